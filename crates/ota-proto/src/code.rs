@@ -1,0 +1,166 @@
+//! Result codes and the reasons behind them.
+
+use core::fmt;
+
+/// The result code of a `fail` report (protocol.md §2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ResultCode {
+    /// `-1`: the download timed out.
+    Timeout,
+    /// `-2`: the file does not exist.
+    NotFound,
+    /// `-3`: the signature in the URL lapsed or was refused.
+    Unauthorized,
+    /// `-4`: the digest of the stored image is not the offered one.
+    Digest,
+    /// `-5`: the update failed in another way.
+    Failed,
+}
+
+impl ResultCode {
+    /// The number on the wire, −5 to −1.
+    #[must_use]
+    pub const fn number(self) -> i8 {
+        match self {
+            Self::Timeout => -1,
+            Self::NotFound => -2,
+            Self::Unauthorized => -3,
+            Self::Digest => -4,
+            Self::Failed => -5,
+        }
+    }
+}
+
+/// Declares [`Reason`] with its stored number, its result code and its words in one place, so
+/// that the three cannot drift apart.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $code:ident, $text:literal;)*) => {
+        /// Why an attempt failed. Stored in the journal as one byte; the text is derived.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The number in the journal, 1 to 255. It never changes between releases.
+            #[must_use]
+            pub const fn number(self) -> u8 {
+                match self { $(Self::$name => $number,)* }
+            }
+
+            /// The reason with this number in the journal.
+            #[must_use]
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)* _ => None }
+            }
+
+            /// The code that the cloud is told (protocol.md §2.5).
+            #[must_use]
+            pub const fn code(self) -> ResultCode {
+                match self { $(Self::$name => ResultCode::$code,)* }
+            }
+
+            /// The words for `result_msg`: ASCII without quotes and backslashes, at most 48 bytes.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// No name, no connection, time-outs, stalls or short bodies after all tries.
+    Network = 1, Timeout, "download timed out";
+    /// 404 or 410, also from a fresh URL.
+    NotFound = 2, NotFound, "file does not exist";
+    /// 401 or 403, also from fresh URLs.
+    Unauthorized = 3, Unauthorized, "url expired or refused";
+    /// The digest of the stored image is wrong, also after a clean restart.
+    Digest = 4, Digest, "md5 does not match";
+    /// The offer lacks a digest.
+    NoDigest = 5, Failed, "offer without md5";
+    /// The offer lacks a size, or its size is zero.
+    NoSize = 6, Failed, "offer without size";
+    /// The image is larger than the slot.
+    TooLarge = 7, Failed, "image larger than the slot";
+    /// The URL is longer than the device can hold, or is none.
+    BadUrl = 8, Failed, "url unusable";
+    /// The URL is plain `http` and the device asks for TLS.
+    PlainHttp = 9, Failed, "plain http refused";
+    /// TLS failed: wrong certificate, wrong host name, no common version.
+    Tls = 10, Failed, "tls failed";
+    /// Too many redirects, or one from https to http.
+    Redirect = 11, Failed, "redirect refused";
+    /// The server contradicts the offer or itself: length, range, encoding.
+    Contradiction = 12, Failed, "server contradicts the offer";
+    /// The slot has no room.
+    NoSpace = 13, Failed, "no space";
+    /// The slot could not be erased, written, synced or read.
+    Storage = 14, Failed, "storage error";
+    /// The installer failed.
+    Install = 15, Failed, "install failed";
+    /// The installer ran past its limit and was stopped.
+    InstallTimeout = 16, Failed, "install timed out";
+    /// The installation was cut short by resets too often.
+    InstallCut = 17, Failed, "install interrupted too often";
+    /// The slot could not be switched.
+    Activate = 18, Failed, "slot switch failed";
+    /// The application did not accept the image: signature, anti-rollback.
+    Vetoed = 19, Failed, "image refused by application";
+    /// The application refused the offer.
+    Refused = 20, Failed, "offer refused";
+    /// The application cancelled the update.
+    Cancelled = 21, Failed, "cancelled";
+    /// The new image was not confirmed in time.
+    NotConfirmed = 22, Failed, "rolled back: not confirmed";
+    /// The application rolled the new image back.
+    RolledBack = 23, Failed, "rolled back: asked for";
+    /// The boot loader rolled the new image back.
+    BootFailed = 24, Failed, "rolled back: did not start";
+    /// The new image reports another version than the offered one.
+    WrongVersion = 25, Failed, "rolled back: wrong version";
+    /// The offer is older than what runs, or cannot be compared.
+    Downgrade = 26, Failed, "downgrade refused";
+    /// This image failed too often on this device.
+    Banned = 27, Failed, "image failed here before";
+    /// The switch to the new image did not last.
+    NotDurable = 28, Failed, "rolled back: old version runs";
+    /// The slot could not be confirmed.
+    Confirm = 29, Failed, "slot confirm failed";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_unique_and_reversible() {
+        for (i, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(Reason::from_number(reason.number()), Some(*reason));
+            for other in &Reason::ALL[i + 1..] {
+                assert_ne!(reason.number(), other.number());
+            }
+        }
+        assert_eq!(Reason::from_number(0), None);
+    }
+
+    #[test]
+    fn texts_need_no_escape_and_are_short() {
+        for reason in Reason::ALL {
+            assert!(reason.text().len() <= 48);
+            assert!(reason.text().bytes().all(|b| b.is_ascii() && b != b'"' && b != b'\\'));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What the caller decides once: identity, policies, limits and times.
+
+use core::cmp::Ordering;
+use core::fmt;
+use core::hash::{Hash, Hasher};
+use core::time::Duration;
+
+use crate::identity::Identity;
+use crate::version::Version;
+
+/// The configuration of an [`crate::Updater`]. [`Config::new`] has the defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Config {
+    /// Who the device is.
+    pub identity: Identity,
+    /// Seed of all chance (back-off jitter): give each device its own.
+    pub seed: u64,
+    /// Who accepts an offer. Default [`Hold::Auto`].
+    pub consent: Hold,
+    /// Who approves a verified image (signature, anti-rollback). Default [`Hold::Auto`].
+    pub approval: Hold,
+    /// Who says when an approved image is installed. Default [`Hold::Auto`].
+    pub install: Hold,
+    /// Accept offers whose URL is plain `http`. Default `false`.
+    pub allow_http: bool,
+    /// Whether an older version may be installed. Default [`Downgrade::Allow`]: an operator who
+    /// offers an older version means it.
+    pub downgrade: Downgrade,
+    /// A new image is confirmed only when the cloud has answered its version report, too.
+    /// Default `true`.
+    pub confirm_needs_reply: bool,
+    /// How the image is verified. Default [`Verify::ReadBack`].
+    pub verify: Verify,
+    /// Bounds of what is accepted from the network.
+    pub limits: Limits,
+    /// All times.
+    pub timing: Timing,
+}
+
+impl Config {
+    /// The defaults for this device.
+    #[must_use]
+    pub fn new(identity: Identity, seed: u64) -> Self {
+        Self {
+            identity,
+            seed,
+            consent: Hold::Auto,
+            approval: Hold::Auto,
+            install: Hold::Auto,
+            allow_http: false,
+            downgrade: Downgrade::Allow,
+            confirm_needs_reply: true,
+            verify: Verify::ReadBack,
+            limits: Limits::default(),
+            timing: Timing::default(),
+        }
+    }
+
+    /// The length in bytes of a buffer that every output fits into.
+    #[must_use]
+    pub const fn buffer_len() -> usize {
+        // The longest report is `fail`: 123 bytes of frame, a version and a text.
+        256
+    }
+}
+
+/// Who decides at a gate of the update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hold {
+    /// The machine goes on by itself.
+    #[default]
+    Auto,
+    /// The machine raises an event and waits for a command.
+    Ask,
+}
+
+/// How the image is verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verify {
+    /// Once, after the last byte, from the medium with the cache dropped.
+    #[default]
+    ReadBack,
+    /// In parts behind each sync, so that little is left at the end. The bytes are still read
+    /// from the slot, but perhaps from a cache.
+    Trailing,
+}
+
+/// Whether an older version may be installed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Downgrade {
+    /// Any version.
+    #[default]
+    Allow,
+    /// Only one that the comparator calls greater; what it cannot compare is refused.
+    Refuse(Comparator),
+}
+
+/// Compares an offered version with the running one; `None` when it cannot.
+#[derive(Clone, Copy)]
+pub struct Comparator(pub fn(offered: &Version, running: &Version) -> Option<Ordering>);
+
+impl PartialEq for Comparator {
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::fn_addr_eq(self.0, other.0)
+    }
+}
+
+impl Eq for Comparator {}
+
+impl Hash for Comparator {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.0 as usize).hash(state);
+    }
+}
+
+impl fmt::Debug for Comparator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Comparator(..)")
+    }
+}
+
+/// Bounds of what is accepted from the network, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Limits {
+    /// A message's payload. Default 4,096.
+    pub payload: usize,
+    /// A URL, the offer's or a redirect's. Default 1,024.
+    pub url: usize,
+    /// The offer's `user_defined`. Default 1,536.
+    pub user_defined: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { payload: 4_096, url: 1_024, user_defined: 1_536 }
+    }
+}
+
+/// All times and counts of the rules of behaviour (design.md §4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Timing {
+    /// Wait for the answer to `report_version`, then again with back-off. 10 s.
+    pub reply: Duration,
+    /// Wait for the PUBACK of a result in a session that stays up, then the same again. 15 s.
+    pub puback: Duration,
+    /// Longest pause between two version reports that go unanswered or are refused. 5 min.
+    pub report_cap: Duration,
+    /// An idle device reports its version this often, ± 10 %. 24 h.
+    pub idle_report: Duration,
+    /// A version report draws an offer within this time, or the offer is an operator's act. 30 s.
+    pub elicited: Duration,
+    /// Two replies this far apart without the awaited offer withdraw it. 10 s.
+    pub withdrawn: Duration,
+    /// Longest wait for a fresh offer after a refused URL. 30 s.
+    pub fresh_offer: Duration,
+    /// Wait before a URL that was refused is tried again. 60 s.
+    pub same_url: Duration,
+    /// An offer older than this is refreshed before use. 23 h.
+    pub offer_life: Duration,
+    /// At most one superseding offer in this time. 60 s.
+    pub supersede: Duration,
+    /// Least time between two progress reports. 1 s.
+    pub progress: Duration,
+    /// Longest silence in an open attempt. 20 s.
+    pub repeat: Duration,
+    /// From asking for a fetch to the response head. 20 s: 10 s to connect, 10 s to answer.
+    pub response: Duration,
+    /// Longest wait for the next byte of a body. 15 s.
+    pub idle: Duration,
+    /// Window of the least rate. 60 s.
+    pub floor_window: Duration,
+    /// Least rate over the window, in bytes per second. 256.
+    pub floor_rate: u32,
+    /// First pause after a failed fetch; doubles. 1 s.
+    pub retry_base: Duration,
+    /// Longest pause after a failed fetch. 30 s.
+    pub retry_cap: Duration,
+    /// Longest `Retry-After` that is honoured. 1 h.
+    pub retry_after_cap: Duration,
+    /// New bytes are made durable at least this often. 60 s.
+    pub checkpoint: Duration,
+    /// Bounds of the checkpoint interval in bytes above the erase unit. 32 MiB.
+    pub checkpoint_cap: u64,
+    /// Wait for the PUBACK of `burning` before the restart, and for a session before the
+    /// installation. 5 s.
+    pub burning: Duration,
+    /// Longest installation. 10 min.
+    pub install: Duration,
+    /// An unanswered event that asks the application for an act is raised again. 60 s.
+    pub ask_again: Duration,
+    /// A new image must be confirmed within this time. 10 min.
+    pub trial: Duration,
+    /// First pause after a journal write failed; doubles to `report_cap`. 1 s.
+    pub journal_retry: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        const fn secs(secs: u64) -> Duration {
+            Duration::from_secs(secs)
+        }
+        Self {
+            reply: secs(10),
+            puback: secs(15),
+            report_cap: secs(300),
+            idle_report: secs(24 * 3_600),
+            elicited: secs(30),
+            withdrawn: secs(10),
+            fresh_offer: secs(30),
+            same_url: secs(60),
+            offer_life: secs(23 * 3_600),
+            supersede: secs(60),
+            progress: secs(1),
+            repeat: secs(20),
+            response: secs(20),
+            idle: secs(15),
+            floor_window: secs(60),
+            floor_rate: 256,
+            retry_base: secs(1),
+            retry_cap: secs(30),
+            retry_after_cap: secs(3_600),
+            checkpoint: secs(60),
+            checkpoint_cap: 32 * 1_024 * 1_024,
+            burning: secs(5),
+            install: secs(600),
+            ask_again: secs(60),
+            trial: secs(600),
+            journal_retry: secs(1),
+        }
+    }
+}
+
+/// The caller's fault: what [`crate::Updater::new`] was given makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The running version is no version.
+    Version,
+    /// The erase unit is zero, or the capacity is.
+    Storage,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Version => "the running version is not 1 to 32 printable ASCII characters",
+            Self::Storage => "the slot's erase unit and capacity must not be zero",
+        })
+    }
+}
+
+impl core::error::Error for ConfigError {}

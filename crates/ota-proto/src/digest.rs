@@ -1,0 +1,94 @@
+//! The digest of an image.
+
+use core::fmt;
+
+use md5::{Digest as _, Md5 as Hasher};
+
+/// An MD5 digest: what the platform offers for integrity. It is no proof of authenticity.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Md5(pub [u8; 16]);
+
+impl Md5 {
+    /// Reads 32 hex digits of either case.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut out = [0; 16];
+        if text.len() != 32 {
+            return None;
+        }
+        for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let [high, low] = pair else { return None };
+            let high = char::from(*high).to_digit(16)?;
+            let low = char::from(*low).to_digit(16)?;
+            *byte = u8::try_from((high << 4) | low).ok()?;
+        }
+        Some(Self(out))
+    }
+}
+
+impl fmt::Display for Md5 {
+    /// 32 lower-case hex digits, as the cloud writes them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Md5 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Md5({self})")
+    }
+}
+
+/// The hash as a job of the caller's: on a pool thread, a hash unit, or in small steps on a
+/// microcontroller. Feeding 4 KiB takes about 6 µs on a desktop core.
+#[derive(Clone, Default)]
+pub struct Digester(Hasher);
+
+impl Digester {
+    /// An empty hash.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the next bytes of the image.
+    pub fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    /// The digest of everything added.
+    #[must_use]
+    pub fn finish(self) -> Md5 {
+        Md5(self.0.finalize().into())
+    }
+}
+
+impl fmt::Debug for Digester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digester(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_in_any_chunking() {
+        let mut digester = Digester::new();
+        digester.update(b"ab");
+        digester.update(b"c");
+        let md5 = digester.finish();
+        assert_eq!(md5, Md5::from_hex("900150983CD24FB0D6963F7D28E17F72").unwrap());
+        extern crate alloc;
+        assert_eq!(alloc::format!("{md5}"), "900150983cd24fb0d6963f7d28e17f72");
+    }
+
+    #[test]
+    fn refuses_what_is_no_digest() {
+        for text in ["", "900150983CD24FB0D6963F7D28E17F7", "900150983CD24FB0D6963F7D28E17F7g"] {
+            assert_eq!(Md5::from_hex(text), None);
+        }
+        assert_eq!(Md5::from_hex("+00150983CD24FB0D6963F7D28E17F72"), None);
+    }
+}

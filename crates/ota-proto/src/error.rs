@@ -1,0 +1,171 @@
+//! Errors, told apart by who is at fault.
+
+use core::fmt;
+
+use crate::message::Malformed;
+
+/// The caller's buffer cannot hold the output. The state is unchanged: call again with a larger
+/// one. [`crate::Config::buffer_len`] says what always suffices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BufferTooSmall {
+    /// The length in bytes that would have sufficed.
+    pub needed: usize,
+}
+
+impl fmt::Display for BufferTooSmall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "buffer too small: {} bytes needed", self.needed)
+    }
+}
+
+impl core::error::Error for BufferTooSmall {}
+
+/// The peer's fault: a message that is not for us or is none. It had no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// Not this device's `$ota/update/…` topic.
+    ForeignTopic,
+    /// The payload is longer than the configured limit in bytes.
+    TooLong,
+    /// The payload is none of the cloud's messages.
+    Malformed(Malformed),
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ForeignTopic => f.write_str("not this device's update topic"),
+            Self::TooLong => f.write_str("payload longer than the limit"),
+            Self::Malformed(why) => write!(f, "payload is no message of the cloud: {why}"),
+        }
+    }
+}
+
+impl core::error::Error for MessageError {}
+
+/// The caller's fault: a command or completion in a state that has no use for it. No effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Misuse;
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the command does not fit the state; it had no effect")
+    }
+}
+
+impl core::error::Error for Misuse {}
+
+/// The environment's fault: what a slot or a journal answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// No room left.
+    NoSpace,
+    /// The medium cannot be written.
+    ReadOnly,
+    /// The medium is gone: unmounted, unplugged, directory removed.
+    Gone,
+    /// Any other failure to erase, write, sync or read.
+    Failed,
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSpace => "no space left",
+            Self::ReadOnly => "read-only",
+            Self::Gone => "storage is gone",
+            Self::Failed => "storage failed",
+        })
+    }
+}
+
+impl core::error::Error for StorageError {}
+
+/// Why TLS was refused. Every kind is final for this peer until something changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The certificate is for another host name.
+    WrongHost,
+    /// No path to a trusted root.
+    Untrusted,
+    /// Expired, or not yet valid.
+    Expired,
+    /// Our clock is before the last known time: certificates cannot be judged.
+    ClockNotSet,
+    /// The server refused our certificate, or wants one.
+    ClientRefused,
+    /// Any other handshake failure.
+    Handshake,
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WrongHost => "certificate is for another host",
+            Self::Untrusted => "certificate is not from a trusted authority",
+            Self::Expired => "certificate is expired or not yet valid",
+            Self::ClockNotSet => "the clock is not set",
+            Self::ClientRefused => "the server refused the client certificate",
+            Self::Handshake => "handshake failed",
+        })
+    }
+}
+
+impl core::error::Error for TlsError {}
+
+/// Why a connection or a transfer ended early: the network's or the server's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The host name was not found.
+    Resolve,
+    /// The connection was refused or unreachable.
+    Refused,
+    /// Connecting, the first byte or the next byte took too long.
+    TimedOut,
+    /// The connection ended in the middle.
+    Closed,
+    /// TLS failed.
+    Tls(TlsError),
+    /// The answer is not HTTP, or contradicts itself, or its head is too long.
+    Malformed,
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve => f.write_str("host name not found"),
+            Self::Refused => f.write_str("connection refused"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Closed => f.write_str("connection closed early"),
+            Self::Tls(why) => write!(f, "TLS: {why}"),
+            Self::Malformed => f.write_str("not a usable HTTP answer"),
+        }
+    }
+}
+
+impl core::error::Error for TransportError {}
+
+/// What a completion of a fetch was worth. Informational: the machine has already decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The operation is not the current one; nothing happened.
+    Stale,
+    /// The answer is of no use; a [`crate::Output::CancelFetch`] follows.
+    Refused,
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stale => "not the current fetch",
+            Self::Refused => "the answer is of no use",
+        })
+    }
+}
+
+impl core::error::Error for FetchError {}

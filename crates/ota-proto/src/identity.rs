@@ -1,0 +1,178 @@
+//! Who a device is, and its two topics.
+
+use alloc::string::String;
+use core::fmt;
+
+/// A device's product id and name, with the two topics that follow from them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// `$ota/report/{product}/{device}`; the other topic and both names are cut from it.
+    report: String,
+    update: String,
+    product_len: usize,
+}
+
+const REPORT: &str = "$ota/report/";
+const UPDATE: &str = "$ota/update/";
+
+/// Which of the two OTA topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TopicKind {
+    /// `$ota/report/…`: device to cloud.
+    Report,
+    /// `$ota/update/…`: cloud to device.
+    Update,
+}
+
+/// An OTA topic, parsed: nothing in it is trusted but its shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Topic<'a> {
+    /// Report or update.
+    pub kind: TopicKind,
+    /// The product id.
+    pub product_id: &'a str,
+    /// The device name.
+    pub device_name: &'a str,
+}
+
+impl<'a> Topic<'a> {
+    /// Parses `$ota/report/{product}/{device}` or `$ota/update/{product}/{device}`.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (kind, rest) = if let Some(rest) = text.strip_prefix(REPORT) {
+            (TopicKind::Report, rest)
+        } else {
+            (TopicKind::Update, text.strip_prefix(UPDATE)?)
+        };
+        let (product_id, device_name) = rest.split_once('/')?;
+        let ok =
+            is_name(product_id, Identity::MAX_PRODUCT) && is_name(device_name, Identity::MAX_NAME);
+        ok.then_some(Self { kind, product_id, device_name })
+    }
+}
+
+impl Identity {
+    /// The longest product id in bytes. The platform's own have 10.
+    pub const MAX_PRODUCT: usize = 32;
+    /// The longest device name in bytes (protocol.md §4.2).
+    pub const MAX_NAME: usize = 48;
+
+    /// Takes a product id and a device name: letters, digits and `_ - : .`, since both stand in
+    /// topics.
+    ///
+    /// # Errors
+    /// [`BadName`] when one is empty, too long or has another character.
+    pub fn new(product_id: &str, device_name: &str) -> Result<Self, BadName> {
+        if !is_name(product_id, Self::MAX_PRODUCT) {
+            return Err(BadName::ProductId);
+        }
+        if !is_name(device_name, Self::MAX_NAME) {
+            return Err(BadName::DeviceName);
+        }
+        let topic = |prefix: &str| {
+            let mut topic = String::with_capacity(
+                prefix
+                    .len()
+                    .saturating_add(product_id.len())
+                    .saturating_add(device_name.len())
+                    .saturating_add(1),
+            );
+            topic.push_str(prefix);
+            topic.push_str(product_id);
+            topic.push('/');
+            topic.push_str(device_name);
+            topic
+        };
+        Ok(Self { report: topic(REPORT), update: topic(UPDATE), product_len: product_id.len() })
+    }
+
+    /// The product id.
+    #[must_use]
+    pub fn product_id(&self) -> &str {
+        self.names().0
+    }
+
+    /// The device name.
+    #[must_use]
+    pub fn device_name(&self) -> &str {
+        self.names().1
+    }
+
+    /// `$ota/report/{product}/{device}`: where the device publishes.
+    #[must_use]
+    pub fn report_topic(&self) -> &str {
+        &self.report
+    }
+
+    /// `$ota/update/{product}/{device}`: where the cloud publishes.
+    #[must_use]
+    pub fn update_topic(&self) -> &str {
+        &self.update
+    }
+
+    fn names(&self) -> (&str, &str) {
+        let names = self.report.get(REPORT.len()..).unwrap_or("");
+        let (product, rest) = names.split_at_checked(self.product_len).unwrap_or((names, ""));
+        (product, rest.get(1..).unwrap_or(""))
+    }
+}
+
+fn is_name(text: &str, max: usize) -> bool {
+    let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b':' | b'.');
+    !text.is_empty() && text.len() <= max && text.bytes().all(ok)
+}
+
+/// A product id or device name that cannot stand in a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BadName {
+    /// Not 1 to [`Identity::MAX_PRODUCT`] letters, digits or `_ - : .`.
+    ProductId,
+    /// Not 1 to [`Identity::MAX_NAME`] letters, digits or `_ - : .`.
+    DeviceName,
+}
+
+impl fmt::Display for BadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, max) = match self {
+            Self::ProductId => ("product id", Identity::MAX_PRODUCT),
+            Self::DeviceName => ("device name", Identity::MAX_NAME),
+        };
+        write!(f, "a {what} is 1 to {max} letters, digits or _ - : .")
+    }
+}
+
+impl core::error::Error for BadName {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_of_the_longest_names() {
+        let name = "d".repeat(48);
+        let id = Identity::new("TESTPROD01", &name).unwrap();
+        assert_eq!(id.product_id(), "TESTPROD01");
+        assert_eq!(id.device_name(), name);
+        let topic = Topic::parse(id.report_topic()).unwrap();
+        assert_eq!((topic.kind, topic.product_id), (TopicKind::Report, "TESTPROD01"));
+        assert_eq!(Topic::parse(id.update_topic()).unwrap().device_name, name);
+    }
+
+    #[test]
+    fn names_that_would_be_wildcards_or_levels_are_refused() {
+        for bad in ["", "+", "#", "a/b", "a b", "é"] {
+            assert_eq!(Identity::new(bad, "d"), Err(BadName::ProductId), "{bad}");
+            assert_eq!(Identity::new("p", bad), Err(BadName::DeviceName), "{bad}");
+        }
+        for bad in [
+            "$ota/report/p",
+            "$ota/report/p/d/e",
+            "$ota/other/p/d",
+            "ota/report/p/d",
+            "$ota/update//d",
+        ] {
+            assert_eq!(Topic::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The four messages, both directions: what a device and the cloud say to each other.
+//!
+//! Liberal in, strict out: decoding takes numbers or numeric strings, unknown keys, any order and
+//! any JSON escape; encoding writes exactly the documented shapes (protocol.md §2).
+
+mod decode;
+mod encode;
+
+use alloc::borrow::Cow;
+use core::fmt;
+
+use crate::digest::Md5;
+
+/// A message from a device (`$ota/report/…`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeviceMessage<'a> {
+    /// `report_version`: what runs now.
+    ReportVersion {
+        /// The running version.
+        version: Cow<'a, str>,
+        /// `mcu` or `module`, from devices of 2022 to 2024; never sent by us.
+        fw_type: Option<Cow<'a, str>>,
+    },
+    /// `report_progress`: how the update to `version` stands.
+    ReportProgress {
+        /// The target version.
+        version: Cow<'a, str>,
+        /// The state with its numbers.
+        progress: Progress<'a>,
+    },
+}
+
+/// The `progress` object of `report_progress`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Progress<'a> {
+    /// The state.
+    pub state: ProgressState,
+    /// Percent of the download, with `downloading` only. Peers send odd ones ("101").
+    pub percent: Option<i64>,
+    /// 0, or −5 to −1 with `fail`.
+    pub result_code: i64,
+    /// Words for a person; any text.
+    pub result_msg: Cow<'a, str>,
+}
+
+/// The states of `report_progress` (protocol.md §2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ProgressState {
+    /// The image is on its way.
+    Downloading,
+    /// The image is being installed, restarted into or on trial.
+    Burning,
+    /// The new version runs.
+    Done,
+    /// The attempt is over without success.
+    Fail,
+}
+
+impl ProgressState {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Downloading => "downloading",
+            Self::Burning => "burning",
+            Self::Done => "done",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// A message from the cloud (`$ota/update/…`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloudMessage<'a> {
+    /// `report_version_rsp`: the answer to `report_version`.
+    VersionReply {
+        /// 0 when the version was taken.
+        result_code: i64,
+        /// Words for a person.
+        result_msg: Cow<'a, str>,
+        /// The version that was reported.
+        version: Option<Cow<'a, str>>,
+    },
+    /// `update_firmware`: an offer.
+    Offer(OfferMessage<'a>),
+}
+
+/// The fields of `update_firmware` (protocol.md §2.3). Its `Debug` hides the URL's query, which
+/// is a credential.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct OfferMessage<'a> {
+    /// The target version.
+    pub version: Cow<'a, str>,
+    /// Where the image is; the query is a signature and must be kept byte for byte.
+    pub url: Cow<'a, str>,
+    /// The digest; absent or empty in a message that must be refused.
+    pub md5sum: Option<Md5>,
+    /// The size in bytes; absent in a message that must be refused.
+    pub file_size: Option<u64>,
+    /// The text given when the firmware was uploaded, at most 1,536 bytes by a source comment.
+    pub user_defined: Option<Cow<'a, str>>,
+    /// `mcu` or `module`.
+    pub fw_type: Option<Cow<'a, str>>,
+}
+
+/// A payload that is none of the messages. The state it was fed to is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Malformed {
+    /// Not UTF-8 or not JSON, cut short, or nested too deep.
+    Syntax,
+    /// JSON, but a key that must be there is missing or has the wrong type.
+    Shape,
+    /// A `type` or `state` that is not known.
+    Unknown,
+    /// A value outside its bounds: a version, a digest, a number.
+    Value,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Syntax => "not a JSON text",
+            Self::Shape => "a key is missing or has the wrong type",
+            Self::Unknown => "unknown message type or state",
+            Self::Value => "a value is out of bounds",
+        })
+    }
+}
+
+impl core::error::Error for Malformed {}
+
+impl fmt::Debug for OfferMessage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OfferMessage")
+            .field("version", &self.version)
+            .field("url", &crate::output::Redacted(&self.url))
+            .field("md5sum", &self.md5sum)
+            .field("file_size", &self.file_size)
+            .field("user_defined", &self.user_defined)
+            .field("fw_type", &self.fw_type)
+            .finish()
+    }
+}

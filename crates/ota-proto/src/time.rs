@@ -1,0 +1,92 @@
+//! A moment on the caller's clock.
+
+use core::fmt;
+use core::ops::Add;
+use core::time::Duration;
+
+/// A moment in microseconds since an origin of the caller's choice (usually its boot).
+///
+/// The core never reads a clock: every input carries the moment at which it happened. The clock
+/// must not run backwards; a moment before the last one is treated as the last one.
+/// Arithmetic saturates, at 584,542 years.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The origin.
+    pub const ZERO: Self = Self(0);
+    /// The last moment there is; "never" in comparisons.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// The moment `micros` microseconds after the origin.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// The moment `millis` milliseconds after the origin.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis.saturating_mul(1_000))
+    }
+
+    /// The moment `secs` seconds after the origin.
+    #[must_use]
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1_000_000))
+    }
+
+    /// Microseconds since the origin.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// Milliseconds since the origin, rounded down.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0 / 1_000
+    }
+
+    /// The time from `earlier` to `self`; zero when `earlier` is the later one.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    /// Saturates at [`Instant::MAX`].
+    fn add(self, rhs: Duration) -> Self {
+        let micros = u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(micros))
+    }
+}
+
+impl fmt::Display for Instant {
+    /// Seconds with three decimals: `12.345`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.as_millis();
+        write!(f, "{}.{:03}", millis / 1_000, millis % 1_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        assert_eq!(Instant::MAX + Duration::MAX, Instant::MAX);
+        assert_eq!(Instant::ZERO.since(Instant::MAX), Duration::ZERO);
+        assert_eq!(Instant::from_secs(u64::MAX), Instant::MAX);
+    }
+
+    #[test]
+    fn prints_seconds() {
+        extern crate alloc;
+        assert_eq!(alloc::format!("{}", Instant::from_millis(12_345)), "12.345");
+    }
+}

@@ -1,0 +1,67 @@
+//! A firmware version string, held inline.
+
+use core::fmt;
+use core::str;
+
+/// A firmware version: 1 to 32 bytes of printable ASCII without `"`, `\` and spaces.
+///
+/// The platform's own alphabet is `[A-Za-z0-9._-]` (protocol.md §6.1); a device may already run
+/// something else, so the core accepts a little more. It is data, never a path.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    len: u8,
+    bytes: [u8; Version::MAX],
+}
+
+impl Version {
+    /// The longest version in bytes (protocol.md §2.1).
+    pub const MAX: usize = 32;
+
+    /// Takes a version string.
+    ///
+    /// # Errors
+    /// [`BadVersion`] when it is empty, longer than [`Version::MAX`] bytes or has a byte outside
+    /// the alphabet.
+    pub fn new(text: &str) -> Result<Self, BadVersion> {
+        let ok = |b: &u8| b.is_ascii_graphic() && *b != b'"' && *b != b'\\';
+        if text.is_empty() || !text.as_bytes().iter().all(ok) {
+            return Err(BadVersion);
+        }
+        let mut bytes = [0; Self::MAX];
+        let place = bytes.get_mut(..text.len()).ok_or(BadVersion)?;
+        place.copy_from_slice(text.as_bytes());
+        let len = u8::try_from(text.len()).map_err(|_| BadVersion)?;
+        Ok(Self { len, bytes })
+    }
+
+    /// The version as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or(&[]);
+        str::from_utf8(bytes).unwrap_or("")
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The text is no version: empty, over 32 bytes, or with a byte that is not printable ASCII.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BadVersion;
+
+impl fmt::Display for BadVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a version is 1 to 32 printable ASCII characters without quotes and spaces")
+    }
+}
+
+impl core::error::Error for BadVersion {}
