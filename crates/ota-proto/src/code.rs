@@ -133,6 +133,8 @@ reasons! {
     NotDurable = 28, Failed, "rolled back: old version runs";
     /// The slot could not be confirmed.
     Confirm = 29, Failed, "slot confirm failed";
+    /// The text of the offer is longer than the device can hold.
+    UserDefined = 30, Failed, "user_defined too long";
 }
 
 impl fmt::Display for Reason {

@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod chance;
 mod code;
 mod config;
 #[cfg(feature = "credentials")]
@@ -19,6 +20,7 @@ mod updater;
 pub mod url;
 mod version;
 
+pub use chance::Rng;
 pub use code::{Reason, ResultCode};
 pub use config::{Comparator, Config, ConfigError, Downgrade, Hold, Limits, Timing, Verify};
 pub use digest::{Digester, Md5};

@@ -168,6 +168,8 @@ pub enum Output<'b> {
         op: OpId,
         /// Bytes from the slot's start.
         range: Range<u64>,
+        /// The size of the whole image: room for it is checked and taken with the first erase.
+        size: u64,
     },
     /// Make all stored bytes durable.
     Sync {

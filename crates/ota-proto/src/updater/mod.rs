@@ -1,141 +1,341 @@
 //! The machine: sessions, the update and its result, side by side.
+//!
+//! * [`session`]: Down, Up (settling, reporting, online);
+//! * [`attempt`]: the update's stages; [`offer`], [`fetch`], [`storage`], [`advance`] move it;
+//! * [`result`]: None, Saving, Owed, InFlight, Clearing; [`ledger`] makes it durable;
+//! * [`tick`] is what time does, [`poll`] what comes out, [`boot`] where it begins.
 
-use crate::*;
+mod advance;
+mod attempt;
+mod boot;
+mod commands;
+mod fetch;
+mod judge;
+mod ledger;
+mod meter;
+mod news;
+mod offer;
+mod poll;
+mod result;
+mod session;
+mod storage;
+mod tick;
 
-/// One device's side of its updates.
+use crate::Md5;
+use crate::chance::Rng;
+use crate::config::{Config, ConfigError};
+use crate::error::{FetchError, MessageError, StorageError, TransportError};
+use crate::journal::Outcome;
+use crate::message::CloudMessage;
+#[allow(unused_imports)] // for the documentation
+use crate::output;
+use crate::output::{Body, Boot, Offer, OpId, PubId, ResponseHead, SlotInfo, SlotState, State};
+use crate::time::Instant;
+use crate::version::Version;
+
+use attempt::{Attempt, Net, Stage};
+use ledger::Ledger;
+use news::News;
+use result::Owing;
+use session::{Report, Session};
+use storage::Job;
+
+/// One device's side of its updates: `(state, input, now) → (state, outputs)`.
+///
+/// Feed it what happens through the `handle_` methods, tell it what the application wants through
+/// the commands, and after each call take outputs from [`Updater::poll_output`] until
+/// [`output::Output::Idle`]. Every input is legal in every state; a completion for an operation
+/// that is not current is ignored. It never panics, whatever the inputs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Updater {
     cfg: Config,
+    storage: SlotInfo,
+    running: Version,
+    slot: SlotState,
+    /// The slot still says that a roll-back happened.
+    mark: bool,
+    now: Instant,
+    rng: Rng,
+    last_op: u32,
+    last_pub: u32,
+    unix: u64,
+    session: Session,
+    update: Option<Attempt>,
+    owing: Owing,
+    ledger: Ledger,
+    /// The one slot operation under way: there are never two.
+    job: Option<Job>,
+    /// The next try of a slot operation that failed and must not be given up.
+    job_retry: Option<Instant>,
+    cancel: Option<OpId>,
+    news: News,
+    /// When the version was last reported.
+    asked: Option<Instant>,
+    /// When an offer last took the place of another.
+    superseded: Option<Instant>,
+    /// When to report because an offer came too soon after that.
+    recall: Option<Instant>,
+    /// The cloud has answered the report of what runs now, since boot.
+    proved: bool,
 }
 
-#[allow(missing_docs, unused_variables, clippy::todo)]
+/// Inputs.
 impl Updater {
+    /// The machine of a device that has just booted (design.md §2.3).
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the running version is none, or the slot has no size.
     pub fn new(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Self, ConfigError> {
-        todo!()
+        boot::start(now, cfg, boot)
     }
-    /// `up` = subscribed; every call with `true` is a new session.
+
+    /// A session is up (connected and subscribed) or down. Every call with `true` is a new one.
     pub fn handle_session(&mut self, now: Instant, up: bool) {
-        todo!()
+        self.enter(now);
+        self.owing.session_changed();
+        if let Some(attempt) = &mut self.update {
+            attempt.meter.new_session();
+            if let Stage::Recall(recall) = &mut attempt.stage {
+                recall.session_changed(self.now, up, &self.cfg.timing);
+            }
+        }
+        self.session = if up { Session::new_up(self.now) } else { Session::Down };
+        self.advance();
     }
+
+    /// A message came on a topic that the session subscribed.
+    ///
+    /// # Errors
+    /// [`MessageError`] when it is none of the cloud's to this device; it had no effect.
     pub fn handle_message(
         &mut self,
         now: Instant,
         topic: &str,
         payload: &[u8],
     ) -> Result<(), MessageError> {
-        todo!()
+        if topic != self.cfg.identity.update_topic() {
+            return Err(MessageError::ForeignTopic);
+        }
+        if payload.len() > self.cfg.limits.payload {
+            return Err(MessageError::TooLong);
+        }
+        let message = CloudMessage::decode(payload).map_err(MessageError::Malformed)?;
+        self.enter(now);
+        match message {
+            CloudMessage::VersionReply { result_code, .. } => self.on_reply(result_code),
+            CloudMessage::Offer(offer) => self.on_offer(&offer),
+        }
+        self.advance();
+        Ok(())
     }
+
+    /// A publication was handed over (QoS 0) or acknowledged (QoS 1).
     pub fn handle_published(&mut self, now: Instant, id: PubId) {
-        todo!()
+        self.enter(now);
+        if self.owing.is_in_flight(id) {
+            self.acknowledge_result();
+        }
+        if let Some(attempt) = &mut self.update {
+            attempt.meter.published(id);
+        }
+        self.advance();
     }
+
+    /// The head of an answer came.
+    ///
+    /// # Errors
+    /// [`FetchError`]: stale, or of no use; the machine has decided what follows.
     pub fn handle_response(
         &mut self,
         now: Instant,
         op: OpId,
         head: &ResponseHead<'_>,
     ) -> Result<(), FetchError> {
-        todo!()
+        self.enter(now);
+        let result = self.on_response(op, head);
+        self.advance();
+        result
     }
+
+    /// A piece of body came. See [`Body`] for what to do.
+    ///
+    /// # Errors
+    /// [`FetchError`]: stale, or of no use; the machine has decided what follows.
     pub fn handle_body(&mut self, now: Instant, op: OpId, data: &[u8]) -> Result<Body, FetchError> {
-        todo!()
+        self.enter(now);
+        let result = self.on_body(op, data);
+        self.advance();
+        result
     }
+
+    /// The body ended as the answer's framing says.
     pub fn handle_body_end(&mut self, now: Instant, op: OpId) {
-        todo!()
+        self.enter(now);
+        self.on_body_end(op);
+        self.advance();
     }
+
+    /// The fetch failed, before or after the head.
     pub fn handle_fetch_failed(&mut self, now: Instant, op: OpId, error: TransportError) {
-        todo!()
+        self.enter(now);
+        self.on_fetch_failed(op, error);
+        self.advance();
     }
+
+    /// An erase ended.
     pub fn handle_erased(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        todo!()
+        self.complete(now, op, result);
     }
+
+    /// A write ended.
     pub fn handle_stored(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        todo!()
+        self.complete(now, op, result);
     }
+
+    /// A sync ended: all stored bytes are on the medium.
     pub fn handle_synced(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        todo!()
+        self.complete(now, op, result);
     }
-    pub fn handle_persisted(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        todo!()
-    }
-    pub fn handle_digest(&mut self, now: Instant, op: OpId, result: Result<Md5, StorageError>) {
-        todo!()
-    }
+
+    /// A slot action ended, durably.
     pub fn handle_slot(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        todo!()
+        self.complete(now, op, result);
     }
+
+    /// A record is in the journal, durably.
+    pub fn handle_persisted(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
+        self.enter(now);
+        self.on_persisted(op, result);
+        self.advance();
+    }
+
+    /// A digest was computed.
+    pub fn handle_digest(&mut self, now: Instant, op: OpId, result: Result<Md5, StorageError>) {
+        self.enter(now);
+        self.on_digest(op, result);
+        self.advance();
+    }
+
+    /// The deadline of the last [`output::Output::Idle`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        todo!()
+        self.enter(now);
+        self.tick();
+        self.advance();
     }
-    /// Unix seconds, when the caller knows them: kept in the journal as a floor.
+
+    /// The time of day in Unix seconds, whenever the caller learns it: kept in the journal as a
+    /// floor for a clock that is lost.
     pub fn handle_unix_time(&mut self, unix: u64) {
-        todo!()
+        self.unix = self.unix.max(unix);
     }
+}
 
-    pub fn accept(&mut self, now: Instant) -> Result<(), Misuse> {
-        todo!()
-    }
-    pub fn defer(&mut self, now: Instant, until: Instant) -> Result<(), Misuse> {
-        todo!()
-    }
-    pub fn refuse(&mut self, now: Instant) -> Result<(), Misuse> {
-        todo!()
-    }
-    pub fn cancel(&mut self, now: Instant) -> Result<(), Misuse> {
-        todo!()
-    }
-    pub fn approve(&mut self, now: Instant) -> Result<(), Misuse> {
-        todo!()
-    }
-    pub fn veto(&mut self, now: Instant) -> Result<(), Misuse> {
-        todo!()
-    }
-    pub fn install(&mut self, now: Instant) -> Result<(), Misuse> {
-        todo!()
-    }
-    pub fn installed(&mut self, now: Instant, what: Installed) -> Result<(), Misuse> {
-        todo!()
-    }
-    pub fn confirm(&mut self, now: Instant) -> Result<(), Misuse> {
-        todo!()
-    }
-    pub fn roll_back(&mut self, now: Instant) -> Result<(), Misuse> {
-        todo!()
-    }
-    pub fn forgive(&mut self, now: Instant) -> Result<(), Misuse> {
-        todo!()
-    }
-    pub fn report_now(&mut self, now: Instant) -> Result<(), Misuse> {
-        todo!()
-    }
-
-    pub fn poll_output<'b>(
-        &'b mut self,
-        now: Instant,
-        buf: &'b mut [u8],
-    ) -> Result<Output<'b>, BufferTooSmall> {
-        todo!()
-    }
+/// Views.
+impl Updater {
+    /// The open offer, as the application sees it; `None` while only the journal knows of it.
+    #[must_use]
     pub fn offer(&self) -> Option<Offer<'_>> {
-        todo!()
+        let attempt = self.update.as_ref()?;
+        if attempt.source.url.0.is_empty() {
+            return None;
+        }
+        Some(Offer {
+            version: attempt.image.version,
+            md5: attempt.image.md5,
+            size: attempt.image.size,
+            user_defined: attempt.source.user_defined.as_deref(),
+            fw_type: attempt.source.fw_type.as_deref(),
+            url: &attempt.source.url.0,
+        })
     }
+
+    /// Where the update stands.
+    #[must_use]
     pub fn state(&self) -> State {
-        todo!()
+        match self.update.as_ref().map(|attempt| &attempt.stage) {
+            None => State::Idle,
+            Some(Stage::Offered { .. }) => State::Offered,
+            Some(Stage::Deferred { .. }) => State::Deferred,
+            Some(Stage::Fetching(_)) => State::Fetching,
+            Some(Stage::Backoff { .. } | Stage::Recall(_)) => State::Waiting,
+            Some(Stage::Verifying) => State::Verifying,
+            Some(Stage::Ready { .. }) => State::Ready,
+            Some(Stage::Installing { .. }) => State::Installing,
+            Some(Stage::Restarting { .. }) => State::Restarting,
+            Some(Stage::Trial(_)) => State::Trial,
+        }
     }
-    /// Stored and total bytes of the open attempt.
+
+    /// Bytes stored and bytes in all of the open attempt.
+    #[must_use]
     pub fn progress(&self) -> Option<(u64, u64)> {
-        todo!()
+        self.update.as_ref().map(|attempt| (attempt.stored, attempt.image.size))
     }
+
+    /// The version that runs.
+    #[must_use]
     pub fn running(&self) -> Version {
-        todo!()
+        self.running
     }
+
+    /// What the machine was configured with.
+    #[must_use]
     pub fn config(&self) -> &Config {
         &self.cfg
     }
+
+    /// The last known time in Unix seconds, 0 for none.
+    #[must_use]
     pub fn known_time(&self) -> u64 {
-        todo!()
+        self.unix.max(self.ledger.durable().last_time)
     }
+
     /// The result that the cloud must still hear.
+    #[must_use]
     pub fn owed(&self) -> Option<Outcome> {
-        todo!()
+        if matches!(self.owing, Owing::None | Owing::Clearing) {
+            return None;
+        }
+        self.ledger.wanted.owed.map(|owed| owed.result)
+    }
+
+    /// A version report was answered in this session and no result is owed: all is told.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let answered =
+            matches!(&self.session, Session::Up(up) if matches!(up.report, Report::Answered(_)));
+        answered && self.owing == Owing::None && self.ledger.settled()
+    }
+}
+
+impl Updater {
+    /// Takes the input's moment; a clock that ran backwards stands still.
+    fn enter(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    fn next_op(&mut self) -> OpId {
+        self.last_op = self.last_op.wrapping_add(1);
+        OpId(self.last_op)
+    }
+
+    fn next_pub(&mut self) -> PubId {
+        self.last_pub = self.last_pub.wrapping_add(1);
+        PubId(self.last_pub)
+    }
+
+    /// Body bytes are wanted now: the network is to be read.
+    fn is_reading(&self) -> bool {
+        let Some(attempt) = &self.update else { return false };
+        match &attempt.stage {
+            Stage::Fetching(Net::Asked { .. }) => true,
+            Stage::Fetching(Net::Body(stream)) => {
+                let room = stream.skip > 0
+                    || attempt.stored >= attempt.image.size
+                    || (attempt.erased > attempt.stored && self.may_write(attempt));
+                room && self.job.is_none()
+            }
+            _ => false,
+        }
     }
 }

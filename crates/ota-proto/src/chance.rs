@@ -1,0 +1,61 @@
+//! Chance from a seed: the only randomness there is.
+
+use core::time::Duration;
+
+/// A small seeded generator (SplitMix64). For jitter, never for secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rng(u64);
+
+impl Rng {
+    /// The same seed gives the same numbers, on every machine.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`; 0 when `bound` is 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        let product = u128::from(self.next_u64()).wrapping_mul(u128::from(bound));
+        u64::try_from(product >> 64).unwrap_or(0)
+    }
+
+    /// A duration from zero up to `max`, in microseconds.
+    pub fn up_to(&mut self, max: Duration) -> Duration {
+        let micros = u64::try_from(max.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.below(micros.saturating_add(1)))
+    }
+
+    /// Exponential back-off with full jitter: from zero up to `base` doubled `exponent` times,
+    /// at most `cap`.
+    pub fn backoff(&mut self, base: Duration, exponent: u8, cap: Duration) -> Duration {
+        let factor = 1_u32.checked_shl(u32::from(exponent)).unwrap_or(u32::MAX);
+        self.up_to(base.saturating_mul(factor).min(cap))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_up_to_its_cap() {
+        let mut rng = Rng::new(7);
+        let (base, cap) = (Duration::from_secs(1), Duration::from_secs(30));
+        for exponent in 0..=255 {
+            let most = if exponent < 5 { base * (1 << exponent) } else { cap };
+            for _ in 0..50 {
+                assert!(rng.backoff(base, exponent, cap) <= most);
+            }
+        }
+        assert_eq!(rng.below(0), 0);
+    }
+}

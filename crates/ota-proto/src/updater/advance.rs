@@ -1,0 +1,142 @@
+//! What follows from the state by itself, after every input.
+
+use crate::journal::Phase;
+use crate::output::{Event, SlotState};
+
+use super::Updater;
+use super::attempt::{Net, Stage, Started, Why};
+use super::meter::Say;
+use super::result::Owing;
+use super::storage::Work;
+
+impl Updater {
+    /// Moves every machine as far as it can go without a further input.
+    pub(super) fn advance(&mut self) {
+        self.advance_result();
+        self.adopt_trial();
+        self.refresh_stale_offer();
+        self.settle_stream();
+        self.leave_ready();
+        self.ask_install();
+        self.ask_restart();
+        self.pause_deadlines();
+    }
+
+    /// Drops the attempt with what it has under way.
+    pub(super) fn drop_attempt(&mut self) {
+        self.cancel_fetch();
+        self.update = None;
+        if let Some(job) = &mut self.job {
+            job.orphan = !matches!(job.work, Work::Slot(crate::SlotAction::ClearMark));
+        }
+        for event in [
+            Event::Offered,
+            Event::Started { from: 0 },
+            Event::Progress { percent: 0 },
+            Event::Retry { cause: crate::Reason::Network },
+            Event::Ready,
+            Event::Install { size: 0 },
+            Event::StopInstall,
+            Event::Restart,
+            Event::Trial,
+        ] {
+            self.news.drop_kind(&event);
+        }
+    }
+
+    /// What the open attempt has to say to the cloud, if anything.
+    pub(super) fn say(&self) -> Option<Say> {
+        let attempt = self.update.as_ref()?;
+        let say = match &attempt.stage {
+            Stage::Offered { .. } | Stage::Deferred { .. } => return None,
+            Stage::Recall(recall) if matches!(recall.why, Why::Boot | Why::Deferral) => {
+                return None;
+            }
+            Stage::Fetching(_) | Stage::Backoff { .. } | Stage::Recall(_) | Stage::Verifying => {
+                Say::Downloading(attempt.percent())
+            }
+            Stage::Ready { .. } => Say::Downloading(100),
+            Stage::Trial(trial) if trial.limit.is_none() => return None,
+            Stage::Installing { .. } | Stage::Restarting { .. } | Stage::Trial(_) => Say::Burning,
+        };
+        Some(attempt.meter.floor(say))
+    }
+
+    /// An image on trial that no attempt speaks of: until somebody confirms it, the other slot is
+    /// its roll-back target and nothing may be written there.
+    fn adopt_trial(&mut self) {
+        if self.slot == SlotState::Trial && self.update.is_none() && self.owing == Owing::None {
+            self.open_foreign_trial();
+        }
+    }
+
+    /// An offer that lived too long is refreshed before its URL is used.
+    fn refresh_stale_offer(&mut self) {
+        let Some(attempt) = &self.update else { return };
+        let due = matches!(&attempt.stage, Stage::Fetching(Net::Due { hops: 0, .. }));
+        if due && self.now.since(attempt.source.offered_at) >= self.cfg.timing.offer_life {
+            self.ask_for_url(Why::Stale);
+        }
+    }
+
+    /// Approved and let go, and the cloud has heard "100": the installation is journalled.
+    fn leave_ready(&mut self) {
+        let patience = self.cfg.timing.burning;
+        let Some(attempt) = &mut self.update else { return };
+        let Stage::Ready { approved: true, go: true, since, .. } = attempt.stage else { return };
+        let told = attempt.meter.has_said(Say::Downloading(100));
+        if self.owing != Owing::None || !(told || self.now >= since + patience) {
+            return;
+        }
+        attempt.stage = Stage::Installing { since: self.now, started: None };
+        self.ledger.wanted.phase = Phase::Installing;
+        self.ledger.wanted.tries = self.ledger.wanted.tries.saturating_add(1);
+    }
+
+    /// The installation is counted durably and `burning` is handed over: install (O5).
+    fn ask_install(&mut self) {
+        let timing = &self.cfg.timing;
+        let counted = self.ledger.settled() && self.ledger.durable().phase == Phase::Installing;
+        let Some(attempt) = &mut self.update else { return };
+        let Stage::Installing { since, started } = &mut attempt.stage else { return };
+        let told = attempt.meter.has_said(Say::Burning) || self.now >= *since + timing.burning;
+        if started.is_some() || !counted || !told || self.job.is_some() {
+            return;
+        }
+        *started = Some(Started { limit: self.now + timing.install, late: false });
+        self.news.push(Event::Install { size: attempt.image.size });
+    }
+
+    /// The slot is switched and `burning` acknowledged, or time is up: restart (O7).
+    fn ask_restart(&mut self) {
+        let timing = &self.cfg.timing;
+        let Some(attempt) = &mut self.update else { return };
+        let Stage::Restarting { since, active: true, ask: ask @ None } = &mut attempt.stage else {
+            return;
+        };
+        let told =
+            attempt.meter.is_acknowledged(Say::Burning) || self.now >= *since + timing.burning;
+        if told {
+            *ask = Some(self.now + timing.ask_again);
+            self.news.push(Event::Restart);
+        }
+    }
+
+    /// Deadlines of the network stand still while we are the ones who do not read.
+    fn pause_deadlines(&mut self) {
+        let reading = self.is_reading();
+        let now = self.now;
+        let Some(attempt) = &mut self.update else { return };
+        let Stage::Fetching(Net::Body(stream)) = &mut attempt.stage else { return };
+        match (reading, stream.paused) {
+            (false, None) => stream.paused = Some(now),
+            (true, Some(since)) => {
+                let stood = now.since(since);
+                stream.idle = stream.idle + stood;
+                stream.window = stream.window + stood;
+                stream.paused = None;
+            }
+            _ => {}
+        }
+    }
+}

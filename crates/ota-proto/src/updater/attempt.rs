@@ -1,0 +1,293 @@
+//! The update machine's state: one attempt, from the offer to the trial.
+
+use alloc::string::String;
+
+use crate::code::Reason;
+use crate::config::Timing;
+use crate::digest::Md5;
+use crate::journal::Target;
+use crate::output::{OpId, SecretUrl};
+use crate::time::Instant;
+use crate::version::Version;
+
+use super::meter::Meter;
+
+/// What makes two offers the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Image {
+    pub(super) version: Version,
+    pub(super) md5: Md5,
+    pub(super) size: u64,
+}
+
+impl Image {
+    /// The journal speaks of this image.
+    pub(super) fn is(&self, target: &Target) -> bool {
+        self.version == target.version && self.md5 == target.md5 && self.size == target.size
+    }
+
+    /// The image that the journal speaks of.
+    pub(super) fn of(target: &Target) -> Self {
+        Self { version: target.version, md5: target.md5, size: target.size }
+    }
+}
+
+/// Where an image is, and what the application may see of its offer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Source {
+    /// Empty while only the journal speaks of the attempt.
+    pub(super) url: SecretUrl,
+    pub(super) user_defined: Option<String>,
+    pub(super) fw_type: Option<String>,
+    pub(super) offered_at: Instant,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Attempt {
+    pub(super) image: Image,
+    pub(super) source: Source,
+    pub(super) stage: Stage,
+    /// Bytes written from the slot's start.
+    pub(super) stored: u64,
+    /// End of the erased area; the next erase begins here.
+    pub(super) erased: u64,
+    /// Bytes surely on the medium.
+    pub(super) synced: u64,
+    /// Bytes in the running hash (trailing verification).
+    pub(super) hashed: u64,
+    /// The highest `stored` ever reached: what counts as progress.
+    pub(super) high: u64,
+    /// Hash of the ETag of what is stored, 0 for none.
+    pub(super) etag: u32,
+    /// Answers that what is stored was pieced together from.
+    pub(super) pieces: u8,
+    /// When the last checkpoint was taken, or the first byte after a start.
+    pub(super) checkpoint_at: Instant,
+    pub(super) faults: Faults,
+    pub(super) meter: Meter,
+}
+
+/// What went wrong so far, against the bounds of rules 8 and 9.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Faults {
+    /// Failed fetches in a row without 4 KiB of progress: the back-off's exponent.
+    pub(super) streak: u8,
+    /// The same, counted only while the cloud can be told.
+    pub(super) told: u8,
+    /// The same for lies: TLS, redirects, contradictions.
+    pub(super) lies: u8,
+    /// Asks for a fresh offer since the last new byte.
+    pub(super) rounds: u8,
+    /// Restarts from zero.
+    pub(super) restarts: u8,
+    /// A restart for a wrong digest was granted.
+    pub(super) digest: bool,
+    /// Body bytes taken in all.
+    pub(super) received: u64,
+}
+
+/// Where the attempt stands. The phases of design.md §2.1.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Stage {
+    /// Waits for the application's accept; the event is raised again at `ask`.
+    Offered { ask: Instant },
+    /// Put off by the application.
+    Deferred { until: Instant },
+    /// Bytes are on their way.
+    Fetching(Net),
+    /// A pause after a failure, or after a URL that was offered again.
+    Backoff { until: Instant },
+    /// Waits for a fresh offer.
+    Recall(Recall),
+    /// Sync, then hash.
+    Verifying,
+    /// Verified; waits for the gates.
+    Ready { approved: bool, go: bool, since: Instant, ask: Instant },
+    /// `started` when the application was asked to install.
+    Installing { since: Instant, started: Option<Started> },
+    /// `asked` when the application was asked to restart; before that, the slot is switched.
+    Restarting { since: Instant, active: bool, ask: Option<Instant> },
+    /// The new image runs.
+    Trial(Trial),
+}
+
+/// An installation under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Started {
+    /// When it is stopped, or asked to stop again.
+    pub(super) limit: Instant,
+    /// It was asked to stop.
+    pub(super) late: bool,
+}
+
+/// The connection's side of a fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Net {
+    /// A fetch is due, of this redirect target or of the offer's URL.
+    Due { hop: Option<SecretUrl>, hops: u8 },
+    /// Waits for the head.
+    Asked { op: OpId, from: u64, deadline: Instant, url: Option<SecretUrl>, hops: u8 },
+    /// The body comes in.
+    Body(Stream),
+}
+
+/// A body on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Stream {
+    pub(super) op: OpId,
+    /// Bytes to pass over: a whole image in answer to a range request.
+    pub(super) skip: u64,
+    /// The answer declared its length, and it is the right one.
+    pub(super) declared: bool,
+    /// `high` when the answer began.
+    pub(super) base: u64,
+    /// When the next byte must have come.
+    pub(super) idle: Instant,
+    /// When the least rate is judged, and the bytes since.
+    pub(super) window: Instant,
+    pub(super) bytes: u64,
+    /// Since when *we* do not read: deadlines stand still.
+    pub(super) paused: Option<Instant>,
+    /// The network's side is over; a write may still be under way.
+    pub(super) end: Option<End>,
+}
+
+/// How the network's side of a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum End {
+    /// As the framing says.
+    Clean,
+    /// Early.
+    Failed(Reason),
+}
+
+/// The wait for a fresh offer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Recall {
+    pub(super) why: Why,
+    /// When the wait ends for [`Why::Refused`] and [`Why::Gone`]; runs only in a session.
+    pub(super) until: Option<Instant>,
+    /// Replies that came without the offer, and when the last one that counts did.
+    pub(super) replies: u8,
+    pub(super) reply_at: Instant,
+    /// The second report was asked for.
+    pub(super) again: bool,
+}
+
+/// Why a fresh offer is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Why {
+    /// The URL was answered by 401 or 403.
+    Refused,
+    /// The URL was answered by 404 or 410.
+    Gone,
+    /// The offer is too old to use.
+    Stale,
+    /// The deferral is over; the application is asked again.
+    Deferral,
+    /// The device has booted and holds a part.
+    Boot,
+}
+
+/// A new image that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Trial {
+    /// When it is rolled back; none for an image that we did not install.
+    pub(super) limit: Option<Instant>,
+    /// When the event is raised again, or a failed slot operation is tried again.
+    pub(super) ask: Instant,
+    /// The application confirmed.
+    pub(super) confirmed: bool,
+    /// The roll-back began; the slot was told.
+    pub(super) back: Option<bool>,
+}
+
+impl Recall {
+    /// A wait that begins now.
+    pub(super) fn new(why: Why, now: Instant, up: bool, timing: &Timing) -> Self {
+        let mut recall =
+            Self { why, until: None, replies: 0, reply_at: Instant::ZERO, again: false };
+        recall.session_changed(now, up, timing);
+        recall
+    }
+
+    /// The wait runs only while the cloud can be asked; a new session asks anew.
+    pub(super) fn session_changed(&mut self, now: Instant, up: bool, timing: &Timing) {
+        let timed = up && matches!(self.why, Why::Refused | Why::Gone);
+        self.until = timed.then(|| now + timing.fresh_offer);
+        self.again = false;
+        if !up {
+            self.replies = 0;
+        }
+    }
+
+    /// When a second report is due, or when the silence after it ends: an awaited offer that two
+    /// replies did not bring is withdrawn.
+    pub(super) fn silence(&self, timing: &Timing) -> Option<Instant> {
+        let waiting = (self.replies == 1 && !self.again) || self.replies >= 2;
+        waiting.then(|| self.reply_at + timing.withdrawn)
+    }
+}
+
+impl Attempt {
+    /// A new attempt that holds `kept` bytes already.
+    pub(super) fn new(image: Image, source: Source, stage: Stage, kept: u64, etag: u32) -> Self {
+        let at = source.offered_at;
+        Self {
+            image,
+            source,
+            stage,
+            stored: kept,
+            erased: kept,
+            synced: kept,
+            hashed: 0,
+            high: kept,
+            etag,
+            // What was kept from before counts as two: its end may be torn.
+            pieces: if kept > 0 { 2 } else { 0 },
+            checkpoint_at: at,
+            faults: Faults::default(),
+            meter: Meter::default(),
+        }
+    }
+
+    /// Percent of the download, 0 to 99 until the digest holds.
+    pub(super) fn percent(&self) -> u8 {
+        let scaled = u128::from(self.stored).saturating_mul(100);
+        let percent = scaled.checked_div(u128::from(self.image.size)).unwrap_or(0);
+        u8::try_from(percent).unwrap_or(99).min(99)
+    }
+
+    /// The journal's words for it, with this many bytes surely there.
+    pub(super) fn target(&self, offset: u64) -> Target {
+        let Image { version, md5, size } = self.image;
+        let etag = if offset == 0 { 0 } else { self.etag };
+        Target { version, md5, size, offset, etag }
+    }
+
+    /// The installer may have begun: no way back but a result.
+    pub(super) fn is_past_return(&self) -> bool {
+        matches!(self.stage, Stage::Installing { .. } | Stage::Restarting { .. } | Stage::Trial(_))
+    }
+
+    /// The fetch under way, if there is one.
+    pub(super) fn fetch_op(&self) -> Option<OpId> {
+        match &self.stage {
+            Stage::Fetching(Net::Asked { op, .. }) => Some(*op),
+            Stage::Fetching(Net::Body(stream)) if stream.end.is_none() => Some(stream.op),
+            _ => None,
+        }
+    }
+
+    /// Fetch from what is stored on, or verify when nothing is missing.
+    pub(super) fn resume(&mut self) {
+        self.stage = if self.stored >= self.image.size {
+            // What was hashed before a pause proves nothing now.
+            self.hashed = 0;
+            Stage::Verifying
+        } else {
+            Stage::Fetching(Net::Due { hop: None, hops: 0 })
+        };
+    }
+}

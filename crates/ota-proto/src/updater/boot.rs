@@ -1,0 +1,177 @@
+//! Where the machine begins: evidence beats the journal (design.md §2.3).
+
+use crate::chance::Rng;
+use crate::code::Reason;
+use crate::config::{Config, ConfigError};
+use crate::digest::Md5;
+use crate::journal::{Outcome, Owed, Phase, Record, Target};
+use crate::output::{Boot, Event, SlotState};
+use crate::time::Instant;
+use crate::version::Version;
+
+use super::Updater;
+use super::attempt::{Attempt, Image, Recall, Source, Stage, Trial, Why};
+use super::ledger::Ledger;
+use super::news::News;
+use super::result::Owing;
+use super::session::Session;
+
+/// How often the installation of one image may be cut short.
+const TRIES: u8 = 3;
+
+/// What a journal, a slot and a running version add up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finding {
+    /// Nothing is open.
+    Nothing,
+    /// The slot may hold a part of this image, or all of it: wait for its offer.
+    Part(Target),
+    /// The image that we installed runs on trial.
+    Trial(Target),
+    /// An image that we did not install runs on trial.
+    Foreign,
+    /// The image on trial must go, for this reason.
+    Back(Target, Reason),
+    /// This result is owed.
+    Result(Target, Outcome),
+    /// A result was owed already.
+    Owed,
+}
+
+pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater, ConfigError> {
+    let running = Version::new(boot.running).map_err(|_| ConfigError::Version)?;
+    if boot.storage.erase == 0 || boot.storage.capacity == 0 {
+        return Err(ConfigError::Storage);
+    }
+    let found = boot.journal.and_then(|block| Record::decode(block).ok());
+    let record = found.as_ref().map(|(_, record)| record.clone()).unwrap_or_default();
+    let rng = Rng::new(cfg.seed);
+    let mut machine = Updater {
+        cfg,
+        storage: boot.storage,
+        running,
+        slot: boot.slot,
+        mark: boot.slot == SlotState::RolledBack,
+        now,
+        rng,
+        last_op: 0,
+        last_pub: 0,
+        unix: 0,
+        session: Session::Down,
+        update: None,
+        owing: Owing::None,
+        ledger: Ledger::new(found),
+        job: None,
+        job_retry: None,
+        cancel: None,
+        news: News::default(),
+        asked: None,
+        superseded: None,
+        recall: None,
+        proved: false,
+    };
+    let finding = weigh(&record, boot.slot, running);
+    machine.begin(finding);
+    machine.advance();
+    Ok(machine)
+}
+
+/// The table of design.md §2.3, and the rows that it leaves open.
+fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
+    let Some(target) = record.target else {
+        return if slot == SlotState::Trial { Finding::Foreign } else { Finding::Nothing };
+    };
+    let reason = match record.owed {
+        Some(Owed { result: Outcome::Failed(reason), .. }) => Some(reason),
+        _ => None,
+    };
+    let old_runs = running != target.version;
+    match record.phase {
+        Phase::Owed => weigh_owed(record, target, old_runs),
+        Phase::None | Phase::Fetching if slot == SlotState::Trial => Finding::Foreign,
+        Phase::None => Finding::Nothing,
+        Phase::Fetching => Finding::Part(target),
+        Phase::Installing | Phase::Switching => match slot {
+            SlotState::Trial if old_runs => Finding::Back(target, Reason::WrongVersion),
+            // A roll-back that was cut after its reason was journalled goes on.
+            SlotState::Trial => {
+                reason.map_or(Finding::Trial(target), |why| Finding::Back(target, why))
+            }
+            SlotState::RolledBack => {
+                let why = reason.unwrap_or(Reason::BootFailed);
+                Finding::Result(target, Outcome::Failed(why))
+            }
+            // It runs, and nobody can take it back.
+            _ if !old_runs => Finding::Result(target, Outcome::Done),
+            SlotState::Unknown if record.phase == Phase::Switching => {
+                let why = reason.unwrap_or(Reason::NotDurable);
+                Finding::Result(target, Outcome::Failed(why))
+            }
+            // The old one was brought back and confirmed as if nothing had been.
+            _ if reason.is_some() => {
+                let why = reason.unwrap_or(Reason::RolledBack);
+                Finding::Result(target, Outcome::Failed(why))
+            }
+            // The installation or the switch was cut: it is done again, but not for ever.
+            _ if record.tries >= TRIES => {
+                Finding::Result(target, Outcome::Failed(Reason::InstallCut))
+            }
+            _ => Finding::Part(target),
+        },
+    }
+}
+
+fn weigh_owed(record: &Record, target: Target, old_runs: bool) -> Finding {
+    match record.owed {
+        // `done` never left, and it is not true any more.
+        Some(Owed { result: Outcome::Done, sent: false }) if old_runs => {
+            Finding::Result(target, Outcome::Failed(Reason::NotDurable))
+        }
+        Some(_) => Finding::Owed,
+        None => Finding::Nothing,
+    }
+}
+
+impl Updater {
+    fn begin(&mut self, finding: Finding) {
+        match finding {
+            Finding::Nothing => {}
+            Finding::Owed => self.owing = Owing::Owed,
+            Finding::Result(target, outcome) => self.finish(target, outcome),
+            Finding::Part(target) => {
+                let recall = Recall::new(Why::Boot, self.now, false, &self.cfg.timing);
+                self.open(target, Stage::Recall(recall), self.resume_point(&target));
+            }
+            Finding::Trial(target) => self.open_trial(target, true),
+            Finding::Foreign => self.open_foreign_trial(),
+            Finding::Back(target, reason) => {
+                self.open_trial(target, true);
+                self.begin_roll_back(reason);
+            }
+        }
+    }
+
+    /// The running image is on trial, and it was not us who installed it.
+    pub(super) fn open_foreign_trial(&mut self) {
+        let target =
+            Target { version: self.running, md5: Md5([0; 16]), size: 1, offset: 0, etag: 0 };
+        self.open_trial(target, false);
+    }
+
+    fn open_trial(&mut self, target: Target, ours: bool) {
+        let timing = &self.cfg.timing;
+        let trial = Trial {
+            limit: ours.then(|| self.now + timing.trial),
+            ask: self.now + timing.ask_again,
+            confirmed: false,
+            back: None,
+        };
+        self.open(target, Stage::Trial(trial), target.size);
+        self.news.push(Event::Trial);
+    }
+
+    fn open(&mut self, target: Target, stage: Stage, kept: u64) {
+        let source = Source { offered_at: self.now, ..Source::default() };
+        self.update = Some(Attempt::new(Image::of(&target), source, stage, kept, target.etag));
+    }
+}

@@ -1,0 +1,130 @@
+//! What an HTTP answer is worth, decided without touching the state (rule 8).
+
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::code::Reason;
+use crate::config::Config;
+use crate::output::{ContentRange, ResponseHead};
+use crate::url::Url;
+
+use super::result::hash;
+
+/// Most redirects in a row.
+const HOPS: u8 = 5;
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    /// The first byte asked for.
+    pub(super) from: u64,
+    /// The size of the image.
+    pub(super) size: u64,
+    /// Hash of the ETag of what is stored, 0 for none.
+    pub(super) etag: u32,
+    /// The URL that was asked.
+    pub(super) url: &'a str,
+    /// Redirects followed to get there.
+    pub(super) hops: u8,
+}
+
+/// What to do with an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Take the body, after passing over `skip` bytes.
+    Take { skip: u64, declared: bool, etag: u32 },
+    /// What is stored cannot be gone on with: begin at zero, with this very body if it is whole.
+    Restart { body: Option<bool>, etag: u32 },
+    /// Ask there instead.
+    Redirect(String),
+    /// The URL is refused: a fresh one is needed.
+    Refused,
+    /// The object is gone.
+    Gone,
+    /// The server asks for patience.
+    Later(Option<Duration>),
+    /// The answer is of no use.
+    Fault(Reason),
+}
+
+/// Judges an answer.
+pub(super) fn judge(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
+    match head.status {
+        200 | 206 if head.encoded => Verdict::Fault(Reason::Contradiction),
+        200 => judge_whole(asked, head),
+        206 => judge_part(asked, head),
+        301 | 302 | 303 | 307 | 308 => judge_redirect(cfg, asked, head),
+        // A redirect's target that refuses says nothing of the offer's URL: ask that one again.
+        401 | 403 if asked.hops > 0 => Verdict::Fault(Reason::Unauthorized),
+        404 | 410 if asked.hops > 0 => Verdict::Fault(Reason::NotFound),
+        401 | 403 => Verdict::Refused,
+        404 | 410 => Verdict::Gone,
+        416 => judge_unsatisfiable(asked, head),
+        408 | 429 | 500..=599 => Verdict::Later(head.retry_after),
+        _ => Verdict::Fault(Reason::Contradiction),
+    }
+}
+
+fn judge_whole(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
+    if head.content_length.is_some_and(|length| length != asked.size) {
+        return Verdict::Fault(Reason::Contradiction);
+    }
+    let declared = head.content_length.is_some();
+    let etag = etag_of(head);
+    if asked.from == 0 {
+        return Verdict::Take { skip: 0, declared, etag };
+    }
+    if declared && etag == asked.etag {
+        return Verdict::Take { skip: asked.from, declared, etag };
+    }
+    Verdict::Restart { body: Some(declared), etag }
+}
+
+fn judge_part(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
+    let Some(ContentRange { span: Some((first, last)), total: Some(total) }) = head.content_range
+    else {
+        return Verdict::Fault(Reason::Contradiction);
+    };
+    let length = last.checked_sub(first).and_then(|span| span.checked_add(1));
+    let honest = first == asked.from
+        && total == asked.size
+        && last < total
+        && head.content_length.is_none_or(|given| Some(given) == length);
+    if !honest {
+        return Verdict::Fault(Reason::Contradiction);
+    }
+    let etag = etag_of(head);
+    if asked.from > 0 && etag != asked.etag {
+        return Verdict::Restart { body: None, etag };
+    }
+    Verdict::Take { skip: 0, declared: true, etag }
+}
+
+fn judge_unsatisfiable(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
+    match head.content_range.and_then(|range| range.total) {
+        // Another object than the offered one.
+        Some(total) if total != asked.size => Verdict::Fault(Reason::Contradiction),
+        // The right object, and yet this part cannot be had: only the whole may help.
+        _ if asked.from > 0 => Verdict::Restart { body: None, etag: 0 },
+        _ => Verdict::Fault(Reason::Contradiction),
+    }
+}
+
+fn judge_redirect(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
+    let refused = Verdict::Fault(Reason::Redirect);
+    let (Some(location), Ok(base)) = (head.location, Url::parse(asked.url)) else {
+        return refused;
+    };
+    let Ok(target) = base.join(location, cfg.limits.url) else { return refused };
+    let Ok(parsed) = Url::parse(&target) else { return refused };
+    let plain = !parsed.tls && (base.tls || !cfg.allow_http);
+    if plain || asked.hops >= HOPS {
+        return refused;
+    }
+    Verdict::Redirect(target)
+}
+
+/// Hash of the ETag, 0 for none.
+fn etag_of(head: &ResponseHead<'_>) -> u32 {
+    head.etag.map_or(0, hash)
+}

@@ -1,0 +1,115 @@
+//! The journal's side of the machine: what is durable, and what should be.
+//!
+//! Nothing waits for "its" write. Every step asks whether the *durable* record already says what
+//! the step needs; the ledger writes the wanted record, one at a time, until the two agree.
+
+use crate::error::StorageError;
+use crate::journal::{Journal, Record};
+use crate::output::OpId;
+use crate::time::Instant;
+
+/// What is durable, what should be, and the write under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ledger {
+    /// The last record whose write was acknowledged.
+    durable: Record,
+    /// The record that the state asks for.
+    pub(super) wanted: Record,
+    sequence: u32,
+    flight: Option<(OpId, Record)>,
+    /// After a failed write: the number of failures in a row and when to try again.
+    failed: Option<(u8, Instant)>,
+    block: [u8; Journal::LEN],
+}
+
+impl Ledger {
+    /// A ledger that found this record, or none, at boot.
+    pub(super) fn new(found: Option<(u32, Record)>) -> Self {
+        let (sequence, durable) = found.unwrap_or_default();
+        Self {
+            wanted: durable.clone(),
+            durable,
+            sequence,
+            flight: None,
+            failed: None,
+            block: [0; Journal::LEN],
+        }
+    }
+
+    /// What is surely on the medium.
+    pub(super) fn durable(&self) -> &Record {
+        &self.durable
+    }
+
+    /// The medium holds exactly what is wanted, and nothing else is on its way.
+    pub(super) fn settled(&self) -> bool {
+        self.flight.is_none() && same(&self.durable, &self.wanted)
+    }
+
+    /// A write is due now.
+    pub(super) fn due(&self, now: Instant) -> bool {
+        self.flight.is_none()
+            && !same(&self.durable, &self.wanted)
+            && self.failed.is_none_or(|(_, at)| at <= now)
+    }
+
+    /// When a failed write is due again.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        if self.settled() || self.flight.is_some() {
+            return None;
+        }
+        self.failed.map(|(_, at)| at)
+    }
+
+    /// Begins the write of the wanted record.
+    pub(super) fn issue(&mut self, op: OpId) {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.block = self.wanted.encode(self.sequence);
+        self.flight = Some((op, self.wanted.clone()));
+    }
+
+    /// The block under way.
+    pub(super) fn block(&self) -> &[u8; Journal::LEN] {
+        &self.block
+    }
+
+    /// The write ended. `Some` with the number of failures in a row when it failed; a write that
+    /// failed may still be on the medium, so the same place is written again.
+    pub(super) fn complete(
+        &mut self,
+        op: OpId,
+        result: Result<(), StorageError>,
+    ) -> Option<(u8, StorageError)> {
+        let (_, record) = self.flight.take_if(|(flight, _)| *flight == op)?;
+        match result {
+            Ok(()) => {
+                self.durable = record;
+                self.failed = None;
+                None
+            }
+            Err(error) => {
+                self.sequence = self.sequence.wrapping_sub(1);
+                let count = self.failed.map_or(0, |(count, _)| count).saturating_add(1);
+                self.failed = Some((count, Instant::MAX));
+                Some((count, error))
+            }
+        }
+    }
+
+    /// Sets when a failed write is due again.
+    pub(super) fn retry(&mut self, at: Instant) {
+        if let Some((_, when)) = &mut self.failed {
+            *when = at;
+        }
+    }
+}
+
+/// Equal but for the time, which rides along and is never worth a write.
+fn same(a: &Record, b: &Record) -> bool {
+    a.phase == b.phase
+        && a.tries == b.tries
+        && a.target == b.target
+        && a.from == b.from
+        && a.owed == b.owed
+        && a.guard == b.guard
+}

@@ -1,0 +1,81 @@
+//! When a progress report is due.
+
+use crate::config::Timing;
+use crate::output::PubId;
+use crate::time::Instant;
+
+/// What a progress report says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Say {
+    /// `downloading` with a percent.
+    Downloading(u8),
+    /// `burning`.
+    Burning,
+}
+
+/// What was said last, and when: reports coalesce, the newest wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Meter {
+    last: Option<(Say, Instant)>,
+    /// Handed out and not yet handed over or acknowledged.
+    flight: Option<PubId>,
+    /// The session that heard the last one is gone.
+    stale: bool,
+}
+
+impl Meter {
+    /// When `want` is due. A percent never falls: the caller passes it through [`Meter::floor`].
+    pub(super) fn due(&self, want: Say, timing: &Timing) -> Instant {
+        let Some((last, at)) = self.last else { return Instant::ZERO };
+        if self.stale {
+            return Instant::ZERO;
+        }
+        let repeat = at + timing.repeat;
+        match (last, want) {
+            (Say::Burning, Say::Burning) => repeat,
+            (Say::Downloading(old), Say::Downloading(new)) if new < 100 || old == 100 => {
+                let step = new.saturating_sub(old) >= 5 && self.flight.is_none();
+                if step { at + timing.progress } else { repeat }
+            }
+            _ => Instant::ZERO,
+        }
+    }
+
+    /// What may be said: never less than was said before.
+    pub(super) fn floor(&self, want: Say) -> Say {
+        match (self.last, want) {
+            (Some((Say::Downloading(old), _)), Say::Downloading(new)) => {
+                Say::Downloading(new.max(old))
+            }
+            _ => want,
+        }
+    }
+
+    /// It was handed out.
+    pub(super) fn said(&mut self, now: Instant, say: Say, id: PubId) {
+        self.last = Some((say, now));
+        self.flight = Some(id);
+        self.stale = false;
+    }
+
+    /// It was handed over or acknowledged.
+    pub(super) fn published(&mut self, id: PubId) {
+        self.flight.take_if(|flight| *flight == id);
+    }
+
+    /// A new session: the old one may have lost it.
+    pub(super) fn new_session(&mut self) {
+        self.stale = true;
+        self.flight = None;
+    }
+
+    /// `say` was handed out in this session.
+    pub(super) fn has_said(&self, say: Say) -> bool {
+        !self.stale && self.last.is_some_and(|(last, _)| last == say)
+    }
+
+    /// `say` was handed out in this session and is acknowledged.
+    pub(super) fn is_acknowledged(&self, say: Say) -> bool {
+        self.has_said(say) && self.flight.is_none()
+    }
+}

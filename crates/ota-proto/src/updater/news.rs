@@ -1,0 +1,34 @@
+//! Events on their way to the application.
+
+use alloc::vec::Vec;
+use core::mem::discriminant;
+
+use crate::output::Event;
+
+/// Events that were not polled yet: at most one of each kind, the newest, so that an application
+/// that does not listen costs a bounded amount of memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct News(Vec<Event>);
+
+impl News {
+    /// Adds an event; an older one of the same kind makes way.
+    pub(super) fn push(&mut self, event: Event) {
+        self.drop_kind(&event);
+        self.0.push(event);
+    }
+
+    /// Forgets an event that is no longer true.
+    pub(super) fn drop_kind(&mut self, like: &Event) {
+        self.0.retain(|event| discriminant(event) != discriminant(like));
+    }
+
+    /// Takes the oldest event.
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        if self.0.is_empty() {
+            // An idle machine keeps no memory for events.
+            self.0 = Vec::new();
+            return None;
+        }
+        Some(self.0.remove(0))
+    }
+}

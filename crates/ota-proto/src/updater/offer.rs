@@ -1,0 +1,291 @@
+//! What the cloud says: replies and offers, and what is made of them.
+
+use alloc::string::{String, ToString};
+use core::cmp::Ordering;
+use core::time::Duration;
+
+use crate::code::Reason;
+use crate::config::{Downgrade, Hold};
+use crate::digest::Md5;
+use crate::journal::{Outcome, Phase, Record, Target};
+use crate::message::OfferMessage;
+use crate::output::{Event, SecretUrl};
+use crate::time::Instant;
+use crate::url::Url;
+use crate::version::Version;
+
+use super::Updater;
+use super::attempt::{Attempt, Image, Source, Stage, Why};
+use super::result::{Owing, hash};
+use super::session::{Report, Session};
+
+/// How often an image may fail by its own fault before it is banned.
+const STRIKES: u8 = 3;
+/// How many refusals of offers one session hears: each costs journal writes.
+const REFUSALS: u8 = 8;
+
+impl Updater {
+    /// `report_version_rsp` came.
+    pub(super) fn on_reply(&mut self, code: i64) {
+        if code == 0 {
+            self.on_answer();
+            self.news.push(Event::VersionAccepted);
+            self.count_reply();
+        } else {
+            let again = self.now + self.cfg.timing.report_cap;
+            if let Session::Up(up) = &mut self.session {
+                up.report = Report::Due(again);
+            }
+            self.news.push(Event::VersionRefused { code });
+        }
+    }
+
+    /// `update_firmware` came.
+    pub(super) fn on_offer(&mut self, offer: &OfferMessage<'_>) {
+        let Ok(version) = Version::new(&offer.version) else { return };
+        // An offer that comes before or instead of the reply is the reply.
+        self.on_answer();
+        if self.owing != Owing::None {
+            return;
+        }
+        if version == self.running {
+            self.on_offer_of_running();
+            return;
+        }
+        let image = Image {
+            version,
+            md5: offer.md5sum.unwrap_or(Md5([0; 16])),
+            size: offer.file_size.unwrap_or(0),
+        };
+        match &self.update {
+            Some(attempt) if attempt.is_past_return() => {}
+            Some(attempt) if attempt.image == image => self.on_same_offer(offer),
+            _ => self.on_new_offer(image, offer),
+        }
+    }
+
+    /// Begins or goes on with the open attempt: the journal first, then the network.
+    pub(super) fn start_attempt(&mut self) {
+        let Some(attempt) = &mut self.update else { return };
+        attempt.checkpoint_at = self.now;
+        attempt.resume();
+        let target = attempt.target(attempt.stored);
+        let known = self.ledger.wanted.clone();
+        let same = known.target.is_some_and(|old| attempt.image.is(&old));
+        self.ledger.wanted = Record {
+            phase: Phase::Fetching,
+            tries: if same { known.tries } else { 0 },
+            target: Some(target),
+            from: Some(self.running),
+            owed: None,
+            ..known
+        };
+        self.news.push(Event::Started { from: target.offset });
+    }
+
+    /// The cloud has the running version.
+    fn on_answer(&mut self) {
+        let next = self.next_idle_report();
+        if let Session::Up(up) = &mut self.session {
+            up.answered(next);
+            self.proved = true;
+        }
+    }
+
+    /// 24 h ± 10 %.
+    fn next_idle_report(&mut self) -> Instant {
+        let period = self.cfg.timing.idle_report;
+        let tenth = period.checked_div(10).unwrap_or(Duration::ZERO);
+        let jitter = self.rng.up_to(tenth.saturating_mul(2));
+        self.now + period.saturating_sub(tenth) + jitter
+    }
+
+    /// A reply without an offer: one more sign that the task is withdrawn.
+    fn count_reply(&mut self) {
+        let Some(Attempt { stage: Stage::Recall(recall), .. }) = &mut self.update else { return };
+        let apart = self.now.since(recall.reply_at) >= self.cfg.timing.withdrawn;
+        if recall.replies == 0 || (recall.replies == 1 && apart) {
+            recall.replies = recall.replies.saturating_add(1);
+            recall.reply_at = self.now;
+        }
+    }
+
+    fn on_offer_of_running(&mut self) {
+        if let Session::Up(up) = &mut self.session {
+            if !up.told_running {
+                up.told_running = true;
+                up.report = Report::Due(self.now);
+            }
+        }
+    }
+
+    /// The offer under way came again: idempotent, but a fresh URL is welcome.
+    fn on_same_offer(&mut self, offer: &OfferMessage<'_>) {
+        let usable = self.check_offer(offer);
+        let source = self.source_of(offer);
+        let Some(attempt) = &mut self.update else { return };
+        let recalled = match &attempt.stage {
+            Stage::Recall(recall) => Some(recall.why),
+            _ => None,
+        };
+        match (usable, recalled) {
+            (Err(reason), Some(_)) => self.fail(reason),
+            // A refresh that is of no use does not harm what goes on.
+            (Err(_), None) => {}
+            (Ok(()), None) => attempt.source = source,
+            (Ok(()), Some(why)) => {
+                let same_url = attempt.source.url == source.url;
+                attempt.source = source;
+                match why {
+                    Why::Refused if same_url => {
+                        let until = self.now + self.cfg.timing.same_url;
+                        attempt.stage = Stage::Backoff { until };
+                    }
+                    Why::Refused | Why::Gone | Why::Stale => attempt.resume(),
+                    Why::Boot => self.start_attempt(),
+                    Why::Deferral => self.ask_or_start(),
+                }
+            }
+        }
+    }
+
+    /// An offer that is not the one under way.
+    fn on_new_offer(&mut self, image: Image, offer: &OfferMessage<'_>) {
+        if !self.make_way() {
+            return;
+        }
+        let elicited =
+            self.asked.is_some_and(|asked| self.now.since(asked) <= self.cfg.timing.elicited);
+        let usable = self.check_offer(offer);
+        if (elicited || usable.is_err()) && self.was_refused(&image) {
+            return;
+        }
+        if let Err(reason) = usable {
+            return self.refuse_image(image, reason);
+        }
+        if elicited && self.is_banned(&image) {
+            self.news.push(Event::Banned);
+            return self.refuse_image(image, Reason::Banned);
+        }
+        let (kept, etag) = self.kept(&image);
+        let source = self.source_of(offer);
+        let stage = Stage::Offered { ask: self.now };
+        self.update = Some(Attempt::new(image, source, stage, kept, etag));
+        self.ask_or_start();
+    }
+
+    /// Consent, or the word to ask for it.
+    fn ask_or_start(&mut self) {
+        if self.cfg.consent == Hold::Auto {
+            return self.start_attempt();
+        }
+        if let Some(attempt) = &mut self.update {
+            attempt.stage = Stage::Offered { ask: self.now + self.cfg.timing.ask_again };
+            self.news.push(Event::Offered);
+        }
+    }
+
+    /// Frees the machine for a different offer; `false` when the last change is too fresh.
+    fn make_way(&mut self) -> bool {
+        let Some(attempt) = &self.update else { return true };
+        let only_journalled =
+            matches!(&attempt.stage, Stage::Recall(recall) if recall.why == Why::Boot);
+        if !only_journalled {
+            let free_at = self.superseded.map(|at| at + self.cfg.timing.supersede);
+            if let Some(at) = free_at.filter(|at| *at > self.now) {
+                // The report that follows draws whatever the cloud then offers.
+                self.recall = Some(at);
+                return false;
+            }
+            self.superseded = Some(self.now);
+            self.news.push(Event::Superseded);
+        }
+        self.drop_attempt();
+        true
+    }
+
+    /// Bytes of this image that are surely in the slot, on an erase boundary, and their ETag.
+    fn kept(&self, image: &Image) -> (u64, u32) {
+        let wanted = &self.ledger.wanted;
+        match &wanted.target {
+            Some(target) if wanted.phase == Phase::Fetching && image.is(target) => {
+                (self.resume_point(target), target.etag)
+            }
+            _ => (0, 0),
+        }
+    }
+
+    /// Where a journalled download goes on: the block at the end may be torn.
+    pub(super) fn resume_point(&self, target: &Target) -> u64 {
+        if target.offset >= target.size { target.size } else { self.floor(target.offset) }
+    }
+
+    /// Rounds down to an erase unit.
+    pub(super) fn floor(&self, offset: u64) -> u64 {
+        let rest = offset.checked_rem(u64::from(self.storage.erase)).unwrap_or(0);
+        offset.saturating_sub(rest)
+    }
+
+    /// Owes a `fail` for an offer that is not worth an attempt: once per session, so that a cloud
+    /// that offers it again and again is not answered again and again.
+    pub(super) fn refuse_image(&mut self, image: Image, reason: Reason) {
+        if let Session::Up(up) = &mut self.session {
+            up.refused = Some(image);
+            up.refusals = up.refusals.saturating_add(1);
+        }
+        let Image { version, md5, size } = image;
+        let target = Target { version, md5, size: size.max(1), offset: 0, etag: 0 };
+        self.finish(target, Outcome::Failed(reason));
+    }
+
+    /// This offer was refused in this session, or so many were that no more are answered.
+    fn was_refused(&self, image: &Image) -> bool {
+        matches!(&self.session, Session::Up(up)
+            if up.refused.as_ref() == Some(image) || up.refusals >= REFUSALS)
+    }
+
+    fn is_banned(&self, image: &Image) -> bool {
+        let version = hash(image.version.as_str().as_bytes());
+        self.ledger.wanted.guard.is_some_and(|guard| {
+            guard.md5 == image.md5 && guard.version == version && guard.count >= STRIKES
+        })
+    }
+
+    fn source_of(&self, offer: &OfferMessage<'_>) -> Source {
+        Source {
+            url: SecretUrl(offer.url.to_string()),
+            user_defined: offer.user_defined.as_ref().map(|text| String::from(text.as_ref())),
+            fw_type: offer.fw_type.as_ref().map(|text| String::from(text.as_ref())),
+            offered_at: self.now,
+        }
+    }
+
+    /// Whether the offer can be taken at all.
+    fn check_offer(&self, offer: &OfferMessage<'_>) -> Result<(), Reason> {
+        let limits = &self.cfg.limits;
+        if offer.md5sum.is_none() {
+            return Err(Reason::NoDigest);
+        }
+        let size = offer.file_size.filter(|size| *size > 0).ok_or(Reason::NoSize)?;
+        if size > self.storage.capacity {
+            return Err(Reason::TooLarge);
+        }
+        if offer.user_defined.as_ref().is_some_and(|text| text.len() > limits.user_defined) {
+            return Err(Reason::UserDefined);
+        }
+        if offer.url.len() > limits.url {
+            return Err(Reason::BadUrl);
+        }
+        let url = Url::parse(&offer.url).map_err(|_| Reason::BadUrl)?;
+        if !url.tls && !self.cfg.allow_http {
+            return Err(Reason::PlainHttp);
+        }
+        if let Downgrade::Refuse(comparator) = self.cfg.downgrade {
+            let version = Version::new(&offer.version).map_err(|_| Reason::Downgrade)?;
+            if (comparator.0)(&version, &self.running) != Some(Ordering::Greater) {
+                return Err(Reason::Downgrade);
+            }
+        }
+        Ok(())
+    }
+}

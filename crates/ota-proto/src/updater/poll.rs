@@ -1,0 +1,264 @@
+//! What comes out: derived from the state, the result first, then the session, then the update.
+
+use alloc::borrow::Cow;
+
+use crate::config::Verify;
+use crate::error::BufferTooSmall;
+use crate::journal::{Outcome, Phase};
+use crate::message::{DeviceMessage, Progress, ProgressState};
+use crate::output::{Output, PubId, QoS, SlotAction};
+use crate::time::Instant;
+use crate::version::Version;
+
+use super::Updater;
+use super::attempt::{Attempt, Net, Stage, Trial};
+use super::meter::Say;
+use super::result::Owing;
+use super::session::Session;
+use super::storage::{Job, Work};
+
+impl Updater {
+    /// What is to be done next. Call it after every input until it answers [`Output::Idle`].
+    /// `buf` holds a message's payload while the output lives; [`crate::Config::buffer_len`]
+    /// bytes always suffice.
+    ///
+    /// # Errors
+    /// [`BufferTooSmall`]: the state is unchanged.
+    pub fn poll_output<'b>(
+        &'b mut self,
+        now: Instant,
+        buf: &'b mut [u8],
+    ) -> Result<Output<'b>, BufferTooSmall> {
+        let now = self.now.max(now);
+        if let Some(op) = self.cancel.take() {
+            return Ok(Output::CancelFetch { op });
+        }
+        if self.ledger.due(now) {
+            return Ok(self.persist());
+        }
+        if let Some((message, say)) = self.next_message(now) {
+            let length = message.encode(buf)?;
+            self.enter(now);
+            let (id, qos) = self.publish(say);
+            self.advance();
+            let payload = buf.get(..length).unwrap_or_default();
+            let topic = self.cfg.identity.report_topic();
+            return Ok(Output::Publish { id, topic, qos, payload });
+        }
+        self.enter(now);
+        if let Some(work) = self.next_work() {
+            return Ok(self.begin_work(work));
+        }
+        if self.is_fetch_due() {
+            return Ok(self.begin_fetch());
+        }
+        if let Some(event) = self.news.pop() {
+            return Ok(Output::Event(event));
+        }
+        let (deadline, timer) = self.deadline().unzip();
+        Ok(Output::Idle { deadline, timer, read_body: self.is_reading() })
+    }
+
+    fn persist(&mut self) -> Output<'_> {
+        let op = self.next_op();
+        self.ledger.wanted.last_time = self.known_time();
+        self.ledger.issue(op);
+        Output::Persist { op, record: self.ledger.block() }
+    }
+
+    /// The message that is due, result first, then version, then progress (O12).
+    fn next_message(&self, now: Instant) -> Option<(DeviceMessage<'static>, Told)> {
+        if self.is_result_due() {
+            let (version, outcome) = self.owed_report()?;
+            return Some((result_message(version, outcome), Told::Result));
+        }
+        if self.owing != Owing::None {
+            return None;
+        }
+        if self.session.is_report_due(now) {
+            let version = Cow::Owned(self.running.as_str().into());
+            let message = DeviceMessage::ReportVersion { version, fw_type: None };
+            return Some((message, Told::Version));
+        }
+        if self.say_at().is_some_and(|at| at <= now) {
+            let say = self.say()?;
+            let version = self.update.as_ref()?.image.version;
+            return Some((progress_message(version, say), Told::Progress(say)));
+        }
+        None
+    }
+
+    /// Notes that a message was handed out.
+    fn publish(&mut self, told: Told) -> (PubId, QoS) {
+        let now = self.now;
+        let id = self.next_pub();
+        let mut qos = QoS::AtLeastOnce;
+        match told {
+            Told::Result => {
+                let deadline = now + self.cfg.timing.puback;
+                self.owing = Owing::InFlight { id, deadline };
+            }
+            Told::Version => {
+                self.asked = Some(now);
+                if let Session::Up(up) = &mut self.session {
+                    up.reported(now, id, &self.cfg.timing, &mut self.rng);
+                }
+            }
+            Told::Progress(say) => {
+                if matches!(say, Say::Downloading(_)) {
+                    qos = QoS::AtMostOnce;
+                }
+                if let Some(attempt) = &mut self.update {
+                    attempt.meter.said(now, say, id);
+                }
+            }
+        }
+        (id, qos)
+    }
+
+    /// The slot operation that is due: one at a time, and none of a new attempt before the last
+    /// one of the old has ended (O3).
+    fn next_work(&self) -> Option<Work> {
+        if self.job.is_some() {
+            return None;
+        }
+        self.next_slot_action().map(Work::Slot).or_else(|| self.next_storage())
+    }
+
+    fn next_slot_action(&self) -> Option<SlotAction> {
+        if self.job_retry.is_some() || !self.ledger.settled() {
+            return None;
+        }
+        if self.mark && self.owing != Owing::Saving {
+            return Some(SlotAction::ClearMark);
+        }
+        let attempt = self.update.as_ref()?;
+        match &attempt.stage {
+            Stage::Restarting { active: false, .. } => {
+                let journalled = self.ledger.durable().phase == Phase::Switching;
+                journalled.then_some(SlotAction::Activate)
+            }
+            Stage::Trial(Trial { back: Some(false), .. }) => Some(SlotAction::RollBack),
+            Stage::Trial(Trial { back: None, confirmed: true, .. }) => {
+                let heard = self.proved || !self.cfg.confirm_needs_reply;
+                heard.then_some(SlotAction::Confirm)
+            }
+            _ => None,
+        }
+    }
+
+    fn next_storage(&self) -> Option<Work> {
+        let attempt = self.update.as_ref()?;
+        let size = attempt.image.size;
+        match &attempt.stage {
+            Stage::Verifying if attempt.synced < size => Some(Work::Sync { upto: size }),
+            Stage::Verifying => Some(Work::Digest { upto: size }),
+            Stage::Fetching(_) | Stage::Backoff { .. } => {
+                if self.is_checkpoint_due(attempt) {
+                    return Some(Work::Sync { upto: attempt.stored });
+                }
+                let trailing = self.cfg.verify == Verify::Trailing;
+                if trailing && attempt.synced > attempt.hashed {
+                    return Some(Work::Digest { upto: attempt.synced });
+                }
+                let open = matches!(&attempt.stage,
+                    Stage::Fetching(Net::Body(stream)) if stream.skip == 0 && stream.end.is_none());
+                let needs = attempt.stored < size && attempt.erased <= attempt.stored;
+                (open && needs && self.may_write(attempt))
+                    .then(|| Work::Erase { end: self.erase_end(attempt.stored) })
+            }
+            _ => None,
+        }
+    }
+
+    /// Enough new bytes, or old enough ones, wait to be made durable (rule 11).
+    fn is_checkpoint_due(&self, attempt: &Attempt) -> bool {
+        let unit = u64::from(self.storage.erase);
+        let cap = self.cfg.timing.checkpoint_cap.max(unit);
+        let interval = attempt.image.size.div_ceil(32).clamp(unit, cap);
+        let claimed = self.ledger.wanted.target.map_or(0, |target| target.offset);
+        let gained = self.floor(attempt.stored).saturating_sub(claimed);
+        gained >= interval || self.checkpoint_at().is_some_and(|at| at <= self.now)
+    }
+
+    fn begin_work(&mut self, work: Work) -> Output<'_> {
+        let op = self.next_op();
+        self.job = Some(Job { op, work, orphan: false });
+        // What is under way stops the reading: the network's deadlines stand still.
+        self.advance();
+        let (stored, hashed, size) = self
+            .update
+            .as_ref()
+            .map_or((0, 0, 0), |attempt| (attempt.stored, attempt.hashed, attempt.image.size));
+        match work {
+            Work::Erase { end } => Output::Erase { op, range: stored..end, size },
+            Work::Digest { upto } => Output::Digest { op, range: hashed..upto },
+            Work::Slot(action) => Output::Slot { op, action },
+            // A write never begins here: it comes with a piece of body.
+            Work::Sync { .. } | Work::Write { .. } => Output::Sync { op },
+        }
+    }
+
+    fn is_fetch_due(&self) -> bool {
+        let due = self
+            .update
+            .as_ref()
+            .is_some_and(|attempt| matches!(attempt.stage, Stage::Fetching(Net::Due { .. })));
+        due && self.owing == Owing::None
+    }
+
+    fn begin_fetch(&mut self) -> Output<'_> {
+        let op = self.next_op();
+        let deadline = self.now + self.cfg.timing.response;
+        let Some(attempt) = &mut self.update else { return Output::CancelFetch { op } };
+        let from = attempt.stored;
+        let (url, hops) = match &mut attempt.stage {
+            Stage::Fetching(Net::Due { hop, hops }) => (hop.take(), *hops),
+            _ => (None, 0),
+        };
+        attempt.stage = Stage::Fetching(Net::Asked { op, from, deadline, url, hops });
+        let url = match &attempt.stage {
+            Stage::Fetching(Net::Asked { url: Some(url), .. }) => &url.0,
+            _ => &attempt.source.url.0,
+        };
+        Output::Fetch { op, url, from }
+    }
+}
+
+/// What a message tells, for the state to note.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    Result,
+    Version,
+    Progress(Say),
+}
+
+fn progress_message(version: Version, say: Say) -> DeviceMessage<'static> {
+    let (state, percent) = match say {
+        Say::Downloading(percent) => (ProgressState::Downloading, Some(i64::from(percent))),
+        Say::Burning => (ProgressState::Burning, None),
+    };
+    message(version, state, percent, 0, "")
+}
+
+fn result_message(version: Version, outcome: Outcome) -> DeviceMessage<'static> {
+    match outcome {
+        Outcome::Done => message(version, ProgressState::Done, None, 0, ""),
+        Outcome::Failed(reason) => {
+            let code = i64::from(reason.code().number());
+            message(version, ProgressState::Fail, None, code, reason.text())
+        }
+    }
+}
+
+fn message(
+    version: Version,
+    state: ProgressState,
+    percent: Option<i64>,
+    result_code: i64,
+    text: &'static str,
+) -> DeviceMessage<'static> {
+    let result_msg = Cow::Borrowed(text);
+    let progress = Progress { state, percent, result_code, result_msg };
+    DeviceMessage::ReportProgress { version: Cow::Owned(version.as_str().into()), progress }
+}

@@ -1,0 +1,165 @@
+//! The result machine: one result per attempt, owed until this session's acknowledgement.
+
+use crate::code::Reason;
+use crate::journal::{Guard, Outcome, Owed, Phase, Record, Target};
+use crate::output::{Event, PubId};
+use crate::time::Instant;
+use crate::version::Version;
+
+use super::Updater;
+
+/// Where the result stands. What it is stands in the ledger's wanted record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Owing {
+    #[default]
+    None,
+    /// Being written to the journal.
+    Saving,
+    /// Durable; waits for a session, and for the mark that it may have left.
+    Owed,
+    /// Published in this session.
+    InFlight { id: PubId, deadline: Instant },
+    /// Acknowledged; being struck from the journal.
+    Clearing,
+}
+
+impl Owing {
+    /// Acknowledgements of an old session are worth nothing.
+    pub(super) fn session_changed(&mut self) {
+        if matches!(self, Self::InFlight { .. }) {
+            *self = Self::Owed;
+        }
+    }
+
+    pub(super) fn is_in_flight(&self, id: PubId) -> bool {
+        matches!(self, Self::InFlight { id: flight, .. } if *flight == id)
+    }
+}
+
+impl Updater {
+    /// Ends the attempt: the update machine is free, the result machine owes.
+    pub(super) fn finish(&mut self, target: Target, outcome: Outcome) {
+        self.drop_attempt();
+        let durable = self.ledger.wanted.clone();
+        self.ledger.wanted = Record {
+            phase: Phase::Owed,
+            target: Some(target),
+            from: durable.from.or(Some(self.running)),
+            owed: Some(Owed { result: outcome, sent: self.session.is_up() }),
+            guard: guard_after(durable.guard, &target, outcome),
+            ..durable
+        };
+        self.owing = Owing::Saving;
+        self.news.push(Event::Finished { version: target.version, outcome });
+    }
+
+    /// Ends the open attempt with a failure.
+    pub(super) fn fail(&mut self, reason: Reason) {
+        let Some(attempt) = &self.update else { return };
+        // Only what a checkpoint says is kept: the rest may be a hole after a cut.
+        let kept = match &self.ledger.wanted.target {
+            Some(target) if attempt.image.is(target) => target.offset,
+            _ => 0,
+        };
+        let target = attempt.target(kept);
+        self.finish(target, Outcome::Failed(reason));
+    }
+
+    /// The cloud has it.
+    pub(super) fn acknowledge_result(&mut self) {
+        let wanted = &mut self.ledger.wanted;
+        let Some(owed) = wanted.owed.take() else { return };
+        let keep = matches!(
+            owed.result,
+            Outcome::Failed(Reason::Network | Reason::NotFound | Reason::Unauthorized)
+        );
+        let kept = wanted.target.filter(|target| keep && target.offset > 0);
+        wanted.phase = if kept.is_some() { Phase::Fetching } else { Phase::None };
+        wanted.target = kept;
+        if kept.is_none() {
+            wanted.tries = 0;
+            wanted.from = None;
+        }
+        self.owing = Owing::Clearing;
+        self.news.push(Event::Reported { outcome: owed.result });
+    }
+
+    /// Moves the result machine as far as the durable record allows.
+    pub(super) fn advance_result(&mut self) {
+        match self.owing {
+            Owing::Saving if self.ledger.settled() => self.owing = Owing::Owed,
+            Owing::Clearing if self.ledger.settled() => {
+                self.owing = Owing::None;
+                // What came while the result was owed was dropped: this report draws it again.
+                self.session.report_now(self.now);
+            }
+            _ => {}
+        }
+        if self.owing == Owing::Owed
+            && self.session.is_up()
+            && let_sent(&mut self.ledger.wanted.owed)
+        {
+            // The mark goes to the journal before the first copy leaves.
+            self.owing = Owing::Saving;
+        }
+    }
+
+    /// The result is durable and marked, and a session is there to hear it.
+    pub(super) fn is_result_due(&self) -> bool {
+        self.owing == Owing::Owed && self.session.is_up()
+    }
+
+    /// The version and the outcome that are owed.
+    pub(super) fn owed_report(&self) -> Option<(Version, Outcome)> {
+        let wanted = &self.ledger.wanted;
+        Some((wanted.target?.version, wanted.owed?.result))
+    }
+}
+
+/// Marks the result as possibly handed over; whether the mark is new.
+fn let_sent(owed: &mut Option<Owed>) -> bool {
+    match owed {
+        Some(owed) if !owed.sent => {
+            owed.sent = true;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The guard after this outcome: only faults of the image count against it, and a success of
+/// that image clears it.
+fn guard_after(guard: Option<Guard>, target: &Target, outcome: Outcome) -> Option<Guard> {
+    let version = hash(target.version.as_str().as_bytes());
+    let known = guard.filter(|guard| guard.md5 == target.md5 && guard.version == version);
+    match outcome {
+        Outcome::Done if known.is_some() => None,
+        Outcome::Done => guard,
+        Outcome::Failed(reason) if is_image_fault(reason) => {
+            let count = known.map_or(0, |guard| guard.count).saturating_add(1);
+            Some(Guard { md5: target.md5, version, count })
+        }
+        Outcome::Failed(_) => guard,
+    }
+}
+
+/// Faults of the image, not of the network, the server or the application's wishes.
+fn is_image_fault(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Digest
+            | Reason::Install
+            | Reason::InstallTimeout
+            | Reason::InstallCut
+            | Reason::NotConfirmed
+            | Reason::RolledBack
+            | Reason::BootFailed
+            | Reason::WrongVersion
+    )
+}
+
+/// FNV-1a, never 0: to tell strings apart in the journal, not to protect anything.
+pub(super) fn hash(bytes: &[u8]) -> u32 {
+    let fold = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    bytes.iter().fold(0x811c_9dc5, fold).max(1)
+}

@@ -1,0 +1,202 @@
+//! The slot's and the journal's answers.
+
+use crate::code::Reason;
+use crate::config::Hold;
+use crate::digest::Md5;
+use crate::error::StorageError;
+use crate::journal::{Outcome, Phase};
+use crate::output::{Event, OpId, SlotAction, SlotState};
+use crate::time::Instant;
+
+use super::Updater;
+use super::attempt::{Attempt, Stage, Trial};
+
+/// The one slot operation under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Job {
+    pub(super) op: OpId,
+    pub(super) work: Work,
+    /// The attempt that asked for it is gone: its end only frees the slot (O3).
+    pub(super) orphan: bool,
+}
+
+/// What the slot is doing, with the state that its success brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Work {
+    Erase { end: u64 },
+    Write { end: u64 },
+    Sync { upto: u64 },
+    Digest { upto: u64 },
+    Slot(SlotAction),
+}
+
+impl Updater {
+    /// An erase, write, sync or slot action ended.
+    pub(super) fn complete(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
+        self.enter(now);
+        if let Some(work) = self.take_job(op) {
+            match (work, result) {
+                (Work::Slot(action), result) => self.on_slot(action, result),
+                (_, Err(error)) => self.fail(reason_of(error)),
+                (work, Ok(())) => self.on_work(work),
+            }
+        }
+        self.advance();
+    }
+
+    pub(super) fn on_digest(&mut self, op: OpId, result: Result<Md5, StorageError>) {
+        let Some(Work::Digest { upto }) = self.take_job(op) else { return };
+        let digest = match result {
+            Ok(digest) => digest,
+            Err(error) => return self.fail(reason_of(error)),
+        };
+        let Some(attempt) = &mut self.update else { return };
+        attempt.hashed = upto;
+        if upto < attempt.image.size {
+            return;
+        }
+        if digest == attempt.image.md5 {
+            let timing = &self.cfg.timing;
+            attempt.stage = Stage::Ready {
+                approved: self.cfg.approval == Hold::Auto,
+                go: self.cfg.install == Hold::Auto,
+                since: self.now,
+                ask: self.now + timing.ask_again,
+            };
+            self.news.push(Event::Ready);
+            return;
+        }
+        // Bytes of two answers, or from before a reset, may not belong together: once, the image
+        // is fetched anew in one piece before it is blamed.
+        if attempt.pieces > 1 && !attempt.faults.digest {
+            attempt.faults.digest = true;
+            if self.restart() {
+                if let Some(attempt) = &mut self.update {
+                    attempt.resume();
+                }
+            }
+            return;
+        }
+        self.fail(Reason::Digest);
+    }
+
+    pub(super) fn on_persisted(&mut self, op: OpId, result: Result<(), StorageError>) {
+        let Some((failures, error)) = self.ledger.complete(op, result) else { return };
+        let timing = &self.cfg.timing;
+        let pause = timing
+            .journal_retry
+            .saturating_mul(1_u32.checked_shl(u32::from(failures)).unwrap_or(u32::MAX))
+            .min(timing.report_cap);
+        self.ledger.retry(self.now + pause);
+        self.news.push(Event::StorageTrouble(error));
+    }
+
+    /// Bytes may be erased and written: the journal speaks of this image and claims none of the
+    /// bytes that will go, no result is owed, and the other slot is not needed to roll back to
+    /// (O1, O2, O13, O15).
+    pub(super) fn may_write(&self, attempt: &Attempt) -> bool {
+        let durable = self.ledger.durable();
+        let journalled = durable
+            .target
+            .is_some_and(|target| attempt.image.is(&target) && target.offset <= attempt.stored);
+        journalled
+            && durable.phase == Phase::Fetching
+            && self.owing == super::Owing::None
+            && !matches!(self.slot, SlotState::Trial)
+    }
+
+    /// The next multiple of the erase unit above `offset`, at most the slot's end.
+    pub(super) fn erase_end(&self, offset: u64) -> u64 {
+        let unit = u64::from(self.storage.erase);
+        self.floor(offset).saturating_add(unit).min(self.storage.capacity)
+    }
+
+    fn take_job(&mut self, op: OpId) -> Option<Work> {
+        let job = self.job.take_if(|job| job.op == op)?;
+        (!job.orphan).then_some(job.work)
+    }
+
+    fn on_work(&mut self, work: Work) {
+        let Some(attempt) = &mut self.update else { return };
+        match work {
+            Work::Erase { end } => attempt.erased = end,
+            Work::Write { end } => {
+                let before = attempt.percent();
+                attempt.stored = end;
+                let percent = attempt.percent();
+                if percent > before {
+                    self.news.push(Event::Progress { percent });
+                }
+                self.note_progress();
+            }
+            Work::Sync { upto } => {
+                attempt.synced = upto;
+                attempt.checkpoint_at = self.now;
+                let offset = if upto >= attempt.image.size { upto } else { self.floor(upto) };
+                self.checkpoint(offset);
+            }
+            Work::Digest { .. } | Work::Slot(_) => {}
+        }
+    }
+
+    /// The journal may claim this much: it is on the medium (O1).
+    fn checkpoint(&mut self, offset: u64) {
+        let Some(attempt) = &self.update else { return };
+        let wanted = &mut self.ledger.wanted;
+        if wanted.phase == Phase::Fetching {
+            wanted.target = Some(attempt.target(offset));
+        }
+    }
+
+    fn on_slot(&mut self, action: SlotAction, result: Result<(), StorageError>) {
+        if let Err(error) = result {
+            self.news.push(Event::StorageTrouble(error));
+        }
+        match (action, result) {
+            (SlotAction::Activate, Ok(())) => {
+                if let Some(Attempt { stage: Stage::Restarting { active, .. }, .. }) =
+                    &mut self.update
+                {
+                    *active = true;
+                }
+            }
+            (SlotAction::Activate, Err(_)) => self.fail(Reason::Activate),
+            (SlotAction::Confirm, Ok(())) => self.on_confirmed(),
+            (SlotAction::RollBack, Ok(())) => {
+                if let Some(trial) = self.trial() {
+                    trial.back = Some(true);
+                    trial.ask = Instant::ZERO;
+                }
+            }
+            (SlotAction::ClearMark, Ok(())) => self.mark = false,
+            (_, Err(_)) => self.job_retry = Some(self.now + self.cfg.timing.ask_again),
+        }
+    }
+
+    fn on_confirmed(&mut self) {
+        self.slot = SlotState::Confirmed;
+        let Some(attempt) = &self.update else { return };
+        let ours = matches!(&attempt.stage, Stage::Trial(Trial { limit: Some(_), .. }));
+        let target = attempt.target(attempt.image.size);
+        if ours {
+            self.finish(target, Outcome::Done);
+        } else {
+            self.drop_attempt();
+            self.session.report_now(self.now);
+        }
+    }
+
+    pub(super) fn trial(&mut self) -> Option<&mut Trial> {
+        match &mut self.update.as_mut()?.stage {
+            Stage::Trial(trial) => Some(trial),
+            _ => None,
+        }
+    }
+}
+
+fn reason_of(error: StorageError) -> Reason {
+    match error {
+        StorageError::NoSpace => Reason::NoSpace,
+        _ => Reason::Storage,
+    }
+}

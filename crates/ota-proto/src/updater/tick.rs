@@ -1,0 +1,219 @@
+//! What time does, and when it wants to be asked.
+
+use crate::code::Reason;
+use crate::journal::{Outcome, Owed};
+use crate::output::{Event, Timer};
+use crate::time::Instant;
+
+use super::Updater;
+use super::attempt::{End, Net, Recall, Stage, Why};
+use super::result::Owing;
+use super::session::Session;
+
+impl Updater {
+    /// Everything whose time has come.
+    pub(super) fn tick(&mut self) {
+        let now = self.now;
+        if matches!(self.owing, Owing::InFlight { deadline, .. } if deadline <= now) {
+            // The same once more: at least once is what the cloud is owed.
+            self.owing = Owing::Owed;
+        }
+        self.job_retry.take_if(|at| *at <= now);
+        if let Session::Up(up) = &mut self.session {
+            up.tick(now);
+        }
+        if self.recall.take_if(|at| *at <= now).is_some() {
+            self.session.report_now(now);
+        }
+        self.tick_stage();
+    }
+
+    /// The earliest deadline that an input other than time cannot be waited for.
+    pub(super) fn deadline(&self) -> Option<(Instant, Timer)> {
+        let owed = match self.owing {
+            Owing::InFlight { deadline, .. } => Some(deadline),
+            _ => None,
+        };
+        let report = self.session.deadline().filter(|_| self.owing == Owing::None);
+        let busy = self.job.is_some() || self.owing == Owing::Saving;
+        let job = self.job_retry.filter(|_| !busy);
+        [
+            (owed, Timer::Puback),
+            (self.ledger.retry_at(), Timer::Storage),
+            (job, Timer::Storage),
+            (report, Timer::Report),
+            (self.recall, Timer::Report),
+            (self.say_at(), Timer::Progress),
+            (self.checkpoint_at(), Timer::Checkpoint),
+        ]
+        .into_iter()
+        .filter_map(|(at, timer)| Some((at?, timer)))
+        .chain(self.stage_deadline())
+        .min_by_key(|(at, _)| *at)
+    }
+
+    /// When the next progress report is due.
+    pub(super) fn say_at(&self) -> Option<Instant> {
+        if !self.session.is_up() || self.owing != Owing::None {
+            return None;
+        }
+        let say = self.say()?;
+        Some(self.update.as_ref()?.meter.due(say, &self.cfg.timing))
+    }
+
+    /// When bytes that wait for a checkpoint are to be made durable.
+    pub(super) fn checkpoint_at(&self) -> Option<Instant> {
+        let attempt = self.update.as_ref()?;
+        let fetching = matches!(attempt.stage, Stage::Fetching(_) | Stage::Backoff { .. });
+        let claimed = self.ledger.wanted.target.map_or(0, |target| target.offset);
+        let ready = fetching && self.job.is_none() && self.floor(attempt.stored) > claimed;
+        ready.then(|| attempt.checkpoint_at + self.cfg.timing.checkpoint)
+    }
+
+    fn tick_stage(&mut self) {
+        let now = self.now;
+        let again = now + self.cfg.timing.ask_again;
+        let Some(attempt) = &mut self.update else { return };
+        match &mut attempt.stage {
+            Stage::Offered { ask } if *ask <= now => {
+                *ask = again;
+                self.news.push(Event::Offered);
+            }
+            Stage::Deferred { until } if *until <= now => self.ask_for_url(Why::Deferral),
+            Stage::Fetching(_) => self.tick_fetch(),
+            Stage::Backoff { until } if *until <= now => attempt.resume(),
+            Stage::Recall(recall) => {
+                let recall = recall.clone();
+                self.tick_recall(&recall);
+            }
+            Stage::Ready { approved, go, ask, .. } if *ask <= now && !(*approved && *go) => {
+                *ask = again;
+                self.news.push(Event::Ready);
+            }
+            Stage::Installing { started: Some(started), .. } if started.limit <= now => {
+                started.late = true;
+                started.limit = again;
+                self.news.push(Event::StopInstall);
+            }
+            Stage::Restarting { ask: Some(ask), .. } if *ask <= now => {
+                *ask = again;
+                self.news.push(Event::Restart);
+            }
+            Stage::Trial(_) => self.tick_trial(again),
+            _ => {}
+        }
+    }
+
+    fn tick_fetch(&mut self) {
+        let now = self.now;
+        let timing = &self.cfg.timing;
+        let Some(attempt) = &mut self.update else { return };
+        match &mut attempt.stage {
+            Stage::Fetching(Net::Asked { deadline, .. }) if *deadline <= now => {
+                self.fetch_fault(Reason::Network, None);
+            }
+            Stage::Fetching(Net::Body(stream))
+                if stream.paused.is_none() && stream.end.is_none() =>
+            {
+                let least =
+                    u64::from(timing.floor_rate).saturating_mul(timing.floor_window.as_secs());
+                let slow = stream.window <= now && stream.bytes < least;
+                if slow || stream.idle <= now {
+                    self.cancel = Some(stream.op);
+                    stream.end = Some(End::Failed(Reason::Network));
+                } else if stream.window <= now {
+                    stream.window = now + timing.floor_window;
+                    stream.bytes = 0;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tick_recall(&mut self, recall: &Recall) {
+        let now = self.now;
+        let timing = &self.cfg.timing;
+        if recall.silence(timing).is_some_and(|at| at <= now) {
+            if recall.replies >= 2 {
+                // The bytes stay, for an offer to come.
+                self.drop_attempt();
+                self.news.push(Event::Withdrawn);
+                return;
+            }
+            if let Some(Stage::Recall(recall)) = self.update.as_mut().map(|a| &mut a.stage) {
+                recall.again = true;
+            }
+            self.session.report_now(now);
+        } else if recall.until.is_some_and(|until| until <= now) {
+            self.ask_for_url(recall.why);
+        }
+    }
+
+    fn tick_trial(&mut self, again: Instant) {
+        let now = self.now;
+        let Some(trial) = self.trial() else { return };
+        match trial.back {
+            None if trial.limit.is_some_and(|limit| limit <= now) => {
+                self.begin_roll_back(Reason::NotConfirmed);
+            }
+            None if trial.ask <= now && !trial.confirmed => {
+                trial.ask = again;
+                self.news.push(Event::Trial);
+            }
+            Some(true) if trial.ask <= now => {
+                trial.ask = again;
+                self.news.push(Event::Restart);
+            }
+            _ => {}
+        }
+    }
+
+    /// The new image goes: first the reason (O11), then the slot, then the restart.
+    pub(super) fn begin_roll_back(&mut self, reason: Reason) {
+        let Some(trial) = self.trial() else { return };
+        trial.back = Some(false);
+        if trial.limit.is_some() {
+            let result = Outcome::Failed(reason);
+            self.ledger.wanted.owed = Some(Owed { result, sent: false });
+        }
+        self.news.drop_kind(&Event::Trial);
+    }
+
+    fn stage_deadline(&self) -> Option<(Instant, Timer)> {
+        let timing = &self.cfg.timing;
+        let attempt = self.update.as_ref()?;
+        let told_by = |since: Instant| (since + timing.burning, Timer::Burning);
+        match &attempt.stage {
+            Stage::Offered { ask } => Some((*ask, Timer::Application)),
+            Stage::Deferred { until } => Some((*until, Timer::Deferral)),
+            Stage::Fetching(Net::Asked { deadline, .. }) => Some((*deadline, Timer::Fetch)),
+            Stage::Fetching(Net::Body(stream)) if stream.paused.is_none() => {
+                Some((stream.idle.min(stream.window), Timer::Fetch))
+            }
+            Stage::Fetching(_) | Stage::Verifying => None,
+            Stage::Backoff { until } => Some((*until, Timer::Retry)),
+            Stage::Recall(recall) => {
+                let first = recall.silence(timing).into_iter().chain(recall.until).min()?;
+                Some((first, Timer::Offer))
+            }
+            Stage::Ready { approved: true, go: true, since, .. } => {
+                Some(told_by(*since)).filter(|(at, _)| *at > self.now)
+            }
+            Stage::Ready { ask, .. } => Some((*ask, Timer::Application)),
+            Stage::Installing { started: Some(started), .. } => Some((started.limit, Timer::Limit)),
+            Stage::Installing { since, .. } | Stage::Restarting { since, ask: None, .. } => {
+                Some(told_by(*since)).filter(|(at, _)| *at > self.now)
+            }
+            Stage::Restarting { ask: Some(ask), .. } => Some((*ask, Timer::Application)),
+            Stage::Trial(trial) => match trial.back {
+                None => {
+                    let ask = (!trial.confirmed).then_some((trial.ask, Timer::Application));
+                    let limit = trial.limit.map(|limit| (limit, Timer::Limit));
+                    ask.into_iter().chain(limit).min_by_key(|(at, _)| *at)
+                }
+                Some(true) => Some((trial.ask, Timer::Application)),
+                Some(false) => None,
+            },
+        }
+    }
+}
