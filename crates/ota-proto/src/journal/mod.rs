@@ -3,6 +3,10 @@
 //! A record is written whole to one of two places in turn; the newest valid one counts. A torn,
 //! foreign or empty place is no record. Nothing in it is a secret: no URL, no credential.
 
+mod codec;
+
+use core::fmt;
+
 use crate::code::Reason;
 use crate::digest::Md5;
 use crate::version::Version;
@@ -101,6 +105,19 @@ pub enum JournalError {
     Field,
 }
 
+impl fmt::Display for JournalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Magic => "no journal record",
+            Self::Format => "a journal record of another release",
+            Self::Checksum => "a torn or damaged journal record",
+            Self::Field => "a journal record that makes no sense",
+        })
+    }
+}
+
+impl core::error::Error for JournalError {}
+
 /// The journal's format and its two places.
 #[derive(Clone, Copy, Debug)]
 pub struct Journal;
@@ -108,41 +125,54 @@ pub struct Journal;
 impl Journal {
     /// The length of a record in bytes; a multiple of 32, the largest write unit in use.
     pub const LEN: usize = 192;
-}
 
-impl Record {
-    /// The record as a block, with this sequence number and a checksum.
-    #[must_use]
-    pub fn encode(&self, sequence: u32) -> [u8; Journal::LEN] {
-        let _ = sequence;
-        [0; Journal::LEN]
-    }
-
-    /// The sequence number and the record of a block.
-    ///
-    /// # Errors
-    /// [`JournalError`], by what is wrong. Never panics, whatever the bytes.
-    pub fn decode(block: &[u8; Journal::LEN]) -> Result<(u32, Self), JournalError> {
-        let _ = block;
-        Err(JournalError::Magic)
-    }
-}
-
-impl Journal {
     /// The newest valid record among blocks in any order, by sequence number with wrap-around.
+    /// Among blocks with the same number the first counts. All valid blocks must lie within half
+    /// the range of numbers, 2³¹ writes; two places in turn always do.
     #[must_use]
     pub fn newest<'a>(
         blocks: impl IntoIterator<Item = &'a [u8; Self::LEN]>,
     ) -> Option<&'a [u8; Self::LEN]> {
-        let _ = blocks;
-        None
+        let mut newest: Option<(u32, &'a [u8; Self::LEN])> = None;
+        for block in blocks {
+            let Ok((sequence, _)) = Record::decode(block) else { continue };
+            if newest.is_none_or(|(best, _)| is_after(sequence, best)) {
+                newest = Some((sequence, block));
+            }
+        }
+        newest.map(|(_, block)| block)
     }
 
     /// Which of the two places this block must be written to, 0 or 1: by its sequence number, so
     /// that the block before it stays whole.
     #[must_use]
     pub fn place(block: &[u8; Self::LEN]) -> usize {
-        let _ = block;
-        0
+        usize::from(codec::sequence(block) % 2 == 1)
     }
+}
+
+impl Record {
+    /// Whether the parts agree with the phase and with each other; what does not agree is refused
+    /// by [`Record::decode`] with [`JournalError::Field`].
+    ///
+    /// A phase but `None` and `Owed` needs a target, `Switching` the version before it, `Owed` a
+    /// result. No result is owed in `None` and `Fetching`. A target has a size above zero, and no
+    /// more of it is stored than there is.
+    #[must_use]
+    pub fn is_consistent(&self) -> bool {
+        let parts = match self.phase {
+            Phase::None => self.owed.is_none(),
+            Phase::Fetching => self.target.is_some() && self.owed.is_none(),
+            Phase::Installing => self.target.is_some(),
+            Phase::Switching => self.target.is_some() && self.from.is_some(),
+            Phase::Owed => self.owed.is_some(),
+        };
+        parts && self.target.is_none_or(|t| t.size > 0 && t.offset <= t.size)
+    }
+}
+
+/// Serial-number order: `a` comes after `b` when it is less than half the range ahead.
+fn is_after(a: u32, b: u32) -> bool {
+    let ahead = a.wrapping_sub(b);
+    ahead != 0 && ahead < 1 << 31
 }

@@ -1,0 +1,220 @@
+//! The record as bytes.
+//!
+//! All numbers are little-endian, absent parts are zero, and so is the rest up to the checksum:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 4 | magic `OTAj` |
+//! | 1 | format |
+//! | 1 | phase |
+//! | 1 | tries |
+//! | 1 | which parts there are |
+//! | 4 | sequence |
+//! | 8 | last known time |
+//! | 69 | target: version (length, 32 bytes), digest, size, offset, hash of the ETag |
+//! | 33 | from: version |
+//! | 1 | owed: reason, 0 for done |
+//! | 21 | guard: digest, hash of the version, count |
+//! | 44 | zero |
+//! | 4 | CRC-32 of all before |
+
+use core::str;
+
+use crc::{CRC_32_ISO_HDLC, Crc};
+
+use super::{Guard, Journal, JournalError, Outcome, Owed, Phase, Record, Target};
+use crate::code::Reason;
+use crate::digest::Md5;
+use crate::version::Version;
+
+const MAGIC: [u8; 4] = *b"OTAj";
+const FORMAT: u8 = 1;
+const SEQUENCE_AT: usize = 8;
+const SUM_AT: usize = Journal::LEN - 4;
+const SUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
+const HAS_TARGET: u8 = 1;
+const HAS_FROM: u8 = 2;
+const HAS_OWED: u8 = 4;
+const HAS_GUARD: u8 = 8;
+const OWED_SENT: u8 = 16;
+
+impl Record {
+    /// The record as a block, with this sequence number and a checksum.
+    #[must_use]
+    pub fn encode(&self, sequence: u32) -> [u8; Journal::LEN] {
+        let mut w = Writer { block: [0; Journal::LEN], at: 0 };
+        w.put(&MAGIC);
+        w.put(&[FORMAT, phase_number(self.phase), self.tries, self.parts()]);
+        w.put(&sequence.to_le_bytes());
+        w.put(&self.last_time.to_le_bytes());
+        w.version(self.target.map(|t| t.version));
+        w.put(&self.target.map_or([0; 16], |t| t.md5.0));
+        w.put(&self.target.map_or(0, |t| t.size).to_le_bytes());
+        w.put(&self.target.map_or(0, |t| t.offset).to_le_bytes());
+        w.put(&self.target.map_or(0, |t| t.etag).to_le_bytes());
+        w.version(self.from);
+        w.put(&[self.owed.map_or(0, |owed| outcome_number(owed.result))]);
+        w.put(&self.guard.map_or([0; 16], |g| g.md5.0));
+        w.put(&self.guard.map_or(0, |g| g.version).to_le_bytes());
+        w.put(&[self.guard.map_or(0, |g| g.count)]);
+        w.at = SUM_AT;
+        w.put(&sum(&w.block).to_le_bytes());
+        w.block
+    }
+
+    /// The sequence number and the record of a block.
+    ///
+    /// # Errors
+    /// [`JournalError`], by what is wrong. Never panics, whatever the bytes.
+    pub fn decode(block: &[u8; Journal::LEN]) -> Result<(u32, Self), JournalError> {
+        let mut r = Reader(block);
+        if r.take() != Some(MAGIC) {
+            return Err(JournalError::Magic);
+        }
+        if r.take() != Some([FORMAT]) {
+            return Err(JournalError::Format);
+        }
+        if block.last_chunk() != Some(&sum(block).to_le_bytes()) {
+            return Err(JournalError::Checksum);
+        }
+        let (sequence, record) = r.record().ok_or(JournalError::Field)?;
+        // There is one block for each record: what was not read must be as we write it, too.
+        if !record.is_consistent() || record.encode(sequence) != *block {
+            return Err(JournalError::Field);
+        }
+        Ok((sequence, record))
+    }
+
+    fn parts(&self) -> u8 {
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        flag(self.target.is_some(), HAS_TARGET)
+            | flag(self.from.is_some(), HAS_FROM)
+            | flag(self.owed.is_some(), HAS_OWED)
+            | flag(self.guard.is_some(), HAS_GUARD)
+            | flag(self.owed.is_some_and(|owed| owed.sent), OWED_SENT)
+    }
+}
+
+/// The sequence number of a block, valid or not.
+pub(super) fn sequence(block: &[u8; Journal::LEN]) -> u32 {
+    let bytes = block.get(SEQUENCE_AT..).and_then(<[u8]>::first_chunk);
+    bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+struct Writer {
+    block: [u8; Journal::LEN],
+    at: usize,
+}
+
+impl Writer {
+    /// What lies beyond the end is dropped; the layout leaves room for all fields.
+    fn put(&mut self, bytes: &[u8]) {
+        let places = self.block.iter_mut().skip(self.at);
+        places.zip(bytes).for_each(|(place, byte)| *place = *byte);
+        self.at = self.at.saturating_add(bytes.len());
+    }
+
+    fn version(&mut self, version: Option<Version>) {
+        let text = version.as_ref().map_or("", Version::as_str);
+        let end = self.at.saturating_add(1).saturating_add(Version::MAX);
+        self.put(&[u8::try_from(text.len()).unwrap_or(0)]);
+        self.put(text.as_bytes());
+        self.at = end;
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn version(&mut self, there: bool) -> Option<Option<Version>> {
+        let [len] = self.take()?;
+        let bytes: [u8; Version::MAX] = self.take()?;
+        if !there {
+            return Some(None);
+        }
+        let text = str::from_utf8(bytes.get(..usize::from(len))?).ok()?;
+        Version::new(text).ok().map(Some)
+    }
+
+    /// Everything behind the format number.
+    fn record(&mut self) -> Option<(u32, Record)> {
+        let [phase, tries, parts] = self.take()?;
+        let has = |bit: u8| parts & bit != 0;
+        let phase = phase_of(phase)?;
+        let sequence = self.u32()?;
+        let last_time = self.u64()?;
+        let version = self.version(has(HAS_TARGET))?;
+        let md5 = Md5(self.take()?);
+        let (size, offset, etag) = (self.u64()?, self.u64()?, self.u32()?);
+        let target = version.map(|version| Target { version, md5, size, offset, etag });
+        let from = self.version(has(HAS_FROM))?;
+        let [result] = self.take()?;
+        let owed = if has(HAS_OWED) {
+            Some(Owed { result: outcome_of(result)?, sent: has(OWED_SENT) })
+        } else {
+            None
+        };
+        let guard = Guard {
+            md5: Md5(self.take()?),
+            version: self.u32()?,
+            count: self.take().map(|[count]| count)?,
+        };
+        let guard = has(HAS_GUARD).then_some(guard);
+        Some((sequence, Record { phase, tries, target, from, owed, guard, last_time }))
+    }
+}
+
+fn sum(block: &[u8; Journal::LEN]) -> u32 {
+    SUM.checksum(block.get(..SUM_AT).unwrap_or(&[]))
+}
+
+const fn phase_number(phase: Phase) -> u8 {
+    match phase {
+        Phase::None => 0,
+        Phase::Fetching => 1,
+        Phase::Installing => 2,
+        Phase::Switching => 3,
+        Phase::Owed => 4,
+    }
+}
+
+const fn phase_of(number: u8) -> Option<Phase> {
+    match number {
+        0 => Some(Phase::None),
+        1 => Some(Phase::Fetching),
+        2 => Some(Phase::Installing),
+        3 => Some(Phase::Switching),
+        4 => Some(Phase::Owed),
+        _ => None,
+    }
+}
+
+/// 0 is free: no reason has it.
+const fn outcome_number(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Done => 0,
+        Outcome::Failed(reason) => reason.number(),
+    }
+}
+
+fn outcome_of(number: u8) -> Option<Outcome> {
+    match number {
+        0 => Some(Outcome::Done),
+        _ => Reason::from_number(number).map(Outcome::Failed),
+    }
+}

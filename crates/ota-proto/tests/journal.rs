@@ -1,0 +1,236 @@
+//! The journal record: what it keeps, and what is never taken for one.
+
+use ota_proto::journal::{Guard, Journal, JournalError, Owed, Phase, Record, Target};
+use ota_proto::{Md5, Outcome, Reason, Version};
+use proptest::prelude::*;
+
+fn full() -> Record {
+    Record {
+        phase: Phase::Switching,
+        tries: 2,
+        target: Some(Target {
+            version: Version::new(&"9".repeat(32)).unwrap(),
+            md5: Md5([0xa5; 16]),
+            size: u64::MAX,
+            offset: u64::MAX - 1,
+            etag: 0xdead_beef,
+        }),
+        from: Some(Version::new("0.1.0").unwrap()),
+        owed: Some(Owed { result: Outcome::Failed(Reason::NotConfirmed), sent: true }),
+        guard: Some(Guard { md5: Md5([0x5a; 16]), version: 7, count: 3 }),
+        last_time: 1_795_431_582,
+    }
+}
+
+/// The block with its checksum made right again.
+fn seal(mut block: [u8; Journal::LEN]) -> [u8; Journal::LEN] {
+    let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&block[..188]);
+    block[188..].copy_from_slice(&sum.to_le_bytes());
+    block
+}
+
+prop_compose! {
+    fn any_version()(text in "[!#-\\[\\]-~]{1,32}") -> Version {
+        Version::new(&text).unwrap()
+    }
+}
+
+prop_compose! {
+    fn any_target()(
+        version in any_version(), md5: [u8; 16], size in 1..=u64::MAX, part: u64, etag: u32,
+    ) -> Target {
+        let offset = if part == u64::MAX { size } else { part % size };
+        Target { version, md5: Md5(md5), size, offset, etag }
+    }
+}
+
+prop_compose! {
+    fn any_record()(
+        phase in 0..5, tries: u8, target in proptest::option::of(any_target()),
+        from in proptest::option::of(any_version()), result in 0..=Reason::ALL.len(), sent: bool,
+        owes: bool, guard in proptest::option::of((any::<[u8; 16]>(), any::<u32>(), any::<u8>())),
+        last_time: u64,
+    ) -> Record {
+        let result = match result.checked_sub(1) {
+            None => Outcome::Done,
+            Some(i) => Outcome::Failed(Reason::ALL[i]),
+        };
+        let phase = [
+            Phase::None, Phase::Fetching, Phase::Installing, Phase::Switching, Phase::Owed,
+        ][phase as usize];
+        Record {
+            phase,
+            tries,
+            target,
+            from,
+            owed: owes.then_some(Owed { result, sent }),
+            guard: guard.map(|(md5, version, count)| Guard { md5: Md5(md5), version, count }),
+            last_time,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn what_is_written_is_read(record in any_record(), sequence: u32) {
+        let block = record.encode(sequence);
+        if record.is_consistent() {
+            prop_assert_eq!(Record::decode(&block), Ok((sequence, record)));
+        } else {
+            prop_assert_eq!(Record::decode(&block), Err(JournalError::Field));
+        }
+        prop_assert_eq!(Journal::place(&block), (sequence % 2) as usize);
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_no_record(bytes in proptest::collection::vec(any::<u8>(), 192)) {
+        let mut block: [u8; 192] = bytes.try_into().unwrap();
+        prop_assert!(Record::decode(&block).is_err());
+        // The same with all outer doors open.
+        block[..5].copy_from_slice(&full().encode(0)[..5]);
+        let block = seal(block);
+        if let Ok((sequence, record)) = Record::decode(&block) {
+            prop_assert_eq!(record.encode(sequence), block);
+        }
+    }
+
+    #[test]
+    fn a_torn_write_leaves_the_old_the_new_or_nothing(
+        old in any_record(), new in any_record(), sequence: u32, cut in 0..=192_usize, back: bool,
+    ) {
+        let (a, b) = (old.encode(sequence), new.encode(sequence.wrapping_add(2)));
+        let mut mixed = a;
+        let span = if back { cut..192 } else { 0..cut };
+        mixed[span.clone()].copy_from_slice(&b[span]);
+        if Record::decode(&mixed).is_ok() {
+            prop_assert!(mixed == a || mixed == b);
+        }
+    }
+}
+
+#[test]
+fn every_record_of_one_change_has_one_block() {
+    let record = full();
+    let block = record.encode(0x0102_0304);
+    assert_eq!(block.len() % 32, 0);
+    assert_eq!(&block[..12], b"OTAj\x01\x03\x02\x1f\x04\x03\x02\x01");
+    assert_eq!(block, record.encode(0x0102_0304));
+    assert_eq!(Record::decode(&block), Ok((0x0102_0304, record)));
+}
+
+#[test]
+fn the_empty_record_is_a_record() {
+    let block = Record::default().encode(0);
+    assert_eq!(Record::decode(&block), Ok((0, Record::default())));
+    assert!(block[20..188].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn every_flipped_bit_is_seen() {
+    for record in [full(), Record::default()] {
+        let block = record.encode(9);
+        for bit in 0..192 * 8 {
+            let mut bad = block;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let expected = match bit / 8 {
+                0..=3 => JournalError::Magic,
+                4 => JournalError::Format,
+                _ => JournalError::Checksum,
+            };
+            assert_eq!(Record::decode(&bad), Err(expected), "bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn every_tear_over_every_kind_of_ground_is_seen() {
+    let new = full().encode(11);
+    for ground in [[0xff; 192], [0; 192], Record::default().encode(9), full().encode(9)] {
+        for cut in 0..=192 {
+            for front in [true, false] {
+                let mut torn = ground;
+                let span = if front { 0..cut } else { cut..192 };
+                torn[span.clone()].copy_from_slice(&new[span]);
+                if Record::decode(&torn).is_ok() {
+                    assert!(torn == new || torn == ground, "cut {cut} front {front}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn foreign_blocks_are_none_of_ours() {
+    for foreign in [[0; 192], [0xff; 192], [b'O'; 192]] {
+        assert_eq!(Record::decode(&foreign), Err(JournalError::Magic));
+    }
+    let mut other = full().encode(0);
+    other[4] = 2;
+    assert_eq!(Record::decode(&seal(other)), Err(JournalError::Format));
+}
+
+#[test]
+fn fields_that_make_no_sense_are_refused_behind_a_right_checksum() {
+    // Offsets as in the table at the head of `codec.rs`.
+    let cases: &[(&str, usize, u8)] = &[
+        ("unknown phase", 5, 5),
+        ("unknown part", 7, 0x3f),
+        ("missing target", 7, 0x1e),
+        ("missing from", 7, 0x1d),
+        ("sent but not owed", 7, 0x1b),
+        ("guard without its flag", 7, 0x17),
+        ("empty version", 20, 0),
+        ("version longer than its field", 20, 33),
+        ("version shorter than its bytes", 20, 31),
+        ("version not ASCII", 21, 0xc3),
+        ("version with a space", 21, b' '),
+        ("offset above the size", 69, 0),
+        ("from with bytes behind its end", 95, b'x'),
+        ("unknown reason", 122, 30),
+        ("padding", 187, 1),
+    ];
+    for (what, at, value) in cases {
+        let mut block = full().encode(1);
+        assert_ne!(block[*at], *value, "{what}");
+        block[*at] = *value;
+        assert_eq!(Record::decode(&seal(block)), Err(JournalError::Field), "{what}");
+    }
+}
+
+#[test]
+fn a_target_of_size_zero_is_refused() {
+    let mut record = full();
+    record.target = record.target.map(|target| Target { size: 0, offset: 0, ..target });
+    assert!(!record.is_consistent());
+    assert_eq!(Record::decode(&record.encode(1)), Err(JournalError::Field));
+}
+
+#[test]
+fn the_newest_counts_in_any_order_and_over_the_wrap() {
+    let block = |sequence: u32| Record::default().encode(sequence);
+    for (older, newer) in [(0, 1), (7, 8), (u32::MAX, 0), (u32::MAX - 1, u32::MAX), (u32::MAX, 1)] {
+        let (a, b) = (block(older), block(newer));
+        assert_eq!(Journal::newest([&a, &b]), Some(&b));
+        assert_eq!(Journal::newest([&b, &a]), Some(&b));
+    }
+    let many: Vec<_> = (0..40).map(|i| block(u32::MAX.wrapping_sub(20).wrapping_add(i))).collect();
+    assert_eq!(Journal::newest(many.iter().rev()), many.last());
+    assert_eq!(Journal::newest([]), None);
+}
+
+#[test]
+fn a_torn_newest_leaves_the_one_before() {
+    let (old, mut new) = (full().encode(5), full().encode(6));
+    assert_ne!(Journal::place(&old), Journal::place(&new));
+    new[100..].fill(0xff);
+    assert_eq!(Journal::newest([&new, &old, &[0xff; 192]]), Some(&old));
+    assert_eq!(Journal::newest([&new]), None);
+}
+
+#[test]
+fn places_alternate_over_the_wrap() {
+    let place = |sequence: u32| Journal::place(&Record::default().encode(sequence));
+    assert_eq!([place(u32::MAX - 1), place(u32::MAX), place(0), place(1)], [0, 1, 0, 1]);
+}
