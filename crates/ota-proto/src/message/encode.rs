@@ -1,26 +1,157 @@
 //! Messages to JSON, in exactly the documented shapes.
 
-use super::{CloudMessage, DeviceMessage};
+use core::fmt::{self, Write as _};
+
+use super::{CloudMessage, DeviceMessage, OfferMessage, Progress};
 use crate::error::BufferTooSmall;
 
 impl DeviceMessage<'_> {
-    /// Writes the message to the start of `buf` and returns its length in bytes.
+    /// Writes the message to the start of `buf` and returns its length in bytes: compact, with
+    /// `percent` and `result_code` as strings (protocol.md §2.1, §2.4).
     ///
     /// # Errors
     /// [`BufferTooSmall`] with the length it needs; `buf` then holds nothing of use.
     pub fn encode(&self, buf: &mut [u8]) -> Result<usize, BufferTooSmall> {
-        let _ = buf;
-        Err(BufferTooSmall { needed: 0 })
+        let mut out = Cursor { buf, at: 0 };
+        match self {
+            Self::ReportVersion { version, fw_type } => {
+                out.raw(r#"{"type":"report_version","report":{"version":"#);
+                out.text(version);
+                out.optional_text(r#","fw_type":"#, fw_type.as_deref());
+            }
+            Self::ReportProgress { version, progress } => {
+                out.raw(r#"{"type":"report_progress","report":{"progress":"#);
+                out.progress(progress);
+                out.raw(r#","version":"#);
+                out.text(version);
+            }
+        }
+        out.raw("}}");
+        out.finish()
     }
 }
 
 impl CloudMessage<'_> {
-    /// Writes the message to the start of `buf` and returns its length in bytes.
+    /// Writes the message to the start of `buf` and returns its length in bytes: compact, keys in
+    /// alphabetical order, numbers as numbers, no escape that can be avoided (protocol.md §2.2,
+    /// §2.3, §7 rule 3). A part that is none is left out.
     ///
     /// # Errors
     /// [`BufferTooSmall`] with the length it needs; `buf` then holds nothing of use.
     pub fn encode(&self, buf: &mut [u8]) -> Result<usize, BufferTooSmall> {
-        let _ = buf;
-        Err(BufferTooSmall { needed: 0 })
+        let mut out = Cursor { buf, at: 0 };
+        match self {
+            Self::VersionReply { result_code, result_msg, version } => {
+                out.value(r#"{"result_code":"#, result_code);
+                out.raw(r#","result_msg":"#);
+                out.text(result_msg);
+                out.raw(r#","type":"report_version_rsp""#);
+                out.optional_text(r#","version":"#, version.as_deref());
+                out.raw("}");
+            }
+            Self::Offer(offer) => out.offer(offer),
+        }
+        out.finish()
+    }
+}
+
+/// Writes what fits and counts all, so that the needed length is known at the end.
+struct Cursor<'b> {
+    buf: &'b mut [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    fn progress(&mut self, progress: &Progress<'_>) {
+        self.raw(r#"{"state":""#);
+        self.raw(progress.state.word());
+        if let Some(percent) = progress.percent {
+            self.value(r#"","percent":""#, percent);
+        }
+        self.value(r#"","result_code":""#, progress.result_code);
+        self.raw(r#"","result_msg":"#);
+        self.text(&progress.result_msg);
+        self.raw("}");
+    }
+
+    fn offer(&mut self, offer: &OfferMessage<'_>) {
+        self.raw("{");
+        if let Some(size) = offer.file_size {
+            self.value(r#""file_size":"#, size);
+            self.raw(",");
+        }
+        if let Some(fw_type) = &offer.fw_type {
+            self.raw(r#""fw_type":"#);
+            self.text(fw_type);
+            self.raw(",");
+        }
+        if let Some(md5) = offer.md5sum {
+            self.value(r#""md5sum":""#, md5);
+            self.raw(r#"","#);
+        }
+        self.raw(r#""type":"update_firmware","url":"#);
+        self.text(&offer.url);
+        self.optional_text(r#","user_defined":"#, offer.user_defined.as_deref());
+        self.raw(r#","version":"#);
+        self.text(&offer.version);
+        self.raw("}");
+    }
+
+    fn raw(&mut self, text: &str) {
+        let places = self.buf.iter_mut().skip(self.at);
+        places.zip(text.bytes()).for_each(|(place, byte)| *place = byte);
+        self.at = self.at.saturating_add(text.len());
+    }
+
+    fn value(&mut self, key: &str, value: impl fmt::Display) {
+        self.raw(key);
+        // Writing to the cursor itself cannot fail.
+        let _ = write!(self, "{value}");
+    }
+
+    fn optional_text(&mut self, key: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.raw(key);
+            self.text(text);
+        }
+    }
+
+    /// A JSON string: only what must be escaped is.
+    fn text(&mut self, text: &str) {
+        self.raw("\"");
+        let mut rest = text;
+        while let Some(at) = rest.find(|c: char| c < ' ' || c == '"' || c == '\\') {
+            let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
+            self.raw(plain);
+            let mut chars = tail.chars();
+            match chars.next() {
+                Some('"') => self.raw("\\\""),
+                Some('\\') => self.raw("\\\\"),
+                Some('\n') => self.raw("\\n"),
+                Some('\r') => self.raw("\\r"),
+                Some('\t') => self.raw("\\t"),
+                Some('\u{8}') => self.raw("\\b"),
+                Some('\u{c}') => self.raw("\\f"),
+                Some(other) => self.value("\\u", format_args!("{:04x}", u32::from(other))),
+                None => {}
+            }
+            rest = chars.as_str();
+        }
+        self.raw(rest);
+        self.raw("\"");
+    }
+
+    fn finish(self) -> Result<usize, BufferTooSmall> {
+        if self.at > self.buf.len() {
+            return Err(BufferTooSmall { needed: self.at });
+        }
+        Ok(self.at)
+    }
+}
+
+impl fmt::Write for Cursor<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.raw(text);
+        Ok(())
     }
 }
