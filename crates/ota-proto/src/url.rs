@@ -1,10 +1,11 @@
 //! Just enough of a URL for a download: http and https, taken apart and joined.
 
 use alloc::string::String;
-use core::fmt;
+use core::fmt::{self, Write as _};
+use core::net::Ipv6Addr;
 
 /// An absolute `http` or `https` URL, taken apart. The query is kept byte for byte: it is a
-/// signature. `Debug` and `Display` hide it.
+/// signature. `Debug` and `Display` show neither path nor query.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Url<'a> {
     /// `https`.
@@ -13,7 +14,8 @@ pub struct Url<'a> {
     pub host: &'a str,
     /// The port, 443 or 80 unless given.
     pub port: u16,
-    /// Path and query, as sent in the request line; empty stands for `/`. No fragment.
+    /// Path and query, as sent in the request line, without a fragment. When it does not begin
+    /// with `/` (it is empty, or a query alone), a `/` must be sent before it.
     pub target: &'a str,
 }
 
@@ -34,30 +36,105 @@ pub enum BadUrl {
 }
 
 impl<'a> Url<'a> {
-    /// Takes an absolute URL apart.
+    /// Takes an absolute URL apart. The host is a DNS name, an IPv4 address or an IPv6 address in
+    /// brackets without a zone; a user name is refused.
     ///
     /// # Errors
-    /// [`BadUrl`], by what is wrong.
+    /// [`BadUrl`], by what is wrong; never `TooLong`.
     pub fn parse(text: &'a str) -> Result<Self, BadUrl> {
-        let _ = text;
-        Err(BadUrl::Scheme)
+        check_bytes(text)?;
+        let (scheme, rest) = text.split_once("://").ok_or(BadUrl::Scheme)?;
+        let tls = match scheme {
+            _ if scheme.eq_ignore_ascii_case("https") => true,
+            _ if scheme.eq_ignore_ascii_case("http") => false,
+            _ => return Err(BadUrl::Scheme),
+        };
+        let rest = without_fragment(rest);
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        let (host, port) = split_authority(authority)?;
+        let port = if port.is_empty() { default_port(tls) } else { parse_port(port)? };
+        Ok(Self { tls, host, port, target })
     }
 
     /// The absolute URL that a `Location` header means when it answers a request for `self`:
-    /// absolute, `//host/path`, `/path`, `?query` or a relative path, dot segments removed.
+    /// absolute, `//host/path`, `/path`, `?query` or a relative path, dot segments removed. Its
+    /// query is kept byte for byte, its fragment dropped.
     ///
     /// # Errors
     /// [`BadUrl`], by what is wrong with the result; `TooLong` above `max` bytes.
     pub fn join(&self, location: &str, max: usize) -> Result<String, BadUrl> {
-        let _ = (location, max);
-        Err(BadUrl::Scheme)
+        check_bytes(location)?;
+        let location = without_fragment(location);
+        if has_scheme(location) {
+            let url = Url::parse(location)?;
+            return url.write(None, split_query(url.target), max);
+        }
+        if location.starts_with("//") {
+            let mut absolute = String::from(if self.tls { "https:" } else { "http:" });
+            absolute.push_str(location);
+            let url = Url::parse(&absolute)?;
+            return url.write(None, split_query(url.target), max);
+        }
+        let (path, query) = split_query(location);
+        if path.starts_with('/') {
+            return self.write(None, (path, query), max);
+        }
+        let (own_path, own_query) = split_query(self.target);
+        if !path.is_empty() {
+            let own_path = own_path.strip_prefix('/').unwrap_or(own_path);
+            let directory = own_path.rsplit_once('/').map(|(directory, _)| directory);
+            return self.write(directory, (path, query), max);
+        }
+        let query = if query.is_empty() { own_query } else { query };
+        self.write(None, (own_path, query), max)
+    }
+
+    /// This origin with a path behind a directory, dot segments removed, and a query.
+    fn write(
+        &self,
+        directory: Option<&str>,
+        (path, query): (&str, &str),
+        max: usize,
+    ) -> Result<String, BadUrl> {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{self}");
+        let origin = out.len();
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let directory = directory.into_iter().flat_map(|directory| directory.split('/'));
+        let mut segments = directory.chain(path.split('/')).peekable();
+        while let Some(segment) = segments.next() {
+            let last = segments.peek().is_none();
+            match segment {
+                "." => {}
+                ".." => out.truncate(out.rfind('/').unwrap_or(0).max(origin)),
+                _ => {
+                    out.push('/');
+                    out.push_str(segment);
+                    continue;
+                }
+            }
+            if last {
+                out.push('/');
+            }
+        }
+        out.push_str(query);
+        if out.len() > max { Err(BadUrl::TooLong) } else { Ok(out) }
     }
 }
 
 impl fmt::Display for Url<'_> {
+    /// Scheme, host and port: `https://host:8443`. The path may name an account, the query is a
+    /// credential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}", self.host)
+        f.write_str(if self.tls { "https://" } else { "http://" })?;
+        if self.host.contains(':') {
+            write!(f, "[{}]", self.host)?;
+        } else {
+            f.write_str(self.host)?;
+        }
+        if self.port == default_port(self.tls) { Ok(()) } else { write!(f, ":{}", self.port) }
     }
 }
 
@@ -80,3 +157,67 @@ impl fmt::Display for BadUrl {
 }
 
 impl core::error::Error for BadUrl {}
+
+/// A URL is printable ASCII without spaces.
+fn check_bytes(text: &str) -> Result<(), BadUrl> {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(()) } else { Err(BadUrl::Bytes) }
+}
+
+fn without_fragment(text: &str) -> &str {
+    text.split_once('#').map_or(text, |(before, _)| before)
+}
+
+/// Path and query; the query keeps its `?`.
+fn split_query(target: &str) -> (&str, &str) {
+    let at = target.find('?').unwrap_or(target.len());
+    target.split_at_checked(at).unwrap_or((target, ""))
+}
+
+/// Whether the text begins with a scheme of any name and a colon (RFC 3986 §3.1).
+fn has_scheme(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+    })
+}
+
+/// Host without brackets, and the port's digits.
+fn split_authority(authority: &str) -> Result<(&str, &str), BadUrl> {
+    if authority.contains('@') {
+        return Err(BadUrl::Host);
+    }
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or(BadUrl::Host)?;
+        host.parse::<Ipv6Addr>().map_err(|_| BadUrl::Host)?;
+        let port = match rest.strip_prefix(':') {
+            Some(port) => port,
+            None if rest.is_empty() => "",
+            None => return Err(BadUrl::Host),
+        };
+        return Ok((host, port));
+    }
+    let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
+    if is_host(host) { Ok((host, port)) } else { Err(BadUrl::Host) }
+}
+
+/// Labels of 1 to 63 letters, digits, `-` and `_`, 253 bytes in all; one dot at the end is fine.
+fn is_host(host: &str) -> bool {
+    let labels = host.strip_suffix('.').unwrap_or(host);
+    let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    labels.len() <= 253
+        && labels.split('.').all(|label| (1..=63).contains(&label.len()) && label.bytes().all(ok))
+}
+
+const fn default_port(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
+}
+
+fn parse_port(digits: &str) -> Result<u16, BadUrl> {
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(BadUrl::Port);
+    }
+    match digits.parse() {
+        Ok(0) | Err(_) => Err(BadUrl::Port),
+        Ok(port) => Ok(port),
+    }
+}

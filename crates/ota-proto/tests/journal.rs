@@ -1,4 +1,5 @@
 //! The journal record: what it keeps, and what is never taken for one.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use ota_proto::journal::{Guard, Journal, JournalError, Owed, Phase, Record, Target};
 use ota_proto::{Md5, Outcome, Reason, Version};

@@ -1,4 +1,5 @@
 //! Input of any kind: refused with the right word, or taken whole; never a panic.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::borrow::Cow;
 use std::fs;
