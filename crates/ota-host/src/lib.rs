@@ -1,1 +1,50 @@
-//! TODO
+//! What the std adapters of the OTA core share. Everything here blocks and nothing here decides:
+//! the core says what to write and when, this crate does it on a Unix file system such that a
+//! power cut at any moment loses nothing that was answered for.
+//!
+//! * [`DataDir`]: the folder, private and locked against a second agent.
+//! * [`FileSlot`]: the image under download, one plain file.
+//! * [`JournalFile`]: the two places of the journal record, one preallocated file.
+//! * [`Storage`], [`Lanes`]: both as jobs for a runtime's blocking pool.
+//! * [`Switch`]: what a boot loader can do; [`NoSwitch`] where there is none.
+//! * [`VersionFile`]: the running version in a text file.
+//! * [`Clock`]: the only place here that asks what time it is.
+//!
+//! ```
+//! use ota_host::{DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage};
+//!
+//! # let temp = tempfile::tempdir().unwrap();
+//! # let path = temp.path().join("data");
+//! let dir = DataDir::open(&path)?;
+//! let slot = FileSlot::open(&dir, SlotOptions::default())?;
+//! let journal = JournalFile::open(&dir)?;
+//! let mut storage = Storage::new(slot, journal, Box::new(NoSwitch));
+//! assert!(storage.record().is_none(), "a first boot has no record");
+//! # Ok::<(), ota_host::HostError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+#[cfg(not(unix))]
+compile_error!("ota-host works on Unix systems only");
+
+mod clock;
+mod dir;
+mod error;
+mod journal;
+mod lanes;
+mod slot;
+mod storage;
+mod switch;
+mod version_file;
+
+pub use clock::Clock;
+pub use dir::DataDir;
+pub use error::{HostError, storage_error};
+pub use journal::JournalFile;
+pub use lanes::{Finished, Lanes, Task};
+pub use slot::{FileSlot, SlotOptions};
+pub use storage::{Answer, Done, Job, Storage, Work};
+#[cfg(any(test, feature = "test-faults"))]
+pub use storage::{Fault, FaultHook};
+pub use switch::{NoSwitch, Switch};
+pub use version_file::VersionFile;

@@ -1,0 +1,159 @@
+//! The data folder: private, locked, and the only place where files are made.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::HostError;
+
+/// The rights of every file made here: the owner's only.
+const PRIVATE: u32 = 0o600;
+
+/// A folder that this process alone uses, until the last clone and everything opened in it are
+/// dropped. The lock also ends with the process, however it ends.
+#[derive(Clone, Debug)]
+pub struct DataDir(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    dir: File,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the folder, or makes it with rights 0700, and locks it. Missing parents are made too.
+    ///
+    /// # Errors
+    /// [`HostError::Locked`] when another agent has it; [`HostError::NotAFile`] when its lock file
+    /// is something else; [`HostError::Io`] when the system refuses.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, HostError> {
+        let path = path.as_ref();
+        create(path).map_err(|why| HostError::io("create", path, why))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = fs::open(path, flags, Mode::empty());
+        let dir = File::from(dir.map_err(|why| HostError::io("open", path, why))?);
+        let lock = open_private(&dir, path, "lock", OFlags::CREATE)?;
+        match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(HostError::Locked { dir: path.to_owned() }),
+            Err(why) => return Err(HostError::io("lock", path, why)),
+        }
+        Ok(Self(Arc::new(Inner { path: path.to_owned(), dir, _lock: lock })))
+    }
+
+    /// Its path, as given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Makes new, renamed and removed names in it durable.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn sync(&self) -> io::Result<()> {
+        self.0.dir.sync_all()
+    }
+
+    /// The path of a file in it.
+    pub(crate) fn join(&self, name: &'static str) -> PathBuf {
+        self.0.path.join(name)
+    }
+
+    /// Opens a plain file for reading and writing; `extra` may create it. Follows no link.
+    pub(crate) fn open_file(&self, name: &'static str, extra: OFlags) -> Result<File, HostError> {
+        open_private(&self.0.dir, &self.0.path, name, extra)
+    }
+
+    /// Puts a file of these bytes in place of `name`: a cut leaves the old file or the new one.
+    pub(crate) fn replace(
+        &self,
+        name: &'static str,
+        temp: &'static str,
+        bytes: &[u8],
+    ) -> Result<(), HostError> {
+        replace(&self.0.dir, name.as_ref(), temp.as_ref(), bytes, PRIVATE)
+            .map_err(|why| HostError::io("write", &self.join(name), why))
+    }
+}
+
+/// Writes `temp` and renames it to `name`, each step durable before the next.
+pub(crate) fn replace(
+    dir: &File,
+    name: &Path,
+    temp: &Path,
+    bytes: &[u8],
+    mode: u32,
+) -> io::Result<()> {
+    match fs::unlinkat(dir, temp, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(why) => return Err(why.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(fs::openat(dir, temp, flags, Mode::from(PRIVATE))?);
+    let write = || -> io::Result<()> {
+        if mode != PRIVATE {
+            fs::fchmod(&file, Mode::from(mode))?;
+        }
+        file.write_all_at(bytes, 0)?;
+        file.sync_all()?;
+        fs::renameat(dir, temp, dir, name)?;
+        dir.sync_all()
+    };
+    let done = write();
+    if done.is_err() {
+        // A half-written file of ours is of no use to anybody; a next try removes it too.
+        let _ = fs::unlinkat(dir, temp, AtFlags::empty());
+    }
+    done
+}
+
+/// Whether somebody removed the file under us: what is written to it is lost.
+pub(crate) fn is_unlinked(file: &File) -> io::Result<bool> {
+    Ok(fs::fstat(file)?.st_nlink == 0)
+}
+
+fn open_private(
+    dir: &File,
+    path: &Path,
+    name: &'static str,
+    extra: OFlags,
+) -> Result<File, HostError> {
+    let path = path.join(name);
+    // NONBLOCK: a named pipe in its place must not hold us up. It means nothing for plain files.
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | extra;
+    let file = match fs::openat(dir.as_fd(), name, flags, Mode::from(PRIVATE)) {
+        Ok(file) => File::from(file),
+        Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Err(HostError::NotAFile { path }),
+        Err(why) => return Err(HostError::io("open", &path, why)),
+    };
+    let stat = fs::fstat(&file).map_err(|why| HostError::io("open", &path, why))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(HostError::NotAFile { path });
+    }
+    // A file that somebody made for us, or copied here, may be open to others.
+    if stat.st_mode & 0o077 != 0 {
+        fs::fchmod(&file, Mode::from(PRIVATE))
+            .map_err(|why| HostError::io("make private", &path, why))?;
+    }
+    Ok(file)
+}
+
+/// Makes the folder and its missing parents, and makes their names durable.
+fn create(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in missing.iter().rev() {
+        let parent = made.parent().filter(|p| !p.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Errors of opening things, told in words for a person; and the mapping of the system's errors
+//! to the core's.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ota_proto::StorageError;
+use rustix::io::Errno;
+
+/// Why the data folder, a file in it or the version file cannot be used. Each names its path.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HostError {
+    /// Another agent holds this folder.
+    Locked {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A symbolic link, folder or device stands where a plain file must be.
+    NotAFile {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The slot's options make no sense: an erase unit or capacity of 0.
+    BadOptions,
+    /// The file holds no firmware version: see [`ota_proto::Version`].
+    BadVersion {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The system refused.
+    Io {
+        /// What was tried, as a verb: `create`, `open`, `read`.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl HostError {
+    pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io { action, path: path.to_owned(), source: source.into() }
+    }
+
+    /// The error as the core knows it.
+    #[must_use]
+    pub fn storage(&self) -> StorageError {
+        match self {
+            Self::Io { source, .. } => storage_error(source),
+            _ => StorageError::Failed,
+        }
+    }
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked { dir } => write!(
+                f,
+                "another agent is using the data folder {}: stop it, or give this one its own",
+                dir.display()
+            ),
+            Self::NotAFile { path } => {
+                write!(f, "{} is not a plain file: remove it", path.display())
+            }
+            Self::BadOptions => {
+                f.write_str("the slot's capacity and erase unit must be at least 1")
+            }
+            Self::BadVersion { path } => {
+                write!(f, "{} holds no firmware version: {}", path.display(), ota_proto::BadVersion)
+            }
+            Self::Io { action, path, source } => {
+                write!(f, "cannot {action} {}: {source}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for HostError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// The system's error as the core knows it.
+///
+/// Full disk or quota is [`StorageError::NoSpace`]; a missing right is [`StorageError::ReadOnly`];
+/// a vanished file, mount or device is [`StorageError::Gone`]; the rest is
+/// [`StorageError::Failed`].
+#[must_use]
+pub fn storage_error(error: &io::Error) -> StorageError {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => StorageError::NoSpace,
+        Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) => StorageError::ReadOnly,
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::NXIO) => {
+            StorageError::Gone
+        }
+        _ => StorageError::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_systems_errors_have_a_meaning_for_the_core() {
+        for (errno, want) in [
+            (Errno::NOSPC, StorageError::NoSpace),
+            (Errno::DQUOT, StorageError::NoSpace),
+            (Errno::FBIG, StorageError::NoSpace),
+            (Errno::ROFS, StorageError::ReadOnly),
+            (Errno::ACCESS, StorageError::ReadOnly),
+            (Errno::PERM, StorageError::ReadOnly),
+            (Errno::NOENT, StorageError::Gone),
+            (Errno::STALE, StorageError::Gone),
+            (Errno::NODEV, StorageError::Gone),
+            (Errno::IO, StorageError::Failed),
+            (Errno::INVAL, StorageError::Failed),
+        ] {
+            assert_eq!(storage_error(&errno.into()), want, "{errno:?}");
+        }
+        assert_eq!(storage_error(&io::ErrorKind::UnexpectedEof.into()), StorageError::Failed);
+    }
+}

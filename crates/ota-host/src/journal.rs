@@ -1,0 +1,99 @@
+//! The journal in one preallocated file.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use ota_proto::{Journal, StorageError};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::dir::{DataDir, is_unlinked};
+use crate::error::{HostError, storage_error};
+
+const NAME: &str = "journal";
+const TEMP: &str = "journal.new";
+
+/// Bytes from one place to the other: a block of every common file system, so that a torn write
+/// of one place cannot touch the other.
+const STRIDE: usize = 4096;
+const LEN: usize = 2 * STRIDE;
+
+/// The two places of the journal record in the file `journal`.
+///
+/// The file is written in full when it is made, so a disk that fills up later cannot stop an
+/// update of it (on file systems that overwrite in place).
+#[derive(Debug)]
+pub struct JournalFile {
+    file: File,
+    _dir: DataDir,
+}
+
+impl JournalFile {
+    /// Opens the journal, or makes an empty one with rights 0600. A file that is too short is
+    /// filled up with zeros, and what it holds is kept. Its contents are never an error.
+    ///
+    /// # Errors
+    /// [`HostError::NotAFile`] when something else has its name; [`HostError::Io`] when the system
+    /// refuses.
+    pub fn open(dir: &DataDir) -> Result<Self, HostError> {
+        let path = dir.join(NAME);
+        let file = match dir.open_file(NAME, OFlags::empty()) {
+            Err(HostError::Io { source, .. })
+                if Errno::from_io_error(&source) == Some(Errno::NOENT) =>
+            {
+                dir.replace(NAME, TEMP, &[0; LEN])?;
+                dir.open_file(NAME, OFlags::empty())?
+            }
+            other => other?,
+        };
+        fill_up(&file).map_err(|why| HostError::io("repair", &path, why))?;
+        Ok(Self { file, _dir: dir.clone() })
+    }
+
+    /// The newest valid record. `None` when there is none: empty, torn, foreign or unreadable.
+    #[must_use]
+    pub fn load(&self) -> Option<[u8; Journal::LEN]> {
+        let read = |place: usize| {
+            let mut block = [0; Journal::LEN];
+            match self.file.read_exact_at(&mut block, offset(place)) {
+                Ok(()) => block,
+                // A place that cannot be read is as good as torn; the other may hold.
+                Err(_) => [0; Journal::LEN],
+            }
+        };
+        let blocks = [read(0), read(1)];
+        Journal::newest(&blocks).copied()
+    }
+
+    /// Writes the record to the place that [`Journal::place`] names. Durable when it returns `Ok`.
+    ///
+    /// # Errors
+    /// [`StorageError`]. That place may then hold anything; the other is untouched. The same
+    /// record may be tried again.
+    pub fn persist(&mut self, record: &[u8; Journal::LEN]) -> Result<(), StorageError> {
+        let write = || {
+            self.file.write_all_at(record, offset(Journal::place(record)))?;
+            self.file.sync_data()?;
+            is_unlinked(&self.file)
+        };
+        match write() {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(StorageError::Gone),
+            Err(why) => Err(storage_error(&why)),
+        }
+    }
+}
+
+fn offset(place: usize) -> u64 {
+    if place == 0 { 0 } else { STRIDE as u64 }
+}
+
+fn fill_up(file: &File) -> io::Result<()> {
+    let have = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    if let Some(missing) = [0_u8; LEN].get(have..).filter(|rest| !rest.is_empty()) {
+        file.write_all_at(missing, have as u64)?;
+        file.sync_all()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Two lanes of jobs, so that a checkpoint does not wait for a write.
+
+use std::collections::VecDeque;
+
+use ota_proto::OpId;
+
+use crate::storage::{Done, Job, JournalHalf, SlotHalf, Storage, Work};
+
+/// A [`Storage`] split in two: the journal's jobs run beside the slot's, each kind in the order
+/// in which it was given and one at a time. Nothing here blocks or spawns; the adapter does:
+///
+/// ```ignore
+/// lanes.push(job);
+/// while let Some(task) = lanes.start() {
+///     pool.spawn_blocking(move || task.run());
+/// }
+/// let done = lanes.finish(pool.next().await);
+/// ```
+#[derive(Debug)]
+pub struct Lanes<T = OpId> {
+    slot: Lane<SlotHalf, T>,
+    journal: Lane<JournalHalf, T>,
+}
+
+/// A job with all it needs to run on another thread. A task that is dropped takes its lane with
+/// it: run it.
+#[derive(Debug)]
+#[must_use]
+pub struct Task<T = OpId>(Kind<T>);
+
+/// A task that has run: give it back with [`Lanes::finish`].
+#[derive(Debug)]
+#[must_use]
+pub struct Finished<T = OpId>(Half, Done<T>);
+
+impl<T> Lanes<T> {
+    /// Splits the storage.
+    #[must_use]
+    pub fn new(storage: Storage) -> Self {
+        Self { slot: Lane::new(storage.slot), journal: Lane::new(storage.journal) }
+    }
+
+    /// Puts a job in its lane. There are as many at once as the core has operations under way.
+    pub fn push(&mut self, job: Job<T>) {
+        match job.work {
+            Work::Persist { .. } => self.journal.queue.push_back(job),
+            _ => self.slot.queue.push_back(job),
+        }
+    }
+
+    /// The next task that can run now: at most one of each lane at a time. Call until `None`
+    /// after each [`Lanes::push`] and [`Lanes::finish`].
+    pub fn start(&mut self) -> Option<Task<T>> {
+        if let Some((half, job)) = self.journal.start() {
+            return Some(Task(Kind::Journal(half, job)));
+        }
+        let (half, job) = self.slot.start()?;
+        Some(Task(Kind::Slot(half, job)))
+    }
+
+    /// Takes a task back; its answer is for the core.
+    pub fn finish(&mut self, finished: Finished<T>) -> Done<T> {
+        let Finished(half, done) = finished;
+        match half {
+            Half::Slot(half) => self.slot.idle = Some(half),
+            Half::Journal(half) => self.journal.idle = Some(half),
+        }
+        done
+    }
+
+    /// Whether no job waits or runs.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.slot.is_idle() && self.journal.is_idle()
+    }
+
+    /// The storage again; `None` while a task runs. Jobs that wait are forgotten.
+    #[must_use]
+    pub fn join(self) -> Option<Storage> {
+        Some(Storage { slot: *self.slot.idle?, journal: *self.journal.idle? })
+    }
+}
+
+impl<T> Task<T> {
+    /// Does it; blocks.
+    pub fn run(self) -> Finished<T> {
+        match self.0 {
+            Kind::Slot(mut half, job) => {
+                let done = half.run(job);
+                Finished(Half::Slot(half), done)
+            }
+            Kind::Journal(mut half, job) => {
+                let done = half.run(job);
+                Finished(Half::Journal(half), done)
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Kind<T> {
+    Slot(Box<SlotHalf>, Job<T>),
+    Journal(Box<JournalHalf>, Job<T>),
+}
+
+#[derive(Debug)]
+enum Half {
+    Slot(Box<SlotHalf>),
+    Journal(Box<JournalHalf>),
+}
+
+/// Boxed, so that a task moves as a pointer.
+#[derive(Debug)]
+struct Lane<H, T> {
+    idle: Option<Box<H>>,
+    queue: VecDeque<Job<T>>,
+}
+
+impl<H, T> Lane<H, T> {
+    fn new(half: H) -> Self {
+        Self { idle: Some(Box::new(half)), queue: VecDeque::new() }
+    }
+
+    fn start(&mut self) -> Option<(Box<H>, Job<T>)> {
+        if self.idle.is_none() {
+            return None;
+        }
+        let job = self.queue.pop_front()?;
+        Some((self.idle.take()?, job))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.idle.is_some() && self.queue.is_empty()
+    }
+}

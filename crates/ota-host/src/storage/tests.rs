@@ -1,0 +1,203 @@
+//! Jobs that fail, and jobs that run on other threads.
+
+use std::fs;
+use std::sync::mpsc;
+use std::thread;
+
+use ota_proto::journal::Record;
+
+use super::*;
+use crate::{DataDir, Lanes, NoSwitch, SlotOptions};
+
+fn storage(switch: Box<dyn Switch + Send>) -> (tempfile::TempDir, Storage) {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(temp.path()).unwrap();
+    let options = SlotOptions { capacity: Some(1 << 20), erase: 4096, keep_free: 0 };
+    let slot = FileSlot::open(&dir, options).unwrap();
+    let journal = JournalFile::open(&dir).unwrap();
+    (temp, Storage::new(slot, journal, switch))
+}
+
+fn job(op: u32, work: Work) -> Job<u32> {
+    Job { op, work }
+}
+
+fn write(at: u64, data: &[u8]) -> Work {
+    Work::Write { at, buf: data.to_vec(), span: 0..data.len() }
+}
+
+fn persist(sequence: u32) -> Work {
+    Work::Persist { record: Record::default().encode(sequence) }
+}
+
+fn md5(data: &[u8]) -> Md5 {
+    let mut digester = Digester::new();
+    digester.update(data);
+    digester.finish()
+}
+
+#[test]
+fn an_answer_names_its_operation_and_brings_the_buffer_back() {
+    let (_temp, mut storage) = storage(Box::new(NoSwitch));
+    let buf = b"..image..".to_vec();
+    let work = Work::Write { at: 3, buf: buf.clone(), span: 2..7 };
+    let done = storage.run(job(9, work));
+    assert_eq!(done, Done { op: 9, answer: Answer::Stored(Ok(())), buf: Some(buf) });
+    assert_eq!(fs::read(storage.image()).unwrap(), b"\0\0\0image");
+    let outside = Work::Write { at: 0, buf: vec![1], span: 1..3 };
+    let done = storage.run(job(1, outside));
+    assert_eq!(done.answer, Answer::Stored(Err(StorageError::Failed)));
+    assert_eq!(done.buf, Some(vec![1]));
+}
+
+#[test]
+fn every_kind_of_job_can_fail_before_and_after_its_effect() {
+    let (_temp, mut storage) = storage(Box::new(NoSwitch));
+    let full = StorageError::NoSpace;
+    let works = [
+        Work::Erase { range: 0..10, size: 10 },
+        write(0, b"0123456789"),
+        Work::Sync,
+        Work::Digest { range: 0..10 },
+        Work::Slot { action: SlotAction::Activate },
+        persist(1),
+    ];
+    let failures = [
+        Answer::Erased(Err(full)),
+        Answer::Stored(Err(full)),
+        Answer::Synced(Err(full)),
+        Answer::Digest(Err(full)),
+        Answer::Slot(Err(full)),
+        Answer::Persisted(Err(full)),
+    ];
+    for fault in [Fault::Before(full), Fault::After(full)] {
+        storage.inject(Box::new(move |_| Some(fault)));
+        for (work, want) in works.iter().zip(failures) {
+            assert_eq!(storage.run(job(0, work.clone())).answer, want, "{work:?} {fault:?}");
+        }
+        let stored = matches!(fault, Fault::After(_));
+        assert_eq!(storage.record().is_some(), stored);
+        assert_eq!(fs::read(storage.image()).unwrap() == b"0123456789", stored);
+    }
+    storage.inject(Box::new(|_| None));
+    let done = storage.run(job(0, Work::Digest { range: 0..10 }));
+    assert_eq!(done.answer, Answer::Digest(Ok(md5(b"0123456789"))));
+}
+
+#[test]
+fn a_disk_that_fills_up_in_the_middle_stops_the_image_but_not_the_journal() {
+    let (_temp, mut storage) = storage(Box::new(NoSwitch));
+    let mut room = 2;
+    storage.inject(Box::new(move |work| match work {
+        Work::Write { .. } if room == 0 => Some(Fault::Before(StorageError::NoSpace)),
+        Work::Write { .. } => {
+            room -= 1;
+            None
+        }
+        _ => None,
+    }));
+    let answers: Vec<_> =
+        (0..3).map(|i| storage.run(job(i, write(u64::from(i) * 4, b"data"))).answer).collect();
+    assert_eq!(answers[1], Answer::Stored(Ok(())));
+    assert_eq!(answers[2], Answer::Stored(Err(StorageError::NoSpace)));
+    assert_eq!(storage.run(job(4, persist(1))).answer, Answer::Persisted(Ok(())));
+}
+
+#[test]
+fn a_digest_goes_on_where_the_last_one_ended() {
+    let (_temp, mut storage) = storage(Box::new(NoSwitch));
+    let image: Vec<u8> = (0..300_000_u32).map(|i| (i >> 3) as u8).collect();
+    storage.run(job(0, write(0, &image)));
+    let mut digest = |range: Range<u64>| storage.run(job(0, Work::Digest { range })).answer;
+    assert_eq!(digest(0..100_000), Answer::Digest(Ok(md5(&image[..100_000]))));
+    assert_eq!(digest(100_000..100_000), Answer::Digest(Ok(md5(&image[..100_000]))));
+    assert_eq!(digest(100_000..300_000), Answer::Digest(Ok(md5(&image))));
+    assert_eq!(digest(300_000..300_001), Answer::Digest(Err(StorageError::Failed)));
+    assert_eq!(digest(7..8), Answer::Digest(Ok(md5(&image[..8]))), "from 0, whatever came before");
+    assert_eq!(digest(0..300_000), Answer::Digest(Ok(md5(&image))));
+}
+
+#[test]
+fn a_digest_reads_only_what_is_new_and_forgets_what_is_overwritten() {
+    let (_temp, mut storage) = storage(Box::new(NoSwitch));
+    storage.run(job(0, write(0, b"aaaabbbb")));
+    let image = storage.image();
+    let digest = |storage: &mut Storage, range| storage.run(job(0, Work::Digest { range })).answer;
+    digest(&mut storage, 0..4);
+    // Behind our back: a hash that goes on does not look back.
+    fs::write(&image, b"XXXXbbbb").unwrap();
+    assert_eq!(digest(&mut storage, 4..8), Answer::Digest(Ok(md5(b"aaaabbbb"))));
+    storage.run(job(0, write(4, b"cccc")));
+    assert_eq!(digest(&mut storage, 8..8), Answer::Digest(Ok(md5(b"XXXXcccc"))));
+}
+
+struct Broken;
+
+impl Switch for Broken {
+    fn state(&mut self) -> SlotState {
+        SlotState::Confirmed
+    }
+
+    fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
+        match action {
+            SlotAction::Activate => Err(StorageError::ReadOnly),
+            _ => panic!("a mistake in the application's switch"),
+        }
+    }
+}
+
+#[test]
+fn a_switch_that_fails_or_panics_has_an_answer() {
+    let (_temp, mut storage) = storage(Box::new(Broken));
+    assert_eq!(storage.slot_state(), SlotState::Confirmed);
+    let done = storage.run(job(1, Work::Slot { action: SlotAction::Activate }));
+    assert_eq!(done.answer, Answer::Slot(Err(StorageError::ReadOnly)));
+    let done = storage.run(job(2, Work::Slot { action: SlotAction::Confirm }));
+    assert_eq!(done.answer, Answer::Slot(Err(StorageError::Failed)));
+    assert_eq!(storage.run(job(3, Work::Sync)).answer, Answer::Synced(Ok(())));
+}
+
+#[test]
+fn a_record_is_written_while_a_write_is_held_up() {
+    let (_temp, mut storage) = storage(Box::new(NoSwitch));
+    let (release, held) = mpsc::channel::<()>();
+    let mut lanes = Lanes::new({
+        // The slot's half alone has this hook: the journal's does not wait for its lock.
+        storage.slot.faults = Faults(Some(Arc::new(Mutex::new(Box::new(move |_: &Work| {
+            held.recv().ok();
+            None
+        })))));
+        storage
+    });
+    let (report, finished) = mpsc::channel();
+    for work in [write(0, b"one"), write(3, b"two"), persist(1), persist(2)] {
+        let op = if matches!(work, Work::Persist { .. }) { 10 } else { 20 };
+        lanes.push(job(op, work));
+    }
+    let start = |lanes: &mut Lanes<u32>| {
+        let mut started = 0;
+        while let Some(task) = lanes.start() {
+            let report = report.clone();
+            thread::spawn(move || report.send(task.run()));
+            started += 1;
+        }
+        started
+    };
+    assert_eq!(start(&mut lanes), 2, "one of each lane");
+    for left in [1, 0] {
+        let done = lanes.finish(finished.recv().unwrap());
+        assert_eq!((done.op, done.answer), (10, Answer::Persisted(Ok(()))));
+        assert_eq!(start(&mut lanes), left);
+    }
+    drop(release);
+    for left in [1, 0] {
+        assert!(!lanes.is_idle());
+        let done = lanes.finish(finished.recv().unwrap());
+        assert_eq!((done.op, done.answer), (20, Answer::Stored(Ok(()))));
+        assert_eq!(start(&mut lanes), left);
+    }
+    assert!(lanes.is_idle());
+    let storage = lanes.join().unwrap();
+    assert_eq!(fs::read(storage.image()).unwrap(), b"onetwo");
+    assert_eq!(storage.record(), Some(Record::default().encode(2)));
+}
