@@ -122,11 +122,12 @@ impl<H, T> Lane<H, T> {
     }
 
     fn start(&mut self) -> Option<(Box<H>, Job<T>)> {
-        if self.idle.is_none() {
+        let half = self.idle.take()?;
+        let Some(job) = self.queue.pop_front() else {
+            self.idle = Some(half);
             return None;
-        }
-        let job = self.queue.pop_front()?;
-        Some((self.idle.take()?, job))
+        };
+        Some((half, job))
     }
 
     fn is_idle(&self) -> bool {

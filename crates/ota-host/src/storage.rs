@@ -116,10 +116,10 @@ impl Storage {
     /// Joins them.
     #[must_use]
     pub fn new(slot: FileSlot, journal: JournalFile, switch: Box<dyn Switch + Send>) -> Self {
-        let digest = Running::default();
+        let (digest, faults) = (Running::default(), Faults::none());
         Self {
-            slot: SlotHalf { slot, switch, digest, faults: Faults::default() },
-            journal: JournalHalf { journal, faults: Faults::default() },
+            slot: SlotHalf { slot, switch, digest, faults: faults.clone() },
+            journal: JournalHalf { journal, faults },
         }
     }
 
@@ -242,6 +242,9 @@ impl Running {
     /// The digest to the end of the range. What lies before it is hashed too where it has not
     /// been, so that the answer never depends on what was asked before.
     fn extend(&mut self, slot: &FileSlot, range: &Range<u64>) -> Result<Md5, StorageError> {
+        if range.start > range.end {
+            return Err(StorageError::Failed);
+        }
         let mut next = std::mem::take(self);
         if range.start != next.end {
             next = Self::default();
@@ -262,12 +265,26 @@ impl Running {
 
 /// What a test wants to fail; nothing and no bytes otherwise.
 #[cfg(not(any(test, feature = "test-faults")))]
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Faults;
 
+#[cfg(not(any(test, feature = "test-faults")))]
+impl Faults {
+    const fn none() -> Self {
+        Self
+    }
+}
+
 #[cfg(any(test, feature = "test-faults"))]
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Faults(Option<Arc<Mutex<FaultHook>>>);
+
+#[cfg(any(test, feature = "test-faults"))]
+impl Faults {
+    const fn none() -> Self {
+        Self(None)
+    }
+}
 
 #[cfg(any(test, feature = "test-faults"))]
 impl fmt::Debug for Faults {

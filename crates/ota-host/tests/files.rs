@@ -1,11 +1,12 @@
 //! The folder and the files in it: rights, locks, links, torn and foreign contents.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use ota_host::{DataDir, FileSlot, HostError, JournalFile, SlotOptions, VersionFile};
-use ota_proto::journal::{Phase, Record};
+use ota_proto::journal::Record;
 use ota_proto::{Digester, Journal, Md5, StorageError, Version};
 use tempfile::TempDir;
 
@@ -26,8 +27,7 @@ fn options() -> SlotOptions {
 }
 
 fn block(sequence: u32) -> [u8; Journal::LEN] {
-    let record =
-        Record { phase: Phase::Fetching, last_time: u64::from(sequence), ..Record::default() };
+    let record = Record { last_time: u64::from(sequence), ..Record::default() };
     record.encode(sequence)
 }
 

@@ -1,4 +1,5 @@
 //! Any sequence of jobs against a model in memory.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::ops::Range;
 
