@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::error::HostError;
 
 /// The rights of every file made here: the owner's only.
-const PRIVATE: u32 = 0o600;
+pub(crate) const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// A folder that this process alone uses, until the last clone and everything opened in it are
 /// dropped. The lock also ends with the process, however it ends.
@@ -90,17 +91,17 @@ pub(crate) fn replace(
     name: &Path,
     temp: &Path,
     bytes: &[u8],
-    mode: u32,
+    mode: Mode,
 ) -> io::Result<()> {
     match fs::unlinkat(dir, temp, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(why) => return Err(why.into()),
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = File::from(fs::openat(dir, temp, flags, Mode::from(PRIVATE))?);
+    let file = File::from(fs::openat(dir, temp, flags, PRIVATE)?);
     let write = || -> io::Result<()> {
         if mode != PRIVATE {
-            fs::fchmod(&file, Mode::from(mode))?;
+            fs::fchmod(&file, mode)?;
         }
         file.write_all_at(bytes, 0)?;
         file.sync_all()?;
@@ -129,7 +130,7 @@ fn open_private(
     let path = path.join(name);
     // NONBLOCK: a named pipe in its place must not hold us up. It means nothing for plain files.
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | extra;
-    let file = match fs::openat(dir.as_fd(), name, flags, Mode::from(PRIVATE)) {
+    let file = match fs::openat(dir.as_fd(), name, flags, PRIVATE) {
         Ok(file) => File::from(file),
         Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Err(HostError::NotAFile { path }),
         Err(why) => return Err(HostError::io("open", &path, why)),
@@ -140,8 +141,12 @@ fn open_private(
     }
     // A file that somebody made for us, or copied here, may be open to others.
     if stat.st_mode & 0o077 != 0 {
-        fs::fchmod(&file, Mode::from(PRIVATE))
-            .map_err(|why| HostError::io("make private", &path, why))?;
+        match fs::fchmod(&file, PRIVATE) {
+            Ok(()) => {}
+            // A file system without rights (FAT): whoever mounted it has decided.
+            Err(Errno::PERM) if stat.st_uid == geteuid().as_raw() => {}
+            Err(why) => return Err(HostError::io("make private", &path, why)),
+        }
     }
     Ok(file)
 }

@@ -9,12 +9,21 @@ use crate::storage::{Done, Job, JournalHalf, SlotHalf, Storage, Work};
 /// A [`Storage`] split in two: the journal's jobs run beside the slot's, each kind in the order
 /// in which it was given and one at a time. Nothing here blocks or spawns; the adapter does:
 ///
-/// ```ignore
-/// lanes.push(job);
+/// ```
+/// # use ota_host::{DataDir, FileSlot, Job, JournalFile, Lanes, NoSwitch, SlotOptions, Storage, Work};
+/// # let temp = tempfile::tempdir().unwrap();
+/// # let dir = DataDir::open(temp.path())?;
+/// # let slot = FileSlot::open(&dir, SlotOptions::default())?;
+/// # let storage = Storage::new(slot, JournalFile::open(&dir)?, Box::new(NoSwitch));
+/// let mut lanes = Lanes::new(storage);
+/// lanes.push(Job { op: "first", work: Work::Sync });
 /// while let Some(task) = lanes.start() {
-///     pool.spawn_blocking(move || task.run());
+///     // An adapter awaits its pool here.
+///     let finished = std::thread::spawn(move || task.run()).join().unwrap();
+///     let done = lanes.finish(finished);
+///     assert_eq!(done.op, "first");
 /// }
-/// let done = lanes.finish(pool.next().await);
+/// # Ok::<(), ota_host::HostError>(())
 /// ```
 #[derive(Debug)]
 pub struct Lanes<T = OpId> {

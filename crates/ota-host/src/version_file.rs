@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ota_proto::Version;
+use rustix::fs::Mode;
 
-use crate::dir::replace;
+use crate::dir::{PRIVATE, replace};
 use crate::error::HostError;
 
 /// More than any version with its line end; what is longer is none.
@@ -60,10 +60,10 @@ impl VersionFile {
     fn put(&self, version: &Version) -> io::Result<()> {
         let (path, mode) = match self.path.canonicalize() {
             Ok(path) => {
-                let mode = path.metadata()?.permissions().mode() & 0o777;
+                let mode = Mode::from_raw_mode(rustix::fs::stat(&path)?.st_mode);
                 (path, mode)
             }
-            Err(why) if why.kind() == io::ErrorKind::NotFound => (self.path.clone(), 0o600),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => (self.path.clone(), PRIVATE),
             Err(why) => return Err(why),
         };
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
