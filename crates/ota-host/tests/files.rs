@@ -78,6 +78,22 @@ fn a_second_agent_on_one_folder_is_refused_by_name() {
 }
 
 #[test]
+fn an_installer_that_outlives_us_does_not_hold_the_folder() {
+    let (_temp, dir) = data();
+    let path = dir.path().to_owned();
+    let mut child = std::process::Command::new("cat")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(dir);
+    let again = DataDir::open(&path);
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    again.unwrap();
+}
+
+#[test]
 fn links_folders_and_pipes_in_place_of_a_file_are_refused() {
     for name in ["slot.img", "journal", "lock"] {
         let temp = tempfile::tempdir().unwrap();
