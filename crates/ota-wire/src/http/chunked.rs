@@ -1,0 +1,145 @@
+//! Chunked framing, one byte at a time and nothing stored (RFC 9112 §7.1).
+
+use super::{HttpError, Limits};
+
+/// Hexadecimal digits of a 64-bit number.
+const DIGITS: u8 = 16;
+
+/// Where in a chunked body the reader stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Chunked {
+    at: At,
+    /// Bytes of extensions that are still put up with.
+    extensions: u32,
+    /// Bytes of trailers that are still put up with.
+    trailers: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum At {
+    /// In the digits of a size.
+    Size { size: u64, digits: u8 },
+    /// In the blanks behind a size.
+    Blank { size: u64 },
+    /// In an extension.
+    Extension { size: u64 },
+    /// At the LF of a size line.
+    SizeLf { size: u64 },
+    /// In data; bytes to come, never 0.
+    Data(u64),
+    /// At the CR behind data.
+    DataCr,
+    /// At the LF behind data.
+    DataLf,
+    /// At the first byte of a trailer line.
+    LineStart,
+    /// Inside a trailer line.
+    Line,
+    /// At the LF of a trailer line.
+    LineLf,
+    /// At the last LF.
+    LastLf,
+    /// Behind all of it.
+    End,
+}
+
+/// What comes next.
+pub(super) enum Step {
+    /// More bytes are needed.
+    More,
+    /// So many bytes of data.
+    Data(u64),
+    /// Nothing: the body is complete.
+    End,
+}
+
+impl Chunked {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            at: At::Size { size: 0, digits: 0 },
+            extensions: limits.extensions,
+            trailers: limits.trailers,
+        }
+    }
+
+    /// Reads framing up to the next data, and says how many bytes that was.
+    pub(super) fn advance(&mut self, rx: &[u8]) -> Result<(usize, Step), HttpError> {
+        let mut rest = rx.iter();
+        let step = loop {
+            match self.at {
+                At::Data(left) => break Step::Data(left),
+                At::End => break Step::End,
+                _ => {}
+            }
+            let Some(&byte) = rest.next() else { break Step::More };
+            self.at = self.next(byte)?;
+        };
+        Ok((rx.len().saturating_sub(rest.len()), step))
+    }
+
+    /// Takes data; `None`, and nothing happens, when there is less.
+    pub(super) fn take(&mut self, count: u64) -> Option<()> {
+        let left = if let At::Data(left) = self.at { left } else { 0 };
+        let rest = left.checked_sub(count)?;
+        if left > 0 {
+            self.at = if rest == 0 { At::DataCr } else { At::Data(rest) };
+        }
+        Some(())
+    }
+
+    fn next(&mut self, byte: u8) -> Result<At, HttpError> {
+        match (self.at, byte) {
+            (At::Size { digits: 1.., size }, b'\r' | b';' | b' ' | b'\t') => {
+                self.behind_size(size, byte)
+            }
+            (At::Size { size, digits }, _) => size_digit(size, digits, byte),
+            (At::Blank { size }, b'\r' | b';' | b' ' | b'\t') => self.behind_size(size, byte),
+            (At::Extension { size }, b'\r') => Ok(At::SizeLf { size }),
+            (At::Extension { size }, b'\t' | b' '..=0x7e | 0x80..) => {
+                pay(&mut self.extensions, HttpError::ChunkExtension)?;
+                Ok(At::Extension { size })
+            }
+            (At::Blank { .. } | At::Extension { .. }, _) => Err(HttpError::ChunkExtension),
+            (At::SizeLf { size: 0 }, b'\n') => Ok(At::LineStart),
+            (At::SizeLf { size }, b'\n') => Ok(At::Data(size)),
+            (At::SizeLf { .. }, _) => Err(HttpError::ChunkSize),
+            (At::DataCr, b'\r') => Ok(At::DataLf),
+            (At::DataLf, b'\n') => Ok(At::Size { size: 0, digits: 0 }),
+            (At::DataCr | At::DataLf, _) => Err(HttpError::ChunkEnd),
+            (At::LineStart, b'\r') => Ok(At::LastLf),
+            (At::Line, b'\r') => Ok(At::LineLf),
+            // A line that begins with a blank would be a folded one.
+            (At::LineStart, b'!'..=0x7e) | (At::Line, b'\t' | b' '..=0x7e | 0x80..) => {
+                pay(&mut self.trailers, HttpError::Trailer)?;
+                Ok(At::Line)
+            }
+            (At::LineLf, b'\n') => Ok(At::LineStart),
+            (At::LastLf, b'\n') => Ok(At::End),
+            (At::LineStart | At::Line | At::LineLf | At::LastLf, _) => Err(HttpError::Trailer),
+            // `advance` stops before these.
+            (At::Data(_) | At::End, _) => Ok(self.at),
+        }
+    }
+
+    fn behind_size(&mut self, size: u64, byte: u8) -> Result<At, HttpError> {
+        if byte == b'\r' {
+            return Ok(At::SizeLf { size });
+        }
+        pay(&mut self.extensions, HttpError::ChunkExtension)?;
+        Ok(if byte == b';' { At::Extension { size } } else { At::Blank { size } })
+    }
+}
+
+fn size_digit(size: u64, digits: u8, byte: u8) -> Result<At, HttpError> {
+    let digit = char::from(byte).to_digit(16).ok_or(HttpError::ChunkSize)?;
+    if digits >= DIGITS {
+        return Err(HttpError::ChunkSize);
+    }
+    let size = size.checked_mul(16).and_then(|size| size.checked_add(u64::from(digit)));
+    Ok(At::Size { size: size.ok_or(HttpError::ChunkSize)?, digits: digits.saturating_add(1) })
+}
+
+fn pay(budget: &mut u32, error: HttpError) -> Result<(), HttpError> {
+    *budget = budget.checked_sub(1).ok_or(error)?;
+    Ok(())
+}

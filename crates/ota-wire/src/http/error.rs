@@ -1,0 +1,99 @@
+//! What can be wrong with a request or an answer.
+
+use core::fmt;
+
+use ota_proto::TransportError;
+
+/// The peer's fault: why an answer is of no use. The connection must be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// It does not begin like an HTTP/1.0 or 1.1 answer.
+    NotHttp,
+    /// A malformed header: a bad byte, a folded line, a line that does not end in CR LF.
+    Header,
+    /// The head is longer than the limit.
+    HeadTooLong,
+    /// The head has more than [`super::HEADERS`] headers.
+    TooManyHeaders,
+    /// More interim answers than the limit.
+    Informational,
+    /// The peer switches to a protocol that nobody asked for (101).
+    Upgraded,
+    /// `Content-Length` is no number below 2^64, or there are two different ones.
+    Length,
+    /// `Content-Length` and `Transfer-Encoding` together: nobody can say where the body ends.
+    Ambiguous,
+    /// A transfer coding other than one `chunked`, or any at all in HTTP/1.0.
+    TransferCoding,
+    /// `Content-Range` is malformed or contradicts itself.
+    ContentRange,
+    /// A header that may occur once has two different values.
+    Repeated,
+    /// `Location` is not text.
+    Location,
+    /// A chunk size is malformed or has more than 16 digits.
+    ChunkSize,
+    /// Chunk extensions are malformed or longer than the limit.
+    ChunkExtension,
+    /// A chunk is longer than its size says.
+    ChunkEnd,
+    /// The trailer section is malformed or longer than the limit.
+    Trailer,
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotHttp => "not an HTTP/1 answer",
+            Self::Header => "malformed header",
+            Self::HeadTooLong => "head too long",
+            Self::TooManyHeaders => "too many headers",
+            Self::Informational => "too many interim answers",
+            Self::Upgraded => "unasked switch of protocols",
+            Self::Length => "unusable Content-Length",
+            Self::Ambiguous => "Content-Length together with Transfer-Encoding",
+            Self::TransferCoding => "unusable Transfer-Encoding",
+            Self::ContentRange => "unusable Content-Range",
+            Self::Repeated => "a header with two different values",
+            Self::Location => "unusable Location",
+            Self::ChunkSize => "malformed chunk size",
+            Self::ChunkExtension => "malformed or too long chunk extension",
+            Self::ChunkEnd => "chunk longer than its size",
+            Self::Trailer => "malformed or too long trailer",
+        })
+    }
+}
+
+impl core::error::Error for HttpError {}
+
+impl From<HttpError> for TransportError {
+    fn from(_: HttpError) -> Self {
+        Self::Malformed
+    }
+}
+
+/// Why a URL cannot be requested as it stands: the fault of who made the URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The host is empty or has bytes that no host name or address has.
+    Host,
+    /// The target does not begin with `/` or `?`, or has a fragment, a control, a blank or a byte
+    /// outside ASCII.
+    Target,
+    /// The request would be longer than [`super::REQUEST_MAX`] bytes.
+    TooLong,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "no usable host",
+            Self::Target => "no usable path or query",
+            Self::TooLong => "URL too long for a request",
+        })
+    }
+}
+
+impl core::error::Error for RequestError {}

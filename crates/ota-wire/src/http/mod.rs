@@ -1,0 +1,310 @@
+//! One HTTP/1.1 range GET over one connection, without IO (design.md §2.2, rules 8, 9, 15, 17).
+//!
+//! [`Fetch`] writes the request and takes the framing off the answer. It never owns received
+//! bytes: the caller keeps them in its own buffer, offers them, and drops what was consumed. A
+//! piece of body is named as a span of that buffer, so firmware is never copied, and bytes that
+//! nobody wants yet simply stay where they are.
+//!
+//! What the answer *means* (ranges, redirects, a changed `ETag`) is decided by
+//! [`ota_proto::Updater`]; here is only what makes a message well formed.
+//!
+//! ```
+//! use ota_proto::url::Url;
+//! use ota_wire::http::{Fetch, Found, Limits};
+//!
+//! let url = Url { tls: false, host: "store.example", port: 80, target: "/fw?sign=x" };
+//! let mut fetch = Fetch::new(&url, 4, Limits::default())?;
+//! assert!(fetch.transmit().starts_with(b"GET /fw?sign=x HTTP/1.1\r\nHost: store.example\r\n"));
+//! let all = fetch.transmit().len();
+//! fetch.handle_sent(all)?;
+//!
+//! let mut rx: &[u8] = b"HTTP/1.1 206 Partial Content\r\nContent-Length: 3\r\n\
+//!     Content-Range: bytes 4-6/7\r\n\r\nend";
+//! let mut body = Vec::new();
+//! loop {
+//!     let received = fetch.handle_received(rx)?;
+//!     let rest = &rx[received.consumed..];
+//!     match received.found {
+//!         Found::Nothing => break, // read more
+//!         Found::Head(head) => assert_eq!(head.status, 206),
+//!         Found::Body(span) => body.extend_from_slice(&rx[span]),
+//!         Found::End => break,
+//!     }
+//!     let taken = body.len();
+//!     if taken > 0 {
+//!         fetch.handle_body_taken(taken)?;
+//!     }
+//!     rx = &rest[taken..];
+//! }
+//! assert_eq!(body, b"end");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod chunked;
+mod error;
+mod head;
+mod request;
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+
+use ota_proto::url::Url;
+use ota_proto::{Misuse, ResponseHead};
+
+use self::chunked::{Chunked, Step};
+pub use self::error::{HttpError, RequestError};
+use self::head::Framing;
+pub use self::head::HEADERS;
+pub use self::request::{REQUEST_MAX, USER_AGENT};
+
+/// How much of a peer's framing is put up with. All of it is skipped or parsed in place; none of
+/// it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Bytes of one response head, its last empty line included. The caller's receive buffer
+    /// must hold at least as many.
+    pub head: usize,
+    /// Interim answers (1xx) before the answer.
+    pub informational: u8,
+    /// Bytes of chunk extensions, and of blanks behind chunk sizes, in a whole body.
+    pub extensions: u32,
+    /// Bytes of the trailer section behind the last chunk.
+    pub trailers: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { head: 4096, informational: 8, extensions: 16 * 1024, trailers: 4096 }
+    }
+}
+
+/// One GET: its request on the way out and the framing of its answer. Heap: the request, at most
+/// [`REQUEST_MAX`] bytes, given back when all of it is sent.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Fetch {
+    request: Vec<u8>,
+    sent: usize,
+    limits: Limits,
+    phase: Phase,
+    /// Bytes of body named by the last [`Found::Body`] and not taken yet.
+    offered: usize,
+}
+
+/// What was found in the received bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub struct Received<'a> {
+    /// Bytes of framing at the front of the buffer that are done with. The caller drops them
+    /// whatever was found. A piece of body begins right behind them and is *not* counted.
+    pub consumed: usize,
+    /// What comes behind them.
+    pub found: Found<'a>,
+}
+
+/// See [`Fetch::handle_received`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Found<'a> {
+    /// Nothing yet: more bytes are needed.
+    Nothing,
+    /// The head of the answer. It comes once, before any body, and is among the consumed bytes;
+    /// it borrows the caller's buffer.
+    Head(ResponseHead<'a>),
+    /// Body: this span of the buffer that was given, never empty. Say with
+    /// [`Fetch::handle_body_taken`] how much of it was used, drop as much, and offer the rest
+    /// again.
+    Body(Range<usize>),
+    /// The answer is complete. Bytes behind it belong to no answer; close the connection.
+    End,
+}
+
+/// What the end of the connection means for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Closed {
+    /// The answer is whole.
+    Complete,
+    /// It ends in the middle: a head without its end, a body shorter than announced, or body that
+    /// was offered and not taken.
+    Short,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    /// Before the final head.
+    Head { informational: u8 },
+    /// A body of known length; bytes to come, never 0.
+    Length(u64),
+    /// A chunked body.
+    Chunked(Chunked),
+    /// A body that ends with the connection.
+    Close,
+    /// All of it was seen.
+    Done,
+}
+
+impl Fetch {
+    /// A GET of this URL from this byte on (no `Range` header when 0).
+    ///
+    /// # Errors
+    /// [`RequestError`] when the URL cannot be put into a request as it stands. Nothing is
+    /// escaped or mended: the query is a signature.
+    pub fn new(url: &Url<'_>, from: u64, limits: Limits) -> Result<Self, RequestError> {
+        let request = request::encode(url, from)?;
+        let phase = Phase::Head { informational: 0 };
+        Ok(Self { request, sent: 0, limits, phase, offered: 0 })
+    }
+
+    /// The bytes of the request that are still to be sent; empty when all are.
+    #[must_use]
+    pub fn transmit(&self) -> &[u8] {
+        self.request.get(self.sent..).unwrap_or_default()
+    }
+
+    /// So many bytes of [`Self::transmit`] were sent.
+    ///
+    /// # Errors
+    /// [`Misuse`] when there are not so many; nothing happens then.
+    pub fn handle_sent(&mut self, count: usize) -> Result<(), Misuse> {
+        let left = self.transmit().len();
+        if count > left {
+            return Err(Misuse);
+        }
+        self.sent = self.sent.saturating_add(count);
+        if count == left {
+            // It holds a credential and is of no more use.
+            self.request = Vec::new();
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    /// Looks at received bytes: everything that was received and not yet consumed or taken, in
+    /// one piece. To be called again with what is left after each answer until
+    /// [`Found::Nothing`] or [`Found::End`]; the end may be found in an empty buffer.
+    ///
+    /// An answer before the request is sent in full is legal.
+    ///
+    /// # Errors
+    /// [`HttpError`], always the peer's fault. The state is unchanged and the connection of no
+    /// more use.
+    pub fn handle_received<'a>(&mut self, rx: &'a [u8]) -> Result<Received<'a>, HttpError> {
+        match self.phase {
+            Phase::Head { informational } => self.receive_head(rx, informational),
+            Phase::Length(left) => Ok(self.offer(rx, 0, Some(left))),
+            Phase::Close => Ok(self.offer(rx, 0, None)),
+            Phase::Chunked(mut chunked) => {
+                let (consumed, step) = chunked.advance(rx)?;
+                self.phase = Phase::Chunked(chunked);
+                match step {
+                    Step::More => Ok(self.nothing(consumed)),
+                    Step::Data(left) => Ok(self.offer(rx, consumed, Some(left))),
+                    Step::End => {
+                        self.phase = Phase::Done;
+                        Ok(self.end(consumed))
+                    }
+                }
+            }
+            Phase::Done => Ok(self.end(0)),
+        }
+    }
+
+    /// So many bytes from the front of the last [`Found::Body`] were taken; 0 is legal, and so is
+    /// to tell it in several parts.
+    ///
+    /// # Errors
+    /// [`Misuse`] when fewer were offered; nothing happens then.
+    pub fn handle_body_taken(&mut self, count: usize) -> Result<(), Misuse> {
+        let offered = self.offered.checked_sub(count).ok_or(Misuse)?;
+        let taken = u64::try_from(count).map_err(|_| Misuse)?;
+        match &mut self.phase {
+            Phase::Length(left) => match left.checked_sub(taken).ok_or(Misuse)? {
+                0 => self.phase = Phase::Done,
+                rest => *left = rest,
+            },
+            Phase::Chunked(chunked) => chunked.take(taken).ok_or(Misuse)?,
+            // Before the head and at the end nothing was offered, so the count is 0.
+            Phase::Close | Phase::Head { .. } | Phase::Done => {}
+        }
+        self.offered = offered;
+        Ok(())
+    }
+
+    /// The peer closed the connection and all that it sent before was offered. Over TLS that means
+    /// a `close_notify`: a connection that was merely cut may hide a shortened body, and is to be
+    /// treated as [`Closed::Short`] without asking here.
+    pub fn handle_closed(&mut self) -> Closed {
+        match self.phase {
+            Phase::Done => Closed::Complete,
+            Phase::Close if self.offered == 0 => {
+                self.phase = Phase::Done;
+                Closed::Complete
+            }
+            _ => Closed::Short,
+        }
+    }
+
+    fn receive_head<'a>(
+        &mut self,
+        rx: &'a [u8],
+        mut informational: u8,
+    ) -> Result<Received<'a>, HttpError> {
+        let mut consumed = 0_usize;
+        loop {
+            let rest = rx.get(consumed..).unwrap_or_default();
+            let Some(parsed) = head::parse(rest, self.limits.head)? else {
+                self.phase = Phase::Head { informational };
+                return Ok(self.nothing(consumed));
+            };
+            consumed = consumed.saturating_add(parsed.len);
+            self.phase = match parsed.framing {
+                Framing::Interim if informational >= self.limits.informational => {
+                    return Err(HttpError::Informational);
+                }
+                Framing::Interim => {
+                    informational = informational.saturating_add(1);
+                    continue;
+                }
+                Framing::Length(0) => Phase::Done,
+                Framing::Length(left) => Phase::Length(left),
+                Framing::Chunked => Phase::Chunked(Chunked::new(&self.limits)),
+                Framing::Close => Phase::Close,
+            };
+            self.offered = 0;
+            return Ok(Received { consumed, found: Found::Head(parsed.head) });
+        }
+    }
+
+    fn nothing<'a>(&mut self, consumed: usize) -> Received<'a> {
+        self.offered = 0;
+        Received { consumed, found: Found::Nothing }
+    }
+
+    fn end<'a>(&mut self, consumed: usize) -> Received<'a> {
+        self.offered = 0;
+        Received { consumed, found: Found::End }
+    }
+
+    /// Offers what lies behind `start`, at most `left` bytes of it.
+    fn offer<'a>(&mut self, rx: &[u8], start: usize, left: Option<u64>) -> Received<'a> {
+        let have = rx.len().saturating_sub(start);
+        let left = left.map_or(have, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        self.offered = have.min(left);
+        if self.offered == 0 {
+            return self.nothing(start);
+        }
+        let span = start..start.saturating_add(self.offered);
+        Received { consumed: start, found: Found::Body(span) }
+    }
+}
+
+/// Without the request: it holds the URL, and its query is a credential.
+impl fmt::Debug for Fetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetch")
+            .field("unsent", &self.transmit().len())
+            .field("limits", &self.limits)
+            .field("phase", &self.phase)
+            .field("offered", &self.offered)
+            .finish_non_exhaustive()
+    }
+}

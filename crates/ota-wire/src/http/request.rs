@@ -1,0 +1,85 @@
+//! The request, as bytes.
+
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+use core::net::Ipv6Addr;
+
+use ota_proto::url::Url;
+
+use super::RequestError;
+
+/// Bytes that a request may have.
+pub const REQUEST_MAX: usize = 2048;
+
+/// The `User-Agent` that is sent.
+pub const USER_AGENT: &str = concat!("ota-wire/", env!("CARGO_PKG_VERSION"));
+
+pub(super) fn encode(url: &Url<'_>, from: u64) -> Result<Vec<u8>, RequestError> {
+    let v6 = url.host.contains(':');
+    if !is_host(url.host, v6) {
+        return Err(RequestError::Host);
+    }
+    let slash = match url.target.bytes().next() {
+        None | Some(b'?') => "/",
+        Some(b'/') => "",
+        Some(_) => return Err(RequestError::Target),
+    };
+    // Whatever could end the request line or begin another header is outside this range.
+    if !url.target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Err(RequestError::Target);
+    }
+    let mut size = Size(0);
+    write_to(&mut size, url, from, v6, slash).map_err(|fmt::Error| RequestError::TooLong)?;
+    // Exactly as much as is needed: growing by doubling would hold twice the bound.
+    let mut out = Exact(Vec::with_capacity(size.0));
+    write_to(&mut out, url, from, v6, slash).map_err(|fmt::Error| RequestError::TooLong)?;
+    Ok(out.0)
+}
+
+fn is_host(host: &str, v6: bool) -> bool {
+    if v6 {
+        return host.parse::<Ipv6Addr>().is_ok();
+    }
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    !host.is_empty() && host.bytes().all(fits)
+}
+
+fn write_to(out: &mut impl Write, url: &Url<'_>, from: u64, v6: bool, slash: &str) -> fmt::Result {
+    write!(out, "GET {slash}{} HTTP/1.1\r\nHost: ", url.target)?;
+    if v6 {
+        write!(out, "[{}]", url.host)?;
+    } else {
+        out.write_str(url.host)?;
+    }
+    if url.port != if url.tls { 443 } else { 80 } {
+        write!(out, ":{}", url.port)?;
+    }
+    if from > 0 {
+        write!(out, "\r\nRange: bytes={from}-")?;
+    }
+    write!(out, "\r\nAccept-Encoding: identity\r\nUser-Agent: {USER_AGENT}")?;
+    out.write_str("\r\nConnection: close\r\n\r\n")
+}
+
+/// Counts bytes, up to [`REQUEST_MAX`].
+struct Size(usize);
+
+impl Write for Size {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.saturating_add(text.len());
+        if self.0 > REQUEST_MAX { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// Keeps bytes, as many as there is room for.
+struct Exact(Vec<u8>);
+
+impl Write for Exact {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.len() > self.0.capacity().saturating_sub(self.0.len()) {
+            return Err(fmt::Error);
+        }
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
