@@ -1,9 +1,10 @@
 //! The HTTP fetch through its public API (design.md rules 8, 9, 15, 17).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod answers;
 mod driver;
 mod evil;
+mod fuzz;
 mod request;
 mod splits;
 mod state;
