@@ -1,0 +1,169 @@
+//! The commands in README.md and docs/: each is run here, or says why not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::metadata::Metadata;
+
+/// Seconds one block may take.
+const LIMIT: &str = "600";
+
+/// What the word after the fence's `sh` says.
+#[derive(Debug, PartialEq, Eq)]
+enum Mark {
+    /// `sh ci`: run from the workspace's root with `bash -euo pipefail`.
+    Run,
+    /// `sh skip: why`: shown with its reason.
+    Skip(String),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Block {
+    /// Line of the fence, from 1.
+    line: usize,
+    mark: Mark,
+    text: String,
+}
+
+/// Checks marks and links of every page, then runs the blocks, unless only a list is asked for.
+pub(crate) fn run(list_only: bool) -> Result<(), String> {
+    let root = Metadata::load_members()?.workspace_root;
+    let (mut blocks, mut faults) = (Vec::new(), Vec::new());
+    for page in pages(&root)? {
+        let name = page.strip_prefix(&root).unwrap_or(&page).display().to_string();
+        let text = fs::read_to_string(&page).map_err(|error| format!("{name}: {error}"))?;
+        faults.extend(broken_links(&page, &text).iter().map(|link| format!("{name}: {link}")));
+        match extract(&text) {
+            Ok(found) => blocks.extend(found.into_iter().map(|block| (name.clone(), block))),
+            Err(fault) => faults.push(format!("{name}:{fault}")),
+        }
+    }
+    crate::faults("documentation", &faults)?;
+    for (name, block) in blocks {
+        let place = format!("{name}:{}", block.line);
+        match block.mark {
+            Mark::Skip(reason) => println!("{place}: not run: {reason}"),
+            Mark::Run => {
+                println!("{place}:\n{}", block.text.trim_end());
+                if !list_only {
+                    execute(&root, &block.text).map_err(|fault| format!("{place}: {fault}"))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn pages(root: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut pages = vec![root.join("README.md")];
+    let docs = root.join("docs");
+    for entry in fs::read_dir(&docs).map_err(|error| format!("docs: {error}"))? {
+        pages.push(entry.map_err(|error| format!("docs: {error}"))?.path());
+    }
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
+    pages.sort();
+    Ok(pages)
+}
+
+fn extract(text: &str) -> Result<Vec<Block>, String> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines().enumerate();
+    while let Some((at, line)) = lines.next() {
+        let Some(info) = line.trim_start().strip_prefix("```") else { continue };
+        let mark = mark(info.trim()).map_err(|fault| format!("{}: {fault}", at + 1))?;
+        let mut body = String::new();
+        loop {
+            match lines.next() {
+                None => return Err(format!("{}: the fence is never closed", at + 1)),
+                Some((_, line)) if line.trim() == "```" => break,
+                Some((_, line)) => body.extend([line, "\n"]),
+            }
+        }
+        if let Some(mark) = mark {
+            blocks.push(Block { line: at + 1, mark, text: body });
+        }
+    }
+    Ok(blocks)
+}
+
+/// `None` for a fence that holds no commands.
+fn mark(info: &str) -> Result<Option<Mark>, String> {
+    let (language, rest) = info.split_once(' ').unwrap_or((info, ""));
+    match (language, rest.trim()) {
+        ("bash" | "shell" | "console", _) => Err("commands are `sh ci` or `sh skip: why`".into()),
+        ("sh", "ci") => Ok(Some(Mark::Run)),
+        ("sh", rest) => match rest.strip_prefix("skip:").map(str::trim) {
+            Some(reason) if !reason.is_empty() => Ok(Some(Mark::Skip(reason.to_owned()))),
+            _ => Err("mark the commands `sh ci`, or say `sh skip: why`".into()),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// Relative links whose file is not there.
+fn broken_links(page: &Path, text: &str) -> Vec<String> {
+    let dir = page.parent().unwrap_or(Path::new("."));
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    let files = targets.filter_map(|(target, _)| target.split('#').next());
+    let files = files.filter(|file| !file.is_empty() && !file.contains("://"));
+    files
+        .filter(|file| !file.contains(char::is_whitespace) && !dir.join(file).exists())
+        .map(|file| format!("a link to {file}, which is not there"))
+        .collect()
+}
+
+fn execute(root: &Path, text: &str) -> Result<(), String> {
+    let mut command = Command::new("timeout");
+    command.args([LIMIT, "bash", "-euo", "pipefail", "-c", text]).current_dir(root);
+    let status = command.status().map_err(|error| format!("did not start: {error}"))?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(124) => Err(format!("took more than {LIMIT} s")),
+        _ => Err(status.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Block, Mark, broken_links, execute, extract};
+
+    #[test]
+    fn blocks_are_found_with_their_marks() {
+        let text =
+            "# T\n```sh ci\ntrue\n```\n```text\nrm\n```\n```sh skip: two terminals\nx\n```\n";
+        assert_eq!(
+            extract(text).unwrap(),
+            [
+                Block { line: 2, mark: Mark::Run, text: "true\n".to_owned() },
+                Block { line: 8, mark: Mark::Skip("two terminals".to_owned()), text: "x\n".into() },
+            ]
+        );
+    }
+
+    #[test]
+    fn commands_without_a_mark_are_errors() {
+        for info in ["sh", "sh skip:", "sh later", "bash", "console"] {
+            let fault = extract(&format!("a\n```{info}\ntrue\n```\n")).unwrap_err();
+            assert!(fault.starts_with("2: "), "{info}: {fault}");
+        }
+        assert_eq!(extract("```sh ci\ntrue\n").unwrap_err(), "1: the fence is never closed");
+    }
+
+    #[test]
+    fn links_to_missing_files_are_found() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let text = "[a](Cargo.toml) [b](src/main.rs#x) [c](#d) [e](https://h.invalid/x) [f](no.md)";
+        assert_eq!(broken_links(&page, text), ["a link to no.md, which is not there"]);
+    }
+
+    #[test]
+    fn a_failing_command_fails_its_block() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(execute(root, "test -f Cargo.toml"), Ok(()));
+        assert!(execute(root, "false\ntrue").is_err());
+        assert!(execute(root, "false | true").is_err());
+    }
+}

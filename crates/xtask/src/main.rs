@@ -1,0 +1,72 @@
+//! Checks of this workspace, one subcommand each. `.ci/run` calls them; so may you.
+#![forbid(unsafe_code)]
+
+mod bounds;
+mod count;
+mod deps;
+mod docs;
+mod lint;
+mod metadata;
+
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "usage: cargo xtask bounds [--write] | deps | docs [--list] | features | lint
+  bounds    lines of code, lengths of functions and files, `forbid(unsafe_code)`, `no_std`;
+            --write also refreshes docs/bounds.md
+  deps      who may depend on whom; licences, bans and sources of deny.toml; Rust versions
+  docs      runs the commands of README.md and docs/ marked `sh ci`, checks relative links;
+            --list runs nothing
+  features  builds each library with no feature, each feature alone, and all of them
+  lint      rustfmt, clippy, the strict lints of the IO-free crates, rustdoc";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["bounds"] => bounds::run(false),
+        ["bounds", "--write"] => bounds::run(true),
+        ["deps"] => deps::run(),
+        ["docs"] => docs::run(false),
+        ["docs", "--list"] => docs::run(true),
+        ["features"] => lint::features(),
+        ["lint"] => lint::run(),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints the command, runs it, and turns a failure into one line that names it.
+fn execute(command: &mut Command) -> Result<(), String> {
+    let shown = show(command);
+    println!("+ {shown}");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{shown}`: {status}")),
+        Err(error) => Err(format!("`{shown}` did not start: {error}")),
+    }
+}
+
+/// The `cargo` that runs us: no toolchain manager is needed.
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn show(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    words.join(" ")
+}
+
+/// One line for each fault, under a heading; nothing when there are none.
+fn faults(heading: &str, list: &[String]) -> Result<(), String> {
+    if list.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{heading}:\n  {}", list.join("\n  ")))
+}
