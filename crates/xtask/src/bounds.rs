@@ -78,7 +78,7 @@ impl Measured {
 }
 
 /// The packages outside the workspace: every example, and the fuzz targets.
-fn outside(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn outside(root: &Path) -> Vec<PathBuf> {
     let examples = fs::read_dir(root.join("examples")).into_iter().flatten().flatten();
     let mut dirs: Vec<PathBuf> = examples.map(|entry| entry.path()).collect();
     dirs.push(root.join("fuzz"));

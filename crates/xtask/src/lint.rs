@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::bounds::outside;
 use crate::metadata::{Metadata, Package};
 use crate::{cargo, execute};
 
@@ -36,6 +37,15 @@ pub(crate) fn run() -> Result<(), String> {
     for (name, features) in IO_FREE {
         if metadata.member(name).is_some() {
             execute(&mut strict(name, features))?;
+        }
+    }
+    for dir in outside(metadata.root()) {
+        let manifest = dir.join("Cargo.toml");
+        execute(cargo().args(["fmt", "--check", "--manifest-path"]).arg(&manifest))?;
+        // The fuzz targets build with their own flags only.
+        if !dir.ends_with("fuzz") {
+            let clippy = ["clippy", "--quiet", "--all-targets", "--manifest-path"];
+            execute(cargo().args(clippy).arg(&manifest).args(["--", "-Dwarnings"]))?;
         }
     }
     let doc = ["doc", "--quiet", "--workspace", "--no-deps"];
