@@ -1,0 +1,65 @@
+//! How a cloud behaves.
+
+use core::time::Duration;
+
+use crate::sign::UrlSigner;
+
+/// The settings of a [`Cloud`](crate::Cloud).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CloudConfig {
+    /// Signs the URLs of offers, each afresh.
+    pub signer: UrlSigner,
+    /// The Unix time in seconds of [`Instant::ZERO`](ota_proto::Instant::ZERO): the cloud has no
+    /// clock, and a URL's life is in Unix time.
+    pub unix_at_zero: u64,
+    /// How long a device may take, or be silent, before its task counts as timed out. The
+    /// platform takes 60 to 3,600 s (protocol.md §6.2). 10 min by default.
+    pub timeout_interval: Duration,
+    /// What the time-out is counted from.
+    pub timeout_from: TimeoutFrom,
+    /// The pause between the reply to `report_version` and the offer. Even with zero they are two
+    /// outputs, the reply first. 50 ms by default (protocol.md §7 rule 4).
+    pub reply_gap: Duration,
+    /// A message from a device that is not connected makes it so. For a cloud that joins a broker
+    /// as a client and sees no connects. Off by default.
+    pub presume_connected: bool,
+    /// The most devices. 100,000 by default.
+    pub max_devices: u32,
+    /// The most firmware. 100 by default, as an account has (protocol.md §6.1).
+    pub max_firmware: usize,
+    /// The most entries in a device's log; the oldest goes first. 256 by default.
+    pub max_log: usize,
+    /// The most ended tasks kept for a device; the oldest goes first. 16 by default.
+    pub max_history: usize,
+    /// The most events that wait to be taken; the oldest goes first. 65,536 by default.
+    pub max_events: usize,
+}
+
+/// What a task's time-out is counted from. The platform does not say (protocol.md §9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TimeoutFrom {
+    /// The attempt's first push: the whole update must fit into the interval.
+    Push,
+    /// The latest push or report of any kind: the device must not be silent for the interval.
+    LastReport,
+}
+
+impl CloudConfig {
+    /// The defaults, with a signer and the Unix time in seconds of the clock's origin.
+    #[must_use]
+    pub const fn new(signer: UrlSigner, unix_at_zero: u64) -> Self {
+        Self {
+            signer,
+            unix_at_zero,
+            timeout_interval: Duration::from_secs(600),
+            timeout_from: TimeoutFrom::LastReport,
+            reply_gap: Duration::from_millis(50),
+            presume_connected: false,
+            max_devices: 100_000,
+            max_firmware: 100,
+            max_log: 256,
+            max_history: 16,
+            max_events: 65_536,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What the cloud refuses.
+
+use core::fmt;
+
+use ota_proto::message::Malformed;
+
+/// A message that is refused; the state is unchanged. The peer is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloudError {
+    /// The topic is not `$ota/report/{product}/{device}`.
+    ForeignTopic,
+    /// The device is not known, and unknown ones are not taken.
+    UnknownDevice,
+    /// There is no room for another device.
+    TooManyDevices,
+    /// The payload is over 16 KiB (protocol.md §6.1).
+    TooLarge,
+    /// The payload is none of the messages.
+    Malformed(Malformed),
+    /// The version is not 1 to 32 printable ASCII characters.
+    BadVersion,
+}
+
+/// A firmware that is refused; the catalogue is unchanged. The caller is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CatalogError {
+    /// The product id cannot stand in a topic.
+    BadProduct,
+    /// The version is not 1 to 32 of `[A-Za-z0-9._-]`.
+    BadVersion,
+    /// The size is zero or above 2,048 MiB.
+    BadSize,
+    /// The path does not begin with `/`, or is over 512 bytes, or has a control character, `?`,
+    /// `#` or `%`.
+    BadPath,
+    /// `user_defined` is over 1,536 bytes.
+    UserDefinedTooLong,
+    /// `fw_type` is not 1 to 32 letters, digits, `_` or `-`.
+    BadFwType,
+    /// `FirmwareAlreadyExist`: the product has this version.
+    FirmwareAlreadyExist,
+    /// `FirmwareExceedLimit`: the catalogue is full.
+    FirmwareExceedLimit,
+}
+
+/// A command about a task that is refused; the state is unchanged. The caller is at fault. The
+/// names are the platform's where it has one (protocol.md §6.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// The device is not known.
+    DeviceNotExist,
+    /// The product has no such version.
+    FirmwareNotExist,
+    /// The device has an unfinished task: one at a time.
+    DeviceRunningOtherOtaTask,
+    /// The device reported this version already.
+    DeviceFirmwareIsUpdated,
+    /// The device never reported a version, and the task is for devices of stated versions.
+    DeviceHasNoFirmware,
+    /// The device reported a version that the task is not for.
+    OtherVersion,
+    /// The device's current task is another one, or it has none.
+    DeviceFirmwareTaskNotExist,
+    /// The task is over.
+    DeviceFirmwareTaskAlreadDone,
+    /// The task is not over yet.
+    DeviceOtaTaskInProgress,
+    /// The task does not wait for a confirmation.
+    NotAwaitingConfirm,
+}
+
+impl fmt::Display for CloudError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ForeignTopic => f.write_str("not the report topic of a device"),
+            Self::UnknownDevice => f.write_str("unknown device"),
+            Self::TooManyDevices => f.write_str("no room for another device"),
+            Self::TooLarge => f.write_str("payload over 16 KiB"),
+            Self::Malformed(what) => write!(f, "malformed message: {what}"),
+            Self::BadVersion => f.write_str("a version is 1 to 32 printable ASCII characters"),
+        }
+    }
+}
+
+impl fmt::Display for CatalogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BadProduct => "a product id is 1 to 32 letters, digits or _ - : .",
+            Self::BadVersion => "a firmware version is 1 to 32 letters, digits or . _ -",
+            Self::BadSize => "a firmware has 1 byte to 2048 MiB",
+            Self::BadPath => "a path begins with / and has no ? # % or control character",
+            Self::UserDefinedTooLong => "user_defined is at most 1536 bytes",
+            Self::BadFwType => "a firmware type is 1 to 32 letters, digits, _ or -",
+            Self::FirmwareAlreadyExist => "FirmwareAlreadyExist: the product has this version",
+            Self::FirmwareExceedLimit => "FirmwareExceedLimit: the catalogue is full",
+        })
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DeviceNotExist => "unknown device",
+            Self::FirmwareNotExist => "FirmwareNotExist: the product has no such version",
+            Self::DeviceRunningOtherOtaTask => "DeviceRunningOtherOtaTask: one task at a time",
+            Self::DeviceFirmwareIsUpdated => "DeviceFirmwareIsUpdated: it runs this version",
+            Self::DeviceHasNoFirmware => "DeviceHasNoFirmware: it never reported a version",
+            Self::OtherVersion => "the device runs a version that the task is not for",
+            Self::DeviceFirmwareTaskNotExist => "DeviceFirmwareTaskNotExist",
+            Self::DeviceFirmwareTaskAlreadDone => "DeviceFirmwareTaskAlreadDone",
+            Self::DeviceOtaTaskInProgress => "DeviceOtaTaskInProgress",
+            Self::NotAwaitingConfirm => "the task does not wait for a confirmation",
+        })
+    }
+}
+
+impl core::error::Error for CloudError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Malformed(what) => Some(what),
+            _ => None,
+        }
+    }
+}
+impl core::error::Error for CatalogError {}
+impl core::error::Error for TaskError {}

@@ -1,0 +1,192 @@
+//! What the cloud knows of a device.
+
+use std::collections::VecDeque;
+
+use core::fmt;
+
+use ota_proto::message::ProgressState;
+use ota_proto::{Identity, Instant};
+
+use super::task::{Status, Task, TaskId};
+
+/// A device secret: the raw bytes, after Base64. `Debug` hides them.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Takes the raw bytes.
+    #[must_use]
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The raw bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A device as the cloud knows it. Made by the cloud and read by anyone. Bounded whatever the
+/// device sends.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct DeviceRecord {
+    /// Who it is.
+    pub identity: Identity,
+    /// Connected and subscribed.
+    pub online: bool,
+    /// The version it reported last.
+    pub reported: Option<Reported>,
+    /// Its current task, or its last.
+    pub task: Option<Task>,
+    /// The tasks before that, oldest first.
+    pub history: VecDeque<Task>,
+    /// What happened, oldest first.
+    pub log: VecDeque<LogEntry>,
+    /// How often what happened.
+    pub counters: Counters,
+    pub(super) secret: Option<Secret>,
+    pub(super) state: Pending,
+}
+
+/// What is to be sent or watched for a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Pending {
+    /// The version whose report is to be answered.
+    pub(super) reply: Option<String>,
+    pub(super) offer: Option<Instant>,
+    pub(super) timeout: Option<Instant>,
+    pub(super) tasks: u32,
+    /// When the present session began.
+    pub(super) session: Option<Instant>,
+}
+
+/// A reported version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Reported {
+    /// The version, 1 to 32 printable ASCII characters.
+    pub version: String,
+    /// `fw_type` beside it, cut to 32 bytes.
+    pub fw_type: Option<String>,
+    /// When.
+    pub at: Instant,
+}
+
+/// Numbers of a device. They saturate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Times it connected.
+    pub sessions: u64,
+    /// Messages from it that were taken.
+    pub received: u64,
+    /// `report_version` among them.
+    pub versions: u64,
+    /// `report_progress` among them.
+    pub progress: u64,
+    /// `done` and `fail` among them.
+    pub results: u64,
+    /// Progress that belongs to no task of the device.
+    pub stray: u64,
+    /// Replies sent to it.
+    pub replies: u64,
+    /// Offers sent to it.
+    pub offers: u64,
+}
+
+/// A line of a device's log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct LogEntry {
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// Something that happened to a device.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct CloudEvent {
+    /// The device.
+    pub device: Identity,
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened to a device.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// It was not known and has a record now.
+    Registered,
+    /// It is connected and subscribed.
+    Connected,
+    /// It is gone.
+    Disconnected,
+    /// It reported its version.
+    Version {
+        /// The version it runs.
+        version: String,
+    },
+    /// It reported progress.
+    Progress {
+        /// The target it names, cut to 64 bytes.
+        version: String,
+        /// The state.
+        state: ProgressState,
+        /// As sent, odd values included.
+        percent: Option<i64>,
+        /// As sent.
+        result_code: i64,
+        /// As sent, cut to 128 bytes.
+        result_msg: String,
+        /// It belongs to no task of the device.
+        stray: bool,
+    },
+    /// An offer is being sent.
+    Offered {
+        /// The task.
+        task: TaskId,
+        /// The target.
+        version: String,
+    },
+    /// A task began: the first of its statuses.
+    Began {
+        /// The task.
+        task: TaskId,
+        /// The target.
+        version: String,
+    },
+    /// A task's status changed.
+    Status {
+        /// The task.
+        task: TaskId,
+        /// What it was.
+        from: Status,
+        /// What it is.
+        to: Status,
+    },
+    /// The device says that it runs the target.
+    Claimed {
+        /// The task.
+        task: TaskId,
+        /// After the task had ended otherwise.
+        late: bool,
+    },
+    /// The device reported the target as the version it runs.
+    Proved {
+        /// The task.
+        task: TaskId,
+    },
+}

@@ -1,0 +1,186 @@
+//! An update task of one device.
+
+use core::fmt;
+use core::time::Duration;
+
+use ota_proto::Instant;
+
+/// The name of a task: unique in its cloud, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId {
+    pub(super) device: u32,
+    pub(super) number: u32,
+}
+
+impl fmt::Display for TaskId {
+    /// `3-1`: the first task of the device with index 3.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.device, self.number)
+    }
+}
+
+/// How a task is to be run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TaskOptions {
+    /// In place of [`CloudConfig::timeout_interval`](crate::CloudConfig::timeout_interval).
+    pub timeout: Option<Duration>,
+    /// The push waits for [`Cloud::confirm_task`](crate::Cloud::confirm_task): the platform's
+    /// upgrade method 1, where a person is asked first.
+    pub confirm: bool,
+    /// Only for a device that last reported one of these versions ("by version"); empty for any.
+    pub from_versions: Vec<String>,
+}
+
+/// A standing rule: each device of a product that reports another version gets a task (the
+/// platform's "dynamic" task).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rollout {
+    /// The target.
+    pub version: String,
+    /// The options of each task.
+    pub options: TaskOptions,
+    /// The most tasks a device gets by this rule, 1 at least. Each after the first needs a new
+    /// session of the device, so that one which fails at once is not driven round in a circle.
+    pub attempts: u32,
+}
+
+impl Rollout {
+    /// A rule with default options and three attempts.
+    #[must_use]
+    pub fn new(version: impl Into<String>) -> Self {
+        Self { version: version.into(), options: TaskOptions::default(), attempts: 3 }
+    }
+}
+
+/// Where a device stands in its task: the platform's numbers (protocol.md §6.3). Its 7, "being
+/// processed", is never given: no source says when it would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// 0: the device was not connected when the push was due; its next `report_version` draws it.
+    Offline,
+    /// 1: the push is due.
+    Pending,
+    /// 2: the offer was pushed.
+    Delivered,
+    /// 3: the device reported `downloading`.
+    Downloading,
+    /// 4: the device reported `burning`.
+    Burning,
+    /// 5: the device reported `fail`, or the task was cancelled.
+    Failed,
+    /// 6: the device reported `done`.
+    Complete,
+    /// 8: the push waits for a person.
+    AwaitingConfirm,
+    /// 10: the device was silent, or took, too long.
+    TimedOut,
+    /// 20: the device reported `downloading` with 100 percent.
+    Downloaded,
+}
+
+impl Status {
+    /// The platform's number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Offline => 0,
+            Self::Pending => 1,
+            Self::Delivered => 2,
+            Self::Downloading => 3,
+            Self::Burning => 4,
+            Self::Failed => 5,
+            Self::Complete => 6,
+            Self::AwaitingConfirm => 8,
+            Self::TimedOut => 10,
+            Self::Downloaded => 20,
+        }
+    }
+
+    /// A word for people: `downloading`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Downloading => "downloading",
+            Self::Burning => "burning",
+            Self::Failed => "failed",
+            Self::Complete => "complete",
+            Self::AwaitingConfirm => "awaiting confirmation",
+            Self::TimedOut => "timed out",
+            Self::Downloaded => "downloaded",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// How a task ended. An ended task is not pushed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Finish {
+    /// The device reported `done`.
+    Done,
+    /// The device reported the target before anything was pushed: it got there in another way.
+    AlreadyThere,
+    /// The device reported `fail`.
+    Failed,
+    /// The interval passed.
+    TimedOut,
+    /// [`Cloud::cancel_task`](crate::Cloud::cancel_task); the device is not told (protocol.md §2.6).
+    Cancelled,
+}
+
+/// A task: one device, one target. Made by the cloud and read by anyone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Task {
+    /// Its name.
+    pub id: TaskId,
+    /// The target version.
+    pub target: String,
+    /// The interval of its time-out.
+    pub timeout: Duration,
+    /// 1, and one more for each retry.
+    pub attempt: u32,
+    /// When this attempt began.
+    pub began: Instant,
+    /// The first push of this attempt.
+    pub pushed: Option<Instant>,
+    /// The offers pushed in this attempt.
+    pub pushes: u32,
+    /// The latest message of the device in this attempt.
+    pub heard: Option<Instant>,
+    /// Where the device stands.
+    pub status: Status,
+    /// 0 to 100, from the latest report that had one.
+    pub percent: Option<u8>,
+    /// `Retcode`: the latest result's code, 0 before one.
+    pub retcode: i64,
+    /// `ErrMsg`: the latest result's words, cut to 128 bytes.
+    pub err_msg: String,
+    /// The first `done` in this attempt: what the device *says*.
+    pub claimed: Option<Instant>,
+    /// The first `report_version` of the target in this attempt: what the device *shows*.
+    pub proved: Option<Instant>,
+    /// How and when it first ended. A late result changes `status`, not this.
+    pub finished: Option<(Instant, Finish)>,
+    /// The result came after the task had ended by time-out, failure or cancellation.
+    pub late: bool,
+    /// Whether the rule of a rollout made it.
+    pub by_rollout: bool,
+}
+
+impl Task {
+    /// Claimed by `done` and proved by a version report.
+    #[must_use]
+    pub const fn is_proved(&self) -> bool {
+        self.claimed.is_some() && self.proved.is_some()
+    }
+}

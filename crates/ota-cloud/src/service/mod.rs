@@ -1,0 +1,1 @@
+//! The MQTT endpoint and the firmware server over tokio sockets.
