@@ -1,1 +1,0 @@
-//! The MQTT endpoint and the firmware server over tokio sockets.
