@@ -3,8 +3,10 @@
 mod config;
 mod error;
 mod firmware;
+mod input;
 mod output;
 mod record;
+mod schedule;
 mod task;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,17 +35,12 @@ pub struct Cloud {
     index: BTreeMap<Identity, u32>,
     devices: Vec<DeviceRecord>,
     events: VecDeque<CloudEvent>,
-    /// Replies that are due now.
+    /// Devices that a reply is due for.
     replies: BTreeSet<u32>,
-    /// Offers and time-outs, by when they are due.
-    schedule: BTreeSet<(Instant, u32, Due)>,
-}
-
-/// What is scheduled for a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Due {
-    Offer,
-    Timeout,
+    /// Offers by when they are due.
+    offers: BTreeSet<(Instant, u32)>,
+    /// Time-outs of tasks by when they are due.
+    timeouts: BTreeSet<(Instant, u32)>,
 }
 
 impl Cloud {
@@ -53,7 +50,19 @@ impl Cloud {
     /// A cloud without devices and firmware.
     #[must_use]
     pub fn new(config: CloudConfig) -> Self {
-        todo!("{config:?}")
+        Self {
+            config,
+            now: Instant::ZERO,
+            allow_unknown: false,
+            firmware: BTreeMap::new(),
+            rollouts: BTreeMap::new(),
+            index: BTreeMap::new(),
+            devices: Vec::new(),
+            events: VecDeque::new(),
+            replies: BTreeSet::new(),
+            offers: BTreeSet::new(),
+            timeouts: BTreeSet::new(),
+        }
     }
 
     /// Registers a device, or gives a known one another secret. `secret` is the raw bytes.
@@ -61,7 +70,14 @@ impl Cloud {
     /// # Errors
     /// [`CloudError::TooManyDevices`].
     pub fn add_device(&mut self, identity: &Identity, secret: Secret) -> Result<(), CloudError> {
-        todo!("{identity:?} {secret:?}")
+        let device = match self.index.get(identity) {
+            Some(device) => *device,
+            None => self.register(identity)?,
+        };
+        if let Some(record) = self.record_mut(device) {
+            record.secret = Some(secret);
+        }
+        Ok(())
     }
 
     /// Whether devices that are not registered are taken, and get a record at first sight. Such a
@@ -79,7 +95,7 @@ impl Cloud {
     /// A device's secret, to check its password with.
     #[must_use]
     pub fn secret(&self, identity: &Identity) -> Option<&Secret> {
-        todo!("{identity:?}")
+        self.device(identity)?.secret.as_ref()
     }
 
     /// The signer of the offers' URLs, for example to set its base when a port is bound.
@@ -92,7 +108,16 @@ impl Cloud {
     /// # Errors
     /// [`CatalogError`], by what is wrong with it; nothing is added.
     pub fn add_firmware(&mut self, firmware: Firmware) -> Result<(), CatalogError> {
-        todo!("{firmware:?}")
+        firmware.check()?;
+        let key = (firmware.product_id.clone(), firmware.version.clone());
+        if self.firmware.contains_key(&key) {
+            return Err(CatalogError::FirmwareAlreadyExist);
+        }
+        if self.firmware.len() >= self.config.max_firmware {
+            return Err(CatalogError::FirmwareExceedLimit);
+        }
+        self.firmware.insert(key, firmware);
+        Ok(())
     }
 
     /// Every image, by product and version.
@@ -112,7 +137,22 @@ impl Cloud {
         version: &str,
         options: &TaskOptions,
     ) -> Result<TaskId, TaskError> {
-        todo!("{now} {identity:?} {version} {options:?}")
+        let device = *self.index.get(identity).ok_or(TaskError::DeviceNotExist)?;
+        if !self.firmware.contains_key(&(identity.product_id().into(), version.into())) {
+            return Err(TaskError::FirmwareNotExist);
+        }
+        let record = self.record(device).ok_or(TaskError::DeviceNotExist)?;
+        if record.has_open_task() {
+            return Err(TaskError::DeviceRunningOtherOtaTask);
+        }
+        let runs = record.reported.as_ref().map(|reported| reported.version.as_str());
+        if runs == Some(version) {
+            return Err(TaskError::DeviceFirmwareIsUpdated);
+        }
+        options.check_source(runs)?;
+        self.advance(now);
+        let push_at = self.now;
+        self.begin(device, version, options, push_at).ok_or(TaskError::DeviceNotExist)
     }
 
     /// Sets the product's standing rule: each of its devices that reports, or has reported,
@@ -126,7 +166,26 @@ impl Cloud {
         product_id: &str,
         rollout: Option<Rollout>,
     ) -> Result<(), TaskError> {
-        todo!("{now} {product_id} {rollout:?}")
+        let Some(rollout) = rollout else {
+            self.rollouts.remove(product_id);
+            return Ok(());
+        };
+        if !self.firmware.contains_key(&(product_id.into(), rollout.version.clone())) {
+            return Err(TaskError::FirmwareNotExist);
+        }
+        self.advance(now);
+        self.rollouts.insert(product_id.into(), rollout);
+        let push_at = self.now;
+        let devices: Vec<u32> = self
+            .index
+            .iter()
+            .filter(|(identity, _)| identity.product_id() == product_id)
+            .map(|(_, device)| *device)
+            .collect();
+        for device in devices {
+            self.roll_out(device, push_at);
+        }
+        Ok(())
     }
 
     /// Ends a device's unfinished task. The device is not told: the protocol has no such message.
@@ -134,7 +193,16 @@ impl Cloud {
     /// # Errors
     /// [`TaskError::DeviceFirmwareTaskNotExist`] or [`TaskError::DeviceFirmwareTaskAlreadDone`].
     pub fn cancel_task(&mut self, now: Instant, task: TaskId) -> Result<(), TaskError> {
-        todo!("{now} {task}")
+        if self.current(task)?.finished.is_some() {
+            return Err(TaskError::DeviceFirmwareTaskAlreadDone);
+        }
+        self.advance(now);
+        // Time may have ended it just now.
+        if self.current(task)?.finished.is_some() {
+            return Err(TaskError::DeviceFirmwareTaskAlreadDone);
+        }
+        self.finish(task.device, Finish::Cancelled, Status::Failed);
+        Ok(())
     }
 
     /// Begins the next attempt of a device's last task, which ended without `done`.
@@ -144,7 +212,25 @@ impl Cloud {
     /// [`TaskError::DeviceOtaTaskInProgress`] when it is not over,
     /// [`TaskError::DeviceFirmwareTaskAlreadDone`] when it succeeded.
     pub fn retry_task(&mut self, now: Instant, task: TaskId) -> Result<(), TaskError> {
-        todo!("{now} {task}")
+        let current = self.current(task)?;
+        if current.status == Status::Complete {
+            return Err(TaskError::DeviceFirmwareTaskAlreadDone);
+        }
+        if current.finished.is_none() {
+            return Err(TaskError::DeviceOtaTaskInProgress);
+        }
+        self.advance(now);
+        let began = self.now;
+        let Some(current) = self.record_mut(task.device).and_then(|r| r.task.as_mut()) else {
+            return Err(TaskError::DeviceFirmwareTaskNotExist);
+        };
+        let mut next = Task::new(task, &current.target, current.timeout, began);
+        next.attempt = current.attempt.saturating_add(1);
+        next.by_rollout = current.by_rollout;
+        next.status = current.status;
+        *current = next;
+        self.make_due(task.device, began);
+        Ok(())
     }
 
     /// A person agrees to a task started with [`TaskOptions::confirm`]: it is pushed.
@@ -152,59 +238,49 @@ impl Cloud {
     /// # Errors
     /// [`TaskError::DeviceFirmwareTaskNotExist`] or [`TaskError::NotAwaitingConfirm`].
     pub fn confirm_task(&mut self, now: Instant, task: TaskId) -> Result<(), TaskError> {
-        todo!("{now} {task}")
-    }
-
-    /// The device has connected and subscribed to its update topic. Each call is a new session.
-    ///
-    /// # Errors
-    /// [`CloudError::UnknownDevice`] or [`CloudError::TooManyDevices`].
-    pub fn handle_connected(
-        &mut self,
-        now: Instant,
-        identity: &Identity,
-    ) -> Result<(), CloudError> {
-        todo!("{now} {identity:?}")
-    }
-
-    /// The device is gone: nothing more is sent to it. Unknown devices are ignored.
-    pub fn handle_disconnected(&mut self, now: Instant, identity: &Identity) {
-        todo!("{now} {identity:?}")
-    }
-
-    /// Takes a message that a device published.
-    ///
-    /// The topic names the device: the caller has made sure that this device may publish there.
-    ///
-    /// # Errors
-    /// [`CloudError`], by what is wrong; the state is unchanged.
-    pub fn handle_message(
-        &mut self,
-        now: Instant,
-        topic: &str,
-        payload: &[u8],
-    ) -> Result<(), CloudError> {
-        todo!("{now} {topic} {payload:?}")
-    }
-
-    /// Time has passed: a deadline of [`Output::Idle`] may be due.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        todo!("{now}")
-    }
-
-    /// The next thing to do; [`Output::Idle`] when there is nothing before its deadline.
-    pub fn poll_output(&mut self, now: Instant) -> Output {
-        todo!("{now}")
+        if self.current(task)?.status != Status::AwaitingConfirm {
+            return Err(TaskError::NotAwaitingConfirm);
+        }
+        self.advance(now);
+        let push_at = self.now;
+        self.make_due(task.device, push_at);
+        Ok(())
     }
 
     /// A device's record.
     #[must_use]
     pub fn device(&self, identity: &Identity) -> Option<&DeviceRecord> {
-        todo!("{identity:?}")
+        self.record(*self.index.get(identity)?)
     }
 
     /// Every device's record, in the order of registration.
     pub fn devices(&self) -> impl Iterator<Item = &DeviceRecord> {
         self.devices.iter()
+    }
+
+    fn record(&self, device: u32) -> Option<&DeviceRecord> {
+        self.devices.get(usize::try_from(device).ok()?)
+    }
+
+    fn record_mut(&mut self, device: u32) -> Option<&mut DeviceRecord> {
+        self.devices.get_mut(usize::try_from(device).ok()?)
+    }
+
+    /// The device's task, when it is this one.
+    fn current(&self, task: TaskId) -> Result<&Task, TaskError> {
+        self.record(task.device)
+            .and_then(|record| record.task.as_ref())
+            .filter(|current| current.id == task)
+            .ok_or(TaskError::DeviceFirmwareTaskNotExist)
+    }
+
+    fn register(&mut self, identity: &Identity) -> Result<u32, CloudError> {
+        let device = u32::try_from(self.devices.len()).map_err(|_| CloudError::TooManyDevices)?;
+        if device >= self.config.max_devices {
+            return Err(CloudError::TooManyDevices);
+        }
+        self.devices.push(DeviceRecord::new(identity.clone()));
+        self.index.insert(identity.clone(), device);
+        Ok(device)
     }
 }

@@ -17,7 +17,7 @@ pub enum Output {
         device: Identity,
         /// Its `$ota/update/…` topic.
         topic: String,
-        /// The message, under 4 KiB.
+        /// The message, under 16 KiB.
         payload: Vec<u8>,
     },
     /// Something happened.

@@ -56,16 +56,66 @@ pub struct DeviceRecord {
     pub(super) state: Pending,
 }
 
+impl DeviceRecord {
+    pub(super) const fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            online: false,
+            reported: None,
+            task: None,
+            history: VecDeque::new(),
+            log: VecDeque::new(),
+            counters: Counters {
+                sessions: 0,
+                received: 0,
+                versions: 0,
+                progress: 0,
+                results: 0,
+                stray: 0,
+                replies: 0,
+                offers: 0,
+            },
+            secret: None,
+            state: Pending {
+                reply: None,
+                offer: None,
+                timeout: None,
+                tasks: 0,
+                rollout: None,
+                ended_in: 0,
+            },
+        }
+    }
+
+    /// Whether it has a task that is not over.
+    #[must_use]
+    pub fn has_open_task(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| task.finished.is_none())
+    }
+
+    /// Whether its task is claimed and proved, and it still runs the target.
+    #[must_use]
+    pub fn is_proved(&self) -> bool {
+        let Some(task) = &self.task else { return false };
+        task.is_proved() && self.reported.as_ref().is_some_and(|r| r.version == task.target)
+    }
+}
+
 /// What is to be sent or watched for a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Pending {
     /// The version whose report is to be answered.
     pub(super) reply: Option<String>,
+    /// When the next offer is due; the key in the cloud's schedule.
     pub(super) offer: Option<Instant>,
+    /// When the task times out; the key in the cloud's schedule.
     pub(super) timeout: Option<Instant>,
+    /// Tasks made for this device so far.
     pub(super) tasks: u32,
-    /// When the present session began.
-    pub(super) session: Option<Instant>,
+    /// The target of the rollout that made tasks, and how many.
+    pub(super) rollout: Option<(String, u32)>,
+    /// The number of the session in which the latest task ended.
+    pub(super) ended_in: u64,
 }
 
 /// A reported version.

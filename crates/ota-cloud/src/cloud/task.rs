@@ -5,6 +5,8 @@ use core::time::Duration;
 
 use ota_proto::Instant;
 
+use super::error::TaskError;
+
 /// The name of a task: unique in its cloud, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId {
@@ -29,6 +31,18 @@ pub struct TaskOptions {
     pub confirm: bool,
     /// Only for a device that last reported one of these versions ("by version"); empty for any.
     pub from_versions: Vec<String>,
+}
+
+impl TaskOptions {
+    /// Whether a device that runs this may have such a task.
+    pub(super) fn check_source(&self, runs: Option<&str>) -> Result<(), TaskError> {
+        if self.from_versions.is_empty() {
+            return Ok(());
+        }
+        let runs = runs.ok_or(TaskError::DeviceHasNoFirmware)?;
+        let found = self.from_versions.iter().any(|version| version == runs);
+        if found { Ok(()) } else { Err(TaskError::OtherVersion) }
+    }
 }
 
 /// A standing rule: each device of a product that reports another version gets a task (the
@@ -153,6 +167,8 @@ pub struct Task {
     pub began: Instant,
     /// The first push of this attempt.
     pub pushed: Option<Instant>,
+    /// The latest push of this attempt.
+    pub last_push: Option<Instant>,
     /// The offers pushed in this attempt.
     pub pushes: u32,
     /// The latest message of the device in this attempt.
@@ -178,6 +194,29 @@ pub struct Task {
 }
 
 impl Task {
+    pub(super) fn new(id: TaskId, target: &str, timeout: Duration, began: Instant) -> Self {
+        Self {
+            id,
+            target: target.into(),
+            timeout,
+            attempt: 1,
+            began,
+            pushed: None,
+            last_push: None,
+            pushes: 0,
+            heard: None,
+            status: Status::Offline,
+            percent: None,
+            retcode: 0,
+            err_msg: String::new(),
+            claimed: None,
+            proved: None,
+            finished: None,
+            late: false,
+            by_rollout: false,
+        }
+    }
+
     /// Claimed by `done` and proved by a version report.
     #[must_use]
     pub const fn is_proved(&self) -> bool {
