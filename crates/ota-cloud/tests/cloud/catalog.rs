@@ -1,0 +1,49 @@
+//! What may be offered.
+
+use super::*;
+use ota_cloud::CatalogError;
+
+fn good() -> Firmware {
+    Firmware::new("P", "1", digest(), 1)
+}
+
+#[test]
+fn limits_of_the_platform() {
+    let mut cloud = Cloud::new(config());
+    let long = "v".repeat(33);
+    let cases = [
+        (Firmware { product_id: "a/b".into(), ..good() }, CatalogError::BadProduct),
+        (Firmware { version: String::new(), ..good() }, CatalogError::BadVersion),
+        (Firmware { version: "1.0 b".into(), ..good() }, CatalogError::BadVersion),
+        (Firmware { version: "1+2".into(), ..good() }, CatalogError::BadVersion),
+        (Firmware { version: long, ..good() }, CatalogError::BadVersion),
+        (Firmware { size: 0, ..good() }, CatalogError::BadSize),
+        (Firmware { size: (2_048 << 20) + 1, ..good() }, CatalogError::BadSize),
+        (Firmware { path: "x".into(), ..good() }, CatalogError::BadPath),
+        (Firmware { path: "/x?y".into(), ..good() }, CatalogError::BadPath),
+        (Firmware { path: "/x\r\n".into(), ..good() }, CatalogError::BadPath),
+        (
+            Firmware { user_defined: Some("u".repeat(1_537)), ..good() },
+            CatalogError::UserDefinedTooLong,
+        ),
+        (Firmware { fw_type: Some("a b".into()), ..good() }, CatalogError::BadFwType),
+    ];
+    for (firmware, error) in cases {
+        assert_eq!(cloud.add_firmware(firmware), Err(error));
+    }
+    assert_eq!(cloud.firmware().count(), 0);
+    let version = "Az0._-".repeat(5) + "zz";
+    cloud.add_firmware(Firmware { version, size: 2_048 << 20, ..good() }).unwrap();
+}
+
+#[test]
+fn a_version_is_unique_in_its_product_and_an_account_has_a_hundred() {
+    let mut cloud = Cloud::new(config());
+    cloud.add_firmware(good()).unwrap();
+    assert_eq!(cloud.add_firmware(good()), Err(CatalogError::FirmwareAlreadyExist));
+    for n in 1..100 {
+        cloud.add_firmware(Firmware { product_id: format!("P{n}"), ..good() }).unwrap();
+    }
+    let more = Firmware { version: "2".into(), ..good() };
+    assert_eq!(cloud.add_firmware(more), Err(CatalogError::FirmwareExceedLimit));
+}
