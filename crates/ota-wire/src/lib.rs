@@ -21,3 +21,5 @@
 extern crate alloc;
 
 pub mod http;
+pub mod mqtt;
+mod rng;

@@ -1,0 +1,213 @@
+//! What the caller decides once.
+
+use alloc::string::String;
+use core::fmt;
+use core::time::Duration;
+
+use super::packet::{Connect, Request};
+
+/// The configuration of a [`super::Session`]. [`Config::new`] has the defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Config {
+    /// Who connects.
+    pub login: Login,
+    /// Bounds of memory.
+    pub limits: Limits,
+    /// All times.
+    pub timing: Timing,
+}
+
+impl Config {
+    /// The defaults for this login.
+    #[must_use]
+    pub fn new(login: Login) -> Self {
+        Self { login, limits: Limits::default(), timing: Timing::default() }
+    }
+
+    /// Checks everything that could make a session impossible.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let Limits { packet, tx, ota_tx, window, ota_window, inbound, .. } = self.limits;
+        let control = self.limits.control();
+        if packet < 128 || tx <= control.saturating_add(ota_tx) {
+            return Err(ConfigError::Bytes);
+        }
+        if window <= ota_window || inbound == 0 {
+            return Err(ConfigError::Window);
+        }
+        let Timing { keep_alive, connack, suback, puback, pingresp, write, blocked } = self.timing;
+        let whole = Duration::from_secs(keep_alive.as_secs());
+        if keep_alive.is_zero() || keep_alive != whole || self.timing.keep_alive_secs().is_none() {
+            return Err(ConfigError::KeepAlive);
+        }
+        if [connack, suback, puback, pingresp, write, blocked].contains(&Duration::ZERO) {
+            return Err(ConfigError::Time);
+        }
+        self.login.check(tx, keep_alive)
+    }
+}
+
+/// The fields of CONNECT that name the device (protocol.md §4.2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Login {
+    /// Client identifier, 1 to 65,535 bytes.
+    pub client_id: String,
+    /// User name, at most 65,535 bytes.
+    pub user_name: Option<String>,
+    /// Password, at most 65,535 bytes; it needs a user name.
+    pub password: Option<Secret>,
+}
+
+impl Login {
+    /// A login with user name and password.
+    #[must_use]
+    pub fn new(client_id: String, user_name: String, password: String) -> Self {
+        Self { client_id, user_name: Some(user_name), password: Some(Secret(password)) }
+    }
+
+    pub(super) fn check(&self, tx: usize, keep_alive: Duration) -> Result<(), ConfigError> {
+        if self.client_id.is_empty() || (self.password.is_some() && self.user_name.is_none()) {
+            return Err(ConfigError::Login);
+        }
+        match Request::Connect(self.connect(keep_alive)).encoded_len() {
+            Ok(len) if len <= tx => Ok(()),
+            _ => Err(ConfigError::Login),
+        }
+    }
+
+    pub(super) fn connect(&self, keep_alive: Duration) -> Connect<'_> {
+        Connect {
+            client_id: &self.client_id,
+            keep_alive: u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX),
+            user_name: self.user_name.as_deref(),
+            password: self.password.as_ref().map(|secret| secret.0.as_bytes()),
+        }
+    }
+}
+
+/// A text that `Debug` does not show.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Bounds of memory. Nothing else in a session grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Longest packet taken, in bytes, with its header; longer messages are skipped. The
+    /// caller's receive buffer must hold as much. At least 128. Default 4,096.
+    pub packet: usize,
+    /// Bytes waiting to be handed over to the transport. Default 4,096.
+    pub tx: usize,
+    /// How many of `tx` only OTA packets may use. Default 1,024.
+    pub ota_tx: usize,
+    /// Publications whose completion was not polled yet. Default 8.
+    pub window: usize,
+    /// How many of `window` only OTA publications may use. Default 2.
+    pub ota_window: usize,
+    /// Bytes of application messages of QoS 1 that are kept until they are acknowledged, also
+    /// across connections. Default 4,096.
+    pub kept: usize,
+    /// Inbound messages of QoS 1 whose acknowledgement has not left yet. Default 8.
+    pub inbound: usize,
+    /// Subscriptions. Default 16.
+    pub subscriptions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            packet: 4_096,
+            tx: 4_096,
+            ota_tx: 1_024,
+            window: 8,
+            ota_window: 2,
+            kept: 4_096,
+            inbound: 8,
+            subscriptions: 16,
+        }
+    }
+}
+
+impl Limits {
+    /// Bytes of `tx` kept free for PUBACKs (4 each), PINGREQ and DISCONNECT (2 each).
+    pub(super) const fn control(&self) -> usize {
+        self.inbound.saturating_mul(4).saturating_add(4)
+    }
+}
+
+/// All times of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Timing {
+    /// Longest silence before a PINGREQ; whole seconds, 1 to 65,535 (the platform takes up to
+    /// 900, protocol.md §4.2). Default 60 s.
+    pub keep_alive: Duration,
+    /// From the connection to CONNACK. Default 10 s.
+    pub connack: Duration,
+    /// From SUBSCRIBE or UNSUBSCRIBE handed over to its answer. Default 10 s.
+    pub suback: Duration,
+    /// From PUBLISH of QoS 1 handed over to PUBACK. Default 10 s.
+    pub puback: Duration,
+    /// From PINGREQ handed over to PINGRESP. Default 10 s.
+    pub pingresp: Duration,
+    /// How long the transport may take no byte of what waits for it. Default 10 s.
+    pub write: Duration,
+    /// How long the application may leave [`Limits::inbound`] messages without acknowledgement,
+    /// which stops all reading. Default 60 s.
+    pub blocked: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        let ten = Duration::from_secs(10);
+        Self {
+            keep_alive: Duration::from_secs(60),
+            connack: ten,
+            suback: ten,
+            puback: ten,
+            pingresp: ten,
+            write: ten,
+            blocked: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Timing {
+    fn keep_alive_secs(&self) -> Option<u16> {
+        u16::try_from(self.keep_alive.as_secs()).ok()
+    }
+}
+
+/// The caller's fault: a configuration that no session can work with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The login is empty, too long for [`Limits::tx`], or has a password without a user name.
+    Login,
+    /// `packet` is below 128 bytes, or `tx` leaves nothing beside what is reserved.
+    Bytes,
+    /// `window` leaves nothing beside `ota_window`, or `inbound` is 0.
+    Window,
+    /// The keep-alive is not 1 to 65,535 whole seconds.
+    KeepAlive,
+    /// A time is zero.
+    Time,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Login => "login is empty, too long, or a password without a user name",
+            Self::Bytes => "buffer limits are too small",
+            Self::Window => "windows are too small",
+            Self::KeepAlive => "keep-alive is not 1 to 65,535 whole seconds",
+            Self::Time => "a time limit is zero",
+        })
+    }
+}
+
+impl core::error::Error for ConfigError {}

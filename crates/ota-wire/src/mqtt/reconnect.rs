@@ -1,0 +1,157 @@
+//! When the next connection may be opened (design rule: back-off).
+
+use core::time::Duration;
+
+use ota_proto::Instant;
+
+use crate::rng::Rng;
+
+/// The numbers of [`Reconnect`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ReconnectConfig {
+    /// Least time between two CONNECTs: the platform's limit (protocol.md §4.2). Default 5 s.
+    pub floor: Duration,
+    /// The jitter's range after the first failure; it doubles with each further one. Default 5 s.
+    pub base: Duration,
+    /// Longest wait. Default 5 min.
+    pub cap: Duration,
+    /// Longest wait while an update is open. Default 30 s.
+    pub cap_open: Duration,
+    /// A session of this length forgets the failures before it. Default 60 s.
+    pub stable: Duration,
+    /// The first connection after boot comes within this time. Default 5 s.
+    pub spread: Duration,
+    /// [`KICKS`](Attempt::kicked) lost sessions within this time are reported. Default 60 s.
+    pub kick_window: Duration,
+}
+
+impl Default for ReconnectConfig {
+    fn default() -> Self {
+        Self {
+            floor: Duration::from_secs(5),
+            base: Duration::from_secs(5),
+            cap: Duration::from_secs(300),
+            cap_open: Duration::from_secs(30),
+            stable: Duration::from_secs(60),
+            spread: Duration::from_secs(5),
+            kick_window: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How an attempt to have a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ended {
+    /// Without a session: not connected, no CONNACK, or the service was unavailable.
+    Failed,
+    /// The server does not want the login ([`super::SessionError::is_login_refused`]).
+    LoginRefused,
+    /// The peer or the network ended an open session, or it ended with an error.
+    Lost,
+    /// We ended it on purpose. Only the floor applies.
+    Planned,
+}
+
+/// The next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    /// Not before then.
+    pub at: Instant,
+    /// The third session was lost within [`ReconnectConfig::kick_window`]: most likely another
+    /// client logs in as this device (the platform keeps the newer connection). Told once for
+    /// each three.
+    pub kicked: bool,
+}
+
+/// Decides when to connect again: exponential back-off with full jitter from a seed, a floor
+/// between CONNECTs, and a cap.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reconnect {
+    config: ReconnectConfig,
+    rng: Rng,
+    next: Instant,
+    /// The last moment a CONNECT may have left.
+    last: Option<Instant>,
+    up: Option<Instant>,
+    failures: u32,
+    /// The moments of the last two losses, newest first.
+    losses: [Option<Instant>; 2],
+}
+
+impl Reconnect {
+    /// Starts at boot; the first attempt is spread over [`ReconnectConfig::spread`].
+    #[must_use]
+    pub fn new(config: ReconnectConfig, seed: u64, now: Instant) -> Self {
+        let mut rng = Rng::new(seed);
+        let next = now + jitter(&mut rng, config.spread);
+        Self { config, rng, next, last: None, up: None, failures: 0, losses: [None; 2] }
+    }
+
+    /// The moment of the next attempt, as last decided.
+    #[must_use]
+    pub const fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// An attempt begins, or the transport is connected and CONNECT goes out: call it at both,
+    /// the floor counts from the later one.
+    pub fn handle_connect(&mut self, now: Instant) {
+        self.last = self.last.max(Some(now));
+        self.next = self.next.max(now + self.config.floor);
+    }
+
+    /// The server took the login.
+    pub fn handle_up(&mut self, now: Instant) {
+        self.up = Some(now);
+    }
+
+    /// The attempt or the session ended; decides about the next. `open`: an update is open, so
+    /// the cloud's time-out runs.
+    pub fn handle_ended(&mut self, now: Instant, how: Ended, open: bool) -> Attempt {
+        let config = self.config;
+        let up_for = self.up.take().map_or(Duration::ZERO, |up| now.since(up));
+        if up_for >= config.stable {
+            self.failures = 0;
+        }
+        let cap = if open { config.cap_open } else { config.cap };
+        let wait = match how {
+            Ended::Planned => Duration::ZERO,
+            // Slow at once, and never without a spread.
+            Ended::LoginRefused => config.cap.saturating_sub(jitter(
+                &mut self.rng,
+                config.cap.checked_div(4).unwrap_or_default(),
+            )),
+            Ended::Failed | Ended::Lost => {
+                let range = 1_u32
+                    .checked_shl(self.failures)
+                    .and_then(|factor| config.base.checked_mul(factor))
+                    .map_or(cap, |range| range.min(cap));
+                jitter(&mut self.rng, range)
+            }
+        };
+        if how != Ended::Planned {
+            self.failures = self.failures.saturating_add(1);
+        }
+        let floor = self.last.map_or(now, |last| now.max(last + config.floor));
+        let latest = match how {
+            Ended::LoginRefused => floor.max(now + config.cap),
+            _ => floor.max(now + cap),
+        };
+        self.next = (floor + wait).min(latest);
+        Attempt { at: self.next, kicked: how == Ended::Lost && self.count_loss(now) }
+    }
+
+    /// Notes a lost session; `true` when it is the third within the window.
+    fn count_loss(&mut self, now: Instant) -> bool {
+        let [newer, older] = self.losses;
+        let third = older.is_some_and(|older| now.since(older) <= self.config.kick_window);
+        self.losses = if third { [None; 2] } else { [Some(now), newer] };
+        third
+    }
+}
+
+/// A time in `0..=max`, to the microsecond.
+fn jitter(rng: &mut Rng, max: Duration) -> Duration {
+    Duration::from_micros(rng.up_to(u64::try_from(max.as_micros()).unwrap_or(u64::MAX)))
+}

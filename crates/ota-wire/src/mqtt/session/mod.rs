@@ -1,0 +1,333 @@
+//! One device's MQTT connection as a state machine.
+
+mod receive;
+mod state;
+mod timers;
+mod tx;
+mod types;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use ota_proto::{Instant, QoS};
+
+use super::config::{Config, ConfigError, Login};
+use super::packet::{PacketId, Publish, Request};
+use super::topic::{filter_is_valid, topic_is_valid};
+use state::{Flight, Inbound, Ping, Progress, Skip, Sub, SubState};
+use tx::{Hidden, Tx, What};
+pub use types::{
+    AckId, Deadline, Found, Kind, Outgoing, Phase, PublishError, PublishHandle, Published,
+    Received, SessionError, SubId, SubscribeError, Timer,
+};
+
+/// One device's MQTT connection, and what survives it: the subscriptions, and the application's
+/// messages of QoS 1 that are not acknowledged.
+///
+/// `O` is what the caller hangs on a publication to find its way back from the completion.
+///
+/// The loop: write [`transmit`](Self::transmit) and tell [`handle_sent`](Self::handle_sent); read
+/// while [`wants_read`](Self::wants_read) and feed [`handle_received`](Self::handle_received)
+/// until it wants more bytes; ask [`poll_published`](Self::poll_published); sleep until
+/// [`deadline`](Self::deadline) and call [`handle_timeout`](Self::handle_timeout). What was
+/// written must be told before what was read after it. When one of them returns an error, or
+/// [`phase`](Self::phase) is [`Phase::Ended`], close the connection and call
+/// [`handle_closed`](Self::handle_closed).
+///
+/// Every input is legal in every state. Memory is bounded by [`super::Limits`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Session<O> {
+    config: Config,
+    /// The latest moment seen: time does not run backwards.
+    now: Instant,
+    phase: Phase,
+    /// When the present phase began.
+    since: Instant,
+    last_sent: Instant,
+    last_received: Instant,
+    ping: Ping,
+    blocked: Option<Instant>,
+    tx: Tx,
+    skip: Option<Skip>,
+    subs: Vec<Sub>,
+    flights: Vec<Flight<O>>,
+    inbound: Vec<Inbound>,
+    last_packet_id: u16,
+    last_unique: u64,
+}
+
+impl<O: Copy> Session<O> {
+    /// A session without a connection.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        config.check()?;
+        Ok(Self {
+            config,
+            now: Instant::ZERO,
+            phase: Phase::Down,
+            since: Instant::ZERO,
+            last_sent: Instant::ZERO,
+            last_received: Instant::ZERO,
+            ping: Ping::None,
+            blocked: None,
+            tx: Tx::default(),
+            skip: None,
+            subs: Vec::new(),
+            flights: Vec::new(),
+            inbound: Vec::new(),
+            last_packet_id: 0,
+            last_unique: 0,
+        })
+    }
+
+    /// Replaces the login from the next connection on.
+    ///
+    /// # Errors
+    /// [`ConfigError::Login`]; the old one stays.
+    pub fn set_login(&mut self, login: Login) -> Result<(), ConfigError> {
+        login.check(self.config.limits.tx, self.config.timing.keep_alive)?;
+        self.config.login = login;
+        Ok(())
+    }
+
+    /// The transport is connected (after TLS): CONNECT goes out.
+    pub fn handle_connected(&mut self, now: Instant) {
+        self.handle_closed(now);
+        let now = self.clock(now);
+        self.enter(Phase::Connecting);
+        (self.last_sent, self.last_received) = (now, now);
+        let Config { login, limits, timing } = &self.config;
+        let connect = Request::Connect(login.connect(timing.keep_alive));
+        let done = self.tx.push(now, &connect, What::Connect, limits.tx);
+        debug_assert!(done, "checked with the configuration");
+    }
+
+    /// The transport took `n` more bytes from the front of [`Self::transmit`].
+    pub fn handle_sent(&mut self, now: Instant, n: usize) {
+        let now = self.clock(now);
+        let mut n = self.tx.drop_front(now, n);
+        if n > 0 {
+            self.last_sent = now;
+        }
+        while let Some(what) = self.tx.next_done(&mut n) {
+            self.handed_over(now, what);
+        }
+        self.pump(now);
+        self.watch_blocking(now);
+    }
+
+    /// The transport is closed, by whomever. Ends everything but the subscriptions, the
+    /// application's messages of QoS 1, and completions not polled yet.
+    pub fn handle_closed(&mut self, now: Instant) {
+        self.clock(now);
+        self.enter(Phase::Down);
+        self.tx = Tx::default();
+        self.skip = None;
+        self.ping = Ping::None;
+        self.blocked = None;
+        self.inbound.clear();
+        self.flights.retain(Flight::survives);
+        self.flights.iter_mut().for_each(Flight::requeue);
+        self.subs.retain(|sub| !sub.leaving);
+        self.subs.iter_mut().for_each(|sub| sub.state = SubState::Idle);
+    }
+
+    /// Bytes for the transport, empty when there are none. They stay until
+    /// [`Self::handle_sent`]; never more than [`super::Limits::tx`].
+    #[must_use]
+    pub fn transmit(&self) -> &[u8] {
+        self.tx.bytes()
+    }
+
+    /// Where the session stands.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether to read from the transport. `false` without a connection, and while the
+    /// application has [`super::Limits::inbound`] messages to acknowledge.
+    #[must_use]
+    pub fn wants_read(&self) -> bool {
+        self.is_live() && !self.inbound_full()
+    }
+
+    /// Takes a completed publication; `None` when there is none. Until it is taken it counts for
+    /// [`super::Limits::window`].
+    #[must_use]
+    pub fn poll_published(&mut self) -> Option<Published<O>> {
+        let at = self.flights.iter().position(|flight| flight.progress == Progress::Done)?;
+        let flight = self.flights.remove(at);
+        Some(Published { handle: flight.handle, owner: flight.owner })
+    }
+
+    /// The longest PUBLISH packet in bytes, header included, that [`Self::publish`] would take
+    /// now. An update's message is its topic, its payload, and 9 bytes at most.
+    #[must_use]
+    pub fn room(&self, kind: Kind) -> usize {
+        if self.phase != Phase::Up || self.flights.len() >= self.window(kind) {
+            return 0;
+        }
+        self.tx_limit(kind).saturating_sub(self.tx.bytes().len())
+    }
+
+    /// Publishes a message. Its completion comes from [`Self::poll_published`], or never when the
+    /// connection ends before (but see [`Kind::Application`]).
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing changed.
+    pub fn publish(
+        &mut self,
+        now: Instant,
+        message: Outgoing<'_>,
+        owner: O,
+    ) -> Result<PublishHandle, PublishError> {
+        let len = self.check_publish(&message)?;
+        let qos1 = message.qos == QoS::AtLeastOnce;
+        let id = if qos1 { self.free_packet_id() } else { None };
+        if qos1 != id.is_some() {
+            return Err(PublishError::WindowFull);
+        }
+        let now = self.clock(now);
+        let handle = PublishHandle(self.unique());
+        let mut flight =
+            Flight { handle, owner, id, progress: Progress::Buffered, dup: false, copy: None };
+        let request = Request::Publish(Publish::new(message.topic, id, message.payload));
+        if is_kept(&message) {
+            let mut copy = alloc::vec![0; len];
+            request.encode(&mut copy).map_err(|_| PublishError::TooLong)?;
+            flight.copy = Some(Hidden(copy));
+            flight.progress = Progress::Queued;
+        } else {
+            let limit = self.tx_limit(message.kind);
+            let done = self.tx.push(now, &request, What::Publish(handle), limit);
+            debug_assert!(done, "checked before");
+        }
+        self.flights.push(flight);
+        self.pump(now);
+        Ok(handle)
+    }
+
+    /// The application took the message: its PUBACK goes out. `false`, without effect, when the
+    /// message is of an earlier connection or acknowledged already.
+    pub fn acknowledge(&mut self, now: Instant, ack: AckId) -> bool {
+        let now = self.clock(now);
+        let Some(at) = self.inbound.iter().position(|inbound| inbound.ack == ack) else {
+            return false;
+        };
+        let Inbound { id, .. } = self.inbound.remove(at);
+        self.push_puback(now, id);
+        self.watch_blocking(now);
+        true
+    }
+
+    /// Subscribes to a filter, now or as soon as there is a session, and again in each later one.
+    ///
+    /// # Errors
+    /// [`SubscribeError`]; nothing changed.
+    pub fn subscribe(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        filter: &str,
+        qos: QoS,
+    ) -> Result<SubId, SubscribeError> {
+        if !filter_is_valid(filter) {
+            return Err(SubscribeError::BadFilter);
+        }
+        let request = Request::Subscribe { id: PacketId::MIN, filter, qos };
+        match request.encoded_len() {
+            Ok(len) if len <= self.tx_limit(kind) => {}
+            _ => return Err(SubscribeError::TooLong),
+        }
+        if self.subs.iter().any(|sub| sub.filter == filter) {
+            return Err(SubscribeError::Duplicate);
+        }
+        if self.subs.len() >= self.config.limits.subscriptions {
+            return Err(SubscribeError::Full);
+        }
+        let now = self.clock(now);
+        let id = SubId(self.unique());
+        let filter = String::from(filter);
+        self.subs.push(Sub { id, kind, filter, qos, leaving: false, state: SubState::Idle });
+        self.pump(now);
+        Ok(id)
+    }
+
+    /// Gives a subscription up. `false`, without effect, when there is none of that name.
+    /// [`Found::Unsubscribed`] follows when the server had it, and nothing otherwise.
+    pub fn unsubscribe(&mut self, now: Instant, id: SubId) -> bool {
+        let now = self.clock(now);
+        let Some(at) = self.subs.iter().position(|sub| sub.id == id && !sub.leaving) else {
+            return false;
+        };
+        if let Some(sub) = self.subs.get_mut(at) {
+            sub.leaving = true;
+        }
+        self.subs.retain(|sub| !sub.is_gone());
+        self.pump(now);
+        true
+    }
+
+    /// The filters subscribed to, or to be subscribed to, with their names, oldest first.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (SubId, &str)> {
+        self.subs.iter().filter(|sub| !sub.leaving).map(|sub| (sub.id, sub.filter.as_str()))
+    }
+
+    /// Says good-bye: DISCONNECT goes out behind what waits already, and nothing after it. The
+    /// phase is then [`Phase::Closing`]. Without an open session it has no effect.
+    pub fn disconnect(&mut self, now: Instant) {
+        let now = self.clock(now);
+        if self.phase == Phase::Up {
+            let limit = self.config.limits.tx;
+            let done = self.tx.push(now, &Request::Disconnect, What::Disconnect, limit);
+            debug_assert!(done, "there is a reserve for it");
+            self.enter(Phase::Closing);
+            self.blocked = None;
+        }
+    }
+}
+
+impl<O: Copy> Session<O> {
+    /// Whether the message can be taken now, and the length of its packet in bytes.
+    fn check_publish(&self, message: &Outgoing<'_>) -> Result<usize, PublishError> {
+        if !topic_is_valid(message.topic) {
+            return Err(PublishError::BadTopic);
+        }
+        let id = (message.qos == QoS::AtLeastOnce).then_some(PacketId::MIN);
+        let request = Request::Publish(Publish::new(message.topic, id, message.payload));
+        let len = request.encoded_len().map_err(|_| PublishError::TooLong)?;
+        let limit = self.tx_limit(message.kind);
+        if len > limit || (is_kept(message) && len > self.config.limits.kept) {
+            return Err(PublishError::TooLong);
+        }
+        if self.phase != Phase::Up {
+            return Err(PublishError::NotUp);
+        }
+        if self.flights.len() >= self.window(message.kind) {
+            return Err(PublishError::WindowFull);
+        }
+        let fits = if is_kept(message) {
+            let kept = self.flights.iter().map(Flight::kept).fold(len, usize::saturating_add);
+            kept <= self.config.limits.kept
+        } else {
+            self.tx.fits(len, limit)
+        };
+        if fits { Ok(len) } else { Err(PublishError::BufferFull) }
+    }
+}
+
+/// Whether the session keeps a copy until PUBACK, across connections.
+fn is_kept(message: &Outgoing<'_>) -> bool {
+    message.kind == Kind::Application && message.qos == QoS::AtLeastOnce
+}
+
+/// The text in a span of `rx`, which [`Session::handle_received`] found to be a topic. Empty when
+/// the span is not one of `rx`.
+#[must_use]
+pub fn text<'a>(rx: &'a [u8], span: &Range<usize>) -> &'a str {
+    rx.get(span.clone()).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default()
+}

@@ -1,0 +1,252 @@
+//! What the server sent.
+
+use ota_proto::Instant;
+
+use super::Session;
+use super::state::{Ask, Inbound, Ping, Progress, Skip, Sub, SubState};
+use super::types::{AckId, Found, Kind, Phase, Received, SessionError};
+use crate::mqtt::packet::{ConnectCode, Head, Packet, PacketError, PacketId, decode, head};
+use crate::mqtt::topic::topic_is_valid;
+
+impl<O: Copy> Session<O> {
+    /// Bytes came: `rx` is everything received and not yet consumed, oldest first. At most one
+    /// packet is taken a call; call again until [`Found::Incomplete`] or [`Found::Blocked`].
+    ///
+    /// Without an open session all bytes are consumed and ignored.
+    ///
+    /// # Errors
+    /// [`SessionError`]: the session is over.
+    pub fn handle_received(&mut self, now: Instant, rx: &[u8]) -> Result<Received, SessionError> {
+        let now = self.clock(now);
+        if !self.is_live() {
+            return Ok(Received { consumed: rx.len(), found: Found::Nothing });
+        }
+        match self.receive(now, rx) {
+            Ok(received) => {
+                if received.consumed > 0 {
+                    self.last_received = now;
+                }
+                self.pump(now);
+                self.watch_blocking(now);
+                Ok(received)
+            }
+            Err(why) => Err(self.end(why)),
+        }
+    }
+
+    fn receive(&mut self, now: Instant, rx: &[u8]) -> Result<Received, SessionError> {
+        if let Some(skip) = self.skip {
+            return self.skip_on(now, skip, rx);
+        }
+        let Some(head) = head(rx).map_err(SessionError::Packet)? else {
+            return Ok(incomplete(rx.len().saturating_add(1).max(2)));
+        };
+        if self.phase == Phase::Connecting && head.first != 0x20 {
+            return Err(SessionError::Unexpected);
+        }
+        if head.is_at_least_once() && self.inbound_full() {
+            return Ok(Received { consumed: 0, found: Found::Blocked });
+        }
+        if head.total() > self.config.limits.packet {
+            return self.start_skip(now, head, rx);
+        }
+        let Some((packet, consumed)) = decode(rx).map_err(SessionError::Packet)? else {
+            return Ok(incomplete(head.total()));
+        };
+        let found = self.take(packet, consumed)?;
+        Ok(Received { consumed, found })
+    }
+
+    fn take(&mut self, packet: Packet<'_>, consumed: usize) -> Result<Found, SessionError> {
+        match packet {
+            Packet::ConnAck { code, .. } => self.take_connack(code),
+            Packet::Publish(publish) => {
+                let ack = match publish.id {
+                    Some(id) => match self.take_id(id, publish.dup)? {
+                        Some(ack) => Some(ack),
+                        None => return Ok(Found::Nothing),
+                    },
+                    None => None,
+                };
+                let payload = consumed.saturating_sub(publish.payload.len())..consumed;
+                let id_len = if ack.is_some() { 2 } else { 0 };
+                let end = payload.start.saturating_sub(id_len);
+                let topic = end.saturating_sub(publish.topic.len())..end;
+                Ok(Found::Message { topic, payload, ack, retain: publish.retain })
+            }
+            Packet::PubAck(id) => self.take_puback(id),
+            Packet::SubAck { id, codes } => self.take_suback(id, Some(codes)),
+            Packet::UnsubAck(id) => self.take_suback(id, None),
+            Packet::PingResp => {
+                if let Ping::Awaited(_) = self.ping {
+                    self.ping = Ping::None;
+                }
+                Ok(Found::Nothing)
+            }
+        }
+    }
+
+    fn take_connack(&mut self, code: ConnectCode) -> Result<Found, SessionError> {
+        // The server cannot answer a CONNECT that it does not have.
+        if self.phase != Phase::Connecting || !self.tx.bytes().is_empty() {
+            return Err(SessionError::Unexpected);
+        }
+        if code != ConnectCode::Accepted {
+            return Err(SessionError::Refused(code));
+        }
+        self.enter(Phase::Up);
+        Ok(Found::Accepted)
+    }
+
+    fn take_puback(&mut self, id: PacketId) -> Result<Found, SessionError> {
+        // Nothing is in flight under an identifier that was acknowledged twice: harmless.
+        if let Some(flight) = self.flights.iter_mut().find(|flight| flight.id == Some(id)) {
+            match flight.progress {
+                Progress::Handed(_) => flight.finish(),
+                Progress::Done => {}
+                Progress::Queued | Progress::Buffered => return Err(SessionError::Unexpected),
+            }
+        }
+        Ok(Found::Nothing)
+    }
+
+    /// SUBACK with its codes, or UNSUBACK.
+    fn take_suback(&mut self, id: PacketId, codes: Option<&[u8]>) -> Result<Found, SessionError> {
+        let Some(at) = self.subs.iter().position(|sub| sub.packet_id() == Some(id)) else {
+            return Ok(Found::Nothing);
+        };
+        let Some(sub) = self.subs.get_mut(at) else { return Ok(Found::Nothing) };
+        let SubState::Asked { ask, handed: Some(_), .. } = sub.state else {
+            return Err(SessionError::Unexpected);
+        };
+        let Sub { id, leaving, kind, .. } = *sub;
+        match (ask, codes) {
+            (Ask::Subscribe, Some([code])) if *code < 0x80 => {
+                sub.state = SubState::Active;
+                Ok(if leaving { Found::Nothing } else { Found::Subscribed(id) })
+            }
+            (Ask::Subscribe, Some([_])) => {
+                sub.state = SubState::Refused;
+                self.subs.retain(|sub| !sub.is_gone());
+                match (leaving, kind) {
+                    (true, _) => Ok(Found::Nothing),
+                    (false, Kind::Ota) => Err(SessionError::SubscribeRefused(id)),
+                    (false, Kind::Application) => Ok(Found::Refused(id)),
+                }
+            }
+            (Ask::Unsubscribe, None) => {
+                self.subs.remove(at);
+                Ok(Found::Unsubscribed(id))
+            }
+            _ => Err(SessionError::Unexpected),
+        }
+    }
+
+    /// Registers an inbound message of QoS 1. `None`: it is a repetition of one that the
+    /// application still has, whose acknowledgement answers both.
+    fn take_id(&mut self, id: PacketId, dup: bool) -> Result<Option<AckId>, SessionError> {
+        if self.inbound.iter().any(|inbound| inbound.id == id) {
+            return if dup { Ok(None) } else { Err(SessionError::IdInUse) };
+        }
+        let ack = AckId(self.unique());
+        self.inbound.push(Inbound { ack, id });
+        Ok(Some(ack))
+    }
+
+    /// A packet over the limit begins. When its topic and identifier fit the limit they are
+    /// awaited, so that the caller learns the topic.
+    fn start_skip(
+        &mut self,
+        now: Instant,
+        head: Head,
+        rx: &[u8],
+    ) -> Result<Received, SessionError> {
+        if !head.is_publish() {
+            return Err(SessionError::TooLong);
+        }
+        let topic_at = head.len.saturating_add(2);
+        let Some(&[high, low]) = rx.get(head.len..topic_at) else {
+            return Ok(incomplete(topic_at));
+        };
+        let topic_len = usize::from(u16::from_be_bytes([high, low]));
+        let topic_end = topic_at.saturating_add(topic_len);
+        let id_len = if head.is_at_least_once() { 2_u8 } else { 0 };
+        let front = topic_end.saturating_add(usize::from(id_len));
+        let Some(payload) = head.total().checked_sub(front) else {
+            return Err(SessionError::Packet(PacketError::Length));
+        };
+        let mut skip = Skip {
+            topic: topic_len,
+            id_left: id_len,
+            id: 0,
+            payload,
+            at_least_once: head.is_at_least_once(),
+            dup: head.is_dup(),
+            tell: Some(head.total()),
+        };
+        if front > self.config.limits.packet {
+            self.skip = Some(skip);
+            return Ok(Received { consumed: topic_at, found: Found::Nothing });
+        }
+        let Some(topic) = rx.get(topic_at..topic_end).filter(|_| rx.len() >= front) else {
+            return Ok(incomplete(front));
+        };
+        if !core::str::from_utf8(topic).is_ok_and(topic_is_valid) {
+            return Err(SessionError::Packet(PacketError::Topic));
+        }
+        (skip.topic, skip.tell) = (0, None);
+        let rest = rx.get(topic_end..).unwrap_or_default();
+        let received = self.skip_on(now, skip, rest)?;
+        Ok(Received {
+            consumed: topic_end.saturating_add(received.consumed),
+            found: Found::TooLong { topic: topic_at..topic_end, len: head.total() },
+        })
+    }
+
+    /// Passes over what is there of a packet over the limit.
+    fn skip_on(
+        &mut self,
+        now: Instant,
+        mut skip: Skip,
+        rx: &[u8],
+    ) -> Result<Received, SessionError> {
+        if rx.is_empty() {
+            return Ok(incomplete(1));
+        }
+        let topic = skip.topic.min(rx.len());
+        skip.topic = skip.topic.saturating_sub(topic);
+        let mut rest = rx.get(topic..).unwrap_or_default();
+        while let (1.., Some((&byte, behind))) = (skip.id_left, rest.split_first()) {
+            skip.id = (skip.id << 8) | u16::from(byte);
+            skip.id_left = skip.id_left.saturating_sub(1);
+            rest = behind;
+        }
+        let payload = skip.payload.min(rest.len());
+        skip.payload = skip.payload.saturating_sub(payload);
+        let consumed = rx.len().saturating_sub(rest.len()).saturating_add(payload);
+
+        let mut found = Found::Nothing;
+        if skip.topic == 0 && skip.id_left == 0 {
+            if skip.at_least_once && skip.id == 0 {
+                return Err(SessionError::Packet(PacketError::PacketId));
+            }
+            if let Some(len) = skip.tell.take() {
+                found = Found::TooLong { topic: 0..0, len };
+            }
+        }
+        let done = skip.topic == 0 && skip.id_left == 0 && skip.payload == 0;
+        self.skip = (!done).then_some(skip);
+        if let (true, Some(id)) = (done, PacketId::new(skip.id)) {
+            match self.inbound.iter().any(|inbound| inbound.id == id) {
+                false => self.push_puback(now, id),
+                true if skip.dup => {}
+                true => return Err(SessionError::IdInUse),
+            }
+        }
+        Ok(Received { consumed, found })
+    }
+}
+
+const fn incomplete(needed: usize) -> Received {
+    Received { consumed: 0, found: Found::Incomplete { needed } }
+}

@@ -1,0 +1,114 @@
+//! Deadlines.
+
+use core::time::Duration;
+
+use ota_proto::Instant;
+
+use super::Session;
+use super::state::{Ping, Progress, SubState};
+use super::tx::What;
+use super::types::{Deadline, Phase, SessionError, Timer};
+use crate::mqtt::packet::Request;
+
+impl<O: Copy> Session<O> {
+    /// When to call [`Self::handle_timeout`], and what for; `None` without a connection. It stays
+    /// the same until an input changes it.
+    ///
+    /// The times of answers stand still while [`Self::wants_read`] is `false` for want of
+    /// acknowledgements: then it is not the server who is late.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Deadline> {
+        let timing = &self.config.timing;
+        let after = |start: Option<Instant>, wait: Duration, timer| {
+            start.map(|start| Deadline { at: start + wait, timer })
+        };
+        let write = match self.phase {
+            Phase::Down | Phase::Ended(_) => return None,
+            // An empty buffer leaves nothing to wait for: the caller closes now.
+            Phase::Closing => {
+                let since = self.tx.since().unwrap_or(self.since);
+                return after(Some(since), timing.write, Timer::Write);
+            }
+            Phase::Connecting | Phase::Up => after(self.tx.since(), timing.write, Timer::Write),
+        };
+        if self.phase == Phase::Connecting {
+            let connack = after(Some(self.since), timing.connack, Timer::ConnAck);
+            return connack.into_iter().chain(write).min();
+        }
+        let keep_alive = after(self.quiet_since(), timing.keep_alive, Timer::KeepAlive);
+        let own = keep_alive.into_iter().chain(write);
+        if self.blocked.is_some() {
+            return own.chain(after(self.blocked, timing.blocked, Timer::Blocked)).min();
+        }
+        let pubacks = self.flights.iter().filter_map(|flight| match flight.progress {
+            Progress::Handed(at) => after(Some(at), timing.puback, Timer::PubAck),
+            _ => None,
+        });
+        let subacks = self.subs.iter().filter_map(|sub| match sub.state {
+            SubState::Asked { handed, .. } => after(handed, timing.suback, Timer::SubAck),
+            _ => None,
+        });
+        let ping = match self.ping {
+            Ping::Awaited(at) => after(Some(at), timing.pingresp, Timer::PingResp),
+            _ => None,
+        };
+        own.chain(pubacks).chain(subacks).chain(ping).min()
+    }
+
+    /// The time of [`Self::deadline`] may have come. Sends the PINGREQ that is due.
+    ///
+    /// # Errors
+    /// [`SessionError::TimedOut`]: something is overdue and the session is over.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), SessionError> {
+        let now = self.clock(now);
+        while let Some(Deadline { at, timer }) = self.deadline() {
+            if at > now {
+                break;
+            }
+            if timer != Timer::KeepAlive {
+                return Err(self.end(SessionError::TimedOut(timer)));
+            }
+            self.ping = Ping::Buffered;
+            let limit = self.config.limits.tx;
+            let done = self.tx.push(now, &Request::PingReq, What::PingReq, limit);
+            debug_assert!(done, "there is a reserve for it");
+        }
+        Ok(())
+    }
+
+    /// Stops the clock of answers when nothing more can be taken, and starts it again.
+    pub(super) fn watch_blocking(&mut self, now: Instant) {
+        if self.phase == Phase::Up && self.inbound_full() {
+            self.blocked.get_or_insert(now);
+            return;
+        }
+        let Some(since) = self.blocked.take() else { return };
+        let shift = |at: &mut Instant| *at = *at + now.since(since.max(*at));
+        for flight in &mut self.flights {
+            if let Progress::Handed(at) = &mut flight.progress {
+                shift(at);
+            }
+        }
+        for sub in &mut self.subs {
+            if let SubState::Asked { handed: Some(at), .. } = &mut sub.state {
+                shift(at);
+            }
+        }
+        if let Ping::Awaited(at) = &mut self.ping {
+            shift(at);
+        }
+    }
+
+    /// Since when a PINGREQ was not needed; `None` while one is under way.
+    ///
+    /// Nothing received counts, too: a connection that died while only messages of QoS 0 are sent
+    /// would not be noticed otherwise. While we do not read, the answer to the last PINGREQ may
+    /// be in the pipe, and the next one must go out all the same.
+    fn quiet_since(&self) -> Option<Instant> {
+        match self.ping {
+            Ping::None => Some(self.last_sent.min(self.last_received)),
+            Ping::Awaited(_) if self.blocked.is_some() => Some(self.last_sent),
+            Ping::Awaited(_) | Ping::Buffered => None,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The bytes that wait to be handed over, and which packets they are.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::fmt;
+
+use ota_proto::Instant;
+
+use super::types::{PublishHandle, SubId};
+use crate::mqtt::packet::Request;
+
+/// What is left allocated of an empty buffer.
+const IDLE_CAPACITY: usize = 256;
+
+/// Bytes that `Debug` does not show: CONNECT holds the password.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Hidden(pub(super) Vec<u8>);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// A packet in the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum What {
+    Connect,
+    /// SUBSCRIBE or UNSUBSCRIBE.
+    Request(SubId),
+    Publish(PublishHandle),
+    PubAck,
+    PingReq,
+    Disconnect,
+}
+
+/// The buffer. Packets enter it whole and leave it in pieces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Tx {
+    bytes: Hidden,
+    /// Each packet with the bytes of it that are left.
+    packets: VecDeque<(usize, What)>,
+    /// Since when the transport took nothing although there is something.
+    since: Option<Instant>,
+}
+
+impl Tx {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes.0
+    }
+
+    pub(super) const fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// Whether a packet of `len` bytes fits below `limit` bytes.
+    pub(super) fn fits(&self, len: usize, limit: usize) -> bool {
+        self.bytes.0.len().saturating_add(len) <= limit
+    }
+
+    pub(super) fn count(&self, what: What) -> usize {
+        self.packets.iter().filter(|(_, other)| *other == what).count()
+    }
+
+    /// Puts a packet in when the buffer then holds no more than `limit` bytes.
+    pub(super) fn push(
+        &mut self,
+        now: Instant,
+        request: &Request<'_>,
+        what: What,
+        limit: usize,
+    ) -> bool {
+        let Ok(len) = request.encoded_len() else { return false };
+        if !self.fits(len, limit) {
+            return false;
+        }
+        let start = self.bytes.0.len();
+        self.bytes.0.resize(start.saturating_add(len), 0);
+        let space = self.bytes.0.get_mut(start..).unwrap_or_default();
+        let done = request.encode(space).is_ok();
+        debug_assert!(done, "the space has the length of the packet");
+        self.note(now, len, what);
+        true
+    }
+
+    /// Puts an encoded packet in when the buffer then holds no more than `limit` bytes.
+    pub(super) fn push_encoded(
+        &mut self,
+        now: Instant,
+        packet: &[u8],
+        what: What,
+        limit: usize,
+    ) -> bool {
+        let fits = self.fits(packet.len(), limit);
+        if fits {
+            self.bytes.0.extend_from_slice(packet);
+            self.note(now, packet.len(), what);
+        }
+        fits
+    }
+
+    /// Drops `n` bytes from the front; those beyond the end are ignored. Then
+    /// [`Self::next_done`] tells which packets are complete.
+    pub(super) fn drop_front(&mut self, now: Instant, n: usize) -> usize {
+        let n = n.min(self.bytes.0.len());
+        self.bytes.0.drain(..n);
+        if n > 0 {
+            self.since = (!self.bytes.0.is_empty()).then_some(now);
+        }
+        if self.bytes.0.is_empty() {
+            self.bytes.0.shrink_to(IDLE_CAPACITY);
+        }
+        n
+    }
+
+    /// Takes up to `n` bytes off the first packet; returns the packet when it is complete.
+    pub(super) fn next_done(&mut self, n: &mut usize) -> Option<What> {
+        let (left, what) = self.packets.front_mut()?;
+        if *left > *n {
+            *left = left.saturating_sub(*n);
+            *n = 0;
+            return None;
+        }
+        *n = n.saturating_sub(*left);
+        let what = *what;
+        self.packets.pop_front();
+        Some(what)
+    }
+
+    fn note(&mut self, now: Instant, len: usize, what: What) {
+        self.packets.push_back((len, what));
+        self.since.get_or_insert(now);
+    }
+}
