@@ -34,5 +34,5 @@ pub use output::{
     SlotAction, SlotInfo, SlotState, State, Timer, Write,
 };
 pub use time::Instant;
-pub use updater::Updater;
+pub use updater::{Gate, Updater};
 pub use version::{BadVersion, Version};

@@ -22,4 +22,3 @@ extern crate alloc;
 
 pub mod http;
 pub mod mqtt;
-mod rng;

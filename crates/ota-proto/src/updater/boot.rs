@@ -9,12 +9,12 @@ use crate::output::{Boot, Event, SlotState};
 use crate::time::Instant;
 use crate::version::Version;
 
-use super::Updater;
 use super::attempt::{Attempt, Image, Recall, Source, Stage, Trial, Why};
 use super::ledger::Ledger;
 use super::news::News;
 use super::result::Owing;
 use super::session::Session;
+use super::{Gate, Updater};
 
 /// How often the installation of one image may be cut short.
 const TRIES: u8 = 3;
@@ -69,6 +69,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
         superseded: None,
         recall: None,
         proved: false,
+        gate: Gate::OPEN,
     };
     let finding = weigh(&record, boot.slot, running);
     machine.begin(finding);

@@ -77,6 +77,21 @@ pub struct Updater {
     recall: Option<Instant>,
     /// The cloud has answered the report of what runs now, since boot.
     proved: bool,
+    gate: Gate,
+}
+
+/// What the caller has room for now. A closed gate holds outputs back without losing anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gate {
+    /// A [`output::Output::Publish`] may come.
+    pub publish: bool,
+    /// A [`output::Output::Fetch`] may come: several devices may have to share one connection.
+    pub fetch: bool,
+}
+
+impl Gate {
+    /// Everything may come: how a machine begins.
+    pub const OPEN: Self = Self { publish: true, fetch: true };
 }
 
 /// Inputs.
@@ -221,6 +236,11 @@ impl Updater {
         self.enter(now);
         self.tick();
         self.advance();
+    }
+
+    /// What the caller has room for from now on.
+    pub fn set_gate(&mut self, gate: Gate) {
+        self.gate = gate;
     }
 
     /// The time of day in Unix seconds, whenever the caller learns it: kept in the journal as a

@@ -68,6 +68,9 @@ impl Updater {
 
     /// The message that is due, result first, then version, then progress (O12).
     fn next_message(&self, now: Instant) -> Option<(DeviceMessage<'static>, Told)> {
+        if !self.gate.publish {
+            return None;
+        }
         if self.is_result_due() {
             let (version, outcome) = self.owed_report()?;
             return Some((result_message(version, outcome), Told::Result));
@@ -204,7 +207,7 @@ impl Updater {
             .update
             .as_ref()
             .is_some_and(|attempt| matches!(attempt.stage, Stage::Fetching(Net::Due { .. })));
-        due && self.owing == Owing::None
+        due && self.gate.fetch && self.owing == Owing::None
     }
 
     fn begin_fetch(&mut self) -> Output<'_> {

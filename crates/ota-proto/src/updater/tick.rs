@@ -34,7 +34,10 @@ impl Updater {
             Owing::InFlight { deadline, .. } => Some(deadline),
             _ => None,
         };
-        let report = self.session.deadline().filter(|_| self.owing == Owing::None);
+        let report = self.session.deadline().filter(|at| {
+            // What is due and held back by the gate is the gate's business, not the clock's.
+            self.owing == Owing::None && (self.gate.publish || *at > self.now)
+        });
         let busy = self.job.is_some() || self.owing == Owing::Saving;
         let job = self.job_retry.filter(|_| !busy);
         [
@@ -54,7 +57,7 @@ impl Updater {
 
     /// When the next progress report is due.
     pub(super) fn say_at(&self) -> Option<Instant> {
-        if !self.session.is_up() || self.owing != Owing::None {
+        if !self.session.is_up() || self.owing != Owing::None || !self.gate.publish {
             return None;
         }
         let say = self.say()?;

@@ -2,9 +2,7 @@
 
 use core::time::Duration;
 
-use ota_proto::Instant;
-
-use crate::rng::Rng;
+use ota_proto::{Instant, Rng};
 
 /// The numbers of [`Reconnect`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +82,7 @@ impl Reconnect {
     #[must_use]
     pub fn new(config: ReconnectConfig, seed: u64, now: Instant) -> Self {
         let mut rng = Rng::new(seed);
-        let next = now + jitter(&mut rng, config.spread);
+        let next = now + rng.up_to(config.spread);
         Self { config, rng, next, last: None, up: None, failures: 0, losses: [None; 2] }
     }
 
@@ -118,16 +116,15 @@ impl Reconnect {
         let wait = match how {
             Ended::Planned => Duration::ZERO,
             // Slow at once, and never without a spread.
-            Ended::LoginRefused => config.cap.saturating_sub(jitter(
-                &mut self.rng,
-                config.cap.checked_div(4).unwrap_or_default(),
-            )),
+            Ended::LoginRefused => config
+                .cap
+                .saturating_sub(self.rng.up_to(config.cap.checked_div(4).unwrap_or_default())),
             Ended::Failed | Ended::Lost => {
                 let range = 1_u32
                     .checked_shl(self.failures)
                     .and_then(|factor| config.base.checked_mul(factor))
                     .map_or(cap, |range| range.min(cap));
-                jitter(&mut self.rng, range)
+                self.rng.up_to(range)
             }
         };
         if how != Ended::Planned {
@@ -149,9 +146,4 @@ impl Reconnect {
         self.losses = if third { [None; 2] } else { [Some(now), newer] };
         third
     }
-}
-
-/// A time in `0..=max`, to the microsecond.
-fn jitter(rng: &mut Rng, max: Duration) -> Duration {
-    Duration::from_micros(rng.up_to(u64::try_from(max.as_micros()).unwrap_or(u64::MAX)))
 }
