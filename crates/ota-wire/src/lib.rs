@@ -20,5 +20,8 @@
 
 extern crate alloc;
 
+pub mod client;
 pub mod http;
 pub mod mqtt;
+
+pub use client::Client;

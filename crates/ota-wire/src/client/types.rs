@@ -1,0 +1,307 @@
+//! What goes into a client and what comes out of it.
+
+use alloc::string::String;
+use core::fmt;
+use core::ops::Range;
+use core::time::Duration;
+
+use ota_proto::{Instant, Journal, MessageError, OpId, SlotAction, TransportError, Write};
+
+use crate::http;
+use crate::mqtt::{self, AckId, PublishHandle, ReconnectConfig, SessionError, SubId};
+
+/// Which of a client's devices: 0 is the one whose login the connection has, the others are
+/// sub-devices behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceIndex(pub(super) usize);
+
+impl DeviceIndex {
+    /// The device whose login the connection has.
+    pub const FIRST: Self = Self(0);
+
+    /// Its place in the order of [`super::Client::add_device`], from 0.
+    #[must_use]
+    pub const fn get(self) -> usize {
+        self.0
+    }
+}
+
+/// One connection of a client. It names an epoch, too: what arrives late from a closed one is
+/// ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Link {
+    /// What it is for. There is at most one open link of each kind.
+    pub kind: LinkKind,
+    pub(super) epoch: u32,
+}
+
+/// What a link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkKind {
+    /// MQTT, to the broker.
+    Broker,
+    /// HTTP, to the store that has the firmware.
+    Store,
+}
+
+/// The configuration of a client. [`Config::new`] has the defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Config {
+    /// The broker's host name or address.
+    pub host: String,
+    /// The broker's port.
+    pub port: u16,
+    /// The broker speaks TLS.
+    pub tls: bool,
+    /// The MQTT session: login, bounds, times.
+    pub mqtt: mqtt::Config,
+    /// When to connect again.
+    pub reconnect: ReconnectConfig,
+    /// How much of a store's framing is put up with.
+    pub http: http::Limits,
+    /// Longest connecting: name, TCP and TLS. Default 10 s.
+    pub connect: Duration,
+    /// Seed of all chance: give each device its own.
+    pub seed: u64,
+}
+
+impl Config {
+    /// The defaults for this broker and login.
+    #[must_use]
+    pub fn new(host: String, port: u16, tls: bool, login: mqtt::Login, seed: u64) -> Self {
+        Self {
+            host,
+            port,
+            tls,
+            mqtt: mqtt::Config::new(login),
+            reconnect: ReconnectConfig::default(),
+            http: http::Limits::default(),
+            connect: Duration::from_secs(10),
+            seed,
+        }
+    }
+}
+
+/// What is to be done. The device's operations are those of [`ota_proto::Output`]; answer them
+/// through [`super::Client::updater_mut`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+#[non_exhaustive]
+pub enum Output<'a> {
+    /// Open this link; answer with `handle_connected` (after TLS) or `handle_connect_failed`. An
+    /// older link of the same kind was closed before.
+    Connect {
+        /// The link.
+        link: Link,
+        /// Host name or address.
+        host: &'a str,
+        /// Port.
+        port: u16,
+        /// With TLS, the certificate checked against `host`.
+        tls: bool,
+    },
+    /// Close this link, or stop opening it. Nothing is answered.
+    Close {
+        /// The link.
+        link: Link,
+    },
+    /// See [`ota_proto::Output::Erase`].
+    Erase {
+        /// The device.
+        device: DeviceIndex,
+        /// The operation.
+        op: OpId,
+        /// Bytes from the slot's start.
+        range: Range<u64>,
+        /// The size of the whole image in bytes.
+        size: u64,
+    },
+    /// See [`ota_proto::Output::Sync`].
+    Sync {
+        /// The device.
+        device: DeviceIndex,
+        /// The operation.
+        op: OpId,
+    },
+    /// See [`ota_proto::Output::Digest`].
+    Digest {
+        /// The device.
+        device: DeviceIndex,
+        /// The operation.
+        op: OpId,
+        /// Bytes from the slot's start.
+        range: Range<u64>,
+    },
+    /// See [`ota_proto::Output::Persist`].
+    Persist {
+        /// The device.
+        device: DeviceIndex,
+        /// The operation.
+        op: OpId,
+        /// The record.
+        record: [u8; Journal::LEN],
+    },
+    /// See [`ota_proto::Output::Slot`].
+    Slot {
+        /// The device.
+        device: DeviceIndex,
+        /// The operation.
+        op: OpId,
+        /// What to do.
+        action: SlotAction,
+    },
+    /// Tell the application.
+    Event(Event),
+    /// Nothing to do before the deadline.
+    Idle {
+        /// When to call [`super::Client::handle_timeout`].
+        deadline: Option<Instant>,
+        /// What the deadline is for.
+        timer: Option<Timer>,
+        /// The broker's link is worth reading.
+        read_broker: bool,
+        /// The store's link is worth reading.
+        read_store: bool,
+    },
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Timer {
+    /// A device's update.
+    Device(DeviceIndex, ota_proto::Timer),
+    /// The MQTT session.
+    Mqtt(mqtt::Timer),
+    /// The next connection to the broker.
+    Reconnect,
+    /// A connection that is being opened.
+    Connect,
+}
+
+/// What the application is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Event {
+    /// Of a device's update.
+    Device {
+        /// The device.
+        device: DeviceIndex,
+        /// The event.
+        event: ota_proto::Event,
+    },
+    /// The broker took the login.
+    Connected,
+    /// The broker's link is gone, or could not be opened.
+    Disconnected {
+        /// Why.
+        cause: Disconnect,
+        /// When the next one is opened.
+        retry_at: Instant,
+    },
+    /// Three sessions were lost within a minute: another client uses the same login.
+    Kicked,
+    /// A message on a device's topic is none of the cloud's. It had no effect.
+    BadMessage {
+        /// The device.
+        device: DeviceIndex,
+        /// What is wrong with it.
+        error: MessageError,
+    },
+    /// A message was longer than the limit and was skipped.
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// A message of the application is handed over (QoS 0) or acknowledged (QoS 1).
+    Published(PublishHandle),
+    /// A subscription of the application stands.
+    Subscribed(SubId),
+    /// The broker refused a subscription of the application.
+    SubscribeRefused(SubId),
+    /// A subscription of the application is gone.
+    Unsubscribed(SubId),
+}
+
+/// Why the broker's link is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Disconnect {
+    /// It could not be opened, or it was cut.
+    Transport(TransportError),
+    /// The session ended it.
+    Session(SessionError),
+    /// The application asked for it.
+    Planned,
+}
+
+impl fmt::Display for Disconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transport(why) => why.fmt(f),
+            Self::Session(why) => why.fmt(f),
+            Self::Planned => f.write_str("asked for"),
+        }
+    }
+}
+
+/// What one call of [`super::Client::handle_received`] did with the bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub struct Received {
+    /// Bytes at the front of the buffer that are done with — but for those that a span in
+    /// `found` names, which must stay as they are until that is done.
+    pub consumed: usize,
+    /// What the adapter has to see to. Spans count from the front of the buffer that was given.
+    pub found: Option<Found>,
+}
+
+/// What an adapter has to see to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Found {
+    /// Bytes for the slot; answer with [`ota_proto::Updater::handle_stored`].
+    Write {
+        /// The device.
+        device: DeviceIndex,
+        /// The write.
+        write: Write,
+    },
+    /// A message on one of the application's topics.
+    Message {
+        /// Its topic.
+        topic: Range<usize>,
+        /// Its payload.
+        payload: Range<usize>,
+        /// To be given to [`super::Client::acknowledge`] when the application has taken it.
+        ack: Option<AckId>,
+    },
+}
+
+/// Why a device could not be added: the caller's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AddError {
+    /// Its configuration makes no sense.
+    Config(ota_proto::ConfigError),
+    /// Its topic cannot be subscribed: too many devices, or the same one twice.
+    Subscribe(mqtt::SubscribeError),
+}
+
+impl fmt::Display for AddError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(why) => why.fmt(f),
+            Self::Subscribe(why) => why.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for AddError {}
+
+/// Whose publication it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    Device(DeviceIndex, ota_proto::PubId),
+    Application,
+}
