@@ -87,7 +87,8 @@ pub struct Fetch {
     sent: usize,
     limits: Limits,
     phase: Phase,
-    /// Bytes of body named by the last [`Found::Body`] and not taken yet.
+    /// Bytes of body named by the last [`Found::Body`] and not taken yet; never more than the
+    /// phase has to come, so 0 where no body is.
     offered: usize,
 }
 
@@ -196,15 +197,15 @@ impl Fetch {
                 let (consumed, step) = chunked.advance(rx)?;
                 self.phase = Phase::Chunked(chunked);
                 match step {
-                    Step::More => Ok(self.nothing(consumed)),
+                    Step::More => Ok(Received { consumed, found: Found::Nothing }),
                     Step::Data(left) => Ok(self.offer(rx, consumed, Some(left))),
                     Step::End => {
                         self.phase = Phase::Done;
-                        Ok(self.end(consumed))
+                        Ok(Received { consumed, found: Found::End })
                     }
                 }
             }
-            Phase::Done => Ok(self.end(0)),
+            Phase::Done => Ok(Received { consumed: 0, found: Found::End }),
         }
     }
 
@@ -253,7 +254,7 @@ impl Fetch {
             let rest = rx.get(consumed..).unwrap_or_default();
             let Some(parsed) = head::parse(rest, self.limits.head)? else {
                 self.phase = Phase::Head { informational };
-                return Ok(self.nothing(consumed));
+                return Ok(Received { consumed, found: Found::Nothing });
             };
             consumed = consumed.saturating_add(parsed.len);
             self.phase = match parsed.framing {
@@ -269,19 +270,8 @@ impl Fetch {
                 Framing::Chunked => Phase::Chunked(Chunked::new(&self.limits)),
                 Framing::Close => Phase::Close,
             };
-            self.offered = 0;
             return Ok(Received { consumed, found: Found::Head(parsed.head) });
         }
-    }
-
-    fn nothing<'a>(&mut self, consumed: usize) -> Received<'a> {
-        self.offered = 0;
-        Received { consumed, found: Found::Nothing }
-    }
-
-    fn end<'a>(&mut self, consumed: usize) -> Received<'a> {
-        self.offered = 0;
-        Received { consumed, found: Found::End }
     }
 
     /// Offers what lies behind `start`, at most `left` bytes of it.
@@ -290,7 +280,7 @@ impl Fetch {
         let left = left.map_or(have, |left| usize::try_from(left).unwrap_or(usize::MAX));
         self.offered = have.min(left);
         if self.offered == 0 {
-            return self.nothing(start);
+            return Received { consumed: start, found: Found::Nothing };
         }
         let span = start..start.saturating_add(self.offered);
         Received { consumed: start, found: Found::Body(span) }
