@@ -3,6 +3,7 @@
 use ota_proto::Misuse;
 use ota_proto::url::Url;
 use ota_wire::http::{Fetch, Limits, REQUEST_MAX, RequestError};
+use proptest::prelude::*;
 
 fn text(url: &Url<'_>, from: u64) -> Result<String, RequestError> {
     let fetch = Fetch::new(url, from, Limits::default())?;
@@ -131,4 +132,19 @@ fn debug_hides_the_query() {
     fetch.handle_sent(3).unwrap();
     let shown = format!("{fetch:?} {fetch:#?}");
     assert!(!shown.contains("sign") && !shown.contains("[71, 69"), "{shown}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    /// Two judges of the same text must not differ: an offer that was taken can be asked for.
+    #[test]
+    fn whatever_parses_can_be_requested(
+        text in "https?://(\\[::[0-9a-f]{1,4}\\]|[a-zA-Z0-9_.-]{1,20})(:[0-9]{1,5})?[/?#]?[!-~]{0,60}",
+        from in any::<u64>(),
+    ) {
+        if let Ok(url) = Url::parse(&text) {
+            prop_assert!(Fetch::new(&url, from, Limits::default()).is_ok(), "{}", text);
+        }
+    }
 }
