@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use cloud::{MD5, URL, cloud_table};
 use device::device_table;
-use ota_proto::BufferTooSmall;
-use ota_proto::message::{CloudMessage, DeviceMessage, Malformed};
+use ota_proto::message::{CloudMessage, DeviceMessage, Malformed, Progress, ProgressState};
+use ota_proto::{BufferTooSmall, Config, Reason, Version};
 use serde_json::Value;
 
 fn dir(kind: &str) -> PathBuf {
@@ -164,4 +164,27 @@ fn texts_without_escapes_are_borrowed() {
     let Ok(CloudMessage::Offer(offer)) = CloudMessage::decode(&payload) else { panic!() };
     assert!(matches!(offer.url, std::borrow::Cow::Borrowed(_)));
     assert!(matches!(offer.version, std::borrow::Cow::Borrowed(_)));
+}
+
+#[test]
+fn every_report_of_ours_fits_the_advised_buffer() {
+    let version = "9".repeat(Version::MAX);
+    for reason in Reason::ALL {
+        let message = DeviceMessage::ReportProgress {
+            version: version.as_str().into(),
+            progress: Progress {
+                state: ProgressState::Fail,
+                percent: None,
+                result_code: reason.code().number().into(),
+                result_msg: reason.text().into(),
+            },
+        };
+        let bytes = written(&|buf| message.encode(buf));
+        assert!(bytes.len() <= Config::buffer_len());
+        let expected = format!(
+            r#"{{"type":"report_progress","report":{{"progress":{{"state":"fail","result_code":"{}","result_msg":"{reason}"}},"version":"{version}"}}}}"#,
+            reason.code().number(),
+        );
+        assert_eq!(String::from_utf8(bytes), Ok(expected));
+    }
 }

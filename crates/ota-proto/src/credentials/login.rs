@@ -1,0 +1,198 @@
+//! The MQTT login (protocol.md §4.2): made by the device, checked by the cloud.
+
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+
+use super::{Algorithm, Hex, Secret};
+use crate::identity::Identity;
+
+/// What a device puts into its CONNECT. `Debug` hides the password.
+#[derive(Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Login {
+    /// `{product}{device}`.
+    pub client_id: String,
+    /// `{product}{device};{application};{connection};{expiry}`.
+    pub username: String,
+    /// `{hex};{algorithm}`, the signature of the user name.
+    pub password: String,
+}
+
+impl Login {
+    /// Signs in as `identity`.
+    ///
+    /// `app_id` is [`super::APP_ID`] or [`super::APP_ID_SDK`], `conn_id` five letters or digits
+    /// ([`conn_id`] makes them from a random number), `expiry` the Unix time in seconds at which
+    /// the login lapses. A device without a clock says `u64::from(u32::MAX >> 1)`, as the
+    /// vendor's SDKs do.
+    ///
+    /// # Errors
+    /// [`BadLogin`], by what is wrong.
+    pub fn new(
+        identity: &Identity,
+        secret: &Secret,
+        algorithm: Algorithm,
+        app_id: &str,
+        conn_id: &str,
+        expiry: u64,
+    ) -> Result<Self, BadLogin> {
+        if app_id.is_empty() || !app_id.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(BadLogin::AppId);
+        }
+        if conn_id.len() != 5 || !conn_id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(BadLogin::ConnId);
+        }
+        let client_id = format!("{}{}", identity.product_id(), identity.device_name());
+        let username = format!("{client_id};{app_id};{conn_id};{expiry}");
+        let tag = algorithm.sign(secret.expose(), username.as_bytes());
+        let password = format!("{};{}", Hex(tag.as_bytes()), algorithm.word());
+        Ok(Self { client_id, username, password })
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("client_id", &self.client_id)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Five letters and digits from a random number, for the cloud's logs.
+#[must_use]
+pub fn conn_id(random: u64) -> String {
+    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let digit = |power: u32| {
+        let digit = random.checked_div(62_u64.saturating_pow(power)).unwrap_or(0) % 62;
+        let letter = usize::try_from(digit).ok().and_then(|digit| LETTERS.get(digit));
+        char::from(*letter.unwrap_or(&b'0'))
+    };
+    (0..5).map(digit).collect()
+}
+
+/// A user name, taken apart. Nothing in it is trusted before [`verify`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Username<'a> {
+    /// Product id and device name without a separator.
+    pub client_id: &'a str,
+    /// The kind of SDK.
+    pub app_id: &'a str,
+    /// Random letters and digits of this connection.
+    pub conn_id: &'a str,
+    /// When the login lapses, in Unix seconds by the protocol. The vendor's Python SDK sends
+    /// milliseconds, its C SDK a number far in the future.
+    pub expiry: u64,
+}
+
+impl<'a> Username<'a> {
+    /// Takes a user name apart: four parts, none empty, the last one a number below 2⁶⁴.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.split(';');
+        let mut part = || parts.next().filter(|part| !part.is_empty());
+        let (client_id, app_id, conn_id, expiry) = (part()?, part()?, part()?, part()?);
+        if parts.next().is_some() {
+            return None;
+        }
+        let digits = expiry.bytes().all(|byte| byte.is_ascii_digit());
+        let expiry = expiry.parse().ok().filter(|_| digits)?;
+        Some(Self { client_id, app_id, conn_id, expiry })
+    }
+}
+
+/// The cloud's check of a login: whether the device with this client id and secret made it, and
+/// whether it still holds at `unix_now` in seconds.
+///
+/// The password is compared in constant time. An expiry in the past is reported only of a login
+/// whose signature is right.
+///
+/// # Errors
+/// [`LoginError`], by what is wrong.
+pub fn verify(
+    username: &str,
+    password: &str,
+    client_id: &str,
+    secret: &Secret,
+    unix_now: u64,
+) -> Result<(), LoginError> {
+    let parsed = Username::parse(username).ok_or(LoginError::Username)?;
+    if parsed.client_id != client_id {
+        return Err(LoginError::ClientId);
+    }
+    let (hex, word) = password.split_once(';').ok_or(LoginError::Password)?;
+    let algorithm = Algorithm::from_word(word).ok_or(LoginError::Algorithm)?;
+    let mut tag = [0; 32];
+    let tag = tag.get_mut(..algorithm.tag_len()).ok_or(LoginError::Password)?;
+    from_hex(hex, tag).ok_or(LoginError::Password)?;
+    if !algorithm.check(secret.expose(), username.as_bytes(), tag) {
+        return Err(LoginError::Password);
+    }
+    if parsed.expiry < unix_now { Err(LoginError::Expired) } else { Ok(()) }
+}
+
+/// Why a login is refused: the device's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum LoginError {
+    /// The user name has not its four parts.
+    Username,
+    /// The user name is for another client id.
+    ClientId,
+    /// The password names an algorithm that is not known.
+    Algorithm,
+    /// The password is not the signature of the user name.
+    Password,
+    /// The login has lapsed.
+    Expired,
+}
+
+impl fmt::Display for LoginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Username => "not a user name of a device",
+            Self::ClientId => "user name and client id differ",
+            Self::Algorithm => "unknown signature algorithm",
+            Self::Password => "wrong password",
+            Self::Expired => "the login has lapsed",
+        })
+    }
+}
+
+impl core::error::Error for LoginError {}
+
+/// What a login cannot be made of: the caller's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BadLogin {
+    /// The application id is not a number.
+    AppId,
+    /// The connection id is not five letters or digits.
+    ConnId,
+}
+
+impl fmt::Display for BadLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AppId => "an application id is a number",
+            Self::ConnId => "a connection id is five letters or digits",
+        })
+    }
+}
+
+impl core::error::Error for BadLogin {}
+
+/// Hex digits of either case, exactly as many as `out` needs.
+fn from_hex(text: &str, out: &mut [u8]) -> Option<()> {
+    if text.len() != out.len().checked_mul(2)? {
+        return None;
+    }
+    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        let high = char::from(*high).to_digit(16)?;
+        let low = char::from(*low).to_digit(16)?;
+        *byte = u8::try_from((high << 4) | low).ok()?;
+    }
+    Some(())
+}

@@ -1,0 +1,217 @@
+//! Who a device proves to be: the MQTT user name and password that follow from its secret, the
+//! cloud's check of them (protocol.md §4.2), and (feature `registration`) how a device comes by
+//! its secret (protocol.md §4.3).
+//!
+//! No secret is ever shown by `Debug`. Nothing here reads a clock or draws a random number.
+
+mod login;
+#[cfg(feature = "registration")]
+pub mod registration;
+
+use alloc::string::String;
+use core::fmt;
+use core::hint::black_box;
+
+use base64ct::{Base64, Encoding as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha1::Sha1;
+use sha2::Sha256;
+
+pub use login::{BadLogin, Login, LoginError, Username, conn_id, verify};
+
+/// The application id in the vendor's documents and Java SDK (protocol.md §4.2).
+pub const APP_ID: &str = "12010126";
+
+/// The application id of the vendor's C and Python SDKs; both are in use.
+pub const APP_ID_SDK: &str = "21010406";
+
+/// The block length of both hashes in bytes. A longer key would be hashed first; none is.
+const BLOCK: usize = 64;
+
+/// A device's secret key, 1 to [`Secret::MAX`] raw bytes, held inline.
+///
+/// `Debug` shows nothing of it, and comparing two takes the same time wherever they differ.
+#[derive(Clone, Eq, Hash)]
+pub struct Secret {
+    len: u8,
+    bytes: [u8; Secret::MAX],
+}
+
+impl Secret {
+    /// The longest secret in raw bytes: 64 characters of Base64.
+    pub const MAX: usize = 48;
+
+    /// Takes the secret as the console shows it: Base64 with padding. White space around it is
+    /// dropped, so that a file with a line end will do.
+    ///
+    /// # Errors
+    /// [`BadSecret`], by what is wrong.
+    pub fn from_base64(text: &str) -> Result<Self, BadSecret> {
+        let text = text.trim_ascii();
+        // The longest text has 64 characters; a longer one needs no decoding.
+        let mut buf = [0; Self::MAX];
+        if text.len() > 64 {
+            return Err(BadSecret::Length);
+        }
+        let bytes = Base64::decode(text, &mut buf).map_err(|_| BadSecret::Base64)?;
+        Self::from_bytes(bytes)
+    }
+
+    /// Takes the raw bytes.
+    ///
+    /// # Errors
+    /// [`BadSecret::Length`] when there are none or more than [`Secret::MAX`].
+    pub fn from_bytes(secret: &[u8]) -> Result<Self, BadSecret> {
+        let mut bytes = [0; Self::MAX];
+        let place = bytes.get_mut(..secret.len()).ok_or(BadSecret::Length)?;
+        place.copy_from_slice(secret);
+        let len = u8::try_from(secret.len()).map_err(|_| BadSecret::Length)?;
+        if len == 0 { Err(BadSecret::Length) } else { Ok(Self { len, bytes }) }
+    }
+
+    /// The raw bytes, for TLS-PSK and for storing. Handle with care.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or(&[])
+    }
+
+    /// The secret in Base64, for storing. Handle with care.
+    #[must_use]
+    pub fn expose_base64(&self) -> String {
+        Base64::encode_string(self.expose())
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        let pairs = self.bytes.iter().zip(&other.bytes);
+        let difference = pairs.fold(self.len ^ other.len, |sum, (a, b)| black_box(sum | (a ^ b)));
+        difference == 0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// How a login or a request is signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// HMAC with SHA-1, as the vendor's C and Python SDKs do.
+    HmacSha1,
+    /// HMAC with SHA-256, as the vendor's documents and Java SDK do.
+    #[default]
+    HmacSha256,
+}
+
+impl Algorithm {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::HmacSha1 => "hmacsha1",
+            Self::HmacSha256 => "hmacsha256",
+        }
+    }
+
+    /// The algorithm of a word on the wire.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::HmacSha1, Self::HmacSha256].into_iter().find(|algorithm| algorithm.word() == word)
+    }
+
+    /// The code of a message under a key of at most [`BLOCK`] bytes.
+    fn sign(self, key: &[u8], message: &[u8]) -> Tag {
+        let mut tag = Tag { bytes: [0; 32], len: 0 };
+        match self {
+            Self::HmacSha1 => {
+                let mac = Hmac::<Sha1>::new(&block(key).into()).chain_update(message);
+                tag.put(&mac.finalize().into_bytes());
+            }
+            Self::HmacSha256 => {
+                let mac = Hmac::<Sha256>::new(&block(key).into()).chain_update(message);
+                tag.put(&mac.finalize().into_bytes());
+            }
+        }
+        tag
+    }
+
+    /// Whether `tag` is the code of the message, in a time that does not depend on where it
+    /// differs.
+    fn check(self, key: &[u8], message: &[u8], tag: &[u8]) -> bool {
+        let key = block(key).into();
+        match self {
+            Self::HmacSha1 => {
+                Hmac::<Sha1>::new(&key).chain_update(message).verify_slice(tag).is_ok()
+            }
+            Self::HmacSha256 => {
+                Hmac::<Sha256>::new(&key).chain_update(message).verify_slice(tag).is_ok()
+            }
+        }
+    }
+
+    /// The length of a code in bytes.
+    const fn tag_len(self) -> usize {
+        match self {
+            Self::HmacSha1 => 20,
+            Self::HmacSha256 => 32,
+        }
+    }
+}
+
+/// The text is no secret. It is not repeated in the error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BadSecret {
+    /// Not Base64, or without its padding.
+    Base64,
+    /// Empty or too long.
+    Length,
+}
+
+impl fmt::Display for BadSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Base64 => "the secret is not Base64",
+            Self::Length => "the secret is empty or too long",
+        })
+    }
+}
+
+impl core::error::Error for BadSecret {}
+
+/// A key filled up with zeros, as HMAC does with a short one.
+fn block(key: &[u8]) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    block.iter_mut().zip(key).for_each(|(place, byte)| *place = *byte);
+    block
+}
+
+/// A code of either length.
+struct Tag {
+    bytes: [u8; 32],
+    len: usize,
+}
+
+impl Tag {
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
+        self.len = bytes.len();
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+}
+
+/// Bytes as lower-case hex digits.
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}

@@ -1,0 +1,297 @@
+//! Dynamic registration (protocol.md §4.3): a device that knows only the secret of its product
+//! asks for its own.
+//!
+//! The exchange is one HTTP POST to the region's gateway: [`Request`] has the path, headers and
+//! body, and [`Reply::decode`] reads the answer. There are two forms; the old one is for products
+//! whose gateway has not the new one.
+
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+
+use aes::Aes128;
+use base64ct::{Base64, Encoding as _};
+use cbc::Decryptor;
+use cbc::cipher::block_padding::NoPadding;
+use cbc::cipher::{BlockModeDecrypt as _, KeyIvInit as _};
+use serde::Deserialize;
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+
+use super::{Algorithm, BLOCK, BadSecret, Hex, Secret};
+use crate::identity::Identity;
+
+/// The longest answer that is read, in bytes. One with a certificate and a key has about 5 KiB.
+pub const MAX_REPLY: usize = 16 * 1024;
+
+/// The secret that all devices of a product share. `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ProductSecret(String);
+
+impl ProductSecret {
+    /// Takes the secret as the console shows it: 16 to 64 printable ASCII characters. It is not
+    /// decoded.
+    ///
+    /// # Errors
+    /// [`BadSecret::Length`] when it is shorter or longer or has other characters.
+    pub fn new(text: &str) -> Result<Self, BadSecret> {
+        let text = text.trim_ascii();
+        let ok = (16..=BLOCK).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        if ok { Ok(Self(text.into())) } else { Err(BadSecret::Length) }
+    }
+
+    /// The key of the answer: the first 16 characters.
+    fn aes_key(&self) -> [u8; 16] {
+        self.0.as_bytes().first_chunk().copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for ProductSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProductSecret(..)")
+    }
+}
+
+/// A request for a device's secret. What stands in it is no secret itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Request<'a> {
+    /// The device.
+    pub identity: &'a Identity,
+    /// The gateway's host name, as in the `Host` header.
+    pub host: &'a str,
+    /// How the request is signed.
+    pub algorithm: Algorithm,
+    /// Unix seconds; 0 without a clock.
+    pub timestamp: u64,
+    /// A random number.
+    pub nonce: u32,
+}
+
+impl Request<'_> {
+    /// The path of the POST.
+    pub const PATH: &'static str = "/device/register";
+    /// The `Content-Type` of the POST.
+    pub const CONTENT_TYPE: &'static str = "application/json";
+    /// The path of the old form's POST.
+    pub const OLD_PATH: &'static str = "/register/dev";
+    /// The `Content-Type` of the old form's POST, though its body is JSON.
+    pub const OLD_CONTENT_TYPE: &'static str = "application/x-www-form-urlencoded";
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let (product, device) = (self.identity.product_id(), self.identity.device_name());
+        format!(r#"{{"ProductId":"{product}","DeviceName":"{device}"}}"#)
+    }
+
+    /// The headers that sign the body, beside `Host`, `Content-Type` and `Content-Length`.
+    #[must_use]
+    pub fn headers(&self, secret: &ProductSecret) -> [(&'static str, String); 4] {
+        [
+            ("X-TC-Algorithm", self.algorithm.word().into()),
+            ("X-TC-Timestamp", format!("{}", self.timestamp)),
+            ("X-TC-Nonce", format!("{}", self.nonce)),
+            ("X-TC-Signature", self.signature(secret)),
+        ]
+    }
+
+    /// The text that is signed. The body is hashed with the algorithm's own hash, as the
+    /// vendor's C SDK does.
+    #[must_use]
+    pub fn string_to_sign(&self) -> String {
+        let body = self.body();
+        let (sha1, sha256);
+        let hash = match self.algorithm {
+            Algorithm::HmacSha1 => {
+                sha1 = Sha1::digest(body.as_bytes());
+                Hex(&sha1)
+            }
+            Algorithm::HmacSha256 => {
+                sha256 = Sha256::digest(body.as_bytes());
+                Hex(&sha256)
+            }
+        };
+        let (host, path, word) = (self.host, Self::PATH, self.algorithm.word());
+        format!("POST\n{host}\n{path}\n\n{word}\n{}\n{}\n{hash}", self.timestamp, self.nonce)
+    }
+
+    /// The signature: the Base64 of the raw code.
+    #[must_use]
+    pub fn signature(&self, secret: &ProductSecret) -> String {
+        let tag = self.algorithm.sign(secret.0.as_bytes(), self.string_to_sign().as_bytes());
+        Base64::encode_string(tag.as_bytes())
+    }
+
+    /// The text that the old form signs.
+    #[must_use]
+    pub fn old_string_to_sign(&self) -> String {
+        let (product, device) = (self.identity.product_id(), self.identity.device_name());
+        let (nonce, timestamp) = (self.nonce, self.timestamp);
+        format!("deviceName={device}&nonce={nonce}&productId={product}&timestamp={timestamp}")
+    }
+
+    /// The signature of the old form: the Base64 of the code's hex digits, always with SHA-1.
+    #[must_use]
+    pub fn old_signature(&self, secret: &ProductSecret) -> String {
+        let text = self.old_string_to_sign();
+        let tag = Algorithm::HmacSha1.sign(secret.0.as_bytes(), text.as_bytes());
+        Base64::encode_string(format!("{}", Hex(tag.as_bytes())).as_bytes())
+    }
+
+    /// The body of the old form, which carries its signature.
+    #[must_use]
+    pub fn old_body(&self, secret: &ProductSecret) -> String {
+        format!(
+            concat!(
+                r#"{{"deviceName":"{}","nonce":{},"productId":"{}","#,
+                r#""timestamp":{},"signature":"{}"}}"#
+            ),
+            self.identity.device_name(),
+            self.nonce,
+            self.identity.product_id(),
+            self.timestamp,
+            self.old_signature(secret),
+        )
+    }
+}
+
+/// What the platform hands out. `Debug` shows no key.
+#[derive(Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reply {
+    /// The device's secret, for [`super::Login`].
+    Secret(Secret),
+    /// A certificate and its key, in PEM.
+    Certificate {
+        /// The certificate.
+        cert: String,
+        /// The private key.
+        key: String,
+    },
+}
+
+impl Reply {
+    /// Reads the body of the answer in either form.
+    ///
+    /// # Errors
+    /// [`RegistrationError`], by what is wrong. Never panics, whatever the bytes.
+    pub fn decode(body: &[u8], secret: &ProductSecret) -> Result<Self, RegistrationError> {
+        if body.len() > MAX_REPLY {
+            return Err(RegistrationError::TooLong);
+        }
+        let form: Form = serde_json::from_slice(body).map_err(|_| RegistrationError::Malformed)?;
+        if let Some(code) = form.code.filter(|code| *code != 0) {
+            return Err(RegistrationError::Refused(code));
+        }
+        let (payload, len) = match (&form.response, &form.payload) {
+            (Some(new), _) => (new.payload.as_deref(), new.len),
+            (None, payload) => (payload.as_deref(), None),
+        };
+        Self::decrypt(payload.ok_or(RegistrationError::Malformed)?, len, secret)
+    }
+
+    /// Decrypts the payload: Base64 of AES-128-CBC with zero padding. `len` is the length of the
+    /// plain text in bytes; without one the zeros at the end are dropped.
+    ///
+    /// # Errors
+    /// [`RegistrationError`], by what is wrong; a wrong product secret is `Undecryptable`.
+    pub fn decrypt(
+        payload: &str,
+        len: Option<usize>,
+        secret: &ProductSecret,
+    ) -> Result<Self, RegistrationError> {
+        if payload.len() > MAX_REPLY {
+            return Err(RegistrationError::TooLong);
+        }
+        let mut bytes = Base64::decode_vec(payload).map_err(|_| RegistrationError::Malformed)?;
+        let plain = Decryptor::<Aes128>::new(&secret.aes_key().into(), &[b'0'; 16].into())
+            .decrypt_padded::<NoPadding>(&mut bytes)
+            .map_err(|_| RegistrationError::Malformed)?;
+        let plain = match len {
+            Some(len) => plain.get(..len).ok_or(RegistrationError::Malformed)?,
+            None => {
+                let end = plain.iter().rposition(|byte| *byte != 0);
+                plain.get(..end.map_or(0, |end| end.saturating_add(1))).unwrap_or(&[])
+            }
+        };
+        Self::from_plain(plain)
+    }
+
+    fn from_plain(plain: &[u8]) -> Result<Self, RegistrationError> {
+        let plain: Plain =
+            serde_json::from_slice(plain).map_err(|_| RegistrationError::Undecryptable)?;
+        match (plain.psk, plain.client_cert, plain.client_key) {
+            (Some(psk), _, _) => {
+                let secret = Secret::from_base64(&psk);
+                secret.map(Self::Secret).map_err(RegistrationError::Secret)
+            }
+            (None, Some(cert), Some(key)) => Ok(Self::Certificate { cert, key }),
+            _ => Err(RegistrationError::Malformed),
+        }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Secret(_) => "Secret(..)",
+            Self::Certificate { .. } => "Certificate { .. }",
+        })
+    }
+}
+
+/// Why there is no secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RegistrationError {
+    /// The answer is longer than [`MAX_REPLY`].
+    TooLong,
+    /// The answer has not the documented shape.
+    Malformed,
+    /// The platform refused, with this code of the old form.
+    Refused(i64),
+    /// The payload does not decrypt to a credential: most likely the product secret is wrong.
+    Undecryptable,
+    /// The device secret in it is none.
+    Secret(BadSecret),
+}
+
+impl fmt::Display for RegistrationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => f.write_str("the answer is too long"),
+            Self::Malformed => f.write_str("the answer has not the documented shape"),
+            Self::Refused(code) => write!(f, "registration refused with code {code}"),
+            Self::Undecryptable => f.write_str("the answer does not decrypt: wrong product secret"),
+            Self::Secret(why) => write!(f, "the answer has no usable secret: {why}"),
+        }
+    }
+}
+
+impl core::error::Error for RegistrationError {}
+
+/// Both forms of the answer.
+#[derive(Deserialize)]
+struct Form {
+    #[serde(rename = "Response")]
+    response: Option<Response>,
+    code: Option<i64>,
+    payload: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    #[serde(rename = "Len")]
+    len: Option<usize>,
+    #[serde(rename = "Payload")]
+    payload: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Plain {
+    psk: Option<String>,
+    #[serde(rename = "clientCert")]
+    client_cert: Option<String>,
+    #[serde(rename = "clientKey")]
+    client_key: Option<String>,
+}

@@ -1,0 +1,159 @@
+//! Dynamic registration: the vectors of protocol.md §4.4, ours and the vendor's own.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use ota_proto::Identity;
+use ota_proto::credentials::registration::{
+    MAX_REPLY, ProductSecret, RegistrationError, Reply, Request,
+};
+use ota_proto::credentials::{Algorithm, BadSecret, Secret};
+use proptest::prelude::*;
+
+const PAYLOAD: &str =
+    "XTv6+/pNsmYOjNuQMIRnuMIwob/3XzqSALdg7ivniSiRGMAVSKSH0ZeAuRZKrstk5q+5JWH3nFO4Ma0oIKWR1g==";
+
+fn product() -> ProductSecret {
+    ProductSecret::new("ABCDEFGHIJKLMNOPQRSTUVWX").unwrap()
+}
+
+fn request(identity: &Identity, algorithm: Algorithm) -> Request<'_> {
+    Request {
+        identity,
+        host: "ap-guangzhou.gateway.tencentdevices.com",
+        algorithm,
+        timestamp: 1_700_000_000,
+        nonce: 5456,
+    }
+}
+
+fn identity() -> Identity {
+    Identity::new("TESTPROD01", "dev001").unwrap()
+}
+
+#[test]
+fn requests_of_the_new_form() {
+    let identity = identity();
+    let request = request(&identity, Algorithm::HmacSha256);
+    assert_eq!(request.body(), r#"{"ProductId":"TESTPROD01","DeviceName":"dev001"}"#);
+    assert_eq!(
+        request.string_to_sign(),
+        "POST\nap-guangzhou.gateway.tencentdevices.com\n/device/register\n\nhmacsha256\n1700000000\n5456\n\
+         0641764b0eb3336455f007b4a9f29be57fad8d41dd722308ca87235696a39678",
+    );
+    let headers = request.headers(&product()).map(|(name, value)| format!("{name}: {value}"));
+    assert_eq!(
+        headers,
+        [
+            "X-TC-Algorithm: hmacsha256",
+            "X-TC-Timestamp: 1700000000",
+            "X-TC-Nonce: 5456",
+            "X-TC-Signature: p+5oo3YADzNvIrA19qEBtDmfJfH4X6jBxf4jfXVAe5M=",
+        ],
+    );
+}
+
+#[test]
+fn requests_signed_with_sha1_hash_the_body_with_sha1() {
+    let identity = identity();
+    let request = request(&identity, Algorithm::HmacSha1);
+    assert!(request.string_to_sign().ends_with("\n66d6dd87e1702a3d355fa3710d3e8da1aecf79e9"));
+    assert_eq!(request.signature(&product()), "Tzd/pr+8cH7x+EvWoYruWX09PGE=");
+}
+
+#[test]
+fn requests_of_the_old_form() {
+    let identity = identity();
+    let request = request(&identity, Algorithm::HmacSha256);
+    assert_eq!(
+        request.old_string_to_sign(),
+        "deviceName=dev001&nonce=5456&productId=TESTPROD01&timestamp=1700000000",
+    );
+    let signature = "MWFkYjgxYTFkYmEzMWNlNjZkODY2OTE2NTM5NWJjMzg2YjBlY2RjZg==";
+    assert_eq!(request.old_signature(&product()), signature);
+    assert_eq!(
+        request.old_body(&product()),
+        format!(
+            r#"{{"deviceName":"dev001","nonce":5456,"productId":"TESTPROD01","timestamp":1700000000,"signature":"{signature}"}}"#
+        ),
+    );
+}
+
+#[test]
+fn replies_of_both_forms() {
+    let expected = Reply::Secret(Secret::from_base64("MDEyMzQ1Njc4OWFiY2RlZg==").unwrap());
+    for body in [
+        format!(r#"{{"Response":{{"Len":53,"Payload":"{PAYLOAD}","RequestId":"x"}}}}"#),
+        format!(r#"{{"Response":{{"Payload":"{PAYLOAD}"}}}}"#),
+        format!(r#"{{"code":0,"message":"","payload":"{PAYLOAD}"}}"#),
+        format!(r#"{{"Response":{{"Len":53,"Payload":"{}"}}}}"#, PAYLOAD.replace('/', "\\/")),
+    ] {
+        assert_eq!(Reply::decode(body.as_bytes(), &product()).as_ref(), Ok(&expected), "{body}");
+    }
+    assert!(!format!("{expected:?}").contains("MDEy"));
+}
+
+#[test]
+fn the_vendors_published_vector() {
+    let product = ProductSecret::new("hzvf5LF9S0isvBhDSauWMaIk").unwrap();
+    let payload =
+        "s6FB3a1BA/YYbcmSE12XpeDVmQNDcf1QgVD141RRbmmAnFwQfp1ECAu5O016mCOvYlJJ6V59yM4OqQSiWphfTg==";
+    let expected = Secret::from_base64("lDZ6Uqt+I9E0wW7rvDUs7Q==").unwrap();
+    for len in [Some(53), None] {
+        assert_eq!(Reply::decrypt(payload, len, &product), Ok(Reply::Secret(expected.clone())));
+    }
+}
+
+#[test]
+fn replies_that_give_nothing() {
+    use RegistrationError::{Malformed, Refused, TooLong, Undecryptable};
+    let decode = |body: &str| Reply::decode(body.as_bytes(), &product()).unwrap_err();
+    for (body, why) in [
+        (String::new(), Malformed),
+        ("{}".into(), Malformed),
+        ("[]".into(), Malformed),
+        (r#"{"Response":{"Error":{"Code":"x"},"RequestId":"x"}}"#.into(), Malformed),
+        (r#"{"code":1021,"message":"no"}"#.into(), Refused(1021)),
+        (r#"{"Response":{"Len":53,"Payload":"%%%"}}"#.into(), Malformed),
+        (r#"{"Response":{"Len":0,"Payload":""}}"#.into(), Undecryptable),
+        (r#"{"Response":{"Len":3,"Payload":"AAAA"}}"#.into(), Malformed),
+        (format!(r#"{{"Response":{{"Len":-1,"Payload":"{PAYLOAD}"}}}}"#), Malformed),
+        (format!(r#"{{"Response":{{"Len":52,"Payload":"{PAYLOAD}"}}}}"#), Undecryptable),
+        (format!(r#"{{"Response":{{"Len":54,"Payload":"{PAYLOAD}"}}}}"#), Undecryptable),
+        (format!(r#"{{"Response":{{"Len":65,"Payload":"{PAYLOAD}"}}}}"#), Malformed),
+        (
+            format!(r#"{{"Response":{{"Len":18446744073709551615,"Payload":"{PAYLOAD}"}}}}"#),
+            Malformed,
+        ),
+        (" ".repeat(MAX_REPLY + 1), TooLong),
+    ] {
+        assert_eq!(decode(&body), why, "{body}");
+    }
+    let other = ProductSecret::new("abcdefghijklmnopqrstuvwx").unwrap();
+    assert_eq!(Reply::decrypt(PAYLOAD, Some(53), &other), Err(Undecryptable));
+}
+
+#[test]
+fn product_secrets() {
+    assert_eq!(ProductSecret::new("ABCDEFGHIJKLMNOPQRSTUVWX\n"), Ok(product()));
+    assert_eq!(format!("{:?}", product()), "ProductSecret(..)");
+    for bad in ["", &"A".repeat(15), &"A".repeat(65), "ABCDEFGH IJKLMNOPQ", "ABCDEFGHIJKLMNOPé"] {
+        assert_eq!(ProductSecret::new(bad), Err(BadSecret::Length), "{bad}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn arbitrary_replies_never_panic(
+        body in proptest::collection::vec(any::<u8>(), 0..200), len: Option<usize>,
+        payload in "[A-Za-z0-9+/]{0,88}={0,2}", at: prop::sample::Index, byte: u8,
+    ) {
+        prop_assert!(Reply::decode(&body, &product()).is_err());
+        prop_assert!(Reply::decrypt(&payload, len, &product()).is_err());
+        let mut body = format!(r#"{{"Response":{{"Len":53,"Payload":"{PAYLOAD}"}}}}"#).into_bytes();
+        let at = at.index(body.len());
+        body[at] = byte;
+        let _ = Reply::decode(&body, &product());
+        prop_assert!(Reply::decode(&body[..at], &product()).is_err());
+    }
+}
