@@ -10,6 +10,7 @@ pub mod registration;
 
 use alloc::string::String;
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::hint::black_box;
 
 use base64ct::{Base64, Encoding as _};
@@ -31,7 +32,7 @@ const BLOCK: usize = 64;
 /// A device's secret key, 1 to [`Secret::MAX`] raw bytes, held inline.
 ///
 /// `Debug` shows nothing of it, and comparing two takes the same time wherever they differ.
-#[derive(Clone, Eq, Hash)]
+#[derive(Clone, Eq)]
 pub struct Secret {
     len: u8,
     bytes: [u8; Secret::MAX],
@@ -87,6 +88,12 @@ impl PartialEq for Secret {
         let pairs = self.bytes.iter().zip(&other.bytes);
         let difference = pairs.fold(self.len ^ other.len, |sum, (a, b)| black_box(sum | (a ^ b)));
         difference == 0
+    }
+}
+
+impl Hash for Secret {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.expose().hash(state);
     }
 }
 
