@@ -24,7 +24,8 @@ struct Rule {
 
 const ADAPTERS: [&str; 3] = ["ota-embassy", "ota-smol", "ota-tokio"];
 const RUNTIMES: &[&str] = &["async-io", "axum", "embassy-executor", "mqttbytes", "smol", "tokio"];
-const HASHES: &[&str] = &["arbitrary", "base64ct", "defmt", "hmac", "log", "sha1", "sha2"];
+const HASHES: &[&str] =
+    &["aes", "arbitrary", "base64ct", "cbc", "defmt", "hmac", "log", "sha1", "sha2"];
 const CLOUD: &[&str] = &[
     "base64ct",
     "bytes",

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use cloud::{MD5, URL, cloud_table};
-use device::device_table;
+use device::DEVICE_TABLE;
 use ota_proto::message::{CloudMessage, DeviceMessage, Malformed, Progress, ProgressState};
 use ota_proto::{BufferTooSmall, Config, Reason, Version};
 use serde_json::Value;
@@ -65,9 +65,9 @@ fn written(encode: Encode<'_>) -> Vec<u8> {
 
 #[test]
 fn messages_of_devices() {
-    let table = device_table();
+    let table = DEVICE_TABLE;
     assert_complete("device", table.iter().map(|case| case.0));
-    for (name, length, meaning, value, ours) in &table {
+    for (name, length, meaning, value, ours) in table {
         let theirs = load("device", name);
         assert_eq!(length.unwrap_or(theirs.len()), theirs.len(), "{name}");
         let decoded = DeviceMessage::decode(&theirs).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -123,7 +123,7 @@ fn what_is_no_message_is_refused() {
 
 #[test]
 fn each_side_refuses_the_others_messages() {
-    for (name, ..) in device_table() {
+    for (name, ..) in DEVICE_TABLE {
         assert_eq!(CloudMessage::decode(&load("device", name)), Err(Malformed::Unknown), "{name}");
     }
     for (name, ..) in cloud_table() {
@@ -133,7 +133,7 @@ fn each_side_refuses_the_others_messages() {
 
 #[test]
 fn every_message_cut_short_is_an_error() {
-    for (name, ..) in device_table() {
+    for (name, ..) in DEVICE_TABLE {
         let payload = load("device", name);
         let end = payload.trim_ascii_end().len();
         for cut in 0..end {
