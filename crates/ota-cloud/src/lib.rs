@@ -20,8 +20,10 @@
 )]
 
 mod cloud;
+pub mod fault;
 pub mod origin;
 pub mod sign;
+mod time;
 
 #[cfg(feature = "service")]
 pub mod service;

@@ -4,9 +4,9 @@ use ota_proto::message::{DeviceMessage, Progress, ProgressState};
 use ota_proto::{Identity, Instant, Topic, TopicKind, Version};
 
 use super::record::{EventKind, Reported};
-use super::schedule::later;
 use super::task::{Finish, Status};
 use super::{Cloud, CloudError};
+use crate::time::later;
 
 /// The longest texts that are kept of a device's message, in bytes.
 const MAX_MSG: usize = 128;

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use core::time::Duration;
-
 use ota_proto::Instant;
 use ota_proto::message::{CloudMessage, OfferMessage};
 
@@ -12,6 +10,7 @@ use super::config::TimeoutFrom;
 use super::output::Output;
 use super::record::{CloudEvent, EventKind, LogEntry};
 use super::task::{Finish, Status, Task, TaskId, TaskOptions};
+use crate::time::later;
 
 impl Cloud {
     /// Time has passed: a deadline of [`Output::Idle`] may be due.
@@ -277,10 +276,4 @@ impl Cloud {
         let topic = record.identity.update_topic().to_owned();
         Some(Output::Send { device: record.identity.clone(), topic, payload })
     }
-}
-
-/// The moment this much later; the last moment at most.
-#[allow(clippy::arithmetic_side_effects, reason = "an `Instant` saturates")]
-pub(super) fn later(at: Instant, by: Duration) -> Instant {
-    at + by
 }

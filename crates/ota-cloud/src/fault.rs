@@ -1,0 +1,238 @@
+//! What goes wrong on demand: the names of the faults and the plan of when they strike.
+//!
+//! One list for the program's options, the demo and the tests. The firmware server
+//! ([`origin`](crate::origin)) acts on the plan; faults of other places join the same list.
+
+use core::fmt;
+
+/// Declares [`Fault`] with its name, its default number of times and its line of help in one
+/// place, so that they cannot drift apart.
+macro_rules! faults {
+    ($($variant:ident = $name:literal, $kind:ident, $times:expr, $about:literal;)*) => {
+        /// Something that goes wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Fault {
+            $(#[doc = $about] $variant,)*
+        }
+
+        impl Fault {
+            /// Every fault there is, in the order of the list.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Its name: lower case with dashes.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// One line for people.
+            #[must_use]
+            pub const fn about(self) -> &'static str {
+                match self { $(Self::$variant => $about,)* }
+            }
+
+            /// How often it strikes when nothing else is said.
+            #[must_use]
+            pub const fn times(self) -> u32 {
+                match self { $(Self::$variant => $times,)* }
+            }
+
+            /// What it does to a response.
+            pub(crate) const fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind,)* }
+            }
+        }
+    };
+}
+
+/// What a fault does to a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Another response comes instead.
+    Instead,
+    /// The response is changed; several such faults combine.
+    Shape,
+    /// As `Shape`, and only a request from an offset above zero can show it.
+    Resume,
+}
+
+const ALWAYS: u32 = u32::MAX;
+
+faults! {
+    ExpireUrl = "expire-url", Instead, 1, "403: the URL has expired; this very URL stays so";
+    RefuseUrl = "refuse-url", Instead, ALWAYS, "403 to every URL, fresh ones too";
+    Gone = "gone", Instead, ALWAYS, "404: the object does not exist";
+    ServerError = "server-error", Instead, 2, "500, twice";
+    Throttle = "throttle", Instead, 2, "429 with Retry-After: 2, twice";
+    Redirect = "redirect", Instead, ALWAYS, "302 to another URL, which serves the object";
+    RedirectLoop = "redirect-loop", Instead, ALWAYS, "302 without end";
+    RedirectDowngrade = "redirect-downgrade", Instead, ALWAYS, "302 to a plain http URL";
+    Mute = "mute", Instead, 1, "the request is taken and never answered";
+    IgnoreRange = "ignore-range", Resume, ALWAYS, "200 with the whole object to a range request";
+    WrongRange = "wrong-range", Resume, 1, "206 with another range than the one asked for, and says so";
+    ShiftedRange = "shifted-range", Resume, 1, "206 that states the range asked for and sends other bytes";
+    ChangedObject = "changed-object", Shape, 1, "the first response is of another object with another ETag, and breaks off";
+    FlappingEtag = "flapping-etag", Shape, ALWAYS, "another ETag in each response, the same object";
+    Truncate = "truncate", Shape, 1, "the body ends early and the connection closes";
+    ExtraBytes = "extra-bytes", Shape, 1, "512 bytes follow the body";
+    LyingLength = "lying-length", Shape, ALWAYS, "Content-Length and body are 1024 bytes longer than the object or range";
+    Chunked = "chunked", Shape, ALWAYS, "Transfer-Encoding: chunked in place of Content-Length";
+    NoLength = "no-length", Shape, ALWAYS, "no Content-Length; the body ends with the connection";
+    Compressed = "compressed", Shape, ALWAYS, "Content-Encoding: gzip, which nobody asked for";
+    Slow = "slow", Shape, ALWAYS, "2,048 bytes a second";
+    Trickle = "trickle", Shape, 1, "16 bytes a second";
+    Stall = "stall", Shape, 1, "the body stops and the connection stays open";
+    Reset = "reset", Shape, 1, "the connection is reset within the body";
+    WrongDigest = "wrong-digest", Shape, ALWAYS, "one byte of the object is wrong";
+}
+
+impl Fault {
+    /// The fault with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|fault| fault.name() == name)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// When a fault strikes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// The fault.
+    pub fault: Fault,
+    /// The requests that pass before it may strike. Only requests that would be served count.
+    pub skip: u32,
+    /// How often it strikes.
+    pub times: u32,
+    /// The body bytes of a response before it breaks off, or the place of the wrong byte in the
+    /// object. `None` draws it from the seed.
+    pub after: Option<u64>,
+}
+
+impl Rule {
+    /// The fault from the first request on, as often as [`Fault::times`] says.
+    #[must_use]
+    pub const fn new(fault: Fault) -> Self {
+        Self { fault, skip: 0, times: fault.times(), after: None }
+    }
+
+    /// With another number of requests before it.
+    #[must_use]
+    pub const fn skip(self, skip: u32) -> Self {
+        Self { skip, ..self }
+    }
+
+    /// With another number of times; `u32::MAX` is always.
+    #[must_use]
+    pub const fn times(self, times: u32) -> Self {
+        Self { times, ..self }
+    }
+
+    /// With a stated place in bytes.
+    #[must_use]
+    pub const fn after(self, after: u64) -> Self {
+        Self { after: Some(after), ..self }
+    }
+}
+
+/// Which faults strike when, with the seed of what is left to chance.
+///
+/// For each request that would be served, the first due rule with another response wins; without
+/// one, all due rules change the response together, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FaultPlan {
+    /// Where places that are not stated come from.
+    pub seed: u64,
+    /// The rules.
+    pub rules: Vec<Rule>,
+}
+
+impl FaultPlan {
+    /// A plan without faults.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self { seed, rules: Vec::new() }
+    }
+
+    /// With one rule more.
+    #[must_use]
+    pub fn with(mut self, rule: Rule) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
+    /// A plan of faults by name, each as [`Rule::new`]. A fault that shows only when a download
+    /// is resumed brings a [`Fault::Truncate`] with it, unless one is named.
+    ///
+    /// # Errors
+    /// [`UnknownFault`] with the first name that is none.
+    pub fn from_names<'a>(
+        seed: u64,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, UnknownFault> {
+        let mut plan = Self::new(seed);
+        for name in names {
+            let fault = Fault::from_name(name).ok_or_else(|| UnknownFault(name.into()))?;
+            plan.rules.push(Rule::new(fault));
+        }
+        let has = |fault| plan.rules.iter().any(|rule| rule.fault == fault);
+        let resume = plan.rules.iter().any(|rule| rule.fault.kind() == Kind::Resume);
+        if resume && !has(Fault::Truncate) && !has(Fault::Reset) {
+            plan.rules.push(Rule::new(Fault::Truncate));
+        }
+        Ok(plan)
+    }
+}
+
+/// A name that is no fault's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UnknownFault(pub String);
+
+impl fmt::Display for UnknownFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no fault is called {:?}", self.0)
+    }
+}
+
+impl core::error::Error for UnknownFault {}
+
+/// A number from two: the mixing step of `SplitMix64`.
+pub(crate) const fn mix(seed: u64, n: u64) -> u64 {
+    let z = seed.wrapping_add(n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_reversible() {
+        for (n, fault) in Fault::ALL.iter().enumerate() {
+            assert_eq!(Fault::from_name(fault.name()), Some(*fault));
+            assert!(fault.name().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
+            assert!(fault.times() > 0 && !fault.about().is_empty());
+            assert!(Fault::ALL[n + 1..].iter().all(|other| other.name() != fault.name()));
+        }
+        assert_eq!(Fault::from_name("none"), None);
+    }
+
+    #[test]
+    fn plans_by_name() {
+        let plan = FaultPlan::from_names(7, ["slow", "ignore-range"]).unwrap();
+        let faults: Vec<_> = plan.rules.iter().map(|rule| rule.fault).collect();
+        assert_eq!(faults, [Fault::Slow, Fault::IgnoreRange, Fault::Truncate]);
+        let plan = FaultPlan::from_names(7, ["reset", "wrong-range"]).unwrap();
+        assert_eq!(plan.rules.len(), 2);
+        let error = FaultPlan::from_names(7, ["slow", "sloow"]).unwrap_err();
+        assert_eq!(error.to_string(), "no fault is called \"sloow\"");
+    }
+}

@@ -1,0 +1,236 @@
+//! One connection to the server.
+
+use std::collections::VecDeque;
+
+use core::time::Duration;
+
+use ota_proto::Instant;
+
+use super::Origin;
+use super::reply::{Piece, Reply, Step};
+use super::request::{Parsed, Request};
+use crate::time::later;
+
+/// One connection: bytes in, bytes out, on the caller's clock.
+///
+/// The loop is: feed what was received, send what [`Connection::transmit`] gives, look at
+/// [`Connection::closing`], wait for bytes or the deadline. Requests may be pipelined.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Connection {
+    now: Instant,
+    input: Vec<u8>,
+    script: VecDeque<Step>,
+    /// What is being sent; `sent` of it has been.
+    out: Vec<u8>,
+    sent: usize,
+    /// At most so many bytes in so long.
+    pace: Option<(usize, Duration)>,
+    /// When the pace allows the next bytes.
+    next: Instant,
+    /// The last sign of life of the peer.
+    heard: Instant,
+    closing: Option<Closing>,
+}
+
+/// How a connection is to be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Closing {
+    /// In order, after everything has been sent.
+    Close,
+    /// At once, with a reset.
+    Reset,
+}
+
+impl Connection {
+    /// The longest request head in bytes; a longer one is answered with 431.
+    pub const MAX_HEAD: usize = 8 * 1_024;
+    /// The most headers of a request; more are answered with 400.
+    pub const MAX_HEADERS: usize = 64;
+    /// The most bytes that [`Connection::transmit`] gives at once.
+    pub const MAX_OUT: usize = 16 * 1_024;
+
+    /// A connection that has just been accepted.
+    #[must_use]
+    pub const fn new(now: Instant) -> Self {
+        Self {
+            now,
+            input: Vec::new(),
+            script: VecDeque::new(),
+            out: Vec::new(),
+            sent: 0,
+            pace: None,
+            next: now,
+            heard: now,
+            closing: None,
+        }
+    }
+
+    /// Takes received bytes and returns how many: fewer than given while a response is under way
+    /// and the buffer for the next requests is full. Offer the rest again later.
+    #[must_use = "bytes that were not taken must be offered again"]
+    pub fn handle_received(&mut self, now: Instant, data: &[u8]) -> usize {
+        self.now = self.now.max(now);
+        self.heard = self.now;
+        if self.closing.is_some() || self.script.front() == Some(&Step::Halt) {
+            return data.len();
+        }
+        let room = Self::MAX_HEAD.saturating_sub(self.input.len()).min(data.len());
+        self.input.extend_from_slice(data.get(..room).unwrap_or(&[]));
+        room
+    }
+
+    /// The bytes to send now, at most [`Connection::MAX_OUT`]; empty when there are none before
+    /// the deadline. The same bytes come again until [`Connection::handle_sent`].
+    pub fn transmit(&mut self, origin: &mut Origin, now: Instant) -> &[u8] {
+        self.now = self.now.max(now);
+        while self.sent >= self.out.len() {
+            self.out.clear();
+            self.sent = 0;
+            if self.closing.is_some() {
+                break;
+            }
+            let progress = if self.script.is_empty() {
+                self.pace = None;
+                self.next_request(origin)
+            } else {
+                self.fill(origin)
+            };
+            if !progress {
+                break;
+            }
+        }
+        self.out.get(self.sent..).unwrap_or(&[])
+    }
+
+    /// The first `n` of the bytes to send have left.
+    pub fn handle_sent(&mut self, now: Instant, n: usize) {
+        self.now = self.now.max(now);
+        self.heard = self.now;
+        self.sent = self.sent.saturating_add(n).min(self.out.len());
+    }
+
+    /// Time has passed: an idle connection may have to be closed.
+    pub fn handle_timeout(&mut self, origin: &Origin, now: Instant) {
+        self.now = self.now.max(now);
+        if self.idle_deadline(origin).is_some_and(|deadline| deadline <= self.now) {
+            self.closing = self.closing.or(Some(Closing::Close));
+        }
+    }
+
+    /// When to call [`Connection::handle_timeout`] and [`Connection::transmit`] at the latest.
+    #[must_use]
+    pub fn deadline(&self, origin: &Origin) -> Option<Instant> {
+        if self.closing.is_some() || self.sent < self.out.len() {
+            None
+        } else if self.script.is_empty() {
+            self.idle_deadline(origin)
+        } else {
+            self.pace.is_some().then_some(self.next)
+        }
+    }
+
+    /// How to end the connection, when it is to be ended and everything has been sent.
+    #[must_use]
+    pub fn closing(&self) -> Option<Closing> {
+        match self.closing {
+            Some(Closing::Close) if self.sent < self.out.len() => None,
+            closing => closing,
+        }
+    }
+
+    fn idle_deadline(&self, origin: &Origin) -> Option<Instant> {
+        let waits = self.script.is_empty() && self.sent >= self.out.len();
+        waits.then(|| later(self.heard, origin.idle()))
+    }
+
+    /// Begins the next response, when a whole request is there.
+    fn next_request(&mut self, origin: &mut Origin) -> bool {
+        let parsed = Request::parse(&self.input);
+        let bad = |status| {
+            let mut reply = Reply::text(status, "");
+            reply.close = true;
+            reply.script(false)
+        };
+        self.script = match parsed {
+            Parsed::Request(request, len) => {
+                self.input.drain(..len.min(self.input.len()));
+                origin.respond(self.now, &request)
+            }
+            Parsed::Partial if self.input.len() < Self::MAX_HEAD => return false,
+            Parsed::Partial => bad("431 Request Header Fields Too Large"),
+            Parsed::Bad => bad("400 Bad Request"),
+        };
+        true
+    }
+
+    /// Carries the script on by up to [`Connection::MAX_OUT`] bytes, or says that it cannot now.
+    fn fill(&mut self, origin: &mut Origin) -> bool {
+        let mut room = Self::MAX_OUT;
+        if let Some((bytes, tick)) = self.pace {
+            if self.now < self.next {
+                return false;
+            }
+            room = bytes.min(room);
+            self.next = later(self.now, tick);
+        }
+        while self.out.len() < room {
+            let left = room.saturating_sub(self.out.len());
+            let Some(step) = self.script.front_mut() else { break };
+            match step {
+                Step::Bytes(bytes) => {
+                    self.out.extend(bytes.drain(..left.min(bytes.len())));
+                    if bytes.is_empty() {
+                        self.script.pop_front();
+                    }
+                }
+                Step::Body(piece) => {
+                    let n = read(piece, &mut self.out, left);
+                    origin.count_body(n);
+                    if piece.at >= piece.end {
+                        self.script.pop_front();
+                    }
+                }
+                Step::Pace(bytes, tick) => {
+                    self.pace = Some((*bytes, *tick));
+                    self.next = self.now;
+                    self.script.pop_front();
+                    // What is there already leaves at full speed.
+                    break;
+                }
+                Step::Halt => return !self.out.is_empty(),
+                Step::Close | Step::Reset if !self.out.is_empty() => break,
+                Step::Close => {
+                    self.closing = Some(Closing::Close);
+                    self.script.clear();
+                }
+                Step::Reset => {
+                    self.closing = Some(Closing::Reset);
+                    self.script.clear();
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Appends up to `most` bytes of the piece and moves it on; returns how many.
+fn read(piece: &mut Piece, out: &mut Vec<u8>, most: usize) -> u64 {
+    let left = piece.end.saturating_sub(piece.at);
+    let most = usize::try_from(left).unwrap_or(usize::MAX).min(most);
+    let start = out.len();
+    out.resize(start.saturating_add(most), 0);
+    let place = out.get_mut(start..).unwrap_or(&mut []);
+    piece.file.content.read(piece.at, place);
+    for byte in place.iter_mut() {
+        *byte = byte.wrapping_add(piece.mask);
+    }
+    if let Some(flip) = piece.flip.and_then(|flip| flip.checked_sub(piece.at)) {
+        let byte = usize::try_from(flip).ok().and_then(|flip| place.get_mut(flip));
+        if let Some(byte) = byte {
+            *byte = !*byte;
+        }
+    }
+    let n = u64::try_from(most).unwrap_or(u64::MAX);
+    piece.at = piece.at.saturating_add(n);
+    n
+}
