@@ -23,11 +23,11 @@ pub struct CloudConfig {
     /// A message from a device that is not connected makes it so. For a cloud that joins a broker
     /// as a client and sees no connects. Off by default.
     pub presume_connected: bool,
-    /// The most devices. 100,000 by default.
+    /// The most devices, 10,000 by default. A device that floods us costs at most some 40 KB.
     pub max_devices: u32,
     /// The most firmware. 100 by default, as an account has (protocol.md §6.1).
     pub max_firmware: usize,
-    /// The most entries in a device's log; the oldest goes first. 256 by default.
+    /// The most entries in a device's log; the oldest goes first. 128 by default.
     pub max_log: usize,
     /// The most ended tasks kept for a device; the oldest goes first. 16 by default.
     pub max_history: usize,
@@ -55,9 +55,9 @@ impl CloudConfig {
             timeout_from: TimeoutFrom::LastReport,
             reply_gap: Duration::from_millis(50),
             presume_connected: false,
-            max_devices: 100_000,
+            max_devices: 10_000,
             max_firmware: 100,
-            max_log: 256,
+            max_log: 128,
             max_history: 16,
             max_events: 65_536,
         }

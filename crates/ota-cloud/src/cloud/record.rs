@@ -204,7 +204,7 @@ pub enum EventKind {
         /// It belongs to no task of the device.
         stray: bool,
     },
-    /// An offer is being sent.
+    /// An offer was handed out to be sent.
     Offered {
         /// The task.
         task: TaskId,

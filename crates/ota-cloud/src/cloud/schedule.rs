@@ -18,8 +18,9 @@ impl Cloud {
         self.advance(now);
     }
 
-    /// The next thing to do; [`Output::Idle`] when there is nothing before its deadline. Events
-    /// come before the messages that they are about.
+    /// The next thing to do; [`Output::Idle`] when there is nothing before its deadline. What
+    /// an input caused comes as events before the messages that it draws;
+    /// [`EventKind::Offered`] follows its message.
     pub fn poll_output(&mut self, now: Instant) -> Output {
         self.advance(now);
         loop {

@@ -104,7 +104,7 @@ fn check(record: &DeviceRecord) {
         }
         assert_eq!(task.pushed.is_some(), task.pushes > 0);
     }
-    assert!(record.history.len() <= 16 && record.log.len() <= 256);
+    assert!(record.history.len() <= 16 && record.log.len() <= 128);
 }
 
 proptest! {
