@@ -1,0 +1,51 @@
+//! The one place of the service that reads clocks.
+
+use std::time::{Duration, SystemTime};
+
+use ota_proto::Instant;
+
+use super::endpoint::after;
+
+/// A monotonic clock with the Unix time of its origin. Both halves of the service use the same
+/// one, so that a URL's life and the cloud's time-outs agree even when the system's clock is set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    origin: tokio::time::Instant,
+    unix_at_zero: u64,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    #[allow(clippy::disallowed_methods)] // The service is the shell that owns the clock.
+    pub(super) fn start() -> Self {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            origin: tokio::time::Instant::now(),
+            unix_at_zero: unix.map_or(0, |since| since.as_secs()),
+        }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        after(Instant::ZERO, self.origin.elapsed())
+    }
+
+    /// Seconds since 1970 at [`Instant::ZERO`].
+    pub(super) fn unix_at_zero(&self) -> u64 {
+        self.unix_at_zero
+    }
+
+    /// Seconds since 1970, now.
+    pub(super) fn unix(&self) -> u64 {
+        self.unix_at_zero.saturating_add(self.origin.elapsed().as_secs())
+    }
+
+    /// Waits for `deadline`, or for ever without one.
+    pub(super) async fn sleep_until(&self, deadline: Option<Instant>) {
+        let Some(deadline) = deadline else { return std::future::pending().await };
+        let span = Duration::from_micros(deadline.as_micros());
+        match self.origin.checked_add(span) {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! One client's MQTT 3.1.1 connection, seen from the cloud and free of IO: bytes and time go in,
+//! events and bytes come out.
+//!
+//! The codec is mqttbytes, an implementation independent of the devices' own; [`fence`] stands
+//! before it, and any error of either closes the connection. What the platform does not support
+//! (QoS 2, wills, retained messages: protocol.md §4.2) closes it too.
+
+mod fence;
+mod topic;
+mod types;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use mqttbytes::QoS;
+use mqttbytes::v4::{
+    ConnAck, ConnectReturnCode, Packet, PingResp, PubAck, Publish, SubAck, Subscribe,
+    SubscribeReasonCode, UnsubAck, Unsubscribe,
+};
+use ota_proto::{Identity, Instant};
+
+pub use topic::{is_filter, is_topic, matches};
+pub(super) use types::after;
+pub use types::{Close, Event, Limits, Login, NotSent, Refusal};
+use types::{HEADERS, keep_alive, one_and_a_half};
+
+/// One connection. Feed it with [`Connection::handle_received`], drain
+/// [`Connection::poll_event`], write out [`Connection::unsent`], and call
+/// [`Connection::handle_timeout`] at [`Connection::deadline`].
+#[derive(Debug)]
+pub struct Connection {
+    limits: Limits,
+    phase: Phase,
+    rx: BytesMut,
+    tx: BytesMut,
+    /// When bytes last began to wait for the socket, or last moved.
+    tx_since: Instant,
+    /// The last whole packet, or the connection's start.
+    heard: Instant,
+    keep_alive: Duration,
+    filters: BTreeMap<String, QoS>,
+    in_flight: BTreeSet<u16>,
+    last_id: u16,
+    closed: Option<Close>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No CONNECT yet.
+    New,
+    /// The event `Login` is out, the answer not yet in.
+    Deciding,
+    Up(Identity),
+}
+
+impl Connection {
+    /// A connection that was accepted `now`.
+    #[must_use]
+    pub fn new(now: Instant, limits: Limits) -> Self {
+        Self {
+            limits,
+            phase: Phase::New,
+            rx: BytesMut::new(),
+            tx: BytesMut::new(),
+            tx_since: now,
+            heard: now,
+            keep_alive: Duration::ZERO,
+            filters: BTreeMap::new(),
+            in_flight: BTreeSet::new(),
+            last_id: 0,
+            closed: None,
+        }
+    }
+
+    /// Takes bytes from the socket. Nothing is decoded yet. Read at most a packet's worth at a
+    /// time, and only while [`Connection::wants_read`] says so: that bounds the buffer.
+    pub fn handle_received(&mut self, data: &[u8]) {
+        if self.closed.is_none() {
+            self.rx.extend_from_slice(data);
+        }
+    }
+
+    /// Whether more bytes can be taken.
+    #[must_use]
+    pub fn wants_read(&self) -> bool {
+        self.closed.is_none()
+            && self.phase != Phase::Deciding
+            && self.rx.len() <= self.limits.packet
+            && self.tx.len() <= self.limits.unsent / 2
+    }
+
+    /// The next event. Acknowledgements are written here, so call this only when the event can be
+    /// taken. `None`: more bytes are needed, or a decision on the login.
+    pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
+        while self.closed.is_none() && self.phase != Phase::Deciding {
+            let step = self.next_packet(now).and_then(|packet| match packet {
+                Some(packet) => self.handle_packet(packet, now).map(Some),
+                None => Ok(None),
+            });
+            match step {
+                Ok(Some(None)) => {}
+                Ok(Some(event)) => return event,
+                Ok(None) => return None,
+                Err(close) => self.close(close),
+            }
+        }
+        None
+    }
+
+    /// Takes the login: the device may now use its own topics.
+    pub fn accept(&mut self, now: Instant, device: Identity) {
+        if self.closed.is_none() && self.phase == Phase::Deciding {
+            self.phase = Phase::Up(device);
+            self.heard = now;
+            self.connack(ConnectReturnCode::Success, now);
+        }
+    }
+
+    /// Refuses the login, which closes the connection once the answer is written.
+    pub fn refuse(&mut self, now: Instant, why: Refusal) {
+        if self.closed.is_none() && self.phase == Phase::Deciding {
+            self.connack(why.return_code(), now);
+            self.close(Close::Refused(why));
+        }
+    }
+
+    /// Sends a message, when the device has subscribed to its topic; at the lower of `qos` and
+    /// the granted one. Returns whether it had.
+    ///
+    /// # Errors
+    /// [`NotSent`]: nothing was written.
+    pub fn publish(
+        &mut self,
+        now: Instant,
+        topic: &str,
+        payload: &Bytes,
+        qos: QoS,
+    ) -> Result<bool, NotSent> {
+        let granted = self.filters.iter().filter(|(filter, _)| matches(filter, topic));
+        let Some(granted) = granted.map(|(_, qos)| *qos as u8).max() else { return Ok(false) };
+        if self.closed.is_some() {
+            return Err(NotSent::Closed);
+        }
+        if !is_topic(topic)
+            || payload.len().saturating_add(topic.len()).saturating_add(HEADERS)
+                > self.limits.packet
+        {
+            return Err(NotSent::TooLarge);
+        }
+        let mut publish = Publish::from_bytes(topic, QoS::AtMostOnce, payload.clone());
+        if granted.min(qos as u8) > 0 {
+            if self.in_flight.len() >= self.limits.in_flight {
+                return Err(NotSent::WindowFull);
+            }
+            publish.qos = QoS::AtLeastOnce;
+            publish.pkid = self.next_id();
+            self.in_flight.insert(publish.pkid);
+        }
+        self.write(now, |tx| publish.write(tx));
+        Ok(true)
+    }
+
+    /// When [`Connection::handle_timeout`] has something to do; `None` when closed.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.closed.is_some() {
+            return None;
+        }
+        let silent = match self.phase {
+            Phase::New | Phase::Deciding => after(self.heard, self.limits.connect),
+            Phase::Up(_) => after(self.heard, one_and_a_half(self.keep_alive)),
+        };
+        let stalled = after(self.tx_since, self.limits.stall);
+        Some(if self.tx.is_empty() { silent } else { silent.min(stalled) })
+    }
+
+    /// Closes a connection that has been silent, or has not read, for too long.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let stalled = !self.tx.is_empty() && now >= after(self.tx_since, self.limits.stall);
+        self.close(match self.phase {
+            _ if stalled => Close::Slow,
+            Phase::New | Phase::Deciding => Close::NoConnect,
+            Phase::Up(_) => Close::KeepAlive,
+        });
+    }
+
+    /// Bytes for the socket. After a close these are the last ones.
+    #[must_use]
+    pub fn unsent(&self) -> &[u8] {
+        &self.tx
+    }
+
+    /// `n` bytes of [`Connection::unsent`] were written.
+    pub fn handle_sent(&mut self, now: Instant, n: usize) {
+        drop(self.tx.split_to(n.min(self.tx.len())));
+        self.tx_since = now;
+    }
+
+    /// Why the connection must be closed, once [`Connection::unsent`] is written.
+    #[must_use]
+    pub fn closed(&self) -> Option<Close> {
+        self.closed
+    }
+
+    fn close(&mut self, why: Close) {
+        self.closed.get_or_insert(why);
+        self.rx = BytesMut::new();
+    }
+
+    /// Takes one packet from the receive buffer through the fence and the codec.
+    fn next_packet(&mut self, now: Instant) -> Result<Option<(Packet, bool)>, Close> {
+        let Some(frame) = fence::frame(&self.rx, self.limits.packet)? else {
+            return self.check_start().map(|()| None);
+        };
+        let mut packet = self.rx.split_to(frame.len);
+        fence::check(&packet, frame)?;
+        let mut legacy = false;
+        if packet.first() == Some(&(fence::CONNECT << 4)) && self.phase == Phase::New {
+            match fence::level(packet.get(frame.head..).unwrap_or(&[]))? {
+                fence::Level::V311 => {}
+                fence::Level::V31 => {
+                    legacy = true;
+                    packet =
+                        fence::rewrite_31(&packet, frame).ok_or(Close::Malformed("CONNECT"))?;
+                }
+                fence::Level::Other => {
+                    self.connack(ConnectReturnCode::RefusedProtocolVersion, now);
+                    return Err(Close::Unsupported("the protocol level"));
+                }
+            }
+        }
+        self.heard = now;
+        match mqttbytes::v4::read(&mut packet, self.limits.packet) {
+            Ok(decoded) if packet.is_empty() => Ok(Some((decoded, legacy))),
+            Ok(_) => Err(Close::Malformed("length")),
+            Err(_) => Err(Close::Malformed("packet")),
+        }
+    }
+
+    /// The first packet must be a CONNECT; that shows in its first byte.
+    fn check_start(&self) -> Result<(), Close> {
+        match (&self.phase, self.rx.first()) {
+            (Phase::New, Some(first)) if first >> 4 != fence::CONNECT => Err(Close::NotConnect),
+            _ => Ok(()),
+        }
+    }
+
+    fn handle_packet(
+        &mut self,
+        (packet, legacy): (Packet, bool),
+        now: Instant,
+    ) -> Result<Option<Event>, Close> {
+        let device = match (&self.phase, packet) {
+            (Phase::New, Packet::Connect(connect)) => {
+                self.phase = Phase::Deciding;
+                self.keep_alive = keep_alive(connect.keep_alive);
+                return Ok(Some(Event::Login(Login::new(connect, legacy))));
+            }
+            (Phase::New, _) => return Err(Close::NotConnect),
+            (_, Packet::Connect(_)) => return Err(Close::SecondConnect),
+            (Phase::Up(device), packet) => (device.clone(), packet),
+            (Phase::Deciding, _) => return Ok(None),
+        };
+        match device {
+            (device, Packet::Publish(publish)) => self.handle_publish(&device, publish, now),
+            (device, Packet::Subscribe(subscribe)) => {
+                self.handle_subscribe(&device, subscribe, now).map(Some)
+            }
+            (_, Packet::Unsubscribe(unsubscribe)) => {
+                self.handle_unsubscribe(unsubscribe, now).map(Some)
+            }
+            (_, Packet::PubAck(ack)) => {
+                self.in_flight.remove(&ack.pkid);
+                Ok(None)
+            }
+            (_, Packet::PingReq) => {
+                self.write(now, |tx| PingResp.write(tx));
+                Ok(None)
+            }
+            (_, Packet::Disconnect) => Err(Close::Disconnect),
+            _ => Err(Close::Malformed("a packet that no client sends")),
+        }
+    }
+
+    fn handle_publish(
+        &mut self,
+        device: &Identity,
+        publish: Publish,
+        now: Instant,
+    ) -> Result<Option<Event>, Close> {
+        if !is_topic(&publish.topic) {
+            return Err(Close::Malformed("topic"));
+        }
+        if publish.qos == QoS::AtLeastOnce {
+            // A foreign message is acknowledged too: it is dropped, not asked for again.
+            self.write(now, |tx| PubAck::new(publish.pkid).write(tx));
+        }
+        let Publish { topic, payload, qos, .. } = publish;
+        Ok(Some(if topic == device.report_topic() {
+            Event::Report { payload, qos }
+        } else if topic::may_use(device, &topic) {
+            Event::Publish { topic, payload, qos }
+        } else {
+            Event::Foreign { topic }
+        }))
+    }
+
+    fn handle_subscribe(
+        &mut self,
+        device: &Identity,
+        subscribe: Subscribe,
+        now: Instant,
+    ) -> Result<Event, Close> {
+        let mut codes = Vec::new();
+        let mut granted = Vec::new();
+        let mut refused = Vec::new();
+        for filter in subscribe.filters {
+            if !is_filter(&filter.path) {
+                return Err(Close::Malformed("filter"));
+            }
+            let room = self.filters.len() < self.limits.subscriptions
+                || self.filters.contains_key(&filter.path);
+            let ok = room
+                && filter.qos != QoS::ExactlyOnce
+                && topic::may_subscribe(device, &filter.path);
+            if ok {
+                codes.push(SubscribeReasonCode::Success(filter.qos));
+                self.filters.insert(filter.path.clone(), filter.qos);
+                granted.push(filter.path);
+            } else {
+                codes.push(SubscribeReasonCode::Failure);
+                refused.push(filter.path);
+            }
+        }
+        self.write(now, |tx| SubAck::new(subscribe.pkid, codes).write(tx));
+        Ok(Event::Subscribed { granted, refused })
+    }
+
+    fn handle_unsubscribe(
+        &mut self,
+        unsubscribe: Unsubscribe,
+        now: Instant,
+    ) -> Result<Event, Close> {
+        for filter in &unsubscribe.topics {
+            self.filters.remove(filter);
+        }
+        self.write(now, |tx| UnsubAck::new(unsubscribe.pkid).write(tx));
+        Ok(Event::Unsubscribed { filters: unsubscribe.topics })
+    }
+
+    fn connack(&mut self, code: ConnectReturnCode, now: Instant) {
+        // No session outlives its connection, so none is ever present.
+        self.write(now, |tx| ConnAck::new(code, false).write(tx));
+    }
+
+    /// Every write of the codec: into a scratch first, since the codec leaves half a packet
+    /// behind when it fails.
+    fn write(
+        &mut self,
+        now: Instant,
+        packet: impl FnOnce(&mut BytesMut) -> Result<usize, mqttbytes::Error>,
+    ) {
+        let mut scratch = BytesMut::new();
+        if packet(&mut scratch).is_err() {
+            return self.close(Close::Slow);
+        }
+        if self.tx.is_empty() {
+            self.tx_since = now;
+        }
+        if self.tx.len().saturating_add(scratch.len()) > self.limits.unsent {
+            return self.close(Close::Slow);
+        }
+        self.tx.extend_from_slice(&scratch);
+    }
+
+    /// The next free packet id; there is one, since the window is smaller than the ids are many.
+    fn next_id(&mut self) -> u16 {
+        loop {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            if !self.in_flight.contains(&self.last_id) {
+                return self.last_id;
+            }
+        }
+    }
+}

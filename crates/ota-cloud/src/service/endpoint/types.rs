@@ -1,0 +1,240 @@
+//! What goes in and out of a [`Connection`](super::Connection).
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mqttbytes::QoS;
+use mqttbytes::v4::{Connect, ConnectReturnCode};
+use ota_proto::Instant;
+
+/// Bounds of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// The largest packet in bytes, header included. Default 16 KiB, the platform's payload limit
+    /// (protocol.md §6.1).
+    pub packet: usize,
+    /// The most bytes that wait for a client that does not read. Default 256 KiB.
+    pub unsent: usize,
+    /// The most filters of one client. Default 64.
+    pub subscriptions: usize,
+    /// The most QoS 1 messages not yet acknowledged, at most 65,534. Default 32.
+    pub in_flight: usize,
+    /// How long a client may take for its CONNECT. Default 10 s.
+    pub connect: Duration,
+    /// How long a client may leave bytes unread. Default 10 s.
+    pub stall: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            packet: 16 * 1024,
+            unsent: 256 * 1024,
+            subscriptions: 64,
+            in_flight: 32,
+            connect: Duration::from_secs(10),
+            stall: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a client did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A CONNECT that waits for [`accept`](super::Connection::accept) or
+    /// [`refuse`](super::Connection::refuse).
+    Login(Login),
+    /// A message on the device's own `$ota/report/…`.
+    Report {
+        /// The JSON, not yet looked at.
+        payload: Bytes,
+        /// 0 or 1.
+        qos: QoS,
+    },
+    /// A message on another topic the device may use.
+    Publish {
+        /// The topic.
+        topic: String,
+        /// The message.
+        payload: Bytes,
+        /// 0 or 1.
+        qos: QoS,
+    },
+    /// A message on a topic the device may not use; it is dropped.
+    Foreign {
+        /// The topic.
+        topic: String,
+    },
+    /// A SUBSCRIBE was answered.
+    Subscribed {
+        /// The filters that count now.
+        granted: Vec<String>,
+        /// The filters answered with 0x80.
+        refused: Vec<String>,
+    },
+    /// An UNSUBSCRIBE was answered.
+    Unsubscribed {
+        /// The filters that no longer count.
+        filters: Vec<String>,
+    },
+}
+
+/// Who wants to log in. `Debug` hides the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// `{ProductId}{DeviceName}`.
+    pub client_id: String,
+    /// `{ClientId};{sdkappid};{connid};{expiry}`; empty when none was sent.
+    pub user_name: String,
+    /// `{hex HMAC};{method}`; empty when none was sent.
+    pub password: String,
+    /// Keep-alive in seconds, as asked for.
+    pub keep_alive: u16,
+    /// Whether the CONNECT was one of MQTT 3.1.
+    pub legacy: bool,
+}
+
+impl Login {
+    pub(super) fn new(connect: Connect, legacy: bool) -> Self {
+        let (user_name, password) =
+            connect.login.map(|login| (login.username, login.password)).unwrap_or_default();
+        let Connect { client_id, keep_alive, .. } = connect;
+        Self { client_id, user_name, password, keep_alive, legacy }
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("client_id", &self.client_id)
+            .field("user_name", &self.user_name)
+            .field("keep_alive", &self.keep_alive)
+            .field("legacy", &self.legacy)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a login is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No such device: return code 5.
+    UnknownDevice,
+    /// The user name or the password is wrong, or the signature has lapsed: return code 4.
+    BadCredentials,
+    /// The client id is not the one of the user name: return code 2.
+    BadClientId,
+    /// Less than the platform's 5 s since the last CONNECT, or too many clients: return code 3.
+    TooOften,
+}
+
+impl Refusal {
+    pub(super) fn return_code(self) -> ConnectReturnCode {
+        match self {
+            Self::UnknownDevice => ConnectReturnCode::NotAuthorized,
+            Self::BadCredentials => ConnectReturnCode::BadUserNamePassword,
+            Self::BadClientId => ConnectReturnCode::BadClientId,
+            Self::TooOften => ConnectReturnCode::ServiceUnavailable,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownDevice => "no such device",
+            Self::BadCredentials => "wrong or lapsed credentials",
+            Self::BadClientId => "the client id is not the device's",
+            Self::TooOften => "too many logins, or too soon after the last one",
+        })
+    }
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Close {
+    /// The client said DISCONNECT.
+    Disconnect,
+    /// The login was refused.
+    Refused(Refusal),
+    /// The first packet was no CONNECT.
+    NotConnect,
+    /// No CONNECT in time.
+    NoConnect,
+    /// A CONNECT on a connection that has had one.
+    SecondConnect,
+    /// A packet that breaks the standard; says what is wrong with it.
+    Malformed(&'static str),
+    /// A packet over the limit.
+    TooLarge,
+    /// What the platform does not support; says what.
+    Unsupported(&'static str),
+    /// Nothing heard for 1.5 times the keep-alive.
+    KeepAlive,
+    /// The client does not read what it is sent.
+    Slow,
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnect => f.write_str("the client said DISCONNECT"),
+            Self::Refused(why) => write!(f, "login refused: {why}"),
+            Self::NotConnect => f.write_str("the first packet was no CONNECT"),
+            Self::NoConnect => f.write_str("no CONNECT in time"),
+            Self::SecondConnect => f.write_str("a second CONNECT"),
+            Self::Malformed(what) => write!(f, "malformed: {what}"),
+            Self::TooLarge => f.write_str("a packet over the limit"),
+            Self::Unsupported(what) => write!(f, "the platform does not support {what}"),
+            Self::KeepAlive => f.write_str("silent for 1.5 times its keep-alive"),
+            Self::Slow => f.write_str("it does not read what it is sent"),
+        }
+    }
+}
+
+/// Why a message was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NotSent {
+    /// The connection is closed.
+    Closed,
+    /// The packet would be over the limit, or the topic cannot stand in one.
+    TooLarge,
+    /// As many QoS 1 messages as allowed wait for their acknowledgement.
+    WindowFull,
+}
+
+impl fmt::Display for NotSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "the connection is closed",
+            Self::TooLarge => "the message is over the packet limit",
+            Self::WindowFull => "too many messages wait for their acknowledgement",
+        })
+    }
+}
+
+impl std::error::Error for NotSent {}
+impl std::error::Error for Close {}
+
+/// Fixed header, topic length and packet id: the most that a PUBLISH has besides its contents.
+pub(super) const HEADERS: usize = 9;
+
+/// `at` plus `span`; saturates.
+#[allow(clippy::arithmetic_side_effects)]
+pub(in crate::service) fn after(at: Instant, span: Duration) -> Instant {
+    at + span
+}
+
+pub(super) fn one_and_a_half(span: Duration) -> Duration {
+    span.saturating_add(span.checked_div(2).unwrap_or(span))
+}
+
+/// The platform allows 0 to 900 s (protocol.md §4.2). 0 would keep a half-open connection for
+/// ever, and the standard lets a server close on any silent client: it gets the longest.
+pub(super) fn keep_alive(secs: u16) -> Duration {
+    Duration::from_secs(if secs == 0 { 900 } else { u64::from(secs.min(900)) })
+}

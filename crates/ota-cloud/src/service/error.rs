@@ -1,0 +1,124 @@
+//! What can go wrong, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::{CatalogError, CloudError, TaskError};
+
+/// The service did not start. The environment is at fault.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Bind {
+        /// `MQTT` or `HTTP`.
+        what: &'static str,
+        /// The address.
+        addr: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The system gave no random bytes for the key that signs URLs.
+    NoRandom,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind { what, addr, source } => {
+                write!(f, "cannot listen for {what} on {addr}: {source}")?;
+                f.write_str(match source.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "; another program uses it: stop that, or choose another port (0 lets the system choose)"
+                    }
+                    io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges",
+                    io::ErrorKind::AddrNotAvailable => "; no interface of this machine has it",
+                    _ => "",
+                })
+            }
+            Self::NoRandom => f.write_str("the system gives no random bytes for the signing key"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Bind { source, .. } => Some(source),
+            Self::NoRandom => None,
+        }
+    }
+}
+
+/// A command that was refused; nothing is changed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HandleError {
+    /// The service has stopped.
+    Stopped,
+    /// The firmware's file cannot be read.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Another firmware has this path already.
+    PathTaken(String),
+    /// Another device has the same client id: product id and name run together.
+    ClientIdTaken(String),
+    /// The catalogue refuses the firmware.
+    Catalog(CatalogError),
+    /// The cloud refuses the device.
+    Cloud(CloudError),
+    /// The cloud refuses the task.
+    Task(TaskError),
+}
+
+impl fmt::Display for HandleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("the service has stopped"),
+            Self::Read { path, source } => {
+                write!(f, "cannot read the firmware {}: {source}", path.display())
+            }
+            Self::PathTaken(path) => write!(f, "another firmware is served at {path}"),
+            Self::ClientIdTaken(id) => write!(f, "another device has the client id {id}"),
+            Self::Catalog(error) => error.fmt(f),
+            Self::Cloud(error) => error.fmt(f),
+            Self::Task(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for HandleError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read { source, .. } => Some(source),
+            Self::Catalog(error) => Some(error),
+            Self::Cloud(error) => Some(error),
+            Self::Task(error) => Some(error),
+            Self::Stopped | Self::PathTaken(_) | Self::ClientIdTaken(_) => None,
+        }
+    }
+}
+
+impl From<CatalogError> for HandleError {
+    fn from(error: CatalogError) -> Self {
+        Self::Catalog(error)
+    }
+}
+
+impl From<CloudError> for HandleError {
+    fn from(error: CloudError) -> Self {
+        Self::Cloud(error)
+    }
+}
+
+impl From<TaskError> for HandleError {
+    fn from(error: TaskError) -> Self {
+        Self::Task(error)
+    }
+}

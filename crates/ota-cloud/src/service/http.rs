@@ -1,0 +1,191 @@
+//! The fault-free firmware server: axum over hyper.
+//!
+//! tower-http's `ServeFile` was considered: it serves files only, and its ETag is made of time and
+//! length. Here the ETag is the digest that the offer states, images may live in memory, and a
+//! path is a key of a map; what is left of it is one range, 40 lines in [`range`](super::range).
+//!
+//! `axum::serve` cannot write `Content-Length` in the case that the vendor's C devices look for
+//! (protocol.md §7 rule 7), so connections are hyper's, which can.
+
+use std::io::{self, SeekFrom};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::response::Response;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::net::TcpStream;
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::io::ReaderStream;
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::hub::Journal;
+use super::log::What;
+use super::range::{self, Asked};
+use super::store::{Image, Source, Store};
+use crate::sign::UrlSigner;
+
+/// What every request needs.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    pub(super) signer: Arc<UrlSigner>,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) journal: Journal,
+    /// How long a client may take for a request's head, rest between requests, or not read.
+    pub(super) patience: Duration,
+}
+
+/// Serves one connection until it ends or the service stops.
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    origin: Origin,
+    stop: CancellationToken,
+) {
+    let patience = origin.patience;
+    let router = Router::new().fallback(answer).layer(Extension(peer)).with_state(origin);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(patience));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .title_case_headers(true)
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
+    tokio::select! {
+        // What a client does wrong is its own loss: the answers are in the log.
+        _ = connection => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// The largest head of a request in bytes; hyper takes no less than 8 KiB.
+const MAX_HEAD: usize = 16 * 1024;
+/// The bytes of a file that are in memory for a request.
+const CHUNK: usize = 128 * 1024;
+
+async fn answer(
+    State(origin): State<Origin>,
+    Extension(peer): Extension<SocketAddr>,
+    request: Request,
+) -> Response {
+    let (reply, range) = match find(&origin, &request) {
+        Ok(image) => image_reply(&image, request.headers()).await,
+        Err(refused) => (*refused, 0..0),
+    };
+    let path = request.uri().path().to_owned();
+    let status = reply.status().as_u16();
+    origin.journal.write(None, What::Request { peer, path, status, range });
+    reply
+}
+
+/// The image that a request may have, or the refusal.
+fn find(origin: &Origin, request: &Request) -> Result<Arc<Image>, Box<Response>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+        put(&mut refused, header::ALLOW, "GET, HEAD");
+        return Err(Box::new(refused));
+    }
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let refuse = |status, words: &str| Box::new(text(status, words));
+    let signed = origin
+        .signer
+        .check(target, origin.clock.unix())
+        .map_err(|refusal| refuse(StatusCode::FORBIDDEN, &refusal.to_string()))?;
+    let image = origin.store.get(&signed.path);
+    image.ok_or_else(|| refuse(StatusCode::NOT_FOUND, "no such firmware"))
+}
+
+async fn image_reply(image: &Image, headers: &HeaderMap) -> (Response, Range<u64>) {
+    let size = image.size;
+    let etag = image.etag();
+    let (status, range) = match asked(headers, &etag, size) {
+        Asked::Whole => (StatusCode::OK, 0..size),
+        Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Asked::Beyond => {
+            let mut refused = text(StatusCode::RANGE_NOT_SATISFIABLE, "beyond the end");
+            put(&mut refused, header::CONTENT_RANGE, &format!("bytes */{size}"));
+            return (refused, 0..0);
+        }
+    };
+    let body = match body(image, &range).await {
+        Ok(body) => body,
+        Err(error) => {
+            return (text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()), 0..0);
+        }
+    };
+    let length = range.end.saturating_sub(range.start);
+    let mut reply = Response::new(body);
+    *reply.status_mut() = status;
+    put(&mut reply, header::CONTENT_TYPE, "application/octet-stream");
+    put(&mut reply, header::CONTENT_LENGTH, &length.to_string());
+    put(&mut reply, header::ACCEPT_RANGES, "bytes");
+    put(&mut reply, header::ETAG, &etag);
+    if status == StatusCode::PARTIAL_CONTENT {
+        let last = range.end.saturating_sub(1);
+        let value = format!("bytes {}-{last}/{size}", range.start);
+        put(&mut reply, header::CONTENT_RANGE, &value);
+    }
+    (reply, range)
+}
+
+/// The range asked for; all of it when `If-Range` names another image.
+fn asked(headers: &HeaderMap, etag: &str, size: u64) -> Asked {
+    let get = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if get(header::IF_RANGE).is_some_and(|other| other.trim() != etag) {
+        return Asked::Whole;
+    }
+    if headers.get_all(header::RANGE).iter().count() > 1 {
+        return Asked::Whole;
+    }
+    range::parse(get(header::RANGE), size)
+}
+
+/// A body of exactly the bytes of `range`, never all of them in memory at once: a slice of the
+/// shared bytes, or a file read piece by piece.
+async fn body(image: &Image, range: &Range<u64>) -> io::Result<Body> {
+    let Some(path) = image.path() else {
+        return Ok(Body::from(match &image.source {
+            Source::Memory(bytes) => slice(bytes, range),
+            Source::File(_) => bytes::Bytes::new(),
+        }));
+    };
+    let changed = |_| io::Error::other("the firmware's file is gone");
+    let mut file = tokio::fs::File::open(path).await.map_err(changed)?;
+    if !image.is_unchanged(&file.metadata().await.map_err(changed)?) {
+        return Err(io::Error::other("the firmware's file has changed since it was added"));
+    }
+    file.seek(SeekFrom::Start(range.start)).await?;
+    let part = file.take(range.end.saturating_sub(range.start));
+    Ok(Body::from_stream(ReaderStream::with_capacity(part, CHUNK)))
+}
+
+fn slice(bytes: &bytes::Bytes, range: &Range<u64>) -> bytes::Bytes {
+    let at = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.slice(at(range.start)..at(range.end))
+}
+
+/// A short answer in words, with its length.
+fn text(status: StatusCode, words: &str) -> Response {
+    let mut reply = Response::new(Body::from(format!("{words}\n")));
+    *reply.status_mut() = status;
+    put(&mut reply, header::CONTENT_TYPE, "text/plain");
+    put(&mut reply, header::CONTENT_LENGTH, &words.len().saturating_add(1).to_string());
+    reply
+}
+
+fn put(reply: &mut Response, name: HeaderName, value: &str) {
+    // All values are made here of digits, hex and words.
+    if let Ok(value) = value.try_into() {
+        reply.headers_mut().insert(name, value);
+    }
+}

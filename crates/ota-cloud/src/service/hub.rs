@@ -1,0 +1,292 @@
+//! The one task that owns the [`Cloud`]: connections and the handle send it inputs, it sends
+//! pushes. It never waits for a connection, so no client can hold up another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mqttbytes::QoS;
+use ota_proto::{Identity, Instant};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::endpoint::{Event, Login, Refusal, matches};
+use super::log::{Entry, Payload, What};
+use super::login;
+use super::mqtt::Push;
+use crate::{Cloud, Output};
+
+/// A connection's number; never used twice.
+pub(super) type ConnId = u64;
+
+/// A function to run on the cloud, at a moment.
+pub(super) type Command = Box<dyn FnOnce(&mut Hub, Instant) + Send>;
+
+/// What the hub is told.
+pub(super) enum Input {
+    Login {
+        id: ConnId,
+        peer: SocketAddr,
+        login: Login,
+        outbox: mpsc::Sender<Push>,
+        answer: oneshot::Sender<Result<Identity, Refusal>>,
+    },
+    Event {
+        id: ConnId,
+        event: Event,
+    },
+    Gone {
+        id: ConnId,
+        peer: SocketAddr,
+        device: Option<Identity>,
+        why: String,
+    },
+    Command(Command),
+}
+
+/// Where entries are written.
+#[derive(Clone, Debug)]
+pub(super) struct Journal {
+    pub(super) clock: Clock,
+    pub(super) entries: broadcast::Sender<Entry>,
+}
+
+impl Journal {
+    /// Writes an entry; nobody may be reading.
+    pub(super) fn write(&self, device: Option<&Identity>, what: What) {
+        let entry = Entry { at: self.clock.now(), device: device.cloned(), what };
+        let _ = self.entries.send(entry);
+    }
+}
+
+/// The cloud and the sessions of its devices.
+pub(super) struct Hub {
+    pub(super) cloud: Cloud,
+    pub(super) clock: Clock,
+    pub(super) journal: Journal,
+    /// The least time between two logins of a device (protocol.md §4.2).
+    pub(super) connect_spacing: Option<Duration>,
+    /// Every registered device by its client id.
+    pub(super) client_ids: BTreeMap<String, Identity>,
+    sessions: BTreeMap<ConnId, Session>,
+    by_device: BTreeMap<Identity, ConnId>,
+    last_login: BTreeMap<Identity, Instant>,
+}
+
+struct Session {
+    device: Identity,
+    outbox: mpsc::Sender<Push>,
+    filters: BTreeSet<String>,
+}
+
+impl Hub {
+    pub(super) fn new(
+        cloud: Cloud,
+        clock: Clock,
+        journal: Journal,
+        connect_spacing: Option<Duration>,
+    ) -> Self {
+        Self {
+            cloud,
+            clock,
+            journal,
+            connect_spacing,
+            client_ids: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            by_device: BTreeMap::new(),
+            last_login: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until the service stops.
+    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, stop: CancellationToken) {
+        loop {
+            let deadline = self.drain();
+            tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(input) => self.handle(input),
+                    None => return,
+                },
+                () = self.clock.sleep_until(deadline) => {
+                    self.cloud.handle_timeout(self.clock.now());
+                }
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.clock.now();
+        match input {
+            Input::Login { id, peer, login, outbox, answer } => {
+                let decided = self.log_in(id, peer, &login, outbox, now);
+                // A connection that is gone says so itself.
+                let _ = answer.send(decided);
+            }
+            Input::Event { id, event } => self.handle_event(id, event, now),
+            Input::Gone { id, peer, device, why } => {
+                self.end_session(id, now);
+                self.journal.write(device.as_ref(), What::Closed { peer, why });
+            }
+            Input::Command(command) => command(self, now),
+        }
+    }
+
+    fn log_in(
+        &mut self,
+        id: ConnId,
+        peer: SocketAddr,
+        login: &Login,
+        outbox: mpsc::Sender<Push>,
+        now: Instant,
+    ) -> Result<Identity, Refusal> {
+        let device = login::check(login, &self.cloud, &self.client_ids, self.clock.unix())?;
+        if let Some(spacing) = self.connect_spacing {
+            if self.last_login.get(&device).is_some_and(|last| now.since(*last) < spacing) {
+                return Err(Refusal::TooOften);
+            }
+            // What has passed is forgotten, or names of any device's choice would pile up.
+            self.last_login.retain(|_, last| now.since(*last) < spacing);
+            self.last_login.insert(device.clone(), now);
+        }
+        if let Some(old) = self.by_device.get(&device).copied() {
+            self.end_session(old, now);
+        }
+        self.by_device.insert(device.clone(), id);
+        let session = Session { device: device.clone(), outbox, filters: BTreeSet::new() };
+        self.sessions.insert(id, session);
+        self.journal.write(Some(&device), What::LoggedIn { peer, legacy: login.legacy });
+        Ok(device)
+    }
+
+    fn handle_event(&mut self, id: ConnId, event: Event, now: Instant) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let device = session.device.clone();
+        match event {
+            Event::Report { payload, .. } => {
+                let topic = device.report_topic().to_owned();
+                let message = Payload::new(payload.clone());
+                let received = What::Received { topic: topic.clone(), payload: message };
+                self.journal.write(Some(&device), received);
+                if let Err(error) = self.cloud.handle_message(now, &topic, &payload) {
+                    self.journal.write(Some(&device), What::Refused { topic, error });
+                }
+            }
+            Event::Publish { topic, payload, qos } => {
+                let message = Payload::new(payload.clone());
+                let received = What::Received { topic: topic.clone(), payload: message };
+                self.journal.write(Some(&device), received);
+                self.route(device.product_id(), &topic, &payload, qos, now);
+            }
+            Event::Foreign { topic } => {
+                self.journal.write(Some(&device), What::Foreign { topic });
+            }
+            Event::Subscribed { granted, refused } => {
+                let was = session.filters.contains(device.update_topic());
+                session.filters.extend(granted.iter().cloned());
+                let is = session.filters.contains(device.update_topic());
+                self.journal.write(Some(&device), What::Subscribed { granted, refused });
+                if is && !was {
+                    self.connected(&device, now);
+                }
+            }
+            Event::Unsubscribed { filters } => {
+                let was = session.filters.contains(device.update_topic());
+                session.filters.retain(|filter| !filters.contains(filter));
+                if was && !session.filters.contains(device.update_topic()) {
+                    self.cloud.handle_disconnected(now, &device);
+                }
+            }
+            // Logins come with an outbox.
+            Event::Login(_) => {}
+        }
+    }
+
+    fn connected(&mut self, device: &Identity, now: Instant) {
+        if let Err(error) = self.cloud.handle_connected(now, device) {
+            let topic = device.update_topic().to_owned();
+            self.journal.write(Some(device), What::Refused { topic, error });
+        }
+    }
+
+    /// Forgets a connection, if it is known. Its outbox goes with it, which ends it.
+    fn end_session(&mut self, id: ConnId, now: Instant) {
+        let Some(Session { device, .. }) = self.sessions.remove(&id) else { return };
+        if self.by_device.get(&device) == Some(&id) {
+            self.by_device.remove(&device);
+            self.cloud.handle_disconnected(now, &device);
+        }
+    }
+
+    /// Takes the cloud's outputs; returns its deadline.
+    fn drain(&mut self) -> Option<Instant> {
+        let now = self.clock.now();
+        loop {
+            match self.cloud.poll_output(now) {
+                Output::Send { device, topic, payload } => {
+                    self.send(&device, topic, Bytes::from(payload), now);
+                }
+                Output::Event(event) => {
+                    self.journal.write(Some(&event.device), What::Event(event.kind));
+                }
+                Output::Idle { deadline } => return deadline,
+            }
+        }
+    }
+
+    /// Hands a message of the cloud's to a device's connection.
+    fn send(&mut self, device: &Identity, topic: String, payload: Bytes, now: Instant) {
+        let id = self.by_device.get(device).copied().unwrap_or(ConnId::MAX);
+        let there = self.sessions.get(&id).is_some_and(|s| s.filters.contains(&topic));
+        let push = Push { topic: topic.clone(), payload: payload.clone(), qos: QoS::AtMostOnce };
+        let what = if there && self.push(id, push, now) {
+            What::Sent { topic, payload: Payload::new(payload) }
+        } else {
+            What::NotSent { topic }
+        };
+        self.journal.write(Some(device), what);
+    }
+
+    /// Passes an application's message to every device of the product that asked for its topic.
+    fn route(&mut self, product: &str, topic: &str, payload: &Bytes, qos: QoS, now: Instant) {
+        let wants = |session: &Session| {
+            session.device.product_id() == product
+                && session.filters.iter().any(|filter| matches(filter, topic))
+        };
+        let ids: Vec<ConnId> =
+            self.sessions.iter().filter(|(_, s)| wants(s)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let push = Push { topic: topic.to_owned(), payload: payload.clone(), qos };
+            let device = self.sessions.get(&id).map(|session| session.device.clone());
+            if self.push(id, push, now) {
+                let payload = Payload::new(payload.clone());
+                let sent = What::Sent { topic: topic.to_owned(), payload };
+                self.journal.write(device.as_ref(), sent);
+            }
+        }
+    }
+
+    /// Queues a message, or gives the connection up when its queue is full.
+    fn push(&mut self, id: ConnId, push: Push, now: Instant) -> bool {
+        let Some(session) = self.sessions.get(&id) else { return false };
+        let queued = session.outbox.try_send(push).is_ok();
+        if !queued {
+            self.end_session(id, now);
+        }
+        queued
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Login { .. } => "Login",
+            Self::Event { .. } => "Event",
+            Self::Gone { .. } => "Gone",
+            Self::Command(_) => "Command",
+        })
+    }
+}

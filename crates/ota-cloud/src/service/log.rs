@@ -1,0 +1,192 @@
+//! What the service tells a person or a test: every message and every change.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use bytes::Bytes;
+use ota_proto::{Identity, Instant};
+use tokio::sync::broadcast;
+
+use crate::{CloudError, EventKind};
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// When, on the service's clock: since its start.
+    pub at: Instant,
+    /// Which device, where one is known.
+    pub device: Option<Identity>,
+    /// What.
+    pub what: What,
+}
+
+/// What an [`Entry`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum What {
+    /// A device logged in.
+    LoggedIn {
+        /// From where.
+        peer: SocketAddr,
+        /// With MQTT 3.1 in place of 3.1.1.
+        legacy: bool,
+    },
+    /// A connection ended, also one that never logged in.
+    Closed {
+        /// From where.
+        peer: SocketAddr,
+        /// Why, in words.
+        why: String,
+    },
+    /// A message from a device.
+    Received {
+        /// Its topic.
+        topic: String,
+        /// Its bytes.
+        payload: Payload,
+    },
+    /// A message that was handed to a device's connection.
+    Sent {
+        /// Its topic.
+        topic: String,
+        /// Its bytes.
+        payload: Payload,
+    },
+    /// A message for a device that has not subscribed to its topic, or is not there: lost, as
+    /// everything at QoS 0.
+    NotSent {
+        /// Its topic.
+        topic: String,
+    },
+    /// A device's message was refused; it changed nothing.
+    Refused {
+        /// Its topic.
+        topic: String,
+        /// What is wrong with it.
+        error: CloudError,
+    },
+    /// A device published to a topic that is not its own; the message was dropped.
+    Foreign {
+        /// The topic.
+        topic: String,
+    },
+    /// A device subscribed.
+    Subscribed {
+        /// The filters that were granted.
+        granted: Vec<String>,
+        /// The filters that were not: not its own, at QoS 2, or too many.
+        refused: Vec<String>,
+    },
+    /// Something the cloud concluded.
+    Event(EventKind),
+    /// A request to the firmware server was answered.
+    Request {
+        /// From where.
+        peer: SocketAddr,
+        /// The path, without its query.
+        path: String,
+        /// The status.
+        status: u16,
+        /// The bytes of the image that the answer promises.
+        range: Range<u64>,
+    },
+    /// The reader was too slow and this many entries are gone.
+    Lost(u64),
+}
+
+/// A message's bytes. `Debug` and `Display` hide the queries of URLs, which are credentials.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Payload(Bytes);
+
+impl Payload {
+    pub(super) fn new(bytes: impl Into<Bytes>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes as they were, signatures included. Do not print them but on a desk.
+    #[must_use]
+    pub fn reveal(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Payload {
+    /// The text, with `…` in place of the query of every URL.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = String::from_utf8_lossy(&self.0);
+        let mut rest: &str = &text;
+        while let Some((before, after)) = rest.split_once('?') {
+            f.write_str(before)?;
+            f.write_str("?")?;
+            let word = before.rsplit(['"', ' ']).next().unwrap_or(before);
+            rest = after;
+            if word.contains("://") || word.contains(r":\/\/") {
+                f.write_str("…")?;
+                rest = after.find(['"', ' ']).and_then(|end| after.get(end..)).unwrap_or("");
+            }
+        }
+        f.write_str(rest)
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({self})")
+    }
+}
+
+/// A stream of entries, from the moment it was asked for.
+#[derive(Debug)]
+pub struct Log(pub(super) broadcast::Receiver<Entry>);
+
+impl Log {
+    /// The next entry; `None` when the service has stopped. A reader that falls behind by more
+    /// than the configured number finds [`What::Lost`] and goes on with what is left.
+    ///
+    /// Cancel-safe.
+    pub async fn next(&mut self) -> Option<Entry> {
+        match self.0.recv().await {
+            Ok(entry) => Some(entry),
+            Err(broadcast::error::RecvError::Lagged(n)) => {
+                Some(Entry { at: Instant::ZERO, device: None, what: What::Lost(n) })
+            }
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_of_urls_are_hidden() {
+        for (text, shown) in [
+            (r#"{"url":"http://h/p?sign=a%3Db","v":"1?"}"#, r#"{"url":"http://h/p?…","v":"1?"}"#),
+            (r#"{"url":"https:\/\/h\/p?a=1&b=2"}"#, r#"{"url":"https:\/\/h\/p?…"}"#),
+            ("see http://h/p?secret and ?", "see http://h/p?… and ?"),
+            ("http://h/p?cut", "http://h/p?…"),
+            ("no url? none", "no url? none"),
+            ("", ""),
+        ] {
+            let payload = Payload::new(text.as_bytes().to_vec());
+            assert_eq!(payload.to_string(), shown);
+            assert_eq!(payload.reveal(), text.as_bytes());
+        }
+        assert_eq!(Payload::new(&b"\xff?"[..]).to_string(), "\u{fffd}?");
+    }
+}

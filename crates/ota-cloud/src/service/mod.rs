@@ -1,0 +1,226 @@
+//! The cloud on a desk: the MQTT endpoint and the firmware server over tokio sockets.
+//!
+//! One task owns the [`Cloud`]; each connection is a task with bounded queues to and from it; both
+//! listeners are on addresses of the caller's choice. State is in memory.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use ota_cloud::service::{NewFirmware, Service, ServiceConfig};
+//! use ota_cloud::Rollout;
+//! use ota_proto::Identity;
+//! use ota_proto::credentials::Secret;
+//!
+//! let running = Service::start(ServiceConfig::default()).await?;
+//! let device = Identity::new("TESTPROD01", "dev001")?;
+//! let cloud = running.handle();
+//! cloud.add_device(&device, &Secret::from_base64("MDEyMzQ1Njc4OWFiY2RlZg==")?).await?;
+//! cloud.add_firmware(NewFirmware::file("TESTPROD01", "1.0.0", "image.bin")).await?;
+//! cloud.set_rollout("TESTPROD01", Some(Rollout::new("1.0.0"))).await?;
+//! println!("devices connect to {}", running.mqtt_addr());
+//! # Ok(())
+//! # }
+//! ```
+
+mod clock;
+pub mod endpoint;
+mod error;
+mod handle;
+mod http;
+mod hub;
+mod listen;
+mod log;
+mod login;
+mod mqtt;
+mod range;
+mod store;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::sign::UrlSigner;
+use crate::{Cloud, CloudConfig};
+use clock::Clock;
+use hub::{Hub, Journal};
+
+pub use error::{HandleError, StartError};
+pub use handle::{Handle, NewFirmware};
+pub use log::{Entry, Log, Payload, What};
+pub use store::Source;
+
+/// How the service is set up.
+#[derive(Clone, Debug)]
+pub struct ServiceConfig {
+    /// Where devices connect. Default `127.0.0.1:0`: the system chooses the port.
+    pub mqtt_addr: SocketAddr,
+    /// Where firmware is served. Default `127.0.0.1:0`.
+    pub http_addr: SocketAddr,
+    /// What offers' URLs begin with (`https://host:port`, no slash at the end) in place of
+    /// `http://` and the bound address: for a proxy in front, or an address of 0.0.0.0.
+    pub public_url: Option<String>,
+    /// How long an offer's URL is good. Default 24 h, as the platform's.
+    pub url_life: Duration,
+    /// The key that signs URLs; random by default.
+    pub url_key: Option<Vec<u8>>,
+    /// Takes any device, with any password, besides the registered ones, which must still have
+    /// theirs. Its product id is the first 10 characters of its client id.
+    pub anonymous: bool,
+    /// Refuses a login within this time of the device's last one. The platform takes 5 s
+    /// (protocol.md §4.2). Off by default.
+    pub connect_spacing: Option<Duration>,
+    /// The most connections of each kind; more are closed at once. Default 1,024.
+    pub max_connections: usize,
+    /// Bounds of each MQTT connection.
+    pub limits: endpoint::Limits,
+    /// How long an HTTP client may take for its request, rest between two, or leave an answer
+    /// unread. Default 30 s.
+    pub http_patience: Duration,
+    /// The log entries that wait for a reader. Default 8,192.
+    pub log_entries: usize,
+    /// The cloud's own settings. `signer` and `unix_at_zero` are set by [`Service::start`].
+    pub cloud: CloudConfig,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let signer = UrlSigner::new("", Vec::new(), UrlSigner::LIFE);
+        Self {
+            mqtt_addr: any,
+            http_addr: any,
+            public_url: None,
+            url_life: UrlSigner::LIFE,
+            url_key: None,
+            anonymous: false,
+            connect_spacing: None,
+            max_connections: 1024,
+            limits: endpoint::Limits::default(),
+            http_patience: Duration::from_secs(30),
+            log_entries: 8192,
+            cloud: CloudConfig::new(signer, 0),
+        }
+    }
+}
+
+/// The service; see [`Service::start`].
+#[derive(Clone, Copy, Debug)]
+pub struct Service;
+
+impl Service {
+    /// Binds both addresses and starts. Must be called in a tokio runtime with IO and time.
+    ///
+    /// # Errors
+    /// [`StartError`]: an address cannot be had, or there is no randomness for the key.
+    pub async fn start(config: ServiceConfig) -> Result<Running, StartError> {
+        let mqtt = bind("MQTT", config.mqtt_addr).await?;
+        let http = bind("HTTP", config.http_addr).await?;
+        let (mqtt_addr, http_addr) = (mqtt.addr, http.addr);
+        let base = config.public_url.unwrap_or_else(|| format!("http://{http_addr}"));
+        let base = base.trim_end_matches('/').to_owned();
+        let signer = UrlSigner::new(base, key(config.url_key)?, config.url_life);
+
+        let clock = Clock::start();
+        let (entries, log) = broadcast::channel(config.log_entries.max(1));
+        let journal = Journal { clock, entries };
+        let settings = CloudConfig {
+            signer: signer.clone(),
+            unix_at_zero: clock.unix_at_zero(),
+            ..config.cloud
+        };
+        let mut cloud = Cloud::new(settings);
+        cloud.allow_unknown(config.anonymous);
+        let hub = Hub::new(cloud, clock, journal.clone(), config.connect_spacing);
+        let (inputs, queue) = mpsc::channel(INPUTS);
+        let store = store::Store::default();
+        let stop = CancellationToken::new();
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(hub.run(queue, stop.clone()));
+        let most = config.max_connections;
+        let shell = (inputs.clone(), stop.clone(), config.limits);
+        tasks.spawn(listen::run(mqtt.listener, most, stop.clone(), move |stream, peer, id| {
+            let (hub, stop, limits) = shell.clone();
+            mqtt::serve(stream, peer, id, clock, limits, hub, stop)
+        }));
+        let patience = config.http_patience;
+        let origin = http::Origin {
+            signer: Arc::new(signer),
+            store: store.clone(),
+            clock,
+            journal,
+            patience,
+        };
+        let halt = stop.clone();
+        tasks.spawn(listen::run(http.listener, most, stop.clone(), move |stream, peer, _| {
+            http::serve(stream, peer, origin.clone(), halt.clone())
+        }));
+        let handle = Handle::new(inputs, store, log);
+        Ok(Running { mqtt_addr, http_addr, handle, tasks, stop: stop.drop_guard() })
+    }
+}
+
+/// A service that runs. Dropping it stops it; [`Running::shutdown`] also waits for its end.
+#[derive(Debug)]
+pub struct Running {
+    mqtt_addr: SocketAddr,
+    http_addr: SocketAddr,
+    handle: Handle,
+    tasks: JoinSet<()>,
+    stop: DropGuard,
+}
+
+impl Running {
+    /// The address where devices connect, with the port that was bound.
+    #[must_use]
+    pub fn mqtt_addr(&self) -> SocketAddr {
+        self.mqtt_addr
+    }
+
+    /// The address where firmware is served, with the port that was bound.
+    #[must_use]
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// A handle for commands, questions and the log. Clones may outlive the service.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Stops: closes the listeners and every connection, and waits until all tasks have ended.
+    pub async fn shutdown(mut self) {
+        drop(self.stop);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// The inputs that wait for the hub. Connections wait when it is full.
+const INPUTS: usize = 256;
+
+struct Bound {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+async fn bind(what: &'static str, addr: SocketAddr) -> Result<Bound, StartError> {
+    let failed = |source| StartError::Bind { what, addr, source };
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok(Bound { listener, addr })
+}
+
+/// The given key, or 32 random bytes.
+fn key(given: Option<Vec<u8>>) -> Result<Vec<u8>, StartError> {
+    if let Some(key) = given {
+        return Ok(key);
+    }
+    let mut key = vec![0; 32];
+    getrandom::fill(&mut key).map_err(|_| StartError::NoRandom)?;
+    Ok(key)
+}

@@ -1,0 +1,172 @@
+//! The thin shell of an [`endpoint::Connection`](super::endpoint::Connection): a socket, a timer,
+//! and two bounded queues.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mqttbytes::QoS;
+use ota_proto::Identity;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::endpoint::{Connection, Event, Limits, Refusal};
+use super::hub::{ConnId, Input};
+
+/// A message for a device.
+#[derive(Clone, Debug)]
+pub(super) struct Push {
+    pub(super) topic: String,
+    pub(super) payload: Bytes,
+    pub(super) qos: QoS,
+}
+
+/// The messages that wait for one connection; a device that lets them pile up is disconnected.
+pub(super) const OUTBOX: usize = 64;
+/// How long the last bytes of a closed connection may take.
+const LINGER: Duration = Duration::from_secs(1);
+const READ: usize = 4096;
+
+/// Serves one connection until it ends or the service stops.
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    id: ConnId,
+    clock: Clock,
+    limits: Limits,
+    hub: mpsc::Sender<Input>,
+    stop: CancellationToken,
+) {
+    let (outbox, pushes) = mpsc::channel(OUTBOX);
+    let mut shell = Shell {
+        stream,
+        peer,
+        id,
+        clock,
+        hub,
+        outbox: Some(outbox),
+        pushes,
+        decision: None,
+        device: None,
+        connection: Connection::new(clock.now(), limits),
+        half: limits.unsent / 2,
+    };
+    let why = tokio::select! {
+        why = shell.run() => why,
+        () = stop.cancelled() => "the service stops".to_owned(),
+    };
+    shell.finish().await;
+    let device = shell.device.take();
+    // A stopped hub has forgotten the connection already.
+    let _ = shell.hub.send(Input::Gone { id, peer, device, why }).await;
+}
+
+struct Shell {
+    stream: TcpStream,
+    peer: SocketAddr,
+    id: ConnId,
+    clock: Clock,
+    hub: mpsc::Sender<Input>,
+    /// Handed to the hub with the login.
+    outbox: Option<mpsc::Sender<Push>>,
+    pushes: mpsc::Receiver<Push>,
+    decision: Option<oneshot::Receiver<Result<Identity, Refusal>>>,
+    device: Option<Identity>,
+    connection: Connection,
+    half: usize,
+}
+
+impl Shell {
+    /// Runs until the connection is to be closed; says why.
+    async fn run(&mut self) -> String {
+        let mut buf = vec![0; READ];
+        loop {
+            if self.forward().await.is_err() {
+                return "the service stops".to_owned();
+            }
+            if let Some(why) = self.connection.closed() {
+                return why.to_string();
+            }
+            let (mut reader, mut writer) = self.stream.split();
+            let unsent = self.connection.unsent();
+            let logged_in = self.outbox.is_none() && self.decision.is_none();
+            tokio::select! {
+                read = reader.read(&mut buf), if self.connection.wants_read() => match read {
+                    Ok(0) => return "the client closed it".to_owned(),
+                    Ok(n) => self.connection.handle_received(buf.get(..n).unwrap_or(&[])),
+                    Err(error) => return format!("cannot read: {error}"),
+                },
+                written = writer.write(unsent), if !unsent.is_empty() => match written {
+                    Ok(n) => self.connection.handle_sent(self.clock.now(), n),
+                    Err(error) => return format!("cannot write: {error}"),
+                },
+                decided = decide(&mut self.decision), if self.decision.is_some() => {
+                    self.decision = None;
+                    let now = self.clock.now();
+                    match decided {
+                        Some(Ok(device)) => {
+                            self.device = Some(device.clone());
+                            self.connection.accept(now, device);
+                        }
+                        Some(Err(refusal)) => self.connection.refuse(now, refusal),
+                        None => return "the service stops".to_owned(),
+                    }
+                }
+                push = self.pushes.recv(), if logged_in && unsent.len() <= self.half => match push {
+                    Some(Push { topic, payload, qos }) => {
+                        // Lost, as QoS 0 may be; the fault shows in the connection's own state.
+                        let _ = self.connection.publish(self.clock.now(), &topic, &payload, qos);
+                    }
+                    None => return "another login of the device, or too slow".to_owned(),
+                },
+                () = self.clock.sleep_until(self.connection.deadline()) => {
+                    self.connection.handle_timeout(self.clock.now());
+                }
+            }
+        }
+    }
+
+    /// Hands the events to the hub, each only when it has room: acknowledgements go out after.
+    async fn forward(&mut self) -> Result<(), mpsc::error::SendError<()>> {
+        loop {
+            let permit = self.hub.reserve().await?;
+            let Some(event) = self.connection.poll_event(self.clock.now()) else { return Ok(()) };
+            match (event, self.outbox.take()) {
+                (Event::Login(login), Some(outbox)) => {
+                    let (answer, decision) = oneshot::channel();
+                    self.decision = Some(decision);
+                    let (id, peer) = (self.id, self.peer);
+                    permit.send(Input::Login { id, peer, login, outbox, answer });
+                }
+                (event, outbox) => {
+                    self.outbox = outbox;
+                    permit.send(Input::Event { id: self.id, event });
+                }
+            }
+        }
+    }
+
+    /// Writes what is left, as far as the client takes it, and ends the stream.
+    async fn finish(&mut self) {
+        let unsent = self.connection.unsent();
+        let last = async {
+            self.stream.write_all(unsent).await?;
+            self.stream.shutdown().await
+        };
+        // The connection is over either way.
+        let _ = tokio::time::timeout(LINGER, last).await;
+    }
+}
+
+/// The hub's decision; pending while none was asked for.
+async fn decide(
+    decision: &mut Option<oneshot::Receiver<Result<Identity, Refusal>>>,
+) -> Option<Result<Identity, Refusal>> {
+    match decision {
+        Some(decision) => decision.await.ok(),
+        None => std::future::pending().await,
+    }
+}

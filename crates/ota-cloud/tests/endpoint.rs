@@ -1,0 +1,420 @@
+//! The IO-free MQTT connection, byte by byte.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use mqttbytes::QoS;
+use ota_cloud::service::endpoint::{Close, Connection, Event, Limits, NotSent, Refusal};
+use ota_proto::{Identity, Instant};
+use proptest::prelude::*;
+
+const T0: Instant = Instant::from_secs(1);
+
+/// The login of the vendor's Python SDK, as captured: MQTT 3.1 (protocol.md §4.4).
+const PY_LOGIN: &[u8] = b"\x10\x80\x01\0\x06MQIsdp\x03\xc2\0\x3c\
+    \0\x10TESTPROD01dev001\
+    \0\x2dTESTPROD01dev001;21010406;5QY3H;1795431582795\
+    \0\x319d1323f890a6176cba73c6a87adce4bca61fa512;hmacsha1";
+
+/// A 3.1.1 CONNECT without login: keep-alive 60 s, client id `P123456789d`.
+const CONNECT: &[u8] = b"\x10\x17\0\x04MQTT\x04\x02\0\x3c\0\x0bP123456789d";
+
+fn device() -> Identity {
+    Identity::new("P123456789", "d").unwrap()
+}
+
+fn up_with(limits: Limits) -> Connection {
+    let mut connection = Connection::new(T0, limits);
+    connection.handle_received(CONNECT);
+    assert!(matches!(connection.poll_event(T0), Some(Event::Login(_))));
+    connection.accept(T0, device());
+    assert_eq!(take(&mut connection), b"\x20\x02\0\0");
+    connection
+}
+
+fn up() -> Connection {
+    up_with(Limits::default())
+}
+
+fn take(connection: &mut Connection) -> Vec<u8> {
+    let bytes = connection.unsent().to_vec();
+    connection.handle_sent(T0, bytes.len());
+    bytes
+}
+
+/// Feeds bytes to a connection that is up; what it closes with.
+fn close_of(bytes: &[u8]) -> Option<Close> {
+    let mut connection = up();
+    connection.handle_received(bytes);
+    while connection.poll_event(T0).is_some() {}
+    connection.closed()
+}
+
+/// Feeds bytes as the first ones; what it closes with.
+fn first_close_of(bytes: &[u8]) -> Option<Close> {
+    let mut connection = Connection::new(T0, Limits::default());
+    connection.handle_received(bytes);
+    while connection.poll_event(T0).is_some() {}
+    connection.closed()
+}
+
+fn subscribe(connection: &mut Connection, filter: &str, qos: u8) -> Vec<u8> {
+    let mut packet = vec![0x82, u8::try_from(filter.len() + 5).unwrap(), 0, 7];
+    packet.extend(u16::try_from(filter.len()).unwrap().to_be_bytes());
+    packet.extend(filter.as_bytes());
+    packet.push(qos);
+    connection.handle_received(&packet);
+    assert!(matches!(connection.poll_event(T0), Some(Event::Subscribed { .. })));
+    take(connection)
+}
+
+#[test]
+fn the_captured_31_login_is_taken_in_any_chunking() {
+    for cut in 0..=PY_LOGIN.len() {
+        let mut connection = Connection::new(T0, Limits::default());
+        connection.handle_received(&PY_LOGIN[..cut]);
+        if cut < PY_LOGIN.len() {
+            assert_eq!(connection.poll_event(T0), None);
+        }
+        connection.handle_received(&PY_LOGIN[cut..]);
+        let Some(Event::Login(login)) = connection.poll_event(T0) else { panic!("at {cut}") };
+        assert!(login.legacy);
+        assert_eq!(login.client_id, "TESTPROD01dev001");
+        assert_eq!(login.user_name, "TESTPROD01dev001;21010406;5QY3H;1795431582795");
+        assert_eq!(login.password, "9d1323f890a6176cba73c6a87adce4bca61fa512;hmacsha1");
+        assert_eq!(login.keep_alive, 60);
+        assert!(!format!("{login:?}").contains("9d1323"));
+    }
+}
+
+#[test]
+fn a_31_client_id_may_have_more_than_23_characters() {
+    let id = "P123456789".to_owned() + &"n".repeat(48);
+    let mut packet = vec![0x10, 14 + 58, 0, 6];
+    packet.extend(b"MQIsdp\x03\x02\0\0\0\x3a");
+    packet.extend(id.as_bytes());
+    let mut connection = Connection::new(T0, Limits::default());
+    connection.handle_received(&packet);
+    let Some(Event::Login(login)) = connection.poll_event(T0) else { panic!() };
+    assert_eq!(login.client_id, id);
+}
+
+#[test]
+fn other_protocol_levels_are_told_so() {
+    for packet in [
+        &b"\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\x01d"[..],
+        b"\x10\x0d\0\x04MQTT\x03\x02\0\x3c\0\x01d",
+        b"\x10\x0f\0\x06MQIsdp\x04\x02\0\x3c\0\x01d",
+    ] {
+        let mut connection = Connection::new(T0, Limits::default());
+        connection.handle_received(packet);
+        assert_eq!(connection.poll_event(T0), None);
+        assert_eq!(connection.unsent(), b"\x20\x02\0\x01");
+        assert_eq!(connection.closed(), Some(Close::Unsupported("the protocol level")));
+    }
+}
+
+#[test]
+fn refusals_have_their_return_codes() {
+    for (why, code) in [
+        (Refusal::UnknownDevice, 5),
+        (Refusal::BadCredentials, 4),
+        (Refusal::BadClientId, 2),
+        (Refusal::TooOften, 3),
+    ] {
+        let mut connection = Connection::new(T0, Limits::default());
+        connection.handle_received(CONNECT);
+        assert!(connection.poll_event(T0).is_some());
+        connection.refuse(T0, why);
+        assert_eq!(connection.unsent(), [0x20, 2, 0, code]);
+        assert_eq!(connection.closed(), Some(Close::Refused(why)));
+    }
+}
+
+#[test]
+fn bad_first_packets() {
+    for (bytes, close) in [
+        (&b"GET / HTTP/1.1\r\n"[..], Close::Malformed("header flags")),
+        (b"\x30\x04\0\x01a!", Close::NotConnect),
+        (b"\x30", Close::NotConnect),
+        (b"\xc0\0", Close::NotConnect),
+        (b"\xe0\0", Close::NotConnect),
+        (b"\0", Close::Malformed("a packet that no client sends")),
+        (b"\xf0", Close::Malformed("a packet that no client sends")),
+        (b"\x11", Close::Malformed("header flags")),
+        (b"\x10\xff\xff\xff\xff", Close::Malformed("remaining length")),
+        (b"\x10\xff\xff\xff\x7f", Close::TooLarge),
+        (b"\x10\x00", Close::Malformed("protocol name")),
+        (b"\x10\x0d\0\x04MQTX\x04\x02\0\x3c\0\x01d", Close::Malformed("protocol name")),
+        (b"\x10\x06\0\x04MQTT", Close::Malformed("protocol level")),
+        (b"\x10\x07\0\x04MQTT\x04", Close::Malformed("length of CONNECT")),
+        (b"\x10\x0e\0\x04MQTT\x04\x02\0\x3c\0\x01dx", Close::Malformed("length of CONNECT")),
+        (b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x02d", Close::Malformed("length of CONNECT")),
+        (b"\x10\x0d\0\x04MQTT\x04\x03\0\x3c\0\x01d", Close::Malformed("CONNECT flags")),
+        (b"\x10\x0d\0\x04MQTT\x04\x42\0\x3c\0\x01d", Close::Malformed("CONNECT flags")),
+        (b"\x10\x0d\0\x04MQTT\x04\x82\0\x3c\0\x01d", Close::Malformed("length of CONNECT")),
+        (b"\x10\x0d\0\x04MQTT\x04\x22\0\x3c\0\x01d", Close::Malformed("packet")),
+        (b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01\xff", Close::Malformed("packet")),
+        (b"\x10\x13\0\x04MQTT\x04\x06\0\x3c\0\x01d\0\x01t\0\x01m", Close::Unsupported("a will")),
+    ] {
+        assert_eq!(first_close_of(bytes), Some(close), "{bytes:?}");
+    }
+}
+
+#[test]
+fn bad_packets_of_a_client() {
+    for (bytes, close) in [
+        (CONNECT, Close::SecondConnect),
+        (b"\xe0\0", Close::Disconnect),
+        (b"\xe0\x01\0", Close::Malformed("length")),
+        (b"\xc0\x01\0", Close::Malformed("length")),
+        (b"\xc1\0", Close::Malformed("header flags")),
+        (b"\xd0\0", Close::Malformed("a packet that no client sends")),
+        (b"\x20\x02\0\0", Close::Malformed("a packet that no client sends")),
+        (b"\x50\x02\0\x01", Close::Malformed("a packet that no client sends")),
+        (b"\x62\x02\0\x01", Close::Malformed("a packet that no client sends")),
+        (b"\x40\x00", Close::Malformed("length of PUBACK")),
+        (b"\x40\x03\0\x01\0", Close::Malformed("length of PUBACK")),
+        (b"\x34\x06\0\x01a\0\x01!", Close::Unsupported("QoS 2")),
+        (b"\x31\x04\0\x01a!", Close::Unsupported("retain")),
+        (b"\x36\x06\0\x01a\0\x01!", Close::Malformed("QoS")),
+        (b"\x38\x04\0\x01a!", Close::Malformed("DUP at QoS 0")),
+        (b"\x32\x06\0\x01a\0\0!", Close::Malformed("packet")),
+        (b"\x32\x03\0\x01a", Close::Malformed("packet")),
+        (b"\x30\x03\0\x01+", Close::Malformed("topic")),
+        (b"\x30\x03\0\x01\0", Close::Malformed("topic")),
+        (b"\x30\x02\0\0", Close::Malformed("topic")),
+        (b"\x30\x03\0\x01\xff", Close::Malformed("packet")),
+        (b"\x30\x03\0\x09a", Close::Malformed("packet")),
+        (b"\x80\x06\0\x01\0\x01a\0", Close::Malformed("header flags")),
+        (b"\x82\x06\0\0\0\x01a\0", Close::Malformed("packet id 0")),
+        (b"\x82\x02\0\x01", Close::Malformed("no filter")),
+        (b"\x82\x06\0\x01\0\x01a\x03", Close::Malformed("filter options")),
+        (b"\x82\x06\0\x01\0\x01a\x41", Close::Malformed("filter options")),
+        (b"\x82\x05\0\x01\0\x01a", Close::Malformed("filter options")),
+        (b"\x82\x05\0\x01\0\x00\0", Close::Malformed("filter")),
+        (b"\x82\x07\0\x01\0\x02a#\0", Close::Malformed("filter")),
+        (b"\xa2\x02\0\x01", Close::Malformed("no filter")),
+        (b"\xa2\x05\0\0\0\x01a", Close::Malformed("packet id 0")),
+    ] {
+        assert_eq!(close_of(bytes), Some(close), "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_packet_over_the_limit_is_refused_by_its_header() {
+    let limits = Limits { packet: 64, ..Limits::default() };
+    let mut connection = up_with(limits);
+    connection.handle_received(b"\x30\x3f");
+    assert_eq!(connection.poll_event(T0), None);
+    assert_eq!(connection.closed(), Some(Close::TooLarge));
+    let mut connection = up_with(limits);
+    connection.handle_received(b"\x30\x3e");
+    assert_eq!(connection.poll_event(T0), None);
+    assert_eq!(connection.closed(), None);
+}
+
+#[test]
+fn subscriptions_are_granted_or_refused() {
+    let mut connection = up();
+    for (filter, qos, code) in [
+        ("$ota/update/P123456789/d", 1, 1),
+        ("$ota/update/P123456789/d", 0, 0),
+        ("P123456789/d/control", 1, 1),
+        ("P123456789/#", 0, 0),
+        ("$ota/update/P123456789/e", 1, 0x80),
+        ("$ota/#", 1, 0x80),
+        ("#", 0, 0x80),
+        ("P123456789/d/control", 2, 0x80),
+    ] {
+        let ack = subscribe(&mut connection, filter, qos);
+        assert_eq!(ack, [0x90, 3, 0, 7, code], "{filter} {qos}");
+    }
+}
+
+#[test]
+fn subscriptions_are_bounded() {
+    let mut connection = up_with(Limits { subscriptions: 2, ..Limits::default() });
+    assert_eq!(subscribe(&mut connection, "P123456789/a", 0)[4], 0);
+    assert_eq!(subscribe(&mut connection, "P123456789/b", 0)[4], 0);
+    assert_eq!(subscribe(&mut connection, "P123456789/c", 0)[4], 0x80);
+    assert_eq!(subscribe(&mut connection, "P123456789/a", 1)[4], 1);
+    connection.handle_received(b"\xa2\x10\0\x09\0\x0cP123456789/a");
+    assert!(matches!(connection.poll_event(T0), Some(Event::Unsubscribed { .. })));
+    assert_eq!(take(&mut connection), b"\xb0\x02\0\x09");
+    assert_eq!(subscribe(&mut connection, "P123456789/c", 0)[4], 0);
+}
+
+#[test]
+fn messages_in_by_topic() {
+    let mut connection = up();
+    connection.handle_received(b"\x32\x1d\0\x18$ota/report/P123456789/d\0\x05!");
+    connection.handle_received(b"\x30\x0f\0\x0cP123456789/x?");
+    connection.handle_received(b"\x32\x06\0\x01a\0\x06?\xc0\0");
+    let report = Event::Report { payload: Bytes::from_static(b"!"), qos: QoS::AtLeastOnce };
+    assert_eq!(connection.poll_event(T0), Some(report));
+    assert_eq!(take(&mut connection), b"\x40\x02\0\x05");
+    let (topic, payload) = ("P123456789/x".to_owned(), Bytes::from_static(b"?"));
+    let message = Event::Publish { topic, payload, qos: QoS::AtMostOnce };
+    assert_eq!(connection.poll_event(T0), Some(message));
+    assert_eq!(connection.poll_event(T0), Some(Event::Foreign { topic: "a".into() }));
+    assert_eq!(connection.poll_event(T0), None);
+    assert_eq!(take(&mut connection), b"\x40\x02\0\x06\xd0\0");
+}
+
+#[test]
+fn messages_out_at_the_granted_qos() {
+    let mut connection = up_with(Limits { in_flight: 1, ..Limits::default() });
+    let payload = Bytes::from_static(b"!");
+    let topic = "P123456789/x";
+    assert_eq!(connection.publish(T0, topic, &payload, QoS::AtLeastOnce), Ok(false));
+    subscribe(&mut connection, topic, 1);
+    assert_eq!(connection.publish(T0, topic, &payload, QoS::AtMostOnce), Ok(true));
+    assert_eq!(take(&mut connection), b"\x30\x0f\0\x0cP123456789/x!");
+    assert_eq!(connection.publish(T0, topic, &payload, QoS::AtLeastOnce), Ok(true));
+    assert_eq!(take(&mut connection), b"\x32\x11\0\x0cP123456789/x\0\x01!");
+    let full = connection.publish(T0, topic, &payload, QoS::AtLeastOnce);
+    assert_eq!(full, Err(NotSent::WindowFull));
+    connection.handle_received(b"\x40\x02\0\x01");
+    assert_eq!(connection.poll_event(T0), None);
+    assert_eq!(connection.publish(T0, topic, &payload, QoS::AtLeastOnce), Ok(true));
+    assert_eq!(take(&mut connection), b"\x32\x11\0\x0cP123456789/x\0\x02!");
+    let large = Bytes::from(vec![0; 16 * 1024]);
+    assert_eq!(connection.publish(T0, topic, &large, QoS::AtMostOnce), Err(NotSent::TooLarge));
+    assert!(connection.unsent().is_empty());
+}
+
+#[test]
+fn nothing_is_decoded_before_the_decision() {
+    let mut connection = Connection::new(T0, Limits::default());
+    connection.handle_received(CONNECT);
+    connection.handle_received(b"\xc0\0");
+    assert!(matches!(connection.poll_event(T0), Some(Event::Login(_))));
+    assert_eq!(connection.poll_event(T0), None);
+    assert!(!connection.wants_read());
+    connection.accept(T0, device());
+    assert_eq!(connection.poll_event(T0), None);
+    assert_eq!(connection.unsent(), b"\x20\x02\0\0\xd0\0");
+}
+
+#[test]
+fn a_slow_connect_is_closed_at_its_deadline() {
+    let mut connection = Connection::new(T0, Limits::default());
+    let end = T0 + Duration::from_secs(10);
+    // A byte now and then does not help.
+    connection.handle_received(&CONNECT[..5]);
+    assert_eq!(connection.poll_event(Instant::from_secs(9)), None);
+    assert_eq!(connection.deadline(), Some(end));
+    connection.handle_timeout(Instant::from_secs(10));
+    assert_eq!(connection.closed(), None);
+    connection.handle_timeout(end);
+    assert_eq!(connection.closed(), Some(Close::NoConnect));
+    assert_eq!(connection.deadline(), None);
+}
+
+#[test]
+fn keep_alive_is_one_and_a_half_times_of_whole_packets() {
+    let mut connection = up();
+    assert_eq!(connection.deadline(), Some(T0 + Duration::from_secs(90)));
+    let later = T0 + Duration::from_secs(80);
+    connection.handle_received(b"\xc0");
+    assert_eq!(connection.poll_event(later), None);
+    assert_eq!(connection.deadline(), Some(T0 + Duration::from_secs(90)));
+    connection.handle_received(b"\0");
+    assert_eq!(connection.poll_event(later), None);
+    connection.handle_sent(later, 2);
+    assert_eq!(connection.deadline(), Some(later + Duration::from_secs(90)));
+    connection.handle_timeout(later + Duration::from_secs(90));
+    assert_eq!(connection.closed(), Some(Close::KeepAlive));
+}
+
+#[test]
+fn keep_alive_zero_and_above_the_platforms_is_900_seconds() {
+    for keep_alive in [b"\0\0", b"\xff\xff"] {
+        let mut packet = CONNECT.to_vec();
+        packet[10..12].copy_from_slice(keep_alive);
+        let mut connection = Connection::new(T0, Limits::default());
+        connection.handle_received(&packet);
+        assert!(connection.poll_event(T0).is_some());
+        connection.accept(T0, device());
+        take(&mut connection);
+        assert_eq!(connection.deadline(), Some(T0 + Duration::from_secs(1350)));
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed() {
+    let mut connection = up();
+    connection.handle_received(b"\xc0\0");
+    assert_eq!(connection.poll_event(T0), None);
+    let end = T0 + Duration::from_secs(10);
+    assert_eq!(connection.deadline(), Some(end));
+    connection.handle_sent(T0 + Duration::from_secs(9), 1);
+    connection.handle_timeout(end);
+    assert_eq!(connection.closed(), None);
+    connection.handle_timeout(T0 + Duration::from_secs(19));
+    assert_eq!(connection.closed(), Some(Close::Slow));
+}
+
+#[test]
+fn answers_do_not_pile_up() {
+    let mut connection = up_with(Limits { unsent: 64, ..Limits::default() });
+    connection.handle_received(&b"\xc0\0".repeat(16));
+    assert_eq!(connection.poll_event(T0), None);
+    assert_eq!((connection.unsent().len(), connection.closed()), (32, None));
+    assert!(connection.wants_read());
+    connection.handle_received(b"\xc0\0");
+    assert_eq!(connection.poll_event(T0), None);
+    assert!(!connection.wants_read());
+    connection.handle_received(&b"\xc0\0".repeat(16));
+    assert_eq!(connection.poll_event(T0), None);
+    assert_eq!(connection.closed(), Some(Close::Slow));
+    assert!(connection.unsent().len() <= 64);
+}
+
+/// Mostly the shape of packets, so that the codec and not only the fence is reached.
+fn packets() -> impl Strategy<Value = Vec<u8>> {
+    let body = prop::collection::vec(any::<u8>(), 0..40);
+    let kind = prop::sample::select(vec![0x10, 0x30, 0x32, 0x40, 0x82, 0xa2, 0xc0, 0xe0, 0x90]);
+    let packet = (kind, body).prop_map(|(first, body)| {
+        let mut packet = vec![first, u8::try_from(body.len()).unwrap()];
+        packet.extend(body);
+        packet
+    });
+    let noise = prop::collection::vec(any::<u8>(), 0..64);
+    let part = prop_oneof![4 => packet, 1 => noise];
+    prop::collection::vec(part, 1..8).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn hostile_bytes_close_or_wait_and_never_panic(bytes in packets(), login in any::<bool>()) {
+        let mut connection =
+            if login { up() } else { Connection::new(T0, Limits::default()) };
+        for chunk in bytes.chunks(7) {
+            connection.handle_received(chunk);
+            while connection.poll_event(T0).is_some() {}
+            prop_assert!(connection.unsent().len() <= 256 * 1024);
+        }
+        prop_assert_eq!(connection.closed().is_some(), connection.deadline().is_none());
+    }
+
+    #[test]
+    fn chunking_makes_no_difference(bytes in packets(), cut in any::<prop::sample::Index>()) {
+        let run = |parts: &[&[u8]]| {
+            let mut connection = up();
+            let mut events = Vec::new();
+            for part in parts {
+                connection.handle_received(part);
+                while let Some(event) = connection.poll_event(T0) {
+                    events.push(event);
+                }
+            }
+            (events, connection.unsent().to_vec(), connection.closed())
+        };
+        let cut = cut.index(bytes.len() + 1);
+        prop_assert_eq!(run(&[&bytes]), run(&[&bytes[..cut], &bytes[cut..]]));
+    }
+}
