@@ -6,7 +6,6 @@ use ota_proto::{Instant, Rng};
 
 /// The numbers of [`Reconnect`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct ReconnectConfig {
     /// Least time between two CONNECTs: the platform's limit (protocol.md §4.2). Default 5 s.
     pub floor: Duration,

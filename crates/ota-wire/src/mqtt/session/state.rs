@@ -203,11 +203,11 @@ impl<O: Copy> Session<O> {
         matches!(self.phase, Phase::Connecting | Phase::Up)
     }
 
-    /// No further message of QoS 1 can be taken: each needs room for its PUBACK.
+    /// No further message of QoS 1 can be taken: each needs room for its PUBACK. One that is
+    /// being skipped had a place when it began, and nothing can take it meanwhile.
     pub(super) fn inbound_full(&self) -> bool {
-        let skipping = usize::from(self.skip.is_some_and(|skip| skip.at_least_once));
         let acks = self.tx.count(What::PubAck).saturating_add(self.inbound.len());
-        acks.saturating_add(skipping) >= self.config.limits.inbound
+        self.skip.is_none() && acks >= self.config.limits.inbound
     }
 
     pub(super) fn push_puback(&mut self, now: Instant, id: PacketId) {

@@ -1,0 +1,94 @@
+//! Every wait has an end.
+
+use ota_proto::QoS;
+use ota_wire::mqtt::{Deadline, Kind, SessionError, Timer};
+
+use crate::common::*;
+
+#[test]
+fn a_missing_connack_ends_it() {
+    let mut session = session(config());
+    session.handle_connected(at(0));
+    flush(&mut session, at(3));
+    assert_eq!(session.handle_timeout(ms(9_999)), Ok(()));
+    let error = SessionError::TimedOut(Timer::ConnAck);
+    assert_eq!(session.handle_timeout(at(10)), Err(error));
+    assert_eq!(session.deadline(), None);
+}
+
+#[test]
+fn a_missing_suback_ends_it() {
+    let mut session = up(at(0));
+    session.subscribe(at(0), Kind::Application, "a", QoS::AtMostOnce).unwrap();
+    flush(&mut session, at(1));
+    assert_eq!(session.handle_timeout(at(11)), Err(SessionError::TimedOut(Timer::SubAck)));
+}
+
+#[test]
+fn a_pingreq_goes_out_when_nothing_else_did() {
+    let mut session = up(at(0));
+    session.publish(at(30), message(Kind::Ota, QoS::AtMostOnce, b"x"), 0).unwrap();
+    flush(&mut session, at(30));
+    feed(&mut session, at(30), b"\x30\x03\0\x01a");
+    assert_eq!(session.deadline(), Some(Deadline { at: at(90), timer: Timer::KeepAlive }));
+    session.handle_timeout(at(89)).unwrap();
+    assert!(session.transmit().is_empty());
+    session.handle_timeout(at(90)).unwrap();
+    assert_eq!(flush(&mut session, at(91)), b"\xc0\0");
+    assert_eq!(session.deadline(), Some(Deadline { at: at(101), timer: Timer::PingResp }));
+    feed(&mut session, at(92), b"\xd0\0");
+    assert_eq!(session.deadline(), Some(Deadline { at: at(151), timer: Timer::KeepAlive }));
+}
+
+#[test]
+fn a_missing_pingresp_ends_it_whatever_else_comes() {
+    let mut session = up(at(0));
+    session.handle_timeout(at(60)).unwrap();
+    flush(&mut session, at(60));
+    feed(&mut session, at(65), b"\x30\x03\0\x01a");
+    assert_eq!(session.handle_timeout(at(70)), Err(SessionError::TimedOut(Timer::PingResp)));
+}
+
+/// Messages of QoS 0 alone say nothing about a connection that died.
+#[test]
+fn a_dead_connection_is_noticed_though_we_keep_sending() {
+    let mut session = up(at(0));
+    for now in (10..=60).step_by(10) {
+        session.handle_timeout(at(now)).unwrap();
+        session.publish(at(now), message(Kind::Ota, QoS::AtMostOnce, b"x"), 0).unwrap();
+        flush(&mut session, at(now));
+        let _ = published(&mut session);
+    }
+    assert_eq!(session.handle_timeout(at(70)), Err(SessionError::TimedOut(Timer::PingResp)));
+}
+
+#[test]
+fn a_transport_that_takes_nothing_ends_it() {
+    let mut session = up(at(0));
+    session.publish(at(5), ota(b"hello"), 0).unwrap();
+    session.handle_sent(at(12), 1);
+    assert_eq!(session.deadline(), Some(Deadline { at: at(22), timer: Timer::Write }));
+    // More to send does not move it, taking nothing neither.
+    session.publish(at(14), ota(b"hello"), 0).unwrap();
+    session.handle_sent(at(15), 0);
+    assert_eq!(session.handle_timeout(at(22)), Err(SessionError::TimedOut(Timer::Write)));
+}
+
+#[test]
+fn a_good_bye_that_does_not_leave_ends_too() {
+    let mut session = up(at(0));
+    session.disconnect(at(5));
+    assert_eq!(session.deadline(), Some(Deadline { at: at(15), timer: Timer::Write }));
+    flush(&mut session, at(6));
+    assert!(session.deadline().is_some());
+    assert!(session.handle_timeout(at(20)).is_err());
+}
+
+#[test]
+fn time_does_not_run_backwards() {
+    let mut session = up(at(100));
+    session.publish(at(50), ota(b"x"), 0).unwrap();
+    flush(&mut session, at(0));
+    assert_eq!(session.deadline(), Some(Deadline { at: at(110), timer: Timer::PubAck }));
+    assert_eq!(session.handle_timeout(at(1)), Ok(()));
+}
