@@ -23,7 +23,6 @@ mod cloud;
 pub mod fault;
 pub mod origin;
 pub mod sign;
-mod time;
 
 #[cfg(feature = "service")]
 pub mod service;

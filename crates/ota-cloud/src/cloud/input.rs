@@ -6,7 +6,6 @@ use ota_proto::{Identity, Instant, Topic, TopicKind, Version};
 use super::record::{EventKind, Reported};
 use super::task::{Finish, Status};
 use super::{Cloud, CloudError};
-use crate::time::later;
 
 /// The longest texts that are kept of a device's message, in bytes.
 const MAX_MSG: usize = 128;
@@ -117,7 +116,6 @@ impl Cloud {
         record.online = false;
         record.state.reply = None;
         let undelivered = record.task.as_ref().is_some_and(|t| t.status == Status::Pending);
-        self.replies.remove(&device);
         self.set_offer(device, None);
         self.emit(device, EventKind::Disconnected);
         if undelivered {
@@ -127,7 +125,7 @@ impl Cloud {
 
     fn version_reported(&mut self, device: u32, version: &str, fw_type: Option<&str>) {
         let now = self.now;
-        let push_at = later(now, self.config.reply_gap);
+        let push_at = now + self.config.reply_gap;
         self.emit(device, EventKind::Version { version: version.into() });
         let Some(record) = self.record_mut(device) else { return };
         record.counters.received = record.counters.received.saturating_add(1);

@@ -10,7 +10,6 @@ use super::config::TimeoutFrom;
 use super::output::Output;
 use super::record::{CloudEvent, EventKind, LogEntry};
 use super::task::{Finish, Status, Task, TaskId, TaskOptions};
-use crate::time::later;
 
 impl Cloud {
     /// Time has passed: a deadline of [`Output::Idle`] may be due.
@@ -203,7 +202,7 @@ impl Cloud {
                 first.max(task.last_push.unwrap_or(first)).max(task.heard.unwrap_or(first))
             }
         });
-        self.set_timeout(device, since.map(|since| later(since, timeout)));
+        self.set_timeout(device, since.map(|since| since + timeout));
     }
 
     /// Notes an event in the device's log and hands it out.

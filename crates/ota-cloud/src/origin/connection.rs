@@ -9,7 +9,6 @@ use ota_proto::Instant;
 use super::Origin;
 use super::reply::{Piece, Reply, Step};
 use super::request::{Parsed, Request};
-use crate::time::later;
 
 /// One connection: bytes in, bytes out, on the caller's clock.
 ///
@@ -29,6 +28,7 @@ pub struct Connection {
     next: Instant,
     /// The last sign of life of the peer.
     heard: Instant,
+    /// Set only when everything before it has been sent.
     closing: Option<Closing>,
 }
 
@@ -131,16 +131,13 @@ impl Connection {
 
     /// How to end the connection, when it is to be ended and everything has been sent.
     #[must_use]
-    pub fn closing(&self) -> Option<Closing> {
-        match self.closing {
-            Some(Closing::Close) if self.sent < self.out.len() => None,
-            closing => closing,
-        }
+    pub const fn closing(&self) -> Option<Closing> {
+        self.closing
     }
 
     fn idle_deadline(&self, origin: &Origin) -> Option<Instant> {
         let waits = self.script.is_empty() && self.sent >= self.out.len();
-        waits.then(|| later(self.heard, origin.idle()))
+        waits.then(|| self.heard + origin.idle())
     }
 
     /// Begins the next response, when a whole request is there.
@@ -171,7 +168,7 @@ impl Connection {
                 return false;
             }
             room = bytes.min(room);
-            self.next = later(self.now, tick);
+            self.next = self.now + tick;
         }
         while self.out.len() < room {
             let left = room.saturating_sub(self.out.len());

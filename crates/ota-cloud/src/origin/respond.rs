@@ -246,7 +246,7 @@ fn with_hop(target: &str, hop: u32) -> String {
     let next = hop.saturating_add(1);
     let old = format!("{HOP}{hop}");
     match target.strip_suffix(&old) {
-        Some(rest) if hop > 0 => format!("{rest}{HOP}{next}"),
-        _ => format!("{target}{}{HOP}{next}", if target.contains('?') { '&' } else { '?' }),
+        Some(rest) => format!("{rest}{HOP}{next}"),
+        None => format!("{target}{}{HOP}{next}", if target.contains('?') { '&' } else { '?' }),
     }
 }

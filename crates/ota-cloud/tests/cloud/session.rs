@@ -112,6 +112,21 @@ fn two_reports_before_one_offer() {
 }
 
 #[test]
+fn a_planned_offer_dies_with_its_reason() {
+    // The device turns out to run the target.
+    let mut desk = Desk::started(config());
+    desk.version(2_000, "0.1.0");
+    desk.version(2_049, "1.0.0");
+    assert_eq!(desk.sent(9_000), [""; 0]);
+    // The task ends.
+    let mut desk = Desk::started(config());
+    desk.version(2_000, "0.1.0");
+    desk.fail(2_010, "-5", "no");
+    assert_eq!(desk.deadline(2_010), None);
+    assert_eq!(desk.sent(9_000), [""; 0]);
+}
+
+#[test]
 fn nothing_is_sent_to_a_device_that_is_away() {
     let mut desk = Desk::new(config());
     desk.start(0);

@@ -124,6 +124,18 @@ fn claimed_is_not_proved() {
 }
 
 #[test]
+fn the_first_claim_and_proof_count() {
+    let mut desk = Desk::started(config());
+    desk.done(5_000);
+    desk.version(6_000, "1.0.0");
+    desk.done(7_000);
+    desk.version(8_000, "1.0.0");
+    let task = desk.task();
+    assert_eq!((task.claimed, task.proved), (Some(at(5_000)), Some(at(6_000))));
+    assert!(!task.late);
+}
+
+#[test]
 fn a_fail_after_done_counts_until_the_version_shows() {
     let mut desk = Desk::started(config());
     desk.done(5_000);

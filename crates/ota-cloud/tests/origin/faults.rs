@@ -275,6 +275,14 @@ fn rules_combine_and_take_turns() {
 }
 
 #[test]
+fn of_two_other_responses_the_first_comes_first() {
+    let mut origin =
+        faulty([Rule::new(Fault::Gone).times(1), Rule::new(Fault::ServerError).times(1)]);
+    let statuses = [(); 3].map(|()| ask(&mut origin, &get("")).status().to_owned());
+    assert_eq!(statuses, ["404", "500", "200"]);
+}
+
+#[test]
 fn faults_leave_head_and_errors_alone() {
     let mut origin = one(Fault::Gone);
     assert_eq!(ask(&mut origin, &get("").replace("GET", "HEAD")).status(), "200");

@@ -64,6 +64,8 @@ fn ranges() {
         assert_eq!(answer.header("Content-Range"), stated.as_deref(), "{range}");
         assert_eq!((answer.header("Accept-Ranges"), answer.closing), (Some("bytes"), None));
     }
+    let twice = get("bytes=1-").replace("Range", "Range: bytes=2-\r\nRange");
+    assert_eq!(ask(&mut origin(), &twice).status(), "200");
     for range in ["bytes=1000-", "bytes=1000-1001", "bytes=99999999999999999999-", "bytes=-0"] {
         let answer = ask(&mut origin(), &get(range));
         assert_eq!((answer.status(), answer.body.len()), ("416", 0), "{range}");
