@@ -7,6 +7,52 @@
 //! All three are IO-free: no sockets, no clock, no chance. Every input carries the moment at
 //! which it happened, so that one seed gives one history. The feature `service` adds both over
 //! tokio sockets.
+//!
+//! ```
+//! use ota_cloud::origin::{Connection, Origin, OriginConfig};
+//! use ota_cloud::sign::UrlSigner;
+//! use ota_cloud::{Cloud, CloudConfig, Firmware, Output, Rollout, Secret};
+//! use ota_proto::{Identity, Instant};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let signer = UrlSigner::new("http://127.0.0.1:8080", *b"a key", UrlSigner::LIFE);
+//! let mut origin = Origin::new(OriginConfig::new(Some(signer.clone()), 1_700_000_000));
+//! let md5 = origin.add_file("/TESTPROD01_1.0.0", b"the image".to_vec());
+//!
+//! let mut cloud = Cloud::new(CloudConfig::new(signer, 1_700_000_000));
+//! let device = Identity::new("TESTPROD01", "dev001")?;
+//! cloud.add_device(&device, Secret::new(*b"0123456789abcdef"))?;
+//! cloud.add_firmware(Firmware::new("TESTPROD01", "1.0.0", md5, 9))?;
+//! cloud.set_rollout(Instant::ZERO, "TESTPROD01", Some(Rollout::new("1.0.0")))?;
+//!
+//! // The device connects and reports what it runs.
+//! let report = br#"{"type":"report_version","report":{"version":"0.1.0"}}"#;
+//! cloud.handle_connected(Instant::ZERO, &device)?;
+//! cloud.handle_message(Instant::ZERO, device.report_topic(), report)?;
+//!
+//! // It gets a reply at once and the offer a moment later.
+//! let mut now = Instant::ZERO;
+//! let mut sent = Vec::new();
+//! while sent.len() < 2 {
+//!     match cloud.poll_output(now) {
+//!         Output::Send { payload, .. } => sent.push(String::from_utf8(payload)?),
+//!         Output::Event(event) => println!("{} {:?}", event.at, event.kind),
+//!         Output::Idle { deadline } => now = deadline.ok_or("nothing to wait for")?,
+//!     }
+//! }
+//! assert!(sent[0].contains("report_version_rsp") && sent[1].contains("update_firmware"));
+//!
+//! // The URL in the offer is good at the origin.
+//! let url = sent[1].split('"').find(|text| text.starts_with("http")).ok_or("no URL")?;
+//! let target = url.trim_start_matches("http://127.0.0.1:8080");
+//! let request = format!("GET {target} HTTP/1.1\r\nRange: bytes=4-\r\n\r\n");
+//! let mut connection = Connection::new(now);
+//! assert_eq!(connection.handle_received(now, request.as_bytes()), request.len());
+//! let response = connection.transmit(&mut origin, now);
+//! assert!(response.starts_with(b"HTTP/1.1 206 ") && response.ends_with(b"image"));
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),

@@ -24,7 +24,8 @@ pub use task::{Finish, Rollout, Status, Task, TaskId, TaskOptions};
 ///
 /// The loop is: feed one input, then take outputs until [`Output::Idle`], then wait for the next
 /// input or the deadline. Every input is legal in every state and without draining. A moment
-/// before the last one counts as the last one.
+/// before the last one counts as the last one. A command that is refused changes nothing but what
+/// time has changed by then; a message that is refused changes nothing at all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cloud {
     config: CloudConfig,
@@ -137,6 +138,7 @@ impl Cloud {
         version: &str,
         options: &TaskOptions,
     ) -> Result<TaskId, TaskError> {
+        self.advance(now);
         let device = *self.index.get(identity).ok_or(TaskError::DeviceNotExist)?;
         if !self.firmware.contains_key(&(identity.product_id().into(), version.into())) {
             return Err(TaskError::FirmwareNotExist);
@@ -150,7 +152,6 @@ impl Cloud {
             return Err(TaskError::DeviceFirmwareIsUpdated);
         }
         options.check_source(runs)?;
-        self.advance(now);
         let push_at = self.now;
         self.begin(device, version, options, push_at).ok_or(TaskError::DeviceNotExist)
     }
@@ -193,11 +194,7 @@ impl Cloud {
     /// # Errors
     /// [`TaskError::DeviceFirmwareTaskNotExist`] or [`TaskError::DeviceFirmwareTaskAlreadDone`].
     pub fn cancel_task(&mut self, now: Instant, task: TaskId) -> Result<(), TaskError> {
-        if self.current(task)?.finished.is_some() {
-            return Err(TaskError::DeviceFirmwareTaskAlreadDone);
-        }
         self.advance(now);
-        // Time may have ended it just now.
         if self.current(task)?.finished.is_some() {
             return Err(TaskError::DeviceFirmwareTaskAlreadDone);
         }
@@ -212,6 +209,7 @@ impl Cloud {
     /// [`TaskError::DeviceOtaTaskInProgress`] when it is not over,
     /// [`TaskError::DeviceFirmwareTaskAlreadDone`] when it succeeded.
     pub fn retry_task(&mut self, now: Instant, task: TaskId) -> Result<(), TaskError> {
+        self.advance(now);
         let current = self.current(task)?;
         if current.status == Status::Complete {
             return Err(TaskError::DeviceFirmwareTaskAlreadDone);
@@ -219,7 +217,6 @@ impl Cloud {
         if current.finished.is_none() {
             return Err(TaskError::DeviceOtaTaskInProgress);
         }
-        self.advance(now);
         let began = self.now;
         let Some(current) = self.record_mut(task.device).and_then(|r| r.task.as_mut()) else {
             return Err(TaskError::DeviceFirmwareTaskNotExist);
@@ -238,10 +235,10 @@ impl Cloud {
     /// # Errors
     /// [`TaskError::DeviceFirmwareTaskNotExist`] or [`TaskError::NotAwaitingConfirm`].
     pub fn confirm_task(&mut self, now: Instant, task: TaskId) -> Result<(), TaskError> {
+        self.advance(now);
         if self.current(task)?.status != Status::AwaitingConfirm {
             return Err(TaskError::NotAwaitingConfirm);
         }
-        self.advance(now);
         let push_at = self.now;
         self.make_due(task.device, push_at);
         Ok(())

@@ -123,3 +123,16 @@ fn an_overdue_cancel_finds_the_task_over() {
     assert!(desk.cloud.cancel_task(at(70_000), id).is_err());
     assert_eq!(desk.status(), Status::TimedOut);
 }
+
+#[test]
+fn an_overdue_task_is_not_in_the_way_of_the_next() {
+    let mut desk = Desk::started(with(TimeoutFrom::LastReport));
+    let first = desk.task().id;
+    let second = desk.start(61_000);
+    assert_ne!(first, second);
+    let record = desk.cloud.device(&device()).unwrap();
+    assert_eq!(record.history[0].finished, Some((at(61_000), Finish::TimedOut)));
+    let mut desk = Desk::started(with(TimeoutFrom::LastReport));
+    desk.cloud.retry_task(at(61_000), first).unwrap();
+    assert_eq!(desk.task().attempt, 2);
+}
