@@ -1,4 +1,5 @@
 //! The IO-free MQTT connection, byte by byte.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

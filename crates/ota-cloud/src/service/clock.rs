@@ -4,8 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use ota_proto::Instant;
 
-use super::endpoint::after;
-
 /// A monotonic clock with the Unix time of its origin. Both halves of the service use the same
 /// one, so that a URL's life and the cloud's time-outs agree even when the system's clock is set.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +24,7 @@ impl Clock {
     }
 
     pub(super) fn now(&self) -> Instant {
-        after(Instant::ZERO, self.origin.elapsed())
+        Instant::ZERO + self.origin.elapsed()
     }
 
     /// Seconds since 1970 at [`Instant::ZERO`].

@@ -15,13 +15,12 @@ use crate::{Cloud, DeviceRecord, Firmware, Rollout, Secret, TaskId, TaskOptions}
 
 /// Commands and questions to a running service. Every one fails with [`HandleError::Stopped`]
 /// when the service has stopped.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Handle {
     inputs: mpsc::Sender<Input>,
     store: Store,
-    /// Never read: it keeps the entries' sender out of the handle, so that the log ends with the
-    /// service.
-    log: broadcast::Receiver<Entry>,
+    /// Weak, so that the log ends with the service.
+    log: broadcast::WeakSender<Entry>,
 }
 
 /// An image to be offered.
@@ -63,7 +62,7 @@ impl Handle {
     pub(super) fn new(
         inputs: mpsc::Sender<Input>,
         store: Store,
-        log: broadcast::Receiver<Entry>,
+        log: broadcast::WeakSender<Entry>,
     ) -> Self {
         Self { inputs, store, log }
     }
@@ -196,7 +195,8 @@ impl Handle {
     /// Every message and change from now on.
     #[must_use]
     pub fn log(&self) -> Log {
-        Log(self.log.resubscribe())
+        let ended = || broadcast::channel(1).1;
+        Log(self.log.upgrade().map_or_else(ended, |log| log.subscribe()))
     }
 
     async fn ask<T: Send + 'static>(
@@ -210,11 +210,5 @@ impl Handle {
         });
         self.inputs.send(Input::Command(command)).await.map_err(|_| HandleError::Stopped)?;
         answered.await.map_err(|_| HandleError::Stopped)
-    }
-}
-
-impl Clone for Handle {
-    fn clone(&self) -> Self {
-        Self::new(self.inputs.clone(), self.store.clone(), self.log.resubscribe())
     }
 }

@@ -168,7 +168,7 @@ impl Hub {
         match event {
             Event::Report { payload, .. } => {
                 let topic = device.report_topic().to_owned();
-                let message = Payload::new(payload.clone());
+                let message = Payload::new(&payload);
                 let received = What::Received { topic: topic.clone(), payload: message };
                 self.journal.write(Some(&device), received);
                 if let Err(error) = self.cloud.handle_message(now, &topic, &payload) {
@@ -176,7 +176,7 @@ impl Hub {
                 }
             }
             Event::Publish { topic, payload, qos } => {
-                let message = Payload::new(payload.clone());
+                let message = Payload::new(&payload);
                 let received = What::Received { topic: topic.clone(), payload: message };
                 self.journal.write(Some(&device), received);
                 self.route(device.product_id(), &topic, &payload, qos, now);
@@ -241,9 +241,10 @@ impl Hub {
     fn send(&mut self, device: &Identity, topic: String, payload: Bytes, now: Instant) {
         let id = self.by_device.get(device).copied().unwrap_or(ConnId::MAX);
         let there = self.sessions.get(&id).is_some_and(|s| s.filters.contains(&topic));
-        let push = Push { topic: topic.clone(), payload: payload.clone(), qos: QoS::AtMostOnce };
+        let message = Payload::new(&payload);
+        let push = Push { topic: topic.clone(), payload, qos: QoS::AtMostOnce };
         let what = if there && self.push(id, push, now) {
-            What::Sent { topic, payload: Payload::new(payload) }
+            What::Sent { topic, payload: message }
         } else {
             What::NotSent { topic }
         };
@@ -262,7 +263,7 @@ impl Hub {
             let push = Push { topic: topic.to_owned(), payload: payload.clone(), qos };
             let device = self.sessions.get(&id).map(|session| session.device.clone());
             if self.push(id, push, now) {
-                let payload = Payload::new(payload.clone());
+                let payload = Payload::new(payload);
                 let sent = What::Sent { topic: topic.to_owned(), payload };
                 self.journal.write(device.as_ref(), sent);
             }

@@ -101,8 +101,9 @@ pub enum What {
 pub struct Payload(Bytes);
 
 impl Payload {
-    pub(super) fn new(bytes: impl Into<Bytes>) -> Self {
-        Self(bytes.into())
+    /// Copies, so that an entry does not keep a connection's whole buffer.
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        Self(Bytes::copy_from_slice(bytes))
     }
 
     /// The bytes as they were, signatures included. Do not print them but on a desk.
@@ -183,10 +184,10 @@ mod tests {
             ("no url? none", "no url? none"),
             ("", ""),
         ] {
-            let payload = Payload::new(text.as_bytes().to_vec());
+            let payload = Payload::new(text.as_bytes());
             assert_eq!(payload.to_string(), shown);
             assert_eq!(payload.reveal(), text.as_bytes());
         }
-        assert_eq!(Payload::new(&b"\xff?"[..]).to_string(), "\u{fffd}?");
+        assert_eq!(Payload::new(b"\xff?").to_string(), "\u{fffd}?");
     }
 }

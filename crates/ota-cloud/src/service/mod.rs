@@ -80,7 +80,8 @@ pub struct ServiceConfig {
     /// How long an HTTP client may take for its request, rest between two, or leave an answer
     /// unread. Default 30 s.
     pub http_patience: Duration,
-    /// The log entries that wait for a reader. Default 8,192.
+    /// The log entries that wait for the slowest reader, each with its message of at most
+    /// [`endpoint::Limits::packet`]. Default 1,024.
     pub log_entries: usize,
     /// The cloud's own settings. `signer` and `unix_at_zero` are set by [`Service::start`].
     pub cloud: CloudConfig,
@@ -101,7 +102,7 @@ impl Default for ServiceConfig {
             max_connections: 1024,
             limits: endpoint::Limits::default(),
             http_patience: Duration::from_secs(30),
-            log_entries: 8192,
+            log_entries: 1024,
             cloud: CloudConfig::new(signer, 0),
         }
     }
@@ -125,7 +126,8 @@ impl Service {
         let signer = UrlSigner::new(base, key(config.url_key)?, config.url_life);
 
         let clock = Clock::start();
-        let (entries, log) = broadcast::channel(config.log_entries.max(1));
+        let entries = broadcast::Sender::new(config.log_entries.max(1));
+        let log = entries.downgrade();
         let journal = Journal { clock, entries };
         let settings = CloudConfig {
             signer: signer.clone(),

@@ -1,7 +1,7 @@
 //! One client's MQTT 3.1.1 connection, seen from the cloud and free of IO: bytes and time go in,
 //! events and bytes come out.
 //!
-//! The codec is mqttbytes, an implementation independent of the devices' own; [`fence`] stands
+//! The codec is mqttbytes, an implementation independent of the devices' own; a fence stands
 //! before it, and any error of either closes the connection. What the platform does not support
 //! (QoS 2, wills, retained messages: protocol.md §4.2) closes it too.
 
@@ -21,7 +21,6 @@ use mqttbytes::v4::{
 use ota_proto::{Identity, Instant};
 
 pub use topic::{is_filter, is_topic, matches};
-pub(super) use types::after;
 pub use types::{Close, Event, Limits, Login, NotSent, Refusal};
 use types::{HEADERS, keep_alive, one_and_a_half};
 
@@ -168,10 +167,10 @@ impl Connection {
             return None;
         }
         let silent = match self.phase {
-            Phase::New | Phase::Deciding => after(self.heard, self.limits.connect),
-            Phase::Up(_) => after(self.heard, one_and_a_half(self.keep_alive)),
+            Phase::New | Phase::Deciding => self.heard + self.limits.connect,
+            Phase::Up(_) => self.heard + one_and_a_half(self.keep_alive),
         };
-        let stalled = after(self.tx_since, self.limits.stall);
+        let stalled = self.tx_since + self.limits.stall;
         Some(if self.tx.is_empty() { silent } else { silent.min(stalled) })
     }
 
@@ -180,7 +179,7 @@ impl Connection {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
-        let stalled = !self.tx.is_empty() && now >= after(self.tx_since, self.limits.stall);
+        let stalled = !self.tx.is_empty() && now >= self.tx_since + self.limits.stall;
         self.close(match self.phase {
             _ if stalled => Close::Slow,
             Phase::New | Phase::Deciding => Close::NoConnect,

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use mqttbytes::QoS;
 use mqttbytes::v4::{Connect, ConnectReturnCode};
-use ota_proto::Instant;
 
 /// Bounds of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -222,12 +221,6 @@ impl std::error::Error for Close {}
 
 /// Fixed header, topic length and packet id: the most that a PUBLISH has besides its contents.
 pub(super) const HEADERS: usize = 9;
-
-/// `at` plus `span`; saturates.
-#[allow(clippy::arithmetic_side_effects)]
-pub(in crate::service) fn after(at: Instant, span: Duration) -> Instant {
-    at + span
-}
 
 pub(super) fn one_and_a_half(span: Duration) -> Duration {
     span.saturating_add(span.checked_div(2).unwrap_or(span))

@@ -1,0 +1,240 @@
+//! The firmware server.
+
+use std::io::Write as _;
+use std::time::{Duration, SystemTime};
+
+use ota_cloud::service::{HandleError, NewFirmware, Running, ServiceConfig};
+use ota_cloud::sign::UrlSigner;
+use ota_cloud::{CatalogError, Firmware};
+use ota_proto::url::Url;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::{PATIENCE, PRODUCT, start_with};
+
+const KEY: &[u8] = b"the key of the tests";
+
+/// An answer: its status, its head as sent, its body.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    fn parse(bytes: &[u8]) -> Self {
+        let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, head, body: bytes[end..].to_vec() }
+    }
+
+    /// The value of a header whose name is written exactly so.
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+/// Reads to the end of the stream.
+pub(crate) async fn read_all(mut stream: TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.unwrap().unwrap();
+    bytes
+}
+
+async fn request(method: &str, url: &str, headers: &str) -> Answer {
+    let url = Url::parse(url).unwrap();
+    let mut stream = TcpStream::connect((url.host, url.port)).await.unwrap();
+    let head = format!(
+        "{method} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n",
+        url.target, url.host
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    Answer::parse(&read_all(stream).await)
+}
+
+pub(crate) async fn get(url: &str, headers: &str) -> Answer {
+    request("GET", url, headers).await
+}
+
+fn unix() -> u64 {
+    #[allow(clippy::disallowed_methods)]
+    let now = SystemTime::now();
+    now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+struct Site {
+    running: Running,
+    signer: UrlSigner,
+}
+
+impl Site {
+    /// A service with 1,000 bytes as version 1.0.0.
+    async fn new() -> Self {
+        let config = ServiceConfig { url_key: Some(KEY.to_vec()), ..Default::default() };
+        let running = start_with(config).await;
+        let base = format!("http://{}", running.http_addr());
+        let signer = UrlSigner::new(base, KEY, Duration::from_secs(3600));
+        let new = NewFirmware::memory(PRODUCT, "1.0.0", image());
+        running.handle().add_firmware(new).await.unwrap();
+        Self { running, signer }
+    }
+
+    fn url(&self, path: &str) -> String {
+        self.signer.sign(path, unix())
+    }
+
+    fn good(&self) -> String {
+        self.url("/TESTPROD01_1.0.0")
+    }
+}
+
+fn image() -> Vec<u8> {
+    (0..1000_u32).map(|i| (i % 251) as u8).collect()
+}
+
+#[tokio::test]
+async fn the_whole_image() {
+    let site = Site::new().await;
+    let answer = get(&site.good(), "Accept-Encoding: gzip, deflate\r\n").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.body, image());
+    // The vendor's C devices look for exactly this case.
+    assert_eq!(answer.header("Content-Length"), Some("1000"));
+    assert_eq!(answer.header("Accept-Ranges"), Some("bytes"));
+    assert_eq!(answer.header("Content-Encoding"), None);
+    assert_eq!(answer.header("Transfer-Encoding"), None);
+    let mut digester = ota_proto::Digester::new();
+    digester.update(&image());
+    assert_eq!(answer.header("Etag"), Some(format!("\"{}\"", digester.finish()).as_str()));
+}
+
+#[tokio::test]
+async fn ranges() {
+    let site = Site::new().await;
+    for (range, from, to) in [
+        ("bytes=0-9", 0, 10),
+        ("bytes=990-", 990, 1000),
+        ("bytes=400-1000", 400, 1000),
+        ("bytes=-7", 993, 1000),
+    ] {
+        let answer = get(&site.good(), &format!("Range: {range}\r\n")).await;
+        assert_eq!(answer.status, 206, "{range}");
+        assert_eq!(answer.body, image()[from..to]);
+        let expected = format!("bytes {from}-{}/1000", to - 1);
+        assert_eq!(answer.header("Content-Range"), Some(expected.as_str()));
+        assert_eq!(answer.header("Content-Length"), Some((to - from).to_string().as_str()));
+    }
+    let answer = get(&site.good(), "Range: bytes=1000-\r\n").await;
+    assert_eq!(answer.status, 416);
+    assert_eq!(answer.header("Content-Range"), Some("bytes */1000"));
+    for header in ["Range: bytes=0-1,5-6\r\n", "Range: bytes=0-1\r\nRange: bytes=3-4\r\n"] {
+        assert_eq!(get(&site.good(), header).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn if_range_guards_a_resume() {
+    let site = Site::new().await;
+    let etag = get(&site.good(), "").await.header("Etag").unwrap().to_owned();
+    let same = get(&site.good(), &format!("Range: bytes=5-\r\nIf-Range: {etag}\r\n")).await;
+    assert_eq!((same.status, same.body.len()), (206, 995));
+    let other = get(&site.good(), "Range: bytes=5-\r\nIf-Range: \"x\"\r\n").await;
+    assert_eq!((other.status, other.body.len()), (200, 1000));
+}
+
+#[tokio::test]
+async fn head_has_the_head_only() {
+    let site = Site::new().await;
+    let answer = request("HEAD", &site.good(), "").await;
+    assert_eq!((answer.status, answer.body.len()), (200, 0));
+    assert_eq!(answer.header("Content-Length"), Some("1000"));
+}
+
+#[tokio::test]
+async fn refusals_have_a_length() {
+    let site = Site::new().await;
+    let good = site.good();
+    let plain = good.split('?').next().unwrap().to_owned();
+    let lapsed = site.signer.sign("/TESTPROD01_1.0.0", unix() - 3602);
+    let forged = UrlSigner::new(site.signer.base(), &b"another key"[..], UrlSigner::LIFE)
+        .sign("/TESTPROD01_1.0.0", unix());
+    for (method, url, status) in [
+        ("GET", &plain, 403),
+        ("GET", &lapsed, 403),
+        ("GET", &forged, 403),
+        ("GET", &good.replace("_1.0.0", "_1.0.1"), 403),
+        ("GET", &site.url("/TESTPROD01_2.0.0"), 404),
+        ("GET", &site.url("/../../../etc/passwd"), 404),
+        ("GET", &site.url("//etc/passwd"), 404),
+        ("POST", &good, 405),
+    ] {
+        let answer = request(method, url, "").await;
+        assert_eq!(answer.status, status, "{url}");
+        let length: usize = answer.header("Content-Length").unwrap().parse().unwrap();
+        assert_eq!(answer.body.len(), length);
+        assert!(!String::from_utf8_lossy(&answer.body).contains("sign="));
+    }
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_requests() {
+    let site = Site::new().await;
+    let good = site.good();
+    let url = Url::parse(&good).unwrap();
+    let mut stream = TcpStream::connect(site.running.http_addr()).await.unwrap();
+    for (range, last) in [("0-49", ""), ("50-99", ""), ("100-149", "Connection: close\r\n")] {
+        let head =
+            format!("GET {} HTTP/1.1\r\nHost: x\r\nRange: bytes={range}\r\n{last}\r\n", url.target);
+        stream.write_all(head.as_bytes()).await.unwrap();
+    }
+    let bytes = read_all(stream).await;
+    assert_eq!(String::from_utf8_lossy(&bytes).matches("206 Partial Content").count(), 3);
+    assert!(bytes.ends_with(&image()[100..150]));
+}
+
+#[tokio::test]
+async fn an_image_in_a_file() {
+    let site = Site::new().await;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let bytes: Vec<u8> = (0..700_001_u32).map(|i| (i % 241) as u8).collect();
+    file.write_all(&bytes).unwrap();
+    file.flush().unwrap();
+    let handle = site.running.handle();
+    let firmware: Firmware =
+        handle.add_firmware(NewFirmware::file(PRODUCT, "2.0.0", file.path())).await.unwrap();
+    assert_eq!(firmware.size, 700_001);
+    let url = site.url(&firmware.path);
+    let whole = get(&url, "").await;
+    assert_eq!((whole.status, whole.body == bytes), (200, true));
+    let part = get(&url, "Range: bytes=131071-\r\n").await;
+    assert_eq!((part.status, part.body == bytes[131_071..]), (206, true));
+
+    // An image that no longer is what was offered is not served.
+    file.write_all(b"more").unwrap();
+    file.flush().unwrap();
+    assert_eq!(get(&url, "").await.status, 500);
+    std::fs::remove_file(file.path()).unwrap();
+    assert_eq!(get(&url, "").await.status, 500);
+}
+
+#[tokio::test]
+async fn firmware_that_is_refused() {
+    let site = Site::new().await;
+    let handle = site.running.handle();
+    let again = handle.add_firmware(NewFirmware::memory(PRODUCT, "1.0.0", &b"other"[..])).await;
+    assert!(matches!(again, Err(HandleError::Catalog(CatalogError::FirmwareAlreadyExist))));
+    assert_eq!(get(&site.good(), "").await.body, image());
+    let empty = handle.add_firmware(NewFirmware::memory(PRODUCT, "3", &b""[..])).await;
+    assert!(matches!(empty, Err(HandleError::Catalog(CatalogError::BadSize))));
+    let missing = handle.add_firmware(NewFirmware::file(PRODUCT, "3", "no/such/file")).await;
+    let text = missing.unwrap_err().to_string();
+    assert!(text.contains("no/such/file"), "{text}");
+    let directory = std::env::temp_dir();
+    assert!(handle.add_firmware(NewFirmware::file(PRODUCT, "3", directory)).await.is_err());
+    let clash = handle.add_firmware(NewFirmware::memory("TESTPROD01_1", "0.0", &b"x"[..])).await;
+    assert!(clash.is_ok());
+    let clash = handle.add_firmware(NewFirmware::memory("TESTPROD01", "1_0.0", &b"x"[..])).await;
+    assert!(matches!(clash, Err(HandleError::PathTaken(_))));
+}

@@ -1,0 +1,139 @@
+//! Clients that mean no good, and the end of the service.
+
+use std::time::Duration;
+
+use mqttbytes::QoS;
+use ota_cloud::service::endpoint::Limits;
+use ota_cloud::service::{HandleError, Service, ServiceConfig, StartError, What};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{Client, PATIENCE, device, http, login, secret, start, start_with};
+
+#[tokio::test]
+async fn garbage_is_closed_and_the_others_go_on() {
+    let running = start().await;
+    let mut good = Client::device(&running, "dev001").await;
+    for bytes in [
+        &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
+        b"\0\0\0\0",
+        b"\x10\xff\xff\xff\x7f",
+        b"\xff\xff\xff\xff\xff\xff",
+    ] {
+        let mut bad = Client::open(running.mqtt_addr()).await;
+        bad.send(bytes).await;
+        bad.closed().await;
+    }
+    good.send(b"\x30\xff\xff\x7f").await;
+    good.closed().await;
+    Client::device(&running, "dev001").await;
+}
+
+#[tokio::test]
+async fn a_slow_connect_is_closed() {
+    let limits = Limits { connect: Duration::from_millis(50), ..Limits::default() };
+    let running = start_with(ServiceConfig { limits, ..Default::default() }).await;
+    let mut log = running.handle().log();
+    let mut client = Client::open(running.mqtt_addr()).await;
+    client.send(b"\x10").await;
+    client.closed().await;
+    let What::Closed { why, .. } = log.next().await.unwrap().what else { panic!() };
+    assert_eq!(why, "no CONNECT in time");
+}
+
+#[tokio::test]
+async fn a_silent_device_is_closed() {
+    let running = start().await;
+    let mut connect = login("dev001");
+    connect.keep_alive = 1;
+    let (mut client, code) = Client::connect(running.mqtt_addr(), &connect).await;
+    assert_eq!(code, 0);
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn a_device_that_does_not_read_is_disconnected() {
+    let limits = Limits { stall: Duration::from_millis(200), ..Limits::default() };
+    let running = start_with(ServiceConfig { limits, ..Default::default() }).await;
+    running.handle().add_device(&device("dev002"), &secret()).await.unwrap();
+    let mut writer = Client::device(&running, "dev001").await;
+    let mut reader = Client::device(&running, "dev002").await;
+    reader.subscribe("TESTPROD01/data", QoS::AtMostOnce).await;
+    let mut log = running.handle().log();
+    let payload = vec![0; 16_000];
+    let flood = async {
+        loop {
+            writer.publish("TESTPROD01/data", QoS::AtMostOnce, &payload).await;
+        }
+    };
+    let closed = async {
+        while let Some(entry) = log.next().await {
+            if matches!(entry.what, What::Closed { .. }) {
+                return entry.device;
+            }
+        }
+        None
+    };
+    tokio::select! {
+        () = flood => {}
+        who = tokio::time::timeout(PATIENCE, closed) => {
+            assert_eq!(who.unwrap(), Some(device("dev002")));
+        }
+    }
+}
+
+#[tokio::test]
+async fn connections_are_bounded() {
+    let running = start_with(ServiceConfig { max_connections: 1, ..Default::default() }).await;
+    let mut first = Client::device(&running, "dev001").await;
+    let mut second = Client::open(running.mqtt_addr()).await;
+    second.closed().await;
+    first.send(b"\xc0\0").await;
+    assert!(first.next().await.is_some());
+}
+
+#[tokio::test]
+async fn an_http_client_that_sends_nothing_is_closed() {
+    let http_patience = Duration::from_millis(50);
+    let running = start_with(ServiceConfig { http_patience, ..Default::default() }).await;
+    let stream = TcpStream::connect(running.http_addr()).await.unwrap();
+    http::read_all(stream).await;
+}
+
+#[tokio::test]
+async fn shutdown_ends_everything() {
+    let running = start().await;
+    let (mqtt, http, handle) = (running.mqtt_addr(), running.http_addr(), running.handle());
+    let mut log = handle.log();
+    let mut client = Client::device(&running, "dev001").await;
+    running.shutdown().await;
+    client.closed().await;
+    while log.next().await.is_some() {}
+    assert!(handle.log().next().await.is_none());
+    assert!(matches!(handle.device(&device("dev001")).await, Err(HandleError::Stopped)));
+    TcpListener::bind(mqtt).await.unwrap();
+    TcpListener::bind(http).await.unwrap();
+}
+
+#[tokio::test]
+async fn dropping_it_stops_it_too() {
+    let running = start().await;
+    let mut client = Client::device(&running, "dev001").await;
+    drop(running);
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = taken.local_addr().unwrap();
+    for config in [
+        ServiceConfig { mqtt_addr: addr, ..Default::default() },
+        ServiceConfig { http_addr: addr, ..Default::default() },
+    ] {
+        let error = Service::start(config).await.unwrap_err();
+        assert!(matches!(&error, StartError::Bind { addr: named, .. } if *named == addr));
+        let text = error.to_string();
+        assert!(text.contains(&addr.to_string()) && text.contains("another program"), "{text}");
+    }
+}
