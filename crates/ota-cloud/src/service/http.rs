@@ -51,7 +51,7 @@ pub(super) async fn serve(
     origin: Origin,
     stop: CancellationToken,
 ) {
-    let patience = origin.patience;
+    let (patience, journal) = (origin.patience, origin.journal.clone());
     let router = Router::new().fallback(answer).layer(Extension(peer)).with_state(origin);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(patience));
@@ -62,8 +62,10 @@ pub(super) async fn serve(
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
     tokio::select! {
-        // What a client does wrong is its own loss: the answers are in the log.
-        _ = connection => {}
+        // A client that just goes silent between requests is no news.
+        ended = connection => if let Some(error) = ended.err().filter(|error| !error.is_timeout()) {
+            journal.write(None, What::Closed { peer, why: error.to_string() });
+        },
         () = stop.cancelled() => {}
     }
 }

@@ -123,6 +123,10 @@ impl Hub {
         match input {
             Input::Login { id, peer, login, outbox, answer } => {
                 let decided = self.log_in(id, peer, &login, outbox, now);
+                if let Err(why) = decided {
+                    let client_id = login.client_id.chars().take(64).collect();
+                    self.journal.write(None, What::LoginRefused { peer, client_id, why });
+                }
                 // A connection that is gone says so itself.
                 let _ = answer.send(decided);
             }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ota_proto::{Identity, Instant};
 use tokio::sync::broadcast;
 
+use super::endpoint::Refusal;
 use crate::{CloudError, EventKind};
 
 /// One entry of the log.
@@ -33,7 +34,17 @@ pub enum What {
         /// With MQTT 3.1 in place of 3.1.1.
         legacy: bool,
     },
-    /// A connection ended, also one that never logged in.
+    /// A login was refused.
+    LoginRefused {
+        /// From where.
+        peer: SocketAddr,
+        /// The client id, cut to 64 characters. It is the client's choice: escape it for a screen.
+        client_id: String,
+        /// Why.
+        why: Refusal,
+    },
+    /// A device's connection ended, also one that never logged in; or one to the firmware server
+    /// broke.
     Closed {
         /// From where.
         peer: SocketAddr,

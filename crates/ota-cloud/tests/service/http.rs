@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::{PATIENCE, PRODUCT, start_with};
 
-const KEY: &[u8] = b"the key of the tests";
+pub(crate) const KEY: &[u8] = b"the key of the tests";
 
 /// An answer: its status, its head as sent, its body.
 pub(crate) struct Answer {
@@ -58,7 +58,7 @@ pub(crate) async fn get(url: &str, headers: &str) -> Answer {
     request("GET", url, headers).await
 }
 
-fn unix() -> u64 {
+pub(crate) fn unix() -> u64 {
     #[allow(clippy::disallowed_methods)]
     let now = SystemTime::now();
     now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use mqttbytes::QoS;
 use ota_cloud::service::endpoint::Limits;
-use ota_cloud::service::{HandleError, Service, ServiceConfig, StartError, What};
+use ota_cloud::service::{HandleError, NewFirmware, Service, ServiceConfig, StartError, What};
+use ota_cloud::sign::UrlSigner;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
-use crate::{Client, PATIENCE, device, http, login, secret, start, start_with};
+use crate::{Client, PATIENCE, PRODUCT, device, http, login, secret, start, start_with};
 
 #[tokio::test]
 async fn garbage_is_closed_and_the_others_go_on() {
@@ -76,7 +79,7 @@ async fn a_device_that_does_not_read_is_disconnected() {
     };
     tokio::select! {
         () = flood => {}
-        who = tokio::time::timeout(PATIENCE, closed) => {
+        who = timeout(PATIENCE, closed) => {
             assert_eq!(who.unwrap(), Some(device("dev002")));
         }
     }
@@ -98,6 +101,30 @@ async fn an_http_client_that_sends_nothing_is_closed() {
     let running = start_with(ServiceConfig { http_patience, ..Default::default() }).await;
     let stream = TcpStream::connect(running.http_addr()).await.unwrap();
     http::read_all(stream).await;
+}
+
+#[tokio::test]
+async fn an_http_client_that_does_not_read_is_closed() {
+    let http_patience = Duration::from_millis(100);
+    let url_key = Some(http::KEY.to_vec());
+    let running = start_with(ServiceConfig { http_patience, url_key, ..Default::default() }).await;
+    let size = 64 << 20;
+    let image = NewFirmware::memory(PRODUCT, "1.0.0", vec![7; size]);
+    let path = running.handle().add_firmware(image).await.unwrap().path;
+    let target = UrlSigner::new("", http::KEY, UrlSigner::LIFE).sign(&path, http::unix());
+    let mut log = running.handle().log();
+    let mut stream = TcpStream::connect(running.http_addr()).await.unwrap();
+    let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert!(matches!(log.next().await.unwrap().what, What::Request { status: 200, .. }));
+    let ended = timeout(PATIENCE, log.next()).await.unwrap().unwrap();
+    assert!(matches!(ended.what, What::Closed { .. }), "{ended:?}");
+    let mut got = 0;
+    let mut buf = vec![0; 1 << 20];
+    while let Ok(n @ 1..) = timeout(PATIENCE, stream.read(&mut buf)).await.unwrap() {
+        got += n;
+    }
+    assert!(got < size, "{got}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mqttbytes::QoS;
 use mqttbytes::v4::Connect;
+use ota_cloud::service::endpoint::Refusal;
 use ota_cloud::service::{HandleError, ServiceConfig, What};
 
 use crate::{Client, device, login, secret, start, start_with};
@@ -28,9 +29,16 @@ async fn right_and_wrong_credentials() {
         client.closed().await;
     }
 
+    let mut log = running.handle().log();
     let (mut client, code) = Client::connect(addr, &login("dev002")).await;
     assert_eq!(code, 5);
     client.closed().await;
+    let mut refused = log.next().await.unwrap().what;
+    while matches!(refused, What::Closed { .. }) {
+        refused = log.next().await.unwrap().what;
+    }
+    let What::LoginRefused { client_id, why, .. } = refused else { panic!("{refused:?}") };
+    assert_eq!((client_id.as_str(), why), ("TESTPROD01dev002", Refusal::UnknownDevice));
 
     let mut other = login("dev001");
     other.client_id = "TESTPROD01dev002".into();

@@ -56,7 +56,9 @@ enum Phase {
 impl Connection {
     /// A connection that was accepted `now`.
     #[must_use]
-    pub fn new(now: Instant, limits: Limits) -> Self {
+    pub fn new(now: Instant, mut limits: Limits) -> Self {
+        // There are 65,535 packet ids, and one must be free.
+        limits.in_flight = limits.in_flight.min(65_534);
         Self {
             limits,
             phase: Phase::New,
