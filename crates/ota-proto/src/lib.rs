@@ -1,4 +1,139 @@
 //! The device's side of a firmware update on Tencent Cloud IoT, as a pure state machine.
+//!
+//! A device reports the version it runs, receives an offer, downloads the image, verifies,
+//! installs and restarts, proves the new version and reports the result. Everything that can be
+//! *decided* about that is decided in [`Updater`], from inputs that carry their own time. No
+//! sockets, no clock, no threads, no `unsafe`: the caller moves bytes, sleeps until a deadline
+//! and writes flash.
+//!
+//! # The loop
+//!
+//! 1. [`Updater::poll_output`] until it answers [`Output::Idle`]; do what it says.
+//! 2. Wait for a message, for bytes, for the end of an operation, or for the deadline.
+//! 3. Tell the machine by one of its `handle_` methods, with the time. Then again from 1.
+//!
+//! A whole update, with a cloud of three messages and a slot in memory:
+//!
+//! ```
+//! use ota_proto::*;
+//!
+//! let image = *b"the new firmware";
+//! let mut hash = Digester::new();
+//! hash.update(&image);
+//! let offer = format!(
+//!     r#"{{"file_size":16,"md5sum":"{}","type":"update_firmware","url":"https://store.example/fw?sign=x","version":"2.0.0"}}"#,
+//!     hash.finish()
+//! );
+//! let reply = r#"{"result_code":0,"result_msg":"success","type":"report_version_rsp","version":"1.0.0"}"#;
+//!
+//! let identity = Identity::new("TESTPROD01", "dev001")?;
+//! let topic = String::from(identity.update_topic());
+//! let config = Config::new(identity, 7);
+//! let storage = SlotInfo { capacity: 4096, erase: 16, write: 1 };
+//! let boot = Boot { running: "1.0.0", slot: SlotState::Confirmed, journal: None, storage };
+//! let mut now = Instant::ZERO;
+//! let mut device = Updater::new(now, config.clone(), boot)?;
+//!
+//! let (mut slot, mut journal, mut said) = (vec![0xff; 4096], None, Vec::new());
+//! let (mut fetch, mut taken) = (None, 0);
+//! let mut buf = [0; Config::buffer_len()];
+//! device.handle_session(now, true); // connected and subscribed
+//! loop {
+//!     match device.poll_output(now, &mut buf)? {
+//!         Output::Publish { id, payload, .. } => {
+//!             let text = String::from_utf8(payload.to_vec())?;
+//!             device.handle_published(now, id); // acknowledged
+//!             if text.contains("report_version") {
+//!                 device.handle_message(now, &topic, reply.as_bytes())?;
+//!                 if text.contains("1.0.0") {
+//!                     device.handle_message(now, &topic, offer.as_bytes())?;
+//!                 }
+//!             }
+//!             said.push(text);
+//!         }
+//!         Output::Fetch { op, from: 0, .. } => {
+//!             let content_length = Some(image.len() as u64);
+//!             let head = ResponseHead { status: 200, content_length, ..Default::default() };
+//!             device.handle_response(now, op, &head)?;
+//!             fetch = Some(op);
+//!         }
+//!         Output::Erase { op, .. } => device.handle_erased(now, op, Ok(())),
+//!         Output::Sync { op } => device.handle_synced(now, op, Ok(())),
+//!         Output::Digest { op, range } => {
+//!             let mut hash = Digester::new();
+//!             hash.update(&slot[range.start as usize..range.end as usize]);
+//!             device.handle_digest(now, op, Ok(hash.finish()));
+//!         }
+//!         Output::Persist { op, record } => {
+//!             journal = Some(*record);
+//!             device.handle_persisted(now, op, Ok(()));
+//!         }
+//!         Output::Slot { op, .. } => device.handle_slot(now, op, Ok(())),
+//!         Output::Event(Event::Install { .. }) => {
+//!             device.installed(now, Installed::NeedsRestart)?;
+//!         }
+//!         Output::Event(Event::Restart) => {
+//!             let boot = Boot {
+//!                 running: "2.0.0",
+//!                 slot: SlotState::Trial,
+//!                 journal: journal.as_ref(),
+//!                 storage,
+//!             };
+//!             device = Updater::new(now, config.clone(), boot)?;
+//!             device.handle_session(now, true);
+//!         }
+//!         Output::Event(Event::Trial) => device.confirm(now)?,
+//!         Output::Idle { read_body: true, .. } => {
+//!             let Some(op) = fetch else { break };
+//!             let body = device.handle_body(now, op, &image[taken..])?;
+//!             taken += body.consumed;
+//!             if let Some(Write { op, at, span }) = body.write {
+//!                 slot[at as usize..][..span.len()].copy_from_slice(&image[span]);
+//!                 device.handle_stored(now, op, Ok(()));
+//!             }
+//!         }
+//!         Output::Idle { .. } if said.iter().any(|text| text.contains("done")) => break,
+//!         Output::Idle { deadline: Some(deadline), .. } => {
+//!             now = deadline;
+//!             device.handle_timeout(now);
+//!         }
+//!         _ => {}
+//!     }
+//! }
+//! assert_eq!(device.running().as_str(), "2.0.0");
+//! assert_eq!(slot[..16], image);
+//! let words = [
+//!     "report_version", "downloading", "\"100\"", "burning", // 1.0.0 says, then restarts
+//!     "report_version", "burning", "done", "report_version", // 2.0.0 says
+//! ];
+//! assert_eq!(said.len(), words.len());
+//! assert!(said.iter().zip(words).all(|(text, word)| text.contains(word)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Three machines side by side
+//!
+//! ```text
+//! Session: Down → Settling (the owed result) → Reporting ⇄ Online     reset by every session
+//! Update:  None → Offered ⇄ Deferred → Fetching ⇄ Waiting → Verifying → Ready → Installing
+//!               → Restarting → Trial → None
+//! Result:  None → Saving → Owed → InFlight → Clearing → None
+//! ```
+//!
+//! A link that goes down never stops an update. Failing is `Update → None` and
+//! `Result → Saving`: the cloud hears one result for each attempt, after every reset, until it
+//! has acknowledged it.
+//!
+//! # Memory
+//!
+//! No allocation grows with the image, and none is made for a piece of body. The heap holds the
+//! two topics, and while an update is open the offer's URL (at most [`Limits::url`]) and text
+//! ([`Limits::user_defined`]).
+//!
+//! # Features
+//!
+//! * `credentials`: MQTT user name and password from a device secret, and their check.
+//! * `registration`: dynamic registration; includes `credentials`.
 #![no_std]
 #![forbid(unsafe_code)]
 
