@@ -1,0 +1,57 @@
+//! The application beside the updater: who answers its events, and how.
+
+use core::time::Duration;
+
+/// How the installer answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Install {
+    /// The new version runs after a switch and a restart.
+    NeedsRestart,
+    /// The new version runs already.
+    Running,
+    /// It failed.
+    Failed,
+    /// It hangs until it is stopped.
+    Hangs,
+}
+
+/// What the application says to an image on trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It works.
+    Confirm,
+    /// It does not.
+    RollBack,
+    /// Nothing.
+    Silent,
+}
+
+/// The application's policy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct App {
+    /// How the installer answers.
+    pub install: Install,
+    /// How long it takes.
+    pub install_time: Duration,
+    /// What is said to an image on trial.
+    pub verdict: Verdict,
+    /// How long the self-test takes.
+    pub trial_time: Duration,
+    /// From the restart event to the reset.
+    pub restart_time: Duration,
+    /// Whether the installed image starts at all.
+    pub bootable: bool,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        Self {
+            install: Install::NeedsRestart,
+            install_time: Duration::from_millis(500),
+            verdict: Verdict::Confirm,
+            trial_time: Duration::from_millis(300),
+            restart_time: Duration::from_millis(100),
+            bootable: true,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A slot: erase before write, durable only after a sync.
+
+use std::ops::Range;
+
+use ota_proto::Rng;
+
+/// What is done to a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum FlashOp {
+    /// Sets the range to 0xff.
+    Erase(Range<u64>),
+    /// Writes bytes at an offset.
+    Write(u64, Vec<u8>),
+}
+
+impl FlashOp {
+    fn range(&self) -> Range<usize> {
+        match self {
+            Self::Erase(range) => index(range.start)..index(range.end),
+            Self::Write(at, bytes) => index(*at)..index(*at).saturating_add(bytes.len()),
+        }
+    }
+}
+
+/// A slot in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Flash {
+    /// What a read returns now.
+    view: Vec<u8>,
+    /// Which bytes were not written since they were erased.
+    blank: Vec<bool>,
+    /// What surely survives a power cut, but for `pending`.
+    durable: Vec<u8>,
+    /// Done and not yet synced, oldest first.
+    pending: Vec<FlashOp>,
+}
+
+impl Flash {
+    /// A slot of this many bytes that holds garbage.
+    #[must_use]
+    pub fn new(capacity: u64, rng: &mut Rng) -> Self {
+        let view: Vec<u8> = (0..capacity).map(|_| garbage(rng)).collect();
+        Self { blank: vec![false; view.len()], durable: view.clone(), view, pending: Vec::new() }
+    }
+
+    /// Puts an image at its start, durably.
+    pub fn fill(&mut self, image: &[u8]) {
+        self.view.iter_mut().zip(image).for_each(|(cell, byte)| *cell = *byte);
+        self.durable.clone_from(&self.view);
+        self.blank.fill(false);
+    }
+
+    /// Does an operation whole.
+    ///
+    /// # Errors
+    /// What was wrong with it: outside the slot, or a write to bytes that were not erased.
+    pub fn apply(&mut self, op: &FlashOp) -> Result<(), String> {
+        let range = op.range();
+        let (Some(view), Some(blank)) =
+            (self.view.get_mut(range.clone()), self.blank.get_mut(range.clone()))
+        else {
+            return Err(format!("{range:?} is outside the slot"));
+        };
+        let result = match op {
+            FlashOp::Erase(_) => {
+                view.fill(0xff);
+                blank.fill(true);
+                Ok(())
+            }
+            FlashOp::Write(_, bytes) => {
+                let clean = blank.iter().all(|blank| *blank);
+                view.copy_from_slice(bytes);
+                blank.fill(false);
+                if clean { Ok(()) } else { Err(format!("write to unerased bytes in {range:?}")) }
+            }
+        };
+        self.pending.push(op.clone());
+        result
+    }
+
+    /// Makes everything durable.
+    pub fn sync(&mut self) {
+        self.durable.clone_from(&self.view);
+        self.pending.clear();
+    }
+
+    /// Whether all that was done is durable.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// What a read returns now.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.view
+    }
+
+    /// Whether the durable bytes begin with the first `length` of this image, and nothing that is
+    /// pending touches them.
+    #[must_use]
+    pub fn surely_holds(&self, image: &[u8], length: u64) -> bool {
+        let length = index(length);
+        let same = self.durable.get(..length) == image.get(..length);
+        same && self.pending.iter().all(|op| op.range().start >= length)
+    }
+
+    /// Power is gone. Each byte that was not synced keeps its old value (`keep` = 0), has its new
+    /// one (255), or either, or neither, by chance; `torn` was under way.
+    pub fn cut(&mut self, torn: Option<&FlashOp>, keep: u8, rng: &mut Rng) {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.extend(torn.cloned());
+        for op in &pending {
+            let Some(cells) = self.durable.get_mut(op.range()) else { continue };
+            for (i, cell) in cells.iter_mut().enumerate() {
+                let new = match op {
+                    FlashOp::Erase(_) => 0xff,
+                    FlashOp::Write(_, bytes) => bytes.get(i).copied().unwrap_or(0xff),
+                };
+                let chance = rng.below(256);
+                if keep == 255 || (keep > 0 && chance < u64::from(keep)) {
+                    *cell = new;
+                } else if keep > 0 && chance > 250 {
+                    *cell = garbage(rng);
+                }
+            }
+        }
+        self.view.clone_from(&self.durable);
+        // Nobody knows what is blank: it must be erased again.
+        self.blank.fill(false);
+    }
+
+    /// The process died and the medium did not: what was done stays, and is as undurable as before.
+    pub fn forget_blank(&mut self) {
+        self.blank.fill(false);
+    }
+}
+
+fn garbage(rng: &mut Rng) -> u8 {
+    u8::try_from(rng.below(256)).unwrap_or(0)
+}
+
+/// An offset as an index; the last one there is when it does not fit.
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}

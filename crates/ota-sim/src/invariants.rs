@@ -1,0 +1,337 @@
+//! What must hold at every step, each stated once.
+//!
+//! The ordering table of design.md §2.4, seen from outside (O16 is the client's):
+//!
+//! * **O1** a record claims only bytes that are synced and right, on an erase boundary;
+//! * **O2** every record that may be on the medium claims nothing of what an erase or a write
+//!   touches, and speaks of the image that is being written;
+//! * **O3** at most one slot operation is under way;
+//! * **O4** the whole image is hashed only when all of it is synced;
+//! * **O5** `Install` only when the digest was right, the journal says `Installing` with one more
+//!   try, and `burning` was handed over or 5 s have passed;
+//! * **O6** activation only when the journal says `Switching`;
+//! * **O7** `Restart` only after a durable activation or roll-back, and `burning` acknowledged or
+//!   5 s;
+//! * **O8** confirm only after the application's confirm and a reply to the report of what runs;
+//! * **O9** `done` only when the new version runs for good and the journal owes `done`;
+//! * **O10** `fail` only when the journal owes exactly that;
+//! * **O11** roll-back only when the journal has the reason;
+//! * **O12** no version report while a result is owed;
+//! * **O13** no attempt begins while the journal owes a result;
+//! * **O14** the journal stops owing only after the acknowledgement, in this session, of a
+//!   publication of the result;
+//! * **O15** nothing is erased or written while an image is on trial or a result is owed.
+//!
+//! And beside it:
+//!
+//! * one result per attempt, identical copies only;
+//! * no progress and no fetch while a result is owed;
+//! * progress never falls within a boot and an attempt, and is at most 99 before the digest;
+//! * after `handle_timeout` the next deadline is later than now.
+
+use core::time::Duration;
+
+use ota_proto::journal::{Outcome, Owed, Phase, Record};
+use ota_proto::{Event, Instant, OpId, PubId, SlotAction};
+
+use crate::setup::Setup;
+use crate::trace::{Heard, Said, What};
+use crate::world::Storage;
+
+/// The watch. It knows what a bystander saw, and looks into the storage.
+#[derive(Clone, Debug, Default)]
+pub struct Invariants {
+    broken: Vec<String>,
+    seen: Seen,
+    /// The latest result of this attempt, over reboots.
+    result: Option<Said>,
+}
+
+/// What was seen since the device's program began.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    up: bool,
+    /// The device waits, or died: the next deadline must be later.
+    woken: bool,
+    job: Option<OpId>,
+    persisting: Option<(OpId, Record)>,
+    /// Writes whose fate is unknown: they failed, or were not over.
+    doubt: Option<Record>,
+    tries: u8,
+    /// A digest of the whole image was right, and nothing was written since.
+    verified: bool,
+    digesting: Option<(OpId, u64)>,
+    percent: i64,
+    burning: Option<(PubId, Instant)>,
+    acknowledged: bool,
+    slotting: Option<(OpId, SlotAction)>,
+    switched: bool,
+    confirmed: bool,
+    reported: bool,
+    answered: bool,
+    /// Publications of the result in this session.
+    results: Vec<PubId>,
+    result_acknowledged: bool,
+}
+
+const BURNING: Duration = Duration::from_secs(5);
+
+impl Invariants {
+    /// What was found broken, in order.
+    #[must_use]
+    pub fn broken(&self) -> &[String] {
+        &self.broken
+    }
+
+    pub(crate) fn break_rule(&mut self, what: String) {
+        self.broken.push(what);
+    }
+
+    fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.broken.push(what());
+        }
+    }
+
+    /// Sees one thing. `storage` is as it was just before it, but for ends of operations.
+    pub(crate) fn observe(&mut self, now: Instant, what: &What, setup: &Setup, storage: &Storage) {
+        match what {
+            What::Boot { record, .. } => {
+                let tries = record.as_ref().map_or(0, |record| record.tries);
+                self.seen = Seen { percent: -1, tries, ..Seen::default() };
+            }
+            What::Off(_) => self.seen = Seen::default(),
+            What::Session(up) => {
+                self.seen.up = *up;
+                self.seen.results.clear();
+                self.seen.burning = None;
+                self.seen.acknowledged = false;
+            }
+            What::Publish(id, said) => self.on_publish(now, *id, said, storage),
+            What::Published(id) => self.on_published(*id),
+            What::Heard(heard) => self.on_heard(heard, storage),
+            What::Timeout => self.seen.woken = true,
+            What::Idle(deadline, timer) => {
+                let late = self.seen.woken && deadline.is_some_and(|at| at <= now);
+                self.must(!late, || format!("deadline {deadline:?} {timer:?} is not after {now}"));
+                self.seen.woken = false;
+            }
+            What::Erase(op, range) | What::Write(op, range) => {
+                self.begin_job(*op);
+                self.on_touch(range.start, setup, storage);
+            }
+            What::Sync(op) => self.begin_job(*op),
+            What::Digest(op, range) => {
+                self.begin_job(*op);
+                self.seen.digesting = Some((*op, range.end));
+                let whole = range.end >= setup.image.len() as u64;
+                let synced = storage.target().is_synced();
+                self.must(!whole || synced, || "O4: hashed before it was synced".into());
+            }
+            What::Slot(op, action) => self.on_slot(*op, *action, setup, storage),
+            What::Done(op, ok) => self.on_done(*op, *ok, setup, storage),
+            What::Persist(op, record) => self.on_persist(*op, record, setup, storage),
+            What::Persisted(op, ok) => {
+                if let Some((_, record)) = self.seen.persisting.take_if(|(at, _)| at == op) {
+                    self.seen.doubt = (!ok).then_some(record);
+                }
+            }
+            What::Fetch(..) => {
+                let owed = owes(storage).is_some();
+                self.must(!owed, || "O13: a fetch while a result is owed".into());
+            }
+            What::Event(event) => self.on_event(now, event, storage),
+            What::Command("confirm") => self.seen.confirmed = true,
+            _ => {}
+        }
+        if !matches!(what, What::Timeout | What::Idle(..)) {
+            // The state changed: a deadline may be overdue until it is served.
+            self.seen.woken = false;
+        }
+    }
+
+    fn begin_job(&mut self, op: OpId) {
+        let busy = self.seen.job.replace(op);
+        self.must(busy.is_none(), || "O3: two slot operations at once".into());
+    }
+
+    fn on_touch(&mut self, start: u64, setup: &Setup, storage: &Storage) {
+        self.seen.verified = false;
+        let md5 = setup.md5();
+        let fits = |record: &Record| {
+            record.phase == Phase::Fetching
+                && record.target.is_some_and(|t| t.md5 == md5 && t.offset <= start)
+        };
+        let durable = storage.journal.record();
+        let told = durable.as_ref().is_some_and(fits);
+        self.must(told, || format!("O2: the journal claims {durable:?}, touched at {start}"));
+        let under = self.seen.persisting.as_ref().map(|(_, record)| record);
+        let under = under.or(self.seen.doubt.as_ref()).cloned();
+        let safe = under.as_ref().is_none_or(fits);
+        self.must(safe, || format!("O2: {under:?} may become durable, touched at {start}"));
+        self.must(!storage.loader.is_trial(), || "O15: the roll-back target is written".into());
+        self.must(owes(storage).is_none(), || "O15: written while a result is owed".into());
+    }
+
+    fn on_slot(&mut self, op: OpId, action: SlotAction, setup: &Setup, storage: &Storage) {
+        self.begin_job(op);
+        self.seen.slotting = Some((op, action));
+        let record = storage.journal.record().unwrap_or_default();
+        match action {
+            SlotAction::Activate => {
+                self.must(record.phase == Phase::Switching, || "O6: not journalled".into());
+                let image = &setup.image;
+                let whole = storage.target().surely_holds(image, image.len() as u64);
+                self.must(whole, || "another image than the offered one is activated".into());
+            }
+            SlotAction::Confirm => {
+                let (confirmed, answered) = (self.seen.confirmed, self.seen.answered);
+                let heard = answered || !setup.device.confirm_needs_reply;
+                self.must(confirmed, || "O8: the application did not confirm".into());
+                self.must(heard, || "O8: the cloud did not answer".into());
+            }
+            SlotAction::RollBack => {
+                let ours = matches!(record.phase, Phase::Installing | Phase::Switching);
+                let reason = matches!(record.owed, Some(Owed { result: Outcome::Failed(_), .. }));
+                self.must(!ours || reason, || "O11: no reason in the journal".into());
+            }
+            _ => {}
+        }
+    }
+
+    fn on_done(&mut self, op: OpId, ok: bool, setup: &Setup, storage: &Storage) {
+        self.seen.job.take_if(|job| *job == op);
+        if let Some((_, end)) = self.seen.digesting.take_if(|(at, _)| *at == op) {
+            let image = &setup.image;
+            let whole = end >= image.len() as u64;
+            let right = storage.target().bytes().get(..image.len()) == Some(&image[..]);
+            self.seen.verified = ok && whole && right;
+        }
+        if let Some((_, action)) = self.seen.slotting.take_if(|(at, _)| *at == op) {
+            let switch = matches!(action, SlotAction::Activate | SlotAction::RollBack);
+            self.seen.switched |= switch && ok;
+        }
+    }
+
+    fn on_persist(&mut self, op: OpId, record: &Record, setup: &Setup, storage: &Storage) {
+        let busy = self.seen.persisting.is_some();
+        self.must(!busy, || "two journal writes at once".into());
+        let before = storage.journal.record().unwrap_or_default();
+        if before.phase == Phase::Owed && record.phase != Phase::Owed {
+            let told = self.seen.result_acknowledged;
+            self.must(told, || "O14: the result goes before it is acknowledged".into());
+            self.result = None;
+        }
+        if let Some(target) = record.target.filter(|t| t.offset > 0 && t.md5 == setup.md5()) {
+            let whole = target.offset == target.size;
+            let unit = u64::from(setup.erase);
+            self.must(whole || target.offset % unit == 0, || "O1: off the boundary".into());
+            let holds = storage.target().surely_holds(&setup.image, target.offset)
+                || storage.loader.running() == setup.to;
+            // A wrong byte from the server is what the digest is for.
+            let honest = self.seen.verified || !setup.lying_server;
+            self.must(!honest || holds, || format!("O1: {} claimed", target.offset));
+        }
+        if record.phase == Phase::Installing && before.phase != Phase::Installing {
+            let counted = record.tries == before.tries.saturating_add(1);
+            self.must(counted, || "O5: the try is not counted".into());
+        }
+        self.seen.tries = record.tries;
+        self.seen.persisting = Some((op, record.clone()));
+    }
+
+    fn on_publish(&mut self, now: Instant, id: PubId, said: &Said, st: &Storage) {
+        let owed = owes(st);
+        match said {
+            Said::Version(version) => {
+                let runs = version == st.loader.running();
+                self.must(runs, || format!("reported {version}, {} runs", st.loader.running()));
+                self.must(owed.is_none(), || "O12: a version report, a result is owed".into());
+                self.seen.reported = true;
+            }
+            Said::Downloading(_, percent) => {
+                self.must(owed.is_none(), || "progress while a result is owed".into());
+                let (last, verified) = (self.seen.percent, self.seen.verified);
+                self.must(*percent >= last, || format!("progress fell from {last} to {percent}"));
+                self.must(*percent <= 99 || verified, || "100 before the digest".into());
+                self.seen.percent = *percent;
+            }
+            Said::Burning(_) => {
+                self.must(owed.is_none(), || "burning while a result is owed".into());
+                self.seen.burning = Some((id, now));
+                self.seen.acknowledged = false;
+            }
+            Said::Done(version) => {
+                let runs = st.loader.running() == version && !st.loader.is_trial();
+                self.must(runs, || "O9: done before the new version runs for good".into());
+                let journalled = matches!(owed, Some(Owed { result: Outcome::Done, .. }));
+                self.must(journalled, || "O9: done is not in the journal".into());
+            }
+            Said::Fail(_, code, text) => {
+                let same = matches!(owed, Some(Owed { result: Outcome::Failed(reason), .. })
+                    if i64::from(reason.code().number()) == *code && reason.text() == text);
+                self.must(same, || format!("O10: {said:?} is not in the journal: {owed:?}"));
+            }
+        }
+        if said.is_result() {
+            let before = self.result.replace(said.clone());
+            let same = before.as_ref().is_none_or(|before| before == said);
+            self.must(same, || format!("two results: {before:?}, {said:?}"));
+            self.seen.results.push(id);
+            self.seen.result_acknowledged = false;
+            self.seen.percent = -1;
+        }
+    }
+
+    fn on_published(&mut self, id: PubId) {
+        self.seen.result_acknowledged |= self.seen.results.contains(&id);
+        self.seen.acknowledged |= self.seen.burning.is_some_and(|(burning, _)| burning == id);
+    }
+
+    fn on_heard(&mut self, heard: &Heard, storage: &Storage) {
+        let answer = match heard {
+            Heard::Reply(version) => version == storage.loader.running(),
+            Heard::Offer(_) => true,
+            Heard::Other => false,
+        };
+        self.seen.answered |= answer && self.seen.reported;
+    }
+
+    fn on_event(&mut self, now: Instant, event: &Event, storage: &Storage) {
+        let record = storage.journal.record().unwrap_or_default();
+        let spoken = self.seen.burning;
+        match event {
+            Event::Started { .. } => {
+                self.must(record.phase != Phase::Owed, || "O13: a result is owed".into());
+                self.seen.percent = -1;
+            }
+            Event::Install { .. } => {
+                let verified = self.seen.verified;
+                self.must(verified, || "O5: the digest was not right".into());
+                let phase = record.phase == Phase::Installing && record.tries > 0;
+                self.must(phase, || "O5: not journalled".into());
+                // Without a session the machine waits, but not for ever.
+                let told = spoken.is_some() || !self.seen.up || self.waited(now);
+                self.must(told, || "O5: burning was not handed over".into());
+            }
+            Event::Restart => {
+                let switched = self.seen.switched;
+                self.must(switched, || "O7: nothing was switched".into());
+                let told = self.seen.acknowledged || self.waited(now);
+                self.must(told || !self.seen.up, || "O7: burning is not acknowledged".into());
+            }
+            _ => {}
+        }
+    }
+
+    /// `burning` was handed over 5 s ago.
+    fn waited(&self, now: Instant) -> bool {
+        self.seen.burning.is_none_or(|(_, at)| now.since(at) >= BURNING)
+    }
+}
+
+/// The result that the journal owes.
+fn owes(storage: &Storage) -> Option<Owed> {
+    let record = storage.journal.record()?;
+    record.owed.filter(|_| record.phase == Phase::Owed)
+}

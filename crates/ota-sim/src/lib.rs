@@ -1,0 +1,29 @@
+//! A small deterministic world: one device, the cloud, a lossy link, a firmware server, flash that
+//! loses power, and one virtual clock that jumps to the next wake-up.
+//!
+//! It works on messages and operations: what an adapter would do with sockets and files is done
+//! here at once and in memory. Everything is [`Clone`], so a run can be forked at any step, and the
+//! same [`Setup`] gives the same [`Trace`] on every machine. [`Invariants`] watch each step.
+#![forbid(unsafe_code)]
+
+mod app;
+mod flash;
+mod invariants;
+mod journal;
+mod link;
+mod loader;
+mod server;
+mod setup;
+mod trace;
+mod world;
+
+pub use app::{App, Install, Verdict};
+pub use flash::{Flash, FlashOp};
+pub use invariants::Invariants;
+pub use journal::JournalPlaces;
+pub use link::{Direction, MessageFault};
+pub use loader::Loader;
+pub use server::{FetchFault, Server};
+pub use setup::Setup;
+pub use trace::{Heard, Said, Trace, What};
+pub use world::{Cut, Outcome, Step, Storage, World};

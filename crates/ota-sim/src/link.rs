@@ -1,0 +1,81 @@
+//! The link between device and cloud: sessions, packets under way, faults.
+
+use std::collections::BTreeMap;
+
+use ota_proto::{Instant, PubId, QoS};
+
+/// Which way a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// Device to cloud.
+    ToCloud,
+    /// Cloud to device, acknowledgements included.
+    ToDevice,
+}
+
+/// What happens to one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MessageFault {
+    /// It never arrives.
+    Lost,
+    /// It arrives twice.
+    Doubled,
+    /// It arrives after the next one that goes the same way, or 3 s late.
+    Swapped,
+    /// It arrives this many milliseconds late.
+    Late(u64),
+}
+
+/// What is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Packet {
+    Report { id: PubId, qos: QoS, payload: Vec<u8> },
+    Message(Vec<u8>),
+    Ack(PubId),
+}
+
+impl Packet {
+    pub(crate) fn direction(&self) -> Direction {
+        match self {
+            Self::Report { .. } => Direction::ToCloud,
+            Self::Message(_) | Self::Ack(_) => Direction::ToDevice,
+        }
+    }
+}
+
+/// The client's side of a session, as far as the updater sees it (rule 1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Link {
+    /// The session's number; packets of another one are dropped.
+    pub(crate) epoch: u32,
+    pub(crate) up: bool,
+    /// When the next session comes up.
+    pub(crate) connect_at: Option<Instant>,
+    /// When the last one was begun.
+    pub(crate) connected: Option<Instant>,
+    /// Publications that wait for their acknowledgement, and until when.
+    pub(crate) unacked: BTreeMap<PubId, Instant>,
+    /// Packets that were sent so far, both ways.
+    pub(crate) packets: u64,
+    /// What happens to which packet.
+    pub(crate) plan: BTreeMap<u64, MessageFault>,
+    /// A packet that waits for the next one, one a direction.
+    pub(crate) held: BTreeMap<Direction, Packet>,
+}
+
+impl Link {
+    /// The session is gone with all that was under way.
+    pub(crate) fn drop_session(&mut self, connect_at: Option<Instant>) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.up = false;
+        self.unacked.clear();
+        self.held.clear();
+        self.connect_at = connect_at;
+    }
+
+    /// The next moment at which the client does something by itself.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let unacked = self.unacked.values().copied();
+        self.connect_at.into_iter().chain(unacked).min()
+    }
+}

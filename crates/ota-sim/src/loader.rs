@@ -1,0 +1,128 @@
+//! The boot loader: two slots, a trial, a roll-back.
+
+use ota_proto::{SlotAction, SlotState};
+
+/// What the next reset does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Next {
+    /// The same image again.
+    #[default]
+    Stay,
+    /// The other slot, on trial.
+    Switch,
+    /// The other slot, for good, marked as rolled back.
+    Back,
+}
+
+/// The boot loader's durable state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Loader {
+    /// The slot that runs, 0 or 1.
+    active: usize,
+    /// The versions in the slots.
+    versions: [String; 2],
+    trial: bool,
+    mark: bool,
+    next: Next,
+}
+
+impl Loader {
+    /// Slot 0 runs this version for good.
+    #[must_use]
+    pub fn new(version: &str) -> Self {
+        Self {
+            active: 0,
+            versions: [version.into(), String::new()],
+            trial: false,
+            mark: false,
+            next: Next::Stay,
+        }
+    }
+
+    /// The slot that runs.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.active
+    }
+
+    /// The slot that updates are written to.
+    #[must_use]
+    pub fn other(&self) -> usize {
+        1 - self.active
+    }
+
+    /// The version that runs.
+    #[must_use]
+    pub fn running(&self) -> &str {
+        self.versions.get(self.active).map_or("", String::as_str)
+    }
+
+    /// What runs is on trial.
+    #[must_use]
+    pub fn is_trial(&self) -> bool {
+        self.trial
+    }
+
+    /// The next reset starts the other slot.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.next != Next::Stay
+    }
+
+    /// What the updater is told at boot.
+    #[must_use]
+    pub fn state(&self) -> SlotState {
+        match (self.trial, self.mark) {
+            (true, _) => SlotState::Trial,
+            (false, true) => SlotState::RolledBack,
+            (false, false) => SlotState::Confirmed,
+        }
+    }
+
+    /// Does what the updater asks, durably. `version` is what the other slot holds.
+    pub fn apply(&mut self, action: SlotAction, version: &str) {
+        match action {
+            SlotAction::Activate => {
+                let other = self.other();
+                if let Some(name) = self.versions.get_mut(other) {
+                    *name = version.into();
+                }
+                self.next = Next::Switch;
+            }
+            SlotAction::Confirm => {
+                self.trial = false;
+                self.next = Next::Stay;
+            }
+            SlotAction::RollBack => self.next = Next::Back,
+            SlotAction::ClearMark => self.mark = false,
+            _ => {}
+        }
+    }
+
+    /// The other version runs at once, without a switch of slots: an installer in place.
+    pub fn replace(&mut self, version: &str) {
+        if let Some(name) = self.versions.get_mut(self.active) {
+            *name = version.into();
+        }
+    }
+
+    /// The device is reset. `bootable` says whether the other slot's image starts at all.
+    pub fn reset(&mut self, bootable: bool) {
+        match self.next {
+            Next::Switch if bootable => {
+                self.active = self.other();
+                self.trial = true;
+                self.mark = false;
+            }
+            Next::Switch => self.mark = true,
+            Next::Stay if !self.trial => {}
+            // An image that was not confirmed does not get a second start.
+            Next::Back | Next::Stay => {
+                self.active = self.other();
+                self.trial = false;
+                self.mark = true;
+            }
+        }
+        self.next = Next::Stay;
+    }
+}

@@ -1,0 +1,192 @@
+//! The firmware server, at the level of answers and pieces of body.
+
+use std::collections::VecDeque;
+
+use core::time::Duration;
+
+use ota_proto::{ContentRange, Instant, OpId, ResponseHead, TransportError};
+
+/// What goes wrong with one fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum FetchFault {
+    /// It ends before the head.
+    Fails(TransportError),
+    /// Only this status, perhaps with `Retry-After` in seconds.
+    Status(u16, Option<u64>),
+    /// The whole image, whatever range was asked for.
+    Whole,
+    /// Another ETag than before.
+    Etag(&'static str),
+    /// The connection closes after this many bytes of body.
+    Closes(u64),
+    /// Nothing comes after this many bytes of body.
+    Stalls(u64),
+    /// The head never comes.
+    Silent,
+    /// A redirect to there.
+    Redirect(&'static str),
+    /// This byte of the image is wrong.
+    Wrong(u64),
+}
+
+/// A fetch under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Fetch {
+    pub(crate) op: OpId,
+    /// The first byte that was asked for.
+    pub(crate) from: u64,
+    /// The next byte of the image.
+    pub(crate) at: u64,
+    /// Bytes sent.
+    pub(crate) sent: u64,
+    /// The head has been given.
+    pub(crate) answered: bool,
+    /// When the next part is there.
+    pub(crate) next_at: Instant,
+    pub(crate) fault: Option<FetchFault>,
+}
+
+/// What the server does next for the fetch under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Head(Head),
+    Body(Vec<u8>),
+    End,
+    Fail(TransportError),
+    Nothing,
+}
+
+/// An answer's head, owned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    length: Option<u64>,
+    range: Option<ContentRange>,
+    etag: Option<&'static str>,
+    location: Option<&'static str>,
+    retry_after: Option<u64>,
+}
+
+impl Head {
+    pub(crate) fn view(&self) -> ResponseHead<'_> {
+        ResponseHead {
+            status: self.status,
+            content_length: self.length,
+            content_range: self.range,
+            etag: self.etag.map(str::as_bytes),
+            location: self.location,
+            retry_after: self.retry_after.map(Duration::from_secs),
+            encoded: false,
+        }
+    }
+}
+
+/// The server: faults in the order of the fetches, then none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Server {
+    /// The fault of each fetch to come.
+    pub plan: VecDeque<Option<FetchFault>>,
+    /// Fetches so far.
+    pub fetches: u64,
+    pub(crate) current: Option<Fetch>,
+}
+
+const ETAG: &str = "\"1\"";
+
+impl Server {
+    pub(crate) fn begin(&mut self, op: OpId, from: u64, head_at: Instant) {
+        let fault = self.plan.pop_front().flatten();
+        self.fetches = self.fetches.saturating_add(1);
+        self.current =
+            Some(Fetch { op, from, at: from, sent: 0, answered: false, next_at: head_at, fault });
+    }
+
+    pub(crate) fn cancel(&mut self, op: OpId) {
+        self.current.take_if(|fetch| fetch.op == op);
+    }
+
+    /// When the next part is there; a body also waits for its reader.
+    pub(crate) fn deadline(&self, reading: bool) -> Option<Instant> {
+        let fetch = self.current.as_ref()?;
+        let silent = match fetch.fault {
+            Some(FetchFault::Silent) => true,
+            Some(FetchFault::Stalls(after)) => fetch.answered && fetch.sent >= after,
+            _ => false,
+        };
+        (!silent && (!fetch.answered || reading)).then_some(fetch.next_at)
+    }
+
+    /// What comes next; `consumed` must be called for a body.
+    pub(crate) fn next(&mut self, image: &[u8], chunk: usize, pace: Duration) -> Next {
+        let size = image.len() as u64;
+        let Some(fetch) = &mut self.current else { return Next::Nothing };
+        if !fetch.answered {
+            return fetch.head(size);
+        }
+        let mut chunk = chunk as u64;
+        if let Some(FetchFault::Closes(after)) = fetch.fault {
+            if fetch.sent >= after {
+                return Next::Fail(TransportError::Closed);
+            }
+            chunk = chunk.min(after.saturating_sub(fetch.sent));
+        }
+        if fetch.at >= size {
+            return Next::End;
+        }
+        fetch.next_at = fetch.next_at + pace;
+        let end = fetch.at.saturating_add(chunk).min(size);
+        let range = usize::try_from(fetch.at).unwrap_or(0)..usize::try_from(end).unwrap_or(0);
+        let mut body = image.get(range).unwrap_or(&[]).to_vec();
+        if let Some(FetchFault::Wrong(byte)) = fetch.fault {
+            let place = byte.checked_sub(fetch.at).and_then(|at| usize::try_from(at).ok());
+            if let Some(byte) = place.and_then(|at| body.get_mut(at)) {
+                *byte ^= 1;
+            }
+        }
+        Next::Body(body)
+    }
+
+    pub(crate) fn consumed(&mut self, bytes: usize) {
+        if let Some(fetch) = &mut self.current {
+            fetch.at = fetch.at.saturating_add(bytes as u64);
+            fetch.sent = fetch.sent.saturating_add(bytes as u64);
+        }
+    }
+}
+
+impl Fetch {
+    fn head(&mut self, size: u64) -> Next {
+        self.answered = true;
+        let mut head = Head { etag: Some(ETAG), ..Head::default() };
+        match &self.fault {
+            Some(FetchFault::Fails(error)) => return Next::Fail(*error),
+            Some(FetchFault::Status(status, retry_after)) => {
+                return Next::Head(Head {
+                    status: *status,
+                    retry_after: *retry_after,
+                    ..Head::default()
+                });
+            }
+            Some(FetchFault::Redirect(location)) => {
+                return Next::Head(Head {
+                    status: 302,
+                    location: Some(location),
+                    ..Head::default()
+                });
+            }
+            Some(FetchFault::Etag(etag)) => head.etag = Some(etag),
+            Some(FetchFault::Whole) => self.at = 0,
+            _ => {}
+        }
+        if self.at == 0 {
+            head.status = 200;
+            head.length = Some(size);
+        } else {
+            head.status = 206;
+            head.length = Some(size.saturating_sub(self.at));
+            let last = size.saturating_sub(1);
+            head.range = Some(ContentRange { span: Some((self.at, last)), total: Some(size) });
+        }
+        Next::Head(head)
+    }
+}

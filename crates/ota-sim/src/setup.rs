@@ -1,0 +1,94 @@
+//! What a world is made of.
+
+use std::sync::Arc;
+
+use core::time::Duration;
+
+use ota_proto::{Config, Digester, Identity, Md5, Rng};
+
+use crate::app::App;
+
+/// What a world is made of. The same setup gives the same run.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The device's configuration: its identity, policies and times.
+    pub device: Config,
+    /// The version that runs at first.
+    pub from: &'static str,
+    /// The version of the task.
+    pub to: &'static str,
+    /// The image of the task.
+    pub image: Arc<[u8]>,
+    /// What the old version's slot holds.
+    pub old: Arc<[u8]>,
+    /// The bytes of each slot.
+    pub capacity: u64,
+    /// The erase unit in bytes.
+    pub erase: u32,
+    /// From one end of the link to the other.
+    pub latency: Duration,
+    /// Bytes of body that come at once.
+    pub chunk: usize,
+    /// From one piece of body to the next.
+    pub pace: Duration,
+    /// How long an erase, write, sync, digest, persist or slot action takes.
+    pub job: Duration,
+    /// From power-on to the first connect.
+    pub boot: Duration,
+    /// Least time between two connects (the platform's 5 s).
+    pub connect: Duration,
+    /// Wait for an acknowledgement before the client closes the session (rule 1).
+    pub puback: Duration,
+    /// When the task begins.
+    pub task_at: Duration,
+    /// The server may send wrong bytes: a checkpoint may then claim them until the digest.
+    pub lying_server: bool,
+    /// The application.
+    pub app: App,
+    /// Seed of all chance in the world.
+    pub seed: u64,
+}
+
+impl Setup {
+    /// A device at 0.1.0 and a task to 1.0.0 of this many bytes, with default times.
+    ///
+    /// # Panics
+    /// Never: the identity is a good one.
+    #[must_use]
+    pub fn new(size: usize, seed: u64) -> Self {
+        let identity = Identity::new("TESTPROD01", "dev001").expect("a good identity");
+        Self {
+            device: Config::new(identity, seed),
+            from: "0.1.0",
+            to: "1.0.0",
+            image: image(size, 1),
+            old: image(size, 2),
+            capacity: 32_768,
+            erase: 4_096,
+            latency: Duration::from_millis(20),
+            chunk: 1_460,
+            pace: Duration::from_millis(40),
+            job: Duration::from_millis(2),
+            boot: Duration::from_millis(200),
+            connect: Duration::from_secs(5),
+            puback: Duration::from_secs(10),
+            task_at: Duration::from_secs(2),
+            lying_server: false,
+            app: App::default(),
+            seed,
+        }
+    }
+
+    /// The digest of the image.
+    #[must_use]
+    pub fn md5(&self) -> Md5 {
+        let mut digester = Digester::new();
+        digester.update(&self.image);
+        digester.finish()
+    }
+}
+
+fn image(size: usize, seed: u64) -> Arc<[u8]> {
+    let mut rng = Rng::new(seed);
+    (0..size).map(|_| u8::try_from(rng.below(256)).unwrap_or(0)).collect()
+}

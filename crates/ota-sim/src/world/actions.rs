@@ -1,0 +1,219 @@
+//! What happens to a device from outside: power, packets, its application.
+
+use ota_proto::{Boot, Event, Installed, QoS, SlotInfo, Updater};
+
+use crate::app::{Install, Verdict};
+use crate::link::{MessageFault, Packet};
+use crate::trace::{Heard, Said, What};
+
+use super::{Cut, Due, World};
+
+/// What an application does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Act {
+    Accept,
+    ApproveAndInstall,
+    Installed(Installed),
+    Judge(Verdict),
+    Reset,
+}
+
+impl World {
+    /// Power is gone and comes back after 100 ms.
+    pub fn power_cut(&mut self, cut: Cut) {
+        self.note(What::Off("power cut"));
+        let to = self.setup.to;
+        self.storage.cut(cut, to, &mut self.rng);
+        self.storage.loader.reset(self.setup.app.bootable);
+        self.end_program();
+    }
+
+    /// The device's program dies and starts again after 100 ms; its medium does not notice.
+    pub fn kill(&mut self) {
+        self.note(What::Off("killed"));
+        self.storage.abandon(self.setup.to, &mut self.rng);
+        self.end_program();
+    }
+
+    /// The device resets itself.
+    fn reset(&mut self) {
+        self.note(What::Off("reset"));
+        self.storage.cut(Cut::After, self.setup.to, &mut self.rng);
+        self.storage.loader.reset(self.setup.app.bootable);
+        self.end_program();
+    }
+
+    /// The link breaks; the client connects again.
+    pub fn drop_link(&mut self) {
+        let again = self.link.connected.map_or(self.now, |at| at + self.setup.connect);
+        let soon = self.now + core::time::Duration::from_millis(100);
+        self.link.drop_session(Some(again.max(soon)));
+        self.cloud.handle_disconnected(self.now, &self.setup.device.identity);
+        if let Some(device) = &mut self.device {
+            device.handle_session(self.now, false);
+            self.note(What::Session(false));
+        }
+    }
+
+    fn end_program(&mut self) {
+        self.boot = self.boot.saturating_add(1);
+        self.device = None;
+        self.reading = false;
+        self.server.current = None;
+        self.link.drop_session(None);
+        self.cloud.handle_disconnected(self.now, &self.setup.device.identity);
+        self.at(self.now + core::time::Duration::from_millis(100), Due::PowerOn);
+    }
+
+    pub(super) fn power_on(&mut self) {
+        let running = self.storage.loader.running().to_owned();
+        let slot = self.storage.loader.state();
+        let storage =
+            SlotInfo { capacity: self.setup.capacity, erase: self.setup.erase, write: 1 };
+        let journal = self.storage.journal.newest().copied();
+        let record = self.storage.journal.record();
+        let boot = Boot { running: &running, slot, journal: journal.as_ref(), storage };
+        self.device = Updater::new(self.now, self.setup.device.clone(), boot).ok();
+        let wait = self.link.connected.map_or(self.now, |at| at + self.setup.connect);
+        self.link.connect_at = Some(wait.max(self.now + self.setup.boot));
+        self.note(What::Boot { running, slot, record });
+    }
+
+    /// The client connects, or gives up waiting for an acknowledgement.
+    pub(super) fn wake_link(&mut self) {
+        if self.link.connect_at.take_if(|at| *at <= self.now).is_some() {
+            self.link.up = true;
+            self.link.connected = Some(self.now);
+            let identity = self.setup.device.identity.clone();
+            let known = self.cloud.handle_connected(self.now, &identity);
+            debug_assert!(known.is_ok(), "the device is registered");
+            if let Some(device) = &mut self.device {
+                device.handle_session(self.now, true);
+            }
+            self.note(What::Session(true));
+            return;
+        }
+        self.note(What::Fault("no acknowledgement".into()));
+        self.drop_link();
+    }
+
+    /// Sends a packet, with its fault.
+    pub(super) fn send(&mut self, packet: Packet) {
+        if !self.link.up {
+            return;
+        }
+        let number = self.link.packets;
+        self.link.packets = number.saturating_add(1);
+        let epoch = self.link.epoch;
+        let direction = packet.direction();
+        let at = self.now + self.setup.latency;
+        let fault = self.link.plan.get(&number).copied();
+        if let Some(fault) = fault {
+            self.note(What::Fault(format!("packet {number}: {fault:?}")));
+        }
+        match fault {
+            Some(MessageFault::Lost) => {}
+            Some(MessageFault::Doubled) => {
+                self.at(at, Due::Arrive(epoch, packet.clone()));
+                self.at(at, Due::Arrive(epoch, packet));
+            }
+            Some(MessageFault::Late(millis)) => {
+                let late = at + core::time::Duration::from_millis(millis);
+                self.at(late, Due::Arrive(epoch, packet));
+            }
+            Some(MessageFault::Swapped) => {
+                self.link.held.insert(direction, packet);
+                let late = at + core::time::Duration::from_secs(3);
+                self.at(late, Due::Release(epoch, direction));
+            }
+            None => {
+                self.at(at, Due::Arrive(epoch, packet));
+                if let Some(held) = self.link.held.remove(&direction) {
+                    self.at(at, Due::Arrive(epoch, held));
+                }
+            }
+        }
+    }
+
+    pub(super) fn arrive(&mut self, packet: Packet) {
+        match packet {
+            Packet::Report { id, qos, payload } => {
+                if let Some(said) = Said::read(&payload) {
+                    self.note(What::Told(said));
+                }
+                let topic = self.setup.device.identity.report_topic().to_owned();
+                let taken = self.cloud.handle_message(self.now, &topic, &payload);
+                if let Err(error) = taken {
+                    self.invariants.break_rule(format!("the cloud refused a message: {error:?}"));
+                }
+                if qos == QoS::AtLeastOnce {
+                    self.send(Packet::Ack(id));
+                }
+            }
+            Packet::Message(payload) => {
+                let topic = self.setup.device.identity.update_topic().to_owned();
+                self.note(What::Heard(Heard::read(&payload)));
+                if let Some(device) = &mut self.device {
+                    let taken = device.handle_message(self.now, &topic, &payload);
+                    if let Err(error) = taken {
+                        self.invariants.break_rule(format!("a message was refused: {error:?}"));
+                    }
+                }
+            }
+            Packet::Ack(id) => {
+                if self.link.unacked.remove(&id).is_some() {
+                    self.published(id);
+                }
+            }
+        }
+    }
+
+    /// The application hears an event and answers later.
+    pub(super) fn hear(&mut self, event: &Event) {
+        let app = self.setup.app.clone();
+        let (after, act) = match event {
+            Event::Offered => (core::time::Duration::from_millis(50), Act::Accept),
+            Event::Ready => (core::time::Duration::from_millis(50), Act::ApproveAndInstall),
+            Event::Install { .. } => match app.install {
+                Install::NeedsRestart => (app.install_time, Act::Installed(Installed::NeedsRestart)),
+                Install::Running => (app.install_time, Act::Installed(Installed::Running)),
+                Install::Failed => (app.install_time, Act::Installed(Installed::Failed)),
+                Install::Hangs => return,
+            },
+            Event::StopInstall => (app.install_time, Act::Installed(Installed::Failed)),
+            Event::Restart => (app.restart_time, Act::Reset),
+            Event::Trial => (app.trial_time, Act::Judge(app.verdict)),
+            _ => return,
+        };
+        self.at(self.now + after, Due::Act(act));
+    }
+
+    pub(super) fn act(&mut self, act: Act) {
+        let now = self.now;
+        if act == Act::Reset {
+            return self.reset();
+        }
+        let Some(device) = &mut self.device else { return };
+        let word = match act {
+            Act::Accept => device.accept(now).map(|()| "accept"),
+            Act::ApproveAndInstall => {
+                let approved = device.approve(now);
+                let installed = device.install(now);
+                approved.or(installed).map(|()| "approve and install")
+            }
+            Act::Installed(what) => {
+                let taken = device.installed(now, what);
+                if what == Installed::Running && taken.is_ok() {
+                    self.storage.loader.replace(self.setup.to);
+                }
+                taken.map(|()| "installed")
+            }
+            Act::Judge(Verdict::Confirm) => device.confirm(now).map(|()| "confirm"),
+            Act::Judge(Verdict::RollBack) => device.roll_back(now).map(|()| "roll back"),
+            Act::Judge(Verdict::Silent) | Act::Reset => return,
+        };
+        if let Ok(word) = word {
+            self.note(What::Command(word));
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What the device's program puts out, done at once or later.
+
+use ota_proto::journal::Record;
+use ota_proto::{Body, Config, Instant, OpId, Output, PubId, QoS, Timer};
+
+use crate::flash::FlashOp;
+use crate::link::Packet;
+use crate::server::Next;
+use crate::trace::{Said, What};
+
+use super::storage::Job;
+use super::{Due, Step, World};
+
+/// An output, owned.
+enum Out {
+    Publish(PubId, QoS, Vec<u8>),
+    Fetch(OpId, u64),
+    Cancel(OpId),
+    Job(OpId, Job, What),
+    Persist(OpId, Box<[u8; ota_proto::Journal::LEN]>),
+    Event(ota_proto::Event),
+    Idle(Option<Instant>, Option<Timer>, bool),
+}
+
+impl World {
+    /// Takes one output of the device; `None` when it is idle or off.
+    pub(super) fn step_device(&mut self) -> Option<Step> {
+        match self.poll()? {
+            Out::Idle(deadline, timer, read_body) => {
+                self.reading = read_body;
+                let idle = What::Idle(deadline, timer);
+                if self.trace.iter().next_back().is_none_or(|(_, last)| *last != idle) {
+                    self.note(idle);
+                }
+                return None;
+            }
+            Out::Publish(id, qos, payload) => self.publish(id, qos, payload),
+            Out::Fetch(op, from) => {
+                self.note(What::Fetch(op, from));
+                let round = self.setup.latency + self.setup.latency;
+                self.server.begin(op, from, self.now + round);
+            }
+            Out::Cancel(op) => {
+                self.note(What::Cancel(op));
+                self.server.cancel(op);
+            }
+            Out::Job(op, job, what) => self.begin_job(op, job, what),
+            Out::Persist(op, block) => {
+                match Record::decode(&block) {
+                    Ok((_, record)) => self.note(What::Persist(op, record)),
+                    Err(error) => self.invariants.break_rule(format!("bad record: {error}")),
+                }
+                self.storage.persist = Some((op, block));
+                self.at(self.now + self.setup.job, Due::Persist(op));
+            }
+            Out::Event(event) => {
+                self.note(What::Event(event.clone()));
+                self.hear(&event);
+            }
+        }
+        Some(Step::Output)
+    }
+
+    fn poll(&mut self) -> Option<Out> {
+        let mut buf = [0; Config::buffer_len()];
+        let now = self.now;
+        let output = match self.device.as_mut()?.poll_output(now, &mut buf) {
+            Ok(output) => output,
+            Err(error) => {
+                self.invariants.break_rule(format!("{error}"));
+                return None;
+            }
+        };
+        Some(match output {
+            Output::Publish { id, qos, payload, .. } => Out::Publish(id, qos, payload.to_vec()),
+            Output::Fetch { op, from, .. } => Out::Fetch(op, from),
+            Output::CancelFetch { op } => Out::Cancel(op),
+            Output::Erase { op, range, .. } => {
+                let what = What::Erase(op, range.clone());
+                Out::Job(op, Job::Flash(FlashOp::Erase(range)), what)
+            }
+            Output::Sync { op } => Out::Job(op, Job::Sync, What::Sync(op)),
+            Output::Digest { op, range } => {
+                Out::Job(op, Job::Digest(range.end), What::Digest(op, range))
+            }
+            Output::Slot { op, action } => {
+                Out::Job(op, Job::Slot(action), What::Slot(op, action))
+            }
+            Output::Persist { op, record } => Out::Persist(op, Box::new(*record)),
+            Output::Event(event) => Out::Event(event),
+            Output::Idle { deadline, timer, read_body } => Out::Idle(deadline, timer, read_body),
+            other => {
+                self.invariants.break_rule(format!("an output that no adapter knows: {other:?}"));
+                return None;
+            }
+        })
+    }
+
+    pub(super) fn idle_deadline(&mut self) -> Option<Instant> {
+        match self.poll()? {
+            Out::Idle(deadline, ..) => deadline,
+            _ => None,
+        }
+    }
+
+    pub(super) fn wake_device(&mut self) {
+        let now = self.now;
+        if let Some(device) = &mut self.device {
+            device.handle_timeout(now);
+        }
+        self.note(What::Timeout);
+    }
+
+    fn publish(&mut self, id: PubId, qos: QoS, payload: Vec<u8>) {
+        match Said::read(&payload) {
+            Some(said) => self.note(What::Publish(id, said)),
+            None => self.invariants.break_rule(format!("no message: {payload:?}")),
+        }
+        if !self.link.up {
+            self.invariants.break_rule("a publication without a session".into());
+        }
+        self.send(Packet::Report { id, qos, payload });
+        match qos {
+            QoS::AtMostOnce => self.published(id),
+            QoS::AtLeastOnce => {
+                self.link.unacked.insert(id, self.now + self.setup.puback);
+            }
+        }
+    }
+
+    pub(super) fn published(&mut self, id: PubId) {
+        self.note(What::Published(id));
+        if let Some(device) = &mut self.device {
+            device.handle_published(self.now, id);
+        }
+    }
+
+    fn begin_job(&mut self, op: OpId, job: Job, what: What) {
+        self.note(what);
+        if self.storage.job.is_some() {
+            self.invariants.break_rule("two slot operations at once (O3)".into());
+        }
+        self.storage.job = Some((op, job));
+        self.at(self.now + self.setup.job, Due::Job(op));
+    }
+
+    pub(super) fn end_job(&mut self, op: OpId) {
+        let Some((_, job)) = self.storage.job.take_if(|(under, _)| *under == op) else { return };
+        let number = self.jobs;
+        self.jobs = number.saturating_add(1);
+        let now = self.now;
+        let error = self.broken.remove(&number);
+        let digest = match error {
+            Some(_) => None,
+            None => match self.storage.finish_job(&job, self.setup.to) {
+                Ok(digest) => digest,
+                Err(why) => return self.invariants.break_rule(why),
+            },
+        };
+        self.note(What::Done(op, error.is_none()));
+        let result = error.map_or(Ok(()), Err);
+        let Some(device) = &mut self.device else { return };
+        match job {
+            Job::Flash(FlashOp::Erase(_)) => device.handle_erased(now, op, result),
+            Job::Flash(FlashOp::Write(..)) => device.handle_stored(now, op, result),
+            Job::Sync => device.handle_synced(now, op, result),
+            Job::Slot(_) => device.handle_slot(now, op, result),
+            Job::Digest(_) => match (digest, error) {
+                (Some(digest), _) => device.handle_digest(now, op, Ok(digest)),
+                (_, Some(error)) => device.handle_digest(now, op, Err(error)),
+                (None, None) => {}
+            },
+        }
+    }
+
+    pub(super) fn end_persist(&mut self, op: OpId) {
+        let Some((_, block)) = self.storage.persist.take_if(|(under, _)| *under == op) else {
+            return;
+        };
+        let number = self.jobs;
+        self.jobs = number.saturating_add(1);
+        let error = self.broken.remove(&number);
+        // A write that failed may be on the medium all the same.
+        if error.is_none() || self.rng.below(2) == 0 {
+            self.storage.journal.write(&block);
+        }
+        let now = self.now;
+        if let Some(device) = &mut self.device {
+            device.handle_persisted(now, op, error.map_or(Ok(()), Err));
+        }
+        self.note(What::Persisted(op, error.is_none()));
+    }
+
+    /// The firmware server's next part arrives.
+    pub(super) fn serve(&mut self) {
+        let now = self.now;
+        let Some(op) = self.server.current.as_ref().map(|fetch| fetch.op) else { return };
+        let image = self.setup.image.clone();
+        let next = self.server.next(&image, self.setup.chunk, self.setup.pace);
+        if let Next::Head(head) = &next {
+            self.note(What::Head(op, head.status));
+        }
+        let Some(device) = &mut self.device else { return };
+        match next {
+            Next::Head(head) => {
+                // Whatever it is worth: the machine has decided.
+                let _ = device.handle_response(now, op, &head.view());
+            }
+            Next::Body(bytes) => {
+                let body = device.handle_body(now, op, &bytes);
+                if let Ok(Body { consumed, write }) = body {
+                    self.server.consumed(consumed);
+                    if let Some(write) = write {
+                        let span = bytes.get(write.span.clone()).unwrap_or(&[]).to_vec();
+                        let end = write.at.saturating_add(span.len() as u64);
+                        let what = What::Write(write.op, write.at..end);
+                        self.begin_job(write.op, Job::Flash(FlashOp::Write(write.at, span)), what);
+                    }
+                }
+            }
+            Next::End => {
+                device.handle_body_end(now, op);
+                self.server.cancel(op);
+            }
+            Next::Fail(error) => {
+                device.handle_fetch_failed(now, op, error);
+                self.server.cancel(op);
+            }
+            Next::Nothing => {}
+        }
+    }
+}

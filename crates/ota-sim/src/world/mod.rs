@@ -1,0 +1,341 @@
+//! The world: one device, the cloud, and everything between them.
+
+mod actions;
+mod device;
+mod storage;
+
+use std::collections::BTreeMap;
+
+use core::time::Duration;
+
+use ota_cloud::sign::UrlSigner;
+use ota_cloud::{
+    Cloud, CloudConfig, DeviceRecord, Firmware, Output as CloudOutput, Secret, TaskOptions,
+};
+use ota_proto::{Instant, OpId, Rng, State, Updater};
+
+use crate::invariants::Invariants;
+use crate::link::{Link, MessageFault, Packet};
+use crate::server::Server;
+use crate::setup::Setup;
+use crate::trace::{Trace, What};
+
+pub use self::storage::Storage;
+
+/// How a power cut meets what is under way and what is not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// Nothing of it happened.
+    Before,
+    /// A part of it, by chance.
+    Torn,
+    /// All of it, but nobody was told.
+    After,
+}
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// The device put something out.
+    Output,
+    /// Something came in, to the device or to the cloud.
+    Input,
+    /// The clock jumped.
+    Jump,
+    /// Nothing will ever happen again.
+    Dead,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The cloud holds the device's task for claimed and proved.
+    Proved,
+    /// The task is over in another way, and the device is idle.
+    Ended,
+}
+
+/// What happens at a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Due {
+    /// A packet arrives.
+    Arrive(u32, Packet),
+    /// A held packet has waited long enough.
+    Release(u32, crate::link::Direction),
+    /// A slot operation ends.
+    Job(OpId),
+    /// A journal write ends.
+    Persist(OpId),
+    /// The application acts.
+    Act(actions::Act),
+    /// Power comes back.
+    PowerOn,
+    /// The task begins.
+    Task,
+}
+
+/// One device, the cloud, and everything between them.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// What it is made of.
+    pub setup: Setup,
+    /// The virtual clock.
+    pub now: Instant,
+    /// The cloud.
+    pub cloud: Cloud,
+    /// The device's program; none while power is off.
+    pub device: Option<Updater>,
+    /// What survives it.
+    pub storage: Storage,
+    /// The firmware server.
+    pub server: Server,
+    /// What happened.
+    pub trace: Trace,
+    /// The watch over it.
+    pub invariants: Invariants,
+    /// Errors that the next slot operations and journal writes answer with, if any.
+    pub broken: BTreeMap<u64, ota_proto::StorageError>,
+    /// Slot operations and journal writes so far.
+    pub jobs: u64,
+    link: Link,
+    queue: BTreeMap<(Instant, u64), (u32, Due)>,
+    sequence: u64,
+    /// The number of the device's program; what belongs to another is dropped.
+    boot: u32,
+    reading: bool,
+    rng: Rng,
+    standing: u32,
+}
+
+/// Steps without the clock moving before a run counts as a livelock.
+const STANDING: u32 = 5_000;
+/// Steps before a run counts as endless.
+const STEPS: u32 = 400_000;
+/// How long a task may take: the lost push of an idle device is made good after a day.
+const TASK: Duration = Duration::from_secs(3 * 86_400);
+
+impl World {
+    /// A world at its beginning: the device is off, its task not yet begun.
+    ///
+    /// # Panics
+    /// When the setup makes no sense to the cloud.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        let signer = UrlSigner::new("https://cos.example", *b"key", UrlSigner::LIFE);
+        let mut cloud = Cloud::new(CloudConfig::new(signer, 1_700_000_000));
+        let identity = setup.device.identity.clone();
+        cloud.add_device(&identity, Secret::new(*b"0123456789abcdef")).expect("room for one");
+        let size = setup.image.len() as u64;
+        let firmware = Firmware::new(identity.product_id(), setup.to, setup.md5(), size);
+        cloud.add_firmware(firmware).expect("a good firmware");
+        let mut rng = Rng::new(setup.seed);
+        let mut world = Self {
+            now: Instant::ZERO,
+            cloud,
+            device: None,
+            storage: Storage::new(&setup, &mut rng),
+            server: Server::default(),
+            trace: Trace::default(),
+            invariants: Invariants::default(),
+            broken: BTreeMap::new(),
+            jobs: 0,
+            link: Link::default(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            boot: 0,
+            reading: false,
+            rng,
+            standing: 0,
+            setup,
+        };
+        world.at(Instant::ZERO, Due::PowerOn);
+        world.at(Instant::ZERO + world.setup.task_at, Due::Task);
+        world
+    }
+
+    /// What happens to the packet with this number; they count from 0, both ways together.
+    pub fn plan(&mut self, packet: u64, fault: MessageFault) {
+        self.link.plan.insert(packet, fault);
+    }
+
+    /// Packets sent so far, both ways.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        self.link.packets
+    }
+
+    /// A slot operation or a journal write is under way.
+    #[must_use]
+    pub fn is_storing(&self) -> bool {
+        self.storage.job.is_some() || self.storage.persist.is_some()
+    }
+
+    /// The cloud's record of the device.
+    ///
+    /// # Panics
+    /// Never: the device is registered.
+    #[must_use]
+    pub fn record(&self) -> &DeviceRecord {
+        self.cloud.device(&self.setup.device.identity).expect("registered")
+    }
+
+    /// The task is over and the device idle: nothing is owed, on trial or under way.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        let device = self.device.as_ref()?;
+        let settled = device.is_settled() && device.state() == State::Idle && !self.is_storing();
+        let over = self.record().task.as_ref().is_some_and(|task| task.finished.is_some());
+        if !settled || !over || self.storage.loader.is_trial() {
+            return None;
+        }
+        Some(if self.record().is_proved() { Outcome::Proved } else { Outcome::Ended })
+    }
+
+    /// Runs until the end.
+    ///
+    /// # Errors
+    /// The trace, when an invariant broke, or the run does not end.
+    pub fn run(&mut self) -> Result<Outcome, String> {
+        for _ in 0..STEPS {
+            if let Some(outcome) = self.outcome() {
+                return self.check_end(outcome);
+            }
+            let step = self.step();
+            if let Some(broken) = self.invariants.broken().first() {
+                return Err(format!("{broken}\n{}", self.trace));
+            }
+            if step == Step::Dead {
+                return Err(format!("nothing will ever happen again\n{}", self.trace));
+            }
+            if self.standing > STANDING {
+                return Err(format!("livelock\n{}", self.trace));
+            }
+        }
+        Err(format!("no end\n{}", self.trace))
+    }
+
+    /// Runs until the end, which must be that the cloud holds the task for proved, and that the
+    /// new image's bytes run.
+    ///
+    /// # Panics
+    /// With the seed and the trace, when it is another.
+    pub fn must_prove(&mut self, what: &str) {
+        let seed = self.setup.seed;
+        match self.run() {
+            Ok(Outcome::Proved) => {}
+            Ok(Outcome::Ended) => panic!("{what}, seed {seed}: not proved\n{}", self.trace),
+            Err(why) => panic!("{what}, seed {seed}: {why}"),
+        }
+    }
+
+    /// Runs until the end, which must be the truth: proved, or told to the cloud as failed by
+    /// `fail` with the old image's bytes running.
+    ///
+    /// # Panics
+    /// With the seed and the trace, when it is another.
+    pub fn must_end(&mut self, what: &str) -> Outcome {
+        let seed = self.setup.seed;
+        let outcome = match self.run() {
+            Ok(outcome) => outcome,
+            Err(why) => panic!("{what}, seed {seed}: {why}"),
+        };
+        let task = self.record().task.as_ref();
+        let failed = task.is_some_and(|task| task.status == ota_cloud::Status::Failed);
+        let told = outcome == Outcome::Proved || failed;
+        assert!(told, "{what}, seed {seed}: the cloud was not told\n{}", self.trace);
+        outcome
+    }
+
+    fn check_end(&self, outcome: Outcome) -> Result<Outcome, String> {
+        let running = self.storage.loader.running();
+        let expected = if outcome == Outcome::Proved { self.setup.to } else { self.setup.from };
+        let image = if running == self.setup.to { &self.setup.image } else { &self.setup.old };
+        let whole = self.storage.running().surely_holds(image, image.len() as u64);
+        let in_place = self.setup.app.install == crate::app::Install::Running;
+        if running != expected || !(whole || in_place) {
+            return Err(format!("{outcome:?}, but {running} runs, whole: {whole}\n{}", self.trace));
+        }
+        Ok(outcome)
+    }
+
+    /// Does one thing.
+    pub fn step(&mut self) -> Step {
+        self.standing = self.standing.saturating_add(1);
+        if let Some(step) = self.step_device() {
+            return step;
+        }
+        loop {
+            match self.cloud.poll_output(self.now) {
+                CloudOutput::Send { payload, .. } => {
+                    self.send(Packet::Message(payload));
+                    return Step::Input;
+                }
+                CloudOutput::Event(_) => {}
+                CloudOutput::Idle { deadline } => return self.advance(deadline),
+            }
+        }
+    }
+
+    /// Jumps to the next moment at which something happens, or does what happens now.
+    fn advance(&mut self, cloud: Option<Instant>) -> Step {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let device = self.idle_deadline();
+        let server = self.server.deadline(self.reading);
+        let link = self.link.deadline();
+        let next = [queued, device, server, link, cloud].into_iter().flatten().min();
+        let Some(next) = next else { return Step::Dead };
+        if next > self.now {
+            self.now = next;
+            self.standing = 0;
+            return Step::Jump;
+        }
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
+        if due(queued) {
+            if let Some((_, (boot, what))) = self.queue.pop_first() {
+                self.happen(boot, what);
+            }
+        } else if due(link) {
+            self.wake_link();
+        } else if due(server) {
+            self.serve();
+        } else if due(device) {
+            self.wake_device();
+        } else {
+            self.cloud.handle_timeout(self.now);
+        }
+        Step::Input
+    }
+
+    fn at(&mut self, at: Instant, due: Due) {
+        self.sequence = self.sequence.saturating_add(1);
+        self.queue.insert((at, self.sequence), (self.boot, due));
+    }
+
+    fn happen(&mut self, boot: u32, due: Due) {
+        match due {
+            Due::Arrive(epoch, packet) if epoch == self.link.epoch => self.arrive(packet),
+            Due::Release(epoch, direction) if epoch == self.link.epoch => {
+                if let Some(packet) = self.link.held.remove(&direction) {
+                    self.arrive(packet);
+                }
+            }
+            Due::Arrive(..) | Due::Release(..) => {}
+            Due::Task => {
+                let options = TaskOptions { timeout: Some(TASK), ..TaskOptions::default() };
+                let identity = self.setup.device.identity.clone();
+                let started = self.cloud.start_task(self.now, &identity, self.setup.to, &options);
+                self.note(What::Fault(format!("task: {}", started.is_ok())));
+            }
+            Due::PowerOn => self.power_on(),
+            Due::Job(op) if boot == self.boot => self.end_job(op),
+            Due::Persist(op) if boot == self.boot => self.end_persist(op),
+            Due::Act(act) if boot == self.boot => self.act(act),
+            Due::Job(_) | Due::Persist(_) | Due::Act(_) => {}
+        }
+    }
+
+    fn note(&mut self, what: What) {
+        self.invariants.observe(self.now, &what, &self.setup, &self.storage);
+        self.trace.push(self.now, what);
+    }
+}
