@@ -106,6 +106,14 @@ impl<T> Task<T> {
     }
 }
 
+impl<T> Finished<T> {
+    /// The operation, as it was given: whose lanes it goes back to.
+    #[must_use]
+    pub const fn op(&self) -> &T {
+        &self.1.op
+    }
+}
+
 #[derive(Debug)]
 enum Kind<T> {
     Slot(Box<SlotHalf>, Job<T>),

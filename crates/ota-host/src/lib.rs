@@ -8,6 +8,8 @@
 //! * [`Storage`], [`Lanes`]: both as jobs for a runtime's blocking pool.
 //! * [`Switch`]: what a boot loader can do; [`NoSwitch`] where there is none.
 //! * [`VersionFile`]: the running version in a text file.
+//! * [`Engine`]: client, storage and receive buffers behind one surface, for an adapter that has
+//!   only sockets, a timer and a pool; [`Control`] is its side towards the application.
 //! * [`Clock`]: the only place here that asks what time it is.
 //!
 //! ```
@@ -29,6 +31,7 @@ compile_error!("ota-host works on Unix systems only");
 
 mod clock;
 mod dir;
+mod engine;
 mod error;
 mod journal;
 mod lanes;
@@ -39,6 +42,7 @@ mod version_file;
 
 pub use clock::Clock;
 pub use dir::DataDir;
+pub use engine::{Control, Engine, EngineError, Event, Operation, Options, Step, transport_error};
 pub use error::{HostError, storage_error};
 pub use journal::JournalFile;
 pub use lanes::{Finished, Lanes, Task};

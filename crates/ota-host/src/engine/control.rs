@@ -1,0 +1,193 @@
+//! The application's side of an engine.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ota_proto::{Boot, Instant, Misuse, QoS, Updater};
+use ota_wire::Client;
+use ota_wire::client::{self, DeviceIndex};
+use ota_wire::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeError};
+
+use super::types::{EngineError, Operation};
+use crate::clock::Clock;
+use crate::lanes::{Finished, Lanes, Task};
+use crate::storage::{Answer, Done, Job, Storage, Work};
+
+/// How often the machines are told the time of day, at most.
+const WALL_CLOCK: Duration = Duration::from_secs(3_600);
+
+/// What an application may do at any time, between two calls of its adapter's `next`. Nothing
+/// here blocks, but for [`Control::add_device`].
+#[derive(Debug)]
+pub struct Control {
+    pub(super) clock: Clock,
+    pub(super) client: Client,
+    devices: Vec<Local>,
+    /// When the machines are told the time of day again.
+    tell: Instant,
+}
+
+/// What this host has of a device.
+#[derive(Debug)]
+struct Local {
+    device: DeviceIndex,
+    lanes: Lanes<Operation>,
+    image: PathBuf,
+}
+
+impl Control {
+    /// Adds a device that runs this version; the first is the one whose login the connection has.
+    /// Blocks: it reads the journal and asks the switch.
+    ///
+    /// # Errors
+    /// [`EngineError::Device`]; nothing changed.
+    pub fn add_device(
+        &mut self,
+        config: ota_proto::Config,
+        running: &str,
+        mut storage: Storage,
+    ) -> Result<DeviceIndex, EngineError> {
+        let record = storage.record();
+        let boot = Boot {
+            running,
+            slot: storage.slot_state(),
+            journal: record.as_ref(),
+            storage: storage.info(),
+        };
+        let added = self.client.add_device(self.clock.now(), config, boot);
+        let device = added.map_err(EngineError::Device)?;
+        let image = storage.image();
+        self.devices.push(Local { device, image, lanes: Lanes::new(storage) });
+        self.tell = Instant::ZERO;
+        Ok(device)
+    }
+
+    /// A device's machine: its state, progress and offer. `None` when there is no such device.
+    #[must_use]
+    pub fn updater(&self, device: DeviceIndex) -> Option<&Updater> {
+        self.client.updater(device)
+    }
+
+    /// Gives a command to a device's machine:
+    /// `control.command(device, |updater, now| updater.accept(now))`. A moment to come is
+    /// `now + duration`.
+    ///
+    /// # Errors
+    /// [`Misuse`] when the command does not fit the state or there is no such device; nothing
+    /// changed.
+    pub fn command(
+        &mut self,
+        device: DeviceIndex,
+        act: impl FnOnce(&mut Updater, Instant) -> Result<(), Misuse>,
+    ) -> Result<(), Misuse> {
+        let now = self.clock.now();
+        act(self.client.updater_mut(device).ok_or(Misuse)?, now)
+    }
+
+    /// Where an installer finds a device's verified image.
+    #[must_use]
+    pub fn image(&self, device: DeviceIndex) -> Option<&Path> {
+        self.devices.get(device.get()).map(|local| local.image.as_path())
+    }
+
+    /// Publishes a message of the application. At QoS 1 it is kept until it is acknowledged,
+    /// across connections; [`client::Event::Published`] says so.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing changed. `$ota/…` is the client's own.
+    pub fn publish(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+    ) -> Result<PublishHandle, PublishError> {
+        self.client.publish(self.clock.now(), topic, payload, qos)
+    }
+
+    /// Subscribes to a filter of the application's, in this session and in each later one.
+    ///
+    /// # Errors
+    /// [`SubscribeError`]; nothing changed. `$ota/…` is the client's own.
+    pub fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<SubId, SubscribeError> {
+        self.client.subscribe(self.clock.now(), filter, qos)
+    }
+
+    /// Gives a subscription of the application up; `false` when there is none of that name.
+    pub fn unsubscribe(&mut self, id: SubId) -> bool {
+        self.client.unsubscribe(self.clock.now(), id)
+    }
+
+    /// The application has taken a message; `false` when it is of an earlier connection.
+    pub fn acknowledge(&mut self, ack: AckId) -> bool {
+        self.client.acknowledge(self.clock.now(), ack)
+    }
+
+    /// Replaces the login from the next connection on.
+    ///
+    /// # Errors
+    /// [`EngineError::Session`]; the old one stays.
+    pub fn set_login(&mut self, login: mqtt::Login) -> Result<(), EngineError> {
+        self.client.set_login(login).map_err(EngineError::Session)
+    }
+
+    /// Says good-bye to the broker; the next connection follows at the floor.
+    /// [`client::Event::Disconnected`] says when it is done.
+    pub fn disconnect(&mut self) {
+        self.client.disconnect(self.clock.now());
+    }
+
+    /// The clock of all moments here.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+}
+
+impl Control {
+    pub(super) fn new(config: client::Config) -> Result<Self, EngineError> {
+        let clock = Clock::start();
+        let client = Client::new(clock.now(), config).map_err(EngineError::Session)?;
+        Ok(Self { clock, client, devices: Vec::new(), tell: Instant::ZERO })
+    }
+
+    /// Tells the machines the time of day, when an hour has passed.
+    pub(super) fn tell_time(&mut self, now: Instant) {
+        if now < self.tell {
+            return;
+        }
+        self.tell = now + WALL_CLOCK;
+        let Some(unix) = Clock::unix_time() else { return };
+        for local in &self.devices {
+            if let Some(updater) = self.client.updater_mut(local.device) {
+                updater.handle_unix_time(unix);
+            }
+        }
+    }
+
+    pub(super) fn push(&mut self, op: Operation, work: Work) {
+        if let Some(local) = self.devices.get_mut(op.0.get()) {
+            local.lanes.push(Job { op, work });
+        }
+    }
+
+    pub(super) fn start(&mut self) -> Option<Task<Operation>> {
+        self.devices.iter_mut().find_map(|local| local.lanes.start())
+    }
+
+    /// Takes a task back and tells its machine; a write's buffer is returned.
+    pub(super) fn finish(&mut self, finished: Finished<Operation>) -> Option<Vec<u8>> {
+        let now = self.clock.now();
+        let local = self.devices.get_mut(finished.op().0.get())?;
+        let Done { op: (device, op), answer, buf } = local.lanes.finish(finished);
+        let updater = self.client.updater_mut(device)?;
+        match answer {
+            Answer::Erased(result) => updater.handle_erased(now, op, result),
+            Answer::Stored(result) => updater.handle_stored(now, op, result),
+            Answer::Synced(result) => updater.handle_synced(now, op, result),
+            Answer::Digest(result) => updater.handle_digest(now, op, result),
+            Answer::Slot(result) => updater.handle_slot(now, op, result),
+            Answer::Persisted(result) => updater.handle_persisted(now, op, result),
+        }
+        buf
+    }
+}

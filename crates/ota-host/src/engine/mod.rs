@@ -1,0 +1,283 @@
+//! Client, storage and receive buffers behind one surface: an adapter has sockets, a timer and a
+//! pool, and decides nothing.
+//!
+//! The loop of an adapter, each turn:
+//! 1. [`Engine::poll`] until [`Step::Wait`], doing what each step says;
+//! 2. wait for the first of: an opening link; an open link that takes [`Engine::transmit`], where
+//!    that is not empty; an open link that has bytes for [`Engine::receive_buffer`], where that
+//!    is not empty; a job; the deadline;
+//! 3. tell the engine.
+//!
+//! Nothing here blocks, awaits or spawns. An adapter that keeps its sockets, its jobs and its
+//! timer in fields loses nothing when its `next` is dropped: all else is here.
+
+mod control;
+mod types;
+mod wire;
+
+use std::ops::{Deref, DerefMut};
+
+use ota_proto::{Instant, TlsError, TransportError};
+use ota_wire::client::{self, Found, Link, LinkKind, Output, Received};
+use ota_wire::mqtt;
+
+use crate::lanes::Finished;
+use crate::storage::Work;
+
+pub use control::Control;
+pub use types::{EngineError, Event, Operation, Options, Step, transport_error};
+use wire::Wire;
+
+/// Everything of an adapter that is the same on every runtime. What an application may do is in
+/// [`Control`], to which it dereferences.
+#[derive(Debug)]
+pub struct Engine {
+    control: Control,
+    broker: Wire,
+    store: Wire,
+    /// The second buffer of the store's link, while it is not being written.
+    spare: Option<Vec<u8>>,
+    broker_buffer: usize,
+    store_buffer: usize,
+    /// The broker's link is worth reading.
+    read_broker: bool,
+    deadline: Option<Instant>,
+}
+
+impl Engine {
+    /// An engine without devices.
+    ///
+    /// # Errors
+    /// [`EngineError`], when nothing could ever work with the configuration.
+    pub fn new(config: client::Config, options: Options) -> Result<Self, EngineError> {
+        if config.tls {
+            return Err(EngineError::NoTls);
+        }
+        Ok(Self {
+            broker: Wire::default(),
+            store: Wire::default(),
+            spare: None,
+            broker_buffer: config.mqtt.limits.packet,
+            store_buffer: options.store_buffer.max(config.http.head),
+            read_broker: false,
+            deadline: None,
+            control: Control::new(config)?,
+        })
+    }
+
+    /// What is to be done next.
+    pub fn poll(&mut self) -> Step {
+        let now = self.control.clock.now();
+        self.control.tell_time(now);
+        if self.deadline.take().is_some_and(|at| at <= now) {
+            self.control.client.handle_timeout(now);
+        }
+        loop {
+            let now = self.control.clock.now();
+            if let Some(step) = self.turn(now) {
+                return step;
+            }
+        }
+    }
+
+    /// A link is open, after TLS.
+    pub fn handle_connected(&mut self, link: Link) {
+        let now = self.control.clock.now();
+        self.control.client.handle_connected(now, link);
+    }
+
+    /// A link could not be opened.
+    pub fn handle_connect_failed(&mut self, link: Link, error: TransportError) {
+        let now = self.control.clock.now();
+        self.control.client.handle_connect_failed(now, link, error);
+    }
+
+    /// Bytes to be written to an open link, empty when there are none. They stay until
+    /// [`Engine::handle_sent`].
+    #[must_use]
+    pub fn transmit(&self, link: Link) -> &[u8] {
+        let wire = if link.kind == LinkKind::Broker { &self.broker } else { &self.store };
+        if wire.is_closed() { &[] } else { self.control.client.transmit(link) }
+    }
+
+    /// The link took so many bytes from the front of [`Engine::transmit`].
+    pub fn handle_sent(&mut self, link: Link, count: usize) {
+        let now = self.control.clock.now();
+        self.control.client.handle_sent(now, link, count);
+    }
+
+    /// Where to receive into from an open link; empty when it is not to be read now.
+    pub fn receive_buffer(&mut self, link: Link) -> &mut [u8] {
+        let wanted = link.kind == LinkKind::Store || self.read_broker;
+        match self.wire_of(link) {
+            // The store is read ahead of the core, as far as the buffer goes.
+            Some(wire) if wanted && !wire.is_closed() => wire.room(),
+            _ => &mut [],
+        }
+    }
+
+    /// So many bytes were received into [`Engine::receive_buffer`].
+    pub fn handle_received(&mut self, link: Link, count: usize) {
+        if let Some(wire) = self.wire_of(link) {
+            wire.received(count);
+        }
+    }
+
+    /// The peer closed an open link. `clean`: the stream ended as its protocol says; one that
+    /// was reset, or a TLS stream without `close_notify`, did not. What was received before is
+    /// seen to first.
+    pub fn handle_closed(&mut self, link: Link, clean: bool) {
+        if let Some(wire) = self.wire_of(link) {
+            wire.set_closed(clean);
+        }
+    }
+
+    /// A job has run.
+    pub fn handle_finished(&mut self, finished: Finished<Operation>) {
+        let buf = self.control.finish(finished);
+        if self.spare.is_none() && self.store.link().is_some() {
+            self.spare = buf;
+        }
+    }
+}
+
+impl Deref for Engine {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.control
+    }
+}
+
+impl DerefMut for Engine {
+    fn deref_mut(&mut self) -> &mut Control {
+        &mut self.control
+    }
+}
+
+impl Engine {
+    /// One output of the client, or one piece of what was received. `None`: look again.
+    fn turn(&mut self, now: Instant) -> Option<Step> {
+        if let Some(task) = self.control.start() {
+            return Some(Step::Run(task));
+        }
+        match self.control.client.poll_output(now) {
+            Output::Connect { link, host, port, tls } => {
+                let host = host.to_owned();
+                return self.connect(now, link, host, port, tls);
+            }
+            Output::Close { link } => {
+                if let Some(wire) = self.wire_of(link) {
+                    wire.close();
+                }
+                if link.kind == LinkKind::Store {
+                    self.spare = None;
+                }
+                return Some(Step::Close { link });
+            }
+            Output::Erase { device, op, range, size } => {
+                self.control.push((device, op), Work::Erase { range, size });
+            }
+            Output::Sync { device, op } => self.control.push((device, op), Work::Sync),
+            Output::Digest { device, op, range } => {
+                self.control.push((device, op), Work::Digest { range });
+            }
+            Output::Persist { device, op, record } => {
+                self.control.push((device, op), Work::Persist { record });
+            }
+            Output::Slot { device, op, action } => {
+                self.control.push((device, op), Work::Slot { action });
+            }
+            Output::Event(event) => return Some(Step::Event(Event::Client(event))),
+            Output::Idle { deadline, read_broker, read_store, .. } => {
+                self.read_broker = read_broker;
+                return self.idle(now, deadline, read_store);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn connect(
+        &mut self,
+        now: Instant,
+        link: Link,
+        host: String,
+        port: u16,
+        tls: bool,
+    ) -> Option<Step> {
+        if tls {
+            let error = TransportError::Tls(TlsError::Handshake);
+            self.control.client.handle_connect_failed(now, link, error);
+            return None;
+        }
+        match link.kind {
+            LinkKind::Broker => self.broker.open(link, vec![0; self.broker_buffer]),
+            LinkKind::Store => {
+                self.store.open(link, vec![0; self.store_buffer]);
+                self.spare = Some(vec![0; self.store_buffer]);
+            }
+        }
+        Some(Step::Connect { link, host, port, tls })
+    }
+
+    /// The client has nothing to do: look at what was received.
+    fn idle(&mut self, now: Instant, deadline: Option<Instant>, read_store: bool) -> Option<Step> {
+        if let Some(link) = self.broker.link() {
+            let received = self.control.client.handle_received(now, link, self.broker.unread());
+            if received.found.is_some() || received.consumed > 0 {
+                return self.take_in(link, received).map(Step::Event);
+            }
+            if let Some(clean) = self.broker.take_closed() {
+                self.control.client.handle_closed(now, link, clean);
+                return None;
+            }
+        }
+        if let Some(link) = self.store.link() {
+            let received = self.control.client.handle_received(now, link, self.store.unread());
+            if received.found.is_some() || received.consumed > 0 {
+                return self.take_in(link, received).map(Step::Event);
+            }
+            // Bytes that wait for storage come before the end of the link.
+            let all = read_store || self.store.unread().is_empty();
+            let closed = if all { self.store.take_closed() } else { None };
+            if let Some(clean) = closed {
+                self.control.client.handle_closed(now, link, clean);
+                return None;
+            }
+        }
+        self.deadline = deadline;
+        let deadline = deadline.and_then(|at| self.control.clock.to_std(at));
+        Some(Step::Wait { deadline })
+    }
+
+    fn take_in(&mut self, link: Link, received: Received) -> Option<Event> {
+        let Received { consumed, found } = received;
+        match found {
+            Some(Found::Message { topic, payload, ack }) => {
+                let wire = self.wire_of(link)?;
+                let topic = mqtt::text(wire.unread(), &topic).to_owned();
+                let payload = wire.unread().get(payload).unwrap_or_default().to_vec();
+                wire.consume(consumed);
+                return Some(Event::Message { topic, payload, ack });
+            }
+            Some(Found::Write { device, write }) => {
+                // Both are away only when a device's write outlives its fetch.
+                let next = self.spare.take().unwrap_or_else(|| vec![0; self.store_buffer]);
+                let (buf, span) = self.store.give(&write.span, consumed, next);
+                self.control.push((device, write.op), Work::Write { at: write.at, buf, span });
+            }
+            None => self.wire_of(link)?.consume(consumed),
+        }
+        None
+    }
+
+    /// The wire of a link, unless another link has taken its place.
+    fn wire_of(&mut self, link: Link) -> Option<&mut Wire> {
+        let wire = match link.kind {
+            LinkKind::Broker => &mut self.broker,
+            LinkKind::Store => &mut self.store,
+        };
+        (wire.link() == Some(link)).then_some(wire)
+    }
+}

@@ -1,0 +1,121 @@
+//! What goes into an engine and what comes out of it.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time;
+
+use ota_proto::{OpId, TransportError};
+use ota_wire::client::{self, AddError, DeviceIndex, Link};
+use ota_wire::mqtt::{self, AckId};
+
+use crate::lanes::Task;
+
+/// What names a storage job of an engine.
+pub type Operation = (DeviceIndex, OpId);
+
+/// What an adapter decides once, beside the client's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Options {
+    /// Bytes of each of the two buffers that firmware is received into: one is read into while
+    /// the other is written to the slot. They exist only while a store's link is open. Raised to
+    /// the longest response head. Default 64 KiB.
+    pub store_buffer: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { store_buffer: 64 * 1024 }
+    }
+}
+
+/// What an adapter has to do.
+#[derive(Debug)]
+#[must_use]
+pub enum Step {
+    /// Open this link; answer with [`super::Engine::handle_connected`] or
+    /// [`super::Engine::handle_connect_failed`]. The one before of its kind was closed.
+    Connect {
+        /// The link.
+        link: Link,
+        /// Host name or address, an IPv6 one without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+        /// With TLS, the certificate checked against `host`.
+        tls: bool,
+    },
+    /// Close this link, or stop opening it. Nothing is answered.
+    Close {
+        /// The link.
+        link: Link,
+    },
+    /// Run this on the blocking pool; answer with [`super::Engine::handle_finished`].
+    Run(Task<Operation>),
+    /// Tell the application.
+    Event(Event),
+    /// Wait for a link, a job, the application or the deadline, whichever comes first.
+    Wait {
+        /// Call [`super::Engine::poll`] then.
+        deadline: Option<time::Instant>,
+    },
+}
+
+/// What the application is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Event {
+    /// Of an update, the connection, or what the application published and subscribed.
+    Client(client::Event),
+    /// A message on one of the application's own topics.
+    Message {
+        /// Its topic.
+        topic: String,
+        /// Its payload.
+        payload: Vec<u8>,
+        /// For [`super::Control::acknowledge`], when it was sent at QoS 1.
+        ack: Option<AckId>,
+    },
+}
+
+/// Why there is no engine, or not that device, or no way on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The caller's fault: no MQTT session can work with the configuration.
+    Session(mqtt::ConfigError),
+    /// The caller's fault: the device cannot be added.
+    Device(AddError),
+    /// The caller's fault: the broker wants TLS and this build has none.
+    NoTls,
+    /// The environment's fault: the runtime gave a storage job up, as it does when it shuts down.
+    /// The engine is of no more use.
+    Lost,
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(why) => why.fmt(f),
+            Self::Device(why) => why.fmt(f),
+            Self::NoTls => f.write_str("TLS is not built in: use an unencrypted broker address"),
+            Self::Lost => f.write_str("the runtime dropped a storage job: it is shutting down"),
+        }
+    }
+}
+
+impl Error for EngineError {}
+
+/// The system's answer to a connect as the core knows it.
+#[must_use]
+pub fn transport_error(error: &io::Error) -> TransportError {
+    match error.kind() {
+        io::ErrorKind::TimedOut => TransportError::TimedOut,
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => TransportError::Closed,
+        _ => TransportError::Refused,
+    }
+}
