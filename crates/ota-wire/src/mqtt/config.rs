@@ -27,12 +27,12 @@ impl Config {
 
     /// Checks everything that could make a session impossible.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let Limits { packet, tx, ota_tx, window, ota_window, inbound, .. } = self.limits;
+        let Limits { packet, tx, ota_tx, window, ota_window, tries, inbound, .. } = self.limits;
         let control = self.limits.control();
         if packet < 128 || tx <= control.saturating_add(ota_tx) {
             return Err(ConfigError::Bytes);
         }
-        if window <= ota_window || inbound == 0 {
+        if window <= ota_window || inbound == 0 || tries == 0 {
             return Err(ConfigError::Window);
         }
         let Timing { keep_alive, connack, suback, puback, pingresp, write, blocked } = self.timing;
@@ -112,6 +112,9 @@ pub struct Limits {
     /// Bytes of application messages of QoS 1 that are kept until they are acknowledged, also
     /// across connections. Default 4,096.
     pub kept: usize,
+    /// Sessions in which a kept message is handed over before it is given up. At least 1.
+    /// Default 5.
+    pub tries: u8,
     /// Inbound messages of QoS 1 whose acknowledgement has not left yet. Default 8.
     pub inbound: usize,
     /// Subscriptions. Default 16.
@@ -127,6 +130,7 @@ impl Default for Limits {
             window: 8,
             ota_window: 2,
             kept: 4_096,
+            tries: 5,
             inbound: 8,
             subscriptions: 16,
         }
@@ -190,7 +194,7 @@ pub enum ConfigError {
     Login,
     /// `packet` is below 128 bytes, or `tx` leaves nothing beside what is reserved.
     Bytes,
-    /// `window` leaves nothing beside `ota_window`, or `inbound` is 0.
+    /// `window` leaves nothing beside `ota_window`, or `inbound` or `tries` is 0.
     Window,
     /// The keep-alive is not 1 to 65,535 whole seconds.
     KeepAlive,

@@ -148,6 +148,31 @@ fn the_application_s_messages_are_sent_again_in_order() {
     assert_eq!(published(&mut session), [1, 3, 4, 7]);
 }
 
+/// A server may answer a forbidden topic by closing: the update must not suffer for ever.
+#[test]
+fn a_message_that_kills_every_session_is_given_up() {
+    let mut session = up(at(0));
+    session.publish(at(0), app(b"poison"), 1).unwrap();
+    session.publish(at(0), app(b"behind"), 2).unwrap();
+    for round in 1..5 {
+        // Only the first one leaves whole.
+        session.handle_sent(at(round), 30);
+        session.handle_closed(at(round));
+        assert!(published(&mut session).is_empty(), "round {round}");
+        connect(&mut session, at(round));
+        assert_eq!(session.transmit()[0], 0x3A);
+    }
+    session.handle_sent(at(5), 30);
+    session.handle_closed(at(5));
+    let over = session.poll_published().unwrap();
+    assert_eq!((over.owner, over.given_up), (1, true));
+    connect(&mut session, at(6));
+    assert!(flush(&mut session, at(6)).ends_with(b"behind"));
+    feed(&mut session, at(6), b"\x40\x02\0\x02");
+    let over = session.poll_published().unwrap();
+    assert_eq!((over.owner, over.given_up), (2, false));
+}
+
 #[test]
 fn identifiers_go_round_and_leave_out_what_is_in_flight() {
     let mut session = up(at(0));

@@ -130,7 +130,8 @@ impl<O: Copy> Session<O> {
         self.blocked = None;
         self.inbound.clear();
         self.flights.retain(Flight::survives);
-        self.flights.iter_mut().for_each(Flight::requeue);
+        let tries = self.config.limits.tries;
+        self.flights.iter_mut().for_each(|flight| flight.requeue(tries));
         self.subs.retain(|sub| !sub.leaving);
         self.subs.iter_mut().for_each(|sub| sub.state = SubState::Idle);
     }
@@ -159,9 +160,13 @@ impl<O: Copy> Session<O> {
     /// [`super::Limits::window`].
     #[must_use]
     pub fn poll_published(&mut self) -> Option<Published<O>> {
-        let at = self.flights.iter().position(|flight| flight.progress == Progress::Done)?;
+        let at = self.flights.iter().position(Flight::is_over)?;
         let flight = self.flights.remove(at);
-        Some(Published { handle: flight.handle, owner: flight.owner })
+        Some(Published {
+            handle: flight.handle,
+            owner: flight.owner,
+            given_up: flight.progress == Progress::GivenUp,
+        })
     }
 
     /// The longest PUBLISH packet in bytes, header included, that [`Self::publish`] would take
@@ -192,9 +197,10 @@ impl<O: Copy> Session<O> {
             return Err(PublishError::WindowFull);
         }
         let now = self.clock(now);
+        self.last_packet_id = id.map_or(self.last_packet_id, PacketId::get);
         let handle = PublishHandle(self.unique());
         let mut flight =
-            Flight { handle, owner, id, progress: Progress::Buffered, dup: false, copy: None };
+            Flight { handle, owner, id, progress: Progress::Buffered, tries: 0, copy: None };
         let request = Request::Publish(Publish::new(message.topic, id, message.payload));
         if is_kept(&message) {
             let mut copy = alloc::vec![0; len];

@@ -103,7 +103,7 @@ impl<O: Copy> Session<O> {
         if let Some(flight) = self.flights.iter_mut().find(|flight| flight.id == Some(id)) {
             match flight.progress {
                 Progress::Handed(_) => flight.finish(),
-                Progress::Done => {}
+                Progress::Done | Progress::GivenUp => {}
                 Progress::Queued | Progress::Buffered => return Err(SessionError::Unexpected),
             }
         }

@@ -20,8 +20,8 @@ pub(super) struct Flight<O> {
     /// `None` at QoS 0.
     pub(super) id: Option<PacketId>,
     pub(super) progress: Progress,
-    /// It was handed over in an earlier session.
-    pub(super) dup: bool,
+    /// In how many earlier sessions it was handed over.
+    pub(super) tries: u8,
     /// The encoded packet, when it must survive the session.
     pub(super) copy: Option<Hidden>,
 }
@@ -35,19 +35,32 @@ pub(super) enum Progress {
     /// The transport has all of it since then, and PUBACK is awaited.
     Handed(Instant),
     Done,
+    GivenUp,
 }
 
 impl<O> Flight<O> {
     /// It outlives the connection.
     pub(super) fn survives(&self) -> bool {
-        self.copy.is_some() || self.progress == Progress::Done
+        self.copy.is_some() || self.is_over()
     }
 
-    /// Prepares it for the next connection.
-    pub(super) fn requeue(&mut self) {
-        if self.progress != Progress::Done {
-            self.dup |= matches!(self.progress, Progress::Handed(_));
-            self.progress = Progress::Queued;
+    /// Its completion can be told.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self.progress, Progress::Done | Progress::GivenUp)
+    }
+
+    /// Prepares it for the next connection. A message that a server answers by closing the
+    /// connection must not end every session there is.
+    pub(super) fn requeue(&mut self, limit: u8) {
+        match self.progress {
+            Progress::Done | Progress::GivenUp => return,
+            Progress::Handed(_) => self.tries = self.tries.saturating_add(1),
+            Progress::Queued | Progress::Buffered => {}
+        }
+        self.progress = Progress::Queued;
+        if self.tries >= limit {
+            self.progress = Progress::GivenUp;
+            self.copy = None;
         }
     }
 
@@ -166,18 +179,17 @@ impl<O: Copy> Session<O> {
         self.last_unique
     }
 
-    /// A packet identifier that nothing waits under; `None` when all are taken.
-    pub(super) fn free_packet_id(&mut self) -> Option<PacketId> {
-        for _ in 0..=u16::MAX {
-            self.last_packet_id = self.last_packet_id.wrapping_add(1);
-            let Some(id) = PacketId::new(self.last_packet_id) else { continue };
-            let taken = self.flights.iter().any(|flight| flight.id == Some(id))
-                || self.subs.iter().any(|sub| sub.packet_id() == Some(id));
-            if !taken {
-                return Some(id);
-            }
-        }
-        None
+    /// A packet identifier that nothing waits under; `None` when all are taken. Using it sets
+    /// `last_packet_id`.
+    pub(super) fn free_packet_id(&self) -> Option<PacketId> {
+        let taken = |id| {
+            self.flights.iter().any(|flight| flight.id == Some(id))
+                || self.subs.iter().any(|sub| sub.packet_id() == Some(id))
+        };
+        let last = self.last_packet_id;
+        (1..=u16::MAX)
+            .filter_map(|step| PacketId::new(last.wrapping_add(step)))
+            .find(|id| !taken(*id))
     }
 
     /// The bytes that packets of this kind may fill the buffer to.
@@ -257,7 +269,7 @@ impl<O: Copy> Session<O> {
             let (Progress::Queued, Some(copy)) = (flight.progress, &mut flight.copy) else {
                 continue;
             };
-            if let (true, Some(first)) = (flight.dup, copy.0.first_mut()) {
+            if let (true, Some(first)) = (flight.tries > 0, copy.0.first_mut()) {
                 *first |= DUP;
             }
             if !self.tx.push_encoded(now, &copy.0, What::Publish(flight.handle), limit) {
@@ -286,6 +298,7 @@ impl<O: Copy> Session<O> {
         let done = self.tx.push(now, &request, What::Request(sub.id), limit);
         if done {
             sub.state = SubState::Asked { id, ask, handed: None };
+            self.last_packet_id = id.get();
         }
         done
     }

@@ -75,6 +75,7 @@ impl Tx {
             return false;
         }
         let start = self.bytes.0.len();
+        self.bytes.0.reserve_exact(len);
         self.bytes.0.resize(start.saturating_add(len), 0);
         let space = self.bytes.0.get_mut(start..).unwrap_or_default();
         let done = request.encode(space).is_ok();
@@ -93,6 +94,7 @@ impl Tx {
     ) -> bool {
         let fits = self.fits(packet.len(), limit);
         if fits {
+            self.bytes.0.reserve_exact(packet.len());
             self.bytes.0.extend_from_slice(packet);
             self.note(now, packet.len(), what);
         }

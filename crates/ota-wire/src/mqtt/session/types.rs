@@ -55,14 +55,17 @@ impl fmt::Debug for Outgoing<'_> {
     }
 }
 
-/// A publication that is complete: at QoS 0 its last byte was handed over to the transport, at
-/// QoS 1 it was acknowledged.
+/// A publication that is over: at QoS 0 its last byte was handed over to the transport, at QoS 1
+/// it was acknowledged, or given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Published<O> {
     /// What [`super::Session::publish`] returned.
     pub handle: PublishHandle,
     /// What it was given.
     pub owner: O,
+    /// It was handed over in [`crate::mqtt::Limits::tries`] sessions, and none lived to see its
+    /// PUBACK. Only the application's messages end like this.
+    pub given_up: bool,
 }
 
 /// What one call of [`super::Session::handle_received`] did with the bytes.
