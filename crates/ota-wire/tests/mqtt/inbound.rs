@@ -156,6 +156,30 @@ fn a_message_over_the_limit_is_skipped_and_acknowledged() {
 }
 
 #[test]
+fn a_message_over_the_limit_may_be_cut_anywhere() {
+    for first in [0x30, 0x32] {
+        let packet = long(first, "a", (first == 0x32).then_some(7), 5_000);
+        for cut in 1..12 {
+            let mut session = up(at(0));
+            let founds = [try_feed(&mut session, at(0), &packet[..cut]).unwrap(), {
+                let used = used(&packet[..cut]);
+                try_feed(&mut session, at(0), &packet[used..]).unwrap()
+            }]
+            .concat();
+            let told = founds.iter().filter(|found| matches!(found, Found::TooLong { .. }));
+            assert_eq!(told.count(), 1, "cut at {cut}");
+            assert_eq!(feed(&mut session, at(0), b"\x30\x03\0\x01a").len(), 1, "cut at {cut}");
+        }
+    }
+}
+
+/// How many of these bytes a fresh session consumes.
+fn used(rx: &[u8]) -> usize {
+    let mut session = up(at(0));
+    session.handle_received(at(0), rx).unwrap().consumed
+}
+
+#[test]
 fn even_a_topic_over_the_limit_is_skipped_and_acknowledged() {
     for piece in [1, 7, 4_096] {
         let mut session = up(at(0));

@@ -35,8 +35,10 @@ impl<O: Copy> Session<O> {
     }
 
     fn receive(&mut self, now: Instant, rx: &[u8]) -> Result<Received, SessionError> {
-        if let Some(skip) = self.skip {
-            return self.skip_on(now, skip, rx);
+        match self.skip {
+            Some(_) if rx.is_empty() => return Ok(incomplete(1)),
+            Some(skip) => return self.skip_on(now, skip, rx),
+            None => {}
         }
         let Some(head) = head(rx).map_err(SessionError::Packet)? else {
             return Ok(incomplete(rx.len().saturating_add(1).max(2)));
@@ -210,9 +212,6 @@ impl<O: Copy> Session<O> {
         mut skip: Skip,
         rx: &[u8],
     ) -> Result<Received, SessionError> {
-        if rx.is_empty() {
-            return Ok(incomplete(1));
-        }
         let topic = skip.topic.min(rx.len());
         skip.topic = skip.topic.saturating_sub(topic);
         let mut rest = rx.get(topic..).unwrap_or_default();
