@@ -169,8 +169,11 @@ impl<O: Copy> Session<O> {
         })
     }
 
-    /// The longest PUBLISH packet in bytes, header included, that [`Self::publish`] would take
-    /// now. An update's message is its topic, its payload, and 9 bytes at most.
+    /// The longest PUBLISH packet in bytes, header included, that would enter the buffer now; 0
+    /// when none would. A packet is its topic, its payload, and at most 9 bytes.
+    ///
+    /// [`Self::publish`] takes what fits, but for the application's messages of QoS 1: they wait
+    /// outside the buffer, within [`super::Limits::kept`].
     #[must_use]
     pub fn room(&self, kind: Kind) -> usize {
         if self.phase != Phase::Up || self.flights.len() >= self.window(kind) {
