@@ -10,7 +10,7 @@ use ota_wire::mqtt::packet::{
 use ota_wire::mqtt::{filter_is_valid, topic_is_valid};
 
 /// Reads the bytes as packets of a server and as the fields of requests; both codecs must agree,
-/// but for the differences written in [`difference`].
+/// but for the differences written in `difference`.
 ///
 /// # Panics
 /// When they do not.
