@@ -130,6 +130,48 @@ fn answers_are_not_late_while_nothing_is_read() {
 }
 
 #[test]
+fn what_left_while_nothing_is_read_has_its_whole_time() {
+    let mut session = up(at(0));
+    let mut acks = Vec::new();
+    for n in 1..=8 {
+        acks.push(ack_of(&feed(&mut session, at(5), &qos1(n, b""))));
+    }
+    session.publish(at(20), ota(b"x"), 1).unwrap();
+    flush(&mut session, at(20));
+    session.acknowledge(at(40), acks[0]);
+    flush(&mut session, at(40));
+    assert_eq!(session.deadline().unwrap().at, at(50));
+}
+
+#[test]
+fn the_server_hears_of_us_while_nothing_is_read() {
+    let mut config = config();
+    config.timing.blocked = at(1_000).since(at(0));
+    let mut session = up_with(config, at(0));
+    for n in 1..=8 {
+        feed(&mut session, at(0), &qos1(n, b""));
+    }
+    for now in [60, 120, 180] {
+        session.handle_timeout(at(now - 1)).unwrap();
+        assert!(session.transmit().is_empty());
+        session.handle_timeout(at(now)).unwrap();
+        assert_eq!(flush(&mut session, at(now)), b"\xc0\0");
+    }
+}
+
+#[test]
+fn a_long_message_under_an_identifier_that_is_held() {
+    let mut session = up(at(0));
+    let ack = ack_of(&feed(&mut session, at(0), &qos1(9, b"")));
+    assert_eq!(feed(&mut session, at(0), &long(0x3A, "a", Some(9), 5_000)).len(), 1);
+    assert!(session.transmit().is_empty(), "the application answers both");
+    assert!(session.acknowledge(at(0), ack));
+    ack_of(&feed(&mut session, at(0), &qos1(10, b"")));
+    let again = try_feed(&mut session, at(0), &long(0x32, "a", Some(10), 5_000));
+    assert_eq!(again, Err(SessionError::IdInUse));
+}
+
+#[test]
 fn an_application_that_takes_nothing_ends_the_session() {
     let mut session = up(at(0));
     for n in 1..=8 {

@@ -125,6 +125,26 @@ fn a_refused_filter_ends_the_update_s_session_but_not_the_application_s() {
 }
 
 #[test]
+fn what_was_given_up_does_not_come_back() {
+    let mut session = up(at(0));
+    // Refused: gone at once.
+    let sub = session.subscribe(at(0), Kind::Application, "a", QoS::AtLeastOnce).unwrap();
+    flush(&mut session, at(0));
+    feed(&mut session, at(0), b"\x90\x03\0\x01\x80");
+    assert!(session.unsubscribe(at(0), sub));
+    // The connection ends before UNSUBACK.
+    let sub = session.subscribe(at(0), Kind::Application, "a", QoS::AtLeastOnce).unwrap();
+    flush(&mut session, at(0));
+    feed(&mut session, at(0), b"\x90\x03\0\x02\x01");
+    assert!(session.unsubscribe(at(0), sub));
+    flush(&mut session, at(0));
+    session.handle_closed(at(1));
+    connect(&mut session, at(6));
+    assert!(session.transmit().is_empty());
+    assert!(session.subscribe(at(6), Kind::Application, "a", QoS::AtLeastOnce).is_ok());
+}
+
+#[test]
 fn unsubscribes_in_every_state() {
     // Not connected: gone at once.
     let mut session = session(config());

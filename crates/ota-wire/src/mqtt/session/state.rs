@@ -216,10 +216,10 @@ impl<O: Copy> Session<O> {
     }
 
     /// No further message of QoS 1 can be taken: each needs room for its PUBACK. One that is
-    /// being skipped had a place when it began, and nothing can take it meanwhile.
+    /// being skipped had room when it began, and nothing takes it meanwhile.
     pub(super) fn inbound_full(&self) -> bool {
         let acks = self.tx.count(What::PubAck).saturating_add(self.inbound.len());
-        self.skip.is_none() && acks >= self.config.limits.inbound
+        acks >= self.config.limits.inbound
     }
 
     pub(super) fn push_puback(&mut self, now: Instant, id: PacketId) {
