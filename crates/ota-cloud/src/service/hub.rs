@@ -2,6 +2,7 @@
 //! pushes. It never waits for a connection, so no client can hold up another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub(super) enum Input {
         id: ConnId,
         peer: SocketAddr,
         login: Login,
-        outbox: mpsc::Sender<Push>,
+        link: Link,
         answer: oneshot::Sender<Result<Identity, Refusal>>,
     },
     Event {
@@ -76,9 +77,17 @@ pub(super) struct Hub {
     last_login: BTreeMap<Identity, Instant>,
 }
 
+/// The hub's end of a connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) outbox: mpsc::Sender<Push>,
+    /// Nothing is ever sent: dropping it ends the connection, however full its queue is.
+    pub(super) _alive: oneshot::Sender<Infallible>,
+}
+
 struct Session {
     device: Identity,
-    outbox: mpsc::Sender<Push>,
+    link: Link,
     filters: BTreeSet<String>,
 }
 
@@ -121,8 +130,8 @@ impl Hub {
     fn handle(&mut self, input: Input) {
         let now = self.clock.now();
         match input {
-            Input::Login { id, peer, login, outbox, answer } => {
-                let decided = self.log_in(id, peer, &login, outbox, now);
+            Input::Login { id, peer, login, link, answer } => {
+                let decided = self.log_in(id, peer, &login, link, now);
                 if let Err(why) = decided {
                     let client_id = login.client_id.chars().take(64).collect();
                     self.journal.write(None, What::LoginRefused { peer, client_id, why });
@@ -144,7 +153,7 @@ impl Hub {
         id: ConnId,
         peer: SocketAddr,
         login: &Login,
-        outbox: mpsc::Sender<Push>,
+        link: Link,
         now: Instant,
     ) -> Result<Identity, Refusal> {
         let device = login::check(login, &self.cloud, &self.client_ids, self.clock.unix())?;
@@ -160,7 +169,7 @@ impl Hub {
             self.end_session(old, now);
         }
         self.by_device.insert(device.clone(), id);
-        let session = Session { device: device.clone(), outbox, filters: BTreeSet::new() };
+        let session = Session { device: device.clone(), link, filters: BTreeSet::new() };
         self.sessions.insert(id, session);
         self.journal.write(Some(&device), What::LoggedIn { peer, legacy: login.legacy });
         Ok(device)
@@ -216,13 +225,11 @@ impl Hub {
         }
     }
 
-    /// Forgets a connection, if it is known. Its outbox goes with it, which ends it.
+    /// Forgets a connection, if it is known, which also ends it. A device has one at most.
     fn end_session(&mut self, id: ConnId, now: Instant) {
         let Some(Session { device, .. }) = self.sessions.remove(&id) else { return };
-        if self.by_device.get(&device) == Some(&id) {
-            self.by_device.remove(&device);
-            self.cloud.handle_disconnected(now, &device);
-        }
+        self.by_device.remove(&device);
+        self.cloud.handle_disconnected(now, &device);
     }
 
     /// Takes the cloud's outputs; returns its deadline.
@@ -277,7 +284,7 @@ impl Hub {
     /// Queues a message, or gives the connection up when its queue is full.
     fn push(&mut self, id: ConnId, push: Push, now: Instant) -> bool {
         let Some(session) = self.sessions.get(&id) else { return false };
-        let queued = session.outbox.try_send(push).is_ok();
+        let queued = session.link.outbox.try_send(push).is_ok();
         if !queued {
             self.end_session(id, now);
         }

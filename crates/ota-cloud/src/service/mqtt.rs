@@ -1,6 +1,7 @@
 //! The thin shell of an [`endpoint::Connection`](super::endpoint::Connection): a socket, a timer,
 //! and two bounded queues.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::endpoint::{Connection, Event, Limits, Refusal};
-use super::hub::{ConnId, Input};
+use super::hub::{ConnId, Input, Link};
 
 /// A message for a device.
 #[derive(Clone, Debug)]
@@ -41,14 +42,16 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) {
     let (outbox, pushes) = mpsc::channel(OUTBOX);
+    let (alive, dismissed) = oneshot::channel();
     let mut shell = Shell {
         stream,
         peer,
         id,
         clock,
         hub,
-        outbox: Some(outbox),
+        link: Some(Link { outbox, _alive: alive }),
         pushes,
+        dismissed,
         decision: None,
         device: None,
         connection: Connection::new(clock.now(), limits),
@@ -71,8 +74,10 @@ struct Shell {
     clock: Clock,
     hub: mpsc::Sender<Input>,
     /// Handed to the hub with the login.
-    outbox: Option<mpsc::Sender<Push>>,
+    link: Option<Link>,
     pushes: mpsc::Receiver<Push>,
+    /// Ends when the hub lets go of its end.
+    dismissed: oneshot::Receiver<Infallible>,
     decision: Option<oneshot::Receiver<Result<Identity, Refusal>>>,
     device: Option<Identity>,
     connection: Connection,
@@ -92,7 +97,7 @@ impl Shell {
             }
             let (mut reader, mut writer) = self.stream.split();
             let unsent = self.connection.unsent();
-            let logged_in = self.outbox.is_none() && self.decision.is_none();
+            let logged_in = self.link.is_none() && self.decision.is_none();
             tokio::select! {
                 read = reader.read(&mut buf), if self.connection.wants_read() => match read {
                     Ok(0) => return "the client closed it".to_owned(),
@@ -115,13 +120,15 @@ impl Shell {
                         None => return "the service stops".to_owned(),
                     }
                 }
-                push = self.pushes.recv(), if logged_in && unsent.len() <= self.half => match push {
-                    Some(Push { topic, payload, qos }) => {
-                        // Lost, as QoS 0 may be; the fault shows in the connection's own state.
-                        let _ = self.connection.publish(self.clock.now(), &topic, &payload, qos);
-                    }
-                    None => return "another login of the device, or too slow".to_owned(),
-                },
+                Some(Push { topic, payload, qos }) = self.pushes.recv(),
+                    if logged_in && unsent.len() <= self.half =>
+                {
+                    // Lost, as QoS 0 may be; the fault shows in the connection's own state.
+                    let _ = self.connection.publish(self.clock.now(), &topic, &payload, qos);
+                }
+                _ = &mut self.dismissed, if logged_in => {
+                    return "another login of the device, or its queue is full".to_owned();
+                }
                 () = self.clock.sleep_until(self.connection.deadline()) => {
                     self.connection.handle_timeout(self.clock.now());
                 }
@@ -134,15 +141,15 @@ impl Shell {
         loop {
             let permit = self.hub.reserve().await?;
             let Some(event) = self.connection.poll_event(self.clock.now()) else { return Ok(()) };
-            match (event, self.outbox.take()) {
-                (Event::Login(login), Some(outbox)) => {
+            match (event, self.link.take()) {
+                (Event::Login(login), Some(link)) => {
                     let (answer, decision) = oneshot::channel();
                     self.decision = Some(decision);
                     let (id, peer) = (self.id, self.peer);
-                    permit.send(Input::Login { id, peer, login, outbox, answer });
+                    permit.send(Input::Login { id, peer, login, link, answer });
                 }
-                (event, outbox) => {
-                    self.outbox = outbox;
+                (event, link) => {
+                    self.link = link;
                     permit.send(Input::Event { id: self.id, event });
                 }
             }

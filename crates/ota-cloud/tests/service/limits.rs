@@ -54,9 +54,9 @@ async fn a_silent_device_is_closed() {
     client.closed().await;
 }
 
-#[tokio::test]
-async fn a_device_that_does_not_read_is_disconnected() {
-    let limits = Limits { stall: Duration::from_millis(200), ..Limits::default() };
+/// Floods a device that does not read until its connection is closed; says why it was.
+async fn flood(stall: Duration) -> String {
+    let limits = Limits { stall, ..Limits::default() };
     let running = start_with(ServiceConfig { limits, ..Default::default() }).await;
     running.handle().add_device(&device("dev002"), &secret()).await.unwrap();
     let mut writer = Client::device(&running, "dev001").await;
@@ -71,18 +71,23 @@ async fn a_device_that_does_not_read_is_disconnected() {
     };
     let closed = async {
         while let Some(entry) = log.next().await {
-            if matches!(entry.what, What::Closed { .. }) {
-                return entry.device;
+            if let What::Closed { why, .. } = entry.what {
+                assert_eq!(entry.device, Some(device("dev002")));
+                return why;
             }
         }
-        None
+        String::new()
     };
     tokio::select! {
-        () = flood => {}
-        who = timeout(PATIENCE, closed) => {
-            assert_eq!(who.unwrap(), Some(device("dev002")));
-        }
+        () = flood => String::new(),
+        why = timeout(PATIENCE, closed) => why.unwrap(),
     }
+}
+
+#[tokio::test]
+async fn a_device_that_does_not_read_is_disconnected_when_its_queue_is_full() {
+    let why = flood(Duration::from_secs(3600)).await;
+    assert!(why.contains("queue is full"), "{why}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Whole sessions of devices.
 
 use mqttbytes::QoS;
-use mqttbytes::v4::Packet;
+use mqttbytes::v4::{Packet, Unsubscribe};
 use ota_cloud::service::{HandleError, NewFirmware, What};
 use ota_cloud::{Rollout, Status, TaskError, TaskOptions};
 use ota_proto::message::CloudMessage;
@@ -138,4 +138,26 @@ async fn an_applications_messages_go_between_devices_of_a_product() {
     one.publish("TESTPROD01/dev001/data", QoS::AtMostOnce, b"24").await;
     let Some(Packet::Publish(got)) = two.next().await else { panic!() };
     assert_eq!((got.qos, &got.payload[..]), (QoS::AtMostOnce, &b"24"[..]));
+}
+
+#[tokio::test]
+async fn subscribing_again_is_no_new_session_and_unsubscribing_ends_it() {
+    let running = start().await;
+    let handle = running.handle();
+    let mut client = Client::device(&running, "dev001").await;
+    assert_eq!(client.subscribe(UPDATE, QoS::AtMostOnce).await, [0]);
+    let record = handle.wait_for(&device("dev001"), |record| record.online).await.unwrap();
+    assert_eq!(record.counters.sessions, 1);
+    let mut packet = bytes::BytesMut::new();
+    let mut unsubscribe = Unsubscribe::new(UPDATE);
+    unsubscribe.pkid = 4;
+    unsubscribe.write(&mut packet).unwrap();
+    client.send(&packet).await;
+    assert!(matches!(client.next().await, Some(Packet::UnsubAck(ack)) if ack.pkid == 4));
+    handle.wait_for(&device("dev001"), |record| !record.online).await.unwrap();
+    client.subscribe(UPDATE, QoS::AtMostOnce).await;
+    let record = handle.wait_for(&device("dev001"), |record| record.online).await.unwrap();
+    assert_eq!(record.counters.sessions, 2);
+    drop(client);
+    handle.wait_for(&device("dev001"), |record| !record.online).await.unwrap();
 }
