@@ -1,6 +1,6 @@
 //! The link to the broker, and what comes over it.
 
-use core::mem;
+use core::mem::{self, discriminant};
 
 use ota_proto::{Instant, TransportError};
 
@@ -13,18 +13,25 @@ pub(super) struct Broker {
     pub(super) link: Option<Link>,
     /// When the opening of the link must have succeeded.
     opening: Option<Instant>,
+    /// The server took the login over this link.
+    accepted: bool,
     reconnect: Reconnect,
 }
 
 impl Broker {
     pub(super) fn new(now: Instant, config: &Config) -> Self {
         let reconnect = Reconnect::new(config.reconnect, config.seed, now);
-        Self { link: None, opening: None, reconnect }
+        Self { link: None, opening: None, accepted: false, reconnect }
     }
 
     /// When the next link is due; `None` while there is one.
     pub(super) fn due(&self) -> Option<Instant> {
         self.link.is_none().then(|| self.reconnect.next())
+    }
+
+    /// The link is being opened.
+    pub(super) fn is_opening(&self) -> bool {
+        self.opening.is_some()
     }
 
     /// When the link must be open.
@@ -63,7 +70,13 @@ impl Client {
     /// The link is gone or goes; decides when the next one comes.
     pub(super) fn end_broker(&mut self, now: Instant, cause: Disconnect) {
         let Some(link) = self.broker.link.take() else { return };
-        let was_up = self.session.phase() != Phase::Connecting && self.broker.opening.is_none();
+        // What the session says itself comes before what became of its link afterwards.
+        let cause = match self.session.phase() {
+            Phase::Ended(error) => Disconnect::Session(error),
+            Phase::Closing => Disconnect::Planned,
+            _ => cause,
+        };
+        let was_up = mem::take(&mut self.broker.accepted);
         self.broker.opening = None;
         self.session.handle_closed(now);
         for device in &mut self.devices {
@@ -95,6 +108,7 @@ impl Client {
         let mut application = None;
         match found {
             mqtt::Found::Accepted => {
+                self.broker.accepted = true;
                 self.broker.reconnect.handle_up(now);
                 self.news.push_back(Event::Connected);
             }
@@ -109,7 +123,7 @@ impl Client {
             }
             mqtt::Found::Refused(sub) => self.news.push_back(Event::SubscribeRefused(sub)),
             mqtt::Found::Unsubscribed(sub) => self.news.push_back(Event::Unsubscribed(sub)),
-            mqtt::Found::TooLong { len, .. } => self.news.push_back(Event::TooLong { len }),
+            mqtt::Found::TooLong { len, .. } => self.complain(Event::TooLong { len }),
             mqtt::Found::Message { topic, payload, ack, .. } => {
                 if self.receive_offer(now, mqtt::text(rx, &topic), rx.get(payload.clone())) {
                     // The machine has taken it (O16).
@@ -130,8 +144,15 @@ impl Client {
         let Some(device) = self.devices.get_mut(index) else { return false };
         let payload = payload.unwrap_or_default();
         if let Err(error) = device.updater.handle_message(now, topic, payload) {
-            self.news.push_back(Event::BadMessage { device: DeviceIndex(index), error });
+            self.complain(Event::BadMessage { device: DeviceIndex(index), error });
         }
         true
+    }
+
+    /// Tells of a message of no use. A server can send many before the next output is asked for:
+    /// only the latest of each kind waits.
+    fn complain(&mut self, event: Event) {
+        self.news.retain(|old| discriminant(old) != discriminant(&event));
+        self.news.push_back(event);
     }
 }

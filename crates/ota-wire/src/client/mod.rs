@@ -92,6 +92,11 @@ impl Client {
         Ok(DeviceIndex(self.devices.len().saturating_sub(1)))
     }
 
+    /// All devices, in the order they were added.
+    pub fn devices(&self) -> impl Iterator<Item = DeviceIndex> + use<> {
+        (0..self.devices.len()).map(DeviceIndex)
+    }
+
     /// A device's machine: its state and its offer.
     #[must_use]
     pub fn updater(&self, device: DeviceIndex) -> Option<&Updater> {
@@ -169,8 +174,10 @@ impl Client {
     /// A link is open, after TLS.
     pub fn handle_connected(&mut self, now: Instant, link: Link) {
         if self.is_broker(link) {
-            self.broker.opened(now);
-            self.session.handle_connected(now);
+            if self.broker.is_opening() {
+                self.broker.opened(now);
+                self.session.handle_connected(now);
+            }
         } else if let Some(store) = self.store_of(link) {
             store.opened();
         }
@@ -211,7 +218,7 @@ impl Client {
         if self.is_broker(link) {
             return self.receive_from_broker(now, rx);
         }
-        if self.store_of(link).is_some() {
+        if self.store_of(link).is_some_and(|store| store.is_open()) {
             return self.receive_from_store(now, rx);
         }
         Received { consumed: rx.len(), found: None }

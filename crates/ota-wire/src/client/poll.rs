@@ -136,7 +136,7 @@ impl Client {
             opening.map(|at| (at, Timer::Connect)),
         ];
         let (deadline, timer) = first.into_iter().flatten().min().unzip();
-        let open = self.store.as_ref().is_some_and(|store| store.state == StoreState::Open);
+        let open = self.store.as_ref().is_some_and(super::Store::is_open);
         Output::Idle {
             deadline,
             timer,

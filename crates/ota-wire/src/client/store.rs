@@ -33,7 +33,13 @@ pub(super) enum StoreState {
 
 impl Store {
     pub(super) fn opened(&mut self) {
-        self.state = StoreState::Open;
+        if matches!(self.state, StoreState::Opening(_)) {
+            self.state = StoreState::Open;
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state == StoreState::Open
     }
 
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
@@ -48,12 +54,12 @@ impl Store {
     }
 
     pub(super) fn transmit(&self) -> &[u8] {
-        if self.state == StoreState::Open { self.fetch.transmit() } else { &[] }
+        if self.is_open() { self.fetch.transmit() } else { &[] }
     }
 
     pub(super) fn sent(&mut self, count: usize) {
         // More than was offered cannot leave; the excess is an adapter's slip without effect.
-        let _ = self.fetch.handle_sent(count.min(self.fetch.transmit().len()));
+        let _ = self.fetch.handle_sent(count.min(self.transmit().len()));
     }
 }
 

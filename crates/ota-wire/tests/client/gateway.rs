@@ -1,0 +1,113 @@
+//! One connection for a gateway and its sub-device; one fetch at a time.
+
+use ota_proto::{Event as Device, State};
+use ota_wire::client::{AddError, Event, Link, LinkKind};
+use ota_wire::mqtt::SubscribeError;
+
+use crate::common::*;
+
+fn gateway() -> (Desk, Link) {
+    let mut desk = Desk::with(config(), &[device("P", "D"), device("Q", "E")]);
+    let link = desk.open(at(0), LinkKind::Broker);
+    desk.client.handle_connected(at(0), link);
+    desk.sent(at(0), link);
+    desk.feed(at(0), link, CONNACK);
+    let both = b"\x82\x14\x00\x01\x00\x0f$ota/update/P/D\x01\
+        \x82\x14\x00\x02\x00\x0f$ota/update/Q/E\x01";
+    assert_eq!(desk.sent(at(0), link), both);
+    (desk, link)
+}
+
+/// Both devices have reported and were answered.
+fn settled() -> (Desk, Link) {
+    let (mut desk, link) = gateway();
+    desk.feed(at(0), link, b"\x90\x03\x00\x02\x01\x90\x03\x00\x01\x01");
+    let sent = desk.sent(at(0), link);
+    for topic in ["$ota/report/P/D", "$ota/report/Q/E"] {
+        let report = publish1(topic, if topic.ends_with('D') { 3 } else { 4 }, REPORT_010);
+        assert!(sent.windows(report.len()).any(|window| window == report), "{topic}");
+    }
+    desk.feed(at(0), link, b"\x40\x02\x00\x03\x40\x02\x00\x04");
+    desk.feed(at(0), link, &publish("$ota/update/P/D", REPLY));
+    desk.feed(at(0), link, &publish("$ota/update/Q/E", REPLY));
+    desk.poll(at(0));
+    (desk, link)
+}
+
+#[test]
+fn each_device_has_its_own_session() {
+    let (mut desk, link) = gateway();
+    desk.feed(at(1), link, b"\x90\x03\x00\x02\x01");
+    assert_eq!(desk.sent(at(1), link), publish1("$ota/report/Q/E", 3, REPORT_010));
+    desk.feed(at(2), link, b"\x90\x03\x00\x01\x01");
+    assert_eq!(desk.sent(at(2), link), publish1("$ota/report/P/D", 4, REPORT_010));
+}
+
+#[test]
+fn a_message_reaches_the_device_of_its_topic() {
+    let (mut desk, link) = settled();
+    let second = desk.client.clone();
+    desk.feed(at(1), link, &publish("$ota/update/Q/E", &offer("http://store.example/e")));
+    let first = desk.client.updater(FIRST);
+    assert!(first == second.updater(FIRST));
+    desk.work(at(1));
+    let index = desk.events.iter().rev().find_map(|event| match event {
+        Event::Device { device, event: Device::Started { .. } } => Some(device.get()),
+        _ => None,
+    });
+    assert_eq!(index, Some(1));
+}
+
+#[test]
+fn the_second_device_gets_its_turn() {
+    let (mut desk, link) = settled();
+    desk.feed(at(1), link, &publish("$ota/update/P/D", &offer("http://store.example/d")));
+    desk.feed(at(1), link, &publish("$ota/update/Q/E", &offer("http://store.example/e")));
+    let outs = desk.work(at(1));
+    let [Out::Connect(store, ..)] = outs[..] else { panic!("one fetch at a time: {outs:?}") };
+    desk.client.handle_connected(at(1), store);
+    assert!(desk.sent(at(1), store).starts_with(b"GET /d "));
+    let answer = [&b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n"[..], IMAGE].concat();
+    let outs = desk.feed_body(at(2), store, &answer);
+    let [Out::Close(closed), Out::Connect(next, ..)] = outs[..] else { panic!("{outs:?}") };
+    assert_eq!(closed, store);
+    desk.client.handle_connected(at(2), next);
+    assert!(desk.sent(at(2), next).starts_with(b"GET /e "));
+    desk.flash.fill(0xff);
+    desk.feed_body(at(3), next, &answer);
+    let second = desk.client.clone();
+    let states: Vec<_> = [0, 1]
+        .map(|n| {
+            let device = second.devices().nth(n).unwrap();
+            (device.get(), second.updater(device).unwrap().state())
+        })
+        .to_vec();
+    assert!(states.iter().all(|(_, state)| *state != State::Fetching), "{states:?}");
+}
+
+#[test]
+fn a_device_that_waits_for_the_other_s_fetch_has_no_deadline_of_its_own() {
+    let (mut desk, link) = settled();
+    desk.feed(at(1), link, &publish("$ota/update/P/D", &offer("http://store.example/d")));
+    desk.feed(at(1), link, &publish("$ota/update/Q/E", &offer("http://store.example/e")));
+    let store = desk.open(at(1), LinkKind::Store);
+    desk.client.handle_connected(at(1), store);
+    desk.sent(at(1), store);
+    desk.sent(at(1), link);
+    for second in 1..20 {
+        desk.work(at(second));
+        desk.sent(at(second), link);
+        desk.client.handle_timeout(at(second));
+        desk.work(at(second));
+        assert!(desk.idle.deadline.unwrap() > at(second), "{:?}", desk.idle);
+    }
+}
+
+#[test]
+fn a_device_is_added_once() {
+    let mut desk = Desk::new();
+    let before = desk.client.clone();
+    let again = desk.client.add_device(at(0), device("P", "D"), boot());
+    assert_eq!(again, Err(AddError::Subscribe(SubscribeError::Duplicate)));
+    assert!(desk.client == before);
+}

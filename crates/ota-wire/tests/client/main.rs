@@ -1,0 +1,10 @@
+//! The client through its public API: literal bytes at literal times.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
+
+mod application;
+mod common;
+mod gateway;
+mod hostile;
+mod links;
+mod random;
+mod session;

@@ -1,0 +1,277 @@
+//! Any input in any state, links of other clients included: no panic, no stale deadline, and the
+//! same inputs lead to the same state.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use ota_proto::{Installed, Instant, OpId, QoS, StorageError, TlsError, TransportError};
+use ota_wire::Client;
+use ota_wire::client::{DeviceIndex, Found, Link, LinkKind};
+use ota_wire::mqtt::AckId;
+use proptest::prelude::*;
+
+use crate::common::*;
+
+#[derive(Clone, Debug)]
+enum Input {
+    Wait(u64),
+    Timeout,
+    Early,
+    Poll,
+    Connected(u8),
+    Failed(u8, u8),
+    Sent(u8, usize),
+    Received(u8, Vec<u8>),
+    Closed(u8, bool),
+    Stored(bool),
+    Command(u8),
+    Publish(bool, u8),
+    Subscribe(u8),
+    Acknowledge,
+    Disconnect,
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let image = "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n0123456789abcdef";
+    let good: Vec<Vec<u8>> = vec![
+        CONNACK.to_vec(),
+        SUBACK.to_vec(),
+        b"\x90\x03\x00\x02\x01".to_vec(),
+        b"\x40\x02\x00\x02".to_vec(),
+        b"\x40\x02\x00\x03".to_vec(),
+        b"\xd0\x00".to_vec(),
+        b"\x20\x02\x00\x05".to_vec(),
+        publish("$ota/update/P/D", REPLY),
+        publish("$ota/update/P/D", &offer("http://a.example/x")),
+        publish("$ota/update/Q/E", &offer("http://b.example/y")),
+        publish1("$ota/update/Q/E", 3, REPLY),
+        publish1("data", 4, "hello"),
+        image.as_bytes().to_vec(),
+        image.as_bytes()[..45].to_vec(),
+        image.as_bytes()[45..].to_vec(),
+        b"HTTP/1.1 302 Found\r\nLocation: http://c.example/\r\n\r\n".to_vec(),
+        b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n".to_vec(),
+    ];
+    prop_oneof![
+        8 => proptest::sample::select(good),
+        1 => proptest::collection::vec(any::<u8>(), 0..60),
+    ]
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let link = 0..6_u8;
+    prop_oneof![
+        2 => (0..20_000_u64).prop_map(Input::Wait),
+        2 => Just(Input::Timeout),
+        1 => Just(Input::Early),
+        4 => Just(Input::Poll),
+        4 => link.clone().prop_map(Input::Connected),
+        1 => (link.clone(), 0..6_u8).prop_map(|(link, why)| Input::Failed(link, why)),
+        6 => (link.clone(), 0..3_000_usize).prop_map(|(link, n)| Input::Sent(link, n)),
+        12 => (link.clone(), bytes()).prop_map(|(link, rx)| Input::Received(link, rx)),
+        1 => (link, any::<bool>()).prop_map(|(link, clean)| Input::Closed(link, clean)),
+        6 => any::<bool>().prop_map(Input::Stored),
+        2 => (0..10_u8).prop_map(Input::Command),
+        1 => (any::<bool>(), any::<u8>()).prop_map(|(qos, size)| Input::Publish(qos, size)),
+        1 => (0..4_u8).prop_map(Input::Subscribe),
+        1 => Just(Input::Acknowledge),
+        1 => Just(Input::Disconnect),
+    ]
+}
+
+/// The client under test and what it asked for.
+#[derive(Clone)]
+struct Play {
+    client: Client,
+    now: Instant,
+    /// The newest links first, and links of another client.
+    links: Vec<Link>,
+    ops: Vec<(DeviceIndex, OpId, u8)>,
+    writes: Vec<(DeviceIndex, OpId)>,
+    acks: Vec<AckId>,
+}
+
+fn client() -> Client {
+    let mut client = Client::new(at(0), config()).unwrap();
+    client.add_device(at(0), device("P", "D"), boot()).unwrap();
+    client.add_device(at(0), device("Q", "E"), boot()).unwrap();
+    client
+}
+
+impl Play {
+    fn new() -> Self {
+        let mut desk = Desk::new();
+        let foreign = desk.up(at(0));
+        let links = vec![foreign; 2];
+        Self {
+            client: client(),
+            now: at(0),
+            links,
+            ops: Vec::new(),
+            writes: Vec::new(),
+            acks: Vec::new(),
+        }
+    }
+
+    fn link(&self, n: u8) -> Link {
+        self.links.get(usize::from(n)).copied().unwrap_or(self.links[0])
+    }
+
+    fn poll(&mut self) -> Idle {
+        let (outs, idle) = poll(&mut self.client, self.now);
+        for out in outs {
+            match out {
+                Out::Connect(link, ..) => {
+                    self.links.retain(|old| old.kind != link.kind || old != &link);
+                    self.links.insert(0, link);
+                    self.links.truncate(6);
+                }
+                Out::Erase(device, op, _) => self.ops.push((device, op, 0)),
+                Out::Sync(device, op) => self.ops.push((device, op, 1)),
+                Out::Digest(device, op, _) => self.ops.push((device, op, 2)),
+                Out::Persist(device, op, _) => self.ops.push((device, op, 3)),
+                Out::Slot(device, op, _) => self.ops.push((device, op, 4)),
+                Out::Close(_) | Out::Event(_) => {}
+            }
+        }
+        idle
+    }
+
+    fn step(&mut self, input: &Input) {
+        let now = self.now;
+        match input {
+            Input::Wait(millis) => self.now = now + Duration::from_millis(*millis),
+            Input::Timeout => {
+                let idle = self.poll();
+                if let Some(deadline) = idle.deadline {
+                    self.now = self.now.max(deadline);
+                    let before = self.client.clone();
+                    self.client.handle_timeout(self.now);
+                    let later = self.poll().deadline.is_none_or(|next| next > self.now);
+                    assert!(later || self.client != before, "a stale deadline {:?}", idle);
+                }
+            }
+            Input::Early => self.client.handle_timeout(now),
+            Input::Poll => {
+                self.poll();
+            }
+            Input::Connected(link) => self.client.handle_connected(now, self.link(*link)),
+            Input::Failed(link, why) => {
+                let why = match why {
+                    0 => TransportError::Resolve,
+                    1 => TransportError::Refused,
+                    2 => TransportError::TimedOut,
+                    3 => TransportError::Tls(TlsError::Expired),
+                    4 => TransportError::Closed,
+                    _ => TransportError::Malformed,
+                };
+                self.client.handle_connect_failed(now, self.link(*link), why);
+            }
+            Input::Sent(link, n) => self.client.handle_sent(now, self.link(*link), *n),
+            Input::Received(link, rx) => self.receive(self.link(*link), rx),
+            Input::Closed(link, clean) => {
+                self.client.handle_closed(now, self.link(*link), *clean);
+            }
+            Input::Stored(good) => self.complete(*good),
+            Input::Command(n) => self.command(*n),
+            Input::Publish(qos, size) => {
+                let qos = if *qos { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+                let _ = self.client.publish(now, "t", &vec![0; usize::from(*size)], qos);
+            }
+            Input::Subscribe(n) => {
+                let filter = ["data", "a/+", "$ota/#", "bad/#/x"][usize::from(*n)];
+                let _ = self.client.subscribe(now, filter, QoS::AtLeastOnce);
+            }
+            Input::Acknowledge => {
+                if let Some(ack) = self.acks.pop() {
+                    self.client.acknowledge(now, ack);
+                }
+            }
+            Input::Disconnect => self.client.disconnect(now),
+        }
+    }
+
+    fn receive(&mut self, link: Link, mut rx: &[u8]) {
+        for _ in 0..1_000 {
+            let received = self.client.handle_received(self.now, link, rx);
+            assert!(received.consumed <= rx.len());
+            let more = received.consumed > 0 || received.found.is_some();
+            match received.found {
+                Some(Found::Write { device, write }) => {
+                    assert!(write.span.end <= rx.len());
+                    self.writes.push((device, write.op));
+                }
+                Some(Found::Message { topic, payload, ack }) => {
+                    assert!(topic.end <= payload.start && payload.end <= rx.len());
+                    self.acks.extend(ack);
+                }
+                None => {}
+            }
+            rx = &rx[received.consumed..];
+            if !more {
+                return;
+            }
+        }
+        panic!("it never wants more bytes");
+    }
+
+    fn complete(&mut self, good: bool) {
+        let now = self.now;
+        let result = if good { Ok(()) } else { Err(StorageError::Failed) };
+        if let Some((device, op)) = self.writes.pop() {
+            self.client.updater_mut(device).unwrap().handle_stored(now, op, result);
+        }
+        let Some((device, op, what)) = self.ops.pop() else { return };
+        let updater = self.client.updater_mut(device).unwrap();
+        match what {
+            0 => updater.handle_erased(now, op, result),
+            1 => updater.handle_synced(now, op, result),
+            2 => updater.handle_digest(now, op, result.map(|()| digest(IMAGE))),
+            3 => updater.handle_persisted(now, op, result),
+            _ => updater.handle_slot(now, op, result),
+        }
+    }
+
+    fn command(&mut self, n: u8) {
+        let now = self.now;
+        let Some(device) = self.client.devices().nth(usize::from(n % 2)) else { return };
+        let updater = self.client.updater_mut(device).unwrap();
+        let _ = match n / 2 {
+            0 => updater.cancel(now),
+            1 => updater.installed(now, Installed::NeedsRestart),
+            2 => updater.installed(now, Installed::Running),
+            3 => updater.report_now(now),
+            _ => updater.confirm(now),
+        };
+    }
+}
+
+fn hash(client: &Client) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    client.hash(&mut hasher);
+    hasher.finish()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_input_is_legal_in_any_state(inputs in proptest::collection::vec(input(), 0..120)) {
+        let mut play = Play::new();
+        for input in &inputs {
+            let mut twin = play.clone();
+            play.step(input);
+            twin.step(input);
+            prop_assert!(play.client == twin.client);
+            prop_assert_eq!(hash(&play.client), hash(&twin.client));
+            for link in &play.links {
+                prop_assert!(play.client.transmit(*link).len() <= 4_096);
+            }
+            prop_assert!(play.links.iter().filter(|l| l.kind == LinkKind::Broker).count() <= 6);
+        }
+        // However it stands, it comes to rest and knows what it waits for.
+        let idle = play.poll();
+        prop_assert!(idle.deadline.is_some());
+    }
+}
