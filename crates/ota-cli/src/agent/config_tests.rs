@@ -1,0 +1,121 @@
+use super::*;
+
+const GOOD: &str = r#"
+product_id = "TESTPROD01"
+device_name = "dev001"
+device_secret = "MDEyMzQ1Njc4OWFiY2RlZg=="
+broker = "mqtt://127.0.0.1:1883"
+data_dir = "data"
+version_file = "version"
+"#;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("/etc/ota"))
+}
+
+/// The good configuration with the lines of this key replaced by `line`.
+fn with(key: &str, line: &str) -> String {
+    let rest = GOOD.lines().filter(|have| !have.starts_with(&format!("{key} ")));
+    rest.chain([line]).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn a_whole_configuration() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.identity.report_topic(), "$ota/report/TESTPROD01/dev001");
+    assert_eq!(config.secret.expose(), b"0123456789abcdef");
+    assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 1883));
+    assert_eq!(config.data_dir, Path::new("/etc/ota/data"));
+    assert_eq!((config.allow_http, config.connect_spacing), (false, Duration::from_secs(5)));
+    assert_eq!(config.app_id, APP_ID);
+    let Target::File(file) = config.target else { panic!("{:?}", config.target) };
+    assert_eq!(file.path(), Path::new("/etc/ota/version"));
+}
+
+#[test]
+fn the_other_keys() {
+    let more = with(
+        "version_file",
+        "version = \"0.1.0\"\ninstall = [\"/bin/i\", \"{image}\"]\nrestart = [\"reboot\"]\n\
+         install_limit = 1.5\nallow_http = true\nconnect_spacing = 0\napp_id = \"21010406\"",
+    );
+    let config = parse(&more).unwrap();
+    assert!(config.allow_http);
+    assert_eq!((config.connect_spacing, config.app_id.as_str()), (Duration::ZERO, "21010406"));
+    let Target::Command { running: Running::Literal(version), install, limit, restart } = config.target
+    else {
+        panic!("{:?}", config.target)
+    };
+    assert_eq!((version.as_str(), install.len()), ("0.1.0", 2));
+    assert_eq!(limit, Duration::from_millis(1_500));
+    assert_eq!(restart, Restart::Command(vec!["reboot".into()]));
+}
+
+#[test]
+fn brokers() {
+    for (url, host, port) in [
+        ("mqtt://h:1", "h", 1),
+        ("mqtt://h", "h", 1883),
+        ("mqtt://h:65535/", "h", 65535),
+        ("mqtt://[::1]:1884", "::1", 1884),
+        ("mqtt://[::1]", "::1", 1883),
+    ] {
+        assert_eq!(broker(url), Ok((host.to_owned(), port)), "{url}");
+    }
+}
+
+#[test]
+fn a_bad_key_is_named() {
+    for (key, line, words) in [
+        ("product_id", "", "product_id: missing"),
+        ("product_id", "product_id = 5", "product_id: must be a text"),
+        ("product_id", "product_id = \"a/b\"", "product_id: a product id is"),
+        ("device_name", "", "device_name: missing"),
+        ("device_name", "device_name = \"#\"", "device_name: a device name is"),
+        ("device_secret", "", "device_secret: missing; give it, or device_secret_file"),
+        ("device_secret", "device_secret = \"?\"", "device_secret: the secret is not Base64"),
+        ("device_secret", "device_secret_file = \"/nowhere/s\"", "device_secret_file: cannot read /nowhere/s"),
+        ("x", "device_secret_file = \"s\"", "device_secret_file: there is device_secret, too"),
+        ("broker", "", "broker: missing"),
+        ("broker", "broker = \"h:1883\"", "broker: write it like mqtt://host:1883"),
+        ("broker", "broker = \"mqtts://h\"", "broker: TLS is not there yet"),
+        ("broker", "broker = \"mqtt://\"", "broker: no host in it"),
+        ("broker", "broker = \"mqtt://u@h\"", "broker: no host in it"),
+        ("broker", "broker = \"mqtt://h:0\"", "broker: the port is not"),
+        ("broker", "broker = \"mqtt://h:99999\"", "broker: the port is not"),
+        ("broker", "broker = \"mqtt://[::1]x\"", "broker: write it like"),
+        ("data_dir", "", "data_dir: missing"),
+        ("data_dir", "data_dir = \"\"", "data_dir: must be a text"),
+        ("version_file", "", "version_file: missing"),
+        ("version_file", "version = \"1\"", "version: only with install"),
+        ("x", "version = \"1\"\ninstall = [\"i\"]", "version: there is version_file, too"),
+        ("version_file", "install = [\"i\"]", "version_file: missing"),
+        ("version_file", "version = \"a b\"\ninstall = [\"i\"]", "version: "),
+        ("x", "install = \"i\"", "install: must be a list of texts"),
+        ("x", "install = []", "install: must be a list of texts"),
+        ("x", "install = [\"\"]", "install: must be a list of texts"),
+        ("x", "install = [\"i\", 5]", "install: must be a list of texts"),
+        ("x", "install = [\"i\"]\ninstall_limit = 0", "install_limit: must be more"),
+        ("x", "install_limit = 5", "install_limit: only with install"),
+        ("x", "restart = \"none\"", "restart: only with install"),
+        ("x", "install = [\"i\"]\nrestart = \"now\"", "restart: must be \"none\""),
+        ("x", "install = [\"i\"]\nrestart = []", "restart: must be \"none\""),
+        ("x", "allow_http = \"true\"", "allow_http: must be true or false"),
+        ("x", "app_id = 12010126", "app_id: must be a text"),
+        ("x", "app_id = \"12a\"", "app_id: must be a text of digits"),
+        ("x", "connect_spacing = -1", "connect_spacing: must be a number of seconds"),
+        ("x", "connect_spacing = nan", "connect_spacing: must be a number of seconds"),
+        ("x", "connect_spacing = \"5\"", "connect_spacing: must be a number of seconds"),
+        ("x", "product-id = \"x\"", "product-id: no such key; did you mean product_id?"),
+        ("x", "Broker = \"x\"", "Broker: no such key; did you mean broker?"),
+        ("x", "instal = [\"i\"]", "instal: no such key; did you mean install?"),
+        ("x", "colour = 1", "colour: no such key; there are allow_http"),
+        ("x", "product_id = \"again\"", "line 8: "),
+        ("x", "data_dir", "line 8: "),
+        ("x", "a = \"", "line 8: "),
+    ] {
+        let error = parse(&with(key, line)).unwrap_err();
+        assert!(error.starts_with(words), "{line:?} says {error:?}");
+        assert!(!error.contains("MDEy"), "{line:?} shows the secret: {error:?}");
+    }
+}

@@ -1,0 +1,183 @@
+//! The arguments, and the help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::size;
+
+/// Firmware updates for Tencent Cloud IoT devices: shown, run and served.
+#[derive(Debug, Parser)]
+#[command(name = "ota", version, max_term_width = 100, after_help = CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const CODES: &str = "\
+Exit codes:
+  0  done
+  2  the arguments or the configuration are wrong
+  3  `agent --once --wait`: no offer came in time
+  4  the update failed; the reason is on stderr
+  5  the machine stands in the way: lock, disk, address
+  6  `agent` with restart = \"exit\": installed, start the agent again
+  130, 143  SIGINT or SIGTERM before the work was done (`demo`, `agent --once`)";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The whole story in one process: a cloud, a device, an update, on loopback.
+    Demo(Demo),
+    /// The device: keeps this machine's firmware up to date.
+    Agent(Agent),
+    /// The cloud, on your desk.
+    #[command(subcommand)]
+    Cloud(Cloud),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cloud {
+    /// Serves firmware to devices over MQTT and HTTP until Ctrl-C.
+    Serve(Serve),
+}
+
+const DEMO: &str = "\
+Example:
+  ota demo --size 1MiB --fast
+
+A device at version 0.1.0 connects with real credentials, is offered 1.0.0, downloads, verifies and
+installs it, restarts from the same data folder and reports 1.0.0. All of it is on loopback ports
+that the system chooses, in a temporary folder that is removed at the end.
+The platform allows one connection in 5 s, so the device waits that long for its second one; the
+cloud refuses it otherwise. The 0 to 5 s by which a real device spreads its first connection after
+boot are left out. Ends with 0 only when the cloud's record says that the device proved the new
+version, and the slot holds the firmware's bytes.";
+
+#[derive(Debug, Args)]
+#[command(after_help = DEMO)]
+pub(crate) struct Demo {
+    /// The size of the firmware: 8MiB, 512KiB, 100000.
+    #[arg(long, default_value = "8MiB", value_parser = size::parse)]
+    pub(crate) size: u64,
+    /// One JSON object a line: every message both ways and every state; the last one is a summary.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The seed of the firmware's bytes and of all chance.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Without the platform's 5 s between connections.
+    #[arg(long)]
+    pub(crate) fast: bool,
+    /// Shows URLs with their signatures.
+    #[arg(long)]
+    pub(crate) show_secrets: bool,
+}
+
+const AGENT: &str = "\
+Example:
+  ota agent --config /etc/ota/agent.toml
+
+  # /etc/ota/agent.toml; paths are relative to the file's own folder
+  product_id = \"TESTPROD01\"
+  device_name = \"dev001\"
+  device_secret_file = \"secret\"      # Base64, as the console shows it; or device_secret = \"…\"
+  broker = \"mqtt://127.0.0.1:1883\"
+  data_dir = \"/var/lib/ota\"
+  version_file = \"/etc/ota/version\"  # holds the running version
+  # allow_http = true                # accept offers whose URL is plain http
+  # app_id = \"12010126\"
+  # connect_spacing = 5              # seconds between two connections; the platform's limit is 5
+  # install = [\"/usr/lib/ota/install\", \"{image}\", \"{version}\"]
+  # install_limit = 600              # seconds
+  # restart = \"none\"                 # with install: \"none\", \"exit\" or [\"reboot\"]
+  # version = \"0.1.0\"                # with install, in place of version_file
+
+Without `install` the new version is written to version_file, and the agent starts itself again in
+place. With it, the command runs in a process group of its own; a non-zero exit is a failed update.
+Then, by `restart`: \"none\", the new version runs already; \"exit\", the agent ends with 6 and whoever
+started it starts it again; a command, which brings the new version up, as `reboot` does.
+Where the version is to be found after a restart, in version_file or `version`, is the command's care.
+If the agent is killed, the command goes on; the next agent stops it before it installs again.
+SIGTERM and SIGINT disconnect and end with 0, with --once with 143 and 130.";
+
+#[derive(Debug, Args)]
+#[command(after_help = AGENT)]
+pub(crate) struct Agent {
+    /// The configuration, in TOML.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Ends after one update: with 0 when it is done and the cloud has acknowledged the result and
+    /// the new version, with 4 when it failed.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// With --once: ends with 3 when no offer came within this time.
+    #[arg(long, value_name = "SECONDS", requires = "once")]
+    pub(crate) wait: Option<u64>,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const SERVE: &str = "\
+Example:
+  ota cloud serve --mqtt 127.0.0.1:1883 --http 127.0.0.1:8080 \\
+    --device TESTPROD01/dev001=MDEyMzQ1Njc4OWFiY2RlZg== --firmware TESTPROD01/1.0.0=image.bin
+
+The state is in memory. A firmware's file is read again for every request and must not change.
+With port 0 the system chooses; the addresses are printed first.";
+
+#[derive(Debug, Args)]
+#[command(after_help = SERVE)]
+pub(crate) struct Serve {
+    /// Where devices connect.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) mqtt: SocketAddr,
+    /// Where firmware is served.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: SocketAddr,
+    /// What the firmware's URLs begin with, in place of http:// and the --http address.
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+    /// A device and its secret in Base64, or the file that holds it. May be repeated.
+    #[arg(long = "device", value_name = "PRODUCT/NAME=SECRET|=@FILE")]
+    pub(crate) devices: Vec<String>,
+    /// A firmware, offered to every device of the product that reports another version. May be
+    /// repeated, once for each product.
+    #[arg(long = "firmware", value_name = "PRODUCT/VERSION=PATH")]
+    pub(crate) firmware: Vec<String>,
+    /// A text that is handed to the devices with each offer.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) user_defined: Option<String>,
+    /// How long a device may be silent before its update counts as timed out.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: Option<u64>,
+    /// Takes any device, with any password.
+    #[arg(long)]
+    pub(crate) anonymous: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Shows URLs with their signatures.
+    #[arg(long)]
+    pub(crate) show_secrets: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wait_needs_once() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["ota", "agent", "--config", "c"], args].concat());
+        assert!(parse(&["--once", "--wait", "3"]).is_ok());
+        assert!(parse(&["--wait", "3"]).is_err());
+    }
+}

@@ -1,0 +1,32 @@
+//! The program `ota`; `ota --help` says what it does.
+#![forbid(unsafe_code)]
+
+mod agent;
+mod args;
+mod failure;
+mod print;
+mod serve;
+mod size;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Cloud, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Demo(args) => { let _ = args; Ok(()) },
+        Command::Agent(args) => agent::run(&args),
+        Command::Cloud(Cloud::Serve(args)) => serve::run(&args),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("ota: {failure}");
+            ExitCode::from(failure.code as u8)
+        }
+    }
+}

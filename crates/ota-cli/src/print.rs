@@ -1,0 +1,284 @@
+//! What people and programs read on standard output: a transcript, or one JSON object a line.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use ota_cloud::EventKind;
+use ota_cloud::service::{Entry, Payload, What};
+use ota_proto::{Instant, message};
+use serde_json::Value;
+
+use crate::size::Bytes;
+
+/// One line of the output, for both forms.
+pub(crate) struct Line {
+    /// When: microseconds since the start.
+    at: Instant,
+    fields: Vec<(&'static str, Field)>,
+    /// For people.
+    text: String,
+}
+
+enum Field {
+    Value(Value),
+    /// JSON as it came.
+    Raw(String),
+}
+
+impl Line {
+    /// A line for people, and what happened in one word for programs.
+    pub(crate) fn new(at: Instant, event: &'static str, text: impl Into<String>) -> Self {
+        Self { at, fields: vec![("event", Field::Value(event.into()))], text: text.into() }
+    }
+
+    /// Adds a field for programs.
+    pub(crate) fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.fields.push((key, Field::Value(value.into())));
+        self
+    }
+
+    fn raw(mut self, key: &'static str, json: String) -> Self {
+        self.fields.push((key, Field::Raw(json)));
+        self
+    }
+
+    fn to_json(&self) -> String {
+        let mut line = format!("{{\"time\":{:.6}", seconds(self.at));
+        for (key, field) in &self.fields {
+            // Writing to a string cannot fail.
+            let _ = match field {
+                Field::Value(value) => write!(line, ",\"{key}\":{value}"),
+                Field::Raw(json) => write!(line, ",\"{key}\":{json}"),
+            };
+        }
+        line + "}"
+    }
+}
+
+/// Writes lines to standard output.
+pub(crate) struct Printer {
+    json: bool,
+    show_secrets: bool,
+    /// Names the device in each line for people.
+    names: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Printer {
+    pub(crate) fn new(json: bool, show_secrets: bool, names: bool) -> Self {
+        Self { json, show_secrets, names, bar: None }
+    }
+
+    /// Draws how much of `total` bytes is there, on a terminal only.
+    pub(crate) fn progress(&mut self, total: u64, percent: u8) {
+        if self.json {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            // Draws on standard error, and nothing when that is no terminal.
+            let bar = ProgressBar::new(total);
+            let style = ProgressStyle::with_template("          [{bar:40}] {bytes}/{total_bytes}");
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
+        });
+        bar.set_position(total / 100 * u64::from(percent));
+        if percent >= 100 {
+            self.end_progress();
+        }
+    }
+
+    /// Removes the bar.
+    pub(crate) fn end_progress(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Writes the line. Nobody may be reading any more: `ota … | head` is no error.
+    pub(crate) fn line(&self, line: &Line) {
+        let text = if self.json {
+            line.to_json()
+        } else {
+            format!("{:9.3}  {}", seconds(line.at), line.text)
+        };
+        let write = || {
+            let mut out = io::stdout().lock();
+            let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    /// Writes what the cloud logged, if it says anything new.
+    pub(crate) fn entry(&self, entry: &Entry) {
+        if let Some(line) = self.describe(entry) {
+            self.line(&line);
+        }
+    }
+
+    fn describe(&self, entry: &Entry) -> Option<Line> {
+        let name = entry.device.as_ref().map(|d| format!("{}/{}", d.product_id(), d.device_name()));
+        let mut line = match &entry.what {
+            What::Received { topic, payload } => self.message(entry.at, "received", "→", topic, payload),
+            What::Sent { topic, payload } => self.message(entry.at, "sent", "←", topic, payload),
+            What::Event(kind) => event(entry.at, kind)?,
+            other => journal(entry.at, other)?,
+        };
+        if let Some(name) = name {
+            if self.names {
+                line.text = format!("{name}  {}", line.text);
+            }
+            line.fields.insert(1, ("device", Field::Value(name.into())));
+        }
+        Some(line)
+    }
+
+    fn message(&self, at: Instant, event: &'static str, arrow: &str, topic: &str, payload: &Payload) -> Line {
+        let text = if self.show_secrets {
+            String::from_utf8_lossy(payload.reveal()).into_owned()
+        } else {
+            payload.to_string()
+        };
+        let value = serde_json::from_str::<Value>(&text).ok();
+        let summary = value.as_ref().and_then(summary).unwrap_or_else(|| format!("{topic}  {}", clean(&text)));
+        let line = Line::new(at, event, format!("{arrow} {summary}")).with("topic", topic);
+        // As it came where that is one line of JSON; else as a text.
+        if value.is_some() && !text.contains(['\n', '\r']) {
+            line.raw("payload", text)
+        } else {
+            line.with("payload", text)
+        }
+    }
+}
+
+/// Seconds since the start.
+fn seconds(at: Instant) -> f64 {
+    at.since(Instant::ZERO).as_secs_f64()
+}
+
+/// A message of the protocol in a few words; `None` when it is another one.
+fn summary(message: &Value) -> Option<String> {
+    let text = |value: &Value, key: &str| match value.get(key) {
+        Some(Value::String(text)) => clean(text),
+        Some(other) => clean(&other.to_string()),
+        None => String::new(),
+    };
+    let kind = message.get("type")?.as_str()?;
+    let rest = match kind {
+        "report_version" => text(message.get("report")?, "version"),
+        "report_version_rsp" => format!(
+            "{}, {} {}",
+            text(message, "version"),
+            text(message, "result_code"),
+            text(message, "result_msg")
+        ),
+        "report_progress" => {
+            let report = message.get("report")?;
+            let progress = report.get("progress")?;
+            let state = text(progress, "state");
+            let detail = match state.as_str() {
+                "downloading" => format!(" {} %", text(progress, "percent")),
+                "fail" => format!(" {} {}", text(progress, "result_code"), text(progress, "result_msg")),
+                _ => String::new(),
+            };
+            format!("{}, {state}{detail}", text(report, "version"))
+        }
+        "update_firmware" => {
+            let size = message.get("file_size").and_then(Value::as_u64).unwrap_or(0);
+            format!("{}, {}, {}", text(message, "version"), Bytes(size), text(message, "url"))
+        }
+        _ => return None,
+    };
+    Some(format!("{kind:<18} {rest}"))
+}
+
+/// A change that the cloud concluded. What only repeats a message is left out.
+fn event(at: Instant, kind: &EventKind) -> Option<Line> {
+    Some(match kind {
+        EventKind::Registered => Line::new(at, "registered", "· registered"),
+        EventKind::Connected => Line::new(at, "connected", "· online"),
+        EventKind::Disconnected => Line::new(at, "disconnected", "· offline"),
+        EventKind::Began { task, version } => {
+            Line::new(at, "began", format!("· task {task}: update to {version}"))
+                .with("task", task.to_string())
+                .with("version", version.as_str())
+        }
+        EventKind::Status { task, from, to } => {
+            Line::new(at, "status", format!("· task {task}: {to}"))
+                .with("task", task.to_string())
+                .with("from", from.word())
+                .with("to", to.word())
+                .with("status", to.number())
+        }
+        EventKind::Claimed { task, late } => {
+            let how = if *late { ", late" } else { "" };
+            Line::new(at, "claimed", format!("· task {task}: claimed: the device says that it is done{how}"))
+                .with("task", task.to_string())
+                .with("late", *late)
+        }
+        EventKind::Proved { task } => {
+            Line::new(at, "proved", format!("· task {task}: proved: the device runs the new version"))
+                .with("task", task.to_string())
+        }
+        _ => return None,
+    })
+}
+
+/// What is neither a message nor a conclusion.
+fn journal(at: Instant, what: &What) -> Option<Line> {
+    Some(match what {
+        What::LoggedIn { peer, legacy } => {
+            let how = if *legacy { " with MQTT 3.1" } else { "" };
+            Line::new(at, "login", format!("· logged in from {peer}{how}"))
+                .with("peer", peer.to_string())
+                .with("legacy", *legacy)
+        }
+        What::Closed { peer, why } => {
+            Line::new(at, "closed", format!("· connection from {peer} ended: {}", clean(why)))
+                .with("peer", peer.to_string())
+                .with("why", why.as_str())
+        }
+        What::NotSent { topic } => {
+            Line::new(at, "not-sent", format!("· not subscribed: nothing sent to {topic}"))
+                .with("topic", topic.as_str())
+        }
+        What::Refused { topic, error } => {
+            Line::new(at, "refused", format!("· refused: {topic}: {error}"))
+                .with("topic", topic.as_str())
+                .with("error", error.to_string())
+        }
+        What::Foreign { topic } => {
+            Line::new(at, "foreign", format!("· dropped: not the device's topic: {}", clean(topic)))
+                .with("topic", topic.as_str())
+        }
+        What::Subscribed { granted, refused } => {
+            let mut text = format!("· subscribed to {}", clean(&granted.join(", ")));
+            if !refused.is_empty() {
+                let _ = write!(text, ", not to {}", clean(&refused.join(", ")));
+            }
+            Line::new(at, "subscribed", text)
+                .with("granted", granted.as_slice())
+                .with("refused", refused.as_slice())
+        }
+        What::Request { peer, path, status, range } => {
+            let text = format!("· GET {}: {status}, bytes {}-{}", clean(path), range.start, range.end);
+            Line::new(at, "request", text)
+                .with("peer", peer.to_string())
+                .with("path", path.as_str())
+                .with("status", *status)
+                .with("from", range.start)
+                .with("to", range.end)
+        }
+        What::Lost(count) => Line::new(at, "lost", format!("· {count} entries were lost: too slow a reader"))
+            .with("count", *count),
+        _ => return None,
+    })
+}
+
+/// A peer's text without what would move a terminal's cursor.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
