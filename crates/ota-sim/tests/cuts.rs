@@ -90,11 +90,9 @@ fn cuts_while_an_image_is_installed_in_place() {
 
 #[test]
 fn a_trial_that_is_not_confirmed_is_rolled_back_and_told() {
-    for (verdict, bootable) in [
-        (Verdict::RollBack, true),
-        (Verdict::Silent, true),
-        (Verdict::Confirm, false),
-    ] {
+    for (verdict, bootable) in
+        [(Verdict::RollBack, true), (Verdict::Silent, true), (Verdict::Confirm, false)]
+    {
         let mut setup = Setup::new(9_000, 6);
         setup.app.verdict = verdict;
         setup.app.bootable = bootable;

@@ -1,6 +1,8 @@
 //! Faults of the server and pairs of faults of the link.
 
-use ota_proto::{TlsError, TransportError};
+use core::time::Duration;
+
+use ota_proto::{Hold, TlsError, TransportError, Verify};
 use ota_sim::{Cut, FetchFault, MessageFault, Setup, Step, World};
 
 fn menu() -> Vec<FetchFault> {
@@ -51,9 +53,8 @@ fn every_server_fault_for_ever_ends() {
     for fault in menu() {
         let mut world = world(2);
         let part = Some(FetchFault::Closes(9_000));
-        world.server.plan = std::iter::once(part)
-            .chain(std::iter::repeat_n(Some(fault.clone()), 200))
-            .collect();
+        world.server.plan =
+            std::iter::once(part).chain(std::iter::repeat_n(Some(fault.clone()), 200)).collect();
         world.must_end(&format!("{fault:?} for ever"));
         assert!(world.server.fetches < 60, "{fault:?}: {} fetches", world.server.fetches);
         // The current report is repeated every 20 s, and little else is said.
@@ -79,11 +80,32 @@ fn pairs_of_message_faults_end_proved() {
     }
 }
 
+/// A world with other times and policies: storage may be slower than the network.
+fn any_world(seed: u64, rng: &mut ota_proto::Rng) -> World {
+    let mut setup = Setup::new(20_000, seed);
+    setup.lying_server = true;
+    let millis = |rng: &mut ota_proto::Rng, most| Duration::from_millis(rng.below(most) + 1);
+    let slow = [4, 100, 3_000][usize::try_from(rng.below(3)).unwrap()];
+    setup.job = millis(rng, slow);
+    setup.latency = millis(rng, 300);
+    setup.pace = millis(rng, 500);
+    setup.chunk = usize::try_from(rng.below(6_000)).unwrap() + 1;
+    if rng.below(3) == 0 {
+        setup.device.verify = Verify::Trailing;
+    }
+    if rng.below(3) == 0 {
+        setup.device.consent = Hold::Ask;
+        setup.device.approval = Hold::Ask;
+        setup.device.install = Hold::Ask;
+    }
+    World::new(setup)
+}
+
 #[test]
 fn random_worlds_end() {
-    for seed in 0..400 {
-        let mut world = world(seed);
+    for seed in 0..600 {
         let mut rng = ota_proto::Rng::new(seed);
+        let mut world = any_world(seed, &mut rng);
         let menu = menu();
         for _ in 0..rng.below(4) {
             let fault = &menu[usize::try_from(rng.below(menu.len() as u64)).unwrap()];

@@ -26,9 +26,7 @@ impl Updater {
     pub(super) fn drop_attempt(&mut self) {
         self.cancel_fetch();
         self.update = None;
-        if let Some(job) = &mut self.job {
-            job.orphan = !matches!(job.work, Work::Slot(crate::SlotAction::ClearMark));
-        }
+        self.orphan_job();
         for event in [
             Event::Offered,
             Event::Started { from: 0 },
@@ -41,6 +39,13 @@ impl Updater {
             Event::Trial,
         ] {
             self.news.drop_kind(&event);
+        }
+    }
+
+    /// The operation under way is none of the attempt's any more: its end only frees the slot (O3).
+    pub(super) fn orphan_job(&mut self) {
+        if let Some(job) = &mut self.job {
+            job.orphan = !matches!(job.work, Work::Slot(crate::SlotAction::ClearMark));
         }
     }
 

@@ -220,6 +220,9 @@ impl Updater {
         attempt.etag = 0;
         attempt.pieces = 0;
         attempt.checkpoint_at = self.now;
+        // What is under way speaks of bytes that are about to go.
+        self.orphan_job();
+        let Some(attempt) = &self.update else { return false };
         // The journal must not claim bytes that are about to go (O2).
         self.ledger.wanted.target = Some(attempt.target(0));
         true

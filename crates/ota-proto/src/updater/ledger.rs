@@ -17,6 +17,8 @@ pub(super) struct Ledger {
     pub(super) wanted: Record,
     sequence: u32,
     flight: Option<(OpId, Record)>,
+    /// The record of a failed write, until one succeeds: it may be on the medium all the same.
+    doubt: Option<Record>,
     /// After a failed write: the number of failures in a row and when to try again.
     failed: Option<(u8, Instant)>,
     block: [u8; Journal::LEN],
@@ -31,6 +33,7 @@ impl Ledger {
             durable,
             sequence,
             flight: None,
+            doubt: None,
             failed: None,
             block: [0; Journal::LEN],
         }
@@ -41,16 +44,25 @@ impl Ledger {
         &self.durable
     }
 
+    /// Every record that a reset may find: the durable one, the one on its way, and one whose
+    /// write failed.
+    pub(super) fn on_medium(&self) -> impl Iterator<Item = &Record> {
+        let flight = self.flight.as_ref().map(|(_, record)| record);
+        [&self.durable].into_iter().chain(flight).chain(&self.doubt)
+    }
+
     /// The medium holds exactly what is wanted, and nothing else is on its way.
     pub(super) fn settled(&self) -> bool {
-        self.flight.is_none() && same(&self.durable, &self.wanted)
+        self.flight.is_none() && self.agrees()
+    }
+
+    fn agrees(&self) -> bool {
+        self.doubt.is_none() && same(&self.durable, &self.wanted)
     }
 
     /// A write is due now.
     pub(super) fn due(&self, now: Instant) -> bool {
-        self.flight.is_none()
-            && !same(&self.durable, &self.wanted)
-            && self.failed.is_none_or(|(_, at)| at <= now)
+        self.flight.is_none() && !self.agrees() && self.failed.is_none_or(|(_, at)| at <= now)
     }
 
     /// When a failed write is due again.
@@ -84,11 +96,13 @@ impl Ledger {
         match result {
             Ok(()) => {
                 self.durable = record;
+                self.doubt = None;
                 self.failed = None;
                 None
             }
             Err(error) => {
                 self.sequence = self.sequence.wrapping_sub(1);
+                self.doubt = Some(record);
                 let count = self.failed.map_or(0, |(count, _)| count).saturating_add(1);
                 self.failed = Some((count, Instant::MAX));
                 Some((count, error))

@@ -137,7 +137,9 @@ impl Updater {
         let message = CloudMessage::decode(payload).map_err(MessageError::Malformed)?;
         self.enter(now);
         match message {
-            CloudMessage::VersionReply { result_code, .. } => self.on_reply(result_code),
+            CloudMessage::VersionReply { result_code, version, .. } => {
+                self.on_reply(result_code, version.as_deref());
+            }
             CloudMessage::Offer(offer) => self.on_offer(&offer),
         }
         self.advance();

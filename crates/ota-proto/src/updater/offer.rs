@@ -26,7 +26,11 @@ const REFUSALS: u8 = 8;
 
 impl Updater {
     /// `report_version_rsp` came.
-    pub(super) fn on_reply(&mut self, code: i64) {
+    pub(super) fn on_reply(&mut self, code: i64, version: Option<&str>) {
+        if version.is_some_and(|version| version != self.running.as_str()) {
+            // The late answer to a report from before a restart says nothing of what runs now.
+            return;
+        }
         if code == 0 {
             self.on_answer();
             self.news.push(Event::VersionAccepted);
@@ -87,8 +91,9 @@ impl Updater {
     fn on_answer(&mut self) {
         let next = self.next_idle_report();
         if let Session::Up(up) = &mut self.session {
+            // What comes before the report has left answers nothing (O8).
+            self.proved |= !matches!(up.report, Report::Due(_));
             up.answered(next);
-            self.proved = true;
         }
     }
 

@@ -4,7 +4,7 @@ use crate::code::Reason;
 use crate::config::Hold;
 use crate::digest::Md5;
 use crate::error::StorageError;
-use crate::journal::{Outcome, Phase};
+use crate::journal::{Outcome, Phase, Record};
 use crate::output::{Event, OpId, SlotAction, SlotState};
 use crate::time::Instant;
 
@@ -91,16 +91,17 @@ impl Updater {
         self.news.push(Event::StorageTrouble(error));
     }
 
-    /// Bytes may be erased and written: the journal speaks of this image and claims none of the
-    /// bytes that will go, no result is owed, and the other slot is not needed to roll back to
+    /// Bytes may be erased and written: every record that a reset may find speaks of this image and
+    /// claims none of the bytes that will go, no result is owed, and the other slot is not needed to roll back to
     /// (O1, O2, O13, O15).
     pub(super) fn may_write(&self, attempt: &Attempt) -> bool {
-        let durable = self.ledger.durable();
-        let journalled = durable
-            .target
-            .is_some_and(|target| attempt.image.is(&target) && target.offset <= attempt.stored);
-        journalled
-            && durable.phase == Phase::Fetching
+        let fits = |record: &Record| {
+            record.phase == Phase::Fetching
+                && record.target.is_some_and(|target| {
+                    attempt.image.is(&target) && target.offset <= attempt.stored
+                })
+        };
+        self.ledger.on_medium().all(fits)
             && self.owing == super::Owing::None
             && !matches!(self.slot, SlotState::Trial)
     }

@@ -68,8 +68,7 @@ impl World {
     pub(super) fn power_on(&mut self) {
         let running = self.storage.loader.running().to_owned();
         let slot = self.storage.loader.state();
-        let storage =
-            SlotInfo { capacity: self.setup.capacity, erase: self.setup.erase, write: 1 };
+        let storage = SlotInfo { capacity: self.setup.capacity, erase: self.setup.erase, write: 1 };
         let journal = self.storage.journal.newest().copied();
         let record = self.storage.journal.record();
         let boot = Boot { running: &running, slot, journal: journal.as_ref(), storage };
@@ -175,7 +174,9 @@ impl World {
             Event::Offered => (core::time::Duration::from_millis(50), Act::Accept),
             Event::Ready => (core::time::Duration::from_millis(50), Act::ApproveAndInstall),
             Event::Install { .. } => match app.install {
-                Install::NeedsRestart => (app.install_time, Act::Installed(Installed::NeedsRestart)),
+                Install::NeedsRestart => {
+                    (app.install_time, Act::Installed(Installed::NeedsRestart))
+                }
                 Install::Running => (app.install_time, Act::Installed(Installed::Running)),
                 Install::Failed => (app.install_time, Act::Installed(Installed::Failed)),
                 Install::Hangs => return,

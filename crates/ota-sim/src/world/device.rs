@@ -83,9 +83,7 @@ impl World {
             Output::Digest { op, range } => {
                 Out::Job(op, Job::Digest(range.end), What::Digest(op, range))
             }
-            Output::Slot { op, action } => {
-                Out::Job(op, Job::Slot(action), What::Slot(op, action))
-            }
+            Output::Slot { op, action } => Out::Job(op, Job::Slot(action), What::Slot(op, action)),
             Output::Persist { op, record } => Out::Persist(op, Box::new(*record)),
             Output::Event(event) => Out::Event(event),
             Output::Idle { deadline, timer, read_body } => Out::Idle(deadline, timer, read_body),
