@@ -1,0 +1,162 @@
+//! The driver over real sockets on loopback, against the cloud's service and scripted peers.
+#![allow(clippy::unwrap_used)]
+
+mod messages;
+mod proxy;
+mod trouble;
+mod whole;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ota_cloud::service::{NewFirmware, Running, Service, ServiceConfig};
+use ota_cloud::{DeviceRecord, Rollout};
+use ota_host::{DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage};
+use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
+use ota_proto::{Event as Update, Identity, Installed, Rng};
+use ota_tokio::{Config, DeviceIndex, Driver, Event};
+use ota_wire::client::Event as Client;
+use ota_wire::mqtt;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+const PRODUCT: &str = "TESTPROD01";
+const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
+const FIRST: DeviceIndex = DeviceIndex::FIRST;
+/// No test waits this long: it is the end of one that would hang.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// 2100-01-01.
+const EXPIRY: u64 = 4_102_444_800;
+
+fn identity() -> Identity {
+    Identity::new(PRODUCT, "dev001").unwrap()
+}
+
+fn secret() -> Secret {
+    Secret::from_base64(SECRET).unwrap()
+}
+
+fn image(len: usize) -> Vec<u8> {
+    let mut rng = Rng::new(len as u64);
+    std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten().take(len).collect()
+}
+
+/// A cloud that offers this image as 1.0.0 to the one device it knows.
+async fn cloud(image: &[u8], public_url: Option<String>) -> Running {
+    let mut config = ServiceConfig { public_url, ..ServiceConfig::default() };
+    config.cloud.reply_gap = Duration::ZERO;
+    let running = Service::start(config).await.unwrap();
+    let handle = running.handle();
+    handle.add_device(&identity(), &secret()).await.unwrap();
+    handle.add_firmware(NewFirmware::memory(PRODUCT, "1.0.0", image.to_vec())).await.unwrap();
+    handle.set_rollout(PRODUCT, Some(Rollout::new("1.0.0"))).await.unwrap();
+    running
+}
+
+/// A configuration without the platform's spacing of connects.
+fn wire_config(broker: SocketAddr) -> Config {
+    let login =
+        Login::new(&identity(), &secret(), Algorithm::HmacSha256, APP_ID, "AbC12", EXPIRY).unwrap();
+    let login = mqtt::Login::new(login.client_id, login.username, login.password);
+    let mut config = Config::new(broker.ip().to_string(), broker.port(), false, login, 1);
+    config.reconnect.spread = Duration::ZERO;
+    config.reconnect.floor = Duration::from_millis(1);
+    config.reconnect.base = Duration::from_millis(10);
+    config
+}
+
+fn device_config() -> ota_proto::Config {
+    let mut config = ota_proto::Config::new(identity(), 1);
+    config.allow_http = true;
+    config.timing.retry_base = Duration::from_millis(1);
+    config
+}
+
+/// A device at 0.1.0 with a folder of its own.
+struct Rig {
+    driver: Driver,
+    temp: TempDir,
+    events: Vec<Event>,
+}
+
+impl Rig {
+    fn new(broker: SocketAddr) -> Self {
+        Self::with(wire_config(broker), device_config())
+    }
+
+    fn with(wire: Config, device: ota_proto::Config) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let mut driver = Driver::new(wire).unwrap();
+        let added = driver.add_device(device, "0.1.0", storage(&temp)).unwrap();
+        assert_eq!(added, FIRST);
+        Self { driver, temp, events: Vec::new() }
+    }
+
+    /// Does what an application must.
+    fn take(&mut self, event: Event, image: &[u8]) {
+        if let Event::Client(Client::Device { device, event: Update::Install { size } }) = &event {
+            let path = self.driver.image(*device).unwrap();
+            assert!(path.starts_with(self.temp.path()));
+            let stored = std::fs::read(path).unwrap();
+            assert_eq!(*size, image.len() as u64);
+            assert!(stored == image, "the slot has other bytes");
+            let done = self.driver.command(*device, |u, now| u.installed(now, Installed::Running));
+            done.unwrap();
+        }
+        self.events.push(event);
+    }
+
+    /// Runs until the cloud calls the update proved.
+    async fn prove(&mut self, cloud: &Running, image: &[u8]) -> DeviceRecord {
+        let handle = cloud.handle();
+        let device = identity();
+        let mut proved = std::pin::pin!(handle.wait_for(&device, DeviceRecord::is_proved));
+        let run = async {
+            loop {
+                tokio::select! {
+                    record = &mut proved => return record.unwrap(),
+                    event = self.driver.next() => {
+                        let event = event.unwrap();
+                        self.take(event, image);
+                    }
+                }
+            }
+        };
+        match timeout(PATIENCE, run).await {
+            Ok(record) => record,
+            Err(_) => panic!("{:?}\n{:?}", self.events, self.driver),
+        }
+    }
+
+    /// Runs until an event is as wanted.
+    async fn until(&mut self, image: &[u8], wanted: impl Fn(&Event) -> bool) {
+        let run = async {
+            loop {
+                let event = self.driver.next().await.unwrap();
+                let found = wanted(&event);
+                self.take(event, image);
+                if found {
+                    return;
+                }
+            }
+        };
+        if timeout(PATIENCE, run).await.is_err() {
+            panic!("{:?}\n{:?}", self.events, self.driver);
+        }
+    }
+
+    fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| wanted(event)).count()
+    }
+}
+
+fn storage(temp: &TempDir) -> Storage {
+    let dir = DataDir::open(temp.path()).unwrap();
+    let options = SlotOptions { erase: 64 * 1024, ..SlotOptions::default() };
+    let slot = FileSlot::open(&dir, options).unwrap();
+    Storage::new(slot, JournalFile::open(&dir).unwrap(), Box::new(NoSwitch))
+}
+
+fn is_update(event: &Event, wanted: impl Fn(&Update) -> bool) -> bool {
+    matches!(event, Event::Client(Client::Device { event, .. }) if wanted(event))
+}
