@@ -15,6 +15,7 @@ mod loader;
 mod server;
 mod setup;
 mod trace;
+pub mod wire;
 mod world;
 
 pub use app::{App, Install, Verdict};

@@ -20,6 +20,7 @@ use crate::server::Server;
 use crate::setup::Setup;
 use crate::trace::{Trace, What};
 
+pub(crate) use self::storage::Job;
 pub use self::storage::Storage;
 
 /// How a power cut meets what is under way and what is not synced.

@@ -1,0 +1,276 @@
+//! The device's program: what the client puts out, and the application beside it.
+
+use ota_proto::{Boot, Event, Installed, Instant, OpId, SlotInfo, Updater};
+use ota_wire::Client;
+use ota_wire::client::{Config, DeviceIndex, Event as ClientEvent, Found, LinkKind, Output};
+use ota_wire::mqtt::Login;
+
+use crate::app::{Install, Verdict};
+use crate::flash::FlashOp;
+use crate::trace::What;
+use crate::world::{Cut, Job};
+
+use super::{Due, World};
+
+const DEVICE: DeviceIndex = DeviceIndex::FIRST;
+
+/// What the client said when it was last asked to the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Idle {
+    pub(super) deadline: Option<Instant>,
+    pub(super) read_broker: bool,
+    pub(super) read_store: bool,
+    /// A timeout was told, and no input since: the next deadline must be later.
+    pub(super) woken: bool,
+}
+
+/// What an application does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Installed(Installed),
+    Judge(Verdict),
+    Reset,
+}
+
+/// An output, owned.
+enum Out {
+    Connect(ota_wire::client::Link),
+    Close(ota_wire::client::Link),
+    Job(OpId, Job, What),
+    Persist(OpId, Box<[u8; ota_proto::Journal::LEN]>),
+    Event(ClientEvent),
+    Idle(Idle, Option<ota_wire::client::Timer>),
+    Unknown(String),
+}
+
+impl World {
+    /// Takes one output; `false` when the device is idle or off.
+    pub(super) fn step_device(&mut self) -> bool {
+        let Some(client) = &mut self.client else { return false };
+        match poll(client, self.now) {
+            Out::Idle(idle, timer) => {
+                let late = self.idle.woken && idle.deadline.is_some_and(|at| at <= self.now);
+                if late {
+                    self.broken.push(format!("deadline {:?} {timer:?} is stale", idle.deadline));
+                }
+                self.idle = Idle { woken: self.idle.woken, ..idle };
+                return false;
+            }
+            Out::Connect(link) => self.open(link),
+            Out::Close(link) => self.close(link),
+            Out::Job(op, job, what) => self.begin_job(op, job, what),
+            Out::Persist(op, block) => {
+                self.storage.persist = Some((op, block));
+                self.at(self.now + self.setup.job, Due::Persist(op));
+            }
+            Out::Event(ClientEvent::Device { event, .. }) => {
+                self.note(What::Event(event.clone()));
+                self.hear(&event);
+            }
+            Out::Event(ClientEvent::BadMessage { error, .. }) => {
+                self.broken.push(format!("a message of the cloud was refused: {error}"));
+            }
+            Out::Event(event) => self.fault(format!("{event:?}")),
+            Out::Unknown(what) => self.broken.push(what),
+        }
+        self.idle.woken = false;
+        true
+    }
+
+    pub(super) fn wake_device(&mut self) {
+        let now = self.now;
+        if let Some(client) = &mut self.client {
+            client.handle_timeout(now);
+        }
+        self.touched();
+        self.idle.woken = true;
+    }
+
+    /// Something came in: what was not wanted may be wanted now.
+    pub(super) fn touched(&mut self) {
+        self.idle.woken = false;
+        if let Some(wire) = &mut self.broker {
+            wire.offered = false;
+        }
+        if let Some(wire) = &mut self.store {
+            wire.offered = false;
+        }
+    }
+
+    /// Gives bytes to the client as an adapter does.
+    pub(super) fn feed(&mut self, kind: LinkKind, bytes: &[u8]) {
+        let (link, mut rx) = match (kind, &mut self.broker, &mut self.store) {
+            (LinkKind::Broker, Some(wire), _) => (wire.link, core::mem::take(&mut wire.rx)),
+            (LinkKind::Store, _, Some(wire)) => (wire.link, core::mem::take(&mut wire.rx)),
+            _ => return,
+        };
+        rx.extend_from_slice(bytes);
+        loop {
+            let Some(client) = &mut self.client else { return };
+            let received = client.handle_received(self.now, link, &rx);
+            let more = received.consumed > 0 || received.found.is_some();
+            match received.found {
+                Some(Found::Write { write, .. }) => {
+                    let span = rx.get(write.span.clone()).unwrap_or_default().to_vec();
+                    let end = write.at.saturating_add(span.len() as u64);
+                    let what = What::Write(write.op, write.at..end);
+                    self.begin_job(write.op, Job::Flash(FlashOp::Write(write.at, span)), what);
+                }
+                Some(other) => self.broken.push(format!("for the application: {other:?}")),
+                None => {}
+            }
+            rx.drain(..received.consumed.min(rx.len()));
+            if !more {
+                break;
+            }
+        }
+        self.touched();
+        match (kind, &mut self.broker, &mut self.store) {
+            (LinkKind::Broker, Some(wire), _) => (wire.rx, wire.offered) = (rx, true),
+            (LinkKind::Store, _, Some(wire)) => (wire.rx, wire.offered) = (rx, true),
+            _ => {}
+        }
+    }
+
+    fn begin_job(&mut self, op: OpId, job: Job, what: What) {
+        self.note(what);
+        if self.storage.job.is_some() {
+            self.broken.push("two slot operations at once (O3)".into());
+        }
+        self.storage.job = Some((op, job));
+        self.at(self.now + self.setup.job, Due::Job(op));
+    }
+
+    pub(super) fn end_job(&mut self, op: OpId) {
+        let Some((_, job)) = self.storage.job.take_if(|(under, _)| *under == op) else { return };
+        let digest = match self.storage.finish_job(&job, self.setup.to) {
+            Ok(digest) => digest,
+            Err(why) => return self.broken.push(why),
+        };
+        self.note(What::Done(op, true));
+        let now = self.now;
+        self.touched();
+        let Some(device) = self.updater() else { return };
+        match (job, digest) {
+            (Job::Flash(FlashOp::Erase(_)), _) => device.handle_erased(now, op, Ok(())),
+            (Job::Flash(FlashOp::Write(..)), _) => device.handle_stored(now, op, Ok(())),
+            (Job::Sync, _) => device.handle_synced(now, op, Ok(())),
+            (Job::Slot(_), _) => device.handle_slot(now, op, Ok(())),
+            (Job::Digest(_), Some(digest)) => device.handle_digest(now, op, Ok(digest)),
+            (Job::Digest(_), None) => {}
+        }
+    }
+
+    pub(super) fn end_persist(&mut self, op: OpId) {
+        let Some((_, block)) = self.storage.persist.take_if(|(under, _)| *under == op) else {
+            return;
+        };
+        self.storage.journal.write(&block);
+        let now = self.now;
+        self.touched();
+        if let Some(device) = self.updater() {
+            device.handle_persisted(now, op, Ok(()));
+        }
+    }
+
+    fn updater(&mut self) -> Option<&mut Updater> {
+        self.client.as_mut()?.updater_mut(DEVICE)
+    }
+
+    pub(super) fn power_on(&mut self) {
+        let identity = &self.setup.device.identity;
+        let id = format!("{}{}", identity.product_id(), identity.device_name());
+        let user = format!("{id};21010406;AbC12;4102444800");
+        let seed = self.setup.seed.wrapping_add(u64::from(self.boot));
+        let login = Login::new(id, user, "not checked here".into());
+        let config = Config::new("broker.example".into(), 8_883, true, login, seed);
+        let running = self.storage.loader.running().to_owned();
+        let slot = self.storage.loader.state();
+        let storage = SlotInfo { capacity: self.setup.capacity, erase: self.setup.erase, write: 1 };
+        let journal = self.storage.journal.newest().copied();
+        let record = self.storage.journal.record();
+        let boot = Boot { running: &running, slot, journal: journal.as_ref(), storage };
+        let client = Client::new(self.now, config).ok().and_then(|mut client| {
+            client.add_device(self.now, self.setup.device.clone(), boot).ok()?;
+            Some(client)
+        });
+        if client.is_none() {
+            self.broken.push("the client does not start".into());
+        }
+        self.client = client;
+        self.note(What::Boot { running, slot, record });
+    }
+
+    /// Power is gone and comes back after 100 ms.
+    pub fn power_cut(&mut self, cut: Cut) {
+        self.note(What::Off("power cut"));
+        self.storage.cut(cut, self.setup.to, &mut self.rng);
+        self.storage.loader.reset(self.setup.app.bootable);
+        self.boot = self.boot.saturating_add(1);
+        self.client = None;
+        self.idle = Idle::default();
+        self.drop_wires();
+        self.at(self.now + core::time::Duration::from_millis(100), Due::PowerOn);
+    }
+
+    /// The application hears an event and answers later.
+    fn hear(&mut self, event: &Event) {
+        let app = &self.setup.app;
+        let (after, act) = match event {
+            Event::Install { .. } => {
+                let what = match app.install {
+                    Install::NeedsRestart => Installed::NeedsRestart,
+                    Install::Running => Installed::Running,
+                    Install::Failed => Installed::Failed,
+                    Install::Hangs => return,
+                };
+                (app.install_time, Act::Installed(what))
+            }
+            Event::StopInstall => (app.install_time, Act::Installed(Installed::Failed)),
+            Event::Restart => (app.restart_time, Act::Reset),
+            Event::Trial => (app.trial_time, Act::Judge(app.verdict)),
+            _ => return,
+        };
+        self.at(self.now + after, Due::Act(act));
+    }
+
+    pub(super) fn act(&mut self, act: Act) {
+        let now = self.now;
+        self.touched();
+        if act == Act::Reset {
+            return self.power_cut(Cut::After);
+        }
+        let Some(device) = self.updater() else { return };
+        // One that does not fit any more has no effect.
+        let _ = match act {
+            Act::Installed(what) => device.installed(now, what),
+            Act::Judge(Verdict::Confirm) => device.confirm(now),
+            Act::Judge(Verdict::RollBack) => device.roll_back(now),
+            Act::Judge(Verdict::Silent) | Act::Reset => Ok(()),
+        };
+    }
+}
+
+fn poll(client: &mut Client, now: Instant) -> Out {
+    match client.poll_output(now) {
+        Output::Connect { link, .. } => Out::Connect(link),
+        Output::Close { link } => Out::Close(link),
+        Output::Erase { op, range, .. } => {
+            let what = What::Erase(op, range.clone());
+            Out::Job(op, Job::Flash(FlashOp::Erase(range)), what)
+        }
+        Output::Sync { op, .. } => Out::Job(op, Job::Sync, What::Sync(op)),
+        Output::Digest { op, range, .. } => {
+            Out::Job(op, Job::Digest(range.end), What::Digest(op, range))
+        }
+        Output::Slot { op, action, .. } => {
+            Out::Job(op, Job::Slot(action), What::Slot(op, action))
+        }
+        Output::Persist { op, record, .. } => Out::Persist(op, Box::new(record)),
+        Output::Event(event) => Out::Event(event),
+        Output::Idle { deadline, timer, read_broker, read_store } => {
+            Out::Idle(Idle { deadline, read_broker, read_store, woken: false }, timer)
+        }
+        other => Out::Unknown(format!("an output that no adapter knows: {other:?}")),
+    }
+}

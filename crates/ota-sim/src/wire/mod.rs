@@ -1,0 +1,380 @@
+//! The world at the level of bytes: the real [`Client`] on both of its wires.
+//!
+//! What [`crate::World`] does with messages and operations happens here over connections: a
+//! strict model of the broker on a codec of its own, the firmware server of
+//! [`ota_cloud::origin`], partial sends, deliveries cut at any byte, resets and half-open
+//! connections. Flash, journal, boot loader and application are the same.
+
+mod broker;
+mod device;
+mod network;
+mod pipe;
+
+use std::collections::BTreeMap;
+
+use core::time::Duration;
+
+use ota_cloud::fault::FaultPlan;
+use ota_cloud::origin::{Connection, Origin, OriginConfig};
+use ota_cloud::sign::UrlSigner;
+use ota_cloud::{
+    Cloud, CloudConfig, DeviceRecord, Firmware, Output as CloudOutput, Secret, TaskOptions,
+};
+use ota_proto::{Instant, OpId, Rng, State};
+use ota_wire::Client;
+use ota_wire::client::{DeviceIndex, LinkKind};
+
+use crate::setup::Setup;
+use crate::trace::{Said, Trace, What};
+use crate::world::{Outcome, Storage};
+use broker::Broker;
+use network::Wire;
+pub use pipe::Chunks;
+
+/// One of the four streams of bytes. Its bytes count over all connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// Device to broker.
+    ToBroker,
+    /// Broker to device.
+    FromBroker,
+    /// Device to store.
+    ToStore,
+    /// Store to device.
+    FromStore,
+}
+
+impl Stream {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::ToBroker, Self::FromBroker, Self::ToStore, Self::FromStore];
+}
+
+/// How a connection ends without either side's will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Break {
+    /// Both sides are told at once.
+    Reset,
+    /// Nobody is told; whatever is sent is lost.
+    HalfOpen,
+}
+
+/// What the wires are like.
+#[derive(Clone, Debug)]
+pub struct Wires {
+    /// How what the device sends is taken: bytes for each `handle_sent`.
+    pub sends: Chunks,
+    /// How bytes arrive from the broker.
+    pub broker: Chunks,
+    /// How bytes arrive from the store.
+    pub store: Chunks,
+    /// Bytes under way in one direction of a connection.
+    pub window: usize,
+    /// Whether the cloud's messages are sent at QoS 1.
+    pub qos1: bool,
+    /// What the store does wrong.
+    pub faults: FaultPlan,
+    /// The connection breaks when so many bytes of a stream have arrived; each once.
+    pub breaks: Vec<(Stream, u64, Break)>,
+}
+
+impl Default for Wires {
+    fn default() -> Self {
+        Self {
+            sends: Chunks::Whole,
+            broker: Chunks::Whole,
+            store: Chunks::Whole,
+            window: 64 * 1_024,
+            qos1: false,
+            faults: FaultPlan::new(0),
+            breaks: Vec::new(),
+        }
+    }
+}
+
+/// What happens at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Due {
+    Job(OpId),
+    Persist(OpId),
+    Act(device::Act),
+    PowerOn,
+    Task,
+}
+
+/// One device on two wires, the cloud, the store.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// What it is made of.
+    pub setup: Setup,
+    /// What the wires are like.
+    pub wires: Wires,
+    /// The virtual clock.
+    pub now: Instant,
+    /// The cloud.
+    pub cloud: Cloud,
+    /// The store.
+    pub origin: Origin,
+    /// The device's program; none while it is off.
+    pub client: Option<Client>,
+    /// What survives it.
+    pub storage: Storage,
+    /// What happened.
+    pub trace: Trace,
+    /// Bytes that have arrived, by stream.
+    pub passed: BTreeMap<Stream, u64>,
+    /// Results that the cloud was told, equal ones in a row counted once.
+    pub results: Vec<Said>,
+    broken: Vec<String>,
+    broker: Option<Wire<Broker>>,
+    store: Option<Wire<Connection>>,
+    last_login: Option<Instant>,
+    idle: device::Idle,
+    queue: BTreeMap<(Instant, u64), (u32, Due)>,
+    sequence: u64,
+    boot: u32,
+    rng: Rng,
+    standing: u32,
+}
+
+/// Steps without the clock moving before a run counts as a livelock.
+const STANDING: u32 = 20_000;
+/// Steps before a run counts as endless.
+const STEPS: u32 = 1_000_000;
+/// How long a task may take.
+const TASK: Duration = Duration::from_secs(3 * 86_400);
+const UNIX: u64 = 1_700_000_000;
+
+impl World {
+    /// A world at its beginning: the device is off, its task not yet begun.
+    ///
+    /// # Panics
+    /// When the setup makes no sense to the cloud.
+    #[must_use]
+    pub fn new(setup: Setup, wires: Wires) -> Self {
+        let signer = UrlSigner::new("https://cos.example", *b"key", UrlSigner::LIFE);
+        let mut cloud = Cloud::new(CloudConfig::new(signer.clone(), UNIX));
+        let identity = setup.device.identity.clone();
+        cloud.add_device(&identity, Secret::new(*b"0123456789abcdef")).expect("room for one");
+        let mut origin = Origin::new(OriginConfig::new(Some(signer), UNIX));
+        let size = setup.image.len() as u64;
+        let firmware = Firmware::new(identity.product_id(), setup.to, setup.md5(), size);
+        origin.add_file(firmware.path.clone(), setup.image.to_vec());
+        origin.set_faults(wires.faults.clone());
+        cloud.add_firmware(firmware).expect("a good firmware");
+        let mut rng = Rng::new(setup.seed);
+        let mut world = Self {
+            now: Instant::ZERO,
+            cloud,
+            origin,
+            client: None,
+            storage: Storage::new(&setup, &mut rng),
+            trace: Trace::default(),
+            passed: BTreeMap::new(),
+            results: Vec::new(),
+            broken: Vec::new(),
+            broker: None,
+            store: None,
+            last_login: None,
+            idle: device::Idle::default(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            boot: 0,
+            rng,
+            standing: 0,
+            setup,
+            wires,
+        };
+        world.at(Instant::ZERO, Due::PowerOn);
+        world.at(Instant::ZERO + world.setup.task_at, Due::Task);
+        world
+    }
+
+    /// The cloud's record of the device.
+    ///
+    /// # Panics
+    /// Never: the device is registered.
+    #[must_use]
+    pub fn record(&self) -> &DeviceRecord {
+        self.cloud.device(&self.setup.device.identity).expect("registered")
+    }
+
+    /// The task is over and the device idle: nothing is owed, on trial or under way.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        let device = self.client.as_ref()?.updater(DeviceIndex::FIRST)?;
+        let busy = self.storage.job.is_some() || self.storage.persist.is_some();
+        let settled = device.is_settled() && device.state() == State::Idle && !busy;
+        let over = self.record().task.as_ref().is_some_and(|task| task.finished.is_some());
+        if !settled || !over || self.storage.loader.is_trial() {
+            return None;
+        }
+        Some(if self.record().is_proved() { Outcome::Proved } else { Outcome::Ended })
+    }
+
+    /// Runs until the end.
+    ///
+    /// # Errors
+    /// The trace, when something broke, or the run does not end.
+    pub fn run(&mut self) -> Result<Outcome, String> {
+        for _ in 0..STEPS {
+            if let Some(broken) = self.broken.first() {
+                return Err(format!("{broken}\n{}", self.trace));
+            }
+            if let Some(outcome) = self.outcome() {
+                return self.check_end(outcome);
+            }
+            if !self.step() {
+                return Err(format!("nothing will ever happen again\n{}", self.trace));
+            }
+            if self.standing > STANDING {
+                return Err(format!("livelock\n{}", self.trace));
+            }
+        }
+        Err(format!("no end\n{}", self.trace))
+    }
+
+    /// Runs until the end, which must be that the cloud holds the task for proved, that the new
+    /// image's bytes run, and that one result was told.
+    ///
+    /// # Panics
+    /// With the seed and the trace, when it is another.
+    pub fn must_prove(&mut self, what: &str) {
+        let seed = self.setup.seed;
+        match self.run() {
+            Ok(Outcome::Proved) => {}
+            Ok(Outcome::Ended) => panic!("{what}, seed {seed}: not proved\n{}", self.trace),
+            Err(why) => panic!("{what}, seed {seed}: {why}"),
+        }
+        assert_eq!(self.results.len(), 1, "{what}, seed {seed}\n{}", self.trace);
+    }
+
+    fn check_end(&self, outcome: Outcome) -> Result<Outcome, String> {
+        let running = self.storage.loader.running();
+        let expected = if outcome == Outcome::Proved { self.setup.to } else { self.setup.from };
+        let image = if running == self.setup.to { &self.setup.image } else { &self.setup.old };
+        let whole = self.storage.running().surely_holds(image, image.len() as u64);
+        if running != expected || !whole {
+            return Err(format!("{outcome:?}, but {running} runs, whole: {whole}\n{}", self.trace));
+        }
+        Ok(outcome)
+    }
+
+    /// Does one thing; `false` when nothing will ever happen again.
+    fn step(&mut self) -> bool {
+        self.standing = self.standing.saturating_add(1);
+        if self.step_device() || self.step_network() {
+            return true;
+        }
+        loop {
+            match self.cloud.poll_output(self.now) {
+                CloudOutput::Send { topic, payload, .. } => {
+                    self.note(What::Heard(crate::trace::Heard::read(&payload)));
+                    let qos1 = self.wires.qos1;
+                    if let Some(wire) = &mut self.broker {
+                        wire.peer.publish(&topic, payload, qos1);
+                    }
+                    return true;
+                }
+                CloudOutput::Event(_) => {}
+                CloudOutput::Idle { deadline } => return self.advance(deadline),
+            }
+        }
+    }
+
+    /// Jumps to the next moment at which something happens, or does what happens now.
+    fn advance(&mut self, cloud: Option<Instant>) -> bool {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let device = self.idle.deadline.filter(|_| self.client.is_some());
+        let wires = self.next_on_wires();
+        let Some(next) = [queued, device, wires, cloud].into_iter().flatten().min() else {
+            return false;
+        };
+        if next > self.now {
+            self.now = next;
+            self.standing = 0;
+        }
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
+        if due(queued) {
+            if let Some((_, (boot, what))) = self.queue.pop_first() {
+                self.happen(boot, what);
+            }
+        } else if due(device) {
+            self.wake_device();
+        } else if due(cloud) {
+            self.cloud.handle_timeout(self.now);
+        } else if due(wires) {
+            self.wake_peers();
+        }
+        true
+    }
+
+    fn at(&mut self, at: Instant, due: Due) {
+        self.sequence = self.sequence.saturating_add(1);
+        self.queue.insert((at, self.sequence), (self.boot, due));
+    }
+
+    fn happen(&mut self, boot: u32, due: Due) {
+        match due {
+            Due::Task => {
+                let options = TaskOptions { timeout: Some(TASK), ..TaskOptions::default() };
+                let identity = self.setup.device.identity.clone();
+                let started = self.cloud.start_task(self.now, &identity, self.setup.to, &options);
+                self.note(What::Fault(format!("task: {}", started.is_ok())));
+            }
+            Due::PowerOn => self.power_on(),
+            Due::Job(op) if boot == self.boot => self.end_job(op),
+            Due::Persist(op) if boot == self.boot => self.end_persist(op),
+            Due::Act(act) if boot == self.boot => self.act(act),
+            Due::Job(_) | Due::Persist(_) | Due::Act(_) => {}
+        }
+    }
+
+    /// What a device has said reached the cloud.
+    fn told(&mut self, payload: &[u8]) {
+        let topic = self.setup.device.identity.report_topic().to_owned();
+        if let Err(error) = self.cloud.handle_message(self.now, &topic, payload) {
+            self.broken.push(format!("the cloud refused a message: {error:?}"));
+        }
+        let Some(said) = Said::read(payload) else { return };
+        if said.is_result() && self.results.last() != Some(&said) {
+            self.results.push(said.clone());
+        }
+        self.note(What::Told(said));
+    }
+
+    fn fault(&mut self, what: impl Into<String>) {
+        self.note(What::Fault(what.into()));
+    }
+
+    fn note(&mut self, what: What) {
+        self.trace.push(self.now, what);
+    }
+
+    fn pass(&mut self, stream: Stream, count: usize) -> Option<Break> {
+        let passed = self.passed.entry(stream).or_default();
+        *passed = passed.saturating_add(count as u64);
+        let reached = *passed;
+        let at = self.wires.breaks.iter().position(|(s, n, _)| *s == stream && *n <= reached)?;
+        Some(self.wires.breaks.remove(at).2)
+    }
+
+    fn passed_of(&self, stream: Stream) -> u64 {
+        self.passed.get(&stream).copied().unwrap_or(0)
+    }
+
+    /// Bytes of this stream that may come before it breaks, and how the rest falls into pieces.
+    fn piece(&mut self, stream: Stream, chunks: Chunks, there: usize) -> usize {
+        let passed = self.passed_of(stream);
+        let size = chunks.next(there, passed, &mut self.rng);
+        let next = self.wires.breaks.iter().filter(|(s, ..)| *s == stream).map(|(_, n, _)| *n);
+        let left = next.min().and_then(|next| next.checked_sub(passed)).filter(|left| *left > 0);
+        size.min(left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX))
+    }
+
+    fn kind_is(&self, kind: LinkKind) -> bool {
+        match kind {
+            LinkKind::Broker => self.broker.is_some(),
+            LinkKind::Store => self.store.is_some(),
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Connections: opening, sending, delivering, breaking.
+
+use ota_cloud::origin::{Closing, Connection};
+use ota_proto::Instant;
+use ota_wire::client::{Link, LinkKind};
+
+use super::broker::{Broker, Said as Asked};
+use super::pipe::{End, Pipe};
+use super::{Break, Stream, World};
+
+/// Bytes of a receive buffer of the device: what its limits ask for.
+const RX: usize = 4_096;
+
+/// One connection, both ends of it.
+#[derive(Clone, Debug)]
+pub(super) struct Wire<P> {
+    pub(super) link: Link,
+    /// When it is open; `None` when it is.
+    pub(super) opening: Option<Instant>,
+    pub(super) up: Pipe,
+    pub(super) down: Pipe,
+    /// Received by the device, not yet consumed.
+    pub(super) rx: Vec<u8>,
+    /// What is in `rx` was offered since the last input and not wanted.
+    pub(super) offered: bool,
+    pub(super) frozen: bool,
+    pub(super) peer: P,
+}
+
+impl<P> Wire<P> {
+    fn new(link: Link, open_at: Instant, peer: P) -> Self {
+        Self {
+            link,
+            opening: Some(open_at),
+            up: Pipe::default(),
+            down: Pipe::default(),
+            rx: Vec::new(),
+            offered: false,
+            frozen: false,
+            peer,
+        }
+    }
+
+    /// Opens it when it is time.
+    fn open_at(&mut self, now: Instant) -> Option<Link> {
+        self.opening.take_if(|at| *at <= now).map(|_| self.link)
+    }
+
+    fn next(&self, reading: bool) -> Option<Instant> {
+        if self.opening.is_some() {
+            return self.opening;
+        }
+        if self.frozen {
+            return None;
+        }
+        let down = self.down.next().filter(|_| reading || self.rx.is_empty());
+        self.up.next().into_iter().chain(down).min()
+    }
+}
+
+impl World {
+    /// The device opens a connection.
+    pub(super) fn open(&mut self, link: Link) {
+        if self.kind_is(link.kind) {
+            self.broken.push(format!("a second link of a kind: {link:?}"));
+        }
+        self.fault(format!("connect {:?}", link.kind));
+        let open_at = self.now + self.setup.latency + self.setup.latency;
+        match link.kind {
+            LinkKind::Broker => {
+                self.broker = Some(Wire::new(link, open_at, Broker::new(self.now)));
+            }
+            LinkKind::Store => {
+                self.store = Some(Wire::new(link, open_at, Connection::new(self.now)));
+            }
+        }
+    }
+
+    /// The device closes a connection: the far end knows at once.
+    pub(super) fn close(&mut self, link: Link) {
+        self.fault(format!("close {:?}", link.kind));
+        match link.kind {
+            LinkKind::Broker => {
+                if self.broker.take_if(|wire| wire.link == link).is_some() {
+                    self.offline();
+                }
+            }
+            LinkKind::Store => drop(self.store.take_if(|wire| wire.link == link)),
+        }
+    }
+
+    /// The device's program is gone with its connections.
+    pub(super) fn drop_wires(&mut self) {
+        if self.broker.take().is_some() {
+            self.offline();
+        }
+        self.store = None;
+    }
+
+    fn offline(&mut self) {
+        let identity = self.setup.device.identity.clone();
+        self.cloud.handle_disconnected(self.now, &identity);
+    }
+
+    /// When something happens on the wires that time alone brings.
+    pub(super) fn next_on_wires(&self) -> Option<Instant> {
+        let broker = self.broker.as_ref();
+        let store = self.store.as_ref();
+        let store_peer = store
+            .filter(|wire| wire.opening.is_none() && !wire.frozen && !wire.down.is_closed())
+            .and_then(|wire| wire.peer.deadline(&self.origin));
+        let all = [
+            broker.and_then(|wire| wire.next(self.idle.read_broker)),
+            broker.map(|wire| wire.peer.deadline()),
+            store.and_then(|wire| wire.next(self.idle.read_store)),
+            store_peer,
+        ];
+        if self.is_peer_due() {
+            return Some(self.now);
+        }
+        // What is due and not wanted waits for an input, not for the clock.
+        all.into_iter().flatten().filter(|at| *at > self.now).min()
+    }
+
+    fn is_peer_due(&self) -> bool {
+        let broker = self.broker.as_ref().is_some_and(|wire| wire.peer.deadline() <= self.now);
+        let store = self.store.as_ref().filter(|wire| {
+            let open = wire.opening.is_none() && !wire.frozen && !wire.down.is_closed();
+            open && wire.down.room(self.wires.window) > 0
+        });
+        let store = store.and_then(|wire| wire.peer.deadline(&self.origin));
+        broker || store.is_some_and(|at| at <= self.now)
+    }
+
+    /// The far ends' deadlines.
+    pub(super) fn wake_peers(&mut self) {
+        if self.broker.as_ref().is_some_and(|wire| wire.peer.deadline() <= self.now) {
+            self.fault("the broker gives the device up");
+            self.break_broker();
+        }
+        if let Some(wire) = &mut self.store {
+            wire.peer.handle_timeout(&self.origin, self.now);
+        }
+    }
+
+    /// Moves bytes; `false` when nothing can move now.
+    pub(super) fn step_network(&mut self) -> bool {
+        self.open_due()
+            || self.send_from_device()
+            || self.send_from_broker()
+            || self.send_from_store()
+            || self.deliver_to_broker()
+            || self.deliver_to_store()
+            || self.deliver_to_device(LinkKind::Broker)
+            || self.deliver_to_device(LinkKind::Store)
+    }
+
+    fn open_due(&mut self) -> bool {
+        let now = self.now;
+        let broker = self.broker.as_mut().and_then(|wire| wire.open_at(now));
+        let link = broker.or_else(|| self.store.as_mut().and_then(|wire| wire.open_at(now)));
+        let (Some(link), Some(client)) = (link, &mut self.client) else { return false };
+        client.handle_connected(now, link);
+        self.touched();
+        true
+    }
+
+    fn send_from_device(&mut self) -> bool {
+        for kind in [LinkKind::Broker, LinkKind::Store] {
+            let (link, room, stream) = match (kind, &self.broker, &self.store) {
+                (LinkKind::Broker, Some(wire), _) if wire.opening.is_none() => {
+                    (wire.link, wire.up.room(self.wires.window), Stream::ToBroker)
+                }
+                (LinkKind::Store, _, Some(wire)) if wire.opening.is_none() => {
+                    (wire.link, wire.up.room(self.wires.window), Stream::ToStore)
+                }
+                _ => continue,
+            };
+            let Some(client) = &mut self.client else { return false };
+            let there = client.transmit(link).len().min(room);
+            if there == 0 {
+                continue;
+            }
+            let passed = self.passed.get(&stream).copied().unwrap_or(0);
+            let count = self.wires.sends.next(there, passed, &mut self.rng);
+            let bytes = client.transmit(link).get(..count).unwrap_or_default().to_vec();
+            client.handle_sent(self.now, link, count);
+            let (now, latency) = (self.now, self.setup.latency);
+            match kind {
+                LinkKind::Broker => {
+                    if let Some(wire) = &mut self.broker {
+                        wire.up.send(now, latency, &bytes);
+                    }
+                }
+                LinkKind::Store => {
+                    if let Some(wire) = &mut self.store {
+                        wire.up.send(now, latency, &bytes);
+                    }
+                }
+            }
+            self.touched();
+            return true;
+        }
+        false
+    }
+
+    fn send_from_broker(&mut self) -> bool {
+        let (now, latency, window) = (self.now, self.setup.latency, self.wires.window);
+        let Some(wire) = &mut self.broker else { return false };
+        let count = wire.peer.transmit().len().min(wire.down.room(window));
+        if count > 0 {
+            let bytes = wire.peer.transmit().get(..count).unwrap_or_default().to_vec();
+            wire.peer.sent(count);
+            wire.down.send(now, latency, &bytes);
+            return true;
+        }
+        if wire.peer.is_closed() && !wire.down.is_closed() {
+            wire.down.close(now, latency, End { clean: true });
+            return true;
+        }
+        false
+    }
+
+    fn send_from_store(&mut self) -> bool {
+        let (now, latency, window) = (self.now, self.setup.latency, self.wires.window);
+        let Some(wire) = &mut self.store else { return false };
+        if wire.opening.is_some() || wire.down.is_closed() {
+            return false;
+        }
+        let room = wire.down.room(window);
+        let bytes = wire.peer.transmit(&mut self.origin, now);
+        let bytes = bytes.get(..room.min(bytes.len())).unwrap_or_default().to_vec();
+        if !bytes.is_empty() {
+            wire.peer.handle_sent(now, bytes.len());
+            wire.down.send(now, latency, &bytes);
+            return true;
+        }
+        let Some(closing) = wire.peer.closing() else { return false };
+        // A reset comes behind what has left before it, so that a body breaks where it should.
+        wire.down.close(now, latency, End { clean: closing == Closing::Close });
+        true
+    }
+
+    fn deliver_to_broker(&mut self) -> bool {
+        let Some(wire) = self.broker.as_mut().filter(|wire| wire.opening.is_none()) else {
+            return false;
+        };
+        let there = wire.up.arrived(self.now);
+        if there == 0 {
+            return false;
+        }
+        let frozen = wire.frozen;
+        let count = self.piece(Stream::ToBroker, super::Chunks::Whole, there);
+        let Some(wire) = &mut self.broker else { return false };
+        let bytes = wire.up.take(count);
+        if frozen {
+            return true;
+        }
+        let identity = self.setup.device.identity.clone();
+        let asked = wire.peer.receive(self.now, &bytes, &identity, self.last_login);
+        match asked {
+            Ok(asked) => asked.into_iter().for_each(|asked| self.do_asked(asked)),
+            Err(why) => self.broken.push(why),
+        }
+        self.break_after(Stream::ToBroker, count);
+        true
+    }
+
+    fn do_asked(&mut self, asked: Asked) {
+        match asked {
+            Asked::Login => self.last_login = Some(self.now),
+            Asked::Subscribed => {
+                let identity = self.setup.device.identity.clone();
+                let known = self.cloud.handle_connected(self.now, &identity);
+                debug_assert!(known.is_ok(), "the device is registered");
+            }
+            Asked::Report(payload) => self.told(&payload),
+            Asked::Other => {}
+        }
+    }
+
+    fn deliver_to_store(&mut self) -> bool {
+        let Some(wire) = self.store.as_mut().filter(|wire| wire.opening.is_none()) else {
+            return false;
+        };
+        let there = wire.up.arrived(self.now);
+        if there == 0 {
+            return false;
+        }
+        let frozen = wire.frozen;
+        let count = self.piece(Stream::ToStore, super::Chunks::Whole, there);
+        let Some(wire) = &mut self.store else { return false };
+        let bytes = wire.up.take(count);
+        if frozen {
+            return true;
+        }
+        let taken = wire.peer.handle_received(self.now, &bytes);
+        if taken != bytes.len() {
+            self.broken.push("the store's buffer is full: more than one request?".into());
+        }
+        self.break_after(Stream::ToStore, count);
+        true
+    }
+
+    /// Gives the device the next piece, or what is left of the last ones.
+    fn deliver_to_device(&mut self, kind: LinkKind) -> bool {
+        let (stream, chunks, reading) = match kind {
+            LinkKind::Broker => (Stream::FromBroker, self.wires.broker, self.idle.read_broker),
+            LinkKind::Store => (Stream::FromStore, self.wires.store, self.idle.read_store),
+        };
+        let Some((arrived, rx, offered, frozen, ended)) = self.look(kind) else { return false };
+        if frozen {
+            return false;
+        }
+        let there = arrived.min(RX.saturating_sub(rx));
+        if reading && rx > 0 && !offered {
+            self.feed(kind, &[]);
+            return true;
+        }
+        if reading && there > 0 {
+            let count = self.piece(stream, chunks, there);
+            let bytes = match kind {
+                LinkKind::Broker => self.broker.as_mut().map(|wire| wire.down.take(count)),
+                LinkKind::Store => self.store.as_mut().map(|wire| wire.down.take(count)),
+            };
+            self.feed(kind, &bytes.unwrap_or_default());
+            self.break_after(stream, count);
+            return true;
+        }
+        let Some(end) = ended.filter(|end| rx == 0 || !end.clean) else { return false };
+        self.end(kind, end);
+        true
+    }
+
+    fn look(&self, kind: LinkKind) -> Option<(usize, usize, bool, bool, Option<End>)> {
+        fn of<P>(wire: &Wire<P>, now: Instant) -> (usize, usize, bool, bool, Option<End>) {
+            let ended = wire.down.ended(now);
+            (wire.down.arrived(now), wire.rx.len(), wire.offered, wire.frozen, ended)
+        }
+        match kind {
+            LinkKind::Broker => self.broker.as_ref().map(|wire| of(wire, self.now)),
+            LinkKind::Store => self.store.as_ref().map(|wire| of(wire, self.now)),
+        }
+    }
+
+    /// The device learns that a connection has ended.
+    fn end(&mut self, kind: LinkKind, end: End) {
+        let link = match kind {
+            LinkKind::Broker => self.broker.take().map(|wire| wire.link),
+            LinkKind::Store => self.store.take().map(|wire| wire.link),
+        };
+        if kind == LinkKind::Broker {
+            self.offline();
+        }
+        let (Some(link), Some(client)) = (link, &mut self.client) else { return };
+        client.handle_closed(self.now, link, end.clean);
+        self.fault(format!("{kind:?} ended, clean: {}", end.clean));
+        self.touched();
+    }
+
+    fn break_after(&mut self, stream: Stream, count: usize) {
+        let Some(how) = self.pass(stream, count) else { return };
+        self.fault(format!("{stream:?}: {how:?}"));
+        let broker = matches!(stream, Stream::ToBroker | Stream::FromBroker);
+        match (how, broker) {
+            (Break::Reset, true) => self.break_broker(),
+            (Break::Reset, false) => self.end(LinkKind::Store, End { clean: false }),
+            (Break::HalfOpen, true) => {
+                self.broker.as_mut().map(|wire| wire.frozen = true).unwrap_or_default();
+            }
+            (Break::HalfOpen, false) => {
+                self.store.as_mut().map(|wire| wire.frozen = true).unwrap_or_default();
+            }
+        }
+    }
+
+    /// The broker's connection is gone: each side knows, unless nothing gets through any more.
+    fn break_broker(&mut self) {
+        if self.broker.as_ref().is_some_and(|wire| wire.frozen) {
+            self.offline();
+            // The device finds out by itself.
+            if let Some(wire) = &mut self.broker {
+                wire.peer.forget();
+            }
+            return;
+        }
+        self.end(LinkKind::Broker, End { clean: false });
+    }
+}

@@ -1,0 +1,107 @@
+//! One direction of a connection: bytes under way, and how they arrive.
+
+use std::collections::VecDeque;
+
+use core::time::Duration;
+
+use ota_proto::{Instant, Rng};
+
+/// Into what pieces a stream falls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Chunks {
+    /// As much as there is.
+    Whole,
+    /// So many bytes at a time.
+    Of(usize),
+    /// As much as there is, but never across this byte of the stream.
+    Split(u64),
+    /// From 1 byte up to this many, by chance.
+    Random(usize),
+}
+
+impl Chunks {
+    /// How many of `there` bytes come at once, when `passed` came before them.
+    pub(super) fn next(self, there: usize, passed: u64, rng: &mut Rng) -> usize {
+        match self {
+            Self::Whole => there,
+            Self::Of(size) => there.min(size.max(1)),
+            Self::Split(at) => {
+                let left = at.checked_sub(passed).filter(|left| *left > 0);
+                there.min(left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX))
+            }
+            Self::Random(most) => {
+                let size = rng.below(most.max(1) as u64).saturating_add(1);
+                there.min(usize::try_from(size).unwrap_or(1))
+            }
+        }
+    }
+}
+
+/// How the far end of a pipe was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct End {
+    pub(super) clean: bool,
+}
+
+/// One direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Pipe {
+    segments: VecDeque<(Instant, Vec<u8>)>,
+    under_way: usize,
+    end: Option<(Instant, End)>,
+}
+
+impl Pipe {
+    /// Bytes that fit in.
+    pub(super) fn room(&self, window: usize) -> usize {
+        window.saturating_sub(self.under_way)
+    }
+
+    /// Puts bytes in.
+    pub(super) fn send(&mut self, now: Instant, latency: Duration, bytes: &[u8]) {
+        self.under_way = self.under_way.saturating_add(bytes.len());
+        self.segments.push_back((now + latency, bytes.to_vec()));
+    }
+
+    /// The sender has nothing more to say.
+    pub(super) fn close(&mut self, now: Instant, latency: Duration, end: End) {
+        self.end.get_or_insert((now + latency, end));
+    }
+
+    /// The sender has closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// When there is something to take.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let end = self.end.as_ref().map(|(at, _)| *at);
+        self.segments.front().map(|(at, _)| *at).or(end)
+    }
+
+    /// Bytes that have arrived.
+    pub(super) fn arrived(&self, now: Instant) -> usize {
+        self.segments.iter().take_while(|(at, _)| *at <= now).map(|(_, bytes)| bytes.len()).sum()
+    }
+
+    /// The end has arrived, and nothing is before it.
+    pub(super) fn ended(&self, now: Instant) -> Option<End> {
+        let (at, end) = self.end?;
+        (self.segments.is_empty() && at <= now).then_some(end)
+    }
+
+    /// Takes this many of the bytes that have arrived.
+    pub(super) fn take(&mut self, mut count: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let (1.., Some((_, segment))) = (count, self.segments.front_mut()) {
+            let part = segment.len().min(count);
+            all.extend(segment.drain(..part));
+            count = count.saturating_sub(part);
+            if segment.is_empty() {
+                self.segments.pop_front();
+            }
+        }
+        self.under_way = self.under_way.saturating_sub(all.len());
+        all
+    }
+}
