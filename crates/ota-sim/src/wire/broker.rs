@@ -134,10 +134,8 @@ impl Broker {
                 Some(if ours { Said::Report(publish.payload.to_vec()) } else { Said::Other })
             }
             Packet::PubAck(_) => {
-                self.unacknowledged = self
-                    .unacknowledged
-                    .checked_sub(1)
-                    .ok_or("an acknowledgement of nothing")?;
+                self.unacknowledged =
+                    self.unacknowledged.checked_sub(1).ok_or("an acknowledgement of nothing")?;
                 None
             }
             Packet::PingReq => {

@@ -105,6 +105,7 @@ impl World {
             _ => return,
         };
         rx.extend_from_slice(bytes);
+        let mut progress = false;
         loop {
             let Some(client) = &mut self.client else { return };
             let received = client.handle_received(self.now, link, &rx);
@@ -123,8 +124,11 @@ impl World {
             if !more {
                 break;
             }
+            progress = true;
         }
-        self.touched();
+        if progress {
+            self.touched();
+        }
         match (kind, &mut self.broker, &mut self.store) {
             (LinkKind::Broker, Some(wire), _) => (wire.rx, wire.offered) = (rx, true),
             (LinkKind::Store, _, Some(wire)) => (wire.rx, wire.offered) = (rx, true),
@@ -263,9 +267,7 @@ fn poll(client: &mut Client, now: Instant) -> Out {
         Output::Digest { op, range, .. } => {
             Out::Job(op, Job::Digest(range.end), What::Digest(op, range))
         }
-        Output::Slot { op, action, .. } => {
-            Out::Job(op, Job::Slot(action), What::Slot(op, action))
-        }
+        Output::Slot { op, action, .. } => Out::Job(op, Job::Slot(action), What::Slot(op, action)),
         Output::Persist { op, record, .. } => Out::Persist(op, Box::new(record)),
         Output::Event(event) => Out::Event(event),
         Output::Idle { deadline, timer, read_broker, read_store } => {

@@ -122,6 +122,8 @@ pub struct World {
     pub trace: Trace,
     /// Bytes that have arrived, by stream.
     pub passed: BTreeMap<Stream, u64>,
+    /// Bytes that the device has sent, by stream.
+    sent: BTreeMap<Stream, u64>,
     /// Results that the cloud was told, equal ones in a row counted once.
     pub results: Vec<Said>,
     broken: Vec<String>,
@@ -170,6 +172,7 @@ impl World {
             storage: Storage::new(&setup, &mut rng),
             trace: Trace::default(),
             passed: BTreeMap::new(),
+            sent: BTreeMap::new(),
             results: Vec::new(),
             broken: Vec::new(),
             broker: None,
@@ -227,7 +230,8 @@ impl World {
                 return Err(format!("nothing will ever happen again\n{}", self.trace));
             }
             if self.standing > STANDING {
-                return Err(format!("livelock\n{}", self.trace));
+                let state = (&self.idle, &self.broker, &self.store);
+                return Err(format!("livelock: {state:?}\n{}", self.trace));
             }
         }
         Err(format!("no end\n{}", self.trace))

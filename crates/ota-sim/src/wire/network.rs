@@ -181,8 +181,9 @@ impl World {
             if there == 0 {
                 continue;
             }
-            let passed = self.passed.get(&stream).copied().unwrap_or(0);
-            let count = self.wires.sends.next(there, passed, &mut self.rng);
+            let sent = self.sent.entry(stream).or_default();
+            let count = self.wires.sends.next(there, *sent, &mut self.rng);
+            *sent = sent.saturating_add(count as u64);
             let bytes = client.transmit(link).get(..count).unwrap_or_default().to_vec();
             client.handle_sent(self.now, link, count);
             let (now, latency) = (self.now, self.setup.latency);

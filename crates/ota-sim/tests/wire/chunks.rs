@@ -1,5 +1,6 @@
 //! Streams cut into any pieces.
 
+use ota_sim::Said;
 use ota_sim::wire::{Chunks, Stream, Wires, World};
 
 use crate::small;
@@ -8,9 +9,10 @@ use crate::small;
 fn an_update_is_proved() {
     let mut world = World::new(small(1), Wires::default());
     world.must_prove("happy");
-    println!("{}", world.trace);
-    println!("{:?}", world.passed);
+    // Two sessions, one fetch, one result; five seconds between the two logins.
     assert!(world.now.as_millis() < 30_000, "{}", world.now);
+    assert_eq!(world.results, [Said::Done("1.0.0".into())]);
+    assert_eq!(world.origin.counters().requests, 1);
 }
 
 #[test]

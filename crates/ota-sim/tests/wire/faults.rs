@@ -1,19 +1,80 @@
-//! Each fault of the store, and the result that the design names for it.
+//! Each fault of the store, and the result that the design names for it (rules 5, 8, 9, 12).
+
+use core::time::Duration;
 
 use ota_cloud::fault::{Fault, FaultPlan};
-use ota_sim::wire::{Wires, World};
+use ota_sim::wire::{Chunks, Wires, World};
 use ota_sim::{Outcome, Said};
 
 use crate::small;
 
-#[test]
-fn table() {
-    for fault in Fault::ALL {
-        let faults = FaultPlan::from_names(1, [fault.name()]).unwrap();
-        let mut world = World::new(small(4), Wires { faults, ..Wires::default() });
-        let outcome = world.run();
-        println!("{:20} {:?} {:?} at {}", fault.name(), outcome.as_ref().map_err(|_| "ERR"), world.results, world.now);
-        if let Err(why) = outcome { println!("{}", &why[..why.len().min(3000)]); }
+/// The code and words of the `fail`, or none for `done`, and the seconds that it may take.
+type Ending = Option<(i64, &'static str)>;
+
+fn ending(fault: Fault) -> (Ending, u64) {
+    let contradiction = Some((-5, "server contradicts the offer"));
+    let redirect = Some((-5, "redirect refused"));
+    match fault {
+        // The same URL comes again within its second, so it is tried again after 60 s.
+        Fault::ExpireUrl => (None, 120),
+        Fault::RefuseUrl => (Some((-3, "url expired or refused")), 180),
+        Fault::Gone => (Some((-2, "file does not exist")), 60),
+        Fault::RedirectLoop | Fault::RedirectDowngrade => (redirect, 90),
+        Fault::LyingLength | Fault::Compressed => (contradiction, 90),
+        Fault::WrongDigest => (Some((-4, "md5 does not match")), 30),
+        // What does not last, and what HTTP allows, does not hinder an update.
+        Fault::WrongRange | Fault::Trickle | Fault::Mute | Fault::Stall => (None, 90),
+        _ => (None, 45),
     }
-    let _ = (Outcome::Proved, Said::Version(String::new()));
+}
+
+#[test]
+fn each_fault_ends_in_the_result_that_is_named_for_it() {
+    for fault in Fault::ALL {
+        for chunks in [Chunks::Whole, Chunks::Of(1), Chunks::Random(100)] {
+            let faults = FaultPlan::from_names(1, [fault.name()]).unwrap();
+            let wires = Wires { faults, store: chunks, ..Wires::default() };
+            let mut world = World::new(small(4), wires);
+            let outcome = world.run().unwrap_or_else(|why| panic!("{fault}: {why}"));
+            let (fail, limit) = ending(*fault);
+            let result = match fail {
+                None => Said::Done("1.0.0".into()),
+                Some((code, text)) => Said::Fail("1.0.0".into(), code, text.into()),
+            };
+            assert_eq!(world.results, [result], "{fault} {chunks:?}\n{}", world.trace);
+            let expected = if fail.is_none() { Outcome::Proved } else { Outcome::Ended };
+            assert_eq!(outcome, expected, "{fault} {chunks:?}");
+            let late = world.now.since(ota_proto::Instant::from_secs(limit));
+            assert_eq!(late, Duration::ZERO, "{fault} {chunks:?} at {}", world.now);
+            assert!(world.origin.counters().faults > 0, "{fault} never struck");
+        }
+    }
+}
+
+#[test]
+fn a_faulty_store_and_broken_wires_together_end_in_the_truth() {
+    for seed in 0..150_u64 {
+        let mut rng = ota_proto::Rng::new(seed);
+        let fault = Fault::ALL[usize::try_from(rng.below(Fault::ALL.len() as u64)).unwrap()];
+        let mut setup = small(seed);
+        setup.chunk = 100;
+        let breaks = (0..3)
+            .map(|_| {
+                let stream = ota_sim::wire::Stream::ALL[usize::try_from(rng.below(4)).unwrap()];
+                (stream, rng.below(2_000).max(1), ota_sim::wire::Break::Reset)
+            })
+            .collect();
+        let wires = Wires {
+            faults: FaultPlan::from_names(seed, [fault.name()]).unwrap(),
+            store: Chunks::Random(200),
+            broker: Chunks::Random(50),
+            breaks,
+            ..Wires::default()
+        };
+        let mut world = World::new(setup, wires);
+        let outcome = world.run().unwrap_or_else(|why| panic!("{fault}, seed {seed}: {why}"));
+        assert_eq!(world.results.len(), 1, "{fault}, seed {seed}\n{}", world.trace);
+        let done = matches!(world.results[..], [Said::Done(_)]);
+        assert_eq!(done, outcome == Outcome::Proved, "{fault}, seed {seed}");
+    }
 }
