@@ -15,6 +15,7 @@ mod control;
 mod types;
 mod wire;
 
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use ota_proto::{Instant, TlsError, TransportError};
@@ -30,7 +31,6 @@ use wire::Wire;
 
 /// Everything of an adapter that is the same on every runtime. What an application may do is in
 /// [`Control`], to which it dereferences.
-#[derive(Debug)]
 pub struct Engine {
     control: Control,
     broker: Wire,
@@ -152,6 +152,17 @@ impl Deref for Engine {
 impl DerefMut for Engine {
     fn deref_mut(&mut self) -> &mut Control {
         &mut self.control
+    }
+}
+
+/// Without received bytes.
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("control", &self.control)
+            .field("broker", &self.broker)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }
 

@@ -124,7 +124,7 @@ impl Rig {
         };
         match timeout(PATIENCE, run).await {
             Ok(record) => record,
-            Err(_) => panic!("{:?}\n{:?}", self.events, self.driver),
+            Err(_) => panic!("{:#?}", self.events),
         }
     }
 
@@ -141,7 +141,7 @@ impl Rig {
             }
         };
         if timeout(PATIENCE, run).await.is_err() {
-            panic!("{:?}\n{:?}", self.events, self.driver);
+            panic!("{:#?}", self.events);
         }
     }
 

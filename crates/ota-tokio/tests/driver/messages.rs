@@ -1,1 +1,172 @@
-//! x
+//! The application's own messages, with a broker of a few lines on the codec alone.
+
+use bytes::{BufMut as _, BytesMut};
+use mqttbytes::QoS as Level;
+use mqttbytes::v4::{
+    ConnAck, ConnectReturnCode, Packet, PubAck, Publish, SubAck, SubscribeReasonCode, read,
+};
+use ota_proto::QoS;
+use ota_tokio::Event;
+use ota_wire::client::Event as Client;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::{PATIENCE, Rig, cloud, identity, image};
+
+/// One connection of a broker.
+struct Broker {
+    stream: TcpStream,
+    rx: BytesMut,
+}
+
+impl Broker {
+    /// Takes a connection and its login.
+    async fn accept(listener: &TcpListener) -> Self {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut broker = Self { stream, rx: BytesMut::new() };
+        let Packet::Connect(connect) = broker.next().await else { panic!("no CONNECT") };
+        assert!(connect.clean_session);
+        let mut tx = BytesMut::new();
+        ConnAck::new(ConnectReturnCode::Success, false).write(&mut tx).unwrap();
+        broker.send(&tx).await;
+        broker
+    }
+
+    async fn next(&mut self) -> Packet {
+        loop {
+            match read(&mut self.rx, 1 << 20) {
+                Ok(packet) => return packet,
+                Err(mqttbytes::Error::InsufficientBytes(_)) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+            let count = timeout(PATIENCE, self.stream.read_buf(&mut self.rx)).await.unwrap();
+            assert_ne!(count.unwrap(), 0, "the device closed");
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap().unwrap();
+    }
+
+    /// Grants the next subscription; returns its filter.
+    async fn grant(&mut self) -> String {
+        let Packet::Subscribe(mut subscribe) = self.next().await else { panic!("no SUBSCRIBE") };
+        let code = SubscribeReasonCode::Success(Level::AtLeastOnce);
+        let mut tx = BytesMut::new();
+        SubAck::new(subscribe.pkid, vec![code]).write(&mut tx).unwrap();
+        self.send(&tx).await;
+        subscribe.filters.remove(0).path
+    }
+
+    async fn publish(&mut self, topic: &str, pkid: u16, payload: &[u8]) {
+        let level = if pkid == 0 { Level::AtMostOnce } else { Level::AtLeastOnce };
+        let mut publish = Publish::new(topic, level, payload);
+        publish.pkid = pkid;
+        let mut tx = BytesMut::new();
+        publish.write(&mut tx).unwrap();
+        self.send(&tx).await;
+    }
+}
+
+/// Runs the driver until the broker's part is over.
+async fn beside<T>(rig: &mut Rig, part: impl Future<Output = T>) -> T {
+    let mut part = std::pin::pin!(part);
+    let run = async {
+        loop {
+            tokio::select! {
+                biased;
+                end = &mut part => return end,
+                event = rig.driver.next() => rig.events.push(event.unwrap()),
+            }
+        }
+    };
+    timeout(PATIENCE, run).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_message_is_acknowledged_when_the_application_has_taken_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut rig = Rig::new(listener.local_addr().unwrap());
+    rig.driver.subscribe("room/+", QoS::AtLeastOnce).unwrap();
+    let mut broker = beside(&mut rig, async {
+        let mut broker = Broker::accept(&listener).await;
+        assert_eq!(broker.grant().await, identity().update_topic());
+        assert_eq!(broker.grant().await, "room/+");
+        broker.publish("room/1", 7, b"on").await;
+        broker.publish("room/2", 0, b"").await;
+        broker
+    })
+    .await;
+    rig.until(&[], |e| matches!(e, Event::Message { ack: None, .. })).await;
+    let messages: Vec<_> =
+        rig.events.iter().filter(|e| matches!(e, Event::Message { .. })).cloned().collect();
+    let [first, second] = &messages[..] else { panic!("{messages:?}") };
+    let Event::Message { topic, payload, ack: Some(ack) } = first else { panic!("{first:?}") };
+    assert_eq!((topic.as_str(), payload.as_slice()), ("room/1", &b"on"[..]));
+    let empty = Event::Message { topic: "room/2".into(), payload: Vec::new(), ack: None };
+    assert_eq!(*second, empty);
+
+    // The version report has come by now, a PUBACK has not.
+    let seen = beside(&mut rig, broker.next()).await;
+    assert!(matches!(seen, Packet::Publish(_)), "{seen:?}");
+    assert!(rig.driver.acknowledge(*ack));
+    let seen = beside(&mut rig, broker.next()).await;
+    assert_eq!(seen, Packet::PubAck(PubAck::new(7)));
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_late_gets_everything_in_order() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut rig = Rig::new(listener.local_addr().unwrap());
+    let mut broker = beside(&mut rig, async {
+        let mut broker = Broker::accept(&listener).await;
+        broker.grant().await;
+        broker
+    })
+    .await;
+    // Until both the socket's buffers and ours are full.
+    let (mut sent, mut full) = (0_u32, 0);
+    while full < 200 {
+        let mut payload = BytesMut::zeroed(1500);
+        payload.put_u32(sent);
+        match rig.driver.publish("data", &payload, QoS::AtMostOnce) {
+            Ok(_) => (sent, full) = (sent + 1, 0),
+            Err(_) => full += 1,
+        }
+        tokio::select! {
+            biased;
+            event = rig.driver.next() => rig.events.push(event.unwrap()),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    assert!(sent > 100, "{sent}");
+    let received = beside(&mut rig, async {
+        let mut next = 0_u32;
+        while next < sent {
+            let Packet::Publish(publish) = broker.next().await else { continue };
+            if publish.topic == "data" {
+                assert_eq!(publish.payload[1500..], next.to_be_bytes());
+                next += 1;
+            }
+        }
+        next
+    })
+    .await;
+    assert_eq!(received, sent);
+    assert_eq!(rig.count(|e| matches!(e, Event::Client(Client::Disconnected { .. }))), 0);
+}
+
+#[tokio::test]
+async fn the_application_publishes_during_a_download() {
+    let image = image(1 << 20);
+    let cloud = cloud(&image, None).await;
+    let mut rig = Rig::new(cloud.mqtt_addr());
+    let begun = |e: &ota_proto::Event| matches!(e, ota_proto::Event::Started { .. });
+    rig.until(&image, |e| super::is_update(e, begun)).await;
+    let topic = format!("{}/dev001/data", super::PRODUCT);
+    let handle = rig.driver.publish(&topic, b"21.5", QoS::AtLeastOnce).unwrap();
+    rig.prove(&cloud, &image).await;
+    assert_eq!(rig.count(|e| *e == Event::Client(Client::Published(handle))), 1);
+    assert!(rig.driver.publish("$ota/report/x/y", b"", QoS::AtMostOnce).is_err());
+}
