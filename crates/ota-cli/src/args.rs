@@ -176,7 +176,9 @@ mod tests {
 
     #[test]
     fn wait_needs_once() {
-        let parse = |args: &[&str]| Cli::try_parse_from([&["ota", "agent", "--config", "c"], args].concat());
+        let parse = |args: &[&str]| {
+            Cli::try_parse_from([&["ota", "agent", "--config", "c"], args].concat())
+        };
         assert!(parse(&["--once", "--wait", "3"]).is_ok());
         assert!(parse(&["--wait", "3"]).is_err());
     }

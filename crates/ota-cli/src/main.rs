@@ -3,6 +3,8 @@
 
 mod agent;
 mod args;
+mod demo;
+mod device;
 mod failure;
 mod print;
 mod serve;
@@ -14,11 +16,10 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use args::{Cli, Cloud, Command};
-use failure::Failure;
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
-        Command::Demo(args) => { let _ = args; Ok(()) },
+        Command::Demo(args) => demo::run(&args),
         Command::Agent(args) => agent::run(&args),
         Command::Cloud(Cloud::Serve(args)) => serve::run(&args),
     };

@@ -1,13 +1,12 @@
 //! What people and programs read on standard output: a transcript, or one JSON object a line.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use ota_cloud::EventKind;
 use ota_cloud::service::{Entry, Payload, What};
-use ota_proto::{Instant, message};
+use ota_proto::Instant;
 use serde_json::Value;
 
 use crate::size::Bytes;
@@ -80,7 +79,9 @@ impl Printer {
             // Draws on standard error, and nothing when that is no terminal.
             let bar = ProgressBar::new(total);
             let style = ProgressStyle::with_template("          [{bar:40}] {bytes}/{total_bytes}");
-            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
+            bar.with_style(
+                style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "),
+            )
         });
         bar.set_position(total / 100 * u64::from(percent));
         if percent >= 100 {
@@ -122,7 +123,9 @@ impl Printer {
     fn describe(&self, entry: &Entry) -> Option<Line> {
         let name = entry.device.as_ref().map(|d| format!("{}/{}", d.product_id(), d.device_name()));
         let mut line = match &entry.what {
-            What::Received { topic, payload } => self.message(entry.at, "received", "→", topic, payload),
+            What::Received { topic, payload } => {
+                self.message(entry.at, "received", "→", topic, payload)
+            }
             What::Sent { topic, payload } => self.message(entry.at, "sent", "←", topic, payload),
             What::Event(kind) => event(entry.at, kind)?,
             other => journal(entry.at, other)?,
@@ -136,14 +139,24 @@ impl Printer {
         Some(line)
     }
 
-    fn message(&self, at: Instant, event: &'static str, arrow: &str, topic: &str, payload: &Payload) -> Line {
+    fn message(
+        &self,
+        at: Instant,
+        event: &'static str,
+        arrow: &str,
+        topic: &str,
+        payload: &Payload,
+    ) -> Line {
         let text = if self.show_secrets {
             String::from_utf8_lossy(payload.reveal()).into_owned()
         } else {
             payload.to_string()
         };
         let value = serde_json::from_str::<Value>(&text).ok();
-        let summary = value.as_ref().and_then(summary).unwrap_or_else(|| format!("{topic}  {}", clean(&text)));
+        let summary = value
+            .as_ref()
+            .and_then(summary)
+            .unwrap_or_else(|| format!("{topic}  {}", clean(&text)));
         let line = Line::new(at, event, format!("{arrow} {summary}")).with("topic", topic);
         // As it came where that is one line of JSON; else as a text.
         if value.is_some() && !text.contains(['\n', '\r']) {
@@ -181,7 +194,9 @@ fn summary(message: &Value) -> Option<String> {
             let state = text(progress, "state");
             let detail = match state.as_str() {
                 "downloading" => format!(" {} %", text(progress, "percent")),
-                "fail" => format!(" {} {}", text(progress, "result_code"), text(progress, "result_msg")),
+                "fail" => {
+                    format!(" {} {}", text(progress, "result_code"), text(progress, "result_msg"))
+                }
                 _ => String::new(),
             };
             format!("{}, {state}{detail}", text(report, "version"))
@@ -215,14 +230,20 @@ fn event(at: Instant, kind: &EventKind) -> Option<Line> {
         }
         EventKind::Claimed { task, late } => {
             let how = if *late { ", late" } else { "" };
-            Line::new(at, "claimed", format!("· task {task}: claimed: the device says that it is done{how}"))
-                .with("task", task.to_string())
-                .with("late", *late)
+            Line::new(
+                at,
+                "claimed",
+                format!("· task {task}: claimed: the device says that it is done{how}"),
+            )
+            .with("task", task.to_string())
+            .with("late", *late)
         }
-        EventKind::Proved { task } => {
-            Line::new(at, "proved", format!("· task {task}: proved: the device runs the new version"))
-                .with("task", task.to_string())
-        }
+        EventKind::Proved { task } => Line::new(
+            at,
+            "proved",
+            format!("· task {task}: proved: the device runs the new version"),
+        )
+        .with("task", task.to_string()),
         _ => return None,
     })
 }
@@ -264,7 +285,8 @@ fn journal(at: Instant, what: &What) -> Option<Line> {
                 .with("refused", refused.as_slice())
         }
         What::Request { peer, path, status, range } => {
-            let text = format!("· GET {}: {status}, bytes {}-{}", clean(path), range.start, range.end);
+            let text =
+                format!("· GET {}: {status}, bytes {}-{}", clean(path), range.start, range.end);
             Line::new(at, "request", text)
                 .with("peer", peer.to_string())
                 .with("path", path.as_str())
@@ -272,8 +294,10 @@ fn journal(at: Instant, what: &What) -> Option<Line> {
                 .with("from", range.start)
                 .with("to", range.end)
         }
-        What::Lost(count) => Line::new(at, "lost", format!("· {count} entries were lost: too slow a reader"))
-            .with("count", *count),
+        What::Lost(count) => {
+            Line::new(at, "lost", format!("· {count} entries were lost: too slow a reader"))
+                .with("count", *count)
+        }
         _ => return None,
     })
 }

@@ -70,11 +70,15 @@ impl Plan {
         let firmware: Result<Vec<_>, _> = args.firmware.iter().map(|text| firmware(text)).collect();
         let plan = Self { devices: devices?, firmware: firmware? };
         if plan.devices.is_empty() && !args.anonymous {
-            return Err(Failure::usage("no device may connect: name one with --device, or give --anonymous"));
+            return Err(Failure::usage(
+                "no device may connect: name one with --device, or give --anonymous",
+            ));
         }
         for (n, (product, version, _)) in plan.firmware.iter().enumerate() {
             if plan.firmware.iter().take(n).any(|(other, ..)| other == product) {
-                let what = format!("--firmware {product}/{version}: a product is offered one version; run a second cloud for another");
+                let what = format!(
+                    "--firmware {product}/{version}: a product is offered one version; run a second cloud for another"
+                );
                 return Err(Failure::usage(what));
             }
         }
@@ -128,7 +132,12 @@ fn device(text: &str) -> Result<(Identity, Secret), Failure> {
             Secret::from_base64(&text.map_err(|why| wrong(format!("cannot read {path}: {why}")))?)
         }
     };
-    Ok((device, secret.map_err(|why| wrong(format!("{why}; it is Base64, as in the agent's configuration")))?))
+    Ok((
+        device,
+        secret.map_err(|why| {
+            wrong(format!("{why}; it is Base64, as in the agent's configuration"))
+        })?,
+    ))
 }
 
 /// Takes `PRODUCT/VERSION=PATH` apart.

@@ -59,7 +59,9 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(want), "{text}");
         }
-        for bad in ["", "MiB", "8 MiBs", "-1", "1.5MiB", "99999999999999999999", "18446744073709551615k"] {
+        for bad in
+            ["", "MiB", "8 MiBs", "-1", "1.5MiB", "99999999999999999999", "18446744073709551615k"]
+        {
             assert!(parse(bad).unwrap_err().contains("8MiB"), "{bad}");
         }
         for (bytes, want) in [

@@ -14,7 +14,8 @@ impl Signals {
     /// From now on neither signal ends the program by itself.
     pub(crate) fn new() -> Result<Self, Failure> {
         let listen = |kind| {
-            signal(kind).map_err(|why| Failure::environment(format!("cannot wait for signals: {why}")))
+            signal(kind)
+                .map_err(|why| Failure::environment(format!("cannot wait for signals: {why}")))
         };
         let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
         Ok(Self { interrupt: listen(interrupt)?, terminate: listen(terminate)? })

@@ -88,9 +88,9 @@ impl Config {
 
     fn parse(text: &str, folder: &Path) -> Result<Self, String> {
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            let line = error.span().map_or(1, |span| {
-                1 + text.get(..span.start).unwrap_or("").matches('\n').count()
-            });
+            let line = error
+                .span()
+                .map_or(1, |span| 1 + text.get(..span.start).unwrap_or("").matches('\n').count());
             format!("line {line}: {}", error.message())
         })?;
         if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
@@ -101,8 +101,10 @@ impl Config {
         }
         let keys = Keys { table: &table, folder };
         let (secret, exposed) = keys.secret()?;
-        let (host, port) = broker(keys.text("broker")?.ok_or("broker: missing; write broker = \"mqtt://host:port\"")?)
-            .map_err(|why| format!("broker: {why}"))?;
+        let (host, port) = broker(
+            keys.text("broker")?.ok_or("broker: missing; write broker = \"mqtt://host:port\"")?,
+        )
+        .map_err(|why| format!("broker: {why}"))?;
         let app_id = keys.text("app_id")?.unwrap_or(APP_ID);
         if app_id.is_empty() || !app_id.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(format!("app_id: must be a text of digits, like app_id = \"{APP_ID}\""));
@@ -113,7 +115,9 @@ impl Config {
             app_id: app_id.to_owned(),
             host,
             port,
-            data_dir: keys.path("data_dir")?.ok_or("data_dir: missing; name a folder that the agent has for itself")?,
+            data_dir: keys
+                .path("data_dir")?
+                .ok_or("data_dir: missing; name a folder that the agent has for itself")?,
             allow_http: keys.flag("allow_http")?.unwrap_or(false),
             connect_spacing: keys.seconds("connect_spacing")?.unwrap_or(Duration::from_secs(5)),
             target: keys.target()?,
@@ -165,13 +169,18 @@ impl<'a> Keys<'a> {
     }
 
     fn command(&self, key: &str) -> Result<Option<Vec<String>>, String> {
-        let wrong = || format!("{key}: must be a list of texts, like {key} = [\"/usr/bin/command\", \"argument\"]");
+        let wrong = || {
+            format!(
+                "{key}: must be a list of texts, like {key} = [\"/usr/bin/command\", \"argument\"]"
+            )
+        };
         match self.table.get(key) {
             None => Ok(None),
             Some(Value::Array(items)) => {
                 let words: Option<Vec<String>> =
                     items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
-                let words = words.filter(|words| words.first().is_some_and(|word| !word.is_empty()));
+                let words =
+                    words.filter(|words| words.first().is_some_and(|word| !word.is_empty()));
                 words.map(Some).ok_or_else(wrong)
             }
             Some(_) => Err(wrong()),
@@ -179,7 +188,8 @@ impl<'a> Keys<'a> {
     }
 
     fn identity(&self) -> Result<Identity, String> {
-        let product = self.text("product_id")?.ok_or("product_id: missing; the console shows it")?;
+        let product =
+            self.text("product_id")?.ok_or("product_id: missing; the console shows it")?;
         let name = self.text("device_name")?.ok_or("device_name: missing; the console shows it")?;
         Identity::new(product, name).map_err(|why| match why {
             ota_proto::BadName::ProductId => format!("product_id: {why}"),
@@ -189,12 +199,16 @@ impl<'a> Keys<'a> {
 
     /// The secret, and the file it stands in when that is one of its own.
     fn secret(&self) -> Result<(Secret, Option<PathBuf>), String> {
-        let explain = |key: &str, why| format!("{key}: {why}; write the Base64 text that the console shows");
+        let explain =
+            |key: &str, why| format!("{key}: {why}; write the Base64 text that the console shows");
         match (self.text("device_secret")?, self.path("device_secret_file")?) {
-            (Some(_), Some(_)) => Err("device_secret_file: there is device_secret, too; keep one of them".into()),
+            (Some(_), Some(_)) => {
+                Err("device_secret_file: there is device_secret, too; keep one of them".into())
+            }
             (None, None) => Err("device_secret: missing; give it, or device_secret_file".into()),
             (Some(text), None) => {
-                let secret = Secret::from_base64(text).map_err(|why| explain("device_secret", why))?;
+                let secret =
+                    Secret::from_base64(text).map_err(|why| explain("device_secret", why))?;
                 Ok((secret, None))
             }
             (None, Some(path)) => {
@@ -211,7 +225,9 @@ impl<'a> Keys<'a> {
         let file = self.path("version_file")?.map(VersionFile::new);
         let literal = self.text("version")?;
         let Some(install) = self.command("install")? else {
-            let alone = ["version", "restart", "install_limit"].into_iter().find(|key| self.table.contains_key(*key));
+            let alone = ["version", "restart", "install_limit"]
+                .into_iter()
+                .find(|key| self.table.contains_key(*key));
             return match (file, alone) {
                 (_, Some("version")) => Err("version: only with install; without it write the version to a file and name that in version_file".into()),
                 (_, Some(key)) => Err(format!("{key}: only with install; remove it, or add install")),
@@ -251,7 +267,9 @@ impl<'a> Keys<'a> {
 fn broker(url: &str) -> Result<(String, u16), String> {
     let shape = "write it like mqtt://host:1883";
     if url.starts_with("mqtts://") {
-        return Err("TLS is not there yet; use mqtt://, and only in a network that you trust".into());
+        return Err(
+            "TLS is not there yet; use mqtt://, and only in a network that you trust".into()
+        );
     }
     let rest = url.strip_prefix("mqtt://").ok_or(shape)?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);

@@ -42,7 +42,8 @@ fn the_other_keys() {
     let config = parse(&more).unwrap();
     assert!(config.allow_http);
     assert_eq!((config.connect_spacing, config.app_id.as_str()), (Duration::ZERO, "21010406"));
-    let Target::Command { running: Running::Literal(version), install, limit, restart } = config.target
+    let Target::Command { running: Running::Literal(version), install, limit, restart } =
+        config.target
     else {
         panic!("{:?}", config.target)
     };
@@ -74,7 +75,11 @@ fn a_bad_key_is_named() {
         ("device_name", "device_name = \"#\"", "device_name: a device name is"),
         ("device_secret", "", "device_secret: missing; give it, or device_secret_file"),
         ("device_secret", "device_secret = \"?\"", "device_secret: the secret is not Base64"),
-        ("device_secret", "device_secret_file = \"/nowhere/s\"", "device_secret_file: cannot read /nowhere/s"),
+        (
+            "device_secret",
+            "device_secret_file = \"/nowhere/s\"",
+            "device_secret_file: cannot read /nowhere/s",
+        ),
         ("x", "device_secret_file = \"s\"", "device_secret_file: there is device_secret, too"),
         ("broker", "", "broker: missing"),
         ("broker", "broker = \"h:1883\"", "broker: write it like mqtt://host:1883"),

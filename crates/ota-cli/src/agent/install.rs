@@ -40,7 +40,8 @@ impl Installer {
         let mut lock = lock.map_err(|why| format!("cannot lock the installation: {why}"))?;
         let image = std::path::absolute(image).map_err(|why| why.to_string())?;
         let image = image.to_str().ok_or("the path of data_dir is not UTF-8")?;
-        let fill = |word: &String| word.replace("{image}", image).replace("{version}", version.as_str());
+        let fill =
+            |word: &String| word.replace("{image}", image).replace("{version}", version.as_str());
         let mut filled = words.iter().map(fill);
         let program = filled.next().unwrap_or_default();
         let stdin = lock.try_clone().map_err(|why| why.to_string())?;
@@ -160,14 +161,16 @@ mod tests {
         assert!(error.contains("exit status: 3"), "{error}");
         let words = ["/nowhere/installer".to_owned()];
         let version = Version::new("1.0.0").unwrap();
-        let error = Installer::start(&words, Path::new("i"), version, folder.path()).await.unwrap_err();
+        let error =
+            Installer::start(&words, Path::new("i"), version, folder.path()).await.unwrap_err();
         assert!(error.starts_with("cannot start /nowhere/installer"), "{error}");
     }
 
     #[tokio::test]
     async fn stopping_ends_the_whole_group() {
         let folder = tempfile::tempdir().unwrap();
-        let mut installer = run(folder.path(), "trap '' TERM; (sleep 60; sleep 60) & sleep 60; sleep 60").await;
+        let mut installer =
+            run(folder.path(), "trap '' TERM; (sleep 60; sleep 60) & sleep 60; sleep 60").await;
         installer.stop();
         assert!(installer.ended().await.unwrap_err().contains("stopped"));
     }

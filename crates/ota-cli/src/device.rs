@@ -1,0 +1,151 @@
+//! What the device has in the demo and in the agent alike: how it is set up, and its events in
+//! words.
+
+use std::time::Duration;
+
+use ota_host::Storage;
+use ota_proto::credentials::{self, Algorithm, Secret};
+use ota_proto::{Event, Identity, Instant, Outcome, Rng, Version};
+use ota_tokio::{DeviceIndex, Driver};
+use ota_wire::client;
+use ota_wire::mqtt::Login;
+
+use crate::failure::Failure;
+use crate::print::Line;
+
+/// How a device is set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) identity: Identity,
+    pub(crate) secret: Secret,
+    pub(crate) app_id: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) allow_http: bool,
+    /// Least time between two connections.
+    pub(crate) spacing: Duration,
+    /// The first connection comes within this time.
+    pub(crate) spread: Duration,
+    /// The longest installation.
+    pub(crate) install_limit: Duration,
+    /// The seed of all chance.
+    pub(crate) seed: u64,
+}
+
+impl Setup {
+    /// A driver with this device, which runs this version.
+    pub(crate) fn driver(
+        &self,
+        running: Version,
+        storage: Storage,
+    ) -> Result<(Driver, DeviceIndex), Failure> {
+        let conn_id = credentials::conn_id(Rng::new(self.seed).next_u64());
+        // The vendor's C SDK says the same; a login that lapses would have to be made anew for
+        // every connection, with a clock that is right.
+        let expiry = u64::from(u32::MAX >> 1);
+        let (identity, secret) = (&self.identity, &self.secret);
+        let (algorithm, app_id) = (Algorithm::HmacSha256, self.app_id.as_str());
+        let login = credentials::Login::new(identity, secret, algorithm, app_id, &conn_id, expiry)
+            .map_err(|why| Failure::usage(format!("app_id: {why}")))?;
+        let login = Login::new(login.client_id, login.username, login.password);
+        let mut config = client::Config::new(self.host.clone(), self.port, false, login, self.seed);
+        config.reconnect.floor = self.spacing;
+        config.reconnect.spread = self.spread;
+        let mut driver = Driver::new(config).map_err(|why| Failure::usage(why.to_string()))?;
+        let mut config = ota_proto::Config::new(self.identity.clone(), self.seed);
+        config.allow_http = self.allow_http;
+        config.timing.install = self.install_limit;
+        let device = driver.add_device(config, running.as_str(), storage);
+        let device = device.map_err(|why| Failure::usage(why.to_string()))?;
+        Ok((driver, device))
+    }
+}
+
+/// An event of the device's as a line. `None` for what only a program acts on.
+pub(crate) fn line(at: Instant, event: &client::Event) -> Option<Line> {
+    Some(match event {
+        client::Event::Device { event, .. } => return device_line(at, event),
+        client::Event::Connected => Line::new(at, "connected", "* connected"),
+        client::Event::Disconnected { cause, .. } => {
+            Line::new(at, "disconnected", format!("* disconnected: {cause}"))
+                .with("cause", cause.to_string())
+        }
+        client::Event::Kicked => Line::new(
+            at,
+            "kicked",
+            "* connections are lost again and again: does another client use this login?",
+        ),
+        client::Event::BadMessage { error, .. } => {
+            Line::new(at, "bad-message", format!("* a message that is none: {error}"))
+                .with("error", error.to_string())
+        }
+        client::Event::TooLong { len } => {
+            Line::new(at, "too-long", format!("* skipped a message of {len} bytes"))
+                .with("bytes", *len)
+        }
+        _ => return None,
+    })
+}
+
+fn device_line(at: Instant, event: &Event) -> Option<Line> {
+    let state = |state: &'static str, text: &str| Line::new(at, "state", text).with("state", state);
+    Some(match event {
+        Event::Started { from: 0 } => state("downloading", "* downloading").with("from", 0),
+        Event::Started { from } => {
+            state("downloading", &format!("* downloading, from byte {from}")).with("from", *from)
+        }
+        Event::Progress { percent } => {
+            Line::new(at, "progress", format!("* {percent} % is stored")).with("percent", *percent)
+        }
+        Event::Retry { cause } => {
+            state("waiting", &format!("* trying again: {cause}")).with("cause", cause.to_string())
+        }
+        Event::Ready => state("ready", "* verified"),
+        Event::Install { .. } => state("installing", "* verified; installing"),
+        Event::StopInstall => {
+            Line::new(at, "stop-install", "* the installation took too long: stopping it")
+        }
+        Event::Restart => state("restarting", "* restarting"),
+        Event::Trial => state("trial", "* the new version runs on trial"),
+        Event::Finished { version, outcome } => {
+            outcome_line(at, "finished", &format!("* update to {version}"), *outcome)
+                .with("version", version.as_str())
+        }
+        Event::Reported { outcome } => {
+            outcome_line(at, "reported", "* the cloud has the result", *outcome)
+        }
+        Event::VersionAccepted => Line::new(at, "version-accepted", "* the cloud has the version"),
+        Event::VersionRefused { code } => {
+            Line::new(at, "version-refused", format!("* the cloud refuses the version: {code}"))
+                .with("code", *code)
+        }
+        Event::Superseded => Line::new(at, "superseded", "* another offer took its place"),
+        Event::Withdrawn => Line::new(at, "withdrawn", "* the update is not offered any more"),
+        Event::Banned => Line::new(at, "banned", "* refused: this image failed here too often"),
+        Event::StorageTrouble(why) => Line::new(
+            at,
+            "storage-trouble",
+            format!("* cannot write to data_dir, trying again: {why}"),
+        )
+        .with("error", why.to_string()),
+        _ => return None,
+    })
+}
+
+fn outcome_line(at: Instant, event: &'static str, text: &str, outcome: Outcome) -> Line {
+    match outcome {
+        Outcome::Done => Line::new(at, event, format!("{text}: done")).with("outcome", "done"),
+        Outcome::Failed(reason) => Line::new(at, event, format!("{text}: failed: {reason}"))
+            .with("outcome", "failed")
+            .with("code", reason.code().number())
+            .with("reason", reason.text()),
+    }
+}
+
+/// A seed that no other device has.
+pub(crate) fn seed() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)
+        .map_err(|why| Failure::environment(format!("the system gives no random bytes: {why}")))?;
+    Ok(u64::from_le_bytes(bytes))
+}
