@@ -22,6 +22,7 @@ extern crate alloc;
 
 pub mod client;
 pub mod http;
+mod link;
 pub mod mqtt;
 
 pub use client::Client;

@@ -43,7 +43,7 @@ const fn rule(name: &'static str, own: &'static [&'static str]) -> Rule {
     Rule { name, own, always: None, behind: None, never: &[], no_std: false }
 }
 
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     Rule {
         always: Some(&["crc", "md-5", "serde", "serde_json"]),
         behind: Some(HASHES),
@@ -74,6 +74,7 @@ const RULES: [Rule; 11] = [
     },
     Rule { always: Some(CLOUD), never: RUNTIMES, ..rule("ota-cloud", &["ota-proto"]) },
     Rule { never: RUNTIMES, ..rule("ota-sim", &["ota-cloud", "ota-proto", "ota-wire"]) },
+    rule("ota-fuzz", &["ota-cloud", "ota-proto", "ota-wire"]),
     rule("ota-conformance", &["ota-cloud", "ota-proto"]),
     rule("ota-cli", &["ota-cloud", "ota-host", "ota-proto", "ota-tokio", "ota-wire"]),
     rule("xtask", &[]),

@@ -10,23 +10,22 @@
 //! [`Client::transmit`] until [`Client::handle_sent`] says how many left. No write is ever
 //! awaited, so two full pipes cannot lock each other.
 
-mod broker;
+mod devices;
 mod poll;
-mod store;
 mod types;
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
+use core::mem::discriminant;
 
-use ota_proto::{Boot, Instant, QoS, State, TransportError, Updater};
+use ota_proto::{Boot, Instant, QoS, TransportError, Updater};
 
+use crate::link::{BrokerLink, Ending, StoreLink};
 use crate::mqtt::{
-    self, AckId, Kind, Outgoing, PublishError, PublishHandle, Session, SubId, SubscribeError,
+    self, AckId, Kind, Outgoing, PublishError, PublishHandle, SubId, SubscribeError,
 };
 
-use broker::Broker;
-use store::Store;
-use types::Owner;
+use devices::Devices;
+pub(crate) use types::Owner;
 pub use types::{
     AddError, Config, DeviceIndex, Disconnect, Event, Found, Link, LinkKind, Output, Received,
     Timer,
@@ -35,22 +34,11 @@ pub use types::{
 /// One connection to the cloud for one device and its sub-devices, and one fetch at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
-    config: Config,
-    devices: Vec<Device>,
-    session: Session<Owner>,
-    broker: Broker,
-    store: Option<Store>,
-    /// Links to be closed: at most one of each kind.
-    closing: Vec<Link>,
+    devices: Devices,
+    broker: BrokerLink,
+    store: StoreLink,
     news: VecDeque<Event>,
     epoch: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Device {
-    updater: Updater,
-    sub: SubId,
-    up: bool,
 }
 
 /// Devices and the application.
@@ -61,14 +49,11 @@ impl Client {
     /// [`mqtt::ConfigError`] when no session can work with the configuration.
     pub fn new(now: Instant, config: Config) -> Result<Self, mqtt::ConfigError> {
         Ok(Self {
-            session: Session::new(config.mqtt.clone())?,
-            broker: Broker::new(now, &config),
-            devices: Vec::new(),
-            store: None,
-            closing: Vec::new(),
+            devices: Devices::default(),
+            store: StoreLink::new(&config),
+            broker: BrokerLink::new(now, config)?,
             news: VecDeque::new(),
             epoch: 0,
-            config,
         })
     }
 
@@ -84,29 +69,26 @@ impl Client {
     ) -> Result<DeviceIndex, AddError> {
         let updater = Updater::new(now, config, boot).map_err(AddError::Config)?;
         let topic = updater.config().identity.update_topic();
-        let sub = self
-            .session
-            .subscribe(now, Kind::Ota, topic, QoS::AtLeastOnce)
-            .map_err(AddError::Subscribe)?;
-        self.devices.push(Device { updater, sub, up: false });
-        Ok(DeviceIndex(self.devices.len().saturating_sub(1)))
+        let sub = self.broker.session.subscribe(now, Kind::Ota, topic, QoS::AtLeastOnce);
+        let sub = sub.map_err(AddError::Subscribe)?;
+        Ok(self.devices.add(updater, sub))
     }
 
     /// All devices, in the order they were added.
     pub fn devices(&self) -> impl Iterator<Item = DeviceIndex> + use<> {
-        (0..self.devices.len()).map(DeviceIndex)
+        self.devices.indices()
     }
 
     /// A device's machine: its state and its offer.
     #[must_use]
     pub fn updater(&self, device: DeviceIndex) -> Option<&Updater> {
-        self.devices.get(device.0).map(|device| &device.updater)
+        self.devices.get(device)
     }
 
     /// A device's machine, for commands and for the completions of its storage operations.
     /// Sessions, messages and fetches are the client's business.
     pub fn updater_mut(&mut self, device: DeviceIndex) -> Option<&mut Updater> {
-        self.devices.get_mut(device.0).map(|device| &mut device.updater)
+        self.devices.get_mut(device)
     }
 
     /// Publishes a message of the application. At QoS 1 it is kept until it is acknowledged,
@@ -121,11 +103,7 @@ impl Client {
         payload: &[u8],
         qos: QoS,
     ) -> Result<PublishHandle, PublishError> {
-        if is_ours(topic) {
-            return Err(PublishError::BadTopic);
-        }
-        let message = Outgoing { kind: Kind::Application, qos, topic, payload };
-        self.session.publish(now, message, Owner::Application)
+        self.broker.publish(now, Outgoing { kind: Kind::Application, qos, topic, payload })
     }
 
     /// Subscribes to a filter of the application's, in this session and in each later one.
@@ -138,21 +116,17 @@ impl Client {
         filter: &str,
         qos: QoS,
     ) -> Result<SubId, SubscribeError> {
-        if is_ours(filter) {
-            return Err(SubscribeError::BadFilter);
-        }
-        self.session.subscribe(now, Kind::Application, filter, qos)
+        self.broker.subscribe(now, filter, qos)
     }
 
     /// Gives a subscription of the application up; `false` when there is none of that name.
     pub fn unsubscribe(&mut self, now: Instant, id: SubId) -> bool {
-        let ours = self.devices.iter().any(|device| device.sub == id);
-        !ours && self.session.unsubscribe(now, id)
+        !self.devices.owns(id) && self.broker.session.unsubscribe(now, id)
     }
 
     /// The application has taken the message (O16); `false` when it is of an earlier connection.
     pub fn acknowledge(&mut self, now: Instant, ack: AckId) -> bool {
-        self.session.acknowledge(now, ack)
+        self.broker.session.acknowledge(now, ack)
     }
 
     /// Replaces the login from the next connection on.
@@ -160,12 +134,12 @@ impl Client {
     /// # Errors
     /// [`mqtt::ConfigError`]; the old one stays.
     pub fn set_login(&mut self, login: mqtt::Login) -> Result<(), mqtt::ConfigError> {
-        self.session.set_login(login)
+        self.broker.session.set_login(login)
     }
 
     /// Says good-bye to the broker; the next connection follows at the floor.
     pub fn disconnect(&mut self, now: Instant) {
-        self.session.disconnect(now);
+        self.broker.session.disconnect(now);
     }
 }
 
@@ -173,22 +147,19 @@ impl Client {
 impl Client {
     /// A link is open, after TLS.
     pub fn handle_connected(&mut self, now: Instant, link: Link) {
-        if self.is_broker(link) {
-            if self.broker.is_opening() {
-                self.broker.opened(now);
-                self.session.handle_connected(now);
-            }
-        } else if let Some(store) = self.store_of(link) {
-            store.opened();
+        if self.broker.is(link) {
+            self.broker.opened(now);
+        } else if self.store.is(link) {
+            self.store.opened();
         }
     }
 
     /// A link could not be opened.
     pub fn handle_connect_failed(&mut self, now: Instant, link: Link, error: TransportError) {
-        if self.is_broker(link) {
+        if self.broker.is(link) {
             self.end_broker(now, Disconnect::Transport(error));
-        } else if self.store_of(link).is_some() {
-            self.fail_fetch(now, error);
+        } else if self.store.is(link) {
+            self.with_store(|store, owner| store.fail(now, error, owner));
         }
     }
 
@@ -196,75 +167,110 @@ impl Client {
     /// [`Client::handle_sent`].
     #[must_use]
     pub fn transmit(&self, link: Link) -> &[u8] {
-        match &self.store {
-            Some(store) if store.link == link => store.transmit(),
-            _ if self.is_broker(link) => self.session.transmit(),
+        match link.kind {
+            LinkKind::Broker if self.broker.is(link) => self.broker.session.transmit(),
+            LinkKind::Store if self.store.is(link) => self.store.transmit(),
             _ => &[],
         }
     }
 
     /// The link took so many bytes from the front of [`Client::transmit`].
     pub fn handle_sent(&mut self, now: Instant, link: Link, count: usize) {
-        if self.is_broker(link) {
-            self.session.handle_sent(now, count);
-        } else if let Some(store) = self.store_of(link) {
-            store.sent(count);
+        if self.broker.is(link) {
+            self.broker.session.handle_sent(now, count);
+        } else if self.store.is(link) {
+            self.store.sent(count);
         }
     }
 
     /// Bytes came on a link: everything received and not yet consumed, in one piece. Call it
     /// again with the rest until it neither consumes nor finds anything; then read more.
     pub fn handle_received(&mut self, now: Instant, link: Link, rx: &[u8]) -> Received {
-        if self.is_broker(link) {
+        if self.broker.is(link) {
             return self.receive_from_broker(now, rx);
         }
-        if self.store_of(link).is_some_and(|store| store.is_open()) {
-            return self.receive_from_store(now, rx);
-        }
-        Received { consumed: rx.len(), found: None }
+        let open = self.store.is(link) && self.store.is_open();
+        let store =
+            if open { self.with_store(|store, owner| store.receive(now, rx, owner)) } else { None };
+        store.unwrap_or(Received { consumed: rx.len(), found: None })
     }
 
     /// The peer closed a link. `clean`: the stream ended as its protocol says; a TLS stream
     /// without `close_notify` did not.
     pub fn handle_closed(&mut self, now: Instant, link: Link, clean: bool) {
-        if self.is_broker(link) {
+        if self.broker.is(link) {
             self.end_broker(now, Disconnect::Transport(TransportError::Closed));
-        } else if self.store_of(link).is_some() {
-            self.end_fetch(now, clean);
+        } else if self.store.is(link) {
+            self.with_store(|store, owner| store.closed(now, clean, owner));
         }
     }
 
     /// The deadline of the last [`Output::Idle`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.devices.iter_mut().for_each(|device| device.updater.handle_timeout(now));
-        // Its end shows in the session's phase, and is seen to with the next output.
-        let _ = self.session.handle_timeout(now);
-        if self.broker.is_overdue(now) {
-            self.end_broker(now, Disconnect::Transport(TransportError::TimedOut));
+        self.devices.handle_timeout(now);
+        if let Some(cause) = self.broker.tick(now) {
+            self.end_broker(now, cause);
         }
-        if self.store.as_ref().is_some_and(|store| store.is_overdue(now)) {
-            self.fail_fetch(now, TransportError::TimedOut);
+        if self.store.is_overdue(now) {
+            self.with_store(|store, owner| store.fail(now, TransportError::TimedOut, owner));
         }
     }
 
-    fn is_broker(&self, link: Link) -> bool {
-        self.broker.link == Some(link)
+    /// The store's link and the machine whose fetch it serves.
+    fn with_store<R>(&mut self, act: impl FnOnce(&mut StoreLink, &mut Updater) -> R) -> Option<R> {
+        let updater = self.devices.get_mut(self.store.device()?)?;
+        Some(act(&mut self.store, updater))
     }
 
-    fn new_link(&mut self, kind: LinkKind) -> Link {
-        self.epoch = self.epoch.wrapping_add(1);
-        Link { kind, epoch: self.epoch }
+    /// The broker's link is gone or goes: its devices are offline.
+    fn end_broker(&mut self, now: Instant, cause: Disconnect) {
+        let busy = self.devices.are_busy();
+        let Some(Ending { cause, next }) = self.broker.end(now, cause, busy) else { return };
+        self.devices.offline(now);
+        self.news.push_back(Event::Disconnected { cause, retry_at: next.at });
+        if next.kicked {
+            self.news.push_back(Event::Kicked);
+        }
     }
 
-    /// An update is open or owed: the cloud's time-out runs.
-    fn is_busy(&self) -> bool {
-        self.devices
-            .iter()
-            .any(|device| device.updater.state() != State::Idle || device.updater.owed().is_some())
+    fn receive_from_broker(&mut self, now: Instant, rx: &[u8]) -> Received {
+        let Some(mqtt::Received { consumed, found }) = self.broker.receive(now, rx) else {
+            // The session is over; the next output closes the link.
+            return Received { consumed: rx.len(), found: None };
+        };
+        let mut application = None;
+        match found {
+            mqtt::Found::Accepted => self.news.push_back(Event::Connected),
+            mqtt::Found::Subscribed(sub) => {
+                if !self.devices.subscribed(now, sub) {
+                    self.news.push_back(Event::Subscribed(sub));
+                }
+            }
+            mqtt::Found::Refused(sub) => self.news.push_back(Event::SubscribeRefused(sub)),
+            mqtt::Found::Unsubscribed(sub) => self.news.push_back(Event::Unsubscribed(sub)),
+            mqtt::Found::TooLong { len, .. } => self.complain(Event::TooLong { len }),
+            mqtt::Found::Message { topic, payload, ack, .. } => {
+                let message = rx.get(payload.clone()).unwrap_or_default();
+                match self.devices.receive(now, mqtt::text(rx, &topic), message) {
+                    None => application = Some(Found::Message { topic, payload, ack }),
+                    Some((device, result)) => {
+                        if let Err(error) = result {
+                            self.complain(Event::BadMessage { device, error });
+                        }
+                        // The machine has taken it (O16).
+                        ack.map(|ack| self.broker.session.acknowledge(now, ack));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Received { consumed, found: application }
     }
-}
 
-/// The client's own topics are not the application's.
-fn is_ours(topic: &str) -> bool {
-    topic == "$ota" || topic.starts_with("$ota/")
+    /// Tells of a message of no use. A server can send many before the next output is asked for:
+    /// only the latest of each kind waits.
+    fn complain(&mut self, event: Event) {
+        self.news.retain(|old| discriminant(old) != discriminant(&event));
+        self.news.push_back(event);
+    }
 }

@@ -35,6 +35,14 @@ pub struct Link {
     pub(super) epoch: u32,
 }
 
+impl Link {
+    /// The next link, of an epoch of its own.
+    pub(super) fn next(epoch: &mut u32, kind: LinkKind) -> Self {
+        *epoch = epoch.wrapping_add(1);
+        Self { kind, epoch: *epoch }
+    }
+}
+
 /// What a link is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LinkKind {
@@ -301,7 +309,7 @@ impl core::error::Error for AddError {}
 
 /// Whose publication it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Owner {
+pub(crate) enum Owner {
     Device(DeviceIndex, ota_proto::PubId),
     Application,
 }

@@ -1,0 +1,207 @@
+//! The link to the store: one fetch of one device.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use ota_proto::url::Url;
+use ota_proto::{Instant, OpId, TransportError, Updater};
+
+use crate::client::{Config, DeviceIndex, Found, Link, Output, Received, Timer};
+use crate::http::{self, Closed, Fetch};
+
+/// The link to the store, when there is a fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StoreLink {
+    limits: http::Limits,
+    connect: Duration,
+    get: Option<Get>,
+    closing: Option<Link>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Get {
+    link: Link,
+    device: DeviceIndex,
+    op: OpId,
+    host: String,
+    port: u16,
+    tls: bool,
+    state: State,
+    fetch: Fetch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum State {
+    /// To be opened.
+    Due,
+    /// Being opened, until then at most.
+    Opening(Instant),
+    Open,
+}
+
+impl StoreLink {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { limits: config.http, connect: config.connect, get: None, closing: None }
+    }
+
+    /// No fetch is under way.
+    pub(crate) fn is_free(&self) -> bool {
+        self.get.is_none()
+    }
+
+    pub(crate) fn is(&self, link: Link) -> bool {
+        self.get.as_ref().is_some_and(|get| get.link == link)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.get.as_ref().is_some_and(|get| get.state == State::Open)
+    }
+
+    /// Whose fetch it is.
+    pub(crate) fn device(&self) -> Option<DeviceIndex> {
+        self.get.as_ref().map(|get| get.device)
+    }
+
+    /// A device asked for a fetch. One whose URL cannot be requested never opens; the machine's
+    /// own deadline sees to it.
+    pub(crate) fn begin(
+        &mut self,
+        link: Link,
+        device: DeviceIndex,
+        op: OpId,
+        url: &str,
+        from: u64,
+    ) {
+        let Ok(url) = Url::parse(url) else { return };
+        let Ok(fetch) = Fetch::new(&url, from, self.limits) else { return };
+        self.close();
+        let Url { tls, host, port, .. } = url;
+        let (host, state) = (String::from(host), State::Due);
+        self.get = Some(Get { link, device, op, host, port, tls, state, fetch });
+    }
+
+    /// A device dropped its fetch.
+    pub(crate) fn cancel(&mut self, device: DeviceIndex, op: OpId) {
+        if self.get.as_ref().is_some_and(|get| (get.device, get.op) == (device, op)) {
+            self.close();
+        }
+    }
+
+    /// The link is due.
+    pub(crate) fn is_due(&self) -> bool {
+        self.get.as_ref().is_some_and(|get| get.state == State::Due)
+    }
+
+    /// Opens the link.
+    pub(crate) fn open(&mut self, now: Instant) -> Option<Output<'_>> {
+        let get = self.get.as_mut()?;
+        get.state = State::Opening(now + self.connect);
+        Some(Output::Connect { link: get.link, host: &get.host, port: get.port, tls: get.tls })
+    }
+
+    pub(crate) fn opened(&mut self) {
+        if let Some(get) = &mut self.get {
+            if matches!(get.state, State::Opening(_)) {
+                get.state = State::Open;
+            }
+        }
+    }
+
+    pub(crate) fn transmit(&self) -> &[u8] {
+        match &self.get {
+            Some(get) if get.state == State::Open => get.fetch.transmit(),
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn sent(&mut self, count: usize) {
+        // More than was offered cannot leave; the excess is an adapter's slip without effect.
+        let count = count.min(self.transmit().len());
+        if let Some(get) = &mut self.get {
+            let _ = get.fetch.handle_sent(count);
+        }
+    }
+
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|(deadline, _)| deadline <= now)
+    }
+
+    /// The fetch failed.
+    pub(crate) fn fail(&mut self, now: Instant, error: TransportError, updater: &mut Updater) {
+        if let Some(get) = &self.get {
+            updater.handle_fetch_failed(now, get.op, error);
+            self.close();
+        }
+    }
+
+    /// The peer closed the link.
+    pub(crate) fn closed(&mut self, now: Instant, clean: bool, updater: &mut Updater) {
+        let Some(get) = &mut self.get else { return };
+        if clean && get.fetch.handle_closed() == Closed::Complete {
+            self.complete(now, updater);
+        } else {
+            self.fail(now, TransportError::Closed, updater);
+        }
+    }
+
+    /// Bytes came; the machine takes as much of a body as it has room for.
+    pub(crate) fn receive(&mut self, now: Instant, rx: &[u8], updater: &mut Updater) -> Received {
+        let nothing = |consumed| Received { consumed, found: None };
+        let Some(Get { device, op, fetch, .. }) = &mut self.get else { return nothing(rx.len()) };
+        let Ok(http::Received { consumed, found }) = fetch.handle_received(rx) else {
+            self.fail(now, TransportError::Malformed, updater);
+            return nothing(rx.len());
+        };
+        match found {
+            http::Found::Nothing => nothing(consumed),
+            http::Found::Head(head) => {
+                // What a refused answer leads to comes with the next output.
+                let _ = updater.handle_response(now, *op, &head);
+                nothing(consumed)
+            }
+            http::Found::End => {
+                self.complete(now, updater);
+                nothing(consumed)
+            }
+            http::Found::Body(span) => {
+                let piece = rx.get(span.clone()).unwrap_or_default();
+                let Ok(body) = updater.handle_body(now, *op, piece) else {
+                    return nothing(rx.len());
+                };
+                let _ = fetch.handle_body_taken(body.consumed);
+                let found = body.write.map(|mut write| {
+                    let shift = |at: usize| at.saturating_add(span.start);
+                    write.span = shift(write.span.start)..shift(write.span.end);
+                    Found::Write { device: *device, write }
+                });
+                Received { consumed: consumed.saturating_add(body.consumed), found }
+            }
+        }
+    }
+
+    /// The link that is to be closed.
+    pub(crate) fn poll_close(&mut self) -> Option<Link> {
+        self.closing.take()
+    }
+
+    /// When the link must be open.
+    pub(crate) fn deadline(&self) -> Option<(Instant, Timer)> {
+        match self.get.as_ref()?.state {
+            State::Opening(deadline) => Some((deadline, Timer::Connect)),
+            _ => None,
+        }
+    }
+
+    fn complete(&mut self, now: Instant, updater: &mut Updater) {
+        if let Some(get) = &self.get {
+            updater.handle_body_end(now, get.op);
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(get) = self.get.take().filter(|get| get.state != State::Due) {
+            self.closing = Some(get.link);
+        }
+    }
+}
