@@ -1,7 +1,7 @@
 //! A whole update by literal bytes and times.
 
 use ota_proto::{Event as Device, Installed, SlotAction, SlotState, State};
-use ota_wire::client::{Disconnect, Event, Found, LinkKind, Timer};
+use ota_wire::client::{Disconnect, Event, Found, Link, LinkKind, Timer};
 use ota_wire::mqtt::SessionError;
 
 use crate::common::*;
@@ -81,6 +81,12 @@ fn an_update_from_the_first_connect_to_the_restart() {
         desk.events.contains(&Event::Device { device: FIRST, event: Device::Install { size: 16 } })
     );
 
+    let record = install(&mut desk, link);
+    after_the_restart(&record);
+}
+
+/// The installation, the switch of slots and the word to restart; the record that they leave.
+fn install(desk: &mut Desk, link: Link) -> [u8; ota_proto::Journal::LEN] {
     let updater = desk.client.updater_mut(FIRST).unwrap();
     updater.installed(at(10), Installed::NeedsRestart).unwrap();
     let outs = desk.poll(at(10));
@@ -96,8 +102,7 @@ fn an_update_from_the_first_connect_to_the_restart() {
     desk.feed(at(11), link, b"\x40\x02\x00\x03");
     desk.work(at(11));
     assert!(desk.events.contains(&restart));
-
-    after_the_restart(record);
+    **record
 }
 
 /// The new image runs on trial: it is confirmed when the cloud has heard of it.
