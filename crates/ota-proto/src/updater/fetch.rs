@@ -52,7 +52,7 @@ impl Updater {
                 return Ok(());
             }
             Verdict::Restart { body, etag } => {
-                if !self.restart() {
+                if !self.restart(Reason::Contradiction) {
                     return Err(FetchError::Refused);
                 }
                 if let Some(declared) = body {
@@ -205,11 +205,12 @@ impl Updater {
         self.news.push(Event::Retry { cause });
     }
 
-    /// Begins the image anew; `false` when that was done too often and the attempt is over.
-    pub(super) fn restart(&mut self) -> bool {
+    /// Begins the image anew; `false` when that was done too often and the attempt is over, for
+    /// this reason.
+    pub(super) fn restart(&mut self, cause: Reason) -> bool {
         let Some(attempt) = &mut self.update else { return false };
         if attempt.faults.restarts >= RESTARTS {
-            self.fail(Reason::Contradiction);
+            self.fail(cause);
             return false;
         }
         attempt.faults.restarts = attempt.faults.restarts.saturating_add(1);

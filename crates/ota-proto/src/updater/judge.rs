@@ -89,6 +89,7 @@ fn judge_part(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
     let honest = first == asked.from
         && total == asked.size
         && last < total
+        && length.is_some()
         && head.content_length.is_none_or(|given| Some(given) == length);
     if !honest {
         return Verdict::Fault(Reason::Contradiction);

@@ -70,7 +70,7 @@ impl Updater {
         // is fetched anew in one piece before it is blamed.
         if attempt.pieces > 1 && !attempt.faults.digest {
             attempt.faults.digest = true;
-            if self.restart() {
+            if self.restart(Reason::Digest) {
                 if let Some(attempt) = &mut self.update {
                     attempt.resume();
                 }
@@ -164,9 +164,11 @@ impl Updater {
             (SlotAction::Activate, Err(_)) => self.fail(Reason::Activate),
             (SlotAction::Confirm, Ok(())) => self.on_confirmed(),
             (SlotAction::RollBack, Ok(())) => {
+                let ask = self.now + self.cfg.timing.ask_again;
                 if let Some(trial) = self.trial() {
                     trial.back = Some(true);
-                    trial.ask = Instant::ZERO;
+                    trial.ask = ask;
+                    self.news.push(Event::Restart);
                 }
             }
             (SlotAction::ClearMark, Ok(())) => self.mark = false,

@@ -325,6 +325,26 @@ impl Bench {
         lines
     }
 
+    /// Serves deadlines until a fetch is asked for; its moment, or none when the attempt ended.
+    pub(crate) fn to_fetch(&mut self) -> Option<u64> {
+        self.to_fetch_lines(&mut Vec::new())
+    }
+
+    /// The same, and the lines on the way.
+    pub(crate) fn to_fetch_lines(&mut self, lines: &mut Vec<String>) -> Option<u64> {
+        let mut ms = self.last;
+        for _ in 0..1_000 {
+            lines.extend(self.auto(ms));
+            if self.open.iter().any(|(kind, _)| *kind == Kind::Fetch) {
+                return Some(ms);
+            }
+            self.machine.progress()?;
+            ms = self.idle.0?.as_millis() + 1;
+            self.machine.handle_timeout(at(ms));
+        }
+        panic!("no fetch: {:?}", self.machine);
+    }
+
     /// From `fetching` to the word to install.
     pub(crate) fn installing(config: Config) -> Self {
         let mut bench = Self::fetching(config);

@@ -1,6 +1,8 @@
 //! The machine through its public API: literal messages at literal times.
 
 mod bench;
+mod boot;
+mod fetch;
 mod offers;
 mod ordering;
 mod session;

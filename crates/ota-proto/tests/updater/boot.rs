@@ -1,0 +1,292 @@
+//! Boot: evidence beats the journal (design.md §2.3), each row; rules 11 and 13.
+
+use ota_proto::journal::{Outcome, Owed, Phase, Record, Target};
+use ota_proto::{Installed, Reason, SlotState, State, StorageError, Version};
+
+use crate::bench::*;
+
+const NONE: [&str; 0] = [];
+
+fn record(phase: Phase, offset: u64) -> Record {
+    Record {
+        phase,
+        target: Some(Target {
+            version: Version::new("1.0.0").unwrap(),
+            md5: md5(),
+            size: SIZE,
+            offset,
+            etag: 0,
+        }),
+        from: Some(Version::new("0.1.0").unwrap()),
+        ..Record::default()
+    }
+}
+
+fn tried(phase: Phase, tries: u8) -> Record {
+    Record { tries, ..record(phase, SIZE) }
+}
+
+/// Boots, comes online at 1,000 ms, storage answering at once; what it says.
+fn says(running: &str, slot: SlotState, record: Option<&Record>) -> (Bench, Vec<String>) {
+    let mut bench = Bench::boot(config(), running, slot, record);
+    bench.auto(0);
+    bench.machine.handle_session(at(1_000), true);
+    let mut lines = bench.auto(1_000);
+    lines.retain(|line| !line.starts_with("event"));
+    (bench, lines)
+}
+
+#[test]
+fn boot_without_a_journal_reports_what_runs() {
+    let (bench, lines) = says("0.1.0", SlotState::Confirmed, None);
+    assert_eq!(lines, ["report 0.1.0"]);
+    assert_eq!(bench.machine.state(), State::Idle);
+}
+
+#[test]
+fn boot_with_a_part_resumes_only_when_the_same_offer_comes() {
+    // Rule 11: the block at the end may be torn.
+    let (mut bench, lines) =
+        says("0.1.0", SlotState::Confirmed, Some(&record(Phase::Fetching, 8_192)));
+    assert_eq!(lines, ["report 0.1.0"], "nothing is said of it yet");
+    let mut other = bench.clone();
+    other.offer(1_100, "2.0.0");
+    assert!(other.auto(1_100).contains(&"fetch 0".into()));
+    bench.offer(1_100, "1.0.0");
+    assert_eq!(bench.out(1_100), ["downloading 81", "fetch 8192", "event Started { from: 8192 }"]);
+}
+
+#[test]
+fn boot_with_a_part_and_two_empty_replies_withdraws() {
+    let (mut bench, _) = says("0.1.0", SlotState::Confirmed, Some(&record(Phase::Fetching, 8_192)));
+    bench.reply(1_100, "0.1.0");
+    let lines = bench.until(11_100);
+    assert_eq!(lines.last().unwrap(), "11100 report 0.1.0");
+    bench.reply(11_200, "0.1.0");
+    let lines = bench.until(21_200);
+    assert_eq!(lines.last().unwrap(), "21200 event Withdrawn");
+}
+
+#[test]
+fn boot_installing_waits_for_the_offer_and_verifies_again_and_counts() {
+    for phase in [Phase::Installing, Phase::Switching] {
+        let (mut bench, lines) = says("0.1.0", SlotState::Confirmed, Some(&tried(phase, 1)));
+        assert_eq!(lines, ["report 0.1.0"]);
+        bench.offer(1_100, "1.0.0");
+        let lines = bench.auto(1_100);
+        assert_eq!(
+            lines,
+            [
+                "downloading 99",
+                "event Started { from: 10000 }",
+                "downloading 100",
+                "burning",
+                "event Ready",
+                "event Install { size: 10000 }"
+            ]
+        );
+        assert_eq!(bench.journal().tries, 2);
+    }
+}
+
+#[test]
+fn boot_installing_cut_three_times_is_a_failure() {
+    let (_, lines) = says("0.1.0", SlotState::Confirmed, Some(&tried(Phase::Installing, 3)));
+    assert_eq!(lines, ["fail -5 install interrupted too often", "report 0.1.0"]);
+}
+
+#[test]
+fn boot_switching_on_trial_is_confirmed_and_done() {
+    let (mut bench, lines) = says("1.0.0", SlotState::Trial, Some(&tried(Phase::Switching, 1)));
+    assert_eq!(lines, ["report 1.0.0", "burning"]);
+    assert_eq!(bench.machine.state(), State::Trial);
+    bench.machine.confirm(at(1_100)).unwrap();
+    bench.reply(1_200, "1.0.0");
+    let mut lines = bench.auto(1_200);
+    lines.retain(|line| !line.starts_with("event"));
+    assert_eq!(lines, ["slot Confirm", "done", "report 1.0.0"]);
+}
+
+#[test]
+fn boot_switching_confirmed_owes_done() {
+    for slot in [SlotState::Confirmed, SlotState::Unknown] {
+        let (_, lines) = says("1.0.0", slot, Some(&tried(Phase::Switching, 1)));
+        assert_eq!(lines, ["done", "report 1.0.0"]);
+    }
+}
+
+#[test]
+fn boot_switching_rolled_back_owes_fail_counts_it_and_clears_the_mark() {
+    let record = tried(Phase::Switching, 1);
+    let mut bench = Bench::boot(config(), "0.1.0", SlotState::RolledBack, Some(&record));
+    let first = bench.out(0);
+    assert_eq!(first[0], "persist Owed 1.0.0@10000 try 1 Failed(BootFailed)");
+    assert!(!first.iter().any(|line| line.starts_with("slot")), "the result first: {first:?}");
+    bench.done(0, Kind::Persist);
+    assert_eq!(bench.auto(0), ["slot ClearMark"]);
+    assert_eq!(bench.journal().guard.unwrap().count, 1);
+    bench.machine.handle_session(at(1_000), true);
+    assert!(bench.auto(1_000).contains(&"fail -5 rolled back: did not start".into()));
+}
+
+#[test]
+fn boot_switching_on_trial_but_something_else_runs_is_rolled_back() {
+    for running in ["0.1.0", "1.0.1"] {
+        let record = tried(Phase::Switching, 1);
+        let mut bench = Bench::boot(config(), running, SlotState::Trial, Some(&record));
+        assert_eq!(bench.auto(0), ["slot RollBack", "event Restart"], "the image misnames itself");
+        assert_eq!(bench.journal().owed.unwrap().result, Outcome::Failed(Reason::WrongVersion));
+    }
+}
+
+#[test]
+fn boot_switching_with_nobody_to_ask_and_the_old_one_running_owes_fail() {
+    let (_, lines) = says("0.1.0", SlotState::Unknown, Some(&tried(Phase::Switching, 1)));
+    assert_eq!(lines, ["fail -5 rolled back: old version runs", "report 0.1.0"]);
+}
+
+#[test]
+fn boot_done_that_never_left_and_is_not_true_any_more_becomes_fail() {
+    let owed = |sent| Record {
+        owed: Some(Owed { result: Outcome::Done, sent }),
+        ..record(Phase::Owed, SIZE)
+    };
+    let (_, lines) = says("0.1.0", SlotState::Confirmed, Some(&owed(false)));
+    assert_eq!(lines, ["fail -5 rolled back: old version runs", "report 0.1.0"]);
+    let (_, lines) = says("0.1.0", SlotState::Confirmed, Some(&owed(true)));
+    assert_eq!(lines, ["done", "report 0.1.0"], "it may have left; the report tells the truth");
+}
+
+#[test]
+fn boot_on_a_foreign_trial_asks_and_writes_nothing() {
+    let (mut bench, lines) = says("1.0.0", SlotState::Trial, None);
+    assert_eq!(lines, ["report 1.0.0"]);
+    bench.reply(1_100, "1.0.0");
+    bench.offer(1_200, "2.0.0");
+    assert_eq!(bench.auto(1_200), ["event VersionAccepted"]);
+    bench.machine.confirm(at(1_300)).unwrap();
+    let lines = bench.auto(1_300);
+    assert_eq!(lines, ["slot Confirm", "report 1.0.0"], "no result: it was not our attempt");
+}
+
+#[test]
+fn boot_with_what_is_no_record_is_boot_without_one() {
+    for block in [[0; 192], [0xff; 192], [0x5a; 192]] {
+        let boot = ota_proto::Boot {
+            running: "0.1.0",
+            slot: SlotState::Confirmed,
+            journal: Some(&block),
+            storage: STORAGE,
+        };
+        let machine = ota_proto::Updater::new(at(0), config(), boot).unwrap();
+        assert_eq!(machine.state(), State::Idle);
+    }
+}
+
+#[test]
+fn rule_13_a_trial_that_nobody_confirms_is_rolled_back_after_10_min() {
+    let (mut bench, _) = says("1.0.0", SlotState::Trial, Some(&tried(Phase::Switching, 1)));
+    bench.reply(1_100, "1.0.0");
+    let lines = bench.until(600_000);
+    assert!(lines.contains(&"600000 slot RollBack".into()), "{lines:?}");
+    assert!(lines.contains(&"600000 event Restart".into()), "{lines:?}");
+    let record = bench.journal();
+    let (_, lines) = says("0.1.0", SlotState::RolledBack, Some(&record));
+    assert_eq!(lines, ["fail -5 rolled back: not confirmed", "report 0.1.0"]);
+}
+
+#[test]
+fn rule_13_an_installer_past_its_limit_is_stopped_before_fail() {
+    let mut bench = Bench::installing(config());
+    let lines = bench.until(700_000);
+    let stops: Vec<_> = lines.iter().filter(|line| line.contains("StopInstall")).collect();
+    assert_eq!(stops, ["601200 event StopInstall", "661200 event StopInstall"]);
+    assert!(!lines.iter().any(|line| line.contains("fail")), "it may still be writing");
+    bench.machine.installed(at(700_000), Installed::Failed).unwrap();
+    assert!(bench.auto(700_000).contains(&"fail -5 install timed out".into()));
+}
+
+#[test]
+fn rule_13_a_restart_that_does_not_come_is_asked_for_again() {
+    let mut bench = Bench::restarting(config());
+    let lines = bench.until(200_000);
+    let asks: Vec<_> = lines.iter().filter(|line| line.ends_with("Restart")).collect();
+    assert_eq!(asks, ["62000 event Restart", "122000 event Restart", "182000 event Restart"]);
+}
+
+#[test]
+fn rule_13_storage_errors_end_in_a_result() {
+    for (kind, error, result) in [
+        (Kind::Erase, StorageError::Failed, "fail -5 storage error"),
+        (Kind::Erase, StorageError::NoSpace, "fail -5 no space"),
+        (Kind::Write, StorageError::ReadOnly, "fail -5 storage error"),
+        (Kind::Sync, StorageError::Gone, "fail -5 storage error"),
+        (Kind::Digest, StorageError::Failed, "fail -5 storage error"),
+    ] {
+        let mut bench = Bench::fetching(config());
+        bench.good_head(1_100);
+        let mut steps = 0;
+        while !bench.open.iter().any(|(open, _)| *open == kind) {
+            let mut lines = bench.out(1_100);
+            lines.clear();
+            if bench.open.iter().any(|(open, _)| *open == kind) {
+                break;
+            }
+            match bench.open.iter().map(|(open, _)| *open).find(|open| *open != Kind::Fetch) {
+                Some(open) => bench.done(1_100, open),
+                None => assert!(bench.piece(1_100, SIZE)),
+            }
+            steps += 1;
+            assert!(steps < 100);
+        }
+        bench.error(1_100, kind, error);
+        assert!(bench.auto(1_100).contains(&result.into()), "{kind:?} {error:?}");
+    }
+}
+
+#[test]
+fn rule_13_a_journal_that_fails_is_tried_again_with_growing_pauses() {
+    let mut bench = Bench::online(config());
+    bench.offer(1_000, "1.0.0");
+    bench.out(1_000);
+    bench.good_head(1_000);
+    let mut pauses = Vec::new();
+    let mut ms = 1_000;
+    for _ in 0..12 {
+        bench.error(ms, Kind::Persist, StorageError::Failed);
+        while !bench.open.iter().any(|(kind, _)| *kind == Kind::Persist) {
+            bench.out(ms);
+            if bench.open.iter().any(|(kind, _)| *kind == Kind::Persist) {
+                break;
+            }
+            let next = bench.idle.0.unwrap().as_millis();
+            bench.machine.handle_timeout(at(next));
+            ms = next;
+        }
+        pauses.push(ms / 1_000);
+    }
+    assert_eq!(pauses[..5], [3, 7, 15, 31, 63]);
+    assert_eq!(bench.machine.state(), State::Fetching);
+    bench.done(ms, Kind::Persist);
+    assert_eq!(bench.out(ms).last().unwrap(), "erase 0..4096");
+}
+
+#[test]
+fn rule_13_a_slot_that_cannot_be_switched_is_a_failure_and_a_confirm_is_tried_again() {
+    let mut bench = Bench::installing(config());
+    bench.machine.installed(at(2_000), Installed::NeedsRestart).unwrap();
+    bench.out(2_000);
+    bench.done(2_000, Kind::Persist);
+    bench.out(2_000);
+    bench.error(2_000, Kind::Slot, StorageError::Failed);
+    assert!(bench.auto(2_000).contains(&"fail -5 slot switch failed".into()));
+    let (mut bench, _) = says("1.0.0", SlotState::Trial, Some(&tried(Phase::Switching, 1)));
+    bench.machine.confirm(at(1_100)).unwrap();
+    bench.reply(1_200, "1.0.0");
+    bench.out(1_200);
+    bench.error(1_200, Kind::Slot, StorageError::Failed);
+    let lines = bench.until(61_200);
+    assert!(lines.contains(&"61200 slot Confirm".into()), "{lines:?}");
+    assert!(lines.contains(&"61200 done".into()), "{lines:?}");
+    assert_ne!(lines, NONE);
+}

@@ -1,0 +1,409 @@
+//! Rules 5, 8 and 9: what answers are worth, retries, bounds.
+
+use core::time::Duration;
+
+use ota_proto::{ContentRange, FetchError, Md5, ResponseHead, State, TlsError, TransportError};
+
+use crate::bench::*;
+
+/// 4,096 bytes are durable and the next fetch asks for the rest at the moment given.
+fn resumed() -> (Bench, u64) {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    bench.body(1_100, 4_096);
+    bench.fetch_failed(1_200, TransportError::Closed);
+    let ms = bench.to_fetch().unwrap();
+    assert_eq!(bench.at, 4_096);
+    (bench, ms)
+}
+
+fn part(first: u64, last: u64, total: u64) -> ResponseHead<'static> {
+    ResponseHead {
+        status: 206,
+        content_range: Some(ContentRange { span: Some((first, last)), total: Some(total) }),
+        etag: Some(b"\"1\""),
+        ..ResponseHead::default()
+    }
+}
+
+/// The result that comes when every fetch from now on is answered like this.
+fn always(bench: &mut Bench, answer: impl Fn(&mut Bench, u64)) -> (u32, String) {
+    let mut fetches = 0;
+    let mut lines = Vec::new();
+    loop {
+        let Some(ms) = bench.to_fetch_lines(&mut lines) else { break };
+        fetches += 1;
+        answer(bench, ms);
+        assert!(fetches < 50);
+    }
+    let result = lines.iter().find(|line| line.starts_with("fail"));
+    (fetches, result.cloned().unwrap_or_else(|| format!("{lines:?}")))
+}
+
+#[test]
+fn rule_8_a_206_must_match_start_total_and_etag() {
+    let good = part(4_096, SIZE - 1, SIZE);
+    let (mut bench, ms) = resumed();
+    bench.head(ms, &good).unwrap();
+    assert!(bench.body(ms, SIZE).contains(&"event Install { size: 10000 }".into()));
+    let no_range = ResponseHead { content_range: None, ..good };
+    let open = Some(ContentRange { span: Some((4_096, SIZE - 1)), total: None });
+    let open = ResponseHead { content_range: open, ..good };
+    let lying = ResponseHead { content_length: Some(7), ..good };
+    let encoded = ResponseHead { encoded: true, ..good };
+    for wrong in [
+        part(0, SIZE - 1, SIZE),
+        part(4_097, SIZE - 1, SIZE),
+        part(4_096, SIZE - 1, SIZE + 1),
+        part(4_096, SIZE, SIZE),
+        part(4_096, 4_095, SIZE),
+        part(u64::MAX, 0, SIZE),
+        no_range,
+        open,
+        lying,
+        encoded,
+    ] {
+        let (mut bench, ms) = resumed();
+        assert_eq!(bench.head(ms, &wrong), Err(FetchError::Refused), "{wrong:?}");
+        assert_eq!(bench.machine.state(), State::Waiting);
+        assert_eq!(bench.machine.progress(), Some((4_096, SIZE)), "nothing is lost");
+    }
+}
+
+#[test]
+fn rule_8_another_etag_begins_anew() {
+    let (mut bench, ms) = resumed();
+    let other = ResponseHead { etag: Some(b"\"2\""), ..part(4_096, SIZE - 1, SIZE) };
+    bench.head(ms, &other).unwrap_err();
+    assert_eq!(bench.out(ms), ["cancel", "persist Fetching 1.0.0@0", "fetch 0"]);
+}
+
+#[test]
+fn rule_8_a_200_to_a_range_request_is_skipped_when_it_is_the_same() {
+    let (mut bench, ms) = resumed();
+    bench.head(ms, &good(0)).unwrap();
+    bench.at = 0;
+    let lines = bench.body(ms, SIZE);
+    assert!(lines.contains(&"event Install { size: 10000 }".into()), "{lines:?}");
+    let (mut bench, ms) = resumed();
+    bench.head(ms, &ResponseHead { etag: Some(b"\"2\""), ..good(0) }).unwrap();
+    bench.at = 0;
+    assert_eq!(bench.machine.progress(), Some((0, SIZE)));
+    let lines = bench.body(ms, SIZE);
+    assert!(lines.contains(&"event Install { size: 10000 }".into()), "{lines:?}");
+    let (mut bench, ms) = resumed();
+    let long = ResponseHead { content_length: Some(SIZE + 1), ..good(0) };
+    bench.head(ms, &long).unwrap_err();
+    assert_eq!(bench.machine.progress(), Some((4_096, SIZE)));
+}
+
+#[test]
+fn rule_8_416_is_judged_by_its_total() {
+    let total = |total| ResponseHead {
+        status: 416,
+        content_range: Some(ContentRange { span: None, total }),
+        ..ResponseHead::default()
+    };
+    let (mut bench, ms) = resumed();
+    bench.head(ms, &total(Some(SIZE))).unwrap_err();
+    assert_eq!(bench.machine.progress(), Some((0, SIZE)), "only the whole may help");
+    let (mut bench, ms) = resumed();
+    bench.head(ms, &total(Some(4_096))).unwrap_err();
+    assert_eq!(bench.machine.progress(), Some((4_096, SIZE)), "another object");
+}
+
+#[test]
+fn rule_8_redirects_are_followed_five_hops_and_never_to_plain_http() {
+    let to = |location| ResponseHead {
+        status: 302,
+        location: Some(location),
+        ..ResponseHead::default()
+    };
+    let mut bench = Bench::fetching(config());
+    for _ in 0..5 {
+        bench.head(1_100, &to("/there")).unwrap_err();
+        let lines = bench.out(1_100);
+        assert_eq!(lines, ["cancel", "fetch 0"]);
+    }
+    bench.head(1_100, &to("/there")).unwrap_err();
+    assert_eq!(bench.machine.state(), State::Waiting, "the sixth is refused");
+    let mut bench = Bench::fetching(config());
+    bench.head(1_100, &to("http://cos.example/there")).unwrap_err();
+    assert_eq!(bench.machine.state(), State::Waiting);
+    let mut bench = Bench::fetching(config());
+    bench.head(1_100, &to("https://other.example/")).unwrap_err();
+    bench.out(1_100);
+    bench.status(1_200, 403).unwrap_err();
+    assert_eq!(bench.machine.state(), State::Waiting, "a target's 403 is not the offer's");
+    assert!(!bench.auto(1_200).contains(&"report 0.1.0".into()));
+}
+
+#[test]
+fn rule_8_401_and_403_ask_for_a_fresh_url_and_keep_the_bytes() {
+    for status in [401, 403] {
+        let (mut bench, ms) = resumed();
+        bench.status(ms, status).unwrap_err();
+        assert!(bench.auto(ms).contains(&"report 0.1.0".into()));
+        bench.reply(ms + 10, "0.1.0");
+        bench.offer_at(ms + 20, "1.0.0", "https://cos.example/a?sign=2");
+        assert!(bench.auto(ms + 20).contains(&"fetch 4096".into()));
+    }
+}
+
+#[test]
+fn rule_8_the_same_url_again_is_tried_once_more_after_60_s() {
+    let (mut bench, ms) = resumed();
+    bench.status(ms, 403).unwrap_err();
+    bench.auto(ms);
+    bench.offer(ms + 20, "1.0.0");
+    assert!(!bench.auto(ms + 20).iter().any(|line| line.starts_with("fetch")));
+    let lines = bench.until(ms + 60_020);
+    assert_eq!(lines.last().unwrap(), &format!("{} fetch 4096", ms + 60_020));
+}
+
+#[test]
+fn rule_8_an_offer_older_than_23_h_is_refreshed_before_use() {
+    let (mut bench, _) = resumed();
+    bench.machine.handle_session(at(10_000), false);
+    let mut last = 0;
+    while let Some(ms) = bench.to_fetch() {
+        last = ms;
+        bench.fetch_failed(ms, TransportError::Refused);
+    }
+    let day = 23 * 3_600_000 + 1_000;
+    assert!((day - 31_000..day).contains(&last), "{last}");
+    assert_eq!(bench.machine.state(), State::Waiting);
+    bench.machine.handle_session(at(day + 100_000), true);
+    assert!(bench.auto(day + 100_000).contains(&"report 0.1.0".into()));
+    bench.offer(day + 100_100, "1.0.0");
+    assert!(bench.auto(day + 100_100).contains(&"fetch 4096".into()));
+}
+
+#[test]
+fn rule_5_each_failure_has_its_code() {
+    let network = "fail -1 download timed out";
+    let lie = "fail -5 server contradicts the offer";
+    let fails = |error| move |b: &mut Bench, ms| b.fetch_failed(ms, error);
+    let fresh = Bench::fetching(config());
+    for error in [
+        TransportError::Resolve,
+        TransportError::Refused,
+        TransportError::TimedOut,
+        TransportError::Closed,
+    ] {
+        assert_eq!(always(&mut fresh.clone(), fails(error)), (8, network.into()), "{error:?}");
+    }
+    assert_eq!(always(&mut fresh.clone(), fails(TransportError::Malformed)), (3, lie.into()));
+    let tls = TransportError::Tls(TlsError::Expired);
+    assert_eq!(always(&mut fresh.clone(), fails(tls)), (3, "fail -5 tls failed".into()));
+    for (status, fetches, result) in [
+        (500, 8, network),
+        (503, 8, network),
+        (408, 8, network),
+        (429, 8, network),
+        (416, 3, lie),
+        (204, 3, lie),
+        (302, 3, "fail -5 redirect refused"),
+        (400, 3, lie),
+    ] {
+        let answer = |b: &mut Bench, ms| assert!(b.status(ms, status).is_err());
+        assert_eq!(always(&mut fresh.clone(), answer), (fetches, result.into()), "{status}");
+    }
+}
+
+#[test]
+fn rule_5_404_fails_after_one_fresh_url_and_403_after_three() {
+    for (status, fetches, result) in [
+        (404, 2, "fail -2 file does not exist"),
+        (410, 2, "fail -2 file does not exist"),
+        (403, 4, "fail -3 url expired or refused"),
+        (401, 4, "fail -3 url expired or refused"),
+    ] {
+        let (mut bench, _) = resumed();
+        let mut sign = 2;
+        let mut count = 0;
+        let mut said = Vec::new();
+        while let Some(ms) = bench.to_fetch_lines(&mut said) {
+            count += 1;
+            bench.status(ms, status).unwrap_err();
+            said.extend(bench.auto(ms));
+            if bench.machine.state() == State::Waiting {
+                bench.offer_at(ms, "1.0.0", &format!("https://cos.example/a?sign={sign}"));
+                sign += 1;
+            }
+        }
+        assert!(said.contains(&result.into()), "{said:?}");
+        assert_eq!(count, fetches, "{status}");
+        assert_eq!(bench.journal().target.unwrap().offset, 4_096, "the bytes are kept");
+    }
+}
+
+#[test]
+fn rule_8_retry_after_counts_up_to_an_hour() {
+    for (given, expected) in [(100, 100), (3_600, 3_600), (1_000_000, 3_600)] {
+        let mut bench = Bench::fetching(config());
+        let head = ResponseHead {
+            status: 503,
+            retry_after: Some(Duration::from_secs(given)),
+            ..ResponseHead::default()
+        };
+        bench.head(1_000, &head).unwrap_err();
+        let lines = bench.until(1_000 + expected * 1_000);
+        assert_eq!(lines.last().unwrap(), &format!("{} fetch 0", 1_000 + expected * 1_000));
+        assert_eq!(lines.iter().filter(|line| line.contains("fetch")).count(), 1);
+    }
+}
+
+#[test]
+fn rule_8_an_over_long_body_is_refused_and_a_short_one_resumes() {
+    let mut bench = Bench::fetching(config());
+    let chunked = ResponseHead { content_length: None, ..good(0) };
+    bench.head(1_100, &chunked).unwrap();
+    bench.body(1_100, SIZE);
+    let op = bench.fetch_op();
+    assert_eq!(bench.machine.handle_body(at(1_200), op, b"x"), Err(FetchError::Refused));
+    let mut bench = Bench::fetching(config());
+    bench.head(1_100, &chunked).unwrap();
+    bench.body(1_100, 5_000);
+    let op = bench.take(Kind::Fetch);
+    bench.machine.handle_body_end(at(1_200), op);
+    bench.to_fetch().unwrap();
+    assert_eq!(bench.at, 5_000);
+}
+
+#[test]
+fn rule_9_stalls_end_in_minus_one_and_slow_but_steady_finishes() {
+    let mut silent = Bench::fetching(config());
+    assert_eq!(
+        always(&mut silent, |b, ms| b.machine.handle_timeout(at(ms + 20_000))).1,
+        "fail -1 download timed out"
+    );
+    // 2 KB/s must finish.
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    let mut ms = 1_100;
+    while bench.at < SIZE {
+        let upto = (bench.at + 200).min(SIZE);
+        bench.body(ms, upto);
+        ms += 100;
+        bench.until(ms);
+    }
+    assert_eq!(bench.machine.state(), State::Installing);
+}
+
+#[test]
+fn rule_9_a_trickle_below_256_bytes_a_second_is_given_up() {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_000);
+    bench.auto(1_000);
+    let mut ms = 1_000;
+    while bench.machine.state() == State::Fetching {
+        let upto = bench.at + 100;
+        bench.body(ms, upto);
+        ms += 1_000;
+        bench.until(ms);
+        assert!(ms < 100_000);
+    }
+    assert!((60_000..65_000).contains(&ms), "{ms}");
+}
+
+#[test]
+fn rule_9_deadlines_stand_still_while_we_do_not_read() {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    assert_eq!(bench.out(1_100), ["erase 0..4096"]);
+    bench.machine.handle_timeout(at(500_000));
+    bench.out(500_000);
+    bench.done(500_000, Kind::Erase);
+    bench.out(500_000);
+    assert_eq!(bench.idle.0, Some(at(515_000)), "15 s from now, not from then");
+    assert_eq!(bench.machine.state(), State::Fetching);
+}
+
+#[test]
+fn rule_9_attempts_count_only_while_the_cloud_can_be_told() {
+    let mut bench = Bench::fetching(config());
+    bench.machine.handle_session(at(1_050), false);
+    for _ in 0..100 {
+        let ms = bench.to_fetch().expect("never given up");
+        bench.fetch_failed(ms, TransportError::Refused);
+    }
+    assert_eq!(bench.machine.state(), State::Waiting);
+}
+
+#[test]
+fn rule_9_two_restarts_from_zero_and_no_more() {
+    let mut bench = Bench::fetching(config());
+    let tags: [&'static [u8]; 2] = [b"a", b"b"];
+    let mut fetches = 0;
+    let mut lines = Vec::new();
+    while let Some(ms) = bench.to_fetch_lines(&mut lines) {
+        fetches += 1;
+        assert!(fetches < 30);
+        let head = ResponseHead { etag: Some(tags[fetches % 2]), ..good(0) };
+        if bench.head(ms, &head).is_ok() {
+            bench.at = 0;
+            bench.body(ms, 6_000);
+            bench.fetch_failed(ms, TransportError::Closed);
+        }
+    }
+    assert!(lines.contains(&"fail -5 server contradicts the offer".into()), "{lines:?}");
+    assert_eq!(fetches, 4);
+}
+
+#[test]
+fn rule_12_a_mismatch_after_a_resume_costs_one_clean_restart_the_second_is_minus_four() {
+    let wrong = |bench: &mut Bench, ms| {
+        let op = bench.take(Kind::Digest);
+        bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
+    };
+    let to_digest = |bench: &mut Bench, ms| {
+        bench.good_head(ms);
+        bench.body(ms, SIZE - 1);
+        bench.piece(ms, SIZE);
+        for kind in [Kind::Write, Kind::Sync, Kind::Persist] {
+            bench.done(ms, kind);
+            bench.out(ms);
+        }
+    };
+    let (mut bench, ms) = resumed();
+    to_digest(&mut bench, ms);
+    wrong(&mut bench, ms);
+    assert_eq!(bench.out(ms), ["persist Fetching 1.0.0@0", "fetch 0"]);
+    bench.done(ms, Kind::Persist);
+    to_digest(&mut bench, ms);
+    wrong(&mut bench, ms);
+    assert!(bench.auto(ms).contains(&"fail -4 md5 does not match".into()));
+    // In one piece the image is to blame at once.
+    let mut bench = Bench::fetching(config());
+    to_digest(&mut bench, 1_100);
+    wrong(&mut bench, 1_100);
+    assert!(bench.auto(1_100).contains(&"fail -4 md5 does not match".into()));
+}
+
+/// Two restarts for other ETags are spent: a wrong digest is still a wrong digest.
+#[test]
+fn rule_12_a_mismatch_is_minus_four_even_when_restarts_are_spent() {
+    let mut bench = Bench::fetching(config());
+    let mut ms = 1_100;
+    for tag in ["a", "b", "c"] {
+        let head = ResponseHead { etag: Some(tag.as_bytes()), ..good(0) };
+        bench.head(ms, &head).unwrap();
+        bench.at = 0;
+        bench.body(ms, 6_000);
+        bench.fetch_failed(ms, TransportError::Closed);
+        ms = bench.to_fetch().unwrap();
+    }
+    let head = ResponseHead { etag: Some(b"c"), ..part(6_000, SIZE - 1, SIZE) };
+    bench.head(ms, &head).unwrap();
+    bench.body(ms, SIZE - 1);
+    bench.piece(ms, SIZE);
+    for kind in [Kind::Write, Kind::Sync, Kind::Persist] {
+        bench.done(ms, kind);
+        bench.out(ms);
+    }
+    let op = bench.take(Kind::Digest);
+    bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
+    let lines = bench.auto(ms);
+    assert!(lines.contains(&"fail -4 md5 does not match".into()), "{lines:?}");
+}

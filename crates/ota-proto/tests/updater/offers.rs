@@ -1,0 +1,313 @@
+//! Rules 2, 3 and 14: offers, the same, different, refused, withdrawn.
+
+use ota_proto::{Comparator, Downgrade, Hold, MessageError, State};
+
+use crate::bench::*;
+
+const NONE: [&str; 0] = [];
+
+fn refused(text: &str) -> Vec<String> {
+    let mut bench = Bench::online(config());
+    bench.message(1_000, text);
+    bench.auto(1_000)
+}
+
+fn refusal(text: &str, reason: &str, words: &str) {
+    let lines = refused(text);
+    let outcome = format!("Failed({reason})");
+    assert_eq!(
+        lines,
+        [
+            format!("event Finished {{ version: \"1.0.0\", outcome: {outcome} }}"),
+            format!("fail -5 {words}"),
+            format!("event Reported {{ outcome: {outcome} }}"),
+            "report 0.1.0".into()
+        ]
+    );
+}
+
+#[test]
+fn rule_2_offers_without_what_is_needed_are_refused() {
+    let whole = offer_text("1.0.0", "https://cos.example/a?sign=1");
+    let md5 = format!(r#""md5sum":"{}","#, md5());
+    refusal(&whole.replace(&md5, ""), "NoDigest", "offer without md5");
+    refusal(&whole.replace(r#""file_size":10000,"#, ""), "NoSize", "offer without size");
+    refusal(&whole.replace("10000", "0"), "NoSize", "offer without size");
+    refusal(&whole.replace("10000", "65537"), "TooLarge", "image larger than the slot");
+    refusal(&whole.replace("https", "http"), "PlainHttp", "plain http refused");
+    refusal(&whole.replace("https", "ftp"), "BadUrl", "url unusable");
+    let long = format!("https://cos.example/{}", "a".repeat(1_025));
+    refusal(&offer_text("1.0.0", &long), "BadUrl", "url unusable");
+}
+
+#[test]
+fn rule_2_what_is_no_message_changes_nothing() {
+    let bench = Bench::fetching(config());
+    for (topic, payload) in [
+        ("$ota/update/TESTPROD01/other", offer_text("2.0.0", "https://a/")),
+        ("$ota/report/TESTPROD01/dev001", offer_text("2.0.0", "https://a/")),
+        (UPDATE, "{".into()),
+        (UPDATE, "[".repeat(4_000)),
+        (UPDATE, "x".repeat(1 << 20)),
+        (UPDATE, r#"{"type":"else"}"#.into()),
+    ] {
+        let mut machine = bench.machine.clone();
+        let result = machine.handle_message(at(5_000), topic, payload.as_bytes());
+        assert!(
+            matches!(
+                result,
+                Err(MessageError::ForeignTopic
+                    | MessageError::TooLong
+                    | MessageError::Malformed(_))
+            ),
+            "{result:?}"
+        );
+        assert_eq!(machine, bench.machine, "{topic} {result:?}");
+    }
+}
+
+#[test]
+fn rule_3_the_same_offer_again_is_silent_and_refreshes_the_url() {
+    let mut bench = Bench::fetching(config());
+    bench.offer_at(1_050, "1.0.0", "https://cos.example/b?sign=2");
+    assert_eq!(bench.out(1_050), NONE);
+    assert_eq!(bench.machine.offer().unwrap().url, "https://cos.example/b?sign=2");
+    assert_eq!(bench.machine.state(), State::Fetching);
+}
+
+#[test]
+fn rule_3_the_running_version_is_reported_once_a_session_and_never_fetched() {
+    let mut bench = Bench::online(config());
+    bench.offer(1_000, "0.1.0");
+    assert_eq!(bench.out(1_000), ["report 0.1.0"]);
+    bench.reply(1_100, "0.1.0");
+    bench.offer(1_200, "0.1.0");
+    assert_eq!(bench.out(1_200), ["event VersionAccepted"]);
+    bench.machine.handle_session(at(2_000), true);
+    bench.out(2_000);
+    bench.offer(2_100, "0.1.0");
+    assert_eq!(bench.out(2_100), ["report 0.1.0"]);
+}
+
+#[test]
+fn rule_3_a_different_offer_supersedes_without_a_report_once_a_minute() {
+    let mut bench = Bench::fetching(config());
+    bench.offer(2_000, "2.0.0");
+    let lines = bench.auto(2_000);
+    assert_eq!(
+        lines,
+        ["downloading 0", "fetch 0", "event Superseded", "event Started { from: 0 }"]
+    );
+    bench.offer(10_000, "3.0.0");
+    assert_eq!(bench.auto(10_000), NONE, "too soon");
+    assert_eq!(bench.machine.offer().unwrap().version.as_str(), "2.0.0");
+    // The report that draws it comes when the minute is over.
+    let lines = bench.until(62_000);
+    assert_eq!(lines.iter().filter(|l| l.contains("report 0.1.0")).count(), 1, "{lines:?}");
+    assert!(lines.contains(&"62000 report 0.1.0".into()), "{lines:?}");
+    bench.offer(62_100, "3.0.0");
+    bench.auto(62_100);
+    assert_eq!(bench.machine.offer().unwrap().version.as_str(), "3.0.0");
+}
+
+#[test]
+fn rule_3_after_the_point_of_no_return_a_different_offer_is_dropped() {
+    let mut bench = Bench::installing(config());
+    bench.offer(2_000, "2.0.0");
+    assert_eq!(bench.auto(2_000), NONE);
+    assert_eq!(bench.machine.state(), State::Installing);
+}
+
+#[test]
+fn rule_3_two_replies_without_the_awaited_offer_withdraw_it() {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    bench.body(1_100, 5_000);
+    bench.fetch_failed(1_200, ota_proto::TransportError::Closed);
+    let ms = bench.to_fetch().unwrap();
+    bench.status(ms, 403).unwrap_err();
+    assert_eq!(bench.auto(ms), ["report 0.1.0", "event Retry { cause: Unauthorized }"]);
+    bench.reply(ms + 100, "0.1.0");
+    assert_eq!(bench.auto(ms + 100), ["event VersionAccepted"]);
+    let again = format!("{} report 0.1.0", ms + 10_100);
+    assert_eq!(bench.until(ms + 10_100), [again]);
+    bench.reply(ms + 10_200, "0.1.0");
+    let lines = bench.until(ms + 20_200);
+    assert_eq!(lines.last().unwrap(), &format!("{} event Withdrawn", ms + 20_200), "{lines:?}");
+    assert_eq!(bench.machine.state(), State::Idle);
+    assert!(!lines.iter().any(|line| line.contains("fail")), "no report");
+    // The bytes are kept.
+    bench.offer(40_000, "1.0.0");
+    let lines = bench.auto(40_000);
+    assert!(lines.contains(&"fetch 4096".into()), "{lines:?}");
+}
+
+#[test]
+fn rule_14_the_application_accepts_or_refuses() {
+    let mut config = config();
+    config.consent = Hold::Ask;
+    let mut bench = Bench::online(config);
+    bench.offer(1_000, "1.0.0");
+    assert_eq!(bench.out(1_000), ["event Offered"]);
+    assert_eq!(bench.until(61_000), ["61000 event Offered"], "asked again");
+    let mut accepted = bench.clone();
+    accepted.machine.accept(at(61_500)).unwrap();
+    assert!(accepted.auto(61_500).contains(&"fetch 0".into()));
+    assert!(accepted.machine.accept(at(61_500)).is_err());
+    bench.machine.refuse(at(61_500)).unwrap();
+    let lines = bench.auto(61_500);
+    assert_eq!(lines[1], "fail -5 offer refused");
+    // The cloud offers it again: told once a session.
+    bench.reply(61_600, "0.1.0");
+    bench.offer(61_700, "1.0.0");
+    assert_eq!(bench.auto(61_700), ["event VersionAccepted"]);
+}
+
+#[test]
+fn rule_14_deferred_the_same_offer_is_silent_a_different_one_ends_it() {
+    let mut config = config();
+    config.consent = Hold::Ask;
+    let mut bench = Bench::online(config);
+    bench.offer(1_000, "1.0.0");
+    bench.out(1_000);
+    bench.machine.defer(at(2_000), at(3_600_000)).unwrap();
+    bench.offer(3_000, "1.0.0");
+    assert_eq!(bench.out(3_000), NONE);
+    assert_eq!(bench.idle.0, Some(at(3_600_000)));
+    let mut other = bench.clone();
+    other.offer(4_000, "2.0.0");
+    assert_eq!(other.out(4_000), ["event Superseded", "event Offered"]);
+    // At its end the machine reports, and acts on what comes back.
+    assert_eq!(bench.until(3_600_000), ["3600000 report 0.1.0"]);
+    bench.reply(3_600_100, "0.1.0");
+    bench.offer(3_600_200, "1.0.0");
+    assert_eq!(bench.out(3_600_200), ["event VersionAccepted", "event Offered"]);
+}
+
+#[test]
+fn rule_14_a_ready_image_may_wait_be_vetoed_and_be_put_off() {
+    let mut config = config();
+    config.install = Hold::Ask;
+    let mut bench = Bench::fetching(config);
+    bench.good_head(1_100);
+    assert_eq!(bench.body(1_100, SIZE).last().unwrap(), "event Ready");
+    let mut vetoed = bench.clone();
+    vetoed.machine.veto(at(2_000)).unwrap();
+    assert!(vetoed.auto(2_000).contains(&"fail -5 image refused by application".into()));
+    let mut deferred = bench.clone();
+    deferred.machine.defer(at(2_000), at(100_000)).unwrap();
+    assert!(deferred.until(100_000).last().unwrap().ends_with("report 0.1.0"));
+    deferred.offer(100_100, "1.0.0");
+    let lines = deferred.auto(100_100);
+    assert_eq!(lines.last().unwrap(), "event Ready", "verified again: {lines:?}");
+    bench.machine.install(at(2_000)).unwrap();
+    assert_eq!(bench.auto(2_000), ["burning", "event Install { size: 10000 }"]);
+}
+
+#[test]
+fn rule_14_cancel_is_told_and_misuse_has_no_effect() {
+    let mut bench = Bench::fetching(config());
+    let before = bench.machine.clone();
+    assert!(bench.machine.accept(at(9_000)).is_err());
+    assert!(bench.machine.refuse(at(9_000)).is_err());
+    assert!(bench.machine.approve(at(9_000)).is_err());
+    assert!(bench.machine.veto(at(9_000)).is_err());
+    assert!(bench.machine.install(at(9_000)).is_err());
+    assert!(bench.machine.confirm(at(9_000)).is_err());
+    assert!(bench.machine.roll_back(at(9_000)).is_err());
+    assert!(bench.machine.forgive(at(9_000)).is_err());
+    assert!(bench.machine.installed(at(9_000), ota_proto::Installed::Running).is_err());
+    assert!(bench.machine.defer(at(9_000), at(1)).is_err());
+    assert_eq!(bench.machine, before);
+    bench.machine.cancel(at(9_000)).unwrap();
+    assert!(bench.auto(9_000).contains(&"fail -5 cancelled".into()));
+}
+
+#[test]
+fn rule_14_a_downgrade_is_refused_when_it_must_be_and_so_is_the_incomparable() {
+    fn compare(
+        offered: &ota_proto::Version,
+        running: &ota_proto::Version,
+    ) -> Option<std::cmp::Ordering> {
+        let major = |v: &ota_proto::Version| v.as_str().split('.').next()?.parse::<u32>().ok();
+        Some(major(offered)?.cmp(&major(running)?))
+    }
+    let mut config = config();
+    config.downgrade = Downgrade::Refuse(Comparator(compare));
+    for (version, taken) in [("1.0.0", true), ("0.0.9", false), ("beta", false)] {
+        let mut bench = Bench::online(config.clone());
+        bench.offer(1_000, version);
+        let lines = bench.auto(1_000);
+        assert_eq!(lines.contains(&"fetch 0".into()), taken, "{lines:?}");
+        assert_eq!(lines.contains(&"fail -5 downgrade refused".into()), !taken, "{lines:?}");
+    }
+}
+
+/// An image that has failed to install this often; the last result told at `ms`.
+fn failed(times: u8) -> (Bench, u64) {
+    let mut bench = Bench::online(config());
+    let mut ms = 100_000;
+    for _ in 0..times {
+        bench.offer(ms, "1.0.0");
+        bench.auto(ms);
+        bench.good_head(ms);
+        bench.body(ms, SIZE);
+        bench.machine.installed(at(ms), ota_proto::Installed::Failed).unwrap();
+        assert!(bench.auto(ms).contains(&"fail -5 install failed".into()));
+        bench.reply(ms, "0.1.0");
+        bench.auto(ms);
+        ms += 100_000;
+    }
+    (bench, ms)
+}
+
+#[test]
+fn rule_14_three_faults_of_the_image_ban_it_and_an_operator_gets_one_attempt() {
+    let (mut two, ms) = failed(2);
+    two.machine.handle_session(at(ms), true);
+    two.auto(ms);
+    two.offer(ms, "1.0.0");
+    assert!(two.auto(ms).contains(&"fetch 0".into()), "two are not enough");
+    let (mut bench, ms) = failed(3);
+    let mut operator = bench.clone();
+    operator.offer(ms, "1.0.0");
+    assert!(operator.auto(ms).contains(&"fetch 0".into()), "nobody asked for it: an operator");
+    bench.machine.handle_session(at(ms), true);
+    bench.auto(ms);
+    bench.reply(ms, "0.1.0");
+    bench.offer(ms, "1.0.0");
+    let lines = bench.auto(ms);
+    assert!(lines.contains(&"fail -5 image failed here before".into()), "{lines:?}");
+    bench.offer(ms + 1, "1.0.0");
+    assert_eq!(bench.auto(ms + 1), NONE, "one fail a session");
+    bench.machine.forgive(at(ms + 2)).unwrap();
+    bench.auto(ms + 2);
+    bench.offer(ms + 3, "1.0.0");
+    assert!(bench.auto(ms + 3).contains(&"fetch 0".into()), "forgiven");
+}
+
+#[test]
+fn rule_14_another_version_or_digest_is_not_banned() {
+    let (mut bench, ms) = failed(3);
+    bench.machine.handle_session(at(ms), true);
+    bench.auto(ms);
+    bench.offer(ms, "1.0.1");
+    assert!(bench.auto(ms).contains(&"fetch 0".into()));
+}
+
+#[test]
+fn rule_14_network_faults_never_ban() {
+    let mut bench = Bench::online(config());
+    for round in 1..5 {
+        let ms = round * 10_000_000;
+        bench.machine.handle_session(at(ms), true);
+        bench.auto(ms);
+        bench.offer(ms, "1.0.0");
+        let mut fetches = 0;
+        while let Some(ms) = bench.to_fetch() {
+            bench.fetch_failed(ms, ota_proto::TransportError::Refused);
+            fetches += 1;
+        }
+        assert_eq!((round, fetches), (round, 8));
+    }
+}
