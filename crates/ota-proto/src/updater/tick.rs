@@ -147,7 +147,8 @@ impl Updater {
                 recall.again = true;
             }
             self.session.report_now(now);
-        } else if recall.until.is_some_and(|until| until <= now) {
+        }
+        if recall.until.is_some_and(|until| until <= now) {
             self.ask_for_url(recall.why);
         }
     }

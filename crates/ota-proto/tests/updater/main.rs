@@ -5,4 +5,6 @@ mod boot;
 mod fetch;
 mod offers;
 mod ordering;
+mod progress;
+mod random;
 mod session;
