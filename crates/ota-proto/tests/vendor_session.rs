@@ -209,8 +209,13 @@ fn the_vendors_session_and_what_follows() {
     device.machine.installed(Instant::from_millis(ms + 500), Installed::NeedsRestart).unwrap();
     let out = device.says(ms + 500, &[]);
     assert_eq!(out.events, [Event::Restart]);
+    the_new_version_proves_itself(device.journal);
+}
+
+/// What the log does not show.
+fn the_new_version_proves_itself(journal: Option<[u8; Journal::LEN]>) {
+    use QoS::AtLeastOnce;
     // Our restart: the new image on trial, a new clock.
-    let journal = device.journal;
     let mut device = Device::boot(0, "1.0.0", SlotState::Trial, journal);
     assert_eq!(device.out(0).events, [Event::Trial]);
     device.machine.confirm(Instant::from_millis(300)).unwrap();

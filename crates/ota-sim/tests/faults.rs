@@ -85,11 +85,11 @@ fn any_world(seed: u64, rng: &mut ota_proto::Rng) -> World {
     let mut setup = Setup::new(20_000, seed);
     setup.lying_server = true;
     let millis = |rng: &mut ota_proto::Rng, most| Duration::from_millis(rng.below(most) + 1);
-    let slow = [4, 100, 3_000][usize::try_from(rng.below(3)).unwrap()];
+    let slow = [4, 100, 3_000][rng.below(3) as usize];
     setup.job = millis(rng, slow);
     setup.latency = millis(rng, 300);
     setup.pace = millis(rng, 500);
-    setup.chunk = usize::try_from(rng.below(6_000)).unwrap() + 1;
+    setup.chunk = rng.below(6_000) as usize + 1;
     if rng.below(3) == 0 {
         setup.device.verify = Verify::Trailing;
     }
@@ -108,7 +108,7 @@ fn random_worlds_end() {
         let mut world = any_world(seed, &mut rng);
         let menu = menu();
         for _ in 0..rng.below(4) {
-            let fault = &menu[usize::try_from(rng.below(menu.len() as u64)).unwrap()];
+            let fault = &menu[rng.below(menu.len() as u64) as usize];
             world.server.plan.push_back(Some(fault.clone()));
         }
         for _ in 0..rng.below(6) {

@@ -2,12 +2,12 @@
 
 use core::time::Duration;
 
-use ota_proto::{ContentRange, FetchError, Md5, ResponseHead, State, TlsError, TransportError};
+use ota_proto::{ContentRange, FetchError, ResponseHead, State, TlsError, TransportError};
 
 use crate::bench::*;
 
 /// 4,096 bytes are durable and the next fetch asks for the rest at the moment given.
-fn resumed() -> (Bench, u64) {
+pub(crate) fn resumed() -> (Bench, u64) {
     let mut bench = Bench::fetching(config());
     bench.good_head(1_100);
     bench.body(1_100, 4_096);
@@ -17,7 +17,7 @@ fn resumed() -> (Bench, u64) {
     (bench, ms)
 }
 
-fn part(first: u64, last: u64, total: u64) -> ResponseHead<'static> {
+pub(crate) fn part(first: u64, last: u64, total: u64) -> ResponseHead<'static> {
     ResponseHead {
         status: 206,
         content_range: Some(ContentRange { span: Some((first, last)), total: Some(total) }),
@@ -349,61 +349,4 @@ fn rule_9_two_restarts_from_zero_and_no_more() {
     }
     assert!(lines.contains(&"fail -5 server contradicts the offer".into()), "{lines:?}");
     assert_eq!(fetches, 4);
-}
-
-#[test]
-fn rule_12_a_mismatch_after_a_resume_costs_one_clean_restart_the_second_is_minus_four() {
-    let wrong = |bench: &mut Bench, ms| {
-        let op = bench.take(Kind::Digest);
-        bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
-    };
-    let to_digest = |bench: &mut Bench, ms| {
-        bench.good_head(ms);
-        bench.body(ms, SIZE - 1);
-        bench.piece(ms, SIZE);
-        for kind in [Kind::Write, Kind::Sync, Kind::Persist] {
-            bench.done(ms, kind);
-            bench.out(ms);
-        }
-    };
-    let (mut bench, ms) = resumed();
-    to_digest(&mut bench, ms);
-    wrong(&mut bench, ms);
-    assert_eq!(bench.out(ms), ["persist Fetching 1.0.0@0", "fetch 0"]);
-    bench.done(ms, Kind::Persist);
-    to_digest(&mut bench, ms);
-    wrong(&mut bench, ms);
-    assert!(bench.auto(ms).contains(&"fail -4 md5 does not match".into()));
-    // In one piece the image is to blame at once.
-    let mut bench = Bench::fetching(config());
-    to_digest(&mut bench, 1_100);
-    wrong(&mut bench, 1_100);
-    assert!(bench.auto(1_100).contains(&"fail -4 md5 does not match".into()));
-}
-
-/// Two restarts for other ETags are spent: a wrong digest is still a wrong digest.
-#[test]
-fn rule_12_a_mismatch_is_minus_four_even_when_restarts_are_spent() {
-    let mut bench = Bench::fetching(config());
-    let mut ms = 1_100;
-    for tag in ["a", "b", "c"] {
-        let head = ResponseHead { etag: Some(tag.as_bytes()), ..good(0) };
-        bench.head(ms, &head).unwrap();
-        bench.at = 0;
-        bench.body(ms, 6_000);
-        bench.fetch_failed(ms, TransportError::Closed);
-        ms = bench.to_fetch().unwrap();
-    }
-    let head = ResponseHead { etag: Some(b"c"), ..part(6_000, SIZE - 1, SIZE) };
-    bench.head(ms, &head).unwrap();
-    bench.body(ms, SIZE - 1);
-    bench.piece(ms, SIZE);
-    for kind in [Kind::Write, Kind::Sync, Kind::Persist] {
-        bench.done(ms, kind);
-        bench.out(ms);
-    }
-    let op = bench.take(Kind::Digest);
-    bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
-    let lines = bench.auto(ms);
-    assert!(lines.contains(&"fail -4 md5 does not match".into()), "{lines:?}");
 }

@@ -3,8 +3,10 @@
 mod bench;
 mod boot;
 mod fetch;
+mod lines;
 mod offers;
 mod ordering;
 mod progress;
 mod random;
 mod session;
+mod verify;

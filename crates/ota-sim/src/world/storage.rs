@@ -90,10 +90,10 @@ impl Storage {
         match self.job.take() {
             Some((_, Job::Flash(op))) => self.target_mut().cut(Some(&op), half, rng),
             Some((_, Job::Sync)) if cut == Cut::After => self.target_mut().sync(),
-            Some((_, Job::Slot(action))) => {
-                if cut == Cut::After || (cut == Cut::Torn && rng.below(2) == 0) {
-                    self.loader.apply(action, to);
-                }
+            Some((_, Job::Slot(action)))
+                if cut == Cut::After || (cut == Cut::Torn && rng.below(2) == 0) =>
+            {
+                self.loader.apply(action, to);
             }
             _ => {}
         }

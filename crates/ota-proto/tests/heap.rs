@@ -1,0 +1,103 @@
+//! Rule 17: what a machine holds on the heap, and what a piece of body costs.
+#![allow(clippy::unwrap_used)]
+
+use allocation_counter::{AllocationInfo, measure};
+use ota_proto::{
+    Boot, Config, Identity, Instant, OpId, Output, ResponseHead, SlotInfo, SlotState, Updater,
+};
+
+const SIZE: u64 = 1 << 20;
+const NOW: Instant = Instant::from_millis(1_000);
+
+fn boot() -> Updater {
+    let identity = Identity::new("TESTPROD01", "dev001").unwrap();
+    let storage = SlotInfo { capacity: SIZE, erase: 65_536, write: 1 };
+    let boot = Boot { running: "0.1.0", slot: SlotState::Confirmed, journal: None, storage };
+    Updater::new(NOW, Config::new(identity, 1), boot).unwrap()
+}
+
+/// Takes all outputs, storage answering at once; the fetch that was asked for.
+fn drain(machine: &mut Updater) -> Option<OpId> {
+    let mut buf = [0; Config::buffer_len()];
+    let mut fetch = None;
+    loop {
+        match machine.poll_output(NOW, &mut buf).unwrap() {
+            Output::Publish { id, .. } => machine.handle_published(NOW, id),
+            Output::Fetch { op, .. } => fetch = Some(op),
+            Output::Erase { op, .. } => machine.handle_erased(NOW, op, Ok(())),
+            Output::Sync { op } => machine.handle_synced(NOW, op, Ok(())),
+            Output::Persist { op, .. } => machine.handle_persisted(NOW, op, Ok(())),
+            Output::Idle { .. } => return fetch,
+            _ => {}
+        }
+    }
+}
+
+fn offer(machine: &mut Updater) -> Option<OpId> {
+    let text = format!(
+        r#"{{"file_size":{SIZE},"md5sum":"f2f1b3317d4f1ef7f512bfae5050563b","type":"update_firmware","url":"https://cos.example/{}","user_defined":"{}","version":"1.0.0"}}"#,
+        "a".repeat(1_000),
+        "b".repeat(1_536),
+    );
+    machine.handle_message(NOW, "$ota/update/TESTPROD01/dev001", text.as_bytes()).unwrap();
+    drain(machine)
+}
+
+#[test]
+fn rule_17_an_idle_machine_holds_at_most_2_kib() {
+    let mut kept = None;
+    let info = measure(|| {
+        let mut machine = boot();
+        machine.handle_session(NOW, true);
+        drain(&mut machine);
+        kept = Some(machine);
+    });
+    let heap = u64::try_from(info.bytes_current).unwrap();
+    let place = size_of::<Updater>();
+    println!("idle: {heap} on the heap, {place} in place");
+    assert!(heap <= 2_048 && place <= 2_560, "{heap}, {place}");
+}
+
+#[test]
+fn rule_17_an_update_holds_at_most_16_kib_and_gives_it_back() {
+    let mut machine = boot();
+    machine.handle_session(NOW, true);
+    drain(&mut machine);
+    let info = measure(|| {
+        offer(&mut machine).unwrap();
+    });
+    println!("offer: {} at most", info.bytes_max);
+    assert!(info.bytes_max <= 12 * 1_024, "{info:?}");
+    let info = measure(|| {
+        machine.cancel(NOW).unwrap();
+        drain(&mut machine);
+    });
+    assert!(info.bytes_current < 0, "{info:?}");
+}
+
+#[test]
+fn rule_17_a_piece_of_body_costs_no_allocation() {
+    let mut machine = boot();
+    machine.handle_session(NOW, true);
+    drain(&mut machine);
+    let op = offer(&mut machine).unwrap();
+    let head = ResponseHead { status: 200, content_length: Some(SIZE), ..ResponseHead::default() };
+    machine.handle_response(NOW, op, &head).unwrap();
+    drain(&mut machine);
+    let data = [7; 1_460];
+    let mut buf = [0; Config::buffer_len()];
+    for _ in 0..40 {
+        let info = measure(|| {
+            let body = machine.handle_body(NOW, op, &data).unwrap();
+            let _ = machine.poll_output(NOW, &mut buf).unwrap();
+            machine.handle_stored(NOW, body.write.unwrap().op, Ok(()));
+        });
+        // An event a percent is all.
+        assert!(info.count_total <= 1, "{info:?}");
+        drain(&mut machine);
+    }
+    let info = measure(|| {
+        let _ = machine.handle_body(NOW, op, &[7; 10]).unwrap();
+    });
+    assert_eq!(info, AllocationInfo::default());
+}

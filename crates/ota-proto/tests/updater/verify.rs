@@ -1,0 +1,63 @@
+//! Rule 12: a digest that is wrong.
+
+use ota_proto::{Md5, ResponseHead, TransportError};
+
+use crate::bench::*;
+use crate::fetch::{part, resumed};
+
+#[test]
+fn rule_12_a_mismatch_after_a_resume_costs_one_clean_restart_the_second_is_minus_four() {
+    let wrong = |bench: &mut Bench, ms| {
+        let op = bench.take(Kind::Digest);
+        bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
+    };
+    let to_digest = |bench: &mut Bench, ms| {
+        bench.good_head(ms);
+        bench.body(ms, SIZE - 1);
+        bench.piece(ms, SIZE);
+        for kind in [Kind::Write, Kind::Sync, Kind::Persist] {
+            bench.done(ms, kind);
+            bench.out(ms);
+        }
+    };
+    let (mut bench, ms) = resumed();
+    to_digest(&mut bench, ms);
+    wrong(&mut bench, ms);
+    assert_eq!(bench.out(ms), ["persist Fetching 1.0.0@0", "fetch 0"]);
+    bench.done(ms, Kind::Persist);
+    to_digest(&mut bench, ms);
+    wrong(&mut bench, ms);
+    assert!(bench.auto(ms).contains(&"fail -4 md5 does not match".into()));
+    // In one piece the image is to blame at once.
+    let mut bench = Bench::fetching(config());
+    to_digest(&mut bench, 1_100);
+    wrong(&mut bench, 1_100);
+    assert!(bench.auto(1_100).contains(&"fail -4 md5 does not match".into()));
+}
+
+/// Two restarts for other ETags are spent: a wrong digest is still a wrong digest.
+#[test]
+fn rule_12_a_mismatch_is_minus_four_even_when_restarts_are_spent() {
+    let mut bench = Bench::fetching(config());
+    let mut ms = 1_100;
+    for tag in ["a", "b", "c"] {
+        let head = ResponseHead { etag: Some(tag.as_bytes()), ..good(0) };
+        bench.head(ms, &head).unwrap();
+        bench.at = 0;
+        bench.body(ms, 6_000);
+        bench.fetch_failed(ms, TransportError::Closed);
+        ms = bench.to_fetch().unwrap();
+    }
+    let head = ResponseHead { etag: Some(b"c"), ..part(6_000, SIZE - 1, SIZE) };
+    bench.head(ms, &head).unwrap();
+    bench.body(ms, SIZE - 1);
+    bench.piece(ms, SIZE);
+    for kind in [Kind::Write, Kind::Sync, Kind::Persist] {
+        bench.done(ms, kind);
+        bench.out(ms);
+    }
+    let op = bench.take(Kind::Digest);
+    bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
+    let lines = bench.auto(ms);
+    assert!(lines.contains(&"fail -4 md5 does not match".into()), "{lines:?}");
+}
