@@ -1,0 +1,327 @@
+//! Bounds of the heap (design.md rule 17): at rest, at most, and none per piece of body.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
+
+use core::mem::size_of;
+
+use allocation_counter::{AllocationInfo, measure};
+use ota_proto::{
+    Boot, Digester, Event as Device, Identity, Installed, Instant, Journal, Md5, OpId, QoS,
+    SlotAction, SlotInfo, SlotState, State, Updater,
+};
+use ota_wire::Client;
+use ota_wire::client::{Config, DeviceIndex, Event, Found, Link, LinkKind, Output};
+use ota_wire::mqtt::Login;
+
+const DEVICE: DeviceIndex = DeviceIndex::FIRST;
+const SIZE: usize = 256 * 1_024;
+const CHUNK: usize = 1_460;
+const ERASE: u32 = 4_096;
+
+/// What an adapter owns, and what it saw. Nothing in it allocates while the client runs.
+struct Bench {
+    flash: Vec<u8>,
+    record: [u8; Journal::LEN],
+    broker: Option<Link>,
+    store: Option<Link>,
+    install: bool,
+    restart: bool,
+    trial: bool,
+    /// What the client has sent to the broker since it was looked at.
+    sent: Vec<u8>,
+}
+
+/// What is to be done after an output.
+enum Todo {
+    Erased(OpId),
+    Synced(OpId),
+    Digest(OpId, usize),
+    Persisted(OpId, [u8; Journal::LEN]),
+    Slot(OpId),
+    Nothing,
+    Idle,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            flash: vec![0xff; SIZE],
+            record: [0xff; Journal::LEN],
+            broker: None,
+            store: None,
+            install: false,
+            restart: false,
+            trial: false,
+            sent: Vec::with_capacity(16 * 1_024),
+        }
+    }
+
+    /// Polls to idle, does all storage at once, and sends everything.
+    fn turn(&mut self, client: &mut Client, now: Instant) {
+        loop {
+            let todo = self.poll(client, now);
+            let updater = client.updater_mut(DEVICE).unwrap();
+            match todo {
+                Todo::Erased(op) => updater.handle_erased(now, op, Ok(())),
+                Todo::Synced(op) => updater.handle_synced(now, op, Ok(())),
+                Todo::Digest(op, end) => {
+                    let mut digester = Digester::new();
+                    digester.update(&self.flash[..end]);
+                    updater.handle_digest(now, op, Ok(digester.finish()));
+                }
+                Todo::Persisted(op, record) => {
+                    self.record = record;
+                    updater.handle_persisted(now, op, Ok(()));
+                }
+                Todo::Slot(op) => updater.handle_slot(now, op, Ok(())),
+                Todo::Nothing => {}
+                Todo::Idle if !self.send(client, now) => return,
+                Todo::Idle => {}
+            }
+        }
+    }
+
+    fn poll(&mut self, client: &mut Client, now: Instant) -> Todo {
+        match client.poll_output(now) {
+            Output::Connect { link, .. } => {
+                match link.kind {
+                    LinkKind::Broker => self.broker = Some(link),
+                    LinkKind::Store => self.store = Some(link),
+                }
+                Todo::Nothing
+            }
+            Output::Erase { op, .. } => Todo::Erased(op),
+            Output::Sync { op, .. } => Todo::Synced(op),
+            Output::Digest { op, range, .. } => {
+                Todo::Digest(op, usize::try_from(range.end).unwrap())
+            }
+            Output::Persist { op, record, .. } => Todo::Persisted(op, record),
+            Output::Slot { op, action, .. } => {
+                self.trial |= action == SlotAction::Confirm;
+                Todo::Slot(op)
+            }
+            Output::Event(Event::Device { event, .. }) => {
+                self.install |= matches!(event, Device::Install { .. });
+                self.restart |= event == Device::Restart;
+                Todo::Nothing
+            }
+            Output::Idle { .. } => Todo::Idle,
+            _ => Todo::Nothing,
+        }
+    }
+
+    fn send(&mut self, client: &mut Client, now: Instant) -> bool {
+        let mut any = false;
+        for link in [self.broker, self.store].into_iter().flatten() {
+            let bytes = client.transmit(link);
+            let count = bytes.len();
+            if link.kind == LinkKind::Broker && self.sent.len() + count <= self.sent.capacity() {
+                self.sent.extend_from_slice(bytes);
+            }
+            client.handle_sent(now, link, count);
+            any |= count > 0;
+        }
+        any
+    }
+
+    /// Feeds bytes that are taken in full; returns what the calls allocated.
+    fn feed(&mut self, client: &mut Client, now: Instant, link: Link, mut rx: &[u8]) -> u64 {
+        let mut count = 0;
+        while !rx.is_empty() {
+            let mut received = None;
+            let info = measure(|| received = Some(client.handle_received(now, link, rx)));
+            count += info.count_total;
+            let received = received.unwrap();
+            if let Some(Found::Write { write, .. }) = received.found {
+                let at = usize::try_from(write.at).unwrap();
+                let piece = &rx[write.span.clone()];
+                self.flash[at..at + piece.len()].copy_from_slice(piece);
+                client.updater_mut(DEVICE).unwrap().handle_stored(now, write.op, Ok(()));
+            }
+            rx = &rx[received.consumed..];
+            self.turn(client, now);
+        }
+        count
+    }
+}
+
+fn client(boot: Boot<'_>) -> Client {
+    let user = "TESTPROD01dev001;21010406;AbC12;4102444800";
+    let password = "a10a9f37a362b7680a5d1f8d3fc21d73c6d439b94eef199b033f94dffe8d5265;hmacsha256";
+    let login = Login::new("TESTPROD01dev001".into(), user.into(), password.into());
+    let host = "TESTPROD01.iotcloud.tencentdevices.com".into();
+    let mut config = Config::new(host, 8_883, true, login, 7);
+    config.reconnect.spread = core::time::Duration::ZERO;
+    let mut client = Client::new(Instant::ZERO, config).unwrap();
+    let identity = Identity::new("TESTPROD01", "dev001").unwrap();
+    client.add_device(Instant::ZERO, ota_proto::Config::new(identity, 7), boot).unwrap();
+    client
+}
+
+fn boot() -> Boot<'static> {
+    Boot {
+        running: "0.1.0",
+        slot: SlotState::Confirmed,
+        journal: None,
+        storage: SlotInfo { capacity: 1_024 * 1_024, erase: ERASE, write: 1 },
+    }
+}
+
+fn digest(bytes: &[u8]) -> Md5 {
+    let mut digester = Digester::new();
+    digester.update(bytes);
+    digester.finish()
+}
+
+/// A PUBLISH of QoS 0 to the device.
+fn message(payload: &str) -> Vec<u8> {
+    let topic = "$ota/update/TESTPROD01/dev001";
+    let len = 2 + topic.len() + payload.len();
+    let mut packet =
+        vec![0x30, u8::try_from(len % 128 | 128).unwrap(), u8::try_from(len / 128).unwrap()];
+    packet.extend(u16::try_from(topic.len()).unwrap().to_be_bytes());
+    packet.extend(topic.as_bytes());
+    packet.extend(payload.as_bytes());
+    packet
+}
+
+fn reply(version: &str) -> Vec<u8> {
+    message(&format!(
+        r#"{{"result_code":0,"result_msg":"success","type":"report_version_rsp","version":"{version}"}}"#
+    ))
+}
+
+/// The largest offer that the default limits take: a URL of 1 KiB and a text of 1.5 KiB.
+fn offer(image: &[u8]) -> Vec<u8> {
+    let mut url = "https://ota-1255858890.cos.ap-guangzhou.myqcloud.com/a_1.0.0?sign=".to_owned();
+    url.push_str(&"x".repeat(1_024 - url.len()));
+    let text = "u".repeat(1_536);
+    message(&format!(
+        r#"{{"file_size":{SIZE},"md5sum":"{}","type":"update_firmware","url":"{url}","user_defined":"{text}","version":"1.0.0"}}"#,
+        digest(image)
+    ))
+}
+
+/// CONNACK, SUBACK, PUBACKs of the first packets and the reply.
+fn connect(bench: &mut Bench, client: &mut Client, now: Instant, reply: &[u8]) {
+    bench.turn(client, now);
+    let link = bench.broker.unwrap();
+    client.handle_connected(now, link);
+    bench.turn(client, now);
+    bench.feed(client, now, link, b"\x20\x02\0\0");
+    let suback: &[u8] = b"\x90\x03\x00\x01\x01";
+    bench.feed(client, now, link, suback);
+    for id in 1..=9 {
+        bench.feed(client, now, link, &[0x40, 2, 0, id]);
+    }
+    bench.feed(client, now, link, reply);
+    for id in 1..=9 {
+        bench.feed(client, now, link, &[0x40, 2, 0, id]);
+    }
+}
+
+/// What one run came to.
+struct Run {
+    boot: AllocationInfo,
+    all: AllocationInfo,
+    /// Allocations in the calls that took pieces of body, and how many pieces there were.
+    pieces: (u64, usize),
+    /// Allocations from the head to the last byte, outputs included.
+    download: AllocationInfo,
+}
+
+/// Fills every buffer of the application's: it publishes while the link takes nothing.
+fn flood(client: &mut Client, now: Instant) {
+    let payload = [7_u8; 3_000];
+    for size in (0..=3_000).rev().step_by(100) {
+        while client.publish(now, "t", &payload[..size], QoS::AtLeastOnce).is_ok() {}
+        while client.publish(now, "t", &payload[..size], QoS::AtMostOnce).is_ok() {}
+    }
+}
+
+fn update(client_slot: &mut Option<Client>, flooded: bool) -> Run {
+    let image: Vec<u8> = (0..SIZE).map(|n| u8::try_from(n * 7 % 251).unwrap()).collect();
+    let (offer, reply) = (offer(&image), reply("0.1.0"));
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\nETag: \"{}\"\r\nx: {}\r\n\r\n",
+        digest(&image),
+        "y".repeat(3_000)
+    );
+    let mut bench = Bench::new();
+    let mut pieces = (0, 0);
+    let mut download = AllocationInfo::default();
+    let mut at_boot = AllocationInfo::default();
+    let all = measure(|| {
+        at_boot = measure(|| *client_slot = Some(client(boot())));
+        let client = client_slot.as_mut().unwrap();
+        let mut now = Instant::from_secs(1);
+        connect(&mut bench, client, now, &reply);
+        let link = bench.broker.unwrap();
+        if flooded {
+            flood(client, now);
+        }
+        bench.broker = bench.broker.filter(|_| !flooded);
+        bench.feed(client, now, link, &offer);
+        bench.broker = Some(link);
+        let store = bench.store.unwrap();
+        client.handle_connected(now, store);
+        bench.turn(client, now);
+        bench.feed(client, now, store, head.as_bytes());
+        download = measure(|| {
+            for piece in image.chunks(CHUNK) {
+                now = now + core::time::Duration::from_millis(10);
+                pieces.0 += bench.feed(client, now, store, piece);
+                pieces.1 += 1;
+            }
+        });
+        now = now + core::time::Duration::from_secs(2);
+        client.handle_timeout(now);
+        bench.turn(client, now);
+        for id in 1..=9 {
+            bench.feed(client, now, link, &[0x40, 2, 0, id]);
+        }
+        assert!(bench.install, "{:?}", client.updater(DEVICE).unwrap().state());
+        let updater = client.updater_mut(DEVICE).unwrap();
+        updater.installed(now, Installed::Running).unwrap();
+        bench.turn(client, now);
+        // The result, the report and their acknowledgements.
+        for _ in 0..3 {
+            for id in 1..=12 {
+                bench.feed(client, now, link, &[0x40, 2, 0, id]);
+            }
+            now = now + core::time::Duration::from_secs(2);
+            client.handle_timeout(now);
+            bench.turn(client, now);
+        }
+        let updater = client.updater(DEVICE).unwrap();
+        assert_eq!((updater.state(), updater.owed()), (State::Idle, None));
+    });
+    assert!(bench.flash == image);
+    Run { boot: at_boot, all, pieces, download }
+}
+
+#[test]
+fn an_update_stays_within_its_bounds() {
+    let mut client = None;
+    let run = update(&mut client, false);
+    println!("size_of Updater {}, Client {}", size_of::<Updater>(), size_of::<Client>());
+    println!("size_of client Event {}", size_of::<Event>());
+    println!("heap after boot: {} bytes", run.boot.bytes_current);
+    println!("heap at peak: {} bytes", run.all.bytes_max);
+    println!("heap at rest after an update: {} bytes", run.all.bytes_current);
+    println!("allocations in {} pieces of body: {}", run.pieces.1, run.pieces.0);
+    println!("allocations of the whole download: {}", run.download.count_total);
+    assert_eq!(run.pieces.0, 0, "no allocation per piece of body");
+    assert!(run.all.bytes_max <= 16 * 1_024, "{:?}", run.all);
+    assert!(run.all.bytes_current <= 2 * 1_024, "{:?}", run.all);
+    drop(client);
+}
+
+#[test]
+fn a_flood_of_the_application_s_stays_within_them_too() {
+    let mut client = None;
+    let run = update(&mut client, true);
+    println!("heap at peak with full windows: {} bytes", run.all.bytes_max);
+    assert!(run.all.bytes_max <= 16 * 1_024, "{:?}", run.all);
+    assert!(run.all.bytes_current <= 2 * 1_024, "{:?}", run.all);
+    drop(client);
+}
