@@ -237,6 +237,20 @@ impl World {
         Err(format!("no end\n{}", self.trace))
     }
 
+    /// Runs up to this moment, whatever happens.
+    ///
+    /// # Errors
+    /// The trace, when something broke.
+    pub fn run_until(&mut self, at: Instant) -> Result<(), String> {
+        while self.now < at {
+            let going = self.step() && self.standing <= STANDING;
+            if !going || !self.broken.is_empty() {
+                return Err(format!("{:?}\n{}", self.broken, self.trace));
+            }
+        }
+        Ok(())
+    }
+
     /// Runs until the end, which must be that the cloud holds the task for proved, that the new
     /// image's bytes run, and that one result was told.
     ///

@@ -3,7 +3,9 @@
 
 mod breaks;
 mod chunks;
+mod cuts;
 mod faults;
+mod quiet;
 
 use core::time::Duration;
 

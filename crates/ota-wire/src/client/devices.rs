@@ -1,4 +1,5 @@
-//! The devices of a client.
+//! The devices of a client: the first one in place, so that a client of one device needs no heap
+//! for its machine.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -10,7 +11,11 @@ use crate::mqtt::SubId;
 
 /// All devices, in the order they were added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Devices(Vec<Device>);
+pub(super) struct Devices {
+    first: Option<Device>,
+    /// The sub-devices. Empty without a first one.
+    others: Vec<Device>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Device {
@@ -22,31 +27,36 @@ struct Device {
 
 impl Devices {
     pub(super) fn add(&mut self, updater: Updater, sub: SubId) -> DeviceIndex {
-        let index = DeviceIndex(self.0.len());
-        self.0.push(Device { updater, sub, up: false });
+        let index = DeviceIndex(self.len());
+        let device = Device { updater, sub, up: false };
+        if self.first.is_none() {
+            self.first = Some(device);
+        } else {
+            self.others.push(device);
+        }
         index
     }
 
     pub(super) fn indices(&self) -> impl Iterator<Item = DeviceIndex> + use<> {
-        (0..self.0.len()).map(DeviceIndex)
+        (0..self.len()).map(DeviceIndex)
     }
 
     pub(super) fn get(&self, device: DeviceIndex) -> Option<&Updater> {
-        self.0.get(device.0).map(|device| &device.updater)
+        self.iter().nth(device.0).map(|device| &device.updater)
     }
 
     pub(super) fn get_mut(&mut self, device: DeviceIndex) -> Option<&mut Updater> {
-        self.0.get_mut(device.0).map(|device| &mut device.updater)
+        self.iter_mut().nth(device.0).map(|device| &mut device.updater)
     }
 
     /// The subscription is a device's.
     pub(super) fn owns(&self, sub: SubId) -> bool {
-        self.0.iter().any(|device| device.sub == sub)
+        self.iter().any(|device| device.sub == sub)
     }
 
     /// The subscription stands: its device is online. `false` when it is nobody's.
     pub(super) fn subscribed(&mut self, now: Instant, sub: SubId) -> bool {
-        let Some(device) = self.0.iter_mut().find(|device| device.sub == sub) else { return false };
+        let Some(device) = self.iter_mut().find(|device| device.sub == sub) else { return false };
         device.up = true;
         device.updater.handle_session(now, true);
         true
@@ -54,7 +64,7 @@ impl Devices {
 
     /// All devices are offline.
     pub(super) fn offline(&mut self, now: Instant) {
-        for device in &mut self.0 {
+        for device in self.iter_mut() {
             if mem::take(&mut device.up) {
                 device.updater.handle_session(now, false);
             }
@@ -69,18 +79,30 @@ impl Devices {
         payload: &[u8],
     ) -> Option<(DeviceIndex, Result<(), MessageError>)> {
         let is_its = |device: &Device| device.updater.config().identity.update_topic() == topic;
-        let index = DeviceIndex(self.0.iter().position(is_its)?);
+        let index = DeviceIndex(self.iter().position(is_its)?);
         Some((index, self.get_mut(index)?.handle_message(now, topic, payload)))
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.0.iter_mut().for_each(|device| device.updater.handle_timeout(now));
+        self.iter_mut().for_each(|device| device.updater.handle_timeout(now));
     }
 
     /// An update is open or owed: the cloud's time-out runs.
     pub(super) fn are_busy(&self) -> bool {
-        self.0.iter().any(|Device { updater, .. }| {
+        self.iter().any(|Device { updater, .. }| {
             updater.state() != State::Idle || updater.owed().is_some()
         })
+    }
+
+    fn len(&self) -> usize {
+        self.others.len().saturating_add(usize::from(self.first.is_some()))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Device> {
+        self.first.iter().chain(&self.others)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Device> {
+        self.first.iter_mut().chain(&mut self.others)
     }
 }

@@ -184,7 +184,9 @@ impl Client {
     }
 
     /// Bytes came on a link: everything received and not yet consumed, in one piece. Call it
-    /// again with the rest until it neither consumes nor finds anything; then read more.
+    /// again with the rest until it neither consumes nor finds anything; then read more. What is
+    /// left is offered again after the next input of any kind, without waiting for more bytes:
+    /// it may be a whole message, or body, that there was no room for.
     pub fn handle_received(&mut self, now: Instant, link: Link, rx: &[u8]) -> Received {
         if self.broker.is(link) {
             return self.receive_from_broker(now, rx);
@@ -195,8 +197,9 @@ impl Client {
         store.unwrap_or(Received { consumed: rx.len(), found: None })
     }
 
-    /// The peer closed a link. `clean`: the stream ended as its protocol says; a TLS stream
-    /// without `close_notify` did not.
+    /// The peer closed a link, and everything received before was offered until it was consumed:
+    /// what is not wanted yet waits, and the end with it. `clean`: the stream ended as its
+    /// protocol says; a TLS stream without `close_notify` did not.
     pub fn handle_closed(&mut self, now: Instant, link: Link, clean: bool) {
         if self.broker.is(link) {
             self.end_broker(now, Disconnect::Transport(TransportError::Closed));

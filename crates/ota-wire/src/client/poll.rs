@@ -1,6 +1,8 @@
 //! What comes out of a client.
 
-use ota_proto::{Config as DeviceConfig, Gate, Instant, Output as Device};
+use alloc::collections::VecDeque;
+
+use ota_proto::{Config as DeviceConfig, Gate, Instant, Output as Device, TransportError};
 
 use super::{Client, DeviceIndex, Event, Link, LinkKind, Output, Owner, Timer};
 use crate::mqtt::{Kind, Outgoing};
@@ -28,6 +30,8 @@ impl Client {
             if let Some(event) = self.news.pop_front() {
                 return Output::Event(event);
             }
+            // A client at rest keeps no memory for events.
+            self.news = VecDeque::new();
             if self.broker.is_due(now) {
                 let link = Link::next(&mut self.epoch, LinkKind::Broker);
                 return self.broker.open(now, link);
@@ -78,39 +82,44 @@ impl Client {
         let room = self.broker.session.room(Kind::Ota);
         let Some(updater) = self.devices.get_mut(device) else { return Turn::Idle(None, false) };
         let topic = updater.config().identity.report_topic().len();
-        let longest = topic.saturating_add(payload.len()).saturating_add(PUBLISH_FRAME);
+        let longest = topic.saturating_add(MESSAGE);
         updater.set_gate(Gate { publish: room >= longest, fetch: self.store.is_free() });
         let Ok(output) = updater.poll_output(now, &mut payload) else { return Turn::Again };
-        let done = match output {
+        match output {
             Device::Publish { id, topic, qos, payload } => {
                 let message = Outgoing { kind: Kind::Ota, qos, topic, payload };
                 // The gate made room. Should it fail all the same, the machine's own timers see
                 // to it as to any lost message.
                 let _ = self.broker.session.publish(now, message, Owner::Device(device, id));
-                return Turn::Again;
+                Turn::Again
             }
             Device::Fetch { op, url, from } => {
                 let link = Link::next(&mut self.epoch, LinkKind::Store);
-                self.store.begin(link, device, op, url, from);
-                return Turn::Again;
+                if !self.store.begin(link, device, op, url, from) {
+                    updater.handle_fetch_failed(now, op, TransportError::Malformed);
+                }
+                Turn::Again
             }
             Device::CancelFetch { op } => {
                 self.store.cancel(device, op);
-                return Turn::Again;
+                Turn::Again
             }
             Device::Idle { deadline, timer, read_body } => {
                 let at = deadline.zip(timer).map(|(at, why)| (at, Timer::Device(device, why)));
-                return Turn::Idle(at, read_body);
+                Turn::Idle(at, read_body)
             }
-            Device::Erase { op, range, size } => Output::Erase { device, op, range, size },
-            Device::Sync { op } => Output::Sync { device, op },
-            Device::Digest { op, range } => Output::Digest { device, op, range },
-            Device::Persist { op, record } => Output::Persist { device, op, record: *record },
-            Device::Slot { op, action } => Output::Slot { device, op, action },
-            Device::Event(event) => Output::Event(Event::Device { device, event }),
-            _ => return Turn::Again,
-        };
-        Turn::Done(done)
+            Device::Erase { op, range, size } => {
+                Turn::Done(Output::Erase { device, op, range, size })
+            }
+            Device::Sync { op } => Turn::Done(Output::Sync { device, op }),
+            Device::Digest { op, range } => Turn::Done(Output::Digest { device, op, range }),
+            Device::Persist { op, record } => {
+                Turn::Done(Output::Persist { device, op, record: *record })
+            }
+            Device::Slot { op, action } => Turn::Done(Output::Slot { device, op, action }),
+            Device::Event(event) => Turn::Done(Output::Event(Event::Device { device, event })),
+            _ => Turn::Again,
+        }
     }
 
     fn idle(&self, device: Option<(Instant, Timer)>, read_body: bool) -> Output<'static> {
@@ -122,8 +131,8 @@ impl Client {
     }
 }
 
-/// Bytes of a PUBLISH around topic and payload, at most: header, length, topic length, id.
-const PUBLISH_FRAME: usize = 9;
+/// Bytes of a PUBLISH beside its topic, at most: the payload; header, length, topic length, id.
+const MESSAGE: usize = DeviceConfig::buffer_len() + 9;
 
 const NEVER: Output<'static> =
     Output::Idle { deadline: None, timer: None, read_broker: false, read_store: false };

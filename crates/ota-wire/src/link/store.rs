@@ -62,8 +62,7 @@ impl StoreLink {
         self.get.as_ref().map(|get| get.device)
     }
 
-    /// A device asked for a fetch. One whose URL cannot be requested never opens; the machine's
-    /// own deadline sees to it.
+    /// A device asked for a fetch; `false` when no request can hold its URL.
     pub(crate) fn begin(
         &mut self,
         link: Link,
@@ -71,13 +70,14 @@ impl StoreLink {
         op: OpId,
         url: &str,
         from: u64,
-    ) {
-        let Ok(url) = Url::parse(url) else { return };
-        let Ok(fetch) = Fetch::new(&url, from, self.limits) else { return };
+    ) -> bool {
         self.close();
+        let Ok(url) = Url::parse(url) else { return false };
+        let Ok(fetch) = Fetch::new(&url, from, self.limits) else { return false };
         let Url { tls, host, port, .. } = url;
         let (host, state) = (String::from(host), State::Due);
         self.get = Some(Get { link, device, op, host, port, tls, state, fetch });
+        true
     }
 
     /// A device dropped its fetch.
