@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use ota_proto::{Instant, MessageError, State, Updater};
+use ota_proto::{Instant, MessageError, PubId, State, Updater};
 
 use super::DeviceIndex;
 use crate::mqtt::SubId;
@@ -81,6 +81,13 @@ impl Devices {
         let is_its = |device: &Device| device.updater.config().identity.update_topic() == topic;
         let index = DeviceIndex(self.iter().position(is_its)?);
         Some((index, self.get_mut(index)?.handle_message(now, topic, payload)))
+    }
+
+    /// A device's publication is complete.
+    pub(super) fn published(&mut self, now: Instant, device: DeviceIndex, id: PubId) {
+        if let Some(updater) = self.get_mut(device) {
+            updater.handle_published(now, id);
+        }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {

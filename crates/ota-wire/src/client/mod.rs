@@ -167,11 +167,10 @@ impl Client {
     /// [`Client::handle_sent`].
     #[must_use]
     pub fn transmit(&self, link: Link) -> &[u8] {
-        match link.kind {
-            LinkKind::Broker if self.broker.is(link) => self.broker.session.transmit(),
-            LinkKind::Store if self.store.is(link) => self.store.transmit(),
-            _ => &[],
+        if self.broker.is(link) {
+            return self.broker.session.transmit();
         }
+        self.store.transmit(link)
     }
 
     /// The link took so many bytes from the front of [`Client::transmit`].
@@ -191,9 +190,8 @@ impl Client {
         if self.broker.is(link) {
             return self.receive_from_broker(now, rx);
         }
-        let open = self.store.is(link) && self.store.is_open();
-        let store =
-            if open { self.with_store(|store, owner| store.receive(now, rx, owner)) } else { None };
+        let receive = |store: &mut StoreLink, owner: &mut Updater| store.receive(now, rx, owner);
+        let store = self.store.is(link).then(|| self.with_store(receive)).flatten();
         store.unwrap_or(Received { consumed: rx.len(), found: None })
     }
 
@@ -231,9 +229,7 @@ impl Client {
         let Some(Ending { cause, next }) = self.broker.end(now, cause, busy) else { return };
         self.devices.offline(now);
         self.news.push_back(Event::Disconnected { cause, retry_at: next.at });
-        if next.kicked {
-            self.news.push_back(Event::Kicked);
-        }
+        self.news.extend(next.kicked.then_some(Event::Kicked));
     }
 
     fn receive_from_broker(&mut self, now: Instant, rx: &[u8]) -> Received {

@@ -54,9 +54,7 @@ impl Client {
         Some(match done.owner {
             Owner::Application => Turn::Done(Output::Event(Event::Published(done.handle))),
             Owner::Device(device, id) => {
-                if let Some(updater) = self.updater_mut(device) {
-                    updater.handle_published(now, id);
-                }
+                self.devices.published(now, device, id);
                 Turn::Again
             }
         })

@@ -107,18 +107,17 @@ impl StoreLink {
         }
     }
 
-    pub(crate) fn transmit(&self) -> &[u8] {
+    pub(crate) fn transmit(&self, link: Link) -> &[u8] {
         match &self.get {
-            Some(get) if get.state == State::Open => get.fetch.transmit(),
+            Some(get) if get.state == State::Open && get.link == link => get.fetch.transmit(),
             _ => &[],
         }
     }
 
     pub(crate) fn sent(&mut self, count: usize) {
         // More than was offered cannot leave; the excess is an adapter's slip without effect.
-        let count = count.min(self.transmit().len());
-        if let Some(get) = &mut self.get {
-            let _ = get.fetch.handle_sent(count);
+        if let Some(get) = self.get.as_mut().filter(|get| get.state == State::Open) {
+            let _ = get.fetch.handle_sent(count.min(get.fetch.transmit().len()));
         }
     }
 
@@ -147,7 +146,9 @@ impl StoreLink {
     /// Bytes came; the machine takes as much of a body as it has room for.
     pub(crate) fn receive(&mut self, now: Instant, rx: &[u8], updater: &mut Updater) -> Received {
         let nothing = |consumed| Received { consumed, found: None };
-        let Some(Get { device, op, fetch, .. }) = &mut self.get else { return nothing(rx.len()) };
+        let Some(Get { device, op, fetch, state: State::Open, .. }) = &mut self.get else {
+            return nothing(rx.len());
+        };
         let Ok(http::Received { consumed, found }) = fetch.handle_received(rx) else {
             self.fail(now, TransportError::Malformed, updater);
             return nothing(rx.len());
