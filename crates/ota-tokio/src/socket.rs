@@ -2,14 +2,21 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use ota_host::{Engine, transport_error};
 use ota_proto::TransportError;
 use ota_wire::client::Link;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// How long an address of a name has before the next one is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 type Opening = Pin<Box<dyn Future<Output = Result<Stream, TransportError>> + Send>>;
 
@@ -115,21 +122,38 @@ impl Stream {
     }
 }
 
-/// The first of the host's addresses that answers.
+/// Resolves and connects; one name may have several addresses.
 async fn open(host: String, port: u16) -> Result<Stream, TransportError> {
     let addresses =
         lookup_host((host.as_str(), port)).await.map_err(|_| TransportError::Resolve)?;
+    first(addresses).await.map(Stream::Plain)
+}
+
+/// The first connection to succeed. The addresses are tried in their order, each beside the ones
+/// before it once those have had a moment: one that does not answer must not cost the others the
+/// time that there is for connecting.
+async fn first(addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, TransportError> {
+    let mut tries = JoinSet::new();
     let mut error = TransportError::Resolve;
     for address in addresses {
-        match connect(address).await {
-            Ok(stream) => return Ok(Stream::Plain(stream)),
-            Err(why) => error = transport_error(&why),
+        tries.spawn(connect(address));
+        match timeout(HEAD_START, tries.join_next()).await {
+            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Ok(Some(Ok(Err(why)))) => error = transport_error(&why),
+            _ => {}
+        }
+    }
+    while let Some(done) = tries.join_next().await {
+        match done {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(why)) => error = transport_error(&why),
+            Err(_) => {}
         }
     }
     Err(error)
 }
 
-async fn connect(address: std::net::SocketAddr) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -142,5 +166,49 @@ impl fmt::Debug for Socket {
             Self::Opening(link, _) => write!(f, "Opening({link:?})"),
             Self::Open(link, _) => write!(f, "Open({link:?})"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    const ANY: &str = "127.0.0.1:0";
+
+    /// An address where connecting hangs: the queue of connections is full.
+    async fn hole() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(ANY.parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queue = Vec::new();
+        for _ in 0..2 {
+            queue.push(TcpStream::connect(address).await.unwrap());
+        }
+        (address, queue, listener)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_does_not_hold_up_the_others() {
+        let (hole, _queue, _listener) = hole().await;
+        let refusing = TcpListener::bind(ANY).await.unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind(ANY).await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let stream = first([hole, refusing, good].into_iter()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        assert!(stream.nodelay().unwrap());
+        let stream = first([refusing, good].into_iter()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+    }
+
+    #[tokio::test]
+    async fn what_the_last_address_answers_is_told() {
+        let refusing = TcpListener::bind(ANY).await.unwrap().local_addr().unwrap();
+        let error = first([refusing, refusing].into_iter()).await.unwrap_err();
+        assert_eq!(error, TransportError::Refused);
+        let error = first(std::iter::empty()).await.unwrap_err();
+        assert_eq!(error, TransportError::Resolve);
     }
 }

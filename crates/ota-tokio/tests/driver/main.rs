@@ -3,6 +3,7 @@
 
 mod messages;
 mod proxy;
+mod raw;
 mod trouble;
 mod whole;
 
@@ -151,8 +152,12 @@ impl Rig {
 }
 
 fn storage(temp: &TempDir) -> Storage {
+    storage_with(temp, 64 * 1024)
+}
+
+fn storage_with(temp: &TempDir, erase: u32) -> Storage {
     let dir = DataDir::open(temp.path()).unwrap();
-    let options = SlotOptions { erase: 64 * 1024, ..SlotOptions::default() };
+    let options = SlotOptions { erase, ..SlotOptions::default() };
     let slot = FileSlot::open(&dir, options).unwrap();
     Storage::new(slot, JournalFile::open(&dir).unwrap(), Box::new(NoSwitch))
 }

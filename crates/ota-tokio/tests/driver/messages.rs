@@ -15,14 +15,14 @@ use tokio::time::timeout;
 use super::{PATIENCE, Rig, cloud, identity, image};
 
 /// One connection of a broker.
-struct Broker {
+pub(crate) struct Broker {
     stream: TcpStream,
     rx: BytesMut,
 }
 
 impl Broker {
     /// Takes a connection and its login.
-    async fn accept(listener: &TcpListener) -> Self {
+    pub(crate) async fn accept(listener: &TcpListener) -> Self {
         let (stream, _) = listener.accept().await.unwrap();
         let mut broker = Self { stream, rx: BytesMut::new() };
         let Packet::Connect(connect) = broker.next().await else { panic!("no CONNECT") };
@@ -33,7 +33,7 @@ impl Broker {
         broker
     }
 
-    async fn next(&mut self) -> Packet {
+    pub(crate) async fn next(&mut self) -> Packet {
         loop {
             match read(&mut self.rx, 1 << 20) {
                 Ok(packet) => return packet,
@@ -45,12 +45,12 @@ impl Broker {
         }
     }
 
-    async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap().unwrap();
     }
 
     /// Grants the next subscription; returns its filter.
-    async fn grant(&mut self) -> String {
+    pub(crate) async fn grant(&mut self) -> String {
         let Packet::Subscribe(mut subscribe) = self.next().await else { panic!("no SUBSCRIBE") };
         let code = SubscribeReasonCode::Success(Level::AtLeastOnce);
         let mut tx = BytesMut::new();
@@ -59,7 +59,7 @@ impl Broker {
         subscribe.filters.remove(0).path
     }
 
-    async fn publish(&mut self, topic: &str, pkid: u16, payload: &[u8]) {
+    pub(crate) async fn publish(&mut self, topic: &str, pkid: u16, payload: &[u8]) {
         let level = if pkid == 0 { Level::AtMostOnce } else { Level::AtLeastOnce };
         let mut publish = Publish::new(topic, level, payload);
         publish.pkid = pkid;
@@ -70,7 +70,7 @@ impl Broker {
 }
 
 /// Runs the driver until the broker's part is over.
-async fn beside<T>(rig: &mut Rig, part: impl Future<Output = T>) -> T {
+pub(crate) async fn beside<T>(rig: &mut Rig, part: impl Future<Output = T>) -> T {
     let mut part = std::pin::pin!(part);
     let run = async {
         loop {
