@@ -61,14 +61,14 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
 }
 
 async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
-    let clock = Clock::start();
-    let mut printer = Printer::new(args.json, args.show_secrets, false);
+    let mut printer = Printer::new(args.json, args.show_secrets, true);
     let firmware = firmware(args.seed, args.size)?;
     let identity = Identity::new("DEMOPROD01", "device-1").map_err(unexpected)?;
     let secret = secret(args.seed)?;
     let spacing = if args.fast { Duration::ZERO } else { SPACING };
     let cloud = cloud(&identity, &secret, firmware.clone(), spacing).await?;
     let mut log = cloud.handle().log();
+    let clock = same_clock(&cloud.handle()).await?;
     let (mqtt, http) = (cloud.mqtt_addr(), cloud.http_addr());
     printer.line(
         &Line::new(
@@ -126,6 +126,15 @@ async fn cloud(
     cloud.add_firmware(new).await.map_err(unexpected)?;
     cloud.set_rollout(product, Some(Rollout::new(NEW))).await.map_err(unexpected)?;
     Ok(running)
+}
+
+/// A clock with the cloud's origin, so that both sides' lines have the same times.
+async fn same_clock(cloud: &Handle) -> Result<Clock, Failure> {
+    let ours = Clock::start();
+    let theirs = cloud.with(|_, now| now).await.map_err(unexpected)?;
+    let ahead = theirs.since(ours.now());
+    let origin = ours.to_std(Instant::ZERO).and_then(|origin| origin.checked_sub(ahead));
+    Ok(origin.map_or(ours, Clock::anchored))
 }
 
 /// The device from one start to the next.

@@ -51,6 +51,9 @@ impl Setup {
         let mut config = client::Config::new(self.host.clone(), self.port, false, login, self.seed);
         config.reconnect.floor = self.spacing;
         config.reconnect.spread = self.spread;
+        // Without a spacing there is a back-off still, or failures would make a hot loop.
+        let base = config.reconnect.base;
+        config.reconnect.base = self.spacing.max(Duration::from_millis(200)).min(base);
         let mut driver = Driver::new(config).map_err(|why| Failure::usage(why.to_string()))?;
         let mut config = ota_proto::Config::new(self.identity.clone(), self.seed);
         config.allow_http = self.allow_http;
@@ -101,7 +104,7 @@ fn device_line(at: Instant, event: &Event) -> Option<Line> {
             state("waiting", &format!("* trying again: {cause}")).with("cause", cause.to_string())
         }
         Event::Ready => state("ready", "* verified"),
-        Event::Install { .. } => state("installing", "* verified; installing"),
+        Event::Install { .. } => state("installing", "* installing"),
         Event::StopInstall => {
             Line::new(at, "stop-install", "* the installation took too long: stopping it")
         }

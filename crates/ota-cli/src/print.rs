@@ -60,14 +60,14 @@ impl Line {
 pub(crate) struct Printer {
     json: bool,
     show_secrets: bool,
-    /// Names the device in each line for people.
-    names: bool,
+    /// For people: one device, and only what tells its story.
+    brief: bool,
     bar: Option<ProgressBar>,
 }
 
 impl Printer {
-    pub(crate) fn new(json: bool, show_secrets: bool, names: bool) -> Self {
-        Self { json, show_secrets, names, bar: None }
+    pub(crate) fn new(json: bool, show_secrets: bool, brief: bool) -> Self {
+        Self { json, show_secrets, brief, bar: None }
     }
 
     /// Draws how much of `total` bytes is there, on a terminal only.
@@ -115,6 +115,18 @@ impl Printer {
 
     /// Writes what the cloud logged, if it says anything new.
     pub(crate) fn entry(&self, entry: &Entry) {
+        let detail = matches!(
+            entry.what,
+            What::LoggedIn { .. }
+                | What::Closed { .. }
+                | What::Subscribed { .. }
+                | What::Event(
+                    EventKind::Connected | EventKind::Disconnected | EventKind::Status { .. }
+                )
+        );
+        if detail && self.brief && !self.json {
+            return;
+        }
         if let Some(line) = self.describe(entry) {
             self.line(&line);
         }
@@ -131,7 +143,7 @@ impl Printer {
             other => journal(entry.at, other)?,
         };
         if let Some(name) = name {
-            if self.names {
+            if !self.brief {
                 line.text = format!("{name}  {}", line.text);
             }
             line.fields.insert(1, ("device", Field::Value(name.into())));

@@ -38,7 +38,7 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
         Service::start(config).await.map_err(|why| Failure::environment(why.to_string()))?;
     let mut log = running.handle().log();
     plan.carry_out(&running, args).await?;
-    let printer = Printer::new(args.json, args.show_secrets, true);
+    let printer = Printer::new(args.json, args.show_secrets, false);
     let (mqtt, http) = (running.mqtt_addr().to_string(), running.http_addr().to_string());
     printer.line(
         &Line::new(Instant::ZERO, "listening", format!("listening: mqtt {mqtt}, http {http}"))

@@ -35,7 +35,11 @@ pub(crate) fn run(args: &Agent) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::environment(format!("cannot start: {error}")))?;
-    let end = runtime.block_on(Device::start(args, &config)?.live());
+    let end = runtime.block_on(async {
+        // First of all, so that no signal finds the agent half-way.
+        let stop = stop::Signals::new()?;
+        Device::start(args, &config)?.live(stop).await
+    });
     // Nothing of this life may reach into the next one.
     drop(runtime);
     match end? {
@@ -108,7 +112,7 @@ impl<'a> Device<'a> {
         };
         let (driver, device) = setup.driver(running, Storage::new(slot, journal, switch))?;
         let clock = driver.clock();
-        let printer = Printer::new(args.json, false, false);
+        let printer = Printer::new(args.json, false, true);
         printer.line(
             &Line::new(
                 clock.now(),
@@ -140,8 +144,7 @@ impl<'a> Device<'a> {
         })
     }
 
-    async fn live(mut self) -> Result<End, Failure> {
-        let mut stop = stop::Signals::new()?;
+    async fn live(mut self, mut stop: stop::Signals) -> Result<End, Failure> {
         let end = loop {
             let wait = self.wait_left();
             tokio::select! {

@@ -1,0 +1,218 @@
+//! Programs as children, read line by line. Nothing here sleeps: whatever is awaited has a
+//! deadline, and what a child said is shown when it passes.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longer than anything takes here.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
+
+/// A running `ota`. Dropping it kills it.
+pub(crate) struct Ota {
+    child: Child,
+    out: Receiver<String>,
+    err: Receiver<String>,
+    /// What it said so far.
+    pub(crate) said: Vec<String>,
+}
+
+/// How it ended.
+pub(crate) struct End {
+    /// The exit code; `None` after a signal.
+    pub(crate) code: Option<i32>,
+    pub(crate) out: Vec<String>,
+    pub(crate) err: Vec<String>,
+}
+
+impl Ota {
+    pub(crate) fn start<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        Self::start_with([("OTA_TEST", "")], args)
+    }
+
+    /// With these environment variables.
+    pub(crate) fn start_with<S: AsRef<OsStr>, K: AsRef<OsStr>, V: AsRef<OsStr>>(
+        env: impl IntoIterator<Item = (K, V)>,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ota"))
+            .args(args)
+            .envs(env)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = lines(child.stdout.take().unwrap());
+        let err = lines(child.stderr.take().unwrap());
+        Self { child, out, err, said: Vec::new() }
+    }
+
+    /// The next line of standard output; `None` at its end, or at the deadline.
+    pub(crate) fn line_before(&mut self, deadline: Instant) -> Result<String, RecvTimeoutError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let line = self.out.recv_timeout(left)?;
+        self.said.push(line.clone());
+        Ok(line)
+    }
+
+    /// Reads on to the first object that fits.
+    pub(crate) fn wait_for(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.line_before(deadline) {
+                Ok(line) => {
+                    let value = json(&line);
+                    if fits(&value) {
+                        return value;
+                    }
+                }
+                Err(_) => {
+                    let errors: Vec<String> = self.err.try_iter().collect();
+                    panic!("no {what}; it said:\n{}\n{}", self.said.join("\n"), errors.join("\n"));
+                }
+            }
+        }
+    }
+
+    /// Reads on to the first event of this name.
+    pub(crate) fn event(&mut self, name: &str) -> Value {
+        self.wait_for(name, |value| value["event"] == name)
+    }
+
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) -> End {
+        self.child.kill().unwrap();
+        self.end()
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn end(mut self) -> End {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.line_before(deadline) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("it does not end; it said:\n{}", self.said.join("\n"))
+                }
+            }
+        }
+        let code = self.child.wait().unwrap().code();
+        let err = self.err.iter().collect();
+        End { code, out: std::mem::take(&mut self.said), err }
+    }
+}
+
+impl Drop for Ota {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl End {
+    /// Asserts the exit code, showing everything when it is another.
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        let (out, err) = (self.out.join("\n"), self.err.join("\n"));
+        assert_eq!(self.code, Some(code), "it said:\n{out}\n{err}");
+        self
+    }
+}
+
+pub(crate) fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"))
+}
+
+/// A folder with a device's configuration, and whatever the tests put beside it.
+pub(crate) struct Desk {
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Desk {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        fs::write(self.path(name), bytes).unwrap();
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+
+    /// A device at 0.1.0 with its configuration `NAME.toml`; `more` are further lines.
+    pub(crate) fn device(&self, name: &str, broker: &str, more: &str) -> String {
+        self.write(&format!("{name}.version"), "0.1.0\n");
+        let config = format!(
+            "product_id = \"TESTPROD01\"\ndevice_name = \"{name}\"\n\
+             device_secret_file = \"secret\"\nbroker = \"mqtt://{broker}\"\n\
+             data_dir = \"{name}\"\nallow_http = true\nconnect_spacing = 0\n{more}\n"
+        );
+        let secret = self.write("secret", SECRET);
+        fs::set_permissions(secret, fs::Permissions::from_mode(0o600)).unwrap();
+        self.write(&format!("{name}.toml"), config)
+    }
+
+    /// As [`Desk::device`], with its version in a file and without an installer.
+    pub(crate) fn plain_device(&self, name: &str, broker: &str) -> String {
+        self.device(name, broker, &format!("version_file = \"{name}.version\""))
+    }
+}
+
+/// A cloud with these devices and this firmware as 1.0.0; also where devices connect.
+pub(crate) fn cloud(devices: &[&str], firmware: &Path) -> (Ota, String) {
+    let mut args: Vec<String> = "cloud serve --json --mqtt 127.0.0.1:0 --http 127.0.0.1:0"
+        .split(' ')
+        .map(str::to_owned)
+        .collect();
+    for device in devices {
+        args.extend(["--device".into(), format!("TESTPROD01/{device}={SECRET}")]);
+    }
+    args.extend(["--firmware".into(), format!("TESTPROD01/1.0.0={}", firmware.display())]);
+    let mut cloud = Ota::start(args);
+    let listening = cloud.event("listening");
+    let broker = listening["mqtt"].as_str().unwrap().to_owned();
+    (cloud, broker)
+}
+
+/// An image of this many bytes.
+pub(crate) fn image(seed: u64, size: usize) -> Vec<u8> {
+    let mut rng = ota_proto::Rng::new(seed);
+    (0..size / 8).flat_map(|_| rng.next_u64().to_le_bytes()).collect()
+}
+
+fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines() {
+            let Ok(line) = line else { return };
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
