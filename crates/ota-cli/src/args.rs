@@ -98,8 +98,9 @@ place. With it, the command runs in a process group of its own; a non-zero exit 
 Then, by `restart`: \"none\", the new version runs already; \"exit\", the agent ends with 6 and whoever
 started it starts it again; a command, which brings the new version up, as `reboot` does.
 Where the version is to be found after a restart, in version_file or `version`, is the command's care.
-If the agent is killed, the command goes on; the next agent stops it before it installs again.
-SIGTERM and SIGINT disconnect and end with 0, with --once with 143 and 130.";
+SIGTERM and SIGINT stop a running installation, disconnect and end with 0, with --once with 143 and
+130. If the agent is killed, the command goes on; the next agent stops it before it installs again.
+The version is the cloud's text: a command must not take it for a path or an option.";
 
 #[derive(Debug, Args)]
 #[command(after_help = AGENT)]

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use crate::args::Demo;
 use crate::device::{self, Setup};
 use crate::failure::Failure;
-use crate::print::{Line, Printer};
+use crate::print::{self, Line, Printer};
 use crate::size::Bytes;
 use crate::stop;
 
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
         };
         if let (Err(why), true) = (&ended, args.json) {
             let text = Value::from(why.to_string());
-            println!("{{\"result\":\"failed\",\"reason\":{text}}}");
+            print::out(&format!("{{\"result\":\"failed\",\"reason\":{text}}}"));
         }
         ended
     })
@@ -115,8 +115,8 @@ async fn cloud(
     firmware: Vec<u8>,
     spacing: Duration,
 ) -> Result<Running, Failure> {
-    let mut config = ServiceConfig::default();
-    config.connect_spacing = Some(spacing).filter(|spacing| !spacing.is_zero());
+    let connect_spacing = Some(spacing).filter(|spacing| !spacing.is_zero());
+    let config = ServiceConfig { connect_spacing, ..ServiceConfig::default() };
     let running =
         Service::start(config).await.map_err(|why| Failure::environment(why.to_string()))?;
     let cloud = running.handle();
@@ -349,11 +349,11 @@ fn summary(args: &Demo, printer: &Printer, at: Instant, verdict: &Verdict) {
     let seconds = at.since(Instant::ZERO).as_secs_f64();
     let (size, seed) = (args.size, args.seed);
     if args.json {
-        println!(
+        print::out(&format!(
             "{{\"result\":\"proved\",\"version\":\"{NEW}\",\"claimed\":true,\"proved\":true,\
              \"messages\":{messages},\"checkpoints\":{checkpoints},\"bytes\":{size},\
              \"sessions\":{sessions},\"seconds\":{seconds:.3},\"seed\":{seed}}}"
-        );
+        ));
         return;
     }
     let text = format!(

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("ota: {failure}");
+            print::err(&format!("ota: {failure}"));
             ExitCode::from(failure.code as u8)
         }
     }

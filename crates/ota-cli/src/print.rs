@@ -96,20 +96,16 @@ impl Printer {
         }
     }
 
-    /// Writes the line. Nobody may be reading any more: `ota … | head` is no error.
+    /// Writes the line.
     pub(crate) fn line(&self, line: &Line) {
         let text = if self.json {
             line.to_json()
         } else {
             format!("{:9.3}  {}", seconds(line.at), line.text)
         };
-        let write = || {
-            let mut out = io::stdout().lock();
-            let _ = writeln!(out, "{text}").and_then(|()| out.flush());
-        };
         match &self.bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
+            Some(bar) => bar.suspend(|| out(&text)),
+            None => out(&text),
         }
     }
 
@@ -177,6 +173,17 @@ impl Printer {
             line.with("payload", text)
         }
     }
+}
+
+/// Writes a line to standard output. Nobody may be reading any more: `ota … | head` is no error.
+pub(crate) fn out(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Writes a line to standard error, whose reader may be gone, too.
+pub(crate) fn err(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// Seconds since the start.

@@ -26,11 +26,13 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
 
 async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
     let mut stop = stop::Signals::new()?;
-    let mut config = ServiceConfig::default();
-    config.mqtt_addr = args.mqtt;
-    config.http_addr = args.http;
-    config.public_url.clone_from(&args.public_url);
-    config.anonymous = args.anonymous;
+    let mut config = ServiceConfig {
+        mqtt_addr: args.mqtt,
+        http_addr: args.http,
+        public_url: args.public_url.clone(),
+        anonymous: args.anonymous,
+        ..ServiceConfig::default()
+    };
     if let Some(seconds) = args.timeout {
         config.cloud.timeout_interval = Duration::from_secs(seconds);
     }

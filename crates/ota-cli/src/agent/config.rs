@@ -22,7 +22,7 @@ pub(crate) struct Config {
     pub(crate) allow_http: bool,
     pub(crate) connect_spacing: Duration,
     pub(crate) target: Target,
-    /// A file with a secret in it that everybody may read.
+    /// The file with the secret, when everybody may read it.
     pub(crate) exposed: Option<PathBuf>,
 }
 
@@ -79,10 +79,9 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut config = Self::parse(&text, folder)
             .map_err(|why| Failure::usage(format!("{}: {why}", path.display())))?;
-        if text.contains("device_secret") && !text.contains("device_secret_file") {
-            config.exposed = Some(path.to_owned());
-        }
-        config.exposed = config.exposed.filter(|path| is_world_readable(path));
+        // The secret stands in this file, or in one of its own.
+        let holder = config.exposed.take().unwrap_or_else(|| path.to_owned());
+        config.exposed = Some(holder).filter(|path| is_world_readable(path));
         Ok(config)
     }
 

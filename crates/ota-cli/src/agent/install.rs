@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::print::clean;
+use crate::print::{clean, err};
 
 /// A running installation. Dropping it kills its process group.
 ///
@@ -130,7 +130,7 @@ async fn echo(pipe: impl AsyncRead + Unpin) {
     // A line without an end must not fill our memory.
     while let Ok(1..) = (&mut pipe).take(1024).read_until(b'\n', &mut line).await {
         let text = String::from_utf8_lossy(&line);
-        eprintln!("install: {}", clean(text.trim_end()));
+        err(&format!("install: {}", clean(text.trim_end())));
         line.clear();
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::args::Agent;
 use crate::device::{self, Setup};
 use crate::failure::{Code, Failure};
-use crate::print::{Line, Printer};
+use crate::print::{self, Line, Printer};
 use crate::stop;
 use config::{Config, Restart, Running, Target};
 use install::Installer;
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Agent) -> Result<(), Failure> {
     let config = Config::read(&args.config)?;
     if let Some(path) = &config.exposed {
         let path = path.display();
-        eprintln!("ota: warning: everybody can read the secret in {path}: run chmod 600 {path}");
+        warn(&format!("warning: everybody can read the secret in {path}: run chmod 600 {path}"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -201,7 +201,7 @@ impl<'a> Device<'a> {
             Event::Finished { outcome, .. } => {
                 self.busy = true;
                 if let Outcome::Failed(reason) = outcome {
-                    eprintln!("ota: the update failed: {reason}");
+                    warn(&format!("the update failed: {reason}"));
                 }
             }
             Event::Reported { outcome } => {
@@ -226,9 +226,9 @@ impl<'a> Device<'a> {
             {
                 let wait = retry_at.since(self.clock.now()).as_secs_f64();
                 let Config { host, port, .. } = self.config;
-                eprintln!(
-                    "ota: no connection to {host}:{port}: {cause}; trying again in {wait:.1} s"
-                );
+                warn(&format!(
+                    "no connection to {host}:{port}: {cause}; trying again in {wait:.1} s"
+                ));
             }
             _ => {}
         }
@@ -254,7 +254,7 @@ impl<'a> Device<'a> {
         self.installer = None;
         match (&self.config.target, result) {
             (_, Err(why)) => {
-                eprintln!("ota: {why}");
+                warn(&why);
                 self.say(Installed::Failed);
             }
             (Target::Command { restart: Restart::None, .. }, Ok(())) => {
@@ -282,7 +282,7 @@ impl<'a> Device<'a> {
                 match tokio::process::Command::new(program).args(args).spawn() {
                     Ok(_) => None,
                     Err(why) => {
-                        eprintln!("ota: cannot start the restart command {program}: {why}");
+                        warn(&format!("cannot start the restart command {program}: {why}"));
                         None
                     }
                 }
@@ -345,4 +345,8 @@ fn running_version(target: &Target) -> Result<Version, Failure> {
             "version_file: {why}; write the running version to it: echo 0.1.0 > {path}"
         ))
     })
+}
+
+fn warn(text: &str) {
+    print::err(&format!("ota: {text}"));
 }

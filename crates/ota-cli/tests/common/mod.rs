@@ -1,6 +1,7 @@
 //! Programs as children, read line by line. Nothing here sleeps: whatever is awaited has a
 //! deadline, and what a child said is shown when it passes.
 #![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests on the real clock")]
 
 use std::ffi::OsStr;
 use std::fs;
@@ -64,6 +65,12 @@ impl Ota {
         let line = self.out.recv_timeout(left)?;
         self.said.push(line.clone());
         Ok(line)
+    }
+
+    /// The next line.
+    pub(crate) fn line(&mut self) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        self.line_before(deadline).unwrap_or_else(|why| panic!("no line: {why}"))
     }
 
     /// Reads on to the first object that fits.

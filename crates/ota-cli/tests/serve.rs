@@ -1,0 +1,105 @@
+//! `ota cloud serve`: its arguments, and what it prints.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
+
+mod common;
+
+use common::{Desk, Ota, SECRET, cloud, image};
+
+const ANY: [&str; 6] = ["cloud", "serve", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+
+fn serve(more: &[&str]) -> Ota {
+    Ota::start([&ANY, more].concat())
+}
+
+#[test]
+fn wrong_arguments_are_one_line_and_exit_with_2() {
+    for (args, words) in [
+        (&[][..], "no device may connect: name one with --device, or give --anonymous"),
+        (&["--device", "P/d=?"], "--device P/d: the secret is not Base64"),
+        (&["--device", "P/d=@/nowhere"], "--device P/d: cannot read /nowhere"),
+        (&["--device", "Pd"], "write --device PRODUCT/NAME=SECRET"),
+        (&["--anonymous", "--firmware", "P/1"], "write --firmware PRODUCT/VERSION=PATH"),
+        (
+            &["--anonymous", "--firmware", "P/1=/nowhere"],
+            "--firmware P/1: cannot read the firmware /nowhere",
+        ),
+        (
+            &["--anonymous", "--firmware", "P/1=a", "--firmware", "P/2=b"],
+            "--firmware P/2: a product is offered one version",
+        ),
+        (&["--anonymous", "--public-url", "example.org"], "--public-url: write it like"),
+    ] {
+        let end = serve(args).end().expect(2);
+        assert_eq!(end.err.len(), 1, "{:?}", end.err);
+        assert!(end.err[0].starts_with(&format!("ota: {words}")), "{words}: {}", end.err[0]);
+    }
+    let everywhere =
+        ["cloud", "serve", "--mqtt", "127.0.0.1:0", "--http", "0.0.0.0:0", "--anonymous"];
+    let end = Ota::start(everywhere).end().expect(2);
+    assert!(end.err[0].contains("give it with --public-url"), "{}", end.err[0]);
+}
+
+#[test]
+fn an_address_in_use_is_the_machines_fault() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let args = ["cloud", "serve", "--mqtt", &addr, "--http", "127.0.0.1:0", "--anonymous"];
+    let end = Ota::start(args).end().expect(5);
+    assert!(end.err[0].contains(&format!("cannot listen for MQTT on {addr}")), "{}", end.err[0]);
+    assert!(end.err[0].contains("choose another port"), "{}", end.err[0]);
+}
+
+#[test]
+fn people_read_lines_with_the_devices_name_and_no_secret() {
+    let desk = Desk::new();
+    let image = desk.write("image", image(1, 1000));
+    let device = format!("TESTPROD01/dev001={SECRET}");
+    let firmware = format!("TESTPROD01/1.0.0={image}");
+    let args = ["--device", &device, "--firmware", &firmware, "--user-defined", "{\"a\":1}"];
+    let mut cloud = serve(&args);
+    let first = cloud.line();
+    let broker = first.split("mqtt ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let config = desk.plain_device("dev001", broker);
+    Ota::start(["agent", "--config", &config, "--once"]).end().expect(0);
+    cloud.terminate();
+    let end = cloud.end().expect(0);
+    let text = end.out.join("\n");
+    for words in [
+        "TESTPROD01/dev001  → report_version     0.1.0",
+        "TESTPROD01/dev001  ← update_firmware    1.0.0, 1000 B, http://",
+        "TESTPROD01/dev001  · task 0-1: complete",
+        "TESTPROD01/dev001  · task 0-1: proved",
+    ] {
+        assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+    assert!(!text.contains("sign=") && !text.contains(SECRET), "{text}");
+}
+
+#[test]
+fn a_wrong_secret_is_refused_and_said() {
+    let desk = Desk::new();
+    desk.write("image", image(2, 1000));
+    let (mut cloud, broker) = cloud(&["dev001"], &desk.path("image"));
+    let config = desk.plain_device("dev001", &broker);
+    desk.write("secret", "d3Jvbmcgc2VjcmV0IQ==");
+    let mut agent = Ota::start(["agent", "--config", &config, "--json"]);
+    agent.event("disconnected");
+    agent.terminate();
+    let end = agent.end().expect(0);
+    assert!(end.err[0].contains("no connection to 127.0.0.1"), "{:?}", end.err);
+    cloud.event("closed");
+}
+
+#[test]
+fn any_device_may_connect_when_that_is_asked_for() {
+    let desk = Desk::new();
+    let image = desk.write("image", image(3, 1000));
+    let firmware = format!("TESTPROD01/1.0.0={image}");
+    let mut cloud = serve(&["--anonymous", "--firmware", &firmware, "--json", "--show-secrets"]);
+    let broker = cloud.event("listening")["mqtt"].as_str().unwrap().to_owned();
+    let config = desk.plain_device("dev001", &broker);
+    Ota::start(["agent", "--config", &config, "--once"]).end().expect(0);
+    let offer = cloud.wait_for("offer", |line| line["payload"]["type"] == "update_firmware");
+    assert!(offer["payload"]["url"].as_str().unwrap().contains("sign="), "{offer}");
+    cloud.event("proved");
+}
