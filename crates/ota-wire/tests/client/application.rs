@@ -154,3 +154,13 @@ fn a_refused_or_dropped_subscription_is_told() {
     assert_eq!(desk.events.pop(), Some(Event::Unsubscribed(sub)));
     assert!(!desk.client.unsubscribe(at(2), sub));
 }
+
+#[test]
+fn the_update_s_subscription_is_not_given_up() {
+    let (mut desk, ..) = subscribed();
+    // The first name of any client is the same; here it is the device's.
+    let name = Desk::with(config(), &[]).client.subscribe(at(0), "x", AtMostOnce).unwrap();
+    let before = desk.client.clone();
+    assert!(!desk.client.unsubscribe(at(2), name));
+    assert!(desk.client == before);
+}

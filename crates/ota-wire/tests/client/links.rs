@@ -109,6 +109,7 @@ fn connecting_to_the_store_takes_ten_seconds_at_most() {
     let store = desk.open(at(1), LinkKind::Store);
     desk.sent(at(1), link);
     assert_eq!((desk.idle.deadline, desk.idle.timer), (Some(at(11)), Some(Timer::Connect)));
+    assert!(!desk.idle.read_store, "nothing to read yet");
     desk.client.handle_timeout(at(11));
     assert_eq!(desk.work(at(11)), [Out::Close(store)]);
     assert_eq!(desk.client.updater(FIRST).unwrap().state(), State::Waiting);
@@ -290,4 +291,42 @@ fn a_url_too_long_for_a_request_fails_at_once() {
     assert_eq!(desk.work(at(1)), []);
     assert_eq!(desk.client.updater(FIRST).unwrap().state(), State::Waiting);
     assert!(desk.idle.deadline.unwrap() > at(1));
+}
+
+/// Lets this many connects fail, and returns the longest wait in seconds and the next moment.
+fn refuse(desk: &mut Desk, mut now: Instant, times: u32) -> (u64, Instant) {
+    let mut longest = 0;
+    for _ in 0..times {
+        let link = desk.open(now, LinkKind::Broker);
+        desk.client.handle_connect_failed(now, link, TransportError::Refused);
+        desk.work(now);
+        let next = lost(desk).1;
+        longest = longest.max(next.since(now).as_secs());
+        now = next;
+    }
+    (longest, now)
+}
+
+#[test]
+fn a_session_of_a_minute_forgets_the_failures_before_it() {
+    let mut desk = Desk::new();
+    let (longest, now) = refuse(&mut desk, at(0), 9);
+    assert!(longest > 60, "{longest}");
+    let link = desk.up(now);
+    let now = now + Duration::from_secs(60);
+    desk.client.handle_closed(now, link, false);
+    desk.poll(now);
+    assert!(lost(&desk).1 <= now + Duration::from_secs(5));
+}
+
+#[test]
+fn what_is_owed_keeps_the_waits_short() {
+    let (mut desk, link, _) = downloading();
+    desk.client.updater_mut(FIRST).unwrap().cancel(at(2)).unwrap();
+    desk.client.handle_closed(at(2), link, false);
+    desk.work(at(2));
+    let updater = desk.client.updater(FIRST).unwrap();
+    assert!(updater.state() == State::Idle && updater.owed().is_some());
+    let next = lost(&desk).1;
+    assert!(refuse(&mut desk, next, 12).0 <= 35);
 }
