@@ -283,3 +283,24 @@ fn offers_reach_the_machine_and_not_the_application() {
     let found = desk.feed(at(1), link, &publish("$ota/update/P/other", REPLY));
     assert!(matches!(found[..], [Found::Message { ack: None, .. }]));
 }
+
+#[test]
+fn while_the_slot_is_busy_the_store_is_not_read() {
+    let (mut desk, _, store) = downloading();
+    desk.work(at(2));
+    assert!(desk.idle.read_store);
+    let received = desk.client.handle_received(at(2), store, &IMAGE[..10]);
+    let Some(Found::Write { device: FIRST, write }) = received.found else { panic!() };
+    // Up to the end of what is erased.
+    assert_eq!((write.at, write.span.clone(), received.consumed), (0, 0..8, 8));
+    desk.poll(at(2));
+    assert!(!desk.idle.read_store);
+    let again = desk.client.handle_received(at(2), store, &IMAGE[8..10]);
+    assert_eq!((again.consumed, again.found), (0, None));
+    let updater = desk.client.updater_mut(FIRST).unwrap();
+    updater.handle_stored(at(3), write.op, Ok(()));
+    desk.work(at(3));
+    assert!(desk.idle.read_store);
+    let rest = desk.client.handle_received(at(3), store, &IMAGE[8..10]);
+    assert_eq!(rest.consumed, 2);
+}
