@@ -124,7 +124,8 @@ impl Invariants {
             What::Digest(op, range) => {
                 self.begin_job(*op);
                 self.seen.digesting = Some((*op, range.end));
-                let whole = range.end >= setup.image.len() as u64;
+                let size = target_image(setup, storage).map_or(0, <[u8]>::len) as u64;
+                let whole = range.end >= size;
                 let synced = storage.target().is_synced();
                 self.must(!whole || synced, || "O4: hashed before it was synced".into());
             }
@@ -157,12 +158,14 @@ impl Invariants {
 
     fn on_touch(&mut self, start: u64, setup: &Setup, storage: &Storage) {
         self.seen.verified = false;
-        let md5 = setup.md5();
+        let durable = storage.journal.record();
+        let md5 = durable.as_ref().and_then(|record| record.target).map(|target| target.md5);
+        let known = md5.is_some_and(|md5| setup.image_of(md5).is_some());
+        self.must(known, || "O2: the journal speaks of no image that there is".into());
         let fits = |record: &Record| {
             record.phase == Phase::Fetching
-                && record.target.is_some_and(|t| t.md5 == md5 && t.offset <= start)
+                && record.target.is_some_and(|t| Some(t.md5) == md5 && t.offset <= start)
         };
-        let durable = storage.journal.record();
         let told = durable.as_ref().is_some_and(fits);
         self.must(told, || format!("O2: the journal claims {durable:?}, touched at {start}"));
         let under = self.seen.persisting.as_ref().map(|(_, record)| record);
@@ -180,8 +183,10 @@ impl Invariants {
         match action {
             SlotAction::Activate => {
                 self.must(record.phase == Phase::Switching, || "O6: not journalled".into());
-                let image = &setup.image;
-                let whole = storage.target().surely_holds(image, image.len() as u64);
+                let image = record.target.and_then(|target| setup.image_of(target.md5));
+                let whole = image.is_some_and(|image| {
+                    storage.target().surely_holds(&image.bytes, image.bytes.len() as u64)
+                });
                 self.must(whole, || "another image than the offered one is activated".into());
             }
             SlotAction::Confirm => {
@@ -202,10 +207,10 @@ impl Invariants {
     fn on_done(&mut self, op: OpId, ok: bool, setup: &Setup, storage: &Storage) {
         self.seen.job.take_if(|job| *job == op);
         if let Some((_, end)) = self.seen.digesting.take_if(|(at, _)| *at == op) {
-            let image = &setup.image;
-            let whole = end >= image.len() as u64;
-            let right = storage.target().bytes().get(..image.len()) == Some(&image[..]);
-            self.seen.verified = ok && whole && right;
+            self.seen.verified = target_image(setup, storage).is_some_and(|image| {
+                let whole = end >= image.len() as u64;
+                ok && whole && storage.target().bytes().get(..image.len()) == Some(image)
+            });
         }
         if let Some((_, action)) = self.seen.slotting.take_if(|(at, _)| *at == op) {
             let switch = matches!(action, SlotAction::Activate | SlotAction::RollBack);
@@ -222,12 +227,14 @@ impl Invariants {
             self.must(told, || "O14: the result goes before it is acknowledged".into());
             self.result = None;
         }
-        if let Some(target) = record.target.filter(|t| t.offset > 0 && t.md5 == setup.md5()) {
+        if let Some(target) = record.target.filter(|target| target.offset > 0) {
             let whole = target.offset == target.size;
             let unit = u64::from(setup.erase);
             self.must(whole || target.offset % unit == 0, || "O1: off the boundary".into());
-            let holds = storage.target().surely_holds(&setup.image, target.offset)
-                || storage.loader.running() == setup.to;
+            let image = setup.image_of(target.md5);
+            let holds = image
+                .is_some_and(|i| storage.target().surely_holds(&i.bytes, target.offset))
+                || storage.loader.running() == target.version.as_str();
             // A wrong byte from the server is what the digest is for.
             let honest = self.seen.verified || !setup.lying_server;
             self.must(!honest || holds, || format!("O1: {} claimed", target.offset));
@@ -328,6 +335,12 @@ impl Invariants {
     fn waited(&self, now: Instant) -> bool {
         self.seen.burning.is_none_or(|(_, at)| now.since(at) >= BURNING)
     }
+}
+
+/// The image that the journal speaks of.
+fn target_image<'a>(setup: &'a Setup, storage: &Storage) -> Option<&'a [u8]> {
+    let target = storage.journal.record()?.target?;
+    Some(&setup.image_of(target.md5)?.bytes)
 }
 
 /// The result that the journal owes.

@@ -25,6 +25,6 @@ pub use journal::JournalPlaces;
 pub use link::{Direction, MessageFault};
 pub use loader::Loader;
 pub use server::{FetchFault, Server};
-pub use setup::Setup;
+pub use setup::{Image, Setup};
 pub use trace::{Heard, Said, Trace, What};
 pub use world::{Cut, Outcome, Step, Storage, World};

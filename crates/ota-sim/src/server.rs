@@ -1,6 +1,7 @@
 //! The firmware server, at the level of answers and pieces of body.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use core::time::Duration;
 
@@ -33,6 +34,8 @@ pub enum FetchFault {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Fetch {
     pub(crate) op: OpId,
+    /// The bytes behind the URL.
+    pub(crate) image: Arc<[u8]>,
     /// The first byte that was asked for.
     pub(crate) from: u64,
     /// The next byte of the image.
@@ -94,11 +97,12 @@ pub struct Server {
 const ETAG: &str = "\"1\"";
 
 impl Server {
-    pub(crate) fn begin(&mut self, op: OpId, from: u64, head_at: Instant) {
+    pub(crate) fn begin(&mut self, op: OpId, image: Arc<[u8]>, from: u64, head_at: Instant) {
         let fault = self.plan.pop_front().flatten();
         self.fetches = self.fetches.saturating_add(1);
+        let next_at = head_at;
         self.current =
-            Some(Fetch { op, from, at: from, sent: 0, answered: false, next_at: head_at, fault });
+            Some(Fetch { op, image, from, at: from, sent: 0, answered: false, next_at, fault });
     }
 
     pub(crate) fn cancel(&mut self, op: OpId) {
@@ -117,9 +121,10 @@ impl Server {
     }
 
     /// What comes next; `consumed` must be called for a body.
-    pub(crate) fn next(&mut self, image: &[u8], chunk: usize, pace: Duration) -> Next {
-        let size = image.len() as u64;
+    pub(crate) fn next(&mut self, chunk: usize, pace: Duration) -> Next {
         let Some(fetch) = &mut self.current else { return Next::Nothing };
+        let image = fetch.image.clone();
+        let size = image.len() as u64;
         if !fetch.answered {
             return fetch.head(size);
         }

@@ -8,6 +8,17 @@ use ota_proto::{Config, Digester, Identity, Md5, Rng};
 
 use crate::app::App;
 
+/// An image that may be offered.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Its version.
+    pub version: &'static str,
+    /// Its bytes.
+    pub bytes: Arc<[u8]>,
+    /// Their digest.
+    pub md5: Md5,
+}
+
 /// What a world is made of. The same setup gives the same run.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -19,6 +30,8 @@ pub struct Setup {
     pub to: &'static str,
     /// The image of the task.
     pub image: Arc<[u8]>,
+    /// Every image that the server has.
+    pub images: Vec<Image>,
     /// What the old version's slot holds.
     pub old: Arc<[u8]>,
     /// The bytes of each slot.
@@ -57,12 +70,14 @@ impl Setup {
     #[must_use]
     pub fn new(size: usize, seed: u64) -> Self {
         let identity = Identity::new("TESTPROD01", "dev001").expect("a good identity");
+        let first = Image::new("1.0.0", size, 1);
         Self {
             device: Config::new(identity, seed),
             from: "0.1.0",
             to: "1.0.0",
-            image: image(size, 1),
-            old: image(size, 2),
+            image: first.bytes.clone(),
+            images: vec![first],
+            old: bytes(size, 2),
             capacity: 32_768,
             erase: 4_096,
             latency: Duration::from_millis(20),
@@ -79,16 +94,35 @@ impl Setup {
         }
     }
 
-    /// The digest of the image.
+    /// The digest of the task's image.
     #[must_use]
     pub fn md5(&self) -> Md5 {
-        let mut digester = Digester::new();
-        digester.update(&self.image);
-        digester.finish()
+        md5_of(&self.image)
+    }
+
+    /// The image with this digest.
+    #[must_use]
+    pub fn image_of(&self, md5: Md5) -> Option<&Image> {
+        self.images.iter().find(|image| image.md5 == md5)
     }
 }
 
-fn image(size: usize, seed: u64) -> Arc<[u8]> {
+impl Image {
+    /// An image of this many bytes; the seed makes it another one.
+    #[must_use]
+    pub fn new(version: &'static str, size: usize, seed: u64) -> Self {
+        let bytes = bytes(size, seed);
+        Self { version, md5: md5_of(&bytes), bytes }
+    }
+}
+
+fn md5_of(bytes: &[u8]) -> Md5 {
+    let mut digester = Digester::new();
+    digester.update(bytes);
+    digester.finish()
+}
+
+fn bytes(size: usize, seed: u64) -> Arc<[u8]> {
     let mut rng = Rng::new(seed);
     (0..size).map(|_| u8::try_from(rng.below(256)).unwrap_or(0)).collect()
 }

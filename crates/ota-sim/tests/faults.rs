@@ -90,6 +90,7 @@ fn any_world(seed: u64, rng: &mut ota_proto::Rng) -> World {
     setup.latency = millis(rng, 300);
     setup.pace = millis(rng, 500);
     setup.chunk = rng.below(6_000) as usize + 1;
+    setup.erase = [256, 4_096, 4_096][rng.below(3) as usize];
     if rng.below(3) == 0 {
         setup.device.verify = Verify::Trailing;
     }

@@ -75,8 +75,18 @@ impl Bench {
         slot: SlotState,
         record: Option<&Record>,
     ) -> Self {
+        Self::boot_on(STORAGE, config, running, slot, record)
+    }
+
+    pub(crate) fn boot_on(
+        storage: SlotInfo,
+        config: Config,
+        running: &str,
+        slot: SlotState,
+        record: Option<&Record>,
+    ) -> Self {
         let block = record.map(|record| record.encode(1));
-        let boot = Boot { running, slot, journal: block.as_ref(), storage: STORAGE };
+        let boot = Boot { running, slot, journal: block.as_ref(), storage };
         Self {
             machine: Updater::new(at(0), config, boot).unwrap(),
             open: Vec::new(),

@@ -22,12 +22,22 @@ fn o1_persist_only_after_sync() {
 
 #[test]
 fn o1_a_claim_is_a_multiple_of_the_erase_unit() {
-    let mut bench = Bench::fetching(config());
-    bench.good_head(1_100);
-    bench.body(1_100, 5_000);
-    bench.body(70_000, 5_001);
-    bench.until(140_000);
-    assert_eq!(bench.journal().target.unwrap().offset, 4_096);
+    let fine = ota_proto::SlotInfo { erase: 64, ..STORAGE };
+    let mut bench = Bench::boot_on(fine, config(), "0.1.0", SlotState::Confirmed, None);
+    bench.machine.handle_session(at(0), true);
+    bench.auto(0);
+    bench.offer(1_000, "1.0.0");
+    bench.auto(1_000);
+    bench.good_head(1_000);
+    bench.body(1_000, 100);
+    bench.body(10_000, 150);
+    bench.body(20_000, 160);
+    bench.body(30_000, 170);
+    bench.body(40_000, 180);
+    bench.body(50_000, 185);
+    assert_eq!(bench.journal().target.unwrap().offset, 0);
+    bench.until(61_000);
+    assert_eq!(bench.journal().target.unwrap().offset, 128, "185 are synced after 60 s");
 }
 
 #[test]
@@ -320,12 +330,16 @@ fn o14_the_result_goes_only_with_the_puback_of_this_session() {
     let old = bench.pubs.clone();
     bench.machine.handle_session(at(3_000), false);
     bench.machine.handle_session(at(8_000), true);
-    for id in old {
-        bench.machine.handle_published(at(8_000), id);
+    for id in &old {
+        bench.machine.handle_published(at(8_000), *id);
     }
     assert_eq!(bench.machine.owed(), Some(bench.journal().owed.unwrap().result));
     bench.pubs.clear();
     assert_eq!(bench.out(8_000), ["fail -5 install failed"]);
+    for id in &old {
+        bench.machine.handle_published(at(8_050), *id);
+    }
+    assert!(bench.machine.owed().is_some(), "another session's acknowledgement");
     bench.ack(8_100);
     assert_eq!(bench.machine.owed(), None);
 }

@@ -147,7 +147,7 @@ impl World {
 
     pub(super) fn end_job(&mut self, op: OpId) {
         let Some((_, job)) = self.storage.job.take_if(|(under, _)| *under == op) else { return };
-        let digest = match self.storage.finish_job(&job, self.setup.to) {
+        let digest = match self.storage.finish_job(&job) {
             Ok(digest) => digest,
             Err(why) => return self.broken.push(why),
         };
@@ -208,7 +208,7 @@ impl World {
     /// Power is gone and comes back after 100 ms.
     pub fn power_cut(&mut self, cut: Cut) {
         self.note(What::Off("power cut"));
-        self.storage.cut(cut, self.setup.to, &mut self.rng);
+        self.storage.cut(cut, &mut self.rng);
         self.storage.loader.reset(self.setup.app.bootable);
         self.boot = self.boot.saturating_add(1);
         self.client = None;

@@ -22,8 +22,7 @@ impl World {
     /// Power is gone and comes back after 100 ms.
     pub fn power_cut(&mut self, cut: Cut) {
         self.note(What::Off("power cut"));
-        let to = self.setup.to;
-        self.storage.cut(cut, to, &mut self.rng);
+        self.storage.cut(cut, &mut self.rng);
         self.storage.loader.reset(self.setup.app.bootable);
         self.end_program();
     }
@@ -31,14 +30,14 @@ impl World {
     /// The device's program dies and starts again after 100 ms; its medium does not notice.
     pub fn kill(&mut self) {
         self.note(What::Off("killed"));
-        self.storage.abandon(self.setup.to, &mut self.rng);
+        self.storage.abandon(&mut self.rng);
         self.end_program();
     }
 
     /// The device resets itself.
     fn reset(&mut self) {
         self.note(What::Off("reset"));
-        self.storage.cut(Cut::After, self.setup.to, &mut self.rng);
+        self.storage.cut(Cut::After, &mut self.rng);
         self.storage.loader.reset(self.setup.app.bootable);
         self.end_program();
     }
@@ -205,7 +204,8 @@ impl World {
             Act::Installed(what) => {
                 let taken = device.installed(now, what);
                 if what == Installed::Running && taken.is_ok() {
-                    self.storage.loader.replace(self.setup.to);
+                    let version = self.storage.installing();
+                    self.storage.loader.replace(&version);
                 }
                 taken.map(|()| "installed")
             }

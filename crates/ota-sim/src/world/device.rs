@@ -14,7 +14,7 @@ use super::{Due, Step, World};
 /// An output, owned.
 enum Out {
     Publish(PubId, QoS, Vec<u8>),
-    Fetch(OpId, u64),
+    Fetch(OpId, String, u64),
     Cancel(OpId),
     Job(OpId, Job, What),
     Persist(OpId, Box<[u8; ota_proto::Journal::LEN]>),
@@ -35,10 +35,15 @@ impl World {
                 return None;
             }
             Out::Publish(id, qos, payload) => self.publish(id, qos, payload),
-            Out::Fetch(op, from) => {
+            Out::Fetch(op, url, from) => {
                 self.note(What::Fetch(op, from));
                 let round = self.setup.latency + self.setup.latency;
-                self.server.begin(op, from, self.now + round);
+                let path = url.split_once('?').map_or(url.as_str(), |(path, _)| path);
+                let mut images = self.setup.images.iter();
+                // A redirect's target has what the task has.
+                let found = images.find(|image| path.ends_with(image.version));
+                let image = found.map_or(&self.setup.image, |image| &image.bytes).clone();
+                self.server.begin(op, image, from, self.now + round);
             }
             Out::Cancel(op) => {
                 self.note(What::Cancel(op));
@@ -73,7 +78,7 @@ impl World {
         };
         Some(match output {
             Output::Publish { id, qos, payload, .. } => Out::Publish(id, qos, payload.to_vec()),
-            Output::Fetch { op, from, .. } => Out::Fetch(op, from),
+            Output::Fetch { op, url, from } => Out::Fetch(op, url.to_owned(), from),
             Output::CancelFetch { op } => Out::Cancel(op),
             Output::Erase { op, range, .. } => {
                 let what = What::Erase(op, range.clone());
@@ -150,7 +155,7 @@ impl World {
         let error = self.broken.remove(&number);
         let digest = match error {
             Some(_) => None,
-            None => match self.storage.finish_job(&job, self.setup.to) {
+            None => match self.storage.finish_job(&job) {
                 Ok(digest) => digest,
                 Err(why) => return self.invariants.break_rule(why),
             },
@@ -193,8 +198,7 @@ impl World {
     pub(super) fn serve(&mut self) {
         let now = self.now;
         let Some(op) = self.server.current.as_ref().map(|fetch| fetch.op) else { return };
-        let image = self.setup.image.clone();
-        let next = self.server.next(&image, self.setup.chunk, self.setup.pace);
+        let next = self.server.next(self.setup.chunk, self.setup.pace);
         if let Next::Head(head) = &next {
             self.note(What::Head(op, head.status));
         }

@@ -17,7 +17,7 @@ use ota_proto::{Instant, OpId, Rng, State, Updater};
 use crate::invariants::Invariants;
 use crate::link::{Link, MessageFault, Packet};
 use crate::server::Server;
-use crate::setup::Setup;
+use crate::setup::{Image, Setup};
 use crate::trace::{Trace, What};
 
 pub(crate) use self::storage::Job;
@@ -126,9 +126,11 @@ impl World {
         let mut cloud = Cloud::new(CloudConfig::new(signer, 1_700_000_000));
         let identity = setup.device.identity.clone();
         cloud.add_device(&identity, Secret::new(*b"0123456789abcdef")).expect("room for one");
-        let size = setup.image.len() as u64;
-        let firmware = Firmware::new(identity.product_id(), setup.to, setup.md5(), size);
-        cloud.add_firmware(firmware).expect("a good firmware");
+        for Image { version, bytes, md5 } in &setup.images {
+            let size = bytes.len() as u64;
+            let firmware = Firmware::new(identity.product_id(), version, *md5, size);
+            cloud.add_firmware(firmware).expect("a good firmware");
+        }
         let mut rng = Rng::new(setup.seed);
         let mut world = Self {
             now: Instant::ZERO,
@@ -157,6 +159,34 @@ impl World {
     /// What happens to the packet with this number; they count from 0, both ways together.
     pub fn plan(&mut self, packet: u64, fault: MessageFault) {
         self.link.plan.insert(packet, fault);
+    }
+
+    /// Cancels the task, of which the device hears nothing, and begins one to another of the
+    /// images. `false` when the cloud refuses: the device has reported that version.
+    ///
+    /// # Panics
+    /// When there is no such image.
+    pub fn change_task(&mut self, version: &str) -> bool {
+        if let Some(task) = self.record().task.as_ref().map(|task| task.id) {
+            let over = self.cloud.cancel_task(self.now, task);
+            self.note(What::Fault(format!("task cancelled: {}", over.is_ok())));
+        }
+        if !self.start_task(version) {
+            return false;
+        }
+        let mut images = self.setup.images.iter();
+        let image = images.find(|image| image.version == version).expect("an image").clone();
+        self.setup.to = image.version;
+        self.setup.image = image.bytes;
+        true
+    }
+
+    fn start_task(&mut self, version: &str) -> bool {
+        let options = TaskOptions { timeout: Some(TASK), ..TaskOptions::default() };
+        let identity = self.setup.device.identity.clone();
+        let started = self.cloud.start_task(self.now, &identity, version, &options);
+        self.note(What::Fault(format!("task to {version}: {}", started.is_ok())));
+        started.is_ok()
     }
 
     /// Packets sent so far, both ways.
@@ -243,17 +273,21 @@ impl World {
         let task = self.record().task.as_ref();
         let failed = task.is_some_and(|task| task.status == ota_cloud::Status::Failed);
         let told = outcome == Outcome::Proved || failed;
+        let told = told
+            && (outcome == Outcome::Proved) == (self.storage.loader.running() == self.setup.to);
         assert!(told, "{what}, seed {seed}: the cloud was not told\n{}", self.trace);
         outcome
     }
 
     fn check_end(&self, outcome: Outcome) -> Result<Outcome, String> {
         let running = self.storage.loader.running();
-        let expected = if outcome == Outcome::Proved { self.setup.to } else { self.setup.from };
-        let image = if running == self.setup.to { &self.setup.image } else { &self.setup.old };
+        let mut images = self.setup.images.iter();
+        let image = images.find(|image| image.version == running);
+        let image = image.map_or(&self.setup.old, |image| &image.bytes);
         let whole = self.storage.running().surely_holds(image, image.len() as u64);
         let in_place = self.setup.app.install == crate::app::Install::Running;
-        if running != expected || !(whole || in_place) {
+        let right = outcome == Outcome::Ended || running == self.setup.to;
+        if !right || !(whole || in_place) {
             return Err(format!("{outcome:?}, but {running} runs, whole: {whole}\n{}", self.trace));
         }
         Ok(outcome)
@@ -322,10 +356,7 @@ impl World {
             }
             Due::Arrive(..) | Due::Release(..) => {}
             Due::Task => {
-                let options = TaskOptions { timeout: Some(TASK), ..TaskOptions::default() };
-                let identity = self.setup.device.identity.clone();
-                let started = self.cloud.start_task(self.now, &identity, self.setup.to, &options);
-                self.note(What::Fault(format!("task: {}", started.is_ok())));
+                self.start_task(self.setup.to);
             }
             Due::PowerOn => self.power_on(),
             Due::Job(op) if boot == self.boot => self.end_job(op),

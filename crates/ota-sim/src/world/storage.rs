@@ -64,8 +64,20 @@ impl Storage {
         if self.loader.other() == 0 { first } else { second }
     }
 
+    /// The version that the journal says is being installed.
+    #[must_use]
+    pub fn installing(&self) -> String {
+        let target = self.journal.record().and_then(|record| record.target);
+        target.map(|target| target.version.to_string()).unwrap_or_default()
+    }
+
+    fn act(&mut self, action: SlotAction) {
+        let version = self.installing();
+        self.loader.apply(action, &version);
+    }
+
     /// Does the job under way. A digest has an answer.
-    pub(crate) fn finish_job(&mut self, job: &Job, to: &str) -> Result<Option<Md5>, String> {
+    pub(crate) fn finish_job(&mut self, job: &Job) -> Result<Option<Md5>, String> {
         match job {
             Job::Flash(op) => self.target_mut().apply(op)?,
             Job::Sync => self.target_mut().sync(),
@@ -75,13 +87,13 @@ impl Storage {
                 digester.update(self.target().bytes().get(..end).ok_or("digest outside the slot")?);
                 return Ok(Some(digester.finish()));
             }
-            Job::Slot(action) => self.loader.apply(*action, to),
+            Job::Slot(action) => self.act(*action),
         }
         Ok(None)
     }
 
     /// Power is gone in the middle of whatever is under way.
-    pub(crate) fn cut(&mut self, cut: Cut, to: &str, rng: &mut Rng) {
+    pub(crate) fn cut(&mut self, cut: Cut, rng: &mut Rng) {
         let half = match cut {
             Cut::Before => 0,
             Cut::Torn => 128,
@@ -93,7 +105,7 @@ impl Storage {
             Some((_, Job::Slot(action)))
                 if cut == Cut::After || (cut == Cut::Torn && rng.below(2) == 0) =>
             {
-                self.loader.apply(action, to);
+                self.act(action);
             }
             _ => {}
         }
@@ -108,11 +120,11 @@ impl Storage {
     }
 
     /// The program is gone, the medium is not: what was handed to it is done, or not begun.
-    pub(crate) fn abandon(&mut self, to: &str, rng: &mut Rng) {
+    pub(crate) fn abandon(&mut self, rng: &mut Rng) {
         let began = rng.below(2) == 0;
         if let Some((_, job)) = self.job.take() {
             if began {
-                let _ = self.finish_job(&job, to);
+                let _ = self.finish_job(&job);
             }
         }
         if let Some((_, block)) = self.persist.take() {
