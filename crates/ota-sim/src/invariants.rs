@@ -66,6 +66,8 @@ struct Seen {
     acknowledged: bool,
     slotting: Option<(OpId, SlotAction)>,
     switched: bool,
+    rolled_back: bool,
+    installed: Option<Instant>,
     confirmed: bool,
     reported: bool,
     answered: bool,
@@ -105,7 +107,6 @@ impl Invariants {
                 self.seen.up = *up;
                 self.seen.results.clear();
                 self.seen.burning = None;
-                self.seen.acknowledged = false;
             }
             What::Publish(id, said) => self.on_publish(now, *id, said, storage),
             What::Published(id) => self.on_published(*id),
@@ -143,6 +144,7 @@ impl Invariants {
             }
             What::Event(event) => self.on_event(now, event, storage),
             What::Command("confirm") => self.seen.confirmed = true,
+            What::Command("installed") => self.seen.installed = Some(now),
             _ => {}
         }
         if !matches!(what, What::Timeout | What::Idle(..)) {
@@ -215,6 +217,7 @@ impl Invariants {
         if let Some((_, action)) = self.seen.slotting.take_if(|(at, _)| *at == op) {
             let switch = matches!(action, SlotAction::Activate | SlotAction::RollBack);
             self.seen.switched |= switch && ok;
+            self.seen.rolled_back |= action == SlotAction::RollBack && ok;
         }
     }
 
@@ -266,7 +269,6 @@ impl Invariants {
             Said::Burning(_) => {
                 self.must(owed.is_none(), || "burning while a result is owed".into());
                 self.seen.burning = Some((id, now));
-                self.seen.acknowledged = false;
             }
             Said::Done(version) => {
                 let runs = st.loader.running() == version && !st.loader.is_trial();
@@ -324,8 +326,9 @@ impl Invariants {
             Event::Restart => {
                 let switched = self.seen.switched;
                 self.must(switched, || "O7: nothing was switched".into());
-                let told = self.seen.acknowledged || self.waited(now);
-                self.must(told || !self.seen.up, || "O7: burning is not acknowledged".into());
+                let long = self.seen.installed.is_none_or(|at| now.since(at) >= BURNING);
+                let told = self.seen.acknowledged || long || self.seen.rolled_back;
+                self.must(told, || "O7: burning is not acknowledged".into());
             }
             _ => {}
         }

@@ -12,6 +12,7 @@ use super::storage::Work;
 impl Updater {
     /// Moves every machine as far as it can go without a further input.
     pub(super) fn advance(&mut self) {
+        self.advanced = self.now;
         self.advance_result();
         self.adopt_trial();
         self.refresh_stale_offer();

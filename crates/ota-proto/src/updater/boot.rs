@@ -53,6 +53,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
         slot: boot.slot,
         mark: boot.slot == SlotState::RolledBack,
         now,
+        advanced: now,
         rng,
         last_op: 0,
         last_pub: 0,

@@ -55,6 +55,8 @@ pub struct Updater {
     /// The slot still says that a roll-back happened.
     mark: bool,
     now: Instant,
+    /// When what follows from the state and the time was last drawn: see [`advance`].
+    advanced: Instant,
     rng: Rng,
     last_op: u32,
     last_pub: u32,

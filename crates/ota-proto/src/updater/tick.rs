@@ -186,6 +186,7 @@ impl Updater {
     fn stage_deadline(&self) -> Option<(Instant, Timer)> {
         let timing = &self.cfg.timing;
         let attempt = self.update.as_ref()?;
+        // Over when `advance` has seen it pass, and not when a poll merely came late.
         let told_by = |since: Instant| (since + timing.burning, Timer::Burning);
         match &attempt.stage {
             Stage::Offered { ask } => Some((*ask, Timer::Application)),
@@ -201,12 +202,12 @@ impl Updater {
                 Some((first, Timer::Offer))
             }
             Stage::Ready { approved: true, go: true, since, .. } => {
-                Some(told_by(*since)).filter(|(at, _)| *at > self.now)
+                Some(told_by(*since)).filter(|(at, _)| *at > self.advanced)
             }
             Stage::Ready { ask, .. } => Some((*ask, Timer::Application)),
             Stage::Installing { started: Some(started), .. } => Some((started.limit, Timer::Limit)),
             Stage::Installing { since, .. } | Stage::Restarting { since, ask: None, .. } => {
-                Some(told_by(*since)).filter(|(at, _)| *at > self.now)
+                Some(told_by(*since)).filter(|(at, _)| *at > self.advanced)
             }
             Stage::Restarting { ask: Some(ask), .. } => Some((*ask, Timer::Application)),
             Stage::Trial(trial) => match trial.back {
