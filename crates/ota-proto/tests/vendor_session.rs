@@ -3,6 +3,7 @@
 //! log does not show: the restart, and the new version's own report and result.
 //!
 //! The vendor writes JSON with spaces, 58, 151, 153 and 128 bytes; we write it compact.
+#![allow(clippy::unwrap_used)]
 
 use ota_proto::message::DeviceMessage;
 use ota_proto::{
