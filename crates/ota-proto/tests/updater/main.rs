@@ -1,4 +1,5 @@
 //! The machine through its public API: literal messages at literal times.
+#![allow(clippy::unwrap_used)]
 
 mod bench;
 mod boot;
