@@ -177,7 +177,7 @@ fn message(payload: &str) -> Vec<u8> {
     let topic = "$ota/update/TESTPROD01/dev001";
     let len = 2 + topic.len() + payload.len();
     let mut packet =
-        vec![0x30, u8::try_from(len % 128 | 128).unwrap(), u8::try_from(len / 128).unwrap()];
+        vec![0x30, u8::try_from((len % 128) | 128).unwrap(), u8::try_from(len / 128).unwrap()];
     packet.extend(u16::try_from(topic.len()).unwrap().to_be_bytes());
     packet.extend(topic.as_bytes());
     packet.extend(payload.as_bytes());

@@ -241,9 +241,8 @@ impl Client {
         match found {
             mqtt::Found::Accepted => self.news.push_back(Event::Connected),
             mqtt::Found::Subscribed(sub) => {
-                if !self.devices.subscribed(now, sub) {
-                    self.news.push_back(Event::Subscribed(sub));
-                }
+                let ours = self.devices.subscribed(now, sub);
+                self.news.extend((!ours).then_some(Event::Subscribed(sub)));
             }
             mqtt::Found::Refused(sub) => self.news.push_back(Event::SubscribeRefused(sub)),
             mqtt::Found::Unsubscribed(sub) => self.news.push_back(Event::Unsubscribed(sub)),
