@@ -3,6 +3,7 @@
 
 mod application;
 mod common;
+mod ends;
 mod gateway;
 mod hostile;
 mod links;

@@ -1,0 +1,63 @@
+//! What the end of a link means for what hangs on it.
+
+use ota_proto::Instant;
+use ota_wire::client::LinkKind;
+
+use crate::common::*;
+use crate::session::downloading;
+
+#[test]
+fn a_device_is_offline_without_its_link() {
+    let mut desk = Desk::new();
+    let link = desk.up(at(0));
+    desk.sent(at(0), link);
+    desk.feed(at(0), link, b"\x40\x02\x00\x02");
+    desk.feed(at(0), link, &publish("$ota/update/P/D", REPLY));
+    assert!(desk.client.updater(FIRST).unwrap().is_settled());
+    desk.client.handle_closed(at(1), link, true);
+    assert!(!desk.client.updater(FIRST).unwrap().is_settled());
+    // And has nothing to wake up for but the next link.
+    desk.poll(at(1));
+    assert_eq!(desk.idle.timer, Some(ota_wire::client::Timer::Reconnect));
+}
+
+#[test]
+fn the_floor_counts_from_the_moment_the_link_was_open() {
+    let mut desk = Desk::new();
+    let link = desk.open(at(0), LinkKind::Broker);
+    desk.client.handle_connected(at(8), link);
+    desk.client.handle_closed(at(8), link, false);
+    desk.poll(at(8));
+    assert!(desk.idle.deadline.unwrap() >= at(13), "{:?}", desk.idle);
+}
+
+#[test]
+fn more_sent_than_there_was_counts_as_all_of_it() {
+    let mut desk = Desk::new();
+    let link = desk.up(at(0));
+    desk.sent(at(0), link);
+    desk.feed(at(1), link, &publish("$ota/update/P/D", &offer("http://store.example/a")));
+    let store = desk.open(at(1), LinkKind::Store);
+    desk.client.handle_connected(at(1), store);
+    assert!(!desk.client.transmit(store).is_empty());
+    desk.client.handle_sent(at(1), store, usize::MAX);
+    assert!(desk.client.transmit(store).is_empty());
+    desk.client.handle_sent(at(1), link, usize::MAX);
+    assert!(desk.client.transmit(link).is_empty());
+}
+
+#[test]
+fn a_clock_that_runs_backwards_stands_still() {
+    let (mut desk, link, store) = downloading();
+    desk.work(at(5));
+    let mut twin = desk.client.clone();
+    for (client, now) in [(&mut desk.client, at(2)), (&mut twin, at(5))] {
+        client.handle_timeout(now);
+        client.handle_sent(now, link, 0);
+        let _ = client.handle_received(now, store, &IMAGE[..4]);
+        client.handle_closed(now, link, false);
+    }
+    let state = |client: &ota_wire::Client| client.updater(FIRST).unwrap().clone();
+    assert!(state(&desk.client) == state(&twin));
+    let _ = poll(&mut desk.client, Instant::ZERO);
+}
