@@ -97,13 +97,15 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
     let connected = first.end().await;
     // The second life knows nothing of the first one's connection.
     let left = spacing.saturating_sub(clock.now().since(connected));
-    pass(&printer, &mut log, left).await;
+    pass(&printer, &mut log, sleep(left)).await;
     let mut second = Life::boot(&setup, folder, &board, clock, &printer)?;
     second.live(&mut printer, &mut log, args.size, Ending::Told).await?;
     second.end().await;
     let verdict = judge(&cloud.handle(), &identity, folder, &firmware).await;
-    pass(&printer, &mut log, Duration::ZERO).await;
     cloud.shutdown().await;
+    while let Some(entry) = log.next().await {
+        printer.entry(&entry);
+    }
     summary(args, &printer, clock.now(), &verdict?);
     Ok(())
 }
@@ -191,6 +193,8 @@ impl Life {
                 Some(entry) = log.next() => printer.entry(&entry),
                 event = self.driver.next() => {
                     let ota_tokio::Event::Client(event) = event.map_err(unexpected)? else { continue };
+                    // What the cloud said before this comes before it.
+                    pass(printer, log, std::future::ready(())).await;
                     self.print(&event, printer, size);
                     if self.take(&event)? == Some(ending) {
                         printer.end_progress();
@@ -331,9 +335,8 @@ async fn judge(
     Ok(Verdict { messages: counters.received, checkpoints, sessions: counters.sessions })
 }
 
-/// Prints what the cloud says in this time, and all that it has said before.
-async fn pass(printer: &Printer, log: &mut Log, time: Duration) {
-    let over = sleep(time);
+/// Prints what the cloud has said, and what it says until this is over.
+async fn pass(printer: &Printer, log: &mut Log, over: impl Future<Output = ()>) {
     tokio::pin!(over);
     loop {
         tokio::select! {

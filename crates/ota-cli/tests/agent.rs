@@ -1,4 +1,5 @@
 //! `ota agent` against `ota cloud serve`: two programs, over TCP.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 mod common;
 

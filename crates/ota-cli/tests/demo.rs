@@ -1,4 +1,5 @@
 //! `ota demo`, end to end.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 mod common;
 
