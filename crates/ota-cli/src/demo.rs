@@ -133,8 +133,7 @@ async fn cloud(
 /// A clock with the cloud's origin, so that both sides' lines have the same times.
 async fn same_clock(cloud: &Handle) -> Result<Clock, Failure> {
     let ours = Clock::start();
-    let theirs = cloud.with(|_, now| now).await.map_err(unexpected)?;
-    let ahead = theirs.since(ours.now());
+    let ahead = cloud.with(move |_, now| now.since(ours.now())).await.map_err(unexpected)?;
     let origin = ours.to_std(Instant::ZERO).and_then(|origin| origin.checked_sub(ahead));
     Ok(origin.map_or(ours, Clock::anchored))
 }
