@@ -335,12 +335,12 @@ impl Bench {
     }
 
     /// Serves deadlines until a fetch is asked for; its moment, or none when the attempt ended.
-    pub(crate) fn to_fetch(&mut self) -> Option<u64> {
-        self.to_fetch_lines(&mut Vec::new())
+    pub(crate) fn next_fetch(&mut self) -> Option<u64> {
+        self.next_fetch_lines(&mut Vec::new())
     }
 
     /// The same, and the lines on the way.
-    pub(crate) fn to_fetch_lines(&mut self, lines: &mut Vec<String>) -> Option<u64> {
+    pub(crate) fn next_fetch_lines(&mut self, lines: &mut Vec<String>) -> Option<u64> {
         let mut ms = self.last;
         for _ in 0..1_000 {
             lines.extend(self.auto(ms));

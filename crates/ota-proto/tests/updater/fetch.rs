@@ -12,7 +12,7 @@ pub(crate) fn resumed() -> (Bench, u64) {
     bench.good_head(1_100);
     bench.body(1_100, 4_096);
     bench.fetch_failed(1_200, TransportError::Closed);
-    let ms = bench.to_fetch().unwrap();
+    let ms = bench.next_fetch().unwrap();
     assert_eq!(bench.at, 4_096);
     (bench, ms)
 }
@@ -30,8 +30,7 @@ pub(crate) fn part(first: u64, last: u64, total: u64) -> ResponseHead<'static> {
 fn always(bench: &mut Bench, answer: impl Fn(&mut Bench, u64)) -> (u32, String) {
     let mut fetches = 0;
     let mut lines = Vec::new();
-    loop {
-        let Some(ms) = bench.to_fetch_lines(&mut lines) else { break };
+    while let Some(ms) = bench.next_fetch_lines(&mut lines) {
         fetches += 1;
         answer(bench, ms);
         assert!(fetches < 50);
@@ -166,7 +165,7 @@ fn rule_8_an_offer_older_than_23_h_is_refreshed_before_use() {
     let (mut bench, _) = resumed();
     bench.machine.handle_session(at(10_000), false);
     let mut last = 0;
-    while let Some(ms) = bench.to_fetch() {
+    while let Some(ms) = bench.next_fetch() {
         last = ms;
         bench.fetch_failed(ms, TransportError::Refused);
     }
@@ -223,7 +222,7 @@ fn rule_5_404_fails_after_one_fresh_url_and_403_after_three() {
         let mut sign = 2;
         let mut count = 0;
         let mut said = Vec::new();
-        while let Some(ms) = bench.to_fetch_lines(&mut said) {
+        while let Some(ms) = bench.next_fetch_lines(&mut said) {
             count += 1;
             bench.status(ms, status).unwrap_err();
             said.extend(bench.auto(ms));
@@ -267,7 +266,7 @@ fn rule_8_an_over_long_body_is_refused_and_a_short_one_resumes() {
     bench.body(1_100, 5_000);
     let op = bench.take(Kind::Fetch);
     bench.machine.handle_body_end(at(1_200), op);
-    bench.to_fetch().unwrap();
+    bench.next_fetch().unwrap();
     assert_eq!(bench.at, 5_000);
 }
 
@@ -325,7 +324,7 @@ fn rule_9_attempts_count_only_while_the_cloud_can_be_told() {
     let mut bench = Bench::fetching(config());
     bench.machine.handle_session(at(1_050), false);
     for _ in 0..100 {
-        let ms = bench.to_fetch().expect("never given up");
+        let ms = bench.next_fetch().expect("never given up");
         bench.fetch_failed(ms, TransportError::Refused);
     }
     assert_eq!(bench.machine.state(), State::Waiting);
@@ -337,7 +336,7 @@ fn rule_9_two_restarts_from_zero_and_no_more() {
     let tags: [&'static [u8]; 2] = [b"a", b"b"];
     let mut fetches = 0;
     let mut lines = Vec::new();
-    while let Some(ms) = bench.to_fetch_lines(&mut lines) {
+    while let Some(ms) = bench.next_fetch_lines(&mut lines) {
         fetches += 1;
         assert!(fetches < 30);
         let head = ResponseHead { etag: Some(tags[fetches % 2]), ..good(0) };

@@ -124,7 +124,7 @@ fn rule_3_two_replies_without_the_awaited_offer_withdraw_it() {
     bench.good_head(1_100);
     bench.body(1_100, 5_000);
     bench.fetch_failed(1_200, ota_proto::TransportError::Closed);
-    let ms = bench.to_fetch().unwrap();
+    let ms = bench.next_fetch().unwrap();
     bench.status(ms, 403).unwrap_err();
     assert_eq!(bench.auto(ms), ["report 0.1.0", "event Retry { cause: Unauthorized }"]);
     bench.reply(ms + 100, "0.1.0");
@@ -304,7 +304,7 @@ fn rule_14_network_faults_never_ban() {
         bench.auto(ms);
         bench.offer(ms, "1.0.0");
         let mut fetches = 0;
-        while let Some(ms) = bench.to_fetch() {
+        while let Some(ms) = bench.next_fetch() {
             bench.fetch_failed(ms, ota_proto::TransportError::Refused);
             fetches += 1;
         }

@@ -121,7 +121,7 @@ fn rule_4_progress_never_falls_when_the_download_begins_anew() {
     let lines = bench.until(2_000);
     assert!(lines.contains(&"2000 downloading 90".into()), "{lines:?}");
     bench.fetch_failed(2_000, TransportError::Closed);
-    let ms = bench.to_fetch().unwrap();
+    let ms = bench.next_fetch().unwrap();
     let other = ota_proto::ResponseHead { etag: Some(b"\"2\""), ..good(0) };
     bench.head(ms, &other).unwrap();
     bench.at = 0;

@@ -46,7 +46,7 @@ fn rule_12_a_mismatch_is_minus_four_even_when_restarts_are_spent() {
         bench.at = 0;
         bench.body(ms, 6_000);
         bench.fetch_failed(ms, TransportError::Closed);
-        ms = bench.to_fetch().unwrap();
+        ms = bench.next_fetch().unwrap();
     }
     let head = ResponseHead { etag: Some(b"c"), ..part(6_000, SIZE - 1, SIZE) };
     bench.head(ms, &head).unwrap();
