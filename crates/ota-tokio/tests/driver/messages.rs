@@ -116,6 +116,41 @@ async fn a_message_is_acknowledged_when_the_application_has_taken_it() {
 }
 
 #[tokio::test]
+async fn messages_that_come_all_at_once_arrive_one_by_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut rig = Rig::new(listener.local_addr().unwrap());
+    rig.driver.subscribe("#", QoS::AtMostOnce).unwrap();
+    let mut broker = beside(&mut rig, async {
+        let mut broker = Broker::accept(&listener).await;
+        broker.grant().await;
+        broker.grant().await;
+        broker
+    })
+    .await;
+    // 4,096 bytes fit into the buffer: some come in two parts, every twentieth is too long.
+    for number in 0..100_u8 {
+        let len = if number % 20 == 19 { 5000 } else { 900 + usize::from(number) };
+        broker.publish("all", 0, &vec![number; len]).await;
+    }
+    rig.until(&[], |e| matches!(e, Event::Message { payload, .. } if payload[0] == 98)).await;
+    let numbers: Vec<u8> = rig
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Message { payload, .. } => {
+                assert!(payload.iter().all(|byte| *byte == payload[0]));
+                assert_eq!(payload.len(), 900 + usize::from(payload[0]));
+                Some(payload[0])
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(numbers, (0..99).filter(|number| number % 20 != 19).collect::<Vec<_>>());
+    let skipped = |e: &Event| matches!(e, Event::Client(Client::TooLong { len: 5008 }));
+    assert_eq!(rig.count(skipped), 4);
+}
+
+#[tokio::test]
 async fn a_peer_that_reads_late_gets_everything_in_order() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut rig = Rig::new(listener.local_addr().unwrap());

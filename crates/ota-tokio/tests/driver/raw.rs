@@ -138,12 +138,14 @@ async fn what_is_not_http_is_refused_and_tried_again() {
         (b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), End::Kept),
         (answer(&format!("200 OK\r\nX: {}", "x".repeat(10_000)), b""), End::Kept),
         (Vec::new(), End::Closed),
+        (b"HTTP/1.1 200 OK\r\nContent-Le".to_vec(), End::Closed),
         (answer(&length, &image), End::Closed),
     ];
     // Two lies are put up with.
     let (requests, causes) = update(&image, answers).await;
-    assert_eq!(requests.len(), 4);
-    assert_eq!(causes, [Reason::Contradiction, Reason::Contradiction, Reason::Network]);
+    assert_eq!(requests.len(), 5);
+    let (lie, cut) = (Reason::Contradiction, Reason::Network);
+    assert_eq!(causes, [lie, lie, cut, cut]);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use ota_host::Clock;
 use ota_proto::{Event as Update, Outcome, Reason, Rng, State, TransportError};
 use ota_tokio::{Driver, Error, Event};
 use ota_wire::client::{Disconnect, Event as Client};
@@ -101,7 +102,10 @@ async fn a_store_that_falls_silent_is_left_and_the_download_resumes() {
         let mut config = device_config();
         config.timing.idle = Duration::from_millis(200);
         let mut rig = Rig::with(wire_config(cloud.mqtt_addr()), config);
+        let clock = Clock::start();
         rig.prove(&cloud, &image).await;
+        // A deadline that comes nearer is heeded.
+        assert!(clock.now() < ota_proto::Instant::from_secs(10), "{:?}", clock.now());
         assert_eq!(store.opened(), 2);
         assert!(store.down() < image.len() + 100_000, "{}", store.down());
         let retry = |e: &Update| matches!(e, Update::Retry { cause: Reason::Network });
