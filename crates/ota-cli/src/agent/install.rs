@@ -169,10 +169,21 @@ mod tests {
     #[tokio::test]
     async fn stopping_ends_the_whole_group() {
         let folder = tempfile::tempdir().unwrap();
-        let mut installer =
-            run(folder.path(), "trap '' TERM; (sleep 60; sleep 60) & sleep 60; sleep 60").await;
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let held = format!(
+            "exec 9>{}; trap '' TERM; (echo one >&9; sleep 60) & sleep 60; sleep 60",
+            pipe.display()
+        );
+        let mut installer = run(folder.path(), &held).await;
+        // The pipe has an end only when nobody of the group holds it any more.
+        let mut reader = BufReader::new(tokio::fs::File::open(&pipe).await.unwrap());
+        let mut text = String::new();
+        reader.read_line(&mut text).await.unwrap();
         installer.stop();
         assert!(installer.ended().await.unwrap_err().contains("stopped"));
+        reader.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "one\n");
     }
 
     #[tokio::test]
