@@ -24,7 +24,7 @@
 //!     r#"{{"file_size":16,"md5sum":"{}","type":"update_firmware","url":"https://store.example/fw?sign=x","version":"2.0.0"}}"#,
 //!     hash.finish()
 //! );
-//! let reply = r#"{"result_code":0,"result_msg":"success","type":"report_version_rsp","version":"1.0.0"}"#;
+//! let reply = r#"{"result_code":0,"result_msg":"success","type":"report_version_rsp"}"#;
 //!
 //! let identity = Identity::new("TESTPROD01", "dev001")?;
 //! let topic = String::from(identity.update_topic());
@@ -38,7 +38,7 @@
 //! let (mut fetch, mut taken) = (None, 0);
 //! let mut buf = [0; Config::buffer_len()];
 //! device.handle_session(now, true); // connected and subscribed
-//! loop {
+//! for _ in 0..200 {
 //!     match device.poll_output(now, &mut buf)? {
 //!         Output::Publish { id, payload, .. } => {
 //!             let text = String::from_utf8(payload.to_vec())?;

@@ -36,6 +36,8 @@ pub enum SlotState {
     Confirmed,
     /// It runs on trial: the next reset brings the old one back unless it is confirmed.
     Trial,
+    /// It runs, but the next reset starts the other image: activated and not restarted into.
+    Armed,
     /// It is the old one, back after a trial failed.
     RolledBack,
     /// There is nobody to ask.

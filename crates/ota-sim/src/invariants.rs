@@ -32,7 +32,7 @@
 use core::time::Duration;
 
 use ota_proto::journal::{Outcome, Owed, Phase, Record};
-use ota_proto::{Event, Instant, OpId, PubId, SlotAction};
+use ota_proto::{Event, Instant, OpId, PubId, SlotAction, SlotState};
 
 use crate::setup::Setup;
 use crate::trace::{Heard, Said, What};
@@ -98,9 +98,11 @@ impl Invariants {
     /// Sees one thing. `storage` is as it was just before it, but for ends of operations.
     pub(crate) fn observe(&mut self, now: Instant, what: &What, setup: &Setup, storage: &Storage) {
         match what {
-            What::Boot { record, .. } => {
+            What::Boot { record, slot, .. } => {
                 let tries = record.as_ref().map_or(0, |record| record.tries);
-                self.seen = Seen { percent: -1, tries, ..Seen::default() };
+                // What was armed before the program ended is switched.
+                let switched = *slot == SlotState::Armed;
+                self.seen = Seen { percent: -1, tries, switched, ..Seen::default() };
             }
             What::Off(_) => self.seen = Seen::default(),
             What::Session(up) => {

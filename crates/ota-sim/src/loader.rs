@@ -74,6 +74,7 @@ impl Loader {
     pub fn state(&self) -> SlotState {
         match (self.trial, self.mark) {
             (true, _) => SlotState::Trial,
+            _ if self.next == Next::Switch => SlotState::Armed,
             (false, true) => SlotState::RolledBack,
             (false, false) => SlotState::Confirmed,
         }

@@ -14,7 +14,7 @@ impl Updater {
     pub(super) fn advance(&mut self) {
         self.advanced = self.now;
         self.advance_result();
-        self.adopt_trial();
+        self.adopt_foreign();
         self.refresh_stale_offer();
         self.settle_stream();
         self.leave_ready();
@@ -63,16 +63,18 @@ impl Updater {
             }
             Stage::Ready { .. } => Say::Downloading(100),
             Stage::Trial(trial) if trial.limit.is_none() => return None,
+            Stage::Restarting { ours: false, .. } => return None,
             Stage::Installing { .. } | Stage::Restarting { .. } | Stage::Trial(_) => Say::Burning,
         };
         Some(attempt.meter.floor(say))
     }
 
-    /// An image on trial that no attempt speaks of: until somebody confirms it, the other slot is
-    /// its roll-back target and nothing may be written there.
-    fn adopt_trial(&mut self) {
-        if self.slot == SlotState::Trial && self.update.is_none() && self.owing == Owing::None {
-            self.open_foreign_trial();
+    /// An image on trial, or about to start, that no attempt speaks of: the other slot is a way
+    /// back, or what the next reset starts, and nothing may be written there.
+    fn adopt_foreign(&mut self) {
+        let foreign = matches!(self.slot, SlotState::Trial | SlotState::Armed);
+        if foreign && self.update.is_none() && self.owing == Owing::None {
+            self.open_foreign();
         }
     }
 
@@ -117,7 +119,8 @@ impl Updater {
     fn ask_restart(&mut self) {
         let timing = &self.cfg.timing;
         let Some(attempt) = &mut self.update else { return };
-        let Stage::Restarting { since, active: true, ask: ask @ None } = &mut attempt.stage else {
+        let Stage::Restarting { since, active: true, ask: ask @ None, .. } = &mut attempt.stage
+        else {
             return;
         };
         let told =

@@ -106,8 +106,9 @@ pub(super) enum Stage {
     Ready { approved: bool, go: bool, since: Instant, ask: Instant },
     /// `started` when the application was asked to install.
     Installing { since: Instant, started: Option<Started> },
-    /// `asked` when the application was asked to restart; before that, the slot is switched.
-    Restarting { since: Instant, active: bool, ask: Option<Instant> },
+    /// `ask` when the application was asked to restart; before that, the slot is switched. Not
+    /// `ours` when somebody else armed it.
+    Restarting { since: Instant, active: bool, ask: Option<Instant>, ours: bool },
     /// The new image runs.
     Trial(Trial),
 }

@@ -28,8 +28,8 @@ enum Finding {
     Part(Target),
     /// The image that we installed runs on trial.
     Trial(Target),
-    /// An image that we did not install runs on trial.
-    Foreign,
+    /// The image that we installed starts with the next reset.
+    Armed(Target),
     /// The image on trial must go, for this reason.
     Back(Target, Reason),
     /// This result is owed.
@@ -80,9 +80,8 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
 
 /// The table of design.md §2.3, and the rows that it leaves open.
 fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
-    let Some(target) = record.target else {
-        return if slot == SlotState::Trial { Finding::Foreign } else { Finding::Nothing };
-    };
+    // What is on trial or about to start without a word in the journal is adopted later.
+    let Some(target) = record.target else { return Finding::Nothing };
     let reason = match record.owed {
         Some(Owed { result: Outcome::Failed(reason), .. }) => Some(reason),
         _ => None,
@@ -90,8 +89,8 @@ fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
     let old_runs = running != target.version;
     match record.phase {
         Phase::Owed => weigh_owed(record, target, old_runs),
-        Phase::None | Phase::Fetching if slot == SlotState::Trial => Finding::Foreign,
         Phase::None => Finding::Nothing,
+        Phase::Fetching if matches!(slot, SlotState::Trial | SlotState::Armed) => Finding::Nothing,
         Phase::Fetching => Finding::Part(target),
         Phase::Installing | Phase::Switching => match slot {
             SlotState::Trial if old_runs => Finding::Back(target, Reason::WrongVersion),
@@ -99,6 +98,8 @@ fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
             SlotState::Trial => {
                 reason.map_or(Finding::Trial(target), |why| Finding::Back(target, why))
             }
+            // Everything is done but the restart.
+            SlotState::Armed if old_runs => Finding::Armed(target),
             SlotState::RolledBack => {
                 let why = reason.unwrap_or(Reason::BootFailed);
                 Finding::Result(target, Outcome::Failed(why))
@@ -145,7 +146,7 @@ impl Updater {
                 self.open(target, Stage::Recall(recall), self.resume_point(&target));
             }
             Finding::Trial(target) => self.open_trial(target, true),
-            Finding::Foreign => self.open_foreign_trial(),
+            Finding::Armed(target) => self.open_armed(target, true),
             Finding::Back(target, reason) => {
                 self.open_trial(target, true);
                 self.begin_roll_back(reason);
@@ -153,11 +154,20 @@ impl Updater {
         }
     }
 
-    /// The running image is on trial, and it was not us who installed it.
-    pub(super) fn open_foreign_trial(&mut self) {
+    /// The running image is on trial, or another one is about to start, and it was not us who
+    /// installed it.
+    pub(super) fn open_foreign(&mut self) {
         let target =
             Target { version: self.running, md5: Md5([0; 16]), size: 1, offset: 0, etag: 0 };
-        self.open_trial(target, false);
+        match self.slot {
+            SlotState::Armed => self.open_armed(target, false),
+            _ => self.open_trial(target, false),
+        }
+    }
+
+    fn open_armed(&mut self, target: Target, ours: bool) {
+        let stage = Stage::Restarting { since: self.now, active: true, ask: None, ours };
+        self.open(target, stage, target.size);
     }
 
     fn open_trial(&mut self, target: Target, ours: bool) {

@@ -135,7 +135,7 @@ impl Updater {
                 Installed::Failed => machine.fail(Reason::Install),
                 Installed::NeedsRestart => {
                     *machine.stage()? =
-                        Stage::Restarting { since: moment, active: false, ask: None };
+                        Stage::Restarting { since: moment, active: false, ask: None, ours: true };
                     machine.ledger.wanted.phase = Phase::Switching;
                 }
                 Installed::Running => {

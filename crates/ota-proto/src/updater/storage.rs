@@ -103,7 +103,7 @@ impl Updater {
         };
         self.ledger.on_medium().all(fits)
             && self.owing == super::Owing::None
-            && !matches!(self.slot, SlotState::Trial)
+            && !matches!(self.slot, SlotState::Trial | SlotState::Armed)
     }
 
     /// The next multiple of the erase unit above `offset`, at most the slot's end.

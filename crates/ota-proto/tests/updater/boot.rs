@@ -96,6 +96,29 @@ fn boot_installing_cut_three_times_is_a_failure() {
 }
 
 #[test]
+fn boot_armed_asks_for_the_restart_and_takes_no_other_offer() {
+    // The process ended between the activation and the restart. Erasing the other slot now would
+    // leave the next reset without an image.
+    let (mut bench, lines) = says("0.1.0", SlotState::Armed, Some(&tried(Phase::Switching, 1)));
+    assert_eq!(lines, ["report 0.1.0", "burning"]);
+    assert_eq!(bench.machine.state(), State::Restarting);
+    bench.offer(1_100, "2.0.0");
+    let mut lines = bench.until(62_000);
+    lines.retain(|line| !line.ends_with("burning"));
+    assert_eq!(lines, ["61000 event Restart"], "asked again, and nothing fetched");
+}
+
+#[test]
+fn boot_armed_by_somebody_else_asks_for_the_restart_and_says_nothing() {
+    for record in [None, Some(record(Phase::Fetching, 8_192))] {
+        let (mut bench, lines) = says("0.1.0", SlotState::Armed, record.as_ref());
+        assert_eq!(lines, ["report 0.1.0"]);
+        bench.offer(1_100, "1.0.0");
+        assert_eq!(bench.until(7_000), ["5000 event Restart"]);
+    }
+}
+
+#[test]
 fn boot_switching_on_trial_is_confirmed_and_done() {
     let (mut bench, lines) = says("1.0.0", SlotState::Trial, Some(&tried(Phase::Switching, 1)));
     assert_eq!(lines, ["report 1.0.0", "burning"]);

@@ -7,7 +7,7 @@ use core::mem;
 use ota_proto::{Instant, MessageError, PubId, State, Updater};
 
 use super::DeviceIndex;
-use crate::mqtt::SubId;
+use crate::mqtt::{Kind, SubId};
 
 /// All devices, in the order they were added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,6 +35,12 @@ impl Devices {
             self.others.push(device);
         }
         index
+    }
+
+    /// How the next device's topic is subscribed: a refusal ends the session only for the first.
+    /// A sub-device that its gateway has not brought online yet must not cost the others theirs.
+    pub(super) fn next_kind(&self) -> Kind {
+        if self.first.is_none() { Kind::Ota } else { Kind::Application }
     }
 
     pub(super) fn indices(&self) -> impl Iterator<Item = DeviceIndex> + use<> {

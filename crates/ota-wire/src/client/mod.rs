@@ -69,7 +69,8 @@ impl Client {
     ) -> Result<DeviceIndex, AddError> {
         let updater = Updater::new(now, config, boot).map_err(AddError::Config)?;
         let topic = updater.config().identity.update_topic();
-        let sub = self.broker.session.subscribe(now, Kind::Ota, topic, QoS::AtLeastOnce);
+        let kind = self.devices.next_kind();
+        let sub = self.broker.session.subscribe(now, kind, topic, QoS::AtLeastOnce);
         let sub = sub.map_err(AddError::Subscribe)?;
         Ok(self.devices.add(updater, sub))
     }

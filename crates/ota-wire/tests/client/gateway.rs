@@ -44,6 +44,15 @@ fn each_device_has_its_own_session() {
 }
 
 #[test]
+fn a_refused_sub_device_does_not_cost_the_gateway_its_session() {
+    let (mut desk, link) = gateway();
+    desk.feed(at(1), link, b"\x90\x03\x00\x02\x80");
+    desk.feed(at(1), link, b"\x90\x03\x00\x01\x01");
+    assert_eq!(desk.sent(at(1), link), publish1("$ota/report/P/D", 3, REPORT_010));
+    assert!(desk.events.iter().any(|event| matches!(event, Event::SubscribeRefused(_))));
+}
+
+#[test]
 fn a_message_reaches_the_device_of_its_topic() {
     let (mut desk, link) = settled();
     let second = desk.client.clone();
