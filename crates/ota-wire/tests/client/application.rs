@@ -72,7 +72,7 @@ fn the_client_s_own_topics_are_refused() {
 }
 
 #[test]
-fn an_inbound_message_is_acknowledged_when_it_was_taken() {
+fn o16_an_inbound_message_is_acknowledged_only_when_it_was_taken() {
     let (mut desk, link, _) = subscribed();
     let rx = publish1("P/D/data", 17, "hello");
     let found = desk.feed(at(2), link, &rx);
