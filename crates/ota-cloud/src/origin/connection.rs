@@ -194,7 +194,11 @@ impl Connection {
                     // What is there already leaves at full speed.
                     break;
                 }
-                Step::Halt => return !self.out.is_empty(),
+                Step::Halt => {
+                    // No pace can bring more: nothing is left to wake up for.
+                    self.pace = None;
+                    return !self.out.is_empty();
+                }
                 Step::Close | Step::Reset if !self.out.is_empty() => break,
                 Step::Close => {
                     self.closing = Some(Closing::Close);

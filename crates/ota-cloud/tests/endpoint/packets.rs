@@ -68,13 +68,13 @@ fn refusals_have_their_return_codes() {
 #[test]
 fn bad_first_packets() {
     for (bytes, close) in [
-        (&b"GET / HTTP/1.1\r\n"[..], Close::Malformed("header flags")),
+        (&b"GET / HTTP/1.1\r\n"[..], Close::NotConnect),
         (b"\x30\x04\0\x01a!", Close::NotConnect),
         (b"\x30", Close::NotConnect),
         (b"\xc0\0", Close::NotConnect),
         (b"\xe0\0", Close::NotConnect),
-        (b"\0", Close::Malformed("a packet that no client sends")),
-        (b"\xf0", Close::Malformed("a packet that no client sends")),
+        (b"\0", Close::NotConnect),
+        (b"\xf0", Close::NotConnect),
         (b"\x11", Close::Malformed("header flags")),
         (b"\x10\xff\xff\xff\xff", Close::Malformed("remaining length")),
         (b"\x10\xff\xff\xff\x7f", Close::TooLarge),
@@ -93,6 +93,14 @@ fn bad_first_packets() {
     ] {
         assert_eq!(first_close_of(bytes), Some(close), "{bytes:?}");
     }
+}
+
+#[test]
+fn a_first_packet_that_is_no_connect_is_called_so_however_it_comes() {
+    // A SUBSCRIBE whose options are wrong, too.
+    let packet = b"\x82\x06\0\x07\0\x01a\x05";
+    assert_eq!(first_close_of(packet), Some(Close::NotConnect));
+    assert_eq!(first_close_of(&packet[..1]), Some(Close::NotConnect));
 }
 
 #[test]

@@ -146,6 +146,21 @@ fn etags() {
 }
 
 #[test]
+fn a_slow_body_that_stalls_wakes_nobody_up_any_more() {
+    let mut origin = faulty([Rule::new(Fault::Slow), Rule::new(Fault::Stall).after(300)]);
+    let mut connection = Connection::new(at(0));
+    assert_eq!(connection.handle_received(at(0), get("").as_bytes()), get("").len());
+    let mut bytes = drain(&mut connection, &mut origin, at(0));
+    for _ in 0..2 {
+        if let Some(deadline) = connection.deadline(&origin) {
+            bytes.extend(drain(&mut connection, &mut origin, deadline));
+        }
+    }
+    assert_eq!(Answer::of(&bytes, None).body, image()[..300]);
+    assert_eq!((connection.deadline(&origin), connection.closing()), (None, None));
+}
+
+#[test]
 fn bodies_that_end_early() {
     let cases = [
         (Fault::Truncate, Some(Closing::Close)),

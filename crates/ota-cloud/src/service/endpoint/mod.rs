@@ -214,9 +214,9 @@ impl Connection {
 
     /// Takes one packet from the receive buffer through the fence and the codec.
     fn next_packet(&mut self, now: Instant) -> Result<Option<(Packet, bool)>, Close> {
-        let Some(frame) = fence::frame(&self.rx, self.limits.packet)? else {
-            return self.check_start().map(|()| None);
-        };
+        // Before all else, so that the reason does not depend on how much has come.
+        self.check_start()?;
+        let Some(frame) = fence::frame(&self.rx, self.limits.packet)? else { return Ok(None) };
         let mut packet = self.rx.split_to(frame.len);
         fence::check(&packet, frame)?;
         let mut legacy = false;
