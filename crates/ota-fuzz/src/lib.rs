@@ -5,20 +5,45 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
-#[path = "../../ota-wire/tests/http/fuzz.rs"]
-mod http_body;
+mod client;
+mod endpoint;
+mod http;
+mod input;
+mod journal;
 mod message;
 mod mqtt_packet;
 mod mqtt_session;
+mod origin;
+mod redirect;
+mod updater;
+mod url;
 
+pub use client::client;
+pub use endpoint::endpoint;
+pub use http::http;
+pub use journal::journal;
 pub use message::message;
 pub use mqtt_packet::mqtt_packet;
 pub use mqtt_session::mqtt_session;
+pub use origin::origin;
+pub use redirect::redirect;
+pub use updater::updater;
+pub use url::url;
 
-/// Reads the bytes as an HTTP answer, whole and in pieces.
-///
-/// # Panics
-/// When the pieces change what is read.
-pub fn http(data: &[u8]) {
-    http_body::http(data);
-}
+/// A target: its name, which is that of its corpus, and its body.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("client", client),
+    ("endpoint", endpoint),
+    ("http", http),
+    ("journal", journal),
+    ("message", message),
+    ("mqtt_packet", mqtt_packet),
+    ("mqtt_session", mqtt_session),
+    ("origin", origin),
+    ("redirect", redirect),
+    ("updater", updater),
+    ("url", url),
+];

@@ -1,23 +1,32 @@
 //! The messages of both directions.
 
+use ota_proto::BufferTooSmall;
 use ota_proto::message::{CloudMessage, DeviceMessage};
 
-/// Reads the bytes as a message of either side; what is understood is written and understood
-/// again as the same.
+/// A payload, read as either side would: what is taken is written again in a form that means the
+/// same, in exactly the length that was promised.
 ///
 /// # Panics
-/// When it is not.
+/// When it is not so.
 pub fn message(data: &[u8]) {
-    if let Ok(message) = DeviceMessage::decode(data) {
-        let mut buf = vec![0; 8 * data.len() + 256];
-        let len = message.encode(&mut buf).unwrap();
-        assert_eq!(DeviceMessage::decode(&buf[..len]), Ok(message.clone()));
-        assert!(message.encode(&mut buf[..len - 1]).is_err());
+    let device = DeviceMessage::decode(data);
+    let cloud = CloudMessage::decode(data);
+    assert!(device.is_err() || cloud.is_err(), "a message of both sides");
+    if let Ok(message) = device {
+        let bytes = written(&|buf| message.encode(buf));
+        assert_eq!(DeviceMessage::decode(&bytes), Ok(message));
     }
-    if let Ok(message) = CloudMessage::decode(data) {
-        let mut buf = vec![0; 8 * data.len() + 256];
-        let len = message.encode(&mut buf).unwrap();
-        assert_eq!(CloudMessage::decode(&buf[..len]), Ok(message.clone()));
-        assert!(message.encode(&mut buf[..len - 1]).is_err());
+    if let Ok(message) = cloud {
+        let bytes = written(&|buf| message.encode(buf));
+        assert_eq!(CloudMessage::decode(&bytes), Ok(message));
     }
+}
+
+fn written(encode: &dyn Fn(&mut [u8]) -> Result<usize, BufferTooSmall>) -> Vec<u8> {
+    let needed = encode(&mut []).expect_err("no message is empty").needed;
+    let mut buf = vec![0; needed];
+    assert_eq!(encode(&mut buf[..needed - 1]), Err(BufferTooSmall { needed }));
+    assert_eq!(encode(&mut buf), Ok(needed));
+    let _: serde_json::Value = serde_json::from_slice(&buf).expect("we write JSON");
+    buf
 }

@@ -4,7 +4,6 @@
 mod answers;
 mod driver;
 mod evil;
-mod fuzz;
 mod request;
 mod splits;
 mod state;

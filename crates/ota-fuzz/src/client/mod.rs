@@ -1,0 +1,114 @@
+//! Lists of operations on a [`Client`](ota_wire::Client), between a broker and a store that may
+//! send anything, on links that come and go.
+
+mod peers;
+mod world;
+
+use std::time::Duration;
+
+use ota_proto::{Installed, QoS, StorageError, TlsError, TransportError};
+use ota_wire::client::LinkKind;
+
+use crate::input::Input;
+use world::World;
+
+/// Most operations of one list.
+const OPS: usize = 300;
+const KINDS: [LinkKind; 2] = [LinkKind::Broker, LinkKind::Store];
+
+/// Runs the operations in `data`; then everything around the client behaves, and all its devices
+/// must come to rest. What it sends must be packets and requests, on links that it has opened.
+///
+/// # Panics
+/// When something of that is wrong.
+pub fn client(data: &[u8]) {
+    let mut input = Input::new(data);
+    let mut world = World::new();
+    for _ in 0..OPS {
+        if input.is_empty() {
+            break;
+        }
+        step(&mut world, &mut input);
+        world.settle();
+    }
+    world.come_to_rest();
+}
+
+fn step(world: &mut World, input: &mut Input<'_>) {
+    match input.byte() % 24 {
+        0..=1 => world.wait_to_deadline(),
+        2 => world.wait(Duration::from_millis(input.number() % 10_000_000)),
+        3..=4 => world.open(input.pick(&KINDS)),
+        5 => {
+            let error = input.pick(&[
+                TransportError::Resolve,
+                TransportError::Refused,
+                TransportError::TimedOut,
+                TransportError::Tls(TlsError::ClockNotSet),
+            ]);
+            world.fail_to_open(input.pick(&KINDS), error);
+        }
+        6 => world.send(input.pick(&KINDS), input.byte().into()),
+        7..=8 => world.send(input.pick(&KINDS), usize::MAX),
+        9..=10 => world.deliver(input.pick(&KINDS), usize::MAX),
+        11 => world.deliver(input.pick(&KINDS), input.byte().into()),
+        12 => {
+            let (kind, most) = (input.pick(&KINDS), input.byte());
+            world.inject(kind, input.bytes(most.into()));
+        }
+        13..=14 => peers::say(world, input),
+        15 => world.store.answer = input.byte(),
+        16 => world.close(input.pick(&KINDS), input.flag()),
+        17..=19 => world.complete(Ok(())),
+        20 => world.complete(Err(input.pick(&[StorageError::Failed, StorageError::NoSpace]))),
+        21 => command(world, input),
+        22 => application(world, input),
+        _ => world.strangers(input),
+    }
+}
+
+fn command(world: &mut World, input: &mut Input<'_>) {
+    let now = world.now;
+    let device = world.device(input.byte());
+    let updater = world.client.updater_mut(device).unwrap();
+    let _ = match input.byte() % 6 {
+        0 => updater.cancel(now),
+        1 => updater.installed(now, Installed::Running),
+        2 => updater.installed(now, Installed::NeedsRestart),
+        3 => updater.installed(now, Installed::Failed),
+        4 => updater.forgive(now),
+        _ => updater.report_now(now),
+    };
+}
+
+fn application(world: &mut World, input: &mut Input<'_>) {
+    let now = world.now;
+    let qos = input.pick(&[QoS::AtMostOnce, QoS::AtLeastOnce]);
+    match input.byte() % 6 {
+        0 | 1 => {
+            let topic = input.pick(&["P/D/data", "$ota/report/P/D", "a/+", ""]);
+            let payload = vec![b'x'; input.number() as usize % 5_000];
+            let before = world.client.clone();
+            if world.client.publish(now, topic, &payload, qos).is_err() {
+                assert!(world.client == before, "an error had an effect");
+            }
+        }
+        2 => {
+            let filter = input.pick(&["P/D/data", "a/+", "$ota/#", "bad/#/x", "b"]);
+            if let Ok(sub) = world.client.subscribe(now, filter, qos) {
+                world.subs.push(sub);
+            }
+        }
+        3 => {
+            if let Some(sub) = world.subs.pop() {
+                world.client.unsubscribe(now, sub);
+            }
+        }
+        4 => {
+            if let Some(ack) = world.acks.pop() {
+                world.client.acknowledge(now, ack);
+            }
+        }
+        _ => world.client.disconnect(now),
+    }
+}

@@ -1,0 +1,288 @@
+//! What happens to the machine.
+
+use std::time::Duration;
+
+use ota_proto::journal::{Journal, Phase, Record};
+use ota_proto::{
+    Boot, Gate, Installed, Instant, Md5, Misuse, OpId, ResponseHead, SlotAction, SlotState,
+    StorageError, TransportError, Updater,
+};
+
+use super::cloud::{TOPIC, VERSIONS};
+use super::slot::INFO;
+use super::world::{Block, Job, World, same};
+use crate::input::Input;
+
+impl World {
+    pub(super) fn wait_to_deadline(&mut self) {
+        let end = Instant::from_micros(u64::MAX >> 1);
+        if let Some(deadline) = self.idle.deadline.filter(|deadline| *deadline < end) {
+            self.now = deadline;
+        } else {
+            self.now = self.now + Duration::from_secs(3_600);
+        }
+    }
+
+    pub(super) fn wait(&mut self, time: Duration) {
+        self.jump(self.now + time);
+    }
+
+    pub(super) fn jump(&mut self, now: Instant) {
+        // The end of time is far beyond any deadline.
+        self.now = now.min(Instant::from_micros(u64::MAX >> 4));
+    }
+
+    pub(super) fn session(&mut self, up: bool) {
+        self.up = up;
+        self.pubs.clear();
+        self.machine.handle_session(self.now, up);
+    }
+
+    pub(super) fn message(&mut self, payload: &str) {
+        let before = self.machine.clone();
+        if self.machine.handle_message(self.now, TOPIC, payload.as_bytes()).is_err() {
+            same(&self.machine, &before, "a refused message");
+        }
+    }
+
+    pub(super) fn published(&mut self, place: Option<usize>) {
+        if let Some(place) = place {
+            let id = self.pubs[place];
+            self.machine.handle_published(self.now, id);
+        }
+    }
+
+    fn op(&self, stale: bool) -> Option<OpId> {
+        if stale { self.old_ops.first().copied() } else { self.fetch.as_ref().map(|f| f.op) }
+    }
+
+    pub(super) fn head(&mut self, head: &ResponseHead<'_>, stale: bool) {
+        let Some(op) = self.op(stale) else { return };
+        let result = self.machine.handle_response(self.now, op, head);
+        if let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.op == op) {
+            if result.is_ok() {
+                assert!(!fetch.answered, "two answers to one request");
+                fetch.answered = true;
+                fetch.at = if head.status == 206 { fetch.from } else { 0 };
+                assert!(matches!(head.status, 200 | 206) && !head.encoded);
+            }
+        }
+    }
+
+    pub(super) fn body(&mut self, data: &[u8], stale: bool) {
+        let Some(op) = self.op(stale) else { return };
+        let Ok(body) = self.machine.handle_body(self.now, op, data) else { return };
+        let fetch = self.fetch.as_mut().filter(|fetch| fetch.op == op && fetch.answered);
+        let fetch = fetch.expect("a body is taken only after its head");
+        assert!(body.consumed <= data.len());
+        if let Some(write) = body.write {
+            assert_eq!((write.at, write.span.clone()), (fetch.at, 0..body.consumed));
+            assert!(body.consumed > 0, "an empty write");
+            fetch.at += body.consumed as u64;
+            self.begin(write.op, Job::Write(write.at, data[write.span].to_vec()));
+        } else {
+            fetch.at += body.consumed as u64;
+        }
+    }
+
+    pub(super) fn body_end(&mut self, stale: bool) {
+        if let Some(op) = self.op(stale) {
+            self.machine.handle_body_end(self.now, op);
+            self.fetch.take_if(|fetch| fetch.op == op);
+        }
+    }
+
+    pub(super) fn fetch_failed(&mut self, error: TransportError, stale: bool) {
+        if let Some(op) = self.op(stale) {
+            self.machine.handle_fetch_failed(self.now, op, error);
+            self.fetch.take_if(|fetch| fetch.op == op);
+        }
+    }
+
+    /// The slot's operation ends, or else the journal's; a failed write may be on the medium.
+    pub(super) fn complete(&mut self, result: Result<(), StorageError>, input: &mut Input<'_>) {
+        if input.flag() && self.persist.is_some() || self.job.is_none() {
+            self.complete_persist(result, input);
+        } else if let Some((op, job)) = self.job.take() {
+            self.complete_job(op, &job, result);
+        }
+    }
+
+    pub(super) fn complete_persist(
+        &mut self,
+        result: Result<(), StorageError>,
+        input: &mut Input<'_>,
+    ) {
+        let Some((op, block)) = self.persist.take() else { return };
+        match result {
+            Ok(()) => {
+                self.places[Journal::place(&block)] = Some(block);
+                self.durable = Record::decode(&block).unwrap().1;
+                self.told.durable(&self.durable);
+            }
+            Err(_) => self.tear(&block, input),
+        }
+        self.machine.handle_persisted(self.now, op, result);
+    }
+
+    /// What a write that did not end well leaves: nothing, all of it, or a torn record.
+    fn tear(&mut self, block: &Block, input: &mut Input<'_>) {
+        match input.byte() % 3 {
+            0 => {}
+            1 => self.places[Journal::place(block)] = Some(*block),
+            _ => self.places[Journal::place(block)] = None,
+        }
+    }
+
+    fn complete_job(&mut self, op: OpId, job: &Job, result: Result<(), StorageError>) {
+        let (now, good) = (self.now, result.is_ok());
+        match job {
+            Job::Erase(range) => {
+                if good {
+                    self.slot.end_erase(range);
+                }
+                self.machine.handle_erased(now, op, result);
+            }
+            Job::Write(at, bytes) => {
+                self.slot.write(*at, bytes, good);
+                self.machine.handle_stored(now, op, result);
+            }
+            Job::Sync => {
+                if good {
+                    self.slot.sync();
+                }
+                self.machine.handle_synced(now, op, result);
+            }
+            Job::Digest(upto) => {
+                let digest = self.slot.digest(*upto);
+                let before = self.verified;
+                self.verified = Some(digest);
+                if !good {
+                    self.verified = before;
+                }
+                self.machine.handle_digest(now, op, result.map(|()| digest));
+            }
+            Job::Slot(action) => {
+                if good {
+                    self.switched |= matches!(action, SlotAction::Activate | SlotAction::RollBack);
+                    if *action == SlotAction::Confirm {
+                        self.running.insert(self.machine.running().as_str().into());
+                    }
+                }
+                self.machine.handle_slot(now, op, result);
+            }
+        }
+    }
+
+    /// An answer to an operation that is not under way: no effect but that of time.
+    pub(super) fn stale_completion(&mut self, input: &mut Input<'_>) {
+        let Some(place) = input.place(self.old_ops.len()) else { return };
+        let op = self.old_ops[place];
+        let current = [
+            self.job.as_ref().map(|(op, _)| *op),
+            self.persist.as_ref().map(|(op, _)| *op),
+            self.fetch.as_ref().map(|fetch| fetch.op),
+        ];
+        if current.contains(&Some(op)) {
+            return;
+        }
+        let result = if input.flag() { Ok(()) } else { Err(StorageError::Failed) };
+        let (now, machine) = (self.now, &mut self.machine);
+        // Time has its effect with any input.
+        let mut before = machine.clone();
+        before.handle_body_end(now, op);
+        match input.byte() % 6 {
+            0 => machine.handle_erased(now, op, result),
+            1 => machine.handle_stored(now, op, result),
+            2 => machine.handle_synced(now, op, result),
+            3 => machine.handle_digest(now, op, result.map(|()| Md5([0; 16]))),
+            4 => machine.handle_persisted(now, op, result),
+            _ => machine.handle_slot(now, op, result),
+        }
+        same(machine, &before, "an answer to nothing");
+    }
+
+    pub(super) fn command(&mut self, act: impl FnOnce(&mut Updater) -> Result<(), Misuse>) -> bool {
+        let before = self.machine.clone();
+        let done = act(&mut self.machine).is_ok();
+        if !done {
+            same(&self.machine, &before, "a misuse");
+        }
+        done
+    }
+
+    pub(super) fn confirm(&mut self) {
+        let now = self.now;
+        self.confirmed |= self.command(|machine| machine.confirm(now));
+    }
+
+    pub(super) fn installed(&mut self, what: Installed) -> bool {
+        let now = self.now;
+        let done = self.command(|machine| machine.installed(now, what));
+        if done && what == Installed::Running {
+            self.running.insert(self.machine.running().as_str().into());
+        }
+        done
+    }
+
+    pub(super) fn gate(&mut self, gate: Gate) {
+        self.open = gate == Gate::OPEN;
+        self.machine.set_gate(gate);
+    }
+
+    pub(super) fn unix_time(&mut self, unix: u64) {
+        self.machine.handle_unix_time(unix);
+    }
+
+    /// The power is cut, and comes back to any version in any state.
+    pub(super) fn reboot(&mut self, input: &mut Input<'_>) {
+        if let Some((_, block)) = self.persist.take() {
+            self.tear(&block, input);
+        }
+        let slot = input.pick(&[
+            SlotState::Confirmed,
+            SlotState::Trial,
+            SlotState::RolledBack,
+            SlotState::Unknown,
+        ]);
+        let running = match input.byte() % 4 {
+            0 | 1 => self.machine.running().as_str().into(),
+            2 => self.target().unwrap_or_else(|| VERSIONS[0].into()),
+            _ => String::from(input.pick(&VERSIONS)),
+        };
+        self.boot(&running, slot);
+    }
+
+    /// The version that the journal speaks of.
+    pub(super) fn target(&self) -> Option<String> {
+        let newest = Journal::newest(self.places.iter().flatten())?;
+        Some(Record::decode(newest).unwrap().1.target?.version.as_str().into())
+    }
+
+    pub(super) fn boot(&mut self, running: &str, slot: SlotState) {
+        self.slot.cut();
+        let journal = Journal::newest(self.places.iter().flatten());
+        let found = journal.map(|block| Record::decode(block).unwrap());
+        self.sequence = found.as_ref().map(|(sequence, _)| *sequence);
+        self.durable = found.map(|(_, record)| record).unwrap_or_default();
+        self.told.durable(&self.durable);
+        self.told.forget_progress();
+        let boot = Boot { running, slot, journal, storage: INFO };
+        self.machine = Updater::new(self.now, self.config.clone(), boot).unwrap();
+        (self.job, self.persist, self.fetch) = (None, None, None);
+        self.pubs.clear();
+        self.old_ops.clear();
+        self.latest = self.now;
+        (self.up, self.open) = (false, true);
+        (self.confirmed, self.switched, self.restart, self.unanswered) =
+            (false, false, false, false);
+        self.verified = None;
+        let target = self.durable.target.map(|target| target.version);
+        let came = target.is_some_and(|version| version.as_str() == running);
+        let begun = matches!(self.durable.phase, Phase::Installing | Phase::Switching);
+        if came && begun && matches!(slot, SlotState::Confirmed | SlotState::Unknown) {
+            // It runs, and nothing can take it back.
+            self.running.insert(running.into());
+        }
+    }
+}
