@@ -15,6 +15,7 @@ mod loader;
 mod server;
 mod setup;
 mod trace;
+pub mod walk;
 pub mod wire;
 mod world;
 

@@ -1,0 +1,277 @@
+//! The alphabet: what may happen next, and what it does.
+
+use ota_proto::{Hold, Installed, StorageError, TlsError, TransportError, Verify};
+
+use crate::setup::Setup;
+
+use super::env::{Down, Env, VERSIONS};
+
+/// What an answer's head says when it is not the right one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Head {
+    /// This status, and nothing else.
+    Status(u16),
+    /// The whole image, its length not declared.
+    Whole,
+    /// The right part of another object.
+    OtherEtag,
+    /// Another part than the one asked for.
+    OtherPart,
+    /// Ask elsewhere.
+    Redirect,
+}
+
+/// What the application may say at any moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the commands of `Updater`
+pub enum Command {
+    Accept,
+    Defer,
+    Refuse,
+    Cancel,
+    Approve,
+    Veto,
+    Install,
+    Installed(Installed),
+    Confirm,
+    RollBack,
+    Forgive,
+    ReportNow,
+}
+
+/// Power, and what is under way when it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// Nothing of it happened.
+    Before,
+    /// All of it happened, and nobody was told.
+    After,
+    /// The same, and an image that was activated does not start.
+    Unbootable,
+}
+
+/// One step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Power is there: the device boots.
+    PowerOn,
+    /// The journal write ends well.
+    Persisted,
+    /// The slot operation ends well.
+    Ended,
+    /// The oldest message to the device arrives.
+    Hear,
+    /// The device's oldest message arrives.
+    Tell,
+    /// The application does what it was asked first.
+    Answer,
+    /// The session comes up.
+    Connect,
+    /// The client closes the session for an acknowledgement that does not come.
+    Reconnect,
+    /// The right head comes.
+    Head,
+    /// All of the body that is wanted comes.
+    Body,
+    /// Time passes up to the deadline: whatever else could happen is late.
+    Timer,
+
+    /// Fault: the oldest message to the cloud (`true`) or to the device is lost.
+    Lose(bool),
+    /// Fault: it comes twice.
+    Double(bool),
+    /// Fault: it comes after the next one.
+    Swap(bool),
+    /// Fault: the clock calls at once.
+    Early,
+    /// Fault: the clock calls 100 s late.
+    Late,
+    /// Fault: 30 s pass, and nobody calls.
+    Stall,
+    /// Fault: the application says this now.
+    Command(Command),
+    /// Fault: the journal write fails; its record is on the medium (`true`) or not.
+    PersistFails(bool),
+    /// Fault: the slot operation fails.
+    JobFails(StorageError),
+    /// Fault: the digest is another one.
+    WrongDigest,
+    /// Fault: the end of the slot operation or journal write is told twice.
+    EndedTwice,
+    /// Fault: power goes.
+    Cut(Cut),
+    /// Fault: the session breaks.
+    Drop,
+    /// Fault: a new session comes in place of the old one.
+    Renew,
+    /// Fault: another head comes.
+    OtherHead(Head),
+    /// Fault: the fetch fails.
+    FetchFails(TransportError),
+    /// Fault: the body ends as if that were all.
+    BodyEnds,
+    /// Fault: only three bytes come.
+    Short,
+    /// Fault: a byte more than the image has comes.
+    Overlong,
+    /// Fault: the operator withdraws the task.
+    Withdraw,
+    /// Fault: the operator begins a task to another version.
+    OtherTask,
+    /// Fault: the cloud offers its task unasked; with a fresh URL (`true`).
+    Push(bool),
+    /// Fault: the cloud offers what runs.
+    PushRunning,
+    /// Fault: the cloud offers what nobody can take.
+    PushBad,
+    /// Fault: the cloud refuses a version report.
+    RefuseReport,
+}
+
+impl Env {
+    /// What a calm world does next: all runs in which from here on nothing goes wrong are this one.
+    pub(super) fn calm(&self) -> Option<Action> {
+        self.free().first().copied()
+    }
+
+    /// What may happen without anything being wrong, the calm step first. Time passes only when
+    /// nothing else can happen.
+    pub(super) fn free(&self) -> Vec<Action> {
+        if self.device.is_none() {
+            return vec![Action::PowerOn];
+        }
+        if self.is_end() {
+            return Vec::new();
+        }
+        let fetching = self.get.filter(|_| self.reading);
+        let ready = [
+            (self.storage.persist.is_some(), Action::Persisted),
+            (self.storage.job.is_some(), Action::Ended),
+            (!self.down.is_empty(), Action::Hear),
+            (!self.up.is_empty(), Action::Tell),
+            (!self.asked.is_empty(), Action::Answer),
+            (!self.session, Action::Connect),
+            (fetching.is_some_and(|get| !get.body), Action::Head),
+            (fetching.is_some_and(|get| get.body && self.rest(get.at)), Action::Body),
+        ];
+        let mut free: Vec<_> = ready.iter().filter(|(may, _)| *may).map(|(_, act)| *act).collect();
+        if free.is_empty() {
+            free.push(if self.lost { Action::Reconnect } else { Action::Timer });
+        }
+        free
+    }
+
+    /// The server has bytes from here on.
+    fn rest(&self, at: u64) -> bool {
+        self.device
+            .as_ref()
+            .and_then(ota_proto::Updater::progress)
+            .is_some_and(|(_, size)| at < size)
+    }
+
+    /// Everything that may go wrong now.
+    pub(super) fn faults(&self) -> Vec<Action> {
+        if self.device.is_none() {
+            return vec![Action::Withdraw];
+        }
+        let mut all = vec![Action::Early, Action::Late, Action::Stall];
+        let waits = !matches!(self.free().first(), Some(Action::Timer) | None);
+        if waits && self.deadline.is_some() {
+            all.push(Action::Timer);
+        }
+        all.extend([Cut::Before, Cut::After, Cut::Unbootable].map(Action::Cut));
+        all.extend(COMMANDS.map(Action::Command));
+        if self.storage.persist.is_some() {
+            all.extend([Action::PersistFails(false), Action::PersistFails(true)]);
+        }
+        if let Some((_, job)) = &self.storage.job {
+            all.extend([StorageError::Failed, StorageError::NoSpace].map(Action::JobFails));
+            all.push(Action::EndedTwice);
+            if matches!(job, crate::world::Job::Digest(_)) {
+                all.push(Action::WrongDigest);
+            }
+        }
+        for (up, length) in [(true, self.up.len()), (false, self.down.len())] {
+            if length > 0 {
+                all.extend([Action::Lose(up), Action::Double(up)]);
+            }
+            if length > 1 {
+                all.push(Action::Swap(up));
+            }
+        }
+        if self.session {
+            all.extend([Action::Drop, Action::Renew, Action::PushRunning, Action::PushBad]);
+            all.extend([Action::Push(false), Action::Push(true)]);
+            if matches!(self.up.first(), Some((_, _, crate::trace::Said::Version(_)))) {
+                all.push(Action::RefuseReport);
+            }
+        }
+        all.extend(self.fetch_faults());
+        if self.task.is_some() {
+            all.push(Action::Withdraw);
+        }
+        all.push(Action::OtherTask);
+        all
+    }
+
+    fn fetch_faults(&self) -> Vec<Action> {
+        let fails = [
+            TransportError::Refused,
+            TransportError::Malformed,
+            TransportError::Tls(TlsError::Expired),
+        ]
+        .map(Action::FetchFails);
+        match self.get {
+            None => Vec::new(),
+            Some(get) if get.body => {
+                let mut all = fails.to_vec();
+                all.push(Action::BodyEnds);
+                if self.reading {
+                    all.extend([Action::Short, Action::Overlong]);
+                }
+                all
+            }
+            Some(get) => {
+                let mut heads = vec![Head::Whole, Head::OtherPart, Head::Redirect];
+                heads.extend([403, 404, 416, 503].map(Head::Status));
+                if get.at > 0 {
+                    heads.push(Head::OtherEtag);
+                }
+                fails.into_iter().chain(heads.into_iter().map(Action::OtherHead)).collect()
+            }
+        }
+    }
+
+    /// The offer of the task, or of the task's first version when there is none.
+    pub(super) fn offer(&self, fresh: bool) -> Down {
+        Down::Offer(self.task.unwrap_or(VERSIONS[1]), fresh)
+    }
+}
+
+const COMMANDS: [Command; 14] = [
+    Command::Accept,
+    Command::Defer,
+    Command::Refuse,
+    Command::Cancel,
+    Command::Approve,
+    Command::Veto,
+    Command::Install,
+    Command::Installed(Installed::NeedsRestart),
+    Command::Installed(Installed::Running),
+    Command::Installed(Installed::Failed),
+    Command::Confirm,
+    Command::RollBack,
+    Command::Forgive,
+    Command::ReportNow,
+];
+
+/// The machine of the walk: tiny, and with little jitter.
+pub(super) fn configure(setup: &mut Setup, hold: Hold, verify: Verify) {
+    let device = &mut setup.device;
+    (device.consent, device.approval, device.install) = (hold, hold, hold);
+    device.verify = verify;
+    // Pauses after faults of the network are chance: none. Those after lies are not.
+    device.timing.retry_base = core::time::Duration::ZERO;
+    // So that an offer may grow stale within the moments that the key tells apart.
+    device.timing.offer_life = core::time::Duration::from_secs(150);
+}

@@ -1,0 +1,280 @@
+//! One machine and the little around it: what is under way, and who may answer.
+
+use std::fmt::Write as _;
+
+use ota_proto::journal::Record;
+use ota_proto::{
+    Boot, Config, Event, Instant, OpId, Output, PubId, QoS, Rng, SlotInfo, State, Updater,
+};
+
+use crate::flash::FlashOp;
+use crate::invariants::Invariants;
+use crate::setup::Setup;
+use crate::trace::{Said, Trace, What};
+use crate::world::{Job, Storage};
+
+use super::key;
+
+/// A message on its way to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Down {
+    Ack(PubId),
+    /// The answer to the report of this version.
+    Reply(&'static str),
+    /// A version report is refused.
+    Refused,
+    /// The offer of this version, with one of two URLs.
+    Offer(&'static str, bool),
+    /// An offer that nobody can take.
+    NoDigest,
+}
+
+/// What the application was asked, and has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    Accept,
+    Approve,
+    Install,
+    StopInstall,
+    Restart,
+    Judge,
+}
+
+/// A fetch under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Get {
+    pub(super) op: OpId,
+    /// The next byte of the image that comes.
+    pub(super) at: u64,
+    /// The head was answered.
+    pub(super) body: bool,
+}
+
+/// A state of the walk.
+#[derive(Clone, Debug)]
+pub(super) struct Env {
+    pub(super) now: Instant,
+    pub(super) device: Option<Updater>,
+    pub(super) storage: Storage,
+    pub(super) watch: Invariants,
+    pub(super) session: bool,
+    pub(super) up: Vec<(PubId, QoS, Said)>,
+    pub(super) down: Vec<Down>,
+    /// Lost with their acknowledgement: the client will close the session for them.
+    pub(super) lost: bool,
+    pub(super) asked: Vec<Ask>,
+    pub(super) get: Option<Get>,
+    pub(super) deadline: Option<Instant>,
+    pub(super) reading: bool,
+    /// The version of the cloud's task, while it is open.
+    pub(super) task: Option<&'static str>,
+    /// Only while a failure is replayed.
+    pub(super) trace: Option<Trace>,
+    pub(super) rng: Rng,
+    /// Just handed to the connection, which asks for no acknowledgement.
+    handed: Option<PubId>,
+}
+
+/// All versions: the old one, the task's and another.
+pub(super) const VERSIONS: [&str; 3] = ["0.1.0", "1.0.0", "2.0.0"];
+
+/// The version with this text.
+pub(super) fn version(text: &str) -> &'static str {
+    VERSIONS.iter().find(|version| **version == text).copied().unwrap_or("?")
+}
+
+impl Env {
+    /// A device that is off, and an open task.
+    pub(super) fn new(setup: &Setup) -> Self {
+        let mut rng = Rng::new(setup.seed);
+        Self {
+            // Late enough that moment zero is long ago.
+            now: Instant::from_secs(1_000),
+            device: None,
+            storage: Storage::new(setup, &mut rng),
+            watch: Invariants::default(),
+            session: false,
+            up: Vec::new(),
+            down: Vec::new(),
+            lost: false,
+            asked: Vec::new(),
+            get: None,
+            deadline: None,
+            reading: false,
+            task: Some(VERSIONS[1]),
+            trace: None,
+            rng,
+            handed: None,
+        }
+    }
+
+    pub(super) fn note(&mut self, setup: &Setup, what: What) {
+        self.watch.observe(self.now, &what, setup, &self.storage);
+        if let Some(trace) = &mut self.trace {
+            trace.push(self.now, what);
+        }
+    }
+
+    /// The key of what will happen from here. `text` is scratch.
+    pub(super) fn key(&self, text: &mut String) -> u128 {
+        text.clear();
+        let Self { device, storage, watch, up, down, asked, get, deadline, task, .. } = self;
+        let Storage { flash, journal, loader, job, persist } = storage;
+        let persist = persist.as_ref().map(|(op, block)| (op, Record::decode(block).ok()));
+        let flags = (self.session, self.lost, self.reading);
+        let written = write!(
+            text,
+            "{device:?}{flash:?}{:?}{loader:?}{job:?}{persist:?}{watch:?}{up:?}{down:?}{asked:?}{get:?}{deadline:?}{task:?}{flags:?}",
+            journal.record(),
+        );
+        debug_assert!(written.is_ok(), "a string takes all");
+        key::key(text, self.now.as_micros())
+    }
+
+    /// All is said and done.
+    pub(super) fn is_end(&self) -> bool {
+        let Some(device) = &self.device else { return false };
+        let quiet = self.up.is_empty() && self.down.is_empty() && self.asked.is_empty();
+        let running = self.storage.loader.running();
+        quiet
+            && !self.lost
+            && self.get.is_none()
+            && self.storage.job.is_none()
+            && self.storage.persist.is_none()
+            && device.is_settled()
+            && device.state() == State::Idle
+            && !self.storage.loader.is_trial()
+            && self.task.is_none_or(|task| task == running)
+    }
+
+    pub(super) fn boot(&mut self, setup: &Setup) {
+        let running = self.storage.loader.running().to_owned();
+        let slot = self.storage.loader.state();
+        let storage = SlotInfo { capacity: setup.capacity, erase: setup.erase, write: 1 };
+        let journal = self.storage.journal.newest().copied();
+        let record = self.storage.journal.record();
+        let boot = Boot { running: &running, slot, journal: journal.as_ref(), storage };
+        self.device = Updater::new(self.now, setup.device.clone(), boot).ok();
+        self.note(setup, What::Boot { running, slot, record });
+    }
+
+    pub(super) fn off(&mut self, setup: &Setup) {
+        self.note(setup, What::Off("off"));
+        self.device = None;
+        self.hang_up();
+        self.asked.clear();
+        self.get = None;
+        self.deadline = None;
+        self.reading = false;
+    }
+
+    /// What was on its way is gone with the session.
+    pub(super) fn hang_up(&mut self) {
+        self.session = false;
+        self.up.clear();
+        self.down.clear();
+        self.lost = false;
+    }
+
+    /// Takes all outputs. What they ask for is then under way.
+    pub(super) fn drain(&mut self, setup: &Setup) {
+        for _ in 0..100 {
+            let Some(mut device) = self.device.take() else { return };
+            let mut buf = [0; Config::buffer_len()];
+            let idle = match device.poll_output(self.now, &mut buf) {
+                Ok(output) => self.take(setup, &output),
+                Err(error) => {
+                    self.watch.break_rule(error.to_string());
+                    true
+                }
+            };
+            if let Some(id) = self.handed.take() {
+                self.note(setup, What::Published(id));
+                device.handle_published(self.now, id);
+            }
+            self.device = Some(device);
+            if idle {
+                return;
+            }
+        }
+        self.watch.break_rule("outputs without end".into());
+    }
+
+    /// Takes one output; whether it was the last.
+    fn take(&mut self, setup: &Setup, output: &Output<'_>) -> bool {
+        match output {
+            Output::Idle { deadline, timer, read_body } => {
+                self.deadline = *deadline;
+                self.reading = *read_body;
+                self.note(setup, What::Idle(*deadline, *timer));
+                return true;
+            }
+            Output::Publish { id, qos, payload, .. } => self.publish(setup, *id, *qos, payload),
+            Output::Fetch { op, from, .. } => {
+                self.note(setup, What::Fetch(*op, *from));
+                self.get = Some(Get { op: *op, at: *from, body: false });
+            }
+            Output::CancelFetch { op } => {
+                self.note(setup, What::Cancel(*op));
+                self.get.take_if(|get| get.op == *op);
+            }
+            Output::Erase { op, range, .. } => {
+                let job = Job::Flash(FlashOp::Erase(range.clone()));
+                self.begin(setup, *op, job, What::Erase(*op, range.clone()));
+            }
+            Output::Sync { op } => self.begin(setup, *op, Job::Sync, What::Sync(*op)),
+            Output::Digest { op, range } => {
+                let what = What::Digest(*op, range.clone());
+                self.begin(setup, *op, Job::Digest(range.end), what);
+            }
+            Output::Slot { op, action } => {
+                self.begin(setup, *op, Job::Slot(*action), What::Slot(*op, *action));
+            }
+            Output::Persist { op, record } => {
+                match Record::decode(record) {
+                    Ok((_, record)) => self.note(setup, What::Persist(*op, record)),
+                    Err(error) => self.watch.break_rule(format!("bad record: {error}")),
+                }
+                self.storage.persist = Some((*op, Box::new(**record)));
+            }
+            Output::Event(event) => {
+                self.note(setup, What::Event(event.clone()));
+                self.hear(event);
+            }
+            other => self.watch.break_rule(format!("an output that nobody knows: {other:?}")),
+        }
+        false
+    }
+
+    pub(super) fn begin(&mut self, setup: &Setup, op: OpId, job: Job, what: What) {
+        self.note(setup, what);
+        self.storage.job = Some((op, job));
+    }
+
+    fn publish(&mut self, setup: &Setup, id: PubId, qos: QoS, payload: &[u8]) {
+        let Some(said) = Said::read(payload) else {
+            return self.watch.break_rule(format!("no message: {payload:?}"));
+        };
+        self.note(setup, What::Publish(id, said.clone()));
+        if !self.session {
+            self.watch.break_rule("a publication without a session".into());
+        }
+        self.handed = (qos == QoS::AtMostOnce).then_some(id);
+        self.up.push((id, qos, said));
+    }
+
+    fn hear(&mut self, event: &Event) {
+        let ask = match event {
+            Event::Offered => Ask::Accept,
+            Event::Ready => Ask::Approve,
+            Event::Install { .. } => Ask::Install,
+            Event::StopInstall => Ask::StopInstall,
+            Event::Restart => Ask::Restart,
+            Event::Trial => Ask::Judge,
+            _ => return,
+        };
+        if !self.asked.contains(&ask) {
+            self.asked.push(ask);
+        }
+    }
+}

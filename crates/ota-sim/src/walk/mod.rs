@@ -1,0 +1,225 @@
+//! An exhaustive walk over one machine: every state that a bounded number of faults can lead to.
+//!
+//! A step takes one thing that may happen (see [`Action`]) and drains the machine. States that
+//! behave alike are one: see [`key`]. From each state all steps that are nobody's fault are taken,
+//! in any order, and all faults while the run may still have some. In each state:
+//!
+//! * nothing panics, and the [`Invariants`](crate::Invariants) hold, the deadline after
+//!   `handle_timeout` among them;
+//! * a command that is a misuse has no effect;
+//! * the calm run from there, in which nothing more goes wrong, ends idle within
+//!   [`Bounds::calm`] steps: nothing owed, on trial or under way, the task over.
+
+mod act;
+mod env;
+mod key;
+mod step;
+
+use std::collections::HashMap;
+
+use ota_proto::{Hold, Verify};
+
+use crate::setup::{Image, Setup};
+use crate::trace::Trace;
+
+pub use act::{Action, Command, Cut, Head};
+
+use env::{Env, VERSIONS};
+
+/// How far to go.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Faults in one run.
+    pub faults: u8,
+    /// After the first fault, only one state in this many has further ones, chosen by its key.
+    pub every: u64,
+    /// States before no more faults are tried.
+    pub states: usize,
+    /// Steps of a calm run from any state.
+    pub calm: u32,
+}
+
+/// What was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Different states.
+    pub states: usize,
+    /// Steps taken.
+    pub transitions: u64,
+    /// Steps of the longest path.
+    pub depth: u32,
+    /// Different states in which all is over.
+    pub ends: usize,
+    /// Steps of the longest calm run.
+    pub calm: u32,
+    /// All states within the bound of faults were seen: the bound of states was not met.
+    pub complete: bool,
+}
+
+/// The setup of a walk: an image of two erase units, and another one of the same size.
+#[must_use]
+pub fn setup(hold: Hold, verify: Verify) -> Setup {
+    let mut setup = Setup::new(16, 1);
+    setup.images.push(Image::new(VERSIONS[2], 16, 3));
+    setup.capacity = 16;
+    setup.erase = 8;
+    act::configure(&mut setup, hold, verify);
+    setup
+}
+
+/// Walks.
+///
+/// # Errors
+/// What broke, with the steps that lead there and their trace.
+pub fn walk(setup: &Setup, bounds: Bounds) -> Result<Seen, String> {
+    let mut walk =
+        Walk { setup, bounds, states: Vec::new(), known: HashMap::new(), seen: Seen::default() };
+    walk.search()?;
+    walk.check_ends()?;
+    walk.seen.states = walk.states.len();
+    walk.seen.complete = walk.states.len() < bounds.states;
+    Ok(walk.seen)
+}
+
+/// What is kept of a state.
+struct State {
+    parent: usize,
+    action: Option<Action>,
+    /// Faults that a run through it may still have.
+    left: u8,
+    depth: u32,
+    /// Where the calm step leads; itself at an end.
+    calm: usize,
+}
+
+struct Walk<'a> {
+    setup: &'a Setup,
+    bounds: Bounds,
+    states: Vec<State>,
+    known: HashMap<u128, usize>,
+    seen: Seen,
+}
+
+impl Walk<'_> {
+    fn search(&mut self) -> Result<(), String> {
+        let mut text = String::new();
+        let start = Env::new(self.setup);
+        self.known.insert(start.key(&mut text), 0);
+        let left = self.bounds.faults;
+        self.states.push(State { parent: 0, action: None, left, depth: 0, calm: usize::MAX });
+        let mut stack = vec![(start, 0, left)];
+        while let Some((env, index, left)) = stack.pop() {
+            if self.states.get(index).is_none_or(|state| state.left > left) {
+                // Seen meanwhile with more faults to come.
+                continue;
+            }
+            if env.is_end() {
+                self.seen.ends += 1;
+                self.states[index].calm = index;
+            }
+            let calm = env.calm();
+            let free = env.free().into_iter().map(|action| (action, left));
+            let mut next: Vec<_> = free.collect();
+            if left > 0 && self.states.len() < self.bounds.states {
+                next.extend(env.faults().into_iter().map(|action| (action, left - 1)));
+            }
+            for (place, (action, left)) in next.into_iter().enumerate() {
+                let mut after = env.clone();
+                after.apply(self.setup, action);
+                self.seen.transitions += 1;
+                if let Some(broken) = after.watch.broken().first() {
+                    return Err(self.explain(index, Some(action), broken));
+                }
+                let key = after.key(&mut text);
+                let (found, fresh) = self.meet(key, index, action, left);
+                if place == 0 && Some(action) == calm {
+                    self.states[index].calm = found;
+                }
+                if let Some(left) = fresh {
+                    stack.push((after, found, left));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The state with this key, and the faults it may still have if it is to be gone on from.
+    fn meet(&mut self, key: u128, parent: usize, action: Action, left: u8) -> (usize, Option<u8>) {
+        let begun = left < self.bounds.faults;
+        let chosen = u64::try_from(key >> 64).unwrap_or(0) % self.bounds.every.max(1) == 0;
+        let left = if begun && !chosen { 0 } else { left };
+        let depth = self.states.get(parent).map_or(0, |state| state.depth).saturating_add(1);
+        if let Some(index) = self.known.get(&key) {
+            let state = &mut self.states[*index];
+            if state.left >= left {
+                return (*index, None);
+            }
+            // With more faults to come its successors are to be seen again.
+            state.left = left;
+            return (*index, Some(left));
+        }
+        let index = self.states.len();
+        self.known.insert(key, index);
+        self.seen.depth = self.seen.depth.max(depth);
+        self.states.push(State { parent, action: Some(action), left, depth, calm: usize::MAX });
+        (index, Some(left))
+    }
+
+    /// From every state the calm run ends.
+    fn check_ends(&mut self) -> Result<(), String> {
+        const UNKNOWN: u32 = u32::MAX;
+        let mut steps = vec![UNKNOWN; self.states.len()];
+        for first in 0..self.states.len() {
+            let mut path = Vec::new();
+            let mut at = first;
+            let mut count = loop {
+                let Some(state) = self.states.get(at) else {
+                    return Err(self.explain(first, None, "a calm run that was not walked"));
+                };
+                if steps[at] != UNKNOWN {
+                    break steps[at];
+                }
+                if state.calm == at {
+                    steps[at] = 0;
+                    break 0;
+                }
+                if path.len() > self.bounds.calm as usize {
+                    return Err(self.explain(first, None, "a calm run does not end"));
+                }
+                path.push(at);
+                at = state.calm;
+            };
+            for at in path.into_iter().rev() {
+                count += 1;
+                steps[at] = count;
+            }
+            self.seen.calm = self.seen.calm.max(count);
+            if count > self.bounds.calm {
+                return Err(self.explain(first, None, "a calm run is too long"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The way to a state, and its trace; when nothing comes after it, its calm run.
+    fn explain(&self, index: usize, last: Option<Action>, why: &str) -> String {
+        let mut actions: Vec<_> = last.into_iter().collect();
+        let mut at = index;
+        while let Some(State { parent, action: Some(action), .. }) = self.states.get(at) {
+            actions.push(*action);
+            at = *parent;
+        }
+        actions.reverse();
+        let mut env = Env::new(self.setup);
+        env.trace = Some(Trace::default());
+        for action in &actions {
+            env.apply(self.setup, *action);
+        }
+        for _ in 0..if last.is_none() { 60 } else { 0 } {
+            let Some(action) = env.calm() else { break };
+            env.apply(self.setup, action);
+        }
+        let trace = env.trace.take().unwrap_or_default();
+        format!("{why}\nafter {actions:?}\n{trace}")
+    }
+}
