@@ -62,6 +62,8 @@ struct Seen {
     verified: bool,
     digesting: Option<(OpId, u64)>,
     percent: i64,
+    /// The version that `percent` is of.
+    of: String,
     burning: Option<(PubId, Instant)>,
     acknowledged: bool,
     slotting: Option<(OpId, SlotAction)>,
@@ -261,8 +263,13 @@ impl Invariants {
                 self.must(owed.is_none(), || "O12: a version report, a result is owed".into());
                 self.seen.reported = true;
             }
-            Said::Downloading(_, percent) => {
+            Said::Downloading(version, percent) => {
                 self.must(owed.is_none(), || "progress while a result is owed".into());
+                if self.seen.of != *version {
+                    // Another attempt: its first report may come before its event.
+                    self.seen.of.clone_from(version);
+                    self.seen.percent = -1;
+                }
                 let (last, verified) = (self.seen.percent, self.seen.verified);
                 self.must(*percent >= last, || format!("progress fell from {last} to {percent}"));
                 self.must(*percent <= 99 || verified, || "100 before the digest".into());
