@@ -12,6 +12,7 @@ mod invariants;
 mod journal;
 mod link;
 mod loader;
+pub mod random;
 mod server;
 mod setup;
 mod trace;

@@ -266,17 +266,23 @@ impl World {
     /// With the seed and the trace, when it is another.
     pub fn must_end(&mut self, what: &str) -> Outcome {
         let seed = self.setup.seed;
-        let outcome = match self.run() {
-            Ok(outcome) => outcome,
-            Err(why) => panic!("{what}, seed {seed}: {why}"),
-        };
+        self.end().unwrap_or_else(|why| panic!("{what}, seed {seed}: {why}"))
+    }
+
+    /// As [`World::must_end`].
+    ///
+    /// # Errors
+    /// What is wrong, and the trace.
+    pub fn end(&mut self) -> Result<Outcome, String> {
+        let outcome = self.run()?;
         let task = self.record().task.as_ref();
         let failed = task.is_some_and(|task| task.status == ota_cloud::Status::Failed);
-        let told = outcome == Outcome::Proved || failed;
-        let told = told
-            && (outcome == Outcome::Proved) == (self.storage.loader.running() == self.setup.to);
-        assert!(told, "{what}, seed {seed}: the cloud was not told\n{}", self.trace);
-        outcome
+        let proved = outcome == Outcome::Proved;
+        let told = proved || failed;
+        if !told || proved != (self.storage.loader.running() == self.setup.to) {
+            return Err(format!("the cloud was not told\n{}", self.trace));
+        }
+        Ok(outcome)
     }
 
     fn check_end(&self, outcome: Outcome) -> Result<Outcome, String> {

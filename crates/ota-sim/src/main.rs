@@ -1,0 +1,118 @@
+//! Faulty worlds by their seeds, and a fleet.
+#![forbid(unsafe_code)]
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use core::ops::Range;
+
+use ota_sim::Outcome;
+use ota_sim::random::{self, Level};
+
+const USAGE: &str = "\
+usage: ota-sim [--wire] --seed N
+       ota-sim [--wire] --seeds A..B
+
+Faulty worlds drawn from a seed. --seed prints the trace of one, the same on every machine;
+--seeds runs a range on all cores and prints the seeds that broke a rule. --wire takes the world
+of bytes in place of the world of messages.";
+
+/// What is wanted.
+enum Wanted {
+    Seed(u64),
+    Seeds(Range<u64>),
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let level = if args.contains(&"--wire") { Level::Wire } else { Level::Messages };
+    let rest: Vec<&str> = args.into_iter().filter(|arg| *arg != "--wire").collect();
+    match wanted(&rest) {
+        Some(Wanted::Seed(seed)) => one(seed, level),
+        Some(Wanted::Seeds(seeds)) => many(seeds, level),
+        None => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn wanted(args: &[&str]) -> Option<Wanted> {
+    Some(match args {
+        ["--seed", seed] => Wanted::Seed(number(seed)?),
+        ["--seeds", seeds] => {
+            let (from, to) = seeds.split_once("..")?;
+            Wanted::Seeds(number(from)?..number(to)?)
+        }
+        _ => return None,
+    })
+}
+
+/// A number, perhaps grouped: `100_000`.
+fn number(text: &str) -> Option<u64> {
+    text.replace('_', "").parse().ok()
+}
+
+fn one(seed: u64, level: Level) -> ExitCode {
+    let run = random::run(seed, level);
+    let (text, code) = match &run.result {
+        Ok(outcome) => (format!("{}seed {seed}: {outcome:?}\n", run.trace), ExitCode::SUCCESS),
+        // The trace comes with what is wrong.
+        Err(why) => (format!("{why}\nseed {seed} broke the rule above\n"), ExitCode::FAILURE),
+    };
+    // Who reads may have seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    code
+}
+
+fn many(seeds: Range<u64>, level: Level) -> ExitCode {
+    // Panics are caught and told by seed.
+    std::panic::set_hook(Box::new(|_| {}));
+    let began = Instant::now();
+    let (next, proved) = (AtomicU64::new(seeds.start), AtomicU64::new(0));
+    let failed = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        break;
+                    }
+                    match random::run(seed, level).result {
+                        Ok(Outcome::Proved) => drop(proved.fetch_add(1, Ordering::Relaxed)),
+                        Ok(Outcome::Ended) => {}
+                        Err(why) => {
+                            let why = why.lines().next().unwrap_or_default().to_owned();
+                            failed.lock().map(|mut all| all.push((seed, why))).unwrap_or_default();
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let mut failed = failed.into_inner().unwrap_or_default();
+    failed.sort();
+    let count = seeds.end.saturating_sub(seeds.start);
+    let proved = proved.into_inner();
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "{count} seeds ({level:?}): {proved} proved, {} told as failed, {} violations; \
+         {seconds:.1} s, {:.0} seeds/s",
+        count.saturating_sub(proved).saturating_sub(failed.len() as u64),
+        failed.len(),
+        count as f64 / seconds,
+    );
+    for (seed, why) in failed.iter().take(10) {
+        println!("seed {seed}: {why}");
+    }
+    let Some((first, _)) = failed.first() else { return ExitCode::SUCCESS };
+    let wire = if level == Level::Wire { " --wire" } else { "" };
+    println!("the first again: cargo run --release -p ota-sim --{wire} --seed {first}");
+    ExitCode::FAILURE
+}

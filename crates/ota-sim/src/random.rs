@@ -1,0 +1,263 @@
+//! Faulty worlds drawn from a seed: everything that may go wrong, together.
+//!
+//! [`run`] is one of them from beginning to end. The seed decides the device's times and
+//! policies, the faults of its storage, link, store and application, power cuts, deaths of its
+//! program, and an operator who changes his mind. The same seed gives the same trace everywhere.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use core::time::Duration;
+
+use ota_cloud::fault::{Fault, FaultPlan};
+use ota_proto::{Hold, Instant, Rng, StorageError, TlsError, TransportError, Verify};
+
+use crate::wire::{self, Break, Chunks, Stream, Wires};
+use crate::{
+    Cut, FetchFault, Image, Install, MessageFault, Outcome, Said, Setup, Step, Trace, Verdict,
+    World,
+};
+
+/// Which world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Level {
+    /// [`World`]: messages and operations, each step watched by the invariants.
+    #[default]
+    Messages,
+    /// [`wire::World`]: bytes on two wires.
+    Wire,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// How it ended, or what is wrong, with the trace behind it.
+    pub result: Result<Outcome, String>,
+    /// What happened. Empty after a panic.
+    pub trace: Trace,
+}
+
+/// Runs the world of this seed to its end. A panic is caught, and is an error like any other.
+#[must_use]
+pub fn run(seed: u64, level: Level) -> Run {
+    let run = catch_unwind(AssertUnwindSafe(|| match level {
+        Level::Messages => messages(seed),
+        Level::Wire => wires(seed),
+    }));
+    run.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+        Run { result: Err(format!("panic: {text}")), trace: Trace::default() }
+    })
+}
+
+/// Every fault of the message level's server.
+#[must_use]
+pub fn server_faults() -> Vec<FetchFault> {
+    let mut menu: Vec<_> = [401, 403, 404, 410, 408, 416, 429, 500, 503, 204, 305]
+        .map(|status| FetchFault::Status(status, None))
+        .into();
+    menu.extend([
+        FetchFault::Status(503, Some(100)),
+        FetchFault::Status(503, Some(100_000)),
+        FetchFault::Whole,
+        FetchFault::Etag("\"2\""),
+        FetchFault::Closes(0),
+        FetchFault::Closes(1_000),
+        FetchFault::Closes(9_000),
+        FetchFault::Stalls(0),
+        FetchFault::Stalls(9_000),
+        FetchFault::Silent,
+        FetchFault::Redirect("https://other.example/there"),
+        FetchFault::Redirect("http://other.example/there"),
+        FetchFault::Wrong(100),
+        FetchFault::Fails(TransportError::Resolve),
+        FetchFault::Fails(TransportError::Refused),
+        FetchFault::Fails(TransportError::Malformed),
+        FetchFault::Fails(TransportError::Tls(TlsError::Expired)),
+    ]);
+    menu
+}
+
+fn messages(seed: u64) -> Run {
+    let mut rng = Rng::new(seed);
+    let mut world = any_world(seed, &mut rng);
+    let result = trouble(&mut world, &mut rng).and_then(|()| world.end());
+    Run { result, trace: world.trace }
+}
+
+/// A world with other times, policies and an application that may fail.
+fn any_world(seed: u64, rng: &mut Rng) -> World {
+    let mut setup = Setup::new(pick(rng, &[1, 700, 9_000, 20_000]), seed);
+    setup.lying_server = true;
+    let slow = pick(rng, &[4, 100, 3_000]);
+    setup.job = millis(rng, slow);
+    setup.latency = millis(rng, 300);
+    setup.pace = millis(rng, 500);
+    setup.chunk = below(rng, 6_000) + 1;
+    setup.erase = pick(rng, &[256, 4_096, 4_096]);
+    if rng.below(3) == 0 {
+        setup.device.verify = Verify::Trailing;
+    }
+    if rng.below(3) == 0 {
+        setup.device.consent = Hold::Ask;
+        setup.device.approval = Hold::Ask;
+        setup.device.install = Hold::Ask;
+    }
+    setup.device.confirm_needs_reply = rng.below(4) > 0;
+    any_app(&mut setup, rng);
+    if rng.below(4) == 0 {
+        setup.images.push(Image::new("2.0.0", 17_000, 9));
+    }
+    let mut world = World::new(setup);
+    if rng.below(8) == 0 {
+        world.storage.journal.spoil(pick(rng, &[0, 0x55]));
+    }
+    any_faults(&mut world, rng);
+    world
+}
+
+fn any_app(setup: &mut Setup, rng: &mut Rng) {
+    let app = &mut setup.app;
+    app.install = match rng.below(16) {
+        0 => Install::Failed,
+        1 => Install::Hangs,
+        2 => Install::Running,
+        _ => Install::NeedsRestart,
+    };
+    app.verdict = match rng.below(16) {
+        0 => Verdict::RollBack,
+        1 => Verdict::Silent,
+        _ => Verdict::Confirm,
+    };
+    app.bootable = rng.below(16) > 0;
+    app.install_time = millis(rng, 20_000);
+    app.trial_time = millis(rng, 20_000);
+}
+
+/// What is decided before the world begins: the server's, the link's and the storage's faults.
+fn any_faults(world: &mut World, rng: &mut Rng) {
+    let menu = server_faults();
+    for _ in 0..rng.below(4) {
+        world.server.plan.push_back(menu.get(below(rng, menu.len())).cloned());
+    }
+    for _ in 0..rng.below(6) {
+        let packet = rng.below(40);
+        let fault = match rng.below(4) {
+            0 => MessageFault::Lost,
+            1 => MessageFault::Doubled,
+            2 => MessageFault::Swapped,
+            _ => MessageFault::Late(rng.below(40_000)),
+        };
+        world.plan(packet, fault);
+    }
+    for _ in 0..rng.below(3) {
+        let error = pick(rng, &[StorageError::Failed, StorageError::NoSpace]);
+        world.broken.insert(rng.below(60), error);
+    }
+}
+
+/// What happens on the way: power cuts, deaths, broken links, another task.
+fn trouble(world: &mut World, rng: &mut Rng) -> Result<(), String> {
+    let mut left = rng.below(6);
+    let mut steps = rng.below(200);
+    while left > 0 && world.outcome().is_none() {
+        if steps == 0 {
+            steps = rng.below(300);
+            left = left.saturating_sub(1);
+            match rng.below(9) {
+                0 | 1 => world.power_cut(Cut::Torn),
+                2 | 3 => world.kill(),
+                4 => world.power_cut(Cut::Before),
+                5 => world.power_cut(Cut::After),
+                6 if world.setup.images.len() > 1 && world.record().task.is_some() => {
+                    world.change_task(pick(rng, &["1.0.0", "2.0.0"]));
+                }
+                _ => world.drop_link(),
+            }
+        }
+        steps = steps.saturating_sub(1);
+        if world.step() == Step::Dead {
+            return Err(format!("nothing will ever happen again\n{}", world.trace));
+        }
+    }
+    Ok(())
+}
+
+fn wires(seed: u64) -> Run {
+    let mut rng = Rng::new(seed);
+    let mut setup = Setup::new(pick(&mut rng, &[1, 700, 3_000]), seed);
+    setup.capacity = 4_096;
+    setup.erase = pick(&mut rng, &[256, 1_024]);
+    setup.latency = millis(&mut rng, 200);
+    setup.job = millis(&mut rng, 20);
+    any_app(&mut setup, &mut rng);
+    // Nothing in this world asks the installer to run in place.
+    if setup.app.install == Install::Running {
+        setup.app.install = Install::NeedsRestart;
+    }
+    let faults = (0..rng.below(3)).filter_map(|_| Fault::ALL.get(below(&mut rng, Fault::ALL.len())));
+    let names: Vec<_> = faults.map(|fault| fault.name()).collect();
+    let wires = Wires {
+        sends: any_chunks(&mut rng),
+        broker: any_chunks(&mut rng),
+        store: any_chunks(&mut rng),
+        window: pick(&mut rng, &[300, 2_000, 65_536]),
+        qos1: rng.below(2) == 0,
+        faults: FaultPlan::from_names(seed, names).unwrap_or_default(),
+        breaks: any_breaks(&mut rng),
+    };
+    let mut world = wire::World::new(setup, wires);
+    let result = cuts(&mut world, &mut rng).and_then(|()| end(&mut world));
+    Run { result, trace: world.trace }
+}
+
+fn any_chunks(rng: &mut Rng) -> Chunks {
+    match rng.below(4) {
+        0 => Chunks::Whole,
+        1 => Chunks::Of(below(rng, 100)),
+        _ => Chunks::Random(below(rng, 400)),
+    }
+}
+
+fn any_breaks(rng: &mut Rng) -> Vec<(Stream, u64, Break)> {
+    (0..rng.below(4))
+        .map(|_| {
+            let stream = pick(rng, &Stream::ALL);
+            let how = pick(rng, &[Break::Reset, Break::Reset, Break::HalfOpen]);
+            (stream, rng.below(2_500).max(1), how)
+        })
+        .collect()
+}
+
+fn cuts(world: &mut wire::World, rng: &mut Rng) -> Result<(), String> {
+    for _ in 0..rng.below(4) {
+        // Most of what matters happens soon after a login.
+        let far = pick(rng, &[900, 900, 12_000]);
+        let at = Instant::from_millis(world.now.as_millis().max(1_900) + rng.below(far));
+        world.run_until(at)?;
+        world.power_cut(pick(rng, &[Cut::Before, Cut::Torn, Cut::After]));
+    }
+    Ok(())
+}
+
+/// The end must be one result, and it must be the truth.
+fn end(world: &mut wire::World) -> Result<Outcome, String> {
+    let outcome = world.run()?;
+    let done = matches!(world.results[..], [Said::Done(_)]);
+    if world.results.len() != 1 || done != (outcome == Outcome::Proved) {
+        return Err(format!("{outcome:?}, but told {:?}\n{}", world.results, world.trace));
+    }
+    Ok(outcome)
+}
+
+fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
+    from[below(rng, from.len())]
+}
+
+fn below(rng: &mut Rng, bound: usize) -> usize {
+    usize::try_from(rng.below(bound as u64)).unwrap_or(0)
+}
+
+fn millis(rng: &mut Rng, most: u64) -> Duration {
+    Duration::from_millis(rng.below(most) + 1)
+}
