@@ -169,8 +169,9 @@ fn trouble(world: &mut World, rng: &mut Rng) -> Result<(), String> {
                 2 | 3 => world.kill(),
                 4 => world.power_cut(Cut::Before),
                 5 => world.power_cut(Cut::After),
-                6 if world.setup.images.len() > 1 && world.record().task.is_some() => {
-                    world.change_task(pick(rng, &["1.0.0", "2.0.0"]));
+                // Not back again: to the version that it runs, the cloud's word is worth nothing.
+                6 if can_change(world) => {
+                    world.change_task("2.0.0");
                 }
                 _ => world.drop_link(),
             }
@@ -181,6 +182,11 @@ fn trouble(world: &mut World, rng: &mut Rng) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn can_change(world: &World) -> bool {
+    let images = world.setup.images.len();
+    images > 1 && world.setup.to == "1.0.0" && world.record().task.is_some()
 }
 
 fn wires(seed: u64) -> Run {

@@ -339,11 +339,11 @@ impl World {
                 let started = self.cloud.start_task(self.now, &identity, self.setup.to, &options);
                 self.note(What::Fault(format!("task: {}", started.is_ok())));
             }
-            Due::PowerOn => self.power_on(),
+            Due::PowerOn if boot == self.boot => self.power_on(),
             Due::Job(op) if boot == self.boot => self.end_job(op),
             Due::Persist(op) if boot == self.boot => self.end_persist(op),
             Due::Act(act) if boot == self.boot => self.act(act),
-            Due::Job(_) | Due::Persist(_) | Due::Act(_) => {}
+            Due::PowerOn | Due::Job(_) | Due::Persist(_) | Due::Act(_) => {}
         }
     }
 
