@@ -11,19 +11,23 @@ use core::ops::Range;
 
 use ota_sim::Outcome;
 use ota_sim::random::{self, Level};
+use ota_sim::wire::fleet::{Fleet, FleetSetup};
 
 const USAGE: &str = "\
 usage: ota-sim [--wire] --seed N
        ota-sim [--wire] --seeds A..B
+       ota-sim fleet [--devices N] [--seed N]
 
 Faulty worlds drawn from a seed. --seed prints the trace of one, the same on every machine;
 --seeds runs a range on all cores and prints the seeds that broke a rule. --wire takes the world
-of bytes in place of the world of messages.";
+of bytes in place of the world of messages. fleet updates so many devices at once: 1,000,
+10,000 and 100,000 when nothing is said.";
 
 /// What is wanted.
 enum Wanted {
     Seed(u64),
     Seeds(Range<u64>),
+    Fleet(Vec<u32>, u64),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
     match wanted(&rest) {
         Some(Wanted::Seed(seed)) => one(seed, level),
         Some(Wanted::Seeds(seeds)) => many(seeds, level),
+        Some(Wanted::Fleet(sizes, seed)) => fleets(&sizes, seed),
         None => {
             eprintln!("{USAGE}");
             ExitCode::from(2)
@@ -48,8 +53,21 @@ fn wanted(args: &[&str]) -> Option<Wanted> {
             let (from, to) = seeds.split_once("..")?;
             Wanted::Seeds(number(from)?..number(to)?)
         }
+        ["fleet", rest @ ..] => fleet_args(rest)?,
         _ => return None,
     })
+}
+
+fn fleet_args(args: &[&str]) -> Option<Wanted> {
+    let (mut sizes, mut seed) = (vec![1_000, 10_000, 100_000], 1);
+    for pair in args.chunks(2) {
+        match pair {
+            ["--devices", count] => sizes = vec![number(count)?.try_into().ok()?],
+            ["--seed", text] => seed = number(text)?,
+            _ => return None,
+        }
+    }
+    Some(Wanted::Fleet(sizes, seed))
 }
 
 /// A number, perhaps grouped: `100_000`.
@@ -115,4 +133,50 @@ fn many(seeds: Range<u64>, level: Level) -> ExitCode {
     let wire = if level == Level::Wire { " --wire" } else { "" };
     println!("the first again: cargo run --release -p ota-sim --{wire} --seed {first}");
     ExitCode::FAILURE
+}
+
+fn fleets(sizes: &[u32], seed: u64) -> ExitCode {
+    for devices in sizes {
+        if let Err(why) = fleet(*devices, seed) {
+            println!("{devices} devices, seed {seed}: {why}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// One fleet, from power-on to the last update. What an earlier one took is counted with it.
+fn fleet(devices: u32, seed: u64) -> Result<(), String> {
+    let before = memory("VmRSS");
+    let began = Instant::now();
+    let mut fleet = Fleet::new(FleetSetup::new(devices, seed));
+    fleet.power_on()?;
+    let (idle, online) = (memory("VmRSS"), began.elapsed().as_secs_f64());
+    let report = fleet.roll_out()?;
+    let seconds = began.elapsed().as_secs_f64();
+    let each = |now: Option<u64>| match (now, before) {
+        (Some(now), Some(before)) => (now.saturating_sub(before) / u64::from(devices)).to_string(),
+        _ => "?".into(),
+    };
+    let peak = memory("VmHWM");
+    println!("{devices} devices, seed {seed}: {report:?}");
+    println!(
+        "{devices} devices: {seconds:.1} s ({online:.1} s to power on), {:.0} devices/s, \
+         {} bytes a device idle, {} at the peak, VmHWM {} MiB",
+        f64::from(devices) / seconds,
+        each(idle),
+        each(peak),
+        peak.map_or_else(|| "?".into(), |peak| (peak / 1_048_576).to_string()),
+    );
+    if report.updated != devices {
+        return Err(format!("only {} were updated", report.updated));
+    }
+    Ok(())
+}
+
+/// A number of `/proc/self/status` in bytes; none where there is no such file.
+fn memory(name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
 }

@@ -201,7 +201,8 @@ fn wires(seed: u64) -> Run {
     if setup.app.install == Install::Running {
         setup.app.install = Install::NeedsRestart;
     }
-    let faults = (0..rng.below(3)).filter_map(|_| Fault::ALL.get(below(&mut rng, Fault::ALL.len())));
+    let faults =
+        (0..rng.below(3)).filter_map(|_| Fault::ALL.get(below(&mut rng, Fault::ALL.len())));
     let names: Vec<_> = faults.map(|fault| fault.name()).collect();
     let wires = Wires {
         sends: any_chunks(&mut rng),

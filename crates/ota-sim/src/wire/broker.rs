@@ -12,7 +12,7 @@ use mqttbytes::{Protocol, QoS};
 
 use core::time::Duration;
 
-use ota_proto::{Identity, Instant};
+use ota_proto::{Identity, Instant, Rng};
 
 /// The platform's packet limit in bytes.
 const PACKET: usize = 16 * 1_024;
@@ -29,6 +29,9 @@ pub(super) struct Broker {
     last_id: u16,
     unacknowledged: usize,
     closed: bool,
+    /// How many of 1,000 packets are lost, and by what chance.
+    loss: Option<(u16, Rng)>,
+    lost: u64,
 }
 
 /// What a packet leads to.
@@ -55,7 +58,26 @@ impl Broker {
             last_id: 0,
             unacknowledged: 0,
             closed: false,
+            loss: None,
+            lost: 0,
         }
+    }
+
+    /// One that loses so many of 1,000 packets after CONNECT, either way.
+    pub(super) fn lossy(now: Instant, rng: Rng, loss: u16) -> Self {
+        Self { loss: Some((loss, rng)), ..Self::new(now) }
+    }
+
+    /// Packets lost so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    fn loses(&mut self) -> bool {
+        let lost =
+            self.loss.as_mut().is_some_and(|(loss, rng)| rng.below(1_000) < u64::from(*loss));
+        self.lost = self.lost.saturating_add(u64::from(lost));
+        lost
     }
 
     /// Takes bytes and does what the packets in them ask.
@@ -78,7 +100,14 @@ impl Broker {
                 Err(error) => return Err(format!("no packet of a client: {error:?}")),
             };
             self.heard = now;
+            if self.up && self.loses() {
+                continue;
+            }
             said.extend(self.take(now, packet, identity, last_login)?);
+        }
+        if self.rx.is_empty() {
+            // An idle connection keeps no buffer.
+            self.rx = BytesMut::new();
         }
         Ok(said)
     }
@@ -171,6 +200,9 @@ impl Broker {
 
     pub(super) fn sent(&mut self, count: usize) {
         drop(self.tx.split_to(count.min(self.tx.len())));
+        if self.tx.is_empty() {
+            self.tx = BytesMut::new();
+        }
     }
 
     /// It closes as soon as all is sent.
@@ -193,6 +225,11 @@ impl Broker {
         &mut self,
         packet: impl FnOnce(&mut BytesMut) -> Result<usize, mqttbytes::Error>,
     ) -> Result<(), String> {
-        packet(&mut self.tx).map(drop).map_err(|error| format!("{error:?}"))
+        let before = self.tx.len();
+        packet(&mut self.tx).map_err(|error| format!("{error:?}"))?;
+        if self.loses() {
+            self.tx.truncate(before);
+        }
+        Ok(())
     }
 }

@@ -33,7 +33,7 @@ pub(super) enum Act {
 }
 
 /// An output, owned.
-enum Out {
+pub(super) enum Out {
     Connect(ota_wire::client::Link),
     Close(ota_wire::client::Link),
     Job(OpId, Job, What),
@@ -255,7 +255,8 @@ impl World {
     }
 }
 
-fn poll(client: &mut Client, now: Instant) -> Out {
+/// The next output.
+pub(super) fn poll(client: &mut Client, now: Instant) -> Out {
     match client.poll_output(now) {
         Output::Connect { link, .. } => Out::Connect(link),
         Output::Close { link } => Out::Close(link),

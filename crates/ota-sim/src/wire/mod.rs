@@ -7,6 +7,7 @@
 
 mod broker;
 mod device;
+pub mod fleet;
 mod network;
 mod pipe;
 

@@ -9,7 +9,7 @@ use super::pipe::{End, Pipe};
 use super::{Break, Stream, World};
 
 /// Bytes of a receive buffer of the device: what its limits ask for.
-const RX: usize = 4_096;
+pub(super) const RX: usize = 4_096;
 
 /// One connection, both ends of it.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Wire<P> {
 }
 
 impl<P> Wire<P> {
-    fn new(link: Link, open_at: Instant, peer: P) -> Self {
+    pub(super) fn new(link: Link, open_at: Instant, peer: P) -> Self {
         Self {
             link,
             opening: Some(open_at),
@@ -42,11 +42,11 @@ impl<P> Wire<P> {
     }
 
     /// Opens it when it is time.
-    fn open_at(&mut self, now: Instant) -> Option<Link> {
+    pub(super) fn open_at(&mut self, now: Instant) -> Option<Link> {
         self.opening.take_if(|at| *at <= now).map(|_| self.link)
     }
 
-    fn next(&self, reading: bool) -> Option<Instant> {
+    pub(super) fn next(&self, reading: bool) -> Option<Instant> {
         if self.opening.is_some() {
             return self.opening;
         }

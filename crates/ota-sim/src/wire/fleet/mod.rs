@@ -1,0 +1,295 @@
+//! A fleet: many real clients, one cloud, one store, one clock, one core.
+//!
+//! Each device is on real bytes: MQTT against a broker on another codec, HTTP against
+//! [`ota_cloud::origin`]. Nobody is polled: a heap holds the moment at which each device, its
+//! connections or its operations next have something to do, and an idle device costs a ping a
+//! minute. The operator keeps a bounded number of tasks open and begins the next when one is
+//! over; a task that failed or timed out is tried again.
+
+mod links;
+mod node;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use core::time::Duration;
+
+use ota_cloud::origin::{Origin, OriginConfig};
+use ota_cloud::sign::UrlSigner;
+use ota_cloud::{
+    Cloud, CloudConfig, EventKind, Firmware, Output as CloudOutput, Secret, TaskOptions,
+};
+use ota_proto::{Identity, Instant, Rng};
+
+use crate::setup::Image;
+use node::Node;
+
+/// What a fleet is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FleetSetup {
+    /// How many devices.
+    pub devices: u32,
+    /// The image's bytes.
+    pub image: usize,
+    /// Tasks that may be open at once.
+    pub in_flight: u32,
+    /// How many of 1,000 MQTT packets, either way, never arrive, and how many of 1,000
+    /// connections to the store break within the body.
+    pub loss: u16,
+    /// Seed of all chance.
+    pub seed: u64,
+}
+
+impl FleetSetup {
+    /// A 64 KiB image, 1,000 tasks at once, 1 % loss.
+    #[must_use]
+    pub const fn new(devices: u32, seed: u64) -> Self {
+        Self { devices, image: 65_536, in_flight: 1_000, loss: 10, seed }
+    }
+}
+
+/// What happened to a fleet. The same setup gives the same numbers everywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FleetReport {
+    /// Devices whose task is claimed and proved, and that run the new image's very bytes.
+    pub updated: u32,
+    /// The most tasks that were open at once.
+    pub most_in_flight: u32,
+    /// Attempts after the first of a task.
+    pub retries: u32,
+    /// MQTT packets that were lost.
+    pub lost: u64,
+    /// Connections to the broker after a device's first.
+    pub reconnects: u64,
+    /// Connections to the store that broke.
+    pub broken_fetches: u64,
+    /// Messages from devices.
+    pub messages: u64,
+    /// Bytes of image that the store handed out.
+    pub body_bytes: u64,
+    /// Turns of devices: how often one had something to do.
+    pub turns: u64,
+    /// Virtual time from the first power-on to the last update.
+    pub took: Duration,
+}
+
+/// What the devices share.
+#[derive(Debug)]
+struct Hub {
+    setup: FleetSetup,
+    cloud: Cloud,
+    origin: Origin,
+    image: Image,
+    rng: Rng,
+    report: FleetReport,
+    broken: Option<String>,
+}
+
+/// The fleet.
+#[derive(Debug)]
+pub struct Fleet {
+    now: Instant,
+    hub: Hub,
+    nodes: Vec<Node>,
+    /// When each device is next to be looked at. One entry a device, and some that are stale.
+    queue: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// The next device without a task.
+    next: u32,
+    open: u32,
+    over: u32,
+}
+
+const PRODUCT: &str = "TESTPROD01";
+const FROM: &str = "0.1.0";
+const TO: &str = "1.0.0";
+const UNIX: u64 = 1_700_000_000;
+/// The devices are switched on over this time.
+const POWER_ON: Duration = Duration::from_secs(60);
+/// When the first batch begins: all devices are idle by then.
+const BEGIN: Instant = Instant::from_secs(120);
+/// A device that is silent for so long has its task tried again: the platform's shortest.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Fleet {
+    /// The fleet, switched off.
+    ///
+    /// # Panics
+    /// Never: the cloud has room for the devices of the setup.
+    #[must_use]
+    pub fn new(setup: FleetSetup) -> Self {
+        let signer = UrlSigner::new("https://cos.example", *b"key", UrlSigner::LIFE);
+        let mut config = CloudConfig::new(signer.clone(), UNIX);
+        config.max_devices = setup.devices;
+        config.max_log = 2;
+        config.max_history = 1;
+        let mut cloud = Cloud::new(config);
+        let image = Image::new(TO, setup.image, setup.seed);
+        let firmware = Firmware::new(PRODUCT, TO, image.md5, image.bytes.len() as u64);
+        let mut origin = Origin::new(OriginConfig::new(Some(signer), UNIX));
+        origin.add_file(firmware.path.clone(), image.bytes.to_vec());
+        cloud.add_firmware(firmware).expect("a good firmware");
+        let mut rng = Rng::new(setup.seed);
+        let mut queue = BinaryHeap::with_capacity(setup.devices as usize);
+        let mut nodes = Vec::with_capacity(setup.devices as usize);
+        for index in 0..setup.devices {
+            cloud.add_device(&identity(index), Secret::new(*b"0123456789abcdef")).expect("room");
+            let on = Instant::ZERO + rng.up_to(POWER_ON);
+            nodes.push(Node::new(index, on));
+            queue.push(Reverse((on, index)));
+        }
+        let report = FleetReport::default();
+        let hub = Hub { setup, cloud, origin, image, rng, report, broken: None };
+        Self { now: Instant::ZERO, hub, nodes, queue, next: 0, open: 0, over: 0 }
+    }
+
+    /// Switches all devices on and waits until they are idle.
+    ///
+    /// # Errors
+    /// What broke.
+    pub fn power_on(&mut self) -> Result<(), String> {
+        while self.now < BEGIN {
+            self.step(BEGIN)?;
+        }
+        Ok(())
+    }
+
+    /// Updates all of them.
+    ///
+    /// # Errors
+    /// What broke.
+    pub fn roll_out(&mut self) -> Result<FleetReport, String> {
+        while self.over < self.hub.setup.devices {
+            while self.open < self.hub.setup.in_flight && self.next < self.hub.setup.devices {
+                self.start()?;
+            }
+            self.step(Instant::MAX)?;
+        }
+        let report = &mut self.hub.report;
+        report.took = self.now.since(Instant::ZERO);
+        report.body_bytes = self.hub.origin.counters().body_bytes;
+        report.messages = self.hub.cloud.devices().map(|record| record.counters.received).sum();
+        let sessions: u64 = self.hub.cloud.devices().map(|record| record.counters.sessions).sum();
+        report.reconnects = sessions.saturating_sub(u64::from(self.hub.setup.devices));
+        let proved = self.hub.cloud.devices().filter(|record| record.is_proved()).count();
+        let runs = self.nodes.iter().filter(|node| node.runs() == TO).count();
+        report.updated = u32::try_from(proved.min(runs)).unwrap_or(0);
+        Ok(*report)
+    }
+
+    fn start(&mut self) -> Result<(), String> {
+        let who = identity(self.next);
+        let options = TaskOptions { timeout: Some(TIMEOUT), ..TaskOptions::default() };
+        let started = self.hub.cloud.start_task(self.now, &who, TO, &options);
+        started.map_err(|error| format!("no task for {}: {error:?}", self.next))?;
+        self.next = self.next.saturating_add(1);
+        self.open = self.open.saturating_add(1);
+        let most = &mut self.hub.report.most_in_flight;
+        *most = self.open.max(*most);
+        self.serve_cloud()
+    }
+
+    /// Goes to the next moment, not beyond `limit`, and does what is due then.
+    fn step(&mut self, limit: Instant) -> Result<(), String> {
+        let CloudOutput::Idle { deadline } = self.hub.cloud.poll_output(self.now) else {
+            return Err("the cloud is not idle".into());
+        };
+        let device = self.queue.peek().map(|Reverse((at, _))| *at);
+        let next = device.into_iter().chain(deadline).chain([limit]).min().unwrap_or(limit);
+        if next == Instant::MAX {
+            return Err("nothing will ever happen again".into());
+        }
+        self.now = self.now.max(next);
+        if deadline.is_some_and(|at| at <= self.now) {
+            self.hub.cloud.handle_timeout(self.now);
+            self.serve_cloud()?;
+        }
+        if device.is_some_and(|at| at <= self.now) {
+            if let Some(Reverse((at, index))) = self.queue.pop() {
+                self.turn(at, index);
+                self.serve_cloud()?;
+            }
+        }
+        self.hub.broken.take().map_or(Ok(()), Err)
+    }
+
+    /// A device's turn, and when the next one is.
+    fn turn(&mut self, at: Instant, index: u32) {
+        let Some(node) = self.nodes.get_mut(index as usize) else { return };
+        if at != node.queued {
+            // A newer entry took its place.
+            return;
+        }
+        if node.due <= self.now {
+            self.hub.report.turns = self.hub.report.turns.saturating_add(1);
+            node.due = node.turn(self.now, &mut self.hub).max(self.now);
+        }
+        node.queued = node.due;
+        if node.due < Instant::MAX {
+            self.queue.push(Reverse((node.due, index)));
+        }
+    }
+
+    /// Takes what the cloud has to say.
+    fn serve_cloud(&mut self) -> Result<(), String> {
+        loop {
+            match self.hub.cloud.poll_output(self.now) {
+                CloudOutput::Send { device, topic, payload } => {
+                    let Some(index) = index(&device) else { continue };
+                    let Some(node) = self.nodes.get_mut(index as usize) else { continue };
+                    node.hear(&topic, payload);
+                    node.due = node.due.min(self.now);
+                    if node.due < node.queued {
+                        node.queued = node.due;
+                        self.queue.push(Reverse((node.due, index)));
+                    }
+                }
+                CloudOutput::Event(event) => match event.kind {
+                    EventKind::Status { .. } | EventKind::Proved { .. } => {
+                        self.judge(&event.device)?;
+                    }
+                    _ => {}
+                },
+                CloudOutput::Idle { .. } => return Ok(()),
+            }
+        }
+    }
+
+    /// Something changed in a device's task.
+    fn judge(&mut self, who: &Identity) -> Result<(), String> {
+        let Some(record) = self.hub.cloud.device(who) else { return Ok(()) };
+        let Some(node) = index(who).and_then(|index| self.nodes.get_mut(index as usize)) else {
+            return Ok(());
+        };
+        if node.over {
+            return Ok(());
+        }
+        if record.is_proved() {
+            node.over = true;
+            self.open = self.open.saturating_sub(1);
+            self.over = self.over.saturating_add(1);
+            return Ok(());
+        }
+        let Some(task) = record.task.as_ref().filter(|task| task.finished.is_some()) else {
+            return Ok(());
+        };
+        // `done` came, and the version report will.
+        if task.claimed.is_some() {
+            return Ok(());
+        }
+        if task.attempt > 20 {
+            return Err(format!("{} is never updated: {task:?}", who.device_name()));
+        }
+        let id = task.id;
+        self.hub.report.retries = self.hub.report.retries.saturating_add(1);
+        let again = self.hub.cloud.retry_task(self.now, id);
+        again.map_err(|error| format!("{}: no retry: {error:?}", who.device_name()))
+    }
+}
+
+fn identity(index: u32) -> Identity {
+    Identity::new(PRODUCT, &format!("d{index:06}")).expect("a good identity")
+}
+
+fn index(identity: &Identity) -> Option<u32> {
+    identity.device_name().strip_prefix('d')?.parse().ok()
+}
