@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use ota_proto::Rng;
 
+use crate::tear::{Flaky, Tear};
+
 /// What is done to a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FlashOp {
@@ -14,6 +16,11 @@ pub enum FlashOp {
 }
 
 impl FlashOp {
+    /// How many bytes it changes.
+    pub(crate) fn len(&self) -> usize {
+        self.range().len()
+    }
+
     fn range(&self) -> Range<usize> {
         match self {
             Self::Erase(range) => index(range.start)..index(range.end),
@@ -33,6 +40,8 @@ pub struct Flash {
     durable: Vec<u8>,
     /// Done and not yet synced, oldest first.
     pending: Vec<FlashOp>,
+    /// Bytes that read differently each time, until they are erased or written.
+    flaky: Vec<Flaky>,
 }
 
 impl Flash {
@@ -40,7 +49,13 @@ impl Flash {
     #[must_use]
     pub fn new(capacity: u64, rng: &mut Rng) -> Self {
         let view: Vec<u8> = (0..capacity).map(|_| garbage(rng)).collect();
-        Self { blank: vec![false; view.len()], durable: view.clone(), view, pending: Vec::new() }
+        Self {
+            blank: vec![false; view.len()],
+            durable: view.clone(),
+            view,
+            pending: Vec::new(),
+            flaky: Vec::new(),
+        }
     }
 
     /// Puts an image at its start, durably.
@@ -75,6 +90,7 @@ impl Flash {
             }
         };
         self.pending.push(op.clone());
+        self.flaky.retain(|flaky| !range.contains(&flaky.at));
         result
     }
 
@@ -102,7 +118,8 @@ impl Flash {
     pub fn surely_holds(&self, image: &[u8], length: u64) -> bool {
         let length = index(length);
         let same = self.durable.get(..length) == image.get(..length);
-        same && self.pending.iter().all(|op| op.range().start >= length)
+        let steady = self.flaky.iter().all(|flaky| flaky.at >= length);
+        same && steady && self.pending.iter().all(|op| op.range().start >= length)
     }
 
     /// Power is gone. Each byte that was not synced keeps its old value (`keep` = 0), has its new
@@ -130,13 +147,43 @@ impl Flash {
         self.blank.fill(false);
     }
 
+    /// Power is gone: what was not synced is kept, in part or not, by `keep` as in [`Self::cut`],
+    /// and `op`, if any, stops at a byte.
+    pub(crate) fn tear(&mut self, op: Option<&FlashOp>, tear: Tear, keep: u8, rng: &mut Rng) {
+        self.cut(None, keep, rng);
+        let Some(op) = op else { return };
+        let range = op.range();
+        let Some(cells) = self.durable.get_mut(range.clone()) else { return };
+        let new = match op {
+            FlashOp::Erase(_) => vec![0xff; cells.len()],
+            FlashOp::Write(_, bytes) => bytes.clone(),
+        };
+        if let Some(flaky) = tear.apply(cells, &new, rng) {
+            self.flaky.retain(|other| !range.contains(&other.at));
+            self.flaky.push(Flaky { at: flaky.at.saturating_add(range.start), ..flaky });
+        }
+        self.view.clone_from(&self.durable);
+    }
+
+    /// The medium is read anew: what is flaky may read differently.
+    pub(crate) fn reread(&mut self, rng: &mut Rng) {
+        for flaky in &self.flaky {
+            let byte = flaky.read(rng);
+            for cells in [&mut self.view, &mut self.durable] {
+                if let Some(cell) = cells.get_mut(flaky.at) {
+                    *cell = byte;
+                }
+            }
+        }
+    }
+
     /// The process died and the medium did not: what was done stays, and is as undurable as before.
     pub fn forget_blank(&mut self) {
         self.blank.fill(false);
     }
 }
 
-fn garbage(rng: &mut Rng) -> u8 {
+pub(crate) fn garbage(rng: &mut Rng) -> u8 {
     u8::try_from(rng.below(256)).unwrap_or(0)
 }
 

@@ -3,13 +3,20 @@
 use ota_proto::journal::Record;
 use ota_proto::{Journal, Rng};
 
+use crate::tear::{Flaky, Tear};
+
 /// Two blocks, written in turn.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct JournalPlaces([[u8; Journal::LEN]; 2]);
+pub struct JournalPlaces {
+    /// What the last reading gave.
+    blocks: [[u8; Journal::LEN]; 2],
+    /// One byte a place that reads differently each time, until the place is written.
+    flaky: [Option<Flaky>; 2],
+}
 
 impl Default for JournalPlaces {
     fn default() -> Self {
-        Self([[0xff; Journal::LEN]; 2])
+        Self { blocks: [[0xff; Journal::LEN]; 2], flaky: [None; 2] }
     }
 }
 
@@ -17,7 +24,7 @@ impl JournalPlaces {
     /// The newest valid block.
     #[must_use]
     pub fn newest(&self) -> Option<&[u8; Journal::LEN]> {
-        Journal::newest(&self.0)
+        Journal::newest(&self.blocks)
     }
 
     /// The newest valid record.
@@ -28,14 +35,58 @@ impl JournalPlaces {
 
     /// Writes a block to its place.
     pub fn write(&mut self, block: &[u8; Journal::LEN]) {
-        if let Some(place) = self.0.get_mut(Journal::place(block)) {
+        let at = Journal::place(block);
+        if let (Some(place), Some(flaky)) = (self.blocks.get_mut(at), self.flaky.get_mut(at)) {
             *place = *block;
+            *flaky = None;
+        }
+    }
+
+    /// Stops the write of a block at a byte: of the erase of its place, of the write to what was
+    /// erased, or of a write over what was there, one after the other [`Journal::LEN`] long.
+    pub(crate) fn tear_at(&mut self, block: &[u8; Journal::LEN], tear: Tear, rng: &mut Rng) {
+        let at = Journal::place(block);
+        let (Some(place), Some(flaky)) = (self.blocks.get_mut(at), self.flaky.get_mut(at)) else {
+            return;
+        };
+        let blank = [0xff; Journal::LEN];
+        let byte = tear.byte % Journal::LEN;
+        *flaky = match tear.byte / Journal::LEN {
+            0 => Tear { byte, ..tear }.apply(place, &blank, rng),
+            1 => {
+                *place = blank;
+                Tear { byte, ..tear }.apply(place, block, rng)
+            }
+            _ => Tear { byte, ..tear }.apply(place, block, rng),
+        };
+    }
+
+    /// What was read is made lasting before anybody acts on it: the newest record is written over
+    /// itself, and a place that holds no record is wiped. A cut in between changes nothing that a
+    /// later reading does not put right, so this is one step here.
+    pub(crate) fn settle(&mut self) {
+        for (place, flaky) in self.blocks.iter_mut().zip(&mut self.flaky) {
+            *flaky = None;
+            if Record::decode(place).is_err() {
+                *place = [0xff; Journal::LEN];
+            }
+        }
+    }
+
+    /// The medium is read anew: what is flaky may read differently.
+    pub(crate) fn reread(&mut self, rng: &mut Rng) {
+        for (place, flaky) in self.blocks.iter_mut().zip(&self.flaky) {
+            if let Some(flaky) = flaky {
+                if let Some(cell) = place.get_mut(flaky.at) {
+                    *cell = flaky.read(rng);
+                }
+            }
         }
     }
 
     /// Writes the first bytes of a block and garbage behind them: power went.
     pub fn tear(&mut self, block: &[u8; Journal::LEN], rng: &mut Rng) {
-        let Some(place) = self.0.get_mut(Journal::place(block)) else { return };
+        let Some(place) = self.blocks.get_mut(Journal::place(block)) else { return };
         let whole = usize::try_from(rng.below(Journal::LEN as u64)).unwrap_or(0);
         for (i, (cell, byte)) in place.iter_mut().zip(block).enumerate() {
             if i < whole {
@@ -48,6 +99,7 @@ impl JournalPlaces {
 
     /// Fills both places with these bytes: a foreign or worn medium.
     pub fn spoil(&mut self, byte: u8) {
-        self.0 = [[byte; Journal::LEN]; 2];
+        self.blocks = [[byte; Journal::LEN]; 2];
+        self.flaky = [None; 2];
     }
 }

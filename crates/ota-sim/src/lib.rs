@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+pub mod cuts;
 mod flash;
 mod invariants;
 mod journal;
@@ -15,6 +16,7 @@ mod loader;
 pub mod random;
 mod server;
 mod setup;
+mod tear;
 mod trace;
 pub mod walk;
 pub mod wire;
@@ -28,5 +30,6 @@ pub use link::{Direction, MessageFault};
 pub use loader::Loader;
 pub use server::{FetchFault, Server};
 pub use setup::{Image, Setup};
+pub use tear::{Mode, Tear};
 pub use trace::{Heard, Said, Trace, What};
 pub use world::{Cut, Outcome, Step, Storage, World};

@@ -1,6 +1,8 @@
 //! The boot loader: two slots, a trial, a roll-back.
 
-use ota_proto::{SlotAction, SlotState};
+use ota_proto::{Rng, SlotAction, SlotState};
+
+use crate::tear::{Mode, Tear};
 
 /// What the next reset does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,9 +26,14 @@ pub struct Loader {
     trial: bool,
     mark: bool,
     next: Next,
+    /// A mark that was half written: each reset reads it as written or not.
+    flaky: Option<(SlotAction, String)>,
 }
 
 impl Loader {
+    /// The bytes of a mark. It counts only when all of them are right.
+    pub(crate) const MARK: usize = 16;
+
     /// Slot 0 runs this version for good.
     #[must_use]
     pub fn new(version: &str) -> Self {
@@ -36,6 +43,7 @@ impl Loader {
             trial: false,
             mark: false,
             next: Next::Stay,
+            flaky: None,
         }
     }
 
@@ -82,6 +90,7 @@ impl Loader {
 
     /// Does what the updater asks, durably. `version` is what the other slot holds.
     pub fn apply(&mut self, action: SlotAction, version: &str) {
+        self.flaky = None;
         match action {
             SlotAction::Activate => {
                 let other = self.other();
@@ -100,6 +109,26 @@ impl Loader {
         }
     }
 
+    /// Stops the write of a mark at a byte.
+    pub(crate) fn tear(&mut self, action: SlotAction, version: &str, tear: Tear) {
+        let last = tear.byte.saturating_add(1) >= Self::MARK;
+        match tear.mode {
+            Mode::After => self.apply(action, version),
+            Mode::Weak => self.flaky = Some((action, version.into())),
+            Mode::Half if last => self.flaky = Some((action, version.into())),
+            Mode::Before | Mode::Torn | Mode::Half => {}
+        }
+    }
+
+    /// The marks are read anew. What reads as written the loader makes lasting before it acts.
+    pub(crate) fn reread(&mut self, rng: &mut Rng) {
+        if self.flaky.is_some() && rng.below(2) == 0 {
+            if let Some((action, version)) = self.flaky.take() {
+                self.apply(action, &version);
+            }
+        }
+    }
+
     /// The other version runs at once, without a switch of slots: an installer in place.
     pub fn replace(&mut self, version: &str) {
         if let Some(name) = self.versions.get_mut(self.active) {
@@ -109,6 +138,10 @@ impl Loader {
 
     /// The device is reset. `bootable` says whether the other slot's image starts at all.
     pub fn reset(&mut self, bootable: bool) {
+        if self.next != Next::Stay || self.trial {
+            // It writes its marks.
+            self.flaky = None;
+        }
         match self.next {
             Next::Switch if bootable => {
                 self.active = self.other();

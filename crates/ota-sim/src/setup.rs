@@ -56,6 +56,8 @@ pub struct Setup {
     pub task_at: Duration,
     /// The server may send wrong bytes: a checkpoint may then claim them until the digest.
     pub lying_server: bool,
+    /// The device makes lasting what it read from the journal before it acts on it.
+    pub settles_journal: bool,
     /// The application.
     pub app: App,
     /// Seed of all chance in the world.
@@ -89,6 +91,7 @@ impl Setup {
             puback: Duration::from_secs(10),
             task_at: Duration::from_secs(2),
             lying_server: false,
+            settles_journal: true,
             app: App::default(),
             seed,
         }

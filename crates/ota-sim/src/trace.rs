@@ -170,6 +170,14 @@ impl Trace {
             _ => None,
         })
     }
+
+    /// What the cloud heard, in order.
+    pub fn told(&self) -> impl Iterator<Item = &Said> {
+        self.0.iter().filter_map(|(_, what)| match what {
+            What::Told(said) => Some(said),
+            _ => None,
+        })
+    }
 }
 
 impl fmt::Display for Trace {

@@ -147,7 +147,7 @@ impl World {
 
     pub(super) fn end_job(&mut self, op: OpId) {
         let Some((_, job)) = self.storage.job.take_if(|(under, _)| *under == op) else { return };
-        let digest = match self.storage.finish_job(&job) {
+        let digest = match self.storage.finish_job(&job, &mut self.rng) {
             Ok(digest) => digest,
             Err(why) => return self.broken.push(why),
         };
@@ -191,6 +191,9 @@ impl World {
         let running = self.storage.loader.running().to_owned();
         let slot = self.storage.loader.state();
         let storage = SlotInfo { capacity: self.setup.capacity, erase: self.setup.erase, write: 1 };
+        if self.setup.settles_journal {
+            self.storage.journal.settle();
+        }
         let journal = self.storage.journal.newest().copied();
         let record = self.storage.journal.record();
         let boot = Boot { running: &running, slot, journal: journal.as_ref(), storage };

@@ -1,9 +1,10 @@
 //! What happens to a device from outside: power, packets, its application.
 
-use ota_proto::{Boot, Event, Installed, QoS, SlotInfo, Updater};
+use ota_proto::{Boot, Event, Installed, QoS, Rng, SlotInfo, Updater};
 
 use crate::app::{Install, Verdict};
 use crate::link::{MessageFault, Packet};
+use crate::tear::Tear;
 use crate::trace::{Heard, Said, What};
 
 use super::{Cut, Due, World};
@@ -23,8 +24,20 @@ impl World {
     pub fn power_cut(&mut self, cut: Cut) {
         self.note(What::Off("power cut"));
         self.storage.cut(cut, &mut self.rng);
-        self.storage.loader.reset(self.setup.app.bootable);
-        self.end_program();
+        self.restart();
+    }
+
+    /// Power is gone at a byte of the latest slot operation or journal write under way, and comes
+    /// back after 100 ms.
+    pub fn power_cut_at(&mut self, tear: Tear) {
+        self.note(What::Off("power cut"));
+        self.storage.tear(tear, &mut self.rng);
+        self.restart();
+    }
+
+    /// Sets the seed of the world's further chance.
+    pub fn reseed(&mut self, seed: u64) {
+        self.rng = Rng::new(seed);
     }
 
     /// The device's program dies and starts again after 100 ms; its medium does not notice.
@@ -38,6 +51,11 @@ impl World {
     fn reset(&mut self) {
         self.note(What::Off("reset"));
         self.storage.cut(Cut::After, &mut self.rng);
+        self.restart();
+    }
+
+    fn restart(&mut self) {
+        self.storage.reread(&mut self.rng);
         self.storage.loader.reset(self.setup.app.bootable);
         self.end_program();
     }
@@ -68,6 +86,9 @@ impl World {
         let running = self.storage.loader.running().to_owned();
         let slot = self.storage.loader.state();
         let storage = SlotInfo { capacity: self.setup.capacity, erase: self.setup.erase, write: 1 };
+        if self.setup.settles_journal {
+            self.storage.journal.settle();
+        }
         let journal = self.storage.journal.newest().copied();
         let record = self.storage.journal.record();
         let boot = Boot { running: &running, slot, journal: journal.as_ref(), storage };

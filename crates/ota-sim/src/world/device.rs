@@ -155,7 +155,7 @@ impl World {
         let error = self.broken.remove(&number);
         let digest = match error {
             Some(_) => None,
-            None => match self.storage.finish_job(&job) {
+            None => match self.storage.finish_job(&job, &mut self.rng) {
                 Ok(digest) => digest,
                 Err(why) => return self.invariants.break_rule(why),
             },

@@ -201,6 +201,12 @@ impl World {
         self.storage.job.is_some() || self.storage.persist.is_some()
     }
 
+    /// The latest slot operation or journal write under way, after the number of boots before it.
+    #[must_use]
+    pub fn storing(&self) -> Option<(u32, OpId)> {
+        Some((self.boot, self.storage.latest()?))
+    }
+
     /// The cloud's record of the device.
     ///
     /// # Panics

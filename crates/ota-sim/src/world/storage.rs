@@ -6,6 +6,7 @@ use crate::flash::{Flash, FlashOp};
 use crate::journal::JournalPlaces;
 use crate::loader::Loader;
 use crate::setup::Setup;
+use crate::tear::{Mode, Tear};
 
 use super::Cut;
 
@@ -77,11 +78,12 @@ impl Storage {
     }
 
     /// Does the job under way. A digest has an answer.
-    pub(crate) fn finish_job(&mut self, job: &Job) -> Result<Option<Md5>, String> {
+    pub(crate) fn finish_job(&mut self, job: &Job, rng: &mut Rng) -> Result<Option<Md5>, String> {
         match job {
             Job::Flash(op) => self.target_mut().apply(op)?,
             Job::Sync => self.target_mut().sync(),
             Job::Digest(end) => {
+                self.target_mut().reread(rng);
                 let end = usize::try_from(*end).unwrap_or(usize::MAX);
                 let mut digester = Digester::new();
                 digester.update(self.target().bytes().get(..end).ok_or("digest outside the slot")?);
@@ -119,12 +121,82 @@ impl Storage {
         }
     }
 
+    /// How many bytes the latest operation under way changes, by kind of medium for the journal.
+    #[must_use]
+    pub fn bytes_under_way(&self) -> usize {
+        if self.latest_is_journal() {
+            return Journal::LEN.saturating_mul(3);
+        }
+        match &self.job {
+            Some((_, Job::Flash(op))) => op.len(),
+            Some((_, Job::Slot(_))) => Loader::MARK,
+            _ => 0,
+        }
+    }
+
+    /// The latest operation under way.
+    #[must_use]
+    pub fn latest(&self) -> Option<OpId> {
+        let job = self.job.as_ref().map(|(op, _)| *op);
+        job.max(self.persist.as_ref().map(|(op, _)| *op))
+    }
+
+    fn latest_is_journal(&self) -> bool {
+        let persist = self.persist.as_ref().map(|(op, _)| *op);
+        persist.is_some() && persist == self.latest()
+    }
+
+    /// Power is gone at a byte of the latest operation under way; what else is under way and what
+    /// is not synced is done or not by chance.
+    pub(crate) fn tear(&mut self, tear: Tear, rng: &mut Rng) {
+        let chance = match rng.below(3) {
+            0 => Mode::Before,
+            1 => Mode::Torn,
+            _ => Mode::After,
+        };
+        let byte = usize::try_from(rng.below(self.bytes_under_way() as u64)).unwrap_or(0);
+        let other = Tear { mode: chance, byte };
+        let (job, persist) =
+            if self.latest_is_journal() { (other, tear) } else { (tear, other) };
+        let keep = match rng.below(3) {
+            0 => 0,
+            1 => 128,
+            _ => 255,
+        };
+        let version = self.installing();
+        match self.job.take() {
+            Some((_, Job::Flash(op))) => self.target_mut().tear(Some(&op), job, keep, rng),
+            Some((_, Job::Sync)) if job.mode == Mode::After => self.target_mut().sync(),
+            Some((_, Job::Slot(action))) => self.loader.tear(action, &version, job),
+            _ => {}
+        }
+        for flash in &mut self.flash {
+            flash.tear(None, job, keep, rng);
+        }
+        match self.persist.take() {
+            Some((_, block)) if persist.mode == Mode::After => self.journal.write(&block),
+            Some((_, block)) if persist.mode != Mode::Before => {
+                self.journal.tear_at(&block, persist, rng);
+            }
+            _ => {}
+        }
+    }
+
+    /// A boot reads everything anew.
+    pub(crate) fn reread(&mut self, rng: &mut Rng) {
+        for flash in &mut self.flash {
+            flash.reread(rng);
+        }
+        self.journal.reread(rng);
+        self.loader.reread(rng);
+    }
+
     /// The program is gone, the medium is not: what was handed to it is done, or not begun.
     pub(crate) fn abandon(&mut self, rng: &mut Rng) {
         let began = rng.below(2) == 0;
         if let Some((_, job)) = self.job.take() {
             if began {
-                let _ = self.finish_job(&job);
+                let _ = self.finish_job(&job, rng);
             }
         }
         if let Some((_, block)) = self.persist.take() {
