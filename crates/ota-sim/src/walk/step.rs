@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use ota_proto::{
-    Body, ContentRange, Installed, Instant, Misuse, QoS, ResponseHead, StorageError, Updater,
+    Body, ContentRange, Installed, Instant, Misuse, QoS, ResponseHead, Rng, StorageError, Updater,
 };
 
 use crate::flash::FlashOp;
@@ -96,7 +96,7 @@ impl Env {
         let Some((op, job)) = self.storage.job.take() else { return };
         let digest = match error {
             Some(_) => Ok(None),
-            None => self.storage.finish_job(&job),
+            None => self.storage.finish_job(&job, &mut Rng::new(0)),
         };
         let digest = match digest {
             Ok(digest) => digest,

@@ -156,8 +156,7 @@ impl Storage {
         };
         let byte = usize::try_from(rng.below(self.bytes_under_way() as u64)).unwrap_or(0);
         let other = Tear { mode: chance, byte };
-        let (job, persist) =
-            if self.latest_is_journal() { (other, tear) } else { (tear, other) };
+        let (job, persist) = if self.latest_is_journal() { (other, tear) } else { (tear, other) };
         let keep = match rng.below(3) {
             0 => 0,
             1 => 128,
