@@ -156,6 +156,7 @@ impl Updater {
 
     /// An offer that is not the one under way.
     fn on_new_offer(&mut self, image: Image, offer: &OfferMessage<'_>) {
+        let open = self.update.is_some();
         if !self.make_way() {
             return;
         }
@@ -163,6 +164,10 @@ impl Updater {
             self.asked.is_some_and(|asked| self.now.since(asked) <= self.cfg.timing.elicited);
         let usable = self.check_offer(offer);
         if (elicited || usable.is_err()) && self.was_refused(&image) {
+            if open {
+                // Perhaps an old message came late: the cloud is asked what counts.
+                self.session.report_now(self.now);
+            }
             return;
         }
         if let Err(reason) = usable {

@@ -55,6 +55,9 @@ impl Updater {
         if upto < attempt.image.size {
             return;
         }
+        // A body of undeclared length may still be open: nothing of it is wanted any more.
+        self.cancel_fetch();
+        let Some(attempt) = &mut self.update else { return };
         if digest == attempt.image.md5 {
             let timing = &self.cfg.timing;
             attempt.stage = Stage::Ready {

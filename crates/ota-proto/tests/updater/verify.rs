@@ -1,6 +1,6 @@
 //! Rule 12: a digest that is wrong.
 
-use ota_proto::{Md5, ResponseHead, TransportError};
+use ota_proto::{Md5, ResponseHead, SlotInfo, SlotState, TransportError, Verify};
 
 use crate::bench::*;
 use crate::fetch::{part, resumed};
@@ -60,4 +60,30 @@ fn rule_12_a_mismatch_is_minus_four_even_when_restarts_are_spent() {
     bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
     let lines = bench.auto(ms);
     assert!(lines.contains(&"fail -4 md5 does not match".into()), "{lines:?}");
+}
+
+/// Found by the walk: the hash that trails the writer was done before the body's end, and the
+/// fetch was left open for ever.
+#[test]
+fn a_body_of_undeclared_length_is_dropped_when_the_trailing_digest_is_right() {
+    let mut trailing = config();
+    trailing.verify = Verify::Trailing;
+    // The image ends on an erase boundary: its last bytes are synced, and hashed, at once.
+    let storage = SlotInfo { erase: 2_500, ..STORAGE };
+    let mut bench = Bench::boot_on(storage, trailing, "0.1.0", SlotState::Confirmed, None);
+    bench.machine.handle_session(at(0), true);
+    bench.offer(1_000, "1.0.0");
+    bench.auto(1_000);
+    bench.head(1_100, &ResponseHead { content_length: None, ..good(0) }).unwrap();
+    let mut lines = bench.body(1_200, SIZE - 1);
+    bench.piece(1_200, SIZE);
+    bench.done(1_200, Kind::Write);
+    for _ in 0..20 {
+        lines.extend(bench.out(1_200));
+        let storing = bench.open.iter().map(|(kind, _)| *kind).find(|kind| *kind != Kind::Fetch);
+        let Some(kind) = storing else { break };
+        bench.done(1_200, kind);
+    }
+    assert!(lines.contains(&"downloading 100".into()), "{lines:?}");
+    assert!(lines.contains(&"cancel".into()), "{lines:?}");
 }
