@@ -1,6 +1,6 @@
 //! The exhaustive walk, bigger than in the ordinary tests.
 //!
-//! `cargo run --release -p ota-sim --example walk [FAULTS [EVERY [STATES]]]`
+//! `cargo run --release -p ota-sim --example walk [FAULTS [FURTHER [STATES]]]`
 
 use std::time::Instant;
 
@@ -12,7 +12,8 @@ fn main() {
     let number = |place: usize, or: u64| given.get(place).copied().unwrap_or(or);
     let bounds = Bounds {
         faults: u8::try_from(number(0, 2)).unwrap_or(2),
-        every: number(1, 1),
+        first: 1,
+        further: number(1, 1),
         states: usize::try_from(number(2, u64::MAX)).unwrap_or(usize::MAX),
         calm: 300,
     };

@@ -323,6 +323,8 @@ impl Invariants {
                 self.must(record.phase != Phase::Owed, || "O13: a result is owed".into());
                 self.seen.percent = -1;
             }
+            // What comes next is another attempt.
+            Event::Superseded | Event::Withdrawn => self.seen.percent = -1,
             Event::Install { .. } => {
                 let verified = self.seen.verified;
                 self.must(verified, || "O5: the digest was not right".into());

@@ -73,6 +73,8 @@ pub enum Action {
     Head,
     /// All of the body that is wanted comes.
     Body,
+    /// The body ends; a fault when that was not all.
+    BodyEnds,
     /// Time passes up to the deadline: whatever else could happen is late.
     Timer,
 
@@ -108,8 +110,6 @@ pub enum Action {
     OtherHead(Head),
     /// Fault: the fetch fails.
     FetchFails(TransportError),
-    /// Fault: the body ends as if that were all.
-    BodyEnds,
     /// Fault: only three bytes come.
     Short,
     /// Fault: a byte more than the image has comes.
@@ -153,6 +153,7 @@ impl Env {
             (!self.session, Action::Connect),
             (fetching.is_some_and(|get| !get.body), Action::Head),
             (fetching.is_some_and(|get| get.body && self.rest(get.at)), Action::Body),
+            (fetching.is_some_and(|get| get.body && !self.rest(get.at)), Action::BodyEnds),
         ];
         let mut free: Vec<_> = ready.iter().filter(|(may, _)| *may).map(|(_, act)| *act).collect();
         if free.is_empty() {

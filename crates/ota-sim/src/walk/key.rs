@@ -9,87 +9,75 @@
 //! * the last ids, the journal's sequence number and block, and the generator of jitter are left
 //!   out: nothing but a fresh id, a fresh number and another jitter follows from them.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::Hasher;
-
 /// Longer ago than all times that are compared with, in microseconds.
 const LONG: u64 = 200_000_000;
 /// Later than all times but the daily report's, in microseconds.
 const FAR: u64 = 20 * 3_600_000_000;
 
-/// What is replaced by something else, with the text before its number.
-#[derive(Clone, Copy)]
-enum Field {
-    Moment,
-    Id(usize),
-    Skip,
-    Block,
-}
-
-const FIELDS: [(&str, Field); 8] = [
-    ("Instant(", Field::Moment),
-    ("OpId(", Field::Id(0)),
-    ("PubId(", Field::Id(1)),
-    ("Rng(", Field::Skip),
-    ("last_op: ", Field::Skip),
-    ("last_pub: ", Field::Skip),
-    ("sequence: ", Field::Skip),
-    ("block: [", Field::Block),
-];
+/// Where the machine's changing parts begin: its configuration comes before.
+const BEGIN: &str = ", running: ";
 
 /// The key of this text at this moment.
 pub(super) fn key(text: &str, now: u64) -> u128 {
-    let mut canon = Canon { first: DefaultHasher::new(), second: DefaultHasher::new() };
-    canon.second.write_u8(1);
+    let mut canon = Canon(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     let mut ids = [Vec::new(), Vec::new()];
-    let mut rest = text;
-    // Each field's name begins a word.
-    while let Some(end) = rest.find(['I', 'O', 'P', 'R', 'l', 's', 'b']) {
-        let (plain, tail) = rest.split_at(end);
+    let mut rest = text.find(BEGIN).map_or(text, |begin| text.split_at(begin).1);
+    // What is replaced comes after a bracket or a colon.
+    while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'(' | b':')) {
+        let (plain, tail) = rest.split_at(at.saturating_add(1));
         canon.text(plain);
-        let Some((name, field)) = FIELDS.iter().find(|(name, _)| tail.starts_with(name)) else {
-            let (letter, tail) = tail.split_at(1);
-            canon.text(letter);
-            rest = tail;
-            continue;
+        rest = if plain.ends_with("Instant(") {
+            let (at, tail) = number(tail);
+            canon.moment(at, now);
+            tail
+        } else if plain.ends_with("OpId(") {
+            canon.id(&mut ids[0], tail)
+        } else if plain.ends_with("PubId(") {
+            canon.id(&mut ids[1], tail)
+        } else if ["last_op:", "last_pub:", "sequence:", "Rng("].iter().any(|n| plain.ends_with(n))
+        {
+            number(tail.trim_start()).1
+        } else if plain.ends_with("block:") {
+            tail.find(']').map_or("", |end| tail.split_at(end).1)
+        } else {
+            tail
         };
-        let tail = &tail[name.len()..];
-        rest = match field {
-            Field::Block => tail.find(']').map_or("", |end| &tail[end..]),
-            _ => tail.trim_start_matches(|c: char| c.is_ascii_digit()),
-        };
-        let number: u64 = tail[..tail.len() - rest.len()].parse().unwrap_or(0);
-        match field {
-            Field::Moment => canon.moment(number, now),
-            Field::Id(kind) => {
-                let known = &mut ids[*kind];
-                let place = known.iter().position(|id| *id == number);
-                canon.number(place.unwrap_or(known.len()) as u64);
-                if place.is_none() {
-                    known.push(number);
-                }
-            }
-            Field::Skip | Field::Block => {}
-        }
     }
     canon.text(rest);
-    u128::from(canon.first.finish()) << 64 | u128::from(canon.second.finish())
+    canon.0
 }
 
-struct Canon {
-    first: DefaultHasher,
-    second: DefaultHasher,
+/// The number that the text begins with, and what comes after it.
+fn number(text: &str) -> (u64, &str) {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let digits = text.strip_suffix(rest).unwrap_or("");
+    (digits.parse().unwrap_or(0), rest)
 }
+
+/// A hash of 128 bits. Nobody chooses its input.
+struct Canon(u128);
 
 impl Canon {
     fn text(&mut self, text: &str) {
-        self.first.write(text.as_bytes());
-        self.second.write(text.as_bytes());
+        for chunk in text.as_bytes().chunks(8) {
+            self.number(chunk.iter().fold(1, |word, byte| word << 8 | u64::from(*byte)));
+        }
     }
 
     fn number(&mut self, number: u64) {
-        self.first.write_u64(number);
-        self.second.write_u64(number);
+        let mixed = self.0 ^ u128::from(number);
+        let mixed = mixed.wrapping_mul(0xda94_2042_e4dd_58b5_2360_ed05_1fc6_5da5);
+        self.0 = (mixed ^ (mixed >> 67)).wrapping_add(1);
+    }
+
+    fn id<'a>(&mut self, known: &mut Vec<u64>, text: &'a str) -> &'a str {
+        let (id, rest) = number(text);
+        let place = known.iter().position(|other| *other == id);
+        self.number(place.unwrap_or(known.len()) as u64);
+        if place.is_none() {
+            known.push(id);
+        }
+        rest
     }
 
     fn moment(&mut self, at: u64, now: u64) {

@@ -31,8 +31,10 @@ use env::{Env, VERSIONS};
 pub struct Bounds {
     /// Faults in one run.
     pub faults: u8,
-    /// After the first fault, only one state in this many has further ones, chosen by its key.
-    pub every: u64,
+    /// Only one state in this many, chosen by its key, has a first fault.
+    pub first: u64,
+    /// The same for further faults.
+    pub further: u64,
     /// States before no more faults are tried.
     pub states: usize,
     /// Steps of a calm run from any state.
@@ -76,6 +78,8 @@ pub fn walk(setup: &Setup, bounds: Bounds) -> Result<Seen, String> {
         Walk { setup, bounds, states: Vec::new(), known: HashMap::new(), seen: Seen::default() };
     walk.search()?;
     walk.check_ends()?;
+    let ends = walk.states.iter().enumerate().filter(|(index, state)| state.calm == *index);
+    walk.seen.ends = ends.count();
     walk.seen.states = walk.states.len();
     walk.seen.complete = walk.states.len() < bounds.states;
     Ok(walk.seen)
@@ -114,13 +118,16 @@ impl Walk<'_> {
                 continue;
             }
             if env.is_end() {
-                self.seen.ends += 1;
                 self.states[index].calm = index;
             }
             let calm = env.calm();
+            let begun = left < self.bounds.faults;
+            let every = if begun { self.bounds.further } else { self.bounds.first };
+            let chosen = u64::try_from(env.key(&mut text) >> 64).unwrap_or(0) % every.max(1) == 0;
+            let more = left > 0 && chosen && self.states.len() < self.bounds.states;
             let free = env.free().into_iter().map(|action| (action, left));
             let mut next: Vec<_> = free.collect();
-            if left > 0 && self.states.len() < self.bounds.states {
+            if more {
                 next.extend(env.faults().into_iter().map(|action| (action, left - 1)));
             }
             for (place, (action, left)) in next.into_iter().enumerate() {
@@ -145,9 +152,6 @@ impl Walk<'_> {
 
     /// The state with this key, and the faults it may still have if it is to be gone on from.
     fn meet(&mut self, key: u128, parent: usize, action: Action, left: u8) -> (usize, Option<u8>) {
-        let begun = left < self.bounds.faults;
-        let chosen = u64::try_from(key >> 64).unwrap_or(0) % self.bounds.every.max(1) == 0;
-        let left = if begun && !chosen { 0 } else { left };
         let depth = self.states.get(parent).map_or(0, |state| state.depth).saturating_add(1);
         if let Some(index) = self.known.get(&key) {
             let state = &mut self.states[*index];

@@ -53,7 +53,12 @@ impl Env {
             Action::Cut(cut) => self.cut(setup, cut),
             Action::Lose(_) | Action::Double(_) | Action::Swap(_) => self.meddle(action),
             Action::Withdraw => self.task = None,
-            Action::OtherTask => self.task = Some(VERSIONS[2]),
+            Action::OtherTask => {
+                self.task = Some(VERSIONS[2]);
+                if self.session {
+                    self.down.push(self.offer(false));
+                }
+            }
             Action::Push(fresh) => self.down.push(self.offer(fresh)),
             Action::PushRunning => {
                 self.down.push(Down::Offer(version(self.storage.loader.running()), false));
