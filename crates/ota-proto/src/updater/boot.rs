@@ -89,12 +89,6 @@ fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
     let old_runs = running != target.version;
     match record.phase {
         Phase::Owed => weigh_owed(record, target, old_runs),
-        // Our program died between the switch and the reset, began to fetch the same image again,
-        // and then the reset came.
-        Phase::Fetching if installed_before(record, target) && !old_runs => match slot {
-            SlotState::Trial => Finding::Trial(target),
-            _ => Finding::Result(target, Outcome::Done),
-        },
         Phase::None => Finding::Nothing,
         Phase::Fetching if matches!(slot, SlotState::Trial | SlotState::Armed) => Finding::Nothing,
         Phase::Fetching => Finding::Part(target),
@@ -128,11 +122,6 @@ fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
             _ => Finding::Part(target),
         },
     }
-}
-
-/// All of it is stored, and its installation was tried.
-fn installed_before(record: &Record, target: Target) -> bool {
-    record.tries > 0 && target.offset == target.size
 }
 
 fn weigh_owed(record: &Record, target: Target, old_runs: bool) -> Finding {
