@@ -87,7 +87,7 @@ fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
         _ => None,
     };
     let old_runs = running != target.version;
-    match record.phase {
+    match phase_of(record, &target, slot, old_runs) {
         Phase::Owed => weigh_owed(record, target, old_runs),
         Phase::None => Finding::Nothing,
         Phase::Fetching if matches!(slot, SlotState::Trial | SlotState::Armed) => Finding::Nothing,
@@ -122,6 +122,19 @@ fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
             _ => Finding::Part(target),
         },
     }
+}
+
+/// What the journal means beside this slot. After a switch that seemed not to have happened the
+/// whole image is fetched again, which costs nothing; the boot loader may still read its half
+/// written mark as written and switch then.
+fn phase_of(record: &Record, target: &Target, slot: SlotState, old_runs: bool) -> Phase {
+    let again = record.phase == Phase::Fetching
+        && record.tries > 0
+        && record.from.is_some()
+        && target.offset == target.size;
+    let switched =
+        !old_runs || matches!(slot, SlotState::Trial | SlotState::Armed | SlotState::RolledBack);
+    if again && switched { Phase::Switching } else { record.phase }
 }
 
 fn weigh_owed(record: &Record, target: Target, old_runs: bool) -> Finding {
@@ -172,6 +185,10 @@ impl Updater {
 
     fn open_trial(&mut self, target: Target, ours: bool) {
         let timing = &self.cfg.timing;
+        if ours && self.ledger.wanted.phase == Phase::Fetching {
+            // From here on it may hold the reason of a roll-back.
+            self.ledger.wanted.phase = Phase::Switching;
+        }
         let trial = Trial {
             limit: ours.then(|| self.now + timing.trial),
             ask: self.now + timing.ask_again,

@@ -131,6 +131,25 @@ fn boot_switching_on_trial_is_confirmed_and_done() {
 }
 
 #[test]
+fn boot_fetching_again_after_a_switch_that_happened_late_is_confirmed_and_done() {
+    // The mark of the first switch was half written: one reset read it as unwritten, the next not.
+    let record = tried(Phase::Fetching, 1);
+    let (mut bench, lines) = says("1.0.0", SlotState::Trial, Some(&record));
+    assert_eq!(lines, ["report 1.0.0", "burning"]);
+    assert_eq!(bench.journal().phase, Phase::Switching);
+    bench.machine.confirm(at(1_100)).unwrap();
+    bench.reply(1_200, "1.0.0");
+    let mut lines = bench.auto(1_200);
+    lines.retain(|line| !line.starts_with("event"));
+    assert_eq!(lines, ["slot Confirm", "done", "report 1.0.0"]);
+
+    let (_, lines) = says("1.0.0", SlotState::Confirmed, Some(&record));
+    assert_eq!(lines, ["done", "report 1.0.0"]);
+    let (_, lines) = says("0.1.0", SlotState::RolledBack, Some(&record));
+    assert_eq!(lines, ["slot ClearMark", "fail -5 rolled back: did not start", "report 0.1.0"]);
+}
+
+#[test]
 fn boot_switching_confirmed_owes_done() {
     for slot in [SlotState::Confirmed, SlotState::Unknown] {
         let (_, lines) = says("1.0.0", slot, Some(&tried(Phase::Switching, 1)));

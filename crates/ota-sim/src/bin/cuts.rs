@@ -1,6 +1,7 @@
 //! Cuts the power at every byte of every write and erase of an update, and prints how often.
 //!
-//! `cuts [--full] [--seed N]`; `cuts --seed N --at POINT` replays one run with its trace.
+//! `cuts [--full] [--stride N] [--seed N]`: every byte, or every N-th; `--full` also pairs cuts.
+//! `cuts --seed N --at POINT` replays one run with its trace.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -20,13 +21,15 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    let (mut full, mut seed, mut at) = (false, 1, None::<Point>);
+    let (mut depth, mut seed) = (Depth { stride: 1, again: true, pairs: 0 }, 1);
+    let mut at = None::<Point>;
     let mut args = std::env::args().skip(1);
-    let usage = "cuts [--full] [--seed N] [--at SCENARIO:OP:MODE:BYTE[:OP:MODE:BYTE]]";
+    let usage = "cuts [--full] [--stride N] [--seed N] [--at SCENARIO:OP:MODE:BYTE[:OP:MODE:BYTE]]";
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(usage);
         match arg.as_str() {
-            "--full" => full = true,
+            "--full" => depth.pairs = 24,
+            "--stride" => depth.stride = value()?.parse().map_err(|_| usage)?,
             "--seed" => seed = value()?.parse().map_err(|_| usage)?,
             "--at" => at = Some(value()?.parse().map_err(|()| usage)?),
             _ => return Err(usage.into()),
@@ -37,7 +40,7 @@ fn run() -> Result<(), String> {
         print!("{}", world.trace);
         return Ok(());
     }
-    table(seed, Depth { stride: 1, again: true, pairs: if full { 48 } else { 0 } })
+    table(seed, depth)
 }
 
 fn table(seed: u64, depth: Depth) -> Result<(), String> {

@@ -21,7 +21,7 @@ pub use scenario::Scenario;
 /// How thorough a sweep is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depth {
-    /// Every how many bytes a first cut is made; 1 for every byte.
+    /// Every how many bytes a first cut is made, the last one included; 1 for every byte.
     pub stride: usize,
     /// After each first cut also a second one, by chance.
     pub again: bool,
@@ -230,11 +230,12 @@ impl Sweep {
     }
 }
 
-/// Every cut of an operation that changes this many bytes.
+/// Every cut of an operation that changes this many bytes; the last byte, which completes it, is
+/// always among them.
 fn tears(bytes: usize, stride: usize) -> impl Iterator<Item = Tear> {
     Mode::ALL.into_iter().flat_map(move |mode| {
         let most = if mode.is_bytewise() { bytes } else { 1 };
-        (0..most).step_by(stride.max(1)).map(move |byte| Tear { mode, byte })
+        (0..most).rev().step_by(stride.max(1)).map(move |byte| Tear { mode, byte })
     })
 }
 
