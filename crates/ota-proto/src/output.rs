@@ -64,6 +64,10 @@ pub struct Boot<'a> {
     /// The state of its slot.
     pub slot: SlotState,
     /// The newest valid journal record ([`Journal::newest`]), if there is one.
+    ///
+    /// A cut can leave a record that reads as valid at one boot and not at the next, so what was
+    /// read must be made lasting first: the record written over itself in its place (a file:
+    /// and synced), a place that is neither valid nor empty wiped.
     pub journal: Option<&'a [u8; Journal::LEN]>,
     /// The slot that an update is written to.
     pub storage: SlotInfo,

@@ -146,7 +146,7 @@ fn boot_fetching_again_after_a_switch_that_happened_late_is_confirmed_and_done()
     let (_, lines) = says("1.0.0", SlotState::Confirmed, Some(&record));
     assert_eq!(lines, ["done", "report 1.0.0"]);
     let (_, lines) = says("0.1.0", SlotState::RolledBack, Some(&record));
-    assert_eq!(lines, ["slot ClearMark", "fail -5 rolled back: did not start", "report 0.1.0"]);
+    assert_eq!(lines, ["fail -5 rolled back: did not start", "report 0.1.0"]);
 }
 
 #[test]
