@@ -63,11 +63,8 @@ pub struct Boot<'a> {
     pub running: &'a str,
     /// The state of its slot.
     pub slot: SlotState,
-    /// The newest valid journal record ([`Journal::newest`]), if there is one.
-    ///
-    /// A cut can leave a record that reads as valid at one boot and not at the next, so what was
-    /// read must be made lasting first: the record written over itself in its place (a file:
-    /// and synced), a place that is neither valid nor empty wiped.
+    /// The newest valid journal record ([`Journal::newest`]), made lasting first: a cut can leave
+    /// one that reads differently next time (docs/testing.md, "Every power cut").
     pub journal: Option<&'a [u8; Journal::LEN]>,
     /// The slot that an update is written to.
     pub storage: SlotInfo,
