@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
+use ota_proto::journal::{JournalError, Record};
 use ota_proto::{Journal, StorageError};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -52,18 +53,33 @@ impl JournalFile {
     }
 
     /// The newest valid record. `None` when there is none: empty, torn, foreign or unreadable.
+    ///
+    /// What was read is made lasting: it may never have left the cache, and a torn place may read
+    /// differently next time. It is not an error when that fails: the record is read as well.
     #[must_use]
     pub fn load(&self) -> Option<[u8; Journal::LEN]> {
         let read = |place: usize| {
             let mut block = [0; Journal::LEN];
-            match self.file.read_exact_at(&mut block, offset(place)) {
-                Ok(()) => block,
-                // A place that cannot be read is as good as torn; the other may hold.
-                Err(_) => [0; Journal::LEN],
-            }
+            // A place that cannot be read is as good as torn; the other may hold.
+            self.file.read_exact_at(&mut block, offset(place)).ok().map(|()| block)
         };
         let blocks = [read(0), read(1)];
-        Journal::newest(&blocks).copied()
+        let _ = self.settle(&blocks);
+        Journal::newest(blocks.iter().flatten()).copied()
+    }
+
+    /// Writes valid records over themselves, and wipes a place that was read and holds none.
+    fn settle(&self, blocks: &[Option<[u8; Journal::LEN]>; 2]) -> io::Result<()> {
+        for (place, block) in blocks.iter().enumerate() {
+            let Some(block) = block else { continue };
+            let lasting = match Record::decode(block) {
+                // Another release may want its own back.
+                Ok(_) | Err(JournalError::Format) => block,
+                Err(_) => &[0; Journal::LEN],
+            };
+            self.file.write_all_at(lasting, offset(place))?;
+        }
+        self.file.sync_data()
     }
 
     /// Writes the record to the place that [`Journal::place`] names. Durable when it returns `Ok`.

@@ -201,6 +201,22 @@ fn foreign_and_short_journals_are_no_record_and_no_error() {
 }
 
 #[test]
+fn what_was_read_of_the_journal_reads_the_same_again() {
+    // A torn place that reads as a record one day must not do so after another was acted upon.
+    let temp = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(temp.path()).unwrap();
+    let mut journal = JournalFile::open(&dir).unwrap();
+    journal.persist(&block(0)).unwrap();
+    let mut torn = block(1);
+    torn[100] ^= 1;
+    journal.persist(&torn).unwrap();
+    assert_eq!(journal.load(), Some(block(0)));
+    let bytes = std::fs::read(temp.path().join("journal")).unwrap();
+    assert!(bytes[4096..].iter().all(|byte| *byte == 0), "wiped");
+    assert_eq!(journal.load(), Some(block(0)));
+}
+
+#[test]
 fn the_remains_of_a_cut_creation_do_no_harm() {
     let (temp, dir) = data();
     let victim = temp.path().join("victim");

@@ -63,8 +63,7 @@ pub struct Boot<'a> {
     pub running: &'a str,
     /// The state of its slot.
     pub slot: SlotState,
-    /// The newest valid journal record ([`Journal::newest`]), made lasting first: a cut can leave
-    /// one that reads differently next time (docs/testing.md, "Every power cut").
+    /// The newest valid journal record ([`Journal::newest`]), made lasting: see docs/testing.md.
     pub journal: Option<&'a [u8; Journal::LEN]>,
     /// The slot that an update is written to.
     pub storage: SlotInfo,
