@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::fs::{self, Permissions};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
@@ -83,9 +84,12 @@ fn an_installer_that_outlives_us_does_not_hold_the_folder() {
     let path = dir.path().to_owned();
     let mut child = std::process::Command::new("cat")
         .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
+    // Files are closed on exec shortly after `spawn` returns: it must have begun to run.
+    child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     drop(dir);
     let again = DataDir::open(&path);
     drop(child.stdin.take());
