@@ -47,6 +47,8 @@ pub(super) struct End {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Pipe {
     segments: VecDeque<(Instant, Vec<u8>)>,
+    /// Bytes of the first segment that were taken.
+    used: usize,
     under_way: usize,
     end: Option<(Instant, End)>,
 }
@@ -81,7 +83,8 @@ impl Pipe {
 
     /// Bytes that have arrived.
     pub(super) fn arrived(&self, now: Instant) -> usize {
-        self.segments.iter().take_while(|(at, _)| *at <= now).map(|(_, bytes)| bytes.len()).sum()
+        let there = self.segments.iter().take_while(|(at, _)| *at <= now);
+        there.map(|(_, bytes)| bytes.len()).sum::<usize>().saturating_sub(self.used)
     }
 
     /// The end has arrived, and nothing is before it.
@@ -92,13 +95,16 @@ impl Pipe {
 
     /// Takes this many of the bytes that have arrived.
     pub(super) fn take(&mut self, mut count: usize) -> Vec<u8> {
-        let mut all = Vec::new();
-        while let (1.., Some((_, segment))) = (count, self.segments.front_mut()) {
-            let part = segment.len().min(count);
-            all.extend(segment.drain(..part));
-            count = count.saturating_sub(part);
-            if segment.is_empty() {
+        let mut all = Vec::with_capacity(count);
+        while let (1.., Some((_, segment))) = (count, self.segments.front()) {
+            let rest = segment.get(self.used..).unwrap_or_default();
+            let part = rest.get(..count).unwrap_or(rest);
+            all.extend_from_slice(part);
+            count = count.saturating_sub(part.len());
+            self.used = self.used.saturating_add(part.len());
+            if self.used >= segment.len() {
                 self.segments.pop_front();
+                self.used = 0;
             }
         }
         self.under_way = self.under_way.saturating_sub(all.len());

@@ -266,7 +266,7 @@ fn feed<P>(now: Instant, client: &mut Client, wire: &mut Wire<P>, reading: bool)
         }
     }
     drop(wire.rx.drain(..used.min(wire.rx.len())));
-    if wire.rx.is_empty() {
+    if wire.rx.is_empty() && wire.down.next().is_none() {
         // An idle device keeps no buffer.
         wire.rx = Vec::new();
     }

@@ -2,8 +2,8 @@
 //!
 //! Each device is on real bytes: MQTT against a broker on another codec, HTTP against
 //! [`ota_cloud::origin`]. Nobody is polled: a heap holds the moment at which each device, its
-//! connections or its operations next have something to do, and an idle device costs a ping a
-//! minute. The operator keeps a bounded number of tasks open and begins the next when one is
+//! connections or its operations next have something to do, and an idle device costs a ping in
+//! five minutes. The operator keeps a bounded number of tasks open and begins the next when one is
 //! over; a task that failed or timed out is tried again.
 
 mod links;
@@ -17,7 +17,8 @@ use core::time::Duration;
 use ota_cloud::origin::{Origin, OriginConfig};
 use ota_cloud::sign::UrlSigner;
 use ota_cloud::{
-    Cloud, CloudConfig, EventKind, Firmware, Output as CloudOutput, Secret, TaskOptions,
+    Cloud, CloudConfig, DeviceRecord, EventKind, Finish, Firmware, Output as CloudOutput, Secret,
+    Status, TaskOptions,
 };
 use ota_proto::{Identity, Instant, Rng};
 
@@ -51,7 +52,7 @@ impl FleetSetup {
 /// What happened to a fleet. The same setup gives the same numbers everywhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FleetReport {
-    /// Devices whose task is claimed and proved, and that run the new image's very bytes.
+    /// Devices that run the new image's very bytes and whose task the cloud holds for proved.
     pub updated: u32,
     /// The most tasks that were open at once.
     pub most_in_flight: u32,
@@ -170,7 +171,7 @@ impl Fleet {
         report.messages = self.hub.cloud.devices().map(|record| record.counters.received).sum();
         let sessions: u64 = self.hub.cloud.devices().map(|record| record.counters.sessions).sum();
         report.reconnects = sessions.saturating_sub(u64::from(self.hub.setup.devices));
-        let proved = self.hub.cloud.devices().filter(|record| record.is_proved()).count();
+        let proved = self.hub.cloud.devices().filter(|record| is_updated(record)).count();
         let runs = self.nodes.iter().filter(|node| node.runs() == TO).count();
         report.updated = u32::try_from(proved.min(runs)).unwrap_or(0);
         Ok(*report)
@@ -263,7 +264,7 @@ impl Fleet {
         if node.over {
             return Ok(());
         }
-        if record.is_proved() {
+        if is_updated(record) {
             node.over = true;
             self.open = self.open.saturating_sub(1);
             self.over = self.over.saturating_add(1);
@@ -273,7 +274,7 @@ impl Fleet {
             return Ok(());
         };
         // `done` came, and the version report will.
-        if task.claimed.is_some() {
+        if task.status == Status::Complete {
             return Ok(());
         }
         if task.attempt > 20 {
@@ -284,6 +285,14 @@ impl Fleet {
         let again = self.hub.cloud.retry_task(self.now, id);
         again.map_err(|error| format!("{}: no retry: {error:?}", who.device_name()))
     }
+}
+
+/// Claimed and proved, or a retry found that the device was there already.
+fn is_updated(record: &DeviceRecord) -> bool {
+    let there = record.task.as_ref().is_some_and(|task| {
+        matches!(task.finished, Some((_, Finish::AlreadyThere))) && task.proved.is_some()
+    });
+    there || record.is_proved()
 }
 
 fn identity(index: u32) -> Identity {

@@ -18,7 +18,11 @@ use super::{FROM, Hub, identity};
 
 const DEVICE: DeviceIndex = DeviceIndex::FIRST;
 const ERASE: u32 = 4_096;
+/// No write crosses an erase unit: what lies behind is not erased yet.
+const BLANK: [u8; ERASE as usize] = [0xff; ERASE as usize];
 const CAPACITY: u64 = 128 * 1_024;
+/// From one ping of an idle device to the next; the platform takes up to 900 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(300);
 /// How long an operation of the medium takes.
 const JOB: Duration = Duration::from_millis(2);
 /// What a device does in one turn before it counts as stuck.
@@ -213,7 +217,8 @@ impl Node {
         let id = format!("{}{}", identity.product_id(), identity.device_name());
         let user = format!("{id};21010406;AbC12;4102444800");
         let login = Login::new(id, user, "not checked here".into());
-        let config = Config::new("broker.example".into(), 8_883, true, login, seed);
+        let mut config = Config::new("broker.example".into(), 8_883, true, login, seed);
+        config.mqtt.timing.keep_alive = KEEP_ALIVE;
         let storage = SlotInfo { capacity: CAPACITY, erase: ERASE, write: 1 };
         let running = self.loader.running().to_owned();
         let boot = Boot {
@@ -277,7 +282,7 @@ impl Node {
             }
             Job::Flash(FlashOp::Write(at, bytes)) => {
                 let place = self.place(*at, at.saturating_add(bytes.len() as u64))?;
-                if place.iter().any(|cell| *cell != 0xff) {
+                if *place != BLANK[..place.len().min(BLANK.len())] {
                     return Err(format!("a write to unerased bytes at {at}"));
                 }
                 place.copy_from_slice(bytes);
