@@ -2,8 +2,6 @@
 //!
 //! `cargo run --release -p ota-sim --example walk [FAULTS [FURTHER [STATES]]]`
 
-use std::time::Instant;
-
 use ota_proto::{Hold, Verify};
 use ota_sim::walk::{Bounds, setup, walk};
 
@@ -18,9 +16,8 @@ fn main() {
         calm: 300,
     };
     for (hold, verify) in [(Hold::Auto, Verify::ReadBack), (Hold::Ask, Verify::Trailing)] {
-        let began = Instant::now();
         match walk(&setup(hold, verify), bounds) {
-            Ok(seen) => println!("{hold:?} {verify:?}: {seen:?} in {:.1?}", began.elapsed()),
+            Ok(seen) => println!("{hold:?} {verify:?}: {seen:?}"),
             Err(why) => {
                 eprintln!("{hold:?} {verify:?}: {why}");
                 std::process::exit(1);

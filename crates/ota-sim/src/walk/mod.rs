@@ -1,7 +1,7 @@
 //! An exhaustive walk over one machine: every state that a bounded number of faults can lead to.
 //!
 //! A step takes one thing that may happen (see [`Action`]) and drains the machine. States that
-//! behave alike are one: see [`key`]. From each state all steps that are nobody's fault are taken,
+//! behave alike are one: see the module `key`. From each state all steps that are nobody's fault are taken,
 //! in any order, and all faults while the run may still have some. In each state:
 //!
 //! * nothing panics, and the [`Invariants`](crate::Invariants) hold, the deadline after
@@ -15,7 +15,7 @@ mod env;
 mod key;
 mod step;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use ota_proto::{Hold, Verify};
 
@@ -75,7 +75,7 @@ pub fn setup(hold: Hold, verify: Verify) -> Setup {
 /// What broke, with the steps that lead there and their trace.
 pub fn walk(setup: &Setup, bounds: Bounds) -> Result<Seen, String> {
     let mut walk =
-        Walk { setup, bounds, states: Vec::new(), known: HashMap::new(), seen: Seen::default() };
+        Walk { setup, bounds, states: Vec::new(), known: BTreeMap::new(), seen: Seen::default() };
     walk.search()?;
     walk.check_ends()?;
     let ends = walk.states.iter().enumerate().filter(|(index, state)| state.calm == *index);
@@ -100,7 +100,7 @@ struct Walk<'a> {
     setup: &'a Setup,
     bounds: Bounds,
     states: Vec<State>,
-    known: HashMap<u128, usize>,
+    known: BTreeMap<u128, usize>,
     seen: Seen,
 }
 
