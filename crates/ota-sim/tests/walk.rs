@@ -20,10 +20,10 @@ fn every_order_of_a_calm_update_has_one_end() {
     }
 }
 
-/// One fault of every kind in every nineteenth state.
+/// One fault of every kind in every 31st state.
 #[test]
 fn one_fault_always_ends() {
-    let bounds = Bounds { faults: 1, first: 19, ..CALM };
+    let bounds = Bounds { faults: 1, first: 31, ..CALM };
     assert!(seen(Hold::Auto, Verify::ReadBack, bounds).complete);
     assert!(seen(Hold::Ask, Verify::Trailing, bounds).complete);
 }
