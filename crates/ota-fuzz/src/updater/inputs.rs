@@ -279,7 +279,13 @@ impl World {
         self.verified = None;
         let target = self.durable.target.map(|target| target.version);
         let came = target.is_some_and(|version| version.as_str() == running);
-        let begun = matches!(self.durable.phase, Phase::Installing | Phase::Switching);
+        // A whole image that is fetched again after its installation was begun may be switched to
+        // late: the boot loader's mark was half written.
+        let again = self.durable.phase == Phase::Fetching
+            && self.durable.tries > 0
+            && self.durable.from.is_some()
+            && self.durable.target.is_some_and(|target| target.offset == target.size);
+        let begun = again || matches!(self.durable.phase, Phase::Installing | Phase::Switching);
         if came && begun && matches!(slot, SlotState::Confirmed | SlotState::Unknown) {
             // It runs, and nothing can take it back.
             self.running.insert(running.into());
