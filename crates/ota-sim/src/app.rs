@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use ota_proto::{Event, Installed};
+
 /// How the installer answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Install {
@@ -24,6 +26,16 @@ pub enum Verdict {
     RollBack,
     /// Nothing.
     Silent,
+}
+
+/// What the application does about an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Act {
+    Accept,
+    ApproveAndInstall,
+    Installed(Installed),
+    Judge(Verdict),
+    Reset,
 }
 
 /// The application's policy.
@@ -53,5 +65,29 @@ impl Default for App {
             restart_time: Duration::from_millis(100),
             bootable: true,
         }
+    }
+}
+
+impl App {
+    /// What it does about an event, and how much later.
+    pub(crate) fn answer(&self, event: &Event) -> Option<(Duration, Act)> {
+        let prompt = Duration::from_millis(50);
+        Some(match event {
+            Event::Offered => (prompt, Act::Accept),
+            Event::Ready => (prompt, Act::ApproveAndInstall),
+            Event::Install { .. } => {
+                let what = match self.install {
+                    Install::NeedsRestart => Installed::NeedsRestart,
+                    Install::Running => Installed::Running,
+                    Install::Failed => Installed::Failed,
+                    Install::Hangs => return None,
+                };
+                (self.install_time, Act::Installed(what))
+            }
+            Event::StopInstall => (self.install_time, Act::Installed(Installed::Failed)),
+            Event::Restart => (self.restart_time, Act::Reset),
+            Event::Trial => (self.trial_time, Act::Judge(self.verdict)),
+            _ => return None,
+        })
     }
 }

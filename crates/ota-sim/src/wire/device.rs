@@ -1,11 +1,11 @@
 //! The device's program: what the client puts out, and the application beside it.
 
-use ota_proto::{Boot, Event, Installed, Instant, OpId, SlotInfo, Updater};
+use ota_proto::{Boot, Event, Instant, OpId, SlotInfo, Updater};
 use ota_wire::Client;
 use ota_wire::client::{Config, DeviceIndex, Event as ClientEvent, Found, LinkKind, Output};
 use ota_wire::mqtt::Login;
 
-use crate::app::{Install, Verdict};
+use crate::app::{Act, Verdict};
 use crate::flash::FlashOp;
 use crate::trace::What;
 use crate::world::{Cut, Job};
@@ -22,14 +22,6 @@ pub(super) struct Idle {
     pub(super) read_store: bool,
     /// A timeout was told, and no input since: the next deadline must be later.
     pub(super) woken: bool,
-}
-
-/// What an application does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
-    Installed(Installed),
-    Judge(Verdict),
-    Reset,
 }
 
 /// An output, owned.
@@ -220,25 +212,13 @@ impl World {
         self.at(self.now + core::time::Duration::from_millis(100), Due::PowerOn);
     }
 
-    /// The application hears an event and answers later.
+    /// The application hears an event and answers later. It is never asked for consent here: that
+    /// is the message-level world's.
     fn hear(&mut self, event: &Event) {
-        let app = &self.setup.app;
-        let (after, act) = match event {
-            Event::Install { .. } => {
-                let what = match app.install {
-                    Install::NeedsRestart => Installed::NeedsRestart,
-                    Install::Running => Installed::Running,
-                    Install::Failed => Installed::Failed,
-                    Install::Hangs => return,
-                };
-                (app.install_time, Act::Installed(what))
-            }
-            Event::StopInstall => (app.install_time, Act::Installed(Installed::Failed)),
-            Event::Restart => (app.restart_time, Act::Reset),
-            Event::Trial => (app.trial_time, Act::Judge(app.verdict)),
-            _ => return,
-        };
-        self.at(self.now + after, Due::Act(act));
+        let asked = matches!(event, Event::Offered | Event::Ready);
+        if let Some((after, act)) = self.setup.app.answer(event).filter(|_| !asked) {
+            self.at(self.now + after, Due::Act(act));
+        }
     }
 
     pub(super) fn act(&mut self, act: Act) {
@@ -253,7 +233,9 @@ impl World {
             Act::Installed(what) => device.installed(now, what),
             Act::Judge(Verdict::Confirm) => device.confirm(now),
             Act::Judge(Verdict::RollBack) => device.roll_back(now),
-            Act::Judge(Verdict::Silent) | Act::Reset => Ok(()),
+            Act::Judge(Verdict::Silent) | Act::Accept | Act::ApproveAndInstall | Act::Reset => {
+                Ok(())
+            }
         };
     }
 }

@@ -97,7 +97,7 @@ impl Default for Wires {
 enum Due {
     Job(OpId),
     Persist(OpId),
-    Act(device::Act),
+    Act(crate::app::Act),
     PowerOn,
     Task,
 }

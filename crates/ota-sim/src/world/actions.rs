@@ -2,22 +2,12 @@
 
 use ota_proto::{Boot, Event, Installed, QoS, Rng, SlotInfo, Updater};
 
-use crate::app::{Install, Verdict};
+use crate::app::{Act, Verdict};
 use crate::link::{MessageFault, Packet};
 use crate::tear::Tear;
 use crate::trace::{Heard, Said, What};
 
 use super::{Cut, Due, World};
-
-/// What an application does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Act {
-    Accept,
-    ApproveAndInstall,
-    Installed(Installed),
-    Judge(Verdict),
-    Reset,
-}
 
 impl World {
     /// Power is gone and comes back after 100 ms.
@@ -189,24 +179,9 @@ impl World {
 
     /// The application hears an event and answers later.
     pub(super) fn hear(&mut self, event: &Event) {
-        let app = self.setup.app.clone();
-        let (after, act) = match event {
-            Event::Offered => (core::time::Duration::from_millis(50), Act::Accept),
-            Event::Ready => (core::time::Duration::from_millis(50), Act::ApproveAndInstall),
-            Event::Install { .. } => match app.install {
-                Install::NeedsRestart => {
-                    (app.install_time, Act::Installed(Installed::NeedsRestart))
-                }
-                Install::Running => (app.install_time, Act::Installed(Installed::Running)),
-                Install::Failed => (app.install_time, Act::Installed(Installed::Failed)),
-                Install::Hangs => return,
-            },
-            Event::StopInstall => (app.install_time, Act::Installed(Installed::Failed)),
-            Event::Restart => (app.restart_time, Act::Reset),
-            Event::Trial => (app.trial_time, Act::Judge(app.verdict)),
-            _ => return,
-        };
-        self.at(self.now + after, Due::Act(act));
+        if let Some((after, act)) = self.setup.app.answer(event) {
+            self.at(self.now + after, Due::Act(act));
+        }
     }
 
     pub(super) fn act(&mut self, act: Act) {

@@ -68,7 +68,7 @@ enum Due {
     /// A journal write ends.
     Persist(OpId),
     /// The application acts.
-    Act(actions::Act),
+    Act(crate::app::Act),
     /// Power comes back.
     PowerOn,
     /// The task begins.
