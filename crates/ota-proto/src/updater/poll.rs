@@ -36,10 +36,10 @@ impl Updater {
         if self.ledger.due(now) {
             return Ok(self.persist());
         }
-        if let Some((message, say)) = self.next_message(now) {
-            let length = message.encode(buf)?;
+        if let Some((version, told)) = self.next_message(now) {
+            let length = told.message(&version).encode(buf)?;
             self.enter(now);
-            let (id, qos) = self.publish(say);
+            let (id, qos) = self.publish(told);
             self.advance();
             let payload = buf.get(..length).unwrap_or_default();
             let topic = self.cfg.identity.report_topic();
@@ -67,26 +67,24 @@ impl Updater {
     }
 
     /// The message that is due, result first, then version, then progress (O12).
-    fn next_message(&self, now: Instant) -> Option<(DeviceMessage<'static>, Told)> {
+    fn next_message(&self, now: Instant) -> Option<(Version, Told)> {
         if !self.gate.publish {
             return None;
         }
         if self.is_result_due() {
             let (version, outcome) = self.owed_report()?;
-            return Some((result_message(version, outcome), Told::Result));
+            return Some((version, Told::Result(outcome)));
         }
         if self.owing != Owing::None {
             return None;
         }
         if self.session.is_report_due(now) {
-            let version = Cow::Owned(self.running.as_str().into());
-            let message = DeviceMessage::ReportVersion { version, fw_type: None };
-            return Some((message, Told::Version));
+            return Some((self.running, Told::Version));
         }
         if self.say_at().is_some_and(|at| at <= now) {
             let say = self.say()?;
             let version = self.update.as_ref()?.image.version;
-            return Some((progress_message(version, say), Told::Progress(say)));
+            return Some((version, Told::Progress(say)));
         }
         None
     }
@@ -97,7 +95,7 @@ impl Updater {
         let id = self.next_pub();
         let mut qos = QoS::AtLeastOnce;
         match told {
-            Told::Result => {
+            Told::Result(_) => {
                 let deadline = now + self.cfg.timing.puback;
                 self.owing = Owing::InFlight { id, deadline };
             }
@@ -228,40 +226,33 @@ impl Updater {
     }
 }
 
-/// What a message tells, for the state to note.
+/// What a message tells.
 #[derive(Clone, Copy, Debug)]
 enum Told {
-    Result,
+    Result(Outcome),
     Version,
     Progress(Say),
 }
 
-fn progress_message(version: Version, say: Say) -> DeviceMessage<'static> {
-    let (state, percent) = match say {
-        Say::Downloading(percent) => (ProgressState::Downloading, Some(i64::from(percent))),
-        Say::Burning => (ProgressState::Burning, None),
-    };
-    message(version, state, percent, 0, "")
-}
-
-fn result_message(version: Version, outcome: Outcome) -> DeviceMessage<'static> {
-    match outcome {
-        Outcome::Done => message(version, ProgressState::Done, None, 0, ""),
-        Outcome::Failed(reason) => {
-            let code = i64::from(reason.code().number());
-            message(version, ProgressState::Fail, None, code, reason.text())
-        }
+impl Told {
+    /// The message about this version.
+    fn message(self, version: &Version) -> DeviceMessage<'_> {
+        let version = Cow::Borrowed(version.as_str());
+        let (state, percent, failure) = match self {
+            Self::Version => return DeviceMessage::ReportVersion { version, fw_type: None },
+            Self::Progress(Say::Downloading(percent)) => {
+                (ProgressState::Downloading, Some(i64::from(percent)), None)
+            }
+            Self::Progress(Say::Burning) => (ProgressState::Burning, None, None),
+            Self::Result(Outcome::Done) => (ProgressState::Done, None, None),
+            Self::Result(Outcome::Failed(reason)) => (ProgressState::Fail, None, Some(reason)),
+        };
+        let progress = Progress {
+            state,
+            percent,
+            result_code: failure.map_or(0, |reason| i64::from(reason.code().number())),
+            result_msg: Cow::Borrowed(failure.map_or("", |reason| reason.text())),
+        };
+        DeviceMessage::ReportProgress { version, progress }
     }
-}
-
-fn message(
-    version: Version,
-    state: ProgressState,
-    percent: Option<i64>,
-    result_code: i64,
-    text: &'static str,
-) -> DeviceMessage<'static> {
-    let result_msg = Cow::Borrowed(text);
-    let progress = Progress { state, percent, result_code, result_msg };
-    DeviceMessage::ReportProgress { version: Cow::Owned(version.as_str().into()), progress }
 }
