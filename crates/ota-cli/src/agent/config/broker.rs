@@ -1,0 +1,68 @@
+//! Who the device is to the cloud, and where the cloud is.
+
+use std::path::PathBuf;
+
+use ota_proto::Identity;
+use ota_proto::credentials::Secret;
+
+use super::keys::Keys;
+
+impl Keys<'_> {
+    pub(super) fn identity(&self) -> Result<Identity, String> {
+        let product =
+            self.text("product_id")?.ok_or("product_id: missing; the console shows it")?;
+        let name = self.text("device_name")?.ok_or("device_name: missing; the console shows it")?;
+        Identity::new(product, name).map_err(|why| match why {
+            ota_proto::BadName::ProductId => format!("product_id: {why}"),
+            _ => format!("device_name: {why}"),
+        })
+    }
+
+    /// The secret, and the file it stands in when that is one of its own.
+    pub(super) fn secret(&self) -> Result<(Secret, Option<PathBuf>), String> {
+        let explain =
+            |key: &str, why| format!("{key}: {why}; write the Base64 text that the console shows");
+        match (self.text("device_secret")?, self.path("device_secret_file")?) {
+            (Some(_), Some(_)) => {
+                Err("device_secret_file: there is device_secret, too; keep one of them".into())
+            }
+            (None, None) => Err("device_secret: missing; give it, or device_secret_file".into()),
+            (Some(text), None) => {
+                let secret =
+                    Secret::from_base64(text).map_err(|why| explain("device_secret", why))?;
+                Ok((secret, None))
+            }
+            (None, Some(path)) => {
+                let key = "device_secret_file";
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|error| format!("{key}: cannot read {}: {error}", path.display()))?;
+                let secret = Secret::from_base64(&text).map_err(|why| explain(key, why))?;
+                Ok((secret, Some(path)))
+            }
+        }
+    }
+}
+
+/// Takes `mqtt://host:port` apart; the port may be left out.
+pub(super) fn broker(url: &str) -> Result<(String, u16), String> {
+    let shape = "write it like mqtt://host:1883";
+    if url.starts_with("mqtts://") {
+        return Err(
+            "TLS is not there yet; use mqtt://, and only in a network that you trust".into()
+        );
+    }
+    let rest = url.strip_prefix("mqtt://").ok_or(shape)?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    // An IPv6 address stands in brackets.
+    let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => (host, "1883"),
+        Some((host, port)) => (host, port.strip_prefix(':').ok_or(shape)?),
+        None => rest.split_once(':').unwrap_or((rest, "1883")),
+    };
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "/?#@[]".contains(c);
+    if host.is_empty() || host.contains(odd) {
+        return Err(format!("no host in it; {shape}"));
+    }
+    let port = port.parse().ok().filter(|port| *port != 0);
+    Ok((host.to_owned(), port.ok_or_else(|| format!("the port is not 1 to 65535; {shape}"))?))
+}

@@ -1,0 +1,93 @@
+//! Reading a key of each kind. Every error names its key.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+/// The table with what it takes to read a key of each kind.
+pub(super) struct Keys<'a> {
+    pub(super) table: &'a Table,
+    pub(super) folder: &'a Path,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>, String> {
+        match self.table.get(key) {
+            None => Ok(None),
+            Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
+            Some(_) => Err(format!("{key}: must be a text, like {key} = \"…\"")),
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, String> {
+        match self.table.get(key) {
+            None => Ok(None),
+            Some(Value::Boolean(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(format!("{key}: must be true or false, without quotes")),
+        }
+    }
+
+    pub(super) fn seconds(&self, key: &str) -> Result<Option<Duration>, String> {
+        let seconds = match self.table.get(key) {
+            None => return Ok(None),
+            Some(Value::Integer(whole)) => *whole as f64,
+            Some(Value::Float(number)) => *number,
+            Some(_) => f64::NAN,
+        };
+        // A day is beyond all sense, and far from every overflow.
+        if (0.0..=86_400.0).contains(&seconds) {
+            Ok(Some(Duration::from_secs_f64(seconds)))
+        } else {
+            Err(format!("{key}: must be a number of seconds from 0 to 86400, like {key} = 5"))
+        }
+    }
+
+    pub(super) fn path(&self, key: &str) -> Result<Option<PathBuf>, String> {
+        Ok(self.text(key)?.map(|text| self.folder.join(text)))
+    }
+
+    pub(super) fn command(&self, key: &str) -> Result<Option<Vec<String>>, String> {
+        let wrong = || {
+            format!(
+                "{key}: must be a list of texts, like {key} = [\"/usr/bin/command\", \"argument\"]"
+            )
+        };
+        match self.table.get(key) {
+            None => Ok(None),
+            Some(Value::Array(items)) => {
+                let words: Option<Vec<String>> =
+                    items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+                let words =
+                    words.filter(|words| words.first().is_some_and(|word| !word.is_empty()));
+                words.map(Some).ok_or_else(wrong)
+            }
+            Some(_) => Err(wrong()),
+        }
+    }
+}
+
+/// The known key that is most like this one, if any is.
+pub(super) fn nearest(unknown: &str, known: &[&'static str]) -> Option<&'static str> {
+    let (distance, key) = known.iter().map(|key| (distance(unknown, key), *key)).min()?;
+    (distance <= 1 + key.len() / 3).then_some(key)
+}
+
+/// How many letters must be changed, added or removed to come from one to the other.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().map(|byte| byte.to_ascii_lowercase()).enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (y, above) in b.bytes().zip(row.iter_mut().skip(1)) {
+            let best = (*above + 1).min(left + 1).min(diagonal + usize::from(x != y));
+            diagonal = *above;
+            *above = best;
+            left = best;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}

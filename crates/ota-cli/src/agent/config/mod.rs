@@ -1,0 +1,113 @@
+//! The agent's configuration file. Every error names its key.
+
+mod broker;
+mod keys;
+mod target;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ota_proto::Identity;
+use ota_proto::credentials::{APP_ID, Secret};
+use toml::Table;
+
+use crate::failure::Failure;
+use broker::broker;
+use keys::{Keys, nearest};
+pub(crate) use target::{Restart, Running, Target};
+
+/// What the file says, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) identity: Identity,
+    pub(crate) secret: Secret,
+    pub(crate) app_id: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) allow_http: bool,
+    pub(crate) connect_spacing: Duration,
+    pub(crate) target: Target,
+    /// The file with the secret, when everybody may read it.
+    pub(crate) exposed: Option<PathBuf>,
+}
+
+const KEYS: [&str; 14] = [
+    "allow_http",
+    "app_id",
+    "broker",
+    "connect_spacing",
+    "data_dir",
+    "device_name",
+    "device_secret",
+    "device_secret_file",
+    "install",
+    "install_limit",
+    "product_id",
+    "restart",
+    "version",
+    "version_file",
+];
+
+impl Config {
+    /// Reads the file.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("cannot read the configuration {}: {error}", path.display()))
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut config = Self::parse(&text, folder)
+            .map_err(|why| Failure::usage(format!("{}: {why}", path.display())))?;
+        // The secret stands in this file, or in one of its own.
+        let holder = config.exposed.take().unwrap_or_else(|| path.to_owned());
+        config.exposed = Some(holder).filter(|path| is_world_readable(path));
+        Ok(config)
+    }
+
+    fn parse(text: &str, folder: &Path) -> Result<Self, String> {
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error
+                .span()
+                .map_or(1, |span| 1 + text.get(..span.start).unwrap_or("").matches('\n').count());
+            format!("line {line}: {}", error.message())
+        })?;
+        if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(match nearest(unknown, &KEYS) {
+                Some(known) => format!("{unknown}: no such key; did you mean {known}?"),
+                None => format!("{unknown}: no such key; there are {}", KEYS.join(", ")),
+            });
+        }
+        let keys = Keys { table: &table, folder };
+        let (secret, exposed) = keys.secret()?;
+        let (host, port) = broker(
+            keys.text("broker")?.ok_or("broker: missing; write broker = \"mqtt://host:port\"")?,
+        )
+        .map_err(|why| format!("broker: {why}"))?;
+        let app_id = keys.text("app_id")?.unwrap_or(APP_ID);
+        if app_id.is_empty() || !app_id.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(format!("app_id: must be a text of digits, like app_id = \"{APP_ID}\""));
+        }
+        Ok(Self {
+            identity: keys.identity()?,
+            secret,
+            app_id: app_id.to_owned(),
+            host,
+            port,
+            data_dir: keys
+                .path("data_dir")?
+                .ok_or("data_dir: missing; name a folder that the agent has for itself")?,
+            allow_http: keys.flag("allow_http")?.unwrap_or(false),
+            connect_spacing: keys.seconds("connect_spacing")?.unwrap_or(Duration::from_secs(5)),
+            target: keys.target()?,
+            exposed,
+        })
+    }
+}
+
+fn is_world_readable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(test)]
+mod tests;
