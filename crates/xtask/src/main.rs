@@ -7,17 +7,20 @@ mod deps;
 mod docs;
 mod lint;
 mod metadata;
+mod package;
 
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask bounds [--write] | deps | docs [--list] | features | lint
+const USAGE: &str =
+    "usage: cargo xtask bounds [--write] | deps | docs [--list] | features | lint | package
   bounds    lines of code, lengths of functions and files, `forbid(unsafe_code)`, `no_std`;
             --write also refreshes docs/bounds.md
   deps      who may depend on whom; licences, bans and sources of deny.toml; Rust versions
   docs      runs the commands of README.md and docs/ marked `sh ci`, checks relative links;
             --list runs nothing
   features  builds each library with no feature, each feature alone, and all of them
-  lint      rustfmt, clippy, the strict lints of the IO-free crates, rustdoc";
+  lint      rustfmt, clippy, the strict lints of the IO-free crates, rustdoc
+  package   what each published crate must have, and a build from its package alone";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         ["docs", "--list"] => docs::run(true),
         ["features"] => lint::features(),
         ["lint"] => lint::run(),
+        ["package"] => package::run(),
         _ => Err(USAGE.to_owned()),
     };
     match result {

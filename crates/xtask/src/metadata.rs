@@ -15,12 +15,18 @@ pub(crate) struct Metadata {
     pub(crate) resolve: Option<Resolve>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct Package {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) license: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) documentation: Option<String>,
+    pub(crate) keywords: Vec<String>,
+    pub(crate) categories: Vec<String>,
+    /// `None`: to any registry; an empty list: to none.
+    pub(crate) publish: Option<Vec<String>>,
     pub(crate) source: Option<String>,
     pub(crate) rust_version: Option<String>,
     pub(crate) manifest_path: PathBuf,
@@ -106,6 +112,10 @@ impl Metadata {
 impl Package {
     pub(crate) fn dir(&self) -> &Path {
         self.manifest_path.parent().unwrap_or(Path::new("."))
+    }
+
+    pub(crate) fn is_published(&self) -> bool {
+        self.publish.as_ref().is_none_or(|registries| !registries.is_empty())
     }
 
     pub(crate) fn has_lib(&self) -> bool {

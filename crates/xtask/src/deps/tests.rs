@@ -96,16 +96,11 @@ fn licence_expressions_are_evaluated() {
 fn bans_and_sources_are_checked() {
     let deny: Deny = toml::from_str(DENY).unwrap();
     let package = |name: &str, source: &str| Package {
-        id: String::new(),
         name: name.to_owned(),
         version: "1.0.0".to_owned(),
         license: Some("MIT".to_owned()),
         source: Some(source.to_owned()),
-        rust_version: None,
-        manifest_path: "Cargo.toml".into(),
-        dependencies: Vec::new(),
-        targets: Vec::new(),
-        features: Default::default(),
+        ..Package::default()
     };
     let registry = "registry+https://github.com/rust-lang/crates.io-index";
     assert!(third_party(&deny, &package("serde", registry)).is_empty());

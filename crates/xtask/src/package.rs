@@ -1,0 +1,81 @@
+//! What goes to the registry: metadata, the files that belong to every package, and a build of
+//! each package from what it holds.
+
+use crate::metadata::{Metadata, Package};
+use crate::{cargo, execute};
+
+/// Files of every published package.
+const FILES: [&str; 4] = ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
+/// Keywords and categories the registry takes.
+const MOST: usize = 5;
+
+/// Checks all that is published, then packages and builds it.
+pub(crate) fn run() -> Result<(), String> {
+    let metadata = Metadata::load_members()?;
+    let (published, kept): (Vec<_>, Vec<_>) = metadata.members().partition(|p| p.is_published());
+    let list: Vec<_> = published.iter().flat_map(|package| check(package)).collect();
+    crate::faults("not ready to publish", &list)?;
+    let mut command = cargo();
+    command.args(["package", "--quiet", "--locked", "--allow-dirty", "--workspace"]);
+    for package in &kept {
+        command.args(["--exclude", &package.name]);
+    }
+    execute(&mut command)?;
+    let names: Vec<_> = published.iter().map(|package| package.name.as_str()).collect();
+    println!("{} packages build from what they hold: {}", names.len(), names.join(", "));
+    Ok(())
+}
+
+fn check(package: &Package) -> Vec<String> {
+    let Package { name, description, keywords, categories, documentation, .. } = package;
+    let mut list = Vec::new();
+    let mut want = |right: bool, what: &str| {
+        if !right {
+            list.push(format!("{name}: {what}"));
+        }
+    };
+    want(
+        description.as_ref().is_some_and(|text| text.len() >= 40),
+        "no description worth the name",
+    );
+    want((1..=MOST).contains(&keywords.len()), "1 to 5 keywords");
+    want((1..=MOST).contains(&categories.len()), "1 to 5 categories");
+    want(package.license.is_some(), "no licence");
+    want(package.rust_version.is_some(), "no rust-version");
+    want(documentation.is_some(), "no address of its documentation");
+    for file in FILES {
+        want(package.dir().join(file).is_file(), &format!("{file} is missing"));
+    }
+    let log = std::fs::read_to_string(package.dir().join("CHANGELOG.md")).unwrap_or_default();
+    let heading = format!("## {}", package.version);
+    want(log.contains(&heading), &format!("CHANGELOG.md has no \"{heading}\""));
+    let readme = std::fs::read_to_string(package.dir().join("README.md")).unwrap_or_default();
+    for feature in package.features.keys().filter(|feature| *feature != "default") {
+        want(
+            readme.contains(&format!("| `{feature}` |")),
+            &format!("README.md has no row for the feature {feature}"),
+        );
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_package_lacks_is_named() {
+        let bare = Package { name: "bare".to_owned(), ..Package::default() };
+        let list = check(&bare);
+        for lack in ["description", "keywords", "licence", "rust-version", "README.md is missing"] {
+            assert!(list.iter().any(|fault| fault.contains(lack)), "{lack}: {list:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_of_registries_is_not_published() {
+        let package = |publish| Package { publish, ..Package::default() };
+        assert!(package(None).is_published());
+        assert!(!package(Some(Vec::new())).is_published());
+    }
+}
