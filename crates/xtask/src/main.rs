@@ -5,6 +5,7 @@ mod bounds;
 mod count;
 mod deps;
 mod docs;
+mod instructions;
 mod lint;
 mod metadata;
 mod package;
@@ -12,13 +13,16 @@ mod package;
 use std::process::{Command, ExitCode};
 
 const USAGE: &str =
-    "usage: cargo xtask bounds [--write] | deps | docs [--list] | features | lint | package
+    "usage: cargo xtask bounds [--write] | deps | docs [--list] | features | instructions [--write] | lint | package
   bounds    lines of code, lengths of functions and files, `forbid(unsafe_code)`, `no_std`;
             --write also refreshes docs/bounds.md
   deps      who may depend on whom; licences, bans and sources of deny.toml; Rust versions
   docs      runs the commands of README.md and docs/ marked `sh ci`, checks relative links;
             --list runs nothing
   features  builds each library with no feature, each feature alone, and all of them
+  instructions
+            instructions of one step of the device, by callgrind, against docs/performance.md;
+            --write refreshes the page
   lint      rustfmt, clippy, the strict lints of the IO-free crates, rustdoc
   package   what each published crate must have, and a build from its package alone";
 
@@ -32,6 +36,8 @@ fn main() -> ExitCode {
         ["docs"] => docs::run(false),
         ["docs", "--list"] => docs::run(true),
         ["features"] => lint::features(),
+        ["instructions"] => instructions::run(false),
+        ["instructions", "--write"] => instructions::run(true),
         ["lint"] => lint::run(),
         ["package"] => package::run(),
         _ => Err(USAGE.to_owned()),
