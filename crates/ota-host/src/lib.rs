@@ -1,6 +1,6 @@
-//! What the std adapters of the OTA core share. Everything here blocks and nothing here decides:
-//! the core says what to write and when, this crate does it on a Unix file system such that a
-//! power cut at any moment loses nothing that was answered for.
+//! What the std adapters of the OTA core share. Nothing here decides: the core says what to write
+//! and when, this crate does it on a Unix file system such that a power cut at any moment loses
+//! nothing that was answered for.
 //!
 //! * [`DataDir`]: the folder, private and locked against a second agent.
 //! * [`FileSlot`]: the image under download, one plain file.
@@ -8,8 +8,9 @@
 //! * [`Storage`], [`Lanes`]: both as jobs for a runtime's blocking pool.
 //! * [`Switch`]: what a boot loader can do; [`NoSwitch`] where there is none.
 //! * [`VersionFile`]: the running version in a text file.
-//! * [`Engine`]: client, storage and receive buffers behind one surface, for an adapter that has
-//!   only sockets, a timer and a pool; [`Control`] is its side towards the application.
+//! * [`Engine`]: client, storage and receive buffers behind one surface; [`Control`] is its side
+//!   towards the application.
+//! * [`Driver`]: the loop around an engine, on what a [`Runtime`] has: sockets, a timer, a pool.
 //! * [`Clock`]: the only place here that asks what time it is.
 //!
 //! ```
@@ -31,6 +32,7 @@ compile_error!("ota-host works on Unix systems only");
 
 mod clock;
 mod dir;
+mod driver;
 mod engine;
 mod error;
 mod journal;
@@ -42,6 +44,7 @@ mod version_file;
 
 pub use clock::Clock;
 pub use dir::DataDir;
+pub use driver::{Driver, Opening, Runtime, Stream, Target, first_to_connect};
 pub use engine::{Control, Engine, EngineError, Event, Operation, Options, Step, transport_error};
 pub use error::{HostError, storage_error};
 pub use journal::JournalFile;

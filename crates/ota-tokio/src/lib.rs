@@ -32,9 +32,11 @@
 //! does ends with the cloud being told so.
 #![forbid(unsafe_code)]
 
-mod driver;
-mod socket;
+mod runtime;
 
-pub use driver::Driver;
 pub use ota_host::{Control, EngineError as Error, Event, Options};
 pub use ota_wire::client::{Config, DeviceIndex};
+pub use runtime::{Runtime, Stream};
+
+/// The driver on tokio, see [`ota_host::Driver`].
+pub type Driver = ota_host::Driver<Runtime>;

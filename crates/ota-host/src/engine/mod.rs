@@ -22,6 +22,7 @@ use ota_proto::{Instant, TlsError, TransportError};
 use ota_wire::client::{self, Found, Link, LinkKind, Output, Received};
 use ota_wire::mqtt;
 
+use crate::driver::Target;
 use crate::lanes::Finished;
 use crate::storage::Work;
 
@@ -229,7 +230,7 @@ impl Engine {
                 self.spare = Some(vec![0; self.store_buffer]);
             }
         }
-        Some(Step::Connect { link, host, port, tls })
+        Some(Step::Connect { link, target: Target { host, port } })
     }
 
     /// The client has nothing to do: look at what was received.

@@ -9,6 +9,7 @@ use ota_proto::{OpId, TransportError};
 use ota_wire::client::{self, AddError, DeviceIndex, Link};
 use ota_wire::mqtt::{self, AckId};
 
+use crate::driver::Target;
 use crate::lanes::Task;
 
 /// What names a storage job of an engine.
@@ -39,12 +40,8 @@ pub enum Step {
     Connect {
         /// The link.
         link: Link,
-        /// Host name or address, an IPv6 one without brackets.
-        host: String,
-        /// Port.
-        port: u16,
-        /// With TLS, the certificate checked against `host`.
-        tls: bool,
+        /// To whom.
+        target: Target,
     },
     /// Close this link, or stop opening it. Nothing is answered.
     Close {

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::adapter::Event;
 use mqttbytes::v4::{Packet, PubAck};
 use ota_proto::{Digester, Event as Update, Identity, Installed, Reason};
-use ota_tokio::Event;
 use ota_wire::client::Event as Client;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

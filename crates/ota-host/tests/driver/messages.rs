@@ -1,12 +1,12 @@
 //! The application's own messages, with a broker of a few lines on the codec alone.
 
+use crate::adapter::Event;
 use bytes::{BufMut as _, BytesMut};
 use mqttbytes::QoS as Level;
 use mqttbytes::v4::{
     ConnAck, ConnectReturnCode, Packet, PubAck, Publish, SubAck, SubscribeReasonCode, read,
 };
 use ota_proto::QoS;
-use ota_tokio::Event;
 use ota_wire::client::Event as Client;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use crate::adapter::{Driver, Error, Event};
 use ota_host::Clock;
 use ota_proto::{Event as Update, Outcome, Reason, Rng, State, TransportError};
-use ota_tokio::{Driver, Error, Event};
 use ota_wire::client::{Disconnect, Event as Client};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;

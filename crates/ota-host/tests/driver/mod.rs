@@ -1,5 +1,6 @@
-//! The driver over real sockets on loopback, against the cloud's service and scripted peers.
-#![allow(clippy::unwrap_used)]
+//! The driver over real sockets on loopback, against the cloud's service and scripted peers. The
+//! tests of each adapter for std include this file, with themselves as `crate::adapter`; what is
+//! around the driver runs on tokio.
 
 mod messages;
 mod proxy;
@@ -10,12 +11,12 @@ mod whole;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::adapter::{Config, DeviceIndex, Driver, Event};
 use ota_cloud::service::{NewFirmware, Running, Service, ServiceConfig};
 use ota_cloud::{DeviceRecord, Rollout};
 use ota_host::{DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage};
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
 use ota_proto::{Event as Update, Identity, Installed, Rng};
-use ota_tokio::{Config, DeviceIndex, Driver, Event};
 use ota_wire::client::Event as Client;
 use ota_wire::mqtt;
 use tempfile::TempDir;

@@ -1,8 +1,8 @@
 //! Whole updates where nothing goes wrong but the application.
 
+use crate::adapter::{Driver, Options};
 use ota_host::Clock;
 use ota_proto::{Event as Update, Outcome, State};
-use ota_tokio::{Driver, Options};
 
 use super::{FIRST, Rig, cloud, device_config, image, is_update, storage_with, wire_config};
 

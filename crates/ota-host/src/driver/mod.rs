@@ -1,0 +1,177 @@
+//! The loop of an adapter for std: what each of them would otherwise write again. An adapter
+//! brings a [`Runtime`], which has sockets, a timer and a blocking pool, and decides nothing.
+
+mod connect;
+mod socket;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::{Deref, DerefMut};
+use std::task::{Context, Poll};
+use std::time;
+
+use ota_wire::client::{Config, Link, LinkKind};
+
+use crate::engine::{Control, Engine, EngineError, Event, Operation, Options, Step};
+use crate::lanes::{Finished, Task};
+
+pub use connect::{Target, first_to_connect};
+use socket::Socket;
+pub use socket::{Opening, Stream};
+
+/// Steps and waits of one turn; then other tasks have theirs.
+const TURN: usize = 64;
+
+/// What the driver asks of an async runtime. Nothing here is awaited within the loop: what is in
+/// progress is kept by the runtime or by the driver, so that a dropped future takes nothing along.
+pub trait Runtime: Default + fmt::Debug {
+    /// An open connection.
+    type Stream: Stream;
+
+    /// Begins to open a connection. It ends by itself when it is dropped.
+    fn open(&mut self, target: Target) -> Opening<Self::Stream>;
+
+    /// Puts a job on the blocking pool.
+    fn spawn(&mut self, task: Task<Operation>);
+
+    /// A job that has run; `None` when there are none. One that was begun runs to its end even
+    /// when the runtime is dropped.
+    ///
+    /// # Errors
+    /// [`EngineError::Lost`] when the pool gave a job up.
+    fn poll_finished(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Finished<Operation>, EngineError>>>;
+
+    /// Ready when this moment has come. There is one timer: the moment of the last call counts.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, at: time::Instant) -> Poll<()>;
+}
+
+/// One connection to the cloud, for one device and its sub-devices, on the runtime that polls it.
+/// What an application may do is in [`Control`], to which it dereferences: add devices, give
+/// commands, publish, subscribe.
+///
+/// Nothing happens but in [`Driver::next`]: call it again and again, beside whatever else the
+/// application waits for. Dropping the driver closes the links; a storage job that runs then still
+/// ends.
+///
+/// Its time is that of [`crate::Clock`], which does not stand still when a runtime's is paused.
+pub struct Driver<R: Runtime> {
+    engine: Engine,
+    broker: Socket<R::Stream>,
+    store: Socket<R::Stream>,
+    runtime: R,
+}
+
+impl<R: Runtime> Driver<R> {
+    /// A driver without devices.
+    ///
+    /// # Errors
+    /// [`EngineError`], when nothing could ever work with the configuration.
+    pub fn new(config: Config) -> Result<Self, EngineError> {
+        Self::with_options(config, Options::default())
+    }
+
+    /// As [`Driver::new`], with other options.
+    ///
+    /// # Errors
+    /// As [`Driver::new`].
+    pub fn with_options(config: Config, options: Options) -> Result<Self, EngineError> {
+        Ok(Self {
+            engine: Engine::new(config, options)?,
+            broker: Socket::Closed,
+            store: Socket::Closed,
+            runtime: R::default(),
+        })
+    }
+
+    /// Runs until there is something to tell. Cancel-safe: a future that is dropped loses
+    /// nothing, the next one goes on.
+    ///
+    /// # Errors
+    /// [`EngineError::Lost`] when the runtime shuts down; the driver is then of no more use.
+    ///
+    /// # Panics
+    /// On tokio, outside of a runtime with IO and time.
+    pub async fn next(&mut self) -> Result<Event, EngineError> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Ends: waits for the storage jobs that run, so that the data folder is free, and closes the
+    /// links. What was under way goes on after the next start.
+    pub async fn stop(mut self) {
+        while poll_fn(|cx| self.runtime.poll_finished(cx)).await.is_some() {}
+    }
+}
+
+impl<R: Runtime> Deref for Driver<R> {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.engine
+    }
+}
+
+impl<R: Runtime> DerefMut for Driver<R> {
+    fn deref_mut(&mut self) -> &mut Control {
+        &mut self.engine
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Driver<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver")
+            .field("engine", &self.engine)
+            .field("broker", &self.broker)
+            .field("store", &self.store)
+            .field("runtime", &self.runtime)
+            .finish()
+    }
+}
+
+impl<R: Runtime> Driver<R> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, EngineError>> {
+        for _ in 0..TURN {
+            match self.engine.poll() {
+                Step::Connect { link, target } => {
+                    *self.socket(link) = Socket::Opening(link, self.runtime.open(target));
+                }
+                Step::Close { link } => self.socket(link).close(cx),
+                Step::Run(task) => self.runtime.spawn(task),
+                Step::Event(event) => return Poll::Ready(Ok(event)),
+                Step::Wait { deadline } => {
+                    if !self.poll_waits(cx, deadline)? {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Whether anything happened. If not, whatever can happen wakes the task.
+    fn poll_waits(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: Option<time::Instant>,
+    ) -> Result<bool, EngineError> {
+        let mut happened = false;
+        if let Poll::Ready(Some(finished)) = self.runtime.poll_finished(cx) {
+            self.engine.handle_finished(finished?);
+            happened = true;
+        }
+        happened |= self.broker.poll(cx, &mut self.engine);
+        happened |= self.store.poll(cx, &mut self.engine);
+        let due = |at| self.runtime.poll_timer(cx, at).is_ready();
+        Ok(happened || deadline.is_some_and(due))
+    }
+
+    fn socket(&mut self, link: Link) -> &mut Socket<R::Stream> {
+        match link.kind {
+            LinkKind::Broker => &mut self.broker,
+            LinkKind::Store => &mut self.store,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Firmware updates on smol: [`Driver`] joins the OTA core to TCP sockets, a timer and the
+//! blocking pool, and decides nothing. It needs no executor of smol's: whatever polls
+//! [`Driver::next`](ota_host::Driver::next) will do.
+//!
+//! ```no_run
+//! use ota_host::{DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage};
+//! use ota_proto::{Event as Update, Identity, Installed};
+//! use ota_smol::{Config, Driver, Event};
+//! use ota_wire::{client, mqtt};
+//!
+//! # async fn run(login: mqtt::Login, seed: u64) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut driver = Driver::new(Config::new("127.0.0.1".into(), 1883, false, login, seed))?;
+//!
+//! let dir = DataDir::open("data")?;
+//! let slot = FileSlot::open(&dir, SlotOptions::default())?;
+//! let storage = Storage::new(slot, JournalFile::open(&dir)?, Box::new(NoSwitch));
+//! let device = ota_proto::Config::new(Identity::new("TESTPROD01", "dev001")?, seed);
+//! driver.add_device(device, "0.1.0", storage)?;
+//!
+//! loop {
+//!     match driver.next().await? {
+//!         Event::Client(client::Event::Device { device, event: Update::Install { .. } }) => {
+//!             println!("installing {:?}", driver.image(device));
+//!             driver.command(device, |updater, now| updater.installed(now, Installed::Running))?;
+//!         }
+//!         event => println!("{event:?}"),
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! TLS is not here yet: a broker that wants it is refused by
+//! [`Driver::new`](ota_host::Driver::new), and an offer that does ends with the cloud being told
+//! so.
+#![forbid(unsafe_code)]
+
+mod runtime;
+
+pub use ota_host::{Control, EngineError as Error, Event, Options};
+pub use ota_wire::client::{Config, DeviceIndex};
+pub use runtime::{Runtime, Stream};
+
+/// The driver on smol, see [`ota_host::Driver`].
+pub type Driver = ota_host::Driver<Runtime>;
