@@ -29,6 +29,16 @@ pub enum HostError {
         /// Its path.
         path: PathBuf,
     },
+    /// There is no link `current` to a slot `a` or `b`: no image was put there yet.
+    NoSlots {
+        /// The folder of the slots.
+        dir: PathBuf,
+    },
+    /// The slot that does not run is the way back of an image on trial, or about to start.
+    Busy {
+        /// The folder of the slots.
+        dir: PathBuf,
+    },
     /// The system refused.
     Io {
         /// What was tried, as a verb: `create`, `open`, `read`.
@@ -72,6 +82,19 @@ impl fmt::Display for HostError {
             Self::BadVersion { path } => {
                 write!(f, "{} holds no firmware version: {}", path.display(), ota_proto::BadVersion)
             }
+            Self::NoSlots { dir } => {
+                let dir = dir.display();
+                write!(
+                    f,
+                    "{dir} has no slot that runs: put the running image into {dir}/a/image, its \
+                     version into {dir}/a/version, and run ln -sn a {dir}/current"
+                )
+            }
+            Self::Busy { dir } => write!(
+                f,
+                "the other slot in {} is still needed: the running image is not confirmed",
+                dir.display()
+            ),
             Self::Io { action, path, source } => {
                 write!(f, "cannot {action} {}: {source}", path.display())
             }

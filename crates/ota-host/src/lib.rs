@@ -7,6 +7,7 @@
 //! * [`JournalFile`]: the two places of the journal record, one preallocated file.
 //! * [`Storage`], [`Lanes`]: both as jobs for a runtime's blocking pool.
 //! * [`Switch`]: what a boot loader can do; [`NoSwitch`] where there is none.
+//! * [`AbSlots`]: two image folders and a link, a switch and boot loader for plain files.
 //! * [`VersionFile`]: the running version in a text file.
 //! * [`Engine`]: client, storage and receive buffers behind one surface; [`Control`] is its side
 //!   towards the application.
@@ -30,6 +31,7 @@
 #[cfg(not(unix))]
 compile_error!("ota-host works on Unix systems only");
 
+mod ab;
 mod clock;
 mod dir;
 mod driver;
@@ -42,6 +44,7 @@ mod storage;
 mod switch;
 mod version_file;
 
+pub use ab::{AbSlots, Running, Side};
 pub use clock::Clock;
 pub use dir::DataDir;
 pub use driver::{Driver, Opening, Runtime, Stream, Target, first_to_connect};

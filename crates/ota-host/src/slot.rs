@@ -161,7 +161,7 @@ impl FileSlot {
         if is_unlinked(&self.file).map_err(failed)? {
             return Err(StorageError::Gone);
         }
-        self.drop_cache(0);
+        drop_cache(&self.file, 0);
         Ok(())
     }
 
@@ -176,7 +176,7 @@ impl FileSlot {
         if range.end > self.info.capacity {
             return Err(StorageError::Failed);
         }
-        self.drop_cache(range.start);
+        drop_cache(&self.file, range.start);
         let mut chunk = vec![0; CHUNK.min(usize::try_from(length).unwrap_or(CHUNK))];
         let mut at = range.start;
         while at < range.end {
@@ -187,7 +187,7 @@ impl FileSlot {
             at += part.len() as u64;
         }
         // The hash must not push the system's own files out of memory.
-        self.drop_cache(range.start);
+        drop_cache(&self.file, range.start);
         Ok(())
     }
 
@@ -215,17 +215,17 @@ impl FileSlot {
             }
         }
     }
-
-    /// Drops what is synced from the page cache, from the page of this byte to the end.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn drop_cache(&self, from: u64) {
-        // Advice: a file system without a cache to drop is none the worse.
-        let _ = fs::fadvise(&self.file, from - from % PAGES, None, fs::Advice::DontNeed);
-    }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn drop_cache(&self, _: u64) {}
 }
+
+/// Drops what is synced of a file from the page cache, from the page of this byte to the end.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn drop_cache(file: &File, from: u64) {
+    // Advice: a file system without a cache to drop is none the worse.
+    let _ = fs::fadvise(file, from - from % PAGES, None, fs::Advice::DontNeed);
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn drop_cache(_: &File, _: u64) {}
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn allocate(file: &File, size: u64) -> Result<(), Errno> {

@@ -1,0 +1,80 @@
+//! The few operations on the slots' folder, so that tests can cut the power between any two.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+
+use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::dir::PRIVATE;
+
+/// Names are of files right in the folder.
+pub(super) trait Files: fmt::Debug + Send + Sync {
+    /// A small file's text.
+    fn read(&self, name: &str) -> io::Result<String>;
+    /// Writes a new file in place of any of that name; its bytes are on the medium, its name is
+    /// not yet.
+    fn write(&self, name: &str, text: &str) -> io::Result<()>;
+    /// Where a link points.
+    fn read_link(&self, name: &str) -> io::Result<String>;
+    /// Makes a new link in place of any file of that name.
+    fn link(&self, name: &str, to: &str) -> io::Result<()>;
+    /// Renames, over what is there.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Makes all names lasting.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// No file read here is longer.
+const MOST: u64 = 512;
+
+/// A folder of the system.
+#[derive(Debug)]
+pub(super) struct Folder(pub(super) File);
+
+impl Folder {
+    fn clear(&self, name: &str) -> io::Result<()> {
+        match fs::unlinkat(&self.0, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(why) => Err(why.into()),
+        }
+    }
+}
+
+impl Files for Folder {
+    fn read(&self, name: &str) -> io::Result<String> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = File::from(fs::openat(&self.0, name, flags, Mode::empty())?);
+        let mut text = String::new();
+        file.take(MOST).read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        self.clear(name)?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(fs::openat(&self.0, name, flags, PRIVATE)?);
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    }
+
+    fn read_link(&self, name: &str) -> io::Result<String> {
+        let to = fs::readlinkat(&self.0, name, Vec::new())?;
+        to.into_string().map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    fn link(&self, name: &str, to: &str) -> io::Result<()> {
+        self.clear(name)?;
+        Ok(fs::symlinkat(to, &self.0, name)?)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(fs::renameat(&self.0, from, &self.0, to)?)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}

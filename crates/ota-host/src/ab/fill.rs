@@ -1,0 +1,144 @@
+//! Filling the slot that does not run. Nothing looks at it before it is activated.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ota_proto::{Digester, Md5, SlotState, Version};
+
+use super::{AbSlots, Side};
+use crate::error::HostError;
+
+const IMAGE: &str = "image";
+const VERSION: &str = "version";
+
+/// Bytes copied at once, and between two looks at the stop flag.
+const CHUNK: usize = 128 * 1024;
+
+impl AbSlots {
+    /// Empties the slot that does not run, and says where it is.
+    ///
+    /// # Errors
+    /// [`HostError::Busy`] while it is the way back, or about to start; [`HostError::Io`].
+    pub fn empty(&self) -> Result<PathBuf, HostError> {
+        let side = self.spare()?;
+        let slot = self.path.join(side.name());
+        let empty = || {
+            // First of all it is no image any more.
+            match fs::remove_file(slot.join(VERSION)) {
+                Ok(()) => File::open(&slot)?.sync_all()?,
+                Err(why) if is_missing(&why) => {}
+                Err(why) => return Err(why),
+            }
+            match fs::remove_dir_all(&slot) {
+                Ok(()) => {}
+                Err(why) if is_missing(&why) => {}
+                Err(why) => return Err(why),
+            }
+            let running = fs::metadata(self.path.join(side.other().name()))?;
+            fs::DirBuilder::new().mode(0o700).create(&slot)?;
+            fs::set_permissions(&slot, running.permissions())?;
+            self.files.sync()
+        };
+        empty().map_err(|why| HostError::io("empty", &slot, why))?;
+        Ok(slot)
+    }
+
+    /// Empties the slot that does not run and puts this image there, with the rights that the
+    /// running one has, as `image`; reads it back. Ends early when `stop` is set.
+    ///
+    /// # Errors
+    /// As [`AbSlots::empty`].
+    pub fn copy(&self, image: &Path, stop: &AtomicBool) -> Result<(), HostError> {
+        let slot = self.empty()?;
+        let running = self.path.join(self.spare()?.other().name()).join(IMAGE);
+        let mode = fs::metadata(&running).map_or(0o600, |found| found.permissions().mode());
+        let to = slot.join(IMAGE);
+        let copy = || {
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create_new(true).mode(0o600).open(&to)?;
+            let sent = pass(&mut File::open(image)?, &mut &file, stop)?;
+            file.set_permissions(Permissions::from_mode(mode & 0o777))?;
+            file.sync_all()?;
+            crate::slot::drop_cache(&file, 0);
+            if pass(&mut File::open(&to)?, &mut io::sink(), stop)? != sent {
+                return Err(io::Error::other("what was written reads back as something else"));
+            }
+            Ok(())
+        };
+        copy().map_err(|why| HostError::io("write", &to, why))
+    }
+
+    /// The slot that does not run now holds this version, durably: it can be activated.
+    ///
+    /// # Errors
+    /// As [`AbSlots::empty`].
+    pub fn seal(&self, version: Version) -> Result<(), HostError> {
+        let side = self.spare()?;
+        let slot = self.path.join(side.name());
+        let running = self.path.join(side.other().name()).join(VERSION);
+        let seal = || {
+            let folder = File::open(&slot)?;
+            flush(&folder)?;
+            let mode = fs::metadata(&running)?.permissions().mode();
+            let mode = rustix::fs::Mode::from_raw_mode(mode);
+            let (name, temp) = (Path::new(VERSION), Path::new("version.new"));
+            crate::dir::replace(&folder, name, temp, format!("{version}\n").as_bytes(), mode)
+        };
+        seal().map_err(|why| HostError::io("write", &slot.join(VERSION), why))
+    }
+
+    /// Whether [`AbSlots::seal`] was done.
+    pub(super) fn is_whole(&self, side: Side) -> bool {
+        self.version_file(side).read().is_ok()
+    }
+
+    /// The slot that may be overwritten.
+    fn spare(&self) -> Result<Side, HostError> {
+        let running = self.running()?;
+        if running.slot == SlotState::Confirmed {
+            Ok(running.side.other())
+        } else {
+            Err(HostError::Busy { dir: self.path.clone() })
+        }
+    }
+}
+
+fn is_missing(why: &io::Error) -> bool {
+    why.kind() == io::ErrorKind::NotFound
+}
+
+/// Passes everything on; its digest.
+fn pass(from: &mut File, to: &mut dyn io::Write, stop: &AtomicBool) -> io::Result<Md5> {
+    let mut chunk = vec![0; CHUNK];
+    let mut digester = Digester::default();
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "stopped"));
+        }
+        let part = match from.read(&mut chunk) {
+            Ok(length) => chunk.get(..length).unwrap_or_default(),
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
+            Err(why) => return Err(why),
+        };
+        if part.is_empty() {
+            return Ok(digester.finish());
+        }
+        digester.update(part);
+        to.write_all(part)?;
+    }
+}
+
+/// Whatever an installer put there is on the medium.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn flush(folder: &File) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(folder)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn flush(_: &File) -> io::Result<()> {
+    rustix::fs::sync();
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! Two slots in a folder and a link to the one that runs.
+
+mod files;
+mod fill;
+mod state;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ota_proto::{SlotAction, SlotState, StorageError, Version};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::HostError;
+use crate::switch::Switch;
+use crate::version_file::VersionFile;
+use files::{Files, Folder};
+pub use state::Side;
+use state::{Mark, State};
+
+const LINK: &str = "current";
+const LINK_NEW: &str = "current.new";
+const STATE: &str = "state";
+const STATE_NEW: &str = "state.new";
+
+/// Two slots as folders, `a` and `b`, and the link `current` to the one that runs. Each holds the
+/// file `version`, and the image as `image` or in whatever form an installer gave it.
+///
+/// It is boot loader and switch in one, for images that are plain files. What it knows stands in
+/// the file `state`, which is replaced and never changed; the link follows it. Each step is
+/// durable before the next, so a power cut between any two leaves a whole image to run:
+///
+/// * [`SlotAction::Activate`] notes that the next start is the other slot's;
+/// * [`AbSlots::start`], before the image is started, counts the start and then moves the link;
+///   when an image on trial has been started too often, it moves it back;
+/// * [`SlotAction::Confirm`] ends the trial; [`SlotAction::RollBack`] notes that the next start is
+///   the old slot's.
+///
+/// Clones are of the same folder. Calls block, and exclude those of other processes.
+#[derive(Clone, Debug)]
+pub struct AbSlots {
+    path: PathBuf,
+    files: Arc<dyn Files>,
+    starts: u8,
+}
+
+/// What runs, as far as the folder tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Running {
+    /// In which slot it is.
+    pub side: Side,
+    /// What the core is to know of it.
+    pub slot: SlotState,
+}
+
+impl AbSlots {
+    /// The slots in this folder; an image on trial may be started `starts` times, at least once.
+    ///
+    /// # Errors
+    /// [`HostError::NoSlots`] when there is no image that runs; [`HostError::Io`].
+    pub fn open(path: impl Into<PathBuf>, starts: u8) -> Result<Self, HostError> {
+        let path = path.into();
+        let folder = File::open(&path).map_err(|why| HostError::io("open", &path, why))?;
+        let slots = Self { path, files: Arc::new(Folder(folder)), starts: starts.max(1) };
+        slots.running()?;
+        Ok(slots)
+    }
+
+    /// Their folder, as given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What runs.
+    ///
+    /// # Errors
+    /// [`HostError::NoSlots`]; [`HostError::Io`].
+    pub fn running(&self) -> Result<Running, HostError> {
+        let (state, link) = self.look().map_err(|why| self.explain("read", why))?;
+        let (side, slot) = state.evidence(link);
+        Ok(Running { side, slot })
+    }
+
+    /// The version that runs.
+    ///
+    /// # Errors
+    /// As [`AbSlots::running`]; [`HostError::BadVersion`].
+    pub fn version(&self) -> Result<Version, HostError> {
+        self.version_file(self.running()?.side).read()
+    }
+
+    /// To be called before each start of the image, durable when it returns: counts it and moves
+    /// the link. `boot` names this run of the machine. Whether the link was moved: what was
+    /// started from the old one must be started again.
+    ///
+    /// # Errors
+    /// As [`AbSlots::running`]. The link points to a whole image.
+    pub fn start(&self, boot: &str) -> Result<bool, HostError> {
+        let start = || {
+            let (state, link) = self.look()?;
+            let next = state.started(self.starts, boot);
+            self.put(&state, &next)?;
+            match next.link().filter(|to| *to != link) {
+                None => Ok(false),
+                Some(to) => self.point(to).map(|()| true),
+            }
+        };
+        self.locked(start).map_err(|why| self.explain("switch", why))
+    }
+
+    /// As [`AbSlots::start`], for whoever sees only that the machine was started, and not the
+    /// image: counts once for each run of the machine.
+    ///
+    /// # Errors
+    /// As [`AbSlots::start`].
+    pub fn machine_started(&self, boot: &str) -> Result<bool, HostError> {
+        let (state, link) = self.look().map_err(|why| self.explain("read", why))?;
+        let due = match state.mark {
+            Mark::Trial => link == state.side && state.boot != boot,
+            Mark::Back => state.boot != boot,
+            Mark::RolledBack => link == state.side,
+            // The core asks for the start.
+            Mark::Armed | Mark::Confirmed => false,
+        };
+        if due { self.start(boot) } else { Ok(false) }
+    }
+
+    fn version_file(&self, side: Side) -> VersionFile {
+        VersionFile::new(self.path.join(side.name()).join("version"))
+    }
+
+    fn look(&self) -> io::Result<(State, Side)> {
+        let link = self.files.read_link(LINK)?;
+        let link = Side::from_name(&link).ok_or(io::ErrorKind::InvalidData)?;
+        let state = match self.files.read(STATE) {
+            // What nobody wrote says nothing: the link is right.
+            Ok(text) => State::from_text(&text),
+            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound) => None,
+            Err(why) if matches!(why.kind(), io::ErrorKind::InvalidData) => None,
+            Err(why) => return Err(why),
+        };
+        Ok((state.unwrap_or(State::new(Mark::Confirmed, link)), link))
+    }
+
+    fn put(&self, state: &State, next: &State) -> io::Result<()> {
+        if state != next {
+            self.files.write(STATE_NEW, &next.to_text())?;
+            self.files.rename(STATE_NEW, STATE)?;
+        }
+        // Also when nothing changed: it may have been read before it was lasting.
+        self.files.sync()
+    }
+
+    fn point(&self, to: Side) -> io::Result<()> {
+        self.files.link(LINK_NEW, to.name())?;
+        self.files.rename(LINK_NEW, LINK)?;
+        self.files.sync()
+    }
+
+    fn act(&self, action: SlotAction) -> Result<(), StorageError> {
+        let act = || {
+            let (state, link) = self.look()?;
+            Ok(match state.after(action, link) {
+                Some(next) if action == SlotAction::Activate && !self.is_whole(next.side) => false,
+                Some(next) => self.put(&state, &next).map(|()| true)?,
+                None => false,
+            })
+        };
+        match self.locked(act) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StorageError::Failed),
+            Err(why) => Err(crate::error::storage_error(&why)),
+        }
+    }
+
+    /// One at a time, whatever the process.
+    fn locked<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let lock = File::open(&self.path)?;
+        flock(&lock, FlockOperation::LockExclusive)?;
+        act()
+    }
+
+    fn explain(&self, action: &'static str, why: io::Error) -> HostError {
+        match why.kind() {
+            io::ErrorKind::NotFound
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::NotADirectory => HostError::NoSlots { dir: self.path.clone() },
+            _ => HostError::io(action, &self.path, why),
+        }
+    }
+}
+
+impl Switch for AbSlots {
+    fn state(&mut self) -> SlotState {
+        self.running().map_or(SlotState::Unknown, |running| running.slot)
+    }
+
+    fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
+        Self::act(self, action)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! The power is cut at every operation, and whatever was not synced may be there or not.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use super::*;
+
+/// Starts of an image on trial.
+const STARTS: u8 = 2;
+
+type Names = BTreeMap<String, String>;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Put(String, String),
+    Rename(String, String),
+}
+
+impl Op {
+    fn apply(&self, names: &mut Names) {
+        match self {
+            Self::Put(name, text) => drop(names.insert(name.clone(), text.clone())),
+            Self::Rename(from, to) => {
+                if let Some(text) = names.remove(from) {
+                    names.insert(to.clone(), text);
+                }
+            }
+        }
+    }
+}
+
+/// A folder whose names last only after a sync. Texts and links alike are strings.
+#[derive(Debug, Default)]
+struct Medium {
+    durable: Names,
+    pending: Vec<Op>,
+    /// Operations before the cut.
+    left: usize,
+}
+
+#[derive(Debug, Default)]
+struct Model(Mutex<Medium>);
+
+impl Model {
+    fn lock(&self) -> MutexGuard<'_, Medium> {
+        self.0.lock().unwrap()
+    }
+
+    fn read(&self, name: &str) -> io::Result<String> {
+        let medium = self.lock();
+        let mut names = medium.durable.clone();
+        medium.pending.iter().for_each(|op| op.apply(&mut names));
+        names.remove(name).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn act(&self, op: Option<Op>) -> io::Result<()> {
+        let mut medium = self.lock();
+        if medium.left == 0 {
+            // It may have been under way.
+            if let Some(Op::Put(name, text)) = op {
+                medium.pending.push(Op::Put(name, text[..text.len() / 2].to_owned()));
+            } else if let Some(op) = op {
+                medium.pending.push(op);
+            }
+            return Err(io::Error::other("cut"));
+        }
+        medium.left -= 1;
+        match op {
+            Some(op) => medium.pending.push(op),
+            None => {
+                let done = std::mem::take(&mut medium.pending);
+                done.iter().for_each(|op| op.apply(&mut medium.durable));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Files for Model {
+    fn read(&self, name: &str) -> io::Result<String> {
+        Self::read(self, name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        self.act(Some(Op::Put(name.to_owned(), text.to_owned())))
+    }
+
+    fn read_link(&self, name: &str) -> io::Result<String> {
+        Self::read(self, name)
+    }
+
+    fn link(&self, name: &str, to: &str) -> io::Result<()> {
+        self.act(Some(Op::Put(name.to_owned(), to.to_owned())))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.act(Some(Op::Rename(from.to_owned(), to.to_owned())))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.act(None)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    Act(SlotAction),
+    Start,
+}
+
+use SlotAction::{Activate, ClearMark, Confirm, RollBack};
+use Step::{Act, Start};
+
+/// What the slots are driven through; the first has a good image, the others a bad one.
+const STORIES: [&[Step]; 3] = [
+    &[Act(Activate), Start, Start, Act(Confirm)],
+    &[Act(Activate), Start, Start, Start, Act(ClearMark)],
+    &[Act(Activate), Start, Act(RollBack), Start, Act(ClearMark)],
+];
+
+/// A folder of slots with both images, at what the medium kept.
+struct World<'a> {
+    folder: &'a Path,
+    slots: AbSlots,
+    model: Arc<Model>,
+    /// How often the new image was started without having been confirmed.
+    tries: usize,
+}
+
+/// A folder that holds what every world has: the new image's version.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("b")).unwrap();
+    std::fs::write(folder.path().join("b/version"), "2").unwrap();
+    folder
+}
+
+impl<'a> World<'a> {
+    fn new(folder: &'a Path) -> Self {
+        let durable = Names::from([(LINK.to_owned(), "a".to_owned())]);
+        let (slots, model) = mount(folder, durable, usize::MAX);
+        Self { folder, slots, model, tries: 0 }
+    }
+
+    /// Another life after a cut: of what was not synced, what the mask says is there.
+    fn reboot(&mut self, mask: usize, left: usize) {
+        let names = {
+            let medium = self.model.lock();
+            let mut names = medium.durable.clone();
+            for (i, op) in medium.pending.iter().enumerate() {
+                if mask >> i & 1 == 1 {
+                    op.apply(&mut names);
+                }
+            }
+            names
+        };
+        (self.slots, self.model) = mount(self.folder, names, left);
+    }
+
+    /// Whether it was done; not when the power was cut.
+    fn step(&mut self, step: Step) -> bool {
+        match step {
+            Act(action) => self.slots.act(action).is_ok(),
+            Start => {
+                let done = self.slots.start("").is_ok();
+                // A cut may come when the image is as good as started.
+                if done && self.link() == "b" && self.mark() != Mark::Confirmed {
+                    self.tries += 1;
+                }
+                done
+            }
+        }
+    }
+
+    fn link(&self) -> String {
+        self.model.read(LINK).unwrap()
+    }
+
+    fn mark(&self) -> Mark {
+        self.slots.look().unwrap().0.mark
+    }
+}
+
+fn mount(path: &Path, durable: Names, left: usize) -> (AbSlots, Arc<Model>) {
+    let model = Arc::new(Model(Mutex::new(Medium { durable, pending: Vec::new(), left })));
+    (AbSlots { path: path.to_owned(), files: model.clone(), starts: STARTS }, model)
+}
+
+/// What must hold at every boot, when `asked` is all that was ever asked for.
+fn check(world: &World<'_>, asked: &[Step]) {
+    let running = world.slots.running().unwrap();
+    let (state, link) = world.slots.look().unwrap();
+    let confirmed = asked.contains(&Act(Confirm));
+    assert!(link == Side::A || asked.contains(&Start), "switched before a start: {asked:?}");
+    assert!(
+        link == Side::A || confirmed || state.mark != Mark::Confirmed,
+        "stays without a word: {asked:?}"
+    );
+    assert!(
+        running.slot != SlotState::Confirmed || running.side == Side::A || confirmed,
+        "{asked:?} gave {running:?}"
+    );
+    assert!(usize::from(STARTS) >= world.tries, "started {} times: {asked:?}", world.tries);
+}
+
+/// Goes on after the cuts as the core would, to the story's end.
+fn finish(world: &mut World<'_>, story: &[Step]) {
+    let good = story.contains(&Act(Confirm));
+    for _ in 0..10 {
+        let running = world.slots.running().unwrap();
+        let step = match running.slot {
+            SlotState::Armed => Start,
+            SlotState::Trial if good => Act(Confirm),
+            // It hangs, and the machine is started again.
+            SlotState::Trial => Start,
+            SlotState::RolledBack if running.side.name() != world.link() => Start,
+            SlotState::RolledBack => Act(ClearMark),
+            _ if world.mark() == Mark::Confirmed && running.side == Side::A && good => {
+                Act(Activate)
+            }
+            _ => break,
+        };
+        assert!(world.step(step), "{step:?} at {running:?}");
+        check(world, &[story, &[step]].concat());
+    }
+    let running = world.slots.running().unwrap();
+    assert_eq!(running.slot, SlotState::Confirmed);
+    let trials = usize::from(good && world.tries >= usize::from(STARTS));
+    // A good image that used up its starts in cuts may have been taken back.
+    assert!(trials == 1 || running.side == if good { Side::B } else { Side::A }, "{running:?}");
+    assert_eq!(world.link(), running.side.name());
+}
+
+/// The number of operations that the steps take.
+fn operations(folder: &Path, story: &[Step]) -> usize {
+    let mut world = World::new(folder);
+    for step in story {
+        assert!(world.step(*step), "{step:?}");
+    }
+    usize::MAX - world.model.lock().left
+}
+
+/// Runs the story until the power is cut after this many operations; what was asked for.
+fn run(world: &mut World<'_>, story: &[Step]) -> Vec<Step> {
+    let mut asked = Vec::new();
+    for step in story {
+        asked.push(*step);
+        if !world.step(*step) {
+            break;
+        }
+    }
+    asked
+}
+
+#[test]
+fn o6_o15_a_cut_at_any_operation_leaves_a_whole_image_and_the_right_evidence() {
+    let (folder, mut cuts) = (folder(), 0);
+    let folder = folder.path();
+    for story in STORIES {
+        let most = operations(folder, story);
+        for first in 0..most {
+            for mask in 0..16 {
+                let mut world = World::new(folder);
+                world.model.lock().left = first;
+                let asked = run(&mut world, story);
+                world.reboot(mask, usize::MAX);
+                check(&world, &asked);
+                finish(&mut world, story);
+                cuts += 1;
+                // And a second cut, when the story goes on.
+                for second in 0..6 {
+                    let mut world = World::new(folder);
+                    world.model.lock().left = first;
+                    let mut asked = run(&mut world, story);
+                    world.reboot(mask, second);
+                    let rest = match world.slots.running().unwrap().slot {
+                        SlotState::Trial if story.contains(&Act(Confirm)) => Act(Confirm),
+                        SlotState::Confirmed => Act(Activate),
+                        _ => Start,
+                    };
+                    asked.push(rest);
+                    let _ = world.step(rest);
+                    world.reboot(mask, usize::MAX);
+                    check(&world, &asked);
+                    cuts += 1;
+                }
+            }
+        }
+    }
+    assert!(cuts > 2_000, "{cuts} cuts");
+}
+
+#[test]
+fn an_image_that_never_comes_up_is_taken_back_after_its_starts() {
+    let folder = folder();
+    let mut world = World::new(folder.path());
+    assert!(world.step(Act(Activate)));
+    for _ in 0..STARTS {
+        assert!(world.step(Start));
+        assert_eq!(world.link(), "b");
+    }
+    assert!(world.step(Start));
+    assert_eq!(world.link(), "a");
+    let running = world.slots.running().unwrap();
+    assert_eq!((running.side, running.slot), (Side::A, SlotState::RolledBack));
+    assert!(!world.step(Act(Confirm)), "too late");
+}
+
+#[test]
+fn the_machine_counts_once_in_each_of_its_runs() {
+    let folder = folder();
+    let mut world = World::new(folder.path());
+    assert!(world.step(Act(Activate)));
+    assert!(world.slots.start("run1").unwrap());
+    for (boot, moved) in [("run1", false), ("run2", false), ("run2", false), ("run3", true)] {
+        assert_eq!(world.slots.machine_started(boot).unwrap(), moved, "{boot}");
+    }
+    assert_eq!(world.link(), "a");
+}
+
+#[test]
+fn a_state_that_nobody_wrote_says_nothing() {
+    let good = State { mark: Mark::Trial, side: Side::B, starts: 2, boot: "x".into() };
+    let text = good.to_text();
+    assert_eq!(State::from_text(&text), Some(good));
+    for bad in ["", "\n", "ota-slots 1\n", "ota-slots 2\ntrial b\nstarts 2\nboot x\n"] {
+        assert_eq!(State::from_text(bad), None, "{bad:?}");
+    }
+    for end in 0..text.len() {
+        assert_eq!(State::from_text(&text[..end]), None, "cut at {end}");
+    }
+    assert_eq!(State::from_text(&text.replace("starts 2", "starts 256")), None);
+    assert_eq!(State::from_text(&text.replace("trial b", "trial c")), None);
+}

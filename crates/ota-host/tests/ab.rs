@@ -1,0 +1,141 @@
+//! The slots on the file system that the tests run on.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use ota_host::{AbSlots, HostError, Side, Switch as _};
+use ota_proto::{SlotAction, SlotState, Version};
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::create_dir(at.join("a")).unwrap();
+    fs::write(at.join("a/image"), "old").unwrap();
+    fs::set_permissions(at.join("a/image"), Permissions::from_mode(0o755)).unwrap();
+    fs::write(at.join("a/version"), "1.0.0\n").unwrap();
+    symlink("a", at.join("current")).unwrap();
+    fs::write(at.join("new"), vec![7; 300_000]).unwrap();
+    folder
+}
+
+fn fill(slots: &AbSlots, folder: &Path, version: &str) {
+    slots.copy(&folder.join("new"), &AtomicBool::new(false)).unwrap();
+    slots.seal(Version::new(version).unwrap()).unwrap();
+}
+
+fn state(slots: &AbSlots) -> (Side, SlotState, String) {
+    let running = slots.running().unwrap();
+    (running.side, running.slot, slots.version().unwrap().as_str().to_owned())
+}
+
+#[test]
+fn an_image_is_copied_activated_started_and_confirmed() {
+    let folder = folder();
+    let at = folder.path();
+    let mut slots = AbSlots::open(at, 3).unwrap();
+    assert_eq!(state(&slots), (Side::A, SlotState::Confirmed, "1.0.0".into()));
+    fill(&slots, at, "2.0.0");
+    assert_eq!(fs::read(at.join("b/image")).unwrap(), vec![7; 300_000]);
+    assert_eq!(fs::metadata(at.join("b/image")).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(fs::read_link(at.join("current")).unwrap(), Path::new("a"));
+
+    slots.act(SlotAction::Activate).unwrap();
+    assert_eq!(state(&slots), (Side::A, SlotState::Armed, "1.0.0".into()));
+    assert_eq!(fs::read_link(at.join("current")).unwrap(), Path::new("a"));
+
+    assert!(slots.start("x").unwrap());
+    assert_eq!(state(&slots), (Side::B, SlotState::Trial, "2.0.0".into()));
+    assert_eq!(fs::read_link(at.join("current")).unwrap(), Path::new("b"));
+    assert_eq!(fs::metadata(at.join("state")).unwrap().permissions().mode() & 0o777, 0o600);
+
+    slots.act(SlotAction::Confirm).unwrap();
+    slots.act(SlotAction::Confirm).unwrap();
+    assert_eq!(state(&slots), (Side::B, SlotState::Confirmed, "2.0.0".into()));
+    // The next one goes to the other slot.
+    fill(&slots, at, "3.0.0");
+    assert_eq!(fs::read(at.join("a/version")).unwrap(), b"3.0.0\n");
+}
+
+#[test]
+fn a_roll_back_waits_for_the_next_start_and_is_told_until_it_is_cleared() {
+    let folder = folder();
+    let mut slots = AbSlots::open(folder.path(), 3).unwrap();
+    fill(&slots, folder.path(), "2.0.0");
+    slots.act(SlotAction::Activate).unwrap();
+    slots.start("x").unwrap();
+    slots.act(SlotAction::RollBack).unwrap();
+    assert_eq!(state(&slots), (Side::B, SlotState::Trial, "2.0.0".into()));
+    assert!(slots.start("x").unwrap());
+    assert_eq!(state(&slots), (Side::A, SlotState::RolledBack, "1.0.0".into()));
+    slots.act(SlotAction::ClearMark).unwrap();
+    assert_eq!(state(&slots), (Side::A, SlotState::Confirmed, "1.0.0".into()));
+}
+
+#[test]
+fn o15_the_way_back_is_never_overwritten() {
+    let folder = folder();
+    let at = folder.path();
+    let mut slots = AbSlots::open(at, 3).unwrap();
+    fill(&slots, at, "2.0.0");
+    slots.act(SlotAction::Activate).unwrap();
+    let refused = |slots: &AbSlots| {
+        let error = slots.copy(&at.join("new"), &AtomicBool::new(false)).unwrap_err();
+        assert!(matches!(error, HostError::Busy { .. }), "{error}");
+        assert!(matches!(slots.empty(), Err(HostError::Busy { .. })));
+        assert_eq!(fs::read(at.join("a/image")).unwrap(), b"old");
+    };
+    refused(&slots);
+    slots.start("x").unwrap();
+    refused(&slots);
+    slots.act(SlotAction::RollBack).unwrap();
+    refused(&slots);
+    slots.start("x").unwrap();
+    refused(&slots);
+}
+
+#[test]
+fn half_an_image_is_never_activated() {
+    let folder = folder();
+    let at = folder.path();
+    let mut slots = AbSlots::open(at, 3).unwrap();
+    assert!(slots.act(SlotAction::Activate).is_err(), "there is none");
+    fill(&slots, at, "2.0.0");
+    // The next one is stopped in the midst of it.
+    let error = slots.copy(&at.join("new"), &AtomicBool::new(true)).unwrap_err();
+    assert!(error.to_string().contains("stopped"), "{error}");
+    assert!(slots.act(SlotAction::Activate).is_err());
+    assert_eq!(state(&slots), (Side::A, SlotState::Confirmed, "1.0.0".into()));
+}
+
+#[test]
+fn a_link_that_a_person_moved_counts() {
+    let folder = folder();
+    let at = folder.path();
+    let mut slots = AbSlots::open(at, 3).unwrap();
+    fill(&slots, at, "2.0.0");
+    slots.act(SlotAction::Activate).unwrap();
+    slots.start("x").unwrap();
+    slots.act(SlotAction::Confirm).unwrap();
+    fs::remove_file(at.join("current")).unwrap();
+    symlink("a/", at.join("current")).unwrap();
+    assert_eq!(state(&slots), (Side::A, SlotState::Confirmed, "1.0.0".into()));
+    assert!(!slots.start("x").unwrap());
+}
+
+#[test]
+fn a_folder_without_slots_says_how_to_make_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let words = "put the running image into";
+    assert!(AbSlots::open(at, 3).unwrap_err().to_string().contains(words));
+    fs::create_dir(at.join("current")).unwrap();
+    assert!(AbSlots::open(at, 3).unwrap_err().to_string().contains(words));
+    fs::remove_dir(at.join("current")).unwrap();
+    symlink("../etc", at.join("current")).unwrap();
+    assert!(AbSlots::open(at, 3).unwrap_err().to_string().contains(words));
+    let missing = AbSlots::open(at.join("none"), 3).unwrap_err();
+    assert!(missing.to_string().starts_with("cannot open"), "{missing}");
+}
