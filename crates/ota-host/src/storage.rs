@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ota_proto::{Digester, Journal, Md5, OpId, SlotAction, SlotInfo, SlotState, StorageError};
 
+use ota_wire::adapter::Answer;
+
 use crate::journal::JournalFile;
 use crate::slot::FileSlot;
 use crate::switch::Switch;
@@ -85,23 +87,6 @@ pub struct Done<T = OpId> {
     pub answer: Answer,
     /// The buffer of a [`Work::Write`], for the next read.
     pub buf: Option<Vec<u8>>,
-}
-
-/// Which completion of the core a finished job is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// `handle_erased`.
-    Erased(Result<(), StorageError>),
-    /// `handle_stored`.
-    Stored(Result<(), StorageError>),
-    /// `handle_synced`.
-    Synced(Result<(), StorageError>),
-    /// `handle_digest`.
-    Digest(Result<Md5, StorageError>),
-    /// `handle_slot`.
-    Slot(Result<(), StorageError>),
-    /// `handle_persisted`.
-    Persisted(Result<(), StorageError>),
 }
 
 /// The slot, its switch and the journal. One job at a time: [`Storage::run`] blocks.

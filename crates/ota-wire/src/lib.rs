@@ -20,6 +20,7 @@
 
 extern crate alloc;
 
+pub mod adapter;
 pub mod client;
 pub mod http;
 mod link;

@@ -11,7 +11,7 @@ use ota_wire::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeE
 use super::types::{EngineError, Operation};
 use crate::clock::Clock;
 use crate::lanes::{Finished, Lanes, Task};
-use crate::storage::{Answer, Done, Job, Storage, Work};
+use crate::storage::{Done, Job, Storage, Work};
 
 /// How often the machines are told the time of day, at most.
 const WALL_CLOCK: Duration = Duration::from_secs(3_600);
@@ -180,14 +180,7 @@ impl Control {
         let local = self.devices.get_mut(finished.op().0.get())?;
         let Done { op: (device, op), answer, buf } = local.lanes.finish(finished);
         let updater = self.client.updater_mut(device)?;
-        match answer {
-            Answer::Erased(result) => updater.handle_erased(now, op, result),
-            Answer::Stored(result) => updater.handle_stored(now, op, result),
-            Answer::Synced(result) => updater.handle_synced(now, op, result),
-            Answer::Digest(result) => updater.handle_digest(now, op, result),
-            Answer::Slot(result) => updater.handle_slot(now, op, result),
-            Answer::Persisted(result) => updater.handle_persisted(now, op, result),
-        }
+        answer.tell(updater, now, op);
         buf
     }
 }

@@ -13,29 +13,26 @@
 
 mod control;
 mod types;
-mod wire;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use ota_proto::{Instant, TlsError, TransportError};
-use ota_wire::client::{self, Found, Link, LinkKind, Output, Received};
-use ota_wire::mqtt;
+use ota_wire::adapter::{Event, Inboxes, Look};
+use ota_wire::client::{self, Link, LinkKind, Output};
 
 use crate::driver::Target;
 use crate::lanes::Finished;
 use crate::storage::Work;
 
 pub use control::Control;
-pub use types::{EngineError, Event, Operation, Options, Step, transport_error};
-use wire::Wire;
+pub use types::{EngineError, Operation, Options, Step, transport_error};
 
 /// Everything of an adapter that is the same on every runtime. What an application may do is in
 /// [`Control`], to which it dereferences.
 pub struct Engine {
     control: Control,
-    broker: Wire,
-    store: Wire,
+    inboxes: Inboxes<Vec<u8>>,
     /// The second buffer of the store's link, while it is not being written.
     spare: Option<Vec<u8>>,
     broker_buffer: usize,
@@ -55,8 +52,7 @@ impl Engine {
             return Err(EngineError::NoTls);
         }
         Ok(Self {
-            broker: Wire::default(),
-            store: Wire::default(),
+            inboxes: Inboxes::default(),
             spare: None,
             broker_buffer: config.mqtt.limits.packet,
             store_buffer: options.store_buffer.max(config.http.head),
@@ -97,8 +93,7 @@ impl Engine {
     /// [`Engine::handle_sent`].
     #[must_use]
     pub fn transmit(&self, link: Link) -> &[u8] {
-        let wire = if link.kind == LinkKind::Broker { &self.broker } else { &self.store };
-        if wire.is_closed() { &[] } else { self.control.client.transmit(link) }
+        self.inboxes.transmit(&self.control.client, link)
     }
 
     /// The link took so many bytes from the front of [`Engine::transmit`].
@@ -109,34 +104,25 @@ impl Engine {
 
     /// Where to receive into from an open link; empty when it is not to be read now.
     pub fn receive_buffer(&mut self, link: Link) -> &mut [u8] {
-        let wanted = link.kind == LinkKind::Store || self.read_broker;
-        match self.wire_of(link) {
-            // The store is read ahead of the core, as far as the buffer goes.
-            Some(wire) if wanted && !wire.is_closed() => wire.room(),
-            _ => &mut [],
-        }
+        self.inboxes.room(link, self.read_broker)
     }
 
     /// So many bytes were received into [`Engine::receive_buffer`].
     pub fn handle_received(&mut self, link: Link, count: usize) {
-        if let Some(wire) = self.wire_of(link) {
-            wire.received(count);
-        }
+        self.inboxes.handle_received(link, count);
     }
 
     /// The peer closed an open link. `clean`: the stream ended as its protocol says; one that
     /// was reset, or a TLS stream without `close_notify`, did not. What was received before is
     /// seen to first.
     pub fn handle_closed(&mut self, link: Link, clean: bool) {
-        if let Some(wire) = self.wire_of(link) {
-            wire.set_closed(clean);
-        }
+        self.inboxes.handle_closed(link, clean);
     }
 
     /// A job has run.
     pub fn handle_finished(&mut self, finished: Finished<Operation>) {
         let buf = self.control.finish(finished);
-        if self.spare.is_none() && self.store.link().is_some() {
+        if self.spare.is_none() && self.inboxes.store().link().is_some() {
             self.spare = buf;
         }
     }
@@ -161,8 +147,7 @@ impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
             .field("control", &self.control)
-            .field("broker", &self.broker)
-            .field("store", &self.store)
+            .field("inboxes", &self.inboxes)
             .finish_non_exhaustive()
     }
 }
@@ -179,8 +164,8 @@ impl Engine {
                 return self.connect(now, link, host, port, tls);
             }
             Output::Close { link } => {
-                if let Some(wire) = self.wire_of(link) {
-                    wire.close();
+                if let Some(inbox) = self.inboxes.of_link(link) {
+                    inbox.close();
                 }
                 if link.kind == LinkKind::Store {
                     self.spare = None;
@@ -224,72 +209,37 @@ impl Engine {
             return None;
         }
         match link.kind {
-            LinkKind::Broker => self.broker.open(link, vec![0; self.broker_buffer]),
+            LinkKind::Broker => self.inboxes.of(link.kind).open(link, vec![0; self.broker_buffer]),
             LinkKind::Store => {
-                self.store.open(link, vec![0; self.store_buffer]);
                 self.spare = Some(vec![0; self.store_buffer]);
+                self.inboxes.of(link.kind).open(link, vec![0; self.store_buffer])
             }
+<<<<<<< HEAD
         }
         Some(Step::Connect { link, target: Target { host, port } })
+=======
+        };
+        Some(Step::Connect { link, host, port, tls })
+>>>>>>> f73772d (What adapters decide about received bytes is in ota-wire; a journal of appended records in ota-proto)
     }
 
     /// The client has nothing to do: look at what was received.
     fn idle(&mut self, now: Instant, deadline: Option<Instant>, read_store: bool) -> Option<Step> {
-        if let Some(link) = self.broker.link() {
-            let received = self.control.client.handle_received(now, link, self.broker.unread());
-            if received.found.is_some() || received.consumed > 0 {
-                return self.take_in(link, received).map(Step::Event);
-            }
-            if let Some(clean) = self.broker.take_closed() {
-                self.control.client.handle_closed(now, link, clean);
-                return None;
-            }
-        }
-        if let Some(link) = self.store.link() {
-            let received = self.control.client.handle_received(now, link, self.store.unread());
-            if received.found.is_some() || received.consumed > 0 {
-                return self.take_in(link, received).map(Step::Event);
-            }
-            // Bytes that wait for storage come before the end of the link.
-            let all = read_store || self.store.unread().is_empty();
-            let closed = if all { self.store.take_closed() } else { None };
-            if let Some(clean) = closed {
-                self.control.client.handle_closed(now, link, clean);
-                return None;
-            }
-        }
-        self.deadline = deadline;
-        let deadline = deadline.and_then(|at| self.control.clock.to_std(at));
-        Some(Step::Wait { deadline })
-    }
-
-    fn take_in(&mut self, link: Link, received: Received) -> Option<Event> {
-        let Received { consumed, found } = received;
-        match found {
-            Some(Found::Message { topic, payload, ack }) => {
-                let wire = self.wire_of(link)?;
-                let topic = mqtt::text(wire.unread(), &topic).to_owned();
-                let payload = wire.unread().get(payload).unwrap_or_default().to_vec();
-                wire.consume(consumed);
-                return Some(Event::Message { topic, payload, ack });
-            }
-            Some(Found::Write { device, write }) => {
+        match self.inboxes.look(&mut self.control.client, now, read_store) {
+            Look::Again => None,
+            Look::Event(event) => Some(Step::Event(event)),
+            Look::Write { device, op, at, span } => {
                 // Both are away only when a device's write outlives its fetch.
                 let next = self.spare.take().unwrap_or_else(|| vec![0; self.store_buffer]);
-                let (buf, span) = self.store.give(&write.span, consumed, next);
-                self.control.push((device, write.op), Work::Write { at: write.at, buf, span });
+                let buf = self.inboxes.store().swap(next);
+                self.control.push((device, op), Work::Write { at, buf, span });
+                None
             }
-            None => self.wire_of(link)?.consume(consumed),
+            Look::Nothing => {
+                self.deadline = deadline;
+                let deadline = deadline.and_then(|at| self.control.clock.to_std(at));
+                Some(Step::Wait { deadline })
+            }
         }
-        None
-    }
-
-    /// The wire of a link, unless another link has taken its place.
-    fn wire_of(&mut self, link: Link) -> Option<&mut Wire> {
-        let wire = match link.kind {
-            LinkKind::Broker => &mut self.broker,
-            LinkKind::Store => &mut self.store,
-        };
-        (wire.link() == Some(link)).then_some(wire)
     }
 }

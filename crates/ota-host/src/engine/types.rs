@@ -6,8 +6,9 @@ use std::io;
 use std::time;
 
 use ota_proto::{OpId, TransportError};
-use ota_wire::client::{self, AddError, DeviceIndex, Link};
-use ota_wire::mqtt::{self, AckId};
+use ota_wire::adapter::Event;
+use ota_wire::client::{AddError, DeviceIndex, Link};
+use ota_wire::mqtt;
 
 use crate::driver::Target;
 use crate::lanes::Task;
@@ -56,23 +57,6 @@ pub enum Step {
     Wait {
         /// Call [`super::Engine::poll`] then.
         deadline: Option<time::Instant>,
-    },
-}
-
-/// What the application is told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Event {
-    /// Of an update, the connection, or what the application published and subscribed.
-    Client(client::Event),
-    /// A message on one of the application's own topics.
-    Message {
-        /// Its topic.
-        topic: String,
-        /// Its payload.
-        payload: Vec<u8>,
-        /// For [`super::Control::acknowledge`], when it was sent at QoS 1.
-        ack: Option<AckId>,
     },
 }
 

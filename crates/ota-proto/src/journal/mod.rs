@@ -4,12 +4,15 @@
 //! foreign or empty place is no record. Nothing in it is a secret: no URL, no credential.
 
 mod codec;
+mod log;
 
 use core::fmt;
 
 use crate::code::Reason;
 use crate::digest::Md5;
 use crate::version::Version;
+
+pub use log::{Entry, Log, Scan};
 
 /// What survives a reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

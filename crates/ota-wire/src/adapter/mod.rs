@@ -1,0 +1,186 @@
+//! What adapters share: the receive buffers of both links, and in which order what is in them is
+//! seen to.
+//!
+//! An adapter has sockets, a timer and storage. Whatever it would have to decide about received
+//! bytes is here.
+
+mod inbox;
+
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use ota_proto::{Instant, Md5, OpId, StorageError, Updater};
+
+use crate::client::{self, Client, DeviceIndex, Found, Link, LinkKind};
+use crate::mqtt::{self, AckId};
+
+pub use inbox::Inbox;
+
+/// What an application is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Event {
+    /// Of an update, the connection, or what the application published and subscribed.
+    Client(client::Event),
+    /// A message on one of the application's own topics.
+    Message {
+        /// Its topic.
+        topic: String,
+        /// Its payload.
+        payload: Vec<u8>,
+        /// For [`Client::acknowledge`], when it was sent at QoS 1.
+        ack: Option<AckId>,
+    },
+}
+
+/// Which completion of the core a finished storage operation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// `handle_erased`.
+    Erased(Result<(), StorageError>),
+    /// `handle_stored`.
+    Stored(Result<(), StorageError>),
+    /// `handle_synced`.
+    Synced(Result<(), StorageError>),
+    /// `handle_digest`.
+    Digest(Result<Md5, StorageError>),
+    /// `handle_slot`.
+    Slot(Result<(), StorageError>),
+    /// `handle_persisted`.
+    Persisted(Result<(), StorageError>),
+}
+
+impl Answer {
+    /// Tells a device's machine.
+    pub fn tell(self, updater: &mut Updater, now: Instant, op: OpId) {
+        match self {
+            Self::Erased(result) => updater.handle_erased(now, op, result),
+            Self::Stored(result) => updater.handle_stored(now, op, result),
+            Self::Synced(result) => updater.handle_synced(now, op, result),
+            Self::Digest(result) => updater.handle_digest(now, op, result),
+            Self::Slot(result) => updater.handle_slot(now, op, result),
+            Self::Persisted(result) => updater.handle_persisted(now, op, result),
+        }
+    }
+}
+
+/// The receive buffers of both links of a [`Client`].
+#[derive(Debug, Default)]
+pub struct Inboxes<B> {
+    broker: Inbox<B>,
+    store: Inbox<B>,
+}
+
+/// What was found in what had been received.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub enum Look {
+    /// Nothing but what waits for more bytes, or for storage: wait.
+    Nothing,
+    /// The client took something in: ask it again.
+    Again,
+    /// Tell the application; then ask the client again.
+    Event(Event),
+    /// Write these bytes of [`Inboxes::store`]'s buffer to a device's slot: lend it, or swap it.
+    Write {
+        /// The device.
+        device: DeviceIndex,
+        /// The operation.
+        op: OpId,
+        /// Where in the slot, in bytes from its start.
+        at: u64,
+        /// Which bytes of the buffer.
+        span: Range<usize>,
+    },
+}
+
+impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Inboxes<B> {
+    /// The inbox of the store's link.
+    pub fn store(&mut self) -> &mut Inbox<B> {
+        &mut self.store
+    }
+
+    /// The inbox of the links of a kind.
+    pub fn of(&mut self, kind: LinkKind) -> &mut Inbox<B> {
+        match kind {
+            LinkKind::Broker => &mut self.broker,
+            LinkKind::Store => &mut self.store,
+        }
+    }
+
+    /// The inbox of a link, unless another link has taken its place.
+    pub fn of_link(&mut self, link: Link) -> Option<&mut Inbox<B>> {
+        Some(self.of(link.kind)).filter(|inbox| inbox.link() == Some(link))
+    }
+
+    /// Bytes to be written to an open link, empty when there are none. They stay until
+    /// [`Client::handle_sent`].
+    #[must_use]
+    pub fn transmit<'c>(&self, client: &'c Client, link: Link) -> &'c [u8] {
+        let inbox = if link.kind == LinkKind::Broker { &self.broker } else { &self.store };
+        if inbox.is_closed() { &[] } else { client.transmit(link) }
+    }
+
+    /// Where to receive into from an open link; empty when it is not to be read now. The store is
+    /// read ahead of the client, as far as the buffer goes; `read_broker` is the client's word.
+    pub fn room(&mut self, link: Link, read_broker: bool) -> &mut [u8] {
+        let wanted = link.kind == LinkKind::Store || read_broker;
+        match self.of_link(link) {
+            Some(inbox) if wanted && !inbox.is_closed() => inbox.room(),
+            _ => &mut [],
+        }
+    }
+
+    /// So many bytes were received into [`Inboxes::room`].
+    pub fn handle_received(&mut self, link: Link, count: usize) {
+        if let Some(inbox) = self.of_link(link) {
+            inbox.received(count);
+        }
+    }
+
+    /// The peer closed an open link. `clean`: the stream ended as its protocol says; one that was
+    /// reset, or a TLS stream without `close_notify`, did not. The client is told when all that
+    /// was received before is seen to.
+    pub fn handle_closed(&mut self, link: Link, clean: bool) {
+        if let Some(inbox) = self.of_link(link) {
+            inbox.set_closed(clean);
+        }
+    }
+
+    /// The client has nothing to do: looks at what was received, the broker's first. `read_store`
+    /// is the client's word that it takes body.
+    pub fn look(&mut self, client: &mut Client, now: Instant, read_store: bool) -> Look {
+        for inbox in [&mut self.broker, &mut self.store] {
+            let Some(link) = inbox.link() else { continue };
+            let received = client.handle_received(now, link, inbox.unread());
+            match received.found {
+                Some(Found::Message { topic, payload, ack }) => {
+                    let topic = mqtt::text(inbox.unread(), &topic).to_owned();
+                    let payload = inbox.unread().get(payload).unwrap_or_default().to_vec();
+                    inbox.consume(received.consumed);
+                    return Look::Event(Event::Message { topic, payload, ack });
+                }
+                Some(Found::Write { device, write }) => {
+                    let span = inbox.span(&write.span);
+                    inbox.consume(received.consumed);
+                    return Look::Write { device, op: write.op, at: write.at, span };
+                }
+                None if received.consumed > 0 => {
+                    inbox.consume(received.consumed);
+                    return Look::Again;
+                }
+                None => {}
+            }
+            // Bytes that wait for storage come before the end of the store's link.
+            let waits = link.kind == LinkKind::Store && !read_store && inbox.holds_any();
+            let closed = if waits { None } else { inbox.take_closed() };
+            if let Some(clean) = closed {
+                client.handle_closed(now, link, clean);
+                return Look::Again;
+            }
+        }
+        Look::Nothing
+    }
+}
