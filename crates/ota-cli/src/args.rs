@@ -86,6 +86,7 @@ Example:
   data_dir = \"/var/lib/ota\"
   version_file = \"/etc/ota/version\"  # holds the running version
   # allow_http = true                # accept offers whose URL is plain http
+  # trailing_digest = true           # hash what was synced while more arrives: sooner done, perhaps from a cache
   # app_id = \"12010126\"
   # connect_spacing = 5              # seconds between two connections; the platform's limit is 5
   # install = [\"/usr/lib/ota/install\", \"{image}\", \"{version}\"]

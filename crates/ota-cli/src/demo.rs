@@ -86,6 +86,7 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
         host: mqtt.ip().to_string(),
         port: mqtt.port(),
         allow_http: true,
+        trailing_digest: false,
         spacing,
         spread: Duration::ZERO,
         install_limit: Duration::from_secs(600),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ota_host::Storage;
 use ota_proto::credentials::{self, Algorithm, Secret};
-use ota_proto::{Event, Identity, Instant, Outcome, Rng, Version};
+use ota_proto::{Event, Identity, Instant, Outcome, Rng, Verify, Version};
 use ota_tokio::{DeviceIndex, Driver};
 use ota_wire::client;
 use ota_wire::mqtt::Login;
@@ -22,6 +22,8 @@ pub(crate) struct Setup {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) allow_http: bool,
+    /// Hash behind each sync, in place of once at the end.
+    pub(crate) trailing_digest: bool,
     /// Least time between two connections.
     pub(crate) spacing: Duration,
     /// The first connection comes within this time.
@@ -57,6 +59,9 @@ impl Setup {
         let mut driver = Driver::new(config).map_err(|why| Failure::usage(why.to_string()))?;
         let mut config = ota_proto::Config::new(self.identity.clone(), self.seed);
         config.allow_http = self.allow_http;
+        if self.trailing_digest {
+            config.verify = Verify::Trailing;
+        }
         config.timing.install = self.install_limit;
         let device = driver.add_device(config, running.as_str(), storage);
         let device = device.map_err(|why| Failure::usage(why.to_string()))?;

@@ -105,6 +105,7 @@ impl<'a> Device<'a> {
             host: config.host.clone(),
             port: config.port,
             allow_http: config.allow_http,
+            trailing_digest: config.trailing_digest,
             spacing: config.connect_spacing,
             spread: config.connect_spacing,
             install_limit,

@@ -26,13 +26,14 @@ pub(crate) struct Config {
     pub(crate) port: u16,
     pub(crate) data_dir: PathBuf,
     pub(crate) allow_http: bool,
+    pub(crate) trailing_digest: bool,
     pub(crate) connect_spacing: Duration,
     pub(crate) target: Target,
     /// The file with the secret, when everybody may read it.
     pub(crate) exposed: Option<PathBuf>,
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "allow_http",
     "app_id",
     "broker",
@@ -45,6 +46,7 @@ const KEYS: [&str; 14] = [
     "install_limit",
     "product_id",
     "restart",
+    "trailing_digest",
     "version",
     "version_file",
 ];
@@ -97,6 +99,7 @@ impl Config {
                 .path("data_dir")?
                 .ok_or("data_dir: missing; name a folder that the agent has for itself")?,
             allow_http: keys.flag("allow_http")?.unwrap_or(false),
+            trailing_digest: keys.flag("trailing_digest")?.unwrap_or(false),
             connect_spacing: keys.seconds("connect_spacing")?.unwrap_or(Duration::from_secs(5)),
             target: keys.target()?,
             exposed,

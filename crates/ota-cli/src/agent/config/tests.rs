@@ -37,10 +37,10 @@ fn the_other_keys() {
     let more = with(
         "version_file",
         "version = \"0.1.0\"\ninstall = [\"/bin/i\", \"{image}\"]\nrestart = [\"reboot\"]\n\
-         install_limit = 1.5\nallow_http = true\nconnect_spacing = 0\napp_id = \"21010406\"",
+         install_limit = 1.5\nallow_http = true\ntrailing_digest = true\nconnect_spacing = 0\napp_id = \"21010406\"",
     );
     let config = parse(&more).unwrap();
-    assert!(config.allow_http);
+    assert!(config.allow_http && config.trailing_digest);
     assert_eq!((config.connect_spacing, config.app_id.as_str()), (Duration::ZERO, "21010406"));
     let Target::Command { running: Running::Literal(version), install, limit, restart } =
         config.target
