@@ -47,12 +47,8 @@ mod version_file;
 pub use ab::{AbSlots, Running, Side};
 pub use clock::Clock;
 pub use dir::DataDir;
-<<<<<<< HEAD
 pub use driver::{Driver, Opening, Runtime, Stream, Target, first_to_connect};
-pub use engine::{Control, Engine, EngineError, Event, Operation, Options, Step, transport_error};
-=======
 pub use engine::{Control, Engine, EngineError, Operation, Options, Step, transport_error};
->>>>>>> f73772d (What adapters decide about received bytes is in ota-wire; a journal of appended records in ota-proto)
 pub use error::{HostError, storage_error};
 pub use journal::JournalFile;
 pub use lanes::{Finished, Lanes, Task};
