@@ -10,9 +10,10 @@ use std::ops::{Deref, DerefMut};
 use std::task::{Context, Poll};
 use std::time;
 
+use ota_wire::adapter::Event;
 use ota_wire::client::{Config, Link, LinkKind};
 
-use crate::engine::{Control, Engine, EngineError, Event, Operation, Options, Step};
+use crate::engine::{Control, Engine, EngineError, Operation, Options, Step};
 use crate::lanes::{Finished, Task};
 
 pub use connect::{Target, first_to_connect};

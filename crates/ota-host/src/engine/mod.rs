@@ -214,13 +214,8 @@ impl Engine {
                 self.spare = Some(vec![0; self.store_buffer]);
                 self.inboxes.of(link.kind).open(link, vec![0; self.store_buffer])
             }
-<<<<<<< HEAD
-        }
-        Some(Step::Connect { link, target: Target { host, port } })
-=======
         };
-        Some(Step::Connect { link, host, port, tls })
->>>>>>> f73772d (What adapters decide about received bytes is in ota-wire; a journal of appended records in ota-proto)
+        Some(Step::Connect { link, target: Target { host, port } })
     }
 
     /// The client has nothing to do: look at what was received.
