@@ -39,7 +39,7 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cloud {
     /// Serves firmware to devices over MQTT and HTTP until Ctrl-C.
-    Serve(Serve),
+    Serve(Box<Serve>),
 }
 
 const DEMO: &str = "\
@@ -126,15 +126,33 @@ Example:
   ota cloud serve --mqtt 127.0.0.1:1883 --http 127.0.0.1:8080 \\
     --device TESTPROD01/dev001=MDEyMzQ1Njc4OWFiY2RlZg== --firmware TESTPROD01/1.0.0=image.bin
 
+  ota cloud serve --broker mqtt://cloud@broker.lan --broker-password-file password --http 192.168.0.2:8080 \\
+    --device TESTPROD01/dev001 --firmware TESTPROD01/1.0.0=image.bin
+
 The state is in memory. A firmware's file is read again for every request and must not change.
-With port 0 the system chooses; the addresses are printed first.";
+With port 0 the system chooses; the addresses are printed first.
+
+With --broker the cloud is a client of that broker, in place of one itself: it subscribes to
+$ota/report/+/+ and publishes to $ota/update/PRODUCT/NAME. The broker must let each device publish to
+its own topic only. A device is present from its first report on; a secret needs no device here.
+The password is best in a file, or in OTA_BROKER_PASSWORD: the system shows arguments to everybody.";
 
 #[derive(Debug, Args)]
 #[command(after_help = SERVE)]
 pub(crate) struct Serve {
     /// Where devices connect.
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) mqtt: SocketAddr,
+    #[arg(long, value_name = "ADDR", required_unless_present = "broker")]
+    pub(crate) mqtt: Option<SocketAddr>,
+    /// A broker to join as a client, in place of --mqtt.
+    #[arg(long, value_name = "mqtt://[USER[:PASSWORD]@]HOST[:PORT]", conflicts_with = "mqtt")]
+    pub(crate) broker: Option<String>,
+    /// The file that holds the password for the broker.
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    pub(crate) broker_password_file: Option<PathBuf>,
+    /// A client id that no other client of the broker has: it then keeps the reports of the time
+    /// in which the cloud is not connected.
+    #[arg(long, value_name = "ID", requires = "broker")]
+    pub(crate) broker_client_id: Option<String>,
     /// Where firmware is served.
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: SocketAddr,
@@ -142,12 +160,16 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<String>,
     /// A device and its secret in Base64, or the file that holds it. May be repeated.
-    #[arg(long = "device", value_name = "PRODUCT/NAME=SECRET|=@FILE")]
+    #[arg(long = "device", value_name = "PRODUCT/NAME[=SECRET|=@FILE]")]
     pub(crate) devices: Vec<String>,
     /// A firmware, offered to every device of the product that reports another version. May be
     /// repeated, once for each product.
     #[arg(long = "firmware", value_name = "PRODUCT/VERSION=PATH")]
     pub(crate) firmware: Vec<String>,
+    /// Where another web server has a firmware's bytes; offers state it as it is. The image given
+    /// with --firmware is read for its digest and size.
+    #[arg(long = "firmware-url", value_name = "PRODUCT/VERSION=URL", requires = "firmware")]
+    pub(crate) firmware_urls: Vec<String>,
     /// A text that is handed to the devices with each offer.
     #[arg(long, value_name = "TEXT")]
     pub(crate) user_defined: Option<String>,

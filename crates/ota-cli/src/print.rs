@@ -313,6 +313,18 @@ fn journal(at: Instant, what: &What) -> Option<Line> {
                 .with("from", range.start)
                 .with("to", range.end)
         }
+        What::BrokerJoined { broker } => {
+            Line::new(at, "broker-joined", format!("· joined {broker}"))
+                .with("broker", broker.as_str())
+        }
+        What::BrokerLost { broker, why, retry } => {
+            let (why, retry) = (clean(&why.to_string()), retry.as_secs_f64());
+            let text = format!("· not with {broker}: {why}; tried again in {retry:.0} s");
+            Line::new(at, "broker-lost", text)
+                .with("broker", broker.as_str())
+                .with("why", why)
+                .with("retry", retry)
+        }
         What::Lost(count) => {
             Line::new(at, "lost", format!("· {count} entries were lost: too slow a reader"))
                 .with("count", *count)

@@ -1,10 +1,10 @@
 //! `ota cloud serve`: the cloud on a desk.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ota_cloud::Rollout;
-use ota_cloud::service::{HandleError, NewFirmware, Running, Service, ServiceConfig};
+use ota_cloud::service::broker::Broker;
+use ota_cloud::service::{Handle, HandleError, NewFirmware, Service, ServiceConfig};
 use ota_proto::credentials::Secret;
 use ota_proto::{Identity, Instant};
 
@@ -27,24 +27,33 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
 async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
     let mut stop = stop::Signals::new()?;
     let mut config = ServiceConfig {
-        mqtt_addr: args.mqtt,
+        broker: plan.broker.clone(),
         http_addr: args.http,
         public_url: args.public_url.clone(),
         anonymous: args.anonymous,
         ..ServiceConfig::default()
     };
+    if let Some(mqtt) = args.mqtt {
+        config.mqtt_addr = mqtt;
+    }
     if let Some(seconds) = args.timeout {
         config.cloud.timeout_interval = Duration::from_secs(seconds);
     }
-    let running =
-        Service::start(config).await.map_err(|why| Failure::environment(why.to_string()))?;
-    let mut log = running.handle().log();
-    plan.carry_out(&running, args).await?;
+    let prepared =
+        Service::prepare(config).await.map_err(|why| Failure::environment(why.to_string()))?;
+    let mut log = prepared.handle().log();
+    let broker = plan.broker.as_ref().map(Broker::to_string);
+    plan.carry_out(&prepared.handle(), args).await?;
+    let running = prepared.open();
     let printer = Printer::new(args.json, args.show_secrets, false);
-    let (mqtt, http) = (running.mqtt_addr().to_string(), running.http_addr().to_string());
+    let http = running.http_addr().to_string();
+    let (kind, front) = match broker {
+        Some(broker) => ("broker", broker),
+        None => ("mqtt", running.mqtt_addr().to_string()),
+    };
     printer.line(
-        &Line::new(Instant::ZERO, "listening", format!("listening: mqtt {mqtt}, http {http}"))
-            .with("mqtt", mqtt)
+        &Line::new(Instant::ZERO, "listening", format!("listening: {kind} {front}, http {http}"))
+            .with(kind, front)
             .with("http", http),
     );
     loop {
@@ -60,29 +69,29 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The devices and the firmware, taken apart and checked.
+/// The devices, the firmware and the broker, taken apart and checked.
 struct Plan {
-    devices: Vec<(Identity, Secret)>,
-    firmware: Vec<(String, String, PathBuf)>,
+    devices: Vec<(Identity, Option<Secret>)>,
+    firmware: Vec<NewFirmware>,
+    broker: Option<Broker>,
 }
 
 impl Plan {
     fn new(args: &Serve) -> Result<Self, Failure> {
         let devices: Result<Vec<_>, _> = args.devices.iter().map(|text| device(text)).collect();
-        let firmware: Result<Vec<_>, _> = args.firmware.iter().map(|text| firmware(text)).collect();
-        let plan = Self { devices: devices?, firmware: firmware? };
+        let plan = Self { devices: devices?, firmware: firmware(args)?, broker: broker(args)? };
         if plan.devices.is_empty() && !args.anonymous {
             return Err(Failure::usage(
                 "no device may connect: name one with --device, or give --anonymous",
             ));
         }
-        for (n, (product, version, _)) in plan.firmware.iter().enumerate() {
-            if plan.firmware.iter().take(n).any(|(other, ..)| other == product) {
-                let what = format!(
-                    "--firmware {product}/{version}: a product is offered one version; run a second cloud for another"
-                );
-                return Err(Failure::usage(what));
-            }
+        if let Some((device, _)) =
+            plan.devices.iter().find(|(_, secret)| plan.broker.is_none() && secret.is_none())
+        {
+            let name = format!("{}/{}", device.product_id(), device.device_name());
+            return Err(Failure::usage(format!(
+                "--device {name}: its secret is missing; only with --broker it needs none"
+            )));
         }
         if args.http.ip().is_unspecified() && args.public_url.is_none() {
             return Err(Failure::usage(
@@ -98,15 +107,18 @@ impl Plan {
         Ok(plan)
     }
 
-    async fn carry_out(self, running: &Running, args: &Serve) -> Result<(), Failure> {
-        let cloud = running.handle();
-        for (device, secret) in &self.devices {
-            let done = cloud.add_device(device, secret).await;
-            done.map_err(|why| refused("--device", device.device_name(), &why))?;
+    async fn carry_out(self, cloud: &Handle, args: &Serve) -> Result<(), Failure> {
+        for (device, secret) in self.devices {
+            let name = device.device_name().to_owned();
+            let done = match secret {
+                Some(secret) => cloud.add_device(&device, &secret).await,
+                None => cloud.add_device_without_secret(&device).await,
+            };
+            done.map_err(|why| refused("--device", &name, &why))?;
         }
-        for (product, version, path) in self.firmware {
+        for mut new in self.firmware {
+            let (product, version) = (new.product_id.clone(), new.version.clone());
             let name = format!("{product}/{version}");
-            let mut new = NewFirmware::file(&product, &version, path);
             new.user_defined.clone_from(&args.user_defined);
             cloud.add_firmware(new).await.map_err(|why| refused("--firmware", &name, &why))?;
             let rollout = cloud.set_rollout(&product, Some(Rollout::new(version))).await;
@@ -120,13 +132,17 @@ fn refused(option: &str, what: &str, why: &HandleError) -> Failure {
     Failure::usage(format!("{option} {what}: {why}"))
 }
 
-/// Takes `PRODUCT/NAME=SECRET` or `PRODUCT/NAME=@FILE` apart. The secret is not repeated.
-fn device(text: &str) -> Result<(Identity, Secret), Failure> {
+/// Takes `PRODUCT/NAME[=SECRET|=@FILE]` apart. The secret is not repeated.
+fn device(text: &str) -> Result<(Identity, Option<Secret>), Failure> {
     let shape = "write --device PRODUCT/NAME=SECRET, or =@FILE for a file with the secret";
-    let (names, secret) = text.split_once('=').ok_or_else(|| Failure::usage(shape))?;
+    let (names, secret) = match text.split_once('=') {
+        Some((names, secret)) => (names, Some(secret)),
+        None => (text, None),
+    };
     let (product, name) = names.split_once('/').ok_or_else(|| Failure::usage(shape))?;
     let wrong = |why: String| Failure::usage(format!("--device {names}: {why}"));
     let device = Identity::new(product, name).map_err(|why| wrong(why.to_string()))?;
+    let Some(secret) = secret else { return Ok((device, None)) };
     let secret = match secret.strip_prefix('@') {
         None => Secret::from_base64(secret),
         Some(path) => {
@@ -134,23 +150,69 @@ fn device(text: &str) -> Result<(Identity, Secret), Failure> {
             Secret::from_base64(&text.map_err(|why| wrong(format!("cannot read {path}: {why}")))?)
         }
     };
-    Ok((
-        device,
-        secret.map_err(|why| {
-            wrong(format!("{why}; it is Base64, as in the agent's configuration"))
-        })?,
-    ))
+    let secret = secret
+        .map_err(|why| wrong(format!("{why}; it is Base64, as in the agent's configuration")))?;
+    Ok((device, Some(secret)))
 }
 
-/// Takes `PRODUCT/VERSION=PATH` apart.
-fn firmware(text: &str) -> Result<(String, String, PathBuf), Failure> {
-    let shape = "write --firmware PRODUCT/VERSION=PATH";
-    let (names, path) = text.split_once('=').ok_or_else(|| Failure::usage(shape))?;
-    let (product, version) = names.split_once('/').ok_or_else(|| Failure::usage(shape))?;
-    if product.is_empty() || version.is_empty() || path.is_empty() {
-        return Err(Failure::usage(format!("--firmware {text}: something is missing; {shape}")));
+/// The firmware, each with the URL that stands for it.
+fn firmware(args: &Serve) -> Result<Vec<NewFirmware>, Failure> {
+    let mut list: Vec<NewFirmware> = Vec::new();
+    for text in &args.firmware {
+        let (product, version, path) = release("--firmware PRODUCT/VERSION=PATH", text)?;
+        if list.iter().any(|other| other.product_id == product) {
+            let what = format!(
+                "--firmware {product}/{version}: a product is offered one version; run a second cloud for another"
+            );
+            return Err(Failure::usage(what));
+        }
+        list.push(NewFirmware::file(product, version, path));
     }
-    Ok((product.to_owned(), version.to_owned(), PathBuf::from(path)))
+    for text in &args.firmware_urls {
+        let (product, version, url) = release("--firmware-url PRODUCT/VERSION=URL", text)?;
+        let same = |new: &&mut NewFirmware| new.product_id == product && new.version == version;
+        let new = list.iter_mut().find(same).ok_or_else(|| {
+            Failure::usage(format!(
+                "--firmware-url {product}/{version}: no --firmware of this name"
+            ))
+        })?;
+        new.url = Some(url.to_owned());
+    }
+    Ok(list)
+}
+
+/// Takes `PRODUCT/VERSION=REST` apart. The rest is not repeated: a URL may hold a signature.
+fn release<'a>(shape: &str, text: &'a str) -> Result<(&'a str, &'a str, &'a str), Failure> {
+    let parts = text.split_once('=').and_then(|(names, rest)| {
+        let (product, version) = names.split_once('/')?;
+        Some((product, version, rest))
+    });
+    parts
+        .filter(|(product, version, rest)| [product, version, rest].iter().all(|t| !t.is_empty()))
+        .ok_or_else(|| Failure::usage(format!("something is missing; write {shape}")))
+}
+
+/// The broker with its password, which may come in three ways. None of it is repeated.
+fn broker(args: &Serve) -> Result<Option<Broker>, Failure> {
+    let Some(url) = &args.broker else { return Ok(None) };
+    let wrong = |option: &str, why: &dyn std::fmt::Display| {
+        Failure::usage(format!("{option}: {why}; write it like mqtt://user@host:1883"))
+    };
+    let mut broker = Broker::from_url(url).map_err(|why| wrong("--broker", &why))?;
+    if let Some(path) = &args.broker_password_file {
+        let text = std::fs::read_to_string(path).map_err(|why| {
+            Failure::usage(format!("--broker-password-file: cannot read {}: {why}", path.display()))
+        })?;
+        let password = text.trim_end_matches(['\r', '\n']);
+        broker.set_password(password).map_err(|why| wrong("--broker-password-file", &why))?;
+    } else if let Some(password) = std::env::var_os("OTA_BROKER_PASSWORD") {
+        let password = password.to_string_lossy();
+        broker.set_password(password).map_err(|why| wrong("OTA_BROKER_PASSWORD", &why))?;
+    }
+    if let Some(id) = &args.broker_client_id {
+        broker.set_client_id(id).map_err(|why| wrong("--broker-client-id", &why))?;
+    }
+    Ok(Some(broker))
 }
 
 #[cfg(test)]
@@ -161,9 +223,9 @@ mod tests {
     fn devices_and_firmware_are_taken_apart() {
         let (id, secret) = device("P/d=MDEyMzQ1Njc4OWFiY2RlZg==").unwrap();
         assert_eq!((id.product_id(), id.device_name()), ("P", "d"));
-        assert_eq!(secret.expose(), b"0123456789abcdef");
+        assert_eq!(secret.unwrap().expose(), b"0123456789abcdef");
+        assert!(device("P/d").unwrap().1.is_none());
         for (text, words) in [
-            ("P/d", "write --device"),
             ("Pd=MDEy", "write --device"),
             ("P/a b=MDEy", "--device P/a b: a device name"),
             ("P/d=", "--device P/d: the secret is empty"),
@@ -174,9 +236,9 @@ mod tests {
             assert!(error.message.starts_with(words), "{text}: {error}");
             assert!(!error.message.contains("SECRET?"));
         }
-        assert_eq!(firmware("P/1=a=b").unwrap(), ("P".into(), "1".into(), PathBuf::from("a=b")));
+        assert_eq!(release("", "P/1=a=b").unwrap(), ("P", "1", "a=b"));
         for text in ["P/1", "P=x", "/1=x", "P/=x", "P/1="] {
-            assert!(firmware(text).unwrap_err().message.contains("PRODUCT/VERSION=PATH"), "{text}");
+            assert!(release("--this", text).unwrap_err().message.contains("--this"), "{text}");
         }
     }
 }

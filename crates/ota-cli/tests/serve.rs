@@ -18,7 +18,10 @@ fn wrong_arguments_are_one_line_and_exit_with_2() {
         (&["--device", "P/d=?"], "--device P/d: the secret is not Base64"),
         (&["--device", "P/d=@/nowhere"], "--device P/d: cannot read /nowhere"),
         (&["--device", "Pd"], "write --device PRODUCT/NAME=SECRET"),
-        (&["--anonymous", "--firmware", "P/1"], "write --firmware PRODUCT/VERSION=PATH"),
+        (
+            &["--anonymous", "--firmware", "P/1"],
+            "something is missing; write --firmware PRODUCT/VERSION=PATH",
+        ),
         (
             &["--anonymous", "--firmware", "P/1=/nowhere"],
             "--firmware P/1: cannot read the firmware /nowhere",
@@ -27,11 +30,26 @@ fn wrong_arguments_are_one_line_and_exit_with_2() {
             &["--anonymous", "--firmware", "P/1=a", "--firmware", "P/2=b"],
             "--firmware P/2: a product is offered one version",
         ),
+        (&["--device", "P/d"], "--device P/d: its secret is missing"),
+        (
+            &["--anonymous", "--firmware", "P/1=a", "--firmware-url", "P/2=http://h/secret"],
+            "--firmware-url P/2: no --firmware of this name",
+        ),
         (&["--anonymous", "--public-url", "example.org"], "--public-url: write it like"),
     ] {
         let end = serve(args).end().expect(2);
         assert_eq!(end.err.len(), 1, "{:?}", end.err);
         assert!(end.err[0].starts_with(&format!("ota: {words}")), "{words}: {}", end.err[0]);
+    }
+    for (url, words) in [
+        ("mqtt://u:secret@", "--broker: there is no host"),
+        ("u:secret@h", "--broker: it begins with neither"),
+        ("mqtt://u:secret@h:x", "--broker: the port"),
+    ] {
+        let args = ["cloud", "serve", "--http", "127.0.0.1:0", "--anonymous", "--broker", url];
+        let end = Ota::start(args).end().expect(2);
+        assert!(end.err[0].starts_with(&format!("ota: {words}")), "{words}: {}", end.err[0]);
+        assert!(!end.err.concat().contains("secret"), "{:?}", end.err);
     }
     let everywhere =
         ["cloud", "serve", "--mqtt", "127.0.0.1:0", "--http", "0.0.0.0:0", "--anonymous"];

@@ -35,6 +35,8 @@ pub enum CatalogError {
     /// The path does not begin with `/`, or is over 512 bytes, or has a control character, `?`,
     /// `#` or `%`.
     BadPath,
+    /// The URL is not `http[s]://host…` of at most 1,024 printable ASCII characters without `#`.
+    BadUrl,
     /// `user_defined` is over 1,536 bytes.
     UserDefinedTooLong,
     /// `fw_type` is not 1 to 32 letters, digits, `_` or `-`.
@@ -92,6 +94,7 @@ impl fmt::Display for CatalogError {
             Self::BadVersion => "a firmware version is 1 to 32 letters, digits or . _ -",
             Self::BadSize => "a firmware has 1 byte to 2048 MiB",
             Self::BadPath => "a path begins with / and has no ? # % or control character",
+            Self::BadUrl => "a URL is http[s]://host… in at most 1024 ASCII characters, without #",
             Self::UserDefinedTooLong => "user_defined is at most 1536 bytes",
             Self::BadFwType => "a firmware type is 1 to 32 letters, digits, _ or -",
             Self::FirmwareAlreadyExist => "FirmwareAlreadyExist: the product has this version",

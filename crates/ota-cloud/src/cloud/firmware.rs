@@ -17,6 +17,9 @@ pub struct Firmware {
     pub size: u64,
     /// The path of its URL, from `/` on, not percent-encoded.
     pub path: String,
+    /// A URL of another web server that has the image, in place of a signed one of ours: offers
+    /// state it as it is. At most [`Firmware::MAX_URL`] bytes.
+    pub url: Option<String>,
     /// A text that is handed to the device, at most [`Firmware::MAX_USER_DEFINED`] bytes.
     /// `Some("")` is sent as an empty text: EXP-C devices ignore an offer without it.
     pub user_defined: Option<String>,
@@ -29,6 +32,8 @@ impl Firmware {
     pub const MAX_SIZE: u64 = 2_048 * 1_024 * 1_024;
     /// The longest `user_defined` in bytes (protocol.md §2.3).
     pub const MAX_USER_DEFINED: usize = 1_536;
+    /// The longest `url` in bytes: what a device takes.
+    pub const MAX_URL: usize = 1_024;
     /// The longest path in bytes.
     pub const MAX_PATH: usize = 512;
 
@@ -42,6 +47,7 @@ impl Firmware {
             md5,
             size,
             path: format!("/{product_id}_{version}"),
+            url: None,
             user_defined: None,
             fw_type: None,
         }
@@ -65,6 +71,8 @@ impl Firmware {
             || !self.path.chars().all(path_char)
         {
             Err(CatalogError::BadPath)
+        } else if self.url.as_ref().is_some_and(|url| !is_url(url)) {
+            Err(CatalogError::BadUrl)
         } else if self.user_defined.as_ref().is_some_and(|t| t.len() > Self::MAX_USER_DEFINED) {
             Err(CatalogError::UserDefinedTooLong)
         } else if self.fw_type.as_ref().is_some_and(|text| !word(text, b"_-")) {
@@ -73,4 +81,11 @@ impl Firmware {
             Ok(())
         }
     }
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    text.len() <= Firmware::MAX_URL
+        && rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }

@@ -239,9 +239,13 @@ impl Cloud {
         let (id, target) = self.open_task(device).map(|task| (task.id, task.target.clone()))?;
         let firmware = self.firmware.get(&(product, target.clone()))?.clone();
         let unix = self.config.unix_at_zero.saturating_add(now.as_micros() / 1_000_000);
+        let url = match &firmware.url {
+            Some(url) => Cow::Borrowed(url.as_str()),
+            None => Cow::Owned(self.config.signer.sign(&firmware.path, unix)),
+        };
         let message = CloudMessage::Offer(OfferMessage {
             version: Cow::Borrowed(&target),
-            url: Cow::Owned(self.config.signer.sign(&firmware.path, unix)),
+            url,
             md5sum: Some(firmware.md5),
             file_size: Some(firmware.size),
             user_defined: firmware.user_defined.as_deref().map(Cow::Borrowed),

@@ -33,6 +33,9 @@ pub struct NewFirmware {
     pub version: String,
     /// Its bytes.
     pub source: Source,
+    /// The URL of another web server that has the same bytes; this service then does not serve
+    /// them.
+    pub url: Option<String>,
     /// A text that is handed to the devices, at most 1,536 bytes.
     pub user_defined: Option<String>,
     /// `mcu` or `module`.
@@ -54,7 +57,7 @@ impl NewFirmware {
 
     fn new(product_id: &str, version: &str, source: Source) -> Self {
         let (product_id, version) = (product_id.to_owned(), version.to_owned());
-        Self { product_id, version, source, user_defined: None, fw_type: None }
+        Self { product_id, version, source, url: None, user_defined: None, fw_type: None }
     }
 }
 
@@ -76,7 +79,21 @@ impl Handle {
         device: &Identity,
         secret: &credentials::Secret,
     ) -> Result<(), HandleError> {
-        let (device, secret) = (device.clone(), Secret::new(secret.expose()));
+        self.register(device, Secret::new(secret.expose())).await
+    }
+
+    /// Registers a device that can log in nowhere: for a cloud that joins a broker, which checks
+    /// its clients itself.
+    ///
+    /// # Errors
+    /// As [`Handle::add_device`].
+    pub async fn add_device_without_secret(&self, device: &Identity) -> Result<(), HandleError> {
+        // No password fits an empty secret: `login::check` refuses it.
+        self.register(device, Secret::new([])).await
+    }
+
+    async fn register(&self, device: &Identity, secret: Secret) -> Result<(), HandleError> {
+        let device = device.clone();
         self.ask(move |hub, _| {
             let client_id = format!("{}{}", device.product_id(), device.device_name());
             if hub.client_ids.get(&client_id).is_some_and(|other| *other != device) {
@@ -94,7 +111,7 @@ impl Handle {
     /// # Errors
     /// [`HandleError::Read`], [`HandleError::PathTaken`] or [`HandleError::Catalog`].
     pub async fn add_firmware(&self, new: NewFirmware) -> Result<Firmware, HandleError> {
-        let NewFirmware { product_id, version, source, user_defined, fw_type } = new;
+        let NewFirmware { product_id, version, source, url, user_defined, fw_type } = new;
         let path = match &source {
             Source::File(path) => path.clone(),
             Source::Memory(_) => PathBuf::new(),
@@ -104,6 +121,7 @@ impl Handle {
             .map_err(|_| HandleError::Stopped)?
             .map_err(|source| HandleError::Read { path, source })?;
         let mut firmware = Firmware::new(&product_id, &version, image.md5, image.size);
+        firmware.url = url;
         firmware.user_defined = user_defined;
         firmware.fw_type = fw_type;
         let store = self.store.clone();
@@ -117,7 +135,9 @@ impl Handle {
                 return Err(HandleError::PathTaken(firmware.path));
             }
             hub.cloud.add_firmware(firmware.clone())?;
-            store.insert(firmware.path.clone(), image);
+            if firmware.url.is_none() {
+                store.insert(firmware.path.clone(), image);
+            }
             Ok(firmware)
         })
         .await?

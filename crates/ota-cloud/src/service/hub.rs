@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mqttbytes::QoS;
-use ota_proto::{Identity, Instant};
+use ota_proto::{Identity, Instant, Topic};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::broker;
 use super::clock::Clock;
 use super::endpoint::{Event, Login, Refusal, matches};
 use super::log::{Entry, Payload, What};
 use super::login;
 use super::mqtt::Push;
-use crate::{Cloud, Output};
+use crate::{Cloud, CloudError, Output};
 
 /// A connection's number; never used twice.
 pub(super) type ConnId = u64;
@@ -45,6 +46,8 @@ pub(super) enum Input {
         device: Option<Identity>,
         why: String,
     },
+    /// From the broker that the cloud is a client of.
+    Broker(broker::Event),
     Command(Command),
 }
 
@@ -75,6 +78,8 @@ pub(super) struct Hub {
     sessions: BTreeMap<ConnId, Session>,
     by_device: BTreeMap<Identity, ConnId>,
     last_login: BTreeMap<Identity, Instant>,
+    /// The way to the broker that stands in the place of all sessions.
+    broker: Option<mpsc::Sender<Push>>,
 }
 
 /// The hub's end of a connection.
@@ -97,6 +102,7 @@ impl Hub {
         clock: Clock,
         journal: Journal,
         connect_spacing: Option<Duration>,
+        broker: Option<mpsc::Sender<Push>>,
     ) -> Self {
         Self {
             cloud,
@@ -107,6 +113,7 @@ impl Hub {
             sessions: BTreeMap::new(),
             by_device: BTreeMap::new(),
             last_login: BTreeMap::new(),
+            broker,
         }
     }
 
@@ -114,6 +121,7 @@ impl Hub {
     pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, stop: CancellationToken) {
         loop {
             let deadline = self.drain();
+            let full = self.broker.clone().filter(|broker| broker.capacity() == 0);
             tokio::select! {
                 input = inputs.recv() => match input {
                     Some(input) => self.handle(input),
@@ -122,6 +130,7 @@ impl Hub {
                 () = self.clock.sleep_until(deadline) => {
                     self.cloud.handle_timeout(self.clock.now());
                 }
+                () = room(full.as_ref()), if full.is_some() => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -144,7 +153,36 @@ impl Hub {
                 self.end_session(id, now);
                 self.journal.write(device.as_ref(), What::Closed { peer, why });
             }
+            Input::Broker(event) => self.handle_broker(event, now),
             Input::Command(command) => command(self, now),
+        }
+    }
+
+    fn handle_broker(&mut self, event: broker::Event, now: Instant) {
+        let (topic, payload) = match event {
+            broker::Event::Report { topic, payload } => (topic, payload),
+            broker::Event::Oversized { topic } => {
+                let error = CloudError::TooLarge;
+                return self.journal.write(None, What::Refused { topic, error });
+            }
+            broker::Event::Joined => return,
+        };
+        let device = Topic::parse(&topic)
+            .and_then(|topic| Identity::new(topic.product_id, topic.device_name).ok());
+        self.handle_report(device.as_ref(), topic, &payload, now);
+    }
+
+    fn handle_report(
+        &mut self,
+        device: Option<&Identity>,
+        topic: String,
+        payload: &[u8],
+        now: Instant,
+    ) {
+        let message = Payload::new(payload);
+        self.journal.write(device, What::Received { topic: topic.clone(), payload: message });
+        if let Err(error) = self.cloud.handle_message(now, &topic, payload) {
+            self.journal.write(device, What::Refused { topic, error });
         }
     }
 
@@ -181,12 +219,7 @@ impl Hub {
         match event {
             Event::Report { payload, .. } => {
                 let topic = device.report_topic().to_owned();
-                let message = Payload::new(&payload);
-                let received = What::Received { topic: topic.clone(), payload: message };
-                self.journal.write(Some(&device), received);
-                if let Err(error) = self.cloud.handle_message(now, &topic, &payload) {
-                    self.journal.write(Some(&device), What::Refused { topic, error });
-                }
+                self.handle_report(Some(&device), topic, &payload, now);
             }
             Event::Publish { topic, payload, qos } => {
                 let message = Payload::new(&payload);
@@ -232,10 +265,14 @@ impl Hub {
         self.cloud.handle_disconnected(now, &device);
     }
 
-    /// Takes the cloud's outputs; returns its deadline.
+    /// Takes the cloud's outputs; returns its deadline. While the broker takes nothing they stay
+    /// in the cloud, which keeps at most a reply and an offer for each device.
     fn drain(&mut self) -> Option<Instant> {
         let now = self.clock.now();
         loop {
+            if self.broker.as_ref().is_some_and(|broker| broker.capacity() == 0) {
+                return None;
+            }
             match self.cloud.poll_output(now) {
                 Output::Send { device, topic, payload } => {
                     self.send(&device, topic, Bytes::from(payload), now);
@@ -250,15 +287,18 @@ impl Hub {
 
     /// Hands a message of the cloud's to a device's connection.
     fn send(&mut self, device: &Identity, topic: String, payload: Bytes, now: Instant) {
-        let id = self.by_device.get(device).copied().unwrap_or(ConnId::MAX);
-        let there = self.sessions.get(&id).is_some_and(|s| s.filters.contains(&topic));
         let message = Payload::new(&payload);
         let push = Push { topic: topic.clone(), payload, qos: QoS::AtMostOnce };
-        let what = if there && self.push(id, push, now) {
-            What::Sent { topic, payload: message }
-        } else {
-            What::NotSent { topic }
+        let sent = match &self.broker {
+            Some(broker) => broker.try_send(push).is_ok(),
+            None => {
+                let id = self.by_device.get(device).copied().unwrap_or(ConnId::MAX);
+                let there = self.sessions.get(&id).is_some_and(|s| s.filters.contains(&topic));
+                there && self.push(id, push, now)
+            }
         };
+        let what =
+            if sent { What::Sent { topic, payload: message } } else { What::NotSent { topic } };
         self.journal.write(Some(device), what);
     }
 
@@ -292,12 +332,22 @@ impl Hub {
     }
 }
 
+/// Waits until the queue has room, or for ever without one.
+async fn room(queue: Option<&mpsc::Sender<Push>>) {
+    match queue {
+        // A queue without its other end is as good as full: the service stops.
+        Some(queue) => drop(queue.reserve().await),
+        None => std::future::pending().await,
+    }
+}
+
 impl fmt::Debug for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Login { .. } => "Login",
             Self::Event { .. } => "Event",
             Self::Gone { .. } => "Gone",
+            Self::Broker(_) => "Broker",
             Self::Command(_) => "Command",
         })
     }

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ota_proto::{Identity, Instant};
 use tokio::sync::broadcast;
 
+use super::broker::Lost;
 use super::endpoint::Refusal;
 use crate::{CloudError, EventKind};
 
@@ -58,7 +60,7 @@ pub enum What {
         /// Its bytes.
         payload: Payload,
     },
-    /// A message that was handed to a device's connection.
+    /// A message that was handed to a device's connection, or to the broker's.
     Sent {
         /// Its topic.
         topic: String,
@@ -102,6 +104,20 @@ pub enum What {
         status: u16,
         /// The bytes of the image that the answer promises.
         range: Range<u64>,
+    },
+    /// The cloud is a client of its broker, and subscribed: reports come from now on.
+    BrokerJoined {
+        /// The broker's URL, without login.
+        broker: String,
+    },
+    /// There is no connection to the broker.
+    BrokerLost {
+        /// The broker's URL, without login.
+        broker: String,
+        /// Why.
+        why: Lost,
+        /// When it is tried again.
+        retry: Duration,
     },
     /// The reader was too slow and this many entries are gone.
     Lost(u64),

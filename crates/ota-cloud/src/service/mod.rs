@@ -1,7 +1,8 @@
 //! The cloud on a desk: the MQTT endpoint and the firmware server over tokio sockets.
 //!
 //! One task owns the [`Cloud`]; each connection is a task with bounded queues to and from it; both
-//! listeners are on addresses of the caller's choice. State is in memory.
+//! listeners are on addresses of the caller's choice. In place of the MQTT one the cloud can be a
+//! client of somebody else's broker: [`broker`]. State is in memory.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,9 +22,11 @@
 //! # }
 //! ```
 
+pub mod broker;
 mod clock;
 pub mod endpoint;
 mod error;
+mod frame;
 mod handle;
 mod http;
 mod hub;
@@ -33,8 +36,9 @@ mod login;
 mod mqtt;
 mod range;
 mod store;
+mod stream;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +49,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::sign::UrlSigner;
 use crate::{Cloud, CloudConfig};
+use broker::Broker;
 use clock::Clock;
 use hub::{Hub, Journal};
 
@@ -58,6 +63,8 @@ pub use store::Source;
 pub struct ServiceConfig {
     /// Where devices connect. Default `127.0.0.1:0`: the system chooses the port.
     pub mqtt_addr: SocketAddr,
+    /// The broker to join as a client, in place of listening for devices. Default none.
+    pub broker: Option<Broker>,
     /// Where firmware is served. Default `127.0.0.1:0`.
     pub http_addr: SocketAddr,
     /// What offers' URLs begin with (`https://host:port`, no slash at the end) in place of
@@ -93,6 +100,7 @@ impl Default for ServiceConfig {
         let signer = UrlSigner::new("", Vec::new(), UrlSigner::LIFE);
         Self {
             mqtt_addr: any,
+            broker: None,
             http_addr: any,
             public_url: None,
             url_life: UrlSigner::LIFE,
@@ -118,9 +126,28 @@ impl Service {
     /// # Errors
     /// [`StartError`]: an address cannot be had, or there is no randomness for the key.
     pub async fn start(config: ServiceConfig) -> Result<Running, StartError> {
-        let mqtt = bind("MQTT", config.mqtt_addr).await?;
+        Ok(Self::prepare(config).await?.open())
+    }
+
+    /// As [`Service::start`], but nobody is answered before [`Prepared::open`]: devices and
+    /// firmware can be added first, so that no device is told that it is unknown.
+    ///
+    /// # Errors
+    /// As [`Service::start`].
+    pub async fn prepare(config: ServiceConfig) -> Result<Prepared, StartError> {
+        let (outbox, pushes) = mpsc::channel(mqtt::OUTBOX);
+        let (front, mqtt_addr) = match config.broker {
+            Some(broker) => {
+                let seed = u64::from_le_bytes(random()?);
+                (Front::Join { broker, pushes, seed }, NOWHERE)
+            }
+            None => {
+                let Bound { listener, addr } = bind("MQTT", config.mqtt_addr).await?;
+                (Front::Listen { listener, limits: config.limits }, addr)
+            }
+        };
         let http = bind("HTTP", config.http_addr).await?;
-        let (mqtt_addr, http_addr) = (mqtt.addr, http.addr);
+        let http_addr = http.addr;
         let base = config.public_url.unwrap_or_else(|| format!("http://{http_addr}"));
         let base = base.trim_end_matches('/').to_owned();
         let signer = UrlSigner::new(base, key(config.url_key)?, config.url_life);
@@ -129,40 +156,84 @@ impl Service {
         let entries = broadcast::Sender::new(config.log_entries.max(1));
         let log = entries.downgrade();
         let journal = Journal { clock, entries };
-        let settings = CloudConfig {
+        let joins = matches!(front, Front::Join { .. });
+        let mut cloud = Cloud::new(CloudConfig {
             signer: signer.clone(),
             unix_at_zero: clock.unix_at_zero(),
+            presume_connected: config.cloud.presume_connected || joins,
             ..config.cloud
-        };
-        let mut cloud = Cloud::new(settings);
+        });
         cloud.allow_unknown(config.anonymous);
-        let hub = Hub::new(cloud, clock, journal.clone(), config.connect_spacing);
+        let outbox = joins.then_some(outbox);
+        let hub = Hub::new(cloud, clock, journal.clone(), config.connect_spacing, outbox);
         let (inputs, queue) = mpsc::channel(INPUTS);
-        let store = store::Store::default();
         let stop = CancellationToken::new();
-
         let mut tasks = JoinSet::new();
         tasks.spawn(hub.run(queue, stop.clone()));
-        let most = config.max_connections;
-        let shell = (inputs.clone(), stop.clone(), config.limits);
-        tasks.spawn(listen::run(mqtt.listener, most, stop.clone(), move |stream, peer, id| {
-            let (hub, stop, limits) = shell.clone();
-            mqtt::serve(stream, peer, id, clock, limits, hub, stop)
-        }));
-        let patience = config.http_patience;
+        let store = store::Store::default();
         let origin = http::Origin {
             signer: Arc::new(signer),
             store: store.clone(),
             clock,
             journal,
-            patience,
+            patience: config.http_patience,
         };
+        let handle = Handle::new(inputs.clone(), store, log);
+        let guard = stop.clone().drop_guard();
+        let running = Running { mqtt_addr, http_addr, handle, tasks, stop: guard };
+        let most = config.max_connections;
+        Ok(Prepared { running, front, http: http.listener, origin, inputs, most, stop })
+    }
+}
+
+/// Where reports come from.
+#[derive(Debug)]
+enum Front {
+    Listen { listener: TcpListener, limits: endpoint::Limits },
+    Join { broker: Broker, pushes: mpsc::Receiver<mqtt::Push>, seed: u64 },
+}
+
+/// A service that answers nobody yet; see [`Service::prepare`].
+#[derive(Debug)]
+pub struct Prepared {
+    running: Running,
+    front: Front,
+    http: TcpListener,
+    origin: http::Origin,
+    inputs: mpsc::Sender<hub::Input>,
+    most: usize,
+    stop: CancellationToken,
+}
+
+impl Prepared {
+    /// A handle for commands, questions and the log.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.running.handle()
+    }
+
+    /// Begins to answer, or joins the broker.
+    #[must_use]
+    pub fn open(self) -> Running {
+        let Self { mut running, front, http, origin, inputs, most, stop } = self;
+        let tasks = &mut running.tasks;
+        match front {
+            Front::Listen { listener, limits } => {
+                let (clock, halt) = (origin.clock, stop.clone());
+                tasks.spawn(listen::run(listener, most, stop.clone(), move |stream, peer, id| {
+                    mqtt::serve(stream, peer, id, clock, limits, inputs.clone(), halt.clone())
+                }));
+            }
+            Front::Join { broker, pushes, seed } => {
+                let journal = origin.journal.clone();
+                tasks.spawn(broker::run(broker, inputs, pushes, journal, seed, stop.clone()));
+            }
+        }
         let halt = stop.clone();
-        tasks.spawn(listen::run(http.listener, most, stop.clone(), move |stream, peer, _| {
+        tasks.spawn(listen::run(http, most, stop, move |stream, peer, _| {
             http::serve(stream, peer, origin.clone(), halt.clone())
         }));
-        let handle = Handle::new(inputs, store, log);
-        Ok(Running { mqtt_addr, http_addr, handle, tasks, stop: stop.drop_guard() })
+        running
     }
 }
 
@@ -177,7 +248,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// The address where devices connect, with the port that was bound.
+    /// The address where devices connect, with the port that was bound. With a broker there is
+    /// none: `0.0.0.0:0`.
     #[must_use]
     pub fn mqtt_addr(&self) -> SocketAddr {
         self.mqtt_addr
@@ -202,6 +274,9 @@ impl Running {
     }
 }
 
+/// The address of what does not listen.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// The inputs that wait for the hub. Connections wait when it is full.
 const INPUTS: usize = 256;
 
@@ -219,10 +294,14 @@ async fn bind(what: &'static str, addr: SocketAddr) -> Result<Bound, StartError>
 
 /// The given key, or 32 random bytes.
 fn key(given: Option<Vec<u8>>) -> Result<Vec<u8>, StartError> {
-    if let Some(key) = given {
-        return Ok(key);
+    match given {
+        Some(key) => Ok(key),
+        None => Ok(random::<32>()?.to_vec()),
     }
-    let mut key = vec![0; 32];
-    getrandom::fill(&mut key).map_err(|_| StartError::NoRandom)?;
-    Ok(key)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], StartError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| StartError::NoRandom)?;
+    Ok(bytes)
 }

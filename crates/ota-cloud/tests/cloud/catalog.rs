@@ -22,6 +22,10 @@ fn limits_of_the_platform() {
         (Firmware { path: "x".into(), ..good() }, CatalogError::BadPath),
         (Firmware { path: "/x?y".into(), ..good() }, CatalogError::BadPath),
         (Firmware { path: "/x\r\n".into(), ..good() }, CatalogError::BadPath),
+        (Firmware { url: Some("ftp://h/x".into()), ..good() }, CatalogError::BadUrl),
+        (Firmware { url: Some("http:///x".into()), ..good() }, CatalogError::BadUrl),
+        (Firmware { url: Some("http://h/a b".into()), ..good() }, CatalogError::BadUrl),
+        (Firmware { url: Some("u".repeat(1_025)), ..good() }, CatalogError::BadUrl),
         (
             Firmware { user_defined: Some("u".repeat(1_537)), ..good() },
             CatalogError::UserDefinedTooLong,

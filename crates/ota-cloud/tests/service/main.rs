@@ -1,6 +1,7 @@
 //! The service over real sockets on loopback, with clients written by hand.
 #![allow(clippy::unwrap_used)]
 
+mod broker;
 mod http;
 mod limits;
 mod login;

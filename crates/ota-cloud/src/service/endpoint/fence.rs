@@ -4,15 +4,7 @@
 use bytes::{BufMut as _, BytesMut};
 
 use super::Close;
-
-/// A complete packet at the start of the receive buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    /// Bytes of the fixed header: 2 to 5.
-    pub(super) head: usize,
-    /// Bytes of the whole packet.
-    pub(super) len: usize,
-}
+use crate::service::frame::{BadLength, Frame};
 
 pub(super) const CONNECT: u8 = 1;
 const PUBLISH: u8 = 3;
@@ -29,22 +21,11 @@ const DISCONNECT: u8 = 14;
 pub(super) fn frame(bytes: &[u8], max: usize) -> Result<Option<Frame>, Close> {
     let Some(first) = bytes.first() else { return Ok(None) };
     check_first(*first)?;
-    let mut remaining = 0_usize;
-    for (at, byte) in bytes.iter().skip(1).enumerate() {
-        if at > 3 {
-            return Err(Close::Malformed("remaining length"));
-        }
-        remaining |= usize::from(byte & 0x7f) << at.saturating_mul(7);
-        if byte & 0x80 == 0 {
-            let head = at.saturating_add(2);
-            let len = head.saturating_add(remaining);
-            if len > max {
-                return Err(Close::TooLarge);
-            }
-            return Ok((bytes.len() >= len).then_some(Frame { head, len }));
-        }
+    match Frame::read(bytes) {
+        Err(BadLength) => Err(Close::Malformed("remaining length")),
+        Ok(Some(frame)) if frame.len > max => Err(Close::TooLarge),
+        Ok(frame) => Ok(frame.filter(|frame| bytes.len() >= frame.len)),
     }
-    if bytes.len() > 4 { Err(Close::Malformed("remaining length")) } else { Ok(None) }
 }
 
 /// Checks a whole packet's body by its kind.

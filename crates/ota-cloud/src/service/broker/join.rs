@@ -1,0 +1,185 @@
+//! The thin shell of a [`Session`]: a socket, a timer, two bounded queues, and another try after
+//! a pause.
+
+use std::time::Duration;
+
+use ota_proto::Rng;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{Broker, Event, Lost, Session, half};
+use crate::service::clock::Clock;
+use crate::service::hub::{Input, Journal};
+use crate::service::log::What;
+use crate::service::mqtt::Push;
+use crate::service::stream::{self, Stream, push_out};
+
+/// How long the last bytes of a connection may take.
+const LINGER: Duration = Duration::from_secs(1);
+/// The longest pause before another try.
+const LONGEST: Duration = Duration::from_secs(60);
+/// A connection that lasted this long was a good one.
+const GOOD: Duration = Duration::from_secs(60);
+const READ: usize = 4096;
+
+/// Keeps the connection up until the service stops.
+pub(in crate::service) async fn run(
+    broker: Broker,
+    hub: mpsc::Sender<Input>,
+    mut pushes: mpsc::Receiver<Push>,
+    journal: Journal,
+    seed: u64,
+    stop: CancellationToken,
+) {
+    let mut rng = Rng::new(seed);
+    let mut failures = 0_u8;
+    let clock = journal.clock;
+    loop {
+        let began = clock.now();
+        let why = match open(&broker).await {
+            Ok(stream) => {
+                let session = Session::new(clock.now(), &broker);
+                let mut shell = Shell { stream, session, clock, hub: &hub, journal: &journal };
+                let ended = shell.run(&broker, &mut pushes, &stop).await;
+                shell.finish().await;
+                ended
+            }
+            Err(why) => why,
+        };
+        if stop.is_cancelled() {
+            return;
+        }
+        if clock.now().since(began) >= GOOD {
+            failures = 0;
+        }
+        let retry = pause(&mut rng, &broker, failures, &why);
+        failures = failures.saturating_add(1);
+        journal.write(None, What::BrokerLost { broker: broker.to_string(), why, retry });
+        tokio::select! {
+            () = tokio::time::sleep(retry) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// From a half to all of the back-off: a pause of nothing would be no pause.
+fn pause(rng: &mut Rng, broker: &Broker, failures: u8, why: &Lost) -> Duration {
+    // Nothing changes soon where somebody must change something.
+    let exponent = if why.is_refusal() { failures.saturating_add(2) } else { failures };
+    let factor = 1_u32.checked_shl(u32::from(exponent)).unwrap_or(u32::MAX);
+    let half = half(broker.pause.saturating_mul(factor).min(LONGEST));
+    half.saturating_add(rng.up_to(half))
+}
+
+async fn open(broker: &Broker) -> Result<Stream, Lost> {
+    let address = (broker.host(), broker.port());
+    match timeout(broker.answer, TcpStream::connect(address)).await {
+        Err(_) => Err(Lost::NoConnection("no answer in time".into())),
+        Ok(Err(error)) => Err(Lost::NoConnection(error.to_string())),
+        Ok(Ok(socket)) => Ok(stream::plain(socket)),
+    }
+}
+
+struct Shell<'a> {
+    stream: Stream,
+    session: Session,
+    clock: Clock,
+    hub: &'a mpsc::Sender<Input>,
+    journal: &'a Journal,
+}
+
+impl Shell<'_> {
+    /// Runs until the connection is to be closed; says why.
+    async fn run(
+        &mut self,
+        broker: &Broker,
+        pushes: &mut mpsc::Receiver<Push>,
+        stop: &CancellationToken,
+    ) -> Lost {
+        let mut buf = vec![0; READ];
+        let mut unflushed = false;
+        loop {
+            if self.forward(broker).await.is_err() {
+                return Lost::Closed;
+            }
+            if let Some(why) = self.session.over() {
+                return why.clone();
+            }
+            let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
+            let unsent = self.session.unsent();
+            tokio::select! {
+                read = reader.read(&mut buf), if self.session.wants_read() => match read {
+                    Ok(n) if n > 0 => {
+                        self.session.handle_received(buf.get(..n).unwrap_or(&[]));
+                    }
+                    _ => return Lost::Closed,
+                },
+                pushed = push_out(&mut writer, unsent), if unflushed || !unsent.is_empty() => {
+                    match pushed {
+                        Ok(0) => unflushed = false,
+                        Ok(n) => {
+                            self.session.handle_sent(self.clock.now(), n);
+                            unflushed = true;
+                        }
+                        Err(_) => return Lost::Closed,
+                    }
+                }
+                Some(push) = pushes.recv(), if self.session.is_joined() && unsent.is_empty() => {
+                    self.session.publish(self.clock.now(), &push.topic, &push.payload);
+                }
+                () = self.clock.sleep_until(self.session.deadline()) => {
+                    self.session.handle_timeout(self.clock.now());
+                }
+                () = stop.cancelled() => self.session.disconnect(self.clock.now()),
+            }
+        }
+    }
+
+    /// Hands the events to the hub, each only when it has room: acknowledgements go out after.
+    async fn forward(&mut self, broker: &Broker) -> Result<(), mpsc::error::SendError<()>> {
+        loop {
+            let permit = self.hub.reserve().await?;
+            let Some(event) = self.session.poll_event(self.clock.now()) else { return Ok(()) };
+            if event == Event::Joined {
+                self.journal.write(None, What::BrokerJoined { broker: broker.to_string() });
+            } else {
+                permit.send(Input::Broker(event));
+            }
+        }
+    }
+
+    /// Writes what is left, as far as the broker takes it, and ends the stream.
+    async fn finish(&mut self) {
+        let unsent = self.session.unsent();
+        let last = async {
+            self.stream.write_all(unsent).await?;
+            self.stream.shutdown().await
+        };
+        // The connection is over either way.
+        let _ = timeout(LINGER, last).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::broker::Refused;
+
+    #[test]
+    fn pauses_double_up_to_a_minute_and_refusals_wait_longer() {
+        let broker = Broker::from_url("mqtt://h").unwrap();
+        let mut rng = Rng::new(1);
+        let refused = Lost::Refused(Refused::Credentials);
+        for (failures, most) in [(0, 1), (1, 2), (2, 4), (5, 32), (6, 60), (255, 60)] {
+            let most = Duration::from_secs(most);
+            for _ in 0..20 {
+                let span = pause(&mut rng, &broker, failures, &Lost::Closed);
+                assert!((most / 2..=most).contains(&span), "{failures}: {span:?}");
+            }
+        }
+        assert!(pause(&mut rng, &broker, 0, &refused) >= Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,220 @@
+//! The cloud as a client of somebody else's MQTT broker, in place of its own endpoint.
+//!
+//! It reads [`FILTER`] and writes `$ota/update/…`; the broker checks who its clients are, and
+//! must see to it that a device publishes on its own topic only. The cloud does not see devices
+//! come and go: one is there from its first report on. While the broker is away what is to be
+//! sent waits; with a client id of its own ([`Broker::client_id`]) the broker keeps the reports
+//! of that time, too.
+
+mod fence;
+mod join;
+mod session;
+mod types;
+
+use std::fmt;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+
+pub(super) use join::run;
+pub use session::Session;
+pub use types::{Event, Lost, Refused};
+
+/// What the cloud subscribes to.
+pub const FILTER: &str = "$ota/report/+/+";
+
+/// Where the broker is, and who the cloud is to it. `Debug` hides the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Broker {
+    host: String,
+    port: u16,
+    secure: bool,
+    user: String,
+    password: String,
+    client_id: Option<String>,
+    /// Half of this between two pings. Default 60 s.
+    pub keep_alive: Duration,
+    /// How long the broker may take to connect, to answer, or leave bytes unread. Default 10 s.
+    pub answer: Duration,
+    /// The first pause before another try, doubled up to a minute; refusals begin there. Default
+    /// 1 s.
+    pub pause: Duration,
+}
+
+/// A broker's URL, or something beside it, that cannot be used. Says nothing of what stood in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BadBroker {
+    /// Neither `mqtt://` nor `mqtts://`.
+    Scheme,
+    /// No host, or one with odd characters, or something behind the port.
+    Host,
+    /// The port is not 1 to 65535.
+    Port,
+    /// User name, password or client id is empty, over 1,024 bytes, or has control characters; or
+    /// there is a password without a user name.
+    Login,
+}
+
+impl Broker {
+    /// Takes `mqtt[s]://[user:password@]host[:port]` apart. User name and password may be
+    /// percent-encoded. The port is 1883, or 8883 with `mqtts`.
+    ///
+    /// # Errors
+    /// [`BadBroker`], by what is wrong with it.
+    pub fn from_url(url: &str) -> Result<Self, BadBroker> {
+        let (scheme, rest) = url.split_once("://").ok_or(BadBroker::Scheme)?;
+        let (secure, standard) = match scheme {
+            "mqtt" => (false, 1883),
+            "mqtts" => (true, 8883),
+            _ => return Err(BadBroker::Scheme),
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (login, place) = match rest.rsplit_once('@') {
+            Some((login, place)) => (Some(login), place),
+            None => (None, rest),
+        };
+        let (host, port) = host_and_port(place)?;
+        let mut broker = Self {
+            host: host.to_owned(),
+            port: port.unwrap_or(standard),
+            secure,
+            user: String::new(),
+            password: String::new(),
+            client_id: None,
+            keep_alive: Duration::from_secs(60),
+            answer: Duration::from_secs(10),
+            pause: Duration::from_secs(1),
+        };
+        if let Some(login) = login {
+            let decode = |text: &str| match percent_decode_str(text).decode_utf8() {
+                Ok(text) => Ok(text.into_owned()),
+                Err(_) => Err(BadBroker::Login),
+            };
+            let (user, password) = match login.split_once(':') {
+                Some((user, password)) => (user, Some(decode(password)?)),
+                None => (login, None),
+            };
+            broker.user = text(decode(user)?)?;
+            if let Some(password) = password {
+                broker.set_password(password)?;
+            }
+        }
+        Ok(broker)
+    }
+
+    /// Sets the password, in place of one in the URL.
+    ///
+    /// # Errors
+    /// [`BadBroker::Login`].
+    pub fn set_password(&mut self, password: impl Into<String>) -> Result<(), BadBroker> {
+        if self.user.is_empty() {
+            return Err(BadBroker::Login);
+        }
+        self.password = text(password.into())?;
+        Ok(())
+    }
+
+    /// Sets a client id that no other client of the broker has. The broker then keeps the session
+    /// over breaks. Without one the broker chooses a name for each connection.
+    ///
+    /// # Errors
+    /// [`BadBroker::Login`].
+    pub fn set_client_id(&mut self, id: impl Into<String>) -> Result<(), BadBroker> {
+        self.client_id = Some(text(id.into())?);
+        Ok(())
+    }
+
+    /// The broker's name or address.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// An empty one lets the broker choose, which MQTT 3.1.1 allows with a clean session.
+    fn client_id(&self) -> &str {
+        self.client_id.as_deref().unwrap_or("")
+    }
+
+    fn keeps_session(&self) -> bool {
+        self.client_id.is_some()
+    }
+
+    fn login(&self) -> Option<(&str, &str)> {
+        (!self.user.is_empty()).then_some((&self.user, &self.password))
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("url", &self.to_string()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Broker {
+    /// The URL without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure { "mqtts" } else { "mqtt" };
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Display for BadBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scheme => "it begins with neither mqtt:// nor mqtts://",
+            Self::Host => "there is no host in it, or something odd",
+            Self::Port => "the port is not 1 to 65535",
+            Self::Login => {
+                "a user name, a password or a client id is empty, too long or has control \
+                 characters, or there is a password without a user name"
+            }
+        })
+    }
+}
+
+impl std::error::Error for BadBroker {}
+
+/// Takes `host[:port]` apart; an IPv6 address stands in brackets.
+fn host_and_port(place: &str) -> Result<(&str, Option<u16>), BadBroker> {
+    let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => (host, None),
+        Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or(BadBroker::Host)?)),
+        None => match place.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        },
+    };
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "/?#@[]".contains(c);
+    if host.is_empty() || host.contains(odd) {
+        return Err(BadBroker::Host);
+    }
+    let number = |text: &str| text.parse().ok().filter(|port| *port != 0).ok_or(BadBroker::Port);
+    Ok((host, port.map(number).transpose()?))
+}
+
+/// A text that may stand in a CONNECT.
+fn text(text: String) -> Result<String, BadBroker> {
+    let good = (1..=1024).contains(&text.len()) && !text.contains(char::is_control);
+    if good { Ok(text) } else { Err(BadBroker::Login) }
+}
+
+fn half(span: Duration) -> Duration {
+    span.checked_div(2).unwrap_or(span)
+}

@@ -1,0 +1,214 @@
+//! The service as a client of somebody else's broker, here one of a few lines.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use mqttbytes::QoS;
+use mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, SubAck, SubscribeReasonCode};
+use ota_cloud::service::broker::{Broker, Lost, Refused};
+use ota_cloud::service::{Log, NewFirmware, Running, Service, ServiceConfig, What};
+use ota_cloud::{CloudError, Rollout, Status};
+use ota_proto::message::CloudMessage;
+use tokio::net::TcpListener;
+
+use crate::{Client, PRODUCT, device, start};
+
+const REPORT: &str = "$ota/report/TESTPROD01/dev001";
+const UPDATE: &str = "$ota/update/TESTPROD01/dev001";
+const VERSION: &str = r#"{"type":"report_version","report":{"version":"0.1.0"}}"#;
+
+/// A broker without routing: the test says what it sends.
+struct Fake {
+    listener: TcpListener,
+}
+
+impl Fake {
+    async fn new() -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+    }
+
+    /// A cloud that joins it, with dev001 known.
+    async fn cloud(&self, login: &str) -> Running {
+        let url = format!("mqtt://{login}{}", self.listener.local_addr().unwrap());
+        let mut broker = Broker::from_url(&url).unwrap();
+        broker.pause = Duration::from_millis(1);
+        let config = ServiceConfig { broker: Some(broker), ..ServiceConfig::default() };
+        let prepared = Service::prepare(config).await.unwrap();
+        prepared.handle().add_device_without_secret(&device("dev001")).await.unwrap();
+        prepared.open()
+    }
+
+    /// The next connection, after its CONNECT.
+    async fn accept(&self) -> (Client, mqttbytes::v4::Connect) {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        let mut peer = Client { stream, rx: BytesMut::new() };
+        let Some(Packet::Connect(connect)) = peer.next().await else { panic!("no CONNECT") };
+        (peer, connect)
+    }
+
+    /// The next connection, subscribed.
+    async fn joined(&self) -> Client {
+        let (mut peer, _) = self.accept().await;
+        answer(&mut peer, ConnectReturnCode::Success).await;
+        let Some(Packet::Subscribe(subscribe)) = peer.next().await else { panic!("no SUBSCRIBE") };
+        let [filter] = &subscribe.filters[..] else { panic!("{subscribe:?}") };
+        assert_eq!((filter.path.as_str(), filter.qos), ("$ota/report/+/+", QoS::AtLeastOnce));
+        let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);
+        let mut packet = BytesMut::new();
+        SubAck::new(subscribe.pkid, vec![granted]).write(&mut packet).unwrap();
+        peer.send(&packet).await;
+        peer
+    }
+}
+
+async fn answer(peer: &mut Client, code: ConnectReturnCode) {
+    let mut packet = BytesMut::new();
+    ConnAck::new(code, false).write(&mut packet).unwrap();
+    peer.send(&packet).await;
+}
+
+async fn lost(log: &mut Log) -> (Lost, Duration) {
+    loop {
+        if let What::BrokerLost { why, retry, .. } = log.next().await.unwrap().what {
+            return (why, retry);
+        }
+    }
+}
+
+async fn offer(peer: &mut Client) -> String {
+    let (_, payload) = peer.message().await;
+    let CloudMessage::Offer(offer) = CloudMessage::decode(&payload).unwrap() else { panic!() };
+    offer.url.into_owned()
+}
+
+#[tokio::test]
+async fn a_device_is_there_when_it_reports_and_gets_the_url_of_another_server() {
+    let fake = Fake::new().await;
+    let running = fake.cloud("").await;
+    let handle = running.handle();
+    let mut firmware = NewFirmware::memory(PRODUCT, "1.0.0", &b"image"[..]);
+    firmware.url = Some("https://files.example/a?token=b".into());
+    handle.add_firmware(firmware).await.unwrap();
+    handle.set_rollout(PRODUCT, Some(Rollout::new("1.0.0"))).await.unwrap();
+    let mut peer = fake.joined().await;
+    assert!(!handle.device(&device("dev001")).await.unwrap().unwrap().online);
+
+    peer.publish(REPORT, QoS::AtLeastOnce, VERSION.as_bytes()).await;
+    assert!(matches!(peer.next().await, Some(Packet::PubAck(ack)) if ack.pkid == 9));
+    let (topic, reply) = peer.message().await;
+    assert_eq!(topic, UPDATE);
+    assert!(matches!(CloudMessage::decode(&reply), Ok(CloudMessage::VersionReply { .. })));
+    assert_eq!(offer(&mut peer).await, "https://files.example/a?token=b");
+    let record = handle.device(&device("dev001")).await.unwrap().unwrap();
+    assert!(record.online);
+    assert_eq!(record.task.unwrap().status, Status::Delivered);
+    // The service does not serve what another server has.
+    let ours = format!("http://{}/TESTPROD01_1.0.0", running.http_addr());
+    assert_eq!(crate::http::get(&ours, "").await.status, 403);
+
+    running.shutdown().await;
+    assert_eq!(peer.next().await, Some(Packet::Disconnect));
+}
+
+#[tokio::test]
+async fn what_is_to_be_sent_waits_for_the_broker_however_much_it_is() {
+    let fake = Fake::new().await;
+    let running = fake.cloud("").await;
+    let handle = running.handle();
+    let mut log = handle.log();
+    let mut peer = fake.joined().await;
+    let names: Vec<String> = (0..300).map(|n| format!("many{n}")).collect();
+    for name in &names {
+        handle.add_device_without_secret(&device(name)).await.unwrap();
+        let topic = device(name).report_topic().to_owned();
+        peer.publish(&topic, QoS::AtMostOnce, VERSION.as_bytes()).await;
+        let (_, reply) = peer.message().await;
+        assert!(matches!(CloudMessage::decode(&reply), Ok(CloudMessage::VersionReply { .. })));
+    }
+    drop(peer);
+    assert_eq!(lost(&mut log).await.0, Lost::Closed);
+    handle.add_firmware(NewFirmware::memory(PRODUCT, "1.0.0", &b"image"[..])).await.unwrap();
+    handle.set_rollout(PRODUCT, Some(Rollout::new("1.0.0"))).await.unwrap();
+    let mut peer = fake.joined().await;
+    let mut urls = Vec::new();
+    for _ in &names {
+        urls.push(offer(&mut peer).await);
+    }
+    assert_eq!(urls.len(), 300);
+}
+
+#[tokio::test]
+async fn a_refusal_is_said_and_the_password_is_not() {
+    let fake = Fake::new().await;
+    let running = fake.cloud("cloud:pass%20word@").await;
+    let mut log = running.handle().log();
+    let (mut peer, connect) = fake.accept().await;
+    let login = connect.login.unwrap();
+    assert_eq!((login.username.as_str(), login.password.as_str()), ("cloud", "pass word"));
+    assert!(connect.clean_session && connect.client_id.is_empty());
+    answer(&mut peer, ConnectReturnCode::BadUserNamePassword).await;
+    peer.closed().await;
+    let entry = log.next().await.unwrap();
+    let text = format!("{entry:?}");
+    assert!(!text.contains("pass") && !text.contains("cloud:"), "{text}");
+    let What::BrokerLost { why, .. } = entry.what else { panic!("{text}") };
+    assert_eq!(why, Lost::Refused(Refused::Credentials));
+    // And it is tried again.
+    fake.joined().await;
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_and_tried_again() {
+    let fake = Fake::new().await;
+    let running = fake.cloud("").await;
+    let mut log = running.handle().log();
+    let addr = fake.listener.local_addr().unwrap();
+    drop(fake.joined().await);
+    drop(fake);
+    assert_eq!(lost(&mut log).await.0, Lost::Closed);
+    assert!(matches!(lost(&mut log).await.0, Lost::NoConnection(_)));
+    let fake = Fake { listener: TcpListener::bind(addr).await.unwrap() };
+    fake.joined().await;
+}
+
+#[tokio::test]
+async fn what_devices_send_through_a_broker_is_judged_as_ever() {
+    let fake = Fake::new().await;
+    let running = fake.cloud("").await;
+    let mut log = running.handle().log();
+    let mut peer = fake.joined().await;
+    let other = "$ota/report/TESTPROD01/other";
+    let huge = vec![b' '; 200_000];
+    peer.publish(other, QoS::AtMostOnce, VERSION.as_bytes()).await;
+    peer.publish("$ota/report/a b/c", QoS::AtMostOnce, VERSION.as_bytes()).await;
+    peer.publish(REPORT, QoS::AtMostOnce, b"{").await;
+    peer.publish(REPORT, QoS::AtLeastOnce, &huge).await;
+    let mut errors = Vec::new();
+    while errors.len() < 4 {
+        if let What::Refused { error, .. } = log.next().await.unwrap().what {
+            errors.push(error);
+        }
+    }
+    assert!(matches!(
+        errors[..],
+        [
+            CloudError::UnknownDevice,
+            CloudError::ForeignTopic,
+            CloudError::Malformed(_),
+            CloudError::TooLarge
+        ]
+    ));
+    // And the connection stands.
+    assert!(matches!(peer.next().await, Some(Packet::PubAck(_))));
+    peer.publish(REPORT, QoS::AtMostOnce, VERSION.as_bytes()).await;
+    assert_eq!(peer.message().await.0, UPDATE);
+}
+
+#[tokio::test]
+async fn a_device_without_a_secret_cannot_log_in() {
+    let running = start().await;
+    let handle = running.handle();
+    handle.add_device_without_secret(&device("bare")).await.unwrap();
+    let (_client, code) = Client::connect(running.mqtt_addr(), &crate::login("bare")).await;
+    assert_eq!(code, 4);
+}
