@@ -1,6 +1,7 @@
 //! Checks of this workspace, one subcommand each. `.ci/run` calls them; so may you.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod bounds;
 mod count;
 mod deps;
@@ -13,7 +14,9 @@ mod package;
 use std::process::{Command, ExitCode};
 
 const USAGE: &str =
-    "usage: cargo xtask bounds [--write] | deps | docs [--list] | features | instructions [--write] | lint | package
+    "usage: cargo xtask bench [MIB ROUNDS] | bounds [--write] | deps | docs [--list] | features | instructions [--write] | lint | package
+  bench     the agent against curl, sync and md5sum, for an image of MIB (256), ROUNDS (5) in
+            turn, and its memory; needs curl
   bounds    lines of code, lengths of functions and files, `forbid(unsafe_code)`, `no_std`;
             --write also refreshes docs/bounds.md
   deps      who may depend on whom; licences, bans and sources of deny.toml; Rust versions
@@ -30,6 +33,11 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
+        ["bench"] => bench::run(256, 5),
+        ["bench", mib, rounds] => match (mib.parse(), rounds.parse()) {
+            (Ok(mib), Ok(rounds)) => bench::run(mib, rounds),
+            _ => Err(USAGE.to_owned()),
+        },
         ["bounds"] => bounds::run(false),
         ["bounds", "--write"] => bounds::run(true),
         ["deps"] => deps::run(),
