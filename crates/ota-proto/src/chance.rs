@@ -4,6 +4,7 @@ use core::time::Duration;
 
 /// A small seeded generator (SplitMix64). For jitter, never for secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rng(u64);
 
 impl Rng {

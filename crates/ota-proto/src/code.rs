@@ -38,6 +38,7 @@ macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $code:ident, $text:literal;)*) => {
         /// Why an attempt failed. Stored in the journal as one byte; the text is derived.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
         #[non_exhaustive]
         pub enum Reason {
             $($(#[$doc])* $name,)*

@@ -10,6 +10,7 @@ use crate::version::Version;
 
 /// The configuration of an [`crate::Updater`]. [`Config::new`] has the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Config {
     /// Who the device is.
@@ -67,6 +68,7 @@ impl Config {
 
 /// Who decides at a gate of the update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub enum Hold {
     /// The machine goes on by itself.
     #[default]
@@ -77,6 +79,7 @@ pub enum Hold {
 
 /// How the image is verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub enum Verify {
     /// Once, after the last byte, from the medium with the cache dropped.
     #[default]
@@ -88,11 +91,14 @@ pub enum Verify {
 
 /// Whether an older version may be installed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub enum Downgrade {
     /// Any version.
     #[default]
     Allow,
-    /// Only one that the comparator calls greater; what it cannot compare is refused.
+    /// Only one that the comparator calls greater; what it cannot compare is refused. It is code
+    /// of the application, which no snapshot can hold.
+    #[cfg_attr(feature = "snapshot", serde(skip))]
     Refuse(Comparator),
 }
 
@@ -122,6 +128,7 @@ impl fmt::Debug for Comparator {
 
 /// Bounds of what is accepted from the network, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Limits {
     /// A message's payload. Default 4,096.
@@ -140,6 +147,7 @@ impl Default for Limits {
 
 /// All times and counts of the rules of behaviour (design.md §4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Timing {
     /// Wait for the answer to `report_version`, then again with back-off. 10 s.

@@ -6,6 +6,7 @@ use md5::{Digest as _, Md5 as Hasher};
 
 /// An MD5 digest: what the platform offers for integrity. It is no proof of authenticity.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Md5(pub [u8; 16]);
 
 impl Md5 {

@@ -22,6 +22,7 @@ impl core::error::Error for BufferTooSmall {}
 
 /// The peer's fault: a message that is not for us or is none. It had no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum MessageError {
     /// Not this device's `$ota/update/…` topic.
@@ -58,6 +59,7 @@ impl core::error::Error for Misuse {}
 
 /// The environment's fault: what a slot or a journal answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum StorageError {
     /// No room left.
@@ -85,6 +87,7 @@ impl core::error::Error for StorageError {}
 
 /// Why TLS was refused. Every kind is final for this peer until something changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum TlsError {
     /// The certificate is for another host name.
@@ -118,6 +121,7 @@ impl core::error::Error for TlsError {}
 
 /// Why a connection or a transfer ended early: the network's or the server's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum TransportError {
     /// The host name was not found.

@@ -5,6 +5,7 @@ use core::fmt;
 
 /// A device's product id and name, with the two topics that follow from them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Identity {
     /// `$ota/report/{product}/{device}`; the other topic and both names are cut from it.
     report: String,

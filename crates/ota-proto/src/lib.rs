@@ -134,6 +134,7 @@
 //!
 //! * `credentials`: MQTT user name and password from a device secret, and their check.
 //! * `registration`: dynamic registration; includes `credentials`.
+//! * `snapshot`: serde's traits for [`Updater`]: its state can be written, and read by the same version.
 #![no_std]
 #![forbid(unsafe_code)]
 

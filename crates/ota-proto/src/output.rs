@@ -1,6 +1,5 @@
 //! What goes into the machine beside messages, and what comes out of it.
 
-use alloc::string::String;
 use core::fmt;
 use core::ops::Range;
 use core::time::Duration;
@@ -10,18 +9,22 @@ use crate::digest::Md5;
 use crate::error::StorageError;
 use crate::journal::{Journal, Outcome};
 use crate::time::Instant;
+use crate::url::Redacted;
 use crate::version::Version;
 
 /// An operation that the machine asked for. Opaque; a completion for a stale id is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct OpId(pub(crate) u32);
 
 /// A publication that the machine asked for. Opaque; an acknowledgement of a stale id is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct PubId(pub(crate) u32);
 
 /// MQTT quality of service; the platform has no level 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub enum QoS {
     /// At most once.
     AtMostOnce,
@@ -31,6 +34,7 @@ pub enum QoS {
 
 /// What the boot loader or installer says of the image that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub enum SlotState {
     /// It runs for good.
     Confirmed,
@@ -46,6 +50,7 @@ pub enum SlotState {
 
 /// The slot that an update is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct SlotInfo {
     /// Bytes that it can hold.
     pub capacity: u64,
@@ -122,6 +127,7 @@ pub struct Write {
 
 /// What the slot must do (design.md §2.4, O6, O8, O11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum SlotAction {
     /// Make the new image the one that the next reset starts, on trial. Durable when answered.
@@ -248,6 +254,7 @@ pub enum Timer {
 
 /// What the application is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Event {
     /// There is an offer ([`crate::Updater::offer`]): answer with accept, defer or refuse.
@@ -311,6 +318,7 @@ pub enum Event {
 
 /// What the installer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub enum Installed {
     /// The new version runs already; no restart is needed.
     Running,
@@ -374,27 +382,5 @@ impl fmt::Debug for Offer<'_> {
             .field("fw_type", &self.fw_type)
             .field("url", &Redacted(self.url))
             .finish()
-    }
-}
-
-/// Shows a URL without its query, which is a credential.
-pub(crate) struct Redacted<'a>(pub(crate) &'a str);
-
-impl fmt::Debug for Redacted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.split_once('?') {
-            Some((path, _)) => write!(f, "\"{path}?…\""),
-            None => write!(f, "\"{}\"", self.0),
-        }
-    }
-}
-
-/// A URL that is kept: `Debug` hides its query.
-#[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub(crate) struct SecretUrl(pub(crate) String);
-
-impl fmt::Debug for SecretUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Redacted(&self.0).fmt(f)
     }
 }

@@ -10,6 +10,7 @@ use core::time::Duration;
 /// must not run backwards; a moment before the last one is treated as the last one.
 /// Arithmetic saturates, at 584,542 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Instant(u64);
 
 impl Instant {

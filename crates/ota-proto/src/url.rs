@@ -158,6 +158,29 @@ impl fmt::Display for BadUrl {
 
 impl core::error::Error for BadUrl {}
 
+/// Shows a URL without its query, which is a credential.
+pub(crate) struct Redacted<'a>(pub(crate) &'a str);
+
+impl fmt::Debug for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.split_once('?') {
+            Some((path, _)) => write!(f, "\"{path}?…\""),
+            None => write!(f, "\"{}\"", self.0),
+        }
+    }
+}
+
+/// A URL that is kept: `Debug` hides its query.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct SecretUrl(pub(crate) String);
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Redacted(&self.0).fmt(f)
+    }
+}
+
 /// A URL is printable ASCII without spaces.
 fn check_bytes(text: &str) -> Result<(), BadUrl> {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(()) } else { Err(BadUrl::Bytes) }

@@ -8,6 +8,7 @@ use core::str;
 /// The platform's own alphabet is `[A-Za-z0-9._-]` (protocol.md §6.1); a device may already run
 /// something else, so the core accepts a little more. It is data, never a path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Version {
     len: u8,
     bytes: [u8; Version::MAX],

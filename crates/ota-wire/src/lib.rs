@@ -4,6 +4,8 @@
 //! Nothing here opens a socket, reads a clock or draws chance from anywhere but a seed. Bytes
 //! come in with the moment they came, bytes to send are a slice to be handed over, and every
 //! wait is a deadline the caller sleeps until.
+//!
+//! The feature `record` adds the flight recorder, `record`; a [`Client`] then has serde's traits.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -25,5 +27,7 @@ pub mod client;
 pub mod http;
 mod link;
 pub mod mqtt;
+#[cfg(feature = "record")]
+pub mod record;
 
 pub use client::Client;

@@ -53,7 +53,7 @@ const RULES: [Rule; 12] = [
     },
     Rule {
         always: Some(&["httparse"]),
-        behind: Some(&["arbitrary", "defmt", "log"]),
+        behind: Some(&["arbitrary", "crc", "defmt", "log", "postcard", "serde"]),
         never: RUNTIMES,
         no_std: true,
         ..rule("ota-wire", &["ota-proto"])

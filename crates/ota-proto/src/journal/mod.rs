@@ -16,6 +16,7 @@ pub use log::{Entry, Log, Scan};
 
 /// What survives a reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Record {
     /// Where the update stands.
     pub phase: Phase,
@@ -35,6 +36,7 @@ pub struct Record {
 
 /// The durable part of the update's state (design.md §2.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Phase {
     /// No attempt.
@@ -52,6 +54,7 @@ pub enum Phase {
 
 /// An image, and how much of it the slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Target {
     /// Its version.
     pub version: Version,
@@ -67,6 +70,7 @@ pub struct Target {
 
 /// A result that the cloud must hear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Owed {
     /// What the result is.
     pub result: Outcome,
@@ -76,6 +80,7 @@ pub struct Owed {
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub enum Outcome {
     /// The new version runs and is confirmed.
     Done,
@@ -85,6 +90,7 @@ pub enum Outcome {
 
 /// An image that failed on this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Guard {
     /// Its digest.
     pub md5: Md5,

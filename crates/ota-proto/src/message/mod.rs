@@ -108,6 +108,7 @@ pub struct OfferMessage<'a> {
 
 /// A payload that is none of the messages. The state it was fed to is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Malformed {
     /// Not UTF-8 or not JSON, cut short, or nested too deep.
@@ -137,7 +138,7 @@ impl fmt::Debug for OfferMessage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OfferMessage")
             .field("version", &self.version)
-            .field("url", &crate::output::Redacted(&self.url))
+            .field("url", &crate::url::Redacted(&self.url))
             .field("md5sum", &self.md5sum)
             .field("file_size", &self.file_size)
             .field("user_defined", &self.user_defined)

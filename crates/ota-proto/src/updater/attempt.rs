@@ -6,14 +6,16 @@ use crate::code::Reason;
 use crate::config::Timing;
 use crate::digest::Md5;
 use crate::journal::Target;
-use crate::output::{OpId, SecretUrl};
+use crate::output::OpId;
 use crate::time::Instant;
+use crate::url::SecretUrl;
 use crate::version::Version;
 
 use super::meter::Meter;
 
 /// What makes two offers the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Image {
     pub(super) version: Version,
     pub(super) md5: Md5,
@@ -34,6 +36,7 @@ impl Image {
 
 /// Where an image is, and what the application may see of its offer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Source {
     /// Empty while only the journal speaks of the attempt.
     pub(super) url: SecretUrl,
@@ -44,6 +47,7 @@ pub(super) struct Source {
 
 /// One attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Attempt {
     pub(super) image: Image,
     pub(super) source: Source,
@@ -70,6 +74,7 @@ pub(super) struct Attempt {
 
 /// What went wrong so far, against the bounds of rules 8 and 9.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Faults {
     /// Failed fetches in a row without 4 KiB of progress: the back-off's exponent.
     pub(super) streak: u8,
@@ -89,6 +94,7 @@ pub(super) struct Faults {
 
 /// Where the attempt stands. The phases of design.md §2.1.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Stage {
     /// Waits for the application's accept; the event is raised again at `ask`.
     Offered { ask: Instant },
@@ -115,6 +121,7 @@ pub(super) enum Stage {
 
 /// An installation under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Started {
     /// When it is stopped, or asked to stop again.
     pub(super) limit: Instant,
@@ -124,6 +131,7 @@ pub(super) struct Started {
 
 /// The connection's side of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Net {
     /// A fetch is due, of this redirect target or of the offer's URL.
     Due { hop: Option<SecretUrl>, hops: u8 },
@@ -135,6 +143,7 @@ pub(super) enum Net {
 
 /// A body on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Stream {
     pub(super) op: OpId,
     /// Bytes to pass over: a whole image in answer to a range request.
@@ -156,6 +165,7 @@ pub(super) struct Stream {
 
 /// How the network's side of a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum End {
     /// As the framing says.
     Clean,
@@ -165,6 +175,7 @@ pub(super) enum End {
 
 /// The wait for a fresh offer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Recall {
     pub(super) why: Why,
     /// When the wait ends for [`Why::Refused`] and [`Why::Gone`]; runs only in a session.
@@ -178,6 +189,7 @@ pub(super) struct Recall {
 
 /// Why a fresh offer is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Why {
     /// The URL was answered by 401 or 403.
     Refused,
@@ -193,6 +205,7 @@ pub(super) enum Why {
 
 /// A new image that runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Trial {
     /// When it is rolled back; none for an image that we did not install.
     pub(super) limit: Option<Instant>,

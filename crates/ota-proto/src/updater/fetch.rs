@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use crate::code::Reason;
 use crate::error::{FetchError, TransportError};
-use crate::output::{Body, Event, OpId, ResponseHead, SecretUrl, Write};
+use crate::output::{Body, Event, OpId, ResponseHead, Write};
+use crate::url::SecretUrl;
 
 use super::Updater;
 use super::attempt::{Attempt, End, Faults, Net, Recall, Stage, Stream, Why};

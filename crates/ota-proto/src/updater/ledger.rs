@@ -10,6 +10,7 @@ use crate::time::Instant;
 
 /// What is durable, what should be, and the write under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Ledger {
     /// The last record whose write was acknowledged.
     durable: Record,
@@ -21,7 +22,32 @@ pub(super) struct Ledger {
     doubt: Option<Record>,
     /// After a failed write: the number of failures in a row and when to try again.
     failed: Option<(u8, Instant)>,
+    #[cfg_attr(feature = "snapshot", serde(with = "block"))]
     block: [u8; Journal::LEN],
+}
+
+/// Serde knows no arrays of this length.
+#[cfg(feature = "snapshot")]
+mod block {
+    use alloc::vec::Vec;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use crate::journal::Journal;
+
+    pub(super) fn serialize<S: Serializer>(
+        block: &[u8; Journal::LEN],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        block.as_slice().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<[u8; Journal::LEN], D::Error> {
+        let bytes = Vec::<u8>::deserialize(from)?;
+        bytes.try_into().map_err(|_| D::Error::custom("not the length of a record"))
+    }
 }
 
 impl Ledger {

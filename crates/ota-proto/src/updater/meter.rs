@@ -6,6 +6,7 @@ use crate::time::Instant;
 
 /// What a progress report says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Say {
     /// `downloading` with a percent.
     Downloading(u8),
@@ -15,6 +16,7 @@ pub(super) enum Say {
 
 /// What was said last, and when: reports coalesce, the newest wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Meter {
     last: Option<(Say, Instant)>,
     /// Handed out and not yet handed over or acknowledged.

@@ -47,6 +47,7 @@ use storage::Job;
 /// [`output::Output::Idle`]. Every input is legal in every state; a completion for an operation
 /// that is not current is ignored. It never panics, whatever the inputs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Updater {
     cfg: Config,
     storage: SlotInfo,
@@ -84,6 +85,7 @@ pub struct Updater {
 
 /// What the caller has room for now. A closed gate holds outputs back without losing anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Gate {
     /// A [`output::Output::Publish`] may come.
     pub publish: bool,

@@ -8,6 +8,7 @@ use crate::output::Event;
 /// Events that were not polled yet: at most one of each kind, the newest, so that an application
 /// that does not listen costs a bounded amount of memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct News(Vec<Event>);
 
 impl News {

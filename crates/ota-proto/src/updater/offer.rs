@@ -9,9 +9,9 @@ use crate::config::{Downgrade, Hold};
 use crate::digest::Md5;
 use crate::journal::{Outcome, Phase, Record, Target};
 use crate::message::OfferMessage;
-use crate::output::{Event, SecretUrl};
+use crate::output::Event;
 use crate::time::Instant;
-use crate::url::Url;
+use crate::url::{SecretUrl, Url};
 use crate::version::Version;
 
 use super::Updater;

@@ -10,6 +10,7 @@ use super::Updater;
 
 /// Where the result stands. What it is stands in the ledger's wanted record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Owing {
     #[default]
     None,

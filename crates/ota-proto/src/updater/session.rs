@@ -10,6 +10,7 @@ use super::attempt::Image;
 /// Down, or up since the last `handle_session(true)`. What "settling" means — a result is owed —
 /// is the result machine's to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Session {
     #[default]
     Down,
@@ -18,6 +19,7 @@ pub(super) enum Session {
 
 /// A session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Up {
     pub(super) report: Report,
     /// Reports in a row that went unanswered.
@@ -32,6 +34,7 @@ pub(super) struct Up {
 
 /// The version report.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Report {
     /// To be sent at this moment, or as soon as no result is owed.
     Due(Instant),

@@ -13,6 +13,7 @@ use super::attempt::{Attempt, Stage, Trial};
 
 /// The one slot operation under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Job {
     pub(super) op: OpId,
     pub(super) work: Work,
@@ -22,6 +23,7 @@ pub(super) struct Job {
 
 /// What the slot is doing, with the state that its success brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Work {
     Erase { end: u64 },
     Write { end: u64 },

@@ -11,6 +11,7 @@ use crate::mqtt::{Kind, SubId};
 
 /// All devices, in the order they were added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Devices {
     first: Option<Device>,
     /// The sub-devices. Empty without a first one.
@@ -18,6 +19,7 @@ pub(super) struct Devices {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 struct Device {
     updater: Updater,
     /// The subscription of its update topic.

@@ -33,10 +33,11 @@ pub use types::{
 
 /// One connection to the cloud for one device and its sub-devices, and one fetch at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Client {
     devices: Devices,
-    broker: BrokerLink,
-    store: StoreLink,
+    pub(crate) broker: BrokerLink,
+    pub(crate) store: StoreLink,
     news: VecDeque<Event>,
     epoch: u32,
 }
@@ -71,8 +72,7 @@ impl Client {
         let topic = updater.config().identity.update_topic();
         let kind = self.devices.next_kind();
         let sub = self.broker.session.subscribe(now, kind, topic, QoS::AtLeastOnce);
-        let sub = sub.map_err(AddError::Subscribe)?;
-        Ok(self.devices.add(updater, sub))
+        Ok(self.devices.add(updater, sub.map_err(AddError::Subscribe)?))
     }
 
     /// All devices, in the order they were added.

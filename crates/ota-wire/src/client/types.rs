@@ -13,6 +13,7 @@ use crate::mqtt::{self, AckId, PublishHandle, ReconnectConfig, SessionError, Sub
 /// Which of a client's devices: 0 is the one whose login the connection has, the others are
 /// sub-devices behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct DeviceIndex(pub(super) usize);
 
 impl DeviceIndex {
@@ -29,6 +30,7 @@ impl DeviceIndex {
 /// One connection of a client. It names an epoch, too: what arrives late from a closed one is
 /// ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Link {
     /// What it is for. There is at most one open link of each kind.
     pub kind: LinkKind,
@@ -45,6 +47,7 @@ impl Link {
 
 /// What a link is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum LinkKind {
     /// MQTT, to the broker.
     Broker,
@@ -54,6 +57,7 @@ pub enum LinkKind {
 
 /// The configuration of a client. [`Config::new`] has the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Config {
     /// The broker's host name or address.
@@ -190,6 +194,7 @@ pub enum Timer {
 
 /// What the application is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Event {
     /// Of a device's update.
@@ -234,6 +239,7 @@ pub enum Event {
 
 /// Why the broker's link is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Disconnect {
     /// It could not be opened, or it was cut.
@@ -309,6 +315,7 @@ impl core::error::Error for AddError {}
 
 /// Whose publication it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Owner {
     Device(DeviceIndex, ota_proto::PubId),
     Application,

@@ -7,6 +7,7 @@ const DIGITS: u8 = 16;
 
 /// Where in a chunked body the reader stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Chunked {
     at: At,
     /// Bytes of extensions that are still put up with.
@@ -16,6 +17,7 @@ pub(super) struct Chunked {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 enum At {
     /// In the digits of a size.
     Size { size: u64, digits: u8 },

@@ -86,6 +86,18 @@ struct Fields<'a> {
     chunked: bool,
 }
 
+/// The headers that [`Fields::add`] looks at.
+#[cfg(feature = "record")]
+pub(crate) const KNOWN: [&str; 7] = [
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "etag",
+    "location",
+    "retry-after",
+    "transfer-encoding",
+];
+
 impl<'a> Fields<'a> {
     fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), HttpError> {
         let value = value.trim_ascii();

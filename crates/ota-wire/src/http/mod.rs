@@ -42,6 +42,8 @@
 
 mod chunked;
 mod error;
+#[cfg(feature = "record")]
+mod framed;
 mod head;
 mod request;
 
@@ -57,10 +59,13 @@ pub use self::error::{HttpError, RequestError};
 use self::head::Framing;
 pub use self::head::HEADERS;
 pub use self::request::{REQUEST_MAX, USER_AGENT};
+#[cfg(feature = "record")]
+pub(crate) use self::{framed::Framed, head::KNOWN};
 
 /// How much of a peer's framing is put up with. All of it is skipped or parsed in place; none of
 /// it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Limits {
     /// Bytes of one response head, its last empty line included. The caller's receive buffer
     /// must hold at least as many.
@@ -82,6 +87,7 @@ impl Default for Limits {
 /// One GET: its request on the way out and the framing of its answer. Heap: the request, at most
 /// [`REQUEST_MAX`] bytes, given back when all of it is sent.
 #[derive(Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Fetch {
     request: Vec<u8>,
     sent: usize,
@@ -130,6 +136,7 @@ pub enum Closed {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 enum Phase {
     /// Before the final head.
     Head { informational: u8 },

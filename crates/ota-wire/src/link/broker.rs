@@ -14,6 +14,7 @@ use crate::mqtt::{
 
 /// The link to the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct BrokerLink {
     pub(crate) session: Session<Owner>,
     host: String,

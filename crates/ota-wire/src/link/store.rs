@@ -11,6 +11,7 @@ use crate::http::{self, Closed, Fetch};
 
 /// The link to the store, when there is a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct StoreLink {
     limits: http::Limits,
     connect: Duration,
@@ -19,6 +20,7 @@ pub(crate) struct StoreLink {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 struct Get {
     link: Link,
     device: DeviceIndex,
@@ -31,6 +33,7 @@ struct Get {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 enum State {
     /// To be opened.
     Due,
@@ -178,6 +181,13 @@ impl StoreLink {
                 Received { consumed: consumed.saturating_add(body.consumed), found }
             }
         }
+    }
+
+    /// How many of these bytes are framing.
+    #[cfg(feature = "record")]
+    pub(crate) fn framing(&self, rx: &[u8]) -> http::Framed {
+        let get = self.get.as_ref().filter(|get| get.state == State::Open);
+        get.map_or_else(http::Framed::default, |get| get.fetch.framing(rx))
     }
 
     /// The link that is to be closed.

@@ -8,6 +8,7 @@ use super::packet::{Connect, Request};
 
 /// The configuration of a [`super::Session`]. [`Config::new`] has the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Config {
     /// Who connects.
@@ -49,6 +50,7 @@ impl Config {
 
 /// The fields of CONNECT that name the device (protocol.md §4.2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Login {
     /// Client identifier, 1 to 65,535 bytes.
     pub client_id: String,
@@ -87,6 +89,7 @@ impl Login {
 
 /// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Secret(pub String);
 
 impl fmt::Debug for Secret {
@@ -97,6 +100,7 @@ impl fmt::Debug for Secret {
 
 /// Bounds of memory. Nothing else in a session grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Limits {
     /// Longest packet taken, in bytes, with its header; longer messages are skipped. The
     /// caller's receive buffer must hold as much. At least 128. Default 4,096.
@@ -146,6 +150,7 @@ impl Limits {
 
 /// All times of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Timing {
     /// Longest silence before a PINGREQ; whole seconds, 1 to 65,535 (the platform takes up to
     /// 900, protocol.md §4.2). Default 60 s.

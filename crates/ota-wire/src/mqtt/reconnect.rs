@@ -6,6 +6,7 @@ use ota_proto::{Instant, Rng};
 
 /// The numbers of [`Reconnect`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct ReconnectConfig {
     /// Least time between two CONNECTs: the platform's limit (protocol.md §4.2). Default 5 s.
     pub floor: Duration,
@@ -64,6 +65,7 @@ pub struct Attempt {
 /// Decides when to connect again: exponential back-off with full jitter from a seed, a floor
 /// between CONNECTs, and a cap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Reconnect {
     config: ReconnectConfig,
     rng: Rng,

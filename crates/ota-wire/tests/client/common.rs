@@ -10,6 +10,7 @@ use ota_wire::client::{
     Config, DeviceIndex, Event, Found, Link, LinkKind, Output, Received, Timer,
 };
 use ota_wire::mqtt::Login;
+use ota_wire::record::Recorder;
 
 pub(crate) const CONNACK: &[u8] = b"\x20\x02\x00\x00";
 /// Keep-alive 60 s, user name and password, clean session.
@@ -230,7 +231,24 @@ impl Desk {
     }
 }
 
-pub(crate) fn poll(client: &mut Client, now: Instant) -> (Vec<Out>, Idle) {
+/// A client, recorded or not.
+pub(crate) trait Polled {
+    fn poll_output(&mut self, now: Instant) -> Output<'_>;
+}
+
+impl Polled for Client {
+    fn poll_output(&mut self, now: Instant) -> Output<'_> {
+        Client::poll_output(self, now)
+    }
+}
+
+impl Polled for Recorder {
+    fn poll_output(&mut self, now: Instant) -> Output<'_> {
+        Recorder::poll_output(self, now)
+    }
+}
+
+pub(crate) fn poll(client: &mut impl Polled, now: Instant) -> (Vec<Out>, Idle) {
     let mut all = Vec::new();
     for _ in 0..1_000 {
         all.push(match client.poll_output(now) {

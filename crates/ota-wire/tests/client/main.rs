@@ -8,4 +8,5 @@ mod gateway;
 mod hostile;
 mod links;
 mod random;
+mod recorded;
 mod session;

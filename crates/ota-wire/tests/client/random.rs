@@ -9,12 +9,13 @@ use ota_proto::{Installed, Instant, OpId, QoS, StorageError, TlsError, Transport
 use ota_wire::Client;
 use ota_wire::client::{DeviceIndex, Found, Link, LinkKind};
 use ota_wire::mqtt::AckId;
+use ota_wire::record::Recorder;
 use proptest::prelude::*;
 
 use crate::common::*;
 
 #[derive(Clone, Debug)]
-enum Input {
+pub(crate) enum Input {
     Wait(u64),
     Timeout,
     Early,
@@ -43,14 +44,20 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         b"\xd0\x00".to_vec(),
         b"\x20\x02\x00\x05".to_vec(),
         publish("$ota/update/P/D", REPLY),
-        publish("$ota/update/P/D", &offer("http://a.example/x")),
+        publish("$ota/update/P/D", &offer("http://a.example/x?sign=HUSH1")),
+        publish("$ota/update/P/D", &offer("http:\\/\\/a.example\\/x\\u003fsign=HUSH2\\u0026a#b")),
         publish("$ota/update/Q/E", &offer("http://b.example/y")),
+        publish("$ota/update/Q/E", &offer("http://HUSH3@b.example/y?HUSH4 HUSH5"))[..160].to_vec(),
         publish1("$ota/update/Q/E", 3, REPLY),
-        publish1("data", 4, "hello"),
+        publish1("data", 4, "hello HUSH8"),
         image.as_bytes().to_vec(),
         image.as_bytes()[..45].to_vec(),
         image.as_bytes()[45..].to_vec(),
         b"HTTP/1.1 302 Found\r\nLocation: http://c.example/\r\n\r\n".to_vec(),
+        b"HTTP/1.1 302 Found\r\nSet-Cookie: HUSH6\r\nlocation: /z?HUSH7\r\n\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8;x\r\n01234567\r\n8\r\n89ab"
+            .to_vec(),
+        b"cdef\r\n0\r\n\r\n".to_vec(),
         b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n".to_vec(),
     ];
     prop_oneof![
@@ -59,7 +66,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn input() -> impl Strategy<Value = Input> {
+pub(crate) fn input() -> impl Strategy<Value = Input> {
     let link = 0..6_u8;
     prop_oneof![
         2 => (0..20_000_u64).prop_map(Input::Wait),
@@ -82,8 +89,8 @@ fn input() -> impl Strategy<Value = Input> {
 
 /// The client under test and what it asked for.
 #[derive(Clone)]
-struct Play {
-    client: Client,
+pub(crate) struct Play {
+    pub(crate) client: Recorder,
     now: Instant,
     /// The newest links first, and links of another client.
     links: Vec<Link>,
@@ -92,20 +99,21 @@ struct Play {
     acks: Vec<AckId>,
 }
 
-fn client() -> Client {
-    let mut client = Client::new(at(0), config()).unwrap();
+fn client(bytes: usize) -> Recorder {
+    let mut client = Recorder::new(at(0), config(), bytes).unwrap();
     client.add_device(at(0), device("P", "D"), boot()).unwrap();
     client.add_device(at(0), device("Q", "E"), boot()).unwrap();
     client
 }
 
 impl Play {
-    fn new() -> Self {
+    /// With a recording of so many bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
         let mut desk = Desk::new();
         let foreign = desk.up(at(0));
         let links = vec![foreign; 2];
         Self {
-            client: client(),
+            client: client(bytes),
             now: at(0),
             links,
             ops: Vec::new(),
@@ -118,7 +126,7 @@ impl Play {
         self.links.get(usize::from(n)).copied().unwrap_or(self.links[0])
     }
 
-    fn poll(&mut self) -> Idle {
+    pub(crate) fn poll(&mut self) -> Idle {
         let (outs, idle) = poll(&mut self.client, self.now);
         for out in outs {
             match out {
@@ -138,7 +146,7 @@ impl Play {
         idle
     }
 
-    fn step(&mut self, input: &Input) {
+    pub(crate) fn step(&mut self, input: &Input) {
         let now = self.now;
         match input {
             Input::Wait(millis) => self.now = now + Duration::from_millis(*millis),
@@ -149,7 +157,7 @@ impl Play {
                     let before = self.client.clone();
                     self.client.handle_timeout(self.now);
                     let later = self.poll().deadline.is_none_or(|next| next > self.now);
-                    assert!(later || self.client != before, "a stale deadline {:?}", idle);
+                    assert!(later || *self.client != *before, "a stale deadline {:?}", idle);
                 }
             }
             Input::Early => self.client.handle_timeout(now),
@@ -177,7 +185,8 @@ impl Play {
             Input::Command(n) => self.command(*n),
             Input::Publish(qos, size) => {
                 let qos = if *qos { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-                let _ = self.client.publish(now, "t", &vec![0; usize::from(*size)], qos);
+                let payload = b"HUSH9".repeat(usize::from(*size) / 5);
+                let _ = self.client.publish(now, "t", &payload, qos);
             }
             Input::Subscribe(n) => {
                 let filter = ["data", "a/+", "$ota/#", "bad/#/x"][usize::from(*n)];
@@ -223,7 +232,7 @@ impl Play {
             self.client.updater_mut(device).unwrap().handle_stored(now, op, result);
         }
         let Some((device, op, what)) = self.ops.pop() else { return };
-        let updater = self.client.updater_mut(device).unwrap();
+        let mut updater = self.client.updater_mut(device).unwrap();
         match what {
             0 => updater.handle_erased(now, op, result),
             1 => updater.handle_synced(now, op, result),
@@ -236,7 +245,7 @@ impl Play {
     fn command(&mut self, n: u8) {
         let now = self.now;
         let Some(device) = self.client.devices().nth(usize::from(n % 2)) else { return };
-        let updater = self.client.updater_mut(device).unwrap();
+        let mut updater = self.client.updater_mut(device).unwrap();
         let _ = match n / 2 {
             0 => updater.cancel(now),
             1 => updater.installed(now, Installed::NeedsRestart),
@@ -258,12 +267,12 @@ proptest! {
 
     #[test]
     fn any_input_is_legal_in_any_state(inputs in proptest::collection::vec(input(), 0..120)) {
-        let mut play = Play::new();
+        let mut play = Play::new(0);
         for input in &inputs {
             let mut twin = play.clone();
             play.step(input);
             twin.step(input);
-            prop_assert!(play.client == twin.client);
+            prop_assert!(*play.client == *twin.client);
             prop_assert_eq!(hash(&play.client), hash(&twin.client));
             for link in &play.links {
                 prop_assert!(play.client.transmit(*link).len() <= 4_096);

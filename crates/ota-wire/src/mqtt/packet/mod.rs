@@ -11,6 +11,8 @@ use core::num::NonZeroU16;
 
 use ota_proto::{BufferTooSmall, QoS};
 
+#[cfg(feature = "record")]
+pub(crate) use decode::short;
 pub use decode::{Head, decode, head};
 
 /// A packet identifier: never 0 (MQTT 3.1.1 §2.3.1).
@@ -105,6 +107,7 @@ pub enum Packet<'a> {
 
 /// The verdict of CONNACK (MQTT 3.1.1 §3.2.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum ConnectCode {
     /// 0: accepted.
     Accepted,
@@ -122,6 +125,7 @@ pub enum ConnectCode {
 
 /// The peer's fault: bytes that are no packet a server may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum PacketError {
     /// A packet type that a server does not send, or one of QoS 2.

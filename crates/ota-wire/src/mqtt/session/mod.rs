@@ -1,6 +1,8 @@
 //! One device's MQTT connection as a state machine.
 
 mod receive;
+#[cfg(feature = "record")]
+mod recorded;
 mod state;
 mod timers;
 mod tx;
@@ -37,6 +39,7 @@ pub use types::{
 ///
 /// Every input is legal in every state. Memory is bounded by [`super::Limits`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Session<O> {
     config: Config,
     /// The latest moment seen: time does not run backwards.

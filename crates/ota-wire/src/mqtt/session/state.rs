@@ -14,6 +14,7 @@ const DUP: u8 = 0x08;
 
 /// A publication that is not complete, or whose completion was not polled yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Flight<O> {
     pub(super) handle: PublishHandle,
     pub(super) owner: O,
@@ -27,6 +28,7 @@ pub(super) struct Flight<O> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Progress {
     /// It has yet to enter the buffer.
     Queued,
@@ -75,6 +77,7 @@ impl<O> Flight<O> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Sub {
     pub(super) id: SubId,
     pub(super) kind: Kind,
@@ -86,6 +89,7 @@ pub(super) struct Sub {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum SubState {
     /// The server does not know of it.
     Idle,
@@ -98,6 +102,7 @@ pub(super) enum SubState {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Ask {
     Subscribe,
     Unsubscribe,
@@ -119,12 +124,14 @@ impl Sub {
 
 /// An inbound message of QoS 1 that is not acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Inbound {
     pub(super) ack: AckId,
     pub(super) id: PacketId,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Ping {
     None,
     /// PINGREQ is in the buffer.
@@ -135,6 +142,7 @@ pub(super) enum Ping {
 
 /// A message too long to take, on its way through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Skip {
     /// Bytes of the topic to come.
     pub(super) topic: usize,

@@ -14,6 +14,7 @@ const IDLE_CAPACITY: usize = 256;
 
 /// Bytes that `Debug` does not show: CONNECT holds the password.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Hidden(pub(super) Vec<u8>);
 
 impl fmt::Debug for Hidden {
@@ -24,6 +25,7 @@ impl fmt::Debug for Hidden {
 
 /// A packet in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum What {
     Connect,
     /// SUBSCRIBE or UNSUBSCRIBE.
@@ -36,6 +38,7 @@ pub(super) enum What {
 
 /// The buffer. Packets enter it whole and leave it in pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Tx {
     bytes: Hidden,
     /// Each packet with the bytes of it that are left.
@@ -127,6 +130,13 @@ impl Tx {
         let what = *what;
         self.packets.pop_front();
         Some(what)
+    }
+
+    /// The packets make up the bytes.
+    #[cfg(feature = "record")]
+    pub(super) fn is_whole(&self) -> bool {
+        let left = self.packets.iter().map(|(left, _)| *left);
+        left.fold(0, usize::saturating_add) == self.bytes.0.len()
     }
 
     fn note(&mut self, now: Instant, len: usize, what: What) {

@@ -9,19 +9,23 @@ use crate::mqtt::packet::{ConnectCode, PacketError};
 
 /// A publication that was taken. Unique in the life of a [`super::Session`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct PublishHandle(pub(super) u64);
 
 /// A subscription. Unique in the life of a [`super::Session`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct SubId(pub(super) u64);
 
 /// An inbound message that waits for [`super::Session::acknowledge`]. Unique in the life of a
 /// [`super::Session`]: the acknowledgement of a message of an earlier connection has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct AckId(pub(super) u64);
 
 /// Whose message or subscription it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Kind {
     /// The update's. It may use the whole buffer and window. Nothing is kept across connections,
     /// because the updater decides again; a refused subscription ends the session.
@@ -136,6 +140,7 @@ pub struct Deadline {
 
 /// What a deadline is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Timer {
     /// CONNACK is overdue.
@@ -156,6 +161,7 @@ pub enum Timer {
 
 /// Where the session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Phase {
     /// There is no connection.
     Down,
@@ -171,6 +177,7 @@ pub enum Phase {
 
 /// Why a session ended. The connection must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum SessionError {
     /// The peer's fault: no packet of a server.

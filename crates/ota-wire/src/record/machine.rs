@@ -1,0 +1,146 @@
+//! A device's machine behind a recorder.
+
+use core::ops::Deref;
+
+use ota_proto::{Installed, Instant, Md5, Misuse, OpId, StorageError, Updater};
+
+use super::input::{Act, Input};
+use super::tape::Tape;
+use crate::client::DeviceIndex;
+
+/// A device's machine: the calls of [`Updater`] that are an adapter's and an application's. What
+/// only looks is reached through it.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    device: DeviceIndex,
+    updater: &'a mut Updater,
+    tape: Option<&'a mut Tape>,
+}
+
+/// The ends of operations, and the time of day.
+impl Machine<'_> {
+    /// See [`Updater::handle_erased`].
+    pub fn handle_erased(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
+        let _ = self.give(now, Act::Erased(op, result));
+    }
+
+    /// See [`Updater::handle_stored`].
+    pub fn handle_stored(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
+        let _ = self.give(now, Act::Stored(op, result));
+    }
+
+    /// See [`Updater::handle_synced`].
+    pub fn handle_synced(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
+        let _ = self.give(now, Act::Synced(op, result));
+    }
+
+    /// See [`Updater::handle_persisted`].
+    pub fn handle_persisted(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
+        let _ = self.give(now, Act::Persisted(op, result));
+    }
+
+    /// See [`Updater::handle_slot`].
+    pub fn handle_slot(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
+        let _ = self.give(now, Act::Slot(op, result));
+    }
+
+    /// See [`Updater::handle_digest`].
+    pub fn handle_digest(&mut self, now: Instant, op: OpId, result: Result<Md5, StorageError>) {
+        let _ = self.give(now, Act::Digest(op, result));
+    }
+
+    /// See [`Updater::handle_unix_time`].
+    pub fn handle_unix_time(&mut self, unix: u64) {
+        let now = self.tape.as_ref().map_or(Instant::ZERO, |tape| tape.last());
+        let _ = self.give(now, Act::UnixTime(unix));
+    }
+}
+
+/// Commands. Each is refused with [`Misuse`] outside its state.
+#[allow(clippy::missing_errors_doc, reason = "stated once, above")]
+impl Machine<'_> {
+    /// See [`Updater::accept`].
+    pub fn accept(&mut self, now: Instant) -> Result<(), Misuse> {
+        self.give(now, Act::Accept)
+    }
+
+    /// See [`Updater::defer`].
+    pub fn defer(&mut self, now: Instant, until: Instant) -> Result<(), Misuse> {
+        self.give(now, Act::Defer(until))
+    }
+
+    /// See [`Updater::refuse`].
+    pub fn refuse(&mut self, now: Instant) -> Result<(), Misuse> {
+        self.give(now, Act::Refuse)
+    }
+
+    /// See [`Updater::cancel`].
+    pub fn cancel(&mut self, now: Instant) -> Result<(), Misuse> {
+        self.give(now, Act::Cancel)
+    }
+
+    /// See [`Updater::approve`].
+    pub fn approve(&mut self, now: Instant) -> Result<(), Misuse> {
+        self.give(now, Act::Approve)
+    }
+
+    /// See [`Updater::veto`].
+    pub fn veto(&mut self, now: Instant) -> Result<(), Misuse> {
+        self.give(now, Act::Veto)
+    }
+
+    /// See [`Updater::install`].
+    pub fn install(&mut self, now: Instant) -> Result<(), Misuse> {
+        self.give(now, Act::Install)
+    }
+
+    /// See [`Updater::installed`].
+    pub fn installed(&mut self, now: Instant, what: Installed) -> Result<(), Misuse> {
+        self.give(now, Act::Installed(what))
+    }
+
+    /// See [`Updater::confirm`].
+    pub fn confirm(&mut self, now: Instant) -> Result<(), Misuse> {
+        self.give(now, Act::Confirm)
+    }
+
+    /// See [`Updater::roll_back`].
+    pub fn roll_back(&mut self, now: Instant) -> Result<(), Misuse> {
+        self.give(now, Act::RollBack)
+    }
+
+    /// See [`Updater::forgive`].
+    pub fn forgive(&mut self, now: Instant) -> Result<(), Misuse> {
+        self.give(now, Act::Forgive)
+    }
+
+    /// See [`Updater::report_now`].
+    pub fn report_now(&mut self, now: Instant) -> Result<(), Misuse> {
+        self.give(now, Act::ReportNow)
+    }
+}
+
+impl<'a> Machine<'a> {
+    pub(super) fn new(
+        device: DeviceIndex,
+        updater: &'a mut Updater,
+        tape: Option<&'a mut Tape>,
+    ) -> Self {
+        Self { device, updater, tape }
+    }
+
+    fn give(&mut self, now: Instant, act: Act) -> Result<(), Misuse> {
+        if let Some(tape) = &mut self.tape {
+            tape.push(now, &Input::Device { device: self.device, act });
+        }
+        act.give(self.updater, now)
+    }
+}
+
+impl Deref for Machine<'_> {
+    type Target = Updater;
+
+    fn deref(&self) -> &Updater {
+        self.updater
+    }
+}

@@ -1,0 +1,254 @@
+//! The flight recorder: what a [`Client`] was told, kept in a bounded ring, to be played again
+//! elsewhere.
+//!
+//! A client is a pure function of its inputs. [`Recorder`] is a client that notes each of them on
+//! the way in; [`Recorder::recording`] makes a file of the latest ones, and [`Recording`] plays
+//! them: the same states and outputs, one by one, on a desktop.
+//!
+//! * **Bounded.** Inputs that fall out of the ring are not lost: a second client takes them in,
+//!   and the file begins with its state. It costs the ring, that client, and nothing when off.
+//! * **Small.** The bytes of an image do not steer the machine; their number does. So does an
+//!   application's payload. Only framing and the cloud's messages are kept.
+//! * **Without secrets.** The password, the query of each URL, what applications say, and headers
+//!   that nobody reads are replaced by filler of the same length before they are kept; the second
+//!   client never sees anything else. The filler of a query says whether it is an old one, which
+//!   the machine asks, and nothing more.
+//!
+//! ```
+//! # use ota_wire::client::{Config, Output};
+//! # use ota_wire::mqtt::Login;
+//! use ota_proto::Instant;
+//! use ota_wire::record::{Answer, Recorder, Recording};
+//!
+//! # let login = Login::new("PD".into(), "PD;1;x;2".into(), "secret".into());
+//! # let config = Config::new("broker.example".into(), 1883, false, login, 7);
+//! let mut recorder = Recorder::new(Instant::ZERO, config, 64 * 1024)?;
+//! let Output::Idle { deadline: Some(at), .. } = recorder.poll_output(Instant::ZERO) else { return Ok(()) };
+//! recorder.handle_timeout(at);
+//! assert!(matches!(recorder.poll_output(at), Output::Connect { .. }));
+//!
+//! let file = recorder.recording().unwrap();
+//! let recording = Recording::read(&file)?;
+//! let mut replay = recording.replay();
+//! let mut last = None;
+//! while let Some(step) = replay.step() {
+//!     last = Some(format!("{} {:?}", step.at.as_micros(), step.answer));
+//! }
+//! assert!(last.unwrap().contains("Connect"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod hide;
+mod input;
+mod machine;
+mod replay;
+mod tape;
+
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use core::fmt;
+use core::ops::Deref;
+
+use ota_proto::{Boot, Instant, QoS, TransportError};
+
+use crate::client::{AddError, Client, Config, DeviceIndex, Link, Output, Received};
+use crate::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeError};
+
+use hide::Hider;
+pub use input::{Act, Added, Answer, Input};
+pub use machine::Machine;
+pub use replay::{Recording, RecordingError, Replay, Step};
+use tape::Tape;
+
+/// A client that notes its inputs, or does not: see the [module](self). Its methods are those of
+/// [`Client`]; what only looks is reached through it.
+#[derive(Clone)]
+pub struct Recorder {
+    client: Client,
+    tape: Option<Box<Noting>>,
+}
+
+#[derive(Clone)]
+struct Noting {
+    tape: Tape,
+    hider: Hider,
+}
+
+impl Recorder {
+    /// A client without devices that keeps its latest inputs in so many bytes; none when 0.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn new(now: Instant, config: Config, bytes: usize) -> Result<Self, mqtt::ConfigError> {
+        let tape = if bytes > 0 {
+            let mut config = config.clone();
+            config.mqtt.login = hide::login(&config.mqtt.login);
+            let tape = Tape::new(now, Client::new(now, config)?, bytes);
+            Some(Box::new(Noting { tape, hider: Hider::default() }))
+        } else {
+            None
+        };
+        Ok(Self { client: Client::new(now, config)?, tape })
+    }
+
+    /// The file of what is kept. `None` when nothing is, and when it cannot be: a device's
+    /// configuration holds a [`ota_proto::Comparator`], which is code of the application, or more
+    /// than 1 MiB was received in one piece.
+    #[must_use]
+    pub fn recording(&self) -> Option<alloc::vec::Vec<u8>> {
+        self.tape.as_ref()?.tape.file()
+    }
+
+    /// See [`Client::add_device`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn add_device(
+        &mut self,
+        now: Instant,
+        config: ota_proto::Config,
+        boot: Boot<'_>,
+    ) -> Result<DeviceIndex, AddError> {
+        let Boot { running, slot, journal, storage } = boot;
+        if let Some(noting) = &mut self.tape {
+            let journal = journal.map(|record| record.as_slice());
+            let config = Cow::Borrowed(&config);
+            let added = Added { config, running, slot, journal, storage };
+            noting.tape.push(now, &Input::AddDevice(Box::new(added)));
+        }
+        self.client.add_device(now, config, boot)
+    }
+
+    /// See [`Client::updater_mut`].
+    pub fn updater_mut(&mut self, device: DeviceIndex) -> Option<Machine<'_>> {
+        let tape = self.tape.as_deref_mut().map(|noting| &mut noting.tape);
+        Some(Machine::new(device, self.client.updater_mut(device)?, tape))
+    }
+
+    /// See [`Client::publish`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn publish(
+        &mut self,
+        now: Instant,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+    ) -> Result<PublishHandle, PublishError> {
+        self.note(now, &Input::Publish { topic, len: payload.len(), qos });
+        self.client.publish(now, topic, payload, qos)
+    }
+
+    /// See [`Client::subscribe`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn subscribe(
+        &mut self,
+        now: Instant,
+        filter: &str,
+        qos: QoS,
+    ) -> Result<SubId, SubscribeError> {
+        self.note(now, &Input::Subscribe { filter, qos });
+        self.client.subscribe(now, filter, qos)
+    }
+
+    /// See [`Client::unsubscribe`].
+    pub fn unsubscribe(&mut self, now: Instant, id: SubId) -> bool {
+        self.note(now, &Input::Unsubscribe(id));
+        self.client.unsubscribe(now, id)
+    }
+
+    /// See [`Client::acknowledge`].
+    pub fn acknowledge(&mut self, now: Instant, ack: AckId) -> bool {
+        self.note(now, &Input::Acknowledge(ack));
+        self.client.acknowledge(now, ack)
+    }
+
+    /// See [`Client::set_login`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_login(&mut self, login: mqtt::Login) -> Result<(), mqtt::ConfigError> {
+        if let Some(noting) = &mut self.tape {
+            noting.tape.push(noting.tape.last(), &Input::SetLogin(hide::login(&login)));
+        }
+        self.client.set_login(login)
+    }
+
+    /// See [`Client::disconnect`].
+    pub fn disconnect(&mut self, now: Instant) {
+        self.note(now, &Input::Disconnect);
+        self.client.disconnect(now);
+    }
+
+    /// See [`Client::handle_connected`].
+    pub fn handle_connected(&mut self, now: Instant, link: Link) {
+        self.note(now, &Input::Connected { link });
+        self.client.handle_connected(now, link);
+    }
+
+    /// See [`Client::handle_connect_failed`].
+    pub fn handle_connect_failed(&mut self, now: Instant, link: Link, error: TransportError) {
+        self.note(now, &Input::ConnectFailed { link, error });
+        self.client.handle_connect_failed(now, link, error);
+    }
+
+    /// See [`Client::handle_sent`].
+    pub fn handle_sent(&mut self, now: Instant, link: Link, count: usize) {
+        self.note(now, &Input::Sent { link, count });
+        self.client.handle_sent(now, link, count);
+    }
+
+    /// See [`Client::handle_received`].
+    pub fn handle_received(&mut self, now: Instant, link: Link, rx: &[u8]) -> Received {
+        if let Some(Noting { tape, hider }) = self.tape.as_deref_mut() {
+            let front = hider.received(&self.client, link, rx);
+            let more = rx.len().saturating_sub(front.len());
+            tape.push(now, &Input::Received { link, front, more });
+        }
+        self.client.handle_received(now, link, rx)
+    }
+
+    /// See [`Client::handle_closed`].
+    pub fn handle_closed(&mut self, now: Instant, link: Link, clean: bool) {
+        self.note(now, &Input::Closed { link, clean });
+        self.client.handle_closed(now, link, clean);
+    }
+
+    /// See [`Client::handle_timeout`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.note(now, &Input::Timeout);
+        self.client.handle_timeout(now);
+    }
+
+    /// See [`Client::poll_output`].
+    pub fn poll_output(&mut self, now: Instant) -> Output<'_> {
+        self.note(now, &Input::Poll);
+        self.client.poll_output(now)
+    }
+
+    fn note(&mut self, now: Instant, input: &Input<'_>) {
+        if let Some(noting) = &mut self.tape {
+            noting.tape.push(now, input);
+        }
+    }
+}
+
+impl Deref for Recorder {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder")
+            .field("client", &self.client)
+            .field("records", &self.tape.is_some())
+            .finish()
+    }
+}

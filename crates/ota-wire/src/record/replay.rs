@@ -1,0 +1,224 @@
+//! The file: written, read and played.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 6 | `OTAREC` |
+//! | 2 | the format, little-endian: 1 |
+//! | 1 + n | the version of this crate: another one's machine may decide otherwise |
+//! | n | the client before the first input |
+//! | n | the inputs, each with its length before it |
+//! | 4 | CRC-32 of all before it, little-endian |
+//!
+//! Values are in the encoding of `postcard`.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::fmt;
+
+use ota_proto::Instant;
+use serde::{Deserialize, Serialize};
+
+use super::input::{Answer, Input};
+use crate::client::Client;
+
+const MAGIC: &[u8; 6] = b"OTAREC";
+const FORMAT: u16 = 1;
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
+/// A client that has had all inputs before the first one that is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Base {
+    pub(super) client: Client,
+    /// The moment of the latest input that it has had.
+    pub(super) at: Instant,
+    /// How many inputs it has had.
+    pub(super) dropped: u64,
+}
+
+impl Base {
+    /// Takes an input in.
+    pub(super) fn take(&mut self, entry: &[u8], scratch: &mut Vec<u8>) {
+        if let Some((at, input)) = decode(self.at, entry) {
+            self.at = at;
+            input.give(&mut self.client, at, scratch);
+        }
+        self.dropped = self.dropped.saturating_add(1);
+    }
+}
+
+/// An input behind the one at `last`: the time between them, which may be negative, and the call;
+/// its length before it. `None` when it holds something that cannot be written.
+pub(super) fn encode(last: Instant, now: Instant, input: &Input<'_>) -> Option<Vec<u8>> {
+    let delta = now.as_micros().wrapping_sub(last.as_micros()) as i64;
+    let body = postcard::to_allocvec(&(delta, input)).ok()?;
+    postcard::to_allocvec(body.as_slice()).ok()
+}
+
+/// The entry without its length.
+pub(super) fn body(entry: &[u8]) -> &[u8] {
+    postcard::from_bytes(entry).unwrap_or_default()
+}
+
+/// Takes the oldest entry.
+pub(super) fn pop(ring: &mut VecDeque<u8>) -> Vec<u8> {
+    let (mut len, mut shift) = (0_usize, 0_u32);
+    while let Some(byte) = ring.pop_front() {
+        len |= usize::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+        shift = shift.saturating_add(7);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    ring.drain(..len.min(ring.len())).collect()
+}
+
+fn decode(last: Instant, entry: &[u8]) -> Option<(Instant, Input<'_>)> {
+    let (delta, input): (i64, Input<'_>) = postcard::from_bytes(entry).ok()?;
+    let at = Instant::from_micros(last.as_micros().wrapping_add_signed(delta));
+    input.is_bounded().then_some((at, input))
+}
+
+impl Client {
+    /// Whether the state could have come about, as far as anything relies on it.
+    fn is_sound(&self) -> bool {
+        self.broker.session.is_sound()
+    }
+}
+
+/// The file of this base and these entries.
+pub(super) fn write(base: &Base, front: &[u8], back: &[u8]) -> Option<Vec<u8>> {
+    let mut file = Vec::from(MAGIC);
+    file.extend_from_slice(&FORMAT.to_le_bytes());
+    let mut file = postcard::to_extend(VERSION, file).ok()?;
+    file = postcard::to_extend(base, file).ok()?;
+    file.extend_from_slice(front);
+    file.extend_from_slice(back);
+    file.extend_from_slice(&CRC.checksum(&file).to_le_bytes());
+    Some(file)
+}
+
+/// A recording that was read and checked.
+#[derive(Clone, Debug)]
+pub struct Recording<'a> {
+    base: Base,
+    entries: &'a [u8],
+}
+
+impl<'a> Recording<'a> {
+    /// Reads a file that [`super::Recorder::recording`] gave.
+    ///
+    /// # Errors
+    /// [`RecordingError`].
+    pub fn read(file: &'a [u8]) -> Result<Self, RecordingError> {
+        let rest = file.strip_prefix(MAGIC).ok_or(RecordingError::Foreign)?;
+        let (format, rest) = rest.split_first_chunk().ok_or(RecordingError::Damaged)?;
+        let (rest, _) = rest.split_last_chunk::<4>().ok_or(RecordingError::Damaged)?;
+        let (all, sum) = file.split_last_chunk::<4>().ok_or(RecordingError::Damaged)?;
+        if CRC.checksum(all) != u32::from_le_bytes(*sum) {
+            return Err(RecordingError::Damaged);
+        }
+        if u16::from_le_bytes(*format) != FORMAT {
+            return Err(RecordingError::Version);
+        }
+        let damaged = |_| RecordingError::Damaged;
+        let (version, rest): (&str, _) = postcard::take_from_bytes(rest).map_err(damaged)?;
+        if version != VERSION {
+            return Err(RecordingError::Version);
+        }
+        let (base, entries): (Base, _) = postcard::take_from_bytes(rest).map_err(damaged)?;
+        let recording = Self { base, entries };
+        let client = &recording.base.client;
+        let mut replay = recording.replay();
+        while replay.next_input().is_some() {}
+        if !client.is_sound() || !replay.rest.is_empty() {
+            return Err(RecordingError::Damaged);
+        }
+        Ok(recording)
+    }
+
+    /// How many inputs came before the first one that is kept.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.base.dropped
+    }
+
+    /// Plays it from the start.
+    #[must_use]
+    pub fn replay(&self) -> Replay<'a> {
+        let Base { client, at, .. } = self.base.clone();
+        Replay { client, at, rest: self.entries, scratch: Vec::new() }
+    }
+}
+
+/// A recording that is being played.
+#[derive(Clone, Debug)]
+pub struct Replay<'a> {
+    client: Client,
+    at: Instant,
+    rest: &'a [u8],
+    scratch: Vec<u8>,
+}
+
+/// One input and what it came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step<'a> {
+    /// When.
+    pub at: Instant,
+    /// The input.
+    pub input: Input<'a>,
+    /// What it came to.
+    pub answer: Answer<'a>,
+}
+
+impl<'a> Replay<'a> {
+    /// The client as it stands: behind the last step.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The moment of the last step.
+    #[must_use]
+    pub fn at(&self) -> Instant {
+        self.at
+    }
+
+    /// Plays the next input; `None` at the end.
+    pub fn step(&mut self) -> Option<Step<'_>> {
+        let (at, input) = self.next_input()?;
+        let answer = input.give(&mut self.client, at, &mut self.scratch);
+        Some(Step { at, input, answer })
+    }
+
+    fn next_input(&mut self) -> Option<(Instant, Input<'a>)> {
+        let (entry, rest): (&[u8], _) = postcard::take_from_bytes(self.rest).ok()?;
+        let (at, input) = decode(self.at, entry)?;
+        (self.at, self.rest) = (at, rest);
+        Some((at, input))
+    }
+}
+
+/// Why a file cannot be played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RecordingError {
+    /// It is no recording.
+    Foreign,
+    /// It was made by another version, whose machine may decide otherwise: play it with that one.
+    Version,
+    /// It was changed or cut since it was made.
+    Damaged,
+}
+
+impl fmt::Display for RecordingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Foreign => "no recording",
+            Self::Version => "made by another version: play it with the one that made it",
+            Self::Damaged => "damaged: it was cut or changed since it was made",
+        })
+    }
+}
+
+impl core::error::Error for RecordingError {}
