@@ -79,7 +79,7 @@ const RULES: [Rule; 12] = [
         ..rule("ota-sim", &["ota-cloud", "ota-proto", "ota-wire"])
     },
     rule("ota-fuzz", &["ota-cloud", "ota-proto", "ota-wire"]),
-    rule("ota-conformance", &["ota-cloud", "ota-proto"]),
+    rule("ota-conformance", &["ota-cloud", "ota-host", "ota-proto", "ota-wire"]),
     rule("ota-cli", &["ota-cloud", "ota-host", "ota-proto", "ota-tokio", "ota-wire"]),
     rule("xtask", &[]),
 ];

@@ -6,9 +6,9 @@ use core::time::Duration;
 
 use ota_proto::Instant;
 
-use super::Origin;
 use super::reply::{Piece, Reply, Step};
 use super::request::{Parsed, Request};
+use super::{Origin, Served};
 
 /// One connection: bytes in, bytes out, on the caller's clock.
 ///
@@ -30,6 +30,8 @@ pub struct Connection {
     heard: Instant,
     /// Set only when everything before it has been sent.
     closing: Option<Closing>,
+    /// Requests that nobody was told of yet.
+    served: VecDeque<Served>,
 }
 
 /// How a connection is to be ended.
@@ -46,6 +48,8 @@ impl Connection {
     pub const MAX_HEAD: usize = 8 * 1_024;
     /// The most headers of a request; more are answered with 400.
     pub const MAX_HEADERS: usize = 64;
+    /// The most entries of [`Connection::next_served`].
+    pub const MAX_SERVED: usize = 16;
     /// The most bytes that [`Connection::transmit`] gives at once.
     pub const MAX_OUT: usize = 16 * 1_024;
 
@@ -62,6 +66,7 @@ impl Connection {
             next: now,
             heard: now,
             closing: None,
+            served: VecDeque::new(),
         }
     }
 
@@ -135,6 +140,12 @@ impl Connection {
         self.closing
     }
 
+    /// The next request that was taken up, for a log. At most [`Connection::MAX_SERVED`] wait to be
+    /// asked for; the oldest go first.
+    pub fn next_served(&mut self) -> Option<Served> {
+        self.served.pop_front()
+    }
+
     fn idle_deadline(&self, origin: &Origin) -> Option<Instant> {
         let waits = self.script.is_empty() && self.sent >= self.out.len();
         waits.then(|| self.heard + origin.idle())
@@ -151,7 +162,12 @@ impl Connection {
         self.script = match parsed {
             Parsed::Request(request, len) => {
                 self.input.drain(..len.min(self.input.len()));
-                origin.respond(self.now, &request)
+                let (script, served) = origin.respond(self.now, &request);
+                self.served.push_back(served);
+                if self.served.len() > Self::MAX_SERVED {
+                    self.served.pop_front();
+                }
+                script
             }
             Parsed::Partial if self.input.len() < Self::MAX_HEAD => return false,
             Parsed::Partial => bad("431 Request Header Fields Too Large"),

@@ -13,6 +13,7 @@ mod respond;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use core::ops::Range;
 use core::time::Duration;
 
 use ota_proto::{Instant, Md5};
@@ -20,7 +21,7 @@ use ota_proto::{Instant, Md5};
 pub use connection::{Closing, Connection};
 pub use content::Content;
 
-use crate::fault::{FaultPlan, Kind, Rule};
+use crate::fault::{Fault, FaultPlan, Kind, Rule};
 use crate::sign::UrlSigner;
 use content::File;
 
@@ -75,6 +76,20 @@ pub struct OriginCounters {
     pub faults: u64,
     /// Bytes of images that were handed out to be sent.
     pub body_bytes: u64,
+}
+
+/// A request that was answered, or will never be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Served {
+    /// The path, without its query, as it was sent.
+    pub path: String,
+    /// The status; 0 when a fault keeps the answer back.
+    pub status: u16,
+    /// The bytes of the image that the answer has.
+    pub range: Range<u64>,
+    /// The faults that struck.
+    pub faults: Vec<Fault>,
 }
 
 impl Origin {

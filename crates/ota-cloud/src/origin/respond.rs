@@ -8,10 +8,10 @@ use core::time::Duration;
 use ota_proto::Instant;
 use percent_encoding::percent_decode_str;
 
-use super::Origin;
 use super::content::File;
 use super::reply::{Ending, Framing, Piece, Reply, Step};
 use super::request::{Method, Request};
+use super::{Origin, Served};
 use crate::fault::{Fault, Rule, mix};
 use crate::sign::Refusal;
 
@@ -24,25 +24,29 @@ pub(super) fn is_single_redirect(fault: Fault) -> bool {
 }
 
 impl Origin {
-    /// The response to a request, as a script.
-    pub(super) fn respond(&mut self, now: Instant, request: &Request) -> VecDeque<Step> {
+    /// The response to a request, as a script, and what there is to tell of it.
+    pub(super) fn respond(&mut self, now: Instant, request: &Request) -> (VecDeque<Step>, Served) {
         let counters = &mut self.counters;
         counters.requests = counters.requests.saturating_add(1);
         counters.ranges = counters.ranges.saturating_add(u64::from(request.range.is_some()));
         let head_only = request.method == Method::Head;
+        let path = request.target.split('?').next().unwrap_or("").into();
+        let mut served = Served { path, status: 0, range: 0..0, faults: Vec::new() };
         let mut reply = match self.find(now, request) {
-            Ok(file) => match self.serve(request, &file) {
+            Ok(file) => match self.serve(request, &file, &mut served.faults) {
                 Some(reply) => reply,
-                None => return VecDeque::from([Step::Halt]),
+                None => return (VecDeque::from([Step::Halt]), served),
             },
             Err(reply) => *reply,
         };
+        served.status = reply.status.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0);
+        served.range = reply.piece.as_ref().map_or(0..0, |piece| piece.at..piece.end);
         if reply.status.starts_with("403") {
             self.counters.refused = self.counters.refused.saturating_add(1);
         }
         // A body that is not expected would be read as the next request.
         reply.close |= !request.keep_alive || request.body;
-        reply.script(head_only)
+        (reply.script(head_only), served)
     }
 
     /// The image that the request may have.
@@ -70,7 +74,12 @@ impl Origin {
     }
 
     /// The response with the image, or what the faults make of it; `None` is silence.
-    fn serve(&mut self, request: &Request, file: &Arc<File>) -> Option<Reply> {
+    fn serve(
+        &mut self,
+        request: &Request,
+        file: &Arc<File>,
+        struck: &mut Vec<Fault>,
+    ) -> Option<Reply> {
         let plain = image(request, file);
         let Some(piece) = plain.piece.as_ref().filter(|_| request.method == Method::Get) else {
             return Some(plain);
@@ -78,6 +87,7 @@ impl Origin {
         let resumed = piece.at > 0;
         let hop = hop(&request.target);
         let (rules, seen) = self.strike(resumed, hop);
+        struck.extend(rules.iter().map(|rule| rule.fault));
         let mut reply = plain;
         for rule in &rules {
             match instead(rule.fault, request, hop) {

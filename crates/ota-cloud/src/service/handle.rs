@@ -8,6 +8,7 @@ use ota_proto::{Identity, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::error::HandleError;
+use super::faulty::Images;
 use super::hub::{Hub, Input};
 use super::log::{Entry, Log};
 use super::store::{Image, Source, Store};
@@ -19,6 +20,8 @@ use crate::{Cloud, DeviceRecord, Firmware, Rollout, Secret, TaskId, TaskOptions}
 pub struct Handle {
     inputs: mpsc::Sender<Input>,
     store: Store,
+    /// With faults the images are served by it.
+    faulty: Option<Images>,
     /// Weak, so that the log ends with the service.
     log: broadcast::WeakSender<Entry>,
 }
@@ -65,9 +68,10 @@ impl Handle {
     pub(super) fn new(
         inputs: mpsc::Sender<Input>,
         store: Store,
+        faulty: Option<Images>,
         log: broadcast::WeakSender<Entry>,
     ) -> Self {
-        Self { inputs, store, log }
+        Self { inputs, store, faulty, log }
     }
 
     /// Registers a device, or gives a known one another secret.
@@ -116,7 +120,12 @@ impl Handle {
             Source::File(path) => path.clone(),
             Source::Memory(_) => PathBuf::new(),
         };
-        let image = tokio::task::spawn_blocking(move || Image::read(source))
+        let held = self.faulty.is_some();
+        let read = move || {
+            let content = if held { Some(source.content()?) } else { None };
+            Ok((Image::read(source)?, content))
+        };
+        let (image, content) = tokio::task::spawn_blocking(read)
             .await
             .map_err(|_| HandleError::Stopped)?
             .map_err(|source| HandleError::Read { path, source })?;
@@ -124,7 +133,7 @@ impl Handle {
         firmware.url = url;
         firmware.user_defined = user_defined;
         firmware.fw_type = fw_type;
-        let store = self.store.clone();
+        let (store, faulty) = (self.store.clone(), self.faulty.clone());
         self.ask(move |hub, _| {
             let same = |known: &Firmware| {
                 known.path == firmware.path
@@ -136,6 +145,9 @@ impl Handle {
             }
             hub.cloud.add_firmware(firmware.clone())?;
             if firmware.url.is_none() {
+                if let (Some(faulty), Some(content)) = (faulty, content) {
+                    faulty.insert(firmware.path.clone(), content);
+                }
                 store.insert(firmware.path.clone(), image);
             }
             Ok(firmware)

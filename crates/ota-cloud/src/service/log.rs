@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 
 use super::broker::Lost;
 use super::endpoint::Refusal;
+use crate::fault::Fault;
 use crate::{CloudError, EventKind};
 
 /// One entry of the log.
@@ -94,13 +95,18 @@ pub enum What {
     },
     /// Something the cloud concluded.
     Event(EventKind),
+    /// A fault struck.
+    Fault {
+        /// Which.
+        fault: Fault,
+    },
     /// A request to the firmware server was answered.
     Request {
         /// From where.
         peer: SocketAddr,
         /// The path, without its query.
         path: String,
-        /// The status.
+        /// The status; 0 when a fault keeps the answer back.
         status: u16,
         /// The bytes of the image that the answer promises.
         range: Range<u64>,

@@ -26,6 +26,7 @@ pub mod broker;
 mod clock;
 pub mod endpoint;
 mod error;
+mod faulty;
 mod frame;
 mod handle;
 mod http;
@@ -47,10 +48,12 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::fault::FaultPlan;
 use crate::sign::UrlSigner;
 use crate::{Cloud, CloudConfig};
 use broker::Broker;
 use clock::Clock;
+use faulty::Faulty;
 use hub::{Hub, Journal};
 
 pub use error::{HandleError, StartError};
@@ -90,6 +93,9 @@ pub struct ServiceConfig {
     /// The log entries that wait for the slowest reader, each with its message of at most
     /// [`endpoint::Limits::packet`]. Default 1,024.
     pub log_entries: usize,
+    /// What goes wrong on purpose. With a fault, images are held in memory and served by
+    /// [`crate::origin`]. Default: nothing.
+    pub faults: FaultPlan,
     /// The cloud's own settings. `signer` and `unix_at_zero` are set by [`Service::start`].
     pub cloud: CloudConfig,
 }
@@ -111,6 +117,7 @@ impl Default for ServiceConfig {
             limits: endpoint::Limits::default(),
             http_patience: Duration::from_secs(30),
             log_entries: 1024,
+            faults: FaultPlan::new(0),
             cloud: CloudConfig::new(signer, 0),
         }
     }
@@ -171,18 +178,22 @@ impl Service {
         let mut tasks = JoinSet::new();
         tasks.spawn(hub.run(queue, stop.clone()));
         let store = store::Store::default();
+        let patience = config.http_patience;
+        let faulty = (!config.faults.rules.is_empty())
+            .then(|| Faulty::new(config.faults, signer.clone(), clock, journal.clone(), patience));
         let origin = http::Origin {
             signer: Arc::new(signer),
             store: store.clone(),
             clock,
             journal,
-            patience: config.http_patience,
+            patience,
         };
-        let handle = Handle::new(inputs.clone(), store, log);
+        let images = faulty.as_ref().map(Faulty::images);
+        let handle = Handle::new(inputs.clone(), store, images, log);
         let guard = stop.clone().drop_guard();
         let running = Running { mqtt_addr, http_addr, handle, tasks, stop: guard };
         let most = config.max_connections;
-        Ok(Prepared { running, front, http: http.listener, origin, inputs, most, stop })
+        Ok(Prepared { running, front, http: http.listener, origin, faulty, inputs, most, stop })
     }
 }
 
@@ -200,6 +211,8 @@ pub struct Prepared {
     front: Front,
     http: TcpListener,
     origin: http::Origin,
+    /// Answers in place of `origin`.
+    faulty: Option<Faulty>,
     inputs: mpsc::Sender<hub::Input>,
     most: usize,
     stop: CancellationToken,
@@ -215,7 +228,7 @@ impl Prepared {
     /// Begins to answer, or joins the broker.
     #[must_use]
     pub fn open(self) -> Running {
-        let Self { mut running, front, http, origin, inputs, most, stop } = self;
+        let Self { mut running, front, http, origin, faulty, inputs, most, stop } = self;
         let tasks = &mut running.tasks;
         match front {
             Front::Listen { listener, limits } => {
@@ -230,9 +243,14 @@ impl Prepared {
             }
         }
         let halt = stop.clone();
-        tasks.spawn(listen::run(http, most, stop, move |stream, peer, _| {
-            http::serve(stream, peer, origin.clone(), halt.clone())
-        }));
+        match faulty {
+            None => tasks.spawn(listen::run(http, most, stop, move |stream, peer, _| {
+                http::serve(stream, peer, origin.clone(), halt.clone())
+            })),
+            Some(faulty) => tasks.spawn(listen::run(http, most, stop, move |stream, peer, _| {
+                faulty::serve(stream, peer, faulty.clone(), halt.clone())
+            })),
+        };
         running
     }
 }

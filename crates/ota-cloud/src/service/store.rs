@@ -10,6 +10,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use ota_proto::{Digester, Md5};
 
+use crate::origin::Content;
+
 /// Where an image's bytes are.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -18,6 +20,16 @@ pub enum Source {
     Memory(Bytes),
     /// In a file, which is read again for every request and must not change.
     File(PathBuf),
+}
+
+impl Source {
+    /// All its bytes. Blocking.
+    pub(super) fn content(&self) -> io::Result<Content> {
+        Ok(match self {
+            Self::Memory(bytes) => Content::from(bytes.to_vec()),
+            Self::File(path) => Content::from(std::fs::read(path)?),
+        })
+    }
 }
 
 /// An image with what was found when it was added.

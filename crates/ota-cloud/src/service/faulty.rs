@@ -1,0 +1,136 @@
+//! The firmware server with faults: [`origin`](crate::origin) over sockets.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::hub::Journal;
+use super::log::What;
+use crate::fault::FaultPlan;
+use crate::origin::{Closing, Connection, Content, Origin, OriginConfig};
+use crate::sign::UrlSigner;
+
+/// The images and the plan.
+#[derive(Clone, Debug)]
+pub(super) struct Images(Arc<Mutex<Origin>>);
+
+impl Images {
+    /// Serves these bytes from now on.
+    pub(super) fn insert(&self, path: String, content: Content) {
+        self.lock().add_file(path, content);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Origin> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What all connections share.
+#[derive(Clone, Debug)]
+pub(super) struct Faulty {
+    images: Images,
+    clock: Clock,
+    journal: Journal,
+}
+
+impl Faulty {
+    pub(super) fn new(
+        plan: FaultPlan,
+        signer: UrlSigner,
+        clock: Clock,
+        journal: Journal,
+        patience: std::time::Duration,
+    ) -> Self {
+        let config = OriginConfig {
+            idle: patience,
+            ..OriginConfig::new(Some(signer), clock.unix_at_zero())
+        };
+        let mut origin = Origin::new(config);
+        origin.set_faults(plan);
+        Self { images: Images(Arc::new(Mutex::new(origin))), clock, journal }
+    }
+
+    /// For whoever adds images; the journal ends without it.
+    pub(super) fn images(&self) -> Images {
+        self.images.clone()
+    }
+}
+
+/// Serves one connection until it ends or the service stops.
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    faulty: Faulty,
+    stop: CancellationToken,
+) {
+    let connection = Connection::new(faulty.clock.now());
+    let mut shell = Shell { stream, peer, faulty, connection, pending: Vec::new() };
+    tokio::select! {
+        () = shell.run() => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+struct Shell {
+    stream: TcpStream,
+    peer: SocketAddr,
+    faulty: Faulty,
+    connection: Connection,
+    /// Received and not yet taken.
+    pending: Vec<u8>,
+}
+
+impl Shell {
+    async fn run(&mut self) {
+        let mut buf = vec![0; 4_096];
+        loop {
+            let unsent = self.turn();
+            let deadline = self.connection.deadline(&self.faulty.images.lock());
+            if let (Some(closing), true) = (self.connection.closing(), unsent.is_empty()) {
+                // It ends either way.
+                let _ = match closing {
+                    Closing::Close => self.stream.shutdown().await,
+                    Closing::Reset => self.stream.set_zero_linger(),
+                };
+                return;
+            }
+            let clock = self.faulty.clock;
+            let (mut reader, mut writer) = self.stream.split();
+            tokio::select! {
+                read = reader.read(&mut buf), if self.pending.is_empty() => match read {
+                    Ok(n) if n > 0 => self.pending.extend_from_slice(buf.get(..n).unwrap_or(&[])),
+                    _ => return,
+                },
+                written = writer.write(&unsent), if !unsent.is_empty() => match written {
+                    Ok(n) => self.connection.handle_sent(clock.now(), n),
+                    Err(_) => return,
+                },
+                () = clock.sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    /// Gives the connection what has come, and takes what it wants sent and told.
+    fn turn(&mut self) -> Vec<u8> {
+        let now = self.faulty.clock.now();
+        let mut origin = self.faulty.images.lock();
+        let taken = self.connection.handle_received(now, &self.pending);
+        self.connection.handle_timeout(&origin, now);
+        let unsent = self.connection.transmit(&mut origin, now).to_vec();
+        drop(origin);
+        self.pending.drain(..taken.min(self.pending.len()));
+        while let Some(served) = self.connection.next_served() {
+            for fault in served.faults {
+                self.faulty.journal.write(None, What::Fault { fault });
+            }
+            let (path, status, range) = (served.path, served.status, served.range);
+            let peer = self.peer;
+            self.faulty.journal.write(None, What::Request { peer, path, status, range });
+        }
+        unsent
+    }
+}

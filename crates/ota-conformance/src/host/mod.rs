@@ -1,0 +1,126 @@
+//! Worlds of real sockets and files: the cloud's service on a thread of its own, and a device
+//! with a boot loader, whose adapter is an [`Adapter`].
+
+mod board;
+mod desk;
+
+use std::future::Future;
+use std::time::Duration;
+
+use ota_host::{
+    Clock, Control, DataDir, EngineError, Event, FileSlot, JournalFile, SlotOptions, Storage,
+};
+use ota_proto::{Event as Update, Installed, State};
+use ota_wire::client::{Config, DeviceIndex, Event as Client};
+
+use crate::{Outcome, Scenario};
+use board::Board;
+use desk::Desk;
+
+const DEVICE: DeviceIndex = DeviceIndex::FIRST;
+
+/// An adapter for std.
+pub trait Adapter: Sized {
+    /// Its driver, without devices.
+    ///
+    /// # Errors
+    /// As the driver's.
+    fn new(config: Config) -> Result<Self, EngineError>;
+
+    /// What the application may do.
+    fn control(&mut self) -> &mut Control;
+
+    /// The next event.
+    ///
+    /// # Errors
+    /// As the driver's.
+    fn next(&mut self) -> impl Future<Output = Result<Event, EngineError>>;
+
+    /// Ends it, with the storage jobs that run.
+    fn stop(self) -> impl Future<Output = ()>;
+}
+
+/// Runs a scenario on an adapter, on its runtime: [`crate::World::run`] blocks on this.
+///
+/// # Panics
+/// When the machine stands in the way: no loopback, no temporary folder.
+pub async fn run<A: Adapter>(scenario: &Scenario) -> Outcome {
+    let desk = Desk::start(scenario);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let board = Board::default();
+    let mut outcome = Outcome::default();
+    let clock = Clock::start();
+    let limit = clock.now() + scenario.limit();
+    let mut life = Life::<A>::boot(scenario, &desk, folder.path(), &board);
+    while !outcome.ended && clock.now() < limit {
+        let event = tokio::select! {
+            event = life.adapter.next() => Some(event.expect("the runtime goes on")),
+            () = desk.changed() => None,
+        };
+        if let Some(Event::Client(event)) = event {
+            let restart = life.take(&event);
+            outcome.events.push(event);
+            if restart {
+                outcome.restarts += 1;
+                life.adapter.stop().await;
+                life = Life::boot(scenario, &desk, folder.path(), &board);
+            }
+        }
+        outcome.ended = life.is_at_rest() && desk.is_over(&outcome.events);
+    }
+    life.adapter.stop().await;
+    board.boot().clone_into(&mut outcome.running);
+    outcome.slot = slot(folder.path());
+    desk.tell(&mut outcome);
+    outcome
+}
+
+/// The device from one start to the next.
+struct Life<A> {
+    adapter: A,
+}
+
+impl<A: Adapter> Life<A> {
+    fn boot(scenario: &Scenario, desk: &Desk, folder: &std::path::Path, board: &Board) -> Self {
+        let config = scenario.client_config("127.0.0.1", desk.broker().port());
+        let mut adapter = A::new(config).expect("a good configuration");
+        let dir = DataDir::open(folder).expect("a folder");
+        let options = SlotOptions { erase: Scenario::ERASE, ..SlotOptions::default() };
+        let slot = FileSlot::open(&dir, options).expect("a slot");
+        let journal = JournalFile::open(&dir).expect("a journal");
+        let storage = Storage::new(slot, journal, Box::new(board.clone()));
+        let added = adapter.control().add_device(scenario.device_config(), board.boot(), storage);
+        assert_eq!(added.expect("a good device"), DEVICE);
+        Self { adapter }
+    }
+
+    /// Does what an application must; says whether to restart.
+    fn take(&mut self, event: &Client) -> bool {
+        let Client::Device { event, .. } = event else { return false };
+        let control = self.adapter.control();
+        // One that does not fit any more has no effect.
+        let _ = match event {
+            Update::Install { .. } => {
+                control.command(DEVICE, |u, now| u.installed(now, Installed::NeedsRestart))
+            }
+            Update::Trial => control.command(DEVICE, |u, now| u.confirm(now)),
+            _ => Ok(()),
+        };
+        *event == Update::Restart
+    }
+
+    fn is_at_rest(&mut self) -> bool {
+        let updater = self.adapter.control().updater(DEVICE);
+        updater.is_some_and(|updater| updater.is_settled() && updater.state() == State::Idle)
+    }
+}
+
+/// What the slot holds.
+fn slot(folder: &std::path::Path) -> Vec<u8> {
+    let dir = DataDir::open(folder).expect("a folder");
+    let slot = FileSlot::open(&dir, SlotOptions::default()).expect("a slot");
+    std::fs::read(slot.path()).expect("a slot to read")
+}
+
+/// How often the cloud's state is looked at when nothing is told.
+const GLANCE: Duration = Duration::from_millis(20);

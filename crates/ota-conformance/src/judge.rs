@@ -1,0 +1,173 @@
+//! Whether an outcome is what the table and the rules demand.
+
+use ota_proto::message::{DeviceMessage, Progress, ProgressState};
+use ota_wire::client::Event;
+
+use crate::table::{End, Row, Told, row};
+use crate::{Outcome, Report, Scenario};
+
+/// What is wrong with an outcome, in words; empty when nothing is.
+#[must_use]
+pub fn judge(scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let Some(row) = row(scenario.fault) else {
+        return vec![format!("{}: not in the table", scenario.fault)];
+    };
+    let mut demand = |holds: bool, what: String| {
+        if !holds {
+            wrong.push(what);
+        }
+    };
+    demand(outcome.ended, "it never came to rest".into());
+    demand(outcome.struck.contains(&row.fault), "the fault never struck".into());
+    let told: Vec<Told> = outcome.events.iter().filter_map(Told::of).collect();
+    demand(row.told.is_none_or(|what| told.contains(&what)), format!("told: {told:?}"));
+    let requests = outcome.requests.len();
+    demand(
+        row.requests.contains(&requests),
+        format!("{requests} requests, not {:?}", row.requests),
+    );
+    let sessions = outcome.sessions.saturating_sub(outcome.restarts);
+    demand(
+        row.sessions.contains(&sessions),
+        format!("{sessions} sessions, not {:?}", row.sessions),
+    );
+    wrong.extend(the_end(&row, scenario, outcome));
+    wrong.extend(shapes(&outcome.reports));
+    wrong.extend(story(&row, scenario, &outcome.reports));
+    wrong
+}
+
+impl Told {
+    fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::Device { event: ota_proto::Event::Withdrawn, .. } => Some(Self::Withdrawn),
+            _ => None,
+        }
+    }
+}
+
+/// What runs, and what the slot holds.
+fn the_end(row: &Row, scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let (runs, image) = (outcome.running.as_str(), &scenario.image);
+    let expected = if row.end == End::Done { Scenario::TO } else { Scenario::FROM };
+    if runs != expected {
+        wrong.push(format!("{runs} runs, not {expected}"));
+    }
+    let last = outcome.reports.iter().rev().find_map(|report| version(&report.payload));
+    if last.as_deref() != Some(expected) {
+        wrong.push(format!("the last version reported is {last:?}, not {expected}"));
+    }
+    let kept = match row.end {
+        End::Done => image.len(),
+        _ if row.kept => image.len() * stored(&outcome.reports) / 100,
+        _ => 0,
+    };
+    if outcome.slot.get(..kept) != image.get(..kept) {
+        wrong.push(format!("the slot does not hold the first {kept} bytes of the image"));
+    }
+    wrong
+}
+
+/// The highest percentage that was told.
+fn stored(reports: &[Report]) -> usize {
+    let percent = |report: &Report| progress(&report.payload)?.1.percent;
+    reports
+        .iter()
+        .filter_map(percent)
+        .max()
+        .and_then(|most| usize::try_from(most).ok())
+        .unwrap_or(0)
+}
+
+/// Rule 2: strict out.
+fn shapes(reports: &[Report]) -> Vec<String> {
+    let strict = |report: &&Report| {
+        let mut buf = [0; 512];
+        let again = DeviceMessage::decode(&report.payload)
+            .ok()
+            .and_then(|message| message.encode(&mut buf).ok())
+            .and_then(|len| buf.get(..len));
+        again != Some(&report.payload[..])
+    };
+    let shown = |report: &Report| String::from_utf8_lossy(&report.payload).into_owned();
+    let odd = reports.iter().filter(strict).map(|report| format!("odd: {}", shown(report)));
+    odd.collect()
+}
+
+/// Rules 1, 4 and 6: what comes after what, and how often.
+fn story(row: &Row, scenario: &Scenario, reports: &[Report]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if reports.first().and_then(|r| version(&r.payload)).as_deref() != Some(Scenario::FROM) {
+        wrong.push("the first report is not of the running version".into());
+    }
+    let mut percent = 0;
+    let mut burning = false;
+    let mut results = Vec::new();
+    for (target, progress) in reports.iter().filter_map(|report| progress(&report.payload)) {
+        if target != Scenario::TO {
+            wrong.push(format!("a report about {target}"));
+            continue;
+        }
+        let result = matches!(progress.state, ProgressState::Done | ProgressState::Fail);
+        if !result && !results.is_empty() {
+            wrong.push(format!("{:?} after the result", progress.state));
+        }
+        match progress.state {
+            ProgressState::Downloading => {
+                let now = progress.percent.unwrap_or(-1);
+                if now < percent || burning {
+                    wrong.push(format!("{now} % after {percent} %, burning: {burning}"));
+                }
+                percent = now;
+            }
+            ProgressState::Burning => {
+                if percent != 100 {
+                    wrong.push(format!("burning after {percent} %"));
+                }
+                burning = true;
+            }
+            _ => results.push((progress.state, progress.result_code, progress.result_msg)),
+        }
+    }
+    let copies = results.len();
+    results.dedup();
+    match (row.end, &results[..]) {
+        (End::Withdrawn, []) => {}
+        (End::Done, [(ProgressState::Done, 0, _)]) if burning => {}
+        (End::Fail(code, words), [(ProgressState::Fail, is, said)])
+            if code == *is && words == said => {}
+        _ => wrong.push(format!("results: {results:?}, not {:?}", row.end)),
+    }
+    let asked = row.end != End::Withdrawn;
+    if asked && !row.copies.contains(&copies) {
+        wrong.push(format!("{copies} copies of the result, not {:?}", row.copies));
+    }
+    wrong.extend(count(scenario, reports));
+    wrong
+}
+
+/// Rule 4: a fast update costs 25 messages at most; a long one repeats its report each 20 s.
+fn count(scenario: &Scenario, reports: &[Report]) -> Option<String> {
+    let took = reports.last()?.at;
+    let repeats = took.as_micros() / scenario.time(20).as_micros().max(1);
+    let most = usize::try_from(repeats).unwrap_or(usize::MAX).saturating_mul(2).saturating_add(25);
+    (reports.len() > most).then(|| format!("{} messages in {took:?}", reports.len()))
+}
+
+fn version(payload: &[u8]) -> Option<String> {
+    match DeviceMessage::decode(payload) {
+        Ok(DeviceMessage::ReportVersion { version, .. }) => Some(version.into_owned()),
+        _ => None,
+    }
+}
+
+fn progress(payload: &[u8]) -> Option<(String, Progress<'_>)> {
+    match DeviceMessage::decode(payload) {
+        Ok(DeviceMessage::ReportProgress { version, progress }) => {
+            Some((version.into_owned(), progress))
+        }
+        _ => None,
+    }
+}

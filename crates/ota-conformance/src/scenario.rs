@@ -1,0 +1,165 @@
+//! What a world is given.
+
+use core::time::Duration;
+
+use ota_cloud::fault::{Fault, FaultPlan};
+use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
+use ota_proto::{Identity, Rng};
+use ota_wire::{client, mqtt};
+
+/// One run: a device that runs [`Scenario::FROM`], a cloud that offers [`Scenario::TO`], and what
+/// goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// The fault, for the table.
+    pub fault: Fault,
+    /// The plan that makes it strike.
+    pub faults: FaultPlan,
+    /// The image that is offered.
+    pub image: Vec<u8>,
+    /// The seed of all chance.
+    pub seed: u64,
+    /// All times of the device are so many times shorter than their defaults; 1 in virtual time.
+    pub scale: u32,
+}
+
+impl Scenario {
+    /// The device's product.
+    pub const PRODUCT: &str = "TESTPROD01";
+    /// The device's name.
+    pub const DEVICE: &str = "dev001";
+    /// The version that runs at first.
+    pub const FROM: &str = "0.1.0";
+    /// The version that is offered.
+    pub const TO: &str = "1.0.0";
+    /// Bytes of the image. At 2,048 bytes a second it takes five seconds.
+    pub const SIZE: usize = 10_000;
+    /// The body bytes of a response that breaks off: a resume begins above zero.
+    pub const CUT: u64 = 6_000;
+    /// The slot's erase unit in bytes, at most: a resume begins at a multiple of it.
+    pub const ERASE: u32 = 1_024;
+
+    /// The scenario of one fault. Places that the plan leaves to chance come from the seed.
+    ///
+    /// # Panics
+    /// Never: a fault has a name.
+    #[must_use]
+    pub fn new(fault: Fault, seed: u64, scale: u32) -> Self {
+        let mut faults = FaultPlan::from_names(seed, [fault.name()]).unwrap_or_default();
+        for rule in &mut faults.rules {
+            let cuts = [Fault::Truncate, Fault::Stall, Fault::Reset, Fault::ChangedObject]
+                .contains(&rule.fault);
+            rule.after = cuts.then_some(Self::CUT);
+        }
+        let mut rng = Rng::new(seed);
+        let words = std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten();
+        Self { fault, faults, image: words.take(Self::SIZE).collect(), seed, scale: scale.max(1) }
+    }
+
+    /// Who the device is.
+    ///
+    /// # Panics
+    /// Never: the names are good.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity::new(Self::PRODUCT, Self::DEVICE).expect("good names")
+    }
+
+    /// The device's secret.
+    ///
+    /// # Panics
+    /// Never: it is a good one.
+    #[must_use]
+    pub fn secret(&self) -> Secret {
+        Secret::from_bytes(b"0123456789abcdef").expect("a good secret")
+    }
+
+    /// How long a run may take, on the world's clock.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        // The floor for what does not scale: 2,048 bytes a second, Retry-After.
+        self.time(600) + Duration::from_secs(20)
+    }
+
+    /// So many seconds, scaled.
+    #[must_use]
+    pub fn time(&self, seconds: u64) -> Duration {
+        Duration::from_secs(seconds) / self.scale
+    }
+
+    /// The device's configuration.
+    #[must_use]
+    pub fn device_config(&self) -> ota_proto::Config {
+        let mut config = ota_proto::Config::new(self.identity(), self.seed);
+        config.allow_http = true;
+        let scale = self.scale;
+        let t = &mut config.timing;
+        // A lost push is made up for by the next report of an idle device.
+        t.idle_report = Duration::from_secs(120);
+        for time in [
+            &mut t.reply,
+            &mut t.puback,
+            &mut t.report_cap,
+            &mut t.idle_report,
+            &mut t.elicited,
+            &mut t.withdrawn,
+            &mut t.fresh_offer,
+            &mut t.same_url,
+            &mut t.supersede,
+            &mut t.progress,
+            &mut t.repeat,
+            &mut t.response,
+            &mut t.idle,
+            &mut t.floor_window,
+            &mut t.retry_base,
+            &mut t.retry_cap,
+            &mut t.checkpoint,
+            &mut t.burning,
+            &mut t.install,
+            &mut t.ask_again,
+            &mut t.trial,
+            &mut t.journal_retry,
+        ] {
+            *time /= scale;
+        }
+        config
+    }
+
+    /// The connection's configuration, with the device's login.
+    ///
+    /// # Panics
+    /// Never: the login is a good one.
+    #[must_use]
+    pub fn client_config(&self, host: &str, port: u16) -> client::Config {
+        // 2100-01-01.
+        let expiry = 4_102_444_800;
+        let (identity, secret) = (self.identity(), self.secret());
+        let login = Login::new(&identity, &secret, Algorithm::HmacSha256, APP_ID, "AbC12", expiry)
+            .expect("a good login");
+        let login = mqtt::Login::new(login.client_id, login.username, login.password);
+        let mut config = client::Config::new(host.into(), port, false, login, self.seed);
+        let scale = self.scale;
+        let (m, r) = (&mut config.mqtt.timing, &mut config.reconnect);
+        for time in [
+            &mut m.connack,
+            &mut m.suback,
+            &mut m.puback,
+            &mut m.pingresp,
+            &mut m.write,
+            &mut m.blocked,
+            &mut r.floor,
+            &mut r.base,
+            &mut r.cap,
+            &mut r.cap_open,
+            &mut r.stable,
+            &mut r.spread,
+            &mut r.kick_window,
+            &mut config.connect,
+        ] {
+            *time /= scale;
+        }
+        // It is of whole seconds.
+        m.keep_alive = Duration::from_secs((m.keep_alive.as_secs() / u64::from(scale)).max(1));
+        config
+    }
+}

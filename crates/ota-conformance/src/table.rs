@@ -1,0 +1,123 @@
+//! What must come of each fault, as data, by the rules of behaviour (`docs/architecture.md` names
+//! the machine; the numbers of rules are those of the design).
+
+use core::ops::RangeInclusive;
+
+use ota_cloud::fault::Fault;
+
+/// How a task ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// `done`: the new version runs, and the slot holds its image.
+    Done,
+    /// `fail` with this code and these words; the old version runs.
+    Fail(i64, &'static str),
+    /// No result at all: the offer was withdrawn (rule 3).
+    Withdrawn,
+}
+
+/// What the application must be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// [`ota_proto::Event::Withdrawn`].
+    Withdrawn,
+}
+
+/// One row of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The fault.
+    pub fault: Fault,
+    /// How the task ends.
+    pub end: End,
+    /// The bytes that were told as stored are in the slot at the end (rule 5).
+    pub kept: bool,
+    /// How often the result is told.
+    pub copies: RangeInclusive<usize>,
+    /// Requests that the firmware server takes.
+    pub requests: RangeInclusive<usize>,
+    /// Sessions that the broker takes, on a device that does not restart.
+    pub sessions: RangeInclusive<u64>,
+    /// What the application must be told.
+    pub told: Option<Told>,
+}
+
+const fn done(fault: Fault) -> Row {
+    Row {
+        fault,
+        end: End::Done,
+        kept: true,
+        copies: 1..=1,
+        requests: 1..=1,
+        sessions: 1..=1,
+        told: None,
+    }
+}
+
+/// −1, −2 and −3 keep the bytes (rule 5).
+const fn fail(fault: Fault, code: i64, words: &'static str) -> Row {
+    Row { end: End::Fail(code, words), kept: code >= -3, ..done(fault) }
+}
+
+impl Row {
+    const fn requests(self, requests: RangeInclusive<usize>) -> Self {
+        Self { requests, ..self }
+    }
+}
+
+/// The row of a fault. `None`: the suite does not know it, which its own test forbids.
+#[must_use]
+pub fn row(fault: Fault) -> Option<Row> {
+    rows().into_iter().find(|row| row.fault == fault)
+}
+
+/// All rows, in the order of [`Fault::ALL`].
+#[must_use]
+pub fn rows() -> Vec<Row> {
+    const REFUSED: &str = "url expired or refused";
+    const REDIRECT: &str = "redirect refused";
+    const CONTRADICTION: &str = "server contradicts the offer";
+    vec![
+        // Rule 8: a fresh URL; when it is the same one, once more after a while.
+        done(Fault::ExpireUrl).requests(2..=6),
+        // Rules 5 and 8: at most three rounds, each with one URL twice at most.
+        fail(Fault::RefuseUrl, -3, REFUSED).requests(3..=8),
+        // Rule 5: after one fresh URL.
+        fail(Fault::Gone, -2, "file does not exist").requests(2..=3),
+        // Rule 8: back-off.
+        done(Fault::ServerError).requests(3..=3),
+        done(Fault::Throttle).requests(3..=3),
+        // Rule 8: at most five hops, and none from https to http; the worlds speak http.
+        done(Fault::Redirect).requests(2..=2),
+        fail(Fault::RedirectLoop, -5, REDIRECT).requests(6..=48),
+        done(Fault::RedirectDowngrade).requests(2..=2),
+        // Rule 9: the first byte has a deadline.
+        done(Fault::Mute).requests(2..=2),
+        // Rule 8: a 200 to a range request is skipped up to the stored offset.
+        done(Fault::IgnoreRange).requests(2..=2),
+        // Rule 8: a 206 must match.
+        done(Fault::WrongRange).requests(3..=3),
+        // Rule 12: a mismatch after a resume costs one clean restart.
+        done(Fault::ShiftedRange).requests(3..=3),
+        // Rule 8: another ETag means another object: from zero.
+        done(Fault::ChangedObject).requests(2..=3),
+        done(Fault::FlappingEtag),
+        // Rule 8: a short body resumes.
+        done(Fault::Truncate).requests(2..=2),
+        // What follows a body is not of it.
+        done(Fault::ExtraBytes),
+        // Rules 5 and 8: over-long, encoded or contradictory bodies are refused.
+        fail(Fault::LyingLength, -5, CONTRADICTION).requests(1..=8),
+        // HTTP allows both.
+        done(Fault::Chunked),
+        done(Fault::NoLength),
+        fail(Fault::Compressed, -5, CONTRADICTION).requests(1..=8),
+        // Rule 9: above the floor it may take its time, below it the fetch begins again.
+        done(Fault::Slow),
+        done(Fault::Trickle).requests(2..=2),
+        done(Fault::Stall).requests(2..=2),
+        done(Fault::Reset).requests(2..=2),
+        // Rule 12: nothing was resumed, so nothing is fetched again.
+        fail(Fault::WrongDigest, -4, "md5 does not match"),
+    ]
+}
