@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::size;
+use crate::{size, span};
 
 /// Firmware updates for Tencent Cloud IoT devices: shown, run and served.
 #[derive(Debug, Parser)]
@@ -23,6 +24,7 @@ Exit codes:
   4  the update failed; the reason is on stderr
   5  the machine stands in the way: lock, disk, address
   6  `agent` with restart = \"exit\": installed, start the agent again
+  7  `agent COMMAND`: it does not fit what the agent is doing
   130, 143  SIGINT or SIGTERM before the work was done (`demo`, `agent --once`)";
 
 #[derive(Debug, Subcommand)]
@@ -106,8 +108,10 @@ The version is the cloud's text: a command must not take it for a path or an opt
 #[derive(Debug, Args)]
 #[command(after_help = AGENT)]
 pub(crate) struct Agent {
+    #[command(subcommand)]
+    pub(crate) command: Option<AgentCommand>,
     /// The configuration, in TOML.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true, default_value = "/etc/ota/agent.toml")]
     pub(crate) config: PathBuf,
     /// Ends after one update: with 0 when it is done and the cloud has acknowledged the result and
     /// the new version, with 4 when it failed.
@@ -117,8 +121,37 @@ pub(crate) struct Agent {
     #[arg(long, value_name = "SECONDS", requires = "once")]
     pub(crate) wait: Option<u64>,
     /// One JSON object a line.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+/// What a running agent is asked.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// What the agent is doing.
+    Status,
+    /// Take the offer now, whatever the window says.
+    Accept,
+    /// Put the offer, or the verified image, off: 90s, 30m, 2h, 1d; at most 30d.
+    Defer {
+        /// For how long.
+        #[arg(value_parser = span::parse)]
+        time: Duration,
+    },
+    /// Refuse the offer; the cloud is told.
+    Refuse,
+    /// End the update; the cloud is told.
+    Cancel,
+    /// Install the verified image now, whatever the window says.
+    Install,
+    /// Give the version on trial up and go back to the old one.
+    Rollback,
+    /// Ask the cloud for an update now.
+    Check,
+    /// Forget that an image failed here too often.
+    Forgive,
+    /// With `slots`, before a service starts the image: count the start and switch the link.
+    Start,
 }
 
 const SERVE: &str = "\

@@ -9,7 +9,8 @@ use ota_host::{Clock, DataDir, FileSlot, JournalFile, SlotOptions, Storage, Swit
 use ota_proto::credentials::{APP_ID, Secret};
 use ota_proto::journal::Record;
 use ota_proto::{
-    Event, Identity, Installed, Instant, Outcome, Rng, SlotAction, SlotState, StorageError, Version,
+    Event, Hold, Identity, Installed, Instant, Outcome, Rng, SlotAction, SlotState, StorageError,
+    Version,
 };
 use ota_tokio::{DeviceIndex, Driver};
 use ota_wire::client;
@@ -87,9 +88,13 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
         port: mqtt.port(),
         allow_http: true,
         trailing_digest: false,
+        consent: Hold::Auto,
+        approval: Hold::Auto,
+        install: Hold::Auto,
         spacing,
         spread: Duration::ZERO,
         install_limit: Duration::from_secs(600),
+        trial: None,
         seed: args.seed,
     };
     let board = Board::default();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ota_host::Storage;
 use ota_proto::credentials::{self, Algorithm, Secret};
-use ota_proto::{Event, Identity, Instant, Outcome, Rng, Verify, Version};
+use ota_proto::{Event, Hold, Identity, Instant, Outcome, Rng, Verify, Version};
 use ota_tokio::{DeviceIndex, Driver};
 use ota_wire::client;
 use ota_wire::mqtt::Login;
@@ -24,12 +24,20 @@ pub(crate) struct Setup {
     pub(crate) allow_http: bool,
     /// Hash behind each sync, in place of once at the end.
     pub(crate) trailing_digest: bool,
+    /// Who accepts an offer.
+    pub(crate) consent: Hold,
+    /// Who approves a verified image.
+    pub(crate) approval: Hold,
+    /// Who says when it is installed.
+    pub(crate) install: Hold,
     /// Least time between two connections.
     pub(crate) spacing: Duration,
     /// The first connection comes within this time.
     pub(crate) spread: Duration,
     /// The longest installation.
     pub(crate) install_limit: Duration,
+    /// The longest trial; `None` for the usual one.
+    pub(crate) trial: Option<Duration>,
     /// The seed of all chance.
     pub(crate) seed: u64,
 }
@@ -63,6 +71,9 @@ impl Setup {
             config.verify = Verify::Trailing;
         }
         config.timing.install = self.install_limit;
+        config.timing.trial = self.trial.unwrap_or(config.timing.trial);
+        (config.consent, config.approval, config.install) =
+            (self.consent, self.approval, self.install);
         let device = driver.add_device(config, running.as_str(), storage);
         let device = device.map_err(|why| Failure::usage(why.to_string()))?;
         Ok((driver, device))

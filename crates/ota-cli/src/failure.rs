@@ -17,6 +17,8 @@ pub(crate) enum Code {
     Environment = 5,
     /// The installed version starts with the next start of the agent.
     Restart = 6,
+    /// The command does not fit what the agent is doing.
+    Misuse = 7,
     /// Ended by SIGINT before the work was done.
     Interrupted = 130,
     /// Ended by SIGTERM before the work was done.

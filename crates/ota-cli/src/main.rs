@@ -9,6 +9,7 @@ mod failure;
 mod print;
 mod serve;
 mod size;
+mod span;
 mod stop;
 
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! The data folder: private, locked, and the only place where files are made.
 
 use std::fs::{DirBuilder, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
@@ -71,6 +71,25 @@ impl DataDir {
     /// Opens a plain file for reading and writing; `extra` may create it. Follows no link.
     pub(crate) fn open_file(&self, name: &'static str, extra: OFlags) -> Result<File, HostError> {
         open_private(&self.0.dir, &self.0.path, name, extra)
+    }
+
+    /// Reads a small file; `None` when there is none, or it holds no text of at most this length.
+    pub(crate) fn read_text(
+        &self,
+        name: &'static str,
+        most: usize,
+    ) -> Result<Option<String>, HostError> {
+        let file = match self.open_file(name, OFlags::empty()) {
+            Err(HostError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            other => other?,
+        };
+        let mut bytes = Vec::new();
+        file.take(most as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|why| HostError::io("read", &self.join(name), why))?;
+        Ok(String::from_utf8(bytes).ok().filter(|text| text.len() <= most))
     }
 
     /// Puts a file of these bytes in place of `name`: a cut leaves the old file or the new one.

@@ -8,6 +8,7 @@
 //! * [`Storage`], [`Lanes`]: both as jobs for a runtime's blocking pool.
 //! * [`Switch`]: what a boot loader can do; [`NoSwitch`] where there is none.
 //! * [`AbSlots`]: two image folders and a link, a switch and boot loader for plain files.
+//! * [`RestartMark`]: whether a restart has come, where nobody else can tell.
 //! * [`VersionFile`]: the running version in a text file.
 //! * [`Engine`]: client, storage and receive buffers behind one surface; [`Control`] is its side
 //!   towards the application.
@@ -39,6 +40,7 @@ mod engine;
 mod error;
 mod journal;
 mod lanes;
+mod restart_mark;
 mod slot;
 mod storage;
 mod switch;
@@ -53,6 +55,7 @@ pub use error::{HostError, storage_error};
 pub use journal::JournalFile;
 pub use lanes::{Finished, Lanes, Task};
 pub use ota_wire::adapter::{Answer, Event};
+pub use restart_mark::{RestartMark, boot_id};
 pub use slot::{FileSlot, SlotOptions};
 pub use storage::{Done, Job, Storage, Work};
 #[cfg(any(test, feature = "test-faults"))]

@@ -1,198 +1,327 @@
-//! The operator's install command, as a child in a process group of its own.
+//! How a verified image comes to run: a version file, a command, or two slots.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::process::Stdio;
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use ota_proto::Version;
-use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use ota_host::{AbSlots, DataDir, NoSwitch, RestartMark, Switch, boot_id};
+use ota_proto::{Installed, SlotState, State, Updater, Version};
 
-use crate::print::{clean, err};
+use super::config::{Restart, Running, Slots, StartedBy, Target};
+use super::job::{Job, Kind, Order};
+use super::life::{Device, End};
+use super::switch::{FileSwitch, Goal};
+use super::warn;
+use crate::failure::{Code, Failure};
 
-/// A running installation. Dropping it kills its process group.
-///
-/// The child's standard input is an empty file that this agent has locked. When the agent is
-/// killed, the lock lives on with the child: so the next agent knows that an installer of its
-/// predecessor still runs, and stops it before its own.
+/// How often an image on trial is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What the configuration's target is on this machine.
 #[derive(Debug)]
-pub(crate) struct Installer {
-    child: Child,
-    group: Option<Pid>,
-    lock: File,
-    stopped: bool,
+pub(super) enum Installer {
+    File(FileSwitch, Goal),
+    Command {
+        limit: Duration,
+        mark: Option<RestartMark>,
+    },
+    Slots {
+        ab: AbSlots,
+        limit: Duration,
+        trial: Duration,
+        /// The other slot runs since this start of the machine.
+        moved: bool,
+    },
 }
 
 impl Installer {
-    /// Starts the command; `{image}` and `{version}` in its words stand for the two.
-    pub(crate) async fn start(
-        words: &[String],
-        image: &Path,
-        version: Version,
-        data_dir: &Path,
-    ) -> Result<Self, String> {
-        let lock = lock(&data_dir.join("install.lock")).await;
-        let mut lock = lock.map_err(|why| format!("cannot lock the installation: {why}"))?;
-        let image = std::path::absolute(image).map_err(|why| why.to_string())?;
-        let image = image.to_str().ok_or("the path of data_dir is not UTF-8")?;
-        let fill =
-            |word: &String| word.replace("{image}", image).replace("{version}", version.as_str());
-        let mut filled = words.iter().map(fill);
-        let program = filled.next().unwrap_or_default();
-        let stdin = lock.try_clone().map_err(|why| why.to_string())?;
-        let mut child = Command::new(&program)
-            .args(filled)
-            .stdin(Stdio::from(stdin))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|why| format!("cannot start {program}: {why}"))?;
-        let id = child.id().unwrap_or(0);
-        let group = i32::try_from(id).ok().and_then(Pid::from_raw);
-        // Moves the end that the child reads from, too: its input stays empty.
-        let noted = lock.set_len(0).and_then(|()| lock.write_all(id.to_string().as_bytes()));
-        child.stdout.take().map(|pipe| tokio::spawn(echo(pipe)));
-        child.stderr.take().map(|pipe| tokio::spawn(echo(pipe)));
-        let mut started = Self { child, group, lock, stopped: false };
-        if let Err(why) = noted {
-            started.stop();
-            return Err(format!("cannot note the installation: {why}"));
-        }
-        Ok(started)
+    /// Also says which version runs.
+    pub(super) fn open(target: &Target, dir: &DataDir) -> Result<(Self, Version), Failure> {
+        Ok(match target {
+            Target::File(file) => {
+                let goal = Goal::default();
+                let switch = FileSwitch::new(file.clone(), goal.clone());
+                (Self::File(switch, goal), read(&Running::File(file.clone()))?)
+            }
+            Target::Command { running, limit, restart, .. } => {
+                let version = read(running)?;
+                let marks = matches!(restart, Restart::Command(_));
+                let mark = marks.then(|| RestartMark::open(dir, version)).transpose()?;
+                (Self::Command { limit: *limit, mark }, version)
+            }
+            Target::Slots(Slots { path, starts, started_by, limit, trial, .. }) => {
+                let ab = AbSlots::open(path, *starts)?;
+                let ours = *started_by == StartedBy::Agent;
+                let moved = ours && ab.machine_started(&boot_id())?;
+                let version = ab.version()?;
+                (Self::Slots { ab, limit: *limit, trial: *trial, moved }, version)
+            }
+        })
     }
 
-    /// Waits for its end. Cancel-safe.
-    pub(crate) async fn ended(&mut self) -> Result<(), String> {
-        let status = self.child.wait().await;
-        self.group = None;
-        // What the command left running in the background is no installation any more.
-        let _ = flock(&self.lock, FlockOperation::Unlock);
-        match status {
-            _ if self.stopped => Err("the installation took too long and was stopped".into()),
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(format!("the installation failed: {status}")),
-            Err(why) => Err(format!("the installation failed: {why}")),
+    /// The longest installation.
+    pub(super) fn limit(&self) -> Duration {
+        match self {
+            Self::File(..) => Duration::from_secs(600),
+            Self::Command { limit, .. } | Self::Slots { limit, .. } => *limit,
         }
     }
 
-    /// Kills the process group; [`Installer::ended`] says when it is gone.
-    pub(crate) fn stop(&mut self) {
-        self.stopped = true;
-        if let Some(group) = self.group {
-            // It may have ended by itself this moment.
-            let _ = kill_process_group(group, Signal::KILL);
+    /// The longest trial, where there is one.
+    pub(super) fn trial(&self) -> Option<Duration> {
+        match self {
+            Self::Slots { trial, .. } => Some(*trial),
+            _ => None,
         }
+    }
+
+    pub(super) fn switch(&self) -> Box<dyn Switch + Send> {
+        match self {
+            Self::File(switch, _) => Box::new(switch.clone()),
+            Self::Command { mark: None, .. } => Box::new(NoSwitch),
+            Self::Command { mark: Some(mark), .. } => Box::new(mark.clone()),
+            Self::Slots { ab, .. } => Box::new(ab.clone()),
+        }
+    }
+
+    /// The running slot and its state, for a person.
+    pub(super) fn slot(&self) -> Option<String> {
+        let Self::Slots { ab, .. } = self else { return None };
+        let running = ab.running().ok()?;
+        let state = match running.slot {
+            SlotState::Confirmed => "confirmed",
+            SlotState::Trial => "on trial",
+            SlotState::Armed => "until the next start",
+            SlotState::RolledBack => "rolled back to",
+            SlotState::Unknown => "unknown",
+        };
+        Some(format!("{}, {state}", running.side.name()))
     }
 }
 
-impl Drop for Installer {
-    fn drop(&mut self) {
-        self.stop();
-    }
+fn read(running: &Running) -> Result<Version, Failure> {
+    let file = match running {
+        Running::File(file) => file,
+        Running::Literal(version) => return Ok(*version),
+    };
+    file.read().map_err(|why| {
+        let path = file.path().display();
+        Failure::usage(format!(
+            "version_file: {why}; write the running version to it: echo 0.1.0 > {path}"
+        ))
+    })
 }
 
-/// Locks the file against the installer of an agent that was killed; stops that one if need be.
-async fn lock(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let mut file = options.open(path)?;
-    for _ in 0..100 {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => {}
-            Err(why) => return Err(why.into()),
+impl Device<'_> {
+    /// What was started before the slots were switched, at the start of the machine, is started
+    /// again.
+    pub(super) fn begin(&mut self) -> Option<Result<End, Failure>> {
+        let config = self.config;
+        let Target::Slots(slots) = &config.target else { return None };
+        matches!(self.installer, Installer::Slots { moved: true, .. })
+            .then(|| self.run_restart(&slots.restart))
+            .flatten()
+    }
+
+    pub(super) async fn install(&mut self) {
+        let updater = self.driver.updater(self.device);
+        let Some(version) = updater.and_then(|updater| Some(updater.offer()?.version)) else {
+            return self.say(Installed::Failed);
+        };
+        let started = match (&self.config.target, &self.installer) {
+            (Target::Command { install, .. }, _) => self.run_installer(install).await,
+            (Target::Slots(Slots { fill: Some(words), .. }), Installer::Slots { ab, .. }) => {
+                // Emptied here, for the command is to find it empty.
+                match ab.empty() {
+                    Ok(_) => self.run_installer(words).await,
+                    Err(why) => Err(why.to_string()),
+                }
+            }
+            (_, Installer::Slots { ab, .. }) => {
+                let (ab, image) = (ab.clone(), self.driver.image(self.device));
+                let image = image.map(std::path::Path::to_owned).unwrap_or_default();
+                Ok(Job::thread(Kind::Install, move |stop| {
+                    let copied = ab.copy(&image, stop).and_then(|()| ab.seal(version));
+                    copied.map_err(|why| why.to_string())
+                }))
+            }
+            (_, Installer::File(_, goal)) => {
+                goal.set(version);
+                return self.say(Installed::NeedsRestart);
+            }
+            _ => Err("the configuration has no installer".into()),
+        };
+        match started {
+            Ok(job) => self.job = Some(job),
+            Err(why) => self.job = Some(Job::thread(Kind::Install, move |_| Err(why))),
         }
-        let mut text = String::new();
-        io::Seek::rewind(&mut file)?;
-        file.read_to_string(&mut text)?;
-        // 0 and 1 would be our own group and everybody.
-        let group = text.parse().ok().filter(|group| *group > 1).and_then(Pid::from_raw);
-        if let Some(group) = group {
-            let _ = kill_process_group(group, Signal::KILL);
+    }
+
+    async fn run_installer(&self, words: &[String]) -> Result<Job, String> {
+        let mut fill = self.fill();
+        if let Installer::Slots { ab, .. } = &self.installer {
+            let spare = ab.running().map_err(|why| why.to_string())?.side.other();
+            let slot = std::path::absolute(ab.path().join(spare.name()));
+            let slot = slot.map_err(|why| why.to_string())?;
+            fill.push(("slot", slot.to_string_lossy().into_owned()));
         }
-        // The end of somebody else's child cannot be awaited.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        let order = Order { kind: Kind::Install, words, fill, limit: None };
+        Job::install(&order, &self.config.data_dir).await
     }
-    Err(io::Error::new(io::ErrorKind::WouldBlock, "an earlier installation still runs"))
+
+    /// A job has ended; the end of this life if that is what follows.
+    pub(super) fn ended(
+        &mut self,
+        kind: Kind,
+        result: Result<ExitStatus, String>,
+    ) -> Option<Result<End, Failure>> {
+        match kind {
+            Kind::Consent => self.consented(result),
+            Kind::Verify => self.verified(result),
+            Kind::Install => self.installed(result),
+            Kind::Restart => return self.restarted(result),
+            Kind::Health => match succeeded(kind, result) {
+                Ok(()) => self.confirm(),
+                Err(why) => warn(&format!("{why}; trying again in {} s", LOOK.as_secs())),
+            },
+        }
+        None
+    }
+
+    fn installed(&mut self, result: Result<ExitStatus, String>) {
+        let mut result = succeeded(Kind::Install, result);
+        if let (Ok(()), Target::Slots(Slots { fill: Some(_), .. })) = (&result, &self.config.target)
+        {
+            result = self.seal();
+        }
+        if let Err(why) = result {
+            warn(&why);
+            return self.say(Installed::Failed);
+        }
+        self.say(match &self.config.target {
+            Target::Command { restart: Restart::None, .. } => Installed::Running,
+            _ => Installed::NeedsRestart,
+        });
+    }
+
+    /// The command has filled the slot.
+    fn seal(&self) -> Result<(), String> {
+        let updater = self.driver.updater(self.device);
+        let offer = updater.and_then(Updater::offer).ok_or("the offer is gone")?;
+        let Installer::Slots { ab, .. } = &self.installer else { return Ok(()) };
+        ab.seal(offer.version).map_err(|why| why.to_string())
+    }
+
+    pub(super) fn say(&mut self, what: Installed) {
+        // It may have been given up meanwhile.
+        let _ = self.command(|updater, now| updater.installed(now, what));
+    }
+
+    /// The new version, or the old one again, is to be started. Asked for again when nothing
+    /// comes of it.
+    pub(super) fn restart(&mut self) -> Option<Result<End, Failure>> {
+        let config = self.config;
+        let restart = match &config.target {
+            Target::File(_) => return Some(Ok(End::Again)),
+            Target::Command { restart, .. } => restart,
+            Target::Slots(slots) => {
+                if let (StartedBy::Agent, Installer::Slots { ab, .. }) =
+                    (slots.started_by, &self.installer)
+                {
+                    // Counted before it is started.
+                    if let Err(why) = ab.start(&boot_id()) {
+                        warn(&format!("cannot switch the slots: {why}; trying again"));
+                        return None;
+                    }
+                }
+                &slots.restart
+            }
+        };
+        if let Installer::Command { mark: Some(mark), .. } = &self.installer {
+            // Without the note it may be asked for once more, which does no harm.
+            let _ = mark.asked();
+        }
+        self.run_restart(restart)
+    }
+
+    fn run_restart(&mut self, restart: &Restart) -> Option<Result<End, Failure>> {
+        match restart {
+            Restart::None => {
+                matches!(self.installer, Installer::Slots { .. }).then_some(Ok(End::Again))
+            }
+            Restart::Exit => Some(Err(Failure {
+                code: Code::Restart,
+                message: "the new version is installed: start the agent again".into(),
+            })),
+            Restart::Command(words) => {
+                self.order(Kind::Restart, words);
+                None
+            }
+        }
+    }
+
+    fn restarted(&mut self, result: Result<ExitStatus, String>) -> Option<Result<End, Failure>> {
+        if let Err(why) = succeeded(Kind::Restart, result) {
+            warn(&format!("{why}; trying again"));
+            return None;
+        }
+        let Installer::Slots { ab, .. } = &self.installer else { return None };
+        match ab.running() {
+            Ok(running) if running.slot != SlotState::Armed => Some(Ok(End::Again)),
+            Ok(_) => {
+                warn(
+                    "the restart command has ended and nobody switched the slots: let the service \
+                     run `ota agent start` before the image",
+                );
+                None
+            }
+            Err(why) => {
+                warn(&why.to_string());
+                None
+            }
+        }
+    }
+
+    /// The running image is on trial; raised again while it is not confirmed.
+    pub(super) fn trial(&mut self) -> Option<Result<End, Failure>> {
+        self.look = Some(self.clock.now());
+        self.look()
+    }
+
+    /// Looks after an image on trial.
+    pub(super) fn look(&mut self) -> Option<Result<End, Failure>> {
+        let updater = self.driver.updater(self.device);
+        let on_trial = updater.is_some_and(|updater| updater.state() == State::Trial);
+        self.look = on_trial.then(|| self.clock.now() + LOOK);
+        if !on_trial {
+            return None;
+        }
+        let config = self.config;
+        if let (Target::Slots(slots), Installer::Slots { ab, .. }) =
+            (&config.target, &self.installer)
+        {
+            let running = ab.running().ok();
+            if running.is_some_and(|running| running.slot == SlotState::RolledBack) {
+                warn("the new version was started too often without being confirmed");
+                return Some(Ok(End::Again));
+            }
+            if let Some(words) = &slots.health {
+                self.order(Kind::Health, words);
+                return None;
+            }
+        }
+        self.confirm();
+        None
+    }
+
+    fn confirm(&mut self) {
+        let _ = self.command(|updater, now| updater.confirm(now));
+    }
 }
 
-/// Passes a pipe on to our log, a line at a time.
-async fn echo(pipe: impl AsyncRead + Unpin) {
-    let mut pipe = BufReader::new(pipe);
-    let mut line = Vec::new();
-    // A line without an end must not fill our memory.
-    while let Ok(1..) = (&mut pipe).take(1024).read_until(b'\n', &mut line).await {
-        let text = String::from_utf8_lossy(&line);
-        err(&format!("install: {}", clean(text.trim_end())));
-        line.clear();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn run(folder: &Path, script: &str) -> Installer {
-        let words = ["sh", "-c", script, "sh", "{image}", "{version}"].map(str::to_owned);
-        let version = Version::new("1.0.0").unwrap();
-        Installer::start(&words, &folder.join("slot.img"), version, folder).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn the_command_gets_image_and_version_and_no_input() {
-        let folder = tempfile::tempdir().unwrap();
-        let script = format!("cat; echo \"$1 $2\" > {}/said", folder.path().display());
-        assert_eq!(run(folder.path(), &script).await.ended().await, Ok(()));
-        let said = std::fs::read_to_string(folder.path().join("said")).unwrap();
-        assert_eq!(said, format!("{}/slot.img 1.0.0\n", folder.path().display()));
-    }
-
-    #[tokio::test]
-    async fn failures_are_told_in_words() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = run(folder.path(), "exit 3").await.ended().await.unwrap_err();
-        assert!(error.contains("exit status: 3"), "{error}");
-        let words = ["/nowhere/installer".to_owned()];
-        let version = Version::new("1.0.0").unwrap();
-        let error =
-            Installer::start(&words, Path::new("i"), version, folder.path()).await.unwrap_err();
-        assert!(error.starts_with("cannot start /nowhere/installer"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn stopping_ends_the_whole_group() {
-        let folder = tempfile::tempdir().unwrap();
-        let pipe = folder.path().join("pipe");
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let held = format!(
-            "exec 9>{}; trap '' TERM; (echo one >&9; sleep 60) & sleep 60; sleep 60",
-            pipe.display()
-        );
-        let mut installer = run(folder.path(), &held).await;
-        // The pipe has an end only when nobody of the group holds it any more.
-        let mut reader = BufReader::new(tokio::fs::File::open(&pipe).await.unwrap());
-        let mut text = String::new();
-        reader.read_line(&mut text).await.unwrap();
-        installer.stop();
-        assert!(installer.ended().await.unwrap_err().contains("stopped"));
-        reader.read_to_string(&mut text).await.unwrap();
-        assert_eq!(text, "one\n");
-    }
-
-    #[tokio::test]
-    async fn an_installer_that_outlived_its_agent_is_stopped_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut left = run(folder.path(), "sleep 60").await;
-        let second = run(folder.path(), "exit 0");
-        let (first, second) = tokio::join!(left.ended(), async { second.await.ended().await });
-        assert!(first.unwrap_err().contains("signal: 9"));
-        assert_eq!(second, Ok(()));
+fn succeeded(kind: Kind, result: Result<ExitStatus, String>) -> Result<(), String> {
+    match result {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(kind.failed(status)),
+        Err(why) => Err(why),
     }
 }

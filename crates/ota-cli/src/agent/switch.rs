@@ -24,7 +24,7 @@ impl Goal {
 ///
 /// What the file names runs, and for good: [`SlotState::Confirmed`]. So a cut between the journal's
 /// "switching" and the file is a switch that never happened, and the installation is done again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FileSwitch {
     file: VersionFile,
     goal: Goal,

@@ -12,6 +12,10 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>, String> {
         match self.table.get(key) {
             None => Ok(None),

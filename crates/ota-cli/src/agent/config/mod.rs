@@ -1,6 +1,7 @@
 //! The agent's configuration file. Every error names its key.
 
 mod broker;
+mod care;
 mod keys;
 mod target;
 
@@ -13,8 +14,9 @@ use toml::Table;
 
 use crate::failure::Failure;
 use broker::broker;
+pub(crate) use care::{Care, Consent};
 use keys::{Keys, nearest};
-pub(crate) use target::{Restart, Running, Target};
+pub(crate) use target::{Restart, Running, Slots, StartedBy, Target};
 
 /// What the file says, checked.
 #[derive(Debug)]
@@ -29,57 +31,61 @@ pub(crate) struct Config {
     pub(crate) trailing_digest: bool,
     pub(crate) connect_spacing: Duration,
     pub(crate) target: Target,
+    pub(crate) care: Care,
     /// The file with the secret, when everybody may read it.
     pub(crate) exposed: Option<PathBuf>,
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 26] = [
     "allow_http",
     "app_id",
     "broker",
+    "command_limit",
+    "confirm_limit",
     "connect_spacing",
+    "consent",
     "data_dir",
     "device_name",
     "device_secret",
     "device_secret_file",
+    "download_window",
+    "health",
     "install",
     "install_limit",
+    "install_window",
     "product_id",
     "restart",
+    "slot_starts",
+    "slots",
+    "started_by",
     "trailing_digest",
+    "verify",
     "version",
     "version_file",
+    "window",
 ];
 
 impl Config {
     /// Reads the file.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::usage(format!("cannot read the configuration {}: {error}", path.display()))
-        })?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let mut config = Self::parse(&text, folder)
-            .map_err(|why| Failure::usage(format!("{}: {why}", path.display())))?;
+        let mut config = load(path, Self::build)?;
         // The secret stands in this file, or in one of its own.
         let holder = config.exposed.take().unwrap_or_else(|| path.to_owned());
         config.exposed = Some(holder).filter(|path| is_world_readable(path));
         Ok(config)
     }
 
-    fn parse(text: &str, folder: &Path) -> Result<Self, String> {
-        let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            let line = error
-                .span()
-                .map_or(1, |span| 1 + text.get(..span.start).unwrap_or("").matches('\n').count());
-            format!("line {line}: {}", error.message())
-        })?;
-        if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(match nearest(unknown, &KEYS) {
-                Some(known) => format!("{unknown}: no such key; did you mean {known}?"),
-                None => format!("{unknown}: no such key; there are {}", KEYS.join(", ")),
-            });
-        }
-        let keys = Keys { table: &table, folder };
+    /// Reads only where the agent's data is, for a person who may not read the secret.
+    pub(crate) fn read_data_dir(path: &Path) -> Result<PathBuf, Failure> {
+        load(path, |keys| keys.data_dir())
+    }
+
+    /// Reads only how a new version comes to run.
+    pub(crate) fn read_target(path: &Path) -> Result<Target, Failure> {
+        load(path, |keys| keys.target())
+    }
+
+    fn build(keys: &Keys<'_>) -> Result<Self, String> {
         let (secret, exposed) = keys.secret()?;
         let (host, port) = broker(
             keys.text("broker")?.ok_or("broker: missing; write broker = \"mqtt://host:port\"")?,
@@ -95,16 +101,50 @@ impl Config {
             app_id: app_id.to_owned(),
             host,
             port,
-            data_dir: keys
-                .path("data_dir")?
-                .ok_or("data_dir: missing; name a folder that the agent has for itself")?,
+            data_dir: keys.data_dir()?,
             allow_http: keys.flag("allow_http")?.unwrap_or(false),
             trailing_digest: keys.flag("trailing_digest")?.unwrap_or(false),
             connect_spacing: keys.seconds("connect_spacing")?.unwrap_or(Duration::from_secs(5)),
             target: keys.target()?,
+            care: keys.care()?,
             exposed,
         })
     }
+}
+
+impl Keys<'_> {
+    fn data_dir(&self) -> Result<PathBuf, String> {
+        let missing = "data_dir: missing; name a folder that the agent has for itself";
+        self.path("data_dir")?.ok_or_else(|| missing.into())
+    }
+}
+
+fn load<T>(path: &Path, build: impl FnOnce(&Keys<'_>) -> Result<T, String>) -> Result<T, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::usage(format!("cannot read the configuration {}: {error}", path.display()))
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    parse(&text, folder, build).map_err(|why| Failure::usage(format!("{}: {why}", path.display())))
+}
+
+fn parse<T>(
+    text: &str,
+    folder: &Path,
+    build: impl FnOnce(&Keys<'_>) -> Result<T, String>,
+) -> Result<T, String> {
+    let table: Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error
+            .span()
+            .map_or(1, |span| 1 + text.get(..span.start).unwrap_or("").matches('\n').count());
+        format!("line {line}: {}", error.message())
+    })?;
+    if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        return Err(match nearest(unknown, &KEYS) {
+            Some(known) => format!("{unknown}: no such key; did you mean {known}?"),
+            None => format!("{unknown}: no such key; there are {}", KEYS.join(", ")),
+        });
+    }
+    build(&Keys { table: &table, folder })
 }
 
 fn is_world_readable(path: &Path) -> bool {

@@ -1,5 +1,6 @@
 //! How a new version comes to run.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ota_host::VersionFile;
@@ -15,6 +16,35 @@ pub(crate) enum Target {
     File(VersionFile),
     /// A command does it.
     Command { running: Running, install: Vec<String>, limit: Duration, restart: Restart },
+    /// Two slots and a link.
+    Slots(Slots),
+}
+
+/// The built-in installer.
+#[derive(Clone, Debug)]
+pub(crate) struct Slots {
+    pub(crate) path: PathBuf,
+    /// How often an image on trial may be started.
+    pub(crate) starts: u8,
+    /// Who counts the starts.
+    pub(crate) started_by: StartedBy,
+    /// Fills the slot, in place of a copy.
+    pub(crate) fill: Option<Vec<String>>,
+    pub(crate) limit: Duration,
+    pub(crate) restart: Restart,
+    /// Says whether the new image works.
+    pub(crate) health: Option<Vec<String>>,
+    /// The longest trial.
+    pub(crate) trial: Duration,
+}
+
+/// Who tells the slots that the image is about to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartedBy {
+    /// The agent, before it runs the restart command, and once in each run of the machine.
+    Agent,
+    /// The service that starts the image, by `ota agent start`.
+    Service,
 }
 
 /// Where the running version stands.
@@ -37,18 +67,27 @@ pub(crate) enum Restart {
 
 impl Keys<'_> {
     pub(super) fn target(&self) -> Result<Target, String> {
+        let slots = self.path("slots")?;
+        let alone = |keys: &[&str], with: &str| match keys.iter().find(|key| self.has(key)) {
+            Some(key) => Err(format!("{key}: only with {with}; remove it, or add {with}")),
+            None => Ok(()),
+        };
+        if let Some(path) = slots {
+            if let Some(key) = ["version", "version_file"].iter().find(|key| self.has(key)) {
+                return Err(format!("{key}: the version stands in the slots; remove it"));
+            }
+            return Ok(Target::Slots(self.slots(path)?));
+        }
+        alone(&["slot_starts", "started_by", "health", "confirm_limit"], "slots")?;
         let file = self.path("version_file")?.map(VersionFile::new);
         let literal = self.text("version")?;
         let Some(install) = self.command("install")? else {
-            let alone = ["version", "restart", "install_limit"]
-                .into_iter()
-                .find(|key| self.table.contains_key(*key));
-            return match (file, alone) {
-                (_, Some("version")) => Err("version: only with install; without it write the version to a file and name that in version_file".into()),
-                (_, Some(key)) => Err(format!("{key}: only with install; remove it, or add install")),
-                (None, None) => Err("version_file: missing; name the file that holds the running version".into()),
-                (Some(file), None) => Ok(Target::File(file)),
-            };
+            if literal.is_some() {
+                return Err("version: only with install; without it write the version to a file and name that in version_file".into());
+            }
+            alone(&["restart", "install_limit"], "install")?;
+            let missing = "version_file: missing; name the file that holds the running version";
+            return file.map(Target::File).ok_or_else(|| missing.into());
         };
         let running = match (file, literal) {
             (Some(_), Some(_)) => return Err("version: there is version_file, too; keep one of them".into()),
@@ -56,11 +95,44 @@ impl Keys<'_> {
             (Some(file), None) => Running::File(file),
             (None, Some(text)) => Running::Literal(Version::new(text).map_err(|why| format!("version: {why}"))?),
         };
-        let limit = self.seconds("install_limit")?.unwrap_or(Duration::from_secs(600));
+        Ok(Target::Command {
+            running,
+            install,
+            limit: self.positive("install_limit")?,
+            restart: self.restart()?,
+        })
+    }
+
+    fn slots(&self, path: PathBuf) -> Result<Slots, String> {
+        let starts = match self.table.get("slot_starts") {
+            None => Some(3),
+            Some(Value::Integer(number)) => u8::try_from(*number).ok().filter(|number| *number > 0),
+            Some(_) => None,
+        };
+        let started_by = match self.text("started_by")? {
+            None | Some("agent") => StartedBy::Agent,
+            Some("service") => StartedBy::Service,
+            Some(_) => return Err("started_by: must be \"agent\" or \"service\"".into()),
+        };
+        Ok(Slots {
+            path,
+            starts: starts.ok_or("slot_starts: must be a number from 1 to 255")?,
+            started_by,
+            fill: self.command("install")?,
+            limit: self.positive("install_limit")?,
+            restart: self.restart()?,
+            health: self.command("health")?,
+            trial: self.positive("confirm_limit")?,
+        })
+    }
+
+    /// A limit in seconds; 10 minutes when nothing is said.
+    fn positive(&self, key: &str) -> Result<Duration, String> {
+        let limit = self.seconds(key)?.unwrap_or(Duration::from_secs(600));
         if limit.is_zero() {
-            return Err("install_limit: must be more than 0 seconds".into());
+            return Err(format!("{key}: must be more than 0 seconds"));
         }
-        Ok(Target::Command { running, install, limit, restart: self.restart()? })
+        Ok(limit)
     }
 
     fn restart(&self) -> Result<Restart, String> {

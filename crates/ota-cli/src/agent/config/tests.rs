@@ -10,7 +10,7 @@ version_file = "version"
 "#;
 
 fn parse(text: &str) -> Result<Config, String> {
-    Config::parse(text, Path::new("/etc/ota"))
+    super::parse(text, Path::new("/etc/ota"), Config::build)
 }
 
 /// The good configuration with the lines of this key replaced by `line`.
@@ -50,6 +50,38 @@ fn the_other_keys() {
     assert_eq!((version.as_str(), install.len()), ("0.1.0", 2));
     assert_eq!(limit, Duration::from_millis(1_500));
     assert_eq!(restart, Restart::Command(vec!["reboot".into()]));
+}
+
+#[test]
+fn care_and_slots() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(
+        config.care,
+        Care {
+            consent: Consent::Auto,
+            download: None,
+            install: None,
+            verify: None,
+            limit: Duration::from_secs(300)
+        }
+    );
+    let more = with(
+        "version_file",
+        "consent = [\"/bin/c\"]\ndownload_window = \"01:00-02:00\"\nverify = [\"v\", \"{image}\"]\n\
+         command_limit = 2\nslots = \"app\"\nslot_starts = 5\nstarted_by = \"service\"\n\
+         health = [\"h\"]\nconfirm_limit = 60\nrestart = [\"r\"]",
+    );
+    let config = parse(&more).unwrap();
+    assert_eq!(config.care.consent, Consent::Command(vec!["/bin/c".into()]));
+    assert!(config.care.download.is_some() && config.care.install.is_none());
+    assert_eq!(config.care.limit, Duration::from_secs(2));
+    let Target::Slots(slots) = config.target else { panic!("{:?}", config.target) };
+    assert_eq!((slots.path.as_path(), slots.starts), (Path::new("/etc/ota/app"), 5));
+    assert_eq!((slots.started_by, slots.fill), (StartedBy::Service, None));
+    assert_eq!((slots.health.unwrap().len(), slots.trial), (1, Duration::from_secs(60)));
+    let both = parse(&format!("{GOOD}window = \"02:00-04:00\"\nconsent = \"ask\"")).unwrap();
+    assert!(both.care.download.is_some() && both.care.download == both.care.install);
+    assert_eq!(both.care.consent, Consent::Ask);
 }
 
 #[test]
@@ -115,6 +147,23 @@ fn a_bad_key_is_named() {
         ("x", "Broker = \"x\"", "Broker: no such key; did you mean broker?"),
         ("x", "instal = [\"i\"]", "instal: no such key; did you mean install?"),
         ("x", "colour = 1", "colour: no such key; there are allow_http"),
+        ("x", "consent = \"yes\"", "consent: must be \"auto\", \"ask\" or"),
+        ("x", "consent = []", "consent: must be \"auto\", \"ask\" or"),
+        ("x", "window = \"2-4\"", "window: write it like \"02:00-04:00\""),
+        ("x", "install_window = 5", "install_window: must be a text"),
+        (
+            "x",
+            "window = \"02:00-04:00\"\ninstall_window = \"02:00-04:00\"",
+            "install_window: there is window, too",
+        ),
+        ("x", "verify = \"v\"", "verify: must be a list of texts"),
+        ("x", "command_limit = 0", "command_limit: must be more"),
+        ("x", "health = [\"h\"]", "health: only with slots"),
+        ("x", "slot_starts = 3", "slot_starts: only with slots"),
+        ("x", "slots = \"s\"", "version_file: the version stands in the slots"),
+        ("version_file", "slots = \"s\"\nslot_starts = 0", "slot_starts: must be a number"),
+        ("version_file", "slots = \"s\"\nstarted_by = \"me\"", "started_by: must be \"agent\""),
+        ("version_file", "slots = \"s\"\nconfirm_limit = 0", "confirm_limit: must be more"),
         ("x", "product_id = \"again\"", "line 8: "),
         ("x", "data_dir", "line 8: "),
         ("x", "a = \"", "line 8: "),

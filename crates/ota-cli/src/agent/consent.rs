@@ -1,0 +1,136 @@
+//! Who is asked before a download and before an installation, and what the answers mean. The
+//! machine decides what follows: here are only its commands accept, defer, refuse, approve, veto
+//! and install.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use ota_host::Clock;
+use ota_proto::Updater;
+
+use super::config::Consent;
+use super::job::{Job, Kind, Order};
+use super::life::Device;
+use super::warn;
+use super::window::Window;
+use crate::print::Line;
+
+/// Exit codes of the consent command beside 0: those of sysexits.h, which no shell gives by chance.
+const DEFER: i32 = 75;
+const REFUSE: i32 = 77;
+
+/// A deferral of ours: then the cloud and the clock are asked again.
+const HOUR: Duration = Duration::from_secs(3_600);
+
+impl Device<'_> {
+    /// There is an offer; raised again while nobody answers.
+    pub(super) fn offered(&mut self) {
+        let updater = self.driver.updater(self.device);
+        let Some(offer) = updater.and_then(Updater::offer) else { return };
+        let (version, size) = (offer.version, offer.size);
+        if self.told.replace(version) != Some(version) {
+            let text = format!("* {version} is offered, {size} bytes");
+            let line = Line::new(self.clock.now(), "offered", text);
+            self.print(&line.with("version", version.as_str()).with("size", size));
+        }
+        if let Some(wait) = closed(self.config.care.download) {
+            return self.defer(wait.min(HOUR));
+        }
+        let config = self.config;
+        match &config.care.consent {
+            Consent::Auto => self.accept(),
+            Consent::Ask => {}
+            Consent::Command(words) => self.order(Kind::Consent, words),
+        }
+    }
+
+    /// The image is verified; raised again while it waits.
+    pub(super) fn ready(&mut self) {
+        let config = self.config;
+        match &config.care.verify {
+            Some(words) if !self.approved => self.order(Kind::Verify, words),
+            _ => self.install_in_window(),
+        }
+    }
+
+    /// The consent command's word. One that cannot say anything has not said yes, and not no.
+    pub(super) fn consented(&mut self, result: Result<ExitStatus, String>) {
+        match result.as_ref().map(ExitStatus::code) {
+            Ok(Some(0)) => self.accept(),
+            Ok(Some(DEFER)) => self.defer(HOUR),
+            Ok(Some(REFUSE)) => {
+                let _ = self.command(|updater, now| updater.refuse(now));
+            }
+            _ => {
+                let why = result.map_or_else(|why| why, |status| Kind::Consent.failed(status));
+                warn(&format!("{why}; it is asked again in an hour"));
+                self.defer(HOUR);
+            }
+        }
+    }
+
+    /// The verify command's word. One that cannot say yes has said no.
+    pub(super) fn verified(&mut self, result: Result<ExitStatus, String>) {
+        let why = match result {
+            Ok(status) if status.success() => {
+                self.approved = self.command(|updater, now| updater.approve(now)).is_ok();
+                return self.install_in_window();
+            }
+            Ok(status) => Kind::Verify.failed(status),
+            Err(why) => why,
+        };
+        warn(&why);
+        let _ = self.command(|updater, now| updater.veto(now));
+    }
+
+    fn install_in_window(&mut self) {
+        // While it is closed the image is held; the machine reminds us.
+        if self.config.care.install.is_some() && closed(self.config.care.install).is_none() {
+            let _ = self.command(|updater, now| updater.install(now));
+        }
+    }
+
+    fn accept(&mut self) {
+        let _ = self.command(|updater, now| updater.accept(now));
+    }
+
+    fn defer(&mut self, wait: Duration) {
+        let _ = self.command(|updater, now| updater.defer(now, now + wait));
+    }
+
+    /// Starts a command, unless it runs already.
+    pub(super) fn order(&mut self, kind: Kind, words: &[String]) {
+        if self.job.as_ref().is_some_and(|job| job.kind() == kind) {
+            return;
+        }
+        let limit = Some(self.config.care.limit);
+        match Job::start(&Order { kind, words, fill: self.fill(), limit }) {
+            Ok(job) => self.job = Some(job),
+            // As if it had ended at once: the answer must not be forgotten.
+            Err(why) => self.job = Some(Job::thread(kind, move |_| Err(why))),
+        }
+    }
+
+    /// What a command may want to know.
+    pub(super) fn fill(&self) -> Vec<(&'static str, String)> {
+        let image = self.driver.image(self.device).unwrap_or(std::path::Path::new(""));
+        let image = std::path::absolute(image).unwrap_or_default().to_string_lossy().into_owned();
+        let mut fill = vec![("image", image)];
+        if let Some(offer) = self.driver.updater(self.device).and_then(Updater::offer) {
+            fill.push(("version", offer.version.as_str().to_owned()));
+            fill.push(("size", offer.size.to_string()));
+            fill.push(("user_defined", offer.user_defined.unwrap_or_default().to_owned()));
+        }
+        fill
+    }
+
+    /// What was asked is of no interest any more.
+    pub(super) fn drop_questions(&mut self) {
+        self.job.take_if(|job| matches!(job.kind(), Kind::Consent | Kind::Verify));
+    }
+}
+
+/// How long the window is closed.
+pub(super) fn closed(window: Option<Window>) -> Option<Duration> {
+    window?.closed_for(Clock::unix_time())
+}

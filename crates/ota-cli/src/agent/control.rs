@@ -1,0 +1,258 @@
+//! The socket by which a person commands a running agent: one line of JSON each way.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, Mode, fchmod, unlinkat};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+const NAME: &str = "control";
+
+/// Bytes of a request; more than any has.
+const LINE: u64 = 512;
+
+/// Connections at a time; further ones wait in the system.
+const CONNECTIONS: usize = 4;
+
+/// For a whole exchange.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a person may want. Each is a command of the core's, but for the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Status,
+    Accept,
+    Defer(Duration),
+    Refuse,
+    Cancel,
+    Install,
+    RollBack,
+    Check,
+    Forgive,
+}
+
+/// The longest deferral: 30 days.
+pub(crate) const LONGEST: u64 = 30 * 86_400;
+
+const WORDS: [(&str, Request); 8] = [
+    ("status", Request::Status),
+    ("accept", Request::Accept),
+    ("refuse", Request::Refuse),
+    ("cancel", Request::Cancel),
+    ("install", Request::Install),
+    ("rollback", Request::RollBack),
+    ("check", Request::Check),
+    ("forgive", Request::Forgive),
+];
+
+impl Request {
+    /// Its word, as on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        WORDS.iter().find(|(_, known)| *known == self).map_or("defer", |(word, _)| word)
+    }
+
+    /// The line that asks for it, without its end.
+    pub(crate) fn to_json(self) -> Value {
+        match self {
+            Self::Defer(time) => json!({"command": "defer", "seconds": time.as_secs()}),
+            _ => json!({"command": self.word()}),
+        }
+    }
+
+    fn parse(line: &[u8]) -> Result<Self, &'static str> {
+        let value: Value = serde_json::from_slice(line).map_err(|_| "the request is no JSON")?;
+        let word = value.get("command").and_then(Value::as_str);
+        let word = word.ok_or("the request has no command")?;
+        if word == "defer" {
+            let seconds = value.get("seconds").and_then(Value::as_u64);
+            let seconds = seconds.filter(|seconds| (1..=LONGEST).contains(seconds));
+            let wrong = "defer takes seconds, 1 to 2592000";
+            return seconds.map(Duration::from_secs).map(Self::Defer).ok_or(wrong);
+        }
+        let known = WORDS.iter().find(|(known, _)| *known == word);
+        known.map(|(_, request)| *request).ok_or("there is no such command")
+    }
+}
+
+/// A request, and where its answer goes.
+pub(crate) type Asked = (Request, oneshot::Sender<Value>);
+
+/// The listening socket. Dropping it ends all connections.
+#[derive(Debug)]
+pub(crate) struct Control {
+    asked: mpsc::Receiver<Asked>,
+    task: JoinHandle<()>,
+}
+
+impl Control {
+    /// Listens in this folder, which nobody else has locked. The socket is the owner's only.
+    pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
+        let listener = UnixListener::from_std(listen(data_dir)?)?;
+        let (sender, asked) = mpsc::channel(CONNECTIONS);
+        Ok(Self { asked, task: tokio::spawn(serve(listener, sender)) })
+    }
+
+    /// The next request. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Asked {
+        match self.asked.recv().await {
+            Some(asked) => asked,
+            // The task ends with us, or not at all.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The socket's path by way of its folder's descriptor: the system allows sockets only short ones.
+pub(crate) fn path_in(folder: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/{NAME}", folder.as_raw_fd()))
+}
+
+fn listen(data_dir: &Path) -> io::Result<StdListener> {
+    let folder = File::open(data_dir)?;
+    match unlinkat(&folder, NAME, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(why) => return Err(why.into()),
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket: OwnedFd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // Before it has a name: nobody finds it with other rights.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    net::bind(&socket, &SocketAddrUnix::new(path_in(&folder))?)?;
+    net::listen(&socket, 16)?;
+    Ok(socket.into())
+}
+
+async fn serve(listener: UnixListener, sender: mpsc::Sender<Asked>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, perhaps: not in a hot loop.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        };
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            // A peer that is too slow is cut off.
+            let _ = timeout(PATIENCE, exchange(stream, sender)).await;
+            drop(place);
+        });
+    }
+}
+
+async fn exchange(stream: UnixStream, sender: mpsc::Sender<Asked>) -> io::Result<()> {
+    let (input, mut output) = stream.into_split();
+    let mut line = Vec::new();
+    BufReader::new(input.take(LINE)).read_until(b'\n', &mut line).await?;
+    let whole = line.last() == Some(&b'\n');
+    let request =
+        if whole { Request::parse(&line) } else { Err("the request is too long, or cut") };
+    let answer = match request {
+        Err(why) => refusal(why),
+        Ok(request) => {
+            let (reply, answer) = oneshot::channel();
+            let ended = || refusal("the agent is ending");
+            match sender.send((request, reply)).await {
+                Ok(()) => answer.await.unwrap_or_else(|_| ended()),
+                Err(_) => ended(),
+            }
+        }
+    };
+    output.write_all(format!("{answer}\n").as_bytes()).await
+}
+
+/// The answer to what cannot be done.
+pub(crate) fn refusal(why: &str) -> Value {
+    json!({"ok": false, "error": why})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+
+    #[test]
+    fn a_request_is_read_as_it_was_written() {
+        let defer = Request::Defer(Duration::from_secs(7_200));
+        for request in WORDS.iter().map(|(_, request)| *request).chain([defer]) {
+            assert_eq!(Request::parse(request.to_json().to_string().as_bytes()), Ok(request));
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        for line in [
+            "",
+            "{",
+            "[]",
+            "null",
+            "{}",
+            r#"{"command":5}"#,
+            r#"{"command":"reboot"}"#,
+            r#"{"command":"defer"}"#,
+            r#"{"command":"defer","seconds":0}"#,
+            r#"{"command":"defer","seconds":2592001}"#,
+            r#"{"command":"defer","seconds":-1}"#,
+        ] {
+            assert!(Request::parse(line.as_bytes()).is_err(), "{line}");
+        }
+        assert!(Request::parse("[".repeat(500).as_bytes()).is_err());
+    }
+
+    async fn ask(folder: &Path, bytes: &[u8]) -> String {
+        let folder = File::open(folder).unwrap();
+        let mut stream = UnixStream::connect(path_in(&folder)).await.unwrap();
+        // It may have been answered and closed before all is written.
+        let _ = stream.write_all(bytes).await;
+        let _ = stream.shutdown().await;
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text).await;
+        text
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_private_and_hostile_input_is_bounded() {
+        let temp = tempfile::tempdir().unwrap();
+        // Longer than the path of any socket may be.
+        let folder = temp.path().join("x".repeat(120));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join(NAME), "left by an agent that was killed").unwrap();
+        let mut control = Control::open(&folder).unwrap();
+        let found = std::fs::metadata(folder.join(NAME)).unwrap();
+        assert!(found.file_type().is_socket());
+        assert_eq!(found.permissions().mode() & 0o777, 0o600);
+        let long = vec![b'x'; 1 << 20];
+        let answers = async {
+            for bytes in [&b"{}\n"[..], b"\xff\n", b"{\"command\":\"status\"}", &long, b""] {
+                let text = ask(&folder, bytes).await;
+                assert!(text.is_empty() || text.contains(r#""ok":false"#), "{text}");
+            }
+            ask(&folder, b"{\"command\":\"accept\"}\n").await
+        };
+        let serve = async {
+            let (request, reply) = control.next().await;
+            assert_eq!(request, Request::Accept);
+            reply.send(json!({"ok": true})).unwrap();
+        };
+        let (answer, ()) = tokio::join!(answers, serve);
+        assert_eq!(answer, "{\"ok\":true}\n");
+    }
+}

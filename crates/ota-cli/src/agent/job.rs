@@ -1,0 +1,259 @@
+//! What the agent has done for it beside its loop: a command of the operator's in a process group
+//! of its own, or work on a thread.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::print::{clean, err};
+
+/// What a job is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Consent,
+    Verify,
+    Install,
+    Restart,
+    Health,
+}
+
+impl Kind {
+    /// What stands before each line that a command writes.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Consent => "consent",
+            Self::Verify => "verify",
+            Self::Install => "install",
+            Self::Restart => "restart",
+            Self::Health => "health",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Consent => "the consent command",
+            Self::Verify => "the verify command",
+            Self::Install => "the installation",
+            Self::Restart => "the restart command",
+            Self::Health => "the health command",
+        }
+    }
+
+    /// The command's end in words, when it is none that was hoped for.
+    pub(crate) fn failed(self, status: ExitStatus) -> String {
+        format!("{} failed: {status}", self.name())
+    }
+}
+
+/// A command to start.
+#[derive(Debug)]
+pub(crate) struct Order<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) words: &'a [String],
+    /// What stands for `{name}` in the words, and as `OTA_NAME` in the environment.
+    pub(crate) fill: Vec<(&'static str, String)>,
+    /// When it is stopped; `None` when somebody else says so.
+    pub(crate) limit: Option<Duration>,
+}
+
+/// A running job. Dropping it kills its process group, but for a restart's.
+#[derive(Debug)]
+pub(crate) struct Job {
+    kind: Kind,
+    body: Body,
+    limit: Option<Instant>,
+    stopped: bool,
+}
+
+#[derive(Debug)]
+enum Body {
+    Child { child: Child, group: Option<Pid>, lock: Option<File> },
+    Thread { handle: JoinHandle<Result<(), String>>, stop: Arc<AtomicBool> },
+}
+
+impl Job {
+    /// Starts the command, with no input.
+    pub(crate) fn start(order: &Order<'_>) -> Result<Self, String> {
+        Self::spawn(order, Stdio::null(), None)
+    }
+
+    /// Starts an installation.
+    ///
+    /// The child's standard input is an empty file that this agent has locked. When the agent is
+    /// killed, the lock lives on with the child: so the next agent knows that an installer of its
+    /// predecessor still runs, and stops it before its own.
+    pub(crate) async fn install(order: &Order<'_>, data_dir: &Path) -> Result<Self, String> {
+        let lock = lock(&data_dir.join("install.lock")).await;
+        let lock = lock.map_err(|why| format!("cannot lock the installation: {why}"))?;
+        let stdin = lock.try_clone().map_err(|why| why.to_string())?;
+        let mut job = Self::spawn(order, Stdio::from(stdin), Some(lock))?;
+        if let Body::Child { child, lock: Some(lock), .. } = &mut job.body {
+            // Moves the end that the child reads from, too: its input stays empty.
+            let id = child.id().unwrap_or(0).to_string();
+            if let Err(why) = lock.set_len(0).and_then(|()| lock.write_all(id.as_bytes())) {
+                job.stop();
+                return Err(format!("cannot note the installation: {why}"));
+            }
+        }
+        Ok(job)
+    }
+
+    /// Starts work on a thread, which looks at the flag now and then: when it is set it ends.
+    pub(crate) fn thread(
+        kind: Kind,
+        work: impl FnOnce(&AtomicBool) -> Result<(), String> + Send + 'static,
+    ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = stop.clone();
+        let handle = tokio::task::spawn_blocking(move || work(&flag));
+        Self { kind, body: Body::Thread { handle, stop }, limit: None, stopped: false }
+    }
+
+    fn spawn(order: &Order<'_>, stdin: Stdio, lock: Option<File>) -> Result<Self, String> {
+        let mut filled = order.words.iter().map(|word| {
+            let fill = |word: String, (name, value): &(&str, String)| {
+                word.replace(&format!("{{{name}}}"), value)
+            };
+            order.fill.iter().fold(word.clone(), fill)
+        });
+        let program = filled.next().unwrap_or_default();
+        let mut command = Command::new(&program);
+        command.args(filled).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // The service manager is the agent's own business.
+        command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
+        for (name, value) in order.fill.iter().filter(|(_, value)| !value.contains('\0')) {
+            command.env(format!("OTA_{}", name.to_ascii_uppercase()), value);
+        }
+        command.process_group(0).kill_on_drop(order.kind != Kind::Restart);
+        let child = command.spawn();
+        let mut child = child.map_err(|why| format!("cannot start {program}: {why}"))?;
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let prefix = order.kind.prefix();
+        child.stdout.take().map(|pipe| tokio::spawn(echo(prefix, pipe)));
+        child.stderr.take().map(|pipe| tokio::spawn(echo(prefix, pipe)));
+        Ok(Self {
+            kind: order.kind,
+            body: Body::Child { child, group, lock },
+            limit: order.limit.map(|limit| Instant::now() + limit),
+            stopped: false,
+        })
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Waits for its end: how a command ended, or why there is nothing to say of that. Work on a
+    /// thread ends as a command that succeeds. Cancel-safe.
+    pub(crate) async fn ended(&mut self) -> Result<ExitStatus, String> {
+        let name = self.kind.name();
+        loop {
+            let limit = self.limit.filter(|_| !self.stopped);
+            let at = limit.unwrap_or_else(Instant::now);
+            let result = tokio::select! {
+                result = self.body.ended() => result,
+                () = sleep_until(at), if limit.is_some() => {
+                    self.stop();
+                    continue;
+                }
+            };
+            return match result {
+                _ if self.stopped => Err(format!("{name} took too long and was stopped")),
+                Ok(status) => Ok(status),
+                Err(why) => Err(format!("{name} failed: {why}")),
+            };
+        }
+    }
+
+    /// Kills the process group; [`Job::ended`] says when it is gone.
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+        match &self.body {
+            Body::Child { group: Some(group), .. } => {
+                // It may have ended by itself this moment.
+                let _ = kill_process_group(*group, Signal::KILL);
+            }
+            Body::Child { .. } => {}
+            Body::Thread { stop, .. } => stop.store(true, Ordering::Relaxed),
+        }
+    }
+}
+
+impl Body {
+    async fn ended(&mut self) -> Result<ExitStatus, String> {
+        match self {
+            Self::Child { child, group, lock } => {
+                let status = child.wait().await;
+                *group = None;
+                // What the command left running in the background is no installation any more.
+                lock.as_ref().map(|lock| flock(lock, FlockOperation::Unlock));
+                status.map_err(|why| why.to_string())
+            }
+            Self::Thread { handle, .. } => match handle.await {
+                Ok(result) => result.map(|()| ExitStatus::default()),
+                Err(why) => Err(why.to_string()),
+            },
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if self.kind != Kind::Restart {
+            self.stop();
+        }
+    }
+}
+
+/// Locks the file against the installer of an agent that was killed; stops that one if need be.
+async fn lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(path)?;
+    for _ in 0..100 {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(why) => return Err(why.into()),
+        }
+        let mut text = String::new();
+        io::Seek::rewind(&mut file)?;
+        file.read_to_string(&mut text)?;
+        // 0 and 1 would be our own group and everybody.
+        let group = text.parse().ok().filter(|group| *group > 1).and_then(Pid::from_raw);
+        if let Some(group) = group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        // The end of somebody else's child cannot be awaited.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err(io::Error::new(io::ErrorKind::WouldBlock, "an earlier installation still runs"))
+}
+
+/// Passes a pipe on to our log, a line at a time.
+async fn echo(prefix: &str, pipe: impl AsyncRead + Unpin) {
+    let mut pipe = BufReader::new(pipe);
+    let mut line = Vec::new();
+    // A line without an end must not fill our memory.
+    while let Ok(1..) = (&mut pipe).take(1024).read_until(b'\n', &mut line).await {
+        let text = String::from_utf8_lossy(&line);
+        err(&format!("{prefix}: {}", clean(text.trim_end())));
+        line.clear();
+    }
+}
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;

@@ -1,0 +1,85 @@
+use super::*;
+
+fn order<'a>(kind: Kind, words: &'a [String], folder: &Path) -> Order<'a> {
+    let image = folder.join("slot.img").to_str().unwrap().to_owned();
+    let fill = vec![("image", image), ("version", "1.0.0".to_owned())];
+    Order { kind, words, fill, limit: None }
+}
+
+async fn run(folder: &Path, script: &str) -> Job {
+    let words = ["sh", "-c", script, "sh", "{image}", "{version}"].map(str::to_owned);
+    Job::install(&order(Kind::Install, &words, folder), folder).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_command_gets_image_and_version_and_no_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("cat; echo \"$1 $2 $OTA_VERSION\" > {}/said", folder.path().display());
+    assert!(run(folder.path(), &script).await.ended().await.unwrap().success());
+    let said = std::fs::read_to_string(folder.path().join("said")).unwrap();
+    assert_eq!(said, format!("{}/slot.img 1.0.0 1.0.0\n", folder.path().display()));
+}
+
+#[tokio::test]
+async fn failures_are_told_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let status = run(folder.path(), "exit 3").await.ended().await.unwrap();
+    assert_eq!(Kind::Install.failed(status), "the installation failed: exit status: 3");
+    let words = ["/nowhere/installer".to_owned()];
+    let error = Job::start(&order(Kind::Verify, &words, folder.path())).unwrap_err();
+    assert!(error.starts_with("cannot start /nowhere/installer"), "{error}");
+}
+
+#[tokio::test]
+async fn a_command_past_its_limit_is_stopped() {
+    let words = ["sleep", "60"].map(str::to_owned);
+    let mut order = order(Kind::Health, &words, Path::new("."));
+    order.limit = Some(Duration::from_millis(20));
+    let error = Job::start(&order).unwrap().ended().await.unwrap_err();
+    assert_eq!(error, "the health command took too long and was stopped");
+}
+
+#[tokio::test]
+async fn a_thread_is_told_to_stop() {
+    let mut job = Job::thread(Kind::Install, |stop| {
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        Err("stopped".into())
+    });
+    job.stop();
+    assert!(job.ended().await.unwrap_err().contains("stopped"));
+    let error = Job::thread(Kind::Install, |_| Err("why".into())).ended().await.unwrap_err();
+    assert_eq!(error, "the installation failed: why");
+}
+
+#[tokio::test]
+async fn stopping_ends_the_whole_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let held = format!(
+        "exec 9>{}; trap '' TERM; (echo one >&9; sleep 60) & sleep 60; sleep 60",
+        pipe.display()
+    );
+    let mut installer = run(folder.path(), &held).await;
+    // The pipe has an end only when nobody of the group holds it any more.
+    let mut reader = BufReader::new(tokio::fs::File::open(&pipe).await.unwrap());
+    let mut text = String::new();
+    reader.read_line(&mut text).await.unwrap();
+    installer.stop();
+    assert!(installer.ended().await.unwrap_err().contains("stopped"));
+    reader.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "one\n");
+}
+
+#[tokio::test]
+async fn an_installer_that_outlived_its_agent_is_stopped_first() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let mut left = run(folder.path(), "sleep 60").await;
+    let second = run(folder.path(), "exit 0");
+    let (first, second) = tokio::join!(left.ended(), async { second.await.ended().await });
+    assert_eq!(first.unwrap().signal(), Some(9));
+    assert!(second.unwrap().success());
+}

@@ -1,0 +1,322 @@
+//! One life of the agent: from its start to a signal, or to the start of another version.
+
+use std::time::Duration;
+
+use ota_host::{Clock, DataDir, FileSlot, JournalFile, SlotOptions, Storage};
+use ota_proto::{Event, Hold, Installed, Instant, Misuse, Outcome, StorageError, Updater, Version};
+use ota_tokio::{DeviceIndex, Driver};
+use ota_wire::client;
+use tokio::time::{sleep, timeout};
+
+use super::config::{Config, Consent};
+use super::control::Control;
+use super::install::Installer;
+use super::job::{Job, Kind};
+use super::notify::Notify;
+use super::warn;
+use crate::args::Agent;
+use crate::device::{self, Setup};
+use crate::failure::{Code, Failure};
+use crate::print::{Line, Printer};
+use crate::stop;
+
+/// How a life ends well.
+pub(super) enum End {
+    Done,
+    /// The new version takes over.
+    Again,
+}
+
+pub(super) struct Device<'a> {
+    pub(super) args: &'a Agent,
+    pub(super) config: &'a Config,
+    pub(super) clock: Clock,
+    printer: Printer,
+    pub(super) driver: Driver,
+    pub(super) device: DeviceIndex,
+    pub(super) installer: Installer,
+    pub(super) job: Option<Job>,
+    control: Option<Control>,
+    notify: Notify,
+    /// When the agent looks again at what nobody tells it of.
+    pub(super) look: Option<Instant>,
+    /// When the last connection was made.
+    connected: Option<Instant>,
+    pub(super) online: bool,
+    /// The offer that was printed last.
+    pub(super) told: Option<Version>,
+    /// The image that waits was approved.
+    pub(super) approved: bool,
+    /// An update is under way, or its result.
+    busy: bool,
+    /// Since when there was none.
+    idle_since: Instant,
+    /// The cloud has this result.
+    pub(super) reported: Option<Outcome>,
+}
+
+impl<'a> Device<'a> {
+    pub(super) fn start(args: &'a Agent, config: &'a Config) -> Result<Self, Failure> {
+        let dir = DataDir::open(&config.data_dir)?;
+        let slot = FileSlot::open(&dir, SlotOptions::default())?;
+        let journal = JournalFile::open(&dir)?;
+        let (installer, running) = Installer::open(&config.target, &dir)?;
+        let care = &config.care;
+        let hold = |held| if held { Hold::Ask } else { Hold::Auto };
+        let setup = Setup {
+            identity: config.identity.clone(),
+            secret: config.secret.clone(),
+            app_id: config.app_id.clone(),
+            host: config.host.clone(),
+            port: config.port,
+            allow_http: config.allow_http,
+            trailing_digest: config.trailing_digest,
+            consent: hold(care.consent != Consent::Auto || care.download.is_some()),
+            approval: hold(care.verify.is_some()),
+            install: hold(care.install.is_some()),
+            spacing: config.connect_spacing,
+            spread: config.connect_spacing,
+            install_limit: installer.limit(),
+            trial: installer.trial(),
+            seed: device::seed()?,
+        };
+        let storage = Storage::new(slot, journal, installer.switch());
+        let (driver, device) = setup.driver(running, storage)?;
+        let clock = driver.clock();
+        let printer = Printer::new(args.json, false, true);
+        let (product, name) = (config.identity.product_id(), config.identity.device_name());
+        let text = format!("* version {running} of {product}/{name}");
+        let line = Line::new(clock.now(), "started", text).with("version", running.as_str());
+        printer.line(&line.with("device", name));
+        let busy = driver.updater(device).is_some_and(|updater| updater.owed().is_some());
+        let control = Control::open(&config.data_dir)
+            .map_err(|why| warn(&format!("commands like ota agent status will not work: {why}")));
+        let notify = Notify::from_env();
+        notify.say("READY=1");
+        Ok(Self {
+            args,
+            config,
+            idle_since: clock.now(),
+            clock,
+            printer,
+            driver,
+            device,
+            installer,
+            job: None,
+            control: control.ok(),
+            notify,
+            look: None,
+            connected: None,
+            online: false,
+            told: None,
+            approved: false,
+            busy,
+            reported: None,
+        })
+    }
+
+    pub(super) async fn live(mut self, mut stop: stop::Signals) -> Result<End, Failure> {
+        let mut begin = self.begin();
+        let end = loop {
+            if let Some(end) = begin.take() {
+                break end;
+            }
+            let (wait, look) = (self.wait_left(), self.look_left());
+            let end = tokio::select! {
+                event = self.driver.next() => {
+                    let event = event.map_err(|why| Failure::environment(why.to_string()))?;
+                    let ota_tokio::Event::Client(event) = event else { continue };
+                    self.take(&event).await
+                }
+                (kind, result) = ended(&mut self.job) => {
+                    self.job = None;
+                    self.ended(kind, result)
+                }
+                (request, reply) = asked(&mut self.control) => {
+                    // Whoever asked may be gone.
+                    let _ = reply.send(self.answer(request));
+                    None
+                }
+                () = self.notify.watchdog() => None,
+                () = sleep(look) => self.look(),
+                () = sleep(wait) => Some(Err(Failure {
+                    code: Code::NoOffer,
+                    message: "no offer came in time; is there a firmware for this device?".into(),
+                })),
+                signal = stop.next() => {
+                    Some(if self.args.once { Err(signal) } else { Ok(End::Done) })
+                }
+            };
+            if let Some(end) = end {
+                break end;
+            }
+        };
+        self.job = None;
+        self.notify.say("STOPPING=1");
+        self.leave().await;
+        if matches!(end, Ok(End::Again)) {
+            self.keep_distance(&mut stop).await?;
+        }
+        self.driver.stop().await;
+        end
+    }
+
+    /// What follows an event; the end of this life if that is what follows.
+    async fn take(&mut self, event: &client::Event) -> Option<Result<End, Failure>> {
+        if let Some(line) = device::line(self.clock.now(), event) {
+            self.printer.line(&line);
+        }
+        let client::Event::Device { event, .. } = event else {
+            self.note_link(event);
+            return None;
+        };
+        match event {
+            Event::Offered => self.offered(),
+            Event::Started { .. } => {
+                self.busy = true;
+                self.approved = false;
+            }
+            Event::Ready => self.ready(),
+            Event::Superseded => self.drop_questions(),
+            Event::Withdrawn => {
+                self.drop_questions();
+                self.busy = false;
+                self.idle_since = self.clock.now();
+            }
+            Event::Install { .. } => self.install().await,
+            Event::StopInstall => match &mut self.job {
+                Some(job) if job.kind() == Kind::Install => job.stop(),
+                _ => self.say(Installed::Failed),
+            },
+            Event::Restart => return self.restart(),
+            Event::Trial => return self.trial(),
+            Event::Finished { outcome, .. } => {
+                self.drop_questions();
+                self.busy = true;
+                if let Outcome::Failed(reason) = outcome {
+                    warn(&format!("the update failed: {reason}"));
+                }
+            }
+            Event::Reported { outcome } => {
+                self.reported = Some(*outcome);
+                if let (Outcome::Failed(reason), true) = (outcome, self.args.once) {
+                    return Some(Err(Failure::failed(format!("the update failed: {reason}"))));
+                }
+            }
+            Event::VersionAccepted if self.reported == Some(Outcome::Done) && self.args.once => {
+                return Some(Ok(End::Done));
+            }
+            Event::StorageTrouble(why) => return self.storage_trouble(*why),
+            _ => {}
+        }
+        None
+    }
+
+    /// A folder that is full or read-only may become better; one that is gone will not come back.
+    fn storage_trouble(&self, why: StorageError) -> Option<Result<End, Failure>> {
+        let folder = self.config.data_dir.display();
+        let advice = match why {
+            StorageError::Gone => {
+                return Some(Err(Failure::environment(format!(
+                    "the data folder {folder} was removed while the agent used it: start the agent \
+                     again; the update begins anew"
+                ))));
+            }
+            StorageError::NoSpace => "free some space there",
+            StorageError::ReadOnly => "make it writable for the agent",
+            _ => "look at the system's log for errors of the disk",
+        };
+        warn(&format!("cannot write to {folder}: {why}; {advice}. Trying again"));
+        None
+    }
+
+    fn note_link(&mut self, event: &client::Event) {
+        match event {
+            client::Event::Connected => {
+                self.connected = Some(self.clock.now());
+                self.online = true;
+            }
+            client::Event::Disconnected { cause, retry_at } => {
+                self.online = false;
+                if *cause == client::Disconnect::Planned {
+                    return;
+                }
+                let wait = retry_at.since(self.clock.now()).as_secs_f64();
+                let Config { host, port, .. } = self.config;
+                warn(&format!(
+                    "no connection to {host}:{port}: {cause}; trying again in {wait:.1} s"
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    /// Prints what happened here.
+    pub(super) fn print(&self, line: &Line) {
+        self.printer.line(line);
+    }
+
+    /// Gives the machine a command. It may have changed its mind meanwhile.
+    pub(super) fn command(
+        &mut self,
+        act: impl FnOnce(&mut Updater, Instant) -> Result<(), Misuse>,
+    ) -> Result<(), Misuse> {
+        self.driver.command(self.device, act)
+    }
+
+    /// Says good-bye to the broker, if it listens.
+    async fn leave(&mut self) {
+        self.driver.disconnect();
+        let gone = async {
+            while let Ok(event) = self.driver.next().await {
+                if matches!(event, ota_tokio::Event::Client(client::Event::Disconnected { .. })) {
+                    break;
+                }
+            }
+        };
+        if self.connected.is_some() {
+            let _ = timeout(Duration::from_secs(1), gone).await;
+        }
+    }
+
+    /// The next life connects at once, and knows nothing of this one's connection.
+    async fn keep_distance(&self, stop: &mut stop::Signals) -> Result<(), Failure> {
+        let Some(connected) = self.connected else { return Ok(()) };
+        let since = self.clock.now().since(connected);
+        let left = self.config.connect_spacing.saturating_sub(since);
+        tokio::select! {
+            () = sleep(left) => Ok(()),
+            signal = stop.next() => if self.args.once { Err(signal) } else { Ok(()) },
+        }
+    }
+
+    /// How long an offer is still waited for.
+    fn wait_left(&self) -> Duration {
+        let wait = self.args.wait.filter(|_| !self.busy).map(Duration::from_secs);
+        let since = self.clock.now().since(self.idle_since);
+        wait.map_or(FOREVER, |wait| wait.saturating_sub(since))
+    }
+
+    fn look_left(&self) -> Duration {
+        self.look.map_or(FOREVER, |at| at.since(self.clock.now()))
+    }
+}
+
+/// 30 years are beyond all waiting.
+const FOREVER: Duration = Duration::from_secs(1_000_000_000);
+
+/// The end of the job; pending while there is none.
+async fn ended(job: &mut Option<Job>) -> (Kind, Result<std::process::ExitStatus, String>) {
+    match job {
+        Some(job) => (job.kind(), job.ended().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The next request; pending while nobody can ask.
+async fn asked(control: &mut Option<Control>) -> super::control::Asked {
+    match control {
+        Some(control) => control.next().await,
+        None => std::future::pending().await,
+    }
+}

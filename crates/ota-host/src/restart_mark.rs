@@ -1,0 +1,98 @@
+//! A note for installers of which nothing is known: a restart was due, in this run of the machine.
+
+use ota_proto::{SlotAction, SlotState, StorageError, Version};
+
+use crate::dir::DataDir;
+use crate::error::HostError;
+use crate::switch::Switch;
+
+const NAME: &str = "restart";
+const TEMP: &str = "restart.new";
+
+/// How often a restart is asked for in one run of the machine before it is believed to have come.
+const ASKS: u8 = 3;
+
+/// No note is longer.
+const MOST: usize = 256;
+
+/// The switch of an installer that does all of it by itself, and whose version runs after a
+/// restart of the machine or of something else.
+///
+/// When the machine has not been started since the activation, and the old version runs, the
+/// restart has not come yet: [`SlotState::Armed`]. Without this note an agent that is killed
+/// before the restart would take the new version for rolled back. But a restart that came and
+/// changed nothing must end, too: after three of them the state is [`SlotState::Unknown`].
+#[derive(Clone, Debug)]
+pub struct RestartMark {
+    dir: DataDir,
+    running: Version,
+    boot: String,
+}
+
+impl RestartMark {
+    /// The note in this folder, on a machine that runs this version.
+    ///
+    /// # Errors
+    /// [`HostError::NotAFile`], [`HostError::Io`].
+    pub fn open(dir: &DataDir, running: Version) -> Result<Self, HostError> {
+        let mark = Self { dir: dir.clone(), running, boot: boot_id() };
+        mark.read()?;
+        Ok(mark)
+    }
+
+    /// The restart is asked for now.
+    ///
+    /// # Errors
+    /// [`HostError::Io`]; it may be asked for once more than it should.
+    pub fn asked(&self) -> Result<(), HostError> {
+        let asks = self.read()?.map_or(0, |note| note.asks);
+        self.write(asks.saturating_add(1))
+    }
+
+    fn write(&self, asks: u8) -> Result<(), HostError> {
+        let text = format!("{} {asks} {}\n", self.boot, self.running);
+        self.dir.replace(NAME, TEMP, text.as_bytes())
+    }
+
+    /// The note of this run of the machine and this version.
+    fn read(&self) -> Result<Option<Note>, HostError> {
+        let Some(text) = self.dir.read_text(NAME, MOST)? else { return Ok(None) };
+        Ok(self.parse(&text))
+    }
+
+    fn parse(&self, text: &str) -> Option<Note> {
+        let mut words = text.strip_suffix('\n')?.splitn(3, ' ');
+        let (boot, asks, version) = (words.next()?, words.next()?, words.next()?);
+        let asks = asks.parse().ok()?;
+        let ours = boot == self.boot && !boot.is_empty() && version == self.running.as_str();
+        ours.then_some(Note { asks })
+    }
+}
+
+#[derive(Debug)]
+struct Note {
+    asks: u8,
+}
+
+impl Switch for RestartMark {
+    fn state(&mut self) -> SlotState {
+        match self.read() {
+            Ok(Some(Note { asks })) if asks < ASKS => SlotState::Armed,
+            _ => SlotState::Unknown,
+        }
+    }
+
+    fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
+        match action {
+            SlotAction::Activate => self.write(0).map_err(|why| why.storage()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What names this run of the machine; empty where the system has no such name.
+#[must_use]
+pub fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim_ascii().chars().filter(char::is_ascii_graphic).take(64).collect()
+}
