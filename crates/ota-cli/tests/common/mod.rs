@@ -97,6 +97,18 @@ impl Ota {
         self.wait_for(name, |value| value["event"] == name)
     }
 
+    /// Reads on to the first line of standard error with these words.
+    pub(crate) fn error(&self, words: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.err.recv_timeout(left).unwrap_or_else(|why| panic!("{words}: {why}"));
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
     pub(crate) fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -170,6 +182,16 @@ impl Desk {
         fs::read(self.path(name)).unwrap()
     }
 
+    /// Makes the slots of this name: 0.1.0 runs from `a`.
+    pub(crate) fn slots(&self, name: &str) -> PathBuf {
+        let slots = self.path(name);
+        fs::create_dir_all(slots.join("a")).unwrap();
+        fs::write(slots.join("a/image"), "old").unwrap();
+        fs::write(slots.join("a/version"), "0.1.0\n").unwrap();
+        std::os::unix::fs::symlink("a", slots.join("current")).unwrap();
+        slots
+    }
+
     /// A device at 0.1.0 with its configuration `NAME.toml`; `more` are further lines.
     pub(crate) fn device(&self, name: &str, broker: &str, more: &str) -> String {
         self.write(&format!("{name}.version"), "0.1.0\n");
@@ -203,6 +225,29 @@ pub(crate) fn cloud(devices: &[&str], firmware: &Path) -> (Ota, String) {
     let listening = cloud.event("listening");
     let broker = listening["mqtt"].as_str().unwrap().to_owned();
     (cloud, broker)
+}
+
+/// Asks the agent of this configuration.
+pub(crate) fn ask(config: &str, words: &[&str]) -> End {
+    Ota::start([&["agent"], words, &["--config", config]].concat()).end()
+}
+
+/// The agent's status as it is now.
+pub(crate) fn status(config: &str) -> Value {
+    let end = ask(config, &["status", "--json"]).expect(0);
+    json(&end.out[0])["status"].clone()
+}
+
+/// Asks for the status until it fits.
+pub(crate) fn wait_for_status(config: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = status(config);
+        if fits(&status) {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "the status stays {status}");
+    }
 }
 
 /// An image of this many bytes.
