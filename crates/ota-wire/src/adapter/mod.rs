@@ -4,6 +4,7 @@
 //! An adapter has sockets, a timer and storage. Whatever it would have to decide about received
 //! bytes is here.
 
+mod engine;
 mod inbox;
 
 use alloc::borrow::ToOwned as _;
@@ -16,6 +17,7 @@ use ota_proto::{Instant, Md5, OpId, StorageError, Updater};
 use crate::client::{self, Client, DeviceIndex, Found, Link, LinkKind};
 use crate::mqtt::{self, AckId};
 
+pub use engine::{Done, Engine, EngineError, Step, Target, Work};
 pub use inbox::Inbox;
 
 /// What an application is told.

@@ -1,0 +1,74 @@
+//! embassy-boot as the switch.
+
+use core::fmt;
+
+use embassy_boot::{FirmwareState, State};
+use embedded_storage_async::nor_flash::NorFlash;
+use ota_proto::{SlotAction, SlotState, StorageError};
+
+use super::{FlashError, Switch, failed};
+
+/// embassy-boot's state partition. The slot is its DFU partition; the swap happens at the next
+/// reset, in the boot loader, and an image that is not confirmed is swapped back at the one after.
+pub struct BootSwitch<'d, F> {
+    flash: F,
+    /// As long as the longer one of the write and the read unit.
+    aligned: &'d mut [u8],
+}
+
+impl<'d, F: NorFlash> BootSwitch<'d, F> {
+    /// The state partition, with a buffer as long as the longer one of its write and read unit.
+    ///
+    /// # Errors
+    /// [`FlashError::Buffer`].
+    pub fn new(flash: F, aligned: &'d mut [u8]) -> Result<Self, FlashError> {
+        let needed = F::WRITE_SIZE.max(F::READ_SIZE);
+        let aligned = aligned.get_mut(..needed).ok_or(FlashError::Buffer { needed })?;
+        Ok(Self { flash, aligned })
+    }
+
+    fn loader(&mut self) -> FirmwareState<'_, &mut F> {
+        FirmwareState::new(&mut self.flash, self.aligned)
+    }
+
+    /// The boot loader notes its progress from the third write unit on.
+    async fn is_swapped(&mut self) -> Result<bool, StorageError> {
+        let at = 2 * F::WRITE_SIZE as u32;
+        self.flash.read(at, self.aligned).await.map_err(failed)?;
+        Ok(self.aligned.iter().any(|byte| *byte != 0xff))
+    }
+}
+
+impl<F: NorFlash> Switch for BootSwitch<'_, F> {
+    async fn state(&mut self) -> Result<SlotState, StorageError> {
+        let state = self.loader().get_state().await.map_err(failed)?;
+        Ok(match state {
+            State::Swap if self.is_swapped().await? => SlotState::Trial,
+            State::Swap => SlotState::Armed,
+            State::Revert => SlotState::RolledBack,
+            State::Boot | State::DfuDetach => SlotState::Confirmed,
+        })
+    }
+
+    async fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
+        let mut loader = self.loader();
+        match action {
+            SlotAction::Activate => loader.mark_updated().await.map_err(failed),
+            SlotAction::Confirm | SlotAction::ClearMark => {
+                loader.mark_booted().await.map_err(failed)
+            }
+            // The loader swaps back at the next reset by itself, unless the image is confirmed.
+            SlotAction::RollBack => match loader.get_state().await.map_err(failed)? {
+                State::Swap => Ok(()),
+                _ => Err(StorageError::Failed),
+            },
+            _ => Err(StorageError::Failed),
+        }
+    }
+}
+
+impl<F> fmt::Debug for BootSwitch<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BootSwitch(..)")
+    }
+}

@@ -1,0 +1,82 @@
+//! The journal: records appended in two pages.
+
+use embedded_storage_async::nor_flash::NorFlash;
+use ota_proto::StorageError;
+use ota_proto::journal::{Entry, Journal, Log, Scan};
+
+use super::{FlashError, failed};
+
+/// The journal in a region of its own. Each half of it is a page; a page is erased when it is
+/// full, so that many records cost one erase: 21 in 4 KiB.
+#[derive(Debug)]
+pub struct FlashJournal<F> {
+    flash: F,
+    /// Bytes of a page.
+    page: usize,
+    log: Log,
+}
+
+impl<F: NorFlash> FlashJournal<F> {
+    /// The journal in this region.
+    ///
+    /// # Errors
+    /// [`FlashError::Region`], when half the region is no multiple of the erase unit or holds less than
+    /// [`Log::MIN_SLOTS`] records, or when the read or the write unit does not divide a record.
+    pub fn new(flash: F) -> Result<Self, FlashError> {
+        let page = flash.capacity() / 2;
+        let fits = page.is_multiple_of(F::ERASE_SIZE)
+            && page / Journal::LEN >= Log::MIN_SLOTS
+            && Journal::LEN.is_multiple_of(F::WRITE_SIZE)
+            && Journal::LEN.is_multiple_of(F::READ_SIZE);
+        if !fits {
+            return Err(FlashError::Region);
+        }
+        // Replaced at boot.
+        let (log, _) = Scan::new(page / Journal::LEN).finish();
+        Ok(Self { flash, page, log })
+    }
+
+    /// Reads the newest record and makes it lasting by appending it once more. It is not an error
+    /// when that fails: then no record can be written, and without one no update is begun.
+    pub async fn boot(&mut self) -> Option<[u8; Journal::LEN]> {
+        let slots = self.page / Journal::LEN;
+        let mut scan = Scan::new(slots);
+        for page in 0..2 {
+            for slot in 0..slots {
+                let mut block = [0; Journal::LEN];
+                // What cannot be read is as good as torn.
+                let read = self.flash.read(self.offset(page, slot), &mut block).await;
+                scan.take(page, slot, read.ok().map(|()| &block));
+            }
+        }
+        let (log, newest) = scan.finish();
+        self.log = log;
+        let newest = newest?;
+        let _ = self.persist(&newest).await;
+        Some(newest)
+    }
+
+    /// Appends the record, and reads it back.
+    ///
+    /// # Errors
+    /// [`StorageError::Failed`]: it may or may not be there; the one before it is.
+    pub async fn persist(&mut self, record: &[u8; Journal::LEN]) -> Result<(), StorageError> {
+        let entry = self.log.entry(record).ok_or(StorageError::Failed)?;
+        let Entry { erase, page, slot, block } = entry;
+        if let Some(page) = erase {
+            let (from, to) = (self.offset(page, 0), self.offset(page + 1, 0));
+            self.flash.erase(from, to).await.map_err(failed)?;
+        }
+        self.log.advance();
+        let at = self.offset(page, slot);
+        self.flash.write(at, &block).await.map_err(failed)?;
+        let mut read = [0; Journal::LEN];
+        self.flash.read(at, &mut read).await.map_err(failed)?;
+        if read == block { Ok(()) } else { Err(StorageError::Failed) }
+    }
+
+    /// In bytes from the region's start. A region of a flash is below 4 GiB.
+    fn offset(&self, page: usize, slot: usize) -> u32 {
+        (page * self.page + slot * Journal::LEN) as u32
+    }
+}

@@ -1,0 +1,134 @@
+//! Slot, journal and switch on NOR flash.
+
+#[cfg(feature = "boot")]
+mod boot;
+mod journal;
+mod slot;
+mod storage;
+
+use core::fmt;
+use core::ops::Range;
+
+use embedded_storage_async::nor_flash::NorFlash;
+use ota_proto::{Journal, Md5, SlotAction, SlotInfo, SlotState, StorageError};
+
+#[cfg(feature = "boot")]
+pub use boot::BootSwitch;
+pub use journal::FlashJournal;
+pub use slot::FlashSlot;
+pub(crate) use storage::{Buf, Worker};
+pub use storage::{Found, Storage};
+
+/// The caller's fault: the flash and what it is to be used for do not go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FlashError {
+    /// The region is too small, its length is no multiple of its erase unit, or its read or write
+    /// unit does not fit.
+    Region,
+    /// The buffer for a unit is too short.
+    Buffer {
+        /// Bytes that it must have.
+        needed: usize,
+    },
+}
+
+impl fmt::Display for FlashError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Region => f.write_str("the flash region is too small, or its units do not fit"),
+            Self::Buffer { needed } => write!(f, "the unit buffer needs {needed} bytes"),
+        }
+    }
+}
+
+impl core::error::Error for FlashError {}
+
+/// What a boot loader can do for the core.
+#[allow(async_fn_in_trait, reason = "an executor for microcontrollers has one thread")]
+pub trait Switch {
+    /// What is known of the image that runs, asked once at start.
+    ///
+    /// # Errors
+    /// [`StorageError`]: it cannot be read.
+    async fn state(&mut self) -> Result<SlotState, StorageError>;
+
+    /// Does it, durably: when this returns `Ok`, a power cut cannot undo it. The core may ask for
+    /// the same action again, which must then succeed.
+    ///
+    /// # Errors
+    /// [`StorageError`]: nothing changed, or the same action may be tried again.
+    async fn act(&mut self, action: SlotAction) -> Result<(), StorageError>;
+}
+
+/// There is nobody to ask: the application installs by itself. The state is
+/// [`SlotState::Unknown`]; every action succeeds and does nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NoSwitch;
+
+impl Switch for NoSwitch {
+    async fn state(&mut self) -> Result<SlotState, StorageError> {
+        Ok(SlotState::Unknown)
+    }
+
+    async fn act(&mut self, _: SlotAction) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
+/// [`Storage`] on NOR flash: a region for the slot, one for the journal, and a switch. Regions of
+/// one chip are made with `Partition` of embassy-embedded-hal.
+#[derive(Debug)]
+pub struct FlashStorage<'d, S, J, B> {
+    slot: FlashSlot<'d, S>,
+    journal: FlashJournal<J>,
+    switch: B,
+}
+
+impl<'d, S: NorFlash, J: NorFlash, B: Switch> FlashStorage<'d, S, J, B> {
+    /// Joins them.
+    pub fn new(slot: FlashSlot<'d, S>, journal: FlashJournal<J>, switch: B) -> Self {
+        Self { slot, journal, switch }
+    }
+}
+
+impl<S: NorFlash, J: NorFlash, B: Switch> Storage for FlashStorage<'_, S, J, B> {
+    fn info(&self) -> SlotInfo {
+        self.slot.info()
+    }
+
+    async fn boot(&mut self) -> Result<Found, StorageError> {
+        let slot = self.switch.state().await?;
+        Ok(Found { slot, record: self.journal.boot().await })
+    }
+
+    async fn erase(&mut self, range: Range<u64>, size: u64) -> Result<(), StorageError> {
+        self.slot.erase(range, size).await
+    }
+
+    async fn write(&mut self, at: u64, data: &[u8]) -> Result<(), StorageError> {
+        self.slot.write(at, data).await
+    }
+
+    /// Nothing to do: what a NOR flash has written is durable.
+    async fn sync(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    async fn digest(&mut self, range: Range<u64>) -> Result<Md5, StorageError> {
+        self.slot.digest(range).await
+    }
+
+    async fn persist(&mut self, record: &[u8; Journal::LEN]) -> Result<(), StorageError> {
+        self.journal.persist(record).await
+    }
+
+    async fn switch(&mut self, action: SlotAction) -> Result<(), StorageError> {
+        self.switch.act(action).await
+    }
+}
+
+/// An error of the flash: where it lies does not matter to the core.
+fn failed<E>(_: E) -> StorageError {
+    StorageError::Failed
+}

@@ -1,0 +1,138 @@
+//! Storage, and the worker that runs its operations one after the other.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+use core::cell::RefCell;
+use core::convert::Infallible;
+use core::future::poll_fn;
+use core::ops::Range;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use ota_proto::{Journal, Md5, OpId, SlotAction, SlotInfo, SlotState, StorageError};
+use ota_wire::adapter::{Answer, Done, Work};
+
+/// What was found at boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What the boot loader says of the running image.
+    pub slot: SlotState,
+    /// The newest journal record, made lasting.
+    pub record: Option<[u8; Journal::LEN]>,
+}
+
+/// Where a device keeps its update. [`crate::FlashStorage`] is one for NOR flash.
+///
+/// Operations come one at a time, and none is begun before the one before it has ended.
+#[allow(async_fn_in_trait, reason = "an executor for microcontrollers has one thread")]
+pub trait Storage {
+    /// The slot's capacity and units in bytes.
+    fn info(&self) -> SlotInfo;
+
+    /// Reads what is known at boot, and makes the record lasting: its own write may have been
+    /// cut, and may read differently next time.
+    ///
+    /// # Errors
+    /// [`StorageError`]: what was read cannot be made lasting.
+    async fn boot(&mut self) -> Result<Found, StorageError>;
+
+    /// Erases this range of the slot. `size` is the whole image's.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn erase(&mut self, range: Range<u64>, size: u64) -> Result<(), StorageError>;
+
+    /// Writes to erased bytes of the slot. The pieces of an image come in order, from the start
+    /// of the range that was erased last, and of any length.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn write(&mut self, at: u64, data: &[u8]) -> Result<(), StorageError>;
+
+    /// Makes all that was written up to the last write unit durable.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn sync(&mut self) -> Result<(), StorageError>;
+
+    /// The digest of the slot from 0 to the end of the range, in small steps with a yield between
+    /// them. Bytes before the range need not be read again.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn digest(&mut self, range: Range<u64>) -> Result<Md5, StorageError>;
+
+    /// Writes the record to the journal, durably.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn persist(&mut self, record: &[u8; Journal::LEN]) -> Result<(), StorageError>;
+
+    /// Does this to the boot loader's state, durably. It may be asked for again.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn switch(&mut self, action: SlotAction) -> Result<(), StorageError>;
+}
+
+/// The receive buffers' memory.
+pub(crate) type Buf<'d> = &'d mut [u8];
+
+/// What lies between the driver and a worker.
+struct Desk<'d> {
+    todo: VecDeque<(OpId, Work<Buf<'d>>)>,
+    done: Option<Done<Buf<'d>>>,
+}
+
+/// The storage of one device at work. What is under way is kept here and goes on with the next
+/// poll, so that no dropped future leaves a half-done write behind. It is allocated once.
+pub(crate) struct Worker<'d> {
+    desk: Rc<RefCell<Desk<'d>>>,
+    task: Pin<Box<dyn Future<Output = Infallible> + 'd>>,
+}
+
+impl<'d> Worker<'d> {
+    pub(crate) fn new(storage: impl Storage + 'd) -> Self {
+        let desk = Desk { todo: VecDeque::with_capacity(2), done: None };
+        let desk = Rc::new(RefCell::new(desk));
+        Self { task: Box::pin(run(storage, Rc::clone(&desk))), desk }
+    }
+
+    pub(crate) fn push(&self, op: OpId, work: Work<Buf<'d>>) {
+        self.desk.borrow_mut().todo.push_back((op, work));
+    }
+
+    /// Works on; what has ended, if anything.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Option<Done<Buf<'d>>> {
+        let _never = self.task.as_mut().poll(cx);
+        self.desk.borrow_mut().done.take()
+    }
+}
+
+async fn run<'d>(mut storage: impl Storage, desk: Rc<RefCell<Desk<'d>>>) -> Infallible {
+    loop {
+        // No waker: the driver polls whenever it has put something here, or taken something.
+        let (op, work) = poll_fn(|_| {
+            let mut desk = desk.borrow_mut();
+            let next = if desk.done.is_none() { desk.todo.pop_front() } else { None };
+            next.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await;
+        let mut back = None;
+        let answer = match work {
+            Work::Erase { range, size } => Answer::Erased(storage.erase(range, size).await),
+            Work::Write { at, link, buf, span } => {
+                let data = buf.get(span).unwrap_or_default();
+                let answer = Answer::Stored(storage.write(at, data).await);
+                back = Some((link, buf));
+                answer
+            }
+            Work::Sync => Answer::Synced(storage.sync().await),
+            Work::Digest { range } => Answer::Digest(storage.digest(range).await),
+            Work::Persist { record } => Answer::Persisted(storage.persist(&record).await),
+            Work::Slot { action } => Answer::Slot(storage.switch(action).await),
+        };
+        desk.borrow_mut().done = Some(Done { op, answer, buf: back });
+    }
+}

@@ -1,0 +1,153 @@
+//! One link's connection.
+
+use alloc::boxed::Box;
+use core::mem;
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll};
+
+use embassy_time::{Duration, with_timeout};
+use embedded_io_async::{Read, Write as _};
+use ota_proto::TransportError;
+use ota_wire::adapter::{Engine, Target};
+use ota_wire::client::Link;
+
+use crate::flash::Buf;
+use crate::network::Network;
+use crate::time::now;
+
+/// Bytes of one write: they are copied, so that the write can go on whatever becomes of `next`.
+const PIECE: usize = 512;
+
+/// How long a good-bye may take before the connection is reset.
+const CLOSING: Duration = Duration::from_secs(1);
+
+type Task<'d, T> = Pin<Box<dyn Future<Output = T> + 'd>>;
+
+/// Where a link stands. All that is in progress is here, so that no future that is dropped takes
+/// it along.
+pub(crate) enum Socket<'d, N: Network> {
+    Closed,
+    Opening(Link, Task<'d, Result<N::Stream, TransportError>>),
+    Open(Link, N::Stream),
+    /// A write is under way; so many bytes of it were taken, or the connection broke.
+    Writing(Link, Task<'d, (N::Stream, Option<usize>)>),
+    /// A good-bye, and whom to connect to when it is said.
+    Closing(Task<'d, ()>, Option<Target>),
+}
+
+impl<'d, N: Network + 'd> Socket<'d, N> {
+    pub(crate) fn open(&mut self, network: N, target: Target) {
+        if let Self::Closing(_, next) = self {
+            *next = Some(target);
+            return;
+        }
+        let Target { link, host, port, tls } = target;
+        // The connection before it is gone when this one is begun.
+        *self = Self::Closed;
+        *self = Self::Opening(link, Box::pin(network.open(link.kind, host, port, tls)));
+    }
+
+    pub(crate) fn close(&mut self, network: N) {
+        *self = match mem::replace(self, Self::Closed) {
+            Self::Open(_, stream) => {
+                let close = async move {
+                    let _ = with_timeout(CLOSING, network.close(stream)).await;
+                };
+                Self::Closing(Box::pin(close), None)
+            }
+            Self::Closing(task, _) => Self::Closing(task, None),
+            _ => Self::Closed,
+        };
+    }
+
+    /// Whether anything happened.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        network: N,
+        engine: &mut Engine<Buf<'d>>,
+    ) -> bool {
+        match self {
+            Self::Closed => false,
+            Self::Opening(link, task) => {
+                let link = *link;
+                let Poll::Ready(opened) = task.as_mut().poll(cx) else { return false };
+                *self = match opened {
+                    Ok(stream) => {
+                        engine.handle_connected(now(), link);
+                        Self::Open(link, stream)
+                    }
+                    Err(error) => {
+                        engine.handle_connect_failed(now(), link, error);
+                        Self::Closed
+                    }
+                };
+                true
+            }
+            Self::Open(link, stream) => {
+                let link = *link;
+                let read = read(cx, engine, link, stream);
+                self.write(engine, link) || read
+            }
+            Self::Writing(link, task) => {
+                let link = *link;
+                let Poll::Ready((stream, taken)) = task.as_mut().poll(cx) else { return false };
+                *self = Self::Open(link, stream);
+                match taken {
+                    Some(count) => engine.handle_sent(now(), link, count),
+                    None => engine.handle_closed(link, false),
+                }
+                true
+            }
+            Self::Closing(task, next) => {
+                if task.as_mut().poll(cx).is_pending() {
+                    return false;
+                }
+                let next = next.take();
+                *self = Self::Closed;
+                if let Some(target) = next {
+                    self.open(network, target);
+                }
+                true
+            }
+        }
+    }
+
+    /// Begins to write, when there is anything to be sent.
+    fn write(&mut self, engine: &Engine<Buf<'d>>, link: Link) -> bool {
+        let bytes = engine.transmit(link);
+        let piece = bytes.get(..bytes.len().min(PIECE)).unwrap_or_default();
+        if piece.is_empty() {
+            return false;
+        }
+        let piece: Box<[u8]> = piece.into();
+        let Self::Open(_, mut stream) = mem::replace(self, Self::Closed) else { return false };
+        let write = async move {
+            let taken = stream.write(&piece).await.ok().filter(|count| *count > 0);
+            let flushed = stream.flush().await.is_ok();
+            (stream, taken.filter(|_| flushed))
+        };
+        *self = Self::Writing(link, Box::pin(write));
+        true
+    }
+}
+
+fn read(
+    cx: &mut Context<'_>,
+    engine: &mut Engine<Buf<'_>>,
+    link: Link,
+    stream: &mut impl Read,
+) -> bool {
+    let room = engine.room(link);
+    if room.is_empty() {
+        return false;
+    }
+    // Dropped when it is pending: that has no effect but the waker.
+    let Poll::Ready(result) = pin!(stream.read(room)).poll(cx) else { return false };
+    match result {
+        Ok(0) => engine.handle_closed(link, true),
+        Ok(count) => engine.handle_received(link, count),
+        Err(_) => engine.handle_closed(link, false),
+    }
+    true
+}

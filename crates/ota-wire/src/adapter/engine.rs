@@ -1,0 +1,346 @@
+//! A client with its receive buffers in memory of the caller's: all that an adapter does but
+//! sockets, a timer and storage.
+//!
+//! The loop of an adapter, each turn:
+//! 1. [`Engine::poll`] until [`Step::Wait`], doing what each step says;
+//! 2. wait for the first of: an opening link; an open link that takes [`Engine::transmit`], where
+//!    that is not empty; an open link that has bytes for [`Engine::room`], where that is not
+//!    empty; a storage operation; the application; the deadline;
+//! 3. tell the engine.
+
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use core::fmt;
+use core::ops::Range;
+
+use ota_proto::{Boot, Instant, Journal, Misuse, OpId, SlotAction, StorageError, TransportError};
+
+use super::{Answer, Event, Inboxes, Look};
+use crate::client::{AddError, Client, Config, DeviceIndex, Link, LinkKind, Output};
+use crate::mqtt;
+
+/// A client and what it receives into. `B` is `&mut [u8]`.
+#[derive(Debug)]
+pub struct Engine<B> {
+    client: Client,
+    inboxes: Inboxes<B>,
+    spare: Spare<B>,
+    /// The broker's link is worth reading.
+    read_broker: bool,
+}
+
+/// The buffers, while no link of their kind is open and no write has them.
+struct Spare<B> {
+    broker: Option<B>,
+    store: Option<B>,
+}
+
+/// To whom a link goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The link.
+    pub link: Link,
+    /// Host name or address, an IPv6 one without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// With TLS, the certificate checked against `host`.
+    pub tls: bool,
+}
+
+/// What an adapter has to do.
+#[derive(Debug)]
+#[must_use]
+pub enum Step<B> {
+    /// Open this link; answer with [`Engine::handle_connected`] or
+    /// [`Engine::handle_connect_failed`]. The one before of its kind was closed.
+    Connect(Target),
+    /// Close this link, or stop opening it. Nothing is answered.
+    Close(Link),
+    /// Do this after all the device's work before it; answer with [`Engine::finish`].
+    Work(DeviceIndex, OpId, Work<B>),
+    /// Tell the application.
+    Event(Event),
+    /// Wait for a link, an operation, the application or the deadline, whichever comes first. At
+    /// the deadline call [`Engine::handle_timeout`].
+    Wait(Option<Instant>),
+}
+
+/// A storage operation; see the outputs of the same names in [`ota_proto::Output`].
+pub enum Work<B> {
+    /// Erase.
+    Erase {
+        /// Bytes from the slot's start.
+        range: Range<u64>,
+        /// The size of the whole image in bytes.
+        size: u64,
+    },
+    /// Write a span of a received buffer, which goes back with [`Done`].
+    Write {
+        /// Where in the slot, in bytes from its start.
+        at: u64,
+        /// The link that received it.
+        link: Link,
+        /// The received bytes.
+        buf: B,
+        /// Which of them.
+        span: Range<usize>,
+    },
+    /// Make all stored bytes durable.
+    Sync,
+    /// Digest everything from 0 to the end of the range.
+    Digest {
+        /// Bytes from the slot's start.
+        range: Range<u64>,
+    },
+    /// Write the record to the journal.
+    Persist {
+        /// The record.
+        record: [u8; Journal::LEN],
+    },
+    /// Switch the slot.
+    Slot {
+        /// What to do.
+        action: SlotAction,
+    },
+}
+
+/// A finished operation.
+#[derive(Debug)]
+pub struct Done<B> {
+    /// The operation.
+    pub op: OpId,
+    /// What came of it.
+    pub answer: Answer,
+    /// The buffer of a write, and the link that it came from.
+    pub buf: Option<(Link, B)>,
+}
+
+/// Why there is no engine, or not that device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The caller's fault: no MQTT session can work with the configuration.
+    Session(mqtt::ConfigError),
+    /// The caller's fault: the device cannot be added.
+    Device(AddError),
+    /// The caller's fault: the broker wants TLS and the adapter has none.
+    NoTls,
+    /// The caller's fault: a receive buffer is too short.
+    Buffer {
+        /// Bytes that it must have at least.
+        needed: usize,
+    },
+    /// The environment's fault: what is known at boot cannot be read. Try again.
+    Storage(StorageError),
+}
+
+impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
+    /// An engine without devices. `broker` holds at least the longest MQTT packet, `store` the
+    /// longest response head; firmware is written to the slot from `store`.
+    ///
+    /// # Errors
+    /// [`EngineError`], when nothing could ever work with the configuration or the buffers.
+    pub fn new(now: Instant, config: Config, broker: B, store: B) -> Result<Self, EngineError> {
+        let needs = [(config.mqtt.limits.packet, &broker), (config.http.head, &store)];
+        for (needed, buffer) in needs {
+            if buffer.as_ref().len() < needed {
+                return Err(EngineError::Buffer { needed });
+            }
+        }
+        let client = Client::new(now, config).map_err(EngineError::Session)?;
+        let spare = Spare { broker: Some(broker), store: Some(store) };
+        Ok(Self { client, inboxes: Inboxes::default(), spare, read_broker: false })
+    }
+
+    /// Adds a device; the first is the one whose login the connection has.
+    ///
+    /// # Errors
+    /// [`EngineError::Device`]; nothing changed.
+    pub fn add_device(
+        &mut self,
+        now: Instant,
+        config: ota_proto::Config,
+        boot: Boot<'_>,
+    ) -> Result<DeviceIndex, EngineError> {
+        self.client.add_device(now, config, boot).map_err(EngineError::Device)
+    }
+
+    /// The client: devices, and the application's own messages.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The client, for commands. Links, operations and time are the engine's.
+    pub fn client_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// Gives a command to a device's machine.
+    ///
+    /// # Errors
+    /// [`Misuse`] when the command does not fit the state or there is no such device; nothing
+    /// changed.
+    pub fn command(
+        &mut self,
+        now: Instant,
+        device: DeviceIndex,
+        act: impl FnOnce(&mut ota_proto::Updater, Instant) -> Result<(), Misuse>,
+    ) -> Result<(), Misuse> {
+        act(self.client.updater_mut(device).ok_or(Misuse)?, now)
+    }
+
+    /// What is to be done next.
+    pub fn poll(&mut self, now: Instant) -> Step<B> {
+        loop {
+            let (device, op, work) = match self.client.poll_output(now) {
+                Output::Connect { link, host, port, tls } => {
+                    let target = Target { link, host: host.to_owned(), port, tls };
+                    self.open(link);
+                    return Step::Connect(target);
+                }
+                Output::Close { link } => {
+                    let old = self.inboxes.of_link(link).map(super::Inbox::close);
+                    self.spare.keep(link.kind, old);
+                    return Step::Close(link);
+                }
+                Output::Event(event) => return Step::Event(Event::Client(event)),
+                Output::Idle { deadline, read_broker, read_store, .. } => {
+                    self.read_broker = read_broker;
+                    match self.inboxes.look(&mut self.client, now, read_store) {
+                        Look::Again => continue,
+                        Look::Event(event) => return Step::Event(event),
+                        Look::Nothing => return Step::Wait(deadline),
+                        Look::Write { device, op, at, span } => {
+                            let store = self.inboxes.store();
+                            let Some(link) = store.link() else { continue };
+                            (device, op, Work::Write { at, link, buf: store.lend(), span })
+                        }
+                    }
+                }
+                Output::Erase { device, op, range, size } => {
+                    (device, op, Work::Erase { range, size })
+                }
+                Output::Sync { device, op } => (device, op, Work::Sync),
+                Output::Digest { device, op, range } => (device, op, Work::Digest { range }),
+                Output::Persist { device, op, record } => (device, op, Work::Persist { record }),
+                Output::Slot { device, op, action } => (device, op, Work::Slot { action }),
+            };
+            return Step::Work(device, op, work);
+        }
+    }
+
+    /// The deadline of the last [`Step::Wait`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.client.handle_timeout(now);
+    }
+
+    /// A link is open, after TLS.
+    pub fn handle_connected(&mut self, now: Instant, link: Link) {
+        self.client.handle_connected(now, link);
+    }
+
+    /// A link could not be opened.
+    pub fn handle_connect_failed(&mut self, now: Instant, link: Link, error: TransportError) {
+        self.client.handle_connect_failed(now, link, error);
+    }
+
+    /// Bytes to be written to an open link, empty when there are none. They stay until
+    /// [`Engine::handle_sent`].
+    #[must_use]
+    pub fn transmit(&self, link: Link) -> &[u8] {
+        self.inboxes.transmit(&self.client, link)
+    }
+
+    /// The link took so many bytes from the front of [`Engine::transmit`].
+    pub fn handle_sent(&mut self, now: Instant, link: Link, count: usize) {
+        self.client.handle_sent(now, link, count);
+    }
+
+    /// Where to receive into from an open link; empty when it is not to be read now.
+    pub fn room(&mut self, link: Link) -> &mut [u8] {
+        self.inboxes.room(link, self.read_broker)
+    }
+
+    /// So many bytes were received into [`Engine::room`].
+    pub fn handle_received(&mut self, link: Link, count: usize) {
+        self.inboxes.handle_received(link, count);
+    }
+
+    /// See [`Inboxes::handle_closed`].
+    pub fn handle_closed(&mut self, link: Link, clean: bool) {
+        self.inboxes.handle_closed(link, clean);
+    }
+
+    /// An operation has ended.
+    pub fn finish(&mut self, now: Instant, device: DeviceIndex, done: Done<B>) {
+        let Done { op, answer, buf } = done;
+        if let Some((link, buf)) = buf {
+            let store = self.inboxes.store();
+            let back = store.give_back(link, buf);
+            // The next link may have been opened without it.
+            let back = match store.link() {
+                Some(next) => back.and_then(|buf| store.give_back(next, buf)),
+                None => back,
+            };
+            self.spare.keep(LinkKind::Store, back);
+        }
+        if let Some(updater) = self.client.updater_mut(device) {
+            answer.tell(updater, now, op);
+        }
+    }
+
+    /// A new link. It has no room until a write of the one before has given the buffer back.
+    fn open(&mut self, link: Link) {
+        let buf = self.spare.of(link.kind).take().unwrap_or_default();
+        let old = self.inboxes.of(link.kind).open(link, buf);
+        self.spare.keep(link.kind, Some(old));
+    }
+}
+
+impl<B: AsRef<[u8]>> Spare<B> {
+    fn of(&mut self, kind: LinkKind) -> &mut Option<B> {
+        if kind == LinkKind::Broker { &mut self.broker } else { &mut self.store }
+    }
+
+    fn keep(&mut self, kind: LinkKind, buf: Option<B>) {
+        if let Some(buf) = buf.filter(|buf| !buf.as_ref().is_empty()) {
+            *self.of(kind) = Some(buf);
+        }
+    }
+}
+
+impl<B> fmt::Debug for Spare<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Spare({}, {})", self.broker.is_some(), self.store.is_some())
+    }
+}
+
+/// Without the bytes of an image or a record.
+impl<B> fmt::Debug for Work<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Erase { range, size } => write!(f, "Erase({range:?} of {size})"),
+            Self::Write { at, span, .. } => write!(f, "Write({at}+{})", span.len()),
+            Self::Sync => f.write_str("Sync"),
+            Self::Digest { range } => write!(f, "Digest({range:?})"),
+            Self::Persist { .. } => f.write_str("Persist"),
+            Self::Slot { action } => write!(f, "Slot({action:?})"),
+        }
+    }
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(why) => why.fmt(f),
+            Self::Device(why) => why.fmt(f),
+            Self::NoTls => f.write_str("there is no TLS: use a plain broker, or wrap the network"),
+            Self::Buffer { needed } => write!(f, "a buffer needs {needed} bytes"),
+            Self::Storage(why) => write!(f, "what is known at boot cannot be read: {why}"),
+        }
+    }
+}
+
+impl core::error::Error for EngineError {}
