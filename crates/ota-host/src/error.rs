@@ -96,7 +96,7 @@ impl fmt::Display for HostError {
                 dir.display()
             ),
             Self::Io { action, path, source } => {
-                write!(f, "cannot {action} {}: {source}", path.display())
+                write!(f, "cannot {action} {}: {source}{}", path.display(), advice(source))
             }
         }
     }
@@ -108,6 +108,15 @@ impl std::error::Error for HostError {
             Self::Io { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+/// What to do about it, where that is clear.
+fn advice(error: &io::Error) -> &'static str {
+    match storage_error(error) {
+        StorageError::NoSpace => "; free some space there",
+        StorageError::ReadOnly => "; make it writable for the user that the agent runs as",
+        _ => "",
     }
 }
 

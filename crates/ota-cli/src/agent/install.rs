@@ -83,6 +83,11 @@ impl Installer {
         }
     }
 
+    /// The slots, if any, are where they were.
+    pub(super) fn is_there(&self) -> bool {
+        !matches!(self, Self::Slots { ab, .. } if ab.running().is_err())
+    }
+
     /// The running slot and its state, for a person.
     pub(super) fn slot(&self) -> Option<String> {
         let Self::Slots { ab, .. } = self else { return None };

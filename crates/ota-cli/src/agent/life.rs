@@ -216,12 +216,13 @@ impl<'a> Device<'a> {
     fn storage_trouble(&self, why: StorageError) -> Option<Result<End, Failure>> {
         let folder = self.config.data_dir.display();
         let advice = match why {
-            StorageError::Gone => {
+            StorageError::Gone if self.installer.is_there() => {
                 return Some(Err(Failure::environment(format!(
                     "the data folder {folder} was removed while the agent used it: start the agent \
                      again; the update begins anew"
                 ))));
             }
+            StorageError::Gone => "the folder of the slots is gone: put it back",
             StorageError::NoSpace => "free some space there",
             StorageError::ReadOnly => "make it writable for the agent",
             _ => "look at the system's log for errors of the disk",

@@ -46,7 +46,16 @@ impl Ota {
         env: impl IntoIterator<Item = (K, V)>,
         args: impl IntoIterator<Item = S>,
     ) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ota"))
+        Self::start_program(env!("CARGO_BIN_EXE_ota"), env, args)
+    }
+
+    /// Another program, which becomes an `ota`.
+    pub(crate) fn start_program<S: AsRef<OsStr>, K: AsRef<OsStr>, V: AsRef<OsStr>>(
+        program: &str,
+        env: impl IntoIterator<Item = (K, V)>,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let mut child = Command::new(program)
             .args(args)
             .envs(env)
             .stdin(Stdio::null())
