@@ -167,7 +167,7 @@ With port 0 the system chooses; the addresses are printed first.
 
 With --broker the cloud is a client of that broker, in place of one itself: it subscribes to
 $ota/report/+/+ and publishes to $ota/update/PRODUCT/NAME. The broker must let each device publish to
-its own topic only. A device is present from its first report on; a secret needs no device here.
+its own topic only. A device is present from its first report on; no device needs a secret here.
 The password is best in a file, or in OTA_BROKER_PASSWORD: the system shows arguments to everybody.";
 
 #[derive(Debug, Args)]
@@ -192,8 +192,24 @@ pub(crate) struct Serve {
     /// What the firmware's URLs begin with, in place of http:// and the --http address.
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<String>,
-    /// A device and its secret in Base64, or the file that holds it. May be repeated.
-    #[arg(long = "device", value_name = "PRODUCT/NAME[=SECRET|=@FILE]")]
+    /// The certificates of the authorities that the broker's may come from, in PEM, in place of
+    /// those of the web.
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The certificate that both addresses show, in PEM, with those between it and its authority:
+    /// they then speak TLS only, mqtts and https.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM without a passphrase.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// The certificates of the authorities of devices, in PEM: whoever connects to --mqtt must show
+    /// a certificate of one of them.
+    #[arg(long, value_name = "FILE", requires = "tls_cert", conflicts_with = "broker")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// A device and its secret in Base64, or the file that holds it; or, with --tls-client-ca, the
+    /// file with the certificate that it shows in place of a password. May be repeated.
+    #[arg(long = "device", value_name = "PRODUCT/NAME[=SECRET|=@FILE|=cert:FILE]")]
     pub(crate) devices: Vec<String>,
     /// A firmware, offered to every device of the product that reports another version. May be
     /// repeated, once for each product.

@@ -1,10 +1,13 @@
 //! `ota cloud serve`: the cloud on a desk.
 
+use std::path::Path;
 use std::time::Duration;
 
 use ota_cloud::Rollout;
 use ota_cloud::service::broker::Broker;
-use ota_cloud::service::{Handle, HandleError, NewFirmware, Service, ServiceConfig};
+use ota_cloud::service::{
+    BadTls, ClientTls, Handle, HandleError, NewFirmware, ServerTls, Service, ServiceConfig,
+};
 use ota_proto::credentials::Secret;
 use ota_proto::{Identity, Instant};
 
@@ -28,6 +31,7 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
     let mut stop = stop::Signals::new()?;
     let mut config = ServiceConfig {
         broker: plan.broker.clone(),
+        tls: plan.tls.clone(),
         http_addr: args.http,
         public_url: args.public_url.clone(),
         anonymous: args.anonymous,
@@ -71,27 +75,43 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
 
 /// The devices, the firmware and the broker, taken apart and checked.
 struct Plan {
-    devices: Vec<(Identity, Option<Secret>)>,
+    devices: Vec<(Identity, Proof)>,
     firmware: Vec<NewFirmware>,
     broker: Option<Broker>,
+    tls: Option<ServerTls>,
+}
+
+/// What a device shows for itself.
+enum Proof {
+    Secret(Secret),
+    /// In PEM.
+    Certificate(Vec<u8>),
+    /// Nothing: it does not log in here.
+    None,
 }
 
 impl Plan {
     fn new(args: &Serve) -> Result<Self, Failure> {
         let devices: Result<Vec<_>, _> = args.devices.iter().map(|text| device(text)).collect();
-        let plan = Self { devices: devices?, firmware: firmware(args)?, broker: broker(args)? };
+        let (firmware, broker, tls) = (firmware(args)?, broker(args)?, tls(args)?);
+        let plan = Self { devices: devices?, firmware, broker, tls };
         if plan.devices.is_empty() && !args.anonymous {
             return Err(Failure::usage(
                 "no device may connect: name one with --device, or give --anonymous",
             ));
         }
-        if let Some((device, _)) =
-            plan.devices.iter().find(|(_, secret)| plan.broker.is_none() && secret.is_none())
-        {
+        for (device, proof) in &plan.devices {
+            let why = match proof {
+                Proof::None if plan.broker.is_none() => {
+                    "its secret is missing; only with --broker it needs none"
+                }
+                Proof::Certificate(_) if args.tls_client_ca.is_none() => {
+                    "nobody asks for its certificate; give --tls-client-ca, too"
+                }
+                _ => continue,
+            };
             let name = format!("{}/{}", device.product_id(), device.device_name());
-            return Err(Failure::usage(format!(
-                "--device {name}: its secret is missing; only with --broker it needs none"
-            )));
+            return Err(Failure::usage(format!("--device {name}: {why}")));
         }
         if args.http.ip().is_unspecified() && args.public_url.is_none() {
             return Err(Failure::usage(
@@ -108,11 +128,12 @@ impl Plan {
     }
 
     async fn carry_out(self, cloud: &Handle, args: &Serve) -> Result<(), Failure> {
-        for (device, secret) in self.devices {
+        for (device, proof) in self.devices {
             let name = device.device_name().to_owned();
-            let done = match secret {
-                Some(secret) => cloud.add_device(&device, &secret).await,
-                None => cloud.add_device_without_secret(&device).await,
+            let done = match proof {
+                Proof::Secret(secret) => cloud.add_device(&device, &secret).await,
+                Proof::Certificate(pem) => cloud.add_device_with_certificate(&device, &pem).await,
+                Proof::None => cloud.add_device_without_secret(&device).await,
             };
             done.map_err(|why| refused("--device", &name, &why))?;
         }
@@ -132,8 +153,8 @@ fn refused(option: &str, what: &str, why: &HandleError) -> Failure {
     Failure::usage(format!("{option} {what}: {why}"))
 }
 
-/// Takes `PRODUCT/NAME[=SECRET|=@FILE]` apart. The secret is not repeated.
-fn device(text: &str) -> Result<(Identity, Option<Secret>), Failure> {
+/// Takes `PRODUCT/NAME[=SECRET|=@FILE|=cert:FILE]` apart. The secret is not repeated.
+fn device(text: &str) -> Result<(Identity, Proof), Failure> {
     let shape = "write --device PRODUCT/NAME=SECRET, or =@FILE for a file with the secret";
     let (names, secret) = match text.split_once('=') {
         Some((names, secret)) => (names, Some(secret)),
@@ -142,7 +163,11 @@ fn device(text: &str) -> Result<(Identity, Option<Secret>), Failure> {
     let (product, name) = names.split_once('/').ok_or_else(|| Failure::usage(shape))?;
     let wrong = |why: String| Failure::usage(format!("--device {names}: {why}"));
     let device = Identity::new(product, name).map_err(|why| wrong(why.to_string()))?;
-    let Some(secret) = secret else { return Ok((device, None)) };
+    let Some(secret) = secret else { return Ok((device, Proof::None)) };
+    if let Some(path) = secret.strip_prefix("cert:") {
+        let pem = std::fs::read(path).map_err(|why| wrong(format!("cannot read {path}: {why}")))?;
+        return Ok((device, Proof::Certificate(pem)));
+    }
     let secret = match secret.strip_prefix('@') {
         None => Secret::from_base64(secret),
         Some(path) => {
@@ -152,7 +177,7 @@ fn device(text: &str) -> Result<(Identity, Option<Secret>), Failure> {
     };
     let secret = secret
         .map_err(|why| wrong(format!("{why}; it is Base64, as in the agent's configuration")))?;
-    Ok((device, Some(secret)))
+    Ok((device, Proof::Secret(secret)))
 }
 
 /// The firmware, each with the URL that stands for it.
@@ -212,7 +237,35 @@ fn broker(args: &Serve) -> Result<Option<Broker>, Failure> {
     if let Some(id) = &args.broker_client_id {
         broker.set_client_id(id).map_err(|why| wrong("--broker-client-id", &why))?;
     }
+    if broker.is_secure() {
+        let authorities = args.ca_file.as_ref().map(|path| pem("--ca-file", path)).transpose()?;
+        let tls = ClientTls::new(authorities.as_deref());
+        broker.set_tls(tls.map_err(|why| Failure::usage(format!("--ca-file: {why}")))?);
+    } else if args.ca_file.is_some() {
+        return Err(Failure::usage("--ca-file: the broker is asked without TLS; write mqtts://"));
+    }
     Ok(Some(broker))
+}
+
+/// What the listeners show and whom they take.
+fn tls(args: &Serve) -> Result<Option<ServerTls>, Failure> {
+    let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) else { return Ok(None) };
+    let (chain, key) = (pem("--tls-cert", chain)?, pem("--tls-key", key)?);
+    let clients = args.tls_client_ca.as_ref().map(|path| pem("--tls-client-ca", path));
+    let tls = ServerTls::new(&chain, &key, clients.transpose()?.as_deref()).map_err(|why| {
+        let option = match why {
+            BadTls::Authorities => "--tls-client-ca",
+            BadTls::Chain => "--tls-cert",
+            _ => "--tls-key",
+        };
+        Failure::usage(format!("{option}: {why}"))
+    })?;
+    Ok(Some(tls))
+}
+
+fn pem(option: &str, path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path)
+        .map_err(|why| Failure::usage(format!("{option}: cannot read {}: {why}", path.display())))
 }
 
 #[cfg(test)]
@@ -223,16 +276,18 @@ mod tests {
     fn devices_and_firmware_are_taken_apart() {
         let (id, secret) = device("P/d=MDEyMzQ1Njc4OWFiY2RlZg==").unwrap();
         assert_eq!((id.product_id(), id.device_name()), ("P", "d"));
-        assert_eq!(secret.unwrap().expose(), b"0123456789abcdef");
-        assert!(device("P/d").unwrap().1.is_none());
+        let Proof::Secret(secret) = secret else { panic!() };
+        assert_eq!(secret.expose(), b"0123456789abcdef");
+        assert!(matches!(device("P/d"), Ok((_, Proof::None))));
         for (text, words) in [
             ("Pd=MDEy", "write --device"),
             ("P/a b=MDEy", "--device P/a b: a device name"),
             ("P/d=", "--device P/d: the secret is empty"),
             ("P/d=SECRET?", "--device P/d: the secret is not Base64"),
             ("P/d=@/nowhere", "--device P/d: cannot read /nowhere"),
+            ("P/d=cert:/nowhere", "--device P/d: cannot read /nowhere"),
         ] {
-            let error = device(text).unwrap_err();
+            let Err(error) = device(text) else { panic!("{text}") };
             assert!(error.message.starts_with(words), "{text}: {error}");
             assert!(!error.message.contains("SECRET?"));
         }

@@ -20,6 +20,10 @@ pub enum StartError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The broker's URL says `mqtts`, and nobody is trusted: [`Broker::set_tls`] is missing.
+    ///
+    /// [`Broker::set_tls`]: super::broker::Broker::set_tls
+    NoTls,
     /// The system gave no random bytes for the key that signs URLs.
     NoRandom,
 }
@@ -38,6 +42,7 @@ impl fmt::Display for StartError {
                     _ => "",
                 })
             }
+            Self::NoTls => f.write_str("the broker wants TLS, and nobody is trusted"),
             Self::NoRandom => f.write_str("the system gives no random bytes for the signing key"),
         }
     }
@@ -47,7 +52,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Bind { source, .. } => Some(source),
-            Self::NoRandom => None,
+            Self::NoTls | Self::NoRandom => None,
         }
     }
 }
@@ -69,6 +74,9 @@ pub enum HandleError {
     PathTaken(String),
     /// Another device has the same client id: product id and name run together.
     ClientIdTaken(String),
+    /// The device's certificate cannot be used.
+    #[cfg(feature = "tls")]
+    Certificate(super::BadTls),
     /// The catalogue refuses the firmware.
     Catalog(CatalogError),
     /// The cloud refuses the device.
@@ -86,6 +94,8 @@ impl fmt::Display for HandleError {
             }
             Self::PathTaken(path) => write!(f, "another firmware is served at {path}"),
             Self::ClientIdTaken(id) => write!(f, "another device has the client id {id}"),
+            #[cfg(feature = "tls")]
+            Self::Certificate(error) => error.fmt(f),
             Self::Catalog(error) => error.fmt(f),
             Self::Cloud(error) => error.fmt(f),
             Self::Task(error) => error.fmt(f),
@@ -97,6 +107,8 @@ impl std::error::Error for HandleError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Read { source, .. } => Some(source),
+            #[cfg(feature = "tls")]
+            Self::Certificate(error) => Some(error),
             Self::Catalog(error) => Some(error),
             Self::Cloud(error) => Some(error),
             Self::Task(error) => Some(error),

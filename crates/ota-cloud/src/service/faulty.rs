@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::hub::Journal;
 use super::log::What;
+use super::stream::{Stream, push_out};
 use crate::fault::FaultPlan;
 use crate::origin::{Closing, Connection, Content, Origin, OriginConfig};
 use crate::sign::UrlSigner;
@@ -62,7 +62,7 @@ impl Faulty {
 
 /// Serves one connection until it ends or the service stops.
 pub(super) async fn serve(
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     faulty: Faulty,
     stop: CancellationToken,
@@ -76,7 +76,7 @@ pub(super) async fn serve(
 }
 
 struct Shell {
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     faulty: Faulty,
     connection: Connection,
@@ -87,6 +87,7 @@ struct Shell {
 impl Shell {
     async fn run(&mut self) {
         let mut buf = vec![0; 4_096];
+        let mut unflushed = false;
         loop {
             let unsent = self.turn();
             let deadline = self.connection.deadline(&self.faulty.images.lock());
@@ -94,21 +95,29 @@ impl Shell {
                 // It ends either way.
                 let _ = match closing {
                     Closing::Close => self.stream.shutdown().await,
-                    Closing::Reset => self.stream.set_zero_linger(),
+                    Closing::Reset => {
+                        self.stream.reset_at_end();
+                        Ok(())
+                    }
                 };
                 return;
             }
             let clock = self.faulty.clock;
-            let (mut reader, mut writer) = self.stream.split();
+            let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
             tokio::select! {
                 read = reader.read(&mut buf), if self.pending.is_empty() => match read {
                     Ok(n) if n > 0 => self.pending.extend_from_slice(buf.get(..n).unwrap_or(&[])),
                     _ => return,
                 },
-                written = writer.write(&unsent), if !unsent.is_empty() => match written {
-                    Ok(n) => self.connection.handle_sent(clock.now(), n),
-                    Err(_) => return,
-                },
+                pushed = push_out(&mut writer, &unsent), if unflushed || !unsent.is_empty() => {
+                    match pushed {
+                        Ok(n) => {
+                            unflushed = n > 0;
+                            self.connection.handle_sent(clock.now(), n);
+                        }
+                        Err(_) => return,
+                    }
+                }
                 () = clock.sleep_until(deadline) => {}
             }
         }

@@ -83,7 +83,23 @@ impl Handle {
         device: &Identity,
         secret: &credentials::Secret,
     ) -> Result<(), HandleError> {
-        self.register(device, Secret::new(secret.expose())).await
+        self.register(device, Secret::new(secret.expose()), None).await
+    }
+
+    /// Registers a device that shows this certificate, given in PEM, in place of a password: the
+    /// platform's certificate mode. The MQTT listener must ask for certificates
+    /// ([`super::ServerTls::new`]).
+    ///
+    /// # Errors
+    /// [`HandleError::Certificate`], or as [`Handle::add_device`].
+    #[cfg(feature = "tls")]
+    pub async fn add_device_with_certificate(
+        &self,
+        device: &Identity,
+        certificate: &[u8],
+    ) -> Result<(), HandleError> {
+        let leaf = super::tls::leaf(certificate).map_err(HandleError::Certificate)?;
+        self.register(device, Secret::new([]), Some(leaf)).await
     }
 
     /// Registers a device that can log in nowhere: for a cloud that joins a broker, which checks
@@ -93,10 +109,15 @@ impl Handle {
     /// As [`Handle::add_device`].
     pub async fn add_device_without_secret(&self, device: &Identity) -> Result<(), HandleError> {
         // No password fits an empty secret: `login::check` refuses it.
-        self.register(device, Secret::new([])).await
+        self.register(device, Secret::new([]), None).await
     }
 
-    async fn register(&self, device: &Identity, secret: Secret) -> Result<(), HandleError> {
+    async fn register(
+        &self,
+        device: &Identity,
+        secret: Secret,
+        certificate: Option<Vec<u8>>,
+    ) -> Result<(), HandleError> {
         let device = device.clone();
         self.ask(move |hub, _| {
             let client_id = format!("{}{}", device.product_id(), device.device_name());
@@ -104,6 +125,10 @@ impl Handle {
                 return Err(HandleError::ClientIdTaken(client_id));
             }
             hub.cloud.add_device(&device, secret)?;
+            match certificate {
+                Some(certificate) => hub.certificates.insert(device.clone(), certificate),
+                None => hub.certificates.remove(&device),
+            };
             hub.client_ids.insert(client_id, device);
             Ok(())
         })

@@ -21,7 +21,6 @@ use axum::response::Response;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
-use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +30,7 @@ use super::hub::Journal;
 use super::log::What;
 use super::range::{self, Asked};
 use super::store::{Image, Source, Store};
+use super::stream::Stream;
 use crate::sign::UrlSigner;
 
 /// What every request needs.
@@ -46,7 +46,7 @@ pub(super) struct Origin {
 
 /// Serves one connection until it ends or the service stops.
 pub(super) async fn serve(
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     origin: Origin,
     stop: CancellationToken,

@@ -33,6 +33,8 @@ pub(super) enum Input {
         id: ConnId,
         peer: SocketAddr,
         login: Login,
+        /// What it showed in TLS, in DER.
+        certificate: Option<Vec<u8>>,
         link: Link,
         answer: oneshot::Sender<Result<Identity, Refusal>>,
     },
@@ -75,6 +77,8 @@ pub(super) struct Hub {
     pub(super) connect_spacing: Option<Duration>,
     /// Every registered device by its client id.
     pub(super) client_ids: BTreeMap<String, Identity>,
+    /// The certificates, in DER, of devices that have one in place of a secret.
+    pub(super) certificates: BTreeMap<Identity, Vec<u8>>,
     sessions: BTreeMap<ConnId, Session>,
     by_device: BTreeMap<Identity, ConnId>,
     last_login: BTreeMap<Identity, Instant>,
@@ -110,6 +114,7 @@ impl Hub {
             journal,
             connect_spacing,
             client_ids: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             sessions: BTreeMap::new(),
             by_device: BTreeMap::new(),
             last_login: BTreeMap::new(),
@@ -139,8 +144,9 @@ impl Hub {
     fn handle(&mut self, input: Input) {
         let now = self.clock.now();
         match input {
-            Input::Login { id, peer, login, link, answer } => {
-                let decided = self.log_in(id, peer, &login, link, now);
+            Input::Login { id, peer, login, certificate, link, answer } => {
+                let certificate = certificate.as_deref();
+                let decided = self.log_in(id, peer, &login, certificate, link, now);
                 if let Err(why) = decided {
                     let client_id = login.client_id.chars().take(64).collect();
                     self.journal.write(None, What::LoginRefused { peer, client_id, why });
@@ -191,10 +197,11 @@ impl Hub {
         id: ConnId,
         peer: SocketAddr,
         login: &Login,
+        certificate: Option<&[u8]>,
         link: Link,
         now: Instant,
     ) -> Result<Identity, Refusal> {
-        let device = login::check(login, &self.cloud, &self.client_ids, self.clock.unix())?;
+        let device = login::check(login, certificate, self)?;
         if let Some(spacing) = self.connect_spacing {
             if self.last_login.get(&device).is_some_and(|last| now.since(*last) < spacing) {
                 return Err(Refusal::TooOften);

@@ -38,6 +38,11 @@ mod mqtt;
 mod range;
 mod store;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -55,11 +60,15 @@ use broker::Broker;
 use clock::Clock;
 use faulty::Faulty;
 use hub::{Hub, Journal};
+use listen::Door;
 
 pub use error::{HandleError, StartError};
 pub use handle::{Handle, NewFirmware};
 pub use log::{Entry, Log, Payload, What};
 pub use store::Source;
+#[cfg(feature = "tls")]
+pub use tls::BadTls;
+pub use tls::{ClientTls, ServerTls};
 
 /// How the service is set up.
 #[derive(Clone, Debug)]
@@ -71,8 +80,11 @@ pub struct ServiceConfig {
     /// Where firmware is served. Default `127.0.0.1:0`.
     pub http_addr: SocketAddr,
     /// What offers' URLs begin with (`https://host:port`, no slash at the end) in place of
-    /// `http://` and the bound address: for a proxy in front, or an address of 0.0.0.0.
+    /// `http://` (with TLS `https://`) and the bound address: for a proxy in front, an address of
+    /// 0.0.0.0, or the name that a certificate is for.
     pub public_url: Option<String>,
+    /// With it both listeners speak TLS, and nothing else. Default none.
+    pub tls: Option<ServerTls>,
     /// How long an offer's URL is good. Default 24 h, as the platform's.
     pub url_life: Duration,
     /// The key that signs URLs; random by default.
@@ -109,6 +121,7 @@ impl Default for ServiceConfig {
             broker: None,
             http_addr: any,
             public_url: None,
+            tls: None,
             url_life: UrlSigner::LIFE,
             url_key: None,
             anonymous: false,
@@ -142,20 +155,28 @@ impl Service {
     /// # Errors
     /// As [`Service::start`].
     pub async fn prepare(config: ServiceConfig) -> Result<Prepared, StartError> {
+        let most = config.max_connections;
         let (outbox, pushes) = mpsc::channel(mqtt::OUTBOX);
         let (front, mqtt_addr) = match config.broker {
             Some(broker) => {
+                if broker.lacks_tls() {
+                    return Err(StartError::NoTls);
+                }
                 let seed = u64::from_le_bytes(random()?);
                 (Front::Join { broker, pushes, seed }, NOWHERE)
             }
             None => {
                 let Bound { listener, addr } = bind("MQTT", config.mqtt_addr).await?;
-                (Front::Listen { listener, limits: config.limits }, addr)
+                let tls = config.tls.as_ref().map(ServerTls::mqtt);
+                (Front::Listen { door: Door { listener, tls, most }, limits: config.limits }, addr)
             }
         };
         let http = bind("HTTP", config.http_addr).await?;
         let http_addr = http.addr;
-        let base = config.public_url.unwrap_or_else(|| format!("http://{http_addr}"));
+        let tls = config.tls.as_ref().map(ServerTls::http);
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let http = Door { listener: http.listener, tls, most };
+        let base = config.public_url.unwrap_or_else(|| format!("{scheme}://{http_addr}"));
         let base = base.trim_end_matches('/').to_owned();
         let signer = UrlSigner::new(base, key(config.url_key)?, config.url_life);
 
@@ -192,15 +213,14 @@ impl Service {
         let handle = Handle::new(inputs.clone(), store, images, log);
         let guard = stop.clone().drop_guard();
         let running = Running { mqtt_addr, http_addr, handle, tasks, stop: guard };
-        let most = config.max_connections;
-        Ok(Prepared { running, front, http: http.listener, origin, faulty, inputs, most, stop })
+        Ok(Prepared { running, front, http, origin, faulty, inputs, stop })
     }
 }
 
 /// Where reports come from.
 #[derive(Debug)]
 enum Front {
-    Listen { listener: TcpListener, limits: endpoint::Limits },
+    Listen { door: Door, limits: endpoint::Limits },
     Join { broker: Broker, pushes: mpsc::Receiver<mqtt::Push>, seed: u64 },
 }
 
@@ -209,12 +229,11 @@ enum Front {
 pub struct Prepared {
     running: Running,
     front: Front,
-    http: TcpListener,
+    http: Door,
     origin: http::Origin,
     /// Answers in place of `origin`.
     faulty: Option<Faulty>,
     inputs: mpsc::Sender<hub::Input>,
-    most: usize,
     stop: CancellationToken,
 }
 
@@ -228,28 +247,31 @@ impl Prepared {
     /// Begins to answer, or joins the broker.
     #[must_use]
     pub fn open(self) -> Running {
-        let Self { mut running, front, http, origin, faulty, inputs, most, stop } = self;
-        let tasks = &mut running.tasks;
+        let Self { mut running, front, http, origin, faulty, inputs, stop } = self;
+        let (tasks, journal) = (&mut running.tasks, origin.journal.clone());
+        let halt = stop.clone();
         match front {
-            Front::Listen { listener, limits } => {
+            Front::Listen { door, limits } => {
                 let (clock, halt) = (origin.clock, stop.clone());
-                tasks.spawn(listen::run(listener, most, stop.clone(), move |stream, peer, id| {
-                    mqtt::serve(stream, peer, id, clock, limits, inputs.clone(), halt.clone())
-                }));
+                let serve = move |client, peer, id| {
+                    mqtt::serve(client, peer, id, clock, limits, inputs.clone(), halt.clone())
+                };
+                tasks.spawn(listen::run(door, journal.clone(), stop.clone(), serve));
             }
             Front::Join { broker, pushes, seed } => {
-                let journal = origin.journal.clone();
-                tasks.spawn(broker::run(broker, inputs, pushes, journal, seed, stop.clone()));
+                let (journal, stop) = (journal.clone(), stop.clone());
+                tasks.spawn(broker::run(broker, inputs, pushes, journal, seed, stop));
             }
         }
-        let halt = stop.clone();
         match faulty {
-            None => tasks.spawn(listen::run(http, most, stop, move |stream, peer, _| {
-                http::serve(stream, peer, origin.clone(), halt.clone())
+            None => tasks.spawn(listen::run(http, journal, stop, move |client, peer, _| {
+                http::serve(client.stream, peer, origin.clone(), halt.clone())
             })),
-            Some(faulty) => tasks.spawn(listen::run(http, most, stop, move |stream, peer, _| {
-                faulty::serve(stream, peer, faulty.clone(), halt.clone())
-            })),
+            Some(faulty) => {
+                tasks.spawn(listen::run(http, journal, stop, move |client, peer, _| {
+                    faulty::serve(client.stream, peer, faulty.clone(), halt.clone())
+                }))
+            }
         };
         running
     }

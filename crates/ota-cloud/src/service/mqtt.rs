@@ -9,13 +9,13 @@ use bytes::Bytes;
 use mqttbytes::QoS;
 use ota_proto::Identity;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::endpoint::{Connection, Event, Limits, Refusal};
 use super::hub::{ConnId, Input, Link};
+use super::stream::{Peer, Stream, push_out};
 
 /// A message for a device.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ const READ: usize = 4096;
 
 /// Serves one connection until it ends or the service stops.
 pub(super) async fn serve(
-    stream: TcpStream,
+    client: Peer,
     peer: SocketAddr,
     id: ConnId,
     clock: Clock,
@@ -44,7 +44,8 @@ pub(super) async fn serve(
     let (outbox, pushes) = mpsc::channel(OUTBOX);
     let (alive, dismissed) = oneshot::channel();
     let mut shell = Shell {
-        stream,
+        stream: client.stream,
+        certificate: client.certificate,
         peer,
         id,
         clock,
@@ -68,7 +69,9 @@ pub(super) async fn serve(
 }
 
 struct Shell {
-    stream: TcpStream,
+    stream: Stream,
+    /// Handed to the hub with the login.
+    certificate: Option<Vec<u8>>,
     peer: SocketAddr,
     id: ConnId,
     clock: Clock,
@@ -88,6 +91,7 @@ impl Shell {
     /// Runs until the connection is to be closed; says why.
     async fn run(&mut self) -> String {
         let mut buf = vec![0; READ];
+        let mut unflushed = false;
         loop {
             if self.forward().await.is_err() {
                 return "the service stops".to_owned();
@@ -95,7 +99,7 @@ impl Shell {
             if let Some(why) = self.connection.closed() {
                 return why.to_string();
             }
-            let (mut reader, mut writer) = self.stream.split();
+            let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
             let unsent = self.connection.unsent();
             let logged_in = self.link.is_none() && self.decision.is_none();
             tokio::select! {
@@ -104,10 +108,15 @@ impl Shell {
                     Ok(n) => self.connection.handle_received(buf.get(..n).unwrap_or(&[])),
                     Err(error) => return format!("cannot read: {error}"),
                 },
-                written = writer.write(unsent), if !unsent.is_empty() => match written {
-                    Ok(n) => self.connection.handle_sent(self.clock.now(), n),
-                    Err(error) => return format!("cannot write: {error}"),
-                },
+                pushed = push_out(&mut writer, unsent), if unflushed || !unsent.is_empty() => {
+                    match pushed {
+                        Ok(n) => {
+                            unflushed = n > 0;
+                            self.connection.handle_sent(self.clock.now(), n);
+                        }
+                        Err(error) => return format!("cannot write: {error}"),
+                    }
+                }
                 decided = decide(&mut self.decision), if self.decision.is_some() => {
                     self.decision = None;
                     let now = self.clock.now();
@@ -146,7 +155,8 @@ impl Shell {
                     let (answer, decision) = oneshot::channel();
                     self.decision = Some(decision);
                     let (id, peer) = (self.id, self.peer);
-                    permit.send(Input::Login { id, peer, login, link, answer });
+                    let certificate = self.certificate.take();
+                    permit.send(Input::Login { id, peer, login, certificate, link, answer });
                 }
                 (event, link) => {
                     self.link = link;

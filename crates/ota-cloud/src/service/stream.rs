@@ -9,15 +9,34 @@ use tokio::net::TcpStream;
 pub(super) type Stream = Box<dyn Socket>;
 
 /// Both directions of a connection.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Makes the end of the connection a reset.
+    fn reset_at_end(&self);
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+impl Socket for TcpStream {
+    fn reset_at_end(&self) {
+        let _ = self.set_zero_linger();
+    }
+}
 
-/// A connection without TLS. Small packets go both ways: waiting to fill a segment costs more
-/// than it saves.
-pub(super) fn plain(stream: TcpStream) -> Stream {
-    let _ = stream.set_nodelay(true);
-    Box::new(stream)
+/// A client that was accepted.
+pub(super) struct Peer {
+    pub(super) stream: Stream,
+    /// The certificate it showed, in DER.
+    pub(super) certificate: Option<Vec<u8>>,
+}
+
+impl Peer {
+    /// One without TLS.
+    pub(super) fn plain(socket: TcpStream) -> Self {
+        Self { stream: Box::new(socket), certificate: None }
+    }
+}
+
+/// Small packets go both ways: waiting to fill a segment costs more than it saves.
+pub(super) fn hurry(socket: &TcpStream) {
+    let _ = socket.set_nodelay(true);
 }
 
 /// Writes some of `unsent`, or, when there is nothing, pushes out what a layer below keeps. Returns

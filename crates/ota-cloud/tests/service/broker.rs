@@ -6,11 +6,14 @@ use bytes::BytesMut;
 use mqttbytes::QoS;
 use mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, SubAck, SubscribeReasonCode};
 use ota_cloud::service::broker::{Broker, Lost, Refused};
-use ota_cloud::service::{Log, NewFirmware, Running, Service, ServiceConfig, What};
+use ota_cloud::service::{
+    ClientTls, Log, NewFirmware, Running, Service, ServiceConfig, StartError, What,
+};
 use ota_cloud::{CloudError, Rollout, Status};
 use ota_proto::message::CloudMessage;
 use tokio::net::TcpListener;
 
+use crate::tls::{Authority, acceptor};
 use crate::{Client, PRODUCT, device, start};
 
 const REPORT: &str = "$ota/report/TESTPROD01/dev001";
@@ -30,7 +33,10 @@ impl Fake {
     /// A cloud that joins it, with dev001 known.
     async fn cloud(&self, login: &str) -> Running {
         let url = format!("mqtt://{login}{}", self.listener.local_addr().unwrap());
-        let mut broker = Broker::from_url(&url).unwrap();
+        Self::cloud_of(Broker::from_url(&url).unwrap()).await
+    }
+
+    async fn cloud_of(mut broker: Broker) -> Running {
         broker.pause = Duration::from_millis(1);
         let config = ServiceConfig { broker: Some(broker), ..ServiceConfig::default() };
         let prepared = Service::prepare(config).await.unwrap();
@@ -41,14 +47,21 @@ impl Fake {
     /// The next connection, after its CONNECT.
     async fn accept(&self) -> (Client, mqttbytes::v4::Connect) {
         let (stream, _) = self.listener.accept().await.unwrap();
-        let mut peer = Client { stream, rx: BytesMut::new() };
+        Self::greet(Client::on(stream)).await
+    }
+
+    async fn greet(mut peer: Client) -> (Client, mqttbytes::v4::Connect) {
         let Some(Packet::Connect(connect)) = peer.next().await else { panic!("no CONNECT") };
         (peer, connect)
     }
 
     /// The next connection, subscribed.
     async fn joined(&self) -> Client {
-        let (mut peer, _) = self.accept().await;
+        let (peer, _) = self.accept().await;
+        Self::subscribed(peer).await
+    }
+
+    async fn subscribed(mut peer: Client) -> Client {
         answer(&mut peer, ConnectReturnCode::Success).await;
         let Some(Packet::Subscribe(subscribe)) = peer.next().await else { panic!("no SUBSCRIBE") };
         let [filter] = &subscribe.filters[..] else { panic!("{subscribe:?}") };
@@ -202,6 +215,43 @@ async fn what_devices_send_through_a_broker_is_judged_as_ever() {
     assert!(matches!(peer.next().await, Some(Packet::PubAck(_))));
     peer.publish(REPORT, QoS::AtMostOnce, VERSION.as_bytes()).await;
     assert_eq!(peer.message().await.0, UPDATE);
+}
+
+#[tokio::test]
+async fn a_broker_with_tls_is_trusted_or_not() {
+    let ca = Authority::new();
+    let fake = Fake::new().await;
+    let url = format!("mqtts://localhost:{}", fake.listener.local_addr().unwrap().port());
+    let missing = Broker::from_url(&url).unwrap();
+    let config = ServiceConfig { broker: Some(missing.clone()), ..ServiceConfig::default() };
+    assert!(matches!(Service::start(config).await, Err(StartError::NoTls)));
+
+    let (acceptor, other) = (acceptor(&ca.issue(&["localhost"])), Authority::new());
+    for (authority, host, words) in [
+        (Some(&other), "localhost", "of no authority that is trusted"),
+        (None, "localhost", "of no authority that is trusted"),
+        (Some(&ca), "127.0.0.1", "for another name"),
+    ] {
+        let pem = authority.map(Authority::pem);
+        let mut broker = Broker::from_url(&url.replace("localhost", host)).unwrap();
+        broker.set_tls(ClientTls::new(pem.as_deref().map(str::as_bytes)).unwrap());
+        let running = Fake::cloud_of(broker).await;
+        let mut log = running.handle().log();
+        let (stream, _) = fake.listener.accept().await.unwrap();
+        assert!(acceptor.accept(stream).await.is_err());
+        let (why, _) = lost(&mut log).await;
+        assert!(matches!(why, Lost::Tls(_)) && why.to_string().contains(words), "{why}");
+    }
+
+    let mut broker = missing;
+    broker.set_tls(ClientTls::new(Some(ca.pem().as_bytes())).unwrap());
+    let running = Fake::cloud_of(broker).await;
+    let (stream, _) = fake.listener.accept().await.unwrap();
+    let peer = Client::on(acceptor.accept(stream).await.unwrap());
+    let mut peer = Fake::subscribed(Fake::greet(peer).await.0).await;
+    peer.publish(REPORT, QoS::AtMostOnce, VERSION.as_bytes()).await;
+    assert_eq!(peer.message().await.0, UPDATE);
+    drop(running);
 }
 
 #[tokio::test]

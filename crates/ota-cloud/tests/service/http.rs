@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::{PATIENCE, PRODUCT, start_with};
+use crate::{Io, PATIENCE, PRODUCT, start_with};
 
 pub(crate) const KEY: &[u8] = b"the key of the tests";
 
@@ -37,20 +37,32 @@ impl Answer {
 }
 
 /// Reads to the end of the stream.
-pub(crate) async fn read_all(mut stream: TcpStream) -> Vec<u8> {
+pub(crate) async fn read_all(mut stream: impl Io) -> Vec<u8> {
     let mut bytes = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.unwrap().unwrap();
     bytes
 }
 
 async fn request(method: &str, url: &str, headers: &str) -> Answer {
+    let parsed = Url::parse(url).unwrap();
+    let stream = TcpStream::connect((parsed.host, parsed.port)).await.unwrap();
+    request_on(stream, method, url, headers).await
+}
+
+/// Asks on a connection that is there.
+pub(crate) async fn request_on(
+    mut stream: impl Io,
+    method: &str,
+    url: &str,
+    headers: &str,
+) -> Answer {
     let url = Url::parse(url).unwrap();
-    let mut stream = TcpStream::connect((url.host, url.port)).await.unwrap();
     let head = format!(
         "{method} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n",
         url.target, url.host
     );
     stream.write_all(head.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
     Answer::parse(&read_all(stream).await)
 }
 

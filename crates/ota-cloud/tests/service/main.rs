@@ -6,6 +6,7 @@ mod http;
 mod limits;
 mod login;
 mod session;
+mod tls;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use mqttbytes::v4::{Connect, Packet, Publish, Subscribe};
 use ota_cloud::service::{Running, Service, ServiceConfig};
 use ota_proto::Identity;
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -56,15 +57,23 @@ fn login(name: &str) -> Connect {
     connect
 }
 
+/// A connection with or without TLS.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
 /// An MQTT client of a few lines, on the codec alone.
 struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Io>,
     rx: BytesMut,
 }
 
 impl Client {
     async fn open(addr: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(addr).await.unwrap(), rx: BytesMut::new() }
+        Self::on(TcpStream::connect(addr).await.unwrap())
+    }
+
+    fn on(stream: impl Io + 'static) -> Self {
+        Self { stream: Box::new(stream), rx: BytesMut::new() }
     }
 
     /// Sends a CONNECT; returns the CONNACK's code too.
@@ -76,10 +85,16 @@ impl Client {
 
     async fn connect_raw(addr: SocketAddr, connect: &[u8]) -> (Self, u8) {
         let mut client = Self::open(addr).await;
-        client.send(connect).await;
-        let Some(Packet::ConnAck(ack)) = client.next().await else { panic!("no CONNACK") };
+        let code = client.log_in(connect).await;
+        (client, code)
+    }
+
+    /// Sends a CONNECT; returns the CONNACK's code.
+    async fn log_in(&mut self, connect: &[u8]) -> u8 {
+        self.send(connect).await;
+        let Some(Packet::ConnAck(ack)) = self.next().await else { panic!("no CONNACK") };
         assert!(!ack.session_present);
-        (client, ack.code as u8)
+        ack.code as u8
     }
 
     /// A device that is logged in and has subscribed to its updates.
@@ -93,6 +108,7 @@ impl Client {
 
     async fn send(&mut self, bytes: &[u8]) {
         timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap().unwrap();
+        timeout(PATIENCE, self.stream.flush()).await.unwrap().unwrap();
     }
 
     /// The next packet; `None` when the service closed the connection.

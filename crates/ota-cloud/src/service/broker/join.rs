@@ -75,11 +75,17 @@ fn pause(rng: &mut Rng, broker: &Broker, failures: u8, why: &Lost) -> Duration {
 }
 
 async fn open(broker: &Broker) -> Result<Stream, Lost> {
-    let address = (broker.host(), broker.port());
-    match timeout(broker.answer, TcpStream::connect(address)).await {
-        Err(_) => Err(Lost::NoConnection("no answer in time".into())),
-        Ok(Err(error)) => Err(Lost::NoConnection(error.to_string())),
-        Ok(Ok(socket)) => Ok(stream::plain(socket)),
+    let late = |_| Lost::NoConnection("no answer in time".into());
+    timeout(broker.answer, connect(broker)).await.map_err(late)?
+}
+
+async fn connect(broker: &Broker) -> Result<Stream, Lost> {
+    let failed = |error: std::io::Error| Lost::NoConnection(error.to_string());
+    let socket = TcpStream::connect((broker.host(), broker.port())).await.map_err(failed)?;
+    stream::hurry(&socket);
+    match broker.tls() {
+        None => Ok(Box::new(socket)),
+        Some(tls) => tls.connect(broker.host(), socket).await.map_err(failed)?.map_err(Lost::Tls),
     }
 }
 
@@ -119,10 +125,9 @@ impl Shell<'_> {
                 },
                 pushed = push_out(&mut writer, unsent), if unflushed || !unsent.is_empty() => {
                     match pushed {
-                        Ok(0) => unflushed = false,
                         Ok(n) => {
+                            unflushed = n > 0;
                             self.session.handle_sent(self.clock.now(), n);
-                            unflushed = true;
                         }
                         Err(_) => return Lost::Closed,
                     }

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
+use super::tls::ClientTls;
+
 pub(super) use join::run;
 pub use session::Session;
 pub use types::{Event, Lost, Refused};
@@ -24,7 +26,7 @@ pub use types::{Event, Lost, Refused};
 pub const FILTER: &str = "$ota/report/+/+";
 
 /// Where the broker is, and who the cloud is to it. `Debug` hides the password.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Broker {
     host: String,
     port: u16,
@@ -32,6 +34,7 @@ pub struct Broker {
     user: String,
     password: String,
     client_id: Option<String>,
+    tls: Option<ClientTls>,
     /// Half of this between two pings. Default 60 s.
     pub keep_alive: Duration,
     /// How long the broker may take to connect, to answer, or leave bytes unread. Default 10 s.
@@ -82,6 +85,7 @@ impl Broker {
             user: String::new(),
             password: String::new(),
             client_id: None,
+            tls: None,
             keep_alive: Duration::from_secs(60),
             answer: Duration::from_secs(10),
             pause: Duration::from_secs(1),
@@ -125,6 +129,11 @@ impl Broker {
         Ok(())
     }
 
+    /// Says whom to trust as the broker. Needed with `mqtts`, and of no effect with `mqtt`.
+    pub fn set_tls(&mut self, tls: ClientTls) {
+        self.tls = Some(tls);
+    }
+
     /// The broker's name or address.
     #[must_use]
     pub fn host(&self) -> &str {
@@ -146,6 +155,15 @@ impl Broker {
     /// An empty one lets the broker choose, which MQTT 3.1.1 allows with a clean session.
     fn client_id(&self) -> &str {
         self.client_id.as_deref().unwrap_or("")
+    }
+
+    fn tls(&self) -> Option<&ClientTls> {
+        self.tls.as_ref().filter(|_| self.secure)
+    }
+
+    /// Whether TLS is asked for and nobody is trusted.
+    pub(super) fn lacks_tls(&self) -> bool {
+        self.secure && self.tls.is_none()
     }
 
     fn keeps_session(&self) -> bool {
