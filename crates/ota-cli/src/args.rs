@@ -95,12 +95,25 @@ Example:
   # install_limit = 600              # seconds
   # restart = \"none\"                 # with install: \"none\", \"exit\" or [\"reboot\"]
   # version = \"0.1.0\"                # with install, in place of version_file
+  # slots = \"/var/lib/app\"          # a/, b/ and the link current, in place of version_file
+  # slot_starts = 3                  # starts of a new image before it is taken back
+  # started_by = \"agent\"             # who counts them: \"service\" runs `ota agent start`
+  # health = [\"/usr/lib/app/health\"] # with slots: exit 0 confirms the new image
+  # confirm_limit = 600              # seconds of trial
+  # consent = \"auto\"                 # \"ask\" a person, or a command: 0 yes, 75 later, 77 no
+  # verify = [\"/usr/lib/ota/verify\", \"{image}\"]   # any exit but 0 refuses the image
+  # window = \"02:00-04:00 +08:00\"    # for download and installation; UTC without the offset
+  # download_window, install_window  # for one of them
+  # command_limit = 300              # seconds that consent, verify, health or restart may take
 
 Without `install` the new version is written to version_file, and the agent starts itself again in
 place. With it, the command runs in a process group of its own; a non-zero exit is a failed update.
 Then, by `restart`: \"none\", the new version runs already; \"exit\", the agent ends with 6 and whoever
 started it starts it again; a command, which brings the new version up, as `reboot` does.
 Where the version is to be found after a restart, in version_file or `version`, is the command's care.
+With `slots` the image is copied into the slot that does not run, as `image`, or `install` fills {slot};
+the link is moved before `restart`, and the image stays when it is healthy and the cloud has answered it.
+docs/gateway.md goes through all of it.
 SIGTERM and SIGINT stop a running installation, disconnect and end with 0, with --once with 143 and
 130. If the agent is killed, the command goes on; the next agent stops it before it installs again.
 The version is the cloud's text: a command must not take it for a path or an option.";

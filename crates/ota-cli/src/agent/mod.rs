@@ -45,6 +45,8 @@ fn live(args: &Agent) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // Slot, journal, an installation and a name lookup at a time.
+        .max_blocking_threads(4)
         .build()
         .map_err(|error| Failure::environment(format!("cannot start: {error}")))?;
     let end = runtime.block_on(async {

@@ -1,0 +1,42 @@
+//! The agent's memory, which does not grow with the image.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
+
+mod common;
+
+use std::fs::File;
+
+use common::{Desk, Ota, ask, cloud};
+
+/// KiB of anonymous memory, at any time.
+const LIMIT: u64 = 4 * 1024;
+
+/// MiB of the image; what is promised was measured with 256.
+fn size() -> u64 {
+    std::env::var("OTA_IMAGE_MIB").map_or(64, |text| text.parse().unwrap())
+}
+
+#[test]
+fn the_agent_stays_below_4_mib_idle_and_while_it_downloads() {
+    let desk = Desk::new();
+    File::create(desk.path("image")).unwrap().set_len(size() << 20).unwrap();
+    let (_cloud, broker) = cloud(&["dev001"], &desk.path("image"));
+    let lines = "version_file = \"dev001.version\"\nconsent = \"ask\"";
+    let config = desk.device("dev001", &broker, lines);
+    let mut agent = Ota::start(["agent", "--config", &config, "--json"]);
+    agent.event("offered");
+    let idle = agent.memory();
+    ask(&config, &["accept"]).expect(0);
+    let (mut most, mut looks) = (idle, 0);
+    loop {
+        let line = agent
+            .wait_for("progress", |line| line["event"] == "progress" || line["state"] == "ready");
+        most = most.max(agent.memory());
+        looks += 1;
+        if line["state"] == "ready" {
+            break;
+        }
+    }
+    println!("idle {idle} KiB, at most {most} KiB in {looks} looks");
+    assert!(looks >= 10, "{looks} looks");
+    assert!(most <= LIMIT, "{most} KiB");
+}
