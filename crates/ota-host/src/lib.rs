@@ -44,12 +44,17 @@ mod restart_mark;
 mod slot;
 mod storage;
 mod switch;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+mod tls;
 mod version_file;
 
 pub use ab::{AbSlots, Running, Side};
 pub use clock::Clock;
 pub use dir::DataDir;
-pub use driver::{Driver, Opening, Runtime, Stream, Target, first_to_connect};
+pub use driver::{Driver, Later, Runtime, Stream};
 pub use engine::{Control, Engine, EngineError, Operation, Options, Step, transport_error};
 pub use error::{HostError, storage_error};
 pub use journal::JournalFile;
@@ -61,4 +66,6 @@ pub use storage::{Done, Job, Storage, Work};
 #[cfg(any(test, feature = "test-faults"))]
 pub use storage::{Fault, FaultHook};
 pub use switch::{NoSwitch, Switch};
+#[cfg(feature = "tls")]
+pub use tls::{BadTls, Certificate, Tls};
 pub use version_file::VersionFile;

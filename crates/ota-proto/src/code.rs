@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::TlsError;
+
 /// The result code of a `fail` report (protocol.md §2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -94,7 +96,8 @@ reasons! {
     BadUrl = 8, Failed, "url unusable";
     /// The URL is plain `http` and the device asks for TLS.
     PlainHttp = 9, Failed, "plain http refused";
-    /// TLS failed: wrong certificate, wrong host name, no common version.
+    /// TLS failed: no common version, or it is not built in. The kinds with a reason of their own
+    /// follow.
     Tls = 10, Failed, "tls failed";
     /// Too many redirects, or one from https to http.
     Redirect = 11, Failed, "redirect refused";
@@ -136,6 +139,57 @@ reasons! {
     Confirm = 29, Failed, "slot confirm failed";
     /// The text of the offer is longer than the device can hold.
     UserDefined = 30, Failed, "user_defined too long";
+    /// [`TlsError::WrongHost`].
+    TlsHost = 31, Failed, "tls: certificate is for another host";
+    /// [`TlsError::Untrusted`].
+    TlsUntrusted = 32, Failed, "tls: certificate is not trusted";
+    /// [`TlsError::Expired`].
+    TlsExpired = 33, Failed, "tls: certificate is expired";
+    /// [`TlsError::NotYetValid`].
+    TlsNotYetValid = 34, Failed, "tls: certificate is not yet valid";
+    /// [`TlsError::NotAuthority`].
+    TlsNotAuthority = 35, Failed, "tls: certificate is from no authority";
+    /// [`TlsError::Unfit`].
+    TlsUnfit = 36, Failed, "tls: certificate is not one of a server";
+    /// [`TlsError::ClockNotSet`].
+    ClockNotSet = 37, Failed, "tls: the clock is not set";
+    /// [`TlsError::ClientRefused`].
+    TlsClientRefused = 38, Failed, "tls: our certificate is refused";
+}
+
+impl Reason {
+    /// Whether TLS was refused, by us or by the peer.
+    pub(crate) const fn is_tls(self) -> bool {
+        use Reason as R;
+        matches!(
+            self,
+            R::Tls
+                | R::TlsHost
+                | R::TlsUntrusted
+                | R::TlsExpired
+                | R::TlsNotYetValid
+                | R::TlsNotAuthority
+                | R::TlsUnfit
+                | R::ClockNotSet
+                | R::TlsClientRefused
+        )
+    }
+}
+
+impl From<TlsError> for Reason {
+    fn from(error: TlsError) -> Self {
+        match error {
+            TlsError::WrongHost => Self::TlsHost,
+            TlsError::Untrusted => Self::TlsUntrusted,
+            TlsError::Expired => Self::TlsExpired,
+            TlsError::NotYetValid => Self::TlsNotYetValid,
+            TlsError::NotAuthority => Self::TlsNotAuthority,
+            TlsError::Unfit => Self::TlsUnfit,
+            TlsError::ClockNotSet => Self::ClockNotSet,
+            TlsError::ClientRefused => Self::TlsClientRefused,
+            TlsError::Handshake | TlsError::Unavailable => Self::Tls,
+        }
+    }
 }
 
 impl fmt::Display for Reason {

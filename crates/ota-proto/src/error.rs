@@ -94,14 +94,23 @@ pub enum TlsError {
     WrongHost,
     /// No path to a trusted root.
     Untrusted,
-    /// Expired, or not yet valid.
+    /// Expired.
     Expired,
-    /// Our clock is before the last known time: certificates cannot be judged.
+    /// Not yet valid: the certificate is new, or our clock is behind.
+    NotYetValid,
+    /// Issued with a certificate that is no authority's.
+    NotAuthority,
+    /// Not a server's certificate: an authority's own, one for another purpose, or unreadable.
+    Unfit,
+    /// Our clock is before the last known time, or before this program was built: certificates
+    /// cannot be judged.
     ClockNotSet,
     /// The server refused our certificate, or wants one.
     ClientRefused,
     /// Any other handshake failure.
     Handshake,
+    /// TLS is not built in, or cannot be used here.
+    Unavailable,
 }
 
 impl fmt::Display for TlsError {
@@ -109,10 +118,14 @@ impl fmt::Display for TlsError {
         f.write_str(match self {
             Self::WrongHost => "certificate is for another host",
             Self::Untrusted => "certificate is not from a trusted authority",
-            Self::Expired => "certificate is expired or not yet valid",
-            Self::ClockNotSet => "the clock is not set",
-            Self::ClientRefused => "the server refused the client certificate",
+            Self::Expired => "certificate is expired",
+            Self::NotYetValid => "certificate is not yet valid; is the clock right?",
+            Self::NotAuthority => "certificate was issued by one that is no authority",
+            Self::Unfit => "certificate is not one of a server",
+            Self::ClockNotSet => "the clock is not set, so certificates cannot be judged",
+            Self::ClientRefused => "the server refused the client certificate, or wants one",
             Self::Handshake => "handshake failed",
+            Self::Unavailable => "not built in",
         })
     }
 }

@@ -29,16 +29,19 @@
 //! # }
 //! ```
 //!
-//! TLS is not here yet: a broker that wants it is refused by
+//! With the feature `tls`, which is on by default, brokers and stores are talked to over TLS, and
+//! [`Options::tls`] says who is trusted. Without it a broker that wants TLS is refused by
 //! [`Driver::new`](ota_host::Driver::new), and an offer that does ends with the cloud being told
 //! so.
 #![forbid(unsafe_code)]
 
 mod runtime;
 
+#[cfg(feature = "tls")]
+pub use ota_host::{BadTls, Certificate, Tls};
 pub use ota_host::{Control, EngineError as Error, Event, Options};
 pub use ota_wire::client::{Config, DeviceIndex};
-pub use runtime::{Runtime, Stream};
+pub use runtime::Runtime;
 
 /// The driver on smol, see [`ota_host::Driver`].
 pub type Driver = ota_host::Driver<Runtime>;

@@ -1,16 +1,14 @@
 //! What smol has for the driver.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use async_io::Timer;
-use async_net::{TcpStream, resolve};
-use futures_io::{AsyncRead, AsyncWrite};
-use ota_host::{EngineError, Finished, Opening, Operation, Target, Task, first_to_connect};
-use ota_proto::TransportError;
+use async_io::{Async, Timer};
+use async_net::resolve;
+use ota_host::{EngineError, Finished, Later, Operation, Stream, Task};
 
 /// Sockets and a timer of smol's reactor, and its blocking pool.
 #[derive(Debug, Default)]
@@ -20,10 +18,20 @@ pub struct Runtime {
 }
 
 impl ota_host::Runtime for Runtime {
-    type Stream = Stream;
+    fn resolve(host: String, port: u16) -> Later<io::Result<Vec<SocketAddr>>> {
+        Box::pin(resolve((host, port)))
+    }
 
-    fn open(&mut self, target: Target) -> Opening<Stream> {
-        Box::pin(open(target))
+    fn connect(address: SocketAddr) -> Later<io::Result<Box<dyn Stream>>> {
+        Box::pin(async move {
+            let socket = Async::<TcpStream>::connect(address).await?;
+            socket.as_ref().set_nodelay(true)?;
+            Ok(Box::new(socket) as Box<dyn Stream>)
+        })
+    }
+
+    fn sleep(time: Duration) -> Later<()> {
+        Box::pin(async move { drop(Timer::after(time).await) })
     }
 
     fn spawn(&mut self, task: Task<Operation>) {
@@ -51,42 +59,4 @@ impl ota_host::Runtime for Runtime {
         }
         Pin::new(timer).poll(cx).map(|_| self.timer = None)
     }
-}
-
-/// An open connection.
-pub struct Stream(Box<dyn Io>);
-
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-impl ota_host::Stream for Stream {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_close(cx)
-    }
-}
-
-async fn open(target: Target) -> Result<Stream, TransportError> {
-    let addresses = resolve((target.host.as_str(), target.port)).await;
-    let addresses = addresses.map_err(|_| TransportError::Resolve)?;
-    let stream = first_to_connect(addresses, connect, Timer::after).await?;
-    Ok(Stream(Box::new(stream)))
-}
-
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }

@@ -1,4 +1,4 @@
-//! To whom a link goes, and by which of its addresses.
+//! By which of its addresses a host is reached.
 
 use std::future::poll_fn;
 use std::io;
@@ -14,23 +14,13 @@ use crate::engine::transport_error;
 /// How long an address of a name has before the next one is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// To whom a link goes.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Target {
-    /// Host name or address, an IPv6 one without brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
 /// The first connection to succeed. The addresses are tried in their order, each beside the ones
 /// before it once those have had a moment: one that does not answer must not cost the others the
 /// time that there is for connecting.
 ///
 /// # Errors
 /// What the last address answered; [`TransportError::Resolve`] when there are none.
-pub async fn first_to_connect<S, C: Future<Output = io::Result<S>>, P: Future>(
+pub(super) async fn first_to_connect<S, C: Future<Output = io::Result<S>>, P: Future>(
     addresses: impl IntoIterator<Item = SocketAddr>,
     connect: impl Fn(SocketAddr) -> C,
     pause: impl Fn(Duration) -> P,

@@ -2,35 +2,52 @@
 //! brings a [`Runtime`], which has sockets, a timer and a blocking pool, and decides nothing.
 
 mod connect;
+mod open;
 mod socket;
 
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time;
+use std::time::{Duration, Instant};
 
+use futures_io::{AsyncRead, AsyncWrite};
+use ota_proto::TransportError;
 use ota_wire::adapter::Event;
 use ota_wire::client::{Config, Link, LinkKind};
 
 use crate::engine::{Control, Engine, EngineError, Operation, Options, Step};
 use crate::lanes::{Finished, Task};
+use crate::tls::Trust;
 
-pub use connect::{Target, first_to_connect};
-use socket::Socket;
-pub use socket::{Opening, Stream};
+use open::open;
+use socket::{Opening, Socket};
 
 /// Steps and waits of one turn; then other tasks have theirs.
 const TURN: usize = 64;
 
-/// What the driver asks of an async runtime. Nothing here is awaited within the loop: what is in
-/// progress is kept by the runtime or by the driver, so that a dropped future takes nothing along.
-pub trait Runtime: Default + fmt::Debug {
-    /// An open connection.
-    type Stream: Stream;
+/// A future of whatever kind. It ends by itself when it is dropped.
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-    /// Begins to open a connection. It ends by itself when it is dropped.
-    fn open(&mut self, target: Target) -> Opening<Self::Stream>;
+/// An open connection. Traits of `futures-io`; other ones are made to fit by the adapter.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// What the driver asks of an async runtime. What is in progress is kept here or by the driver,
+/// so that a dropped future of [`Driver::next`] takes nothing along.
+pub trait Runtime: Default + fmt::Debug + 'static {
+    /// The addresses of a host; never on the thread that polls.
+    fn resolve(host: String, port: u16) -> Later<io::Result<Vec<SocketAddr>>>;
+
+    /// A TCP connection that sends small pieces at once.
+    fn connect(address: SocketAddr) -> Later<io::Result<Box<dyn Stream>>>;
+
+    /// Ready after this time.
+    fn sleep(time: Duration) -> Later<()>;
 
     /// Puts a job on the blocking pool.
     fn spawn(&mut self, task: Task<Operation>);
@@ -46,7 +63,7 @@ pub trait Runtime: Default + fmt::Debug {
     ) -> Poll<Option<Result<Finished<Operation>, EngineError>>>;
 
     /// Ready when this moment has come. There is one timer: the moment of the last call counts.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, at: time::Instant) -> Poll<()>;
+    fn poll_timer(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()>;
 }
 
 /// One connection to the cloud, for one device and its sub-devices, on the runtime that polls it.
@@ -60,8 +77,9 @@ pub trait Runtime: Default + fmt::Debug {
 /// Its time is that of [`crate::Clock`], which does not stand still when a runtime's is paused.
 pub struct Driver<R: Runtime> {
     engine: Engine,
-    broker: Socket<R::Stream>,
-    store: Socket<R::Stream>,
+    broker: Socket,
+    store: Socket,
+    trust: Trust,
     runtime: R,
 }
 
@@ -80,6 +98,7 @@ impl<R: Runtime> Driver<R> {
     /// As [`Driver::new`].
     pub fn with_options(config: Config, options: Options) -> Result<Self, EngineError> {
         Ok(Self {
+            trust: Trust::of(&options),
             engine: Engine::new(config, options)?,
             broker: Socket::Closed,
             store: Socket::Closed,
@@ -135,8 +154,11 @@ impl<R: Runtime> Driver<R> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, EngineError>> {
         for _ in 0..TURN {
             match self.engine.poll() {
-                Step::Connect { link, target } => {
-                    *self.socket(link) = Socket::Opening(link, self.runtime.open(target));
+                Step::Connect { link, host, port, tls } => {
+                    match self.open(link.kind, host, port, tls) {
+                        Ok(opening) => *self.socket(link) = Socket::Opening(link, tls, opening),
+                        Err(why) => self.engine.handle_connect_failed(link, why),
+                    }
                 }
                 Step::Close { link } => self.socket(link).close(cx),
                 Step::Run(task) => self.runtime.spawn(task),
@@ -156,7 +178,7 @@ impl<R: Runtime> Driver<R> {
     fn poll_waits(
         &mut self,
         cx: &mut Context<'_>,
-        deadline: Option<time::Instant>,
+        deadline: Option<Instant>,
     ) -> Result<bool, EngineError> {
         let mut happened = false;
         if let Poll::Ready(Some(finished)) = self.runtime.poll_finished(cx) {
@@ -169,7 +191,23 @@ impl<R: Runtime> Driver<R> {
         Ok(happened || deadline.is_some_and(due))
     }
 
-    fn socket(&mut self, link: Link) -> &mut Socket<R::Stream> {
+    fn open(
+        &mut self,
+        kind: LinkKind,
+        host: String,
+        port: u16,
+        tls: bool,
+    ) -> Result<Opening, TransportError> {
+        let secure = if tls {
+            let known = self.engine.known_time();
+            Some(self.trust.secure(kind, &host, known).map_err(TransportError::Tls)?)
+        } else {
+            None
+        };
+        Ok(Box::pin(open::<R>(host, port, secure)))
+    }
+
+    fn socket(&mut self, link: Link) -> &mut Socket {
         match link.kind {
             LinkKind::Broker => &mut self.broker,
             LinkKind::Store => &mut self.store,

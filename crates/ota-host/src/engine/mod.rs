@@ -17,11 +17,10 @@ mod types;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use ota_proto::{Instant, TlsError, TransportError};
+use ota_proto::{Instant, TransportError};
 use ota_wire::adapter::{Event, Inboxes, Look};
 use ota_wire::client::{self, Link, LinkKind, Output};
 
-use crate::driver::Target;
 use crate::lanes::Finished;
 use crate::storage::Work;
 
@@ -48,7 +47,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError`], when nothing could ever work with the configuration.
     pub fn new(config: client::Config, options: Options) -> Result<Self, EngineError> {
-        if config.tls {
+        if config.tls && cfg!(not(feature = "tls")) {
             return Err(EngineError::NoTls);
         }
         Ok(Self {
@@ -65,7 +64,6 @@ impl Engine {
     /// What is to be done next.
     pub fn poll(&mut self) -> Step {
         let now = self.control.clock.now();
-        self.control.tell_time(now);
         if self.deadline.take().is_some_and(|at| at <= now) {
             self.control.client.handle_timeout(now);
         }
@@ -77,13 +75,16 @@ impl Engine {
         }
     }
 
-    /// A link is open, after TLS.
-    pub fn handle_connected(&mut self, link: Link) {
+    /// A link is open. `tls`: a certificate was judged by this host's clock and found valid.
+    pub fn handle_connected(&mut self, link: Link, tls: bool) {
         let now = self.control.clock.now();
+        if tls {
+            self.control.tell_time(now);
+        }
         self.control.client.handle_connected(now, link);
     }
 
-    /// A link could not be opened.
+    /// A link could not be opened, or the peer refuses us after all.
     pub fn handle_connect_failed(&mut self, link: Link, error: TransportError) {
         let now = self.control.clock.now();
         self.control.client.handle_connect_failed(now, link, error);
@@ -161,7 +162,8 @@ impl Engine {
         match self.control.client.poll_output(now) {
             Output::Connect { link, host, port, tls } => {
                 let host = host.to_owned();
-                return self.connect(now, link, host, port, tls);
+                self.prepare(link);
+                return Some(Step::Connect { link, host, port, tls });
             }
             Output::Close { link } => {
                 if let Some(inbox) = self.inboxes.of_link(link) {
@@ -195,27 +197,16 @@ impl Engine {
         None
     }
 
-    fn connect(
-        &mut self,
-        now: Instant,
-        link: Link,
-        host: String,
-        port: u16,
-        tls: bool,
-    ) -> Option<Step> {
-        if tls {
-            let error = TransportError::Tls(TlsError::Handshake);
-            self.control.client.handle_connect_failed(now, link, error);
-            return None;
-        }
-        match link.kind {
-            LinkKind::Broker => self.inboxes.of(link.kind).open(link, vec![0; self.broker_buffer]),
-            LinkKind::Store => {
-                self.spare = Some(vec![0; self.store_buffer]);
-                self.inboxes.of(link.kind).open(link, vec![0; self.store_buffer])
-            }
+    /// Buffers for a new link.
+    fn prepare(&mut self, link: Link) {
+        let len = match link.kind {
+            LinkKind::Broker => self.broker_buffer,
+            LinkKind::Store => self.store_buffer,
         };
-        Some(Step::Connect { link, target: Target { host, port } })
+        if link.kind == LinkKind::Store {
+            self.spare = Some(vec![0; len]);
+        }
+        self.inboxes.of(link.kind).open(link, vec![0; len]);
     }
 
     /// The client has nothing to do: look at what was received.

@@ -10,25 +10,32 @@ use ota_wire::adapter::Event;
 use ota_wire::client::{AddError, DeviceIndex, Link};
 use ota_wire::mqtt;
 
-use crate::driver::Target;
 use crate::lanes::Task;
 
 /// What names a storage job of an engine.
 pub type Operation = (DeviceIndex, OpId);
 
 /// What an adapter decides once, beside the client's configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
     /// Bytes of each of the two buffers that firmware is received into: one is read into while
     /// the other is written to the slot. They exist only while a store's link is open. Raised to
     /// the longest response head. Default 64 KiB.
     pub store_buffer: usize,
+    /// Who is trusted in TLS. `None`, the default: the authorities of the web, and no certificate
+    /// of our own.
+    #[cfg(feature = "tls")]
+    pub tls: Option<crate::Tls>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { store_buffer: 64 * 1024 }
+        Self {
+            store_buffer: 64 * 1024,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 }
 
@@ -41,8 +48,12 @@ pub enum Step {
     Connect {
         /// The link.
         link: Link,
-        /// To whom.
-        target: Target,
+        /// Host name or address, an IPv6 one without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+        /// With TLS, the certificate checked against `host`.
+        tls: bool,
     },
     /// Close this link, or stop opening it. Nothing is answered.
     Close {
@@ -80,7 +91,7 @@ impl fmt::Display for EngineError {
         match self {
             Self::Session(why) => why.fmt(f),
             Self::Device(why) => why.fmt(f),
-            Self::NoTls => f.write_str("TLS is not built in: use an unencrypted broker address"),
+            Self::NoTls => f.write_str("this build has no TLS: use an unencrypted broker address"),
             Self::Lost => f.write_str("the runtime dropped a storage job: it is shutting down"),
         }
     }

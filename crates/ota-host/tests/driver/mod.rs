@@ -5,13 +5,15 @@
 mod messages;
 mod proxy;
 mod raw;
+#[cfg(feature = "tls")]
+mod tls;
 mod trouble;
 mod whole;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::adapter::{Config, DeviceIndex, Driver, Event};
+use crate::adapter::{Config, DeviceIndex, Driver, Event, Options};
 use ota_cloud::service::{NewFirmware, Running, Service, ServiceConfig};
 use ota_cloud::{DeviceRecord, Rollout};
 use ota_host::{DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage};
@@ -87,8 +89,12 @@ impl Rig {
     }
 
     fn with(wire: Config, device: ota_proto::Config) -> Self {
+        Self::with_options(wire, device, Options::default())
+    }
+
+    fn with_options(wire: Config, device: ota_proto::Config, options: Options) -> Self {
         let temp = tempfile::tempdir().unwrap();
-        let mut driver = Driver::new(wire).unwrap();
+        let mut driver = Driver::with_options(wire, options).unwrap();
         let added = driver.add_device(device, "0.1.0", storage(&temp)).unwrap();
         assert_eq!(added, FIRST);
         Self { driver, temp, events: Vec::new() }

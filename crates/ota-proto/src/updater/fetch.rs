@@ -119,7 +119,7 @@ impl Updater {
 
     pub(super) fn on_fetch_failed(&mut self, op: OpId, error: TransportError) {
         let reason = match error {
-            TransportError::Tls(_) => Reason::Tls,
+            TransportError::Tls(why) => why.into(),
             TransportError::Malformed => Reason::Contradiction,
             _ => Reason::Network,
         };
@@ -188,7 +188,7 @@ impl Updater {
         self.cancel_fetch();
         let told = u8::from(self.session.is_up());
         let Some(attempt) = &mut self.update else { return };
-        let lie = matches!(cause, Reason::Tls | Reason::Redirect | Reason::Contradiction);
+        let lie = cause.is_tls() || matches!(cause, Reason::Redirect | Reason::Contradiction);
         let faults = &mut attempt.faults;
         let exponent = faults.streak;
         faults.streak = faults.streak.saturating_add(1);

@@ -193,8 +193,21 @@ fn rule_5_each_failure_has_its_code() {
         assert_eq!(always(&mut fresh.clone(), fails(error)), (8, network.into()), "{error:?}");
     }
     assert_eq!(always(&mut fresh.clone(), fails(TransportError::Malformed)), (3, lie.into()));
-    let tls = TransportError::Tls(TlsError::Expired);
-    assert_eq!(always(&mut fresh.clone(), fails(tls)), (3, "fail -5 tls failed".into()));
+    for (why, text) in [
+        (TlsError::WrongHost, "tls: certificate is for another host"),
+        (TlsError::Untrusted, "tls: certificate is not trusted"),
+        (TlsError::Expired, "tls: certificate is expired"),
+        (TlsError::NotYetValid, "tls: certificate is not yet valid"),
+        (TlsError::NotAuthority, "tls: certificate is from no authority"),
+        (TlsError::Unfit, "tls: certificate is not one of a server"),
+        (TlsError::ClockNotSet, "tls: the clock is not set"),
+        (TlsError::ClientRefused, "tls: our certificate is refused"),
+        (TlsError::Handshake, "tls failed"),
+        (TlsError::Unavailable, "tls failed"),
+    ] {
+        let told = always(&mut fresh.clone(), fails(TransportError::Tls(why)));
+        assert_eq!(told, (3, format!("fail -5 {text}")), "{why:?}");
+    }
     for (status, fetches, result) in [
         (500, 8, network),
         (503, 8, network),

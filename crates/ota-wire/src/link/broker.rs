@@ -4,7 +4,7 @@ use alloc::string::String;
 use core::mem;
 use core::time::Duration;
 
-use ota_proto::{Instant, QoS, TransportError};
+use ota_proto::{Instant, QoS, TlsError, TransportError};
 
 use crate::client::{Config, Disconnect, Link, Output, Owner, Timer};
 use crate::mqtt::{
@@ -143,6 +143,8 @@ impl BrokerLink {
         let how = match cause {
             Disconnect::Planned => Ended::Planned,
             Disconnect::Session(error) if error.is_login_refused() => Ended::LoginRefused,
+            // A clock may be set any moment, and no peer is bothered until then.
+            Disconnect::Transport(TransportError::Tls(TlsError::ClockNotSet)) => Ended::Failed,
             // A certificate does not change in a second.
             Disconnect::Transport(TransportError::Tls(_)) => Ended::LoginRefused,
             _ if was_up => Ended::Lost,

@@ -153,12 +153,54 @@ fn refused_credentials_are_slow_and_loud() {
 
 #[test]
 fn a_certificate_of_the_broker_is_not_tried_again_soon() {
+    for why in [
+        TlsError::WrongHost,
+        TlsError::Untrusted,
+        TlsError::Expired,
+        TlsError::NotYetValid,
+        TlsError::NotAuthority,
+        TlsError::Unfit,
+        TlsError::ClientRefused,
+        TlsError::Handshake,
+        TlsError::Unavailable,
+    ] {
+        let mut desk = Desk::new();
+        let link = desk.open(at(0), LinkKind::Broker);
+        desk.client.handle_connect_failed(at(0), link, TransportError::Tls(why));
+        desk.poll(at(0));
+        assert!(lost(&desk).1 >= at(225), "{why:?}");
+    }
+}
+
+#[test]
+fn a_broker_that_refuses_our_certificate_after_all_is_not_tried_again_soon() {
     let mut desk = Desk::new();
     let link = desk.open(at(0), LinkKind::Broker);
-    let error = TransportError::Tls(TlsError::Untrusted);
+    desk.client.handle_connected(at(0), link);
+    let error = TransportError::Tls(TlsError::ClientRefused);
     desk.client.handle_connect_failed(at(0), link, error);
-    desk.poll(at(0));
-    assert!(lost(&desk).1 >= at(225));
+    assert_eq!(desk.poll(at(0)), [Out::Close(link)]);
+    let (cause, retry_at) = lost(&desk);
+    assert_eq!(cause, Disconnect::Transport(error));
+    assert!(retry_at >= at(225));
+}
+
+#[test]
+fn a_clock_that_is_not_set_is_looked_at_again_with_a_back_off_that_grows() {
+    let mut desk = Desk::new();
+    let error = TransportError::Tls(TlsError::ClockNotSet);
+    let mut now = at(0);
+    for least in [5, 5, 5] {
+        let link = desk.open(now, LinkKind::Broker);
+        desk.client.handle_connect_failed(now, link, error);
+        desk.poll(now);
+        let (cause, retry_at) = lost(&desk);
+        assert_eq!(cause, Disconnect::Transport(error));
+        assert!(retry_at >= now + Duration::from_secs(least), "{retry_at}");
+        assert!(retry_at < now + Duration::from_secs(60), "{retry_at}");
+        now = retry_at;
+        desk.events.clear();
+    }
 }
 
 #[test]

@@ -1,0 +1,118 @@
+//! TLS: who is trusted, and what a refusal means. A peer is always checked; there is no switch.
+
+mod clock;
+mod refusal;
+mod setup;
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_rustls::TlsConnector;
+use futures_rustls::pki_types::ServerName;
+use futures_rustls::rustls::{ClientConfig, RootCertStore};
+use ota_proto::{TlsError, TransportError};
+use ota_wire::client::LinkKind;
+
+use crate::clock::Clock;
+use crate::driver::Stream;
+use crate::engine::{Options, transport_error};
+
+pub(crate) use refusal::refusal;
+pub use setup::{BadTls, Certificate};
+
+/// Whom a device trusts in TLS, and how it shows itself. Certificates and host names are always
+/// checked; TLS 1.2 and 1.3.
+#[derive(Clone)]
+pub struct Tls {
+    broker: Arc<ClientConfig>,
+    store: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// Trust, and a certificate of our own for a broker that wants one.
+    ///
+    /// `authorities`: a PEM text of certificates. With it, the broker's certificate must come
+    /// from one of them, and a store's from one of them or an authority of the web: a platform
+    /// may have an authority of its own for brokers and keep firmware with a public service.
+    /// Without, both must come from an authority of the web.
+    ///
+    /// A certificate that a server signed itself may stand there, too, unless it says that it is
+    /// an authority: authorities are no servers.
+    ///
+    /// # Errors
+    /// [`BadTls`]: what of it cannot be used.
+    pub fn new(
+        authorities: Option<&[u8]>,
+        certificate: Option<Certificate<'_>>,
+    ) -> Result<Self, BadTls> {
+        let mut web = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let Some(pem) = authorities else {
+            let web = Arc::new(web);
+            let store = setup::config(Arc::clone(&web), None)?;
+            return Ok(Self { broker: setup::config(web, certificate)?, store });
+        };
+        let own = setup::roots(pem)?;
+        web.extend(own.roots.iter().cloned());
+        let broker = setup::config(Arc::new(own), certificate)?;
+        Ok(Self { broker, store: setup::config(Arc::new(web), None)? })
+    }
+}
+
+/// Without the key.
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+/// What a driver has of it: made when it is first needed.
+#[derive(Debug)]
+pub(crate) struct Trust(Option<Tls>);
+
+impl Trust {
+    pub(crate) fn of(options: &Options) -> Self {
+        Self(options.tls.clone())
+    }
+
+    /// What a link to this host needs. `known`: a time in Unix seconds that has been.
+    pub(crate) fn secure(
+        &mut self,
+        kind: LinkKind,
+        host: &str,
+        known: u64,
+    ) -> Result<Secure, TlsError> {
+        clock::check(Clock::unix_time(), known)?;
+        let tls = match &mut self.0 {
+            Some(tls) => tls,
+            none => none.insert(Tls::new(None, None).map_err(|_| TlsError::Unavailable)?),
+        };
+        let config = match kind {
+            LinkKind::Broker => &tls.broker,
+            LinkKind::Store => &tls.store,
+        };
+        // No certificate is for a name that is none.
+        let name = ServerName::try_from(host).map_err(|_| TlsError::WrongHost)?.to_owned();
+        Ok(Secure { config: Arc::clone(config), name })
+    }
+}
+
+/// The TLS of one link.
+pub(crate) struct Secure {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Secure {
+    pub(crate) async fn shake_hands(
+        self,
+        stream: Box<dyn Stream>,
+    ) -> Result<Box<dyn Stream>, TransportError> {
+        match TlsConnector::from(self.config).connect(self.name, stream).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(match refusal::kind(&error) {
+                Some(why) => TransportError::Tls(why),
+                None => transport_error(&error),
+            }),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What an error of rustls means for the core.
+
+use std::io;
+
+use futures_rustls::rustls::{AlertDescription, CertificateError, Error};
+use ota_proto::TlsError;
+
+/// What an error of a handshake means; `None` when it is one of the connection below.
+pub(super) fn kind(error: &io::Error) -> Option<TlsError> {
+    Some(match tls(error)? {
+        Error::InvalidCertificate(why) => certificate(why),
+        Error::NoCertificatesPresented => TlsError::Untrusted,
+        _ => refusal(error).unwrap_or(TlsError::Handshake),
+    })
+}
+
+/// Whether an error says that the peer refuses our certificate, or wants one.
+pub(crate) fn refusal(error: &io::Error) -> Option<TlsError> {
+    use AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
+        CertificateUnknown, DecryptError, UnknownCA, UnsupportedCertificate,
+    };
+    match tls(error)? {
+        Error::AlertReceived(
+            AccessDenied
+            | BadCertificate
+            | CertificateExpired
+            | CertificateRequired
+            | CertificateRevoked
+            | CertificateUnknown
+            | DecryptError
+            | UnknownCA
+            | UnsupportedCertificate,
+        ) => Some(TlsError::ClientRefused),
+        _ => None,
+    }
+}
+
+fn tls(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn certificate(error: &CertificateError) -> TlsError {
+    use CertificateError as E;
+    match error {
+        E::Expired | E::ExpiredContext { .. } => TlsError::Expired,
+        E::NotValidYet | E::NotValidYetContext { .. } => TlsError::NotYetValid,
+        E::NotValidForName | E::NotValidForNameContext { .. } => TlsError::WrongHost,
+        E::UnknownIssuer | E::BadSignature | E::Revoked => TlsError::Untrusted,
+        E::Other(other) => match other.0.downcast_ref() {
+            Some(webpki::Error::EndEntityUsedAsCa) => TlsError::NotAuthority,
+            _ => TlsError::Unfit,
+        },
+        _ => TlsError::Unfit,
+    }
+}

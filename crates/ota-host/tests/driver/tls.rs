@@ -1,0 +1,378 @@
+//! Peers that are to be trusted and peers that are not.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ota_host::{BadTls, Certificate, Clock, Tls};
+use ota_proto::{Event as Update, Outcome, Reason, TlsError, TransportError};
+use ota_wire::client::{Disconnect, Event as Client};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    date_time_ymd,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{
+    RootCertStore, ServerConfig, SupportedProtocolVersion, crypto::ring, version,
+};
+
+use super::proxy::Proxy;
+use super::{Rig, cloud, device_config, image, is_update, wire_config};
+use crate::adapter::{Config, Event, Options};
+
+/// Somebody with a certificate and its key.
+struct Party {
+    chain: Vec<CertificateDer<'static>>,
+    pem: String,
+    key: KeyPair,
+    params: CertificateParams,
+}
+
+impl Party {
+    /// Signs itself.
+    fn root(params: CertificateParams) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self { chain: vec![certificate.der().clone()], pem: certificate.pem(), key, params }
+    }
+
+    fn authority(name: &str) -> Self {
+        let mut params = params("unused.example");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        Self::root(params)
+    }
+
+    /// Is signed by another one, whose chain comes with it.
+    fn from(&self, params: CertificateParams) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        let chain = [&[certificate.der().clone()], &self.chain[..]].concat();
+        Self { chain, pem: certificate.pem(), key, params }
+    }
+}
+
+/// A server of this name, now.
+fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+const HERE: &str = "127.0.0.1";
+
+/// TLS in front of something that has none.
+struct Front {
+    addr: SocketAddr,
+    opened: Arc<AtomicUsize>,
+}
+
+impl Front {
+    async fn start(party: &Party, target: Option<SocketAddr>) -> Self {
+        Self::with(server(party, None, &version::TLS13), target).await
+    }
+
+    async fn with(config: ServerConfig, target: Option<SocketAddr>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let opened = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&opened);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                    let Some(target) = target else { return };
+                    let mut target = TcpStream::connect(target).await.unwrap();
+                    let _ = copy_bidirectional(&mut stream, &mut target).await;
+                });
+            }
+        });
+        Self { addr, opened }
+    }
+
+    fn opened(&self) -> usize {
+        self.opened.load(Ordering::SeqCst)
+    }
+}
+
+type Version = &'static SupportedProtocolVersion;
+
+/// A server that wants certificates of these clients, if any are named.
+fn server(party: &Party, clients: Option<&Party>, version: Version) -> ServerConfig {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone());
+    let builder = builder.with_protocol_versions(&[version]).unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(clients.chain[0].clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let key = PrivateKeyDer::try_from(party.key.serialize_der()).unwrap();
+    builder.with_single_cert(party.chain.clone(), key).unwrap()
+}
+
+/// What a device has that trusts these, and may have a certificate.
+fn trust(authorities: &str, own: Option<&Party>) -> Options {
+    let key = own.map(|own| own.key.serialize_pem());
+    let certificate = own
+        .zip(key.as_ref())
+        .map(|(own, key)| Certificate { chain: own.pem.as_bytes(), key: key.as_bytes() });
+    let mut options = Options::default();
+    options.tls = Some(Tls::new(Some(authorities.as_bytes()), certificate).unwrap());
+    options
+}
+
+fn secure(broker: SocketAddr) -> Config {
+    let mut config = wire_config(broker);
+    config.tls = true;
+    config
+}
+
+/// Why a broker is not talked to, and how long until the next try.
+async fn broker_refused(broker: &Front, options: Options) -> (TransportError, Duration) {
+    let mut rig = Rig::with_options(secure(broker.addr), device_config(), options);
+    let gone = |e: &Event| matches!(e, Event::Client(Client::Disconnected { .. }));
+    rig.until(&[], gone).await;
+    let Some(Event::Client(Client::Disconnected { cause, retry_at })) = rig.events.pop() else {
+        panic!("{:?}", rig.events)
+    };
+    let Disconnect::Transport(why) = cause else { panic!("{cause:?}") };
+    (why, retry_at.since(rig.driver.clock().now()))
+}
+
+/// What the cloud is told of an update whose store is not talked to.
+async fn store_refused(store: &Front, options: Options) -> Reason {
+    let cloud = cloud(&image(1000), Some(format!("https://{}", store.addr))).await;
+    let mut config = device_config();
+    config.allow_http = false;
+    config.timing.retry_cap = Duration::from_millis(1);
+    let mut rig = Rig::with_options(wire_config(cloud.mqtt_addr()), config, options);
+    rig.until(&[], |e| is_update(e, |e| matches!(e, Update::Finished { .. }))).await;
+    let Some(Event::Client(Client::Device { event, .. })) = rig.events.pop() else { panic!() };
+    let Update::Finished { outcome: Outcome::Failed(reason), .. } = event else { panic!() };
+    reason
+}
+
+#[tokio::test]
+async fn an_update_runs_over_tls_alone() {
+    let ca = Party::authority("ours");
+    let image = image(1 << 20);
+    for version in [&version::TLS12, &version::TLS13] {
+        let server_of = || server(&ca.from(params(HERE)), None, version);
+        let broker_tls = server_of();
+        let store_tls = server_of();
+        // The store's address must be known before the cloud, whose store it is, has one.
+        let inner = Proxy::start(None).await;
+        let store = Front::with(store_tls, Some(inner.addr)).await;
+        let cloud = cloud(&image, Some(format!("https://{}", store.addr))).await;
+        inner.aim(cloud.http_addr());
+        let broker = Front::with(broker_tls, Some(cloud.mqtt_addr())).await;
+        let mut config = device_config();
+        config.allow_http = false;
+        let mut rig = Rig::with_options(secure(broker.addr), config, trust(&ca.pem, None));
+        rig.prove(&cloud, &image).await;
+        assert_eq!((broker.opened(), store.opened()), (1, 1), "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_certificate_that_is_not_right_is_refused_in_its_own_words_and_not_soon_again() {
+    let (ca, other) = (Party::authority("ours"), Party::authority("another"));
+    let leaf = ca.from(params(HERE));
+    let mut expired = params(HERE);
+    expired.not_after = date_time_ymd(2020, 1, 1);
+    let mut early = params(HERE);
+    early.not_before = date_time_ymd(2100, 1, 1);
+    let mut client = params(HERE);
+    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let mut root = params(HERE);
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root = Party::root(root);
+    let root_pem = root.pem.clone();
+    use TlsError::{Expired, NotAuthority, NotYetValid, Unfit, Untrusted, WrongHost};
+    let own = ca.pem.as_str();
+    for (party, trusted, why, reason) in [
+        (ca.from(params("elsewhere.example")), own, WrongHost, Reason::TlsHost),
+        (other.from(params(HERE)), own, Untrusted, Reason::TlsUntrusted),
+        (Party::root(params(HERE)), own, Untrusted, Reason::TlsUntrusted),
+        (ca.from(expired), own, Expired, Reason::TlsExpired),
+        (ca.from(early), own, NotYetValid, Reason::TlsNotYetValid),
+        (leaf.from(params(HERE)), own, NotAuthority, Reason::TlsNotAuthority),
+        (ca.from(client), own, Unfit, Reason::TlsUnfit),
+        // An authority is no server, even when it is trusted.
+        (root, root_pem.as_str(), Unfit, Reason::TlsUnfit),
+    ] {
+        let front = Front::start(&party, None).await;
+        let (error, wait) = broker_refused(&front, trust(trusted, None)).await;
+        assert_eq!(error, TransportError::Tls(why), "{reason:?}");
+        assert!(wait > Duration::from_secs(200), "{wait:?}");
+        assert_eq!(front.opened(), 1);
+        assert_eq!(store_refused(&front, trust(trusted, None)).await, reason);
+        assert_eq!(front.opened(), 4, "the store was tried three times, see rule 5");
+    }
+}
+
+#[tokio::test]
+async fn the_authorities_of_the_web_do_not_know_ours_and_ours_do_not_hide_the_webs() {
+    let front = Front::start(&Party::authority("ours").from(params(HERE)), None).await;
+    let (error, _) = broker_refused(&front, Options::default()).await;
+    assert_eq!(error, TransportError::Tls(TlsError::Untrusted));
+}
+
+#[tokio::test]
+async fn a_server_that_signed_itself_may_be_named_as_trusted() {
+    let party = Party::root(params(HERE));
+    let cloud = cloud(&image(1000), None).await;
+    let front = Front::start(&party, Some(cloud.mqtt_addr())).await;
+    let mut rig = Rig::with_options(secure(front.addr), device_config(), trust(&party.pem, None));
+    rig.prove(&cloud, &image(1000)).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_wants_a_certificate_gets_one_or_says_no() {
+    let (ca, clients) = (Party::authority("servers"), Party::authority("devices"));
+    let leaf = ca.from(params(HERE));
+    let device = clients.from(params("dev001"));
+    let stranger = ca.from(params("dev001"));
+    let cloud = cloud(&image(1000), None).await;
+    for version in [&version::TLS12, &version::TLS13] {
+        let config = server(&leaf, Some(&clients), version);
+        let front = Front::with(config, Some(cloud.mqtt_addr())).await;
+        for own in [None, Some(&stranger)] {
+            let (error, wait) = broker_refused(&front, trust(&ca.pem, own)).await;
+            assert_eq!(error, TransportError::Tls(TlsError::ClientRefused), "{version:?}");
+            assert!(wait > Duration::from_secs(200), "{wait:?}");
+        }
+        let options = trust(&ca.pem, Some(&device));
+        let mut rig = Rig::with_options(secure(front.addr), device_config(), options);
+        rig.until(&[], |e| *e == Event::Client(Client::Connected)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_store_is_never_shown_the_devices_certificate() {
+    let (ca, clients) = (Party::authority("servers"), Party::authority("devices"));
+    let device = clients.from(params("dev001"));
+    let config = server(&ca.from(params(HERE)), Some(&clients), &version::TLS13);
+    let front = Front::with(config, None).await;
+    let reason = store_refused(&front, trust(&ca.pem, Some(&device))).await;
+    assert_eq!(reason, Reason::TlsClientRefused);
+}
+
+#[tokio::test]
+async fn a_clock_before_the_last_known_time_is_named_and_nobody_is_called() {
+    let ca = Party::authority("ours");
+    let front = Front::start(&ca.from(params(HERE)), None).await;
+    let mut rig = Rig::with_options(secure(front.addr), device_config(), trust(&ca.pem, None));
+    let later = Clock::unix_time().unwrap() + 3600;
+    let told = rig.driver.command(super::FIRST, |updater, _| {
+        updater.handle_unix_time(later);
+        Ok(())
+    });
+    told.unwrap();
+    let not_set = |e: &Event| {
+        let why = Disconnect::Transport(TransportError::Tls(TlsError::ClockNotSet));
+        matches!(e, Event::Client(Client::Disconnected { cause, .. }) if *cause == why)
+    };
+    rig.until(&[], not_set).await;
+    assert_eq!(front.opened(), 0);
+}
+
+#[tokio::test]
+async fn only_a_clock_that_a_certificate_vouches_for_is_kept() {
+    let ca = Party::authority("ours");
+    let cloud = cloud(&image(1000), None).await;
+    let up = |e: &Event| *e == Event::Client(Client::Connected);
+    let mut plain = Rig::new(cloud.mqtt_addr());
+    plain.until(&[], up).await;
+    assert_eq!(plain.driver.updater(super::FIRST).unwrap().known_time(), 0);
+    let front = Front::start(&ca.from(params(HERE)), Some(cloud.mqtt_addr())).await;
+    let began = Clock::unix_time().unwrap();
+    let mut rig = Rig::with_options(secure(front.addr), device_config(), trust(&ca.pem, None));
+    rig.until(&[], up).await;
+    let known = rig.driver.updater(super::FIRST).unwrap().known_time();
+    assert!(known >= began, "{known} {began}");
+}
+
+#[tokio::test]
+async fn what_is_no_tls_is_told_apart_from_what_is() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let broker = Front { addr: listener.local_addr().unwrap(), opened: Arc::default() };
+    let talk = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await
+    };
+    let (seen, _) = tokio::join!(broker_refused(&broker, Options::default()), talk);
+    assert_eq!(seen.0, TransportError::Tls(TlsError::Handshake));
+    let talk = async { drop(listener.accept().await.unwrap()) };
+    let (seen, _) = tokio::join!(broker_refused(&broker, Options::default()), talk);
+    assert_eq!(seen.0, TransportError::Closed);
+}
+
+#[tokio::test]
+async fn a_body_that_tls_does_not_end_is_not_whole() {
+    let ca = Party::authority("ours");
+    let image = image(5000);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let acceptor =
+        TlsAcceptor::from(Arc::new(server(&ca.from(params(HERE)), None, &version::TLS13)));
+    let cloud = cloud(&image, Some(url)).await;
+    let answers = image.clone();
+    tokio::spawn(async move {
+        // First the connection below ends, then TLS itself. The body has no length.
+        for (len, clean) in [(4000, false), (5000, true)] {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            stream.write_all(&answers[..len]).await.unwrap();
+            stream.flush().await.unwrap();
+            if clean {
+                stream.shutdown().await.unwrap();
+            }
+        }
+    });
+    let mut rig =
+        Rig::with_options(wire_config(cloud.mqtt_addr()), device_config(), trust(&ca.pem, None));
+    rig.prove(&cloud, &image).await;
+    let cut = |e: &Update| matches!(e, Update::Retry { cause: Reason::Network });
+    assert_eq!(rig.count(|e| is_update(e, cut)), 1, "{:#?}", rig.events);
+}
+
+#[test]
+fn what_cannot_be_used_is_said_at_once_and_no_key_is_shown() {
+    let (one, other) = (Party::authority("one"), Party::authority("other"));
+    let key = one.key.serialize_pem();
+    let wrong = other.key.serialize_pem();
+    let (chain, pem) = (one.pem.as_bytes(), key.as_bytes());
+    let with = |chain, key| Tls::new(None, Some(Certificate { chain, key })).map(drop);
+    assert_eq!(Tls::new(Some(b""), None).map(drop), Err(BadTls::Authorities));
+    assert_eq!(Tls::new(Some(pem), None).map(drop), Err(BadTls::Authorities));
+    assert_eq!(with(b"", pem), Err(BadTls::Chain));
+    assert_eq!(with(chain, chain), Err(BadTls::Key));
+    assert_eq!(with(chain, wrong.as_bytes()), Err(BadTls::Mismatch));
+    assert_eq!(with(chain, pem), Ok(()));
+    let shown = format!("{:?}", Certificate { chain, key: pem });
+    assert_eq!(shown, "Certificate { .. }");
+    let tls = Tls::new(None, Some(Certificate { chain, key: pem })).unwrap();
+    assert_eq!(format!("{tls:?}"), "Tls { .. }");
+}
