@@ -31,7 +31,9 @@ impl ota_host::Runtime for Runtime {
     }
 
     fn sleep(time: Duration) -> Later<()> {
-        Box::pin(async move { drop(Timer::after(time).await) })
+        Box::pin(async move {
+            let _ = Timer::after(time).await;
+        })
     }
 
     fn spawn(&mut self, task: Task<Operation>) {
