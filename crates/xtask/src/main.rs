@@ -8,13 +8,14 @@ mod deps;
 mod docs;
 mod instructions;
 mod lint;
+mod mcu;
 mod metadata;
 mod package;
 
 use std::process::{Command, ExitCode};
 
 const USAGE: &str =
-    "usage: cargo xtask bench [MIB ROUNDS] | bounds [--write] | deps | docs [--list] | features | instructions [--write] | lint | package
+    "usage: cargo xtask bench [MIB ROUNDS] | bounds [--write] | deps | docs [--list] | features | instructions [--write] | lint | mcu [WORD…] | package
   bench     the agent against curl, sync and md5sum, for an image of MIB (256), ROUNDS (5) in
             turn, and its memory; needs curl
   bounds    lines of code, lengths of functions and files, `forbid(unsafe_code)`, `no_std`;
@@ -27,6 +28,8 @@ const USAGE: &str =
             instructions of one step of the device, by callgrind, against docs/performance.md;
             --write refreshes the page
   lint      rustfmt, clippy, the strict lints of the IO-free crates, rustdoc
+  mcu       the firmware of examples/embassy-mcu on an emulated board: an update and roll-backs;
+            `cargo xtask mcu help` says what else
   package   what each published crate must have, and a build from its package alone";
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         ["instructions"] => instructions::run(false),
         ["instructions", "--write"] => instructions::run(true),
         ["lint"] => lint::run(),
+        ["mcu", rest @ ..] => mcu::run(rest),
         ["package"] => package::run(),
         _ => Err(USAGE.to_owned()),
     };

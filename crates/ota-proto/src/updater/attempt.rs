@@ -266,11 +266,17 @@ impl Attempt {
         }
     }
 
-    /// Percent of the download, 0 to 99 until the digest holds.
+    /// Percent of the download, 0 to 99 until the digest holds. Not inlined: a processor without
+    /// a 64-bit division carries it out of line anyway.
+    #[inline(never)]
     pub(super) fn percent(&self) -> u8 {
-        let scaled = u128::from(self.stored).saturating_mul(100);
-        let percent = scaled.checked_div(u128::from(self.image.size)).unwrap_or(0);
-        u8::try_from(percent).unwrap_or(99).min(99)
+        let size = self.image.size;
+        let percent = match self.stored.checked_mul(100) {
+            Some(scaled) => scaled.checked_div(size),
+            // An image of 2^57 bytes or more: its hundredth is exact enough.
+            None => self.stored.checked_div(size / 100),
+        };
+        u8::try_from(percent.unwrap_or(0)).unwrap_or(99).min(99)
     }
 
     /// The journal's words for it, with this many bytes surely there.

@@ -1,0 +1,103 @@
+//! `ota cloud serve`, on ports of its own.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::lines::{From, Lines};
+use crate::cargo;
+
+/// The secret of every device here, in Base64, as the console shows one.
+pub(super) const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
+pub(super) const PRODUCT: &str = "BOARDPROD1";
+/// The host, as the board sees it.
+const HOST: &str = "10.0.2.2";
+
+/// What is served.
+#[derive(Clone, Debug)]
+pub(super) struct Offer {
+    pub(super) version: String,
+    pub(super) image: PathBuf,
+}
+
+/// A cloud that runs. Dropping it ends it.
+pub(super) struct Cloud {
+    process: Child,
+}
+
+/// Where a cloud listens; it can be started there again.
+#[derive(Clone, Debug)]
+pub(super) struct Ports {
+    mqtt: u16,
+    http: u16,
+}
+
+impl Ports {
+    /// Two free ports.
+    pub(super) fn choose() -> Result<Self, String> {
+        let free = || TcpListener::bind("127.0.0.1:0");
+        let ports = free().and_then(|a| Ok((a.local_addr()?, free()?.local_addr()?)));
+        let (mqtt, http) = ports.map_err(|error| format!("no free port: {error}"))?;
+        Ok(Self { mqtt: mqtt.port(), http: http.port() })
+    }
+
+    /// What the factory writes into a board that is to find this cloud.
+    pub(super) fn factory(&self, device: &str) -> String {
+        format!(
+            "product={PRODUCT}\ndevice={device}\nsecret={SECRET}\nhost={HOST}\nport={}\nconnect_spacing=0\n",
+            self.mqtt
+        )
+    }
+}
+
+/// The program `ota`: what `OTA` names, or built now.
+pub(super) fn program(root: &Path) -> Result<PathBuf, String> {
+    if let Some(built) = std::env::var_os("OTA") {
+        return Ok(built.into());
+    }
+    let mut command = cargo();
+    command.args(["build", "--quiet", "--bin", "ota"]).current_dir(root);
+    crate::execute(&mut command)?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    Ok(target.unwrap_or_else(|| root.join("target")).join("debug/ota"))
+}
+
+impl Cloud {
+    /// Starts; what it says goes to `lines`.
+    pub(super) fn start(
+        program: &Path,
+        ports: &Ports,
+        offer: &Offer,
+        devices: &[String],
+        lines: &Lines,
+        life: u32,
+    ) -> Result<Self, String> {
+        let mut command = Command::new(program);
+        command
+            .args(["cloud", "serve", "--json", "--mqtt"])
+            .arg(format!("127.0.0.1:{}", ports.mqtt))
+            .arg("--http")
+            .arg(format!("127.0.0.1:{}", ports.http))
+            .arg("--public-url")
+            .arg(format!("http://{HOST}:{}", ports.http))
+            .arg("--firmware")
+            .arg(format!("{PRODUCT}/{}={}", offer.version, offer.image.display()));
+        for device in devices {
+            command.arg("--device").arg(format!("{PRODUCT}/{device}={SECRET}"));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut process =
+            command.spawn().map_err(|error| format!("{} did not start: {error}", program.display()))?;
+        if let Some(stdout) = process.stdout.take() {
+            lines.follow(From::Cloud, life, stdout);
+        }
+        Ok(Self { process })
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,105 @@
+//! The flash's file: the host makes it, the board writes it, and it outlives the board's power.
+//!
+//! The same numbers are in `examples/embassy-mcu/src/layout.rs` and `bench.rs`.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Where the flash is mapped.
+const BASE: u32 = 0x2100_0000;
+/// Bytes of the file: the board's PSRAM.
+const LENGTH: usize = 16 << 20;
+const ERASE: usize = 4_096;
+const BENCH: Range<usize> = 0..0x2000;
+const FACTORY: usize = 0x2000;
+const JOURNAL: Range<usize> = 0x4000..0x6000;
+const STATE: Range<usize> = 0x8000..0xC000;
+const ACTIVE: Range<usize> = 0x1_0000..0x5_0000;
+const DFU: Range<usize> = 0x5_0000..0x9_1000;
+
+/// Words of the bench.
+const CUT: usize = 0;
+const OPERATIONS: usize = 1;
+const SEED: usize = 3;
+const ERASES: usize = 16;
+const BLOCKS: usize = DFU.end / ERASE;
+
+/// The flash of one board.
+pub(super) struct Flash(PathBuf);
+
+/// Most and sum of the erases of a part's blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wear {
+    pub(super) most: u32,
+    pub(super) sum: u32,
+}
+
+impl Flash {
+    /// As it leaves the factory, with this firmware in the active partition.
+    pub(super) fn new(path: PathBuf, factory: &str, firmware: &[u8]) -> Result<Self, String> {
+        if firmware.len() > ACTIVE.len() || factory.len() > ERASE {
+            return Err(format!("{} bytes of firmware do not fit", firmware.len()));
+        }
+        let mut bytes = vec![0xff; LENGTH];
+        bytes[BENCH].fill(0);
+        bytes[FACTORY..FACTORY + factory.len()].copy_from_slice(factory.as_bytes());
+        bytes[ACTIVE.start..ACTIVE.start + firmware.len()].copy_from_slice(firmware);
+        fs::write(&path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where a firmware must be linked to.
+    pub(super) fn firmware_address() -> u32 {
+        BASE + ACTIVE.start as u32
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        fs::read(&self.0).map_err(|error| format!("{}: {error}", self.0.display()))
+    }
+
+    /// Whether the active partition holds this firmware.
+    pub(super) fn runs(&self, firmware: &[u8]) -> Result<bool, String> {
+        Ok(self.bytes()?[ACTIVE].starts_with(firmware))
+    }
+
+    fn word(bytes: &[u8], index: usize) -> u32 {
+        let at = BENCH.start + index * 4;
+        bytes[at..at + 4].try_into().map_or(0, u32::from_le_bytes)
+    }
+
+    /// Operations so far.
+    pub(super) fn operations(&self) -> Result<u32, String> {
+        Ok(Self::word(&self.bytes()?, OPERATIONS))
+    }
+
+    /// Lets the power go in the middle of the operation with this number from now; 0 is never.
+    pub(super) fn cut_after(&self, operations: u32, seed: u32) -> Result<(), String> {
+        use std::os::unix::fs::FileExt as _;
+        let file = fs::OpenOptions::new().write(true).open(&self.0);
+        let write = |file: fs::File| {
+            file.write_all_at(&seed.to_le_bytes(), (BENCH.start + SEED * 4) as u64)?;
+            file.write_all_at(&operations.to_le_bytes(), (BENCH.start + CUT * 4) as u64)
+        };
+        file.and_then(write).map_err(|error| format!("{}: {error}", self.0.display()))
+    }
+
+    /// How often the firmware and the loader erased the slot, the journal and the loader's state.
+    pub(super) fn wear(&self) -> Result<[[Wear; 3]; 2], String> {
+        let bytes = self.bytes()?;
+        Ok([0, 1].map(|program| {
+            [DFU, JOURNAL, STATE].map(|part| {
+                let blocks = part.start / ERASE..part.end / ERASE;
+                let erases = blocks.map(|b| Self::word(&bytes, ERASES + program * BLOCKS + b));
+                erases.fold(Wear::default(), |wear, erases| Wear {
+                    most: wear.most.max(erases),
+                    sum: wear.sum + erases,
+                })
+            })
+        }))
+    }
+}

@@ -1,0 +1,199 @@
+//! The stories that are run: an update, roll-backs, faults of the network and of the image.
+
+use std::path::Path;
+
+use super::flash::Wear;
+use super::lines::From;
+use super::story::{Outcome, Story};
+use super::tools::{Image, Programs, SelfTest};
+use super::world::World;
+
+/// Seconds until the end of any story.
+pub(super) const PATIENCE: f64 = 60.0;
+
+/// What runs on the board before the update, and what is offered.
+pub(super) struct Images {
+    pub(super) old: Image,
+    pub(super) new: Image,
+}
+
+impl Images {
+    /// 1.0.0 and 2.0.0.
+    pub(super) fn build(programs: &Programs) -> Result<Self, String> {
+        let old = programs.firmware("1.0.0", SelfTest::Passes)?;
+        Ok(Self { old, new: programs.firmware("2.0.0", SelfTest::Passes)? })
+    }
+}
+
+/// 1.0.0 updates itself to 2.0.0.
+pub(super) fn update(root: &Path) -> Result<(), String> {
+    let programs = Programs::build(root)?;
+    let images = Images::build(&programs)?;
+    let mut world = World::new(root, &programs, &images.new, 1, true)?;
+    world.new_board(0, &images.old)?;
+    world.power_on()?;
+    settled(&mut world, &images.new.version)?;
+    check_done(&world, &images.new)?;
+    let [firmware, loader] = world.flash()?.wear()?;
+    println!("\nerases by the firmware and by the loader, most of one block and in all");
+    for (name, part) in ["slot", "journal", "loader's state"].iter().zip(0..) {
+        let show = |wear: Wear| format!("{} / {}", wear.most, wear.sum);
+        println!("  {name:16} {:>9} {:>9}", show(firmware[part]), show(loader[part]));
+    }
+    println!("messages of the device: {}", world.story.messages);
+    if firmware[0].most > 1 {
+        return Err("a block of the slot was erased twice".to_owned());
+    }
+    println!("update: 1.0.0 became 2.0.0, confirmed and reported");
+    Ok(())
+}
+
+/// Two versions that must not stay: one is never confirmed, one does not even start.
+pub(super) fn rollback(root: &Path) -> Result<(), String> {
+    let programs = Programs::build(root)?;
+    let old = programs.firmware("1.0.0", SelfTest::Passes)?;
+    for (test, words) in [
+        (SelfTest::Fails, "is never confirmed"),
+        (SelfTest::Panics, "does not start"),
+    ] {
+        let new = programs.firmware("2.0.0", test)?;
+        let mut world = World::new(root, &programs, &new, 1, true)?;
+        world.new_board(0, &old)?;
+        world.power_on()?;
+        failed(&mut world, "-5")?;
+        check_kept(&world, &old)?;
+        println!("rollback: a 2.0.0 that {words} was taken back, and reported as failed (-5)\n");
+    }
+    Ok(())
+}
+
+/// Faults that leave the old version running.
+pub(super) fn faults(root: &Path) -> Result<(), String> {
+    let programs = Programs::build(root)?;
+    let images = Images::build(&programs)?;
+    wrong_signature(root, &programs, &images)?;
+    wrong_digest(root, &programs, &images)?;
+    link_down(root, &programs, &images)?;
+    cloud_restarted(root, &programs, &images)
+}
+
+fn wrong_signature(root: &Path, programs: &Programs, images: &Images) -> Result<(), String> {
+    let mut bytes = images.new.bytes.clone();
+    let at = bytes.len() - 1;
+    bytes[at] ^= 1;
+    let forged = programs.image("forged", "2.0.0", bytes)?;
+    let mut world = World::new(root, programs, &forged, 1, false)?;
+    world.new_board(0, &images.old)?;
+    world.power_on()?;
+    failed(&mut world, "-5")?;
+    check_kept(&world, &images.old)?;
+    println!("faults: one bit of the signature wrong: {}", last(&world));
+    Ok(())
+}
+
+/// The cloud has read the image once, for its digest; then the image changes.
+fn wrong_digest(root: &Path, programs: &Programs, images: &Images) -> Result<(), String> {
+    let changing = programs.image("changing", "2.0.0", images.new.bytes.clone())?;
+    let mut world = World::new(root, programs, &changing, 1, false)?;
+    let mut bytes = images.new.bytes.clone();
+    bytes[1_000] ^= 1;
+    programs.image("changing", "2.0.0", bytes)?;
+    world.new_board(0, &images.old)?;
+    world.power_on()?;
+    failed(&mut world, "-4")?;
+    check_kept(&world, &images.old)?;
+    println!("faults: one bit of the image wrong: {}", last(&world));
+    Ok(())
+}
+
+/// The cable is out for some seconds in the middle of the download; then the update goes on.
+fn link_down(root: &Path, programs: &Programs, images: &Images) -> Result<(), String> {
+    let mut world = World::new(root, programs, &images.new, 1, false)?;
+    world.new_board(0, &images.old)?;
+    world.power_on()?;
+    world.wait_for("the download", PATIENCE, |_, from, line| {
+        from == From::Cloud && line.contains("\"request\"")
+    })?;
+    world.set_link(false)?;
+    world.let_go_on(3.0)?;
+    if !world.flash()?.runs(&images.old.bytes)? {
+        return Err(world.failure("the cable was out, and the old version runs no more"));
+    }
+    world.set_link(true)?;
+    settled(&mut world, &images.new.version)?;
+    check_done(&world, &images.new)?;
+    println!("faults: cable out for 3 s in the download: {}", last(&world));
+    Ok(())
+}
+
+/// The cloud ends in the middle of the download and starts again, knowing nothing.
+fn cloud_restarted(root: &Path, programs: &Programs, images: &Images) -> Result<(), String> {
+    let mut world = World::new(root, programs, &images.new, 1, false)?;
+    world.new_board(0, &images.old)?;
+    world.power_on()?;
+    world.wait_for("the download", PATIENCE, |_, from, line| {
+        from == From::Cloud && line.contains("\"request\"")
+    })?;
+    world.stop_cloud();
+    world.let_go_on(2.0)?;
+    if !world.flash()?.runs(&images.old.bytes)? {
+        return Err(world.failure("the cloud was gone, and the old version runs no more"));
+    }
+    world.start_cloud()?;
+    settled(&mut world, &images.new.version)?;
+    check_done(&world, &images.new)?;
+    println!("faults: cloud gone for 2 s in the download: {}", last(&world));
+    Ok(())
+}
+
+/// Waits until the new version has reported itself and its result, and then itself again.
+pub(super) fn settled(world: &mut World, version: &str) -> Result<(), String> {
+    let wanted = version.to_owned();
+    let is_settled = move |story: &Story| {
+        let done = story.results.last().is_some_and(|result| result.state == "done");
+        done && story.settled && story.versions.last() == Some(&wanted)
+    };
+    world.wait_for("done, and the version after it", PATIENCE, |story, _, _| is_settled(story))
+}
+
+/// Waits until a failure was reported, and the old version after it.
+fn failed(world: &mut World, code: &str) -> Result<(), String> {
+    let failed = |result: &Outcome| result.state == "fail";
+    world.wait_for("fail, and the version after it", PATIENCE, |story, _, _| {
+        story.settled && story.results.last().is_some_and(failed)
+    })?;
+    let results = &world.story.results;
+    if results.len() != 1 || results.iter().any(|result| result.code != code) {
+        return Err(world.failure(&format!("one result with {code} was due: {results:?}")));
+    }
+    Ok(())
+}
+
+/// One result, `done`, and the new image where the loader starts from.
+pub(super) fn check_done(world: &World, new: &Image) -> Result<(), String> {
+    let results = &world.story.results;
+    let right = results.len() == 1
+        && results.iter().all(|result| result.state == "done" && result.version == new.version);
+    if !right {
+        return Err(world.failure(&format!("one result, done, was due: {results:?}")));
+    }
+    if !world.flash()?.runs(&new.bytes)? {
+        return Err(world.failure("done was reported, but the active partition is another"));
+    }
+    Ok(())
+}
+
+/// The old image is where the loader starts from, and said so last.
+fn check_kept(world: &World, old: &Image) -> Result<(), String> {
+    if world.story.versions.last() != Some(&old.version) || !world.flash()?.runs(&old.bytes)? {
+        return Err(world.failure("the old version does not run any more"));
+    }
+    Ok(())
+}
+
+fn last(world: &World) -> String {
+    world.story.results.last().map_or_else(String::new, |result| {
+        format!("{} {} ({}), {} runs", result.state, result.code, result.text,
+            world.story.versions.last().map_or("nothing", String::as_str))
+    })
+}

@@ -1,0 +1,25 @@
+//! Two memory maps, one for each program.
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::path::PathBuf;
+
+/// Each program and where it runs.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("loader", "loader"),
+    ("firmware", "firmware"),
+    ("size-empty", "firmware"),
+    ("size-proto", "firmware"),
+    ("size-wire", "firmware"),
+];
+
+fn main() {
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    for (program, map) in PROGRAMS {
+        let map = root.join("link").join(map);
+        println!("cargo:rerun-if-changed={}", map.join("memory.x").display());
+        println!("cargo:rustc-link-arg-bin={program}=-L{}", map.display());
+        println!("cargo:rustc-link-arg-bin={program}=-Tlink.x");
+        println!("cargo:rustc-link-arg-bin={program}=--nmagic");
+    }
+}

@@ -1,0 +1,65 @@
+//! What the test bench keeps beside the flash: the power supply it can cut, and its instruments.
+//!
+//! The words lie in memory that the host shares, so that it can set and read them.
+
+use core::ops::Range;
+
+use crate::layout;
+use crate::mmio::Register;
+
+/// After this many operations of the flash the power goes, in the middle of one; 0 is never.
+const CUT: usize = 0;
+/// Operations of the flash so far.
+const OPERATIONS: usize = 1;
+/// Starts so far.
+const BOOTS: usize = 2;
+/// Chance for the shape of a cut.
+const SEED: usize = 3;
+/// One counter of erases for each block.
+const ERASES: usize = 16;
+
+const BLOCKS: usize = layout::END as usize / layout::ERASE;
+const _: () = assert!((ERASES + BLOCKS) * 4 <= layout::BENCH.end as usize);
+
+fn word(index: usize) -> Register {
+    // SAFETY: `index` is one of the constants, or below `ERASES + BLOCKS`: within the bench's
+    // part of the shared memory, which nothing else uses.
+    unsafe { Register::at(layout::FLASH + layout::BENCH.start as usize + index * 4) }
+}
+
+fn count(index: usize) -> u32 {
+    let next = word(index).read().wrapping_add(1);
+    word(index).write(next);
+    next
+}
+
+/// Counts a start; a number that no other start has.
+pub fn boot() -> u32 {
+    count(BOOTS)
+}
+
+/// Counts an operation; a random number when the power goes in the middle of it.
+pub(crate) fn operation() -> Option<u32> {
+    count(OPERATIONS);
+    let left = word(CUT).read();
+    if left == 0 {
+        return None;
+    }
+    word(CUT).write(left - 1);
+    (left == 1).then(|| word(SEED).read())
+}
+
+pub(crate) fn erased(blocks: Range<usize>) {
+    for block in blocks.take_while(|block| *block < BLOCKS) {
+        count(ERASES + block);
+    }
+}
+
+/// The end of the power.
+pub(crate) fn power_is_gone() -> ! {
+    cortex_m::interrupt::disable();
+    crate::uart::write(b"the power is gone\n");
+    loop {
+        cortex_m::asm::wfi();
+    }
+}

@@ -1,0 +1,66 @@
+//! What the build and the factory decide.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use embassy_mcu::factory;
+use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
+use ota_proto::{Config, Hold, Identity};
+use ota_wire::client;
+use ota_wire::mqtt;
+
+/// The version that runs.
+pub(crate) const VERSION: &str = match option_env!("OTA_VERSION") {
+    Some(version) => version,
+    None => "0.0.0",
+};
+
+/// What this firmware's check of itself comes to: `passes`, `fails` or `panics`. A real one looks
+/// at its sensors.
+pub(crate) const SELF_TEST: &str = match option_env!("OTA_SELF_TEST") {
+    Some(result) => result,
+    None => "passes",
+};
+
+/// How long a version that is not confirmed may run.
+const TRIAL: Duration = Duration::from_secs(10);
+
+/// The login of a device without a clock lapses never.
+const NEVER: u64 = u32::MAX as u64 >> 1;
+
+/// Longest MQTT packet and longest response head: the length of each receive buffer.
+pub(crate) const RECEIVE: usize = 2_048;
+
+/// A number of this start's own.
+pub(crate) fn seed(start: u32) -> u64 {
+    let name = factory::value("device").unwrap_or_default();
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325 ^ u64::from(start), hash)
+}
+
+/// Who the device is and where its cloud is, as the factory wrote it; what is missing there.
+pub(crate) fn load(seed: u64) -> Result<(client::Config, Config), &'static str> {
+    let get = |key| factory::value(key).ok_or(key);
+    let identity = Identity::new(get("product")?, get("device")?).map_err(|_| "device")?;
+    let secret = Secret::from_base64(get("secret")?).map_err(|_| "secret")?;
+    let login =
+        Login::new(&identity, &secret, Algorithm::HmacSha256, APP_ID, &conn_id(seed), NEVER);
+    let Login { client_id, username, password, .. } = login.map_err(|_| "secret")?;
+    let port = get("port")?.parse().map_err(|_| "port")?;
+    let login = mqtt::Login::new(client_id, username, password);
+    let mut wires = client::Config::new(String::from(get("host")?), port, false, login, seed);
+    wires.mqtt.limits.packet = RECEIVE;
+    wires.mqtt.limits.tx = RECEIVE;
+    wires.http.head = RECEIVE;
+    if let Some(seconds) = factory::value("connect_spacing") {
+        let spacing = Duration::from_secs(seconds.parse().map_err(|_| "connect_spacing")?);
+        (wires.reconnect.floor, wires.reconnect.spread) = (spacing, spacing);
+    }
+    let mut machine = Config::new(identity, seed);
+    // The example's cloud speaks plain HTTP; the signature is what an image is trusted for.
+    machine.allow_http = true;
+    machine.approval = Hold::Ask;
+    machine.timing.trial = TRIAL;
+    machine.limits.payload = RECEIVE;
+    Ok((wires, machine))
+}

@@ -1,0 +1,59 @@
+//! A heap of fixed size that remembers the most that was ever in use.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use embedded_alloc::LlffHeap;
+
+/// Bytes of the heap.
+pub const SIZE: usize = 24 * 1_024;
+
+/// The allocator.
+pub struct Heap {
+    inner: LlffHeap,
+    peak: AtomicUsize,
+}
+
+impl Heap {
+    /// An allocator that has nothing to give before [`Heap::start`].
+    #[must_use]
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        Self { inner: LlffHeap::empty(), peak: AtomicUsize::new(0) }
+    }
+
+    /// Gives it its memory. To be called once, before the first allocation.
+    pub fn start(&self) {
+        static mut MEMORY: [MaybeUninit<u8>; SIZE] = [MaybeUninit::uninit(); SIZE];
+        // SAFETY: the memory is named here only, and this is called once: a second call panics
+        // in `init`.
+        unsafe { self.inner.init((&raw mut MEMORY) as usize, SIZE) };
+    }
+
+    /// Bytes in use now.
+    pub fn used(&self) -> usize {
+        self.inner.used()
+    }
+
+    /// The most bytes that were ever in use.
+    pub fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
+    }
+}
+
+// SAFETY: every call goes to the inner allocator as it is.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise is the inner allocator's.
+        let place = unsafe { self.inner.alloc(layout) };
+        // One core, and interrupts do not allocate: nothing comes between.
+        self.peak.store(self.peak().max(self.inner.used()), Ordering::Relaxed);
+        place
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is the inner allocator's.
+        unsafe { self.inner.dealloc(place, layout) }
+    }
+}

@@ -1,0 +1,15 @@
+//! What the programs of the size table share.
+
+/// The allocator and the end of a program of the size table.
+#[macro_export]
+macro_rules! size_program {
+    () => {
+        #[global_allocator]
+        static HEAP: $crate::heap::Heap = $crate::heap::Heap::new();
+
+        #[panic_handler]
+        fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+            loop {}
+        }
+    };
+}

@@ -1,0 +1,81 @@
+//! The size table's second row: the machine with all its inputs and commands.
+#![no_std]
+#![no_main]
+
+use core::hint::black_box;
+use core::time::Duration;
+
+use any::{boot, bytes, command, complete, number, text};
+use ota_proto::{
+    Config, ContentRange, Instant, OpId, Output, PubId, ResponseHead, TransportError, Updater,
+};
+
+mod any;
+
+embassy_mcu::size_program!();
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    HEAP.start();
+    let started = boot(|config, boot| Updater::new(Instant::ZERO, config, boot));
+    let Ok(mut machine) = started else { loop {} };
+    let (mut op, mut id) = (None, None);
+    loop {
+        let now = Instant::from_micros(number());
+        poll(&mut machine, now, &mut op, &mut id);
+        if let Some(op) = op {
+            complete(&mut machine, now, op);
+            fetch(&mut machine, now, op);
+        }
+        if let Some(id) = id {
+            machine.handle_published(now, id);
+        }
+        session(&mut machine, now);
+        command(&mut machine, now);
+    }
+}
+
+fn poll(machine: &mut Updater, now: Instant, last: &mut Option<OpId>, id: &mut Option<PubId>) {
+    let mut buffer = [0; Config::buffer_len()];
+    let Ok(output) = machine.poll_output(now, &mut buffer) else { return };
+    match black_box(output) {
+        Output::Publish { id: new, .. } => *id = Some(new),
+        Output::Fetch { op, .. }
+        | Output::Erase { op, .. }
+        | Output::Sync { op }
+        | Output::Digest { op, .. }
+        | Output::Persist { op, .. }
+        | Output::Slot { op, .. } => *last = Some(op),
+        _ => {}
+    }
+}
+
+fn fetch(machine: &mut Updater, now: Instant, op: OpId) {
+    match number() {
+        0 => machine.handle_body_end(now, op),
+        1 => machine.handle_fetch_failed(now, op, TransportError::Closed),
+        2 => drop(black_box(machine.handle_body(now, op, bytes()))),
+        _ => {
+            let span = Some((number(), number()));
+            let head = ResponseHead {
+                status: number() as u16,
+                content_length: Some(number()),
+                content_range: Some(ContentRange { span, total: Some(number()) }),
+                etag: Some(bytes()),
+                location: Some(text()),
+                retry_after: Some(Duration::from_secs(number())),
+                encoded: number() == 0,
+            };
+            let _ = black_box(machine.handle_response(now, op, &head));
+        }
+    }
+}
+
+fn session(machine: &mut Updater, now: Instant) {
+    match number() {
+        0 => machine.handle_session(now, number() == 0),
+        1 => machine.handle_timeout(now),
+        2 => machine.handle_unix_time(number()),
+        _ => drop(black_box(machine.handle_message(now, text(), bytes()))),
+    }
+}
