@@ -3,6 +3,7 @@
 //! The words lie in memory that the host shares, so that it can set and read them.
 
 use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::layout;
 use crate::mmio::Register;
@@ -15,14 +16,22 @@ const OPERATIONS: usize = 1;
 const BOOTS: usize = 2;
 /// Chance for the shape of a cut.
 const SEED: usize = 3;
-/// One counter of erases for each block.
+/// One counter of erases for each block and program.
 const ERASES: usize = 16;
 
 const BLOCKS: usize = layout::END as usize / layout::ERASE;
-const _: () = assert!((ERASES + BLOCKS) * 4 <= layout::BENCH.end as usize);
+const _: () = assert!((ERASES + 2 * BLOCKS) * 4 <= layout::BENCH.end as usize);
+
+/// Who erases: 0 is the firmware, 1 the loader.
+static PROGRAM: AtomicUsize = AtomicUsize::new(0);
+
+/// From here on it is the loader that erases.
+pub fn this_is_the_loader() {
+    PROGRAM.store(1, Ordering::Relaxed);
+}
 
 fn word(index: usize) -> Register {
-    // SAFETY: `index` is one of the constants, or below `ERASES + BLOCKS`: within the bench's
+    // SAFETY: `index` is one of the constants, or below `ERASES + 2 * BLOCKS`: within the bench's
     // part of the shared memory, which nothing else uses.
     unsafe { Register::at(layout::FLASH + layout::BENCH.start as usize + index * 4) }
 }
@@ -50,8 +59,9 @@ pub(crate) fn operation() -> Option<u32> {
 }
 
 pub(crate) fn erased(blocks: Range<usize>) {
+    let first = ERASES + PROGRAM.load(Ordering::Relaxed) * BLOCKS;
     for block in blocks.take_while(|block| *block < BLOCKS) {
-        count(ERASES + block);
+        count(first + block);
     }
 }
 

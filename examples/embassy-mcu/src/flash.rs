@@ -77,7 +77,8 @@ impl Flash {
             None => Self::fill(range),
             Some(chance) => {
                 let part = (chance >> 1) % erase;
-                let (front, back) = (range.start..range.start + part, range.start + part..range.end);
+                let (front, back) =
+                    (range.start..range.start + part, range.start + part..range.end);
                 Self::fill(if chance & 1 == 0 { front } else { back });
                 bench::power_is_gone();
             }

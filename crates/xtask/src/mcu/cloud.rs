@@ -86,8 +86,9 @@ impl Cloud {
             command.arg("--device").arg(format!("{PRODUCT}/{device}={SECRET}"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut process =
-            command.spawn().map_err(|error| format!("{} did not start: {error}", program.display()))?;
+        let mut process = command
+            .spawn()
+            .map_err(|error| format!("{} did not start: {error}", program.display()))?;
         if let Some(stdout) = process.stdout.take() {
             lines.follow(From::Cloud, life, stdout);
         }

@@ -1,17 +1,17 @@
 //! Power cuts at random moments: whatever happens, the board comes back on a good image, goes on
-//! and ends on 2.0.0 with one result.
-
-use std::path::Path;
+//! and ends on 2.0.0, with one result for each attempt.
+//!
+//! An image that loses its power on trial is taken back by the loader: that attempt ends with
+//! `fail -5`, and the cloud makes another. All other cuts are not to be seen in the results.
 
 use super::lines::From;
-use super::runs::{Images, PATIENCE, check_done, settled};
+use super::runs::{Images, PATIENCE};
+use super::story::Story;
 use super::tools::Programs;
 use super::world::World;
 
 /// Boards at most: each is updated once.
 const BOARDS: usize = 100;
-/// Cuts of one board at most, before it is left in peace to finish.
-const CUTS_EACH: u32 = 6;
 
 /// Where in an update the power goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,45 +19,88 @@ enum Phase {
     Download,
     Swap,
     Confirm,
+    TakeBack,
 }
 
 impl Phase {
-    const ALL: [Self; 3] = [Self::Download, Self::Swap, Self::Confirm];
+    /// The cuts of one board. The last two make one more attempt each: the cloud makes three.
+    const PLAN: [Self; 7] = [
+        Self::Download,
+        Self::Download,
+        Self::Swap,
+        Self::Swap,
+        Self::Confirm,
+        Self::TakeBack,
+        Self::Confirm,
+    ];
 
-    /// The line after which the moment is chosen, and the seconds it is chosen from.
-    fn begins(self) -> (From, &'static str, f64) {
+    /// Seconds from its beginning within which the power goes.
+    fn seconds(self) -> f64 {
         match self {
-            Self::Download => (From::Cloud, "\"request\"", 0.8),
-            Self::Swap => (From::Board, "loader: power", 0.15),
-            Self::Confirm => (From::Board, "firmware: 2.0.0", 0.6),
+            Self::Download => 0.9,
+            Self::Swap | Self::TakeBack => 0.15,
+            Self::Confirm => 0.5,
         }
     }
 
     /// Operations of the flash in it, about.
-    fn operations(self) -> u32 {
+    fn operations(self) -> u64 {
         match self {
-            Self::Download => 400,
-            Self::Swap => 2_400,
-            Self::Confirm => 12,
+            Self::Download => 200,
+            Self::Swap | Self::TakeBack => 2_000,
+            Self::Confirm => 16,
         }
+    }
+}
+
+/// What the lines say of where the board is, over all its lives.
+#[derive(Default)]
+struct Watch {
+    /// Activated, and not swapped yet.
+    swap_due: bool,
+    /// Swapped, and not confirmed yet.
+    on_trial: bool,
+    /// Trials that ended by a cut.
+    taken_back: usize,
+}
+
+impl Watch {
+    /// Takes a line in; the phase that begins with it.
+    fn hear(&mut self, from: From, line: &str) -> Option<Phase> {
+        match (from, line) {
+            (From::Cloud, line) if line.contains("\"request\"") => return Some(Phase::Download),
+            (From::Board, "firmware: Restart") => self.swap_due = true,
+            (From::Board, "loader: power") if self.swap_due => return Some(Phase::Swap),
+            (From::Board, "loader: power") if self.on_trial => return Some(Phase::TakeBack),
+            (From::Board, "loader: swapped") => (self.swap_due, self.on_trial) = (false, true),
+            (From::Board, "loader: taken back") => {
+                self.taken_back += 1;
+                self.on_trial = false;
+            }
+            (From::Board, "loader: as it was") => self.on_trial = false,
+            (From::Board, "firmware: 2.0.0") if self.on_trial => return Some(Phase::Confirm),
+            (From::Board, line) if line.starts_with("firmware: Finished") => self.on_trial = false,
+            _ => {}
+        }
+        None
     }
 }
 
 /// What the cuts came to.
 #[derive(Default)]
 struct Tally {
-    cuts: [u32; 3],
+    cuts: [u32; 4],
     torn: u32,
     boards: usize,
+    attempts: usize,
 }
 
 /// At least `count` cuts, of which about half tear an operation of the flash and the others come
 /// between any two instructions.
-pub(super) fn run(root: &Path, count: u32, seed: u64) -> Result<(), String> {
+pub(super) fn run(programs: &Programs, count: u32, seed: u64) -> Result<(), String> {
     println!("cuts: seed {seed}");
-    let programs = Programs::build(root)?;
-    let images = Images::build(&programs)?;
-    let mut world = World::new(root, &programs, &images.new, BOARDS, false)?;
+    let images = Images::build(programs)?;
+    let mut world = World::new(programs, &images.new, BOARDS, false)?;
     let mut chance = Chance(seed);
     let mut tally = Tally::default();
     while tally.cuts.iter().sum::<u32>() < count {
@@ -69,75 +112,115 @@ pub(super) fn run(root: &Path, count: u32, seed: u64) -> Result<(), String> {
             .map_err(|error| format!("seed {seed}, board {}: {error}", tally.boards))?;
         tally.boards += 1;
     }
-    let [download, swap, confirm] = tally.cuts;
+    let [download, swap, confirm, back] = tally.cuts;
     println!(
-        "cuts: {} boards, {} cuts ({download} in the download, {swap} in the swap, {confirm} in \
-         the confirmation; {} of them tore an operation of the flash): each came back on a good \
-         image and ended on {} with one result",
+        "cuts: {} power cuts of {} boards: {download} in the download, {swap} in the swap, \
+         {confirm} before the confirmation, {back} while it was taken back; {} tore an operation \
+         of the flash\n      all came back on a good image and ended on {}, {} attempts with one \
+         result each",
+        download + swap + confirm + back,
         tally.boards,
-        tally.cuts.iter().sum::<u32>(),
         tally.torn,
-        images.new.version
+        images.new.version,
+        tally.attempts
     );
     Ok(())
 }
 
-/// Cuts one board's update until its share is used up, then lets it finish.
+/// Cuts one board's update by the plan, then lets it finish.
 fn board(
     world: &mut World,
     images: &Images,
     chance: &mut Chance,
     tally: &mut Tally,
 ) -> Result<(), String> {
-    for cut in 0..=CUTS_EACH {
-        // In order, some more than once: a later phase is reached only by what came before.
-        let phase = Phase::ALL.get(cut as usize / 2).copied();
-        world.power_on()?;
-        let Some(phase) = phase else { break };
-        if cut_one(world, phase, chance, &mut tally.torn)? {
-            tally.cuts[phase as usize] += 1;
+    let mut watch = Watch::default();
+    world.power_on()?;
+    for phase in Phase::PLAN {
+        if !reach(world, &mut watch, Some(phase))? {
+            continue;
         }
-        let flash = world.flash()?;
-        flash.cut_after(0, 0)?;
+        let torn = chance.below(2) == 0 && tear(world, &mut watch, phase, chance)?;
+        if !torn {
+            let seconds = phase.seconds() * chance.below(1_000) as f64 / 1_000.0;
+            world.let_go_on(seconds, &mut |from, line| drop(watch.hear(from, line)))?;
+        }
+        world.power_off();
+        world.flash()?.cut_after(0, 0)?;
+        tally.cuts[phase as usize] += 1;
+        tally.torn += u32::from(torn);
+        world.power_on()?;
     }
-    settled(world, &images.new.version)?;
-    check_done(world, &images.new)
+    reach(world, &mut watch, None)?;
+    tally.attempts += world.story.results.len();
+    check(world, images, &watch)
 }
 
-/// One cut in this phase; `false` when the update was over before.
-fn cut_one(
+/// Waits until a phase begins. `false` when the update is over, or the phase is not reached by
+/// what is due. A failed attempt that was reported is followed by the next one in a new session.
+fn reach(world: &mut World, watch: &mut Watch, phase: Option<Phase>) -> Result<bool, String> {
+    loop {
+        if phase == Some(Phase::TakeBack) && !watch.on_trial {
+            return Ok(false);
+        }
+        let (mut begun, mut over) = (false, None);
+        world.wait_for(&format!("{phase:?}"), PATIENCE, |story, from, line| {
+            let begins = watch.hear(from, line);
+            begun = begins.is_some() && begins == phase;
+            over = ended(story);
+            begun || over.is_some()
+        })?;
+        match over {
+            _ if begun => return Ok(true),
+            Some(true) => return Ok(false),
+            _ => {
+                world.story.settled = false;
+                world.power_on()?;
+            }
+        }
+    }
+}
+
+/// Whether an attempt is over and reported, and whether it was the last.
+fn ended(story: &Story) -> Option<bool> {
+    let last = story.results.last().filter(|_| story.settled)?;
+    Some(last.state == "done")
+}
+
+/// Lets the power go in the middle of an operation; `false` when there were not so many.
+fn tear(
     world: &mut World,
+    watch: &mut Watch,
     phase: Phase,
     chance: &mut Chance,
-    torn: &mut u32,
 ) -> Result<bool, String> {
-    let (from, words, range) = phase.begins();
-    let over = |settled: bool| settled;
-    let mut ended = false;
-    world.wait_for(words, PATIENCE, |story, who, line| {
-        ended = over(story.settled);
-        ended || who == from && line.contains(words)
+    let after = 1 + chance.below(phase.operations()) as u32;
+    world.flash()?.cut_after(after, chance.next() as u32)?;
+    let mut torn = false;
+    world.wait_for("a torn operation", PATIENCE, |story, from, line| {
+        watch.hear(from, line);
+        torn = from == From::Board && line == "the power is gone";
+        torn || ended(story).is_some()
     })?;
-    if ended {
-        return Ok(false);
+    Ok(torn)
+}
+
+/// `fail -5` for each trial that was cut, then `done`; and the new image runs.
+fn check(world: &World, images: &Images, watch: &Watch) -> Result<(), String> {
+    let results = &world.story.results;
+    let (done, failed) = results.split_last().ok_or_else(|| world.failure("no result"))?;
+    let right = done.state == "done"
+        && done.version == images.new.version
+        && failed.iter().all(|result| result.state == "fail" && result.code == "-5")
+        && failed.len() == watch.taken_back;
+    if !right {
+        let due = format!("{} times fail -5, then done were due: {results:?}", watch.taken_back);
+        return Err(world.failure(&due));
     }
-    if chance.below(2) == 0 {
-        let after = 1 + chance.below(u64::from(phase.operations())) as u32;
-        world.flash()?.cut_after(after, chance.next() as u32)?;
-        let cut = "the power is gone";
-        let mut reached = false;
-        world.wait_for(cut, PATIENCE, |story, who, line| {
-            ended = story.settled;
-            reached = who == From::Board && line == cut;
-            reached || ended
-        })?;
-        world.power_off();
-        *torn += u32::from(reached);
-        return Ok(reached);
+    if !world.flash()?.runs(&images.new.bytes)? {
+        return Err(world.failure("done was reported, but the active partition is another"));
     }
-    world.let_go_on(range * chance.below(1_000) as f64 / 1_000.0)?;
-    world.power_off();
-    Ok(true)
+    Ok(())
 }
 
 /// SplitMix64.

@@ -20,7 +20,6 @@ const DFU: Range<usize> = 0x5_0000..0x9_1000;
 
 /// Words of the bench.
 const CUT: usize = 0;
-const OPERATIONS: usize = 1;
 const SEED: usize = 3;
 const ERASES: usize = 16;
 const BLOCKS: usize = DFU.end / ERASE;
@@ -70,11 +69,6 @@ impl Flash {
     fn word(bytes: &[u8], index: usize) -> u32 {
         let at = BENCH.start + index * 4;
         bytes[at..at + 4].try_into().map_or(0, u32::from_le_bytes)
-    }
-
-    /// Operations so far.
-    pub(super) fn operations(&self) -> Result<u32, String> {
-        Ok(Self::word(&self.bytes()?, OPERATIONS))
     }
 
     /// Lets the power go in the middle of the operation with this number from now; 0 is never.

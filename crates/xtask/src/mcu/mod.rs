@@ -17,51 +17,77 @@ use std::path::{Path, PathBuf};
 use crate::metadata::Metadata;
 
 const USAGE: &str = "\
-usage: cargo xtask mcu [build | update | rollback | faults | cuts [--count N] [--seed S]]
+usage: cargo xtask mcu [build] [update] [rollback] [faults] [cuts] [--count N] [--seed S]
   build     boot loader and firmware
   update    1.0.0 updates itself to 2.0.0
   rollback  versions that must not stay are taken back
   faults    cable out, cloud restarted, wrong digest, wrong signature
-  cuts      the power goes at random moments, 50 times unless told otherwise
-without a word: update and rollback";
+  cuts      the power goes at random moments, 50 times or N
+without a word: update and rollback
+OTA=PROGRAM is the program `ota` to serve with; without it, it is built";
 
-/// Runs what the words say.
+/// Runs what the words say, in their order.
 pub(crate) fn run(words: &[&str]) -> Result<(), String> {
+    let words = Words::parse(words)?;
     let root = Metadata::load_members()?.workspace_root;
-    match words {
-        [] => runs::update(&root).and_then(|()| runs::rollback(&root)),
-        ["build"] => {
-            let programs = tools::Programs::build(&root)?;
-            programs.firmware("1.0.0", tools::SelfTest::Passes).map(|_| ())
+    let programs = tools::Programs::build(&root)?;
+    for part in &words.parts {
+        match part.as_str() {
+            "build" => programs.firmware("1.0.0", tools::SelfTest::Passes).map(|_| ())?,
+            "update" => runs::update(&programs)?,
+            "rollback" => runs::rollback(&programs)?,
+            "faults" => runs::faults(&programs)?,
+            _ => cuts::run(&programs, words.count, words.seed.unwrap_or_else(lines::any_number))?,
         }
-        ["update"] => runs::update(&root),
-        ["rollback"] => runs::rollback(&root),
-        ["faults"] => runs::faults(&root),
-        ["cuts", options @ ..] => {
-            let count = option(options, "--count")?.unwrap_or(50);
-            let seed = option(options, "--seed")?.unwrap_or_else(lines::any_number);
-            cuts::run(&root, count as u32, seed)
-        }
-        ["help"] => {
-            println!("{USAGE}");
-            Ok(())
-        }
-        _ => Err(USAGE.to_owned()),
     }
+    Ok(())
 }
 
-/// The number after an option.
-fn option(words: &[&str], name: &str) -> Result<Option<u64>, String> {
-    let known = words.chunks(2).all(|pair| ["--count", "--seed"].contains(&pair[0]));
-    let Some(at) = words.iter().position(|word| *word == name) else {
-        return if known { Ok(None) } else { Err(USAGE.to_owned()) };
-    };
-    let value = words.get(at + 1).and_then(|word| word.parse().ok());
-    value.map(Some).ok_or_else(|| format!("{name} needs a number"))
+/// The command line.
+#[derive(Debug, PartialEq, Eq)]
+struct Words {
+    parts: Vec<String>,
+    count: u32,
+    seed: Option<u64>,
+}
+
+impl Words {
+    fn parse(words: &[&str]) -> Result<Self, String> {
+        let mut parsed = Self { parts: Vec::new(), count: 50, seed: None };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut number = || words.next().and_then(|number| number.parse().ok());
+            match *word {
+                "build" | "update" | "rollback" | "faults" | "cuts" => {
+                    parsed.parts.push((*word).to_owned());
+                }
+                "--count" => parsed.count = number().ok_or(USAGE)? as u32,
+                "--seed" => parsed.seed = Some(number().ok_or(USAGE)?),
+                _ => return Err(USAGE.to_owned()),
+            }
+        }
+        if parsed.parts.is_empty() {
+            parsed.parts = ["update", "rollback"].map(str::to_owned).into();
+        }
+        Ok(parsed)
+    }
 }
 
 /// Where everything of this goes.
 fn place(root: &Path) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     target.unwrap_or_else(|| root.join("target")).join("mcu")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_and_options_are_told_apart() {
+        let parsed = Words::parse(&["faults", "cuts", "--count", "7"]).unwrap();
+        assert_eq!((parsed.parts, parsed.count), (vec!["faults".into(), "cuts".into()], 7));
+        assert_eq!(Words::parse(&[]).unwrap().parts, ["update", "rollback"]);
+        assert!(Words::parse(&["--seed"]).is_err() && Words::parse(&["fly"]).is_err());
+    }
 }

@@ -1,7 +1,5 @@
 //! The stories that are run: an update, roll-backs, faults of the network and of the image.
 
-use std::path::Path;
-
 use super::flash::Wear;
 use super::lines::From;
 use super::story::{Outcome, Story};
@@ -26,10 +24,9 @@ impl Images {
 }
 
 /// 1.0.0 updates itself to 2.0.0.
-pub(super) fn update(root: &Path) -> Result<(), String> {
-    let programs = Programs::build(root)?;
-    let images = Images::build(&programs)?;
-    let mut world = World::new(root, &programs, &images.new, 1, true)?;
+pub(super) fn update(programs: &Programs) -> Result<(), String> {
+    let images = Images::build(programs)?;
+    let mut world = World::new(programs, &images.new, 1, true)?;
     world.new_board(0, &images.old)?;
     world.power_on()?;
     settled(&mut world, &images.new.version)?;
@@ -49,15 +46,13 @@ pub(super) fn update(root: &Path) -> Result<(), String> {
 }
 
 /// Two versions that must not stay: one is never confirmed, one does not even start.
-pub(super) fn rollback(root: &Path) -> Result<(), String> {
-    let programs = Programs::build(root)?;
+pub(super) fn rollback(programs: &Programs) -> Result<(), String> {
     let old = programs.firmware("1.0.0", SelfTest::Passes)?;
-    for (test, words) in [
-        (SelfTest::Fails, "is never confirmed"),
-        (SelfTest::Panics, "does not start"),
-    ] {
+    for (test, words) in
+        [(SelfTest::Fails, "is never confirmed"), (SelfTest::Panics, "does not start")]
+    {
         let new = programs.firmware("2.0.0", test)?;
-        let mut world = World::new(root, &programs, &new, 1, true)?;
+        let mut world = World::new(programs, &new, 1, true)?;
         world.new_board(0, &old)?;
         world.power_on()?;
         failed(&mut world, "-5")?;
@@ -68,21 +63,20 @@ pub(super) fn rollback(root: &Path) -> Result<(), String> {
 }
 
 /// Faults that leave the old version running.
-pub(super) fn faults(root: &Path) -> Result<(), String> {
-    let programs = Programs::build(root)?;
-    let images = Images::build(&programs)?;
-    wrong_signature(root, &programs, &images)?;
-    wrong_digest(root, &programs, &images)?;
-    link_down(root, &programs, &images)?;
-    cloud_restarted(root, &programs, &images)
+pub(super) fn faults(programs: &Programs) -> Result<(), String> {
+    let images = Images::build(programs)?;
+    wrong_signature(programs, &images)?;
+    wrong_digest(programs, &images)?;
+    link_down(programs, &images)?;
+    cloud_restarted(programs, &images)
 }
 
-fn wrong_signature(root: &Path, programs: &Programs, images: &Images) -> Result<(), String> {
+fn wrong_signature(programs: &Programs, images: &Images) -> Result<(), String> {
     let mut bytes = images.new.bytes.clone();
     let at = bytes.len() - 1;
     bytes[at] ^= 1;
     let forged = programs.image("forged", "2.0.0", bytes)?;
-    let mut world = World::new(root, programs, &forged, 1, false)?;
+    let mut world = World::new(programs, &forged, 1, false)?;
     world.new_board(0, &images.old)?;
     world.power_on()?;
     failed(&mut world, "-5")?;
@@ -92,9 +86,9 @@ fn wrong_signature(root: &Path, programs: &Programs, images: &Images) -> Result<
 }
 
 /// The cloud has read the image once, for its digest; then the image changes.
-fn wrong_digest(root: &Path, programs: &Programs, images: &Images) -> Result<(), String> {
+fn wrong_digest(programs: &Programs, images: &Images) -> Result<(), String> {
     let changing = programs.image("changing", "2.0.0", images.new.bytes.clone())?;
-    let mut world = World::new(root, programs, &changing, 1, false)?;
+    let mut world = World::new(programs, &changing, 1, false)?;
     let mut bytes = images.new.bytes.clone();
     bytes[1_000] ^= 1;
     programs.image("changing", "2.0.0", bytes)?;
@@ -107,15 +101,15 @@ fn wrong_digest(root: &Path, programs: &Programs, images: &Images) -> Result<(),
 }
 
 /// The cable is out for some seconds in the middle of the download; then the update goes on.
-fn link_down(root: &Path, programs: &Programs, images: &Images) -> Result<(), String> {
-    let mut world = World::new(root, programs, &images.new, 1, false)?;
+fn link_down(programs: &Programs, images: &Images) -> Result<(), String> {
+    let mut world = World::new(programs, &images.new, 1, false)?;
     world.new_board(0, &images.old)?;
     world.power_on()?;
     world.wait_for("the download", PATIENCE, |_, from, line| {
         from == From::Cloud && line.contains("\"request\"")
     })?;
     world.set_link(false)?;
-    world.let_go_on(3.0)?;
+    world.let_go_on(3.0, &mut |_, _| {})?;
     if !world.flash()?.runs(&images.old.bytes)? {
         return Err(world.failure("the cable was out, and the old version runs no more"));
     }
@@ -127,15 +121,15 @@ fn link_down(root: &Path, programs: &Programs, images: &Images) -> Result<(), St
 }
 
 /// The cloud ends in the middle of the download and starts again, knowing nothing.
-fn cloud_restarted(root: &Path, programs: &Programs, images: &Images) -> Result<(), String> {
-    let mut world = World::new(root, programs, &images.new, 1, false)?;
+fn cloud_restarted(programs: &Programs, images: &Images) -> Result<(), String> {
+    let mut world = World::new(programs, &images.new, 1, false)?;
     world.new_board(0, &images.old)?;
     world.power_on()?;
     world.wait_for("the download", PATIENCE, |_, from, line| {
         from == From::Cloud && line.contains("\"request\"")
     })?;
     world.stop_cloud();
-    world.let_go_on(2.0)?;
+    world.let_go_on(2.0, &mut |_, _| {})?;
     if !world.flash()?.runs(&images.old.bytes)? {
         return Err(world.failure("the cloud was gone, and the old version runs no more"));
     }
@@ -193,7 +187,12 @@ fn check_kept(world: &World, old: &Image) -> Result<(), String> {
 
 fn last(world: &World) -> String {
     world.story.results.last().map_or_else(String::new, |result| {
-        format!("{} {} ({}), {} runs", result.state, result.code, result.text,
-            world.story.versions.last().map_or("nothing", String::as_str))
+        format!(
+            "{} {} ({}), {} runs",
+            result.state,
+            result.code,
+            result.text,
+            world.story.versions.last().map_or("nothing", String::as_str)
+        )
     })
 }

@@ -17,7 +17,7 @@ pub(super) struct Outcome {
 pub(super) struct Story {
     /// Versions reported, each once for each time in a row.
     pub(super) versions: Vec<String>,
-    /// Results, identical copies left out.
+    /// Results; copies of one that nothing came after are left out.
     pub(super) results: Vec<Outcome>,
     /// The version was reported after the last result.
     pub(super) settled: bool,
@@ -63,8 +63,9 @@ impl Story {
                     code: text(&progress["result_code"]),
                     text: text(&progress["result_msg"]),
                 };
+                let copy = !self.settled && self.results.last() == Some(&outcome);
                 self.settled = false;
-                if self.results.last() != Some(&outcome) {
+                if !copy {
                     self.results.push(outcome);
                 }
             }

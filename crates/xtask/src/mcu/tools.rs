@@ -1,5 +1,7 @@
 //! The compiler for the board, and what it makes.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -52,14 +54,6 @@ impl Compiler {
         ))
     }
 
-    /// The name and version, as it says them.
-    pub(super) fn version(self) -> Result<String, String> {
-        let rustc = if self == Self::Debian { "/usr/bin/rustc" } else { "rustc" };
-        let output = Command::new(rustc).arg("--version").output();
-        let output = output.map_err(|error| format!("{rustc}: {error}"))?;
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    }
-
     fn command(self) -> Command {
         let mut command = match self {
             Self::Installed => cargo(),
@@ -72,7 +66,8 @@ impl Compiler {
                 .env("RUSTC", "/usr/bin/rustc")
                 .env("RUSTC_BOOTSTRAP", "1")
                 .env("CARGO_TARGET_THUMBV7M_NONE_EABI_LINKER", DEBIAN_LINKER);
-            for name in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+            for name in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTDOC", "RUSTUP_TOOLCHAIN"]
+            {
                 command.env_remove(name);
             }
         }
@@ -86,7 +81,7 @@ fn on_path(program: &str) -> bool {
 }
 
 /// How a firmware behaves after an update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SelfTest {
     Passes,
     /// It is never confirmed.
@@ -119,6 +114,8 @@ pub(super) struct Programs {
     out: PathBuf,
     compiler: Compiler,
     pub(super) loader: PathBuf,
+    /// The firmwares built so far.
+    firmwares: RefCell<BTreeMap<(String, SelfTest), Image>>,
 }
 
 impl Programs {
@@ -129,7 +126,8 @@ impl Programs {
         let images = out.join("images");
         fs::create_dir_all(&images).map_err(|error| format!("{}: {error}", images.display()))?;
         let loader = images.join("loader");
-        let programs = Self { root: root.to_owned(), out, compiler, loader };
+        let firmwares = RefCell::default();
+        let programs = Self { root: root.to_owned(), out, compiler, loader, firmwares };
         let built = programs.program("loader", &[])?;
         fs::copy(&built, &programs.loader)
             .map_err(|error| format!("{}: {error}", built.display()))?;
@@ -137,7 +135,11 @@ impl Programs {
     }
 
     /// Builds one of the example's programs; the ELF file.
-    pub(super) fn program(&self, name: &str, variables: &[(&str, &str)]) -> Result<PathBuf, String> {
+    pub(super) fn program(
+        &self,
+        name: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<PathBuf, String> {
         let mut command = self.compiler.command();
         command
             .args(["--bin", name])
@@ -148,8 +150,19 @@ impl Programs {
         Ok(self.out.join(TARGET).join("release").join(name))
     }
 
-    /// Builds and signs a firmware.
+    /// Builds and signs a firmware, once.
     pub(super) fn firmware(&self, version: &str, test: SelfTest) -> Result<Image, String> {
+        let name = (version.to_owned(), test);
+        let built = self.firmwares.borrow().get(&name).cloned();
+        if let Some(built) = built {
+            return Ok(built);
+        }
+        let image = self.build_firmware(version, test)?;
+        self.firmwares.borrow_mut().insert(name, image.clone());
+        Ok(image)
+    }
+
+    fn build_firmware(&self, version: &str, test: SelfTest) -> Result<Image, String> {
         let key = SigningKey::from_bytes(KEY);
         let public: String =
             key.verifying_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -176,8 +189,8 @@ impl Programs {
         Ok(Image { version: version.to_owned(), path, bytes })
     }
 
-    pub(super) fn compiler(&self) -> Compiler {
-        self.compiler
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(super) fn out(&self) -> &Path {

@@ -1,7 +1,7 @@
 //! A board and its cloud, and what is waited for.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::board::Board;
@@ -35,14 +35,11 @@ pub(super) struct World {
     device: String,
     /// Lives of boards and clouds.
     lives: [u32; 2],
-    /// Lines of the board's present life.
-    pub(super) said: Vec<String>,
 }
 
 impl World {
     /// A cloud that offers this image to these devices.
     pub(super) fn new(
-        root: &Path,
         programs: &Programs,
         offered: &Image,
         devices: usize,
@@ -52,7 +49,7 @@ impl World {
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         let mut world = Self {
             dir,
-            ota: cloud::program(root)?,
+            ota: cloud::program(programs.root())?,
             loader: programs.loader.clone(),
             lines: Lines::new(),
             began: now(),
@@ -67,7 +64,6 @@ impl World {
             story: Story::default(),
             device: String::new(),
             lives: [0; 2],
-            said: Vec::new(),
         };
         world.start_cloud()?;
         Ok(world)
@@ -77,8 +73,7 @@ impl World {
     pub(super) fn start_cloud(&mut self) -> Result<(), String> {
         self.lives[1] += 1;
         let (ota, ports, offer) = (&self.ota, &self.ports, &self.offer);
-        let cloud =
-            Cloud::start(ota, ports, offer, &self.devices, &self.lines, self.lives[1])?;
+        let cloud = Cloud::start(ota, ports, offer, &self.devices, &self.lines, self.lives[1])?;
         self.cloud = Some(cloud);
         self.wait_for("the cloud listens", 30.0, |_, from, line| {
             from == From::Cloud && line.contains("\"listening\"")
@@ -107,7 +102,6 @@ impl World {
     pub(super) fn power_on(&mut self) -> Result<(), String> {
         self.board = None;
         self.lives[0] += 1;
-        self.said.clear();
         let flash = self.flash.as_ref().ok_or("there is no board")?;
         self.board = Some(Board::start(&self.loader, flash, &self.lines, self.lives[0])?);
         Ok(())
@@ -150,9 +144,17 @@ impl World {
     }
 
     /// Takes lines in for this long.
-    pub(super) fn let_go_on(&mut self, seconds: f64) -> Result<(), String> {
+    pub(super) fn let_go_on(
+        &mut self,
+        seconds: f64,
+        hear: &mut impl FnMut(From, &str),
+    ) -> Result<(), String> {
         let until = after(seconds);
-        while self.take(until, &mut |_, _, _| false)?.is_some() {}
+        let mut hear = |_: &Story, from, line: &str| {
+            hear(from, line);
+            false
+        };
+        while self.take(until, &mut hear)?.is_some() {}
         Ok(())
     }
 
@@ -177,8 +179,6 @@ impl World {
         self.note(&format!("{who}  {text}"));
         if line.from == From::Cloud {
             self.story.hear(&text, &self.device);
-        } else if line.life == life {
-            self.said.push(text.clone());
         }
         Ok(Some(line.life == life && satisfied(&self.story, line.from, &text)))
     }

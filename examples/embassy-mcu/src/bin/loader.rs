@@ -1,14 +1,17 @@
 //! The boot loader: finishes a swap or takes it back, then starts what is in the active partition.
 #![no_std]
 #![no_main]
+#![forbid(unsafe_code)]
 
 use core::cell::RefCell;
+use core::ops::Range;
+use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
 use embassy_boot::{BootLoader, BootLoaderConfig, State};
 use embassy_embedded_hal::flash::partition::BlockingPartition;
 use embassy_mcu::flash::Flash;
-use embassy_mcu::{boot, layout, uart};
+use embassy_mcu::{bench, boot, layout, uart};
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 
@@ -17,9 +20,10 @@ type Partition<'a> = BlockingPartition<'a, NoopRawMutex, Flash>;
 #[entry]
 fn main() -> ! {
     uart::start();
+    bench::this_is_the_loader();
     let Some(flash) = Flash::take() else { boot::reset() };
     let flash = Mutex::new(RefCell::new(flash));
-    let part = |range: core::ops::Range<u32>| -> Partition<'_> {
+    let part = |range: Range<u32>| -> Partition<'_> {
         BlockingPartition::new(&flash, range.start, range.end - range.start)
     };
     uart::write(b"loader: power\n");
@@ -42,7 +46,7 @@ fn main() -> ! {
 }
 
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+fn panic(_: &PanicInfo<'_>) -> ! {
     uart::write(b"loader: panic\n");
     boot::reset()
 }

@@ -45,7 +45,8 @@ fn start(spawner: Spawner) {
     let seed = settings::seed(bench::boot());
     static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
     let resources = RESOURCES.init(StackResources::new());
-    let (stack, runner) = embassy_net::new(nic, Config::dhcpv4(Default::default()), resources, seed);
+    let (stack, runner) =
+        embassy_net::new(nic, Config::dhcpv4(Default::default()), resources, seed);
     match (network(runner), update::task(stack, seed)) {
         (Ok(network), Ok(update)) => {
             spawner.spawn(network);

@@ -9,7 +9,7 @@ use embassy_net::Stack;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
 use ota_embassy::{
-    BootSwitch, Buffers, Driver, Event, FlashJournal, FlashSlot, FlashStorage, Tcp,
+    BootSwitch, Buffers, Driver, Event, FlashError, FlashJournal, FlashSlot, FlashStorage, Tcp,
 };
 use ota_proto::{self as update, Installed};
 use ota_wire::client::{self, DeviceIndex};
@@ -31,6 +31,7 @@ pub(crate) async fn task(stack: Stack<'static>, seed: u64) {
 enum Unable {
     Factory(&'static str),
     Driver(ota_embassy::Error),
+    Layout(FlashError),
     Flash,
 }
 
@@ -38,6 +39,7 @@ async fn run(stack: Stack<'static>, seed: u64) {
     match keep_up_to_date(stack, seed).await {
         Err(Unable::Factory(key)) => say!("firmware: the factory's {key} is missing or wrong"),
         Err(Unable::Driver(why)) => say!("firmware: {why}"),
+        Err(Unable::Layout(why)) => say!("firmware: {why}"),
         Err(Unable::Flash) => say!("firmware: somebody else has the flash"),
         Ok(()) => {}
     }
@@ -59,8 +61,7 @@ async fn keep_up_to_date(stack: Stack<'static>, seed: u64) -> Result<(), Unable>
     let tcp: &'static Tcp<'static> = TCP.init(Tcp::new(stack, (a, b), (c, d)));
     static RECEIVED: StaticCell<[[u8; RECEIVE]; 2]> = StaticCell::new();
     let [broker, store] = RECEIVED.init_with(|| [[0; RECEIVE]; 2]);
-    let mut driver =
-        Driver::new(tcp, wires, Buffers { broker, store }).map_err(Unable::Driver)?;
+    let mut driver = Driver::new(tcp, wires, Buffers { broker, store }).map_err(Unable::Driver)?;
 
     static UNITS: StaticCell<[[u8; layout::WRITE]; 2]> = StaticCell::new();
     let [unit, aligned] = UNITS.init([[0; layout::WRITE]; 2]);
@@ -68,9 +69,9 @@ async fn keep_up_to_date(stack: Stack<'static>, seed: u64) -> Result<(), Unable>
     let journal = FlashJournal::new(part(layout::JOURNAL));
     let switch = BootSwitch::new(part(layout::STATE), aligned);
     let storage = FlashStorage::new(
-        slot.map_err(Unable::Driver)?,
-        journal.map_err(Unable::Driver)?,
-        switch.map_err(Unable::Driver)?,
+        slot.map_err(Unable::Layout)?,
+        journal.map_err(Unable::Layout)?,
+        switch.map_err(Unable::Layout)?,
     );
     let device = driver.add_device(machine, settings::VERSION, storage).await;
     let device = device.map_err(Unable::Driver)?;
@@ -93,18 +94,25 @@ async fn answer(
         say!("firmware: {event:?}");
         return ControlFlow::Continue(());
     };
-    say!("firmware: {event:?}");
+    match event {
+        update::Event::Progress { percent } if percent % 10 != 0 => {}
+        _ => say!("firmware: {event:?}"),
+    }
     let done = match event {
         update::Event::Ready => {
             let size = driver.updater(device).and_then(|updater| updater.offer()).map(|o| o.size);
             let right = signature::is_right(&mut slot, size.unwrap_or(0)).await;
-            driver.command(device, |updater, now| {
-                if right { updater.approve(now) } else { updater.veto(now) }
-            })
+            driver.command(
+                device,
+                |updater, now| {
+                    if right { updater.approve(now) } else { updater.veto(now) }
+                },
+            )
         }
         // The boot loader installs, at the restart.
-        update::Event::Install { .. } => driver
-            .command(device, |updater, now| updater.installed(now, Installed::NeedsRestart)),
+        update::Event::Install { .. } => {
+            driver.command(device, |updater, now| updater.installed(now, Installed::NeedsRestart))
+        }
         update::Event::Trial if settings::SELF_TEST == "passes" => {
             driver.command(device, |updater, now| updater.confirm(now))
         }
