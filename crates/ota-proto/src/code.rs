@@ -135,8 +135,6 @@ reasons! {
     Banned = 27, Failed, "image failed here before";
     /// The switch to the new image did not last.
     NotDurable = 28, Failed, "rolled back: old version runs";
-    /// The slot could not be confirmed.
-    Confirm = 29, Failed, "slot confirm failed";
     /// The text of the offer is longer than the device can hold.
     UserDefined = 30, Failed, "user_defined too long";
     /// [`TlsError::WrongHost`].

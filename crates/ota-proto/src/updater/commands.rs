@@ -185,7 +185,7 @@ impl Updater {
         self.command(now, |machine| {
             machine.ledger.wanted.guard.take()?;
             if let super::Session::Up(up) = &mut machine.session {
-                up.refused = None;
+                up.refused.clear();
             }
             Some(())
         })

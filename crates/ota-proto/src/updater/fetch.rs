@@ -87,13 +87,13 @@ impl Updater {
         }
         let offered = u64::try_from(data.len()).unwrap_or(u64::MAX);
         let missing = attempt.image.size.saturating_sub(attempt.stored);
-        if stream.skip == 0 && offered > missing {
-            // More than the image has.
+        if stream.skip == 0 && missing == 0 {
+            // More than the image has. What came before it was taken, in whatever pieces it came.
             self.fetch_fault(Reason::Contradiction, None);
             return Err(FetchError::Refused);
         }
-        let room = attempt.erased.saturating_sub(attempt.stored);
-        let taken = if stream.skip > 0 { offered.min(stream.skip) } else { offered.min(room) };
+        let room = attempt.erased.saturating_sub(attempt.stored).min(missing);
+        let taken = offered.min(if stream.skip > 0 { stream.skip } else { room });
         let consumed = usize::try_from(taken).unwrap_or(data.len()).min(data.len());
         stream.bytes = stream.bytes.saturating_add(taken);
         stream.idle = self.now + self.cfg.timing.idle;

@@ -22,7 +22,7 @@ use super::session::{Report, Session};
 /// How often an image may fail by its own fault before it is banned.
 const STRIKES: u8 = 3;
 /// How many refusals of offers one session hears: each costs journal writes.
-const REFUSALS: u8 = 8;
+const REFUSALS: usize = 8;
 
 impl Updater {
     /// `report_version_rsp` came.
@@ -240,8 +240,9 @@ impl Updater {
     /// that offers it again and again is not answered again and again.
     pub(super) fn refuse_image(&mut self, image: Image, reason: Reason) {
         if let Session::Up(up) = &mut self.session {
-            up.refused = Some(image);
-            up.refusals = up.refusals.saturating_add(1);
+            if up.refused.len() < REFUSALS && !up.refused.contains(&image) {
+                up.refused.push(image);
+            }
         }
         let Image { version, md5, size } = image;
         let target = Target { version, md5, size: size.max(1), offset: 0, etag: 0 };
@@ -251,7 +252,7 @@ impl Updater {
     /// This offer was refused in this session, or so many were that no more are answered.
     fn was_refused(&self, image: &Image) -> bool {
         matches!(&self.session, Session::Up(up)
-            if up.refused.as_ref() == Some(image) || up.refusals >= REFUSALS)
+            if up.refused.contains(image) || up.refused.len() >= REFUSALS)
     }
 
     fn is_banned(&self, image: &Image) -> bool {

@@ -1,8 +1,10 @@
 //! The session machine: the owed result first, then the version report, then the rest.
 
+use alloc::vec::Vec;
+
 use crate::chance::Rng;
 use crate::config::Timing;
-use crate::output::PubId;
+use crate::output::{PubId, Timer};
 use crate::time::Instant;
 
 use super::attempt::Image;
@@ -26,10 +28,9 @@ pub(super) struct Up {
     pub(super) unanswered: u8,
     /// The version was reported because the running version was offered.
     pub(super) told_running: bool,
-    /// The image whose offer was refused without an attempt: told once.
-    pub(super) refused: Option<Image>,
-    /// Offers refused in this session.
-    pub(super) refusals: u8,
+    /// The images whose offers were refused without an attempt: each is told once, and there are
+    /// no more than a session answers.
+    pub(super) refused: Vec<Image>,
 }
 
 /// The version report.
@@ -51,8 +52,7 @@ impl Session {
             report: Report::Due(now),
             unanswered: 0,
             told_running: false,
-            refused: None,
-            refusals: 0,
+            refused: Vec::new(),
         })
     }
 
@@ -72,13 +72,13 @@ impl Session {
         matches!(self, Self::Up(Up { report: Report::Due(at), .. }) if *at <= now)
     }
 
-    /// When the report machine wants to be woken.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// When the report machine wants to be woken, and for what.
+    pub(super) fn deadline(&self) -> Option<(Instant, Timer)> {
         match self {
             Self::Down => None,
             Self::Up(up) => Some(match up.report {
-                Report::Due(at) | Report::Answered(at) => at,
-                Report::InFlight { deadline, .. } => deadline,
+                Report::Due(at) | Report::Answered(at) => (at, Timer::Report),
+                Report::InFlight { deadline, .. } => (deadline, Timer::Reply),
             }),
         }
     }

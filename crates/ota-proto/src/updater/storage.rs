@@ -88,9 +88,10 @@ impl Updater {
     pub(super) fn on_persisted(&mut self, op: OpId, result: Result<(), StorageError>) {
         let Some((failures, error)) = self.ledger.complete(op, result) else { return };
         let timing = &self.cfg.timing;
+        let before = u32::from(failures.saturating_sub(1));
         let pause = timing
             .journal_retry
-            .saturating_mul(1_u32.checked_shl(u32::from(failures)).unwrap_or(u32::MAX))
+            .saturating_mul(1_u32.checked_shl(before).unwrap_or(u32::MAX))
             .min(timing.report_cap);
         self.ledger.retry(self.now + pause);
         self.news.push(Event::StorageTrouble(error));

@@ -34,7 +34,7 @@ impl Updater {
             Owing::InFlight { deadline, .. } => Some(deadline),
             _ => None,
         };
-        let report = self.session.deadline().filter(|at| {
+        let report = self.session.deadline().filter(|(at, _)| {
             // What is due and held back by the gate is the gate's business, not the clock's.
             self.owing == Owing::None && (self.gate.publish || *at > self.now)
         });
@@ -44,13 +44,13 @@ impl Updater {
             (owed, Timer::Puback),
             (self.ledger.retry_at(), Timer::Storage),
             (job, Timer::Storage),
-            (report, Timer::Report),
             (self.recall, Timer::Report),
             (self.say_at(), Timer::Progress),
             (self.checkpoint_at(), Timer::Checkpoint),
         ]
         .into_iter()
         .filter_map(|(at, timer)| Some((at?, timer)))
+        .chain(report)
         .chain(self.stage_deadline())
         .min_by_key(|(at, _)| *at)
     }

@@ -307,7 +307,7 @@ fn rule_13_a_journal_that_fails_is_tried_again_with_growing_pauses() {
         }
         pauses.push(ms / 1_000);
     }
-    assert_eq!(pauses[..5], [3, 7, 15, 31, 63]);
+    assert_eq!(pauses[..5], [2, 4, 8, 16, 32]);
     assert_eq!(bench.machine.state(), State::Fetching);
     bench.done(ms, Kind::Persist);
     assert_eq!(bench.out(ms).last().unwrap(), "erase 0..4096");

@@ -3,6 +3,7 @@
 
 mod bench;
 mod boot;
+mod bounds;
 mod fetch;
 mod lines;
 mod offers;

@@ -331,3 +331,41 @@ fn rule_14_network_faults_never_ban() {
         assert_eq!((round, fetches), (round, 8));
     }
 }
+
+/// Found by the reference model: only the last refused offer was remembered, so two that took
+/// turns were refused over and over.
+#[test]
+fn rule_14_each_refused_offer_is_told_once_a_session_whatever_came_between() {
+    let mut bench = Bench::online(config());
+    let bad = |version| offer_text(version, "ftp://cos.example/a");
+    for (ms, version, told) in [
+        (1_000, "8.0.0", true),
+        (2_000, "9.0.0", true),
+        (3_000, "8.0.0", false),
+        (4_000, "9.0.0", false),
+    ] {
+        bench.message(ms, &bad(version));
+        let said = bench.auto(ms).contains(&"fail -5 url unusable".into());
+        assert_eq!(said, told, "{version} at {ms}");
+        bench.reply(ms, "0.1.0");
+        bench.auto(ms);
+    }
+    bench.machine.handle_session(at(5_000), true);
+    bench.auto(5_000);
+    bench.message(6_000, &bad("8.0.0"));
+    assert!(bench.auto(6_000).contains(&"fail -5 url unusable".into()), "a new session");
+}
+
+#[test]
+fn rule_14_a_session_hears_eight_refusals_and_no_more() {
+    let mut bench = Bench::online(config());
+    let mut told = 0;
+    for n in 0..12_u64 {
+        let ms = 1_000 * (n + 1);
+        bench.message(ms, &offer_text(&format!("9.0.{n}"), "ftp://cos.example/a"));
+        told += usize::from(bench.auto(ms).contains(&"fail -5 url unusable".into()));
+        bench.reply(ms, "0.1.0");
+        bench.auto(ms);
+    }
+    assert_eq!(told, 8);
+}

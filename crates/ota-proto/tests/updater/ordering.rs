@@ -51,9 +51,8 @@ fn o2_first_erase_only_after_the_record_of_this_image() {
     assert_eq!(bench.out(1_200), ["erase 0..4096"]);
 }
 
-/// A claim on its way to the journal, then a restart from zero: the claim may still win.
-#[test]
-fn o2_no_erase_while_an_old_claim_is_on_its_way() {
+/// 4,096 bytes are stored, and the claim of them is on its way to the journal.
+fn claiming() -> Bench {
     let mut bench = Bench::fetching(config());
     bench.good_head(1_100);
     bench.out(1_100);
@@ -64,14 +63,28 @@ fn o2_no_erase_while_an_old_claim_is_on_its_way() {
     bench.done(1_100, Kind::Sync);
     assert_eq!(bench.out(1_100), ["persist Fetching 1.0.0@4096", "erase 4096..8192"]);
     bench.done(1_100, Kind::Erase);
-    // The body breaks off; the next answer has another ETag: from zero, while 4,096 is on its way.
+    bench
+}
+
+/// The body breaks off; when it is asked for again, at the moment given back, another image
+/// answers: from zero.
+fn another_image_answers(bench: &mut Bench, meanwhile: impl FnOnce(&mut Bench, u64)) -> u64 {
     bench.fetch_failed(1_200, ota_proto::TransportError::Closed);
     bench.out(1_200);
     let retry = bench.idle.0.unwrap().as_millis() + 1;
     bench.machine.handle_timeout(at(retry));
-    assert_eq!(bench.out(retry), ["fetch 4096"]);
+    meanwhile(bench, retry);
+    assert_eq!(bench.out(retry)[0], "fetch 4096");
     let other = ota_proto::ResponseHead { etag: Some(b"\"2\""), ..good(0) };
     bench.head(retry, &other).unwrap();
+    retry
+}
+
+/// The claim is on its way: it may still win.
+#[test]
+fn o2_no_erase_while_an_old_claim_is_on_its_way() {
+    let mut bench = claiming();
+    let retry = another_image_answers(&mut bench, |_, _| {});
     assert_eq!(bench.out(retry), [] as [&str; 0], "4,096 may become durable at any moment");
     bench.done(retry, Kind::Persist);
     assert_eq!(bench.out(retry), ["persist Fetching 1.0.0@0"]);
@@ -82,26 +95,11 @@ fn o2_no_erase_while_an_old_claim_is_on_its_way() {
 /// The same, and the claim's write failed: it may be on the medium all the same.
 #[test]
 fn o2_no_erase_while_a_failed_claim_may_be_on_the_medium() {
-    let mut bench = Bench::fetching(config());
-    bench.good_head(1_100);
-    bench.out(1_100);
-    bench.done(1_100, Kind::Erase);
-    bench.piece(1_100, 4_096);
-    bench.done(1_100, Kind::Write);
-    bench.out(1_100);
-    bench.done(1_100, Kind::Sync);
-    bench.out(1_100);
-    bench.done(1_100, Kind::Erase);
-    bench.error(1_100, Kind::Persist, StorageError::Failed);
-    bench.fetch_failed(1_200, ota_proto::TransportError::Closed);
-    bench.out(1_200);
-    let retry = bench.idle.0.unwrap().as_millis() + 1;
-    bench.machine.handle_timeout(at(retry));
-    bench.out(retry);
-    let other = ota_proto::ResponseHead { etag: Some(b"\"2\""), ..good(0) };
-    bench.head(retry, &other).unwrap();
-    let lines = bench.out(retry);
-    assert!(!lines.iter().any(|line| line.starts_with("erase")), "{lines:?}");
+    let mut bench = claiming();
+    let retry = another_image_answers(&mut bench, |bench, ms| {
+        bench.error(ms, Kind::Persist, StorageError::Failed);
+    });
+    assert_eq!(bench.out(retry), [] as [&str; 0]);
     let lines = bench.until(20_000);
     assert_eq!(bench.journal().target.unwrap().offset, 0, "{lines:?}");
 }

@@ -1,0 +1,125 @@
+//! Where a device begins: design.md §2.3, with the gaps closed as architecture.md says.
+
+use ota_proto::SlotState;
+
+use super::book::Book;
+use super::offers::resume_point;
+use super::steps::{Foreign, Step, Url};
+use super::{Note, Outcome, Owed, Phase, Policy, S, Spec, Why};
+
+enum Start {
+    Nothing,
+    /// As the journal says.
+    Owed,
+    Result(Outcome),
+    /// The slot may hold a part, or all: its offer is waited for.
+    Part,
+    Armed,
+    Trial,
+    /// The image on trial must go.
+    Back,
+}
+
+fn weigh(note: &Note, slot: SlotState, new_runs: bool, size: u64) -> Start {
+    let switched =
+        new_runs || matches!(slot, SlotState::Trial | SlotState::Armed | SlotState::RolledBack);
+    // The switch seemed not to have happened, and the whole image was fetched again meanwhile.
+    let late = note.phase == Phase::Part && note.tries > 0 && note.offset == size && switched;
+    let phase = if late { Phase::Switch } else { note.phase };
+    match (phase, slot, note.outcome) {
+        (Phase::Nothing, ..) => Start::Nothing,
+        (Phase::Part, SlotState::Trial | SlotState::Armed, _) => Start::Nothing,
+        (Phase::Part, ..) => Start::Part,
+        // `done` never left and is not true any more.
+        (Phase::Owed, _, Some(Ok(()))) if !note.sent && !new_runs => Start::Result(Err(Why::Other)),
+        (Phase::Owed, ..) => Start::Owed,
+        (_, SlotState::Trial, None) if new_runs => Start::Trial,
+        (_, SlotState::Trial, _) => Start::Back,
+        (_, SlotState::Armed, _) if !new_runs => Start::Armed,
+        (_, SlotState::RolledBack, why) => Start::Result(why.unwrap_or(Err(Why::Image))),
+        _ if new_runs => Start::Result(Ok(())),
+        (_, _, Some(why)) => Start::Result(why),
+        (Phase::Switch, SlotState::Unknown, None) => Start::Result(Err(Why::Other)),
+        _ if note.tries >= 3 => Start::Result(Err(Why::Image)),
+        _ => Start::Part,
+    }
+}
+
+impl Spec {
+    /// A device boots with this in its journal.
+    pub(crate) fn boot(
+        policy: Policy,
+        now: u64,
+        note: Note,
+        running: &'static str,
+        slot: SlotState,
+    ) -> Self {
+        let mut spec = Self {
+            now,
+            policy,
+            running,
+            up: false,
+            proved: false,
+            foreign: match slot {
+                SlotState::Trial => Some(Foreign::Trial),
+                SlotState::Armed => Some(Foreign::Armed),
+                _ => None,
+            },
+            book: Book::default(),
+            open: None,
+            owed: None,
+            durable: note.clone(),
+            note,
+            writing: None,
+            doubt: None,
+            failures: 0,
+            write_again: 0,
+            job: None,
+            superseded: None,
+            recall: None,
+            reading: false,
+        };
+        spec.start_from(slot);
+        spec.settle();
+        spec
+    }
+
+    fn start_from(&mut self, slot: SlotState) {
+        let Some(image) = self.note.image else { return };
+        let (now, size) = (self.now, image.size);
+        let new_runs = self.running == image.version;
+        let etag = self.note.etag;
+        let trial = Step::Trial {
+            limit: Some(now + 600 * S),
+            ask: now + 60 * S,
+            confirmed: false,
+            back: None,
+        };
+        match weigh(&self.note, slot, new_runs, size) {
+            Start::Nothing => {}
+            Start::Owed => self.owed = Some(Owed::Saved),
+            Start::Result(outcome) => {
+                let kept = (self.note.offset, etag);
+                self.finish(image, kept, outcome);
+            }
+            Start::Part => {
+                let kept = resume_point(self.note.offset, size);
+                self.begin(image, String::new(), Step::Due { hops: 0 }, (kept, etag));
+                self.wait_url(Url::Boot);
+            }
+            Start::Armed => {
+                let step = Step::Restart { since: now, active: true, ask: None, ours: true };
+                self.begin(image, String::new(), step, (size, etag));
+            }
+            start @ (Start::Trial | Start::Back) => {
+                if self.note.phase == Phase::Part {
+                    self.note.phase = Phase::Switch;
+                }
+                self.begin(image, String::new(), trial, (size, etag));
+                if matches!(start, Start::Back) {
+                    self.begin_back();
+                }
+            }
+        }
+    }
+}

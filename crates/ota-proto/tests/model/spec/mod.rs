@@ -1,0 +1,313 @@
+//! What a device should have reported: the rules of design.md §4 and §2.3, told a second time.
+//!
+//! It sees what the machine is given and what it asks for, and knows what must be said at each
+//! moment. Jitter is the one thing it does not know: there it has an earliest and a latest moment.
+
+mod book;
+mod boot;
+mod fetch;
+mod offers;
+mod say;
+mod slot;
+mod steps;
+
+pub(crate) use book::Image;
+use book::{Book, Fact, Line};
+pub(crate) use fetch::{Answer, Broken, Bytes};
+pub(crate) use offers::Offered;
+use steps::{Attempt, Foreign, Step};
+pub(crate) use steps::{Command, Job};
+
+pub(crate) const S: u64 = 1_000_000;
+pub(crate) const ERASE: u64 = 4_096;
+pub(crate) const CAPACITY: u64 = 65_536;
+
+/// Why an attempt failed, as far as the cloud and the guard can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    Timeout,
+    NotFound,
+    Auth,
+    Digest,
+    /// The installer, the trial: the image's own fault.
+    Image,
+    Other,
+}
+
+impl Why {
+    /// Rule 5.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Timeout => "-1",
+            Self::NotFound => "-2",
+            Self::Auth => "-3",
+            Self::Digest => "-4",
+            Self::Image | Self::Other => "-5",
+        }
+    }
+}
+
+pub(crate) type Outcome = Result<(), Why>;
+
+/// What the application and the configuration decide.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    pub(crate) ask_consent: bool,
+    pub(crate) ask_approval: bool,
+    pub(crate) ask_install: bool,
+    pub(crate) http: bool,
+    pub(crate) no_downgrade: bool,
+    pub(crate) needs_reply: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    #[default]
+    Nothing,
+    Part,
+    Install,
+    Switch,
+    Owed,
+}
+
+/// What must survive a reset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Note {
+    pub(crate) phase: Phase,
+    pub(crate) image: Option<Image>,
+    /// The version that ran when the attempt began.
+    pub(crate) from: Option<&'static str>,
+    /// Bytes of it that are surely in the slot, and the server's name for them.
+    pub(crate) offset: u64,
+    pub(crate) etag: u8,
+    pub(crate) tries: u8,
+    /// The result that is owed, or why a roll-back began.
+    pub(crate) outcome: Option<Outcome>,
+    /// A copy of it may have left.
+    pub(crate) sent: bool,
+    /// Version and digest that failed here, and how often.
+    pub(crate) guard: Option<(&'static str, u8, u8)>,
+}
+
+/// A result on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owed {
+    /// It must become durable before anything is said.
+    Saving,
+    /// It may be told once a mark says so in the journal.
+    Saved,
+    /// The cloud has it; the journal must forget it.
+    Heard,
+}
+
+pub(crate) struct Spec {
+    pub(crate) now: u64,
+    policy: Policy,
+    running: &'static str,
+    up: bool,
+    /// The cloud has answered the report of what runs.
+    proved: bool,
+    /// An image is on trial or armed: nothing else may be written.
+    foreign: Option<Foreign>,
+    book: Book,
+    open: Option<Attempt>,
+    owed: Option<Owed>,
+    /// What should be durable, what is, what is being written, and what may be.
+    note: Note,
+    durable: Note,
+    writing: Option<Note>,
+    doubt: Option<Note>,
+    failures: u32,
+    write_again: u64,
+    /// The slot's job under way, and whether the attempt still wants it.
+    job: Option<(Job, bool)>,
+    superseded: Option<u64>,
+    recall: Option<u64>,
+    /// The machine wants body bytes.
+    reading: bool,
+}
+
+/// What a session brings.
+impl Spec {
+    pub(crate) fn session(&mut self, up: bool) {
+        self.fact(if up { Fact::Up } else { Fact::Down });
+        self.up = up;
+        self.url_session(up);
+        self.settle();
+    }
+
+    /// `report_version_rsp`, for this version or without one.
+    pub(crate) fn reply(&mut self, code: i64, version: Option<&str>) {
+        if version.is_some_and(|version| version != self.running) {
+            return;
+        }
+        if code == 0 {
+            self.answered();
+            self.url_reply();
+        } else {
+            self.fact(Fact::Denied);
+        }
+        self.settle();
+    }
+
+    fn answered(&mut self) {
+        // What comes before the report has left says nothing of what runs (O8).
+        self.proved |= self.up && matches!(self.version_due(), say::Due::Between(..));
+        self.fact(Fact::Answered);
+    }
+
+    /// A publication was handed over or acknowledged.
+    pub(crate) fn heard(&mut self, id: u32) {
+        let newest = self.book.result();
+        if self.owed == Some(Owed::Saved) && newest.is_some_and(|(_, last)| last == id) {
+            self.owed = Some(Owed::Heard);
+            let Note { image, offset, etag, tries, guard, outcome, from, .. } = self.note;
+            let keeps = matches!(outcome, Some(Err(Why::Timeout | Why::NotFound | Why::Auth)));
+            self.note = if keeps && offset > 0 {
+                let part = Note { phase: Phase::Part, image, from, ..Note::default() };
+                Note { offset, etag, tries, guard, ..part }
+            } else {
+                Note { guard, ..Note::default() }
+            };
+        }
+        self.fact(Fact::Heard { id });
+        self.settle();
+    }
+}
+
+/// The journal: what is written is what should have been durable when the write began.
+impl Spec {
+    pub(crate) fn persist(&mut self) {
+        assert!(self.writing.is_none(), "two journal writes at once");
+        assert!(!self.is_durable(), "a journal write that changes nothing: {:?}", self.note);
+        assert!(self.now >= self.write_again, "a failed journal write is tried too soon");
+        self.writing = Some(self.note.clone());
+    }
+
+    pub(crate) fn persisted(&mut self, ok: bool) {
+        let note = self.writing.take().expect("a write under way");
+        if ok {
+            (self.durable, self.doubt) = (note, None);
+            (self.failures, self.write_again) = (0, 0);
+        } else {
+            self.doubt = Some(note);
+            let pause = (S << self.failures.min(20)).min(300 * S);
+            (self.failures, self.write_again) = (self.failures + 1, self.now + pause);
+        }
+        self.settle();
+    }
+
+    fn is_durable(&self) -> bool {
+        self.writing.is_none() && self.doubt.is_none() && self.durable == self.note
+    }
+
+    /// The result that is owed moves by itself as far as the journal lets it.
+    fn settle_owed(&mut self) {
+        if self.owed == Some(Owed::Saving) && self.is_durable() {
+            self.owed = Some(Owed::Saved);
+        }
+        if self.owed == Some(Owed::Saved) && self.up && !self.note.sent {
+            self.note.sent = true;
+            self.owed = Some(Owed::Saving);
+        }
+        if self.owed == Some(Owed::Heard) && self.is_durable() {
+            self.owed = None;
+            self.fact(Fact::Asked);
+        }
+    }
+
+    /// The attempt is over.
+    fn finish(&mut self, image: Image, kept: (u64, u8), outcome: Outcome) {
+        self.drop_attempt();
+        self.fact(Fact::Ended);
+        let Note { tries, guard, from, .. } = self.note;
+        let guard = match outcome {
+            Ok(()) => guard.filter(|(version, md5, _)| !is(&image, version, *md5)),
+            Err(Why::Digest | Why::Image) => {
+                let same = guard.filter(|(version, md5, _)| is(&image, version, *md5));
+                Some((image.version, image.md5, same.map_or(1, |(.., count)| count + 1)))
+            }
+            Err(_) => guard,
+        };
+        self.note = Note {
+            phase: Phase::Owed,
+            image: Some(image),
+            from: from.or(Some(self.running)),
+            offset: kept.0,
+            etag: if kept.0 > 0 { kept.1 } else { 0 },
+            tries,
+            outcome: Some(outcome),
+            sent: self.up,
+            guard,
+        };
+        self.owed = Some(Owed::Saving);
+    }
+
+    fn fail(&mut self, why: Why) {
+        let Some(attempt) = &self.open else { return };
+        // Only what the journal knows of is kept.
+        let kept = if self.note.image == Some(attempt.image) { self.note.offset } else { 0 };
+        self.finish(attempt.image, (kept, attempt.etag), Err(why));
+    }
+
+    /// A record that a reset may find beside the durable one.
+    pub(crate) fn may_be_found(&self) -> Option<&Note> {
+        self.writing.as_ref().or(self.doubt.as_ref())
+    }
+
+    pub(crate) fn durable(&self) -> &Note {
+        &self.durable
+    }
+}
+
+/// What follows by itself.
+impl Spec {
+    fn fact(&mut self, fact: Fact) {
+        self.book.note(self.now, fact);
+    }
+
+    fn settle(&mut self) {
+        self.settle_owed();
+        self.adopt();
+        self.refresh();
+        self.settle_body();
+        self.settle_ready();
+    }
+
+    /// Time has passed: everything whose moment has come.
+    pub(crate) fn tick(&mut self, now: u64) {
+        let stood = now - self.now;
+        self.now = now;
+        self.body_clock(stood);
+        if self.recall.take_if(|at| *at <= now).is_some() {
+            self.fact(Fact::Asked);
+        }
+        self.tick_step();
+        self.settle();
+    }
+
+    pub(crate) fn running(&self) -> &'static str {
+        self.running
+    }
+
+    pub(crate) fn owes(&self) -> bool {
+        matches!(self.owed, Some(Owed::Saving | Owed::Saved))
+    }
+
+    /// Bytes stored of the open attempt.
+    pub(crate) fn stored(&self) -> Option<u64> {
+        self.open.as_ref().map(|attempt| attempt.stored)
+    }
+
+    /// When chance may still be at work on a pause: until then nobody knows whether it is over.
+    pub(crate) fn vague_until(&self) -> u64 {
+        match self.open.as_ref().map(|attempt| &attempt.step) {
+            Some(Step::Pause { latest, .. }) => *latest,
+            _ => 0,
+        }
+    }
+}
+
+fn is(image: &Image, version: &str, md5: u8) -> bool {
+    image.version == version && image.md5 == md5
+}

@@ -1,0 +1,283 @@
+//! Offers: rules 2, 3 and 14, and the wait for one.
+
+use super::book::{Fact, Image};
+use super::steps::{Attempt, Step, Url, fits, is_past_return};
+use super::{ERASE, Line, Phase, S, Spec, Why, is};
+
+/// `update_firmware` as the harness wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Offered {
+    pub(crate) version: &'static str,
+    /// A number that stands for the digest; none when the key is left out.
+    pub(crate) md5: Option<u8>,
+    pub(crate) size: Option<u64>,
+    pub(crate) url: String,
+    /// Bytes of `user_defined`.
+    pub(crate) text: usize,
+    /// The version is above what runs, for a device that takes no older one.
+    pub(crate) newer: bool,
+}
+
+impl Offered {
+    fn image(&self) -> Image {
+        let (md5, size) = (self.md5.unwrap_or(0), self.size.unwrap_or(0));
+        Image { version: self.version, md5, size }
+    }
+}
+
+impl Spec {
+    pub(crate) fn offer(&mut self, offer: &Offered) {
+        // An offer is an answer, too.
+        self.answered();
+        if self.owed.is_none() {
+            self.take_offer(offer);
+        }
+        self.settle();
+    }
+
+    fn take_offer(&mut self, offer: &Offered) {
+        if offer.version == self.running {
+            if !self.book.session().iter().any(|(_, fact)| *fact == Fact::ToldRunning) {
+                self.fact(Fact::ToldRunning);
+                self.fact(Fact::Asked);
+            }
+            return;
+        }
+        match &self.open {
+            Some(attempt) if is_past_return(&attempt.step) => {}
+            Some(attempt) if attempt.image == offer.image() => self.same_offer(offer),
+            _ => self.other_offer(offer),
+        }
+    }
+
+    fn same_offer(&mut self, offer: &Offered) {
+        let usable = self.is_usable(offer);
+        let now = self.now;
+        let Some(attempt) = &mut self.open else { return };
+        let awaited = match attempt.step {
+            Step::Url { why, .. } => Some(why),
+            _ => None,
+        };
+        if !usable {
+            // Of no use to what goes on; the end of what waits for it.
+            if awaited.is_some() {
+                self.fail(Why::Other);
+            }
+            return;
+        }
+        let known = attempt.url == offer.url;
+        attempt.url.clone_from(&offer.url);
+        attempt.offered = now;
+        match awaited {
+            None => {}
+            Some(Url::Refused) if known => {
+                let at = now + 60 * S;
+                attempt.step = Step::Pause { earliest: at, latest: at };
+            }
+            Some(Url::Refused | Url::Gone | Url::Stale) => attempt.resume(),
+            Some(Url::Boot) => self.start(),
+            Some(Url::Deferral) => self.consent_or_start(),
+        }
+    }
+
+    fn other_offer(&mut self, offer: &Offered) {
+        let image = offer.image();
+        let open = self.open.as_ref().map(|attempt| &attempt.step);
+        let replaced = open.is_some();
+        if !matches!(open, None | Some(Step::Url { why: Url::Boot, .. })) {
+            if let Some(at) = self.superseded.map(|at| at + 60 * S).filter(|at| *at > self.now) {
+                self.recall = Some(at);
+                return;
+            }
+            self.superseded = Some(self.now);
+        }
+        if replaced {
+            self.drop_attempt();
+        }
+        let usable = self.is_usable(offer);
+        let elicited = self.book.all().iter().any(|(at, fact)| {
+            matches!(fact, Fact::Said { line: Line::Version, .. }) && at + 30 * S >= self.now
+        });
+        if (elicited || !usable) && self.was_turned_down(image) {
+            if replaced {
+                self.fact(Fact::Asked);
+            }
+            return;
+        }
+        let banned = self
+            .note
+            .guard
+            .is_some_and(|(version, md5, count)| is(&image, version, md5) && count >= 3);
+        if !usable || (elicited && banned) {
+            return self.turn_down(image);
+        }
+        let kept = if self.note.phase == Phase::Part && self.note.image == Some(image) {
+            (resume_point(self.note.offset, image.size), self.note.etag)
+        } else {
+            (0, 0)
+        };
+        self.begin(image, offer.url.clone(), Step::Consent { ask: self.now }, kept);
+        self.consent_or_start();
+    }
+
+    /// Not worth an attempt: a result all the same, once in a session.
+    pub(super) fn turn_down(&mut self, image: Image) {
+        if self.up {
+            self.fact(Fact::Refused(image));
+        }
+        let image = Image { size: image.size.max(1), ..image };
+        self.finish(image, (0, 0), Err(Why::Other));
+    }
+
+    fn was_turned_down(&self, image: Image) -> bool {
+        let facts = self.book.since(|fact| matches!(fact, Fact::Up | Fact::Down | Fact::Forgiven));
+        let mut refused = Vec::new();
+        for (_, fact) in facts {
+            match fact {
+                Fact::Refused(image) if !refused.contains(image) => refused.push(*image),
+                _ => {}
+            }
+        }
+        self.up && (refused.contains(&image) || refused.len() >= 8)
+    }
+
+    fn is_usable(&self, offer: &Offered) -> bool {
+        let plain = offer.url.starts_with("http://");
+        let link = (plain && self.policy.http) || offer.url.starts_with("https://");
+        offer.md5.is_some()
+            && offer.size.is_some_and(fits)
+            && offer.text <= 1_536
+            && offer.url.len() <= 1_024
+            && link
+            && (offer.newer || !self.policy.no_downgrade)
+    }
+
+    /// A new attempt, with what is kept of it in the slot.
+    pub(super) fn begin(&mut self, image: Image, url: String, step: Step, kept: (u64, u8)) {
+        let (stored, etag) = kept;
+        let offered = self.now;
+        let old_bytes = stored > 0;
+        self.fact(Fact::Began);
+        let high = stored;
+        self.open = Some(Attempt { image, url, offered, step, stored, high, etag, old_bytes });
+    }
+
+    fn consent_or_start(&mut self) {
+        if self.policy.ask_consent {
+            self.step(Step::Consent { ask: self.now + 60 * S });
+        } else {
+            self.start();
+        }
+    }
+
+    /// The application, or nobody, has something against it.
+    pub(super) fn start(&mut self) {
+        let Some(attempt) = &mut self.open else { return };
+        attempt.resume();
+        if self.note.image != Some(attempt.image) {
+            self.note.tries = 0;
+        }
+        self.note.phase = Phase::Part;
+        self.note.image = Some(attempt.image);
+        self.note.from = Some(self.running);
+        self.note.offset = attempt.stored;
+        self.note.etag = if attempt.stored > 0 { attempt.etag } else { 0 };
+        (self.note.outcome, self.note.sent) = (None, false);
+    }
+}
+
+impl Attempt {
+    /// On with the fetch, or with the digest when nothing is missing.
+    pub(super) fn resume(&mut self) {
+        self.step =
+            if self.stored >= self.image.size { Step::Check } else { Step::Due { hops: 0 } };
+    }
+}
+
+/// The block at the end may be torn.
+pub(super) fn resume_point(offset: u64, size: u64) -> u64 {
+    if offset >= size { size } else { offset / ERASE * ERASE }
+}
+
+/// The wait for an offer.
+impl Spec {
+    /// The cloud is asked for an offer, with a fresh URL.
+    pub(super) fn ask_url(&mut self, why: Url) {
+        if matches!(why, Url::Refused | Url::Gone) {
+            let since = self.book.since(|fact| matches!(fact, Fact::Began | Fact::News));
+            let rounds = since.iter().filter(|(_, fact)| *fact == Fact::Round).count();
+            let (most, end) = match why {
+                Url::Gone => (1, Why::NotFound),
+                _ => (3, Why::Auth),
+            };
+            if rounds >= most {
+                return self.fail(end);
+            }
+            self.fact(Fact::Round);
+        }
+        self.wait_url(why);
+        self.fact(Fact::Asked);
+    }
+
+    pub(super) fn wait_url(&mut self, why: Url) {
+        let timed = self.up && matches!(why, Url::Refused | Url::Gone);
+        let until = timed.then_some(self.now + 30 * S);
+        self.step(Step::Url { why, until, replies: 0, reply_at: 0, again: false });
+    }
+
+    pub(super) fn url_session(&mut self, up: bool) {
+        let now = self.now;
+        let Some(attempt) = &mut self.open else { return };
+        if let Step::Url { why, until, replies, again, .. } = &mut attempt.step {
+            *until = (up && matches!(why, Url::Refused | Url::Gone)).then_some(now + 30 * S);
+            *again = false;
+            *replies = if up { *replies } else { 0 };
+        }
+    }
+
+    /// A reply without the offer: two, 10 s apart, mean that there is none.
+    pub(super) fn url_reply(&mut self) {
+        let now = self.now;
+        let Some(attempt) = &mut self.open else { return };
+        if let Step::Url { replies, reply_at, .. } = &mut attempt.step {
+            if *replies == 0 || (*replies == 1 && now >= *reply_at + 10 * S) {
+                (*replies, *reply_at) = (*replies + 1, now);
+            }
+        }
+    }
+
+    pub(super) fn url_silence(&self) -> Option<u64> {
+        match self.open.as_ref()?.step {
+            Step::Url { replies: 1, again: true, .. } | Step::Url { replies: 0, .. } => None,
+            Step::Url { reply_at, .. } => Some(reply_at + 10 * S),
+            _ => None,
+        }
+    }
+
+    pub(super) fn tick_url(&mut self) {
+        let silent = self.url_silence().is_some_and(|at| at <= self.now);
+        let Some(attempt) = &mut self.open else { return };
+        let Step::Url { why, until, replies, again, .. } = &mut attempt.step else { return };
+        let (why, over) = (*why, until.is_some_and(|at| at <= self.now));
+        if silent && *replies >= 2 {
+            // Withdrawn: no report, and the bytes stay.
+            return self.drop_attempt();
+        }
+        if silent {
+            *again = true;
+            self.fact(Fact::Asked);
+        }
+        if over {
+            self.ask_url(why);
+        }
+    }
+
+    /// An offer that is 23 h old is not used.
+    pub(super) fn refresh(&mut self) {
+        let Some(attempt) = &self.open else { return };
+        let old = self.now >= attempt.offered + 82_800 * S;
+        if old && matches!(attempt.step, Step::Due { hops: 0 }) {
+            self.ask_url(Url::Stale);
+        }
+    }
+}

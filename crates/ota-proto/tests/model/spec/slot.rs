@@ -1,0 +1,115 @@
+//! The slot's and the digest's answers: rules 11 to 13, and the ordering of design.md §2.4.
+
+use ota_proto::{SlotAction, StorageError};
+
+use super::book::Fact;
+use super::steps::{Job, Step};
+use super::{ERASE, Owed, Phase, S, Spec, Why};
+
+impl Spec {
+    /// A job begins: there is one at a time, and what it needs is durable (§2.4).
+    pub(crate) fn job(&mut self, job: Job) {
+        assert!(self.job.is_none(), "{job:?} while {:?}", self.job);
+        let attempt = self.open.as_ref();
+        match (job, attempt.map(|attempt| &attempt.step)) {
+            (Job::Slot(SlotAction::Activate), Some(Step::Restart { active: false, .. })) => {
+                assert_eq!(self.durable.phase, Phase::Switch, "O6");
+            }
+            (Job::Slot(SlotAction::Confirm), Some(Step::Trial { confirmed: true, .. })) => {
+                assert!(self.proved || !self.policy.needs_reply, "O8");
+            }
+            (
+                Job::Slot(SlotAction::RollBack),
+                Some(Step::Trial { back: Some(false), limit, .. }),
+            ) => {
+                assert!(limit.is_none() || self.durable.outcome.is_some(), "O11");
+            }
+            (Job::Slot(SlotAction::ClearMark), _) => {
+                assert_ne!(self.owed, Some(Owed::Saving), "the reason would be lost");
+            }
+            (Job::Erase | Job::Write { .. }, Some(_)) => {
+                let image = attempt.map(|attempt| attempt.image);
+                assert!(self.durable.image == image && self.durable.phase == Phase::Part, "O2");
+                assert!(self.foreign.is_none() && self.owed.is_none(), "O15");
+            }
+            (Job::Sync { .. } | Job::Digest { .. }, Some(_)) => {}
+            _ => panic!("nothing asks for {job:?}"),
+        }
+        self.job = Some((job, true));
+    }
+
+    /// It ended; a digest is right or not.
+    pub(crate) fn job_ended(&mut self, result: Result<bool, StorageError>) {
+        let (job, wanted) = self.job.take().expect("a job");
+        match (job, result) {
+            (Job::Slot(SlotAction::ClearMark), _) => {}
+            _ if !wanted || self.open.is_none() => {}
+            (Job::Slot(SlotAction::Activate), Err(_)) => self.fail(Why::Other),
+            (Job::Slot(action), Ok(_)) => self.switched(action),
+            // Whatever else cannot be switched is tried again.
+            (Job::Slot(_), Err(_)) => {}
+            (_, Err(_)) => self.fail(Why::Other),
+            (Job::Erase, _) => {}
+            (Job::Write { end }, _) => self.wrote(end),
+            (Job::Sync { upto }, _) => self.synced(upto),
+            (Job::Digest { upto }, Ok(right)) => self.hashed(upto, right),
+        }
+        self.settle();
+    }
+
+    fn switched(&mut self, action: SlotAction) {
+        let now = self.now;
+        let Some(attempt) = &mut self.open else { return };
+        let (image, etag) = (attempt.image, attempt.etag);
+        match (action, &mut attempt.step) {
+            (SlotAction::Activate, Step::Restart { active, .. }) => *active = true,
+            (SlotAction::RollBack, Step::Trial { back, ask, .. }) => {
+                (*back, *ask) = (Some(true), now + 60 * S);
+            }
+            (SlotAction::Confirm, Step::Trial { limit, .. }) => {
+                let ours = limit.is_some();
+                self.foreign = None;
+                if ours {
+                    self.finish(image, (image.size, etag), Ok(()));
+                } else {
+                    self.drop_attempt();
+                    self.fact(Fact::Asked);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn synced(&mut self, upto: u64) {
+        let Some(attempt) = &self.open else { return };
+        if self.note.phase == Phase::Part {
+            let whole = upto >= attempt.image.size;
+            self.note.offset = if whole { upto } else { upto / ERASE * ERASE };
+            self.note.etag = if self.note.offset > 0 { attempt.etag } else { 0 };
+        }
+    }
+
+    fn hashed(&mut self, upto: u64, right: bool) {
+        let now = self.now;
+        let Some(attempt) = &mut self.open else { return };
+        if upto < attempt.image.size {
+            return;
+        }
+        if right {
+            let approved = !self.policy.ask_approval;
+            let go = !self.policy.ask_install;
+            attempt.step = Step::Ready { approved, go, since: now, ask: now + 60 * S };
+            return;
+        }
+        // Rule 12: what was pieced together gets one clean restart.
+        let anew = self.book.since(|fact| matches!(fact, Fact::Began | Fact::Anew { .. }));
+        let pieces = anew.iter().filter(|(_, fact)| *fact == Fact::Piece).count();
+        let pieced = pieces > 1 || attempt.old_bytes;
+        let before = self.book.count(|fact| *fact == Fact::Anew { digest: true });
+        if pieced && before == 0 && self.begin_anew(true) {
+            self.step(Step::Due { hops: 0 });
+        } else {
+            self.fail(Why::Digest);
+        }
+    }
+}

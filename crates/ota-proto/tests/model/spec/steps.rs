@@ -1,0 +1,348 @@
+//! The attempt after its bytes: digest, installation, restart, trial, and the application's word.
+
+use ota_proto::{Installed, SlotAction};
+
+use super::book::{Fact, Image, Line};
+use super::fetch::Body;
+use super::{CAPACITY, Phase, S, Spec, Why};
+
+/// One attempt at an image.
+pub(crate) struct Attempt {
+    pub(super) image: Image,
+    /// Empty while only the journal knows of it.
+    pub(super) url: String,
+    /// The offer, as it counts now, came then.
+    pub(super) offered: u64,
+    pub(super) step: Step,
+    pub(super) stored: u64,
+    /// The most that was ever stored.
+    pub(super) high: u64,
+    /// The server's name for what is stored.
+    pub(super) etag: u8,
+    /// Bytes from before this boot or attempt are among what is stored.
+    pub(super) old_bytes: bool,
+}
+
+/// Where it stands.
+pub(crate) enum Step {
+    /// The application is asked.
+    Consent {
+        ask: u64,
+    },
+    /// It said later.
+    Later {
+        until: u64,
+    },
+    /// A fetch is to begin: of the offer's URL, or of a place this many hops away.
+    Due {
+        hops: u8,
+    },
+    /// It has begun.
+    Asked {
+        since: u64,
+        hops: u8,
+    },
+    Body(Body),
+    /// A pause after a failure ends between these moments.
+    Pause {
+        earliest: u64,
+        latest: u64,
+    },
+    /// An offer is waited for.
+    Url {
+        why: Url,
+        until: Option<u64>,
+        replies: u8,
+        reply_at: u64,
+        again: bool,
+    },
+    /// All bytes are there.
+    Check,
+    /// The digest was right.
+    Ready {
+        approved: bool,
+        go: bool,
+        since: u64,
+        ask: u64,
+    },
+    /// The installation: asked for, with its limit.
+    Install {
+        since: u64,
+        begun: Option<u64>,
+        late: bool,
+    },
+    /// The switch: durable, and when the restart is asked for again.
+    Restart {
+        since: u64,
+        active: bool,
+        ask: Option<u64>,
+        ours: bool,
+    },
+    /// The new image runs; no limit for one that somebody else installed.
+    Trial {
+        limit: Option<u64>,
+        ask: u64,
+        confirmed: bool,
+        back: Option<bool>,
+    },
+}
+
+/// Why an offer is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Url {
+    Refused,
+    Gone,
+    Stale,
+    Deferral,
+    Boot,
+}
+
+/// An image that runs on trial, or is armed, without a word in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Foreign {
+    Trial,
+    Armed,
+}
+
+/// What the slot is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    Erase,
+    Write { end: u64 },
+    Sync { upto: u64 },
+    Digest { upto: u64 },
+    Slot(SlotAction),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Accept,
+    /// For this many seconds.
+    Defer(u64),
+    Refuse,
+    Cancel,
+    Approve,
+    Veto,
+    Install,
+    Installed(Installed),
+    Confirm,
+    RollBack,
+    Forgive,
+    Report,
+}
+
+/// The application.
+impl Spec {
+    /// Whether the command fits, and what it does.
+    pub(crate) fn command(&mut self, command: Command) -> bool {
+        let done = self.obey(command).is_some();
+        if done {
+            self.settle();
+        }
+        done
+    }
+
+    fn obey(&mut self, command: Command) -> Option<()> {
+        let now = self.now;
+        if command == Command::Report {
+            return self.up.then(|| self.fact(Fact::Asked));
+        }
+        if command == Command::Forgive {
+            self.note.guard.take()?;
+            self.fact(Fact::Forgiven);
+            return Some(());
+        }
+        let attempt = self.open.as_mut()?;
+        let image = attempt.image;
+        match (command, &mut attempt.step) {
+            (Command::Accept, Step::Consent { .. } | Step::Later { .. }) => self.start(),
+            (Command::Refuse | Command::Cancel, Step::Consent { .. } | Step::Later { .. }) => {
+                self.turn_down(image);
+            }
+            (
+                Command::Defer(seconds),
+                step @ (Step::Consent { .. } | Step::Later { .. } | Step::Ready { .. }),
+            ) => *step = Step::Later { until: now + seconds * S },
+            (Command::Veto, Step::Ready { .. }) => self.fail(Why::Other),
+            (Command::Approve, Step::Ready { approved, since, .. }) if !*approved => {
+                (*approved, *since) = (true, now);
+            }
+            (Command::Install, Step::Ready { go, since, .. }) if !*go => {
+                (*go, *since) = (true, now);
+            }
+            (Command::Installed(what), Step::Install { begun: Some(_), .. }) => {
+                self.installed(what, image);
+            }
+            (Command::Confirm, Step::Trial { confirmed, back: None, .. }) => *confirmed = true,
+            (Command::RollBack, Step::Trial { back: None, .. }) => self.begin_back(),
+            (Command::Cancel, step) if !is_past_return(step) => self.fail(Why::Other),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn installed(&mut self, what: Installed, image: Image) {
+        match what {
+            Installed::Failed => self.fail(Why::Image),
+            Installed::NeedsRestart => {
+                let step = Step::Restart { since: self.now, active: false, ask: None, ours: true };
+                self.step(step);
+                self.note.phase = Phase::Switch;
+            }
+            Installed::Running => {
+                self.running = image.version;
+                self.proved = false;
+                let etag = self.open.as_ref().map_or(0, |attempt| attempt.etag);
+                self.finish(image, (image.size, etag), Ok(()));
+            }
+        }
+    }
+
+    /// The way back: its reason first (O11).
+    pub(super) fn begin_back(&mut self) {
+        let Some(Attempt { step: Step::Trial { limit, back, .. }, .. }) = &mut self.open else {
+            return;
+        };
+        *back = Some(false);
+        if limit.is_some() {
+            self.note.outcome = Some(Err(Why::Image));
+            self.note.sent = false;
+        }
+    }
+}
+
+/// What follows by itself, and with time.
+impl Spec {
+    pub(super) fn step(&mut self, step: Step) {
+        if let Some(attempt) = &mut self.open {
+            attempt.step = step;
+        }
+    }
+
+    pub(super) fn drop_attempt(&mut self) {
+        self.open = None;
+        self.orphan();
+    }
+
+    /// What the slot is doing is of no use any more (O3).
+    pub(super) fn orphan(&mut self) {
+        if let Some((_, wanted)) = &mut self.job {
+            *wanted = false;
+        }
+    }
+
+    /// What is on trial without our doing has the other slot as its way back.
+    pub(super) fn adopt(&mut self) {
+        let Some(foreign) = self.foreign.filter(|_| self.open.is_none() && self.owed.is_none())
+        else {
+            return;
+        };
+        let image = Image { version: self.running, md5: 0, size: 1 };
+        let step = match foreign {
+            Foreign::Armed => {
+                Step::Restart { since: self.now, active: true, ask: None, ours: false }
+            }
+            Foreign::Trial => {
+                let ask = self.now + 60 * S;
+                Step::Trial { limit: None, ask, confirmed: false, back: None }
+            }
+        };
+        self.begin(image, String::new(), step, (image.size, 0));
+    }
+
+    /// Rules 4 and 6: 100 is said, then the try is counted, then `burning` is said.
+    pub(super) fn settle_ready(&mut self) {
+        let now = self.now;
+        let told = self.told(&Line::Percent(100)).is_some();
+        let Some(attempt) = &mut self.open else { return };
+        if let Step::Ready { approved: true, go: true, since, .. } = attempt.step {
+            if told || now >= since + 5 * S {
+                attempt.step = Step::Install { since: now, begun: None, late: false };
+                self.note.phase = Phase::Install;
+                self.note.tries += 1;
+            }
+        }
+    }
+
+    /// The machine asks the application to install: everything before it has happened (O5).
+    pub(crate) fn install_asked(&mut self) {
+        let told = self.told(&Line::Burning).is_some();
+        assert!(self.is_durable() && self.durable.phase == Phase::Install, "O5: not counted");
+        let now = self.now;
+        let Some(Attempt { step: Step::Install { since, begun, .. }, .. }) = &mut self.open else {
+            panic!("nothing asks for an installation");
+        };
+        assert!(begun.is_none(), "an installation asked for twice");
+        assert!(told || now >= *since + 5 * S, "O5: burning was not said");
+        *begun = Some(now + 600 * S);
+    }
+
+    /// The machine asks for the restart (O7), or asks again.
+    pub(crate) fn restart_asked(&mut self) {
+        let told = self.told(&Line::Burning) == Some(true);
+        let now = self.now;
+        match self.open.as_mut().map(|attempt| &mut attempt.step) {
+            Some(Step::Restart { since, active: true, ask, .. }) => {
+                let due = ask.map_or(told || now >= *since + 5 * S, |at| at <= now);
+                assert!(due, "O7: too soon");
+                *ask = Some(now + 60 * S);
+            }
+            Some(Step::Trial { back: Some(true), .. }) => {}
+            _ => panic!("nothing asks for a restart"),
+        }
+    }
+
+    pub(super) fn tick_step(&mut self) {
+        let now = self.now;
+        let Some(attempt) = &mut self.open else { return };
+        match &mut attempt.step {
+            Step::Consent { ask } | Step::Ready { ask, .. } if *ask <= now => *ask = now + 60 * S,
+            Step::Later { until } if *until <= now => self.ask_url(Url::Deferral),
+            Step::Due { .. } | Step::Asked { .. } | Step::Body(_) | Step::Pause { .. } => {
+                self.tick_fetch();
+            }
+            Step::Url { .. } => self.tick_url(),
+            Step::Install { begun: Some(limit), late, .. } if *limit <= now => {
+                (*late, *limit) = (true, now + 60 * S);
+            }
+            Step::Trial { limit: Some(limit), back: None, .. } if *limit <= now => {
+                self.begin_back();
+            }
+            Step::Trial { ask, .. } if *ask <= now => *ask = now + 60 * S,
+            _ => {}
+        }
+    }
+
+    /// When the step surely ends, or is told of again, by time alone.
+    pub(super) fn step_latest(&self) -> Option<u64> {
+        let attempt = self.open.as_ref()?;
+        let later = |at: u64| (at > self.now).then_some(at);
+        match &attempt.step {
+            Step::Consent { ask } => Some(*ask),
+            Step::Later { until } => Some(*until),
+            Step::Asked { since, .. } => Some(since + 20 * S),
+            Step::Body(body) if self.reading => Some(body.latest()),
+            Step::Pause { latest, .. } => Some(*latest),
+            Step::Url { until, .. } => self.url_silence().into_iter().chain(*until).min(),
+            Step::Ready { approved: true, go: true, since, .. } => later(since + 5 * S),
+            Step::Ready { ask, .. } => Some(*ask),
+            Step::Install { begun: Some(limit), .. } => Some(*limit),
+            Step::Install { since, .. } => later(since + 5 * S),
+            Step::Restart { ask: Some(ask), .. } => Some(*ask),
+            Step::Restart { since, .. } => later(since + 5 * S),
+            Step::Trial { ask, confirmed: false, back: None, .. } => Some(*ask),
+            Step::Trial { limit, back: None, .. } => *limit,
+            Step::Trial { ask, back: Some(true), .. } => Some(*ask),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn is_past_return(step: &Step) -> bool {
+    matches!(step, Step::Install { .. } | Step::Restart { .. } | Step::Trial { .. })
+}
+
+/// Whether an image fits into the slot.
+pub(super) fn fits(size: u64) -> bool {
+    (1..=CAPACITY).contains(&size)
+}

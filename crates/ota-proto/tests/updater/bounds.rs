@@ -1,0 +1,235 @@
+//! Rules 9, 16 and 17 in numbers: what an attempt may cost, what a deadline is for, what the
+//! caller may hold back, and what a device is made of.
+
+use ota_proto::{
+    Boot, ConfigError, Gate, Hold, Installed, ResponseHead, SlotInfo, SlotState, State, Timer,
+    TransportError, Updater,
+};
+
+use crate::bench::*;
+
+const NONE: [&str; 0] = [];
+
+/// One answer after another, each broken off after this many new bytes; the moment of the last
+/// and the lines since.
+fn trickle(bytes: u64, answers: u64) -> Vec<String> {
+    let mut bench = Bench::fetching(config());
+    let mut lines = Vec::new();
+    for _ in 0..answers {
+        let Some(ms) = bench.next_fetch_lines(&mut lines) else { break };
+        bench.good_head(ms);
+        let upto = (bench.at + bytes).min(SIZE);
+        lines.extend(bench.body(ms, upto));
+        if upto < SIZE {
+            bench.fetch_failed(ms, TransportError::Closed);
+            lines.extend(bench.auto(ms));
+        }
+    }
+    lines
+}
+
+#[test]
+fn rule_9_less_than_4_kib_an_answer_is_no_progress_and_eight_of_them_are_the_end() {
+    let lines = trickle(1_000, 8);
+    assert!(lines.contains(&"fail -1 download timed out".into()), "{lines:?}");
+    let lines = trickle(1_000, 7);
+    assert!(!lines.iter().any(|line| line.starts_with("fail")), "{lines:?}");
+    let lines = trickle(1_429, 7);
+    assert!(lines.contains(&"event Install { size: 10000 }".into()), "{lines:?}");
+}
+
+#[test]
+fn rule_9_an_attempt_takes_three_times_the_image_and_no_more() {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    let mut lines = bench.body(1_100, 8_192);
+    bench.fetch_failed(1_100, TransportError::Closed);
+    // The server sends all of it each time, and breaks off where new bytes would begin.
+    let (whole, mut taken) = (good(0), 8_192);
+    while let Some(ms) = bench.next_fetch_lines(&mut lines) {
+        bench.head(ms, &whole).unwrap();
+        let op = bench.fetch_op();
+        bench.auto(ms);
+        let Ok(body) = bench.machine.handle_body(at(ms), op, &image()[..8_192]) else { break };
+        assert_eq!((body.consumed, body.write), (8_192, None), "passed over");
+        taken += 8_192;
+        bench.fetch_failed(ms, TransportError::Closed);
+    }
+    assert_eq!(taken, 24_576, "one more would be more than 30,000");
+    lines.extend(bench.until(60_000));
+    let end = "fail -5 server contradicts the offer";
+    assert!(lines.iter().any(|line| line.ends_with(end)), "{lines:?}");
+}
+
+/// Found while the chunking property was written: bytes beyond the image made the whole piece
+/// they came in worthless, so that the result depended on where pieces ended.
+#[test]
+fn rule_8_what_comes_before_a_surplus_is_taken_in_whatever_pieces_it_comes() {
+    let chunked = ResponseHead { content_length: None, ..good(0) };
+    let mut ends = Vec::new();
+    for piece in [1_000, 4_096, 20_000] {
+        let mut bench = Bench::fetching(config());
+        bench.head(1_100, &chunked).unwrap();
+        let body = [image(), vec![7; 500]].concat();
+        let (op, mut given) = (bench.fetch_op(), 0);
+        loop {
+            bench.auto(1_100);
+            let data = &body[given..(given + piece).min(body.len())];
+            let Ok(taken) = bench.machine.handle_body(at(1_100), op, data) else { break };
+            given += taken.consumed;
+            if let Some(write) = taken.write {
+                bench.machine.handle_stored(at(1_100), write.op, Ok(()));
+            }
+        }
+        assert_eq!(given, 10_000, "in pieces of {piece}");
+        let lines = bench.until(40_000);
+        ends.push(lines.into_iter().filter(|line| !line.contains("Progress")).collect::<Vec<_>>());
+    }
+    assert!(ends.iter().all(|end| *end == ends[0]), "{ends:#?}");
+    assert!(ends[0].last().unwrap().ends_with("event Install { size: 10000 }"), "{ends:?}");
+}
+
+#[test]
+fn rule_16_a_deadline_says_what_it_is_for() {
+    let mut bench = Bench::new(config());
+    bench.machine.handle_session(at(0), true);
+    bench.out(0);
+    assert_eq!((bench.idle.0, bench.idle.1), (Some(at(10_000)), Some(Timer::Reply)));
+    bench.reply(100, "0.1.0");
+    bench.out(100);
+    assert_eq!(bench.idle.1, Some(Timer::Report), "in a day");
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    bench.auto(1_100);
+    assert_eq!((bench.idle.0, bench.idle.1), (Some(at(16_100)), Some(Timer::Fetch)));
+    bench.fetch_failed(1_200, TransportError::Tls(ota_proto::TlsError::Expired));
+    bench.out(1_200);
+    assert_eq!((bench.idle.0, bench.idle.1), (Some(at(21_000)), Some(Timer::Progress)));
+    let mut asking = config();
+    asking.consent = Hold::Ask;
+    let mut bench = Bench::online(asking);
+    bench.offer(1_000, "1.0.0");
+    assert_eq!(bench.out(1_000), ["event Offered"]);
+    assert_eq!((bench.idle.0, bench.idle.1), (Some(at(61_000)), Some(Timer::Application)));
+    bench.machine.defer(at(2_000), at(500_000)).unwrap();
+    bench.out(2_000);
+    assert_eq!((bench.idle.0, bench.idle.1), (Some(at(500_000)), Some(Timer::Deferral)));
+}
+
+#[test]
+fn an_unanswered_question_is_asked_again_each_minute() {
+    let mut asking = config();
+    (asking.consent, asking.approval) = (Hold::Ask, Hold::Ask);
+    let mut bench = Bench::online(asking);
+    bench.offer(1_000, "1.0.0");
+    let lines = bench.until(125_000);
+    assert_eq!(lines[1..], ["61000 event Offered", "121000 event Offered"], "{lines:?}");
+    bench.machine.accept(at(125_000)).unwrap();
+    bench.auto(125_000);
+    bench.good_head(125_000);
+    assert_eq!(bench.body(125_000, SIZE).last().unwrap(), "event Ready");
+    let mut lines = bench.until(250_000);
+    lines.retain(|line| line.ends_with("event Ready"));
+    assert_eq!(lines, ["185000 event Ready", "245000 event Ready"]);
+}
+
+#[test]
+fn an_installer_that_does_not_stop_is_told_again_and_its_end_is_a_failure() {
+    let mut bench = Bench::installing(config());
+    let mut lines = bench.until(725_000);
+    lines.retain(|line| line.contains("Stop"));
+    assert_eq!(
+        lines,
+        ["601200 event StopInstall", "661200 event StopInstall", "721200 event StopInstall"]
+    );
+    bench.machine.installed(at(726_000), Installed::Failed).unwrap();
+    assert!(bench.auto(726_000).contains(&"fail -5 install timed out".into()));
+}
+
+#[test]
+fn a_closed_gate_holds_back_and_loses_nothing() {
+    let mut bench = Bench::new(config());
+    bench.machine.set_gate(Gate { publish: false, fetch: true });
+    bench.machine.handle_session(at(0), true);
+    assert_eq!(bench.out(0), NONE);
+    assert_eq!(bench.idle.0, None, "the gate's opening is no matter of time");
+    bench.machine.set_gate(Gate::OPEN);
+    assert_eq!(bench.out(5), ["report 0.1.0"]);
+    bench.ack(5);
+    bench.reply(5, "0.1.0");
+    bench.machine.set_gate(Gate { publish: true, fetch: false });
+    bench.offer(1_000, "1.0.0");
+    let lines = bench.auto(1_000);
+    assert!(lines.contains(&"downloading 0".into()), "{lines:?}");
+    assert!(!lines.contains(&"fetch 0".into()), "another device fetches");
+    bench.machine.set_gate(Gate::OPEN);
+    assert_eq!(bench.auto(3_000), ["fetch 0"]);
+}
+
+#[test]
+fn the_last_known_time_rides_along_and_is_a_floor_after_a_reset() {
+    let mut bench = Bench::online(config());
+    assert_eq!(bench.machine.known_time(), 0);
+    bench.machine.handle_unix_time(1_800_000_000);
+    bench.machine.handle_unix_time(1_700_000_000);
+    assert_eq!(bench.machine.known_time(), 1_800_000_000, "it never falls");
+    assert_eq!(bench.out(500), NONE, "it is not worth a write of its own");
+    bench.offer(1_000, "1.0.0");
+    bench.auto(1_000);
+    let record = bench.journal();
+    assert_eq!(record.last_time, 1_800_000_000);
+    let bench = Bench::boot(config(), "0.1.0", SlotState::Confirmed, Some(&record));
+    assert_eq!(bench.machine.known_time(), 1_800_000_000);
+}
+
+#[test]
+fn a_device_without_a_version_or_a_slot_is_refused() {
+    let start = |running, storage| {
+        let boot = Boot { running, slot: SlotState::Confirmed, journal: None, storage };
+        Updater::new(at(0), config(), boot).map(|machine| machine.state())
+    };
+    assert_eq!(start("0.1.0", STORAGE), Ok(State::Idle));
+    let long = "1".repeat(33);
+    for version in ["", "a b", "\"", &long] {
+        assert_eq!(start(version, STORAGE), Err(ConfigError::Version), "{version:?}");
+    }
+    assert_eq!(start("0.1.0", SlotInfo { erase: 0, ..STORAGE }), Err(ConfigError::Storage));
+    assert_eq!(start("0.1.0", SlotInfo { capacity: 0, ..STORAGE }), Err(ConfigError::Storage));
+}
+
+#[test]
+fn what_the_application_sees_follows_the_attempt() {
+    let mut asking = config();
+    (asking.consent, asking.install) = (Hold::Ask, Hold::Ask);
+    let mut bench = Bench::online(asking);
+    assert_eq!((bench.machine.state(), bench.machine.offer()), (State::Idle, None));
+    bench.offer(1_000, "1.0.0");
+    assert_eq!(bench.machine.state(), State::Offered);
+    let offer = bench.machine.offer().unwrap();
+    assert_eq!((offer.version.as_str(), offer.size, offer.md5), ("1.0.0", SIZE, md5()));
+    assert_eq!(offer.url, "https://cos.example/a?sign=1");
+    bench.machine.defer(at(1_000), at(9_000)).unwrap();
+    assert_eq!(bench.machine.state(), State::Deferred);
+    bench.machine.accept(at(2_000)).unwrap();
+    assert_eq!(
+        (bench.machine.state(), bench.machine.progress()),
+        (State::Fetching, Some((0, SIZE)))
+    );
+    bench.auto(2_000);
+    bench.status(2_000, 403).unwrap_err();
+    assert_eq!(bench.machine.state(), State::Waiting);
+    bench.offer_at(3_000, "1.0.0", "https://cos.example/b");
+    bench.auto(3_000);
+    bench.good_head(3_000);
+    bench.body(3_000, SIZE);
+    assert_eq!(bench.machine.state(), State::Ready);
+    bench.machine.install(at(4_000)).unwrap();
+    bench.auto(4_000);
+    assert_eq!(bench.machine.state(), State::Installing);
+    bench.machine.installed(at(5_000), Installed::NeedsRestart).unwrap();
+    bench.auto(5_000);
+    assert_eq!(bench.machine.state(), State::Restarting);
+    let record = bench.journal();
+    let bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
+    assert_eq!((bench.machine.state(), bench.machine.offer()), (State::Trial, None));
+}

@@ -1,0 +1,152 @@
+//! What a person reads: each error in its own words, none with a secret, and what `Debug` shows.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+use ota_proto::credentials::registration::{ProductSecret, RegistrationError, Reply};
+use ota_proto::credentials::{BadLogin, BadSecret, LoginError};
+use ota_proto::journal::JournalError;
+use ota_proto::message::Malformed;
+use ota_proto::url::BadUrl;
+use ota_proto::{
+    BadName, BadVersion, BufferTooSmall, Comparator, ConfigError, Digester, Downgrade, FetchError,
+    MessageError, Misuse, Reason, StorageError, TlsError, TransportError, Version,
+};
+
+/// One kind of error: its cases have words of their own, which fit into a line of a log.
+fn read(cases: &[&dyn Display]) -> Vec<String> {
+    let words: Vec<String> = cases.iter().map(ToString::to_string).collect();
+    for text in &words {
+        assert!(!text.is_empty() && text.len() <= 100, "{text:?}");
+        assert!(!text.contains('\n'), "{text:?}");
+    }
+    let different: BTreeSet<&String> = words.iter().collect();
+    assert_eq!(different.len(), words.len(), "two errors in the same words: {words:?}");
+    words
+}
+
+#[test]
+fn the_peers_faults() {
+    let malformed = [Malformed::Syntax, Malformed::Shape, Malformed::Unknown, Malformed::Value];
+    let whole = malformed.map(MessageError::Malformed);
+    let mut cases: Vec<&dyn Display> = vec![&MessageError::ForeignTopic, &MessageError::TooLong];
+    cases.extend(whole.iter().map(|case| case as &dyn Display));
+    let words = read(&cases);
+    // The cause is told, not only that there is one.
+    for (text, why) in words[2..].iter().zip(malformed) {
+        assert!(text.ends_with(&why.to_string()), "{text}");
+    }
+    read(&[&FetchError::Stale, &FetchError::Refused]);
+    read(&[&BadUrl::Scheme, &BadUrl::Host, &BadUrl::Port, &BadUrl::Bytes, &BadUrl::TooLong]);
+}
+
+#[test]
+fn the_environments_faults() {
+    let tls = [
+        TlsError::WrongHost,
+        TlsError::Untrusted,
+        TlsError::Expired,
+        TlsError::ClockNotSet,
+        TlsError::ClientRefused,
+        TlsError::Handshake,
+    ];
+    let through = tls.map(TransportError::Tls);
+    let mut cases: Vec<&dyn Display> = vec![
+        &TransportError::Resolve,
+        &TransportError::Refused,
+        &TransportError::TimedOut,
+        &TransportError::Closed,
+        &TransportError::Malformed,
+    ];
+    cases.extend(through.iter().map(|case| case as &dyn Display));
+    let words = read(&cases);
+    for (text, why) in words[5..].iter().zip(tls) {
+        assert_eq!(*text, format!("TLS: {why}"));
+    }
+    read(&[
+        &StorageError::NoSpace,
+        &StorageError::ReadOnly,
+        &StorageError::Gone,
+        &StorageError::Failed,
+    ]);
+    read(&[
+        &JournalError::Magic,
+        &JournalError::Format,
+        &JournalError::Checksum,
+        &JournalError::Field,
+    ]);
+}
+
+#[test]
+fn the_callers_faults() {
+    read(&[&ConfigError::Version, &ConfigError::Storage]);
+    let words = read(&[&BadName::ProductId, &BadName::DeviceName]);
+    assert!(words[0].contains("product id") && words[1].contains("48"), "{words:?}");
+    read(&[&BadVersion, &Misuse, &BufferTooSmall { needed: 123 }]);
+    assert!(BufferTooSmall { needed: 123 }.to_string().contains("123"), "what would suffice");
+    read(&[&BadLogin::AppId, &BadLogin::ConnId]);
+    read(&[&BadSecret::Base64, &BadSecret::Length]);
+}
+
+#[test]
+fn the_clouds_refusals() {
+    read(&[
+        &LoginError::Username,
+        &LoginError::ClientId,
+        &LoginError::Algorithm,
+        &LoginError::Password,
+        &LoginError::Expired,
+    ]);
+    let words = read(&[
+        &RegistrationError::TooLong,
+        &RegistrationError::Malformed,
+        &RegistrationError::Refused(-7),
+        &RegistrationError::Undecryptable,
+        &RegistrationError::Secret(BadSecret::Base64),
+    ]);
+    assert!(words[2].contains("-7") && words[4].contains(&BadSecret::Base64.to_string()));
+}
+
+#[test]
+fn rule_5_each_reason_has_words_of_its_own_and_one_code() {
+    let reasons: Vec<&dyn Display> = Reason::ALL.iter().map(|reason| reason as _).collect();
+    let words = read(&reasons);
+    for (reason, text) in Reason::ALL.iter().zip(&words) {
+        assert_eq!(text, reason.text());
+        let specific = [Reason::Network, Reason::NotFound, Reason::Unauthorized, Reason::Digest];
+        let place = specific.iter().position(|one| one == reason).map_or(5, |place| place + 1);
+        assert_eq!(usize::from(reason.code().number().unsigned_abs()), place, "{reason:?}");
+    }
+}
+
+#[test]
+fn rule_15_debug_shows_what_is_no_secret() {
+    let mut digester = Digester::new();
+    digester.update(b"abc");
+    assert_eq!(format!("{digester:?}"), "Digester(..)");
+    let compare = Comparator(|offered: &Version, running: &Version| offered.partial_cmp(running));
+    assert_eq!(format!("{:?}", Downgrade::Refuse(compare)), "Refuse(Comparator(..))");
+    // The vendor's published reply: its secret is not shown.
+    let product = ProductSecret::new("hzvf5LF9S0isvBhDSauWMaIk").unwrap();
+    let payload =
+        "s6FB3a1BA/YYbcmSE12XpeDVmQNDcf1QgVD141RRbmmAnFwQfp1ECAu5O016mCOvYlJJ6V59yM4OqQSiWphfTg==";
+    let reply = Reply::decrypt(payload, None, &product).unwrap();
+    assert_eq!(format!("{reply:?}"), "Secret(..)");
+}
+
+#[test]
+fn a_comparator_is_equal_to_itself_only() {
+    let newer = Comparator(|offered: &Version, running: &Version| offered.partial_cmp(running));
+    let none = Comparator(|_: &Version, _: &Version| None);
+    assert_eq!(newer, newer);
+    assert_ne!(Downgrade::Refuse(newer), Downgrade::Refuse(none));
+    let hash = |value: Downgrade| {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        hasher.finish()
+    };
+    assert_eq!(hash(Downgrade::Refuse(newer)), hash(Downgrade::Refuse(newer)));
+    assert_ne!(hash(Downgrade::Refuse(newer)), hash(Downgrade::Allow));
+}
