@@ -42,6 +42,8 @@ pub(crate) enum Command {
 pub(crate) enum Cloud {
     /// Serves firmware to devices over MQTT and HTTP until Ctrl-C.
     Serve(Box<Serve>),
+    /// Connects many devices to a cloud and says how many reports a second it answers.
+    Load(Load),
 }
 
 const DEMO: &str = "\
@@ -241,12 +243,55 @@ pub(crate) struct Serve {
     /// Takes any device, with any password.
     #[arg(long)]
     pub(crate) anonymous: bool,
+    /// The most devices, and the most connections of them.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub(crate) max_devices: u32,
+    /// Prints what goes wrong, and no messages.
+    #[arg(long)]
+    pub(crate) quiet: bool,
     /// One JSON object a line.
     #[arg(long)]
     pub(crate) json: bool,
     /// Shows URLs with their signatures.
     #[arg(long)]
     pub(crate) show_secrets: bool,
+}
+
+const LOAD: &str = "\
+Example:
+  ota cloud serve --mqtt 127.0.0.1:1883 --http 127.0.0.1:0 --anonymous --quiet --max-devices 10000 &
+  ota cloud load --broker mqtt://127.0.0.1:1883 --devices 10000 --pid $!
+
+Each device is a whole client with a TCP connection of its own: it logs in, subscribes, reports its
+version, and rests until all have been answered. Then every one reports again whenever it has its
+answer. Ends with 4 when a connection was lost.";
+
+#[derive(Debug, Args)]
+#[command(after_help = LOAD)]
+pub(crate) struct Load {
+    /// The cloud; it must take any device.
+    #[arg(long, value_name = "mqtt://HOST[:PORT]")]
+    pub(crate) broker: String,
+    /// How many devices.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) devices: u32,
+    /// How long they report again and again.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) seconds: u64,
+    /// The devices' first connections are spread over this time.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = spread)]
+    pub(crate) spread: f64,
+    /// The cloud's process, to say how much memory a device costs it.
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+    /// One JSON object at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn spread(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
+    seconds.ok_or_else(|| "must be 0 to 3600 seconds".into())
 }
 
 #[cfg(test)]

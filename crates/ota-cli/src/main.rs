@@ -6,6 +6,8 @@ mod args;
 mod demo;
 mod device;
 mod failure;
+mod load;
+mod open_files;
 mod print;
 mod serve;
 mod size;
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Agent(args) => agent::run(&args),
         Command::Cloud(Cloud::Serve(args)) => serve::run(&args),
+        Command::Cloud(Cloud::Load(args)) => load::run(&args),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,19 +6,23 @@ use std::time::Duration;
 use ota_cloud::Rollout;
 use ota_cloud::service::broker::Broker;
 use ota_cloud::service::{
-    BadTls, ClientTls, Handle, HandleError, NewFirmware, ServerTls, Service, ServiceConfig,
+    BadTls, ClientTls, Handle, HandleError, NewFirmware, ServerTls, Service, ServiceConfig, What,
 };
 use ota_proto::credentials::Secret;
 use ota_proto::{Identity, Instant};
 
 use crate::args::Serve;
 use crate::failure::Failure;
+use crate::open_files;
 use crate::print::{Line, Printer};
 use crate::stop;
 
 /// Runs until Ctrl-C.
 pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     let plan = Plan::new(args)?;
+    if plan.broker.is_none() {
+        open_files::allow("--max-devices", u64::from(args.max_devices))?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -35,8 +39,10 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
         http_addr: args.http,
         public_url: args.public_url.clone(),
         anonymous: args.anonymous,
+        max_connections: usize::try_from(args.max_devices).unwrap_or(usize::MAX),
         ..ServiceConfig::default()
     };
+    config.cloud.max_devices = args.max_devices;
     if let Some(mqtt) = args.mqtt {
         config.mqtt_addr = mqtt;
     }
@@ -63,6 +69,7 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
     loop {
         tokio::select! {
             entry = log.next() => match entry {
+                Some(entry) if args.quiet && !is_trouble(&entry.what) => {}
                 Some(entry) => printer.entry(&entry),
                 None => return Err(Failure::environment("the cloud stopped by itself")),
             },
@@ -71,6 +78,17 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
     }
     running.shutdown().await;
     Ok(())
+}
+
+/// Whether it is worth a line when only trouble is.
+fn is_trouble(what: &What) -> bool {
+    matches!(
+        what,
+        What::BrokerLost { .. }
+            | What::Foreign { .. }
+            | What::LoginRefused { .. }
+            | What::Refused { .. }
+    )
 }
 
 /// The devices, the firmware and the broker, taken apart and checked.

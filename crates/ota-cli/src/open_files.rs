@@ -1,0 +1,30 @@
+//! How many descriptors this process may have.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::failure::Failure;
+
+/// Descriptors besides the connections: listeners, the runtime's, files that are read.
+const OTHERS: u64 = 64;
+
+/// Sees to it that so many connections can be open at a time; raises the soft limit as far as it
+/// goes. `option` is what asked for them.
+pub(crate) fn allow(option: &str, connections: u64) -> Result<(), Failure> {
+    let needed = connections.saturating_add(OTHERS);
+    let limit = getrlimit(Resource::Nofile);
+    // `None` is no limit.
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    if let Some(most) = limit.maximum.filter(|most| *most < needed) {
+        return Err(Failure::environment(format!(
+            "{option}: {connections} connections need {needed} open files, and this process may \
+             have {most}: raise the limit (as root: prlimit --nofile={needed} --pid $$; in a \
+             systemd unit: LimitNOFILE={needed})"
+        )));
+    }
+    let raised = Rlimit { current: limit.maximum.or(Some(needed)), maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised).map_err(|why| {
+        Failure::environment(format!("{option}: cannot have more files open: {why}"))
+    })
+}
