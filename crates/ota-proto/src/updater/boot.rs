@@ -100,7 +100,8 @@ fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
             }
             // Everything is done but the restart.
             SlotState::Armed if old_runs => Finding::Armed(target),
-            SlotState::RolledBack => {
+            // A boot loader may come to its mark without having swapped: what runs is evidence.
+            SlotState::RolledBack if old_runs || reason.is_some() => {
                 let why = reason.unwrap_or(Reason::BootFailed);
                 Finding::Result(target, Outcome::Failed(why))
             }

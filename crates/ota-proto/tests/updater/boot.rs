@@ -171,6 +171,19 @@ fn boot_switching_rolled_back_owes_fail_counts_it_and_clears_the_mark() {
     assert!(bench.auto(1_000).contains(&"fail -5 rolled back: did not start".into()));
 }
 
+/// embassy-boot comes to its mark without swapping when power goes within its confirmation.
+#[test]
+fn boot_switching_rolled_back_but_the_new_version_runs_owes_done_and_clears_the_mark() {
+    let record = tried(Phase::Switching, 1);
+    let mut bench = Bench::boot(config(), "1.0.0", SlotState::RolledBack, Some(&record));
+    assert_eq!(bench.out(0)[0], "persist Owed 1.0.0@10000 try 1 Done");
+    bench.done(0, Kind::Persist);
+    assert_eq!(bench.auto(0), ["slot ClearMark"]);
+    assert_eq!(bench.journal().guard, None);
+    bench.machine.handle_session(at(1_000), true);
+    assert!(bench.auto(1_000).contains(&"done".into()));
+}
+
 #[test]
 fn boot_switching_on_trial_but_something_else_runs_is_rolled_back() {
     for running in ["0.1.0", "1.0.1"] {

@@ -19,7 +19,7 @@ const PACKET: usize = 16 * 1_024;
 
 /// One connection.
 #[derive(Clone, Debug)]
-pub(super) struct Broker {
+pub struct Broker {
     rx: BytesMut,
     tx: BytesMut,
     up: bool,
@@ -35,7 +35,7 @@ pub(super) struct Broker {
 }
 
 /// What a packet leads to.
-pub(super) enum Said {
+pub enum Said {
     /// The login was taken.
     Login,
     /// The update topic is subscribed.
@@ -47,7 +47,9 @@ pub(super) enum Said {
 }
 
 impl Broker {
-    pub(super) fn new(now: Instant) -> Self {
+    /// A connection that was just accepted.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
         Self {
             rx: BytesMut::new(),
             tx: BytesMut::new(),
@@ -64,12 +66,14 @@ impl Broker {
     }
 
     /// One that loses so many of 1,000 packets after CONNECT, either way.
-    pub(super) fn lossy(now: Instant, rng: Rng, loss: u16) -> Self {
+    #[must_use]
+    pub fn lossy(now: Instant, rng: Rng, loss: u16) -> Self {
         Self { loss: Some((loss, rng)), ..Self::new(now) }
     }
 
     /// Packets lost so far.
-    pub(super) fn lost(&self) -> u64 {
+    #[must_use]
+    pub fn lost(&self) -> u64 {
         self.lost
     }
 
@@ -84,7 +88,7 @@ impl Broker {
     ///
     /// # Errors
     /// What the device must never do.
-    pub(super) fn receive(
+    pub fn receive(
         &mut self,
         now: Instant,
         bytes: &[u8],
@@ -180,7 +184,7 @@ impl Broker {
     }
 
     /// Sends a message of the cloud's, when the device has subscribed.
-    pub(super) fn publish(&mut self, topic: &str, payload: Vec<u8>, qos1: bool) {
+    pub fn publish(&mut self, topic: &str, payload: Vec<u8>, qos1: bool) {
         if !self.subscribed || self.closed {
             return;
         }
@@ -194,11 +198,14 @@ impl Broker {
         let _ = self.write(|tx| publish.write(tx));
     }
 
-    pub(super) fn transmit(&self) -> &[u8] {
+    /// Bytes to be sent.
+    #[must_use]
+    pub fn transmit(&self) -> &[u8] {
         &self.tx
     }
 
-    pub(super) fn sent(&mut self, count: usize) {
+    /// So many of them were sent.
+    pub fn sent(&mut self, count: usize) {
         drop(self.tx.split_to(count.min(self.tx.len())));
         if self.tx.is_empty() {
             self.tx = BytesMut::new();
@@ -206,18 +213,20 @@ impl Broker {
     }
 
     /// It closes as soon as all is sent.
-    pub(super) fn is_closed(&self) -> bool {
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
         self.closed && self.tx.is_empty()
     }
 
     /// The device was given up; nothing more is expected of it.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.heard = Instant::MAX;
         self.subscribed = false;
     }
 
     /// When it gives the device up.
-    pub(super) fn deadline(&self) -> Instant {
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
         self.heard + self.keep_alive
     }
 

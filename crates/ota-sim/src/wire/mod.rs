@@ -28,7 +28,7 @@ use ota_wire::client::{DeviceIndex, LinkKind};
 use crate::setup::Setup;
 use crate::trace::{Said, Trace, What};
 use crate::world::{Outcome, Storage};
-use broker::Broker;
+pub use broker::{Broker, Said as Asked};
 use network::Wire;
 pub use pipe::Chunks;
 

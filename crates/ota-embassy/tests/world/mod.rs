@@ -1,0 +1,272 @@
+//! A device on the adapter and a cloud, joined by a cable in memory, on a virtual clock: real
+//! TCP, real embassy-boot, a flash chip that can lose power.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test uses a part, and may fail"
+)]
+
+pub mod chip;
+pub mod clock;
+pub mod desk;
+pub mod link;
+
+use std::cell::{Cell, RefCell};
+
+use embassy_boot::{BootLoader, BootLoaderConfig};
+use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
+use embassy_time::{Duration, with_timeout};
+use ota_cloud::fault::FaultPlan;
+use ota_embassy::{
+    BootSwitch, Buffers, Config, Driver, Event, FlashJournal, FlashSlot, FlashStorage, Tcp,
+};
+use ota_proto::{Event as Update, Identity, Installed, Rng};
+use ota_wire::client::Event as ClientEvent;
+use ota_wire::mqtt::Login;
+
+use chip::{ACTIVE, Chip, DFU, JOURNAL, STATE};
+use clock::{Run, Task};
+use desk::Desk;
+use link::{Port, Weather};
+
+pub const FROM: &str = "1.0.0";
+pub const TO: &str = "2.0.0";
+
+/// What the application does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum App {
+    Confirms,
+    /// The new version never confirms.
+    Silent,
+}
+
+/// How a boot ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The condition of the caller holds.
+    Over,
+    /// The application asked for a reset.
+    Restart,
+    /// Power went.
+    Cut,
+    /// Nothing happened any more before the limit.
+    Still,
+}
+
+pub struct World {
+    pub device: Device,
+    /// Runs over all boots of the device.
+    cloud: Task<'static>,
+    stack: Stack<'static>,
+    port: Port,
+}
+
+/// The device and what it sees.
+pub struct Device {
+    pub chip: Chip,
+    pub desk: RefCell<Desk>,
+    pub config: Config,
+    pub machine: ota_proto::Config,
+    pub app: App,
+    pub events: RefCell<Vec<ClientEvent>>,
+    pub new: Vec<u8>,
+    pub boots: u64,
+    /// A future of `next` is dropped after so many microseconds, again and again.
+    pub impatience: Option<u64>,
+}
+
+/// An image of this many bytes.
+pub fn image(len: usize, seed: u64) -> Vec<u8> {
+    let mut rng = Rng::new(seed);
+    std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten().take(len).collect()
+}
+
+/// A network stack with a fixed address, and what runs it.
+fn stack(port: Port, host: u8, seed: u64) -> (Stack<'static>, Task<'static>) {
+    let config = embassy_net::Config::ipv4_static(StaticConfigV4 {
+        address: Ipv4Cidr::new(Ipv4Address::new(10, 0, 0, host), 24),
+        gateway: None,
+        dns_servers: Default::default(),
+    });
+    // Leaked: a test is short.
+    let resources = Box::leak(Box::new(StackResources::<12>::new()));
+    let (stack, mut runner) = embassy_net::new(port, config, resources, seed);
+    (stack, Task::new(async move { runner.run().await }))
+}
+
+impl World {
+    pub fn new(weather: Weather, faults: FaultPlan, seed: u64) -> Self {
+        let identity = Identity::new("TESTPROD01", "dev001").unwrap();
+        let mut machine = ota_proto::Config::new(identity, seed);
+        machine.allow_http = true;
+        let [id, user, password] =
+            ["TESTPROD01dev001", "TESTPROD01dev001;1;a;9", "secret"].map(String::from);
+        let login = Login::new(id, user, password);
+        let config = Config::new("10.0.0.1".into(), 1_883, false, login, seed);
+        Self::with(weather, faults, seed, image(30_011, seed + 1), machine, config)
+    }
+
+    pub fn with(
+        weather: Weather,
+        faults: FaultPlan,
+        seed: u64,
+        new: Vec<u8>,
+        machine: ota_proto::Config,
+        config: Config,
+    ) -> Self {
+        clock::reset();
+        let [theirs, port] = link::cable(weather, seed);
+        let (stack, cloud) = stack(theirs, 1, seed);
+        let desk = Desk::new(machine.identity.clone(), TO, new.clone(), faults);
+        let device = Device {
+            chip: Chip::new(&image(ACTIVE.len(), seed), seed),
+            desk: RefCell::new(desk),
+            config,
+            machine,
+            app: App::Confirms,
+            events: RefCell::default(),
+            new,
+            boots: 0,
+            impatience: None,
+        };
+        Self { device, cloud, stack, port }
+    }
+
+    /// Resets, and boots until the program ends or `over` holds.
+    pub fn boot(&mut self, limit: u64, over: impl Fn(&Desk, &[ClientEvent]) -> bool) -> End {
+        self.device.boots += 1;
+        self.device.chip.revive();
+        if !self.device.load() {
+            return End::Cut;
+        }
+        self.port.clear();
+        let device = &self.device;
+        let (stack, mut runner) = stack(self.port.clone(), 2, 77 + device.boots);
+        let restart = Cell::new(false);
+        let mut program = Task::new(device.program(stack, &restart));
+        let mut serve = Task::new(desk::serve(self.stack, &device.desk));
+        let over = || {
+            let events = device.events.borrow();
+            restart.get() || device.chip.is_dead() || over(&device.desk.borrow(), &events)
+        };
+        let mut tasks: [&mut dyn Run; 4] = [&mut runner, &mut self.cloud, &mut program, &mut serve];
+        let ended = clock::run(&mut tasks, clock::now() + limit, over);
+        match () {
+            () if device.chip.is_dead() => End::Cut,
+            () if restart.get() => End::Restart,
+            () if ended => End::Over,
+            () => End::Still,
+        }
+    }
+
+    /// Frames that the cable lost.
+    pub fn lost(&self) -> u64 {
+        self.port.lost()
+    }
+
+    /// Boots again and again until the cloud has the result and has told the device so.
+    pub fn update(&mut self) {
+        self.update_with_cuts(|| u64::MAX, 0);
+    }
+
+    /// The same, with up to so many power cuts, each so many operations after the last one.
+    /// Returns how many there were.
+    pub fn update_with_cuts(&mut self, mut next: impl FnMut() -> u64, most: u32) -> u32 {
+        let mut cuts = 0;
+        // The result is cleared from the journal when the version is reported after it.
+        let told = |desk: &Desk, events: &[ClientEvent]| {
+            let at = |wanted: fn(&Update) -> bool| {
+                let is = |event: &ClientEvent| matches!(event, ClientEvent::Device { event, .. } if wanted(event));
+                events.iter().rposition(is)
+            };
+            let reported = at(|event| matches!(event, Update::Reported { .. }));
+            let accepted = at(|event| matches!(event, Update::VersionAccepted));
+            desk.is_over() && reported.is_some() && accepted > reported
+        };
+        for _ in 0..40 {
+            if cuts < most {
+                let at = self.device.chip.operations().saturating_add(next());
+                self.device.chip.cut_at(at);
+            }
+            match self.boot(1_200_000_000, told) {
+                End::Over => {
+                    self.check();
+                    return cuts;
+                }
+                End::Cut => cuts += 1,
+                End::Restart => {}
+                End::Still => break,
+            }
+        }
+        panic!("{} boots: {:?}", self.device.boots, self.device.desk.borrow().reports_as_text());
+    }
+
+    /// What must hold at any time.
+    pub fn check(&self) {
+        assert_eq!(self.device.chip.broken(), Vec::<String>::new());
+        assert_eq!(self.device.desk.borrow().broken, Vec::<String>::new());
+    }
+}
+
+impl Device {
+    /// The version that the active partition holds.
+    pub fn running(&self) -> &'static str {
+        if self.chip.read(0..self.new.len()) == self.new { TO } else { FROM }
+    }
+
+    /// The boot loader runs; `false` when power went.
+    fn load(&self) -> bool {
+        let mut loader = BootLoader::new(BootLoaderConfig {
+            active: self.chip.region(ACTIVE),
+            dfu: self.chip.region(DFU),
+            state: self.chip.region(STATE),
+        });
+        loader.prepare_boot(&mut [0; 512]).is_ok()
+    }
+
+    /// The device's program: the adapter, and an application beside it.
+    async fn program(&self, stack: Stack<'static>, restart: &Cell<bool>) {
+        let mut sockets = [[0; 2_048]; 4];
+        let [a, b, c, d] = &mut sockets;
+        let tcp = Tcp::new(stack, (a, b), (c, d));
+        let (mut broker, mut store) =
+            (vec![0; self.config.mqtt.limits.packet], vec![0; self.config.http.head]);
+        let buffers = Buffers { broker: &mut broker, store: &mut store };
+        let (mut unit, mut aligned) = ([0; 8], [0; 8]);
+        let slot = FlashSlot::new(self.chip.region(DFU), ACTIVE.len(), &mut unit).unwrap();
+        let journal = FlashJournal::new(self.chip.region(JOURNAL)).unwrap();
+        let switch = BootSwitch::new(self.chip.region(STATE), &mut aligned).unwrap();
+        let storage = FlashStorage::new(slot, journal, switch);
+        let mut driver = Driver::new(&tcp, self.config.clone(), buffers).unwrap();
+        let added = driver.add_device(self.machine.clone(), self.running(), storage).await;
+        let Ok(device) = added else { return assert!(self.chip.is_dead()) };
+        loop {
+            let event = match self.impatience {
+                None => driver.next().await,
+                Some(micros) => {
+                    let patience = Duration::from_micros(micros);
+                    let Ok(event) = with_timeout(patience, driver.next()).await else { continue };
+                    event
+                }
+            };
+            let Event::Client(event) = event.unwrap() else { continue };
+            self.events.borrow_mut().push(event.clone());
+            let ClientEvent::Device { event, .. } = event else { continue };
+            match event {
+                Update::Install { .. } => {
+                    let done = Installed::NeedsRestart;
+                    driver.command(device, |updater, now| updater.installed(now, done)).unwrap();
+                }
+                Update::Trial if self.app == App::Confirms => {
+                    driver.command(device, |updater, now| updater.confirm(now)).unwrap();
+                }
+                Update::Restart => {
+                    restart.set(true);
+                    std::future::pending().await
+                }
+                _ => {}
+            }
+        }
+    }
+}
