@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// The device: keeps this machine's firmware up to date.
     Agent(Agent),
+    /// Plays what an agent recorded of an update that failed.
+    Replay(Replay),
     /// The cloud, on your desk.
     #[command(subcommand)]
     Cloud(Cloud),
@@ -167,6 +169,31 @@ pub(crate) enum AgentCommand {
     Forgive,
     /// With `slots`, before a service starts the image: count the start and switch the link.
     Start,
+}
+
+const REPLAY: &str = "\
+Example:
+  ota replay /var/lib/ota/failed-1.rec
+
+`ota agent` writes a recording to data_dir when an update fails, and says where. It holds what the
+device's machine was told, and no secret: passwords and the queries of URLs are filler. Playing it
+needs no network and changes nothing. Each line has the time since the agent's start:
+  >  what the machine was told
+  <  what it asked for
+  *  what it told the application
+  =  where the update stands, when that changed
+The bytes of an image and an application's payloads are not recorded, only their number. When the
+recording is longer than the agent keeps, it begins in the middle, with the machine as it stood.
+Ends with 5 when the file cannot be read, and with 2 when it is no recording of this version.";
+
+#[derive(Debug, Args)]
+#[command(after_help = REPLAY)]
+pub(crate) struct Replay {
+    /// The recording.
+    pub(crate) file: PathBuf,
+    /// One JSON object a line; every input.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const SERVE: &str = "\

@@ -95,6 +95,7 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
         spread: Duration::ZERO,
         install_limit: Duration::from_secs(600),
         trial: None,
+        record: 0,
         seed: args.seed,
     };
     let board = Board::default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ota_host::Storage;
 use ota_proto::credentials::{self, Algorithm, Secret};
 use ota_proto::{Event, Hold, Identity, Instant, Outcome, Rng, Verify, Version};
-use ota_tokio::{DeviceIndex, Driver};
+use ota_tokio::{DeviceIndex, Driver, Options};
 use ota_wire::client;
 use ota_wire::mqtt::Login;
 
@@ -38,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) install_limit: Duration,
     /// The longest trial; `None` for the usual one.
     pub(crate) trial: Option<Duration>,
+    /// Bytes of the flight recorder, 0 for none.
+    pub(crate) record: usize,
     /// The seed of all chance.
     pub(crate) seed: u64,
 }
@@ -64,7 +66,10 @@ impl Setup {
         // Without a spacing there is a back-off still, or failures would make a hot loop.
         let base = config.reconnect.base;
         config.reconnect.base = self.spacing.max(Duration::from_millis(200)).min(base);
-        let mut driver = Driver::new(config).map_err(|why| Failure::usage(why.to_string()))?;
+        let mut options = Options::default();
+        options.record = self.record;
+        let driver = Driver::with_options(config, options);
+        let mut driver = driver.map_err(|why| Failure::usage(why.to_string()))?;
         let mut config = ota_proto::Config::new(self.identity.clone(), self.seed);
         config.allow_http = self.allow_http;
         if self.trailing_digest {

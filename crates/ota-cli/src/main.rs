@@ -9,6 +9,7 @@ mod failure;
 mod load;
 mod open_files;
 mod print;
+mod replay;
 mod serve;
 mod size;
 mod span;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Agent(args) => agent::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Cloud(Cloud::Serve(args)) => serve::run(&args),
         Command::Cloud(Cloud::Load(args)) => load::run(&args),
     };

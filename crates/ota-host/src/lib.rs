@@ -9,6 +9,7 @@
 //! * [`Switch`]: what a boot loader can do; [`NoSwitch`] where there is none.
 //! * [`AbSlots`]: two image folders and a link, a switch and boot loader for plain files.
 //! * [`RestartMark`]: whether a restart has come, where nobody else can tell.
+//! * [`Recordings`]: what the flight recorder has of updates that failed.
 //! * [`VersionFile`]: the running version in a text file.
 //! * [`Engine`]: client, storage and receive buffers behind one surface; [`Control`] is its side
 //!   towards the application.
@@ -40,6 +41,7 @@ mod engine;
 mod error;
 mod journal;
 mod lanes;
+mod recordings;
 mod restart_mark;
 mod slot;
 mod storage;
@@ -60,6 +62,7 @@ pub use error::{HostError, storage_error};
 pub use journal::JournalFile;
 pub use lanes::{Finished, Lanes, Task};
 pub use ota_wire::adapter::{Answer, Event};
+pub use recordings::Recordings;
 pub use restart_mark::{RestartMark, boot_id};
 pub use slot::{FileSlot, SlotOptions};
 pub use storage::{Done, Job, Storage, Work};

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use ota_host::{Clock, DataDir, FileSlot, JournalFile, SlotOptions, Storage};
-use ota_proto::{Event, Hold, Installed, Instant, Misuse, Outcome, StorageError, Updater, Version};
+use ota_host::{Clock, DataDir, FileSlot, JournalFile, Recordings, SlotOptions, Storage};
+use ota_proto::{Event, Hold, Installed, Instant, Misuse, Outcome, StorageError, Version};
 use ota_tokio::{DeviceIndex, Driver};
 use ota_wire::client;
+use ota_wire::record::Machine;
 use tokio::time::{sleep, timeout};
 
 use super::config::{Config, Consent};
@@ -13,6 +14,7 @@ use super::control::Control;
 use super::install::Installer;
 use super::job::{Job, Kind};
 use super::notify::Notify;
+use super::recorder::RECORDER;
 use super::warn;
 use crate::args::Agent;
 use crate::device::{self, Setup};
@@ -33,6 +35,7 @@ pub(super) struct Device<'a> {
     pub(super) clock: Clock,
     printer: Printer,
     pub(super) driver: Driver,
+    pub(super) recordings: Recordings,
     pub(super) device: DeviceIndex,
     pub(super) installer: Installer,
     pub(super) job: Option<Job>,
@@ -78,6 +81,7 @@ impl<'a> Device<'a> {
             spread: config.connect_spacing,
             install_limit: installer.limit(),
             trial: installer.trial(),
+            record: RECORDER,
             seed: device::seed()?,
         };
         let storage = Storage::new(slot, journal, installer.switch());
@@ -100,6 +104,7 @@ impl<'a> Device<'a> {
             clock,
             printer,
             driver,
+            recordings: Recordings::new(&dir),
             device,
             installer,
             job: None,
@@ -195,6 +200,7 @@ impl<'a> Device<'a> {
                 self.busy = true;
                 if let Outcome::Failed(reason) = outcome {
                     warn(&format!("the update failed: {reason}"));
+                    self.record().await;
                 }
             }
             Event::Reported { outcome } => {
@@ -260,7 +266,7 @@ impl<'a> Device<'a> {
     /// Gives the machine a command. It may have changed its mind meanwhile.
     pub(super) fn command(
         &mut self,
-        act: impl FnOnce(&mut Updater, Instant) -> Result<(), Misuse>,
+        act: impl FnOnce(&mut Machine<'_>, Instant) -> Result<(), Misuse>,
     ) -> Result<(), Misuse> {
         self.driver.command(self.device, act)
     }

@@ -8,6 +8,7 @@ mod install;
 mod job;
 mod life;
 mod notify;
+mod recorder;
 mod status;
 mod switch;
 mod window;

@@ -234,6 +234,11 @@ impl Desk {
 
 /// A cloud with these devices and this firmware as 1.0.0; also where devices connect.
 pub(crate) fn cloud(devices: &[&str], firmware: &Path) -> (Ota, String) {
+    cloud_with(devices, firmware, &[])
+}
+
+/// The same, with more arguments.
+pub(crate) fn cloud_with(devices: &[&str], firmware: &Path, more: &[&str]) -> (Ota, String) {
     let mut args: Vec<String> = "cloud serve --json --mqtt 127.0.0.1:0 --http 127.0.0.1:0"
         .split(' ')
         .map(str::to_owned)
@@ -242,6 +247,7 @@ pub(crate) fn cloud(devices: &[&str], firmware: &Path) -> (Ota, String) {
         args.extend(["--device".into(), format!("TESTPROD01/{device}={SECRET}")]);
     }
     args.extend(["--firmware".into(), format!("TESTPROD01/1.0.0={}", firmware.display())]);
+    args.extend(more.iter().map(|&word| word.to_owned()));
     let mut cloud = Ota::start(args);
     let listening = cloud.event("listening");
     let broker = listening["mqtt"].as_str().unwrap().to_owned();

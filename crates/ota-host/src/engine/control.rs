@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ota_proto::{Boot, Instant, Misuse, QoS, Updater};
-use ota_wire::Client;
 use ota_wire::client::{self, DeviceIndex};
 use ota_wire::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeError};
+use ota_wire::record::{Machine, Recorder};
 
 use super::types::{EngineError, Operation};
 use crate::clock::Clock;
@@ -21,7 +21,7 @@ const WALL_CLOCK: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub struct Control {
     pub(super) clock: Clock,
-    pub(super) client: Client,
+    pub(super) client: Recorder,
     devices: Vec<Local>,
     /// When the machines are told the time of day again.
     tell: Instant,
@@ -78,10 +78,10 @@ impl Control {
     pub fn command(
         &mut self,
         device: DeviceIndex,
-        act: impl FnOnce(&mut Updater, Instant) -> Result<(), Misuse>,
+        act: impl FnOnce(&mut Machine<'_>, Instant) -> Result<(), Misuse>,
     ) -> Result<(), Misuse> {
         let now = self.clock.now();
-        act(self.client.updater_mut(device).ok_or(Misuse)?, now)
+        act(&mut self.client.updater_mut(device).ok_or(Misuse)?, now)
     }
 
     /// Where an installer finds a device's verified image.
@@ -136,6 +136,13 @@ impl Control {
         self.client.disconnect(self.clock.now());
     }
 
+    /// The recording up to now, for a file; see [`ota_wire::record`]. `None` without
+    /// [`super::Options::record`].
+    #[must_use]
+    pub fn recording(&self) -> Option<Vec<u8>> {
+        self.client.recording()
+    }
+
     /// The clock of all moments here.
     #[must_use]
     pub fn clock(&self) -> Clock {
@@ -144,9 +151,9 @@ impl Control {
 }
 
 impl Control {
-    pub(super) fn new(config: client::Config) -> Result<Self, EngineError> {
+    pub(super) fn new(config: client::Config, record: usize) -> Result<Self, EngineError> {
         let clock = Clock::start();
-        let client = Client::new(clock.now(), config).map_err(EngineError::Session)?;
+        let client = Recorder::new(clock.now(), config, record).map_err(EngineError::Session)?;
         Ok(Self { clock, client, devices: Vec::new(), tell: Instant::ZERO })
     }
 
@@ -165,7 +172,7 @@ impl Control {
         self.tell = now + WALL_CLOCK;
         let Some(unix) = Clock::unix_time() else { return };
         for local in &self.devices {
-            if let Some(updater) = self.client.updater_mut(local.device) {
+            if let Some(mut updater) = self.client.updater_mut(local.device) {
                 updater.handle_unix_time(unix);
             }
         }
@@ -186,8 +193,8 @@ impl Control {
         let now = self.clock.now();
         let local = self.devices.get_mut(finished.op().0.get())?;
         let Done { op: (device, op), answer, buf } = local.lanes.finish(finished);
-        let updater = self.client.updater_mut(device)?;
-        answer.tell(updater, now, op);
+        let mut updater = self.client.updater_mut(device)?;
+        updater.tell(now, op, answer);
         buf
     }
 }

@@ -57,7 +57,7 @@ impl Engine {
             store_buffer: options.store_buffer.max(config.http.head),
             read_broker: false,
             deadline: None,
-            control: Control::new(config)?,
+            control: Control::new(config, options.record)?,
         })
     }
 

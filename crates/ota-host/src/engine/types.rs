@@ -27,12 +27,16 @@ pub struct Options {
     /// of our own.
     #[cfg(feature = "tls")]
     pub tls: Option<crate::Tls>,
+    /// Bytes of the latest inputs that are kept for [`super::Control::recording`]; 0 for none,
+    /// which is the default.
+    pub record: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             store_buffer: 64 * 1024,
+            record: 0,
             #[cfg(feature = "tls")]
             tls: None,
         }

@@ -14,7 +14,7 @@ use core::ops::Range;
 
 use ota_proto::{Instant, Md5, OpId, StorageError, Updater};
 
-use crate::client::{self, Client, DeviceIndex, Found, Link, LinkKind};
+use crate::client::{self, Client, DeviceIndex, Found, Link, LinkKind, Received};
 use crate::mqtt::{self, AckId};
 
 pub use engine::{Done, Engine, EngineError, Step, Target, Work};
@@ -39,6 +39,7 @@ pub enum Event {
 
 /// Which completion of the core a finished storage operation is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Answer {
     /// `handle_erased`.
     Erased(Result<(), StorageError>),
@@ -65,6 +66,25 @@ impl Answer {
             Self::Slot(result) => updater.handle_slot(now, op, result),
             Self::Persisted(result) => updater.handle_persisted(now, op, result),
         }
+    }
+}
+
+/// Who is told what came on its links: a [`Client`], or one that records it.
+pub trait Links {
+    /// See [`Client::handle_received`].
+    fn handle_received(&mut self, now: Instant, link: Link, rx: &[u8]) -> Received;
+
+    /// See [`Client::handle_closed`].
+    fn handle_closed(&mut self, now: Instant, link: Link, clean: bool);
+}
+
+impl Links for Client {
+    fn handle_received(&mut self, now: Instant, link: Link, rx: &[u8]) -> Received {
+        Self::handle_received(self, now, link, rx)
+    }
+
+    fn handle_closed(&mut self, now: Instant, link: Link, clean: bool) {
+        Self::handle_closed(self, now, link, clean);
     }
 }
 
@@ -153,7 +173,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Inboxes<B> {
 
     /// The client has nothing to do: looks at what was received, the broker's first. `read_store`
     /// is the client's word that it takes body.
-    pub fn look(&mut self, client: &mut Client, now: Instant, read_store: bool) -> Look {
+    pub fn look(&mut self, client: &mut impl Links, now: Instant, read_store: bool) -> Look {
         for inbox in [&mut self.broker, &mut self.store] {
             let Some(link) = inbox.link() else { continue };
             let received = client.handle_received(now, link, inbox.unread());

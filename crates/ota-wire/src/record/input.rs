@@ -5,11 +5,11 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use ota_proto::{
-    Boot, Installed, Instant, Md5, Misuse, OpId, QoS, SlotInfo, SlotState, StorageError,
-    TransportError, Updater,
+    Boot, Installed, Instant, Misuse, OpId, QoS, SlotInfo, SlotState, TransportError, Updater,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::Answer;
 use crate::client::{Client, DeviceIndex, Link, Output, Received};
 use crate::mqtt::{AckId, Login, SubId};
 
@@ -111,18 +111,8 @@ pub struct Added<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Act {
-    /// [`Updater::handle_erased`].
-    Erased(OpId, Result<(), StorageError>),
-    /// [`Updater::handle_stored`].
-    Stored(OpId, Result<(), StorageError>),
-    /// [`Updater::handle_synced`].
-    Synced(OpId, Result<(), StorageError>),
-    /// [`Updater::handle_persisted`].
-    Persisted(OpId, Result<(), StorageError>),
-    /// [`Updater::handle_slot`].
-    Slot(OpId, Result<(), StorageError>),
-    /// [`Updater::handle_digest`].
-    Digest(OpId, Result<Md5, StorageError>),
+    /// The end of an operation.
+    Ended(OpId, Answer),
     /// [`Updater::handle_unix_time`].
     UnixTime(u64),
     /// [`Updater::accept`].
@@ -155,12 +145,7 @@ impl Act {
     /// Does it.
     pub(super) fn give(self, updater: &mut Updater, now: Instant) -> Result<(), Misuse> {
         match self {
-            Self::Erased(op, result) => updater.handle_erased(now, op, result),
-            Self::Stored(op, result) => updater.handle_stored(now, op, result),
-            Self::Synced(op, result) => updater.handle_synced(now, op, result),
-            Self::Persisted(op, result) => updater.handle_persisted(now, op, result),
-            Self::Slot(op, result) => updater.handle_slot(now, op, result),
-            Self::Digest(op, result) => updater.handle_digest(now, op, result),
+            Self::Ended(op, answer) => answer.tell(updater, now, op),
             Self::UnixTime(unix) => updater.handle_unix_time(unix),
             Self::Accept => return updater.accept(now),
             Self::Defer(until) => return updater.defer(now, until),
@@ -182,7 +167,7 @@ impl Act {
 /// What an input came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Answer<'a> {
+pub enum Effect<'a> {
     /// What is to be done, or told.
     Output(Output<'a>),
     /// What was found in received bytes.
@@ -212,18 +197,18 @@ impl Input<'_> {
         client: &'c mut Client,
         now: Instant,
         scratch: &mut Vec<u8>,
-    ) -> Answer<'c> {
-        let taken = |taken| if taken { Answer::Taken } else { Answer::Refused };
+    ) -> Effect<'c> {
+        let taken = |taken| if taken { Effect::Taken } else { Effect::Refused };
         let mut bytes = |front: &[u8], more: usize| {
             scratch.clear();
             scratch.extend_from_slice(front);
             scratch.resize(front.len().saturating_add(more), 0);
         };
         match self {
-            Self::Poll => return Answer::Output(client.poll_output(now)),
+            Self::Poll => return Effect::Output(client.poll_output(now)),
             Self::Received { link, front, more } => {
                 bytes(front, *more);
-                return Answer::Received(client.handle_received(now, *link, scratch));
+                return Effect::Received(client.handle_received(now, *link, scratch));
             }
             Self::Publish { topic, len, qos } => {
                 bytes(&[], *len);
@@ -254,6 +239,6 @@ impl Input<'_> {
             Self::Closed { link, clean } => client.handle_closed(now, *link, *clean),
             Self::Disconnect => client.disconnect(now),
         }
-        Answer::Taken
+        Effect::Taken
     }
 }

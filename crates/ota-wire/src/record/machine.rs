@@ -2,10 +2,11 @@
 
 use core::ops::Deref;
 
-use ota_proto::{Installed, Instant, Md5, Misuse, OpId, StorageError, Updater};
+use ota_proto::{Installed, Instant, Misuse, OpId, Updater};
 
 use super::input::{Act, Input};
 use super::tape::Tape;
+use crate::adapter::Answer;
 use crate::client::DeviceIndex;
 
 /// A device's machine: the calls of [`Updater`] that are an adapter's and an application's. What
@@ -19,34 +20,9 @@ pub struct Machine<'a> {
 
 /// The ends of operations, and the time of day.
 impl Machine<'_> {
-    /// See [`Updater::handle_erased`].
-    pub fn handle_erased(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        let _ = self.give(now, Act::Erased(op, result));
-    }
-
-    /// See [`Updater::handle_stored`].
-    pub fn handle_stored(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        let _ = self.give(now, Act::Stored(op, result));
-    }
-
-    /// See [`Updater::handle_synced`].
-    pub fn handle_synced(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        let _ = self.give(now, Act::Synced(op, result));
-    }
-
-    /// See [`Updater::handle_persisted`].
-    pub fn handle_persisted(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        let _ = self.give(now, Act::Persisted(op, result));
-    }
-
-    /// See [`Updater::handle_slot`].
-    pub fn handle_slot(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        let _ = self.give(now, Act::Slot(op, result));
-    }
-
-    /// See [`Updater::handle_digest`].
-    pub fn handle_digest(&mut self, now: Instant, op: OpId, result: Result<Md5, StorageError>) {
-        let _ = self.give(now, Act::Digest(op, result));
+    /// An operation ended.
+    pub fn tell(&mut self, now: Instant, op: OpId, answer: Answer) {
+        let _ = self.give(now, Act::Ended(op, answer));
     }
 
     /// See [`Updater::handle_unix_time`].

@@ -18,7 +18,7 @@
 //! # use ota_wire::client::{Config, Output};
 //! # use ota_wire::mqtt::Login;
 //! use ota_proto::Instant;
-//! use ota_wire::record::{Answer, Recorder, Recording};
+//! use ota_wire::record::{Recorder, Recording};
 //!
 //! # let login = Login::new("PD".into(), "PD;1;x;2".into(), "secret".into());
 //! # let config = Config::new("broker.example".into(), 1883, false, login, 7);
@@ -32,7 +32,7 @@
 //! let mut replay = recording.replay();
 //! let mut last = None;
 //! while let Some(step) = replay.step() {
-//!     last = Some(format!("{} {:?}", step.at.as_micros(), step.answer));
+//!     last = Some(format!("{} {:?}", step.at.as_micros(), step.effect));
 //! }
 //! assert!(last.unwrap().contains("Connect"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -51,11 +51,12 @@ use core::ops::Deref;
 
 use ota_proto::{Boot, Instant, QoS, TransportError};
 
+use crate::adapter::Links;
 use crate::client::{AddError, Client, Config, DeviceIndex, Link, Output, Received};
 use crate::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeError};
 
 use hide::Hider;
-pub use input::{Act, Added, Answer, Input};
+pub use input::{Act, Added, Effect, Input};
 pub use machine::Machine;
 pub use replay::{Recording, RecordingError, Replay, Step};
 use tape::Tape;
@@ -233,6 +234,16 @@ impl Recorder {
         if let Some(noting) = &mut self.tape {
             noting.tape.push(now, input);
         }
+    }
+}
+
+impl Links for Recorder {
+    fn handle_received(&mut self, now: Instant, link: Link, rx: &[u8]) -> Received {
+        Self::handle_received(self, now, link, rx)
+    }
+
+    fn handle_closed(&mut self, now: Instant, link: Link, clean: bool) {
+        Self::handle_closed(self, now, link, clean);
     }
 }
 

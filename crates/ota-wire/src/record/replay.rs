@@ -18,7 +18,7 @@ use core::fmt;
 use ota_proto::Instant;
 use serde::{Deserialize, Serialize};
 
-use super::input::{Answer, Input};
+use super::input::{Effect, Input};
 use crate::client::Client;
 
 const MAGIC: &[u8; 6] = b"OTAREC";
@@ -168,7 +168,7 @@ pub struct Step<'a> {
     /// The input.
     pub input: Input<'a>,
     /// What it came to.
-    pub answer: Answer<'a>,
+    pub effect: Effect<'a>,
 }
 
 impl<'a> Replay<'a> {
@@ -187,8 +187,8 @@ impl<'a> Replay<'a> {
     /// Plays the next input; `None` at the end.
     pub fn step(&mut self) -> Option<Step<'_>> {
         let (at, input) = self.next_input()?;
-        let answer = input.give(&mut self.client, at, &mut self.scratch);
-        Some(Step { at, input, answer })
+        let effect = input.give(&mut self.client, at, &mut self.scratch);
+        Some(Step { at, input, effect })
     }
 
     fn next_input(&mut self) -> Option<(Instant, Input<'a>)> {

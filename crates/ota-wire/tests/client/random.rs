@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ota_proto::{Installed, Instant, OpId, QoS, StorageError, TlsError, TransportError};
 use ota_wire::Client;
+use ota_wire::adapter::Answer;
 use ota_wire::client::{DeviceIndex, Found, Link, LinkKind};
 use ota_wire::mqtt::AckId;
 use ota_wire::record::Recorder;
@@ -229,16 +230,16 @@ impl Play {
         let now = self.now;
         let result = if good { Ok(()) } else { Err(StorageError::Failed) };
         if let Some((device, op)) = self.writes.pop() {
-            self.client.updater_mut(device).unwrap().handle_stored(now, op, result);
+            self.client.updater_mut(device).unwrap().tell(now, op, Answer::Stored(result));
         }
         let Some((device, op, what)) = self.ops.pop() else { return };
         let mut updater = self.client.updater_mut(device).unwrap();
         match what {
-            0 => updater.handle_erased(now, op, result),
-            1 => updater.handle_synced(now, op, result),
-            2 => updater.handle_digest(now, op, result.map(|()| digest(IMAGE))),
-            3 => updater.handle_persisted(now, op, result),
-            _ => updater.handle_slot(now, op, result),
+            0 => updater.tell(now, op, Answer::Erased(result)),
+            1 => updater.tell(now, op, Answer::Synced(result)),
+            2 => updater.tell(now, op, Answer::Digest(result.map(|()| digest(IMAGE)))),
+            3 => updater.tell(now, op, Answer::Persisted(result)),
+            _ => updater.tell(now, op, Answer::Slot(result)),
         }
     }
 

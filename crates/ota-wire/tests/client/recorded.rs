@@ -1,8 +1,9 @@
 //! What a recording gives back, and what does not stand in it.
 
 use ota_proto::{Comparator, Downgrade, QoS};
+use ota_wire::adapter::Answer;
 use ota_wire::client::Output;
-use ota_wire::record::{Answer, Input as Call, Recorder, Recording, RecordingError};
+use ota_wire::record::{Effect, Input as Call, Recorder, Recording, RecordingError};
 use proptest::prelude::*;
 
 use crate::common::*;
@@ -79,10 +80,10 @@ fn run(recorder: &mut Recorder) -> Vec<String> {
                 recorder.handle_connected(now, link);
             }
             Output::Persist { device, op, .. } => {
-                recorder.updater_mut(device).unwrap().handle_persisted(now, op, Ok(()));
+                recorder.updater_mut(device).unwrap().tell(now, op, Answer::Persisted(Ok(())));
             }
             Output::Erase { device, op, .. } => {
-                recorder.updater_mut(device).unwrap().handle_erased(now, op, Ok(()));
+                recorder.updater_mut(device).unwrap().tell(now, op, Answer::Erased(Ok(())));
             }
             Output::Idle { deadline, .. } if links.is_empty() => {
                 now = deadline.unwrap();
@@ -111,10 +112,10 @@ fn every_answer_comes_again() {
     let mut replay = recording.replay();
     let mut again = Vec::new();
     while let Some(step) = replay.step() {
-        match step.answer {
-            Answer::Output(output) => again.push(format!("{output:?}")),
-            Answer::Received(received) => again.push(format!("{received:?}")),
-            answer => assert_eq!(answer, Answer::Taken),
+        match step.effect {
+            Effect::Output(output) => again.push(format!("{output:?}")),
+            Effect::Received(received) => again.push(format!("{received:?}")),
+            effect => assert_eq!(effect, Effect::Taken),
         }
     }
     assert_eq!(again, answers);

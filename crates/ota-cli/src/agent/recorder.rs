@@ -1,0 +1,28 @@
+//! What led to a failure is kept for `ota replay`.
+
+use tokio::task::spawn_blocking;
+
+use super::life::Device;
+use super::warn;
+use crate::print::Line;
+
+/// Bytes of the latest inputs that a life keeps.
+pub(super) const RECORDER: usize = 256 * 1024;
+
+impl Device<'_> {
+    /// Writes what there is into the data folder, and says where.
+    pub(super) async fn record(&self) {
+        let Some(bytes) = self.driver.recording() else { return };
+        let recordings = self.recordings.clone();
+        match spawn_blocking(move || recordings.keep(&bytes)).await {
+            Ok(Ok(path)) => {
+                let path = path.display().to_string();
+                let text = format!("* recorded: ota replay {path}");
+                self.print(&Line::new(self.clock.now(), "recorded", text).with("file", path));
+            }
+            Ok(Err(why)) => warn(&format!("the recording is lost: {why}")),
+            // The runtime shuts down.
+            Err(_) => {}
+        }
+    }
+}

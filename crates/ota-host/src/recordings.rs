@@ -1,0 +1,61 @@
+//! Recordings of updates that failed, a few of them, in the data folder.
+
+use std::path::PathBuf;
+
+use crate::dir::DataDir;
+use crate::error::HostError;
+
+const NAMES: [&str; 4] = ["failed-1.rec", "failed-2.rec", "failed-3.rec", "failed-4.rec"];
+
+/// Keeps up to [`Recordings::MOST`] files: a new one takes the place of the oldest.
+#[derive(Clone, Debug)]
+pub struct Recordings(DataDir);
+
+impl Recordings {
+    /// How many there are at most.
+    pub const MOST: usize = NAMES.len();
+
+    /// The recordings of this folder.
+    #[must_use]
+    pub fn new(dir: &DataDir) -> Self {
+        Self(dir.clone())
+    }
+
+    /// Keeps a recording, durably, and says in which file: one that only its owner may read.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`HostError::Io`] when the system refuses.
+    pub fn keep(&self, recording: &[u8]) -> Result<PathBuf, HostError> {
+        let written = |name: &&'static str| {
+            let found = std::fs::symlink_metadata(self.0.join(name));
+            found.and_then(|found| found.modified()).ok()
+        };
+        // A name that is not taken is older than all.
+        let name = NAMES.into_iter().min_by_key(written).unwrap_or(NAMES[0]);
+        self.0.replace(name, "failed.rec.new", recording)?;
+        Ok(self.0.join(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let temp = tempfile::tempdir().unwrap();
+        let recordings = Recordings::new(&DataDir::open(temp.path().join("data")).unwrap());
+        let paths: Vec<PathBuf> = (0..=4).map(|n| recordings.keep(&[n]).unwrap()).collect();
+        assert_eq!(paths[0], paths[4]);
+        for (n, path) in (1..).zip(&paths[1..]) {
+            assert_eq!(std::fs::read(path).unwrap(), [n]);
+            assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let recordings = std::fs::read_dir(temp.path().join("data")).unwrap();
+        let names = recordings.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(names.filter(|name| name.contains("failed")).count(), Recordings::MOST);
+    }
+}
