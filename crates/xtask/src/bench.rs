@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -235,6 +236,7 @@ impl Process {
         // Plain http is not allowed: the offer is refused, and all that matters was said.
         let mut command = Command::new(ota);
         command.args(["agent", "--once", "--json", "--config"]).arg(folder.join("agent.toml"));
+        command.stderr(Stdio::null());
         let mut agent = Process::start(command)?;
         let offer = self.wait_for(|line| line["payload"]["url"].is_string())?;
         let _ = agent.child.wait();
@@ -289,5 +291,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
-    fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+    let private = fs::Permissions::from_mode(0o600);
+    fs::write(path, text)
+        .and_then(|()| fs::set_permissions(path, private))
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
