@@ -20,6 +20,8 @@ pub(super) struct Ledger {
     flight: Option<(OpId, Record)>,
     /// The record of a failed write, until one succeeds: it may be on the medium all the same.
     doubt: Option<Record>,
+    /// Another record than that one failed, too: nobody knows which of them is on the medium.
+    doubts: bool,
     /// After a failed write: the number of failures in a row and when to try again.
     failed: Option<(u8, Instant)>,
     #[cfg_attr(feature = "snapshot", serde(with = "block"))]
@@ -60,6 +62,7 @@ impl Ledger {
             sequence,
             flight: None,
             doubt: None,
+            doubts: false,
             failed: None,
             block: [0; Journal::LEN],
         }
@@ -70,11 +73,11 @@ impl Ledger {
         &self.durable
     }
 
-    /// Every record that a reset may find: the durable one, the one on its way, and one whose
-    /// write failed.
-    pub(super) fn on_medium(&self) -> impl Iterator<Item = &Record> {
+    /// This is so of every record that a reset may find: the durable one, the one on its way, and
+    /// one whose write failed. Of several that failed it is never sure.
+    pub(super) fn is_sure(&self, fits: impl Fn(&Record) -> bool) -> bool {
         let flight = self.flight.as_ref().map(|(_, record)| record);
-        [&self.durable].into_iter().chain(flight).chain(&self.doubt)
+        !self.doubts && [&self.durable].into_iter().chain(flight).chain(&self.doubt).all(fits)
     }
 
     /// The medium holds exactly what is wanted, and nothing else is on its way.
@@ -123,12 +126,14 @@ impl Ledger {
             Ok(()) => {
                 self.durable = record;
                 self.doubt = None;
+                self.doubts = false;
                 self.failed = None;
                 None
             }
             Err(error) => {
                 self.sequence = self.sequence.wrapping_sub(1);
-                self.doubt = Some(record);
+                let doubt = self.doubt.get_or_insert_with(|| record.clone());
+                self.doubts |= !same(doubt, &record);
                 let count = self.failed.map_or(0, |(count, _)| count).saturating_add(1);
                 self.failed = Some((count, Instant::MAX));
                 Some((count, error))

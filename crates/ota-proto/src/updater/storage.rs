@@ -107,7 +107,7 @@ impl Updater {
                     attempt.image.is(&target) && target.offset <= attempt.stored
                 })
         };
-        self.ledger.on_medium().all(fits)
+        self.ledger.is_sure(fits)
             && self.owing == super::Owing::None
             && !matches!(self.slot, SlotState::Trial | SlotState::Armed)
     }

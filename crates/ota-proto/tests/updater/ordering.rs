@@ -104,6 +104,42 @@ fn o2_no_erase_while_a_failed_claim_may_be_on_the_medium() {
     assert_eq!(bench.journal().target.unwrap().offset, 0, "{lines:?}");
 }
 
+/// The write that should take the claim back fails, too: either of the two may be on the medium.
+/// Found by fuzzing (`corpus/updater/two-failed-records`).
+#[test]
+fn o2_no_erase_after_two_failed_writes_of_different_records() {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    bench.out(1_100);
+    bench.done(1_100, Kind::Erase);
+    bench.piece(1_100, 4_096);
+    bench.done(1_100, Kind::Write);
+    bench.out(1_100);
+    bench.done(1_100, Kind::Sync);
+    bench.out(1_100);
+    bench.done(1_100, Kind::Erase);
+    bench.error(1_100, Kind::Persist, StorageError::Failed);
+    bench.fetch_failed(1_200, ota_proto::TransportError::Closed);
+    bench.out(1_200);
+    let retry = bench.idle.0.unwrap().as_millis() + 1;
+    bench.machine.handle_timeout(at(retry));
+    bench.out(retry);
+    let other = ota_proto::ResponseHead { etag: Some(b"\"2\""), ..good(0) };
+    bench.head(retry, &other).unwrap();
+    bench.out(retry);
+    let again = retry + 1_500;
+    bench.machine.handle_timeout(at(again));
+    assert_eq!(bench.out(again), ["persist Fetching 1.0.0@0"]);
+    bench.error(again, Kind::Persist, StorageError::Failed);
+    let lines = bench.out(again);
+    assert!(!lines.iter().any(|line| line.starts_with("erase")), "{lines:?}");
+    bench.machine.handle_timeout(at(again + 5_000));
+    let lines = bench.out(again + 5_000);
+    assert!(lines.contains(&"persist Fetching 1.0.0@0".into()), "{lines:?}");
+    bench.done(again + 5_000, Kind::Persist);
+    assert!(bench.out(again + 5_000).contains(&"erase 0..4096".into()));
+}
+
 /// A checkpoint's sync under way, then a restart from zero: the sync's end claims nothing.
 #[test]
 fn o1_o2_a_sync_from_before_a_restart_claims_nothing() {

@@ -259,6 +259,20 @@ fn what_is_wrong_with_a_long_message_is_seen() {
     }
 }
 
+/// Found by fuzzing: cut, it was told before the session ended; whole, it was not.
+#[test]
+fn an_identifier_in_use_ends_a_long_message_where_it_is_read() {
+    for topic in ["a", &"t".repeat(9_000)] {
+        let packet = long(0x32, topic, Some(5), 9_000);
+        for cut in [packet.len(), packet.len() - 9_000, 9_020.min(packet.len())] {
+            let mut session = up(at(0));
+            ack_of(&feed(&mut session, at(0), &qos1(5, b"")));
+            let end = try_feed(&mut session, at(0), &packet[..cut]);
+            assert_eq!(end, Err(SessionError::IdInUse), "cut at {cut}");
+        }
+    }
+}
+
 #[test]
 fn a_long_message_needs_a_place_for_its_puback() {
     let mut session = up(at(0));

@@ -212,6 +212,8 @@ impl<O: Copy> Session<O> {
         mut skip: Skip,
         rx: &[u8],
     ) -> Result<Received, SessionError> {
+        let is_front = |skip: &Skip| skip.topic > 0 || skip.id_left > 0;
+        let was_front = is_front(&skip);
         let topic = skip.topic.min(rx.len());
         skip.topic = skip.topic.saturating_sub(topic);
         let mut rest = rx.get(topic..).unwrap_or_default();
@@ -225,22 +227,24 @@ impl<O: Copy> Session<O> {
         let consumed = rx.len().saturating_sub(rest.len()).saturating_add(payload);
 
         let mut found = Found::Nothing;
-        if skip.topic == 0 && skip.id_left == 0 {
+        let is_pending =
+            self.inbound.iter().any(|inbound| Some(inbound.id) == PacketId::new(skip.id));
+        if was_front && !is_front(&skip) {
+            // Judged once, when it is known: what is found must not depend on the cuts.
             if skip.at_least_once && skip.id == 0 {
                 return Err(SessionError::Packet(PacketError::PacketId));
+            }
+            if is_pending && !skip.dup {
+                return Err(SessionError::IdInUse);
             }
             if let Some(len) = skip.tell.take() {
                 found = Found::TooLong { topic: 0..0, len };
             }
         }
-        let done = skip.topic == 0 && skip.id_left == 0 && skip.payload == 0;
+        let done = !is_front(&skip) && skip.payload == 0;
         self.skip = (!done).then_some(skip);
-        if let (true, Some(id)) = (done, PacketId::new(skip.id)) {
-            match self.inbound.iter().any(|inbound| inbound.id == id) {
-                false => self.push_puback(now, id),
-                true if skip.dup => {}
-                true => return Err(SessionError::IdInUse),
-            }
+        if let (true, false, Some(id)) = (done, is_pending, PacketId::new(skip.id)) {
+            self.push_puback(now, id);
         }
         Ok(Received { consumed, found })
     }
