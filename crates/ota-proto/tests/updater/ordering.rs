@@ -121,23 +121,30 @@ fn o2_no_erase_after_two_failed_writes_of_different_records() {
     bench.error(1_100, Kind::Persist, StorageError::Failed);
     bench.fetch_failed(1_200, ota_proto::TransportError::Closed);
     bench.out(1_200);
-    let retry = bench.idle.0.unwrap().as_millis() + 1;
-    bench.machine.handle_timeout(at(retry));
-    bench.out(retry);
+    // To the next fetch, and then to the next record: every write fails.
+    let failing_until = |bench: &mut Bench, wanted: &str| loop {
+        let now = bench.idle.0.unwrap().as_millis() + 1;
+        bench.machine.handle_timeout(at(now));
+        let mut lines = bench.out(now);
+        if lines.iter().any(|line| line.starts_with("persist")) {
+            bench.error(now, Kind::Persist, StorageError::Failed);
+            lines.extend(bench.out(now));
+        }
+        assert!(!lines.iter().any(|line| line.starts_with("erase")), "{lines:?}");
+        if lines.iter().any(|line| line == wanted) {
+            return now;
+        }
+    };
+    let now = failing_until(&mut bench, "fetch 4096");
     let other = ota_proto::ResponseHead { etag: Some(b"\"2\""), ..good(0) };
-    bench.head(retry, &other).unwrap();
-    bench.out(retry);
-    let again = retry + 1_500;
-    bench.machine.handle_timeout(at(again));
-    assert_eq!(bench.out(again), ["persist Fetching 1.0.0@0"]);
-    bench.error(again, Kind::Persist, StorageError::Failed);
-    let lines = bench.out(again);
-    assert!(!lines.iter().any(|line| line.starts_with("erase")), "{lines:?}");
-    bench.machine.handle_timeout(at(again + 5_000));
-    let lines = bench.out(again + 5_000);
-    assert!(lines.contains(&"persist Fetching 1.0.0@0".into()), "{lines:?}");
-    bench.done(again + 5_000, Kind::Persist);
-    assert!(bench.out(again + 5_000).contains(&"erase 0..4096".into()));
+    bench.head(now, &other).unwrap();
+    bench.out(now);
+    failing_until(&mut bench, "persist Fetching 1.0.0@0");
+    let now = failing_until(&mut bench, "persist Fetching 1.0.0@0") + 10_000;
+    bench.machine.handle_timeout(at(now));
+    assert!(bench.out(now).contains(&"persist Fetching 1.0.0@0".into()));
+    bench.done(now, Kind::Persist);
+    assert!(bench.out(now).contains(&"erase 0..4096".into()));
 }
 
 /// A checkpoint's sync under way, then a restart from zero: the sync's end claims nothing.
