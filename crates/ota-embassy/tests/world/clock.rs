@@ -78,6 +78,8 @@ impl Wake for Flag {
 
 /// A future that runs beside others.
 pub struct Task<'a> {
+    /// Polls within this.
+    pub around: fn(&mut dyn FnMut()),
     flag: Arc<Flag>,
     future: Pin<Box<dyn Future<Output = ()> + 'a>>,
 }
@@ -86,7 +88,7 @@ impl<'a> Task<'a> {
     pub fn new(future: impl Future<Output = ()> + 'a) -> Self {
         let flag = Arc::new(Flag::default());
         flag.0.store(true, Ordering::Relaxed);
-        Self { flag, future: Box::pin(future) }
+        Self { around: |poll| poll(), flag, future: Box::pin(future) }
     }
 }
 
@@ -102,7 +104,10 @@ impl Run for Task<'_> {
             return false;
         }
         let waker = Waker::from(Arc::clone(&self.flag));
-        let _ = self.future.as_mut().poll(&mut Context::from_waker(&waker));
+        let future = &mut self.future;
+        (self.around)(&mut || {
+            let _ = future.as_mut().poll(&mut Context::from_waker(&waker));
+        });
         true
     }
 }

@@ -13,6 +13,7 @@ pub mod desk;
 pub mod link;
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use embassy_boot::{BootLoader, BootLoaderConfig};
 use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
@@ -21,7 +22,7 @@ use ota_cloud::fault::FaultPlan;
 use ota_embassy::{
     BootSwitch, Buffers, Config, Driver, Event, FlashJournal, FlashSlot, FlashStorage, Tcp,
 };
-use ota_proto::{Event as Update, Identity, Installed, Rng};
+use ota_proto::{Event as Update, Identity, Installed, Rng, State, Updater};
 use ota_wire::client::Event as ClientEvent;
 use ota_wire::mqtt::Login;
 
@@ -62,6 +63,19 @@ pub struct World {
     port: Port,
 }
 
+/// All that a world is made of.
+pub struct Setup {
+    pub weather: Weather,
+    pub faults: FaultPlan,
+    pub seed: u64,
+    /// The one that runs and the one that is offered.
+    pub versions: [&'static str; 2],
+    /// The image that is offered.
+    pub new: Vec<u8>,
+    pub machine: ota_proto::Config,
+    pub config: Config,
+}
+
 /// The device and what it sees.
 pub struct Device {
     pub chip: Chip,
@@ -70,10 +84,15 @@ pub struct Device {
     pub machine: ota_proto::Config,
     pub app: App,
     pub events: RefCell<Vec<ClientEvent>>,
+    pub versions: [&'static str; 2],
     pub new: Vec<u8>,
     pub boots: u64,
     /// A future of `next` is dropped after so many microseconds, again and again.
     pub impatience: Option<u64>,
+    /// The program is polled within this.
+    pub around: fn(&mut dyn FnMut()),
+    /// The machine has nothing left to do.
+    pub at_rest: Rc<Cell<bool>>,
 }
 
 /// An image of this many bytes.
@@ -104,33 +123,41 @@ impl World {
             ["TESTPROD01dev001", "TESTPROD01dev001;1;a;9", "secret"].map(String::from);
         let login = Login::new(id, user, password);
         let config = Config::new("10.0.0.1".into(), 1_883, false, login, seed);
-        Self::with(weather, faults, seed, image(30_011, seed + 1), machine, config)
+        let (versions, new) = ([FROM, TO], image(30_011, seed + 1));
+        Self::with(Setup { weather, faults, seed, versions, new, machine, config })
     }
 
-    pub fn with(
-        weather: Weather,
-        faults: FaultPlan,
-        seed: u64,
-        new: Vec<u8>,
-        machine: ota_proto::Config,
-        config: Config,
-    ) -> Self {
+    pub fn with(setup: Setup) -> Self {
+        let Setup { weather, faults, seed, versions, new, machine, config } = setup;
         clock::reset();
         let [theirs, port] = link::cable(weather, seed);
         let (stack, cloud) = stack(theirs, 1, seed);
-        let desk = Desk::new(machine.identity.clone(), TO, new.clone(), faults);
+        let desk = Desk::new(machine.identity.clone(), versions[1], new.clone(), faults);
         let device = Device {
-            chip: Chip::new(&image(ACTIVE.len(), seed), seed),
+            chip: Chip::new(&image(ACTIVE.len(), !seed), seed),
             desk: RefCell::new(desk),
             config,
             machine,
             app: App::Confirms,
             events: RefCell::default(),
+            versions,
             new,
             boots: 0,
             impatience: None,
+            around: |poll| poll(),
+            at_rest: Rc::default(),
         };
         Self { device, cloud, stack, port }
+    }
+
+    /// As [`World::boot`], and the machine must be at rest, too.
+    pub fn boot_until_rest(
+        &mut self,
+        limit: u64,
+        over: impl Fn(&Desk, &[ClientEvent]) -> bool,
+    ) -> End {
+        let rest = Rc::clone(&self.device.at_rest);
+        self.boot(limit, move |desk, events| rest.get() && over(desk, events))
     }
 
     /// Resets, and boots until the program ends or `over` holds.
@@ -144,7 +171,8 @@ impl World {
         let device = &self.device;
         let (stack, mut runner) = stack(self.port.clone(), 2, 77 + device.boots);
         let restart = Cell::new(false);
-        let mut program = Task::new(device.program(stack, &restart));
+        let mut program = Task::new(device.program(stack, device.running(), &restart));
+        program.around = device.around;
         let mut serve = Task::new(desk::serve(self.stack, &device.desk));
         let over = || {
             let events = device.events.borrow();
@@ -212,7 +240,8 @@ impl World {
 impl Device {
     /// The version that the active partition holds.
     pub fn running(&self) -> &'static str {
-        if self.chip.read(0..self.new.len()) == self.new { TO } else { FROM }
+        let [from, to] = self.versions;
+        if self.chip.read(0..self.new.len()) == self.new { to } else { from }
     }
 
     /// The boot loader runs; `false` when power went.
@@ -226,7 +255,7 @@ impl Device {
     }
 
     /// The device's program: the adapter, and an application beside it.
-    async fn program(&self, stack: Stack<'static>, restart: &Cell<bool>) {
+    async fn program(&self, stack: Stack<'static>, running: &str, restart: &Cell<bool>) {
         let mut sockets = [[0; 2_048]; 4];
         let [a, b, c, d] = &mut sockets;
         let tcp = Tcp::new(stack, (a, b), (c, d));
@@ -239,9 +268,11 @@ impl Device {
         let switch = BootSwitch::new(self.chip.region(STATE), &mut aligned).unwrap();
         let storage = FlashStorage::new(slot, journal, switch);
         let mut driver = Driver::new(&tcp, self.config.clone(), buffers).unwrap();
-        let added = driver.add_device(self.machine.clone(), self.running(), storage).await;
+        let added = driver.add_device(self.machine.clone(), running, storage).await;
         let Ok(device) = added else { return assert!(self.chip.is_dead()) };
         loop {
+            let idle = |updater: &Updater| updater.is_settled() && updater.state() == State::Idle;
+            self.at_rest.set(driver.updater(device).is_some_and(idle));
             let event = match self.impatience {
                 None => driver.next().await,
                 Some(micros) => {

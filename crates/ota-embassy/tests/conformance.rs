@@ -1,0 +1,69 @@
+//! The suite of all adapters, in virtual time.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod world;
+
+use ota_conformance::{Outcome, Report, Request, Scenario, World, suite};
+use ota_proto::{Event as Update, Instant};
+use ota_wire::client::Event;
+use world::chip::{ACTIVE, DFU};
+use world::link::Weather;
+use world::{End, Setup};
+
+struct Embassy;
+
+impl World for Embassy {
+    fn run(&self, scenario: &Scenario) -> Outcome {
+        let mut world = world::World::with(Setup {
+            weather: Weather::FAIR,
+            faults: scenario.faults.clone(),
+            seed: scenario.seed,
+            versions: [Scenario::FROM, Scenario::TO],
+            new: scenario.image.clone(),
+            machine: scenario.device_config(),
+            config: scenario.client_config("10.0.0.1", 1_883),
+        });
+        // The machine is looked at this often, in microseconds.
+        world.device.impatience = Some(20_000);
+        let limit = u64::try_from(scenario.limit().as_micros()).unwrap();
+        let mut outcome = Outcome::default();
+        loop {
+            let end = world.boot_until_rest(limit, |desk, events| {
+                let withdrawn =
+                    |event: &Event| matches!(event, Event::Device { event: Update::Withdrawn, .. });
+                desk.is_over() || events.iter().any(withdrawn)
+            });
+            outcome.ended = end == End::Over;
+            if end != End::Restart {
+                break;
+            }
+            outcome.restarts += 1;
+        }
+        world.check();
+        let device = &world.device;
+        device.running().clone_into(&mut outcome.running);
+        // embassy-boot has moved the image to where it runs.
+        let slot = if outcome.running == Scenario::TO { ACTIVE } else { DFU };
+        outcome.slot = device.chip.read(slot);
+        outcome.events = device.events.take();
+        let desk = device.desk.borrow();
+        let report = |(at, payload): &(Instant, Vec<u8>)| Report {
+            at: at.since(Instant::ZERO),
+            payload: payload.clone(),
+        };
+        outcome.reports = desk.reports.iter().map(report).collect();
+        let request = |(status, range): &(u16, core::ops::Range<u64>)| Request {
+            status: *status,
+            range: range.clone(),
+        };
+        outcome.requests = desk.requests.iter().map(request).collect();
+        outcome.struck.clone_from(&desk.struck);
+        outcome.sessions = desk.sessions;
+        outcome
+    }
+}
+
+#[test]
+fn the_embassy_adapter_conforms() {
+    suite::run(&Embassy, 1);
+}
