@@ -88,7 +88,10 @@ Example:
   product_id = \"TESTPROD01\"
   device_name = \"dev001\"
   device_secret_file = \"secret\"      # Base64, as the console shows it; or device_secret = \"…\"
-  broker = \"mqtt://127.0.0.1:1883\"
+  broker = \"mqtts://broker.example\"  # TLS, port 8883; or mqtt://127.0.0.1:1883 without
+  # ca_file = \"ca.pem\"              # trusted for the broker in place of the web's authorities, for firmware beside them
+  # client_cert = \"device.pem\"      # for a broker that wants a certificate, in place of device_secret
+  # client_key = \"device.key\"
   data_dir = \"/var/lib/ota\"
   version_file = \"/etc/ota/version\"  # holds the running version
   # allow_http = true                # accept offers whose URL is plain http

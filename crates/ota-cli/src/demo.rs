@@ -82,10 +82,12 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
     );
     let setup = Setup {
         identity: identity.clone(),
-        secret,
+        secret: Some(secret),
         app_id: APP_ID.to_owned(),
         host: mqtt.ip().to_string(),
         port: mqtt.port(),
+        secure: false,
+        tls: None,
         allow_http: true,
         trailing_digest: false,
         consent: Hold::Auto,

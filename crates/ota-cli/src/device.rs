@@ -6,7 +6,7 @@ use std::time::Duration;
 use ota_host::Storage;
 use ota_proto::credentials::{self, Algorithm, Secret};
 use ota_proto::{Event, Hold, Identity, Instant, Outcome, Rng, Verify, Version};
-use ota_tokio::{DeviceIndex, Driver, Options};
+use ota_tokio::{DeviceIndex, Driver, Options, Tls};
 use ota_wire::client;
 use ota_wire::mqtt::Login;
 
@@ -17,10 +17,15 @@ use crate::print::Line;
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) identity: Identity,
-    pub(crate) secret: Secret,
+    /// `None`: the certificate in `tls` signs in.
+    pub(crate) secret: Option<Secret>,
     pub(crate) app_id: String,
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// The broker speaks TLS.
+    pub(crate) secure: bool,
+    /// Who is trusted in TLS; `None` for the authorities of the web.
+    pub(crate) tls: Option<Tls>,
     pub(crate) allow_http: bool,
     /// Hash behind each sync, in place of once at the end.
     pub(crate) trailing_digest: bool,
@@ -55,12 +60,19 @@ impl Setup {
         // The vendor's C SDK says the same; a login that lapses would have to be made anew for
         // every connection, with a clock that is right.
         let expiry = u64::from(u32::MAX >> 1);
-        let (identity, secret) = (&self.identity, &self.secret);
-        let (algorithm, app_id) = (Algorithm::HmacSha256, self.app_id.as_str());
-        let login = credentials::Login::new(identity, secret, algorithm, app_id, &conn_id, expiry)
-            .map_err(|why| Failure::usage(format!("app_id: {why}")))?;
-        let login = Login::new(login.client_id, login.username, login.password);
-        let mut config = client::Config::new(self.host.clone(), self.port, false, login, self.seed);
+        let (identity, app_id) = (&self.identity, self.app_id.as_str());
+        let login = match &self.secret {
+            Some(secret) => {
+                let algorithm = Algorithm::HmacSha256;
+                credentials::Login::new(identity, secret, algorithm, app_id, &conn_id, expiry)
+            }
+            None => credentials::Login::certified(identity, app_id, &conn_id, expiry),
+        };
+        let login = login.map_err(|why| Failure::usage(format!("app_id: {why}")))?;
+        let mut login = Login::new(login.client_id, login.username, login.password);
+        login.password = login.password.filter(|_| self.secret.is_some());
+        let (host, seed) = (self.host.clone(), self.seed);
+        let mut config = client::Config::new(host, self.port, self.secure, login, seed);
         config.reconnect.floor = self.spacing;
         config.reconnect.spread = self.spread;
         // Without a spacing there is a back-off still, or failures would make a hot loop.
@@ -68,6 +80,7 @@ impl Setup {
         config.reconnect.base = self.spacing.max(Duration::from_millis(200)).min(base);
         let mut options = Options::default();
         options.record = self.record;
+        options.tls = self.tls.clone();
         let driver = Driver::with_options(config, options);
         let mut driver = driver.map_err(|why| Failure::usage(why.to_string()))?;
         let mut config = ota_proto::Config::new(self.identity.clone(), self.seed);

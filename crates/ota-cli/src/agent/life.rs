@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use ota_host::{Clock, DataDir, FileSlot, JournalFile, Recordings, SlotOptions, Storage};
-use ota_proto::{Event, Hold, Installed, Instant, Misuse, Outcome, StorageError, Version};
+use ota_proto::{
+    Event, Hold, Installed, Instant, Misuse, Outcome, StorageError, TlsError, TransportError,
+    Version,
+};
 use ota_tokio::{DeviceIndex, Driver};
 use ota_wire::client;
 use ota_wire::record::Machine;
@@ -72,6 +75,8 @@ impl<'a> Device<'a> {
             app_id: config.app_id.clone(),
             host: config.host.clone(),
             port: config.port,
+            secure: config.secure,
+            tls: config.tls.clone(),
             allow_http: config.allow_http,
             trailing_digest: config.trailing_digest,
             consent: hold(care.consent != Consent::Auto || care.download.is_some()),
@@ -251,7 +256,8 @@ impl<'a> Device<'a> {
                 let wait = retry_at.since(self.clock.now()).as_secs_f64();
                 let Config { host, port, .. } = self.config;
                 warn(&format!(
-                    "no connection to {host}:{port}: {cause}; trying again in {wait:.1} s"
+                    "no connection to {host}:{port}: {cause}{}; trying again in {wait:.1} s",
+                    advice(*cause)
                 ));
             }
             _ => {}
@@ -325,5 +331,18 @@ async fn asked(control: &mut Option<Control>) -> super::control::Asked {
     match control {
         Some(control) => control.next().await,
         None => std::future::pending().await,
+    }
+}
+
+/// What a person can do about a refusal of TLS.
+fn advice(cause: client::Disconnect) -> &'static str {
+    let client::Disconnect::Transport(TransportError::Tls(why)) = cause else { return "" };
+    match why {
+        TlsError::WrongHost => " (write the name in broker that the certificate is for)",
+        TlsError::Untrusted => " (name the certificate of its authority in ca_file)",
+        TlsError::ClockNotSet => " (set the clock; if it is right, remove the folder data_dir)",
+        TlsError::ClientRefused => " (see client_cert and client_key)",
+        TlsError::Handshake => " (is it a port that speaks TLS, 1.2 or later?)",
+        _ => "",
     }
 }

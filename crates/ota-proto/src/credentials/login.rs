@@ -15,7 +15,7 @@ pub struct Login {
     pub client_id: String,
     /// `{product}{device};{application};{connection};{expiry}`.
     pub username: String,
-    /// `{hex};{algorithm}`, the signature of the user name.
+    /// `{hex};{algorithm}`, the signature of the user name; empty where a certificate signs in.
     pub password: String,
 }
 
@@ -37,6 +37,22 @@ impl Login {
         conn_id: &str,
         expiry: u64,
     ) -> Result<Self, BadLogin> {
+        let mut login = Self::certified(identity, app_id, conn_id, expiry)?;
+        let tag = algorithm.sign(secret.expose(), login.username.as_bytes());
+        login.password = format!("{};{}", Hex(tag.as_bytes()), algorithm.word());
+        Ok(login)
+    }
+
+    /// Names `identity`, which its TLS certificate proves: without a password. See [`Login::new`].
+    ///
+    /// # Errors
+    /// [`BadLogin`], by what is wrong.
+    pub fn certified(
+        identity: &Identity,
+        app_id: &str,
+        conn_id: &str,
+        expiry: u64,
+    ) -> Result<Self, BadLogin> {
         if app_id.is_empty() || !app_id.bytes().all(|b| b.is_ascii_digit()) {
             return Err(BadLogin::AppId);
         }
@@ -45,9 +61,7 @@ impl Login {
         }
         let client_id = format!("{}{}", identity.product_id(), identity.device_name());
         let username = format!("{client_id};{app_id};{conn_id};{expiry}");
-        let tag = algorithm.sign(secret.expose(), username.as_bytes());
-        let password = format!("{};{}", Hex(tag.as_bytes()), algorithm.word());
-        Ok(Self { client_id, username, password })
+        Ok(Self { client_id, username, password: String::new() })
     }
 }
 

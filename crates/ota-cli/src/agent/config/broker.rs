@@ -18,6 +18,10 @@ impl Keys<'_> {
         })
     }
 
+    pub(super) fn has_secret(&self) -> bool {
+        self.has("device_secret") || self.has("device_secret_file")
+    }
+
     /// The secret, and the file it stands in when that is one of its own.
     pub(super) fn secret(&self) -> Result<(Secret, Option<PathBuf>), String> {
         let explain =
@@ -43,26 +47,33 @@ impl Keys<'_> {
     }
 }
 
-/// Takes `mqtt://host:port` apart; the port may be left out.
-pub(super) fn broker(url: &str) -> Result<(String, u16), String> {
-    let shape = "write it like mqtt://host:1883";
-    if url.starts_with("mqtts://") {
-        return Err(
-            "TLS is not there yet; use mqtt://, and only in a network that you trust".into()
-        );
-    }
-    let rest = url.strip_prefix("mqtt://").ok_or(shape)?;
+/// Where the cloud's broker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Broker {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) tls: bool,
+}
+
+/// Takes `mqtts://host:port` apart; the port may be left out.
+pub(super) fn broker(url: &str) -> Result<Broker, String> {
+    let shape = "write it like mqtts://host:8883 or mqtt://host:1883";
+    let (rest, usual, tls) = match url.strip_prefix("mqtts://") {
+        Some(rest) => (rest, "8883", true),
+        None => (url.strip_prefix("mqtt://").ok_or(shape)?, "1883", false),
+    };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     // An IPv6 address stands in brackets.
     let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, "")) => (host, "1883"),
+        Some((host, "")) => (host, usual),
         Some((host, port)) => (host, port.strip_prefix(':').ok_or(shape)?),
-        None => rest.split_once(':').unwrap_or((rest, "1883")),
+        None => rest.split_once(':').unwrap_or((rest, usual)),
     };
     let odd = |c: char| c.is_whitespace() || c.is_control() || "/?#@[]".contains(c);
     if host.is_empty() || host.contains(odd) {
         return Err(format!("no host in it; {shape}"));
     }
     let port = port.parse().ok().filter(|port| *port != 0);
-    Ok((host.to_owned(), port.ok_or_else(|| format!("the port is not 1 to 65535; {shape}"))?))
+    let port = port.ok_or_else(|| format!("the port is not 1 to 65535; {shape}"))?;
+    Ok(Broker { host: host.to_owned(), port, tls })
 }

@@ -4,16 +4,18 @@ mod broker;
 mod care;
 mod keys;
 mod target;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ota_proto::Identity;
 use ota_proto::credentials::{APP_ID, Secret};
+use ota_tokio::Tls;
 use toml::Table;
 
 use crate::failure::Failure;
-use broker::broker;
+use broker::{Broker, broker};
 pub(crate) use care::{Care, Consent};
 use keys::{Keys, nearest};
 pub(crate) use target::{Restart, Running, Slots, StartedBy, Target};
@@ -22,24 +24,30 @@ pub(crate) use target::{Restart, Running, Slots, StartedBy, Target};
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) identity: Identity,
-    pub(crate) secret: Secret,
+    /// `None`: the certificate signs in.
+    pub(crate) secret: Option<Secret>,
     pub(crate) app_id: String,
     pub(crate) host: String,
     pub(crate) port: u16,
+    pub(crate) secure: bool,
+    pub(crate) tls: Option<Tls>,
     pub(crate) data_dir: PathBuf,
     pub(crate) allow_http: bool,
     pub(crate) trailing_digest: bool,
     pub(crate) connect_spacing: Duration,
     pub(crate) target: Target,
     pub(crate) care: Care,
-    /// The file with the secret, when everybody may read it.
+    /// The file with the secret or the key, when everybody may read it.
     pub(crate) exposed: Option<PathBuf>,
 }
 
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 29] = [
     "allow_http",
     "app_id",
     "broker",
+    "ca_file",
+    "client_cert",
+    "client_key",
     "command_limit",
     "confirm_limit",
     "connect_spacing",
@@ -86,11 +94,16 @@ impl Config {
     }
 
     fn build(keys: &Keys<'_>) -> Result<Self, String> {
-        let (secret, exposed) = keys.secret()?;
-        let (host, port) = broker(
-            keys.text("broker")?.ok_or("broker: missing; write broker = \"mqtt://host:port\"")?,
-        )
-        .map_err(|why| format!("broker: {why}"))?;
+        let url = keys.text("broker")?;
+        let url = url.ok_or("broker: missing; write broker = \"mqtts://host:port\"")?;
+        let Broker { host, port, tls: secure } =
+            broker(url).map_err(|why| format!("broker: {why}"))?;
+        let (tls, key) = keys.tls(secure)?;
+        let (secret, exposed) = match keys.secret() {
+            // Of the two, the certificate signs in.
+            Err(_) if key.is_some() && !keys.has_secret() => (None, key),
+            found => found.map(|(secret, file)| (Some(secret), file))?,
+        };
         let app_id = keys.text("app_id")?.unwrap_or(APP_ID);
         if app_id.is_empty() || !app_id.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(format!("app_id: must be a text of digits, like app_id = \"{APP_ID}\""));
@@ -101,6 +114,8 @@ impl Config {
             app_id: app_id.to_owned(),
             host,
             port,
+            secure,
+            tls,
             data_dir: keys.data_dir()?,
             allow_http: keys.flag("allow_http")?.unwrap_or(false),
             trailing_digest: keys.flag("trailing_digest")?.unwrap_or(false),

@@ -23,7 +23,7 @@ fn with(key: &str, line: &str) -> String {
 fn a_whole_configuration() {
     let config = parse(GOOD).unwrap();
     assert_eq!(config.identity.report_topic(), "$ota/report/TESTPROD01/dev001");
-    assert_eq!(config.secret.expose(), b"0123456789abcdef");
+    assert_eq!(config.secret.unwrap().expose(), b"0123456789abcdef");
     assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 1883));
     assert_eq!(config.data_dir, Path::new("/etc/ota/data"));
     assert_eq!((config.allow_http, config.connect_spacing), (false, Duration::from_secs(5)));
@@ -86,15 +86,72 @@ fn care_and_slots() {
 
 #[test]
 fn brokers() {
-    for (url, host, port) in [
-        ("mqtt://h:1", "h", 1),
-        ("mqtt://h", "h", 1883),
-        ("mqtt://h:65535/", "h", 65535),
-        ("mqtt://[::1]:1884", "::1", 1884),
-        ("mqtt://[::1]", "::1", 1883),
+    for (url, host, port, tls) in [
+        ("mqtt://h:1", "h", 1, false),
+        ("mqtt://h", "h", 1883, false),
+        ("mqtt://h:65535/", "h", 65535, false),
+        ("mqtt://[::1]:1884", "::1", 1884, false),
+        ("mqtt://[::1]", "::1", 1883, false),
+        ("mqtts://h", "h", 8883, true),
+        ("mqtts://h:1883/", "h", 1883, true),
+        ("mqtts://[::1]", "::1", 8883, true),
     ] {
-        assert_eq!(broker(url), Ok((host.to_owned(), port)), "{url}");
+        assert_eq!(broker(url), Ok(Broker { host: host.to_owned(), port, tls }), "{url}");
     }
+}
+
+#[test]
+fn certificates_are_files_and_what_is_wrong_with_them_is_said() {
+    let config = parse(&with("broker", "broker = \"mqtts://h\"")).unwrap();
+    assert!(config.secure && config.tls.is_none());
+    let temp = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        std::fs::write(temp.path().join(name), text).unwrap();
+    };
+    let device = rcgen::generate_simple_self_signed(["dev001".to_owned()]).unwrap();
+    let other = rcgen::KeyPair::generate().unwrap();
+    file("cert.pem", &device.cert.pem());
+    file("key.pem", &device.signing_key.serialize_pem());
+    file("other.pem", &other.serialize_pem());
+    file("empty", "");
+    let parse = |secret: &str, lines: &str| {
+        let text = format!("{}{lines}", with("device_secret", secret));
+        super::parse(&text, temp.path(), Config::build)
+    };
+    let tls = |lines: &str| format!("broker = \"mqtts://h\"\n{lines}");
+    let pair = tls("client_cert = \"cert.pem\"\nclient_key = \"key.pem\"");
+    let no_broker = |text: String| text.replace("broker = \"mqtt://127.0.0.1:1883\"\n", "");
+    let run = |secret: &str, lines: &str| {
+        let text = no_broker(format!("{}{lines}", with("device_secret", secret)));
+        super::parse(&text, temp.path(), Config::build)
+    };
+    let config = run("", &pair).unwrap();
+    assert!(config.secret.is_none() && config.tls.is_some());
+    assert_eq!(config.exposed, Some(temp.path().join("key.pem")));
+    let secret = "device_secret = \"MDEyMzQ1Njc4OWFiY2RlZg==\"";
+    assert!(run(secret, &pair).unwrap().secret.is_some());
+    assert!(run(secret, &tls("ca_file = \"cert.pem\"")).unwrap().tls.is_some());
+    // A store may speak TLS where the broker does not.
+    assert!(parse(secret, "ca_file = \"cert.pem\"").unwrap().tls.is_some());
+    for (lines, words) in [
+        ("ca_file = \"none.pem\"", "ca_file: cannot read"),
+        ("ca_file = \"empty\"", "ca_file: no usable certificate"),
+        ("client_cert = \"cert.pem\"", "client_key: missing"),
+        ("client_key = \"key.pem\"", "client_cert: missing"),
+        ("client_cert = \"empty\"\nclient_key = \"key.pem\"", "client_cert: no usable"),
+        ("client_cert = \"cert.pem\"\nclient_key = \"cert.pem\"", "client_key: no usable"),
+        (
+            "client_cert = \"cert.pem\"\nclient_key = \"other.pem\"",
+            "client_key: the private key is not",
+        ),
+    ] {
+        let why = run(secret, &tls(lines)).unwrap_err();
+        assert!(why.starts_with(words), "{lines}: {why}");
+    }
+    let why = run("", &tls("")).unwrap_err();
+    assert!(why.starts_with("device_secret: missing"), "{why}");
+    let plain = "client_cert = \"cert.pem\"\nclient_key = \"key.pem\"";
+    assert!(parse(secret, plain).unwrap_err().starts_with("client_cert: only with TLS"));
 }
 
 #[test]
@@ -114,8 +171,7 @@ fn a_bad_key_is_named() {
         ),
         ("x", "device_secret_file = \"s\"", "device_secret_file: there is device_secret, too"),
         ("broker", "", "broker: missing"),
-        ("broker", "broker = \"h:1883\"", "broker: write it like mqtt://host:1883"),
-        ("broker", "broker = \"mqtts://h\"", "broker: TLS is not there yet"),
+        ("broker", "broker = \"h:1883\"", "broker: write it like mqtts://host:8883"),
         ("broker", "broker = \"mqtt://\"", "broker: no host in it"),
         ("broker", "broker = \"mqtt://u@h\"", "broker: no host in it"),
         ("broker", "broker = \"mqtt://h:0\"", "broker: the port is not"),
