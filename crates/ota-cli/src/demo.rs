@@ -71,15 +71,9 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
     let mut log = cloud.handle().log();
     let clock = same_clock(&cloud.handle()).await?;
     let (mqtt, http) = (cloud.mqtt_addr(), cloud.http_addr());
-    printer.line(
-        &Line::new(
-            clock.now(),
-            "listening",
-            format!("the cloud listens: mqtt {mqtt}, http {http}"),
-        )
-        .with("mqtt", mqtt.to_string())
-        .with("http", http.to_string()),
-    );
+    let text = format!("the cloud listens: mqtt {mqtt}, http {http}");
+    let line = Line::new(clock.now(), "listening", text).with("mqtt", mqtt.to_string());
+    printer.line(&line.with("http", http.to_string()));
     let setup = Setup {
         identity: identity.clone(),
         secret: Some(secret),

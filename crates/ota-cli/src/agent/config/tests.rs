@@ -154,9 +154,18 @@ fn certificates_are_files_and_what_is_wrong_with_them_is_said() {
     assert!(parse(secret, plain).unwrap_err().starts_with("client_cert: only with TLS"));
 }
 
+/// Each line in place of a key's is refused with words that begin so.
+fn bad(cases: &[(&str, &str, &str)]) {
+    for (key, line, words) in cases {
+        let error = parse(&with(key, line)).unwrap_err();
+        assert!(error.starts_with(words), "{line:?} says {error:?}");
+        assert!(!error.contains("MDEy"), "{line:?} shows the secret: {error:?}");
+    }
+}
+
 #[test]
 fn a_bad_key_is_named() {
-    for (key, line, words) in [
+    bad(&[
         ("product_id", "", "product_id: missing"),
         ("product_id", "product_id = 5", "product_id: must be a text"),
         ("product_id", "product_id = \"a/b\"", "product_id: a product id is"),
@@ -179,6 +188,12 @@ fn a_bad_key_is_named() {
         ("broker", "broker = \"mqtt://[::1]x\"", "broker: write it like"),
         ("data_dir", "", "data_dir: missing"),
         ("data_dir", "data_dir = \"\"", "data_dir: must be a text"),
+    ]);
+}
+
+#[test]
+fn a_bad_target_or_policy_is_named() {
+    bad(&[
         ("version_file", "", "version_file: missing"),
         ("version_file", "version = \"1\"", "version: only with install"),
         ("x", "version = \"1\"\ninstall = [\"i\"]", "version: there is version_file, too"),
@@ -223,9 +238,5 @@ fn a_bad_key_is_named() {
         ("x", "product_id = \"again\"", "line 8: "),
         ("x", "data_dir", "line 8: "),
         ("x", "a = \"", "line 8: "),
-    ] {
-        let error = parse(&with(key, line)).unwrap_err();
-        assert!(error.starts_with(words), "{line:?} says {error:?}");
-        assert!(!error.contains("MDEy"), "{line:?} shows the secret: {error:?}");
-    }
+    ]);
 }
