@@ -3,6 +3,16 @@
 use core::time::Duration;
 
 /// A small seeded generator (SplitMix64). For jitter, never for secrets.
+///
+/// ```
+/// use core::time::Duration;
+/// use ota_proto::Rng;
+///
+/// let (base, cap) = (Duration::from_secs(1), Duration::from_secs(30));
+/// let pause = Rng::new(7).backoff(base, 3, cap); // the fourth pause in a row
+/// assert!(pause <= Duration::from_secs(8));
+/// assert_eq!(pause, Rng::new(7).backoff(base, 3, cap));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rng(u64);

@@ -39,6 +39,14 @@ impl ResultCode {
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $code:ident, $text:literal;)*) => {
         /// Why an attempt failed. Stored in the journal as one byte; the text is derived.
+        ///
+        /// ```
+        /// use ota_proto::{Reason, ResultCode};
+        ///
+        /// assert_eq!(Reason::Vetoed.code(), ResultCode::Failed);
+        /// assert_eq!(Reason::Vetoed.code().number(), -5);
+        /// assert_eq!(Reason::Vetoed.text(), "image refused by application");
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
         #[non_exhaustive]

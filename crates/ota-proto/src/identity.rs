@@ -4,6 +4,17 @@ use alloc::string::String;
 use core::fmt;
 
 /// A device's product id and name, with the two topics that follow from them.
+///
+/// ```
+/// use ota_proto::{Identity, Topic, TopicKind};
+///
+/// let identity = Identity::new("TESTPROD01", "dev001")?;
+/// assert_eq!(identity.report_topic(), "$ota/report/TESTPROD01/dev001");
+/// let topic = Topic::parse(identity.update_topic()).unwrap();
+/// assert_eq!((topic.kind, topic.device_name), (TopicKind::Update, "dev001"));
+/// assert!(Identity::new("TESTPROD01", "#").is_err());
+/// # Ok::<(), ota_proto::BadName>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Identity {

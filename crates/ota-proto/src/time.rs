@@ -9,6 +9,15 @@ use core::time::Duration;
 /// The core never reads a clock: every input carries the moment at which it happened. The clock
 /// must not run backwards; a moment before the last one is treated as the last one.
 /// Arithmetic saturates, at 584,542 years.
+///
+/// ```
+/// use core::time::Duration;
+/// use ota_proto::Instant;
+///
+/// let now = Instant::from_millis(12_345);
+/// assert_eq!(now.to_string(), "12.345");
+/// assert_eq!((now + Duration::from_secs(1)).since(now), Duration::from_secs(1));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Instant(u64);

@@ -6,6 +6,17 @@ use core::net::Ipv6Addr;
 
 /// An absolute `http` or `https` URL, taken apart. The query is kept byte for byte: it is a
 /// signature. `Debug` and `Display` show neither path nor query.
+///
+/// ```
+/// use ota_proto::url::Url;
+///
+/// let url = Url::parse("https://store.example:8443/a/fw.bin?sign=x%3D1")?;
+/// assert_eq!((url.tls, url.host, url.port), (true, "store.example", 8443));
+/// assert_eq!(url.target, "/a/fw.bin?sign=x%3D1");
+/// assert_eq!(url.join("../b?sign=y", 1024)?, "https://store.example:8443/b?sign=y");
+/// assert_eq!(url.to_string(), "https://store.example:8443");
+/// # Ok::<(), ota_proto::url::BadUrl>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Url<'a> {
     /// `https`.

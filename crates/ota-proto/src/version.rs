@@ -7,6 +7,14 @@ use core::str;
 ///
 /// The platform's own alphabet is `[A-Za-z0-9._-]` (protocol.md §6.1); a device may already run
 /// something else, so the core accepts a little more. It is data, never a path.
+///
+/// ```
+/// use ota_proto::Version;
+///
+/// assert_eq!(Version::new("1.2.0-rc_1")?.as_str(), "1.2.0-rc_1");
+/// assert!(Version::new("../../etc/passwd with spaces").is_err());
+/// # Ok::<(), ota_proto::BadVersion>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Version {

@@ -5,7 +5,74 @@
 //! come in with the moment they came, bytes to send are a slice to be handed over, and every
 //! wait is a deadline the caller sleeps until.
 //!
-//! The feature `record` adds the flight recorder, `record`; a [`Client`] then has serde's traits.
+//! * [`mqtt::Session`]: the MQTT connection. [`http::Fetch`]: one range GET.
+//! * [`Client`]: both, joined with the machines of one or more devices; what an adapter drives.
+//! * [`adapter`]: what adapters share beyond that, still without IO.
+//!
+//! # The loop
+//!
+//! An adapter asks [`Client::poll_output`] until it is idle, and waits for bytes, room to send,
+//! the end of a storage operation or the deadline. Here the loop plays the broker itself, until
+//! the device has reported the version it runs:
+//!
+//! ```
+//! use ota_proto::{Boot, Identity, Instant, SlotInfo, SlotState};
+//! use ota_wire::client::{Client, Config, LinkKind, Output};
+//! use ota_wire::mqtt::Login;
+//!
+//! let now = Instant::from_secs(5);
+//! let login = Login::new("P1dev001".into(), "user".into(), "password".into());
+//! let mut client = Client::new(Instant::ZERO, Config::new("broker".into(), 1883, false, login, 7))?;
+//! let storage = SlotInfo { capacity: 1 << 20, erase: 4096, write: 1 };
+//! let boot = Boot { running: "1.0.0", slot: SlotState::Confirmed, journal: None, storage };
+//! let device = ota_proto::Config::new(Identity::new("P1", "dev001")?, 7);
+//! client.add_device(Instant::ZERO, device, boot)?;
+//!
+//! let (mut link, mut sent) = (None, Vec::new());
+//! for _ in 0..50 {
+//!     match client.poll_output(now) {
+//!         Output::Connect { link: wanted, .. } => {
+//!             assert_eq!(wanted.kind, LinkKind::Broker);
+//!             client.handle_connected(now, wanted); // a socket would be opened here
+//!             link = Some(wanted);
+//!         }
+//!         Output::Persist { device, op, .. } => { // flash would be written here
+//!             client.updater_mut(device).unwrap().handle_persisted(now, op, Ok(()));
+//!         }
+//!         Output::Idle { .. } => {
+//!             let Some(link) = link else { break };
+//!             let bytes = client.transmit(link).to_vec();
+//!             client.handle_sent(now, link, bytes.len());
+//!             let answer: &[u8] = match bytes.first() {
+//!                 Some(0x10) => &[0x20, 2, 0, 0], // CONNECT: CONNACK
+//!                 Some(0x82) => &[0x90, 3, bytes[2], bytes[3], 1], // SUBSCRIBE: SUBACK
+//!                 _ => &[],
+//!             };
+//!             client.handle_received(now, link, answer);
+//!             sent.extend(bytes);
+//!         }
+//!         _ => {}
+//!     }
+//! }
+//! let report = br#"{"type":"report_version","report":{"version":"1.0.0"}}"#;
+//! assert!(sent.windows(report.len()).any(|part| part == report));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Memory
+//!
+//! | what | bytes |
+//! |---|---|
+//! | heap of a client with one device, at rest | at most 2 KiB |
+//! | the same at its peak, with the longest URL and text, and the application's windows full | at most 16 KiB |
+//! | growth with the image, allocations for a piece of body | none |
+//! | receive buffers | the caller's: a response head, 4 KiB, for the store; a packet, 4 KiB, for the broker |
+//!
+//! `tests/client_heap.rs` holds them.
+//!
+//! # Features
+//!
+//! * `record`: the flight recorder, `record`; a [`Client`] then has serde's traits.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -8,6 +8,21 @@ use super::{Algorithm, Hex, Secret};
 use crate::identity::Identity;
 
 /// What a device puts into its CONNECT. `Debug` hides the password.
+///
+/// ```
+/// use ota_proto::Identity;
+/// use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, verify};
+///
+/// let identity = Identity::new("TESTPROD01", "dev001")?;
+/// let secret = Secret::from_base64("MDEyMzQ1Njc4OWFiY2RlZg==")?;
+/// let login =
+///     Login::new(&identity, &secret, Algorithm::HmacSha256, APP_ID, "AbC12", 4_102_444_800)?;
+/// assert_eq!(login.username, "TESTPROD01dev001;12010126;AbC12;4102444800");
+/// assert!(login.password.starts_with("18e5ca24") && login.password.ends_with(";hmacsha256"));
+/// // The cloud's half:
+/// verify(&login.username, &login.password, &login.client_id, &secret, 1_700_000_000)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Login {

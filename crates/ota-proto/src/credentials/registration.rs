@@ -53,6 +53,24 @@ impl fmt::Debug for ProductSecret {
 }
 
 /// A request for a device's secret. What stands in it is no secret itself.
+///
+/// ```
+/// use ota_proto::Identity;
+/// use ota_proto::credentials::Algorithm;
+/// use ota_proto::credentials::registration::{ProductSecret, Request};
+///
+/// let identity = Identity::new("TESTPROD01", "dev001")?;
+/// let request = Request {
+///     identity: &identity,
+///     host: "ap-guangzhou.gateway.tencentdevices.com",
+///     algorithm: Algorithm::HmacSha256,
+///     timestamp: 1_700_000_000,
+///     nonce: 5456,
+/// };
+/// let secret = ProductSecret::new("ABCDEFGHIJKLMNOPQRSTUVWX")?;
+/// assert_eq!(request.signature(&secret), "p+5oo3YADzNvIrA19qEBtDmfJfH4X6jBxf4jfXVAe5M=");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Request<'a> {
     /// The device.

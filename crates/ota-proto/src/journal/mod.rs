@@ -2,6 +2,22 @@
 //!
 //! A record is written whole to one of two places in turn; the newest valid one counts. A torn,
 //! foreign or empty place is no record. Nothing in it is a secret: no URL, no credential.
+//!
+//! ```
+//! use ota_proto::journal::{Journal, Record};
+//!
+//! // Two places; power fails while the second one is written.
+//! let old = Record { last_time: 1_700_000_000, ..Record::default() };
+//! let new = Record { last_time: 1_700_000_060, ..old.clone() };
+//! let (mut first, mut second) = (old.encode(7), new.encode(8));
+//! assert_ne!(Journal::place(&first), Journal::place(&second));
+//! second[100] ^= 1;
+//! let newest = Journal::newest([&first, &second]).unwrap();
+//! assert_eq!(Record::decode(newest)?, (7, old));
+//! first[0] = 0xff;
+//! assert_eq!(Journal::newest([&first, &second]), None);
+//! # Ok::<(), ota_proto::journal::JournalError>(())
+//! ```
 
 mod codec;
 mod log;

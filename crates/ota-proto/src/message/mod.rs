@@ -2,6 +2,30 @@
 //!
 //! Liberal in, strict out: decoding takes numbers or numeric strings, unknown keys, any order and
 //! any JSON escape; encoding writes exactly the documented shapes (protocol.md §2).
+//!
+//! What a device says, as bytes:
+//!
+//! ```
+//! use ota_proto::message::DeviceMessage;
+//!
+//! let report = DeviceMessage::ReportVersion { version: "1.0.0".into(), fw_type: None };
+//! let mut buf = [0; 256];
+//! let len = report.encode(&mut buf)?;
+//! assert_eq!(&buf[..len], br#"{"type":"report_version","report":{"version":"1.0.0"}}"#);
+//! # Ok::<(), ota_proto::BufferTooSmall>(())
+//! ```
+//!
+//! What the cloud says, understood however it is written:
+//!
+//! ```
+//! use ota_proto::message::CloudMessage;
+//!
+//! let payload = br#"{"version":"2.0.0","file_size":"16","url":"https:\/\/store.example\/fw",
+//!     "md5sum":"F2F1B3317D4F1EF7F512BFAE5050563B","type":"update_firmware","new_key":[1]}"#;
+//! let CloudMessage::Offer(offer) = CloudMessage::decode(payload)? else { panic!() };
+//! assert_eq!((offer.file_size, &*offer.url), (Some(16), "https://store.example/fw"));
+//! # Ok::<(), ota_proto::message::Malformed>(())
+//! ```
 
 mod decode;
 mod encode;

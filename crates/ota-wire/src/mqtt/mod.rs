@@ -4,6 +4,25 @@
 //! what came is fed to [`Session::handle_received`], and [`Session::deadline`] says when to call
 //! [`Session::handle_timeout`]. [`Reconnect`] says when the next connection may be opened.
 //! [`packet`] is the codec below. It is not meant as a general MQTT library.
+//!
+//! ```
+//! use ota_proto::{Instant, QoS};
+//! use ota_wire::mqtt::{Config, Found, Kind, Login, Session};
+//!
+//! let login = Login::new("client".into(), "user".into(), "password".into());
+//! let mut session = Session::<()>::new(Config::new(login))?;
+//! let now = Instant::ZERO;
+//! session.handle_connected(now);
+//! let connect = session.transmit().len();
+//! assert_eq!(session.transmit()[0], 0x10); // CONNECT
+//! session.handle_sent(now, connect);
+//!
+//! let received = session.handle_received(now, &[0x20, 2, 0, 0])?; // CONNACK
+//! assert_eq!((received.consumed, received.found), (4, Found::Accepted));
+//! session.subscribe(now, Kind::Application, "plant/+", QoS::AtLeastOnce)?;
+//! assert_eq!(session.transmit()[0], 0x82); // SUBSCRIBE
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod config;
 pub mod packet;

@@ -64,6 +64,18 @@ pub struct Attempt {
 
 /// Decides when to connect again: exponential back-off with full jitter from a seed, a floor
 /// between CONNECTs, and a cap.
+///
+/// ```
+/// use core::time::Duration;
+/// use ota_proto::Instant;
+/// use ota_wire::mqtt::{Ended, Reconnect, ReconnectConfig};
+///
+/// let mut reconnect = Reconnect::new(ReconnectConfig::default(), 7, Instant::ZERO);
+/// let now = Instant::from_secs(10);
+/// reconnect.handle_connect(now);
+/// let next = reconnect.handle_ended(now, Ended::Failed, false);
+/// assert!(next.at >= now + Duration::from_secs(5), "the platform's limit");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Reconnect {

@@ -27,6 +27,13 @@ pub fn filter_is_valid(filter: &str) -> bool {
 ///
 /// `+` is one level, `#` is the rest and the level above it (`a/#` matches `a`), and a filter
 /// that starts with a wildcard does not match a topic that starts with `$`.
+///
+/// ```
+/// use ota_wire::mqtt::matches;
+///
+/// assert!(matches("plant/+/temperature", "plant/7/temperature"));
+/// assert!(!matches("#", "$ota/update/TESTPROD01/dev001"));
+/// ```
 #[must_use]
 pub fn matches(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
