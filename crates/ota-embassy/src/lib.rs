@@ -1,5 +1,80 @@
 //! Firmware updates on embassy: [`Driver`] joins the OTA core to embassy-net sockets, embassy-time
 //! and NOR flash, and decides nothing.
+//!
+//! ```no_run
+//! use embassy_net::Stack;
+//! use embedded_storage_async::nor_flash::NorFlash;
+//! use ota_embassy::{
+//!     Buffers, Config, Driver, Event, FlashJournal, FlashSlot, FlashStorage, Switch, Tcp,
+//! };
+//! use ota_proto::{Event as Update, Installed};
+//! use ota_wire::client;
+//!
+//! async fn run(
+//!     stack: Stack<'_>,
+//!     config: Config,
+//!     machine: ota_proto::Config,
+//!     dfu: impl NorFlash,
+//!     journal: impl NorFlash,
+//!     switch: impl Switch, // `BootSwitch`, with the feature `boot`
+//! ) -> Result<(), Box<dyn core::error::Error>> {
+//!     let (mut sockets, mut packet, mut body, mut unit) =
+//!         ([[0; 2048]; 4], [0; 4096], [0; 4096], [0; 8]);
+//!     let [a, b, c, d] = &mut sockets;
+//!     let tcp = Tcp::new(stack, (a, b), (c, d));
+//!     let slot = FlashSlot::new(dfu, 256 * 1024, &mut unit)?;
+//!     let storage = FlashStorage::new(slot, FlashJournal::new(journal)?, switch);
+//!
+//!     let buffers = Buffers { broker: &mut packet, store: &mut body };
+//!     let mut driver = Driver::new(&tcp, config, buffers)?;
+//!     let device = driver.add_device(machine, "1.0.0", storage).await?;
+//!     loop {
+//!         let Event::Client(client::Event::Device { event, .. }) = driver.next().await? else {
+//!             continue;
+//!         };
+//!         match event {
+//!             Update::Install { .. } => {
+//!                 driver.command(device, |u, now| u.installed(now, Installed::NeedsRestart))?
+//!             }
+//!             Update::Trial => driver.command(device, |u, now| u.confirm(now))?,
+//!             Update::Restart => return Ok(()), // reset the chip
+//!             _ => {}
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! # Memory
+//!
+//! Bytes over a whole update, measured by `tests/memory.rs` on a 64-bit host; pointers of half the
+//! size make a board's a little less. None of it grows with the image.
+//!
+//! | what | default | small profile |
+//! |---|---:|---:|
+//! | two sockets, 2 KiB each way | 8,248 | 8,248 |
+//! | receive buffers: longest MQTT packet and longest response head | 8,192 | 4,096 |
+//! | a write unit for the slot, one for the boot loader's state | 16 | 16 |
+//! | [`Driver`] | 3,368 | 3,368 |
+//! | heap at its peak, storage included | 4,657 | 4,657 |
+//! | **all** | **24,481** | **20,385** |
+//!
+//! The heap is that of an offer with a URL of 100 bytes: a longer one, and the offer's own text,
+//! are kept as well, up to `Limits::url` and `Limits::user_defined` of the device's configuration.
+//! The small profile is in `docs/microcontroller.md`. The application's stack needs
+//! `StackResources` for two sockets more, and for one more where names are resolved.
+//!
+//! # TLS
+//!
+//! [`Tcp`] has none, and plain `http` has to be allowed by name (`Config::allow_http`). An own
+//! [`Network`] opens streams of another kind: a modem's TLS, or a TLS library around a
+//! [`TcpStream`]. Know what a library checks: embedded-tls 0.19 speaks TLS 1.3 only, and takes a
+//! leaf certificate for an authority, so that it is good for a private authority or a pinned
+//! certificate only. The authenticity of firmware must not rest on TLS: check a signature before
+//! you approve an image.
+//!
+//! # Features
+//!
+//! * `boot`: `BootSwitch`, embassy-boot as the boot loader.
 #![no_std]
 #![forbid(unsafe_code)]
 
