@@ -1,9 +1,10 @@
 //! What goes wrong on demand: the names of the faults and the plan of when they strike.
 //!
 //! One list for the program's options, the demo and the tests. The firmware server
-//! ([`origin`](crate::origin)) acts on the plan; faults of other places join the same list.
+//! ([`origin`](crate::origin)) and the line to the broker (`relay`) each act on their part of it.
 
 use core::fmt;
+use core::time::Duration;
 
 /// Declares [`Fault`] with its name, its default number of times and its line of help in one
 /// place, so that they cannot drift apart.
@@ -38,7 +39,7 @@ macro_rules! faults {
                 match self { $(Self::$variant => $times,)* }
             }
 
-            /// What it does to a response.
+            /// What it does to a response of the firmware server.
             pub(crate) const fn kind(self) -> Kind {
                 match self { $(Self::$variant => Kind::$kind,)* }
             }
@@ -55,6 +56,8 @@ pub(crate) enum Kind {
     Shape,
     /// As `Shape`, and only a request from an offset above zero can show it.
     Resume,
+    /// Nothing: it is one of messages or of the broker's connection.
+    Broker,
 }
 
 const ALWAYS: u32 = u32::MAX;
@@ -85,6 +88,29 @@ faults! {
     Stall = "stall", Shape, 1, "the body stops and the connection stays open";
     Reset = "reset", Shape, 1, "the connection is reset within the body";
     WrongDigest = "wrong-digest", Shape, ALWAYS, "one byte of the object is wrong";
+    SameUrlAgain = "same-url-again", Broker, 1, "expire-url, and the next offer has the expired URL once more";
+    WrongSize = "wrong-size", Broker, ALWAYS, "file_size in the offer is 1024 more than the object's";
+    UpperCaseDigest = "upper-case-digest", Broker, ALWAYS, "md5sum in the offer is in upper case";
+    EscapedUrl = "escaped-url", Broker, ALWAYS, "the offer's URL is written with \\/ and \\u0026";
+    LostReply = "lost-reply", Broker, 1, "the reply to report_version is lost, and the offer after it";
+    LateReply = "late-reply", Broker, 1, "the reply to report_version and the offer after it come 12 s late";
+    BadReply = "bad-reply", Broker, 1, "the reply to report_version has result_code 1, and no offer follows";
+    LostOffer = "lost-offer", Broker, 1, "the offer is lost";
+    LostAck = "lost-ack", Broker, 1, "the PUBACK of a result is lost";
+    DuplicateOffer = "duplicate-offer", Broker, ALWAYS, "each offer comes twice, and again in mid-download";
+    ReplayedOffer = "replayed-offer", Broker, 1, "the offer comes again after the result";
+    Supersede = "supersede", Broker, 1, "another version is offered first, the right one once its download has begun";
+    OfferBeforeReply = "offer-before-reply", Broker, ALWAYS, "the reply to report_version comes 200 ms late, after the offer";
+    Withdraw = "withdraw", Broker, ALWAYS, "expire-url, and no second offer ever comes";
+    ForeignTopic = "foreign-topic", Broker, ALWAYS, "an offer on another device's topic before each reply";
+    GarbagePayload = "garbage-payload", Broker, ALWAYS, "messages that are none before each reply";
+    HugePayload = "huge-payload", Broker, ALWAYS, "an offer of 20,000 bytes before each reply";
+    DeepJson = "deep-json", Broker, ALWAYS, "an offer with 1,000 nested arrays before each reply";
+    BrokerDrop = "broker-drop", Broker, 1, "the broker closes the connection within the offer";
+    BrokerGarbage = "broker-garbage", Broker, 1, "bytes that are no MQTT in place of the offer";
+    HalfOpen = "half-open", Broker, 1, "from the first report_version on nothing passes, and the broker's connection stays open";
+    RefuseLogin = "refuse-login", Broker, 1, "the broker refuses the login with return code 4";
+    Kick = "kick", Broker, 3, "the broker closes the connection when the version is reported, three times";
 }
 
 impl Fault {
@@ -106,20 +132,23 @@ impl fmt::Display for Fault {
 pub struct Rule {
     /// The fault.
     pub fault: Fault,
-    /// The requests that pass before it may strike. Only requests that would be served count.
+    /// The requests that pass before it may strike, or the messages of its kind. Only requests
+    /// that would be served count.
     pub skip: u32,
     /// How often it strikes.
     pub times: u32,
     /// The body bytes of a response before it breaks off, or the place of the wrong byte in the
     /// object. `None` draws it from the seed.
     pub after: Option<u64>,
+    /// How late a late message is. `None` is what the fault's line says.
+    pub delay: Option<Duration>,
 }
 
 impl Rule {
     /// The fault from the first request on, as often as [`Fault::times`] says.
     #[must_use]
     pub const fn new(fault: Fault) -> Self {
-        Self { fault, skip: 0, times: fault.times(), after: None }
+        Self { fault, skip: 0, times: fault.times(), after: None, delay: None }
     }
 
     /// With another number of requests before it.
@@ -138,6 +167,12 @@ impl Rule {
     #[must_use]
     pub const fn after(self, after: u64) -> Self {
         Self { after: Some(after), ..self }
+    }
+
+    /// With a stated lateness.
+    #[must_use]
+    pub const fn delay(self, delay: Duration) -> Self {
+        Self { delay: Some(delay), ..self }
     }
 }
 
@@ -167,8 +202,10 @@ impl FaultPlan {
         self
     }
 
-    /// A plan of faults by name, each as [`Rule::new`]. A fault that shows only when a download
-    /// is resumed brings a [`Fault::Truncate`] with it, unless one is named.
+    /// A plan of faults by name, each as [`Rule::new`], and of what they need in order to show:
+    /// one that shows only when a download is resumed brings a [`Fault::Truncate`], unless
+    /// something cuts already; one that shows only when an offer is asked for again brings a
+    /// [`Fault::ExpireUrl`]; and a first version that is to be superseded stalls.
     ///
     /// # Errors
     /// [`UnknownFault`] with the first name that is none.
@@ -182,10 +219,15 @@ impl FaultPlan {
             plan.rules.push(Rule::new(fault));
         }
         let has = |fault| plan.rules.iter().any(|rule| rule.fault == fault);
-        let resume = plan.rules.iter().any(|rule| rule.fault.kind() == Kind::Resume);
-        if resume && !has(Fault::Truncate) && !has(Fault::Reset) {
-            plan.rules.push(Rule::new(Fault::Truncate));
-        }
+        let resumes = plan.rules.iter().any(|rule| rule.fault.kind() == Kind::Resume);
+        let asks = has(Fault::SameUrlAgain) || has(Fault::Withdraw);
+        let needed = [
+            (resumes && !has(Fault::Truncate) && !has(Fault::Reset), Fault::Truncate),
+            (asks && !has(Fault::ExpireUrl) && !has(Fault::RefuseUrl), Fault::ExpireUrl),
+            (has(Fault::Supersede) && !has(Fault::Stall), Fault::Stall),
+        ];
+        plan.rules
+            .extend(needed.into_iter().filter(|(needed, _)| *needed).map(|(_, f)| Rule::new(f)));
         Ok(plan)
     }
 }

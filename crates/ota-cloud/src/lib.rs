@@ -66,8 +66,18 @@
 )]
 
 mod cloud;
+#[cfg(feature = "mqtt")]
+pub mod endpoint;
 pub mod fault;
+#[cfg(feature = "mqtt")]
+mod frame;
+#[cfg(feature = "mqtt")]
+mod login;
 pub mod origin;
+#[cfg(feature = "mqtt")]
+pub mod peer;
+#[cfg(feature = "mqtt")]
+pub mod relay;
 pub mod sign;
 
 #[cfg(feature = "service")]

@@ -40,10 +40,18 @@ pub fn judge(scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
 
 impl Told {
     fn of(event: &Event) -> Option<Self> {
-        match event {
-            Event::Device { event: ota_proto::Event::Withdrawn, .. } => Some(Self::Withdrawn),
-            _ => None,
-        }
+        Some(match event {
+            Event::Device { event, .. } => match event {
+                ota_proto::Event::Withdrawn => Self::Withdrawn,
+                ota_proto::Event::Superseded => Self::Superseded,
+                ota_proto::Event::VersionRefused { .. } => Self::VersionRefused,
+                _ => return None,
+            },
+            Event::BadMessage { .. } => Self::BadMessage,
+            Event::TooLong { .. } => Self::TooLong,
+            Event::Kicked => Self::Kicked,
+            _ => return None,
+        })
     }
 }
 
@@ -107,7 +115,11 @@ fn story(row: &Row, scenario: &Scenario, reports: &[Report]) -> Vec<String> {
     let mut results = Vec::new();
     for (target, progress) in reports.iter().filter_map(|report| progress(&report.payload)) {
         if target != Scenario::TO {
-            wrong.push(format!("a report about {target}"));
+            // What was superseded was on its way, and then nothing was said of it (rule 3).
+            let before = row.told == Some(Told::Superseded) && percent == 0 && !burning;
+            if !before || progress.state != ProgressState::Downloading {
+                wrong.push(format!("{:?} about {target}", progress.state));
+            }
             continue;
         }
         let result = matches!(progress.state, ProgressState::Done | ProgressState::Fail);

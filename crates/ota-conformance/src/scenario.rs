@@ -50,6 +50,10 @@ impl Scenario {
             let cuts = [Fault::Truncate, Fault::Stall, Fault::Reset, Fault::ChangedObject]
                 .contains(&rule.fault);
             rule.after = cuts.then_some(Self::CUT);
+            if rule.fault == Fault::LateReply {
+                // Later than the device waits.
+                rule.delay = Some(Duration::from_secs(12) / scale.max(1));
+            }
         }
         let mut rng = Rng::new(seed);
         let words = std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten();
@@ -95,7 +99,7 @@ impl Scenario {
         let scale = self.scale;
         let t = &mut config.timing;
         // A lost push is made up for by the next report of an idle device.
-        t.idle_report = Duration::from_secs(120);
+        t.idle_report = Duration::from_secs(60);
         for time in [
             &mut t.reply,
             &mut t.puback,
@@ -139,6 +143,8 @@ impl Scenario {
         let login = mqtt::Login::new(login.client_id, login.username, login.password);
         let mut config = client::Config::new(host.into(), port, false, login, self.seed);
         let scale = self.scale;
+        // A refused login is tried again this late.
+        config.reconnect.cap = Duration::from_secs(60);
         let (m, r) = (&mut config.mqtt.timing, &mut config.reconnect);
         for time in [
             &mut m.connack,

@@ -21,6 +21,16 @@ pub enum End {
 pub enum Told {
     /// [`ota_proto::Event::Withdrawn`].
     Withdrawn,
+    /// [`ota_proto::Event::Superseded`].
+    Superseded,
+    /// [`ota_proto::Event::VersionRefused`].
+    VersionRefused,
+    /// [`ota_wire::client::Event::BadMessage`].
+    BadMessage,
+    /// [`ota_wire::client::Event::TooLong`].
+    TooLong,
+    /// [`ota_wire::client::Event::Kicked`].
+    Kicked,
 }
 
 /// One row of the table.
@@ -60,6 +70,18 @@ const fn fail(fault: Fault, code: i64, words: &'static str) -> Row {
 }
 
 impl Row {
+    const fn sessions(self, sessions: RangeInclusive<u64>) -> Self {
+        Self { sessions, ..self }
+    }
+
+    const fn copies(self, copies: RangeInclusive<usize>) -> Self {
+        Self { copies, ..self }
+    }
+
+    const fn told(self, what: Told) -> Self {
+        Self { told: Some(what), ..self }
+    }
+
     const fn requests(self, requests: RangeInclusive<usize>) -> Self {
         Self { requests, ..self }
     }
@@ -119,5 +141,43 @@ pub fn rows() -> Vec<Row> {
         done(Fault::Reset).requests(2..=2),
         // Rule 12: nothing was resumed, so nothing is fetched again.
         fail(Fault::WrongDigest, -4, "md5 does not match"),
+        // Rule 8: the same URL again is tried once more, later.
+        done(Fault::SameUrlAgain).requests(3..=6),
+        // Rules 5 and 8.
+        fail(Fault::WrongSize, -5, CONTRADICTION).requests(1..=8),
+        // Rule 2: liberal in.
+        done(Fault::UpperCaseDigest),
+        done(Fault::EscapedUrl),
+        // Rule 1: no reply in time: again. What comes late is as good.
+        done(Fault::LostReply),
+        done(Fault::LateReply),
+        done(Fault::BadReply).told(Told::VersionRefused),
+        // Rule 7: a lost push is made up for by the next report.
+        done(Fault::LostOffer),
+        // Rules 1 and 6: a missing PUBACK closes the session, and the result comes again.
+        done(Fault::LostAck).sessions(2..=2).copies(2..=2),
+        // Rule 3: idempotent; the running version is never downloaded.
+        done(Fault::DuplicateOffer),
+        done(Fault::ReplayedOffer),
+        // Rule 3: no report for the old one.
+        done(Fault::Supersede).requests(2..=2).told(Told::Superseded),
+        // Rule 1: an offer that comes before the reply is the reply.
+        done(Fault::OfferBeforeReply),
+        // Rule 3: two replies without an offer.
+        Row { end: End::Withdrawn, ..done(Fault::Withdraw).requests(1..=2).told(Told::Withdrawn) },
+        // Rule 2: none of these changes anything.
+        done(Fault::ForeignTopic),
+        done(Fault::GarbagePayload).told(Told::BadMessage),
+        done(Fault::HugePayload).told(Told::TooLong),
+        done(Fault::DeepJson).told(Told::BadMessage),
+        // Rule 10: back-off; a download goes on meanwhile.
+        done(Fault::BrokerDrop).sessions(2..=2),
+        done(Fault::BrokerGarbage).sessions(2..=2),
+        // Rule 1: PUBACK and PINGRESP have deadlines.
+        done(Fault::HalfOpen).sessions(2..=2),
+        // Rule 10: slow and loud; the broker takes the first login, too, and is not heard.
+        done(Fault::RefuseLogin).sessions(2..=2),
+        // Rule 10: three kicks in a minute raise an event.
+        done(Fault::Kick).sessions(4..=4).told(Told::Kicked),
     ]
 }

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use mqttbytes::{QoS, v4};
-use ota_cloud::service::endpoint::{Close, Connection, Event, Limits, Refusal};
+use ota_cloud::endpoint::{Close, Connection, Event, Limits, Refusal};
 use ota_proto::{Identity, Instant};
 
 use crate::input::Input;

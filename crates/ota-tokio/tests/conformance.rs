@@ -1,9 +1,8 @@
 //! The suite of faults on tokio, over real sockets.
 #![allow(clippy::unwrap_used)]
 
-use ota_conformance::host::{self, Adapter};
-use ota_conformance::{Outcome, Scenario, World, suite};
-use ota_tokio::{Config, Driver, Error, Event};
+use ota_conformance::{Outcome, Scenario, World, host, suite};
+use ota_tokio::Runtime;
 
 struct Tokio;
 
@@ -14,27 +13,7 @@ impl World for Tokio {
 
     fn run(&self, scenario: &Scenario) -> Outcome {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(host::run::<Device>(scenario))
-    }
-}
-
-struct Device(Driver);
-
-impl Adapter for Device {
-    fn new(config: Config) -> Result<Self, Error> {
-        Driver::new(config).map(Self)
-    }
-
-    fn control(&mut self) -> &mut ota_host::Control {
-        &mut self.0
-    }
-
-    async fn next(&mut self) -> Result<Event, Error> {
-        self.0.next().await
-    }
-
-    async fn stop(self) {
-        self.0.stop().await;
+        runtime.block_on(host::run::<Runtime>(scenario))
     }
 }
 

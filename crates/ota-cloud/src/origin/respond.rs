@@ -200,16 +200,8 @@ fn shape(reply: &mut Reply, rule: &Rule, seed: u64, seen: u32) {
             let place = rule.after.or_else(|| mix(seed, u64::MAX).checked_rem(total));
             piece.flip = place;
         }
-        // These are other responses, not changed ones.
-        Fault::ExpireUrl
-        | Fault::RefuseUrl
-        | Fault::Gone
-        | Fault::ServerError
-        | Fault::Throttle
-        | Fault::Redirect
-        | Fault::RedirectLoop
-        | Fault::RedirectDowngrade
-        | Fault::Mute => {}
+        // Other responses, and what does nothing to one.
+        _ => {}
     }
 }
 

@@ -1,8 +1,10 @@
-//! The firmware server with faults: [`origin`](crate::origin) over sockets.
+//! Faults over sockets: the firmware server of [`origin`](crate::origin), and what the lines to
+//! the broker share of [`relay`](crate::relay).
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ota_proto::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -10,9 +12,40 @@ use super::clock::Clock;
 use super::hub::Journal;
 use super::log::What;
 use super::stream::{Stream, push_out};
+use crate::endpoint::Event;
 use crate::fault::FaultPlan;
 use crate::origin::{Closing, Connection, Content, Origin, OriginConfig};
+use crate::relay::{Line, Relay};
 use crate::sign::UrlSigner;
+
+/// What the broker's lines share.
+#[derive(Clone, Debug)]
+pub(super) struct Faults {
+    relay: Arc<Mutex<Relay>>,
+    journal: Journal,
+}
+
+impl Faults {
+    pub(super) fn new(plan: &FaultPlan, journal: Journal) -> Self {
+        Self { relay: Arc::new(Mutex::new(Relay::new(plan))), journal }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Relay> {
+        self.relay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next event of a line, when all bytes on it are where they belong.
+    pub(super) fn next_event(&self, line: &mut Line, now: Instant) -> Option<Event> {
+        let mut relay = self.lock();
+        line.pump(&mut relay, now);
+        let event = line.endpoint.poll_event(now);
+        line.pump(&mut relay, now);
+        while let Some(fault) = relay.next_struck() {
+            self.journal.write(None, What::Fault { fault });
+        }
+        event
+    }
+}
 
 /// The images and the plan.
 #[derive(Clone, Debug)]

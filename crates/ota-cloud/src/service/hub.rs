@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::broker;
 use super::clock::Clock;
-use super::endpoint::{Event, Login, Refusal, matches};
 use super::log::{Entry, Payload, What};
-use super::login;
 use super::mqtt::Push;
+use crate::endpoint::{Event, Login, Refusal, matches};
+use crate::login;
 use crate::{Cloud, CloudError, Output};
 
 /// A connection's number; never used twice.
@@ -201,7 +201,13 @@ impl Hub {
         link: Link,
         now: Instant,
     ) -> Result<Identity, Refusal> {
-        let device = login::check(login, certificate, self)?;
+        let known = login::Known {
+            cloud: &self.cloud,
+            client_ids: &self.client_ids,
+            certificates: &self.certificates,
+            unix: self.clock.unix(),
+        };
+        let device = login::check(login, certificate, known)?;
         if let Some(spacing) = self.connect_spacing {
             if self.last_login.get(&device).is_some_and(|last| now.since(*last) < spacing) {
                 return Err(Refusal::TooOften);

@@ -10,7 +10,7 @@ use ota_proto::{Identity, Instant};
 use tokio::sync::broadcast;
 
 use super::broker::Lost;
-use super::endpoint::Refusal;
+use crate::endpoint::Refusal;
 use crate::fault::Fault;
 use crate::{CloudError, EventKind};
 

@@ -24,16 +24,13 @@
 
 pub mod broker;
 mod clock;
-pub mod endpoint;
 mod error;
 mod faulty;
-mod frame;
 mod handle;
 mod http;
 mod hub;
 mod listen;
 mod log;
-mod login;
 mod mqtt;
 mod range;
 mod store;
@@ -53,12 +50,13 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::endpoint;
 use crate::fault::FaultPlan;
 use crate::sign::UrlSigner;
 use crate::{Cloud, CloudConfig};
 use broker::Broker;
 use clock::Clock;
-use faulty::Faulty;
+use faulty::{Faults, Faulty};
 use hub::{Hub, Journal};
 use listen::Door;
 
@@ -157,6 +155,7 @@ impl Service {
     pub async fn prepare(config: ServiceConfig) -> Result<Prepared, StartError> {
         let most = config.max_connections;
         let (outbox, pushes) = mpsc::channel(mqtt::OUTBOX);
+        let plan = config.faults;
         let (front, mqtt_addr) = match config.broker {
             Some(broker) => {
                 if broker.lacks_tls() {
@@ -200,8 +199,9 @@ impl Service {
         tasks.spawn(hub.run(queue, stop.clone()));
         let store = store::Store::default();
         let patience = config.http_patience;
-        let faulty = (!config.faults.rules.is_empty())
-            .then(|| Faulty::new(config.faults, signer.clone(), clock, journal.clone(), patience));
+        let faults = Faults::new(&plan, journal.clone());
+        let faulty = (!plan.rules.is_empty())
+            .then(|| Faulty::new(plan, signer.clone(), clock, journal.clone(), patience));
         let origin = http::Origin {
             signer: Arc::new(signer),
             store: store.clone(),
@@ -213,7 +213,7 @@ impl Service {
         let handle = Handle::new(inputs.clone(), store, images, log);
         let guard = stop.clone().drop_guard();
         let running = Running { mqtt_addr, http_addr, handle, tasks, stop: guard };
-        Ok(Prepared { running, front, http, origin, faulty, inputs, stop })
+        Ok(Prepared { running, front, http, origin, faults, faulty, inputs, stop })
     }
 }
 
@@ -231,6 +231,7 @@ pub struct Prepared {
     front: Front,
     http: Door,
     origin: http::Origin,
+    faults: Faults,
     /// Answers in place of `origin`.
     faulty: Option<Faulty>,
     inputs: mpsc::Sender<hub::Input>,
@@ -247,16 +248,15 @@ impl Prepared {
     /// Begins to answer, or joins the broker.
     #[must_use]
     pub fn open(self) -> Running {
-        let Self { mut running, front, http, origin, faulty, inputs, stop } = self;
+        let Self { mut running, front, http, origin, faults, faulty, inputs, stop } = self;
         let (tasks, journal) = (&mut running.tasks, origin.journal.clone());
         let halt = stop.clone();
         match front {
             Front::Listen { door, limits } => {
-                let (clock, halt) = (origin.clock, stop.clone());
-                let serve = move |client, peer, id| {
-                    mqtt::serve(client, peer, id, clock, limits, inputs.clone(), halt.clone())
-                };
-                tasks.spawn(listen::run(door, journal.clone(), stop.clone(), serve));
+                let (clock, hub, stop) = (origin.clock, inputs, stop.clone());
+                let shared = mqtt::Shared { clock, limits, hub, faults, stop: stop.clone() };
+                let serve = move |client, peer, id| mqtt::serve(client, peer, id, shared.clone());
+                tasks.spawn(listen::run(door, journal.clone(), stop, serve));
             }
             Front::Join { broker, pushes, seed } => {
                 let (journal, stop) = (journal.clone(), stop.clone());

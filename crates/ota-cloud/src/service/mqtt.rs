@@ -1,4 +1,4 @@
-//! The thin shell of an [`endpoint::Connection`](super::endpoint::Connection): a socket, a timer,
+//! The thin shell of an [`endpoint::Connection`](crate::endpoint::Connection): a socket, a timer,
 //! and two bounded queues.
 
 use std::convert::Infallible;
@@ -13,9 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use super::endpoint::{Connection, Event, Limits, Refusal};
+use super::faulty::Faults;
 use super::hub::{ConnId, Input, Link};
 use super::stream::{Peer, Stream, push_out};
+use crate::endpoint::{Connection, Event, Limits, Refusal};
+use crate::relay::Line;
 
 /// A message for a device.
 #[derive(Clone, Debug)]
@@ -31,18 +33,22 @@ pub(super) const OUTBOX: usize = 64;
 const LINGER: Duration = Duration::from_secs(1);
 const READ: usize = 4096;
 
+/// What all connections share.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) clock: Clock,
+    pub(super) limits: Limits,
+    pub(super) hub: mpsc::Sender<Input>,
+    pub(super) faults: Faults,
+    pub(super) stop: CancellationToken,
+}
+
 /// Serves one connection until it ends or the service stops.
-pub(super) async fn serve(
-    client: Peer,
-    peer: SocketAddr,
-    id: ConnId,
-    clock: Clock,
-    limits: Limits,
-    hub: mpsc::Sender<Input>,
-    stop: CancellationToken,
-) {
+pub(super) async fn serve(client: Peer, peer: SocketAddr, id: ConnId, shared: Shared) {
+    let Shared { clock, limits, hub, faults, stop } = shared;
     let (outbox, pushes) = mpsc::channel(OUTBOX);
     let (alive, dismissed) = oneshot::channel();
+    let faulty = !faults.lock().is_idle();
     let mut shell = Shell {
         stream: client.stream,
         certificate: client.certificate,
@@ -55,7 +61,8 @@ pub(super) async fn serve(
         dismissed,
         decision: None,
         device: None,
-        connection: Connection::new(clock.now(), limits),
+        line: Line::new(Connection::new(clock.now(), limits), faulty),
+        faults,
         half: limits.unsent / 2,
     };
     let why = tokio::select! {
@@ -83,7 +90,8 @@ struct Shell {
     dismissed: oneshot::Receiver<Infallible>,
     decision: Option<oneshot::Receiver<Result<Identity, Refusal>>>,
     device: Option<Identity>,
-    connection: Connection,
+    line: Line,
+    faults: Faults,
     half: usize,
 }
 
@@ -96,23 +104,29 @@ impl Shell {
             if self.forward().await.is_err() {
                 return "the service stops".to_owned();
             }
-            if let Some(why) = self.connection.closed() {
+            if let Some(why) = self.line.endpoint.closed() {
                 return why.to_string();
             }
+            if self.line.is_cut() {
+                return "a fault".to_owned();
+            }
             let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
-            let unsent = self.connection.unsent();
+            let unsent = self.line.unsent();
             let logged_in = self.link.is_none() && self.decision.is_none();
             tokio::select! {
-                read = reader.read(&mut buf), if self.connection.wants_read() => match read {
+                read = reader.read(&mut buf), if self.line.wants_read() => match read {
                     Ok(0) => return "the client closed it".to_owned(),
-                    Ok(n) => self.connection.handle_received(buf.get(..n).unwrap_or(&[])),
+                    Ok(n) => {
+                        let (now, data) = (self.clock.now(), buf.get(..n).unwrap_or(&[]));
+                        self.line.handle_received(&mut self.faults.lock(), now, data);
+                    }
                     Err(error) => return format!("cannot read: {error}"),
                 },
                 pushed = push_out(&mut writer, unsent), if unflushed || !unsent.is_empty() => {
                     match pushed {
                         Ok(n) => {
                             unflushed = n > 0;
-                            self.connection.handle_sent(self.clock.now(), n);
+                            self.line.handle_sent(self.clock.now(), n);
                         }
                         Err(error) => return format!("cannot write: {error}"),
                     }
@@ -123,9 +137,9 @@ impl Shell {
                     match decided {
                         Some(Ok(device)) => {
                             self.device = Some(device.clone());
-                            self.connection.accept(now, device);
+                            self.line.endpoint.accept(now, device);
                         }
-                        Some(Err(refusal)) => self.connection.refuse(now, refusal),
+                        Some(Err(refusal)) => self.line.endpoint.refuse(now, refusal),
                         None => return "the service stops".to_owned(),
                     }
                 }
@@ -133,13 +147,14 @@ impl Shell {
                     if logged_in && unsent.len() <= self.half =>
                 {
                     // Lost, as QoS 0 may be; the fault shows in the connection's own state.
-                    let _ = self.connection.publish(self.clock.now(), &topic, &payload, qos);
+                    let now = self.clock.now();
+                    let _ = self.line.endpoint.publish(now, &topic, &payload, qos);
                 }
                 _ = &mut self.dismissed, if logged_in => {
                     return "another login of the device, or its queue is full".to_owned();
                 }
-                () = self.clock.sleep_until(self.connection.deadline()) => {
-                    self.connection.handle_timeout(self.clock.now());
+                () = self.clock.sleep_until(self.line.deadline()) => {
+                    self.line.handle_timeout(self.clock.now());
                 }
             }
         }
@@ -149,7 +164,8 @@ impl Shell {
     async fn forward(&mut self) -> Result<(), mpsc::error::SendError<()>> {
         loop {
             let permit = self.hub.reserve().await?;
-            let Some(event) = self.connection.poll_event(self.clock.now()) else { return Ok(()) };
+            let event = self.faults.next_event(&mut self.line, self.clock.now());
+            let Some(event) = event else { return Ok(()) };
             match (event, self.link.take()) {
                 (Event::Login(login), Some(link)) => {
                     let (answer, decision) = oneshot::channel();
@@ -168,7 +184,7 @@ impl Shell {
 
     /// Writes what is left, as far as the client takes it, and ends the stream.
     async fn finish(&mut self) {
-        let unsent = self.connection.unsent();
+        let unsent = self.line.unsent();
         let last = async {
             self.stream.write_all(unsent).await?;
             self.stream.shutdown().await

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mqttbytes::QoS;
-use ota_cloud::service::endpoint::{Close, Connection, Event, Limits, NotSent, Refusal};
+use ota_cloud::endpoint::{Close, Connection, Event, Limits, NotSent, Refusal};
 use ota_proto::{Identity, Instant};
 use proptest::prelude::*;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mqttbytes::QoS;
-use ota_cloud::service::endpoint::Limits;
+use ota_cloud::endpoint::Limits;
 use ota_cloud::service::{HandleError, NewFirmware, Service, ServiceConfig, StartError, What};
 use ota_cloud::sign::UrlSigner;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

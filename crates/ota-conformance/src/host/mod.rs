@@ -1,17 +1,16 @@
 //! Worlds of real sockets and files: the cloud's service on a thread of its own, and a device
-//! with a boot loader, whose adapter is an [`Adapter`].
+//! with a boot loader on an [`ota_host::Runtime`].
 
 mod board;
 mod desk;
 
-use std::future::Future;
 use std::time::Duration;
 
 use ota_host::{
-    Clock, Control, DataDir, EngineError, Event, FileSlot, JournalFile, SlotOptions, Storage,
+    Clock, DataDir, Driver, Event, FileSlot, JournalFile, Runtime, SlotOptions, Storage,
 };
 use ota_proto::{Event as Update, Installed, State};
-use ota_wire::client::{Config, DeviceIndex, Event as Client};
+use ota_wire::client::{DeviceIndex, Event as Client};
 
 use crate::{Outcome, Scenario};
 use board::Board;
@@ -19,42 +18,21 @@ use desk::Desk;
 
 const DEVICE: DeviceIndex = DeviceIndex::FIRST;
 
-/// An adapter for std.
-pub trait Adapter: Sized {
-    /// Its driver, without devices.
-    ///
-    /// # Errors
-    /// As the driver's.
-    fn new(config: Config) -> Result<Self, EngineError>;
-
-    /// What the application may do.
-    fn control(&mut self) -> &mut Control;
-
-    /// The next event.
-    ///
-    /// # Errors
-    /// As the driver's.
-    fn next(&mut self) -> impl Future<Output = Result<Event, EngineError>>;
-
-    /// Ends it, with the storage jobs that run.
-    fn stop(self) -> impl Future<Output = ()>;
-}
-
 /// Runs a scenario on an adapter, on its runtime: [`crate::World::run`] blocks on this.
 ///
 /// # Panics
 /// When the machine stands in the way: no loopback, no temporary folder.
-pub async fn run<A: Adapter>(scenario: &Scenario) -> Outcome {
+pub async fn run<R: Runtime + Default>(scenario: &Scenario) -> Outcome {
     let desk = Desk::start(scenario);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let board = Board::default();
     let mut outcome = Outcome::default();
     let clock = Clock::start();
     let limit = clock.now() + scenario.limit();
-    let mut life = Life::<A>::boot(scenario, &desk, folder.path(), &board);
+    let mut life = Life::<R>::boot(scenario, &desk, folder.path(), &board);
     while !outcome.ended && clock.now() < limit {
         let event = tokio::select! {
-            event = life.adapter.next() => Some(event.expect("the runtime goes on")),
+            event = life.driver.next() => Some(event.expect("the runtime goes on")),
             () = desk.changed() => None,
         };
         if let Some(Event::Client(event)) = event {
@@ -62,13 +40,13 @@ pub async fn run<A: Adapter>(scenario: &Scenario) -> Outcome {
             outcome.events.push(event);
             if restart {
                 outcome.restarts += 1;
-                life.adapter.stop().await;
+                life.driver.stop().await;
                 life = Life::boot(scenario, &desk, folder.path(), &board);
             }
         }
         outcome.ended = life.is_at_rest() && desk.is_over(&outcome.events);
     }
-    life.adapter.stop().await;
+    life.driver.stop().await;
     board.boot().clone_into(&mut outcome.running);
     outcome.slot = slot(folder.path());
     desk.tell(&mut outcome);
@@ -76,28 +54,28 @@ pub async fn run<A: Adapter>(scenario: &Scenario) -> Outcome {
 }
 
 /// The device from one start to the next.
-struct Life<A> {
-    adapter: A,
+struct Life<R: Runtime> {
+    driver: Driver<R>,
 }
 
-impl<A: Adapter> Life<A> {
+impl<R: Runtime + Default> Life<R> {
     fn boot(scenario: &Scenario, desk: &Desk, folder: &std::path::Path, board: &Board) -> Self {
         let config = scenario.client_config("127.0.0.1", desk.broker().port());
-        let mut adapter = A::new(config).expect("a good configuration");
+        let mut driver = Driver::<R>::new(config).expect("a good configuration");
         let dir = DataDir::open(folder).expect("a folder");
         let options = SlotOptions { erase: Scenario::ERASE, ..SlotOptions::default() };
         let slot = FileSlot::open(&dir, options).expect("a slot");
         let journal = JournalFile::open(&dir).expect("a journal");
         let storage = Storage::new(slot, journal, Box::new(board.clone()));
-        let added = adapter.control().add_device(scenario.device_config(), board.boot(), storage);
+        let added = driver.add_device(scenario.device_config(), board.boot(), storage);
         assert_eq!(added.expect("a good device"), DEVICE);
-        Self { adapter }
+        Self { driver }
     }
 
     /// Does what an application must; says whether to restart.
     fn take(&mut self, event: &Client) -> bool {
         let Client::Device { event, .. } = event else { return false };
-        let control = self.adapter.control();
+        let control = &mut self.driver;
         // One that does not fit any more has no effect.
         let _ = match event {
             Update::Install { .. } => {
@@ -109,8 +87,8 @@ impl<A: Adapter> Life<A> {
         *event == Update::Restart
     }
 
-    fn is_at_rest(&mut self) -> bool {
-        let updater = self.adapter.control().updater(DEVICE);
+    fn is_at_rest(&self) -> bool {
+        let updater = self.driver.updater(DEVICE);
         updater.is_some_and(|updater| updater.is_settled() && updater.state() == State::Idle)
     }
 }

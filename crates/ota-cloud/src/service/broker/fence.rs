@@ -1,7 +1,7 @@
 //! What must hold of a broker's packet before the codec sees it.
 
 use super::Lost;
-use crate::service::frame::{BadLength, Frame};
+use crate::frame::{BadLength, Frame};
 
 pub(super) const CONNACK: u8 = 2;
 pub(super) const PUBLISH: u8 = 3;

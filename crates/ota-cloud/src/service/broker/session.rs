@@ -11,7 +11,7 @@ use mqttbytes::v4::{
 use ota_proto::Instant;
 
 use super::{Broker, Event, FILTER, Lost, Refused, fence, half};
-use crate::service::frame::Frame;
+use crate::frame::Frame;
 
 /// One connection to a broker, free of IO. Feed it with [`Session::handle_received`], drain
 /// [`Session::poll_event`], write out [`Session::unsent`], and call [`Session::handle_timeout`]

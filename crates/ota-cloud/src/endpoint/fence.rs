@@ -4,7 +4,7 @@
 use bytes::{BufMut as _, BytesMut};
 
 use super::Close;
-use crate::service::frame::{BadLength, Frame};
+use crate::frame::{BadLength, Frame};
 
 pub(super) const CONNECT: u8 = 1;
 const PUBLISH: u8 = 3;

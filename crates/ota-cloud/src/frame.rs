@@ -3,21 +3,21 @@
 
 /// A packet's place at the start of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// Bytes of the fixed header: 2 to 5.
-    pub(super) head: usize,
+    pub(crate) head: usize,
     /// Bytes of the whole packet.
-    pub(super) len: usize,
+    pub(crate) len: usize,
 }
 
 /// A remaining length of more than four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BadLength;
+pub(crate) struct BadLength;
 
 impl Frame {
     /// Reads the fixed header at the start of `bytes`; `None` while it is incomplete. The rest
     /// of the packet may not be there yet.
-    pub(super) fn read(bytes: &[u8]) -> Result<Option<Self>, BadLength> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Option<Self>, BadLength> {
         let mut remaining = 0_usize;
         for (at, byte) in bytes.iter().skip(1).enumerate() {
             if at > 3 {

@@ -1,43 +1,57 @@
 //! Whether a CONNECT is a device's.
 
+use std::collections::BTreeMap;
+
 use ota_proto::Identity;
 use ota_proto::credentials::{self, Secret};
 
-use super::endpoint::{Login, Refusal};
-use super::hub::Hub;
+use crate::Cloud;
+use crate::endpoint::{Login, Refusal};
 
 /// The length of the platform's product ids in bytes.
 const PRODUCT_ID: usize = 10;
 
+/// What a login is held against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    pub(crate) cloud: &'a Cloud,
+    /// Every registered device by its client id.
+    pub(crate) client_ids: &'a BTreeMap<String, Identity>,
+    /// The certificates, in DER, of devices that have one in place of a secret.
+    pub(crate) certificates: &'a BTreeMap<Identity, Vec<u8>>,
+    /// Seconds since 1970.
+    pub(crate) unix: u64,
+}
+
 /// Finds the device of a login and checks its password, or the certificate that it showed.
-pub(super) fn check(
+pub(crate) fn check(
     login: &Login,
     certificate: Option<&[u8]>,
-    hub: &Hub,
+    known: Known<'_>,
 ) -> Result<Identity, Refusal> {
     let named = login.user_name.split(';').next().unwrap_or("");
-    if let Some(device) = hub.client_ids.get(&login.client_id) {
+    if let Some(device) = known.client_ids.get(&login.client_id) {
         if named != login.client_id {
             return Err(Refusal::BadClientId);
         }
-        if let Some(known) = hub.certificates.get(device) {
+        if let Some(its) = known.certificates.get(device) {
             // The platform's certificate mode: a password is sent or not, and says nothing.
-            let same = certificate == Some(known.as_slice());
+            let same = certificate == Some(its.as_slice());
             return if same { Ok(device.clone()) } else { Err(Refusal::BadCredentials) };
         }
-        let secret = hub.cloud.secret(device).ok_or(Refusal::UnknownDevice)?;
+        let secret = known.cloud.secret(device).ok_or(Refusal::UnknownDevice)?;
         let secret = Secret::from_bytes(secret.as_bytes()).map_err(|_| Refusal::BadCredentials)?;
         let (user, password) = (&login.user_name, &login.password);
-        credentials::verify(user, password, named, &secret, hub.clock.unix())
+        credentials::verify(user, password, named, &secret, known.unix)
             .map_err(|_| Refusal::BadCredentials)?;
         return Ok(device.clone());
     }
-    if !hub.cloud.allows_unknown() {
+    if !known.cloud.allows_unknown() {
         return Err(Refusal::UnknownDevice);
     }
     let id = if login.client_id.is_empty() { named } else { login.client_id.as_str() };
     // A registered device does not get in without its password by leaving its client id out.
-    if hub.client_ids.contains_key(id) {
+    if known.client_ids.contains_key(id) {
         return Err(Refusal::BadClientId);
     }
     let (product, name) = id.split_at_checked(PRODUCT_ID).ok_or(Refusal::BadClientId)?;
