@@ -113,7 +113,31 @@ faults! {
     Kick = "kick", Broker, 3, "the broker closes the connection when the version is reported, three times";
 }
 
+/// Where a fault acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// At the firmware server.
+    Store,
+    /// At the messages and the broker's connection.
+    Broker,
+}
+
 impl Fault {
+    /// Where it acts.
+    #[must_use]
+    pub const fn place(self) -> Place {
+        match self.kind() {
+            Kind::Broker => Place::Broker,
+            _ => Place::Store,
+        }
+    }
+
+    /// The faults that act there, in the order of the list.
+    #[must_use]
+    pub fn at(place: Place) -> Vec<Self> {
+        Self::ALL.iter().copied().filter(|fault| fault.place() == place).collect()
+    }
+
     /// The fault with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

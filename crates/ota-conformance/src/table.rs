@@ -93,12 +93,20 @@ pub fn row(fault: Fault) -> Option<Row> {
     rows().into_iter().find(|row| row.fault == fault)
 }
 
+const REFUSED: &str = "url expired or refused";
+const REDIRECT: &str = "redirect refused";
+const CONTRADICTION: &str = "server contradicts the offer";
+
 /// All rows, in the order of [`Fault::ALL`].
 #[must_use]
 pub fn rows() -> Vec<Row> {
-    const REFUSED: &str = "url expired or refused";
-    const REDIRECT: &str = "redirect refused";
-    const CONTRADICTION: &str = "server contradicts the offer";
+    let mut rows = store();
+    rows.extend(broker());
+    rows
+}
+
+/// What the firmware server does.
+fn store() -> Vec<Row> {
     vec![
         // Rule 8: a fresh URL; when it is the same one, once more after a while.
         done(Fault::ExpireUrl).requests(2..=6),
@@ -141,6 +149,12 @@ pub fn rows() -> Vec<Row> {
         done(Fault::Reset).requests(2..=2),
         // Rule 12: nothing was resumed, so nothing is fetched again.
         fail(Fault::WrongDigest, -4, "md5 does not match"),
+    ]
+}
+
+/// What messages and the broker's connection do.
+fn broker() -> Vec<Row> {
+    vec![
         // Rule 8: the same URL again is tried once more, later.
         done(Fault::SameUrlAgain).requests(3..=6),
         // Rules 5 and 8.

@@ -1,6 +1,6 @@
 //! Requests to the firmware server, whole and in pieces, with any faults.
 
-use ota_cloud::fault::{Fault, FaultPlan, Rule};
+use ota_cloud::fault::{Fault, FaultPlan, Place, Rule};
 use ota_cloud::origin::{Closing, Connection, Origin, OriginConfig};
 use ota_proto::Instant;
 
@@ -18,7 +18,7 @@ pub fn origin(data: &[u8]) {
     let mut input = Input::new(data);
     let mut plan = FaultPlan::new(input.byte().into());
     for _ in 0..input.byte() % 4 {
-        let mut rule = Rule::new(input.pick(Fault::ALL));
+        let mut rule = Rule::new(input.pick(&Fault::at(Place::Store)));
         rule.skip = u32::from(input.byte() % 3);
         let times = input.byte() % 4;
         if times > 0 {

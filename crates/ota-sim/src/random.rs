@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use core::time::Duration;
 
-use ota_cloud::fault::{Fault, FaultPlan};
+use ota_cloud::fault::{Fault, FaultPlan, Place};
 use ota_proto::{Hold, Instant, Rng, StorageError, TlsError, TransportError, Verify};
 
 use crate::wire::{self, Break, Chunks, Stream, Wires};
@@ -201,8 +201,8 @@ fn wires(seed: u64) -> Run {
     if setup.app.install == Install::Running {
         setup.app.install = Install::NeedsRestart;
     }
-    let faults =
-        (0..rng.below(3)).filter_map(|_| Fault::ALL.get(below(&mut rng, Fault::ALL.len())));
+    let all = Fault::at(Place::Store);
+    let faults = (0..rng.below(3)).filter_map(|_| all.get(below(&mut rng, all.len())));
     let names: Vec<_> = faults.map(|fault| fault.name()).collect();
     let wires = Wires {
         sends: any_chunks(&mut rng),
