@@ -286,7 +286,9 @@ impl World {
             && self.durable.from.is_some()
             && self.durable.target.is_some_and(|target| target.offset == target.size);
         let begun = again || matches!(self.durable.phase, Phase::Installing | Phase::Switching);
-        if came && begun && matches!(slot, SlotState::Confirmed | SlotState::Unknown) {
+        // A boot loader's mark of a roll-back that nobody asked for is no evidence against what runs.
+        let unasked = slot == SlotState::RolledBack && self.durable.owed.is_none();
+        if came && begun && (unasked || matches!(slot, SlotState::Confirmed | SlotState::Unknown)) {
             // It runs, and nothing can take it back.
             self.running.insert(running.into());
         }
