@@ -5,12 +5,14 @@ use std::env;
 use std::path::PathBuf;
 
 /// Each program and where it runs.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("loader", "loader"),
     ("firmware", "firmware"),
     ("size-empty", "firmware"),
     ("size-proto", "firmware"),
     ("size-wire", "firmware"),
+    ("size-network", "firmware"),
+    ("size-embassy", "firmware"),
 ];
 
 fn main() {

@@ -1,45 +1,26 @@
 //! Instructions of one step of the device, counted by callgrind and held against
 //! `docs/performance.md`.
 
-use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::kept::Kept;
 use crate::metadata::Metadata;
 use crate::{cargo, execute, show};
 
-const PAGE: &str = "docs/performance.md";
-const BEGIN: &str = "<!-- instructions: written by `cargo xtask instructions --write` -->\n";
-const END: &str = "<!-- end of instructions -->\n";
-/// Per cent that a count may grow before it is a fault.
-const GROWTH: u64 = 10;
+const KEPT: Kept = Kept {
+    page: "docs/performance.md",
+    command: "cargo xtask instructions --write",
+    heads: ["step", "instructions"],
+    growth: 10,
+};
 
-/// Counts each case, prints the table, and holds it against the page, or writes it there. Counts
-/// of another compiler are shown and not held against each other.
+/// Counts each case, prints the table, and holds it against the page, or writes it there.
 pub(crate) fn run(write: bool) -> Result<(), String> {
     let root = Metadata::load_members()?.workspace_root;
-    let path = root.join(PAGE);
-    let page = fs::read_to_string(&path).map_err(|error| format!("{PAGE}: {error}"))?;
-    let (before, old, after) = section(&page).ok_or(format!("{PAGE}: no {}", BEGIN.trim_end()))?;
-    let counts = count_all(&root)?;
-    let new = table(&compiler()?, &counts);
-    println!("{new}");
-    if write {
-        let page = [before, BEGIN, &new, END, after].concat();
-        return fs::write(&path, page).map_err(|error| format!("{PAGE}: {error}"));
-    }
-    if old.lines().next() != new.lines().next() {
-        println!("the page has counts of another compiler: not compared");
-        return Ok(());
-    }
-    crate::faults("more instructions than before", &grown(old, &counts))
-}
-
-fn section(page: &str) -> Option<(&str, &str, &str)> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (old, after) = rest.split_once(END)?;
-    Some((before, old, after))
+    let counts = count_all(&root)?.into_iter().map(|(case, count)| (format!("`{case}`"), count));
+    let counts: Vec<_> = counts.collect();
+    KEPT.run(&root, &format!("Compiler: {}, x86-64.", compiler()?), &counts, write)
 }
 
 fn compiler() -> Result<String, String> {
@@ -98,52 +79,4 @@ fn output(command: &mut Command) -> Result<String, String> {
         return Err(format!("`{}`: {}", show(command), String::from_utf8_lossy(&run.stderr)));
     }
     Ok(String::from_utf8_lossy(&run.stdout).into_owned())
-}
-
-fn table(compiler: &str, counts: &[(String, u64)]) -> String {
-    let mut text =
-        format!("Compiler: {compiler}, x86-64.\n\n| step | instructions |\n|---|---:|\n");
-    for (case, count) in counts {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "| `{case}` | {count} |");
-    }
-    text
-}
-
-/// The cases that cost more than the old table allows, and those that it does not have.
-fn grown(old: &str, counts: &[(String, u64)]) -> Vec<String> {
-    let mut faults = Vec::new();
-    for (case, count) in counts {
-        let row = old.lines().find_map(|line| line.strip_prefix(&format!("| `{case}` | ")));
-        let was: Option<u64> = row.and_then(|row| row.trim_end_matches(" |").parse().ok());
-        match was {
-            None => faults.push(format!("{case}: not in {PAGE}; write it with --write")),
-            Some(was) if count.saturating_mul(100) > was.saturating_mul(100 + GROWTH) => {
-                faults.push(format!("{case}: {count}, was {was}"));
-            }
-            Some(_) => {}
-        }
-    }
-    faults
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ten_per_cent_more_is_allowed_and_no_more() {
-        let row = |count| vec![("decode".to_owned(), count)];
-        let old = table("cargo 1.0", &row(100));
-        assert!(grown(&old, &row(110)).is_empty());
-        assert_eq!(grown(&old, &row(111)), ["decode: 111, was 100"]);
-        assert_eq!(grown("", &row(1)).len(), 1);
-    }
-
-    #[test]
-    fn the_section_is_found_between_its_marks() {
-        let page = format!("a\n{BEGIN}table\n{END}b\n");
-        assert_eq!(section(&page), Some(("a\n", "table\n", "b\n")));
-        assert_eq!(section("a"), None);
-    }
 }

@@ -7,6 +7,7 @@ mod count;
 mod deps;
 mod docs;
 mod instructions;
+mod kept;
 mod lint;
 mod mcu;
 mod metadata;

@@ -16,6 +16,8 @@ const OPERATIONS: usize = 1;
 const BOOTS: usize = 2;
 /// Chance for the shape of a cut.
 const SEED: usize = 3;
+/// Microseconds that the erase of a block takes.
+const BUSY: usize = 4;
 /// One counter of erases for each block and program.
 const ERASES: usize = 16;
 
@@ -63,6 +65,11 @@ pub(crate) fn erased(blocks: Range<usize>) {
     for block in blocks.take_while(|block| *block < BLOCKS) {
         count(first + block);
     }
+}
+
+/// Lets the time of an erase pass.
+pub(crate) fn busy() {
+    crate::clock::spin(word(BUSY).read());
 }
 
 /// The end of the power.

@@ -81,6 +81,16 @@ pub fn start(mut systick: SYST) {
     systick.enable_counter();
 }
 
+/// Keeps the processor busy for so long, at most 171 s. It needs no [`start`].
+pub(crate) fn spin(micros: u32) {
+    if micros == 0 {
+        return;
+    }
+    CONTROL.write(RUN);
+    let (from, ticks) = (VALUE.read(), micros.saturating_mul(PER_MICRO));
+    while from.wrapping_sub(VALUE.read()) < ticks {}
+}
+
 #[exception]
 fn SysTick() {
     critical_section::with(|cs| {

@@ -74,7 +74,13 @@ impl Flash {
         bench::erased(block as usize..block as usize + 1);
         let range = block * erase..(block + 1) * erase;
         match bench::operation() {
-            None => Self::fill(range),
+            None => {
+                // An emulator that is ended in between leaves half a block.
+                let half = range.start + erase / 2;
+                Self::fill(range.start..half);
+                bench::busy();
+                Self::fill(half..range.end);
+            }
             Some(chance) => {
                 let part = (chance >> 1) % erase;
                 let (front, back) =

@@ -1,5 +1,6 @@
 //! The board, in QEMU. Ending the emulator is ending the power.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,10 @@ impl Board {
     ) -> Result<Self, String> {
         let monitor = flash.path().with_extension("monitor");
         let _ = std::fs::remove_file(&monitor);
+        // It is not a fault that a packet finds no board: it may just have lost its power.
+        let notes = flash.path().with_extension("qemu.log");
+        let notes =
+            File::create(&notes).map_err(|error| format!("{}: {error}", notes.display()))?;
         let memory = format!(
             "memory-backend-file,id=flash,size=16M,share=on,mem-path={}",
             flash.path().display()
@@ -40,7 +45,7 @@ impl Board {
             .arg(loader)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit());
+            .stderr(Stdio::from(notes));
         let mut emulator =
             command.spawn().map_err(|error| format!("{QEMU} did not start: {error}"))?;
         if let Some(console) = emulator.stdout.take() {

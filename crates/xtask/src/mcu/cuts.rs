@@ -13,6 +13,9 @@ use super::world::World;
 /// Boards at most: each is updated once.
 const BOARDS: usize = 100;
 
+/// Microseconds of an erase: a swap lasts about a second, a download half of one.
+const ERASE: u32 = 5_000;
+
 /// Where in an update the power goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -37,9 +40,9 @@ impl Phase {
     /// Seconds from its beginning within which the power goes.
     fn seconds(self) -> f64 {
         match self {
-            Self::Download => 0.9,
-            Self::Swap | Self::TakeBack => 0.15,
-            Self::Confirm => 0.5,
+            Self::Download => 0.5,
+            Self::Swap | Self::TakeBack => 0.9,
+            Self::Confirm => 0.3,
         }
     }
 
@@ -62,27 +65,42 @@ struct Watch {
     on_trial: bool,
     /// Trials that ended by a cut.
     taken_back: usize,
+    /// The phase that began last.
+    phase: Option<Phase>,
+    /// Results that a new session followed.
+    followed: usize,
 }
 
 impl Watch {
     /// Takes a line in; the phase that begins with it.
     fn hear(&mut self, from: From, line: &str) -> Option<Phase> {
+        let begins = match (from, line) {
+            (From::Cloud, line) if line.contains("\"request\"") => Some(Phase::Download),
+            (From::Board, "loader: power") if self.swap_due => Some(Phase::Swap),
+            (From::Board, "loader: power") if self.on_trial => Some(Phase::TakeBack),
+            (From::Board, "firmware: 2.0.0") if self.on_trial => Some(Phase::Confirm),
+            _ => None,
+        };
         match (from, line) {
-            (From::Cloud, line) if line.contains("\"request\"") => return Some(Phase::Download),
             (From::Board, "firmware: Restart") => self.swap_due = true,
-            (From::Board, "loader: power") if self.swap_due => return Some(Phase::Swap),
-            (From::Board, "loader: power") if self.on_trial => return Some(Phase::TakeBack),
             (From::Board, "loader: swapped") => (self.swap_due, self.on_trial) = (false, true),
             (From::Board, "loader: taken back") => {
                 self.taken_back += 1;
                 self.on_trial = false;
             }
             (From::Board, "loader: as it was") => self.on_trial = false,
-            (From::Board, "firmware: 2.0.0") if self.on_trial => return Some(Phase::Confirm),
             (From::Board, line) if line.starts_with("firmware: Finished") => self.on_trial = false,
             _ => {}
         }
-        None
+        self.phase = begins.or(self.phase);
+        begins
+    }
+
+    /// Whether an attempt is over and reported, and whether it was the last.
+    fn ended(&self, story: &Story) -> Option<bool> {
+        let last = story.results.last().filter(|_| story.settled)?;
+        let done = last.state == "done";
+        (done || story.results.len() > self.followed).then_some(done)
     }
 }
 
@@ -108,6 +126,7 @@ pub(super) fn run(programs: &Programs, count: u32, seed: u64) -> Result<(), Stri
             return Err("the boards are used up".to_owned());
         }
         world.new_board(tally.boards, &images.old)?;
+        world.flash()?.set_erase_time(ERASE)?;
         board(&mut world, &images, &mut chance, &mut tally)
             .map_err(|error| format!("seed {seed}, board {}: {error}", tally.boards))?;
         tally.boards += 1;
@@ -141,13 +160,17 @@ fn board(
             continue;
         }
         let torn = chance.below(2) == 0 && tear(world, &mut watch, phase, chance)?;
+        world.flash()?.cut_after(0, 0)?;
+        if watch.ended(&world.story).is_some() {
+            continue;
+        }
         if !torn {
             let seconds = phase.seconds() * chance.below(1_000) as f64 / 1_000.0;
             world.let_go_on(seconds, &mut |from, line| drop(watch.hear(from, line)))?;
         }
         world.power_off();
-        world.flash()?.cut_after(0, 0)?;
-        tally.cuts[phase as usize] += 1;
+        // It may have come later than was meant.
+        tally.cuts[watch.phase.unwrap_or(phase) as usize] += 1;
         tally.torn += u32::from(torn);
         world.power_on()?;
     }
@@ -160,6 +183,9 @@ fn board(
 /// what is due. A failed attempt that was reported is followed by the next one in a new session.
 fn reach(world: &mut World, watch: &mut Watch, phase: Option<Phase>) -> Result<bool, String> {
     loop {
+        if watch.ended(&world.story) == Some(true) {
+            return Ok(false);
+        }
         if phase == Some(Phase::TakeBack) && !watch.on_trial {
             return Ok(false);
         }
@@ -167,24 +193,17 @@ fn reach(world: &mut World, watch: &mut Watch, phase: Option<Phase>) -> Result<b
         world.wait_for(&format!("{phase:?}"), PATIENCE, |story, from, line| {
             let begins = watch.hear(from, line);
             begun = begins.is_some() && begins == phase;
-            over = ended(story);
+            over = watch.ended(story);
             begun || over.is_some()
         })?;
-        match over {
-            _ if begun => return Ok(true),
-            Some(true) => return Ok(false),
-            _ => {
-                world.story.settled = false;
-                world.power_on()?;
-            }
+        if begun {
+            return Ok(true);
+        }
+        if over == Some(false) {
+            watch.followed = world.story.results.len();
+            world.power_on()?;
         }
     }
-}
-
-/// Whether an attempt is over and reported, and whether it was the last.
-fn ended(story: &Story) -> Option<bool> {
-    let last = story.results.last().filter(|_| story.settled)?;
-    Some(last.state == "done")
 }
 
 /// Lets the power go in the middle of an operation; `false` when there were not so many.
@@ -200,7 +219,7 @@ fn tear(
     world.wait_for("a torn operation", PATIENCE, |story, from, line| {
         watch.hear(from, line);
         torn = from == From::Board && line == "the power is gone";
-        torn || ended(story).is_some()
+        torn || watch.ended(story).is_some()
     })?;
     Ok(torn)
 }

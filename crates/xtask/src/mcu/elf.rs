@@ -29,6 +29,28 @@ pub(super) fn image(file: &[u8]) -> Result<(u32, Vec<u8>), String> {
     Ok((start, image))
 }
 
+/// Where a section lies in memory, and its length in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Section {
+    pub(super) address: u32,
+    pub(super) length: u32,
+}
+
+/// The section of this name.
+pub(super) fn section(file: &[u8], name: &str) -> Result<Section, String> {
+    let (table, size) = (word(file, 32)? as usize, half(file, 46)? as usize);
+    let names = word(file, table + half(file, 50)? as usize * size + 16)? as usize;
+    for index in 0..half(file, 48)? as usize {
+        let at = table + index * size;
+        let from = names + word(file, at)? as usize;
+        let text = file.get(from..).and_then(|text| text.split(|byte| *byte == 0).next());
+        if text == Some(name.as_bytes()) {
+            return Ok(Section { address: word(file, at + 12)?, length: word(file, at + 20)? });
+        }
+    }
+    Err(format!("no section {name}"))
+}
+
 fn word(file: &[u8], at: usize) -> Result<u32, String> {
     let bytes = file.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
     bytes.map(u32::from_le_bytes).ok_or_else(|| "cut short".to_owned())

@@ -21,6 +21,7 @@ const DFU: Range<usize> = 0x5_0000..0x9_1000;
 /// Words of the bench.
 const CUT: usize = 0;
 const SEED: usize = 3;
+const BUSY: usize = 4;
 const ERASES: usize = 16;
 const BLOCKS: usize = DFU.end / ERASE;
 
@@ -73,13 +74,21 @@ impl Flash {
 
     /// Lets the power go in the middle of the operation with this number from now; 0 is never.
     pub(super) fn cut_after(&self, operations: u32, seed: u32) -> Result<(), String> {
+        self.set(SEED, seed)?;
+        self.set(CUT, operations)
+    }
+
+    /// How long the erase of a block takes.
+    pub(super) fn set_erase_time(&self, micros: u32) -> Result<(), String> {
+        self.set(BUSY, micros)
+    }
+
+    fn set(&self, word: usize, value: u32) -> Result<(), String> {
         use std::os::unix::fs::FileExt as _;
         let file = fs::OpenOptions::new().write(true).open(&self.0);
-        let write = |file: fs::File| {
-            file.write_all_at(&seed.to_le_bytes(), (BENCH.start + SEED * 4) as u64)?;
-            file.write_all_at(&operations.to_le_bytes(), (BENCH.start + CUT * 4) as u64)
-        };
-        file.and_then(write).map_err(|error| format!("{}: {error}", self.0.display()))
+        let at = (BENCH.start + word * 4) as u64;
+        let written = file.and_then(|file| file.write_all_at(&value.to_le_bytes(), at));
+        written.map_err(|error| format!("{}: {error}", self.0.display()))
     }
 
     /// How often the firmware and the loader erased the slot, the journal and the loader's state.

@@ -6,6 +6,7 @@ mod cloud;
 mod cuts;
 mod elf;
 mod flash;
+mod footprint;
 mod lines;
 mod runs;
 mod story;
@@ -17,12 +18,13 @@ use std::path::{Path, PathBuf};
 use crate::metadata::Metadata;
 
 const USAGE: &str = "\
-usage: cargo xtask mcu [build] [update] [rollback] [faults] [cuts] [--count N] [--seed S]
+usage: cargo xtask mcu [build] [update] [rollback] [faults] [cuts] [footprint] [OPTION…]
   build     boot loader and firmware
   update    1.0.0 updates itself to 2.0.0
   rollback  versions that must not stay are taken back
   faults    cable out, cloud restarted, wrong digest, wrong signature
-  cuts      the power goes at random moments, 50 times or N
+  cuts      the power goes at random moments; --count 50, --seed of the clock's choice
+  footprint flash, memory and wear against docs/footprint.md; --write refreshes the page
 without a word: update and rollback
 OTA=PROGRAM is the program `ota` to serve with; without it, it is built";
 
@@ -37,6 +39,7 @@ pub(crate) fn run(words: &[&str]) -> Result<(), String> {
             "update" => runs::update(&programs)?,
             "rollback" => runs::rollback(&programs)?,
             "faults" => runs::faults(&programs)?,
+            "footprint" => footprint::run(&programs, words.write)?,
             _ => cuts::run(&programs, words.count, words.seed.unwrap_or_else(lines::any_number))?,
         }
     }
@@ -49,18 +52,20 @@ struct Words {
     parts: Vec<String>,
     count: u32,
     seed: Option<u64>,
+    write: bool,
 }
 
 impl Words {
     fn parse(words: &[&str]) -> Result<Self, String> {
-        let mut parsed = Self { parts: Vec::new(), count: 50, seed: None };
+        let mut parsed = Self { parts: Vec::new(), count: 50, seed: None, write: false };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut number = || words.next().and_then(|number| number.parse().ok());
             match *word {
-                "build" | "update" | "rollback" | "faults" | "cuts" => {
+                "build" | "update" | "rollback" | "faults" | "cuts" | "footprint" => {
                     parsed.parts.push((*word).to_owned());
                 }
+                "--write" => parsed.write = true,
                 "--count" => parsed.count = number().ok_or(USAGE)? as u32,
                 "--seed" => parsed.seed = Some(number().ok_or(USAGE)?),
                 _ => return Err(USAGE.to_owned()),

@@ -1,5 +1,7 @@
 //! The stories that are run: an update, roll-backs, faults of the network and of the image.
 
+use std::fs;
+
 use super::flash::Wear;
 use super::lines::From;
 use super::story::{Outcome, Story};
@@ -8,6 +10,8 @@ use super::world::World;
 
 /// Seconds until the end of any story.
 pub(super) const PATIENCE: f64 = 60.0;
+/// Microseconds of an erase that make a download last longer than a second.
+const SLOW: u32 = 30_000;
 
 /// What runs on the board before the update, and what is offered.
 pub(super) struct Images {
@@ -85,13 +89,17 @@ fn wrong_signature(programs: &Programs, images: &Images) -> Result<(), String> {
     Ok(())
 }
 
-/// The cloud has read the image once, for its digest; then the image changes.
+/// The cloud has read the image once, for its digest; then a bit of it changes, as on a bad disk.
 fn wrong_digest(programs: &Programs, images: &Images) -> Result<(), String> {
     let changing = programs.image("changing", "2.0.0", images.new.bytes.clone())?;
+    let when = fs::metadata(&changing.path).and_then(|file| file.modified());
     let mut world = World::new(programs, &changing, 1, false)?;
     let mut bytes = images.new.bytes.clone();
     bytes[1_000] ^= 1;
-    programs.image("changing", "2.0.0", bytes)?;
+    let changed = programs.image("changing", "2.0.0", bytes)?;
+    let file = fs::OpenOptions::new().write(true).open(&changed.path);
+    let kept = file.and_then(|file| file.set_modified(when?));
+    kept.map_err(|error| format!("{}: {error}", changed.path.display()))?;
     world.new_board(0, &images.old)?;
     world.power_on()?;
     failed(&mut world, "-4")?;
@@ -104,6 +112,7 @@ fn wrong_digest(programs: &Programs, images: &Images) -> Result<(), String> {
 fn link_down(programs: &Programs, images: &Images) -> Result<(), String> {
     let mut world = World::new(programs, &images.new, 1, false)?;
     world.new_board(0, &images.old)?;
+    world.flash()?.set_erase_time(SLOW)?;
     world.power_on()?;
     world.wait_for("the download", PATIENCE, |_, from, line| {
         from == From::Cloud && line.contains("\"request\"")
@@ -124,6 +133,7 @@ fn link_down(programs: &Programs, images: &Images) -> Result<(), String> {
 fn cloud_restarted(programs: &Programs, images: &Images) -> Result<(), String> {
     let mut world = World::new(programs, &images.new, 1, false)?;
     world.new_board(0, &images.old)?;
+    world.flash()?.set_erase_time(SLOW)?;
     world.power_on()?;
     world.wait_for("the download", PATIENCE, |_, from, line| {
         from == From::Cloud && line.contains("\"request\"")

@@ -54,6 +54,15 @@ impl Compiler {
         ))
     }
 
+    /// The name and version, as it says them.
+    pub(super) fn version(self) -> Result<String, String> {
+        let rustc = if self == Self::Debian { "/usr/bin/rustc" } else { "rustc" };
+        let output = Command::new(rustc).arg("--version").output();
+        let output = output.map_err(|error| format!("{rustc}: {error}"))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+    }
+
     fn command(self) -> Command {
         let mut command = match self {
             Self::Installed => cargo(),
@@ -132,6 +141,12 @@ impl Programs {
         fs::copy(&built, &programs.loader)
             .map_err(|error| format!("{}: {error}", built.display()))?;
         Ok(programs)
+    }
+
+    /// The same with another compiler.
+    pub(super) fn with(&self, compiler: Compiler) -> Self {
+        let (root, out, loader) = (self.root.clone(), self.out.clone(), self.loader.clone());
+        Self { root, out, compiler, loader, firmwares: RefCell::default() }
     }
 
     /// Builds one of the example's programs; the ELF file.

@@ -1,5 +1,6 @@
 //! What the update takes of the memory, measured while it runs.
 
+use core::future::poll_fn;
 use core::pin::pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,15 +9,22 @@ use ota_proto::Updater;
 use ota_wire::Client;
 
 use crate::HEAP;
+use crate::settings::RECEIVE;
+use crate::update::SOCKET;
 
 static DEEPEST: AtomicUsize = AtomicUsize::new(0);
 static FUTURE: AtomicUsize = AtomicUsize::new(0);
 
+/// Runs it and notes how large it is.
+pub(crate) async fn sized<F: Future>(run: F) -> F::Output {
+    FUTURE.store(size_of_val(&run), Ordering::Relaxed);
+    run.await
+}
+
 /// Runs it and notes how deep its frames reach, those of interrupts in between included.
 pub(crate) async fn measured<F: Future>(run: F) -> F::Output {
-    FUTURE.store(size_of_val(&run), Ordering::Relaxed);
     let mut run = pin!(run);
-    core::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         let (poll, depth) = stack::measure(|| run.as_mut().poll(cx));
         DEEPEST.fetch_max(depth, Ordering::Relaxed);
         poll
@@ -27,12 +35,14 @@ pub(crate) async fn measured<F: Future>(run: F) -> F::Output {
 /// Prints it.
 pub(crate) fn say() {
     say!(
-        "memory: updater {} client {} task {} heap {} peak {} stack {}",
+        "memory: updater {} client {} task {} heap {} peak {} stack {} sockets {} received {}",
         size_of::<Updater>(),
         size_of::<Client>(),
         FUTURE.load(Ordering::Relaxed),
         HEAP.used(),
         HEAP.peak(),
-        DEEPEST.load(Ordering::Relaxed)
+        DEEPEST.load(Ordering::Relaxed),
+        4 * SOCKET,
+        2 * RECEIVE
     );
 }

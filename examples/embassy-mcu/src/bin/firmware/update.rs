@@ -19,11 +19,11 @@ use crate::settings::{self, RECEIVE};
 use crate::{memory, signature};
 
 /// Bytes of each socket's buffers.
-const SOCKET: usize = 2_048;
+pub(crate) const SOCKET: usize = 2_048;
 
 #[embassy_executor::task]
 pub(crate) async fn task(stack: Stack<'static>, seed: u64) {
-    memory::measured(run(stack, seed)).await;
+    memory::sized(run(stack, seed)).await;
     boot::reset()
 }
 
@@ -76,7 +76,7 @@ async fn keep_up_to_date(stack: Stack<'static>, seed: u64) -> Result<(), Unable>
     let device = driver.add_device(machine, settings::VERSION, storage).await;
     let device = device.map_err(Unable::Driver)?;
     loop {
-        let event = driver.next().await.map_err(Unable::Driver)?;
+        let event = memory::measured(driver.next()).await.map_err(Unable::Driver)?;
         if answer(&mut driver, device, event, part(layout::DFU)).await.is_break() {
             return Ok(());
         }
@@ -96,6 +96,10 @@ async fn answer(
     };
     match event {
         update::Event::Progress { percent } if percent % 10 != 0 => {}
+        update::Event::Restart | update::Event::Reported { .. } => {
+            memory::say();
+            say!("firmware: {event:?}");
+        }
         _ => say!("firmware: {event:?}"),
     }
     let done = match event {
@@ -117,10 +121,6 @@ async fn answer(
             driver.command(device, |updater, now| updater.confirm(now))
         }
         update::Event::Restart => return ControlFlow::Break(()),
-        update::Event::Reported { .. } => {
-            memory::say();
-            Ok(())
-        }
         _ => Ok(()),
     };
     if done.is_err() {

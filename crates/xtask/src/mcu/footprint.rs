@@ -1,0 +1,173 @@
+//! What the crates take of a microcontroller: flash as differences of linked programs, memory and
+//! wear as an update in the emulator shows them. Kept in `docs/footprint.md`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use super::lines::From;
+use super::runs::{Images, PATIENCE, settled};
+use super::tools::{Compiler, Programs};
+use super::world::World;
+use super::{elf, flash};
+use crate::kept::Kept;
+
+const KEPT: Kept = Kept {
+    page: "docs/footprint.md",
+    command: "cargo xtask mcu footprint --write",
+    heads: ["what", "bytes or times"],
+    growth: 5,
+};
+
+type Rows = Vec<(String, u64)>;
+
+/// Measures everything; holds it against the page, or writes it there.
+pub(super) fn run(programs: &Programs, write: bool) -> Result<(), String> {
+    // Sizes of two compilers cannot be compared: the table is that of Debian's.
+    let pinned = programs.with(Compiler::debian()?);
+    let mut rows = flash(&pinned)?;
+    rows.extend(memory(&pinned)?);
+    let made_with =
+        format!("{}, thumbv7m-none-eabi, opt-level \"s\", fat LTO.", Compiler::Debian.version()?);
+    KEPT.run(programs.root(), &made_with, &rows, write)
+}
+
+/// Flash: each program less the one below it, and whose code it is.
+fn flash(programs: &Programs) -> Result<Rows, String> {
+    let mut sizes = BTreeMap::new();
+    let mut shares = BTreeMap::new();
+    for name in ["empty", "proto", "wire", "network", "embassy"] {
+        let path = programs.program(&format!("size-{name}"), &[])?;
+        let file = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let (_, image) = elf::image(&file)?;
+        sizes.insert(name, image.len() as u64);
+        if ["proto", "wire", "embassy"].contains(&name) {
+            shares.insert(name, code(&path, &elf::section(&file, ".text")?)?);
+        }
+    }
+    let less = |above: &str, below: &str| sizes[above].saturating_sub(sizes[below]);
+    let share = |program: &str, crates: &[&str]| -> u64 {
+        crates.iter().filter_map(|name| shares[program].get(*name)).sum()
+    };
+    let row = |name: &str, bytes| (name.to_owned(), bytes);
+    Ok(vec![
+        row("flash: `ota-proto` with all it needs", less("proto", "empty")),
+        row("flash: of it machine and messages", share("proto", &["ota-proto"])),
+        row("flash: of it JSON", share("proto", JSON)),
+        row("flash: of it MD5", share("proto", MD5)),
+        row("flash: `ota-proto` and `ota-wire` with all they need", less("wire", "empty")),
+        row("flash: of it `ota-wire`", share("wire", &["ota-wire", "httparse"])),
+        row("flash: of it Rust's core, alloc and arithmetic", share("wire", RUST)),
+        row("flash: `ota-embassy` with all it needs, network deducted", less("embassy", "network")),
+        row("flash: of it `ota-embassy`", share("embassy", &["ota-embassy", "embassy-boot"])),
+    ])
+}
+
+const JSON: &[&str] = &["serde", "serde_core", "serde_json", "zmij", "itoa", "memchr"];
+const MD5: &[&str] = &["md-5", "digest", "block-buffer", "crypto-common", "hybrid-array"];
+const RUST: &[&str] = &["core", "alloc", "compiler-builtins"];
+
+/// Bytes of code of each crate: every instruction is the innermost crate's that it was inlined
+/// from, Rust's own left aside when another is around it.
+fn code(program: &Path, text: &elf::Section) -> Result<BTreeMap<String, u64>, String> {
+    const TOOL: &str = "arm-none-eabi-addr2line";
+    let mut child = Command::new(TOOL)
+        .args(["--inlines", "--addresses", "--exe"])
+        .arg(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("{TOOL}: {error}"))?;
+    let mut input = child.stdin.take().ok_or("no input")?;
+    let addresses = (text.address..text.address + text.length).step_by(2);
+    let list: String = addresses.map(|address| format!("{address:#x}\n")).collect();
+    let feeder = thread::spawn(move || input.write_all(list.as_bytes()));
+    let output = child.wait_with_output().map_err(|error| format!("{TOOL}: {error}"))?;
+    let _ = feeder.join();
+    let mut bytes = BTreeMap::new();
+    for frames in String::from_utf8_lossy(&output.stdout).split("0x").skip(1) {
+        let owners: Vec<String> = frames.lines().skip(1).map(owner).collect();
+        let own = owners.iter().find(|name| !["core", "alloc"].contains(&name.as_str()));
+        if let Some(name) = own.or(owners.last()) {
+            *bytes.entry(name.clone()).or_default() += 2;
+        }
+    }
+    Ok(bytes)
+}
+
+/// The crate that a source file belongs to.
+fn owner(path: &str) -> String {
+    let mut parts = path.split('/').rev().skip_while(|part| *part != "src").skip(1);
+    let dir = parts.next().unwrap_or_default();
+    // In the registry a crate's folder has its version.
+    let versioned = dir.rsplit_once('-');
+    let name = versioned.filter(|(_, version)| version.starts_with(|c: char| c.is_ascii_digit()));
+    name.map_or(dir, |(name, _)| name).to_owned()
+}
+
+/// Memory and wear of an update.
+fn memory(programs: &Programs) -> Result<Rows, String> {
+    let images = Images::build(programs)?;
+    let mut world = World::new(programs, &images.new, 1, false)?;
+    world.new_board(0, &images.old)?;
+    world.power_on()?;
+    let mut most: BTreeMap<String, u64> = BTreeMap::new();
+    // What the old firmware says when it restarts is said of the download.
+    for said in ["firmware: Restart", "firmware: Reported"] {
+        world.wait_for(said, PATIENCE, |_, from, line| {
+            if let Some(words) = line.strip_prefix("memory: ").filter(|_| from == From::Board) {
+                let words: Vec<&str> = words.split(' ').collect();
+                for pair in words.chunks_exact(2) {
+                    let bytes = pair[1].parse().unwrap_or(0);
+                    let place = most.entry(pair[0].to_owned()).or_default();
+                    *place = bytes.max(*place);
+                }
+            }
+            from == From::Board && line.starts_with(said)
+        })?;
+    }
+    settled(&mut world, &images.new.version)?;
+    let all = ["task", "peak", "stack", "sockets", "received"].iter();
+    let all = all.map(|name| most.get(*name).copied().unwrap_or(0)).sum();
+    let mut rows: Rows = NAMES
+        .iter()
+        .map(|(key, name)| (format!("memory: {name}"), most.get(*key).copied().unwrap_or(0)))
+        .collect();
+    rows.push(("memory: all of it".to_owned(), all));
+    let [[slot, journal, _], _]: [[flash::Wear; 3]; 2] = world.flash()?.wear()?;
+    let wear = |name: &str, times: u32| (format!("wear: {name}"), u64::from(times));
+    rows.push(wear("erases of the slot's most erased block", slot.most));
+    rows.push(wear("erases of journal pages", journal.sum));
+    Ok(rows)
+}
+
+/// Words of the firmware's line, and what they mean.
+const NAMES: [(&str, &str); 7] = [
+    ("updater", "`Updater`, in `Client`"),
+    ("client", "`Client`, in the task"),
+    ("task", "the task's future"),
+    ("peak", "heap at peak"),
+    ("stack", "deepest stack of the adapter and below"),
+    ("sockets", "two sockets' buffers"),
+    ("received", "two receive buffers"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_file_names_its_crate() {
+        for (path, name) in [
+            ("/x/crates/ota-proto/src/updater/mod.rs:12", "ota-proto"),
+            ("/x/registry/src/y/serde_json-1.0.154/src/de.rs:9", "serde_json"),
+            ("/x/registry/src/y/md-5-0.11.0/src/lib.rs:9", "md-5"),
+            ("/usr/lib/rustlib/src/rust/library/core/src/fmt/mod.rs:1", "core"),
+        ] {
+            assert_eq!(owner(path), name);
+        }
+    }
+}
