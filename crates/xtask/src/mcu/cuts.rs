@@ -83,12 +83,14 @@ impl Watch {
         };
         match (from, line) {
             (From::Board, "firmware: Restart") => self.swap_due = true,
-            (From::Board, "loader: swapped") => (self.swap_due, self.on_trial) = (false, true),
-            (From::Board, "loader: taken back") => {
-                self.taken_back += 1;
+            (From::Board, "loader: swapped" | "loader: taken back") => {
+                (self.swap_due, self.on_trial) = (false, true);
+            }
+            // However it came about: the trial is over.
+            (From::Board, "firmware: 1.0.0") => {
+                self.taken_back += usize::from(self.on_trial);
                 self.on_trial = false;
             }
-            (From::Board, "loader: as it was") => self.on_trial = false,
             (From::Board, line) if line.starts_with("firmware: Finished") => self.on_trial = false,
             _ => {}
         }
@@ -166,7 +168,9 @@ fn board(
         }
         if !torn {
             let seconds = phase.seconds() * chance.below(1_000) as f64 / 1_000.0;
-            world.let_go_on(seconds, &mut |from, line| drop(watch.hear(from, line)))?;
+            world.let_go_on(seconds, &mut |from, line| {
+                watch.hear(from, line);
+            })?;
         }
         world.power_off();
         // It may have come later than was meant.

@@ -45,7 +45,8 @@ impl World {
         devices: usize,
         loud: bool,
     ) -> Result<Self, String> {
-        let dir = programs.out().join("run");
+        // Two runs at the same time have two boards.
+        let dir = programs.out().join(format!("run-{}", std::process::id()));
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         let mut world = Self {
             dir,
@@ -190,5 +191,12 @@ impl World {
         }
         let from = self.log.len().saturating_sub(SHOWN);
         format!("{what}\nthe last lines:\n{}", self.log[from..].join("\n"))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        (self.board, self.cloud) = (None, None);
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }

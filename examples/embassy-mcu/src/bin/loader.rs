@@ -8,7 +8,7 @@ use core::ops::Range;
 use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
-use embassy_boot::{BootLoader, BootLoaderConfig, State};
+use embassy_boot::{BlockingFirmwareState, BootLoader, BootLoaderConfig, State};
 use embassy_embedded_hal::flash::partition::BlockingPartition;
 use embassy_mcu::flash::Flash;
 use embassy_mcu::{bench, boot, layout, uart};
@@ -33,15 +33,18 @@ fn main() -> ! {
         state: part(layout::STATE),
     };
     let mut buffer = [0; layout::ERASE];
-    match BootLoader::new(config).prepare_boot(&mut buffer) {
-        Ok(State::Swap) => uart::write(b"loader: swapped\n"),
-        Ok(State::Revert) => uart::write(b"loader: taken back\n"),
-        Ok(_) => uart::write(b"loader: as it was\n"),
-        Err(_) => {
-            uart::write(b"loader: the flash failed\n");
-            boot::reset()
-        }
-    }
+    let Ok(found) = BootLoader::new(config).prepare_boot(&mut buffer) else {
+        uart::write(b"loader: the flash failed\n");
+        boot::reset()
+    };
+    // It tells what it found, not what it made of it.
+    let mut word = [0; layout::WRITE];
+    let left = BlockingFirmwareState::new(part(layout::STATE), &mut word).get_state();
+    uart::write(match (found, left) {
+        (State::Swap, Ok(State::Revert)) => b"loader: taken back\n",
+        (State::Swap, _) => b"loader: swapped\n",
+        _ => b"loader: as it was\n",
+    });
     boot::start(layout::ACTIVE)
 }
 

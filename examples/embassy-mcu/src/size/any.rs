@@ -4,8 +4,7 @@
 use core::hint::black_box;
 
 use ota_proto::{
-    Boot, Config, Digester, Hold, Identity, Installed, Instant, Journal, Md5, OpId, SlotInfo,
-    SlotState, StorageError, Updater,
+    Boot, Config, Hold, Identity, Installed, Instant, Journal, SlotInfo, SlotState, Updater,
 };
 
 /// Bytes that could be anything.
@@ -43,25 +42,6 @@ pub fn boot<R>(start: impl FnOnce(Config, Boot<'_>) -> R) -> R {
     let pages = [bytes().try_into().ok(), bytes().try_into().ok()];
     let journal = Journal::newest(pages.into_iter().flatten());
     start(config, Boot { running: text(), slot, journal, storage })
-}
-
-/// Ends any storage operation.
-pub fn complete(machine: &mut Updater, now: Instant, op: OpId) {
-    let result = if number() == 0 { Ok(()) } else { Err(StorageError::Failed) };
-    match number() {
-        0 => machine.handle_erased(now, op, result),
-        1 => machine.handle_stored(now, op, result),
-        2 => machine.handle_synced(now, op, result),
-        3 => machine.handle_slot(now, op, result),
-        4 => machine.handle_persisted(now, op, result),
-        _ => machine.handle_digest(now, op, result.map(|()| digest())),
-    }
-}
-
-fn digest() -> Md5 {
-    let mut hash = Digester::new();
-    hash.update(bytes());
-    hash.finish()
 }
 
 /// Gives any command, looks at everything.

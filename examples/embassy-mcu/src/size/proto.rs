@@ -5,12 +5,14 @@
 use core::hint::black_box;
 use core::time::Duration;
 
-use any::{boot, bytes, command, complete, number, text};
+use any::{boot, bytes, command, number, text};
+use complete::complete;
 use ota_proto::{
     Config, ContentRange, Instant, OpId, Output, PubId, ResponseHead, TransportError, Updater,
 };
 
 mod any;
+mod complete;
 
 embassy_mcu::size_program!();
 

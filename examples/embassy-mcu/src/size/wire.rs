@@ -7,12 +7,14 @@ extern crate alloc;
 use alloc::string::ToString as _;
 use core::hint::black_box;
 
-use any::{boot, bytes, command, complete, number, text};
+use any::{boot, bytes, command, number, text};
+use complete::complete;
 use ota_proto::{Instant, OpId, TransportError};
 use ota_wire::client::{Client, Config, Found, Link, Output};
 use ota_wire::mqtt::Login;
 
 mod any;
+mod complete;
 
 embassy_mcu::size_program!();
 
