@@ -4,6 +4,8 @@
 mod world;
 
 use ota_cloud::fault::FaultPlan;
+use ota_proto::TransportError;
+use ota_wire::client::{Disconnect, Event};
 use world::chip::{DFU, JOURNAL};
 use world::link::Weather;
 use world::{App, End, FROM, TO, World};
@@ -63,4 +65,38 @@ fn a_version_that_never_confirms_is_swapped_back_and_reported() {
     let results = world.device.desk.borrow().results();
     assert_eq!(results.len(), 1);
     assert!(results[0].contains("\"fail\"") && results[0].contains("\"-5\""), "{results:?}");
+}
+
+#[test]
+fn the_broker_is_found_by_its_name() {
+    let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 6);
+    world.device.config.host = "cloud.example".into();
+    world.update();
+    assert_eq!(world.device.running(), TO);
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_told() {
+    let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 6);
+    world.device.config.host = "nowhere.example".into();
+    let end = world.boot(60_000_000, |_, events| !events.is_empty());
+    assert_eq!(end, End::Over);
+    let events = world.device.events.borrow();
+    let cause = Disconnect::Transport(TransportError::Resolve);
+    let [Event::Disconnected { cause: why, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(*why, cause);
+}
+
+/// Streams of TLS hold back what is written, and a write of theirs must not be dropped halfway.
+#[test]
+fn an_own_network_is_flushed_and_its_writes_are_never_cancelled() {
+    for impatience in [None, Some(37)] {
+        let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 7);
+        world.device.wrapped = true;
+        world.device.impatience = impatience;
+        world.update();
+        assert_eq!(world.device.running(), TO);
+        let desk = world.device.desk.borrow();
+        assert_eq!((desk.requests.len(), desk.sessions), (1, 2), "{impatience:?}");
+    }
 }

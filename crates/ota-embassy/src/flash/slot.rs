@@ -60,7 +60,8 @@ impl<'d, F: NorFlash> FlashSlot<'d, F> {
 
     pub(super) async fn erase(&mut self, range: Range<u64>, size: u64) -> Result<(), StorageError> {
         let unit = F::ERASE_SIZE as u64;
-        let (from, to) = (range.start - range.start % unit, range.end.div_ceil(unit) * unit);
+        let (from, to) =
+            (range.start - range.start % unit, range.end.div_ceil(unit).saturating_mul(unit));
         self.forget_from(self.place(from)?);
         self.tail.len = 0;
         self.size = size;
@@ -70,7 +71,7 @@ impl<'d, F: NorFlash> FlashSlot<'d, F> {
     /// Whole write units go to the flash; the rest waits for what follows, or for the end of the
     /// image. Nobody is told that more is durable than is: checkpoints lie on erase units.
     pub(super) async fn write(&mut self, at: u64, mut data: &[u8]) -> Result<(), StorageError> {
-        let end = self.place(at + data.len() as u64)?;
+        let end = self.place(at.saturating_add(data.len() as u64))?;
         let mut at = self.place(at)?;
         self.forget_from(at);
         let unit = F::WRITE_SIZE;

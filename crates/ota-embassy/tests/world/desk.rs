@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use embassy_net::Stack;
 use embassy_net::tcp::{State, TcpSocket};
+use embassy_net::udp::{PacketMetadata, UdpSocket};
 use ota_cloud::fault::{Fault, FaultPlan};
 use ota_cloud::origin::{Closing, Connection, Origin, OriginConfig};
 use ota_cloud::sign::UrlSigner;
@@ -173,15 +174,38 @@ pub async fn serve(stack: Stack<'static>, desk: &std::cell::RefCell<Desk>) {
     stack.wait_config_up().await;
     let mut brokers: Vec<Line<Broker>> = (0..4).map(|_| Line::new(stack, BROKER)).collect();
     let mut stores: Vec<Line<Connection>> = (0..4).map(|_| Line::new(stack, STORE)).collect();
-    std::future::poll_fn(|cx| {
+    let lines = std::future::poll_fn(|cx| {
         let desk = &mut *desk.borrow_mut();
         while brokers.iter_mut().fold(false, |busy, line| serve_broker(cx, line, desk) | busy)
             | stores.iter_mut().fold(false, |busy, line| serve_store(cx, line, desk) | busy)
             | publish(cx, &mut brokers, desk)
         {}
         Poll::<()>::Pending
-    })
-    .await;
+    });
+    embassy_futures::join::join(lines, names(stack)).await;
+}
+
+/// The only name there is, as it is asked for.
+const NAME: &[u8] = b"\x05cloud\x07example\0\0\x01\0\x01";
+
+/// Answers for `cloud.example`, and says of all others that they do not exist.
+async fn names(stack: Stack<'static>) {
+    let (mut receive, mut send) = ([PacketMetadata::EMPTY; 4], [PacketMetadata::EMPTY; 4]);
+    let (mut received, mut sent) = ([0; 1_024], [0; 1_024]);
+    let mut socket = UdpSocket::new(stack, &mut receive, &mut received, &mut send, &mut sent);
+    socket.bind(53).unwrap();
+    let mut query = [0; 512];
+    loop {
+        let Ok((len, from)) = socket.recv_from(&mut query).await else { continue };
+        let known = query[12..len] == *NAME;
+        let mut answer = query[..len].to_vec();
+        answer[2..4].copy_from_slice(if known { &[0x81, 0x80] } else { &[0x81, 0x83] });
+        if known {
+            answer[7] = 1;
+            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0, 1]);
+        }
+        socket.send_to(&answer, from).await.unwrap();
+    }
 }
 
 /// Messages of the cloud go out on the newest session.

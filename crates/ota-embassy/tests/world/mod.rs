@@ -11,6 +11,7 @@ pub mod chip;
 pub mod clock;
 pub mod desk;
 pub mod link;
+pub mod wrapped;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,7 +21,7 @@ use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_time::{Duration, with_timeout};
 use ota_cloud::fault::FaultPlan;
 use ota_embassy::{
-    BootSwitch, Buffers, Config, Driver, Event, FlashJournal, FlashSlot, FlashStorage, Tcp,
+    BootSwitch, Buffers, Config, Driver, Event, FlashJournal, FlashSlot, FlashStorage, Network, Tcp,
 };
 use ota_proto::{Event as Update, Identity, Installed, Rng, State, Updater};
 use ota_wire::client::Event as ClientEvent;
@@ -30,6 +31,7 @@ use chip::{ACTIVE, Chip, DFU, JOURNAL, STATE};
 use clock::{Run, Task};
 use desk::Desk;
 use link::{Port, Weather};
+use wrapped::Wrapped;
 
 pub const FROM: &str = "1.0.0";
 pub const TO: &str = "2.0.0";
@@ -89,6 +91,8 @@ pub struct Device {
     pub boots: u64,
     /// A future of `next` is dropped after so many microseconds, again and again.
     pub impatience: Option<u64>,
+    /// The streams are those of an own network.
+    pub wrapped: bool,
     /// The program is polled within this.
     pub around: fn(&mut dyn FnMut()),
     /// The machine has nothing left to do.
@@ -106,7 +110,7 @@ fn stack(port: Port, host: u8, seed: u64) -> (Stack<'static>, Task<'static>) {
     let config = embassy_net::Config::ipv4_static(StaticConfigV4 {
         address: Ipv4Cidr::new(Ipv4Address::new(10, 0, 0, host), 24),
         gateway: None,
-        dns_servers: Default::default(),
+        dns_servers: [Ipv4Address::new(10, 0, 0, 1)].into_iter().collect(),
     });
     // Leaked: a test is short.
     let resources = Box::leak(Box::new(StackResources::<12>::new()));
@@ -144,6 +148,7 @@ impl World {
             new,
             boots: 0,
             impatience: None,
+            wrapped: false,
             around: |poll| poll(),
             at_rest: Rc::default(),
         };
@@ -259,6 +264,14 @@ impl Device {
         let mut sockets = [[0; 2_048]; 4];
         let [a, b, c, d] = &mut sockets;
         let tcp = Tcp::new(stack, (a, b), (c, d));
+        if self.wrapped {
+            self.life(Wrapped(&tcp), running, restart).await;
+        } else {
+            self.life(&tcp, running, restart).await;
+        }
+    }
+
+    async fn life(&self, network: impl Network, running: &str, restart: &Cell<bool>) {
         let (mut broker, mut store) =
             (vec![0; self.config.mqtt.limits.packet], vec![0; self.config.http.head]);
         let buffers = Buffers { broker: &mut broker, store: &mut store };
@@ -267,7 +280,7 @@ impl Device {
         let journal = FlashJournal::new(self.chip.region(JOURNAL)).unwrap();
         let switch = BootSwitch::new(self.chip.region(STATE), &mut aligned).unwrap();
         let storage = FlashStorage::new(slot, journal, switch);
-        let mut driver = Driver::new(&tcp, self.config.clone(), buffers).unwrap();
+        let mut driver = Driver::new(network, self.config.clone(), buffers).unwrap();
         let added = driver.add_device(self.machine.clone(), running, storage).await;
         let Ok(device) = added else { return assert!(self.chip.is_dead()) };
         loop {
