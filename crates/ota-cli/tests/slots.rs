@@ -64,6 +64,35 @@ fn the_new_image_runs_from_the_other_slot_and_is_confirmed() {
 }
 
 #[test]
+fn an_agent_killed_before_the_restart_command_has_ended_runs_it_again_and_trusts_nothing_before() {
+    let desk = Desk::new();
+    desk.write("image", image(8, 1000));
+    let (mut cloud, broker) = cloud(&["dev001"], &desk.path("image"));
+    // The first one never starts the image; the link is moved already.
+    let (here, started) = (desk.path("here"), desk.path("started"));
+    let lines = format!(
+        "restart = [\"sh\", \"-c\", \"if test -e $0; then cat $2/current/version > $1; \
+         else touch $0; exec sleep 60; fi\", \"{}\", \"{}\", \"{}\"]\nhealth = [\"test\", \"-f\", \"{}\"]",
+        here.display(),
+        started.display(),
+        desk.path("dev001.slots").display(),
+        started.display()
+    );
+    let (config, slots) = device(&desk, "dev001", &broker, &lines);
+    let killed = agent(&config, &[]);
+    while !here.exists() {
+        std::thread::yield_now();
+    }
+    killed.kill();
+    assert_eq!(link(&slots), "b");
+    assert!(!started.exists());
+    once(&config).expect(0);
+    assert_eq!(desk.read("started"), b"1.0.0\n");
+    cloud.event("proved");
+    cloud.event("claimed");
+}
+
+#[test]
 fn a_command_may_fill_the_slot() {
     let desk = Desk::new();
     desk.write("image", image(2, 1000));

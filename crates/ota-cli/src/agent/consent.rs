@@ -27,8 +27,10 @@ impl Device<'_> {
     pub(super) fn offered(&mut self) {
         let updater = self.driver.updater(self.device);
         let Some(offer) = updater.and_then(Updater::offer) else { return };
-        let (version, size) = (offer.version, offer.size);
-        if self.told.replace(version) != Some(version) {
+        let (version, size, md5) = (offer.version, offer.size, offer.md5);
+        if self.told.replace(md5) != Some(md5) {
+            // What was asked was asked of another image.
+            self.drop_questions();
             let text = format!("* {version} is offered, {size} bytes");
             let line = Line::new(self.clock.now(), "offered", text);
             self.print(&line.with("version", version.as_str()).with("size", size));

@@ -1,10 +1,12 @@
 //! How a verified image comes to run: a version file, a command, or two slots.
 
+use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ota_host::{AbSlots, DataDir, NoSwitch, RestartMark, Switch, boot_id};
-use ota_proto::{Installed, SlotState, State, Updater, Version};
+use ota_host::{AbSlots, DataDir, HostError, NoSwitch, RestartMark, Switch, boot_id};
+use ota_proto::{Installed, SlotState, State, Version};
 
 use super::config::{Restart, Running, Slots, StartedBy, Target};
 use super::job::{Job, Kind, Order};
@@ -28,8 +30,8 @@ pub(super) enum Installer {
         ab: AbSlots,
         limit: Duration,
         trial: Duration,
-        /// The other slot runs since this start of the machine.
-        moved: bool,
+        /// A restart is due since before this life.
+        due: bool,
     },
 }
 
@@ -51,9 +53,9 @@ impl Installer {
             Target::Slots(Slots { path, starts, started_by, limit, trial, .. }) => {
                 let ab = AbSlots::open(path, *starts)?;
                 let ours = *started_by == StartedBy::Agent;
-                let moved = ours && ab.machine_started(&boot_id())?;
+                let due = ours && ab.machine_started(&boot_id())?;
                 let version = ab.version()?;
-                (Self::Slots { ab, limit: *limit, trial: *trial, moved }, version)
+                (Self::Slots { ab, limit: *limit, trial: *trial, due }, version)
             }
         })
     }
@@ -117,14 +119,11 @@ fn read(running: &Running) -> Result<Version, Failure> {
 }
 
 impl Device<'_> {
-    /// What was started before the slots were switched, at the start of the machine, is started
-    /// again.
-    pub(super) fn begin(&mut self) -> Option<Result<End, Failure>> {
-        let config = self.config;
-        let Target::Slots(slots) = &config.target else { return None };
-        matches!(self.installer, Installer::Slots { moved: true, .. })
-            .then(|| self.run_restart(&slots.restart))
-            .flatten()
+    /// The last life was to restart the image, and perhaps did not come to it.
+    pub(super) fn begin(&mut self) {
+        if matches!(self.installer, Installer::Slots { due: true, .. }) {
+            self.look = Some(self.clock.now());
+        }
     }
 
     pub(super) async fn install(&mut self) {
@@ -132,49 +131,70 @@ impl Device<'_> {
         let Some(version) = updater.and_then(|updater| Some(updater.offer()?.version)) else {
             return self.say(Installed::Failed);
         };
-        let started = match (&self.config.target, &self.installer) {
+        let config = self.config;
+        match (&config.target, &self.installer) {
             (Target::Command { install, .. }, _) => self.run_installer(install).await,
-            (Target::Slots(Slots { fill: Some(words), .. }), Installer::Slots { ab, .. }) => {
-                // Emptied here, for the command is to find it empty.
-                match ab.empty() {
-                    Ok(_) => self.run_installer(words).await,
-                    Err(why) => Err(why.to_string()),
-                }
+            (Target::Slots(Slots { fill: Some(_), .. }), Installer::Slots { ab, .. }) => {
+                let ab = ab.clone();
+                self.work(Kind::Empty, move |_| ab.empty().map(drop));
             }
             (_, Installer::Slots { ab, .. }) => {
                 let (ab, image) = (ab.clone(), self.driver.image(self.device));
-                let image = image.map(std::path::Path::to_owned).unwrap_or_default();
-                Ok(Job::thread(Kind::Install, move |stop| {
-                    let copied = ab.copy(&image, stop).and_then(|()| ab.seal(version));
-                    copied.map_err(|why| why.to_string())
-                }))
+                let image = image.map(Path::to_owned).unwrap_or_default();
+                self.work(Kind::Seal, move |stop| {
+                    ab.copy(&image, stop).and_then(|()| ab.seal(version))
+                });
             }
             (_, Installer::File(_, goal)) => {
                 goal.set(version);
-                return self.say(Installed::NeedsRestart);
+                self.say(Installed::NeedsRestart);
             }
-            _ => Err("the configuration has no installer".into()),
-        };
-        match started {
-            Ok(job) => self.job = Some(job),
-            Err(why) => self.job = Some(Job::thread(Kind::Install, move |_| Err(why))),
+            _ => self.say(Installed::Failed),
         }
     }
 
-    async fn run_installer(&self, words: &[String]) -> Result<Job, String> {
+    fn work(
+        &mut self,
+        kind: Kind,
+        act: impl FnOnce(&AtomicBool) -> Result<(), HostError> + Send + 'static,
+    ) {
+        self.job = Some(Job::thread(kind, |stop| act(stop).map_err(|why| why.to_string())));
+    }
+
+    /// The installation is not over: the next part of it.
+    async fn go_on(&mut self, done: Kind) -> bool {
+        let config = self.config;
+        let Target::Slots(Slots { fill: Some(words), .. }) = &config.target else { return false };
+        let Installer::Slots { ab, .. } = &self.installer else { return false };
+        match done {
+            Kind::Empty => self.run_installer(words).await,
+            Kind::Install => {
+                let updater = self.driver.updater(self.device);
+                let offer = updater.and_then(|updater| Some(updater.offer()?.version));
+                let (ab, Some(version)) = (ab.clone(), offer) else { return false };
+                self.work(Kind::Seal, move |_| ab.seal(version));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    async fn run_installer(&mut self, words: &[String]) {
         let mut fill = self.fill();
         if let Installer::Slots { ab, .. } = &self.installer {
-            let spare = ab.running().map_err(|why| why.to_string())?.side.other();
-            let slot = std::path::absolute(ab.path().join(spare.name()));
-            let slot = slot.map_err(|why| why.to_string())?;
-            fill.push(("slot", slot.to_string_lossy().into_owned()));
+            let spare = ab.running().map(|running| ab.path().join(running.side.other().name()));
+            let slot = spare.ok().and_then(|spare| std::path::absolute(spare).ok());
+            fill.push(("slot", slot.unwrap_or_default().to_string_lossy().into_owned()));
         }
         let order = Order { kind: Kind::Install, words, fill, limit: None };
-        Job::install(&order, &self.config.data_dir).await
+        let started = Job::install(&order, &self.config.data_dir).await;
+        // As if it had ended at once, when it cannot start.
+        self.job =
+            Some(started.unwrap_or_else(|why| Job::thread(Kind::Install, move |_| Err(why))));
     }
 
     /// A job has ended; the end of this life if that is what follows.
-    pub(super) fn ended(
+    pub(super) async fn ended(
         &mut self,
         kind: Kind,
         result: Result<ExitStatus, String>,
@@ -182,7 +202,7 @@ impl Device<'_> {
         match kind {
             Kind::Consent => self.consented(result),
             Kind::Verify => self.verified(result),
-            Kind::Install => self.installed(result),
+            Kind::Empty | Kind::Install | Kind::Seal => self.installed(kind, result).await,
             Kind::Restart => return self.restarted(result),
             Kind::Health => match succeeded(kind, result) {
                 Ok(()) => self.confirm(),
@@ -192,28 +212,18 @@ impl Device<'_> {
         None
     }
 
-    fn installed(&mut self, result: Result<ExitStatus, String>) {
-        let mut result = succeeded(Kind::Install, result);
-        if let (Ok(()), Target::Slots(Slots { fill: Some(_), .. })) = (&result, &self.config.target)
-        {
-            result = self.seal();
-        }
-        if let Err(why) = result {
+    async fn installed(&mut self, kind: Kind, result: Result<ExitStatus, String>) {
+        if let Err(why) = succeeded(kind, result) {
             warn(&why);
             return self.say(Installed::Failed);
+        }
+        if self.go_on(kind).await {
+            return;
         }
         self.say(match &self.config.target {
             Target::Command { restart: Restart::None, .. } => Installed::Running,
             _ => Installed::NeedsRestart,
         });
-    }
-
-    /// The command has filled the slot.
-    fn seal(&self) -> Result<(), String> {
-        let updater = self.driver.updater(self.device);
-        let offer = updater.and_then(Updater::offer).ok_or("the offer is gone")?;
-        let Installer::Slots { ab, .. } = &self.installer else { return Ok(()) };
-        ab.seal(offer.version).map_err(|why| why.to_string())
     }
 
     pub(super) fn say(&mut self, what: Installed) {
@@ -233,7 +243,10 @@ impl Device<'_> {
                     (slots.started_by, &self.installer)
                 {
                     // Counted before it is started.
-                    if let Err(why) = ab.start(&boot_id()) {
+                    let by_command = matches!(slots.restart, Restart::Command(_));
+                    let boot = boot_id();
+                    let done = if by_command { ab.restart(&boot) } else { ab.start(&boot) };
+                    if let Err(why) = done {
                         warn(&format!("cannot switch the slots: {why}; trying again"));
                         return None;
                     }
@@ -270,7 +283,7 @@ impl Device<'_> {
             return None;
         }
         let Installer::Slots { ab, .. } = &self.installer else { return None };
-        match ab.running() {
+        match ab.restarted(&boot_id()).and_then(|()| ab.running()) {
             Ok(running) if running.slot != SlotState::Armed => Some(Ok(End::Again)),
             Ok(_) => {
                 warn(
@@ -292,29 +305,37 @@ impl Device<'_> {
         self.look()
     }
 
-    /// Looks after an image on trial.
+    /// Looks after an image on trial, and after a restart that is due.
     pub(super) fn look(&mut self) -> Option<Result<End, Failure>> {
+        let config = self.config;
         let updater = self.driver.updater(self.device);
         let on_trial = updater.is_some_and(|updater| updater.state() == State::Trial);
-        self.look = on_trial.then(|| self.clock.now() + LOOK);
+        let Installer::Slots { ab, .. } = &self.installer else {
+            self.look = None;
+            if on_trial {
+                self.confirm();
+            }
+            return None;
+        };
+        let Target::Slots(slots) = &config.target else { return None };
+        let due = slots.started_by == StartedBy::Agent && ab.is_due().unwrap_or(false);
+        let running = ab.running().ok();
+        self.look = (on_trial || due).then(|| self.clock.now() + LOOK);
+        if due {
+            // Nothing that runs now says anything about the image.
+            return self.run_restart(&slots.restart);
+        }
         if !on_trial {
             return None;
         }
-        let config = self.config;
-        if let (Target::Slots(slots), Installer::Slots { ab, .. }) =
-            (&config.target, &self.installer)
-        {
-            let running = ab.running().ok();
-            if running.is_some_and(|running| running.slot == SlotState::RolledBack) {
-                warn("the new version was started too often without being confirmed");
-                return Some(Ok(End::Again));
-            }
-            if let Some(words) = &slots.health {
-                self.order(Kind::Health, words);
-                return None;
-            }
+        if running.is_some_and(|running| running.slot == SlotState::RolledBack) {
+            warn("the new version was started too often without being confirmed");
+            return Some(Ok(End::Again));
         }
-        self.confirm();
+        match &slots.health {
+            Some(words) => self.order(Kind::Health, words),
+            None => self.confirm(),
+        }
         None
     }
 

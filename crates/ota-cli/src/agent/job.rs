@@ -24,7 +24,11 @@ use crate::print::{clean, err};
 pub(crate) enum Kind {
     Consent,
     Verify,
+    /// Before the installation: the slot is emptied.
+    Empty,
     Install,
+    /// After it: the slot is made lasting.
+    Seal,
     Restart,
     Health,
 }
@@ -35,7 +39,7 @@ impl Kind {
         match self {
             Self::Consent => "consent",
             Self::Verify => "verify",
-            Self::Install => "install",
+            Self::Empty | Self::Install | Self::Seal => "install",
             Self::Restart => "restart",
             Self::Health => "health",
         }
@@ -45,10 +49,15 @@ impl Kind {
         match self {
             Self::Consent => "the consent command",
             Self::Verify => "the verify command",
-            Self::Install => "the installation",
+            Self::Empty | Self::Install | Self::Seal => "the installation",
             Self::Restart => "the restart command",
             Self::Health => "the health command",
         }
+    }
+
+    /// Whether it is a part of the installation.
+    pub(crate) fn installs(self) -> bool {
+        matches!(self, Self::Empty | Self::Install | Self::Seal)
     }
 
     /// The command's end in words, when it is none that was hoped for.

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use ota_host::{Clock, DataDir, FileSlot, JournalFile, Recordings, SlotOptions, Storage};
 use ota_proto::{
-    Event, Hold, Installed, Instant, Misuse, Outcome, StorageError, TlsError, TransportError,
-    Version,
+    Event, Hold, Installed, Instant, Md5, Misuse, Outcome, StorageError, TlsError, TransportError,
 };
 use ota_tokio::{DeviceIndex, Driver};
 use ota_wire::client;
@@ -50,7 +49,7 @@ pub(super) struct Device<'a> {
     connected: Option<Instant>,
     pub(super) online: bool,
     /// The offer that was printed last.
-    pub(super) told: Option<Version>,
+    pub(super) told: Option<Md5>,
     /// The image that waits was approved.
     pub(super) approved: bool,
     /// An update is under way, or its result.
@@ -126,11 +125,8 @@ impl<'a> Device<'a> {
     }
 
     pub(super) async fn live(mut self, mut stop: stop::Signals) -> Result<End, Failure> {
-        let mut begin = self.begin();
+        self.begin();
         let end = loop {
-            if let Some(end) = begin.take() {
-                break end;
-            }
             let (wait, look) = (self.wait_left(), self.look_left());
             let end = tokio::select! {
                 event = self.driver.next() => {
@@ -140,7 +136,7 @@ impl<'a> Device<'a> {
                 }
                 (kind, result) = ended(&mut self.job) => {
                     self.job = None;
-                    self.ended(kind, result)
+                    self.ended(kind, result).await
                 }
                 (request, reply) = asked(&mut self.control) => {
                     // Whoever asked may be gone.
@@ -195,7 +191,7 @@ impl<'a> Device<'a> {
             }
             Event::Install { .. } => self.install().await,
             Event::StopInstall => match &mut self.job {
-                Some(job) if job.kind() == Kind::Install => job.stop(),
+                Some(job) if job.kind().installs() => job.stop(),
                 _ => self.say(Installed::Failed),
             },
             Event::Restart => return self.restart(),

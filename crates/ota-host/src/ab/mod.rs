@@ -98,9 +98,71 @@ impl AbSlots {
     /// # Errors
     /// As [`AbSlots::running`]. The link points to a whole image.
     pub fn start(&self, boot: &str) -> Result<bool, HostError> {
+        self.switch(boot, false)
+    }
+
+    /// As [`AbSlots::start`], for whoever has the image started by somebody else: until
+    /// [`AbSlots::restarted`] is called, or the machine is started, the start is due.
+    ///
+    /// # Errors
+    /// As [`AbSlots::start`].
+    pub fn restart(&self, boot: &str) -> Result<bool, HostError> {
+        self.switch(boot, true)
+    }
+
+    /// The start after [`AbSlots::restart`] was done.
+    ///
+    /// # Errors
+    /// As [`AbSlots::running`].
+    pub fn restarted(&self, boot: &str) -> Result<(), HostError> {
+        let done = || {
+            let (state, _) = self.look()?;
+            let next = State { due: false, boot: state::boot(boot), ..state.clone() };
+            self.put(&state, &next)
+        };
+        self.locked(done).map_err(|why| self.explain("switch", why))
+    }
+
+    /// For whoever sees only that the machine was started, and not the image, at its own start:
+    /// counts once for each run of the machine. Whether a restart is due.
+    ///
+    /// # Errors
+    /// As [`AbSlots::start`].
+    pub fn machine_started(&self, boot: &str) -> Result<bool, HostError> {
+        let (state, link) = self.look().map_err(|why| self.explain("read", why))?;
+        let (same, followed) =
+            (state.boot == state::boot(boot), state.link().is_none_or(|to| to == link));
+        match state.mark {
+            // The core asks for the start.
+            Mark::Armed => Ok(false),
+            Mark::Trial if !followed => Ok(false),
+            // The start that was due has come with the machine's.
+            _ if state.due && followed && !same => self.restarted(boot).map(|()| false),
+            _ if state.due && followed => Ok(true),
+            Mark::Trial | Mark::Back if !same => {
+                let moved = self.restart(boot)?;
+                if !moved {
+                    self.restarted(boot)?;
+                }
+                Ok(moved)
+            }
+            Mark::RolledBack if !followed => self.restart(boot),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a restart is due.
+    ///
+    /// # Errors
+    /// As [`AbSlots::running`].
+    pub fn is_due(&self) -> Result<bool, HostError> {
+        Ok(self.look().map_err(|why| self.explain("read", why))?.0.due)
+    }
+
+    fn switch(&self, boot: &str, due: bool) -> Result<bool, HostError> {
         let start = || {
             let (state, link) = self.look()?;
-            let next = state.started(self.starts, boot);
+            let next = state.started(self.starts, boot, due);
             self.put(&state, &next)?;
             match next.link().filter(|to| *to != link) {
                 None => Ok(false),
@@ -108,23 +170,6 @@ impl AbSlots {
             }
         };
         self.locked(start).map_err(|why| self.explain("switch", why))
-    }
-
-    /// As [`AbSlots::start`], for whoever sees only that the machine was started, and not the
-    /// image: counts once for each run of the machine.
-    ///
-    /// # Errors
-    /// As [`AbSlots::start`].
-    pub fn machine_started(&self, boot: &str) -> Result<bool, HostError> {
-        let (state, link) = self.look().map_err(|why| self.explain("read", why))?;
-        let due = match state.mark {
-            Mark::Trial => link == state.side && state.boot != boot,
-            Mark::Back => state.boot != boot,
-            Mark::RolledBack => link == state.side,
-            // The core asks for the start.
-            Mark::Armed | Mark::Confirmed => false,
-        };
-        if due { self.start(boot) } else { Ok(false) }
     }
 
     fn version_file(&self, side: Side) -> VersionFile {

@@ -74,14 +74,21 @@ pub(super) struct State {
     pub(super) starts: u8,
     /// During which run of the machine the last one was.
     pub(super) boot: String,
+    /// The link was moved, and what was started from the old one runs perhaps still.
+    pub(super) due: bool,
 }
 
 /// No boot id is longer.
 const BOOT: usize = 64;
 
+/// The id as it is kept.
+pub(super) fn boot(id: &str) -> String {
+    id.chars().filter(char::is_ascii_graphic).take(BOOT).collect()
+}
+
 impl State {
     pub(super) const fn new(mark: Mark, side: Side) -> Self {
-        Self { mark, side, starts: 0, boot: String::new() }
+        Self { mark, side, starts: 0, boot: String::new(), due: false }
     }
 
     pub(super) fn to_text(&self) -> String {
@@ -90,6 +97,7 @@ impl State {
             format!("ota-slots 1\n{mark} {}\nstarts {}\n", self.side.name(), self.starts);
         // Writing to a string cannot fail.
         let _ = writeln!(text, "boot {}", self.boot);
+        text.push_str(if self.due { "restart due\n" } else { "restart done\n" });
         text
     }
 
@@ -103,10 +111,15 @@ impl State {
         let (mark, _) = MARKS.iter().find(|(_, known)| *known == word)?;
         let starts = lines.next()?.strip_prefix("starts ")?.parse().ok()?;
         let boot = lines.next()?.strip_prefix("boot ")?;
+        let due = match lines.next()? {
+            "restart due" => true,
+            "restart done" => false,
+            _ => return None,
+        };
         if lines.next().is_some() || boot.len() > BOOT {
             return None;
         }
-        Some(Self { mark: *mark, side: Side::from_name(side)?, starts, boot: boot.to_owned() })
+        Some(Self { mark: *mark, side: Side::from_name(side)?, starts, boot: boot.to_owned(), due })
     }
 
     /// What runs while the link says `link`, and how the core calls that.
@@ -141,24 +154,28 @@ impl State {
             (SlotAction::Confirm, Mark::Trial) if link == self.side => {
                 Some(Self::new(Mark::Confirmed, self.side))
             }
-            (SlotAction::RollBack, Mark::Trial) => Some(Self { mark: Mark::Back, ..self.clone() }),
+            // Its restart is another one.
+            (SlotAction::RollBack, Mark::Trial) => {
+                Some(Self { mark: Mark::Back, due: false, ..self.clone() })
+            }
+            // The restart may be due still.
             (SlotAction::ClearMark, Mark::RolledBack) => {
-                Some(Self::new(Mark::Confirmed, self.side.other()))
+                Some(Self { mark: Mark::Confirmed, side: self.side.other(), ..self.clone() })
             }
             _ => None,
         }
     }
 
-    /// What a start makes of it, when an image on trial may be started `most` times.
-    pub(super) fn started(&self, most: u8, boot: &str) -> Self {
-        let boot: String = boot.chars().filter(char::is_ascii_graphic).take(BOOT).collect();
-        match self.mark {
-            Mark::Armed => Self { mark: Mark::Trial, starts: 1, side: self.side, boot },
-            Mark::Trial if self.starts < most => {
-                Self { starts: self.starts.saturating_add(1), boot, ..self.clone() }
-            }
-            Mark::Trial | Mark::Back => Self::new(Mark::RolledBack, self.side),
-            Mark::Confirmed | Mark::RolledBack => self.clone(),
-        }
+    /// What a start makes of it, when an image on trial may be started `most` times. It is `due`
+    /// until somebody says that it was done.
+    pub(super) fn started(&self, most: u8, boot: &str, due: bool) -> Self {
+        let boot = self::boot(boot);
+        let (mark, starts) = match self.mark {
+            Mark::Armed => (Mark::Trial, 1),
+            Mark::Trial if self.starts < most => (Mark::Trial, self.starts.saturating_add(1)),
+            Mark::Trial | Mark::Back | Mark::RolledBack => (Mark::RolledBack, 0),
+            Mark::Confirmed => return self.clone(),
+        };
+        Self { mark, side: self.side, starts, boot, due }
     }
 }

@@ -319,11 +319,36 @@ fn the_machine_counts_once_in_each_of_its_runs() {
 }
 
 #[test]
+fn a_restart_is_due_until_it_was_done_or_the_machine_was_started() {
+    let folder = folder();
+    for (last, due) in [("run1", true), ("run2", false)] {
+        let mut world = World::new(folder.path());
+        assert!(world.step(Act(Activate)));
+        assert!(world.slots.restart("run1").unwrap());
+        assert!(world.slots.is_due().unwrap());
+        for _ in 0..2 {
+            assert_eq!(world.slots.machine_started(last).unwrap(), due);
+        }
+        assert_eq!(world.slots.look().unwrap().0.starts, 1, "that start was counted");
+        world.slots.restarted(last).unwrap();
+        assert!(!world.slots.machine_started(last).unwrap());
+        // So is the one back; and telling the cloud of it does not make it done.
+        assert!(world.step(Act(RollBack)));
+        assert!(world.slots.restart(last).unwrap());
+        assert!(world.step(Act(ClearMark)));
+        assert!(world.slots.machine_started(last).unwrap());
+        world.slots.restarted(last).unwrap();
+        assert!(!world.slots.machine_started(last).unwrap());
+    }
+}
+
+#[test]
 fn a_state_that_nobody_wrote_says_nothing() {
-    let good = State { mark: Mark::Trial, side: Side::B, starts: 2, boot: "x".into() };
+    let good = State { mark: Mark::Trial, side: Side::B, starts: 2, boot: "x".into(), due: true };
     let text = good.to_text();
     assert_eq!(State::from_text(&text), Some(good));
-    for bad in ["", "\n", "ota-slots 1\n", "ota-slots 2\ntrial b\nstarts 2\nboot x\n"] {
+    let second = text.replace("ota-slots 1", "ota-slots 2");
+    for bad in ["", "\n", "ota-slots 1\n", &second] {
         assert_eq!(State::from_text(bad), None, "{bad:?}");
     }
     for end in 0..text.len() {
