@@ -47,3 +47,8 @@ pub trait World: Sync {
     /// the offer is withdrawn, or [`Scenario::limit`] has passed.
     fn run(&self, scenario: &Scenario) -> Outcome;
 }
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

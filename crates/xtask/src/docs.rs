@@ -90,6 +90,9 @@ fn extract(text: &str) -> Result<Vec<Block>, String> {
 /// `None` for a fence that holds no commands.
 fn mark(info: &str) -> Result<Option<Mark>, String> {
     let (language, rest) = info.split_once(' ').unwrap_or((info, ""));
+    if info.contains('`') {
+        return Err("a backtick behind the fence: then it is none".into());
+    }
     match (language, rest.trim()) {
         ("bash" | "shell" | "console", _) => Err("commands are `sh ci` or `sh skip: why`".into()),
         ("sh", "ci") => Ok(Some(Mark::Run)),
@@ -145,7 +148,7 @@ mod tests {
 
     #[test]
     fn commands_without_a_mark_are_errors() {
-        for info in ["sh", "sh skip:", "sh later", "bash", "console"] {
+        for info in ["sh", "sh skip:", "sh later", "sh skip: `x`", "bash", "console"] {
             let fault = extract(&format!("a\n```{info}\ntrue\n```\n")).unwrap_err();
             assert!(fault.starts_with("2: "), "{info}: {fault}");
         }
