@@ -3,6 +3,7 @@
 //! around the driver runs on tokio.
 
 mod messages;
+mod numbers;
 mod proxy;
 mod raw;
 #[cfg(feature = "tls")]
