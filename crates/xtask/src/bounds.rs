@@ -16,6 +16,9 @@ const ADAPTER_CODE: usize = 400;
 /// Lines of code of `ota_wire::Client`.
 const CLIENT_CODE: usize = 300;
 
+/// Packages with at least as many lines of tests as of code.
+const TESTED: [&str; 2] = ["ota-proto", "ota-wire"];
+
 /// Adapters, each with the part that is counted apart.
 const ADAPTERS: [(&str, Option<&str>); 3] =
     [("ota-tokio", None), ("ota-smol", None), ("ota-embassy", Some("src/flash"))];
@@ -168,6 +171,10 @@ fn check(package: &Measured) -> Vec<String> {
             faults.push(format!("{name}: {code} lines of code, at most {ADAPTER_CODE}"));
         }
     }
+    let (code, tests) = (package.code(|_| true), package.tests());
+    if TESTED.contains(&package.name.as_str()) && tests < code {
+        faults.push(format!("{}: {tests} lines of tests for {code} of code", package.name));
+    }
     if client(package) > CLIENT_CODE {
         let code = client(package);
         faults.push(format!("ota-wire's Client: {code} lines of code, at most {CLIENT_CODE}"));
@@ -230,7 +237,8 @@ fn page(table: &str) -> String {
          | lines of a file, tests included | {FILE_LINES} |\n\
          | lines of a function, signature to closing brace | {FUNCTION_LINES} |\n\
          | lines of code of an adapter | {ADAPTER_CODE} |\n\
-         | lines of code of `ota_wire::Client` | {CLIENT_CODE} |\n\n{table}"
+         | lines of code of `ota_wire::Client` | {CLIENT_CODE} |\n\n\
+         `ota-proto` and `ota-wire` have at least as many lines of tests as of code.\n\n{table}"
     )
 }
 

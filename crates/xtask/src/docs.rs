@@ -30,10 +30,14 @@ struct Block {
 pub(crate) fn run(list_only: bool) -> Result<(), String> {
     let root = Metadata::load_members()?.workspace_root;
     let (mut blocks, mut faults) = (Vec::new(), Vec::new());
+    let mut code = String::new();
+    sources(&root.join("crates"), &mut code)?;
     for page in pages(&root)? {
         let name = page.strip_prefix(&root).unwrap_or(&page).display().to_string();
         let text = fs::read_to_string(&page).map_err(|error| format!("{name}: {error}"))?;
         faults.extend(broken_links(&page, &text).iter().map(|link| format!("{name}: {link}")));
+        let missing = named_tests(&text).filter(|test| !code.contains(&format!("fn {test}(")));
+        faults.extend(missing.map(|test| format!("{name}: there is no test `{test}`")));
         match extract(&text) {
             Ok(found) => blocks.extend(found.into_iter().map(|block| (name.clone(), block))),
             Err(fault) => faults.push(format!("{name}:{fault}")),
@@ -64,6 +68,29 @@ fn pages(root: &Path) -> Result<Vec<PathBuf>, String> {
     pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
     pages.sort();
     Ok(pages)
+}
+
+/// All Rust of a folder, one file after the other.
+fn sources(dir: &Path, code: &mut String) -> Result<(), String> {
+    let fail = |error| format!("{}: {error}", dir.display());
+    for entry in fs::read_dir(dir).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        if path.is_dir() {
+            sources(&path, code)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            code.push_str(&fs::read_to_string(&path).map_err(fail)?);
+        }
+    }
+    Ok(())
+}
+
+/// Names of tests in a page: code of four words or more, joined by underscores.
+fn named_tests(text: &str) -> impl Iterator<Item = &str> {
+    let code = text.split('`').skip(1).step_by(2);
+    code.filter(|name| {
+        name.matches('_').count() >= 3
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    })
 }
 
 fn extract(text: &str) -> Result<Vec<Block>, String> {
@@ -131,7 +158,14 @@ fn execute(root: &Path, text: &str) -> Result<(), String> {
 mod tests {
     use std::path::Path;
 
-    use super::{Block, Mark, broken_links, execute, extract};
+    use super::{Block, Mark, broken_links, execute, extract, named_tests};
+
+    #[test]
+    fn tests_are_known_by_their_names() {
+        let text =
+            "| 1 | `rule_1_a_b`, `cargo xtask docs` |\n`a_b_c` `crates/a_b_c_d.rs` `x_y_z_1`";
+        assert_eq!(named_tests(text).collect::<Vec<_>>(), ["rule_1_a_b", "x_y_z_1"]);
+    }
 
     #[test]
     fn blocks_are_found_with_their_marks() {

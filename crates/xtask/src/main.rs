@@ -4,6 +4,7 @@
 mod bench;
 mod bounds;
 mod count;
+mod coverage;
 mod deps;
 mod docs;
 mod instructions;
@@ -16,11 +17,13 @@ mod package;
 use std::process::{Command, ExitCode};
 
 const USAGE: &str =
-    "usage: cargo xtask bench [MIB ROUNDS] | bounds [--write] | deps | docs [--list] | features | instructions [--write] | lint | mcu [WORD…] | package
+    "usage: cargo xtask bench [MIB ROUNDS] | bounds [--write] | coverage [--all] | deps | docs [--list] | features | instructions [--write] | lint | mcu [WORD…] | package
   bench     the agent against curl, sync and md5sum, for an image of MIB (256), ROUNDS (5) in
             turn, and its memory; needs curl
   bounds    lines of code, lengths of functions and files, `forbid(unsafe_code)`, `no_std`;
             --write also refreshes docs/bounds.md
+  coverage  line coverage of ota-proto and ota-wire by their own tests, at least 95 %; needs
+            llvm-cov of rustc's LLVM; --all names each line that is not covered
   deps      who may depend on whom; licences, bans and sources of deny.toml; Rust versions
   docs      runs the commands of README.md and docs/ marked `sh ci`, checks relative links;
             --list runs nothing
@@ -44,6 +47,8 @@ fn main() -> ExitCode {
         },
         ["bounds"] => bounds::run(false),
         ["bounds", "--write"] => bounds::run(true),
+        ["coverage"] => coverage::run(false),
+        ["coverage", "--all"] => coverage::run(true),
         ["deps"] => deps::run(),
         ["docs"] => docs::run(false),
         ["docs", "--list"] => docs::run(true),

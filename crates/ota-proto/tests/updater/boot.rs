@@ -201,6 +201,36 @@ fn boot_switching_with_nobody_to_ask_and_the_old_one_running_owes_fail() {
 }
 
 #[test]
+fn boot_switching_with_nobody_to_ask_and_the_new_one_running_owes_done() {
+    let (_, lines) = says("1.0.0", SlotState::Unknown, Some(&tried(Phase::Switching, 1)));
+    assert_eq!(lines, ["done", "report 1.0.0"]);
+}
+
+#[test]
+fn boot_switching_that_never_happened_is_as_installing() {
+    let (bench, lines) = says("0.1.0", SlotState::Confirmed, Some(&tried(Phase::Switching, 1)));
+    assert_eq!(lines, ["report 0.1.0"], "its offer is waited for");
+    assert_eq!(bench.machine.state(), State::Waiting);
+    let (_, lines) = says("0.1.0", SlotState::Confirmed, Some(&tried(Phase::Switching, 3)));
+    assert_eq!(lines, ["fail -5 install interrupted too often", "report 0.1.0"]);
+}
+
+#[test]
+fn boot_in_the_middle_of_a_roll_back_goes_on_and_keeps_its_reason() {
+    let result = Outcome::Failed(Reason::NotConfirmed);
+    let record = Record { owed: Some(Owed { result, sent: false }), ..tried(Phase::Switching, 1) };
+    let mut bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
+    let lines = bench.auto(0);
+    assert!(lines.contains(&"slot RollBack".into()), "{lines:?}");
+    assert!(bench.machine.confirm(at(0)).is_err(), "too late");
+    for slot in [SlotState::RolledBack, SlotState::Unknown, SlotState::Confirmed] {
+        let (_, lines) = says("0.1.0", slot, Some(&record));
+        let said = "fail -5 rolled back: not confirmed".into();
+        assert!(lines.contains(&said), "{slot:?}: {lines:?}");
+    }
+}
+
+#[test]
 fn boot_done_that_never_left_and_is_not_true_any_more_becomes_fail() {
     let owed = |sent| Record {
         owed: Some(Owed { result: Outcome::Done, sent }),

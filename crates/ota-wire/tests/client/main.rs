@@ -4,6 +4,7 @@
 mod application;
 mod common;
 mod ends;
+mod failures;
 mod gateway;
 mod hostile;
 mod links;

@@ -23,15 +23,25 @@ const GOOD: &str = "#![no_std]\n#![forbid(unsafe_code)]\n";
 #[test]
 fn a_package_within_its_bounds_has_no_faults() {
     let function = format!("fn f() {{\n{}}}\n", statements(68));
-    let found = package("ota-wire", &[("src/lib.rs", format!("{GOOD}{function}"))]);
+    let found = package("ota-host", &[("src/lib.rs", format!("{GOOD}{function}"))]);
     assert_eq!(check(&found), Vec::<String>::new());
+}
+
+#[test]
+fn a_package_that_is_to_be_tested_well_has_as_many_lines_of_tests() {
+    let lib = ("src/lib.rs", format!("{GOOD}{}", "const A: u8 = 1;\n".repeat(20)));
+    let tests = |lines: usize| ("tests/a.rs", "const A: u8 = 1;\n".repeat(lines));
+    let found = check(&package("ota-wire", &[lib.clone(), tests(21)]));
+    assert_eq!(found, ["ota-wire: 21 lines of tests for 22 of code"]);
+    assert_eq!(check(&package("ota-wire", &[lib.clone(), tests(22)])), Vec::<String>::new());
+    assert_eq!(check(&package("ota-cloud", &[lib])), Vec::<String>::new());
 }
 
 #[test]
 fn a_function_of_71_lines_is_named_with_its_place() {
     let function = format!("fn f() {{\n{}}}\n", statements(69));
-    let found = package("ota-wire", &[("src/lib.rs", format!("{GOOD}{function}"))]);
-    assert_eq!(check(&found), ["crates/ota-wire/src/lib.rs:3: `f`: 71 lines, at most 70"]);
+    let found = package("ota-host", &[("src/lib.rs", format!("{GOOD}{function}"))]);
+    assert_eq!(check(&found), ["crates/ota-host/src/lib.rs:3: `f`: 71 lines, at most 70"]);
 }
 
 #[test]
@@ -43,7 +53,8 @@ fn a_file_of_401_lines_is_named_even_when_it_is_a_test() {
 
 #[test]
 fn roots_without_their_attributes_are_named() {
-    let found = package("ota-proto", &[("src/lib.rs", "fn f() {}\n".to_owned())]);
+    let tests = ("tests/a.rs", "fn f() {}\n".to_owned());
+    let found = package("ota-proto", &[("src/lib.rs", "fn f() {}\n".to_owned()), tests]);
     assert_eq!(
         check(&found),
         [
@@ -79,7 +90,9 @@ fn the_client_is_bounded_over_the_files_that_implement_it() {
             ("src/lib.rs", GOOD.to_owned()),
             ("src/client/mod.rs", half.clone()),
             ("src/client/poll.rs", half.clone()),
-            ("src/client/types.rs", half),
+            ("src/client/types.rs", half.clone()),
+            ("tests/a.rs", half.repeat(2)),
+            ("tests/b.rs", half.repeat(2)),
         ],
     );
     assert_eq!(check(&found), ["ota-wire's Client: 302 lines of code, at most 300"]);
