@@ -1,0 +1,186 @@
+//! An update over the MQTT connection that an application has already, here one of rumqttc. What
+//! else it publishes and subscribes goes its own way: see `Sent`.
+//!
+//! From this project come `ota-proto`, which decides, the file slot and the journal of `ota-host`,
+//! and the framing of HTTP of `ota-wire`.
+//!
+//! ```text
+//! bash examples/run rumqttc
+//! ```
+#![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "whoever brings a stack brings the clock")]
+
+mod download;
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::thread::sleep;
+use std::time::Duration;
+
+use ota_host::{Clock, DataDir, FileSlot, Job, JournalFile, NoSwitch, SlotOptions, Storage, Work};
+use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
+use ota_proto::{
+    Boot, Config, Event, Identity, Installed, OpId, Output, PubId, QoS as Level, TransportError,
+    Updater,
+};
+use rumqttc::{Client, Event as Mqtt, Incoming, MqttOptions, Outgoing, QoS, RecvTimeoutError};
+
+use download::Download;
+
+/// What the machine published: waiting to leave, in order, and waiting for its acknowledgement.
+/// rumqttc names a packet only when it leaves. An application that publishes, too, puts an entry
+/// of its own into the same queue.
+#[derive(Default)]
+struct Sent {
+    queued: VecDeque<(PubId, Level)>,
+    handed_over: Vec<(u16, PubId)>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [host, port, product, name] = args.as_slice() else {
+        return Err("usage: rumqttc HOST PORT PRODUCT DEVICE, and DEVICE_SECRET set".into());
+    };
+    let identity = Identity::new(product, name)?;
+    let secret = Secret::from_base64(&std::env::var("DEVICE_SECRET")?)?;
+    let unix = Clock::unix_time().ok_or("the clock is before 1970")?;
+    let seed = unix ^ u64::from(std::process::id()) << 32;
+    let (algorithm, expiry) = (Algorithm::HmacSha256, unix + 365 * 86_400);
+    let login = Login::new(&identity, &secret, algorithm, APP_ID, &conn_id(seed), expiry)?;
+
+    let mut options = MqttOptions::new(login.client_id.as_str(), host.as_str(), port.parse()?);
+    options.set_credentials(login.username.as_str(), login.password.as_str());
+    options.set_keep_alive(Duration::from_secs(60));
+    let (client, mut connection) = Client::new(options, 16);
+
+    let dir = DataDir::open(format!("{name}-data"))?;
+    let slot = FileSlot::open(&dir, SlotOptions::default())?;
+    let mut storage = Storage::new(slot, JournalFile::open(&dir)?, Box::new(NoSwitch));
+    let record = storage.record();
+    let boot = Boot {
+        running: "0.1.0",
+        slot: storage.slot_state(),
+        journal: record.as_ref(),
+        storage: storage.info(),
+    };
+    let topic = identity.update_topic().to_owned();
+    let mut config = Config::new(identity, seed);
+    config.allow_http = true; // The cloud on a desk has no TLS.
+    let clock = Clock::start();
+    let mut machine = Updater::new(clock.now(), config, boot)?;
+    let (mut sent, mut download) = (Sent::default(), None);
+
+    loop {
+        let (wait, read_body) =
+            turn(&mut machine, &client, &mut sent, &mut storage, &mut download, clock)?;
+        let piece = download.as_mut().filter(|_| read_body);
+        let wait = if piece.is_some() { Duration::from_millis(1) } else { wait };
+        if let Some(false) =
+            piece.map(|piece: &mut Download| piece.advance(&mut machine, &mut storage, clock))
+        {
+            download = None;
+        }
+        match connection.recv_timeout(wait) {
+            Ok(Ok(Mqtt::Incoming(Incoming::ConnAck(_)))) => {
+                client.subscribe(topic.as_str(), QoS::AtLeastOnce)?;
+            }
+            Ok(Ok(Mqtt::Incoming(Incoming::SubAck(_)))) => {
+                machine.handle_session(clock.now(), true);
+            }
+            Ok(Ok(Mqtt::Incoming(Incoming::Publish(message)))) if message.topic == topic => {
+                println!("← {} bytes", message.payload.len());
+                if let Err(why) =
+                    machine.handle_message(clock.now(), &message.topic, &message.payload)
+                {
+                    println!("no message of the cloud's: {why}");
+                }
+            }
+            Ok(Ok(Mqtt::Incoming(Incoming::PubAck(ack)))) => {
+                let at = sent.handed_over.iter().position(|(packet, _)| *packet == ack.pkid);
+                if let Some(at) = at {
+                    let (_, id) = sent.handed_over.swap_remove(at);
+                    machine.handle_published(clock.now(), id);
+                }
+            }
+            Ok(Ok(Mqtt::Outgoing(Outgoing::Publish(packet)))) => match sent.queued.pop_front() {
+                Some((id, Level::AtMostOnce)) => machine.handle_published(clock.now(), id),
+                Some((id, Level::AtLeastOnce)) => sent.handed_over.push((packet, id)),
+                None => {}
+            },
+            Ok(Err(why)) => {
+                println!("the connection is gone: {why}");
+                machine.handle_session(clock.now(), false);
+                sent = Sent::default();
+                // The platform takes one connection in five seconds.
+                sleep(Duration::from_secs(5));
+            }
+            Err(RecvTimeoutError::Disconnected) => return Err("rumqttc has ended".into()),
+            _ => {}
+        }
+    }
+}
+
+/// Does what the machine asks for until it is idle; for how long, and whether it wants body then.
+fn turn(
+    machine: &mut Updater,
+    client: &Client,
+    sent: &mut Sent,
+    storage: &mut Storage,
+    download: &mut Option<Download>,
+    clock: Clock,
+) -> Result<(Duration, bool), Box<dyn Error>> {
+    let mut buf = [0; Config::buffer_len()];
+    loop {
+        let now = clock.now();
+        let (op, work): (OpId, Work) = match machine.poll_output(now, &mut buf)? {
+            Output::Publish { id, topic, qos, payload } => {
+                println!("→ {}", String::from_utf8_lossy(payload));
+                let level = match qos {
+                    Level::AtMostOnce => QoS::AtMostOnce,
+                    Level::AtLeastOnce => QoS::AtLeastOnce,
+                };
+                client.publish(topic, level, false, payload)?;
+                sent.queued.push_back((id, qos));
+                continue;
+            }
+            Output::Fetch { op, url, from } => {
+                *download = Download::open(op, url, from);
+                if download.is_none() {
+                    machine.handle_fetch_failed(now, op, TransportError::Refused);
+                }
+                continue;
+            }
+            Output::CancelFetch { .. } => {
+                *download = None;
+                continue;
+            }
+            Output::Erase { op, range, size } => (op, Work::Erase { range, size }),
+            Output::Sync { op } => (op, Work::Sync),
+            Output::Digest { op, range } => (op, Work::Digest { range }),
+            Output::Persist { op, record } => (op, Work::Persist { record: *record }),
+            Output::Slot { op, action } => (op, Work::Slot { action }),
+            Output::Event(event) => {
+                println!("* {event:?}");
+                if let Event::Install { .. } = event {
+                    // The image is whole and its digest is right: a real device installs it here.
+                    println!("installing {}", storage.image().display());
+                    machine.installed(now, Installed::Running)?;
+                }
+                continue;
+            }
+            Output::Idle { deadline, read_body, .. } => match deadline {
+                Some(at) if at <= now => {
+                    machine.handle_timeout(now);
+                    continue;
+                }
+                _ => {
+                    let wait = deadline.map_or(Duration::MAX, |at| at.since(now));
+                    return Ok((wait.min(Duration::from_secs(10)), read_body));
+                }
+            },
+            _ => continue,
+        };
+        let done = storage.run(Job { op, work });
+        done.answer.tell(machine, clock.now(), op);
+    }
+}
