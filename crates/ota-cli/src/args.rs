@@ -20,7 +20,7 @@ const CODES: &str = "\
 Exit codes:
   0  done
   2  the arguments or the configuration are wrong
-  3  `agent --once --wait`: no offer came in time
+  3  `agent --once --wait`: no offer came in time; `demo`: the offer was withdrawn
   4  the update failed; the reason is on stderr
   5  the machine stands in the way: lock, disk, address
   6  `agent` with restart = \"exit\": installed, start the agent again
@@ -44,13 +44,23 @@ pub(crate) enum Command {
 pub(crate) enum Cloud {
     /// Serves firmware to devices over MQTT and HTTP until Ctrl-C.
     Serve(Box<Serve>),
+    /// Lists the faults of `cloud serve --fault` and `demo --fault`.
+    Faults(Faults),
     /// Connects many devices to a cloud and says how many reports a second it answers.
     Load(Load),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Faults {
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const DEMO: &str = "\
 Example:
   ota demo --size 1MiB --fast
+  ota demo --fast --fault truncate --fault lost-ack
 
 A device at version 0.1.0 connects with real credentials, is offered 1.0.0, downloads, verifies and
 installs it, restarts from the same data folder and reports 1.0.0. All of it is on loopback ports
@@ -58,7 +68,13 @@ that the system chooses, in a temporary folder that is removed at the end.
 The platform allows one connection in 5 s, so the device waits that long for its second one; the
 cloud refuses it otherwise. The 0 to 5 s by which a real device spreads its first connection after
 boot are left out. Ends with 0 only when the cloud's record says that the device proved the new
-version, and the slot holds the firmware's bytes.";
+version, and the slot holds the firmware's bytes.
+
+With --fault something goes wrong; `ota cloud faults` lists what can. The demo goes on until the
+device has come to its end with it: 0 when the update is proved all the same; 4 when it failed, and
+the cloud's record has the code and the words that standard error shows; 3 when the offer was
+withdrawn. An idle device then reports each minute, not each day. Some faults take minutes at the platform's times; with --fast all times of the device are
+a twentieth of them.";
 
 #[derive(Debug, Args)]
 #[command(after_help = DEMO)]
@@ -72,6 +88,9 @@ pub(crate) struct Demo {
     /// The seed of the firmware's bytes and of all chance.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,
+    /// What goes wrong; may be repeated.
+    #[arg(long = "fault", value_name = "NAME")]
+    pub(crate) faults: Vec<String>,
     /// Without the platform's 5 s between connections.
     #[arg(long)]
     pub(crate) fast: bool,
@@ -270,6 +289,13 @@ pub(crate) struct Serve {
     /// How long a device may be silent before its update counts as timed out.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: Option<u64>,
+    /// What goes wrong on purpose; `ota cloud faults` lists it. May be repeated. Images are then
+    /// held in memory. With --broker only the faults of the firmware server strike.
+    #[arg(long = "fault", value_name = "NAME")]
+    pub(crate) faults: Vec<String>,
+    /// The seed of what a fault leaves to chance.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
     /// Takes any device, with any password.
     #[arg(long)]
     pub(crate) anonymous: bool,

@@ -41,6 +41,10 @@ pub(crate) struct Setup {
     pub(crate) spread: Duration,
     /// The longest installation.
     pub(crate) install_limit: Duration,
+    /// An idle device reports this often; `None` for the usual time.
+    pub(crate) idle_report: Option<Duration>,
+    /// All the usual times are so many times shorter.
+    pub(crate) hurry: u32,
     /// The longest trial; `None` for the usual one.
     pub(crate) trial: Option<Duration>,
     /// Bytes of the flight recorder, 0 for none.
@@ -73,6 +77,7 @@ impl Setup {
         login.password = login.password.filter(|_| self.secret.is_some());
         let (host, seed) = (self.host.clone(), self.seed);
         let mut config = client::Config::new(host, self.port, self.secure, login, seed);
+        config.divide_times(self.hurry);
         config.reconnect.floor = self.spacing;
         config.reconnect.spread = self.spread;
         // Without a spacing there is a back-off still, or failures would make a hot loop.
@@ -84,6 +89,8 @@ impl Setup {
         let driver = Driver::with_options(config, options);
         let mut driver = driver.map_err(|why| Failure::usage(why.to_string()))?;
         let mut config = ota_proto::Config::new(self.identity.clone(), self.seed);
+        config.timing.idle_report = self.idle_report.unwrap_or(config.timing.idle_report);
+        config.timing.divide(self.hurry);
         config.allow_http = self.allow_http;
         if self.trailing_digest {
             config.verify = Verify::Trailing;

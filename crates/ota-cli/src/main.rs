@@ -6,6 +6,7 @@ mod args;
 mod demo;
 mod device;
 mod failure;
+mod faults;
 mod load;
 mod open_files;
 mod print;
@@ -27,6 +28,10 @@ fn main() -> ExitCode {
         Command::Agent(args) => agent::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Cloud(Cloud::Serve(args)) => serve::run(&args),
+        Command::Cloud(Cloud::Faults(args)) => {
+            faults::list(&args);
+            Ok(())
+        }
         Command::Cloud(Cloud::Load(args)) => load::run(&args),
     };
     match ended {

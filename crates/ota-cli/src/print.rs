@@ -303,9 +303,14 @@ fn journal(at: Instant, what: &What) -> Option<Line> {
                 .with("granted", granted.as_slice())
                 .with("refused", refused.as_slice())
         }
+        What::Fault { fault } => Line::new(at, "fault", format!("! {fault}: {}", fault.about()))
+            .with("fault", fault.name()),
         What::Request { peer, path, status, range } => {
-            let text =
-                format!("· GET {}: {status}, bytes {}-{}", clean(path), range.start, range.end);
+            let answer = match status {
+                0 => "no answer".to_owned(),
+                _ => format!("{status}, bytes {}-{}", range.start, range.end),
+            };
+            let text = format!("· GET {}: {answer}", clean(path));
             Line::new(at, "request", text)
                 .with("peer", peer.to_string())
                 .with("path", path.as_str())

@@ -13,6 +13,7 @@ use ota_proto::{Identity, Instant};
 
 use crate::args::Serve;
 use crate::failure::Failure;
+use crate::faults;
 use crate::open_files;
 use crate::print::{Line, Printer};
 use crate::stop;
@@ -39,6 +40,7 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
         http_addr: args.http,
         public_url: args.public_url.clone(),
         anonymous: args.anonymous,
+        faults: faults::plan(args.seed, &args.faults)?,
         max_connections: usize::try_from(args.max_devices).unwrap_or(usize::MAX),
         ..ServiceConfig::default()
     };

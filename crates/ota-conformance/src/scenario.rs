@@ -96,36 +96,11 @@ impl Scenario {
     pub fn device_config(&self) -> ota_proto::Config {
         let mut config = ota_proto::Config::new(self.identity(), self.seed);
         config.allow_http = true;
-        let scale = self.scale;
-        let t = &mut config.timing;
         // A lost push is made up for by the next report of an idle device.
-        t.idle_report = Duration::from_secs(60);
-        for time in [
-            &mut t.reply,
-            &mut t.puback,
-            &mut t.report_cap,
-            &mut t.idle_report,
-            &mut t.elicited,
-            &mut t.withdrawn,
-            &mut t.fresh_offer,
-            &mut t.same_url,
-            &mut t.supersede,
-            &mut t.progress,
-            &mut t.repeat,
-            &mut t.response,
-            &mut t.idle,
-            &mut t.floor_window,
-            &mut t.retry_base,
-            &mut t.retry_cap,
-            &mut t.checkpoint,
-            &mut t.burning,
-            &mut t.install,
-            &mut t.ask_again,
-            &mut t.trial,
-            &mut t.journal_retry,
-        ] {
-            *time /= scale;
-        }
+        config.timing.idle_report = Duration::from_secs(60);
+        // A refused report is repeated this late.
+        config.timing.report_cap = Duration::from_secs(60);
+        config.timing.divide(self.scale);
         config
     }
 
@@ -142,30 +117,9 @@ impl Scenario {
             .expect("a good login");
         let login = mqtt::Login::new(login.client_id, login.username, login.password);
         let mut config = client::Config::new(host.into(), port, false, login, self.seed);
-        let scale = self.scale;
         // A refused login is tried again this late.
         config.reconnect.cap = Duration::from_secs(60);
-        let (m, r) = (&mut config.mqtt.timing, &mut config.reconnect);
-        for time in [
-            &mut m.connack,
-            &mut m.suback,
-            &mut m.puback,
-            &mut m.pingresp,
-            &mut m.write,
-            &mut m.blocked,
-            &mut r.floor,
-            &mut r.base,
-            &mut r.cap,
-            &mut r.cap_open,
-            &mut r.stable,
-            &mut r.spread,
-            &mut r.kick_window,
-            &mut config.connect,
-        ] {
-            *time /= scale;
-        }
-        // It is of whole seconds.
-        m.keep_alive = Duration::from_secs((m.keep_alive.as_secs() / u64::from(scale)).max(1));
+        config.divide_times(self.scale);
         config
     }
 }

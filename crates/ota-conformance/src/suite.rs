@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use ota_cloud::fault::Fault;
 
@@ -28,12 +29,17 @@ pub fn run_some(world: &impl World, scale: u32, faults: &[Fault]) {
         faults.iter().map(|fault| Scenario::new(*fault, SEED, scale)).collect();
     let queue = Mutex::new(queue);
     let wrong = Mutex::new(String::new());
+    let slowest = Mutex::new((Duration::ZERO, ""));
     std::thread::scope(|scope| {
         for _ in 0..world.parallel().clamp(1, faults.len().max(1)) {
             scope.spawn(|| {
                 let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 while let Some(scenario) = next() {
                     let outcome = world.run(&scenario);
+                    let took = outcome.reports.last().map_or(Duration::ZERO, |report| report.at);
+                    let mut slowest = slowest.lock().unwrap_or_else(PoisonError::into_inner);
+                    *slowest = (*slowest).max((took, scenario.fault.name()));
+                    drop(slowest);
                     let found = judge(&scenario, &outcome);
                     if !found.is_empty() {
                         let text = describe(&scenario, &outcome, &found);
@@ -45,7 +51,9 @@ pub fn run_some(world: &impl World, scale: u32, faults: &[Fault]) {
     });
     let wrong = wrong.into_inner().unwrap_or_else(PoisonError::into_inner);
     assert!(wrong.is_empty(), "{wrong}");
-    println!("{} faults, each as the table has it", faults.len());
+    let (took, name) = slowest.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let count = faults.len();
+    println!("{count} faults, each as the table has it; the last report of {name} after {took:?}");
 }
 
 fn describe(scenario: &Scenario, outcome: &Outcome, wrong: &[String]) -> String {
@@ -71,5 +79,19 @@ mod tests {
     fn the_table_has_every_fault_once_in_the_order_of_the_list() {
         let rows: Vec<Fault> = table::rows().iter().map(|row| row.fault).collect();
         assert_eq!(rows, Fault::ALL);
+    }
+
+    #[test]
+    fn the_page_on_testing_has_the_table() {
+        let page = include_str!("../../../docs/testing.md");
+        for row in table::rows() {
+            let end = match row.end {
+                table::End::Done => "`done`".to_owned(),
+                table::End::Fail(code, words) => format!("`fail` −{}, {words}", code.abs()),
+                table::End::Withdrawn => "no result: withdrawn".to_owned(),
+            };
+            let line = format!("| `{}` | {} | {end} |", row.fault, row.fault.about());
+            assert!(page.lines().any(|other| other == line), "docs/testing.md lacks: {line}");
+        }
     }
 }

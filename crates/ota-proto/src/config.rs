@@ -205,6 +205,39 @@ pub struct Timing {
     pub journal_retry: Duration,
 }
 
+impl Timing {
+    /// Makes all waits so many times shorter, for tests and demonstrations. The life of an offer,
+    /// the longest `Retry-After` and the least rate are the cloud's business, and stay.
+    pub fn divide(&mut self, by: u32) {
+        for time in [
+            &mut self.reply,
+            &mut self.puback,
+            &mut self.report_cap,
+            &mut self.idle_report,
+            &mut self.elicited,
+            &mut self.withdrawn,
+            &mut self.fresh_offer,
+            &mut self.same_url,
+            &mut self.supersede,
+            &mut self.progress,
+            &mut self.repeat,
+            &mut self.response,
+            &mut self.idle,
+            &mut self.floor_window,
+            &mut self.retry_base,
+            &mut self.retry_cap,
+            &mut self.checkpoint,
+            &mut self.burning,
+            &mut self.install,
+            &mut self.ask_again,
+            &mut self.trial,
+            &mut self.journal_retry,
+        ] {
+            *time = time.checked_div(by).unwrap_or(*time);
+        }
+    }
+}
+
 impl Default for Timing {
     fn default() -> Self {
         const fn secs(secs: u64) -> Duration {

@@ -86,6 +86,8 @@ impl<'a> Device<'a> {
             install_limit: installer.limit(),
             trial: installer.trial(),
             record: RECORDER,
+            idle_report: None,
+            hurry: 1,
             seed: device::seed()?,
         };
         let storage = Storage::new(slot, journal, installer.switch());

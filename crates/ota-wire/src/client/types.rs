@@ -93,6 +93,32 @@ impl Config {
             seed,
         }
     }
+
+    /// Makes all times so many times shorter, for tests and demonstrations. The keep-alive is of
+    /// whole seconds.
+    pub fn divide_times(&mut self, by: u32) {
+        let (mqtt, reconnect) = (&mut self.mqtt.timing, &mut self.reconnect);
+        let keep_alive = mqtt.keep_alive.as_secs().checked_div(by.into()).unwrap_or(0).max(1);
+        mqtt.keep_alive = Duration::from_secs(keep_alive);
+        for time in [
+            &mut mqtt.connack,
+            &mut mqtt.suback,
+            &mut mqtt.puback,
+            &mut mqtt.pingresp,
+            &mut mqtt.write,
+            &mut mqtt.blocked,
+            &mut reconnect.floor,
+            &mut reconnect.base,
+            &mut reconnect.cap,
+            &mut reconnect.cap_open,
+            &mut reconnect.stable,
+            &mut reconnect.spread,
+            &mut reconnect.kick_window,
+            &mut self.connect,
+        ] {
+            *time = time.checked_div(by).unwrap_or(*time);
+        }
+    }
 }
 
 /// What is to be done. The device's operations are those of [`ota_proto::Output`]; answer them

@@ -1,17 +1,15 @@
 //! `ota demo`: the whole story in one process.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod board;
+mod verdict;
+
 use std::time::Duration;
 
 use ota_cloud::Rollout;
 use ota_cloud::service::{Handle, Log, NewFirmware, Running, Service, ServiceConfig};
-use ota_host::{Clock, DataDir, FileSlot, JournalFile, SlotOptions, Storage, Switch};
+use ota_host::{Clock, DataDir, FileSlot, JournalFile, SlotOptions, Storage};
 use ota_proto::credentials::{APP_ID, Secret};
-use ota_proto::journal::Record;
-use ota_proto::{
-    Event, Hold, Identity, Installed, Instant, Outcome, Rng, SlotAction, SlotState, StorageError,
-    Version,
-};
+use ota_proto::{Event, Hold, Identity, Installed, Instant, Outcome, Reason, Rng, Version};
 use ota_tokio::{DeviceIndex, Driver};
 use ota_wire::client;
 use serde_json::Value;
@@ -20,17 +18,22 @@ use tokio::time::{sleep, timeout};
 
 use crate::args::Demo;
 use crate::device::{self, Setup};
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
+use crate::faults;
 use crate::print::{self, Line, Printer};
 use crate::size::Bytes;
 use crate::stop;
+use board::Board;
 
 const OLD: &str = "0.1.0";
 const NEW: &str = "1.0.0";
 /// The platform's least time between two connections.
 const SPACING: Duration = Duration::from_secs(5);
-/// The demo is over by then, one way or the other: a minute, and a second for each MiB.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How often an idle device reports in a demo of a fault, in place of once a day: what a lost
+/// push costs.
+const MINUTE: Duration = Duration::from_secs(60);
+/// How much shorter all times of the device are in a fast demo of a fault.
+const HURRY: u32 = 20;
 
 /// Runs the demo.
 pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
@@ -45,7 +48,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     runtime.block_on(async {
         let folder = TempDir::with_prefix("ota-demo-")
             .map_err(|why| Failure::environment(format!("no temporary folder: {why}")))?;
-        let patience = PATIENCE + Duration::from_secs(args.size >> 20);
+        let patience = patience(args);
         let late =
             |_| Err(Failure::failed(format!("the update took more than {} s", patience.as_secs())));
         let mut stop = stop::Signals::new()?;
@@ -55,10 +58,20 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
         };
         if let (Err(why), true) = (&ended, args.json) {
             let text = Value::from(why.to_string());
-            print::out(&format!("{{\"result\":\"failed\",\"reason\":{text}}}"));
+            let result = if why.code == Code::NoOffer { "withdrawn" } else { "failed" };
+            print::out(&format!("{{\"result\":\"{result}\",\"reason\":{text}}}"));
         }
         ended
     })
+}
+
+/// When the demo is over, one way or the other: after a minute, and a second for each MiB. With
+/// a fault it may take the device many tries, each as slow as the slowest server.
+fn patience(args: &Demo) -> Duration {
+    if args.faults.is_empty() {
+        return Duration::from_secs(60 + (args.size >> 20));
+    }
+    Duration::from_secs(900 + (args.size >> 10))
 }
 
 async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
@@ -67,7 +80,12 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
     let identity = Identity::new("DEMOPROD01", "device-1").map_err(unexpected)?;
     let secret = secret(args.seed)?;
     let spacing = if args.fast { Duration::ZERO } else { SPACING };
-    let cloud = cloud(&identity, &secret, firmware.clone(), spacing).await?;
+    let config = ServiceConfig {
+        connect_spacing: Some(spacing).filter(|spacing| !spacing.is_zero()),
+        faults: faults::plan(args.seed, &args.faults)?,
+        ..ServiceConfig::default()
+    };
+    let cloud = cloud(config, &identity, &secret, firmware.clone()).await?;
     let mut log = cloud.handle().log();
     let clock = same_clock(&cloud.handle()).await?;
     let (mqtt, http) = (cloud.mqtt_addr(), cloud.http_addr());
@@ -91,37 +109,44 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
         spread: Duration::ZERO,
         install_limit: Duration::from_secs(600),
         trial: None,
+        idle_report: Some(MINUTE).filter(|_| !args.faults.is_empty()),
+        hurry: if args.fast && !args.faults.is_empty() { HURRY } else { 1 },
         record: 0,
         seed: args.seed,
     };
     let board = Board::default();
-    let mut first = Life::boot(&setup, folder, &board, clock, &printer)?;
-    first.live(&mut printer, &mut log, args.size, Ending::Restart).await?;
-    let connected = first.end().await;
-    // The second life knows nothing of the first one's connection.
-    let left = spacing.saturating_sub(clock.now().since(connected));
-    pass(&printer, &mut log, sleep(left)).await;
-    let mut second = Life::boot(&setup, folder, &board, clock, &printer)?;
-    second.live(&mut printer, &mut log, args.size, Ending::Told).await?;
-    second.end().await;
-    let verdict = judge(&cloud.handle(), &identity, folder, &firmware).await;
+    let ending = loop {
+        let mut life = Life::boot(&setup, folder, &board, clock, &printer)?;
+        let ending = life.live(&mut printer, &mut log, args.size).await?;
+        let connected = life.end().await;
+        if ending != Ending::Restart {
+            break ending;
+        }
+        // The next life knows nothing of this one's connection.
+        let left = spacing.saturating_sub(clock.now().since(connected));
+        pass(&printer, &mut log, sleep(left)).await;
+    };
+    let handle = cloud.handle();
+    let verdict = match ending {
+        Ending::Failed(why) => Err(verdict::failed(&handle, &identity, why).await?),
+        Ending::Withdrawn => Err(verdict::withdrawn(&handle, &identity).await?),
+        _ => verdict::judge(&handle, &identity, folder, &firmware).await,
+    };
     cloud.shutdown().await;
     while let Some(entry) = log.next().await {
         printer.entry(&entry);
     }
-    summary(args, &printer, clock.now(), &verdict?);
+    verdict::summary(args, &printer, clock.now(), &verdict?);
     Ok(())
 }
 
 /// The cloud with one device and one firmware. It holds devices to the spacing.
 async fn cloud(
+    config: ServiceConfig,
     device: &Identity,
     secret: &Secret,
     firmware: Vec<u8>,
-    spacing: Duration,
 ) -> Result<Running, Failure> {
-    let connect_spacing = Some(spacing).filter(|spacing| !spacing.is_zero());
-    let config = ServiceConfig { connect_spacing, ..ServiceConfig::default() };
     let running =
         Service::start(config).await.map_err(|why| Failure::environment(why.to_string()))?;
     let cloud = running.handle();
@@ -157,6 +182,10 @@ enum Ending {
     Restart,
     /// The cloud has the result and the new version.
     Told,
+    /// The cloud has the result, which is this.
+    Failed(Reason),
+    /// The update is not offered any more.
+    Withdrawn,
 }
 
 impl Life {
@@ -186,8 +215,7 @@ impl Life {
         printer: &mut Printer,
         log: &mut Log,
         size: u64,
-        ending: Ending,
-    ) -> Result<(), Failure> {
+    ) -> Result<Ending, Failure> {
         loop {
             tokio::select! {
                 // In the order in which things happened, as far as that can be told.
@@ -198,9 +226,9 @@ impl Life {
                     // What the cloud said before this comes before it.
                     pass(printer, log, std::future::ready(())).await;
                     self.print(&event, printer, size);
-                    if self.take(&event)? == Some(ending) {
+                    if let Some(ending) = self.take(&event)? {
                         printer.end_progress();
-                        return Ok(());
+                        return Ok(ending);
                     }
                 }
             }
@@ -238,9 +266,10 @@ impl Life {
                 .command(self.device, |updater, now| updater.confirm(now))
                 .map_err(unexpected)?,
             Event::Restart => return Ok(Some(Ending::Restart)),
-            Event::Finished { outcome: Outcome::Failed(why), .. } => {
-                return Err(Failure::failed(format!("the update failed: {why}")));
+            Event::Reported { outcome: Outcome::Failed(why) } => {
+                return Ok(Some(Ending::Failed(*why)));
             }
+            Event::Withdrawn => return Ok(Some(Ending::Withdrawn)),
             Event::Reported { outcome: Outcome::Done } => self.done = true,
             Event::VersionAccepted if self.done => return Ok(Some(Ending::Told)),
             _ => {}
@@ -255,88 +284,6 @@ impl Life {
     }
 }
 
-/// The board's boot loader, with two places for an image.
-#[derive(Clone, Debug, Default)]
-struct Board(Arc<Mutex<Banks>>);
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Banks {
-    /// The next start takes the new image.
-    new: bool,
-    /// The new image has started.
-    started: bool,
-    confirmed: bool,
-}
-
-impl Board {
-    /// Starts; says which version runs.
-    fn boot(&self) -> &'static str {
-        let mut banks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        banks.started = banks.new;
-        if banks.new { NEW } else { OLD }
-    }
-}
-
-impl Switch for Board {
-    fn state(&mut self) -> SlotState {
-        let banks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if banks.started && !banks.confirmed { SlotState::Trial } else { SlotState::Confirmed }
-    }
-
-    fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
-        let mut banks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match action {
-            SlotAction::Activate => banks.new = true,
-            SlotAction::Confirm => banks.confirmed = true,
-            SlotAction::RollBack => banks.new = false,
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-/// What the cloud and the disk say in the end.
-struct Verdict {
-    messages: u64,
-    checkpoints: u32,
-    sessions: u64,
-}
-
-/// Asks the cloud's record and reads the slot: nobody's word is taken for it.
-async fn judge(
-    cloud: &Handle,
-    device: &Identity,
-    folder: &TempDir,
-    firmware: &[u8],
-) -> Result<Verdict, Failure> {
-    let record = cloud.device(device).await.map_err(unexpected)?;
-    let record = record.ok_or_else(|| Failure::failed("the cloud does not know the device"))?;
-    if !record.is_proved() {
-        let task = record.task.as_ref();
-        let (claimed, proved) = (
-            task.is_some_and(|task| task.claimed.is_some()),
-            task.is_some_and(|task| task.proved.is_some()),
-        );
-        return Err(Failure::failed(format!(
-            "the cloud's record does not say proved: claimed {claimed}, proved {proved}"
-        )));
-    }
-    let dir = DataDir::open(folder.path())?;
-    let slot = FileSlot::open(&dir, SlotOptions::default())?;
-    let stored = std::fs::read(slot.path())
-        .map_err(|why| Failure::environment(format!("cannot read the slot: {why}")))?;
-    if stored != firmware {
-        return Err(Failure::failed("the slot does not hold the firmware's bytes"));
-    }
-    // Each record has the number of the one before it and one.
-    let journal = JournalFile::open(&dir)?.load();
-    let (checkpoints, _) = journal
-        .and_then(|block| Record::decode(&block).ok())
-        .ok_or_else(|| Failure::failed("the device left no journal"))?;
-    let counters = record.counters;
-    Ok(Verdict { messages: counters.received, checkpoints, sessions: counters.sessions })
-}
-
 /// Prints what the cloud has said, and what it says until this is over.
 async fn pass(printer: &Printer, log: &mut Log, over: impl Future<Output = ()>) {
     tokio::pin!(over);
@@ -347,26 +294,6 @@ async fn pass(printer: &Printer, log: &mut Log, over: impl Future<Output = ()>) 
             () = &mut over => return,
         }
     }
-}
-
-fn summary(args: &Demo, printer: &Printer, at: Instant, verdict: &Verdict) {
-    let Verdict { messages, checkpoints, sessions } = *verdict;
-    let seconds = at.since(Instant::ZERO).as_secs_f64();
-    let (size, seed) = (args.size, args.seed);
-    if args.json {
-        print::out(&format!(
-            "{{\"result\":\"proved\",\"version\":\"{NEW}\",\"claimed\":true,\"proved\":true,\
-             \"messages\":{messages},\"checkpoints\":{checkpoints},\"bytes\":{size},\
-             \"sessions\":{sessions},\"seconds\":{seconds:.3},\"seed\":{seed}}}"
-        ));
-        return;
-    }
-    let text = format!(
-        "proved: {NEW} runs, and the slot holds the firmware's {}\n           \
-         {seconds:.2} s, {messages} messages from the device, {checkpoints} journal records",
-        Bytes(size)
-    );
-    printer.line(&Line::new(at, "proved", text));
 }
 
 /// The firmware: bytes from the seed.

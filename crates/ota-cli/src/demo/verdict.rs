@@ -1,0 +1,111 @@
+//! How the demo ended: by the cloud's record and the slot, not by what the device says.
+
+use ota_cloud::service::Handle;
+use ota_cloud::{DeviceRecord, Finish};
+use ota_host::{DataDir, FileSlot, JournalFile, SlotOptions};
+use ota_proto::journal::Record;
+use ota_proto::{Identity, Instant, Reason};
+use tempfile::TempDir;
+
+use super::{NEW, OLD, unexpected};
+use crate::args::Demo;
+use crate::failure::{Code, Failure};
+use crate::print::{self, Line, Printer};
+use crate::size::Bytes;
+
+/// What the cloud and the disk say in the end.
+pub(super) struct Verdict {
+    messages: u64,
+    checkpoints: u32,
+    sessions: u64,
+}
+
+/// Asks the cloud's record and reads the slot: nobody's word is taken for it.
+pub(super) async fn judge(
+    cloud: &Handle,
+    device: &Identity,
+    folder: &TempDir,
+    firmware: &[u8],
+) -> Result<Verdict, Failure> {
+    let record = record(cloud, device).await?;
+    if !record.is_proved() {
+        let task = record.task.as_ref();
+        let (claimed, proved) = (
+            task.is_some_and(|task| task.claimed.is_some()),
+            task.is_some_and(|task| task.proved.is_some()),
+        );
+        return Err(Failure::failed(format!(
+            "the cloud's record does not say proved: claimed {claimed}, proved {proved}"
+        )));
+    }
+    let dir = DataDir::open(folder.path())?;
+    let slot = FileSlot::open(&dir, SlotOptions::default())?;
+    let stored = std::fs::read(slot.path())
+        .map_err(|why| Failure::environment(format!("cannot read the slot: {why}")))?;
+    if stored != firmware {
+        return Err(Failure::failed("the slot does not hold the firmware's bytes"));
+    }
+    // Each record has the number of the one before it and one.
+    let journal = JournalFile::open(&dir)?.load();
+    let (checkpoints, _) = journal
+        .and_then(|block| Record::decode(&block).ok())
+        .ok_or_else(|| Failure::failed("the device left no journal"))?;
+    let counters = record.counters;
+    Ok(Verdict { messages: counters.received, checkpoints, sessions: counters.sessions })
+}
+
+async fn record(cloud: &Handle, device: &Identity) -> Result<DeviceRecord, Failure> {
+    let record = cloud.device(device).await.map_err(unexpected)?;
+    record.ok_or_else(|| Failure::failed("the cloud does not know the device"))
+}
+
+/// The cloud must have been told of the same failure, and that the old version runs.
+pub(super) async fn failed(
+    cloud: &Handle,
+    device: &Identity,
+    why: Reason,
+) -> Result<Failure, Failure> {
+    let record = record(cloud, device).await?;
+    let ended = |task: &ota_cloud::Task| {
+        let code = task.retcode == i64::from(why.code().number());
+        let failed = task.finished.is_some_and(|(_, how)| how == Finish::Failed);
+        failed && code && task.err_msg == why.text()
+    };
+    let told = record.task.iter().chain(&record.history).any(ended);
+    let runs = record.reported.as_ref().is_some_and(|reported| reported.version == OLD);
+    if !(told && runs) {
+        return Err(Failure::failed(format!("the cloud's record does not say: {why}")));
+    }
+    let code = why.code().number();
+    Ok(Failure::failed(format!("the update failed, and the cloud was told {code}: {why}")))
+}
+
+/// The offer was withdrawn: the cloud has no result.
+pub(super) async fn withdrawn(cloud: &Handle, device: &Identity) -> Result<Failure, Failure> {
+    let results = record(cloud, device).await?.counters.results;
+    if results != 0 {
+        return Err(Failure::failed(format!("withdrawn, and the cloud has {results} results")));
+    }
+    let message = "the update is not offered any more: nothing was reported".to_owned();
+    Ok(Failure { code: Code::NoOffer, message })
+}
+
+pub(super) fn summary(args: &Demo, printer: &Printer, at: Instant, verdict: &Verdict) {
+    let Verdict { messages, checkpoints, sessions } = *verdict;
+    let seconds = at.since(Instant::ZERO).as_secs_f64();
+    let (size, seed) = (args.size, args.seed);
+    if args.json {
+        print::out(&format!(
+            "{{\"result\":\"proved\",\"version\":\"{NEW}\",\"claimed\":true,\"proved\":true,\
+             \"messages\":{messages},\"checkpoints\":{checkpoints},\"bytes\":{size},\
+             \"sessions\":{sessions},\"seconds\":{seconds:.3},\"seed\":{seed}}}"
+        ));
+        return;
+    }
+    let text = format!(
+        "proved: {NEW} runs, and the slot holds the firmware's {}\n           \
+         {seconds:.2} s, {messages} messages from the device, {checkpoints} journal records",
+        Bytes(size)
+    );
+    printer.line(&Line::new(at, "proved", text));
+}
