@@ -75,6 +75,9 @@
 //! # Features
 //!
 //! * `boot`: `BootSwitch`, embassy-boot as the boot loader.
+//! * `ed25519-dalek`, `ed25519-salty`: `SignedSwitch`, which activates nothing but what is signed,
+//!   with embassy-boot's check; one of the two backends. The first is the faster, the second the
+//!   smaller one.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -92,6 +95,8 @@ pub use flash::BootSwitch;
 pub use flash::{
     FlashError, FlashJournal, FlashSlot, FlashStorage, Found, NoSwitch, Storage, Switch,
 };
+#[cfg(any(feature = "ed25519-dalek", feature = "ed25519-salty"))]
+pub use flash::{Signature, SignedSwitch};
 pub use network::{Network, SocketBuffers, Tcp, TcpStream};
 pub use ota_wire::adapter::{EngineError as Error, Event};
 pub use ota_wire::client::{Config, DeviceIndex};

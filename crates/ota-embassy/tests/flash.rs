@@ -3,12 +3,10 @@
 
 mod world;
 
-use std::cell::RefCell;
-
 use ota_embassy::{FlashError, FlashJournal, FlashSlot, FlashStorage, NoSwitch, Storage};
 use ota_proto::{Digester, Md5, Rng, StorageError};
 use world::chip::{ACTIVE, Chip, DFU, JOURNAL, PAGE, Region};
-use world::clock::{self, Run, Task};
+use world::clock;
 use world::image;
 
 type Slot<'d> = FlashStorage<'d, Region, Region, NoSwitch>;
@@ -16,20 +14,6 @@ type Slot<'d> = FlashStorage<'d, Region, Region, NoSwitch>;
 fn storage<'d>(chip: &Chip, unit: &'d mut [u8]) -> Slot<'d> {
     let slot = FlashSlot::new(chip.region(DFU), ACTIVE.len(), unit).unwrap();
     FlashStorage::new(slot, FlashJournal::new(chip.region(JOURNAL)).unwrap(), NoSwitch)
-}
-
-/// Runs to the end on the virtual clock.
-fn run<T>(future: impl Future<Output = T>) -> T {
-    clock::reset();
-    let result = RefCell::new(None);
-    let mut task = Task::new(async {
-        let value = future.await;
-        result.replace(Some(value));
-    });
-    let mut tasks: [&mut dyn Run; 1] = [&mut task];
-    clock::run(&mut tasks, u64::MAX, || result.borrow().is_some());
-    drop(task);
-    result.into_inner().unwrap()
 }
 
 fn md5(data: &[u8]) -> Md5 {
@@ -46,7 +30,7 @@ fn pieces_of_any_length_are_stored_and_hashed_at_any_time() {
         let chip = Chip::new(&[], seed);
         let mut unit = [0; 8];
         let mut storage = storage(&chip, &mut unit);
-        run(async {
+        clock::finish(async {
             let (size, mut at) = (new.len(), 0);
             while at < size {
                 if at % PAGE == 0 {
@@ -76,7 +60,7 @@ fn a_write_out_of_turn_or_beyond_the_slot_is_refused() {
     let chip = Chip::new(&[], 1);
     let mut unit = [0; 8];
     let mut storage = storage(&chip, &mut unit);
-    run(async {
+    clock::finish(async {
         storage.erase(0..100, 100).await.unwrap();
         storage.write(0, &[1; 11]).await.unwrap();
         assert_eq!(storage.write(12, &[1; 4]).await, Err(StorageError::Failed));

@@ -72,3 +72,67 @@ impl<F> fmt::Debug for BootSwitch<'_, F> {
         f.write_str("BootSwitch(..)")
     }
 }
+
+/// A detached signature: Ed25519 over the SHA-512 digest of the image.
+#[cfg(any(feature = "ed25519-dalek", feature = "ed25519-salty"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// The signature.
+    pub bytes: [u8; 64],
+    /// Bytes of the image, as `Install` tells them.
+    pub len: u32,
+}
+
+/// [`BootSwitch`], and nothing is activated whose signature embassy-boot does not find right: the
+/// attempt then ends in a failure, and the old version goes on running.
+///
+/// The application puts the signature into the cell before it approves the image, or before it
+/// answers `Install`. The offer's `user_defined` text is a place to carry it.
+#[cfg(any(feature = "ed25519-dalek", feature = "ed25519-salty"))]
+pub struct SignedSwitch<'d, D, F> {
+    switch: BootSwitch<'d, F>,
+    dfu: D,
+    key: [u8; 32],
+    signature: &'d core::cell::Cell<Option<Signature>>,
+}
+
+#[cfg(any(feature = "ed25519-dalek", feature = "ed25519-salty"))]
+impl<'d, D: NorFlash, F: NorFlash> SignedSwitch<'d, D, F> {
+    /// The switch, the DFU partition (the slot's own, a second time) and the public key.
+    pub fn new(
+        switch: BootSwitch<'d, F>,
+        dfu: D,
+        key: [u8; 32],
+        signature: &'d core::cell::Cell<Option<Signature>>,
+    ) -> Self {
+        Self { switch, dfu, key, signature }
+    }
+
+    async fn activate(&mut self) -> Result<(), StorageError> {
+        if self.switch.loader().get_state().await.map_err(failed)? == State::Swap {
+            // It was asked for already, and found right.
+            return Ok(());
+        }
+        let signature = self.signature.get();
+        let fits = |signature: &Signature| signature.len as usize <= self.dfu.capacity();
+        let Signature { bytes, len } = signature.filter(fits).ok_or(StorageError::Failed)?;
+        let BootSwitch { flash, aligned } = &mut self.switch;
+        let config = embassy_boot::FirmwareUpdaterConfig { dfu: &mut self.dfu, state: flash };
+        let mut updater = embassy_boot::FirmwareUpdater::new(config, aligned);
+        updater.verify_and_mark_updated(&self.key, &bytes, len).await.map_err(failed)
+    }
+}
+
+#[cfg(any(feature = "ed25519-dalek", feature = "ed25519-salty"))]
+impl<D: NorFlash, F: NorFlash> Switch for SignedSwitch<'_, D, F> {
+    async fn state(&mut self) -> Result<SlotState, StorageError> {
+        self.switch.state().await
+    }
+
+    async fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
+        match action {
+            SlotAction::Activate => self.activate().await,
+            _ => self.switch.act(action).await,
+        }
+    }
+}

@@ -14,6 +14,8 @@ use ota_proto::{Journal, Md5, SlotAction, SlotInfo, SlotState, StorageError};
 
 #[cfg(feature = "boot")]
 pub use boot::BootSwitch;
+#[cfg(any(feature = "ed25519-dalek", feature = "ed25519-salty"))]
+pub use boot::{Signature, SignedSwitch};
 pub use journal::FlashJournal;
 pub use slot::FlashSlot;
 pub(crate) use storage::{Buf, Worker};

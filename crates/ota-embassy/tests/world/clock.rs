@@ -127,3 +127,17 @@ pub fn run(tasks: &mut [&mut dyn Run], limit: u64, mut over: impl FnMut() -> boo
         }
     }
 }
+
+/// Runs one future to its end, from time zero.
+pub fn finish<T>(future: impl Future<Output = T>) -> T {
+    reset();
+    let result = RefCell::new(None);
+    let mut task = Task::new(async {
+        let value = future.await;
+        result.replace(Some(value));
+    });
+    let mut tasks: [&mut dyn Run; 1] = [&mut task];
+    run(&mut tasks, u64::MAX, || result.borrow().is_some());
+    drop(task);
+    result.into_inner().unwrap()
+}

@@ -1,0 +1,174 @@
+//! The engine with buffers of the caller's: one buffer serves all of a store's links.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
+use core::time::Duration;
+
+use ota_proto::{Boot, Digester, Identity, Instant, OpId, SlotInfo, SlotState};
+use ota_wire::adapter::{Answer, Done, Engine, EngineError, Step, Target, Work};
+use ota_wire::client::{Config, DeviceIndex, Link, LinkKind};
+use ota_wire::mqtt::Login;
+
+const IMAGE: &[u8; 16] = b"the new firmware";
+const DEVICE: DeviceIndex = DeviceIndex::FIRST;
+
+fn config() -> Config {
+    let login = Login::new("id".into(), "user".into(), "secret".into());
+    Config::new("broker.example".into(), 1_883, false, login, 7)
+}
+
+struct Bench {
+    engine: Engine<Vec<u8>>,
+    now: Instant,
+    topic: String,
+}
+
+impl Bench {
+    /// A device that was offered the image, and whose link to the store is open.
+    fn fetching() -> (Self, Link) {
+        let now = Instant::ZERO;
+        let mut engine = Engine::new(now, config(), vec![0; 4_096], vec![0; 4_096]).unwrap();
+        let mut device = ota_proto::Config::new(Identity::new("TESTPROD01", "dev001").unwrap(), 7);
+        device.allow_http = true;
+        let topic = device.identity.update_topic().to_owned();
+        let storage = SlotInfo { capacity: 4_096, erase: 4_096, write: 1 };
+        let boot = Boot { running: "1.0.0", slot: SlotState::Confirmed, journal: None, storage };
+        assert_eq!(engine.add_device(now, device, boot), Ok(DEVICE));
+        let mut bench = Self { engine, now, topic };
+        let broker = bench.connect(LinkKind::Broker);
+        assert_eq!(bench.sent(broker)[0], 0x10);
+        bench.settle();
+        bench.receive(broker, &[0x20, 2, 0, 0]);
+        bench.settle();
+        let subscribe = bench.sent(broker);
+        bench.settle();
+        bench.receive(broker, &[0x90, 3, subscribe[2], subscribe[3], 1]);
+        bench.settle();
+        let offer = bench.offer();
+        bench.receive(broker, &offer);
+        let store = bench.connect(LinkKind::Store);
+        assert!(bench.sent(store).starts_with(b"GET /fw"));
+        (bench, store)
+    }
+
+    fn offer(&self) -> Vec<u8> {
+        let mut hash = Digester::new();
+        hash.update(IMAGE);
+        let text = format!(
+            r#"{{"file_size":16,"md5sum":"{}","type":"update_firmware","url":"http://store.example/fw","version":"2.0.0"}}"#,
+            hash.finish()
+        );
+        let len = 2 + self.topic.len() + text.len();
+        let mut packet = vec![0x30, (len % 128) as u8 | 0x80, (len / 128) as u8];
+        packet.extend([0, self.topic.len() as u8]);
+        packet.extend(self.topic.bytes().chain(text.bytes()));
+        packet
+    }
+
+    /// Polls until there is a link of this kind to be opened, and opens it.
+    fn connect(&mut self, kind: LinkKind) -> Link {
+        for _ in 0..100 {
+            match self.next() {
+                Some(Step::Connect(Target { link, .. })) => {
+                    assert_eq!(link.kind, kind);
+                    self.engine.handle_connected(self.now, link);
+                    return link;
+                }
+                Some(_) => {}
+                None => self.wait(),
+            }
+        }
+        panic!("no link to the {kind:?}");
+    }
+
+    /// The next step but for journal and flash, which work at once; `None`: wait.
+    fn next(&mut self) -> Option<Step<Vec<u8>>> {
+        loop {
+            match self.engine.poll(self.now) {
+                Step::Wait(_) => return None,
+                Step::Work(_, op, Work::Persist { .. }) => {
+                    self.finish(Done { op, answer: Answer::Persisted(Ok(())), buf: None });
+                }
+                Step::Work(_, op, Work::Erase { .. }) => {
+                    self.finish(Done { op, answer: Answer::Erased(Ok(())), buf: None });
+                }
+                step => return Some(step),
+            }
+        }
+    }
+
+    fn finish(&mut self, done: Done<Vec<u8>>) {
+        self.engine.finish(self.now, DEVICE, done);
+    }
+
+    fn settle(&mut self) {
+        while self.next().is_some() {}
+    }
+
+    fn wait(&mut self) {
+        self.now = self.now + Duration::from_secs(1);
+        self.engine.handle_timeout(self.now);
+    }
+
+    fn sent(&mut self, link: Link) -> Vec<u8> {
+        let bytes = self.engine.transmit(link).to_vec();
+        self.engine.handle_sent(self.now, link, bytes.len());
+        bytes
+    }
+
+    fn receive(&mut self, link: Link, bytes: &[u8]) {
+        self.engine.room(link)[..bytes.len()].copy_from_slice(bytes);
+        self.engine.handle_received(link, bytes.len());
+    }
+
+    /// So much of the answer has come; the write that it leads to.
+    fn write(&mut self, store: Link, body: &[u8]) -> (OpId, Link, Vec<u8>) {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n";
+        self.receive(store, &[head, body].concat());
+        loop {
+            let step = self.next().expect("a write");
+            let Step::Work(_, op, Work::Write { at: 0, link, buf, span }) = step else { continue };
+            assert_eq!((link, &buf[span]), (store, body));
+            return (op, link, buf);
+        }
+    }
+}
+
+#[test]
+fn a_buffer_that_is_too_short_is_the_callers_fault() {
+    let short = |broker, store| {
+        Engine::new(Instant::ZERO, config(), vec![0_u8; broker], vec![0_u8; store]).err()
+    };
+    let needed = 4_096;
+    assert_eq!(short(4_095, 4_096), Some(EngineError::Buffer { needed }));
+    assert_eq!(short(4_096, 4_095), Some(EngineError::Buffer { needed }));
+    assert_eq!(short(4_096, 4_096), None);
+}
+
+#[test]
+fn while_a_write_has_the_buffer_nothing_is_received() {
+    let (mut bench, store) = Bench::fetching();
+    assert_eq!(bench.engine.room(store).len(), 4_096);
+    let (op, link, buf) = bench.write(store, IMAGE);
+    assert!(bench.engine.room(store).is_empty());
+    bench.settle();
+    bench.finish(Done { op, answer: Answer::Stored(Ok(())), buf: Some((link, buf)) });
+    let Some(Step::Close(link)) = bench.next() else { panic!("the body is whole") };
+    assert_eq!(link, store);
+    let Some(Step::Work(_, _, Work::Sync)) = bench.next() else { panic!("all is stored") };
+}
+
+#[test]
+fn a_buffer_that_comes_back_to_a_link_that_is_gone_is_the_next_ones() {
+    let (mut bench, store) = Bench::fetching();
+    let (op, written, buf) = bench.write(store, &IMAGE[..8]);
+    bench.engine.handle_closed(store, false);
+    let mut closed = false;
+    while let Some(step) = bench.next() {
+        closed |= matches!(step, Step::Close(link) if link == store);
+    }
+    assert!(closed && bench.engine.room(store).is_empty(), "it is gone");
+    bench.finish(Done { op, answer: Answer::Stored(Ok(())), buf: Some((written, buf)) });
+    let next = bench.connect(LinkKind::Store);
+    assert_ne!(next, store);
+    assert_eq!(bench.engine.room(next).len(), 4_096);
+}
