@@ -45,7 +45,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -165,12 +165,12 @@ impl Service {
                 (Front::Join { broker, pushes, seed }, NOWHERE)
             }
             None => {
-                let Bound { listener, addr } = bind("MQTT", config.mqtt_addr).await?;
+                let Bound { listener, addr } = bind("MQTT", config.mqtt_addr)?;
                 let tls = config.tls.as_ref().map(ServerTls::mqtt);
                 (Front::Listen { door: Door { listener, tls, most }, limits: config.limits }, addr)
             }
         };
-        let http = bind("HTTP", config.http_addr).await?;
+        let http = bind("HTTP", config.http_addr)?;
         let http_addr = http.addr;
         let tls = config.tls.as_ref().map(ServerTls::http);
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -325,12 +325,21 @@ struct Bound {
     addr: SocketAddr,
 }
 
-async fn bind(what: &'static str, addr: SocketAddr) -> Result<Bound, StartError> {
-    let failed = |source| StartError::Bind { what, addr, source };
-    let listener = TcpListener::bind(addr).await.map_err(failed)?;
-    let addr = listener.local_addr().map_err(failed)?;
-    Ok(Bound { listener, addr })
+fn bind(what: &'static str, addr: SocketAddr) -> Result<Bound, StartError> {
+    let listen = || {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        let listener = socket.listen(BACKLOG)?;
+        let addr = listener.local_addr()?;
+        Ok(Bound { listener, addr })
+    };
+    listen().map_err(|source| StartError::Bind { what, addr, source })
 }
+
+/// The connections that wait to be accepted: when a cloud comes back, all of its devices do. The
+/// system may allow fewer.
+const BACKLOG: u32 = 4096;
 
 /// The given key, or 32 random bytes.
 fn key(given: Option<Vec<u8>>) -> Result<Vec<u8>, StartError> {

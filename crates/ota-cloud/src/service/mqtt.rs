@@ -31,7 +31,8 @@ pub(super) struct Push {
 pub(super) const OUTBOX: usize = 64;
 /// How long the last bytes of a closed connection may take.
 const LINGER: Duration = Duration::from_secs(1);
-const READ: usize = 4096;
+/// A device's messages have some hundred bytes, and each connection has such a buffer.
+const READ: usize = 1024;
 
 /// What all connections share.
 #[derive(Clone, Debug)]
