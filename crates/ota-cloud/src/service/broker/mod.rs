@@ -3,7 +3,7 @@
 //! It reads [`FILTER`] and writes `$ota/update/…`; the broker checks who its clients are, and
 //! must see to it that a device publishes on its own topic only. The cloud does not see devices
 //! come and go: one is there from its first report on. While the broker is away what is to be
-//! sent waits; with a client id of its own ([`Broker::client_id`]) the broker keeps the reports
+//! sent waits; with a client id of its own ([`Broker::set_client_id`]) the broker keeps the reports
 //! of that time, too.
 
 mod fence;
