@@ -181,6 +181,7 @@ fn sizes_and_their_limits() {
         "1.0",
         "1e3",
         "-0",
+        "1e999",
         "18446744073709551616",
         r#""18446744073709551616""#,
         r#""-1""#,
@@ -196,7 +197,7 @@ fn sizes_and_their_limits() {
     for text in ["true", "[]", "[5]", "{}"] {
         assert_eq!(size(text), Err(Malformed::Shape), "{text}");
     }
-    for text in ["05", "+5", "0x5", "", "1e999", "NaN"] {
+    for text in ["05", "+5", "0x5", "", "NaN"] {
         assert_eq!(size(text), Err(Malformed::Syntax), "{text}");
     }
 }
@@ -330,7 +331,7 @@ fn a_mebibyte_is_read_through_or_refused() {
     let long = "a".repeat(1 << 20);
     assert_eq!(offer_with("version", &format!("\"{long}\"")), Err(Malformed::Value));
     assert_eq!(offer_with("x", &format!("\"{long}\"")).unwrap().version, "1");
-    assert_eq!(offer_with("file_size", &"9".repeat(1 << 20)), Err(Malformed::Syntax));
+    assert_eq!(offer_with("file_size", &"9".repeat(1 << 20)), Err(Malformed::Value));
     assert_eq!(
         offer_with("file_size", &format!("\"{}\"", "9".repeat(1 << 20))),
         Err(Malformed::Value)

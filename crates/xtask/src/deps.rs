@@ -24,8 +24,19 @@ struct Rule {
 
 const ADAPTERS: [&str; 3] = ["ota-embassy", "ota-smol", "ota-tokio"];
 const RUNTIMES: &[&str] = &["async-io", "axum", "embassy-executor", "mqttbytes", "smol", "tokio"];
-const HASHES: &[&str] =
-    &["aes", "arbitrary", "base64ct", "cbc", "defmt", "hmac", "log", "sha1", "sha2"];
+const HASHES: &[&str] = &[
+    "aes",
+    "arbitrary",
+    "base64ct",
+    "cbc",
+    "defmt",
+    "hmac",
+    "log",
+    "serde",
+    "serde_json",
+    "sha1",
+    "sha2",
+];
 const CLOUD: &[&str] = &[
     "base64ct",
     "bytes",
@@ -45,7 +56,7 @@ const fn rule(name: &'static str, own: &'static [&'static str]) -> Rule {
 
 const RULES: [Rule; 12] = [
     Rule {
-        always: Some(&["crc", "md-5", "serde", "serde_json"]),
+        always: Some(&["crc", "md-5"]),
         behind: Some(HASHES),
         never: RUNTIMES,
         no_std: true,

@@ -10,7 +10,8 @@ const DEPTH: usize = 12 * 1_024;
 const MARGIN: usize = 16;
 const PAINT: u32 = 0xa5c3_a5c3;
 
-/// Runs it; how many bytes of stack it took, interrupts that came in between included.
+/// Runs it without interrupts, so that the same run gives the same number; how many bytes of
+/// stack it took.
 #[inline(never)]
 pub fn measure<R>(act: impl FnOnce() -> R) -> (R, usize) {
     let top = msp::read() as usize;
@@ -19,7 +20,7 @@ pub fn measure<R>(act: impl FnOnce() -> R) -> (R, usize) {
         // SAFETY: below the stack pointer is nobody's, and the board's memory reaches that far.
         unsafe { ptr::write_volatile(place as *mut u32, PAINT) };
     }
-    let result = act();
+    let result = cortex_m::interrupt::free(|_| act());
     let deepest = (bottom..top).step_by(4).find(|place| {
         // SAFETY: as above.
         unsafe { ptr::read_volatile(*place as *const u32) != PAINT }

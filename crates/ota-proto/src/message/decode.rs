@@ -1,20 +1,12 @@
 //! JSON to messages.
 
 use alloc::borrow::Cow;
-use alloc::string::String;
-use core::{fmt, str};
+use core::str;
 
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
+use super::json::{self, Reader, Scalar};
 use super::{CloudMessage, DeviceMessage, Malformed, OfferMessage, Progress, ProgressState};
 use crate::digest::Md5;
 use crate::version::Version;
-
-/// How deep a message may nest. The documented ones have three levels; the rest is for keys that
-/// we do not know.
-const MAX_DEPTH: usize = 32;
 
 impl<'a> DeviceMessage<'a> {
     /// Decodes what a device published: either form of each number, unknown keys, any order.
@@ -26,18 +18,19 @@ impl<'a> DeviceMessage<'a> {
     /// # Errors
     /// [`Malformed`], by what is wrong. Never panics, whatever the bytes.
     pub fn decode(payload: &'a [u8]) -> Result<Self, Malformed> {
-        let raw: RawDevice<'a> = parse(payload)?;
+        let mut raw = RawDevice::default();
+        json::read(payload, &mut |reader, key| raw.member(reader, key))?;
         let kind = raw.kind.text()?.ok_or(Malformed::Shape)?;
         match &*kind {
             "report_version" => {
-                let Object(report) = raw.report.ok_or(Malformed::Shape)?;
+                let report = raw.report.flatten().ok_or(Malformed::Shape)?;
                 let version = report.version.text()?.ok_or(Malformed::Shape)?;
                 Ok(Self::ReportVersion { version, fw_type: report.fw_type.text()? })
             }
             "report_progress" => {
-                let Object(report) = raw.report.ok_or(Malformed::Shape)?;
+                let report = raw.report.flatten().ok_or(Malformed::Shape)?;
                 let version = report.version.text()?.ok_or(Malformed::Shape)?;
-                let Object(progress) = report.progress.ok_or(Malformed::Shape)?;
+                let progress = report.progress.flatten().ok_or(Malformed::Shape)?;
                 Ok(Self::ReportProgress { version, progress: progress.check()? })
             }
             _ => Err(Malformed::Unknown),
@@ -55,7 +48,8 @@ impl<'a> CloudMessage<'a> {
     /// # Errors
     /// [`Malformed`], by what is wrong. Never panics, whatever the bytes.
     pub fn decode(payload: &'a [u8]) -> Result<Self, Malformed> {
-        let raw: RawCloud<'a> = parse(payload)?;
+        let mut raw = RawCloud::default();
+        json::read(payload, &mut |reader, key| raw.member(reader, key))?;
         let kind = raw.kind.text()?.ok_or(Malformed::Shape)?;
         match &*kind {
             "report_version_rsp" => Ok(Self::VersionReply {
@@ -83,59 +77,102 @@ impl<'a> CloudMessage<'a> {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default)]
 struct RawCloud<'a> {
-    #[serde(rename = "type", borrow, default)]
-    kind: Scalar<'a>,
-    #[serde(borrow, default)]
-    version: Scalar<'a>,
-    #[serde(borrow, default)]
-    result_code: Scalar<'a>,
-    #[serde(borrow, default)]
-    result_msg: Scalar<'a>,
-    #[serde(borrow, default)]
-    url: Scalar<'a>,
-    #[serde(borrow, default)]
-    md5sum: Scalar<'a>,
-    #[serde(borrow, default)]
-    file_size: Scalar<'a>,
-    #[serde(borrow, default)]
-    user_defined: Scalar<'a>,
-    #[serde(borrow, default)]
-    fw_type: Scalar<'a>,
+    kind: Field<'a>,
+    version: Field<'a>,
+    result_code: Field<'a>,
+    result_msg: Field<'a>,
+    url: Field<'a>,
+    md5sum: Field<'a>,
+    file_size: Field<'a>,
+    user_defined: Field<'a>,
+    fw_type: Field<'a>,
 }
 
-#[derive(Deserialize)]
+impl<'a> RawCloud<'a> {
+    fn member(&mut self, reader: &mut Reader<'a>, key: &str) -> Result<(), Malformed> {
+        let field = match key {
+            "type" => &mut self.kind,
+            "version" => &mut self.version,
+            "result_code" => &mut self.result_code,
+            "result_msg" => &mut self.result_msg,
+            "url" => &mut self.url,
+            "md5sum" => &mut self.md5sum,
+            "file_size" => &mut self.file_size,
+            "user_defined" => &mut self.user_defined,
+            "fw_type" => &mut self.fw_type,
+            _ => return reader.skip(),
+        };
+        field.read(reader)
+    }
+}
+
+#[derive(Default)]
 struct RawDevice<'a> {
-    #[serde(rename = "type", borrow, default)]
-    kind: Scalar<'a>,
-    #[serde(borrow)]
-    report: Option<Object<RawReport<'a>>>,
+    kind: Field<'a>,
+    /// `None` inside is null.
+    report: Option<Option<RawReport<'a>>>,
 }
 
-#[derive(Deserialize)]
+impl<'a> RawDevice<'a> {
+    fn member(&mut self, reader: &mut Reader<'a>, key: &str) -> Result<(), Malformed> {
+        match key {
+            "type" => self.kind.read(reader),
+            "report" => {
+                let mut report = RawReport::default();
+                let read = reader.object(&mut |reader, key| report.member(reader, key))?;
+                reader.once(&mut self.report, read.then_some(report));
+                Ok(())
+            }
+            _ => reader.skip(),
+        }
+    }
+}
+
+#[derive(Default)]
 struct RawReport<'a> {
-    #[serde(borrow, default)]
-    version: Scalar<'a>,
-    #[serde(borrow, default)]
-    fw_type: Scalar<'a>,
-    #[serde(borrow)]
-    progress: Option<Object<RawProgress<'a>>>,
+    version: Field<'a>,
+    fw_type: Field<'a>,
+    progress: Option<Option<RawProgress<'a>>>,
 }
 
-#[derive(Deserialize)]
+impl<'a> RawReport<'a> {
+    fn member(&mut self, reader: &mut Reader<'a>, key: &str) -> Result<(), Malformed> {
+        match key {
+            "version" => self.version.read(reader),
+            "fw_type" => self.fw_type.read(reader),
+            "progress" => {
+                let mut progress = RawProgress::default();
+                let read = reader.object(&mut |reader, key| progress.member(reader, key))?;
+                reader.once(&mut self.progress, read.then_some(progress));
+                Ok(())
+            }
+            _ => reader.skip(),
+        }
+    }
+}
+
+#[derive(Default)]
 struct RawProgress<'a> {
-    #[serde(borrow, default)]
-    state: Scalar<'a>,
-    #[serde(borrow, default)]
-    percent: Scalar<'a>,
-    #[serde(borrow, default)]
-    result_code: Scalar<'a>,
-    #[serde(borrow, default)]
-    result_msg: Scalar<'a>,
+    state: Field<'a>,
+    percent: Field<'a>,
+    result_code: Field<'a>,
+    result_msg: Field<'a>,
 }
 
 impl<'a> RawProgress<'a> {
+    fn member(&mut self, reader: &mut Reader<'a>, key: &str) -> Result<(), Malformed> {
+        let field = match key {
+            "state" => &mut self.state,
+            "percent" => &mut self.percent,
+            "result_code" => &mut self.result_code,
+            "result_msg" => &mut self.result_msg,
+            _ => return reader.skip(),
+        };
+        field.read(reader)
+    }
+
     fn check(self) -> Result<Progress<'a>, Malformed> {
         let state = match &*self.state.text()?.ok_or(Malformed::Shape)? {
             "downloading" => ProgressState::Downloading,
@@ -157,111 +194,47 @@ impl<'a> RawProgress<'a> {
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Malformed> {
-    let text = str::from_utf8(payload).map_err(|_| Malformed::Syntax)?;
-    if !is_shallow(payload) {
-        return Err(Malformed::Syntax);
-    }
-    match serde_json::from_str(text) {
-        Ok(Object(value)) => Ok(value),
-        // The parser stops at the first wrong type; what follows may not even be JSON.
-        Err(error) if error.is_data() => match serde_json::from_str::<IgnoredAny>(text) {
-            Ok(_) => Err(Malformed::Shape),
-            Err(_) => Err(Malformed::Syntax),
-        },
-        Err(_) => Err(Malformed::Syntax),
-    }
-}
-
-/// Whether brackets outside of strings nest at most [`MAX_DEPTH`] deep. The parser skips what it
-/// does not know without a limit of its own.
-fn is_shallow(text: &[u8]) -> bool {
-    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
-    for byte in text {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ if quoted => {}
-            b'[' | b'{' => depth = depth.saturating_add(1),
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_DEPTH {
-            return false;
-        }
-    }
-    true
-}
-
-/// A JSON object and nothing else: a derived struct alone would also take an array.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Only<T>(core::marker::PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Only<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-            }
-        }
-
-        deserializer.deserialize_map(Only(core::marker::PhantomData))
-    }
-}
-
-/// The value of a key that we know. Its type is judged only when the message's type is known,
-/// which may stand behind it.
+/// A key that we know.
 #[derive(Default)]
-enum Scalar<'a> {
-    /// Missing or null.
-    #[default]
-    Absent,
-    Text(Cow<'a, str>),
-    Natural(u64),
-    Negative(i64),
-    /// A fraction, or an integer beyond 64 bits.
-    Fraction,
-    /// A truth value, an array or an object.
-    Other,
-}
+struct Field<'a>(Option<Scalar<'a>>);
 
-impl<'a> Scalar<'a> {
+impl<'a> Field<'a> {
+    fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
+        let value = reader.scalar()?;
+        reader.once(&mut self.0, value);
+        Ok(())
+    }
+
     fn text(self) -> Result<Option<Cow<'a, str>>, Malformed> {
-        match self {
-            Self::Absent => Ok(None),
-            Self::Text(text) => Ok(Some(text)),
+        match self.0.unwrap_or_default() {
+            Scalar::Absent => Ok(None),
+            Scalar::Text(text) => Ok(Some(text)),
             _ => Err(Malformed::Shape),
         }
     }
 
     /// A number or a text that is one; an empty text is none.
     fn integer(self) -> Result<Option<i64>, Malformed> {
-        match self {
-            Self::Absent => Ok(None),
-            Self::Text(text) => from_text(&text),
-            Self::Natural(number) => i64::try_from(number).map(Some).map_err(|_| Malformed::Value),
-            Self::Negative(number) => Ok(Some(number)),
-            Self::Fraction => Err(Malformed::Value),
-            Self::Other => Err(Malformed::Shape),
+        match self.0.unwrap_or_default() {
+            Scalar::Absent => Ok(None),
+            Scalar::Text(text) => from_text(&text),
+            Scalar::Natural(number) => {
+                i64::try_from(number).map(Some).map_err(|_| Malformed::Value)
+            }
+            Scalar::Negative(number) => Ok(Some(number)),
+            Scalar::Fraction => Err(Malformed::Value),
+            Scalar::Other => Err(Malformed::Shape),
         }
     }
 
     /// The same without a sign.
     fn natural(self) -> Result<Option<u64>, Malformed> {
-        match self {
-            Self::Absent => Ok(None),
-            Self::Text(text) => from_text(&text),
-            Self::Natural(number) => Ok(Some(number)),
-            Self::Negative(_) | Self::Fraction => Err(Malformed::Value),
-            Self::Other => Err(Malformed::Shape),
+        match self.0.unwrap_or_default() {
+            Scalar::Absent => Ok(None),
+            Scalar::Text(text) => from_text(&text),
+            Scalar::Natural(number) => Ok(Some(number)),
+            Scalar::Negative(_) | Scalar::Fraction => Err(Malformed::Value),
+            Scalar::Other => Err(Malformed::Shape),
         }
     }
 }
@@ -275,58 +248,4 @@ fn from_text<T: str::FromStr>(text: &str) -> Result<Option<T>, Malformed> {
         return Err(Malformed::Value);
     }
     text.parse().map(Some).map_err(|_| Malformed::Value)
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScalarVisitor)
-    }
-}
-
-struct ScalarVisitor;
-
-impl<'de> Visitor<'de> for ScalarVisitor {
-    type Value = Scalar<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Scalar::Absent)
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Scalar::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Scalar::Text(Cow::Owned(String::from(text))))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(Scalar::Natural(number))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        Ok(u64::try_from(number).map_or(Scalar::Negative(number), Scalar::Natural))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Scalar::Fraction)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Scalar::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
-    }
 }

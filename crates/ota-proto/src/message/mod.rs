@@ -29,6 +29,7 @@
 
 mod decode;
 mod encode;
+mod json;
 
 use alloc::borrow::Cow;
 use core::fmt;

@@ -42,7 +42,7 @@ impl Phase {
         match self {
             Self::Download => 0.5,
             Self::Swap | Self::TakeBack => 0.9,
-            Self::Confirm => 0.3,
+            Self::Confirm => 0.1,
         }
     }
 

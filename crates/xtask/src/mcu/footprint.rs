@@ -55,8 +55,7 @@ fn flash(programs: &Programs) -> Result<Rows, String> {
     let row = |name: &str, bytes| (name.to_owned(), bytes);
     Ok(vec![
         row("flash: `ota-proto` with all it needs", less("proto", "empty")),
-        row("flash: of it machine and messages", share("proto", &["ota-proto"])),
-        row("flash: of it JSON", share("proto", JSON)),
+        row("flash: of it machine, messages and JSON", share("proto", &["ota-proto"])),
         row("flash: of it MD5", share("proto", MD5)),
         row("flash: `ota-proto` and `ota-wire` with all they need", less("wire", "empty")),
         row("flash: of it `ota-wire`", share("wire", &["ota-wire", "httparse"])),
@@ -66,7 +65,6 @@ fn flash(programs: &Programs) -> Result<Rows, String> {
     ])
 }
 
-const JSON: &[&str] = &["serde", "serde_core", "serde_json", "zmij", "itoa", "memchr"];
 const MD5: &[&str] = &["md-5", "digest", "block-buffer", "crypto-common", "hybrid-array"];
 const RUST: &[&str] = &["core", "alloc", "compiler-builtins"];
 

@@ -21,7 +21,7 @@ pub(crate) async fn sized<F: Future>(run: F) -> F::Output {
     run.await
 }
 
-/// Runs it and notes how deep its frames reach, those of interrupts in between included.
+/// Runs it and notes how deep its frames reach.
 pub(crate) async fn measured<F: Future>(run: F) -> F::Output {
     let mut run = pin!(run);
     poll_fn(|cx| {

@@ -1,0 +1,303 @@
+//! JSON as far as messages need it: one walk over the text, of bounded depth, without numbers
+//! that have a point. A third of the size of a general library, which on a microcontroller is
+//! 25 KiB; `tests/json.rs` holds it against serde_json.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use core::str;
+
+use super::Malformed;
+
+/// How deep a message may nest. The documented ones have three levels; the rest is for keys that
+/// we do not know.
+const MAX_DEPTH: usize = 32;
+
+/// What is done with a key and the value that follows it.
+pub(super) type Member<'m, 'a> = &'m mut dyn FnMut(&mut Reader<'a>, &str) -> Result<(), Malformed>;
+
+/// A text, read from its front.
+pub(super) struct Reader<'a> {
+    rest: &'a str,
+    depth: usize,
+    /// It may be JSON, but it is no message. Told at the end: what follows may not be JSON.
+    wrong_shape: bool,
+}
+
+/// The value of a key that we know. Its type is judged only when the message's type is known,
+/// which may stand behind it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Scalar<'a> {
+    /// Missing or null.
+    #[default]
+    Absent,
+    Text(Cow<'a, str>),
+    Natural(u64),
+    Negative(i64),
+    /// A fraction, or an integer beyond 64 bits.
+    Fraction,
+    /// A truth value, an array or an object.
+    Other,
+}
+
+/// Reads a text that is one object; `member` takes each of its keys and reads or skips the value.
+pub(super) fn read<'a>(payload: &'a [u8], member: Member<'_, 'a>) -> Result<(), Malformed> {
+    let rest = str::from_utf8(payload).map_err(|_| Malformed::Syntax)?;
+    let mut reader = Reader { rest, depth: 0, wrong_shape: false };
+    let is_object = reader.object(member)?;
+    reader.space();
+    if !reader.rest.is_empty() {
+        return Err(Malformed::Syntax);
+    }
+    if is_object && !reader.wrong_shape { Ok(()) } else { Err(Malformed::Shape) }
+}
+
+impl<'a> Reader<'a> {
+    /// Reads an object. `false` when it is null, or another value, which is the wrong shape.
+    pub(super) fn object(&mut self, member: Member<'_, 'a>) -> Result<bool, Malformed> {
+        self.space();
+        if self.peek() != Some(b'{') {
+            self.wrong_shape |= self.scalar()? != Scalar::Absent;
+            return Ok(false);
+        }
+        self.open()?;
+        if self.is_empty(b'}') {
+            return Ok(true);
+        }
+        loop {
+            self.space();
+            let key = self.string()?;
+            self.colon()?;
+            member(self, &key)?;
+            if self.is_last(b'}')? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Puts what was read into its place; a key must not come twice.
+    pub(super) fn once<T>(&mut self, place: &mut Option<T>, value: T) {
+        self.wrong_shape |= place.replace(value).is_some();
+    }
+
+    /// Reads a value. Of arrays and objects nothing is kept.
+    pub(super) fn scalar(&mut self) -> Result<Scalar<'a>, Malformed> {
+        self.space();
+        match self.peek() {
+            Some(b'"') => self.string().map(Scalar::Text),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b'{' | b'[') => self.skip().map(|()| Scalar::Other),
+            _ if self.literal("null") => Ok(Scalar::Absent),
+            _ if self.literal("true") || self.literal("false") => Ok(Scalar::Other),
+            _ => Err(Malformed::Syntax),
+        }
+    }
+
+    /// Passes over a value.
+    pub(super) fn skip(&mut self) -> Result<(), Malformed> {
+        self.space();
+        let end = match self.peek() {
+            Some(b'{') => b'}',
+            Some(b'[') => b']',
+            Some(b'"') => return self.skip_string(),
+            _ => return self.scalar().map(|_| ()),
+        };
+        self.open()?;
+        if self.is_empty(end) {
+            return Ok(());
+        }
+        loop {
+            if end == b'}' {
+                self.space();
+                self.skip_string()?;
+                self.colon()?;
+            }
+            self.skip()?;
+            if self.is_last(end)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Into an array or object.
+    fn open(&mut self) -> Result<(), Malformed> {
+        self.depth = self.depth.saturating_add(1);
+        if self.depth > MAX_DEPTH {
+            return Err(Malformed::Syntax);
+        }
+        self.next().map(|_| ())
+    }
+
+    /// Whether it ends at once.
+    fn is_empty(&mut self, end: u8) -> bool {
+        self.space();
+        let ends = self.eat(end);
+        self.depth = self.depth.saturating_sub(usize::from(ends));
+        ends
+    }
+
+    /// Behind a member or an element: whether it was the last.
+    fn is_last(&mut self, end: u8) -> Result<bool, Malformed> {
+        if self.is_empty(end) {
+            return Ok(true);
+        }
+        self.expect(b',').map(|()| false)
+    }
+
+    fn colon(&mut self) -> Result<(), Malformed> {
+        self.space();
+        self.expect(b':')
+    }
+
+    /// Borrowed unless it has escapes.
+    fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
+        self.expect(b'"')?;
+        let mut whole = String::new();
+        loop {
+            let part = self.plain()?;
+            match self.next()? {
+                b'"' if whole.is_empty() => return Ok(Cow::Borrowed(part)),
+                b'"' => {
+                    whole.push_str(part);
+                    return Ok(Cow::Owned(whole));
+                }
+                b'\\' => {
+                    whole.push_str(part);
+                    whole.push(self.escape()?);
+                }
+                _ => return Err(Malformed::Syntax),
+            }
+        }
+    }
+
+    fn skip_string(&mut self) -> Result<(), Malformed> {
+        self.expect(b'"')?;
+        loop {
+            self.plain()?;
+            match self.next()? {
+                b'"' => return Ok(()),
+                b'\\' => match self.next()? {
+                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
+                    b'u' => self.hex().map(|_| ())?,
+                    _ => return Err(Malformed::Syntax),
+                },
+                _ => return Err(Malformed::Syntax),
+            }
+        }
+    }
+
+    /// Characters of a string up to its end, an escape, or what may not be in it.
+    fn plain(&mut self) -> Result<&'a str, Malformed> {
+        let ends = |byte: u8| byte == b'"' || byte == b'\\' || byte < b' ';
+        self.take(self.rest.bytes().position(ends))
+    }
+
+    fn escape(&mut self) -> Result<char, Malformed> {
+        Ok(match self.next()? {
+            b'"' => '"',
+            b'\\' => '\\',
+            b'/' => '/',
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => return self.unicode(),
+            _ => return Err(Malformed::Syntax),
+        })
+    }
+
+    /// Beyond 16 bits it takes two of them, and neither may be alone.
+    fn unicode(&mut self) -> Result<char, Malformed> {
+        let mut code = self.hex()?;
+        if code & 0xfc00 == 0xd800 {
+            self.expect(b'\\')?;
+            self.expect(b'u')?;
+            let low = self.hex()?;
+            if low & 0xfc00 != 0xdc00 {
+                return Err(Malformed::Syntax);
+            }
+            code = 0x1_0000_u32.saturating_add((code & 0x3ff) << 10 | low & 0x3ff);
+        }
+        char::from_u32(code).ok_or(Malformed::Syntax)
+    }
+
+    fn hex(&mut self) -> Result<u32, Malformed> {
+        let mut number = 0;
+        for _ in 0..4 {
+            let digit = char::from(self.next()?).to_digit(16).ok_or(Malformed::Syntax)?;
+            number = number << 4 | digit;
+        }
+        Ok(number)
+    }
+
+    fn number(&mut self) -> Result<Scalar<'a>, Malformed> {
+        let negative = self.eat(b'-');
+        let digits = self.digits()?;
+        if digits.len() > 1 && digits.starts_with('0') {
+            return Err(Malformed::Syntax);
+        }
+        let mut whole = true;
+        if self.eat(b'.') {
+            self.digits()?;
+            whole = false;
+        }
+        if self.eat(b'e') || self.eat(b'E') {
+            let _ = self.eat(b'+') || self.eat(b'-');
+            self.digits()?;
+            whole = false;
+        }
+        let add = |sum: u64, digit: u8| sum.checked_mul(10)?.checked_add(u64::from(digit & 15));
+        let number = digits.bytes().try_fold(0, add).filter(|_| whole);
+        Ok(match number {
+            Some(number) if !negative => Scalar::Natural(number),
+            // A zero with a sign is none of our integers.
+            Some(number @ 1..) => {
+                0_i64.checked_sub_unsigned(number).map_or(Scalar::Fraction, Scalar::Negative)
+            }
+            _ => Scalar::Fraction,
+        })
+    }
+
+    fn digits(&mut self) -> Result<&'a str, Malformed> {
+        let end = self.rest.bytes().position(|byte| !byte.is_ascii_digit());
+        let digits = self.take(end.or(Some(self.rest.len())))?;
+        if digits.is_empty() { Err(Malformed::Syntax) } else { Ok(digits) }
+    }
+
+    fn literal(&mut self, word: &str) -> bool {
+        let rest = self.rest.strip_prefix(word);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            let _ = self.next();
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.rest.as_bytes().first().copied()
+    }
+
+    fn eat(&mut self, byte: u8) -> bool {
+        self.peek() == Some(byte) && self.next().is_ok()
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
+        if self.next()? == byte { Ok(()) } else { Err(Malformed::Syntax) }
+    }
+
+    /// The next byte; only those of one-byte characters stand where one is asked for.
+    fn next(&mut self) -> Result<u8, Malformed> {
+        let byte = self.peek().ok_or(Malformed::Syntax)?;
+        self.take(Some(1)).map(|_| byte)
+    }
+
+    fn take(&mut self, count: Option<usize>) -> Result<&'a str, Malformed> {
+        let parts = count.and_then(|count| self.rest.split_at_checked(count));
+        let (taken, rest) = parts.ok_or(Malformed::Syntax)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+}
