@@ -7,11 +7,11 @@ use embassy_net::Stack;
 use embassy_net::tcp::{State, TcpSocket};
 use embassy_net::udp::{PacketMetadata, UdpSocket};
 use ota_cloud::fault::{Fault, FaultPlan};
-use ota_cloud::origin::{Closing, Connection, Origin, OriginConfig};
+use ota_cloud::origin::{Closing, Origin, OriginConfig};
+use ota_cloud::peer::{ConnId, Note, Peer, Port};
 use ota_cloud::sign::UrlSigner;
-use ota_cloud::{Cloud, CloudConfig, DeviceRecord, Firmware, Output, Secret, TaskOptions};
+use ota_cloud::{Cloud, CloudConfig, DeviceRecord, Firmware, Secret, TaskOptions};
 use ota_proto::{Identity, Instant};
-use ota_sim::wire::{Asked, Broker};
 
 use super::clock;
 
@@ -22,9 +22,7 @@ const STORE: u16 = 8_080;
 /// All that the cloud knows.
 pub struct Desk {
     identity: Identity,
-    cloud: Cloud,
-    origin: Origin,
-    last_login: Option<Instant>,
+    peer: Peer,
     /// What the device said, and when.
     pub reports: Vec<(Instant, Vec<u8>)>,
     /// Status and bytes of each answer.
@@ -45,18 +43,16 @@ impl Desk {
         let mut origin = Origin::new(OriginConfig::new(Some(signer.clone()), UNIX));
         let (product, size) = (identity.product_id().to_owned(), image.len() as u64);
         let md5 = origin.add_file(format!("/{product}_{version}"), image);
-        origin.set_faults(faults);
-        let mut cloud = Cloud::new(CloudConfig::new(signer, UNIX));
-        cloud.add_device(&identity, Secret::new(*b"0123456789abcdef")).unwrap();
-        cloud.add_firmware(Firmware::new(&product, version, md5, size)).unwrap();
+        let cloud = Cloud::new(CloudConfig::new(signer, UNIX));
+        let mut peer = Peer::new(cloud, origin, faults, UNIX);
+        peer.add_device(&identity, Secret::new(*b"0123456789abcdef")).unwrap();
+        peer.cloud.add_firmware(Firmware::new(&product, version, md5, size)).unwrap();
         let timeout = Some(core::time::Duration::from_secs(86_400));
         let options = TaskOptions { timeout, ..TaskOptions::default() };
-        cloud.start_task(instant(), &identity, version, &options).unwrap();
+        peer.cloud.start_task(instant(), &identity, version, &options).unwrap();
         Self {
             identity,
-            cloud,
-            origin,
-            last_login: None,
+            peer,
             reports: Vec::new(),
             requests: Vec::new(),
             struck: Vec::new(),
@@ -66,7 +62,7 @@ impl Desk {
     }
 
     pub fn device(&self) -> &DeviceRecord {
-        self.cloud.device(&self.identity).unwrap()
+        self.peer.cloud.device(&self.identity).unwrap()
     }
 
     pub fn is_over(&self) -> bool {
@@ -76,7 +72,8 @@ impl Desk {
     /// An operator tries the failed task again.
     pub fn retry(&mut self) {
         let task = self.device().task.as_ref().unwrap().id;
-        self.cloud.retry_task(instant(), task).unwrap();
+        self.peer.cloud.retry_task(instant(), task).unwrap();
+        self.peer.handle_timeout(instant());
     }
 
     /// For people.
@@ -98,88 +95,116 @@ impl Desk {
         results
     }
 
-    fn asked(&mut self, asked: Asked) {
-        match asked {
-            Asked::Login => {
-                self.last_login = Some(instant());
-                self.sessions += 1;
+    fn listen(&mut self) {
+        while let Some((at, note)) = self.peer.next_note() {
+            match note {
+                Note::LoggedIn(_) => self.sessions += 1,
+                Note::Report { payload, .. } => self.reports.push((at, payload.to_vec())),
+                Note::Refused(why) => self.broken.push(format!("a report is refused: {why}")),
+                Note::Request(served) => self.requests.push((served.status, served.range)),
+                Note::Fault(fault) => self.struck.push(fault),
+                _ => {}
             }
-            Asked::Subscribed => {
-                self.cloud.handle_connected(instant(), &self.identity).unwrap();
-            }
-            Asked::Report(payload) => {
-                let topic = self.identity.report_topic();
-                if let Err(why) = self.cloud.handle_message(instant(), topic, &payload) {
-                    self.broken.push(format!("a report is refused: {why}"));
-                }
-                self.reports.push((instant(), payload));
-            }
-            Asked::Other => {}
         }
     }
 }
 
 /// One listening socket and what talks over it.
-struct Line<P> {
+struct Line {
     socket: TcpSocket<'static>,
-    port: u16,
-    peer: Option<P>,
+    port: Port,
+    conn: Option<ConnId>,
+    /// Bytes that were not taken yet.
+    held: Vec<u8>,
 }
 
-impl<P> Line<P> {
-    fn new(stack: Stack<'static>, port: u16) -> Self {
+impl Line {
+    fn new(stack: Stack<'static>, port: Port) -> Self {
         let [receive, send] = [4_096, 4_096].map(|len| Vec::leak(vec![0; len]));
         let mut socket = TcpSocket::new(stack, receive, send);
         socket.set_nagle_enabled(false);
-        Self { socket, port, peer: None }
+        Self { socket, port, conn: None, held: Vec::new() }
     }
 
-    /// Whether somebody is there.
-    fn accept(&mut self, cx: &mut Context<'_>, new: impl FnOnce() -> P) -> bool {
+    /// Who is there.
+    fn accept(&mut self, cx: &mut Context<'_>, peer: &mut Peer) -> Option<ConnId> {
         match self.socket.state() {
             State::Closed | State::TimeWait => {
-                self.peer = None;
+                if let Some(conn) = self.conn.take() {
+                    peer.handle_closed(instant(), conn);
+                    self.held.clear();
+                }
                 self.socket.abort();
-                let _ = pin!(self.socket.accept(self.port)).poll(cx);
-                false
+                let port = if self.port == Port::Mqtt { BROKER } else { STORE };
+                let _ = pin!(self.socket.accept(port)).poll(cx);
+                None
             }
             State::Listen | State::SynReceived => {
                 let _ = pin!(self.socket.wait_write_ready()).poll(cx);
-                false
+                None
             }
-            _ => {
-                self.peer.get_or_insert_with(new);
-                true
-            }
+            _ => Some(*self.conn.get_or_insert_with(|| peer.accept(instant(), self.port))),
         }
     }
 
-    /// What has come; empty at the end.
-    fn read(&mut self, cx: &mut Context<'_>) -> Option<Vec<u8>> {
+    /// Whether anything happened.
+    fn serve(&mut self, cx: &mut Context<'_>, peer: &mut Peer) -> bool {
+        let Some(conn) = self.accept(cx, peer) else { return false };
+        let mut busy = false;
         let mut bytes = [0; 2_048];
-        let read = pin!(self.socket.read(&mut bytes)).poll(cx);
+        let read = if self.held.is_empty() {
+            pin!(self.socket.read(&mut bytes)).poll(cx)
+        } else {
+            Poll::Pending
+        };
         match read {
-            Poll::Pending => None,
-            Poll::Ready(Ok(count)) => Some(bytes[..count].to_vec()),
-            Poll::Ready(Err(_)) => {
-                self.socket.abort();
-                None
+            Poll::Ready(Ok(0)) if self.socket.may_send() => {
+                self.socket.close();
+                busy = true;
             }
+            Poll::Ready(Ok(count)) => self.held.extend_from_slice(&bytes[..count]),
+            Poll::Ready(Err(_)) => self.socket.abort(),
+            Poll::Pending => {}
         }
+        if !self.held.is_empty() {
+            let taken = peer.handle_received(instant(), conn, &self.held);
+            drop(self.held.drain(..taken));
+            busy |= taken > 0;
+        }
+        let written = match peer.transmit(instant(), conn) {
+            [] => Poll::Pending,
+            bytes => pin!(self.socket.write(bytes)).poll(cx),
+        };
+        if let Poll::Ready(Ok(count)) = written {
+            peer.handle_sent(instant(), conn, count);
+            busy = true;
+        }
+        match peer.closing(conn) {
+            Some(Closing::Close) if self.socket.may_send() => {
+                self.socket.close();
+                busy = true;
+            }
+            Some(Closing::Reset) => self.socket.abort(),
+            _ => {}
+        }
+        busy
     }
 }
 
 /// Serves for ever.
 pub async fn serve(stack: Stack<'static>, desk: &std::cell::RefCell<Desk>) {
     stack.wait_config_up().await;
-    let mut brokers: Vec<Line<Broker>> = (0..4).map(|_| Line::new(stack, BROKER)).collect();
-    let mut stores: Vec<Line<Connection>> = (0..4).map(|_| Line::new(stack, STORE)).collect();
+    let ports = [Port::Mqtt, Port::Http].into_iter().flat_map(|port| [port; 4]);
+    let mut lines: Vec<Line> = ports.map(|port| Line::new(stack, port)).collect();
     let lines = std::future::poll_fn(|cx| {
         let desk = &mut *desk.borrow_mut();
-        while brokers.iter_mut().fold(false, |busy, line| serve_broker(cx, line, desk) | busy)
-            | stores.iter_mut().fold(false, |busy, line| serve_store(cx, line, desk) | busy)
-            | publish(cx, &mut brokers, desk)
-        {}
+        desk.peer.handle_timeout(instant());
+        while lines.iter_mut().fold(false, |busy, line| line.serve(cx, &mut desk.peer) | busy) {}
+        desk.listen();
+        if let Some(at) = desk.peer.deadline().filter(|at| *at < Instant::MAX) {
+            let at = at.as_micros().max(clock::now() + 1);
+            embassy_time_driver::schedule_wake(at, cx.waker());
+        }
         Poll::<()>::Pending
     });
     embassy_futures::join::join(lines, names(stack)).await;
@@ -206,106 +231,4 @@ async fn names(stack: Stack<'static>) {
         }
         socket.send_to(&answer, from).await.unwrap();
     }
-}
-
-/// Messages of the cloud go out on the newest session.
-fn publish(cx: &mut Context<'_>, lines: &mut [Line<Broker>], desk: &mut Desk) -> bool {
-    desk.cloud.handle_timeout(instant());
-    let mut busy = false;
-    loop {
-        match desk.cloud.poll_output(instant()) {
-            Output::Send { topic, payload, .. } => {
-                for broker in lines.iter_mut().filter_map(|line| line.peer.as_mut()) {
-                    broker.publish(&topic, payload.clone(), false);
-                }
-                busy = true;
-            }
-            Output::Event(_) => {}
-            Output::Idle { deadline } => {
-                wake_at(cx, deadline);
-                return busy;
-            }
-        }
-    }
-}
-
-fn wake_at(cx: &mut Context<'_>, at: Option<Instant>) {
-    if let Some(at) = at.filter(|at| *at > instant()) {
-        embassy_time_driver::schedule_wake(at.as_micros(), cx.waker());
-    }
-}
-
-fn serve_broker(cx: &mut Context<'_>, line: &mut Line<Broker>, desk: &mut Desk) -> bool {
-    if !line.accept(cx, || Broker::new(instant())) {
-        return false;
-    }
-    let mut busy = false;
-    if let Some(bytes) = line.read(cx) {
-        let Some(broker) = &mut line.peer else { return false };
-        if bytes.is_empty() {
-            if line.socket.may_send() {
-                line.socket.close();
-                broker.forget();
-            }
-        } else {
-            match broker.receive(instant(), &bytes, &desk.identity, desk.last_login) {
-                Ok(asked) => asked.into_iter().for_each(|asked| desk.asked(asked)),
-                Err(why) => desk.broken.push(why),
-            }
-            busy = true;
-        }
-    }
-    let Some(broker) = &mut line.peer else { return busy };
-    let written = match broker.transmit() {
-        [] => Poll::Pending,
-        bytes => pin!(line.socket.write(bytes)).poll(cx),
-    };
-    if let Poll::Ready(Ok(count)) = written {
-        broker.sent(count);
-        busy = true;
-    }
-    if broker.is_closed() && line.socket.may_send() {
-        line.socket.close();
-    }
-    if broker.deadline() <= instant() {
-        line.socket.abort();
-    }
-    wake_at(cx, Some(broker.deadline()).filter(|at| *at < Instant::MAX));
-    busy
-}
-
-fn serve_store(cx: &mut Context<'_>, line: &mut Line<Connection>, desk: &mut Desk) -> bool {
-    if !line.accept(cx, || Connection::new(instant())) {
-        return false;
-    }
-    let mut busy = false;
-    if let Some(bytes) = line.read(cx) {
-        let Some(peer) = &mut line.peer else { return false };
-        if bytes.is_empty() {
-            line.socket.close();
-        } else {
-            assert_eq!(peer.handle_received(instant(), &bytes), bytes.len());
-            busy = true;
-        }
-    }
-    let Some(peer) = &mut line.peer else { return busy };
-    peer.handle_timeout(&desk.origin, instant());
-    let bytes = peer.transmit(&mut desk.origin, instant());
-    let written =
-        if bytes.is_empty() { Poll::Pending } else { pin!(line.socket.write(bytes)).poll(cx) };
-    if let Poll::Ready(Ok(count)) = written {
-        peer.handle_sent(instant(), count);
-        busy = true;
-    }
-    while let Some(served) = peer.next_served() {
-        desk.requests.push((served.status, served.range));
-        desk.struck.extend(served.faults);
-    }
-    match peer.closing() {
-        Some(Closing::Close) if line.socket.may_send() => line.socket.close(),
-        Some(Closing::Reset) => line.socket.abort(),
-        _ => {}
-    }
-    wake_at(cx, peer.deadline(&desk.origin));
-    busy
 }

@@ -23,9 +23,9 @@ use ota_cloud::fault::FaultPlan;
 use ota_embassy::{
     BootSwitch, Buffers, Config, Driver, Event, FlashJournal, FlashSlot, FlashStorage, Network, Tcp,
 };
+use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
 use ota_proto::{Event as Update, Identity, Installed, Rng, State, Updater};
 use ota_wire::client::Event as ClientEvent;
-use ota_wire::mqtt::Login;
 
 use chip::{ACTIVE, Chip, DFU, JOURNAL, STATE};
 use clock::{Run, Task};
@@ -123,9 +123,11 @@ impl World {
         let identity = Identity::new("TESTPROD01", "dev001").unwrap();
         let mut machine = ota_proto::Config::new(identity, seed);
         machine.allow_http = true;
-        let [id, user, password] =
-            ["TESTPROD01dev001", "TESTPROD01dev001;1;a;9", "secret"].map(String::from);
-        let login = Login::new(id, user, password);
+        let secret = Secret::from_bytes(b"0123456789abcdef").unwrap();
+        let (method, expiry) = (Algorithm::HmacSha256, 4_102_444_800);
+        let login = Login::new(&machine.identity, &secret, method, APP_ID, "AbC12", expiry);
+        let login = login.unwrap();
+        let login = ota_wire::mqtt::Login::new(login.client_id, login.username, login.password);
         let config = Config::new("10.0.0.1".into(), 1_883, false, login, seed);
         let (versions, new) = ([FROM, TO], image(30_011, seed + 1));
         Self::with(Setup { weather, faults, seed, versions, new, machine, config })
