@@ -14,6 +14,7 @@ mod message;
 mod mqtt_packet;
 mod mqtt_session;
 mod origin;
+mod recording;
 mod redirect;
 mod updater;
 mod url;
@@ -26,6 +27,7 @@ pub use message::message;
 pub use mqtt_packet::mqtt_packet;
 pub use mqtt_session::mqtt_session;
 pub use origin::origin;
+pub use recording::recording;
 pub use redirect::redirect;
 pub use updater::updater;
 pub use url::url;
@@ -43,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     ("mqtt_packet", mqtt_packet),
     ("mqtt_session", mqtt_session),
     ("origin", origin),
+    ("recording", recording),
     ("redirect", redirect),
     ("updater", updater),
     ("url", url),
