@@ -76,70 +76,9 @@ fn live(
     now: &dyn Fn() -> Instant,
 ) -> Result<(), Box<dyn Error>> {
     let mut download: Option<Download> = None;
-    let mut buf = [0; Config::buffer_len()];
     loop {
-        let (deadline, read_body) = match machine.poll_output(now(), &mut buf)? {
-            Output::Publish { id, topic, qos, payload } => {
-                println!("→ {}", String::from_utf8_lossy(payload));
-                if let Some(handed_over) = mqtt.publish(id, topic, qos, payload)? {
-                    machine.handle_published(now(), handed_over);
-                }
-                continue;
-            }
-            Output::Fetch { op, url, from } => {
-                match Download::open(op, url, from) {
-                    Ok(opened) => {
-                        // What a refused answer leads to comes with the next output.
-                        let _ = machine.handle_response(now(), op, &opened.head());
-                        download = Some(opened);
-                    }
-                    Err(_) => machine.handle_fetch_failed(now(), op, TransportError::Refused),
-                }
-                continue;
-            }
-            Output::CancelFetch { .. } => {
-                download = None;
-                continue;
-            }
-            Output::Erase { op, .. } => {
-                // A file needs none.
-                machine.handle_erased(now(), op, Ok(()));
-                continue;
-            }
-            Output::Sync { op } => {
-                let done = flash.sync();
-                machine.handle_synced(now(), op, done);
-                continue;
-            }
-            Output::Digest { op, range } => {
-                let digest = flash.digest(range);
-                machine.handle_digest(now(), op, digest);
-                continue;
-            }
-            Output::Persist { op, record } => {
-                let done = flash.persist(record);
-                machine.handle_persisted(now(), op, done);
-                continue;
-            }
-            Output::Slot { op, .. } => {
-                // There is no boot loader to ask.
-                machine.handle_slot(now(), op, Ok(()));
-                continue;
-            }
-            Output::Event(event) => {
-                println!("* {event:?}");
-                if let Event::Install { .. } = event {
-                    // The image is whole and its digest is right: a real device installs it here.
-                    let version = machine.offer().map(|offer| offer.version.to_string());
-                    flash.set_running(&version.unwrap_or_default())?;
-                    machine.installed(now(), Installed::Running)?;
-                }
-                continue;
-            }
-            Output::Idle { deadline, read_body, .. } => (deadline, read_body),
-            _ => continue,
-        };
-
+        let turn = perform(machine, &mut mqtt, flash, &mut download, now)?;
+        let Some(Idle { deadline, read_body }) = turn else { continue };
         if deadline.is_some_and(|at| at <= now()) {
             machine.handle_timeout(now());
             continue;
@@ -152,22 +91,99 @@ fn live(
             }
             wait = Duration::from_millis(1);
         }
-        match mqtt.receive(wait)? {
-            Some(Packet::Publish(message)) => {
-                println!("← {} bytes on {}", message.payload.len(), message.topic);
-                if let Err(why) = machine.handle_message(now(), &message.topic, &message.payload) {
-                    println!("no message of the cloud's: {why}");
-                }
-                if message.pkid > 0 {
-                    mqtt.send(|tx| PubAck::new(message.pkid).write(tx))?;
-                }
-            }
-            Some(Packet::PubAck(ack)) => {
-                if let Some(id) = mqtt.acknowledged(ack.pkid) {
-                    machine.handle_published(now(), id);
-                }
-            }
-            _ => {}
+        if let Some(packet) = mqtt.receive(wait)? {
+            heard(machine, &mut mqtt, packet, now())?;
         }
     }
+}
+
+/// Until when there is nothing to do, and whether the machine wants a piece of the image.
+struct Idle {
+    deadline: Option<Instant>,
+    read_body: bool,
+}
+
+/// Does what the machine asks for next; `Some` when that is nothing.
+fn perform(
+    machine: &mut Updater,
+    mqtt: &mut Mqtt,
+    flash: &mut Flash,
+    download: &mut Option<Download>,
+    now: &dyn Fn() -> Instant,
+) -> Result<Option<Idle>, Box<dyn Error>> {
+    let mut buf = [0; Config::buffer_len()];
+    match machine.poll_output(now(), &mut buf)? {
+        Output::Publish { id, topic, qos, payload } => {
+            println!("→ {}", String::from_utf8_lossy(payload));
+            if let Some(handed_over) = mqtt.publish(id, topic, qos, payload)? {
+                machine.handle_published(now(), handed_over);
+            }
+        }
+        Output::Fetch { op, url, from } => match Download::open(op, url, from) {
+            Ok(opened) => {
+                // What a refused answer leads to comes with the next output.
+                let _ = machine.handle_response(now(), op, &opened.head());
+                *download = Some(opened);
+            }
+            Err(_) => machine.handle_fetch_failed(now(), op, TransportError::Refused),
+        },
+        Output::CancelFetch { .. } => *download = None,
+        // A file needs none.
+        Output::Erase { op, .. } => machine.handle_erased(now(), op, Ok(())),
+        Output::Sync { op } => {
+            let done = flash.sync();
+            machine.handle_synced(now(), op, done);
+        }
+        Output::Digest { op, range } => {
+            let digest = flash.digest(range);
+            machine.handle_digest(now(), op, digest);
+        }
+        Output::Persist { op, record } => {
+            let done = flash.persist(record);
+            machine.handle_persisted(now(), op, done);
+        }
+        // There is no boot loader to ask.
+        Output::Slot { op, .. } => machine.handle_slot(now(), op, Ok(())),
+        Output::Event(event) => {
+            println!("* {event:?}");
+            if let Event::Install { .. } = event {
+                // The image is whole and its digest is right: a real device installs it here.
+                let version = machine.offer().map(|offer| offer.version.to_string());
+                flash.set_running(&version.unwrap_or_default())?;
+                machine.installed(now(), Installed::Running)?;
+            }
+        }
+        Output::Idle { deadline, read_body, .. } => {
+            return Ok(Some(Idle { deadline, read_body }));
+        }
+        _ => {}
+    }
+    Ok(None)
+}
+
+/// Gives a packet of the broker's to the machine.
+fn heard(
+    machine: &mut Updater,
+    mqtt: &mut Mqtt,
+    packet: Packet,
+    now: Instant,
+) -> Result<(), Box<dyn Error>> {
+    match packet {
+        Packet::Publish(message) => {
+            println!("← {} bytes on {}", message.payload.len(), message.topic);
+            if let Err(why) = machine.handle_message(now, &message.topic, &message.payload) {
+                println!("no message of the cloud's: {why}");
+            }
+            if message.pkid > 0 {
+                mqtt.send(|tx| PubAck::new(message.pkid).write(tx))?;
+            }
+        }
+        Packet::PubAck(ack) => {
+            if let Some(id) = mqtt.acknowledged(ack.pkid) {
+                machine.handle_published(now, id);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }

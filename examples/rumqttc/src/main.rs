@@ -63,7 +63,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         journal: record.as_ref(),
         storage: storage.info(),
     };
-    let topic = identity.update_topic().to_owned();
     let mut config = Config::new(identity, seed);
     config.allow_http = true; // The cloud on a desk has no TLS.
     let clock = Clock::start();
@@ -81,32 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             download = None;
         }
         match connection.recv_timeout(wait) {
-            Ok(Ok(Mqtt::Incoming(Incoming::ConnAck(_)))) => {
-                client.subscribe(topic.as_str(), QoS::AtLeastOnce)?;
-            }
-            Ok(Ok(Mqtt::Incoming(Incoming::SubAck(_)))) => {
-                machine.handle_session(clock.now(), true);
-            }
-            Ok(Ok(Mqtt::Incoming(Incoming::Publish(message)))) if message.topic == topic => {
-                println!("← {} bytes", message.payload.len());
-                if let Err(why) =
-                    machine.handle_message(clock.now(), &message.topic, &message.payload)
-                {
-                    println!("no message of the cloud's: {why}");
-                }
-            }
-            Ok(Ok(Mqtt::Incoming(Incoming::PubAck(ack)))) => {
-                let at = sent.handed_over.iter().position(|(packet, _)| *packet == ack.pkid);
-                if let Some(at) = at {
-                    let (_, id) = sent.handed_over.swap_remove(at);
-                    machine.handle_published(clock.now(), id);
-                }
-            }
-            Ok(Ok(Mqtt::Outgoing(Outgoing::Publish(packet)))) => match sent.queued.pop_front() {
-                Some((id, Level::AtMostOnce)) => machine.handle_published(clock.now(), id),
-                Some((id, Level::AtLeastOnce)) => sent.handed_over.push((packet, id)),
-                None => {}
-            },
+            Ok(Ok(event)) => heard(&mut machine, &client, &mut sent, event, clock)?,
             Ok(Err(why)) => {
                 println!("the connection is gone: {why}");
                 machine.handle_session(clock.now(), false);
@@ -115,9 +89,46 @@ fn main() -> Result<(), Box<dyn Error>> {
                 sleep(Duration::from_secs(5));
             }
             Err(RecvTimeoutError::Disconnected) => return Err("rumqttc has ended".into()),
-            _ => {}
+            Err(RecvTimeoutError::Timeout) => {}
         }
     }
+}
+
+/// Tells the machine what happened on the connection.
+fn heard(
+    machine: &mut Updater,
+    client: &Client,
+    sent: &mut Sent,
+    event: Mqtt,
+    clock: Clock,
+) -> Result<(), Box<dyn Error>> {
+    let now = clock.now();
+    match event {
+        Mqtt::Incoming(Incoming::ConnAck(_)) => {
+            client.subscribe(machine.config().identity.update_topic(), QoS::AtLeastOnce)?;
+        }
+        Mqtt::Incoming(Incoming::SubAck(_)) => machine.handle_session(now, true),
+        Mqtt::Incoming(Incoming::Publish(message)) => {
+            println!("← {} bytes", message.payload.len());
+            if let Err(why) = machine.handle_message(now, &message.topic, &message.payload) {
+                println!("no message of the cloud's: {why}");
+            }
+        }
+        Mqtt::Incoming(Incoming::PubAck(ack)) => {
+            let at = sent.handed_over.iter().position(|(packet, _)| *packet == ack.pkid);
+            if let Some(at) = at {
+                let (_, id) = sent.handed_over.swap_remove(at);
+                machine.handle_published(now, id);
+            }
+        }
+        Mqtt::Outgoing(Outgoing::Publish(packet)) => match sent.queued.pop_front() {
+            Some((id, Level::AtMostOnce)) => machine.handle_published(now, id),
+            Some((id, Level::AtLeastOnce)) => sent.handed_over.push((packet, id)),
+            None => {}
+        },
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Does what the machine asks for until it is idle; for how long, and whether it wants body then.
