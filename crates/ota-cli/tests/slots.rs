@@ -93,6 +93,18 @@ fn an_agent_killed_before_the_restart_command_has_ended_runs_it_again_and_trusts
 }
 
 #[test]
+fn a_restart_that_is_due_is_forgotten_when_the_configuration_has_none() {
+    let desk = Desk::new();
+    let (config, slots) = device(&desk, "dev001", "127.0.0.1:9", "");
+    let state =
+        format!("ota-slots 1\nconfirmed a\nstarts 0\nboot {}\nrestart due\n", ota_host::boot_id());
+    fs::write(slots.join("state"), state).unwrap();
+    let end = agent(&config, &["--once", "--wait", "1"]).end().expect(3);
+    let starts = end.out.iter().filter(|line| line.contains("\"started\"")).count();
+    assert_eq!(starts, 1, "not again and again");
+}
+
+#[test]
 fn a_command_may_fill_the_slot() {
     let desk = Desk::new();
     desk.write("image", image(2, 1000));

@@ -318,7 +318,10 @@ impl Device<'_> {
             return None;
         };
         let Target::Slots(slots) = &config.target else { return None };
-        let due = slots.started_by == StartedBy::Agent && ab.is_due().unwrap_or(false);
+        // The configuration may have been changed since.
+        let may_be_due =
+            matches!((slots.started_by, &slots.restart), (StartedBy::Agent, Restart::Command(_)));
+        let due = may_be_due && ab.is_due().unwrap_or(false);
         let running = ab.running().ok();
         self.look = (on_trial || due).then(|| self.clock.now() + LOOK);
         if due {
