@@ -1,6 +1,7 @@
 //! The machine and the model side by side: each gets what the other gets, and what the machine
 //! says must be what the model has to say.
 
+use ota_proto::journal::Record;
 use ota_proto::{
     Boot, Comparator, Config, Downgrade, Event, Hold, Identity, Instant, Journal, Md5, OpId,
     Output, PubId, QoS, SlotInfo, StorageError, Updater,
@@ -148,7 +149,7 @@ impl World {
             Output::Slot { op, action } => self.begin(op, Job::Slot(action)),
             Output::Persist { op, record } => {
                 self.persist = Some((op, *record));
-                self.spec.persist();
+                self.spec.persist(&Record::decode(record).unwrap().1);
             }
             Output::Event(event) => self.event(&event),
             other => panic!("{other:?}"),

@@ -201,6 +201,20 @@ fn boot_switching_with_nobody_to_ask_and_the_old_one_running_owes_fail() {
 }
 
 #[test]
+fn boot_installing_the_tries_of_one_image_do_not_count_against_another() {
+    let cut = tried(Phase::Installing, 2);
+    let persisted = |version| {
+        let mut bench = Bench::boot(config(), "0.1.0", SlotState::Confirmed, Some(&cut));
+        bench.machine.handle_session(at(0), true);
+        bench.out(0);
+        bench.offer(100, version);
+        bench.out(100).remove(0)
+    };
+    assert_eq!(persisted("2.0.0"), "persist Fetching 2.0.0@0");
+    assert_eq!(persisted("1.0.0"), "persist Fetching 1.0.0@10000 try 2");
+}
+
+#[test]
 fn boot_switching_with_nobody_to_ask_and_the_new_one_running_owes_done() {
     let (_, lines) = says("1.0.0", SlotState::Unknown, Some(&tried(Phase::Switching, 1)));
     assert_eq!(lines, ["done", "report 1.0.0"]);

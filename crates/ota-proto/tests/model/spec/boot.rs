@@ -5,13 +5,13 @@ use ota_proto::SlotState;
 use super::book::Book;
 use super::offers::resume_point;
 use super::steps::{Foreign, Step, Url};
-use super::{Note, Outcome, Owed, Phase, Policy, S, Spec, Why};
+use super::{Ended, Note, Owing, Phase, Policy, S, Spec, Why};
 
 enum Start {
     Nothing,
     /// As the journal says.
     Owed,
-    Result(Outcome),
+    Result(Ended),
     /// The slot may hold a part, or all: its offer is waited for.
     Part,
     Armed,
@@ -97,7 +97,7 @@ impl Spec {
         };
         match weigh(&self.note, slot, new_runs, size) {
             Start::Nothing => {}
-            Start::Owed => self.owed = Some(Owed::Saved),
+            Start::Owed => self.owed = Some(Owing::Saved),
             Start::Result(outcome) => {
                 let kept = (self.note.offset, etag);
                 self.finish(image, kept, outcome);

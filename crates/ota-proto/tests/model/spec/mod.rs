@@ -11,6 +11,9 @@ mod say;
 mod slot;
 mod steps;
 
+use ota_proto::Version;
+use ota_proto::journal::{Outcome, Owed, Record};
+
 pub(crate) use book::Image;
 use book::{Book, Fact, Line};
 pub(crate) use fetch::{Answer, Broken, Bytes};
@@ -47,7 +50,7 @@ impl Why {
     }
 }
 
-pub(crate) type Outcome = Result<(), Why>;
+pub(crate) type Ended = Result<(), Why>;
 
 /// What the application and the configuration decide.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +85,7 @@ pub(crate) struct Note {
     pub(crate) etag: u8,
     pub(crate) tries: u8,
     /// The result that is owed, or why a roll-back began.
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome: Option<Ended>,
     /// A copy of it may have left.
     pub(crate) sent: bool,
     /// Version and digest that failed here, and how often.
@@ -91,7 +94,7 @@ pub(crate) struct Note {
 
 /// A result on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owed {
+enum Owing {
     /// It must become durable before anything is said.
     Saving,
     /// It may be told once a mark says so in the journal.
@@ -111,7 +114,7 @@ pub(crate) struct Spec {
     foreign: Option<Foreign>,
     book: Book,
     open: Option<Attempt>,
-    owed: Option<Owed>,
+    owed: Option<Owing>,
     /// What should be durable, what is, what is being written, and what may be.
     note: Note,
     durable: Note,
@@ -159,8 +162,8 @@ impl Spec {
     /// A publication was handed over or acknowledged.
     pub(crate) fn heard(&mut self, id: u32) {
         let newest = self.book.result();
-        if self.owed == Some(Owed::Saved) && newest.is_some_and(|(_, last)| last == id) {
-            self.owed = Some(Owed::Heard);
+        if self.owed == Some(Owing::Saved) && newest.is_some_and(|(_, last)| last == id) {
+            self.owed = Some(Owing::Heard);
             let Note { image, offset, etag, tries, guard, outcome, from, .. } = self.note;
             let keeps = matches!(outcome, Some(Err(Why::Timeout | Why::NotFound | Why::Auth)));
             self.note = if keeps && offset > 0 {
@@ -177,7 +180,29 @@ impl Spec {
 
 /// The journal: what is written is what should have been durable when the write began.
 impl Spec {
-    pub(crate) fn persist(&mut self) {
+    pub(crate) fn persist(&mut self, record: &Record) {
+        let code = |owed: Owed| match owed.result {
+            Outcome::Done => "0".into(),
+            Outcome::Failed(reason) => reason.code().number().to_string(),
+        };
+        let target = record.target.as_ref();
+        let found = (
+            target.map(|target| (target.version.as_str(), target.size, target.offset)),
+            record.from.as_ref().map(Version::as_str),
+            record.tries,
+            record.owed.map(|owed| (code(owed), owed.sent)),
+            record.guard.map(|guard| guard.count),
+        );
+        let note = &self.note;
+        let wanted = (
+            note.image.map(|image| (image.version, image.size, note.offset)),
+            note.from,
+            note.tries,
+            note.outcome
+                .map(|outcome| (outcome.map_or_else(Why::code, |()| "0").into(), note.sent)),
+            note.guard.map(|(.., count)| count),
+        );
+        assert_eq!(found, wanted, "what is to survive a reset");
         assert!(self.writing.is_none(), "two journal writes at once");
         assert!(!self.is_durable(), "a journal write that changes nothing: {:?}", self.note);
         assert!(self.now >= self.write_again, "a failed journal write is tried too soon");
@@ -203,21 +228,21 @@ impl Spec {
 
     /// The result that is owed moves by itself as far as the journal lets it.
     fn settle_owed(&mut self) {
-        if self.owed == Some(Owed::Saving) && self.is_durable() {
-            self.owed = Some(Owed::Saved);
+        if self.owed == Some(Owing::Saving) && self.is_durable() {
+            self.owed = Some(Owing::Saved);
         }
-        if self.owed == Some(Owed::Saved) && self.up && !self.note.sent {
+        if self.owed == Some(Owing::Saved) && self.up && !self.note.sent {
             self.note.sent = true;
-            self.owed = Some(Owed::Saving);
+            self.owed = Some(Owing::Saving);
         }
-        if self.owed == Some(Owed::Heard) && self.is_durable() {
+        if self.owed == Some(Owing::Heard) && self.is_durable() {
             self.owed = None;
             self.fact(Fact::Asked);
         }
     }
 
     /// The attempt is over.
-    fn finish(&mut self, image: Image, kept: (u64, u8), outcome: Outcome) {
+    fn finish(&mut self, image: Image, kept: (u64, u8), outcome: Ended) {
         self.drop_attempt();
         self.fact(Fact::Ended);
         let Note { tries, guard, from, .. } = self.note;
@@ -240,7 +265,7 @@ impl Spec {
             sent: self.up,
             guard,
         };
-        self.owed = Some(Owed::Saving);
+        self.owed = Some(Owing::Saving);
     }
 
     fn fail(&mut self, why: Why) {
@@ -291,7 +316,7 @@ impl Spec {
     }
 
     pub(crate) fn owes(&self) -> bool {
-        matches!(self.owed, Some(Owed::Saving | Owed::Saved))
+        matches!(self.owed, Some(Owing::Saving | Owing::Saved))
     }
 
     /// Bytes stored of the open attempt.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::book::{Fact, Line, last_said};
 use super::steps::{Step, Url};
-use super::{Owed, S, Spec};
+use super::{Owing, S, Spec};
 
 /// When the version is to be reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Spec {
             return lines;
         }
         if self.owed.is_some() {
-            if self.owed == Some(Owed::Saved) && self.result_at() <= self.now {
+            if self.owed == Some(Owing::Saved) && self.result_at() <= self.now {
                 lines.push((Line::Result, true));
             }
             return lines;
@@ -203,7 +203,7 @@ impl Spec {
         let mut moments = Vec::new();
         if self.up {
             match (self.owed, self.version_due()) {
-                (Some(Owed::Saved), _) => moments.push(self.result_at()),
+                (Some(Owing::Saved), _) => moments.push(self.result_at()),
                 (None, Due::From(last) | Due::Between(_, last)) => moments.push(last),
                 _ => {}
             }

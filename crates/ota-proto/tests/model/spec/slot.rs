@@ -4,7 +4,7 @@ use ota_proto::{SlotAction, StorageError};
 
 use super::book::Fact;
 use super::steps::{Job, Step};
-use super::{ERASE, Owed, Phase, S, Spec, Why};
+use super::{ERASE, Owing, Phase, S, Spec, Why};
 
 impl Spec {
     /// A job begins: there is one at a time, and what it needs is durable (§2.4).
@@ -25,7 +25,7 @@ impl Spec {
                 assert!(limit.is_none() || self.durable.outcome.is_some(), "O11");
             }
             (Job::Slot(SlotAction::ClearMark), _) => {
-                assert_ne!(self.owed, Some(Owed::Saving), "the reason would be lost");
+                assert_ne!(self.owed, Some(Owing::Saving), "the reason would be lost");
             }
             (Job::Erase | Job::Write { .. }, Some(_)) => {
                 let image = attempt.map(|attempt| attempt.image);
