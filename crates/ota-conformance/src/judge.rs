@@ -183,3 +183,79 @@ fn progress(payload: &[u8]) -> Option<(String, Progress<'_>)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use ota_cloud::fault::Fault;
+
+    use super::*;
+    use crate::Request;
+
+    fn version(version: &str) -> String {
+        format!(r#"{{"type":"report_version","report":{{"version":"{version}"}}}}"#)
+    }
+
+    fn progress(state: &str) -> String {
+        format!(
+            r#"{{"type":"report_progress","report":{{"progress":{{{state},"result_msg":""}},"version":"1.0.0"}}}}"#
+        )
+    }
+
+    fn report(payload: String) -> Report {
+        Report { at: Duration::from_secs(1), payload: payload.into_bytes() }
+    }
+
+    fn scenario() -> Scenario {
+        Scenario::new(Fault::Chunked, 1, 1)
+    }
+
+    fn good() -> Outcome {
+        let states = [
+            r#""state":"downloading","percent":"0","result_code":"0""#,
+            r#""state":"downloading","percent":"100","result_code":"0""#,
+            r#""state":"burning","result_code":"0""#,
+            r#""state":"done","result_code":"0""#,
+        ];
+        let mut reports = vec![report(version("0.1.0"))];
+        reports.extend(states.map(progress).map(report));
+        reports.push(report(version("1.0.0")));
+        Outcome {
+            ended: true,
+            running: "1.0.0".into(),
+            slot: scenario().image,
+            reports,
+            requests: vec![Request { status: 200, range: 0..10_000 }],
+            struck: vec![Fault::Chunked],
+            events: Vec::new(),
+            sessions: 1,
+            restarts: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_right_is_right_and_whatever_is_wrong_is_told() {
+        assert_eq!(judge(&scenario(), &good()), [""; 0]);
+        let wrong: [(&str, fn(&mut Outcome)); 13] = [
+            ("never ended", |outcome| outcome.ended = false),
+            ("the old version", |outcome| outcome.running = "0.1.0".into()),
+            ("another byte", |outcome| outcome.slot[9_999] ^= 1),
+            ("no fault", |outcome| outcome.struck.clear()),
+            ("two requests", |outcome| outcome.requests.extend(outcome.requests.clone())),
+            ("two sessions", |outcome| outcome.sessions = 2),
+            ("no first version", |outcome| drop(outcome.reports.remove(0))),
+            ("no last version", |outcome| drop(outcome.reports.pop())),
+            ("no result", |outcome| drop(outcome.reports.remove(4))),
+            ("two copies", |outcome| outcome.reports.insert(4, outcome.reports[4].clone())),
+            ("progress falls", |outcome| outcome.reports.swap(1, 2)),
+            ("burning after the result", |outcome| outcome.reports.swap(3, 4)),
+            ("an odd shape", |outcome| outcome.reports[1].payload.push(b' ')),
+        ];
+        for (what, change) in wrong {
+            let mut outcome = good();
+            change(&mut outcome);
+            assert!(!judge(&scenario(), &outcome).is_empty(), "{what}");
+        }
+    }
+}
