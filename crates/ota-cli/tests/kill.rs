@@ -1,10 +1,10 @@
-//! The real agent is killed, again and again: each update resumes and ends as if nothing had been.
+//! A real device is killed, again and again: each update resumes and ends as if nothing had been.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test on the real clock")]
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -12,53 +12,140 @@ use common::{Desk, Ota, PATIENCE, cloud, image};
 use ota_proto::Rng;
 use serde_json::Value;
 
-/// Kills that must hit an update.
+/// Kills that must hit an update, unless `OTA_KILLS` says how many.
 const KILLS: usize = 24;
 /// Kills for each device, at most: three cut installations are a failure by design.
 const EACH: usize = 2;
+/// Bytes that may be fetched again after a cut: from one checkpoint to the next, for an image of
+/// 4 MiB one erase unit, and one receive buffer.
+const REFETCHED: usize = 256 * 1024 + 64 * 1024;
 
 /// A name for each device, whatever happens to it.
-fn name(n: u64) -> String {
+fn name(n: usize) -> String {
     format!("dev{n:03}")
 }
 
+/// What is killed: the agent, or the gateway whose program `OTA_KILL_GATEWAY` names.
+struct Victim {
+    gateway: Option<String>,
+    moments: &'static [(&'static str, u64)],
+    progress: &'static str,
+    reported: &'static str,
+    accepted: &'static str,
+}
+
+impl Victim {
+    fn new() -> Self {
+        let gateway = std::env::var("OTA_KILL_GATEWAY").ok();
+        if gateway.is_some() {
+            let (progress, reported, accepted) = ("Progress {", "Reported {", "VersionAccepted");
+            Self { gateway, moments: &GATEWAY, progress, reported, accepted }
+        } else {
+            let (progress, reported) = ("\"progress\"", "\"reported\"");
+            Self {
+                gateway,
+                moments: &MOMENTS,
+                progress,
+                reported,
+                accepted: "\"version-accepted\"",
+            }
+        }
+    }
+
+    fn start(&self, desk: &Desk, device: &str, config: &str, broker: &str) -> Ota {
+        let Some(gateway) = &self.gateway else {
+            return Ota::start(["agent", "--config", config, "--json"]);
+        };
+        let (host, port) = broker.rsplit_once(':').unwrap();
+        let folder = desk.path("");
+        let env = [("DEVICE_SECRET", common::SECRET), ("CONNECT_SPACING", "0")];
+        let folder = folder.to_str().unwrap();
+        Ota::start_program("env", env, ["-C", folder, gateway, host, port, "TESTPROD01", device])
+    }
+
+    fn slot(&self, device: &str) -> String {
+        let folder = if self.gateway.is_some() { "-data" } else { "" };
+        format!("{device}{folder}/slot.img")
+    }
+
+    fn version(&self, device: &str) -> String {
+        format!("{device}{}version", if self.gateway.is_some() { "-" } else { "." })
+    }
+}
+
 #[test]
-fn an_agent_killed_at_random_moments_ends_with_the_right_bytes_and_one_result() {
+fn a_device_killed_at_random_moments_ends_with_the_right_bytes_and_one_result() {
     let seed = match std::env::var("OTA_SEED") {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => u64::from(std::process::id()),
     };
     println!("again with OTA_SEED={seed}");
+    let wanted = std::env::var("OTA_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    let victim = Victim::new();
     let mut rng = Rng::new(seed);
     let desk = Desk::new();
     let firmware = image(seed, 4 << 20);
     desk.write("image", &firmware);
-    let names: Vec<String> = (0..2 * KILLS as u64).map(name).collect();
+    let names: Vec<String> = (0..2 * wanted).map(name).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (mut cloud, broker) = cloud(&names, &desk.path("image"));
     let mut hits = Vec::new();
+    let mut refetched = Vec::new();
+    let mut updated = 0;
     for device in names {
-        if hits.len() >= KILLS {
+        if hits.len() >= wanted {
             break;
         }
         let config = desk.plain_device(device, &broker);
-        let args = ["agent", "--config", &config, "--json"];
+        let mut seen = Seen::default();
+        let mut stored = None;
         for _ in 0..EACH {
-            hits.extend(kill_somewhere(Ota::start(args), &mut rng));
+            if desk.path(&victim.version(device)).exists()
+                && desk.read(&victim.version(device)) == b"1.0.0\n"
+            {
+                break;
+            }
+            let running = victim.start(&desk, device, &config, &broker);
+            hits.extend(kill_somewhere(running, &victim, &mut rng));
+            seen.catch_up(&mut cloud, device);
+            refetched.extend(seen.again(stored));
+            stored = common_start(&desk, &victim.slot(device), &firmware);
         }
-        let mut last = Ota::start(args);
-        let results = results(&mut cloud, device);
-        last.event("version-accepted");
+        let mut last = victim.start(&desk, device, &config, &broker);
+        seen.finish(&mut cloud, device);
+        refetched.extend(seen.again(stored));
+        while !last.line().contains(victim.accepted) {}
         last.terminate();
-        last.end().expect(0);
+        let end = last.end();
+        if victim.gateway.is_none() {
+            end.expect(0);
+        }
         let done = r#"{"result_code":"0","result_msg":"","state":"done"}"#;
-        assert_eq!(results, BTreeSet::from([done.to_owned()]), "{device}");
-        assert!(desk.read(&format!("{device}/slot.img")) == firmware, "{device}: other bytes");
-        assert_eq!(desk.read(&format!("{device}.version")), b"1.0.0\n", "{device}");
+        assert_eq!(seen.results, BTreeSet::from([done.to_owned()]), "{device}");
+        assert!(desk.read(&victim.slot(device)) == firmware, "{device}: other bytes");
+        assert_eq!(desk.read(&victim.version(device)), b"1.0.0\n", "{device}");
+        updated += 1;
     }
-    hits.sort();
-    println!("killed after: {}", hits.join(", "));
-    assert!(hits.len() >= 20, "too few kills hit an update");
+    let mut moments = BTreeMap::new();
+    for hit in &hits {
+        *moments.entry(hit.as_str()).or_insert(0) += 1;
+    }
+    let most = refetched.iter().max().copied().unwrap_or(0);
+    println!(
+        "{} kills in {updated} updates: 0 lost, 0 with other bytes or results; {} resumed, at most \
+         {most} bytes fetched again; killed after {moments:?}",
+        hits.len(),
+        refetched.len(),
+    );
+    assert!(hits.len() * 6 >= wanted * 5, "too few kills hit an update");
+    assert!(most <= REFETCHED, "{most}");
+}
+
+/// How many bytes of the image stand in the slot, from its start.
+fn common_start(desk: &Desk, slot: &str, image: &[u8]) -> Option<usize> {
+    let stored = std::fs::read(desk.path(slot)).ok()?;
+    let same = stored.chunks(512).zip(image.chunks(512)).take_while(|(a, b)| a == b).count();
+    Some((same * 512).min(image.len()))
 }
 
 /// The moments of an update: the so-and-so-many-th line with this word.
@@ -75,13 +162,26 @@ const MOMENTS: [(&str, u64); 10] = [
     ("\"finished\"", 1),
 ];
 
+/// The same in the words of the gateway.
+const GATEWAY: [(&str, u64); 8] = [
+    ("Connected", 1),
+    ("VersionAccepted", 1),
+    ("Started {", 1),
+    ("Ready", 1),
+    ("Install {", 1),
+    ("installing", 1),
+    ("Finished {", 1),
+    ("VersionAccepted", 2),
+];
+
 /// After one of the moments, or in the midst of the download, and a little time more. Says what
-/// the agent said last; `None` when the update was over already.
-fn kill_somewhere(mut agent: Ota, rng: &mut Rng) -> Option<String> {
-    let chance = usize::try_from(rng.below(15)).unwrap();
-    let (word, count) = match MOMENTS.get(chance) {
+/// it said last; `None` when the update was over already.
+fn kill_somewhere(mut agent: Ota, victim: &Victim, rng: &mut Rng) -> Option<String> {
+    let places = u64::try_from(victim.moments.len()).unwrap() + 5;
+    let chance = usize::try_from(rng.below(places)).unwrap();
+    let (word, count) = match victim.moments.get(chance) {
         Some(moment) => *moment,
-        None => ("\"progress\"", 1 + rng.below(15)),
+        None => (victim.progress, 1 + rng.below(15)),
     };
     let more = rng.up_to(Duration::from_millis(4));
     let patience = Instant::now() + PATIENCE;
@@ -92,7 +192,7 @@ fn kill_somewhere(mut agent: Ota, rng: &mut Rng) -> Option<String> {
         seen += u64::from(line.contains(word));
         // An agent that starts with the new version says little more, and nothing of this.
         let new = line.contains("\"started\"") && line.contains("1.0.0");
-        if line.contains("\"reported\"") || (new && agent.said.len() == 1) {
+        if line.contains(victim.reported) || (new && agent.said.len() == 1) {
             break;
         }
     }
@@ -100,30 +200,72 @@ fn kill_somewhere(mut agent: Ota, rng: &mut Rng) -> Option<String> {
     while !matches!(agent.line_before(moment), Err(RecvTimeoutError::Timeout)) {}
     let end = agent.kill();
     assert_eq!(end.code, None, "it was killed");
-    if end.out.iter().any(|line| line.contains("\"reported\"")) {
+    if end.out.iter().any(|line| line.contains(victim.reported)) {
         return None;
     }
-    let last = end.out.last().map_or(Value::Null, |line| common::json(line));
+    let last = end.out.last().map_or("nothing", String::as_str);
+    if victim.gateway.is_some() {
+        // The event's name, without where it stands and what is in it.
+        let last = last.trim_start_matches("Client(");
+        let last = last.split_once("event: ").map_or(last, |(_, event)| event);
+        return Some(last.split([' ', ')']).next().unwrap_or_default().to_owned());
+    }
+    let last: Value = if last == "nothing" { Value::Null } else { common::json(last) };
     let word = ["state", "event"].into_iter().find_map(|key| last[key].as_str());
     Some(word.unwrap_or("nothing").to_owned())
 }
 
-/// Reads the cloud's output until the device has claimed and proved the update, and a
-/// version report after both was answered; the different results that it reported.
-fn results(cloud: &mut Ota, device: &str) -> BTreeSet<String> {
-    let mut results = BTreeSet::new();
-    let (mut claimed, mut proved) = (false, false);
-    let full = format!("TESTPROD01/{device}");
-    loop {
-        let line = cloud.wait_for("line of this device", |line: &Value| line["device"] == full);
-        claimed |= line["event"] == "claimed";
-        proved |= line["event"] == "proved";
+/// What the cloud saw of a device.
+#[derive(Default)]
+struct Seen {
+    /// The different results that it reported.
+    results: BTreeSet<String>,
+    claimed: bool,
+    proved: bool,
+    /// A version report after both was answered.
+    settled: bool,
+    /// The first bytes of the requests since the last look.
+    requests: Vec<usize>,
+}
+
+impl Seen {
+    fn take(&mut self, line: &Value, device: &str) {
+        if line["event"] == "request" {
+            self.requests.push(usize::try_from(line["from"].as_u64().unwrap()).unwrap());
+        }
+        if line["device"] != format!("TESTPROD01/{device}") {
+            return;
+        }
+        self.claimed |= line["event"] == "claimed";
+        self.proved |= line["event"] == "proved";
         let progress = &line["payload"]["report"]["progress"];
         if progress["state"] == "done" || progress["state"] == "fail" {
-            results.insert(progress.to_string());
+            self.results.insert(progress.to_string());
         }
-        if claimed && proved && line["payload"]["type"] == "report_version_rsp" {
-            return results;
+        let answered = line["payload"]["type"] == "report_version_rsp";
+        self.settled |= self.claimed && self.proved && answered;
+    }
+
+    /// Reads what the cloud has said already.
+    fn catch_up(&mut self, cloud: &mut Ota, device: &str) {
+        let moment = Instant::now() + Duration::from_millis(20);
+        while let Ok(line) = cloud.line_before(moment) {
+            self.take(&common::json(&line), device);
         }
+    }
+
+    /// Reads on until all is told.
+    fn finish(&mut self, cloud: &mut Ota, device: &str) {
+        while !self.settled {
+            let line = cloud.line();
+            self.take(&common::json(&line), device);
+        }
+    }
+
+    /// How much was fetched again, when so much was stored before and a download went on.
+    fn again(&mut self, stored: Option<usize>) -> Option<usize> {
+        let first = self.requests.first().copied();
+        self.requests.clear();
+        Some(stored?.saturating_sub(first?))
     }
 }
