@@ -234,10 +234,12 @@ mod tests {
         }
     }
 
+    type Change = fn(&mut Outcome);
+
     #[test]
     fn what_is_right_is_right_and_whatever_is_wrong_is_told() {
         assert_eq!(judge(&scenario(), &good()), [""; 0]);
-        let wrong: [(&str, fn(&mut Outcome)); 13] = [
+        let wrong: [(&str, Change); 13] = [
             ("never ended", |outcome| outcome.ended = false),
             ("the old version", |outcome| outcome.running = "0.1.0".into()),
             ("another byte", |outcome| outcome.slot[9_999] ^= 1),

@@ -21,9 +21,12 @@ const BEHIND: Duration = Duration::from_millis(200);
 /// An offer that is held back for a download to begin comes after this time in any case.
 const HELD: Duration = Duration::from_secs(10);
 
+/// A change of an offer.
+type Edit = fn(&[u8]) -> Vec<u8>;
+
 impl Connection {
     /// A whole packet from the broker.
-    pub(super) fn from_broker(&mut self, relay: &mut Relay, now: Instant, packet: Vec<u8>) {
+    pub(super) fn take_broker_packet(&mut self, relay: &mut Relay, now: Instant, packet: Vec<u8>) {
         match packet::read(&packet) {
             Kind::ConnAck if relay.strikes(Fault::RefuseLogin) => {
                 self.send(End::Device, &REFUSED);
@@ -45,7 +48,7 @@ impl Connection {
     }
 
     /// A whole packet from the device.
-    pub(super) fn from_device(&mut self, relay: &mut Relay, packet: &[u8]) {
+    pub(super) fn take_device_packet(&mut self, relay: &mut Relay, packet: &[u8]) {
         if let Kind::Publish(publish) = packet::read(packet) {
             match packet::said(&publish) {
                 Said::Version if relay.strikes(Fault::Kick) => return self.close(),
@@ -128,7 +131,7 @@ impl Connection {
         if let Some(first) = first.filter(|_| relay.strikes(Fault::SameUrlAgain)) {
             payload = packet::with_url_of(&payload, &first);
         }
-        let edits: [(Fault, fn(&[u8]) -> Vec<u8>); 3] = [
+        let edits: [(Fault, Edit); 3] = [
             (Fault::WrongSize, packet::larger),
             (Fault::UpperCaseDigest, packet::upper_case),
             (Fault::EscapedUrl, packet::escaped),

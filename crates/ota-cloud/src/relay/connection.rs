@@ -70,8 +70,8 @@ impl Connection {
         self.half(from).bytes.extend_from_slice(data);
         while let Some(packet) = self.half(from).next() {
             match from {
-                End::Device => self.from_device(relay, &packet),
-                End::Broker => self.from_broker(relay, now, packet),
+                End::Device => self.take_device_packet(relay, &packet),
+                End::Broker => self.take_broker_packet(relay, now, packet),
             }
             if self.frozen || self.closing {
                 return;
