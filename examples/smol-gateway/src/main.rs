@@ -66,7 +66,9 @@ async fn live(mut driver: Driver, running: &VersionFile, topic: &str) -> Result<
         match or(event, tick).await? {
             Next::Event(event) => {
                 println!("{event:?}");
-                if let Event::Client(Client::Device { device, event: Update::Install { .. } }) = event {
+                if let Event::Client(Client::Device { device, event: Update::Install { .. } }) =
+                    event
+                {
                     install(&mut driver, device, running)?;
                 }
             }
@@ -81,11 +83,7 @@ async fn live(mut driver: Driver, running: &VersionFile, topic: &str) -> Result<
 }
 
 /// A real gateway installs here. The image is whole and its digest is right.
-fn install(
-    driver: &mut Driver,
-    device: DeviceIndex,
-    running: &VersionFile,
-) -> Result<(), Failure> {
+fn install(driver: &mut Driver, device: DeviceIndex, running: &VersionFile) -> Result<(), Failure> {
     println!("installing {:?}", driver.image(device));
     let offer = driver.updater(device).and_then(|updater| updater.offer());
     running.write(&offer.ok_or("no offer")?.version)?;

@@ -6,6 +6,8 @@
 //!     --device TESTPROD01/gateway=MDEyMzQ1Njc4OWFiY2RlZg== --firmware TESTPROD01/1.0.0=image.bin
 //! DEVICE_SECRET=MDEyMzQ1Njc4OWFiY2RlZg== cargo run -- 127.0.0.1 1883 TESTPROD01 gateway
 //! ```
+//!
+//! With `CA_FILE`, the PEM file of an authority, broker and store are talked to over TLS.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use ota_host::{Clock, DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage};
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
 use ota_proto::{Event as Update, Identity, Installed, QoS};
-use ota_tokio::{Config, Driver, Event};
+use ota_tokio::{Config, Driver, Event, Options, Tls};
 use ota_wire::{client::Event as Client, mqtt};
 
 #[tokio::main(flavor = "current_thread")]
@@ -32,14 +34,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (algorithm, expiry) = (Algorithm::HmacSha256, unix + 365 * 86_400);
     let login = Login::new(&identity, &secret, algorithm, APP_ID, &conn_id(seed), expiry)?;
     let login = mqtt::Login::new(login.client_id, login.username, login.password);
-    let mut driver = Driver::new(Config::new(host.clone(), port.parse()?, false, login, seed))?;
+    let mut options = Options::default();
+    if let Some(file) = std::env::var_os("CA_FILE") {
+        options.tls = Some(Tls::new(Some(&std::fs::read(file)?), None)?);
+    }
+    let tls = options.tls.is_some();
+    let wire = Config::new(host.clone(), port.parse()?, tls, login, seed);
+    let mut driver = Driver::with_options(wire, options)?;
 
     let dir = DataDir::open(format!("{name}-data"))?;
     let slot = FileSlot::open(&dir, SlotOptions::default())?;
     let storage = Storage::new(slot, JournalFile::open(&dir)?, Box::new(NoSwitch));
     let mut config = ota_proto::Config::new(identity, seed);
-    // The cloud on a desk has no TLS.
-    config.allow_http = true;
+    config.allow_http = !tls;
     driver.add_device(config, "0.1.0", storage)?;
 
     let topic = format!("{product}/{name}/data");
