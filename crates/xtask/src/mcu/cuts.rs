@@ -26,16 +26,9 @@ enum Phase {
 }
 
 impl Phase {
-    /// The cuts of one board. The last two make one more attempt each: the cloud makes three.
-    const PLAN: [Self; 7] = [
-        Self::Download,
-        Self::Download,
-        Self::Swap,
-        Self::Swap,
-        Self::Confirm,
-        Self::TakeBack,
-        Self::Confirm,
-    ];
+    /// The most cuts of one board in each phase, in their order. One before the confirmation ends
+    /// an attempt, and the cloud makes three.
+    const MOST: [u32; 4] = [1, 2, 2, 1];
 
     /// Seconds from its beginning within which the power goes.
     fn seconds(self) -> f64 {
@@ -148,7 +141,7 @@ pub(super) fn run(programs: &Programs, count: u32, seed: u64) -> Result<(), Stri
     Ok(())
 }
 
-/// Cuts one board's update by the plan, then lets it finish.
+/// Cuts one board's update as often as it may be, then lets it finish.
 fn board(
     world: &mut World,
     images: &Images,
@@ -156,11 +149,10 @@ fn board(
     tally: &mut Tally,
 ) -> Result<(), String> {
     let mut watch = Watch::default();
+    let mut left = Phase::MOST;
     world.power_on()?;
-    for phase in Phase::PLAN {
-        if !reach(world, &mut watch, Some(phase))? {
-            continue;
-        }
+    while let Some(phase) = reach(world, &mut watch, &left)? {
+        left[phase as usize] -= 1;
         let torn = chance.below(2) == 0 && tear(world, &mut watch, phase, chance)?;
         world.flash()?.cut_after(0, 0)?;
         if watch.ended(&world.story).is_some() {
@@ -178,30 +170,25 @@ fn board(
         tally.torn += u32::from(torn);
         world.power_on()?;
     }
-    reach(world, &mut watch, None)?;
     tally.attempts += world.story.results.len();
     check(world, images, &watch)
 }
 
-/// Waits until a phase begins. `false` when the update is over, or the phase is not reached by
-/// what is due. A failed attempt that was reported is followed by the next one in a new session.
-fn reach(world: &mut World, watch: &mut Watch, phase: Option<Phase>) -> Result<bool, String> {
+/// Waits until a phase begins of which cuts are left; none when the update is over. A failed
+/// attempt that was reported is followed by the next one in a new session.
+fn reach(world: &mut World, watch: &mut Watch, left: &[u32; 4]) -> Result<Option<Phase>, String> {
     loop {
         if watch.ended(&world.story) == Some(true) {
-            return Ok(false);
+            return Ok(None);
         }
-        if phase == Some(Phase::TakeBack) && !watch.on_trial {
-            return Ok(false);
-        }
-        let (mut begun, mut over) = (false, None);
-        world.wait_for(&format!("{phase:?}"), PATIENCE, |story, from, line| {
-            let begins = watch.hear(from, line);
-            begun = begins.is_some() && begins == phase;
+        let (mut begun, mut over) = (None, None);
+        world.wait_for("the next phase, or the end", PATIENCE, |story, from, line| {
+            begun = watch.hear(from, line).filter(|phase| left[*phase as usize] > 0);
             over = watch.ended(story);
-            begun || over.is_some()
+            begun.is_some() || over.is_some()
         })?;
-        if begun {
-            return Ok(true);
+        if begun.is_some() {
+            return Ok(begun);
         }
         if over == Some(false) {
             watch.followed = world.story.results.len();
