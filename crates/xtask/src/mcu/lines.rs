@@ -1,7 +1,7 @@
 //! The lines that several processes write, in one queue.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,10 +49,7 @@ impl Lines {
 
     /// The next line, `None` when none comes in time.
     pub(super) fn next(&self, until: Instant) -> Option<Line> {
-        match self.receiver.recv_timeout(until.saturating_duration_since(now())) {
-            Ok(line) => Some(line),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.receiver.recv_timeout(until.saturating_duration_since(now())).ok()
     }
 }
 
