@@ -1,7 +1,7 @@
 //! The whole cloud half as a device's network sees it, IO-free: connections to a broker and to a
 //! firmware server, bytes in and bytes out.
 //!
-//! [`Peer`] joins [`Cloud`], [`endpoint`], [`relay`] and [`origin`]. For worlds in virtual time;
+//! [`Peer`] joins [`Cloud`], [`endpoint`], [`relay`](crate::relay) and [`origin`]. For worlds in virtual time;
 //! over sockets the feature `service` has the same parts.
 
 use std::collections::{BTreeMap, VecDeque};

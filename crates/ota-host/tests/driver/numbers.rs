@@ -194,7 +194,7 @@ async fn a_driver_that_waits_wakes_once_a_deadline() {
     let mut device = device_config();
     device.consent = ota_proto::Hold::Ask;
     let mut rig = Rig::with(wire_config(cloud.mqtt_addr()), device);
-    rig.until(&[], |e| is_update(e, |e| matches!(e, Update::Offered { .. }))).await;
+    rig.until(&[], |e| is_update(e, |e| matches!(e, Update::Offered))).await;
     let hour = Duration::from_secs(3600);
     rig.driver.command(FIRST, |machine, now| machine.defer(now, now + hour)).unwrap();
     wakes(&mut rig, Duration::from_millis(300));
