@@ -18,7 +18,7 @@ const KILLS: usize = 24;
 const EACH: usize = 2;
 /// Bytes that may be fetched again after a cut: from one checkpoint to the next, for an image of
 /// 4 MiB one erase unit, and one receive buffer.
-const REFETCHED: usize = 256 * 1024 + 64 * 1024;
+const REFETCHED: usize = 256 * 1024 + 256 * 1024;
 
 /// A name for each device, whatever happens to it.
 fn name(n: usize) -> String {
