@@ -175,7 +175,11 @@ fn a_bad_configuration_is_one_line_that_names_the_key() {
     let good = desk.plain_device("dev001", "127.0.0.1:9");
     let text = String::from_utf8(desk.read("dev001.toml")).unwrap();
     for (from, to, words) in [
-        ("broker = \"mqtt://", "broker = \"http://", "broker: write it like mqtts://host:8883 or mqtt://"),
+        (
+            "broker = \"mqtt://",
+            "broker = \"http://",
+            "broker: write it like mqtts://host:8883 or mqtt://",
+        ),
         ("product_id", "produkt_id", "produkt_id: no such key; did you mean product_id?"),
         ("allow_http = true", "allow_http = 1", "allow_http: must be true or false"),
         ("\"secret\"", "\"missing\"", "device_secret_file: cannot read"),

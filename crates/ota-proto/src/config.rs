@@ -282,6 +282,8 @@ pub enum ConfigError {
     Version,
     /// The erase unit is zero, or the capacity is.
     Storage,
+    /// [`Timing::repeat`] is zero: the same report would be due again at once, for ever.
+    Timing,
 }
 
 impl fmt::Display for ConfigError {
@@ -289,6 +291,7 @@ impl fmt::Display for ConfigError {
         f.write_str(match self {
             Self::Version => "the running version is not 1 to 32 printable ASCII characters",
             Self::Storage => "the slot's erase unit and capacity must not be zero",
+            Self::Timing => "the longest silence of an attempt must not be zero",
         })
     }
 }

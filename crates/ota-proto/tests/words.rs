@@ -80,7 +80,7 @@ fn the_environments_faults() {
 
 #[test]
 fn the_callers_faults() {
-    read(&[&ConfigError::Version, &ConfigError::Storage]);
+    read(&[&ConfigError::Version, &ConfigError::Storage, &ConfigError::Timing]);
     let words = read(&[&BadName::ProductId, &BadName::DeviceName]);
     assert!(words[0].contains("product id") && words[1].contains("48"), "{words:?}");
     read(&[&BadVersion, &Misuse, &BufferTooSmall { needed: 123 }]);

@@ -43,6 +43,9 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
     if boot.storage.erase == 0 || boot.storage.capacity == 0 {
         return Err(ConfigError::Storage);
     }
+    if cfg.timing.repeat.is_zero() {
+        return Err(ConfigError::Timing);
+    }
     let found = boot.journal.and_then(|block| Record::decode(block).ok());
     let record = found.as_ref().map(|(_, record)| record.clone()).unwrap_or_default();
     let rng = Rng::new(cfg.seed);

@@ -103,7 +103,8 @@ impl Updater {
     /// The machine of a device that has just booted (design.md §2.3).
     ///
     /// # Errors
-    /// [`ConfigError`] when the running version is none, or the slot has no size.
+    /// [`ConfigError`] when the running version is none, the slot has no size, or a report would
+    /// be repeated without a pause.
     pub fn new(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Self, ConfigError> {
         boot::start(now, cfg, boot)
     }

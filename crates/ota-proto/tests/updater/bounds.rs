@@ -197,6 +197,16 @@ fn a_device_without_a_version_or_a_slot_is_refused() {
     assert_eq!(start("0.1.0", SlotInfo { capacity: 0, ..STORAGE }), Err(ConfigError::Storage));
 }
 
+/// Found by fuzzing recordings: the same report would be an output for ever.
+#[test]
+fn a_report_that_is_repeated_without_a_pause_is_refused() {
+    let mut config = config();
+    config.timing.repeat = core::time::Duration::ZERO;
+    let boot =
+        Boot { running: "0.1.0", slot: SlotState::Confirmed, journal: None, storage: STORAGE };
+    assert_eq!(Updater::new(at(0), config, boot).map(|_| ()), Err(ConfigError::Timing));
+}
+
 #[test]
 fn what_the_application_sees_follows_the_attempt() {
     let mut asking = config();

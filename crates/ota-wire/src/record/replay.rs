@@ -82,7 +82,9 @@ fn decode(last: Instant, entry: &[u8]) -> Option<(Instant, Input<'_>)> {
 impl Client {
     /// Whether the state could have come about, as far as anything relies on it.
     fn is_sound(&self) -> bool {
-        self.broker.session.is_sound()
+        let repeats = |device| self.updater(device).map(|updater| updater.config().timing.repeat);
+        let pauses = self.devices().filter_map(repeats).all(|pause| !pause.is_zero());
+        pauses && self.broker.session.is_sound()
     }
 }
 
