@@ -282,7 +282,8 @@ pub enum ConfigError {
     Version,
     /// The erase unit is zero, or the capacity is.
     Storage,
-    /// [`Timing::repeat`] is zero: the same report would be due again at once, for ever.
+    /// [`Timing::repeat`] is less than a microsecond: the same report would be due again at
+    /// once, for ever.
     Timing,
 }
 

@@ -200,11 +200,14 @@ fn a_device_without_a_version_or_a_slot_is_refused() {
 /// Found by fuzzing recordings: the same report would be an output for ever.
 #[test]
 fn a_report_that_is_repeated_without_a_pause_is_refused() {
-    let mut config = config();
-    config.timing.repeat = core::time::Duration::ZERO;
-    let boot =
-        Boot { running: "0.1.0", slot: SlotState::Confirmed, journal: None, storage: STORAGE };
-    assert_eq!(Updater::new(at(0), config, boot).map(|_| ()), Err(ConfigError::Timing));
+    for (nanos, refused) in [(0, true), (999, true), (1_000, false)] {
+        let mut config = config();
+        config.timing.repeat = core::time::Duration::from_nanos(nanos);
+        let slot = SlotState::Confirmed;
+        let boot = Boot { running: "0.1.0", slot, journal: None, storage: STORAGE };
+        let result = Updater::new(at(0), config, boot);
+        assert_eq!(result.err() == Some(ConfigError::Timing), refused, "{nanos} ns");
+    }
 }
 
 #[test]

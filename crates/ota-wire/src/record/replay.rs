@@ -83,7 +83,7 @@ impl Client {
     /// Whether the state could have come about, as far as anything relies on it.
     fn is_sound(&self) -> bool {
         let repeats = |device| self.updater(device).map(|updater| updater.config().timing.repeat);
-        let pauses = self.devices().filter_map(repeats).all(|pause| !pause.is_zero());
+        let pauses = self.devices().filter_map(repeats).all(|pause| pause.as_micros() > 0);
         pauses && self.broker.session.is_sound()
     }
 }
