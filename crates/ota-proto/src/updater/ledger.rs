@@ -102,6 +102,11 @@ impl Ledger {
         self.failed.map(|(_, at)| at)
     }
 
+    /// The last write failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Begins the write of the wanted record.
     pub(super) fn issue(&mut self, op: OpId) {
         self.sequence = self.sequence.wrapping_add(1);

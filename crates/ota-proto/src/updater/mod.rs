@@ -359,7 +359,9 @@ impl Updater {
             Stage::Fetching(Net::Body(stream)) => {
                 let room = stream.skip > 0
                     || attempt.stored >= attempt.image.size
-                    || (attempt.erased > attempt.stored && self.may_write(attempt));
+                    || (attempt.erased > attempt.stored
+                        && self.may_write(attempt)
+                        && !self.outruns_journal(attempt));
                 room && self.job.is_none()
             }
             _ => false,

@@ -174,12 +174,24 @@ impl Updater {
 
     /// Enough new bytes, or old enough ones, wait to be made durable (rule 11).
     fn is_checkpoint_due(&self, attempt: &Attempt) -> bool {
-        let unit = u64::from(self.storage.erase);
-        let cap = self.cfg.timing.checkpoint_cap.max(unit);
-        let interval = attempt.image.size.div_ceil(32).clamp(unit, cap);
+        let interval = self.checkpoint_interval(attempt);
         let claimed = self.ledger.wanted.target.map_or(0, |target| target.offset);
         let gained = self.floor(attempt.stored).saturating_sub(claimed);
         gained >= interval || self.checkpoint_at().is_some_and(|at| at <= self.now)
+    }
+
+    /// A checkpoint that is due is not durable yet: a reset now costs its bytes, and must not cost
+    /// more. A journal that fails does not hold up the download.
+    pub(super) fn outruns_journal(&self, attempt: &Attempt) -> bool {
+        let durable = self.ledger.durable().target.map_or(0, |target| target.offset);
+        let gained = self.floor(attempt.stored).saturating_sub(durable);
+        gained >= self.checkpoint_interval(attempt) && !self.ledger.is_failing()
+    }
+
+    fn checkpoint_interval(&self, attempt: &Attempt) -> u64 {
+        let unit = u64::from(self.storage.erase);
+        let cap = self.cfg.timing.checkpoint_cap.max(unit);
+        attempt.image.size.div_ceil(32).clamp(unit, cap)
     }
 
     fn begin_work(&mut self, work: Work) -> Output<'_> {

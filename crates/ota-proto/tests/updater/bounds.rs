@@ -197,6 +197,26 @@ fn a_device_without_a_version_or_a_slot_is_refused() {
     assert_eq!(start("0.1.0", SlotInfo { capacity: 0, ..STORAGE }), Err(ConfigError::Storage));
 }
 
+/// Found by killing: with a slow journal a reset cost four checkpoints.
+#[test]
+fn rule_11_nothing_is_read_while_a_due_checkpoint_is_not_durable() {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    bench.out(1_100);
+    bench.done(1_100, Kind::Erase);
+    bench.piece(1_100, 4_096);
+    bench.done(1_100, Kind::Write);
+    assert_eq!(bench.out(1_100), ["sync"]);
+    bench.done(1_100, Kind::Sync);
+    assert_eq!(bench.out(1_100), ["persist Fetching 1.0.0@4096", "erase 4096..8192"]);
+    bench.done(1_100, Kind::Erase);
+    bench.out(1_100);
+    assert!(!bench.idle.2, "a reset now costs 4,096 bytes, and must not cost more");
+    bench.done(1_100, Kind::Persist);
+    bench.out(1_100);
+    assert!(bench.idle.2);
+}
+
 /// Found by fuzzing recordings: the same report would be an output for ever.
 #[test]
 fn a_report_that_is_repeated_without_a_pause_is_refused() {

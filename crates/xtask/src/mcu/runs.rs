@@ -11,7 +11,7 @@ use super::world::World;
 /// Seconds until the end of any story.
 pub(super) const PATIENCE: f64 = 60.0;
 /// Microseconds of an erase that make a download last longer than a second.
-const SLOW: u32 = 30_000;
+const SLOW: u32 = 90_000;
 
 /// What runs on the board before the update, and what is offered.
 pub(super) struct Images {
