@@ -186,7 +186,14 @@ fn the_socket_is_the_owners_and_says_so_when_nobody_listens() {
     assert!(ask(&config, &["status"]).expect(5).err[0].contains(words));
     let mut agent = agent(&config, &[]);
     agent.event("started");
-    let socket = std::fs::metadata(desk.path("dev001/control")).unwrap();
+    let path = desk.path("dev001/control");
+    let socket = loop {
+        // It is made a moment after the word.
+        match std::fs::metadata(&path) {
+            Ok(socket) => break socket,
+            Err(_) => std::thread::yield_now(),
+        }
+    };
     assert!(socket.file_type().is_socket());
     assert_eq!(socket.permissions().mode() & 0o777, 0o600);
     assert_eq!(status(&config)["connected"], false);
