@@ -1,6 +1,9 @@
 //! What goes to the registry: metadata, the files that belong to every package, and a build of
 //! each package from what it holds.
 
+use std::fs::DirEntry;
+use std::path::PathBuf;
+
 use crate::metadata::{Metadata, Package};
 use crate::{cargo, execute};
 
@@ -20,10 +23,26 @@ pub(crate) fn run() -> Result<(), String> {
     for package in &kept {
         command.args(["--exclude", &package.name]);
     }
+    forget(&published);
     execute(&mut command)?;
     let names: Vec<_> = published.iter().map(|package| package.name.as_str()).collect();
     println!("{} packages build from what they hold: {}", names.len(), names.join(", "));
     Ok(())
+}
+
+/// Cargo unpacks the packages into its home as if they came from a registry without a name, and
+/// does not look whether an older one of the same version lies there.
+fn forget(published: &[&Package]) {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let Some(sources) = home.map(|home| home.join("registry/src")) else { return };
+    let nameless = |entry: &DirEntry| entry.file_name().to_string_lossy().starts_with('-');
+    for registry in std::fs::read_dir(sources).into_iter().flatten().flatten().filter(nameless) {
+        for Package { name, version, .. } in published {
+            // It may not be there.
+            let _ = std::fs::remove_dir_all(registry.path().join(format!("{name}-{version}")));
+        }
+    }
 }
 
 fn check(package: &Package) -> Vec<String> {
