@@ -64,7 +64,7 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
 fn test(target: &Path, raw: &Path) -> Result<Vec<String>, String> {
     let mut tests = crate::cargo();
     tests.args(["test", "--locked", "--lib", "--tests", "--message-format=json"]);
-    for (name, least) in CRATES {
+    for (name, _) in CRATES {
         tests.args(["-p", name]);
     }
     tests.env("CARGO_TARGET_DIR", target);
