@@ -108,8 +108,8 @@ fn wrong_digest(programs: &Programs, images: &Images) -> Result<(), String> {
     Ok(())
 }
 
-/// The cable is out for some seconds in the middle of the download; then the update goes on.
-fn link_down(programs: &Programs, images: &Images) -> Result<(), String> {
+/// A board whose slow download has just begun.
+fn downloading(programs: &Programs, images: &Images) -> Result<World, String> {
     let mut world = World::new(programs, &images.new, 1, false)?;
     world.new_board(0, &images.old)?;
     world.flash()?.set_erase_time(SLOW)?;
@@ -117,6 +117,12 @@ fn link_down(programs: &Programs, images: &Images) -> Result<(), String> {
     world.wait_for("the download", PATIENCE, |_, from, line| {
         from == From::Cloud && line.contains("\"request\"")
     })?;
+    Ok(world)
+}
+
+/// The cable is out for some seconds in the middle of the download; then the update goes on.
+fn link_down(programs: &Programs, images: &Images) -> Result<(), String> {
+    let mut world = downloading(programs, images)?;
     world.set_link(false)?;
     world.let_go_on(3.0, &mut |_, _| {})?;
     if !world.flash()?.runs(&images.old.bytes)? {
@@ -131,13 +137,7 @@ fn link_down(programs: &Programs, images: &Images) -> Result<(), String> {
 
 /// The cloud ends in the middle of the download and starts again, knowing nothing.
 fn cloud_restarted(programs: &Programs, images: &Images) -> Result<(), String> {
-    let mut world = World::new(programs, &images.new, 1, false)?;
-    world.new_board(0, &images.old)?;
-    world.flash()?.set_erase_time(SLOW)?;
-    world.power_on()?;
-    world.wait_for("the download", PATIENCE, |_, from, line| {
-        from == From::Cloud && line.contains("\"request\"")
-    })?;
+    let mut world = downloading(programs, images)?;
     world.stop_cloud();
     world.let_go_on(2.0, &mut |_, _| {})?;
     if !world.flash()?.runs(&images.old.bytes)? {
