@@ -111,7 +111,9 @@ async fn a_hundred_updates() {
     let mut rig = Rig::new(cloud.mqtt_addr());
     let file = rig.temp.path().join("firmware");
     std::fs::write(&file, &image).unwrap();
-    let mut halves = [BTreeMap::new(), BTreeMap::new()];
+    // What is kept raises the least of the later half above the most of the earlier one. Threads
+    // of a pool and pages of an allocator come and go.
+    let (mut most, mut least) = (BTreeMap::new(), BTreeMap::new());
     for number in 0..100 {
         let version = format!("1.0.{number}");
         if number > 0 {
@@ -125,18 +127,18 @@ async fn a_hundred_updates() {
         rig.until(&image, accepted).await;
         assert_eq!(rig.driver.updater(FIRST).unwrap().running().as_str(), version);
         rig.events.clear();
-        if number >= 10 {
-            for (what, now) in held() {
-                let most: &mut usize = halves[usize::from(number >= 55)].entry(what).or_default();
-                *most = now.max(*most);
+        for (what, now) in held() {
+            match number {
+                0..10 => {}
+                10..55 => _ = most.entry(what).and_modify(|n| *n = now.max(*n)).or_insert(now),
+                _ => _ = least.entry(what).and_modify(|n| *n = now.min(*n)).or_insert(now),
             }
         }
     }
-    let [early, late] = halves;
-    println!("at most, updates 10 to 54 and 55 to 99: {early:?}, {late:?}");
-    assert!(late["KiB of RssAnon"] <= early["KiB of RssAnon"] + 256);
-    assert!(late["threads"] <= early["threads"]);
-    assert!(late["files"] <= early["files"]);
+    println!("at most in updates 10 to 54, at least in 55 to 99: {most:?}, {least:?}");
+    assert!(least["KiB of RssAnon"] <= most["KiB of RssAnon"] + 64);
+    assert!(least["threads"] <= most["threads"]);
+    assert!(least["files"] <= most["files"]);
 }
 
 /// Counts how often it is woken, and wakes the thread that waits.
