@@ -42,9 +42,9 @@ struct Bench {
 
 /// Seconds on the wall and of the processor.
 #[derive(Clone, Copy, Debug)]
-struct Cost {
-    wall: f64,
-    cpu: f64,
+pub(crate) struct Cost {
+    pub(crate) wall: f64,
+    pub(crate) cpu: f64,
 }
 
 impl Bench {
@@ -253,7 +253,7 @@ impl Drop for Process {
 }
 
 /// Runs a line of shell; bash tells what it cost.
-fn time(line: &str) -> Result<Cost, String> {
+pub(crate) fn time(line: &str) -> Result<Cost, String> {
     let script = format!("TIMEFORMAT='%R %U %S'; time {line} >/dev/null");
     let run = Command::new("bash").args(["-c", &script]).env("LC_ALL", "C").output();
     let run = run.map_err(|error| format!("bash: {error}"))?;

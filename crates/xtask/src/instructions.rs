@@ -73,7 +73,7 @@ fn count(program: &Path, case: &str) -> Result<u64, String> {
     }
 }
 
-fn output(command: &mut Command) -> Result<String, String> {
+pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let run = command.output().map_err(|error| format!("`{}`: {error}", show(command)))?;
     if !run.status.success() {
         return Err(format!("`{}`: {}", show(command), String::from_utf8_lossy(&run.stderr)));

@@ -3,6 +3,7 @@
 
 mod bench;
 mod bounds;
+mod builds;
 mod count;
 mod coverage;
 mod deps;
@@ -17,11 +18,12 @@ mod package;
 use std::process::{Command, ExitCode};
 
 const USAGE: &str =
-    "usage: cargo xtask bench [MIB ROUNDS] | bounds [--write] | coverage [--all] | deps | docs [--list] | features | instructions [--write] | lint | mcu [WORD…] | package
+    "usage: cargo xtask bench [MIB ROUNDS] | bounds [--write] | builds | coverage [--all] | deps | docs [--list] | features | instructions [--write] | lint | mcu [WORD…] | package
   bench     the agent against curl, sync and md5sum, for an image of MIB (256), ROUNDS (5) in
             turn, and its memory; needs curl
   bounds    lines of code, lengths of functions and files, `forbid(unsafe_code)`, `no_std`;
             --write also refreshes docs/bounds.md
+  builds    packages and seconds of a build from nothing, for each published crate
   coverage  line coverage of ota-proto and ota-wire by their own tests, at least 95 and 94 %; needs
             llvm-cov of rustc's LLVM; --all names each line that is not covered
   deps      who may depend on whom; licences, bans and sources of deny.toml; Rust versions
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         },
         ["bounds"] => bounds::run(false),
         ["bounds", "--write"] => bounds::run(true),
+        ["builds"] => builds::run(),
         ["coverage"] => coverage::run(false),
         ["coverage", "--all"] => coverage::run(true),
         ["deps"] => deps::run(),
