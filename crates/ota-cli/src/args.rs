@@ -351,22 +351,4 @@ fn spread(text: &str) -> Result<f64, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    #[test]
-    fn the_arguments_are_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn wait_needs_once() {
-        let parse = |args: &[&str]| {
-            Cli::try_parse_from([&["ota", "agent", "--config", "c"], args].concat())
-        };
-        assert!(parse(&["--once", "--wait", "3"]).is_ok());
-        assert!(parse(&["--wait", "3"]).is_err());
-    }
-}
+mod tests;
