@@ -68,7 +68,7 @@ pub use slot::{FileSlot, SlotOptions};
 pub use storage::{Done, Job, Storage, Work};
 #[cfg(any(test, feature = "test-faults"))]
 pub use storage::{Fault, FaultHook};
-pub use switch::{NoSwitch, Switch};
+pub use switch::{MemorySwitch, NoSwitch, Switch};
 #[cfg(feature = "tls")]
 pub use tls::{BadTls, Certificate, Tls};
 pub use version_file::VersionFile;

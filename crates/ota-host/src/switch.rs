@@ -3,6 +3,8 @@
 //! Another kind of switch (two image files and a link, a boot loader's variables) is another
 //! implementation of [`Switch`], given to [`crate::Storage::new`]; nothing else changes.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use ota_proto::{SlotAction, SlotState, StorageError};
 
 /// The switch between the old and the new image. Both calls may block.
@@ -30,5 +32,74 @@ impl Switch for NoSwitch {
 
     fn act(&mut self, _: SlotAction) -> Result<(), StorageError> {
         Ok(())
+    }
+}
+
+/// Two banks in memory, for tests and desks: a boot loader that starts the new image once it is
+/// activated, on trial until it is confirmed. Clones are the same banks, so that a device which
+/// restarts within one process finds them again. Nothing survives the process.
+#[derive(Clone, Debug, Default)]
+pub struct MemorySwitch(Arc<Mutex<Banks>>);
+
+#[derive(Debug, Default)]
+struct Banks {
+    /// The next start takes the new image.
+    new: bool,
+    /// The new image has started.
+    started: bool,
+    confirmed: bool,
+}
+
+impl MemorySwitch {
+    /// A start of the device. True when the new image runs now.
+    pub fn boot(&self) -> bool {
+        let mut banks = self.banks();
+        banks.started = banks.new;
+        banks.started
+    }
+
+    fn banks(&self) -> MutexGuard<'_, Banks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Switch for MemorySwitch {
+    fn state(&mut self) -> SlotState {
+        let banks = self.banks();
+        if banks.started && !banks.confirmed { SlotState::Trial } else { SlotState::Confirmed }
+    }
+
+    fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
+        let mut banks = self.banks();
+        match action {
+            SlotAction::Activate => banks.new = true,
+            SlotAction::Confirm => banks.confirmed = true,
+            SlotAction::RollBack => banks.new = false,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn banks_in_memory_switch_at_the_next_start_and_back() {
+        let mut switch = MemorySwitch::default();
+        let device = switch.clone();
+        assert!(!device.boot());
+        switch.act(SlotAction::Activate).unwrap();
+        assert_eq!(switch.state(), SlotState::Confirmed);
+        assert!(device.boot());
+        assert_eq!(switch.state(), SlotState::Trial);
+        switch.act(SlotAction::RollBack).unwrap();
+        assert!(!device.boot());
+        assert_eq!(switch.state(), SlotState::Confirmed);
+        switch.act(SlotAction::Activate).unwrap();
+        assert!(device.boot());
+        switch.act(SlotAction::Confirm).unwrap();
+        assert_eq!(switch.state(), SlotState::Confirmed);
     }
 }

@@ -1,13 +1,12 @@
 //! `ota demo`: the whole story in one process.
 
-mod board;
 mod verdict;
 
 use std::time::Duration;
 
 use ota_cloud::Rollout;
 use ota_cloud::service::{Handle, Log, NewFirmware, Running, Service, ServiceConfig};
-use ota_host::{Clock, DataDir, FileSlot, JournalFile, SlotOptions, Storage};
+use ota_host::{Clock, DataDir, FileSlot, JournalFile, MemorySwitch, SlotOptions, Storage};
 use ota_proto::credentials::{APP_ID, Secret};
 use ota_proto::{Event, Hold, Identity, Installed, Instant, Outcome, Reason, Rng, Version};
 use ota_tokio::{DeviceIndex, Driver};
@@ -23,7 +22,6 @@ use crate::faults;
 use crate::print::{self, Line, Printer};
 use crate::size::Bytes;
 use crate::stop;
-use board::Board;
 
 const OLD: &str = "0.1.0";
 const NEW: &str = "1.0.0";
@@ -114,7 +112,7 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
         record: 0,
         seed: args.seed,
     };
-    let board = Board::default();
+    let board = MemorySwitch::default();
     let ending = loop {
         let mut life = Life::boot(&setup, folder, &board, clock, &printer)?;
         let ending = life.live(&mut printer, &mut log, args.size).await?;
@@ -192,7 +190,7 @@ impl Life {
     fn boot(
         setup: &Setup,
         folder: &TempDir,
-        board: &Board,
+        board: &MemorySwitch,
         clock: Clock,
         printer: &Printer,
     ) -> Result<Self, Failure> {
@@ -200,7 +198,7 @@ impl Life {
         let slot = FileSlot::open(&dir, SlotOptions::default())?;
         let journal = JournalFile::open(&dir)?;
         let storage = Storage::new(slot, journal, Box::new(board.clone()));
-        let running = board.boot();
+        let running = if board.boot() { NEW } else { OLD };
         printer.line(
             &Line::new(clock.now(), "boot", format!("* the device starts with {running}"))
                 .with("version", running),

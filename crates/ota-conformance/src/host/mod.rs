@@ -1,19 +1,18 @@
 //! Worlds of real sockets and files: the cloud's service on a thread of its own, and a device
 //! with a boot loader on an [`ota_host::Runtime`].
 
-mod board;
 mod desk;
 
 use std::time::Duration;
 
 use ota_host::{
-    Clock, DataDir, Driver, Event, FileSlot, JournalFile, Runtime, SlotOptions, Storage,
+    Clock, DataDir, Driver, Event, FileSlot, JournalFile, MemorySwitch, Runtime, SlotOptions,
+    Storage,
 };
 use ota_proto::{Event as Update, Installed, State};
 use ota_wire::client::{DeviceIndex, Event as Client};
 
 use crate::{Outcome, Scenario};
-use board::Board;
 use desk::Desk;
 
 const DEVICE: DeviceIndex = DeviceIndex::FIRST;
@@ -25,7 +24,7 @@ const DEVICE: DeviceIndex = DeviceIndex::FIRST;
 pub async fn run<R: Runtime + Default>(scenario: &Scenario) -> Outcome {
     let desk = Desk::start(scenario);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let board = Board::default();
+    let board = MemorySwitch::default();
     let mut outcome = Outcome::default();
     let clock = Clock::start();
     let limit = clock.now() + scenario.limit();
@@ -47,10 +46,15 @@ pub async fn run<R: Runtime + Default>(scenario: &Scenario) -> Outcome {
         outcome.ended = life.is_at_rest() && desk.is_over(&outcome.events);
     }
     life.driver.stop().await;
-    board.boot().clone_into(&mut outcome.running);
+    version(&board).clone_into(&mut outcome.running);
     outcome.slot = slot(folder.path());
     desk.tell(&mut outcome);
     outcome
+}
+
+/// Starts; says which version runs.
+fn version(board: &MemorySwitch) -> &'static str {
+    if board.boot() { Scenario::TO } else { Scenario::FROM }
 }
 
 /// The device from one start to the next.
@@ -59,7 +63,12 @@ struct Life<R: Runtime> {
 }
 
 impl<R: Runtime + Default> Life<R> {
-    fn boot(scenario: &Scenario, desk: &Desk, folder: &std::path::Path, board: &Board) -> Self {
+    fn boot(
+        scenario: &Scenario,
+        desk: &Desk,
+        folder: &std::path::Path,
+        board: &MemorySwitch,
+    ) -> Self {
         let config = scenario.client_config("127.0.0.1", desk.broker().port());
         let mut driver = Driver::<R>::new(config).expect("a good configuration");
         let dir = DataDir::open(folder).expect("a folder");
@@ -67,7 +76,7 @@ impl<R: Runtime + Default> Life<R> {
         let slot = FileSlot::open(&dir, options).expect("a slot");
         let journal = JournalFile::open(&dir).expect("a journal");
         let storage = Storage::new(slot, journal, Box::new(board.clone()));
-        let added = driver.add_device(scenario.device_config(), board.boot(), storage);
+        let added = driver.add_device(scenario.device_config(), version(board), storage);
         assert_eq!(added.expect("a good device"), DEVICE);
         Self { driver }
     }
