@@ -236,6 +236,13 @@ impl Timing {
             *time = time.checked_div(by).unwrap_or(*time);
         }
     }
+
+    /// Whether a machine can go by it: [`Timing::repeat`] is at least a microsecond. Else the same
+    /// report would be due again at once, for ever.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.repeat.as_micros() > 0
+    }
 }
 
 impl Default for Timing {
@@ -282,8 +289,7 @@ pub enum ConfigError {
     Version,
     /// The erase unit is zero, or the capacity is.
     Storage,
-    /// [`Timing::repeat`] is less than a microsecond: the same report would be due again at
-    /// once, for ever.
+    /// [`Timing::is_sound`] does not hold.
     Timing,
 }
 

@@ -43,7 +43,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
     if boot.storage.erase == 0 || boot.storage.capacity == 0 {
         return Err(ConfigError::Storage);
     }
-    if cfg.timing.repeat.as_micros() == 0 {
+    if !cfg.timing.is_sound() {
         return Err(ConfigError::Timing);
     }
     let found = boot.journal.and_then(|block| Record::decode(block).ok());

@@ -85,9 +85,8 @@ fn decode(last: Instant, entry: &[u8]) -> Option<(Instant, Input<'_>)> {
 impl Client {
     /// Whether the state could have come about, as far as anything relies on it.
     fn is_sound(&self) -> bool {
-        let repeats = |device| self.updater(device).map(|updater| updater.config().timing.repeat);
-        let pauses = self.devices().filter_map(repeats).all(|pause| pause.as_micros() > 0);
-        pauses && self.broker.session.is_sound()
+        let mut devices = self.devices().filter_map(|device| self.updater(device));
+        devices.all(|updater| updater.config().timing.is_sound()) && self.broker.session.is_sound()
     }
 }
 
