@@ -11,6 +11,7 @@ use ota_wire::mqtt::packet::{ConnectCode, EncodeError, PacketError, PacketId, Pu
 use ota_wire::mqtt::{
     ConfigError, Kind, Outgoing, PublishError, SessionError, SubscribeError, Timer,
 };
+use ota_wire::record::RecordingError;
 
 /// One kind of error: its cases have words of their own, which fit into a line of a log.
 fn read(cases: &[&dyn Display]) -> Vec<String> {
@@ -106,6 +107,11 @@ fn the_callers_faults() {
     let small = Request::PingReq.encode(&mut [0; 1]).unwrap_err();
     assert_eq!(small.to_string(), "buffer too small: 2 bytes needed");
     assert_ne!(EncodeError::TooLong.to_string(), small.to_string());
+}
+
+#[test]
+fn a_file_that_cannot_be_played_says_why() {
+    all(&[RecordingError::Foreign, RecordingError::Version, RecordingError::Damaged]);
 }
 
 #[test]

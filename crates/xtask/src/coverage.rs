@@ -12,9 +12,10 @@ use serde_json::Value;
 
 use crate::metadata::Metadata;
 
-/// The crates that are measured, with their least covered lines in hundredths of a percent. The
-/// aim is 95 % for both; what `ota-wire` holds today must not be lost.
-const CRATES: [(&str, usize); 2] = [("ota-proto", 9_500), ("ota-wire", 9_400)];
+/// The crates that are measured.
+const CRATES: [&str; 2] = ["ota-proto", "ota-wire"];
+/// Their least covered lines, in hundredths of a percent.
+const LEAST: usize = 9_500;
 /// The loop that the adapters share: it runs in their suites, not in those of its crate.
 const APART: &str = "crates/ota-wire/src/adapter/";
 
@@ -41,15 +42,15 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     let mut lines = lines(&output(&mut export)?, &root);
     lines.retain(|(file, _), _| !file.starts_with(APART));
     let mut low = Vec::new();
-    for (name, least) in CRATES {
+    for name in CRATES {
         let source = format!("crates/{name}/src/");
         let counts = || lines.iter().filter(|((file, _), _)| file.starts_with(&source));
         let (covered, of) = (counts().filter(|(_, hit)| **hit).count(), counts().count());
         let percent = covered.saturating_mul(10_000).checked_div(of).unwrap_or(0);
         let shown = format!("{}.{:02} %", percent / 100, percent % 100);
         println!("{name}: {covered} of {of} lines covered, {shown}");
-        if percent < least {
-            low.push(format!("{name}: {shown} of the lines, at least {} %", least / 100));
+        if percent < LEAST {
+            low.push(format!("{name}: {shown} of the lines, at least {} %", LEAST / 100));
         }
         if all {
             for ((file, line), _) in counts().filter(|(_, hit)| !**hit) {
@@ -64,7 +65,7 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
 fn test(target: &Path, raw: &Path) -> Result<Vec<String>, String> {
     let mut tests = crate::cargo();
     tests.args(["test", "--locked", "--lib", "--tests", "--message-format=json"]);
-    for (name, _) in CRATES {
+    for name in CRATES {
         tests.args(["-p", name]);
     }
     tests.env("CARGO_TARGET_DIR", target);

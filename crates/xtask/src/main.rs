@@ -24,7 +24,7 @@ const USAGE: &str =
   bounds    lines of code, lengths of functions and files, `forbid(unsafe_code)`, `no_std`;
             --write also refreshes docs/bounds.md
   builds    packages and seconds of a build from nothing, for each published crate
-  coverage  line coverage of ota-proto and ota-wire by their own tests, at least 95 and 94 %; needs
+  coverage  line coverage of ota-proto and ota-wire by their own tests, at least 95 % of each; needs
             llvm-cov of rustc's LLVM; --all names each line that is not covered
   deps      who may depend on whom; licences, bans and sources of deny.toml; Rust versions
   docs      runs the commands of README.md and docs/ marked `sh ci`, checks relative links;

@@ -1,9 +1,11 @@
 //! Rules 9, 16 and 17 in numbers: what an attempt may cost, what a deadline is for, what the
 //! caller may hold back, and what a device is made of.
 
+use core::time::Duration;
+
 use ota_proto::{
     Boot, ConfigError, Gate, Hold, Installed, ResponseHead, SlotInfo, SlotState, State, Timer,
-    TransportError, Updater,
+    Timing, TransportError, Updater,
 };
 
 use crate::bench::*;
@@ -222,7 +224,7 @@ fn rule_11_nothing_is_read_while_a_due_checkpoint_is_not_durable() {
 fn a_report_that_is_repeated_without_a_pause_is_refused() {
     for (nanos, refused) in [(0, true), (999, true), (1_000, false)] {
         let mut config = config();
-        config.timing.repeat = core::time::Duration::from_nanos(nanos);
+        config.timing.repeat = Duration::from_nanos(nanos);
         let slot = SlotState::Confirmed;
         let boot = Boot { running: "0.1.0", slot, journal: None, storage: STORAGE };
         let result = Updater::new(at(0), config, boot);
@@ -265,4 +267,32 @@ fn what_the_application_sees_follows_the_attempt() {
     let record = bench.journal();
     let bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
     assert_eq!((bench.machine.state(), bench.machine.offer()), (State::Trial, None));
+}
+
+/// What is the device's own business is shorter; what the cloud decides stays.
+#[test]
+fn a_demonstration_makes_every_time_of_the_device_shorter() {
+    fn own(timing: &Timing) -> Vec<Duration> {
+        let t = timing;
+        [
+            [t.reply, t.puback, t.report_cap, t.idle_report, t.elicited, t.withdrawn],
+            [t.fresh_offer, t.same_url, t.supersede, t.progress, t.repeat, t.response],
+            [t.idle, t.floor_window, t.retry_base, t.retry_cap, t.checkpoint, t.burning],
+            [t.install, t.ask_again, t.trial, t.journal_retry, Duration::ZERO, Duration::ZERO],
+        ]
+        .concat()
+    }
+    let (normal, mut short) = (Timing::default(), Timing::default());
+    short.divide(10);
+    for (normal, short) in own(&normal).iter().zip(own(&short)) {
+        assert_eq!(short * 10, *normal);
+    }
+    let cloud = |timing: &Timing| {
+        (timing.offer_life, timing.retry_after_cap, timing.floor_rate, timing.checkpoint_cap)
+    };
+    assert_eq!(cloud(&short), cloud(&normal));
+    short.divide(0);
+    assert!(short.is_sound());
+    short.divide(u32::MAX);
+    assert!(!short.is_sound(), "a report would be due again at once");
 }

@@ -10,4 +10,5 @@ mod hostile;
 mod links;
 mod random;
 mod recorded;
+mod replayed;
 mod session;

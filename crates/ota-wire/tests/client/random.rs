@@ -5,7 +5,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use ota_proto::{Installed, Instant, OpId, QoS, StorageError, TlsError, TransportError};
+use ota_proto::{Hold, Installed, Instant, OpId, QoS, StorageError, TlsError, TransportError};
 use ota_wire::Client;
 use ota_wire::adapter::Answer;
 use ota_wire::client::{DeviceIndex, Found, Link, LinkKind};
@@ -80,7 +80,7 @@ pub(crate) fn input() -> impl Strategy<Value = Input> {
         12 => (link.clone(), bytes()).prop_map(|(link, rx)| Input::Received(link, rx)),
         1 => (link, any::<bool>()).prop_map(|(link, clean)| Input::Closed(link, clean)),
         6 => any::<bool>().prop_map(Input::Stored),
-        2 => (0..10_u8).prop_map(Input::Command),
+        2 => (0..30_u8).prop_map(Input::Command),
         1 => (any::<bool>(), any::<u8>()).prop_map(|(qos, size)| Input::Publish(qos, size)),
         1 => (0..4_u8).prop_map(Input::Subscribe),
         1 => Just(Input::Acknowledge),
@@ -103,7 +103,9 @@ pub(crate) struct Play {
 fn client(bytes: usize) -> Recorder {
     let mut client = Recorder::new(at(0), config(), bytes).unwrap();
     client.add_device(at(0), device("P", "D"), boot()).unwrap();
-    client.add_device(at(0), device("Q", "E"), boot()).unwrap();
+    let mut asking = device("Q", "E");
+    (asking.consent, asking.approval, asking.install) = (Hold::Ask, Hold::Ask, Hold::Ask);
+    client.add_device(at(0), asking, boot()).unwrap();
     client
 }
 
@@ -252,7 +254,19 @@ impl Play {
             1 => updater.installed(now, Installed::NeedsRestart),
             2 => updater.installed(now, Installed::Running),
             3 => updater.report_now(now),
-            _ => updater.confirm(now),
+            4 => updater.confirm(now),
+            5 => updater.accept(now),
+            6 => updater.defer(now, now + Duration::from_secs(30)),
+            7 => updater.refuse(now),
+            8 => updater.approve(now),
+            9 => updater.veto(now),
+            10 => updater.install(now),
+            11 => updater.roll_back(now),
+            12 => updater.forgive(now),
+            _ => {
+                updater.handle_unix_time(1_700_000_000 + now.as_millis() / 1_000);
+                Ok(())
+            }
         };
     }
 }

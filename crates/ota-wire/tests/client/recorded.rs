@@ -1,33 +1,21 @@
 //! What a recording gives back, and what does not stand in it.
 
-use ota_proto::{Comparator, Downgrade, QoS};
-use ota_wire::adapter::Answer;
-use ota_wire::client::Output;
-use ota_wire::record::{Effect, Input as Call, Recorder, Recording, RecordingError};
+use ota_proto::{Comparator, Downgrade, Installed, QoS, State};
+use ota_wire::adapter::{Answer, Links};
+use ota_wire::client::{Found, Output};
+use ota_wire::mqtt::Login;
+use ota_wire::record::{Input as Call, Recorder, Recording, RecordingError};
 use proptest::prelude::*;
 
 use crate::common::*;
 use crate::random::{Play, input};
+use crate::replayed;
 
 const RING: usize = 1 << 16;
 
-/// All that can be seen of a client but its secrets, which differ.
-fn look(client: &ota_wire::Client) -> String {
-    format!("{client:?}")
-}
-
 /// Plays the recording of a client to its end, where it must stand as the client does.
 fn check(recorder: &Recorder) -> u64 {
-    let file = recorder.recording().unwrap();
-    let recording = Recording::read(&file).unwrap();
-    let mut replay = recording.replay();
-    while replay.step().is_some() {}
-    assert_eq!(look(replay.client()), look(recorder));
-    for secret in ["HUSH", "secret"] {
-        let found = file.windows(secret.len()).any(|bytes| bytes == secret.as_bytes());
-        assert!(!found, "{secret} in {}", file.escape_ascii());
-    }
-    recording.dropped()
+    replayed::check(recorder, &["HUSH", "secret"])
 }
 
 proptest! {
@@ -52,6 +40,12 @@ proptest! {
 
 /// A client with a session, an offer and a redirect, and every answer it gave.
 fn run(recorder: &mut Recorder) -> Vec<String> {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n";
+    run_with(recorder, [&[&head[..], &IMAGE[..4]].concat(), &IMAGE[4..]])
+}
+
+/// The same with this answer of the store, in two pieces.
+fn run_with(recorder: &mut Recorder, answer: [&[u8]; 2]) -> Vec<String> {
     let mut answers = Vec::new();
     let mut now = at(0);
     recorder.add_device(now, device("P", "D"), boot()).unwrap();
@@ -60,16 +54,8 @@ fn run(recorder: &mut Recorder) -> Vec<String> {
         publish("$ota/update/P/D", &offer(r"http:\/\/a.example\/x\u003Fsign=HUSH\u0026t=1"));
     let redirect =
         b"HTTP/1.1 302 Found\r\nSet-Cookie: HUSH\r\nLocation: http://c.example/?HUSH\r\n\r\n";
-    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n";
-    let whole = [&head[..], IMAGE].concat();
-    let received: [(usize, &[u8]); 6] = [
-        (0, CONNACK),
-        (0, SUBACK),
-        (0, &offer),
-        (1, redirect),
-        (2, &whole[..head.len() + 4]),
-        (2, &whole[head.len() + 4..]),
-    ];
+    let received: [(usize, &[u8]); 6] =
+        [(0, CONNACK), (0, SUBACK), (0, &offer), (1, redirect), (2, answer[0]), (2, answer[1])];
     let mut received = received.into_iter();
     loop {
         let output = recorder.poll_output(now);
@@ -107,19 +93,106 @@ fn run(recorder: &mut Recorder) -> Vec<String> {
 fn every_answer_comes_again() {
     let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
     let answers = run(&mut recorder);
-    let file = recorder.recording().unwrap();
-    let recording = Recording::read(&file).unwrap();
-    let mut replay = recording.replay();
-    let mut again = Vec::new();
-    while let Some(step) = replay.step() {
-        match step.effect {
-            Effect::Output(output) => again.push(format!("{output:?}")),
-            Effect::Received(received) => again.push(format!("{received:?}")),
-            effect => assert_eq!(effect, Effect::Taken),
-        }
-    }
-    assert_eq!(again, answers);
+    assert_eq!(replayed::answers(&recorder), answers);
     assert!(answers.iter().any(|answer| answer.contains("Write")), "{answers:?}");
+    check(&recorder);
+    let file = recorder.recording().unwrap();
+    let mut replay = Recording::read(&file).unwrap().replay();
+    while let Some(at) = replay.step().map(|step| step.at) {
+        assert_eq!(replay.at(), at);
+    }
+}
+
+/// What was taken and what was refused are so again, whatever the call.
+#[test]
+fn every_call_comes_again_taken_or_refused() {
+    let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
+    run(&mut recorder);
+    let (broker, now) = (fronts(&recorder)[0].0, at(9));
+    let found = recorder.handle_received(now, broker, &publish1("data", 9, "HUSH")).found;
+    let Some(Found::Message { ack: Some(ack), .. }) = found else { panic!("{found:?}") };
+    let before = replayed::effects(&recorder).len();
+    let login = |id: &str| Login::new(id.into(), "PD;1;x;2".into(), "HUSH".into());
+    let filter = recorder.subscribe(now, "data", QoS::AtLeastOnce).unwrap();
+    let mut taken = vec![
+        true,
+        recorder.subscribe(now, "data", QoS::AtLeastOnce).is_ok(),
+        recorder.unsubscribe(now, filter),
+        recorder.unsubscribe(now, filter),
+        recorder.acknowledge(now, ack),
+        recorder.acknowledge(now, ack),
+        recorder.publish(now, "data", b"HUSH", QoS::AtLeastOnce).is_ok(),
+        recorder.publish(now, "$ota/report/P/D", b"HUSH", QoS::AtMostOnce).is_ok(),
+        recorder.set_login(login("PD")).is_ok(),
+        recorder.set_login(login("")).is_ok(),
+        true,
+    ];
+    let mut machine = recorder.updater_mut(FIRST).unwrap();
+    machine.handle_unix_time(1_700_000_000);
+    assert_eq!(machine.state(), State::Fetching);
+    let commands = [
+        machine.accept(now),
+        machine.defer(now, at(99)),
+        machine.approve(now),
+        machine.veto(now),
+        machine.install(now),
+        machine.installed(now, Installed::Running),
+        machine.confirm(now),
+        machine.roll_back(now),
+        machine.report_now(now),
+        machine.forgive(now),
+        machine.cancel(now),
+        machine.refuse(now),
+    ];
+    taken.extend(commands.iter().map(Result::is_ok));
+    let shown = [format!("{machine:?}"), format!("{recorder:?}")].concat();
+    assert!(shown.contains("records: true") && !shown.contains("HUSH"), "{shown}");
+    Links::handle_closed(&mut recorder, now, broker, false);
+    let closed = Links::handle_received(&mut recorder, now, broker, CONNACK);
+    assert_eq!(closed.consumed, CONNACK.len());
+    recorder.disconnect(now);
+    let effects = replayed::effects(&recorder).split_off(before);
+    let words = taken.iter().map(|taken| if *taken { "Taken" } else { "Refused" });
+    let rest = ["Taken", "Received { consumed: 4, found: None }", "Taken"];
+    assert_eq!(effects, words.chain(rest).collect::<Vec<_>>());
+    assert!(taken.iter().filter(|taken| !**taken).count() > 5, "{taken:?}");
+    check(&recorder);
+}
+
+/// Of an answer that is refused as much is kept as shows its fault.
+#[test]
+fn a_bad_answer_is_kept_up_to_its_fault() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (good, bad) in [
+        ("", "S"),
+        ("", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"),
+        (chunked, "g"),
+        (chunked, "8\u{7f}"),
+    ] {
+        let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
+        let rest = [bad, &"HUSH".repeat(200)].concat();
+        let answers = run_with(&mut recorder, [good.as_bytes(), rest.as_bytes()]);
+        let close = answers.iter().any(|answer| answer.starts_with("Close"));
+        assert!(close, "{bad:?} is taken: {answers:?}");
+        assert_eq!(replayed::answers(&recorder), answers);
+        assert_eq!(fronts(&recorder).pop().unwrap().1, bad.as_bytes());
+        check(&recorder);
+    }
+}
+
+#[test]
+fn a_device_with_many_urls_runs_out_of_letters_and_begins_again() {
+    let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
+    run(&mut recorder);
+    let link = fronts(&recorder)[0].0;
+    // Two letters are used; an escape that is none of a URL's is no part of a query.
+    for n in 0..30 {
+        let offer = publish("$ota/update/P/D", &offer(&format!(r"http://HUSH{n}@a/\b?HUSH{n}")));
+        assert_eq!(recorder.handle_received(at(9), link, &offer).consumed, offer.len());
+    }
+    let last = String::from_utf8_lossy(&fronts(&recorder).pop().unwrap().1).into_owned();
+    let letter = char::from(b'a' + (2 + 29) % 26).to_string();
+    assert!(last.contains(&format!(r"http://xxxxxx@a/\b?{}", letter.repeat(6))), "{last}");
     check(&recorder);
 }
 
@@ -194,7 +267,7 @@ fn a_recorder_is_off_or_of_its_size() {
     run(&mut large);
     assert!(check(&small) > 20);
     assert_eq!(check(&large), 0);
-    assert_eq!(look(&small), look(&off));
+    assert_eq!(replayed::look(&small), replayed::look(&off));
 }
 
 #[test]
@@ -220,4 +293,15 @@ fn a_file_is_checked() {
         file[at] ^= 1;
         assert_eq!(error(&file), RecordingError::Damaged, "byte {at}");
     }
+    // With its sum right again.
+    let forged = |forge: &dyn Fn(&mut Vec<u8>)| {
+        let mut file = file[..file.len() - 4].to_vec();
+        forge(&mut file);
+        let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&file);
+        [&file[..], &sum.to_le_bytes()].concat()
+    };
+    assert!(Recording::read(&forged(&|_| ())).is_ok());
+    assert_eq!(error(&forged(&|file| file[6] = 2)), RecordingError::Version, "of the format");
+    assert_eq!(error(&forged(&|file| file[9] = b'9')), RecordingError::Version, "of the crate");
+    assert_eq!(error(&forged(&|file| file.push(0))), RecordingError::Damaged, "behind its end");
 }

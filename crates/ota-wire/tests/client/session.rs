@@ -1,8 +1,10 @@
 //! A whole update by literal bytes and times.
 
+use core::time::Duration;
+
 use ota_proto::{Event as Device, Installed, Journal, SlotAction, SlotState, State};
-use ota_wire::client::{Disconnect, Event, Found, Link, LinkKind, Timer};
-use ota_wire::mqtt::SessionError;
+use ota_wire::client::{Config, Disconnect, Event, Found, Link, LinkKind, Timer};
+use ota_wire::mqtt::{Login, SessionError};
 
 use crate::common::*;
 
@@ -303,4 +305,37 @@ fn while_the_slot_is_busy_the_store_is_not_read() {
     assert!(desk.idle.read_store);
     let rest = desk.client.handle_received(at(3), store, &IMAGE[8..10]);
     assert_eq!(rest.consumed, 2);
+}
+
+#[test]
+fn a_demonstration_makes_every_time_shorter() {
+    fn times(config: &Config) -> [Duration; 15] {
+        let (mqtt, reconnect) = (&config.mqtt.timing, &config.reconnect);
+        let Config { connect, .. } = config;
+        [
+            [mqtt.keep_alive, mqtt.connack, mqtt.suback, mqtt.puback, mqtt.pingresp],
+            [mqtt.write, mqtt.blocked, reconnect.floor, reconnect.base, reconnect.cap],
+            [
+                reconnect.cap_open,
+                reconnect.stable,
+                reconnect.spread,
+                reconnect.kick_window,
+                *connect,
+            ],
+        ]
+        .concat()
+        .try_into()
+        .unwrap()
+    }
+    let login = Login::new("PD".into(), "PD;1;x;2".into(), "secret".into());
+    let normal = Config::new("broker.example".into(), 1883, false, login, 7);
+    let mut short = normal.clone();
+    short.divide_times(10);
+    for (normal, short) in times(&normal).iter().zip(times(&short)) {
+        assert_eq!(short * 10, *normal);
+    }
+    // CONNECT says whole seconds, and 0 would mean none.
+    short.divide_times(100);
+    assert_eq!(short.mqtt.timing.keep_alive, Duration::from_secs(1));
+    assert!(ota_wire::Client::new(at(0), short).is_ok());
 }

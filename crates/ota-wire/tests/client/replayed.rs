@@ -1,0 +1,48 @@
+//! What a recording must give back, whoever made it: the state of its client, every answer, and no
+//! secret. The simulator's tests include this file, too.
+
+use ota_wire::Client;
+use ota_wire::record::{Effect, Recorder, Recording};
+
+/// All that can be seen of a client but its secrets, which differ.
+pub(crate) fn look(client: &Client) -> String {
+    format!("{client:?}")
+}
+
+/// Plays the recording of a client to its end, where it must stand as the client does; how many
+/// inputs came before the first one that is kept.
+pub(crate) fn check(recorder: &Recorder, secrets: &[&str]) -> u64 {
+    let file = recorder.recording().unwrap();
+    let recording = Recording::read(&file).unwrap();
+    let mut replay = recording.replay();
+    while replay.step().is_some() {}
+    assert_eq!(look(replay.client()), look(recorder));
+    for secret in secrets {
+        let found = file.windows(secret.len()).any(|bytes| bytes == secret.as_bytes());
+        assert!(!found, "{secret} in {}", file.escape_ascii());
+    }
+    recording.dropped()
+}
+
+/// What the inputs that are kept came to.
+pub(crate) fn effects(recorder: &Recorder) -> Vec<String> {
+    let file = recorder.recording().unwrap();
+    let recording = Recording::read(&file).unwrap();
+    let mut replay = recording.replay();
+    let mut effects = Vec::new();
+    while let Some(step) = replay.step() {
+        effects.push(match step.effect {
+            Effect::Output(output) => format!("{output:?}"),
+            Effect::Received(received) => format!("{received:?}"),
+            other => format!("{other:?}"),
+        });
+    }
+    effects
+}
+
+/// Of [`effects`] those that say more than whether an input was taken.
+pub(crate) fn answers(recorder: &Recorder) -> Vec<String> {
+    let mut effects = effects(recorder);
+    effects.retain(|effect| effect != "Taken" && effect != "Refused");
+    effects
+}
