@@ -55,8 +55,8 @@
 //! | receive buffers: longest MQTT packet and longest response head | 8,192 | 4,096 |
 //! | a write unit for the slot, one for the boot loader's state | 16 | 16 |
 //! | [`Driver`] | 3,368 | 3,368 |
-//! | heap at its peak, storage included | 4,657 | 4,657 |
-//! | **all** | **24,481** | **20,385** |
+//! | heap at its peak, storage included | 4,378 | 4,378 |
+//! | **all** | **24,202** | **20,106** |
 //!
 //! The heap is that of an offer with a URL of 100 bytes: a longer one, and the offer's own text,
 //! are kept as well, up to `Limits::url` and `Limits::user_defined` of the device's configuration.
@@ -65,12 +65,21 @@
 //!
 //! # TLS
 //!
-//! [`Tcp`] has none, and plain `http` has to be allowed by name (`Config::allow_http`). An own
-//! [`Network`] opens streams of another kind: a modem's TLS, or a TLS library around a
-//! [`TcpStream`]. Know what a library checks: embedded-tls 0.19 speaks TLS 1.3 only, and takes a
-//! leaf certificate for an authority, so that it is good for a private authority or a pinned
-//! certificate only. The authenticity of firmware must not rest on TLS: check a signature before
-//! you approve an image.
+//! [`Tcp`] has none, and plain `http` has to be allowed by name (`Config::allow_http`).
+//! `tls::EmbeddedTls`, with the feature `embedded-tls`, puts **TLS 1.3 only** over it, and **only for
+//! servers of one private authority, which is given to it**: it is no client for the web. It always
+//! checks the peer: authority, time, purpose, host name, and the proof of the key; no switch turns
+//! that off. The caller gives memory for records, a clock and a source of chance:
+//!
+//! | what | bytes |
+//! |---|---:|
+//! | a record that is received, for each link: 16,640, unless the servers send shorter ones | 33,280 |
+//! | a record that is sent, for each link | 2,048 |
+//! | heap, with both links open | 6,986 |
+//!
+//! An own [`Network`] opens streams of another kind: a modem's TLS, or another library around a
+//! [`TcpStream`]. The authenticity of firmware must not rest on TLS: check a signature before you
+//! approve an image.
 //!
 //! # Features
 //!
@@ -78,6 +87,7 @@
 //! * `ed25519-dalek`, `ed25519-salty`: `SignedSwitch`, which activates nothing but what is signed,
 //!   with embassy-boot's check; one of the two backends. The first is the faster, the second the
 //!   smaller one.
+//! * `embedded-tls`: `tls::EmbeddedTls`, TLS 1.3 for a private authority.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -88,6 +98,8 @@ mod flash;
 mod network;
 mod socket;
 mod time;
+#[cfg(feature = "embedded-tls")]
+pub mod tls;
 
 pub use driver::{Buffers, Driver};
 #[cfg(feature = "boot")]

@@ -116,11 +116,10 @@ impl<'d, N: Network + 'd> Socket<'d, N> {
     /// Begins to write, when there is anything to be sent.
     fn write(&mut self, engine: &Engine<Buf<'d>>, link: Link) -> bool {
         let bytes = engine.transmit(link);
-        let piece = bytes.get(..bytes.len().min(PIECE)).unwrap_or_default();
+        let piece: Box<[u8]> = bytes.get(..PIECE).unwrap_or(bytes).into();
         if piece.is_empty() {
             return false;
         }
-        let piece: Box<[u8]> = piece.into();
         let Self::Open(_, mut stream) = mem::replace(self, Self::Closed) else { return false };
         let write = async move {
             let taken = stream.write(&piece).await.ok().filter(|count| *count > 0);

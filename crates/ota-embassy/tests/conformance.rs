@@ -22,6 +22,7 @@ impl World for Embassy {
             new: scenario.image.clone(),
             machine: scenario.device_config(),
             config: scenario.client_config("10.0.0.1", 1_883),
+            tls: None,
         });
         // The machine is looked at this often, in microseconds.
         world.device.impatience = Some(20_000);

@@ -8,9 +8,11 @@ use std::mem::size_of;
 
 use allocation_counter::measure;
 use ota_cloud::fault::FaultPlan;
+use ota_embassy::tls::EmbeddedTls;
 use ota_embassy::{Driver, Tcp, TcpStream};
 use world::World;
 use world::link::Weather;
+use world::seal::{Authority, Dice, Tls, params};
 
 thread_local! {
     /// Bytes of the heap that the program has, and had at most.
@@ -57,6 +59,20 @@ fn all_of_it_is_at_most_24_kib() {
     println!("stream {}", size_of::<TcpStream<'_, '_>>());
     let world = World::new(Weather::FAIR, FaultPlan::new(0), 1);
     assert!(total("default", world) <= 24 * 1_024);
+}
+
+/// Beside all that is needed without it.
+#[test]
+fn tls_takes_its_records_and_8_kib() {
+    let authority = Authority::new("ours");
+    let tls = || Some(Tls::new(&authority, params()));
+    let world = |tls| World::over(Weather::FAIR, FaultPlan::new(0), 1, tls);
+    // What the test itself takes for records is not the adapter's.
+    let records = 2 * (16_640 + 1_024);
+    let handle = size_of::<EmbeddedTls<'_, Dice, fn() -> Option<u64>>>() - size_of::<Tcp<'_>>();
+    let (with, without) = (peak(world(tls())) - records, peak(world(None)));
+    println!("TLS: records {records}, handle {handle}, heap {with}, without TLS {without}");
+    assert!(handle + with - without <= 8 * 1_024);
 }
 
 #[test]

@@ -14,8 +14,9 @@ use ota_cloud::{Cloud, CloudConfig, DeviceRecord, Firmware, Secret, TaskOptions}
 use ota_proto::{Identity, Instant};
 
 use super::clock;
+use super::seal::{Seal, Tls};
 
-const UNIX: u64 = 1_760_000_000;
+pub const UNIX: u64 = 1_760_000_000;
 const BROKER: u16 = 1_883;
 const STORE: u16 = 8_080;
 
@@ -30,6 +31,7 @@ pub struct Desk {
     pub struck: Vec<Fault>,
     pub sessions: u64,
     pub broken: Vec<String>,
+    tls: Option<Tls>,
 }
 
 pub fn instant() -> Instant {
@@ -38,8 +40,16 @@ pub fn instant() -> Instant {
 
 impl Desk {
     /// A cloud that offers this image to the device, once.
-    pub fn new(identity: Identity, version: &str, image: Vec<u8>, faults: FaultPlan) -> Self {
-        let signer = UrlSigner::new("http://10.0.0.1:8080", *b"a key", UrlSigner::LIFE);
+    pub fn new(
+        identity: Identity,
+        version: &str,
+        image: Vec<u8>,
+        faults: FaultPlan,
+        tls: Option<Tls>,
+    ) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let base = format!("{scheme}://10.0.0.1:{STORE}");
+        let signer = UrlSigner::new(base, *b"a key", UrlSigner::LIFE);
         let mut origin = Origin::new(OriginConfig::new(Some(signer.clone()), UNIX));
         let (product, size) = (identity.product_id().to_owned(), image.len() as u64);
         let md5 = origin.add_file(format!("/{product}_{version}"), image);
@@ -58,6 +68,7 @@ impl Desk {
             struck: Vec::new(),
             sessions: 0,
             broken: Vec::new(),
+            tls,
         }
     }
 
@@ -116,6 +127,7 @@ struct Line {
     conn: Option<ConnId>,
     /// Bytes that were not taken yet.
     held: Vec<u8>,
+    seal: Option<Seal>,
 }
 
 impl Line {
@@ -123,17 +135,18 @@ impl Line {
         let [receive, send] = [4_096, 4_096].map(|len| Vec::leak(vec![0; len]));
         let mut socket = TcpSocket::new(stack, receive, send);
         socket.set_nagle_enabled(false);
-        Self { socket, port, conn: None, held: Vec::new() }
+        Self { socket, port, conn: None, held: Vec::new(), seal: None }
     }
 
     /// Who is there.
-    fn accept(&mut self, cx: &mut Context<'_>, peer: &mut Peer) -> Option<ConnId> {
+    fn accept(&mut self, cx: &mut Context<'_>, desk: &mut Desk) -> Option<ConnId> {
         match self.socket.state() {
             State::Closed | State::TimeWait => {
                 if let Some(conn) = self.conn.take() {
-                    peer.handle_closed(instant(), conn);
+                    desk.peer.handle_closed(instant(), conn);
                     self.held.clear();
                 }
+                self.seal = desk.tls.as_ref().map(Seal::new);
                 self.socket.abort();
                 let port = if self.port == Port::Mqtt { BROKER } else { STORE };
                 let _ = pin!(self.socket.accept(port)).poll(cx);
@@ -143,13 +156,14 @@ impl Line {
                 let _ = pin!(self.socket.wait_write_ready()).poll(cx);
                 None
             }
-            _ => Some(*self.conn.get_or_insert_with(|| peer.accept(instant(), self.port))),
+            _ => Some(*self.conn.get_or_insert_with(|| desk.peer.accept(instant(), self.port))),
         }
     }
 
     /// Whether anything happened.
-    fn serve(&mut self, cx: &mut Context<'_>, peer: &mut Peer) -> bool {
-        let Some(conn) = self.accept(cx, peer) else { return false };
+    fn serve(&mut self, cx: &mut Context<'_>, desk: &mut Desk) -> bool {
+        let Some(conn) = self.accept(cx, desk) else { return false };
+        let peer = &mut desk.peer;
         let mut busy = false;
         let mut bytes = [0; 2_048];
         let read = if self.held.is_empty() {
@@ -162,7 +176,13 @@ impl Line {
                 self.socket.close();
                 busy = true;
             }
-            Poll::Ready(Ok(count)) => self.held.extend_from_slice(&bytes[..count]),
+            Poll::Ready(Ok(count)) => match &mut self.seal {
+                Some(seal) => {
+                    seal.receive(&bytes[..count], &mut self.held);
+                    busy = count > 0;
+                }
+                None => self.held.extend_from_slice(&bytes[..count]),
+            },
             Poll::Ready(Err(_)) => self.socket.abort(),
             Poll::Pending => {}
         }
@@ -171,23 +191,47 @@ impl Line {
             drop(self.held.drain(..taken));
             busy |= taken > 0;
         }
-        let written = match peer.transmit(instant(), conn) {
-            [] => Poll::Pending,
-            bytes => pin!(self.socket.write(bytes)).poll(cx),
-        };
-        if let Poll::Ready(Ok(count)) = written {
-            peer.handle_sent(instant(), conn, count);
-            busy = true;
-        }
+        busy |= self.write(cx, peer, conn);
         match peer.closing(conn) {
-            Some(Closing::Close) if self.socket.may_send() => {
+            Some(Closing::Close)
+                if self.socket.may_send() && self.seal.as_mut().is_none_or(Seal::close) =>
+            {
                 self.socket.close();
                 busy = true;
             }
             Some(Closing::Reset) => self.socket.abort(),
+            _ if self.seal.as_ref().is_some_and(Seal::is_broken) && self.socket.may_send() => {
+                self.socket.close();
+            }
             _ => {}
         }
         busy
+    }
+
+    /// Whether anything was written.
+    fn write(&mut self, cx: &mut Context<'_>, peer: &mut Peer, conn: ConnId) -> bool {
+        let mut busy = false;
+        let bytes = peer.transmit(instant(), conn);
+        let bytes = match &mut self.seal {
+            Some(seal) => {
+                let count = seal.send(bytes);
+                if count > 0 {
+                    peer.handle_sent(instant(), conn, count);
+                    busy = true;
+                }
+                seal.wire()
+            }
+            None => bytes,
+        };
+        if bytes.is_empty() {
+            return busy;
+        }
+        let Poll::Ready(Ok(count)) = pin!(self.socket.write(bytes)).poll(cx) else { return busy };
+        match &mut self.seal {
+            Some(seal) => seal.sent(count),
+            None => peer.handle_sent(instant(), conn, count),
+        }
+        true
     }
 }
 
@@ -199,7 +243,7 @@ pub async fn serve(stack: Stack<'static>, desk: &std::cell::RefCell<Desk>) {
     let lines = std::future::poll_fn(|cx| {
         let desk = &mut *desk.borrow_mut();
         desk.peer.handle_timeout(instant());
-        while lines.iter_mut().fold(false, |busy, line| line.serve(cx, &mut desk.peer) | busy) {}
+        while lines.iter_mut().fold(false, |busy, line| line.serve(cx, desk) | busy) {}
         desk.listen();
         if let Some(at) = desk.peer.deadline().filter(|at| *at < Instant::MAX) {
             let at = at.as_micros().max(clock::now() + 1);

@@ -11,6 +11,7 @@ pub mod chip;
 pub mod clock;
 pub mod desk;
 pub mod link;
+pub mod seal;
 pub mod wrapped;
 
 use std::cell::{Cell, RefCell};
@@ -20,6 +21,7 @@ use embassy_boot::{BootLoader, BootLoaderConfig};
 use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_time::{Duration, with_timeout};
 use ota_cloud::fault::FaultPlan;
+use ota_embassy::tls::EmbeddedTls;
 use ota_embassy::{
     BootSwitch, Buffers, Config, Driver, Event, FlashJournal, FlashSlot, FlashStorage, Network, Tcp,
 };
@@ -31,6 +33,7 @@ use chip::{ACTIVE, Chip, DFU, JOURNAL, STATE};
 use clock::{Run, Task};
 use desk::Desk;
 use link::{Port, Weather};
+use seal::{Dice, Tls};
 use wrapped::Wrapped;
 
 pub const FROM: &str = "1.0.0";
@@ -76,6 +79,7 @@ pub struct Setup {
     pub new: Vec<u8>,
     pub machine: ota_proto::Config,
     pub config: Config,
+    pub tls: Option<Tls>,
 }
 
 /// The device and what it sees.
@@ -93,6 +97,7 @@ pub struct Device {
     pub impatience: Option<u64>,
     /// The streams are those of an own network.
     pub wrapped: bool,
+    pub tls: Option<Tls>,
     /// The program is polled within this.
     pub around: fn(&mut dyn FnMut()),
     /// The machine has nothing left to do.
@@ -118,27 +123,40 @@ fn stack(port: Port, host: u8, seed: u64) -> (Stack<'static>, Task<'static>) {
     (stack, Task::new(async move { runner.run().await }))
 }
 
+/// A stack without a peer, for a moment.
+pub fn bare(with: impl FnOnce(Stack<'static>)) {
+    clock::reset();
+    let [_, port] = link::cable(Weather::FAIR, 0);
+    with(stack(port, 2, 1).0);
+}
+
 impl World {
     pub fn new(weather: Weather, faults: FaultPlan, seed: u64) -> Self {
+        Self::over(weather, faults, seed, None)
+    }
+
+    /// With TLS, or without.
+    pub fn over(weather: Weather, faults: FaultPlan, seed: u64, tls: Option<Tls>) -> Self {
         let identity = Identity::new("TESTPROD01", "dev001").unwrap();
         let mut machine = ota_proto::Config::new(identity, seed);
-        machine.allow_http = true;
+        machine.allow_http = tls.is_none();
         let secret = Secret::from_bytes(b"0123456789abcdef").unwrap();
         let (method, expiry) = (Algorithm::HmacSha256, 4_102_444_800);
         let login = Login::new(&machine.identity, &secret, method, APP_ID, "AbC12", expiry);
         let login = login.unwrap();
         let login = ota_wire::mqtt::Login::new(login.client_id, login.username, login.password);
-        let config = Config::new("10.0.0.1".into(), 1_883, false, login, seed);
+        let config = Config::new("10.0.0.1".into(), 1_883, tls.is_some(), login, seed);
         let (versions, new) = ([FROM, TO], image(30_011, seed + 1));
-        Self::with(Setup { weather, faults, seed, versions, new, machine, config })
+        Self::with(Setup { weather, faults, seed, versions, new, machine, config, tls })
     }
 
     pub fn with(setup: Setup) -> Self {
-        let Setup { weather, faults, seed, versions, new, machine, config } = setup;
+        let Setup { weather, faults, seed, versions, new, machine, config, tls } = setup;
         clock::reset();
         let [theirs, port] = link::cable(weather, seed);
         let (stack, cloud) = stack(theirs, 1, seed);
-        let desk = Desk::new(machine.identity.clone(), versions[1], new.clone(), faults);
+        let (identity, offered) = (machine.identity.clone(), new.clone());
+        let desk = Desk::new(identity, versions[1], offered, faults, tls.clone());
         let device = Device {
             chip: Chip::new(&image(ACTIVE.len(), !seed), seed),
             desk: RefCell::new(desk),
@@ -151,6 +169,7 @@ impl World {
             boots: 0,
             impatience: None,
             wrapped: false,
+            tls,
             around: |poll| poll(),
             at_rest: Rc::default(),
         };
@@ -263,10 +282,18 @@ impl Device {
 
     /// The device's program: the adapter, and an application beside it.
     async fn program(&self, stack: Stack<'static>, running: &str, restart: &Cell<bool>) {
+        let (received, sent) = self.tls.as_ref().map_or((0, 0), |tls| (tls.room, 1_024));
+        let mut records = [received, sent, received, sent].map(|len| vec![0; len]);
+        let [e, f, g, h] = records.each_mut().map(|record| &mut record[..]);
         let mut sockets = [[0; 2_048]; 4];
         let [a, b, c, d] = &mut sockets;
         let tcp = Tcp::new(stack, (a, b), (c, d));
-        if self.wrapped {
+        if let Some(tls) = &self.tls {
+            let dice = Dice(Rng::new(self.boots));
+            let clock = || tls.clock;
+            let tls = EmbeddedTls::new(tcp, &tls.authority, dice, clock, (e, f), (g, h)).unwrap();
+            self.life(&tls, running, restart).await;
+        } else if self.wrapped {
             self.life(Wrapped(&tcp), running, restart).await;
         } else {
             self.life(&tcp, running, restart).await;

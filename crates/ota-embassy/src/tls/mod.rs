@@ -1,0 +1,150 @@
+//! TLS 1.3 with embedded-tls, over the sockets of [`Tcp`].
+
+mod certificate;
+mod records;
+mod stream;
+mod verify;
+
+use alloc::string::String;
+use core::cell::RefCell;
+
+use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
+use embedded_tls::CryptoRngCore;
+use ota_proto::{TlsError, TransportError};
+use ota_wire::client::LinkKind;
+
+use crate::network::{Network, Tcp, TcpStream};
+use stream::{Lent, Sealed, Setup};
+use verify::Authority;
+
+/// Buffers for a record that is received and for one that is sent, in bytes.
+///
+/// The first must hold the longest record that the server sends: 16,640, unless the server is
+/// known to send shorter ones. The second is at least 640; longer writes are cut to fit.
+pub type RecordBuffers<'s> = (&'s mut [u8], &'s mut [u8]);
+
+/// The least of them: a handshake's messages.
+const LEAST: usize = 640;
+
+/// TLS 1.3, and nothing older, for servers whose certificates come from **one private authority**.
+/// It is no client for the web: servers there use other keys, chains and wildcards.
+///
+/// A peer is always checked, and there is no way to do without: its certificate must be issued
+/// by the authority itself, be within its time, be a server's, and name the host (a DNS name or
+/// an IPv4 address among its alternative names; no wildcards), and the peer must prove that it
+/// has its key. Keys are ECDSA on P-256 with SHA-256, the cipher suite is
+/// `TLS_AES_128_GCM_SHA256`. A device has no certificate of its own.
+///
+/// A connection that is asked for without TLS is a plain one: whether it may be is the client's
+/// configuration (`Config::tls`, `Config::allow_http`).
+///
+/// The authority is trusted to issue names to their owners, and the server that it vouches for not
+/// to misuse the protocol: embedded-tls panics when a server that has proved itself then sends
+/// handshake messages which a server has no use for.
+pub struct EmbeddedTls<'s, R, C> {
+    tcp: Tcp<'s>,
+    authority: Authority<'s>,
+    chance: RefCell<R>,
+    clock: C,
+    records: [RefCell<RecordBuffers<'s>>; 2],
+}
+
+impl<'s, R: CryptoRngCore, C: Fn() -> Option<u64>> EmbeddedTls<'s, R, C> {
+    /// TLS over these sockets. `authority` is its certificate in DER. `chance` must be a good
+    /// source (a hardware generator, or one seeded by it): all secrecy rests on it. `clock` says
+    /// how many seconds have passed since 1970, `None` as long as it is not set: then nothing is
+    /// connected.
+    ///
+    /// # Errors
+    /// [`TlsError::NotAuthority`] when this is not an authority's certificate with a P-256 key.
+    pub fn new(
+        tcp: Tcp<'s>,
+        authority: &'s [u8],
+        chance: R,
+        clock: C,
+        broker: RecordBuffers<'s>,
+        store: RecordBuffers<'s>,
+    ) -> Result<Self, TlsError> {
+        let authority = Authority::read(authority).ok_or(TlsError::NotAuthority)?;
+        let records = [RefCell::new(broker), RefCell::new(store)];
+        Ok(Self { tcp, authority, chance: RefCell::new(chance), clock, records })
+    }
+}
+
+impl<'n, 's: 'n, R: CryptoRngCore, C: Fn() -> Option<u64>> Network for &'n EmbeddedTls<'s, R, C> {
+    type Stream = TlsStream<'n, 's>;
+
+    const TLS: bool = true;
+
+    async fn open(
+        self,
+        kind: LinkKind,
+        host: String,
+        port: u16,
+        tls: bool,
+    ) -> Result<TlsStream<'n, 's>, TransportError> {
+        if !tls {
+            let plain = (&self.tcp).open(kind, host, port, false).await?;
+            return Ok(TlsStream(Kind::Plain(plain)));
+        }
+        let now = (self.clock)().ok_or(TransportError::Tls(TlsError::ClockNotSet))?;
+        let [broker, store] = &self.records;
+        let records = if kind == LinkKind::Broker { broker } else { store };
+        // They are away only when the caller keeps a stream beyond its link.
+        let lent = Lent(records.try_borrow_mut().map_err(|_| TransportError::Refused)?);
+        if lent.0.0.len() < LEAST || lent.0.1.len() < LEAST {
+            return Err(TransportError::Tls(TlsError::Unavailable));
+        }
+        let stream = (&self.tcp).open(kind, host.clone(), port, false).await?;
+        let setup = Setup { authority: &self.authority, host, now, chance: &self.chance };
+        Ok(TlsStream(Kind::Sealed(Sealed::open(stream, lent, setup).await?)))
+    }
+
+    async fn close(self, stream: TlsStream<'n, 's>) {
+        let below = match stream.0 {
+            Kind::Plain(stream) => Ok(stream),
+            Kind::Sealed(sealed) => sealed.close().await,
+        };
+        if let Ok(stream) = below {
+            (&self.tcp).close(stream).await;
+        }
+    }
+}
+
+/// A connection of [`EmbeddedTls`]. Its socket and its buffers are free for the next one when it
+/// is dropped.
+pub struct TlsStream<'n, 's>(Kind<'n, 's>);
+
+enum Kind<'n, 's> {
+    Plain(TcpStream<'n, 's>),
+    Sealed(Sealed<'n, 's>),
+}
+
+impl ErrorType for TlsStream<'_, '_> {
+    type Error = ErrorKind;
+}
+
+impl<'n, 's: 'n> Read for TlsStream<'n, 's> {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ErrorKind> {
+        match &mut self.0 {
+            Kind::Plain(stream) => stream.read(buf).await.map_err(|error| error.kind()),
+            Kind::Sealed(stream) => stream.read(buf).await,
+        }
+    }
+}
+
+impl<'n, 's: 'n> Write for TlsStream<'n, 's> {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
+        match &mut self.0 {
+            Kind::Plain(stream) => stream.write(buf).await.map_err(|error| error.kind()),
+            Kind::Sealed(stream) => stream.write(buf).await,
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), ErrorKind> {
+        match &mut self.0 {
+            Kind::Plain(stream) => stream.flush().await.map_err(|error| error.kind()),
+            Kind::Sealed(stream) => stream.flush().await,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Who the peer is.
+
+use core::cell::RefCell;
+
+use embedded_io_async::ErrorKind;
+use embedded_tls::{
+    Aes128GcmSha256, CertificateEntryRef, CertificateRef, CertificateVerifyRef, CryptoProvider,
+    CryptoRngCore, Sha256, SignatureScheme, TlsError as Error, TlsVerifier,
+};
+use ota_proto::{TlsError, TransportError};
+use p256::ecdsa::signature::{Verifier as _, digest::Digest};
+use p256::ecdsa::{DerSignature, VerifyingKey};
+use rand_core::{CryptoRng, RngCore};
+
+use super::certificate::Certificate;
+
+/// What a server signs begins with this (RFC 8446, 4.4.3).
+const CONTEXT: (&[u8], &[u8]) = (&[b' '; 64], b"TLS 1.3, server CertificateVerify\0");
+
+/// Whose certificates are believed.
+pub(super) struct Authority<'a> {
+    name: &'a [u8],
+    key: VerifyingKey,
+}
+
+impl<'a> Authority<'a> {
+    pub(super) fn read(der: &'a [u8]) -> Option<Self> {
+        let certificate = Certificate::read(der).filter(Certificate::is_authority)?;
+        let key = VerifyingKey::from_sec1_bytes(certificate.key).ok()?;
+        Some(Self { name: certificate.subject, key })
+    }
+
+    fn check(&self, der: &[u8], host: &str, now: u64) -> Result<VerifyingKey, TlsError> {
+        let certificate = Certificate::read(der).ok_or(TlsError::Unfit)?;
+        let signature = DerSignature::try_from(certificate.signature);
+        let signature = signature.map_err(|_| TlsError::Untrusted)?;
+        let signed = self.key.verify(certificate.signed, &signature).is_ok();
+        let (from, to) = certificate.valid;
+        match () {
+            () if !signed || certificate.issuer != self.name => Err(TlsError::Untrusted),
+            () if now < from => Err(TlsError::NotYetValid),
+            () if now > to => Err(TlsError::Expired),
+            () if !certificate.is_server() => Err(TlsError::Unfit),
+            () if !certificate.names(host) => Err(TlsError::WrongHost),
+            () => VerifyingKey::from_sec1_bytes(certificate.key).map_err(|_| TlsError::Unfit),
+        }
+    }
+}
+
+/// What the peer has shown so far. embedded-tls asks in the order in which the peer sends, and
+/// would do without either message: nothing is believed until both have come, in their order.
+enum Shown {
+    Nothing,
+    /// A good certificate, in a handshake with this hash.
+    Certificate(VerifyingKey, Sha256),
+    /// And that it has its key.
+    Key,
+    Refused(TlsError),
+}
+
+/// Checks a peer, and lends the handshake the caller's chance.
+pub(super) struct Verifier<'a, R> {
+    authority: &'a Authority<'a>,
+    host: &'a str,
+    now: u64,
+    chance: Chance<'a, R>,
+    shown: Shown,
+}
+
+impl<'a, R> Verifier<'a, R> {
+    /// `now` in seconds since 1970.
+    pub(super) fn new(
+        authority: &'a Authority<'a>,
+        host: &'a str,
+        now: u64,
+        chance: &'a RefCell<R>,
+    ) -> Self {
+        Self { authority, host, now, chance: Chance(chance), shown: Shown::Nothing }
+    }
+
+    /// What a handshake came to that embedded-tls says this of.
+    pub(super) fn judge(&self, opened: Result<(), Error>) -> Result<(), TransportError> {
+        match (&self.shown, opened) {
+            (Shown::Refused(why), _) => Err(TransportError::Tls(*why)),
+            (Shown::Key, Ok(())) => Ok(()),
+            (_, Ok(())) => Err(TransportError::Tls(TlsError::Untrusted)),
+            // A record longer than the caller's buffer.
+            (_, Err(Error::InsufficientSpace)) => Err(TransportError::Tls(TlsError::Unavailable)),
+            (_, Err(Error::Io(ErrorKind::InvalidData))) => {
+                Err(TransportError::Tls(TlsError::Handshake))
+            }
+            (_, Err(Error::Io(_) | Error::IoError)) => Err(TransportError::Closed),
+            (_, Err(_)) => Err(TransportError::Tls(TlsError::Handshake)),
+        }
+    }
+
+    fn refuse(&mut self, why: TlsError) -> Result<(), Error> {
+        self.shown = Shown::Refused(why);
+        Err(Error::InvalidCertificate)
+    }
+}
+
+impl<R> TlsVerifier<Aes128GcmSha256> for Verifier<'_, R> {
+    /// It has been told.
+    fn set_hostname_verification(&mut self, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Only the peer's own certificate counts: what else it sends could make a certificate
+    /// that it has been issued an authority.
+    fn verify_certificate(&mut self, seen: &Sha256, sent: CertificateRef) -> Result<(), Error> {
+        let Some(CertificateEntryRef::X509(der)) = sent.entries.first() else {
+            return self.refuse(TlsError::Untrusted);
+        };
+        match (&self.shown, self.authority.check(der, self.host, self.now)) {
+            (Shown::Nothing, Ok(key)) => {
+                self.shown = Shown::Certificate(key, seen.clone());
+                Ok(())
+            }
+            (Shown::Nothing, Err(why)) => self.refuse(why),
+            _ => self.refuse(TlsError::Handshake),
+        }
+    }
+
+    fn verify_signature(&mut self, sent: CertificateVerifyRef) -> Result<(), Error> {
+        let Shown::Certificate(key, seen) = &self.shown else {
+            return self.refuse(TlsError::Handshake);
+        };
+        let hash = seen.clone().finalize();
+        let message = [CONTEXT.0, CONTEXT.1, &hash].concat();
+        let known = matches!(sent.signature_scheme, SignatureScheme::EcdsaSecp256r1Sha256);
+        let signature = DerSignature::try_from(sent.signature);
+        if known && signature.is_ok_and(|signature| key.verify(&message, &signature).is_ok()) {
+            self.shown = Shown::Key;
+            return Ok(());
+        }
+        self.refuse(TlsError::Untrusted)
+    }
+}
+
+impl<R: CryptoRngCore> CryptoProvider for Verifier<'_, R> {
+    type CipherSuite = Aes128GcmSha256;
+    /// A device has no certificate.
+    type Signature = [u8; 0];
+
+    fn rng(&mut self) -> impl CryptoRngCore {
+        Chance(self.chance.0)
+    }
+
+    fn verifier(&mut self) -> Result<&mut impl TlsVerifier<Aes128GcmSha256>, Error> {
+        Ok(self)
+    }
+}
+
+/// A source of chance that two connections share.
+struct Chance<'a, R>(&'a RefCell<R>);
+
+impl<R: CryptoRngCore> RngCore for Chance<'_, R> {
+    fn next_u32(&mut self) -> u32 {
+        self.0.borrow_mut().next_u32()
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.0.borrow_mut().next_u64()
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        self.0.borrow_mut().fill_bytes(bytes);
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), rand_core::Error> {
+        self.0.borrow_mut().try_fill_bytes(bytes)
+    }
+}
+
+impl<R: CryptoRngCore> CryptoRng for Chance<'_, R> {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! Whole updates over TLS 1.3 against rustls, and what must be refused.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod world;
+
+use ota_cloud::fault::FaultPlan;
+use ota_embassy::Tcp;
+use ota_embassy::tls::EmbeddedTls;
+use ota_proto::{Rng, TlsError, TransportError};
+use ota_wire::client::{Disconnect, Event};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
+use world::link::Weather;
+use world::seal::{Authority, Dice, Tls, params};
+use world::{End, FROM, TO, World};
+
+fn world(tls: Tls, seed: u64) -> World {
+    World::over(Weather::FAIR, FaultPlan::new(0), seed, Some(tls))
+}
+
+/// What the device says of the cloud when it cannot connect.
+fn refusal(tls: Tls, host: &str) -> Disconnect {
+    let mut world = world(tls, 1);
+    world.device.config.host = host.into();
+    let end = world.boot(60_000_000, |desk, events| !events.is_empty() || desk.sessions > 0);
+    assert_eq!(end, End::Over);
+    assert_eq!(world.device.desk.borrow().sessions, 0, "no login was sent");
+    let events = world.device.events.borrow();
+    let [Event::Disconnected { cause, .. }] = &events[..] else { panic!("{events:?}") };
+    *cause
+}
+
+fn assert_refused(tls: Tls, why: TlsError) {
+    let cause = Disconnect::Transport(TransportError::Tls(why));
+    assert_eq!(refusal(tls, "cloud.example"), cause);
+}
+
+fn certificate(change: impl FnOnce(&mut CertificateParams)) -> Tls {
+    let mut params = params();
+    change(&mut params);
+    Tls::new(&Authority::new("ours"), params)
+}
+
+#[test]
+fn a_whole_update_goes_over_tls() {
+    for seed in 0..3 {
+        let tls = certificate(|_| {});
+        let sent = tls.sent.clone();
+        let mut world = world(tls, seed);
+        world.update();
+        assert_eq!(world.device.running(), TO);
+        let desk = world.device.desk.borrow();
+        assert_eq!((desk.requests.len(), desk.sessions), (1, 2));
+        assert_eq!(desk.results().len(), 1);
+        assert!(sent.get() > world.device.new.len(), "the image went over TLS, too");
+    }
+}
+
+#[test]
+fn futures_that_are_dropped_and_foul_weather_lose_nothing_of_a_record() {
+    for micros in [37, 900, 7_001] {
+        for weather in [Weather::FAIR, Weather::FOUL] {
+            let tls = certificate(|_| {});
+            let mut world = World::over(weather, FaultPlan::new(0), 3, Some(tls));
+            world.device.impatience = Some(micros);
+            world.update();
+            assert_eq!(world.device.running(), TO, "{micros} µs");
+            let desk = world.device.desk.borrow();
+            // A connection may break in foul weather, and TLS goes on in the next one.
+            if weather.lost == 0 {
+                assert_eq!((desk.requests.len(), desk.sessions), (1, 2), "{micros} µs");
+            }
+            assert_eq!(desk.results().len(), 1);
+        }
+    }
+}
+
+#[test]
+fn the_broker_may_be_named_or_addressed() {
+    for host in ["10.0.0.1", "cloud.example"] {
+        let mut world = world(certificate(|_| {}), 4);
+        world.device.config.host = host.into();
+        world.update();
+        assert_eq!(world.device.running(), TO);
+    }
+}
+
+#[test]
+fn a_certificate_for_another_host_is_refused() {
+    let other = |name: &str| {
+        let names = CertificateParams::new([name.to_owned()]).unwrap().subject_alt_names;
+        certificate(|params| params.subject_alt_names = names)
+    };
+    for name in ["other.example", "cloud.example.com", "10.0.0.2", "*.example"] {
+        assert_refused(other(name), TlsError::WrongHost);
+    }
+    // Nobody looks at the subject.
+    let mut named = params();
+    named.subject_alt_names.clear();
+    named.distinguished_name.push(rcgen::DnType::CommonName, "cloud.example");
+    assert_refused(Tls::new(&Authority::new("ours"), named), TlsError::WrongHost);
+}
+
+#[test]
+fn a_certificate_of_another_authority_is_refused() {
+    // Of the same name, too.
+    for name in ["theirs", "ours"] {
+        let theirs = Tls::new(&Authority::new(name), params());
+        let authority = Authority::new("ours").der();
+        assert_refused(Tls { authority, ..theirs }, TlsError::Untrusted);
+    }
+}
+
+/// embedded-tls's own check takes it.
+#[test]
+fn a_certificate_issued_with_a_servers_is_refused() {
+    let authority = Authority::new("ours");
+    let (server, der) = authority.issue(params());
+    let (mut forged, ours) = (Tls::new(&server, params()), Tls::new(&authority, params()));
+    forged.authority = ours.authority.clone();
+    assert_refused(forged, TlsError::Untrusted);
+    let chain = Tls::chain(&server, params(), &[der], &[&rustls::version::TLS13]);
+    assert_refused(Tls { authority: ours.authority, ..chain }, TlsError::Untrusted);
+}
+
+#[test]
+fn a_certificate_out_of_its_time_is_refused() {
+    let ends = certificate(|params| params.not_after = rcgen::date_time_ymd(2025, 10, 9));
+    assert_refused(ends, TlsError::Expired);
+    let begins = certificate(|params| params.not_before = rcgen::date_time_ymd(2025, 10, 10));
+    assert_refused(begins, TlsError::NotYetValid);
+}
+
+#[test]
+fn nothing_is_judged_by_a_clock_that_is_not_set() {
+    assert_refused(Tls { clock: None, ..certificate(|_| {}) }, TlsError::ClockNotSet);
+}
+
+#[test]
+fn a_certificate_for_another_purpose_is_refused() {
+    let client = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    assert_refused(certificate(|params| params.extended_key_usages = client), TlsError::Unfit);
+    let agreement = vec![KeyUsagePurpose::KeyAgreement];
+    assert_refused(certificate(|params| params.key_usages = agreement), TlsError::Unfit);
+    let unconstrained = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    assert_refused(certificate(|params| params.is_ca = unconstrained), TlsError::Unfit);
+}
+
+#[test]
+fn tls_1_2_is_refused() {
+    let authority = Authority::new("ours");
+    let old = Tls::chain(&authority, params(), &[], &[&rustls::version::TLS12]);
+    assert_refused(old, TlsError::Handshake);
+}
+
+#[test]
+fn a_record_longer_than_its_buffer_is_told() {
+    let names: Vec<String> = (0..40).map(|number| format!("host{number}.example")).collect();
+    let names = CertificateParams::new(names).unwrap().subject_alt_names;
+    let long = certificate(|params| params.subject_alt_names.extend(names));
+    assert_refused(Tls { room: 700, ..long }, TlsError::Unavailable);
+    assert_refused(Tls { room: 600, ..certificate(|_| {}) }, TlsError::Unavailable);
+}
+
+/// Whatever is changed on the way: no login is sent, and nothing panics.
+#[test]
+fn no_wrong_bit_of_a_handshake_gets_through() {
+    let authority = Authority::new("ours");
+    let flight = {
+        let tls = Tls::new(&authority, params());
+        let flight = tls.flight.clone();
+        let end = world(tls, 1).boot(60_000_000, |desk, _| desk.sessions > 0);
+        assert_eq!(end, End::Over);
+        flight.get()
+    };
+    assert!(flight > 600, "{flight} bytes");
+    let mut kinds = std::collections::BTreeMap::new();
+    // The heads of the first records, byte by byte, and then samples.
+    for at in (0..140).chain((140..flight).step_by(13)) {
+        let tls =
+            Tls { wrong: Some(at), sent: Default::default(), ..Tls::new(&authority, params()) };
+        let mut world = world(tls, 1);
+        world.boot(60_000_000, |desk, events| !events.is_empty() || desk.sessions > 0);
+        assert_eq!(world.device.desk.borrow().sessions, 0, "byte {at}");
+        assert_eq!(world.device.running(), FROM);
+        let cause = format!("{:?}", world.device.events.borrow().first());
+        *kinds.entry(cause).or_insert(0) += 1;
+    }
+    println!("{kinds:#?}");
+}
+
+#[test]
+fn what_is_no_authority_cannot_be_believed() {
+    let authority = Authority::new("ours");
+    let (_, server) = authority.issue(params());
+    for der in [server, Vec::new(), authority.der()[1..].to_vec()] {
+        world::bare(|stack| {
+            let none = || (&mut [][..], &mut [][..]);
+            let tcp = Tcp::new(stack, none(), none());
+            let dice = Dice(Rng::new(1));
+            let made = EmbeddedTls::new(tcp, &der, dice, || None, none(), none());
+            assert_eq!(made.err(), Some(TlsError::NotAuthority));
+        });
+    }
+}
