@@ -190,6 +190,13 @@ fn can_change(world: &World) -> bool {
 }
 
 fn wires(seed: u64) -> Run {
+    let (world, result) = wired(seed, 0);
+    Run { result, trace: world.trace }
+}
+
+/// The world of bytes of this seed at its end, and how it ended. Each life of the device's
+/// program is recorded in a ring of so many bytes, and no life is recorded when that is 0.
+pub fn wired(seed: u64, ring: usize) -> (wire::World, Result<Outcome, String>) {
     let mut rng = Rng::new(seed);
     let mut setup = Setup::new(pick(&mut rng, &[1, 700, 3_000]), seed);
     setup.capacity = 4_096;
@@ -214,8 +221,10 @@ fn wires(seed: u64) -> Run {
         breaks: any_breaks(&mut rng),
     };
     let mut world = wire::World::new(setup, wires);
+    world.lives.ring = ring;
     let result = cuts(&mut world, &mut rng).and_then(|()| end(&mut world));
-    Run { result, trace: world.trace }
+    world.end_life();
+    (world, result)
 }
 
 fn any_chunks(rng: &mut Rng) -> Chunks {

@@ -1,9 +1,10 @@
 //! The device's program: what the client puts out, and the application beside it.
 
-use ota_proto::{Boot, Event, Instant, OpId, SlotInfo, Updater};
-use ota_wire::Client;
+use ota_proto::{Boot, Event, Instant, OpId, SlotInfo};
+use ota_wire::adapter::Answer;
 use ota_wire::client::{Config, DeviceIndex, Event as ClientEvent, Found, LinkKind, Output};
 use ota_wire::mqtt::Login;
+use ota_wire::record::{Machine, Recorder};
 
 use crate::app::{Act, Verdict};
 use crate::flash::FlashOp;
@@ -39,7 +40,9 @@ impl World {
     /// Takes one output; `false` when the device is idle or off.
     pub(super) fn step_device(&mut self) -> bool {
         let Some(client) = &mut self.client else { return false };
-        match poll(client, self.now) {
+        let output = client.poll_output(self.now);
+        self.lives.note(&output);
+        match own(output) {
             Out::Idle(idle, timer) => {
                 let late = self.idle.woken && idle.deadline.is_some_and(|at| at <= self.now);
                 if late {
@@ -101,6 +104,7 @@ impl World {
         loop {
             let Some(client) = &mut self.client else { return };
             let received = client.handle_received(self.now, link, &rx);
+            self.lives.note(&received);
             let more = received.consumed > 0 || received.found.is_some();
             match received.found {
                 Some(Found::Write { write, .. }) => {
@@ -146,15 +150,16 @@ impl World {
         self.note(What::Done(op, true));
         let now = self.now;
         self.touched();
-        let Some(device) = self.updater() else { return };
-        match (job, digest) {
-            (Job::Flash(FlashOp::Erase(_)), _) => device.handle_erased(now, op, Ok(())),
-            (Job::Flash(FlashOp::Write(..)), _) => device.handle_stored(now, op, Ok(())),
-            (Job::Sync, _) => device.handle_synced(now, op, Ok(())),
-            (Job::Slot(_), _) => device.handle_slot(now, op, Ok(())),
-            (Job::Digest(_), Some(digest)) => device.handle_digest(now, op, Ok(digest)),
-            (Job::Digest(_), None) => {}
-        }
+        let Some(mut device) = self.updater() else { return };
+        let answer = match (job, digest) {
+            (Job::Flash(FlashOp::Erase(_)), _) => Answer::Erased(Ok(())),
+            (Job::Flash(FlashOp::Write(..)), _) => Answer::Stored(Ok(())),
+            (Job::Sync, _) => Answer::Synced(Ok(())),
+            (Job::Slot(_), _) => Answer::Slot(Ok(())),
+            (Job::Digest(_), Some(digest)) => Answer::Digest(Ok(digest)),
+            (Job::Digest(_), None) => return,
+        };
+        device.tell(now, op, answer);
     }
 
     pub(super) fn end_persist(&mut self, op: OpId) {
@@ -164,12 +169,12 @@ impl World {
         self.storage.journal.write(&block);
         let now = self.now;
         self.touched();
-        if let Some(device) = self.updater() {
-            device.handle_persisted(now, op, Ok(()));
+        if let Some(mut device) = self.updater() {
+            device.tell(now, op, Answer::Persisted(Ok(())));
         }
     }
 
-    fn updater(&mut self) -> Option<&mut Updater> {
+    fn updater(&mut self) -> Option<Machine<'_>> {
         self.client.as_mut()?.updater_mut(DEVICE)
     }
 
@@ -189,10 +194,11 @@ impl World {
         let journal = self.storage.journal.newest().copied();
         let record = self.storage.journal.record();
         let boot = Boot { running: &running, slot, journal: journal.as_ref(), storage };
-        let client = Client::new(self.now, config).ok().and_then(|mut client| {
-            client.add_device(self.now, self.setup.device.clone(), boot).ok()?;
-            Some(client)
-        });
+        let client =
+            Recorder::new(self.now, config, self.lives.ring).ok().and_then(|mut client| {
+                client.add_device(self.now, self.setup.device.clone(), boot).ok()?;
+                Some(client)
+            });
         if client.is_none() {
             self.broken.push("the client does not start".into());
         }
@@ -206,10 +212,15 @@ impl World {
         self.storage.cut(cut, &mut self.rng);
         self.storage.loader.reset(self.setup.app.bootable);
         self.boot = self.boot.saturating_add(1);
-        self.client = None;
+        self.end_life();
         self.idle = Idle::default();
         self.drop_wires();
         self.at(self.now + core::time::Duration::from_millis(100), Due::PowerOn);
+    }
+
+    /// The program is gone; what its recorder kept is not.
+    pub(crate) fn end_life(&mut self) {
+        self.lives.end(self.client.take());
     }
 
     /// The application hears an event and answers later. It is never asked for consent here: that
@@ -227,7 +238,7 @@ impl World {
         if act == Act::Reset {
             return self.power_cut(Cut::After);
         }
-        let Some(device) = self.updater() else { return };
+        let Some(mut device) = self.updater() else { return };
         // One that does not fit any more has no effect.
         let _ = match act {
             Act::Installed(what) => device.installed(now, what),
@@ -240,9 +251,9 @@ impl World {
     }
 }
 
-/// The next output.
-pub(super) fn poll(client: &mut Client, now: Instant) -> Out {
-    match client.poll_output(now) {
+/// An output that borrows nothing.
+pub(super) fn own(output: Output<'_>) -> Out {
+    match output {
         Output::Connect { link, .. } => Out::Connect(link),
         Output::Close { link } => Out::Close(link),
         Output::Erase { op, range, .. } => {

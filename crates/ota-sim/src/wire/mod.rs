@@ -1,4 +1,4 @@
-//! The world at the level of bytes: the real [`Client`] on both of its wires.
+//! The world at the level of bytes: the real client on both of its wires, which may record.
 //!
 //! What [`crate::World`] does with messages and operations happens here over connections: a
 //! strict model of the broker on a codec of its own, the firmware server of
@@ -8,6 +8,7 @@
 mod broker;
 mod device;
 pub mod fleet;
+mod life;
 mod network;
 mod pipe;
 
@@ -22,13 +23,14 @@ use ota_cloud::{
     Cloud, CloudConfig, DeviceRecord, Firmware, Output as CloudOutput, Secret, TaskOptions,
 };
 use ota_proto::{Instant, OpId, Rng, State};
-use ota_wire::Client;
-use ota_wire::client::{DeviceIndex, LinkKind};
+use ota_wire::client::DeviceIndex;
+use ota_wire::record::Recorder;
 
 use crate::setup::Setup;
 use crate::trace::{Said, Trace, What};
 use crate::world::{Outcome, Storage};
 pub use broker::{Broker, Said as Asked};
+pub use life::{Life, Lives};
 use network::Wire;
 pub use pipe::Chunks;
 
@@ -116,7 +118,9 @@ pub struct World {
     /// The store.
     pub origin: Origin,
     /// The device's program; none while it is off.
-    pub client: Option<Client>,
+    pub client: Option<Recorder>,
+    /// What was recorded of the program.
+    pub lives: Lives,
     /// What survives it.
     pub storage: Storage,
     /// What happened.
@@ -170,6 +174,7 @@ impl World {
             cloud,
             origin,
             client: None,
+            lives: Lives::default(),
             storage: Storage::new(&setup, &mut rng),
             trace: Trace::default(),
             passed: BTreeMap::new(),
@@ -388,12 +393,5 @@ impl World {
         let next = self.wires.breaks.iter().filter(|(s, ..)| *s == stream).map(|(_, n, _)| *n);
         let left = next.min().and_then(|next| next.checked_sub(passed)).filter(|left| *left > 0);
         size.min(left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX))
-    }
-
-    fn kind_is(&self, kind: LinkKind) -> bool {
-        match kind {
-            LinkKind::Broker => self.broker.is_some(),
-            LinkKind::Store => self.store.is_some(),
-        }
     }
 }

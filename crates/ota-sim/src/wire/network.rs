@@ -61,7 +61,11 @@ impl<P> Wire<P> {
 impl World {
     /// The device opens a connection.
     pub(super) fn open(&mut self, link: Link) {
-        if self.kind_is(link.kind) {
+        let open = match link.kind {
+            LinkKind::Broker => self.broker.is_some(),
+            LinkKind::Store => self.store.is_some(),
+        };
+        if open {
             self.broken.push(format!("a second link of a kind: {link:?}"));
         }
         self.fault(format!("connect {:?}", link.kind));

@@ -6,6 +6,9 @@ mod chunks;
 mod cuts;
 mod faults;
 mod quiet;
+mod recorded;
+#[path = "../../../ota-wire/tests/client/replayed.rs"]
+mod replayed;
 
 use core::time::Duration;
 

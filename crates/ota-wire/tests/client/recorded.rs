@@ -15,7 +15,7 @@ const RING: usize = 1 << 16;
 
 /// Plays the recording of a client to its end, where it must stand as the client does.
 fn check(recorder: &Recorder) -> u64 {
-    replayed::check(recorder, &["HUSH", "secret"])
+    replayed::check(recorder, &["HUSH", "secret"], "the device's")
 }
 
 proptest! {

@@ -10,16 +10,16 @@ pub(crate) fn look(client: &Client) -> String {
 }
 
 /// Plays the recording of a client to its end, where it must stand as the client does; how many
-/// inputs came before the first one that is kept.
-pub(crate) fn check(recorder: &Recorder, secrets: &[&str]) -> u64 {
+/// inputs came before the first one that is kept. `whose` it is is said when it does not hold.
+pub(crate) fn check(recorder: &Recorder, secrets: &[&str], whose: &str) -> u64 {
     let file = recorder.recording().unwrap();
     let recording = Recording::read(&file).unwrap();
     let mut replay = recording.replay();
     while replay.step().is_some() {}
-    assert_eq!(look(replay.client()), look(recorder));
+    assert_eq!(look(replay.client()), look(recorder), "{whose}");
     for secret in secrets {
         let found = file.windows(secret.len()).any(|bytes| bytes == secret.as_bytes());
-        assert!(!found, "{secret} in {}", file.escape_ascii());
+        assert!(!found, "{whose}: {secret} in {}", file.escape_ascii());
     }
     recording.dropped()
 }

@@ -10,7 +10,7 @@ use ota_wire::mqtt::Login;
 use crate::flash::FlashOp;
 use crate::journal::JournalPlaces;
 use crate::loader::Loader;
-use crate::wire::device::{Idle, Out, poll};
+use crate::wire::device::{Idle, Out, own};
 use crate::world::Job;
 
 use super::links::Links;
@@ -143,7 +143,7 @@ impl Node {
         let mut any = false;
         loop {
             let Some(client) = &mut self.client else { return any };
-            match poll(client, now) {
+            match own(client.poll_output(now)) {
                 Out::Idle(idle, _) => {
                     self.idle = idle;
                     return any;
