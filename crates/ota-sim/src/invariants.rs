@@ -27,7 +27,8 @@
 //! * one result per attempt, identical copies only;
 //! * no progress and no fetch while a result is owed;
 //! * progress never falls within a boot and an attempt, and is at most 99 before the digest;
-//! * after `handle_timeout` the next deadline is later than now.
+//! * after `handle_timeout` the next deadline is later than now;
+//! * the journal's last known time never falls, whatever the clock of the day says.
 
 use core::time::Duration;
 
@@ -250,6 +251,8 @@ impl Invariants {
             let counted = record.tries == before.tries.saturating_add(1);
             self.must(counted, || "O5: the try is not counted".into());
         }
+        let later = record.last_time >= before.last_time;
+        self.must(later, || "the last known time falls".into());
         self.seen.tries = record.tries;
         self.seen.persisting = Some((op, record.clone()));
     }

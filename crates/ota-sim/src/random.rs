@@ -89,6 +89,7 @@ fn messages(seed: u64) -> Run {
 fn any_world(seed: u64, rng: &mut Rng) -> World {
     let mut setup = Setup::new(pick(rng, &[1, 700, 9_000, 20_000]), seed);
     setup.lying_server = true;
+    setup.clock_jumps = true;
     let slow = pick(rng, &[4, 100, 3_000]);
     setup.job = millis(rng, slow);
     setup.latency = millis(rng, 300);
@@ -200,6 +201,7 @@ pub fn wired(seed: u64, ring: usize) -> (wire::World, Result<Outcome, String>) {
     let mut rng = Rng::new(seed);
     let mut setup = Setup::new(pick(&mut rng, &[1, 700, 3_000]), seed);
     setup.capacity = 4_096;
+    setup.clock_jumps = true;
     setup.erase = pick(&mut rng, &[256, 1_024]);
     setup.latency = millis(&mut rng, 200);
     setup.job = millis(&mut rng, 20);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use core::time::Duration;
 
-use ota_proto::{Config, Digester, Identity, Md5, Rng};
+use ota_proto::{Config, Digester, Identity, Instant, Md5, Rng};
 
 use crate::app::App;
 
@@ -58,6 +58,8 @@ pub struct Setup {
     pub lying_server: bool,
     /// The device makes lasting what it read from the journal before it acts on it.
     pub settles_journal: bool,
+    /// The device's clock of the day says another year at each connection.
+    pub clock_jumps: bool,
     /// The application.
     pub app: App,
     /// Seed of all chance in the world.
@@ -92,6 +94,7 @@ impl Setup {
             task_at: Duration::from_secs(2),
             lying_server: false,
             settles_journal: true,
+            clock_jumps: false,
             app: App::default(),
             seed,
         }
@@ -101,6 +104,13 @@ impl Setup {
     #[must_use]
     pub fn md5(&self) -> Md5 {
         md5_of(&self.image)
+    }
+
+    /// What the device's clock of the day says now, in seconds since 1970, when it is asked.
+    pub(crate) fn clock(&self, now: Instant) -> Option<u64> {
+        // Two centuries and a half, by a chance of their own: the world's stays as it is.
+        let mut rng = Rng::new(self.seed ^ now.as_micros());
+        self.clock_jumps.then(|| rng.below(1 << 33))
     }
 
     /// The image with this digest.

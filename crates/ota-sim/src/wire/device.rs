@@ -178,6 +178,15 @@ impl World {
         self.client.as_mut()?.updater_mut(DEVICE)
     }
 
+    /// The clock of the day is asked when a connection stands.
+    pub(super) fn tell_time(&mut self) {
+        let Some(unix) = self.setup.clock(self.now) else { return };
+        if let Some(mut device) = self.updater() {
+            device.handle_unix_time(unix);
+        }
+        self.fault(format!("the clock of the day says {unix}"));
+    }
+
     pub(super) fn power_on(&mut self) {
         let identity = &self.setup.device.identity;
         let id = format!("{}{}", identity.product_id(), identity.device_name());

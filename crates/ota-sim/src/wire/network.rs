@@ -166,6 +166,7 @@ impl World {
         let (Some(link), Some(client)) = (link, &mut self.client) else { return false };
         client.handle_connected(now, link);
         self.touched();
+        self.tell_time();
         true
     }
 

@@ -100,6 +100,10 @@ impl World {
                 device.handle_session(self.now, true);
             }
             self.note(What::Session(true));
+            if let (Some(unix), Some(device)) = (self.setup.clock(self.now), &mut self.device) {
+                device.handle_unix_time(unix);
+                self.note(What::Fault(format!("the clock of the day says {unix}")));
+            }
             return;
         }
         self.note(What::Fault("no acknowledgement".into()));
