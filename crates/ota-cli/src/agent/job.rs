@@ -111,7 +111,7 @@ impl Job {
         if let Body::Child { child, lock: Some(lock), .. } = &mut job.body {
             // Moves the end that the child reads from, too: its input stays empty.
             let id = child.id().unwrap_or(0).to_string();
-            if let Err(why) = lock.set_len(0).and_then(|()| lock.write_all(id.as_bytes())) {
+            if let Err(why) = lock.write_all(id.as_bytes()) {
                 job.stop();
                 return Err(format!("cannot note the installation: {why}"));
             }
@@ -226,14 +226,20 @@ impl Drop for Job {
     }
 }
 
-/// Locks the file against the installer of an agent that was killed; stops that one if need be.
+/// Locks the file, and empties it, against the installer of an agent that was killed; stops that
+/// one if need be.
 async fn lock(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(path)?;
     for _ in 0..100 {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
+            Ok(()) => {
+                // No group of an earlier installer is left there to be taken for the next one's.
+                file.set_len(0)?;
+                io::Seek::rewind(&mut file)?;
+                return Ok(file);
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => {}
             Err(why) => return Err(why.into()),
         }

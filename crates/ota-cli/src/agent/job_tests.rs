@@ -83,3 +83,16 @@ async fn an_installer_that_outlived_its_agent_is_stopped_first() {
     assert_eq!(first.unwrap().signal(), Some(9));
     assert!(second.unwrap().success());
 }
+
+#[tokio::test]
+async fn an_installer_that_had_to_stop_another_one_can_itself_be_stopped() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = run(folder.path(), "sleep 60").await;
+    let (gone, mut second) = tokio::join!(first.ended(), run(folder.path(), "sleep 60"));
+    assert_eq!(gone.unwrap().signal(), Some(9));
+    let third = run(folder.path(), "exit 0");
+    let (gone, third) = tokio::join!(second.ended(), async { third.await.ended().await });
+    assert_eq!(gone.unwrap().signal(), Some(9));
+    assert!(third.unwrap().success());
+}
