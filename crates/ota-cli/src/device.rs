@@ -169,7 +169,7 @@ fn device_line(at: Instant, event: &Event) -> Option<Line> {
         Event::StorageTrouble(why) => Line::new(
             at,
             "storage-trouble",
-            format!("* cannot write to data_dir, trying again: {why}"),
+            format!("* cannot write the journal or the slot's state: {why}"),
         )
         .with("error", why.to_string()),
         _ => return None,

@@ -11,7 +11,7 @@ use ota_proto::{Installed, SlotState, State, Version};
 use super::config::{Restart, Running, Slots, StartedBy, Target};
 use super::job::{Job, Kind, Order};
 use super::life::{Device, End};
-use super::switch::{FileSwitch, Goal};
+use super::switch::{Elsewhere, FileSwitch, Goal, Trouble};
 use super::warn;
 use crate::failure::{Code, Failure};
 
@@ -76,18 +76,15 @@ impl Installer {
         }
     }
 
-    pub(super) fn switch(&self) -> Box<dyn Switch + Send> {
+    pub(super) fn switch(&self, trouble: &Trouble) -> Box<dyn Switch + Send> {
         match self {
-            Self::File(switch, _) => Box::new(switch.clone()),
+            Self::File(switch, _) => {
+                Box::new(Elsewhere::new(switch.clone(), switch.path(), trouble))
+            }
             Self::Command { mark: None, .. } => Box::new(NoSwitch),
             Self::Command { mark: Some(mark), .. } => Box::new(mark.clone()),
-            Self::Slots { ab, .. } => Box::new(ab.clone()),
+            Self::Slots { ab, .. } => Box::new(Elsewhere::new(ab.clone(), ab.path(), trouble)),
         }
-    }
-
-    /// The slots, if any, are where they were.
-    pub(super) fn is_there(&self) -> bool {
-        !matches!(self, Self::Slots { ab, .. } if ab.running().is_err())
     }
 
     /// The running slot and its state, for a person.

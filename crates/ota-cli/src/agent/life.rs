@@ -17,6 +17,7 @@ use super::install::Installer;
 use super::job::{Job, Kind};
 use super::notify::Notify;
 use super::recorder::RECORDER;
+use super::switch::Trouble;
 use super::warn;
 use crate::args::Agent;
 use crate::device::{self, Setup};
@@ -40,6 +41,7 @@ pub(super) struct Device<'a> {
     pub(super) recordings: Recordings,
     pub(super) device: DeviceIndex,
     pub(super) installer: Installer,
+    trouble: Trouble,
     pub(super) job: Option<Job>,
     control: Option<Control>,
     notify: Notify,
@@ -90,7 +92,8 @@ impl<'a> Device<'a> {
             hurry: 1,
             seed: device::seed()?,
         };
-        let storage = Storage::new(slot, journal, installer.switch());
+        let trouble = Trouble::default();
+        let storage = Storage::new(slot, journal, installer.switch(&trouble));
         let (driver, device) = setup.driver(running, storage)?;
         let clock = driver.clock();
         let printer = Printer::new(args.json, false, true);
@@ -113,6 +116,7 @@ impl<'a> Device<'a> {
             recordings: Recordings::new(&dir),
             device,
             installer,
+            trouble,
             job: None,
             control: control.ok(),
             notify,
@@ -132,9 +136,15 @@ impl<'a> Device<'a> {
             let (wait, look) = (self.wait_left(), self.look_left());
             let end = tokio::select! {
                 event = self.driver.next() => {
-                    let event = event.map_err(|why| Failure::environment(why.to_string()))?;
-                    let ota_tokio::Event::Client(event) = event else { continue };
-                    self.take(&event).await
+                    match event.map_err(|why| Failure::environment(why.to_string()))? {
+                        ota_tokio::Event::Client(event) => self.take(&event).await,
+                        ota_tokio::Event::Message { ack, .. } => {
+                            // Nobody asked for it, and unanswered ones would stop all others.
+                            ack.map(|ack| self.driver.acknowledge(ack));
+                            None
+                        }
+                        _ => None,
+                    }
                 }
                 (kind, result) = ended(&mut self.job) => {
                     self.job = None;
@@ -223,20 +233,23 @@ impl<'a> Device<'a> {
 
     /// A folder that is full or read-only may become better; one that is gone will not come back.
     fn storage_trouble(&self, why: StorageError) -> Option<Result<End, Failure>> {
-        let folder = self.config.data_dir.display();
+        let elsewhere = self.trouble.take();
+        let place = elsewhere.as_deref().unwrap_or(&self.config.data_dir).display();
         let advice = match why {
-            StorageError::Gone if self.installer.is_there() => {
+            StorageError::Gone if elsewhere.is_none() => {
                 return Some(Err(Failure::environment(format!(
-                    "the data folder {folder} was removed while the agent used it: start the agent \
+                    "the data folder {place} was removed while the agent used it: start the agent \
                      again; the update begins anew"
                 ))));
             }
-            StorageError::Gone => "the folder of the slots is gone: put it back",
+            StorageError::Gone => "its folder is gone: put it back",
             StorageError::NoSpace => "free some space there",
             StorageError::ReadOnly => "make it writable for the agent",
             _ => "look at the system's log for errors of the disk",
         };
-        warn(&format!("cannot write to {folder}: {why}; {advice}. Trying again"));
+        // A switch that fails ends the update, or is tried again and told of again.
+        let again = if elsewhere.is_none() { ". Trying again" } else { "" };
+        warn(&format!("cannot write to {place}: {why}; {advice}{again}"));
         None
     }
 

@@ -1,5 +1,7 @@
-//! The switch of an agent that keeps its version in a file: the file is the evidence.
+//! The switch of an agent that keeps its version in a file: the file is the evidence. And where a
+//! switch failed that is not in the data folder.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ota_host::{Switch, VersionFile};
@@ -34,6 +36,10 @@ impl FileSwitch {
     pub(crate) fn new(file: VersionFile, goal: Goal) -> Self {
         Self { file, goal }
     }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
+    }
 }
 
 impl Switch for FileSwitch {
@@ -50,9 +56,64 @@ impl Switch for FileSwitch {
     }
 }
 
+/// Where a switch failed last: noted by the switch, taken by the agent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trouble(Arc<Mutex<Option<PathBuf>>>);
+
+impl Trouble {
+    /// The place, once for each failure.
+    pub(crate) fn take(&self) -> Option<PathBuf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A switch that is not in the data folder. The machine tells of storage in trouble and not where,
+/// and a person must not look for it in the wrong place.
+#[derive(Debug)]
+pub(crate) struct Elsewhere<S> {
+    switch: S,
+    place: PathBuf,
+    trouble: Trouble,
+}
+
+impl<S> Elsewhere<S> {
+    pub(crate) fn new(switch: S, place: &Path, trouble: &Trouble) -> Self {
+        Self { switch, place: place.to_owned(), trouble: trouble.clone() }
+    }
+}
+
+impl<S: Switch> Switch for Elsewhere<S> {
+    fn state(&mut self) -> SlotState {
+        self.switch.state()
+    }
+
+    fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
+        let done = self.switch.act(action);
+        if done.is_err() {
+            let mut place = self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *place = Some(self.place.clone());
+        }
+        done
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_switch_that_fails_says_where() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gone").join("version");
+        let (goal, trouble) = (Goal::default(), Trouble::default());
+        let switch = FileSwitch::new(VersionFile::new(&path), goal.clone());
+        let mut switch = Elsewhere::new(switch, &path, &trouble);
+        goal.set(Version::new("1.0.0").unwrap());
+        assert_eq!(switch.act(SlotAction::Activate), Err(StorageError::Gone));
+        assert_eq!((trouble.take(), trouble.take()), (Some(path.clone()), None));
+        std::fs::create_dir(folder.path().join("gone")).unwrap();
+        assert_eq!((switch.act(SlotAction::Activate), trouble.take()), (Ok(()), None));
+    }
 
     #[test]
     fn activating_writes_the_version() {
