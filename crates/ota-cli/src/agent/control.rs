@@ -104,13 +104,16 @@ impl Control {
         Ok(Self { asked, task: tokio::spawn(serve(listener, sender)) })
     }
 
-    /// The next request. Cancel-safe.
+    /// The next request. One whose asker was told that there is no answer is not done any more.
+    /// Cancel-safe.
     pub(crate) async fn next(&mut self) -> Asked {
-        match self.asked.recv().await {
-            Some(asked) => asked,
-            // The task ends with us, or not at all.
-            None => std::future::pending().await,
+        while let Some(asked) = self.asked.recv().await {
+            if !asked.1.is_closed() {
+                return asked;
+            }
         }
+        // The task ends with us, or not at all.
+        std::future::pending().await
     }
 }
 
@@ -215,6 +218,18 @@ mod tests {
             assert!(Request::parse(line.as_bytes()).is_err(), "{line}");
         }
         assert!(Request::parse("[".repeat(500).as_bytes()).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_not_done() {
+        let (sender, asked) = mpsc::channel(2);
+        let mut control = Control { asked, task: tokio::spawn(async {}) };
+        let (late, gone) = oneshot::channel();
+        let (reply, _waits) = oneshot::channel();
+        drop(gone);
+        sender.send((Request::Cancel, late)).await.unwrap();
+        sender.send((Request::Status, reply)).await.unwrap();
+        assert_eq!(control.next().await.0, Request::Status);
     }
 
     async fn ask(folder: &Path, bytes: &[u8]) -> String {
