@@ -84,9 +84,6 @@ impl Printer {
             )
         });
         bar.set_position(total / 100 * u64::from(percent));
-        if percent >= 100 {
-            self.end_progress();
-        }
     }
 
     /// Removes the bar.
@@ -164,7 +161,7 @@ impl Printer {
         let summary = value
             .as_ref()
             .and_then(summary)
-            .unwrap_or_else(|| format!("{topic}  {}", clean(&text)));
+            .unwrap_or_else(|| format!("{}  {}", clean(topic), clean(&text)));
         let line = Line::new(at, event, format!("{arrow} {summary}")).with("topic", topic);
         // As it came where that is one line of JSON; else as a text.
         if value.is_some() && !text.contains(['\n', '\r']) {
@@ -276,6 +273,13 @@ fn journal(at: Instant, what: &What) -> Option<Line> {
                 .with("peer", peer.to_string())
                 .with("legacy", *legacy)
         }
+        What::LoginRefused { peer, client_id, why } => {
+            let text = format!("· login of {} from {peer} refused: {why}", clean(client_id));
+            Line::new(at, "login-refused", text)
+                .with("peer", peer.to_string())
+                .with("client_id", client_id.as_str())
+                .with("why", why.to_string())
+        }
         What::Closed { peer, why } => {
             Line::new(at, "closed", format!("· connection from {peer} ended: {}", clean(why)))
                 .with("peer", peer.to_string())
@@ -286,7 +290,7 @@ fn journal(at: Instant, what: &What) -> Option<Line> {
                 .with("topic", topic.as_str())
         }
         What::Refused { topic, error } => {
-            Line::new(at, "refused", format!("· refused: {topic}: {error}"))
+            Line::new(at, "refused", format!("· refused: {}: {error}", clean(topic)))
                 .with("topic", topic.as_str())
                 .with("error", error.to_string())
         }
@@ -303,6 +307,13 @@ fn journal(at: Instant, what: &What) -> Option<Line> {
                 .with("granted", granted.as_slice())
                 .with("refused", refused.as_slice())
         }
+        other => return beside(at, other),
+    })
+}
+
+/// What is of no device's connection: the firmware server, the faults, the broker, the log.
+fn beside(at: Instant, what: &What) -> Option<Line> {
+    Some(match what {
         What::Fault { fault } => Line::new(at, "fault", format!("! {fault}: {}", fault.about()))
             .with("fault", fault.name()),
         What::Request { peer, path, status, range } => {
@@ -341,4 +352,28 @@ fn journal(at: Instant, what: &What) -> Option<Line> {
 /// A peer's text without what would move a terminal's cursor.
 pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ota_cloud::CloudError;
+    use ota_cloud::endpoint::Refusal;
+
+    #[test]
+    fn a_refused_login_is_told_and_no_peer_moves_the_cursor() {
+        let (peer, client_id) = (([127, 0, 0, 1], 9).into(), "P\u{1b}[2J".to_owned());
+        let login = What::LoginRefused { peer, client_id, why: Refusal::BadCredentials };
+        let topic = "$ota/report/P/\u{1b}[2J".to_owned();
+        let message = What::Refused { topic, error: CloudError::ForeignTopic };
+        for (what, text) in [
+            (
+                login,
+                "· login of P\u{fffd}[2J from 127.0.0.1:9 refused: wrong or lapsed credentials",
+            ),
+            (message, "· refused: $ota/report/P/\u{fffd}[2J: not the report topic of a device"),
+        ] {
+            assert_eq!(journal(Instant::ZERO, &what).unwrap().text, text);
+        }
+    }
 }

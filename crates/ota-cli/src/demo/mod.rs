@@ -234,8 +234,12 @@ impl Life {
     }
 
     fn print(&self, event: &client::Event, printer: &mut Printer, size: u64) {
-        if let client::Event::Device { event: Event::Progress { percent }, .. } = event {
-            return printer.progress(size, *percent);
+        match event {
+            client::Event::Device { event: Event::Progress { percent }, .. } => {
+                return printer.progress(size, *percent);
+            }
+            client::Event::Device { event: Event::Ready, .. } => printer.end_progress(),
+            _ => {}
         }
         if let Some(line) = device::line(self.clock.now(), event) {
             printer.line(&line);
