@@ -75,7 +75,9 @@ impl Connection {
     #[must_use = "bytes that were not taken must be offered again"]
     pub fn handle_received(&mut self, now: Instant, data: &[u8]) -> usize {
         self.now = self.now.max(now);
-        self.heard = self.now;
+        if !data.is_empty() {
+            self.heard = self.now;
+        }
         if self.closing.is_some() || self.script.front() == Some(&Step::Halt) {
             return data.len();
         }

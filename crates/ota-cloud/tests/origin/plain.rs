@@ -235,3 +235,16 @@ fn a_replaced_image_does_not_mix() {
     origin.remove_file("/fw");
     assert_eq!(ask(&mut origin, &get("")).status(), "404");
 }
+
+#[test]
+fn nothing_received_is_no_sign_of_life() {
+    let mut origin = origin();
+    let mut connection = Connection::new(at(0));
+    for now in [30_000, 59_999] {
+        assert_eq!(connection.handle_received(at(now), b""), 0);
+        assert!(connection.transmit(&mut origin, at(now)).is_empty());
+    }
+    assert_eq!(connection.deadline(&origin), Some(at(60_000)));
+    connection.handle_timeout(&origin, at(60_000));
+    assert_eq!(connection.closing(), Some(Closing::Close));
+}
