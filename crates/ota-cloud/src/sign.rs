@@ -1,4 +1,4 @@
-//! Signed URLs in the style of the platform's object store (protocol.md §5).
+//! Signed URLs in the style of the platform's object store (docs/protocol.md, Download).
 //!
 //! The whole signature is one percent-encoded query parameter, so a URL has no raw `&`, which the
 //! vendor's C devices could not read:
@@ -55,7 +55,7 @@ pub enum Refusal {
 }
 
 impl UrlSigner {
-    /// The life of the platform's URLs: 24 h in every sample (protocol.md §5).
+    /// The life of the platform's URLs: 24 h in every sample (docs/protocol.md, Download).
     pub const LIFE: Duration = Duration::from_secs(86_400);
 
     /// A signer for URLs under `base` (`http://host:port`, without a slash at its end). `key` may

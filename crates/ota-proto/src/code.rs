@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::TlsError;
 
-/// The result code of a `fail` report (protocol.md §2.5).
+/// The result code of a `fail` report (docs/protocol.md, Result codes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ResultCode {
@@ -70,7 +70,7 @@ macro_rules! reasons {
                 match number { $($number => Some(Self::$name),)* _ => None }
             }
 
-            /// The code that the cloud is told (protocol.md §2.5).
+            /// The code that the cloud is told (docs/protocol.md, Result codes).
             #[must_use]
             pub const fn code(self) -> ResultCode {
                 match self { $(Self::$name => ResultCode::$code,)* }

@@ -145,7 +145,7 @@ impl Default for Limits {
     }
 }
 
-/// All times and counts of the rules of behaviour (design.md §4).
+/// All times and counts of the rules of behaviour (docs/rules.md).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -190,7 +190,7 @@ pub struct Timing {
     pub retry_after_cap: Duration,
     /// New bytes are made durable at least this often. 60 s.
     pub checkpoint: Duration,
-    /// Bounds of the checkpoint interval in bytes above the erase unit. 32 MiB.
+    /// Most bytes between two checkpoints, but never less than the erase unit. 32 MiB.
     pub checkpoint_cap: u64,
     /// Wait for the PUBACK of `burning` before the restart, and for a session before the
     /// installation. 5 s.

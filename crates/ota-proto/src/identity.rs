@@ -66,7 +66,7 @@ impl<'a> Topic<'a> {
 impl Identity {
     /// The longest product id in bytes. The platform's own have 10.
     pub const MAX_PRODUCT: usize = 32;
-    /// The longest device name in bytes (protocol.md §4.2).
+    /// The longest device name in bytes (docs/protocol.md, Connection).
     pub const MAX_NAME: usize = 48;
 
     /// Takes a product id and a device name: letters, digits and `_ - : .`, since both stand in

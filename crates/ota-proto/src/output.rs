@@ -68,7 +68,8 @@ pub struct Boot<'a> {
     pub running: &'a str,
     /// The state of its slot.
     pub slot: SlotState,
-    /// The newest valid journal record ([`Journal::newest`]), made lasting: see docs/testing.md.
+    /// The newest valid journal record ([`Journal::newest`]), written once more before the machine
+    /// acts on it: its own write may have been cut, and may read differently next time.
     pub journal: Option<&'a [u8; Journal::LEN]>,
     /// The slot that an update is written to.
     pub storage: SlotInfo,
@@ -125,7 +126,7 @@ pub struct Write {
     pub span: Range<usize>,
 }
 
-/// What the slot must do (design.md §2.4, O6, O8, O11).
+/// What the slot must do (O6, O8 and O11 of docs/architecture.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -264,7 +265,8 @@ pub enum Event {
         /// Bytes already stored.
         from: u64,
     },
-    /// This much is stored, 0 to 100; each number at most once per start.
+    /// This much is stored, 0 to 99; each number at most once per start. [`Event::Ready`] says that
+    /// the image is whole and right.
     Progress {
         /// Percent.
         percent: u8,

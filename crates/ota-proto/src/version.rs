@@ -5,8 +5,8 @@ use core::str;
 
 /// A firmware version: 1 to 32 bytes of printable ASCII without `"`, `\` and spaces.
 ///
-/// The platform's own alphabet is `[A-Za-z0-9._-]` (protocol.md §6.1); a device may already run
-/// something else, so the core accepts a little more. It is data, never a path.
+/// The platform's own alphabet is `[A-Za-z0-9._-]` (docs/protocol.md, The cloud's side); a device
+/// may already run something else, so the core accepts a little more. It is data, never a path.
 ///
 /// ```
 /// use ota_proto::Version;
@@ -23,7 +23,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// The longest version in bytes (protocol.md §2.1).
+    /// The longest version in bytes (docs/protocol.md, Device to cloud).
     pub const MAX: usize = 32;
 
     /// Takes a version string.

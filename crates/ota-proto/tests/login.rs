@@ -1,4 +1,5 @@
-//! MQTT logins: the vectors of protocol.md §4.4, computed and captured, and the cloud's check.
+//! MQTT logins: vectors computed by hand and captured from the vendor's SDKs, and the cloud's
+//! check.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use ota_proto::Identity;

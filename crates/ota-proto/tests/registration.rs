@@ -1,4 +1,4 @@
-//! Dynamic registration: the vectors of protocol.md §4.4, ours and the vendor's own.
+//! Dynamic registration: vectors of our own and the vendor's published example.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use ota_proto::Identity;

@@ -1,6 +1,6 @@
 //! What must hold at every step, each stated once.
 //!
-//! The ordering table of design.md §2.4, seen from outside (O16 is the client's):
+//! The ordering table of docs/architecture.md, seen from outside (O16 is the client's):
 //!
 //! * **O1** a record claims only bytes that are synced and right, on an erase boundary;
 //! * **O2** every record that may be on the medium claims nothing of what an erase or a write

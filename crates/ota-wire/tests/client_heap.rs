@@ -1,4 +1,4 @@
-//! Bounds of the heap (design.md rule 17): at rest, at most, and none per piece of body.
+//! Bounds of the heap (rule 17 of docs/rules.md): at rest, at most, and none per piece of body.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
 
 use core::mem::size_of;

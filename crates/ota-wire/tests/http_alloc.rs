@@ -1,4 +1,4 @@
-//! No allocation per chunk, and a bounded one per fetch (design.md rule 17).
+//! No allocation per chunk, and a bounded one per fetch (rule 17 of docs/rules.md).
 #![allow(clippy::unwrap_used)]
 
 use allocation_counter::{AllocationInfo, measure};

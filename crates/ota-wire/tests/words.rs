@@ -1,4 +1,5 @@
-//! What a person reads: each error in its own words, and what `Debug` does not show (rule 15).
+//! What a person reads: each error in its own words, and what `Debug` does not show (rule 15 of
+//! docs/rules.md).
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;

@@ -13,19 +13,19 @@ pub struct CloudConfig {
     /// clock, and a URL's life is in Unix time.
     pub unix_at_zero: u64,
     /// How long a device may take, or be silent, before its task counts as timed out. The
-    /// platform takes 60 to 3,600 s (protocol.md §6.2). 10 min by default.
+    /// platform takes 60 to 3,600 s (docs/protocol.md, The cloud's side). 10 min by default.
     pub timeout_interval: Duration,
     /// What the time-out is counted from.
     pub timeout_from: TimeoutFrom,
     /// The pause between the reply to `report_version` and the offer. Even with zero they are two
-    /// outputs, the reply first. 50 ms by default (protocol.md §7 rule 4).
+    /// outputs, the reply first. 50 ms by default (docs/protocol.md, The cloud's side).
     pub reply_gap: Duration,
     /// A message from a device that is not connected makes it so. For a cloud that joins a broker
     /// as a client and sees no connects. Off by default.
     pub presume_connected: bool,
     /// The most devices, 10,000 by default. A device that floods us costs at most some 40 KB.
     pub max_devices: u32,
-    /// The most firmware. 100 by default, as an account has (protocol.md §6.1).
+    /// The most firmware. 100 by default, as an account has (docs/protocol.md, The cloud's side).
     pub max_firmware: usize,
     /// The most entries in a device's log; the oldest goes first. 128 by default.
     pub max_log: usize,
@@ -35,7 +35,8 @@ pub struct CloudConfig {
     pub max_events: usize,
 }
 
-/// What a task's time-out is counted from. The platform does not say (protocol.md §9).
+/// What a task's time-out is counted from. The platform does not say (docs/protocol.md, The cloud's
+/// side).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimeoutFrom {
     /// The attempt's first push: the whole update must fit into the interval.

@@ -14,7 +14,7 @@ pub enum CloudError {
     UnknownDevice,
     /// There is no room for another device.
     TooManyDevices,
-    /// The payload is over 16 KiB (protocol.md §6.1).
+    /// The payload is over 16 KiB (docs/protocol.md, The cloud's side).
     TooLarge,
     /// The payload is none of the messages.
     Malformed(Malformed),
@@ -48,7 +48,7 @@ pub enum CatalogError {
 }
 
 /// A command about a task that is refused; the state is unchanged. The caller is at fault. The
-/// names are the platform's where it has one (protocol.md §6.4).
+/// names are the platform's where it has one (docs/protocol.md, The cloud's side).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TaskError {

@@ -28,9 +28,9 @@ pub struct Firmware {
 }
 
 impl Firmware {
-    /// The largest image in bytes: 2,048 MiB (protocol.md §6.1).
+    /// The largest image in bytes: 2,048 MiB (docs/protocol.md, The cloud's side).
     pub const MAX_SIZE: u64 = 2_048 * 1_024 * 1_024;
-    /// The longest `user_defined` in bytes (protocol.md §2.3).
+    /// The longest `user_defined` in bytes (docs/protocol.md, Cloud to device).
     pub const MAX_USER_DEFINED: usize = 1_536;
     /// The longest `url` in bytes: what a device takes.
     pub const MAX_URL: usize = 1_024;
@@ -53,7 +53,7 @@ impl Firmware {
         }
     }
 
-    /// Checks the limits of protocol.md §6.1.
+    /// Checks the limits of docs/protocol.md, The cloud's side.
     pub(super) fn check(&self) -> Result<(), CatalogError> {
         let word = |text: &str, more: &[u8]| {
             (1..=32).contains(&text.len())

@@ -45,7 +45,7 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// The largest payload from a device, in bytes (protocol.md §6.1).
+    /// The largest payload from a device, in bytes (docs/protocol.md, The cloud's side).
     pub const MAX_PAYLOAD: usize = 16 * 1_024;
 
     /// A cloud without devices and firmware.

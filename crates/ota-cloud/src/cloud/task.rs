@@ -66,8 +66,8 @@ impl Rollout {
     }
 }
 
-/// Where a device stands in its task: the platform's numbers (protocol.md §6.3). Its 7, "being
-/// processed", is never given: no source says when it would be.
+/// Where a device stands in its task: the platform's numbers (docs/protocol.md, The cloud's side).
+/// Its 7, "being processed", is never given: no source says when it would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Status {
@@ -147,7 +147,8 @@ pub enum Finish {
     Failed,
     /// The interval passed.
     TimedOut,
-    /// [`Cloud::cancel_task`](crate::Cloud::cancel_task); the device is not told (protocol.md §2.6).
+    /// [`Cloud::cancel_task`](crate::Cloud::cancel_task); the device is not told (docs/protocol.md,
+    /// Cloud to device).
     Cancelled,
 }
 

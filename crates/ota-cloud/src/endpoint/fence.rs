@@ -47,7 +47,7 @@ pub(super) fn check(packet: &[u8], frame: Frame) -> Result<(), Close> {
 pub(super) enum Level {
     /// `MQTT`, 4.
     V311,
-    /// `MQIsdp`, 3 (protocol.md §3.5, PY 7).
+    /// `MQIsdp`, 3, as the vendor's Python SDK speaks it.
     V31,
     /// One of the two names with another level.
     Other,

@@ -3,7 +3,7 @@
 //!
 //! The codec is mqttbytes, an implementation independent of the devices' own; a fence stands
 //! before it, and any error of either closes the connection. What the platform does not support
-//! (QoS 2, wills, retained messages: protocol.md §4.2) closes it too.
+//! (QoS 2, wills, retained messages: docs/protocol.md, The cloud's side) closes it too.
 
 mod fence;
 mod topic;

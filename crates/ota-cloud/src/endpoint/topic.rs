@@ -3,7 +3,8 @@
 
 use ota_proto::Identity;
 
-/// Whether `topic` may stand in a PUBLISH: 1 to 255 bytes (protocol.md §6.1), no wildcard, no NUL.
+/// Whether `topic` may stand in a PUBLISH: 1 to 255 bytes (docs/protocol.md, The cloud's
+/// side), no wildcard, no NUL.
 #[must_use]
 pub fn is_topic(topic: &str) -> bool {
     (1..=MAX_TOPIC).contains(&topic.len()) && !topic.contains(['+', '#', '\0'])
@@ -70,7 +71,7 @@ pub(super) fn may_use(device: &Identity, topic: &str) -> bool {
     topic.split('/').next() == Some(device.product_id())
 }
 
-/// The platform's longest topic in bytes (protocol.md §6.1).
+/// The platform's longest topic in bytes (docs/protocol.md, The cloud's side).
 const MAX_TOPIC: usize = 255;
 
 #[cfg(test)]

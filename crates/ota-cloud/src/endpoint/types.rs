@@ -11,7 +11,7 @@ use mqttbytes::v4::{Connect, ConnectReturnCode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// The largest packet in bytes, header included. Default 16 KiB, the platform's payload limit
-    /// (protocol.md §6.1).
+    /// (docs/protocol.md, The cloud's side).
     pub packet: usize,
     /// The most bytes that wait for a client that does not read. Default 256 KiB.
     pub unsent: usize,
@@ -226,8 +226,9 @@ pub(super) fn one_and_a_half(span: Duration) -> Duration {
     span.saturating_add(span.checked_div(2).unwrap_or(span))
 }
 
-/// The platform allows 0 to 900 s (protocol.md §4.2). 0 would keep a half-open connection for
-/// ever, and the standard lets a server close on any silent client: it gets the longest.
+/// The platform allows 0 to 900 s (docs/protocol.md, The cloud's side). 0 would keep a half-open
+/// connection for ever, and the standard lets a server close on any silent client: it gets the
+/// longest.
 pub(super) fn keep_alive(secs: u16) -> Duration {
     Duration::from_secs(if secs == 0 { 900 } else { u64::from(secs.min(900)) })
 }

@@ -2,7 +2,7 @@
 //!
 //! [`Origin`] is what all connections share; [`Connection`] is one of them. GET and HEAD, one
 //! range, keep-alive, pipelining; every response has an exact `Content-Length` unless a fault
-//! takes it away (protocol.md §5, §7 rule 7).
+//! takes it away (docs/protocol.md, The cloud's side).
 
 mod connection;
 mod content;

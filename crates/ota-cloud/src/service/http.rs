@@ -5,7 +5,7 @@
 //! path is a key of a map; what is left of it is one range, 40 lines in [`range`](super::range).
 //!
 //! `axum::serve` cannot write `Content-Length` in the case that the vendor's C devices look for
-//! (protocol.md §7 rule 7), so connections are hyper's, which can.
+//! (docs/protocol.md, The cloud's side), so connections are hyper's, which can.
 
 use std::io::{self, SeekFrom};
 use std::net::SocketAddr;

@@ -73,7 +73,7 @@ pub(super) struct Hub {
     pub(super) cloud: Cloud,
     pub(super) clock: Clock,
     pub(super) journal: Journal,
-    /// The least time between two logins of a device (protocol.md §4.2).
+    /// The least time between two logins of a device (docs/protocol.md, Connection).
     pub(super) connect_spacing: Option<Duration>,
     /// Every registered device by its client id.
     pub(super) client_ids: BTreeMap<String, Identity>,

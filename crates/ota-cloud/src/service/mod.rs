@@ -91,7 +91,7 @@ pub struct ServiceConfig {
     /// theirs. Its product id is the first 10 characters of its client id.
     pub anonymous: bool,
     /// Refuses a login within this time of the device's last one. The platform takes 5 s
-    /// (protocol.md §4.2). Off by default.
+    /// (docs/protocol.md, Connection). Off by default.
     pub connect_spacing: Option<Duration>,
     /// The most connections of each kind; more are closed at once. Default 1,024.
     pub max_connections: usize,

@@ -7,7 +7,8 @@ use std::ops::Range;
 pub(super) enum Asked {
     /// All of it: no header, one of several ranges, or one that is not understood.
     Whole,
-    /// Some of it, cut at the end: vendor devices ask for one byte too many (protocol.md §3.2).
+    /// Some of it, cut at the end: vendor devices ask for one byte too many (docs/protocol.md,
+    /// The cloud's side).
     Part(Range<u64>),
     /// Nothing that is there: 416.
     Beyond,

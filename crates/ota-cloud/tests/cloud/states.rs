@@ -1,4 +1,4 @@
-//! The platform's numbers for each state (protocol.md §6.3), results and tasks.
+//! The platform's numbers for each state (docs/protocol.md, The cloud's side), results and tasks.
 
 use super::*;
 use ota_cloud::{EventKind, Finish, TaskError};

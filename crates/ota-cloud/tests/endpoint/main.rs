@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 pub(crate) const T0: Instant = Instant::from_secs(1);
 
-/// The login of the vendor's Python SDK, as captured: MQTT 3.1 (protocol.md §4.4).
+/// The login of the vendor's Python SDK, as captured: MQTT 3.1.
 pub(crate) const PY_LOGIN: &[u8] = b"\x10\x80\x01\0\x06MQIsdp\x03\xc2\0\x3c\
     \0\x10TESTPROD01dev001\
     \0\x2dTESTPROD01dev001;21010406;5QY3H;1795431582795\

@@ -48,7 +48,7 @@ async fn right_and_wrong_credentials() {
     client.closed().await;
 }
 
-/// Captured from the vendor's SDKs with this device's secret (protocol.md §4.4).
+/// Captured from the vendor's SDKs with this device's secret.
 #[tokio::test]
 async fn the_captured_logins_of_both_vendor_sdks() {
     let running = start().await;

@@ -21,8 +21,8 @@ pub type Operation = (DeviceIndex, OpId);
 pub struct Options {
     /// Bytes of each of the two buffers that firmware is received into: one is read into while
     /// the other is written to the slot. They exist only while a store's link is open. Raised to
-    /// the longest response head. Default 256 KiB: with a quarter of that the agent took a quarter more time
-    /// and processor for an image, in `cargo xtask bench`.
+    /// the longest response head. Default 256 KiB: with a quarter of that the agent took a quarter
+    /// more time and processor for an image, in `cargo xtask bench`.
     pub store_buffer: usize,
     /// Who is trusted in TLS. `None`, the default: the authorities of the web, and no certificate
     /// of our own.

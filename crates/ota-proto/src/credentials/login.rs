@@ -1,4 +1,4 @@
-//! The MQTT login (protocol.md §4.2): made by the device, checked by the cloud.
+//! The MQTT login (docs/protocol.md, Connection): made by the device, checked by the cloud.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,6 +1,6 @@
 //! Who a device proves to be: the MQTT user name and password that follow from its secret, the
-//! cloud's check of them (protocol.md §4.2), and (feature `registration`) how a device comes by
-//! its secret (protocol.md §4.3).
+//! cloud's check of them, and (feature `registration`) how a device comes by its secret
+//! (docs/protocol.md, Connection).
 //!
 //! No secret is ever shown by `Debug`. Nothing here reads a clock or draws a random number.
 
@@ -20,7 +20,7 @@ use sha2::Sha256;
 
 pub use login::{BadLogin, Login, LoginError, Username, conn_id, verify};
 
-/// The application id in the vendor's documents and Java SDK (protocol.md §4.2).
+/// The application id in the vendor's documents and Java SDK (docs/protocol.md, Connection).
 pub const APP_ID: &str = "12010126";
 
 /// The application id of the vendor's C and Python SDKs; both are in use.

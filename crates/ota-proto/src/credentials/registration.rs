@@ -1,5 +1,5 @@
-//! Dynamic registration (protocol.md §4.3): a device that knows only the secret of its product
-//! asks for its own.
+//! Dynamic registration (docs/protocol.md, Connection): a device that knows only the secret of its
+//! product asks for its own.
 //!
 //! The exchange is one HTTP POST to the region's gateway: [`Request`] has the path, headers and
 //! body, and [`Reply::decode`] reads the answer. There are two forms; the old one is for products

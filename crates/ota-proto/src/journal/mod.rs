@@ -50,7 +50,7 @@ pub struct Record {
     pub last_time: u64,
 }
 
-/// The durable part of the update's state (design.md §2.3).
+/// The durable part of the update's state (docs/rules.md).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

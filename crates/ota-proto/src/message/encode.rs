@@ -7,7 +7,7 @@ use crate::error::BufferTooSmall;
 
 impl DeviceMessage<'_> {
     /// Writes the message to the start of `buf` and returns its length in bytes: compact, with
-    /// `percent` and `result_code` as strings (protocol.md §2.1, §2.4).
+    /// `percent` and `result_code` as strings (docs/protocol.md, Device to cloud).
     ///
     /// # Errors
     /// [`BufferTooSmall`] with the length it needs; `buf` then holds nothing of use.
@@ -33,8 +33,8 @@ impl DeviceMessage<'_> {
 
 impl CloudMessage<'_> {
     /// Writes the message to the start of `buf` and returns its length in bytes: compact, keys in
-    /// alphabetical order, numbers as numbers, no escape that can be avoided (protocol.md §2.2,
-    /// §2.3, §7 rule 3). A part that is none is left out.
+    /// alphabetical order, numbers as numbers, no escape that can be avoided (docs/protocol.md, The
+    /// cloud's side). A part that is none is left out.
     ///
     /// # Errors
     /// [`BufferTooSmall`] with the length it needs; `buf` then holds nothing of use.

@@ -1,7 +1,7 @@
 //! The four messages, both directions: what a device and the cloud say to each other.
 //!
 //! Liberal in, strict out: decoding takes numbers or numeric strings, unknown keys, any order and
-//! any JSON escape; encoding writes exactly the documented shapes (protocol.md §2).
+//! any JSON escape; encoding writes exactly the documented shapes (docs/protocol.md).
 //!
 //! What a device says, as bytes:
 //!
@@ -69,7 +69,7 @@ pub struct Progress<'a> {
     pub result_msg: Cow<'a, str>,
 }
 
-/// The states of `report_progress` (protocol.md §2.4).
+/// The states of `report_progress` (docs/protocol.md, Device to cloud).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ProgressState {
@@ -113,8 +113,8 @@ pub enum CloudMessage<'a> {
     Offer(OfferMessage<'a>),
 }
 
-/// The fields of `update_firmware` (protocol.md §2.3). Its `Debug` hides the URL's query, which
-/// is a credential.
+/// The fields of `update_firmware` (docs/protocol.md, Cloud to device). Its `Debug` hides the URL's
+/// query, which is a credential.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct OfferMessage<'a> {
     /// The target version.

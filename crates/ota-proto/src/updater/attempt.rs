@@ -72,7 +72,7 @@ pub(super) struct Attempt {
     pub(super) meter: Meter,
 }
 
-/// What went wrong so far, against the bounds of rules 8 and 9.
+/// What went wrong so far, against the bounds of rules 8 and 9 (docs/rules.md).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Faults {
@@ -92,7 +92,7 @@ pub(super) struct Faults {
     pub(super) received: u64,
 }
 
-/// Where the attempt stands. The phases of design.md §2.1.
+/// Where the attempt stands. The states of docs/architecture.md.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Stage {

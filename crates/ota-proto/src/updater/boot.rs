@@ -1,4 +1,4 @@
-//! Where the machine begins: evidence beats the journal (design.md §2.3).
+//! Where the machine begins: evidence beats the journal (docs/rules.md).
 
 use crate::chance::Rng;
 use crate::code::Reason;
@@ -81,7 +81,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
     Ok(machine)
 }
 
-/// The table of design.md §2.3, and the rows that it leaves open.
+/// The table of docs/rules.md.
 fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
     // What is on trial or about to start without a word in the journal is adopted later.
     let Some(target) = record.target else { return Finding::Nothing };

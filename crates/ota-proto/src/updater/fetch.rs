@@ -1,4 +1,4 @@
-//! The download: answers, bodies, faults and their bounds (rules 8 and 9).
+//! The download: answers, bodies, faults and their bounds (rules 8 and 9 of docs/rules.md).
 
 use core::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What an HTTP answer is worth, decided without touching the state (rule 8).
+//! What an HTTP answer is worth, decided without touching the state (rule 8 of docs/rules.md).
 
 use alloc::string::String;
 use core::time::Duration;

@@ -100,7 +100,7 @@ impl Gate {
 
 /// Inputs.
 impl Updater {
-    /// The machine of a device that has just booted (design.md §2.3).
+    /// The machine of a device that has just booted (docs/rules.md).
     ///
     /// # Errors
     /// [`ConfigError`] when the running version is none, the slot has no size, or a report would

@@ -98,8 +98,8 @@ impl Updater {
     }
 
     /// Bytes may be erased and written: every record that a reset may find speaks of this image and
-    /// claims none of the bytes that will go, no result is owed, and the other slot is not needed to roll back to
-    /// (O1, O2, O13, O15).
+    /// claims none of the bytes that will go, no result is owed, and the other slot is not needed
+    /// to roll back to (O1, O2, O13, O15).
     pub(super) fn may_write(&self, attempt: &Attempt) -> bool {
         let fits = |record: &Record| {
             record.phase == Phase::Fetching

@@ -228,7 +228,7 @@ pub(crate) const DEVICE_TABLE: &[DeviceCase] = &[
         fail(-4, "FAIL"),
         r#"{"type":"report_progress","report":{"progress":{"state":"fail","result_code":"-4","result_msg":"FAIL"},"version":"1.0.0"}}"#,
     ),
-    // What a liberal cloud must take (protocol.md §7 rule 6).
+    // What a liberal cloud must take (docs/protocol.md, Device to cloud).
     (
         "odd_numbers",
         None,

@@ -1,5 +1,5 @@
 //! Every message that the vendor documents or logs, as it writes it: its length where a log
-//! states one, what it means, and what we write for the same (protocol.md §2).
+//! states one, what it means, and what we write for the same (docs/protocol.md).
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod cloud;

@@ -1,5 +1,5 @@
-//! The reference model: what a device should have reported, told a second time from the rules of
-//! design.md §4 and §2.3, against the real machine over random operations. docs/testing.md.
+//! The reference model: what a device should have reported, told a second time from docs/rules.md,
+//! against the real machine over random operations. docs/testing.md.
 #![allow(clippy::unwrap_used)]
 
 mod loader;

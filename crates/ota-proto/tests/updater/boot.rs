@@ -1,4 +1,4 @@
-//! Boot: evidence beats the journal (design.md §2.3), each row; rules 11 and 13.
+//! Boot: evidence beats the journal (docs/rules.md), each row; rules 11 and 13.
 
 use ota_proto::journal::{Outcome, Owed, Phase, Record, Target};
 use ota_proto::{Installed, Reason, SlotState, State, StorageError, Version};

@@ -1,4 +1,4 @@
-//! The ordering table of design.md §2.4, each row provoked. O16 is the client's.
+//! The ordering table of docs/architecture.md, each row provoked. O16 is the client's.
 
 use ota_proto::{Hold, Installed, SlotState, StorageError};
 

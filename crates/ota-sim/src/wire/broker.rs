@@ -1,7 +1,7 @@
 //! The platform's broker for one connection, over a codec that is not the device's own.
 //!
-//! It is strict where the platform is (protocol.md §4.2): clean sessions, no wills, QoS 0 and 1,
-//! one filter a SUBSCRIBE, 5 s between two CONNECTs, one and a half times the keep-alive.
+//! It is strict where the platform is (docs/protocol.md, Connection): clean sessions, no wills, QoS
+//! 0 and 1, one filter a SUBSCRIBE, 5 s between two CONNECTs, one and a half times the keep-alive.
 
 use bytes::BytesMut;
 use mqttbytes::v4::{

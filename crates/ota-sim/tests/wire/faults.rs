@@ -1,4 +1,4 @@
-//! Each fault of the store, and the result that the design names for it (rules 5, 8, 9, 12).
+//! Each fault of the store, and the result that docs/rules.md names for it (5, 8, 9 and 12).
 
 use core::time::Duration;
 

@@ -1,4 +1,5 @@
-//! One HTTP/1.1 range GET over one connection, without IO (design.md §2.2, rules 8, 9, 15, 17).
+//! One HTTP/1.1 range GET over one connection, without IO (rules 8, 9, 15 and 17 of
+//! docs/rules.md).
 //!
 //! [`Fetch`] writes the request and takes the framing off the answer. It never owns received
 //! bytes: the caller keeps them in its own buffer, offers them, and drops what was consumed. A
@@ -68,13 +69,14 @@ pub(crate) use self::{framed::Framed, head::KNOWN};
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Limits {
     /// Bytes of one response head, its last empty line included. The caller's receive buffer
-    /// must hold at least as many.
+    /// must hold at least as many. Default 4,096.
     pub head: usize,
-    /// Interim answers (1xx) before the answer.
+    /// Interim answers (1xx) before the answer. Default 8.
     pub informational: u8,
-    /// Bytes of chunk extensions, and of blanks behind chunk sizes, in a whole body.
+    /// Bytes of chunk extensions, and of blanks behind chunk sizes, in a whole body. Default
+    /// 16,384.
     pub extensions: u32,
-    /// Bytes of the trailer section behind the last chunk.
+    /// Bytes of the trailer section behind the last chunk. Default 4,096.
     pub trailers: u32,
 }
 

@@ -48,7 +48,7 @@ impl Config {
     }
 }
 
-/// The fields of CONNECT that name the device (protocol.md §4.2).
+/// The fields of CONNECT that name the device (docs/protocol.md, Connection).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Login {
@@ -153,7 +153,7 @@ impl Limits {
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Timing {
     /// Longest silence before a PINGREQ; whole seconds, 1 to 65,535 (the platform takes up to
-    /// 900, protocol.md §4.2). Default 60 s.
+    /// 900: docs/protocol.md, Connection). Default 60 s.
     pub keep_alive: Duration,
     /// From the connection to CONNACK. Default 10 s.
     pub connack: Duration,

@@ -1,4 +1,5 @@
-//! The client half of MQTT 3.1.1, QoS 0 and 1, as far as the platform needs it (protocol.md §4.2).
+//! The client half of MQTT 3.1.1, QoS 0 and 1, as far as the platform needs it (docs/protocol.md,
+//! Connection).
 //!
 //! [`Session`] is one device's connection as a state machine: what to send is [`Session::transmit`],
 //! what came is fed to [`Session::handle_received`], and [`Session::deadline`] says when to call

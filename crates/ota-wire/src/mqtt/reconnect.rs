@@ -1,4 +1,4 @@
-//! When the next connection may be opened (design rule: back-off).
+//! When the next connection may be opened (rule 10 of docs/rules.md).
 
 use core::time::Duration;
 
@@ -8,7 +8,8 @@ use ota_proto::{Instant, Rng};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct ReconnectConfig {
-    /// Least time between two CONNECTs: the platform's limit (protocol.md §4.2). Default 5 s.
+    /// Least time between two CONNECTs: the platform's limit (docs/protocol.md, Connection).
+    /// Default 5 s.
     pub floor: Duration,
     /// The jitter's range after the first failure; it doubles with each further one. Default 5 s.
     pub base: Duration,
@@ -20,7 +21,7 @@ pub struct ReconnectConfig {
     pub stable: Duration,
     /// The first connection after boot comes within this time. Default 5 s.
     pub spread: Duration,
-    /// [`KICKS`](Attempt::kicked) lost sessions within this time are reported. Default 60 s.
+    /// Three sessions lost within this time are told ([`Attempt::kicked`]). Default 60 s.
     pub kick_window: Duration,
 }
 

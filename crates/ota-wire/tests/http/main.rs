@@ -1,4 +1,4 @@
-//! The HTTP fetch through its public API (design.md rules 8, 9, 15, 17).
+//! The HTTP fetch through its public API (rules 8, 9, 15 and 17 of docs/rules.md).
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod answers;

@@ -1,4 +1,4 @@
-//! Where a device begins: design.md §2.3, with the gaps closed as architecture.md says.
+//! Where a device begins: the table of docs/rules.md.
 
 use ota_proto::SlotState;
 

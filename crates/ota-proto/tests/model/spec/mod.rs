@@ -1,4 +1,4 @@
-//! What a device should have reported: the rules of design.md §4 and §2.3, told a second time.
+//! What a device should have reported: docs/rules.md, told a second time.
 //!
 //! It sees what the machine is given and what it asks for, and knows what must be said at each
 //! moment. Jitter is the one thing it does not know: there it has an earliest and a latest moment.

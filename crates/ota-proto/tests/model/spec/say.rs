@@ -163,7 +163,7 @@ impl Spec {
         (line == wanted).then(|| self.book.heard(id))
     }
 
-    /// A message as protocol.md §2.1 and §2.4 print it, `result_msg` of a result left out.
+    /// A message as docs/protocol.md prints it, `result_msg` of a result left out.
     fn text(&self, line: &Line) -> Value {
         let attempt = self.open.as_ref().map(|attempt| attempt.image.version);
         let progress = |version: Option<&str>, progress: Value| {

@@ -1,4 +1,4 @@
-//! The slot's and the digest's answers: rules 11 to 13, and the ordering of design.md §2.4.
+//! The slot's and the digest's answers: rules 11 to 13, and the ordering of docs/architecture.md.
 
 use ota_proto::{SlotAction, StorageError};
 

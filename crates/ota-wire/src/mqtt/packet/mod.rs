@@ -23,7 +23,7 @@ pub type PacketId = NonZeroU16;
 pub enum Request<'a> {
     /// Opens the session. Always a clean one, without a will.
     Connect(Connect<'a>),
-    /// Asks for one topic filter; the platform allows one a packet (protocol.md §4.2).
+    /// Asks for one topic filter; the platform allows one a packet (docs/protocol.md, Connection).
     Subscribe {
         /// Identifier of the request.
         id: PacketId,
