@@ -6,7 +6,8 @@ use std::time::Duration;
 use ota_cloud::Rollout;
 use ota_cloud::service::broker::Broker;
 use ota_cloud::service::{
-    BadTls, ClientTls, Handle, HandleError, NewFirmware, ServerTls, Service, ServiceConfig, What,
+    BadTls, ClientTls, Entry, Handle, HandleError, NewFirmware, ServerTls, Service, ServiceConfig,
+    What,
 };
 use ota_proto::credentials::Secret;
 use ota_proto::{Identity, Instant};
@@ -68,17 +69,25 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
             .with(kind, front)
             .with("http", http),
     );
+    let show = |entry: &Entry| {
+        if !args.quiet || is_trouble(&entry.what) {
+            printer.entry(entry);
+        }
+    };
     loop {
         tokio::select! {
             entry = log.next() => match entry {
-                Some(entry) if args.quiet && !is_trouble(&entry.what) => {}
-                Some(entry) => printer.entry(&entry),
+                Some(entry) => show(&entry),
                 None => return Err(Failure::environment("the cloud stopped by itself")),
             },
             _ = stop.next() => break,
         }
     }
     running.shutdown().await;
+    // What it has seen and not yet said.
+    while let Some(entry) = log.next().await {
+        show(&entry);
+    }
     Ok(())
 }
 

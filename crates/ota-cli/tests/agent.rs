@@ -3,22 +3,12 @@
 
 mod common;
 
-use common::{Desk, End, Ota, cloud, image};
-
-fn agent(config: &str, more: &[&str]) -> Ota {
-    Ota::start([&["agent", "--config", config, "--json"], more].concat())
-}
-
-fn once(config: &str) -> End {
-    agent(config, &["--once", "--wait", "20"]).end()
-}
+use common::{Desk, agent, image, once, setup, wait_until};
 
 #[test]
 fn an_update_with_the_version_in_a_file() {
-    let desk = Desk::new();
     let firmware = image(1, 1 << 20);
-    desk.write("image", &firmware);
-    let (mut cloud, broker) = cloud(&["dev001"], &desk.path("image"));
+    let (desk, mut cloud, broker) = setup(&["dev001"], &firmware);
     let config = desk.plain_device("dev001", &broker);
     let end = once(&config).expect(0);
     assert_eq!(desk.read("dev001/slot.img"), firmware);
@@ -37,10 +27,8 @@ fn an_update_with_the_version_in_a_file() {
 
 #[test]
 fn an_update_with_an_installer() {
-    let desk = Desk::new();
     let firmware = image(2, 100_000);
-    desk.write("image", &firmware);
-    let (mut cloud, broker) = cloud(&["dev001"], &desk.path("image"));
+    let (desk, mut cloud, broker) = setup(&["dev001"], &firmware);
     let installer = r#"install = ["sh", "-c", "cp $1 new.img && echo $2 > said && echo working", "sh", "{image}", "{version}"]"#;
     let installer = installer.replace("new.img", desk.path("new.img").to_str().unwrap());
     let installer = installer.replace("said", desk.path("said").to_str().unwrap());
@@ -55,16 +43,14 @@ fn an_update_with_an_installer() {
 
 #[test]
 fn an_installer_that_asks_for_another_start() {
-    let desk = Desk::new();
-    desk.write("image", image(3, 1000));
-    let (mut cloud, broker) = cloud(&["dev001"], &desk.path("image"));
+    let (desk, mut cloud, broker) = setup(&["dev001"], image(3, 1000));
     let version = desk.path("dev001.version");
     let lines = format!(
-        "version_file = \"dev001.version\"\nrestart = \"exit\"\n\
+        "restart = \"exit\"\n\
          install = [\"sh\", \"-c\", \"echo $0 > {}\", \"{{version}}\"]",
         version.display()
     );
-    let config = desk.device("dev001", &broker, &lines);
+    let config = desk.device_with("dev001", &broker, &lines);
     let end = once(&config).expect(6);
     assert!(end.err.join("").contains("start the agent again"), "{:?}", end.err);
     once(&config).expect(0);
@@ -74,12 +60,10 @@ fn an_installer_that_asks_for_another_start() {
 
 #[test]
 fn a_restart_command_is_run_and_not_for_ever() {
-    let desk = Desk::new();
-    desk.write("image", image(4, 1000));
-    let (_cloud, broker) = cloud(&["dev001"], &desk.path("image"));
-    let lines = "version_file = \"dev001.version\"\ninstall = [\"true\"]\n\
+    let (desk, _cloud, broker) = setup(&["dev001"], image(4, 1000));
+    let lines = "install = [\"true\"]\n\
                  restart = [\"sh\", \"-c\", \"kill -TERM $PPID\"]";
-    let config = desk.device("dev001", &broker, lines);
+    let config = desk.device_with("dev001", &broker, lines);
     // The old version runs after it, for the installer did nothing. The machine was not started
     // meanwhile, so the restart may still be to come; after three of them that is a failure.
     for _ in 0..3 {
@@ -91,23 +75,19 @@ fn a_restart_command_is_run_and_not_for_ever() {
 
 #[test]
 fn an_agent_killed_before_the_restart_asks_for_it_again() {
-    let desk = Desk::new();
-    desk.write("image", image(7, 1000));
-    let (mut cloud, broker) = cloud(&["dev001"], &desk.path("image"));
+    let (desk, mut cloud, broker) = setup(&["dev001"], image(7, 1000));
     let (here, version) = (desk.path("here"), desk.path("dev001.version"));
     // The first restart does not come. The second one brings the new version.
     let lines = format!(
-        "version_file = \"dev001.version\"\ninstall = [\"true\"]\nrestart = [\"sh\", \"-c\", \
+        "install = [\"true\"]\nrestart = [\"sh\", \"-c\", \
          \"if test -e {here}; then echo 1.0.0 > {version}; kill -TERM $PPID; fi; touch {here}\"]",
         here = here.display(),
         version = version.display()
     );
-    let config = desk.device("dev001", &broker, &lines);
+    let config = desk.device_with("dev001", &broker, &lines);
     let mut killed = agent(&config, &[]);
     killed.wait_for("restarting", |line| line["state"] == "restarting");
-    while !here.exists() {
-        std::thread::yield_now();
-    }
+    wait_until("a restart", || here.exists());
     killed.kill();
     once(&config).expect(143);
     once(&config).expect(0);
@@ -117,9 +97,7 @@ fn an_agent_killed_before_the_restart_asks_for_it_again() {
 
 #[test]
 fn a_failed_installation_is_reported() {
-    let desk = Desk::new();
-    desk.write("image", image(5, 1000));
-    let (mut cloud, broker) = cloud(&["dev001", "dev002"], &desk.path("image"));
+    let (desk, mut cloud, broker) = setup(&["dev001", "dev002"], image(5, 1000));
     for (name, lines, reason) in [
         ("dev001", "install = [\"sh\", \"-c\", \"echo why >&2; exit 7\"]", "install failed"),
         ("dev002", "install = [\"sleep\", \"60\"]\ninstall_limit = 0.1", "install timed out"),
@@ -141,12 +119,9 @@ fn a_failed_installation_is_reported() {
 
 #[test]
 fn plain_http_must_be_asked_for() {
-    let desk = Desk::new();
-    desk.write("image", image(6, 1000));
-    let (_cloud, broker) = cloud(&["dev001"], &desk.path("image"));
+    let (desk, _cloud, broker) = setup(&["dev001"], image(6, 1000));
     let config = desk.plain_device("dev001", &broker);
-    let text = String::from_utf8(desk.read("dev001.toml")).unwrap();
-    desk.write("dev001.toml", text.replace("allow_http = true", ""));
+    desk.replace("dev001.toml", "allow_http = true", "");
     let end = once(&config).expect(4);
     assert_eq!(end.err.last().unwrap(), "ota: the update failed: plain http refused");
 }

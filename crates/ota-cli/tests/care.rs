@@ -6,20 +6,9 @@ mod common;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::time::SystemTime;
 
-use common::{Desk, End, Ota, ask, cloud, image, status, wait_for_status};
-
-fn agent(config: &str, more: &[&str]) -> Ota {
-    Ota::start([&["agent", "--config", config, "--json"], more].concat())
-}
-
-fn once(config: &str) -> End {
-    agent(config, &["--once", "--wait", "20"]).end()
-}
-
-/// The good configuration of a device with its version in a file, and these lines.
-fn device(desk: &Desk, name: &str, broker: &str, lines: &str) -> String {
-    desk.device(name, broker, &format!("version_file = \"{name}.version\"\n{lines}"))
-}
+use common::{
+    Desk, ONCE, Ota, agent, ask, image, once, setup, status, told, wait_for_status, wait_until,
+};
 
 /// `hh:mm-hh:mm` from so many hours after now to so many hours after now.
 fn window(from: u64, to: u64) -> String {
@@ -28,48 +17,33 @@ fn window(from: u64, to: u64) -> String {
     format!("\"{}-{}\"", time(from), time(to))
 }
 
-/// The result that the cloud was told.
-fn told(cloud: &mut Ota) -> (String, String) {
-    let line = cloud.wait_for("a result", |line| {
-        let state = &line["payload"]["report"]["progress"]["state"];
-        state == "fail" || state == "done"
-    });
-    let progress = &line["payload"]["report"]["progress"];
-    let text = |key: &str| progress[key].as_str().unwrap_or_default().to_owned();
-    (text("result_code"), text("result_msg"))
-}
-
 #[test]
 fn a_consent_command_accepts_and_refuses() {
-    let desk = Desk::new();
-    desk.write("image", image(1, 1000));
-    let (mut cloud, broker) = cloud(&["yes", "no"], &desk.path("image"));
+    let (desk, mut cloud, broker) = setup(&["yes", "no"], image(1, 1000));
     let said = desk.path("said");
     let script = format!("echo $0 $OTA_SIZE $OTA_VERSION > {}", said.display());
     let line = format!("consent = [\"sh\", \"-c\", \"{script}\", \"{{version}}\"]");
-    once(&device(&desk, "yes", &broker, &line)).expect(0);
+    once(&desk.device_with("yes", &broker, &line)).expect(0);
     assert_eq!(desk.read("said"), b"1.0.0 1000 1.0.0\n");
     assert_eq!(told(&mut cloud).0, "0");
 
     let line = "consent = [\"sh\", \"-c\", \"echo not today; exit 77\"]";
-    let end = once(&device(&desk, "no", &broker, line)).expect(4);
+    let end = once(&desk.device_with("no", &broker, line)).expect(4);
     assert!(end.err.contains(&"consent: not today".to_owned()), "{:?}", end.err);
     assert_eq!(told(&mut cloud), ("-5".into(), "offer refused".into()));
 }
 
 #[test]
 fn a_consent_command_that_cannot_say_anything_defers() {
-    let desk = Desk::new();
-    desk.write("image", image(2, 1000));
     let names = ["later", "broken", "missing", "slow"];
-    let (_cloud, broker) = cloud(&names, &desk.path("image"));
+    let (desk, _cloud, broker) = setup(&names, image(2, 1000));
     for (name, line, words) in [
         ("later", "consent = [\"sh\", \"-c\", \"exit 75\"]", ""),
         ("broken", "consent = [\"sh\", \"-c\", \"exit 1\"]", "failed: exit status: 1; it is asked"),
         ("missing", "consent = [\"/nowhere/c\"]", "cannot start /nowhere/c"),
         ("slow", "consent = [\"sleep\", \"60\"]\ncommand_limit = 0.1", "took too long"),
     ] {
-        let config = device(&desk, name, &broker, line);
+        let config = desk.device_with(name, &broker, line);
         let mut agent = agent(&config, &[]);
         agent.event("offered");
         wait_for_status(&config, |status| status["state"] == "deferred");
@@ -81,12 +55,10 @@ fn a_consent_command_that_cannot_say_anything_defers() {
 
 #[test]
 fn a_person_defers_and_accepts_and_sees_what_happens() {
-    let desk = Desk::new();
     let firmware = image(3, 1000);
-    desk.write("image", &firmware);
-    let (_cloud, broker) = cloud(&["dev001"], &desk.path("image"));
-    let config = device(&desk, "dev001", &broker, "consent = \"ask\"");
-    let mut agent = agent(&config, &["--once", "--wait", "20"]);
+    let (desk, _cloud, broker) = setup(&["dev001"], &firmware);
+    let config = desk.device_with("dev001", &broker, "consent = \"ask\"");
+    let mut agent = agent(&config, &ONCE);
     let offered = agent.event("offered");
     assert_eq!((&offered["version"], &offered["size"]), (&"1.0.0".into(), &1000.into()));
     let status = status(&config);
@@ -110,11 +82,9 @@ fn a_person_defers_and_accepts_and_sees_what_happens() {
 
 #[test]
 fn a_person_refuses() {
-    let desk = Desk::new();
-    desk.write("image", image(4, 1000));
-    let (mut cloud, broker) = cloud(&["dev001"], &desk.path("image"));
-    let config = device(&desk, "dev001", &broker, "consent = \"ask\"");
-    let mut agent = agent(&config, &["--once", "--wait", "20"]);
+    let (desk, mut cloud, broker) = setup(&["dev001"], image(4, 1000));
+    let config = desk.device_with("dev001", &broker, "consent = \"ask\"");
+    let mut agent = agent(&config, &ONCE);
     agent.event("offered");
     ask(&config, &["refuse"]).expect(0);
     assert_eq!(told(&mut cloud), ("-5".into(), "offer refused".into()));
@@ -124,15 +94,13 @@ fn a_person_refuses() {
 
 #[test]
 fn a_window_holds_the_download_until_it_opens_or_a_person_says_so() {
-    let desk = Desk::new();
-    desk.write("image", image(5, 1000));
-    let (_cloud, broker) = cloud(&["open", "closed"], &desk.path("image"));
+    let (desk, _cloud, broker) = setup(&["open", "closed"], image(5, 1000));
     let line = format!("window = {}", window(23, 1));
-    once(&device(&desk, "open", &broker, &line)).expect(0);
+    once(&desk.device_with("open", &broker, &line)).expect(0);
 
     let line = format!("download_window = {}", window(2, 3));
-    let config = device(&desk, "closed", &broker, &line);
-    let mut agent = agent(&config, &["--once", "--wait", "20"]);
+    let config = desk.device_with("closed", &broker, &line);
+    let mut agent = agent(&config, &ONCE);
     agent.event("offered");
     let status = wait_for_status(&config, |status| status["state"] == "deferred");
     let opens = status["download_window_opens_in"].as_u64().unwrap();
@@ -143,12 +111,10 @@ fn a_window_holds_the_download_until_it_opens_or_a_person_says_so() {
 
 #[test]
 fn a_window_holds_the_installation_until_it_opens_or_a_person_says_so() {
-    let desk = Desk::new();
-    desk.write("image", image(6, 1000));
-    let (_cloud, broker) = cloud(&["dev001"], &desk.path("image"));
+    let (desk, _cloud, broker) = setup(&["dev001"], image(6, 1000));
     let line = format!("verify = [\"true\"]\ninstall_window = {}", window(2, 3));
-    let config = device(&desk, "dev001", &broker, &line);
-    let mut agent = agent(&config, &["--once", "--wait", "20"]);
+    let config = desk.device_with("dev001", &broker, &line);
+    let mut agent = agent(&config, &ONCE);
     agent.wait_for("ready", |line| line["state"] == "ready");
     let status = wait_for_status(&config, |status| status["state"] == "ready");
     assert!(status["install_window_opens_in"].as_u64().unwrap() > 3_600, "{status}");
@@ -160,18 +126,16 @@ fn a_window_holds_the_installation_until_it_opens_or_a_person_says_so() {
 
 #[test]
 fn a_verify_command_sees_the_image_and_its_no_is_final() {
-    let desk = Desk::new();
-    desk.write("image", image(7, 100_000));
-    let (mut cloud, broker) = cloud(&["yes", "no", "broken"], &desk.path("image"));
+    let (desk, mut cloud, broker) = setup(&["yes", "no", "broken"], image(7, 100_000));
     let compare =
         format!("verify = [\"cmp\", \"{{image}}\", \"{}\"]", desk.path("image").display());
-    once(&device(&desk, "yes", &broker, &compare)).expect(0);
+    once(&desk.device_with("yes", &broker, &compare)).expect(0);
     assert_eq!(told(&mut cloud).0, "0");
     for (name, line) in [
         ("no", "verify = [\"sh\", \"-c\", \"echo bad signature; exit 1\"]"),
         ("broken", "verify = [\"/nowhere/v\"]"),
     ] {
-        let config = device(&desk, name, &broker, line);
+        let config = desk.device_with(name, &broker, line);
         once(&config).expect(4);
         assert_eq!(told(&mut cloud), ("-5".into(), "image refused by application".into()));
         assert_eq!(desk.read(&format!("{name}.version")), b"0.1.0\n");
@@ -181,19 +145,15 @@ fn a_verify_command_sees_the_image_and_its_no_is_final() {
 #[test]
 fn the_socket_is_the_owners_and_says_so_when_nobody_listens() {
     let desk = Desk::new();
-    let config = device(&desk, "dev001", "127.0.0.1:9", "");
+    let config = desk.device_with("dev001", "127.0.0.1:9", "");
     let words = "no agent runs on";
     assert!(ask(&config, &["status"]).expect(5).err[0].contains(words));
     let mut agent = agent(&config, &[]);
     agent.event("started");
     let path = desk.path("dev001/control");
-    let socket = loop {
-        // It is made a moment after the word.
-        match std::fs::metadata(&path) {
-            Ok(socket) => break socket,
-            Err(_) => std::thread::yield_now(),
-        }
-    };
+    // It is made a moment after the word.
+    wait_until("a socket", || path.exists());
+    let socket = std::fs::metadata(&path).unwrap();
     assert!(socket.file_type().is_socket());
     assert_eq!(socket.permissions().mode() & 0o777, 0o600);
     assert_eq!(status(&config)["connected"], false);
@@ -208,7 +168,7 @@ fn the_socket_is_the_owners_and_says_so_when_nobody_listens() {
 fn the_service_manager_is_told() {
     use std::os::unix::net::UnixDatagram;
     let desk = Desk::new();
-    let config = device(&desk, "dev001", "127.0.0.1:9", "");
+    let config = desk.device_with("dev001", "127.0.0.1:9", "");
     let path = desk.path("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(common::PATIENCE)).unwrap();

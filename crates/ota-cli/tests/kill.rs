@@ -5,6 +5,8 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -89,6 +91,7 @@ fn a_device_killed_at_random_moments_ends_with_the_right_bytes_and_one_result() 
     let names: Vec<String> = (0..2 * wanted).map(name).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (mut cloud, broker) = cloud(&names, &desk.path("image"));
+    let http = common::json(&cloud.said[0])["http"].as_str().unwrap().to_owned();
     let mut hits = Vec::new();
     let mut refetched = Vec::new();
     let mut updated = 0;
@@ -107,7 +110,7 @@ fn a_device_killed_at_random_moments_ends_with_the_right_bytes_and_one_result() 
             }
             let running = victim.start(&desk, device, &config, &broker);
             hits.extend(kill_somewhere(running, &victim, &mut rng));
-            seen.catch_up(&mut cloud, device);
+            seen.catch_up(&mut cloud, &http, device);
             refetched.extend(seen.again(stored));
             stored = common_start(&desk, &victim.slot(device), &firmware);
         }
@@ -215,6 +218,9 @@ fn kill_somewhere(mut agent: Ota, victim: &Victim, rng: &mut Rng) -> Option<Stri
     Some(word.unwrap_or("nothing").to_owned())
 }
 
+/// Where nothing is: a request of the test's own, after those of the device.
+const MARK: &str = "/mark";
+
 /// What the cloud saw of a device.
 #[derive(Default)]
 struct Seen {
@@ -230,7 +236,7 @@ struct Seen {
 
 impl Seen {
     fn take(&mut self, line: &Value, device: &str) {
-        if line["event"] == "request" {
+        if line["event"] == "request" && line["path"] != MARK {
             self.requests.push(usize::try_from(line["from"].as_u64().unwrap()).unwrap());
         }
         if line["device"] != format!("TESTPROD01/{device}") {
@@ -246,11 +252,16 @@ impl Seen {
         self.settled |= self.claimed && self.proved && answered;
     }
 
-    /// Reads what the cloud has said already.
-    fn catch_up(&mut self, cloud: &mut Ota, device: &str) {
-        let moment = Instant::now() + Duration::from_millis(20);
-        while let Ok(line) = cloud.line_before(moment) {
-            self.take(&common::json(&line), device);
+    /// Reads all that the cloud has seen until now.
+    fn catch_up(&mut self, cloud: &mut Ota, http: &str, device: &str) {
+        let mut mark = TcpStream::connect(http).unwrap();
+        write!(mark, "GET {MARK} HTTP/1.1\r\nHost: {http}\r\n\r\n").unwrap();
+        loop {
+            let line = common::json(&cloud.line());
+            if line["path"] == MARK {
+                return;
+            }
+            self.take(&line, device);
         }
     }
 

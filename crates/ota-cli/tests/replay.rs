@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use common::{Desk, End, Ota, SECRET, cloud_with, image, json};
+use common::{Desk, End, Ota, SECRET, cloud_with, image, json, once};
 use ota_proto::Identity;
 use ota_proto::credentials::{Algorithm, Login, Secret};
 use serde_json::Value;
@@ -28,8 +28,7 @@ fn failed_update(desk: &Desk) -> (String, String) {
     desk.write("image", &firmware);
     fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
     let config = desk.plain_device("dev001", &broker);
-    let end = Ota::start(["agent", "--config", &config, "--json", "--once", "--wait", "20"]).end();
-    let end = end.expect(4);
+    let end = once(&config).expect(4);
     let recorded = end.out.iter().map(|line| json(line)).find(|line| line["event"] == "recorded");
     let offer = cloud.wait_for("offer", |line| line["payload"]["type"] == "update_firmware");
     let query = offer["payload"]["url"].as_str().unwrap().split_once('?').unwrap().1;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Desk, Ota, SECRET, cloud, image};
+use common::{Desk, Ota, SECRET, image, setup};
 
 const ANY: [&str; 6] = ["cloud", "serve", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"];
 
@@ -95,9 +95,7 @@ fn people_read_lines_with_the_devices_name_and_no_secret() {
 
 #[test]
 fn a_wrong_secret_is_refused_and_said() {
-    let desk = Desk::new();
-    desk.write("image", image(2, 1000));
-    let (mut cloud, broker) = cloud(&["dev001"], &desk.path("image"));
+    let (desk, mut cloud, broker) = setup(&["dev001"], image(2, 1000));
     let config = desk.plain_device("dev001", &broker);
     desk.write("secret", "d3Jvbmcgc2VjcmV0IQ==");
     let mut agent = Ota::start(["agent", "--config", &config, "--json"]);

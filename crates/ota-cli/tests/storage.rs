@@ -5,14 +5,14 @@ mod common;
 
 use std::process::Command;
 
-use common::{Desk, End, Ota, cloud, image};
+use common::{Desk, End, ONCE, Ota, image, setup, told};
 
-const AGENT: [&str; 6] = [env!("CARGO_BIN_EXE_ota"), "agent", "--json", "--once", "--wait", "20"];
+const AGENT: [&str; 3] = [env!("CARGO_BIN_EXE_ota"), "agent", "--json"];
 
 /// Runs an agent as the last words of this script.
 fn once_under(script: &str, config: &str) -> End {
     let script = format!("{script}\nexec \"$@\" --config \"$OTA_TEST_CONFIG\"");
-    let words = [&["-c", &script, "sh"], &AGENT[..]].concat();
+    let words = [&["-c", &script, "sh"][..], &AGENT, &ONCE].concat();
     let env = [("OTA_TEST_CONFIG", config)];
     Ota::start_program("sh", env, words).end()
 }
@@ -25,49 +25,35 @@ fn once_mounted(script: &str, config: &str, at: &str) -> Option<End> {
         return None;
     }
     let script = format!("{script}\nexec \"$@\" --config \"$OTA_TEST_CONFIG\"");
-    let words = [&["-rm", "sh", "-ec", &script, "sh"], &AGENT[..]].concat();
+    let words = [&["-rm", "sh", "-ec", &script, "sh"][..], &AGENT, &ONCE].concat();
     let env = [("OTA_TEST_CONFIG", config), ("OTA_TEST_AT", at)];
     Some(Ota::start_program("unshare", env, words).end())
 }
 
-/// The failure that the cloud was told.
-fn failure(cloud: &mut Ota) -> (String, String) {
-    let line =
-        cloud.wait_for("fail", |line| line["payload"]["report"]["progress"]["state"] == "fail");
-    let progress = &line["payload"]["report"]["progress"];
-    let text = |key: &str| progress[key].as_str().unwrap().to_owned();
-    (text("result_code"), text("result_msg"))
-}
-
 #[test]
 fn an_image_that_finds_no_room_is_refused_before_its_first_byte() {
-    let desk = Desk::new();
-    desk.write("image", image(1, 2 << 20));
-    let (mut cloud, broker) = cloud(&["dev001"], &desk.path("image"));
+    let (desk, mut cloud, broker) = setup(&["dev001"], image(1, 2 << 20));
     let config = desk.plain_device("dev001", &broker);
     // The system's limit for a file, in KiB or half of them, with the words of a full disk.
     let end = once_under("trap '' XFSZ; ulimit -f 1024", &config).expect(4);
     assert_eq!(end.err.last().unwrap(), "ota: the update failed: no space");
-    assert_eq!(failure(&mut cloud), ("-5".into(), "no space".into()));
+    assert_eq!(told(&mut cloud), ("-5".into(), "no space".into()));
     assert_eq!(desk.read("dev001/slot.img").len(), 0, "nothing was stored");
 }
 
 #[test]
 fn a_full_disk_is_told_and_the_report_of_it_needs_no_room() {
-    let desk = Desk::new();
-    desk.write("image", image(2, 3 << 20));
-    let (mut cloud, broker) = cloud(&["dev001"], &desk.path("image"));
-    let config = desk.plain_device("dev001", &broker);
+    let (desk, mut cloud, broker) = setup(&["dev001"], image(2, 3 << 20));
     let data = desk.path("dev001");
     // Others leave nothing while the cloud is asked.
-    let text = String::from_utf8(desk.read("dev001.toml")).unwrap();
     let fill = "consent = [\"sh\", \"-c\", \"cat /dev/zero > $0/others || true\", \"AT\"]";
-    desk.write("dev001.toml", text + &fill.replace("AT", data.to_str().unwrap()));
+    let fill = fill.replace("AT", data.to_str().unwrap());
+    let config = desk.device_with("dev001", &broker, &fill);
     let mount = "mkdir \"$OTA_TEST_AT\"; mount -t tmpfs -o size=8m none \"$OTA_TEST_AT\"";
     let Some(end) = once_mounted(mount, &config, data.to_str().unwrap()) else { return };
     let end = end.expect(4);
     assert_eq!(end.err.last().unwrap(), "ota: the update failed: no space");
-    assert_eq!(failure(&mut cloud), ("-5".into(), "no space".into()));
+    assert_eq!(told(&mut cloud), ("-5".into(), "no space".into()));
 }
 
 #[test]
@@ -97,26 +83,21 @@ fn a_folder_that_may_not_be_written_is_one_line_that_says_what_to_do() {
     let end = once_under("", &config).expect(5);
     assert!(end.err[0].contains("cannot create") && end.err.len() == 1, "{:?}", end.err);
     // Nobody may make folders there, not even root.
-    let text = String::from_utf8(desk.read("dev001.toml")).unwrap();
-    desk.write("dev001.toml", text.replace("\"dev001\"\nallow", "\"/proc/ota\"\nallow"));
+    desk.replace("dev001.toml", "\"dev001\"\nallow", "\"/proc/ota\"\nallow");
     let end = once_under("", &config).expect(5);
     assert!(end.err[0].contains("cannot create /proc/ota"), "{:?}", end.err);
 }
 
 #[test]
 fn a_folder_removed_under_the_agent_ends_it_and_the_next_one_begins_anew() {
-    let desk = Desk::new();
     let firmware = image(3, 300_000);
-    desk.write("image", &firmware);
-    let (mut cloud, broker) = cloud(&["dev001"], &desk.path("image"));
-    let config = desk.plain_device("dev001", &broker);
-    let good = String::from_utf8(desk.read("dev001.toml")).unwrap();
+    let (desk, mut cloud, broker) = setup(&["dev001"], &firmware);
     let remove = format!("consent = [\"rm\", \"-r\", \"{}\"]", desk.path("dev001").display());
-    desk.write("dev001.toml", format!("{good}{remove}\n"));
+    let config = desk.device_with("dev001", &broker, &remove);
     let end = once_under("", &config).expect(5);
     let last = end.err.last().unwrap();
     assert!(last.contains("was removed while the agent used it: start the agent again"), "{last}");
-    desk.write("dev001.toml", good);
+    desk.replace("dev001.toml", &remove, "");
     once_under("", &config).expect(0);
     assert_eq!(desk.read("dev001/slot.img"), firmware);
     cloud.event("claimed");
@@ -125,14 +106,10 @@ fn a_folder_removed_under_the_agent_ends_it_and_the_next_one_begins_anew() {
 
 #[test]
 fn a_slot_removed_under_the_agent_is_told() {
-    let desk = Desk::new();
-    desk.write("image", image(4, 300_000));
-    let (mut cloud, broker) = cloud(&["dev001"], &desk.path("image"));
-    let config = desk.plain_device("dev001", &broker);
-    let text = String::from_utf8(desk.read("dev001.toml")).unwrap();
-    let slot = desk.path("dev001/slot.img");
-    desk.write("dev001.toml", format!("{text}consent = [\"rm\", \"{}\"]\n", slot.display()));
+    let (desk, mut cloud, broker) = setup(&["dev001"], image(4, 300_000));
+    let remove = format!("consent = [\"rm\", \"{}\"]", desk.path("dev001/slot.img").display());
+    let config = desk.device_with("dev001", &broker, &remove);
     let end = once_under("", &config).expect(4);
     assert_eq!(end.err.last().unwrap(), "ota: the update failed: storage error");
-    assert_eq!(failure(&mut cloud), ("-5".into(), "storage error".into()));
+    assert_eq!(told(&mut cloud), ("-5".into(), "storage error".into()));
 }

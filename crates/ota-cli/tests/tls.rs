@@ -44,12 +44,10 @@ fn write_image(desk: &Desk) -> Vec<u8> {
 
 /// `dev001` with further lines, and no plain http.
 fn device(desk: &Desk, broker: &str, more: &str) -> String {
-    let plain =
-        desk.device("dev001", broker, &format!("version_file = \"dev001.version\"\n{more}"));
-    let text = String::from_utf8(desk.read("dev001.toml")).unwrap();
-    let text = text.replace("mqtt://", "mqtts://").replace("allow_http = true\n", "");
-    desk.write("dev001.toml", text);
-    plain
+    let config = desk.device_with("dev001", broker, more);
+    desk.replace("dev001.toml", "mqtt://", "mqtts://");
+    desk.replace("dev001.toml", "allow_http = true\n", "");
+    config
 }
 
 #[test]
@@ -74,8 +72,7 @@ fn an_update_over_tls_with_a_secret_and_one_with_a_certificate() {
         let (_cloud, broker) = cloud(&desk, &more);
         let config = device(&desk, &broker, &format!("ca_file = \"ca.pem\"\n{lines}"));
         if certified {
-            let text = String::from_utf8(desk.read("dev001.toml")).unwrap();
-            desk.write("dev001.toml", text.replace("device_secret_file = \"secret\"\n", ""));
+            desk.replace("dev001.toml", "device_secret_file = \"secret\"\n", "");
         }
         let end = Ota::start(["agent", "--config", &config, "--once"]).end().expect(0);
         assert!(desk.read("dev001/slot.img") == image, "{}", end.out.join("\n"));

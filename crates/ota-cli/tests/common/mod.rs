@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Longer than anything takes here.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than anything takes, also on a machine with much else to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
 pub(crate) const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
 
 /// A running `ota`. Dropping it kills it.
@@ -226,10 +226,31 @@ impl Desk {
         self.write(&format!("{name}.toml"), config)
     }
 
-    /// As [`Desk::device`], with its version in a file and without an installer.
-    pub(crate) fn plain_device(&self, name: &str, broker: &str) -> String {
-        self.device(name, broker, &format!("version_file = \"{name}.version\""))
+    /// As [`Desk::device`], with its version in a file.
+    pub(crate) fn device_with(&self, name: &str, broker: &str, more: &str) -> String {
+        self.device(name, broker, &format!("version_file = \"{name}.version\"\n{more}"))
     }
+
+    /// As [`Desk::device_with`], with nothing more.
+    pub(crate) fn plain_device(&self, name: &str, broker: &str) -> String {
+        self.device_with(name, broker, "")
+    }
+
+    /// Writes a file anew, with other words in the place of these, which it must have.
+    pub(crate) fn replace(&self, name: &str, from: &str, to: &str) {
+        let text = String::from_utf8(self.read(name)).unwrap();
+        assert!(text.contains(from), "{from} is not in {text}");
+        self.write(name, text.replace(from, to));
+    }
+}
+
+/// A desk with this image, a cloud that offers it to these devices as 1.0.0, and where they
+/// connect.
+pub(crate) fn setup(devices: &[&str], image: impl AsRef<[u8]>) -> (Desk, Ota, String) {
+    let desk = Desk::new();
+    desk.write("image", image);
+    let (cloud, broker) = cloud(devices, &desk.path("image"));
+    (desk, cloud, broker)
 }
 
 /// A cloud with these devices and this firmware as 1.0.0; also where devices connect.
@@ -254,6 +275,30 @@ pub(crate) fn cloud_with(devices: &[&str], firmware: &Path, more: &[&str]) -> (O
     (cloud, broker)
 }
 
+/// An agent that ends with an update, or when it has waited in vain.
+pub(crate) const ONCE: [&str; 3] = ["--once", "--wait", "90"];
+
+/// A running agent.
+pub(crate) fn agent(config: &str, more: &[&str]) -> Ota {
+    Ota::start([&["agent", "--config", config, "--json"], more].concat())
+}
+
+/// An agent, until an update has ended.
+pub(crate) fn once(config: &str) -> End {
+    agent(config, &ONCE).end()
+}
+
+/// The next result that the cloud is told: its code and its words.
+pub(crate) fn told(cloud: &mut Ota) -> (String, String) {
+    let line = cloud.wait_for("a result", |line| {
+        let state = &line["payload"]["report"]["progress"]["state"];
+        state == "fail" || state == "done"
+    });
+    let progress = &line["payload"]["report"]["progress"];
+    let text = |key: &str| progress[key].as_str().unwrap_or_default().to_owned();
+    (text("result_code"), text("result_msg"))
+}
+
 /// Asks the agent of this configuration.
 pub(crate) fn ask(config: &str, words: &[&str]) -> End {
     Ota::start([&["agent"], words, &["--config", config]].concat()).end()
@@ -274,6 +319,16 @@ pub(crate) fn wait_for_status(config: &str, fits: impl Fn(&Value) -> bool) -> Va
             return status;
         }
         assert!(Instant::now() < deadline, "the status stays {status}");
+    }
+}
+
+/// Looks again and again until this is so.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::yield_now();
     }
 }
 
