@@ -60,6 +60,8 @@ impl Instant {
 
     /// The time from `earlier` to `self`; zero when `earlier` is the later one.
     #[must_use]
+    // Its copies would cost flash.
+    #[inline(never)]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }

@@ -54,7 +54,8 @@ impl<'a> Url<'a> {
     /// [`BadUrl`], by what is wrong; never `TooLong`.
     pub fn parse(text: &'a str) -> Result<Self, BadUrl> {
         check_bytes(text)?;
-        let (scheme, rest) = text.split_once("://").ok_or(BadUrl::Scheme)?;
+        let (scheme, rest) = text.split_once(':').ok_or(BadUrl::Scheme)?;
+        let rest = rest.strip_prefix("//").ok_or(BadUrl::Scheme)?;
         let tls = match scheme {
             _ if scheme.eq_ignore_ascii_case("https") => true,
             _ if scheme.eq_ignore_ascii_case("http") => false,

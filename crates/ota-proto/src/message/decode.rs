@@ -240,6 +240,8 @@ impl<'a> Field<'a> {
 }
 
 /// Digits with a minus sign before them at most: no plus sign, no space.
+// Its copies would cost flash.
+#[inline(never)]
 fn from_text<T: str::FromStr>(text: &str) -> Result<Option<T>, Malformed> {
     if text.is_empty() {
         return Ok(None);

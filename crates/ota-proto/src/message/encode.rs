@@ -97,6 +97,8 @@ impl Cursor<'_> {
         self.raw("}");
     }
 
+    // Its copies would cost flash.
+    #[inline(never)]
     fn raw(&mut self, text: &str) {
         let places = self.buf.iter_mut().skip(self.at);
         places.zip(text.bytes()).for_each(|(place, byte)| *place = byte);

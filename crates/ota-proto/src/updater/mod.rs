@@ -337,6 +337,8 @@ impl Updater {
 
 impl Updater {
     /// Takes the input's moment; a clock that ran backwards stands still.
+    // Its copies would cost flash.
+    #[inline(never)]
     fn enter(&mut self, now: Instant) {
         self.now = self.now.max(now);
     }

@@ -40,19 +40,18 @@ impl Updater {
         });
         let busy = self.job.is_some() || self.owing == Owing::Saving;
         let job = self.job_retry.filter(|_| !busy);
-        [
-            (owed, Timer::Puback),
-            (self.ledger.retry_at(), Timer::Storage),
-            (job, Timer::Storage),
-            (self.recall, Timer::Report),
-            (self.say_at(), Timer::Progress),
-            (self.checkpoint_at(), Timer::Checkpoint),
-        ]
-        .into_iter()
-        .filter_map(|(at, timer)| Some((at?, timer)))
-        .chain(report)
-        .chain(self.stage_deadline())
-        .min_by_key(|(at, _)| *at)
+        let of = |at: Option<Instant>, timer| at.map(|at| (at, timer));
+        let all = [
+            of(owed, Timer::Puback),
+            of(self.ledger.retry_at(), Timer::Storage),
+            of(job, Timer::Storage),
+            of(self.recall, Timer::Report),
+            of(self.say_at(), Timer::Progress),
+            of(self.checkpoint_at(), Timer::Checkpoint),
+            report,
+            self.stage_deadline(),
+        ];
+        all.iter().flatten().min_by_key(|(at, _)| *at).copied()
     }
 
     /// When the next progress report is due.

@@ -53,6 +53,8 @@ impl Devices {
         self.iter().nth(device.0).map(|device| &device.updater)
     }
 
+    // Its copies would cost flash.
+    #[inline(never)]
     pub(super) fn get_mut(&mut self, device: DeviceIndex) -> Option<&mut Updater> {
         self.iter_mut().nth(device.0).map(|device| &mut device.updater)
     }

@@ -67,7 +67,7 @@ impl Client {
             match self.poll_device(now, device) {
                 Turn::Idle(at, read) => {
                     read_store |= read;
-                    earliest = [earliest, at].into_iter().flatten().min();
+                    earliest = [earliest, at].iter().flatten().min().copied();
                 }
                 turn => return turn,
             }
@@ -122,7 +122,7 @@ impl Client {
 
     fn idle(&self, device: Option<(Instant, Timer)>, read_body: bool) -> Output<'static> {
         let first = [device, self.broker.deadline(), self.store.deadline()];
-        let (deadline, timer) = first.into_iter().flatten().min().unzip();
+        let (deadline, timer) = first.iter().flatten().min().copied().unzip();
         let read_broker = self.broker.session.wants_read();
         let read_store = self.store.is_open() && read_body;
         Output::Idle { deadline, timer, read_broker, read_store }

@@ -44,7 +44,9 @@ fn is_host(host: &str, v6: bool) -> bool {
     !host.is_empty() && host.bytes().all(fits)
 }
 
-fn write_to(out: &mut impl Write, url: &Url<'_>, from: u64, v6: bool, slash: &str) -> fmt::Result {
+// Its copies would cost flash.
+#[inline(never)]
+fn write_to(out: &mut dyn Write, url: &Url<'_>, from: u64, v6: bool, slash: &str) -> fmt::Result {
     write!(out, "GET {slash}{} HTTP/1.1\r\nHost: ", url.target)?;
     if v6 {
         write!(out, "[{}]", url.host)?;

@@ -164,7 +164,7 @@ impl BrokerLink {
         let session = self.session.deadline().map(|next| (next.at, Timer::Mqtt(next.timer)));
         let due = self.link.is_none().then(|| (self.reconnect.next(), Timer::Reconnect));
         let opening = self.opening.map(|at| (at, Timer::Connect));
-        [session, due, opening].into_iter().flatten().min()
+        [session, due, opening].iter().flatten().min().copied()
     }
 }
 

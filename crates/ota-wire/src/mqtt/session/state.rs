@@ -162,6 +162,8 @@ pub(super) struct Skip {
 
 impl<O: Copy> Session<O> {
     /// Time does not run backwards.
+    // Its copies would cost flash.
+    #[inline(never)]
     pub(super) fn clock(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
         self.now
