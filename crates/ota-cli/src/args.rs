@@ -17,6 +17,10 @@ pub(crate) struct Cli {
 }
 
 const CODES: &str = "\
+Example:
+  ota demo
+  ota agent --config /etc/ota/agent.toml
+
 Exit codes:
   0  done
   2  the arguments or the configuration are wrong
@@ -50,7 +54,13 @@ pub(crate) enum Cloud {
     Load(Load),
 }
 
+const FAULTS: &str = "\
+Example:
+  ota cloud faults
+  ota demo --fast --fault truncate";
+
 #[derive(Debug, Args)]
+#[command(after_help = FAULTS)]
 pub(crate) struct Faults {
     /// One JSON object a line.
     #[arg(long)]
@@ -168,28 +178,38 @@ pub(crate) struct Agent {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum AgentCommand {
     /// What the agent is doing.
+    #[command(after_help = "Example:\n  ota agent status --json")]
     Status,
     /// Take the offer now, whatever the window says.
+    #[command(after_help = "Example:\n  ota agent accept")]
     Accept,
     /// Put the offer, or the verified image, off: 90s, 30m, 2h, 1d; at most 30d.
+    #[command(after_help = "Example:\n  ota agent defer 2h")]
     Defer {
         /// For how long.
         #[arg(value_parser = span::parse)]
         time: Duration,
     },
     /// Refuse the offer; the cloud is told.
+    #[command(after_help = "Example:\n  ota agent refuse")]
     Refuse,
     /// End the update; the cloud is told.
+    #[command(after_help = "Example:\n  ota agent cancel")]
     Cancel,
     /// Install the verified image now, whatever the window says.
+    #[command(after_help = "Example:\n  ota agent install")]
     Install,
     /// Give the version on trial up and go back to the old one.
+    #[command(after_help = "Example:\n  ota agent rollback")]
     Rollback,
     /// Ask the cloud for an update now.
+    #[command(after_help = "Example:\n  ota agent check")]
     Check,
     /// Forget that an image failed here too often.
+    #[command(after_help = "Example:\n  ota agent forgive")]
     Forgive,
     /// With `slots`, before a service starts the image: count the start and switch the link.
+    #[command(after_help = "Example:\n  ota agent start --config /etc/ota/agent.toml")]
     Start,
 }
 

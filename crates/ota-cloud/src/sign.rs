@@ -71,12 +71,6 @@ impl UrlSigner {
         &self.base
     }
 
-    /// Sets what stands before every path: it may be known only when a port is bound. URLs signed
-    /// before stay good, since the signature does not cover it.
-    pub fn set_base(&mut self, base: impl Into<String>) {
-        self.base = base.into();
-    }
-
     /// The URL of `path` (which begins with `/`), good from `unix` (seconds) for the signer's life.
     /// Signing the same path in the same second gives the same URL.
     #[must_use]

@@ -71,12 +71,6 @@ impl Loader {
         self.trial
     }
 
-    /// The next reset starts the other slot.
-    #[must_use]
-    pub fn is_armed(&self) -> bool {
-        self.next != Next::Stay
-    }
-
     /// What the updater is told at boot.
     #[must_use]
     pub fn state(&self) -> SlotState {

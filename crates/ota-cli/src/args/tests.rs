@@ -85,3 +85,25 @@ fn every_command_of_the_pages_is_one() {
     }
     assert!(count >= 30, "{count}");
 }
+
+/// Each command that does something, with its help.
+fn helps(command: clap::Command, found: &mut Vec<String>) {
+    let below: Vec<_> = command.get_subcommands().cloned().collect();
+    if below.is_empty() || command.get_after_help().is_some() {
+        found.push(command.clone().render_long_help().to_string());
+    }
+    below.into_iter().for_each(|command| helps(command, found));
+}
+
+#[test]
+fn every_help_has_an_example_that_is_a_command() {
+    let mut found = Vec::new();
+    helps(Cli::command(), &mut found);
+    assert_eq!(found.len(), 17);
+    for help in found {
+        let (_, example) = help.split_once("Example:\n").unwrap_or_else(|| panic!("{help}"));
+        let example = example.replace("\\\n", " ");
+        let words = our_words(example.lines().next().unwrap()).unwrap();
+        Cli::try_parse_from([&["ota"], words.as_slice()].concat()).unwrap();
+    }
+}

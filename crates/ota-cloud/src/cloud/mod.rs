@@ -99,11 +99,6 @@ impl Cloud {
         self.device(identity)?.secret.as_ref()
     }
 
-    /// The signer of the offers' URLs, for example to set its base when a port is bound.
-    pub fn signer_mut(&mut self) -> &mut crate::sign::UrlSigner {
-        &mut self.config.signer
-    }
-
     /// Adds an image to the catalogue.
     ///
     /// # Errors
