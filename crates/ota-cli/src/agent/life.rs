@@ -172,11 +172,12 @@ impl<'a> Device<'a> {
         self.job = None;
         self.notify.say("STOPPING=1");
         self.leave().await;
-        if matches!(end, Ok(End::Again)) {
-            self.keep_distance(&mut stop).await?;
-        }
+        let (left, once) = (self.distance(), self.args.once);
         self.driver.stop().await;
-        end
+        match end {
+            Ok(End::Again) => before_the_next(left, stop.next(), once).await,
+            end => end,
+        }
     }
 
     /// What follows an event; the end of this life if that is what follows.
@@ -303,15 +304,11 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// The next life connects at once, and knows nothing of this one's connection.
-    async fn keep_distance(&self, stop: &mut stop::Signals) -> Result<(), Failure> {
-        let Some(connected) = self.connected else { return Ok(()) };
-        let since = self.clock.now().since(connected);
-        let left = self.config.connect_spacing.saturating_sub(since);
-        tokio::select! {
-            () = sleep(left) => Ok(()),
-            signal = stop.next() => if self.args.once { Err(signal) } else { Ok(()) },
-        }
+    /// How long nobody may connect: the next life does so at once, and knows nothing of this one's
+    /// connection.
+    fn distance(&self) -> Duration {
+        let since = self.connected.map(|connected| self.clock.now().since(connected));
+        since.map_or(Duration::ZERO, |since| self.config.connect_spacing.saturating_sub(since))
     }
 
     /// How long an offer is still waited for.
@@ -323,6 +320,20 @@ impl<'a> Device<'a> {
 
     fn look_left(&self) -> Duration {
         self.look.map_or(FOREVER, |at| at.since(self.clock.now()))
+    }
+}
+
+/// Waits until another life may connect. A signal that comes before it is for this one: the next
+/// one would never hear of it.
+async fn before_the_next(
+    left: Duration,
+    signal: impl Future<Output = Failure>,
+    once: bool,
+) -> Result<End, Failure> {
+    match timeout(left, signal).await {
+        Err(_) => Ok(End::Again),
+        Ok(signal) if once => Err(signal),
+        Ok(_) => Ok(End::Done),
     }
 }
 
@@ -355,5 +366,22 @@ fn advice(cause: client::Disconnect) -> &'static str {
         TlsError::ClientRefused => " (see client_cert and client_key)",
         TlsError::Handshake => " (is it a port that speaks TLS, 1.2 or later?)",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_signal_between_two_lives_ends_the_agent() {
+        let signal = || ready(Failure { code: Code::Terminated, message: String::new() });
+        for left in [Duration::ZERO, Duration::from_secs(60)] {
+            assert!(matches!(before_the_next(left, signal(), false).await, Ok(End::Done)));
+            assert!(before_the_next(left, signal(), true).await.is_err());
+        }
+        assert!(matches!(before_the_next(Duration::ZERO, pending(), true).await, Ok(End::Again)));
     }
 }
