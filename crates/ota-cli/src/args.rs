@@ -122,7 +122,7 @@ Example:
   # client_cert = \"device.pem\"      # for a broker that wants a certificate, in place of device_secret
   # client_key = \"device.key\"
   data_dir = \"/var/lib/ota\"
-  version_file = \"/etc/ota/version\"  # holds the running version
+  version_file = \"/var/lib/ota/version\"   # holds the running version; written after an update
   # allow_http = true                # accept offers whose URL is plain http
   # trailing_digest = true           # hash what was synced while more arrives: sooner done, perhaps from a cache
   # app_id = \"12010126\"
