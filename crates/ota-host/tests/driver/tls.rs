@@ -2,128 +2,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ota_host::{BadTls, Certificate, Clock, Tls};
 use ota_proto::{Event as Update, Outcome, Reason, TlsError, TransportError};
 use ota_wire::client::{Disconnect, Event as Client};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    date_time_ymd,
-};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
+use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, date_time_ymd};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{
-    RootCertStore, ServerConfig, SupportedProtocolVersion, crypto::ring, version,
-};
+use tokio_rustls::rustls::version;
 
+use super::front::{Front, HERE, Party, params, server};
 use super::proxy::Proxy;
+use super::raw::{End, answer, store};
 use super::{Rig, cloud, device_config, image, is_update, wire_config};
 use crate::adapter::{Config, Event, Options};
-
-/// Somebody with a certificate and its key.
-struct Party {
-    chain: Vec<CertificateDer<'static>>,
-    pem: String,
-    key: KeyPair,
-    params: CertificateParams,
-}
-
-impl Party {
-    /// Signs itself.
-    fn root(params: CertificateParams) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        Self { chain: vec![certificate.der().clone()], pem: certificate.pem(), key, params }
-    }
-
-    fn authority(name: &str) -> Self {
-        let mut params = params("unused.example");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        Self::root(params)
-    }
-
-    /// Is signed by another one, whose chain comes with it.
-    fn from(&self, params: CertificateParams) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let issuer = Issuer::from_params(&self.params, &self.key);
-        let certificate = params.signed_by(&key, &issuer).unwrap();
-        let chain = [&[certificate.der().clone()], &self.chain[..]].concat();
-        Self { chain, pem: certificate.pem(), key, params }
-    }
-}
-
-/// A server of this name, now.
-fn params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params
-}
-
-const HERE: &str = "127.0.0.1";
-
-/// TLS in front of something that has none.
-struct Front {
-    addr: SocketAddr,
-    opened: Arc<AtomicUsize>,
-}
-
-impl Front {
-    async fn start(party: &Party, target: Option<SocketAddr>) -> Self {
-        Self::with(server(party, None, &version::TLS13), target).await
-    }
-
-    async fn with(config: ServerConfig, target: Option<SocketAddr>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let opened = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&opened);
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                count.fetch_add(1, Ordering::SeqCst);
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                    let Some(target) = target else { return };
-                    let mut target = TcpStream::connect(target).await.unwrap();
-                    let _ = copy_bidirectional(&mut stream, &mut target).await;
-                });
-            }
-        });
-        Self { addr, opened }
-    }
-
-    fn opened(&self) -> usize {
-        self.opened.load(Ordering::SeqCst)
-    }
-}
-
-type Version = &'static SupportedProtocolVersion;
-
-/// A server that wants certificates of these clients, if any are named.
-fn server(party: &Party, clients: Option<&Party>, version: Version) -> ServerConfig {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone());
-    let builder = builder.with_protocol_versions(&[version]).unwrap();
-    let builder = match clients {
-        None => builder.with_no_client_auth(),
-        Some(clients) => {
-            let mut roots = RootCertStore::empty();
-            roots.add(clients.chain[0].clone()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().unwrap())
-        }
-    };
-    let key = PrivateKeyDer::try_from(party.key.serialize_der()).unwrap();
-    builder.with_single_cert(party.chain.clone(), key).unwrap()
-}
 
 /// What a device has that trusts these, and may have a certificate.
 fn trust(authorities: &str, own: Option<&Party>) -> Options {
@@ -156,9 +50,14 @@ async fn broker_refused(broker: &Front, options: Options) -> (TransportError, Du
 
 /// What the cloud is told of an update whose store is not talked to.
 async fn store_refused(store: &Front, options: Options) -> Reason {
-    let cloud = cloud(&image(1000), Some(format!("https://{}", store.addr))).await;
     let mut config = device_config();
     config.allow_http = false;
+    update_refused(store, config, options).await
+}
+
+/// What the cloud is told of an update that this device does not get from this store.
+async fn update_refused(store: &Front, mut config: ota_proto::Config, options: Options) -> Reason {
+    let cloud = cloud(&image(1000), Some(format!("https://{}", store.addr))).await;
     config.timing.retry_cap = Duration::from_millis(1);
     let mut rig = Rig::with_options(wire_config(cloud.mqtt_addr()), config, options);
     rig.until(&[], |e| is_update(e, |e| matches!(e, Update::Finished { .. }))).await;
@@ -271,6 +170,25 @@ async fn a_store_is_never_shown_the_devices_certificate() {
     let front = Front::with(config, None).await;
     let reason = store_refused(&front, trust(&ca.pem, Some(&device))).await;
     assert_eq!(reason, Reason::TlsClientRefused);
+}
+
+#[tokio::test]
+async fn a_redirect_from_https_to_http_is_refused_and_nobody_is_asked_there() {
+    let ca = Party::authority("ours");
+    let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    plain.set_nonblocking(true).unwrap();
+    let location = format!("302 Found\r\nLocation: http://{}/i", plain.local_addr().unwrap());
+    let answers = vec![(answer(&location, b""), End::Kept); 3];
+    let (url, requests) = store(answers).await;
+    let inner = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let front = Front::start(&ca.from(params(HERE)), Some(inner)).await;
+    // Also where plain HTTP was asked for: whoever begins with TLS ends with it.
+    let config = device_config();
+    assert!(config.allow_http);
+    let reason = update_refused(&front, config, trust(&ca.pem, None)).await;
+    assert_eq!(reason, Reason::Redirect);
+    assert_eq!(requests.lock().unwrap().len(), 3, "tried three times, see rule 5");
+    assert_eq!(plain.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[tokio::test]

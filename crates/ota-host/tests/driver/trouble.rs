@@ -11,7 +11,7 @@ use crate::adapter::{Driver, Event};
 use ota_host::Clock;
 use ota_proto::{Event as Update, Reason, Rng, State, TransportError};
 use ota_wire::client::{Disconnect, Event as Client};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::Notify;
 
 use super::proxy::{Plan, Proxy, Then};
@@ -100,12 +100,15 @@ async fn a_store_that_falls_silent_is_left_and_the_download_resumes() {
         store.aim(cloud.http_addr());
         store.plan(Plan::after(600_000, then));
         let mut config = device_config();
-        config.timing.idle = Duration::from_millis(200);
+        let usual = config.timing.idle;
+        // Short, and longer than a busy machine stands still.
+        config.timing.idle = Duration::from_secs(1);
         let mut rig = Rig::with(wire_config(cloud.mqtt_addr()), config);
         let clock = Clock::start();
+        let start = clock.now();
         rig.prove(&cloud, &image).await;
         // A deadline that comes nearer is heeded.
-        assert!(clock.now() < ota_proto::Instant::from_secs(10), "{:?}", clock.now());
+        assert!(clock.now().since(start) < usual, "{:?}", clock.now());
         assert_eq!(store.opened(), 2);
         assert!(store.down() < image.len() + 100_000, "{}", store.down());
         let retry = |e: &Update| matches!(e, Update::Retry { cause: Reason::Network });
@@ -131,13 +134,14 @@ async fn everything_arrives_byte_by_byte() {
 async fn a_broker_that_refuses_is_tried_until_it_is_back() {
     let image = image(1000);
     let cloud = cloud(&image, None).await;
-    // A port where nobody listens.
-    let addr = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let mut rig = Rig::new(addr);
+    // A port where nobody listens, and that nobody else gets.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut rig = Rig::new(socket.local_addr().unwrap());
     for _ in 0..3 {
         rig.until(&image, |e| disconnected(e, TransportError::Refused)).await;
     }
-    let proxy = Proxy::at(addr, Some(cloud.mqtt_addr())).await;
+    let proxy = Proxy::on(socket.listen(8).unwrap(), Some(cloud.mqtt_addr()));
     rig.prove(&cloud, &image).await;
     assert_eq!(proxy.opened(), 1);
 }
@@ -153,7 +157,7 @@ async fn a_name_that_does_not_exist_is_told_apart() {
 #[tokio::test]
 async fn opening_has_a_deadline() {
     // A full queue of connections: the next one hangs.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
     let addr = listener.local_addr().unwrap();
