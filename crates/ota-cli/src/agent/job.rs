@@ -131,12 +131,7 @@ impl Job {
     }
 
     fn spawn(order: &Order<'_>, stdin: Stdio, lock: Option<File>) -> Result<Self, String> {
-        let mut filled = order.words.iter().map(|word| {
-            let fill = |word: String, (name, value): &(&str, String)| {
-                word.replace(&format!("{{{name}}}"), value)
-            };
-            order.fill.iter().fold(word.clone(), fill)
-        });
+        let mut filled = order.words.iter().map(|word| filled(word, &order.fill));
         let program = filled.next().unwrap_or_default();
         let mut command = Command::new(&program);
         command.args(filled).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -255,6 +250,23 @@ async fn lock(path: &Path) -> io::Result<File> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err(io::Error::new(io::ErrorKind::WouldBlock, "an earlier installation still runs"))
+}
+
+/// The word with its `{name}`s replaced. What they stand for is the cloud's text, and is not looked
+/// at again.
+fn filled(word: &str, fill: &[(&str, String)]) -> String {
+    let mut text = String::new();
+    let mut rest = word;
+    while let Some((before, behind)) = rest.split_once('{') {
+        text.push_str(before);
+        let found = fill.iter().find_map(|(name, value)| {
+            Some((value.as_str(), behind.strip_prefix(name)?.strip_prefix('}')?))
+        });
+        let (value, next) = found.unwrap_or(("{", behind));
+        text.push_str(value);
+        rest = next;
+    }
+    text + rest
 }
 
 /// Passes a pipe on to our log, a line at a time.

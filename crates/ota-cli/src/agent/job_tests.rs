@@ -96,3 +96,16 @@ async fn an_installer_that_had_to_stop_another_one_can_itself_be_stopped() {
     assert_eq!(gone.unwrap().signal(), Some(9));
     assert!(third.unwrap().success());
 }
+
+#[test]
+fn what_a_name_stands_for_is_not_filled_again() {
+    let fill = [("image", "/i{version}".to_owned()), ("version", "{image}{".to_owned())];
+    for (word, text) in [
+        ("a{image}b{version}c", "a/i{version}b{image}{c"),
+        ("{{version}}", "{{image}{}"),
+        ("{other}{imag", "{other}{imag"),
+        ("", ""),
+    ] {
+        assert_eq!(filled(word, &fill), text, "{word}");
+    }
+}
