@@ -8,6 +8,7 @@ use ota_proto::{
 };
 use ota_tokio::{DeviceIndex, Driver};
 use ota_wire::client;
+use ota_wire::mqtt::{SessionError, packet::ConnectCode};
 use ota_wire::record::Machine;
 use tokio::time::{sleep, timeout};
 
@@ -356,9 +357,17 @@ async fn asked(control: &mut Option<Control>) -> super::control::Asked {
     }
 }
 
-/// What a person can do about a refusal of TLS.
+/// What a person can do about it.
 fn advice(cause: client::Disconnect) -> &'static str {
-    let client::Disconnect::Transport(TransportError::Tls(why)) = cause else { return "" };
+    use ConnectCode::{Credentials, Identifier, NotAuthorised};
+    let why = match cause {
+        client::Disconnect::Transport(TransportError::Tls(why)) => why,
+        client::Disconnect::Transport(TransportError::Resolve) => return " (see broker)",
+        client::Disconnect::Session(SessionError::Refused(
+            Credentials | Identifier | NotAuthorised,
+        )) => return " (see product_id, device_name, and the secret or certificate)",
+        _ => return "",
+    };
     match why {
         TlsError::WrongHost => " (write the name in broker that the certificate is for)",
         TlsError::Untrusted => " (name the certificate of its authority in ca_file)",
