@@ -11,7 +11,7 @@ use ota_cloud::service::{
 };
 use ota_cloud::{CloudError, Rollout, Status};
 use ota_proto::message::CloudMessage;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::tls::{Authority, acceptor};
 use crate::{Client, PRODUCT, device, start};
@@ -172,15 +172,23 @@ async fn a_refusal_is_said_and_the_password_is_not() {
 
 #[tokio::test]
 async fn nobody_there_is_said_and_tried_again() {
-    let fake = Fake::new().await;
+    // Two sockets at one address: nobody else gets it when the first one is gone.
+    let socket = |addr| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseport(true).unwrap();
+        socket.bind(addr).unwrap();
+        socket
+    };
+    let later = socket("127.0.0.1:0".parse().unwrap());
+    let now = socket(later.local_addr().unwrap());
+    let fake = Fake { listener: now.listen(8).unwrap() };
     let running = fake.cloud("").await;
     let mut log = running.handle().log();
-    let addr = fake.listener.local_addr().unwrap();
     drop(fake.joined().await);
     drop(fake);
     assert_eq!(lost(&mut log).await.0, Lost::Closed);
     assert!(matches!(lost(&mut log).await.0, Lost::NoConnection(_)));
-    let fake = Fake { listener: TcpListener::bind(addr).await.unwrap() };
+    let fake = Fake { listener: later.listen(8).unwrap() };
     fake.joined().await;
 }
 

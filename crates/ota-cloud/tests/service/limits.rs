@@ -111,7 +111,7 @@ async fn an_http_client_that_sends_nothing_is_closed() {
 
 #[tokio::test]
 async fn an_http_client_that_does_not_read_is_closed() {
-    let http_patience = Duration::from_millis(100);
+    let http_patience = Duration::from_millis(500);
     let url_key = Some(http::KEY.to_vec());
     let running = start_with(ServiceConfig { http_patience, url_key, ..Default::default() }).await;
     let size = 64 << 20;
