@@ -5,7 +5,7 @@ use std::env;
 use std::path::PathBuf;
 
 /// Each program and where it runs.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("loader", "loader"),
     ("firmware", "firmware"),
     ("size-empty", "firmware"),
@@ -13,6 +13,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("size-wire", "firmware"),
     ("size-network", "firmware"),
     ("size-embassy", "firmware"),
+    ("size-tls", "firmware"),
 ];
 
 fn main() {

@@ -49,7 +49,7 @@ impl Flash {
 
     fn checked(range: &Range<u32>, unit: usize, within: &Range<u32>) -> Result<(), Refused> {
         let unit = unit as u32;
-        if range.start % unit != 0 || range.end % unit != 0 {
+        if !range.start.is_multiple_of(unit) || !range.end.is_multiple_of(unit) {
             Err(Refused::Unaligned)
         } else if range.start < within.start || range.end > within.end || range.start > range.end {
             Err(Refused::OutOfBounds)

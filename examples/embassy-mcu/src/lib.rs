@@ -14,6 +14,6 @@ pub mod heap;
 pub mod lan9118;
 pub mod layout;
 mod mmio;
-mod program;
+pub mod program;
 pub mod stack;
 pub mod uart;

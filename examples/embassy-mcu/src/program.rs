@@ -1,5 +1,7 @@
 //! What the programs of the size table share.
 
+use core::hint::spin_loop;
+
 /// The allocator and the end of a program of the size table.
 #[macro_export]
 macro_rules! size_program {
@@ -9,7 +11,14 @@ macro_rules! size_program {
 
         #[panic_handler]
         fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-            loop {}
+            $crate::program::halt()
         }
     };
+}
+
+/// Does nothing more.
+pub fn halt() -> ! {
+    loop {
+        spin_loop();
+    }
 }

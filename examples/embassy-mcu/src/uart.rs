@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::mmio::Register;
 
-// SAFETY (all three): the UART's registers, by the board's memory map; sending touches no memory.
+// SAFETY: all four are the UART's registers, by the board's memory map; sending touches no memory.
 const DATA: Register = unsafe { Register::at(0x4000_4000) };
 // SAFETY: as above.
 const STATE: Register = unsafe { Register::at(0x4000_4004) };

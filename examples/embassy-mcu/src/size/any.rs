@@ -3,6 +3,7 @@
 
 use core::hint::black_box;
 
+use embassy_mcu::program::halt;
 use ota_proto::{
     Boot, Config, Hold, Identity, Installed, Instant, Journal, SlotInfo, SlotState, Updater,
 };
@@ -27,7 +28,7 @@ pub fn number() -> u64 {
 
 /// A device's configuration and boot, of values that could be any.
 pub fn boot<R>(start: impl FnOnce(Config, Boot<'_>) -> R) -> R {
-    let Ok(identity) = Identity::new(text(), text()) else { loop {} };
+    let Ok(identity) = Identity::new(text(), text()) else { halt() };
     let mut config = Config::new(identity, number());
     if number() == 0 {
         (config.consent, config.approval, config.install) = (Hold::Ask, Hold::Ask, Hold::Ask);

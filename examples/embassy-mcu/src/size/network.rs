@@ -4,40 +4,20 @@
 
 use core::hint::black_box;
 
-use embassy_executor::Spawner;
 use embassy_mcu::flash::Flash;
-use embassy_mcu::lan9118::Lan9118;
-use embassy_mcu::{clock, executor};
+use embassy_net::Stack;
 use embassy_net::dns::DnsQueryType;
 use embassy_net::tcp::TcpSocket;
-use embassy_net::{Config, Runner, Stack, StackResources};
 use embassy_time::Timer;
 use embedded_storage::nor_flash::{NorFlash as _, ReadNorFlash as _};
-use static_cell::StaticCell;
+
+mod ground;
 
 embassy_mcu::size_program!();
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    HEAP.start();
-    let Some(core) = cortex_m::Peripherals::take() else { loop {} };
-    clock::start(core.SYST);
-    executor::run(start)
-}
-
-fn start(spawner: Spawner) {
-    let Some(nic) = Lan9118::start() else { loop {} };
-    static RESOURCES: StaticCell<StackResources<4>> = StaticCell::new();
-    let resources = RESOURCES.init(StackResources::new());
-    let (stack, runner) = embassy_net::new(nic, Config::dhcpv4(Default::default()), resources, 1);
-    let (Ok(network), Ok(work)) = (network(runner), work(stack)) else { loop {} };
-    spawner.spawn(network);
-    spawner.spawn(work);
-}
-
-#[embassy_executor::task]
-async fn network(mut runner: Runner<'static, Lan9118>) {
-    runner.run().await
+    ground::run(work)
 }
 
 #[embassy_executor::task]

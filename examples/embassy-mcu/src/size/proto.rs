@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use any::{boot, bytes, command, number, text};
 use complete::complete;
+use embassy_mcu::program::halt;
 use ota_proto::{
     Config, ContentRange, Instant, OpId, Output, PubId, ResponseHead, TransportError, Updater,
 };
@@ -20,7 +21,7 @@ embassy_mcu::size_program!();
 fn main() -> ! {
     HEAP.start();
     let started = boot(|config, boot| Updater::new(Instant::ZERO, config, boot));
-    let Ok(mut machine) = started else { loop {} };
+    let Ok(mut machine) = started else { halt() };
     let (mut op, mut id) = (None, None);
     loop {
         let now = Instant::from_micros(number());

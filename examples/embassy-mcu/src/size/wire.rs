@@ -9,6 +9,7 @@ use core::hint::black_box;
 
 use any::{boot, bytes, command, number, text};
 use complete::complete;
+use embassy_mcu::program::halt;
 use ota_proto::{Instant, OpId, TransportError};
 use ota_wire::client::{Client, Config, Found, Link, Output};
 use ota_wire::mqtt::Login;
@@ -23,9 +24,9 @@ fn main() -> ! {
     HEAP.start();
     let login = Login::new(text().to_string(), text().to_string(), text().to_string());
     let config = Config::new(text().to_string(), number() as u16, false, login, number());
-    let Ok(mut client) = Client::new(Instant::ZERO, config) else { loop {} };
+    let Ok(mut client) = Client::new(Instant::ZERO, config) else { halt() };
     let added = boot(|config, boot| client.add_device(Instant::ZERO, config, boot));
-    let Ok(device) = added else { loop {} };
+    let Ok(device) = added else { halt() };
     let (mut op, mut link) = (None, None);
     loop {
         let now = Instant::from_micros(number());
