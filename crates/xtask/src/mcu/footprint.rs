@@ -27,9 +27,9 @@ type Rows = Vec<(String, u64)>;
 /// Measures everything; holds it against the page, or writes it there.
 pub(super) fn run(programs: &Programs, write: bool) -> Result<(), String> {
     // Sizes of two compilers cannot be compared: the table is that of Debian's.
-    let pinned = programs.with(Compiler::debian()?);
-    let mut rows = flash(&pinned)?;
-    rows.extend(memory(&pinned)?);
+    let pinned = |small| Ok::<_, String>(programs.with(Compiler::debian()?, small));
+    let mut rows = flash(&pinned(false)?)?;
+    rows.extend(memory(&pinned(false)?, &pinned(true)?)?);
     let made_with =
         format!("{}, thumbv7m-none-eabi, opt-level \"s\", fat LTO.", Compiler::Debian.version()?);
     KEPT.run(programs.root(), &made_with, &rows, write)
@@ -39,7 +39,7 @@ pub(super) fn run(programs: &Programs, write: bool) -> Result<(), String> {
 fn flash(programs: &Programs) -> Result<Rows, String> {
     let mut sizes = BTreeMap::new();
     let mut shares = BTreeMap::new();
-    for name in ["empty", "proto", "wire", "network", "embassy"] {
+    for name in ["empty", "proto", "wire", "network", "embassy", "tls"] {
         let path = programs.program(&format!("size-{name}"), &[])?;
         let file = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let (_, image) = elf::image(&file)?;
@@ -62,6 +62,7 @@ fn flash(programs: &Programs) -> Result<Rows, String> {
         row("flash: of it Rust's core, alloc and arithmetic", share("wire", RUST)),
         row("flash: `ota-embassy` with all it needs, network deducted", less("embassy", "network")),
         row("flash: of it `ota-embassy`", share("embassy", &["ota-embassy", "embassy-boot"])),
+        row("flash: TLS 1.3 beside it, with all it needs", less("tls", "embassy")),
     ])
 }
 
@@ -106,8 +107,29 @@ fn owner(path: &str) -> String {
     name.map_or(dir, |(name, _)| name).to_owned()
 }
 
-/// Memory and wear of an update.
-fn memory(programs: &Programs) -> Result<Rows, String> {
+/// Memory and wear of an update, and all memory in the small profile.
+fn memory(programs: &Programs, small: &Programs) -> Result<Rows, String> {
+    let (said, [slot, journal, _]) = update(programs)?;
+    let (small, _) = update(small)?;
+    let mut rows: Rows = NAMES
+        .iter()
+        .map(|(key, name)| (format!("memory: {name}"), said.get(*key).copied().unwrap_or(0)))
+        .collect();
+    rows.push(("memory: all of it".to_owned(), all(&said)));
+    rows.push(("memory: all of it in the small profile".to_owned(), all(&small)));
+    let wear = |name: &str, times: u32| (format!("wear: {name}"), u64::from(times));
+    rows.push(wear("erases of the slot's most erased block", slot.most));
+    rows.push(wear("erases of journal pages", journal.sum));
+    Ok(rows)
+}
+
+fn all(said: &BTreeMap<String, u64>) -> u64 {
+    let parts = ["task", "peak", "stack", "sockets", "received"].iter();
+    parts.map(|name| said.get(*name).copied().unwrap_or(0)).sum()
+}
+
+/// What the firmware says of its memory in an update, the most of each, and its erases.
+fn update(programs: &Programs) -> Result<(BTreeMap<String, u64>, [flash::Wear; 3]), String> {
     let images = Images::build(programs)?;
     let mut world = World::new(programs, &images.new, 1, false)?;
     world.new_board(0, &images.old)?;
@@ -128,18 +150,8 @@ fn memory(programs: &Programs) -> Result<Rows, String> {
         })?;
     }
     settled(&mut world, &images.new.version)?;
-    let all = ["task", "peak", "stack", "sockets", "received"].iter();
-    let all = all.map(|name| most.get(*name).copied().unwrap_or(0)).sum();
-    let mut rows: Rows = NAMES
-        .iter()
-        .map(|(key, name)| (format!("memory: {name}"), most.get(*key).copied().unwrap_or(0)))
-        .collect();
-    rows.push(("memory: all of it".to_owned(), all));
-    let [[slot, journal, _], _]: [[flash::Wear; 3]; 2] = world.flash()?.wear()?;
-    let wear = |name: &str, times: u32| (format!("wear: {name}"), u64::from(times));
-    rows.push(wear("erases of the slot's most erased block", slot.most));
-    rows.push(wear("erases of journal pages", journal.sum));
-    Ok(rows)
+    let [firmware, _] = world.flash()?.wear()?;
+    Ok((most, firmware))
 }
 
 /// Words of the firmware's line, and what they mean.

@@ -122,6 +122,8 @@ pub(super) struct Programs {
     root: PathBuf,
     out: PathBuf,
     compiler: Compiler,
+    /// Firmware is built in the small profile.
+    small: bool,
     pub(super) loader: PathBuf,
     /// The firmwares built so far.
     firmwares: RefCell<BTreeMap<(String, SelfTest), Image>>,
@@ -136,17 +138,18 @@ impl Programs {
         fs::create_dir_all(&images).map_err(|error| format!("{}: {error}", images.display()))?;
         let loader = images.join("loader");
         let firmwares = RefCell::default();
-        let programs = Self { root: root.to_owned(), out, compiler, loader, firmwares };
+        let root = root.to_owned();
+        let programs = Self { root, out, compiler, small: false, loader, firmwares };
         let built = programs.program("loader", &[])?;
         fs::copy(&built, &programs.loader)
             .map_err(|error| format!("{}: {error}", built.display()))?;
         Ok(programs)
     }
 
-    /// The same with another compiler.
-    pub(super) fn with(&self, compiler: Compiler) -> Self {
+    /// The same with another compiler, or in the small profile.
+    pub(super) fn with(&self, compiler: Compiler, small: bool) -> Self {
         let (root, out, loader) = (self.root.clone(), self.out.clone(), self.loader.clone());
-        Self { root, out, compiler, loader, firmwares: RefCell::default() }
+        Self { root, out, compiler, small, loader, firmwares: RefCell::default() }
     }
 
     /// Builds one of the example's programs; the ELF file.
@@ -181,11 +184,14 @@ impl Programs {
         let key = SigningKey::from_bytes(KEY);
         let public: String =
             key.verifying_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        let variables = [
+        let mut variables = vec![
             ("OTA_VERSION", version),
             ("OTA_SELF_TEST", test.word()),
             ("OTA_PUBLIC_KEY", public.as_str()),
         ];
+        if self.small {
+            variables.push(("OTA_SMALL", "1"));
+        }
         let path = self.program("firmware", &variables)?;
         let file = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let (address, mut bytes) = elf::image(&file)?;
@@ -194,7 +200,8 @@ impl Programs {
         }
         let signature = key.sign(&Sha512::digest(&bytes)).to_bytes();
         bytes.extend(signature);
-        self.image(&format!("{version}-{}", test.word()), version, bytes)
+        let profile = if self.small { "-small" } else { "" };
+        self.image(&format!("{version}-{}{profile}", test.word()), version, bytes)
     }
 
     /// An image made by other means.

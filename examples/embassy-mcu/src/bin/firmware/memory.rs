@@ -9,8 +9,7 @@ use ota_proto::Updater;
 use ota_wire::Client;
 
 use crate::HEAP;
-use crate::settings::RECEIVE;
-use crate::update::SOCKET;
+use crate::settings::{RECEIVE, SOCKET};
 
 static DEEPEST: AtomicUsize = AtomicUsize::new(0);
 static FUTURE: AtomicUsize = AtomicUsize::new(0);

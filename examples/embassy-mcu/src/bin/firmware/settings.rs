@@ -31,6 +31,12 @@ const NEVER: u64 = u32::MAX as u64 >> 1;
 /// Longest MQTT packet and longest response head: the length of each receive buffer.
 pub(crate) const RECEIVE: usize = 2_048;
 
+/// The small profile: what it has less is in `load`.
+const SMALL: bool = option_env!("OTA_SMALL").is_some();
+
+/// Bytes of each socket's buffers.
+pub(crate) const SOCKET: usize = if SMALL { 1_024 } else { 2_048 };
+
 /// A number of this start's own.
 pub(crate) fn seed(start: u32) -> u64 {
     let name = factory::value("device").unwrap_or_default();
@@ -62,5 +68,9 @@ pub(crate) fn load(seed: u64) -> Result<(client::Config, Config), &'static str> 
     machine.approval = Hold::Ask;
     machine.timing.trial = TRIAL;
     machine.limits.payload = RECEIVE;
+    if SMALL {
+        (wires.mqtt.limits.tx, wires.mqtt.limits.kept) = (1_536, 512);
+        (machine.limits.url, machine.limits.user_defined) = (512, 256);
+    }
     Ok((wires, machine))
 }

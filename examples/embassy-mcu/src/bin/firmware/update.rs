@@ -15,11 +15,8 @@ use ota_proto::{self as update, Installed};
 use ota_wire::client::{self, DeviceIndex};
 use static_cell::StaticCell;
 
-use crate::settings::{self, RECEIVE};
+use crate::settings::{self, RECEIVE, SOCKET};
 use crate::{memory, signature};
-
-/// Bytes of each socket's buffers.
-pub(crate) const SOCKET: usize = 2_048;
 
 #[embassy_executor::task]
 pub(crate) async fn task(stack: Stack<'static>, seed: u64) {
