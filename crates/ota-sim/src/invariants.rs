@@ -27,6 +27,7 @@
 //! * one result per attempt, identical copies only;
 //! * no progress and no fetch while a result is owed;
 //! * progress never falls within a boot and an attempt, and is at most 99 before the digest;
+//! * progress and checkpoints are no more than [`crate::counts`] allows;
 //! * after `handle_timeout` the next deadline is later than now;
 //! * the journal's last known time never falls, whatever the clock of the day says.
 
@@ -35,6 +36,7 @@ use core::time::Duration;
 use ota_proto::journal::{Outcome, Owed, Phase, Record};
 use ota_proto::{Event, Instant, OpId, PubId, SlotAction, SlotState};
 
+use crate::counts::Counts;
 use crate::setup::Setup;
 use crate::trace::{Heard, Said, What};
 use crate::world::Storage;
@@ -65,6 +67,7 @@ struct Seen {
     percent: i64,
     /// The version that `percent` is of.
     of: String,
+    counts: Counts,
     burning: Option<(PubId, Instant)>,
     acknowledged: bool,
     slotting: Option<(OpId, SlotAction)>,
@@ -105,15 +108,19 @@ impl Invariants {
                 let tries = record.as_ref().map_or(0, |record| record.tries);
                 // What was armed before the program ended is switched.
                 let switched = *slot == SlotState::Armed;
-                self.seen = Seen { percent: -1, tries, switched, ..Seen::default() };
+                let counts = Counts::new(now);
+                self.seen = Seen { percent: -1, tries, switched, counts, ..Seen::default() };
             }
             What::Off(_) => self.seen = Seen::default(),
             What::Session(up) => {
                 self.seen.up = *up;
+                if *up {
+                    self.seen.counts.session();
+                }
                 self.seen.results.clear();
                 self.seen.burning = None;
             }
-            What::Publish(id, said) => self.on_publish(now, *id, said, storage),
+            What::Publish(id, said) => self.on_publish(now, *id, said, setup, storage),
             What::Published(id) => self.on_published(*id),
             What::Heard(heard) => self.on_heard(heard, storage),
             What::Timeout => self.seen.woken = true,
@@ -137,7 +144,10 @@ impl Invariants {
             }
             What::Slot(op, action) => self.on_slot(*op, *action, setup, storage),
             What::Done(op, ok) => self.on_done(*op, *ok, setup, storage),
-            What::Persist(op, record) => self.on_persist(*op, record, setup, storage),
+            What::Persist(op, record) => {
+                self.broken.extend(self.seen.counts.record(now, record));
+                self.on_persist(*op, record, setup, storage);
+            }
             What::Persisted(op, ok) => {
                 if let Some((_, record)) = self.seen.persisting.take_if(|(at, _)| at == op) {
                     self.seen.doubt = (!ok).then_some(record);
@@ -257,7 +267,7 @@ impl Invariants {
         self.seen.persisting = Some((op, record.clone()));
     }
 
-    fn on_publish(&mut self, now: Instant, id: PubId, said: &Said, st: &Storage) {
+    fn on_publish(&mut self, now: Instant, id: PubId, said: &Said, setup: &Setup, st: &Storage) {
         let owed = owes(st);
         match said {
             Said::Version(version) => {
@@ -274,6 +284,8 @@ impl Invariants {
                     self.seen.percent = -1;
                 }
                 let (last, verified) = (self.seen.percent, self.seen.verified);
+                let timing = &setup.device.timing;
+                self.broken.extend(self.seen.counts.report(now, last < 0, timing));
                 self.must(*percent >= last, || format!("progress fell from {last} to {percent}"));
                 self.must(*percent <= 99 || verified, || "100 before the digest".into());
                 self.seen.percent = *percent;

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod counts;
 pub mod cuts;
 mod flash;
 mod invariants;
