@@ -319,7 +319,9 @@ fn beside(at: Instant, what: &What) -> Option<Line> {
         What::Request { peer, path, status, range } => {
             let answer = match status {
                 0 => "no answer".to_owned(),
-                _ => format!("{status}, bytes {}-{}", range.start, range.end),
+                _ if range.is_empty() => format!("{status}, no bytes"),
+                // As HTTP counts: the last one is part of it.
+                _ => format!("{status}, bytes {}-{}", range.start, range.end - 1),
             };
             let text = format!("· GET {}: {answer}", clean(path));
             Line::new(at, "request", text)

@@ -190,7 +190,11 @@ impl Peer {
     /// A connection is gone, by whoever's will.
     pub fn handle_closed(&mut self, now: Instant, id: ConnId) {
         if let Some(Conn::Mqtt(session)) = self.conns.remove(&id) {
-            if let Some(device) = session.device {
+            // A device that came back before its old connection was seen to end is still there.
+            let still_there = self.conns.values().any(|conn| {
+                matches!(conn, Conn::Mqtt(newer) if newer.subscribed && newer.device == session.device)
+            });
+            if let Some(device) = session.device.filter(|_| !still_there) {
                 self.cloud.handle_disconnected(now, &device);
             }
         }

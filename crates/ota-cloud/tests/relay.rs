@@ -103,3 +103,36 @@ fn what_comes_late_comes() {
     assert_eq!(line.transmit(End::Device), packet);
     assert_eq!(line.deadline(), None);
 }
+
+/// The vendor's own login, as captured.
+const LOGIN: &[u8] = b"\x10\x80\x01\0\x06MQIsdp\x03\xc2\0\x3c\
+    \0\x10TESTPROD01dev001\
+    \0\x2dTESTPROD01dev001;21010406;5QY3H;1795431582795\
+    \0\x319d1323f890a6176cba73c6a87adce4bca61fa512;hmacsha1";
+
+#[test]
+fn a_late_end_of_an_old_connection_takes_nobody_offline() {
+    let signer = UrlSigner::new("http://h", *b"key", UrlSigner::LIFE);
+    let origin = Origin::new(OriginConfig::new(Some(signer.clone()), 0));
+    let mut peer = Peer::new(Cloud::new(CloudConfig::new(signer, 0)), origin, FaultPlan::new(0), 0);
+    let device = Identity::new("TESTPROD01", "dev001").unwrap();
+    peer.add_device(&device, Secret::new(*b"0123456789abcdef")).unwrap();
+    let topic = device.update_topic().as_bytes();
+    let length = u8::try_from(topic.len()).unwrap();
+    let subscribe = [&[0x82, length + 5, 0, 1, 0, length], topic, &[0]].concat();
+    let now = Instant::from_secs(1);
+    let mut come = || {
+        let id = peer.accept(now, Port::Mqtt);
+        for bytes in [LOGIN, &subscribe] {
+            assert_eq!(peer.handle_received(now, id, bytes), bytes.len());
+            let sent = peer.transmit(now, id).len();
+            peer.handle_sent(now, id, sent);
+        }
+        id
+    };
+    let (old, new) = (come(), come());
+    peer.handle_closed(now, old);
+    assert!(peer.cloud.device(&device).unwrap().online);
+    peer.handle_closed(now, new);
+    assert!(!peer.cloud.device(&device).unwrap().online);
+}

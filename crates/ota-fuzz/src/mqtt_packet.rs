@@ -97,7 +97,7 @@ fn same(ours: &Packet<'_>, theirs: &v4::Packet) {
                 Code::BadClientId => ConnectCode::Identifier,
                 Code::ServiceUnavailable => ConnectCode::Unavailable,
                 Code::BadUserNamePassword => ConnectCode::Credentials,
-                Code::NotAuthorized => ConnectCode::NotAuthorised,
+                Code::NotAuthorized => ConnectCode::NotAuthorized,
             };
             assert_eq!((*session_present, *code), (theirs.session_present, expected));
         }

@@ -170,14 +170,19 @@ impl fmt::Display for BadUrl {
 
 impl core::error::Error for BadUrl {}
 
-/// Shows a URL without its query, which is a credential.
+/// Shows a URL without its query and without a user and password, which are credentials.
 pub(crate) struct Redacted<'a>(pub(crate) &'a str);
 
 impl fmt::Debug for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.split_once('?') {
-            Some((path, _)) => write!(f, "\"{path}?…\""),
-            None => write!(f, "\"{}\"", self.0),
+        let (shown, query) = match self.0.split_once('?') {
+            Some((shown, _)) => (shown, "?…"),
+            None => (self.0, ""),
+        };
+        // Such a URL is refused, but it is shown before that.
+        match shown.rsplit_once('@') {
+            Some((_, behind)) => write!(f, "\"…@{behind}{query}\""),
+            None => write!(f, "\"{shown}{query}\""),
         }
     }
 }

@@ -54,7 +54,7 @@ fn a_session_ends_with_the_cause_in_words() {
         SessionError::Refused(ConnectCode::Identifier),
         SessionError::Refused(ConnectCode::Unavailable),
         SessionError::Refused(ConnectCode::Credentials),
-        SessionError::Refused(ConnectCode::NotAuthorised),
+        SessionError::Refused(ConnectCode::NotAuthorized),
     ]);
     assert!(refused.iter().all(|text| text.starts_with("refused")), "{refused:?}");
     all(&[SessionError::TooLong, SessionError::Unexpected, SessionError::IdInUse]);

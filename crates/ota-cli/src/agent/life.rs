@@ -359,12 +359,12 @@ async fn asked(control: &mut Option<Control>) -> super::control::Asked {
 
 /// What a person can do about it.
 fn advice(cause: client::Disconnect) -> &'static str {
-    use ConnectCode::{Credentials, Identifier, NotAuthorised};
+    use ConnectCode::{Credentials, Identifier, NotAuthorized};
     let why = match cause {
         client::Disconnect::Transport(TransportError::Tls(why)) => why,
         client::Disconnect::Transport(TransportError::Resolve) => return " (see broker)",
         client::Disconnect::Session(SessionError::Refused(
-            Credentials | Identifier | NotAuthorised,
+            Credentials | Identifier | NotAuthorized,
         )) => return " (see product_id, device_name, and the secret or certificate)",
         _ => return "",
     };

@@ -159,6 +159,13 @@ fn an_offer_hides_its_signature_in_debug_output() {
 }
 
 #[test]
+fn debug_hides_a_user_and_a_password_of_a_url() {
+    let text = r#"{"type":"update_firmware","url":"https://me:hunter2@h/fw?sign=x","version":"2","file_size":1,"md5sum":"00000000000000000000000000000000"}"#;
+    let shown = format!("{:?}", CloudMessage::decode(text.as_bytes()).unwrap());
+    assert!(shown.contains("…@h/fw?…") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
 fn texts_without_escapes_are_borrowed() {
     let payload = load("cloud", "offer");
     let Ok(CloudMessage::Offer(offer)) = CloudMessage::decode(&payload) else { panic!() };

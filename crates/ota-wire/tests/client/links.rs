@@ -144,7 +144,7 @@ fn refused_credentials_are_slow_and_loud() {
         }
         assert_eq!(desk.poll(at(0)), [Out::Close(link)]);
         let (cause, retry_at) = lost(&desk);
-        let refused = SessionError::Refused(ConnectCode::NotAuthorised);
+        let refused = SessionError::Refused(ConnectCode::NotAuthorized);
         assert_eq!(cause, Disconnect::Session(refused), "{close_first}");
         assert!(retry_at >= at(225), "{retry_at}");
         assert_eq!(desk.events.len(), 1);

@@ -65,7 +65,7 @@ pub(crate) fn packets() -> Vec<(&'static [u8], Packet<'static>)> {
         (b"\x20\x02\0\x02", connack(ConnectCode::Identifier)),
         (b"\x20\x02\0\x03", connack(ConnectCode::Unavailable)),
         (b"\x20\x02\0\x04", connack(ConnectCode::Credentials)),
-        (b"\x20\x02\0\x05", connack(ConnectCode::NotAuthorised)),
+        (b"\x20\x02\0\x05", connack(ConnectCode::NotAuthorized)),
         (b"\x30\x07\0\x03a/bhi", Packet::Publish(Publish::new("a/b", None, b"hi"))),
         (
             b"\x31\x03\0\x01a",

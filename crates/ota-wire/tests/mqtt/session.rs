@@ -56,7 +56,7 @@ fn every_refusal_has_its_name() {
         (2, ConnectCode::Identifier, true),
         (3, ConnectCode::Unavailable, false),
         (4, ConnectCode::Credentials, true),
-        (5, ConnectCode::NotAuthorised, true),
+        (5, ConnectCode::NotAuthorized, true),
     ] {
         let mut session = session(config());
         session.handle_connected(at(0));

@@ -129,7 +129,7 @@ fn conn_ack(body: &[u8]) -> Result<Packet<'static>, PacketError> {
         2 => ConnectCode::Identifier,
         3 => ConnectCode::Unavailable,
         4 => ConnectCode::Credentials,
-        5 => ConnectCode::NotAuthorised,
+        5 => ConnectCode::NotAuthorized,
         _ => return Err(PacketError::Code),
     };
     Ok(Packet::ConnAck { session_present: flags == 1, code })

@@ -120,7 +120,7 @@ pub enum ConnectCode {
     /// 4: bad user name or password.
     Credentials,
     /// 5: not authorised.
-    NotAuthorised,
+    NotAuthorized,
 }
 
 /// The peer's fault: bytes that are no packet a server may send.

@@ -217,7 +217,7 @@ impl fmt::Display for SessionError {
             Self::Refused(ConnectCode::Identifier) => "refused: client identifier",
             Self::Refused(ConnectCode::Unavailable) => "refused: service unavailable",
             Self::Refused(ConnectCode::Credentials) => "refused: bad user name or password",
-            Self::Refused(ConnectCode::NotAuthorised) => "refused: not authorised",
+            Self::Refused(ConnectCode::NotAuthorized) => "refused: not authorised",
             Self::SubscribeRefused(_) => "a subscription was refused",
             Self::TimedOut(Timer::ConnAck) => "no CONNACK in time",
             Self::TimedOut(Timer::SubAck) => "no SUBACK in time",
