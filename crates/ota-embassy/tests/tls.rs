@@ -9,6 +9,7 @@ use ota_embassy::tls::EmbeddedTls;
 use ota_proto::{Rng, TlsError, TransportError};
 use ota_wire::client::{Disconnect, Event};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
+use world::hostile::Trick;
 use world::link::Weather;
 use world::seal::{Authority, Dice, Tls, params};
 use world::{End, FROM, TO, World};
@@ -143,6 +144,20 @@ fn a_certificate_for_another_purpose_is_refused() {
     assert_refused(certificate(|params| params.key_usages = agreement), TlsError::Unfit);
     let unconstrained = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     assert_refused(certificate(|params| params.is_ca = unconstrained), TlsError::Unfit);
+}
+
+/// embedded-tls believes the first of these, and stumbles over others.
+#[test]
+fn a_stranger_without_a_certificate_is_refused() {
+    for (trick, why) in [
+        // Only a handshake that embedded-tls has ended well is told so here.
+        (Trick::NoCertificate, TlsError::Untrusted),
+        (Trick::ProofFirst, TlsError::Handshake),
+        (Trick::EmptyRecord, TlsError::Handshake),
+        (Trick::Unsealed, TlsError::Handshake),
+    ] {
+        assert_refused(Tls { trick: Some(trick), ..certificate(|_| {}) }, why);
+    }
 }
 
 #[test]

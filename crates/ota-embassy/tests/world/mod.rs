@@ -10,6 +10,7 @@
 pub mod chip;
 pub mod clock;
 pub mod desk;
+pub mod hostile;
 pub mod link;
 pub mod seal;
 pub mod wrapped;

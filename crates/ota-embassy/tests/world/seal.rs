@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::hostile::{Hostile, Trick};
 use ota_proto::Rng;
 use rand_core::{CryptoRng, RngCore};
 use rcgen::{
@@ -58,6 +59,8 @@ pub struct Tls {
     pub clock: Option<u64>,
     /// One bit of this byte of what the cloud sends is wrong.
     pub wrong: Option<usize>,
+    /// It is not the cloud that answers.
+    pub trick: Option<Trick>,
     /// Bytes that the device's records may have.
     pub room: usize,
     /// Bytes that the cloud has sent with TLS.
@@ -90,6 +93,7 @@ impl Tls {
             authority: authority.der(),
             clock: Some(super::desk::UNIX),
             wrong: None,
+            trick: None,
             room: 16_640,
             sent: Rc::default(),
             flight: Rc::default(),
@@ -101,6 +105,7 @@ impl Tls {
 pub struct Seal {
     tls: Tls,
     connection: ServerConnection,
+    hostile: Hostile,
     out: Vec<u8>,
     broken: bool,
     closed: bool,
@@ -109,11 +114,23 @@ pub struct Seal {
 impl Seal {
     pub fn new(tls: &Tls) -> Self {
         let connection = ServerConnection::new(Arc::clone(&tls.server)).unwrap();
-        Self { tls: tls.clone(), connection, out: Vec::new(), broken: false, closed: false }
+        let hostile = Hostile::default();
+        Self {
+            tls: tls.clone(),
+            connection,
+            hostile,
+            out: Vec::new(),
+            broken: false,
+            closed: false,
+        }
     }
 
     /// What came over the wire; what was in it is appended.
     pub fn receive(&mut self, mut bytes: &[u8], plain: &mut Vec<u8>) {
+        if let Some(trick) = self.tls.trick {
+            self.out.extend(self.hostile.receive(trick, bytes));
+            return;
+        }
         while !bytes.is_empty() && !self.broken {
             self.connection.read_tls(&mut bytes).unwrap();
             self.broken = self.connection.process_new_packets().is_err();
