@@ -42,7 +42,11 @@ impl Installer {
             Target::File(file) => {
                 let goal = Goal::default();
                 let switch = FileSwitch::new(file.clone(), goal.clone());
-                (Self::File(switch, goal), read(&Running::File(file.clone()))?)
+                let version = read(&Running::File(file.clone()))?;
+                if let Some(why) = switch.hindrance(&version) {
+                    warn(&format!("warning: {why}; until then no update can be installed"));
+                }
+                (Self::File(switch, goal), version)
             }
             Target::Command { running, limit, restart, .. } => {
                 let version = read(running)?;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ota_host::{Switch, VersionFile};
+use ota_host::{HostError, Switch, VersionFile};
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
 
 /// The version that is being installed: told by the agent, written by the switch.
@@ -39,6 +39,12 @@ impl FileSwitch {
 
     pub(crate) fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// Why the version that runs could not be written, as the next one will be: better known now
+    /// than after a download.
+    pub(crate) fn hindrance(&self, running: &Version) -> Option<HostError> {
+        self.file.write(running).err()
     }
 }
 
@@ -113,6 +119,21 @@ mod tests {
         assert_eq!((trouble.take(), trouble.take()), (Some(path.clone()), None));
         std::fs::create_dir(folder.path().join("gone")).unwrap();
         assert_eq!((switch.act(SlotAction::Activate), trouble.take()), (Ok(()), None));
+    }
+
+    #[test]
+    fn a_version_file_that_cannot_be_written_is_known_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = VersionFile::new(folder.path().join("version"));
+        let running = Version::new("0.1.0").unwrap();
+        let switch = FileSwitch::new(file.clone(), Goal::default());
+        assert!(switch.hindrance(&running).is_none());
+        assert_eq!(file.read().unwrap(), running);
+        // What root cannot write either.
+        std::fs::create_dir(folder.path().join(".version.new")).unwrap();
+        let why = switch.hindrance(&running).unwrap().to_string();
+        assert!(why.contains("version"), "{why}");
+        assert_eq!(file.read().unwrap(), running);
     }
 
     #[test]
