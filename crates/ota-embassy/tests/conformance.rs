@@ -3,17 +3,25 @@
 
 mod world;
 
+use ota_cloud::fault::Fault;
 use ota_conformance::{Outcome, Report, Request, Scenario, World, suite};
 use ota_proto::{Event as Update, Instant};
 use ota_wire::client::Event;
 use world::chip::{ACTIVE, DFU};
 use world::link::Weather;
+use world::seal::{Authority, Tls, params};
 use world::{End, Setup};
 
-struct Embassy;
+/// With TLS, or without.
+struct Embassy {
+    tls: bool,
+}
 
 impl World for Embassy {
     fn run(&self, scenario: &Scenario) -> Outcome {
+        let mut config = scenario.client_config("10.0.0.1", 1_883);
+        config.tls = self.tls;
+        let tls = self.tls.then(|| Tls::new(&Authority::new("ours"), params()));
         let mut world = world::World::with(Setup {
             weather: Weather::FAIR,
             faults: scenario.faults.clone(),
@@ -21,8 +29,8 @@ impl World for Embassy {
             versions: [Scenario::FROM, Scenario::TO],
             new: scenario.image.clone(),
             machine: scenario.device_config(),
-            config: scenario.client_config("10.0.0.1", 1_883),
-            tls: None,
+            config,
+            tls,
         });
         // The machine is looked at this often, in microseconds.
         world.device.impatience = Some(20_000);
@@ -66,5 +74,12 @@ impl World for Embassy {
 
 #[test]
 fn the_embassy_adapter_conforms() {
-    suite::run(&Embassy, 1);
+    suite::run(&Embassy { tls: false }, 1);
+}
+
+#[test]
+fn the_embassy_adapter_conforms_over_tls() {
+    // The table's worlds speak http, where it is no downgrade: `tests/tls.rs` has that one.
+    let faults = Fault::ALL.iter().copied().filter(|fault| *fault != Fault::RedirectDowngrade);
+    suite::run_some(&Embassy { tls: true }, 1, &faults.collect::<Vec<_>>());
 }

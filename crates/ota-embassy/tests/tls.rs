@@ -76,6 +76,20 @@ fn futures_that_are_dropped_and_foul_weather_lose_nothing_of_a_record() {
 }
 
 #[test]
+fn a_redirect_out_of_tls_is_refused() {
+    let faults = FaultPlan::from_names(1, ["redirect-downgrade"]).unwrap();
+    let mut world = World::over(Weather::FAIR, faults, 1, Some(certificate(|_| {})));
+    world.update();
+    assert_eq!(world.device.running(), FROM);
+    let results = world.device.desk.borrow().results();
+    assert_eq!(results.len(), 1);
+    assert!(
+        results[0].contains("\"-5\"") && results[0].contains("redirect refused"),
+        "{results:?}"
+    );
+}
+
+#[test]
 fn the_broker_may_be_named_or_addressed() {
     for host in ["10.0.0.1", "cloud.example"] {
         let mut world = world(certificate(|_| {}), 4);
