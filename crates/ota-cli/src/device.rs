@@ -13,9 +13,9 @@ use ota_wire::mqtt::Login;
 use crate::failure::Failure;
 use crate::print::Line;
 
-/// How a device is set up.
+/// Who a device is, and where it connects.
 #[derive(Clone, Debug)]
-pub(crate) struct Setup {
+pub(crate) struct Account {
     pub(crate) identity: Identity,
     /// `None`: the certificate in `tls` signs in.
     pub(crate) secret: Option<Secret>,
@@ -26,6 +26,12 @@ pub(crate) struct Setup {
     pub(crate) secure: bool,
     /// Who is trusted in TLS; `None` for the authorities of the web.
     pub(crate) tls: Option<Tls>,
+}
+
+/// How a device is set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) account: Account,
     pub(crate) allow_http: bool,
     /// Hash behind each sync, in place of once at the end.
     pub(crate) trailing_digest: bool,
@@ -64,8 +70,9 @@ impl Setup {
         // The vendor's C SDK says the same; a login that lapses would have to be made anew for
         // every connection, with a clock that is right.
         let expiry = u64::from(u32::MAX >> 1);
-        let (identity, app_id) = (&self.identity, self.app_id.as_str());
-        let login = match &self.secret {
+        let account = &self.account;
+        let (identity, app_id) = (&account.identity, account.app_id.as_str());
+        let login = match &account.secret {
             Some(secret) => {
                 let algorithm = Algorithm::HmacSha256;
                 credentials::Login::new(identity, secret, algorithm, app_id, &conn_id, expiry)
@@ -74,9 +81,9 @@ impl Setup {
         };
         let login = login.map_err(|why| Failure::usage(format!("app_id: {why}")))?;
         let mut login = Login::new(login.client_id, login.username, login.password);
-        login.password = login.password.filter(|_| self.secret.is_some());
-        let (host, seed) = (self.host.clone(), self.seed);
-        let mut config = client::Config::new(host, self.port, self.secure, login, seed);
+        login.password = login.password.filter(|_| account.secret.is_some());
+        let (host, seed) = (account.host.clone(), self.seed);
+        let mut config = client::Config::new(host, account.port, account.secure, login, seed);
         config.divide_times(self.hurry);
         config.reconnect.floor = self.spacing;
         config.reconnect.spread = self.spread;
@@ -85,10 +92,10 @@ impl Setup {
         config.reconnect.base = self.spacing.max(Duration::from_millis(200)).min(base);
         let mut options = Options::default();
         options.record = self.record;
-        options.tls = self.tls.clone();
+        options.tls = account.tls.clone();
         let driver = Driver::with_options(config, options);
         let mut driver = driver.map_err(|why| Failure::usage(why.to_string()))?;
-        let mut config = ota_proto::Config::new(self.identity.clone(), self.seed);
+        let mut config = ota_proto::Config::new(identity.clone(), self.seed);
         config.timing.idle_report = self.idle_report.unwrap_or(config.timing.idle_report);
         config.timing.divide(self.hurry);
         config.allow_http = self.allow_http;

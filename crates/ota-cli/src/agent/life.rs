@@ -21,7 +21,7 @@ use super::recorder::RECORDER;
 use super::switch::Trouble;
 use super::warn;
 use crate::args::Agent;
-use crate::device::{self, Setup};
+use crate::device::{self, Account, Setup};
 use crate::failure::{Code, Failure};
 use crate::print::{Line, Printer};
 use crate::stop;
@@ -72,13 +72,7 @@ impl<'a> Device<'a> {
         let care = &config.care;
         let hold = |held| if held { Hold::Ask } else { Hold::Auto };
         let setup = Setup {
-            identity: config.identity.clone(),
-            secret: config.secret.clone(),
-            app_id: config.app_id.clone(),
-            host: config.host.clone(),
-            port: config.port,
-            secure: config.secure,
-            tls: config.tls.clone(),
+            account: config.account.clone(),
             allow_http: config.allow_http,
             trailing_digest: config.trailing_digest,
             consent: hold(care.consent != Consent::Auto || care.download.is_some()),
@@ -98,7 +92,8 @@ impl<'a> Device<'a> {
         let (driver, device) = setup.driver(running, storage)?;
         let clock = driver.clock();
         let printer = Printer::new(args.json, false, true);
-        let (product, name) = (config.identity.product_id(), config.identity.device_name());
+        let identity = &config.account.identity;
+        let (product, name) = (identity.product_id(), identity.device_name());
         let text = format!("* version {running} of {product}/{name}");
         let line = Line::new(clock.now(), "started", text).with("version", running.as_str());
         printer.line(&line.with("device", name));
@@ -267,7 +262,7 @@ impl<'a> Device<'a> {
                     return;
                 }
                 let wait = retry_at.since(self.clock.now()).as_secs_f64();
-                let Config { host, port, .. } = self.config;
+                let Account { host, port, .. } = &self.config.account;
                 warn(&format!(
                     "no connection to {host}:{port}: {cause}{}; trying again in {wait:.1} s",
                     advice(*cause)

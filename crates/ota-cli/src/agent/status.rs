@@ -40,7 +40,7 @@ impl Device<'_> {
     }
 
     fn status(&self) -> Value {
-        let identity = &self.config.identity;
+        let identity = &self.config.account.identity;
         let updater = self.driver.updater(self.device);
         let offer = updater.and_then(Updater::offer);
         let percent = updater.and_then(Updater::progress);

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use crate::args::Demo;
-use crate::device::{self, Setup};
+use crate::device::{self, Account, Setup};
 use crate::failure::{Code, Failure};
 use crate::faults;
 use crate::print::{self, Line, Printer};
@@ -91,13 +91,15 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
     let line = Line::new(clock.now(), "listening", text).with("mqtt", mqtt.to_string());
     printer.line(&line.with("http", http.to_string()));
     let setup = Setup {
-        identity: identity.clone(),
-        secret: Some(secret),
-        app_id: APP_ID.to_owned(),
-        host: mqtt.ip().to_string(),
-        port: mqtt.port(),
-        secure: false,
-        tls: None,
+        account: Account {
+            identity: identity.clone(),
+            secret: Some(secret),
+            app_id: APP_ID.to_owned(),
+            host: mqtt.ip().to_string(),
+            port: mqtt.port(),
+            secure: false,
+            tls: None,
+        },
         allow_http: true,
         trailing_digest: false,
         consent: Hold::Auto,

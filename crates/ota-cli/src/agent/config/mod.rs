@@ -9,11 +9,10 @@ mod tls;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ota_proto::Identity;
-use ota_proto::credentials::{APP_ID, Secret};
-use ota_tokio::Tls;
+use ota_proto::credentials::APP_ID;
 use toml::Table;
 
+use crate::device::Account;
 use crate::failure::Failure;
 use broker::{Broker, broker};
 pub(crate) use care::{Care, Consent};
@@ -23,14 +22,7 @@ pub(crate) use target::{Restart, Running, Slots, StartedBy, Target};
 /// What the file says, checked.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) identity: Identity,
-    /// `None`: the certificate signs in.
-    pub(crate) secret: Option<Secret>,
-    pub(crate) app_id: String,
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) secure: bool,
-    pub(crate) tls: Option<Tls>,
+    pub(crate) account: Account,
     pub(crate) data_dir: PathBuf,
     pub(crate) allow_http: bool,
     pub(crate) trailing_digest: bool,
@@ -108,14 +100,9 @@ impl Config {
         if app_id.is_empty() || !app_id.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(format!("app_id: must be a text of digits, like app_id = \"{APP_ID}\""));
         }
+        let (identity, app_id) = (keys.identity()?, app_id.to_owned());
         Ok(Self {
-            identity: keys.identity()?,
-            secret,
-            app_id: app_id.to_owned(),
-            host,
-            port,
-            secure,
-            tls,
+            account: Account { identity, secret, app_id, host, port, secure, tls },
             data_dir: keys.data_dir()?,
             allow_http: keys.flag("allow_http")?.unwrap_or(false),
             trailing_digest: keys.flag("trailing_digest")?.unwrap_or(false),

@@ -22,12 +22,12 @@ fn with(key: &str, line: &str) -> String {
 #[test]
 fn a_whole_configuration() {
     let config = parse(GOOD).unwrap();
-    assert_eq!(config.identity.report_topic(), "$ota/report/TESTPROD01/dev001");
-    assert_eq!(config.secret.unwrap().expose(), b"0123456789abcdef");
-    assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 1883));
+    assert_eq!(config.account.identity.report_topic(), "$ota/report/TESTPROD01/dev001");
+    assert_eq!(config.account.secret.unwrap().expose(), b"0123456789abcdef");
+    assert_eq!((config.account.host.as_str(), config.account.port), ("127.0.0.1", 1883));
     assert_eq!(config.data_dir, Path::new("/etc/ota/data"));
     assert_eq!((config.allow_http, config.connect_spacing), (false, Duration::from_secs(5)));
-    assert_eq!(config.app_id, APP_ID);
+    assert_eq!(config.account.app_id, APP_ID);
     let Target::File(file) = config.target else { panic!("{:?}", config.target) };
     assert_eq!(file.path(), Path::new("/etc/ota/version"));
 }
@@ -41,7 +41,10 @@ fn the_other_keys() {
     );
     let config = parse(&more).unwrap();
     assert!(config.allow_http && config.trailing_digest);
-    assert_eq!((config.connect_spacing, config.app_id.as_str()), (Duration::ZERO, "21010406"));
+    assert_eq!(
+        (config.connect_spacing, config.account.app_id.as_str()),
+        (Duration::ZERO, "21010406")
+    );
     let Target::Command { running: Running::Literal(version), install, limit, restart } =
         config.target
     else {
@@ -103,7 +106,7 @@ fn brokers() {
 #[test]
 fn certificates_are_files_and_what_is_wrong_with_them_is_said() {
     let config = parse(&with("broker", "broker = \"mqtts://h\"")).unwrap();
-    assert!(config.secure && config.tls.is_none());
+    assert!(config.account.secure && config.account.tls.is_none());
     let temp = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         std::fs::write(temp.path().join(name), text).unwrap();
@@ -126,13 +129,13 @@ fn certificates_are_files_and_what_is_wrong_with_them_is_said() {
         super::parse(&text, temp.path(), Config::build)
     };
     let config = run("", &pair).unwrap();
-    assert!(config.secret.is_none() && config.tls.is_some());
+    assert!(config.account.secret.is_none() && config.account.tls.is_some());
     assert_eq!(config.exposed, Some(temp.path().join("key.pem")));
     let secret = "device_secret = \"MDEyMzQ1Njc4OWFiY2RlZg==\"";
-    assert!(run(secret, &pair).unwrap().secret.is_some());
-    assert!(run(secret, &tls("ca_file = \"cert.pem\"")).unwrap().tls.is_some());
+    assert!(run(secret, &pair).unwrap().account.secret.is_some());
+    assert!(run(secret, &tls("ca_file = \"cert.pem\"")).unwrap().account.tls.is_some());
     // A store may speak TLS where the broker does not.
-    assert!(parse(secret, "ca_file = \"cert.pem\"").unwrap().tls.is_some());
+    assert!(parse(secret, "ca_file = \"cert.pem\"").unwrap().account.tls.is_some());
     for (lines, words) in [
         ("ca_file = \"none.pem\"", "ca_file: cannot read"),
         ("ca_file = \"empty\"", "ca_file: no usable certificate"),
