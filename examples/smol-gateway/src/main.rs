@@ -9,6 +9,7 @@
 //! ```
 //!
 //! With `CA_FILE`, the PEM file of an authority, broker and store are talked to over TLS.
+//! `bash examples/run smol-gateway smol-gateway+tls` does both.
 //! `CONNECT_SPACING` in seconds replaces the platform's 5.
 #![forbid(unsafe_code)]
 

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! With `CA_FILE`, the PEM file of an authority, broker and store are talked to over TLS.
+//! `bash examples/run tokio-gateway tokio-gateway+tls` does both.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
