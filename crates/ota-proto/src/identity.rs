@@ -17,6 +17,7 @@ use core::fmt;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "snapshot", serde(try_from = "Stored"))]
 pub struct Identity {
     /// `$ota/report/{product}/{device}`; the other topic and both names are cut from it.
     report: String,
@@ -60,6 +61,28 @@ impl<'a> Topic<'a> {
         let ok =
             is_name(product_id, Identity::MAX_PRODUCT) && is_name(device_name, Identity::MAX_NAME);
         ok.then_some(Self { kind, product_id, device_name })
+    }
+}
+
+/// What stands in a snapshot: a file may hold anything.
+#[cfg(feature = "snapshot")]
+#[derive(serde::Deserialize)]
+struct Stored {
+    report: String,
+    update: String,
+    product_len: usize,
+}
+
+#[cfg(feature = "snapshot")]
+impl TryFrom<Stored> for Identity {
+    type Error = BadName;
+
+    fn try_from(stored: Stored) -> Result<Self, BadName> {
+        let topic = Topic::parse(&stored.report).ok_or(BadName::DeviceName)?;
+        let found = Self::new(topic.product_id, topic.device_name)?;
+        let Stored { report, update, product_len } = stored;
+        let same = found == Self { report, update, product_len };
+        same.then_some(found).ok_or(BadName::DeviceName)
     }
 }
 

@@ -17,6 +17,7 @@ use core::str;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "snapshot", serde(try_from = "Stored"))]
 pub struct Version {
     len: u8,
     bytes: [u8; Version::MAX],
@@ -48,6 +49,24 @@ impl Version {
     pub fn as_str(&self) -> &str {
         let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or(&[]);
         str::from_utf8(bytes).unwrap_or("")
+    }
+}
+
+/// What stands in a snapshot: a file may hold anything.
+#[cfg(feature = "snapshot")]
+#[derive(serde::Deserialize)]
+struct Stored {
+    len: u8,
+    bytes: [u8; Version::MAX],
+}
+
+#[cfg(feature = "snapshot")]
+impl TryFrom<Stored> for Version {
+    type Error = BadVersion;
+
+    fn try_from(Stored { len, bytes }: Stored) -> Result<Self, BadVersion> {
+        let text = bytes.get(..usize::from(len)).ok_or(BadVersion)?;
+        Self::new(str::from_utf8(text).map_err(|_| BadVersion)?)
     }
 }
 

@@ -294,14 +294,30 @@ fn a_file_is_checked() {
         assert_eq!(error(&file), RecordingError::Damaged, "byte {at}");
     }
     // With its sum right again.
-    let forged = |forge: &dyn Fn(&mut Vec<u8>)| {
+    let forge = |file: &[u8], forge: &dyn Fn(&mut Vec<u8>)| {
         let mut file = file[..file.len() - 4].to_vec();
         forge(&mut file);
         let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&file);
         [&file[..], &sum.to_le_bytes()].concat()
     };
+    let forged = |how: &dyn Fn(&mut Vec<u8>)| forge(&file, how);
     assert!(Recording::read(&forged(&|_| ())).is_ok());
     assert_eq!(error(&forged(&|file| file[6] = 2)), RecordingError::Version, "of the format");
     assert_eq!(error(&forged(&|file| file[9] = b'9')), RecordingError::Version, "of the crate");
     assert_eq!(error(&forged(&|file| file.push(0))), RecordingError::Damaged, "behind its end");
+    // Of a state alone. Found by fuzzing: NULs as a version made a report that fits no buffer.
+    let mut recorder = Recorder::new(at(0), config(), 1).unwrap();
+    run(&mut recorder);
+    let state = recorder.recording().unwrap();
+    for (good, bad) in [
+        (&b"\x050.1.0\0"[..], &b"\x050.1\0\0\0"[..]),
+        (b"$ota/report/P/D", b"$ota/report/P/#"),
+        (b"$ota/update/P/D", b"$ota/update/P/E"),
+    ] {
+        let state = forge(&state, &|file| {
+            let at = file.windows(good.len()).position(|bytes| bytes == good).unwrap();
+            file[at..at + bad.len()].copy_from_slice(bad);
+        });
+        assert_eq!(error(&state), RecordingError::Damaged, "{}", bad.escape_ascii());
+    }
 }
