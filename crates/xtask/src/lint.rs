@@ -45,8 +45,10 @@ pub(crate) fn run() -> Result<(), String> {
         // The fuzz targets build with their own flags only. A board's firmware builds for its board
         // only, and can be looked at without being built.
         if !dir.ends_with("fuzz") {
-            let clippy = ["clippy", "--quiet", "--all-targets", "--manifest-path"];
-            execute(cargo().args(clippy).arg(&manifest).args(["--", "-Dwarnings"]))?;
+            for features in ["--no-default-features", "--all-features"] {
+                let clippy = ["clippy", "--quiet", "--all-targets", features, "--manifest-path"];
+                execute(cargo().args(clippy).arg(&manifest).args(["--", "-Dwarnings"]))?;
+            }
         }
     }
     let doc = ["doc", "--quiet", "--workspace", "--no-deps"];

@@ -10,7 +10,7 @@ use std::thread;
 
 use super::lines::From;
 use super::runs::{Images, PATIENCE, settled};
-use super::tools::{Compiler, Programs};
+use super::tools::{Compiler, Profile, Programs};
 use super::world::World;
 use super::{elf, flash};
 use crate::kept::Kept;
@@ -27,9 +27,10 @@ type Rows = Vec<(String, u64)>;
 /// Measures everything; holds it against the page, or writes it there.
 pub(super) fn run(programs: &Programs, write: bool) -> Result<(), String> {
     // Sizes of two compilers cannot be compared: the table is that of Debian's.
-    let pinned = |small| Ok::<_, String>(programs.with(Compiler::debian()?, small));
-    let mut rows = flash(&pinned(false)?)?;
-    rows.extend(memory(&pinned(false)?, &pinned(true)?)?);
+    let pinned = |profile| Ok::<_, String>(programs.with(Compiler::debian()?, profile));
+    let mut rows = flash(&pinned(Profile::Default)?)?;
+    let [default, small, tls] = [Profile::Default, Profile::Small, Profile::Tls].map(pinned);
+    rows.extend(memory(&default?, &small?, &tls?)?);
     let made_with =
         format!("{}, thumbv7m-none-eabi, opt-level \"s\", fat LTO.", Compiler::Debian.version()?);
     KEPT.run(programs.root(), &made_with, &rows, write)
@@ -107,16 +108,21 @@ fn owner(path: &str) -> String {
     name.map_or(dir, |(name, _)| name).to_owned()
 }
 
-/// Memory and wear of an update, and all memory in the small profile.
-fn memory(programs: &Programs, small: &Programs) -> Result<Rows, String> {
+/// Memory and wear of an update, and what is other in the small profile and with TLS.
+fn memory(programs: &Programs, small: &Programs, tls: &Programs) -> Result<Rows, String> {
     let (said, [slot, journal, _]) = update(programs)?;
     let (small, _) = update(small)?;
+    let (tls, _) = update(tls)?;
     let mut rows: Rows = NAMES
         .iter()
         .map(|(key, name)| (format!("memory: {name}"), said.get(*key).copied().unwrap_or(0)))
         .collect();
     rows.push(("memory: all of it".to_owned(), all(&said)));
     rows.push(("memory: all of it in the small profile".to_owned(), all(&small)));
+    for (key, name) in TLS {
+        rows.push((format!("memory with TLS: {name}"), tls.get(key).copied().unwrap_or(0)));
+    }
+    rows.push(("memory with TLS: all of it".to_owned(), all(&tls)));
     let wear = |name: &str, times: u32| (format!("wear: {name}"), u64::from(times));
     rows.push(wear("erases of the slot's most erased block", slot.most));
     rows.push(wear("erases of journal pages", journal.sum));
@@ -124,7 +130,7 @@ fn memory(programs: &Programs, small: &Programs) -> Result<Rows, String> {
 }
 
 fn all(said: &BTreeMap<String, u64>) -> u64 {
-    let parts = ["task", "peak", "stack", "sockets", "received"].iter();
+    let parts = ["task", "peak", "stack", "sockets", "received", "records"].iter();
     parts.map(|name| said.get(*name).copied().unwrap_or(0)).sum()
 }
 
@@ -163,6 +169,12 @@ const NAMES: [(&str, &str); 7] = [
     ("stack", "deepest stack of the adapter and below"),
     ("sockets", "two sockets' buffers"),
     ("received", "two receive buffers"),
+];
+
+const TLS: [(&str, &str); 3] = [
+    ("records", "records, two of 16,640 and two of 1,024"),
+    ("peak", "heap at peak"),
+    ("stack", "deepest stack of the adapter and below"),
 ];
 
 #[cfg(test)]

@@ -109,6 +109,15 @@ impl SelfTest {
     }
 }
 
+/// What a firmware has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Profile {
+    Default,
+    Small,
+    /// TLS; the cloud speaks it, too.
+    Tls,
+}
+
 /// A signed firmware.
 #[derive(Clone, Debug)]
 pub(super) struct Image {
@@ -122,8 +131,7 @@ pub(super) struct Programs {
     root: PathBuf,
     out: PathBuf,
     compiler: Compiler,
-    /// Firmware is built in the small profile.
-    small: bool,
+    profile: Profile,
     pub(super) loader: PathBuf,
     /// The firmwares built so far.
     firmwares: RefCell<BTreeMap<(String, SelfTest), Image>>,
@@ -139,17 +147,17 @@ impl Programs {
         let loader = images.join("loader");
         let firmwares = RefCell::default();
         let root = root.to_owned();
-        let programs = Self { root, out, compiler, small: false, loader, firmwares };
+        let programs = Self { root, out, compiler, profile: Profile::Default, loader, firmwares };
         let built = programs.program("loader", &[])?;
         fs::copy(&built, &programs.loader)
             .map_err(|error| format!("{}: {error}", built.display()))?;
         Ok(programs)
     }
 
-    /// The same with another compiler, or in the small profile.
-    pub(super) fn with(&self, compiler: Compiler, small: bool) -> Self {
+    /// The same with another compiler, and firmware in this profile.
+    pub(super) fn with(&self, compiler: Compiler, profile: Profile) -> Self {
         let (root, out, loader) = (self.root.clone(), self.out.clone(), self.loader.clone());
-        Self { root, out, compiler, small, loader, firmwares: RefCell::default() }
+        Self { root, out, compiler, profile, loader, firmwares: RefCell::default() }
     }
 
     /// Builds one of the example's programs; the ELF file.
@@ -161,6 +169,7 @@ impl Programs {
         let mut command = self.compiler.command();
         command
             .args(["--bin", name])
+            .args(if self.profile == Profile::Tls { &["--features", "tls"][..] } else { &[] })
             .current_dir(self.root.join("examples/embassy-mcu"))
             .env("CARGO_TARGET_DIR", &self.out)
             .envs(variables.iter().copied());
@@ -189,7 +198,7 @@ impl Programs {
             ("OTA_SELF_TEST", test.word()),
             ("OTA_PUBLIC_KEY", public.as_str()),
         ];
-        if self.small {
+        if self.profile == Profile::Small {
             variables.push(("OTA_SMALL", "1"));
         }
         let path = self.program("firmware", &variables)?;
@@ -200,8 +209,8 @@ impl Programs {
         }
         let signature = key.sign(&Sha512::digest(&bytes)).to_bytes();
         bytes.extend(signature);
-        let profile = if self.small { "-small" } else { "" };
-        self.image(&format!("{version}-{}{profile}", test.word()), version, bytes)
+        let name = format!("{version}-{}-{:?}", test.word(), self.profile);
+        self.image(&name, version, bytes)
     }
 
     /// An image made by other means.
@@ -209,6 +218,10 @@ impl Programs {
         let path = self.out.join("images").join(name);
         fs::write(&path, &bytes).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Image { version: version.to_owned(), path, bytes })
+    }
+
+    pub(super) fn profile(&self) -> Profile {
+        self.profile
     }
 
     pub(super) fn root(&self) -> &Path {

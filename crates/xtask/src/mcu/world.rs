@@ -9,7 +9,7 @@ use super::cloud::{self, Cloud, Offer, Ports};
 use super::flash::Flash;
 use super::lines::{From, Lines, after, now};
 use super::story::Story;
-use super::tools::{Image, Programs};
+use super::tools::{Image, Profile, Programs};
 
 /// Lines shown when something did not come.
 const SHOWN: usize = 60;
@@ -48,6 +48,7 @@ impl World {
         // Two runs at the same time have two boards.
         let dir = programs.out().join(format!("run-{}", std::process::id()));
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let ports = Ports::choose(programs.profile() == Profile::Tls, &dir)?;
         let mut world = Self {
             dir,
             ota: cloud::program(programs.root())?,
@@ -56,7 +57,7 @@ impl World {
             began: now(),
             loud,
             log: Vec::new(),
-            ports: Ports::choose()?,
+            ports,
             offer: Offer { version: offered.version.clone(), image: offered.path.clone() },
             devices: (0..devices).map(|n| format!("board{n}")).collect(),
             cloud: None,

@@ -6,6 +6,9 @@
 extern crate alloc;
 
 mod memory;
+#[cfg_attr(feature = "tls", path = "sealed.rs")]
+#[cfg_attr(not(feature = "tls"), path = "plain.rs")]
+mod net;
 mod settings;
 mod signature;
 mod update;

@@ -9,6 +9,7 @@ use ota_proto::Updater;
 use ota_wire::Client;
 
 use crate::HEAP;
+use crate::net::RECORDS;
 use crate::settings::{RECEIVE, SOCKET};
 
 static DEEPEST: AtomicUsize = AtomicUsize::new(0);
@@ -34,7 +35,7 @@ pub(crate) async fn measured<F: Future>(run: F) -> F::Output {
 /// Prints it.
 pub(crate) fn say() {
     say!(
-        "memory: updater {} client {} task {} heap {} peak {} stack {} sockets {} received {}",
+        "memory: updater {} client {} task {} heap {} peak {} stack {} sockets {} received {} records {}",
         size_of::<Updater>(),
         size_of::<Client>(),
         FUTURE.load(Ordering::Relaxed),
@@ -42,6 +43,7 @@ pub(crate) fn say() {
         HEAP.peak(),
         DEEPEST.load(Ordering::Relaxed),
         4 * SOCKET,
-        2 * RECEIVE
+        2 * RECEIVE,
+        RECORDS
     );
 }

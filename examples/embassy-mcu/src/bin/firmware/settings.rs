@@ -4,10 +4,13 @@ use alloc::string::String;
 use core::time::Duration;
 
 use embassy_mcu::factory;
+use ota_embassy::Network as _;
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
 use ota_proto::{Config, Hold, Identity};
 use ota_wire::client;
 use ota_wire::mqtt;
+
+use crate::net::Net;
 
 /// The version that runs.
 pub(crate) const VERSION: &str = match option_env!("OTA_VERSION") {
@@ -54,7 +57,7 @@ pub(crate) fn load(seed: u64) -> Result<(client::Config, Config), &'static str> 
     let Login { client_id, username, password, .. } = login.map_err(|_| "secret")?;
     let port = get("port")?.parse().map_err(|_| "port")?;
     let login = mqtt::Login::new(client_id, username, password);
-    let mut wires = client::Config::new(String::from(get("host")?), port, false, login, seed);
+    let mut wires = client::Config::new(String::from(get("host")?), port, Net::TLS, login, seed);
     wires.mqtt.limits.packet = RECEIVE;
     wires.mqtt.limits.tx = RECEIVE;
     wires.http.head = RECEIVE;
@@ -63,8 +66,8 @@ pub(crate) fn load(seed: u64) -> Result<(client::Config, Config), &'static str> 
         (wires.reconnect.floor, wires.reconnect.spread) = (spacing, spacing);
     }
     let mut machine = Config::new(identity, seed);
-    // The example's cloud speaks plain HTTP; the signature is what an image is trusted for.
-    machine.allow_http = true;
+    // The signature is what an image is trusted for.
+    machine.allow_http = !Net::TLS;
     machine.approval = Hold::Ask;
     machine.timing.trial = TRIAL;
     machine.limits.payload = RECEIVE;

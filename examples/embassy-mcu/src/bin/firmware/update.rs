@@ -13,8 +13,9 @@ use ota_embassy::{
 };
 use ota_proto::{self as update, Installed};
 use ota_wire::client::{self, DeviceIndex};
-use static_cell::StaticCell;
+use static_cell::{ConstStaticCell, StaticCell};
 
+use crate::net::{self, Net};
 use crate::settings::{self, RECEIVE, SOCKET};
 use crate::{memory, signature};
 
@@ -52,13 +53,13 @@ async fn keep_up_to_date(stack: Stack<'static>, seed: u64) -> Result<(), Unable>
     let flash = FLASH.init(Mutex::new(flash));
     let part = |part: Range<u32>| Part::new(flash, part.start, part.end - part.start);
 
-    static BUFFERS: StaticCell<[[u8; SOCKET]; 4]> = StaticCell::new();
-    let [a, b, c, d] = BUFFERS.init_with(|| [[0; SOCKET]; 4]);
-    static TCP: StaticCell<Tcp<'static>> = StaticCell::new();
-    let tcp: &'static Tcp<'static> = TCP.init(Tcp::new(stack, (a, b), (c, d)));
-    static RECEIVED: StaticCell<[[u8; RECEIVE]; 2]> = StaticCell::new();
-    let [broker, store] = RECEIVED.init_with(|| [[0; RECEIVE]; 2]);
-    let mut driver = Driver::new(tcp, wires, Buffers { broker, store }).map_err(Unable::Driver)?;
+    // Never on the stack, not even on the way to their place.
+    static BUFFERS: ConstStaticCell<[[u8; SOCKET]; 4]> = ConstStaticCell::new([[0; SOCKET]; 4]);
+    let [a, b, c, d] = BUFFERS.take();
+    let net = net::over(Tcp::new(stack, (a, b), (c, d)), seed).map_err(Unable::Factory)?;
+    static RECEIVED: ConstStaticCell<[[u8; RECEIVE]; 2]> = ConstStaticCell::new([[0; RECEIVE]; 2]);
+    let [broker, store] = RECEIVED.take();
+    let mut driver = Driver::new(net, wires, Buffers { broker, store }).map_err(Unable::Driver)?;
 
     static UNITS: StaticCell<[[u8; layout::WRITE]; 2]> = StaticCell::new();
     let [unit, aligned] = UNITS.init([[0; layout::WRITE]; 2]);
@@ -82,7 +83,7 @@ async fn keep_up_to_date(stack: Stack<'static>, seed: u64) -> Result<(), Unable>
 
 /// Does what an event asks for; breaks when it asks for a restart.
 async fn answer(
-    driver: &mut Driver<'static, &'static Tcp<'static>>,
+    driver: &mut Driver<'static, Net>,
     device: DeviceIndex,
     event: Event,
     mut slot: Part,
