@@ -1,13 +1,14 @@
-//! Two memory maps, one for each program.
+//! Which memory map each program has.
 #![forbid(unsafe_code)]
 
 use std::env;
 use std::path::PathBuf;
 
 /// Each program and where it runs.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("loader", "loader"),
     ("firmware", "firmware"),
+    ("small", "small"),
     ("size-empty", "firmware"),
     ("size-proto", "firmware"),
     ("size-wire", "firmware"),

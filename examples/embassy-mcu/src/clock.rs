@@ -1,6 +1,6 @@
 //! Time: the dual timer's first half runs free at 25 MHz and is the clock; SysTick only wakes,
 //! a thousand times a second. Counting SysTick's interrupts would lose time: the flag that one
-//! is due is a single bit.
+//! is due is a single bit. A board without such a timer counts them all the same ([`start_counting`]).
 
 use core::cell::RefCell;
 use core::task::Waker;
@@ -33,12 +33,17 @@ struct Clock {
     micros: u64,
     /// The timer counts down.
     last: u32,
+    /// Microseconds that an interrupt of SysTick counts for; 0 where the timer does.
+    tick: u64,
     queue: Queue,
 }
 
 impl Clock {
     /// Must be called at least once in the 171 s in which the timer wraps: SysTick does.
     fn now(&mut self) -> u64 {
+        if self.tick > 0 {
+            return self.micros;
+        }
         let passed = self.last.wrapping_sub(VALUE.read()) / PER_MICRO;
         self.last = self.last.wrapping_sub(passed.wrapping_mul(PER_MICRO));
         self.micros = self.micros.saturating_add(u64::from(passed));
@@ -66,7 +71,7 @@ impl Driver for Hybrid {
 }
 
 embassy_time_driver::time_driver_impl!(static DRIVER: Hybrid = Hybrid(Mutex::new(RefCell::new(
-    Clock { micros: 0, last: u32::MAX, queue: Queue::new() }
+    Clock { micros: 0, last: u32::MAX, tick: 0, queue: Queue::new() }
 ))));
 
 /// Starts clock and wake-ups.
@@ -75,7 +80,19 @@ pub fn start(mut systick: SYST) {
     CONTROL.write(RUN);
     critical_section::with(|cs| DRIVER.with(cs, |clock| clock.last = VALUE.read()));
     systick.set_clock_source(SystClkSource::External);
-    systick.set_reload(WAKE_EVERY - 1);
+    wake_every(systick, WAKE_EVERY);
+}
+
+/// Starts time on a board whose timers cannot be read: so many cycles of the processor are a
+/// millisecond. While interrupts are off for longer than that, time stands still.
+pub fn start_counting(mut systick: SYST, cycles: u32) {
+    critical_section::with(|cs| DRIVER.with(cs, |clock| clock.tick = 1_000));
+    systick.set_clock_source(SystClkSource::Core);
+    wake_every(systick, cycles);
+}
+
+fn wake_every(mut systick: SYST, cycles: u32) {
+    systick.set_reload(cycles - 1);
     systick.clear_current();
     systick.enable_interrupt();
     systick.enable_counter();
@@ -95,6 +112,7 @@ pub(crate) fn spin(micros: u32) {
 fn SysTick() {
     critical_section::with(|cs| {
         DRIVER.with(cs, |clock| {
+            clock.micros = clock.micros.saturating_add(clock.tick);
             let now = clock.now();
             let _ = clock.queue.next_expiration(now);
         });

@@ -10,7 +10,11 @@ pub fn value(key: &str) -> Option<&'static str> {
     let page = layout::FACTORY;
     let (at, len) = (layout::FLASH + page.start as usize, page.end - page.start);
     // SAFETY: the page is mapped, and the flash driver does not write to it: `flash::OPEN`.
-    let page = unsafe { slice::from_raw_parts(at as *const u8, len as usize) };
+    find(unsafe { slice::from_raw_parts(at as *const u8, len as usize) }, key)
+}
+
+/// The value of a key in a page.
+pub(crate) fn find(page: &'static [u8], key: &str) -> Option<&'static str> {
     let end = page.iter().position(|byte| *byte == 0xff).unwrap_or(page.len());
     let text = str::from_utf8(page.get(..end)?).ok()?;
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))

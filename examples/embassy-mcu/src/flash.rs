@@ -40,22 +40,23 @@ impl NorFlashError for Refused {
     }
 }
 
+/// Whether an operation keeps to its unit and to what it may touch.
+pub(crate) fn check(range: &Range<u32>, unit: usize, within: &Range<u32>) -> Result<(), Refused> {
+    let unit = unit as u32;
+    if !range.start.is_multiple_of(unit) || !range.end.is_multiple_of(unit) {
+        Err(Refused::Unaligned)
+    } else if range.start < within.start || range.end > within.end || range.start > range.end {
+        Err(Refused::OutOfBounds)
+    } else {
+        Ok(())
+    }
+}
+
 impl Flash {
     /// The flash; `None` when somebody has it.
     pub fn take() -> Option<Self> {
         static TAKEN: AtomicBool = AtomicBool::new(false);
         (!TAKEN.swap(true, Ordering::Relaxed)).then_some(Self(()))
-    }
-
-    fn checked(range: &Range<u32>, unit: usize, within: &Range<u32>) -> Result<(), Refused> {
-        let unit = unit as u32;
-        if !range.start.is_multiple_of(unit) || !range.end.is_multiple_of(unit) {
-            Err(Refused::Unaligned)
-        } else if range.start < within.start || range.end > within.end || range.start > range.end {
-            Err(Refused::OutOfBounds)
-        } else {
-            Ok(())
-        }
     }
 
     fn place(offset: u32) -> *mut u8 {
@@ -127,7 +128,7 @@ impl ReadNorFlash for Flash {
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Refused> {
         let end = offset.checked_add(bytes.len() as u32).ok_or(Refused::OutOfBounds)?;
-        Self::checked(&(offset..end), Self::READ_SIZE, &(0..layout::END))?;
+        check(&(offset..end), Self::READ_SIZE, &(0..layout::END))?;
         // SAFETY: the range is checked, and `&mut self` keeps writers away.
         let flash = unsafe { slice::from_raw_parts(Self::place(offset), bytes.len()) };
         bytes.copy_from_slice(flash);
@@ -144,7 +145,7 @@ impl NorFlash for Flash {
     const ERASE_SIZE: usize = layout::ERASE;
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), Refused> {
-        Self::checked(&(from..to), layout::ERASE, &OPEN)?;
+        check(&(from..to), layout::ERASE, &OPEN)?;
         let erase = layout::ERASE as u32;
         (from / erase..to / erase).for_each(Self::erase_block);
         Ok(())
@@ -152,7 +153,7 @@ impl NorFlash for Flash {
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Refused> {
         let end = offset.checked_add(bytes.len() as u32).ok_or(Refused::OutOfBounds)?;
-        Self::checked(&(offset..end), layout::WRITE, &OPEN)?;
+        check(&(offset..end), layout::WRITE, &OPEN)?;
         Self::program(offset, bytes)
     }
 }

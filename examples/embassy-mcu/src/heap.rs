@@ -1,13 +1,10 @@
 //! A heap of fixed size that remembers the most that was ever in use.
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use embedded_alloc::LlffHeap;
-
-/// Bytes of the heap.
-pub const SIZE: usize = 24 * 1_024;
+use static_cell::ConstStaticCell;
 
 /// The allocator.
 pub struct Heap {
@@ -24,11 +21,10 @@ impl Heap {
     }
 
     /// Gives it its memory. To be called once, before the first allocation.
-    pub fn start(&self) {
-        static mut MEMORY: [MaybeUninit<u8>; SIZE] = [MaybeUninit::uninit(); SIZE];
-        // SAFETY: the memory is named here only, and this is called once: a second call panics
-        // in `init`.
-        unsafe { self.inner.init((&raw mut MEMORY) as usize, SIZE) };
+    pub fn start<const SIZE: usize>(&self, memory: &'static ConstStaticCell<[u8; SIZE]>) {
+        // SAFETY: the memory is taken out of its cell for good, and this is called once: a second
+        // call panics in `take` or in `init`.
+        unsafe { self.inner.init(memory.take().as_mut_ptr() as usize, SIZE) };
     }
 
     /// Bytes in use now.

@@ -1,14 +1,11 @@
 //! The network: a LAN9118, polled through its FIFOs and woken by its interrupt.
 
-use core::cell::RefCell;
-use core::slice;
-use core::task::{Context, Waker};
+use core::task::Context;
 
-use cortex_m::peripheral::NVIC;
-use cortex_m_rt::exception;
-use critical_section::Mutex;
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
 
+use crate::frame::{Frame, MTU};
+use crate::line::Line;
 use crate::mmio::Register;
 
 /// A register at this offset.
@@ -49,44 +46,15 @@ const MAC_ON: u32 = 0x0010_000c;
 /// A frame waits.
 const RX_LEVEL: u32 = 1 << 3;
 /// Enabled, active high, push-pull. The reset state is active low, which raises the line at once.
-const LINE: u32 = 0x111;
+const LEVEL: u32 = 0x111;
 /// The interrupt's number at the processor.
-const NUMBER: u16 = 13;
-/// Ethernet header and 1,500 bytes.
-const MTU: usize = 1_514;
-const WORDS: usize = MTU.div_ceil(4) + 1;
-
-/// The number of the chip's interrupt.
-#[derive(Clone, Copy)]
-struct Line;
-
-// SAFETY: the number is the board's, and it is always the same.
-unsafe impl cortex_m::interrupt::InterruptNumber for Line {
-    fn number(self) -> u16 {
-        NUMBER
-    }
-}
-
-static WAKER: Mutex<RefCell<Option<Waker>>> = Mutex::new(RefCell::new(None));
-
-/// The only device interrupt that is ever switched on is this chip's.
-///
-/// The line is a level: it is switched off until `receive` has emptied the FIFO.
-#[exception]
-unsafe fn DefaultHandler(_number: i16) {
-    INT_EN.write(0);
-    critical_section::with(|cs| {
-        if let Some(waker) = WAKER.borrow_ref_mut(cs).take() {
-            waker.wake();
-        }
-    });
-}
+const LINE: Line = Line(13);
 
 /// The network device.
 pub struct Lan9118 {
     address: [u8; 6],
-    rx: [u32; WORDS],
-    tx: [u32; WORDS],
+    rx: &'static mut Frame,
+    tx: &'static mut Frame,
 }
 
 impl Lan9118 {
@@ -99,7 +67,7 @@ impl Lan9118 {
         while HW_CFG.read() & 1 != 0 {}
         // Before the processor listens to the line.
         INT_EN.write(0);
-        IRQ_CFG.write(LINE);
+        IRQ_CFG.write(LEVEL);
         FIFO_INT.write(0);
         INT_STS.write(u32::MAX);
         let (low, high) = (mac_read(MAC_ADDRL), mac_read(MAC_ADDRH));
@@ -107,10 +75,9 @@ impl Lan9118 {
         let [e, f, ..] = high.to_le_bytes();
         TX_CFG.write(2);
         mac_write(MAC_CR, MAC_ON);
-        NVIC::unpend(Line);
-        // SAFETY: the handler is `DefaultHandler` above, and no critical section is open.
-        unsafe { NVIC::unmask(Line) };
-        Some(Self { address: [a, b, c, d, e, f], rx: [0; WORDS], tx: [0; WORDS] })
+        INT_EN.write(RX_LEVEL);
+        let [rx, tx] = Frame::pair();
+        Some(Self { address: [a, b, c, d, e, f], rx, tx })
     }
 
     fn waits() -> bool {
@@ -124,19 +91,19 @@ impl Driver for Lan9118 {
 
     fn receive(&mut self, cx: &mut Context<'_>) -> Option<(Rx<'_>, Tx<'_>)> {
         if !Self::waits() {
-            critical_section::with(|cs| *WAKER.borrow_ref_mut(cs) = Some(cx.waker().clone()));
+            Line::wakes(cx.waker());
             INT_STS.write(RX_LEVEL);
-            INT_EN.write(RX_LEVEL);
+            LINE.open();
             // A frame that came before the flag was cleared raises it no more.
             if !Self::waits() {
                 return None;
             }
         }
-        Some((Rx(&mut self.rx), Tx(&mut self.tx)))
+        Some((Rx(self.rx), Tx(self.tx)))
     }
 
     fn transmit(&mut self, _: &mut Context<'_>) -> Option<Tx<'_>> {
-        Some(Tx(&mut self.tx))
+        Some(Tx(self.tx))
     }
 
     fn link_state(&mut self, cx: &mut Context<'_>) -> LinkState {
@@ -158,34 +125,27 @@ impl Driver for Lan9118 {
 }
 
 /// A frame that waits.
-pub struct Rx<'a>(&'a mut [u32; WORDS]);
+pub struct Rx<'a>(&'a mut Frame);
 
 impl RxToken for Rx<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, act: F) -> R {
         // The length includes the four bytes of the checksum.
         let length = (RX_STATUS.read() >> 16 & 0x3fff) as usize;
-        let words = length.div_ceil(4);
-        for index in 0..words {
-            let word = RX_DATA.read();
-            if let Some(place) = self.0.get_mut(index) {
-                // The FIFO's first byte is the lowest.
-                *place = word.to_le();
-            }
-        }
-        act(bytes(self.0, length.saturating_sub(4)))
+        self.0.fill(length.div_ceil(4), || RX_DATA.read());
+        act(self.0.bytes(length.saturating_sub(4)))
     }
 }
 
 /// Room for a frame.
-pub struct Tx<'a>(&'a mut [u32; WORDS]);
+pub struct Tx<'a>(&'a mut Frame);
 
 impl TxToken for Tx<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, act: F) -> R {
-        let result = act(bytes(self.0, length));
+        let result = act(self.0.bytes(length));
         // The whole frame in one piece: first and last.
         TX_DATA.write(0x3000 | length as u32);
         TX_DATA.write((length << 16 | length) as u32);
-        for word in &self.0[..length.div_ceil(4)] {
+        for word in &self.0.0[..length.div_ceil(4)] {
             TX_DATA.write(u32::from_le(*word));
         }
         // It is sent at once; the FIFO of results holds 512.
@@ -194,14 +154,6 @@ impl TxToken for Tx<'_> {
         }
         result
     }
-}
-
-/// The front of a buffer of words as bytes.
-fn bytes(words: &mut [u32; WORDS], length: usize) -> &mut [u8] {
-    let length = length.min(WORDS * 4);
-    // SAFETY: the words are borrowed for as long, bytes need no alignment, and every value of
-    // either is valid.
-    unsafe { slice::from_raw_parts_mut(words.as_mut_ptr().cast(), length) }
 }
 
 fn mac_read(register: u32) -> u32 {

@@ -1,4 +1,5 @@
-//! The board: QEMU's `mps2-an385`, a Cortex-M3 with a LAN9118, as far as an update needs it.
+//! The board: QEMU's `mps2-an385`, a Cortex-M3 with a LAN9118, as far as an update needs it; and
+//! [`lm3s`], a smaller one.
 //!
 //! `unsafe` is here and nowhere else: registers, flash, heap and stack have to be touched.
 #![no_std]
@@ -10,10 +11,15 @@ pub mod clock;
 pub mod executor;
 pub mod factory;
 pub mod flash;
+mod frame;
 pub mod heap;
 pub mod lan9118;
 pub mod layout;
+mod line;
+pub mod lm3s;
+pub mod memory_flash;
 mod mmio;
 pub mod program;
 pub mod stack;
+pub mod stellaris;
 pub mod uart;

@@ -8,6 +8,8 @@ macro_rules! size_program {
     () => {
         #[global_allocator]
         static HEAP: $crate::heap::Heap = $crate::heap::Heap::new();
+        static MEMORY: static_cell::ConstStaticCell<[u8; 24 * 1_024]> =
+            static_cell::ConstStaticCell::new([0; 24 * 1_024]);
 
         #[panic_handler]
         fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

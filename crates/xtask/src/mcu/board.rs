@@ -11,6 +11,42 @@ use super::lines::{From, Lines};
 
 const QEMU: &str = "qemu-system-arm";
 
+/// A board without power: what the emulator is told of it.
+#[derive(Clone, Debug)]
+pub(super) struct Machine {
+    arguments: Vec<String>,
+    /// Where its files are, and their common name.
+    place: PathBuf,
+}
+
+impl Machine {
+    /// `mps2-an385` with this boot loader and flash.
+    pub(super) fn mps2(loader: &Path, flash: &Flash) -> Self {
+        let memory = format!(
+            "memory-backend-file,id=flash,size=16M,share=on,mem-path={}",
+            flash.path().display()
+        );
+        let machine = "mps2-an385,memory-backend=flash";
+        let network = ["-netdev", "user,id=n0,ipv6=off", "-net", "nic,netdev=n0"];
+        let arguments = ["-machine", machine, "-object", &memory].into_iter().chain(network);
+        Self::of(arguments, loader, flash.path())
+    }
+
+    /// `lm3s6965evb` with this program, and with this file at that address of its flash.
+    pub(super) fn lm3s6965evb(program: &Path, file: &Path, address: u32) -> Self {
+        let page = format!("loader,file={},addr={address:#x},force-raw=on", file.display());
+        let network = ["-nic", "user,id=n0,ipv6=off,model=stellaris"];
+        let arguments = ["-machine", "lm3s6965evb", "-device", &page].into_iter().chain(network);
+        Self::of(arguments, program, file)
+    }
+
+    fn of<'a>(arguments: impl Iterator<Item = &'a str>, kernel: &Path, place: &Path) -> Self {
+        let mut arguments: Vec<String> = arguments.map(str::to_owned).collect();
+        arguments.extend(["-kernel".to_owned(), kernel.display().to_string()]);
+        Self { arguments, place: place.to_owned() }
+    }
+}
+
 /// A board with power. Dropping it takes the power away.
 pub(super) struct Board {
     emulator: Child,
@@ -19,30 +55,18 @@ pub(super) struct Board {
 
 impl Board {
     /// Gives power. What the console says goes to `lines`.
-    pub(super) fn start(
-        loader: &Path,
-        flash: &Flash,
-        lines: &Lines,
-        life: u32,
-    ) -> Result<Self, String> {
-        let monitor = flash.path().with_extension("monitor");
+    pub(super) fn start(machine: &Machine, lines: &Lines, life: u32) -> Result<Self, String> {
+        let monitor = machine.place.with_extension("monitor");
         let _ = std::fs::remove_file(&monitor);
         // It is not a fault that a packet finds no board: it may just have lost its power.
-        let notes = flash.path().with_extension("qemu.log");
+        let notes = machine.place.with_extension("qemu.log");
         let notes =
             File::create(&notes).map_err(|error| format!("{}: {error}", notes.display()))?;
-        let memory = format!(
-            "memory-backend-file,id=flash,size=16M,share=on,mem-path={}",
-            flash.path().display()
-        );
         let mut command = Command::new(QEMU);
         command
-            .args(["-machine", "mps2-an385,memory-backend=flash", "-object", &memory])
-            .args(["-netdev", "user,id=n0,ipv6=off", "-net", "nic,netdev=n0"])
+            .args(&machine.arguments)
             .args(["-display", "none", "-serial", "stdio", "-monitor"])
             .arg(format!("unix:{},server=on,wait=off", monitor.display()))
-            .arg("-kernel")
-            .arg(loader)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::from(notes));

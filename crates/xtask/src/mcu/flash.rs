@@ -25,6 +25,21 @@ const BUSY: usize = 4;
 const ERASES: usize = 16;
 const BLOCKS: usize = DFU.end / ERASE;
 
+/// The page of the small board's flash that is the factory's: `src/lm3s.rs`.
+pub(super) const SMALL_PAGE: u32 = 0x3_fc00;
+const SMALL_PAGE_LENGTH: usize = 1_024;
+
+/// Makes the file of that page.
+pub(super) fn small_page(path: PathBuf, factory: &str) -> Result<PathBuf, String> {
+    if factory.len() > SMALL_PAGE_LENGTH {
+        return Err(format!("{} bytes of the factory's do not fit", factory.len()));
+    }
+    let mut bytes = factory.as_bytes().to_vec();
+    bytes.resize(SMALL_PAGE_LENGTH, 0xff);
+    fs::write(&path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(path)
+}
+
 /// The flash of one board.
 pub(super) struct Flash(PathBuf);
 

@@ -12,7 +12,7 @@ use super::lines::From;
 use super::runs::{Images, PATIENCE, settled};
 use super::tools::{Compiler, Profile, Programs};
 use super::world::World;
-use super::{elf, flash};
+use super::{elf, flash, small};
 use crate::kept::Kept;
 
 const KEPT: Kept = Kept {
@@ -109,9 +109,9 @@ fn owner(path: &str) -> String {
 }
 
 /// Memory and wear of an update, and what is other in the small profile and with TLS.
-fn memory(programs: &Programs, small: &Programs, tls: &Programs) -> Result<Rows, String> {
+fn memory(programs: &Programs, small_programs: &Programs, tls: &Programs) -> Result<Rows, String> {
     let (said, [slot, journal, _]) = update(programs)?;
-    let (small, _) = update(small)?;
+    let (small, _) = update(small_programs)?;
     let (tls, _) = update(tls)?;
     let mut rows: Rows = NAMES
         .iter()
@@ -123,6 +123,7 @@ fn memory(programs: &Programs, small: &Programs, tls: &Programs) -> Result<Rows,
         rows.push((format!("memory with TLS: {name}"), tls.get(key).copied().unwrap_or(0)));
     }
     rows.push(("memory with TLS: all of it".to_owned(), all(&tls)));
+    rows.extend(small::Figures::measure(small_programs, false)?.rows());
     let wear = |name: &str, times: u32| (format!("wear: {name}"), u64::from(times));
     rows.push(wear("erases of the slot's most erased block", slot.most));
     rows.push(wear("erases of journal pages", journal.sum));
@@ -144,13 +145,8 @@ fn update(programs: &Programs) -> Result<(BTreeMap<String, u64>, [flash::Wear; 3
     // What the old firmware says when it restarts is said of the download.
     for said in ["firmware: Restart", "firmware: Reported"] {
         world.wait_for(said, PATIENCE, |_, from, line| {
-            if let Some(words) = line.strip_prefix("memory: ").filter(|_| from == From::Board) {
-                let words: Vec<&str> = words.split(' ').collect();
-                for pair in words.chunks_exact(2) {
-                    let bytes = pair[1].parse().unwrap_or(0);
-                    let place = most.entry(pair[0].to_owned()).or_default();
-                    *place = bytes.max(*place);
-                }
+            if from == From::Board {
+                said_of_memory(line, &mut most);
             }
             from == From::Board && line.starts_with(said)
         })?;
@@ -158,6 +154,15 @@ fn update(programs: &Programs) -> Result<(BTreeMap<String, u64>, [flash::Wear; 3
     settled(&mut world, &images.new.version)?;
     let [firmware, _] = world.flash()?.wear()?;
     Ok((most, firmware))
+}
+
+/// Takes a line of the firmware's in, when it is about memory: the most of each.
+pub(super) fn said_of_memory(line: &str, most: &mut BTreeMap<String, u64>) {
+    let words: Vec<&str> = line.strip_prefix("memory: ").unwrap_or_default().split(' ').collect();
+    for pair in words.chunks_exact(2) {
+        let place = most.entry(pair[0].to_owned()).or_default();
+        *place = pair[1].parse().unwrap_or(0).max(*place);
+    }
 }
 
 /// Words of the firmware's line, and what they mean.

@@ -9,6 +9,7 @@ mod flash;
 mod footprint;
 mod lines;
 mod runs;
+mod small;
 mod story;
 mod tools;
 mod world;
@@ -18,12 +19,13 @@ use std::path::{Path, PathBuf};
 use crate::metadata::Metadata;
 
 const USAGE: &str = "\
-usage: cargo xtask mcu [build] [update] [rollback] [faults] [cuts] [footprint] [OPTION…]
+usage: cargo xtask mcu [build] [update] [rollback] [faults] [cuts] [small] [footprint] [OPTION…]
   build     boot loader and firmware
   update    1.0.0 updates itself to 2.0.0
   rollback  versions that must not stay are taken back
   faults    cable out, cloud restarted, wrong digest, wrong signature
   cuts      the power goes at random moments; --count 50, --seed of the clock's choice
+  small     a board with 64 KiB of memory downloads and verifies
   footprint flash, memory and wear against docs/footprint.md; --write refreshes the page
 without a word: update and rollback
 OTA=PROGRAM is the program `ota` to serve with; without it, it is built";
@@ -39,6 +41,7 @@ pub(crate) fn run(words: &[&str]) -> Result<(), String> {
             "update" => runs::update(&programs)?,
             "rollback" => runs::rollback(&programs)?,
             "faults" => runs::faults(&programs)?,
+            "small" => small::run(&programs)?,
             "footprint" => footprint::run(&programs, words.write)?,
             _ => cuts::run(&programs, words.count, words.seed.unwrap_or_else(lines::any_number))?,
         }
@@ -62,7 +65,7 @@ impl Words {
         while let Some(word) = words.next() {
             let mut number = || words.next().and_then(|number| number.parse().ok());
             match *word {
-                "build" | "update" | "rollback" | "faults" | "cuts" | "footprint" => {
+                "build" | "update" | "rollback" | "faults" | "cuts" | "small" | "footprint" => {
                     parsed.parts.push((*word).to_owned());
                 }
                 "--write" => parsed.write = true,

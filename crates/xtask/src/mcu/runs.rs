@@ -89,23 +89,28 @@ fn wrong_signature(programs: &Programs, images: &Images) -> Result<(), String> {
     Ok(())
 }
 
-/// The cloud has read the image once, for its digest; then a bit of it changes, as on a bad disk.
 fn wrong_digest(programs: &Programs, images: &Images) -> Result<(), String> {
-    let changing = programs.image("changing", "2.0.0", images.new.bytes.clone())?;
-    let when = fs::metadata(&changing.path).and_then(|file| file.modified());
-    let mut world = World::new(programs, &changing, 1, false)?;
-    let mut bytes = images.new.bytes.clone();
-    bytes[1_000] ^= 1;
-    let changed = programs.image("changing", "2.0.0", bytes)?;
-    let file = fs::OpenOptions::new().write(true).open(&changed.path);
-    let kept = file.and_then(|file| file.set_modified(when?));
-    kept.map_err(|error| format!("{}: {error}", changed.path.display()))?;
+    let mut world = with_wrong_digest(programs, &images.new)?;
     world.new_board(0, &images.old)?;
     world.power_on()?;
     failed(&mut world, "-4")?;
     check_kept(&world, &images.old)?;
     println!("faults: one bit of the image wrong: {}", last(&world));
     Ok(())
+}
+
+/// A cloud that has read the image once, for its digest; then a bit of it changes, as on a bad disk.
+pub(super) fn with_wrong_digest(programs: &Programs, image: &Image) -> Result<World, String> {
+    let changing = programs.image("changing", &image.version, image.bytes.clone())?;
+    let when = fs::metadata(&changing.path).and_then(|file| file.modified());
+    let world = World::new(programs, &changing, 1, false)?;
+    let mut bytes = image.bytes.clone();
+    bytes[1_000] ^= 1;
+    let changed = programs.image("changing", &image.version, bytes)?;
+    let file = fs::OpenOptions::new().write(true).open(&changed.path);
+    let kept = file.and_then(|file| file.set_modified(when?));
+    kept.map_err(|error| format!("{}: {error}", changed.path.display()))?;
+    Ok(world)
 }
 
 /// A board whose slow download has just begun.
@@ -161,7 +166,7 @@ pub(super) fn settled(world: &mut World, version: &str) -> Result<(), String> {
 }
 
 /// Waits until a failure was reported, and the old version after it.
-fn failed(world: &mut World, code: &str) -> Result<(), String> {
+pub(super) fn failed(world: &mut World, code: &str) -> Result<(), String> {
     let failed = |result: &Outcome| result.state == "fail";
     world.wait_for("fail, and the version after it", PATIENCE, |story, _, _| {
         story.settled && story.results.last().is_some_and(failed)
@@ -195,7 +200,7 @@ fn check_kept(world: &World, old: &Image) -> Result<(), String> {
     Ok(())
 }
 
-fn last(world: &World) -> String {
+pub(super) fn last(world: &World) -> String {
     world.story.results.last().map_or_else(String::new, |result| {
         format!(
             "{} {} ({}), {} runs",

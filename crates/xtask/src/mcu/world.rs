@@ -1,12 +1,12 @@
 //! A board and its cloud, and what is waited for.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::board::Board;
+use super::board::{Board, Machine};
 use super::cloud::{self, Cloud, Offer, Ports};
-use super::flash::Flash;
+use super::flash::{self, Flash};
 use super::lines::{From, Lines, after, now};
 use super::story::Story;
 use super::tools::{Image, Profile, Programs};
@@ -28,8 +28,9 @@ pub(super) struct World {
     offer: Offer,
     devices: Vec<String>,
     cloud: Option<Cloud>,
+    machine: Option<Machine>,
     board: Option<Board>,
-    /// The board's flash, once there is a board.
+    /// The board's flash, once there is a board that has one.
     pub(super) flash: Option<Flash>,
     pub(super) story: Story,
     device: String,
@@ -61,6 +62,7 @@ impl World {
             offer: Offer { version: offered.version.clone(), image: offered.path.clone() },
             devices: (0..devices).map(|n| format!("board{n}")).collect(),
             cloud: None,
+            machine: None,
             board: None,
             flash: None,
             story: Story::default(),
@@ -88,12 +90,27 @@ impl World {
 
     /// A board from the factory with this firmware, as this device; without power yet.
     pub(super) fn new_board(&mut self, device: usize, firmware: &Image) -> Result<(), String> {
+        let factory = self.factory(device);
+        let flash = Flash::new(self.dir.join("flash"), &factory, &firmware.bytes)?;
+        self.machine = Some(Machine::mps2(&self.loader, &flash));
+        self.flash = Some(flash);
+        Ok(())
+    }
+
+    /// The small board with this program, as this device; without power yet.
+    pub(super) fn new_small_board(&mut self, device: usize, program: &Path) -> Result<(), String> {
+        let page = flash::small_page(self.dir.join("page"), &self.factory(device))?;
+        self.machine = Some(Machine::lm3s6965evb(program, &page, flash::SMALL_PAGE));
+        self.flash = None;
+        Ok(())
+    }
+
+    /// What the factory writes into a new board, which is this device.
+    fn factory(&mut self, device: usize) -> String {
         self.board = None;
         self.device.clone_from(&self.devices[device]);
         self.story = Story::default();
-        let factory = self.ports.factory(&self.device);
-        self.flash = Some(Flash::new(self.dir.join("flash"), &factory, &firmware.bytes)?);
-        Ok(())
+        self.ports.factory(&self.device)
     }
 
     pub(super) fn flash(&self) -> Result<&Flash, String> {
@@ -104,8 +121,8 @@ impl World {
     pub(super) fn power_on(&mut self) -> Result<(), String> {
         self.board = None;
         self.lives[0] += 1;
-        let flash = self.flash.as_ref().ok_or("there is no board")?;
-        self.board = Some(Board::start(&self.loader, flash, &self.lines, self.lives[0])?);
+        let machine = self.machine.as_ref().ok_or("there is no board")?;
+        self.board = Some(Board::start(machine, &self.lines, self.lives[0])?);
         Ok(())
     }
 

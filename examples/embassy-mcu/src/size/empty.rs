@@ -11,7 +11,7 @@ embassy_mcu::size_program!();
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    HEAP.start();
+    HEAP.start(&MEMORY);
     loop {
         black_box(Vec::from(black_box(b"")));
     }

@@ -9,7 +9,7 @@ use static_cell::StaticCell;
 
 /// Runs a program's work beside its network, for ever. To be called once.
 pub fn run<S>(work: fn(Stack<'static>) -> Result<SpawnToken<S>, SpawnError>) -> ! {
-    crate::HEAP.start();
+    crate::HEAP.start(&crate::MEMORY);
     let Some(core) = cortex_m::Peripherals::take() else { halt() };
     clock::start(core.SYST);
     executor::run(|spawner| start(spawner, work))

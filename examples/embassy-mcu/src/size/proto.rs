@@ -19,7 +19,7 @@ embassy_mcu::size_program!();
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    HEAP.start();
+    HEAP.start(&MEMORY);
     let started = boot(|config, boot| Updater::new(Instant::ZERO, config, boot));
     let Ok(mut machine) = started else { halt() };
     let (mut op, mut id) = (None, None);

@@ -21,7 +21,7 @@ embassy_mcu::size_program!();
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    HEAP.start();
+    HEAP.start(&MEMORY);
     let login = Login::new(text().to_string(), text().to_string(), text().to_string());
     let config = Config::new(text().to_string(), number() as u16, false, login, number());
     let Ok(mut client) = Client::new(Instant::ZERO, config) else { halt() };

@@ -1,10 +1,8 @@
 //! What the update takes of the memory, measured while it runs.
 
-use core::future::poll_fn;
-use core::pin::pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use embassy_mcu::{say, stack};
+use embassy_mcu::say;
 use ota_proto::Updater;
 use ota_wire::Client;
 
@@ -12,28 +10,16 @@ use crate::HEAP;
 use crate::net::RECORDS;
 use crate::settings::{RECEIVE, SOCKET};
 
-static DEEPEST: AtomicUsize = AtomicUsize::new(0);
 static FUTURE: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs it and notes how large it is.
-pub(crate) async fn sized<F: Future>(run: F) -> F::Output {
+/// Notes how large it is.
+pub(crate) fn sized<F: Future>(run: F) -> F {
     FUTURE.store(size_of_val(&run), Ordering::Relaxed);
-    run.await
+    run
 }
 
-/// Runs it and notes how deep its frames reach.
-pub(crate) async fn measured<F: Future>(run: F) -> F::Output {
-    let mut run = pin!(run);
-    poll_fn(|cx| {
-        let (poll, depth) = stack::measure(|| run.as_mut().poll(cx));
-        DEEPEST.fetch_max(depth, Ordering::Relaxed);
-        poll
-    })
-    .await
-}
-
-/// Prints it.
-pub(crate) fn say() {
+/// Prints it, with this depth of the stack.
+pub(crate) fn say(stack: usize) {
     say!(
         "memory: updater {} client {} task {} heap {} peak {} stack {} sockets {} received {} records {}",
         size_of::<Updater>(),
@@ -41,7 +27,7 @@ pub(crate) fn say() {
         FUTURE.load(Ordering::Relaxed),
         HEAP.used(),
         HEAP.peak(),
-        DEEPEST.load(Ordering::Relaxed),
+        stack,
         4 * SOCKET,
         2 * RECEIVE,
         RECORDS

@@ -3,7 +3,6 @@
 use alloc::string::String;
 use core::time::Duration;
 
-use embassy_mcu::factory;
 use ota_embassy::Network as _;
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
 use ota_proto::{Config, Hold, Identity};
@@ -16,13 +15,6 @@ use crate::net::Net;
 pub(crate) const VERSION: &str = match option_env!("OTA_VERSION") {
     Some(version) => version,
     None => "0.0.0",
-};
-
-/// What this firmware's check of itself comes to: `passes`, `fails` or `panics`. A real one looks
-/// at its sensors.
-pub(crate) const SELF_TEST: &str = match option_env!("OTA_SELF_TEST") {
-    Some(result) => result,
-    None => "passes",
 };
 
 /// How long a version that is not confirmed may run.
@@ -40,16 +32,19 @@ const SMALL: bool = option_env!("OTA_SMALL").is_some();
 /// Bytes of each socket's buffers.
 pub(crate) const SOCKET: usize = if SMALL { 1_024 } else { 2_048 };
 
+/// What the factory wrote, by its key.
+pub(crate) type Factory = fn(&str) -> Option<&'static str>;
+
 /// A number of this start's own.
-pub(crate) fn seed(start: u32) -> u64 {
-    let name = factory::value("device").unwrap_or_default();
+pub(crate) fn seed(factory: Factory, start: u32) -> u64 {
+    let name = factory("device").unwrap_or_default();
     let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     name.bytes().fold(0xcbf2_9ce4_8422_2325 ^ u64::from(start), hash)
 }
 
 /// Who the device is and where its cloud is, as the factory wrote it; what is missing there.
-pub(crate) fn load(seed: u64) -> Result<(client::Config, Config), &'static str> {
-    let get = |key| factory::value(key).ok_or(key);
+pub(crate) fn load(factory: Factory, seed: u64) -> Result<(client::Config, Config), &'static str> {
+    let get = |key| factory(key).ok_or(key);
     let identity = Identity::new(get("product")?, get("device")?).map_err(|_| "device")?;
     let secret = Secret::from_base64(get("secret")?).map_err(|_| "secret")?;
     let login =
@@ -61,7 +56,7 @@ pub(crate) fn load(seed: u64) -> Result<(client::Config, Config), &'static str> 
     wires.mqtt.limits.packet = RECEIVE;
     wires.mqtt.limits.tx = RECEIVE;
     wires.http.head = RECEIVE;
-    if let Some(seconds) = factory::value("connect_spacing") {
+    if let Some(seconds) = factory("connect_spacing") {
         let spacing = Duration::from_secs(seconds.parse().map_err(|_| "connect_spacing")?);
         (wires.reconnect.floor, wires.reconnect.spread) = (spacing, spacing);
     }

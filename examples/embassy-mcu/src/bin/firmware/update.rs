@@ -4,7 +4,7 @@ use core::ops::{ControlFlow, Range};
 
 use embassy_embedded_hal::flash::partition::Partition;
 use embassy_mcu::flash::Flash;
-use embassy_mcu::{boot, layout, say};
+use embassy_mcu::{boot, factory, layout, say};
 use embassy_net::Stack;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
@@ -17,7 +17,7 @@ use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::net::{self, Net};
 use crate::settings::{self, RECEIVE, SOCKET};
-use crate::{memory, signature};
+use crate::{depth, memory, signature};
 
 #[embassy_executor::task]
 pub(crate) async fn task(stack: Stack<'static>, seed: u64) {
@@ -47,7 +47,7 @@ type Part = Partition<'static, NoopRawMutex, Flash>;
 
 /// Ends when it is time to restart.
 async fn keep_up_to_date(stack: Stack<'static>, seed: u64) -> Result<(), Unable> {
-    let (wires, machine) = settings::load(seed).map_err(Unable::Factory)?;
+    let (wires, machine) = settings::load(factory::value, seed).map_err(Unable::Factory)?;
     let flash = Flash::take().ok_or(Unable::Flash)?;
     static FLASH: StaticCell<Mutex<NoopRawMutex, Flash>> = StaticCell::new();
     let flash = FLASH.init(Mutex::new(flash));
@@ -74,7 +74,7 @@ async fn keep_up_to_date(stack: Stack<'static>, seed: u64) -> Result<(), Unable>
     let device = driver.add_device(machine, settings::VERSION, storage).await;
     let device = device.map_err(Unable::Driver)?;
     loop {
-        let event = memory::measured(driver.next()).await.map_err(Unable::Driver)?;
+        let event = depth::measured(driver.next()).await.map_err(Unable::Driver)?;
         if answer(&mut driver, device, event, part(layout::DFU)).await.is_break() {
             return Ok(());
         }
@@ -95,7 +95,7 @@ async fn answer(
     match event {
         update::Event::Progress { percent } if percent % 10 != 0 => {}
         update::Event::Restart | update::Event::Reported { .. } => {
-            memory::say();
+            memory::say(depth::deepest());
             say!("firmware: {event:?}");
         }
         _ => say!("firmware: {event:?}"),
@@ -115,7 +115,7 @@ async fn answer(
         update::Event::Install { .. } => {
             driver.command(device, |updater, now| updater.installed(now, Installed::NeedsRestart))
         }
-        update::Event::Trial if settings::SELF_TEST == "passes" => {
+        update::Event::Trial if crate::SELF_TEST == "passes" => {
             driver.command(device, |updater, now| updater.confirm(now))
         }
         update::Event::Restart => return ControlFlow::Break(()),
