@@ -12,7 +12,7 @@ use ota_wire::Client;
 use ota_wire::adapter::{Engine, EngineError, Event, Step};
 use ota_wire::client::{Config, DeviceIndex, LinkKind};
 
-use crate::flash::{Buf, Storage, Worker};
+use crate::flash::{Buf, Found, Storage, Worker};
 use crate::network::Network;
 use crate::socket::Socket;
 use crate::time::{now, to_ticks};
@@ -62,22 +62,21 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
     ///
     /// # Errors
     /// [`EngineError::Storage`] or [`EngineError::Device`]; nothing changed, and the storage is gone.
-    pub async fn add_device(
+    #[allow(clippy::manual_async_fn, reason = "an `async fn` would hold its arguments twice")]
+    pub fn add_device(
         &mut self,
         config: ota_proto::Config,
         running: &str,
         mut storage: impl Storage + 'd,
-    ) -> Result<DeviceIndex, EngineError> {
-        let found = storage.boot().await.map_err(EngineError::Storage)?;
-        let boot = Boot {
-            running,
-            slot: found.slot,
-            journal: found.record.as_ref(),
-            storage: storage.info(),
-        };
-        let device = self.engine.add_device(now(), config, boot)?;
-        self.devices.push((device, Worker::new(storage)));
-        Ok(device)
+    ) -> impl Future<Output = Result<DeviceIndex, EngineError>> {
+        async move {
+            let Found { slot, record } = storage.boot().await.map_err(EngineError::Storage)?;
+            let journal = record.as_ref();
+            let boot = Boot { running, slot, journal, storage: storage.info() };
+            let device = self.engine.add_device(now(), config, boot)?;
+            self.devices.push((device, Worker::new(storage)));
+            Ok(device)
+        }
     }
 
     /// Runs until there is something to tell. Cancel-safe: a future that is dropped loses
@@ -145,6 +144,8 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
     }
 
     /// Whether anything happened. If not, whatever can happen wakes the task.
+    // In one frame with what the engine needs the stack would have to hold both.
+    #[inline(never)]
     fn poll_waits(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
         let mut happened = false;
         for (device, worker) in &mut self.devices {

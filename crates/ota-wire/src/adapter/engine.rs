@@ -192,6 +192,8 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
     }
 
     /// What is to be done next.
+    // On a microcontroller the caller's frame would hold this one's, too, while it polls the rest.
+    #[inline(never)]
     pub fn poll(&mut self, now: Instant) -> Step<B> {
         loop {
             let (device, op, work) = match self.client.poll_output(now) {
