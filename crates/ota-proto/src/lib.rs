@@ -148,6 +148,7 @@ pub mod credentials;
 mod digest;
 mod error;
 mod identity;
+mod input;
 pub mod journal;
 pub mod message;
 mod output;
@@ -164,11 +165,9 @@ pub use error::{
     BufferTooSmall, FetchError, MessageError, Misuse, StorageError, TlsError, TransportError,
 };
 pub use identity::{BadName, Identity, Topic, TopicKind};
+pub use input::{Boot, ContentRange, Installed, ResponseHead, SlotInfo, SlotState};
 pub use journal::{Journal, Outcome};
-pub use output::{
-    Body, Boot, ContentRange, Event, Installed, Offer, OpId, Output, PubId, QoS, ResponseHead,
-    SlotAction, SlotInfo, SlotState, State, Timer, Write,
-};
+pub use output::{Body, Event, Offer, OpId, Output, PubId, QoS, SlotAction, State, Timer, Write};
 pub use time::Instant;
 pub use updater::{Gate, Updater};
 pub use version::{BadVersion, Version};

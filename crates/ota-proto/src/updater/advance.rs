@@ -1,7 +1,8 @@
 //! What follows from the state by itself, after every input.
 
+use crate::input::SlotState;
 use crate::journal::Phase;
-use crate::output::{Event, SlotState};
+use crate::output::Event;
 
 use super::Updater;
 use super::attempt::{Net, Stage, Started, Why};

@@ -4,8 +4,9 @@ use crate::chance::Rng;
 use crate::code::Reason;
 use crate::config::{Config, ConfigError};
 use crate::digest::Md5;
+use crate::input::{Boot, SlotState};
 use crate::journal::{Outcome, Owed, Phase, Record, Target};
-use crate::output::{Boot, Event, SlotState};
+use crate::output::Event;
 use crate::time::Instant;
 use crate::version::Version;
 

@@ -2,8 +2,9 @@
 
 use crate::code::Reason;
 use crate::error::Misuse;
+use crate::input::Installed;
 use crate::journal::{Outcome, Phase};
-use crate::output::{Event, Installed};
+use crate::output::Event;
 use crate::time::Instant;
 
 use super::Updater;

@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use crate::code::Reason;
 use crate::error::{FetchError, TransportError};
-use crate::output::{Body, Event, OpId, ResponseHead, Write};
+use crate::input::ResponseHead;
+use crate::output::{Body, Event, OpId, Write};
 use crate::url::SecretUrl;
 
 use super::Updater;

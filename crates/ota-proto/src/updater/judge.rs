@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::code::Reason;
 use crate::config::Config;
-use crate::output::{ContentRange, ResponseHead};
+use crate::input::{ContentRange, ResponseHead};
 use crate::url::Url;
 
 use super::result::hash;

@@ -25,11 +25,12 @@ use crate::Md5;
 use crate::chance::Rng;
 use crate::config::{Config, ConfigError};
 use crate::error::{FetchError, MessageError, StorageError, TransportError};
+use crate::input::{Boot, ResponseHead, SlotInfo, SlotState};
 use crate::journal::Outcome;
 use crate::message::CloudMessage;
 #[allow(unused_imports)] // for the documentation
 use crate::output;
-use crate::output::{Body, Boot, Offer, OpId, PubId, ResponseHead, SlotInfo, SlotState, State};
+use crate::output::{Body, Offer, OpId, PubId, State};
 use crate::time::Instant;
 use crate::version::Version;
 

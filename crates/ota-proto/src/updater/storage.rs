@@ -4,8 +4,9 @@ use crate::code::Reason;
 use crate::config::Hold;
 use crate::digest::Md5;
 use crate::error::StorageError;
+use crate::input::SlotState;
 use crate::journal::{Outcome, Phase, Record};
-use crate::output::{Event, OpId, SlotAction, SlotState};
+use crate::output::{Event, OpId, SlotAction};
 use crate::time::Instant;
 
 use super::Updater;

@@ -1,0 +1,88 @@
+//! What goes into the machine beside messages.
+
+use core::time::Duration;
+
+use crate::journal::Journal;
+
+/// What the boot loader or installer says of the image that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub enum SlotState {
+    /// It runs for good.
+    Confirmed,
+    /// It runs on trial: the next reset brings the old one back unless it is confirmed.
+    Trial,
+    /// It runs, but the next reset starts the other image: activated and not restarted into.
+    Armed,
+    /// It is the old one, back after a trial failed.
+    RolledBack,
+    /// There is nobody to ask.
+    Unknown,
+}
+
+/// The slot that an update is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub struct SlotInfo {
+    /// Bytes that it can hold.
+    pub capacity: u64,
+    /// Its erase unit in bytes, at least 1. Checkpoints and resumes are multiples of it.
+    pub erase: u32,
+    /// Its write unit in bytes. Alignment to it is the slot's own business; it is here for the
+    /// application to see.
+    pub write: u32,
+}
+
+/// What is known at boot.
+#[derive(Clone, Copy, Debug)]
+pub struct Boot<'a> {
+    /// The version that runs now.
+    pub running: &'a str,
+    /// The state of its slot.
+    pub slot: SlotState,
+    /// The newest valid journal record ([`Journal::newest`]), written once more before the machine
+    /// acts on it: its own write may have been cut, and may read differently next time.
+    pub journal: Option<&'a [u8; Journal::LEN]>,
+    /// The slot that an update is written to.
+    pub storage: SlotInfo,
+}
+
+/// The head of an HTTP answer, as far as it matters here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ResponseHead<'a> {
+    /// The status, 100 to 999.
+    pub status: u16,
+    /// `Content-Length` in bytes; absent with chunked bodies.
+    pub content_length: Option<u64>,
+    /// `Content-Range`, when it could be read.
+    pub content_range: Option<ContentRange>,
+    /// `ETag` as sent.
+    pub etag: Option<&'a [u8]>,
+    /// `Location` as sent.
+    pub location: Option<&'a str>,
+    /// `Retry-After` when given in seconds.
+    pub retry_after: Option<Duration>,
+    /// There is a `Content-Encoding` other than `identity`.
+    pub encoded: bool,
+}
+
+/// `Content-Range: bytes first-last/total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ContentRange {
+    /// First and last byte; absent in `bytes */total`.
+    pub span: Option<(u64, u64)>,
+    /// Length of the whole; absent in `…/*`.
+    pub total: Option<u64>,
+}
+
+/// What the installer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub enum Installed {
+    /// The new version runs already; no restart is needed.
+    Running,
+    /// The new version runs after a switch of slots and a restart.
+    NeedsRestart,
+    /// It failed; the old version stays.
+    Failed,
+}
