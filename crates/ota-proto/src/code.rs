@@ -6,6 +6,7 @@ use crate::TlsError;
 
 /// The result code of a `fail` report (docs/protocol.md, Result codes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ResultCode {
     /// `-1`: the download timed out.
@@ -49,6 +50,7 @@ macro_rules! reasons {
         /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+        #[cfg_attr(feature = "defmt", derive(defmt::Format))]
         #[non_exhaustive]
         pub enum Reason {
             $($(#[$doc])* $name,)*

@@ -11,6 +11,7 @@ use crate::version::Version;
 /// The configuration of an [`crate::Updater`]. [`Config::new`] has the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Config {
     /// Who the device is.
@@ -69,6 +70,7 @@ impl Config {
 /// Who decides at a gate of the update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Hold {
     /// The machine goes on by itself.
     #[default]
@@ -80,6 +82,7 @@ pub enum Hold {
 /// How the image is verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Verify {
     /// Once, after the last byte, from the medium with the cache dropped.
     #[default]
@@ -92,6 +95,7 @@ pub enum Verify {
 /// Whether an older version may be installed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Downgrade {
     /// Any version.
     #[default]
@@ -126,9 +130,17 @@ impl fmt::Debug for Comparator {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for Comparator {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Comparator(..)");
+    }
+}
+
 /// Bounds of what is accepted from the network, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Limits {
     /// A message's payload. Default 4,096.
@@ -148,6 +160,7 @@ impl Default for Limits {
 /// All times and counts of the rules of behaviour (docs/rules.md).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Timing {
     /// Wait for the answer to `report_version`, then again with back-off. 10 s.
@@ -283,6 +296,7 @@ impl Default for Timing {
 
 /// The caller's fault: what [`crate::Updater::new`] was given makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The running version is no version.

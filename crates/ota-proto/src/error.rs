@@ -7,6 +7,7 @@ use crate::message::Malformed;
 /// The caller's buffer cannot hold the output. The state is unchanged: call again with a larger
 /// one. [`crate::Config::buffer_len`] says what always suffices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct BufferTooSmall {
     /// The length in bytes that would have sufficed.
     pub needed: usize,
@@ -23,6 +24,7 @@ impl core::error::Error for BufferTooSmall {}
 /// The peer's fault: a message that is not for us or is none. It had no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum MessageError {
     /// Not this device's `$ota/update/…` topic.
@@ -47,6 +49,7 @@ impl core::error::Error for MessageError {}
 
 /// The caller's fault: a command or completion in a state that has no use for it. No effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Misuse;
 
 impl fmt::Display for Misuse {
@@ -60,6 +63,7 @@ impl core::error::Error for Misuse {}
 /// The environment's fault: what a slot or a journal answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum StorageError {
     /// No room left.
@@ -88,6 +92,7 @@ impl core::error::Error for StorageError {}
 /// Why TLS was refused. Every kind is final for this peer until something changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum TlsError {
     /// The certificate is for another host name.
@@ -135,6 +140,7 @@ impl core::error::Error for TlsError {}
 /// Why a connection or a transfer ended early: the network's or the server's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum TransportError {
     /// The host name was not found.
@@ -168,6 +174,7 @@ impl core::error::Error for TransportError {}
 
 /// What a completion of a fetch was worth. Informational: the machine has already decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum FetchError {
     /// The operation is not the current one; nothing happened.

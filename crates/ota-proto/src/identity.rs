@@ -30,6 +30,7 @@ const UPDATE: &str = "$ota/update/";
 
 /// Which of the two OTA topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum TopicKind {
     /// `$ota/report/…`: device to cloud.
     Report,
@@ -39,6 +40,7 @@ pub enum TopicKind {
 
 /// An OTA topic, parsed: nothing in it is trusted but its shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Topic<'a> {
     /// Report or update.
     pub kind: TopicKind,
@@ -152,6 +154,14 @@ impl Identity {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for Identity {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let (product, device) = self.names();
+        defmt::write!(f, "{=str}/{=str}", product, device);
+    }
+}
+
 fn is_name(text: &str, max: usize) -> bool {
     let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b':' | b'.');
     !text.is_empty() && text.len() <= max && text.bytes().all(ok)
@@ -159,6 +169,7 @@ fn is_name(text: &str, max: usize) -> bool {
 
 /// A product id or device name that cannot stand in a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum BadName {
     /// Not 1 to [`Identity::MAX_PRODUCT`] letters, digits or `_ - : .`.

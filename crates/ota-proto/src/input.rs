@@ -7,6 +7,7 @@ use crate::journal::Journal;
 /// What the boot loader or installer says of the image that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SlotState {
     /// It runs for good.
     Confirmed,
@@ -23,6 +24,7 @@ pub enum SlotState {
 /// The slot that an update is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SlotInfo {
     /// Bytes that it can hold.
     pub capacity: u64,
@@ -68,6 +70,7 @@ pub struct ResponseHead<'a> {
 
 /// `Content-Range: bytes first-last/total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ContentRange {
     /// First and last byte; absent in `bytes */total`.
     pub span: Option<(u64, u64)>,
@@ -78,6 +81,7 @@ pub struct ContentRange {
 /// What the installer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Installed {
     /// The new version runs already; no restart is needed.
     Running,

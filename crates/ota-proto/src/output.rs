@@ -14,16 +14,19 @@ use crate::version::Version;
 /// An operation that the machine asked for. Opaque; a completion for a stale id is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct OpId(pub(crate) u32);
 
 /// A publication that the machine asked for. Opaque; an acknowledgement of a stale id is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PubId(pub(crate) u32);
 
 /// MQTT quality of service; the platform has no level 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum QoS {
     /// At most once.
     AtMostOnce,
@@ -33,6 +36,7 @@ pub enum QoS {
 
 /// What became of a piece of body.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub struct Body {
     /// Bytes taken from the front of the piece. Zero without a write means: do not read now, the
@@ -45,6 +49,7 @@ pub struct Body {
 /// A write to the slot: a span of the caller's own buffer, so that nothing is borrowed or copied.
 /// It never crosses an erase unit. Answer with [`crate::Updater::handle_stored`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Write {
     /// The operation.
     pub op: OpId,
@@ -57,6 +62,7 @@ pub struct Write {
 /// What the slot must do (O6, O8 and O11 of docs/architecture.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SlotAction {
     /// Make the new image the one that the next reset starts, on trial. Durable when answered.
@@ -151,6 +157,7 @@ pub enum Output<'b> {
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Timer {
     /// The answer to a version report.
@@ -184,6 +191,7 @@ pub enum Timer {
 /// What the application is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Event {
     /// There is an offer ([`crate::Updater::offer`]): answer with accept, defer or refuse.
@@ -248,6 +256,7 @@ pub enum Event {
 
 /// Where the update stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum State {
     /// No update.
@@ -300,5 +309,49 @@ impl fmt::Debug for Offer<'_> {
             .field("fw_type", &self.fw_type)
             .field("url", &Redacted(self.url))
             .finish()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Offer<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(
+            f,
+            "Offer {{ version: {}, md5: {}, size: {=u64}, user_defined: {}, fw_type: {}, url: {} }}",
+            self.version,
+            self.md5,
+            self.size,
+            self.user_defined,
+            self.fw_type,
+            Redacted(self.url),
+        );
+    }
+}
+
+/// Without the query of the URL, and without the bytes of messages and records.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Output<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::Publish { id, topic, qos, payload } => {
+                let len = payload.len();
+                defmt::write!(f, "Publish({}, {=str}, {}, {=usize} bytes)", id, topic, qos, len);
+            }
+            Self::Fetch { op, url, from } => {
+                defmt::write!(f, "Fetch({}, {} from {=u64})", op, Redacted(url), from);
+            }
+            Self::CancelFetch { op } => defmt::write!(f, "CancelFetch({})", op),
+            Self::Erase { op, range, size } => {
+                defmt::write!(f, "Erase({}, {} of {=u64})", op, range, size);
+            }
+            Self::Sync { op } => defmt::write!(f, "Sync({})", op),
+            Self::Digest { op, range } => defmt::write!(f, "Digest({}, {})", op, range),
+            Self::Persist { op, .. } => defmt::write!(f, "Persist({})", op),
+            Self::Slot { op, action } => defmt::write!(f, "Slot({}, {})", op, action),
+            Self::Event(event) => defmt::write!(f, "Event({})", event),
+            Self::Idle { deadline, timer, read_body } => {
+                defmt::write!(f, "Idle({}, {}, read_body: {=bool})", deadline, timer, read_body);
+            }
+        }
     }
 }

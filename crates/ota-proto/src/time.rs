@@ -87,6 +87,14 @@ impl fmt::Display for Instant {
     }
 }
 
+/// Seconds with six decimals.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Instant {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=u64:us}", self.0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

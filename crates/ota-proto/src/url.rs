@@ -32,6 +32,7 @@ pub struct Url<'a> {
 
 /// Why a text is no usable URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum BadUrl {
     /// Neither `http` nor `https`.
@@ -156,6 +157,14 @@ impl fmt::Debug for Url<'_> {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for Url<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let scheme = if self.tls { "https" } else { "http" };
+        defmt::write!(f, "Url({=str}://{=str}:{=u16})", scheme, self.host, self.port);
+    }
+}
+
 impl fmt::Display for BadUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -173,17 +182,33 @@ impl core::error::Error for BadUrl {}
 /// Shows a URL without its query and without a user and password, which are credentials.
 pub(crate) struct Redacted<'a>(pub(crate) &'a str);
 
-impl fmt::Debug for Redacted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Redacted<'_> {
+    /// What stands for user and password, what is shown, and what stands for the query.
+    fn parts(&self) -> [&str; 3] {
         let (shown, query) = match self.0.split_once('?') {
             Some((shown, _)) => (shown, "?…"),
             None => (self.0, ""),
         };
         // Such a URL is refused, but it is shown before that.
         match shown.rsplit_once('@') {
-            Some((_, behind)) => write!(f, "\"…@{behind}{query}\""),
-            None => write!(f, "\"{shown}{query}\""),
+            Some((_, behind)) => ["…@", behind, query],
+            None => ["", shown, query],
         }
+    }
+}
+
+impl fmt::Debug for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [user, shown, query] = self.parts();
+        write!(f, "\"{user}{shown}{query}\"")
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Redacted<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let [user, shown, query] = self.parts();
+        defmt::write!(f, "{=str}{=str}{=str}", user, shown, query);
     }
 }
 

@@ -76,6 +76,13 @@ impl fmt::Debug for Version {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for Version {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=str}", self.as_str());
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -84,6 +91,7 @@ impl fmt::Display for Version {
 
 /// The text is no version: empty, over 32 bytes, or with a byte that is not printable ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct BadVersion;
 
 impl fmt::Display for BadVersion {

@@ -23,6 +23,7 @@ pub use storage::{Found, Storage};
 
 /// The caller's fault: the flash and what it is to be used for do not go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum FlashError {
     /// The region is too small, its length is no multiple of its erase unit, or its read or write
@@ -66,6 +67,7 @@ pub trait Switch {
 /// There is nobody to ask: the application installs by itself. The state is
 /// [`SlotState::Unknown`]; every action succeeds and does nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct NoSwitch;
 
 impl Switch for NoSwitch {

@@ -22,6 +22,15 @@ pub struct Found {
     pub record: Option<[u8; Journal::LEN]>,
 }
 
+/// Without the record's bytes.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Found {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let record = self.record.is_some();
+        defmt::write!(f, "Found {{ slot: {}, record: {=bool} }}", self.slot, record);
+    }
+}
+
 /// Where a device keeps its update. [`crate::FlashStorage`] is one for NOR flash.
 ///
 /// Operations come one at a time, and none is begun before the one before it has ended.

@@ -89,6 +89,14 @@ impl fmt::Debug for Login {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for Login {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let (id, user) = (self.client_id.as_str(), self.username.as_str());
+        defmt::write!(f, "Login {{ client_id: {=str}, username: {=str}, .. }}", id, user);
+    }
+}
+
 /// Five letters and digits from a random number, for the cloud's logs.
 #[must_use]
 pub fn conn_id(random: u64) -> String {
@@ -103,6 +111,7 @@ pub fn conn_id(random: u64) -> String {
 
 /// A user name, taken apart. Nothing in it is trusted before [`verify`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Username<'a> {
     /// Product id and device name without a separator.
     pub client_id: &'a str,
@@ -163,6 +172,7 @@ pub fn verify(
 
 /// Why a login is refused: the device's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum LoginError {
     /// The user name has not its four parts.
@@ -193,6 +203,7 @@ impl core::error::Error for LoginError {}
 
 /// What a login cannot be made of: the caller's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum BadLogin {
     /// The application id is not a number.

@@ -103,8 +103,16 @@ impl fmt::Debug for Secret {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for Secret {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Secret(..)");
+    }
+}
+
 /// How a login or a request is signed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Algorithm {
     /// HMAC with SHA-1, as the vendor's C and Python SDKs do.
@@ -171,6 +179,7 @@ impl Algorithm {
 
 /// The text is no secret. It is not repeated in the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum BadSecret {
     /// Not Base64, or without its padding.

@@ -52,6 +52,13 @@ impl fmt::Debug for ProductSecret {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for ProductSecret {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "ProductSecret(..)");
+    }
+}
+
 /// A request for a device's secret. What stands in it is no secret itself.
 ///
 /// ```
@@ -72,6 +79,7 @@ impl fmt::Debug for ProductSecret {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Request<'a> {
     /// The device.
     pub identity: &'a Identity,
@@ -258,8 +266,19 @@ impl fmt::Debug for Reply {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for Reply {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::Secret(_) => defmt::write!(f, "Secret(..)"),
+            Self::Certificate { .. } => defmt::write!(f, "Certificate {{ .. }}"),
+        }
+    }
+}
+
 /// Why there is no secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RegistrationError {
     /// The answer is longer than [`MAX_REPLY`].

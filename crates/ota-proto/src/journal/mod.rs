@@ -33,6 +33,7 @@ pub use log::{Entry, Log, Scan};
 /// What survives a reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Record {
     /// Where the update stands.
     pub phase: Phase,
@@ -53,6 +54,7 @@ pub struct Record {
 /// The durable part of the update's state (docs/rules.md).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Phase {
     /// No attempt.
@@ -71,6 +73,7 @@ pub enum Phase {
 /// An image, and how much of it the slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Target {
     /// Its version.
     pub version: Version,
@@ -87,6 +90,7 @@ pub struct Target {
 /// A result that the cloud must hear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Owed {
     /// What the result is.
     pub result: Outcome,
@@ -97,6 +101,7 @@ pub struct Owed {
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Outcome {
     /// The new version runs and is confirmed.
     Done,
@@ -107,6 +112,7 @@ pub enum Outcome {
 /// An image that failed on this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Guard {
     /// Its digest.
     pub md5: Md5,
@@ -118,6 +124,7 @@ pub struct Guard {
 
 /// Why a block is no record. A torn write looks like [`JournalError::Checksum`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum JournalError {
     /// Not our magic number: empty, erased or foreign.

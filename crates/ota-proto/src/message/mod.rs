@@ -38,6 +38,7 @@ use crate::digest::Md5;
 
 /// A message from a device (`$ota/report/…`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum DeviceMessage<'a> {
     /// `report_version`: what runs now.
@@ -58,6 +59,7 @@ pub enum DeviceMessage<'a> {
 
 /// The `progress` object of `report_progress`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Progress<'a> {
     /// The state.
     pub state: ProgressState,
@@ -71,6 +73,7 @@ pub struct Progress<'a> {
 
 /// The states of `report_progress` (docs/protocol.md, Device to cloud).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ProgressState {
     /// The image is on its way.
@@ -98,6 +101,7 @@ impl ProgressState {
 
 /// A message from the cloud (`$ota/update/…`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum CloudMessage<'a> {
     /// `report_version_rsp`: the answer to `report_version`.
@@ -134,6 +138,7 @@ pub struct OfferMessage<'a> {
 /// A payload that is none of the messages. The state it was fed to is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Malformed {
     /// Not UTF-8 or not JSON, cut short, or nested too deep.
@@ -169,5 +174,21 @@ impl fmt::Debug for OfferMessage<'_> {
             .field("user_defined", &self.user_defined)
             .field("fw_type", &self.fw_type)
             .finish()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for OfferMessage<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(
+            f,
+            "OfferMessage {{ version: {}, url: {}, md5sum: {}, file_size: {}, user_defined: {}, fw_type: {} }}",
+            self.version,
+            crate::url::Redacted(&self.url),
+            self.md5sum,
+            self.file_size,
+            self.user_defined,
+            self.fw_type,
+        );
     }
 }

@@ -87,6 +87,7 @@ pub struct Updater {
 /// What the caller has room for now. A closed gate holds outputs back without losing anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Gate {
     /// A [`output::Output::Publish`] may come.
     pub publish: bool,

@@ -37,6 +37,7 @@ struct Spare<B> {
 
 /// To whom a link goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Target {
     /// The link.
     pub link: Link,
@@ -50,6 +51,7 @@ pub struct Target {
 
 /// What an adapter has to do.
 #[derive(Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub enum Step<B> {
     /// Open this link; answer with [`Engine::handle_connected`] or
@@ -118,6 +120,7 @@ pub struct Done<B> {
 
 /// Why there is no engine, or not that device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum EngineError {
     /// The caller's fault: no MQTT session can work with the configuration.
@@ -329,6 +332,23 @@ impl<B> fmt::Debug for Work<B> {
             Self::Digest { range } => write!(f, "Digest({range:?})"),
             Self::Persist { .. } => f.write_str("Persist"),
             Self::Slot { action } => write!(f, "Slot({action:?})"),
+        }
+    }
+}
+
+/// Without the bytes of an image or a record.
+#[cfg(feature = "defmt")]
+impl<B> defmt::Format for Work<B> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::Erase { range, size } => defmt::write!(f, "Erase({} of {=u64})", range, size),
+            Self::Write { at, span, .. } => {
+                defmt::write!(f, "Write({=u64}+{=usize})", at, span.len());
+            }
+            Self::Sync => defmt::write!(f, "Sync"),
+            Self::Digest { range } => defmt::write!(f, "Digest({})", range),
+            Self::Persist { .. } => defmt::write!(f, "Persist"),
+            Self::Slot { action } => defmt::write!(f, "Slot({})", action),
         }
     }
 }

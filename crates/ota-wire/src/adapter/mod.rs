@@ -37,9 +37,27 @@ pub enum Event {
     },
 }
 
+/// Without what a message says: it is the application's.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Event {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::Client(event) => defmt::write!(f, "Client({})", event),
+            Self::Message { topic, payload, ack } => defmt::write!(
+                f,
+                "Message {{ topic: {=str}, payload_len: {=usize}, ack: {} }}",
+                topic.as_str(),
+                payload.len(),
+                ack,
+            ),
+        }
+    }
+}
+
 /// Which completion of the core a finished storage operation is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Answer {
     /// `handle_erased`.
     Erased(Result<(), StorageError>),
@@ -97,6 +115,7 @@ pub struct Inboxes<B> {
 
 /// What was found in what had been received.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub enum Look {
     /// Nothing but what waits for more bytes, or for storage: wait.

@@ -14,6 +14,7 @@ use crate::mqtt::{self, AckId, PublishHandle, ReconnectConfig, SessionError, Sub
 /// sub-devices behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DeviceIndex(pub(super) usize);
 
 impl DeviceIndex {
@@ -31,6 +32,7 @@ impl DeviceIndex {
 /// ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Link {
     /// What it is for. There is at most one open link of each kind.
     pub kind: LinkKind,
@@ -48,6 +50,7 @@ impl Link {
 /// What a link is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum LinkKind {
     /// MQTT, to the broker.
     Broker,
@@ -58,6 +61,7 @@ pub enum LinkKind {
 /// The configuration of a client. [`Config::new`] has the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Config {
     /// The broker's host name or address.
@@ -204,8 +208,35 @@ pub enum Output<'a> {
     },
 }
 
+/// Without the bytes of a record.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Output<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::Connect { link, host, port, tls } => {
+                defmt::write!(f, "Connect({}, {=str}:{=u16}, tls: {=bool})", link, host, port, tls);
+            }
+            Self::Close { link } => defmt::write!(f, "Close({})", link),
+            Self::Erase { device, op, range, size } => {
+                defmt::write!(f, "Erase({}, {}, {} of {=u64})", device, op, range, size);
+            }
+            Self::Sync { device, op } => defmt::write!(f, "Sync({}, {})", device, op),
+            Self::Digest { device, op, range } => {
+                defmt::write!(f, "Digest({}, {}, {})", device, op, range);
+            }
+            Self::Persist { device, op, .. } => defmt::write!(f, "Persist({}, {})", device, op),
+            Self::Slot { device, op, action } => {
+                defmt::write!(f, "Slot({}, {}, {})", device, op, action);
+            }
+            Self::Event(event) => defmt::write!(f, "Event({})", event),
+            Self::Idle { deadline, timer, .. } => defmt::write!(f, "Idle({}, {})", deadline, timer),
+        }
+    }
+}
+
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Timer {
     /// A device's update.
@@ -221,6 +252,7 @@ pub enum Timer {
 /// What the application is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Event {
     /// Of a device's update.
@@ -266,6 +298,7 @@ pub enum Event {
 /// Why the broker's link is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Disconnect {
     /// It could not be opened, or it was cut.
@@ -288,6 +321,7 @@ impl fmt::Display for Disconnect {
 
 /// What one call of [`super::Client::handle_received`] did with the bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub struct Received {
     /// Bytes at the front of the buffer that are done with — but for those that a span in
@@ -299,6 +333,7 @@ pub struct Received {
 
 /// What an adapter has to see to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Found {
     /// Bytes for the slot; answer with [`ota_proto::Updater::handle_stored`].
     Write {
@@ -320,6 +355,7 @@ pub enum Found {
 
 /// Why a device could not be added: the caller's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum AddError {
     /// Its configuration makes no sense.

@@ -6,6 +6,7 @@ use ota_proto::TransportError;
 
 /// The peer's fault: why an answer is of no use. The connection must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum HttpError {
     /// It does not begin like an HTTP/1.0 or 1.1 answer.
@@ -75,6 +76,7 @@ impl From<HttpError> for TransportError {
 
 /// Why a URL cannot be requested as it stands: the fault of who made the URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RequestError {
     /// The host is empty or has bytes that no host name or address has.

@@ -67,6 +67,7 @@ pub(crate) use self::{framed::Framed, head::KNOWN};
 /// it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Limits {
     /// Bytes of one response head, its last empty line included. The caller's receive buffer
     /// must hold at least as many. Default 4,096.
@@ -129,6 +130,7 @@ pub enum Found<'a> {
 
 /// What the end of the connection means for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Closed {
     /// The answer is whole.
     Complete,

@@ -9,6 +9,7 @@ use super::packet::{Connect, Request};
 /// The configuration of a [`super::Session`]. [`Config::new`] has the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Config {
     /// Who connects.
@@ -51,6 +52,7 @@ impl Config {
 /// The fields of CONNECT that name the device (docs/protocol.md, Connection).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Login {
     /// Client identifier, 1 to 65,535 bytes.
     pub client_id: String,
@@ -98,9 +100,17 @@ impl fmt::Debug for Secret {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for Secret {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Secret(..)");
+    }
+}
+
 /// Bounds of memory. Nothing else in a session grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Limits {
     /// Longest packet taken, in bytes, with its header; longer messages are skipped. The
     /// caller's receive buffer must hold as much. At least 128. Default 4,096.
@@ -151,6 +161,7 @@ impl Limits {
 /// All times of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Timing {
     /// Longest silence before a PINGREQ; whole seconds, 1 to 65,535 (the platform takes up to
     /// 900: docs/protocol.md, Connection). Default 60 s.
@@ -193,6 +204,7 @@ impl Timing {
 
 /// The caller's fault: a configuration that no session can work with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The login is empty, too long for [`Limits::tx`], or has a password without a user name.

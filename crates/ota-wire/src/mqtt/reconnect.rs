@@ -7,6 +7,7 @@ use ota_proto::{Instant, Rng};
 /// The numbers of [`Reconnect`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ReconnectConfig {
     /// Least time between two CONNECTs: the platform's limit (docs/protocol.md, Connection).
     /// Default 5 s.
@@ -41,6 +42,7 @@ impl Default for ReconnectConfig {
 
 /// How an attempt to have a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Ended {
     /// Without a session: not connected, no CONNACK, or the service was unavailable.
     Failed,
@@ -54,6 +56,7 @@ pub enum Ended {
 
 /// The next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Attempt {
     /// Not before then.
     pub at: Instant,

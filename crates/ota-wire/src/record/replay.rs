@@ -205,6 +205,7 @@ impl<'a> Replay<'a> {
 
 /// Why a file cannot be played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RecordingError {
     /// It is no recording.

@@ -108,6 +108,7 @@ pub enum Packet<'a> {
 /// The verdict of CONNACK (MQTT 3.1.1 §3.2.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ConnectCode {
     /// 0: accepted.
     Accepted,
@@ -126,6 +127,7 @@ pub enum ConnectCode {
 /// The peer's fault: bytes that are no packet a server may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PacketError {
     /// A packet type that a server does not send, or one of QoS 2.
@@ -162,6 +164,7 @@ impl core::error::Error for PacketError {}
 
 /// The caller's fault: a packet that cannot be written. The buffer then holds nothing of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum EncodeError {
     /// A string is longer than 65,535 bytes, or the packet longer than 268,435,455.

@@ -10,22 +10,26 @@ use crate::mqtt::packet::{ConnectCode, PacketError};
 /// A publication that was taken. Unique in the life of a [`super::Session`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PublishHandle(pub(super) u64);
 
 /// A subscription. Unique in the life of a [`super::Session`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SubId(pub(super) u64);
 
 /// An inbound message that waits for [`super::Session::acknowledge`]. Unique in the life of a
 /// [`super::Session`]: the acknowledgement of a message of an earlier connection has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct AckId(pub(super) u64);
 
 /// Whose message or subscription it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Kind {
     /// The update's. It may use the whole buffer and window. Nothing is kept across connections,
     /// because the updater decides again; a refused subscription ends the session.
@@ -59,9 +63,24 @@ impl fmt::Debug for Outgoing<'_> {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for Outgoing<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(
+            f,
+            "Outgoing {{ kind: {}, qos: {}, topic: {=str}, payload_len: {=usize} }}",
+            self.kind,
+            self.qos,
+            self.topic,
+            self.payload.len(),
+        );
+    }
+}
+
 /// A publication that is over: at QoS 0 its last byte was handed over to the transport, at QoS 1
 /// it was acknowledged, or given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Published<O> {
     /// What [`super::Session::publish`] returned.
     pub handle: PublishHandle,
@@ -74,6 +93,7 @@ pub struct Published<O> {
 
 /// What one call of [`super::Session::handle_received`] did with the bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub struct Received {
     /// Bytes at the front of the caller's buffer that are done with. Spans in `found` count from
@@ -85,6 +105,7 @@ pub struct Received {
 
 /// What was received. Spans are ranges of the caller's buffer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Found {
     /// Nothing to tell; there may be more behind the consumed bytes.
@@ -131,6 +152,7 @@ pub enum Found {
 
 /// When something must happen, and what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Deadline {
     /// When to call [`super::Session::handle_timeout`].
     pub at: Instant,
@@ -141,6 +163,7 @@ pub struct Deadline {
 /// What a deadline is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Timer {
     /// CONNACK is overdue.
@@ -162,6 +185,7 @@ pub enum Timer {
 /// Where the session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Phase {
     /// There is no connection.
     Down,
@@ -178,6 +202,7 @@ pub enum Phase {
 /// Why a session ended. The connection must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SessionError {
     /// The peer's fault: no packet of a server.
@@ -235,6 +260,7 @@ impl core::error::Error for SessionError {}
 
 /// Why a publication was not taken. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PublishError {
     /// The caller's fault: not a topic name.
@@ -265,6 +291,7 @@ impl core::error::Error for PublishError {}
 
 /// Why a subscription was not taken: the caller's fault. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SubscribeError {
     /// Not a topic filter.
