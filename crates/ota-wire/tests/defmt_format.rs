@@ -1,0 +1,159 @@
+//! What defmt shows: something of everything that is to be seen, and no secret of anything.
+#![allow(unsafe_code, reason = "a logger for defmt is an `unsafe impl`")]
+
+use std::cell::RefCell;
+use std::fmt::Debug;
+
+use defmt::Format;
+use ota_proto::{Instant, Journal, OpId, QoS, Reason};
+use ota_wire::adapter::{Answer, EngineError, Event, Look, Step, Target, Work};
+use ota_wire::client::{
+    AddError, Client, Config, DeviceIndex, Disconnect, Found, Link, LinkKind, Output, Received,
+    Timer,
+};
+use ota_wire::record::RecordingError;
+use ota_wire::{client, http, mqtt};
+
+thread_local! {
+    static SAID: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+#[defmt::global_logger]
+struct Kept;
+
+// SAFETY: each thread says and keeps its own bytes, so nothing is shared that a lock would guard.
+unsafe impl defmt::Logger for Kept {
+    fn acquire() {}
+
+    unsafe fn flush() {}
+
+    unsafe fn release() {}
+
+    unsafe fn write(bytes: &[u8]) {
+        SAID.with_borrow_mut(|said| said.extend_from_slice(bytes));
+    }
+}
+
+defmt::timestamp!("{=u8}", 0);
+
+/// The bytes that a log of this value is, without the frame around them.
+fn said(value: &impl Format) -> Vec<u8> {
+    // The number of the text, which is the value alone, and the time.
+    const FRAME: usize = 3;
+    defmt::println!("{}", value);
+    SAID.take().split_off(FRAME)
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+/// Stands in every secret of these tests.
+const HIDDEN: &str = "hiddenhiddenhidden";
+
+/// Shows these texts, and nothing secret.
+#[track_caller]
+fn hides(value: &impl Format, shown: &[&str]) {
+    let bytes = said(value);
+    for shown in shown {
+        assert!(holds(&bytes, shown), "{shown} is not in {}", bytes.escape_ascii());
+    }
+    assert!(!bytes.is_empty());
+    assert!(!holds(&bytes, HIDDEN), "{}", bytes.escape_ascii());
+}
+
+/// `Debug` hides it, too.
+#[track_caller]
+fn hides_as_debug(value: &(impl Format + Debug), shown: &[&str]) {
+    hides(value, shown);
+    let text = format!("{value:?}");
+    assert!(!text.contains(HIDDEN), "{text}");
+}
+
+fn login() -> mqtt::Login {
+    mqtt::Login::new("P1dev001".into(), "user;1".into(), HIDDEN.into())
+}
+
+#[test]
+fn every_type_that_is_logged_has_a_format() {
+    fn all<T: Format>() {}
+    fn each() {
+        all::<(AddError, Config, DeviceIndex, Disconnect, client::Event, Found)>();
+        all::<(Link, LinkKind, Output<'_>, Received, Timer)>();
+        all::<(Answer, EngineError, Event, Look)>();
+        // A buffer needs none: nothing of it is shown.
+        all::<(Step<NoFormat>, Target, Work<NoFormat>)>();
+        all::<(mqtt::AckId, mqtt::Attempt, mqtt::Config, mqtt::ConfigError, mqtt::Deadline)>();
+        all::<(mqtt::Ended, mqtt::Found, mqtt::Kind, mqtt::Limits, mqtt::Login)>();
+        all::<(mqtt::Outgoing<'_>, mqtt::Phase, mqtt::PublishError, mqtt::PublishHandle)>();
+        all::<(mqtt::Published<u8>, mqtt::Received, mqtt::ReconnectConfig, mqtt::Secret)>();
+        all::<(mqtt::SessionError, mqtt::SubId, mqtt::SubscribeError, mqtt::Timer)>();
+        all::<(mqtt::Timing, mqtt::packet::ConnectCode, mqtt::packet::EncodeError)>();
+        all::<(mqtt::packet::PacketError, http::Closed, http::HttpError, http::Limits)>();
+        all::<(http::RequestError, RecordingError)>();
+    }
+    each();
+}
+
+struct NoFormat;
+
+#[test]
+fn events_and_errors_say_what_they_are() {
+    let retry = |cause| {
+        let event = ota_proto::Event::Retry { cause };
+        said(&Event::Client(client::Event::Device { device: DeviceIndex::FIRST, event }))
+    };
+    assert_ne!(retry(Reason::Network), retry(Reason::NotFound));
+    let refused = |code| {
+        let cause = Disconnect::Session(mqtt::SessionError::Refused(code));
+        said(&client::Event::Disconnected { cause, retry_at: Instant::ZERO })
+    };
+    let credentials = refused(mqtt::packet::ConnectCode::Credentials);
+    assert_ne!(credentials, refused(mqtt::packet::ConnectCode::Unavailable));
+    assert_ne!(said(&http::HttpError::Header), said(&http::HttpError::Length));
+    assert!(said(&EngineError::Buffer { needed: 123 }).ends_with(&123_u32.to_le_bytes()));
+    assert!(!said(&client::Event::Kicked).is_empty());
+}
+
+#[test]
+fn no_login_shows_its_password() {
+    hides_as_debug(&login(), &["P1dev001", "user;1"]);
+    hides_as_debug(&mqtt::Config::new(login()), &["P1dev001", "user;1"]);
+    let config = Config::new("broker.example".into(), 8883, true, login(), 7);
+    hides_as_debug(&config, &["P1dev001", "broker.example"]);
+    hides_as_debug(&mqtt::Secret(HIDDEN.into()), &[]);
+}
+
+#[test]
+fn no_message_of_the_application_shows_its_payload() {
+    let (topic, payload) = ("plant/1", HIDDEN.as_bytes());
+    let (kind, qos) = (mqtt::Kind::Application, QoS::AtLeastOnce);
+    hides(&mqtt::Outgoing { kind, qos, topic, payload }, &[topic]);
+    let event = Event::Message { topic: topic.into(), payload: payload.into(), ack: None };
+    hides(&event, &[topic]);
+    hides(&Step::<NoFormat>::Event(event), &[topic]);
+}
+
+#[test]
+fn no_step_and_no_output_shows_an_image_or_a_record() {
+    // No client is needed to name an operation.
+    let op: OpId = postcard::from_bytes(&[1]).unwrap();
+    let device = DeviceIndex::FIRST;
+    let mut record = [0; Journal::LEN];
+    record[..HIDDEN.len()].copy_from_slice(HIDDEN.as_bytes());
+    hides(&Output::Persist { device, op, record }, &[]);
+    hides(&Step::Work(device, op, Work::<&[u8]>::Persist { record }), &[]);
+
+    let mut client =
+        Client::new(Instant::ZERO, Config::new("broker.example".into(), 1, false, login(), 7))
+            .unwrap();
+    let Output::Idle { deadline: Some(at), .. } = client.poll_output(Instant::ZERO) else {
+        panic!("the first connection is spread")
+    };
+    client.handle_timeout(at);
+    let Output::Connect { link, .. } = client.poll_output(at) else { panic!("no connection") };
+    let buf = HIDDEN.as_bytes();
+    hides_as_debug(&Work::Write { at: 0, link, buf, span: 0..buf.len() }, &[]);
+    let target = Target { link, host: "broker.example".into(), port: 1, tls: false };
+    hides(&Step::<&[u8]>::Connect(target), &["broker.example"]);
+}
