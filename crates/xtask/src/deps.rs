@@ -24,19 +24,8 @@ struct Rule {
 
 const ADAPTERS: [&str; 3] = ["ota-embassy", "ota-smol", "ota-tokio"];
 const RUNTIMES: &[&str] = &["async-io", "axum", "embassy-executor", "mqttbytes", "smol", "tokio"];
-const HASHES: &[&str] = &[
-    "aes",
-    "arbitrary",
-    "base64ct",
-    "cbc",
-    "defmt",
-    "hmac",
-    "log",
-    "serde",
-    "serde_json",
-    "sha1",
-    "sha2",
-];
+const HASHES: &[&str] =
+    &["aes", "base64ct", "cbc", "defmt", "hmac", "serde", "serde_json", "sha1", "sha2"];
 const CLOUD: &[&str] = &["bytes", "hmac", "httparse", "percent-encoding", "sha1"];
 
 const fn rule(name: &'static str, own: &'static [&'static str]) -> Rule {
@@ -53,7 +42,7 @@ const RULES: [Rule; 12] = [
     },
     Rule {
         always: Some(&["httparse"]),
-        behind: Some(&["arbitrary", "crc", "defmt", "log", "postcard", "serde"]),
+        behind: Some(&["crc", "defmt", "postcard", "serde"]),
         never: RUNTIMES,
         no_std: true,
         ..rule("ota-wire", &["ota-proto"])
