@@ -84,6 +84,8 @@
 //! # Features
 //!
 //! * `boot`: `BootSwitch`, embassy-boot as the boot loader.
+//! * `defmt`: `defmt::Format` for events and errors, those of `ota-proto` and `ota-wire` included.
+//!   Nothing is logged by this crate.
 //! * `ed25519-dalek`, `ed25519-salty`: `SignedSwitch`, which activates nothing but what is signed,
 //!   with embassy-boot's check; one of the two backends. The first is the faster, the second the
 //!   smaller one.

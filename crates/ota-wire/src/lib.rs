@@ -72,6 +72,8 @@
 //!
 //! # Features
 //!
+//! * `defmt`: `defmt::Format` for events, errors and configurations, those of `ota-proto` included.
+//!   Passwords, payloads, records and images are not shown. Nothing is logged by this crate.
 //! * `record`: the flight recorder, `record`; a [`Client`] then has serde's traits.
 #![no_std]
 #![forbid(unsafe_code)]
