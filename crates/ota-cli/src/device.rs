@@ -47,8 +47,8 @@ pub(crate) struct Setup {
     pub(crate) spread: Duration,
     /// The longest installation.
     pub(crate) install_limit: Duration,
-    /// An idle device reports this often; `None` for the usual time.
-    pub(crate) idle_report: Option<Duration>,
+    /// An idle device reports this often, and no back-off is longer; `None` for the usual times.
+    pub(crate) longest_pause: Option<Duration>,
     /// All the usual times are so many times shorter.
     pub(crate) hurry: u32,
     /// The longest trial; `None` for the usual one.
@@ -84,6 +84,7 @@ impl Setup {
         login.password = login.password.filter(|_| account.secret.is_some());
         let (host, seed) = (account.host.clone(), self.seed);
         let mut config = client::Config::new(host, account.port, account.secure, login, seed);
+        config.reconnect.cap = self.longest_pause.unwrap_or(config.reconnect.cap);
         config.divide_times(self.hurry);
         config.reconnect.floor = self.spacing;
         config.reconnect.spread = self.spread;
@@ -96,7 +97,9 @@ impl Setup {
         let driver = Driver::with_options(config, options);
         let mut driver = driver.map_err(|why| Failure::usage(why.to_string()))?;
         let mut config = ota_proto::Config::new(identity.clone(), self.seed);
-        config.timing.idle_report = self.idle_report.unwrap_or(config.timing.idle_report);
+        if let Some(pause) = self.longest_pause {
+            (config.timing.idle_report, config.timing.report_cap) = (pause, pause);
+        }
         config.timing.divide(self.hurry);
         config.allow_http = self.allow_http;
         if self.trailing_digest {

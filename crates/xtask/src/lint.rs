@@ -1,9 +1,10 @@
 //! Formatting, lints and documentation, warnings denied.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use crate::bounds::outside;
-use crate::metadata::{Metadata, Package};
+use crate::metadata::Metadata;
 use crate::{cargo, execute};
 
 /// Crates where input of a peer may never panic, with the features of their IO-free part. The
@@ -55,28 +56,52 @@ pub(crate) fn run() -> Result<(), String> {
     execute(cargo().args(doc).env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
-/// Every library with no feature, each of its features alone, and all of them.
+/// Every library with every set of its features.
 pub(crate) fn features() -> Result<(), String> {
     let metadata = Metadata::load_members()?;
+    let mut count = 0;
     for package in metadata.members().filter(|package| package.has_lib()) {
-        for set in feature_sets(package) {
+        for set in feature_sets(&package.features) {
+            let list: Vec<&str> = set.into_iter().collect();
+            let list = list.join(",");
+            println!("{} with {}", package.name, if list.is_empty() { "none" } else { &list });
             let clippy = ["clippy", "--quiet", "--lib", "--package", &package.name];
-            execute(cargo().args(clippy).args(set).args(["--", "-Dwarnings"]))?;
+            let set = ["--no-default-features", "--features", &list, "--", "-Dwarnings"];
+            execute(cargo().args(clippy).args(set))?;
+            count += 1;
         }
     }
+    println!("{count} sets of features");
     Ok(())
 }
 
-fn feature_sets(package: &Package) -> Vec<Vec<String>> {
-    let set = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let mut sets = vec![set(&["--no-default-features"])];
-    for feature in package.features.keys().filter(|feature| *feature != "default") {
-        sets.push(set(&["--no-default-features", "--features", feature]));
-    }
-    if sets.len() > 2 {
-        sets.push(set(&["--all-features"]));
+/// All sets, each once, whichever of its features were named: one brings in others.
+fn feature_sets(features: &BTreeMap<String, Vec<String>>) -> BTreeSet<BTreeSet<&str>> {
+    let mut sets = BTreeSet::from([BTreeSet::new()]);
+    for feature in features.keys().filter(|feature| *feature != "default") {
+        let larger: Vec<_> = sets
+            .iter()
+            .map(|set| {
+                let mut set: BTreeSet<&str> = set.clone();
+                add(features, feature, &mut set);
+                set
+            })
+            .collect();
+        sets.extend(larger);
     }
     sets
+}
+
+fn add<'a>(
+    features: &'a BTreeMap<String, Vec<String>>,
+    name: &'a str,
+    set: &mut BTreeSet<&'a str>,
+) {
+    // The rest are dependencies and their features.
+    let Some((name, others)) = features.get_key_value(name) else { return };
+    if set.insert(name) {
+        others.iter().for_each(|other| add(features, other, set));
+    }
 }
 
 fn strict(name: &str, features: &str) -> Command {
@@ -84,4 +109,25 @@ fn strict(name: &str, features: &str) -> Command {
     command.args(["clippy", "--quiet", "--no-deps", "--lib", "--package", name, features, "--"]);
     command.arg("-Dwarnings").args(STRICT.map(|lint| format!("-Fclippy::{lint}")));
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_set_is_there_once() {
+        let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let features = BTreeMap::from([
+            ("default".to_owned(), list("a")),
+            ("a".to_owned(), list("dep:x y/z")),
+            ("b".to_owned(), list("a")),
+            ("c".to_owned(), list("")),
+        ]);
+        let sets = feature_sets(&features);
+        let sets: Vec<Vec<&str>> = sets.into_iter().map(|set| set.into_iter().collect()).collect();
+        let expected: [&[&str]; 6] =
+            [&[], &["a"], &["a", "b"], &["a", "b", "c"], &["a", "c"], &["c"]];
+        assert_eq!(sets, expected);
+    }
 }

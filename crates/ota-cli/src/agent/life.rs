@@ -83,7 +83,7 @@ impl<'a> Device<'a> {
             install_limit: installer.limit(),
             trial: installer.trial(),
             record: RECORDER,
-            idle_report: None,
+            longest_pause: None,
             hurry: 1,
             seed: device::seed()?,
         };

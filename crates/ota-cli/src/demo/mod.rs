@@ -27,8 +27,8 @@ const OLD: &str = "0.1.0";
 const NEW: &str = "1.0.0";
 /// The platform's least time between two connections.
 const SPACING: Duration = Duration::from_secs(5);
-/// How often an idle device reports in a demo of a fault, in place of once a day: what a lost
-/// push costs.
+/// The longest pause in a demo of a fault: what a lost push costs, in place of a day, and a
+/// refusal, in place of five minutes.
 const MINUTE: Duration = Duration::from_secs(60);
 /// How much shorter all times of the device are in a fast demo of a fault.
 const HURRY: u32 = 20;
@@ -109,7 +109,7 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
         spread: Duration::ZERO,
         install_limit: Duration::from_secs(600),
         trial: None,
-        idle_report: Some(MINUTE).filter(|_| !args.faults.is_empty()),
+        longest_pause: Some(MINUTE).filter(|_| !args.faults.is_empty()),
         hurry: if args.fast && !args.faults.is_empty() { HURRY } else { 1 },
         record: 0,
         seed: args.seed,
