@@ -76,7 +76,8 @@ impl UrlSigner {
     #[must_use]
     pub fn sign(&self, path: &str, unix: u64) -> String {
         let time = format!("{unix};{}", unix.saturating_add(self.life.as_secs()));
-        let signature = hex(&self.mac(path, &time).finalize().into_bytes());
+        let signature =
+            base16ct::lower::encode_string(&self.mac(path, &time).finalize().into_bytes());
         let value = value(&time, &signature);
         format!(
             "{}{}?sign={}",
@@ -107,10 +108,11 @@ impl UrlSigner {
             value.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
         };
         let time = field("q-sign-time").ok_or(Refusal::Forged)?;
-        let given = field("q-signature").and_then(from_hex).ok_or(Refusal::Forged)?;
+        let given = field("q-signature").ok_or(Refusal::Forged)?;
+        let given = base16ct::mixed::decode_vec(given).map_err(|_| Refusal::Forged)?;
         self.mac(&path, time).verify_slice(&given).map_err(|_| Refusal::Forged)?;
         // The recipe covers the time and the path only: the rest must be as we write it.
-        if value != self::value(time, &hex(&given)) {
+        if value != self::value(time, &base16ct::lower::encode_string(&given)) {
             return Err(Refusal::Forged);
         }
         let (start, end) = time.split_once(';').ok_or(Refusal::Forged)?;
@@ -126,9 +128,12 @@ impl UrlSigner {
     fn mac(&self, path: &str, time: &str) -> Hmac<Sha1> {
         let mut span = keyed(&self.key);
         span.update(time.as_bytes());
-        let mut mac = keyed(hex(&span.finalize().into_bytes()).as_bytes());
+        let mut mac =
+            keyed(base16ct::lower::encode_string(&span.finalize().into_bytes()).as_bytes());
         let request = Sha1::digest(format!("get\n{path}\n\n\n").as_bytes());
-        mac.update(format!("sha1\n{time}\n{}\n", hex(&request)).as_bytes());
+        mac.update(
+            format!("sha1\n{time}\n{}\n", base16ct::lower::encode_string(&request)).as_bytes(),
+        );
         mac
     }
 }
@@ -173,30 +178,6 @@ fn keyed(key: &[u8]) -> Hmac<Sha1> {
         *to = *from;
     }
     Hmac::new(&block.into())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// Reads 40 hex digits of either case.
-fn from_hex(text: &str) -> Option<[u8; 20]> {
-    let mut out = [0; 20];
-    if text.len() != 40 {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        let high = char::from(*high).to_digit(16)?;
-        let low = char::from(*low).to_digit(16)?;
-        *byte = u8::try_from((high << 4) | low).ok()?;
-    }
-    Some(out)
 }
 
 #[cfg(test)]
@@ -269,11 +250,17 @@ mod tests {
         let mut short = keyed(b"Jefe");
         short.update(b"what do ya want for nothing?");
         let short = short.finalize().into_bytes();
-        assert_eq!(hex(&short), "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79");
+        assert_eq!(
+            base16ct::lower::encode_string(&short),
+            "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"
+        );
         let mut long = keyed(&[0xaa; 80]);
         long.update(b"Test Using Larger Than Block-Size Key - Hash Key First");
         let long = long.finalize().into_bytes();
-        assert_eq!(hex(&long), "aa4ae5e15272d00e95705637ce8a3b55ed402112");
+        assert_eq!(
+            base16ct::lower::encode_string(&long),
+            "aa4ae5e15272d00e95705637ce8a3b55ed402112"
+        );
     }
 
     #[test]

@@ -14,16 +14,8 @@ impl Md5 {
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut out = [0; 16];
-        if text.len() != 32 {
-            return None;
-        }
-        for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let [high, low] = pair else { return None };
-            let high = char::from(*high).to_digit(16)?;
-            let low = char::from(*low).to_digit(16)?;
-            *byte = u8::try_from((high << 4) | low).ok()?;
-        }
-        Some(Self(out))
+        let whole = base16ct::mixed::decode(text, &mut out).is_ok_and(|read| read.len() == 16);
+        whole.then_some(Self(out))
     }
 }
 

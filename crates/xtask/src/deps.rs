@@ -26,7 +26,7 @@ const ADAPTERS: [&str; 3] = ["ota-embassy", "ota-smol", "ota-tokio"];
 const RUNTIMES: &[&str] = &["async-io", "axum", "embassy-executor", "mqttbytes", "smol", "tokio"];
 const HASHES: &[&str] =
     &["aes", "base64ct", "cbc", "defmt", "hmac", "serde", "serde_json", "sha1", "sha2"];
-const CLOUD: &[&str] = &["bytes", "hmac", "httparse", "percent-encoding", "sha1"];
+const CLOUD: &[&str] = &["base16ct", "bytes", "hmac", "httparse", "percent-encoding", "sha1"];
 
 const fn rule(name: &'static str, own: &'static [&'static str]) -> Rule {
     Rule { name, own, always: None, behind: None, never: &[], no_std: false }
@@ -34,7 +34,7 @@ const fn rule(name: &'static str, own: &'static [&'static str]) -> Rule {
 
 const RULES: [Rule; 12] = [
     Rule {
-        always: Some(&["crc", "md-5"]),
+        always: Some(&["base16ct", "crc", "md-5"]),
         behind: Some(HASHES),
         never: RUNTIMES,
         no_std: true,

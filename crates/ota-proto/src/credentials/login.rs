@@ -162,9 +162,10 @@ pub fn verify(
     let (hex, word) = password.split_once(';').ok_or(LoginError::Password)?;
     let algorithm = Algorithm::from_word(word).ok_or(LoginError::Algorithm)?;
     let mut tag = [0; 32];
-    let tag = tag.get_mut(..algorithm.tag_len()).ok_or(LoginError::Password)?;
-    from_hex(hex, tag).ok_or(LoginError::Password)?;
-    if !algorithm.check(secret.expose(), username.as_bytes(), tag) {
+    let tag = base16ct::mixed::decode(hex, &mut tag).map_err(|_| LoginError::Password)?;
+    if tag.len() != algorithm.tag_len()
+        || !algorithm.check(secret.expose(), username.as_bytes(), tag)
+    {
         return Err(LoginError::Password);
     }
     if parsed.expiry < unix_now { Err(LoginError::Expired) } else { Ok(()) }
@@ -222,17 +223,3 @@ impl fmt::Display for BadLogin {
 }
 
 impl core::error::Error for BadLogin {}
-
-/// Hex digits of either case, exactly as many as `out` needs.
-fn from_hex(text: &str, out: &mut [u8]) -> Option<()> {
-    if text.len() != out.len().checked_mul(2)? {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        let high = char::from(*high).to_digit(16)?;
-        let low = char::from(*low).to_digit(16)?;
-        *byte = u8::try_from((high << 4) | low).ok()?;
-    }
-    Some(())
-}
