@@ -50,13 +50,18 @@ fn flash(programs: &Programs) -> Result<Rows, String> {
         }
     }
     let less = |above: &str, below: &str| sizes[above].saturating_sub(sizes[below]);
-    let share = |program: &str, crates: &[&str]| -> u64 {
-        crates.iter().filter_map(|name| shares[program].get(*name)).sum()
-    };
+    let share = |program: &str, parts: &[&str]| -> u64 { share(&shares[program], parts) };
     let row = |name: &str, bytes| (name.to_owned(), bytes);
+    let (json, messages) = (share("proto", JSON), share("proto", MESSAGES));
+    let (urls, journal) = (share("proto", URLS), share("proto", JOURNAL));
+    let machine = share("proto", &["ota-proto"]).saturating_sub(messages + urls + journal);
     Ok(vec![
         row("flash: `ota-proto` with all it needs", less("proto", "empty")),
-        row("flash: of it machine, messages and JSON", share("proto", &["ota-proto"])),
+        row("flash: of it the machine", machine),
+        row("flash: of it messages", messages.saturating_sub(json)),
+        row("flash: of it JSON", json),
+        row("flash: of it URLs", urls),
+        row("flash: of it the journal", journal),
         row("flash: of it MD5", share("proto", MD5)),
         row("flash: `ota-proto` and `ota-wire` with all they need", less("wire", "empty")),
         row("flash: of it `ota-wire`", share("wire", &["ota-wire", "httparse"])),
@@ -67,11 +72,24 @@ fn flash(programs: &Programs) -> Result<Rows, String> {
     ])
 }
 
+const MESSAGES: &[&str] = &["ota-proto/message"];
+const JSON: &[&str] = &["ota-proto/message/json.rs"];
+const URLS: &[&str] = &["ota-proto/url.rs"];
+const JOURNAL: &[&str] = &["ota-proto/journal"];
 const MD5: &[&str] = &["md-5", "digest", "block-buffer", "crypto-common", "hybrid-array"];
 const RUST: &[&str] = &["core", "alloc", "compiler-builtins"];
 
-/// Bytes of code of each crate: every instruction is the innermost crate's that it was inlined
-/// from, Rust's own left aside when another is around it.
+/// Bytes of code in these crates, folders and files.
+fn share(code: &BTreeMap<String, u64>, parts: &[&str]) -> u64 {
+    let of = |place: &str, part: &str| {
+        place.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let counted = code.iter().filter(|(place, _)| parts.iter().any(|part| of(place, part)));
+    counted.map(|(_, bytes)| bytes).sum()
+}
+
+/// Bytes of code of each file, as [`place`] has it: every instruction is the innermost one's that it
+/// was inlined from, Rust's own left aside when another is around it.
 fn code(program: &Path, text: &elf::Section) -> Result<BTreeMap<String, u64>, String> {
     const TOOL: &str = "arm-none-eabi-addr2line";
     let mut child = Command::new(TOOL)
@@ -89,23 +107,24 @@ fn code(program: &Path, text: &elf::Section) -> Result<BTreeMap<String, u64>, St
     let _ = feeder.join();
     let mut bytes = BTreeMap::new();
     for frames in String::from_utf8_lossy(&output.stdout).split("0x").skip(1) {
-        let owners: Vec<String> = frames.lines().skip(1).map(owner).collect();
-        let own = owners.iter().find(|name| !["core", "alloc"].contains(&name.as_str()));
-        if let Some(name) = own.or(owners.last()) {
+        let places: Vec<String> = frames.lines().skip(1).map(place).collect();
+        let rust = |place: &String| place.starts_with("core/") || place.starts_with("alloc/");
+        if let Some(name) = places.iter().find(|place| !rust(place)).or(places.last()) {
             *bytes.entry(name.clone()).or_default() += 2;
         }
     }
     Ok(bytes)
 }
 
-/// The crate that a source file belongs to.
-fn owner(path: &str) -> String {
-    let mut parts = path.split('/').rev().skip_while(|part| *part != "src").skip(1);
-    let dir = parts.next().unwrap_or_default();
+/// The crate that a source file belongs to, and the file in it.
+fn place(path: &str) -> String {
+    let (path, _) = path.rsplit_once(':').unwrap_or((path, ""));
+    let (dir, file) = path.rsplit_once("/src/").unwrap_or((path, ""));
+    let dir = dir.rsplit('/').next().unwrap_or_default();
     // In the registry a crate's folder has its version.
     let versioned = dir.rsplit_once('-');
     let name = versioned.filter(|(_, version)| version.starts_with(|c: char| c.is_ascii_digit()));
-    name.map_or(dir, |(name, _)| name).to_owned()
+    format!("{}/{file}", name.map_or(dir, |(name, _)| name))
 }
 
 /// Memory and wear of an update, and what is other in the small profile and with TLS.
@@ -187,14 +206,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_file_names_its_crate() {
-        for (path, name) in [
-            ("/x/crates/ota-proto/src/updater/mod.rs:12", "ota-proto"),
-            ("/x/registry/src/y/serde_json-1.0.154/src/de.rs:9", "serde_json"),
-            ("/x/registry/src/y/md-5-0.11.0/src/lib.rs:9", "md-5"),
-            ("/usr/lib/rustlib/src/rust/library/core/src/fmt/mod.rs:1", "core"),
+    fn a_source_file_has_its_place() {
+        for (path, expected) in [
+            ("/x/crates/ota-proto/src/updater/mod.rs:12", "ota-proto/updater/mod.rs"),
+            ("/x/registry/src/y/serde_json-1.0.154/src/de.rs:9", "serde_json/de.rs"),
+            ("/x/registry/src/y/md-5-0.11.0/src/lib.rs:9", "md-5/lib.rs"),
+            ("/usr/lib/rustlib/src/rust/library/core/src/fmt/mod.rs:1", "core/fmt/mod.rs"),
         ] {
-            assert_eq!(owner(path), name);
+            assert_eq!(place(path), expected);
         }
+    }
+
+    #[test]
+    fn a_share_is_of_whole_names() {
+        let code = BTreeMap::from(
+            [("a/url.rs", 1), ("a/url/b.rs", 2), ("a/c.rs", 4), ("ab/c.rs", 8)]
+                .map(|(place, bytes)| (place.to_owned(), bytes)),
+        );
+        assert_eq!(share(&code, &["a"]), 7);
+        assert_eq!(share(&code, &["a/url.rs", "a/url"]), 3);
+        assert_eq!(share(&code, &["ab", "c"]), 8);
     }
 }
