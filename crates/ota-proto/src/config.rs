@@ -179,6 +179,9 @@ pub struct Timing {
     pub fresh_offer: Duration,
     /// Wait before a URL that was refused is tried again. 60 s.
     pub same_url: Duration,
+    /// An image whose attempt failed is begun again this late at the earliest when a report of
+    /// ours draws its offer; doubles up to `retry_after_cap`. 60 s.
+    pub after_failure: Duration,
     /// An offer older than this is refreshed before use. 23 h.
     pub offer_life: Duration,
     /// At most one superseding offer in this time. 60 s.
@@ -231,6 +234,7 @@ impl Timing {
             &mut self.withdrawn,
             &mut self.fresh_offer,
             &mut self.same_url,
+            &mut self.after_failure,
             &mut self.supersede,
             &mut self.progress,
             &mut self.repeat,
@@ -272,6 +276,7 @@ impl Default for Timing {
             withdrawn: secs(10),
             fresh_offer: secs(30),
             same_url: secs(60),
+            after_failure: secs(60),
             offer_life: secs(23 * 3_600),
             supersede: secs(60),
             progress: secs(1),

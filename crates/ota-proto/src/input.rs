@@ -1,8 +1,10 @@
 //! What goes into the machine beside messages.
 
+use core::fmt;
 use core::time::Duration;
 
 use crate::journal::Journal;
+use crate::url::Redacted;
 
 /// What the boot loader or installer says of the image that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,7 +52,9 @@ pub struct Boot<'a> {
 }
 
 /// The head of an HTTP answer, as far as it matters here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+///
+/// `Debug` hides the query of `location`, which may be a signed URL.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ResponseHead<'a> {
     /// The status, 100 to 999.
     pub status: u16,
@@ -89,4 +93,18 @@ pub enum Installed {
     NeedsRestart,
     /// It failed; the old version stays.
     Failed,
+}
+
+impl fmt::Debug for ResponseHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseHead")
+            .field("status", &self.status)
+            .field("content_length", &self.content_length)
+            .field("content_range", &self.content_range)
+            .field("etag", &self.etag)
+            .field("location", &self.location.map(Redacted))
+            .field("retry_after", &self.retry_after)
+            .field("encoded", &self.encoded)
+            .finish()
+    }
 }

@@ -76,7 +76,9 @@ pub enum SlotAction {
 }
 
 /// What the machine wants done. Poll until [`Output::Idle`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// `Debug` hides the query of a URL and the bytes of messages and records.
+#[derive(Clone, PartialEq, Eq)]
 #[must_use]
 #[non_exhaustive]
 pub enum Output<'b> {
@@ -297,6 +299,29 @@ pub struct Offer<'a> {
     pub fw_type: Option<&'a str>,
     /// Where the image is. Its query is a credential; `Debug` hides it.
     pub url: &'a str,
+}
+
+impl fmt::Debug for Output<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Publish { id, topic, qos, payload } => {
+                write!(f, "Publish({id:?}, {topic}, {qos:?}, {} bytes)", payload.len())
+            }
+            Self::Fetch { op, url, from } => {
+                write!(f, "Fetch({op:?}, {:?} from {from})", Redacted(url))
+            }
+            Self::CancelFetch { op } => write!(f, "CancelFetch({op:?})"),
+            Self::Erase { op, range, size } => write!(f, "Erase({op:?}, {range:?} of {size})"),
+            Self::Sync { op } => write!(f, "Sync({op:?})"),
+            Self::Digest { op, range } => write!(f, "Digest({op:?}, {range:?})"),
+            Self::Persist { op, .. } => write!(f, "Persist({op:?})"),
+            Self::Slot { op, action } => write!(f, "Slot({op:?}, {action:?})"),
+            Self::Event(event) => write!(f, "Event({event:?})"),
+            Self::Idle { deadline, timer, read_body } => {
+                write!(f, "Idle({deadline:?}, {timer:?}, read_body: {read_body})")
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Offer<'_> {

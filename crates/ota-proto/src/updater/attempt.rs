@@ -1,6 +1,7 @@
 //! The update machine's state: one attempt, from the offer to the trial.
 
 use alloc::string::String;
+use core::time::Duration;
 
 use crate::code::Reason;
 use crate::config::Timing;
@@ -31,6 +32,31 @@ impl Image {
     /// The image that the journal speaks of.
     pub(super) fn of(target: &Target) -> Self {
         Self { version: target.version, md5: target.md5, size: target.size }
+    }
+}
+
+/// An image whose attempts failed, and not by its own fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct Failed {
+    image: Image,
+    /// When an offer that a report of ours drew may begin the next one.
+    until: Instant,
+    pause: Duration,
+}
+
+impl Failed {
+    /// One more failed attempt: the pause doubles while it is the same image.
+    pub(super) fn after(before: Option<Self>, image: Image, now: Instant, timing: &Timing) -> Self {
+        let same = before.filter(|failed| failed.image == image);
+        let pause = same.map_or(timing.after_failure, |failed| failed.pause.saturating_mul(2));
+        let pause = pause.min(timing.retry_after_cap);
+        Self { image, until: now + pause, pause }
+    }
+
+    /// When the next attempt of this image may begin, if it is the one that failed.
+    pub(super) fn free_at(&self, image: &Image) -> Option<Instant> {
+        (self.image == *image).then_some(self.until)
     }
 }
 

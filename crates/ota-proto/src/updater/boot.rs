@@ -72,6 +72,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
         news: News::default(),
         asked: None,
         superseded: None,
+        failed: None,
         recall: None,
         proved: false,
         gate: Gate::OPEN,

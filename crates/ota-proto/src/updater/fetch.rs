@@ -195,8 +195,12 @@ impl Updater {
         faults.streak = faults.streak.saturating_add(1);
         faults.told = faults.told.saturating_add(told);
         faults.lies = faults.lies.saturating_add(if lie { told } else { 0 });
-        if faults.told >= IDLE_FETCHES || faults.lies >= LIES {
+        if faults.lies >= LIES {
             return self.fail(cause);
+        }
+        if faults.told >= IDLE_FETCHES {
+            // One lie among them is not what the others failed by.
+            return self.fail(Reason::Network);
         }
         let timing = &self.cfg.timing;
         let jitter = self.rng.backoff(timing.retry_base, exponent, timing.retry_cap);

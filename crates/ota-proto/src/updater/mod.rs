@@ -34,7 +34,7 @@ use crate::output::{Body, Offer, OpId, PubId, State};
 use crate::time::Instant;
 use crate::version::Version;
 
-use attempt::{Attempt, Net, Stage};
+use attempt::{Attempt, Failed, Net, Stage};
 use ledger::Ledger;
 use news::News;
 use result::Owing;
@@ -79,6 +79,8 @@ pub struct Updater {
     superseded: Option<Instant>,
     /// When to report because an offer came too soon after that.
     recall: Option<Instant>,
+    /// The last attempt that failed, and not by its image.
+    failed: Option<Failed>,
     /// The cloud has answered the report of what runs now, since boot.
     proved: bool,
     gate: Gate,

@@ -27,7 +27,7 @@ const REFUSALS: usize = 8;
 impl Updater {
     /// `report_version_rsp` came.
     pub(super) fn on_reply(&mut self, code: i64, version: Option<&str>) {
-        if version.is_some_and(|version| version != self.running.as_str()) {
+        if version.is_some_and(|version| !version.is_empty() && version != self.running.as_str()) {
             // The late answer to a report from before a restart says nothing of what runs now.
             return;
         }
@@ -163,7 +163,9 @@ impl Updater {
         let elicited =
             self.asked.is_some_and(|asked| self.now.since(asked) <= self.cfg.timing.elicited);
         let usable = self.check_offer(offer);
-        if (elicited || usable.is_err()) && self.was_refused(&image) {
+        let banned = elicited && self.is_banned(&image);
+        let refused = usable.is_err() || banned;
+        if elicited && self.was_refused(&image) || refused && self.refuses_no_more(&image) {
             if open {
                 // Perhaps an old message came late: the cloud is asked what counts.
                 self.session.report_now(self.now);
@@ -173,7 +175,16 @@ impl Updater {
         if let Err(reason) = usable {
             return self.refuse_image(image, reason);
         }
-        if elicited && self.is_banned(&image) {
+        let free_at = self.failed.and_then(|failed| failed.free_at(&image));
+        if let Some(at) = free_at.filter(|at| elicited && *at > self.now) {
+            // Each attempt costs journal and slot, and what failed may fail at once again.
+            self.recall = Some(at);
+            if open {
+                self.session.report_now(self.now);
+            }
+            return;
+        }
+        if banned {
             self.news.push(Event::Banned);
             return self.refuse_image(image, Reason::Banned);
         }
@@ -240,7 +251,11 @@ impl Updater {
     /// that offers it again and again is not answered again and again.
     pub(super) fn refuse_image(&mut self, image: Image, reason: Reason) {
         if let Session::Up(up) = &mut self.session {
-            if up.refused.len() < REFUSALS && !up.refused.contains(&image) {
+            if !up.refused.contains(&image) {
+                // Only the application refuses more: its oldest word is forgotten first.
+                if up.refused.len() >= REFUSALS {
+                    up.refused.remove(0);
+                }
                 up.refused.push(image);
             }
         }
@@ -249,10 +264,15 @@ impl Updater {
         self.finish(target, Outcome::Failed(reason));
     }
 
-    /// This offer was refused in this session, or so many were that no more are answered.
+    /// This offer was refused in this session.
     fn was_refused(&self, image: &Image) -> bool {
-        matches!(&self.session, Session::Up(up)
-            if up.refused.contains(image) || up.refused.len() >= REFUSALS)
+        matches!(&self.session, Session::Up(up) if up.refused.contains(image))
+    }
+
+    /// No refusal of this offer would be answered: it was, or so many others were.
+    fn refuses_no_more(&self, image: &Image) -> bool {
+        let many = matches!(&self.session, Session::Up(up) if up.refused.len() >= REFUSALS);
+        many || self.was_refused(image)
     }
 
     fn is_banned(&self, image: &Image) -> bool {

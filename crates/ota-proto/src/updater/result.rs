@@ -7,6 +7,7 @@ use crate::time::Instant;
 use crate::version::Version;
 
 use super::Updater;
+use super::attempt::Failed;
 
 /// Where the result stands. What it is stands in the ledger's wanted record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -63,6 +64,10 @@ impl Updater {
             _ => 0,
         };
         let target = attempt.target(kept);
+        if !is_image_fault(reason) {
+            self.failed =
+                Some(Failed::after(self.failed, attempt.image, self.now, &self.cfg.timing));
+        }
         self.finish(target, Outcome::Failed(reason));
     }
 

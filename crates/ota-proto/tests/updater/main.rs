@@ -1,6 +1,7 @@
 //! The machine through its public API: literal messages at literal times.
 #![allow(clippy::unwrap_used)]
 
+mod again;
 mod bench;
 mod boot;
 mod bounds;

@@ -285,6 +285,12 @@ proptest! {
 fn rule_15_nothing_secret_is_shown() {
     let mut bench = Bench::online(config());
     bench.offer_at(1_000, "1.0.0", "https://cos.example/a?sign=SECRET");
+    let (mut copy, mut buffer) = (bench.machine.clone(), [0; Config::buffer_len()]);
+    let mut outputs = String::new();
+    while !outputs.contains("Idle") {
+        outputs += &format!("{:?}\n", copy.poll_output(at(1_000), &mut buffer).unwrap());
+    }
+    assert!(outputs.contains("Fetch") && !outputs.contains("SECRET"), "{outputs}");
     bench.out(1_000);
     let redirect = ota_proto::ResponseHead {
         status: 302,
@@ -293,6 +299,6 @@ fn rule_15_nothing_secret_is_shown() {
     };
     bench.head(1_100, &redirect).unwrap_err();
     bench.out(1_100);
-    let shown = format!("{:?} {:?}", bench.machine, bench.machine.offer());
+    let shown = format!("{redirect:?} {:?} {:?}", bench.machine, bench.machine.offer());
     assert!(!shown.contains("SECRET"), "{shown}");
 }

@@ -29,6 +29,8 @@ pub(crate) enum Fact {
     Forgiven,
     /// An attempt at an image began.
     Began,
+    /// It failed, and not by its image.
+    Failed(Image),
     /// It ended: a result is owed.
     Ended,
     /// A fetch failed: while the cloud could be told; by a lie.

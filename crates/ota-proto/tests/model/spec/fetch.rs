@@ -264,8 +264,11 @@ impl Spec {
         };
         let told = count(|fact| matches!(fact, Fact::Fault { told: true, .. }));
         let lies = count(|fact| *fact == Fact::Fault { told: true, lie: true });
-        if told >= 8 || lies >= 3 {
+        if lies >= 3 {
             return self.fail(why);
+        }
+        if told >= 8 {
+            return self.fail(Why::Timeout);
         }
         let most = if lie { 30 } else { (1_u64 << before.min(10)).min(30) };
         let least = if lie { 30 } else { 0 };

@@ -272,7 +272,11 @@ impl Spec {
         let Some(attempt) = &self.open else { return };
         // Only what the journal knows of is kept.
         let kept = if self.note.image == Some(attempt.image) { self.note.offset } else { 0 };
-        self.finish(attempt.image, (kept, attempt.etag), Err(why));
+        let (image, etag) = (attempt.image, attempt.etag);
+        if !matches!(why, Why::Digest | Why::Image) {
+            self.fact(Fact::Failed(image));
+        }
+        self.finish(image, (kept, etag), Err(why));
     }
 
     /// A record that a reset may find beside the durable one.

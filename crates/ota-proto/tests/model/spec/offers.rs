@@ -98,17 +98,29 @@ impl Spec {
         let elicited = self.book.all().iter().any(|(at, fact)| {
             matches!(fact, Fact::Said { line: Line::Version, .. }) && at + 30 * S >= self.now
         });
-        if (elicited || !usable) && self.was_turned_down(image) {
+        let guard = self.note.guard;
+        let banned = elicited
+            && guard.is_some_and(|(version, md5, count)| is(&image, version, md5) && count >= 3);
+        let refused = self.turned_down();
+        let told = refused.contains(&image);
+        let again = self.may_begin_again(image).filter(|at| elicited && *at > self.now);
+        if (elicited && told) || ((!usable || banned) && (told || refused.len() >= 8)) {
             if replaced {
                 self.fact(Fact::Asked);
             }
             return;
         }
-        let banned = self
-            .note
-            .guard
-            .is_some_and(|(version, md5, count)| is(&image, version, md5) && count >= 3);
-        if !usable || (elicited && banned) {
+        if !usable {
+            return self.turn_down(image);
+        }
+        if let Some(at) = again {
+            self.recall = Some(at);
+            if replaced {
+                self.fact(Fact::Asked);
+            }
+            return;
+        }
+        if banned {
             return self.turn_down(image);
         }
         let kept = if self.note.phase == Phase::Part && self.note.image == Some(image) {
@@ -129,16 +141,35 @@ impl Spec {
         self.finish(image, (0, 0), Err(Why::Other));
     }
 
-    fn was_turned_down(&self, image: Image) -> bool {
+    /// Rule 14: a minute after an attempt failed, and twice as long after each further one.
+    fn may_begin_again(&self, image: Image) -> Option<u64> {
+        let failed = self.book.all().iter().rev().filter_map(|(at, fact)| match fact {
+            Fact::Failed(image) => Some((*at, *image)),
+            _ => None,
+        });
+        let same: Vec<u64> =
+            failed.take_while(|(_, failed)| *failed == image).map(|(at, _)| at).collect();
+        let pause = (60 << same.len().saturating_sub(1).min(10)).min(3_600);
+        Some(same.first()? + pause * S)
+    }
+
+    fn turned_down(&self) -> Vec<Image> {
         let facts = self.book.since(|fact| matches!(fact, Fact::Up | Fact::Down | Fact::Forgiven));
         let mut refused = Vec::new();
         for (_, fact) in facts {
             match fact {
-                Fact::Refused(image) if !refused.contains(image) => refused.push(*image),
+                Fact::Refused(image) if !refused.contains(image) => {
+                    // Of more than eight the oldest is forgotten.
+                    refused.drain(..refused.len().saturating_sub(7));
+                    refused.push(*image);
+                }
                 _ => {}
             }
         }
-        self.up && (refused.contains(&image) || refused.len() >= 8)
+        if !self.up {
+            refused.clear();
+        }
+        refused
     }
 
     fn is_usable(&self, offer: &Offered) -> bool {

@@ -1,0 +1,167 @@
+//! Attempts that fail while the cloud offers the image again and again.
+
+use ota_proto::{Hold, State, StorageError, TlsError, TransportError};
+
+use crate::bench::*;
+
+/// Each version report draws the offer again, for a minute: how often `fail` is said, and how
+/// often the journal is written.
+fn storm(act: impl Fn(&mut Bench, u64, Kind) -> bool) -> (usize, usize) {
+    let mut bench = Bench::online(config());
+    let (mut fails, mut writes) = (0, 0);
+    let mut ms = 1_000;
+    bench.offer(ms, "1.0.0");
+    while ms < 61_000 {
+        let lines = bench.out(ms);
+        let count = |word: &str| lines.iter().filter(|line| line.starts_with(word)).count();
+        fails += count("fail");
+        writes += count("persist");
+        let mut busy = count("report") > 0;
+        if busy {
+            ms += 100;
+            bench.reply(ms, "0.1.0");
+            bench.offer(ms, "1.0.0");
+        }
+        for kind in [Kind::Persist, Kind::Erase, Kind::Sync, Kind::Fetch] {
+            while bench.open.iter().any(|(open, _)| *open == kind) {
+                busy = true;
+                ms += 10;
+                if !act(&mut bench, ms, kind) {
+                    match kind {
+                        // The machine may have dropped it.
+                        Kind::Fetch => drop(bench.head(ms, &good(bench.at))),
+                        _ => bench.done(ms, kind),
+                    }
+                }
+                if kind == Kind::Fetch {
+                    break;
+                }
+            }
+        }
+        if !bench.pubs.is_empty() {
+            ms += 100;
+            bench.ack(ms);
+            busy = true;
+        }
+        if !busy && lines.is_empty() {
+            let Some(next) = bench.idle.0 else { break };
+            ms = ms.max(next.as_millis());
+            bench.machine.handle_timeout(at(ms));
+        }
+    }
+    (fails, writes)
+}
+
+#[test]
+fn rule_14_a_full_slot_is_told_once_a_minute_however_often_it_is_offered() {
+    let (fails, writes) = storm(|bench, ms, kind| {
+        let erase = kind == Kind::Erase;
+        if erase {
+            bench.error(ms, Kind::Erase, StorageError::NoSpace);
+        }
+        erase
+    });
+    assert!((1..=2).contains(&fails) && writes <= 10, "{fails} fails, {writes} journal writes");
+}
+
+#[test]
+fn rule_14_a_missing_file_is_told_once_a_minute_however_often_it_is_offered() {
+    let (fails, writes) = storm(|bench, ms, kind| {
+        let fetch = kind == Kind::Fetch;
+        if fetch {
+            let op = bench.fetch_op();
+            bench.status(ms, 404).unwrap_err();
+            bench.open.retain(|(_, open)| *open != op);
+        }
+        fetch
+    });
+    assert!((1..=2).contains(&fails) && writes <= 10, "{fails} fails, {writes} journal writes");
+}
+
+#[test]
+fn rule_14_the_pause_after_a_failed_attempt_doubles_and_an_operators_push_does_not_wait() {
+    let mut bench = Bench::online(config());
+    let mut ms = 1_000;
+    let mut pauses = Vec::new();
+    bench.offer(ms, "1.0.0");
+    for _ in 0..8 {
+        bench.auto(ms);
+        bench.machine.cancel(at(ms)).unwrap();
+        bench.auto(ms);
+        assert_eq!(bench.machine.state(), State::Idle);
+        let failed = ms;
+        // Drawn by the report that follows the result.
+        bench.offer(ms, "1.0.0");
+        assert!(bench.auto(ms).is_empty());
+        // The next report comes when the pause is over, and what it draws is taken.
+        ms = bench.idle.0.unwrap().as_millis();
+        bench.machine.handle_timeout(at(ms));
+        assert_eq!(bench.auto(ms), ["report 0.1.0"]);
+        pauses.push((ms - failed) / 1_000);
+        bench.offer(ms, "1.0.0");
+        assert!(bench.machine.offer().is_some());
+    }
+    assert_eq!(pauses, [60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
+    bench.auto(ms);
+    bench.machine.cancel(at(ms)).unwrap();
+    bench.auto(ms);
+    ms += 40_000;
+    bench.offer(ms, "1.0.0");
+    assert!(bench.machine.offer().is_some(), "no report drew this one");
+}
+
+#[test]
+fn rule_9_the_eighth_fetch_tells_of_the_network_whatever_the_last_one_failed_by() {
+    for last in [TransportError::Malformed, TransportError::Tls(TlsError::Handshake)] {
+        let mut bench = Bench::fetching(config());
+        bench.good_head(1_100);
+        bench.body(1_200, 8_192);
+        bench.fetch_failed(1_300, TransportError::Closed);
+        let mut lines = Vec::new();
+        for n in 0..9 {
+            let Some(ms) = bench.next_fetch_lines(&mut lines) else { break };
+            bench.fetch_failed(ms, if n < 6 { TransportError::TimedOut } else { last });
+        }
+        assert!(lines.iter().any(|line| line.starts_with("fail -1")), "{lines:?}");
+        assert!(bench.journal().target.is_some_and(|target| target.offset > 0), "{lines:?}");
+    }
+}
+
+#[test]
+fn rule_14_after_eight_refusals_of_the_application_the_next_offer_is_heard() {
+    let mut cfg = config();
+    cfg.consent = Hold::Ask;
+    let mut bench = Bench::online(cfg);
+    let mut ms = 0;
+    for n in 0..9 {
+        ms += 600_000;
+        bench.offer(ms, &format!("1.0.{n}"));
+        bench.auto(ms);
+        bench.machine.refuse(at(ms)).unwrap();
+        bench.auto(ms);
+        bench.reply(ms, "0.1.0");
+        bench.auto(ms);
+    }
+    let draw = |bench: &mut Bench, ms: u64, version: &str| {
+        bench.machine.report_now(at(ms)).unwrap();
+        bench.auto(ms);
+        bench.reply(ms + 100, "0.1.0");
+        bench.offer(ms + 200, version);
+        bench.auto(ms + 200);
+        bench.machine.state()
+    };
+    assert_eq!(draw(&mut bench, ms + 600_000, "1.0.8"), State::Idle, "refused in this session");
+    assert_eq!(draw(&mut bench, ms + 1_200_000, "2.0.0"), State::Offered);
+}
+
+#[test]
+fn rule_1_a_refusal_is_heard_with_an_empty_version_or_none() {
+    for version in [r#","version":"""#, ""] {
+        let mut bench = Bench::new(config());
+        bench.machine.handle_session(at(0), true);
+        bench.out(0);
+        let refusal = r#"{"result_code":-1,"result_msg":"x","type":"report_version_rsp""#;
+        bench.message(10, &format!("{refusal}{version}}}"));
+        assert_eq!(bench.out(10), ["event VersionRefused { code: -1 }"], "{version}");
+    }
+}
