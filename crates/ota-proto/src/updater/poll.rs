@@ -97,7 +97,7 @@ impl Updater {
         match told {
             Told::Result(_) => {
                 let deadline = now + self.cfg.timing.puback;
-                self.owing = Owing::InFlight { id, deadline };
+                self.owing.published(id, deadline);
             }
             Told::Version => {
                 self.asked = Some(now);

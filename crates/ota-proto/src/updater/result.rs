@@ -19,8 +19,8 @@ pub(super) enum Owing {
     Saving,
     /// Durable; waits for a session, and for the mark that it may have left.
     Owed,
-    /// Published in this session.
-    InFlight { id: PubId, deadline: Instant },
+    /// Published in this session, and again at each deadline. Nothing else is published meanwhile.
+    InFlight { first: PubId, last: PubId, deadline: Instant },
     /// Acknowledged; being struck from the journal.
     Clearing,
 }
@@ -33,8 +33,18 @@ impl Owing {
         }
     }
 
+    /// This copy was acknowledged: any will do, however late.
     pub(super) fn is_in_flight(&self, id: PubId) -> bool {
-        matches!(self, Self::InFlight { id: flight, .. } if *flight == id)
+        matches!(self, Self::InFlight { first, last, .. } if (*first..=*last).contains(&id))
+    }
+
+    /// One more copy is published.
+    pub(super) fn published(&mut self, id: PubId, deadline: Instant) {
+        let first = match self {
+            Self::InFlight { first, .. } => *first,
+            _ => id,
+        };
+        *self = Self::InFlight { first, last: id, deadline };
     }
 }
 
@@ -110,9 +120,14 @@ impl Updater {
         }
     }
 
-    /// The result is durable and marked, and a session is there to hear it.
+    /// The result is durable and marked, and a session is there to hear it: once, and again when
+    /// the acknowledgement is late. At least once is what the cloud is owed.
     pub(super) fn is_result_due(&self) -> bool {
-        self.owing == Owing::Owed && self.session.is_up()
+        let due = match self.owing {
+            Owing::InFlight { deadline, .. } => deadline <= self.now,
+            owing => owing == Owing::Owed,
+        };
+        due && self.session.is_up()
     }
 
     /// The version and the outcome that are owed.

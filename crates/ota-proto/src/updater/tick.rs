@@ -14,10 +14,6 @@ impl Updater {
     /// Everything whose time has come.
     pub(super) fn tick(&mut self) {
         let now = self.now;
-        if matches!(self.owing, Owing::InFlight { deadline, .. } if deadline <= now) {
-            // The same once more: at least once is what the cloud is owed.
-            self.owing = Owing::Owed;
-        }
         self.job_retry.take_if(|at| *at <= now);
         if let Session::Up(up) = &mut self.session {
             up.tick(now);
@@ -31,7 +27,8 @@ impl Updater {
     /// The earliest deadline that an input other than time cannot be waited for.
     pub(super) fn deadline(&self) -> Option<(Instant, Timer)> {
         let owed = match self.owing {
-            Owing::InFlight { deadline, .. } => Some(deadline),
+            // What is due waits for the gate.
+            Owing::InFlight { deadline, .. } if deadline > self.now => Some(deadline),
             _ => None,
         };
         let report = self.session.deadline().filter(|(at, _)| {

@@ -165,3 +165,18 @@ fn rule_1_a_refusal_is_heard_with_an_empty_version_or_none() {
         assert_eq!(bench.out(10), ["event VersionRefused { code: -1 }"], "{version}");
     }
 }
+
+#[test]
+fn rule_6_any_copy_of_this_sessions_is_acknowledged_however_late() {
+    let mut bench = Bench::online(config());
+    bench.message(1_000, &offer_text("1.0.0", "ftp://a/"));
+    bench.out(1_000);
+    bench.done(1_000, Kind::Persist);
+    assert_eq!(bench.out(1_000), ["fail -5 url unusable"]);
+    let first = bench.pubs.pop().unwrap();
+    bench.machine.handle_timeout(at(16_000));
+    assert_eq!(bench.out(16_000), ["fail -5 url unusable"]);
+    bench.machine.handle_published(at(17_000), first);
+    assert_eq!(bench.auto(17_000)[0], "event Reported { outcome: Failed(BadUrl) }");
+    assert!(bench.machine.owed().is_none());
+}

@@ -111,6 +111,7 @@ impl Config {
             &mut mqtt.pingresp,
             &mut mqtt.write,
             &mut mqtt.blocked,
+            &mut mqtt.resubscribe,
             &mut reconnect.floor,
             &mut reconnect.base,
             &mut reconnect.cap,
@@ -289,7 +290,8 @@ pub enum Event {
     Published(PublishHandle),
     /// A subscription of the application stands.
     Subscribed(SubId),
-    /// The broker refused a subscription of the application.
+    /// The broker refused a subscription of the application, or of a sub-device. It is asked for
+    /// again every minute ([`mqtt::Timing::resubscribe`]) and told once in a connection.
     SubscribeRefused(SubId),
     /// A subscription of the application is gone.
     Unsubscribed(SubId),

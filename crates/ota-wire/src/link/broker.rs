@@ -147,6 +147,8 @@ impl BrokerLink {
             Disconnect::Transport(TransportError::Tls(TlsError::ClockNotSet)) => Ended::Failed,
             // A certificate does not change in a second.
             Disconnect::Transport(TransportError::Tls(_)) => Ended::LoginRefused,
+            // Our own end: no sign of another client.
+            Disconnect::Session(mqtt::SessionError::SubscribeRefused(_)) => Ended::Failed,
             _ if was_up => Ended::Lost,
             _ => Ended::Failed,
         };

@@ -37,12 +37,14 @@ impl Config {
         if window <= ota_window || inbound == 0 || tries == 0 {
             return Err(ConfigError::Window);
         }
-        let Timing { keep_alive, connack, suback, puback, pingresp, write, blocked } = self.timing;
+        let Timing { keep_alive, connack, suback, puback, .. } = self.timing;
+        let Timing { pingresp, write, blocked, resubscribe, .. } = self.timing;
         let whole = Duration::from_secs(keep_alive.as_secs());
         if keep_alive.is_zero() || keep_alive != whole || self.timing.keep_alive_secs().is_none() {
             return Err(ConfigError::KeepAlive);
         }
-        if [connack, suback, puback, pingresp, write, blocked].contains(&Duration::ZERO) {
+        let all = [connack, suback, puback, pingresp, write, blocked, resubscribe];
+        if all.contains(&Duration::ZERO) {
             return Err(ConfigError::Time);
         }
         self.login.check(tx, keep_alive)
@@ -179,6 +181,9 @@ pub struct Timing {
     /// How long the application may leave [`Limits::inbound`] messages without acknowledgement,
     /// which stops all reading. Default 60 s.
     pub blocked: Duration,
+    /// From a refused subscription that does not end the session to the next SUBSCRIBE of it.
+    /// Default 60 s.
+    pub resubscribe: Duration,
 }
 
 impl Default for Timing {
@@ -192,6 +197,7 @@ impl Default for Timing {
             pingresp: ten,
             write: ten,
             blocked: Duration::from_secs(60),
+            resubscribe: Duration::from_secs(60),
         }
     }
 }

@@ -101,3 +101,32 @@ fn a_new_login_is_used_from_the_next_connection_on() {
     desk.client.handle_connected(next, link);
     assert!(desk.client.transmit(link).ends_with(b"\0\x05later\0\x05other"));
 }
+
+#[test]
+fn a_broker_that_refuses_the_subscription_is_no_other_client_with_our_login() {
+    let mut desk = Desk::new();
+    let mut now = at(0);
+    for _ in 0..3 {
+        let link = loop {
+            let outs = desk.work(now);
+            let connect = |out: &Out| match out {
+                Out::Connect(link, ..) => Some(*link),
+                _ => None,
+            };
+            if let Some(link) = outs.iter().find_map(connect) {
+                break link;
+            }
+            now = desk.idle.deadline.unwrap();
+            desk.client.handle_timeout(now);
+        };
+        desk.client.handle_connected(now, link);
+        desk.sent(now, link);
+        desk.feed(now, link, CONNACK);
+        let subscribe = desk.sent(now, link);
+        desk.feed(now, link, &[0x90, 3, subscribe[2], subscribe[3], 0x80]);
+        desk.work(now);
+    }
+    let ended = desk.events.iter().filter(|event| matches!(event, Event::Disconnected { .. }));
+    assert_eq!(ended.count(), 3);
+    assert!(!desk.events.contains(&Event::Kicked), "{:?}", desk.events);
+}

@@ -53,6 +53,31 @@ fn a_refused_sub_device_does_not_cost_the_gateway_its_session() {
 }
 
 #[test]
+fn a_sub_device_that_comes_online_later_gets_its_subscription_within_a_minute() {
+    let (mut desk, link) = gateway();
+    desk.feed(at(1), link, b"\x90\x03\x00\x01\x01\x90\x03\x00\x02\x80");
+    desk.sent(at(1), link);
+    desk.feed(at(1), link, b"\x40\x02\x00\x03");
+    desk.feed(at(1), link, &publish("$ota/update/P/D", REPLY));
+    let again = |id| [b"\x82\x14\x00", &[id][..], b"\x00\x0f$ota/update/Q/E\x01"].concat();
+    let mut asked = |secs, id, code| {
+        desk.poll(at(secs - 1));
+        desk.client.handle_timeout(at(secs - 1));
+        let early = desk.sent(at(secs - 1), link);
+        assert!(early.is_empty() || early == b"\xc0\x00", "{early:?}");
+        desk.client.handle_timeout(at(secs));
+        let sent = desk.sent(at(secs), link);
+        assert!(sent.ends_with(&again(id)), "{secs}: {sent:?}");
+        desk.feed(at(secs), link, &[b"\xd0\x00\x90\x03\x00", &[id, code][..]].concat());
+        desk.sent(at(secs), link)
+    };
+    assert!(asked(61, 4, 0x80).is_empty());
+    assert_eq!(asked(121, 5, 1), publish1("$ota/report/Q/E", 6, REPORT_010));
+    let told = desk.events.iter().filter(|event| matches!(event, Event::SubscribeRefused(_)));
+    assert_eq!(told.count(), 1);
+}
+
+#[test]
 fn a_message_reaches_the_device_of_its_topic() {
     let (mut desk, link) = settled();
     let second = desk.client.clone();

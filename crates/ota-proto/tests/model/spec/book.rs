@@ -103,6 +103,14 @@ impl Book {
         last_said(facts, |line| *line == Line::Result).map(|(at, id, _)| (at, id))
     }
 
+    /// It is a copy of the result that is owed, and left in this session.
+    pub(crate) fn is_result(&self, wanted: u32) -> bool {
+        let facts = self.since(|fact| matches!(fact, Fact::Ended | Fact::Up | Fact::Down));
+        facts
+            .iter()
+            .any(|(_, fact)| matches!(fact, Fact::Said { id, line: Line::Result } if *id == wanted))
+    }
+
     /// How often in this attempt.
     pub(crate) fn count(&self, like: impl Fn(&Fact) -> bool) -> usize {
         self.attempt().iter().filter(|(_, fact)| like(fact)).count()

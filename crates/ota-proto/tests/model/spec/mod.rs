@@ -161,8 +161,7 @@ impl Spec {
 
     /// A publication was handed over or acknowledged.
     pub(crate) fn heard(&mut self, id: u32) {
-        let newest = self.book.result();
-        if self.owed == Some(Owing::Saved) && newest.is_some_and(|(_, last)| last == id) {
+        if self.owed == Some(Owing::Saved) && self.book.is_result(id) {
             self.owed = Some(Owing::Heard);
             let Note { image, offset, etag, tries, guard, outcome, from, .. } = self.note;
             let keeps = matches!(outcome, Some(Err(Why::Timeout | Why::NotFound | Why::Auth)));

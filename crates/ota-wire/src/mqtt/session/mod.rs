@@ -136,7 +136,9 @@ impl<O: Copy> Session<O> {
         let tries = self.config.limits.tries;
         self.flights.iter_mut().for_each(|flight| flight.requeue(tries));
         self.subs.retain(|sub| !sub.leaving);
-        self.subs.iter_mut().for_each(|sub| sub.state = SubState::Idle);
+        for sub in &mut self.subs {
+            (sub.state, sub.refused) = (SubState::Idle, false);
+        }
     }
 
     /// Bytes for the transport, empty when there are none. They stay until
@@ -264,7 +266,8 @@ impl<O: Copy> Session<O> {
         let now = self.clock(now);
         let id = SubId(self.unique());
         let filter = String::from(filter);
-        self.subs.push(Sub { id, kind, filter, qos, leaving: false, state: SubState::Idle });
+        let state = SubState::Idle;
+        self.subs.push(Sub { id, kind, filter, qos, leaving: false, refused: false, state });
         self.pump(now);
         Ok(id)
     }

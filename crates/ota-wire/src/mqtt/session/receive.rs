@@ -1,5 +1,7 @@
 //! What the server sent.
 
+use core::mem;
+
 use ota_proto::Instant;
 
 use super::Session;
@@ -128,9 +130,10 @@ impl<O: Copy> Session<O> {
                 Ok(if leaving { Found::Nothing } else { Found::Subscribed(id) })
             }
             (Ask::Subscribe, Some([_])) => {
-                sub.state = SubState::Refused;
+                sub.state = SubState::Refused(self.now);
+                let told = mem::replace(&mut sub.refused, true);
                 self.subs.retain(|sub| !sub.is_gone());
-                match (leaving, kind) {
+                match (leaving || told, kind) {
                     (true, _) => Ok(Found::Nothing),
                     (false, Kind::Ota) => Err(SessionError::SubscribeRefused(id)),
                     (false, Kind::Application) => Ok(Found::Refused(id)),

@@ -85,6 +85,8 @@ pub(super) struct Sub {
     pub(super) qos: QoS,
     /// It is to be given up.
     pub(super) leaving: bool,
+    /// Its refusal in this connection was told.
+    pub(super) refused: bool,
     pub(super) state: SubState,
 }
 
@@ -97,8 +99,8 @@ pub(super) enum SubState {
     Asked { id: PacketId, ask: Ask, handed: Option<Instant> },
     /// The server granted it.
     Active,
-    /// The server refused it in this session.
-    Refused,
+    /// The server refused it at that moment.
+    Refused(Instant),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,7 +113,7 @@ pub(super) enum Ask {
 impl Sub {
     /// Nobody wants it, and the server does not have it.
     pub(super) fn is_gone(&self) -> bool {
-        self.leaving && matches!(self.state, SubState::Idle | SubState::Refused)
+        self.leaving && matches!(self.state, SubState::Idle | SubState::Refused(_))
     }
 
     pub(super) const fn packet_id(&self) -> Option<PacketId> {

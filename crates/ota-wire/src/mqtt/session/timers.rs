@@ -46,6 +46,7 @@ impl<O: Copy> Session<O> {
         });
         let subacks = self.subs.iter().filter_map(|sub| match sub.state {
             SubState::Asked { handed, .. } => after(handed, timing.suback, Timer::SubAck),
+            SubState::Refused(at) => after(Some(at), timing.resubscribe, Timer::Subscribe),
             _ => None,
         });
         let ping = match self.ping {
@@ -65,8 +66,13 @@ impl<O: Copy> Session<O> {
             if at > now {
                 break;
             }
-            if timer != Timer::KeepAlive {
-                return Err(self.end(SessionError::TimedOut(timer)));
+            match timer {
+                Timer::KeepAlive => {}
+                Timer::Subscribe => {
+                    self.ask_again(now);
+                    continue;
+                }
+                _ => return Err(self.end(SessionError::TimedOut(timer))),
             }
             self.ping = Ping::Buffered;
             let limit = self.config.limits.tx;
@@ -74,6 +80,17 @@ impl<O: Copy> Session<O> {
             debug_assert!(done, "there is a reserve for it");
         }
         Ok(())
+    }
+
+    /// Asks for what was refused long enough ago: a gateway may have brought a sub-device online.
+    fn ask_again(&mut self, now: Instant) {
+        let wait = self.config.timing.resubscribe;
+        for sub in &mut self.subs {
+            if matches!(sub.state, SubState::Refused(at) if at + wait <= now) {
+                sub.state = SubState::Idle;
+            }
+        }
+        self.pump(now);
     }
 
     /// Stops the clock of answers when nothing more can be taken, and starts it again.

@@ -35,7 +35,7 @@ pub enum Kind {
     /// because the updater decides again; a refused subscription ends the session.
     Ota,
     /// The application's. At QoS 1 it is kept until it is acknowledged, across connections; a
-    /// refused subscription is reported.
+    /// refused subscription is reported, once in a connection, and asked for again.
     Application,
 }
 
@@ -180,6 +180,8 @@ pub enum Timer {
     Blocked,
     /// A PINGREQ is due.
     KeepAlive,
+    /// A refused subscription is to be asked for again.
+    Subscribe,
 }
 
 /// Where the session stands.
@@ -251,6 +253,7 @@ impl fmt::Display for SessionError {
             Self::TimedOut(Timer::Write) => "the connection takes no bytes",
             Self::TimedOut(Timer::Blocked) => "the application does not take its messages",
             Self::TimedOut(Timer::KeepAlive) => "keep-alive",
+            Self::TimedOut(Timer::Subscribe) => "subscription",
         };
         f.write_str(text)
     }
