@@ -92,6 +92,20 @@ fn a_command_may_fill_the_slot() {
 }
 
 #[test]
+fn an_image_that_was_changed_after_it_was_verified_is_not_installed() {
+    let (desk, mut cloud, broker) = setup(&["dev001"], image(9, 1000));
+    let lines = "verify = [\"sh\", \"-c\", \
+                 \"printf EVIL | dd of=$0 conv=notrunc 2> /dev/null\", \"{image}\"]";
+    let (config, slots) = device(&desk, "dev001", &broker, lines);
+    let end = once(&config).expect(4);
+    let said = end.err.iter().any(|line| line.contains("is not the one that was offered"));
+    assert!(said, "{:?}", end.err);
+    assert_eq!(told(&mut cloud), ("-5".into(), "install failed".into()));
+    assert_eq!(link(&slots), "a");
+    assert!(!slots.join("b/version").exists());
+}
+
+#[test]
 fn an_image_that_is_never_healthy_is_taken_back() {
     let (desk, mut cloud, broker) = setup(&["dev001"], image(3, 1000));
     let starts = desk.path("starts");

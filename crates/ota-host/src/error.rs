@@ -39,6 +39,11 @@ pub enum HostError {
         /// The folder of the slots.
         dir: PathBuf,
     },
+    /// The image is not the one that was verified.
+    Altered {
+        /// Its file.
+        path: PathBuf,
+    },
     /// The system refused.
     Io {
         /// What was tried, as a verb: `create`, `open`, `read`.
@@ -94,6 +99,12 @@ impl fmt::Display for HostError {
                 f,
                 "the other slot in {} is still needed: the running image is not confirmed",
                 dir.display()
+            ),
+            Self::Altered { path } => write!(
+                f,
+                "the image in {} is not the one that was offered: it was changed after it was \
+                 verified; find out by what",
+                path.display()
             ),
             Self::Io { action, path, source } => {
                 write!(f, "cannot {action} {}: {source}{}", path.display(), advice(source))

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use ota_host::{AbSlots, HostError, Side, Switch as _};
-use ota_proto::{SlotAction, SlotState, Version};
+use ota_proto::{Digester, SlotAction, SlotState, Version};
 
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -21,8 +21,14 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
+fn copy(slots: &AbSlots, folder: &Path, stop: bool) -> Result<(), HostError> {
+    let mut digester = Digester::new();
+    digester.update(&[7; 300_000]);
+    slots.copy(&folder.join("new"), 300_000, digester.finish(), &AtomicBool::new(stop))
+}
+
 fn fill(slots: &AbSlots, folder: &Path, version: &str) {
-    slots.copy(&folder.join("new"), &AtomicBool::new(false)).unwrap();
+    copy(slots, folder, false).unwrap();
     slots.seal(Version::new(version).unwrap()).unwrap();
 }
 
@@ -82,7 +88,7 @@ fn o15_the_way_back_is_never_overwritten() {
     fill(&slots, at, "2.0.0");
     slots.act(SlotAction::Activate).unwrap();
     let refused = |slots: &AbSlots| {
-        let error = slots.copy(&at.join("new"), &AtomicBool::new(false)).unwrap_err();
+        let error = copy(&slots, at, false).unwrap_err();
         assert!(matches!(error, HostError::Busy { .. }), "{error}");
         assert!(matches!(slots.empty(), Err(HostError::Busy { .. })));
         assert_eq!(fs::read(at.join("a/image")).unwrap(), b"old");
@@ -104,7 +110,7 @@ fn half_an_image_is_never_activated() {
     assert!(slots.act(SlotAction::Activate).is_err(), "there is none");
     fill(&slots, at, "2.0.0");
     // The next one is stopped in the midst of it.
-    let error = slots.copy(&at.join("new"), &AtomicBool::new(true)).unwrap_err();
+    let error = copy(&slots, at, true).unwrap_err();
     assert!(error.to_string().contains("stopped"), "{error}");
     assert!(slots.act(SlotAction::Activate).is_err());
     assert_eq!(state(&slots), (Side::A, SlotState::Confirmed, "1.0.0".into()));
@@ -138,4 +144,20 @@ fn a_folder_without_slots_says_how_to_make_them() {
     assert!(AbSlots::open(at, 3).unwrap_err().to_string().contains(words));
     let missing = AbSlots::open(at.join("none"), 3).unwrap_err();
     assert!(missing.to_string().starts_with("cannot open"), "{missing}");
+}
+
+#[test]
+fn an_image_that_is_not_the_one_that_was_verified_is_not_taken() {
+    let folder = folder();
+    let at = folder.path();
+    let mut slots = AbSlots::open(at, 3).unwrap();
+    let mut other = vec![7; 300_000];
+    other[299_999] = 8;
+    for bytes in [&other[..], &[7; 299_999], &[7; 300_001], &[]] {
+        fs::write(at.join("new"), bytes).unwrap();
+        let error = copy(&slots, at, false).unwrap_err();
+        assert!(matches!(error, HostError::Altered { .. }), "{error}");
+        assert!(slots.act(SlotAction::Activate).is_err(), "no version stands there");
+        assert_eq!(state(&slots), (Side::A, SlotState::Confirmed, "1.0.0".into()));
+    }
 }

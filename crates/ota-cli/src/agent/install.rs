@@ -129,9 +129,11 @@ impl Device<'_> {
 
     pub(super) async fn install(&mut self) {
         let updater = self.driver.updater(self.device);
-        let Some(version) = updater.and_then(|updater| Some(updater.offer()?.version)) else {
-            return self.say(Installed::Failed);
-        };
+        let offer = updater.and_then(|updater| {
+            let offer = updater.offer()?;
+            Some((offer.version, offer.size, offer.md5))
+        });
+        let Some((version, size, md5)) = offer else { return self.say(Installed::Failed) };
         let config = self.config;
         match (&config.target, &self.installer) {
             (Target::Command { install, .. }, _) => self.run_installer(install).await,
@@ -143,7 +145,7 @@ impl Device<'_> {
                 let (ab, image) = (ab.clone(), self.driver.image(self.device));
                 let image = image.map(Path::to_owned).unwrap_or_default();
                 self.work(Kind::Seal, move |stop| {
-                    ab.copy(&image, stop).and_then(|()| ab.seal(version))
+                    ab.copy(&image, size, md5, stop).and_then(|()| ab.seal(version))
                 });
             }
             (_, Installer::File(_, goal)) => {

@@ -1,7 +1,7 @@
 //! Filling the slot that does not run. Nothing looks at it before it is activated.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,26 +49,47 @@ impl AbSlots {
     /// Empties the slot that does not run and puts this image there, with the rights that the
     /// running one has, as `image`; reads it back. Ends early when `stop` is set.
     ///
+    /// The copy must be the image that was verified: what stands in its file may have been
+    /// changed since.
+    ///
     /// # Errors
-    /// As [`AbSlots::empty`].
-    pub fn copy(&self, image: &Path, stop: &AtomicBool) -> Result<(), HostError> {
+    /// [`HostError::Altered`] when it has not this size and digest; as [`AbSlots::empty`].
+    pub fn copy(
+        &self,
+        image: &Path,
+        size: u64,
+        md5: Md5,
+        stop: &AtomicBool,
+    ) -> Result<(), HostError> {
         let slot = self.empty()?;
         let running = self.path.join(self.spare()?.other().name()).join(IMAGE);
         let mode = fs::metadata(&running).map_or(0o600, |found| found.permissions().mode());
         let to = slot.join(IMAGE);
         let copy = || {
+            let mut from = File::open(image)?;
+            if from.metadata()?.len() != size {
+                return Ok(false);
+            }
             let mut options = OpenOptions::new();
-            let file = options.write(true).create_new(true).mode(0o600).open(&to)?;
-            let sent = pass(&mut File::open(image)?, &mut &file, stop)?;
-            file.set_permissions(Permissions::from_mode(mode & 0o777))?;
+            let mut file = options.read(true).write(true).create_new(true).mode(0o600).open(&to)?;
+            if pass(&mut from, &mut &file, stop)? != md5 {
+                return Ok(false);
+            }
             file.sync_all()?;
             crate::slot::drop_cache(&file, 0);
-            if pass(&mut File::open(&to)?, &mut io::sink(), stop)? != sent {
+            file.rewind()?;
+            if pass(&mut file, &mut io::sink(), stop)? != md5 {
                 return Err(io::Error::other("what was written reads back as something else"));
             }
-            Ok(())
+            file.set_permissions(Permissions::from_mode(mode & 0o777))?;
+            file.sync_all()?;
+            Ok(true)
         };
-        copy().map_err(|why| HostError::io("write", &to, why))
+        match copy() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(HostError::Altered { path: image.to_owned() }),
+            Err(why) => Err(HostError::io("write", &to, why)),
+        }
     }
 
     /// The slot that does not run now holds this version, durably: it can be activated.
