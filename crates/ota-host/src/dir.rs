@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::error::HostError;
+use crate::rights::Rights;
 
 /// The rights of every file made here: the owner's only.
 pub(crate) const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -99,7 +100,7 @@ impl DataDir {
         temp: &'static str,
         bytes: &[u8],
     ) -> Result<(), HostError> {
-        replace(&self.0.dir, name.as_ref(), temp.as_ref(), bytes, PRIVATE)
+        replace(&self.0.dir, name.as_ref(), temp.as_ref(), bytes, Rights::PRIVATE)
             .map_err(|why| HostError::io("write", &self.join(name), why))
     }
 }
@@ -110,7 +111,7 @@ pub(crate) fn replace(
     name: &Path,
     temp: &Path,
     bytes: &[u8],
-    mode: Mode,
+    rights: Rights,
 ) -> io::Result<()> {
     match fs::unlinkat(dir, temp, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
@@ -119,10 +120,8 @@ pub(crate) fn replace(
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = File::from(fs::openat(dir, temp, flags, PRIVATE)?);
     let write = || -> io::Result<()> {
-        if mode != PRIVATE {
-            fs::fchmod(&file, mode)?;
-        }
         file.write_all_at(bytes, 0)?;
+        rights.give(&file)?;
         file.sync_all()?;
         fs::renameat(dir, temp, dir, name)?;
         dir.sync_all()

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use ota_proto::StorageError;
 use rustix::io::Errno;
 
+use crate::rights::Kept;
+
 /// Why the data folder, a file in it or the version file cannot be used. Each names its path.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -44,6 +46,16 @@ pub enum HostError {
         /// Its file.
         path: PathBuf,
     },
+    /// Who owns what runs now could not read what was to take its place: that cannot be given to
+    /// them.
+    Kept {
+        /// The file or folder.
+        path: PathBuf,
+        /// Whose it should be.
+        user: u32,
+        /// Of which group it should be.
+        group: u32,
+    },
     /// The system refused.
     Io {
         /// What was tried, as a verb: `create`, `open`, `read`.
@@ -57,7 +69,11 @@ pub enum HostError {
 
 impl HostError {
     pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self::Io { action, path: path.to_owned(), source: source.into() }
+        let (path, source) = (path.to_owned(), source.into());
+        match source.get_ref().and_then(|why| why.downcast_ref()) {
+            Some(&Kept { user, group }) => Self::Kept { path, user, group },
+            None => Self::Io { action, path, source },
+        }
     }
 
     /// The error as the core knows it.
@@ -65,6 +81,7 @@ impl HostError {
     pub fn storage(&self) -> StorageError {
         match self {
             Self::Io { source, .. } => storage_error(source),
+            Self::Kept { .. } => StorageError::ReadOnly,
             _ => StorageError::Failed,
         }
     }
@@ -104,6 +121,12 @@ impl fmt::Display for HostError {
                 f,
                 "the image in {} is not the one that was offered: it was changed after it was \
                  verified; find out by what",
+                path.display()
+            ),
+            Self::Kept { path, user, group } => write!(
+                f,
+                "cannot give {} to user {user} and group {group}, who own what it replaces: let \
+                 the agent run as root with CAP_CHOWN, or as that user",
                 path.display()
             ),
             Self::Io { action, path, source } => {

@@ -43,6 +43,7 @@ mod journal;
 mod lanes;
 mod recordings;
 mod restart_mark;
+mod rights;
 mod slot;
 mod storage;
 mod switch;

@@ -5,10 +5,10 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use ota_proto::Version;
-use rustix::fs::Mode;
 
-use crate::dir::{PRIVATE, replace};
+use crate::dir::replace;
 use crate::error::HostError;
+use crate::rights::Rights;
 
 /// More than any version with its line end; what is longer is none.
 const MOST: u64 = 256;
@@ -48,22 +48,24 @@ impl VersionFile {
     }
 
     /// Writes the version and a line end. A cut leaves the old version or the new one, and it is
-    /// durable when this returns `Ok`. The rights of an existing file are kept, a new one is 0600;
-    /// of a link, the file that it points to is replaced.
+    /// durable when this returns `Ok`. The owner and the rights of an existing file are kept, a new
+    /// one is 0600; of a link, the file that it points to is replaced.
     ///
     /// # Errors
-    /// [`HostError::Io`].
+    /// [`HostError::Kept`]; [`HostError::Io`].
     pub fn write(&self, version: &Version) -> Result<(), HostError> {
         self.put(version).map_err(|why| HostError::io("write", &self.path, why))
     }
 
     fn put(&self, version: &Version) -> io::Result<()> {
-        let (path, mode) = match self.path.canonicalize() {
+        let (path, rights) = match self.path.canonicalize() {
             Ok(path) => {
-                let mode = Mode::from_raw_mode(rustix::fs::stat(&path)?.st_mode);
-                (path, mode)
+                let rights = Rights::of(&path.metadata()?);
+                (path, rights)
             }
-            Err(why) if why.kind() == io::ErrorKind::NotFound => (self.path.clone(), PRIVATE),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {
+                (self.path.clone(), Rights::PRIVATE)
+            }
             Err(why) => return Err(why),
         };
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
@@ -72,6 +74,6 @@ impl VersionFile {
         temp.push(".new");
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
         let dir = File::open(parent.unwrap_or(Path::new(".")))?;
-        replace(&dir, name.as_ref(), temp.as_ref(), format!("{version}\n").as_bytes(), mode)
+        replace(&dir, name.as_ref(), temp.as_ref(), format!("{version}\n").as_bytes(), rights)
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -159,5 +159,27 @@ fn an_image_that_is_not_the_one_that_was_verified_is_not_taken() {
         assert!(matches!(error, HostError::Altered { .. }), "{error}");
         assert!(slots.act(SlotAction::Activate).is_err(), "no version stands there");
         assert_eq!(state(&slots), (Side::A, SlotState::Confirmed, "1.0.0".into()));
+    }
+}
+
+#[test]
+fn the_new_slot_belongs_to_whom_the_running_one_belongs() {
+    let folder = folder();
+    let at = folder.path();
+    let names = [("", 0o750), ("image", 0o700), ("version", 0o640)];
+    for (name, mode) in names {
+        let path = at.join("a").join(name);
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        if chown(&path, Some(65_534), Some(65_533)).is_err() {
+            // Only root gives files away.
+            return;
+        }
+    }
+    let slots = AbSlots::open(at, 3).unwrap();
+    fill(&slots, at, "2.0.0");
+    for (name, mode) in names {
+        let found = fs::metadata(at.join("b").join(name)).unwrap();
+        let rights = (found.uid(), found.gid(), found.mode() & 0o7777);
+        assert_eq!(rights, (65_534, 65_533, mode), "{name}");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 
 use ota_host::{DataDir, FileSlot, HostError, JournalFile, SlotOptions, VersionFile};
@@ -350,4 +350,10 @@ fn a_version_file_keeps_its_rights_and_its_link() {
     assert_eq!(mode(&real), 0o644);
     assert!(temp.path().join("version").is_symlink());
     assert!(!temp.path().join(".real.new").exists());
+    // Only root gives files away.
+    if chown(&real, Some(65_534), Some(65_533)).is_ok() {
+        file.write(&Version::new("3").unwrap()).unwrap();
+        let found = fs::metadata(&real).unwrap();
+        assert_eq!((found.uid(), found.gid(), mode(&real)), (65_534, 65_533, 0o644));
+    }
 }

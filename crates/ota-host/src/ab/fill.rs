@@ -1,15 +1,17 @@
 //! Filling the slot that does not run. Nothing looks at it before it is activated.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ota_proto::{Digester, Md5, SlotState, Version};
+use rustix::fs::{Mode, OFlags};
 
 use super::{AbSlots, Side};
 use crate::error::HostError;
+use crate::rights::Rights;
 
 const IMAGE: &str = "image";
 const VERSION: &str = "version";
@@ -18,10 +20,12 @@ const VERSION: &str = "version";
 const CHUNK: usize = 128 * 1024;
 
 impl AbSlots {
-    /// Empties the slot that does not run, and says where it is.
+    /// Empties the slot that does not run, and says where it is. Its owner and its rights are those
+    /// of the running one.
     ///
     /// # Errors
-    /// [`HostError::Busy`] while it is the way back, or about to start; [`HostError::Io`].
+    /// [`HostError::Busy`] while it is the way back, or about to start; [`HostError::Kept`];
+    /// [`HostError::Io`].
     pub fn empty(&self) -> Result<PathBuf, HostError> {
         let side = self.spare()?;
         let slot = self.path.join(side.name());
@@ -39,15 +43,18 @@ impl AbSlots {
             }
             let running = fs::metadata(self.path.join(side.other().name()))?;
             fs::DirBuilder::new().mode(0o700).create(&slot)?;
-            fs::set_permissions(&slot, running.permissions())?;
+            // Of no link that somebody put there.
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let made = File::from(rustix::fs::open(&slot, flags, Mode::empty())?);
+            Rights::of(&running).give(&made)?;
             self.files.sync()
         };
         empty().map_err(|why| HostError::io("empty", &slot, why))?;
         Ok(slot)
     }
 
-    /// Empties the slot that does not run and puts this image there, with the rights that the
-    /// running one has, as `image`; reads it back. Ends early when `stop` is set.
+    /// Empties the slot that does not run and puts this image there, with the owner and the
+    /// rights that the running one has, as `image`; reads it back. Ends early when `stop` is set.
     ///
     /// The copy must be the image that was verified: what stands in its file may have been
     /// changed since.
@@ -63,7 +70,7 @@ impl AbSlots {
     ) -> Result<(), HostError> {
         let slot = self.empty()?;
         let running = self.path.join(self.spare()?.other().name()).join(IMAGE);
-        let mode = fs::metadata(&running).map_or(0o600, |found| found.permissions().mode());
+        let rights = fs::metadata(&running).map_or(Rights::PRIVATE, |found| Rights::of(&found));
         let to = slot.join(IMAGE);
         let copy = || {
             let mut from = File::open(image)?;
@@ -81,7 +88,7 @@ impl AbSlots {
             if pass(&mut file, &mut io::sink(), stop)? != md5 {
                 return Err(io::Error::other("what was written reads back as something else"));
             }
-            file.set_permissions(Permissions::from_mode(mode & 0o777))?;
+            rights.give(&file)?;
             file.sync_all()?;
             Ok(true)
         };
@@ -103,10 +110,9 @@ impl AbSlots {
         let seal = || {
             let folder = File::open(&slot)?;
             flush(&folder)?;
-            let mode = fs::metadata(&running)?.permissions().mode();
-            let mode = rustix::fs::Mode::from_raw_mode(mode);
+            let rights = Rights::of(&fs::metadata(&running)?);
             let (name, temp) = (Path::new(VERSION), Path::new("version.new"));
-            crate::dir::replace(&folder, name, temp, format!("{version}\n").as_bytes(), mode)
+            crate::dir::replace(&folder, name, temp, format!("{version}\n").as_bytes(), rights)
         };
         seal().map_err(|why| HostError::io("write", &slot.join(VERSION), why))
     }
