@@ -113,7 +113,7 @@ const AGENT: &str = "\
 Example:
   ota agent --config /etc/ota/agent.toml
 
-  # /etc/ota/agent.toml; paths are relative to the file's own folder
+  # /etc/ota/agent.toml; paths are relative to the file's own folder, also a command's first word
   product_id = \"TESTPROD01\"
   device_name = \"dev001\"
   device_secret_file = \"secret\"      # Base64, as the console shows it; or device_secret = \"…\"

@@ -88,7 +88,7 @@ fn o15_the_way_back_is_never_overwritten() {
     fill(&slots, at, "2.0.0");
     slots.act(SlotAction::Activate).unwrap();
     let refused = |slots: &AbSlots| {
-        let error = copy(&slots, at, false).unwrap_err();
+        let error = copy(slots, at, false).unwrap_err();
         assert!(matches!(error, HostError::Busy { .. }), "{error}");
         assert!(matches!(slots.empty(), Err(HostError::Busy { .. })));
         assert_eq!(fs::read(at.join("a/image")).unwrap(), b"old");

@@ -51,6 +51,8 @@ impl<'a> Keys<'a> {
         Ok(self.text(key)?.map(|text| self.folder.join(text)))
     }
 
+    /// A command's words. Its program, when it is a path, is one as all others here are; a name
+    /// alone is looked for in `PATH`.
     pub(super) fn command(&self, key: &str) -> Result<Option<Vec<String>>, String> {
         let wrong = || {
             format!(
@@ -64,7 +66,15 @@ impl<'a> Keys<'a> {
                     items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
                 let words =
                     words.filter(|words| words.first().is_some_and(|word| !word.is_empty()));
-                words.map(Some).ok_or_else(wrong)
+                let mut words = words.ok_or_else(wrong)?;
+                if let Some(program) = words.first_mut() {
+                    // What stands for an image or a slot is a whole path.
+                    if program.contains('/') && !program.starts_with('{') {
+                        let path = self.folder.join(&*program).into_os_string().into_string();
+                        *program = path.map_err(|_| format!("{key}: write the whole path"))?;
+                    }
+                }
+                Ok(Some(words))
             }
             Some(_) => Err(wrong()),
         }

@@ -88,6 +88,31 @@ fn care_and_slots() {
 }
 
 #[test]
+fn a_program_that_is_a_path_is_relative_to_the_folder_and_a_name_is_none() {
+    for (word, program) in [
+        ("verify", "verify"),
+        ("./verify", "/etc/ota/./verify"),
+        ("bin/verify", "/etc/ota/bin/verify"),
+        ("/bin/verify", "/bin/verify"),
+        ("{image}", "{image}"),
+        ("{slot}/install", "{slot}/install"),
+    ] {
+        let commands = ["consent", "verify", "install", "restart"];
+        let lines = commands.map(|key| format!("{key} = [\"{word}\", \"a/b\"]\n")).concat();
+        let config = parse(&format!("{GOOD}{lines}")).unwrap();
+        let words = vec![program.to_owned(), "a/b".to_owned()];
+        assert_eq!(config.care.consent, Consent::Command(words.clone()));
+        assert_eq!(config.care.verify.as_ref(), Some(&words));
+        let Target::Command { install, restart, .. } = config.target else {
+            panic!("{:?}", config.target)
+        };
+        assert_eq!((install, restart), (words.clone(), Restart::Command(words)));
+    }
+    let run = |folder| super::parse("verify = [\"bin/v\"]", folder, |keys| keys.command("verify"));
+    assert_eq!(run(Path::new("")), Ok(Some(vec!["bin/v".into()])));
+}
+
+#[test]
 fn brokers() {
     for (url, host, port, tls) in [
         ("mqtt://h:1", "h", 1, false),
