@@ -19,8 +19,30 @@ use crate::print::Line;
 const DEFER: i32 = 75;
 const REFUSE: i32 = 77;
 
-/// A deferral of ours: then the cloud and the clock are asked again.
+/// A deferral of ours: then the cloud and the clock are asked again. Not longer before a window
+/// either: the clock may be set meanwhile.
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// What a consent command has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Accept,
+    Defer(Duration),
+    Refuse,
+}
+
+impl Answer {
+    /// From the exit code, at a time when the window is closed for so long: the command may have
+    /// taken longer than the window was open.
+    fn of(code: Option<i32>, closed: Option<Duration>) -> Option<Self> {
+        match code? {
+            0 => Some(closed.map_or(Self::Accept, |wait| Self::Defer(wait.min(HOUR)))),
+            DEFER => Some(Self::Defer(HOUR)),
+            REFUSE => Some(Self::Refuse),
+            _ => None,
+        }
+    }
+}
 
 impl Device<'_> {
     /// There is an offer; raised again while nobody answers.
@@ -57,13 +79,14 @@ impl Device<'_> {
 
     /// The consent command's word. One that cannot say anything has not said yes, and not no.
     pub(super) fn consented(&mut self, result: Result<ExitStatus, String>) {
-        match result.as_ref().map(ExitStatus::code) {
-            Ok(Some(0)) => self.accept(),
-            Ok(Some(DEFER)) => self.defer(HOUR),
-            Ok(Some(REFUSE)) => {
+        let code = result.as_ref().ok().and_then(ExitStatus::code);
+        match Answer::of(code, closed(self.config.care.download)) {
+            Some(Answer::Accept) => self.accept(),
+            Some(Answer::Defer(wait)) => self.defer(wait),
+            Some(Answer::Refuse) => {
                 let _ = self.command(|updater, now| updater.refuse(now));
             }
-            _ => {
+            None => {
                 let why = result.map_or_else(|why| why, |status| Kind::Consent.failed(status));
                 warn(&format!("{why}; it is asked again in an hour"));
                 self.defer(HOUR);
@@ -135,4 +158,25 @@ impl Device<'_> {
 /// How long the window is closed.
 pub(super) fn closed(window: Option<Window>) -> Option<Duration> {
     window?.closed_for(Clock::unix_time())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_outlasts_its_window_has_accepted_nothing() {
+        let minutes = |minutes: u64| Some(Duration::from_secs(minutes * 60));
+        for (code, closed, answer) in [
+            (Some(0), None, Some(Answer::Accept)),
+            (Some(0), minutes(59), Some(Answer::Defer(Duration::from_secs(59 * 60)))),
+            (Some(0), minutes(1_380), Some(Answer::Defer(HOUR))),
+            (Some(DEFER), None, Some(Answer::Defer(HOUR))),
+            (Some(REFUSE), minutes(5), Some(Answer::Refuse)),
+            (Some(1), None, None),
+            (None, None, None),
+        ] {
+            assert_eq!(Answer::of(code, closed), answer, "{code:?}, {closed:?}");
+        }
+    }
 }
