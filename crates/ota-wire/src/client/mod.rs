@@ -58,7 +58,9 @@ impl Client {
         })
     }
 
-    /// Adds a device; the first is the one whose login the connection has.
+    /// Adds a device; the first is the one whose login the connection has. The others are its
+    /// sub-devices, which the application brings online by its own messages: a subscription that is
+    /// refused before that is asked for again every minute.
     ///
     /// # Errors
     /// [`AddError`]; nothing changed.
