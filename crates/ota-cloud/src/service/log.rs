@@ -1,6 +1,6 @@
 //! What the service tells a person or a test: every message and every change.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -129,7 +129,8 @@ pub enum What {
     Lost(u64),
 }
 
-/// A message's bytes. `Debug` and `Display` hide the queries of URLs, which are credentials.
+/// A message's bytes. `Debug` and `Display` hide the users, passwords and queries of URLs,
+/// which are credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload(Bytes);
 
@@ -159,22 +160,41 @@ impl Payload {
 }
 
 impl fmt::Display for Payload {
-    /// The text, with `…` in place of the query of every URL.
+    /// The text, with `…` in place of the user, password and query of every URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = String::from_utf8_lossy(&self.0);
         let mut rest: &str = &text;
-        while let Some((before, after)) = rest.split_once('?') {
-            f.write_str(before)?;
-            f.write_str("?")?;
-            let word = before.rsplit(['"', ' ']).next().unwrap_or(before);
-            rest = after;
-            if word.contains("://") || word.contains(r":\/\/") {
-                f.write_str("…")?;
-                rest = after.find(['"', ' ']).and_then(|end| after.get(end..)).unwrap_or("");
-            }
+        loop {
+            let (word, after) = rest.split_at_checked(word_end(rest)).unwrap_or((rest, ""));
+            write_word(f, word)?;
+            let mut after = after.chars();
+            let Some(end) = after.next() else { return Ok(()) };
+            f.write_char(end)?;
+            rest = after.as_str();
         }
-        f.write_str(rest)
     }
+}
+
+/// Where a URL ends that stands here. Not at a quote that is a part of it.
+fn word_end(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.char_indices().find(|(_, letter)| {
+        let ends = matches!(letter, '"' | ' ') && !escaped;
+        escaped = *letter == '\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |(at, _)| at)
+}
+
+fn write_word(f: &mut fmt::Formatter<'_>, word: &str) -> fmt::Result {
+    let url = ["://", r":\/\/"].into_iter().find_map(|mark| {
+        let (scheme, rest) = word.split_once(mark)?;
+        Some((scheme, mark, rest))
+    });
+    let Some((scheme, mark, rest)) = url else { return f.write_str(word) };
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?…"));
+    let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("…@", rest));
+    write!(f, "{scheme}{mark}{user}{rest}{query}")
 }
 
 impl fmt::Debug for Payload {
@@ -208,12 +228,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn queries_of_urls_are_hidden() {
+    fn credentials_in_urls_are_hidden() {
         for (text, shown) in [
             (r#"{"url":"http://h/p?sign=a%3Db","v":"1?"}"#, r#"{"url":"http://h/p?…","v":"1?"}"#),
             (r#"{"url":"https:\/\/h\/p?a=1&b=2"}"#, r#"{"url":"https:\/\/h\/p?…"}"#),
             ("see http://h/p?secret and ?", "see http://h/p?… and ?"),
             ("http://h/p?cut", "http://h/p?…"),
+            (
+                r#"{"url":"https://user:pass@h/p?a=b","v":"1"}"#,
+                r#"{"url":"https://…@h/p?…","v":"1"}"#,
+            ),
+            (
+                r#"{"url":"https:\/\/user:p@ss@h:1\/p","v":"@"}"#,
+                r#"{"url":"https:\/\/…@h:1\/p","v":"@"}"#,
+            ),
+            (r#"{"url":"http://u:\"p@h/p?a\"b","v":1}"#, r#"{"url":"http://…@h/p?…","v":1}"#),
+            (r#"{"v":"a\\","url":"http://u@h"}"#, r#"{"v":"a\\","url":"http://…@h"}"#),
+            ("mail u@h, not http://u@h", "mail u@h, not http://…@h"),
             ("no url? none", "no url? none"),
             ("", ""),
         ] {
