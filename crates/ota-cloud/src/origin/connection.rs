@@ -26,7 +26,8 @@ pub struct Connection {
     pace: Option<(usize, Duration)>,
     /// When the pace allows the next bytes.
     next: Instant,
-    /// The last sign of life of the peer.
+    /// When the peer took its last bytes, or began a request: the rest of a head, which may come
+    /// byte by byte, is no news.
     heard: Instant,
     /// Set only when everything before it has been sent.
     closing: Option<Closing>,
@@ -75,7 +76,7 @@ impl Connection {
     #[must_use = "bytes that were not taken must be offered again"]
     pub fn handle_received(&mut self, now: Instant, data: &[u8]) -> usize {
         self.now = self.now.max(now);
-        if !data.is_empty() {
+        if !data.is_empty() && self.input.is_empty() {
             self.heard = self.now;
         }
         if self.closing.is_some() || self.script.front() == Some(&Step::Halt) {
@@ -116,7 +117,8 @@ impl Connection {
         self.sent = self.sent.saturating_add(n).min(self.out.len());
     }
 
-    /// Time has passed: an idle connection may have to be closed.
+    /// Time has passed: a connection that is idle, or slow with a request's head, may have to be
+    /// closed.
     pub fn handle_timeout(&mut self, origin: &Origin, now: Instant) {
         self.now = self.now.max(now);
         if self.idle_deadline(origin).is_some_and(|deadline| deadline <= self.now) {

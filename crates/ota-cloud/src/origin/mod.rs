@@ -35,7 +35,8 @@ pub struct OriginConfig {
     pub signer: Option<UrlSigner>,
     /// The Unix time in seconds of the clock's origin, for the URLs' life.
     pub unix_at_zero: u64,
-    /// How long a connection may be silent between requests. 60 s by default.
+    /// How long a connection may be silent between requests, and how long the head of one may take.
+    /// 60 s by default.
     pub idle: Duration,
 }
 

@@ -221,6 +221,29 @@ fn an_idle_connection_is_closed() {
 }
 
 #[test]
+fn a_head_that_comes_byte_by_byte_has_one_deadline() {
+    let mut origin = origin();
+    let mut connection = Connection::new(at(0));
+    let request = get("");
+    for (now, byte) in (1_000..).step_by(2_000).zip(request.as_bytes()).take(30) {
+        assert_eq!(connection.handle_received(at(now), &[*byte]), 1);
+        assert!(drain(&mut connection, &mut origin, at(now)).is_empty());
+        connection.handle_timeout(&origin, at(now));
+        assert_eq!(connection.deadline(&origin), Some(at(61_000)));
+    }
+    connection.handle_timeout(&origin, at(61_000));
+    assert_eq!(connection.closing(), Some(Closing::Close));
+
+    // The next head has its own, from when the answer has been sent.
+    let mut connection = Connection::new(at(0));
+    let two = format!("{request}GET");
+    assert_eq!(connection.handle_received(at(0), two.as_bytes()), two.len());
+    assert!(!drain(&mut connection, &mut origin, at(50_000)).is_empty());
+    assert_eq!(connection.handle_received(at(70_000), b" "), 1);
+    assert_eq!(connection.deadline(&origin), Some(at(110_000)));
+}
+
+#[test]
 fn a_replaced_image_does_not_mix() {
     let mut origin = Origin::new(OriginConfig::new(None, 0));
     origin.add_file("/fw", vec![b'a'; 40_000]);
