@@ -24,7 +24,7 @@ Example:
 Exit codes:
   0  done
   2  the arguments or the configuration are wrong
-  3  `agent --once --wait`: no offer came in time; `demo`: the offer was withdrawn
+  3  `agent --once --wait`: no offer came in time, or nobody answered it; `demo`: the offer was withdrawn
   4  the update failed; the reason is on stderr
   5  the machine stands in the way: lock, disk, address
   6  `agent` with restart = \"exit\": installed, start the agent again

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Desk, agent, image, once, setup, wait_until};
+use common::{Desk, agent, ask, image, once, setup, wait_until};
 
 #[test]
 fn an_update_with_the_version_in_a_file() {
@@ -36,9 +36,40 @@ fn an_update_with_an_installer() {
     let end = once(&config).expect(0);
     assert_eq!(desk.read("new.img"), firmware);
     assert_eq!(desk.read("said"), b"1.0.0\n");
-    assert!(end.err.contains(&"install: working".to_owned()), "{:?}", end.err);
+    assert!(end.err.contains(&"working".to_owned()), "{:?}", end.err);
     cloud.event("claimed");
     cloud.event("proved");
+}
+
+#[test]
+fn commands_that_may_outlive_the_agent_do_so_whatever_they_write() {
+    let (desk, _cloud, broker) = setup(&["dev001", "dev002"], image(2, 1000));
+    let script = |name: &str| {
+        let place = |what: &str| desk.path(&format!("{name}.{what}")).display().to_string();
+        format!(
+            "[\"sh\", \"-c\", \"echo 1; touch $0; until test -e $1; do sleep 0.02; done; \
+             echo 2; echo 2 >&2; touch $2\", \"{}\", \"{}\", \"{}\"]",
+            place("here"),
+            place("go"),
+            place("done")
+        )
+    };
+    let install = format!("install = {}", script("dev001"));
+    let restart = format!("install = [\"true\"]\nrestart = {}", script("dev002"));
+    for (name, lines) in [("dev001", install), ("dev002", restart)] {
+        let config = desk.device_with(name, &broker, &lines);
+        let agent = agent(&config, &[]);
+        wait_until("the command", || desk.path(&format!("{name}.here")).exists());
+        if name == "dev001" {
+            agent.kill();
+        } else {
+            // A restart's command may be what ends the agent.
+            agent.terminate();
+            wait_until("the agent's end", || ask(&config, &["status"]).code == Some(5));
+        }
+        desk.write(&format!("{name}.go"), "");
+        wait_until("its end", || desk.path(&format!("{name}.done")).exists());
+    }
 }
 
 #[test]

@@ -165,6 +165,24 @@ fn the_socket_is_the_owners_and_says_so_when_nobody_listens() {
 }
 
 #[test]
+fn the_service_manager_hears_of_no_stop_between_two_lives() {
+    use std::os::unix::net::UnixDatagram;
+    let (desk, _cloud, broker) = setup(&["dev001"], image(2, 1000));
+    let config = desk.plain_device("dev001", &broker);
+    let path = desk.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let env = [("NOTIFY_SOCKET", path.to_str().unwrap())];
+    Ota::start_with(env, ["agent", "--config", &config, "--once"]).end().expect(0);
+    socket.set_nonblocking(true).unwrap();
+    let mut said = Vec::new();
+    let mut text = [0; 64];
+    while let Ok(length) = socket.recv(&mut text) {
+        said.push(String::from_utf8_lossy(&text[..length]).into_owned());
+    }
+    assert_eq!(said, ["READY=1", "READY=1", "STOPPING=1"]);
+}
+
+#[test]
 fn the_service_manager_is_told() {
     use std::os::unix::net::UnixDatagram;
     let desk = Desk::new();

@@ -238,6 +238,10 @@ impl Device<'_> {
     /// comes of it.
     pub(super) fn restart(&mut self) -> Option<Result<End, Failure>> {
         let config = self.config;
+        // Asked for again while its command takes its time: that is no further start.
+        if self.job.as_ref().is_some_and(|job| job.kind() == Kind::Restart) {
+            return None;
+        }
         let restart = match &config.target {
             Target::File(_) => return Some(Ok(End::Again)),
             Target::Command { restart, .. } => restart,

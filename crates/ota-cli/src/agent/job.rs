@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -53,6 +54,11 @@ impl Kind {
             Self::Restart => "the restart command",
             Self::Health => "the health command",
         }
+    }
+
+    /// Whether it may go on when the agent is gone.
+    fn outlives(self) -> bool {
+        matches!(self, Self::Install | Self::Restart)
     }
 
     /// Whether it is a part of the installation.
@@ -135,6 +141,11 @@ impl Job {
         let program = filled.next().unwrap_or_default();
         let mut command = Command::new(&program);
         command.args(filled).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if order.kind.outlives() {
+            // A pipe of ours would end with us, and the command at its next line.
+            let log = io::stderr().as_fd().try_clone_to_owned().map_err(|why| why.to_string())?;
+            command.stdout(log).stderr(Stdio::inherit());
+        }
         // The service manager is the agent's own business.
         command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
         for (name, value) in order.fill.iter().filter(|(_, value)| !value.contains('\0')) {
@@ -226,7 +237,12 @@ impl Drop for Job {
 async fn lock(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    // Others may have put a link or a pipe there.
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
     let mut file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "install.lock is no plain file"));
+    }
     for _ in 0..100 {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {

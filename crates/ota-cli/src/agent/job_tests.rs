@@ -21,6 +21,22 @@ async fn the_command_gets_image_and_version_and_no_input() {
 }
 
 #[tokio::test]
+async fn a_lock_that_is_a_link_or_a_pipe_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (lock, victim) = (folder.path().join("install.lock"), folder.path().join("victim"));
+    std::fs::write(&victim, "precious").unwrap();
+    std::os::unix::fs::symlink(&victim, &lock).unwrap();
+    let words = ["true".to_owned()];
+    let order = order(Kind::Install, &words, folder.path());
+    assert!(Job::install(&order, folder.path()).await.is_err());
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    std::fs::remove_file(&lock).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&lock).status().unwrap().success());
+    let error = Job::install(&order, folder.path()).await.unwrap_err();
+    assert!(error.ends_with("install.lock is no plain file"), "{error}");
+}
+
+#[tokio::test]
 async fn failures_are_told_in_words() {
     let folder = tempfile::tempdir().unwrap();
     let status = run(folder.path(), "exit 3").await.ended().await.unwrap();

@@ -153,10 +153,7 @@ impl<'a> Device<'a> {
                 }
                 () = self.notify.watchdog() => None,
                 () = sleep(look) => self.look(),
-                () = sleep(wait) => Some(Err(Failure {
-                    code: Code::NoOffer,
-                    message: "no offer came in time; is there a firmware for this device?".into(),
-                })),
+                () = sleep(wait) => Some(Err(self.waited())),
                 signal = stop.next() => {
                     Some(if self.args.once { Err(signal) } else { Ok(End::Done) })
                 }
@@ -166,14 +163,15 @@ impl<'a> Device<'a> {
             }
         };
         self.job = None;
-        self.notify.say("STOPPING=1");
+        // The next life is the same process: nothing stops.
+        let again = matches!(end, Ok(End::Again));
+        if !again {
+            self.notify.say("STOPPING=1");
+        }
         self.leave().await;
         let (left, once) = (self.distance(), self.args.once);
         self.driver.stop().await;
-        match end {
-            Ok(End::Again) => before_the_next(left, stop.next(), once).await,
-            end => end,
-        }
+        if again { before_the_next(left, stop.next(), once).await } else { end }
     }
 
     /// What follows an event; the end of this life if that is what follows.
@@ -312,6 +310,16 @@ impl<'a> Device<'a> {
         let wait = self.args.wait.filter(|_| !self.busy).map(Duration::from_secs);
         let since = self.clock.now().since(self.idle_since);
         wait.map_or(FOREVER, |wait| wait.saturating_sub(since))
+    }
+
+    /// What to say when the wait is over.
+    fn waited(&self) -> Failure {
+        let offer = self.driver.updater(self.device).and_then(|updater| updater.offer());
+        let message = match offer {
+            Some(offer) => format!("nobody answered the offer of {} in time", offer.version),
+            None => "no offer came in time; is there a firmware for this device?".into(),
+        };
+        Failure { code: Code::NoOffer, message }
     }
 
     fn look_left(&self) -> Duration {

@@ -16,6 +16,7 @@ mod window;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use ota_host::AbSlots;
 
@@ -55,8 +56,9 @@ fn live(args: &Agent) -> Result<(), Failure> {
         let stop = stop::Signals::new()?;
         Device::start(args, &config)?.live(stop).await
     });
-    // Nothing of this life may reach into the next one.
-    drop(runtime);
+    // Nothing of this life may reach into the next one. The driver has waited for its storage; a
+    // name lookup may hang for as long as it likes.
+    runtime.shutdown_timeout(Duration::from_millis(100));
     match end? {
         End::Done => Ok(()),
         End::Again => Err(again()),

@@ -138,11 +138,16 @@ impl Ota {
     /// SIGKILL.
     pub(crate) fn kill(mut self) -> End {
         self.child.kill().unwrap();
-        self.end()
+        // A command of its that lives on has its standard error, too.
+        self.ended(|err| err.try_iter().collect())
     }
 
     /// Waits until it ends by itself.
-    pub(crate) fn end(mut self) -> End {
+    pub(crate) fn end(self) -> End {
+        self.ended(|err| err.iter().collect())
+    }
+
+    fn ended(mut self, errors: impl FnOnce(&Receiver<String>) -> Vec<String>) -> End {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.line_before(deadline) {
@@ -154,7 +159,7 @@ impl Ota {
             }
         }
         let code = self.child.wait().unwrap().code();
-        let err = self.err.iter().collect();
+        let err = errors(&self.err);
         End { code, out: std::mem::take(&mut self.said), err }
     }
 }
@@ -343,9 +348,8 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines() {
             let Ok(line) = line else { return };
-            if sender.send(line).is_err() {
-                return;
-            }
+            // Read on when nobody listens: a log does not go away either.
+            let _ = sender.send(line);
         }
     });
     receiver
