@@ -71,7 +71,7 @@ impl Updater {
         if !self.gate.publish {
             return None;
         }
-        if self.is_result_due() {
+        if self.is_result_due(now) {
             let (version, outcome) = self.owed_report()?;
             return Some((version, Told::Result(outcome)));
         }

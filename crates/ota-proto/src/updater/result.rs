@@ -122,9 +122,9 @@ impl Updater {
 
     /// The result is durable and marked, and a session is there to hear it: once, and again when
     /// the acknowledgement is late. At least once is what the cloud is owed.
-    pub(super) fn is_result_due(&self) -> bool {
+    pub(super) fn is_result_due(&self, now: Instant) -> bool {
         let due = match self.owing {
-            Owing::InFlight { deadline, .. } => deadline <= self.now,
+            Owing::InFlight { deadline, .. } => deadline <= now,
             owing => owing == Owing::Owed,
         };
         due && self.session.is_up()
