@@ -361,3 +361,7 @@ fn succeeded(kind: Kind, result: Result<ExitStatus, String>) -> Result<(), Strin
         Err(why) => Err(why),
     }
 }
+
+#[cfg(test)]
+#[path = "install_tests.rs"]
+mod tests;
