@@ -163,6 +163,10 @@ reasons! {
     ClockNotSet = 37, Failed, "tls: the clock is not set";
     /// [`TlsError::ClientRefused`].
     TlsClientRefused = 38, Failed, "tls: our certificate is refused";
+    /// [`StorageError::NoSecondSpace`](crate::StorageError::NoSecondSpace).
+    NoSecondSpace = 45, Failed, "no space for a second image";
+    /// [`StorageError::ReadOnly`](crate::StorageError::ReadOnly).
+    ReadOnly = 46, Failed, "storage may not be written";
 }
 
 impl Reason {

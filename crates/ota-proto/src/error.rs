@@ -68,6 +68,9 @@ impl core::error::Error for Misuse {}
 pub enum StorageError {
     /// No room left.
     NoSpace,
+    /// No room for a second image beside the accepted one, which is kept until another takes its
+    /// place.
+    NoSecondSpace,
     /// The medium cannot be written.
     ReadOnly,
     /// The medium is gone: unmounted, unplugged, directory removed.
@@ -80,6 +83,7 @@ impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoSpace => "no space left",
+            Self::NoSecondSpace => "no space for a second image",
             Self::ReadOnly => "read-only",
             Self::Gone => "storage is gone",
             Self::Failed => "storage failed",

@@ -66,6 +66,7 @@ fn the_environments_faults() {
     }
     read(&[
         &StorageError::NoSpace,
+        &StorageError::NoSecondSpace,
         &StorageError::ReadOnly,
         &StorageError::Gone,
         &StorageError::Failed,

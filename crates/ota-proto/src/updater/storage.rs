@@ -207,6 +207,8 @@ impl Updater {
 fn reason_of(error: StorageError) -> Reason {
     match error {
         StorageError::NoSpace => Reason::NoSpace,
+        StorageError::NoSecondSpace => Reason::NoSecondSpace,
+        StorageError::ReadOnly => Reason::ReadOnly,
         _ => Reason::Storage,
     }
 }

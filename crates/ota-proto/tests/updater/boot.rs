@@ -318,7 +318,8 @@ fn rule_13_storage_errors_end_in_a_result() {
     for (kind, error, result) in [
         (Kind::Erase, StorageError::Failed, "fail -5 storage error"),
         (Kind::Erase, StorageError::NoSpace, "fail -5 no space"),
-        (Kind::Write, StorageError::ReadOnly, "fail -5 storage error"),
+        (Kind::Erase, StorageError::NoSecondSpace, "fail -5 no space for a second image"),
+        (Kind::Write, StorageError::ReadOnly, "fail -5 storage may not be written"),
         (Kind::Sync, StorageError::Gone, "fail -5 storage error"),
         (Kind::Digest, StorageError::Failed, "fail -5 storage error"),
     ] {
