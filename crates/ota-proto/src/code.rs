@@ -138,7 +138,7 @@ reasons! {
     /// The boot loader rolled the new image back.
     BootFailed = 24, Failed, "rolled back: did not start";
     /// The new image reports another version than the offered one.
-    WrongVersion = 25, Failed, "rolled back: wrong version";
+    WrongVersion = 25, Failed, "wrong version";
     /// The offer is older than what runs, or cannot be compared.
     Downgrade = 26, Failed, "downgrade refused";
     /// This image failed too often on this device.
@@ -163,6 +163,8 @@ reasons! {
     ClockNotSet = 37, Failed, "tls: the clock is not set";
     /// [`TlsError::ClientRefused`].
     TlsClientRefused = 38, Failed, "tls: our certificate is refused";
+    /// The installer could not run on this machine: the image is not blamed.
+    Machine = 39, Failed, "installer could not run";
     /// [`StorageError::NoSecondSpace`](crate::StorageError::NoSecondSpace).
     NoSecondSpace = 45, Failed, "no space for a second image";
     /// [`StorageError::ReadOnly`](crate::StorageError::ReadOnly).

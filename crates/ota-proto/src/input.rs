@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use crate::code::Reason;
 use crate::journal::Journal;
 use crate::url::Redacted;
 
@@ -92,7 +93,35 @@ pub enum Installed {
     /// The new version runs after a switch of slots and a restart.
     NeedsRestart,
     /// It failed; the old version stays.
-    Failed,
+    Failed(InstallFault),
+}
+
+/// Why an installation failed, and so whose fault it is. Each is told as −5 in its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum InstallFault {
+    /// The installer ran and did not take the image. Counts against the image.
+    Image,
+    /// The installer succeeded, and what it left behind is not the offered version. Counts against
+    /// the image.
+    WrongVersion,
+    /// There is no room on this machine to install it. The image is not blamed.
+    NoSpace,
+    /// The installer could not be started, or this machine failed it. The image is not blamed.
+    Machine,
+}
+
+impl From<InstallFault> for Reason {
+    fn from(fault: InstallFault) -> Self {
+        match fault {
+            InstallFault::Image => Self::Install,
+            InstallFault::WrongVersion => Self::WrongVersion,
+            InstallFault::NoSpace => Self::NoSpace,
+            InstallFault::Machine => Self::Machine,
+        }
+    }
 }
 
 impl fmt::Debug for ResponseHead<'_> {

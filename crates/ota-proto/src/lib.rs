@@ -167,7 +167,7 @@ pub use error::{
     BufferTooSmall, FetchError, MessageError, Misuse, StorageError, TlsError, TransportError,
 };
 pub use identity::{BadName, Identity, Topic, TopicKind};
-pub use input::{Boot, ContentRange, Installed, ResponseHead, SlotInfo, SlotState};
+pub use input::{Boot, ContentRange, InstallFault, Installed, ResponseHead, SlotInfo, SlotState};
 pub use journal::{Journal, Outcome};
 pub use output::{Body, Event, Offer, OpId, Output, PubId, QoS, SlotAction, State, Timer, Write};
 pub use time::Instant;

@@ -79,12 +79,15 @@ impl App {
                 let what = match self.install {
                     Install::NeedsRestart => Installed::NeedsRestart,
                     Install::Running => Installed::Running,
-                    Install::Failed => Installed::Failed,
+                    Install::Failed => Installed::Failed(ota_proto::InstallFault::Image),
                     Install::Hangs => return None,
                 };
                 (self.install_time, Act::Installed(what))
             }
-            Event::StopInstall => (self.install_time, Act::Installed(Installed::Failed)),
+            Event::StopInstall => (
+                self.install_time,
+                Act::Installed(Installed::Failed(ota_proto::InstallFault::Image)),
+            ),
             Event::Restart => (self.restart_time, Act::Reset),
             Event::Trial => (self.trial_time, Act::Judge(self.verdict)),
             _ => return None,

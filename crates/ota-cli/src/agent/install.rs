@@ -133,7 +133,9 @@ impl Device<'_> {
             let offer = updater.offer()?;
             Some((offer.version, offer.size, offer.md5))
         });
-        let Some((version, size, md5)) = offer else { return self.say(Installed::Failed) };
+        let Some((version, size, md5)) = offer else {
+            return self.say(Installed::Failed(ota_proto::InstallFault::Machine));
+        };
         let config = self.config;
         match (&config.target, &self.installer) {
             (Target::Command { install, .. }, _) => self.run_installer(install).await,
@@ -152,7 +154,7 @@ impl Device<'_> {
                 goal.set(version);
                 self.say(Installed::NeedsRestart);
             }
-            _ => self.say(Installed::Failed),
+            _ => self.say(Installed::Failed(ota_proto::InstallFault::Machine)),
         }
     }
 
@@ -218,7 +220,7 @@ impl Device<'_> {
     async fn installed(&mut self, kind: Kind, result: Result<ExitStatus, String>) {
         if let Err(why) = succeeded(kind, result) {
             warn(&why);
-            return self.say(Installed::Failed);
+            return self.say(Installed::Failed(ota_proto::InstallFault::Image));
         }
         if self.go_on(kind).await {
             return;

@@ -199,7 +199,7 @@ impl<'a> Device<'a> {
             Event::Install { .. } => self.install().await,
             Event::StopInstall => match &mut self.job {
                 Some(job) if job.kind().installs() => job.stop(),
-                _ => self.say(Installed::Failed),
+                _ => self.say(Installed::Failed(ota_proto::InstallFault::Image)),
             },
             Event::Restart => return self.restart(),
             Event::Trial => return self.trial(),

@@ -75,7 +75,7 @@ fn command(world: &mut World, input: &mut Input<'_>) {
         0 => updater.cancel(now),
         1 => updater.installed(now, Installed::Running),
         2 => updater.installed(now, Installed::NeedsRestart),
-        3 => updater.installed(now, Installed::Failed),
+        3 => updater.installed(now, Installed::Failed(ota_proto::InstallFault::Image)),
         4 => updater.forgive(now),
         _ => updater.report_now(now),
     };

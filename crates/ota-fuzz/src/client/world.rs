@@ -307,7 +307,8 @@ impl World {
                 let now = self.now;
                 let updater = self.client.updater_mut(device).unwrap();
                 if updater.state() == State::Installing {
-                    let _ = updater.installed(now, Installed::Failed);
+                    let _ =
+                        updater.installed(now, Installed::Failed(ota_proto::InstallFault::Image));
                 }
             }
             for kind in [LinkKind::Broker, LinkKind::Store] {

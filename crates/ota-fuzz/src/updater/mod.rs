@@ -10,7 +10,7 @@ mod world;
 
 use std::time::Duration;
 
-use ota_proto::{Gate, Installed, Instant, StorageError, TlsError, TransportError};
+use ota_proto::{Gate, InstallFault, Installed, Instant, StorageError, TlsError, TransportError};
 
 use crate::input::Input;
 use world::World;
@@ -104,8 +104,9 @@ fn command(world: &mut World, input: &mut Input<'_>) {
         5 => _ = world.command(|machine| machine.veto(now)),
         6 => _ = world.command(|machine| machine.install(now)),
         7 | 8 => _ = world.installed(Installed::Running),
-        9 | 10 => _ = world.installed(Installed::NeedsRestart),
-        11 => _ = world.installed(Installed::Failed),
+        9 => _ = world.installed(Installed::NeedsRestart),
+        10 => _ = world.installed(Installed::Failed(InstallFault::Machine)),
+        11 => _ = world.installed(Installed::Failed(InstallFault::Image)),
         12 => world.confirm(),
         13 => _ = world.command(|machine| machine.roll_back(now)),
         14 => _ = world.command(|machine| machine.forgive(now)),

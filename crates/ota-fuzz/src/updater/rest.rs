@@ -62,7 +62,7 @@ fn decide(world: &mut World) -> bool {
     match world.machine.state() {
         State::Offered | State::Deferred => world.command(|machine| machine.refuse(now)),
         State::Ready => world.command(|machine| machine.veto(now)),
-        State::Installing => world.installed(Installed::Failed),
+        State::Installing => world.installed(Installed::Failed(ota_proto::InstallFault::Image)),
         State::Trial => world.command(|machine| machine.roll_back(now)),
         _ => false,
     }

@@ -112,6 +112,10 @@ fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
             }
             // It runs, and nobody can take it back.
             _ if !old_runs => Finding::Result(target, Outcome::Done),
+            // Neither the old one nor the offered one: what was installed names itself otherwise.
+            _ if reason.is_none() && record.from.is_some_and(|from| from != running) => {
+                Finding::Result(target, Outcome::Failed(Reason::WrongVersion))
+            }
             SlotState::Unknown if record.phase == Phase::Switching => {
                 let why = reason.unwrap_or(Reason::NotDurable);
                 Finding::Result(target, Outcome::Failed(why))

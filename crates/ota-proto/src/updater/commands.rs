@@ -2,7 +2,7 @@
 
 use crate::code::Reason;
 use crate::error::Misuse;
-use crate::input::Installed;
+use crate::input::{InstallFault, Installed};
 use crate::journal::{Outcome, Phase};
 use crate::output::Event;
 use crate::time::Instant;
@@ -132,8 +132,10 @@ impl Updater {
             };
             let Started { late, .. } = *started;
             match what {
-                Installed::Failed if late => machine.fail(Reason::InstallTimeout),
-                Installed::Failed => machine.fail(Reason::Install),
+                Installed::Failed(InstallFault::Image) if late => {
+                    machine.fail(Reason::InstallTimeout);
+                }
+                Installed::Failed(why) => machine.fail(why.into()),
                 Installed::NeedsRestart => {
                     *machine.stage()? =
                         Stage::Restarting { since: moment, active: false, ask: None, ours: true };

@@ -1,6 +1,6 @@
 //! What may happen to a device.
 
-use ota_proto::Installed;
+use ota_proto::{InstallFault, Installed};
 use proptest::prelude::*;
 
 use crate::spec::{Answer, Broken, Command, Policy};
@@ -150,7 +150,10 @@ fn command() -> impl Strategy<Value = Command> {
         Just(Command::Install),
         Just(Command::Installed(Installed::Running)),
         Just(Command::Installed(Installed::NeedsRestart)),
-        Just(Command::Installed(Installed::Failed)),
+        Just(Command::Installed(Installed::Failed(InstallFault::Image))),
+        Just(Command::Installed(Installed::Failed(InstallFault::WrongVersion))),
+        Just(Command::Installed(Installed::Failed(InstallFault::NoSpace))),
+        Just(Command::Installed(Installed::Failed(InstallFault::Machine))),
         Just(Command::Confirm),
         Just(Command::RollBack),
         Just(Command::Forgive),

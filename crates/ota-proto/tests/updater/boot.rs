@@ -200,6 +200,18 @@ fn boot_switching_with_nobody_to_ask_and_the_old_one_running_owes_fail() {
     assert_eq!(lines, ["fail -5 rolled back: old version runs", "report 0.1.0"]);
 }
 
+/// Found in the field: `v1.0.0` in the version file for an offer of 1.0.0 was told as a roll-back.
+#[test]
+fn boot_a_version_that_is_neither_the_old_nor_the_offered_one_is_a_wrong_version() {
+    for phase in [Phase::Installing, Phase::Switching] {
+        for slot in [SlotState::Unknown, SlotState::Confirmed] {
+            let (bench, lines) = says("v1.0.0", slot, Some(&tried(phase, 1)));
+            assert_eq!(lines, ["fail -5 wrong version", "report v1.0.0"], "{phase:?} {slot:?}");
+            assert_eq!(bench.journal().guard.unwrap().count, 1, "it counts against the image");
+        }
+    }
+}
+
 #[test]
 fn boot_installing_the_tries_of_one_image_do_not_count_against_another() {
     let cut = tried(Phase::Installing, 2);
@@ -301,7 +313,10 @@ fn rule_13_an_installer_past_its_limit_is_stopped_before_fail() {
     let stops: Vec<_> = lines.iter().filter(|line| line.contains("StopInstall")).collect();
     assert_eq!(stops, ["601200 event StopInstall", "661200 event StopInstall"]);
     assert!(!lines.iter().any(|line| line.contains("fail")), "it may still be writing");
-    bench.machine.installed(at(700_000), Installed::Failed).unwrap();
+    bench
+        .machine
+        .installed(at(700_000), Installed::Failed(ota_proto::InstallFault::Image))
+        .unwrap();
     assert!(bench.auto(700_000).contains(&"fail -5 install timed out".into()));
 }
 

@@ -144,7 +144,10 @@ fn an_installer_that_does_not_stop_is_told_again_and_its_end_is_a_failure() {
         lines,
         ["601200 event StopInstall", "661200 event StopInstall", "721200 event StopInstall"]
     );
-    bench.machine.installed(at(726_000), Installed::Failed).unwrap();
+    bench
+        .machine
+        .installed(at(726_000), Installed::Failed(ota_proto::InstallFault::Image))
+        .unwrap();
     assert!(bench.auto(726_000).contains(&"fail -5 install timed out".into()));
 }
 

@@ -1,6 +1,6 @@
 //! Rules 2, 3 and 14: offers, the same, different, refused, withdrawn.
 
-use ota_proto::{Comparator, Downgrade, Hold, MessageError, State};
+use ota_proto::{Comparator, Downgrade, Hold, InstallFault, MessageError, State};
 
 use crate::bench::*;
 
@@ -265,6 +265,11 @@ fn rule_14_a_downgrade_is_refused_when_it_must_be_and_so_is_the_incomparable() {
 
 /// An image that has failed to install this often; the last result told at `ms`.
 fn failed(times: u8) -> (Bench, u64) {
+    failed_by(times, InstallFault::Image, "fail -5 install failed")
+}
+
+/// The same, with this fault, told in these words.
+fn failed_by(times: u8, fault: InstallFault, words: &str) -> (Bench, u64) {
     let mut bench = Bench::online(config());
     let mut ms = 100_000;
     for _ in 0..times {
@@ -272,8 +277,8 @@ fn failed(times: u8) -> (Bench, u64) {
         bench.auto(ms);
         bench.good_head(ms);
         bench.body(ms, SIZE);
-        bench.machine.installed(at(ms), ota_proto::Installed::Failed).unwrap();
-        assert!(bench.auto(ms).contains(&"fail -5 install failed".into()));
+        bench.machine.installed(at(ms), ota_proto::Installed::Failed(fault)).unwrap();
+        assert!(bench.auto(ms).contains(&words.into()));
         bench.reply(ms, "0.1.0");
         bench.auto(ms);
         ms += 100_000;
@@ -368,4 +373,26 @@ fn rule_14_a_session_hears_eight_refusals_and_no_more() {
         bench.auto(ms);
     }
     assert_eq!(told, 8);
+}
+
+/// Found in the field: a full disk and a missing installer banned a good image.
+#[test]
+fn rule_14_an_installation_that_the_machine_failed_is_not_the_images_fault() {
+    for (fault, words, banned) in [
+        (InstallFault::Image, "fail -5 install failed", true),
+        (InstallFault::WrongVersion, "fail -5 wrong version", true),
+        (InstallFault::NoSpace, "fail -5 no space", false),
+        (InstallFault::Machine, "fail -5 installer could not run", false),
+    ] {
+        let (mut bench, ms) = failed_by(3, fault, words);
+        let strikes = bench.journal().guard.map_or(0, |guard| guard.count);
+        assert_eq!(strikes, if banned { 3 } else { 0 }, "{fault:?}");
+        bench.machine.handle_session(at(ms + 10_000_000), true);
+        bench.auto(ms + 10_000_000);
+        bench.reply(ms + 10_000_000, "0.1.0");
+        bench.offer(ms + 10_000_000, "1.0.0");
+        let lines = bench.auto(ms + 10_000_000);
+        assert_eq!(lines.contains(&"fail -5 image failed here before".into()), banned, "{fault:?}");
+        assert_eq!(lines.contains(&"fetch 0".into()), !banned, "{fault:?}");
+    }
 }

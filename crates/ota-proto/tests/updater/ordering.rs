@@ -312,7 +312,7 @@ fn o9_done_only_after_confirm_and_journal() {
 #[test]
 fn o10_fail_only_after_the_journal() {
     let mut bench = Bench::installing(config());
-    bench.machine.installed(at(2_000), Installed::Failed).unwrap();
+    bench.machine.installed(at(2_000), Installed::Failed(ota_proto::InstallFault::Image)).unwrap();
     let lines = bench.out(2_000);
     assert_eq!(lines[0], "persist Owed 1.0.0@10000 try 1 Failed(Install) sent");
     assert!(!lines.iter().any(|line| line.starts_with("fail")));
@@ -333,7 +333,7 @@ fn o11_roll_back_only_after_the_reason() {
 /// A failed installation, its `fail` on the way at 2,000 ms.
 fn owing() -> Bench {
     let mut bench = Bench::installing(config());
-    bench.machine.installed(at(2_000), Installed::Failed).unwrap();
+    bench.machine.installed(at(2_000), Installed::Failed(ota_proto::InstallFault::Image)).unwrap();
     bench.out(2_000);
     bench.done(2_000, Kind::Persist);
     assert_eq!(bench.out(2_000), ["fail -5 install failed"]);

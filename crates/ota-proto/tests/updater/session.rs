@@ -112,7 +112,7 @@ fn rule_6_a_result_without_puback_is_sent_again_the_same() {
 #[test]
 fn rule_6_a_result_in_the_air_is_sent_again_after_a_reset() {
     let mut bench = Bench::installing(config());
-    bench.machine.installed(at(2_000), Installed::Failed).unwrap();
+    bench.machine.installed(at(2_000), Installed::Failed(ota_proto::InstallFault::Image)).unwrap();
     bench.out(2_000);
     bench.done(2_000, Kind::Persist);
     assert_eq!(bench.out(2_000), ["fail -5 install failed"]);

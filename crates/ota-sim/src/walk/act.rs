@@ -1,6 +1,6 @@
 //! The alphabet: what may happen next, and what it does.
 
-use ota_proto::{Hold, Installed, StorageError, TlsError, TransportError, Verify};
+use ota_proto::{Hold, InstallFault, Installed, StorageError, TlsError, TransportError, Verify};
 
 use crate::setup::Setup;
 
@@ -249,7 +249,7 @@ impl Env {
     }
 }
 
-const COMMANDS: [Command; 14] = [
+const COMMANDS: [Command; 15] = [
     Command::Accept,
     Command::Defer,
     Command::Refuse,
@@ -259,7 +259,8 @@ const COMMANDS: [Command; 14] = [
     Command::Install,
     Command::Installed(Installed::NeedsRestart),
     Command::Installed(Installed::Running),
-    Command::Installed(Installed::Failed),
+    Command::Installed(Installed::Failed(InstallFault::Image)),
+    Command::Installed(Installed::Failed(InstallFault::Machine)),
     Command::Confirm,
     Command::RollBack,
     Command::Forgive,

@@ -203,7 +203,10 @@ impl Env {
                 self.command(setup, Command::Install);
             }
             Ask::Install => self.command(setup, Command::Installed(Installed::NeedsRestart)),
-            Ask::StopInstall => self.command(setup, Command::Installed(Installed::Failed)),
+            Ask::StopInstall => self.command(
+                setup,
+                Command::Installed(Installed::Failed(ota_proto::InstallFault::Image)),
+            ),
             Ask::Restart => self.cut(setup, Cut::After),
             Ask::Judge => self.command(setup, Command::Confirm),
         }

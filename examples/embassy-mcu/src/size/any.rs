@@ -50,7 +50,7 @@ pub fn command(machine: &mut Updater, now: Instant) {
     let installed = match number() {
         0 => Installed::Running,
         1 => Installed::NeedsRestart,
-        _ => Installed::Failed,
+        _ => Installed::Failed(ota_proto::InstallFault::Image),
     };
     let done = match number() {
         0 => machine.accept(now),

@@ -2,7 +2,7 @@
 
 use ota_proto::SlotState;
 
-use super::book::Book;
+use super::book::{Book, Image};
 use super::offers::resume_point;
 use super::steps::{Foreign, Step, Url};
 use super::{Ended, Note, Owing, Phase, Policy, S, Spec, Why};
@@ -20,7 +20,9 @@ enum Start {
     Back,
 }
 
-fn weigh(note: &Note, slot: SlotState, new_runs: bool, size: u64) -> Start {
+fn weigh(note: &Note, slot: SlotState, running: &str, image: Image) -> Start {
+    let (new_runs, size) = (running == image.version, image.size);
+    let other_runs = !new_runs && note.from.is_some_and(|from| from != running);
     let switched =
         new_runs || matches!(slot, SlotState::Trial | SlotState::Armed | SlotState::RolledBack);
     // The switch seemed not to have happened, and the whole image was fetched again meanwhile.
@@ -39,6 +41,8 @@ fn weigh(note: &Note, slot: SlotState, new_runs: bool, size: u64) -> Start {
         (_, SlotState::RolledBack, why) => Start::Result(why.unwrap_or(Err(Why::Image))),
         _ if new_runs => Start::Result(Ok(())),
         (_, _, Some(why)) => Start::Result(why),
+        // What was installed names itself otherwise.
+        _ if other_runs => Start::Result(Err(Why::Image)),
         (Phase::Switch, SlotState::Unknown, None) => Start::Result(Err(Why::Other)),
         _ if note.tries >= 3 => Start::Result(Err(Why::Image)),
         _ => Start::Part,
@@ -87,7 +91,6 @@ impl Spec {
     fn start_from(&mut self, slot: SlotState) {
         let Some(image) = self.note.image else { return };
         let (now, size) = (self.now, image.size);
-        let new_runs = self.running == image.version;
         let etag = self.note.etag;
         let trial = Step::Trial {
             limit: Some(now + 600 * S),
@@ -95,7 +98,7 @@ impl Spec {
             confirmed: false,
             back: None,
         };
-        match weigh(&self.note, slot, new_runs, size) {
+        match weigh(&self.note, slot, self.running, image) {
             Start::Nothing => {}
             Start::Owed => self.owed = Some(Owing::Saved),
             Start::Result(outcome) => {

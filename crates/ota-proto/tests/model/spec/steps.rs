@@ -1,6 +1,6 @@
 //! The attempt after its bytes: digest, installation, restart, trial, and the application's word.
 
-use ota_proto::{Installed, SlotAction};
+use ota_proto::{InstallFault, Installed, SlotAction};
 
 use super::book::{Fact, Image, Line};
 use super::fetch::Body;
@@ -183,7 +183,10 @@ impl Spec {
 
     fn installed(&mut self, what: Installed, image: Image) {
         match what {
-            Installed::Failed => self.fail(Why::Image),
+            Installed::Failed(InstallFault::Image | InstallFault::WrongVersion) => {
+                self.fail(Why::Image)
+            }
+            Installed::Failed(_) => self.fail(Why::Other),
             Installed::NeedsRestart => {
                 let step = Step::Restart { since: self.now, active: false, ask: None, ours: true };
                 self.step(step);
