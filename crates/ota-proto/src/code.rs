@@ -165,6 +165,8 @@ reasons! {
     TlsClientRefused = 38, Failed, "tls: our certificate is refused";
     /// The installer could not run on this machine: the image is not blamed.
     Machine = 39, Failed, "installer could not run";
+    /// The line broke so often that three times the image came, and never all of it.
+    Broken = 40, Timeout, "download broke off too often";
     /// [`StorageError::NoSecondSpace`](crate::StorageError::NoSecondSpace).
     NoSecondSpace = 45, Failed, "no space for a second image";
     /// [`StorageError::ReadOnly`](crate::StorageError::ReadOnly).

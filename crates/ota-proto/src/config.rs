@@ -151,6 +151,14 @@ pub struct Limits {
     pub user_defined: usize,
 }
 
+impl Limits {
+    /// Whether an offer can get through: a payload of 256 bytes and a URL of 32 at least.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.payload >= 256 && self.url >= 32
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { payload: 4_096, url: 1_024, user_defined: 1_536 }
@@ -254,11 +262,44 @@ impl Timing {
         }
     }
 
-    /// Whether a machine can go by it: [`Timing::repeat`] is at least a microsecond. Else the same
-    /// report would be due again at once, for ever.
+    /// Whether a machine can go by it: every time but [`Timing::retry_base`] and
+    /// [`Timing::burning`] is at least a microsecond. Else something would be due again at once,
+    /// for ever, or over before it began.
     #[must_use]
     pub const fn is_sound(&self) -> bool {
-        self.repeat.as_micros() > 0
+        let times = [
+            self.reply,
+            self.puback,
+            self.report_cap,
+            self.idle_report,
+            self.elicited,
+            self.withdrawn,
+            self.fresh_offer,
+            self.same_url,
+            self.after_failure,
+            self.offer_life,
+            self.supersede,
+            self.progress,
+            self.repeat,
+            self.response,
+            self.idle,
+            self.floor_window,
+            self.retry_cap,
+            self.retry_after_cap,
+            self.checkpoint,
+            self.install,
+            self.ask_again,
+            self.trial,
+            self.journal_retry,
+        ];
+        let mut rest = times.as_slice();
+        while let [time, more @ ..] = rest {
+            if time.as_micros() == 0 {
+                return false;
+            }
+            rest = more;
+        }
+        true
     }
 }
 
@@ -310,6 +351,8 @@ pub enum ConfigError {
     Storage,
     /// [`Timing::is_sound`] does not hold.
     Timing,
+    /// [`Limits::is_sound`] does not hold.
+    Limits,
 }
 
 impl fmt::Display for ConfigError {
@@ -317,7 +360,8 @@ impl fmt::Display for ConfigError {
         f.write_str(match self {
             Self::Version => "the running version is not 1 to 32 printable ASCII characters",
             Self::Storage => "the slot's erase unit and capacity must not be zero",
-            Self::Timing => "the longest silence of an attempt must not be zero",
+            Self::Timing => "no time may be zero but `retry_base` and `burning`",
+            Self::Limits => "the limits leave no room for an offer: 256 bytes, 32 for its URL",
         })
     }
 }

@@ -20,6 +20,8 @@ fn full() -> Record {
         owed: Some(Owed { result: Outcome::Failed(Reason::NotConfirmed), sent: true }),
         guard: Some(Guard { md5: Md5([0x5a; 16]), version: 7, count: 3 }),
         last_time: 1_795_431_582,
+        accepted: Some(Md5([0x3c; 16])),
+        device: 0x1234_5678,
     }
 }
 
@@ -50,7 +52,7 @@ prop_compose! {
         phase in 0..5, tries: u8, target in proptest::option::of(any_target()),
         from in proptest::option::of(any_version()), result in 0..=Reason::ALL.len(), sent: bool,
         owes: bool, guard in proptest::option::of((any::<[u8; 16]>(), any::<u32>(), any::<u8>())),
-        last_time: u64,
+        last_time: u64, accepted in proptest::option::of(any::<[u8; 16]>()), device: u32,
     ) -> Record {
         let result = match result.checked_sub(1) {
             None => Outcome::Done,
@@ -67,6 +69,8 @@ prop_compose! {
             owed: owes.then_some(Owed { result, sent }),
             guard: guard.map(|(md5, version, count)| Guard { md5: Md5(md5), version, count }),
             last_time,
+            accepted: accepted.map(Md5),
+            device,
         }
     }
 }
@@ -116,7 +120,7 @@ fn every_record_of_one_change_has_one_block() {
     let record = full();
     let block = record.encode(0x0102_0304);
     assert_eq!(block.len() % 32, 0);
-    assert_eq!(&block[..12], b"OTAj\x01\x03\x02\x1f\x04\x03\x02\x01");
+    assert_eq!(&block[..12], b"OTAj\x02\x03\x02\x3f\x04\x03\x02\x01");
     assert_eq!(block, record.encode(0x0102_0304));
     assert_eq!(Record::decode(&block), Ok((0x0102_0304, record)));
 }
@@ -168,8 +172,26 @@ fn foreign_blocks_are_none_of_ours() {
         assert_eq!(Record::decode(&foreign), Err(JournalError::Magic));
     }
     let mut other = full().encode(0);
-    other[4] = 2;
+    other[4] = 3;
     assert_eq!(Record::decode(&seal(other)), Err(JournalError::Format));
+}
+
+/// A device that was just updated finds what the build before wrote.
+#[test]
+fn a_record_of_the_first_format_is_read_and_has_neither_texts_nor_device() {
+    let old = |record: &Record| {
+        let mut block = record.encode(7);
+        block[4] = 1;
+        seal(block)
+    };
+    let record = Record { accepted: None, device: 0, ..full() };
+    assert_eq!(Record::decode(&old(&record)), Ok((7, record.clone())));
+    assert_eq!(Record::decode(&old(&Record::default())), Ok((7, Record::default())));
+    for new in
+        [Record { device: 1, ..record.clone() }, Record { accepted: Some(Md5([1; 16])), ..record }]
+    {
+        assert_eq!(Record::decode(&old(&new)), Err(JournalError::Field));
+    }
 }
 
 #[test]
@@ -177,11 +199,12 @@ fn fields_that_make_no_sense_are_refused_behind_a_right_checksum() {
     // Offsets as in the table at the head of `codec.rs`.
     let cases: &[(&str, usize, u8)] = &[
         ("unknown phase", 5, 5),
-        ("unknown part", 7, 0x3f),
-        ("missing target", 7, 0x1e),
-        ("missing from", 7, 0x1d),
-        ("sent but not owed", 7, 0x1b),
-        ("guard without its flag", 7, 0x17),
+        ("unknown part", 7, 0x7f),
+        ("missing target", 7, 0x3e),
+        ("missing from", 7, 0x3d),
+        ("sent but not owed", 7, 0x3b),
+        ("guard without its flag", 7, 0x37),
+        ("texts without their flag", 7, 0x1f),
         ("empty version", 20, 0),
         ("version longer than its field", 20, 33),
         ("version shorter than its bytes", 20, 31),

@@ -81,7 +81,12 @@ fn the_environments_faults() {
 
 #[test]
 fn the_callers_faults() {
-    read(&[&ConfigError::Version, &ConfigError::Storage, &ConfigError::Timing]);
+    read(&[
+        &ConfigError::Version,
+        &ConfigError::Storage,
+        &ConfigError::Timing,
+        &ConfigError::Limits,
+    ]);
     let words = read(&[&BadName::ProductId, &BadName::DeviceName]);
     assert!(words[0].contains("product id") && words[1].contains("48"), "{words:?}");
     read(&[&BadVersion, &Misuse, &BufferTooSmall { needed: 123 }]);

@@ -1,6 +1,7 @@
 //! The record as bytes.
 //!
-//! All numbers are little-endian, absent parts are zero, and so is the rest up to the checksum:
+//! All numbers are little-endian, absent parts are zero, and so is the rest up to the checksum.
+//! Format 1 is read, too: it has neither the digest of the texts nor the device's name.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -15,7 +16,9 @@
 //! | 33 | from: version |
 //! | 1 | owed: reason, 0 for done |
 //! | 21 | guard: digest, hash of the version, count |
-//! | 44 | zero |
+//! | 16 | accepted: digest of the texts |
+//! | 4 | hash of the device's name |
+//! | 24 | zero |
 //! | 4 | CRC-32 of all before |
 
 use core::str;
@@ -28,7 +31,9 @@ use crate::digest::Md5;
 use crate::version::Version;
 
 const MAGIC: [u8; 4] = *b"OTAj";
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The format of the builds before, which a device that was just updated finds.
+const OLD_FORMAT: u8 = 1;
 const SEQUENCE_AT: usize = 8;
 const SUM_AT: usize = Journal::LEN - 4;
 const SUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
@@ -38,14 +43,19 @@ const HAS_FROM: u8 = 2;
 const HAS_OWED: u8 = 4;
 const HAS_GUARD: u8 = 8;
 const OWED_SENT: u8 = 16;
+const HAS_ACCEPTED: u8 = 32;
 
 impl Record {
     /// The record as a block, with this sequence number and a checksum.
     #[must_use]
     pub fn encode(&self, sequence: u32) -> [u8; Journal::LEN] {
+        self.block(FORMAT, sequence)
+    }
+
+    fn block(&self, format: u8, sequence: u32) -> [u8; Journal::LEN] {
         let mut w = Writer { block: [0; Journal::LEN], at: 0 };
         w.put(&MAGIC);
-        w.put(&[FORMAT, phase_number(self.phase), self.tries, self.parts()]);
+        w.put(&[format, phase_number(self.phase), self.tries, self.parts()]);
         w.put(&sequence.to_le_bytes());
         w.put(&self.last_time.to_le_bytes());
         w.version(self.target.map(|t| t.version));
@@ -58,6 +68,8 @@ impl Record {
         w.put(&self.guard.map_or([0; 16], |g| g.md5.0));
         w.put(&self.guard.map_or(0, |g| g.version).to_le_bytes());
         w.put(&[self.guard.map_or(0, |g| g.count)]);
+        w.put(&self.accepted.map_or([0; 16], |texts| texts.0));
+        w.put(&self.device.to_le_bytes());
         w.at = SUM_AT;
         w.put(&sum(&w.block).to_le_bytes());
         w.block
@@ -72,15 +84,19 @@ impl Record {
         if r.take() != Some(MAGIC) {
             return Err(JournalError::Magic);
         }
-        if r.take() != Some([FORMAT]) {
+        let Some([format @ (FORMAT | OLD_FORMAT)]) = r.take() else {
             return Err(JournalError::Format);
-        }
+        };
         if block.last_chunk() != Some(&sum(block).to_le_bytes()) {
             return Err(JournalError::Checksum);
         }
         let (sequence, record) = r.record().ok_or(JournalError::Field)?;
+        let new = record.accepted.is_some() || record.device != 0;
+        if format == OLD_FORMAT && new {
+            return Err(JournalError::Field);
+        }
         // There is one block for each record: what was not read must be as we write it, too.
-        if !record.is_consistent() || record.encode(sequence) != *block {
+        if !record.is_consistent() || record.block(format, sequence) != *block {
             return Err(JournalError::Field);
         }
         Ok((sequence, record))
@@ -93,6 +109,7 @@ impl Record {
             | flag(self.owed.is_some(), HAS_OWED)
             | flag(self.guard.is_some(), HAS_GUARD)
             | flag(self.owed.is_some_and(|owed| owed.sent), OWED_SENT)
+            | flag(self.accepted.is_some(), HAS_ACCEPTED)
     }
 }
 
@@ -175,7 +192,12 @@ impl Reader<'_> {
             count: self.take().map(|[count]| count)?,
         };
         let guard = has(HAS_GUARD).then_some(guard);
-        Some((sequence, Record { phase, tries, target, from, owed, guard, last_time }))
+        let accepted = Md5(self.take()?);
+        let accepted = has(HAS_ACCEPTED).then_some(accepted);
+        let device = self.u32()?;
+        let record =
+            Record { phase, tries, target, from, owed, guard, last_time, accepted, device };
+        Some((sequence, record))
     }
 }
 

@@ -49,6 +49,11 @@ pub struct Record {
     pub guard: Option<Guard>,
     /// The last known time in Unix seconds, 0 for none: a floor for a clock that was lost.
     pub last_time: u64,
+    /// Digest of the texts (`user_defined`, `fw_type`) with which the application accepted the
+    /// attempt under way; none when it was not asked, or that attempt is over.
+    pub accepted: Option<Md5>,
+    /// Whose record it is: a hash of product and device name, 0 in records of older builds.
+    pub device: u32,
 }
 
 /// The durable part of the update's state (docs/rules.md).

@@ -28,6 +28,8 @@ impl Updater {
     pub(super) fn drop_attempt(&mut self) {
         self.cancel_fetch();
         self.update = None;
+        // Another attempt is accepted anew.
+        self.ledger.wanted.accepted = None;
         self.orphan_job();
         for event in [
             Event::Offered,

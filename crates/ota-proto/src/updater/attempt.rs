@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::code::Reason;
 use crate::config::Timing;
-use crate::digest::Md5;
+use crate::digest::{Digester, Md5};
 use crate::journal::Target;
 use crate::output::OpId;
 use crate::time::Instant;
@@ -69,6 +69,24 @@ pub(super) struct Source {
     pub(super) user_defined: Option<String>,
     pub(super) fw_type: Option<String>,
     pub(super) offered_at: Instant,
+}
+
+impl Source {
+    /// Both say the same to the application; where the image is does not matter.
+    pub(super) fn says(&self, other: &Self) -> bool {
+        self.user_defined == other.user_defined && self.fw_type == other.fw_type
+    }
+
+    /// What is said to the application, as a digest that nobody can forge by chance or by will.
+    pub(super) fn texts(&self) -> Md5 {
+        let mut digest = Digester::new();
+        for text in [&self.user_defined, &self.fw_type] {
+            let text = text.as_deref();
+            digest.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
+            digest.update(text.unwrap_or_default().as_bytes());
+        }
+        digest.finish()
+    }
 }
 
 /// One attempt.

@@ -13,12 +13,15 @@ use crate::version::Version;
 use super::attempt::{Attempt, Image, Recall, Source, Stage, Trial, Why};
 use super::ledger::Ledger;
 use super::news::News;
-use super::result::Owing;
+use super::result::{Owing, hash};
 use super::session::Session;
 use super::{Gate, Updater};
 
 /// How often the installation of one image may be cut short.
 const TRIES: u8 = 3;
+
+/// How often a slot is told to forget a roll-back, until the next boot.
+const MARKS: u8 = 3;
 
 /// What a journal, a slot and a running version add up to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +50,17 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
     if !cfg.timing.is_sound() {
         return Err(ConfigError::Timing);
     }
-    let found = boot.journal.and_then(|block| Record::decode(block).ok());
+    if !cfg.limits.is_sound() {
+        return Err(ConfigError::Limits);
+    }
+    let mut found = boot.journal.and_then(|block| Record::decode(block).ok());
+    let device = hash(cfg.identity.report_topic().as_bytes());
+    if let Some((_, record)) = &mut found {
+        // Another device's record, of a copied image, is none; ours are written behind it.
+        if ![0, device].contains(&record.device) {
+            *record = Record::default();
+        }
+    }
     let record = found.as_ref().map(|(_, record)| record.clone()).unwrap_or_default();
     let rng = Rng::new(cfg.seed);
     let mut machine = Updater {
@@ -55,7 +68,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
         storage: boot.storage,
         running,
         slot: boot.slot,
-        mark: boot.slot == SlotState::RolledBack,
+        mark: (boot.slot == SlotState::RolledBack).then_some((MARKS, now)),
         now,
         advanced: now,
         rng,
@@ -68,6 +81,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
         ledger: Ledger::new(found),
         job: None,
         job_retry: None,
+        job_faults: 0,
         cancel: None,
         news: News::default(),
         asked: None,
@@ -77,6 +91,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
         proved: false,
         gate: Gate::OPEN,
     };
+    machine.ledger.wanted.device = device;
     let finding = weigh(&record, boot.slot, running);
     machine.begin(finding);
     machine.advance();

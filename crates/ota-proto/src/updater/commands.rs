@@ -35,6 +35,7 @@ impl Updater {
         self.command(now, |machine| match machine.stage()? {
             stage @ (Stage::Offered { .. } | Stage::Deferred { .. } | Stage::Ready { .. }) => {
                 *stage = Stage::Deferred { until };
+                machine.ledger.wanted.accepted = None;
                 machine.news.drop_kind(&Event::Offered);
                 machine.news.drop_kind(&Event::Ready);
                 Some(())
@@ -147,6 +148,11 @@ impl Updater {
                     machine.running = target.version;
                     machine.proved = false;
                     machine.finish(target, Outcome::Done);
+                    // Unlike a confirmed slot, what was installed in place may be lost with the
+                    // power: the result is marked when it is about to leave, and not before.
+                    if let Some(owed) = &mut machine.ledger.wanted.owed {
+                        owed.sent = false;
+                    }
                 }
             }
             machine.news.drop_kind(&Event::StopInstall);
@@ -180,17 +186,24 @@ impl Updater {
         })
     }
 
-    /// Forgets that an image failed here too often.
+    /// Forgets what is held against images: that one failed here, and what was refused in this
+    /// session. The version is reported, so that the cloud offers what it has.
     ///
     /// # Errors
-    /// [`Misuse`] when none is remembered.
+    /// [`Misuse`] when nothing is remembered.
     pub fn forgive(&mut self, now: Instant) -> Result<(), Misuse> {
         self.command(now, |machine| {
-            machine.ledger.wanted.guard.take()?;
-            if let super::Session::Up(up) = &mut machine.session {
-                up.refused.clear();
+            let guard = machine.ledger.wanted.guard.take().is_some();
+            let failed = machine.failed.take().is_some();
+            let refused = match &mut machine.session {
+                super::Session::Up(up) => !core::mem::take(&mut up.refused).is_empty(),
+                super::Session::Down => false,
+            };
+            let any = guard || failed || refused;
+            if any {
+                machine.session.report_now(machine.now);
             }
-            Some(())
+            any.then_some(())
         })
     }
 

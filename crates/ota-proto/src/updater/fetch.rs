@@ -100,7 +100,8 @@ impl Updater {
         stream.idle = self.now + self.cfg.timing.idle;
         attempt.faults.received = attempt.faults.received.saturating_add(taken);
         if attempt.faults.received > attempt.image.size.saturating_mul(RECEIVED) {
-            self.fail(Reason::Contradiction);
+            // The server lies about nothing: its line breaks more often than the image is worth.
+            self.fail(Reason::Broken);
             return Err(FetchError::Refused);
         }
         if stream.skip > 0 {

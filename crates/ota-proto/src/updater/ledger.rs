@@ -162,4 +162,5 @@ fn same(a: &Record, b: &Record) -> bool {
         && a.from == b.from
         && a.owed == b.owed
         && a.guard == b.guard
+        && a.accepted == b.accepted
 }

@@ -54,8 +54,9 @@ pub struct Updater {
     storage: SlotInfo,
     running: Version,
     slot: SlotState,
-    /// The slot still says that a roll-back happened.
-    mark: bool,
+    /// The slot still says that a roll-back happened: so often it may be told to forget it, and
+    /// when next.
+    mark: Option<(u8, Instant)>,
     now: Instant,
     /// When what follows from the state and the time was last drawn: see [`advance`].
     advanced: Instant,
@@ -69,8 +70,10 @@ pub struct Updater {
     ledger: Ledger,
     /// The one slot operation under way: there are never two.
     job: Option<Job>,
-    /// The next try of a slot operation that failed and must not be given up.
+    /// The next try of a slot operation that failed and must not be given up, and how often it
+    /// failed in a row.
     job_retry: Option<Instant>,
+    job_faults: u8,
     cancel: Option<OpId>,
     news: News,
     /// When the version was last reported.
@@ -107,8 +110,8 @@ impl Updater {
     /// The machine of a device that has just booted (docs/rules.md).
     ///
     /// # Errors
-    /// [`ConfigError`] when the running version is none, the slot has no size, or a report would
-    /// be repeated without a pause.
+    /// [`ConfigError`] when the running version is none, the slot has no size, a time is zero, or
+    /// no offer could get through the limits.
     pub fn new(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Self, ConfigError> {
         boot::start(now, cfg, boot)
     }

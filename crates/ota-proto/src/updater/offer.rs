@@ -18,6 +18,7 @@ use super::Updater;
 use super::attempt::{Attempt, Image, Source, Stage, Why};
 use super::result::{Owing, hash};
 use super::session::{Report, Session};
+use super::storage::{Job, Work};
 
 /// How often an image may fail by its own fault before it is banned.
 const STRIKES: u8 = 3;
@@ -82,6 +83,7 @@ impl Updater {
             target: Some(target),
             from: Some(self.running),
             owed: None,
+            accepted: (self.cfg.consent == Hold::Ask).then(|| attempt.source.texts()),
             ..known
         };
         self.news.push(Event::Started { from: target.offset });
@@ -133,60 +135,103 @@ impl Updater {
             Stage::Recall(recall) => Some(recall.why),
             _ => None,
         };
-        match (usable, recalled) {
-            (Err(reason), Some(_)) => self.fail(reason),
+        if let Err(reason) = usable {
             // A refresh that is of no use does not harm what goes on.
-            (Err(_), None) => {}
-            (Ok(()), None) => attempt.source = source,
-            (Ok(()), Some(why)) => {
-                let same_url = attempt.source.url == source.url;
-                attempt.source = source;
-                match why {
-                    Why::Refused if same_url => {
-                        let until = self.now + self.cfg.timing.same_url;
-                        attempt.stage = Stage::Backoff { until };
-                    }
-                    Why::Refused | Why::Gone | Why::Stale => attempt.resume(),
-                    Why::Boot => self.start_attempt(),
-                    Why::Deferral => self.ask_or_start(),
-                }
+            if recalled.is_some() {
+                self.fail(reason);
             }
+            return;
         }
+        let looks = match &attempt.stage {
+            Stage::Recall(recall) if matches!(recall.why, Why::Boot | Why::Deferral) => false,
+            Stage::Ready { .. } | Stage::Deferred { .. } => {
+                [self.cfg.consent, self.cfg.approval, self.cfg.install].contains(&Hold::Ask)
+            }
+            _ => self.cfg.consent == Hold::Ask,
+        };
+        if looks && !attempt.source.says(&source) {
+            return self.reopen(source);
+        }
+        let same_url = attempt.source.url == source.url;
+        attempt.source = source;
+        match recalled {
+            None => {}
+            Some(Why::Refused) if same_url => {
+                let until = self.now + self.cfg.timing.same_url;
+                attempt.stage = Stage::Backoff { until };
+            }
+            Some(Why::Refused | Why::Gone | Why::Stale) => attempt.resume(),
+            Some(Why::Boot) if self.is_accepted() => self.start_attempt(),
+            Some(Why::Boot | Why::Deferral) => self.ask_or_start(),
+        }
+    }
+
+    /// This very attempt was accepted before the device booted, with these very texts.
+    fn is_accepted(&self) -> bool {
+        let texts = self.update.as_ref().map(|attempt| attempt.source.texts());
+        texts.is_some() && self.ledger.wanted.accepted == texts
+    }
+
+    /// The image is the same, and what the application was asked about is not: it is asked again.
+    /// The bytes stay.
+    fn reopen(&mut self, source: Source) {
+        if !self.may_supersede() {
+            return;
+        }
+        self.cancel_fetch();
+        for event in [Event::Offered, Event::Ready] {
+            self.news.drop_kind(&event);
+        }
+        if matches!(&self.job, Some(Job { work: Work::Digest { .. }, .. })) {
+            self.orphan_job();
+        }
+        if let Some(attempt) = &mut self.update {
+            attempt.hashed = 0;
+            attempt.source = source;
+        }
+        self.ledger.wanted.accepted = None;
+        self.ask_or_start();
     }
 
     /// An offer that is not the one under way.
     fn on_new_offer(&mut self, image: Image, offer: &OfferMessage<'_>) {
-        let open = self.update.is_some();
-        if !self.make_way() {
-            return;
-        }
         let elicited =
             self.asked.is_some_and(|asked| self.now.since(asked) <= self.cfg.timing.elicited);
         let usable = self.check_offer(offer);
         let banned = elicited && self.is_banned(&image);
         let refused = usable.is_err() || banned;
-        if elicited && self.was_refused(&image) || refused && self.refuses_no_more(&image) {
-            if open {
-                // Perhaps an old message came late: the cloud is asked what counts.
-                self.session.report_now(self.now);
+        let told = elicited && self.was_refused(&image) || refused && self.refuses_no_more(&image);
+        let free_at = self.failed.and_then(|failed| failed.free_at(&image));
+        let early = free_at.filter(|at| elicited && *at > self.now);
+        if refused || told || early.is_some() {
+            // What cannot be taken replaces nothing: a report draws it again when that is over.
+            match self.update.as_ref().map(|attempt| &attempt.stage) {
+                None => {}
+                Some(Stage::Recall(recall)) if recall.why == Why::Boot => {}
+                Some(Stage::Recall(_)) => {
+                    self.recall = Some(self.now + self.cfg.timing.supersede);
+                    return;
+                }
+                Some(_) => return,
             }
+        }
+        if told {
             return;
         }
         if let Err(reason) = usable {
             return self.refuse_image(image, reason);
         }
-        let free_at = self.failed.and_then(|failed| failed.free_at(&image));
-        if let Some(at) = free_at.filter(|at| elicited && *at > self.now) {
+        if early.is_some() {
             // Each attempt costs journal and slot, and what failed may fail at once again.
-            self.recall = Some(at);
-            if open {
-                self.session.report_now(self.now);
-            }
+            self.recall = early;
             return;
         }
         if banned {
             self.news.push(Event::Banned);
             return self.refuse_image(image, Reason::Banned);
+        }
+        if !self.make_way() {
+            return;
         }
         let (kept, etag) = self.kept(&image);
         let source = self.source_of(offer);
@@ -211,17 +256,23 @@ impl Updater {
         let Some(attempt) = &self.update else { return true };
         let only_journalled =
             matches!(&attempt.stage, Stage::Recall(recall) if recall.why == Why::Boot);
-        if !only_journalled {
-            let free_at = self.superseded.map(|at| at + self.cfg.timing.supersede);
-            if let Some(at) = free_at.filter(|at| *at > self.now) {
-                // The report that follows draws whatever the cloud then offers.
-                self.recall = Some(at);
-                return false;
-            }
-            self.superseded = Some(self.now);
-            self.news.push(Event::Superseded);
+        let free = only_journalled || self.may_supersede();
+        if free {
+            self.drop_attempt();
         }
-        self.drop_attempt();
+        free
+    }
+
+    /// Notes that another offer counts from now on; `false` when the last change is too fresh.
+    fn may_supersede(&mut self) -> bool {
+        let free_at = self.superseded.map(|at| at + self.cfg.timing.supersede);
+        if let Some(at) = free_at.filter(|at| *at > self.now) {
+            // The report that follows draws whatever the cloud then offers.
+            self.recall = Some(at);
+            return false;
+        }
+        self.superseded = Some(self.now);
+        self.news.push(Event::Superseded);
         true
     }
 

@@ -127,13 +127,22 @@ impl Updater {
     }
 
     fn next_slot_action(&self) -> Option<SlotAction> {
-        if self.job_retry.is_some() || !self.ledger.settled() {
+        if !self.ledger.settled() {
             return None;
         }
-        if self.mark && self.owing != Owing::Saving {
-            return Some(SlotAction::ClearMark);
-        }
-        let attempt = self.update.as_ref()?;
+        // What the update needs goes before the mark of one that is over.
+        self.next_switch().or_else(|| {
+            let (_, at) = self.mark?;
+            let armed = self.update.as_ref().is_some_and(|attempt| {
+                matches!(attempt.stage, Stage::Restarting { active: true, .. })
+            });
+            let due = self.owing != Owing::Saving && at <= self.now && !armed;
+            due.then_some(SlotAction::ClearMark)
+        })
+    }
+
+    fn next_switch(&self) -> Option<SlotAction> {
+        let attempt = self.update.as_ref().filter(|_| self.job_retry.is_none())?;
         match &attempt.stage {
             Stage::Restarting { active: false, .. } => {
                 let journalled = self.ledger.durable().phase == Phase::Switching;
@@ -217,7 +226,10 @@ impl Updater {
             .update
             .as_ref()
             .is_some_and(|attempt| matches!(attempt.stage, Stage::Fetching(Net::Due { .. })));
-        due && self.gate.fetch && self.owing == Owing::None
+        // What an answer before brought is counted first.
+        let writing =
+            matches!(&self.job, Some(Job { work: Work::Write { .. }, orphan: false, .. }));
+        due && self.gate.fetch && self.owing == Owing::None && !writing
     }
 
     fn begin_fetch(&mut self) -> Output<'_> {

@@ -1,6 +1,6 @@
 //! The result machine: one result per attempt, owed until this session's acknowledgement.
 
-use crate::code::Reason;
+use crate::code::{Reason, ResultCode};
 use crate::journal::{Guard, Outcome, Owed, Phase, Record, Target};
 use crate::output::{Event, PubId};
 use crate::time::Instant;
@@ -85,10 +85,9 @@ impl Updater {
     pub(super) fn acknowledge_result(&mut self) {
         let wanted = &mut self.ledger.wanted;
         let Some(owed) = wanted.owed.take() else { return };
-        let keep = matches!(
-            owed.result,
-            Outcome::Failed(Reason::Network | Reason::NotFound | Reason::Unauthorized)
-        );
+        use ResultCode::{NotFound, Timeout, Unauthorized};
+        let keep = matches!(owed.result, Outcome::Failed(reason)
+            if matches!(reason.code(), Timeout | NotFound | Unauthorized));
         let kept = wanted.target.filter(|target| keep && target.offset > 0);
         wanted.phase = if kept.is_some() { Phase::Fetching } else { Phase::None };
         wanted.target = kept;

@@ -12,6 +12,9 @@ use crate::time::Instant;
 use super::Updater;
 use super::attempt::{Attempt, Stage, Trial};
 
+/// How often a roll-back is asked for again before the restart is.
+const ROLL_BACKS: u8 = 3;
+
 /// The one slot operation under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
@@ -157,6 +160,7 @@ impl Updater {
     }
 
     fn on_slot(&mut self, action: SlotAction, result: Result<(), StorageError>) {
+        let again = self.now + self.cfg.timing.ask_again;
         if let Err(error) = result {
             self.news.push(Event::StorageTrouble(error));
         }
@@ -170,20 +174,34 @@ impl Updater {
             }
             (SlotAction::Activate, Err(_)) => self.fail(Reason::Activate),
             (SlotAction::Confirm, Ok(())) => self.on_confirmed(),
-            (SlotAction::RollBack, Ok(())) => {
-                let ask = self.now + self.cfg.timing.ask_again;
-                if let Some(trial) = self.trial() {
-                    trial.back = Some(true);
-                    trial.ask = ask;
-                    self.news.push(Event::Restart);
-                }
+            (SlotAction::ClearMark, Ok(())) => self.mark = None,
+            (SlotAction::ClearMark, Err(_)) => {
+                let left = self.mark.map_or(0, |(left, _)| left.saturating_sub(1));
+                self.mark = (left > 0).then_some((left, again));
             }
-            (SlotAction::ClearMark, Ok(())) => self.mark = false,
-            (_, Err(_)) => self.job_retry = Some(self.now + self.cfg.timing.ask_again),
+            (SlotAction::RollBack, Err(_)) if self.job_faults >= ROLL_BACKS => self.rolled_back(),
+            (SlotAction::RollBack, Ok(())) => self.rolled_back(),
+            (_, Err(_)) => {
+                self.job_faults = self.job_faults.saturating_add(1);
+                self.job_retry = Some(again);
+            }
+        }
+    }
+
+    /// The slot was told that the new image goes, or cannot be told: the reset brings the old one
+    /// back either way, for nothing was confirmed.
+    fn rolled_back(&mut self) {
+        let ask = self.now + self.cfg.timing.ask_again;
+        self.job_faults = 0;
+        if let Some(trial) = self.trial() {
+            trial.back = Some(true);
+            trial.ask = ask;
+            self.news.push(Event::Restart);
         }
     }
 
     fn on_confirmed(&mut self) {
+        self.job_faults = 0;
         self.slot = SlotState::Confirmed;
         let Some(attempt) = &self.update else { return };
         let ours = matches!(&attempt.stage, Stage::Trial(Trial { limit: Some(_), .. }));

@@ -36,7 +36,8 @@ impl Updater {
             self.owing == Owing::None && (self.gate.publish || *at > self.now)
         });
         let busy = self.job.is_some() || self.owing == Owing::Saving;
-        let job = self.job_retry.filter(|_| !busy);
+        let mark = self.mark.map(|(_, at)| at).filter(|at| *at > self.now);
+        let job = self.job_retry.into_iter().chain(mark).min().filter(|_| !busy);
         let of = |at: Option<Instant>, timer| at.map(|at| (at, timer));
         let all = [
             of(owed, Timer::Puback),
@@ -170,6 +171,7 @@ impl Updater {
 
     /// The new image goes: first the reason (O11), then the slot, then the restart.
     pub(super) fn begin_roll_back(&mut self, reason: Reason) {
+        self.job_faults = 0;
         let Some(trial) = self.trial() else { return };
         trial.back = Some(false);
         if trial.limit.is_some() {

@@ -52,6 +52,8 @@ pub(crate) enum Kind {
     BadUrl,
     Plain,
     LongText,
+    /// The image of the task, with another text.
+    OtherText,
     Older,
 }
 
@@ -135,6 +137,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         1 => Just(Kind::BadUrl),
         1 => Just(Kind::Plain),
         1 => Just(Kind::LongText),
+        2 => Just(Kind::OtherText),
         1 => Just(Kind::Older),
     ]
 }

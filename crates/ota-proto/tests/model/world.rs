@@ -254,6 +254,10 @@ impl World {
             Kind::BadUrl => Offered { url: "ftp://cos.example/a".into(), ..good },
             Kind::Plain => Offered { url: format!("http://cos.example/a?{url}"), ..good },
             Kind::LongText => Offered { text: 1_537, ..good },
+            Kind::OtherText => {
+                let url = format!("https://cos.example/{:?}?sign={url}", Kind::A);
+                Offered { text: 11, url, ..good }
+            }
             Kind::Older => Offered { version: "0.0.9", newer: false, ..good },
         }
     }

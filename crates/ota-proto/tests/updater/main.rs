@@ -5,6 +5,7 @@ mod again;
 mod bench;
 mod boot;
 mod bounds;
+mod consent;
 mod fetch;
 mod lines;
 mod offers;

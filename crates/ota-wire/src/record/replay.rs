@@ -86,7 +86,9 @@ impl Client {
     /// Whether the state could have come about, as far as anything relies on it.
     fn is_sound(&self) -> bool {
         let mut devices = self.devices().filter_map(|device| self.updater(device));
-        devices.all(|updater| updater.config().timing.is_sound()) && self.broker.session.is_sound()
+        devices
+            .all(|updater| updater.config().timing.is_sound() && updater.config().limits.is_sound())
+            && self.broker.session.is_sound()
     }
 }
 

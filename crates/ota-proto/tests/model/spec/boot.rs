@@ -79,6 +79,7 @@ impl Spec {
             failures: 0,
             write_again: 0,
             job: None,
+            cannot: 0,
             superseded: None,
             recall: None,
             reading: false,

@@ -174,7 +174,7 @@ impl Spec {
         match bytes {
             Bytes::Stale | Bytes::NotNow => return,
             Bytes::TooLong => self.fault(Why::Other, true, 0),
-            Bytes::TooMany => self.fail(Why::Other),
+            Bytes::TooMany => self.fail(Why::Timeout),
             Bytes::Take { taken, at } => {
                 if let Some(Attempt { step: Step::Body(body), .. }) = &mut self.open {
                     body.bytes += taken;

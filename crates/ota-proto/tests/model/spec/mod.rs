@@ -90,6 +90,8 @@ pub(crate) struct Note {
     pub(crate) sent: bool,
     /// Version and digest that failed here, and how often.
     pub(crate) guard: Option<(&'static str, u8, u8)>,
+    /// The text with which the attempt under way was accepted.
+    pub(crate) accepted: Option<usize>,
 }
 
 /// A result on its way.
@@ -122,6 +124,8 @@ pub(crate) struct Spec {
     doubt: Option<Note>,
     failures: u32,
     write_again: u64,
+    /// How often in a row the slot could not be told to confirm or to roll back.
+    cannot: u8,
     /// The slot's job under way, and whether the attempt still wants it.
     job: Option<(Job, bool)>,
     superseded: Option<u64>,
@@ -191,6 +195,7 @@ impl Spec {
             record.tries,
             record.owed.map(|owed| (code(owed), owed.sent)),
             record.guard.map(|guard| guard.count),
+            record.accepted.is_some(),
         );
         let note = &self.note;
         let wanted = (
@@ -200,6 +205,7 @@ impl Spec {
             note.outcome
                 .map(|outcome| (outcome.map_or_else(Why::code, |()| "0").into(), note.sent)),
             note.guard.map(|(.., count)| count),
+            note.accepted.is_some(),
         );
         assert_eq!(found, wanted, "what is to survive a reset");
         assert!(self.writing.is_none(), "two journal writes at once");
@@ -263,6 +269,7 @@ impl Spec {
             outcome: Some(outcome),
             sent: self.up,
             guard,
+            accepted: None,
         };
         self.owed = Some(Owing::Saving);
     }

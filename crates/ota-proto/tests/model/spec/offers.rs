@@ -1,7 +1,7 @@
 //! Offers: rules 2, 3 and 14, and the wait for one.
 
 use super::book::{Fact, Image};
-use super::steps::{Attempt, Step, Url, fits, is_past_return};
+use super::steps::{Attempt, Job, Step, Url, fits, is_past_return};
 use super::{ERASE, Line, Phase, S, Spec, Why, is};
 
 /// `update_firmware` as the harness wrote it.
@@ -53,6 +53,7 @@ impl Spec {
     fn same_offer(&mut self, offer: &Offered) {
         let usable = self.is_usable(offer);
         let now = self.now;
+        let policy = self.policy;
         let Some(attempt) = &mut self.open else { return };
         let awaited = match attempt.step {
             Step::Url { why, .. } => Some(why),
@@ -65,9 +66,34 @@ impl Spec {
             }
             return;
         }
+        // The application looks at it, or has: at this text.
+        let asks = match &attempt.step {
+            Step::Url { why: Url::Boot | Url::Deferral, .. } => false,
+            Step::Ready { .. } | Step::Later { .. } => {
+                policy.ask_consent || policy.ask_approval || policy.ask_install
+            }
+            _ => policy.ask_consent,
+        };
+        let other_text = asks && attempt.text != Some(offer.text);
+        if other_text {
+            if let Some(at) = self.superseded.map(|at| at + 60 * S).filter(|at| *at > now) {
+                self.recall = Some(at);
+                return;
+            }
+            self.superseded = Some(now);
+            if matches!(self.job, Some((Job::Digest { .. }, _))) {
+                self.orphan();
+            }
+            self.note.accepted = None;
+        }
+        let Some(attempt) = &mut self.open else { return };
         let known = attempt.url == offer.url;
         attempt.url.clone_from(&offer.url);
+        attempt.text = Some(offer.text);
         attempt.offered = now;
+        if other_text {
+            return self.consent_or_start();
+        }
         match awaited {
             None => {}
             Some(Url::Refused) if known => {
@@ -75,25 +101,14 @@ impl Spec {
                 attempt.step = Step::Pause { earliest: at, latest: at };
             }
             Some(Url::Refused | Url::Gone | Url::Stale) => attempt.resume(),
-            Some(Url::Boot) => self.start(),
-            Some(Url::Deferral) => self.consent_or_start(),
+            // This very attempt was accepted, with this text, before the boot.
+            Some(Url::Boot) if self.note.accepted == Some(offer.text) => self.start(),
+            Some(Url::Boot | Url::Deferral) => self.consent_or_start(),
         }
     }
 
     fn other_offer(&mut self, offer: &Offered) {
         let image = offer.image();
-        let open = self.open.as_ref().map(|attempt| &attempt.step);
-        let replaced = open.is_some();
-        if !matches!(open, None | Some(Step::Url { why: Url::Boot, .. })) {
-            if let Some(at) = self.superseded.map(|at| at + 60 * S).filter(|at| *at > self.now) {
-                self.recall = Some(at);
-                return;
-            }
-            self.superseded = Some(self.now);
-        }
-        if replaced {
-            self.drop_attempt();
-        }
         let usable = self.is_usable(offer);
         let elicited = self.book.all().iter().any(|(at, fact)| {
             matches!(fact, Fact::Said { line: Line::Version, .. }) && at + 30 * S >= self.now
@@ -104,10 +119,19 @@ impl Spec {
         let refused = self.turned_down();
         let told = refused.contains(&image);
         let again = self.may_begin_again(image).filter(|at| elicited && *at > self.now);
-        if (elicited && told) || ((!usable || banned) && (told || refused.len() >= 8)) {
-            if replaced {
-                self.fact(Fact::Asked);
+        let silent = (elicited && told) || ((!usable || banned) && (told || refused.len() >= 8));
+        if silent || !usable || banned || again.is_some() {
+            // What cannot be taken replaces nothing.
+            match self.open.as_ref().map(|attempt| &attempt.step) {
+                None | Some(Step::Url { why: Url::Boot, .. }) => {}
+                Some(Step::Url { .. }) => {
+                    self.recall = Some(self.now + 60 * S);
+                    return;
+                }
+                Some(_) => return,
             }
+        }
+        if silent {
             return;
         }
         if !usable {
@@ -115,20 +139,29 @@ impl Spec {
         }
         if let Some(at) = again {
             self.recall = Some(at);
-            if replaced {
-                self.fact(Fact::Asked);
-            }
             return;
         }
         if banned {
             return self.turn_down(image);
         }
+        let open = self.open.as_ref().map(|attempt| &attempt.step);
+        if !matches!(open, None | Some(Step::Url { why: Url::Boot, .. })) {
+            if let Some(at) = self.superseded.map(|at| at + 60 * S).filter(|at| *at > self.now) {
+                self.recall = Some(at);
+                return;
+            }
+            self.superseded = Some(self.now);
+        }
+        self.drop_attempt();
         let kept = if self.note.phase == Phase::Part && self.note.image == Some(image) {
             (resume_point(self.note.offset, image.size), self.note.etag)
         } else {
             (0, 0)
         };
         self.begin(image, offer.url.clone(), Step::Consent { ask: self.now }, kept);
+        if let Some(attempt) = &mut self.open {
+            attempt.text = Some(offer.text);
+        }
         self.consent_or_start();
     }
 
@@ -143,7 +176,8 @@ impl Spec {
 
     /// Rule 14: a minute after an attempt failed, and twice as long after each further one.
     fn may_begin_again(&self, image: Image) -> Option<u64> {
-        let failed = self.book.all().iter().rev().filter_map(|(at, fact)| match fact {
+        let forgiven = self.book.since(|fact| *fact == Fact::Forgiven);
+        let failed = forgiven.iter().rev().filter_map(|(at, fact)| match fact {
             Fact::Failed(image) => Some((*at, *image)),
             _ => None,
         });
@@ -153,7 +187,7 @@ impl Spec {
         Some(same.first()? + pause * S)
     }
 
-    fn turned_down(&self) -> Vec<Image> {
+    pub(super) fn turned_down(&self) -> Vec<Image> {
         let facts = self.book.since(|fact| matches!(fact, Fact::Up | Fact::Down | Fact::Forgiven));
         let mut refused = Vec::new();
         for (_, fact) in facts {
@@ -190,7 +224,9 @@ impl Spec {
         let old_bytes = stored > 0;
         self.fact(Fact::Began);
         let high = stored;
-        self.open = Some(Attempt { image, url, offered, step, stored, high, etag, old_bytes });
+        let text = None;
+        self.open =
+            Some(Attempt { image, url, text, offered, step, stored, high, etag, old_bytes });
     }
 
     fn consent_or_start(&mut self) {
@@ -205,6 +241,7 @@ impl Spec {
     pub(super) fn start(&mut self) {
         let Some(attempt) = &mut self.open else { return };
         attempt.resume();
+        self.note.accepted = if self.policy.ask_consent { attempt.text } else { None };
         if self.note.image != Some(attempt.image) {
             self.note.tries = 0;
         }

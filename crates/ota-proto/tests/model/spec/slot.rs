@@ -46,8 +46,12 @@ impl Spec {
             _ if !wanted || self.open.is_none() => {}
             (Job::Slot(SlotAction::Activate), Err(_)) => self.fail(Why::Other),
             (Job::Slot(action), Ok(_)) => self.switched(action),
+            // Three more times; then the reset does it all the same.
+            (Job::Slot(SlotAction::RollBack), Err(_)) if self.cannot >= 3 => {
+                self.switched(SlotAction::RollBack);
+            }
             // Whatever else cannot be switched is tried again.
-            (Job::Slot(_), Err(_)) => {}
+            (Job::Slot(_), Err(_)) => self.cannot += 1,
             (_, Err(_)) => self.fail(Why::Other),
             (Job::Erase, _) => {}
             (Job::Write { end }, _) => self.wrote(end),
@@ -59,6 +63,7 @@ impl Spec {
 
     fn switched(&mut self, action: SlotAction) {
         let now = self.now;
+        self.cannot = 0;
         let Some(attempt) = &mut self.open else { return };
         let (image, etag) = (attempt.image, attempt.etag);
         match (action, &mut attempt.step) {

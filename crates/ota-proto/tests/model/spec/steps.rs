@@ -11,6 +11,8 @@ pub(crate) struct Attempt {
     pub(super) image: Image,
     /// Empty while only the journal knows of it.
     pub(super) url: String,
+    /// Bytes of its text; none while only the journal knows of it.
+    pub(super) text: Option<usize>,
     /// The offer, as it counts now, came then.
     pub(super) offered: u64,
     pub(super) step: Step,
@@ -148,8 +150,16 @@ impl Spec {
             return self.up.then(|| self.fact(Fact::Asked));
         }
         if command == Command::Forgive {
-            self.note.guard.take()?;
+            let failed = self.book.since(|fact| *fact == Fact::Forgiven);
+            let failed = failed.iter().any(|(_, fact)| matches!(fact, Fact::Failed(_)));
+            let guard = self.note.guard.take().is_some();
+            if !guard && !failed && self.turned_down().is_empty() {
+                return None;
+            }
             self.fact(Fact::Forgiven);
+            if self.up {
+                self.fact(Fact::Asked);
+            }
             return Some(());
         }
         let attempt = self.open.as_mut()?;
@@ -162,7 +172,10 @@ impl Spec {
             (
                 Command::Defer(seconds),
                 step @ (Step::Consent { .. } | Step::Later { .. } | Step::Ready { .. }),
-            ) => *step = Step::Later { until: now + seconds * S },
+            ) => {
+                *step = Step::Later { until: now + seconds * S };
+                self.note.accepted = None;
+            }
             (Command::Veto, Step::Ready { .. }) => self.fail(Why::Other),
             (Command::Approve, Step::Ready { approved, since, .. }) if !*approved => {
                 (*approved, *since) = (true, now);
@@ -197,6 +210,8 @@ impl Spec {
                 self.proved = false;
                 let etag = self.open.as_ref().map_or(0, |attempt| attempt.etag);
                 self.finish(image, (image.size, etag), Ok(()));
+                // Nothing left, and what was installed in place may be lost with the power.
+                self.note.sent = false;
             }
         }
     }
@@ -207,6 +222,7 @@ impl Spec {
             return;
         };
         *back = Some(false);
+        self.cannot = 0;
         if limit.is_some() {
             self.note.outcome = Some(Err(Why::Image));
             self.note.sent = false;
@@ -224,6 +240,7 @@ impl Spec {
 
     pub(super) fn drop_attempt(&mut self) {
         self.open = None;
+        self.note.accepted = None;
         self.orphan();
     }
 

@@ -1,0 +1,550 @@
+//! Rules 3, 13 and 14: what was agreed to, what it was, and that it holds over a restart.
+
+use ota_proto::journal::{Outcome, Phase};
+use ota_proto::{
+    ConfigError, Hold, Identity, Installed, Limits, Reason, SlotState, State, StorageError, Timing,
+    TransportError,
+};
+
+use crate::bench::*;
+
+fn asking() -> ota_proto::Config {
+    let mut config = config();
+    config.consent = Hold::Ask;
+    config
+}
+
+/// The offer of 1.0.0 with this text.
+fn offer_with(user_defined: &str) -> String {
+    offer_text("1.0.0", "https://cos.example/a?sign=1")
+        .replace(r#""type""#, &format!(r#""user_defined":"{user_defined}","type""#))
+}
+
+fn has(lines: &[String], line: &str) -> bool {
+    lines.iter().any(|it| it == line)
+}
+
+/// Restarts with what the journal holds, comes online and hears this offer.
+fn restarted(bench: &Bench, config: ota_proto::Config, offer: &str) -> (Bench, Vec<String>) {
+    let record = bench.journal();
+    let mut next = Bench::boot(config, "0.1.0", SlotState::Confirmed, Some(&record));
+    next.machine.handle_session(at(0), true);
+    next.auto(0);
+    next.reply(100, "0.1.0");
+    next.message(100, offer);
+    let lines = next.auto(100);
+    (next, lines)
+}
+
+/// Asked, accepted, and half of the image stored and claimed.
+fn half(config: ota_proto::Config, offer: &str) -> Bench {
+    let mut bench = Bench::online(config);
+    bench.message(1_000, offer);
+    assert!(has(&bench.auto(1_000), "event Offered"));
+    bench.machine.accept(at(2_000)).unwrap();
+    assert!(has(&bench.auto(2_000), "fetch 0"));
+    bench.good_head(2_000);
+    bench.body(2_000, 8_192);
+    assert_eq!(bench.journal().target.unwrap().offset, 8_192);
+    bench
+}
+
+/// Found in the field: accepted, broken off at half, 404; then put off, and begun at a restart.
+#[test]
+fn rule_14_a_restart_begins_nothing_that_was_not_accepted() {
+    let offer = offer_with("text");
+    let mut bench = half(asking(), &offer);
+    bench.fetch_failed(2_000, TransportError::Closed);
+    bench.next_fetch();
+    bench.status(5_000, 404).unwrap_err();
+    let mut ms = 5_000;
+    while bench.machine.state() != State::Idle {
+        bench.auto(ms);
+        bench.message(ms, &offer);
+        if let Some(next) = bench.next_fetch() {
+            ms = next;
+            let _ = bench.status(ms, 404);
+        }
+    }
+    bench.auto(ms);
+    let mut record = bench.journal();
+    assert_eq!((record.phase, record.target.unwrap().offset), (Phase::Fetching, 8_192));
+    bench.reply(ms, "0.1.0");
+    bench.message(ms + 600_000, &offer);
+    assert!(has(&bench.auto(ms + 600_000), "event Offered"));
+    bench.machine.defer(at(ms + 600_000), at(ms + 29_400_000)).unwrap();
+    bench.auto(ms + 600_000);
+    let (mut next, lines) = restarted(&bench, asking(), &offer);
+    assert!(has(&lines, "event Offered"), "nobody was asked: {lines:?}");
+    assert_eq!(next.machine.state(), State::Offered);
+    next.machine.accept(at(200)).unwrap();
+    assert!(has(&next.auto(200), "fetch 8192"), "the bytes were kept");
+    // What was accepted and is under way goes on by itself.
+    let (_, lines) = restarted(&half(asking(), &offer), asking(), &offer);
+    assert!(has(&lines, "fetch 8192"), "{lines:?}");
+    // A record of an older build does not know: asked.
+    record.accepted = None;
+    let mut old = Bench::boot(asking(), "0.1.0", SlotState::Confirmed, Some(&record));
+    old.machine.handle_session(at(0), true);
+    old.auto(0);
+    old.message(100, &offer);
+    assert!(has(&old.auto(100), "event Offered"));
+}
+
+/// The class: however an attempt ends, or is put off, its consent ends with it.
+#[test]
+fn rule_14_consent_ends_with_the_attempt_and_with_a_deferral() {
+    type End = fn(&mut Bench);
+    let ends: [(&str, End); 4] = [
+        ("withdrawn", |bench| {
+            bench.status(3_000, 403).ok();
+            bench.fetch_failed(3_000, TransportError::Closed);
+            bench.next_fetch();
+            bench.status(4_000, 403).unwrap_err();
+            bench.auto(4_000);
+            bench.reply(5_000, "0.1.0");
+            bench.until(15_500);
+            bench.reply(16_000, "0.1.0");
+            assert!(bench.until(26_500).iter().any(|line| line.ends_with("Withdrawn")));
+        }),
+        ("superseded", |bench| {
+            bench.offer(3_000, "2.0.0");
+            bench.auto(3_000);
+        }),
+        ("cancelled", |bench| {
+            bench.machine.cancel(at(3_000)).unwrap();
+            bench.auto(3_000);
+        }),
+        ("put off when it was whole", |bench| {
+            bench.body(3_000, SIZE);
+            assert_eq!(bench.machine.state(), State::Ready);
+            bench.machine.defer(at(4_000), at(9_000_000)).unwrap();
+            bench.auto(4_000);
+        }),
+    ];
+    for (name, end) in ends {
+        let mut config = asking();
+        config.install = Hold::Ask;
+        let offer = offer_with("text");
+        let mut bench = half(config.clone(), &offer);
+        end(&mut bench);
+        assert_eq!(bench.journal().accepted, None, "{name}");
+        let (next, lines) = restarted(&bench, config, &offer);
+        assert!(has(&lines, "event Offered"), "{name}: {lines:?}");
+        assert_eq!(next.machine.state(), State::Offered, "{name}");
+    }
+}
+
+/// Found in the field: the text changed while `verify` looked at the image, and the installer got
+/// the other one.
+#[test]
+fn rule_3_another_text_for_the_same_image_ends_consent_and_approval() {
+    let mut config = asking();
+    config.approval = Hold::Ask;
+    let mut bench = half(config, &offer_with("signature-good"));
+    bench.body(3_000, SIZE);
+    assert_eq!(bench.machine.state(), State::Ready);
+    bench.message(4_000, &offer_with("signature-evil"));
+    let lines = bench.auto(4_000);
+    assert_eq!(lines, ["event Superseded", "event Offered"]);
+    assert!(bench.machine.approve(at(4_000)).is_err(), "nothing waits for that word");
+    assert_eq!(bench.machine.offer().unwrap().user_defined, Some("signature-evil"));
+    bench.machine.accept(at(5_000)).unwrap();
+    let lines = bench.auto(5_000);
+    assert!(has(&lines, "event Ready"), "the bytes stay, and are verified anew: {lines:?}");
+    // At most once a minute; until then what was asked about is what is installed.
+    bench.message(6_000, &offer_with("third"));
+    assert_eq!(bench.auto(6_000), [""; 0]);
+    assert_eq!(bench.machine.offer().unwrap().user_defined, Some("signature-evil"));
+    bench.machine.approve(at(7_000)).unwrap();
+    assert!(has(&bench.auto(7_000), "event Install { size: 10000 }"));
+    // Once the installer may have begun it is dropped.
+    bench.message(70_000, &offer_with("fourth"));
+    bench.auto(70_000);
+    assert_eq!(bench.machine.state(), State::Installing);
+    assert_eq!(bench.machine.offer().unwrap().user_defined, Some("signature-evil"));
+}
+
+#[test]
+fn rule_3_another_text_at_any_stage_is_asked_about_and_a_url_alone_is_not() {
+    let texts = [("text", false), ("other", true)];
+    for (text, again) in texts {
+        // While it is fetched, and while its digest is computed.
+        for whole in [false, true] {
+            let mut bench = half(asking(), &offer_with("text"));
+            if whole {
+                bench.piece(3_000, SIZE);
+                bench.out(3_000);
+                if bench.open.iter().any(|(kind, _)| *kind == Kind::Erase) {
+                    bench.done(3_000, Kind::Erase);
+                    bench.piece(3_000, SIZE);
+                }
+                bench.done(3_000, Kind::Write);
+                bench.out(3_000);
+                bench.done(3_000, Kind::Sync);
+                bench.out(3_000);
+            }
+            let offer = offer_with(text).replace("sign=1", "sign=2");
+            bench.message(4_000, &offer);
+            let lines = bench.auto(4_000);
+            assert_eq!(has(&lines, "event Offered"), again, "{text} {whole}: {lines:?}");
+            assert_eq!(bench.machine.state() == State::Offered, again, "{text} {whole}");
+            if again {
+                bench.machine.accept(at(5_000)).unwrap();
+                let lines = bench.auto(5_000);
+                let on = if whole { "event Ready" } else { "fetch 8192" };
+                assert!(has(&lines, on), "{whole}: {lines:?}");
+            }
+        }
+        // After a restart.
+        let bench = half(asking(), &offer_with("text"));
+        let (_, lines) = restarted(&bench, asking(), &offer_with(text));
+        assert_eq!(has(&lines, "event Offered"), again, "{text}: {lines:?}");
+        assert_eq!(has(&lines, "fetch 8192"), !again, "{text}: {lines:?}");
+        // The firmware type is a text like the other.
+        let typed = offer_with("text").replace(r#""type""#, r#""fw_type":"module","type""#);
+        let (_, lines) = restarted(&bench, asking(), &typed);
+        assert!(has(&lines, "event Offered"), "{lines:?}");
+    }
+}
+
+/// A write under way ends before the fetch that follows: none of its bytes comes twice.
+#[test]
+fn rule_3_a_write_under_way_is_counted_before_the_next_fetch() {
+    let mut bench = half(asking(), &offer_with("text"));
+    bench.auto(3_000);
+    bench.piece(3_000, 9_000);
+    bench.message(3_000, &offer_with("other"));
+    bench.out(3_000);
+    bench.machine.accept(at(3_000)).unwrap();
+    let lines = bench.out(3_000);
+    assert!(!lines.iter().any(|line| line.starts_with("fetch")), "{lines:?}");
+    bench.done(3_000, Kind::Persist);
+    bench.done(3_000, Kind::Write);
+    assert!(has(&bench.out(3_000), "fetch 9000"));
+}
+
+#[test]
+fn rule_3_without_anybody_to_ask_another_text_is_just_taken() {
+    let mut bench = Bench::online(config());
+    bench.message(1_000, &offer_with("text"));
+    bench.auto(1_000);
+    bench.message(2_000, &offer_with("other"));
+    assert_eq!(bench.auto(2_000), [""; 0]);
+    assert_eq!(bench.machine.state(), State::Fetching);
+    assert_eq!(bench.machine.offer().unwrap().user_defined, Some("other"));
+}
+
+/// Found in the field: 1.0.0 at 90 % made way for an offer without a digest.
+#[test]
+fn rule_3_an_offer_that_cannot_be_taken_replaces_nothing() {
+    let no_digest = |version: &str| {
+        format!(
+            r#"{{"file_size":10000,"type":"update_firmware","url":"https://cos.example/a","version":"{version}"}}"#
+        )
+    };
+    let bad = [
+        no_digest("1.0.1"),
+        offer_text("1.0.1", "ftp://cos.example/a"),
+        offer_text("1.0.1", "http://cos.example/a"),
+        offer_text("1.0.1", "https://cos.example/a").replace("10000", "70000"),
+    ];
+    for offer in bad {
+        let mut bench = Bench::fetching(config());
+        bench.good_head(1_100);
+        bench.body(1_200, 9_000);
+        bench.message(2_000, &offer);
+        let lines = bench.auto(2_000);
+        assert_eq!(lines, ["downloading 90"], "{offer}");
+        let lines = bench.body(2_100, SIZE);
+        assert!(has(&lines, "event Install { size: 10000 }"), "{offer}: {lines:?}");
+        // When that is over a report draws it again, and it is refused.
+        bench.machine.installed(at(3_000), Installed::Running).unwrap();
+        let lines = bench.auto(3_000);
+        assert!(has(&lines, "done") && lines.last().unwrap() == "report 1.0.0", "{lines:?}");
+        bench.message(3_100, &offer);
+        let lines = bench.auto(3_100);
+        assert!(lines.iter().any(|line| line.starts_with("fail -5")), "{offer}: {lines:?}");
+    }
+}
+
+/// While the URL is waited for: the bad offer is drawn again when the good one is withdrawn.
+#[test]
+fn rule_3_an_offer_that_cannot_be_taken_is_refused_once_the_awaited_one_is_withdrawn() {
+    let mut bench = Bench::fetching(config());
+    bench.status(1_100, 403).unwrap_err();
+    bench.auto(1_100);
+    let bad = offer_text("1.0.1", "ftp://cos.example/a");
+    let mut lines = Vec::new();
+    for ms in [1_200, 12_000, 23_000, 62_000] {
+        lines.extend(bench.until(ms));
+        bench.reply(ms, "0.1.0");
+        bench.message(ms, &bad);
+        lines.extend(bench.auto(ms));
+    }
+    lines.extend(bench.until(130_000));
+    bench.reply(130_000, "0.1.0");
+    bench.message(130_000, &bad);
+    lines.extend(bench.auto(130_000));
+    assert!(lines.iter().any(|line| line.ends_with("event Withdrawn")), "{lines:?}");
+    assert!(has(&lines, "fail -5 url unusable"), "{lines:?}");
+}
+
+/// Found by a second harness: `done` for a version that does not run here.
+#[test]
+fn rule_6_done_is_marked_as_sent_when_it_is_about_to_leave_and_not_before() {
+    let mut bench = Bench::installing(config());
+    bench.machine.installed(at(2_000), Installed::Running).unwrap();
+    assert!(bench.out(2_000)[0].starts_with("persist Owed 1.0.0@10000"));
+    bench.done(2_000, Kind::Persist);
+    let record = bench.journal();
+    assert!(!record.owed.unwrap().sent, "nothing left");
+    // The power is cut; the old version runs.
+    let mut cut = Bench::boot(config(), "0.1.0", SlotState::Unknown, Some(&record));
+    cut.machine.handle_session(at(0), true);
+    let lines = cut.auto(0);
+    assert!(has(&lines, "fail -5 rolled back: old version runs"), "{lines:?}");
+    assert!(!has(&lines, "done"), "{lines:?}");
+    // What may have left is not taken back.
+    assert!(bench.out(2_000)[0].starts_with("persist Owed"), "the mark");
+    bench.done(2_000, Kind::Persist);
+    assert!(bench.journal().owed.unwrap().sent);
+    assert_eq!(bench.out(2_000)[0], "done");
+}
+
+/// A cloned image: what another device owed is not ours to say.
+#[test]
+fn rule_6_a_record_of_another_device_is_no_record() {
+    let bench = half(asking(), &offer_with("text"));
+    let mut record = bench.journal();
+    let mut config = config();
+    config.identity = Identity::new("TESTPROD01", "dev002").unwrap();
+    for phase in [Phase::Fetching, Phase::Installing, Phase::Switching, Phase::Owed] {
+        record.phase = phase;
+        record.owed = (phase == Phase::Owed)
+            .then_some(ota_proto::journal::Owed { result: Outcome::Done, sent: true });
+        let block = record.encode(500);
+        let boot = ota_proto::Boot {
+            running: "1.0.0",
+            slot: SlotState::Unknown,
+            journal: Some(&block),
+            storage: STORAGE,
+        };
+        let machine = ota_proto::Updater::new(at(0), config.clone(), boot).unwrap();
+        assert_eq!((machine.state(), machine.owed()), (State::Idle, None), "{phase:?}");
+        // Its own device goes by it, and so does whoever finds a record without a name.
+        for device in [record.device, 0] {
+            let block = ota_proto::journal::Record { device, ..record.clone() }.encode(500);
+            let boot = ota_proto::Boot { journal: Some(&block), ..boot };
+            let machine = ota_proto::Updater::new(at(0), asking(), boot).unwrap();
+            let open = machine.state() != State::Idle || machine.owed().is_some();
+            assert!(open, "{phase:?} {device}");
+        }
+    }
+    // Ours count as newer than the foreign one.
+    let block = record.encode(500);
+    let boot = ota_proto::Boot {
+        running: "0.1.0",
+        slot: SlotState::Confirmed,
+        journal: Some(&block),
+        storage: STORAGE,
+    };
+    let mut machine = ota_proto::Updater::new(at(0), config, boot).unwrap();
+    machine.handle_session(at(0), true);
+    let update = "$ota/update/TESTPROD01/dev002";
+    machine.handle_message(at(1), update, offer_with("x").as_bytes()).unwrap();
+    let mut buf = [0; ota_proto::Config::buffer_len()];
+    match machine.poll_output(at(1), &mut buf).unwrap() {
+        ota_proto::Output::Persist { record, .. } => {
+            assert_eq!(ota_proto::journal::Record::decode(record).unwrap().0, 501);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Found by a second harness: every `ClearMark` fails, and nothing was ever switched again.
+#[test]
+fn rule_13_a_mark_that_cannot_be_cleared_holds_nothing_up() {
+    let mut bench = Bench::boot(config(), "0.1.0", SlotState::RolledBack, None);
+    bench.machine.handle_session(at(0), true);
+    let mut clears = 0;
+    let mut failing = |bench: &mut Bench, ms: u64| {
+        let mut lines = Vec::new();
+        loop {
+            lines.extend(bench.out(ms));
+            for id in std::mem::take(&mut bench.pubs) {
+                bench.machine.handle_published(at(ms), id);
+            }
+            let Some(kind) = bench.open.iter().map(|(kind, _)| *kind).find(|it| *it != Kind::Fetch)
+            else {
+                return lines;
+            };
+            if lines.last().is_some()
+                && kind == Kind::Slot
+                && lines.iter().rev().find(|line| line.starts_with("slot")).unwrap()
+                    == "slot ClearMark"
+            {
+                clears += 1;
+                bench.error(ms, kind, StorageError::Failed);
+            } else {
+                bench.done(ms, kind);
+            }
+        }
+    };
+    failing(&mut bench, 0);
+    bench.reply(0, "0.1.0");
+    bench.offer(1_000, "1.0.0");
+    failing(&mut bench, 1_000);
+    bench.good_head(1_000);
+    let mut lines = Vec::new();
+    while bench.at < SIZE {
+        bench.piece(1_000, SIZE);
+        lines.extend(failing(&mut bench, 1_000));
+    }
+    assert!(has(&lines, "event Install { size: 10000 }"), "{lines:?}");
+    bench.machine.installed(at(2_000), Installed::NeedsRestart).unwrap();
+    let lines = failing(&mut bench, 2_000);
+    assert!(has(&lines, "slot Activate") && has(&lines, "event Restart"), "{lines:?}");
+    for minute in 1..30 {
+        bench.machine.handle_timeout(at(minute * 60_000));
+        failing(&mut bench, minute * 60_000);
+    }
+    assert!(clears <= 3, "a bound: {clears}");
+}
+
+/// The class: a slot that cannot be told to roll back is reset all the same.
+#[test]
+fn rule_13_a_roll_back_that_cannot_be_told_ends_with_the_restart() {
+    let mut bench = Bench::restarting(config());
+    let record = bench.journal();
+    bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
+    bench.auto(0);
+    bench.machine.roll_back(at(1_000)).unwrap();
+    let mut tries = 0;
+    let mut ms = 1_000;
+    loop {
+        let lines = bench.out(ms);
+        if has(&lines, "event Restart") {
+            break;
+        }
+        if bench.open.iter().any(|(kind, _)| *kind == Kind::Persist) {
+            bench.done(ms, Kind::Persist);
+        } else if bench.open.iter().any(|(kind, _)| *kind == Kind::Slot) {
+            tries += 1;
+            bench.error(ms, Kind::Slot, StorageError::Failed);
+        } else {
+            ms = bench.idle.0.expect("a deadline").as_millis();
+            bench.machine.handle_timeout(at(ms));
+        }
+        assert!(ms < 600_000, "for ever");
+    }
+    assert_eq!(tries, 4);
+    assert_eq!(bench.journal().owed.unwrap().result, Outcome::Failed(Reason::RolledBack));
+}
+
+/// Found in the field: an offer that was refused by mistake could not be had again.
+#[test]
+fn rule_14_forgive_takes_a_refusal_back() {
+    let mut bench = Bench::online(asking());
+    assert!(bench.machine.forgive(at(500)).is_err(), "nothing is held against anything");
+    bench.offer(1_000, "1.0.0");
+    bench.auto(1_000);
+    bench.machine.refuse(at(2_000)).unwrap();
+    let lines = bench.auto(2_000);
+    assert!(has(&lines, "fail -5 offer refused"), "{lines:?}");
+    bench.reply(2_100, "0.1.0");
+    bench.offer(2_100, "1.0.0");
+    assert!(!has(&bench.auto(2_100), "event Offered"), "it was refused");
+    bench.machine.forgive(at(3_000)).unwrap();
+    assert_eq!(bench.auto(3_000), ["report 0.1.0"], "the cloud is asked for it");
+    bench.offer(3_100, "1.0.0");
+    assert!(has(&bench.auto(3_100), "event Offered"));
+}
+
+/// Found in the field: a server without ranges over a line that breaks was called a liar.
+#[test]
+fn rule_9_a_line_that_breaks_before_a_server_without_ranges_is_a_time_out_and_keeps_the_bytes() {
+    let mut bench = Bench::fetching(config());
+    let whole = ota_proto::ResponseHead {
+        status: 200,
+        content_length: Some(SIZE),
+        ..ota_proto::ResponseHead::default()
+    };
+    let mut ms = 1_100;
+    for _ in 0..40 {
+        bench.head(ms, &whole).unwrap();
+        bench.auto(ms);
+        // Each answer breaks off a little behind the one before: it moves on, and slowly.
+        let (stored, _) = bench.machine.progress().unwrap();
+        let upto = (stored + 600).min(9_900);
+        bench.at = 0;
+        bench.body(ms, upto);
+        if bench.machine.state() == State::Idle {
+            break;
+        }
+        bench.fetch_failed(ms, TransportError::Closed);
+        let Some(next) = bench.next_fetch() else { break };
+        ms = next;
+    }
+    bench.until(ms + 60_000);
+    let record = bench.journal();
+    assert_eq!(record.phase, Phase::Fetching, "the bytes are kept: {record:?}");
+    assert!(record.target.unwrap().offset >= 4_096);
+}
+
+/// Found by a second harness: `puback` or `reply` of zero was an endless loop at one moment.
+#[test]
+fn what_no_machine_can_go_by_is_refused_field_by_field() {
+    type Field = fn(&mut Timing) -> &mut core::time::Duration;
+    let fields: [(&str, Field); 23] = [
+        ("reply", |t| &mut t.reply),
+        ("puback", |t| &mut t.puback),
+        ("report_cap", |t| &mut t.report_cap),
+        ("idle_report", |t| &mut t.idle_report),
+        ("elicited", |t| &mut t.elicited),
+        ("withdrawn", |t| &mut t.withdrawn),
+        ("fresh_offer", |t| &mut t.fresh_offer),
+        ("same_url", |t| &mut t.same_url),
+        ("after_failure", |t| &mut t.after_failure),
+        ("offer_life", |t| &mut t.offer_life),
+        ("supersede", |t| &mut t.supersede),
+        ("progress", |t| &mut t.progress),
+        ("repeat", |t| &mut t.repeat),
+        ("response", |t| &mut t.response),
+        ("idle", |t| &mut t.idle),
+        ("floor_window", |t| &mut t.floor_window),
+        ("retry_cap", |t| &mut t.retry_cap),
+        ("retry_after_cap", |t| &mut t.retry_after_cap),
+        ("checkpoint", |t| &mut t.checkpoint),
+        ("install", |t| &mut t.install),
+        ("ask_again", |t| &mut t.ask_again),
+        ("trial", |t| &mut t.trial),
+        ("journal_retry", |t| &mut t.journal_retry),
+    ];
+    let start = |config| {
+        let slot = SlotState::Confirmed;
+        let boot = ota_proto::Boot { running: "0.1.0", slot, journal: None, storage: STORAGE };
+        ota_proto::Updater::new(at(0), config, boot).err()
+    };
+    for (name, field) in fields {
+        for (nanos, refused) in [(0, true), (999, true), (1_000, false)] {
+            let mut config = config();
+            *field(&mut config.timing) = core::time::Duration::from_nanos(nanos);
+            let found = start(config);
+            assert_eq!(found, refused.then_some(ConfigError::Timing), "{name}: {nanos} ns");
+        }
+    }
+    let mut zero = config();
+    zero.timing.retry_base = core::time::Duration::ZERO;
+    zero.timing.burning = core::time::Duration::ZERO;
+    assert_eq!(start(zero), None);
+    type Limit = fn(&mut Limits) -> &mut usize;
+    let limits: [(Limit, usize); 2] = [(|l| &mut l.payload, 256), (|l| &mut l.url, 32)];
+    for (limit, least) in limits {
+        for (bytes, found) in [(least - 1, Some(ConfigError::Limits)), (least, None)] {
+            let mut config = config();
+            *limit(&mut config.limits) = bytes;
+            assert_eq!(start(config), found, "{bytes}");
+        }
+    }
+}
