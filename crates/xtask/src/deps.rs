@@ -27,12 +27,22 @@ const RUNTIMES: &[&str] = &["async-io", "axum", "embassy-executor", "mqttbytes",
 const HASHES: &[&str] =
     &["aes", "base64ct", "cbc", "defmt", "hmac", "serde", "serde_json", "sha1", "sha2"];
 const CLOUD: &[&str] = &["base16ct", "bytes", "hmac", "httparse", "percent-encoding", "sha1"];
+const STORE: &[&str] = &[
+    "chacha20poly1305",
+    "hmac",
+    "md-5",
+    "rusqlite",
+    "rustix",
+    "serde_json",
+    "sha2",
+    "zeroize",
+];
 
 const fn rule(name: &'static str, own: &'static [&'static str]) -> Rule {
     Rule { name, own, always: None, behind: None, never: &[], no_std: false }
 }
 
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     Rule {
         always: Some(&["base16ct", "crc", "md-5"]),
         behind: Some(HASHES),
@@ -62,6 +72,7 @@ const RULES: [Rule; 12] = [
         ..rule("ota-embassy", &["ota-proto", "ota-wire"])
     },
     Rule { always: Some(CLOUD), never: RUNTIMES, ..rule("ota-cloud", &["ota-proto"]) },
+    Rule { always: Some(STORE), never: RUNTIMES, ..rule("ota-store", &[]) },
     Rule {
         // Its broker stands on a codec that is not the device's: mqttbytes, and no runtime.
         never: &["async-io", "axum", "embassy-executor", "smol", "tokio"],

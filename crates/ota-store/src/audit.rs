@@ -1,0 +1,186 @@
+//! Lines that cannot be changed unseen: each is chained to the one before it by an HMAC.
+//!
+//! Whoever lacks the master key cannot make a line, change one, or take one out of the middle.
+//! The newest lines can be cut off unseen by whoever may write to the database: compare the head
+//! with one that was noted elsewhere.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::error::StoreError;
+use crate::row::{AuditLine, Link, NewAudit, SecretId};
+use crate::seal::{KeyId, Ring, SealError};
+use crate::store::Read;
+
+/// Lines that are read at once.
+const BATCH: usize = 500;
+
+/// The key of the chain, derived from a master key. `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AuditKey {
+    id: KeyId,
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl AuditKey {
+    pub(crate) const fn new(id: KeyId, key: Zeroizing<[u8; 32]>) -> Self {
+        Self { id, key }
+    }
+
+    /// The master key that it is derived from.
+    #[must_use]
+    pub const fn id(&self) -> KeyId {
+        self.id
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.key.as_slice()
+    }
+
+    fn link(&self, before: &Link, seq: u64, what: &NewAudit) -> Hmac<Sha256> {
+        let mut mac = keyed(self.bytes());
+        mac.update(before);
+        mac.update(&seq.to_be_bytes());
+        mac.update(&what.at.to_be_bytes());
+        mac.update(&what.body);
+        mac
+    }
+}
+
+impl fmt::Debug for AuditKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AuditKey({}, …)", self.id)
+    }
+}
+
+/// Keys of 32 bytes: shorter than a block, so that every length is taken.
+pub(crate) fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    let mut block = Zeroizing::new([0; 64]);
+    for (to, from) in block.iter_mut().zip(key) {
+        *to = *from;
+    }
+    Hmac::new((&*block).into())
+}
+
+/// The line after `head`.
+pub(crate) fn next(key: &AuditKey, head: (u64, Link), what: &NewAudit) -> AuditLine {
+    let seq = head.0.saturating_add(1);
+    let link = key.link(&head.1, seq, what).finalize().into_bytes().into();
+    AuditLine { seq, what: what.clone(), key: key.id, link }
+}
+
+/// The newest line: worth noting elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its number; 0 before the first.
+    pub seq: u64,
+    /// Its link.
+    pub link: Link,
+}
+
+/// Why the audit does not verify.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuditError {
+    /// This line, or what stood before it, was changed.
+    Changed {
+        /// The line.
+        seq: u64,
+    },
+    /// Lines are missing before this one.
+    Missing {
+        /// The line after the gap.
+        seq: u64,
+    },
+    /// A line was linked under a master key that is not known here.
+    UnknownKey {
+        /// The line.
+        seq: u64,
+        /// The key.
+        key: KeyId,
+    },
+    /// The key of older lines does not open.
+    Seal(SealError),
+    /// The lines cannot be read.
+    Store(StoreError),
+}
+
+impl fmt::Display for AuditError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed { seq } => {
+                write!(f, "the audit was changed at line {seq} or before it: compare a backup")
+            }
+            Self::Missing { seq } => {
+                write!(f, "lines of the audit are missing before line {seq}: compare a backup")
+            }
+            Self::UnknownKey { seq, key } => write!(
+                f,
+                "line {seq} of the audit is linked under the master key {key}, which is not in \
+                 the key file: add that key"
+            ),
+            Self::Seal(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AuditError {}
+
+impl From<StoreError> for AuditError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Walks the chain from the last pruned line to its head.
+///
+/// # Errors
+/// [`AuditError`], by the first line that does not fit.
+pub fn verify(read: &dyn Read, ring: &Ring) -> Result<Head, AuditError> {
+    let (seq, link) = read.audit_anchor()?;
+    let mut head = Head { seq, link };
+    let mut key: Option<AuditKey> = None;
+    loop {
+        let lines = read.audit(head.seq, BATCH)?;
+        if lines.is_empty() {
+            return Ok(head);
+        }
+        for line in lines {
+            if line.seq != head.seq.saturating_add(1) {
+                return Err(AuditError::Missing { seq: line.seq });
+            }
+            let known = match key.take().filter(|key| key.id == line.key) {
+                Some(key) => key,
+                None => key_of(read, ring, &line)?,
+            };
+            let mac = known.link(&head.link, line.seq, &line.what);
+            if mac.verify_slice(&line.link).is_err() {
+                return Err(AuditError::Changed { seq: line.seq });
+            }
+            key = Some(known);
+            head = Head { seq: line.seq, link: line.link };
+        }
+    }
+}
+
+/// The key of a line: derived from a master key at hand, or sealed under one by a rotation.
+fn key_of(read: &dyn Read, ring: &Ring, line: &AuditLine) -> Result<AuditKey, AuditError> {
+    if let Some(key) = ring.audit_key_of(line.key) {
+        return Ok(key);
+    }
+    let unknown = AuditError::UnknownKey { seq: line.seq, key: line.key };
+    let id = kept_key(line.key);
+    let Some(sealed) = read.secret(&id)? else { return Err(unknown) };
+    let opened = ring.open(&id, &sealed).map_err(AuditError::Seal)?;
+    let bytes: [u8; 32] = opened.expose().try_into().map_err(|_| unknown)?;
+    Ok(AuditKey::new(line.key, Zeroizing::new(bytes)))
+}
+
+/// Where the audit key of an earlier master key is kept.
+pub(crate) fn kept_key(key: KeyId) -> SecretId {
+    SecretId::new("audit", "key", key.to_string())
+}

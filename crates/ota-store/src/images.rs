@@ -1,0 +1,385 @@
+//! Firmware images: files named by their SHA-256, written once.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use md5::Md5;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::StoreError;
+use crate::folder;
+
+/// What ends the name of an upload that is not whole.
+const PART: &str = "part";
+
+/// The SHA-256 of an image: its name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageName([u8; 32]);
+
+impl ImageName {
+    /// From the digest.
+    #[must_use]
+    pub const fn new(sha256: [u8; 32]) -> Self {
+        Self(sha256)
+    }
+
+    /// The digest.
+    #[must_use]
+    pub const fn sha256(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// From 64 lower-case hexadecimal digits, as [`fmt::Display`] writes it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut digest = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return None;
+        }
+        for (index, to) in digest.iter_mut().enumerate() {
+            *to = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
+        }
+        Some(Self(digest))
+    }
+}
+
+impl fmt::Display for ImageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ImageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ImageName({self})")
+    }
+}
+
+/// What the folder may come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one image.
+    pub file: u64,
+    /// Bytes of all images, uploads that are not whole among them.
+    pub all: u64,
+    /// Bytes of the disk that stay free.
+    pub reserve: u64,
+}
+
+impl Default for Limits {
+    /// 2 GiB an image, 64 GiB in all, 1 GiB of the disk stays free.
+    fn default() -> Self {
+        Self { file: 2 << 30, all: 64 << 30, reserve: 1 << 30 }
+    }
+}
+
+/// An image that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name.
+    pub name: ImageName,
+    /// Its MD5, which the platform's offers carry.
+    pub md5: [u8; 16],
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// Why an image is not taken, or not there. Nothing of an upload that was refused stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// It has more bytes than one image may have, or than its upload was opened for.
+    TooLong {
+        /// The most.
+        most: u64,
+    },
+    /// It has fewer bytes than its upload was opened for.
+    TooShort {
+        /// The bytes that were stated.
+        stated: u64,
+        /// The bytes that came.
+        came: u64,
+    },
+    /// All images together would be more than is allowed.
+    Quota {
+        /// The most.
+        most: u64,
+    },
+    /// The disk would have less room than is to stay free.
+    Reserve {
+        /// The bytes that stay free.
+        reserve: u64,
+    },
+    /// There is no image of this name.
+    Unknown {
+        /// The name.
+        name: ImageName,
+    },
+    /// The system refuses.
+    Store(StoreError),
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { most } => write!(f, "the image has more than {most} bytes"),
+            Self::TooShort { stated, came } => {
+                write!(f, "the image was to have {stated} bytes, and {came} came: send it again")
+            }
+            Self::Quota { most } => {
+                write!(f, "all images together may have {most} bytes: delete some")
+            }
+            Self::Reserve { reserve } => {
+                write!(f, "{reserve} bytes of the disk are to stay free: make room")
+            }
+            Self::Unknown { name } => write!(f, "there is no image {name}"),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ImageError {}
+
+/// The folder of images. Clones share it. One process at a time: it is part of a
+/// [`DataFolder`](crate::DataFolder).
+#[derive(Clone, Debug)]
+pub struct Images(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    limits: Limits,
+    use_: Mutex<Use>,
+}
+
+/// Bytes that are there or on their way, and the number of the next upload.
+#[derive(Debug, Default)]
+struct Use {
+    bytes: u64,
+    uploads: u64,
+}
+
+impl Images {
+    /// Opens the folder, or makes it with rights 0700. What uploads that were cut left goes.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn open(path: impl Into<PathBuf>, limits: Limits) -> Result<Self, StoreError> {
+        let path = path.into();
+        let io = |why| StoreError::io("open", &path, &why);
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io)?;
+        let mut bytes = 0_u64;
+        for entry in fs::read_dir(&path).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let file = entry.path();
+            if file.extension().is_some_and(|extension| extension == PART) {
+                fs::remove_file(&file).map_err(|why| StoreError::io("remove", &file, &why))?;
+            } else if image_of(&file).is_some() {
+                bytes = bytes.saturating_add(entry.metadata().map_err(io)?.len());
+            }
+        }
+        let use_ = Mutex::new(Use { bytes, uploads: 0 });
+        Ok(Self(Arc::new(Inner { path, limits, use_ })))
+    }
+
+    /// Begins an upload. `stated` is how many bytes it will have, where that is known: room for
+    /// all of them is asked for at once, and other lengths are refused.
+    ///
+    /// # Errors
+    /// [`ImageError`]; nothing was made then.
+    pub fn upload(&self, stated: Option<u64>) -> Result<Upload, ImageError> {
+        let most = stated.unwrap_or(self.0.limits.file);
+        if most > self.0.limits.file {
+            return Err(ImageError::TooLong { most: self.0.limits.file });
+        }
+        let taken = stated.unwrap_or(0);
+        let number = self.0.take(taken, taken)?;
+        let part = self.0.path.join(format!("{number}.{PART}"));
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(&part).map_err(|why| {
+            self.0.used().bytes -= taken;
+            ImageError::Store(StoreError::io("make", &part, &why))
+        })?;
+        Ok(Upload {
+            images: self.clone(),
+            file,
+            part: Some(part),
+            stated,
+            most,
+            size: 0,
+            taken,
+            md5: Md5::new(),
+            sha256: Sha256::new(),
+        })
+    }
+
+    /// An image, open for reading, and its length.
+    ///
+    /// # Errors
+    /// [`ImageError::Unknown`], or what the system refuses.
+    pub fn read(&self, name: ImageName) -> Result<(File, u64), ImageError> {
+        let path = self.path(name);
+        let file = File::open(&path).map_err(|why| missing(name, &path, &why))?;
+        let size = file.metadata().map_err(|why| missing(name, &path, &why))?.len();
+        Ok((file, size))
+    }
+
+    /// Where an image is, or would be.
+    #[must_use]
+    pub fn path(&self, name: ImageName) -> PathBuf {
+        self.0.path.join(name.to_string())
+    }
+
+    /// Removes an image. Whoever reads it reads on.
+    ///
+    /// # Errors
+    /// [`ImageError::Unknown`], or what the system refuses.
+    pub fn remove(&self, name: ImageName) -> Result<(), ImageError> {
+        let path = self.path(name);
+        let size = fs::metadata(&path).map_err(|why| missing(name, &path, &why))?.len();
+        fs::remove_file(&path).map_err(|why| missing(name, &path, &why))?;
+        let mut used = self.0.used();
+        used.bytes = used.bytes.saturating_sub(size);
+        Ok(())
+    }
+
+    /// The names of all images, in order.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn names(&self) -> Result<Vec<ImageName>, StoreError> {
+        let io = |why| StoreError::io("list", &self.0.path, &why);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.0.path).map_err(io)? {
+            names.extend(image_of(&entry.map_err(io)?.path()));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Bytes of all images, uploads that are not whole among them.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.used().bytes
+    }
+}
+
+impl Inner {
+    fn used(&self) -> MutexGuard<'_, Use> {
+        self.use_.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes room for `bytes` more, of which `unwritten` are not on the disk yet.
+    fn take(&self, bytes: u64, unwritten: u64) -> Result<u64, ImageError> {
+        let mut used = self.used();
+        let sum = used.bytes.saturating_add(bytes);
+        if sum > self.limits.all {
+            return Err(ImageError::Quota { most: self.limits.all });
+        }
+        let disk = rustix::fs::statvfs(&self.path).map_err(|why| {
+            ImageError::Store(StoreError::io("ask", &self.path, &io::Error::from(why)))
+        })?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < self.limits.reserve.saturating_add(unwritten) {
+            return Err(ImageError::Reserve { reserve: self.limits.reserve });
+        }
+        used.bytes = sum;
+        used.uploads = used.uploads.saturating_add(1);
+        Ok(used.uploads)
+    }
+}
+
+fn missing(name: ImageName, path: &Path, why: &io::Error) -> ImageError {
+    if why.kind() == io::ErrorKind::NotFound {
+        return ImageError::Unknown { name };
+    }
+    ImageError::Store(StoreError::io("read", path, why))
+}
+
+fn image_of(path: &Path) -> Option<ImageName> {
+    ImageName::parse(path.file_name()?.to_str()?)
+}
+
+/// An image on its way. Dropped before [`finish`](Self::finish), it leaves nothing.
+#[derive(Debug)]
+pub struct Upload {
+    images: Images,
+    file: File,
+    /// Gone once it has its name.
+    part: Option<PathBuf>,
+    stated: Option<u64>,
+    most: u64,
+    size: u64,
+    /// Bytes counted in the folder's use.
+    taken: u64,
+    md5: Md5,
+    sha256: Sha256,
+}
+
+impl Upload {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// [`ImageError`]; the upload is over then, drop it.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        let size = self.size.saturating_add(bytes.len() as u64);
+        if size > self.most {
+            return Err(ImageError::TooLong { most: self.most });
+        }
+        if size > self.taken {
+            let more = size - self.taken;
+            self.images.0.take(more, more)?;
+            self.taken = size;
+        }
+        self.file.write_all(bytes).map_err(|why| self.refused(&why))?;
+        self.md5.update(bytes);
+        self.sha256.update(bytes);
+        self.size = size;
+        Ok(())
+    }
+
+    /// Makes it durable under its name. An image that is there already stays as it is.
+    ///
+    /// # Errors
+    /// [`ImageError`]; nothing of it stays.
+    pub fn finish(mut self) -> Result<Stored, ImageError> {
+        if let Some(stated) = self.stated.filter(|stated| *stated != self.size) {
+            return Err(ImageError::TooShort { stated, came: self.size });
+        }
+        self.file.sync_all().map_err(|why| self.refused(&why))?;
+        let name = ImageName(self.sha256.clone().finalize().into());
+        let stored = Stored { name, md5: self.md5.clone().finalize().into(), size: self.size };
+        let path = self.images.path(name);
+        let Some(part) = &self.part else { return Ok(stored) };
+        match folder::publish(part, &path, false) {
+            Ok(()) => {
+                self.part = None;
+                self.taken = 0;
+            }
+            // The same bytes under the same name: dropping this gives its room back.
+            Err(StoreError::Exists { .. }) => {}
+            Err(error) => return Err(ImageError::Store(error)),
+        }
+        Ok(stored)
+    }
+
+    fn refused(&self, why: &io::Error) -> ImageError {
+        let path = self.part.as_deref().unwrap_or(&self.images.0.path);
+        ImageError::Store(StoreError::io("write", path, why))
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(part) = &self.part {
+            // What cannot be removed now goes at the next start.
+            let _ = fs::remove_file(part);
+        }
+        let mut used = self.images.0.used();
+        used.bytes = used.bytes.saturating_sub(self.taken);
+    }
+}

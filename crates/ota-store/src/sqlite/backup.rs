@@ -1,0 +1,96 @@
+//! Copies of the database, and whether a copy is good.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+
+use super::fault::{corrupt, refused};
+use super::read::Reader;
+use super::{connect, make_private, migrate};
+use crate::error::StoreError;
+use crate::folder::publish;
+
+/// What a copy holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Held {
+    /// Its schema.
+    pub schema: u32,
+    /// Devices.
+    pub devices: u64,
+    /// The number of its latest event.
+    pub last_event: u64,
+}
+
+const READ_ONLY: OpenFlags =
+    OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+pub(super) fn run(from: &Path, to: &Path) -> Result<Held, StoreError> {
+    if to.exists() {
+        return Err(StoreError::Exists { path: to.display().to_string() });
+    }
+    let mut name = to.as_os_str().to_owned();
+    name.push(".part");
+    let part = Path::new(&name);
+    let _ = fs::remove_file(part);
+    let held = copy(from, part).and_then(|()| check_backup(part)).and_then(|held| {
+        let synced = File::open(part).and_then(|file| file.sync_all());
+        synced.map_err(|why| StoreError::io("sync", part, &why))?;
+        publish(part, to, false)?;
+        Ok(held)
+    });
+    if held.is_err() {
+        let _ = fs::remove_file(part);
+    }
+    held
+}
+
+/// All pages in one step: one moment of the database. The log goes on meanwhile.
+fn copy(from: &Path, part: &Path) -> Result<(), StoreError> {
+    let source =
+        connect(from, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    make_private(part)?;
+    let mut target = Connection::open(part).map_err(refused)?;
+    {
+        let backup = Backup::new(&source, &mut target).map_err(refused)?;
+        match backup.step(-1).map_err(refused)? {
+            StepResult::Done => {}
+            _ => return Err(StoreError::Locked { path: from.display().to_string() }),
+        }
+    }
+    // A copy is one file, which can be opened where nothing can be written.
+    target.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(())).map_err(refused)?;
+    target.close().map_err(|(_, why)| refused(why))
+}
+
+/// Whether a copy of the database is whole: its pages, its schema, its rows. Nothing is written.
+/// A copy with an older schema is only looked at page by page: opening it brings it up to date.
+///
+/// # Errors
+/// [`StoreError`], by what is wrong with it.
+pub fn check_backup(path: &Path) -> Result<Held, StoreError> {
+    let connection = connect(path, READ_ONLY)?;
+    let schema = migrate::schema(&connection, path)?;
+    let reader = Reader::new(connection);
+    if schema == 0 {
+        return Err(corrupt("it is empty"));
+    }
+    if schema == migrate::LATEST {
+        reader.check()?;
+    } else {
+        let said: String = reader
+            .connection()
+            .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+            .map_err(refused)?;
+        if said != "ok" {
+            return Err(corrupt(&said));
+        }
+    }
+    let devices = reader
+        .connection()
+        .query_row("SELECT count(*) FROM device", [], |row| row.get(0))
+        .map_err(refused)?;
+    Ok(Held { schema, devices, last_event: reader.last_event()? })
+}

@@ -1,0 +1,271 @@
+//! State in one file.
+
+mod backup;
+mod fault;
+mod list;
+mod migrate;
+mod read;
+mod write;
+
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
+
+use crate::audit::AuditKey;
+use crate::commit::{Commit, Committed, check_load};
+use crate::error::StoreError;
+use crate::folder::{DataFolder, sync_parent};
+use crate::row::{DeviceKey, DeviceRow, Kind, Link, Micros};
+use crate::seal::KeyId;
+use crate::store::{MAX_EACH, Read, Store};
+pub use backup::{Held, check_backup};
+use fault::{corrupt, refused};
+
+/// Statements that stay prepared: each that the store has, lists by filter among them.
+const STATEMENTS: usize = 96;
+/// KiB of pages that the writer keeps, and each reader.
+const WRITER_CACHE: i64 = 64 * 1_024;
+const READER_CACHE: i64 = 8 * 1_024;
+/// Pages of the log before it goes into the file.
+const CHECKPOINT: i64 = 4_000;
+/// How long a lock of another program is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// State in the data folder's database. It holds the folder's lock.
+#[derive(Debug)]
+pub struct Sqlite {
+    reader: read::Reader,
+    folder: DataFolder,
+    audit_key: Option<AuditKey>,
+    last_event: u64,
+    head: (u64, Link),
+}
+
+impl Sqlite {
+    /// Opens the database of a data folder, makes it if there is none, and brings its schema up
+    /// to date.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what is not ours or newer is not touched.
+    pub fn open(folder: &DataFolder) -> Result<Self, StoreError> {
+        Self::open_at(folder, migrate::LATEST)
+    }
+
+    fn open_at(folder: &DataFolder, schema: u32) -> Result<Self, StoreError> {
+        let path = folder.database();
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        make_private(&path)?;
+        let mut connection = connect(&path, flags)?;
+        let found = migrate::schema(&connection, &path)?;
+        tune(&connection, WRITER_CACHE)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(refused)?;
+        migrate::run(&mut connection, found, schema)?;
+        sync_parent(&path).map_err(|why| StoreError::io("sync", &path, &why))?;
+        let reader = read::Reader::new(connection);
+        let mut store = Self {
+            reader,
+            folder: folder.clone(),
+            audit_key: None,
+            last_event: 0,
+            head: (0, Link::default()),
+        };
+        if schema == migrate::LATEST {
+            store.last_event = store.reader.last_event()?;
+            store.head = store.reader.audit_head()?;
+        }
+        Ok(store)
+    }
+
+    /// Checks every page, and that the tables for searching say what the rows say. Slow.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with the first fault, or what the system refuses.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.reader.check()
+    }
+
+    /// Copies the database as it is now to a file that is not there yet, while commits go on.
+    /// The copy has neither the master key nor the images.
+    ///
+    /// # Errors
+    /// [`StoreError`]; there is no file then.
+    pub fn backup(&self, to: &Path) -> Result<Held, StoreError> {
+        backup::run(&self.folder.database(), to)
+    }
+
+    const fn connection(&self) -> &Connection {
+        self.reader.connection()
+    }
+
+    /// Removes the oldest rows of a table up to a number.
+    fn prune(&mut self, table: &str, upto: u64, limit: usize) -> Result<u64, StoreError> {
+        let upto = i64::try_from(upto).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let transaction = self.reader.connection_mut();
+        let transaction = transaction
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(refused)?;
+        let sql = format!("SELECT seq FROM {table} WHERE seq <= ?1 ORDER BY seq LIMIT ?2");
+        let sql = format!("SELECT max(seq), count(*) FROM ({sql})");
+        let found = transaction.query_row(&sql, [upto, limit], |row| {
+            Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?))
+        });
+        let (Some(last), count) = found.map_err(refused)? else { return Ok(0) };
+        let link = format!("SELECT {} FROM {table} WHERE seq = ?1", link_of(table));
+        let link: Option<Vec<u8>> =
+            transaction.query_row(&link, [last], |row| row.get(0)).map_err(refused)?;
+        transaction
+            .execute(
+                "INSERT INTO meta (name, number, bytes) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT (name) DO UPDATE SET number = excluded.number, bytes = excluded.bytes",
+                params![format!("pruned {table}"), last, link],
+            )
+            .map_err(refused)?;
+        let delete = format!("DELETE FROM {table} WHERE seq <= ?1");
+        transaction.execute(&delete, [last]).map_err(refused)?;
+        transaction.commit().map_err(refused)?;
+        u64::try_from(count).map_err(|_| corrupt("a negative number of rows"))
+    }
+}
+
+fn link_of(table: &str) -> &'static str {
+    if table == "audit" { "link" } else { "NULL" }
+}
+
+/// Makes an empty file with rights 0600 where there is none; SQLite's log gets the same rights.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    match options.write(true).create_new(true).mode(0o600).open(path) {
+        Err(why) if why.kind() != ErrorKind::AlreadyExists => {
+            Err(StoreError::io("make", path, &why))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, flags).map_err(refused)?;
+    connection.busy_timeout(PATIENCE).map_err(refused)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+fn tune(connection: &Connection, cache: i64) -> Result<(), StoreError> {
+    let mode: String = connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+        .map_err(refused)?;
+    if mode != "wal" {
+        return Err(StoreError::Io { why: format!("the database has journal mode {mode}") });
+    }
+    connection.pragma_update(None, "synchronous", "FULL").map_err(refused)?;
+    connection.pragma_update(None, "cache_size", -cache).map_err(refused)?;
+    connection.pragma_update(None, "temp_store", "MEMORY").map_err(refused)?;
+    connection.pragma_update(None, "journal_size_limit", 64_i64 << 20).map_err(refused)
+}
+
+impl Store for Sqlite {
+    fn read(&self) -> &dyn Read {
+        &self.reader
+    }
+
+    fn reader(&self) -> Result<Box<dyn Read + Send>, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = connect(&self.folder.database(), flags)?;
+        tune(&connection, READER_CACHE)?;
+        connection.pragma_update(None, "query_only", true).map_err(refused)?;
+        Ok(Box::new(read::Reader::of(connection, self.folder.clone())))
+    }
+
+    fn load(&mut self, keys: &[DeviceKey]) -> Result<Vec<Option<DeviceRow>>, StoreError> {
+        check_load(keys)?;
+        keys.iter().map(|key| self.reader.device(key)).collect()
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+        commit.check(self.audit_key.is_some())?;
+        let start = write::Numbers { last_event: self.last_event, head: self.head };
+        let key = self.audit_key.as_ref();
+        let numbers = write::run(self.reader.connection_mut(), commit, start, key)?;
+        (self.last_event, self.head) = (numbers.last_event, numbers.head);
+        Ok(Committed { last_event: self.last_event, last_audit: self.head.0 })
+    }
+
+    fn due(&mut self, now: Micros, limit: usize) -> Result<Vec<DeviceKey>, StoreError> {
+        let mut statement = self
+            .connection()
+            .prepare_cached(
+                "SELECT product, name FROM device WHERE wake <= ?1 \
+                 ORDER BY wake, product, name LIMIT ?2",
+            )
+            .map_err(refused)?;
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let rows = statement
+            .query_map(params![now, limit.min(MAX_EACH)], |row| {
+                Ok(DeviceKey { product: row.get(0)?, name: row.get(1)? })
+            })
+            .map_err(refused)?;
+        rows.collect::<Result<_, _>>().map_err(refused)
+    }
+
+    fn due_items(
+        &mut self,
+        kind: Kind,
+        now: Micros,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut statement = self
+            .connection()
+            .prepare_cached(
+                "SELECT id FROM item WHERE kind = ?1 AND wake <= ?2 ORDER BY wake, id LIMIT ?3",
+            )
+            .map_err(refused)?;
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let rows = statement
+            .query_map(params![kind.0, now, limit.min(MAX_EACH)], |row| row.get(0))
+            .map_err(refused)?;
+        rows.collect::<Result<_, _>>().map_err(refused)
+    }
+
+    fn prune_events(&mut self, upto: u64, limit: usize) -> Result<u64, StoreError> {
+        self.prune("event", upto, limit)
+    }
+
+    fn prune_audit(&mut self, upto: u64, limit: usize) -> Result<u64, StoreError> {
+        self.prune("audit", upto, limit)
+    }
+
+    fn set_audit_key(&mut self, key: AuditKey) {
+        self.audit_key = Some(key);
+    }
+
+    fn set_master_key(&mut self, key: KeyId) -> Result<(), StoreError> {
+        self.connection()
+            .execute(
+                "INSERT INTO meta (name, number) VALUES ('master key', ?1) \
+                 ON CONFLICT (name) DO UPDATE SET number = excluded.number",
+                [i64::try_from(key.number()).unwrap_or(i64::MAX)],
+            )
+            .map(|_| ())
+            .map_err(refused)
+    }
+}
+
+/// A row of `meta`.
+fn meta(connection: &Connection, name: &str) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+    let row = connection
+        .query_row("SELECT number, bytes FROM meta WHERE name = ?1", [name], |row| {
+            Ok((row.get(0)?, row.get::<_, Option<Vec<u8>>>(1)?.unwrap_or_default()))
+        })
+        .optional()
+        .map_err(refused)?;
+    Ok(row)
+}
+
+#[cfg(test)]
+mod tests;
