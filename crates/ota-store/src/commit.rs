@@ -13,7 +13,10 @@ const MAX_NAME: usize = 64;
 /// The longest version, tag value, item id or row of a secret, in bytes.
 const MAX_TEXT: usize = 256;
 
-/// Everything that happens at once or not at all. At most 1,000 of each.
+/// The most events of a commit: a device may have several to tell.
+const MAX_EVENTS: usize = 10_000;
+
+/// Everything that happens at once or not at all. At most 1,000 of each, but 10,000 events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
     /// Device rows as they are from now on, each with the revision that was loaded.
@@ -68,11 +71,11 @@ impl Commit {
             self.items.len(),
             self.gone_items.len(),
             self.secrets.len(),
-            self.events.len(),
             self.counts.len(),
             self.audit.len(),
         ];
         need(counts.iter().all(|count| *count <= MAX_EACH), "more than 1,000 rows of a sort")?;
+        need(self.events.len() <= MAX_EVENTS, "more than 10,000 events")?;
         self.check_devices()?;
         self.check_items()?;
         self.check_secrets()?;
