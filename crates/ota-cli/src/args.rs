@@ -125,6 +125,8 @@ Example:
   version_file = \"/var/lib/ota/version\"   # holds the running version; written after an update
   # allow_http = true                # accept offers whose URL is plain http
   # trailing_digest = true           # hash what was synced while more arrives: sooner done, perhaps from a cache
+  # keep_accepted = true             # slot.img is the accepted image until the next one is: room for two
+  # trusted_folders = [\"/srv/app\"]  # others may write there, and root's commands use it all the same
   # app_id = \"12010126\"
   # connect_spacing = 5              # seconds between two connections; the platform's limit is 5
   # install = [\"/usr/lib/ota/install\", \"{image}\", \"{version}\"]

@@ -146,7 +146,10 @@ fn a_device_killed_at_random_moments_ends_with_the_right_bytes_and_one_result() 
 
 /// How many bytes of the image stand in the slot, from its start.
 fn common_start(desk: &Desk, slot: &str, image: &[u8]) -> Option<usize> {
-    let stored = std::fs::read(desk.path(slot)).ok()?;
+    // One that was verified has its name already.
+    let part = desk.path(&slot.replace("slot.img", "slot.part"));
+    let stored = [part, desk.path(&slot.replace("slot.img", "slot.new")), desk.path(slot)];
+    let stored = stored.iter().find_map(|path| std::fs::read(path).ok())?;
     let same = stored.chunks(512).zip(image.chunks(512)).take_while(|(a, b)| a == b).count();
     Some((same * 512).min(image.len()))
 }

@@ -38,7 +38,8 @@ fn an_image_that_finds_no_room_is_refused_before_its_first_byte() {
     let end = once_under("trap '' XFSZ; ulimit -f 1024", &config).expect(4);
     assert_eq!(end.err.last().unwrap(), "ota: the update failed: no space");
     assert_eq!(told(&mut cloud), ("-5".into(), "no space".into()));
-    assert_eq!(desk.read("dev001/slot.img").len(), 0, "nothing was stored");
+    assert_eq!(desk.read("dev001/slot.part").len(), 0, "nothing was stored");
+    assert!(!desk.path("dev001/slot.img").exists());
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn a_folder_that_may_not_be_written_is_one_line_that_says_what_to_do() {
     let config = desk.plain_device("dev001", "127.0.0.1:9");
     std::fs::write(desk.path("dev001"), "a file").unwrap();
     let end = once_under("", &config).expect(5);
-    assert!(end.err[0].contains("cannot create") && end.err.len() == 1, "{:?}", end.err);
+    assert!(end.err[0].contains("cannot open") && end.err.len() == 1, "{:?}", end.err);
     // Nobody may make folders there, not even root.
     desk.replace("dev001.toml", "\"dev001\"\nallow", "\"/proc/ota\"\nallow");
     let end = once_under("", &config).expect(5);
@@ -105,11 +106,121 @@ fn a_folder_removed_under_the_agent_ends_it_and_the_next_one_begins_anew() {
 }
 
 #[test]
-fn a_slot_removed_under_the_agent_is_told() {
+fn a_part_that_is_gone_costs_one_clean_restart_with_a_trailing_digest_too() {
+    let firmware = image(5, 8 << 20);
+    let names: Vec<String> = (0..20).map(|n| format!("dev{n:03}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (desk, _cloud, broker) = setup(&names, &firmware);
+    for (lines, names) in ["", "trailing_digest = true"].into_iter().zip(names.chunks(10)) {
+        let hit = names.iter().any(|device| {
+            let config = desk.device_with(device, &broker, lines);
+            let mut agent = common::agent(&config, &[]);
+            // Past some of the checkpoints, one for each 256 KiB.
+            agent.wait_for("a part of it", |line| line["percent"].as_u64() >= Some(20));
+            agent.kill();
+            let hit = std::fs::remove_file(desk.path(device).join("slot.part")).is_ok();
+            common::once(&config).expect(0);
+            assert!(desk.read(&format!("{device}/slot.img")) == firmware, "{device}");
+            hit
+        });
+        assert!(hit, "each of ten downloads was over before its agent was killed");
+    }
+}
+
+#[test]
+fn an_image_removed_before_it_is_accepted_is_told() {
     let (desk, mut cloud, broker) = setup(&["dev001"], image(4, 300_000));
-    let remove = format!("consent = [\"rm\", \"{}\"]", desk.path("dev001/slot.img").display());
-    let config = desk.device_with("dev001", &broker, &remove);
+    let config = desk.device_with("dev001", &broker, "verify = [\"rm\", \"{image}\"]");
     let end = once_under("", &config).expect(4);
-    assert_eq!(end.err.last().unwrap(), "ota: the update failed: storage error");
-    assert_eq!(told(&mut cloud), ("-5".into(), "storage error".into()));
+    assert_eq!(end.err.last().unwrap(), "ota: the update failed: slot switch failed");
+    assert_eq!(told(&mut cloud), ("-5".into(), "slot switch failed".into()));
+    assert_eq!(desk.read("dev001.version"), b"0.1.0\n");
+}
+
+/// A cloud that offers 2.0.0 and sends other bytes than it offers.
+fn cloud_of_wrong_bytes(desk: &Desk, device: &str) -> (Ota, String) {
+    let firmware = format!("TESTPROD01/2.0.0={}", desk.path("image").display());
+    let device = format!("TESTPROD01/{device}={}", common::SECRET);
+    let mut cloud = Ota::start([
+        "cloud",
+        "serve",
+        "--json",
+        "--mqtt",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+        "--device",
+        &device,
+        "--firmware",
+        &firmware,
+        "--fault",
+        "wrong-digest",
+    ]);
+    let listening = cloud.event("listening");
+    let broker = listening["mqtt"].as_str().unwrap().to_owned();
+    (cloud, broker)
+}
+
+#[test]
+fn what_runs_keeps_its_bytes_when_the_next_image_is_refused() {
+    let firmware = image(6, 600_000);
+    let take = "install = [\"sh\", \"-c\", \"TAKE $0 APP && echo $1 > VERSION\", \"{image}\", \"{version}\"]";
+    let (desk, cloud, broker) = setup(&["dev001", "dev002", "dev003", "dev004"], &firmware);
+    for (device, command) in
+        [("dev001", "mv"), ("dev002", "ln"), ("dev003", "ln -s"), ("dev004", "")]
+    {
+        let file = |name: &str| desk.path(&format!("{device}.{name}"));
+        let lines = take
+            .replace("TAKE", command)
+            .replace("APP", file("app").to_str().unwrap())
+            .replace("VERSION", file("version").to_str().unwrap());
+        let lines = if command.is_empty() { String::new() } else { lines };
+        let config = desk.device_with(device, &broker, &lines);
+        common::once(&config).expect(0);
+        assert_eq!(std::fs::read(file("version")).unwrap(), b"1.0.0\n", "{device}");
+        let (mut wrong, elsewhere) = cloud_of_wrong_bytes(&desk, device);
+        desk.replace(&format!("{device}.toml"), &broker, &elsewhere);
+        common::once(&config).expect(4);
+        assert_eq!(told(&mut wrong), ("-4".into(), "md5 does not match".into()));
+        let app = if command.is_empty() { desk.path("dev004/slot.img") } else { file("app") };
+        assert!(std::fs::read(app).unwrap() == firmware, "{device}");
+        assert_eq!(std::fs::read(file("version")).unwrap(), b"1.0.0\n", "{device}");
+    }
+    drop(cloud);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_image_is_not_installed() {
+    let (desk, mut cloud, broker) = setup(&["dev001"], image(7, 300_000));
+    // Somebody is faster than the verify command.
+    let lines = "install = [\"true\"]\n\
+                 verify = [\"sh\", \"-c\", \"cp $0 $0.x && mv $0.x $0\", \"{image}\"]";
+    let config = desk.device_with("dev001", &broker, lines);
+    let end = once_under("", &config).expect(4);
+    let said = end.err.iter().any(|line| line.contains("is not the file that was verified"));
+    assert!(said, "{:?}", end.err);
+    assert_eq!(told(&mut cloud), ("-5".into(), "install failed".into()));
+}
+
+#[test]
+fn root_tells_no_command_of_a_folder_that_others_may_write() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (desk, mut cloud, broker) = setup(&["dev001"], image(8, 1000));
+    let lines = "install = [\"touch\", \"RAN\"]".replace("RAN", desk.path("ran").to_str().unwrap());
+    let config = desk.device_with("dev001", &broker, &lines);
+    let data = desk.path("dev001");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let end = common::once(&config).expect(4);
+    let said = end.err.iter().any(|line| line.contains("others may change"));
+    assert!(said, "{:?}", end.err);
+    assert_eq!(told(&mut cloud), ("-5".into(), "install failed".into()));
+    assert!(!desk.path("ran").exists());
+    let (_cloud, broker) = common::cloud(&["dev001"], &desk.path("image"));
+    let lines = format!("{lines}\ntrusted_folders = [\"dev001\"]");
+    let config = desk.device_with("dev001", &broker, &lines);
+    common::once(&config).expect(0);
+    assert!(desk.path("ran").exists());
 }

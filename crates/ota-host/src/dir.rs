@@ -1,18 +1,19 @@
 //! The data folder: private, locked, and the only place where files are made.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::error::HostError;
 use crate::rights::Rights;
+use crate::walk::{self, identity};
 
 /// The rights of every file made here: the owner's only.
 pub(crate) const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -30,17 +31,15 @@ struct Inner {
 }
 
 impl DataDir {
-    /// Opens the folder, or makes it with rights 0700, and locks it. Missing parents are made too.
+    /// Opens the folder, or makes it with rights 0700, and locks it. Its parent must be there: a
+    /// file system that is mounted later would hide what was made in its place.
     ///
     /// # Errors
     /// [`HostError::Locked`] when another agent has it; [`HostError::NotAFile`] when its lock file
     /// is something else; [`HostError::Io`] when the system refuses.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, HostError> {
         let path = path.as_ref();
-        create(path).map_err(|why| HostError::io("create", path, why))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = fs::open(path, flags, Mode::empty());
-        let dir = File::from(dir.map_err(|why| HostError::io("open", path, why))?);
+        let dir = open_or_create(path)?;
         let lock = open_private(&dir, path, "lock", OFlags::CREATE)?;
         match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -74,18 +73,57 @@ impl DataDir {
         open_private(&self.0.dir, &self.0.path, name, extra)
     }
 
+    /// Opens a plain file that may be missing, and creates none. Follows no link.
+    pub(crate) fn find_file(
+        &self,
+        name: &'static str,
+        access: OFlags,
+    ) -> Result<Option<File>, HostError> {
+        match open_plain(&self.0.dir, &self.0.path, name, access) {
+            Ok(file) => Ok(Some(file)),
+            Err(HostError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Opens the file of this name for reading, which must be this one.
+    pub(crate) fn reopen(&self, file: &File, name: &'static str) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let opened = File::from(fs::openat(&self.0.dir, name, flags, Mode::empty())?);
+        if identity(&fs::fstat(file)?) == identity(&fs::fstat(&opened)?) {
+            Ok(opened)
+        } else {
+            Err(Errno::STALE.into())
+        }
+    }
+
+    /// What stands there; links are not followed.
+    pub(crate) fn stat(&self, name: &'static str) -> io::Result<Option<Stat>> {
+        match fs::statat(&self.0.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(why) => Err(why.into()),
+        }
+    }
+
+    /// Removes a file, if there is one.
+    pub(crate) fn remove(&self, name: &'static str) -> io::Result<()> {
+        clear(&self.0.dir, name.as_ref())
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.dir.as_fd()
+    }
+
     /// Reads a small file; `None` when there is none, or it holds no text of at most this length.
     pub(crate) fn read_text(
         &self,
         name: &'static str,
         most: usize,
     ) -> Result<Option<String>, HostError> {
-        let file = match self.open_file(name, OFlags::empty()) {
-            Err(HostError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(None);
-            }
-            other => other?,
-        };
+        let Some(file) = self.find_file(name, OFlags::RDWR)? else { return Ok(None) };
         let mut bytes = Vec::new();
         file.take(most as u64 + 1)
             .read_to_end(&mut bytes)
@@ -113,10 +151,7 @@ pub(crate) fn replace(
     bytes: &[u8],
     rights: Rights,
 ) -> io::Result<()> {
-    match fs::unlinkat(dir, temp, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(why) => return Err(why.into()),
-    }
+    clear(dir, temp)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = File::from(fs::openat(dir, temp, flags, PRIVATE)?);
     let write = || -> io::Result<()> {
@@ -134,6 +169,14 @@ pub(crate) fn replace(
     done
 }
 
+/// Removes a file, if there is one.
+pub(crate) fn clear(dir: &File, name: &Path) -> io::Result<()> {
+    match fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(why) => Err(why.into()),
+    }
+}
+
 /// Whether somebody removed the file under us: what is written to it is lost.
 pub(crate) fn is_unlinked(file: &File) -> io::Result<bool> {
     Ok(fs::fstat(file)?.st_nlink == 0)
@@ -145,9 +188,13 @@ fn open_private(
     name: &'static str,
     extra: OFlags,
 ) -> Result<File, HostError> {
+    open_plain(dir, path, name, OFlags::RDWR | extra)
+}
+
+fn open_plain(dir: &File, path: &Path, name: &'static str, how: OFlags) -> Result<File, HostError> {
     let path = path.join(name);
     // NONBLOCK: a named pipe in its place must not hold us up. It means nothing for plain files.
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | extra;
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | how;
     let file = match fs::openat(dir.as_fd(), name, flags, PRIVATE) {
         Ok(file) => File::from(file),
         Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Err(HostError::NotAFile { path }),
@@ -169,14 +216,23 @@ fn open_private(
     Ok(file)
 }
 
-/// Makes the folder and its missing parents, and makes their names durable.
-fn create(path: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> =
-        path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    for made in missing.iter().rev() {
-        let parent = made.parent().filter(|p| !p.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+/// Opens the folder, or makes it where its parent is there, and makes its name durable.
+fn open_or_create(path: &Path) -> Result<File, HostError> {
+    match walk::folder(path) {
+        Ok(dir) => return Ok(dir),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+        Err(why) => return Err(HostError::io("open", path, why)),
     }
-    Ok(())
+    let create = || -> io::Result<File> {
+        let place = walk::place(path)?;
+        match fs::mkdirat(&place.dir, &place.name, Mode::RWXU) {
+            // Another agent may have made it meanwhile.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(why) => return Err(why.into()),
+        }
+        let made = walk::folder_in(&place.dir, &place.name)?;
+        walk::sync_names(&place.dir, &made)?;
+        Ok(made)
+    };
+    create().map_err(|why| HostError::io("create", path, why))
 }

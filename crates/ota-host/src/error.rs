@@ -9,6 +9,7 @@ use ota_proto::StorageError;
 use rustix::io::Errno;
 
 use crate::rights::Kept;
+use crate::walk::Foreign;
 
 /// Why the data folder, a file in it or the version file cannot be used. Each names its path.
 #[derive(Debug)]
@@ -56,6 +57,27 @@ pub enum HostError {
         /// Of which group it should be.
         group: u32,
     },
+    /// Another file stands where the verified image was.
+    Replaced {
+        /// Its file.
+        path: PathBuf,
+    },
+    /// A link on the way belongs to neither root nor us: it may point anywhere tomorrow.
+    ForeignLink {
+        /// The path that was to be opened.
+        path: PathBuf,
+        /// The link.
+        link: PathBuf,
+        /// Whose it is.
+        user: u32,
+    },
+    /// Somebody other than root and the agent's user may change a part of the path.
+    Exposed {
+        /// The path.
+        path: PathBuf,
+        /// The part.
+        part: PathBuf,
+    },
     /// The system refused.
     Io {
         /// What was tried, as a verb: `create`, `open`, `read`.
@@ -70,10 +92,14 @@ pub enum HostError {
 impl HostError {
     pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         let (path, source) = (path.to_owned(), source.into());
-        match source.get_ref().and_then(|why| why.downcast_ref()) {
-            Some(&Kept { user, group }) => Self::Kept { path, user, group },
-            None => Self::Io { action, path, source },
+        let inner = source.get_ref();
+        if let Some(&Kept { user, group }) = inner.and_then(|why| why.downcast_ref()) {
+            return Self::Kept { path, user, group };
         }
+        if let Some(Foreign { link, user }) = inner.and_then(|why| why.downcast_ref()) {
+            return Self::ForeignLink { path, link: link.clone(), user: *user };
+        }
+        Self::Io { action, path, source }
     }
 
     /// The error as the core knows it.
@@ -81,7 +107,9 @@ impl HostError {
     pub fn storage(&self) -> StorageError {
         match self {
             Self::Io { source, .. } => storage_error(source),
-            Self::Kept { .. } => StorageError::ReadOnly,
+            Self::Kept { .. } | Self::ForeignLink { .. } | Self::Exposed { .. } => {
+                StorageError::ReadOnly
+            }
             _ => StorageError::Failed,
         }
     }
@@ -128,6 +156,27 @@ impl fmt::Display for HostError {
                 "cannot give {} to user {user} and group {group}, who own what it replaces: let \
                  the agent run as root with CAP_CHOWN, or as that user",
                 path.display()
+            ),
+            Self::Replaced { path } => write!(
+                f,
+                "{} is not the file that was verified: somebody put another one in its place; \
+                 find out who, and close the folder to others",
+                path.display()
+            ),
+            Self::ForeignLink { path, link, user } => write!(
+                f,
+                "cannot use {}: the link {} belongs to user {user}, who may point it elsewhere at \
+                 any time: give it to root, or name what is behind it",
+                path.display(),
+                link.display()
+            ),
+            Self::Exposed { path, part } => write!(
+                f,
+                "{} is not safe for a command that runs with the agent's rights: others may \
+                 change {}; let root own it and nobody else write it, or name it in \
+                 trusted_folders",
+                path.display(),
+                part.display()
             ),
             Self::Io { action, path, source } => {
                 write!(f, "cannot {action} {}: {source}{}", path.display(), advice(source))

@@ -53,6 +53,7 @@ mod tls;
 #[path = "no_tls.rs"]
 mod tls;
 mod version_file;
+mod walk;
 
 pub use ab::{AbSlots, Running, Side};
 pub use clock::Clock;
@@ -65,7 +66,7 @@ pub use lanes::{Finished, Lanes, Task};
 pub use ota_wire::adapter::{Answer, Event};
 pub use recordings::Recordings;
 pub use restart_mark::{RestartMark, boot_id};
-pub use slot::{FileSlot, SlotOptions};
+pub use slot::{FileSlot, Image, SlotOptions};
 pub use storage::{Done, Job, Storage, Work};
 #[cfg(any(test, feature = "test-faults"))]
 pub use storage::{Fault, FaultHook};
@@ -73,3 +74,4 @@ pub use switch::{MemorySwitch, NoSwitch, Switch};
 #[cfg(feature = "tls")]
 pub use tls::{BadTls, Certificate, Tls};
 pub use version_file::VersionFile;
+pub use walk::check_exposure;

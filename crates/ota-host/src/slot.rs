@@ -1,19 +1,26 @@
-//! The image under download: one plain file.
+//! The image under download, and the one that was verified: plain files.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ota_proto::{Digester, SlotInfo, StorageError};
-use rustix::fs::{self, OFlags};
+use rustix::fs::{self, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::dir::{DataDir, is_unlinked};
 use crate::error::{HostError, storage_error};
+use crate::walk::identity;
 
-const NAME: &str = "slot.img";
+/// What is under download. No command ever hears of this name.
+const PART: &str = "slot.part";
+/// The image that was verified, or accepted.
+const IMAGE: &str = "slot.img";
+/// The image that was verified, where an accepted one stands beside it.
+const NEW: &str = "slot.new";
 
 /// Bytes read at once for a digest.
 const CHUNK: usize = 128 * 1024;
@@ -32,24 +39,43 @@ pub struct SlotOptions {
     pub erase: u32,
     /// Bytes that an image must leave to the rest of the system. The default is 1 MiB.
     pub keep_free: u64,
+    /// The image before keeps its name until the next one takes it, even if there is no room for
+    /// both: the next one is refused then. Without this, which is the default, the one before is
+    /// removed when its room is needed.
+    pub keep_before: bool,
+    /// `slot.img` is the image that was accepted, for whatever reads it: a verified one waits as
+    /// `slot.new` for [`Image::accept`]. The default is that every verified image becomes
+    /// `slot.img`.
+    pub accepts: bool,
 }
 
 impl Default for SlotOptions {
     fn default() -> Self {
-        Self { capacity: None, erase: 256 * 1024, keep_free: 1024 * 1024 }
+        Self {
+            capacity: None,
+            erase: 256 * 1024,
+            keep_free: 1024 * 1024,
+            keep_before: false,
+            accepts: false,
+        }
     }
 }
 
-/// A slot in the file `slot.img`.
+/// The slot as files in the data folder.
 ///
-/// While an image arrives the file has the image's full length, when that is known and the file
-/// system can reserve room; once it is complete the file is the image and nothing else.
+/// An image is received into `slot.part`, a name that nobody else is told. Once its digest is
+/// right it is renamed to what installers are told, and from then on that file is never written
+/// again nor held open for writing, whatever becomes of it: it may be moved, linked, mounted or
+/// run. The next image is another file.
 #[derive(Debug)]
 pub struct FileSlot {
-    file: File,
+    body: Body,
     dir: DataDir,
+    options: SlotOptions,
     info: SlotInfo,
-    keep_free: u64,
+    image: Image,
+    /// What a verified image is called.
+    name: &'static str,
     /// The image's length that room was made for since this slot was opened.
     fitted: Option<u64>,
     /// The lowest byte written since the last successful sync.
@@ -58,28 +84,68 @@ pub struct FileSlot {
     lost: Option<u64>,
 }
 
+/// Where the slot's bytes are.
+#[derive(Debug)]
+enum Body {
+    Nowhere,
+    /// In `slot.part`, for reading and writing.
+    Part(File),
+    /// In a file of this name that was handed out, for reading only.
+    Whole(File, &'static str),
+}
+
+impl Body {
+    fn file(&self) -> Option<&File> {
+        match self {
+            Self::Nowhere => None,
+            Self::Part(file) | Self::Whole(file, _) => Some(file),
+        }
+    }
+}
+
 impl FileSlot {
-    /// Opens the slot, or makes an empty one with rights 0600. What it holds is kept.
+    /// Opens the slot. What it holds is kept: an image under download, or else the last one that
+    /// was verified.
     ///
     /// # Errors
-    /// [`HostError::NotAFile`] when something else has its name (links are not followed);
-    /// [`HostError::BadOptions`]; [`HostError::Io`] when the system refuses.
+    /// [`HostError::NotAFile`] when something else has one of its names (links are not followed);
+    /// [`HostError::BadOptions`]; [`HostError::Io`] when the system refuses, or the file system is
+    /// not larger than what must stay free.
     pub fn open(dir: &DataDir, options: SlotOptions) -> Result<Self, HostError> {
         if options.erase == 0 || options.capacity == Some(0) {
             return Err(HostError::BadOptions);
         }
-        let path = dir.join(NAME);
-        let file = dir.open_file(NAME, OFlags::CREATE)?;
-        let stat = fs::fstatvfs(&file).map_err(|why| HostError::io("measure", &path, why))?;
-        dir.sync().map_err(|why| HostError::io("sync", dir.path(), why))?;
-        let most = stat.f_blocks.saturating_mul(stat.f_frsize).saturating_sub(options.keep_free);
+        let mut body = Body::Nowhere;
+        for name in [IMAGE, NEW] {
+            if let Some(file) = dir.find_file(name, OFlags::RDONLY)? {
+                body = Body::Whole(file, name);
+            }
+        }
+        if let Some(file) = dir.find_file(PART, OFlags::RDWR)? {
+            body = Body::Part(file);
+        }
+        let stat = fs::fstatvfs(dir.as_fd());
+        let stat = stat.map_err(|why| HostError::io("measure", dir.path(), why))?;
+        let blocks = stat.f_blocks.saturating_mul(stat.f_frsize);
+        let most = match blocks.checked_sub(options.keep_free) {
+            // A file system that does not say how large it is.
+            _ if blocks == 0 => u64::MAX,
+            Some(most) if most > 0 => most,
+            _ => return Err(HostError::io("keep an image in", dir.path(), Errno::NOSPC)),
+        };
         // Offsets of the system are signed.
         let capacity = options.capacity.unwrap_or(most).min(i64::MAX as u64);
+        let name = if options.accepts { NEW } else { IMAGE };
         Ok(Self {
-            file,
+            body,
             dir: dir.clone(),
+            options,
             info: SlotInfo { capacity, erase: options.erase, write: 1 },
-            keep_free: options.keep_free,
+            image: Image {
+                dir: dir.clone(),
+                shared: Arc::new(Mutex::new(Found { name, file: None })),
+            },
+            name,
             fitted: None,
             dirty: None,
             lost: None,
@@ -92,30 +158,37 @@ impl FileSlot {
         self.info
     }
 
+    /// The verified image, for an installer.
+    #[must_use]
+    pub fn image(&self) -> Image {
+        self.image.clone()
+    }
+
     /// Where an installer finds the image. A fixed name, whatever the cloud says.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.dir.join(NAME)
+        self.image.path()
     }
 
     /// Makes ready to write this range of an image of `size` bytes, 0 when that is not known.
     ///
     /// A file needs no erasing before it is written, so bytes of this image are left as they are;
-    /// the core writes every byte of the range anew. But an erase at 0 begins another image: the
-    /// file is emptied, so that nothing of the old one can pass for the new one, and then room for
-    /// the whole image is taken: a disk that is too full says so before the first byte.
+    /// the core writes every byte of the range anew. But an erase at 0 begins another image, in a
+    /// new file, so that nothing of the old one can pass for the new one; and then room for the
+    /// whole image is taken: a disk that is too full says so before the first byte.
     ///
     /// # Errors
     /// [`StorageError::NoSpace`] when the image, or the range, is too large for the capacity or
-    /// the disk; otherwise the system's. Bytes below the range are untouched.
+    /// the disk; [`StorageError::NoSecondSpace`] when only [`SlotOptions::keep_before`] stands in
+    /// the way; otherwise the system's. Bytes below the range are untouched.
     pub fn erase(&mut self, range: Range<u64>, size: u64) -> Result<(), StorageError> {
         if range.end.max(size) > self.info.capacity {
             return Err(StorageError::NoSpace);
         }
         if range.start == 0 {
-            self.fitted = None;
-            self.file.set_len(0).map_err(failed)?;
+            self.begin().map_err(failed)?;
         }
+        self.part(range.start)?;
         if size > 0 && self.fitted != Some(size) {
             self.fit(size)?;
             self.fitted = Some(size);
@@ -137,7 +210,7 @@ impl FileSlot {
             return Err(StorageError::NoSpace);
         }
         self.dirty = Some(self.dirty.map_or(at, |low| low.min(at)));
-        self.file.write_all_at(data, at).map_err(failed)
+        self.part(at)?.write_all_at(data, at).map_err(failed)
     }
 
     /// Makes everything written durable and drops it from the page cache.
@@ -152,69 +225,275 @@ impl FileSlot {
         if self.lost.is_some() {
             return Err(StorageError::Failed);
         }
-        if let Err(why) = self.file.sync_data() {
+        let Body::Part(file) = &self.body else { return Ok(()) };
+        if let Err(why) = file.sync_data() {
             // Without a write of ours there is nothing to erase that would end the refusal.
             self.lost = self.dirty.take();
             return Err(failed(why));
         }
         self.dirty = None;
-        if is_unlinked(&self.file).map_err(failed)? {
+        if is_unlinked(file).map_err(failed)? {
             return Err(StorageError::Gone);
         }
-        drop_cache(&self.file, 0);
+        drop_cache(file, 0);
         Ok(())
     }
 
     /// Adds this range to the digest as the medium holds it: what is synced is dropped from the
-    /// page cache and read back.
+    /// page cache and read back. Bytes that are not there, because nobody wrote them or somebody
+    /// removed the file, count as zeros, as they do in a hole.
     ///
     /// # Errors
-    /// [`StorageError::Failed`] when the range is not all there; otherwise the system's. The
-    /// digest is then of no use.
+    /// [`StorageError::Failed`] when the range is backwards or beyond the capacity; otherwise the
+    /// system's. The digest is then of no use.
     pub fn digest(&self, range: Range<u64>, digester: &mut Digester) -> Result<(), StorageError> {
         let length = range.end.checked_sub(range.start).ok_or(StorageError::Failed)?;
         if range.end > self.info.capacity {
             return Err(StorageError::Failed);
         }
-        drop_cache(&self.file, range.start);
+        let file = self.body.file();
+        file.inspect(|file| drop_cache(file, range.start));
         let mut chunk = vec![0; CHUNK.min(usize::try_from(length).unwrap_or(CHUNK))];
         let mut at = range.start;
         while at < range.end {
             let left = usize::try_from(range.end - at).unwrap_or(CHUNK);
             let part = chunk.get_mut(..left.min(CHUNK)).ok_or(StorageError::Failed)?;
-            self.file.read_exact_at(part, at).map_err(failed)?;
+            match file {
+                Some(file) => read_at(file, part, at).map_err(failed)?,
+                None => part.fill(0),
+            }
             digester.update(part);
             at += part.len() as u64;
         }
         // The hash must not push the system's own files out of memory.
-        drop_cache(&self.file, range.start);
+        file.inspect(|file| drop_cache(file, range.start));
         Ok(())
     }
 
-    /// Gives the file this length and takes the room for it. On failure the file is as it was.
-    fn fit(&self, size: u64) -> Result<(), StorageError> {
-        let stat = fs::fstat(&self.file).map_err(|why| failed(why.into()))?;
-        let length = u64::try_from(stat.st_size).unwrap_or(0);
-        let taken = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
-        if length > size {
-            self.file.set_len(size).map_err(failed)?;
+    /// The image of so many bytes is right: gives it the name that installers are told. From now
+    /// on its file is only read.
+    ///
+    /// # Errors
+    /// The system's; the image has not got its name, and this may be tried again.
+    pub(crate) fn verified(&mut self, size: u64) -> Result<(), StorageError> {
+        self.hand_out(size).map_err(failed)
+    }
+
+    fn hand_out(&mut self, size: u64) -> io::Result<()> {
+        let dir = self.dir.as_fd();
+        if let Body::Part(part) = &self.body {
+            if part.metadata()?.len() != size {
+                part.set_len(size)?;
+            }
+            part.sync_all()?;
+            // By descriptor, before the name: nothing between could take the name's place.
+            let opened = self.dir.reopen(part, PART)?;
+            fs::renameat(dir, PART, dir, self.name)?;
+            // A file that is open for writing can be neither run nor mounted.
+            self.body = Body::Whole(opened, self.name);
         }
-        let disk = fs::fstatvfs(&self.file).map_err(|why| failed(why.into()))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(self.keep_free);
-        let wanted = size.saturating_sub(taken);
-        if wanted > free {
+        self.dir.sync()?;
+        if let Body::Whole(file, name) = &self.body {
+            *self.image.lock() = Found { name, file: Some(identity(&fs::fstat(file)?)) };
+        }
+        Ok(())
+    }
+
+    /// Begins another image: what was under download goes, and so does a verified one that
+    /// nobody accepted. What was handed out keeps its bytes wherever it is.
+    fn begin(&mut self) -> io::Result<()> {
+        self.fitted = None;
+        self.body = Body::Nowhere;
+        *self.image.lock() = Found { name: self.name, file: None };
+        self.dir.remove(PART)?;
+        if self.options.accepts {
+            self.dir.remove(NEW)?;
+        }
+        // Better known now than when the image is there.
+        match self.dir.stat(self.name)? {
+            Some(stat) if !is_replaceable(&stat) => Err(Errno::ISDIR.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The file to write into: a new one when there is none, with the bytes below `from` of one
+    /// that was handed out already.
+    fn part(&mut self, from: u64) -> Result<&File, StorageError> {
+        if !matches!(self.body, Body::Part(_)) {
+            self.body = Body::Part(self.fresh(from)?);
+            self.fitted = None;
+        }
+        match &self.body {
+            Body::Part(file) => Ok(file),
+            _ => Err(StorageError::Failed),
+        }
+    }
+
+    fn fresh(&self, from: u64) -> Result<File, StorageError> {
+        let made = self.dir.open_file(PART, OFlags::CREATE | OFlags::EXCL);
+        let part = made.map_err(|why| why.storage())?;
+        let copy = || -> io::Result<()> {
+            if let Some(mut old) = self.body.file().filter(|_| from > 0) {
+                io::Seek::rewind(&mut old)?;
+                io::copy(&mut io::Read::take(old, from), &mut &part)?;
+            }
+            self.dir.sync()
+        };
+        match copy() {
+            Ok(()) => Ok(part),
+            Err(why) => {
+                // Half a copy must not pass for the bytes of a download.
+                let _ = self.dir.remove(PART);
+                Err(failed(why))
+            }
+        }
+    }
+
+    /// Gives the file this length and takes the room for it. On failure the file is as it was.
+    fn fit(&mut self, size: u64) -> Result<(), StorageError> {
+        let full = match self.take_room(size) {
+            Err(StorageError::NoSpace) => StorageError::NoSpace,
+            done => return done,
+        };
+        let before = self.dir.stat(IMAGE).map_err(failed)?.filter(is_replaceable);
+        let gained = before.as_ref().map_or(0, taken);
+        if gained == 0 || self.wanted(size)? > self.free()?.saturating_add(gained) {
+            return Err(full);
+        }
+        if self.options.keep_before {
+            return Err(StorageError::NoSecondSpace);
+        }
+        self.dir.remove(IMAGE).map_err(failed)?;
+        self.take_room(size)
+    }
+
+    fn take_room(&mut self, size: u64) -> Result<(), StorageError> {
+        if self.wanted(size)? > self.free()? {
             return Err(StorageError::NoSpace);
         }
-        match allocate(&self.file, size) {
+        let part = self.part(0)?;
+        let length = part.metadata().map_err(failed)?.len();
+        if length > size {
+            part.set_len(size).map_err(failed)?;
+        }
+        match allocate(part, size) {
             Ok(()) => Ok(()),
             // The check above must do; the file then grows with each write.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
             Err(why) => {
-                self.file.set_len(length.min(size)).map_err(failed)?;
+                part.set_len(length.min(size)).map_err(failed)?;
                 Err(failed(why.into()))
             }
         }
     }
+
+    /// Bytes that the image still has to take.
+    fn wanted(&mut self, size: u64) -> Result<u64, StorageError> {
+        let stat = fs::fstat(self.part(0)?).map_err(|why| failed(why.into()))?;
+        Ok(size.saturating_sub(taken(&stat)))
+    }
+
+    /// Bytes that the image may take.
+    fn free(&self) -> Result<u64, StorageError> {
+        let disk = fs::fstatvfs(self.dir.as_fd()).map_err(|why| failed(why.into()))?;
+        if disk.f_blocks == 0 {
+            // It does not say; a write will.
+            return Ok(u64::MAX);
+        }
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok(free.saturating_sub(self.options.keep_free))
+    }
+}
+
+/// The image that was verified last, and its place. Clones are of the same image.
+#[derive(Clone, Debug)]
+pub struct Image {
+    dir: DataDir,
+    shared: Arc<Mutex<Found>>,
+}
+
+/// Where the verified image is.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    name: &'static str,
+    /// Which file it is; none while none is verified.
+    file: Option<(u64, u64)>,
+}
+
+impl Image {
+    /// Where an installer finds it. One of two fixed names, whatever the cloud says.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.dir.join(self.lock().name)
+    }
+
+    /// Whether the file that was verified still stands in its place, and no other. To be asked
+    /// before anything is told to use it.
+    ///
+    /// # Errors
+    /// [`HostError::Replaced`]; [`HostError::Io`].
+    pub fn check(&self) -> Result<(), HostError> {
+        let Found { name, file } = *self.lock();
+        let path = self.dir.join(name);
+        let found = self.dir.stat(name).map_err(|why| HostError::io("look at", &path, why))?;
+        if file.is_some() && found.map(|stat| identity(&stat)) == file {
+            Ok(())
+        } else {
+            Err(HostError::Replaced { path })
+        }
+    }
+
+    /// Makes it the accepted image, `slot.img`, in one step that a power cut does not undo. When
+    /// it is that already, nothing happens.
+    ///
+    /// # Errors
+    /// As [`Image::check`]; what was accepted before is untouched.
+    pub fn accept(&self) -> Result<(), HostError> {
+        self.check()?;
+        let (mut found, dir) = (self.lock(), self.dir.as_fd());
+        let mut accept = || -> io::Result<()> {
+            if found.name != IMAGE {
+                fs::renameat(dir, found.name, dir, IMAGE)?;
+                found.name = IMAGE;
+            }
+            // Also when it was renamed before: that may not be lasting.
+            self.dir.sync()
+        };
+        accept().map_err(|why| HostError::io("accept", &self.dir.join(IMAGE), why))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a new image may take this name: a folder there is somebody's.
+fn is_replaceable(stat: &Stat) -> bool {
+    fs::FileType::from_raw_mode(stat.st_mode) != fs::FileType::Directory
+}
+
+/// Bytes that a file takes of its disk.
+fn taken(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)
+}
+
+/// Fills the buffer; behind the end of the file are zeros.
+fn read_at(file: &File, mut part: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !part.is_empty() {
+        match file.read_at(part, at) {
+            Ok(0) => {
+                part.fill(0);
+                return Ok(());
+            }
+            Ok(count) => {
+                part = part.get_mut(count..).unwrap_or_default();
+                at += count as u64;
+            }
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(())
 }
 
 /// Drops what is synced of a file from the page cache, from the page of this byte to the end.
@@ -229,7 +508,13 @@ pub(crate) fn drop_cache(_: &File, _: u64) {}
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn allocate(file: &File, size: u64) -> Result<(), Errno> {
-    fs::fallocate(file, fs::FallocateFlags::empty(), 0, size)
+    loop {
+        match fs::fallocate(file, fs::FallocateFlags::empty(), 0, size) {
+            // A signal of whatever kind says nothing of the disk.
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
+    }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -248,8 +533,17 @@ mod tests {
     fn slot() -> (tempfile::TempDir, FileSlot) {
         let temp = tempfile::tempdir().unwrap();
         let dir = DataDir::open(temp.path()).unwrap();
-        let options = SlotOptions { capacity: Some(1 << 20), erase: 4096, keep_free: 0 };
+        let options = SlotOptions {
+            capacity: Some(1 << 20),
+            erase: 4096,
+            keep_free: 0,
+            ..SlotOptions::default()
+        };
         (temp, FileSlot::open(&dir, options).unwrap())
+    }
+
+    fn length(slot: &FileSlot) -> u64 {
+        slot.body.file().unwrap().metadata().unwrap().len()
     }
 
     #[test]
@@ -275,19 +569,19 @@ mod tests {
         slot.info.capacity = i64::MAX as u64;
         slot.erase(0..4096, 4096).unwrap();
         slot.write_at(0, &[7; 4096]).unwrap();
-        let free = fs::fstatvfs(&slot.file).map(|s| s.f_bavail * s.f_frsize).unwrap();
+        let free = fs::fstatvfs(slot.dir.as_fd()).map(|s| s.f_bavail * s.f_frsize).unwrap();
         let resumed = slot.erase(4096..8192, free.saturating_mul(4));
         assert_eq!(resumed, Err(StorageError::NoSpace));
-        assert_eq!(slot.file.metadata().unwrap().len(), 4096, "what it held is kept");
+        assert_eq!(length(&slot), 4096, "what it held is kept");
         let fresh = slot.erase(0..4096, free.saturating_mul(4));
         assert_eq!(fresh, Err(StorageError::NoSpace));
-        assert_eq!(slot.file.metadata().unwrap().len(), 0);
+        assert_eq!(length(&slot), 0);
     }
 
     #[test]
     fn room_left_to_others_is_not_taken() {
         let (_temp, mut slot) = slot();
-        slot.keep_free = u64::MAX;
+        slot.options.keep_free = u64::MAX;
         assert_eq!(slot.erase(0..4096, 4096), Err(StorageError::NoSpace));
     }
 }

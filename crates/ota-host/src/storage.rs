@@ -11,7 +11,7 @@ use ota_proto::{Digester, Journal, Md5, OpId, SlotAction, SlotInfo, SlotState, S
 use ota_wire::adapter::Answer;
 
 use crate::journal::JournalFile;
-use crate::slot::FileSlot;
+use crate::slot::{FileSlot, Image};
 use crate::switch::Switch;
 
 /// One operation of the core. `T` names it: [`OpId`], or a device's index with it; it comes back
@@ -51,6 +51,9 @@ pub enum Work {
     Digest {
         /// Bytes from the slot's start.
         range: Range<u64>,
+        /// The digest that the image is to have, when it ends with this range. An image that has
+        /// it is given to [`crate::Image`] before the answer.
+        whole: Option<Md5>,
     },
     /// Do this to the switch.
     Slot {
@@ -71,7 +74,7 @@ impl fmt::Debug for Work {
             Self::Erase { range, size } => write!(f, "Erase({range:?} of {size})"),
             Self::Write { at, span, .. } => write!(f, "Write({at}+{})", span.len()),
             Self::Sync => f.write_str("Sync"),
-            Self::Digest { range } => write!(f, "Digest({range:?})"),
+            Self::Digest { range, .. } => write!(f, "Digest({range:?})"),
             Self::Slot { action } => write!(f, "Slot({action:?})"),
             Self::Persist { .. } => f.write_str("Persist"),
         }
@@ -125,10 +128,10 @@ impl Storage {
         self.journal.journal.load()
     }
 
-    /// The slot's file, for an installer.
+    /// The verified image, for an installer.
     #[must_use]
-    pub fn image(&self) -> std::path::PathBuf {
-        self.slot.slot.path()
+    pub fn image(&self) -> Image {
+        self.slot.slot.image()
     }
 
     /// Does the job; blocks. Every job has an answer: a panic of the switch is a failure too.
@@ -197,21 +200,35 @@ impl SlotHalf {
     pub(crate) fn run<T>(&mut self, job: Job<T>) -> Done<T> {
         let Job { op, work } = job;
         let Self { slot, switch, digest, faults } = self;
-        let result = guarded(faults, &work, || match &work {
-            Work::Erase { range, size } => {
-                digest.forget_from(range.start);
-                slot.erase(range.clone(), *size).map(|()| None)
-            }
-            Work::Write { at, buf, span } => {
-                digest.forget_from(*at);
-                let data = buf.get(span.clone()).ok_or(StorageError::Failed)?;
-                slot.write_at(*at, data).map(|()| None)
-            }
-            Work::Sync => slot.sync().map(|()| None),
-            Work::Digest { range } => digest.extend(slot, range).map(Some),
-            Work::Slot { action } => switch.act(*action).map(|()| None),
-            Work::Persist { .. } => Err(StorageError::Failed),
-        });
+        let mut act = || {
+            guarded(faults, &work, || match &work {
+                Work::Erase { range, size } => {
+                    digest.forget_from(range.start);
+                    slot.erase(range.clone(), *size).map(|()| None)
+                }
+                Work::Write { at, buf, span } => {
+                    digest.forget_from(*at);
+                    let data = buf.get(span.clone()).ok_or(StorageError::Failed)?;
+                    slot.write_at(*at, data).map(|()| None)
+                }
+                Work::Sync => slot.sync().map(|()| None),
+                Work::Digest { range, whole } => {
+                    let found = digest.extend(slot, range)?;
+                    if *whole == Some(found) {
+                        slot.verified(range.end)?;
+                    }
+                    Ok(Some(found))
+                }
+                Work::Slot { action } => switch.act(*action).map(|()| None),
+                Work::Persist { .. } => Err(StorageError::Failed),
+            })
+        };
+        let result = match act() {
+            // A disk that failed once may do it now, and a download is worth a second try. What a
+            // failed sync lost is not, and the core asks a switch again by itself.
+            Err(StorageError::Failed) if !matches!(work, Work::Slot { .. }) => act(),
+            result => result,
+        };
         done(op, work, result)
     }
 }

@@ -1,14 +1,17 @@
 //! The running version in a text file.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use ota_proto::Version;
+use rustix::fs::{self, Mode, OFlags};
 
 use crate::dir::replace;
 use crate::error::HostError;
 use crate::rights::Rights;
+use crate::walk::{Place, folder_in, place};
 
 /// More than any version with its line end; what is longer is none.
 const MOST: u64 = 256;
@@ -35,45 +38,66 @@ impl VersionFile {
     /// Reads the version; white space around it is ignored.
     ///
     /// # Errors
-    /// [`HostError::BadVersion`], or [`HostError::Io`] when it cannot be read.
+    /// [`HostError::BadVersion`], [`HostError::ForeignLink`], or [`HostError::Io`] when it cannot
+    /// be read.
     pub fn read(&self) -> Result<Version, HostError> {
-        let mut bytes = Vec::new();
-        File::open(&self.path)
-            .and_then(|file| file.take(MOST).read_to_end(&mut bytes))
-            .map_err(|why| HostError::io("read", &self.path, why))?;
-        let whole = (bytes.len() as u64) < MOST;
-        let text = std::str::from_utf8(&bytes).ok().filter(|_| whole);
-        text.and_then(|text| Version::new(text.trim_ascii()).ok())
-            .ok_or_else(|| HostError::BadVersion { path: self.path.clone() })
+        let place = place(&self.path).map_err(|why| HostError::io("read", &self.path, why))?;
+        read(&place.dir, &place.name, &self.path)
     }
 
     /// Writes the version and a line end. A cut leaves the old version or the new one, and it is
     /// durable when this returns `Ok`. The owner and the rights of an existing file are kept, a new
-    /// one is 0600; of a link, the file that it points to is replaced.
+    /// one is 0600; of a link that root or we own, the file that it points to is replaced.
     ///
     /// # Errors
-    /// [`HostError::Kept`]; [`HostError::Io`].
+    /// [`HostError::Kept`]; [`HostError::ForeignLink`]; [`HostError::NotAFile`];
+    /// [`HostError::Io`].
     pub fn write(&self, version: &Version) -> Result<(), HostError> {
-        self.put(version).map_err(|why| HostError::io("write", &self.path, why))
-    }
-
-    fn put(&self, version: &Version) -> io::Result<()> {
-        let (path, rights) = match self.path.canonicalize() {
-            Ok(path) => {
-                let rights = Rights::of(&path.metadata()?);
-                (path, rights)
+        let explain = |why| HostError::io("write", &self.path, why);
+        let Place { dir, name } = place(&self.path).map_err(explain)?;
+        let rights = match open(&dir, &name) {
+            Ok(file) if !is_plain(&file) => {
+                return Err(HostError::NotAFile { path: self.path.clone() });
             }
-            Err(why) if why.kind() == io::ErrorKind::NotFound => {
-                (self.path.clone(), Rights::PRIVATE)
-            }
-            Err(why) => return Err(why),
+            Ok(file) => Rights::of(&file.metadata().map_err(explain)?),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Rights::PRIVATE,
+            Err(why) => return Err(explain(why)),
         };
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut temp = std::ffi::OsString::from(".");
-        temp.push(name);
-        temp.push(".new");
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-        let dir = File::open(parent.unwrap_or(Path::new(".")))?;
-        replace(&dir, name.as_ref(), temp.as_ref(), format!("{version}\n").as_bytes(), rights)
+        write(&dir, &name, version, rights).map_err(explain)
     }
+}
+
+/// Reads the version from a file in a folder; `path` is its name for a person. A link is none.
+pub(crate) fn read(dir: &File, name: &OsStr, path: &Path) -> Result<Version, HostError> {
+    let bad = || HostError::BadVersion { path: path.to_owned() };
+    let explain = |why| HostError::io("read", path, why);
+    let file = open(dir, name).map_err(explain)?;
+    if !is_plain(&file) {
+        return Err(bad());
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST).read_to_end(&mut bytes).map_err(explain)?;
+    let whole = (bytes.len() as u64) < MOST;
+    let text = std::str::from_utf8(&bytes).ok().filter(|_| whole);
+    text.and_then(|text| Version::new(text.trim_ascii()).ok()).ok_or_else(bad)
+}
+
+/// Writes a file with this version in place of another.
+pub(crate) fn write(dir: &File, name: &OsStr, version: &Version, rights: Rights) -> io::Result<()> {
+    let mut temp = OsString::from(".");
+    temp.push(name);
+    temp.push(".new");
+    // The folder may be open for its names alone, and syncing it takes more.
+    let dir = folder_in(dir, ".")?;
+    replace(&dir, name.as_ref(), temp.as_ref(), format!("{version}\n").as_bytes(), rights)
+}
+
+/// A named pipe in its place must not hold us up.
+fn open(dir: &File, name: &OsStr) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(File::from(fs::openat(dir, name, flags, Mode::empty())?))
+}
+
+fn is_plain(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.is_file())
 }

@@ -183,3 +183,62 @@ fn the_new_slot_belongs_to_whom_the_running_one_belongs() {
         assert_eq!(rights, (65_534, 65_533, mode), "{name}");
     }
 }
+
+#[test]
+fn a_slot_that_is_a_link_leads_nowhere() {
+    let folder = folder();
+    let at = folder.path();
+    let victim = at.join("victim");
+    fs::create_dir(&victim).unwrap();
+    for name in ["version", "image", "precious"] {
+        fs::write(victim.join(name), "theirs").unwrap();
+    }
+    let before = fs::metadata(&victim).unwrap();
+    let intact = || {
+        for name in ["version", "image", "precious"] {
+            assert_eq!(fs::read(victim.join(name)).unwrap(), b"theirs");
+        }
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), 3);
+        let after = fs::metadata(&victim).unwrap();
+        assert_eq!((after.uid(), after.mode()), (before.uid(), before.mode()));
+    };
+    let slots = AbSlots::open(at, 3).unwrap();
+    symlink(&victim, at.join("b")).unwrap();
+    slots.empty().unwrap();
+    intact();
+    assert!(at.join("b").is_dir() && !at.join("b").is_symlink());
+    fs::remove_dir(at.join("b")).unwrap();
+    symlink(&victim, at.join("b")).unwrap();
+    fill(&slots, at, "2.0.0");
+    intact();
+    // Between the installer and the seal.
+    slots.empty().unwrap();
+    fs::rename(at.join("b"), at.join("away")).unwrap();
+    symlink(&victim, at.join("b")).unwrap();
+    assert!(slots.seal(Version::new("3.0.0").unwrap()).is_err());
+    intact();
+    fs::remove_file(at.join("b")).unwrap();
+    fs::create_dir(at.join("b")).unwrap();
+    let swapped = slots.seal(Version::new("3.0.0").unwrap()).unwrap_err();
+    assert!(matches!(swapped, HostError::Replaced { .. }), "{swapped}");
+    // A link within is removed, and what it points to is not.
+    symlink(&victim, at.join("b/tree")).unwrap();
+    slots.empty().unwrap();
+    intact();
+}
+
+#[test]
+fn the_folder_is_opened_once_and_kept() {
+    let folder = folder();
+    let at = folder.path();
+    fs::create_dir(at.join("app")).unwrap();
+    for name in ["a", "current", "new"] {
+        fs::rename(at.join(name), at.join("app").join(name)).unwrap();
+    }
+    let slots = AbSlots::open(at.join("app"), 3).unwrap();
+    fs::rename(at.join("app"), at.join("moved")).unwrap();
+    fs::create_dir(at.join("app")).unwrap();
+    fill(&slots, &at.join("moved"), "2.0.0");
+    assert_eq!(fs::read(at.join("moved/b/version")).unwrap(), b"2.0.0\n");
+    assert_eq!(fs::read_dir(at.join("app")).unwrap().count(), 0);
+}

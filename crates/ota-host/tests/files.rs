@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, symlink};
 use std::path::Path;
 
 use ota_host::{DataDir, FileSlot, HostError, JournalFile, SlotOptions, VersionFile};
@@ -24,7 +24,7 @@ fn data() -> (TempDir, DataDir) {
 }
 
 fn options() -> SlotOptions {
-    SlotOptions { capacity: Some(1 << 20), erase: 4096, keep_free: 0 }
+    SlotOptions { capacity: Some(1 << 20), erase: 4096, keep_free: 0, ..SlotOptions::default() }
 }
 
 fn block(sequence: u32) -> [u8; Journal::LEN] {
@@ -41,13 +41,14 @@ fn md5(data: &[u8]) -> Md5 {
 #[test]
 fn everything_is_private_from_its_creation() {
     let temp = tempfile::tempdir().unwrap();
-    let path = temp.path().join("a/b/data");
+    let path = temp.path().join("data");
+    let missing = DataDir::open(temp.path().join("a/data")).unwrap_err();
+    assert!(missing.to_string().contains("cannot create"), "its parent is not mounted: {missing}");
     let dir = DataDir::open(&path).unwrap();
-    FileSlot::open(&dir, options()).unwrap();
+    FileSlot::open(&dir, options()).unwrap().write_at(0, b"x").unwrap();
     JournalFile::open(&dir).unwrap();
     assert_eq!(mode(&path), 0o700);
-    assert_eq!(mode(&temp.path().join("a")), 0o700);
-    for name in ["lock", "slot.img", "journal"] {
+    for name in ["lock", "slot.part", "journal"] {
         assert_eq!(mode(&path.join(name)), 0o600, "{name}");
     }
     let names: Vec<_> = fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -99,7 +100,7 @@ fn an_installer_that_outlives_us_does_not_hold_the_folder() {
 
 #[test]
 fn links_folders_and_pipes_in_place_of_a_file_are_refused() {
-    for name in ["slot.img", "journal", "lock"] {
+    for name in ["slot.img", "slot.new", "slot.part", "journal", "lock"] {
         let temp = tempfile::tempdir().unwrap();
         let victim = temp.path().join("victim");
         fs::write(&victim, b"precious").unwrap();
@@ -238,7 +239,7 @@ fn a_file_removed_under_us_is_gone_not_stored() {
     let mut slot = FileSlot::open(&dir, options()).unwrap();
     let mut journal = JournalFile::open(&dir).unwrap();
     slot.write_at(0, b"x").unwrap();
-    fs::remove_file(dir.path().join("slot.img")).unwrap();
+    fs::remove_file(dir.path().join("slot.part")).unwrap();
     fs::remove_file(dir.path().join("journal")).unwrap();
     assert_eq!(slot.sync(), Err(StorageError::Gone));
     assert_eq!(journal.persist(&block(1)), Err(StorageError::Gone));
@@ -252,13 +253,15 @@ fn a_slot_keeps_its_prefix_when_it_is_opened_again() {
     slot.erase(0..4096, 10_000).unwrap();
     slot.write_at(0, &image[..5000]).unwrap();
     slot.sync().unwrap();
-    let path = slot.path();
+    let path = dir.path().join("slot.part");
     drop(slot);
     fs::File::options().write(true).open(&path).unwrap().set_len(4500).unwrap();
 
     let mut slot = FileSlot::open(&dir, options()).unwrap();
     let mut digester = Digester::new();
-    assert_eq!(slot.digest(0..10_000, &mut digester), Err(StorageError::Failed), "not all there");
+    slot.digest(0..10_000, &mut digester).unwrap();
+    let there = [&image[..4500], &[0; 5500]].concat();
+    assert_eq!(digester.finish(), md5(&there), "what is not there counts as zeros");
     slot.erase(4096..8192, 10_000).unwrap();
     slot.write_at(4096, &image[4096..]).unwrap();
     slot.sync().unwrap();
@@ -277,7 +280,7 @@ fn a_shorter_image_leaves_nothing_of_a_longer_one() {
         slot.erase(0..300, size).unwrap();
         slot.write_at(0, &[0xbb; 300]).unwrap();
         slot.sync().unwrap();
-        assert_eq!(fs::read(slot.path()).unwrap(), [0xbb; 300]);
+        assert_eq!(fs::read(dir.path().join("slot.part")).unwrap(), [0xbb; 300]);
     }
 }
 
@@ -355,5 +358,49 @@ fn a_version_file_keeps_its_rights_and_its_link() {
         file.write(&Version::new("3").unwrap()).unwrap();
         let found = fs::metadata(&real).unwrap();
         assert_eq!((found.uid(), found.gid(), mode(&real)), (65_534, 65_533, 0o644));
+    }
+}
+
+#[test]
+fn a_version_file_that_is_a_link_of_somebody_else_is_neither_read_nor_written() {
+    let temp = tempfile::tempdir().unwrap();
+    let victim = temp.path().join("victim");
+    fs::write(&victim, "1\n").unwrap();
+    let link = temp.path().join("version");
+    symlink(&victim, &link).unwrap();
+    let file = VersionFile::new(&link);
+    assert_eq!(file.read().unwrap().as_str(), "1", "a link of our own");
+    if lchown(&link, Some(65_534), None).is_err() {
+        return; // Only root gives links away.
+    }
+    let two = Version::new("2").unwrap();
+    for why in [file.read().unwrap_err(), file.write(&two).unwrap_err()] {
+        assert!(
+            matches!(&why, HostError::ForeignLink { link: found, .. } if *found == link),
+            "{why}"
+        );
+    }
+    assert_eq!(fs::read(&victim).unwrap(), b"1\n");
+    // Nor by a folder on the way.
+    let folder = temp.path().join("etc");
+    symlink(temp.path(), &folder).unwrap();
+    lchown(&folder, Some(65_534), None).unwrap();
+    assert!(VersionFile::new(folder.join("victim")).write(&two).is_err());
+    assert!(DataDir::open(folder.join("data")).is_err());
+    assert!(!temp.path().join("data").exists());
+}
+
+#[test]
+fn a_version_file_that_is_a_pipe_or_a_folder_holds_nobody_up() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("version");
+    let file = VersionFile::new(&path);
+    let two = Version::new("2").unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    for _ in 0..2 {
+        assert!(matches!(file.read(), Err(HostError::BadVersion { .. })));
+        assert!(matches!(file.write(&two), Err(HostError::NotAFile { .. })));
+        let _ = fs::remove_file(&path);
+        let _ = fs::create_dir(&path);
     }
 }

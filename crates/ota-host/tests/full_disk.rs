@@ -10,9 +10,18 @@ use ota_proto::journal::Record;
 
 const DISK: &str = "OTA_TEST_SMALL_DISK";
 
-/// Runs the test below in a mount namespace of its own; nothing is left behind.
 #[test]
 fn a_full_disk_stops_the_image_and_not_the_journal() {
+    on_a_small_disk("on_a_disk_of_2_mib");
+}
+
+#[test]
+fn a_second_image_needs_room_or_leave_to_take_the_firsts() {
+    on_a_small_disk("two_images_on_a_disk_of_2_mib");
+}
+
+/// Runs a test below in a mount namespace of its own; nothing is left behind.
+fn on_a_small_disk(test: &str) {
     let temp = tempfile::tempdir().unwrap();
     let mount = format!("mount -t tmpfs -o size=2m none \"${DISK}\"");
     let private = |script: &str| {
@@ -26,7 +35,7 @@ fn a_full_disk_stops_the_image_and_not_the_journal() {
     }
     let inner = private(&format!("{mount} && exec \"$@\""))
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "on_a_disk_of_2_mib", "--ignored"])
+        .args(["--exact", test, "--ignored"])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&inner.stdout);
@@ -46,7 +55,7 @@ fn on_a_disk_of_2_mib() {
     // Room is taken for a known image, and not at all for one that does not fit.
     std::fs::write(disk.join("others"), vec![1; 1024 * 1024]).unwrap();
     assert_eq!(slot.erase(0..4096, 1024 * 1024), Err(StorageError::NoSpace));
-    assert_eq!(std::fs::metadata(slot.path()).unwrap().len(), 0);
+    assert_eq!(std::fs::metadata(disk.join("data/slot.part")).unwrap().len(), 0);
     assert_eq!(slot.erase(0..4096, 512 * 1024), Ok(()));
     let fill = std::fs::write(disk.join("more"), vec![1; 1024 * 1024]);
     assert!(fill.is_err(), "the disk is full");
@@ -67,4 +76,36 @@ fn on_a_disk_of_2_mib() {
     let why = JournalFile::open(&dir).unwrap_err();
     assert_eq!(why.storage(), StorageError::NoSpace, "{why}");
     assert!(!disk.join("data/journal.new").exists(), "nothing half-made stays");
+}
+
+#[test]
+#[ignore = "run on a small disk by the test above"]
+fn two_images_on_a_disk_of_2_mib() {
+    let disk = std::path::PathBuf::from(std::env::var_os(DISK).unwrap());
+    let dir = DataDir::open(disk.join("data")).unwrap();
+    let size = 1200 * 1024;
+    let open = |keep_before| {
+        let options =
+            SlotOptions { keep_free: 0, keep_before, accepts: true, ..SlotOptions::default() };
+        FileSlot::open(&dir, options).unwrap()
+    };
+    let image = disk.join("data/slot.img");
+    std::fs::write(&image, vec![1; 1200 * 1024]).unwrap();
+    let mut slot = open(true);
+    let second = slot.erase(0..4096, size);
+    assert_eq!(second, Err(StorageError::NoSecondSpace));
+    assert_eq!(second.unwrap_err().to_string(), "no space for a second image");
+    let too_large = slot.erase(0..4096, 1900 * 1024);
+    assert_eq!(too_large, Err(StorageError::NoSecondSpace));
+    std::fs::write(disk.join("others"), vec![1; 400 * 1024]).unwrap();
+    assert_eq!(slot.erase(0..4096, 1900 * 1024), Err(StorageError::NoSpace), "not alone either");
+    assert_eq!(std::fs::metadata(&image).unwrap().len(), size, "it stays");
+    assert_eq!(slot.erase(0..4096, 100 * 1024), Ok(()), "a small one has room");
+    let mut slot = open(false);
+    assert_eq!(slot.erase(0..4096, 1900 * 1024), Err(StorageError::NoSpace));
+    assert!(image.exists(), "nothing is removed in vain");
+    assert_eq!(slot.erase(0..4096, 100 * 1024), Ok(()));
+    assert!(image.exists(), "nor before its room is needed");
+    assert_eq!(slot.erase(0..4096, size), Ok(()));
+    assert!(!image.exists());
 }

@@ -2,7 +2,7 @@
 //! blocking pool, and decides nothing.
 //!
 //! ```no_run
-//! use ota_host::{DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage};
+//! use ota_host::{DataDir, FileSlot, Image, JournalFile, NoSwitch, SlotOptions, Storage};
 //! use ota_proto::{Event as Update, Identity, Installed};
 //! use ota_tokio::{Config, Driver, Event};
 //! use ota_wire::{client, mqtt};
@@ -19,7 +19,7 @@
 //! loop {
 //!     match driver.next().await? {
 //!         Event::Client(client::Event::Device { device, event: Update::Install { .. } }) => {
-//!             println!("installing {:?}", driver.image(device));
+//!             println!("installing {:?}", driver.image(device).map(Image::path));
 //!             driver.command(device, |updater, now| updater.installed(now, Installed::Running))?;
 //!         }
 //!         event => println!("{event:?}"),

@@ -167,14 +167,17 @@ fn turn(
             }
             Output::Erase { op, range, size } => (op, Work::Erase { range, size }),
             Output::Sync { op } => (op, Work::Sync),
-            Output::Digest { op, range } => (op, Work::Digest { range }),
+            Output::Digest { op, range } => {
+                let whole = machine.offer().filter(|offer| offer.size == range.end);
+                (op, Work::Digest { range, whole: whole.map(|offer| offer.md5) })
+            }
             Output::Persist { op, record } => (op, Work::Persist { record: *record }),
             Output::Slot { op, action } => (op, Work::Slot { action }),
             Output::Event(event) => {
                 println!("* {event:?}");
                 if let Event::Install { .. } = event {
                     // The image is whole and its digest is right: a real device installs it here.
-                    println!("installing {}", storage.image().display());
+                    println!("installing {}", storage.image().path().display());
                     machine.installed(now, Installed::Running)?;
                 }
                 continue;

@@ -18,7 +18,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use ota_host::{
-    Clock, DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage, Tls, VersionFile,
+    Clock, DataDir, FileSlot, Image, JournalFile, NoSwitch, SlotOptions, Storage, Tls, VersionFile,
 };
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
 use ota_proto::{Event as Update, Identity, Installed, QoS, Version};
@@ -85,7 +85,7 @@ async fn live(mut driver: Driver, running: &VersionFile, topic: &str) -> Result<
 
 /// A real gateway installs here. The image is whole and its digest is right.
 fn install(driver: &mut Driver, device: DeviceIndex, running: &VersionFile) -> Result<(), Failure> {
-    println!("installing {:?}", driver.image(device));
+    println!("installing {:?}", driver.image(device).map(Image::path));
     let offer = driver.updater(device).and_then(|updater| updater.offer());
     running.write(&offer.ok_or("no offer")?.version)?;
     driver.command(device, |updater, now| updater.installed(now, Installed::Running))?;

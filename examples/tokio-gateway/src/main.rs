@@ -14,7 +14,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use ota_host::{Clock, DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage};
+use ota_host::{Clock, DataDir, FileSlot, Image, JournalFile, NoSwitch, SlotOptions, Storage};
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
 use ota_proto::{Event as Update, Identity, Installed, QoS};
 use ota_tokio::{Config, Driver, Event, Options, Tls};
@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 println!("{event:?}");
                 if let Event::Client(Client::Device { device, event: Update::Install { .. } }) = event {
                     // A real gateway installs here. The image is whole and its digest is right.
-                    println!("installing {:?}", driver.image(device));
+                    println!("installing {:?}", driver.image(device).map(Image::path));
                     driver.command(device, |updater, now| updater.installed(now, Installed::Running))?;
                 }
             }

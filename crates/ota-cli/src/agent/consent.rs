@@ -5,7 +5,7 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use ota_host::Clock;
+use ota_host::{Clock, Image};
 use ota_proto::Updater;
 
 use super::config::Consent;
@@ -129,7 +129,8 @@ impl Device<'_> {
             return;
         }
         let limit = Some(self.config.care.limit);
-        match Job::start(&Order { kind, words, fill: self.fill(), limit }) {
+        let order = Order { kind, words, fill: self.fill(), limit };
+        match self.danger(kind).map_or_else(|| Job::start(&order), Err) {
             Ok(job) => self.job = Some(job),
             // As if it had ended at once: the answer must not be forgotten.
             Err(why) => self.job = Some(Job::thread(kind, move |_| Err(why))),
@@ -138,7 +139,7 @@ impl Device<'_> {
 
     /// What a command may want to know.
     pub(super) fn fill(&self) -> Vec<(&'static str, String)> {
-        let image = self.driver.image(self.device).unwrap_or(std::path::Path::new(""));
+        let image = self.driver.image(self.device).map(Image::path).unwrap_or_default();
         let image = std::path::absolute(image).unwrap_or_default().to_string_lossy().into_owned();
         let mut fill = vec![("image", image)];
         if let Some(offer) = self.driver.updater(self.device).and_then(Updater::offer) {

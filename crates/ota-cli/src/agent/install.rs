@@ -1,11 +1,12 @@
 //! How a verified image comes to run: a version file, a command, or two slots.
 
-use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ota_host::{AbSlots, DataDir, HostError, NoSwitch, RestartMark, Switch, boot_id};
+use ota_host::{
+    AbSlots, DataDir, FileSlot, HostError, Image, NoSwitch, RestartMark, Switch, boot_id,
+};
 use ota_proto::{Installed, SlotState, State, Version};
 
 use super::config::{Restart, Running, Slots, StartedBy, Target};
@@ -37,11 +38,15 @@ pub(super) enum Installer {
 
 impl Installer {
     /// Also says which version runs.
-    pub(super) fn open(target: &Target, dir: &DataDir) -> Result<(Self, Version), Failure> {
+    pub(super) fn open(
+        target: &Target,
+        dir: &DataDir,
+        slot: &FileSlot,
+    ) -> Result<(Self, Version), Failure> {
         Ok(match target {
             Target::File(file) => {
                 let goal = Goal::default();
-                let switch = FileSwitch::new(file.clone(), goal.clone());
+                let switch = FileSwitch::new(file.clone(), goal.clone(), slot.image());
                 let version = read(&Running::File(file.clone()))?;
                 if let Some(why) = switch.hindrance(&version) {
                     warn(&format!("warning: {why}; until then no update can be installed"));
@@ -145,7 +150,7 @@ impl Device<'_> {
             }
             (_, Installer::Slots { ab, .. }) => {
                 let (ab, image) = (ab.clone(), self.driver.image(self.device));
-                let image = image.map(Path::to_owned).unwrap_or_default();
+                let image = image.map(Image::path).unwrap_or_default();
                 self.work(Kind::Seal, move |stop| {
                     ab.copy(&image, size, md5, stop).and_then(|()| ab.seal(version))
                 });
@@ -192,10 +197,23 @@ impl Device<'_> {
             fill.push(("slot", slot.unwrap_or_default().to_string_lossy().into_owned()));
         }
         let order = Order { kind: Kind::Install, words, fill, limit: None };
-        let started = Job::install(&order, &self.config.data_dir).await;
+        let started = match self.danger(Kind::Install) {
+            Some(why) => Err(why),
+            None => Job::install(&order, &self.config.data_dir).await,
+        };
         // As if it had ended at once, when it cannot start.
         self.job =
             Some(started.unwrap_or_else(|why| Job::thread(Kind::Install, move |_| Err(why))));
+    }
+
+    /// Why a command of this kind must not run on what is there: the image is not the one that was
+    /// verified, or others could put theirs in its place meanwhile.
+    pub(super) fn danger(&self, kind: Kind) -> Option<String> {
+        if !matches!(kind, Kind::Verify | Kind::Install) {
+            return None;
+        }
+        let image = self.driver.image(self.device).map_or(Ok(()), Image::check);
+        image.and_then(|()| self.config.exposure()).err().map(|why| why.to_string())
     }
 
     /// A job has ended; the end of this life if that is what follows.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ota_host::{Clock, DataDir, FileSlot, JournalFile, Recordings, SlotOptions, Storage};
+use ota_host::{Clock, DataDir, FileSlot, JournalFile, Recordings, Storage};
 use ota_proto::{
     Event, Hold, Installed, Instant, Md5, Misuse, Outcome, StorageError, TlsError, TransportError,
 };
@@ -66,9 +66,9 @@ pub(super) struct Device<'a> {
 impl<'a> Device<'a> {
     pub(super) fn start(args: &'a Agent, config: &'a Config) -> Result<Self, Failure> {
         let dir = DataDir::open(&config.data_dir)?;
-        let slot = FileSlot::open(&dir, SlotOptions::default())?;
+        let slot = FileSlot::open(&dir, config.slot())?;
         let journal = JournalFile::open(&dir)?;
-        let (installer, running) = Installer::open(&config.target, &dir)?;
+        let (installer, running) = Installer::open(&config.target, &dir, &slot)?;
         let care = &config.care;
         let hold = |held| if held { Hold::Ask } else { Hold::Auto };
         let setup = Setup {
@@ -238,7 +238,7 @@ impl<'a> Device<'a> {
                 ))));
             }
             StorageError::Gone => "its folder is gone: put it back",
-            StorageError::NoSpace => "free some space there",
+            StorageError::NoSpace | StorageError::NoSecondSpace => "free some space there",
             StorageError::ReadOnly => "make it writable for the agent",
             _ => "look at the system's log for errors of the disk",
         };

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ota_host::{HostError, Switch, VersionFile};
+use ota_host::{HostError, Image, Switch, VersionFile};
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
 
 /// The version that is being installed: told by the agent, written by the switch.
@@ -22,7 +22,8 @@ impl Goal {
     }
 }
 
-/// Activates a version by writing its name to the version file.
+/// Activates a version: its image becomes the accepted one, and its name is written to the version
+/// file.
 ///
 /// What the file names runs, and for good: [`SlotState::Confirmed`]. So a cut between the journal's
 /// "switching" and the file is a switch that never happened, and the installation is done again.
@@ -30,11 +31,12 @@ impl Goal {
 pub(crate) struct FileSwitch {
     file: VersionFile,
     goal: Goal,
+    image: Image,
 }
 
 impl FileSwitch {
-    pub(crate) fn new(file: VersionFile, goal: Goal) -> Self {
-        Self { file, goal }
+    pub(crate) fn new(file: VersionFile, goal: Goal, image: Image) -> Self {
+        Self { file, goal, image }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -58,7 +60,8 @@ impl Switch for FileSwitch {
             return Ok(());
         }
         let version = self.goal.get().ok_or(StorageError::Failed)?;
-        self.file.write(&version).map_err(|why| why.storage())
+        let done = self.image.accept().and_then(|()| self.file.write(&version));
+        done.map_err(|why| why.storage())
     }
 }
 
@@ -105,14 +108,30 @@ impl<S: Switch> Switch for Elsewhere<S> {
 
 #[cfg(test)]
 mod tests {
+    use ota_host::{DataDir, FileSlot, Job, JournalFile, NoSwitch, SlotOptions, Storage, Work};
+    use ota_proto::Digester;
+
     use super::*;
+
+    /// An image that was verified in this folder.
+    fn image(folder: &Path) -> Image {
+        let dir = DataDir::open(folder.join("data")).unwrap();
+        let options = SlotOptions { accepts: true, ..SlotOptions::default() };
+        let slot = FileSlot::open(&dir, options).unwrap();
+        let journal = JournalFile::open(&dir).unwrap();
+        let mut storage = Storage::new(slot, journal, Box::new(NoSwitch));
+        let whole = Some(Digester::new().finish());
+        storage.run(Job { op: 0, work: Work::Erase { range: 0..1, size: 0 } });
+        storage.run(Job { op: 1, work: Work::Digest { range: 0..0, whole } });
+        storage.image()
+    }
 
     #[test]
     fn a_switch_that_fails_says_where() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gone").join("version");
         let (goal, trouble) = (Goal::default(), Trouble::default());
-        let switch = FileSwitch::new(VersionFile::new(&path), goal.clone());
+        let switch = FileSwitch::new(VersionFile::new(&path), goal.clone(), image(folder.path()));
         let mut switch = Elsewhere::new(switch, &path, &trouble);
         goal.set(Version::new("1.0.0").unwrap());
         assert_eq!(switch.act(SlotAction::Activate), Err(StorageError::Gone));
@@ -126,7 +145,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = VersionFile::new(folder.path().join("version"));
         let running = Version::new("0.1.0").unwrap();
-        let switch = FileSwitch::new(file.clone(), Goal::default());
+        let switch = FileSwitch::new(file.clone(), Goal::default(), image(folder.path()));
         assert!(switch.hindrance(&running).is_none());
         assert_eq!(file.read().unwrap(), running);
         // What root cannot write either.
@@ -141,7 +160,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = VersionFile::new(folder.path().join("version"));
         let goal = Goal::default();
-        let mut switch = FileSwitch::new(file.clone(), goal.clone());
+        let mut switch = FileSwitch::new(file.clone(), goal.clone(), image(folder.path()));
         assert_eq!(switch.act(SlotAction::Activate), Err(StorageError::Failed), "no goal yet");
         goal.set(Version::new("1.0.0").unwrap());
         assert_eq!(switch.act(SlotAction::Confirm), Ok(()));

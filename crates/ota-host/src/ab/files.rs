@@ -4,10 +4,9 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 
-use rustix::fs::{self, AtFlags, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{self, Mode, OFlags};
 
-use crate::dir::PRIVATE;
+use crate::dir::{PRIVATE, clear};
 
 /// Names are of files right in the folder.
 pub(super) trait Files: fmt::Debug + Send + Sync {
@@ -33,15 +32,6 @@ const MOST: u64 = 512;
 #[derive(Debug)]
 pub(super) struct Folder(pub(super) File);
 
-impl Folder {
-    fn clear(&self, name: &str) -> io::Result<()> {
-        match fs::unlinkat(&self.0, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(why) => Err(why.into()),
-        }
-    }
-}
-
 impl Files for Folder {
     fn read(&self, name: &str) -> io::Result<String> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -52,7 +42,7 @@ impl Files for Folder {
     }
 
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        self.clear(name)?;
+        clear(&self.0, name.as_ref())?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(fs::openat(&self.0, name, flags, PRIVATE)?);
@@ -66,7 +56,7 @@ impl Files for Folder {
     }
 
     fn link(&self, name: &str, to: &str) -> io::Result<()> {
-        self.clear(name)?;
+        clear(&self.0, name.as_ref())?;
         Ok(fs::symlinkat(to, &self.0, name)?)
     }
 

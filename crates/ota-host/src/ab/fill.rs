@@ -1,27 +1,32 @@
 //! Filling the slot that does not run. Nothing looks at it before it is activated.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ota_proto::{Digester, Md5, SlotState, Version};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::{AbSlots, Side};
+use crate::dir::PRIVATE;
 use crate::error::HostError;
 use crate::rights::Rights;
+use crate::walk::{flush, folder_in, identity, remove};
 
 const IMAGE: &str = "image";
-const VERSION: &str = "version";
+pub(super) const VERSION: &str = "version";
 
 /// Bytes copied at once, and between two looks at the stop flag.
 const CHUNK: usize = 128 * 1024;
 
 impl AbSlots {
     /// Empties the slot that does not run, and says where it is. Its owner and its rights are those
-    /// of the running one.
+    /// of the running one. Whatever stands in its place is removed and no link is followed.
     ///
     /// # Errors
     /// [`HostError::Busy`] while it is the way back, or about to start; [`HostError::Kept`];
@@ -29,28 +34,28 @@ impl AbSlots {
     pub fn empty(&self) -> Result<PathBuf, HostError> {
         let side = self.spare()?;
         let slot = self.path.join(side.name());
-        let empty = || {
-            // First of all it is no image any more.
-            match fs::remove_file(slot.join(VERSION)) {
-                Ok(()) => File::open(&slot)?.sync_all()?,
-                Err(why) if is_missing(&why) => {}
-                Err(why) => return Err(why),
-            }
-            match fs::remove_dir_all(&slot) {
-                Ok(()) => {}
-                Err(why) if is_missing(&why) => {}
-                Err(why) => return Err(why),
-            }
-            let running = fs::metadata(self.path.join(side.other().name()))?;
-            fs::DirBuilder::new().mode(0o700).create(&slot)?;
-            // Of no link that somebody put there.
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let made = File::from(rustix::fs::open(&slot, flags, Mode::empty())?);
-            Rights::of(&running).give(&made)?;
-            self.files.sync()
-        };
-        empty().map_err(|why| HostError::io("empty", &slot, why))?;
+        self.clear(side).map_err(|why| HostError::io("empty", &slot, why))?;
         Ok(slot)
+    }
+
+    fn clear(&self, side: Side) -> io::Result<File> {
+        let running = self.side(side.other())?.metadata()?;
+        // First of all it is no image any more.
+        if let Ok(slot) = folder_in(&self.dir, side.name()) {
+            remove(&slot, VERSION.as_ref())?;
+            slot.sync_all()?;
+        }
+        remove(&self.dir, side.name().as_ref())?;
+        fs::mkdirat(&self.dir, side.name(), Mode::RWXU)?;
+        let made = folder_in(&self.dir, side.name())?;
+        if made.metadata()?.uid() != geteuid().as_raw() {
+            // Somebody was faster, and put one of theirs there.
+            return Err(Errno::EXIST.into());
+        }
+        Rights::of(&running).give(&made)?;
+        self.files.sync()?;
+        self.keep(Some(made.try_clone()?));
+        Ok(made)
     }
 
     /// Empties the slot that does not run and puts this image there, with the owner and the
@@ -68,17 +73,14 @@ impl AbSlots {
         md5: Md5,
         stop: &AtomicBool,
     ) -> Result<(), HostError> {
-        let slot = self.empty()?;
-        let running = self.path.join(self.spare()?.other().name()).join(IMAGE);
-        let rights = fs::metadata(&running).map_or(Rights::PRIVATE, |found| Rights::of(&found));
-        let to = slot.join(IMAGE);
+        let side = self.spare()?;
+        let slot = self.path.join(side.name());
+        let made = self.clear(side).map_err(|why| HostError::io("empty", &slot, why))?;
         let copy = || {
-            let mut from = File::open(image)?;
-            if from.metadata()?.len() != size {
-                return Ok(false);
-            }
-            let mut options = OpenOptions::new();
-            let mut file = options.read(true).write(true).create_new(true).mode(0o600).open(&to)?;
+            let rights = self.rights_of_running(side, IMAGE).unwrap_or(Rights::PRIVATE);
+            let Some(mut from) = verified(image, size)? else { return Ok(false) };
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let mut file = File::from(fs::openat(&made, IMAGE, flags, PRIVATE)?);
             if pass(&mut from, &mut &file, stop)? != md5 {
                 return Ok(false);
             }
@@ -95,31 +97,54 @@ impl AbSlots {
         match copy() {
             Ok(true) => Ok(()),
             Ok(false) => Err(HostError::Altered { path: image.to_owned() }),
-            Err(why) => Err(HostError::io("write", &to, why)),
+            Err(why) => Err(HostError::io("write", &slot.join(IMAGE), why)),
         }
     }
 
     /// The slot that does not run now holds this version, durably: it can be activated.
     ///
     /// # Errors
-    /// As [`AbSlots::empty`].
+    /// [`HostError::Replaced`] when it is not the folder that [`AbSlots::empty`] made; as
+    /// [`AbSlots::empty`].
     pub fn seal(&self, version: Version) -> Result<(), HostError> {
         let side = self.spare()?;
         let slot = self.path.join(side.name());
-        let running = self.path.join(side.other().name()).join(VERSION);
         let seal = || {
-            let folder = File::open(&slot)?;
+            let folder = folder_in(&self.dir, side.name())?;
+            if self.kept()?.is_some_and(|kept| Some(kept) != id_of(&folder).ok()) {
+                return Ok(false);
+            }
             flush(&folder)?;
-            let rights = Rights::of(&fs::metadata(&running)?);
-            let (name, temp) = (Path::new(VERSION), Path::new("version.new"));
-            crate::dir::replace(&folder, name, temp, format!("{version}\n").as_bytes(), rights)
+            let rights = self.rights_of_running(side, VERSION)?;
+            crate::version_file::write(&folder, VERSION.as_ref(), &version, rights).map(|()| true)
         };
-        seal().map_err(|why| HostError::io("write", &slot.join(VERSION), why))
+        match seal() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(HostError::Replaced { path: slot }),
+            Err(why) => Err(HostError::io("write", &slot.join(VERSION), why)),
+        }
+    }
+
+    fn rights_of_running(&self, spare: Side, name: &str) -> io::Result<Rights> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let running = self.side(spare.other())?;
+        let file = File::from(fs::openat(running, name, flags, Mode::empty())?);
+        Ok(Rights::of(&file.metadata()?))
+    }
+
+    fn keep(&self, made: Option<File>) {
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = made;
+    }
+
+    /// Which folder was made for the image.
+    fn kept(&self) -> io::Result<Option<(u64, u64)>> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.as_ref().map(id_of).transpose()
     }
 
     /// Whether [`AbSlots::seal`] was done.
     pub(super) fn is_whole(&self, side: Side) -> bool {
-        self.version_file(side).read().is_ok()
+        self.version_of(side).is_ok()
     }
 
     /// The slot that may be overwritten.
@@ -133,8 +158,19 @@ impl AbSlots {
     }
 }
 
-fn is_missing(why: &io::Error) -> bool {
-    why.kind() == io::ErrorKind::NotFound
+/// The verified image, unless something else stands there: a named pipe must not hold us up.
+fn verified(path: &Path, size: u64) -> io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match fs::open(path, flags, Mode::empty()) {
+        Err(Errno::LOOP) => return Ok(None),
+        file => File::from(file?),
+    };
+    let found = file.metadata()?;
+    Ok((found.is_file() && found.len() == size).then_some(file))
+}
+
+fn id_of(folder: &File) -> io::Result<(u64, u64)> {
+    Ok(identity(&fs::fstat(folder)?))
 }
 
 /// Passes everything on; its digest.
@@ -156,16 +192,4 @@ fn pass(from: &mut File, to: &mut dyn io::Write, stop: &AtomicBool) -> io::Resul
         digester.update(part);
         to.write_all(part)?;
     }
-}
-
-/// Whatever an installer put there is on the medium.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn flush(folder: &File) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(folder)?)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn flush(_: &File) -> io::Result<()> {
-    rustix::fs::sync();
-    Ok(())
 }

@@ -7,14 +7,14 @@ mod state;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::HostError;
 use crate::switch::Switch;
-use crate::version_file::VersionFile;
+use crate::{version_file, walk};
 use files::{Files, Folder};
 pub use state::Side;
 use state::{Mark, State};
@@ -41,8 +41,12 @@ const STATE_NEW: &str = "state.new";
 #[derive(Clone, Debug)]
 pub struct AbSlots {
     path: PathBuf,
+    /// The folder, opened once: whatever happens to its name, this is the one.
+    dir: Arc<File>,
     files: Arc<dyn Files>,
     starts: u8,
+    /// The slot that was emptied for an image.
+    made: Arc<Mutex<Option<File>>>,
 }
 
 /// What runs, as far as the folder tells.
@@ -58,13 +62,19 @@ impl AbSlots {
     /// The slots in this folder; an image on trial may be started `starts` times, at least once.
     ///
     /// # Errors
-    /// [`HostError::NoSlots`] when there is no image that runs; [`HostError::Io`].
+    /// [`HostError::NoSlots`] when there is no image that runs; [`HostError::ForeignLink`];
+    /// [`HostError::Io`].
     pub fn open(path: impl Into<PathBuf>, starts: u8) -> Result<Self, HostError> {
         let path = path.into();
-        let folder = File::open(&path).map_err(|why| HostError::io("open", &path, why))?;
-        let slots = Self { path, files: Arc::new(Folder(folder)), starts: starts.max(1) };
+        let folder = walk::folder(&path).map_err(|why| HostError::io("open", &path, why))?;
+        let files = folder.try_clone().map_err(|why| HostError::io("open", &path, why))?;
+        let slots = Self::new(path, folder, Arc::new(Folder(files)), starts.max(1));
         slots.running()?;
         Ok(slots)
+    }
+
+    fn new(path: PathBuf, dir: File, files: Arc<dyn Files>, starts: u8) -> Self {
+        Self { path, dir: Arc::new(dir), files, starts, made: Arc::default() }
     }
 
     /// Their folder, as given.
@@ -88,7 +98,7 @@ impl AbSlots {
     /// # Errors
     /// As [`AbSlots::running`]; [`HostError::BadVersion`].
     pub fn version(&self) -> Result<Version, HostError> {
-        self.version_file(self.running()?.side).read()
+        self.version_of(self.running()?.side)
     }
 
     /// To be called before each start of the image, durable when it returns: counts it and moves
@@ -172,8 +182,15 @@ impl AbSlots {
         self.locked(start).map_err(|why| self.explain("switch", why))
     }
 
-    fn version_file(&self, side: Side) -> VersionFile {
-        VersionFile::new(self.path.join(side.name()).join("version"))
+    fn version_of(&self, side: Side) -> Result<Version, HostError> {
+        let path = self.path.join(side.name()).join(fill::VERSION);
+        let slot = self.side(side).map_err(|why| HostError::io("read", &path, why))?;
+        version_file::read(&slot, fill::VERSION.as_ref(), &path)
+    }
+
+    /// The folder of a slot.
+    fn side(&self, side: Side) -> io::Result<File> {
+        walk::folder_in(&self.dir, side.name())
     }
 
     fn look(&self) -> io::Result<(State, Side)> {
@@ -222,7 +239,8 @@ impl AbSlots {
 
     /// One at a time, whatever the process.
     fn locked<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let lock = File::open(&self.path)?;
+        // One of our own, for what is opened together is locked together.
+        let lock = walk::folder_in(&self.dir, ".")?;
         flock(&lock, FlockOperation::LockExclusive)?;
         act()
     }

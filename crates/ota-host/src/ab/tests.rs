@@ -183,7 +183,8 @@ impl<'a> World<'a> {
 
 fn mount(path: &Path, durable: Names, left: usize) -> (AbSlots, Arc<Model>) {
     let model = Arc::new(Model(Mutex::new(Medium { durable, pending: Vec::new(), left })));
-    (AbSlots { path: path.to_owned(), files: model.clone(), starts: STARTS }, model)
+    let dir = File::open(path).unwrap();
+    (AbSlots::new(path.to_owned(), dir, model.clone(), STARTS), model)
 }
 
 /// What must hold at every boot, when `asked` is all that was ever asked for.

@@ -1,9 +1,8 @@
 //! The application's side of an engine.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ota_proto::{Boot, Instant, Misuse, QoS, Updater};
+use ota_proto::{Boot, Instant, Md5, Misuse, QoS, Updater};
 use ota_wire::client::{self, DeviceIndex};
 use ota_wire::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeError};
 use ota_wire::record::{Machine, Recorder};
@@ -11,6 +10,7 @@ use ota_wire::record::{Machine, Recorder};
 use super::types::{EngineError, Operation};
 use crate::clock::Clock;
 use crate::lanes::{Finished, Lanes, Task};
+use crate::slot::Image;
 use crate::storage::{Done, Job, Storage, Work};
 
 /// How often the machines are told the time of day, at most.
@@ -32,7 +32,7 @@ pub struct Control {
 struct Local {
     device: DeviceIndex,
     lanes: Lanes<Operation>,
-    image: PathBuf,
+    image: Image,
 }
 
 impl Control {
@@ -84,10 +84,16 @@ impl Control {
         act(&mut self.client.updater_mut(device).ok_or(Misuse)?, now)
     }
 
-    /// Where an installer finds a device's verified image.
+    /// A device's verified image, for an installer.
     #[must_use]
-    pub fn image(&self, device: DeviceIndex) -> Option<&Path> {
-        self.devices.get(device.get()).map(|local| local.image.as_path())
+    pub fn image(&self, device: DeviceIndex) -> Option<&Image> {
+        self.devices.get(device.get()).map(|local| &local.image)
+    }
+
+    /// The digest of the whole image on offer, when that ends here.
+    pub(super) fn whole(&self, device: DeviceIndex, end: u64) -> Option<Md5> {
+        let offer = self.updater(device)?.offer()?;
+        (offer.size == end).then_some(offer.md5)
     }
 
     /// Publishes a message of the application. At QoS 1 it is kept until it is acknowledged,

@@ -179,7 +179,8 @@ impl Engine {
             }
             Output::Sync { device, op } => self.control.push((device, op), Work::Sync),
             Output::Digest { device, op, range } => {
-                self.control.push((device, op), Work::Digest { range });
+                let whole = self.control.whole(device, range.end);
+                self.control.push((device, op), Work::Digest { range, whole });
             }
             Output::Persist { device, op, record } => {
                 self.control.push((device, op), Work::Persist { record });

@@ -12,7 +12,12 @@ use crate::{DataDir, Lanes, NoSwitch, SlotOptions};
 fn storage(switch: Box<dyn Switch + Send>) -> (tempfile::TempDir, Storage) {
     let temp = tempfile::tempdir().unwrap();
     let dir = DataDir::open(temp.path()).unwrap();
-    let options = SlotOptions { capacity: Some(1 << 20), erase: 4096, keep_free: 0 };
+    let options = SlotOptions {
+        capacity: Some(1 << 20),
+        erase: 4096,
+        keep_free: 0,
+        ..SlotOptions::default()
+    };
     let slot = FileSlot::open(&dir, options).unwrap();
     let journal = JournalFile::open(&dir).unwrap();
     (temp, Storage::new(slot, journal, switch))
@@ -38,12 +43,12 @@ fn md5(data: &[u8]) -> Md5 {
 
 #[test]
 fn an_answer_names_its_operation_and_brings_the_buffer_back() {
-    let (_temp, mut storage) = storage(Box::new(NoSwitch));
+    let (temp, mut storage) = storage(Box::new(NoSwitch));
     let buf = b"..image..".to_vec();
     let work = Work::Write { at: 3, buf: buf.clone(), span: 2..7 };
     let done = storage.run(job(9, work));
     assert_eq!(done, Done { op: 9, answer: Answer::Stored(Ok(())), buf: Some(buf) });
-    assert_eq!(fs::read(storage.image()).unwrap(), b"\0\0\0image");
+    assert_eq!(fs::read(temp.path().join("slot.part")).unwrap(), b"\0\0\0image");
     let outside = Work::Write { at: 0, buf: vec![1], span: 1..3 };
     let done = storage.run(job(1, outside));
     assert_eq!(done.answer, Answer::Stored(Err(StorageError::Failed)));
@@ -52,13 +57,14 @@ fn an_answer_names_its_operation_and_brings_the_buffer_back() {
 
 #[test]
 fn every_kind_of_job_can_fail_before_and_after_its_effect() {
-    let (_temp, mut storage) = storage(Box::new(NoSwitch));
+    let (temp, mut storage) = storage(Box::new(NoSwitch));
+    let part = temp.path().join("slot.part");
     let full = StorageError::NoSpace;
     let works = [
         Work::Erase { range: 0..10, size: 10 },
         write(0, b"0123456789"),
         Work::Sync,
-        Work::Digest { range: 0..10 },
+        Work::Digest { range: 0..10, whole: None },
         Work::Slot { action: SlotAction::Activate },
         persist(1),
     ];
@@ -77,10 +83,10 @@ fn every_kind_of_job_can_fail_before_and_after_its_effect() {
         }
         let stored = matches!(fault, Fault::After(_));
         assert_eq!(storage.record().is_some(), stored);
-        assert_eq!(fs::read(storage.image()).unwrap() == b"0123456789", stored);
+        assert_eq!(fs::read(&part).is_ok_and(|found| found == b"0123456789"), stored);
     }
     storage.inject(Box::new(|_| None));
-    let done = storage.run(job(0, Work::Digest { range: 0..10 }));
+    let done = storage.run(job(0, Work::Digest { range: 0..10, whole: None }));
     assert_eq!(done.answer, Answer::Digest(Ok(md5(b"0123456789"))));
 }
 
@@ -108,21 +114,26 @@ fn a_digest_goes_on_where_the_last_one_ended() {
     let (_temp, mut storage) = storage(Box::new(NoSwitch));
     let image: Vec<u8> = (0..300_000_u32).map(|i| (i >> 3) as u8).collect();
     storage.run(job(0, write(0, &image)));
-    let mut digest = |range: Range<u64>| storage.run(job(0, Work::Digest { range })).answer;
+    let mut digest =
+        |range: Range<u64>| storage.run(job(0, Work::Digest { range, whole: None })).answer;
     assert_eq!(digest(0..100_000), Answer::Digest(Ok(md5(&image[..100_000]))));
     assert_eq!(digest(100_000..100_000), Answer::Digest(Ok(md5(&image[..100_000]))));
     assert_eq!(digest(100_000..300_000), Answer::Digest(Ok(md5(&image))));
-    assert_eq!(digest(300_000..300_001), Answer::Digest(Err(StorageError::Failed)));
+    let more = [&image[..], &[0]].concat();
+    assert_eq!(digest(300_000..300_001), Answer::Digest(Ok(md5(&more))), "zeros behind the end");
+    assert_eq!(digest(0..1 << 21), Answer::Digest(Err(StorageError::Failed)));
     assert_eq!(digest(7..8), Answer::Digest(Ok(md5(&image[..8]))), "from 0, whatever came before");
     assert_eq!(digest(0..300_000), Answer::Digest(Ok(md5(&image))));
 }
 
 #[test]
 fn a_digest_reads_only_what_is_new_and_forgets_what_is_overwritten() {
-    let (_temp, mut storage) = storage(Box::new(NoSwitch));
+    let (temp, mut storage) = storage(Box::new(NoSwitch));
     storage.run(job(0, write(0, b"aaaabbbb")));
-    let image = storage.image();
-    let digest = |storage: &mut Storage, range| storage.run(job(0, Work::Digest { range })).answer;
+    let image = temp.path().join("slot.part");
+    let digest = |storage: &mut Storage, range| {
+        storage.run(job(0, Work::Digest { range, whole: None })).answer
+    };
     digest(&mut storage, 0..4);
     // Behind our back: a hash that goes on does not look back.
     fs::write(&image, b"XXXXbbbb").unwrap();
@@ -159,7 +170,7 @@ fn a_switch_that_fails_or_panics_has_an_answer() {
 
 #[test]
 fn a_record_is_written_while_a_write_is_held_up() {
-    let (_temp, mut storage) = storage(Box::new(NoSwitch));
+    let (temp, mut storage) = storage(Box::new(NoSwitch));
     let (release, held) = mpsc::channel::<()>();
     let mut lanes = Lanes::new({
         // The slot's half alone has this hook: the journal's does not wait for its lock.
@@ -198,6 +209,6 @@ fn a_record_is_written_while_a_write_is_held_up() {
     }
     assert!(lanes.is_idle());
     let storage = lanes.join().unwrap();
-    assert_eq!(fs::read(storage.image()).unwrap(), b"onetwo");
+    assert_eq!(fs::read(temp.path().join("slot.part")).unwrap(), b"onetwo");
     assert_eq!(storage.record(), Some(Record::default().encode(2)));
 }

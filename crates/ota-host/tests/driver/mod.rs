@@ -109,7 +109,7 @@ impl Rig {
     /// Does what an application must.
     fn take(&mut self, event: Event, image: &[u8]) {
         if let Event::Client(Client::Device { device, event: Update::Install { size } }) = &event {
-            let path = self.driver.image(*device).unwrap();
+            let path = self.driver.image(*device).unwrap().path();
             assert!(path.starts_with(self.temp.path()));
             let stored = std::fs::read(path).unwrap();
             assert_eq!(*size, image.len() as u64);

@@ -51,6 +51,21 @@ impl<'a> Keys<'a> {
         Ok(self.text(key)?.map(|text| self.folder.join(text)))
     }
 
+    /// Whole paths of folders.
+    pub(super) fn folders(&self, key: &str) -> Result<Vec<PathBuf>, String> {
+        let wrong = || format!("{key}: must be a list of folders, like {key} = [\"/srv/app\"]");
+        let items = match self.table.get(key) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(_) => return Err(wrong()),
+        };
+        let folder = |item: &Value| {
+            let text = item.as_str().filter(|text| !text.is_empty())?;
+            std::path::absolute(self.folder.join(text)).ok()
+        };
+        items.iter().map(|item| folder(item).ok_or_else(wrong)).collect()
+    }
+
     /// A command's words. Its program, when it is a path, is one as all others here are; a name
     /// alone is looked for in `PATH`.
     pub(super) fn command(&self, key: &str) -> Result<Option<Vec<String>>, String> {

@@ -9,6 +9,7 @@ mod tls;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ota_host::{HostError, SlotOptions, check_exposure};
 use ota_proto::credentials::APP_ID;
 use toml::Table;
 
@@ -27,13 +28,17 @@ pub(crate) struct Config {
     pub(crate) allow_http: bool,
     pub(crate) trailing_digest: bool,
     pub(crate) connect_spacing: Duration,
+    /// The image before keeps its name until the next one is there, which needs room for both.
+    pub(crate) keep_accepted: bool,
+    /// Folders that others may write and the operator answers for.
+    pub(crate) trusted_folders: Vec<PathBuf>,
     pub(crate) target: Target,
     pub(crate) care: Care,
     /// The file with the secret or the key, when everybody may read it.
     pub(crate) exposed: Option<PathBuf>,
 }
 
-const KEYS: [&str; 29] = [
+const KEYS: [&str; 31] = [
     "allow_http",
     "app_id",
     "broker",
@@ -53,12 +58,14 @@ const KEYS: [&str; 29] = [
     "install",
     "install_limit",
     "install_window",
+    "keep_accepted",
     "product_id",
     "restart",
     "slot_starts",
     "slots",
     "started_by",
     "trailing_digest",
+    "trusted_folders",
     "verify",
     "version",
     "version_file",
@@ -101,16 +108,48 @@ impl Config {
             return Err(format!("app_id: must be a text of digits, like app_id = \"{APP_ID}\""));
         }
         let (identity, app_id) = (keys.identity()?, app_id.to_owned());
+        let target = keys.target()?;
+        let read_by_others = matches!(target, Target::File(_));
         Ok(Self {
             account: Account { identity, secret, app_id, host, port, secure, tls },
             data_dir: keys.data_dir()?,
             allow_http: keys.flag("allow_http")?.unwrap_or(false),
             trailing_digest: keys.flag("trailing_digest")?.unwrap_or(false),
             connect_spacing: keys.seconds("connect_spacing")?.unwrap_or(Duration::from_secs(5)),
-            target: keys.target()?,
+            keep_accepted: keys.flag("keep_accepted")?.unwrap_or(read_by_others),
+            trusted_folders: keys.folders("trusted_folders")?,
+            target,
             care: keys.care()?,
             exposed,
         })
+    }
+}
+
+impl Config {
+    /// How the slot treats its images.
+    pub(crate) fn slot(&self) -> SlotOptions {
+        SlotOptions {
+            keep_before: self.keep_accepted,
+            accepts: matches!(self.target, Target::File(_)),
+            ..SlotOptions::default()
+        }
+    }
+
+    /// Whether a command that is told of an image or a slot can rely on what it is told: with
+    /// root's rights it must not be led by others.
+    pub(crate) fn exposure(&self) -> Result<(), HostError> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let place = match &self.target {
+            Target::Slots(slots) => Some(slots.path.as_path()),
+            Target::File(file) | Target::Command { running: Running::File(file), .. } => {
+                Some(file.path())
+            }
+            Target::Command { .. } => None,
+        };
+        let mut places = std::iter::once(self.data_dir.as_path()).chain(place);
+        places.try_for_each(|place| check_exposure(place, &self.trusted_folders))
     }
 }
 

@@ -268,3 +268,22 @@ fn a_bad_target_or_policy_is_named() {
         ("x", "a = \"", "line 8: "),
     ]);
 }
+
+#[test]
+fn the_accepted_image_is_kept_where_others_read_it() {
+    for (lines, keep, accepts) in [
+        ("", true, true),
+        ("keep_accepted = false", false, true),
+        ("install = [\"i\"]", false, false),
+        ("install = [\"i\"]\nkeep_accepted = true", true, false),
+    ] {
+        let slot = parse(&format!("{GOOD}{lines}")).unwrap().slot();
+        assert_eq!((slot.keep_before, slot.accepts), (keep, accepts), "{lines}");
+    }
+    let config = parse(&format!("{GOOD}trusted_folders = [\"/srv\", \"app\"]")).unwrap();
+    assert_eq!(config.trusted_folders, [Path::new("/srv"), Path::new("/etc/ota/app")]);
+    for bad in ["\"/srv\"", "[1]", "[\"\"]"] {
+        let why = parse(&format!("{GOOD}trusted_folders = {bad}")).unwrap_err();
+        assert!(why.starts_with("trusted_folders: must be a list of folders"), "{why}");
+    }
+}

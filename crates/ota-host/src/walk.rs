@@ -1,0 +1,363 @@
+//! Paths walked by descriptors, so that nobody can lead our own file work astray: what lies behind
+//! a name is opened once and kept, and a link counts only when it belongs to root or to us.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use crate::error::HostError;
+
+/// Links on one path, as the kernel counts them.
+const LINKS: u8 = 40;
+
+/// Folders within folders that are removed, so that a tree made to be deep cannot use up our
+/// stack or our descriptors.
+const DEPTH: u8 = 64;
+
+/// To look at what a name is, whatever it is.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const LOOK: OFlags =
+    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// A name in a folder that is open, as far as names in it go. Nothing may stand there yet.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) dir: File,
+    pub(crate) name: OsString,
+}
+
+/// Opens a folder. Links on the way are followed when root or we own them.
+pub(crate) fn folder(path: &Path) -> io::Result<File> {
+    if let Some(dir) = without_links(path)? {
+        return Ok(dir);
+    }
+    let end = walk(path, &mut |_, _| {})?;
+    let last = end.last.ok_or(Errno::NOENT)?;
+    Ok(File::from(fs::openat(last, ".", FOLDER, Mode::empty())?))
+}
+
+/// The place that a path names, behind all links.
+pub(crate) fn place(path: &Path) -> io::Result<Place> {
+    let end = walk(path, &mut |_, _| {})?;
+    let name = end.name.ok_or(Errno::ISDIR)?;
+    Ok(Place { dir: File::from(end.dir), name })
+}
+
+/// Opens a folder in another one, and no link in its place.
+pub(crate) fn folder_in(dir: &File, name: impl AsRef<Path>) -> io::Result<File> {
+    let flags = FOLDER.union(OFlags::NOFOLLOW);
+    Ok(File::from(fs::openat(dir, name.as_ref(), flags, Mode::empty())?))
+}
+
+/// Which file or folder it is, whatever its name.
+pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
+    // Their types differ between systems.
+    #[allow(clippy::unnecessary_cast, trivial_numeric_casts, reason = "not on every system")]
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+/// Removes whatever has this name, a folder with all that is in it. Follows no link, and it is no
+/// error when there is nothing.
+pub(crate) fn remove(dir: &File, name: &OsStr) -> io::Result<()> {
+    remove_within(dir, name, DEPTH)
+}
+
+fn remove_within(dir: &File, name: &OsStr, depth: u8) -> io::Result<()> {
+    match fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        // Linux says that it is a folder; POSIX that we may not.
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(why) => return Err(why.into()),
+    }
+    let within = folder_in(dir, name)?;
+    let depth = depth.checked_sub(1).ok_or(Errno::LOOP)?;
+    let names: Vec<OsString> = Dir::read_from(&within)?
+        .map(|entry| entry.map(|entry| OsString::from_vec(entry.file_name().to_bytes().to_vec())))
+        .collect::<Result<_, _>>()?;
+    for name in names.iter().filter(|name| *name != "." && *name != "..") {
+        remove_within(&within, name, depth)?;
+    }
+    match fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(why) => Err(why.into()),
+    }
+}
+
+/// Refuses a path of which somebody other than root and we may change a part: what a command with
+/// our rights is told to use could be replaced under it.
+///
+/// `trusted` names folders that the operator answers for, with all that is in them. A folder that
+/// everybody may write and nobody else's names may be changed in, as `/tmp`, does no harm on the
+/// way to something of ours.
+///
+/// # Errors
+/// [`HostError::Exposed`]; [`HostError::ForeignLink`]; [`HostError::Io`] when a part of the path
+/// cannot be looked at.
+pub fn check_exposure(path: &Path, trusted: &[PathBuf]) -> Result<(), HostError> {
+    let explain = |why| HostError::io("look at", path, why);
+    let whole = std::path::absolute(path).map_err(explain)?;
+    let mut parts: Vec<(PathBuf, Stat)> = Vec::new();
+    walk(&whole, &mut |at, stat| parts.push((at.to_owned(), *stat))).map_err(explain)?;
+    let owners: Vec<bool> = parts.iter().map(|(_, stat)| is_ours(stat)).collect();
+    for (n, (at, stat)) in parts.iter().enumerate() {
+        let link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+        let sticky = stat.st_mode & 0o1000 != 0 && owners.get(n + 1).copied().unwrap_or(false);
+        let writable = !link && stat.st_mode & 0o022 != 0 && !sticky;
+        if (writable || !is_ours(stat)) && !trusted.iter().any(|folder| at.starts_with(folder)) {
+            return Err(HostError::Exposed { path: path.to_owned(), part: at.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn is_ours(stat: &Stat) -> bool {
+    stat.st_uid == 0 || stat.st_uid == geteuid().as_raw()
+}
+
+/// Opens the folder in one call where no part of the path is a link. `None` when one is, or the
+/// system has no such call or forbids it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn without_links(path: &Path) -> io::Result<Option<File>> {
+    use rustix::fs::{CWD, ResolveFlags, openat2};
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match openat2(CWD, here_if_empty(path), FOLDER, Mode::empty(), resolve) {
+        Ok(dir) => Ok(Some(File::from(dir))),
+        Err(Errno::LOOP | Errno::NOSYS | Errno::PERM | Errno::AGAIN) => Ok(None),
+        Err(why) => Err(why.into()),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn without_links(_: &Path) -> io::Result<Option<File>> {
+    Ok(None)
+}
+
+fn here_if_empty(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
+/// Where a walk has come to.
+struct End {
+    /// The folder of the last name.
+    dir: OwnedFd,
+    /// The last name; none when the path ends with no name.
+    name: Option<OsString>,
+    /// What stands there.
+    last: Option<OwnedFd>,
+}
+
+/// Walks step by step, and shows each part with where it stands.
+fn walk(path: &Path, seen: &mut dyn FnMut(&Path, &Stat)) -> io::Result<End> {
+    let mut left: VecDeque<OsString> = names(path);
+    let (mut dir, mut at) = start(path)?;
+    seen(&at, &fs::fstat(&dir)?);
+    let mut links = 0;
+    while let Some(name) = left.pop_front() {
+        if name == ".." {
+            dir = fs::openat(&dir, "..", LOOK, Mode::empty())?;
+            at.push("..");
+            continue;
+        }
+        let found = match fs::openat(&dir, &name, LOOK, Mode::empty()) {
+            Ok(found) => found,
+            Err(Errno::NOENT) if left.is_empty() => {
+                return Ok(End { dir, name: Some(name), last: None });
+            }
+            Err(why) => return Err(why.into()),
+        };
+        let stat = fs::fstat(&found)?;
+        seen(&at.join(&name), &stat);
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            links += 1;
+            if links > LINKS {
+                return Err(Errno::LOOP.into());
+            }
+            if !is_ours(&stat) {
+                let foreign = Foreign { link: at.join(&name), user: stat.st_uid };
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, foreign));
+            }
+            let to = fs::readlinkat(&found, "", Vec::new())?.into_bytes();
+            let to = PathBuf::from(OsString::from_vec(to));
+            if to.is_absolute() {
+                (dir, at) = start(&to)?;
+            }
+            let mut next = names(&to);
+            next.append(&mut left);
+            left = next;
+            continue;
+        }
+        if left.is_empty() {
+            return Ok(End { dir, name: Some(name), last: Some(found) });
+        }
+        dir = found;
+        at.push(name);
+    }
+    let last = fs::openat(&dir, ".", LOOK, Mode::empty())?;
+    Ok(End { dir, name: None, last: Some(last) })
+}
+
+fn start(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
+    let from = if path.is_absolute() { "/" } else { "." };
+    Ok((fs::open(from, LOOK, Mode::empty())?, PathBuf::from(from)))
+}
+
+/// The names of a path; those that change nothing are left out.
+fn names(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|part| match part {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A link on the way belongs to somebody else. It travels in an [`io::Error`].
+#[derive(Clone, Debug)]
+pub(crate) struct Foreign {
+    pub(crate) link: PathBuf,
+    pub(crate) user: u32,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the link {} belongs to user {}", self.link.display(), self.user)
+    }
+}
+
+impl std::error::Error for Foreign {}
+
+/// Makes the names in a folder lasting. A folder that may be written and not read cannot be
+/// synced by itself: then what was made in it is, with all of its file system.
+pub(crate) fn sync_names(dir: &File, made: impl AsFd) -> io::Result<()> {
+    match fs::openat(dir, ".", FOLDER, Mode::empty()) {
+        Ok(dir) => File::from(dir).sync_all(),
+        Err(Errno::ACCESS) => flush(made),
+        Err(why) => Err(why.into()),
+    }
+}
+
+/// Everything that was written to this file system is on the medium.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn flush(within: impl AsFd) -> io::Result<()> {
+    Ok(fs::syncfs(within)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn flush(_: impl AsFd) -> io::Result<()> {
+    fs::sync();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs as files;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown, symlink};
+
+    use super::*;
+
+    const OTHER: u32 = 65_534;
+
+    #[test]
+    fn our_own_links_are_followed_and_those_of_others_are_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = temp.path();
+        files::create_dir_all(at.join("real/data")).unwrap();
+        let want = files::metadata(at.join("real/data")).unwrap().ino();
+        symlink(at.join("real"), at.join("absolute")).unwrap();
+        symlink("real/../real", at.join("relative")).unwrap();
+        for path in ["real/data", "absolute/data", "relative/data", "real/../relative/./data"] {
+            let dir = folder(&at.join(path)).unwrap();
+            assert_eq!(dir.metadata().unwrap().ino(), want, "{path}");
+            let found = place(&at.join(path)).unwrap();
+            assert_eq!(found.name, "data", "{path}");
+        }
+        symlink("loop", at.join("loop")).unwrap();
+        assert_eq!(
+            Errno::from_io_error(&folder(&at.join("loop/x")).unwrap_err()),
+            Some(Errno::LOOP)
+        );
+        assert!(place(&at.join("real/none")).is_ok(), "what is not there yet has a place");
+        assert!(place(&at.join("none/none")).is_err());
+        if lchown(at.join("absolute"), Some(OTHER), None).is_err() {
+            return; // Only root gives links away.
+        }
+        for result in
+            [folder(&at.join("absolute/data")).map(drop), place(&at.join("absolute")).map(drop)]
+        {
+            let why = HostError::io("open", at, result.unwrap_err());
+            assert!(matches!(&why, HostError::ForeignLink { user: OTHER, .. }), "{why}");
+            assert!(why.to_string().contains("/absolute belongs to user 65534"), "{why}");
+        }
+    }
+
+    #[test]
+    fn removing_follows_no_link_and_ends_in_a_tree_without_end() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = temp.path();
+        files::create_dir_all(at.join("victim")).unwrap();
+        files::write(at.join("victim/precious"), "x").unwrap();
+        files::create_dir_all(at.join("b/tree/deep")).unwrap();
+        symlink(at.join("victim"), at.join("b/tree/deep/link")).unwrap();
+        files::write(at.join("b/tree/file"), "x").unwrap();
+        symlink(at.join("victim"), at.join("link")).unwrap();
+        let dir = folder(at).unwrap();
+        for name in ["b", "link", "nothing"] {
+            remove(&dir, name.as_ref()).unwrap();
+            assert!(!at.join(name).is_symlink() && !at.join(name).exists(), "{name}");
+        }
+        assert!(at.join("victim/precious").exists());
+        let deep: PathBuf = std::iter::repeat_n("d", usize::from(DEPTH) + 2).collect();
+        files::create_dir_all(at.join(&deep)).unwrap();
+        assert!(remove(&dir, "d".as_ref()).is_err(), "not more than it can hold");
+    }
+
+    #[test]
+    fn a_path_that_others_may_change_is_exposed() {
+        let temp = tempfile::tempdir().unwrap();
+        let (at, data) = (temp.path(), temp.path().join("srv/data"));
+        let srv = temp.path().join("srv");
+        files::create_dir_all(&data).unwrap();
+        let mode = |path: &Path, mode| {
+            files::set_permissions(path, files::Permissions::from_mode(mode)).unwrap();
+        };
+        let refused = |want: &Path| match check_exposure(&data, &[]) {
+            Err(HostError::Exposed { part, .. }) => assert_eq!(part, want),
+            other => panic!("{other:?}"),
+        };
+        mode(&srv, 0o755);
+        check_exposure(&data, &[]).unwrap();
+        check_exposure(&data.join("version"), &[]).unwrap();
+        for open in [0o777, 0o775] {
+            mode(&srv, open);
+            refused(&srv);
+        }
+        check_exposure(&data, std::slice::from_ref(&srv)).unwrap();
+        mode(&srv, 0o1777);
+        check_exposure(&data, &[]).unwrap();
+        mode(&data, 0o1777);
+        refused(&data);
+        mode(&data, 0o700);
+        symlink(&data, at.join("link")).unwrap();
+        check_exposure(&at.join("link"), &[]).unwrap();
+        mode(&srv, 0o777);
+        assert!(check_exposure(&at.join("link"), &[]).is_err(), "behind the link, too");
+        mode(&srv, 0o755);
+        if std::os::unix::fs::chown(&srv, Some(OTHER), None).is_ok() {
+            refused(&srv);
+        }
+    }
+}
