@@ -2,12 +2,14 @@
 
 use embedded_storage_async::nor_flash::NorFlash;
 use ota_proto::StorageError;
-use ota_proto::journal::{Entry, Journal, Log, Scan};
+use ota_proto::journal::{Entry, Journal, Log, Newest, Scan};
 
 use super::{FlashError, failed};
 
 /// The journal in a region of its own. Each half of it is a page; a page is erased when it is
-/// full, so that many records cost one erase: 21 in 4 KiB.
+/// full, so that many records cost one erase: 18 in 4 KiB, the first of which is written four
+/// times. The first record of a boot begins a page, and no place is programmed twice between two
+/// erases, whatever a power cut left: flash with an error-correcting code forbids it.
 #[derive(Debug)]
 pub struct FlashJournal<F> {
     flash: F,
@@ -36,7 +38,7 @@ impl<F: NorFlash> FlashJournal<F> {
         Ok(Self { flash, page, log })
     }
 
-    /// Reads the newest record and makes it lasting by appending it once more. It is not an error
+    /// Reads the newest record, and appends it once more unless it is lasting. It is not an error
     /// when that fails: then no record can be written, and without one no update is begun.
     pub async fn boot(&mut self) -> Option<[u8; Journal::LEN]> {
         let slots = self.page / Journal::LEN;
@@ -51,28 +53,39 @@ impl<F: NorFlash> FlashJournal<F> {
         }
         let (log, newest) = scan.finish();
         self.log = log;
-        let newest = newest?;
-        let _ = self.persist(&newest).await;
-        Some(newest)
+        let Newest { block, lasting } = newest?;
+        if !lasting {
+            let _ = self.persist(&block).await;
+        }
+        Some(block)
     }
 
-    /// Appends the record, and reads it back.
+    /// Appends the record, reads it back, and again until it is lasting: four times where a page
+    /// begins, once elsewhere.
     ///
     /// # Errors
     /// [`StorageError::Failed`]: it may or may not be there; the one before it is.
     pub async fn persist(&mut self, record: &[u8; Journal::LEN]) -> Result<(), StorageError> {
-        let entry = self.log.entry(record).ok_or(StorageError::Failed)?;
-        let Entry { erase, page, slot, block } = entry;
-        if let Some(page) = erase {
-            let (from, to) = (self.offset(page, 0), self.offset(page + 1, 0));
-            self.flash.erase(from, to).await.map_err(failed)?;
+        loop {
+            let entry = self.log.entry(record).ok_or(StorageError::Failed)?;
+            let Entry { erase, page, slot, block, lasting } = entry;
+            if let Some(page) = erase {
+                let (from, to) = (self.offset(page, 0), self.offset(page + 1, 0));
+                self.flash.erase(from, to).await.map_err(failed)?;
+            }
+            self.log.advance();
+            let at = self.offset(page, slot);
+            self.flash.write(at, &block).await.map_err(failed)?;
+            let mut read = [0; Journal::LEN];
+            self.flash.read(at, &mut read).await.map_err(failed)?;
+            if read != block {
+                return Err(StorageError::Failed);
+            }
+            self.log.written();
+            if lasting {
+                return Ok(());
+            }
         }
-        self.log.advance();
-        let at = self.offset(page, slot);
-        self.flash.write(at, &block).await.map_err(failed)?;
-        let mut read = [0; Journal::LEN];
-        self.flash.read(at, &mut read).await.map_err(failed)?;
-        if read == block { Ok(()) } else { Err(StorageError::Failed) }
     }
 
     /// In bytes from the region's start. A region of a flash is below 4 GiB.

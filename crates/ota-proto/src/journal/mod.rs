@@ -28,7 +28,7 @@ use crate::code::Reason;
 use crate::digest::Md5;
 use crate::version::Version;
 
-pub use log::{Entry, Log, Scan};
+pub use log::{Entry, Log, Newest, Scan};
 
 /// What survives a reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

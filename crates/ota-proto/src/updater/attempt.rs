@@ -104,6 +104,8 @@ pub(super) struct Attempt {
     pub(super) synced: u64,
     /// Bytes in the running hash (trailing verification).
     pub(super) hashed: u64,
+    /// These bytes were hashed a second time.
+    pub(super) rehashed: bool,
     /// The highest `stored` ever reached: what counts as progress.
     pub(super) high: u64,
     /// Hash of the ETag of what is stored, 0 for none.
@@ -300,6 +302,7 @@ impl Attempt {
             erased: kept,
             synced: kept,
             hashed: 0,
+            rehashed: false,
             high: kept,
             etag,
             // What was kept from before counts as two: its end may be torn.

@@ -114,12 +114,14 @@ fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
         Phase::Fetching => Finding::Part(target),
         Phase::Installing | Phase::Switching => match slot {
             SlotState::Trial if old_runs => Finding::Back(target, Reason::WrongVersion),
-            // A roll-back that was cut after its reason was journalled goes on.
-            SlotState::Trial => {
-                reason.map_or(Finding::Trial(target), |why| Finding::Back(target, why))
-            }
             // Everything is done but the restart.
             SlotState::Armed if old_runs => Finding::Armed(target),
+            // It runs, and the next reset may take it back: a loader that reads its own progress
+            // as none calls a trial armed. A roll-back that was cut after its reason was
+            // journalled goes on.
+            SlotState::Trial | SlotState::Armed => {
+                reason.map_or(Finding::Trial(target), |why| Finding::Back(target, why))
+            }
             // A boot loader may come to its mark without having swapped: what runs is evidence.
             SlotState::RolledBack if old_runs || reason.is_some() => {
                 let why = reason.unwrap_or(Reason::BootFailed);

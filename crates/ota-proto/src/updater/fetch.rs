@@ -225,6 +225,7 @@ impl Updater {
         attempt.erased = 0;
         attempt.synced = 0;
         attempt.hashed = 0;
+        attempt.rehashed = false;
         attempt.etag = 0;
         attempt.pieces = 0;
         attempt.checkpoint_at = self.now;

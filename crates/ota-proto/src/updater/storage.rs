@@ -61,6 +61,12 @@ impl Updater {
         if upto < attempt.image.size {
             return;
         }
+        // One bit that was read wrongly is no fault of the image: the medium is read once more.
+        if digest != attempt.image.md5 && !attempt.rehashed {
+            attempt.rehashed = true;
+            attempt.hashed = 0;
+            return;
+        }
         // A body of undeclared length may still be open: nothing of it is wanted any more.
         self.cancel_fetch();
         let Some(attempt) = &mut self.update else { return };

@@ -118,6 +118,24 @@ fn boot_armed_by_somebody_else_asks_for_the_restart_and_says_nothing() {
     }
 }
 
+/// A boot loader that takes its own progress for none calls a trial armed. Nothing is done before
+/// the image is confirmed, or the next reset takes it back and nobody is told.
+#[test]
+fn boot_armed_with_the_new_version_running_is_a_trial() {
+    let record = tried(Phase::Switching, 1);
+    let (mut bench, lines) = says("1.0.0", SlotState::Armed, Some(&record));
+    assert_eq!(lines, ["report 1.0.0", "burning"]);
+    assert_eq!(bench.machine.state(), State::Trial);
+    let mut silent = bench.clone();
+    bench.machine.confirm(at(1_100)).unwrap();
+    bench.reply(1_200, "1.0.0");
+    let mut lines = bench.auto(1_200);
+    lines.retain(|line| !line.starts_with("event"));
+    assert_eq!(lines, ["slot Confirm", "done", "report 1.0.0"]);
+    let lines = silent.until(600_000);
+    assert!(lines.contains(&"600000 slot RollBack".into()), "{lines:?}");
+}
+
 #[test]
 fn boot_switching_on_trial_is_confirmed_and_done() {
     let (mut bench, lines) = says("1.0.0", SlotState::Trial, Some(&tried(Phase::Switching, 1)));

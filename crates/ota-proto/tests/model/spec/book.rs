@@ -48,6 +48,8 @@ pub(crate) enum Fact {
     Anew {
         digest: bool,
     },
+    /// What the slot holds did not have the right digest.
+    Mismatch,
     /// An answer brings bytes.
     Piece,
     /// Body bytes were taken.

@@ -35,9 +35,9 @@ fn weigh(note: &Note, slot: SlotState, running: &str, image: Image) -> Start {
         // `done` never left and is not true any more.
         (Phase::Owed, _, Some(Ok(()))) if !note.sent && !new_runs => Start::Result(Err(Why::Other)),
         (Phase::Owed, ..) => Start::Owed,
-        (_, SlotState::Trial, None) if new_runs => Start::Trial,
-        (_, SlotState::Trial, _) => Start::Back,
         (_, SlotState::Armed, _) if !new_runs => Start::Armed,
+        (_, SlotState::Trial | SlotState::Armed, None) if new_runs => Start::Trial,
+        (_, SlotState::Trial | SlotState::Armed, _) => Start::Back,
         (_, SlotState::RolledBack, why) => Start::Result(why.unwrap_or(Err(Why::Image))),
         _ if new_runs => Start::Result(Ok(())),
         (_, _, Some(why)) => Start::Result(why),

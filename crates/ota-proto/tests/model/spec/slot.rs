@@ -106,6 +106,11 @@ impl Spec {
             attempt.step = Step::Ready { approved, go, since: now, ask: now + 60 * S };
             return;
         }
+        // Rule 12: the same bytes are hashed once more.
+        let here = self.book.since(|fact| matches!(fact, Fact::Began | Fact::Anew { .. }));
+        if !here.iter().any(|(_, fact)| *fact == Fact::Mismatch) {
+            return self.fact(Fact::Mismatch);
+        }
         // Rule 12: what was pieced together gets one clean restart.
         let anew = self.book.since(|fact| matches!(fact, Fact::Began | Fact::Anew { .. }));
         let pieces = anew.iter().filter(|(_, fact)| *fact == Fact::Piece).count();
