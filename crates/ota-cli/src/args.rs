@@ -243,13 +243,16 @@ pub(crate) struct Replay {
 const SERVE: &str = "\
 Example:
   ota cloud serve --mqtt 127.0.0.1:1883 --http 127.0.0.1:8080 \\
-    --device TESTPROD01/dev001=MDEyMzQ1Njc4OWFiY2RlZg== --firmware TESTPROD01/1.0.0=image.bin
+    --device TESTPROD01/dev001=@dev001.secret --firmware TESTPROD01/1.0.0=image.bin
 
   ota cloud serve --broker mqtt://cloud@broker.lan --broker-password-file password --http 192.168.0.2:8080 \\
     --device TESTPROD01/dev001 --firmware TESTPROD01/1.0.0=image.bin
 
-The state is in memory. A firmware's file is read again for every request and must not change.
-With port 0 the system chooses; the addresses are printed first.
+The state is in memory. A firmware's file is read again for every request; when it changes, it is
+offered no more. With port 0 the system chooses; the addresses are printed first. SIGHUP tries the
+devices again that used up their attempts.
+
+The secret is in a file, for the system shows arguments to everybody.
 
 With --broker the cloud is a client of that broker, in place of one itself: it subscribes to
 $ota/report/+/+ and publishes to $ota/update/PRODUCT/NAME. The broker must let each device publish to
@@ -308,6 +311,10 @@ pub(crate) struct Serve {
     /// A text that is handed to the devices with each offer.
     #[arg(long, value_name = "TEXT")]
     pub(crate) user_defined: Option<String>,
+    /// How many tasks a device gets for a firmware, each but the first in a new session. When they
+    /// are used up, SIGHUP tries again.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempts: u32,
     /// How long a device may be silent before its update counts as timed out.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: Option<u64>,
@@ -324,7 +331,8 @@ pub(crate) struct Serve {
     /// The most devices, and the most connections of them.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub(crate) max_devices: u32,
-    /// Prints what goes wrong, and no messages.
+    /// Prints what goes wrong, and nothing else: tasks that fail or time out, devices that are
+    /// offered nothing and need somebody, refused logins and messages, answers of 500 and more.
     #[arg(long)]
     pub(crate) quiet: bool,
     /// One JSON object a line.

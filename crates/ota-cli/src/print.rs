@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use ota_cloud::EventKind;
 use ota_cloud::service::{Entry, Payload, What};
+use ota_cloud::{EventKind, Module};
 use ota_proto::Instant;
 use serde_json::Value;
 
@@ -43,8 +44,13 @@ impl Line {
         self
     }
 
-    fn to_json(&self) -> String {
+    fn to_json(&self, unix_at_zero: Option<Duration>) -> String {
         let mut line = format!("{{\"time\":{:.6}", seconds(self.at));
+        if let Some(zero) = unix_at_zero {
+            let unix = zero.saturating_add(self.at.since(Instant::ZERO));
+            // Not by a float: it has no digits left for microseconds.
+            let _ = write!(line, ",\"unix\":{}.{:06}", unix.as_secs(), unix.subsec_micros());
+        }
         for (key, field) in &self.fields {
             // Writing to a string cannot fail.
             let _ = match field {
@@ -62,12 +68,20 @@ pub(crate) struct Printer {
     show_secrets: bool,
     /// For people: one device, and only what tells its story.
     brief: bool,
+    /// The Unix time of the start, for lines that say when by everybody's clock.
+    unix_at_zero: Option<Duration>,
     bar: Option<ProgressBar>,
 }
 
 impl Printer {
     pub(crate) fn new(json: bool, show_secrets: bool, brief: bool) -> Self {
-        Self { json, show_secrets, brief, bar: None }
+        Self { json, show_secrets, brief, unix_at_zero: None, bar: None }
+    }
+
+    /// Adds the Unix time to each line for programs.
+    pub(crate) fn with_unix(mut self, at_zero: Duration) -> Self {
+        self.unix_at_zero = Some(at_zero);
+        self
     }
 
     /// Draws how much of `total` bytes is there, on a terminal only.
@@ -96,7 +110,7 @@ impl Printer {
     /// Writes the line.
     pub(crate) fn line(&self, line: &Line) {
         let text = if self.json {
-            line.to_json()
+            line.to_json(self.unix_at_zero)
         } else {
             format!("{:9.3}  {}", seconds(line.at), line.text)
         };
@@ -114,7 +128,10 @@ impl Printer {
                 | What::Closed { .. }
                 | What::Subscribed { .. }
                 | What::Event(
-                    EventKind::Connected | EventKind::Disconnected | EventKind::Status { .. }
+                    EventKind::Connected
+                        | EventKind::Disconnected
+                        | EventKind::NotOffered { .. }
+                        | EventKind::Status { .. }
                 )
         );
         if detail && self.brief && !self.json {
@@ -237,12 +254,21 @@ fn event(at: Instant, kind: &EventKind) -> Option<Line> {
                 .with("task", task.to_string())
                 .with("version", version.as_str())
         }
-        EventKind::Status { task, from, to } => {
-            Line::new(at, "status", format!("· task {task}: {to}"))
+        EventKind::Status { task, from, to, code, text } => {
+            let mut words = format!("· task {task}: {to}");
+            if *code != 0 {
+                let _ = write!(words, " {code}");
+            }
+            if !text.is_empty() {
+                let _ = write!(words, ": {}", clean(text));
+            }
+            Line::new(at, "status", words)
                 .with("task", task.to_string())
                 .with("from", from.word())
                 .with("to", to.word())
                 .with("status", to.number())
+                .with("code", *code)
+                .with("text", text.as_str())
         }
         EventKind::Claimed { task, late } => {
             let how = if *late { ", late" } else { "" };
@@ -253,6 +279,14 @@ fn event(at: Instant, kind: &EventKind) -> Option<Line> {
             )
             .with("task", task.to_string())
             .with("late", *late)
+        }
+        EventKind::NotOffered { module, why } => {
+            let of =
+                if *module == Module::default() { String::new() } else { format!(" {module}") };
+            Line::new(at, "not-offered", format!("· no offer{of}: {}", clean(&why.to_string())))
+                .with("module", module.as_str())
+                .with("why", why.name())
+                .with("text", why.to_string())
         }
         EventKind::Proved { task } => Line::new(
             at,
@@ -316,21 +350,39 @@ fn beside(at: Instant, what: &What) -> Option<Line> {
     Some(match what {
         What::Fault { fault } => Line::new(at, "fault", format!("! {fault}: {}", fault.about()))
             .with("fault", fault.name()),
-        What::Request { peer, path, status, range } => {
+        What::Request { peer, method, path, status, range, why } => {
             let answer = match status {
                 0 => "no answer".to_owned(),
+                _ if !why.is_empty() => format!("{status}, {}", clean(why)),
                 _ if range.is_empty() => format!("{status}, no bytes"),
                 // As HTTP counts: the last one is part of it.
                 _ => format!("{status}, bytes {}-{}", range.start, range.end - 1),
             };
-            let text = format!("· GET {}: {answer}", clean(path));
+            let text = format!("· {} {}: {answer}", clean(method), clean(path));
             Line::new(at, "request", text)
                 .with("peer", peer.to_string())
+                .with("method", method.as_str())
                 .with("path", path.as_str())
                 .with("status", *status)
                 .with("from", range.start)
                 .with("to", range.end)
+                .with("why", why.as_str())
         }
+        What::TurnedAway { peer, most } => Line::new(
+            at,
+            "turned-away",
+            format!("· connection from {peer} closed: there are {most} already"),
+        )
+        .with("peer", peer.to_string())
+        .with("most", *most),
+        What::Withdrawn { product_id, version, why } => Line::new(
+            at,
+            "withdrawn",
+            format!("· {product_id} {version} is offered no more: {why}"),
+        )
+        .with("product", product_id.as_str())
+        .with("version", version.as_str())
+        .with("why", why.as_str()),
         What::BrokerJoined { broker } => {
             Line::new(at, "broker-joined", format!("· joined {broker}"))
                 .with("broker", broker.as_str())

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ota_cloud::Rollout;
 use ota_cloud::service::broker::Broker;
 use ota_cloud::service::{
     BadTls, ClientTls, Entry, Handle, HandleError, NewFirmware, ServerTls, Service, ServiceConfig,
     What,
 };
+use ota_cloud::{EventKind, Rollout, Status};
 use ota_proto::credentials::Secret;
 use ota_proto::{Identity, Instant};
 
@@ -35,6 +35,7 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
 
 async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
     let mut stop = stop::Signals::new()?;
+    let mut again = stop::HangUp::new()?;
     let mut config = ServiceConfig {
         broker: plan.broker.clone(),
         tls: plan.tls.clone(),
@@ -58,7 +59,8 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
     let broker = plan.broker.as_ref().map(Broker::to_string);
     plan.carry_out(&prepared.handle(), args).await?;
     let running = prepared.open();
-    let printer = Printer::new(args.json, args.show_secrets, false);
+    let printer =
+        Printer::new(args.json, args.show_secrets, false).with_unix(running.unix_at_zero());
     let http = running.http_addr().to_string();
     let (kind, front) = match broker {
         Some(broker) => ("broker", broker),
@@ -81,6 +83,9 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
                 None => return Err(Failure::environment("the cloud stopped by itself")),
             },
             _ = stop.next() => break,
+            () = again.next() => {
+                running.handle().try_again().await.map_err(|why| Failure::failed(why.to_string()))?;
+            }
         }
     }
     running.shutdown().await;
@@ -93,13 +98,22 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
 
 /// Whether it is worth a line when only trouble is.
 fn is_trouble(what: &What) -> bool {
-    matches!(
-        what,
+    match what {
         What::BrokerLost { .. }
-            | What::Foreign { .. }
-            | What::LoginRefused { .. }
-            | What::Refused { .. }
-    )
+        | What::Foreign { .. }
+        | What::LoginRefused { .. }
+        | What::Lost(_)
+        | What::NotSent { .. }
+        | What::Refused { .. }
+        | What::TurnedAway { .. }
+        | What::Withdrawn { .. } => true,
+        What::Event(EventKind::Status { to, .. }) => {
+            matches!(to, Status::Failed | Status::TimedOut)
+        }
+        What::Event(EventKind::NotOffered { why, .. }) => why.is_trouble(),
+        What::Request { status, .. } => *status >= 500,
+        _ => false,
+    }
 }
 
 /// The devices, the firmware and the broker, taken apart and checked.
@@ -171,7 +185,9 @@ impl Plan {
             let name = format!("{product}/{version}");
             new.user_defined.clone_from(&args.user_defined);
             cloud.add_firmware(new).await.map_err(|why| refused("--firmware", &name, &why))?;
-            let rollout = cloud.set_rollout(&product, Some(Rollout::new(version))).await;
+            let mut rollout = Rollout::new(version);
+            rollout.attempts = args.attempts;
+            let rollout = cloud.set_rollout(&product, Some(rollout)).await;
             rollout.map_err(|why| refused("--firmware", &name, &why))?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM, told apart.
+//! SIGINT and SIGTERM, told apart; and SIGHUP.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,10 +13,6 @@ pub(crate) struct Signals {
 impl Signals {
     /// From now on neither signal ends the program by itself.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind)
-                .map_err(|why| Failure::environment(format!("cannot wait for signals: {why}")))
-        };
         let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
         Ok(Self { interrupt: listen(interrupt)?, terminate: listen(terminate)? })
     }
@@ -32,4 +28,23 @@ impl Signals {
             }
         }
     }
+}
+
+/// Waits for SIGHUP, again and again.
+pub(crate) struct HangUp(Signal);
+
+impl HangUp {
+    /// From now on the signal does not end the program.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        Ok(Self(listen(SignalKind::hangup())?))
+    }
+
+    /// The next one. Cancel-safe.
+    pub(crate) async fn next(&mut self) {
+        let _ = self.0.recv().await;
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|why| Failure::environment(format!("cannot wait for signals: {why}")))
 }

@@ -119,3 +119,59 @@ fn any_device_may_connect_when_that_is_asked_for() {
     assert!(offer["payload"]["url"].as_str().unwrap().contains("sign="), "{offer}");
     cloud.event("proved");
 }
+
+/// docs/cloud.md lists the events of `--json`, which are an interface.
+#[test]
+fn every_event_of_the_cloud_is_documented() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let code = std::fs::read_to_string(format!("{root}/src/print.rs")).unwrap();
+    let page = std::fs::read_to_string(format!("{root}/../../docs/cloud.md")).unwrap();
+    // The name is the second argument of a line, on its own line or behind the first.
+    let lines = code.split("Line::new(").skip(1);
+    let names: Vec<&str> = lines.filter_map(|rest| rest.split('"').nth(1)).collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| !name.contains(' ')).collect();
+    assert!(names.len() >= 20, "{names:?}");
+    for name in names {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/cloud.md");
+    }
+}
+
+#[test]
+fn lines_for_programs_say_when_by_everybodys_clock() {
+    let mut cloud = serve(&["--anonymous", "--json"]);
+    let line = cloud.event("listening");
+    let unix = line["unix"].as_f64().unwrap();
+    #[allow(clippy::disallowed_methods, reason = "the clock that is compared with")]
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert!((now.as_secs_f64() - unix).abs() < 600.0, "{unix}");
+}
+
+/// What goes wrong is said with `--quiet`, and nothing else.
+#[test]
+fn quiet_says_what_goes_wrong() {
+    let desk = Desk::new();
+    let path = desk.write("image", image(4, 1000));
+    let device = format!("TESTPROD01/dev001={SECRET}");
+    let firmware = format!("TESTPROD01/1.0.0={path}");
+    let args =
+        ["--device", &device, "--firmware", &firmware, "--quiet", "--json", "--attempts", "1"];
+    let mut cloud = serve(&args);
+    let broker = cloud.event("listening")["mqtt"].as_str().unwrap().to_owned();
+    let config = desk.plain_device("dev001", &broker);
+    // The image is not what was offered any more.
+    desk.write("image", image(5, 999));
+    let agent = Ota::start(["agent", "--config", &config, "--once", "--wait", "2"]);
+    let withdrawn = cloud.event("withdrawn");
+    assert!(withdrawn["why"].as_str().unwrap().contains("changed"), "{withdrawn}");
+    assert_eq!(cloud.event("not-offered")["why"], "withdrawn");
+    agent.terminate();
+    agent.end();
+    cloud.terminate();
+    let end = cloud.end().expect(0);
+    for line in &end.out {
+        let quiet = ["received", "sent", "request", "connected", "subscribed", "began"];
+        for name in quiet {
+            assert!(!line.contains(&format!("\"event\":\"{name}\"")), "{line}");
+        }
+    }
+}

@@ -1,10 +1,11 @@
 //! The cloud half of a firmware update on Tencent Cloud IoT, for tests, simulations and desks.
 //!
-//! * [`Cloud`] keeps devices, firmware and update tasks; it speaks `(topic, payload)`.
+//! * [`Device`] decides what becomes of one device, and is a value. [`Cloud`] keeps many, with
+//!   firmware and rules; it speaks `(topic, payload)`.
 //! * [`origin`] serves the images over HTTP/1.1, with faults on demand.
 //! * [`sign`] makes and checks the signed URLs that join the two.
 //!
-//! All three are IO-free: no sockets, no clock, no chance. Every input carries the moment at
+//! All of it is IO-free: no sockets, no clock, no chance. Every input carries the moment at
 //! which it happened, so that one seed gives one history. The feature `service` adds both over
 //! tokio sockets.
 //!
@@ -45,7 +46,7 @@
 //! // The URL in the offer is good at the origin.
 //! let url = sent[1].split('"').find(|text| text.starts_with("http")).ok_or("no URL")?;
 //! let target = url.trim_start_matches("http://127.0.0.1:8080");
-//! let request = format!("GET {target} HTTP/1.1\r\nRange: bytes=4-\r\n\r\n");
+//! let request = format!("GET {target} HTTP/1.1\r\nHost: h\r\nRange: bytes=4-\r\n\r\n");
 //! let mut connection = Connection::new(now);
 //! assert_eq!(connection.handle_received(now, request.as_bytes()), request.len());
 //! let response = connection.transmit(&mut origin, now);
@@ -65,14 +66,19 @@
     )
 )]
 
+pub mod campaign;
+mod catalog;
 mod cloud;
+pub mod device;
 #[cfg(feature = "mqtt")]
 pub mod endpoint;
+mod error;
 pub mod fault;
 #[cfg(feature = "mqtt")]
 mod frame;
 #[cfg(feature = "mqtt")]
 mod login;
+mod module;
 pub mod origin;
 #[cfg(feature = "mqtt")]
 pub mod peer;
@@ -83,8 +89,12 @@ pub mod sign;
 #[cfg(feature = "service")]
 pub mod service;
 
-pub use cloud::{
-    CatalogError, Cloud, CloudConfig, CloudError, CloudEvent, Counters, DeviceRecord, EventKind,
-    Finish, Firmware, LogEntry, Output, Reported, Rollout, Secret, Status, Task, TaskError, TaskId,
-    TaskOptions, TimeoutFrom,
+pub use campaign::Campaign;
+pub use catalog::{Catalog, Firmware};
+pub use cloud::{Cloud, CloudEvent, DeviceRecord, LogEntry, Output, Secret};
+pub use device::{
+    CloudConfig, Counters, Device, EventKind, Finish, NotOffered, Reported, Rollout, Status, Task,
+    TaskId, TaskOptions, TimeoutFrom,
 };
+pub use error::{CatalogError, CloudError, TaskError};
+pub use module::Module;

@@ -30,6 +30,10 @@ pub(crate) fn check(
     known: Known<'_>,
 ) -> Result<Identity, Refusal> {
     let named = login.user_name.split(';').next().unwrap_or("");
+    let free = known.cloud.allows_unknown() && !known.client_ids.contains_key(&login.client_id);
+    if login.user_name.is_empty() && !free {
+        return Err(Refusal::BadCredentials);
+    }
     if let Some(device) = known.client_ids.get(&login.client_id) {
         if named != login.client_id {
             return Err(Refusal::BadClientId);

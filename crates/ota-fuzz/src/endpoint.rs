@@ -9,7 +9,7 @@ use crate::input::Input;
 
 /// Bounds that are soon reached.
 const LIMITS: Limits = Limits {
-    packet: 256,
+    payload: 256,
     unsent: 512,
     subscriptions: 4,
     in_flight: 3,
@@ -146,7 +146,7 @@ fn feed(connection: &mut Connection, bytes: &[u8]) {
 /// All that was sent is packets of a server.
 fn read_all(wire: &mut BytesMut) {
     loop {
-        match v4::read(wire, LIMITS.packet) {
+        match v4::read(wire, LIMITS.packet()) {
             Ok(
                 v4::Packet::ConnAck(_)
                 | v4::Packet::SubAck(_)

@@ -3,9 +3,10 @@
 //!
 //! ```text
 //! head -c 1000000 /dev/urandom >image.bin
+//! (umask 077 && echo MDEyMzQ1Njc4OWFiY2RlZg== >secret)
 //! ota cloud serve --mqtt 127.0.0.1:1883 --http 127.0.0.1:8080 \
-//!     --device TESTPROD01/gateway=MDEyMzQ1Njc4OWFiY2RlZg== --firmware TESTPROD01/1.0.0=image.bin
-//! DEVICE_SECRET=MDEyMzQ1Njc4OWFiY2RlZg== cargo run -- 127.0.0.1 1883 TESTPROD01 gateway
+//!     --device TESTPROD01/gateway=@secret --firmware TESTPROD01/1.0.0=image.bin
+//! DEVICE_SECRET=$(cat secret) cargo run -- 127.0.0.1 1883 TESTPROD01 gateway
 //! ```
 //!
 //! With `CA_FILE`, the PEM file of an authority, broker and store are talked to over TLS.

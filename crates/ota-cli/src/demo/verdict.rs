@@ -28,7 +28,7 @@ pub(super) async fn judge(
     firmware: &[u8],
 ) -> Result<Verdict, Failure> {
     let record = record(cloud, device).await?;
-    if !record.is_proved() {
+    if !record.is_claimed_and_proved() {
         let task = record.task.as_ref();
         let (claimed, proved) = (
             task.is_some_and(|task| task.claimed.is_some()),
@@ -72,7 +72,7 @@ pub(super) async fn failed(
         failed && code && task.err_msg == why.text()
     };
     let told = record.task.iter().chain(&record.history).any(ended);
-    let runs = record.reported.as_ref().is_some_and(|reported| reported.version == OLD);
+    let runs = record.runs() == Some(OLD);
     if !(told && runs) {
         return Err(Failure::failed(format!("the cloud's record does not say: {why}")));
     }

@@ -1,52 +1,56 @@
-//! Devices, firmware and update tasks: the cloud's side of the four messages.
+//! Many devices in memory: a thin map over [`Device`].
 
-mod config;
-mod error;
-mod firmware;
-mod input;
 mod output;
 mod record;
-mod schedule;
-mod task;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ota_proto::{Identity, Instant};
 
-pub use config::{CloudConfig, TimeoutFrom};
-pub use error::{CatalogError, CloudError, TaskError};
-pub use firmware::Firmware;
+use crate::catalog::{Catalog, Firmware};
+use crate::device::{
+    self, CloudConfig, Context, Device, DeviceInput, Effect, EventKind, MAX_PAYLOAD, Rollout, Task,
+    TaskId, TaskOptions,
+};
+use crate::error::{CatalogError, CloudError, TaskError};
+
 pub use output::Output;
-pub use record::{CloudEvent, Counters, DeviceRecord, EventKind, LogEntry, Reported, Secret};
-pub use task::{Finish, Rollout, Status, Task, TaskId, TaskOptions};
+pub use record::{CloudEvent, DeviceRecord, LogEntry, Secret};
 
 /// The cloud half of the protocol as a state machine without sockets and clock.
 ///
-/// The loop is: feed one input, then take outputs until [`Output::Idle`], then wait for the next
-/// input or the deadline. Every input is legal in every state and without draining. A moment
-/// before the last one counts as the last one. A command that is refused changes nothing but what
-/// time has changed by then; a message that is refused changes nothing at all.
+/// What is decided about a device is decided by [`Device`]. The loop is: feed one input, then take
+/// outputs until [`Output::Idle`], then wait for the next input or the deadline. Every input is
+/// legal in every state and without draining. A moment before the last one counts as the last one.
+/// A command that is refused changes nothing but what time has changed by then; a message that is
+/// refused changes nothing at all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cloud {
     config: CloudConfig,
     now: Instant,
     allow_unknown: bool,
-    firmware: BTreeMap<(String, String), Firmware>,
-    rollouts: BTreeMap<String, Rollout>,
+    catalog: Catalog,
     index: BTreeMap<Identity, u32>,
     devices: Vec<DeviceRecord>,
     events: VecDeque<CloudEvent>,
-    /// Devices that a reply is due for.
-    replies: BTreeSet<u32>,
+    /// Devices that a reply is due for, with the version that was reported last.
+    replies: BTreeMap<u32, String>,
     /// Offers by when they are due.
     offers: BTreeSet<(Instant, u32)>,
     /// Time-outs of tasks by when they are due.
     timeouts: BTreeSet<(Instant, u32)>,
 }
 
+/// What an input to a device came to.
+struct Turned {
+    answer: Result<(), TaskError>,
+    /// An offer of this task is to be sent.
+    offer: Option<TaskId>,
+}
+
 impl Cloud {
     /// The largest payload from a device, in bytes (docs/protocol.md, The cloud's side).
-    pub const MAX_PAYLOAD: usize = 16 * 1_024;
+    pub const MAX_PAYLOAD: usize = MAX_PAYLOAD;
 
     /// A cloud without devices and firmware.
     #[must_use]
@@ -55,12 +59,11 @@ impl Cloud {
             config,
             now: Instant::ZERO,
             allow_unknown: false,
-            firmware: BTreeMap::new(),
-            rollouts: BTreeMap::new(),
+            catalog: Catalog::default(),
             index: BTreeMap::new(),
             devices: Vec::new(),
             events: VecDeque::new(),
-            replies: BTreeSet::new(),
+            replies: BTreeMap::new(),
             offers: BTreeSet::new(),
             timeouts: BTreeSet::new(),
         }
@@ -104,21 +107,34 @@ impl Cloud {
     /// # Errors
     /// [`CatalogError`], by what is wrong with it; nothing is added.
     pub fn add_firmware(&mut self, firmware: Firmware) -> Result<(), CatalogError> {
-        firmware.check()?;
-        let key = (firmware.product_id.clone(), firmware.version.clone());
-        if self.firmware.contains_key(&key) {
-            return Err(CatalogError::FirmwareAlreadyExist);
-        }
-        if self.firmware.len() >= self.config.max_firmware {
-            return Err(CatalogError::FirmwareExceedLimit);
-        }
-        self.firmware.insert(key, firmware);
-        Ok(())
+        self.catalog.add(firmware, self.config.max_firmware)
     }
 
-    /// Every image, by product and version.
+    /// Stops the offers of an image, with the reason that its devices' events have from then on.
+    /// Returns whether there is such an image. Tasks for it stay, and are offered no more.
+    pub fn withdraw_firmware(&mut self, firmware: &Firmware, why: &str) -> bool {
+        let Firmware { product_id, version, .. } = firmware;
+        self.catalog.withdraw(product_id, &firmware.module(), version, why)
+    }
+
+    /// Whether an image is offered no more.
+    #[must_use]
+    pub fn is_withdrawn(&self, firmware: &Firmware) -> bool {
+        let Firmware { product_id, version, .. } = firmware;
+        self.catalog.withdrawn(product_id, &firmware.module(), version).is_some()
+    }
+
+    /// Every image, by product, module and version.
     pub fn firmware(&self) -> impl Iterator<Item = &Firmware> {
-        self.firmware.values()
+        self.catalog.iter()
+    }
+
+    /// The image that [`Cloud::poll_output`] offers next, when an offer is due.
+    #[must_use]
+    pub fn next_offer(&self) -> Option<&Firmware> {
+        let (at, device) = self.offers.first()?;
+        let record = self.record(*device).filter(|_| *at <= self.now)?;
+        record.device.firmware(&self.context())
     }
 
     /// Starts a task: pushed at once to a connected device, on its next `report_version` to
@@ -135,24 +151,14 @@ impl Cloud {
     ) -> Result<TaskId, TaskError> {
         self.advance(now);
         let device = *self.index.get(identity).ok_or(TaskError::DeviceNotExist)?;
-        if !self.firmware.contains_key(&(identity.product_id().into(), version.into())) {
-            return Err(TaskError::FirmwareNotExist);
-        }
-        let record = self.record(device).ok_or(TaskError::DeviceNotExist)?;
-        if record.has_open_task() {
-            return Err(TaskError::DeviceRunningOtherOtaTask);
-        }
-        let runs = record.reported.as_ref().map(|reported| reported.version.as_str());
-        if runs == Some(version) {
-            return Err(TaskError::DeviceFirmwareIsUpdated);
-        }
-        options.check_source(runs)?;
-        let push_at = self.now;
-        self.begin(device, version, options, push_at).ok_or(TaskError::DeviceNotExist)
+        self.turn(device, DeviceInput::Start { target: version, options }).answer?;
+        let task = self.record(device).and_then(|record| record.task.as_ref());
+        task.map(|task| task.id).ok_or(TaskError::DeviceNotExist)
     }
 
     /// Sets the product's standing rule: each of its devices that reports, or has reported,
-    /// another version gets a task. `None` ends the rule; its tasks stay.
+    /// another version of the rule's module gets a task. `None` ends all rules of the product;
+    /// their tasks stay.
     ///
     /// # Errors
     /// [`TaskError::FirmwareNotExist`]; nothing is changed.
@@ -163,25 +169,26 @@ impl Cloud {
         rollout: Option<Rollout>,
     ) -> Result<(), TaskError> {
         let Some(rollout) = rollout else {
-            self.rollouts.remove(product_id);
+            self.catalog.end_rules(product_id);
             return Ok(());
         };
-        if !self.firmware.contains_key(&(product_id.into(), rollout.version.clone())) {
-            return Err(TaskError::FirmwareNotExist);
-        }
+        let module = rollout.module.clone();
+        self.catalog.set_rule(product_id, rollout)?;
         self.advance(now);
-        self.rollouts.insert(product_id.into(), rollout);
-        let push_at = self.now;
-        let devices: Vec<u32> = self
-            .index
-            .iter()
-            .filter(|(identity, _)| identity.product_id() == product_id)
-            .map(|(_, device)| *device)
-            .collect();
-        for device in devices {
-            self.roll_out(device, push_at);
+        for device in self.of_product(product_id) {
+            self.turn(device, DeviceInput::RuleSet(&module));
         }
         Ok(())
+    }
+
+    /// Forgets how many tasks the standing rules have made, so that devices which used up their
+    /// attempts are tried again: those that are connected at once.
+    pub fn try_again(&mut self, now: Instant) {
+        self.advance(now);
+        let devices: Vec<u32> = self.index.values().copied().collect();
+        for device in devices {
+            self.turn(device, DeviceInput::TryAgain);
+        }
     }
 
     /// Ends a device's unfinished task. The device is not told: the protocol has no such message.
@@ -189,40 +196,17 @@ impl Cloud {
     /// # Errors
     /// [`TaskError::DeviceFirmwareTaskNotExist`] or [`TaskError::DeviceFirmwareTaskAlreadDone`].
     pub fn cancel_task(&mut self, now: Instant, task: TaskId) -> Result<(), TaskError> {
-        self.advance(now);
-        if self.current(task)?.finished.is_some() {
-            return Err(TaskError::DeviceFirmwareTaskAlreadDone);
-        }
-        self.finish(task.device, Finish::Cancelled, Status::Failed);
-        Ok(())
+        self.command(now, task, DeviceInput::Cancel(task))
     }
 
-    /// Begins the next attempt of a device's last task, which ended without `done`.
+    /// Begins the next attempt of a device's last task, which ended without success.
     ///
     /// # Errors
     /// [`TaskError::DeviceFirmwareTaskNotExist`] when it is not the device's last task,
     /// [`TaskError::DeviceOtaTaskInProgress`] when it is not over,
     /// [`TaskError::DeviceFirmwareTaskAlreadDone`] when it succeeded.
     pub fn retry_task(&mut self, now: Instant, task: TaskId) -> Result<(), TaskError> {
-        self.advance(now);
-        let current = self.current(task)?;
-        if current.status == Status::Complete {
-            return Err(TaskError::DeviceFirmwareTaskAlreadDone);
-        }
-        if current.finished.is_none() {
-            return Err(TaskError::DeviceOtaTaskInProgress);
-        }
-        let began = self.now;
-        let Some(current) = self.record_mut(task.device).and_then(|r| r.task.as_mut()) else {
-            return Err(TaskError::DeviceFirmwareTaskNotExist);
-        };
-        let mut next = Task::new(task, &current.target, current.timeout, began);
-        next.attempt = current.attempt.saturating_add(1);
-        next.by_rollout = current.by_rollout;
-        next.status = current.status;
-        *current = next;
-        self.make_due(task.device, began);
-        Ok(())
+        self.command(now, task, DeviceInput::Retry(task))
     }
 
     /// A person agrees to a task started with [`TaskOptions::confirm`]: it is pushed.
@@ -230,13 +214,91 @@ impl Cloud {
     /// # Errors
     /// [`TaskError::DeviceFirmwareTaskNotExist`] or [`TaskError::NotAwaitingConfirm`].
     pub fn confirm_task(&mut self, now: Instant, task: TaskId) -> Result<(), TaskError> {
+        self.command(now, task, DeviceInput::Confirm(task))
+    }
+
+    /// The device has connected and subscribed to its update topic. Each call is a new session.
+    ///
+    /// # Errors
+    /// [`CloudError::UnknownDevice`] or [`CloudError::TooManyDevices`]; the state is unchanged.
+    pub fn handle_connected(
+        &mut self,
+        now: Instant,
+        identity: &Identity,
+    ) -> Result<(), CloudError> {
+        let device = self.find(identity)?;
         self.advance(now);
-        if self.current(task)?.status != Status::AwaitingConfirm {
-            return Err(TaskError::NotAwaitingConfirm);
-        }
-        let push_at = self.now;
-        self.make_due(task.device, push_at);
+        let device = self.admit(identity, device)?;
+        self.replies.remove(&device);
+        self.turn(device, DeviceInput::Connected);
         Ok(())
+    }
+
+    /// The device is gone: nothing more is sent to it. Unknown devices are ignored.
+    pub fn handle_disconnected(&mut self, now: Instant, identity: &Identity) {
+        self.advance(now);
+        if let Some(device) = self.index.get(identity).copied() {
+            self.replies.remove(&device);
+            self.turn(device, DeviceInput::Disconnected);
+        }
+    }
+
+    /// Takes a message that a device published.
+    ///
+    /// The topic names the device: the caller has made sure that this device may publish there.
+    ///
+    /// # Errors
+    /// [`CloudError`], by what is wrong; the state is unchanged.
+    pub fn handle_message(
+        &mut self,
+        now: Instant,
+        topic: &str,
+        payload: &[u8],
+    ) -> Result<(), CloudError> {
+        let identity = device::sender(topic)?;
+        let device = self.find(&identity)?;
+        let message = device::read_message(payload)?;
+        self.advance(now);
+        let device = self.admit(&identity, device)?;
+        self.turn(device, DeviceInput::Message(&message));
+        Ok(())
+    }
+
+    /// Time has passed: a deadline of [`Output::Idle`] may be due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+    }
+
+    /// The next thing to do; [`Output::Idle`] when there is nothing before its deadline. What
+    /// an input caused comes as events before the messages that it draws;
+    /// [`EventKind::Offered`] follows its message.
+    pub fn poll_output(&mut self, now: Instant) -> Output {
+        self.advance(now);
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Output::Event(event);
+            }
+            if let Some((device, version)) = self.replies.pop_first() {
+                if let Some(output) = self.send(device, device::reply(&version)) {
+                    return output;
+                }
+                continue;
+            }
+            match self.offers.first() {
+                Some((at, device)) if *at <= self.now => {
+                    let device = *device;
+                    if let Some(output) = self.offer(device) {
+                        return output;
+                    }
+                }
+                offer => {
+                    let offer = offer.map(|(at, _)| *at);
+                    let timeout = self.timeouts.first().map(|(at, _)| *at);
+                    let deadline = offer.into_iter().chain(timeout).min();
+                    return Output::Idle { deadline };
+                }
+            }
+        }
     }
 
     /// A device's record.
@@ -250,6 +312,10 @@ impl Cloud {
         self.devices.iter()
     }
 
+    fn context(&self) -> Context<'_> {
+        Context { config: &self.config, catalog: &self.catalog }
+    }
+
     fn record(&self, device: u32) -> Option<&DeviceRecord> {
         self.devices.get(usize::try_from(device).ok()?)
     }
@@ -258,12 +324,30 @@ impl Cloud {
         self.devices.get_mut(usize::try_from(device).ok()?)
     }
 
-    /// The device's task, when it is this one.
-    fn current(&self, task: TaskId) -> Result<&Task, TaskError> {
-        self.record(task.device)
-            .and_then(|record| record.task.as_ref())
-            .filter(|current| current.id == task)
-            .ok_or(TaskError::DeviceFirmwareTaskNotExist)
+    fn of_product(&self, product_id: &str) -> Vec<u32> {
+        let known = self.index.iter().filter(|(known, _)| known.product_id() == product_id);
+        known.map(|(_, device)| *device).collect()
+    }
+
+    /// The device's index, or `None` when it is unknown and may be admitted.
+    fn find(&self, identity: &Identity) -> Result<Option<u32>, CloudError> {
+        match self.index.get(identity) {
+            Some(device) => Ok(Some(*device)),
+            None if !self.allow_unknown => Err(CloudError::UnknownDevice),
+            None if self.devices.len() >= self.config.max_devices as usize => {
+                Err(CloudError::TooManyDevices)
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn admit(&mut self, identity: &Identity, device: Option<u32>) -> Result<u32, CloudError> {
+        if let Some(device) = device {
+            return Ok(device);
+        }
+        let device = self.register(identity)?;
+        self.turn(device, DeviceInput::Registered);
+        Ok(device)
     }
 
     fn register(&mut self, identity: &Identity) -> Result<u32, CloudError> {
@@ -271,8 +355,111 @@ impl Cloud {
         if device >= self.config.max_devices {
             return Err(CloudError::TooManyDevices);
         }
-        self.devices.push(DeviceRecord::new(identity.clone()));
+        self.devices.push(DeviceRecord::new(Device::new(identity.clone(), device)));
         self.index.insert(identity.clone(), device);
         Ok(device)
+    }
+
+    /// Moves the clock on and ends what has timed out.
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        while let Some((at, device)) = self.timeouts.first().copied() {
+            if at > self.now {
+                break;
+            }
+            // Its time-out is over with this.
+            self.turn(device, DeviceInput::Woken);
+            self.timeouts.remove(&(at, device));
+        }
+    }
+
+    fn command(
+        &mut self,
+        now: Instant,
+        task: TaskId,
+        input: DeviceInput<'_>,
+    ) -> Result<(), TaskError> {
+        self.advance(now);
+        if self.record(task.device()).is_none() {
+            return Err(TaskError::DeviceFirmwareTaskNotExist);
+        }
+        self.turn(task.device(), input).answer
+    }
+
+    /// Applies an input to a device, and takes note of what comes of it.
+    fn turn(&mut self, device: u32, input: DeviceInput<'_>) -> Turned {
+        let context = Context { config: &self.config, catalog: &self.catalog };
+        let record = usize::try_from(device).ok().and_then(|at| self.devices.get_mut(at));
+        let Some(record) = record else {
+            return Turned { answer: Err(TaskError::DeviceNotExist), offer: None };
+        };
+        let (offer, timeout) = (record.device.offer_at(), record.device.timeout_at());
+        let change = record.device.apply(self.now, &context, input);
+        plan(&mut self.offers, device, offer, record.device.offer_at());
+        plan(&mut self.timeouts, device, timeout, record.device.timeout_at());
+        remember(record, change.replaced, self.config.max_history);
+        for kind in change.events {
+            self.emit(device, kind);
+        }
+        let mut turned = Turned { answer: change.answer, offer: None };
+        for effect in change.effects {
+            match effect {
+                Effect::Reply { version } => drop(self.replies.insert(device, version)),
+                Effect::Offer(task) => turned.offer = Some(task),
+            }
+        }
+        turned
+    }
+
+    /// Notes an event in the device's log and hands it out.
+    fn emit(&mut self, device: u32, kind: EventKind) {
+        let at = self.now;
+        let (max_log, max_events) = (self.config.max_log, self.config.max_events);
+        let Some(record) = self.record_mut(device) else { return };
+        record.log.push_back(LogEntry { at, kind: kind.clone() });
+        while record.log.len() > max_log {
+            record.log.pop_front();
+        }
+        let device = record.identity.clone();
+        self.events.push_back(CloudEvent { device, at, kind });
+        while self.events.len() > max_events {
+            self.events.pop_front();
+        }
+    }
+
+    /// Claims the device's offer and hands it out.
+    fn offer(&mut self, device: u32) -> Option<Output> {
+        let task = self.turn(device, DeviceInput::Woken).offer?;
+        let payload = self.record(device)?.device.offer(self.now, &self.context());
+        let output = self.send(device, payload);
+        self.turn(device, DeviceInput::Offered(task));
+        output
+    }
+
+    fn send(&self, device: u32, payload: Option<Vec<u8>>) -> Option<Output> {
+        let record = self.record(device).filter(|record| record.online)?;
+        let topic = record.identity.update_topic().to_owned();
+        Some(Output::Send { device: record.identity.clone(), topic, payload: payload? })
+    }
+}
+
+/// Moves a device in a schedule.
+fn plan(
+    schedule: &mut BTreeSet<(Instant, u32)>,
+    device: u32,
+    from: Option<Instant>,
+    to: Option<Instant>,
+) {
+    if from != to {
+        from.map(|at| schedule.remove(&(at, device)));
+        to.map(|at| schedule.insert((at, device)));
+    }
+}
+
+/// Keeps a task that had to make room.
+fn remember(record: &mut DeviceRecord, task: Option<Task>, most: usize) {
+    record.history.extend(task);
+    while record.history.len() > most {
+        record.history.pop_front();
     }
 }

@@ -22,7 +22,7 @@ use ota_proto::{Identity, Instant};
 
 pub use topic::{is_filter, is_topic, matches};
 pub use types::{Close, Event, Limits, Login, NotSent, Refusal};
-use types::{HEADERS, keep_alive, one_and_a_half};
+use types::{keep_alive, one_and_a_half};
 
 /// One connection. Feed it with [`Connection::handle_received`], drain
 /// [`Connection::poll_event`], write out [`Connection::unsent`], and call
@@ -87,7 +87,7 @@ impl Connection {
     pub fn wants_read(&self) -> bool {
         self.closed.is_none()
             && self.phase != Phase::Deciding
-            && self.rx.len() <= self.limits.packet
+            && self.rx.len() <= self.limits.packet()
             && self.tx.len() <= self.limits.unsent / 2
     }
 
@@ -143,10 +143,7 @@ impl Connection {
         if self.closed.is_some() {
             return Err(NotSent::Closed);
         }
-        if !is_topic(topic)
-            || payload.len().saturating_add(topic.len()).saturating_add(HEADERS)
-                > self.limits.packet
-        {
+        if !is_topic(topic) || payload.len() > self.limits.payload {
             return Err(NotSent::TooLarge);
         }
         let mut publish = Publish::from_bytes(topic, QoS::AtMostOnce, payload.clone());
@@ -216,7 +213,7 @@ impl Connection {
     fn next_packet(&mut self, now: Instant) -> Result<Option<(Packet, bool)>, Close> {
         // Before all else, so that the reason does not depend on how much has come.
         self.check_start()?;
-        let Some(frame) = fence::frame(&self.rx, self.limits.packet)? else { return Ok(None) };
+        let Some(frame) = fence::frame(&self.rx, self.limits.packet())? else { return Ok(None) };
         let mut packet = self.rx.split_to(frame.len);
         fence::check(&packet, frame)?;
         let mut legacy = false;
@@ -235,7 +232,7 @@ impl Connection {
             }
         }
         self.heard = now;
-        match mqttbytes::v4::read(&mut packet, self.limits.packet) {
+        match mqttbytes::v4::read(&mut packet, self.limits.packet()) {
             Ok(decoded) if packet.is_empty() => Ok(Some((decoded, legacy))),
             Ok(_) => Err(Close::Malformed("length")),
             Err(_) => Err(Close::Malformed("packet")),
@@ -295,6 +292,9 @@ impl Connection {
     ) -> Result<Option<Event>, Close> {
         if !is_topic(&publish.topic) {
             return Err(Close::Malformed("topic"));
+        }
+        if publish.payload.len() > self.limits.payload {
+            return Err(Close::TooLarge);
         }
         if publish.qos == QoS::AtLeastOnce {
             // A foreign message is acknowledged too: it is dropped, not asked for again.

@@ -51,9 +51,9 @@ pub fn matches(filter: &str, topic: &str) -> bool {
 
 /// What a device may subscribe to.
 ///
-/// Its own `$ota/update/…`; the topics of its own product; and its own address under other
-/// services (`$thing/down/property/{product}/{device}` and the like), where this cloud never
-/// speaks: an SDK that wants them all before it starts can still be a client.
+/// Its own `$ota/update/…`; what is below its own `{product}/{device}`, as on the platform; and its
+/// own address under other services (`$thing/down/property/{product}/{device}` and the like), where
+/// this cloud never speaks: an SDK that wants them all before it starts can still be a client.
 pub(super) fn may_subscribe(device: &Identity, filter: &str) -> bool {
     filter == device.update_topic() || may_use(device, filter)
 }
@@ -68,11 +68,13 @@ pub(super) fn may_use(device: &Identity, topic: &str) -> bool {
             && !topic.contains(['+', '#']);
         return own && service != "ota";
     }
-    topic.split('/').next() == Some(device.product_id())
+    // A wildcard in one of the two would reach the product's other devices.
+    let mut levels = topic.split('/');
+    levels.next() == Some(device.product_id()) && levels.next() == Some(device.device_name())
 }
 
 /// The platform's longest topic in bytes (docs/protocol.md, The cloud's side).
-const MAX_TOPIC: usize = 255;
+pub(super) const MAX_TOPIC: usize = 255;
 
 #[cfg(test)]
 mod tests {
@@ -126,9 +128,10 @@ mod tests {
         for own in [
             "$ota/update/PROD000001/dev",
             "$thing/down/property/PROD000001/dev",
+            "PROD000001/dev",
             "PROD000001/dev/control",
-            "PROD000001/#",
-            "PROD000001/+/event",
+            "PROD000001/dev/#",
+            "PROD000001/dev/+/event",
         ] {
             assert!(may_subscribe(&device, own), "{own}");
         }
@@ -136,6 +139,17 @@ mod tests {
             "#",
             "+/dev/x",
             "OTHER/dev/control",
+            "PROD000001",
+            "PROD000001/#",
+            "PROD000001/+",
+            "PROD000001/+/event",
+            "PROD000001/+/#",
+            "PROD000001/other/control",
+            "PROD000001/other/#",
+            "PROD000001//dev",
+            "/PROD000001/dev",
+            "$share/g/PROD000001/#",
+            "$share/g/PROD000001/other/control",
             "$ota/update/PROD000001/other",
             "$ota/update/PROD000001/+",
             "$ota/update/#",

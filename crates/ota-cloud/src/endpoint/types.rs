@@ -7,12 +7,15 @@ use bytes::Bytes;
 use mqttbytes::QoS;
 use mqttbytes::v4::{Connect, ConnectReturnCode};
 
+use super::topic::MAX_TOPIC;
+
 /// Bounds of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// The largest packet in bytes, header included. Default 16 KiB, the platform's payload limit
-    /// (docs/protocol.md, The cloud's side).
-    pub packet: usize,
+    /// The largest payload of a message in bytes. Default 16 KiB, the platform's limit
+    /// (docs/protocol.md, The cloud's side). A packet may be larger by the longest topic and the
+    /// headers.
+    pub payload: usize,
     /// The most bytes that wait for a client that does not read. Default 256 KiB.
     pub unsent: usize,
     /// The most filters of one client. Default 64.
@@ -25,10 +28,18 @@ pub struct Limits {
     pub stall: Duration,
 }
 
+impl Limits {
+    /// The largest packet in bytes, headers included.
+    #[must_use]
+    pub const fn packet(&self) -> usize {
+        self.payload.saturating_add(MAX_TOPIC).saturating_add(HEADERS)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            packet: 16 * 1024,
+            payload: 16 * 1024,
             unsent: 256 * 1024,
             subscriptions: 64,
             in_flight: 32,
@@ -167,7 +178,7 @@ pub enum Close {
     SecondConnect,
     /// A packet that breaks the standard; says what is wrong with it.
     Malformed(&'static str),
-    /// A packet over the limit.
+    /// A packet or a payload over the limit.
     TooLarge,
     /// What the platform does not support; says what.
     Unsupported(&'static str),
@@ -200,7 +211,7 @@ impl fmt::Display for Close {
 pub enum NotSent {
     /// The connection is closed.
     Closed,
-    /// The packet would be over the limit, or the topic cannot stand in one.
+    /// The payload is over the limit, or the topic cannot stand in a packet.
     TooLarge,
     /// As many QoS 1 messages as allowed wait for their acknowledgement.
     WindowFull,

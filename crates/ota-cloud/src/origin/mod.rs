@@ -83,12 +83,16 @@ pub struct OriginCounters {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Served {
+    /// The method, cut to 16 letters. It is the client's choice: escape it for a screen.
+    pub method: String,
     /// The path, without its query, as it was sent.
     pub path: String,
     /// The status; 0 when a fault keeps the answer back.
     pub status: u16,
     /// The bytes of the image that the answer has.
     pub range: Range<u64>,
+    /// What is wrong, in words; empty when the image is sent, or a fault's answer.
+    pub why: String,
     /// The faults that struck.
     pub faults: Vec<Fault>,
 }

@@ -2,13 +2,20 @@
 
 use super::Connection;
 
+/// The letters of a method that are kept.
+const MAX_METHOD: usize = 16;
+
 /// A request, as far as the server looks at it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Request {
     pub(super) method: Method,
+    /// The method's name, cut.
+    pub(super) verb: String,
     /// From `/` on, with the query.
     pub(super) target: String,
     pub(super) host: Option<String>,
+    /// It has one `Host`, or none where HTTP/1.0 allows that.
+    pub(super) addressed: bool,
     pub(super) range: Option<Span>,
     pub(super) if_range: Option<String>,
     pub(super) keep_alive: bool,
@@ -65,15 +72,18 @@ impl Request {
                 "HEAD" => Method::Head,
                 _ => Method::Other,
             },
+            verb: method.chars().take(MAX_METHOD).collect(),
             target: target.into(),
             host: None,
+            addressed: true,
             range: None,
             if_range: None,
             keep_alive: version == 1,
             body: false,
         };
-        let mut ranges = 0_u32;
+        let (mut ranges, mut hosts) = (0_u32, 0_u32);
         for header in head.headers.iter() {
+            hosts = hosts.saturating_add(u32::from(header.name.eq_ignore_ascii_case("host")));
             let Ok(value) = core::str::from_utf8(header.value) else { continue };
             let value = value.trim();
             match header.name.to_ascii_lowercase().as_str() {
@@ -97,6 +107,7 @@ impl Request {
         if ranges > 1 {
             request.range = None;
         }
+        request.addressed = hosts == 1 || hosts == 0 && version == 0;
         Parsed::Request(request, len)
     }
 }

@@ -31,13 +31,17 @@ impl Origin {
         counters.ranges = counters.ranges.saturating_add(u64::from(request.range.is_some()));
         let head_only = request.method == Method::Head;
         let path = request.target.split('?').next().unwrap_or("").into();
-        let mut served = Served { path, status: 0, range: 0..0, faults: Vec::new() };
+        let (method, why) = (request.verb.clone(), String::new());
+        let mut served = Served { method, path, status: 0, range: 0..0, why, faults: Vec::new() };
         let mut reply = match self.find(now, request) {
             Ok(file) => match self.serve(request, &file, &mut served.faults) {
                 Some(reply) => reply,
                 None => return (VecDeque::from([Step::Halt]), served),
             },
-            Err(reply) => *reply,
+            Err((reply, why)) => {
+                served.why = why;
+                *reply
+            }
         };
         served.status = reply.status.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0);
         served.range = reply.piece.as_ref().map_or(0..0, |piece| piece.at..piece.end);
@@ -50,27 +54,34 @@ impl Origin {
     }
 
     /// The image that the request may have.
-    fn find(&self, now: Instant, request: &Request) -> Result<Arc<File>, Box<Reply>> {
+    fn find(&self, now: Instant, request: &Request) -> Result<Arc<File>, (Box<Reply>, String)> {
+        let err = |reply, why: &str| Err((Box::new(reply), why.to_owned()));
+        if !request.addressed {
+            return err(Reply::text("400 Bad Request", ""), "HTTP/1.1 has one Host");
+        }
         if request.method == Method::Other {
             let reply = Reply::text("405 Method Not Allowed", "").header("Allow", "GET, HEAD");
-            return Err(Box::new(reply));
+            return err(reply, "only GET and HEAD");
         }
         let path = match &self.config.signer {
             Some(signer) => {
                 if self.expired.iter().any(|target| *target == request.target) {
-                    return Err(Box::new(refusal(Refusal::Expired)));
+                    return err(refusal(Refusal::Expired), "a fault refuses this URL");
                 }
-                signer
-                    .check(&request.target, self.unix(now))
-                    .map_err(|why| Box::new(refusal(why)))?
-                    .path
+                match signer.check(&request.target, self.unix(now)) {
+                    Ok(signed) => signed.path,
+                    Err(why) => return err(refusal(why), &why.to_string()),
+                }
             }
             None => {
                 let path = request.target.split('?').next().unwrap_or("");
                 percent_decode_str(path).decode_utf8_lossy().into_owned()
             }
         };
-        self.files.get(&path).cloned().ok_or_else(|| Box::new(missing()))
+        match self.files.get(&path) {
+            Some(file) => Ok(Arc::clone(file)),
+            None => err(missing(), "no such firmware"),
+        }
     }
 
     /// The response with the image, or what the faults make of it; `None` is silence.

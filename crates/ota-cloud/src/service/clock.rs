@@ -9,7 +9,7 @@ use ota_proto::Instant;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     origin: tokio::time::Instant,
-    unix_at_zero: u64,
+    unix_at_zero: Duration,
 }
 
 impl Clock {
@@ -17,24 +17,21 @@ impl Clock {
     #[allow(clippy::disallowed_methods)] // The service is the shell that owns the clock.
     pub(super) fn start() -> Self {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Self {
-            origin: tokio::time::Instant::now(),
-            unix_at_zero: unix.map_or(0, |since| since.as_secs()),
-        }
+        Self { origin: tokio::time::Instant::now(), unix_at_zero: unix.unwrap_or_default() }
     }
 
     pub(super) fn now(&self) -> Instant {
         Instant::ZERO + self.origin.elapsed()
     }
 
-    /// Seconds since 1970 at [`Instant::ZERO`].
-    pub(super) fn unix_at_zero(&self) -> u64 {
+    /// The time since 1970 at [`Instant::ZERO`].
+    pub(super) fn unix_at_zero(&self) -> Duration {
         self.unix_at_zero
     }
 
     /// Seconds since 1970, now.
     pub(super) fn unix(&self) -> u64 {
-        self.unix_at_zero.saturating_add(self.origin.elapsed().as_secs())
+        self.unix_at_zero.saturating_add(self.origin.elapsed()).as_secs()
     }
 
     /// Waits for `deadline`, or for ever without one.

@@ -14,7 +14,7 @@ use super::log::What;
 use super::stream::{Stream, push_out};
 use crate::endpoint::Event;
 use crate::fault::FaultPlan;
-use crate::origin::{Closing, Connection, Content, Origin, OriginConfig};
+use crate::origin::{self, Closing, Connection, Content, Origin, OriginConfig};
 use crate::relay::{Line, Relay};
 use crate::sign::UrlSigner;
 
@@ -80,7 +80,7 @@ impl Faulty {
     ) -> Self {
         let config = OriginConfig {
             idle: patience,
-            ..OriginConfig::new(Some(signer), clock.unix_at_zero())
+            ..OriginConfig::new(Some(signer), clock.unix_at_zero().as_secs())
         };
         let mut origin = Origin::new(config);
         origin.set_faults(plan);
@@ -169,9 +169,10 @@ impl Shell {
             for fault in served.faults {
                 self.faulty.journal.write(None, What::Fault { fault });
             }
-            let (path, status, range) = (served.path, served.status, served.range);
-            let peer = self.peer;
-            self.faulty.journal.write(None, What::Request { peer, path, status, range });
+            let origin::Served { method, path, status, range, why, .. } = served;
+            let why = why.to_owned();
+            let request = What::Request { peer: self.peer, method, path, status, range, why };
+            self.faulty.journal.write(None, request);
         }
         unsent
     }

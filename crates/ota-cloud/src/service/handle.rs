@@ -12,7 +12,7 @@ use super::faulty::Images;
 use super::hub::{Hub, Input};
 use super::log::{Entry, Log};
 use super::store::{Image, Source, Store};
-use crate::{Cloud, DeviceRecord, Firmware, Rollout, Secret, TaskId, TaskOptions};
+use crate::{Cloud, DeviceRecord, Firmware, Module, Rollout, Secret, TaskId, TaskOptions};
 
 /// Commands and questions to a running service. Every one fails with [`HandleError::Stopped`]
 /// when the service has stopped.
@@ -41,7 +41,7 @@ pub struct NewFirmware {
     pub url: Option<String>,
     /// A text that is handed to the devices, at most 1,536 bytes.
     pub user_defined: Option<String>,
-    /// `mcu` or `module`.
+    /// The module that it is for, as [`Firmware::fw_type`].
     pub fw_type: Option<String>,
 }
 
@@ -158,12 +158,16 @@ impl Handle {
         firmware.url = url;
         firmware.user_defined = user_defined;
         firmware.fw_type = fw_type;
+        let module = firmware.module();
+        if module != Module::default() {
+            firmware.path = format!("/{product_id}_{module}_{version}");
+        }
         let (store, faulty) = (self.store.clone(), self.faulty.clone());
         self.ask(move |hub, _| {
             let same = |known: &Firmware| {
                 known.path == firmware.path
-                    && (&known.product_id, &known.version)
-                        != (&firmware.product_id, &firmware.version)
+                    && (&known.product_id, known.module(), &known.version)
+                        != (&firmware.product_id, firmware.module(), &firmware.version)
             };
             if hub.cloud.firmware().any(same) {
                 return Err(HandleError::PathTaken(firmware.path));
@@ -193,6 +197,15 @@ impl Handle {
         let product_id = product_id.to_owned();
         let done = self.with(move |cloud, now| cloud.set_rollout(now, &product_id, rollout));
         Ok(done.await??)
+    }
+
+    /// Forgets how many tasks the standing rules have made, so that devices which used up their
+    /// attempts are tried again: those that are connected at once.
+    ///
+    /// # Errors
+    /// [`HandleError::Stopped`].
+    pub async fn try_again(&self) -> Result<(), HandleError> {
+        self.with(Cloud::try_again).await
     }
 
     /// Starts a task for one device.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
 use axum::response::Response;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -29,7 +29,7 @@ use super::clock::Clock;
 use super::hub::Journal;
 use super::log::What;
 use super::range::{self, Asked};
-use super::store::{Image, Source, Store};
+use super::store::{CHANGED, Image, Source, Store};
 use super::stream::Stream;
 use crate::sign::UrlSigner;
 
@@ -80,49 +80,74 @@ async fn answer(
     Extension(peer): Extension<SocketAddr>,
     request: Request,
 ) -> Response {
-    let (reply, range) = match find(&origin, &request) {
+    let answer = match find(&origin, &request) {
         Ok(image) => image_reply(&image, request.headers()).await,
-        Err(refused) => (*refused, 0..0),
+        Err(refused) => Err(refused),
+    };
+    let (reply, range, why) = match answer {
+        Ok((reply, range)) => (reply, range, String::new()),
+        Err(Refused { reply, why }) => (*reply, 0..0, why),
     };
     let path = request.uri().path().to_owned();
+    let method = request.method().as_str().chars().take(MAX_METHOD).collect();
     let status = reply.status().as_u16();
-    origin.journal.write(None, What::Request { peer, path, status, range });
+    origin.journal.write(None, What::Request { peer, method, path, status, range, why });
     reply
 }
 
+/// The letters of a method that are noted.
+const MAX_METHOD: usize = 16;
+
+/// An answer in words.
+struct Refused {
+    reply: Box<Response>,
+    why: String,
+}
+
+fn refuse(status: StatusCode, why: impl Into<String>) -> Refused {
+    let why = why.into();
+    Refused { reply: Box::new(text(status, &why)), why }
+}
+
 /// The image that a request may have, or the refusal.
-fn find(origin: &Origin, request: &Request) -> Result<Arc<Image>, Box<Response>> {
+fn find(origin: &Origin, request: &Request) -> Result<Arc<Image>, Refused> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
+        return Err(refuse(StatusCode::BAD_REQUEST, "HTTP/1.1 has one Host"));
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
-        put(&mut refused, header::ALLOW, "GET, HEAD");
-        return Err(Box::new(refused));
+        let mut refused = refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+        put(&mut refused.reply, header::ALLOW, "GET, HEAD");
+        return Err(refused);
     }
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let refuse = |status, words: &str| Box::new(text(status, words));
     let signed = origin
         .signer
         .check(target, origin.clock.unix())
-        .map_err(|refusal| refuse(StatusCode::FORBIDDEN, &refusal.to_string()))?;
+        .map_err(|refusal| refuse(StatusCode::FORBIDDEN, refusal.to_string()))?;
     let image = origin.store.get(&signed.path);
     image.ok_or_else(|| refuse(StatusCode::NOT_FOUND, "no such firmware"))
 }
 
-async fn image_reply(image: &Image, headers: &HeaderMap) -> (Response, Range<u64>) {
+async fn image_reply(
+    image: &Image,
+    headers: &HeaderMap,
+) -> Result<(Response, Range<u64>), Refused> {
     let size = image.size;
     let etag = image.etag();
     let (status, range) = match asked(headers, &etag, size) {
         Asked::Whole => (StatusCode::OK, 0..size),
         Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Asked::Beyond => {
-            let mut refused = text(StatusCode::RANGE_NOT_SATISFIABLE, "beyond the end");
-            put(&mut refused, header::CONTENT_RANGE, &format!("bytes */{size}"));
-            return (refused, 0..0);
+            let mut refused = refuse(StatusCode::RANGE_NOT_SATISFIABLE, "beyond the end");
+            put(&mut refused.reply, header::CONTENT_RANGE, &format!("bytes */{size}"));
+            return Err(refused);
         }
     };
     let body = match body(image, &range).await {
         Ok(body) => body,
         Err(error) => {
-            return (text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()), 0..0);
+            return Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()));
         }
     };
     let length = range.end.saturating_sub(range.start);
@@ -137,7 +162,7 @@ async fn image_reply(image: &Image, headers: &HeaderMap) -> (Response, Range<u64
         let value = format!("bytes {}-{last}/{size}", range.start);
         put(&mut reply, header::CONTENT_RANGE, &value);
     }
-    (reply, range)
+    Ok((reply, range))
 }
 
 /// The range asked for; all of it when `If-Range` names another image.
@@ -164,7 +189,7 @@ async fn body(image: &Image, range: &Range<u64>) -> io::Result<Body> {
     let changed = |_| io::Error::other("the firmware's file is gone");
     let mut file = tokio::fs::File::open(path).await.map_err(changed)?;
     if !image.is_unchanged(&file.metadata().await.map_err(changed)?) {
-        return Err(io::Error::other("the firmware's file has changed since it was added"));
+        return Err(io::Error::other(CHANGED));
     }
     file.seek(SeekFrom::Start(range.start)).await?;
     let part = file.take(range.end.saturating_sub(range.start));

@@ -17,9 +17,10 @@ use super::broker;
 use super::clock::Clock;
 use super::log::{Entry, Payload, What};
 use super::mqtt::Push;
+use super::store::Store;
 use crate::endpoint::{Event, Login, Refusal, matches};
 use crate::login;
-use crate::{Cloud, CloudError, Output};
+use crate::{Cloud, CloudError, Firmware, Output};
 
 /// A connection's number; never used twice.
 pub(super) type ConnId = u64;
@@ -84,6 +85,8 @@ pub(super) struct Hub {
     last_login: BTreeMap<Identity, Instant>,
     /// The way to the broker that stands in the place of all sessions.
     broker: Option<mpsc::Sender<Push>>,
+    /// The images that are read from where they are for each request.
+    images: Option<Store>,
 }
 
 /// The hub's end of a connection.
@@ -107,6 +110,7 @@ impl Hub {
         journal: Journal,
         connect_spacing: Option<Duration>,
         broker: Option<mpsc::Sender<Push>>,
+        images: Option<Store>,
     ) -> Self {
         Self {
             cloud,
@@ -119,6 +123,7 @@ impl Hub {
             by_device: BTreeMap::new(),
             last_login: BTreeMap::new(),
             broker,
+            images,
         }
     }
 
@@ -238,7 +243,7 @@ impl Hub {
                 let message = Payload::new(&payload);
                 let received = What::Received { topic: topic.clone(), payload: message };
                 self.journal.write(Some(&device), received);
-                self.route(device.product_id(), &topic, &payload, qos, now);
+                self.echo(id, &topic, &payload, qos, now);
             }
             Event::Foreign { topic } => {
                 self.journal.write(Some(&device), What::Foreign { topic });
@@ -282,10 +287,12 @@ impl Hub {
     /// in the cloud, which keeps at most a reply and an offer for each device.
     fn drain(&mut self) -> Option<Instant> {
         let now = self.clock.now();
+        self.cloud.handle_timeout(now);
         loop {
             if self.broker.as_ref().is_some_and(|broker| broker.capacity() == 0) {
                 return None;
             }
+            self.check_next_offer();
             match self.cloud.poll_output(now) {
                 Output::Send { device, topic, payload } => {
                     self.send(&device, topic, Bytes::from(payload), now);
@@ -295,6 +302,25 @@ impl Hub {
                 }
                 Output::Idle { deadline } => return deadline,
             }
+        }
+    }
+
+    /// Withdraws the firmware that is offered next when its file has changed: what a device would
+    /// get is not what the offer states.
+    fn check_next_offer(&mut self) {
+        let Some(images) = &self.images else { return };
+        let Some(firmware) = self.cloud.next_offer().filter(|firmware| firmware.url.is_none())
+        else {
+            return;
+        };
+        if self.cloud.is_withdrawn(firmware) {
+            return;
+        }
+        if let Some(why) = images.get(&firmware.path).and_then(|image| image.trouble()) {
+            let firmware = firmware.clone();
+            self.cloud.withdraw_firmware(&firmware, &why);
+            let Firmware { product_id, version, .. } = firmware;
+            self.journal.write(None, What::Withdrawn { product_id, version, why });
         }
     }
 
@@ -315,21 +341,17 @@ impl Hub {
         self.journal.write(Some(device), what);
     }
 
-    /// Passes an application's message to every device of the product that asked for its topic.
-    fn route(&mut self, product: &str, topic: &str, payload: &Bytes, qos: QoS, now: Instant) {
-        let wants = |session: &Session| {
-            session.device.product_id() == product
-                && session.filters.iter().any(|filter| matches(filter, topic))
-        };
-        let ids: Vec<ConnId> =
-            self.sessions.iter().filter(|(_, s)| wants(s)).map(|(id, _)| *id).collect();
-        for id in ids {
+    /// Passes an application's message back to its device, where that has asked for the topic: no
+    /// other device may.
+    fn echo(&mut self, id: ConnId, topic: &str, payload: &Bytes, qos: QoS, now: Instant) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        if session.filters.iter().any(|filter| matches(filter, topic)) {
+            let device = session.device.clone();
             let push = Push { topic: topic.to_owned(), payload: payload.clone(), qos };
-            let device = self.sessions.get(&id).map(|session| session.device.clone());
             if self.push(id, push, now) {
                 let payload = Payload::new(payload);
                 let sent = What::Sent { topic: topic.to_owned(), payload };
-                self.journal.write(device.as_ref(), sent);
+                self.journal.write(Some(&device), sent);
             }
         }
     }

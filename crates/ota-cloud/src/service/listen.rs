@@ -51,7 +51,7 @@ pub(super) async fn run<F>(
                         }
                     });
                 }
-                Ok(_) => {}
+                Ok((_, peer)) => journal.write(None, What::TurnedAway { peer, most }),
                 // No descriptors, most likely: accept would fail again at once.
                 Err(_) => tokio::time::sleep(PAUSE).await,
             },

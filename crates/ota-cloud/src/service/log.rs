@@ -100,16 +100,36 @@ pub enum What {
         /// Which.
         fault: Fault,
     },
+    /// A connection was closed at once, since there are as many as allowed.
+    TurnedAway {
+        /// From where.
+        peer: SocketAddr,
+        /// How many are allowed.
+        most: usize,
+    },
+    /// A firmware is offered no more.
+    Withdrawn {
+        /// Its product.
+        product_id: String,
+        /// Its version.
+        version: String,
+        /// Why, in words.
+        why: String,
+    },
     /// A request to the firmware server was answered.
     Request {
         /// From where.
         peer: SocketAddr,
+        /// The method; it is the client's choice: escape it for a screen.
+        method: String,
         /// The path, without its query.
         path: String,
         /// The status; 0 when a fault keeps the answer back.
         status: u16,
         /// The bytes of the image that the answer promises.
         range: Range<u64>,
+        /// What is wrong, in words; empty when the image is sent.
+        why: String,
     },
     /// The cloud is a client of its broker, and subscribed: reports come from now on.
     BrokerJoined {

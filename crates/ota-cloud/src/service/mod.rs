@@ -101,7 +101,7 @@ pub struct ServiceConfig {
     /// unread. Default 30 s.
     pub http_patience: Duration,
     /// The log entries that wait for the slowest reader, each with its message of at most
-    /// [`endpoint::Limits::packet`]. Default 1,024.
+    /// [`endpoint::Limits::payload`]. Default 1,024.
     pub log_entries: usize,
     /// What goes wrong on purpose. With a fault, images are held in memory and served by
     /// [`crate::origin`]. Default: nothing.
@@ -186,22 +186,25 @@ impl Service {
         let joins = matches!(front, Front::Join { .. });
         let mut cloud = Cloud::new(CloudConfig {
             signer: signer.clone(),
-            unix_at_zero: clock.unix_at_zero(),
+            unix_at_zero: clock.unix_at_zero().as_secs(),
             presume_connected: config.cloud.presume_connected || joins,
             ..config.cloud
         });
         cloud.allow_unknown(config.anonymous);
         let outbox = joins.then_some(outbox);
-        let hub = Hub::new(cloud, clock, journal.clone(), config.connect_spacing, outbox);
+        let faulty = !plan.rules.is_empty();
+        let store = store::Store::default();
+        // The faulty server has the bytes in memory, where they do not change.
+        let images = (!faulty).then(|| store.clone());
+        let hub = Hub::new(cloud, clock, journal.clone(), config.connect_spacing, outbox, images);
         let (inputs, queue) = mpsc::channel(INPUTS);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(hub.run(queue, stop.clone()));
-        let store = store::Store::default();
         let patience = config.http_patience;
         let faults = Faults::new(&plan, journal.clone());
-        let faulty = (!plan.rules.is_empty())
-            .then(|| Faulty::new(plan, signer.clone(), clock, journal.clone(), patience));
+        let faulty =
+            faulty.then(|| Faulty::new(plan, signer.clone(), clock, journal.clone(), patience));
         let origin = http::Origin {
             signer: Arc::new(signer),
             store: store.clone(),
@@ -212,7 +215,8 @@ impl Service {
         let images = faulty.as_ref().map(Faulty::images);
         let handle = Handle::new(inputs.clone(), store, images, log);
         let guard = stop.clone().drop_guard();
-        let running = Running { mqtt_addr, http_addr, handle, tasks, stop: guard };
+        let unix_at_zero = clock.unix_at_zero();
+        let running = Running { mqtt_addr, http_addr, unix_at_zero, handle, tasks, stop: guard };
         Ok(Prepared { running, front, http, origin, faults, faulty, inputs, stop })
     }
 }
@@ -282,6 +286,7 @@ impl Prepared {
 pub struct Running {
     mqtt_addr: SocketAddr,
     http_addr: SocketAddr,
+    unix_at_zero: Duration,
     handle: Handle,
     tasks: JoinSet<()>,
     stop: DropGuard,
@@ -299,6 +304,12 @@ impl Running {
     #[must_use]
     pub fn http_addr(&self) -> SocketAddr {
         self.http_addr
+    }
+
+    /// The time since 1970 at the zero of the log's times, by the system's clock at the start.
+    #[must_use]
+    pub fn unix_at_zero(&self) -> Duration {
+        self.unix_at_zero
     }
 
     /// A handle for commands, questions and the log. Clones may outlive the service.

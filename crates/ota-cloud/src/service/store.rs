@@ -75,6 +75,16 @@ impl Image {
         now.len() == self.size && modified(now) == self.modified
     }
 
+    /// What is wrong with the image now, as far as its file's size and time tell. Blocking, but
+    /// not for long.
+    pub(super) fn trouble(&self) -> Option<String> {
+        match std::fs::metadata(self.path()?) {
+            Ok(now) if self.is_unchanged(&now) => None,
+            Ok(_) => Some(CHANGED.into()),
+            Err(error) => Some(format!("the firmware's file cannot be read: {error}")),
+        }
+    }
+
     /// The strong ETag: the digest, quoted.
     pub(super) fn etag(&self) -> String {
         format!("\"{}\"", self.md5)
@@ -87,6 +97,10 @@ impl Image {
         }
     }
 }
+
+/// What an image's file must not do.
+pub(super) const CHANGED: &str =
+    "its file changed after it was added; start again, best with another version";
 
 /// The images by the path of their URL.
 #[derive(Clone, Debug, Default)]

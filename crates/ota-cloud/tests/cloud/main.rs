@@ -1,13 +1,16 @@
 //! The cloud through its public API, with literal messages at literal times.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
 
+mod campaign;
 mod catalog;
 mod hostile;
+mod modules;
 mod random;
 mod rollout;
 mod session;
 mod states;
 mod timeouts;
+mod value;
 
 use std::time::Duration;
 

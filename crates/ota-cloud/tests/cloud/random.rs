@@ -1,7 +1,7 @@
 //! Any input in any order: nothing panics, and what must hold holds.
 
 use super::*;
-use ota_cloud::{DeviceRecord, Finish, TimeoutFrom};
+use ota_cloud::{Device, DeviceRecord, Finish, TimeoutFrom};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -88,16 +88,21 @@ fn apply(desk: &mut Desk, now: u64, step: &Step) {
 }
 
 fn check(record: &DeviceRecord) {
+    // Kept and read again it is the same, but for its presence.
+    let mut again = Device::from_bytes(&record.device.to_bytes().unwrap()).unwrap();
+    again.online = record.online;
+    assert_eq!(again, record.device);
     let tasks: Vec<&Task> = record.history.iter().chain(&record.task).collect();
     for (n, task) in tasks.iter().enumerate() {
         let current = n + 1 == tasks.len();
         assert!(current || task.finished.is_some(), "one task a device");
         assert!(task.percent.is_none_or(|percent| percent <= 100));
-        let already = matches!(task.finished, Some((_, Finish::AlreadyThere)));
+        let by_proof = matches!(task.finished, Some((_, Finish::AlreadyThere | Finish::Proved)));
+        assert!(!by_proof || task.proved.is_some());
         let ended = matches!(task.status, Status::Complete | Status::Failed | Status::TimedOut);
         assert_eq!(ended, task.finished.is_some());
         if task.status == Status::Complete {
-            assert!(task.claimed.is_some() || (already && task.proved.is_some()));
+            assert!(task.claimed.is_some() || task.proved.is_some());
         }
         for moment in [task.claimed, task.proved, task.pushed, task.heard].into_iter().flatten() {
             assert!(moment >= task.began);

@@ -150,7 +150,7 @@ fn nothing_is_sent_to_a_device_that_is_away() {
     desk.disconnect(40_000);
     desk.say(41_000, r#"{"type":"report_version","report":{"version":"0.3.0"}}"#);
     assert_eq!(desk.sent(50_000), [""; 0]);
-    assert_eq!(desk.cloud.device(&device()).unwrap().reported.as_ref().unwrap().version, "0.3.0");
+    assert_eq!(desk.cloud.device(&device()).unwrap().runs(), Some("0.3.0"));
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn numbers_of_a_good_update() {
         })
         .filter(|(_, kind)| matches!(kind, EventKind::Status { .. } | EventKind::Claimed { .. }))
         .collect();
-    let status = |from, to| EventKind::Status { task: id, from, to };
+    let status = |from, to| EventKind::Status { task: id, from, to, code: 0, text: String::new() };
     assert_eq!(
         changes,
         [
@@ -114,10 +114,11 @@ fn claimed_is_not_proved() {
     let mut desk = Desk::started(config());
     desk.version(5_000, "1.0.0");
     assert_eq!((desk.task().claimed, desk.task().proved), (None, Some(at(5_000))));
-    assert_eq!(desk.status(), Status::Delivered);
-    assert!(!desk.proved());
+    assert_eq!(desk.status(), Status::Complete);
+    assert_eq!(desk.task().finished, Some((at(5_000), Finish::Proved)));
+    assert!(desk.proved() && !desk.cloud.device(&device()).unwrap().is_claimed_and_proved());
     desk.done(6_000);
-    assert!(desk.proved());
+    assert!(desk.proved() && desk.cloud.device(&device()).unwrap().is_claimed_and_proved());
     // A device that falls back later was proved, and is not any more.
     desk.version(7_000, "0.1.0");
     assert!(desk.task().is_proved() && !desk.proved());

@@ -145,13 +145,15 @@ fn bad_packets_of_a_client() {
 
 #[test]
 fn a_packet_over_the_limit_is_refused_by_its_header() {
-    let limits = Limits { packet: 64, ..Limits::default() };
+    // 64 bytes, the longest topic, and the headers.
+    let limits = Limits { payload: 64, ..Limits::default() };
+    assert_eq!(limits.packet(), 328);
     let mut connection = up_with(limits);
-    connection.handle_received(b"\x30\x3f");
+    connection.handle_received(b"\x30\xc6\x02");
     assert_eq!(connection.poll_event(T0), None);
     assert_eq!(connection.closed(), Some(Close::TooLarge));
     let mut connection = up_with(limits);
-    connection.handle_received(b"\x30\x3e");
+    connection.handle_received(b"\x30\xc5\x02");
     assert_eq!(connection.poll_event(T0), None);
     assert_eq!(connection.closed(), None);
 }
@@ -163,7 +165,7 @@ fn subscriptions_are_granted_or_refused() {
         ("$ota/update/P123456789/d", 1, 1),
         ("$ota/update/P123456789/d", 0, 0),
         ("P123456789/d/control", 1, 1),
-        ("P123456789/#", 0, 0),
+        ("P123456789/#", 0, 0x80),
         ("$ota/update/P123456789/e", 1, 0x80),
         ("$ota/#", 1, 0x80),
         ("#", 0, 0x80),
@@ -177,26 +179,26 @@ fn subscriptions_are_granted_or_refused() {
 #[test]
 fn subscriptions_are_bounded() {
     let mut connection = up_with(Limits { subscriptions: 2, ..Limits::default() });
-    assert_eq!(subscribe(&mut connection, "P123456789/a", 0)[4], 0);
-    assert_eq!(subscribe(&mut connection, "P123456789/b", 0)[4], 0);
-    assert_eq!(subscribe(&mut connection, "P123456789/c", 0)[4], 0x80);
-    assert_eq!(subscribe(&mut connection, "P123456789/a", 1)[4], 1);
-    connection.handle_received(b"\xa2\x10\0\x09\0\x0cP123456789/a");
+    assert_eq!(subscribe(&mut connection, "P123456789/d/a", 0)[4], 0);
+    assert_eq!(subscribe(&mut connection, "P123456789/d/b", 0)[4], 0);
+    assert_eq!(subscribe(&mut connection, "P123456789/d/c", 0)[4], 0x80);
+    assert_eq!(subscribe(&mut connection, "P123456789/d/a", 1)[4], 1);
+    connection.handle_received(b"\xa2\x12\0\x09\0\x0eP123456789/d/a");
     assert!(matches!(connection.poll_event(T0), Some(Event::Unsubscribed { .. })));
     assert_eq!(take(&mut connection), b"\xb0\x02\0\x09");
-    assert_eq!(subscribe(&mut connection, "P123456789/c", 0)[4], 0);
+    assert_eq!(subscribe(&mut connection, "P123456789/d/c", 0)[4], 0);
 }
 
 #[test]
 fn messages_in_by_topic() {
     let mut connection = up();
     connection.handle_received(b"\x32\x1d\0\x18$ota/report/P123456789/d\0\x05!");
-    connection.handle_received(b"\x30\x0f\0\x0cP123456789/x?");
+    connection.handle_received(b"\x30\x11\0\x0eP123456789/d/x?");
     connection.handle_received(b"\x32\x06\0\x01a\0\x06?\xc0\0");
     let report = Event::Report { payload: Bytes::from_static(b"!"), qos: QoS::AtLeastOnce };
     assert_eq!(connection.poll_event(T0), Some(report));
     assert_eq!(take(&mut connection), b"\x40\x02\0\x05");
-    let (topic, payload) = ("P123456789/x".to_owned(), Bytes::from_static(b"?"));
+    let (topic, payload) = ("P123456789/d/x".to_owned(), Bytes::from_static(b"?"));
     let message = Event::Publish { topic, payload, qos: QoS::AtMostOnce };
     assert_eq!(connection.poll_event(T0), Some(message));
     assert_eq!(connection.poll_event(T0), Some(Event::Foreign { topic: "a".into() }));
@@ -208,22 +210,42 @@ fn messages_in_by_topic() {
 fn messages_out_at_the_granted_qos() {
     let mut connection = up_with(Limits { in_flight: 1, ..Limits::default() });
     let payload = Bytes::from_static(b"!");
-    let topic = "P123456789/x";
+    let topic = "P123456789/d/x";
     assert_eq!(connection.publish(T0, topic, &payload, QoS::AtLeastOnce), Ok(false));
     subscribe(&mut connection, topic, 1);
     assert_eq!(connection.publish(T0, topic, &payload, QoS::AtMostOnce), Ok(true));
-    assert_eq!(take(&mut connection), b"\x30\x0f\0\x0cP123456789/x!");
+    assert_eq!(take(&mut connection), b"\x30\x11\0\x0eP123456789/d/x!");
     assert_eq!(connection.publish(T0, topic, &payload, QoS::AtLeastOnce), Ok(true));
-    assert_eq!(take(&mut connection), b"\x32\x11\0\x0cP123456789/x\0\x01!");
+    assert_eq!(take(&mut connection), b"\x32\x13\0\x0eP123456789/d/x\0\x01!");
     let full = connection.publish(T0, topic, &payload, QoS::AtLeastOnce);
     assert_eq!(full, Err(NotSent::WindowFull));
     connection.handle_received(b"\x40\x02\0\x01");
     assert_eq!(connection.poll_event(T0), None);
     assert_eq!(connection.publish(T0, topic, &payload, QoS::AtLeastOnce), Ok(true));
-    assert_eq!(take(&mut connection), b"\x32\x11\0\x0cP123456789/x\0\x02!");
-    let large = Bytes::from(vec![0; 16 * 1024]);
+    assert_eq!(take(&mut connection), b"\x32\x13\0\x0eP123456789/d/x\0\x02!");
+    let large = Bytes::from(vec![0; 16 * 1024 + 1]);
     assert_eq!(connection.publish(T0, topic, &large, QoS::AtMostOnce), Err(NotSent::TooLarge));
     assert!(connection.unsent().is_empty());
+    let largest = Bytes::from(vec![0; 16 * 1024]);
+    assert_eq!(connection.publish(T0, topic, &largest, QoS::AtMostOnce), Ok(true));
+}
+
+/// The platform's limit is of the payload; the topic comes on top.
+#[test]
+fn a_payload_of_exactly_16_kib_passes() {
+    for (len, close) in [(16_384, None), (16_385, Some(Close::TooLarge))] {
+        let mut connection = up();
+        let topic = b"$ota/report/P123456789/d";
+        let left = 2 + topic.len() + len;
+        let mut packet = vec![0x30, (left & 0x7f) as u8 | 0x80, (left >> 7 & 0x7f) as u8 | 0x80];
+        packet.extend([(left >> 14) as u8, 0, topic.len() as u8]);
+        packet.extend(topic);
+        packet.resize(packet.len() + len, b'x');
+        connection.handle_received(&packet);
+        let event = connection.poll_event(T0);
+        assert_eq!(connection.closed(), close, "{len}");
+        assert_eq!(matches!(event, Some(Event::Report { .. })), close.is_none(), "{len}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn expire_url_sticks_to_the_url() {
     let mut origin = Origin::new(OriginConfig::new(Some(signer.clone()), 0));
     origin.add_file("/fw", image());
     origin.set_faults(FaultPlan::new(0).with(Rule::new(Fault::ExpireUrl).skip(1)));
-    let request = |unix| format!("GET {} HTTP/1.1\r\n\r\n", signer.sign("/fw", unix));
+    let request = |unix| format!("GET {} HTTP/1.1\r\nHost: h\r\n\r\n", signer.sign("/fw", unix));
     assert_eq!(ask(&mut origin, &request(0)).status(), "200");
     for _ in 0..3 {
         let answer = ask(&mut origin, &request(0));
@@ -301,7 +301,7 @@ fn of_two_other_responses_the_first_comes_first() {
 fn faults_leave_head_and_errors_alone() {
     let mut origin = one(Fault::Gone);
     assert_eq!(ask(&mut origin, &get("").replace("GET", "HEAD")).status(), "200");
-    assert_eq!(ask(&mut origin, "GET /x HTTP/1.1\r\n\r\n").status(), "404");
+    assert_eq!(ask(&mut origin, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n").status(), "404");
     assert_eq!(ask(&mut origin, &get("bytes=5000-")).status(), "416");
     assert_eq!(origin.counters().faults, 0);
 }

@@ -13,7 +13,7 @@ fn no_http() {
     let many = format!("GET /fw HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
     assert_eq!(ask(&mut origin(), &many).status(), "400");
     // A body would be taken for the next request.
-    let answer = ask(&mut origin(), "GET /fw HTTP/1.1\r\nContent-Length: 5\r\n\r\n");
+    let answer = ask(&mut origin(), "GET /fw HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
     assert_eq!((answer.status(), answer.closing), ("200", Some(Closing::Close)));
 }
 

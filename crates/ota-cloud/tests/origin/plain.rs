@@ -78,7 +78,8 @@ fn ranges() {
 fn if_range_needs_the_same_object() {
     let etag = ask(&mut origin(), &get("")).header("ETag").unwrap().to_owned();
     let ask_if = |etag: &str| {
-        let request = format!("GET /fw HTTP/1.1\r\nRange: bytes=9-\r\nIf-Range: {etag}\r\n\r\n");
+        let request =
+            format!("GET /fw HTTP/1.1\r\nHost: h\r\nRange: bytes=9-\r\nIf-Range: {etag}\r\n\r\n");
         ask(&mut origin(), &request).status().to_owned()
     };
     assert_eq!(ask_if(&etag), "206");
@@ -95,15 +96,21 @@ fn head_has_the_same_head() {
 
 #[test]
 fn other_methods_paths_and_versions() {
-    let answer = ask(&mut origin(), "DELETE /fw HTTP/1.1\r\n\r\n");
+    for hosts in ["", "Host: a\r\nHost: b\r\n"] {
+        let answer = ask(&mut origin(), &format!("GET /fw HTTP/1.1\r\n{hosts}\r\n"));
+        assert_eq!(answer.status(), "400", "{hosts}");
+    }
+    let answer = ask(&mut origin(), "DELETE /fw HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!((answer.status(), answer.header("Allow")), ("405", Some("GET, HEAD")));
-    let answer = ask(&mut origin(), "GET /other HTTP/1.1\r\n\r\n");
+    let answer = ask(&mut origin(), "GET /other HTTP/1.1\r\nHost: h\r\n\r\n");
     let length = answer.body.len().to_string();
     assert_eq!((answer.status(), answer.header("Content-Length")), ("404", Some(&*length)));
     assert_eq!(answer.closing, None);
-    let answer = ask(&mut origin(), "GET http://h:1/f%77?x=1 HTTP/1.1\r\n\r\n");
+    let answer = ask(&mut origin(), "GET http://h:1/f%77?x=1 HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!((answer.status(), answer.closing), ("200", None));
-    for close in ["GET /fw HTTP/1.0\r\n\r\n", "GET /fw HTTP/1.1\r\nConnection: Close\r\n\r\n"] {
+    for close in
+        ["GET /fw HTTP/1.0\r\n\r\n", "GET /fw HTTP/1.1\r\nHost: h\r\nConnection: Close\r\n\r\n"]
+    {
         let answer = ask(&mut origin(), close);
         assert_eq!((answer.status(), answer.closing), ("200", Some(Closing::Close)));
         assert_eq!(answer.header("Connection"), Some("close"));
@@ -119,7 +126,7 @@ fn signed_urls() {
     origin.add_file("/a b", image());
     let mut ask_at = |target: &str, now: Instant| {
         let mut connection = Connection::new(now);
-        let request = format!("GET {target} HTTP/1.1\r\n\r\n");
+        let request = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_eq!(connection.handle_received(now, request.as_bytes()), request.len());
         let bytes = drain(&mut connection, &mut origin, now);
         let answer = Answer::of(&bytes, connection.closing());

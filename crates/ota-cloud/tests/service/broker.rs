@@ -114,7 +114,7 @@ async fn a_device_is_there_when_it_reports_and_gets_the_url_of_another_server() 
     assert_eq!(offer(&mut peer).await, "https://files.example/a?token=b");
     let record = handle.device(&device("dev001")).await.unwrap().unwrap();
     assert!(record.online);
-    assert_eq!(record.task.unwrap().status, Status::Delivered);
+    assert_eq!(record.task.as_ref().unwrap().status, Status::Delivered);
     // The service does not serve what another server has.
     let ours = format!("http://{}/TESTPROD01_1.0.0", running.http_addr());
     assert_eq!(crate::http::get(&ours, "").await.status, 403);

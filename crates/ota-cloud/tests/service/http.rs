@@ -3,15 +3,17 @@
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
-use ota_cloud::service::{HandleError, NewFirmware, Running, ServiceConfig};
+use mqttbytes::QoS;
+use ota_cloud::fault::{Fault, FaultPlan, Rule};
+use ota_cloud::service::{HandleError, NewFirmware, Running, ServiceConfig, What};
 use ota_cloud::sign::UrlSigner;
-use ota_cloud::{CatalogError, Firmware};
+use ota_cloud::{CatalogError, EventKind, Firmware, NotOffered, Rollout, TaskError, TaskOptions};
 use ota_proto::url::Url;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::{Io, PATIENCE, PRODUCT, start_with};
+use crate::{Client, Io, PATIENCE, PRODUCT, device, start_with};
 
 pub(crate) const KEY: &[u8] = b"the key of the tests";
 
@@ -229,6 +231,78 @@ async fn an_image_in_a_file() {
     assert_eq!(get(&url, "").await.status, 500);
     std::fs::remove_file(file.path()).unwrap();
     assert_eq!(get(&url, "").await.status, 500);
+}
+
+/// What a device would get is not what the offer states.
+#[tokio::test]
+async fn an_image_that_changed_on_disk_is_offered_no_more() {
+    let running = start_with(ServiceConfig::default()).await;
+    let handle = running.handle();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"image").unwrap();
+    file.flush().unwrap();
+    handle.add_firmware(NewFirmware::file(PRODUCT, "1.0.0", file.path())).await.unwrap();
+    handle.set_rollout(PRODUCT, Some(Rollout::new("1.0.0"))).await.unwrap();
+    file.write_all(b" and more").unwrap();
+    file.flush().unwrap();
+    let mut log = handle.log();
+    let mut client = Client::device(&running, "dev001").await;
+    let topic = device("dev001").report_topic().to_owned();
+    client.publish(&topic, QoS::AtMostOnce, VERSION.as_bytes()).await;
+    let (mut withdrawn, mut reason) = (false, false);
+    while !(withdrawn && reason) {
+        match log.next().await.unwrap().what {
+            What::Withdrawn { version, why, .. } => {
+                assert_eq!(version, "1.0.0");
+                assert!(why.contains("changed"), "{why}");
+                withdrawn = true;
+            }
+            What::Event(EventKind::NotOffered { why, .. }) => {
+                assert!(matches!(why, NotOffered::Withdrawn { .. }), "{why}");
+                reason = true;
+            }
+            What::Event(EventKind::Offered { .. }) => panic!("it was offered"),
+            _ => {}
+        }
+    }
+    // And from now on without looking.
+    let none = handle.start_task(&device("dev001"), "1.0.0", TaskOptions::default()).await;
+    let withdrawn = matches!(none, Err(HandleError::Task(TaskError::FirmwareWithdrawn)));
+    assert!(withdrawn, "{none:?}");
+}
+
+const VERSION: &str = r#"{"type":"report_version","report":{"version":"0.1.0"}}"#;
+
+async fn raw(running: &Running, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(running.http_addr()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    Answer::parse(&read_all(stream).await)
+}
+
+/// RFC 9112, 3.2.
+#[tokio::test]
+async fn http_1_1_without_a_host_is_refused_by_either_server() {
+    let faults = FaultPlan::new(1).with(Rule::new(Fault::Gone));
+    for faults in [FaultPlan::new(0), faults] {
+        let running = start_with(ServiceConfig { faults, ..Default::default() }).await;
+        let mut log = running.handle().log();
+        for (request, status) in [
+            ("GET /x HTTP/1.1\r\nConnection: close\r\n\r\n", 400),
+            ("GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n", 400),
+            ("GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 403),
+            ("GET /x HTTP/1.0\r\n\r\n", 403),
+            ("BREW /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 405),
+        ] {
+            assert_eq!(raw(&running, request).await.status, status, "{request}");
+            // The log has the method and what is wrong.
+            let What::Request { method, status: told, why, .. } = log.next().await.unwrap().what
+            else {
+                panic!()
+            };
+            assert!(request.starts_with(&format!("{method} ")) && told == status, "{method}");
+            assert!(!why.is_empty());
+        }
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mqttbytes::QoS;
+use ota_cloud::TaskOptions;
 use ota_cloud::endpoint::Limits;
 use ota_cloud::service::{HandleError, NewFirmware, Service, ServiceConfig, StartError, What};
 use ota_cloud::sign::UrlSigner;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::{Client, PATIENCE, PRODUCT, device, http, login, secret, start, start_with};
+use crate::{Client, PATIENCE, PRODUCT, device, http, login, start, start_with};
 
 #[tokio::test]
 async fn garbage_is_closed_and_the_others_go_on() {
@@ -60,21 +60,24 @@ async fn a_device_that_does_not_read_is_disconnected_when_its_queue_is_full() {
     let stall = Duration::from_secs(3600);
     let limits = Limits { stall, ..Limits::default() };
     let running = start_with(ServiceConfig { limits, ..Default::default() }).await;
-    running.handle().add_device(&device("dev002"), &secret()).await.unwrap();
-    let mut writer = Client::device(&running, "dev001").await;
-    let mut reader = Client::device(&running, "dev002").await;
-    reader.subscribe("TESTPROD01/data", QoS::AtMostOnce).await;
-    let mut log = running.handle().log();
-    let payload = vec![0; 16_000];
+    let handle = running.handle();
+    let mut image = NewFirmware::memory(PRODUCT, "1.0.0", &b"image"[..]);
+    image.user_defined = Some("x".repeat(1_500));
+    handle.add_firmware(image).await.unwrap();
+    let _reader = Client::device(&running, "dev001").await;
+    handle.wait_for(&device("dev001"), |record| record.online).await.unwrap();
+    let mut log = handle.log();
     let flood = async {
         loop {
-            writer.publish("TESTPROD01/data", QoS::AtMostOnce, &payload).await;
+            let task = handle.start_task(&device("dev001"), "1.0.0", TaskOptions::default()).await;
+            let task = task.unwrap();
+            handle.with(move |cloud, now| cloud.cancel_task(now, task)).await.unwrap().unwrap();
         }
     };
     let closed = async {
         while let Some(entry) = log.next().await {
             if let What::Closed { why, .. } = entry.what {
-                assert_eq!(entry.device, Some(device("dev002")));
+                assert_eq!(entry.device, Some(device("dev001")));
                 return why;
             }
         }
@@ -93,10 +96,17 @@ async fn a_device_that_does_not_read_is_disconnected_when_its_queue_is_full() {
 async fn connections_are_bounded() {
     let running = start_with(ServiceConfig { max_connections: 1, ..Default::default() }).await;
     let mut first = Client::device(&running, "dev001").await;
+    let mut log = running.handle().log();
     let mut second = Client::open(running.mqtt_addr()).await;
     second.send(b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01d").await;
-    // No CONNACK: nobody serves it.
+    // No CONNACK: nobody serves it, which is told.
     second.closed().await;
+    loop {
+        if let What::TurnedAway { most, .. } = log.next().await.unwrap().what {
+            assert_eq!(most, 1);
+            break;
+        }
+    }
     first.send(b"\xc0\0").await;
     assert!(first.next().await.is_some());
 }

@@ -23,7 +23,11 @@ async fn right_and_wrong_credentials() {
     user.username = "TESTPROD01dev001;12010126;AbC12;1".into();
     let mut none = login("dev001");
     none.login.as_mut().unwrap().password.clear();
-    for bad in [wrong, lapsed, none] {
+    let mut nobody = login("dev001");
+    nobody.login = None;
+    let mut stranger = login("dev002");
+    stranger.login = None;
+    for bad in [wrong, lapsed, none, nobody, stranger] {
         let (mut client, code) = Client::connect(addr, &bad).await;
         assert_eq!(code, 4);
         client.closed().await;

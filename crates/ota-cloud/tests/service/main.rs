@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod broker;
+mod faulty;
 mod http;
 mod limits;
 mod login;

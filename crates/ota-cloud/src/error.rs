@@ -56,6 +56,8 @@ pub enum TaskError {
     DeviceNotExist,
     /// The product has no such version.
     FirmwareNotExist,
+    /// The firmware was withdrawn.
+    FirmwareWithdrawn,
     /// The device has an unfinished task: one at a time.
     DeviceRunningOtherOtaTask,
     /// The device reported this version already.
@@ -108,6 +110,7 @@ impl fmt::Display for TaskError {
         f.write_str(match self {
             Self::DeviceNotExist => "unknown device",
             Self::FirmwareNotExist => "FirmwareNotExist: the product has no such version",
+            Self::FirmwareWithdrawn => "the firmware was withdrawn",
             Self::DeviceRunningOtherOtaTask => "DeviceRunningOtherOtaTask: one task at a time",
             Self::DeviceFirmwareIsUpdated => "DeviceFirmwareIsUpdated: it runs this version",
             Self::DeviceHasNoFirmware => "DeviceHasNoFirmware: it never reported a version",

@@ -4,18 +4,28 @@ use core::fmt;
 use core::time::Duration;
 
 use ota_proto::Instant;
+use serde::{Deserialize, Serialize};
 
-use super::error::TaskError;
+use crate::error::TaskError;
+use crate::module::Module;
 
 /// The name of a task: unique in its cloud, never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId {
     pub(super) device: u32,
     pub(super) number: u32,
 }
 
+impl TaskId {
+    /// The number of its device.
+    #[must_use]
+    pub const fn device(self) -> u32 {
+        self.device
+    }
+}
+
 impl fmt::Display for TaskId {
-    /// `3-1`: the first task of the device with index 3.
+    /// `3-1`: the first task of the device with number 3.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.device, self.number)
     }
@@ -31,6 +41,8 @@ pub struct TaskOptions {
     pub confirm: bool,
     /// Only for a device that last reported one of these versions ("by version"); empty for any.
     pub from_versions: Vec<String>,
+    /// The module that the target is a firmware of; the device's own by default.
+    pub module: Module,
 }
 
 impl TaskOptions {
@@ -51,6 +63,9 @@ impl TaskOptions {
 pub struct Rollout {
     /// The target.
     pub version: String,
+    /// The module that the rule is for; the device's own by default. It counts in place of
+    /// [`TaskOptions::module`].
+    pub module: Module,
     /// The options of each task.
     pub options: TaskOptions,
     /// The most tasks a device gets by this rule, 1 at least. Each after the first needs a new
@@ -62,13 +77,18 @@ impl Rollout {
     /// A rule with default options and three attempts.
     #[must_use]
     pub fn new(version: impl Into<String>) -> Self {
-        Self { version: version.into(), options: TaskOptions::default(), attempts: 3 }
+        Self {
+            version: version.into(),
+            module: Module::default(),
+            options: TaskOptions::default(),
+            attempts: 3,
+        }
     }
 }
 
 /// Where a device stands in its task: the platform's numbers (docs/protocol.md, The cloud's side).
 /// Its 7, "being processed", is never given: no source says when it would be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Status {
     /// 0: the device was not connected when the push was due; its next `report_version` draws it.
@@ -83,7 +103,7 @@ pub enum Status {
     Burning,
     /// 5: the device reported `fail`, or the task was cancelled.
     Failed,
-    /// 6: the device reported `done`.
+    /// 6: the device reported `done`, or the new version.
     Complete,
     /// 8: the push waits for a person.
     AwaitingConfirm,
@@ -136,11 +156,13 @@ impl fmt::Display for Status {
 }
 
 /// How a task ended. An ended task is not pushed again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Finish {
     /// The device reported `done`.
     Done,
+    /// The device reported the target as the version that it runs.
+    Proved,
     /// The device reported the target before anything was pushed: it got there in another way.
     AlreadyThere,
     /// The device reported `fail`.
@@ -153,11 +175,14 @@ pub enum Finish {
 }
 
 /// A task: one device, one target. Made by the cloud and read by anyone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Task {
     /// Its name.
     pub id: TaskId,
+    /// The module that is updated.
+    #[serde(default)]
+    pub module: Module,
     /// The target version.
     pub target: String,
     /// The interval of its time-out.
@@ -188,16 +213,24 @@ pub struct Task {
     pub proved: Option<Instant>,
     /// How and when it first ended. A late result changes `status`, not this.
     pub finished: Option<(Instant, Finish)>,
-    /// The result came after the task had ended by time-out, failure or cancellation.
+    /// The result, or the proof, came after the task had ended by time-out, failure or
+    /// cancellation.
     pub late: bool,
     /// Whether the rule of a rollout made it.
     pub by_rollout: bool,
 }
 
 impl Task {
-    pub(super) fn new(id: TaskId, target: &str, timeout: Duration, began: Instant) -> Self {
+    pub(super) fn new(
+        id: TaskId,
+        module: Module,
+        target: &str,
+        timeout: Duration,
+        began: Instant,
+    ) -> Self {
         Self {
             id,
+            module,
             target: target.into(),
             timeout,
             attempt: 1,
@@ -218,9 +251,9 @@ impl Task {
         }
     }
 
-    /// Claimed by `done` and proved by a version report.
+    /// Proved by a version report, and nothing that came later says otherwise.
     #[must_use]
-    pub const fn is_proved(&self) -> bool {
-        self.claimed.is_some() && self.proved.is_some()
+    pub fn is_proved(&self) -> bool {
+        self.proved.is_some() && self.status == Status::Complete
     }
 }

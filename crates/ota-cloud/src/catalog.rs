@@ -1,0 +1,207 @@
+//! What a product's devices may be updated to, and what they shall be.
+
+use std::collections::BTreeMap;
+
+use ota_proto::{Identity, Md5};
+
+use crate::device::Rollout;
+use crate::error::{CatalogError, TaskError};
+use crate::module::{Module, is_word};
+
+/// An image in the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Firmware {
+    /// The product whose devices it is for.
+    pub product_id: String,
+    /// Its version, unique in the product and module: 1 to 32 of `[A-Za-z0-9._-]`.
+    pub version: String,
+    /// The digest that offers state.
+    pub md5: Md5,
+    /// The size in bytes that offers state, 1 to [`Firmware::MAX_SIZE`].
+    pub size: u64,
+    /// The path of its URL, from `/` on, not percent-encoded.
+    pub path: String,
+    /// A URL of another web server that has the image, in place of a signed one of ours: offers
+    /// state it as it is. At most [`Firmware::MAX_URL`] bytes.
+    pub url: Option<String>,
+    /// A text that is handed to the device, at most [`Firmware::MAX_USER_DEFINED`] bytes.
+    /// `Some("")` is sent as an empty text: EXP-C devices ignore an offer without it.
+    pub user_defined: Option<String>,
+    /// The module that it is for, as offers state it: `mcu`, `module`, or a name of the product's
+    /// own; `None` says nothing, which means the device's own.
+    pub fw_type: Option<String>,
+}
+
+impl Firmware {
+    /// The largest image in bytes: 2,048 MiB (docs/protocol.md, The cloud's side).
+    pub const MAX_SIZE: u64 = 2_048 * 1_024 * 1_024;
+    /// The longest `user_defined` in bytes (docs/protocol.md, Cloud to device).
+    pub const MAX_USER_DEFINED: usize = 1_536;
+    /// The longest `url` in bytes: what a device takes.
+    pub const MAX_URL: usize = 1_024;
+    /// The longest path in bytes.
+    pub const MAX_PATH: usize = 512;
+
+    /// A firmware at the path that the platform would give it, `/{product}_{version}`, without the
+    /// optional fields.
+    #[must_use]
+    pub fn new(product_id: &str, version: &str, md5: Md5, size: u64) -> Self {
+        Self {
+            product_id: product_id.into(),
+            version: version.into(),
+            md5,
+            size,
+            path: format!("/{product_id}_{version}"),
+            url: None,
+            user_defined: None,
+            fw_type: None,
+        }
+    }
+
+    /// The module that it is for. What is no name, which no catalogue takes, counts as the
+    /// device's own.
+    #[must_use]
+    pub fn module(&self) -> Module {
+        Module::new(self.fw_type.as_deref()).unwrap_or_default()
+    }
+
+    /// Checks the limits of docs/protocol.md, The cloud's side.
+    fn check(&self) -> Result<(), CatalogError> {
+        let path_char = |c: char| !c.is_control() && !matches!(c, '?' | '#' | '%');
+        if Identity::new(&self.product_id, "device").is_err() {
+            Err(CatalogError::BadProduct)
+        } else if !is_word(&self.version, b"._-") {
+            Err(CatalogError::BadVersion)
+        } else if self.size == 0 || self.size > Self::MAX_SIZE {
+            Err(CatalogError::BadSize)
+        } else if !self.path.starts_with('/')
+            || self.path.len() > Self::MAX_PATH
+            || !self.path.chars().all(path_char)
+        {
+            Err(CatalogError::BadPath)
+        } else if self.url.as_ref().is_some_and(|url| !is_url(url)) {
+            Err(CatalogError::BadUrl)
+        } else if self.user_defined.as_ref().is_some_and(|t| t.len() > Self::MAX_USER_DEFINED) {
+            Err(CatalogError::UserDefinedTooLong)
+        } else if self.fw_type.as_ref().is_some_and(|text| !is_word(text, b"_-")) {
+            Err(CatalogError::BadFwType)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    text.len() <= Firmware::MAX_URL
+        && rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
+/// The firmware and the standing rules of all products.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Catalog {
+    products: BTreeMap<String, BTreeMap<Module, Shelf>>,
+    len: usize,
+}
+
+/// What there is for one module.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Shelf {
+    firmware: BTreeMap<String, Entry>,
+    rule: Option<Rollout>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Entry {
+    firmware: Firmware,
+    /// Why it is not offered any more.
+    withdrawn: Option<String>,
+}
+
+impl Catalog {
+    /// Adds an image, while there are fewer than `most`.
+    ///
+    /// # Errors
+    /// [`CatalogError`], by what is wrong with it; nothing is added.
+    pub fn add(&mut self, firmware: Firmware, most: usize) -> Result<(), CatalogError> {
+        firmware.check()?;
+        let module = firmware.module();
+        if self.get(&firmware.product_id, &module, &firmware.version).is_some() {
+            return Err(CatalogError::FirmwareAlreadyExist);
+        }
+        if self.len >= most {
+            return Err(CatalogError::FirmwareExceedLimit);
+        }
+        let shelf = self.products.entry(firmware.product_id.clone()).or_default();
+        let shelf = shelf.entry(module).or_default();
+        let entry = Entry { firmware, withdrawn: None };
+        shelf.firmware.insert(entry.firmware.version.clone(), entry);
+        self.len = self.len.saturating_add(1);
+        Ok(())
+    }
+
+    /// Every image, by product, module and version.
+    pub fn iter(&self) -> impl Iterator<Item = &Firmware> {
+        let shelves = self.products.values().flat_map(BTreeMap::values);
+        shelves.flat_map(|shelf| shelf.firmware.values()).map(|entry| &entry.firmware)
+    }
+
+    /// An image, withdrawn or not.
+    #[must_use]
+    pub fn get(&self, product_id: &str, module: &Module, version: &str) -> Option<&Firmware> {
+        self.entry(product_id, module, version).map(|entry| &entry.firmware)
+    }
+
+    /// Why an image is not offered any more.
+    #[must_use]
+    pub fn withdrawn(&self, product_id: &str, module: &Module, version: &str) -> Option<&str> {
+        self.entry(product_id, module, version)?.withdrawn.as_deref()
+    }
+
+    /// Stops the offers of an image, with the reason. Returns whether there is such an image.
+    pub fn withdraw(
+        &mut self,
+        product_id: &str,
+        module: &Module,
+        version: &str,
+        why: &str,
+    ) -> bool {
+        let shelf = self.products.get_mut(product_id).and_then(|product| product.get_mut(module));
+        match shelf.and_then(|shelf| shelf.firmware.get_mut(version)) {
+            Some(entry) => {
+                entry.withdrawn = Some(why.into());
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The standing rule of a module.
+    #[must_use]
+    pub fn rule(&self, product_id: &str, module: &Module) -> Option<&Rollout> {
+        self.products.get(product_id)?.get(module)?.rule.as_ref()
+    }
+
+    /// Sets the standing rule of the module that it names.
+    ///
+    /// # Errors
+    /// [`TaskError::FirmwareNotExist`]; nothing is changed.
+    pub fn set_rule(&mut self, product_id: &str, rule: Rollout) -> Result<(), TaskError> {
+        let shelf = self.products.get_mut(product_id).and_then(|p| p.get_mut(&rule.module));
+        let shelf = shelf.filter(|shelf| shelf.firmware.contains_key(&rule.version));
+        shelf.ok_or(TaskError::FirmwareNotExist)?.rule = Some(rule);
+        Ok(())
+    }
+
+    /// Ends all standing rules of a product.
+    pub fn end_rules(&mut self, product_id: &str) {
+        for shelf in self.products.get_mut(product_id).into_iter().flat_map(BTreeMap::values_mut) {
+            shelf.rule = None;
+        }
+    }
+
+    fn entry(&self, product_id: &str, module: &Module, version: &str) -> Option<&Entry> {
+        self.products.get(product_id)?.get(module)?.firmware.get(version)
+    }
+}

@@ -1,0 +1,218 @@
+//! What is known of a device's past: versions, numbers, events.
+
+use core::fmt;
+
+use ota_proto::Instant;
+use ota_proto::message::ProgressState;
+use serde::{Deserialize, Serialize};
+
+use super::task::{Status, TaskId};
+use crate::module::Module;
+
+/// The version that a module reported last.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Reported {
+    /// The module.
+    #[serde(default)]
+    pub module: Module,
+    /// The version, 1 to 32 printable ASCII characters.
+    pub version: String,
+    /// When.
+    pub at: Instant,
+    /// The target of the standing rule that made tasks, and how many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rule: Option<(String, u32)>,
+}
+
+/// Numbers of a device. They saturate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Times it connected.
+    pub sessions: u64,
+    /// Messages from it that were taken.
+    pub received: u64,
+    /// `report_version` among them.
+    pub versions: u64,
+    /// `report_progress` among them.
+    pub progress: u64,
+    /// `done` and `fail` among them.
+    pub results: u64,
+    /// Progress that belongs to no task of the device.
+    pub stray: u64,
+    /// Replies sent to it.
+    pub replies: u64,
+    /// Offers sent to it.
+    pub offers: u64,
+}
+
+/// What happened to a device.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// It was not known and has a record now.
+    Registered,
+    /// It is connected and subscribed.
+    Connected,
+    /// It is gone.
+    Disconnected,
+    /// It reported its version.
+    Version {
+        /// The version it runs.
+        version: String,
+        /// The module that runs it; `None` when what was named is no module.
+        module: Option<Module>,
+    },
+    /// It reported progress.
+    Progress {
+        /// The target it names, cut to 64 bytes.
+        version: String,
+        /// The state.
+        state: ProgressState,
+        /// As sent, odd values included.
+        percent: Option<i64>,
+        /// As sent.
+        result_code: i64,
+        /// As sent, cut to 128 bytes.
+        result_msg: String,
+        /// It belongs to no task of the device.
+        stray: bool,
+    },
+    /// An offer was handed out to be sent.
+    Offered {
+        /// The task.
+        task: TaskId,
+        /// The target.
+        version: String,
+    },
+    /// A task began: the first of its statuses.
+    Began {
+        /// The task.
+        task: TaskId,
+        /// The target.
+        version: String,
+    },
+    /// A task's status changed.
+    Status {
+        /// The task.
+        task: TaskId,
+        /// What it was.
+        from: Status,
+        /// What it is.
+        to: Status,
+        /// The latest result's code, 0 before one.
+        code: i64,
+        /// The latest result's words, or ours where the device said none.
+        text: String,
+    },
+    /// The device says that it runs the target.
+    Claimed {
+        /// The task.
+        task: TaskId,
+        /// After the task had ended otherwise.
+        late: bool,
+    },
+    /// The device reported the target as the version it runs.
+    Proved {
+        /// The task.
+        task: TaskId,
+    },
+    /// A report drew no offer.
+    NotOffered {
+        /// The module of the report.
+        module: Module,
+        /// Why.
+        why: NotOffered,
+    },
+}
+
+/// Why a device that reports its version is offered nothing (rule R10 of docs/cloud-design.md).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum NotOffered {
+    /// It runs what it is to run.
+    UpToDate,
+    /// There is neither a task for it, nor a standing rule for its product and module.
+    NoRule,
+    /// `fw_type` is no name of a module, or the device has named more modules than are kept.
+    UnknownModule,
+    /// The standing rule is for devices that run another version.
+    OtherVersion,
+    /// The standing rule has made as many tasks for it as it may.
+    AttemptsUsed {
+        /// How many.
+        attempts: u32,
+    },
+    /// Its last task failed in this session; the next begins in a new one.
+    WaitsForSession,
+    /// Its open task is for another module.
+    OtherModule,
+    /// A person has to agree first.
+    AwaitingConfirm,
+    /// It has not subscribed to its update topic.
+    NotSubscribed,
+    /// The firmware is not in the catalogue.
+    NoFirmware,
+    /// The firmware was withdrawn.
+    Withdrawn {
+        /// Why, in words.
+        why: String,
+    },
+}
+
+impl NotOffered {
+    /// A name for programs: `attempts-used`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::UpToDate => "up-to-date",
+            Self::NoRule => "no-rule",
+            Self::UnknownModule => "unknown-module",
+            Self::OtherVersion => "other-version",
+            Self::AttemptsUsed { .. } => "attempts-used",
+            Self::WaitsForSession => "waits-for-session",
+            Self::OtherModule => "other-module",
+            Self::AwaitingConfirm => "awaiting-confirm",
+            Self::NotSubscribed => "not-subscribed",
+            Self::NoFirmware => "no-firmware",
+            Self::Withdrawn { .. } => "withdrawn",
+        }
+    }
+
+    /// Whether somebody has to do something before the device is updated.
+    #[must_use]
+    pub const fn is_trouble(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownModule
+                | Self::AttemptsUsed { .. }
+                | Self::NotSubscribed
+                | Self::NoFirmware
+                | Self::Withdrawn { .. }
+        )
+    }
+}
+
+impl fmt::Display for NotOffered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UpToDate => "it runs the newest version",
+            Self::NoRule => "no firmware is to be offered to this product and module",
+            Self::UnknownModule => "its fw_type names no module, or one too many",
+            Self::OtherVersion => "the update is for devices that run another version",
+            Self::AttemptsUsed { attempts } => {
+                return write!(f, "all of its {attempts} attempts ended without the new version");
+            }
+            Self::WaitsForSession => {
+                "its last task ended in this session; the next needs a new one"
+            }
+            Self::OtherModule => "its open task is for another module",
+            Self::AwaitingConfirm => "a person has to agree first",
+            Self::NotSubscribed => "it has not subscribed to its update topic",
+            Self::NoFirmware => "the firmware is not in the catalogue",
+            Self::Withdrawn { why } => return write!(f, "the firmware was withdrawn: {why}"),
+        })
+    }
+}

@@ -1,0 +1,340 @@
+//! One device as a value: its modules, its open task, and what it does next.
+
+mod config;
+mod event;
+mod task;
+mod turn;
+
+use core::fmt;
+
+use ota_proto::message::{CloudMessage, DeviceMessage, OfferMessage};
+use ota_proto::{Identity, Instant, Topic, TopicKind, Version};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use crate::catalog::{Catalog, Firmware};
+use crate::error::{CloudError, TaskError};
+use crate::module::Module;
+use turn::Turn;
+
+pub use config::{CloudConfig, TimeoutFrom};
+pub use event::{Counters, EventKind, NotOffered, Reported};
+pub use task::{Finish, Rollout, Status, Task, TaskId, TaskOptions};
+
+/// The largest payload from a device, in bytes (docs/protocol.md, The cloud's side).
+pub const MAX_PAYLOAD: usize = 16 * 1_024;
+
+/// The most modules that are kept of a device.
+pub const MAX_MODULES: usize = 8;
+
+/// One device. It has no clock, no chance and no log; it is changed by [`Device::apply`] only.
+///
+/// Serialised it is some hundred bytes, whatever the device sends. Presence is not a part of that:
+/// a process that starts has no sessions, so a device that is read is away.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Device {
+    /// Who it is.
+    pub identity: Identity,
+    /// Connected and subscribed.
+    #[serde(skip)]
+    pub online: bool,
+    /// The versions that its modules reported last, by module; at most [`MAX_MODULES`].
+    #[serde(default)]
+    pub modules: Vec<Reported>,
+    /// Its open task, or its last.
+    #[serde(default)]
+    pub task: Option<Task>,
+    /// How often what happened.
+    #[serde(default)]
+    pub counters: Counters,
+    /// Why its latest report drew no offer; `None` when it did.
+    #[serde(default)]
+    pub not_offered: Option<NotOffered>,
+    /// Its number in its cloud, which is in the names of its tasks.
+    number: u32,
+    /// Tasks made for it so far.
+    #[serde(default)]
+    tasks: u32,
+    /// When the next offer is due.
+    #[serde(default)]
+    offer: Option<Instant>,
+    /// When the task times out.
+    #[serde(default)]
+    timeout: Option<Instant>,
+    /// The number of the session in which the latest task ended.
+    #[serde(default)]
+    ended_in: u64,
+}
+
+/// What a decision about a device reads besides the device.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// How the cloud behaves.
+    pub config: &'a CloudConfig,
+    /// The firmware and the standing rules.
+    pub catalog: &'a Catalog,
+}
+
+/// What a device is told.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum DeviceInput<'a> {
+    /// It was taken at first sight.
+    Registered,
+    /// It has connected and subscribed to its update topic. Each is a new session.
+    Connected,
+    /// It is gone.
+    Disconnected,
+    /// A message came, as [`read_message`] takes it.
+    Message(&'a DeviceMessage<'a>),
+    /// Time has passed: [`Device::wake`] may be due.
+    Woken,
+    /// What [`Effect::Offer`] asked for was handed to its connection.
+    Offered(TaskId),
+    /// Begin a task.
+    Start {
+        /// The version to go to.
+        target: &'a str,
+        /// How.
+        options: &'a TaskOptions,
+    },
+    /// End the open task.
+    Cancel(TaskId),
+    /// Begin the next attempt of the last task.
+    Retry(TaskId),
+    /// A person agrees to the task.
+    Confirm(TaskId),
+    /// A standing rule was set for this module.
+    RuleSet(&'a Module),
+    /// Forget how many tasks the standing rules have made.
+    TryAgain,
+}
+
+/// What [`Device::apply`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+#[non_exhaustive]
+pub struct Change {
+    /// What happened, in order.
+    pub events: Vec<EventKind>,
+    /// What is to be done once the change is durable, in order.
+    pub effects: Vec<Effect>,
+    /// How the numbers of tasks by status change.
+    pub counts: Vec<(Status, i8)>,
+    /// The task that had to make room for a new one.
+    pub replaced: Option<Task>,
+    /// How soon the change must be durable.
+    pub write: Write,
+    /// Whether a command was taken.
+    pub answer: Result<(), TaskError>,
+    /// When to tell it [`DeviceInput::Woken`] at the latest.
+    pub wake: Option<Instant>,
+}
+
+/// Something to be done for a device.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Publish [`reply`] for this version.
+    Reply {
+        /// The version that was reported.
+        version: String,
+    },
+    /// Publish [`Device::offer`], then tell it [`DeviceInput::Offered`].
+    Offer(TaskId),
+}
+
+/// How soon a change must be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Write {
+    /// Nothing has changed.
+    None,
+    /// Within 10 s: progress without news, which nobody acknowledges.
+    Later,
+    /// Before anything is acknowledged.
+    Now,
+}
+
+impl Device {
+    /// A device that nothing is known of. `number` is its own in its cloud.
+    #[must_use]
+    pub fn new(identity: Identity, number: u32) -> Self {
+        Self {
+            identity,
+            online: false,
+            modules: Vec::new(),
+            task: None,
+            counters: Counters::default(),
+            not_offered: None,
+            number,
+            tasks: 0,
+            offer: None,
+            timeout: None,
+            ended_in: 0,
+        }
+    }
+
+    /// Takes an input at a moment, which is not before that of the last one.
+    pub fn apply(&mut self, now: Instant, context: &Context<'_>, input: DeviceInput<'_>) -> Change {
+        let mut change = Turn::run(self, now, context, input);
+        change.wake = self.wake();
+        change
+    }
+
+    /// When to tell it [`DeviceInput::Woken`] at the latest.
+    #[must_use]
+    pub fn wake(&self) -> Option<Instant> {
+        self.offer.into_iter().chain(self.timeout).min()
+    }
+
+    /// When its next offer is due.
+    #[must_use]
+    pub fn offer_at(&self) -> Option<Instant> {
+        self.offer
+    }
+
+    /// When its open task times out.
+    #[must_use]
+    pub fn timeout_at(&self) -> Option<Instant> {
+        self.timeout
+    }
+
+    /// What a module reported last.
+    #[must_use]
+    pub fn reported(&self, module: &Module) -> Option<&Reported> {
+        self.modules.iter().find(|reported| reported.module == *module)
+    }
+
+    /// The version that the device's own module reported last.
+    #[must_use]
+    pub fn runs(&self) -> Option<&str> {
+        self.reported(&Module::default()).map(|reported| reported.version.as_str())
+    }
+
+    /// Whether it has a task that is not over.
+    #[must_use]
+    pub fn has_open_task(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| task.finished.is_none())
+    }
+
+    /// Whether its task is proved, and it still runs the target.
+    #[must_use]
+    pub fn is_proved(&self) -> bool {
+        let Some(task) = self.task.as_ref().filter(|task| task.is_proved()) else { return false };
+        self.reported(&task.module).is_some_and(|reported| reported.version == task.target)
+    }
+
+    /// Whether its task is proved and it has said `done`, too: it has nothing more to say.
+    #[must_use]
+    pub fn is_claimed_and_proved(&self) -> bool {
+        self.is_proved() && self.task.as_ref().is_some_and(|task| task.claimed.is_some())
+    }
+
+    /// The firmware of its open task.
+    #[must_use]
+    pub fn firmware<'a>(&self, context: &Context<'a>) -> Option<&'a Firmware> {
+        let task = self.task.as_ref().filter(|task| task.finished.is_none())?;
+        context.catalog.get(self.identity.product_id(), &task.module, &task.target)
+    }
+
+    /// The payload that offers its open task, with a URL that is signed now.
+    #[must_use]
+    pub fn offer(&self, now: Instant, context: &Context<'_>) -> Option<Vec<u8>> {
+        let firmware = self.firmware(context)?;
+        let CloudConfig { signer, unix_at_zero, .. } = context.config;
+        let unix = unix_at_zero.saturating_add(now.as_micros() / 1_000_000);
+        let url = match &firmware.url {
+            Some(url) => Cow::Borrowed(url.as_str()),
+            None => Cow::Owned(signer.sign(&firmware.path, unix)),
+        };
+        encode(&CloudMessage::Offer(OfferMessage {
+            version: Cow::Borrowed(&firmware.version),
+            url,
+            md5sum: Some(firmware.md5),
+            file_size: Some(firmware.size),
+            user_defined: firmware.user_defined.as_deref().map(Cow::Borrowed),
+            fw_type: firmware.fw_type.as_deref().map(Cow::Borrowed),
+        }))
+    }
+
+    /// The device as it is kept: JSON, whose fields are only ever added.
+    ///
+    /// # Errors
+    /// [`BadState`]; none is known.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BadState> {
+        serde_json::to_vec(self).map_err(|error| BadState(error.to_string()))
+    }
+
+    /// The device from what was kept.
+    ///
+    /// # Errors
+    /// [`BadState`] when these are not the bytes of a device.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
+        let device: Self =
+            serde_json::from_slice(bytes).map_err(|error| BadState(error.to_string()))?;
+        if device.modules.len() > MAX_MODULES {
+            return Err(BadState("more modules than a device has".into()));
+        }
+        Ok(device)
+    }
+}
+
+/// A device's row that cannot be read: the database is damaged, or of a later release.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BadState(String);
+
+impl fmt::Display for BadState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a device's state cannot be read: {}", self.0)
+    }
+}
+
+impl core::error::Error for BadState {}
+
+/// The payload that answers a version report.
+#[must_use]
+pub fn reply(version: &str) -> Option<Vec<u8>> {
+    encode(&CloudMessage::VersionReply {
+        result_code: 0,
+        result_msg: Cow::Borrowed("success"),
+        version: Some(Cow::Borrowed(version)),
+    })
+}
+
+/// Who published to this topic. The caller has made sure that this device may.
+///
+/// # Errors
+/// [`CloudError::ForeignTopic`].
+pub fn sender(topic: &str) -> Result<Identity, CloudError> {
+    let topic = Topic::parse(topic).filter(|topic| topic.kind == TopicKind::Report);
+    topic
+        .and_then(|topic| Identity::new(topic.product_id, topic.device_name).ok())
+        .ok_or(CloudError::ForeignTopic)
+}
+
+/// Checks a device's message.
+///
+/// # Errors
+/// [`CloudError`], by what is wrong with it.
+pub fn read_message(payload: &[u8]) -> Result<DeviceMessage<'_>, CloudError> {
+    if payload.len() > MAX_PAYLOAD {
+        return Err(CloudError::TooLarge);
+    }
+    let message = DeviceMessage::decode(payload).map_err(CloudError::Malformed)?;
+    if let DeviceMessage::ReportVersion { version, .. } = &message {
+        Version::new(version).map_err(|_| CloudError::BadVersion)?;
+    }
+    Ok(message)
+}
+
+fn encode(message: &CloudMessage<'_>) -> Option<Vec<u8>> {
+    let mut payload = vec![0; 1_024];
+    if let Err(small) = message.encode(&mut payload) {
+        // The lengths are our own: the catalogue bounds them.
+        payload.resize(small.needed, 0);
+    }
+    let len = message.encode(&mut payload).ok()?;
+    payload.truncate(len);
+    Some(payload)
+}

@@ -1,0 +1,597 @@
+//! One input to a device: what it changes and what it draws.
+
+use core::time::Duration;
+
+use ota_proto::Instant;
+use ota_proto::message::{DeviceMessage, Progress, ProgressState};
+
+use super::event::{EventKind, NotOffered, Reported};
+use super::task::{Finish, Rollout, Status, Task, TaskId, TaskOptions};
+use super::{Change, Context, Device, DeviceInput, Effect, MAX_MODULES, TimeoutFrom, Write};
+use crate::error::TaskError;
+use crate::module::Module;
+
+/// The longest texts that are kept of a device's message, in bytes.
+const MAX_MSG: usize = 128;
+const MAX_VERSION: usize = 64;
+
+/// How long an offer that was claimed may take to be published: then it is due again.
+const LEASE: Duration = Duration::from_secs(10);
+
+pub(super) struct Turn<'a> {
+    device: &'a mut Device,
+    now: Instant,
+    context: &'a Context<'a>,
+    change: Change,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn run(
+        device: &'a mut Device,
+        now: Instant,
+        context: &'a Context<'a>,
+        input: DeviceInput<'_>,
+    ) -> Change {
+        let change = Change {
+            events: Vec::new(),
+            effects: Vec::new(),
+            counts: Vec::new(),
+            replaced: None,
+            write: Write::None,
+            answer: Ok(()),
+            wake: None,
+        };
+        let mut turn = Self { device, now, context, change };
+        turn.expire();
+        turn.take(input);
+        turn.change
+    }
+
+    fn take(&mut self, input: DeviceInput<'_>) {
+        let answer = match input {
+            DeviceInput::Woken => {
+                self.claim_offer();
+                return;
+            }
+            DeviceInput::Message(DeviceMessage::ReportProgress { version, progress }) => {
+                self.presume();
+                self.progress_reported(version, progress);
+                return;
+            }
+            DeviceInput::Message(message) => {
+                self.presume();
+                // A message kind of a later protocol crate: known to be well formed, of no use.
+                if let DeviceMessage::ReportVersion { version, fw_type } = message {
+                    self.version_reported(version, fw_type.as_deref());
+                }
+                Ok(())
+            }
+            DeviceInput::Registered => {
+                self.emit(EventKind::Registered);
+                Ok(())
+            }
+            DeviceInput::Connected => {
+                self.set_offline();
+                self.set_online();
+                Ok(())
+            }
+            DeviceInput::Disconnected => {
+                self.set_offline();
+                Ok(())
+            }
+            DeviceInput::Offered(task) => {
+                self.offered(task);
+                Ok(())
+            }
+            DeviceInput::Start { target, options } => self.start(target, options),
+            DeviceInput::Cancel(task) => self.cancel(task),
+            DeviceInput::Retry(task) => self.retry(task),
+            DeviceInput::Confirm(task) => self.confirm(task),
+            DeviceInput::RuleSet(module) => {
+                let _ = self.roll_out(module, self.now);
+                Ok(())
+            }
+            DeviceInput::TryAgain => {
+                self.try_again();
+                Ok(())
+            }
+        };
+        if answer.is_ok() {
+            self.change.write = Write::Now;
+        }
+        self.change.answer = answer;
+    }
+
+    /// Ends what has timed out.
+    fn expire(&mut self) {
+        if self.device.timeout.is_some_and(|at| at <= self.now) {
+            self.device.timeout = None;
+            self.finish(Finish::TimedOut, Status::TimedOut);
+        }
+    }
+
+    /// A cloud that joins a broker sees no connects.
+    fn presume(&mut self) {
+        if self.context.config.presume_connected && !self.device.online {
+            self.set_online();
+        }
+    }
+
+    fn set_online(&mut self) {
+        let counters = &mut self.device.counters;
+        counters.sessions = counters.sessions.saturating_add(1);
+        self.device.online = true;
+        self.emit(EventKind::Connected);
+    }
+
+    fn set_offline(&mut self) {
+        let was = std::mem::take(&mut self.device.online);
+        let undelivered = self.device.task.as_ref().is_some_and(|t| t.status == Status::Pending);
+        self.device.offer = None;
+        if was {
+            self.emit(EventKind::Disconnected);
+        }
+        if undelivered {
+            self.set_status(Status::Offline);
+        }
+    }
+
+    fn version_reported(&mut self, version: &str, fw_type: Option<&str>) {
+        let module = Module::new(fw_type);
+        self.emit(EventKind::Version { version: version.into(), module: module.clone() });
+        let counters = &mut self.device.counters;
+        counters.received = counters.received.saturating_add(1);
+        counters.versions = counters.versions.saturating_add(1);
+        if self.device.online {
+            counters.replies = counters.replies.saturating_add(1);
+            self.change.effects.push(Effect::Reply { version: version.into() });
+        }
+        self.hear();
+        let kept = module.filter(|module| self.keep(module, version));
+        let drawn = match &kept {
+            Some(module) => self.draw(module, version),
+            None => Err(NotOffered::UnknownModule),
+        };
+        self.device.not_offered = drawn.clone().err();
+        if let Err(why) = drawn {
+            self.emit(EventKind::NotOffered { module: kept.unwrap_or_default(), why });
+        }
+    }
+
+    /// Keeps what a module reports, while there is room.
+    fn keep(&mut self, module: &Module, version: &str) -> bool {
+        let modules = &mut self.device.modules;
+        match modules.binary_search_by(|known| known.module.cmp(module)) {
+            Ok(at) => {
+                if let Some(known) = modules.get_mut(at) {
+                    known.version = version.into();
+                    known.at = self.now;
+                }
+            }
+            Err(_) if modules.len() >= MAX_MODULES => return false,
+            Err(at) => {
+                let (module, version) = (module.clone(), version.into());
+                modules.insert(at, Reported { module, version, at: self.now, rule: None });
+            }
+        }
+        true
+    }
+
+    /// What a version report draws: proof, an offer, or nothing for a reason.
+    fn draw(&mut self, module: &Module, version: &str) -> Result<(), NotOffered> {
+        let push_at = self.now + self.context.config.reply_gap;
+        let open = self.device.has_open_task();
+        let Some(task) = &mut self.device.task else { return self.roll_out(module, push_at) };
+        if task.module != *module {
+            return if open {
+                Err(NotOffered::OtherModule)
+            } else {
+                self.roll_out(module, push_at)
+            };
+        }
+        if task.target == version {
+            return self.prove();
+        }
+        if !open {
+            return self.roll_out(module, push_at);
+        }
+        if task.status == Status::AwaitingConfirm {
+            return Err(NotOffered::AwaitingConfirm);
+        }
+        let (module, target) = (task.module.clone(), task.target.clone());
+        self.check_firmware(&module, &target)?;
+        self.make_due(push_at);
+        if self.device.online { Ok(()) } else { Err(NotOffered::NotSubscribed) }
+    }
+
+    /// The target of the task was reported, which ends it, whatever was said before.
+    fn prove(&mut self) -> Result<(), NotOffered> {
+        self.device.offer = None;
+        let Some(task) = &mut self.device.task else { return Ok(()) };
+        let (id, first) = (task.id, task.proved.is_none());
+        task.late |= task.finished.is_some_and(|(_, how)| is_otherwise(how));
+        task.proved = task.proved.or(Some(self.now));
+        let how = if task.pushed.is_none() { Finish::AlreadyThere } else { Finish::Proved };
+        if first {
+            self.emit(EventKind::Proved { task: id });
+        }
+        self.finish(how, Status::Complete);
+        if first { Ok(()) } else { Err(NotOffered::UpToDate) }
+    }
+
+    fn progress_reported(&mut self, version: &str, progress: &Progress<'_>) {
+        let result = matches!(progress.state, ProgressState::Done | ProgressState::Fail);
+        let task = self.device.task.as_ref().filter(|task| task.target == version);
+        // Before the first push of an attempt only `done` can be meant for it: anything else is
+        // left over from the attempt before.
+        let stray = task.is_none_or(|task| {
+            task.finished.is_none()
+                && task.pushed.is_none()
+                && progress.state != ProgressState::Done
+        });
+        let counters = &mut self.device.counters;
+        counters.received = counters.received.saturating_add(1);
+        counters.progress = counters.progress.saturating_add(1);
+        counters.results = counters.results.saturating_add(u64::from(result));
+        counters.stray = counters.stray.saturating_add(u64::from(stray));
+        self.change.write = self.change.write.max(if result { Write::Now } else { Write::Later });
+        self.emit(EventKind::Progress {
+            version: cut(version, MAX_VERSION),
+            state: progress.state,
+            percent: progress.percent,
+            result_code: progress.result_code,
+            result_msg: cut(&progress.result_msg, MAX_MSG),
+            stray,
+        });
+        if stray {
+            return;
+        }
+        self.hear();
+        match progress.state {
+            ProgressState::Downloading => self.downloading(progress.percent),
+            ProgressState::Burning => self.working(Status::Burning),
+            ProgressState::Done => self.done(progress),
+            ProgressState::Fail => self.failed(progress),
+            // A state of a later protocol crate.
+            _ => {}
+        }
+    }
+
+    fn downloading(&mut self, percent: Option<i64>) {
+        let Some(task) = self.open_task() else { return };
+        if let Some(percent) = percent {
+            // Clamped, so it fits.
+            task.percent = u8::try_from(percent.clamp(0, 100)).ok();
+        }
+        let whole = percent == Some(100);
+        self.working(if whole { Status::Downloaded } else { Status::Downloading });
+    }
+
+    fn working(&mut self, status: Status) {
+        if self.device.has_open_task() {
+            self.set_status(status);
+        }
+    }
+
+    fn done(&mut self, progress: &Progress<'_>) {
+        let Some(task) = &mut self.device.task else { return };
+        let (id, first) = (task.id, task.claimed.is_none());
+        let late = task.finished.is_some_and(|(_, how)| is_otherwise(how));
+        task.claimed = task.claimed.or(Some(self.now));
+        task.late |= late;
+        task.retcode = progress.result_code;
+        task.err_msg = cut(&progress.result_msg, MAX_MSG);
+        if first {
+            self.emit(EventKind::Claimed { task: id, late });
+        }
+        self.finish(Finish::Done, Status::Complete);
+    }
+
+    fn failed(&mut self, progress: &Progress<'_>) {
+        let Some(task) = &mut self.device.task else { return };
+        // What the device has both said and shown is not undone by what it says. What it has only
+        // shown is: an image on trial reports its version, too, and may be rolled back.
+        if (task.claimed.is_some() && task.proved.is_some())
+            || matches!(task.finished, Some((_, Finish::AlreadyThere)))
+        {
+            return;
+        }
+        task.late |= matches!(task.finished, Some((_, Finish::TimedOut | Finish::Cancelled)));
+        task.retcode = progress.result_code;
+        task.err_msg = cut(&progress.result_msg, MAX_MSG);
+        self.finish(Finish::Failed, Status::Failed);
+    }
+
+    fn start(&mut self, target: &str, options: &TaskOptions) -> Result<(), TaskError> {
+        let product = self.device.identity.product_id();
+        if self.context.catalog.get(product, &options.module, target).is_none() {
+            return Err(TaskError::FirmwareNotExist);
+        }
+        if self.context.catalog.withdrawn(product, &options.module, target).is_some() {
+            return Err(TaskError::FirmwareWithdrawn);
+        }
+        if self.device.has_open_task() {
+            return Err(TaskError::DeviceRunningOtherOtaTask);
+        }
+        let runs = self.device.reported(&options.module).map(|known| known.version.as_str());
+        if runs == Some(target) {
+            return Err(TaskError::DeviceFirmwareIsUpdated);
+        }
+        options.check_source(runs)?;
+        self.begin(&options.module, target, options, false, self.now);
+        Ok(())
+    }
+
+    fn cancel(&mut self, task: TaskId) -> Result<(), TaskError> {
+        if self.current(task)?.finished.is_some() {
+            return Err(TaskError::DeviceFirmwareTaskAlreadDone);
+        }
+        self.finish(Finish::Cancelled, Status::Failed);
+        Ok(())
+    }
+
+    fn retry(&mut self, task: TaskId) -> Result<(), TaskError> {
+        let began = self.now;
+        let current = self.current(task)?;
+        if current.status == Status::Complete {
+            return Err(TaskError::DeviceFirmwareTaskAlreadDone);
+        }
+        if current.finished.is_none() {
+            return Err(TaskError::DeviceOtaTaskInProgress);
+        }
+        let module = current.module.clone();
+        let mut next = Task::new(task, module, &current.target, current.timeout, began);
+        next.attempt = current.attempt.saturating_add(1);
+        next.by_rollout = current.by_rollout;
+        next.status = current.status;
+        *current = next;
+        self.make_due(began);
+        Ok(())
+    }
+
+    fn confirm(&mut self, task: TaskId) -> Result<(), TaskError> {
+        if self.current(task)?.status != Status::AwaitingConfirm {
+            return Err(TaskError::NotAwaitingConfirm);
+        }
+        self.make_due(self.now);
+        Ok(())
+    }
+
+    fn try_again(&mut self) {
+        let modules: Vec<Module> =
+            self.device.modules.iter().map(|known| known.module.clone()).collect();
+        for known in &mut self.device.modules {
+            known.rule = None;
+        }
+        for module in modules {
+            let drawn = self.roll_out(&module, self.now);
+            if drawn.is_ok() {
+                self.device.not_offered = None;
+            }
+        }
+    }
+
+    /// The device's task, when it is this one.
+    fn current(&mut self, task: TaskId) -> Result<&mut Task, TaskError> {
+        let current = self.device.task.as_mut().filter(|current| current.id == task);
+        current.ok_or(TaskError::DeviceFirmwareTaskNotExist)
+    }
+
+    /// The device's task while it is not over.
+    fn open_task(&mut self) -> Option<&mut Task> {
+        self.device.task.as_mut().filter(|task| task.finished.is_none())
+    }
+
+    /// Makes a task; the device has no open one.
+    fn begin(
+        &mut self,
+        module: &Module,
+        target: &str,
+        options: &TaskOptions,
+        by_rollout: bool,
+        push_at: Instant,
+    ) {
+        let timeout = options.timeout.unwrap_or(self.context.config.timeout_interval);
+        let device = &mut *self.device;
+        device.tasks = device.tasks.saturating_add(1);
+        let id = TaskId { device: device.number, number: device.tasks };
+        let mut task = Task::new(id, module.clone(), target, timeout, self.now);
+        task.by_rollout = by_rollout;
+        if options.confirm {
+            task.status = Status::AwaitingConfirm;
+        } else if device.online {
+            task.status = Status::Pending;
+        }
+        self.change.counts.push((task.status, 1));
+        self.change.replaced = device.task.replace(task);
+        self.emit(EventKind::Began { task: id, version: target.into() });
+        if !options.confirm {
+            self.make_due(push_at);
+        }
+    }
+
+    /// Begins a task when the standing rule of the module wants one.
+    fn roll_out(&mut self, module: &Module, push_at: Instant) -> Result<(), NotOffered> {
+        let product = self.device.identity.product_id();
+        let rule = self.context.catalog.rule(product, module).ok_or(NotOffered::NoRule)?;
+        let known = self.device.reported(module).ok_or(NotOffered::NoRule)?;
+        let made = match &known.rule {
+            Some((target, made)) if *target == rule.version => *made,
+            _ => 0,
+        };
+        let (runs, online) = (known.version.clone(), self.device.online);
+        self.check_rule(rule, &runs, made)?;
+        self.check_firmware(module, &rule.version)?;
+        if let Some(known) = self.device.modules.iter_mut().find(|known| known.module == *module) {
+            known.rule = Some((rule.version.clone(), made.saturating_add(1)));
+        }
+        self.begin(module, &rule.version, &rule.options, true, push_at);
+        if rule.options.confirm {
+            return Err(NotOffered::AwaitingConfirm);
+        }
+        if online { Ok(()) } else { Err(NotOffered::NotSubscribed) }
+    }
+
+    /// Whether a rule may make the next task for a device that runs this.
+    fn check_rule(&self, rule: &Rollout, runs: &str, made: u32) -> Result<(), NotOffered> {
+        let attempts = rule.attempts.max(1);
+        if self.device.has_open_task() {
+            Err(NotOffered::OtherModule)
+        } else if runs == rule.version {
+            Err(NotOffered::UpToDate)
+        } else if rule.options.check_source(Some(runs)).is_err() {
+            Err(NotOffered::OtherVersion)
+        } else if made >= attempts {
+            Err(NotOffered::AttemptsUsed { attempts })
+        } else if made > 0 && self.device.counters.sessions <= self.device.ended_in {
+            Err(NotOffered::WaitsForSession)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether a firmware can be offered.
+    fn check_firmware(&self, module: &Module, version: &str) -> Result<(), NotOffered> {
+        let (catalog, product) = (self.context.catalog, self.device.identity.product_id());
+        if catalog.get(product, module, version).is_none() {
+            return Err(NotOffered::NoFirmware);
+        }
+        match catalog.withdrawn(product, module, version) {
+            Some(why) => Err(NotOffered::Withdrawn { why: why.into() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Plans an offer for the open task, or leaves it until the device is back.
+    fn make_due(&mut self, at: Instant) {
+        let online = self.device.online;
+        let Some(task) = self.open_task() else { return };
+        let delivered = task.pushed.is_some();
+        if online {
+            let sooner = self.device.offer.map_or(at, |planned| planned.min(at));
+            self.device.offer = Some(sooner);
+        }
+        if !delivered {
+            self.set_status(if online { Status::Pending } else { Status::Offline });
+        }
+    }
+
+    /// Claims an offer that is due.
+    fn claim_offer(&mut self) {
+        if self.device.offer.is_none_or(|at| at > self.now) {
+            return;
+        }
+        self.change.write = Write::Now;
+        self.device.offer = None;
+        let Some(task) = self.open_task() else { return };
+        let (id, module, target) = (task.id, task.module.clone(), task.target.clone());
+        if !self.device.online {
+            return self.make_due(self.now);
+        }
+        match self.check_firmware(&module, &target) {
+            Ok(()) => {
+                self.device.offer = Some(self.now + LEASE);
+                self.change.effects.push(Effect::Offer(id));
+            }
+            Err(why) => {
+                self.device.not_offered = Some(why.clone());
+                self.emit(EventKind::NotOffered { module, why });
+            }
+        }
+    }
+
+    /// An offer was published.
+    fn offered(&mut self, task: TaskId) {
+        let now = self.now;
+        let Some(task) = self.open_task().filter(|open| open.id == task) else { return };
+        task.pushed = task.pushed.or(Some(now));
+        task.last_push = Some(now);
+        task.pushes = task.pushes.saturating_add(1);
+        let first = matches!(task.status, Status::Pending | Status::Offline);
+        let (id, version) = (task.id, task.target.clone());
+        self.device.offer = None;
+        self.device.not_offered = None;
+        let counters = &mut self.device.counters;
+        counters.offers = counters.offers.saturating_add(1);
+        self.emit(EventKind::Offered { task: id, version });
+        // A repeated offer says nothing new of the device: its status stays.
+        if first {
+            self.set_status(Status::Delivered);
+        }
+        self.watch();
+    }
+
+    /// Ends the device's task, or takes a late result for one that has ended.
+    fn finish(&mut self, how: Finish, status: Status) {
+        let Some(task) = &mut self.device.task else { return };
+        if task.finished.is_none() {
+            self.device.ended_in = self.device.counters.sessions;
+        }
+        task.finished = task.finished.or(Some((self.now, how)));
+        self.device.offer = None;
+        self.device.timeout = None;
+        self.change.write = Write::Now;
+        self.set_status(status);
+    }
+
+    fn set_status(&mut self, to: Status) {
+        let Some(task) = &mut self.device.task else { return };
+        let (id, from) = (task.id, task.status);
+        task.status = to;
+        if from == to {
+            return;
+        }
+        let text = match (to, task.finished) {
+            (Status::TimedOut, _) => format!("no result within {} s", task.timeout.as_secs()),
+            (Status::Failed, Some((_, Finish::Cancelled))) if task.err_msg.is_empty() => {
+                "cancelled".into()
+            }
+            _ => task.err_msg.clone(),
+        };
+        let code = task.retcode;
+        self.change.write = Write::Now;
+        self.change.counts.extend([(from, -1), (to, 1)]);
+        self.emit(EventKind::Status { task: id, from, to, code, text });
+    }
+
+    /// Marks that the device was heard, which may put its time-out off.
+    fn hear(&mut self) {
+        let now = self.now;
+        if let Some(task) = self.open_task() {
+            task.heard = Some(now);
+            self.watch();
+        }
+    }
+
+    /// Plans the time-out of the open task. One that was never pushed has none.
+    fn watch(&mut self) {
+        let from = self.context.config.timeout_from;
+        let Some(task) = self.open_task() else { return };
+        let timeout = task.timeout;
+        let since = task.pushed.map(|first| match from {
+            TimeoutFrom::Push => first,
+            TimeoutFrom::LastReport => {
+                first.max(task.last_push.unwrap_or(first)).max(task.heard.unwrap_or(first))
+            }
+        });
+        self.device.timeout = since.map(|since| since + timeout);
+    }
+
+    fn emit(&mut self, kind: EventKind) {
+        self.change.events.push(kind);
+    }
+}
+
+/// Whether a task that ended so was held for lost.
+fn is_otherwise(how: Finish) -> bool {
+    matches!(how, Finish::Failed | Finish::TimedOut | Finish::Cancelled)
+}
+
+/// The first `max` bytes of a text, or a little less so that no character is split.
+fn cut(text: &str, max: usize) -> String {
+    let mut end = max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    text.get(..end).unwrap_or("").into()
+}
