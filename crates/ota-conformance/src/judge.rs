@@ -177,7 +177,7 @@ fn version(payload: &[u8]) -> Option<String> {
 
 fn progress(payload: &[u8]) -> Option<(String, Progress<'_>)> {
     match DeviceMessage::decode(payload) {
-        Ok(DeviceMessage::ReportProgress { version, progress }) => {
+        Ok(DeviceMessage::ReportProgress { version, progress, .. }) => {
             Some((version.into_owned(), progress))
         }
         _ => None,

@@ -124,7 +124,7 @@ fn inline_texts_and_numbers_are_whole() {
         result_code: 0,
         result_msg: "fine".into(),
     };
-    let report = DeviceMessage::ReportProgress { version: "1.2".into(), progress };
+    let report = DeviceMessage::ReportProgress { version: "1.2".into(), progress, fw_type: None };
     let bytes = said(&report);
     assert!(holds(&bytes, "1.2") && holds(&bytes, "fine"));
 }

@@ -59,10 +59,11 @@ fn any_device_message() -> impl Strategy<Value = DeviceMessage<'static>> {
         any::<Option<i64>>(),
         any::<i64>(),
         any_text(),
+        proptest::option::of(any_text()),
     )
-        .prop_map(|(version, state, percent, result_code, result_msg)| {
+        .prop_map(|(version, state, percent, result_code, result_msg, fw_type)| {
             let progress = Progress { state, percent, result_code, result_msg };
-            DeviceMessage::ReportProgress { version, progress }
+            DeviceMessage::ReportProgress { version, progress, fw_type }
         });
     prop_oneof![report, progress]
 }

@@ -28,7 +28,7 @@ impl Said {
     pub fn read(payload: &[u8]) -> Option<Self> {
         Some(match DeviceMessage::decode(payload).ok()? {
             DeviceMessage::ReportVersion { version, .. } => Self::Version(version.into_owned()),
-            DeviceMessage::ReportProgress { version, progress } => {
+            DeviceMessage::ReportProgress { version, progress, .. } => {
                 let version = version.into_owned();
                 match progress.state {
                     ProgressState::Downloading => {

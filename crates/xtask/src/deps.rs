@@ -26,16 +26,8 @@ const ADAPTERS: [&str; 3] = ["ota-embassy", "ota-smol", "ota-tokio"];
 const RUNTIMES: &[&str] = &["async-io", "axum", "embassy-executor", "mqttbytes", "smol", "tokio"];
 const HASHES: &[&str] =
     &["aes", "base64ct", "cbc", "defmt", "hmac", "serde", "serde_json", "sha1", "sha2"];
-const CLOUD: &[&str] = &[
-    "base16ct",
-    "bytes",
-    "hmac",
-    "httparse",
-    "percent-encoding",
-    "serde",
-    "serde_json",
-    "sha1",
-];
+const CLOUD: &[&str] =
+    &["base16ct", "bytes", "hmac", "httparse", "percent-encoding", "serde", "serde_json", "sha1"];
 const STORE: &[&str] = &[
     "chacha20poly1305",
     "hmac",

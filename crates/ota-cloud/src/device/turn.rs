@@ -53,9 +53,9 @@ impl<'a> Turn<'a> {
                 self.claim_offer();
                 return;
             }
-            DeviceInput::Message(DeviceMessage::ReportProgress { version, progress }) => {
+            DeviceInput::Message(DeviceMessage::ReportProgress { version, progress, fw_type }) => {
                 self.presume();
-                self.progress_reported(version, progress);
+                self.progress_reported(version, progress, fw_type.as_deref());
                 return;
             }
             DeviceInput::Message(message) => {
@@ -219,9 +219,14 @@ impl<'a> Turn<'a> {
         if first { Ok(()) } else { Err(NotOffered::UpToDate) }
     }
 
-    fn progress_reported(&mut self, version: &str, progress: &Progress<'_>) {
+    fn progress_reported(&mut self, version: &str, progress: &Progress<'_>, fw_type: Option<&str>) {
         let result = matches!(progress.state, ProgressState::Done | ProgressState::Fail);
-        let task = self.device.task.as_ref().filter(|task| task.target == version);
+        // What names no module is meant for the open task.
+        let fits = |task: &Task| {
+            fw_type.is_none() || Module::new(fw_type).is_some_and(|module| module == task.module)
+        };
+        let task = self.device.task.as_ref();
+        let task = task.filter(|task| task.target == version && fits(task));
         // Before the first push of an attempt only `done` can be meant for it: anything else is
         // left over from the attempt before.
         let stray = task.is_none_or(|task| {

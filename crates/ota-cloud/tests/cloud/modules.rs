@@ -95,6 +95,23 @@ fn each_module_has_its_own_version_firmware_and_rule() {
     assert_eq!(versions, [("default", "1.0.0"), ("bms", "1.0.0")]);
 }
 
+/// `done` and `fail` of another module are no more its own than its version is.
+#[test]
+fn progress_of_another_module_is_stray() {
+    for (fw_type, status) in
+        [("module", Status::Delivered), ("a b", Status::Delivered), ("mcu", Status::Complete)]
+    {
+        let mut desk = Desk::started(config());
+        desk.say(
+            2_000,
+            &format!(
+                r#"{{"type":"report_progress","report":{{"progress":{{"state":"done","result_code":"0","result_msg":""}},"version":"1.0.0","fw_type":"{fw_type}"}}}}"#
+            ),
+        );
+        assert_eq!(desk.status(), status, "{fw_type}");
+    }
+}
+
 #[test]
 fn the_names_of_the_devices_own_module_are_one() {
     for fw_type in ["mcu", "default", ""] {

@@ -47,7 +47,7 @@ impl Told {
     ) -> bool {
         let message = DeviceMessage::decode(payload).expect("it can be read");
         let (version, progress) = match message {
-            DeviceMessage::ReportProgress { version, progress } => (version, progress),
+            DeviceMessage::ReportProgress { version, progress, .. } => (version, progress),
             _ => {
                 assert_eq!(qos, QoS::AtLeastOnce);
                 assert_ne!(durable.phase, Phase::Owed, "a version before the result (O12)");

@@ -124,7 +124,9 @@ impl Rig {
     async fn prove(&mut self, cloud: &Running, image: &[u8]) -> DeviceRecord {
         let handle = cloud.handle();
         let device = identity();
-        let mut proved = std::pin::pin!(handle.wait_for(&device, |record: &DeviceRecord| record.is_claimed_and_proved()));
+        let mut proved = std::pin::pin!(
+            handle.wait_for(&device, |record: &DeviceRecord| record.is_claimed_and_proved())
+        );
         let run = async {
             loop {
                 tokio::select! {

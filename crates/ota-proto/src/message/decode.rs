@@ -31,7 +31,8 @@ impl<'a> DeviceMessage<'a> {
                 let report = raw.report.flatten().ok_or(Malformed::Shape)?;
                 let version = report.version.text()?.ok_or(Malformed::Shape)?;
                 let progress = report.progress.flatten().ok_or(Malformed::Shape)?;
-                Ok(Self::ReportProgress { version, progress: progress.check()? })
+                let (progress, fw_type) = (progress.check()?, report.fw_type.text()?);
+                Ok(Self::ReportProgress { version, progress, fw_type })
             }
             _ => Err(Malformed::Unknown),
         }

@@ -14,18 +14,19 @@ impl DeviceMessage<'_> {
     pub fn encode(&self, buf: &mut [u8]) -> Result<usize, BufferTooSmall> {
         let mut out = Cursor { buf, at: 0 };
         match self {
-            Self::ReportVersion { version, fw_type } => {
+            Self::ReportVersion { version, .. } => {
                 out.raw(r#"{"type":"report_version","report":{"version":"#);
                 out.text(version);
-                out.optional_text(r#","fw_type":"#, fw_type.as_deref());
             }
-            Self::ReportProgress { version, progress } => {
+            Self::ReportProgress { version, progress, .. } => {
                 out.raw(r#"{"type":"report_progress","report":{"progress":"#);
                 out.progress(progress);
                 out.raw(r#","version":"#);
                 out.text(version);
             }
         }
+        let (Self::ReportVersion { fw_type, .. } | Self::ReportProgress { fw_type, .. }) = self;
+        out.optional_text(r#","fw_type":"#, fw_type.as_deref());
         out.raw("}}");
         out.finish()
     }

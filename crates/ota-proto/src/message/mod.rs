@@ -54,6 +54,8 @@ pub enum DeviceMessage<'a> {
         version: Cow<'a, str>,
         /// The state with its numbers.
         progress: Progress<'a>,
+        /// As in `report_version`.
+        fw_type: Option<Cow<'a, str>>,
     },
 }
 

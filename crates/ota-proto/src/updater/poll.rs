@@ -277,6 +277,6 @@ impl Told {
             result_code: failure.map_or(0, |reason| i64::from(reason.code().number())),
             result_msg: Cow::Borrowed(failure.map_or("", |reason| reason.text())),
         };
-        DeviceMessage::ReportProgress { version, progress }
+        DeviceMessage::ReportProgress { version, progress, fw_type: None }
     }
 }

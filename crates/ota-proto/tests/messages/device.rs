@@ -26,7 +26,7 @@ const fn progress(
     result_msg: &'static str,
 ) -> DeviceMessage<'static> {
     let progress = Progress { state, percent, result_code, result_msg: Cow::Borrowed(result_msg) };
-    DeviceMessage::ReportProgress { version: Cow::Borrowed(version), progress }
+    DeviceMessage::ReportProgress { version: Cow::Borrowed(version), progress, fw_type: None }
 }
 
 const fn downloading(version: &'static str, percent: i64) -> DeviceMessage<'static> {

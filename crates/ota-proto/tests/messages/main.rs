@@ -185,6 +185,7 @@ fn every_report_of_ours_fits_the_advised_buffer() {
                 result_code: reason.code().number().into(),
                 result_msg: reason.text().into(),
             },
+            fw_type: None,
         };
         let bytes = written(&|buf| message.encode(buf));
         assert!(bytes.len() <= Config::buffer_len());
