@@ -5,9 +5,9 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use ota_cloud::service::{Entry, Payload, What};
 use ota_cloud::{EventKind, Module};
 use ota_proto::Instant;
+use ota_server::{Entry, Payload, What};
 use serde_json::Value;
 
 use crate::size::Bytes;

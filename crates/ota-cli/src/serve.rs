@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ota_cloud::service::broker::Broker;
-use ota_cloud::service::{
-    BadTls, ClientTls, Entry, Handle, HandleError, NewFirmware, ServerTls, Service, ServiceConfig,
-    What,
-};
+use ota_cloud::broker::Broker;
 use ota_cloud::{EventKind, Rollout, Status};
 use ota_proto::credentials::Secret;
 use ota_proto::{Identity, Instant};
+use ota_server::{
+    BadTls, ClientTls, Entry, Handle, HandleError, NewFirmware, ServerTls, Service, ServiceConfig,
+    What,
+};
 
 use crate::args::Serve;
 use crate::failure::Failure;
@@ -38,6 +38,7 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
     let mut again = stop::HangUp::new()?;
     let mut config = ServiceConfig {
         broker: plan.broker.clone(),
+        broker_tls: plan.broker_tls.clone(),
         tls: plan.tls.clone(),
         http_addr: args.http,
         public_url: args.public_url.clone(),
@@ -121,6 +122,7 @@ struct Plan {
     devices: Vec<(Identity, Proof)>,
     firmware: Vec<NewFirmware>,
     broker: Option<Broker>,
+    broker_tls: Option<ClientTls>,
     tls: Option<ServerTls>,
 }
 
@@ -137,7 +139,9 @@ impl Plan {
     fn new(args: &Serve) -> Result<Self, Failure> {
         let devices: Result<Vec<_>, _> = args.devices.iter().map(|text| device(text)).collect();
         let (firmware, broker, tls) = (firmware(args)?, broker(args)?, tls(args)?);
-        let plan = Self { devices: devices?, firmware, broker, tls };
+        let broker_tls = broker.as_ref().map(|broker| broker_tls(args, broker)).transpose()?;
+        let broker_tls = broker_tls.flatten();
+        let plan = Self { devices: devices?, firmware, broker, broker_tls, tls };
         if plan.devices.is_empty() && !args.anonymous {
             return Err(Failure::usage(
                 "no device may connect: name one with --device, or give --anonymous",
@@ -282,14 +286,22 @@ fn broker(args: &Serve) -> Result<Option<Broker>, Failure> {
     if let Some(id) = &args.broker_client_id {
         broker.set_client_id(id).map_err(|why| wrong("--broker-client-id", &why))?;
     }
-    if broker.is_secure() {
-        let authorities = args.ca_file.as_ref().map(|path| pem("--ca-file", path)).transpose()?;
-        let tls = ClientTls::new(authorities.as_deref());
-        broker.set_tls(tls.map_err(|why| Failure::usage(format!("--ca-file: {why}")))?);
-    } else if args.ca_file.is_some() {
-        return Err(Failure::usage("--ca-file: the broker is asked without TLS; write mqtts://"));
-    }
     Ok(Some(broker))
+}
+
+/// Whom to trust as the broker.
+fn broker_tls(args: &Serve, broker: &Broker) -> Result<Option<ClientTls>, Failure> {
+    if !broker.is_secure() {
+        return match &args.ca_file {
+            Some(_) => {
+                Err(Failure::usage("--ca-file: the broker is asked without TLS; write mqtts://"))
+            }
+            None => Ok(None),
+        };
+    }
+    let authorities = args.ca_file.as_ref().map(|path| pem("--ca-file", path)).transpose()?;
+    let tls = ClientTls::new(authorities.as_deref());
+    Ok(Some(tls.map_err(|why| Failure::usage(format!("--ca-file: {why}")))?))
 }
 
 /// What the listeners show and whom they take.

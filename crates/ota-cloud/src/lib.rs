@@ -6,8 +6,7 @@
 //! * [`sign`] makes and checks the signed URLs that join the two.
 //!
 //! All of it is IO-free: no sockets, no clock, no chance. Every input carries the moment at
-//! which it happened, so that one seed gives one history. The feature `service` adds both over
-//! tokio sockets.
+//! which it happened, so that one seed gives one history. The crate `ota-server` puts it on sockets.
 //!
 //! ```
 //! use ota_cloud::origin::{Connection, Origin, OriginConfig};
@@ -66,6 +65,8 @@
     )
 )]
 
+#[cfg(feature = "mqtt")]
+pub mod broker;
 pub mod campaign;
 mod catalog;
 mod cloud;
@@ -77,7 +78,7 @@ pub mod fault;
 #[cfg(feature = "mqtt")]
 mod frame;
 #[cfg(feature = "mqtt")]
-mod login;
+pub mod login;
 mod module;
 pub mod origin;
 #[cfg(feature = "mqtt")]
@@ -85,9 +86,6 @@ pub mod peer;
 #[cfg(feature = "mqtt")]
 pub mod relay;
 pub mod sign;
-
-#[cfg(feature = "service")]
-pub mod service;
 
 pub use campaign::Campaign;
 pub use catalog::{Catalog, Firmware};

@@ -13,18 +13,22 @@ const PRODUCT_ID: usize = 10;
 
 /// What a login is held against.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Known<'a> {
-    pub(crate) cloud: &'a Cloud,
+pub struct Known<'a> {
+    /// The devices with their secrets, and whether others are taken.
+    pub cloud: &'a Cloud,
     /// Every registered device by its client id.
-    pub(crate) client_ids: &'a BTreeMap<String, Identity>,
+    pub client_ids: &'a BTreeMap<String, Identity>,
     /// The certificates, in DER, of devices that have one in place of a secret.
-    pub(crate) certificates: &'a BTreeMap<Identity, Vec<u8>>,
+    pub certificates: &'a BTreeMap<Identity, Vec<u8>>,
     /// Seconds since 1970.
-    pub(crate) unix: u64,
+    pub unix: u64,
 }
 
-/// Finds the device of a login and checks its password, or the certificate that it showed.
-pub(crate) fn check(
+/// Finds the device of a login and checks its password, or the certificate that it showed, in DER.
+///
+/// # Errors
+/// [`Refusal`], as the device is told.
+pub fn check(
     login: &Login,
     certificate: Option<&[u8]>,
     known: Known<'_>,

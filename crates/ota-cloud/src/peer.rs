@@ -2,7 +2,7 @@
 //! firmware server, bytes in and bytes out.
 //!
 //! [`Peer`] joins [`Cloud`], [`endpoint`], [`relay`](crate::relay) and [`origin`]. For worlds in virtual time;
-//! over sockets the feature `service` has the same parts.
+//! over sockets the crate `ota-server` has the same parts.
 
 use std::collections::{BTreeMap, VecDeque};
 

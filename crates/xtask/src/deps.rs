@@ -43,7 +43,7 @@ const fn rule(name: &'static str, own: &'static [&'static str]) -> Rule {
     Rule { name, own, always: None, behind: None, never: &[], no_std: false }
 }
 
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 14] = [
     Rule {
         always: Some(&["base16ct", "crc", "md-5"]),
         behind: Some(HASHES),
@@ -72,16 +72,25 @@ const RULES: [Rule; 13] = [
         no_std: true,
         ..rule("ota-embassy", &["ota-proto", "ota-wire"])
     },
-    Rule { always: Some(CLOUD), never: RUNTIMES, ..rule("ota-cloud", &["ota-proto"]) },
+    Rule {
+        always: Some(CLOUD),
+        behind: Some(&["mqttbytes"]),
+        never: RUNTIMES,
+        ..rule("ota-cloud", &["ota-proto"])
+    },
     Rule { always: Some(STORE), never: RUNTIMES, ..rule("ota-store", &[]) },
     Rule {
         // Its broker stands on a codec that is not the device's: mqttbytes, and no runtime.
         never: &["async-io", "axum", "embassy-executor", "smol", "tokio"],
         ..rule("ota-sim", &["ota-cloud", "ota-proto", "ota-wire"])
     },
+    Rule {
+        never: &["async-io", "embassy-executor", "smol"],
+        ..rule("ota-server", &["ota-cloud", "ota-proto"])
+    },
     rule("ota-fuzz", &["ota-cloud", "ota-proto", "ota-wire"]),
-    rule("ota-conformance", &["ota-cloud", "ota-host", "ota-proto", "ota-wire"]),
-    rule("ota-cli", &["ota-cloud", "ota-host", "ota-proto", "ota-tokio", "ota-wire"]),
+    rule("ota-conformance", &["ota-cloud", "ota-host", "ota-proto", "ota-server", "ota-wire"]),
+    rule("ota-cli", &["ota-cloud", "ota-host", "ota-proto", "ota-server", "ota-tokio", "ota-wire"]),
     rule("xtask", &[]),
 ];
 

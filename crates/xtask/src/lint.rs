@@ -7,10 +7,10 @@ use crate::bounds::outside;
 use crate::metadata::Metadata;
 use crate::{cargo, execute};
 
-/// Crates where input of a peer may never panic, with the features of their IO-free part. The
+/// Crates where input of a peer may never panic, with the features to look at. The
 /// simulator is not among them: finding a violation, it stops with its trace, and that is a panic.
 const IO_FREE: [(&str, &str); 3] = [
-    ("ota-cloud", "--no-default-features"),
+    ("ota-cloud", "--all-features"),
     ("ota-proto", "--all-features"),
     ("ota-wire", "--all-features"),
 ];

@@ -5,10 +5,10 @@ mod verdict;
 use std::time::Duration;
 
 use ota_cloud::Rollout;
-use ota_cloud::service::{Handle, Log, NewFirmware, Running, Service, ServiceConfig};
 use ota_host::{Clock, DataDir, FileSlot, JournalFile, MemorySwitch, SlotOptions, Storage};
 use ota_proto::credentials::{APP_ID, Secret};
 use ota_proto::{Event, Hold, Identity, Installed, Instant, Outcome, Reason, Rng, Version};
+use ota_server::{Handle, Log, NewFirmware, Running, Service, ServiceConfig};
 use ota_tokio::{DeviceIndex, Driver};
 use ota_wire::client;
 use serde_json::Value;

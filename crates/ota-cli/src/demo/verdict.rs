@@ -1,10 +1,10 @@
 //! How the demo ended: by the cloud's record and the slot, not by what the device says.
 
-use ota_cloud::service::Handle;
 use ota_cloud::{DeviceRecord, Finish};
 use ota_host::{DataDir, FileSlot, JournalFile, SlotOptions};
 use ota_proto::journal::Record;
 use ota_proto::{Identity, Instant, Reason};
+use ota_server::Handle;
 use tempfile::TempDir;
 
 use super::{NEW, OLD, unexpected};

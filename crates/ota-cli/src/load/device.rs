@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ota_cloud::service::broker::Broker;
+use ota_cloud::broker::Broker;
 use ota_host::{Clock, transport_error};
 use ota_proto::{Boot, Event, Identity, Instant, SlotInfo, SlotState, TransportError};
 use ota_wire::Client;

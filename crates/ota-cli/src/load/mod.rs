@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ota_cloud::service::broker::Broker;
+use ota_cloud::broker::Broker;
 use ota_host::Clock;
 use ota_proto::Instant;
 use tokio::sync::watch;

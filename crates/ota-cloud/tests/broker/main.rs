@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ota_cloud::service::broker::{BadBroker, Broker, Event, Lost, Refused, Session};
+use ota_cloud::broker::{BadBroker, Broker, Event, Lost, Refused, Session};
 use ota_proto::Instant;
 
 const T0: Instant = Instant::from_secs(1);

@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ota_cloud::TaskOptions;
-use ota_cloud::service::{Entry, NewFirmware, Running, Service, ServiceConfig, What};
 use ota_proto::{Event as Update, Instant};
+use ota_server::{Entry, NewFirmware, Running, Service, ServiceConfig, What};
 use ota_wire::client::Event;
 use tokio::sync::Notify;
 

@@ -17,11 +17,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::adapter::{Config, DeviceIndex, Driver, Event, Options};
-use ota_cloud::service::{NewFirmware, Running, Service, ServiceConfig};
 use ota_cloud::{DeviceRecord, Rollout};
 use ota_host::{DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage};
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
 use ota_proto::{Event as Update, Identity, Installed, Rng};
+use ota_server::{NewFirmware, Running, Service, ServiceConfig};
 use ota_wire::client::Event as Client;
 use ota_wire::mqtt;
 use tempfile::TempDir;

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use mqttbytes::v4::{Connect, Publish};
 use ota_cloud::Rollout;
-use ota_cloud::service::NewFirmware;
 use ota_host::Work;
 use ota_proto::{Event as Update, Identity, QoS, State};
+use ota_server::NewFirmware;
 use ota_wire::client::Event as Client;
 
 use super::{

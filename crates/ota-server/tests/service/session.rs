@@ -2,9 +2,9 @@
 
 use mqttbytes::QoS;
 use mqttbytes::v4::{Packet, Unsubscribe};
-use ota_cloud::service::{HandleError, NewFirmware, What};
 use ota_cloud::{Rollout, Status, TaskError, TaskOptions};
 use ota_proto::message::CloudMessage;
+use ota_server::{HandleError, NewFirmware, What};
 
 use crate::{Client, PRODUCT, device, http, start};
 

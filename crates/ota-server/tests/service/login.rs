@@ -5,7 +5,7 @@ use std::time::Duration;
 use mqttbytes::QoS;
 use mqttbytes::v4::Connect;
 use ota_cloud::endpoint::Refusal;
-use ota_cloud::service::{HandleError, ServiceConfig, What};
+use ota_server::{HandleError, ServiceConfig, What};
 
 use crate::{Client, device, login, secret, start, start_with};
 

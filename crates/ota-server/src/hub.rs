@@ -13,14 +13,14 @@ use ota_proto::{Identity, Instant, Topic};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::broker;
 use super::clock::Clock;
 use super::log::{Entry, Payload, What};
 use super::mqtt::Push;
 use super::store::Store;
-use crate::endpoint::{Event, Login, Refusal, matches};
-use crate::login;
-use crate::{Cloud, CloudError, Firmware, Output};
+use ota_cloud::broker;
+use ota_cloud::endpoint::{Event, Login, Refusal, matches};
+use ota_cloud::login;
+use ota_cloud::{Cloud, CloudError, Firmware, Output};
 
 /// A connection's number; never used twice.
 pub(super) type ConnId = u64;
@@ -176,7 +176,8 @@ impl Hub {
                 let error = CloudError::TooLarge;
                 return self.journal.write(None, What::Refused { topic, error });
             }
-            broker::Event::Joined => return,
+            // Joining is told by the connection; what a later `ota-cloud` adds is not known here.
+            _ => return,
         };
         let device = Topic::parse(&topic)
             .and_then(|topic| Identity::new(topic.product_id, topic.device_name).ok());
@@ -264,8 +265,8 @@ impl Hub {
                     self.cloud.handle_disconnected(now, &device);
                 }
             }
-            // Logins come with an outbox.
-            Event::Login(_) => {}
+            // Logins come with an outbox; what a later `ota-cloud` adds is not known here.
+            _ => {}
         }
     }
 

@@ -12,7 +12,7 @@ use super::faulty::Images;
 use super::hub::{Hub, Input};
 use super::log::{Entry, Log};
 use super::store::{Image, Source, Store};
-use crate::{Cloud, DeviceRecord, Firmware, Module, Rollout, Secret, TaskId, TaskOptions};
+use ota_cloud::{Cloud, DeviceRecord, Firmware, Module, Rollout, Secret, TaskId, TaskOptions};
 
 /// Commands and questions to a running service. Every one fails with [`HandleError::Stopped`]
 /// when the service has stopped.

@@ -5,12 +5,10 @@ use std::time::Duration;
 use bytes::BytesMut;
 use mqttbytes::QoS;
 use mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, SubAck, SubscribeReasonCode};
-use ota_cloud::service::broker::{Broker, Lost, Refused};
-use ota_cloud::service::{
-    ClientTls, Log, NewFirmware, Running, Service, ServiceConfig, StartError, What,
-};
+use ota_cloud::broker::{Broker, Lost, Refused};
 use ota_cloud::{CloudError, Rollout, Status};
 use ota_proto::message::CloudMessage;
+use ota_server::{ClientTls, Log, NewFirmware, Running, Service, ServiceConfig, StartError, What};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::tls::{Authority, acceptor};
@@ -33,12 +31,12 @@ impl Fake {
     /// A cloud that joins it, with dev001 known.
     async fn cloud(&self, login: &str) -> Running {
         let url = format!("mqtt://{login}{}", self.listener.local_addr().unwrap());
-        Self::cloud_of(Broker::from_url(&url).unwrap()).await
+        Self::cloud_of(Broker::from_url(&url).unwrap(), None).await
     }
 
-    async fn cloud_of(mut broker: Broker) -> Running {
+    async fn cloud_of(mut broker: Broker, broker_tls: Option<ClientTls>) -> Running {
         broker.pause = Duration::from_millis(1);
-        let config = ServiceConfig { broker: Some(broker), ..ServiceConfig::default() };
+        let config = ServiceConfig { broker: Some(broker), broker_tls, ..ServiceConfig::default() };
         let prepared = Service::prepare(config).await.unwrap();
         prepared.handle().add_device_without_secret(&device("dev001")).await.unwrap();
         prepared.open()
@@ -241,9 +239,9 @@ async fn a_broker_with_tls_is_trusted_or_not() {
         (Some(&ca), "127.0.0.1", "for another name"),
     ] {
         let pem = authority.map(Authority::pem);
-        let mut broker = Broker::from_url(&url.replace("localhost", host)).unwrap();
-        broker.set_tls(ClientTls::new(pem.as_deref().map(str::as_bytes)).unwrap());
-        let running = Fake::cloud_of(broker).await;
+        let broker = Broker::from_url(&url.replace("localhost", host)).unwrap();
+        let tls = ClientTls::new(pem.as_deref().map(str::as_bytes)).unwrap();
+        let running = Fake::cloud_of(broker, Some(tls)).await;
         let mut log = running.handle().log();
         let (stream, _) = fake.listener.accept().await.unwrap();
         assert!(acceptor.accept(stream).await.is_err());
@@ -251,9 +249,8 @@ async fn a_broker_with_tls_is_trusted_or_not() {
         assert!(matches!(why, Lost::Tls(_)) && why.to_string().contains(words), "{why}");
     }
 
-    let mut broker = missing;
-    broker.set_tls(ClientTls::new(Some(ca.pem().as_bytes())).unwrap());
-    let running = Fake::cloud_of(broker).await;
+    let tls = ClientTls::new(Some(ca.pem().as_bytes())).unwrap();
+    let running = Fake::cloud_of(missing, Some(tls)).await;
     let (stream, _) = fake.listener.accept().await.unwrap();
     let peer = Client::on(acceptor.accept(stream).await.unwrap());
     let mut peer = Fake::subscribed(Fake::greet(peer).await.0).await;

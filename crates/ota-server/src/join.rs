@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Broker, Event, Lost, Session, half};
-use crate::service::clock::Clock;
-use crate::service::hub::{Input, Journal};
-use crate::service::log::What;
-use crate::service::mqtt::Push;
-use crate::service::stream::{self, Stream, push_out};
+use crate::clock::Clock;
+use crate::hub::{Input, Journal};
+use crate::log::What;
+use crate::mqtt::Push;
+use crate::stream::{self, Stream, push_out};
+use crate::tls::ClientTls;
+use ota_cloud::broker::{Broker, Event, Lost, Session};
 
 /// How long the last bytes of a connection may take.
 const LINGER: Duration = Duration::from_secs(1);
@@ -25,9 +26,16 @@ const LONGEST: Duration = Duration::from_secs(60);
 const GOOD: Duration = Duration::from_secs(60);
 const READ: usize = 4096;
 
+/// The broker, and whom to trust as it where TLS is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) broker: Broker,
+    pub(crate) tls: Option<ClientTls>,
+}
+
 /// Keeps the connection up until the service stops.
-pub(in crate::service) async fn run(
-    broker: Broker,
+pub(crate) async fn run(
+    way: Way,
     hub: mpsc::Sender<Input>,
     mut pushes: mpsc::Receiver<Push>,
     journal: Journal,
@@ -39,11 +47,11 @@ pub(in crate::service) async fn run(
     let clock = journal.clock;
     loop {
         let began = clock.now();
-        let why = match open(&broker).await {
+        let why = match open(&way).await {
             Ok(stream) => {
-                let session = Session::new(clock.now(), &broker);
+                let session = Session::new(clock.now(), &way.broker);
                 let mut shell = Shell { stream, session, clock, hub: &hub, journal: &journal };
-                let ended = shell.run(&broker, &mut pushes, &stop).await;
+                let ended = shell.run(&way.broker, &mut pushes, &stop).await;
                 shell.finish().await;
                 ended
             }
@@ -55,9 +63,9 @@ pub(in crate::service) async fn run(
         if clock.now().since(began) >= GOOD {
             failures = 0;
         }
-        let retry = pause(&mut rng, &broker, failures, &why);
+        let retry = pause(&mut rng, &way.broker, failures, &why);
         failures = failures.saturating_add(1);
-        journal.write(None, What::BrokerLost { broker: broker.to_string(), why, retry });
+        journal.write(None, What::BrokerLost { broker: way.broker.to_string(), why, retry });
         tokio::select! {
             () = tokio::time::sleep(retry) => {}
             () = stop.cancelled() => return,
@@ -70,20 +78,21 @@ fn pause(rng: &mut Rng, broker: &Broker, failures: u8, why: &Lost) -> Duration {
     // Nothing changes soon where somebody must change something.
     let exponent = if why.is_refusal() { failures.saturating_add(2) } else { failures };
     let factor = 1_u32.checked_shl(u32::from(exponent)).unwrap_or(u32::MAX);
-    let half = half(broker.pause.saturating_mul(factor).min(LONGEST));
+    let pause = broker.pause.saturating_mul(factor).min(LONGEST);
+    let half = pause.checked_div(2).unwrap_or(pause);
     half.saturating_add(rng.up_to(half))
 }
 
-async fn open(broker: &Broker) -> Result<Stream, Lost> {
+async fn open(way: &Way) -> Result<Stream, Lost> {
     let late = |_| Lost::NoConnection("no answer in time".into());
-    timeout(broker.answer, connect(broker)).await.map_err(late)?
+    timeout(way.broker.answer, connect(way)).await.map_err(late)?
 }
 
-async fn connect(broker: &Broker) -> Result<Stream, Lost> {
+async fn connect(Way { broker, tls }: &Way) -> Result<Stream, Lost> {
     let failed = |error: std::io::Error| Lost::NoConnection(error.to_string());
     let socket = TcpStream::connect((broker.host(), broker.port())).await.map_err(failed)?;
     stream::hurry(&socket);
-    match broker.tls() {
+    match tls {
         None => Ok(Box::new(socket)),
         Some(tls) => tls.connect(broker.host(), socket).await.map_err(failed)?.map_err(Lost::Tls),
     }
@@ -171,7 +180,7 @@ impl Shell<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::broker::Refused;
+    use ota_cloud::broker::Refused;
 
     #[test]
     fn pauses_double_up_to_a_minute_and_refusals_wait_longer() {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::{CatalogError, CloudError, TaskError};
+use ota_cloud::{CatalogError, CloudError, TaskError};
 
 /// The service did not start. The environment is at fault.
 #[derive(Debug)]
@@ -20,9 +20,9 @@ pub enum StartError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The broker's URL says `mqtts`, and nobody is trusted: [`Broker::set_tls`] is missing.
+    /// The broker's URL says `mqtts`, and nobody is trusted: [`ServiceConfig::broker_tls`] is missing.
     ///
-    /// [`Broker::set_tls`]: super::broker::Broker::set_tls
+    /// [`ServiceConfig::broker_tls`]: crate::ServiceConfig::broker_tls
     NoTls,
     /// The system gave no random bytes for the key that signs URLs.
     NoRandom,

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use mqttbytes::QoS;
 use mqttbytes::v4::{Connect, Login};
-use ota_cloud::service::{
-    BadTls, ClientTls, HandleError, NewFirmware, Running, ServerTls, ServiceConfig, What,
-};
 use ota_cloud::{Rollout, TaskOptions};
 use ota_proto::message::CloudMessage;
+use ota_server::{
+    BadTls, ClientTls, HandleError, NewFirmware, Running, ServerTls, ServiceConfig, What,
+};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use ota_proto::{Identity, Instant};
 use tokio::sync::broadcast;
 
-use super::broker::Lost;
-use crate::endpoint::Refusal;
-use crate::fault::Fault;
-use crate::{CloudError, EventKind};
+use ota_cloud::broker::Lost;
+use ota_cloud::endpoint::Refusal;
+use ota_cloud::fault::Fault;
+use ota_cloud::{CloudError, EventKind};
 
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use ota_proto::{Digester, Md5};
 
-use crate::origin::Content;
+use ota_cloud::origin::Content;
 
 /// Where an image's bytes are.
 #[derive(Clone, Debug)]

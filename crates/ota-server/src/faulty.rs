@@ -1,5 +1,5 @@
-//! Faults over sockets: the firmware server of [`origin`](crate::origin), and what the lines to
-//! the broker share of [`relay`](crate::relay).
+//! Faults over sockets: the firmware server of [`origin`](ota_cloud::origin), and what the lines to
+//! the broker share of [`relay`](ota_cloud::relay).
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +12,11 @@ use super::clock::Clock;
 use super::hub::Journal;
 use super::log::What;
 use super::stream::{Stream, push_out};
-use crate::endpoint::Event;
-use crate::fault::FaultPlan;
-use crate::origin::{self, Closing, Connection, Content, Origin, OriginConfig};
-use crate::relay::{Line, Relay};
-use crate::sign::UrlSigner;
+use ota_cloud::endpoint::Event;
+use ota_cloud::fault::FaultPlan;
+use ota_cloud::origin::{self, Closing, Connection, Content, Origin, OriginConfig};
+use ota_cloud::relay::{Line, Relay};
+use ota_cloud::sign::UrlSigner;
 
 /// What the broker's lines share.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! The thin shell of an [`endpoint::Connection`](crate::endpoint::Connection): a socket, a timer,
+//! The thin shell of an [`endpoint::Connection`](ota_cloud::endpoint::Connection): a socket, a timer,
 //! and two bounded queues.
 
 use std::convert::Infallible;
@@ -16,8 +16,8 @@ use super::clock::Clock;
 use super::faulty::Faults;
 use super::hub::{ConnId, Input, Link};
 use super::stream::{Peer, Stream, push_out};
-use crate::endpoint::{Connection, Event, Limits, Refusal};
-use crate::relay::Line;
+use ota_cloud::endpoint::{Connection, Event, Limits, Refusal};
+use ota_cloud::relay::Line;
 
 /// A message for a device.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ota_cloud::TaskOptions;
 use ota_cloud::endpoint::Limits;
-use ota_cloud::service::{HandleError, NewFirmware, Service, ServiceConfig, StartError, What};
 use ota_cloud::sign::UrlSigner;
+use ota_server::{HandleError, NewFirmware, Service, ServiceConfig, StartError, What};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;

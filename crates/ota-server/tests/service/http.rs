@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use mqttbytes::QoS;
 use ota_cloud::fault::{Fault, FaultPlan, Rule};
-use ota_cloud::service::{HandleError, NewFirmware, Running, ServiceConfig, What};
 use ota_cloud::sign::UrlSigner;
 use ota_cloud::{CatalogError, EventKind, Firmware, NotOffered, Rollout, TaskError, TaskOptions};
 use ota_proto::url::Url;
+use ota_server::{HandleError, NewFirmware, Running, ServiceConfig, What};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

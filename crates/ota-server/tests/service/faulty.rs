@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ota_cloud::fault::{Fault, FaultPlan, Rule};
-use ota_cloud::service::{Log, NewFirmware, Running, ServiceConfig, What};
 use ota_cloud::sign::UrlSigner;
+use ota_server::{Log, NewFirmware, Running, ServiceConfig, What};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

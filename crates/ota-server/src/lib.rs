@@ -2,14 +2,14 @@
 //!
 //! One task owns the [`Cloud`]; each connection is a task with bounded queues to and from it; both
 //! listeners are on addresses of the caller's choice. In place of the MQTT one the cloud can be a
-//! client of somebody else's broker: [`broker`]. State is in memory.
+//! client of somebody else's broker: [`ota_cloud::broker`]. State is in memory.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! use ota_cloud::service::{NewFirmware, Service, ServiceConfig};
 //! use ota_cloud::Rollout;
 //! use ota_proto::Identity;
 //! use ota_proto::credentials::Secret;
+//! use ota_server::{NewFirmware, Service, ServiceConfig};
 //!
 //! let running = Service::start(ServiceConfig::default()).await?;
 //! let device = Identity::new("TESTPROD01", "dev001")?;
@@ -22,13 +22,25 @@
 //! # }
 //! ```
 
-pub mod broker;
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 mod clock;
 mod error;
 mod faulty;
 mod handle;
 mod http;
 mod hub;
+mod join;
 mod listen;
 mod log;
 mod mqtt;
@@ -50,15 +62,16 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::endpoint;
-use crate::fault::FaultPlan;
-use crate::sign::UrlSigner;
-use crate::{Cloud, CloudConfig};
-use broker::Broker;
 use clock::Clock;
 use faulty::{Faults, Faulty};
 use hub::{Hub, Journal};
+use join::Way;
 use listen::Door;
+use ota_cloud::broker::Broker;
+use ota_cloud::endpoint;
+use ota_cloud::fault::FaultPlan;
+use ota_cloud::sign::UrlSigner;
+use ota_cloud::{Cloud, CloudConfig};
 
 pub use error::{HandleError, StartError};
 pub use handle::{Handle, NewFirmware};
@@ -75,6 +88,8 @@ pub struct ServiceConfig {
     pub mqtt_addr: SocketAddr,
     /// The broker to join as a client, in place of listening for devices. Default none.
     pub broker: Option<Broker>,
+    /// Whom to trust as the broker. Needed when its URL says `mqtts`. Default none.
+    pub broker_tls: Option<ClientTls>,
     /// Where firmware is served. Default `127.0.0.1:0`.
     pub http_addr: SocketAddr,
     /// What offers' URLs begin with (`https://host:port`, no slash at the end) in place of
@@ -104,7 +119,7 @@ pub struct ServiceConfig {
     /// [`endpoint::Limits::payload`]. Default 1,024.
     pub log_entries: usize,
     /// What goes wrong on purpose. With a fault, images are held in memory and served by
-    /// [`crate::origin`]. Default: nothing.
+    /// [`ota_cloud::origin`]. Default: nothing.
     pub faults: FaultPlan,
     /// The cloud's own settings. `signer` and `unix_at_zero` are set by [`Service::start`].
     pub cloud: CloudConfig,
@@ -117,6 +132,7 @@ impl Default for ServiceConfig {
         Self {
             mqtt_addr: any,
             broker: None,
+            broker_tls: None,
             http_addr: any,
             public_url: None,
             tls: None,
@@ -158,11 +174,12 @@ impl Service {
         let plan = config.faults;
         let (front, mqtt_addr) = match config.broker {
             Some(broker) => {
-                if broker.lacks_tls() {
+                let tls = config.broker_tls.filter(|_| broker.is_secure());
+                if broker.is_secure() && tls.is_none() {
                     return Err(StartError::NoTls);
                 }
                 let seed = u64::from_le_bytes(random()?);
-                (Front::Join { broker, pushes, seed }, NOWHERE)
+                (Front::Join { way: Way { broker, tls }, pushes, seed }, NOWHERE)
             }
             None => {
                 let Bound { listener, addr } = bind("MQTT", config.mqtt_addr)?;
@@ -225,7 +242,7 @@ impl Service {
 #[derive(Debug)]
 enum Front {
     Listen { door: Door, limits: endpoint::Limits },
-    Join { broker: Broker, pushes: mpsc::Receiver<mqtt::Push>, seed: u64 },
+    Join { way: Way, pushes: mpsc::Receiver<mqtt::Push>, seed: u64 },
 }
 
 /// A service that answers nobody yet; see [`Service::prepare`].
@@ -262,9 +279,9 @@ impl Prepared {
                 let serve = move |client, peer, id| mqtt::serve(client, peer, id, shared.clone());
                 tasks.spawn(listen::run(door, journal.clone(), stop, serve));
             }
-            Front::Join { broker, pushes, seed } => {
+            Front::Join { way, pushes, seed } => {
                 let (journal, stop) = (journal.clone(), stop.clone());
-                tasks.spawn(broker::run(broker, inputs, pushes, journal, seed, stop));
+                tasks.spawn(join::run(way, inputs, pushes, journal, seed, stop));
             }
         }
         match faulty {

@@ -31,7 +31,7 @@ use super::log::What;
 use super::range::{self, Asked};
 use super::store::{CHANGED, Image, Source, Store};
 use super::stream::Stream;
-use crate::sign::UrlSigner;
+use ota_cloud::sign::UrlSigner;
 
 /// What every request needs.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! The cloud as a client of somebody else's MQTT broker, in place of its own endpoint.
+//! The cloud as a client of somebody else's MQTT broker, in place of its own endpoint, free of IO.
 //!
 //! It reads [`FILTER`] and writes `$ota/update/…`; the broker checks who its clients are, and
 //! must see to it that a device publishes on its own topic only. The cloud does not see devices
@@ -7,7 +7,6 @@
 //! of that time, too.
 
 mod fence;
-mod join;
 mod session;
 mod types;
 
@@ -16,9 +15,6 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use super::tls::ClientTls;
-
-pub(super) use join::run;
 pub use session::Session;
 pub use types::{Event, Lost, Refused};
 
@@ -34,7 +30,6 @@ pub struct Broker {
     user: String,
     password: String,
     client_id: Option<String>,
-    tls: Option<ClientTls>,
     /// Half of this between two pings. Default 60 s.
     pub keep_alive: Duration,
     /// How long the broker may take to connect, to answer, or leave bytes unread. Default 10 s.
@@ -85,7 +80,6 @@ impl Broker {
             user: String::new(),
             password: String::new(),
             client_id: None,
-            tls: None,
             keep_alive: Duration::from_secs(60),
             answer: Duration::from_secs(10),
             pause: Duration::from_secs(1),
@@ -129,11 +123,6 @@ impl Broker {
         Ok(())
     }
 
-    /// Says whom to trust as the broker. Needed with `mqtts`, and of no effect with `mqtt`.
-    pub fn set_tls(&mut self, tls: ClientTls) {
-        self.tls = Some(tls);
-    }
-
     /// The broker's name or address.
     #[must_use]
     pub fn host(&self) -> &str {
@@ -155,15 +144,6 @@ impl Broker {
     /// An empty one lets the broker choose, which MQTT 3.1.1 allows with a clean session.
     fn client_id(&self) -> &str {
         self.client_id.as_deref().unwrap_or("")
-    }
-
-    fn tls(&self) -> Option<&ClientTls> {
-        self.tls.as_ref().filter(|_| self.secure)
-    }
-
-    /// Whether TLS is asked for and nobody is trusted.
-    pub(super) fn lacks_tls(&self) -> bool {
-        self.secure && self.tls.is_none()
     }
 
     fn keeps_session(&self) -> bool {
