@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use ota_host::Storage;
+use ota_host::{SignIn, Storage};
 use ota_proto::credentials::{self, Algorithm, Secret};
 use ota_proto::{Event, Hold, Identity, Instant, Outcome, Rng, Verify, Version};
 use ota_tokio::{DeviceIndex, Driver, Options, Tls};
 use ota_wire::client;
-use ota_wire::mqtt::Login;
+use ota_wire::mqtt::{Expiry, Login};
 
+use crate::agent::warn;
 use crate::failure::Failure;
 use crate::print::Line;
 
@@ -66,24 +67,13 @@ impl Setup {
         running: Version,
         storage: Storage,
     ) -> Result<(Driver, DeviceIndex), Failure> {
-        let conn_id = credentials::conn_id(Rng::new(self.seed).next_u64());
-        // The vendor's C SDK says the same; a login that lapses would have to be made anew for
-        // every connection, with a clock that is right.
-        let expiry = u64::from(u32::MAX >> 1);
         let account = &self.account;
-        let (identity, app_id) = (&account.identity, account.app_id.as_str());
-        let login = match &account.secret {
-            Some(secret) => {
-                let algorithm = Algorithm::HmacSha256;
-                credentials::Login::new(identity, secret, algorithm, app_id, &conn_id, expiry)
-            }
-            None => credentials::Login::certified(identity, app_id, &conn_id, expiry),
-        };
+        let identity = &account.identity;
+        let login = account.login(self.seed, Expiry::FAR);
         let login = login.map_err(|why| Failure::usage(format!("app_id: {why}")))?;
-        let mut login = Login::new(login.client_id, login.username, login.password);
-        login.password = login.password.filter(|_| account.secret.is_some());
         let (host, seed) = (account.host.clone(), self.seed);
-        let mut config = client::Config::new(host, account.port, account.secure, login, seed);
+        let mut config =
+            client::Config::new(host, account.port, account.secure, login.clone(), seed);
         config.reconnect.cap = self.longest_pause.unwrap_or(config.reconnect.cap);
         config.divide_times(self.hurry);
         config.reconnect.floor = self.spacing;
@@ -94,6 +84,7 @@ impl Setup {
         let mut options = Options::default();
         options.record = self.record;
         options.tls = account.tls.clone();
+        options.sign_in = Some(self.sign_in(&login));
         let driver = Driver::with_options(config, options);
         let mut driver = driver.map_err(|why| Failure::usage(why.to_string()))?;
         let mut config = ota_proto::Config::new(identity.clone(), self.seed);
@@ -112,6 +103,39 @@ impl Setup {
         let device = driver.add_device(config, running.as_str(), storage);
         let device = device.map_err(|why| Failure::usage(why.to_string()))?;
         Ok((driver, device))
+    }
+}
+
+impl Setup {
+    /// A login for each connection, which lapses a day after it.
+    fn sign_in(&self, first: &Login) -> SignIn {
+        let (account, seed, first) = (self.account.clone(), self.seed, first.clone());
+        SignIn::new(Expiry::default(), move |expiry| {
+            if expiry == Expiry::FAR {
+                warn(
+                    "this login does not lapse: the clock is not set, or the last login was refused",
+                );
+            }
+            // What could be made once can be made again.
+            account.login(seed, expiry).unwrap_or_else(|_| first.clone())
+        })
+    }
+}
+
+impl Account {
+    fn login(&self, seed: u64, expiry: u64) -> Result<Login, credentials::BadLogin> {
+        let conn_id = credentials::conn_id(Rng::new(seed).next_u64());
+        let (identity, app_id) = (&self.identity, self.app_id.as_str());
+        let login = match &self.secret {
+            Some(secret) => {
+                let algorithm = Algorithm::HmacSha256;
+                credentials::Login::new(identity, secret, algorithm, app_id, &conn_id, expiry)
+            }
+            None => credentials::Login::certified(identity, app_id, &conn_id, expiry),
+        }?;
+        let mut made = Login::new(login.client_id, login.username, login.password);
+        made.password = made.password.filter(|_| self.secret.is_some());
+        Ok(made)
     }
 }
 

@@ -211,7 +211,9 @@ fn act(act: &Act) -> String {
         Act::Ended(_, Answer::Slot(result)) => ended("slot", result),
         Act::Ended(_, Answer::Digest(Ok(md5))) => format!("digest: {md5}"),
         Act::Ended(_, Answer::Digest(Err(why))) => format!("digest: {why}"),
-        Act::UnixTime(unix) => format!("the time is {unix}"),
+        Act::Certificate(peer, from) => {
+            format!("certificate of the {}, valid from {from}", format!("{peer:?}").to_lowercase())
+        }
         command => format!("command {command:?}"),
     }
 }

@@ -139,15 +139,17 @@ fn a_certificate_issued_with_a_servers_is_refused() {
 
 #[test]
 fn a_certificate_out_of_its_time_is_refused() {
-    let ends = certificate(|params| params.not_after = rcgen::date_time_ymd(2025, 10, 9));
+    let ends = certificate(|params| params.not_after = rcgen::date_time_ymd(2026, 5, 28));
     assert_refused(ends, TlsError::Expired);
-    let begins = certificate(|params| params.not_before = rcgen::date_time_ymd(2025, 10, 10));
+    let begins = certificate(|params| params.not_before = rcgen::date_time_ymd(2026, 5, 29));
     assert_refused(begins, TlsError::NotYetValid);
 }
 
 #[test]
 fn nothing_is_judged_by_a_clock_that_is_not_set() {
-    assert_refused(Tls { clock: None, ..certificate(|_| {}) }, TlsError::ClockNotSet);
+    for clock in [None, Some(0), Some(ota_proto::BUILT - 1)] {
+        assert_refused(Tls { clock, ..certificate(|_| {}) }, TlsError::ClockNotSet);
+    }
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub use ab::{AbSlots, Running, Side};
 pub use clock::Clock;
 pub use dir::DataDir;
 pub use driver::{Driver, Later, Runtime, Stream};
-pub use engine::{Control, Engine, EngineError, Operation, Options, Step, transport_error};
+pub use engine::{Control, Engine, EngineError, Operation, Options, SignIn, Step, transport_error};
 pub use error::{HostError, storage_error};
 pub use journal::JournalFile;
 pub use lanes::{Finished, Lanes, Task};

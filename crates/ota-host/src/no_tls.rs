@@ -29,7 +29,7 @@ impl Secure {
     pub(crate) async fn shake_hands(
         self,
         _: Box<dyn Stream>,
-    ) -> Result<Box<dyn Stream>, TransportError> {
+    ) -> Result<(Box<dyn Stream>, Option<u64>), TransportError> {
         match self {}
     }
 }

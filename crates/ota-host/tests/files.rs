@@ -28,7 +28,7 @@ fn options() -> SlotOptions {
 }
 
 fn block(sequence: u32) -> [u8; Journal::LEN] {
-    let record = Record { last_time: u64::from(sequence), ..Record::default() };
+    let record = Record { valid_from: [sequence, 0], ..Record::default() };
     record.encode(sequence)
 }
 

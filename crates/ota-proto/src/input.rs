@@ -38,6 +38,17 @@ pub struct SlotInfo {
     pub write: u32,
 }
 
+/// Whom a link leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Peer {
+    /// The MQTT broker.
+    Broker,
+    /// The server that keeps firmware.
+    Store,
+}
+
 /// What is known at boot.
 #[derive(Clone, Copy, Debug)]
 pub struct Boot<'a> {

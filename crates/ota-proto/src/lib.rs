@@ -167,9 +167,11 @@ pub use error::{
     BufferTooSmall, FetchError, MessageError, Misuse, StorageError, TlsError, TransportError,
 };
 pub use identity::{BadName, Identity, Topic, TopicKind};
-pub use input::{Boot, ContentRange, InstallFault, Installed, ResponseHead, SlotInfo, SlotState};
+pub use input::{
+    Boot, ContentRange, InstallFault, Installed, Peer, ResponseHead, SlotInfo, SlotState,
+};
 pub use journal::{Journal, Outcome};
 pub use output::{Body, Event, Offer, OpId, Output, PubId, QoS, SlotAction, State, Timer, Write};
-pub use time::Instant;
+pub use time::{BUILT, Instant};
 pub use updater::{Gate, Updater};
 pub use version::{BadVersion, Version};

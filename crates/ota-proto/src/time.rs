@@ -4,6 +4,27 @@ use core::fmt;
 use core::ops::Add;
 use core::time::Duration;
 
+/// 2026-01-01 in Unix seconds: this code is no older.
+const RELEASED: u64 = 1_767_225_600;
+
+/// When this was built, in Unix seconds, as `SOURCE_DATE_EPOCH` said at the build, or when it was
+/// released: no right clock says less.
+pub const BUILT: u64 = match option_env!("SOURCE_DATE_EPOCH") {
+    Some(text) if number(text.as_bytes()) > RELEASED => number(text.as_bytes()),
+    _ => RELEASED,
+};
+
+/// A decimal number; 0 when it is none.
+const fn number(text: &[u8]) -> u64 {
+    let mut value: u64 = 0;
+    let mut rest = text;
+    while let [digit @ b'0'..=b'9', more @ ..] = rest {
+        value = value.saturating_mul(10).saturating_add(digit.wrapping_sub(b'0') as u64);
+        rest = more;
+    }
+    if rest.is_empty() { value } else { 0 }
+}
+
 /// A moment in microseconds since an origin of the caller's choice (usually its boot).
 ///
 /// The core never reads a clock: every input carries the moment at which it happened. The clock
@@ -110,5 +131,14 @@ mod tests {
     fn prints_seconds() {
         extern crate alloc;
         assert_eq!(alloc::format!("{}", Instant::from_millis(12_345)), "12.345");
+    }
+
+    #[test]
+    fn the_date_of_a_build_is_a_number_or_nothing() {
+        assert_eq!(number(b"1767225600"), 1_767_225_600);
+        assert_eq!(number(b"99999999999999999999999"), u64::MAX);
+        for none in ["", "x", "-1", "12 ", "1.5"] {
+            assert_eq!(number(none.as_bytes()), 0, "{none:?}");
+        }
     }
 }

@@ -19,7 +19,7 @@ fn full() -> Record {
         from: Some(Version::new("0.1.0").unwrap()),
         owed: Some(Owed { result: Outcome::Failed(Reason::NotConfirmed), sent: true }),
         guard: Some(Guard { md5: Md5([0x5a; 16]), version: 7, count: 3 }),
-        last_time: 1_795_431_582,
+        valid_from: [1_795_431_582, 1_790_000_000],
         accepted: Some(Md5([0x3c; 16])),
         device: 0x1234_5678,
     }
@@ -52,7 +52,7 @@ prop_compose! {
         phase in 0..5, tries: u8, target in proptest::option::of(any_target()),
         from in proptest::option::of(any_version()), result in 0..=Reason::ALL.len(), sent: bool,
         owes: bool, guard in proptest::option::of((any::<[u8; 16]>(), any::<u32>(), any::<u8>())),
-        last_time: u64, accepted in proptest::option::of(any::<[u8; 16]>()), device: u32,
+        valid_from: [u32; 2], accepted in proptest::option::of(any::<[u8; 16]>()), device: u32,
     ) -> Record {
         let result = match result.checked_sub(1) {
             None => Outcome::Done,
@@ -68,7 +68,7 @@ prop_compose! {
             from,
             owed: owes.then_some(Owed { result, sent }),
             guard: guard.map(|(md5, version, count)| Guard { md5: Md5(md5), version, count }),
-            last_time,
+            valid_from,
             accepted: accepted.map(Md5),
             device,
         }
@@ -185,7 +185,8 @@ fn a_record_of_the_first_format_is_read_and_has_neither_texts_nor_device() {
         seal(block)
     };
     let record = Record { accepted: None, device: 0, ..full() };
-    assert_eq!(Record::decode(&old(&record)), Ok((7, record.clone())));
+    let read = Record { valid_from: [0; 2], ..record.clone() };
+    assert_eq!(Record::decode(&old(&record)), Ok((7, read)), "its time of day is ignored");
     assert_eq!(Record::decode(&old(&Record::default())), Ok((7, Record::default())));
     for new in
         [Record { device: 1, ..record.clone() }, Record { accepted: Some(Md5([1; 16])), ..record }]

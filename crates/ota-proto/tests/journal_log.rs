@@ -11,16 +11,17 @@ const BLANK: [u8; Journal::LEN] = [0xff; Journal::LEN];
 
 /// A record that is told from others by its time.
 fn record(time: u64) -> [u8; Journal::LEN] {
-    Record { last_time: time, ..Record::default() }.encode(0)
+    record_at(time, 0)
 }
 
 /// The same under a number.
 fn record_at(time: u64, number: u32) -> [u8; Journal::LEN] {
-    Record { last_time: time, ..Record::default() }.encode(number)
+    let time = u32::try_from(time).unwrap();
+    Record { valid_from: [time, 0], ..Record::default() }.encode(number)
 }
 
 fn time(block: &[u8; Journal::LEN]) -> u64 {
-    Record::decode(block).unwrap().1.last_time
+    u64::from(Record::decode(block).unwrap().1.valid_from[0])
 }
 
 /// What a place holds.

@@ -32,6 +32,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Act {
     Accept,
+    Defer(Duration),
     ApproveAndInstall,
     Installed(Installed),
     Judge(Verdict),
@@ -53,6 +54,8 @@ pub struct App {
     pub restart_time: Duration,
     /// Whether the installed image starts at all.
     pub bootable: bool,
+    /// How often an offer is put off before it is accepted, and for how long.
+    pub defers: (u8, Duration),
 }
 
 impl Default for App {
@@ -64,6 +67,7 @@ impl Default for App {
             trial_time: Duration::from_millis(300),
             restart_time: Duration::from_millis(100),
             bootable: true,
+            defers: (0, Duration::ZERO),
         }
     }
 }

@@ -261,8 +261,8 @@ impl Invariants {
             let counted = record.tries == before.tries.saturating_add(1);
             self.must(counted, || "O5: the try is not counted".into());
         }
-        let later = record.last_time >= before.last_time;
-        self.must(later, || "the last known time falls".into());
+        let later = record.valid_from[0] >= before.valid_from[0];
+        self.must(later, || "the floor of the clock falls".into());
         self.seen.tries = record.tries;
         self.seen.persisting = Some((op, record.clone()));
     }

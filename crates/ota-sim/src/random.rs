@@ -106,6 +106,12 @@ fn any_world(seed: u64, rng: &mut Rng) -> World {
     }
     setup.device.confirm_needs_reply = rng.below(4) > 0;
     any_app(&mut setup, rng);
+    // By a chance of its own: the world's stays as it is.
+    let mut whims = Rng::new(seed ^ 0x7e87);
+    if whims.below(3) == 0 {
+        let seconds = pick(&mut whims, &[1, 40, 7_200]);
+        setup.app.defers = (1 + u8::from(whims.below(2) == 0), Duration::from_secs(seconds));
+    }
     if rng.below(4) == 0 {
         setup.images.push(Image::new("2.0.0", 17_000, 9));
     }
@@ -159,12 +165,16 @@ fn any_faults(world: &mut World, rng: &mut Rng) {
 
 /// What happens on the way: power cuts, deaths, broken links, another task.
 fn trouble(world: &mut World, rng: &mut Rng) -> Result<(), String> {
+    let mut texts = Rng::new(world.setup.seed ^ 0x7e88);
     let mut left = rng.below(6);
     let mut steps = rng.below(200);
     while left > 0 && world.outcome().is_none() {
         if steps == 0 {
             steps = rng.below(300);
             left = left.saturating_sub(1);
+            if texts.below(3) == 0 {
+                world.change_text(pick(&mut texts, &["one", "two"]));
+            }
             match rng.below(9) {
                 0 | 1 => world.power_cut(Cut::Torn),
                 2 | 3 => world.kill(),

@@ -102,6 +102,6 @@ fn request(command: AgentCommand) -> Request {
     }
 }
 
-fn warn(text: &str) {
+pub(crate) fn warn(text: &str) {
     print::err(&format!("ota: {text}"));
 }

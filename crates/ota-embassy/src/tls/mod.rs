@@ -6,11 +6,11 @@ mod stream;
 mod verify;
 
 use alloc::string::String;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 use embedded_tls::CryptoRngCore;
-use ota_proto::{TlsError, TransportError};
+use ota_proto::{BUILT, TlsError, TransportError};
 use ota_wire::client::LinkKind;
 
 use crate::network::{Network, Tcp, TcpStream};
@@ -47,6 +47,8 @@ pub struct EmbeddedTls<'s, R, C> {
     chance: RefCell<R>,
     clock: C,
     records: [RefCell<RecordBuffers<'s>>; 2],
+    /// What a clock that is set says at least, for the broker and for the store.
+    least: [Cell<u64>; 2],
 }
 
 impl<'s, R: CryptoRngCore, C: Fn() -> Option<u64>> EmbeddedTls<'s, R, C> {
@@ -67,7 +69,26 @@ impl<'s, R: CryptoRngCore, C: Fn() -> Option<u64>> EmbeddedTls<'s, R, C> {
     ) -> Result<Self, TlsError> {
         let authority = Authority::read(authority).ok_or(TlsError::NotAuthority)?;
         let records = [RefCell::new(broker), RefCell::new(store)];
-        Ok(Self { tcp, authority, chance: RefCell::new(chance), clock, records })
+        let least = [Cell::new(BUILT), Cell::new(BUILT)];
+        Ok(Self { tcp, authority, chance: RefCell::new(chance), clock, records, least })
+    }
+
+    /// What a clock that is set says at least before a certificate of this peer is judged by it:
+    /// [`BUILT`], or from when the newest certificate of it that was accepted is valid.
+    /// [`ota_proto::Updater::handle_certificate`] keeps that over a reset.
+    pub fn least_time(&self, kind: LinkKind) -> u64 {
+        self.least_of(kind).get()
+    }
+
+    /// What [`ota_proto::Updater::least_time`] says at boot.
+    pub fn raise_least_time(&self, kind: LinkKind, unix: u64) {
+        let least = self.least_of(kind);
+        least.set(least.get().max(unix));
+    }
+
+    fn least_of(&self, kind: LinkKind) -> &Cell<u64> {
+        let [broker, store] = &self.least;
+        if kind == LinkKind::Broker { broker } else { store }
     }
 }
 
@@ -87,7 +108,9 @@ impl<'n, 's: 'n, R: CryptoRngCore, C: Fn() -> Option<u64>> Network for &'n Embed
             let plain = (&self.tcp).open(kind, host, port, false).await?;
             return Ok(TlsStream(Kind::Plain(plain)));
         }
-        let now = (self.clock)().ok_or(TransportError::Tls(TlsError::ClockNotSet))?;
+        let least = self.least_time(kind);
+        let now = (self.clock)().filter(|now| *now >= least);
+        let now = now.ok_or(TransportError::Tls(TlsError::ClockNotSet))?;
         let [broker, store] = &self.records;
         let records = if kind == LinkKind::Broker { broker } else { store };
         // They are away only when the caller keeps a stream beyond its link.
@@ -97,7 +120,9 @@ impl<'n, 's: 'n, R: CryptoRngCore, C: Fn() -> Option<u64>> Network for &'n Embed
         }
         let stream = (&self.tcp).open(kind, host.clone(), port, false).await?;
         let setup = Setup { authority: &self.authority, host, now, chance: &self.chance };
-        Ok(TlsStream(Kind::Sealed(Sealed::open(stream, lent, setup).await?)))
+        let sealed = Sealed::open(stream, lent, setup).await?;
+        self.raise_least_time(kind, sealed.valid_from());
+        Ok(TlsStream(Kind::Sealed(sealed)))
     }
 
     async fn close(self, stream: TlsStream<'n, 's>) {

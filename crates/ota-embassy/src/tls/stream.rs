@@ -32,6 +32,8 @@ const PIECE: usize = 512;
 #[derive(Default)]
 struct Mail {
     open: Cell<bool>,
+    /// Seconds since 1970.
+    valid_from: Cell<u64>,
     closing: Cell<bool>,
     received: RefCell<Vec<u8>>,
     to_send: RefCell<Vec<u8>>,
@@ -75,6 +77,11 @@ impl<'n, 's: 'n> Sealed<'n, 's> {
             Some(Err(why)) => Err(why),
             _ => Ok(sealed),
         }
+    }
+
+    /// From when the peer's certificate is valid.
+    pub(super) fn valid_from(&self) -> u64 {
+        self.mail.valid_from.get()
     }
 
     /// Says good-bye.
@@ -154,7 +161,7 @@ async fn live<'n, 's: 'n, R: CryptoRngCore>(
     let (read, write) = &mut *buffers.0;
     let mut connection = TlsConnection::new(Half(&records), read, write);
     // Apart, and gone when it is done.
-    Box::pin(shake_hands(&mut connection, &setup)).await?;
+    mail.valid_from.set(Box::pin(shake_hands(&mut connection, &setup)).await?);
     mail.open.set(true);
     let (mut reader, mut writer) = connection.split();
     let closing = poll_fn(|_| if mail.closing.get() { Poll::Ready(()) } else { Poll::Pending });
@@ -172,7 +179,7 @@ type Connection<'a, 'n, 's> = TlsConnection<'a, Half<'a, TcpStream<'n, 's>>, Aes
 async fn shake_hands<R: CryptoRngCore>(
     connection: &mut Connection<'_, '_, '_>,
     setup: &Setup<'_, R>,
-) -> Result<(), TransportError> {
+) -> Result<u64, TransportError> {
     let mut config = TlsConfig::new();
     // An address is not sent as a name (RFC 6066).
     if setup.host.parse::<Ipv4Addr>().is_err() {

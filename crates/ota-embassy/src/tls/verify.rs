@@ -30,7 +30,8 @@ impl<'a> Authority<'a> {
         Some(Self { name: certificate.subject, key })
     }
 
-    fn check(&self, der: &[u8], host: &str, now: u64) -> Result<VerifyingKey, TlsError> {
+    /// The peer's key, and from when its certificate is valid.
+    fn check(&self, der: &[u8], host: &str, now: u64) -> Result<(VerifyingKey, u64), TlsError> {
         let certificate = Certificate::read(der).ok_or(TlsError::Unfit)?;
         let signature = DerSignature::try_from(certificate.signature);
         let signature = signature.map_err(|_| TlsError::Untrusted)?;
@@ -42,7 +43,10 @@ impl<'a> Authority<'a> {
             () if now > to => Err(TlsError::Expired),
             () if !certificate.is_server() => Err(TlsError::Unfit),
             () if !certificate.names(host) => Err(TlsError::WrongHost),
-            () => VerifyingKey::from_sec1_bytes(certificate.key).map_err(|_| TlsError::Unfit),
+            () => {
+                let key = VerifyingKey::from_sec1_bytes(certificate.key);
+                key.map(|key| (key, from)).map_err(|_| TlsError::Unfit)
+            }
         }
     }
 }
@@ -65,6 +69,7 @@ pub(super) struct Verifier<'a, R> {
     now: u64,
     chance: Chance<'a, R>,
     shown: Shown,
+    valid_from: u64,
 }
 
 impl<'a, R> Verifier<'a, R> {
@@ -75,14 +80,16 @@ impl<'a, R> Verifier<'a, R> {
         now: u64,
         chance: &'a RefCell<R>,
     ) -> Self {
-        Self { authority, host, now, chance: Chance(chance), shown: Shown::Nothing }
+        let shown = Shown::Nothing;
+        Self { authority, host, now, chance: Chance(chance), shown, valid_from: 0 }
     }
 
-    /// What a handshake came to that embedded-tls says this of.
-    pub(super) fn judge(&self, opened: Result<(), Error>) -> Result<(), TransportError> {
+    /// What a handshake came to that embedded-tls says this of: from when the peer's certificate is
+    /// valid.
+    pub(super) fn judge(&self, opened: Result<(), Error>) -> Result<u64, TransportError> {
         match (&self.shown, opened) {
             (Shown::Refused(why), _) => Err(TransportError::Tls(*why)),
-            (Shown::Key, Ok(())) => Ok(()),
+            (Shown::Key, Ok(())) => Ok(self.valid_from),
             (_, Ok(())) => Err(TransportError::Tls(TlsError::Untrusted)),
             // A record longer than the caller's buffer.
             (_, Err(Error::InsufficientSpace)) => Err(TransportError::Tls(TlsError::Unavailable)),
@@ -113,7 +120,8 @@ impl<R> TlsVerifier<Aes128GcmSha256> for Verifier<'_, R> {
             return self.refuse(TlsError::Untrusted);
         };
         match (&self.shown, self.authority.check(der, self.host, self.now)) {
-            (Shown::Nothing, Ok(key)) => {
+            (Shown::Nothing, Ok((key, from))) => {
+                self.valid_from = from;
                 self.shown = Shown::Certificate(key, seen.clone());
                 Ok(())
             }

@@ -16,7 +16,7 @@ use ota_proto::{Identity, Instant};
 use super::clock;
 use super::seal::{Seal, Tls};
 
-pub const UNIX: u64 = 1_760_000_000;
+pub const UNIX: u64 = 1_780_000_000;
 const BROKER: u16 = 1_883;
 const STORE: u16 = 8_080;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ota_proto::journal::{Journal, Phase, Record};
 use ota_proto::{
-    Boot, Gate, Installed, Instant, Md5, Misuse, OpId, ResponseHead, SlotAction, SlotState,
+    Boot, Gate, Installed, Instant, Md5, Misuse, OpId, Peer, ResponseHead, SlotAction, SlotState,
     StorageError, TransportError, Updater,
 };
 
@@ -230,8 +230,9 @@ impl World {
         self.machine.set_gate(gate);
     }
 
-    pub(super) fn unix_time(&mut self, unix: u64) {
-        self.machine.handle_unix_time(unix);
+    pub(super) fn certificate(&mut self, from: u64) {
+        let peer = if from % 2 == 0 { Peer::Broker } else { Peer::Store };
+        self.machine.handle_certificate(peer, from);
     }
 
     /// The power is cut, and comes back to any version in any state.

@@ -80,7 +80,7 @@ fn step(world: &mut World, input: &mut Input<'_>) {
         25 => world.stale_completion(input),
         26..=28 => command(world, input),
         29 => world.gate(Gate { publish: input.flag(), fetch: input.flag() }),
-        30 => world.unix_time(input.number()),
+        30 => world.certificate(input.number()),
         _ => world.reboot(input),
     }
     world.settle();

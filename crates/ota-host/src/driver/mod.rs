@@ -156,7 +156,7 @@ impl<R: Runtime> Driver<R> {
             match self.engine.poll() {
                 Step::Connect { link, host, port, tls } => {
                     match self.open(link.kind, host, port, tls) {
-                        Ok(opening) => *self.socket(link) = Socket::Opening(link, tls, opening),
+                        Ok(opening) => *self.socket(link) = Socket::Opening(link, opening),
                         Err(why) => self.engine.handle_connect_failed(link, why),
                     }
                 }
@@ -199,8 +199,8 @@ impl<R: Runtime> Driver<R> {
         tls: bool,
     ) -> Result<Opening, TransportError> {
         let secure = if tls {
-            let known = self.engine.known_time();
-            Some(self.trust.secure(kind, &host, known).map_err(TransportError::Tls)?)
+            let least = self.engine.least_time(kind);
+            Some(self.trust.secure(kind, &host, least).map_err(TransportError::Tls)?)
         } else {
             None
         };

@@ -12,14 +12,13 @@ use crate::engine::Engine;
 use crate::tls;
 
 /// A connection that is being opened: name, TCP and TLS.
-pub(super) type Opening = Later<Result<Box<dyn Stream>, TransportError>>;
+pub(super) type Opening = Later<Result<(Box<dyn Stream>, Option<u64>), TransportError>>;
 
 /// Where a link stands. All that is in progress is here, so that no future that is dropped takes
 /// it along.
 pub(super) enum Socket {
     Closed,
-    /// Whether with TLS, too.
-    Opening(Link, bool, Opening),
+    Opening(Link, Opening),
     Open(Link, Open),
 }
 
@@ -43,12 +42,12 @@ impl Socket {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, engine: &mut Engine) -> bool {
         match self {
             Self::Closed => false,
-            Self::Opening(link, tls, opening) => {
-                let (link, tls) = (*link, *tls);
+            Self::Opening(link, opening) => {
+                let link = *link;
                 let Poll::Ready(opened) = opening.as_mut().poll(cx) else { return false };
                 *self = match opened {
-                    Ok(stream) => {
-                        engine.handle_connected(link, tls);
+                    Ok((stream, valid_from)) => {
+                        engine.handle_connected(link, valid_from);
                         Self::Open(link, Open { stream: Pin::new(stream), held: false })
                     }
                     Err(error) => {

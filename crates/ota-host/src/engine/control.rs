@@ -1,9 +1,7 @@
 //! The application's side of an engine.
 
-use std::time::Duration;
-
-use ota_proto::{Boot, Instant, Md5, Misuse, QoS, Updater};
-use ota_wire::client::{self, DeviceIndex};
+use ota_proto::{BUILT, Boot, Instant, Md5, Misuse, Peer, QoS, Updater};
+use ota_wire::client::{self, DeviceIndex, LinkKind};
 use ota_wire::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeError};
 use ota_wire::record::{Machine, Recorder};
 
@@ -13,9 +11,6 @@ use crate::lanes::{Finished, Lanes, Task};
 use crate::slot::Image;
 use crate::storage::{Done, Job, Storage, Work};
 
-/// How often the machines are told the time of day, at most.
-const WALL_CLOCK: Duration = Duration::from_secs(3_600);
-
 /// What an application may do at any time, between two calls of its adapter's `next`. Nothing
 /// here blocks, but for [`Control::add_device`].
 #[derive(Debug)]
@@ -23,8 +18,6 @@ pub struct Control {
     pub(super) clock: Clock,
     pub(super) client: Recorder,
     devices: Vec<Local>,
-    /// When the machines are told the time of day again.
-    tell: Instant,
 }
 
 /// What this host has of a device.
@@ -58,7 +51,6 @@ impl Control {
         let device = added.map_err(EngineError::Device)?;
         let image = storage.image();
         self.devices.push(Local { device, image, lanes: Lanes::new(storage) });
-        self.tell = Instant::ZERO;
         Ok(device)
     }
 
@@ -160,26 +152,19 @@ impl Control {
     pub(super) fn new(config: client::Config, record: usize) -> Result<Self, EngineError> {
         let clock = Clock::start();
         let client = Recorder::new(clock.now(), config, record).map_err(EngineError::Session)?;
-        Ok(Self { clock, client, devices: Vec::new(), tell: Instant::ZERO })
+        Ok(Self { clock, client, devices: Vec::new() })
     }
 
-    /// The latest time of day that any machine knows of, in Unix seconds.
-    pub(crate) fn known_time(&self) -> u64 {
+    /// What a clock that is set says at least, by what any machine knows of this peer.
+    pub(crate) fn least_time(&self, kind: LinkKind) -> u64 {
         let times = self.devices.iter().filter_map(|local| self.updater(local.device));
-        times.map(Updater::known_time).max().unwrap_or(0)
+        times.map(|updater| updater.least_time(peer(kind))).max().unwrap_or(BUILT)
     }
 
-    /// Tells the machines the time of day, when an hour has passed. Only when something vouches
-    /// for it: a clock that ran ahead once would shut TLS out until that time has come.
-    pub(super) fn tell_time(&mut self, now: Instant) {
-        if now < self.tell {
-            return;
-        }
-        self.tell = now + WALL_CLOCK;
-        let Some(unix) = Clock::unix_time() else { return };
+    pub(super) fn tell_certificate(&mut self, peer: Peer, valid_from: u64) {
         for local in &self.devices {
             if let Some(mut updater) = self.client.updater_mut(local.device) {
-                updater.handle_unix_time(unix);
+                updater.handle_certificate(peer, valid_from);
             }
         }
     }
@@ -202,5 +187,12 @@ impl Control {
         let mut updater = self.client.updater_mut(device)?;
         updater.tell(now, op, answer);
         buf
+    }
+}
+
+pub(super) const fn peer(kind: LinkKind) -> Peer {
+    match kind {
+        LinkKind::Broker => Peer::Broker,
+        LinkKind::Store => Peer::Store,
     }
 }

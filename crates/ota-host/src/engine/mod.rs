@@ -19,13 +19,16 @@ use std::ops::{Deref, DerefMut};
 
 use ota_proto::{Instant, TransportError};
 use ota_wire::adapter::{Event, Inboxes, Look};
-use ota_wire::client::{self, Link, LinkKind, Output};
+use ota_wire::client::{self, Disconnect, Link, LinkKind, Output};
 
+use crate::clock::Clock;
 use crate::lanes::Finished;
 use crate::storage::Work;
 
+use control::peer;
+
 pub use control::Control;
-pub use types::{EngineError, Operation, Options, Step, transport_error};
+pub use types::{EngineError, Operation, Options, SignIn, Step, transport_error};
 
 /// Everything of an adapter that is the same on every runtime. What an application may do is in
 /// [`Control`], to which it dereferences.
@@ -39,6 +42,7 @@ pub struct Engine {
     /// The broker's link is worth reading.
     read_broker: bool,
     deadline: Option<Instant>,
+    sign_in: Option<SignIn>,
 }
 
 impl Engine {
@@ -53,6 +57,7 @@ impl Engine {
         Ok(Self {
             inboxes: Inboxes::default(),
             spare: None,
+            sign_in: options.sign_in,
             broker_buffer: config.mqtt.limits.packet,
             store_buffer: options.store_buffer.max(config.http.head),
             read_broker: false,
@@ -75,11 +80,15 @@ impl Engine {
         }
     }
 
-    /// A link is open. `tls`: a certificate was judged by this host's clock and found valid.
-    pub fn handle_connected(&mut self, link: Link, tls: bool) {
+    /// A link is open. `valid_from`: the peer's own certificate was accepted, and is valid from
+    /// this Unix second on.
+    pub fn handle_connected(&mut self, link: Link, valid_from: Option<u64>) {
         let now = self.control.clock.now();
-        if tls {
-            self.control.tell_time(now);
+        if let Some(from) = valid_from {
+            self.control.tell_certificate(peer(link.kind), from);
+        }
+        if link.kind == LinkKind::Broker {
+            self.sign_in();
         }
         self.control.client.handle_connected(now, link);
     }
@@ -188,7 +197,10 @@ impl Engine {
             Output::Slot { device, op, action } => {
                 self.control.push((device, op), Work::Slot { action });
             }
-            Output::Event(event) => return Some(Step::Event(Event::Client(event))),
+            Output::Event(event) => {
+                self.note_refusal(&event);
+                return Some(Step::Event(Event::Client(event)));
+            }
             Output::Idle { deadline, read_broker, read_store, .. } => {
                 self.read_broker = read_broker;
                 return self.idle(now, deadline, read_store);
@@ -196,6 +208,24 @@ impl Engine {
             _ => {}
         }
         None
+    }
+
+    /// A login of its own for the connection that is made now.
+    fn sign_in(&mut self) {
+        let Some(sign_in) = &mut self.sign_in else { return };
+        let least = self.control.least_time(LinkKind::Broker);
+        let unix = Clock::unix_time().filter(|unix| *unix >= least);
+        // One that no session can work with is the caller's fault, and the one before stays.
+        let _ = self.control.set_login((sign_in.make)(sign_in.expiry.next(unix)));
+    }
+
+    fn note_refusal(&mut self, event: &client::Event) {
+        let client::Event::Disconnected { cause: Disconnect::Session(why), .. } = event else {
+            return;
+        };
+        if let Some(sign_in) = self.sign_in.as_mut().filter(|_| why.is_login_refused()) {
+            sign_in.expiry.refused();
+        }
     }
 
     /// Buffers for a new link.

@@ -3,12 +3,13 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time;
 
 use ota_proto::{OpId, TransportError};
 use ota_wire::adapter::Event;
 use ota_wire::client::{AddError, DeviceIndex, Link};
-use ota_wire::mqtt;
+use ota_wire::mqtt::{self, Expiry};
 
 use crate::lanes::Task;
 
@@ -31,6 +32,33 @@ pub struct Options {
     /// Bytes of the latest inputs that are kept for [`super::Control::recording`]; 0 for none,
     /// which is the default.
     pub record: usize,
+    /// Makes a login for each connection. `None`, the default: the one of the configuration, or of
+    /// [`super::Control::set_login`], is used for all.
+    pub sign_in: Option<SignIn>,
+}
+
+/// Makes a login for each connection, with an expiry of its own.
+#[derive(Clone)]
+pub struct SignIn {
+    pub(super) make: Arc<dyn Fn(u64) -> mqtt::Login + Send + Sync>,
+    pub(super) expiry: Expiry,
+}
+
+impl SignIn {
+    /// Logins that `make` makes for an expiry in Unix seconds, which `expiry` decides. It is
+    /// [`Expiry::FAR`] while the clock is not set, and once after a refused login; where that
+    /// matters, `make` is the one to say so.
+    #[must_use]
+    pub fn new(expiry: Expiry, make: impl Fn(u64) -> mqtt::Login + Send + Sync + 'static) -> Self {
+        Self { make: Arc::new(make), expiry }
+    }
+}
+
+/// Without what it makes.
+impl fmt::Debug for SignIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignIn").field("expiry", &self.expiry).finish_non_exhaustive()
+    }
 }
 
 impl Default for Options {
@@ -38,6 +66,7 @@ impl Default for Options {
         Self {
             store_buffer: 256 * 1024,
             record: 0,
+            sign_in: None,
             #[cfg(feature = "tls")]
             tls: None,
         }

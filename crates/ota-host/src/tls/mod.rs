@@ -1,6 +1,6 @@
 //! TLS: who is trusted, and what a refusal means. A peer is always checked; there is no switch.
 
-mod clock;
+mod leaf;
 mod refusal;
 mod setup;
 
@@ -74,14 +74,16 @@ impl Trust {
         Self(options.tls.clone())
     }
 
-    /// What a link to this host needs. `known`: a time in Unix seconds that has been.
+    /// What a link to this host needs. `least`: what a clock that is set says, in Unix seconds.
     pub(crate) fn secure(
         &mut self,
         kind: LinkKind,
         host: &str,
-        known: u64,
+        least: u64,
     ) -> Result<Secure, TlsError> {
-        clock::check(Clock::unix_time(), known)?;
+        if Clock::unix_time().is_none_or(|unix| unix < least) {
+            return Err(TlsError::ClockNotSet);
+        }
         let tls = match &mut self.0 {
             Some(tls) => tls,
             none => none.insert(Tls::new(None, None).map_err(|_| TlsError::Unavailable)?),
@@ -103,12 +105,18 @@ pub(crate) struct Secure {
 }
 
 impl Secure {
+    /// The stream within, and from when the peer's own certificate is valid, in Unix seconds.
     pub(crate) async fn shake_hands(
         self,
         stream: Box<dyn Stream>,
-    ) -> Result<Box<dyn Stream>, TransportError> {
+    ) -> Result<(Box<dyn Stream>, Option<u64>), TransportError> {
         match TlsConnector::from(self.config).connect(self.name, stream).await {
-            Ok(stream) => Ok(Box::new(stream)),
+            Ok(stream) => {
+                let (_, connection) = stream.get_ref();
+                let own = connection.peer_certificates().and_then(<[_]>::first);
+                let valid_from = own.and_then(|own| leaf::valid_from(own));
+                Ok((Box::new(stream), valid_from))
+            }
             Err(error) => Err(match refusal::kind(&error) {
                 Some(why) => TransportError::Tls(why),
                 None => transport_error(&error),

@@ -8,6 +8,7 @@ mod messages;
 mod numbers;
 mod proxy;
 mod raw;
+mod sign_in;
 #[cfg(feature = "tls")]
 mod tls;
 mod trouble;

@@ -39,8 +39,8 @@ impl Login {
     ///
     /// `app_id` is [`super::APP_ID`] or [`super::APP_ID_SDK`], `conn_id` five letters or digits
     /// ([`conn_id`] makes them from a random number), `expiry` the Unix time in seconds at which
-    /// the login lapses. A device without a clock says `u64::from(u32::MAX >> 1)`, as the
-    /// vendor's SDKs do.
+    /// the login lapses. A device without a clock says a moment that no clock reaches,
+    /// as the vendor's SDKs do.
     ///
     /// # Errors
     /// [`BadLogin`], by what is wrong.

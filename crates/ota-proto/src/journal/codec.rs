@@ -1,7 +1,8 @@
 //! The record as bytes.
 //!
 //! All numbers are little-endian, absent parts are zero, and so is the rest up to the checksum.
-//! Format 1 is read, too: it has neither the digest of the texts nor the device's name.
+//! Format 1 is read, too: it has neither the digest of the texts nor the device's name, and in
+//! place of the certificates a time of day, which is ignored: it may have been a wrong one.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -11,7 +12,7 @@
 //! | 1 | tries |
 //! | 1 | which parts there are |
 //! | 4 | sequence |
-//! | 8 | last known time |
+//! | 8 | from when certificates of broker and store are valid |
 //! | 69 | target: version (length, 32 bytes), digest, size, offset, hash of the ETag |
 //! | 33 | from: version |
 //! | 1 | owed: reason, 0 for done |
@@ -57,7 +58,8 @@ impl Record {
         w.put(&MAGIC);
         w.put(&[format, phase_number(self.phase), self.tries, self.parts()]);
         w.put(&sequence.to_le_bytes());
-        w.put(&self.last_time.to_le_bytes());
+        w.put(&self.valid_from[0].to_le_bytes());
+        w.put(&self.valid_from[1].to_le_bytes());
         w.version(self.target.map(|t| t.version));
         w.put(&self.target.map_or([0; 16], |t| t.md5.0));
         w.put(&self.target.map_or(0, |t| t.size).to_le_bytes());
@@ -90,7 +92,7 @@ impl Record {
         if block.last_chunk() != Some(&sum(block).to_le_bytes()) {
             return Err(JournalError::Checksum);
         }
-        let (sequence, record) = r.record().ok_or(JournalError::Field)?;
+        let (sequence, mut record) = r.record().ok_or(JournalError::Field)?;
         let new = record.accepted.is_some() || record.device != 0;
         if format == OLD_FORMAT && new {
             return Err(JournalError::Field);
@@ -98,6 +100,9 @@ impl Record {
         // There is one block for each record: what was not read must be as we write it, too.
         if !record.is_consistent() || record.block(format, sequence) != *block {
             return Err(JournalError::Field);
+        }
+        if format == OLD_FORMAT {
+            record.valid_from = [0; 2];
         }
         Ok((sequence, record))
     }
@@ -174,7 +179,7 @@ impl Reader<'_> {
         let has = |bit: u8| parts & bit != 0;
         let phase = phase_of(phase)?;
         let sequence = self.u32()?;
-        let last_time = self.u64()?;
+        let valid_from = [self.u32()?, self.u32()?];
         let version = self.version(has(HAS_TARGET))?;
         let md5 = Md5(self.take()?);
         let (size, offset, etag) = (self.u64()?, self.u64()?, self.u32()?);
@@ -196,7 +201,7 @@ impl Reader<'_> {
         let accepted = has(HAS_ACCEPTED).then_some(accepted);
         let device = self.u32()?;
         let record =
-            Record { phase, tries, target, from, owed, guard, last_time, accepted, device };
+            Record { phase, tries, target, from, owed, guard, valid_from, accepted, device };
         Some((sequence, record))
     }
 }

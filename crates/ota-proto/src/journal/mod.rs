@@ -7,8 +7,8 @@
 //! use ota_proto::journal::{Journal, Record};
 //!
 //! // Two places; power fails while the second one is written.
-//! let old = Record { last_time: 1_700_000_000, ..Record::default() };
-//! let new = Record { last_time: 1_700_000_060, ..old.clone() };
+//! let old = Record { tries: 1, ..Record::default() };
+//! let new = Record { tries: 2, ..old.clone() };
 //! let (mut first, mut second) = (old.encode(7), new.encode(8));
 //! assert_ne!(Journal::place(&first), Journal::place(&second));
 //! second[100] ^= 1;
@@ -47,8 +47,9 @@ pub struct Record {
     pub owed: Option<Owed>,
     /// The image that failed here, and how often.
     pub guard: Option<Guard>,
-    /// The last known time in Unix seconds, 0 for none: a floor for a clock that was lost.
-    pub last_time: u64,
+    /// For the broker and for the store: the latest Unix second from which a certificate of it is
+    /// valid that was accepted; 0 for none. A floor for a clock that was lost.
+    pub valid_from: [u32; 2],
     /// Digest of the texts (`user_defined`, `fw_type`) with which the application accepted the
     /// attempt under way; none when it was not asked, or that attempt is over.
     pub accepted: Option<Md5>,

@@ -74,7 +74,6 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
         rng,
         last_op: 0,
         last_pub: 0,
-        unix: 0,
         session: Session::Down,
         update: None,
         owing: Owing::None,

@@ -25,13 +25,13 @@ use crate::Md5;
 use crate::chance::Rng;
 use crate::config::{Config, ConfigError};
 use crate::error::{FetchError, MessageError, StorageError, TransportError};
-use crate::input::{Boot, ResponseHead, SlotInfo, SlotState};
+use crate::input::{Boot, Peer, ResponseHead, SlotInfo, SlotState};
 use crate::journal::Outcome;
 use crate::message::CloudMessage;
 #[allow(unused_imports)] // for the documentation
 use crate::output;
 use crate::output::{Body, Offer, OpId, PubId, State};
-use crate::time::Instant;
+use crate::time::{BUILT, Instant};
 use crate::version::Version;
 
 use attempt::{Attempt, Failed, Net, Stage};
@@ -63,7 +63,6 @@ pub struct Updater {
     rng: Rng,
     last_op: u32,
     last_pub: u32,
-    unix: u64,
     session: Session,
     update: Option<Attempt>,
     owing: Owing,
@@ -257,10 +256,15 @@ impl Updater {
         self.gate = gate;
     }
 
-    /// The time of day in Unix seconds, whenever the caller learns it: kept in the journal as a
-    /// floor for a clock that is lost.
-    pub fn handle_unix_time(&mut self, unix: u64) {
-        self.unix = self.unix.max(unix);
+    /// This peer has shown a certificate that is valid from this Unix second on, and its chain was
+    /// accepted for the right host: a right clock says no less. Kept in the journal with the next
+    /// record, as a floor for a clock that is lost. Only of the peer's own certificate: an
+    /// authority's says less.
+    pub fn handle_certificate(&mut self, peer: Peer, valid_from: u64) {
+        let from = u32::try_from(valid_from).unwrap_or(u32::MAX);
+        let [broker, store] = &mut self.ledger.wanted.valid_from;
+        let known = if peer == Peer::Broker { broker } else { store };
+        *known = from.max(*known);
     }
 }
 
@@ -318,10 +322,13 @@ impl Updater {
         &self.cfg
     }
 
-    /// The last known time in Unix seconds, 0 for none.
+    /// What a right clock says at least, in Unix seconds, before a certificate of this peer is
+    /// judged by it: [`BUILT`], or what [`Updater::handle_certificate`] was told. A clock that says
+    /// less is not set. A step back above it never matters.
     #[must_use]
-    pub fn known_time(&self) -> u64 {
-        self.unix.max(self.ledger.durable().last_time)
+    pub fn least_time(&self, peer: Peer) -> u64 {
+        let [broker, store] = self.ledger.wanted.valid_from;
+        BUILT.max(u64::from(if peer == Peer::Broker { broker } else { store }))
     }
 
     /// The result that the cloud must still hear.

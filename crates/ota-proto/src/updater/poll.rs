@@ -61,7 +61,6 @@ impl Updater {
 
     fn persist(&mut self) -> Output<'_> {
         let op = self.next_op();
-        self.ledger.wanted.last_time = self.known_time();
         self.ledger.issue(op);
         Output::Persist { op, record: self.ledger.block() }
     }

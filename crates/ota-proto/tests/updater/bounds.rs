@@ -4,8 +4,8 @@
 use core::time::Duration;
 
 use ota_proto::{
-    Boot, ConfigError, Gate, Hold, Installed, ResponseHead, SlotInfo, SlotState, State, Timer,
-    Timing, TransportError, Updater,
+    BUILT, Boot, ConfigError, Gate, Hold, Installed, Peer, ResponseHead, SlotInfo, SlotState,
+    State, Timer, Timing, TransportError, Updater,
 };
 
 use crate::bench::*;
@@ -172,20 +172,32 @@ fn a_closed_gate_holds_back_and_loses_nothing() {
     assert_eq!(bench.auto(3_000), ["fetch 0"]);
 }
 
+/// Found in the field: a clock that ran 8 h ahead for one connection shut TLS out for 8 h.
 #[test]
-fn the_last_known_time_rides_along_and_is_a_floor_after_a_reset() {
+fn the_floor_of_the_clock_is_what_certificates_say_and_each_peer_has_its_own() {
     let mut bench = Bench::online(config());
-    assert_eq!(bench.machine.known_time(), 0);
-    bench.machine.handle_unix_time(1_800_000_000);
-    bench.machine.handle_unix_time(1_700_000_000);
-    assert_eq!(bench.machine.known_time(), 1_800_000_000, "it never falls");
+    assert_eq!(bench.machine.least_time(Peer::Broker), BUILT);
+    bench.machine.handle_certificate(Peer::Broker, 1_800_000_000);
+    bench.machine.handle_certificate(Peer::Broker, 1_790_000_000);
+    assert_eq!(bench.machine.least_time(Peer::Broker), 1_800_000_000, "it never falls");
+    assert_eq!(bench.machine.least_time(Peer::Store), BUILT, "the other peer has its own");
     assert_eq!(bench.out(500), NONE, "it is not worth a write of its own");
     bench.offer(1_000, "1.0.0");
     bench.auto(1_000);
     let record = bench.journal();
-    assert_eq!(record.last_time, 1_800_000_000);
-    let bench = Bench::boot(config(), "0.1.0", SlotState::Confirmed, Some(&record));
-    assert_eq!(bench.machine.known_time(), 1_800_000_000);
+    assert_eq!(record.valid_from, [1_800_000_000, 0]);
+    let boot = |block: &[u8; 192]| {
+        let slot = SlotState::Confirmed;
+        let boot = Boot { running: "0.1.0", slot, journal: Some(block), storage: STORAGE };
+        Updater::new(at(0), config(), boot).unwrap().least_time(Peer::Broker)
+    };
+    assert_eq!(boot(&record.encode(1)), 1_800_000_000, "over a reset");
+    // What a build before wrote there was a time of day, and perhaps a wrong one.
+    let mut old = ota_proto::journal::Record { accepted: None, device: 0, ..record }.encode(1);
+    old[4] = 1;
+    let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&old[..188]);
+    old[188..].copy_from_slice(&sum.to_le_bytes());
+    assert_eq!(boot(&old), BUILT);
 }
 
 #[test]

@@ -182,9 +182,9 @@ impl World {
     pub(super) fn tell_time(&mut self) {
         let Some(unix) = self.setup.clock(self.now) else { return };
         if let Some(mut device) = self.updater() {
-            device.handle_unix_time(unix);
+            device.handle_certificate(ota_proto::Peer::Broker, unix);
         }
-        self.fault(format!("the clock of the day says {unix}"));
+        self.fault(format!("a certificate is valid from {unix}"));
     }
 
     pub(super) fn power_on(&mut self) {
@@ -253,9 +253,11 @@ impl World {
             Act::Installed(what) => device.installed(now, what),
             Act::Judge(Verdict::Confirm) => device.confirm(now),
             Act::Judge(Verdict::RollBack) => device.roll_back(now),
-            Act::Judge(Verdict::Silent) | Act::Accept | Act::ApproveAndInstall | Act::Reset => {
-                Ok(())
-            }
+            Act::Judge(Verdict::Silent)
+            | Act::Accept
+            | Act::Defer(_)
+            | Act::ApproveAndInstall
+            | Act::Reset => Ok(()),
         };
     }
 }

@@ -1,6 +1,6 @@
 //! What happens to a device from outside: power, packets, its application.
 
-use ota_proto::{Boot, Event, Installed, QoS, Rng, SlotInfo, Updater};
+use ota_proto::{Boot, Event, Hold, Installed, Peer, QoS, Rng, SlotInfo, Updater};
 
 use crate::app::{Act, Verdict};
 use crate::link::{MessageFault, Packet};
@@ -101,8 +101,8 @@ impl World {
             }
             self.note(What::Session(true));
             if let (Some(unix), Some(device)) = (self.setup.clock(self.now), &mut self.device) {
-                device.handle_unix_time(unix);
-                self.note(What::Fault(format!("the clock of the day says {unix}")));
+                device.handle_certificate(Peer::Broker, unix);
+                self.note(What::Fault(format!("a certificate is valid from {unix}")));
             }
             return;
         }
@@ -183,9 +183,36 @@ impl World {
 
     /// The application hears an event and answers later.
     pub(super) fn hear(&mut self, event: &Event) {
-        if let Some((after, act)) = self.setup.app.answer(event) {
-            self.at(self.now + after, Due::Act(act));
+        self.watch_consent(event);
+        let Some((after, mut act)) = self.setup.app.answer(event) else { return };
+        let (left, pause) = &mut self.setup.app.defers;
+        if act == Act::Accept && *left > 0 {
+            *left = left.saturating_sub(1);
+            act = Act::Defer(*pause);
         }
+        self.at(self.now + after, Due::Act(act));
+    }
+
+    /// Rules 3 and 14: what is begun and what is installed is what was accepted, over restarts.
+    fn watch_consent(&mut self, event: &Event) {
+        match event {
+            Event::Superseded | Event::Withdrawn | Event::Finished { .. } => self.accepted = None,
+            Event::Started { .. } | Event::Install { .. }
+                if self.setup.device.consent == Hold::Ask =>
+            {
+                let text = self.offered_text();
+                if text.is_some() && self.accepted != text {
+                    let accepted = self.accepted.clone();
+                    self.invariants.break_rule(format!("{text:?}, accepted was {accepted:?}"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn offered_text(&self) -> Option<Option<String>> {
+        let offer = self.device.as_ref()?.offer()?;
+        Some(offer.user_defined.map(String::from))
     }
 
     pub(super) fn act(&mut self, act: Act) {
@@ -195,7 +222,22 @@ impl World {
         }
         let Some(device) = &mut self.device else { return };
         let word = match act {
-            Act::Accept => device.accept(now).map(|()| "accept"),
+            Act::Accept => {
+                let text = self.offered_text();
+                let Some(device) = &mut self.device else { return };
+                let taken = device.accept(now);
+                if taken.is_ok() {
+                    self.accepted = text;
+                }
+                taken.map(|()| "accept")
+            }
+            Act::Defer(pause) => {
+                let taken = device.defer(now, now + pause);
+                if taken.is_ok() {
+                    self.accepted = None;
+                }
+                taken.map(|()| "defer")
+            }
             Act::ApproveAndInstall => {
                 let approved = device.approve(now);
                 let installed = device.install(now);

@@ -16,7 +16,7 @@ enum Out {
     Publish(PubId, QoS, Vec<u8>),
     Fetch(OpId, String, u64),
     Cancel(OpId),
-    Job(OpId, Job, What),
+    Job(OpId, Job, Box<What>),
     Persist(OpId, Box<[u8; ota_proto::Journal::LEN]>),
     Event(ota_proto::Event),
     Idle(Option<Instant>, Option<Timer>, bool),
@@ -49,7 +49,7 @@ impl World {
                 self.note(What::Cancel(op));
                 self.server.cancel(op);
             }
-            Out::Job(op, job, what) => self.begin_job(op, job, what),
+            Out::Job(op, job, what) => self.begin_job(op, job, *what),
             Out::Persist(op, block) => {
                 match Record::decode(&block) {
                     Ok((_, record)) => self.note(What::Persist(op, record)),
@@ -82,13 +82,15 @@ impl World {
             Output::CancelFetch { op } => Out::Cancel(op),
             Output::Erase { op, range, .. } => {
                 let what = What::Erase(op, range.clone());
-                Out::Job(op, Job::Flash(FlashOp::Erase(range)), what)
+                Out::Job(op, Job::Flash(FlashOp::Erase(range)), Box::new(what))
             }
-            Output::Sync { op } => Out::Job(op, Job::Sync, What::Sync(op)),
+            Output::Sync { op } => Out::Job(op, Job::Sync, Box::new(What::Sync(op))),
             Output::Digest { op, range } => {
-                Out::Job(op, Job::Digest(range.end), What::Digest(op, range))
+                Out::Job(op, Job::Digest(range.end), Box::new(What::Digest(op, range)))
             }
-            Output::Slot { op, action } => Out::Job(op, Job::Slot(action), What::Slot(op, action)),
+            Output::Slot { op, action } => {
+                Out::Job(op, Job::Slot(action), Box::new(What::Slot(op, action)))
+            }
             Output::Persist { op, record } => Out::Persist(op, Box::new(*record)),
             Output::Event(event) => Out::Event(event),
             Output::Idle { deadline, timer, read_body } => Out::Idle(deadline, timer, read_body),

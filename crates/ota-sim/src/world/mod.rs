@@ -106,6 +106,8 @@ pub struct World {
     reading: bool,
     rng: Rng,
     standing: u32,
+    /// The text of the offer that the application accepted, while that attempt lasts.
+    accepted: Option<Option<String>>,
 }
 
 /// Steps without the clock moving before a run counts as a livelock.
@@ -149,6 +151,7 @@ impl World {
             reading: false,
             rng,
             standing: 0,
+            accepted: None,
             setup,
         };
         world.at(Instant::ZERO, Due::PowerOn);
@@ -179,6 +182,17 @@ impl World {
         self.setup.to = image.version;
         self.setup.image = image.bytes;
         true
+    }
+
+    /// The cloud offers the image under way again, with this text.
+    pub fn change_text(&mut self, text: &str) {
+        let Some(offer) = self.device.as_ref().and_then(Updater::offer) else { return };
+        let payload = format!(
+            r#"{{"file_size":{},"md5sum":"{}","type":"update_firmware","url":"{}","user_defined":"{text}","version":"{}"}}"#,
+            offer.size, offer.md5, offer.url, offer.version
+        );
+        self.note(What::Fault(format!("the text is {text} now")));
+        self.send(Packet::Message(payload.into_bytes()));
     }
 
     fn start_task(&mut self, version: &str) -> bool {

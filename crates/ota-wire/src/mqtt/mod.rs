@@ -26,12 +26,14 @@
 //! ```
 
 mod config;
+mod expiry;
 pub mod packet;
 mod reconnect;
 mod session;
 mod topic;
 
 pub use config::{Config, ConfigError, Limits, Login, Secret, Timing};
+pub use expiry::Expiry;
 pub use reconnect::{Attempt, Ended, Reconnect, ReconnectConfig};
 pub use session::{
     AckId, Deadline, Found, Kind, Outgoing, Phase, PublishError, PublishHandle, Published,

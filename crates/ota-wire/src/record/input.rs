@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use ota_proto::{
-    Boot, Installed, Instant, Misuse, OpId, QoS, SlotInfo, SlotState, TransportError, Updater,
+    Boot, Installed, Instant, Misuse, OpId, Peer, QoS, SlotInfo, SlotState, TransportError, Updater,
 };
 use serde::{Deserialize, Serialize};
 
@@ -107,14 +107,14 @@ pub struct Added<'a> {
     pub storage: SlotInfo,
 }
 
-/// One call of a method of [`Updater`]: the end of an operation, the time of day, or a command.
+/// One call of a method of [`Updater`]: the end of an operation, a certificate, or a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Act {
     /// The end of an operation.
     Ended(OpId, Answer),
-    /// [`Updater::handle_unix_time`].
-    UnixTime(u64),
+    /// [`Updater::handle_certificate`].
+    Certificate(Peer, u64),
     /// [`Updater::accept`].
     Accept,
     /// [`Updater::defer`].
@@ -146,7 +146,7 @@ impl Act {
     pub(super) fn give(self, updater: &mut Updater, now: Instant) -> Result<(), Misuse> {
         match self {
             Self::Ended(op, answer) => answer.tell(updater, now, op),
-            Self::UnixTime(unix) => updater.handle_unix_time(unix),
+            Self::Certificate(peer, from) => updater.handle_certificate(peer, from),
             Self::Accept => return updater.accept(now),
             Self::Defer(until) => return updater.defer(now, until),
             Self::Refuse => return updater.refuse(now),

@@ -2,7 +2,7 @@
 
 use core::ops::Deref;
 
-use ota_proto::{Installed, Instant, Misuse, OpId, Updater};
+use ota_proto::{Installed, Instant, Misuse, OpId, Peer, Updater};
 
 use super::input::{Act, Input};
 use super::tape::Tape;
@@ -18,17 +18,17 @@ pub struct Machine<'a> {
     tape: Option<&'a mut Tape>,
 }
 
-/// The ends of operations, and the time of day.
+/// The ends of operations, and certificates.
 impl Machine<'_> {
     /// An operation ended.
     pub fn tell(&mut self, now: Instant, op: OpId, answer: Answer) {
         let _ = self.give(now, Act::Ended(op, answer));
     }
 
-    /// See [`Updater::handle_unix_time`].
-    pub fn handle_unix_time(&mut self, unix: u64) {
+    /// See [`Updater::handle_certificate`].
+    pub fn handle_certificate(&mut self, peer: Peer, valid_from: u64) {
         let now = self.tape.as_ref().map_or(Instant::ZERO, |tape| tape.last());
-        let _ = self.give(now, Act::UnixTime(unix));
+        let _ = self.give(now, Act::Certificate(peer, valid_from));
     }
 }
 

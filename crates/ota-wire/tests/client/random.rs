@@ -264,7 +264,8 @@ impl Play {
             11 => updater.roll_back(now),
             12 => updater.forgive(now),
             _ => {
-                updater.handle_unix_time(1_700_000_000 + now.as_millis() / 1_000);
+                let from = 1_700_000_000 + now.as_millis() / 1_000;
+                updater.handle_certificate(ota_proto::Peer::Broker, from);
                 Ok(())
             }
         };

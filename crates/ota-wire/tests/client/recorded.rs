@@ -128,7 +128,7 @@ fn every_call_comes_again_taken_or_refused() {
         true,
     ];
     let mut machine = recorder.updater_mut(FIRST).unwrap();
-    machine.handle_unix_time(1_700_000_000);
+    machine.handle_certificate(ota_proto::Peer::Broker, 1_700_000_000);
     assert_eq!(machine.state(), State::Fetching);
     let commands = [
         machine.accept(now),

@@ -19,7 +19,7 @@ pub(super) const PRODUCT: &str = "BOARDPROD1";
 const HOST: &str = "10.0.2.2";
 
 /// Seconds since 1970 on a board's clock when it starts, within any certificate's time here.
-const TODAY: u64 = 1_767_225_600;
+const TODAY: u64 = 1_780_000_000;
 
 /// What is served.
 #[derive(Clone, Debug)]
