@@ -124,6 +124,8 @@ pub enum Action {
     PushRunning,
     /// Fault: the cloud offers what nobody can take.
     PushBad,
+    /// Fault: the cloud offers the task's image with another text.
+    PushText,
     /// Fault: the cloud refuses a version report.
     RefuseReport,
 }
@@ -202,7 +204,7 @@ impl Env {
         }
         if self.session {
             all.extend([Action::Drop, Action::Renew, Action::PushRunning, Action::PushBad]);
-            all.extend([Action::Push(false), Action::Push(true)]);
+            all.extend([Action::Push(false), Action::Push(true), Action::PushText]);
             if matches!(self.up.first(), Some((_, _, crate::trace::Said::Version(_)))) {
                 all.push(Action::RefuseReport);
             }

@@ -27,6 +27,8 @@ pub(super) enum Down {
     Offer(&'static str, bool),
     /// An offer that nobody can take.
     NoDigest,
+    /// The offer of this version with another text.
+    OtherText(&'static str),
 }
 
 /// What the application was asked, and has not answered.

@@ -64,6 +64,9 @@ impl Env {
                 self.down.push(Down::Offer(version(self.storage.loader.running()), false));
             }
             Action::PushBad => self.down.push(Down::NoDigest),
+            Action::PushText => {
+                self.down.push(Down::OtherText(self.task.unwrap_or(VERSIONS[1])));
+            }
             _ => self.fetch(setup, action),
         }
         self.drain(setup);
@@ -156,6 +159,9 @@ impl Env {
                     .into()
             }
             Down::Offer(version, fresh) => offer_text(setup, version, fresh),
+            Down::OtherText(version) => {
+                offer_text(setup, version, false).replace(r#""url""#, r#""user_defined":"t","url""#)
+            }
         };
         self.note(setup, What::Heard(Heard::read(text.as_bytes())));
         let topic = setup.device.identity.update_topic();
