@@ -74,7 +74,11 @@ impl Updater {
         let Some(attempt) = &mut self.update else { return };
         attempt.checkpoint_at = self.now;
         attempt.resume();
-        let target = attempt.target(attempt.stored);
+        let (from, synced) = (attempt.stored, attempt.synced.min(attempt.stored));
+        let claimed = if synced < attempt.image.size { self.floor(synced) } else { synced };
+        let Some(attempt) = &self.update else { return };
+        // Of an attempt that was asked about again some bytes may not be on the medium yet (O1).
+        let target = attempt.target(claimed);
         let known = self.ledger.wanted.clone();
         let same = known.target.is_some_and(|old| attempt.image.is(&old));
         self.ledger.wanted = Record {
@@ -86,7 +90,7 @@ impl Updater {
             accepted: (self.cfg.consent == Hold::Ask).then(|| attempt.source.texts()),
             ..known
         };
-        self.news.push(Event::Started { from: target.offset });
+        self.news.push(Event::Started { from });
     }
 
     /// The cloud has the running version.

@@ -224,6 +224,26 @@ fn rule_3_a_write_under_way_is_counted_before_the_next_fetch() {
     assert!(has(&bench.out(3_000), "fetch 9000"));
 }
 
+/// Found by the walk: what was written and not synced was claimed when the new text was accepted.
+#[test]
+fn o1_another_text_claims_nothing_that_is_not_on_the_medium() {
+    let mut bench = half(asking(), &offer_with("text"));
+    bench.auto(3_000);
+    bench.piece(3_000, SIZE);
+    bench.done(3_000, Kind::Write);
+    assert!(has(&bench.out(3_000), "sync"));
+    bench.message(3_000, &offer_with("other"));
+    bench.out(3_000);
+    bench.done(3_000, Kind::Persist);
+    bench.machine.accept(at(3_000)).unwrap();
+    let lines = bench.out(3_000);
+    assert_eq!(lines[0], "persist Fetching 1.0.0@8192", "{lines:?}");
+    bench.done(3_000, Kind::Persist);
+    bench.done(3_000, Kind::Sync);
+    let lines = bench.out(3_000);
+    assert_eq!(lines[0], "persist Fetching 1.0.0@10000", "{lines:?}");
+}
+
 #[test]
 fn rule_3_without_anybody_to_ask_another_text_is_just_taken() {
     let mut bench = Bench::online(config());

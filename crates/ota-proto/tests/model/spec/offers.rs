@@ -242,14 +242,17 @@ impl Spec {
         let Some(attempt) = &mut self.open else { return };
         attempt.resume();
         self.note.accepted = if self.policy.ask_consent { attempt.text } else { None };
-        if self.note.image != Some(attempt.image) {
+        let same = self.note.image == Some(attempt.image);
+        let known = if same { resume_point(self.note.offset, attempt.image.size) } else { 0 };
+        if !same {
             self.note.tries = 0;
         }
         self.note.phase = Phase::Part;
         self.note.image = Some(attempt.image);
         self.note.from = Some(self.running);
-        self.note.offset = attempt.stored;
-        self.note.etag = if attempt.stored > 0 { attempt.etag } else { 0 };
+        // The journal learns of no byte by this.
+        self.note.offset = known.min(attempt.stored);
+        self.note.etag = if self.note.offset > 0 { attempt.etag } else { 0 };
         (self.note.outcome, self.note.sent) = (None, false);
     }
 }
