@@ -86,6 +86,8 @@ pub mod peer;
 #[cfg(feature = "mqtt")]
 pub mod relay;
 pub mod sign;
+#[cfg(feature = "vendor")]
+pub mod vendor;
 
 pub use campaign::Campaign;
 pub use catalog::{Catalog, Firmware};

@@ -18,6 +18,7 @@ mod recording;
 mod redirect;
 mod updater;
 mod url;
+mod vendor;
 
 pub use client::client;
 pub use endpoint::endpoint;
@@ -31,6 +32,7 @@ pub use recording::recording;
 pub use redirect::redirect;
 pub use updater::updater;
 pub use url::url;
+pub use vendor::vendor;
 
 /// A target: its name, which is that of its corpus, and its body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -49,4 +51,5 @@ pub const TARGETS: &[Target] = &[
     ("redirect", redirect),
     ("updater", updater),
     ("url", url),
+    ("vendor", vendor),
 ];

@@ -28,16 +28,8 @@ const HASHES: &[&str] =
     &["aes", "base64ct", "cbc", "defmt", "hmac", "serde", "serde_json", "sha1", "sha2"];
 const CLOUD: &[&str] =
     &["base16ct", "bytes", "hmac", "httparse", "percent-encoding", "serde", "serde_json", "sha1"];
-const STORE: &[&str] = &[
-    "chacha20poly1305",
-    "hmac",
-    "md-5",
-    "rusqlite",
-    "rustix",
-    "serde_json",
-    "sha2",
-    "zeroize",
-];
+const STORE: &[&str] =
+    &["chacha20poly1305", "hmac", "md-5", "rusqlite", "rustix", "serde_json", "sha2", "zeroize"];
 
 const fn rule(name: &'static str, own: &'static [&'static str]) -> Rule {
     Rule { name, own, always: None, behind: None, never: &[], no_std: false }
@@ -74,7 +66,7 @@ const RULES: [Rule; 14] = [
     },
     Rule {
         always: Some(CLOUD),
-        behind: Some(&["mqttbytes"]),
+        behind: Some(&["mqttbytes", "sha2"]),
         never: RUNTIMES,
         ..rule("ota-cloud", &["ota-proto"])
     },

@@ -1,0 +1,255 @@
+//! The signature `TC3-HMAC-SHA256`.
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
+
+use super::error::{ApiError, Code};
+
+/// How far a request's time may be from ours, in seconds.
+pub const SKEW: u64 = 300;
+
+const ALGORITHM: &str = "TC3-HMAC-SHA256";
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+
+/// What was sent, without the body.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// `POST` or `GET`.
+    pub method: &'a str,
+    /// The raw query of a GET, without `?`; empty for a POST.
+    pub query: &'a str,
+    /// Names in any case, values as they came.
+    pub headers: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Request<'a> {
+    /// The first header of this name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim())
+    }
+
+    fn required(&self, name: &str) -> Result<&'a str, ApiError> {
+        self.header(name).filter(|value| !value.is_empty()).ok_or_else(|| ApiError::missing(name))
+    }
+}
+
+/// Who says that they signed a request, and what. Nothing of it is proved before
+/// [`verify`](Self::verify).
+#[derive(Clone, Debug)]
+pub struct Claim<'a> {
+    /// Whose key.
+    pub secret_id: &'a str,
+    /// `X-TC-Action`.
+    pub action: &'a str,
+    /// `X-TC-Version`.
+    pub version: &'a str,
+    /// `X-TC-Timestamp`: Unix seconds.
+    pub timestamp: u64,
+    /// The signature covers the action: otherwise whoever is in the middle may change it.
+    pub signs_action: bool,
+    /// The signature covers the body.
+    pub signs_body: bool,
+    /// For the table of what was seen.
+    pub signature: [u8; 32],
+    date: &'a str,
+    service: &'a str,
+    signed: &'a str,
+    timestamp_text: &'a str,
+}
+
+impl<'a> Claim<'a> {
+    /// Reads the headers at a moment, in Unix seconds.
+    ///
+    /// # Errors
+    /// [`Code::MissingParameter`], [`Code::InvalidAuthorization`], [`Code::TokenFailure`] for
+    /// temporary credentials, [`Code::SignatureExpire`].
+    pub fn read(request: &Request<'a>, now: u64) -> Result<Self, ApiError> {
+        let action = request.required("X-TC-Action")?;
+        let version = request.required("X-TC-Version")?;
+        let timestamp_text = request.required("X-TC-Timestamp")?;
+        let authorization = request.required("Authorization")?;
+        let bad = || {
+            let form = "Authorization is not `TC3-HMAC-SHA256 Credential=…, SignedHeaders=…, \
+                 Signature=…`";
+            ApiError::new(Code::InvalidAuthorization, form)
+        };
+        if request.header("X-TC-Token").is_some_and(|token| !token.is_empty()) {
+            let none = "there are no temporary credentials here";
+            return Err(ApiError::new(Code::TokenFailure, none));
+        }
+        let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(bad)?;
+        let field = |name: &str| {
+            let mut found = fields.split(',').filter_map(|field| field.trim().split_once('='));
+            found.find(|(known, _)| *known == name).map(|(_, value)| value).ok_or_else(bad)
+        };
+        let mut scope = field("Credential")?.split('/');
+        let mut part = || scope.next().filter(|part| !part.is_empty()).ok_or_else(bad);
+        let (secret_id, date, service, last) = (part()?, part()?, part()?, part()?);
+        if last != "tc3_request" || scope.next().is_some() {
+            return Err(bad());
+        }
+        let signed = field("SignedHeaders")?;
+        let signs = |name: &str| signed.split(';').any(|known| known == name);
+        if !(signs("content-type") && signs("host")) {
+            let what = "SignedHeaders must have content-type and host";
+            return Err(ApiError::new(Code::InvalidAuthorization, what));
+        }
+        let mut signature = [0; 32];
+        let hex = base16ct::lower::decode(field("Signature")?, &mut signature);
+        if hex.is_ok_and(|bytes| bytes.len() == 32) {
+            // It fits.
+        } else {
+            return Err(bad());
+        }
+        let digits = timestamp_text.bytes().all(|byte| byte.is_ascii_digit());
+        let timestamp = timestamp_text.parse::<u64>().ok().filter(|_| digits);
+        let timestamp = timestamp.ok_or_else(|| {
+            ApiError::new(Code::InvalidParameter, "X-TC-Timestamp is not Unix seconds")
+        })?;
+        if timestamp.abs_diff(now) > SKEW || date != day(timestamp) {
+            let what = "X-TC-Timestamp is over 5 minutes from the server's time, or of another \
+                 day than the credential";
+            return Err(ApiError::new(Code::SignatureExpire, what));
+        }
+        Ok(Self {
+            secret_id,
+            action,
+            version,
+            timestamp,
+            signs_action: signs("x-tc-action"),
+            signs_body: request.header("X-TC-Content-SHA256") != Some(UNSIGNED),
+            signature,
+            date,
+            service,
+            signed,
+            timestamp_text,
+        })
+    }
+
+    /// Whether the key signed the request. `body` is the SHA-256 of the body, of none for a GET.
+    ///
+    /// Two habits of clients are borne with: one signs the host without the port that it sends,
+    /// some sign the action in lower case.
+    ///
+    /// # Errors
+    /// [`Code::SignatureFailure`].
+    pub fn verify(
+        &self,
+        request: &Request<'_>,
+        body: [u8; 32],
+        secret_key: &[u8],
+    ) -> Result<(), ApiError> {
+        let body = if self.signs_body { body } else { Sha256::digest(UNSIGNED).into() };
+        let key = self.key(secret_key);
+        for port in [true, false] {
+            for lower in [false, true] {
+                let Some(text) = self.to_sign(request, body, port, lower) else { continue };
+                if mac(&key, text.as_bytes()).verify_slice(&self.signature).is_ok() {
+                    return Ok(());
+                }
+            }
+        }
+        let what = "the signature does not fit the request and the key";
+        Err(ApiError::new(Code::SignatureFailure, what))
+    }
+
+    fn key(&self, secret_key: &[u8]) -> [u8; 32] {
+        let digest = |key: &[u8], text: &str| -> [u8; 32] {
+            mac(key, text.as_bytes()).finalize().into_bytes().into()
+        };
+        let first = [b"TC3", secret_key].concat();
+        digest(&digest(&digest(&first, self.date), self.service), "tc3_request")
+    }
+
+    /// The text that is signed; `None` when a signed header is not there.
+    fn to_sign(
+        &self,
+        request: &Request<'_>,
+        body: [u8; 32],
+        port: bool,
+        lower: bool,
+    ) -> Option<String> {
+        let mut text = format!("{}\n/\n{}\n", request.method, request.query);
+        for name in self.signed.split(';') {
+            let mut value = request.header(name)?;
+            if name == "host" && !port {
+                value = value.rsplit_once(':').map_or(value, |(host, _)| host);
+            }
+            let lowered = value.to_ascii_lowercase();
+            let value = if name == "x-tc-action" && lower { &lowered } else { value };
+            text.push_str(name);
+            text.push(':');
+            text.push_str(value);
+            text.push('\n');
+        }
+        text.push('\n');
+        text.push_str(self.signed);
+        text.push('\n');
+        text.push_str(&base16ct::lower::encode_string(&body));
+        let hashed = base16ct::lower::encode_string(&Sha256::digest(text));
+        let Self { timestamp_text, date, service, .. } = self;
+        Some(format!("{ALGORITHM}\n{timestamp_text}\n{date}/{service}/tc3_request\n{hashed}"))
+    }
+}
+
+/// Keys of any length: a long one is hashed first, as HMAC says.
+fn mac(key: &[u8], text: &[u8]) -> Hmac<Sha256> {
+    let mut block = [0; 64];
+    let hashed: [u8; 32];
+    let short = if key.len() > block.len() {
+        hashed = Sha256::digest(key).into();
+        hashed.as_slice()
+    } else {
+        key
+    };
+    for (to, from) in block.iter_mut().zip(short) {
+        *to = *from;
+    }
+    let mut mac = Hmac::<Sha256>::new(&block.into());
+    mac.update(text);
+    mac
+}
+
+/// The UTC day of a Unix time, `2023-11-14`; good for the years 1970 to 9999.
+fn day(unix: u64) -> String {
+    // Days since 0000-03-01: a year that begins in March has its leap day at its end.
+    let days = (unix / 86_400).saturating_add(719_468);
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let leap = of_era / 1_460;
+    let leaps = leap.saturating_sub(of_era / 36_524).saturating_add(of_era / 146_096);
+    let year = of_era.saturating_sub(leaps) / 365;
+    let before = year.saturating_mul(365).saturating_add(year / 4).saturating_sub(year / 100);
+    let of_year = of_era.saturating_sub(before);
+    let month = (of_year.saturating_mul(5).saturating_add(2)) / 153;
+    let day = of_year.saturating_sub((month.saturating_mul(153).saturating_add(2)) / 5);
+    let (month, next) =
+        if month < 10 { (month.saturating_add(3), 0) } else { (month.saturating_sub(9), 1) };
+    let year = era.saturating_mul(400).saturating_add(year).saturating_add(next);
+    format!("{year:04}-{month:02}-{:02}", day.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::day;
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (unix, wanted) in [
+            (0, "1970-01-01"),
+            (86_399, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_551_113_065, "2019-02-25"),
+            (1_700_000_000, "2023-11-14"),
+            (1_709_164_800, "2024-02-29"),
+            (1_735_689_599, "2024-12-31"),
+            (1_735_689_600, "2025-01-01"),
+            (4_107_542_400, "2100-03-01"),
+            (253_402_300_799, "9999-12-31"),
+        ] {
+            assert_eq!(day(unix), wanted, "{unix}");
+        }
+    }
+}

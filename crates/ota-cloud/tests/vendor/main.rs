@@ -1,0 +1,365 @@
+//! The vendor's API: signatures against vectors, parameters, actions, the envelope.
+#![cfg(feature = "vendor")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
+
+use ota_cloud::vendor::{Action, ApiError, Claim, Code, Filter, Params, Request, SKEW, reply};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+const ID: &str = "AKIDEXAMPLE0000000000000000000000001";
+const KEY: &[u8] = b"SKEXAMPLE000000000000000000000001";
+const BODY: &[u8] =
+    br#"{"ProductID":"TESTPROD01","FirmwareVersion":"1.0.0","Offset":0,"Limit":10}"#;
+const NOW: u64 = 1_700_000_000;
+const QUERY: &str = "FirmwareVersion=1.0.0&Limit=10&Offset=0&ProductID=TESTPROD01";
+
+fn hash(body: &[u8]) -> [u8; 32] {
+    Sha256::digest(body).into()
+}
+
+fn authorization(signed: &str, signature: &str) -> String {
+    format!(
+        "TC3-HMAC-SHA256 Credential={ID}/2023-11-14/iotexplorer/tc3_request, \
+         SignedHeaders={signed}, Signature={signature}"
+    )
+}
+
+/// A request of the worked example, with other headers in place of some of its own.
+struct Sent {
+    method: &'static str,
+    query: &'static str,
+    headers: Vec<(&'static str, String)>,
+}
+
+fn sent(authorization: String) -> Sent {
+    let headers = [
+        ("X-TC-Action", "DescribeFirmwareTasks"),
+        ("X-TC-Version", "2019-04-23"),
+        ("X-TC-Timestamp", "1700000000"),
+        ("Content-Type", "application/json"),
+        ("Host", "127.0.0.1:8080"),
+    ];
+    let mut headers: Vec<_> =
+        headers.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+    headers.push(("Authorization", authorization));
+    Sent { method: "POST", query: "", headers }
+}
+
+impl Sent {
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.retain(|(known, _)| *known != name);
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    fn without(mut self, name: &str) -> Self {
+        self.headers.retain(|(known, _)| *known != name);
+        self
+    }
+
+    fn check(&self, now: u64, body: &[u8], key: &[u8]) -> Result<(), Code> {
+        let headers: Vec<_> =
+            self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let request = Request { method: self.method, query: self.query, headers: &headers };
+        let claim = Claim::read(&request, now).map_err(|error| error.code)?;
+        assert_eq!(claim.secret_id, ID);
+        claim.verify(&request, hash(body), key).map_err(|error| error.code)
+    }
+}
+
+const PLAIN: &str = "937333a984a1130a51e1dc3b542c075ffc0366aa713ed0ee245bb3bb34685a1c";
+
+fn plain() -> Sent {
+    sent(authorization("content-type;host", PLAIN))
+}
+
+#[test]
+fn the_worked_examples_verify() {
+    assert_eq!(plain().check(NOW, BODY, KEY), Ok(()));
+
+    // The newer documentation: the action is signed in lower case, and sent as it is.
+    let signature = "506e9b07a431568e998c2f0cb0565f0cf65209ff4e74b30a110fd0f36b7b434f";
+    let action = sent(authorization("content-type;host;x-tc-action", signature))
+        .with("Content-Type", "application/json; charset=utf-8");
+    assert_eq!(action.check(NOW, BODY, KEY), Ok(()));
+
+    let signature = "9afd9621601752c35d7d83626aaa85ff7bdf700b8f9046363e633f70f73b1547";
+    let mut get = sent(authorization("content-type;host", signature))
+        .with("Content-Type", "application/x-www-form-urlencoded");
+    (get.method, get.query) = ("GET", QUERY);
+    assert_eq!(get.check(NOW, b"", KEY), Ok(()));
+
+    let signature = "dd2bd03ef2af682d5b2c27d0bed07309b146e7395c111fe980825cf163f83bae";
+    let unsigned = sent(authorization("content-type;host", signature))
+        .with("X-TC-Content-SHA256", "UNSIGNED-PAYLOAD");
+    assert_eq!(unsigned.check(NOW, b"any other body", KEY), Ok(()));
+}
+
+/// The example of the vendor's documentation of the signature.
+#[test]
+fn the_vendors_own_example_verifies() {
+    let headers = [
+        ("x-tc-action", "DescribeInstances"),
+        ("x-tc-version", "2017-03-12"),
+        ("x-tc-timestamp", "1551113065"),
+        ("content-type", "application/json; charset=utf-8"),
+        ("host", "cvm.tencentcloudapi.com"),
+        (
+            "authorization",
+            "TC3-HMAC-SHA256 Credential=AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE/2019-02-25/cvm/\
+             tc3_request, SignedHeaders=content-type;host, \
+             Signature=72e494ea809ad7a8c8f7a4507b9bddcbaa8e581f516e8da2f66e2c5a96525168",
+        ),
+    ];
+    let request = Request { method: "POST", query: "", headers: &headers };
+    let body =
+        br#"{"Limit": 1, "Filters": [{"Values": ["\u672a\u547d\u540d"], "Name": "instance-name"}]}"#;
+    let claim = Claim::read(&request, 1_551_113_065).unwrap();
+    assert_eq!(claim.secret_id, "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE");
+    let key = b"Gu5t9xGARNpq86cd98joQYCN3EXAMPLE";
+    assert_eq!(claim.verify(&request, hash(body), key), Ok(()));
+}
+
+#[test]
+fn what_the_signature_covers_is_said_and_cannot_be_changed() {
+    let failure = Err(Code::SignatureFailure);
+    assert_eq!(plain().check(NOW, b"another body", KEY), failure);
+    assert_eq!(plain().check(NOW, BODY, b"another key"), failure);
+    assert_eq!(plain().with("Host", "127.0.0.2:8080").check(NOW, BODY, KEY), failure);
+    assert_eq!(plain().with("Content-Type", "text/plain").check(NOW, BODY, KEY), failure);
+    assert_eq!(plain().with("X-TC-Timestamp", "1700000001").check(NOW, BODY, KEY), failure);
+    let get = Sent { method: "GET", ..plain() };
+    assert_eq!(get.check(NOW, BODY, KEY), failure);
+    // The action is not covered unless it is listed: whoever asks must know.
+    let other = plain().with("X-TC-Action", "DeleteFirmware");
+    assert_eq!(other.check(NOW, BODY, KEY), Ok(()));
+    let headers: Vec<_> = other.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    let request = Request { method: "POST", query: "", headers: &headers };
+    let claim = Claim::read(&request, NOW).unwrap();
+    assert_eq!((claim.signs_action, claim.signs_body), (false, true));
+
+    let signature = "506e9b07a431568e998c2f0cb0565f0cf65209ff4e74b30a110fd0f36b7b434f";
+    let listed = sent(authorization("content-type;host;x-tc-action", signature))
+        .with("Content-Type", "application/json; charset=utf-8")
+        .with("X-TC-Action", "DeleteFirmware");
+    assert_eq!(listed.check(NOW, BODY, KEY), failure);
+}
+
+/// One SDK signs the host without the port that it sends, and takes the service from the host's
+/// first label.
+#[test]
+fn a_host_that_was_signed_without_its_port_verifies() {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    let mac = |key: &[u8], text: &str| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+        mac.update(text.as_bytes());
+        mac.finalize().into_bytes()
+    };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let canonical = format!(
+        "POST\n/\n\ncontent-type:application/json\nhost:127.0.0.1\n\ncontent-type;host\n{}",
+        hex(&hash(BODY))
+    );
+    let scope = "2023-11-14/127/tc3_request";
+    let text =
+        format!("TC3-HMAC-SHA256\n1700000000\n{scope}\n{}", hex(&hash(canonical.as_bytes())));
+    let key = mac(&mac(&mac(&[b"TC3", KEY].concat(), "2023-11-14"), "127"), "tc3_request");
+    let signature = hex(&mac(&key, &text));
+    let authorization = format!(
+        "TC3-HMAC-SHA256 Credential={ID}/{scope}, SignedHeaders=content-type;host, \
+         Signature={signature}"
+    );
+    assert_eq!(sent(authorization).check(NOW, BODY, KEY), Ok(()));
+}
+
+#[test]
+fn every_part_of_the_head_that_is_missing_or_wrong_has_its_code() {
+    for header in ["X-TC-Action", "X-TC-Version", "X-TC-Timestamp", "Authorization"] {
+        let missing = plain().without(header);
+        assert_eq!(missing.check(NOW, BODY, KEY), Err(Code::MissingParameter), "{header}");
+    }
+    let token = plain().with("X-TC-Token", "temporary");
+    assert_eq!(token.check(NOW, BODY, KEY), Err(Code::TokenFailure));
+    for time in [NOW - SKEW, NOW + SKEW] {
+        assert_eq!(plain().check(time, BODY, KEY), Ok(()));
+    }
+    for time in [NOW - SKEW - 1, NOW + SKEW + 1, 0, u64::MAX] {
+        assert_eq!(plain().check(time, BODY, KEY), Err(Code::SignatureExpire));
+    }
+    let text = plain().with("X-TC-Timestamp", "+1700000000");
+    assert_eq!(text.check(NOW, BODY, KEY), Err(Code::InvalidParameter));
+    let good = authorization("content-type;host", PLAIN);
+    for bad in [
+        "Basic abc".to_owned(),
+        good.replace("TC3-HMAC-SHA256", "TC3-HMAC-SHA1"),
+        good.replace("/tc3_request", ""),
+        good.replace("tc3_request", "tc4_request"),
+        good.replace("tc3_request,", "tc3_request/more,"),
+        good.replace("/iotexplorer/", "//"),
+        good.replace("content-type;host", "host"),
+        good.replace("content-type;host", "content-type"),
+        good.replace("Signature=", "Sig="),
+        good.replace(PLAIN, &PLAIN[1..]),
+        good.replace(PLAIN, &PLAIN.to_uppercase()),
+        good.replace(PLAIN, "zz"),
+    ] {
+        let refused = sent(bad.clone()).check(NOW, BODY, KEY);
+        assert_eq!(refused, Err(Code::InvalidAuthorization), "{bad}");
+    }
+    let yesterday = good.replace("2023-11-14", "2023-11-13");
+    assert_eq!(sent(yesterday).check(NOW, BODY, KEY), Err(Code::SignatureExpire));
+    // Fields in another order and other spaces, a header that is signed and not there.
+    let order = format!(
+        "TC3-HMAC-SHA256 SignedHeaders=content-type;host,Signature={PLAIN},\
+         Credential={ID}/2023-11-14/iotexplorer/tc3_request"
+    );
+    assert_eq!(sent(order).check(NOW, BODY, KEY), Ok(()));
+    let gone = good.replace("content-type;host", "content-type;host;x-gone");
+    assert_eq!(sent(gone).check(NOW, BODY, KEY), Err(Code::SignatureFailure));
+}
+
+fn json(text: &str) -> Params {
+    Params::from_json(text.as_bytes()).unwrap()
+}
+
+fn decode(name: &str, text: &str) -> Result<Action, Code> {
+    Action::decode(name, &json(text)).map_err(|error| error.code)
+}
+
+#[test]
+fn both_spellings_and_numbers_as_texts_are_taken_and_a_query_says_the_same_as_a_body() {
+    let wanted = Action::DescribeFirmwareTasks {
+        product: "TESTPROD01".into(),
+        version: "1.0.0".into(),
+        offset: 0,
+        limit: 10,
+        filters: vec![Filter { key: "Status".into(), value: Some("3 4".into()) }],
+        module: None,
+    };
+    for body in [
+        r#"{"ProductID":"TESTPROD01","FirmwareVersion":"1.0.0","Offset":0,"Limit":10,
+            "Filters":[{"Key":"Status","Value":"3 4"}],"FwType":null,"Newer":[1]}"#,
+        r#"{"ProductId":"TESTPROD01","FirmwareVersion":"1.0.0","Offset":"0","Limit":"10",
+            "Filters":[{"Key":"Status","Value":"3 4"}]}"#,
+    ] {
+        assert_eq!(decode("DescribeFirmwareTasks", body), Ok(wanted.clone()));
+    }
+    let query = format!("{QUERY}&Filters.0.Key=Status&Filters.0.Value=3+4");
+    let params = Params::from_query(&query).unwrap();
+    assert_eq!(Action::decode("DescribeFirmwareTasks", &params), Ok(wanted));
+    let list = "ProductID=P&FirmwareVersion=1&DeviceNames.0=d%2B1&DeviceNames.1=d2";
+    let action = Action::decode("BatchUpdateFirmware", &Params::from_query(list).unwrap());
+    let Ok(Action::BatchUpdateFirmware { devices, .. }) = action else { panic!("{action:?}") };
+    assert_eq!(devices, ["d+1", "d2"]);
+}
+
+#[test]
+fn a_query_that_contradicts_itself_is_refused() {
+    for bad in [
+        "a=1&a=2",
+        "a=1&a.0=2",
+        "a.0=1&a=2",
+        "a.0=1&a.b=2",
+        "a.b=1&a.0=2",
+        "a.1=1",
+        "a.0=1&a.2=3",
+        "a.9999999999=1",
+        "a.0.0.0.0=1",
+        "a=%ff",
+        "0=1",
+    ] {
+        let refused = Params::from_query(bad).map_err(|error| error.code);
+        assert_eq!(refused, Err(Code::InvalidParameter), "{bad}");
+    }
+    let long = "a=".to_owned() + &"x".repeat(32 * 1_024);
+    assert!(Params::from_query(&long).is_err());
+    for bad in [&b"[]"[..], b"1", b"", b"{", b"{\"a\":\xff}", b"null"] {
+        assert!(Params::from_json(bad).is_err());
+    }
+    assert!(Params::from_json(&[b'['; 100_000]).is_err());
+    assert!(Params::from_query("").is_ok());
+}
+
+#[test]
+fn missing_wrong_and_impossible_parameters_have_their_codes() {
+    let good = json!({
+        "ProductID": "P", "FirmwareVersion": "1", "DeviceNames": ["d1"], "TimeoutInterval": 60,
+    });
+    let with = |name: &str, value: serde_json::Value| {
+        let mut fields = good.clone();
+        fields[name] = value;
+        decode("BatchUpdateFirmware", &fields.to_string()).map(|_| ())
+    };
+    assert_eq!(with("Type", json!(7)), Ok(()));
+    assert_eq!(with("ProductID", json!(null)), Err(Code::MissingParameter));
+    assert_eq!(with("ProductID", json!(5)), Err(Code::InvalidParameter));
+    assert_eq!(with("DeviceNames", json!("d1")), Err(Code::InvalidParameter));
+    assert_eq!(with("DeviceNames", json!([1])), Err(Code::InvalidParameter));
+    assert_eq!(with("Type", json!("x")), Err(Code::InvalidParameter));
+    assert_eq!(with("UpgradeMethod", json!(-1)), Err(Code::InvalidParameter));
+    assert_eq!(with("UpgradeMethod", json!("+1")), Err(Code::InvalidParameter));
+    assert_eq!(with("UpgradeMethod", json!("99999999999999999999")), Err(Code::InvalidParameter));
+    for (name, value) in [
+        ("UpgradeMethod", json!(2)),
+        ("Type", json!(2)),
+        ("OverrideMode", json!(2)),
+        ("TimeoutInterval", json!(59)),
+        ("TimeoutInterval", json!(3601)),
+        ("RateLimit", json!(0)),
+        ("FirmwareOriVersion", json!("0.1.0")),
+        ("FileName", json!("list.csv")),
+        ("DeviceNames", json!([])),
+    ] {
+        assert_eq!(with(name, value), Err(Code::InvalidParameterValue), "{name}");
+    }
+    assert_eq!(decode("CancelUpdateFirmware", "{}"), Err(Code::InvalidAction));
+    assert_eq!(decode("batchUpdateFirmware", "{}"), Err(Code::InvalidAction));
+    let cancel = |status| format!(r#"{{"ProductId":"P","TaskId":1,"Status":{status}}}"#);
+    assert!(decode("UpdateOtaTaskStatus", &cancel(6)).is_ok_and(|action| action.changes()));
+    assert_eq!(decode("UpdateOtaTaskStatus", &cancel(3)), Err(Code::InvalidParameterValue));
+    let filter = r#"{"PageNum":1,"PageSize":10,"Filters":[{"Value":"x"}]}"#;
+    assert_eq!(decode("ListFirmwares", filter), Err(Code::MissingParameter));
+    let page = r#"{"PageNum":0,"PageSize":10}"#;
+    assert_eq!(decode("ListFirmwares", page), Err(Code::InvalidParameterValue));
+}
+
+/// With every parameter that any action has, each of the 29 decodes.
+#[test]
+fn every_firmware_action_is_known() {
+    assert_eq!(Action::NAMES.len(), 29);
+    let all = json!({
+        "ProductId": "P", "FirmwareVersion": "1", "DeviceName": "d", "TaskId": 1, "Status": 6,
+        "Md5sum": "0123456789abcdef0123456789ABCDEF", "FileSize": "1024", "FirmwareName": "n",
+        "FirmwareOriVersion": "0", "Offset": 0, "Limit": 10, "PageNum": 1, "PageSize": 10,
+        "FwType": "mcu",
+    });
+    let mut changes = 0;
+    for name in Action::NAMES {
+        let action = Action::decode(name, &json(&all.to_string())).unwrap();
+        changes += usize::from(action.changes());
+        let reads = ["List", "Describe", "GetAll", "GetFirmware", "Check"];
+        let reads = reads.iter().any(|begin| name.starts_with(begin));
+        assert_eq!(action.changes(), !reads, "{name}");
+        assert_ne!(Action::decode(name, &Params::default()), Ok(action), "{name} needs something");
+    }
+    assert_eq!(changes, 13);
+}
+
+#[test]
+fn every_answer_has_the_envelope_and_its_request_id() {
+    assert_eq!(
+        reply("id-1", Ok(json!({"TaskId": 7}))),
+        r#"{"Response":{"RequestId":"id-1","TaskId":7}}"#
+    );
+    assert_eq!(reply("id-1", Ok(json!(null))), r#"{"Response":{"RequestId":"id-1"}}"#);
+    let error = ApiError::new(Code::FirmwareNotExist, "no \"1.0.0\"\n");
+    assert_eq!(
+        reply("id-1", Err(&error)),
+        r#"{"Response":{"Error":{"Code":"ResourceNotFound.FirmwareNotExist","Message":"no \"1.0.0\"\n"},"RequestId":"id-1"}}"#
+    );
+    assert_eq!(ota_cloud::vendor::CONTENT_TYPE, "application/json");
+    let mut codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    assert_eq!(codes.len(), Code::ALL.len(), "no code twice");
+}
