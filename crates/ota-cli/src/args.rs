@@ -23,12 +23,13 @@ Example:
 
 Exit codes:
   0  done
-  2  the arguments or the configuration are wrong
+  2  the arguments are wrong, or what the configuration says contradicts itself
   3  `agent --once --wait`: no offer came in time, or nobody answered it; `demo`: the offer was withdrawn
   4  the update failed; the reason is on stderr
-  5  the machine stands in the way: lock, disk, address
+  5  the machine stands in the way: lock, disk, address, a file that is missing; may pass by itself
   6  `agent` with restart = \"exit\": installed, start the agent again
-  7  `agent COMMAND`: it does not fit what the agent is doing
+  7  `agent COMMAND`: it does not fit what the agent is doing, or another offer stands
+  8  `agent --once --wait`: no connection was made in time
   130, 143  SIGINT or SIGTERM before the work was done (`demo`, `agent --once`)";
 
 #[derive(Debug, Subcommand)]
@@ -130,8 +131,8 @@ Example:
   # app_id = \"12010126\"
   # connect_spacing = 5              # seconds between two connections; the platform's limit is 5
   # install = [\"/usr/lib/ota/install\", \"{image}\", \"{version}\"]
-  # install_limit = 600              # seconds
-  # restart = \"none\"                 # with install: \"none\", \"exit\" or [\"reboot\"]
+  # install_limit = 600              # seconds; or \"10m\", as all times here
+  # restart = \"none\"                 # needed with install: \"none\", \"exit\", \"installer\" or [\"reboot\"]
   # version = \"0.1.0\"                # with install, in place of version_file
   # slots = \"/var/lib/app\"          # a/, b/ and the link current, in place of version_file
   # slot_starts = 3                  # starts of a new image before it is taken back
@@ -147,7 +148,9 @@ Example:
 Without `install` the new version is written to version_file, and the agent starts itself again in
 place. With it, the command runs in a process group of its own; a non-zero exit is a failed update.
 Then, by `restart`: \"none\", the new version runs already; \"exit\", the agent ends with 6 and whoever
-started it starts it again; a command, which brings the new version up, as `reboot` does.
+started it starts it again; a command, which brings the new version up, as `reboot` does; \"installer\",
+the installer restarts the machine by itself within install_limit.
+With \"none\" version_file, or `version`, must name the new version when the installer ends.
 Where the version is to be found after a restart, in version_file or `version`, is the command's care.
 With `slots` the image is copied into the slot that does not run, as `image`, or `install` fills {slot};
 the link is moved before `restart`, and the image stays when it is healthy and the cloud has answered it.
@@ -168,39 +171,56 @@ pub(crate) struct Agent {
     /// the new version, with 4 when it failed.
     #[arg(long)]
     pub(crate) once: bool,
-    /// With --once: ends with 3 when no offer came within this time.
-    #[arg(long, value_name = "SECONDS", requires = "once")]
-    pub(crate) wait: Option<u64>,
+    /// With --once: ends when no offer came within this time, with 3, or with 8 when there never
+    /// was a connection. 90s, 30m, 2h, or a number of seconds.
+    #[arg(long, value_name = "TIME", requires = "once", value_parser = span::parse)]
+    pub(crate) wait: Option<Duration>,
     /// One JSON object a line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
 
 /// What a running agent is asked.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum AgentCommand {
+    /// Looks for what would make an update fail on this machine, connects nowhere and changes
+    /// nothing. Ends with 0 when nothing is found.
+    #[command(after_help = "Example:\n  ota agent check-config --config agent.toml")]
+    CheckConfig,
     /// What the agent is doing.
     #[command(after_help = "Example:\n  ota agent status --json")]
     Status,
-    /// Take the offer now, whatever the window says.
-    #[command(after_help = "Example:\n  ota agent accept")]
-    Accept,
+    /// Take the offer of this version now, whatever the window says. Without VERSION a terminal
+    /// shows the offer and asks; elsewhere that ends with 2.
+    #[command(after_help = "Example:\n  ota agent accept 1.2.0")]
+    Accept {
+        /// The version that you saw offered.
+        version: Option<String>,
+    },
     /// Put the offer, or the verified image, off: 90s, 30m, 2h, 1d; at most 30d.
-    #[command(after_help = "Example:\n  ota agent defer 2h")]
+    #[command(after_help = "Example:\n  ota agent defer 2h 1.2.0")]
     Defer {
         /// For how long.
         #[arg(value_parser = span::parse)]
         time: Duration,
+        /// The version that you saw offered.
+        version: Option<String>,
     },
     /// Refuse the offer; the cloud is told.
-    #[command(after_help = "Example:\n  ota agent refuse")]
-    Refuse,
+    #[command(after_help = "Example:\n  ota agent refuse 1.2.0")]
+    Refuse {
+        /// The version that you saw offered.
+        version: Option<String>,
+    },
     /// End the update; the cloud is told.
     #[command(after_help = "Example:\n  ota agent cancel")]
     Cancel,
     /// Install the verified image now, whatever the window says.
-    #[command(after_help = "Example:\n  ota agent install")]
-    Install,
+    #[command(after_help = "Example:\n  ota agent install 1.2.0")]
+    Install {
+        /// Only when it is this version.
+        version: Option<String>,
+    },
     /// Give the version on trial up and go back to the old one.
     #[command(after_help = "Example:\n  ota agent rollback")]
     Rollback,

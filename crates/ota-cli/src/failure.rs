@@ -4,6 +4,8 @@ use std::fmt;
 
 use ota_host::HostError;
 
+use crate::print::clean;
+
 /// The exit codes, as the help states them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
@@ -19,6 +21,8 @@ pub(crate) enum Code {
     Restart = 6,
     /// The command does not fit what the agent is doing.
     Misuse = 7,
+    /// No connection was made in time.
+    NoConnection = 8,
     /// Ended by SIGINT before the work was done.
     Interrupted = 130,
     /// Ended by SIGTERM before the work was done.
@@ -53,9 +57,11 @@ impl From<HostError> for Failure {
 }
 
 impl fmt::Display for Failure {
-    /// One line, whatever an operating system or a peer put into the message.
+    /// One line without controls, whatever an operating system or a peer put into the message.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines = self.message.lines().map(str::trim).filter(|line| !line.is_empty());
+        let message: Vec<String> = self.message.lines().map(clean).collect();
+        let mut lines =
+            message.iter().map(String::as_str).map(str::trim).filter(|line| !line.is_empty());
         f.write_str(lines.next().unwrap_or("failed"))?;
         lines.try_for_each(|line| write!(f, " {line}"))
     }

@@ -3,6 +3,7 @@
 
 mod agent;
 mod args;
+mod day;
 mod demo;
 mod device;
 mod failure;
@@ -12,6 +13,7 @@ mod open_files;
 mod print;
 mod replay;
 mod serve;
+mod sink;
 mod size;
 mod span;
 mod stop;
@@ -34,11 +36,13 @@ fn main() -> ExitCode {
         }
         Command::Cloud(Cloud::Load(args)) => load::run(&args),
     };
-    match ended {
+    let code = match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             print::err(&format!("ota: {failure}"));
             ExitCode::from(failure.code as u8)
         }
-    }
+    };
+    sink::flush();
+    code
 }

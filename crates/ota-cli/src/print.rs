@@ -1,15 +1,18 @@
 //! What people and programs read on standard output: a transcript, or one JSON object a line.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use ota_cloud::{EventKind, Module};
+use ota_host::Clock;
 use ota_proto::Instant;
 use ota_server::{Entry, Payload, What};
 use serde_json::Value;
 
+use crate::day;
+use crate::sink::{self, is_unsafe};
+pub(crate) use crate::sink::{err, out};
 use crate::size::Bytes;
 
 /// One line of the output, for both forms.
@@ -44,6 +47,15 @@ impl Line {
         self
     }
 
+    /// A message as it came where that is JSON in one line without controls; else as a text.
+    fn payload(self, text: String, is_json: bool) -> Self {
+        if is_json && !text.contains(|c: char| c < ' ') {
+            self.raw("payload", text)
+        } else {
+            self.with("payload", text)
+        }
+    }
+
     fn to_json(&self, unix_at_zero: Option<Duration>) -> String {
         let mut line = format!("{{\"time\":{:.6}", seconds(self.at));
         if let Some(zero) = unix_at_zero {
@@ -58,8 +70,24 @@ impl Line {
                 Field::Raw(json) => write!(line, ",\"{key}\":{json}"),
             };
         }
-        line + "}"
+        line.push('}');
+        safe_json(&line)
     }
+}
+
+/// JSON whose texts have no character that would act on a terminal: those that JSON leaves as they
+/// are stand there as escapes. Nothing but a text has any of them.
+pub(crate) fn safe_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_unsafe(c) {
+            // All of them have at most four digits.
+            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
 }
 
 /// Writes lines to standard output.
@@ -70,18 +98,30 @@ pub(crate) struct Printer {
     brief: bool,
     /// The Unix time of the start, for lines that say when by everybody's clock.
     unix_at_zero: Option<Duration>,
+    /// The time of day beside the seconds, by a clock that may be set meanwhile.
+    dated: bool,
     bar: Option<ProgressBar>,
 }
 
 impl Printer {
     pub(crate) fn new(json: bool, show_secrets: bool, brief: bool) -> Self {
-        Self { json, show_secrets, brief, unix_at_zero: None, bar: None }
+        Self { json, show_secrets, brief, unix_at_zero: None, dated: false, bar: None }
     }
 
     /// Adds the Unix time to each line for programs.
     pub(crate) fn with_unix(mut self, at_zero: Duration) -> Self {
         self.unix_at_zero = Some(at_zero);
         self
+    }
+
+    /// For what runs for long: the time of day beside the seconds since the start.
+    pub(crate) fn dated(self) -> Self {
+        Self { dated: true, ..self }
+    }
+
+    /// Whether a bar can be drawn below the lines.
+    pub(crate) fn has_bar(&self) -> bool {
+        !self.json && sink::has_bar()
     }
 
     /// Draws how much of `total` bytes is there, on a terminal only.
@@ -109,10 +149,17 @@ impl Printer {
 
     /// Writes the line.
     pub(crate) fn line(&self, line: &Line) {
-        let text = if self.json {
-            line.to_json(self.unix_at_zero)
-        } else {
-            format!("{:9.3}  {}", seconds(line.at), line.text)
+        let day = self.dated.then(Clock::unix_time).flatten();
+        let text = match (self.json, day) {
+            (true, None) => line.to_json(self.unix_at_zero),
+            (true, Some(day)) => {
+                let since = line.at.since(Instant::ZERO);
+                line.to_json(Some(Duration::from_secs(day).saturating_sub(since)))
+            }
+            (false, None) => format!("{:9.3}  {}", seconds(line.at), line.text),
+            (false, Some(day)) => {
+                format!("{} {:9.3}  {}", day::time(day), seconds(line.at), line.text)
+            }
         };
         match &self.bar {
             Some(bar) => bar.suspend(|| out(&text)),
@@ -180,24 +227,8 @@ impl Printer {
             .and_then(summary)
             .unwrap_or_else(|| format!("{}  {}", clean(topic), clean(&text)));
         let line = Line::new(at, event, format!("{arrow} {summary}")).with("topic", topic);
-        // As it came where that is one line of JSON; else as a text.
-        if value.is_some() && !text.contains(['\n', '\r']) {
-            line.raw("payload", text)
-        } else {
-            line.with("payload", text)
-        }
+        line.payload(text, value.is_some())
     }
-}
-
-/// Writes a line to standard output. Nobody may be reading any more: `ota … | head` is no error.
-pub(crate) fn out(line: &str) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-/// Writes a line to standard error, whose reader may be gone, too.
-pub(crate) fn err(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// Seconds since the start.
@@ -403,9 +434,9 @@ fn beside(at: Instant, what: &What) -> Option<Line> {
     })
 }
 
-/// A peer's text without what would move a terminal's cursor.
+/// A peer's text without what would move a terminal's cursor or the order of what is read.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -413,6 +444,28 @@ mod tests {
     use super::*;
     use ota_cloud::CloudError;
     use ota_cloud::endpoint::Refusal;
+
+    #[test]
+    fn no_control_reaches_a_terminal_or_a_reader_of_json() {
+        let text = "a\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{2066}\u{200f}\u{2028}z";
+        let line = Line::new(Instant::ZERO, "connected", "t").with("k", text).to_json(None);
+        assert!(!line.contains(is_unsafe), "{line:?}");
+        let back: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(back["k"], text, "nothing is lost");
+        let bare = clean(text);
+        assert!(!bare.contains(is_unsafe), "{bare:?}");
+        assert_eq!(clean("ü 漢 é\u{301}"), "ü 漢 é\u{301}", "what is no control stays");
+    }
+
+    #[test]
+    fn a_payload_with_controls_between_its_texts_is_shown_as_a_text() {
+        for payload in ["{\"a\":\t1}", "{\"a\":\"\u{85}\u{202e}\"}", "{\"a\":1}"] {
+            let line = Line::new(Instant::ZERO, "received", "").payload(payload.into(), true);
+            let json = line.to_json(None);
+            assert!(!json.contains(is_unsafe), "{json:?}");
+            let _: Value = serde_json::from_str(&json).unwrap();
+        }
+    }
 
     #[test]
     fn a_refused_login_is_told_and_no_peer_moves_the_cursor() {

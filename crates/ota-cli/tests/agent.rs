@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Desk, agent, ask, image, once, setup, wait_until};
+use common::{Desk, agent, ask, image, once, setup, status, told, wait_until};
 
 #[test]
 fn an_update_with_the_version_in_a_file() {
@@ -29,16 +29,194 @@ fn an_update_with_the_version_in_a_file() {
 fn an_update_with_an_installer() {
     let firmware = image(2, 100_000);
     let (desk, mut cloud, broker) = setup(&["dev001"], &firmware);
-    let installer = r#"install = ["sh", "-c", "cp $1 new.img && echo $2 > said && echo working", "sh", "{image}", "{version}"]"#;
+    // The version stands in the configuration, so the installer writes it there.
+    let installer = r#"install = ["sh", "-c", "cp $1 new.img && echo $2 > said && echo working && sed -i s/0.1.0/$2/ CONFIG", "sh", "{image}", "{version}"]"#;
     let installer = installer.replace("new.img", desk.path("new.img").to_str().unwrap());
     let installer = installer.replace("said", desk.path("said").to_str().unwrap());
-    let config = desk.device("dev001", &broker, &format!("version = \"0.1.0\"\n{installer}"));
+    let installer = installer.replace("CONFIG", desk.path("dev001.toml").to_str().unwrap());
+    let lines = format!("version = \"0.1.0\"\nrestart = \"none\"\n{installer}");
+    let config = desk.device("dev001", &broker, &lines);
     let end = once(&config).expect(0);
     assert_eq!(desk.read("new.img"), firmware);
     assert_eq!(desk.read("said"), b"1.0.0\n");
     assert!(end.err.contains(&"working".to_owned()), "{:?}", end.err);
     cloud.event("claimed");
     cloud.event("proved");
+}
+
+#[test]
+fn an_installer_in_place_must_leave_the_offered_version_behind() {
+    let names = ["nothing", "prefix", "literal", "gone"];
+    let (desk, mut cloud, broker) = setup(&names, image(2, 1000));
+    let write = |name: &str, script: &str| {
+        let version = desk.path(&format!("{name}.version"));
+        let script = script.replace("FILE", version.to_str().unwrap());
+        format!("restart = \"none\"\ninstall = [\"sh\", \"-c\", \"{script}\", \"{{version}}\"]")
+    };
+    let file = |name: &str| format!("version_file = \"{name}.version\"\n");
+    for (name, lines, words) in [
+        ("nothing", file("nothing") + &write("nothing", "true"), "says 0.1.0 and not 1.0.0"),
+        (
+            "prefix",
+            file("prefix") + &write("prefix", "echo v$0 > FILE"),
+            "says v1.0.0 and not 1.0.0",
+        ),
+        (
+            "literal",
+            "version = \"0.1.0\"\nrestart = \"none\"\ninstall = [\"true\"]".into(),
+            "version in ",
+        ),
+    ] {
+        let end = once(&desk.device(name, &broker, &lines)).expect(4);
+        assert_eq!(told(&mut cloud), ("-5".into(), "wrong version".into()), "{name}");
+        assert!(end.err.iter().any(|line| line.contains(words)), "{name}: {:?}", end.err);
+    }
+    let lines = file("gone") + &write("gone", "rm FILE");
+    let end = once(&desk.device("gone", &broker, &lines)).expect(4);
+    assert_eq!(told(&mut cloud), ("-5".into(), "this machine could not install it".into()));
+    assert!(end.err.iter().any(|line| line.contains("cannot be read")), "{:?}", end.err);
+}
+
+#[test]
+fn a_version_that_names_itself_otherwise_after_the_restart_is_no_roll_back() {
+    let (desk, mut cloud, broker) = setup(&["dev001"], image(3, 1000));
+    let lines = format!(
+        "restart = \"exit\"\ninstall = [\"sh\", \"-c\", \"echo v$0 > {}\", \"{{version}}\"]",
+        desk.path("dev001.version").display()
+    );
+    let config = desk.device_with("dev001", &broker, &lines);
+    once(&config).expect(6);
+    once(&config).expect(4);
+    assert_eq!(told(&mut cloud), ("-5".into(), "wrong version".into()));
+}
+
+#[test]
+fn an_installer_that_restarts_the_machine_is_waited_for_and_then_what_runs_is_judged() {
+    let (desk, mut cloud, broker) = setup(&["late", "killed", "never"], image(3, 1000));
+    let lines = |name: &str, script: &str| {
+        let version = desk.path(&format!("{name}.version"));
+        let script = script.replace("FILE", version.to_str().unwrap());
+        format!(
+            "restart = \"installer\"\ninstall_limit = 1\n\
+             install = [\"sh\", \"-c\", \"{script}\", \"{{version}}\"]"
+        )
+    };
+    // The restart does not come; what the installer left behind is taken as it is.
+    let config = desk.device_with("late", &broker, &lines("late", "echo $0 > FILE"));
+    let end = once(&config).expect(0);
+    let waited = end.out.iter().any(|line| line.contains("the installer to restart the machine"));
+    assert!(waited, "{:?}", end.out);
+    assert!(end.err.iter().any(|line| line.contains("has not restarted")), "{:?}", end.err);
+    assert_eq!(told(&mut cloud).0, "0");
+
+    // The machine goes down while it is waited for, and comes back with the new version.
+    let more = lines("killed", "true").replace("= 1\n", "= 60\n");
+    let config = desk.device_with("killed", &broker, &more);
+    let mut killed = agent(&config, &[]);
+    killed.wait_for("a wait", |line| {
+        line["event"] == "waiting"
+            && line["until"].is_string()
+            && line["for"] == "the installer to restart the machine"
+    });
+    killed.kill();
+    desk.write("killed.version", "1.0.0\n");
+    once(&config).expect(0);
+    assert_eq!(told(&mut cloud).0, "0");
+
+    let config = desk.device_with("never", &broker, &lines("never", "true"));
+    once(&config).expect(4);
+    assert_eq!(told(&mut cloud), ("-5".into(), "rolled back: old version runs".into()));
+}
+
+#[test]
+fn an_installer_that_cannot_run_here_does_not_count_against_the_image() {
+    let names = ["missing", "shell", "later", "record"];
+    let (desk, mut cloud, broker) = setup(&names, image(5, 1000));
+    let program = desk.write("program", "#!/bin/sh\n");
+    let script = |script: &str| format!("install = [\"sh\", \"-c\", \"{script}\"]");
+    for (name, install) in [
+        // It is there when the download begins.
+        ("missing", format!("install = [\"{program}\"]\nverify = [\"rm\", \"{program}\"]")),
+        ("shell", script("exec /nowhere/installer")),
+        ("later", script("exit 75")),
+        (
+            "record",
+            format!(
+                "{}\nverify = [\"mkdir\", \"{}\"]",
+                script("touch $0.ran"),
+                desk.path("record/install.lock").display()
+            ),
+        ),
+    ] {
+        use std::os::unix::fs::PermissionsExt as _;
+        if name == "missing" {
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&program, mode).unwrap();
+        }
+        let config = desk.device_with(name, &broker, &format!("{install}\nrestart = \"none\""));
+        once(&config).expect(4);
+        assert_eq!(
+            told(&mut cloud),
+            ("-5".into(), "this machine could not install it".into()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_is_missing_is_told_before_the_download_and_the_agent_goes_on() {
+    let (desk, mut cloud, broker) = setup(&["dev001"], image(5, 300_000));
+    let install = desk.path("install");
+    let lines = format!("install = [\"{}\"]\nrestart = [\"no-such-restart\"]", install.display());
+    let config = desk.device_with("dev001", &broker, &lines);
+    let end = ask(&config, &["check-config"]).expect(5);
+    assert_eq!(end.out.len(), 2, "{:?}", end.out);
+    assert!(end.out[0].starts_with("install: cannot start "), "{:?}", end.out);
+    assert!(end.out[1].starts_with("restart: no-such-restart is in none of"), "{:?}", end.out);
+    let end = ask(&config, &["check-config", "--json"]).expect(5);
+    assert_eq!(common::json(&end.out[0])["found"].as_array().unwrap().len(), 2);
+
+    let agent = agent(&config, &[]);
+    let said = agent.error("warning: ");
+    assert!(said.contains("install: cannot start"), "{said}");
+    assert_eq!(told(&mut cloud), ("-5".into(), "this machine could not install it".into()));
+    assert!(!desk.path("dev001/slot.img").exists(), "nothing was fetched");
+    assert_eq!(status(&config)["state"], "idle");
+
+    let good = desk.plain_device("dev002", &broker);
+    let end = ask(&good, &["check-config"]).expect(0);
+    assert!(end.out[0].ends_with("nothing found"), "{:?}", end.out);
+    assert!(!desk.path("dev002").exists(), "it made nothing");
+}
+
+#[test]
+fn a_reader_that_has_stopped_reading_holds_nothing_up() {
+    use std::os::unix::net::UnixDatagram;
+    use std::process::{Command, Stdio};
+    let (desk, _cloud, broker) = setup(&["dev001"], image(6, 300_000));
+    let config = desk.plain_device("dev001", &broker);
+    let path = desk.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let size = rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
+    assert_eq!(rustix::io::write(&writer, &vec![b'x'; size]), Ok(size));
+    // Both streams are this pipe, which is full.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ota"))
+        .args(["agent", "--config", &config])
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "20000")
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone().unwrap())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    wait_until("the update", || desk.read("dev001.version") == b"1.0.0\n");
+    while common::datagram(&socket) != "WATCHDOG=1" {}
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    drop(reader);
 }
 
 #[test]
@@ -54,7 +232,7 @@ fn commands_that_may_outlive_the_agent_do_so_whatever_they_write() {
             place("done")
         )
     };
-    let install = format!("install = {}", script("dev001"));
+    let install = format!("restart = \"none\"\ninstall = {}", script("dev001"));
     let restart = format!("install = [\"true\"]\nrestart = {}", script("dev002"));
     for (name, lines) in [("dev001", install), ("dev002", restart)] {
         let config = desk.device_with(name, &broker, &lines);
@@ -130,8 +308,16 @@ fn an_agent_killed_before_the_restart_asks_for_it_again() {
 fn a_failed_installation_is_reported() {
     let (desk, mut cloud, broker) = setup(&["dev001", "dev002"], image(5, 1000));
     for (name, lines, reason) in [
-        ("dev001", "install = [\"sh\", \"-c\", \"echo why >&2; exit 7\"]", "install failed"),
-        ("dev002", "install = [\"sleep\", \"60\"]\ninstall_limit = 0.1", "install timed out"),
+        (
+            "dev001",
+            "restart = \"none\"\ninstall = [\"sh\", \"-c\", \"echo why >&2; exit 7\"]",
+            "install failed",
+        ),
+        (
+            "dev002",
+            "restart = \"none\"\ninstall = [\"sleep\", \"60\"]\ninstall_limit = 0.1",
+            "install timed out",
+        ),
     ] {
         let config = desk.device(name, &broker, &format!("version = \"0.1.0\"\n{lines}"));
         let end = once(&config).expect(4);
@@ -155,6 +341,17 @@ fn plain_http_must_be_asked_for() {
     desk.replace("dev001.toml", "allow_http = true", "");
     let end = once(&config).expect(4);
     assert_eq!(end.err.last().unwrap(), "ota: the update failed: plain http refused");
+    let hint = end.err.iter().any(|line| line.contains("write allow_http = true"));
+    assert!(hint, "{:?}", end.err);
+}
+
+#[test]
+fn once_tells_no_connection_from_no_offer() {
+    let desk = Desk::new();
+    let config = desk.plain_device("dev001", "127.0.0.1:9");
+    let end = agent(&config, &["--once", "--wait", "1"]).end().expect(8);
+    let last = end.err.last().unwrap();
+    assert!(last.starts_with("ota: never connected to 127.0.0.1:9 in time; last: "), "{last}");
 }
 
 #[test]
@@ -180,29 +377,31 @@ fn a_bad_configuration_is_one_line_that_names_the_key() {
     let desk = Desk::new();
     let good = desk.plain_device("dev001", "127.0.0.1:9");
     let text = String::from_utf8(desk.read("dev001.toml")).unwrap();
-    for (from, to, words) in [
+    for (code, from, to, words) in [
         (
+            2,
             "broker = \"mqtt://",
             "broker = \"http://",
             "broker: write it like mqtts://host:8883 or mqtt://",
         ),
-        ("product_id", "produkt_id", "produkt_id: no such key; did you mean product_id?"),
-        ("allow_http = true", "allow_http = 1", "allow_http: must be true or false"),
-        ("\"secret\"", "\"missing\"", "device_secret_file: cannot read"),
-        ("\"dev001.version\"", "\"none\"", "version_file: cannot read"),
-        ("device_name", "= x", "line 2: "),
+        (2, "product_id", "produkt_id", "produkt_id: no such key; did you mean product_id?"),
+        (2, "allow_http = true", "allow_http = 1", "allow_http: must be true or false"),
+        // What is missing may be on a disk that is mounted later.
+        (5, "\"secret\"", "\"missing\"", "device_secret_file: cannot read"),
+        (5, "\"dev001.version\"", "\"none\"", "version_file: cannot read"),
+        (2, "device_name", "= x", "line 2: "),
     ] {
         let config = desk.write("bad.toml", text.replacen(from, to, 1));
-        let end = once(&config).expect(2);
+        let end = once(&config).expect(code);
         assert_eq!(end.err.len(), 1, "{:?}", end.err);
         assert!(end.err[0].contains(words), "{words}: {}", end.err[0]);
     }
     assert!(
-        once("/nowhere.toml").expect(2).err[0]
+        once("/nowhere.toml").expect(5).err[0]
             .contains("cannot read the configuration /nowhere.toml")
     );
     desk.write("dev001.version", "a b\n");
-    assert!(once(&good).expect(2).err[0].contains("version_file: "));
+    assert!(once(&good).expect(5).err[0].contains("version_file: "));
 }
 
 #[test]

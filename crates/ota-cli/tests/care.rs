@@ -73,11 +73,73 @@ fn a_person_defers_and_accepts_and_sees_what_happens() {
     assert_eq!(end.err, ["ota: no version is on trial"]);
     let end = ask(&config, &["install", "--json"]).expect(7);
     assert_eq!(common::json(&end.out[0])["ok"], false);
-    ask(&config, &["defer", "2h"]).expect(0);
-    wait_for_status(&config, |status| status["state"] == "deferred");
-    assert_eq!(ask(&config, &["accept"]).expect(0).out, ["accept: done"]);
+    // Somebody without a terminal names what they have seen.
+    for words in [&["accept"][..], &["refuse"], &["defer", "2h"]] {
+        let end = ask(&config, words).expect(2);
+        assert!(end.err[0].contains("name the version that you have seen"), "{:?}", end.err);
+    }
+    let end = ask(&config, &["accept", "6.6.6"]).expect(7);
+    assert_eq!(end.err, ["ota: 1.0.0 is offered, and not 6.6.6"]);
+    assert_eq!(
+        common::status(&config)["waiting_for"],
+        "a person: ota agent accept, defer or refuse"
+    );
+    ask(&config, &["defer", "2h", "1.0.0"]).expect(0);
+    let status = wait_for_status(&config, |status| status["state"] == "deferred");
+    assert_eq!(status["waiting_for"], "the end of a person's deferral");
+    assert!((7_190..=7_200).contains(&status["next_in"].as_u64().unwrap()), "{status}");
+    let text = ask(&config, &["status"]).expect(0).out.join("\n");
+    assert!(
+        text.contains("next in          2h") || text.contains("next in          119m"),
+        "{text}"
+    );
+    let decision = agent.event("decision");
+    let said = (&decision["command"], &decision["version"]);
+    assert_eq!(said, (&"defer".into(), &"1.0.0".into()));
+    assert_eq!(decision["user"], rustix::process::geteuid().as_raw());
+    assert_eq!(ask(&config, &["accept", "1.0.0"]).expect(0).out, ["accept: done"]);
     agent.end().expect(0);
     assert_eq!(desk.read("dev001/slot.img"), firmware);
+}
+
+#[test]
+fn what_was_said_of_one_offer_is_not_done_to_another() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::os::unix::net::UnixStream;
+    let (desk, _cloud, broker) = setup(&["dev001"], image(3, 1000));
+    let config = desk.device_with("dev001", &broker, "consent = \"ask\"");
+    let mut agent = agent(&config, &ONCE);
+    agent.event("offered");
+    let md5 = status(&config)["md5"].as_str().unwrap().to_owned();
+    let other = "00000000000000000000000000000000";
+    let folder = std::fs::File::open(desk.path("dev001")).unwrap();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&folder);
+    let put = |line: &str| {
+        let mut stream = UnixStream::connect(format!("/proc/self/fd/{fd}/control")).unwrap();
+        writeln!(stream, "{line}").unwrap();
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).unwrap();
+        common::json(&answer)
+    };
+    for (version, md5, text) in [
+        ("6.6.6", md5.as_str(), "null"),
+        ("1.0.0", other, "null"),
+        ("1.0.0", &md5, "\"another text\""),
+    ] {
+        for command in ["accept", "refuse", "defer"] {
+            let line = format!(
+                "{{\"command\":\"{command}\",\"seconds\":60,\"version\":\"{version}\",\
+                 \"md5\":\"{md5}\",\"user_defined\":{text}}}"
+            );
+            let answer = put(&line);
+            assert_eq!(answer["ok"], false, "{line}");
+            assert!(answer["error"].as_str().unwrap().contains("offered now"), "{answer}");
+        }
+    }
+    assert_eq!(put("{\"command\":\"accept\"}")["ok"], false);
+    assert_eq!(status(&config)["state"], "offered");
+    ask(&config, &["refuse", "1.0.0"]).expect(0);
+    agent.end().expect(4);
 }
 
 #[test]
@@ -86,10 +148,10 @@ fn a_person_refuses() {
     let config = desk.device_with("dev001", &broker, "consent = \"ask\"");
     let mut agent = agent(&config, &ONCE);
     agent.event("offered");
-    ask(&config, &["refuse"]).expect(0);
+    ask(&config, &["refuse", "1.0.0"]).expect(0);
     assert_eq!(told(&mut cloud), ("-5".into(), "offer refused".into()));
     agent.end().expect(4);
-    ask(&config, &["refuse"]).expect(5);
+    ask(&config, &["refuse", "1.0.0"]).expect(5);
 }
 
 #[test]
@@ -105,7 +167,7 @@ fn a_window_holds_the_download_until_it_opens_or_a_person_says_so() {
     let status = wait_for_status(&config, |status| status["state"] == "deferred");
     let opens = status["download_window_opens_in"].as_u64().unwrap();
     assert!((3_600..=7_200).contains(&opens), "{status}");
-    ask(&config, &["accept"]).expect(0);
+    ask(&config, &["accept", "1.0.0"]).expect(0);
     agent.end().expect(0);
 }
 
@@ -116,9 +178,13 @@ fn a_window_holds_the_installation_until_it_opens_or_a_person_says_so() {
     let config = desk.device_with("dev001", &broker, &line);
     let mut agent = agent(&config, &ONCE);
     agent.wait_for("ready", |line| line["state"] == "ready");
-    let status = wait_for_status(&config, |status| status["state"] == "ready");
+    let status = wait_for_status(&config, |status| {
+        status["waiting_for"].as_str().is_some_and(|what| what.starts_with("the install window"))
+    });
     assert!(status["install_window_opens_in"].as_u64().unwrap() > 3_600, "{status}");
     assert_eq!(desk.read("dev001.version"), b"0.1.0\n");
+    let end = ask(&config, &["install", "2.0.0"]).expect(7);
+    assert_eq!(end.err, ["ota: 1.0.0 is offered, and not 2.0.0"]);
     ask(&config, &["install"]).expect(0);
     agent.end().expect(0);
     assert_eq!(desk.read("dev001.version"), b"1.0.0\n");
@@ -131,13 +197,18 @@ fn a_verify_command_sees_the_image_and_its_no_is_final() {
         format!("verify = [\"cmp\", \"{{image}}\", \"{}\"]", desk.path("image").display());
     once(&desk.device_with("yes", &broker, &compare)).expect(0);
     assert_eq!(told(&mut cloud).0, "0");
-    for (name, line) in [
-        ("no", "verify = [\"sh\", \"-c\", \"echo bad signature; exit 1\"]"),
-        ("broken", "verify = [\"/nowhere/v\"]"),
+    for (name, line, words) in [
+        (
+            "no",
+            "verify = [\"sh\", \"-c\", \"echo bad signature; exit 1\"]",
+            "image refused by application",
+        ),
+        // Known before the download, and no fault of the image.
+        ("broken", "verify = [\"/nowhere/v\"]", "this machine could not install it"),
     ] {
         let config = desk.device_with(name, &broker, line);
         once(&config).expect(4);
-        assert_eq!(told(&mut cloud), ("-5".into(), "image refused by application".into()));
+        assert_eq!(told(&mut cloud), ("-5".into(), words.into()));
         assert_eq!(desk.read(&format!("{name}.version")), b"0.1.0\n");
     }
 }
@@ -192,11 +263,7 @@ fn the_service_manager_is_told() {
     socket.set_read_timeout(Some(common::PATIENCE)).unwrap();
     let env = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "20000")];
     let agent = Ota::start_with(env, ["agent", "--config", &config]);
-    let next = || {
-        let mut text = [0; 64];
-        let length = socket.recv(&mut text).unwrap();
-        String::from_utf8_lossy(&text[..length]).into_owned()
-    };
+    let next = || common::datagram(&socket);
     assert_eq!(next(), "READY=1");
     for _ in 0..3 {
         assert_eq!(next(), "WATCHDOG=1");

@@ -27,7 +27,7 @@ fn the_agent_stays_below_4_mib_idle_and_while_it_downloads() {
     let mut agent = agent(&config, &[]);
     agent.event("offered");
     let idle = agent.memory();
-    ask(&config, &["accept"]).expect(0);
+    ask(&config, &["accept", "1.0.0"]).expect(0);
     let (mut most, mut looks) = (idle, 0);
     loop {
         let line = agent

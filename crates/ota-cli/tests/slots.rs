@@ -76,7 +76,7 @@ fn a_restart_that_is_due_is_forgotten_when_the_configuration_has_none() {
     let state =
         format!("ota-slots 1\nconfirmed a\nstarts 0\nboot {}\nrestart due\n", ota_host::boot_id());
     fs::write(slots.join("state"), state).unwrap();
-    let end = agent(&config, &["--once", "--wait", "1"]).end().expect(3);
+    let end = agent(&config, &["--once", "--wait", "1"]).end().expect(8);
     let starts = end.out.iter().filter(|line| line.contains("\"started\"")).count();
     assert_eq!(starts, 1, "not again and again");
 }
@@ -84,7 +84,7 @@ fn a_restart_that_is_due_is_forgotten_when_the_configuration_has_none() {
 #[test]
 fn a_command_may_fill_the_slot() {
     let (desk, _cloud, broker) = setup(&["dev001"], image(2, 1000));
-    let lines = "install = [\"sh\", \"-c\", \"mkdir $1/tree && cp $0 $1/tree/app\", \"{image}\", \"{slot}\"]";
+    let lines = "install = [\"sh\", \"-c\", \"mkdir $1/tree && cp $0 $1/tree/app\", \"{image}\", \"{slot}\"]\nrestart = \"none\"";
     let (config, slots) = device(&desk, "dev001", &broker, lines);
     once(&config).expect(0);
     assert_eq!(fs::read(slots.join("current/tree/app")).unwrap(), desk.read("image"));
@@ -100,7 +100,7 @@ fn an_image_that_was_changed_after_it_was_verified_is_not_installed() {
     let end = once(&config).expect(4);
     let said = end.err.iter().any(|line| line.contains("is not the one that was offered"));
     assert!(said, "{:?}", end.err);
-    assert_eq!(told(&mut cloud), ("-5".into(), "install failed".into()));
+    assert_eq!(told(&mut cloud), ("-5".into(), "this machine could not install it".into()));
     assert_eq!(link(&slots), "a");
     assert!(!slots.join("b/version").exists());
 }

@@ -164,7 +164,8 @@ fn cloud_of_wrong_bytes(desk: &Desk, device: &str) -> (Ota, String) {
 #[test]
 fn what_runs_keeps_its_bytes_when_the_next_image_is_refused() {
     let firmware = image(6, 600_000);
-    let take = "install = [\"sh\", \"-c\", \"TAKE $0 APP && echo $1 > VERSION\", \"{image}\", \"{version}\"]";
+    let take = "restart = \"none\"\n\
+                install = [\"sh\", \"-c\", \"TAKE $0 APP && echo $1 > VERSION\", \"{image}\", \"{version}\"]";
     let (desk, cloud, broker) = setup(&["dev001", "dev002", "dev003", "dev004"], &firmware);
     for (device, command) in
         [("dev001", "mv"), ("dev002", "ln"), ("dev003", "ln -s"), ("dev004", "")]
@@ -193,13 +194,13 @@ fn what_runs_keeps_its_bytes_when_the_next_image_is_refused() {
 fn a_file_in_the_place_of_the_image_is_not_installed() {
     let (desk, mut cloud, broker) = setup(&["dev001"], image(7, 300_000));
     // Somebody is faster than the verify command.
-    let lines = "install = [\"true\"]\n\
+    let lines = "install = [\"true\"]\nrestart = \"none\"\n\
                  verify = [\"sh\", \"-c\", \"cp $0 $0.x && mv $0.x $0\", \"{image}\"]";
     let config = desk.device_with("dev001", &broker, lines);
     let end = once_under("", &config).expect(4);
     let said = end.err.iter().any(|line| line.contains("is not the file that was verified"));
     assert!(said, "{:?}", end.err);
-    assert_eq!(told(&mut cloud), ("-5".into(), "install failed".into()));
+    assert_eq!(told(&mut cloud), ("-5".into(), "this machine could not install it".into()));
 }
 
 #[test]
@@ -208,7 +209,10 @@ fn root_tells_no_command_of_a_folder_that_others_may_write() {
         return;
     }
     let (desk, mut cloud, broker) = setup(&["dev001"], image(8, 1000));
-    let lines = "install = [\"touch\", \"RAN\"]".replace("RAN", desk.path("ran").to_str().unwrap());
+    let lines = "restart = \"none\"\n\
+                 install = [\"sh\", \"-c\", \"touch RAN; echo $0 > VERSION\", \"{version}\"]";
+    let lines = lines.replace("RAN", desk.path("ran").to_str().unwrap());
+    let lines = lines.replace("VERSION", desk.path("dev001.version").to_str().unwrap());
     let config = desk.device_with("dev001", &broker, &lines);
     let data = desk.path("dev001");
     std::fs::create_dir(&data).unwrap();
@@ -216,7 +220,7 @@ fn root_tells_no_command_of_a_folder_that_others_may_write() {
     let end = common::once(&config).expect(4);
     let said = end.err.iter().any(|line| line.contains("others may change"));
     assert!(said, "{:?}", end.err);
-    assert_eq!(told(&mut cloud), ("-5".into(), "install failed".into()));
+    assert_eq!(told(&mut cloud), ("-5".into(), "this machine could not install it".into()));
     assert!(!desk.path("ran").exists());
     let (_cloud, broker) = common::cloud(&["dev001"], &desk.path("image"));
     let lines = format!("{lines}\ntrusted_folders = [\"dev001\"]");

@@ -1,5 +1,9 @@
 //! A note for installers of which nothing is known: a restart was due, in this run of the machine.
 
+use std::os::unix::fs::FileExt as _;
+
+use rustix::fs::OFlags;
+
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
 
 use crate::dir::DataDir;
@@ -49,7 +53,34 @@ impl RestartMark {
         self.write(asks.saturating_add(1))
     }
 
+    /// Takes the room for the note before an installer starts: a disk that is filled meanwhile
+    /// cannot make an installation fail that went well.
+    ///
+    /// # Errors
+    /// [`HostError::Io`]: nothing may be installed now.
+    pub fn reserve(&self) -> Result<(), HostError> {
+        self.write(ASKS)
+    }
+
+    /// The restart is not waited for any more: what runs is what there is.
+    ///
+    /// # Errors
+    /// [`HostError::Io`]; it is waited for again.
+    pub fn give_up(&self) -> Result<(), HostError> {
+        self.write(ASKS)
+    }
+
+    /// In place where there is a note of ours: one digit changes, which needs no room.
     fn write(&self, asks: u8) -> Result<(), HostError> {
+        let asks = asks.min(ASKS);
+        if self.read()?.is_some() {
+            let digit = [b'0' + asks];
+            let at = self.boot.len() as u64 + 1;
+            return self.dir.open_file(NAME, OFlags::empty()).and_then(|file| {
+                let written = file.write_all_at(&digit, at).and_then(|()| file.sync_data());
+                written.map_err(|why| HostError::io("write", &self.dir.join(NAME), why))
+            });
+        }
         let text = format!("{} {asks} {}\n", self.boot, self.running);
         self.dir.replace(NAME, TEMP, text.as_bytes())
     }
@@ -63,7 +94,7 @@ impl RestartMark {
     fn parse(&self, text: &str) -> Option<Note> {
         let mut words = text.strip_suffix('\n')?.splitn(3, ' ');
         let (boot, asks, version) = (words.next()?, words.next()?, words.next()?);
-        let asks = asks.parse().ok()?;
+        let asks = asks.parse().ok().filter(|asks| *asks <= ASKS)?;
         let ours = boot == self.boot && !boot.is_empty() && version == self.running.as_str();
         ours.then_some(Note { asks })
     }

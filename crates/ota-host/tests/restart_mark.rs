@@ -54,3 +54,26 @@ fn a_note_of_another_run_of_the_machine_or_of_nobody_says_nothing() {
     std::fs::write(temp.path().join("restart"), b"\xff").unwrap();
     assert_eq!(mark.state(), SlotState::Unknown);
 }
+
+#[test]
+fn the_room_for_the_note_is_taken_before_it_says_anything() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(temp.path()).unwrap();
+    let mut mark = RestartMark::open(&dir, version("1.0")).unwrap();
+    mark.reserve().unwrap();
+    assert_eq!(mark.state(), SlotState::Unknown, "nothing is due");
+    let path = temp.path().join("restart");
+    let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
+    let before = inode();
+    mark.act(SlotAction::Activate).unwrap();
+    assert_eq!(mark.state(), SlotState::Armed);
+    mark.asked().unwrap();
+    assert_eq!(mark.state(), SlotState::Armed);
+    mark.give_up().unwrap();
+    assert_eq!(mark.state(), SlotState::Unknown);
+    assert_eq!(inode(), before, "written in place");
+    // The note of another version is none of ours.
+    let next = RestartMark::open(&dir, version("2.0")).unwrap();
+    next.reserve().unwrap();
+    assert_ne!(inode(), before);
+}

@@ -164,13 +164,21 @@ reasons! {
     /// [`TlsError::ClientRefused`].
     TlsClientRefused = 38, Failed, "tls: our certificate is refused";
     /// The installer could not run on this machine: the image is not blamed.
-    Machine = 39, Failed, "installer could not run";
+    Machine = 39, Failed, "this machine could not install it";
     /// The line broke so often that three times the image came, and never all of it.
     Broken = 40, Timeout, "download broke off too often";
     /// [`StorageError::NoSecondSpace`](crate::StorageError::NoSecondSpace).
     NoSecondSpace = 45, Failed, "no space for a second image";
     /// [`StorageError::ReadOnly`](crate::StorageError::ReadOnly).
     ReadOnly = 46, Failed, "storage may not be written";
+    /// [`TlsError::Version1`].
+    TlsVersion1 = 60, Failed, "tls: certificate is x509 version 1";
+    /// [`TlsError::Authority`].
+    TlsAuthority = 61, Failed, "tls: certificate is an authority's own";
+    /// [`TlsError::Algorithm`].
+    TlsAlgorithm = 62, Failed, "tls: key or signature kind not supported";
+    /// [`TlsError::NotTls`].
+    NotTls = 63, Failed, "tls: the server speaks no tls there";
 }
 
 impl Reason {
@@ -186,6 +194,10 @@ impl Reason {
                 | R::TlsNotYetValid
                 | R::TlsNotAuthority
                 | R::TlsUnfit
+                | R::TlsVersion1
+                | R::TlsAuthority
+                | R::TlsAlgorithm
+                | R::NotTls
                 | R::ClockNotSet
                 | R::TlsClientRefused
         )
@@ -201,6 +213,10 @@ impl From<TlsError> for Reason {
             TlsError::NotYetValid => Self::TlsNotYetValid,
             TlsError::NotAuthority => Self::TlsNotAuthority,
             TlsError::Unfit => Self::TlsUnfit,
+            TlsError::Version1 => Self::TlsVersion1,
+            TlsError::Authority => Self::TlsAuthority,
+            TlsError::Algorithm => Self::TlsAlgorithm,
+            TlsError::NotTls => Self::NotTls,
             TlsError::ClockNotSet => Self::ClockNotSet,
             TlsError::ClientRefused => Self::TlsClientRefused,
             TlsError::Handshake | TlsError::Unavailable => Self::Tls,

@@ -109,8 +109,17 @@ pub enum TlsError {
     NotYetValid,
     /// Issued with a certificate that is no authority's.
     NotAuthority,
-    /// Not a server's certificate: an authority's own, one for another purpose, or unreadable.
+    /// Not a server's certificate: one for another purpose, or unreadable.
     Unfit,
+    /// A certificate of X.509 version 1, which cannot say what it is for.
+    Version1,
+    /// An authority's own certificate in the place of a server's, as plain `openssl req -x509` makes
+    /// one.
+    Authority,
+    /// A key or a signature of a kind that is not supported, or no kind in common.
+    Algorithm,
+    /// The server does not speak TLS on this port.
+    NotTls,
     /// Our clock is before the last known time, or before this program was built: certificates
     /// cannot be judged.
     ClockNotSet,
@@ -131,6 +140,10 @@ impl fmt::Display for TlsError {
             Self::NotYetValid => "certificate is not yet valid; is the clock right?",
             Self::NotAuthority => "certificate was issued by one that is no authority",
             Self::Unfit => "certificate is not one of a server",
+            Self::Version1 => "certificate is of X.509 version 1",
+            Self::Authority => "certificate is an authority's own and not a server's",
+            Self::Algorithm => "a key or signature of a kind that is not supported",
+            Self::NotTls => "the server does not speak TLS on this port",
             Self::ClockNotSet => "the clock is not set, so certificates cannot be judged",
             Self::ClientRefused => "the server refused the client certificate, or wants one",
             Self::Handshake => "handshake failed",

@@ -6,12 +6,13 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use ota_host::{Clock, Image};
-use ota_proto::Updater;
+use ota_proto::{InstallFault, Updater};
 
+use super::awaited::PutOff;
+use super::check;
 use super::config::Consent;
-use super::job::{Job, Kind, Order};
+use super::job::{Broken, Job, Kind, Order};
 use super::life::Device;
-use super::warn;
 use super::window::Window;
 use crate::print::Line;
 
@@ -58,7 +59,7 @@ impl Device<'_> {
             self.print(&line.with("version", version.as_str()).with("size", size));
         }
         if let Some(wait) = closed(self.config.care.download) {
-            return self.defer(wait.min(HOUR));
+            return self.defer(wait.min(HOUR), PutOff::Window);
         }
         let config = self.config;
         match &config.care.consent {
@@ -78,33 +79,34 @@ impl Device<'_> {
     }
 
     /// The consent command's word. One that cannot say anything has not said yes, and not no.
-    pub(super) fn consented(&mut self, result: Result<ExitStatus, String>) {
+    pub(super) fn consented(&mut self, result: Result<ExitStatus, Broken>) {
         let code = result.as_ref().ok().and_then(ExitStatus::code);
         match Answer::of(code, closed(self.config.care.download)) {
             Some(Answer::Accept) => self.accept(),
-            Some(Answer::Defer(wait)) => self.defer(wait),
+            Some(Answer::Defer(wait)) => self.defer(wait, PutOff::Command),
             Some(Answer::Refuse) => {
                 let _ = self.command(|updater, now| updater.refuse(now));
             }
             None => {
-                let why = result.map_or_else(|why| why, |status| Kind::Consent.failed(status));
-                warn(&format!("{why}; it is asked again in an hour"));
-                self.defer(HOUR);
+                let why =
+                    result.map_or_else(|broken| broken.why, |status| Kind::Consent.failed(status));
+                self.warn(&format!("{why}; it is asked again in an hour"));
+                self.defer(HOUR, PutOff::Command);
             }
         }
     }
 
     /// The verify command's word. One that cannot say yes has said no.
-    pub(super) fn verified(&mut self, result: Result<ExitStatus, String>) {
+    pub(super) fn verified(&mut self, result: Result<ExitStatus, Broken>) {
         let why = match result {
             Ok(status) if status.success() => {
                 self.approved = self.command(|updater, now| updater.approve(now)).is_ok();
                 return self.install_in_window();
             }
             Ok(status) => Kind::Verify.failed(status),
-            Err(why) => why,
+            Err(broken) => broken.why,
         };
-        warn(&why);
+        self.warn(&why);
         let _ = self.command(|updater, now| updater.veto(now));
     }
 
@@ -115,11 +117,21 @@ impl Device<'_> {
         }
     }
 
+    /// Takes the offer, unless it is known already that this machine could not install it. Then
+    /// the cloud is told, and the agent goes on: perhaps it is by it that the machine is repaired.
     fn accept(&mut self) {
-        let _ = self.command(|updater, now| updater.accept(now));
+        let found = check::find(self.config);
+        for why in &found {
+            self.warn(&format!("this machine could not install an update: {why}"));
+        }
+        let _ = self.command(|updater, now| match found.first() {
+            Some(_) => updater.unable(now, InstallFault::Machine),
+            None => updater.accept(now),
+        });
     }
 
-    fn defer(&mut self, wait: Duration) {
+    fn defer(&mut self, wait: Duration, by: PutOff) {
+        self.put_off = by;
         let _ = self.command(|updater, now| updater.defer(now, now + wait));
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ota_proto::{Md5, Version};
 use rustix::fs::{AtFlags, Mode, fchmod, unlinkat};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -18,10 +19,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::print::safe_json;
+
 const NAME: &str = "control";
 
-/// Bytes of a request; more than any has.
-const LINE: u64 = 512;
+/// Bytes of a request; more than any has: the text of an offer may be in it, with escapes.
+const LINE: u64 = 16 * 1024;
 
 /// Connections at a time; further ones wait in the system.
 const CONNECTIONS: usize = 4;
@@ -29,15 +32,25 @@ const CONNECTIONS: usize = 4;
 /// For a whole exchange.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The offer that a person has seen: what they decide is said of it and of no other one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) version: Version,
+    pub(crate) md5: Md5,
+    /// The text that came with it.
+    pub(crate) user_defined: Option<String>,
+}
+
 /// What a person may want. Each is a command of the core's, but for the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Status,
-    Accept,
-    Defer(Duration),
-    Refuse,
+    Accept(Seen),
+    Defer(Duration, Seen),
+    Refuse(Seen),
     Cancel,
-    Install,
+    /// The image that waits is the one that was accepted; who names it is held to it.
+    Install(Option<Seen>),
     RollBack,
     Check,
     Forgive,
@@ -46,48 +59,92 @@ pub(crate) enum Request {
 /// The longest deferral: 30 days.
 pub(crate) const LONGEST: u64 = 30 * 86_400;
 
-const WORDS: [(&str, Request); 8] = [
-    ("status", Request::Status),
-    ("accept", Request::Accept),
-    ("refuse", Request::Refuse),
-    ("cancel", Request::Cancel),
-    ("install", Request::Install),
-    ("rollback", Request::RollBack),
-    ("check", Request::Check),
-    ("forgive", Request::Forgive),
-];
-
 impl Request {
     /// Its word, as on the command line.
-    pub(crate) fn word(self) -> &'static str {
-        WORDS.iter().find(|(_, known)| *known == self).map_or("defer", |(word, _)| word)
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Accept(_) => "accept",
+            Self::Defer(..) => "defer",
+            Self::Refuse(_) => "refuse",
+            Self::Cancel => "cancel",
+            Self::Install(_) => "install",
+            Self::RollBack => "rollback",
+            Self::Check => "check",
+            Self::Forgive => "forgive",
+        }
+    }
+
+    /// The offer that it is said of.
+    pub(crate) fn seen(&self) -> Option<&Seen> {
+        match self {
+            Self::Accept(seen) | Self::Defer(_, seen) | Self::Refuse(seen) => Some(seen),
+            Self::Install(seen) => seen.as_ref(),
+            _ => None,
+        }
     }
 
     /// The line that asks for it, without its end.
-    pub(crate) fn to_json(self) -> Value {
-        match self {
-            Self::Defer(time) => json!({"command": "defer", "seconds": time.as_secs()}),
-            _ => json!({"command": self.word()}),
+    pub(crate) fn to_json(&self) -> Value {
+        let mut value = json!({"command": self.word()});
+        if let Self::Defer(time, _) = self {
+            value["seconds"] = time.as_secs().into();
         }
+        if let Some(Seen { version, md5, user_defined }) = self.seen() {
+            value["version"] = version.as_str().into();
+            value["md5"] = md5.to_string().into();
+            value["user_defined"] = user_defined.as_deref().into();
+        }
+        value
     }
 
     fn parse(line: &[u8]) -> Result<Self, &'static str> {
         let value: Value = serde_json::from_slice(line).map_err(|_| "the request is no JSON")?;
         let word = value.get("command").and_then(Value::as_str);
-        let word = word.ok_or("the request has no command")?;
-        if word == "defer" {
-            let seconds = value.get("seconds").and_then(Value::as_u64);
-            let seconds = seconds.filter(|seconds| (1..=LONGEST).contains(seconds));
-            let wrong = "defer takes seconds, 1 to 2592000";
-            return seconds.map(Duration::from_secs).map(Self::Defer).ok_or(wrong);
-        }
-        let known = WORDS.iter().find(|(known, _)| *known == word);
-        known.map(|(_, request)| *request).ok_or("there is no such command")
+        let seen = || seen(&value);
+        let missing =
+            "name the offer that it is about: its version and its md5, as status has them";
+        Ok(match word.ok_or("the request has no command")? {
+            "status" => Self::Status,
+            "accept" => Self::Accept(seen()?.ok_or(missing)?),
+            "refuse" => Self::Refuse(seen()?.ok_or(missing)?),
+            "defer" => {
+                let seconds = value.get("seconds").and_then(Value::as_u64);
+                let seconds = seconds.filter(|seconds| (1..=LONGEST).contains(seconds));
+                let seconds = seconds.ok_or("defer takes seconds, 1 to 2592000")?;
+                Self::Defer(Duration::from_secs(seconds), seen()?.ok_or(missing)?)
+            }
+            "cancel" => Self::Cancel,
+            "install" => Self::Install(seen()?),
+            "rollback" => Self::RollBack,
+            "check" => Self::Check,
+            "forgive" => Self::Forgive,
+            _ => return Err("there is no such command"),
+        })
     }
 }
 
-/// A request, and where its answer goes.
-pub(crate) type Asked = (Request, oneshot::Sender<Value>);
+/// The offer that a request names; `None` when it names none.
+fn seen(value: &Value) -> Result<Option<Seen>, &'static str> {
+    let text = |key| value.get(key).and_then(Value::as_str);
+    let (version, md5) = match (text("version"), text("md5")) {
+        (None, None) => return Ok(None),
+        (Some(version), Some(md5)) => (version, md5),
+        _ => return Err("an offer is named by its version and its md5, both"),
+    };
+    let version = Version::new(version).map_err(|_| "version is no version")?;
+    let md5 = Md5::from_hex(md5).ok_or("md5 is no digest of 32 hex digits")?;
+    Ok(Some(Seen { version, md5, user_defined: text("user_defined").map(str::to_owned) }))
+}
+
+/// A request, who asks, and where its answer goes.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    /// The user's number, where the system says it.
+    pub(crate) by: Option<u32>,
+    pub(crate) reply: oneshot::Sender<Value>,
+}
 
 /// The listening socket. Dropping it ends all connections.
 #[derive(Debug)]
@@ -108,7 +165,7 @@ impl Control {
     /// Cancel-safe.
     pub(crate) async fn next(&mut self) -> Asked {
         while let Some(asked) = self.asked.recv().await {
-            if !asked.1.is_closed() {
+            if !asked.reply.is_closed() {
                 return asked;
             }
         }
@@ -162,6 +219,7 @@ async fn serve(listener: UnixListener, sender: mpsc::Sender<Asked>) {
 }
 
 async fn exchange(stream: UnixStream, sender: mpsc::Sender<Asked>) -> io::Result<()> {
+    let by = stream.peer_cred().ok().map(|peer| peer.uid());
     let (input, mut output) = stream.into_split();
     let mut line = Vec::new();
     BufReader::new(input.take(LINE)).read_until(b'\n', &mut line).await?;
@@ -173,13 +231,13 @@ async fn exchange(stream: UnixStream, sender: mpsc::Sender<Asked>) -> io::Result
         Ok(request) => {
             let (reply, answer) = oneshot::channel();
             let ended = || refusal("the agent is ending");
-            match sender.send((request, reply)).await {
+            match sender.send(Asked { request, by, reply }).await {
                 Ok(()) => answer.await.unwrap_or_else(|_| ended()),
                 Err(_) => ended(),
             }
         }
     };
-    output.write_all(format!("{answer}\n").as_bytes()).await
+    output.write_all(format!("{}\n", safe_json(&answer.to_string())).as_bytes()).await
 }
 
 /// The answer to what cannot be done.
@@ -192,11 +250,47 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 
+    fn offer(user_defined: Option<&str>) -> Seen {
+        let version = Version::new("1.0.0").unwrap();
+        Seen { version, md5: Md5([0xab; 16]), user_defined: user_defined.map(str::to_owned) }
+    }
+
     #[test]
     fn a_request_is_read_as_it_was_written() {
-        let defer = Request::Defer(Duration::from_secs(7_200));
-        for request in WORDS.iter().map(|(_, request)| *request).chain([defer]) {
-            assert_eq!(Request::parse(request.to_json().to_string().as_bytes()), Ok(request));
+        for request in [
+            Request::Status,
+            Request::Accept(offer(None)),
+            Request::Accept(offer(Some("text \u{202e}\n"))),
+            Request::Defer(Duration::from_secs(7_200), offer(None)),
+            Request::Refuse(offer(Some(""))),
+            Request::Cancel,
+            Request::Install(None),
+            Request::Install(Some(offer(None))),
+            Request::RollBack,
+            Request::Check,
+            Request::Forgive,
+        ] {
+            let line = request.to_json().to_string();
+            assert_eq!(Request::parse(line.as_bytes()), Ok(request), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_decision_names_the_offer_that_it_is_about() {
+        for (line, words) in [
+            (r#"{"command":"accept"}"#, "name the offer"),
+            (r#"{"command":"refuse"}"#, "name the offer"),
+            (r#"{"command":"defer","seconds":60}"#, "name the offer"),
+            (r#"{"command":"accept","version":"1.0.0"}"#, "both"),
+            (r#"{"command":"install","version":"1.0.0"}"#, "both"),
+            (r#"{"command":"accept","version":"1.0.0","md5":"ab"}"#, "32 hex digits"),
+            (
+                r#"{"command":"accept","version":"a b","md5":"abababababababababababababababab"}"#,
+                "no version",
+            ),
+        ] {
+            let why = Request::parse(line.as_bytes()).unwrap_err();
+            assert!(why.contains(words), "{line}: {why}");
         }
     }
 
@@ -227,9 +321,10 @@ mod tests {
         let (late, gone) = oneshot::channel();
         let (reply, _waits) = oneshot::channel();
         drop(gone);
-        sender.send((Request::Cancel, late)).await.unwrap();
-        sender.send((Request::Status, reply)).await.unwrap();
-        assert_eq!(control.next().await.0, Request::Status);
+        let asked = |request, reply| Asked { request, by: None, reply };
+        sender.send(asked(Request::Cancel, late)).await.unwrap();
+        sender.send(asked(Request::Status, reply)).await.unwrap();
+        assert_eq!(control.next().await.request, Request::Status);
     }
 
     async fn ask(folder: &Path, bytes: &[u8]) -> String {
@@ -260,11 +355,12 @@ mod tests {
                 let text = ask(&folder, bytes).await;
                 assert!(text.is_empty() || text.contains(r#""ok":false"#), "{text}");
             }
-            ask(&folder, b"{\"command\":\"accept\"}\n").await
+            ask(&folder, b"{\"command\":\"cancel\"}\n").await
         };
         let serve = async {
-            let (request, reply) = control.next().await;
-            assert_eq!(request, Request::Accept);
+            let Asked { request, by, reply } = control.next().await;
+            assert_eq!(request, Request::Cancel);
+            assert_eq!(by, Some(rustix::process::geteuid().as_raw()));
             reply.send(json!({"ok": true})).unwrap();
         };
         let (answer, ()) = tokio::join!(answers, serve);

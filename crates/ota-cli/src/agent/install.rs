@@ -7,14 +7,15 @@ use std::time::Duration;
 use ota_host::{
     AbSlots, DataDir, FileSlot, HostError, Image, NoSwitch, RestartMark, Switch, boot_id,
 };
-use ota_proto::{Installed, SlotState, State, Version};
+use ota_proto::{InstallFault, Installed, SlotState, State, Version};
 
-use super::config::{Restart, Running, Slots, StartedBy, Target};
-use super::job::{Job, Kind, Order};
+use super::config::{Config, Restart, Running, Slots, StartedBy, Target};
+use super::job::{Broken, Job, Kind, Order, fault};
 use super::life::{Device, End};
 use super::switch::{Elsewhere, FileSwitch, Goal, Trouble};
 use super::warn;
 use crate::failure::{Code, Failure};
+use crate::span;
 
 /// How often an image on trial is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -48,14 +49,11 @@ impl Installer {
                 let goal = Goal::default();
                 let switch = FileSwitch::new(file.clone(), goal.clone(), slot.image());
                 let version = read(&Running::File(file.clone()))?;
-                if let Some(why) = switch.hindrance(&version) {
-                    warn(&format!("warning: {why}; until then no update can be installed"));
-                }
                 (Self::File(switch, goal), version)
             }
             Target::Command { running, limit, restart, .. } => {
                 let version = read(running)?;
-                let marks = matches!(restart, Restart::Command(_));
+                let marks = matches!(restart, Restart::Command(_) | Restart::Installer);
                 let mark = marks.then(|| RestartMark::open(dir, version)).transpose()?;
                 (Self::Command { limit: *limit, mark }, version)
             }
@@ -67,6 +65,14 @@ impl Installer {
                 (Self::Slots { ab, limit: *limit, trial: *trial, due }, version)
             }
         })
+    }
+
+    /// Why the version that runs could not be written, as the next one will be.
+    pub(super) fn hindrance(&self, running: &Version) -> Option<String> {
+        match self {
+            Self::File(switch, _) => switch.hindrance(running).map(|why| why.to_string()),
+            _ => None,
+        }
     }
 
     /// The longest installation.
@@ -116,9 +122,10 @@ fn read(running: &Running) -> Result<Version, Failure> {
         Running::File(file) => file,
         Running::Literal(version) => return Ok(*version),
     };
+    // The disk that it is on may be mounted later.
     file.read().map_err(|why| {
         let path = file.path().display();
-        Failure::usage(format!(
+        Failure::environment(format!(
             "version_file: {why}; write the running version to it: echo 0.1.0 > {path}"
         ))
     })
@@ -138,12 +145,17 @@ impl Device<'_> {
             let offer = updater.offer()?;
             Some((offer.version, offer.size, offer.md5))
         });
-        let Some((version, size, md5)) = offer else {
-            return self.say(Installed::Failed(ota_proto::InstallFault::Machine));
-        };
+        let nothing = Installed::Failed(InstallFault::Machine);
+        let Some((version, size, md5)) = offer else { return self.say(nothing) };
         let config = self.config;
         match (&config.target, &self.installer) {
-            (Target::Command { install, .. }, _) => self.run_installer(install).await,
+            (Target::Command { install, .. }, Installer::Command { mark, .. }) => {
+                // The note that the restart will need has its room before anything changes.
+                match mark.as_ref().map_or(Ok(()), RestartMark::reserve) {
+                    Ok(()) => self.run_installer(install).await,
+                    Err(why) => self.work(Kind::Install, move |_| Err(why)),
+                }
+            }
             (Target::Slots(Slots { fill: Some(_), .. }), Installer::Slots { ab, .. }) => {
                 let ab = ab.clone();
                 self.work(Kind::Empty, move |_| ab.empty().map(drop));
@@ -159,7 +171,7 @@ impl Device<'_> {
                 goal.set(version);
                 self.say(Installed::NeedsRestart);
             }
-            _ => self.say(Installed::Failed(ota_proto::InstallFault::Machine)),
+            _ => self.say(nothing),
         }
     }
 
@@ -168,7 +180,7 @@ impl Device<'_> {
         kind: Kind,
         act: impl FnOnce(&AtomicBool) -> Result<(), HostError> + Send + 'static,
     ) {
-        self.job = Some(Job::thread(kind, |stop| act(stop).map_err(|why| why.to_string())));
+        self.job = Some(Job::thread(kind, |stop| act(stop).map_err(Broken::from)));
     }
 
     /// The installation is not over: the next part of it.
@@ -208,19 +220,19 @@ impl Device<'_> {
 
     /// Why a command of this kind must not run on what is there: the image is not the one that was
     /// verified, or others could put theirs in its place meanwhile.
-    pub(super) fn danger(&self, kind: Kind) -> Option<String> {
+    pub(super) fn danger(&self, kind: Kind) -> Option<Broken> {
         if !matches!(kind, Kind::Verify | Kind::Install) {
             return None;
         }
         let image = self.driver.image(self.device).map_or(Ok(()), Image::check);
-        image.and_then(|()| self.config.exposure()).err().map(|why| why.to_string())
+        image.and_then(|()| self.config.exposure()).err().map(Broken::from)
     }
 
     /// A job has ended; the end of this life if that is what follows.
     pub(super) async fn ended(
         &mut self,
         kind: Kind,
-        result: Result<ExitStatus, String>,
+        result: Result<ExitStatus, Broken>,
     ) -> Option<Result<End, Failure>> {
         match kind {
             Kind::Consent => self.consented(result),
@@ -229,24 +241,61 @@ impl Device<'_> {
             Kind::Restart => return self.restarted(result),
             Kind::Health => match succeeded(kind, result) {
                 Ok(()) => self.confirm(),
-                Err(why) => warn(&format!("{why}; trying again in {} s", LOOK.as_secs())),
+                Err(why) => self.warn(&format!("{why}; trying again in {} s", LOOK.as_secs())),
             },
         }
         None
     }
 
-    async fn installed(&mut self, kind: Kind, result: Result<ExitStatus, String>) {
+    async fn installed(&mut self, kind: Kind, result: Result<ExitStatus, Broken>) {
+        let fault = match &result {
+            Ok(status) => fault(*status),
+            Err(broken) => broken.fault,
+        };
         if let Err(why) = succeeded(kind, result) {
-            warn(&why);
-            return self.say(Installed::Failed(ota_proto::InstallFault::Image));
+            self.warn(&why);
+            return self.say(Installed::Failed(fault));
         }
         if self.go_on(kind).await {
             return;
         }
-        self.say(match &self.config.target {
-            Target::Command { restart: Restart::None, .. } => Installed::Running,
+        let what = match &self.config.target {
+            Target::Command { running, restart: Restart::None, .. } => {
+                self.installed_in_place(running)
+            }
             _ => Installed::NeedsRestart,
-        });
+        };
+        self.say(what);
+    }
+
+    /// What an installer that needs no restart has left behind: the version that runs now must be
+    /// the one that was offered, or the update would begin again with each start of the agent.
+    fn installed_in_place(&self, running: &Running) -> Installed {
+        let updater = self.driver.updater(self.device);
+        let wanted = updater.and_then(|updater| Some(updater.offer()?.version));
+        let found = match running {
+            Running::File(file) => file.read().map_err(Broken::from),
+            // It stands in the configuration, which the installer has to change.
+            Running::Literal(_) => Config::read_version(&self.args.config),
+        };
+        match found {
+            Ok(version) if Some(version) == wanted => Installed::Running,
+            Ok(version) => {
+                let wanted = wanted.map_or_else(String::new, |wanted| format!(" {wanted}"));
+                self.warn(&format!(
+                    "the installer ended well, but {} says {version} and not{wanted}: let it write \
+                     the version exactly as it was offered",
+                    running.place(&self.args.config)
+                ));
+                Installed::Failed(InstallFault::WrongVersion)
+            }
+            Err(Broken { why, fault }) => {
+                self.warn(&format!(
+                    "the installer ended well, but the version cannot be read: {why}"
+                ));
+                Installed::Failed(fault)
+            }
+        }
     }
 
     pub(super) fn say(&mut self, what: Installed) {
@@ -274,13 +323,17 @@ impl Device<'_> {
                     let boot = boot_id();
                     let done = if by_command { ab.restart(&boot) } else { ab.start(&boot) };
                     if let Err(why) = done {
-                        warn(&format!("cannot switch the slots: {why}; trying again"));
+                        self.warn(&format!("cannot switch the slots: {why}; trying again"));
                         return None;
                     }
                 }
                 &slots.restart
             }
         };
+        // It is waited for already: that is no further start.
+        if *restart == Restart::Installer && self.restart_by.is_some() {
+            return None;
+        }
         if let Installer::Command { mark: Some(mark), .. } = &self.installer {
             // Without the note it may be asked for once more, which does no harm.
             let _ = mark.asked();
@@ -301,26 +354,45 @@ impl Device<'_> {
                 self.order(Kind::Restart, words);
                 None
             }
+            Restart::Installer => {
+                let by = self.clock.now() + self.installer.limit();
+                (self.restart_by, self.look) = (Some(by), Some(by));
+                None
+            }
         }
     }
 
-    fn restarted(&mut self, result: Result<ExitStatus, String>) -> Option<Result<End, Failure>> {
+    /// The installer was to restart the machine and has not, for all the time that it may take:
+    /// what runs now is judged as after a restart.
+    fn restart_overdue(&mut self) -> Result<End, Failure> {
+        let limit = span::show(self.installer.limit());
+        self.warn(&format!(
+            "the installer has not restarted the machine within {limit} (install_limit): taking \
+             what runs now for what it installed"
+        ));
+        if let Installer::Command { mark: Some(mark), .. } = &self.installer {
+            mark.give_up()?;
+        }
+        Ok(End::Again)
+    }
+
+    fn restarted(&mut self, result: Result<ExitStatus, Broken>) -> Option<Result<End, Failure>> {
         if let Err(why) = succeeded(Kind::Restart, result) {
-            warn(&format!("{why}; trying again"));
+            self.warn(&format!("{why}; trying again"));
             return None;
         }
         let Installer::Slots { ab, .. } = &self.installer else { return None };
         match ab.restarted(&boot_id()).and_then(|()| ab.running()) {
             Ok(running) if running.slot != SlotState::Armed => Some(Ok(End::Again)),
             Ok(_) => {
-                warn(
+                self.warn(
                     "the restart command has ended and nobody switched the slots: let the service \
                      run `ota agent start` before the image",
                 );
                 None
             }
             Err(why) => {
-                warn(&why.to_string());
+                self.warn(&why.to_string());
                 None
             }
         }
@@ -335,10 +407,13 @@ impl Device<'_> {
     /// Looks after an image on trial, and after a restart that is due.
     pub(super) fn look(&mut self) -> Option<Result<End, Failure>> {
         let config = self.config;
+        if self.restart_by.is_some_and(|by| by <= self.clock.now()) {
+            return Some(self.restart_overdue());
+        }
         let updater = self.driver.updater(self.device);
         let on_trial = updater.is_some_and(|updater| updater.state() == State::Trial);
         let Installer::Slots { ab, .. } = &self.installer else {
-            self.look = None;
+            self.look = self.restart_by;
             if on_trial {
                 self.confirm();
             }
@@ -374,11 +449,11 @@ impl Device<'_> {
     }
 }
 
-fn succeeded(kind: Kind, result: Result<ExitStatus, String>) -> Result<(), String> {
+fn succeeded(kind: Kind, result: Result<ExitStatus, Broken>) -> Result<(), String> {
     match result {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(kind.failed(status)),
-        Err(why) => Err(why),
+        Err(broken) => Err(broken.why),
     }
 }
 

@@ -1,16 +1,20 @@
 //! What the agent has done for it beside its loop: a command of the operator's in a process group
 //! of its own, or work on a thread.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ota_host::{HostError, storage_error};
+use ota_proto::{InstallFault, StorageError};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
@@ -46,7 +50,7 @@ impl Kind {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Consent => "the consent command",
             Self::Verify => "the verify command",
@@ -69,6 +73,61 @@ impl Kind {
     /// The command's end in words, when it is none that was hoped for.
     pub(crate) fn failed(self, status: ExitStatus) -> String {
         format!("{} failed: {status}", self.name())
+    }
+}
+
+/// Exit code of an installer that could not do its work on this machine, now: that of sysexits.h.
+pub(crate) const NOT_NOW: i32 = 75;
+
+/// Whose fault it is that an installer ended so.
+///
+/// What never ran said nothing about the image: a shell's 126 and 127 are those of a program that
+/// is missing or cannot be started, and these signals come from a person, a shutdown, or a system
+/// without memory.
+pub(crate) fn fault(status: ExitStatus) -> InstallFault {
+    let signals = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
+    let from_outside = status.signal().is_some_and(|signal| signals.contains(&signal));
+    match status.code() {
+        Some(NOT_NOW | 126 | 127) => InstallFault::Machine,
+        _ if from_outside => InstallFault::Machine,
+        _ => InstallFault::Image,
+    }
+}
+
+/// Why there is no exit status: in words, and whose fault it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) why: String,
+    pub(crate) fault: InstallFault,
+}
+
+impl Broken {
+    pub(crate) fn machine(why: impl Into<String>) -> Self {
+        Self { why: why.into(), fault: InstallFault::Machine }
+    }
+
+    fn io(doing: &str, error: &io::Error) -> Self {
+        let why = format!("{doing}: {error}");
+        Self { why, fault: machine_fault(storage_error(error)) }
+    }
+}
+
+impl From<HostError> for Broken {
+    fn from(error: HostError) -> Self {
+        Self { why: error.to_string(), fault: machine_fault(error.storage()) }
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+fn machine_fault(why: StorageError) -> InstallFault {
+    match why {
+        StorageError::NoSpace | StorageError::NoSecondSpace => InstallFault::NoSpace,
+        _ => InstallFault::Machine,
     }
 }
 
@@ -95,12 +154,12 @@ pub(crate) struct Job {
 #[derive(Debug)]
 enum Body {
     Child { child: Child, group: Option<Pid>, lock: Option<File> },
-    Thread { handle: JoinHandle<Result<(), String>>, stop: Arc<AtomicBool> },
+    Thread { handle: JoinHandle<Result<(), Broken>>, stop: Arc<AtomicBool> },
 }
 
 impl Job {
     /// Starts the command, with no input.
-    pub(crate) fn start(order: &Order<'_>) -> Result<Self, String> {
+    pub(crate) fn start(order: &Order<'_>) -> Result<Self, Broken> {
         Self::spawn(order, Stdio::null(), None)
     }
 
@@ -108,18 +167,19 @@ impl Job {
     ///
     /// The child's standard input is an empty file that this agent has locked. When the agent is
     /// killed, the lock lives on with the child: so the next agent knows that an installer of its
-    /// predecessor still runs, and stops it before its own.
-    pub(crate) async fn install(order: &Order<'_>, data_dir: &Path) -> Result<Self, String> {
+    /// predecessor still runs, and stops it before its own. The room for the child's number is
+    /// taken before the child starts.
+    pub(crate) async fn install(order: &Order<'_>, data_dir: &Path) -> Result<Self, Broken> {
         let lock = lock(&data_dir.join("install.lock")).await;
-        let lock = lock.map_err(|why| format!("cannot lock the installation: {why}"))?;
-        let stdin = lock.try_clone().map_err(|why| why.to_string())?;
+        let lock = lock.map_err(|why| Broken::io("cannot lock the installation", &why))?;
+        let stdin = lock.try_clone().map_err(|why| Broken::io("cannot lock it", &why))?;
         let mut job = Self::spawn(order, Stdio::from(stdin), Some(lock))?;
-        if let Body::Child { child, lock: Some(lock), .. } = &mut job.body {
-            // Moves the end that the child reads from, too: its input stays empty.
-            let id = child.id().unwrap_or(0).to_string();
-            if let Err(why) = lock.write_all(id.as_bytes()) {
+        if let Body::Child { child, lock: Some(lock), .. } = &job.body {
+            let id = format!("{:<width$}", child.id().unwrap_or(0), width = ROOM.len());
+            // In the place that was taken for it: the child reads from the end.
+            if let Err(why) = lock.write_all_at(id.as_bytes(), 0) {
                 job.stop();
-                return Err(format!("cannot note the installation: {why}"));
+                return Err(Broken::io("cannot note the installation", &why));
             }
         }
         Ok(job)
@@ -128,7 +188,7 @@ impl Job {
     /// Starts work on a thread, which looks at the flag now and then: when it is set it ends.
     pub(crate) fn thread(
         kind: Kind,
-        work: impl FnOnce(&AtomicBool) -> Result<(), String> + Send + 'static,
+        work: impl FnOnce(&AtomicBool) -> Result<(), Broken> + Send + 'static,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
@@ -136,14 +196,15 @@ impl Job {
         Self { kind, body: Body::Thread { handle, stop }, limit: None, stopped: false }
     }
 
-    fn spawn(order: &Order<'_>, stdin: Stdio, lock: Option<File>) -> Result<Self, String> {
+    fn spawn(order: &Order<'_>, stdin: Stdio, lock: Option<File>) -> Result<Self, Broken> {
         let mut filled = order.words.iter().map(|word| filled(word, &order.fill));
         let program = filled.next().unwrap_or_default();
         let mut command = Command::new(&program);
         command.args(filled).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         if order.kind.outlives() {
             // A pipe of ours would end with us, and the command at its next line.
-            let log = io::stderr().as_fd().try_clone_to_owned().map_err(|why| why.to_string())?;
+            let log = io::stderr().as_fd().try_clone_to_owned();
+            let log = log.map_err(|why| Broken::io("cannot pass standard error on", &why))?;
             command.stdout(log).stderr(Stdio::inherit());
         }
         // The service manager is the agent's own business.
@@ -153,7 +214,8 @@ impl Job {
         }
         command.process_group(0).kill_on_drop(order.kind != Kind::Restart);
         let child = command.spawn();
-        let mut child = child.map_err(|why| format!("cannot start {program}: {why}"))?;
+        let mut child =
+            child.map_err(|why| Broken::machine(format!("cannot start {program}: {why}")))?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let prefix = order.kind.prefix();
         child.stdout.take().map(|pipe| tokio::spawn(echo(prefix, pipe)));
@@ -172,7 +234,7 @@ impl Job {
 
     /// Waits for its end: how a command ended, or why there is nothing to say of that. Work on a
     /// thread ends as a command that succeeds. Cancel-safe.
-    pub(crate) async fn ended(&mut self) -> Result<ExitStatus, String> {
+    pub(crate) async fn ended(&mut self) -> Result<ExitStatus, Broken> {
         let name = self.kind.name();
         loop {
             let limit = self.limit.filter(|_| !self.stopped);
@@ -185,9 +247,14 @@ impl Job {
                 }
             };
             return match result {
-                _ if self.stopped => Err(format!("{name} took too long and was stopped")),
+                _ if self.stopped => Err(Broken {
+                    why: format!("{name} took too long and was stopped"),
+                    fault: InstallFault::Image,
+                }),
                 Ok(status) => Ok(status),
-                Err(why) => Err(format!("{name} failed: {why}")),
+                Err(Broken { why, fault }) => {
+                    Err(Broken { why: format!("{name} failed: {why}"), fault })
+                }
             };
         }
     }
@@ -207,18 +274,18 @@ impl Job {
 }
 
 impl Body {
-    async fn ended(&mut self) -> Result<ExitStatus, String> {
+    async fn ended(&mut self) -> Result<ExitStatus, Broken> {
         match self {
             Self::Child { child, group, lock } => {
                 let status = child.wait().await;
                 *group = None;
                 // What the command left running in the background is no installation any more.
                 lock.as_ref().map(|lock| flock(lock, FlockOperation::Unlock));
-                status.map_err(|why| why.to_string())
+                status.map_err(|why| Broken::machine(why.to_string()))
             }
             Self::Thread { handle, .. } => match handle.await {
                 Ok(result) => result.map(|()| ExitStatus::default()),
-                Err(why) => Err(why.to_string()),
+                Err(why) => Err(Broken::machine(why.to_string())),
             },
         }
     }
@@ -231,6 +298,9 @@ impl Drop for Job {
         }
     }
 }
+
+/// As long as the number of any process.
+const ROOM: &str = "           ";
 
 /// Locks the file, and empties it, against the installer of an agent that was killed; stops that
 /// one if need be.
@@ -248,7 +318,10 @@ async fn lock(path: &Path) -> io::Result<File> {
             Ok(()) => {
                 // No group of an earlier installer is left there to be taken for the next one's.
                 file.set_len(0)?;
-                io::Seek::rewind(&mut file)?;
+                file.write_all_at(ROOM.as_bytes(), 0)?;
+                // What cannot be kept is known before anything is started.
+                file.sync_data()?;
+                io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
                 return Ok(file);
             }
             Err(rustix::io::Errno::WOULDBLOCK) => {}
@@ -258,7 +331,7 @@ async fn lock(path: &Path) -> io::Result<File> {
         io::Seek::rewind(&mut file)?;
         file.read_to_string(&mut text)?;
         // 0 and 1 would be our own group and everybody.
-        let group = text.parse().ok().filter(|group| *group > 1).and_then(Pid::from_raw);
+        let group = text.trim().parse().ok().filter(|group| *group > 1).and_then(Pid::from_raw);
         if let Some(group) = group {
             let _ = kill_process_group(group, Signal::KILL);
         }

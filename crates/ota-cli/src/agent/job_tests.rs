@@ -33,7 +33,8 @@ async fn a_lock_that_is_a_link_or_a_pipe_is_refused() {
     std::fs::remove_file(&lock).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&lock).status().unwrap().success());
     let error = Job::install(&order, folder.path()).await.unwrap_err();
-    assert!(error.ends_with("install.lock is no plain file"), "{error}");
+    assert!(error.why.ends_with("install.lock is no plain file"), "{error}");
+    assert_eq!(error.fault, InstallFault::Machine);
 }
 
 #[tokio::test]
@@ -43,7 +44,50 @@ async fn failures_are_told_in_words() {
     assert_eq!(Kind::Install.failed(status), "the installation failed: exit status: 3");
     let words = ["/nowhere/installer".to_owned()];
     let error = Job::start(&order(Kind::Verify, &words, folder.path())).unwrap_err();
-    assert!(error.starts_with("cannot start /nowhere/installer"), "{error}");
+    assert!(error.why.starts_with("cannot start /nowhere/installer"), "{error}");
+    assert_eq!(error.fault, InstallFault::Machine);
+}
+
+#[tokio::test]
+async fn an_end_is_the_fault_of_the_image_only_where_an_installer_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    for (script, want) in [
+        ("exit 1", InstallFault::Image),
+        ("exit 255", InstallFault::Image),
+        ("kill -SEGV $$", InstallFault::Image),
+        ("exit 75", InstallFault::Machine),
+        ("exec /nowhere/program", InstallFault::Machine),
+        ("exec /etc/passwd", InstallFault::Machine),
+        ("kill -KILL $$", InstallFault::Machine),
+        ("kill -TERM $$", InstallFault::Machine),
+    ] {
+        let status = run(folder.path(), script).await.ended().await.unwrap();
+        assert_eq!(fault(status), want, "{script}");
+    }
+    let full = HostError::Io {
+        action: "write",
+        path: "/data".into(),
+        source: io::Error::from_raw_os_error(28),
+    };
+    assert_eq!(Broken::from(full).fault, InstallFault::NoSpace);
+}
+
+#[tokio::test]
+async fn the_number_of_the_installers_group_has_its_room_before_it_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = folder.path().join("install.lock");
+    let script = format!("wc -c < {} > {}/said; cat", lock.display(), folder.path().display());
+    let job = run(folder.path(), &script).await;
+    let text = std::fs::read_to_string(&lock).unwrap();
+    let group = match &job.body {
+        Body::Child { group: Some(group), .. } => group.as_raw_nonzero().to_string(),
+        _ => panic!(),
+    };
+    assert_eq!((text.trim_end(), text.len()), (group.as_str(), ROOM.len()));
+    let mut job = job;
+    assert!(job.ended().await.unwrap().success(), "its input is empty all the same");
+    let seen = std::fs::read_to_string(folder.path().join("said")).unwrap();
+    assert_eq!(seen.trim(), ROOM.len().to_string());
 }
 
 #[tokio::test]
@@ -52,7 +96,7 @@ async fn a_command_past_its_limit_is_stopped() {
     let mut order = order(Kind::Health, &words, Path::new("."));
     order.limit = Some(Duration::from_millis(20));
     let error = Job::start(&order).unwrap().ended().await.unwrap_err();
-    assert_eq!(error, "the health command took too long and was stopped");
+    assert_eq!(error.why, "the health command took too long and was stopped");
 }
 
 #[tokio::test]
@@ -61,12 +105,13 @@ async fn a_thread_is_told_to_stop() {
         while !stop.load(Ordering::Relaxed) {
             std::thread::yield_now();
         }
-        Err("stopped".into())
+        Err(Broken::machine("stopped"))
     });
     job.stop();
-    assert!(job.ended().await.unwrap_err().contains("stopped"));
-    let error = Job::thread(Kind::Install, |_| Err("why".into())).ended().await.unwrap_err();
-    assert_eq!(error, "the installation failed: why");
+    assert!(job.ended().await.unwrap_err().why.contains("stopped"));
+    let error =
+        Job::thread(Kind::Install, |_| Err(Broken::machine("why"))).ended().await.unwrap_err();
+    assert_eq!(error.why, "the installation failed: why");
 }
 
 #[tokio::test]
@@ -84,7 +129,7 @@ async fn stopping_ends_the_whole_group() {
     let mut text = String::new();
     reader.read_line(&mut text).await.unwrap();
     installer.stop();
-    assert!(installer.ended().await.unwrap_err().contains("stopped"));
+    assert!(installer.ended().await.unwrap_err().why.contains("stopped"));
     reader.read_to_string(&mut text).await.unwrap();
     assert_eq!(text, "one\n");
 }

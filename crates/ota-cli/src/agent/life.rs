@@ -1,10 +1,12 @@
 //! One life of the agent: from its start to a signal, or to the start of another version.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use ota_host::{Clock, DataDir, FileSlot, JournalFile, Recordings, Storage};
 use ota_proto::{
-    Event, Hold, Installed, Instant, Md5, Misuse, Outcome, StorageError, TlsError, TransportError,
+    Event, Hold, InstallFault, Installed, Instant, Md5, Misuse, Outcome, Reason, StorageError,
+    TlsError, TransportError,
 };
 use ota_tokio::{DeviceIndex, Driver};
 use ota_wire::client;
@@ -12,10 +14,12 @@ use ota_wire::mqtt::{SessionError, packet::ConnectCode};
 use ota_wire::record::Machine;
 use tokio::time::{sleep, timeout};
 
-use super::config::{Config, Consent};
-use super::control::Control;
+use super::awaited::{Awaited, Meter, PutOff};
+use super::check;
+use super::config::Config;
+use super::control::{Asked, Control};
 use super::install::Installer;
-use super::job::{Job, Kind};
+use super::job::{Broken, Job, Kind};
 use super::notify::Notify;
 use super::recorder::RECORDER;
 use super::switch::Trouble;
@@ -24,7 +28,7 @@ use crate::args::Agent;
 use crate::device::{self, Account, Setup};
 use crate::failure::{Code, Failure};
 use crate::print::{Line, Printer};
-use crate::stop;
+use crate::{sink, span, stop};
 
 /// How a life ends well.
 pub(super) enum End {
@@ -49,7 +53,7 @@ pub(super) struct Device<'a> {
     /// When the agent looks again at what nobody tells it of.
     pub(super) look: Option<Instant>,
     /// When the last connection was made.
-    connected: Option<Instant>,
+    pub(super) connected: Option<Instant>,
     pub(super) online: bool,
     /// The offer that was printed last.
     pub(super) told: Option<Md5>,
@@ -61,6 +65,19 @@ pub(super) struct Device<'a> {
     idle_since: Instant,
     /// The cloud has this result.
     pub(super) reported: Option<Outcome>,
+    /// Who put the offer off.
+    pub(super) put_off: PutOff,
+    /// When the next connection is tried.
+    pub(super) retry_at: Option<Instant>,
+    /// Why the download waits.
+    pub(super) cause: Option<Reason>,
+    pub(super) meter: Option<Meter>,
+    /// What went wrong last, and the Unix time of it.
+    pub(super) last_error: RefCell<Option<(Option<u64>, String)>>,
+    /// What the log says is awaited.
+    pub(super) told_awaited: Option<Awaited>,
+    /// Until when the installer may restart the machine.
+    pub(super) restart_by: Option<Instant>,
 }
 
 impl<'a> Device<'a> {
@@ -75,7 +92,8 @@ impl<'a> Device<'a> {
             account: config.account.clone(),
             allow_http: config.allow_http,
             trailing_digest: config.trailing_digest,
-            consent: hold(care.consent != Consent::Auto || care.download.is_some()),
+            // Also where nobody is asked: the machine is looked at before each download.
+            consent: Hold::Ask,
             approval: hold(care.verify.is_some()),
             install: hold(care.install.is_some()),
             spacing: config.connect_spacing,
@@ -91,7 +109,14 @@ impl<'a> Device<'a> {
         let storage = Storage::new(slot, journal, installer.switch(&trouble));
         let (driver, device) = setup.driver(running, storage)?;
         let clock = driver.clock();
-        let printer = Printer::new(args.json, false, true);
+        let mut found = check::find(config);
+        if found.is_empty() {
+            found.extend(installer.hindrance(&running));
+        }
+        for why in found {
+            warn(&format!("warning: {why}; until then no update can be installed"));
+        }
+        let printer = Printer::new(args.json, false, true).dated();
         let identity = &config.account.identity;
         let (product, name) = (identity.product_id(), identity.device_name());
         let text = format!("* version {running} of {product}/{name}");
@@ -123,12 +148,20 @@ impl<'a> Device<'a> {
             approved: false,
             busy,
             reported: None,
+            put_off: PutOff::Before,
+            retry_at: None,
+            cause: None,
+            meter: None,
+            last_error: RefCell::new(None),
+            told_awaited: None,
+            restart_by: None,
         })
     }
 
     pub(super) async fn live(mut self, mut stop: stop::Signals) -> Result<End, Failure> {
         self.begin();
         let end = loop {
+            self.tell_awaited();
             let (wait, look) = (self.wait_left(), self.look_left());
             let end = tokio::select! {
                 event = self.driver.next() => {
@@ -146,9 +179,9 @@ impl<'a> Device<'a> {
                     self.job = None;
                     self.ended(kind, result).await
                 }
-                (request, reply) = asked(&mut self.control) => {
+                Asked { request, by, reply } = asked(&mut self.control) => {
                     // Whoever asked may be gone.
-                    let _ = reply.send(self.answer(request));
+                    let _ = reply.send(self.answer(&request, by));
                     None
                 }
                 () = self.notify.watchdog() => None,
@@ -176,18 +209,27 @@ impl<'a> Device<'a> {
 
     /// What follows an event; the end of this life if that is what follows.
     async fn take(&mut self, event: &client::Event) -> Option<Result<End, Failure>> {
-        if let Some(line) = device::line(self.clock.now(), event) {
-            self.printer.line(&line);
-        }
-        let client::Event::Device { event, .. } = event else {
+        let client::Event::Device { event: told, .. } = event else {
+            self.tell(event);
             self.note_link(event);
             return None;
         };
-        match event {
+        if let Event::Progress { percent } = told {
+            self.progress(*percent);
+            return None;
+        }
+        sink::bar(None);
+        self.tell(event);
+        match told {
             Event::Offered => self.offered(),
-            Event::Started { .. } => {
+            Event::Started { from } => {
                 self.busy = true;
                 self.approved = false;
+                self.meter = Some(Meter { since: self.clock.now(), from: *from });
+            }
+            Event::Retry { cause } => {
+                self.cause = Some(*cause);
+                self.note_error(&format!("the download failed for now: {cause}"));
             }
             Event::Ready => self.ready(),
             Event::Superseded => self.drop_questions(),
@@ -199,7 +241,7 @@ impl<'a> Device<'a> {
             Event::Install { .. } => self.install().await,
             Event::StopInstall => match &mut self.job {
                 Some(job) if job.kind().installs() => job.stop(),
-                _ => self.say(Installed::Failed(ota_proto::InstallFault::Image)),
+                _ => self.say(Installed::Failed(InstallFault::Image)),
             },
             Event::Restart => return self.restart(),
             Event::Trial => return self.trial(),
@@ -207,7 +249,7 @@ impl<'a> Device<'a> {
                 self.drop_questions();
                 self.busy = true;
                 if let Outcome::Failed(reason) = outcome {
-                    warn(&format!("the update failed: {reason}"));
+                    self.warn(&format!("the update failed: {reason}{}", what_to_do(*reason)));
                     self.record().await;
                 }
             }
@@ -244,8 +286,29 @@ impl<'a> Device<'a> {
         };
         // A switch that fails ends the update, or is tried again and told of again.
         let again = if elsewhere.is_none() { ". Trying again" } else { "" };
-        warn(&format!("cannot write to {place}: {why}; {advice}{again}"));
+        self.warn(&format!("cannot write to {place}: {why}; {advice}{again}"));
         None
+    }
+
+    fn tell(&self, event: &client::Event) {
+        if let Some(line) = device::line(self.clock.now(), event) {
+            self.printer.line(&line);
+        }
+    }
+
+    /// Says what goes wrong, and keeps it for whoever asks.
+    pub(super) fn warn(&self, text: &str) {
+        warn(text);
+        self.note_error(text);
+    }
+
+    fn note_error(&self, text: &str) {
+        *self.last_error.borrow_mut() = Some((Clock::unix_time(), text.to_owned()));
+    }
+
+    /// Whether a bar can be drawn below the lines.
+    pub(super) fn has_bar(&self) -> bool {
+        self.printer.has_bar()
     }
 
     fn note_link(&mut self, event: &client::Event) {
@@ -256,13 +319,14 @@ impl<'a> Device<'a> {
             }
             client::Event::Disconnected { cause, retry_at } => {
                 self.online = false;
+                self.retry_at = Some(*retry_at);
                 if *cause == client::Disconnect::Planned {
                     return;
                 }
-                let wait = retry_at.since(self.clock.now()).as_secs_f64();
+                let wait = span::show(retry_at.since(self.clock.now()));
                 let Account { host, port, .. } = &self.config.account;
-                warn(&format!(
-                    "no connection to {host}:{port}: {cause}{}; trying again in {wait:.1} s",
+                self.warn(&format!(
+                    "no connection to {host}:{port}: {cause}{}; trying again in {wait}",
                     advice(*cause)
                 ));
             }
@@ -307,7 +371,7 @@ impl<'a> Device<'a> {
 
     /// How long an offer is still waited for.
     fn wait_left(&self) -> Duration {
-        let wait = self.args.wait.filter(|_| !self.busy).map(Duration::from_secs);
+        let wait = self.args.wait.filter(|_| !self.busy);
         let since = self.clock.now().since(self.idle_since);
         wait.map_or(FOREVER, |wait| wait.saturating_sub(since))
     }
@@ -315,11 +379,25 @@ impl<'a> Device<'a> {
     /// What to say when the wait is over.
     fn waited(&self) -> Failure {
         let offer = self.driver.updater(self.device).and_then(|updater| updater.offer());
-        let message = match offer {
-            Some(offer) => format!("nobody answered the offer of {} in time", offer.version),
-            None => "no offer came in time; is there a firmware for this device?".into(),
+        let (code, message) = match offer {
+            Some(offer) => {
+                (Code::NoOffer, format!("nobody answered the offer of {} in time", offer.version))
+            }
+            None if self.connected.is_none() => {
+                let Account { host, port, .. } = &self.config.account;
+                let error = self.last_error.borrow();
+                let why = error.as_ref().map_or("no answer yet", |(_, text)| text);
+                (
+                    Code::NoConnection,
+                    format!("never connected to {host}:{port} in time; last: {why}"),
+                )
+            }
+            None => {
+                let text = "no offer came in time; is there a firmware for this device?";
+                (Code::NoOffer, text.into())
+            }
         };
-        Failure { code: Code::NoOffer, message }
+        Failure { code, message }
     }
 
     fn look_left(&self) -> Duration {
@@ -345,7 +423,7 @@ async fn before_the_next(
 const FOREVER: Duration = Duration::from_secs(1_000_000_000);
 
 /// The end of the job; pending while there is none.
-async fn ended(job: &mut Option<Job>) -> (Kind, Result<std::process::ExitStatus, String>) {
+async fn ended(job: &mut Option<Job>) -> (Kind, Result<std::process::ExitStatus, Broken>) {
     match job {
         Some(job) => (job.kind(), job.ended().await),
         None => std::future::pending().await,
@@ -353,10 +431,20 @@ async fn ended(job: &mut Option<Job>) -> (Kind, Result<std::process::ExitStatus,
 }
 
 /// The next request; pending while nobody can ask.
-async fn asked(control: &mut Option<Control>) -> super::control::Asked {
+async fn asked(control: &mut Option<Control>) -> Asked {
     match control {
         Some(control) => control.next().await,
         None => std::future::pending().await,
+    }
+}
+
+/// What a person can do about an update that failed.
+fn what_to_do(reason: Reason) -> &'static str {
+    match reason {
+        Reason::PlainHttp => {
+            "; its URL has no TLS: write allow_http = true to take it, best with verify beside it"
+        }
+        _ => "",
     }
 }
 
@@ -369,6 +457,9 @@ fn advice(cause: client::Disconnect) -> &'static str {
         client::Disconnect::Session(SessionError::Refused(
             Credentials | Identifier | NotAuthorized,
         )) => return " (see product_id, device_name, and the secret or certificate)",
+        client::Disconnect::Session(SessionError::SpeaksTls) => {
+            return " (write broker = \"mqtts://…\")";
+        }
         _ => return "",
     };
     match why {
@@ -377,6 +468,15 @@ fn advice(cause: client::Disconnect) -> &'static str {
         TlsError::ClockNotSet => " (set the clock; if it is right, remove the folder data_dir)",
         TlsError::ClientRefused => " (see client_cert and client_key)",
         TlsError::Handshake => " (is it a port that speaks TLS, 1.2 or later?)",
+        TlsError::NotTls => " (write its port for TLS, or mqtt:// where there is none)",
+        TlsError::Version1 => {
+            " (make one of version 3: openssl req -x509 -addext subjectAltName=…)"
+        }
+        TlsError::Authority => {
+            " (openssl req -x509 makes one of an authority: add -addext \
+             basicConstraints=critical,CA:FALSE, or sign the server's with it)"
+        }
+        TlsError::Algorithm => " (use a key of ECDSA P-256 or P-384, Ed25519, or RSA of 2048 bits)",
         _ => "",
     }
 }

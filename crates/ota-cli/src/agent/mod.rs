@@ -1,6 +1,8 @@
 //! `ota agent`: the device as a daemon, and what a person may ask of it.
 
 mod ask;
+mod awaited;
+mod check;
 mod config;
 mod consent;
 mod control;
@@ -23,7 +25,8 @@ use ota_host::AbSlots;
 use crate::args::{Agent, AgentCommand};
 use crate::failure::Failure;
 use crate::print::{self, out};
-use crate::stop;
+use crate::{sink, stop};
+use ask::Wish;
 use config::{Config, Target};
 pub(crate) use control::LONGEST;
 use control::Request;
@@ -31,15 +34,18 @@ use life::{Device, End};
 
 /// Runs the agent, or asks one that runs.
 pub(crate) fn run(args: &Agent) -> Result<(), Failure> {
-    match args.command {
+    match &args.command {
         None => live(args),
         Some(AgentCommand::Start) => start(&args.config),
-        Some(command) => ask::run(&args.config, request(command), args.json),
+        Some(AgentCommand::CheckConfig) => check::run(&args.config, args.json),
+        Some(command) => ask::run(&args.config, wish(command), args.json),
     }
 }
 
 /// Runs until a signal, or with `--once` until an update has ended.
 fn live(args: &Agent) -> Result<(), Failure> {
+    // Whoever reads what the agent says does not hold it up.
+    sink::detach(args.json);
     let config = Config::read(&args.config)?;
     if let Some(path) = &config.exposed {
         let path = path.display();
@@ -67,6 +73,7 @@ fn live(args: &Agent) -> Result<(), Failure> {
 
 /// Starts this program again in place, with the same arguments. Returns only when it cannot.
 fn again() -> Failure {
+    sink::flush();
     let mut args = std::env::args_os();
     let mut command = Command::new("/proc/self/exe");
     if let Some(name) = args.next() {
@@ -88,20 +95,20 @@ fn start(config: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn request(command: AgentCommand) -> Request {
-    match command {
-        AgentCommand::Status | AgentCommand::Start => Request::Status,
-        AgentCommand::Accept => Request::Accept,
-        AgentCommand::Defer { time } => Request::Defer(time),
-        AgentCommand::Refuse => Request::Refuse,
+fn wish(command: &AgentCommand) -> Wish {
+    Wish::Plain(match command {
+        AgentCommand::Accept { version } => return Wish::Accept(version.clone()),
+        AgentCommand::Defer { time, version } => return Wish::Defer(*time, version.clone()),
+        AgentCommand::Refuse { version } => return Wish::Refuse(version.clone()),
+        AgentCommand::Install { version } => return Wish::Install(version.clone()),
+        AgentCommand::Status | AgentCommand::Start | AgentCommand::CheckConfig => Request::Status,
         AgentCommand::Cancel => Request::Cancel,
-        AgentCommand::Install => Request::Install,
         AgentCommand::Rollback => Request::RollBack,
         AgentCommand::Check => Request::Check,
         AgentCommand::Forgive => Request::Forgive,
-    }
+    })
 }
 
 pub(crate) fn warn(text: &str) {
-    print::err(&format!("ota: {text}"));
+    print::err(&format!("ota: {}", print::clean(text)));
 }

@@ -2,23 +2,35 @@
 
 use std::time::Duration;
 
-use ota_proto::{Outcome, State, Updater};
+use ota_proto::{Outcome, State, Updater, Version};
 use serde_json::{Value, json};
 
+use super::awaited::PutOff;
+use super::check;
 use super::consent::closed;
-use super::control::{Request, refusal};
+use super::control::{Request, Seen, refusal};
 use super::life::Device;
+use crate::print::Line;
+use crate::{day, span};
 
 impl Device<'_> {
     /// Does what was asked for.
-    pub(super) fn answer(&mut self, request: Request) -> Value {
+    pub(super) fn answer(&mut self, request: &Request, by: Option<u32>) -> Value {
+        if let Some(why) = request.seen().and_then(|seen| self.is_another(seen)) {
+            return refusal(&why);
+        }
+        if let (Request::Accept(_), Some(why)) = (request, check::find(self.config).first()) {
+            return refusal(&format!("this machine could not install it: {why}"));
+        }
+        let offered = self.driver.updater(self.device).and_then(Updater::offer);
+        let version = offered.map(|offer| offer.version);
         let done = self.command(|updater, now| match request {
             Request::Status => Ok(()),
-            Request::Accept => updater.accept(now),
-            Request::Defer(time) => updater.defer(now, now + time),
-            Request::Refuse => updater.refuse(now),
+            Request::Accept(_) => updater.accept(now),
+            Request::Defer(time, _) => updater.defer(now, now + *time),
+            Request::Refuse(_) => updater.refuse(now),
             Request::Cancel => updater.cancel(now),
-            Request::Install => updater.install(now),
+            Request::Install(_) => updater.install(now),
             Request::RollBack => updater.roll_back(now),
             Request::Check => updater.report_now(now),
             Request::Forgive => updater.forgive(now),
@@ -28,36 +40,85 @@ impl Device<'_> {
         }
         // A person has answered: nobody else is asked any more.
         match request {
-            Request::Accept | Request::Refuse | Request::Cancel | Request::Defer(_) => {
+            Request::Status => return json!({"ok": true, "status": self.status()}),
+            Request::Defer(..) => {
+                self.put_off = PutOff::Person;
                 self.drop_questions();
             }
+            Request::Accept(_) | Request::Refuse(_) | Request::Cancel => self.drop_questions(),
             _ => {}
         }
-        match request {
-            Request::Status => json!({"ok": true, "status": self.status()}),
-            _ => json!({"ok": true}),
+        self.tell_decision(request, version, by);
+        json!({"ok": true})
+    }
+
+    /// Why this is not the offer that a person has seen.
+    fn is_another(&self, seen: &Seen) -> Option<String> {
+        let offer = self.driver.updater(self.device).and_then(Updater::offer);
+        let Some(offer) = offer else { return Some("there is no offer any more".into()) };
+        let (found, named) = (offer.version, seen.version);
+        if found != named {
+            return Some(format!("{found} is offered now, and not {named}"));
         }
+        if offer.md5 != seen.md5 || offer.user_defined != seen.user_defined.as_deref() {
+            return Some(format!("another image or text of {found} is offered now: look again"));
+        }
+        None
+    }
+
+    /// What a person decided is a line of the log.
+    fn tell_decision(&self, request: &Request, version: Option<Version>, by: Option<u32>) {
+        let word = request.word();
+        let who = by.map_or_else(|| "somebody".into(), |by| format!("user {by}"));
+        let mut text = format!("* {who} said {word}");
+        let line = |text| Line::new(self.clock.now(), "decision", text).with("command", word);
+        if let Some(version) = version {
+            text += &format!(" to {version}");
+        }
+        if let Request::Defer(time, _) = request {
+            text += &format!(", for {}", span::show(*time));
+        }
+        let version = version.map(|version| version.as_str().to_owned());
+        self.print(&line(text).with("version", version).with("user", by));
     }
 
     fn status(&self) -> Value {
         let identity = &self.config.account.identity;
         let updater = self.driver.updater(self.device);
         let offer = updater.and_then(Updater::offer);
-        let percent = updater.and_then(Updater::progress);
+        let progress = updater.and_then(Updater::progress).filter(|_| offer.is_some());
         // 0 of 0 is nothing yet.
-        let percent = percent.and_then(|(stored, size)| (stored * 100).checked_div(size));
+        let percent = progress.and_then(|(stored, size)| (stored * 100).checked_div(size));
+        let downloads = updater.is_some_and(|updater| updater.state() == State::Fetching);
+        let rate = progress.filter(|_| downloads).and_then(|(stored, size)| {
+            self.meter.and_then(|meter| meter.rate(self.clock.now(), stored, size))
+        });
+        let awaited = self.awaited();
+        let until = awaited.and_then(|(_, until)| Some(self.left(until?)));
+        let error = self.last_error.borrow();
+        let error = error.as_ref();
         json!({
             "device": format!("{}/{}", identity.product_id(), identity.device_name()),
             "version": updater.map(|updater| updater.running().as_str().to_owned()),
             "connected": self.online,
             "state": updater.map(|updater| state(updater.state())),
+            "waiting_for": awaited.map(|(what, _)| what.to_string()),
+            "until": until.and_then(|(_, at)| at).map(day::date_time),
+            "next_in": until.map(|(left, _)| seconds(left)),
             "offered": offer.map(|offer| offer.version.as_str().to_owned()),
             "size": offer.map(|offer| offer.size),
-            "percent": percent.filter(|_| offer.is_some()),
+            "md5": offer.map(|offer| offer.md5.to_string()),
+            "user_defined": offer.and_then(|offer| offer.user_defined),
+            "percent": percent,
+            "stored": progress.map(|(stored, _)| stored),
+            "rate": rate.map(|(rate, _)| rate),
+            "left_in": rate.map(|(_, left)| seconds(left)),
             "download_window_opens_in": closed(self.config.care.download).map(seconds),
             "install_window_opens_in": closed(self.config.care.install).map(seconds),
             "result_to_report": updater.and_then(Updater::owed).map(outcome),
             "last_result": self.reported.map(outcome),
+            "last_error": error.map(|(_, text)| text),
+            "last_error_at": error.and_then(|(at, _)| *at).map(day::date_time),
             "slot": self.installer.slot(),
         })
     }
@@ -68,12 +129,12 @@ fn seconds(time: Duration) -> u64 {
 }
 
 /// Why the command does not fit.
-fn misuse(request: Request) -> &'static str {
+fn misuse(request: &Request) -> &'static str {
     match request {
-        Request::Accept | Request::Refuse => "no offer waits for an answer",
-        Request::Defer(_) => "neither an offer nor a verified image waits",
+        Request::Accept(_) | Request::Refuse(_) => "no offer waits for an answer",
+        Request::Defer(..) => "neither an offer nor a verified image waits",
         Request::Cancel => "there is no update that could still be cancelled",
-        Request::Install => "no verified image waits for the word to install",
+        Request::Install(_) => "no verified image waits for the word to install",
         Request::RollBack => "no version is on trial",
         Request::Check => "there is no connection; the version is reported as soon as there is one",
         Request::Forgive => "no image is remembered as bad",

@@ -327,6 +327,17 @@ pub(crate) fn wait_for_status(config: &str, fits: impl Fn(&Value) -> bool) -> Va
     }
 }
 
+/// The next datagram; a signal on the way is none.
+pub(crate) fn datagram(socket: &std::os::unix::net::UnixDatagram) -> String {
+    let mut text = [0; 64];
+    loop {
+        match socket.recv(&mut text) {
+            Ok(length) => return String::from_utf8_lossy(&text[..length]).into_owned(),
+            Err(why) => assert_eq!(why.kind(), std::io::ErrorKind::Interrupted),
+        }
+    }
+}
+
 /// Looks again and again until this is so.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use futures_rustls::rustls::{AlertDescription, CertificateError, Error};
+use futures_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 use ota_proto::TlsError;
 
 /// What an error of a handshake means; `None` when it is one of the connection below.
@@ -10,6 +10,12 @@ pub(super) fn kind(error: &io::Error) -> Option<TlsError> {
     Some(match tls(error)? {
         Error::InvalidCertificate(why) => certificate(why),
         Error::NoCertificatesPresented => TlsError::Untrusted,
+        // The first byte is no TLS record's.
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => TlsError::NotTls,
+        // Neither side's fault: they have no kind of key, signature or group in common.
+        Error::PeerIncompatible(_) | Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            TlsError::Algorithm
+        }
         _ => refusal(error).unwrap_or(TlsError::Handshake),
     })
 }
@@ -47,8 +53,12 @@ fn certificate(error: &CertificateError) -> TlsError {
         E::NotValidYet | E::NotValidYetContext { .. } => TlsError::NotYetValid,
         E::NotValidForName | E::NotValidForNameContext { .. } => TlsError::WrongHost,
         E::UnknownIssuer | E::BadSignature | E::Revoked => TlsError::Untrusted,
+        E::UnsupportedSignatureAlgorithmContext { .. }
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => TlsError::Algorithm,
         E::Other(other) => match other.0.downcast_ref() {
             Some(webpki::Error::EndEntityUsedAsCa) => TlsError::NotAuthority,
+            Some(webpki::Error::CaUsedAsEndEntity) => TlsError::Authority,
+            Some(webpki::Error::UnsupportedCertVersion) => TlsError::Version1,
             _ => TlsError::Unfit,
         },
         _ => TlsError::Unfit,

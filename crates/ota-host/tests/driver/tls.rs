@@ -102,7 +102,7 @@ async fn each_certificate_that_is_not_right_is_refused_in_its_own_words_and_not_
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let root = Party::root(root);
     let root_pem = root.pem.clone();
-    use TlsError::{Expired, NotAuthority, NotYetValid, Unfit, Untrusted, WrongHost};
+    use TlsError::{Authority, Expired, NotAuthority, NotYetValid, Unfit, Untrusted, WrongHost};
     let own = ca.pem.as_str();
     for (party, trusted, why, reason) in [
         (ca.from(params("elsewhere.example")), own, WrongHost, Reason::TlsHost),
@@ -113,7 +113,7 @@ async fn each_certificate_that_is_not_right_is_refused_in_its_own_words_and_not_
         (leaf.from(params(HERE)), own, NotAuthority, Reason::TlsNotAuthority),
         (ca.from(client), own, Unfit, Reason::TlsUnfit),
         // An authority is no server, even when it is trusted.
-        (root, root_pem.as_str(), Unfit, Reason::TlsUnfit),
+        (root, root_pem.as_str(), Authority, Reason::TlsAuthority),
     ] {
         let front = Front::start(&party, None).await;
         let (error, wait) = broker_refused(&front, trust(trusted, None)).await;

@@ -59,6 +59,23 @@ impl Updater {
         })
     }
 
+    /// Refuses the offer because this machine could not install it ([`InstallFault::Machine`],
+    /// [`InstallFault::NoSpace`]): known before its first byte, and told as −5 in the words of the
+    /// fault. The image is not blamed.
+    ///
+    /// # Errors
+    /// [`Misuse`] when no offer waits.
+    pub fn unable(&mut self, now: Instant, fault: InstallFault) -> Result<(), Misuse> {
+        self.command(now, |machine| match machine.stage()? {
+            Stage::Offered { .. } | Stage::Deferred { .. } => {
+                let image = machine.update.as_ref()?.image;
+                machine.refuse_image(image, fault.into());
+                Some(())
+            }
+            _ => None,
+        })
+    }
+
     /// Ends the update: the cloud is told −5.
     ///
     /// # Errors

@@ -304,6 +304,14 @@ impl Updater {
         }
     }
 
+    /// When what the attempt waits for comes, or is tried again, for a person: the end of a
+    /// deferral, the next try of a download, the limit of an installation. `None` without an
+    /// attempt, or when no time is known.
+    #[must_use]
+    pub fn waits_until(&self) -> Option<Instant> {
+        self.stage_deadline().map(|(at, _)| at)
+    }
+
     /// Bytes stored and bytes in all of the open attempt.
     #[must_use]
     pub fn progress(&self) -> Option<(u64, u64)> {

@@ -181,7 +181,7 @@ impl Updater {
         self.news.drop_kind(&Event::Trial);
     }
 
-    fn stage_deadline(&self) -> Option<(Instant, Timer)> {
+    pub(super) fn stage_deadline(&self) -> Option<(Instant, Timer)> {
         let timing = &self.cfg.timing;
         let attempt = self.update.as_ref()?;
         // Over when `advance` has seen it pass, and not when a poll merely came late.

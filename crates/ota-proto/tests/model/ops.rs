@@ -147,6 +147,7 @@ fn command() -> impl Strategy<Value = Command> {
         Just(Command::Accept),
         prop_oneof![Just(0), Just(30), Just(7_200)].prop_map(Command::Defer),
         Just(Command::Refuse),
+        Just(Command::Unable),
         Just(Command::Cancel),
         Just(Command::Approve),
         Just(Command::Veto),

@@ -3,8 +3,8 @@
 
 use ota_proto::journal::Record;
 use ota_proto::{
-    Boot, Comparator, Config, Downgrade, Event, Hold, Identity, Instant, Journal, Md5, OpId,
-    Output, PubId, QoS, SlotInfo, StorageError, Updater,
+    Boot, Comparator, Config, Downgrade, Event, Hold, Identity, InstallFault, Instant, Journal,
+    Md5, OpId, Output, PubId, QoS, SlotInfo, StorageError, Updater,
 };
 
 use crate::loader::Loader;
@@ -320,6 +320,7 @@ impl World {
             Command::Accept => machine.accept(now),
             Command::Defer(s) => machine.defer(now, Instant::from_micros(self.now + s * S)),
             Command::Refuse => machine.refuse(now),
+            Command::Unable => machine.unable(now, InstallFault::Machine),
             Command::Cancel => machine.cancel(now),
             Command::Approve => machine.approve(now),
             Command::Veto => machine.veto(now),

@@ -162,6 +162,28 @@ fn rule_3_two_replies_without_the_awaited_offer_withdraw_it() {
 }
 
 #[test]
+fn rule_14_a_machine_that_could_not_install_says_so_before_the_first_byte_and_blames_nobody() {
+    let mut config = config();
+    config.consent = Hold::Ask;
+    for (fault, words) in [
+        (InstallFault::Machine, "fail -5 this machine could not install it"),
+        (InstallFault::NoSpace, "fail -5 no space"),
+    ] {
+        let mut bench = Bench::online(config.clone());
+        assert!(bench.machine.unable(at(500), fault).is_err(), "there is no offer");
+        bench.offer(1_000, "1.0.0");
+        assert_eq!(bench.out(1_000), ["event Offered"]);
+        assert!(bench.machine.waits_until().is_some());
+        bench.machine.unable(at(1_500), fault).unwrap();
+        let lines = bench.auto(1_500);
+        assert_eq!(lines[1], words, "{lines:?}");
+        assert!(!lines.iter().any(|line| line.starts_with("fetch")), "{lines:?}");
+        assert_eq!(bench.journal().guard, None, "the image is not blamed");
+        assert_eq!(bench.machine.waits_until(), None);
+    }
+}
+
+#[test]
 fn rule_14_the_application_accepts_or_refuses() {
     let mut config = config();
     config.consent = Hold::Ask;
@@ -381,7 +403,7 @@ fn rule_14_an_installation_that_the_machine_failed_is_not_the_images_fault() {
         (InstallFault::Image, "fail -5 install failed", true),
         (InstallFault::WrongVersion, "fail -5 wrong version", true),
         (InstallFault::NoSpace, "fail -5 no space", false),
-        (InstallFault::Machine, "fail -5 installer could not run", false),
+        (InstallFault::Machine, "fail -5 this machine could not install it", false),
     ] {
         let (mut bench, ms) = failed_by(3, fault, words);
         let strikes = bench.journal().guard.map_or(0, |guard| guard.count);

@@ -5,7 +5,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use ota_proto::{
-    Boot, Installed, Instant, Misuse, OpId, Peer, QoS, SlotInfo, SlotState, TransportError, Updater,
+    Boot, InstallFault, Installed, Instant, Misuse, OpId, Peer, QoS, SlotInfo, SlotState,
+    TransportError, Updater,
 };
 use serde::{Deserialize, Serialize};
 
@@ -139,6 +140,8 @@ pub enum Act {
     Forgive,
     /// [`Updater::report_now`].
     ReportNow,
+    /// [`Updater::unable`].
+    Unable(InstallFault),
 }
 
 impl Act {
@@ -159,6 +162,7 @@ impl Act {
             Self::RollBack => return updater.roll_back(now),
             Self::Forgive => return updater.forgive(now),
             Self::ReportNow => return updater.report_now(now),
+            Self::Unable(fault) => return updater.unable(now, fault),
         }
         Ok(())
     }

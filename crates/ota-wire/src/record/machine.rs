@@ -2,7 +2,7 @@
 
 use core::ops::Deref;
 
-use ota_proto::{Installed, Instant, Misuse, OpId, Peer, Updater};
+use ota_proto::{InstallFault, Installed, Instant, Misuse, OpId, Peer, Updater};
 
 use super::input::{Act, Input};
 use super::tape::Tape;
@@ -48,6 +48,11 @@ impl Machine<'_> {
     /// See [`Updater::refuse`].
     pub fn refuse(&mut self, now: Instant) -> Result<(), Misuse> {
         self.give(now, Act::Refuse)
+    }
+
+    /// See [`Updater::unable`].
+    pub fn unable(&mut self, now: Instant, fault: InstallFault) -> Result<(), Misuse> {
+        self.give(now, Act::Unable(fault))
     }
 
     /// See [`Updater::cancel`].

@@ -89,6 +89,21 @@ fn nothing_comes_before_connack_and_no_second_one() {
 }
 
 #[test]
+fn a_server_that_answers_with_tls_is_told_from_one_that_says_nonsense() {
+    for (bytes, want) in [
+        (&b"\x15\x03\x03\0\x02\x02\x0a"[..], SessionError::SpeaksTls),
+        (b"\x16\x03\x01\x02\0", SessionError::SpeaksTls),
+        (b"\x15\x02", SessionError::Unexpected),
+        (b"HTTP/1.1 400", SessionError::Unexpected),
+    ] {
+        let mut session = session(config());
+        session.handle_connected(at(0));
+        flush(&mut session, at(0));
+        assert_eq!(try_feed(&mut session, at(0), bytes), Err(want), "{bytes:?}");
+    }
+}
+
+#[test]
 fn malformed_bytes_end_it() {
     let mut session = up(at(0));
     let error = SessionError::Packet(PacketError::PacketId);

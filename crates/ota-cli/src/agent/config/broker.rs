@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ota_proto::Identity;
 use ota_proto::credentials::Secret;
 
+use super::bad::{Bad, file, text_of};
 use super::keys::Keys;
 
 impl Keys<'_> {
@@ -23,24 +24,25 @@ impl Keys<'_> {
     }
 
     /// The secret, and the file it stands in when that is one of its own.
-    pub(super) fn secret(&self) -> Result<(Secret, Option<PathBuf>), String> {
-        let explain =
-            |key: &str, why| format!("{key}: {why}; write the Base64 text that the console shows");
+    pub(super) fn secret(&self) -> Result<(Secret, Option<PathBuf>), Bad> {
+        let explain = |why| format!("{why}; write the Base64 text that the console shows");
         match (self.text("device_secret")?, self.path("device_secret_file")?) {
             (Some(_), Some(_)) => {
                 Err("device_secret_file: there is device_secret, too; keep one of them".into())
             }
             (None, None) => Err("device_secret: missing; give it, or device_secret_file".into()),
             (Some(text), None) => {
-                let secret =
-                    Secret::from_base64(text).map_err(|why| explain("device_secret", why))?;
-                Ok((secret, None))
+                let secret = Secret::from_base64(text);
+                Ok((secret.map_err(|why| format!("device_secret: {}", explain(why)))?, None))
             }
             (None, Some(path)) => {
-                let key = "device_secret_file";
-                let text = std::fs::read_to_string(&path)
-                    .map_err(|error| format!("{key}: cannot read {}: {error}", path.display()))?;
-                let secret = Secret::from_base64(&text).map_err(|why| explain(key, why))?;
+                let place = path.display();
+                let text = file(&path).and_then(|bytes| text_of(&bytes));
+                let text = text
+                    .map_err(|why| why.of(&format!("device_secret_file: cannot read {place}: ")))?;
+                let secret = Secret::from_base64(&text).map_err(|why| {
+                    Bad::outside(format!("device_secret_file: {place}: {}", explain(why)))
+                })?;
                 Ok((secret, Some(path)))
             }
         }

@@ -58,10 +58,7 @@ impl Keys<'_> {
             None => Ok(Consent::Auto),
             Some(Value::String(word)) if word == "auto" => Ok(Consent::Auto),
             Some(Value::String(word)) if word == "ask" => Ok(Consent::Ask),
-            Some(Value::Array(_)) => {
-                let command = self.command("consent").map_err(|_| wrong)?;
-                Ok(Consent::Command(command.ok_or(wrong)?))
-            }
+            Some(Value::Array(_)) => Ok(Consent::Command(self.command("consent")?.ok_or(wrong)?)),
             Some(_) => Err(wrong.into()),
         }
     }

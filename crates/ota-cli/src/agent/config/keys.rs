@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+use crate::span;
+
 /// The table with what it takes to read a key of each kind.
 pub(super) struct Keys<'a> {
     pub(super) table: &'a Table,
@@ -37,13 +39,20 @@ impl<'a> Keys<'a> {
             None => return Ok(None),
             Some(Value::Integer(whole)) => *whole as f64,
             Some(Value::Float(number)) => *number,
+            // As on the command line.
+            Some(Value::String(text)) => {
+                span::parse(text).map_or(f64::NAN, |time| time.as_secs_f64())
+            }
             Some(_) => f64::NAN,
         };
         // A day is beyond all sense, and far from every overflow.
         if (0.0..=86_400.0).contains(&seconds) {
             Ok(Some(Duration::from_secs_f64(seconds)))
         } else {
-            Err(format!("{key}: must be a number of seconds from 0 to 86400, like {key} = 5"))
+            Err(format!(
+                "{key}: must be a number of seconds from 0 to 86400, like {key} = 5, or a text like \
+                 {key} = \"90s\", \"30m\" or \"2h\""
+            ))
         }
     }
 
@@ -69,6 +78,15 @@ impl<'a> Keys<'a> {
     /// A command's words. Its program, when it is a path, is one as all others here are; a name
     /// alone is looked for in `PATH`.
     pub(super) fn command(&self, key: &str) -> Result<Option<Vec<String>>, String> {
+        self.command_with(key, &[])
+    }
+
+    /// The same, of a command that knows `more` than the usual names.
+    pub(super) fn command_with(
+        &self,
+        key: &str,
+        more: &[&'static str],
+    ) -> Result<Option<Vec<String>>, String> {
         let wrong = || {
             format!(
                 "{key}: must be a list of texts, like {key} = [\"/usr/bin/command\", \"argument\"]"
@@ -82,6 +100,8 @@ impl<'a> Keys<'a> {
                 let words =
                     words.filter(|words| words.first().is_some_and(|word| !word.is_empty()));
                 let mut words = words.ok_or_else(wrong)?;
+                let known = [&NAMES[..], more].concat();
+                words.iter().try_for_each(|word| only_known(key, word, &known))?;
                 if let Some(program) = words.first_mut() {
                     // What stands for an image or a slot is a whole path.
                     if program.contains('/') && !program.starts_with('{') {
@@ -94,6 +114,30 @@ impl<'a> Keys<'a> {
             Some(_) => Err(wrong()),
         }
     }
+}
+
+/// What may stand in braces in the words of any command.
+const NAMES: [&str; 4] = ["image", "version", "size", "user_defined"];
+
+/// A name in braces that stands for nothing would reach the command as it is. What a shell may
+/// mean by braces is left alone: `${name}`, `{}`, `{a,b}`.
+fn only_known(key: &str, word: &str, known: &[&'static str]) -> Result<(), String> {
+    let mut pieces = word.split('{');
+    let mut before = pieces.next().unwrap_or("");
+    for piece in pieces {
+        let name = piece.split_once('}').map_or("", |(name, _)| name);
+        let is_name = !name.is_empty()
+            && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+        if is_name && !before.ends_with('$') && !known.contains(&name) {
+            let hint = match nearest(name, known) {
+                Some(known) => format!("did you mean {{{known}}}?"),
+                None => format!("there are {{{}}}", known.join("}, {")),
+            };
+            return Err(format!("{key}: {{{name}}} stands for nothing; {hint}"));
+        }
+        before = piece;
+    }
+    Ok(())
 }
 
 /// The known key that is most like this one, if any is.

@@ -1,5 +1,6 @@
 //! The agent's configuration file. Every error names its key.
 
+mod bad;
 mod broker;
 mod care;
 mod keys;
@@ -10,11 +11,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ota_host::{HostError, SlotOptions, check_exposure};
+use ota_proto::Version;
 use ota_proto::credentials::APP_ID;
 use toml::Table;
 
+use crate::agent::job::Broken;
 use crate::device::Account;
 use crate::failure::Failure;
+use bad::{Bad, file, text_of};
 use broker::{Broker, broker};
 pub(crate) use care::{Care, Consent};
 use keys::{Keys, nearest};
@@ -84,15 +88,24 @@ impl Config {
 
     /// Reads only where the agent's data is, for a person who may not read the secret.
     pub(crate) fn read_data_dir(path: &Path) -> Result<PathBuf, Failure> {
-        load(path, |keys| keys.data_dir())
+        load(path, |keys| Ok(keys.data_dir()?))
+    }
+
+    /// Reads only the version that stands in it: an installer may have changed it.
+    pub(crate) fn read_version(path: &Path) -> Result<Version, Broken> {
+        match load(path, |keys| Ok(keys.target()?)) {
+            Ok(Target::Command { running: Running::Literal(version), .. }) => Ok(version),
+            Ok(_) => Err(Broken::machine("the configuration has no version any more")),
+            Err(failure) => Err(Broken::machine(failure.message)),
+        }
     }
 
     /// Reads only how a new version comes to run.
     pub(crate) fn read_target(path: &Path) -> Result<Target, Failure> {
-        load(path, |keys| keys.target())
+        load(path, |keys| Ok(keys.target()?))
     }
 
-    fn build(keys: &Keys<'_>) -> Result<Self, String> {
+    fn build(keys: &Keys<'_>) -> Result<Self, Bad> {
         let url = keys.text("broker")?;
         let url = url.ok_or("broker: missing; write broker = \"mqtts://host:port\"")?;
         let Broker { host, port, tls: secure } =
@@ -105,7 +118,9 @@ impl Config {
         };
         let app_id = keys.text("app_id")?.unwrap_or(APP_ID);
         if app_id.is_empty() || !app_id.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(format!("app_id: must be a text of digits, like app_id = \"{APP_ID}\""));
+            return Err(
+                format!("app_id: must be a text of digits, like app_id = \"{APP_ID}\"").into()
+            );
         }
         let (identity, app_id) = (keys.identity()?, app_id.to_owned());
         let target = keys.target()?;
@@ -160,19 +175,19 @@ impl Keys<'_> {
     }
 }
 
-fn load<T>(path: &Path, build: impl FnOnce(&Keys<'_>) -> Result<T, String>) -> Result<T, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::usage(format!("cannot read the configuration {}: {error}", path.display()))
+fn load<T>(path: &Path, build: impl FnOnce(&Keys<'_>) -> Result<T, Bad>) -> Result<T, Failure> {
+    let text = file(path).and_then(|bytes| text_of(&bytes)).map_err(|why| {
+        why.failure(&format!("cannot read the configuration {}: ", path.display()))
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    parse(&text, folder, build).map_err(|why| Failure::usage(format!("{}: {why}", path.display())))
+    parse(&text, folder, build).map_err(|why| why.failure(&format!("{}: ", path.display())))
 }
 
 fn parse<T>(
     text: &str,
     folder: &Path,
-    build: impl FnOnce(&Keys<'_>) -> Result<T, String>,
-) -> Result<T, String> {
+    build: impl FnOnce(&Keys<'_>) -> Result<T, Bad>,
+) -> Result<T, Bad> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let line = error
             .span()
@@ -180,10 +195,10 @@ fn parse<T>(
         format!("line {line}: {}", error.message())
     })?;
     if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(match nearest(unknown, &KEYS) {
+        return Err(Bad::from(match nearest(unknown, &KEYS) {
             Some(known) => format!("{unknown}: no such key; did you mean {known}?"),
             None => format!("{unknown}: no such key; there are {}", KEYS.join(", ")),
-        });
+        }));
     }
     build(&Keys { table: &table, folder })
 }

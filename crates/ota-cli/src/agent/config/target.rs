@@ -1,6 +1,6 @@
 //! How a new version comes to run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ota_host::VersionFile;
@@ -63,6 +63,18 @@ pub(crate) enum Restart {
     Exit,
     /// This command.
     Command(Vec<String>),
+    /// The installer restarts the machine by itself.
+    Installer,
+}
+
+impl Running {
+    /// Where it stands, for a person.
+    pub(crate) fn place(&self, config: &Path) -> String {
+        match self {
+            Self::File(file) => file.path().display().to_string(),
+            Self::Literal(_) => format!("version in {}", config.display()),
+        }
+    }
 }
 
 impl Keys<'_> {
@@ -81,7 +93,7 @@ impl Keys<'_> {
         alone(&["slot_starts", "started_by", "health", "confirm_limit"], "slots")?;
         let file = self.path("version_file")?.map(VersionFile::new);
         let literal = self.text("version")?;
-        let Some(install) = self.command("install")? else {
+        let Some(install) = self.installer(&[])? else {
             if literal.is_some() {
                 return Err("version: only with install; without it write the version to a file and name that in version_file".into());
             }
@@ -118,12 +130,16 @@ impl Keys<'_> {
             path,
             starts: starts.ok_or("slot_starts: must be a number from 1 to 255")?,
             started_by,
-            fill: self.command("install")?,
+            fill: self.installer(&["slot"])?,
             limit: self.positive("install_limit")?,
             restart: self.restart()?,
             health: self.command("health")?,
             trial: self.positive("confirm_limit")?,
         })
+    }
+
+    fn installer(&self, more: &[&'static str]) -> Result<Option<Vec<String>>, String> {
+        self.command_with("install", more)
     }
 
     /// A limit in seconds; 10 minutes when nothing is said.
@@ -136,15 +152,27 @@ impl Keys<'_> {
     }
 
     fn restart(&self) -> Result<Restart, String> {
-        let wrong = "restart: must be \"none\", \"exit\" or a command like [\"reboot\"]";
+        let installs = self.has("install");
+        let wrong =
+            "restart: must be \"none\", \"exit\", \"installer\" or a command like [\"reboot\"]";
         match self.table.get("restart") {
+            // What brings the new version up is a question that only the operator can answer.
+            None if installs => Err(
+                "restart: missing; say what follows install: \"none\" where the new version runs \
+                 already, \"installer\" where install restarts the machine by itself, \"exit\", or \
+                 a command like [\"reboot\"]"
+                    .into(),
+            ),
             None => Ok(Restart::None),
             Some(Value::String(word)) if word == "none" => Ok(Restart::None),
             Some(Value::String(word)) if word == "exit" => Ok(Restart::Exit),
-            Some(Value::Array(_)) => {
-                let command = self.command("restart").map_err(|_| wrong)?;
-                Ok(Restart::Command(command.ok_or(wrong)?))
-            }
+            Some(Value::String(word)) if word == "installer" && self.has("slots") => Err(
+                "restart: \"installer\" is for an installer without slots; give the command that \
+                 starts the image"
+                    .into(),
+            ),
+            Some(Value::String(word)) if word == "installer" => Ok(Restart::Installer),
+            Some(Value::Array(_)) => Ok(Restart::Command(self.command("restart")?.ok_or(wrong)?)),
             Some(_) => Err(wrong.into()),
         }
     }

@@ -10,7 +10,7 @@ version_file = "version"
 "#;
 
 fn parse(text: &str) -> Result<Config, String> {
-    super::parse(text, Path::new("/etc/ota"), Config::build)
+    super::parse(text, Path::new("/etc/ota"), Config::build).map_err(|bad| bad.why)
 }
 
 /// The good configuration with the lines of this key replaced by `line`.
@@ -71,8 +71,8 @@ fn care_and_slots() {
     let more = with(
         "version_file",
         "consent = [\"/bin/c\"]\ndownload_window = \"01:00-02:00\"\nverify = [\"v\", \"{image}\"]\n\
-         command_limit = 2\nslots = \"app\"\nslot_starts = 5\nstarted_by = \"service\"\n\
-         health = [\"h\"]\nconfirm_limit = 60\nrestart = [\"r\"]",
+         command_limit = \"2s\"\nslots = \"app\"\nslot_starts = 5\nstarted_by = \"service\"\n\
+         health = [\"h\"]\nconfirm_limit = \"1m\"\nrestart = [\"r\"]",
     );
     let config = parse(&more).unwrap();
     assert_eq!(config.care.consent, Consent::Command(vec!["/bin/c".into()]));
@@ -95,7 +95,7 @@ fn a_program_that_is_a_path_is_relative_to_the_folder_and_a_name_is_none() {
         ("bin/verify", "/etc/ota/bin/verify"),
         ("/bin/verify", "/bin/verify"),
         ("{image}", "{image}"),
-        ("{slot}/install", "{slot}/install"),
+        ("{image}/install", "{image}/install"),
     ] {
         let commands = ["consent", "verify", "install", "restart"];
         let lines = commands.map(|key| format!("{key} = [\"{word}\", \"a/b\"]\n")).concat();
@@ -108,7 +108,8 @@ fn a_program_that_is_a_path_is_relative_to_the_folder_and_a_name_is_none() {
         };
         assert_eq!((install, restart), (words.clone(), Restart::Command(words)));
     }
-    let run = |folder| super::parse("verify = [\"bin/v\"]", folder, |keys| keys.command("verify"));
+    let run =
+        |folder| super::parse("verify = [\"bin/v\"]", folder, |keys| Ok(keys.command("verify")?));
     assert_eq!(run(Path::new("")), Ok(Some(vec!["bin/v".into()])));
 }
 
@@ -144,14 +145,14 @@ fn certificates_are_files_and_what_is_wrong_with_them_is_said() {
     file("empty", "");
     let parse = |secret: &str, lines: &str| {
         let text = format!("{}{lines}", with("device_secret", secret));
-        super::parse(&text, temp.path(), Config::build)
+        super::parse(&text, temp.path(), Config::build).map_err(|bad| bad.why)
     };
     let tls = |lines: &str| format!("broker = \"mqtts://h\"\n{lines}");
     let pair = tls("client_cert = \"cert.pem\"\nclient_key = \"key.pem\"");
     let no_broker = |text: String| text.replace("broker = \"mqtt://127.0.0.1:1883\"\n", "");
     let run = |secret: &str, lines: &str| {
         let text = no_broker(format!("{}{lines}", with("device_secret", secret)));
-        super::parse(&text, temp.path(), Config::build)
+        super::parse(&text, temp.path(), Config::build).map_err(|bad| bad.why)
     };
     let config = run("", &pair).unwrap();
     assert!(config.account.secret.is_none() && config.account.tls.is_some());
@@ -227,6 +228,34 @@ fn a_bad_target_or_policy_is_named() {
         ("x", "version = \"1\"\ninstall = [\"i\"]", "version: there is version_file, too"),
         ("version_file", "install = [\"i\"]", "version_file: missing"),
         ("version_file", "version = \"a b\"\ninstall = [\"i\"]", "version: "),
+        ("x", "install = [\"i\"]", "restart: missing; say what follows install: "),
+        ("version_file", "slots = \"s\"\ninstall = [\"i\"]", "restart: missing"),
+        (
+            "version_file",
+            "slots = \"s\"\ninstall = [\"i\"]\nrestart = \"installer\"",
+            "restart: \"installer\" is for an installer without slots",
+        ),
+        (
+            "x",
+            "install = [\"i\", \"{imgae}\"]\nrestart = \"none\"",
+            "install: {imgae} stands for nothing; did you mean {image}?",
+        ),
+        (
+            "x",
+            "install = [\"i\", \"--to={slot}\"]\nrestart = \"none\"",
+            "install: {slot} stands for nothing",
+        ),
+        (
+            "x",
+            "verify = [\"v\", \"a{image}b{md5}\"]",
+            "verify: {md5} stands for nothing; there are",
+        ),
+        ("x", "consent = [\"c\", \"{Version}\"]", "consent: {Version} stands for nothing; did"),
+        (
+            "x",
+            "install = [\"i\"]\nrestart = [\"r\", \"{verison}\"]",
+            "restart: {verison} stands for nothing",
+        ),
         ("x", "install = \"i\"", "install: must be a list of texts"),
         ("x", "install = []", "install: must be a list of texts"),
         ("x", "install = [\"\"]", "install: must be a list of texts"),
@@ -235,19 +264,20 @@ fn a_bad_target_or_policy_is_named() {
         ("x", "install_limit = 5", "install_limit: only with install"),
         ("x", "restart = \"none\"", "restart: only with install"),
         ("x", "install = [\"i\"]\nrestart = \"now\"", "restart: must be \"none\""),
-        ("x", "install = [\"i\"]\nrestart = []", "restart: must be \"none\""),
+        ("x", "install = [\"i\"]\nrestart = []", "restart: must be a list of texts"),
         ("x", "allow_http = \"true\"", "allow_http: must be true or false"),
         ("x", "app_id = 12010126", "app_id: must be a text"),
         ("x", "app_id = \"12a\"", "app_id: must be a text of digits"),
         ("x", "connect_spacing = -1", "connect_spacing: must be a number of seconds"),
         ("x", "connect_spacing = nan", "connect_spacing: must be a number of seconds"),
-        ("x", "connect_spacing = \"5\"", "connect_spacing: must be a number of seconds"),
+        ("x", "connect_spacing = \"5 s\"", "connect_spacing: must be a number of seconds"),
+        ("x", "connect_spacing = \"2d\"", "connect_spacing: must be a number of seconds"),
         ("x", "product-id = \"x\"", "product-id: no such key; did you mean product_id?"),
         ("x", "Broker = \"x\"", "Broker: no such key; did you mean broker?"),
         ("x", "instal = [\"i\"]", "instal: no such key; did you mean install?"),
         ("x", "colour = 1", "colour: no such key; there are allow_http"),
         ("x", "consent = \"yes\"", "consent: must be \"auto\", \"ask\" or"),
-        ("x", "consent = []", "consent: must be \"auto\", \"ask\" or"),
+        ("x", "consent = []", "consent: must be a list of texts"),
         ("x", "window = \"2-4\"", "window: write it like \"02:00-04:00\""),
         ("x", "install_window = 5", "install_window: must be a text"),
         (
@@ -274,8 +304,8 @@ fn the_accepted_image_is_kept_where_others_read_it() {
     for (lines, keep, accepts) in [
         ("", true, true),
         ("keep_accepted = false", false, true),
-        ("install = [\"i\"]", false, false),
-        ("install = [\"i\"]\nkeep_accepted = true", true, false),
+        ("install = [\"i\"]\nrestart = \"exit\"", false, false),
+        ("install = [\"i\"]\nrestart = \"exit\"\nkeep_accepted = true", true, false),
     ] {
         let slot = parse(&format!("{GOOD}{lines}")).unwrap().slot();
         assert_eq!((slot.keep_before, slot.accepts), (keep, accepts), "{lines}");
@@ -286,4 +316,48 @@ fn the_accepted_image_is_kept_where_others_read_it() {
         let why = parse(&format!("{GOOD}trusted_folders = {bad}")).unwrap_err();
         assert!(why.starts_with("trusted_folders: must be a list of folders"), "{why}");
     }
+}
+
+#[test]
+fn only_what_the_configuration_says_itself_is_a_wrong_configuration() {
+    use crate::failure::Code;
+    let temp = tempfile::tempdir().unwrap();
+    let put = |name: &str, bytes: &[u8]| std::fs::write(temp.path().join(name), bytes).unwrap();
+    put("broken.pem", b"no certificate");
+    put("broken", b"?");
+    put("binary", b"\xc3\x28");
+    let file = |line: &str| format!("device_secret_file = \"{line}\"");
+    for (key, line, code) in [
+        ("device_secret", "device_secret = \"?\"".to_owned(), Code::Usage),
+        ("broker", "broker = \"x\"".into(), Code::Usage),
+        ("device_secret", file("missing"), Code::Environment),
+        ("device_secret", file("broken"), Code::Environment),
+        ("broker", "broker = \"mqtts://h\"\nca_file = \"missing\"".into(), Code::Environment),
+        ("broker", "broker = \"mqtts://h\"\nca_file = \"broken.pem\"".into(), Code::Environment),
+    ] {
+        put("agent.toml", with(key, &line).as_bytes());
+        assert_eq!(Config::read(&temp.path().join("agent.toml")).unwrap_err().code, code, "{line}");
+    }
+    put("agent.toml", b"\xc3\x28");
+    assert_eq!(Config::read(&temp.path().join("agent.toml")).unwrap_err().code, Code::Usage);
+    assert_eq!(Config::read(&temp.path().join("none")).unwrap_err().code, Code::Environment);
+}
+
+#[test]
+fn the_mark_of_some_editors_is_no_part_of_a_file() {
+    let temp = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        std::fs::write(temp.path().join(name), format!("\u{feff}{text}")).unwrap();
+    };
+    let device = rcgen::generate_simple_self_signed(["h".to_owned()]).unwrap();
+    put("ca.pem", &device.cert.pem());
+    put("secret", "MDEyMzQ1Njc4OWFiY2RlZg==");
+    let lines = "device_secret_file = \"secret\"\nca_file = \"ca.pem\"";
+    put("agent.toml", with("device_secret", lines).trim_start());
+    let config = Config::read(&temp.path().join("agent.toml")).unwrap();
+    assert_eq!(config.account.secret.unwrap().expose(), b"0123456789abcdef");
+    assert!(config.account.tls.is_some());
+    std::fs::write(temp.path().join("agent.toml"), [0xff, 0xfe, b'a', 0]).unwrap();
+    let why = Config::read(&temp.path().join("agent.toml")).unwrap_err().to_string();
+    assert!(why.ends_with("it is UTF-16; save it as UTF-8"), "{why}");
 }

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use ota_tokio::{BadTls, Certificate, Tls};
 
+use super::bad::{Bad, file};
 use super::keys::Keys;
 
 impl Keys<'_> {
     /// Trust, unless it is the usual one; and the file with the device's private key, if it has
     /// one. `secure`: the broker speaks TLS.
-    pub(super) fn tls(&self, secure: bool) -> Result<(Option<Tls>, Option<PathBuf>), String> {
+    pub(super) fn tls(&self, secure: bool) -> Result<(Option<Tls>, Option<PathBuf>), Bad> {
         let authorities = self.pem("ca_file")?;
         let own = match (self.pem("client_cert")?, self.pem("client_key")?) {
             (None, None) => None,
@@ -30,15 +31,15 @@ impl Keys<'_> {
                 BadTls::Chain => "client_cert",
                 _ => "client_key",
             };
-            format!("{key}: {why}")
+            Bad::outside(format!("{key}: {why}"))
         })?;
         let key = if own.is_some() { self.path("client_key")? } else { None };
         Ok((Some(tls), key))
     }
 
-    fn pem(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
+    fn pem(&self, key: &str) -> Result<Option<Vec<u8>>, Bad> {
         let Some(path) = self.path(key)? else { return Ok(None) };
-        let text = std::fs::read(&path);
-        text.map(Some).map_err(|error| format!("{key}: cannot read {}: {error}", path.display()))
+        let bytes = file(&path);
+        bytes.map(Some).map_err(|why| why.of(&format!("{key}: cannot read {}: ", path.display())))
     }
 }

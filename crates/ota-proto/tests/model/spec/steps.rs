@@ -122,6 +122,7 @@ pub(crate) enum Command {
     /// For this many seconds.
     Defer(u64),
     Refuse,
+    Unable,
     Cancel,
     Approve,
     Veto,
@@ -166,9 +167,10 @@ impl Spec {
         let image = attempt.image;
         match (command, &mut attempt.step) {
             (Command::Accept, Step::Consent { .. } | Step::Later { .. }) => self.start(),
-            (Command::Refuse | Command::Cancel, Step::Consent { .. } | Step::Later { .. }) => {
-                self.turn_down(image);
-            }
+            (
+                Command::Refuse | Command::Unable | Command::Cancel,
+                Step::Consent { .. } | Step::Later { .. },
+            ) => self.turn_down(image),
             (
                 Command::Defer(seconds),
                 step @ (Step::Consent { .. } | Step::Later { .. } | Step::Ready { .. }),

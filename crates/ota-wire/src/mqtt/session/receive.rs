@@ -42,6 +42,10 @@ impl<O: Copy> Session<O> {
             Some(skip) => return self.skip_on(now, skip, rx),
             None => {}
         }
+        // A record of TLS: an alert, which is what such a port says to a CONNECT, or a handshake.
+        if self.phase == Phase::Connecting && matches!(rx, [0x15 | 0x16, 3, ..]) {
+            return Err(SessionError::SpeaksTls);
+        }
         let Some(head) = head(rx).map_err(SessionError::Packet)? else {
             return Ok(incomplete(rx.len().saturating_add(1).max(2)));
         };

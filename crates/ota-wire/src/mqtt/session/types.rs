@@ -211,6 +211,8 @@ pub enum SessionError {
     Packet(PacketError),
     /// The peer's fault: a packet that is no message and longer than the limit.
     TooLong,
+    /// The caller's fault: the server answers with TLS, which was not asked for.
+    SpeaksTls,
     /// The peer's fault: a packet that does not fit the state, or an answer to what was not
     /// handed over yet.
     Unexpected,
@@ -237,6 +239,7 @@ impl fmt::Display for SessionError {
         let text = match self {
             Self::Packet(why) => return write!(f, "malformed packet: {why}"),
             Self::TooLong => "a packet is longer than the limit",
+            Self::SpeaksTls => "the server speaks TLS on this port",
             Self::Unexpected => "a packet does not fit the state of the session",
             Self::IdInUse => "a packet identifier was used twice",
             Self::Refused(ConnectCode::Accepted) => "refused",
