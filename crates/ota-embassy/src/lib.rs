@@ -86,6 +86,8 @@
 //! * `boot`: `BootSwitch`, embassy-boot as the boot loader.
 //! * `defmt`: `defmt::Format` for events and errors, those of `ota-proto` and `ota-wire` included.
 //!   Nothing is logged by this crate.
+//! * `flash-erase-zero`: embassy-boot's feature of that name, for flash that erases to zeros; the
+//!   loader needs it, too.
 //! * `ed25519-dalek`, `ed25519-salty`: `SignedSwitch`, which activates nothing but what is signed,
 //!   with embassy-boot's check; one of the two backends. The first is the faster, the second the
 //!   smaller one.
