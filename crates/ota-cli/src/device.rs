@@ -90,6 +90,7 @@ impl Setup {
         let mut config = ota_proto::Config::new(identity.clone(), self.seed);
         if let Some(pause) = self.longest_pause {
             (config.timing.idle_report, config.timing.report_cap) = (pause, pause);
+            config.timing.portal = pause;
         }
         config.timing.divide(self.hurry);
         config.allow_http = self.allow_http;

@@ -10,7 +10,7 @@ use crate::{Outcome, Report, Scenario};
 #[must_use]
 pub fn judge(scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
     let mut wrong = Vec::new();
-    let Some(row) = row(scenario.fault) else {
+    let Some(row) = row(scenario.fault).map(|row| row.over(scenario.tls)) else {
         return vec![format!("{}: not in the table", scenario.fault)];
     };
     let mut demand = |holds: bool, what: String| {

@@ -43,6 +43,11 @@ pub trait World: Sync {
         1
     }
 
+    /// Whether the firmware comes over TLS.
+    fn tls(&self) -> bool {
+        false
+    }
+
     /// Runs a scenario until the device has nothing left to do and the cloud's task is over, or
     /// the offer is withdrawn, or [`Scenario::limit`] has passed.
     fn run(&self, scenario: &Scenario) -> Outcome;

@@ -21,6 +21,8 @@ pub struct Scenario {
     pub seed: u64,
     /// All times of the device are so many times shorter than their defaults; 1 in virtual time.
     pub scale: u32,
+    /// The firmware comes over TLS: what contradicts the offer there is no captive portal.
+    pub tls: bool,
 }
 
 impl Scenario {
@@ -57,7 +59,8 @@ impl Scenario {
         }
         let mut rng = Rng::new(seed);
         let words = std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten();
-        Self { fault, faults, image: words.take(Self::SIZE).collect(), seed, scale: scale.max(1) }
+        let image = words.take(Self::SIZE).collect();
+        Self { fault, faults, image, seed, scale: scale.max(1), tls: false }
     }
 
     /// Who the device is.
@@ -100,6 +103,8 @@ impl Scenario {
         config.timing.idle_report = Duration::from_secs(60);
         // A refused report is repeated this late.
         config.timing.report_cap = Duration::from_secs(60);
+        // The worlds speak plain http: what answers with something else is waited for so long.
+        config.timing.portal = Duration::from_secs(60);
         config.timing.divide(self.scale);
         config
     }

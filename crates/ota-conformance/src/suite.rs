@@ -44,6 +44,10 @@ fn texts(wrong: &[(Fault, String)]) -> String {
     wrong.iter().map(|(_, text)| text.as_str()).collect()
 }
 
+fn scenario(world: &impl World, fault: Fault, scale: u32) -> Scenario {
+    Scenario { tls: world.tls(), ..Scenario::new(fault, SEED, scale) }
+}
+
 /// The faults that went wrong, and all that is to be said of it.
 fn judge_each(
     world: &impl World,
@@ -52,7 +56,7 @@ fn judge_each(
     faults: &[Fault],
 ) -> Vec<(Fault, String)> {
     let queue: VecDeque<Scenario> =
-        faults.iter().map(|fault| Scenario::new(*fault, SEED, scale)).collect();
+        faults.iter().map(|fault| scenario(world, *fault, scale)).collect();
     let queue = Mutex::new(queue);
     let wrong = Mutex::new(Vec::new());
     let slowest = Mutex::new((Duration::ZERO, ""));

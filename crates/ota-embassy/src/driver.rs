@@ -38,8 +38,8 @@ pub struct Buffers<'d> {
 pub struct Driver<'d, N: Network> {
     network: N,
     engine: Engine<Buf<'d>>,
-    /// Of the broker and of the store.
-    sockets: [Socket<'d, N>; 2],
+    broker: Socket<'d, N>,
+    store: Socket<'d, N>,
     devices: Vec<(DeviceIndex, Worker<'d>)>,
     timer: Option<(Ticks, Timer)>,
 }
@@ -54,8 +54,8 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
             return Err(EngineError::NoTls);
         }
         let engine = Engine::new(now(), config, buffers.broker, buffers.store)?;
-        let sockets = [Socket::Closed, Socket::Closed];
-        Ok(Self { network, engine, sockets, devices: Vec::new(), timer: None })
+        let (broker, store) = (Socket::Closed, Socket::Closed);
+        Ok(Self { network, engine, broker, store, devices: Vec::new(), timer: None })
     }
 
     /// Adds a device that runs this version; the first is the one whose login the connection has.
@@ -116,11 +116,16 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, EngineError>> {
-        let network = self.network;
         for _ in 0..TURN {
             match self.engine.poll(now()) {
-                Step::Connect(target) => self.socket(target.link.kind).open(network, target),
-                Step::Close(link) => self.socket(link.kind).close(network),
+                Step::Connect(target) => {
+                    let network = self.network;
+                    self.socket(target.link.kind).open(network, target);
+                }
+                Step::Close(link) => {
+                    let network = self.network;
+                    self.socket(link.kind).close(network);
+                }
                 Step::Work(device, op, work) => {
                     if let Some((_, worker)) = self.devices.get(device.get()) {
                         worker.push(op, work);
@@ -150,9 +155,8 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
             }
         }
         let network = self.network;
-        for socket in &mut self.sockets {
-            happened |= socket.poll(cx, network, &mut self.engine);
-        }
+        happened |= self.broker.poll(cx, network, &mut self.engine);
+        happened |= self.store.poll(cx, network, &mut self.engine);
         happened || self.poll_timer(cx, deadline)
     }
 
@@ -173,8 +177,10 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
     }
 
     fn socket(&mut self, kind: LinkKind) -> &mut Socket<'d, N> {
-        let [broker, store] = &mut self.sockets;
-        if kind == LinkKind::Broker { broker } else { store }
+        match kind {
+            LinkKind::Broker => &mut self.broker,
+            LinkKind::Store => &mut self.store,
+        }
     }
 }
 

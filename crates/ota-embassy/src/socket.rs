@@ -27,11 +27,7 @@ type Task<'d, T> = Pin<Box<dyn Future<Output = T> + 'd>>;
 /// it along.
 pub(crate) enum Socket<'d, N: Network> {
     Closed,
-    /// It was begun in the try before.
-    Opening(Target, Task<'d, Result<N::Stream, TransportError>>, bool),
-    /// A try was too short for what it began; the next one for the same target goes on with it,
-    /// once. A name server that does not answer costs as long as a try has.
-    Parked(Target, Task<'d, Result<N::Stream, TransportError>>),
+    Opening(Link, Task<'d, Result<N::Stream, TransportError>>),
     Open(Link, N::Stream),
     /// A write is under way; so many bytes of it were taken, or the connection broke.
     Writing(Link, Task<'d, (N::Stream, Option<usize>)>),
@@ -45,18 +41,10 @@ impl<'d, N: Network + 'd> Socket<'d, N> {
             *next = Some(target);
             return;
         }
+        let Target { link, host, port, tls } = target;
         // The connection before it is gone when this one is begun.
-        *self = match mem::replace(self, Self::Closed) {
-            Self::Parked(Target { host, port, tls, .. }, task)
-                if (&host, port, tls) == (&target.host, target.port, target.tls) =>
-            {
-                Self::Opening(target, task, true)
-            }
-            _ => {
-                let Target { link, host, port, tls } = target.clone();
-                Self::Opening(target, Box::pin(network.open(link.kind, host, port, tls)), false)
-            }
-        };
+        *self = Self::Closed;
+        *self = Self::Opening(link, Box::pin(network.open(link.kind, host, port, tls)));
     }
 
     pub(crate) fn close(&mut self, network: N) {
@@ -68,7 +56,6 @@ impl<'d, N: Network + 'd> Socket<'d, N> {
                 Self::Closing(Box::pin(close), None)
             }
             Self::Closing(task, _) => Self::Closing(task, None),
-            Self::Opening(target, task, false) => Self::Parked(target, task),
             _ => Self::Closed,
         };
     }
@@ -81,8 +68,8 @@ impl<'d, N: Network + 'd> Socket<'d, N> {
         engine: &mut Engine<Buf<'d>>,
     ) -> bool {
         match self {
-            Self::Closed | Self::Parked(..) => false,
-            Self::Opening(Target { link, .. }, task, _) => {
+            Self::Closed => false,
+            Self::Opening(link, task) => {
                 let link = *link;
                 let Poll::Ready(opened) = task.as_mut().poll(cx) else { return false };
                 *self = match opened {

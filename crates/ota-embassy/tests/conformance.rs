@@ -7,7 +7,7 @@ use ota_cloud::fault::Fault;
 use ota_conformance::{Outcome, Report, Request, Scenario, World, suite};
 use ota_proto::{Event as Update, Instant};
 use ota_wire::client::Event;
-use world::chip::{ACTIVE, DFU, Geometry};
+use world::chip::{ACTIVE, DFU};
 use world::link::Weather;
 use world::seal::{Authority, Tls, params};
 use world::{End, Setup};
@@ -18,12 +18,15 @@ struct Embassy {
 }
 
 impl World for Embassy {
+    fn tls(&self) -> bool {
+        self.tls
+    }
+
     fn run(&self, scenario: &Scenario) -> Outcome {
         let mut config = scenario.client_config("10.0.0.1", 1_883);
         config.tls = self.tls;
         let tls = self.tls.then(|| Tls::new(&Authority::new("ours"), params()));
         let mut world = world::World::with(Setup {
-            geometry: Geometry::DEFAULT,
             weather: Weather::FAIR,
             faults: scenario.faults.clone(),
             seed: scenario.seed,

@@ -78,7 +78,7 @@ impl Desk {
         for _ in 0..2_000 {
             let (now, mut buf) = (self.now, [0; Config::buffer_len()]);
             match self.machine.poll_output(now, &mut buf).unwrap() {
-                Output::Fetch { op, url, from } => return Some((op, url.into(), from)),
+                Output::Fetch { op, url, from, .. } => return Some((op, url.into(), from)),
                 Output::Publish { id, .. } => self.machine.handle_published(now, id),
                 Output::Erase { op, .. } => self.machine.handle_erased(now, op, Ok(())),
                 Output::Sync { op } => self.machine.handle_synced(now, op, Ok(())),

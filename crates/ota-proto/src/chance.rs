@@ -48,8 +48,13 @@ impl Rng {
     /// Exponential back-off with full jitter: from zero up to `base` doubled `exponent` times,
     /// at most `cap`.
     pub fn backoff(&mut self, base: Duration, exponent: u8, cap: Duration) -> Duration {
+        self.up_to(Self::backoff_most(base, exponent, cap))
+    }
+
+    /// The longest pause that [`Rng::backoff`] may give.
+    pub(crate) fn backoff_most(base: Duration, exponent: u8, cap: Duration) -> Duration {
         let factor = 1_u32.checked_shl(u32::from(exponent)).unwrap_or(u32::MAX);
-        self.up_to(base.saturating_mul(factor).min(cap))
+        base.saturating_mul(factor).min(cap)
     }
 }
 

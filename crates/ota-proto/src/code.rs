@@ -171,6 +171,9 @@ reasons! {
     NoSecondSpace = 45, Failed, "no space for a second image";
     /// [`StorageError::ReadOnly`](crate::StorageError::ReadOnly).
     ReadOnly = 46, Failed, "storage may not be written";
+    /// Over plain http the server answers with something that is not the image: a captive portal,
+    /// a proxy, another server.
+    SomethingElse = 50, Failed, "server answers with something else";
     /// [`TlsError::Version1`].
     TlsVersion1 = 60, Failed, "tls: certificate is x509 version 1";
     /// [`TlsError::Authority`].

@@ -175,7 +175,8 @@ pub struct Timing {
     pub reply: Duration,
     /// Wait for the PUBACK of a result in a session that stays up, then the same again. 15 s.
     pub puback: Duration,
-    /// Longest pause between two version reports that go unanswered or are refused. 5 min.
+    /// Longest pause between two version reports that go unanswered or are refused, or while a
+    /// download waits for its server. 5 min.
     pub report_cap: Duration,
     /// An idle device reports its version this often, ± 10 %. 24 h.
     pub idle_report: Duration,
@@ -185,7 +186,8 @@ pub struct Timing {
     pub withdrawn: Duration,
     /// Longest wait for a fresh offer after a refused URL. 30 s.
     pub fresh_offer: Duration,
-    /// Wait before a URL that was refused is tried again. 60 s.
+    /// Wait before a URL that was refused is tried again. After a pause that may last as long the
+    /// version is reported first, which draws a fresh URL. 60 s.
     pub same_url: Duration,
     /// An image whose attempt failed is begun again this late at the earliest when a report of
     /// ours draws its offer; doubles up to `retry_after_cap`. 60 s.
@@ -198,6 +200,8 @@ pub struct Timing {
     pub progress: Duration,
     /// Longest silence in an open attempt. 20 s.
     pub repeat: Duration,
+    /// The same while it waits: the platform's least time-out is 60 s. 45 s.
+    pub repeat_waiting: Duration,
     /// From asking for a fetch to the response head. 20 s: 10 s to connect, 10 s to answer.
     pub response: Duration,
     /// Longest wait for the next byte of a body. 15 s.
@@ -208,9 +212,16 @@ pub struct Timing {
     pub floor_rate: u32,
     /// First pause after a failed fetch; doubles. 1 s.
     pub retry_base: Duration,
-    /// Longest pause after a failed fetch. 30 s.
+    /// Longest pause after a failed fetch. 5 min.
     pub retry_cap: Duration,
-    /// Longest `Retry-After` that is honoured. 1 h.
+    /// Pause after a lie: TLS, a redirect or a server that contradicts. 30 s.
+    pub lie: Duration,
+    /// An attempt ends after so much time without 4 KiB of progress, counted while the cloud can be
+    /// told and the server is the one that is waited for. 30 min.
+    pub patience: Duration,
+    /// How much of it answers of something else may take over plain http: a captive portal. 10 min.
+    pub portal: Duration,
+    /// Longest `Retry-After` that is honoured; so much of them in all is no lack of progress. 1 h.
     pub retry_after_cap: Duration,
     /// New bytes are made durable at least this often. 60 s.
     pub checkpoint: Duration,
@@ -246,11 +257,15 @@ impl Timing {
             &mut self.supersede,
             &mut self.progress,
             &mut self.repeat,
+            &mut self.repeat_waiting,
             &mut self.response,
             &mut self.idle,
             &mut self.floor_window,
             &mut self.retry_base,
             &mut self.retry_cap,
+            &mut self.lie,
+            &mut self.patience,
+            &mut self.portal,
             &mut self.checkpoint,
             &mut self.burning,
             &mut self.install,
@@ -281,10 +296,14 @@ impl Timing {
             self.supersede,
             self.progress,
             self.repeat,
+            self.repeat_waiting,
             self.response,
             self.idle,
             self.floor_window,
             self.retry_cap,
+            self.lie,
+            self.patience,
+            self.portal,
             self.retry_after_cap,
             self.checkpoint,
             self.install,
@@ -322,12 +341,16 @@ impl Default for Timing {
             supersede: secs(60),
             progress: secs(1),
             repeat: secs(20),
+            repeat_waiting: secs(45),
             response: secs(20),
             idle: secs(15),
             floor_window: secs(60),
             floor_rate: 256,
             retry_base: secs(1),
-            retry_cap: secs(30),
+            retry_cap: secs(300),
+            lie: secs(30),
+            patience: secs(1_800),
+            portal: secs(600),
             retry_after_cap: secs(3_600),
             checkpoint: secs(60),
             checkpoint_cap: 32 * 1_024 * 1_024,

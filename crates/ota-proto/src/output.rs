@@ -101,6 +101,8 @@ pub enum Output<'b> {
         url: &'b str,
         /// The first byte wanted.
         from: u64,
+        /// Past all caches on the way, which may hold a damaged copy: `Cache-Control: no-cache`.
+        fresh: bool,
     },
     /// Drop that fetch.
     CancelFetch {
@@ -307,7 +309,7 @@ impl fmt::Debug for Output<'_> {
             Self::Publish { id, topic, qos, payload } => {
                 write!(f, "Publish({id:?}, {topic}, {qos:?}, {} bytes)", payload.len())
             }
-            Self::Fetch { op, url, from } => {
+            Self::Fetch { op, url, from, .. } => {
                 write!(f, "Fetch({op:?}, {:?} from {from})", Redacted(url))
             }
             Self::CancelFetch { op } => write!(f, "CancelFetch({op:?})"),
@@ -362,7 +364,7 @@ impl defmt::Format for Output<'_> {
                 let len = payload.len();
                 defmt::write!(f, "Publish({}, {=str}, {}, {=usize} bytes)", id, topic, qos, len);
             }
-            Self::Fetch { op, url, from } => {
+            Self::Fetch { op, url, from, .. } => {
                 defmt::write!(f, "Fetch({}, {} from {=u64})", op, Redacted(url), from);
             }
             Self::CancelFetch { op } => defmt::write!(f, "CancelFetch({})", op),

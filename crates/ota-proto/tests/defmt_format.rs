@@ -179,7 +179,7 @@ fn no_output_and_no_offer_shows_a_query_or_a_record() {
         }
     };
     let url = format!("https://store.example/fw?sign={HIDDEN}");
-    let fetch = said(&Output::Fetch { op, url: &url, from: 0 });
+    let fetch = said(&Output::Fetch { op, url: &url, from: 0, fresh: false });
     assert!(holds(&fetch, "store.example/fw") && !holds(&fetch, HIDDEN));
     let mut record = [0; Journal::LEN];
     record[..HIDDEN.len()].copy_from_slice(HIDDEN.as_bytes());

@@ -88,7 +88,7 @@ impl Device {
                     let text = String::from_utf8(payload.to_vec()).unwrap();
                     out.published.push((id, qos, text));
                 }
-                Output::Fetch { op, from, url } => {
+                Output::Fetch { op, from, url, .. } => {
                     assert!(url.starts_with("https://ota-1255858890.cos."));
                     out.fetch = Some((op, from));
                 }

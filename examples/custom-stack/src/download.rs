@@ -21,7 +21,7 @@ pub struct Download {
 
 impl Download {
     /// Asks for the URL from this byte on. What an answer means, redirects too, is the machine's.
-    pub fn open(op: OpId, url: &str, from: u64) -> Result<Self, Error> {
+    pub fn open(op: OpId, url: &str, from: u64, fresh: bool) -> Result<Self, Error> {
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -31,6 +31,9 @@ impl Download {
             .build()
             .into();
         let mut request = agent.get(url);
+        if fresh {
+            request = request.header("Cache-Control", "no-cache");
+        }
         if from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
         }

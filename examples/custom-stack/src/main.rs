@@ -119,7 +119,7 @@ fn perform(
                 machine.handle_published(now(), handed_over);
             }
         }
-        Output::Fetch { op, url, from } => match Download::open(op, url, from) {
+        Output::Fetch { op, url, from, fresh } => match Download::open(op, url, from, fresh) {
             Ok(opened) => {
                 // What a refused answer leads to comes with the next output.
                 let _ = machine.handle_response(now(), op, &opened.head());

@@ -19,13 +19,14 @@ pub struct Download {
 
 impl Download {
     /// Asks for the URL from this byte on.
-    pub fn open(op: OpId, url: &str, from: u64) -> Option<Self> {
+    pub fn open(op: OpId, url: &str, from: u64, fresh: bool) -> Option<Self> {
         let url = Url::parse(url).ok().filter(|url| !url.tls)?;
         let address = (url.host, url.port).to_socket_addrs().ok()?.next()?;
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).ok()?;
         // The machine itself gives up on a server that says nothing.
         stream.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
-        let mut fetch = Fetch::new(&url, from, Limits::default()).ok()?;
+        let new = if fresh { Fetch::fresh } else { Fetch::new };
+        let mut fetch = new(&url, from, Limits::default()).ok()?;
         let all = fetch.transmit().len();
         stream.write_all(fetch.transmit()).ok()?;
         fetch.handle_sent(all).ok()?;

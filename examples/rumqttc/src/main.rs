@@ -154,8 +154,8 @@ fn turn(
                 sent.queued.push_back((id, qos));
                 continue;
             }
-            Output::Fetch { op, url, from } => {
-                *download = Download::open(op, url, from);
+            Output::Fetch { op, url, from, fresh } => {
+                *download = Download::open(op, url, from, fresh);
                 if download.is_none() {
                     machine.handle_fetch_failed(now, op, TransportError::Refused);
                 }

@@ -197,7 +197,7 @@ impl World {
                 self.unanswered |= report;
                 self.pubs.push(*id);
             }
-            Output::Fetch { op, url, from } => {
+            Output::Fetch { op, url, from, .. } => {
                 let url = Url::parse(url).expect("a URL");
                 assert!(url.tls || self.config.allow_http, "plain http was not allowed");
                 assert!(self.slot.is_written(*from), "it goes on behind a hole");

@@ -22,6 +22,7 @@ impl Updater {
         self.ask_install();
         self.ask_restart();
         self.pause_deadlines();
+        self.run_patience();
     }
 
     /// Drops the attempt with what it has under way.

@@ -87,6 +87,11 @@ impl Source {
         }
         digest.finish()
     }
+
+    /// The offer's URL is plain http.
+    pub(super) fn is_plain(&self) -> bool {
+        self.url.0.starts_with("http:")
+    }
 }
 
 /// One attempt.
@@ -106,15 +111,16 @@ pub(super) struct Attempt {
     pub(super) hashed: u64,
     /// These bytes were hashed a second time.
     pub(super) rehashed: bool,
-    /// The highest `stored` ever reached: what counts as progress.
+    /// The highest `stored` since the last restart from zero: what counts as progress.
     pub(super) high: u64,
     /// Hash of the ETag of what is stored, 0 for none.
     pub(super) etag: u32,
-    /// Answers that what is stored was pieced together from.
-    pub(super) pieces: u8,
     /// When the last checkpoint was taken, or the first byte after a start.
     pub(super) checkpoint_at: Instant,
     pub(super) faults: Faults,
+    pub(super) patience: Patience,
+    /// Replies that came without the offer while one is waited for.
+    pub(super) silence: Silence,
     pub(super) meter: Meter,
 }
 
@@ -122,20 +128,101 @@ pub(super) struct Attempt {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Faults {
-    /// Failed fetches in a row without 4 KiB of progress: the back-off's exponent.
+    /// Failed fetches without 4 KiB of progress: the back-off's exponent.
     pub(super) streak: u8,
-    /// The same, counted only while the cloud can be told.
-    pub(super) told: u8,
-    /// The same for lies: TLS, redirects, contradictions.
+    /// Lies among them (TLS, redirects, contradictions), counted only while the cloud can be told.
     pub(super) lies: u8,
     /// Asks for a fresh offer since the last new byte.
     pub(super) rounds: u8,
-    /// Restarts from zero.
+    /// Restarts from zero for an answer that did not fit.
     pub(super) restarts: u8,
-    /// A restart for a wrong digest was granted.
+    /// The one clean download that a wrong digest is granted has begun.
     pub(super) digest: bool,
     /// Body bytes taken in all.
     pub(super) received: u64,
+}
+
+/// What counts as progress, in bytes: a power of two.
+const PROGRESS: u64 = 4_096;
+
+/// Time without progress (rule 9 of docs/rules.md).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct Patience {
+    /// Where the progress that is waited for begins.
+    base: u64,
+    /// The time that has run, and since when it runs on: a moment to come while the server has
+    /// asked for a pause.
+    spent: Duration,
+    since: Option<Instant>,
+    /// The pauses that the server has asked for in all.
+    pub(super) asked: Duration,
+    /// `spent` when something else was answered over plain http for the first time.
+    pub(super) odd: Option<Duration>,
+}
+
+impl Patience {
+    /// Time that has run by now.
+    pub(super) fn spent(&self, now: Instant) -> Duration {
+        self.spent.saturating_add(self.since.map_or(Duration::ZERO, |since| now.since(since)))
+    }
+
+    /// When it is over, if it runs.
+    pub(super) fn over_at(&self, limit: Duration) -> Option<Instant> {
+        self.since.map(|since| since + limit.saturating_sub(self.spent))
+    }
+
+    /// It runs from this moment on, or not at all.
+    pub(super) fn run(&mut self, now: Instant, from: Option<Instant>) {
+        if self.since.is_some() != from.is_some() {
+            self.spent = self.spent(now);
+            self.since = from;
+        }
+    }
+
+    /// Bytes were stored; whether that is progress. Where it is noted does not depend on the
+    /// pieces that the bytes came in.
+    pub(super) fn progress(&mut self, now: Instant, high: u64) -> bool {
+        let gained = high.saturating_sub(self.base);
+        if gained < PROGRESS {
+            return false;
+        }
+        self.base = high.saturating_sub(gained & (PROGRESS - 1));
+        self.begin_again(now);
+        true
+    }
+
+    /// The image begins anew: what was progress does not count.
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.base = 0;
+        self.begin_again(now);
+    }
+
+    fn begin_again(&mut self, now: Instant) {
+        self.spent = Duration::ZERO;
+        self.odd = None;
+        self.since = self.since.map(|since| since.max(now));
+    }
+}
+
+/// Replies to version reports that came without the offer that is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct Silence {
+    /// How many, at most two, and when the last one that counts came.
+    pub(super) replies: u8,
+    pub(super) reply_at: Instant,
+    /// The second report was asked for.
+    pub(super) again: bool,
+}
+
+impl Silence {
+    /// When a second report is due, or when the silence after it ends: an awaited offer that two
+    /// replies did not bring is withdrawn.
+    pub(super) fn over_at(&self, timing: &Timing) -> Option<Instant> {
+        let waiting = (self.replies == 1 && !self.again) || self.replies >= 2;
+        waiting.then(|| self.reply_at + timing.withdrawn)
+    }
 }
 
 /// Where the attempt stands. The states of docs/architecture.md.
@@ -148,8 +235,9 @@ pub(super) enum Stage {
     Deferred { until: Instant },
     /// Bytes are on their way.
     Fetching(Net),
-    /// A pause after a failure, or after a URL that was offered again.
-    Backoff { until: Instant },
+    /// A pause after a failure, or after a URL that was offered again. Up to `free` the server has
+    /// asked for it; with `ask` a fresh URL is asked for at its end.
+    Backoff { until: Instant, free: Instant, ask: bool },
     /// Waits for a fresh offer.
     Recall(Recall),
     /// Sync, then hash.
@@ -196,8 +284,6 @@ pub(super) struct Stream {
     pub(super) skip: u64,
     /// The answer declared its length, and it is the right one.
     pub(super) declared: bool,
-    /// `high` when the answer began.
-    pub(super) base: u64,
     /// When the next byte must have come.
     pub(super) idle: Instant,
     /// When the least rate is judged, and the bytes since.
@@ -220,17 +306,13 @@ pub(super) enum End {
 }
 
 /// The wait for a fresh offer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Recall {
     pub(super) why: Why,
-    /// When the wait ends for [`Why::Refused`] and [`Why::Gone`]; runs only in a session.
+    /// When the wait ends for [`Why::Refused`], [`Why::Gone`] and [`Why::Paused`]; runs only in a
+    /// session.
     pub(super) until: Option<Instant>,
-    /// Replies that came without the offer, and when the last one that counts did.
-    pub(super) replies: u8,
-    pub(super) reply_at: Instant,
-    /// The second report was asked for.
-    pub(super) again: bool,
 }
 
 /// Why a fresh offer is needed.
@@ -239,8 +321,10 @@ pub(super) struct Recall {
 pub(super) enum Why {
     /// The URL was answered by 401 or 403.
     Refused,
-    /// The URL was answered by 404 or 410.
+    /// The URL was answered by 404.
     Gone,
+    /// A long pause is over: the task may be, too, and its URL.
+    Paused,
     /// The offer is too old to use.
     Stale,
     /// The deferral is over; the application is asked again.
@@ -266,27 +350,21 @@ pub(super) struct Trial {
 impl Recall {
     /// A wait that begins now.
     pub(super) fn new(why: Why, now: Instant, up: bool, timing: &Timing) -> Self {
-        let mut recall =
-            Self { why, until: None, replies: 0, reply_at: Instant::ZERO, again: false };
+        let mut recall = Self { why, until: None };
         recall.session_changed(now, up, timing);
         recall
     }
 
     /// The wait runs only while the cloud can be asked; a new session asks anew.
     pub(super) fn session_changed(&mut self, now: Instant, up: bool, timing: &Timing) {
-        let timed = up && matches!(self.why, Why::Refused | Why::Gone);
-        self.until = timed.then(|| now + timing.fresh_offer);
-        self.again = false;
-        if !up {
-            self.replies = 0;
-        }
-    }
-
-    /// When a second report is due, or when the silence after it ends: an awaited offer that two
-    /// replies did not bring is withdrawn.
-    pub(super) fn silence(&self, timing: &Timing) -> Option<Instant> {
-        let waiting = (self.replies == 1 && !self.again) || self.replies >= 2;
-        waiting.then(|| self.reply_at + timing.withdrawn)
+        let timed = match self.why {
+            Why::Refused | Why::Gone => up,
+            // Who cannot be asked is not waited for.
+            Why::Paused => true,
+            Why::Stale | Why::Deferral | Why::Boot => false,
+        };
+        let wait = if up { timing.fresh_offer } else { Duration::ZERO };
+        self.until = timed.then(|| now + wait);
     }
 }
 
@@ -305,18 +383,22 @@ impl Attempt {
             rehashed: false,
             high: kept,
             etag,
-            // What was kept from before counts as two: its end may be torn.
-            pieces: if kept > 0 { 2 } else { 0 },
             checkpoint_at: at,
             faults: Faults::default(),
+            patience: Patience { base: kept, ..Patience::default() },
+            silence: Silence::default(),
             meter: Meter::default(),
         }
     }
 
-    /// Percent of the download, 0 to 99 until the digest holds. Not inlined: a processor without
-    /// a 64-bit division carries it out of line anyway.
+    /// Percent of the download, 0 to 99 until the digest holds; 99 again while a wrong one has it
+    /// fetched once more. Not inlined: a processor without a 64-bit division carries it out of
+    /// line anyway.
     #[inline(never)]
     pub(super) fn percent(&self) -> u8 {
+        if self.faults.digest {
+            return 99;
+        }
         let size = self.image.size;
         let percent = match self.stored.checked_mul(100) {
             Some(scaled) => scaled.checked_div(size),
@@ -331,6 +413,32 @@ impl Attempt {
         let Image { version, md5, size } = self.image;
         let etag = if offset == 0 { 0 } else { self.etag };
         Target { version, md5, size, offset, etag }
+    }
+
+    /// The server's answers are waited for, now or after a pause.
+    pub(super) fn is_waiting(&self) -> bool {
+        match self.stage {
+            Stage::Fetching(_) => self.faults.streak > 0,
+            Stage::Backoff { .. } | Stage::Recall(Recall { why: Why::Paused, .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// Since when the attempt lacks progress that only the server can bring, if it does now.
+    pub(super) fn waits_from(&self, now: Instant) -> Option<Instant> {
+        match &self.stage {
+            Stage::Fetching(Net::Asked { .. }) | Stage::Recall(Recall { why: Why::Paused, .. }) => {
+                Some(now)
+            }
+            // What is passed over is no progress, and yet the server does what it can.
+            Stage::Fetching(Net::Body(stream))
+                if stream.paused.is_none() && stream.end.is_none() && stream.skip == 0 =>
+            {
+                Some(now)
+            }
+            Stage::Backoff { free, .. } => Some(now.max(*free)),
+            _ => None,
+        }
     }
 
     /// The installer may have begun: no way back but a result.

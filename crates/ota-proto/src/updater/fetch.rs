@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::chance::Rng;
 use crate::code::Reason;
 use crate::error::{FetchError, TransportError};
 use crate::input::ResponseHead;
@@ -9,22 +10,21 @@ use crate::output::{Body, Event, OpId, Write};
 use crate::url::SecretUrl;
 
 use super::Updater;
-use super::attempt::{Attempt, End, Faults, Net, Recall, Stage, Stream, Why};
+use super::attempt::{Attempt, End, Net, Recall, Silence, Stage, Stream, Why};
 use super::judge::{Asked, Verdict, judge};
+use super::session::{Report, Session};
 use super::storage::{Job, Work};
 
-/// Fetches in a row without progress, while the cloud can be told.
-const IDLE_FETCHES: u8 = 8;
-/// The same for lies: TLS, redirects, contradictions.
+/// Lies without progress, while the cloud can be told: TLS, redirects, contradictions.
 const LIES: u8 = 3;
 /// Asks for a fresh URL without a new byte.
 const ROUNDS: u8 = 3;
-/// Restarts from zero.
+/// The same for a missing object: a fresh URL at once, and one a minute later.
+const GONE_ROUNDS: u8 = 2;
+/// Restarts from zero for answers that do not fit: then the digest is to decide.
 const RESTARTS: u8 = 2;
-/// Body bytes in all, as a multiple of the image's size.
+/// Body bytes in all, as a multiple of the image's size; once more for a wrong digest.
 const RECEIVED: u64 = 3;
-/// What counts as progress of one fetch, in bytes.
-const PROGRESS: u64 = 4_096;
 
 impl Updater {
     pub(super) fn on_response(
@@ -44,6 +44,8 @@ impl Updater {
             from: *from,
             size: attempt.image.size,
             etag: attempt.etag,
+            firm: attempt.faults.restarts >= RESTARTS,
+            plain: attempt.source.is_plain(),
             url: url.as_ref().map_or(&attempt.source.url.0, |url| &url.0),
             hops: *hops,
         };
@@ -54,9 +56,10 @@ impl Updater {
                 return Ok(());
             }
             Verdict::Restart { body, etag } => {
-                if !self.restart(Reason::Contradiction) {
-                    return Err(FetchError::Refused);
+                if let Some(attempt) = &mut self.update {
+                    attempt.faults.restarts = attempt.faults.restarts.saturating_add(1);
                 }
+                self.restart();
                 if let Some(declared) = body {
                     self.begin_body(op, 0, declared, etag);
                     return Ok(());
@@ -67,7 +70,8 @@ impl Updater {
                 self.end_fetch(Net::Due { hop: Some(SecretUrl(url)), hops });
             }
             Verdict::Refused => self.ask_for_url(Why::Refused),
-            Verdict::Gone => self.ask_for_url(Why::Gone),
+            Verdict::Missing => self.ask_for_url(Why::Gone),
+            Verdict::Gone => self.fail(Reason::NotFound),
             Verdict::Later(after) => self.fetch_fault(Reason::Network, after),
             Verdict::Fault(reason) => self.fetch_fault(reason, None),
         }
@@ -99,7 +103,8 @@ impl Updater {
         stream.bytes = stream.bytes.saturating_add(taken);
         stream.idle = self.now + self.cfg.timing.idle;
         attempt.faults.received = attempt.faults.received.saturating_add(taken);
-        if attempt.faults.received > attempt.image.size.saturating_mul(RECEIVED) {
+        let times = RECEIVED.saturating_add(u64::from(attempt.faults.digest));
+        if attempt.faults.received > attempt.image.size.saturating_mul(times) {
             // The server lies about nothing: its line breaks more often than the image is worth.
             self.fail(Reason::Broken);
             return Err(FetchError::Refused);
@@ -178,85 +183,124 @@ impl Updater {
             attempt.high = attempt.stored;
             attempt.faults.rounds = 0;
         }
-        let Stage::Fetching(Net::Body(stream)) = &attempt.stage else { return };
-        if attempt.high.saturating_sub(stream.base) >= PROGRESS {
-            let Faults { restarts, digest, received, rounds, .. } = attempt.faults;
-            attempt.faults = Faults { restarts, digest, received, rounds, ..Faults::default() };
+        if attempt.patience.progress(self.now, attempt.high) {
+            (attempt.faults.streak, attempt.faults.lies) = (0, 0);
+        }
+    }
+
+    /// The clock of patience runs while the cloud can be told and the server is waited for.
+    pub(super) fn run_patience(&mut self) {
+        let (now, up) = (self.now, self.session.is_up());
+        if let Some(attempt) = &mut self.update {
+            let from = attempt.waits_from(now).filter(|_| up);
+            attempt.patience.run(now, from);
         }
     }
 
     /// The fetch under way is over without success: pause, or give up.
     pub(super) fn fetch_fault(&mut self, cause: Reason, after: Option<Duration>) {
         self.cancel_fetch();
-        let told = u8::from(self.session.is_up());
-        let Some(attempt) = &mut self.update else { return };
-        let lie = cause.is_tls() || matches!(cause, Reason::Redirect | Reason::Contradiction);
-        let faults = &mut attempt.faults;
-        let exponent = faults.streak;
-        faults.streak = faults.streak.saturating_add(1);
-        faults.told = faults.told.saturating_add(told);
-        faults.lies = faults.lies.saturating_add(if lie { told } else { 0 });
-        if faults.lies >= LIES {
-            return self.fail(cause);
-        }
-        if faults.told >= IDLE_FETCHES {
-            // One lie among them is not what the others failed by.
-            return self.fail(Reason::Network);
-        }
+        let (now, up) = (self.now, self.session.is_up());
         let timing = &self.cfg.timing;
-        let jitter = self.rng.backoff(timing.retry_base, exponent, timing.retry_cap);
-        // A lie does not become true in a second.
-        let pause = if lie { timing.retry_cap } else { jitter };
-        let pause = pause.max(after.unwrap_or_default().min(timing.retry_after_cap));
-        attempt.stage = Stage::Backoff { until: self.now + pause };
+        let Some(attempt) = &mut self.update else { return };
+        attempt.patience.run(now, None);
+        attempt.silence = Silence::default();
+        let spent = attempt.patience.spent(now);
+        let exponent = attempt.faults.streak;
+        attempt.faults.streak = exponent.saturating_add(1);
+        let mut pause = self.rng.backoff(timing.retry_base, exponent, timing.retry_cap);
+        let mut most = Rng::backoff_most(timing.retry_base, exponent, timing.retry_cap);
+        let lie = cause.is_tls() || matches!(cause, Reason::Redirect | Reason::Contradiction);
+        if lie && attempt.source.is_plain() {
+            // A captive portal answers until somebody has logged in.
+            let odd = *attempt.patience.odd.get_or_insert(spent);
+            let left = (odd.saturating_add(timing.portal)).saturating_sub(spent);
+            if up && left.is_zero() {
+                return self.fail(Reason::SomethingElse);
+            }
+            // The last try is at the limit.
+            (pause, most) = if up { (pause.min(left), most.min(left)) } else { (pause, most) };
+        } else if lie {
+            attempt.faults.lies = attempt.faults.lies.saturating_add(u8::from(up));
+            if attempt.faults.lies >= LIES {
+                return self.fail(cause);
+            }
+            // A lie does not become true in a second.
+            (pause, most) = (timing.lie, timing.lie);
+        }
+        let after = after.unwrap_or_default().min(timing.retry_after_cap);
+        let free = after.min(timing.retry_after_cap.saturating_sub(attempt.patience.asked));
+        attempt.patience.asked = attempt.patience.asked.saturating_add(free);
+        attempt.stage = Stage::Backoff {
+            until: now + pause.max(after),
+            free: now + free,
+            ask: most.max(after) >= timing.same_url,
+        };
         self.news.push(Event::Retry { cause });
+        self.wait_aloud();
     }
 
-    /// Begins the image anew; `false` when that was done too often and the attempt is over, for
-    /// this reason.
-    pub(super) fn restart(&mut self, cause: Reason) -> bool {
-        let Some(attempt) = &mut self.update else { return false };
-        if attempt.faults.restarts >= RESTARTS {
-            self.fail(cause);
-            return false;
+    /// While the server is waited for, the version is reported more often: whether the task is
+    /// still open, and its URL, is news.
+    fn wait_aloud(&mut self) {
+        let soon = self.asked.map_or(self.now, |asked| asked + self.cfg.timing.report_cap);
+        if let Session::Up(up) = &mut self.session {
+            if let Report::Answered(at) = &mut up.report {
+                *at = soon.min(*at);
+            }
+            up.tick(self.now);
         }
-        attempt.faults.restarts = attempt.faults.restarts.saturating_add(1);
+    }
+
+    /// Begins the image anew.
+    pub(super) fn restart(&mut self) {
+        let Some(attempt) = &mut self.update else { return };
         attempt.stored = 0;
         attempt.erased = 0;
         attempt.synced = 0;
         attempt.hashed = 0;
         attempt.rehashed = false;
+        attempt.high = 0;
         attempt.etag = 0;
-        attempt.pieces = 0;
+        attempt.patience.restart(self.now);
         attempt.checkpoint_at = self.now;
         // What is under way speaks of bytes that are about to go.
         self.orphan_job();
-        let Some(attempt) = &self.update else { return false };
+        let Some(attempt) = &self.update else { return };
         // The journal must not claim bytes that are about to go (O2).
         self.ledger.wanted.target = Some(attempt.target(0));
-        true
     }
 
     /// Asks the cloud for a fresh URL, or gives up after too many rounds.
     pub(super) fn ask_for_url(&mut self, why: Why) {
         self.cancel_fetch();
+        let (now, timing) = (self.now, &self.cfg.timing);
         let Some(attempt) = &mut self.update else { return };
-        let (most, reason) = match why {
-            Why::Gone => (1, Reason::NotFound),
-            _ => (ROUNDS, Reason::Unauthorized),
-        };
-        if matches!(why, Why::Refused | Why::Gone) {
-            if attempt.faults.rounds >= most {
+        if let Why::Refused | Why::Gone = why {
+            let (most, reason) = match why {
+                Why::Gone => (GONE_ROUNDS, Reason::NotFound),
+                _ => (ROUNDS, Reason::Unauthorized),
+            };
+            let before = attempt.faults.rounds;
+            if before >= most {
                 return self.fail(reason);
             }
-            attempt.faults.rounds = attempt.faults.rounds.saturating_add(1);
+            attempt.faults.rounds = before.saturating_add(1);
+            attempt.silence = Silence::default();
             self.news.push(Event::Retry { cause: reason });
+            if why == Why::Gone && before > 0 {
+                // The fresh URL is no better: perhaps the store is not filled yet.
+                let until = now + timing.same_url;
+                attempt.stage = Stage::Backoff { until, free: now, ask: true };
+                return;
+            }
         }
-        let recall = Recall::new(why, self.now, self.session.is_up(), &self.cfg.timing);
-        if let Some(attempt) = &mut self.update {
-            attempt.stage = Stage::Recall(recall);
+        let recall = Recall::new(why, now, self.session.is_up(), timing);
+        if why != Why::Paused {
+            attempt.silence = Silence::default();
         }
-        self.session.report_now(self.now);
+        attempt.stage = Stage::Recall(recall);
+        self.session.report_now(now);
     }
 
     /// Drops the fetch under way, if there is one.
@@ -272,12 +316,10 @@ impl Updater {
         if attempt.stored == 0 {
             attempt.etag = etag;
         }
-        attempt.pieces = attempt.pieces.saturating_add(1);
         attempt.stage = Stage::Fetching(Net::Body(Stream {
             op,
             skip,
             declared,
-            base: attempt.high,
             idle: self.now + timing.idle,
             window: self.now + timing.floor_window,
             bytes: 0,

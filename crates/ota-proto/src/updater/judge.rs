@@ -22,6 +22,10 @@ pub(super) struct Asked<'a> {
     pub(super) size: u64,
     /// Hash of the ETag of what is stored, 0 for none.
     pub(super) etag: u32,
+    /// What does not fit has been begun anew often enough: the digest is to decide.
+    pub(super) firm: bool,
+    /// The offer's URL is plain http.
+    pub(super) plain: bool,
     /// The URL that was asked.
     pub(super) url: &'a str,
     /// Redirects followed to get there.
@@ -39,7 +43,9 @@ pub(super) enum Verdict {
     Redirect(String),
     /// The URL is refused: a fresh one is needed.
     Refused,
-    /// The object is gone.
+    /// The object is not there.
+    Missing,
+    /// The object was there, and is gone for good.
     Gone,
     /// The server asks for patience.
     Later(Option<Duration>),
@@ -58,8 +64,11 @@ pub(super) fn judge(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) ->
         401 | 403 if asked.hops > 0 => Verdict::Fault(Reason::Unauthorized),
         404 | 410 if asked.hops > 0 => Verdict::Fault(Reason::NotFound),
         401 | 403 => Verdict::Refused,
-        404 | 410 => Verdict::Gone,
+        404 => Verdict::Missing,
+        410 => Verdict::Gone,
         416 => judge_unsatisfiable(asked, head),
+        // "Network Authentication Required": a captive portal that says so.
+        511 if asked.plain => Verdict::Fault(Reason::Contradiction),
         408 | 429 | 500..=599 => Verdict::Later(head.retry_after),
         _ => Verdict::Fault(Reason::Contradiction),
     }
@@ -74,7 +83,7 @@ fn judge_whole(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
     if asked.from == 0 {
         return Verdict::Take { skip: 0, declared, etag };
     }
-    if declared && etag == asked.etag {
+    if asked.firm || (declared && etag == asked.etag) {
         return Verdict::Take { skip: asked.from, declared, etag };
     }
     Verdict::Restart { body: Some(declared), etag }
@@ -95,7 +104,7 @@ fn judge_part(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
         return Verdict::Fault(Reason::Contradiction);
     }
     let etag = etag_of(head);
-    if asked.from > 0 && etag != asked.etag {
+    if asked.from > 0 && etag != asked.etag && !asked.firm {
         return Verdict::Restart { body: None, etag };
     }
     Verdict::Take { skip: 0, declared: true, etag }
@@ -106,7 +115,7 @@ fn judge_unsatisfiable(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
         // Another object than the offered one.
         Some(total) if total != asked.size => Verdict::Fault(Reason::Contradiction),
         // The right object, and yet this part cannot be had: only the whole may help.
-        _ if asked.from > 0 => Verdict::Restart { body: None, etag: 0 },
+        _ if asked.from > 0 && !asked.firm => Verdict::Restart { body: None, etag: 0 },
         _ => Verdict::Fault(Reason::Contradiction),
     }
 }
@@ -125,7 +134,7 @@ fn judge_redirect(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> V
     Verdict::Redirect(target)
 }
 
-/// Hash of the ETag, 0 for none.
+/// Hash of the ETag, 0 for none. A weak one is as good as a strong one: the digest decides.
 fn etag_of(head: &ResponseHead<'_>) -> u32 {
-    head.etag.map_or(0, hash)
+    head.etag.map_or(0, |etag| hash(etag.strip_prefix(b"W/").unwrap_or(etag)))
 }

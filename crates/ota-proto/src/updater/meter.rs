@@ -1,6 +1,7 @@
 //! When a progress report is due.
 
-use crate::config::Timing;
+use core::time::Duration;
+
 use crate::output::PubId;
 use crate::time::Instant;
 
@@ -26,18 +27,19 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// When `want` is due. A percent never falls: the caller passes it through [`Meter::floor`].
-    pub(super) fn due(&self, want: Say, timing: &Timing) -> Instant {
+    /// When `want` is due: after `pause` when it has changed, after `repeat` in any case. A percent
+    /// never falls: the caller passes it through [`Meter::floor`].
+    pub(super) fn due(&self, want: Say, pause: Duration, repeat: Duration) -> Instant {
         let Some((last, at)) = self.last else { return Instant::ZERO };
         if self.stale {
             return Instant::ZERO;
         }
-        let repeat = at + timing.repeat;
+        let repeat = at + repeat;
         match (last, want) {
             (Say::Burning, Say::Burning) => repeat,
             (Say::Downloading(old), Say::Downloading(new)) if new < 100 || old == 100 => {
                 let step = new.saturating_sub(old) >= 5 && self.flight.is_none();
-                if step { at + timing.progress } else { repeat }
+                if step { at + pause } else { repeat }
             }
             _ => Instant::ZERO,
         }

@@ -121,6 +121,11 @@ impl Updater {
         self.owing.session_changed();
         if let Some(attempt) = &mut self.update {
             attempt.meter.new_session();
+            // A new session asks anew.
+            attempt.silence.again = false;
+            if !up {
+                attempt.silence.replies = 0;
+            }
             if let Stage::Recall(recall) = &mut attempt.stage {
                 recall.session_changed(self.now, up, &self.cfg.timing);
             }

@@ -15,7 +15,7 @@ use crate::url::{SecretUrl, Url};
 use crate::version::Version;
 
 use super::Updater;
-use super::attempt::{Attempt, Image, Source, Stage, Why};
+use super::attempt::{Attempt, Image, Silence, Source, Stage, Why};
 use super::result::{Owing, hash};
 use super::session::{Report, Session};
 use super::storage::{Job, Work};
@@ -105,6 +105,9 @@ impl Updater {
 
     /// 24 h ± 10 %.
     fn next_idle_report(&mut self) -> Instant {
+        if self.update.as_ref().is_some_and(Attempt::is_waiting) {
+            return self.now + self.cfg.timing.report_cap;
+        }
         let period = self.cfg.timing.idle_report;
         let tenth = period.checked_div(10).unwrap_or(Duration::ZERO);
         let jitter = self.rng.up_to(tenth.saturating_mul(2));
@@ -113,11 +116,15 @@ impl Updater {
 
     /// A reply without an offer: one more sign that the task is withdrawn.
     fn count_reply(&mut self) {
-        let Some(Attempt { stage: Stage::Recall(recall), .. }) = &mut self.update else { return };
-        let apart = self.now.since(recall.reply_at) >= self.cfg.timing.withdrawn;
-        if recall.replies == 0 || (recall.replies == 1 && apart) {
-            recall.replies = recall.replies.saturating_add(1);
-            recall.reply_at = self.now;
+        let Some(attempt) = &mut self.update else { return };
+        if !matches!(attempt.stage, Stage::Recall(_) | Stage::Backoff { .. }) {
+            return;
+        }
+        let silence = &mut attempt.silence;
+        let apart = self.now.since(silence.reply_at) >= self.cfg.timing.withdrawn;
+        if silence.replies == 0 || (silence.replies == 1 && apart) {
+            silence.replies = silence.replies.saturating_add(1);
+            silence.reply_at = self.now;
         }
     }
 
@@ -135,13 +142,14 @@ impl Updater {
         let usable = self.check_offer(offer);
         let source = self.source_of(offer);
         let Some(attempt) = &mut self.update else { return };
+        attempt.silence = Silence::default();
         let recalled = match &attempt.stage {
             Stage::Recall(recall) => Some(recall.why),
             _ => None,
         };
         if let Err(reason) = usable {
             // A refresh that is of no use does not harm what goes on.
-            if recalled.is_some() {
+            if recalled.is_some_and(|why| why != Why::Paused) {
                 self.fail(reason);
             }
             return;
@@ -162,9 +170,9 @@ impl Updater {
             None => {}
             Some(Why::Refused) if same_url => {
                 let until = self.now + self.cfg.timing.same_url;
-                attempt.stage = Stage::Backoff { until };
+                attempt.stage = Stage::Backoff { until, free: self.now, ask: false };
             }
-            Some(Why::Refused | Why::Gone | Why::Stale) => attempt.resume(),
+            Some(Why::Refused | Why::Gone | Why::Stale | Why::Paused) => attempt.resume(),
             Some(Why::Boot) if self.is_accepted() => self.start_attempt(),
             Some(Why::Boot | Why::Deferral) => self.ask_or_start(),
         }

@@ -235,17 +235,19 @@ impl Updater {
         let op = self.next_op();
         let deadline = self.now + self.cfg.timing.response;
         let Some(attempt) = &mut self.update else { return Output::CancelFetch { op } };
-        let from = attempt.stored;
+        let (from, fresh) = (attempt.stored, attempt.faults.digest);
         let (url, hops) = match &mut attempt.stage {
             Stage::Fetching(Net::Due { hop, hops }) => (hop.take(), *hops),
             _ => (None, 0),
         };
         attempt.stage = Stage::Fetching(Net::Asked { op, from, deadline, url, hops });
-        let url = match &attempt.stage {
-            Stage::Fetching(Net::Asked { url: Some(url), .. }) => &url.0,
-            _ => &attempt.source.url.0,
+        self.run_patience();
+        let url = match &self.update {
+            Some(Attempt { stage: Stage::Fetching(Net::Asked { url: Some(url), .. }), .. }) => url,
+            Some(attempt) => &attempt.source.url,
+            None => return Output::CancelFetch { op },
         };
-        Output::Fetch { op, url, from }
+        Output::Fetch { op, url: &url.0, from, fresh }
     }
 }
 

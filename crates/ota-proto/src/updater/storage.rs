@@ -81,18 +81,16 @@ impl Updater {
             self.news.push(Event::Ready);
             return;
         }
-        // Bytes of two answers, or from before a reset, may not belong together: once, the image
-        // is fetched anew in one piece before it is blamed.
-        if attempt.pieces > 1 && !attempt.faults.digest {
-            attempt.faults.digest = true;
-            if self.restart(Reason::Digest) {
-                if let Some(attempt) = &mut self.update {
-                    attempt.resume();
-                }
-            }
-            return;
+        // Bytes of two answers may not belong together, and a copy on the way may be damaged: the
+        // image is fetched anew once, past all caches, before it is blamed.
+        if attempt.faults.digest {
+            return self.fail(Reason::Digest);
         }
-        self.fail(Reason::Digest);
+        attempt.faults.digest = true;
+        self.restart();
+        if let Some(attempt) = &mut self.update {
+            attempt.resume();
+        }
     }
 
     pub(super) fn on_persisted(&mut self, op: OpId, result: Result<(), StorageError>) {

@@ -21,6 +21,10 @@ impl Updater {
         if self.recall.take_if(|at| *at <= now).is_some() {
             self.session.report_now(now);
         }
+        if self.patience_at().is_some_and(|at| at <= now) {
+            return self.fail(Reason::Network);
+        }
+        self.tick_silence();
         self.tick_stage();
     }
 
@@ -46,6 +50,8 @@ impl Updater {
             of(self.recall, Timer::Report),
             of(self.say_at(), Timer::Progress),
             of(self.checkpoint_at(), Timer::Checkpoint),
+            of(self.patience_at(), Timer::Retry),
+            of(self.silence_at(), Timer::Offer),
             report,
             self.stage_deadline(),
         ];
@@ -58,7 +64,23 @@ impl Updater {
             return None;
         }
         let say = self.say()?;
-        Some(self.update.as_ref()?.meter.due(say, &self.cfg.timing))
+        let attempt = self.update.as_ref()?;
+        let timing = &self.cfg.timing;
+        let waits = attempt.is_waiting() || matches!(attempt.stage, Stage::Recall(_));
+        let repeat = if waits { timing.repeat_waiting } else { timing.repeat };
+        Some(attempt.meter.due(say, timing.progress, repeat))
+    }
+
+    /// When the attempt has waited long enough for its server.
+    fn patience_at(&self) -> Option<Instant> {
+        self.update.as_ref()?.patience.over_at(self.cfg.timing.patience)
+    }
+
+    /// When an offer that is waited for is asked for again, or taken as withdrawn.
+    fn silence_at(&self) -> Option<Instant> {
+        let attempt = self.update.as_ref()?;
+        let waits = matches!(attempt.stage, Stage::Backoff { .. } | Stage::Recall(_));
+        attempt.silence.over_at(&self.cfg.timing).filter(|_| waits)
     }
 
     /// When bytes that wait for a checkpoint are to be made durable.
@@ -81,11 +103,18 @@ impl Updater {
             }
             Stage::Deferred { until } if *until <= now => self.ask_for_url(Why::Deferral),
             Stage::Fetching(_) => self.tick_fetch(),
-            Stage::Backoff { until } if *until <= now => attempt.resume(),
-            Stage::Recall(recall) => {
-                let recall = recall.clone();
-                self.tick_recall(&recall);
+            // Who heard a reply without an offer asks again before he fetches on.
+            Stage::Backoff { until, ask, .. } if *until <= now => {
+                if self.session.is_up() && (*ask || attempt.silence.replies > 0) {
+                    self.ask_for_url(Why::Paused);
+                } else {
+                    attempt.resume();
+                }
             }
+            Stage::Recall(Recall { why, until: Some(until) }) if *until <= now => match *why {
+                Why::Paused => attempt.resume(),
+                why => self.ask_for_url(why),
+            },
             Stage::Ready { approved, go, ask, .. } if *ask <= now && !(*approved && *go) => {
                 *ask = again;
                 self.news.push(Event::Ready);
@@ -130,24 +159,21 @@ impl Updater {
         }
     }
 
-    fn tick_recall(&mut self, recall: &Recall) {
+    /// Replies without the offer that is waited for: the second report, or the end.
+    fn tick_silence(&mut self) {
         let now = self.now;
-        let timing = &self.cfg.timing;
-        if recall.silence(timing).is_some_and(|at| at <= now) {
-            if recall.replies >= 2 {
-                // The bytes stay, for an offer to come.
-                self.drop_attempt();
-                self.news.push(Event::Withdrawn);
-                return;
-            }
-            if let Some(Stage::Recall(recall)) = self.update.as_mut().map(|a| &mut a.stage) {
-                recall.again = true;
-            }
-            self.session.report_now(now);
+        if self.silence_at().is_none_or(|at| at > now) {
+            return;
         }
-        if recall.until.is_some_and(|until| until <= now) {
-            self.ask_for_url(recall.why);
+        let Some(attempt) = &mut self.update else { return };
+        if attempt.silence.replies >= 2 {
+            // The bytes stay, for an offer to come.
+            self.drop_attempt();
+            self.news.push(Event::Withdrawn);
+            return;
         }
+        attempt.silence.again = true;
+        self.session.report_now(now);
     }
 
     fn tick_trial(&mut self, again: Instant) {
@@ -194,11 +220,8 @@ impl Updater {
                 Some((stream.idle.min(stream.window), Timer::Fetch))
             }
             Stage::Fetching(_) | Stage::Verifying => None,
-            Stage::Backoff { until } => Some((*until, Timer::Retry)),
-            Stage::Recall(recall) => {
-                let first = recall.silence(timing).into_iter().chain(recall.until).min()?;
-                Some((first, Timer::Offer))
-            }
+            Stage::Backoff { until, .. } => Some((*until, Timer::Retry)),
+            Stage::Recall(recall) => recall.until.map(|until| (until, Timer::Offer)),
             Stage::Ready { approved: true, go: true, since, .. } => {
                 Some(told_by(*since)).filter(|(at, _)| *at > self.advanced)
             }

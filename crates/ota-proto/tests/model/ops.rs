@@ -118,6 +118,7 @@ fn head() -> impl Strategy<Value = Answer> {
         1 => Just(Answer::Encoded),
         3 => Just(Answer::Forbidden),
         3 => Just(Answer::Missing),
+        1 => Just(Answer::Gone),
         2 => any::<bool>().prop_map(|right| Answer::Range { right }),
         2 => prop_oneof![Just(0), Just(7), Just(7_200)].prop_map(|after| Answer::Busy { after }),
         3 => prop::bool::weighted(0.9).prop_map(|good| Answer::Redirect { good }),

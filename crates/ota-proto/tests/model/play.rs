@@ -259,6 +259,7 @@ fn head_of(answer: Answer, stored: u64, size: u64, http: bool) -> ResponseHead<'
         }
         Answer::Forbidden => ResponseHead { status: 403, ..plain },
         Answer::Missing => ResponseHead { status: 404, ..plain },
+        Answer::Gone => ResponseHead { status: 410, ..plain },
         Answer::Range { right } => {
             let total = Some(if right { size } else { size + 1 });
             let content_range = Some(ContentRange { span: None, total });

@@ -60,6 +60,8 @@ pub(crate) struct Bench {
     pub(crate) idle: (Option<Instant>, Option<Timer>, bool),
     /// Bytes of the image given so far, or asked for.
     pub(crate) at: u64,
+    /// The last fetch goes past all caches.
+    pub(crate) fresh: bool,
     /// The last moment of an output.
     last: u64,
 }
@@ -94,6 +96,7 @@ impl Bench {
             record: block,
             idle: (None, None, false),
             at: 0,
+            fresh: false,
             last: 0,
         }
     }
@@ -167,10 +170,10 @@ impl Bench {
                 self.pubs.push(id);
                 said(payload)
             }
-            Output::Fetch { op, from, .. } => {
+            Output::Fetch { op, from, fresh, .. } => {
                 self.open.retain(|(kind, _)| *kind != Kind::Fetch);
                 self.open.push((Kind::Fetch, op));
-                self.at = from;
+                (self.at, self.fresh) = (from, fresh);
                 format!("fetch {from}")
             }
             Output::CancelFetch { op } => {

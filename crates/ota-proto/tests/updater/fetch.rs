@@ -170,7 +170,7 @@ fn rule_8_an_offer_older_than_23_h_is_refreshed_before_use() {
         bench.fetch_failed(ms, TransportError::Refused);
     }
     let day = 23 * 3_600_000 + 1_000;
-    assert!((day - 31_000..day).contains(&last), "{last}");
+    assert!((day - 301_000..day).contains(&last), "{last}");
     assert_eq!(bench.machine.state(), State::Waiting);
     bench.machine.handle_session(at(day + 100_000), true);
     assert!(bench.auto(day + 100_000).contains(&"report 0.1.0".into()));
@@ -190,7 +190,8 @@ fn rule_5_each_failure_has_its_code() {
         TransportError::TimedOut,
         TransportError::Closed,
     ] {
-        assert_eq!(always(&mut fresh.clone(), fails(error)), (8, network.into()), "{error:?}");
+        let (fetches, told) = always(&mut fresh.clone(), fails(error));
+        assert!((10..30).contains(&fetches) && told == network, "{error:?}: {fetches} {told}");
     }
     assert_eq!(always(&mut fresh.clone(), fails(TransportError::Malformed)), (3, lie.into()));
     for (why, text) in [
@@ -213,14 +214,16 @@ fn rule_5_each_failure_has_its_code() {
         assert_eq!(told, (3, format!("fail -5 {text}")), "{why:?}");
     }
     for (status, fetches, result) in [
-        (500, 8, network),
-        (503, 8, network),
-        (408, 8, network),
-        (429, 8, network),
+        (500, 18, network),
+        (503, 18, network),
+        (408, 18, network),
+        (429, 18, network),
+        (511, 18, network),
         (416, 3, lie),
         (204, 3, lie),
         (302, 3, "fail -5 redirect refused"),
         (400, 3, lie),
+        (407, 3, lie),
     ] {
         let answer = |b: &mut Bench, ms| assert!(b.status(ms, status).is_err());
         assert_eq!(always(&mut fresh.clone(), answer), (fetches, result.into()), "{status}");
@@ -228,10 +231,10 @@ fn rule_5_each_failure_has_its_code() {
 }
 
 #[test]
-fn rule_5_404_fails_after_one_fresh_url_and_403_after_three() {
+fn rule_5_404_fails_after_a_fresh_url_and_a_minute_410_at_once_and_403_after_three() {
     for (status, fetches, result) in [
-        (404, 2, "fail -2 file does not exist"),
-        (410, 2, "fail -2 file does not exist"),
+        (404, 3, "fail -2 file does not exist"),
+        (410, 1, "fail -2 file does not exist"),
         (403, 4, "fail -3 url expired or refused"),
         (401, 4, "fail -3 url expired or refused"),
     ] {
@@ -265,8 +268,11 @@ fn rule_8_retry_after_counts_up_to_an_hour() {
         };
         bench.head(1_000, &head).unwrap_err();
         let lines = bench.until(1_000 + expected * 1_000);
-        assert_eq!(lines.last().unwrap(), &format!("{} fetch 0", 1_000 + expected * 1_000));
-        assert_eq!(lines.iter().filter(|line| line.contains("fetch")).count(), 1);
+        assert!(!lines.iter().any(|line| line.contains("fetch")), "{lines:?}");
+        // A fresh URL is asked for first, and not waited for for ever.
+        assert!(lines.contains(&format!("{} report 0.1.0", 1_000 + expected * 1_000)), "{lines:?}");
+        let lines = bench.until(31_000 + expected * 1_000);
+        assert_eq!(lines.last().unwrap(), &format!("{} fetch 0", 31_000 + expected * 1_000));
     }
 }
 
@@ -348,7 +354,7 @@ fn rule_9_attempts_count_only_while_the_cloud_can_be_told() {
 }
 
 #[test]
-fn rule_9_two_restarts_from_zero_and_no_more() {
+fn rule_9_after_two_restarts_from_zero_the_digest_is_to_decide() {
     let mut bench = Bench::fetching(config());
     let tags: [&'static [u8]; 2] = [b"a", b"b"];
     let mut fetches = 0;
@@ -359,10 +365,15 @@ fn rule_9_two_restarts_from_zero_and_no_more() {
         let head = ResponseHead { etag: Some(tags[fetches % 2]), ..good(0) };
         if bench.head(ms, &head).is_ok() {
             bench.at = 0;
-            bench.body(ms, 6_000);
-            bench.fetch_failed(ms, TransportError::Closed);
+            let upto = if fetches < 4 { 6_000 } else { SIZE };
+            lines.extend(bench.body(ms, upto));
+            if fetches < 4 {
+                bench.fetch_failed(ms, TransportError::Closed);
+            } else {
+                break;
+            }
         }
     }
-    assert!(lines.contains(&"fail -5 server contradicts the offer".into()), "{lines:?}");
+    assert!(lines.contains(&"event Install { size: 10000 }".into()), "{lines:?}");
     assert_eq!(fetches, 4);
 }

@@ -10,6 +10,7 @@ mod fetch;
 mod lines;
 mod offers;
 mod ordering;
+mod patience;
 mod progress;
 mod random;
 mod session;

@@ -354,7 +354,7 @@ fn rule_14_network_faults_never_ban() {
             bench.fetch_failed(ms, ota_proto::TransportError::Refused);
             fetches += 1;
         }
-        assert_eq!((round, fetches), (round, 8));
+        assert!(fetches > 8, "{round}: {fetches}");
     }
 }
 

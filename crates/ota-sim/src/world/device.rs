@@ -78,7 +78,7 @@ impl World {
         };
         Some(match output {
             Output::Publish { id, qos, payload, .. } => Out::Publish(id, qos, payload.to_vec()),
-            Output::Fetch { op, url, from } => Out::Fetch(op, url.to_owned(), from),
+            Output::Fetch { op, url, from, .. } => Out::Fetch(op, url.to_owned(), from),
             Output::CancelFetch { op } => Out::Cancel(op),
             Output::Erase { op, range, .. } => {
                 let what = What::Erase(op, range.clone());

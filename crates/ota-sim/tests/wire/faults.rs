@@ -18,7 +18,7 @@ fn ending(fault: Fault) -> (Ending, u64) {
         // The same URL comes again within its second, so it is tried again after 60 s.
         Fault::ExpireUrl => (None, 120),
         Fault::RefuseUrl => (Some((-3, "url expired or refused")), 180),
-        Fault::Gone => (Some((-2, "file does not exist")), 60),
+        Fault::Gone => (Some((-2, "file does not exist")), 120),
         Fault::RedirectLoop | Fault::RedirectDowngrade => (redirect, 90),
         Fault::LyingLength | Fault::Compressed => (contradiction, 90),
         Fault::WrongDigest => (Some((-4, "md5 does not match")), 30),

@@ -91,9 +91,9 @@ impl Client {
                 let _ = self.broker.session.publish(now, message, Owner::Device(device, id));
                 Turn::Again
             }
-            Device::Fetch { op, url, from } => {
+            Device::Fetch { op, url, from, fresh } => {
                 let link = Link::next(&mut self.epoch, LinkKind::Store);
-                if !self.store.begin(link, device, op, url, from) {
+                if !self.store.begin(link, (device, op), url, from, fresh) {
                     updater.handle_fetch_failed(now, op, TransportError::Malformed);
                 }
                 Turn::Again

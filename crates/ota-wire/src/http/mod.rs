@@ -161,7 +161,19 @@ impl Fetch {
     /// [`RequestError`] when the URL cannot be put into a request as it stands. Nothing is
     /// escaped or mended: the query is a signature.
     pub fn new(url: &Url<'_>, from: u64, limits: Limits) -> Result<Self, RequestError> {
-        let request = request::encode(url, from)?;
+        Self::with(url, from, limits, false)
+    }
+
+    /// The same past all caches on the way: `Cache-Control: no-cache`.
+    ///
+    /// # Errors
+    /// As [`Fetch::new`].
+    pub fn fresh(url: &Url<'_>, from: u64, limits: Limits) -> Result<Self, RequestError> {
+        Self::with(url, from, limits, true)
+    }
+
+    fn with(url: &Url<'_>, from: u64, limits: Limits, fresh: bool) -> Result<Self, RequestError> {
+        let request = request::encode(url, from, fresh)?;
         let phase = Phase::Head { informational: 0 };
         Ok(Self { request, sent: 0, limits, phase, offered: 0 })
     }

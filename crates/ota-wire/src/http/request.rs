@@ -14,8 +14,9 @@ pub const REQUEST_MAX: usize = 2048;
 /// The `User-Agent` that is sent.
 pub const USER_AGENT: &str = concat!("ota-wire/", env!("CARGO_PKG_VERSION"));
 
-pub(super) fn encode(url: &Url<'_>, from: u64) -> Result<Vec<u8>, RequestError> {
+pub(super) fn encode(url: &Url<'_>, from: u64, fresh: bool) -> Result<Vec<u8>, RequestError> {
     let v6 = url.host.contains(':');
+    let caches = if fresh { "\r\nCache-Control: no-cache" } else { "" };
     if !is_host(url.host, v6) {
         return Err(RequestError::Host);
     }
@@ -29,10 +30,12 @@ pub(super) fn encode(url: &Url<'_>, from: u64) -> Result<Vec<u8>, RequestError> 
         return Err(RequestError::Target);
     }
     let mut size = Size(0);
-    write_to(&mut size, url, from, v6, slash).map_err(|fmt::Error| RequestError::TooLong)?;
+    write_to(&mut size, url, (from, caches), v6, slash)
+        .map_err(|fmt::Error| RequestError::TooLong)?;
     // Exactly as much as is needed: growing by doubling would hold twice the bound.
     let mut out = Exact(Vec::with_capacity(size.0));
-    write_to(&mut out, url, from, v6, slash).map_err(|fmt::Error| RequestError::TooLong)?;
+    write_to(&mut out, url, (from, caches), v6, slash)
+        .map_err(|fmt::Error| RequestError::TooLong)?;
     Ok(out.0)
 }
 
@@ -46,7 +49,13 @@ fn is_host(host: &str, v6: bool) -> bool {
 
 // Its copies would cost flash.
 #[inline(never)]
-fn write_to(out: &mut dyn Write, url: &Url<'_>, from: u64, v6: bool, slash: &str) -> fmt::Result {
+fn write_to(
+    out: &mut dyn Write,
+    url: &Url<'_>,
+    (from, caches): (u64, &str),
+    v6: bool,
+    slash: &str,
+) -> fmt::Result {
     write!(out, "GET {slash}{} HTTP/1.1\r\nHost: ", url.target)?;
     if v6 {
         write!(out, "[{}]", url.host)?;
@@ -59,7 +68,7 @@ fn write_to(out: &mut dyn Write, url: &Url<'_>, from: u64, v6: bool, slash: &str
     if from > 0 {
         write!(out, "\r\nRange: bytes={from}-")?;
     }
-    write!(out, "\r\nAccept-Encoding: identity\r\nUser-Agent: {USER_AGENT}")?;
+    write!(out, "{caches}\r\nAccept-Encoding: identity\r\nUser-Agent: {USER_AGENT}")?;
     out.write_str("\r\nConnection: close\r\n\r\n")
 }
 

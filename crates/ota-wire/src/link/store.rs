@@ -69,14 +69,15 @@ impl StoreLink {
     pub(crate) fn begin(
         &mut self,
         link: Link,
-        device: DeviceIndex,
-        op: OpId,
+        (device, op): (DeviceIndex, OpId),
         url: &str,
         from: u64,
+        fresh: bool,
     ) -> bool {
         self.close();
         let Ok(url) = Url::parse(url) else { return false };
-        let Ok(fetch) = Fetch::new(&url, from, self.limits) else { return false };
+        let fetch = if fresh { Fetch::fresh } else { Fetch::new };
+        let Ok(fetch) = fetch(&url, from, self.limits) else { return false };
         let Url { tls, host, port, .. } = url;
         let (host, state) = (String::from(host), State::Due);
         self.get = Some(Get { link, device, op, host, port, tls, state, fetch });

@@ -12,7 +12,7 @@ fn reaching() -> (Desk, Link, Link) {
     let link = desk.up(at(0));
     desk.sent(at(0), link);
     desk.feed(at(1), link, b"\x40\x02\x00\x02");
-    desk.feed(at(1), link, &publish("$ota/update/P/D", &offer("http://store.example/a")));
+    desk.feed(at(1), link, &publish("$ota/update/P/D", &offer("https://store.example/a")));
     let store = desk.open(at(1), LinkKind::Store);
     desk.sent(at(1), link);
     desk.events.clear();

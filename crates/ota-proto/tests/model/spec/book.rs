@@ -16,8 +16,10 @@ pub(crate) enum Fact {
     Heard {
         id: u32,
     },
-    /// The cloud answered a version report, or refused it.
-    Answered,
+    /// The cloud answered a version report, while the server was waited for; or refused it.
+    Answered {
+        waits: bool,
+    },
     Denied,
     /// Something asked for another version report.
     Asked,
@@ -38,7 +40,7 @@ pub(crate) enum Fact {
         told: bool,
         lie: bool,
     },
-    /// One answer brought 4 KiB beyond all before.
+    /// Another 4 KiB beyond all before.
     Gain,
     /// A byte beyond all before.
     News,
@@ -50,8 +52,6 @@ pub(crate) enum Fact {
     },
     /// What the slot holds did not have the right digest.
     Mismatch,
-    /// An answer brings bytes.
-    Piece,
     /// Body bytes were taken.
     Took(u64),
 }

@@ -1,7 +1,7 @@
 //! The download: rules 8 and 9.
 
 use super::book::Fact;
-use super::steps::{Attempt, Job, Step, Url};
+use super::steps::{Attempt, Job, Step, Url, Wait};
 use super::{ERASE, S, Spec, Why};
 
 /// The head of an answer, as the harness made it.
@@ -22,9 +22,10 @@ pub(crate) enum Answer {
     OtherLength,
     /// Compressed.
     Encoded,
-    /// 401 or 403; 404 or 410.
+    /// 401 or 403; 404; 410.
     Forbidden,
     Missing,
+    Gone,
     /// 416, with the right total or another one.
     Range {
         right: bool,
@@ -50,7 +51,7 @@ pub(crate) enum Bytes {
     NotNow,
     /// More than the image has.
     TooLong,
-    /// More than three times the image in all.
+    /// More than three times the image in all, and once more for a wrong digest.
     TooMany,
     /// So many are taken, and written here unless they are passed over.
     Take { taken: u64, at: Option<u64> },
@@ -70,8 +71,6 @@ pub(crate) struct Body {
     skip: u64,
     /// The answer's length is known and right.
     known: bool,
-    /// The most that was stored when it began.
-    base: u64,
     /// When the next byte must be there, when the rate is judged, and bytes since then.
     idle: u64,
     window: u64,
@@ -84,6 +83,11 @@ impl Body {
     pub(super) fn latest(&self) -> u64 {
         self.idle.min(self.window)
     }
+}
+
+/// A pause that ends between these moments.
+pub(super) fn pause(earliest: u64, latest: u64, free: u64, ask: bool) -> Step {
+    Step::Pause { earliest, latest, free, ask, over: None }
 }
 
 impl Spec {
@@ -113,27 +117,30 @@ impl Spec {
         let Some(attempt) = &self.open else { return };
         let Step::Asked { hops, .. } = attempt.step else { return };
         let (from, etag) = (attempt.stored, attempt.etag);
+        // Then the digest is to decide.
+        let firm = self.book.count(|fact| *fact == Fact::Anew { digest: false }) >= 2;
         match answer {
+            Answer::Part { etag: new } if firm => self.body(0, true, new),
+            Answer::Whole { etag: new, told } if firm => self.body(from, told, new),
             Answer::Part { etag: new } if from == 0 || new == etag => self.body(0, true, new),
             Answer::Whole { etag: new, told } if from == 0 => self.body(0, told, new),
             Answer::Whole { etag: new, told: true } if new == etag => self.body(from, true, new),
             // What is stored is of another image, or may be: from zero, with this body if it can.
             Answer::Whole { etag: new, told } => {
-                if self.begin_anew(false) {
-                    self.body(0, told, new);
-                }
+                self.begin_anew(false);
+                self.body(0, told, new);
             }
-            Answer::Part { .. } | Answer::Range { right: true } if from > 0 => {
-                if self.begin_anew(false) {
-                    self.step(Step::Due { hops: 0 });
-                }
+            Answer::Part { .. } | Answer::Range { right: true } if from > 0 && !firm => {
+                self.begin_anew(false);
+                self.step(Step::Due { hops: 0 });
             }
             Answer::Redirect { good: true } if hops < 5 => self.step(Step::Due { hops: hops + 1 }),
             // A target that refuses says nothing of the offer's URL.
             Answer::Forbidden if hops > 0 => self.fault(Why::Auth, false, 0),
-            Answer::Missing if hops > 0 => self.fault(Why::NotFound, false, 0),
+            Answer::Missing | Answer::Gone if hops > 0 => self.fault(Why::NotFound, false, 0),
             Answer::Forbidden => self.ask_url(Url::Refused),
             Answer::Missing => self.ask_url(Url::Gone),
+            Answer::Gone => self.fail(Why::NotFound),
             Answer::Busy { after } => self.fault(Why::Timeout, false, after.min(3_600)),
             _ => self.fault(Why::Other, true, 0),
         }
@@ -142,14 +149,12 @@ impl Spec {
 
     fn body(&mut self, skip: u64, known: bool, etag: u8) {
         let now = self.now;
-        self.fact(Fact::Piece);
         let Some(attempt) = &mut self.open else { return };
         if attempt.stored == 0 {
             attempt.etag = etag;
         }
-        let base = attempt.high;
         let (idle, window) = (now + 15 * S, now + 60 * S);
-        attempt.step = Step::Body(Body { skip, known, base, idle, window, bytes: 0, end: None });
+        attempt.step = Step::Body(Body { skip, known, idle, window, bytes: 0, end: None });
     }
 
     /// What becomes of so many bytes that are offered now.
@@ -163,7 +168,7 @@ impl Spec {
             _ if body.end.is_some() => Bytes::Stale,
             _ if !self.reading || offered == 0 => Bytes::NotNow,
             _ if room == 0 => Bytes::TooLong,
-            taken if self.taken() + taken > 3 * image.size => Bytes::TooMany,
+            taken if self.taken() + taken > self.passes() * image.size => Bytes::TooMany,
             taken => Bytes::Take { taken, at: (body.skip == 0).then_some(*stored) },
         }
     }
@@ -188,6 +193,12 @@ impl Spec {
             }
         }
         self.settle();
+    }
+
+    /// How often the image may be transferred.
+    fn passes(&self) -> u64 {
+        let clean = self.book.count(|fact| *fact == Fact::Anew { digest: true });
+        3 + u64::try_from(clean).unwrap()
     }
 
     fn taken(&self) -> u64 {
@@ -242,52 +253,120 @@ impl Spec {
             return;
         }
         attempt.high = end;
-        let gain = match &attempt.step {
-            Step::Body(body) => end - body.base >= 4_096,
-            _ => false,
-        };
+        let gained = end - attempt.wait.base;
+        if gained >= 4_096 {
+            attempt.wait.base += gained / 4_096 * 4_096;
+            attempt.wait.forget(self.now);
+        }
         self.fact(Fact::News);
-        if gain {
+        if gained >= 4_096 {
             self.fact(Fact::Gain);
         }
     }
 
     /// A fetch failed: a pause, or the end.
     fn fault(&mut self, why: Why, lie: bool, after: u64) {
-        let since = self.book.since(|fact| matches!(fact, Fact::Began | Fact::Gain));
-        let faults = since.iter().filter(|(_, fact)| matches!(fact, Fact::Fault { .. }));
-        let before = u32::try_from(faults.count()).unwrap();
-        self.fact(Fact::Fault { told: self.up, lie });
-        let count = |like: fn(&Fact) -> bool| {
-            let since = self.book.since(|fact| matches!(fact, Fact::Began | Fact::Gain));
-            since.iter().filter(|(_, fact)| like(fact)).count()
+        let (now, up) = (self.now, self.up);
+        let Some(attempt) = &mut self.open else { return };
+        let plain = lie && attempt.url.starts_with("http:");
+        let lie = lie && !plain;
+        attempt.wait.stop(now);
+        (attempt.replies, attempt.again) = (0, false);
+        let Wait { spent, asked, .. } = attempt.wait;
+        let free = after.min(3_600 - asked);
+        // Over plain http a captive portal may answer, for ten minutes.
+        let left = match plain {
+            true => {
+                (attempt.wait.odd.get_or_insert(spent).saturating_add(600 * S)).checked_sub(spent)
+            }
+            false => Some(u64::MAX),
         };
-        let told = count(|fact| matches!(fact, Fact::Fault { told: true, .. }));
+        let left = left.filter(|left| *left > 0);
+        let since = self.book.since(|fact| matches!(fact, Fact::Began | Fact::Gain));
+        let count = |like: fn(&Fact) -> bool| since.iter().filter(|(_, fact)| like(fact)).count();
+        let before = u32::try_from(count(|fact| matches!(fact, Fact::Fault { .. }))).unwrap();
         let lies = count(|fact| *fact == Fact::Fault { told: true, lie: true });
-        if lies >= 3 {
+        self.fact(Fact::Fault { told: up, lie });
+        if lie && up && lies >= 2 {
             return self.fail(why);
         }
-        if told >= 8 {
-            return self.fail(Why::Timeout);
+        if up && left.is_none() {
+            return self.fail(Why::Other);
         }
-        let most = if lie { 30 } else { (1_u64 << before.min(10)).min(30) };
-        let least = if lie { 30 } else { 0 };
-        let earliest = self.now + least.max(after) * S;
-        self.step(Step::Pause { earliest, latest: self.now + most.max(after) * S });
+        let mut most = if lie { 30 * S } else { (1_u64 << before.min(10)).min(300) * S };
+        if let (true, Some(left)) = (up, left) {
+            most = most.min(left);
+        }
+        let least = if lie { 30 * S } else { 0 };
+        let (first, last) = (least.max(after * S), most.max(after * S));
+        if let Some(attempt) = &mut self.open {
+            attempt.wait.asked += free;
+            attempt.step = pause(now + first, now + last, now + free * S, last >= 60 * S);
+        }
     }
 
-    /// From zero: twice in an attempt, no more.
-    pub(super) fn begin_anew(&mut self, digest: bool) -> bool {
-        if self.book.count(|fact| matches!(fact, Fact::Anew { .. })) >= 2 {
-            self.fail(if digest { Why::Digest } else { Why::Other });
-            return false;
-        }
+    /// From zero.
+    pub(super) fn begin_anew(&mut self, digest: bool) {
         self.fact(Fact::Anew { digest });
         self.orphan();
-        let Some(attempt) = &mut self.open else { return false };
-        (attempt.stored, attempt.etag, attempt.old_bytes) = (0, 0, false);
+        let Some(attempt) = &mut self.open else { return };
+        (attempt.stored, attempt.etag) = (0, 0);
+        (attempt.high, attempt.wait.base) = (0, 0);
+        attempt.wait.forget(self.now);
         (self.note.offset, self.note.etag) = (0, 0);
-        true
+    }
+
+    /// The clock of patience runs while the cloud can be told and the server is waited for.
+    pub(super) fn settle_wait(&mut self) {
+        let (now, up, reading) = (self.now, self.up, self.reading);
+        let Some(attempt) = &mut self.open else { return };
+        let from = match &attempt.step {
+            Step::Asked { .. } => Some(now),
+            Step::Body(body) if body.end.is_none() && body.skip == 0 && reading => Some(now),
+            Step::Pause { free, .. } => Some(now.max(*free)),
+            _ => None,
+        };
+        match (from.filter(|_| up), attempt.wait.since) {
+            (None, Some(_)) => attempt.wait.stop(now),
+            (Some(from), None) => attempt.wait.since = Some(from),
+            _ => {}
+        }
+    }
+
+    /// Half an hour without progress is the end.
+    pub(super) fn wait_over(&self) -> Option<u64> {
+        let wait = self.open.as_ref()?.wait;
+        wait.since.map(|since| since + (1_800 * S).saturating_sub(wait.spent))
+    }
+
+    /// Whether a cloud that answers now is asked again in five minutes.
+    pub(super) fn waits(&self) -> bool {
+        let faults = self.book.since(|fact| matches!(fact, Fact::Began | Fact::Gain));
+        let failed = faults.iter().any(|(_, fact)| matches!(fact, Fact::Fault { .. }));
+        match self.open.as_ref().map(|attempt| &attempt.step) {
+            Some(Step::Pause { .. }) => true,
+            Some(Step::Due { .. } | Step::Asked { .. } | Step::Body(_)) => failed,
+            _ => false,
+        }
+    }
+
+    /// At the end of a pause the version may be reported.
+    pub(super) fn may_ask(&self) -> bool {
+        let Some(attempt) = &self.open else { return false };
+        let asks = |ask: bool| ask || attempt.replies > 0;
+        matches!(attempt.step, Step::Pause { earliest, ask, .. } if asks(ask) && earliest <= self.now)
+    }
+
+    /// When the pause is surely over, and the wait for an answer behind it.
+    pub(super) fn pause_over(&self, attempt: &Attempt) -> u64 {
+        match attempt.step {
+            Step::Pause { over: Some(over), .. } => over,
+            Step::Pause { latest, ask, .. } if self.up && (ask || attempt.replies > 0) => {
+                latest + 30 * S
+            }
+            Step::Pause { latest, .. } => latest,
+            _ => 0,
+        }
     }
 
     /// Chance may have ended the pause.
@@ -311,13 +390,20 @@ impl Spec {
     }
 
     pub(super) fn tick_fetch(&mut self) {
-        let (now, reading) = (self.now, self.reading);
+        let (now, reading, up) = (self.now, self.reading, self.up);
         let Some(attempt) = &mut self.open else { return };
         match &mut attempt.step {
             Step::Asked { since, .. } if now >= *since + 20 * S => {
                 self.fault(Why::Timeout, false, 0);
             }
-            Step::Pause { latest, .. } if now >= *latest => attempt.resume(),
+            Step::Pause { over: Some(over), .. } if now >= *over => attempt.resume(),
+            Step::Pause { latest, ask, over: over @ None, .. } if now >= *latest => {
+                if up && (*ask || attempt.replies > 0) {
+                    *over = Some(now + 30 * S);
+                } else {
+                    attempt.resume();
+                }
+            }
             Step::Body(body) if reading && body.end.is_none() => {
                 let slow = now >= body.window && body.bytes < 60 * 256;
                 if slow || now >= body.idle {

@@ -160,7 +160,8 @@ impl Spec {
     fn answered(&mut self) {
         // What comes before the report has left says nothing of what runs (O8).
         self.proved |= self.up && matches!(self.version_due(), say::Due::Between(..));
-        self.fact(Fact::Answered);
+        let waits = self.waits();
+        self.fact(Fact::Answered { waits });
     }
 
     /// A publication was handed over or acknowledged.
@@ -307,6 +308,7 @@ impl Spec {
         self.refresh();
         self.settle_body();
         self.settle_ready();
+        self.settle_wait();
     }
 
     /// Time has passed: everything whose moment has come.
@@ -317,7 +319,12 @@ impl Spec {
         if self.recall.take_if(|at| *at <= now).is_some() {
             self.fact(Fact::Asked);
         }
-        self.tick_step();
+        if self.wait_over().is_some_and(|at| at <= now) {
+            self.fail(Why::Timeout);
+        } else {
+            self.tick_url();
+            self.tick_step();
+        }
         self.settle();
     }
 
@@ -336,8 +343,8 @@ impl Spec {
 
     /// When chance may still be at work on a pause: until then nobody knows whether it is over.
     pub(crate) fn vague_until(&self) -> u64 {
-        match self.open.as_ref().map(|attempt| &attempt.step) {
-            Some(Step::Pause { latest, .. }) => *latest,
+        match &self.open {
+            Some(attempt @ Attempt { step: Step::Pause { .. }, .. }) => self.pause_over(attempt),
             _ => 0,
         }
     }

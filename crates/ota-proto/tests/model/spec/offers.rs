@@ -1,7 +1,8 @@
 //! Offers: rules 2, 3 and 14, and the wait for one.
 
 use super::book::{Fact, Image};
-use super::steps::{Attempt, Job, Step, Url, fits, is_past_return};
+use super::fetch::pause;
+use super::steps::{Attempt, Job, Step, Url, Wait, fits, is_past_return};
 use super::{ERASE, Line, Phase, S, Spec, Why, is};
 
 /// `update_firmware` as the harness wrote it.
@@ -55,6 +56,8 @@ impl Spec {
         let now = self.now;
         let policy = self.policy;
         let Some(attempt) = &mut self.open else { return };
+        // It is there, of use or not.
+        (attempt.replies, attempt.again) = (0, false);
         let awaited = match attempt.step {
             Step::Url { why, .. } => Some(why),
             _ => None,
@@ -98,7 +101,7 @@ impl Spec {
             None => {}
             Some(Url::Refused) if known => {
                 let at = now + 60 * S;
-                attempt.step = Step::Pause { earliest: at, latest: at };
+                attempt.step = pause(at, at, now, false);
             }
             Some(Url::Refused | Url::Gone | Url::Stale) => attempt.resume(),
             // This very attempt was accepted, with this text, before the boot.
@@ -221,12 +224,22 @@ impl Spec {
     pub(super) fn begin(&mut self, image: Image, url: String, step: Step, kept: (u64, u8)) {
         let (stored, etag) = kept;
         let offered = self.now;
-        let old_bytes = stored > 0;
         self.fact(Fact::Began);
-        let high = stored;
-        let text = None;
-        self.open =
-            Some(Attempt { image, url, text, offered, step, stored, high, etag, old_bytes });
+        let wait = Wait { base: stored, ..Wait::default() };
+        self.open = Some(Attempt {
+            image,
+            url,
+            text: None,
+            offered,
+            step,
+            stored,
+            high: stored,
+            etag,
+            wait,
+            replies: 0,
+            reply_at: 0,
+            again: false,
+        });
     }
 
     fn consent_or_start(&mut self) {
@@ -278,13 +291,23 @@ impl Spec {
             let since = self.book.since(|fact| matches!(fact, Fact::Began | Fact::News));
             let rounds = since.iter().filter(|(_, fact)| *fact == Fact::Round).count();
             let (most, end) = match why {
-                Url::Gone => (1, Why::NotFound),
+                Url::Gone => (2, Why::NotFound),
                 _ => (3, Why::Auth),
             };
             if rounds >= most {
                 return self.fail(end);
             }
             self.fact(Fact::Round);
+            if why == Url::Gone && rounds == 1 {
+                let at = self.now + 60 * S;
+                if let Some(attempt) = &mut self.open {
+                    (attempt.replies, attempt.again) = (0, false);
+                }
+                return self.step(pause(at, at, self.now, true));
+            }
+        }
+        if let Some(attempt) = &mut self.open {
+            (attempt.replies, attempt.again) = (0, false);
         }
         self.wait_url(why);
         self.fact(Fact::Asked);
@@ -293,54 +316,58 @@ impl Spec {
     pub(super) fn wait_url(&mut self, why: Url) {
         let timed = self.up && matches!(why, Url::Refused | Url::Gone);
         let until = timed.then_some(self.now + 30 * S);
-        self.step(Step::Url { why, until, replies: 0, reply_at: 0, again: false });
+        self.step(Step::Url { why, until });
     }
 
     pub(super) fn url_session(&mut self, up: bool) {
         let now = self.now;
         let Some(attempt) = &mut self.open else { return };
-        if let Step::Url { why, until, replies, again, .. } = &mut attempt.step {
-            *until = (up && matches!(why, Url::Refused | Url::Gone)).then_some(now + 30 * S);
-            *again = false;
-            *replies = if up { *replies } else { 0 };
+        attempt.again = false;
+        attempt.replies = if up { attempt.replies } else { 0 };
+        match &mut attempt.step {
+            Step::Url { why, until } => {
+                *until = (up && matches!(why, Url::Refused | Url::Gone)).then_some(now + 30 * S);
+            }
+            // Who cannot be asked is not waited for.
+            Step::Pause { over: Some(over), .. } => *over = now + if up { 30 * S } else { 0 },
+            _ => {}
         }
+    }
+
+    fn waits_for_offer(&self) -> bool {
+        let step = self.open.as_ref().map(|attempt| &attempt.step);
+        matches!(step, Some(Step::Url { .. } | Step::Pause { .. }))
     }
 
     /// A reply without the offer: two, 10 s apart, mean that there is none.
     pub(super) fn url_reply(&mut self) {
-        let now = self.now;
-        let Some(attempt) = &mut self.open else { return };
-        if let Step::Url { replies, reply_at, .. } = &mut attempt.step {
-            if *replies == 0 || (*replies == 1 && now >= *reply_at + 10 * S) {
-                (*replies, *reply_at) = (*replies + 1, now);
-            }
+        let (now, waits) = (self.now, self.waits_for_offer());
+        let Some(attempt) = self.open.as_mut().filter(|_| waits) else { return };
+        let apart = now >= attempt.reply_at + 10 * S;
+        if attempt.replies == 0 || (attempt.replies == 1 && apart) {
+            (attempt.replies, attempt.reply_at) = (attempt.replies + 1, now);
         }
     }
 
     pub(super) fn url_silence(&self) -> Option<u64> {
-        match self.open.as_ref()?.step {
-            Step::Url { replies: 1, again: true, .. } | Step::Url { replies: 0, .. } => None,
-            Step::Url { reply_at, .. } => Some(reply_at + 10 * S),
-            _ => None,
+        let attempt = self.open.as_ref().filter(|_| self.waits_for_offer())?;
+        match (attempt.replies, attempt.again) {
+            (0, _) | (1, true) => None,
+            _ => Some(attempt.reply_at + 10 * S),
         }
     }
 
     pub(super) fn tick_url(&mut self) {
-        let silent = self.url_silence().is_some_and(|at| at <= self.now);
+        if self.url_silence().is_none_or(|at| at > self.now) {
+            return;
+        }
         let Some(attempt) = &mut self.open else { return };
-        let Step::Url { why, until, replies, again, .. } = &mut attempt.step else { return };
-        let (why, over) = (*why, until.is_some_and(|at| at <= self.now));
-        if silent && *replies >= 2 {
+        if attempt.replies >= 2 {
             // Withdrawn: no report, and the bytes stay.
             return self.drop_attempt();
         }
-        if silent {
-            *again = true;
-            self.fact(Fact::Asked);
-        }
-        if over {
-            self.ask_url(why);
-        }
+        attempt.again = true;
+        self.fact(Fact::Asked);
     }
 
     /// An offer that is 23 h old is not used.

@@ -50,6 +50,7 @@ impl Spec {
     /// happens by time alone must not come later than it wakes (rule 16).
     pub(crate) fn idle(&mut self, reading: bool, deadline: Option<u64>) {
         self.reading = reading;
+        self.settle_wait();
         for (line, certain) in self.due() {
             assert!(!certain, "{} is not said at {} µs", self.text(&line), self.now);
         }
@@ -75,7 +76,7 @@ impl Spec {
             Due::From(at) => (at, at),
             Due::Between(first, last) => (first, last),
         };
-        if self.now >= first {
+        if self.now >= first || self.may_ask() {
             lines.push((Line::Version, self.now >= last));
         }
         if let Some((line, at)) = self.progress_due() {
@@ -93,6 +94,7 @@ impl Spec {
 
     pub(super) fn version_due(&self) -> Due {
         let (mut due, mut unanswered, mut waiting) = (Due::From(0), 0_u32, None);
+        let mut said = None;
         for (at, fact) in self.book.session() {
             let waited = waiting.is_some_and(|since| *at >= since + 10 * S);
             match fact {
@@ -101,14 +103,22 @@ impl Spec {
                     // The first wait is exact; the next ones grow by chance.
                     let most = if unanswered == 0 { 0 } else { (10 << unanswered.min(9)).min(300) };
                     due = Due::Between(at + 10 * S, at + (10 + most) * S);
-                    waiting = Some(*at);
+                    (waiting, said) = (Some(*at), Some(*at));
                 }
-                Fact::Answered => {
+                Fact::Answered { waits } => {
                     unanswered = 0;
                     // What was asked for after the report is not answered by the answer.
                     if matches!(due, Due::Between(..)) {
-                        due = Due::Between(at + 77_760 * S, at + 95_040 * S);
+                        // A task may be over while its server is waited for.
+                        let (first, last) = if *waits { (300, 300) } else { (77_760, 95_040) };
+                        due = Due::Between(at + first * S, at + last * S);
                         waiting = None;
+                    }
+                }
+                Fact::Fault { .. } if waiting.is_none() => {
+                    if let (Due::Between(first, last), Some(said)) = (due, said) {
+                        let soon = said + 300 * S;
+                        due = Due::Between(first.min(soon), last.min(soon));
                     }
                 }
                 Fact::Denied | Fact::Asked => {
@@ -142,7 +152,9 @@ impl Spec {
                     Some((.., Line::Percent(percent))) => *percent,
                     _ => 0,
                 };
-                Line::Percent((attempt.stored * 100 / attempt.image.size).min(99).max(before))
+                let anew = self.book.count(|fact| *fact == Fact::Anew { digest: true }) > 0;
+                let percent = attempt.stored * 100 / attempt.image.size;
+                Line::Percent(if anew { 99 } else { percent.min(99).max(before) })
             }
         };
         let Some((at, id, before)) = last_said(self.recent(), is_progress) else {
@@ -152,6 +164,7 @@ impl Spec {
             (Line::Percent(old), Line::Percent(100)) if *old < 100 => 0,
             (Line::Percent(old), Line::Percent(new)) if *new >= old + 5 && self.book.heard(id) => S,
             (Line::Percent(_), Line::Burning) => 0,
+            _ if self.waits() || matches!(attempt.step, Step::Url { .. }) => 45 * S,
             _ => 20 * S,
         };
         Some((line, at + pause))
@@ -215,6 +228,8 @@ impl Spec {
             moments.push(self.write_again);
         }
         moments.extend(self.recall);
+        moments.extend(self.wait_over());
+        moments.extend(self.url_silence());
         moments.extend(self.step_latest());
         moments.into_iter().min()
     }

@@ -111,12 +111,10 @@ impl Spec {
         if !here.iter().any(|(_, fact)| *fact == Fact::Mismatch) {
             return self.fact(Fact::Mismatch);
         }
-        // Rule 12: what was pieced together gets one clean restart.
-        let anew = self.book.since(|fact| matches!(fact, Fact::Began | Fact::Anew { .. }));
-        let pieces = anew.iter().filter(|(_, fact)| *fact == Fact::Piece).count();
-        let pieced = pieces > 1 || attempt.old_bytes;
+        // Rule 12: one clean download.
         let before = self.book.count(|fact| *fact == Fact::Anew { digest: true });
-        if pieced && before == 0 && self.begin_anew(true) {
+        if before == 0 {
+            self.begin_anew(true);
             self.step(Step::Due { hops: 0 });
         } else {
             self.fail(Why::Digest);

@@ -21,8 +21,41 @@ pub(crate) struct Attempt {
     pub(super) high: u64,
     /// The server's name for what is stored.
     pub(super) etag: u8,
-    /// Bytes from before this boot or attempt are among what is stored.
-    pub(super) old_bytes: bool,
+    pub(super) wait: Wait,
+    /// Replies without the offer that is waited for: how many, when the last one that counts
+    /// came, and whether the second report was asked for.
+    pub(super) replies: u8,
+    pub(super) reply_at: u64,
+    pub(super) again: bool,
+}
+
+/// How long the server has been waited for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wait {
+    /// Where the next 4 KiB of progress begin.
+    pub(super) base: u64,
+    pub(super) spent: u64,
+    pub(super) since: Option<u64>,
+    /// Pauses that the server has asked for.
+    pub(super) asked: u64,
+    /// `spent` when something else came over plain http for the first time.
+    pub(super) odd: Option<u64>,
+}
+
+impl Wait {
+    pub(super) fn spent(&self, now: u64) -> u64 {
+        self.spent + self.since.map_or(0, |since| now.saturating_sub(since))
+    }
+
+    pub(super) fn stop(&mut self, now: u64) {
+        (self.spent, self.since) = (self.spent(now), None);
+    }
+
+    /// Nothing of it counts any more.
+    pub(super) fn forget(&mut self, now: u64) {
+        (self.spent, self.odd) = (0, None);
+        self.since = self.since.map(|since| since.max(now));
+    }
 }
 
 /// Where it stands.
@@ -45,18 +78,20 @@ pub(crate) enum Step {
         hops: u8,
     },
     Body(Body),
-    /// A pause after a failure ends between these moments.
+    /// A pause after a failure ends between these moments. Up to `free` the server has asked for
+    /// it. With `ask` the version is reported at its end, and `over` is when the wait for an
+    /// answer ends, once that is known.
     Pause {
         earliest: u64,
         latest: u64,
+        free: u64,
+        ask: bool,
+        over: Option<u64>,
     },
     /// An offer is waited for.
     Url {
         why: Url,
         until: Option<u64>,
-        replies: u8,
-        reply_at: u64,
-        again: bool,
     },
     /// All bytes are there.
     Check,
@@ -323,7 +358,10 @@ impl Spec {
             Step::Due { .. } | Step::Asked { .. } | Step::Body(_) | Step::Pause { .. } => {
                 self.tick_fetch();
             }
-            Step::Url { .. } => self.tick_url(),
+            Step::Url { why, until } if until.is_some_and(|at| at <= now) => {
+                let why = *why;
+                self.ask_url(why);
+            }
             Step::Install { begun: Some(limit), late, .. } if *limit <= now => {
                 (*late, *limit) = (true, now + 60 * S);
             }
@@ -344,8 +382,8 @@ impl Spec {
             Step::Later { until } => Some(*until),
             Step::Asked { since, .. } => Some(since + 20 * S),
             Step::Body(body) if self.reading => Some(body.latest()),
-            Step::Pause { latest, .. } => Some(*latest),
-            Step::Url { until, .. } => self.url_silence().into_iter().chain(*until).min(),
+            Step::Pause { .. } => Some(self.pause_over(attempt)),
+            Step::Url { until, .. } => *until,
             Step::Ready { approved: true, go: true, since, .. } => later(since + 5 * S),
             Step::Ready { ask, .. } => Some(*ask),
             Step::Install { begun: Some(limit), .. } => Some(*limit),

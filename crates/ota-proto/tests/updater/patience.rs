@@ -1,0 +1,301 @@
+//! Patience (rules 5, 8 and 9): a server that is away, empty, replaced or changed for a while.
+
+use core::time::Duration;
+
+use ota_proto::{Md5, ResponseHead, State, TransportError};
+
+use crate::bench::*;
+use crate::fetch::part;
+
+const DONE: &str = "event Install { size: 10000 }";
+
+/// Serves the store by `answer` until this moment, the cloud answering every version report with
+/// its open task when there is one. All lines, with their times.
+fn serve(
+    bench: &mut Bench,
+    from: u64,
+    upto: u64,
+    task: impl Fn(u64) -> bool,
+    mut answer: impl FnMut(&mut Bench, u64),
+) -> Vec<(u64, String)> {
+    let (mut lines, mut ms, mut reports) = (Vec::new(), from, 0);
+    for _ in 0..20_000 {
+        for line in bench.auto(ms) {
+            reports += usize::from(line.starts_with("report"));
+            lines.push((ms, line));
+        }
+        if reports > 0 {
+            reports -= 1;
+            bench.reply(ms, "0.1.0");
+            if task(ms) {
+                bench.offer_at(ms, "1.0.0", &format!("https://cos.example/a?sign={ms}"));
+            }
+        } else if bench.open.iter().any(|(kind, _)| *kind == Kind::Fetch) {
+            answer(bench, ms);
+        } else {
+            match bench.idle.0.map(|at| at.as_millis() + 1).filter(|at| *at <= upto) {
+                Some(next) => ms = next,
+                None => return lines,
+            }
+            bench.machine.handle_timeout(at(ms));
+        }
+    }
+    panic!("no end: {lines:?}");
+}
+
+fn status(bench: &mut Bench, ms: u64, status: u16) {
+    bench.status(ms, status).unwrap_err();
+}
+
+fn busy(bench: &mut Bench, ms: u64) {
+    status(bench, ms, 503);
+}
+
+fn good_body(bench: &mut Bench, ms: u64) {
+    bench.good_head(ms);
+    let lines = bench.body(ms, SIZE);
+    assert!(lines.contains(&DONE.into()), "{lines:?}");
+}
+
+fn times(lines: &[(u64, String)], word: &str) -> Vec<u64> {
+    lines.iter().filter(|(_, line)| line.starts_with(word)).map(|(ms, _)| *ms).collect()
+}
+
+#[test]
+fn rule_9_a_store_that_is_away_for_five_minutes_is_waited_for() {
+    let mut bench = Bench::fetching(config());
+    let answer = |bench: &mut Bench, ms| {
+        if ms < 301_000 { busy(bench, ms) } else { good_body(bench, ms) }
+    };
+    let lines = serve(&mut bench, 1_000, 900_000, |_| true, answer);
+    assert!(times(&lines, "fail").is_empty(), "{lines:?}");
+    assert_eq!(bench.machine.state(), State::Installing);
+}
+
+#[test]
+fn rule_9_an_attempt_without_progress_ends_after_thirty_minutes() {
+    let mut bench = Bench::fetching(config());
+    let lines = serve(&mut bench, 1_000, 1_850_000, |_| true, busy);
+    assert_eq!(times(&lines, "fail -1 download timed out"), [1_801_001]);
+    // The pauses grow to five minutes: far fewer fetches than seconds.
+    let fetches = times(&lines, "fetch");
+    assert!((12..40).contains(&fetches.len()), "{fetches:?}");
+    let longest = fetches.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    assert!((60_000..=300_010).contains(&longest), "{fetches:?}");
+    // Something is said every 45 s, and the version every five minutes.
+    let mut said = times(&lines, "downloading");
+    said.extend(times(&lines, "report"));
+    said.sort_unstable();
+    said.retain(|ms| *ms < 1_800_000);
+    assert!(said.windows(2).all(|pair| pair[1] - pair[0] <= 45_010), "{said:?}");
+    let reports = times(&lines, "report");
+    assert!(reports.windows(2).all(|pair| pair[1] - pair[0] <= 300_010), "{reports:?}");
+    // Each fetch after a minute's pause is behind a report that draws a fresh URL.
+    for pair in fetches.windows(2).filter(|pair| pair[1] - pair[0] >= 60_000) {
+        assert!(reports.iter().any(|ms| (pair[0] + 1..=pair[1]).contains(ms)), "{pair:?}");
+    }
+}
+
+#[test]
+fn rule_9_a_wait_that_the_server_asked_for_is_no_lack_of_progress_for_an_hour_in_all() {
+    let mut bench = Bench::fetching(config());
+    let answer = |bench: &mut Bench, ms| {
+        let retry_after = Some(Duration::from_secs(1_000));
+        bench
+            .head(ms, &ResponseHead { status: 503, retry_after, ..Default::default() })
+            .unwrap_err();
+    };
+    let lines = serve(&mut bench, 1_000, 5_450_000, |_| true, answer);
+    // 3,600 s that were asked for, and 1,800 s of patience.
+    let end = times(&lines, "fail -1 download timed out");
+    assert!(matches!(end[..], [ms] if (5_401_000..5_402_000).contains(&ms)), "{end:?}");
+}
+
+#[test]
+fn rule_9_patience_does_not_run_while_the_cloud_cannot_be_told() {
+    let mut bench = Bench::fetching(config());
+    serve(&mut bench, 1_000, 1_000_000, |_| true, busy);
+    bench.machine.handle_session(at(1_000_000), false);
+    let lines = serve(&mut bench, 1_000_000, 9_000_000, |_| true, busy);
+    assert!(times(&lines, "fail").is_empty() && !times(&lines, "fetch").is_empty());
+    bench.machine.handle_session(at(9_000_000), true);
+    let lines = serve(&mut bench, 9_000_000, 9_850_000, |_| true, busy);
+    let end = times(&lines, "fail -1 download timed out");
+    assert!(matches!(end[..], [ms] if (9_801_000..9_801_100).contains(&ms)), "{end:?}");
+}
+
+#[test]
+fn rule_9_each_4_kib_begin_patience_anew_however_many_answers_they_came_in() {
+    let mut bench = Bench::fetching(config());
+    // 3,000 new bytes about each quarter of an hour: three answers are 4 KiB in 30 min.
+    let mut next = 900_000;
+    let answer = |bench: &mut Bench, ms| {
+        if ms < next {
+            return busy(bench, ms);
+        }
+        next = ms + 600_000;
+        bench.good_head(ms);
+        let upto = (bench.at + 3_000).min(SIZE);
+        bench.body(ms, upto);
+        if upto < SIZE {
+            bench.fetch_failed(ms, TransportError::Closed);
+        }
+    };
+    let lines = serve(&mut bench, 1_000, 7_200_000, |_| true, answer);
+    assert!(times(&lines, "fail").is_empty(), "{lines:?}");
+    assert_eq!(bench.machine.state(), State::Installing);
+}
+
+#[test]
+fn rule_3_a_task_that_is_over_while_the_store_is_away_is_withdrawn_and_nothing_is_installed() {
+    let mut bench = Bench::fetching(config());
+    // Cancelled after four minutes; the store is back after twenty.
+    let answer = |bench: &mut Bench, ms| {
+        if ms < 1_200_000 { busy(bench, ms) } else { good_body(bench, ms) }
+    };
+    let lines = serve(&mut bench, 1_000, 3_000_000, |ms| ms < 240_000, answer);
+    let withdrawn = times(&lines, "event Withdrawn");
+    assert!(matches!(withdrawn[..], [ms] if ms < 620_000), "{withdrawn:?}");
+    assert!(times(&lines, "fail").is_empty() && times(&lines, DONE).is_empty());
+    assert_eq!(bench.machine.state(), State::Idle);
+}
+
+#[test]
+fn rule_5_a_store_that_is_not_filled_yet_is_asked_again_after_a_minute() {
+    let mut bench = Bench::fetching(config());
+    let answer = |bench: &mut Bench, ms| {
+        if ms < 61_000 { status(bench, ms, 404) } else { good_body(bench, ms) }
+    };
+    let lines = serve(&mut bench, 1_000, 200_000, |_| true, answer);
+    assert_eq!(times(&lines, "fetch"), [1_000, 61_001]);
+    assert_eq!(bench.machine.state(), State::Installing);
+    let mut bench = Bench::fetching(config());
+    let empty = |bench: &mut Bench, ms| status(bench, ms, 404);
+    let lines = serve(&mut bench, 1_000, 59_000, |_| true, empty);
+    assert!(times(&lines, "fail").is_empty(), "{lines:?}");
+    let lines = serve(&mut bench, 59_001, 62_000, |_| true, empty);
+    assert_eq!(times(&lines, "fail -2 file does not exist"), [61_001]);
+    let mut bench = Bench::fetching(config());
+    let gone = |bench: &mut Bench, ms| status(bench, ms, 410);
+    let lines = serve(&mut bench, 1_000, 2_000, |_| true, gone);
+    assert_eq!(times(&lines, "fail -2 file does not exist"), [1_000]);
+}
+
+/// A download over plain http.
+fn plain() -> Bench {
+    let mut config = config();
+    config.allow_http = true;
+    let mut bench = Bench::online(config);
+    bench.offer_at(1_000, "1.0.0", "http://cos.example/a?sign=1");
+    bench.auto(1_000);
+    bench
+}
+
+#[test]
+fn rule_5_a_captive_portal_over_plain_http_is_waited_for_ten_minutes() {
+    let page = ResponseHead { status: 200, content_length: Some(1_532), ..Default::default() };
+    let there = ResponseHead { status: 302, location: Some("https://portal.example/"), ..page };
+    let plain_status = |status| ResponseHead { status, ..ResponseHead::default() };
+    for answer in [page, there, plain_status(407), plain_status(511)] {
+        let portal = |bench: &mut Bench, ms| {
+            let _ = bench.head(ms, &answer);
+        };
+        let keep = |bench: &mut Bench, from, upto, portal_ends: u64| {
+            let mut lines = Vec::new();
+            let mut ms = from;
+            while ms <= upto {
+                bench.machine.handle_timeout(at(ms));
+                lines.extend(bench.auto(ms).into_iter().map(|line| (ms, line)));
+                if bench.open.iter().any(|(kind, _)| *kind == Kind::Fetch) {
+                    if ms < portal_ends { portal(bench, ms) } else { good_body(bench, ms) }
+                } else {
+                    ms += 100;
+                }
+            }
+            lines
+        };
+        let mut bench = plain();
+        let lines = keep(&mut bench, 1_000, 400_000, 121_000);
+        assert!(times(&lines, "fail").is_empty(), "{answer:?}");
+        assert_eq!(bench.machine.state(), State::Installing, "{answer:?}");
+        let mut bench = plain();
+        let lines = keep(&mut bench, 1_000, 700_000, u64::MAX);
+        let end = times(&lines, "fail -5 server answers with something else");
+        assert!(matches!(end[..], [ms] if (601_000..632_000).contains(&ms)), "{answer:?} {end:?}");
+    }
+}
+
+#[test]
+fn rule_8_a_weak_etag_is_as_good_as_a_strong_one() {
+    for (first, second) in [("\"1\"", "W/\"1\""), ("W/\"1\"", "\"1\""), ("W/\"1\"", "W/\"1\"")] {
+        let mut bench = Bench::fetching(config());
+        bench.head(1_100, &ResponseHead { etag: Some(first.as_bytes()), ..good(0) }).unwrap();
+        bench.body(1_100, 5_000);
+        bench.fetch_failed(1_200, TransportError::Closed);
+        let ms = bench.next_fetch().unwrap();
+        let head = ResponseHead { etag: Some(second.as_bytes()), ..part(5_000, SIZE - 1, SIZE) };
+        bench.head(ms, &head).unwrap();
+        assert!(bench.body(ms, SIZE).contains(&DONE.into()), "{first} {second}");
+    }
+}
+
+/// Two nodes behind one name, each with an ETag of its own, and a line that breaks.
+#[test]
+fn rule_8_nodes_that_disagree_about_the_etag_cost_two_restarts_and_no_result() {
+    let mut bench = Bench::fetching(config());
+    let tags: [&[u8]; 2] = [b"\"a\"", b"\"b\""];
+    let (mut lines, mut fetches) = (Vec::new(), 0);
+    while let Some(ms) = bench.next_fetch_lines(&mut lines) {
+        let etag = Some(tags[fetches % 2]);
+        fetches += 1;
+        assert!(fetches < 60, "{lines:?}");
+        let from = bench.at;
+        let whole = ResponseHead { etag, ..good(0) };
+        let rest = ResponseHead { etag, ..part(from, SIZE - 1, SIZE) };
+        if bench.head(ms, if from == 0 { &whole } else { &rest }).is_err() {
+            continue;
+        }
+        let upto = (bench.at + 500).min(SIZE);
+        lines.extend(bench.body(ms, upto));
+        if upto == SIZE {
+            break;
+        }
+        bench.fetch_failed(ms, TransportError::Closed);
+    }
+    assert!(lines.contains(&DONE.into()), "{lines:?}");
+}
+
+/// The digest is to decide, also when it decides against the two nodes.
+#[test]
+fn rule_12_a_clean_download_is_granted_when_the_restarts_are_spent_on_etags() {
+    let mut bench = Bench::fetching(config());
+    let mut ms = 1_100;
+    for etag in [b"\"a\"", b"\"b\"", b"\"c\"", b"\"d\""] {
+        let from = if etag == b"\"d\"" { SIZE - 1 } else { 3_000 };
+        bench.head(ms, &ResponseHead { etag: Some(etag), ..good(0) }).unwrap();
+        bench.at = if etag == b"\"d\"" { 3_000 } else { 0 };
+        if etag == b"\"d\"" {
+            // The whole image: what is stored is passed over.
+            bench.at = 0;
+        }
+        bench.body(ms, from);
+        if from < SIZE - 1 {
+            bench.fetch_failed(ms, TransportError::Closed);
+            ms = bench.next_fetch().unwrap();
+        }
+    }
+    bench.piece(ms, SIZE);
+    for kind in [Kind::Write, Kind::Sync, Kind::Persist] {
+        bench.done(ms, kind);
+        bench.out(ms);
+    }
+    let op = bench.take(Kind::Digest);
+    bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
+    bench.out(ms);
+    let op = bench.take(Kind::Digest);
+    bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
+    assert_eq!(bench.out(ms), ["persist Fetching 1.0.0@0", "fetch 0"]);
+    bench.done(ms, Kind::Persist);
+    bench.good_head(ms);
+    assert!(bench.body(ms, SIZE).contains(&DONE.into()));
+}
