@@ -174,6 +174,9 @@ reasons! {
     /// Over plain http the server answers with something that is not the image: a captive portal,
     /// a proxy, another server.
     SomethingElse = 50, Failed, "server answers with something else";
+    /// The application has confirmed the new image, and the cloud did not answer: no fault of the
+    /// image.
+    NoAnswer = 51, Failed, "rolled back: no answer from the cloud";
     /// [`TlsError::Version1`].
     TlsVersion1 = 60, Failed, "tls: certificate is x509 version 1";
     /// [`TlsError::Authority`].

@@ -29,8 +29,8 @@ pub struct Config {
     /// Whether an older version may be installed. Default [`Downgrade::Allow`]: an operator who
     /// offers an older version means it.
     pub downgrade: Downgrade,
-    /// A new image is confirmed only when the cloud has answered its version report, too.
-    /// Default `true`.
+    /// A new image is confirmed only when the cloud has answered its version report, too, for which
+    /// [`Timing::patience`] is waited after the application's word. Default `true`.
     pub confirm_needs_reply: bool,
     /// How the image is verified. Default [`Verify::ReadBack`].
     pub verify: Verify,

@@ -184,7 +184,13 @@ impl Updater {
     /// [`Misuse`] when none is on trial.
     pub fn confirm(&mut self, now: Instant) -> Result<(), Misuse> {
         self.command(now, |machine| {
+            let waits = machine.waits_for_word();
+            let limit = machine.now + machine.cfg.timing.patience;
             let trial = machine.trial().filter(|trial| trial.back.is_none())?;
+            if waits && !trial.confirmed {
+                // From here on only the cloud is waited for, which is no fault of the image.
+                trial.limit = trial.limit.map(|_| limit);
+            }
             trial.confirmed = true;
             machine.news.drop_kind(&Event::Trial);
             Some(())

@@ -177,11 +177,13 @@ impl Updater {
     }
 
     fn tick_trial(&mut self, again: Instant) {
-        let now = self.now;
+        let (now, waits) = (self.now, self.waits_for_word());
         let Some(trial) = self.trial() else { return };
         match trial.back {
             None if trial.limit.is_some_and(|limit| limit <= now) => {
-                self.begin_roll_back(Reason::NotConfirmed);
+                let why =
+                    if waits && trial.confirmed { Reason::NoAnswer } else { Reason::NotConfirmed };
+                self.begin_roll_back(why);
             }
             None if trial.ask <= now && !trial.confirmed => {
                 trial.ask = again;
@@ -193,6 +195,11 @@ impl Updater {
             }
             _ => {}
         }
+    }
+
+    /// The cloud has not answered the version that runs, and must before it stays.
+    pub(super) fn waits_for_word(&self) -> bool {
+        self.cfg.confirm_needs_reply && !self.proved
     }
 
     /// The new image goes: first the reason (O11), then the slot, then the restart.

@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use ota_proto::{Md5, ResponseHead, State, TransportError};
+use ota_proto::journal::Record;
+use ota_proto::{Md5, Outcome, Reason, ResponseHead, SlotState, State, TransportError};
 
 use crate::bench::*;
 use crate::fetch::part;
@@ -298,4 +299,47 @@ fn rule_12_a_clean_download_is_granted_when_the_restarts_are_spent_on_etags() {
     bench.done(ms, Kind::Persist);
     bench.good_head(ms);
     assert!(bench.body(ms, SIZE).contains(&DONE.into()));
+}
+
+/// 1.0.0 runs on trial, and the application has confirmed it; there is no session yet.
+fn confirmed() -> Bench {
+    let record = Bench::restarting(config()).journal();
+    let mut bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
+    bench.auto(0);
+    bench.machine.confirm(at(60_000)).unwrap();
+    bench.auto(60_000);
+    bench
+}
+
+#[test]
+fn rule_13_a_cloud_that_is_away_after_a_good_trial_is_waited_for() {
+    let mut bench = confirmed();
+    let lines = bench.until(1_800_000);
+    assert!(!lines.iter().any(|line| line.contains("slot")), "{lines:?}");
+    bench.machine.handle_session(at(1_800_000), true);
+    assert!(bench.auto(1_800_000).contains(&"report 1.0.0".into()));
+    bench.reply(1_800_100, "1.0.0");
+    let lines = bench.auto(1_800_100);
+    assert!(lines.contains(&"slot Confirm".into()) && lines.contains(&"done".into()), "{lines:?}");
+}
+
+#[test]
+fn rule_14_a_cloud_that_never_answers_rolls_back_and_is_no_strike_against_the_image() {
+    let mut bench = confirmed();
+    let lines = bench.until(1_860_000);
+    assert_eq!(lines.last().unwrap(), "1860000 event Restart");
+    assert!(lines.contains(&"1860000 slot RollBack".into()), "{lines:?}");
+    let record: Record = bench.journal();
+    assert_eq!(record.owed.map(|owed| owed.result), Some(Outcome::Failed(Reason::NoAnswer)));
+    let mut bench = Bench::boot(config(), "0.1.0", SlotState::RolledBack, Some(&record));
+    bench.machine.handle_session(at(0), true);
+    assert!(bench.auto(0).contains(&"fail -5 rolled back: no answer from the cloud".into()));
+    assert_eq!(bench.journal().guard, None, "no strike");
+    // Without the application's word it is the image's fault, after ten minutes.
+    let record = Bench::restarting(config()).journal();
+    let mut bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
+    let lines = bench.until(600_000);
+    assert!(lines.contains(&"600000 slot RollBack".into()), "{lines:?}");
+    let reason = bench.journal().owed.map(|owed| owed.result);
+    assert_eq!(reason, Some(Outcome::Failed(Reason::NotConfirmed)));
 }

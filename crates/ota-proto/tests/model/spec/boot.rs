@@ -121,7 +121,11 @@ impl Spec {
                 }
                 self.begin(image, String::new(), trial, (size, etag));
                 if matches!(start, Start::Back) {
-                    self.begin_back();
+                    let why = match self.note.outcome {
+                        Some(Err(why)) => why,
+                        _ => Why::Image,
+                    };
+                    self.begin_back(why);
                 }
             }
         }

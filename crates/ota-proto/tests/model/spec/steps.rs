@@ -223,8 +223,13 @@ impl Spec {
             (Command::Installed(what), Step::Install { begun: Some(_), .. }) => {
                 self.installed(what, image);
             }
-            (Command::Confirm, Step::Trial { confirmed, back: None, .. }) => *confirmed = true,
-            (Command::RollBack, Step::Trial { back: None, .. }) => self.begin_back(),
+            (Command::Confirm, Step::Trial { confirmed, back: None, limit, .. }) => {
+                if !*confirmed && self.policy.needs_reply && !self.proved {
+                    *limit = limit.map(|_| now + 1_800 * S);
+                }
+                *confirmed = true;
+            }
+            (Command::RollBack, Step::Trial { back: None, .. }) => self.begin_back(Why::Image),
             (Command::Cancel, step) if !is_past_return(step) => self.fail(Why::Other),
             _ => return None,
         }
@@ -254,14 +259,14 @@ impl Spec {
     }
 
     /// The way back: its reason first (O11).
-    pub(super) fn begin_back(&mut self) {
+    pub(super) fn begin_back(&mut self, why: Why) {
         let Some(Attempt { step: Step::Trial { limit, back, .. }, .. }) = &mut self.open else {
             return;
         };
         *back = Some(false);
         self.cannot = 0;
         if limit.is_some() {
-            self.note.outcome = Some(Err(Why::Image));
+            self.note.outcome = Some(Err(why));
             self.note.sent = false;
         }
     }
@@ -365,8 +370,10 @@ impl Spec {
             Step::Install { begun: Some(limit), late, .. } if *limit <= now => {
                 (*late, *limit) = (true, now + 60 * S);
             }
-            Step::Trial { limit: Some(limit), back: None, .. } if *limit <= now => {
-                self.begin_back();
+            Step::Trial { limit: Some(limit), back: None, confirmed, .. } if *limit <= now => {
+                // Who waits only for the cloud blames nothing.
+                let waits = *confirmed && self.policy.needs_reply && !self.proved;
+                self.begin_back(if waits { Why::Other } else { Why::Image });
             }
             Step::Trial { ask, .. } if *ask <= now => *ask = now + 60 * S,
             _ => {}
