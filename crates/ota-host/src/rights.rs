@@ -104,6 +104,16 @@ mod tests {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn rights_that_are_right_are_left_alone() {
+        // Nobody may change the mode of this one.
+        let file = File::open("/proc/self/status").unwrap();
+        let found = file.metadata().unwrap();
+        assert!(file.set_permissions(found.permissions()).is_err());
+        Rights::of(&found).give(&file).unwrap();
+    }
+
     #[test]
     fn a_file_is_given_away_or_it_is_said_that_it_cannot_be() {
         let file = tempfile::tempfile().unwrap();

@@ -127,12 +127,9 @@ impl FileSlot {
         let stat = fs::fstatvfs(dir.as_fd());
         let stat = stat.map_err(|why| HostError::io("measure", dir.path(), why))?;
         let blocks = stat.f_blocks.saturating_mul(stat.f_frsize);
-        let most = match blocks.checked_sub(options.keep_free) {
-            // A file system that does not say how large it is.
-            _ if blocks == 0 => u64::MAX,
-            Some(most) if most > 0 => most,
-            _ => return Err(HostError::io("keep an image in", dir.path(), Errno::NOSPC)),
-        };
+        let most = largest(blocks, options.keep_free);
+        let most =
+            most.ok_or_else(|| HostError::io("keep an image in", dir.path(), Errno::NOSPC))?;
         // Offsets of the system are signed.
         let capacity = options.capacity.unwrap_or(most).min(i64::MAX as u64);
         let name = if options.accepts { NEW } else { IMAGE };
@@ -467,6 +464,11 @@ impl Image {
     }
 }
 
+/// The largest image on a file system of so many bytes; 0 bytes is one that does not say.
+fn largest(bytes: u64, keep_free: u64) -> Option<u64> {
+    if bytes == 0 { Some(u64::MAX) } else { bytes.checked_sub(keep_free).filter(|most| *most > 0) }
+}
+
 /// Whether a new image may take this name: a folder there is somebody's.
 fn is_replaceable(stat: &Stat) -> bool {
     fs::FileType::from_raw_mode(stat.st_mode) != fs::FileType::Directory
@@ -500,11 +502,17 @@ fn read_at(file: &File, mut part: &mut [u8], mut at: u64) -> io::Result<()> {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn drop_cache(file: &File, from: u64) {
     // Advice: a file system without a cache to drop is none the worse.
-    let _ = fs::fadvise(file, from - from % PAGES, None, fs::Advice::DontNeed);
+    let _ = fs::fadvise(file, page(from), None, fs::Advice::DontNeed);
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn drop_cache(_: &File, _: u64) {}
+
+/// Where the page of this byte begins.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn page(at: u64) -> u64 {
+    at - at % PAGES
+}
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn allocate(file: &File, size: u64) -> Result<(), Errno> {
@@ -583,5 +591,45 @@ mod tests {
         let (_temp, mut slot) = slot();
         slot.options.keep_free = u64::MAX;
         assert_eq!(slot.erase(0..4096, 4096), Err(StorageError::NoSpace));
+    }
+
+    #[test]
+    fn the_capacity_itself_fits() {
+        let (_temp, mut slot) = slot();
+        let most = slot.info.capacity;
+        assert_eq!(slot.erase(most - 4096..most, most), Ok(()));
+        assert_eq!(slot.erase(0..4096, most), Ok(()));
+        assert_eq!(slot.write_at(most - 1, b"x"), Ok(()));
+        assert_eq!(slot.digest(0..most, &mut Digester::new()), Ok(()));
+        for beyond in [slot.erase(0..most + 1, 0), slot.erase(0..4096, most + 1)] {
+            assert_eq!(beyond, Err(StorageError::NoSpace));
+        }
+    }
+
+    #[test]
+    fn an_erase_forgets_what_is_dirty_from_there_on_and_nothing_below() {
+        let (_temp, mut slot) = slot();
+        slot.write_at(4096, b"x").unwrap();
+        slot.write_at(8192, b"x").unwrap();
+        slot.erase(8192..12288, 0).unwrap();
+        assert_eq!(slot.dirty, Some(4096));
+        slot.erase(4096..8192, 0).unwrap();
+        assert_eq!(slot.dirty, None);
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_page_is_dropped_from_its_beginning() {
+        let pages = [0, 1, PAGES - 1, PAGES, PAGES + 1, 5 * PAGES - 1].map(page);
+        assert_eq!(pages, [0, 0, 0, PAGES, PAGES, 4 * PAGES]);
+    }
+
+    #[test]
+    fn a_disk_that_does_not_say_how_large_it_is_is_no_small_one() {
+        // What FUSE and some network file systems answer.
+        assert_eq!(largest(0, 1024), Some(u64::MAX));
+        assert_eq!(largest(1025, 1024), Some(1));
+        assert_eq!(largest(1024, 1024), None);
+        assert_eq!(largest(1, 1024), None);
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
+use rustix::io::Errno;
+
 use super::*;
 
 /// Starts of an image on trial.
@@ -36,6 +38,8 @@ struct Medium {
     pending: Vec<Op>,
     /// Operations before the cut.
     left: usize,
+    /// Operations before one that fails; whether it is done all the same.
+    error: Option<(usize, bool)>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +59,12 @@ impl Model {
 
     fn act(&self, op: Option<Op>) -> io::Result<()> {
         let mut medium = self.lock();
+        let error = medium.error.take();
+        medium.error = error.filter(|(left, _)| *left > 0).map(|(left, done)| (left - 1, done));
+        let failed = error.filter(|(left, _)| *left == 0);
+        if let Some((_, false)) = failed {
+            return Err(Errno::IO.into());
+        }
         if medium.left == 0 {
             // It may have been under way.
             if let Some(Op::Put(name, text)) = op {
@@ -72,7 +82,7 @@ impl Model {
                 done.iter().for_each(|op| op.apply(&mut medium.durable));
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), |_| Err(Errno::IO.into()))
     }
 }
 
@@ -182,7 +192,8 @@ impl<'a> World<'a> {
 }
 
 fn mount(path: &Path, durable: Names, left: usize) -> (AbSlots, Arc<Model>) {
-    let model = Arc::new(Model(Mutex::new(Medium { durable, pending: Vec::new(), left })));
+    let model =
+        Arc::new(Model(Mutex::new(Medium { durable, pending: Vec::new(), left, error: None })));
     let dir = File::open(path).unwrap();
     (AbSlots::new(path.to_owned(), dir, model.clone(), STARTS), model)
 }
@@ -308,6 +319,30 @@ fn an_image_that_never_comes_up_is_taken_back_after_its_starts() {
 }
 
 #[test]
+fn an_error_anywhere_around_a_switch_ends_on_the_new_image_after_one_more_try() {
+    let folder = folder();
+    let story = &[Act(Activate), Start, Act(Confirm)];
+    let errors = operations(folder.path(), story);
+    assert!(2 * errors >= 22, "{errors}");
+    for (n, done) in (0..errors).flat_map(|n| [(n, false), (n, true)]) {
+        let mut world = World::new(folder.path());
+        world.model.lock().error = Some((n, done));
+        let mut failed = 0;
+        for step in story {
+            if !world.step(*step) {
+                failed += 1;
+                assert!(world.step(*step), "{step:?} again, after error {n}, done: {done}");
+            }
+            check(&world, story);
+        }
+        assert_eq!(failed, 1, "error {n}, done: {done}");
+        let running = world.slots.running().unwrap();
+        assert_eq!((running.side, running.slot), (Side::B, SlotState::Confirmed));
+        assert_eq!(world.link(), "b");
+    }
+}
+
+#[test]
 fn the_machine_counts_once_in_each_of_its_runs() {
     let folder = folder();
     let mut world = World::new(folder.path());
@@ -354,6 +389,11 @@ fn a_state_that_nobody_wrote_says_nothing() {
     }
     for end in 0..text.len() {
         assert_eq!(State::from_text(&text[..end]), None, "cut at {end}");
+    }
+    assert_eq!(State::from_text(&format!("{text}more\n")), None);
+    for (length, fits) in [(0, true), (64, true), (65, false)] {
+        let long = text.replace("boot x", &format!("boot {}", "x".repeat(length)));
+        assert_eq!(State::from_text(&long).is_some(), fits, "{length}");
     }
     assert_eq!(State::from_text(&text.replace("starts 2", "starts 256")), None);
     assert_eq!(State::from_text(&text.replace("trial b", "trial c")), None);
