@@ -102,11 +102,15 @@ impl<R: Runtime + Default> Life<R> {
     }
 }
 
-/// What the slot holds.
+/// What the slot holds: nothing before an image was accepted.
 fn slot(folder: &std::path::Path) -> Vec<u8> {
     let dir = DataDir::open(folder).expect("a folder");
     let slot = FileSlot::open(&dir, SlotOptions::default()).expect("a slot");
-    std::fs::read(slot.path()).expect("a slot to read")
+    match std::fs::read(slot.path()) {
+        Ok(image) => image,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => panic!("the slot cannot be read: {error}"),
+    }
 }
 
 /// How often the cloud's state is looked at when nothing is told.

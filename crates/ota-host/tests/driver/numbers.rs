@@ -2,27 +2,23 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::pin::pin;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use mqttbytes::v4::{Connect, Publish};
 use ota_cloud::Rollout;
 use ota_host::Work;
-use ota_proto::{Event as Update, Identity, QoS, State};
+use ota_proto::{Event as Update, QoS, State};
 use ota_server::NewFirmware;
 use ota_wire::client::Event as Client;
 
 use super::{
-    FIRST, PATIENCE, PRODUCT, Rig, best_of_three, cloud, device_config, image, is_update, login,
-    secret, storage_with, wire_config,
+    FIRST, PATIENCE, PRODUCT, Rig, best_of_three, cloud, device_config, image, is_update,
+    storage_with, wire_config,
 };
 use crate::adapter::{Driver, Event};
 
@@ -31,7 +27,7 @@ use crate::adapter::{Driver, Event};
 struct Waits {
     /// Until the broker had acknowledged them.
     out: Vec<Duration>,
-    /// From another device, through the broker.
+    /// Until they came back from the broker, which is the way in and the way out.
     inbound: Vec<Duration>,
 }
 
@@ -74,8 +70,6 @@ impl Counts {
 async fn messages_during_erases() -> Waits {
     let image = image(256 * 1024);
     let cloud = cloud(&image, None).await;
-    let other = Identity::new(PRODUCT, "dev002").unwrap();
-    cloud.handle().add_device(&other, &secret()).await.unwrap();
     let temp = tempfile::tempdir().unwrap();
     let counts = Arc::new(Counts::default());
     let flash = Arc::clone(&counts);
@@ -88,14 +82,12 @@ async fn messages_during_erases() -> Waits {
     }));
     let mut driver = Driver::new(wire_config(cloud.mqtt_addr())).unwrap();
     driver.add_device(device_config(), "0.1.0", storage).unwrap();
-    driver.subscribe(&format!("{PRODUCT}/dev002/data"), QoS::AtMostOnce).unwrap();
+    let topic = format!("{PRODUCT}/dev001/data");
+    driver.subscribe(&topic, QoS::AtMostOnce).unwrap();
     let mut rig = Rig { driver, temp, events: Vec::new() };
     rig.until(&image, |e| is_update(e, |e| matches!(e, Update::Started { .. }))).await;
     assert_eq!(rig.count(|e| matches!(e, Event::Client(Client::Subscribed(_)))), 1);
     let began = Instant::now();
-    let over = Arc::new(AtomicBool::new(false));
-    let speaker = speaker(cloud.mqtt_addr(), &other, began, Arc::clone(&over));
-    let topic = format!("{PRODUCT}/dev001/data");
     let (mut out, inbound) = (Vec::new(), RefCell::new(Vec::new()));
     let hear = |event: &Event| {
         if let Event::Message { payload, .. } = event {
@@ -106,7 +98,8 @@ async fn messages_during_erases() -> Waits {
     };
     while rig.count(|e| is_update(e, |e| matches!(e, Update::Ready))) == 0 {
         let sent = Instant::now();
-        let handle = rig.driver.publish(&topic, b"21.5", QoS::AtLeastOnce).unwrap();
+        let now = u64::try_from(began.elapsed().as_micros()).unwrap().to_be_bytes();
+        let handle = rig.driver.publish(&topic, &now, QoS::AtLeastOnce).unwrap();
         let published = |e: &Event| {
             hear(e);
             *e == Event::Client(Client::Published(handle))
@@ -123,9 +116,6 @@ async fn messages_during_erases() -> Waits {
         }
     }
     rig.prove(&cloud, &image).await;
-    over.store(true, Ordering::SeqCst);
-    // It ends between two messages, or with the connection.
-    let _ = tokio::task::spawn_blocking(|| speaker.join()).await;
     let mut waits = Waits { out, inbound: inbound.into_inner() };
     waits.out.sort();
     waits.inbound.sort();
@@ -135,37 +125,6 @@ async fn messages_during_erases() -> Waits {
     println!("p50 {:?}, p99 {:?}, longest {:?}", waits.at(50), waits.at(99), waits.at(100));
     assert!(erases >= 4 && out > 100 && inbound > 100);
     waits
-}
-
-/// Another device, which sends the time in µs since `began` again and again. It has a thread of
-/// its own: what makes the test's late makes none of its messages late.
-#[allow(clippy::disallowed_methods, reason = "a test on the real clock")]
-fn speaker(
-    broker: SocketAddr,
-    device: &Identity,
-    began: Instant,
-    over: Arc<AtomicBool>,
-) -> JoinHandle<()> {
-    let login = login(device);
-    let topic = format!("{PRODUCT}/{}/data", device.device_name());
-    thread::spawn(move || {
-        let mut stream = TcpStream::connect(broker).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let mut connect = Connect::new(login.client_id);
-        connect.set_login(login.username, login.password);
-        let mut packet = BytesMut::new();
-        connect.write(&mut packet).unwrap();
-        stream.write_all(&packet).unwrap();
-        stream.read_exact(&mut [0; 4]).unwrap();
-        while !over.load(Ordering::SeqCst) {
-            let now = u64::try_from(began.elapsed().as_micros()).unwrap();
-            packet.clear();
-            let publish = Publish::new(&topic, mqttbytes::QoS::AtMostOnce, now.to_be_bytes());
-            publish.write(&mut packet).unwrap();
-            stream.write_all(&packet).unwrap();
-            thread::sleep(Duration::from_millis(5));
-        }
-    })
 }
 
 /// Runs an ignored test of this file as a process of its own: other tests share theirs.
