@@ -8,13 +8,20 @@ use crate::failure::{Code, Failure};
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// Heard and not acted upon: a write beyond the limit of a file's size is then an error like
+    /// any other, as on a full disk.
+    _file_limit: Signal,
 }
 
 impl Signals {
-    /// From now on neither signal ends the program by itself.
+    /// From now on neither signal ends the program by itself, nor does a limit of a file's size.
     pub(crate) fn new() -> Result<Self, Failure> {
         let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
-        Ok(Self { interrupt: listen(interrupt)?, terminate: listen(terminate)? })
+        Ok(Self {
+            interrupt: listen(interrupt)?,
+            terminate: listen(terminate)?,
+            _file_limit: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
+        })
     }
 
     /// The next one, as the end of work that is not done. Cancel-safe.

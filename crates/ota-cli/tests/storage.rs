@@ -32,14 +32,19 @@ fn once_mounted(script: &str, config: &str, at: &str) -> Option<End> {
 
 #[test]
 fn an_image_that_finds_no_room_is_refused_before_its_first_byte() {
-    let (desk, mut cloud, broker) = setup(&["dev001"], image(1, 2 << 20));
-    let config = desk.plain_device("dev001", &broker);
-    // The system's limit for a file, in KiB or half of them, with the words of a full disk.
-    let end = once_under("trap '' XFSZ; ulimit -f 1024", &config).expect(4);
-    assert_eq!(end.err.last().unwrap(), "ota: the update failed: no space");
-    assert_eq!(told(&mut cloud), ("-5".into(), "no space".into()));
-    assert_eq!(desk.read("dev001/slot.part").len(), 0, "nothing was stored");
-    assert!(!desk.path("dev001/slot.img").exists());
+    let (desk, mut cloud, broker) = setup(&["dev001", "dev002"], image(1, 2 << 20));
+    // The system's limit for a file, in KiB or half of them, with the words of a full disk; also
+    // where nobody told the system to send no signal for it.
+    for (device, script) in
+        [("dev001", "trap '' XFSZ; ulimit -f 1024"), ("dev002", "ulimit -f 1024")]
+    {
+        let config = desk.plain_device(device, &broker);
+        let end = once_under(script, &config).expect(4);
+        assert_eq!(end.err.last().unwrap(), "ota: the update failed: no space");
+        assert_eq!(told(&mut cloud), ("-5".into(), "no space".into()));
+        assert_eq!(desk.read(&format!("{device}/slot.part")).len(), 0, "nothing was stored");
+        assert!(!desk.path(device).join("slot.img").exists());
+    }
 }
 
 #[test]
@@ -227,4 +232,14 @@ fn root_tells_no_command_of_a_folder_that_others_may_write() {
     let config = desk.device_with("dev001", &broker, &lines);
     common::once(&config).expect(0);
     assert!(desk.path("ran").exists());
+}
+
+#[test]
+fn too_few_descriptors_are_one_line_that_says_what_to_do() {
+    let desk = Desk::new();
+    let config = desk.plain_device("dev001", "127.0.0.1:9");
+    for most in [6, 7, 12, 20] {
+        let end = once_under(&format!("ulimit -n {most}"), &config).expect(5);
+        assert!(end.err[0].contains("raise the limit") && end.err.len() == 1, "{:?}", end.err);
+    }
 }

@@ -51,6 +51,7 @@ fn live(args: &Agent) -> Result<(), Failure> {
         let path = path.display();
         warn(&format!("warning: everybody can read the secret in {path}: run chmod 600 {path}"));
     }
+    try_descriptors()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Slot, journal, an installation and a name lookup at a time.
@@ -68,6 +69,22 @@ fn live(args: &Agent) -> Result<(), Failure> {
     match end? {
         End::Done => Ok(()),
         End::Again => Err(again()),
+    }
+}
+
+/// Files and sockets that an agent has open at once, at most.
+const DESCRIPTORS: usize = 24;
+
+/// Whether there may be as many open files as it takes: the runtime panics at its start when it
+/// has none.
+fn try_descriptors() -> Result<(), Failure> {
+    let open = (0..DESCRIPTORS).map(|_| std::fs::File::open("/dev/null"));
+    match open.collect::<Result<Vec<_>, _>>() {
+        Ok(_) => Ok(()),
+        Err(why) => Err(Failure::environment(format!(
+            "cannot open {DESCRIPTORS} files: {why}; raise the limit (ulimit -n, or LimitNOFILE= \
+             in the unit)"
+        ))),
     }
 }
 

@@ -212,3 +212,42 @@ fn a_record_is_written_while_a_write_is_held_up() {
     assert_eq!(fs::read(temp.path().join("slot.part")).unwrap(), b"onetwo");
     assert_eq!(storage.record(), Some(Record::default().encode(2)));
 }
+
+#[test]
+fn a_disk_that_fails_once_is_asked_again_and_one_that_fails_twice_has_failed() {
+    let (_temp, mut storage) = storage(Box::new(NoSwitch));
+    let image = b"0123456789";
+    let works = || {
+        [
+            Work::Erase { range: 0..10, size: 10 },
+            write(0, image),
+            Work::Sync,
+            Work::Digest { range: 0..10, whole: Some(md5(image)) },
+        ]
+    };
+    for fault in [Fault::Before(StorageError::Failed), Fault::After(StorageError::Failed)] {
+        for (times, works_out) in [(1, true), (2, false)] {
+            for work in works() {
+                let mut left = 0;
+                storage.inject(Box::new(move |_| {
+                    left += 1;
+                    (left <= times).then_some(fault)
+                }));
+                let answer = storage.run(job(0, work.clone())).answer;
+                let good = matches!(
+                    answer,
+                    Answer::Erased(Ok(())) | Answer::Stored(Ok(())) | Answer::Synced(Ok(()))
+                ) || answer == Answer::Digest(Ok(md5(image)));
+                assert_eq!(good, works_out, "{work:?} {fault:?} {times}");
+            }
+        }
+    }
+    // What is clear at once is not asked again.
+    let mut asked = 0;
+    storage.inject(Box::new(move |_| {
+        asked += 1;
+        assert_eq!(asked, 1);
+        Some(Fault::Before(StorageError::NoSpace))
+    }));
+    storage.run(job(0, Work::Sync));
+}
