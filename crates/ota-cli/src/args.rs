@@ -125,6 +125,7 @@ Example:
   data_dir = \"/var/lib/ota\"
   version_file = \"/var/lib/ota/version\"   # holds the running version; written after an update
   # allow_http = true                # accept offers whose URL is plain http
+  # public_store_only = true         # refuse stores at loopback, link-local and private addresses
   # trailing_digest = true           # hash what was synced while more arrives: sooner done, perhaps from a cache
   # keep_accepted = true             # slot.img is the accepted image until the next one is: room for two
   # trusted_folders = [\"/srv/app\"]  # others may write there, and root's commands use it all the same

@@ -34,6 +34,7 @@ pub(crate) struct Account {
 pub(crate) struct Setup {
     pub(crate) account: Account,
     pub(crate) allow_http: bool,
+    pub(crate) public_store_only: bool,
     /// Hash behind each sync, in place of once at the end.
     pub(crate) trailing_digest: bool,
     /// Who accepts an offer.
@@ -83,6 +84,7 @@ impl Setup {
         config.reconnect.base = self.spacing.max(Duration::from_millis(200)).min(base);
         let mut options = Options::default();
         options.record = self.record;
+        options.public_store_only = self.public_store_only;
         options.tls = account.tls.clone();
         options.sign_in = Some(self.sign_in(&login));
         let driver = Driver::with_options(config, options);
@@ -153,6 +155,16 @@ pub(crate) fn line(at: Instant, event: &client::Event) -> Option<Line> {
             at,
             "kicked",
             "* connections are lost again and again: does another client use this login?",
+        ),
+        client::Event::Retained { .. } => Line::new(
+            at,
+            "retained",
+            "* the broker keeps a message for this device and sends it again: it is no offer",
+        ),
+        client::Event::LeftOut => Line::new(
+            at,
+            "left-out",
+            "* messages were not taken: their subscriptions wait until the device is served",
         ),
         client::Event::BadMessage { error, .. } => {
             Line::new(at, "bad-message", format!("* a message that is none: {error}"))

@@ -25,8 +25,8 @@ const TURN: usize = 16;
 pub struct Buffers<'d> {
     /// At least the longest MQTT packet, `Config::mqtt.limits.packet`.
     pub broker: &'d mut [u8],
-    /// At least the longest response head, `Config::http.head`. Firmware is written to the slot
-    /// from here: its length is the longest write.
+    /// At least the longest line of a response head that matters, `Config::http.line`. Firmware is
+    /// written to the slot from here: its length is the longest write.
     pub store: &'d mut [u8],
 }
 

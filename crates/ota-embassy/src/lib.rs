@@ -52,7 +52,7 @@
 //! | what | default | small profile |
 //! |---|---:|---:|
 //! | two sockets, 2 KiB each way | 8,248 | 8,248 |
-//! | receive buffers: longest MQTT packet and longest response head | 8,192 | 4,096 |
+//! | receive buffers: longest MQTT packet, and 4 KiB (2 KiB) of firmware | 8,192 | 4,096 |
 //! | a write unit for the slot, one for the boot loader's state | 16 | 16 |
 //! | [`Driver`] | 3,368 | 3,368 |
 //! | heap at its peak, storage included | 4,378 | 4,378 |

@@ -28,7 +28,7 @@ fn metered(poll: &mut dyn FnMut()) {
 
 /// The most heap over an update, without the receive buffers, which the test takes from it.
 fn peak(mut world: World) -> usize {
-    let given = world.device.config.mqtt.limits.packet + world.device.config.http.head;
+    let given = world.device.config.mqtt.limits.packet + world.device.config.http.line;
     world.device.around = metered;
     world.device.events.borrow_mut().reserve(64);
     HEAP.set((0, 0));
@@ -41,7 +41,7 @@ const SOCKETS: usize = 4 * 2_048;
 
 fn total(what: &str, world: World) -> usize {
     let config = &world.device.config;
-    let buffers = config.mqtt.limits.packet + config.http.head;
+    let buffers = config.mqtt.limits.packet + config.http.line;
     // A write unit for the slot, and one for the boot loader's state.
     let units = 2 * 8;
     let sockets = SOCKETS + size_of::<Tcp<'_>>();
@@ -82,7 +82,7 @@ fn the_small_profile_is_at_most_20_kib() {
     config.mqtt.limits.packet = 2_048;
     config.mqtt.limits.kept = 512;
     config.mqtt.limits.tx = 1_536;
-    config.http.head = 2_048;
+    config.http.line = 2_048;
     world.device.machine.limits.payload = 2_048;
     world.device.machine.limits.url = 512;
     world.device.machine.limits.user_defined = 256;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ota_proto::url::Url;
 use ota_proto::{
-    Boot, Config, ContentRange, Identity, Instant, OpId, Output, ResponseHead, SlotInfo, SlotState,
-    State, TransportError, Updater,
+    Boot, Coding, Config, ContentRange, Identity, Instant, OpId, Output, ResponseHead, SlotInfo,
+    SlotState, State, TransportError, Updater,
 };
 
 use crate::input::Input;
@@ -125,7 +125,7 @@ impl Desk {
         let retry_after = (parts & 32 != 0).then(|| Duration::from_secs(input.number()));
         let len = usize::from(input.byte()) * if parts & 64 != 0 { 8 } else { 1 };
         let location = core::str::from_utf8(input.bytes(len)).ok();
-        let encoded = parts & 128 != 0;
+        let coding = (parts & 128 != 0).then_some(Coding::Gzip);
         let head = ResponseHead {
             status,
             content_length,
@@ -133,7 +133,7 @@ impl Desk {
             etag,
             location,
             retry_after,
-            encoded,
+            coding,
         };
         if self.machine.handle_response(self.now, op, &head).is_ok() {
             self.check_taken(&head, from);
@@ -152,7 +152,9 @@ impl Desk {
     }
 
     fn check_taken(&self, head: &ResponseHead<'_>, from: u64) {
-        assert!(!head.encoded, "an encoded body");
+        let total = head.content_range.and_then(|range| range.total);
+        let sized = [head.content_length, total].contains(&Some(self.size));
+        assert!(sized || head.coding.is_none(), "a compressed body");
         match head.status {
             200 => assert!(head.content_length.is_none_or(|length| length == self.size)),
             206 => {
@@ -163,7 +165,7 @@ impl Desk {
                         span: range.span.filter(|(first, last)| {
                             *first == from && first <= last && *last < self.size
                         }),
-                        total: Some(self.size)
+                        total: range.total.map(|_| self.size),
                     }
                 );
                 let (first, last) = range.span.expect("the part that was asked for");

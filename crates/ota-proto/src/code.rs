@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::TlsError;
+use crate::{Coding, TlsError};
 
 /// The result code of a `fail` report (docs/protocol.md, Result codes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,9 +185,42 @@ reasons! {
     TlsAlgorithm = 62, Failed, "tls: key or signature kind not supported";
     /// [`TlsError::NotTls`].
     NotTls = 63, Failed, "tls: the server speaks no tls there";
+    /// The body is compressed, and has not the offered length.
+    Encoded = 80, Failed, "server sends it compressed";
+    /// As [`Reason::Digest`], of a body that the server calls by this coding, as the next ones.
+    DigestGzip = 81, Digest, "md5 does not match, sent as gzip";
+    /// `deflate`.
+    DigestDeflate = 82, Digest, "md5 does not match, sent as deflate";
+    /// `br`.
+    DigestBrotli = 83, Digest, "md5 does not match, sent as br";
+    /// `zstd`.
+    DigestZstd = 84, Digest, "md5 does not match, sent as zstd";
+    /// `compress`.
+    DigestCompress = 85, Digest, "md5 does not match, sent as compress";
+    /// `aws-chunked`.
+    DigestAwsChunked = 86, Digest, "md5 does not match, sent as aws-chunked";
+    /// A label that is no coding of HTTP.
+    DigestLabelled = 87, Digest, "md5 does not match, sent as some coding";
+    /// The address of the store is loopback, link-local or private, and such ones are refused.
+    NotPublic = 88, Failed, "the store has no public address";
 }
 
 impl Reason {
+    /// A wrong digest of a body with this label.
+    pub(crate) const fn wrong_digest(coding: Option<Coding>) -> Self {
+        use Coding as C;
+        match coding {
+            None => Self::Digest,
+            Some(C::Gzip) => Self::DigestGzip,
+            Some(C::Deflate) => Self::DigestDeflate,
+            Some(C::Brotli) => Self::DigestBrotli,
+            Some(C::Zstd) => Self::DigestZstd,
+            Some(C::Compress) => Self::DigestCompress,
+            Some(C::AwsChunked) => Self::DigestAwsChunked,
+            Some(C::Other) => Self::DigestLabelled,
+        }
+    }
+
     /// Whether TLS was refused, by us or by the peer.
     pub(crate) const fn is_tls(self) -> bool {
         use Reason as R;

@@ -6,6 +6,7 @@ use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
 use crate::identity::Identity;
+use crate::url::{BadUrl, Url};
 use crate::version::Version;
 
 /// The configuration of an [`crate::Updater`]. [`Config::new`] has the defaults.
@@ -26,6 +27,9 @@ pub struct Config {
     pub install: Hold,
     /// Accept offers whose URL is plain `http`. Default `false`.
     pub allow_http: bool,
+    /// Take URLs with `user:password@`: who makes the requests sends them as Basic to that origin
+    /// and no other. Default `false`: such a URL is refused.
+    pub url_user: bool,
     /// Whether an older version may be installed. Default [`Downgrade::Allow`]: an operator who
     /// offers an older version means it.
     pub downgrade: Downgrade,
@@ -51,12 +55,21 @@ impl Config {
             approval: Hold::Auto,
             install: Hold::Auto,
             allow_http: false,
+            url_user: false,
             downgrade: Downgrade::Allow,
             confirm_needs_reply: true,
             verify: Verify::ReadBack,
             limits: Limits::default(),
             timing: Timing::default(),
         }
+    }
+
+    /// Takes a URL apart, with the user in it where that is taken.
+    pub(crate) fn parse_url<'a>(
+        &self,
+        text: &'a str,
+    ) -> Result<(Url<'a>, Option<&'a str>), BadUrl> {
+        if self.url_user { Url::parse_with_user(text) } else { Ok((Url::parse(text)?, None)) }
     }
 
     /// The length in bytes of a buffer that every output fits into.
@@ -206,6 +219,9 @@ pub struct Timing {
     pub response: Duration,
     /// Longest wait for the next byte of a body. 15 s.
     pub idle: Duration,
+    /// Longest time that a body is not read because slot or journal do not answer; then its
+    /// connection is given up, for other devices may wait for it. 60 s.
+    pub unread: Duration,
     /// Window of the least rate. 60 s.
     pub floor_window: Duration,
     /// Least rate over the window, in bytes per second. 256.
@@ -260,6 +276,7 @@ impl Timing {
             &mut self.repeat_waiting,
             &mut self.response,
             &mut self.idle,
+            &mut self.unread,
             &mut self.floor_window,
             &mut self.retry_base,
             &mut self.retry_cap,
@@ -299,6 +316,7 @@ impl Timing {
             self.repeat_waiting,
             self.response,
             self.idle,
+            self.unread,
             self.floor_window,
             self.retry_cap,
             self.lie,
@@ -344,6 +362,7 @@ impl Default for Timing {
             repeat_waiting: secs(45),
             response: secs(20),
             idle: secs(15),
+            unread: secs(60),
             floor_window: secs(60),
             floor_rate: 256,
             retry_base: secs(1),

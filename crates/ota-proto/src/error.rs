@@ -172,6 +172,8 @@ pub enum TransportError {
     Tls(TlsError),
     /// The answer is not HTTP, or contradicts itself, or its head is too long.
     Malformed,
+    /// The address of the host is loopback, link-local or private, and such ones are refused.
+    NotPublic,
 }
 
 impl fmt::Display for TransportError {
@@ -183,6 +185,7 @@ impl fmt::Display for TransportError {
             Self::Closed => f.write_str("connection closed early"),
             Self::Tls(why) => write!(f, "TLS: {why}"),
             Self::Malformed => f.write_str("not a usable HTTP answer"),
+            Self::NotPublic => f.write_str("the host has no public address"),
         }
     }
 }

@@ -80,12 +80,63 @@ pub struct ResponseHead<'a> {
     pub location: Option<&'a str>,
     /// `Retry-After` when given in seconds.
     pub retry_after: Option<Duration>,
-    /// There is a `Content-Encoding` other than `identity`.
-    pub encoded: bool,
+    /// `Content-Encoding` other than `identity`.
+    pub coding: Option<Coding>,
+}
+
+/// What a `Content-Encoding` calls the body. Servers say such things of files that are sent as they
+/// are stored, so the length decides whether it is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Coding {
+    /// A label that is no coding of HTTP.
+    Other,
+    /// `aws-chunked`, which is one of uploads.
+    AwsChunked,
+    /// `compress`, `x-compress`.
+    Compress,
+    /// `deflate`.
+    Deflate,
+    /// `gzip`, `x-gzip`.
+    Gzip,
+    /// `br`.
+    Brotli,
+    /// `zstd`.
+    Zstd,
+}
+
+impl Coding {
+    /// What a label means; `None` for `identity`, and for none.
+    #[must_use]
+    pub fn of_label(label: &[u8]) -> Option<Self> {
+        const ALL: [(&str, Option<Coding>); 10] = [
+            ("", None),
+            ("identity", None),
+            ("aws-chunked", Some(Coding::AwsChunked)),
+            ("compress", Some(Coding::Compress)),
+            ("x-compress", Some(Coding::Compress)),
+            ("deflate", Some(Coding::Deflate)),
+            ("gzip", Some(Coding::Gzip)),
+            ("x-gzip", Some(Coding::Gzip)),
+            ("br", Some(Coding::Brotli)),
+            ("zstd", Some(Coding::Zstd)),
+        ];
+        let known = ALL.iter().find(|(name, _)| label.eq_ignore_ascii_case(name.as_bytes()));
+        known.map_or(Some(Self::Other), |(_, coding)| *coding)
+    }
+
+    /// Whether a body of that coding has other bytes than the file.
+    #[must_use]
+    pub fn is_real(self) -> bool {
+        self >= Self::Compress
+    }
 }
 
 /// `Content-Range: bytes first-last/total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ContentRange {
     /// First and last byte; absent in `bytes */total`.
@@ -144,7 +195,7 @@ impl fmt::Debug for ResponseHead<'_> {
             .field("etag", &self.etag)
             .field("location", &self.location.map(Redacted))
             .field("retry_after", &self.retry_after)
-            .field("encoded", &self.encoded)
+            .field("coding", &self.coding)
             .finish()
     }
 }

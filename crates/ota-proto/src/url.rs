@@ -1,7 +1,7 @@
 //! Just enough of a URL for a download: http and https, taken apart and joined.
 
 use alloc::string::String;
-use core::fmt::{self, Write as _};
+use core::fmt;
 use core::net::Ipv6Addr;
 
 /// An absolute `http` or `https` URL, taken apart. The query is kept byte for byte: it is a
@@ -37,7 +37,8 @@ pub struct Url<'a> {
 pub enum BadUrl {
     /// Neither `http` nor `https`.
     Scheme,
-    /// The host is missing or has bytes that no host has; also when a user name is given.
+    /// The host is missing or has bytes that no host has; also when a user name is given where
+    /// none is taken.
     Host,
     /// Not a port from 1 to 65535.
     Port,
@@ -54,6 +55,18 @@ impl<'a> Url<'a> {
     /// # Errors
     /// [`BadUrl`], by what is wrong; never `TooLong`.
     pub fn parse(text: &'a str) -> Result<Self, BadUrl> {
+        match Self::parse_with_user(text)? {
+            (url, None) => Ok(url),
+            (_, Some(_)) => Err(BadUrl::Host),
+        }
+    }
+
+    /// As [`Url::parse`], with the user name and password that stand before the host, as they are
+    /// written: `user:password`, percent-encoded. They are a credential of this origin.
+    ///
+    /// # Errors
+    /// [`BadUrl`], by what is wrong; never `TooLong`.
+    pub fn parse_with_user(text: &'a str) -> Result<(Self, Option<&'a str>), BadUrl> {
         check_bytes(text)?;
         let (scheme, rest) = text.split_once(':').ok_or(BadUrl::Scheme)?;
         let rest = rest.strip_prefix("//").ok_or(BadUrl::Scheme)?;
@@ -65,14 +78,29 @@ impl<'a> Url<'a> {
         let rest = without_fragment(rest);
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        let (user, authority) = match authority.rsplit_once('@') {
+            Some((user, authority)) => (Some(user), authority),
+            None => (None, authority),
+        };
         let (host, port) = split_authority(authority)?;
         let port = if port.is_empty() { default_port(tls) } else { parse_port(port)? };
-        Ok(Self { tls, host, port, target })
+        // In a user name it would be escaped: who knows which host is meant.
+        if user.is_some_and(|user| user.contains('@')) {
+            return Err(BadUrl::Host);
+        }
+        Ok((Self { tls, host, port, target }, user))
+    }
+
+    /// The same scheme, host and port: what a credential is for.
+    #[must_use]
+    pub fn is_same_origin(&self, other: &Url<'_>) -> bool {
+        (self.tls, self.port) == (other.tls, other.port)
+            && self.host.eq_ignore_ascii_case(other.host)
     }
 
     /// The absolute URL that a `Location` header means when it answers a request for `self`:
     /// absolute, `//host/path`, `/path`, `?query` or a relative path, dot segments removed. Its
-    /// query is kept byte for byte, its fragment dropped.
+    /// query is kept byte for byte, and so is a user name of its own; its fragment is dropped.
     ///
     /// # Errors
     /// [`BadUrl`], by what is wrong with the result; `TooLong` above `max` bytes.
@@ -80,39 +108,49 @@ impl<'a> Url<'a> {
         check_bytes(location)?;
         let location = without_fragment(location);
         if has_scheme(location) {
-            let url = Url::parse(location)?;
-            return url.write(None, split_query(url.target), max);
+            let (url, user) = Url::parse_with_user(location)?;
+            return url.write(user, None, split_query(url.target), max);
         }
         if location.starts_with("//") {
             let mut absolute = String::from(if self.tls { "https:" } else { "http:" });
             absolute.push_str(location);
-            let url = Url::parse(&absolute)?;
-            return url.write(None, split_query(url.target), max);
+            let (url, user) = Url::parse_with_user(&absolute)?;
+            return url.write(user, None, split_query(url.target), max);
         }
         let (path, query) = split_query(location);
         if path.starts_with('/') {
-            return self.write(None, (path, query), max);
+            return self.write(None, None, (path, query), max);
         }
         let (own_path, own_query) = split_query(self.target);
         if !path.is_empty() {
             let own_path = own_path.strip_prefix('/').unwrap_or(own_path);
             let directory = own_path.rsplit_once('/').map(|(directory, _)| directory);
-            return self.write(directory, (path, query), max);
+            return self.write(None, directory, (path, query), max);
         }
         let query = if query.is_empty() { own_query } else { query };
-        self.write(None, (own_path, query), max)
+        self.write(None, None, (own_path, query), max)
+    }
+
+    /// This URL with a user name and password.
+    pub(crate) fn with_user(&self, user: &str, max: usize) -> Result<String, BadUrl> {
+        self.write(Some(user), None, split_query(self.target), max)
     }
 
     /// This origin with a path behind a directory, dot segments removed, and a query.
     fn write(
         &self,
+        user: Option<&str>,
         directory: Option<&str>,
         (path, query): (&str, &str),
         max: usize,
     ) -> Result<String, BadUrl> {
-        let mut out = String::new();
+        // As much as may be needed: growing by doubling would hold three times as much for a moment.
+        let parts =
+            [user.unwrap_or_default(), self.host, directory.unwrap_or_default(), path, query];
+        let rest = parts.iter().fold(ORIGIN, |sum, part| sum.saturating_add(part.len()));
+        let mut out = String::with_capacity(rest.min(max));
         // Writing to a string cannot fail.
-        let _ = write!(out, "{self}");
+        let _ = self.write_origin(&mut out, user);
         let origin = out.len();
         let path = path.strip_prefix('/').unwrap_or(path);
         let directory = directory.into_iter().flat_map(|directory| directory.split('/'));
@@ -137,11 +175,23 @@ impl<'a> Url<'a> {
     }
 }
 
+/// Bytes of a URL besides its parts: scheme, brackets, port and separators.
+const ORIGIN: usize = 24;
+
 impl fmt::Display for Url<'_> {
     /// Scheme, host and port: `https://host:8443`. The path may name an account, the query is a
     /// credential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_origin(f, None)
+    }
+}
+
+impl Url<'_> {
+    fn write_origin(&self, f: &mut dyn fmt::Write, user: Option<&str>) -> fmt::Result {
         f.write_str(if self.tls { "https://" } else { "http://" })?;
+        if let Some(user) = user {
+            write!(f, "{user}@")?;
+        }
         if self.host.contains(':') {
             write!(f, "[{}]", self.host)?;
         } else {
@@ -189,7 +239,6 @@ impl Redacted<'_> {
             Some((shown, _)) => (shown, "?…"),
             None => (self.0, ""),
         };
-        // Such a URL is refused, but it is shown before that.
         match shown.rsplit_once('@') {
             Some((_, behind)) => ["…@", behind, query],
             None => ["", shown, query],
@@ -248,9 +297,6 @@ fn has_scheme(text: &str) -> bool {
 
 /// Host without brackets, and the port's digits.
 fn split_authority(authority: &str) -> Result<(&str, &str), BadUrl> {
-    if authority.contains('@') {
-        return Err(BadUrl::Host);
-    }
     if let Some(rest) = authority.strip_prefix('[') {
         let (host, rest) = rest.split_once(']').ok_or(BadUrl::Host)?;
         host.parse::<Ipv6Addr>().map_err(|_| BadUrl::Host)?;

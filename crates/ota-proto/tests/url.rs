@@ -136,6 +136,28 @@ fn redirects_joined() {
 }
 
 #[test]
+fn a_user_is_handed_out_apart_and_kept_by_a_join() {
+    let of = |text| Url::parse_with_user(text).map(|(url, user)| (url.host, url.target, user));
+    assert_eq!(of("http://u:p%40@h/f"), Ok(("h", "/f", Some("u:p%40"))));
+    assert_eq!(of("http://@h/f"), Ok(("h", "/f", Some(""))));
+    assert_eq!(of("http://h/f@x"), Ok(("h", "/f@x", None)));
+    assert_eq!(of("http://h?u@x"), Ok(("h", "?u@x", None)));
+    assert_eq!(of("http://u@v@h/f"), Err(BadUrl::Host));
+    assert_eq!(of("http://u@/f"), Err(BadUrl::Host));
+    let base = Url::parse("https://h.example/a").unwrap();
+    assert_eq!(base.join("//u:p@h/x", 100).unwrap(), "https://u:p@h/x");
+    assert_eq!(base.join("http://u:p@h:81/x?q", 100).unwrap(), "http://u:p@h:81/x?q");
+    assert_eq!(base.join("/x", 100).unwrap(), "https://h.example/x");
+    let (with, _) = Url::parse_with_user("http://u:p@h/x").unwrap();
+    assert_eq!(format!("{with} {with:?}"), "http://h Url(http://h)");
+    let origin = |text| Url::parse(text).unwrap();
+    assert!(origin("http://h/x").is_same_origin(&origin("http://H:80/y?z")));
+    for other in ["https://h:80/x", "http://h:81/x", "http://g/x"] {
+        assert!(!origin("http://h/x").is_same_origin(&origin(other)), "{other}");
+    }
+}
+
+#[test]
 fn redirects_refused() {
     let base = Url::parse("https://h.example/a").unwrap();
     for (location, why) in [
@@ -145,8 +167,8 @@ fn redirects_refused() {
         ("http:/x", BadUrl::Scheme),
         ("javascript://h/", BadUrl::Scheme),
         ("///x", BadUrl::Host),
-        ("//user@h/x", BadUrl::Host),
-        ("https://user@h/x", BadUrl::Host),
+        ("//us@er@h/x", BadUrl::Host),
+        ("https://@", BadUrl::Host),
         ("//h:0/x", BadUrl::Port),
         ("/a b", BadUrl::Bytes),
         ("/\u{e9}", BadUrl::Bytes),

@@ -124,7 +124,8 @@ fn rule_5_each_reason_has_words_of_its_own_and_one_code() {
             Reason::Network | Reason::Broken => -1,
             Reason::NotFound => -2,
             Reason::Unauthorized => -3,
-            Reason::Digest => -4,
+            // Also with the label of the body.
+            _ if text.starts_with("md5 ") => -4,
             _ => -5,
         };
         assert_eq!(reason.code().number(), code, "{reason:?}");

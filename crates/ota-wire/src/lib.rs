@@ -66,14 +66,18 @@
 //! | heap of a client with one device, at rest | at most 2 KiB |
 //! | the same at its peak, with the longest URL and text, and the application's windows full | at most 16 KiB |
 //! | growth with the image, allocations for a piece of body | none |
-//! | receive buffers | the caller's: a response head, 4 KiB, for the store; a packet, 4 KiB, for the broker |
+//! | receive buffers | the caller's: a line of a response head, 1 KiB, for the store; a packet, 4 KiB, for the broker |
 //!
-//! `tests/client_heap.rs` holds them.
+//! A host has memory to spare: with [`client::Config::enlarge`] and the limits of a device that
+//! [`client::enlarge_device`] sets, packets and lines have 16 KiB, URLs 4 KiB, and the peak is at
+//! most 64 KiB. `tests/client_heap.rs` holds both.
 //!
 //! # Features
 //!
 //! * `defmt`: `defmt::Format` for events, errors and configurations, those of `ota-proto` included.
 //!   Passwords, payloads, records and images are not shown. Nothing is logged by this crate.
+//! * `url-user`: the user and password of a URL are sent as `Authorization: Basic`, to that origin
+//!   and no other; without it such a URL is refused.
 //! * `record`: the flight recorder, `record`; a [`Client`] then has serde's traits.
 #![no_std]
 #![forbid(unsafe_code)]

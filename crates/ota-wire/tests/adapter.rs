@@ -138,10 +138,9 @@ fn a_buffer_that_is_too_short_is_the_callers_fault() {
     let short = |broker, store| {
         Engine::new(Instant::ZERO, config(), vec![0_u8; broker], vec![0_u8; store]).err()
     };
-    let needed = 4_096;
-    assert_eq!(short(4_095, 4_096), Some(EngineError::Buffer { needed }));
-    assert_eq!(short(4_096, 4_095), Some(EngineError::Buffer { needed }));
-    assert_eq!(short(4_096, 4_096), None);
+    assert_eq!(short(4_095, 1_024), Some(EngineError::Buffer { needed: 4_096 }));
+    assert_eq!(short(4_096, 1_023), Some(EngineError::Buffer { needed: 1_024 }));
+    assert_eq!(short(4_096, 1_024), None);
 }
 
 #[test]

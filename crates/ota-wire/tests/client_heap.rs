@@ -9,7 +9,7 @@ use ota_proto::{
     SlotAction, SlotInfo, SlotState, State, Updater,
 };
 use ota_wire::Client;
-use ota_wire::client::{Config, DeviceIndex, Event, Found, Link, LinkKind, Output};
+use ota_wire::client::{Config, DeviceIndex, Event, Found, Link, LinkKind, Output, enlarge_device};
 use ota_wire::mqtt::Login;
 
 const DEVICE: DeviceIndex = DeviceIndex::FIRST;
@@ -144,16 +144,28 @@ impl Bench {
     }
 }
 
-fn client(boot: Boot<'_>) -> Client {
+/// Which column of rule 17.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Size {
+    Micro,
+    Host,
+}
+
+fn client(size: Size, boot: Boot<'_>) -> Client {
     let user = "TESTPROD01dev001;21010406;AbC12;4102444800";
     let password = "a10a9f37a362b7680a5d1f8d3fc21d73c6d439b94eef199b033f94dffe8d5265;hmacsha256";
     let login = Login::new("TESTPROD01dev001".into(), user.into(), password.into());
     let host = "TESTPROD01.iotcloud.tencentdevices.com".into();
     let mut config = Config::new(host, 8_883, true, login, 7);
     config.reconnect.spread = core::time::Duration::ZERO;
-    let mut client = Client::new(Instant::ZERO, config).unwrap();
     let identity = Identity::new("TESTPROD01", "dev001").unwrap();
-    client.add_device(Instant::ZERO, ota_proto::Config::new(identity, 7), boot).unwrap();
+    let mut device = ota_proto::Config::new(identity, 7);
+    if size == Size::Host {
+        config.enlarge();
+        enlarge_device(&mut device);
+    }
+    let mut client = Client::new(Instant::ZERO, config).unwrap();
+    client.add_device(Instant::ZERO, device, boot).unwrap();
     client
 }
 
@@ -190,10 +202,17 @@ fn reply(version: &str) -> Vec<u8> {
     ))
 }
 
-/// The largest offer that the default limits take: a URL of 1 KiB and a text of 1.5 KiB.
-fn offer(image: &[u8]) -> Vec<u8> {
+/// The longest URL.
+fn url(size: Size) -> String {
     let mut url = "https://ota-1255858890.cos.ap-guangzhou.myqcloud.com/a_1.0.0?sign=".to_owned();
-    url.push_str(&"x".repeat(1_024 - url.len()));
+    let most = if size == Size::Host { 4_096 } else { 1_024 };
+    url.push_str(&"x".repeat(most - url.len()));
+    url
+}
+
+/// The largest offer that the limits take: the longest URL and a text of 1.5 KiB.
+fn offer(size: Size, image: &[u8]) -> Vec<u8> {
+    let url = url(size);
     let text = "u".repeat(1_536);
     message(&format!(
         r#"{{"file_size":{SIZE},"md5sum":"{}","type":"update_firmware","url":"{url}","user_defined":"{text}","version":"1.0.0"}}"#,
@@ -238,9 +257,15 @@ fn flood(client: &mut Client, now: Instant) {
     }
 }
 
-fn update(client_slot: &mut Option<Client>, flooded: bool) -> Run {
+fn update(size: Size, client_slot: &mut Option<Client>, flooded: bool) -> Run {
     let image: Vec<u8> = (0..SIZE).map(|n| u8::try_from(n * 7 % 251).unwrap()).collect();
-    let (offer, reply) = (offer(&image), reply("0.1.0"));
+    let (offer, reply) = (offer(size, &image), reply("0.1.0"));
+    // With the origin in front of it nearly the longest URL of a microcontroller's.
+    let target = if size == Size::Host { url(size) } else { format!("/{}", "z".repeat(960)) };
+    let policy = "p".repeat(3_500);
+    let redirect = format!(
+        "HTTP/1.1 302 Found\r\nContent-Security-Policy: {policy}\r\nLocation: {target}\r\n\r\n"
+    );
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\nETag: \"{}\"\r\nx: {}\r\n\r\n",
         digest(&image),
@@ -251,7 +276,7 @@ fn update(client_slot: &mut Option<Client>, flooded: bool) -> Run {
     let mut download = AllocationInfo::default();
     let mut at_boot = AllocationInfo::default();
     let all = measure(|| {
-        at_boot = measure(|| *client_slot = Some(client(boot())));
+        at_boot = measure(|| *client_slot = Some(client(size, boot())));
         let client = client_slot.as_mut().unwrap();
         let mut now = Instant::from_secs(1);
         connect(&mut bench, client, now, &reply);
@@ -262,7 +287,15 @@ fn update(client_slot: &mut Option<Client>, flooded: bool) -> Run {
         bench.broker = bench.broker.filter(|_| !flooded);
         bench.feed(client, now, link, &offer);
         bench.broker = Some(link);
+        let first = bench.store.unwrap();
+        client.handle_connected(now, first);
+        bench.turn(client, now);
+        // Cut within a line that is passed over.
+        let (front, back) = redirect.as_bytes().split_at(1_000);
+        bench.feed(client, now, first, front);
+        bench.feed(client, now, first, back);
         let store = bench.store.unwrap();
+        assert_ne!(store, first, "the redirect is followed");
         client.handle_connected(now, store);
         bench.turn(client, now);
         bench.feed(client, now, store, head.as_bytes());
@@ -302,7 +335,7 @@ fn update(client_slot: &mut Option<Client>, flooded: bool) -> Run {
 #[test]
 fn an_update_stays_within_its_bounds() {
     let mut client = None;
-    let run = update(&mut client, false);
+    let run = update(Size::Micro, &mut client, false);
     println!("size_of Updater {}, Client {}", size_of::<Updater>(), size_of::<Client>());
     println!("size_of client Event {}", size_of::<Event>());
     println!("heap after boot: {} bytes", run.boot.bytes_current);
@@ -319,9 +352,22 @@ fn an_update_stays_within_its_bounds() {
 #[test]
 fn a_flood_of_the_application_s_stays_within_them_too() {
     let mut client = None;
-    let run = update(&mut client, true);
+    let run = update(Size::Micro, &mut client, true);
     println!("heap at peak with full windows: {} bytes", run.all.bytes_max);
     assert!(run.all.bytes_max <= 16 * 1_024, "{:?}", run.all);
     assert!(run.all.bytes_current <= 2 * 1_024, "{:?}", run.all);
     drop(client);
+}
+
+#[test]
+fn a_host_stays_within_64_kib() {
+    for flooded in [false, true] {
+        let mut client = None;
+        let run = update(Size::Host, &mut client, flooded);
+        println!("heap of a host's at peak, flooded {flooded}: {} bytes", run.all.bytes_max);
+        assert_eq!(run.pieces.0, 0, "no allocation per piece of body");
+        assert!(run.all.bytes_max <= 64 * 1_024, "{:?}", run.all);
+        assert!(run.all.bytes_current <= 2 * 1_024, "{:?}", run.all);
+        drop(client);
+    }
 }

@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn members_and_repetitions_are_not_counted() {
-        let tree = "ota-wire v0.1.0 (/x/crates/ota-wire)\nhttparse v1.10.1\n\
+        let tree = "ota-wire v0.1.0 (/x/crates/ota-wire)\npostcard v1.1.3\n\
                     ota-proto v0.1.0 (/x/crates/ota-proto)\ncrc v3.4.0\ncrc v3.4.0 (*)\n\
                     serde_derive v1.0.1 (proc-macro)\n";
         assert_eq!(registry(tree), 3);

@@ -44,8 +44,8 @@ const RULES: [Rule; 14] = [
         ..rule("ota-proto", &[])
     },
     Rule {
-        always: Some(&["httparse"]),
-        behind: Some(&["crc", "defmt", "postcard", "serde"]),
+        always: Some(&[]),
+        behind: Some(&["base64ct", "crc", "defmt", "postcard", "serde"]),
         never: RUNTIMES,
         no_std: true,
         ..rule("ota-wire", &["ota-proto"])

@@ -86,25 +86,7 @@ impl<'a> Device<'a> {
         let slot = FileSlot::open(&dir, config.slot())?;
         let journal = JournalFile::open(&dir)?;
         let (installer, running) = Installer::open(&config.target, &dir, &slot)?;
-        let care = &config.care;
-        let hold = |held| if held { Hold::Ask } else { Hold::Auto };
-        let setup = Setup {
-            account: config.account.clone(),
-            allow_http: config.allow_http,
-            trailing_digest: config.trailing_digest,
-            // Also where nobody is asked: the machine is looked at before each download.
-            consent: Hold::Ask,
-            approval: hold(care.verify.is_some()),
-            install: hold(care.install.is_some()),
-            spacing: config.connect_spacing,
-            spread: config.connect_spacing,
-            install_limit: installer.limit(),
-            trial: installer.trial(),
-            record: RECORDER,
-            longest_pause: None,
-            hurry: 1,
-            seed: device::seed()?,
-        };
+        let setup = setup(config, &installer)?;
         let trouble = Trouble::default();
         let storage = Storage::new(slot, journal, installer.switch(&trouble));
         let (driver, device) = setup.driver(running, storage)?;
@@ -479,6 +461,30 @@ fn advice(cause: client::Disconnect) -> &'static str {
         TlsError::Algorithm => " (use a key of ECDSA P-256 or P-384, Ed25519, or RSA of 2048 bits)",
         _ => "",
     }
+}
+
+/// What the configuration asks of the machine and its connection.
+fn setup(config: &Config, installer: &Installer) -> Result<Setup, Failure> {
+    let care = &config.care;
+    let hold = |held| if held { Hold::Ask } else { Hold::Auto };
+    Ok(Setup {
+        account: config.account.clone(),
+        allow_http: config.allow_http,
+        public_store_only: config.public_store_only,
+        trailing_digest: config.trailing_digest,
+        // Also where nobody is asked: the machine is looked at before each download.
+        consent: Hold::Ask,
+        approval: hold(care.verify.is_some()),
+        install: hold(care.install.is_some()),
+        spacing: config.connect_spacing,
+        spread: config.connect_spacing,
+        install_limit: installer.limit(),
+        trial: installer.trial(),
+        record: RECORDER,
+        longest_pause: None,
+        hurry: 1,
+        seed: device::seed()?,
+    })
 }
 
 #[cfg(test)]

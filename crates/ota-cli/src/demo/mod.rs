@@ -101,6 +101,7 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
             tls: None,
         },
         allow_http: true,
+        public_store_only: false,
         trailing_digest: false,
         consent: Hold::Auto,
         approval: Hold::Auto,

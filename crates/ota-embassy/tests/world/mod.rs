@@ -303,7 +303,7 @@ impl Device {
 
     async fn life(&self, network: impl Network, running: &str, restart: &Cell<bool>) {
         let (mut broker, mut store) =
-            (vec![0; self.config.mqtt.limits.packet], vec![0; self.config.http.head]);
+            (vec![0; self.config.mqtt.limits.packet], vec![0; self.config.http.line]);
         let buffers = Buffers { broker: &mut broker, store: &mut store };
         let (mut unit, mut aligned) = ([0; 8], [0; 8]);
         let slot = FlashSlot::new(self.chip.region(DFU), ACTIVE.len(), &mut unit).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ota_proto::{ContentRange, Digester, Md5, ResponseHead};
+use ota_proto::{Coding, ContentRange, Digester, Md5, ResponseHead};
 
 use super::stale;
 use super::world::{World, same};
@@ -143,7 +143,17 @@ fn wild(head: &mut ResponseHead<'_>, input: &mut Input<'_>, size: u64) {
         let after = Duration::from_secs(input.number());
         head.retry_after = input.pick(&[None, Some(after), Some(Duration::MAX)]);
     }
-    head.encoded = parts & 64 != 0;
+    if parts & 64 != 0 {
+        head.coding = Coding::of_label(input.pick(&[
+            &b"gzip"[..],
+            b"br",
+            b"aws-chunked",
+            b"identity",
+            b"x",
+            b"zstd",
+            b"",
+        ]));
+    }
     if parts & 128 != 0 {
         head.content_length = Some(size);
     }

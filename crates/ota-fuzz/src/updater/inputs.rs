@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ota_proto::journal::{Journal, Phase, Record};
 use ota_proto::{
-    Boot, Gate, Installed, Instant, Md5, Misuse, OpId, Peer, ResponseHead, SlotAction, SlotState,
-    StorageError, TransportError, Updater,
+    Boot, Coding, Gate, Installed, Instant, Md5, Misuse, OpId, Peer, ResponseHead, SlotAction,
+    SlotState, StorageError, TransportError, Updater,
 };
 
 use super::cloud::{TOPIC, VERSIONS};
@@ -64,7 +64,11 @@ impl World {
                 assert!(!fetch.answered, "two answers to one request");
                 fetch.answered = true;
                 fetch.at = if head.status == 206 { fetch.from } else { 0 };
-                assert!(matches!(head.status, 200 | 206) && !head.encoded);
+                assert!(matches!(head.status, 200 | 206));
+                let size = self.machine.offer().map_or(0, |offer| offer.size);
+                let total = head.content_range.and_then(|range| range.total);
+                let sized = [head.content_length, total].contains(&Some(size));
+                assert!(sized || !head.coding.is_some_and(Coding::is_real), "compressed");
             }
         }
     }

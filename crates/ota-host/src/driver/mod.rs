@@ -11,12 +11,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_io::{AsyncRead, AsyncWrite};
 use ota_proto::TransportError;
-use ota_wire::adapter::Event;
+use ota_wire::adapter::{self, Event};
 use ota_wire::client::{Config, Link, LinkKind};
 
 use crate::engine::{Control, Engine, EngineError, Operation, Options, Step};
@@ -80,8 +81,12 @@ pub struct Driver<R: Runtime> {
     broker: Socket,
     store: Socket,
     trust: Trust,
+    reach: Reach,
     runtime: R,
 }
+
+/// Where links may go. What is being opened asks, and remembers.
+type Reach = Arc<Mutex<adapter::Reach>>;
 
 impl<R: Runtime> Driver<R> {
     /// A driver without devices.
@@ -99,6 +104,7 @@ impl<R: Runtime> Driver<R> {
     pub fn with_options(config: Config, options: Options) -> Result<Self, EngineError> {
         Ok(Self {
             trust: Trust::of(&options),
+            reach: Arc::new(Mutex::new(adapter::Reach::new(options.public_store_only))),
             engine: Engine::new(config, options)?,
             broker: Socket::Closed,
             store: Socket::Closed,
@@ -204,7 +210,7 @@ impl<R: Runtime> Driver<R> {
         } else {
             None
         };
-        Ok(Box::pin(open::<R>(host, port, secure)))
+        Ok(Box::pin(open::<R>(kind, Arc::clone(&self.reach), (host, port), secure)))
     }
 
     fn socket(&mut self, link: Link) -> &mut Socket {

@@ -1,21 +1,43 @@
 //! How a link is opened: name, TCP, TLS.
 
+use std::net::SocketAddr;
+use std::sync::PoisonError;
+
 use ota_proto::TransportError;
 
+use ota_wire::client::LinkKind;
+
 use super::connect::first_to_connect;
-use super::{Runtime, Stream};
+use super::{Reach, Runtime, Stream};
 use crate::tls::Secure;
 
 /// The stream, and from when the certificate of the peer is valid, where there is one.
 pub(super) async fn open<R: Runtime>(
-    host: String,
-    port: u16,
+    kind: LinkKind,
+    reach: Reach,
+    (host, port): (String, u16),
     secure: Option<Secure>,
 ) -> Result<(Box<dyn Stream>, Option<u64>), TransportError> {
     let addresses = R::resolve(host, port).await.map_err(|_| TransportError::Resolve)?;
+    let addresses = admitted(kind, &reach, addresses)?;
     let stream = first_to_connect(addresses, R::connect, R::sleep).await?;
     match secure {
         Some(secure) => secure.shake_hands(stream).await,
         None => Ok((stream, None)),
     }
+}
+
+/// The addresses that the link may go to.
+fn admitted(
+    kind: LinkKind,
+    reach: &Reach,
+    mut addresses: Vec<SocketAddr>,
+) -> Result<Vec<SocketAddr>, TransportError> {
+    let none = addresses.is_empty();
+    let mut reach = reach.lock().unwrap_or_else(PoisonError::into_inner);
+    addresses.retain(|address| reach.admits(kind, address.ip()));
+    if addresses.is_empty() && !none {
+        return Err(TransportError::NotPublic);
+    }
+    Ok(addresses)
 }

@@ -30,16 +30,18 @@ struct Local {
 
 impl Control {
     /// Adds a device that runs this version; the first is the one whose login the connection has.
-    /// Blocks: it reads the journal and asks the switch.
+    /// Blocks: it reads the journal and asks the switch. Its limits are raised to
+    /// [`client::enlarge_device`].
     ///
     /// # Errors
     /// [`EngineError::Device`]; nothing changed.
     pub fn add_device(
         &mut self,
-        config: ota_proto::Config,
+        mut config: ota_proto::Config,
         running: &str,
         mut storage: Storage,
     ) -> Result<DeviceIndex, EngineError> {
+        client::enlarge_device(&mut config);
         let record = storage.record();
         let boot = Boot {
             running,
@@ -89,7 +91,8 @@ impl Control {
     }
 
     /// Publishes a message of the application. At QoS 1 it is kept until it is acknowledged,
-    /// across connections; [`client::Event::Published`] says so.
+    /// across connections; [`client::Event::Published`] says so, and
+    /// [`client::Event::GivenUp`] that it was handed over too often in vain.
     ///
     /// # Errors
     /// [`PublishError`]; nothing changed. `$ota/…` is the client's own.

@@ -46,11 +46,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine without devices.
+    /// An engine without devices. A host has memory to spare: the limits are raised to
+    /// [`client::Config::enlarge`].
     ///
     /// # Errors
     /// [`EngineError`], when nothing could ever work with the configuration.
-    pub fn new(config: client::Config, options: Options) -> Result<Self, EngineError> {
+    pub fn new(mut config: client::Config, options: Options) -> Result<Self, EngineError> {
+        config.enlarge();
         if config.tls && cfg!(not(feature = "tls")) {
             return Err(EngineError::NoTls);
         }
@@ -59,7 +61,7 @@ impl Engine {
             spare: None,
             sign_in: options.sign_in,
             broker_buffer: config.mqtt.limits.packet,
-            store_buffer: options.store_buffer.max(config.http.head),
+            store_buffer: options.store_buffer.max(config.http.line),
             read_broker: false,
             deadline: None,
             control: Control::new(config, options.record)?,

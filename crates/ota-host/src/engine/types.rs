@@ -22,13 +22,17 @@ pub type Operation = (DeviceIndex, OpId);
 pub struct Options {
     /// Bytes of each of the two buffers that firmware is received into: one is read into while
     /// the other is written to the slot. They exist only while a store's link is open. Raised to
-    /// the longest response head. Default 256 KiB: with a quarter of that the agent took a quarter
+    /// the longest line of a response head. Default 256 KiB: with a quarter of that the agent took a quarter
     /// more time and processor for an image, in `cargo xtask bench`.
     pub store_buffer: usize,
     /// Who is trusted in TLS. `None`, the default: the authorities of the web, and no certificate
     /// of our own.
     #[cfg(feature = "tls")]
     pub tls: Option<crate::Tls>,
+    /// Refuse a store whose address is loopback, link-local, private or otherwise not of the
+    /// internet, at each redirect anew; the broker's own addresses are exempt. Default `false`:
+    /// the store of a network of its own is one.
+    pub public_store_only: bool,
     /// Bytes of the latest inputs that are kept for [`super::Control::recording`]; 0 for none,
     /// which is the default.
     pub record: usize,
@@ -65,6 +69,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             store_buffer: 256 * 1024,
+            public_store_only: false,
             record: 0,
             sign_in: None,
             #[cfg(feature = "tls")]

@@ -137,19 +137,24 @@ impl Updater {
 
     /// Deadlines of the network stand still while we are the ones who do not read.
     fn pause_deadlines(&mut self) {
-        let reading = self.is_reading();
+        if self.is_reading() {
+            return self.resume_deadlines();
+        }
         let now = self.now;
         let Some(attempt) = &mut self.update else { return };
         let Stage::Fetching(Net::Body(stream)) = &mut attempt.stage else { return };
-        match (reading, stream.paused) {
-            (false, None) => stream.paused = Some(now),
-            (true, Some(since)) => {
-                let stood = now.since(since);
-                stream.idle = stream.idle + stood;
-                stream.window = stream.window + stood;
-                stream.paused = None;
-            }
-            _ => {}
+        stream.paused.get_or_insert(now);
+    }
+
+    /// We read, or slot or journal have answered: those who are slow are not stuck.
+    pub(super) fn resume_deadlines(&mut self) {
+        let now = self.now;
+        let Some(attempt) = &mut self.update else { return };
+        let Stage::Fetching(Net::Body(stream)) = &mut attempt.stage else { return };
+        if let Some(since) = stream.paused.take() {
+            let stood = now.since(since);
+            stream.idle = stream.idle + stood;
+            stream.window = stream.window + stood;
         }
     }
 }

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::code::Reason;
 use crate::config::Timing;
 use crate::digest::{Digester, Md5};
+use crate::input::Coding;
 use crate::journal::Target;
 use crate::output::OpId;
 use crate::time::Instant;
@@ -115,6 +116,8 @@ pub(super) struct Attempt {
     pub(super) high: u64,
     /// Hash of the ETag of what is stored, 0 for none.
     pub(super) etag: u32,
+    /// What the server calls the body.
+    pub(super) coding: Option<Coding>,
     /// When the last checkpoint was taken, or the first byte after a start.
     pub(super) checkpoint_at: Instant,
     pub(super) faults: Faults,
@@ -295,6 +298,16 @@ pub(super) struct Stream {
     pub(super) end: Option<End>,
 }
 
+impl Stream {
+    /// While we do not read: until when the link is kept, and when that is over, until when the
+    /// slot may still answer.
+    pub(super) fn unread_until(&self, timing: &Timing) -> Option<Instant> {
+        let long = if self.end.is_some() { timing.install } else { Duration::ZERO };
+        let wait = timing.unread.max(long);
+        self.paused.map(|since| since + wait)
+    }
+}
+
 /// How the network's side of a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
@@ -383,6 +396,7 @@ impl Attempt {
             rehashed: false,
             high: kept,
             etag,
+            coding: None,
             checkpoint_at: at,
             faults: Faults::default(),
             patience: Patience { base: kept, ..Patience::default() },

@@ -46,11 +46,16 @@ impl Updater {
             etag: attempt.etag,
             firm: attempt.faults.restarts >= RESTARTS,
             plain: attempt.source.is_plain(),
+            offer: &attempt.source.url.0,
             url: url.as_ref().map_or(&attempt.source.url.0, |url| &url.0),
             hops: *hops,
         };
         let hops = hops.saturating_add(1);
-        match judge(&self.cfg, &asked, head) {
+        let verdict = judge(&self.cfg, &asked, head);
+        if let (Some(attempt), Some(coding)) = (&mut self.update, head.coding) {
+            attempt.coding = Some(coding);
+        }
+        match verdict {
             Verdict::Take { skip, declared, etag } => {
                 self.begin_body(op, skip, declared, etag);
                 return Ok(());
@@ -72,6 +77,7 @@ impl Updater {
             Verdict::Refused => self.ask_for_url(Why::Refused),
             Verdict::Missing => self.ask_for_url(Why::Gone),
             Verdict::Gone => self.fail(Reason::NotFound),
+            Verdict::Compressed => self.fail(Reason::Encoded),
             Verdict::Later(after) => self.fetch_fault(Reason::Network, after),
             Verdict::Fault(reason) => self.fetch_fault(reason, None),
         }
@@ -128,6 +134,7 @@ impl Updater {
         let reason = match error {
             TransportError::Tls(why) => why.into(),
             TransportError::Malformed => Reason::Contradiction,
+            TransportError::NotPublic => Reason::NotPublic,
             _ => Reason::Network,
         };
         self.end_stream(op, End::Failed(reason));
@@ -210,7 +217,8 @@ impl Updater {
         attempt.faults.streak = exponent.saturating_add(1);
         let mut pause = self.rng.backoff(timing.retry_base, exponent, timing.retry_cap);
         let mut most = Rng::backoff_most(timing.retry_base, exponent, timing.retry_cap);
-        let lie = cause.is_tls() || matches!(cause, Reason::Redirect | Reason::Contradiction);
+        let lie = cause.is_tls()
+            || matches!(cause, Reason::Redirect | Reason::Contradiction | Reason::NotPublic);
         if lie && attempt.source.is_plain() {
             // A captive portal answers until somebody has logged in.
             let odd = *attempt.patience.odd.get_or_insert(spent);
@@ -262,6 +270,7 @@ impl Updater {
         attempt.rehashed = false;
         attempt.high = 0;
         attempt.etag = 0;
+        attempt.coding = None;
         attempt.patience.restart(self.now);
         attempt.checkpoint_at = self.now;
         // What is under way speaks of bytes that are about to go.

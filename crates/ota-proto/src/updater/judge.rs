@@ -5,8 +5,7 @@ use core::time::Duration;
 
 use crate::code::Reason;
 use crate::config::Config;
-use crate::input::{ContentRange, ResponseHead};
-use crate::url::Url;
+use crate::input::{Coding, ContentRange, ResponseHead};
 
 use super::result::hash;
 
@@ -26,6 +25,8 @@ pub(super) struct Asked<'a> {
     pub(super) firm: bool,
     /// The offer's URL is plain http.
     pub(super) plain: bool,
+    /// The URL of the offer.
+    pub(super) offer: &'a str,
     /// The URL that was asked.
     pub(super) url: &'a str,
     /// Redirects followed to get there.
@@ -49,6 +50,8 @@ pub(super) enum Verdict {
     Gone,
     /// The server asks for patience.
     Later(Option<Duration>),
+    /// The body is compressed: no other answer will come of asking again.
+    Compressed,
     /// The answer is of no use.
     Fault(Reason),
 }
@@ -56,7 +59,7 @@ pub(super) enum Verdict {
 /// Judges an answer.
 pub(super) fn judge(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
     match head.status {
-        200 | 206 if head.encoded => Verdict::Fault(Reason::Contradiction),
+        200 | 206 if is_compressed(asked, head) => Verdict::Compressed,
         200 => judge_whole(asked, head),
         206 => judge_part(asked, head),
         301 | 302 | 303 | 307 | 308 => judge_redirect(cfg, asked, head),
@@ -72,6 +75,14 @@ pub(super) fn judge(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) ->
         408 | 429 | 500..=599 => Verdict::Later(head.retry_after),
         _ => Verdict::Fault(Reason::Contradiction),
     }
+}
+
+/// The body is called compressed, and nothing says that it has the image's length all the same, as
+/// that of a file which is sent as it is stored has.
+fn is_compressed(asked: &Asked<'_>, head: &ResponseHead<'_>) -> bool {
+    let total = head.content_range.and_then(|range| range.total);
+    let size = Some(asked.size);
+    head.coding.is_some_and(Coding::is_real) && head.content_length != size && total != size
 }
 
 fn judge_whole(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
@@ -90,14 +101,14 @@ fn judge_whole(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
 }
 
 fn judge_part(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
-    let Some(ContentRange { span: Some((first, last)), total: Some(total) }) = head.content_range
-    else {
+    let Some(ContentRange { span: Some((first, last)), total }) = head.content_range else {
         return Verdict::Fault(Reason::Contradiction);
     };
     let length = last.checked_sub(first).and_then(|span| span.checked_add(1));
     let honest = first == asked.from
-        && total == asked.size
-        && last < total
+        // `/*`: the server does not say (RFC 9110 §14.4).
+        && total.is_none_or(|total| total == asked.size)
+        && last < asked.size
         && length.is_some()
         && head.content_length.is_none_or(|given| Some(given) == length);
     if !honest {
@@ -122,16 +133,26 @@ fn judge_unsatisfiable(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
 
 fn judge_redirect(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
     let refused = Verdict::Fault(Reason::Redirect);
-    let (Some(location), Ok(base)) = (head.location, Url::parse(asked.url)) else {
+    let (Some(location), Ok((base, user))) = (head.location, cfg.parse_url(asked.url)) else {
         return refused;
     };
     let Ok(target) = base.join(location, cfg.limits.url) else { return refused };
-    let Ok(parsed) = Url::parse(&target) else { return refused };
+    let Ok((parsed, own)) = cfg.parse_url(&target) else { return refused };
     let plain = !parsed.tls && (base.tls || !cfg.allow_http);
     if plain || asked.hops >= HOPS {
         return refused;
     }
-    Verdict::Redirect(target)
+    // The offer's user goes on as long as its origin is not left; a target's own is for that hop.
+    let known = user.filter(|_| own.is_none() && parsed.is_same_origin(&base));
+    let of_offer = |known: &&str| {
+        let offer = cfg.parse_url(asked.offer);
+        offer.is_ok_and(|(url, user)| user == Some(*known) && url.is_same_origin(&base))
+    };
+    match known.filter(of_offer).map(|user| parsed.with_user(user, cfg.limits.url)) {
+        None => Verdict::Redirect(target),
+        Some(Ok(target)) => Verdict::Redirect(target),
+        Some(Err(_)) => refused,
+    }
 }
 
 /// Hash of the ETag, 0 for none. A weak one is as good as a strong one: the digest decides.

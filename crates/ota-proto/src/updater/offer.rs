@@ -11,7 +11,7 @@ use crate::journal::{Outcome, Phase, Record, Target};
 use crate::message::OfferMessage;
 use crate::output::Event;
 use crate::time::Instant;
-use crate::url::{SecretUrl, Url};
+use crate::url::SecretUrl;
 use crate::version::Version;
 
 use super::Updater;
@@ -370,7 +370,7 @@ impl Updater {
         if offer.url.len() > limits.url {
             return Err(Reason::BadUrl);
         }
-        let url = Url::parse(&offer.url).map_err(|_| Reason::BadUrl)?;
+        let (url, _) = self.cfg.parse_url(&offer.url).map_err(|_| Reason::BadUrl)?;
         if !url.tls && !self.cfg.allow_http {
             return Err(Reason::PlainHttp);
         }

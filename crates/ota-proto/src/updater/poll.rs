@@ -220,11 +220,13 @@ impl Updater {
         }
     }
 
+    /// A fetch is due. While the journal fails it must be sure that its body could be stored: a link
+    /// that nobody reads keeps other devices from theirs.
     fn is_fetch_due(&self) -> bool {
-        let due = self
-            .update
-            .as_ref()
-            .is_some_and(|attempt| matches!(attempt.stage, Stage::Fetching(Net::Due { .. })));
+        let due = self.update.as_ref().is_some_and(|attempt| {
+            matches!(attempt.stage, Stage::Fetching(Net::Due { .. }))
+                && (!self.ledger.is_failing() || self.may_write(attempt))
+        });
         // What an answer before brought is counted first.
         let writing =
             matches!(&self.job, Some(Job { work: Work::Write { .. }, orphan: false, .. }));

@@ -165,17 +165,17 @@ fn guard_after(guard: Option<Guard>, target: &Target, outcome: Outcome) -> Optio
 
 /// Faults of the image, not of the network, the server or the application's wishes.
 fn is_image_fault(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Digest
-            | Reason::Install
-            | Reason::InstallTimeout
-            | Reason::InstallCut
-            | Reason::NotConfirmed
-            | Reason::RolledBack
-            | Reason::BootFailed
-            | Reason::WrongVersion
-    )
+    reason.code() == ResultCode::Digest
+        || matches!(
+            reason,
+            Reason::Install
+                | Reason::InstallTimeout
+                | Reason::InstallCut
+                | Reason::NotConfirmed
+                | Reason::RolledBack
+                | Reason::BootFailed
+                | Reason::WrongVersion
+        )
 }
 
 /// FNV-1a, never 0: to tell strings apart in the journal, not to protect anything.

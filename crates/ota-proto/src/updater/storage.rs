@@ -41,6 +41,7 @@ impl Updater {
     pub(super) fn complete(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
         self.enter(now);
         if let Some(work) = self.take_job(op) {
+            self.resume_deadlines();
             match (work, result) {
                 (Work::Slot(action), result) => self.on_slot(action, result),
                 (_, Err(error)) => self.fail(reason_of(error)),
@@ -52,6 +53,7 @@ impl Updater {
 
     pub(super) fn on_digest(&mut self, op: OpId, result: Result<Md5, StorageError>) {
         let Some(Work::Digest { upto }) = self.take_job(op) else { return };
+        self.resume_deadlines();
         let digest = match result {
             Ok(digest) => digest,
             Err(error) => return self.fail(reason_of(error)),
@@ -84,7 +86,8 @@ impl Updater {
         // Bytes of two answers may not belong together, and a copy on the way may be damaged: the
         // image is fetched anew once, past all caches, before it is blamed.
         if attempt.faults.digest {
-            return self.fail(Reason::Digest);
+            let coding = attempt.coding;
+            return self.fail(Reason::wrong_digest(coding));
         }
         attempt.faults.digest = true;
         self.restart();
@@ -94,7 +97,9 @@ impl Updater {
     }
 
     pub(super) fn on_persisted(&mut self, op: OpId, result: Result<(), StorageError>) {
-        let Some((failures, error)) = self.ledger.complete(op, result) else { return };
+        let Some((failures, error)) = self.ledger.complete(op, result) else {
+            return self.resume_deadlines();
+        };
         let timing = &self.cfg.timing;
         let before = u32::from(failures.saturating_sub(1));
         let pause = timing

@@ -136,8 +136,21 @@ impl Updater {
     fn tick_fetch(&mut self) {
         let now = self.now;
         let timing = &self.cfg.timing;
+        let stuck = self.job.is_some();
         let Some(attempt) = &mut self.update else { return };
         match &mut attempt.stage {
+            Stage::Fetching(Net::Body(stream))
+                if stream.paused.is_some_and(|since| since + timing.unread <= now) =>
+            {
+                if stuck && stream.paused.is_some_and(|since| since + timing.install <= now) {
+                    // The slot never answers: its operation is nobody's from now on.
+                    return self.fail(Reason::Storage);
+                }
+                if stream.end.is_none() {
+                    self.cancel = Some(stream.op);
+                    stream.end = Some(End::Failed(Reason::Network));
+                }
+            }
             Stage::Fetching(Net::Asked { deadline, .. }) if *deadline <= now => {
                 self.fetch_fault(Reason::Network, None);
             }
@@ -223,8 +236,9 @@ impl Updater {
             Stage::Offered { ask } => Some((*ask, Timer::Application)),
             Stage::Deferred { until } => Some((*until, Timer::Deferral)),
             Stage::Fetching(Net::Asked { deadline, .. }) => Some((*deadline, Timer::Fetch)),
-            Stage::Fetching(Net::Body(stream)) if stream.paused.is_none() => {
-                Some((stream.idle.min(stream.window), Timer::Fetch))
+            Stage::Fetching(Net::Body(stream)) => {
+                let unread = stream.unread_until(timing);
+                Some((unread.unwrap_or(stream.idle.min(stream.window)), Timer::Fetch))
             }
             Stage::Fetching(_) | Stage::Verifying => None,
             Stage::Backoff { until, .. } => Some((*until, Timer::Retry)),

@@ -196,9 +196,18 @@ pub(crate) const DEVICE_TABLE: &[DeviceCase] = &[
     (
         "expc_downloading_fw_type",
         None,
-        Normal,
-        downloading("1.0.0", 55),
-        r#"{"type":"report_progress","report":{"progress":{"state":"downloading","percent":"55","result_code":"0","result_msg":""},"version":"1.0.0"}}"#,
+        Same,
+        DeviceMessage::ReportProgress {
+            version: Cow::Borrowed("1.0.0"),
+            progress: Progress {
+                state: Downloading,
+                percent: Some(55),
+                result_code: 0,
+                result_msg: Cow::Borrowed(""),
+            },
+            fw_type: Some(Cow::Borrowed("mcu")),
+        },
+        r#"{"type":"report_progress","report":{"progress":{"state":"downloading","percent":"55","result_code":"0","result_msg":""},"version":"1.0.0","fw_type":"mcu"}}"#,
     ),
     (
         "esp_done_prose",

@@ -255,7 +255,7 @@ fn head_of(answer: Answer, stored: u64, size: u64, http: bool) -> ResponseHead<'
             ResponseHead { status: 200, content_length: Some(size - 1), ..plain }
         }
         Answer::Encoded => {
-            ResponseHead { status: 200, content_length: Some(size), encoded: true, ..plain }
+            ResponseHead { status: 200, coding: Some(ota_proto::Coding::Gzip), ..plain }
         }
         Answer::Forbidden => ResponseHead { status: 403, ..plain },
         Answer::Missing => ResponseHead { status: 404, ..plain },

@@ -46,10 +46,9 @@ fn rule_8_a_206_must_match_start_total_and_etag() {
     bench.head(ms, &good).unwrap();
     assert!(bench.body(ms, SIZE).contains(&"event Install { size: 10000 }".into()));
     let no_range = ResponseHead { content_range: None, ..good };
-    let open = Some(ContentRange { span: Some((4_096, SIZE - 1)), total: None });
-    let open = ResponseHead { content_range: open, ..good };
     let lying = ResponseHead { content_length: Some(7), ..good };
-    let encoded = ResponseHead { encoded: true, ..good };
+    let beyond = Some(ContentRange { span: Some((4_096, SIZE)), total: None });
+    let beyond = ResponseHead { content_range: beyond, ..good };
     for wrong in [
         part(0, SIZE - 1, SIZE),
         part(4_097, SIZE - 1, SIZE),
@@ -58,14 +57,53 @@ fn rule_8_a_206_must_match_start_total_and_etag() {
         part(4_096, 4_095, SIZE),
         part(u64::MAX, 0, SIZE),
         no_range,
-        open,
+        beyond,
         lying,
-        encoded,
     ] {
         let (mut bench, ms) = resumed();
         assert_eq!(bench.head(ms, &wrong), Err(FetchError::Refused), "{wrong:?}");
         assert_eq!(bench.machine.state(), State::Waiting);
         assert_eq!(bench.machine.progress(), Some((4_096, SIZE)), "nothing is lost");
+    }
+}
+
+#[test]
+fn rule_8_a_total_that_is_not_told_is_no_contradiction() {
+    let open = |last| {
+        let range = Some(ContentRange { span: Some((4_096, last)), total: None });
+        ResponseHead { content_range: range, content_length: None, ..part(4_096, last, SIZE) }
+    };
+    let (mut bench, ms) = resumed();
+    bench.head(ms, &open(SIZE - 1)).unwrap();
+    assert!(bench.body(ms, SIZE).contains(&"event Install { size: 10000 }".into()));
+    let (mut bench, ms) = resumed();
+    assert_eq!(bench.head(ms, &open(SIZE)), Err(FetchError::Refused));
+}
+
+#[test]
+fn rule_8_what_is_called_compressed_is_taken_only_with_the_right_length() {
+    use ota_proto::Coding as C;
+    let whole = |coding, content_length| ResponseHead {
+        coding: Some(coding),
+        content_length,
+        etag: None,
+        ..good(0)
+    };
+    for coding in [C::Gzip, C::Deflate, C::Brotli, C::Zstd, C::Compress] {
+        let mut bench = Bench::fetching(config());
+        bench.head(1_100, &whole(coding, None)).unwrap_err();
+        let lines = bench.auto(1_100);
+        assert!(lines.contains(&"fail -5 server sends it compressed".into()), "{lines:?}");
+        let mut bench = Bench::fetching(config());
+        bench.head(1_100, &whole(coding, Some(SIZE))).unwrap();
+        let (mut bench, ms) = resumed();
+        bench
+            .head(ms, &ResponseHead { coding: Some(coding), ..part(4_096, SIZE - 1, SIZE) })
+            .unwrap();
+    }
+    for coding in [C::AwsChunked, C::Other] {
+        let mut bench = Bench::fetching(config());
+        bench.head(1_100, &whole(coding, None)).unwrap();
     }
 }
 
@@ -334,12 +372,45 @@ fn rule_9_deadlines_stand_still_while_we_do_not_read() {
     let mut bench = Bench::fetching(config());
     bench.good_head(1_100);
     assert_eq!(bench.out(1_100), ["erase 0..4096"]);
-    bench.machine.handle_timeout(at(500_000));
-    bench.out(500_000);
-    bench.done(500_000, Kind::Erase);
-    bench.out(500_000);
-    assert_eq!(bench.idle.0, Some(at(515_000)), "15 s from now, not from then");
+    bench.machine.handle_timeout(at(50_000));
+    bench.out(50_000);
+    bench.done(50_000, Kind::Erase);
+    bench.out(50_000);
+    assert_eq!(bench.idle.0, Some(at(65_000)), "15 s from now, not from then");
     assert_eq!(bench.machine.state(), State::Fetching);
+}
+
+#[test]
+fn rule_9_a_body_that_we_do_not_read_for_a_minute_gives_its_connection_up() {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    assert_eq!(bench.out(1_100), ["erase 0..4096"]);
+    assert_eq!(bench.idle.0, Some(at(21_000)), "the next report");
+    bench.machine.handle_timeout(at(61_099));
+    assert!(!bench.out(61_099).contains(&"cancel".into()));
+    bench.machine.handle_timeout(at(61_100));
+    let lines = bench.out(61_100);
+    assert!(lines.contains(&"cancel".into()), "{lines:?}");
+    assert_eq!(bench.machine.state(), State::Fetching, "the slot may still answer");
+    bench.done(62_000, Kind::Erase);
+    bench.out(62_000);
+    assert_eq!(bench.machine.state(), State::Waiting, "then it is asked for again");
+}
+
+#[test]
+fn rule_9_a_slot_that_never_answers_ends_the_attempt_after_ten_minutes() {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    assert_eq!(bench.out(1_100), ["erase 0..4096"]);
+    bench.machine.handle_timeout(at(601_099));
+    bench.out(601_099);
+    assert_eq!(bench.machine.state(), State::Fetching);
+    bench.machine.handle_timeout(at(601_100));
+    let lines = bench.out(601_100);
+    assert!(lines.iter().any(|line| line.starts_with("persist Owed")), "{lines:?}");
+    bench.done(601_100, Kind::Persist);
+    let lines = bench.auto(601_100);
+    assert!(lines.contains(&"fail -5 storage error".into()), "{lines:?}");
 }
 
 #[test]

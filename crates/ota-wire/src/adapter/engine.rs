@@ -140,12 +140,12 @@ pub enum EngineError {
 
 impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
     /// An engine without devices. `broker` holds at least the longest MQTT packet, `store` the
-    /// longest response head; firmware is written to the slot from `store`.
+    /// longest line of a response head that matters; firmware is written to the slot from `store`.
     ///
     /// # Errors
     /// [`EngineError`], when nothing could ever work with the configuration or the buffers.
     pub fn new(now: Instant, config: Config, broker: B, store: B) -> Result<Self, EngineError> {
-        let needs = [(config.mqtt.limits.packet, &broker), (config.http.head, &store)];
+        let needs = [(config.mqtt.limits.packet, &broker), (config.http.line, &store)];
         for (needed, buffer) in needs {
             if buffer.as_ref().len() < needed {
                 return Err(EngineError::Buffer { needed });

@@ -6,6 +6,7 @@
 
 mod engine;
 mod inbox;
+mod reach;
 
 use alloc::borrow::ToOwned as _;
 use alloc::string::String;
@@ -19,6 +20,7 @@ use crate::mqtt::{self, AckId};
 
 pub use engine::{Done, Engine, EngineError, Step, Target, Work};
 pub use inbox::Inbox;
+pub use reach::{Reach, is_public};
 
 /// What an application is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

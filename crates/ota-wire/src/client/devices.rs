@@ -4,9 +4,9 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use ota_proto::{Instant, MessageError, PubId, State, Updater};
+use ota_proto::{Instant, PubId, State, Updater};
 
-use super::DeviceIndex;
+use super::{DeviceIndex, Event};
 use crate::mqtt::{Kind, SubId};
 
 /// All devices, in the order they were added.
@@ -25,12 +25,14 @@ struct Device {
     /// The subscription of its update topic.
     sub: SubId,
     up: bool,
+    /// It was told in this session that the server keeps a message for it.
+    retained: bool,
 }
 
 impl Devices {
     pub(super) fn add(&mut self, updater: Updater, sub: SubId) -> DeviceIndex {
         let index = DeviceIndex(self.len());
-        let device = Device { updater, sub, up: false };
+        let device = Device { updater, sub, up: false, retained: false };
         if self.first.is_none() {
             self.first = Some(device);
         } else {
@@ -42,7 +44,7 @@ impl Devices {
     /// How the next device's topic is subscribed: a refusal ends the session only for the first.
     /// A sub-device that its gateway has not brought online yet must not cost the others theirs.
     pub(super) fn next_kind(&self) -> Kind {
-        if self.first.is_none() { Kind::Ota } else { Kind::Application }
+        if self.first.is_none() { Kind::Ota } else { Kind::SubDevice }
     }
 
     pub(super) fn indices(&self) -> impl Iterator<Item = DeviceIndex> + use<> {
@@ -75,22 +77,32 @@ impl Devices {
     /// All devices are offline.
     pub(super) fn offline(&mut self, now: Instant) {
         for device in self.iter_mut() {
+            device.retained = false;
             if mem::take(&mut device.up) {
                 device.updater.handle_session(now, false);
             }
         }
     }
 
-    /// Gives a message to the device whose topic it came on; `None` when it is nobody's.
+    /// Gives a message to the device whose topic it came on, or `None` for one that the server
+    /// had kept. `None` when it is nobody's, else what is to be told of it.
     pub(super) fn receive(
         &mut self,
         now: Instant,
         topic: &str,
-        payload: &[u8],
-    ) -> Option<(DeviceIndex, Result<(), MessageError>)> {
+        payload: Option<&[u8]>,
+    ) -> Option<Option<Event>> {
         let is_its = |device: &Device| device.updater.config().identity.update_topic() == topic;
         let index = DeviceIndex(self.iter().position(is_its)?);
-        Some((index, self.get_mut(index)?.handle_message(now, topic, payload)))
+        let device = self.iter_mut().nth(index.0)?;
+        Some(match payload {
+            Some(payload) => {
+                let result = device.updater.handle_message(now, topic, payload);
+                result.err().map(|error| Event::BadMessage { device: index, error })
+            }
+            None if mem::replace(&mut device.retained, true) => None,
+            None => Some(Event::Retained { device: index }),
+        })
     }
 
     /// A device's publication is complete.
@@ -102,6 +114,17 @@ impl Devices {
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.iter_mut().for_each(|device| device.updater.handle_timeout(now));
+    }
+
+    /// Every device that is online has heard from the cloud, and nothing is under way that would
+    /// hear more.
+    pub(super) fn are_settled(&self) -> bool {
+        self.first.as_ref().is_none_or(|device| device.up)
+            && self.iter().filter(|device| device.up).all(|Device { updater, .. }| {
+                use State as S;
+                updater.is_settled()
+                    && matches!(updater.state(), S::Idle | S::Offered | S::Deferred | S::Ready)
+            })
     }
 
     /// An update is open or owed: the cloud's time-out runs.

@@ -28,7 +28,7 @@ use devices::Devices;
 pub(crate) use types::Owner;
 pub use types::{
     AddError, Config, DeviceIndex, Disconnect, Event, Found, Link, LinkKind, Output, Received,
-    Timer,
+    Timer, enlarge_device,
 };
 
 /// One connection to the cloud for one device and its sub-devices, and one fetch at a time.
@@ -47,8 +47,9 @@ impl Client {
     /// A client without devices.
     ///
     /// # Errors
-    /// [`mqtt::ConfigError`] when no session can work with the configuration.
+    /// [`mqtt::ConfigError`] when no session or fetch can work with the configuration.
     pub fn new(now: Instant, config: Config) -> Result<Self, mqtt::ConfigError> {
+        config.check()?;
         Ok(Self {
             devices: Devices::default(),
             store: StoreLink::new(&config),
@@ -71,6 +72,8 @@ impl Client {
         boot: Boot<'_>,
     ) -> Result<DeviceIndex, AddError> {
         let updater = Updater::new(now, config, boot).map_err(AddError::Config)?;
+        self.broker.check_room(updater.config())?;
+        self.store.check_room(updater.config())?;
         let topic = updater.config().identity.update_topic();
         let kind = self.devices.next_kind();
         let sub = self.broker.session.subscribe(now, kind, topic, QoS::AtLeastOnce);
@@ -94,8 +97,9 @@ impl Client {
         self.devices.get_mut(device)
     }
 
-    /// Publishes a message of the application. At QoS 1 it is kept until it is acknowledged,
-    /// across connections; [`Event::Published`] says so.
+    /// Publishes a message of the application. At QoS 1 it is kept across connections until it is
+    /// acknowledged ([`Event::Published`]), or until it was handed over in
+    /// [`mqtt::Limits::tries`] sessions without that ([`Event::GivenUp`]).
     ///
     /// # Errors
     /// [`PublishError`]; nothing changed. `$ota/…` is the client's own.
@@ -233,6 +237,8 @@ impl Client {
         self.devices.offline(now);
         self.news.push_back(Event::Disconnected { cause, retry_at: next.at });
         self.news.extend(next.kicked.then_some(Event::Kicked));
+        let blocked = Disconnect::Session(mqtt::SessionError::TimedOut(mqtt::Timer::Blocked));
+        self.news.extend((cause == blocked).then_some(Event::LeftOut));
     }
 
     fn receive_from_broker(&mut self, now: Instant, rx: &[u8]) -> Received {
@@ -250,13 +256,14 @@ impl Client {
             mqtt::Found::Refused(sub) => self.news.push_back(Event::SubscribeRefused(sub)),
             mqtt::Found::Unsubscribed(sub) => self.news.push_back(Event::Unsubscribed(sub)),
             mqtt::Found::TooLong { len, .. } => self.complain(Event::TooLong { len }),
-            mqtt::Found::Message { topic, payload, ack, .. } => {
-                let message = rx.get(payload.clone()).unwrap_or_default();
-                match self.devices.receive(now, mqtt::text(rx, &topic), message) {
+            mqtt::Found::Message { topic, payload, ack, retain } => {
+                let text = mqtt::text(rx, &topic);
+                let message = rx.get(payload.clone()).filter(|_| !retain);
+                match self.devices.receive(now, text, message) {
                     None => application = Some(Found::Message { topic, payload, ack }),
-                    Some((device, result)) => {
-                        if let Err(error) = result {
-                            self.complain(Event::BadMessage { device, error });
+                    Some(complaint) => {
+                        if let Some(event) = complaint {
+                            self.complain(event);
                         }
                         // The machine has taken it (O16).
                         ack.map(|ack| self.broker.session.acknowledge(now, ack));

@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use ota_proto::{Config as DeviceConfig, Gate, Instant, Output as Device, TransportError};
 
 use super::{Client, DeviceIndex, Event, Link, LinkKind, Output, Owner, Timer};
+use crate::link::longest_report;
 use crate::mqtt::{Kind, Outgoing};
 
 /// What a turn over the devices came to.
@@ -20,6 +21,9 @@ impl Client {
     /// What is to be done next. Call it after every input until it answers [`Output::Idle`].
     pub fn poll_output(&mut self, now: Instant) -> Output<'_> {
         loop {
+            if self.broker.session.is_held() && self.devices.are_settled() {
+                self.broker.session.release(now);
+            }
             // The session may have ended by itself: its link follows.
             if let Some(cause) = self.broker.verdict() {
                 self.end_broker(now, cause);
@@ -52,7 +56,11 @@ impl Client {
     fn poll_published(&mut self, now: Instant) -> Option<Turn> {
         let done = self.broker.session.poll_published()?;
         Some(match done.owner {
-            Owner::Application => Turn::Done(Output::Event(Event::Published(done.handle))),
+            Owner::Application => Turn::Done(Output::Event(if done.given_up {
+                Event::GivenUp(done.handle)
+            } else {
+                Event::Published(done.handle)
+            })),
             Owner::Device(device, id) => {
                 self.devices.published(now, device, id);
                 Turn::Again
@@ -79,8 +87,7 @@ impl Client {
         let mut payload = [0; DeviceConfig::buffer_len()];
         let room = self.broker.session.room(Kind::Ota);
         let Some(updater) = self.devices.get_mut(device) else { return Turn::Idle(None, false) };
-        let topic = updater.config().identity.report_topic().len();
-        let longest = topic.saturating_add(MESSAGE);
+        let longest = longest_report(updater.config());
         updater.set_gate(Gate { publish: room >= longest, fetch: self.store.is_free() });
         let Ok(output) = updater.poll_output(now, &mut payload) else { return Turn::Again };
         match output {
@@ -128,9 +135,6 @@ impl Client {
         Output::Idle { deadline, timer, read_broker, read_store }
     }
 }
-
-/// Bytes of a PUBLISH beside its topic, at most: the payload; header, length, topic length, id.
-const MESSAGE: usize = DeviceConfig::buffer_len() + 9;
 
 const NEVER: Output<'static> =
     Output::Idle { deadline: None, timer: None, read_broker: false, read_store: false };

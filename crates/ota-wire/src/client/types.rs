@@ -98,6 +98,29 @@ impl Config {
         }
     }
 
+    /// For a machine with memory to spare: packets of 16 KiB and [`http::Limits::large`]. What is
+    /// larger already stays.
+    pub fn enlarge(&mut self) {
+        let (packet, large) = (&mut self.mqtt.limits.packet, http::Limits::large());
+        *packet = (*packet).max(16 * 1024);
+        self.http.line = self.http.line.max(large.line);
+        self.http.request = self.http.request.max(large.request);
+    }
+
+    /// Checks what the MQTT session does not know of.
+    pub(super) fn check(&self) -> Result<(), mqtt::ConfigError> {
+        // Without one of them a link that fails at once would be opened again at the same moment.
+        let ReconnectConfig { floor, base, cap, cap_open, .. } = self.reconnect;
+        let between = floor.max(base.min(cap).min(cap_open));
+        if ![between, self.connect].iter().all(mqtt::is_wait) {
+            return Err(mqtt::ConfigError::Time);
+        }
+        if [self.http.head, self.http.line, self.http.request].contains(&0) {
+            return Err(mqtt::ConfigError::Bytes);
+        }
+        Ok(())
+    }
+
     /// Makes all times so many times shorter, for tests and demonstrations. The keep-alive is of
     /// whole seconds.
     pub fn divide_times(&mut self, by: u32) {
@@ -124,6 +147,15 @@ impl Config {
             *time = time.checked_div(by).unwrap_or(*time);
         }
     }
+}
+
+/// The same for a device as [`Config::enlarge`]: payloads of 16 KiB and URLs of 4 KiB, also, with
+/// the feature `url-user`, such ones with a user and password.
+pub fn enlarge_device(config: &mut ota_proto::Config) {
+    let limits = &mut config.limits;
+    limits.payload = limits.payload.max(16 * 1024);
+    limits.url = limits.url.max(4 * 1024);
+    config.url_user |= cfg!(feature = "url-user");
 }
 
 /// What is to be done. The device's operations are those of [`ota_proto::Output`]; answer them
@@ -272,8 +304,13 @@ pub enum Event {
         /// When the next one is opened.
         retry_at: Instant,
     },
-    /// Three sessions were lost within a minute: another client uses the same login.
+    /// The peer ended three sessions within a minute: another client uses the same login.
     Kicked,
+    /// The application left [`mqtt::Limits::inbound`] messages without
+    /// [`super::Client::acknowledge`] for [`mqtt::Timing::blocked`], and what is for the devices
+    /// stands behind them: in the next connection its subscriptions are left out until the devices
+    /// have heard from the cloud. [`Event::Subscribed`] tells when they are back.
+    LeftOut,
     /// A message on a device's topic is none of the cloud's. It had no effect.
     BadMessage {
         /// The device.
@@ -286,8 +323,17 @@ pub enum Event {
         /// Its length in bytes.
         len: usize,
     },
+    /// The server keeps a message on a device's topic and sends it to whoever subscribes. What
+    /// was said once is no offer and no answer: it had no effect. Told once in a session.
+    Retained {
+        /// The device.
+        device: DeviceIndex,
+    },
     /// A message of the application is handed over (QoS 0) or acknowledged (QoS 1).
     Published(PublishHandle),
+    /// A message of the application at QoS 1 is given up: it was handed over in
+    /// [`mqtt::Limits::tries`] sessions, and none lived to see its acknowledgement.
+    GivenUp(PublishHandle),
     /// A subscription of the application stands.
     Subscribed(SubId),
     /// The broker refused a subscription of the application, or of a sub-device. It is asked for
@@ -364,6 +410,14 @@ pub enum AddError {
     Config(ota_proto::ConfigError),
     /// Its topic cannot be subscribed: too many devices, or the same one twice.
     Subscribe(mqtt::SubscribeError),
+    /// A bound of [`Config`] is too small for what this device says, hears or fetches: it would
+    /// never get through.
+    Limit {
+        /// The field.
+        what: &'static str,
+        /// Its least value, in bytes.
+        needed: usize,
+    },
 }
 
 impl fmt::Display for AddError {
@@ -371,6 +425,9 @@ impl fmt::Display for AddError {
         match self {
             Self::Config(why) => why.fmt(f),
             Self::Subscribe(why) => why.fmt(f),
+            Self::Limit { what, needed } => {
+                write!(f, "the limit `{what}` must be at least {needed} bytes")
+            }
         }
     }
 }

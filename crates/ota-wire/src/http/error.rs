@@ -11,12 +11,10 @@ use ota_proto::TransportError;
 pub enum HttpError {
     /// It does not begin like an HTTP/1.0 or 1.1 answer.
     NotHttp,
-    /// A malformed header: a bad byte, a folded line, a line that does not end in CR LF.
+    /// A malformed header: a bad byte, no name, a CR without LF, a line that matters folded.
     Header,
-    /// The head is longer than the limit.
+    /// The head, or a line of it that matters, is longer than the limit.
     HeadTooLong,
-    /// The head has more than [`super::HEADERS`] headers.
-    TooManyHeaders,
     /// More interim answers than the limit.
     Informational,
     /// The peer switches to a protocol that nobody asked for (101).
@@ -31,7 +29,7 @@ pub enum HttpError {
     ContentRange,
     /// A header that may occur once has two different values.
     Repeated,
-    /// `Location` is not text.
+    /// `Location` has a control.
     Location,
     /// A chunk size is malformed or has more than 16 digits.
     ChunkSize,
@@ -49,7 +47,6 @@ impl fmt::Display for HttpError {
             Self::NotHttp => "not an HTTP/1 answer",
             Self::Header => "malformed header",
             Self::HeadTooLong => "head too long",
-            Self::TooManyHeaders => "too many headers",
             Self::Informational => "too many interim answers",
             Self::Upgraded => "unasked switch of protocols",
             Self::Length => "unusable Content-Length",
@@ -84,7 +81,9 @@ pub enum RequestError {
     /// The target does not begin with `/` or `?`, or has a fragment, a control, a blank or a byte
     /// outside ASCII.
     Target,
-    /// The request would be longer than [`super::REQUEST_MAX`] bytes.
+    /// A user name, and the crate is built without `url-user`.
+    User,
+    /// The request would be longer than [`super::Limits::request`] bytes.
     TooLong,
 }
 
@@ -93,6 +92,7 @@ impl fmt::Display for RequestError {
         f.write_str(match self {
             Self::Host => "no usable host",
             Self::Target => "no usable path or query",
+            Self::User => "user names in URLs are not built in",
             Self::TooLong => "URL too long for a request",
         })
     }

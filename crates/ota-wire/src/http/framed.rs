@@ -9,19 +9,22 @@ pub(crate) struct Framed {
     pub(crate) len: usize,
     /// They are of a head.
     pub(crate) is_head: bool,
+    /// They begin inside a line that is passed over.
+    pub(crate) is_passing: bool,
 }
 
 impl Fetch {
     /// How many of the bytes that come next are framing.
     pub(crate) fn framing(&self, rx: &[u8]) -> Framed {
-        let is_head = matches!(self.phase, Phase::Head { .. });
+        let is_head = matches!(self.phase, Phase::Head(_));
+        let is_passing = matches!(&self.phase, Phase::Head(head) if head.is_passing());
         let len = match self.clone().handle_received(rx) {
             // Half a head may yet be an error, and is looked at again.
             Ok(received) if is_head && received.found == Found::Nothing => rx.len(),
             Ok(received) => received.consumed,
             Err(_) => self.first_bad(rx),
         };
-        Framed { len, is_head }
+        Framed { len, is_head, is_passing }
     }
 
     /// How many bytes it takes to see the fault in them.

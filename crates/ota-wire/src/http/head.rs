@@ -1,93 +1,17 @@
-//! The response head: parsed in place, reduced to what matters, its framing decided.
+//! The response head, line by line: a line that matters is read where it stands, any other is
+//! passed over and stored nowhere. What follows the head is decided here, too.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::{self, Write as _};
 use core::str;
 use core::time::Duration;
 
-use ota_proto::{ContentRange, ResponseHead};
+use ota_proto::{Coding, ContentRange, ResponseHead};
 
-use super::HttpError;
+use super::{HttpError, Limits};
 
-/// Headers that a head may have.
-pub const HEADERS: usize = 64;
-
-/// A whole head.
-pub(super) struct Parsed<'a> {
-    /// Its bytes.
-    pub(super) len: usize,
-    pub(super) head: ResponseHead<'a>,
-    pub(super) framing: Framing,
-}
-
-/// What follows a head (RFC 9112 §6.3, for a GET).
-#[derive(Clone, Copy)]
-pub(super) enum Framing {
-    /// Another head: this one is interim.
-    Interim,
-    /// So many bytes.
-    Length(u64),
-    Chunked,
-    /// Everything until the connection ends.
-    Close,
-}
-
-/// Parses the head at the front of these bytes; `None` when its end is not there yet.
-pub(super) fn parse(rx: &[u8], max: usize) -> Result<Option<Parsed<'_>>, HttpError> {
-    let window = rx.get(..max).unwrap_or(rx);
-    // The parser would skip empty lines.
-    if matches!(window.first(), Some(b'\r' | b'\n')) {
-        return Err(HttpError::NotHttp);
-    }
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-    let mut response = httparse::Response::new(&mut headers);
-    let len = match response.parse(window) {
-        Ok(httparse::Status::Complete(len)) => len,
-        Ok(httparse::Status::Partial) if window.len() >= max => return Err(HttpError::HeadTooLong),
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(HttpError::TooManyHeaders),
-        Err(httparse::Error::Version | httparse::Error::Status) => return Err(HttpError::NotHttp),
-        Err(_) => return Err(HttpError::Header),
-    };
-    if !has_strict_lines(window.get(..len).unwrap_or_default()) {
-        return Err(HttpError::Header);
-    }
-    let (status, minor) = (response.code.unwrap_or_default(), response.version.unwrap_or_default());
-    let (head, framing) = match status {
-        0..=99 => return Err(HttpError::NotHttp),
-        101 => return Err(HttpError::Upgraded),
-        100..=199 => (ResponseHead { status, ..ResponseHead::default() }, Framing::Interim),
-        _ => {
-            let mut fields = Fields {
-                head: ResponseHead { status, ..Default::default() },
-                ..Default::default()
-            };
-            for header in response.headers.iter() {
-                fields.add(header.name, header.value)?;
-            }
-            fields.finish(minor)?
-        }
-    };
-    Ok(Some(Parsed { len, head, framing }))
-}
-
-/// Whether every line ends in CR LF: the parser also takes a bare LF, which others read otherwise.
-fn has_strict_lines(head: &[u8]) -> bool {
-    let mut before = 0;
-    head.iter().all(|&byte| {
-        let good = (before == b'\r') == (byte == b'\n');
-        before = byte;
-        good
-    })
-}
-
-#[derive(Default)]
-struct Fields<'a> {
-    head: ResponseHead<'a>,
-    coded: bool,
-    chunked: bool,
-}
-
-/// The headers that [`Fields::add`] looks at.
-#[cfg(feature = "record")]
+/// The headers that matter; [`Head::add`] knows them by their places.
 pub(crate) const KNOWN: [&str; 7] = [
     "content-encoding",
     "content-length",
@@ -98,60 +22,332 @@ pub(crate) const KNOWN: [&str; 7] = [
     "transfer-encoding",
 ];
 
-impl<'a> Fields<'a> {
-    fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), HttpError> {
-        let value = value.trim_ascii();
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        let head = &mut self.head;
-        if is("content-length") {
-            // A list of equal numbers is what a proxy makes of repeated headers (RFC 9110 §8.6).
-            for part in value.split(|&byte| byte == b',') {
-                let length = number(part.trim_ascii()).ok_or(HttpError::Length)?;
-                once(&mut head.content_length, length, HttpError::Length)?;
+/// Bytes of the longest of them.
+const LONGEST: usize = 17;
+
+/// What follows a head (RFC 9112 §6.3, for a GET).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Another head: this one is interim.
+    Interim,
+    /// So many bytes.
+    Length(u64),
+    Chunked,
+    /// Everything until the connection ends.
+    Close,
+}
+
+/// A head on its way in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct Head {
+    /// Interim heads before it.
+    pub(super) informational: u8,
+    at: At,
+    /// Bytes of it that are done with.
+    len: usize,
+    /// HTTP/1.0.
+    old: bool,
+    /// The last line was passed over: so is one that continues it.
+    fold: bool,
+    coded: bool,
+    chunked: bool,
+    pub(super) kept: Kept,
+}
+
+/// What is kept of a head.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct Kept {
+    status: u16,
+    content_length: Option<u64>,
+    content_range: Option<ContentRange>,
+    etag: Option<Vec<u8>>,
+    location: Option<String>,
+    retry_after: Option<u32>,
+    coding: Option<Coding>,
+}
+
+/// Where in a head the reader stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+enum At {
+    /// At its first byte.
+    #[default]
+    Start,
+    /// At the first byte of a line.
+    Line,
+    /// In the name of a line that is passed over.
+    Name,
+    /// In the rest of one.
+    Value,
+    /// Behind its CR.
+    Cr,
+}
+
+/// How far a line led.
+enum Step {
+    /// More bytes are needed.
+    More,
+    /// So many bytes are done with.
+    Used(usize),
+    /// So many, and the head ends with them.
+    End(usize),
+}
+
+impl Head {
+    /// A head behind so many interim ones.
+    pub(super) fn new(informational: u8) -> Self {
+        Self { informational, ..Self::default() }
+    }
+
+    /// Inside a line that is passed over.
+    #[cfg(feature = "record")]
+    pub(super) const fn is_passing(&self) -> bool {
+        matches!(self.at, At::Name | At::Value | At::Cr)
+    }
+
+    /// Reads as far as the bytes go, and says how many are done with; at the end of the head also
+    /// what follows.
+    pub(super) fn advance(
+        &mut self,
+        rx: &[u8],
+        limits: &Limits,
+    ) -> Result<(usize, Option<Framing>), HttpError> {
+        let most = limits.head.saturating_sub(self.len);
+        let window = rx.get(..most).unwrap_or(rx);
+        let mut used = 0_usize;
+        loop {
+            let rest = window.get(used..).unwrap_or_default();
+            let step = match self.at {
+                At::Start => self.start(rest)?,
+                At::Line => self.line(rest, limits)?,
+                At::Name | At::Value | At::Cr => self.pass(rest)?,
+            };
+            match step {
+                Step::Used(count) if count > 0 => used = used.saturating_add(count),
+                Step::End(count) => return Ok((used.saturating_add(count), Some(self.finish()?))),
+                Step::Used(_) | Step::More => break,
             }
-        } else if is("transfer-encoding") {
-            // Two of them would be chunked twice, which nobody means.
-            self.chunked = !self.coded && value.eq_ignore_ascii_case(b"chunked");
-            self.coded = true;
-        } else if is("content-range") {
-            let range = content_range(value).ok_or(HttpError::ContentRange)?;
-            once(&mut head.content_range, range, HttpError::Repeated)?;
-        } else if is("etag") {
-            once(&mut head.etag, value, HttpError::Repeated)?;
-        } else if is("location") {
-            let location = str::from_utf8(value).map_err(|_| HttpError::Location)?;
-            once(&mut head.location, location, HttpError::Repeated)?;
-        } else if is("retry-after") {
+        }
+        if window.len() >= most {
+            return Err(HttpError::HeadTooLong);
+        }
+        self.len = self.len.saturating_add(used);
+        Ok((used, None))
+    }
+
+    /// `HTTP/1.1 200`, and one byte behind it; the reason is passed over.
+    fn start(&mut self, rest: &[u8]) -> Result<Step, HttpError> {
+        const START: &[u8; 13] = b"HTTP/1.# ### ";
+        for (at, (&byte, &wanted)) in rest.iter().zip(START).enumerate() {
+            let good = match wanted {
+                b'#' if at == 7 => matches!(byte, b'0' | b'1'),
+                b'#' => byte.is_ascii_digit(),
+                // No reason, and no blank before it, is what some send.
+                _ if at == 12 => matches!(byte, b' ' | b'\r' | b'\n'),
+                _ => byte == wanted,
+            };
+            if !good {
+                return Err(HttpError::NotHttp);
+            }
+        }
+        let Some((front, [_, ..])) = rest.split_first_chunk::<12>() else { return Ok(Step::More) };
+        let [.., minor, _, a, b, c] = *front;
+        let status = [a, b, c].iter().fold(0_u16, |number, digit| {
+            number.saturating_mul(10).saturating_add(u16::from(digit & 0x0f))
+        });
+        match status {
+            0..=99 => return Err(HttpError::NotHttp),
+            101 => return Err(HttpError::Upgraded),
+            _ => {}
+        }
+        (self.old, self.kept.status, self.at) = (minor == b'0', status, At::Value);
+        Ok(Step::Used(front.len()))
+    }
+
+    /// The empty line, a line that matters, or the beginning of one that does not.
+    fn line(&mut self, rest: &[u8], limits: &Limits) -> Result<Step, HttpError> {
+        match rest {
+            [] | [b'\r'] => return Ok(Step::More),
+            [b'\n', ..] => return Ok(Step::End(1)),
+            [b'\r', b'\n', ..] => return Ok(Step::End(2)),
+            // It goes on with the line before (RFC 9112 §5.2).
+            [b' ' | b'\t', ..] if self.fold => {
+                self.at = At::Value;
+                return Ok(Step::Used(1));
+            }
+            _ => {}
+        }
+        let Some(len) = rest.iter().position(|&byte| !is_token(byte)) else {
+            // A name that is longer than those that matter is none of them.
+            return Ok(if rest.len() > LONGEST { self.pass_from(At::Name, 1) } else { Step::More });
+        };
+        let (name, behind) = rest.split_at_checked(len).unwrap_or_default();
+        let (Some(b':'), 1..) = (behind.first(), len) else { return Err(HttpError::Header) };
+        let Some(known) = self.known(name) else {
+            return Ok(self.pass_from(At::Value, len.saturating_add(1)));
+        };
+        let line = rest.get(..limits.line).unwrap_or(rest);
+        let Some(end) = line.iter().position(|&byte| byte == b'\n') else {
+            let too_long = rest.len() >= limits.line;
+            return if too_long { Err(HttpError::HeadTooLong) } else { Ok(Step::More) };
+        };
+        let value = line.get(len.saturating_add(1)..end).unwrap_or_default();
+        let value = value.strip_suffix(b"\r").unwrap_or(value);
+        if !value.iter().all(|&byte| is_text(byte)) {
+            return Err(HttpError::Header);
+        }
+        self.add(known, value.trim_ascii(), limits)?;
+        self.fold = false;
+        Ok(Step::Used(end.saturating_add(1)))
+    }
+
+    fn pass_from(&mut self, at: At, used: usize) -> Step {
+        (self.at, self.fold) = (at, true);
+        Step::Used(used)
+    }
+
+    /// Passes over a line, or as much of it as is there.
+    fn pass(&mut self, rest: &[u8]) -> Result<Step, HttpError> {
+        for (&byte, used) in rest.iter().zip(1..) {
+            self.at = match (self.at, byte) {
+                (At::Name, b':') => At::Value,
+                (At::Name, _) if is_token(byte) => At::Name,
+                (At::Value, b'\r') => At::Cr,
+                (At::Value | At::Cr, b'\n') => {
+                    self.at = At::Line;
+                    return Ok(Step::Used(used));
+                }
+                (At::Value, _) if is_text(byte) => At::Value,
+                _ => return Err(HttpError::Header),
+            };
+        }
+        Ok(Step::Used(rest.len()))
+    }
+
+    /// The place in [`KNOWN`] of a header that means something in an answer of this status.
+    fn known(&self, name: &[u8]) -> Option<usize> {
+        let place = KNOWN.iter().position(|known| name.eq_ignore_ascii_case(known.as_bytes()))?;
+        let matters = match (place, self.kept.status) {
+            (_, 100..=199) => false,
+            (2, status) => matches!(status, 206 | 416),
+            (4, status) => matches!(status, 300..=399),
+            _ => true,
+        };
+        matters.then_some(place)
+    }
+
+    fn add(&mut self, place: usize, value: &[u8], limits: &Limits) -> Result<(), HttpError> {
+        let kept = &mut self.kept;
+        match place {
+            0 => {
+                for label in value.split(|&byte| byte == b',') {
+                    kept.coding = kept.coding.max(Coding::of_label(label.trim_ascii()));
+                }
+            }
+            // A list of equal numbers is what a proxy makes of repeated headers (RFC 9110 §8.6).
+            1 => {
+                for part in value.split(|&byte| byte == b',') {
+                    let length = number(part.trim_ascii()).ok_or(HttpError::Length)?;
+                    once(&mut kept.content_length, length, HttpError::Length)?;
+                }
+            }
+            2 => {
+                let range = content_range(value).ok_or(HttpError::ContentRange)?;
+                once(&mut kept.content_range, range, HttpError::Repeated)?;
+            }
+            3 => once(&mut kept.etag, Vec::from(value), HttpError::Repeated)?,
+            4 => once(&mut kept.location, location(value, limits.line)?, HttpError::Repeated)?,
             // A date is left out: there is no clock here.
-            head.retry_after = head.retry_after.max(seconds(value));
-        } else if is("content-encoding") {
-            head.encoded |= value
-                .split(|&byte| byte == b',')
-                .map(<[u8]>::trim_ascii)
-                .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
+            5 => kept.retry_after = kept.retry_after.max(seconds(value)),
+            // Two of them would be chunked twice, which nobody means.
+            _ => {
+                self.chunked = !self.coded && value.eq_ignore_ascii_case(b"chunked");
+                self.coded = true;
+            }
         }
         Ok(())
     }
 
-    fn finish(mut self, minor: u8) -> Result<(ResponseHead<'a>, Framing), HttpError> {
-        if self.coded && self.head.content_length.is_some() {
+    fn finish(&mut self) -> Result<Framing, HttpError> {
+        let length = self.kept.content_length;
+        if self.coded && length.is_some() {
             return Err(HttpError::Ambiguous);
         }
-        if self.coded && (!self.chunked || minor == 0) {
+        if self.coded && (!self.chunked || self.old) {
             return Err(HttpError::TransferCoding);
         }
-        let framing = match (self.head.status, self.head.content_length) {
+        Ok(match (self.kept.status, length) {
+            (100..=199, _) => Framing::Interim,
             (204 | 304, _) => {
                 // A length there is that of an answer which is not sent.
-                self.head.content_length = None;
+                self.kept.content_length = None;
                 Framing::Length(0)
             }
             (_, Some(length)) => Framing::Length(length),
             (_, None) if self.chunked => Framing::Chunked,
             (_, None) => Framing::Close,
-        };
-        Ok((self.head, framing))
+        })
     }
+}
+
+impl Kept {
+    pub(super) fn head(&self) -> ResponseHead<'_> {
+        ResponseHead {
+            status: self.status,
+            content_length: self.content_length,
+            content_range: self.content_range,
+            etag: self.etag.as_deref(),
+            location: self.location.as_deref(),
+            retry_after: self.retry_after.map(|seconds| Duration::from_secs(seconds.into())),
+            coding: self.coding,
+        }
+    }
+}
+
+/// Without the location: its query may be a credential.
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.head().fmt(f)
+    }
+}
+
+/// A byte of a name (RFC 9110 §5.6.2).
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
+}
+
+/// A byte of a value: no control but the tab.
+const fn is_text(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=0x7e | 0x80..)
+}
+
+/// A `Location` as the URL that is meant, of at most `most` bytes: blanks and bytes outside ASCII
+/// are escaped, as browsers do it.
+fn location(value: &[u8], most: usize) -> Result<String, HttpError> {
+    // Exactly as much as is needed: growing by doubling would hold three times as much for a moment.
+    let escaped = value.iter().filter(|&&byte| matches!(byte, b' ' | 0x80..)).count();
+    let len = value.len().saturating_add(escaped.saturating_mul(2));
+    if len > most {
+        return Err(HttpError::HeadTooLong);
+    }
+    let mut out = String::with_capacity(len);
+    for &byte in value {
+        match byte {
+            b'!'..=b'~' => out.push(char::from(byte)),
+            b' ' | 0x80.. => {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "%{byte:02X}");
+            }
+            _ => return Err(HttpError::Location),
+        }
+    }
+    Ok(out)
 }
 
 /// Keeps a value that may be repeated but not changed.
@@ -199,8 +395,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 
 /// `Retry-After` as a number. What is too large to count is as long as can be said: asking again
 /// at once would turn its meaning around.
-fn seconds(value: &[u8]) -> Option<Duration> {
+fn seconds(value: &[u8]) -> Option<u32> {
     let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let most = u64::from(u32::MAX);
-    is_number.then(|| Duration::from_secs(number(value).map_or(most, |seconds| seconds.min(most))))
+    is_number.then(|| number(value).and_then(|all| u32::try_from(all).ok()).unwrap_or(u32::MAX))
 }

@@ -1,10 +1,10 @@
 //! One HTTP/1.1 range GET over one connection, without IO (rules 8, 9, 15 and 17 of
 //! docs/rules.md).
 //!
-//! [`Fetch`] writes the request and takes the framing off the answer. It never owns received
-//! bytes: the caller keeps them in its own buffer, offers them, and drops what was consumed. A
-//! piece of body is named as a span of that buffer, so firmware is never copied, and bytes that
-//! nobody wants yet simply stay where they are.
+//! [`Fetch`] writes the request and takes the framing off the answer. Of a head it keeps what
+//! matters, line by line; of a body it owns nothing: the caller keeps received bytes in its own
+//! buffer, offers them, and drops what was consumed. A piece of body is named as a span of that
+//! buffer, so firmware is never copied, and bytes that nobody wants yet simply stay where they are.
 //!
 //! What the answer *means* (ranges, redirects, a changed `ETag`) is decided by
 //! [`ota_proto::Updater`]; here is only what makes a message well formed.
@@ -57,9 +57,8 @@ use ota_proto::{Misuse, ResponseHead};
 
 use self::chunked::{Chunked, Step};
 pub use self::error::{HttpError, RequestError};
-use self::head::Framing;
-pub use self::head::HEADERS;
-pub use self::request::{REQUEST_MAX, USER_AGENT};
+use self::head::{Framing, Head, Kept};
+pub use self::request::USER_AGENT;
 #[cfg(feature = "record")]
 pub(crate) use self::{framed::Framed, head::KNOWN};
 
@@ -69,9 +68,14 @@ pub(crate) use self::{framed::Framed, head::KNOWN};
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Limits {
-    /// Bytes of one response head, its last empty line included. The caller's receive buffer
-    /// must hold at least as many. Default 4,096.
+    /// Bytes of one response head, its last empty line included. Default 65,536.
     pub head: usize,
+    /// Bytes of one line of a head that matters (`Location`, `ETag`, what frames the body), its end
+    /// included. The caller's receive buffer must hold at least as many. Other lines are passed
+    /// over, however long. Default 1,024.
+    pub line: usize,
+    /// Bytes of the request, which holds the URL. Default 2,048.
+    pub request: usize,
     /// Interim answers (1xx) before the answer. Default 8.
     pub informational: u8,
     /// Bytes of chunk extensions, and of blanks behind chunk sizes, in a whole body. Default
@@ -83,12 +87,30 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head: 4096, informational: 8, extensions: 16 * 1024, trailers: 4096 }
+        Self {
+            head: 64 * 1024,
+            line: 1024,
+            request: 2048,
+            informational: 8,
+            extensions: 16 * 1024,
+            trailers: 4096,
+        }
+    }
+}
+
+impl Limits {
+    /// For a machine with memory to spare: lines of 16 KiB, and requests of 8 KiB, which hold a URL
+    /// of 4 KiB. The rest as by default.
+    #[must_use]
+    pub fn large() -> Self {
+        Self { line: 16 * 1024, request: 8 * 1024, ..Self::default() }
     }
 }
 
 /// One GET: its request on the way out and the framing of its answer. Heap: the request, at most
-/// [`REQUEST_MAX`] bytes, given back when all of it is sent.
+/// [`Limits::request`] bytes, given back when all of it is sent; then `ETag` and `Location` of the
+/// answer, at most [`Limits::line`] bytes each, given back with the first look at what is behind
+/// the head.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Fetch {
@@ -96,6 +118,8 @@ pub struct Fetch {
     sent: usize,
     limits: Limits,
     phase: Phase,
+    /// Of the head that was found last.
+    kept: Kept,
     /// Bytes of body named by the last [`Found::Body`] and not taken yet; never more than the
     /// phase has to come, so 0 where no body is.
     offered: usize,
@@ -118,7 +142,7 @@ pub enum Found<'a> {
     /// Nothing yet: more bytes are needed.
     Nothing,
     /// The head of the answer. It comes once, before any body, and is among the consumed bytes;
-    /// it borrows the caller's buffer.
+    /// it borrows the [`Fetch`].
     Head(ResponseHead<'a>),
     /// Body: this span of the buffer that was given, never empty. Say with
     /// [`Fetch::handle_body_taken`] how much of it was used, drop as much, and offer the rest
@@ -139,11 +163,11 @@ pub enum Closed {
     Short,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 enum Phase {
-    /// Before the final head.
-    Head { informational: u8 },
+    /// Before the end of the final head.
+    Head(Head),
     /// A body of known length; bytes to come, never 0.
     Length(u64),
     /// A chunked body.
@@ -161,21 +185,25 @@ impl Fetch {
     /// [`RequestError`] when the URL cannot be put into a request as it stands. Nothing is
     /// escaped or mended: the query is a signature.
     pub fn new(url: &Url<'_>, from: u64, limits: Limits) -> Result<Self, RequestError> {
-        Self::with(url, from, limits, false)
+        Self::with_user(url, None, from, limits, false)
     }
 
-    /// The same past all caches on the way: `Cache-Control: no-cache`.
+    /// As [`Fetch::new`], with `Authorization: Basic` of a URL's user and password, as
+    /// [`Url::parse_with_user`] hands them out, and, if `fresh`, past all caches on the way:
+    /// `Cache-Control: no-cache`.
     ///
     /// # Errors
-    /// As [`Fetch::new`].
-    pub fn fresh(url: &Url<'_>, from: u64, limits: Limits) -> Result<Self, RequestError> {
-        Self::with(url, from, limits, true)
-    }
-
-    fn with(url: &Url<'_>, from: u64, limits: Limits, fresh: bool) -> Result<Self, RequestError> {
-        let request = request::encode(url, from, fresh)?;
-        let phase = Phase::Head { informational: 0 };
-        Ok(Self { request, sent: 0, limits, phase, offered: 0 })
+    /// As [`Fetch::new`]; [`RequestError::User`] without the feature `url-user`.
+    pub fn with_user(
+        url: &Url<'_>,
+        user: Option<&str>,
+        from: u64,
+        limits: Limits,
+        fresh: bool,
+    ) -> Result<Self, RequestError> {
+        let request = request::encode(url, user, from, fresh, limits.request)?;
+        let phase = Phase::Head(Head::default());
+        Ok(Self { request, sent: 0, limits, phase, kept: Kept::default(), offered: 0 })
     }
 
     /// The bytes of the request that are still to be sent; empty when all are.
@@ -211,14 +239,26 @@ impl Fetch {
     /// # Errors
     /// [`HttpError`], always the peer's fault. The state is unchanged and the connection of no
     /// more use.
-    pub fn handle_received<'a>(&mut self, rx: &'a [u8]) -> Result<Received<'a>, HttpError> {
-        match self.phase {
-            Phase::Head { informational } => self.receive_head(rx, informational),
-            Phase::Length(left) => Ok(self.offer(rx, 0, Some(left))),
-            Phase::Close => Ok(self.offer(rx, 0, None)),
-            Phase::Chunked(mut chunked) => {
+    pub fn handle_received(&mut self, rx: &[u8]) -> Result<Received<'_>, HttpError> {
+        match &self.phase {
+            Phase::Head(head) => {
+                let head = head.clone();
+                self.receive_head(rx, head)
+            }
+            Phase::Length(left) => {
+                let left = *left;
+                self.kept = Kept::default();
+                Ok(self.offer(rx, 0, Some(left)))
+            }
+            Phase::Close => {
+                self.kept = Kept::default();
+                Ok(self.offer(rx, 0, None))
+            }
+            Phase::Chunked(chunked) => {
+                let mut chunked = *chunked;
                 let (consumed, step) = chunked.advance(rx)?;
                 self.phase = Phase::Chunked(chunked);
+                self.kept = Kept::default();
                 match step {
                     Step::More => Ok(Received { consumed, found: Found::Nothing }),
                     Step::Data(left) => Ok(self.offer(rx, consumed, Some(left))),
@@ -247,7 +287,7 @@ impl Fetch {
             },
             Phase::Chunked(chunked) => chunked.take(taken).ok_or(Misuse)?,
             // Before the head and at the end nothing was offered, so the count is 0.
-            Phase::Close | Phase::Head { .. } | Phase::Done => {}
+            Phase::Close | Phase::Head(_) | Phase::Done => {}
         }
         self.offered = offered;
         Ok(())
@@ -267,25 +307,22 @@ impl Fetch {
         }
     }
 
-    fn receive_head<'a>(
-        &mut self,
-        rx: &'a [u8],
-        mut informational: u8,
-    ) -> Result<Received<'a>, HttpError> {
+    fn receive_head(&mut self, rx: &[u8], mut head: Head) -> Result<Received<'_>, HttpError> {
         let mut consumed = 0_usize;
         loop {
             let rest = rx.get(consumed..).unwrap_or_default();
-            let Some(parsed) = head::parse(rest, self.limits.head)? else {
-                self.phase = Phase::Head { informational };
+            let (used, framing) = head.advance(rest, &self.limits)?;
+            consumed = consumed.saturating_add(used);
+            let Some(framing) = framing else {
+                self.phase = Phase::Head(head);
                 return Ok(Received { consumed, found: Found::Nothing });
             };
-            consumed = consumed.saturating_add(parsed.len);
-            self.phase = match parsed.framing {
-                Framing::Interim if informational >= self.limits.informational => {
+            self.phase = match framing {
+                Framing::Interim if head.informational >= self.limits.informational => {
                     return Err(HttpError::Informational);
                 }
                 Framing::Interim => {
-                    informational = informational.saturating_add(1);
+                    head = Head::new(head.informational.saturating_add(1));
                     continue;
                 }
                 Framing::Length(0) => Phase::Done,
@@ -293,12 +330,13 @@ impl Fetch {
                 Framing::Chunked => Phase::Chunked(Chunked::new(&self.limits)),
                 Framing::Close => Phase::Close,
             };
-            return Ok(Received { consumed, found: Found::Head(parsed.head) });
+            self.kept = head.kept;
+            return Ok(Received { consumed, found: Found::Head(self.kept.head()) });
         }
     }
 
     /// Offers what lies behind `start`, at most `left` bytes of it.
-    fn offer<'a>(&mut self, rx: &[u8], start: usize, left: Option<u64>) -> Received<'a> {
+    fn offer(&mut self, rx: &[u8], start: usize, left: Option<u64>) -> Received<'static> {
         let have = rx.len().saturating_sub(start);
         let left = left.map_or(have, |left| usize::try_from(left).unwrap_or(usize::MAX));
         self.offered = have.min(left);

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use ota_proto::{Instant, QoS, TlsError, TransportError};
 
-use crate::client::{Config, Disconnect, Link, Output, Owner, Timer};
+use crate::client::{AddError, Config, Disconnect, Link, Output, Owner, Timer};
 use crate::mqtt::{
     self, Ended, Found, Kind, Outgoing, Phase, PublishError, PublishHandle, Received, Reconnect,
     Session, SubId, SubscribeError,
@@ -51,6 +51,19 @@ impl BrokerLink {
             reconnect: Reconnect::new(config.reconnect, config.seed, now),
             closing: None,
         })
+    }
+
+    /// Whether a device's messages fit the session's bounds, both ways.
+    pub(crate) fn check_room(&self, device: &ota_proto::Config) -> Result<(), AddError> {
+        let mqtt::Limits { ota_tx, packet, .. } = self.session.limits();
+        let report = longest_report(device);
+        let offer = device.identity.update_topic().len().saturating_add(OFFER);
+        for (what, has, needed) in [("ota_tx", ota_tx, report), ("packet", packet, offer)] {
+            if has < needed {
+                return Err(AddError::Limit { what, needed });
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn is(&self, link: Link) -> bool {
@@ -147,8 +160,11 @@ impl BrokerLink {
             Disconnect::Transport(TransportError::Tls(TlsError::ClockNotSet)) => Ended::Failed,
             // A certificate does not change in a second.
             Disconnect::Transport(TransportError::Tls(_)) => Ended::LoginRefused,
-            // Our own end: no sign of another client.
-            Disconnect::Session(mqtt::SessionError::SubscribeRefused(_)) => Ended::Failed,
+            Disconnect::Session(mqtt::SessionError::TimedOut(mqtt::Timer::Blocked)) => {
+                Ended::Blocked
+            }
+            // We ended it, whatever the cause: no sign of another client.
+            Disconnect::Session(_) => Ended::Failed,
             _ if was_up => Ended::Lost,
             _ => Ended::Failed,
         };
@@ -169,6 +185,16 @@ impl BrokerLink {
         [session, due, opening].iter().flatten().min().copied()
     }
 }
+
+/// Bytes of the longest PUBLISH of a device's: its topic and payload; header, length, topic length
+/// and identifier.
+pub(crate) fn longest_report(device: &ota_proto::Config) -> usize {
+    let topic = device.identity.report_topic().len();
+    topic.saturating_add(ota_proto::Config::buffer_len()).saturating_add(9)
+}
+
+/// Bytes of a short offer beside its topic: what a device that takes less would never hear.
+const OFFER: usize = 512;
 
 /// The update's own topics are not the application's.
 fn is_ours(topic: &str) -> bool {

@@ -6,7 +6,7 @@ use core::time::Duration;
 use ota_proto::url::Url;
 use ota_proto::{Instant, OpId, TransportError, Updater};
 
-use crate::client::{Config, DeviceIndex, Found, Link, Output, Received, Timer};
+use crate::client::{AddError, Config, DeviceIndex, Found, Link, Output, Received, Timer};
 use crate::http::{self, Closed, Fetch};
 
 /// The link to the store, when there is a fetch.
@@ -42,9 +42,19 @@ enum State {
     Open,
 }
 
+/// Bytes of a request beside its URL, at most.
+const REQUEST: usize = 256;
+
 impl StoreLink {
     pub(crate) fn new(config: &Config) -> Self {
         Self { limits: config.http, connect: config.connect, get: None, closing: None }
+    }
+
+    /// Whether a request holds the longest URL of a device.
+    pub(crate) fn check_room(&self, device: &ota_proto::Config) -> Result<(), AddError> {
+        let needed = device.limits.url.saturating_add(REQUEST);
+        let fits = self.limits.request >= needed;
+        if fits { Ok(()) } else { Err(AddError::Limit { what: "request", needed }) }
     }
 
     /// No fetch is under way.
@@ -75,9 +85,10 @@ impl StoreLink {
         fresh: bool,
     ) -> bool {
         self.close();
-        let Ok(url) = Url::parse(url) else { return false };
-        let fetch = if fresh { Fetch::fresh } else { Fetch::new };
-        let Ok(fetch) = fetch(&url, from, self.limits) else { return false };
+        let Ok((url, user)) = Url::parse_with_user(url) else { return false };
+        let Ok(fetch) = Fetch::with_user(&url, user, from, self.limits, fresh) else {
+            return false;
+        };
         let Url { tls, host, port, .. } = url;
         let (host, state) = (String::from(host), State::Due);
         self.get = Some(Get { link, device, op, host, port, tls, state, fetch });

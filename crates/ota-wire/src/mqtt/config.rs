@@ -34,7 +34,7 @@ impl Config {
         if packet < 128 || tx <= control.saturating_add(ota_tx) {
             return Err(ConfigError::Bytes);
         }
-        if window <= ota_window || inbound == 0 || tries == 0 {
+        if window <= ota_window || ota_window == 0 || inbound == 0 || tries == 0 {
             return Err(ConfigError::Window);
         }
         let Timing { keep_alive, connack, suback, puback, .. } = self.timing;
@@ -44,11 +44,16 @@ impl Config {
             return Err(ConfigError::KeepAlive);
         }
         let all = [connack, suback, puback, pingresp, write, blocked, resubscribe];
-        if all.contains(&Duration::ZERO) {
+        if !all.iter().all(is_wait) {
             return Err(ConfigError::Time);
         }
         self.login.check(tx, keep_alive)
     }
+}
+
+/// Whether a wait of so long ends later than it begins: the clock counts microseconds.
+pub(crate) const fn is_wait(time: &Duration) -> bool {
+    time.as_micros() > 0
 }
 
 /// The fields of CONNECT that name the device (docs/protocol.md, Connection).
@@ -119,14 +124,15 @@ pub struct Limits {
     pub packet: usize,
     /// Bytes waiting to be handed over to the transport. Default 4,096.
     pub tx: usize,
-    /// How many of `tx` only OTA packets may use. Default 1,024.
+    /// How many of `tx` only OTA packets may use: at least the longest report of a device, which
+    /// is its topic and 265 bytes. Default 1,024.
     pub ota_tx: usize,
     /// Publications whose completion was not polled yet. Default 8.
     pub window: usize,
-    /// How many of `window` only OTA publications may use. Default 2.
+    /// How many of `window` only OTA publications may use. At least 1. Default 2.
     pub ota_window: usize,
-    /// Bytes of application messages of QoS 1 that are kept until they are acknowledged, also
-    /// across connections. Default 4,096.
+    /// Bytes of application messages of QoS 1 that are kept across connections, until they are
+    /// acknowledged or given up. Default 3,584.
     pub kept: usize,
     /// Sessions in which a kept message is handed over before it is given up. At least 1.
     /// Default 5.
@@ -145,7 +151,7 @@ impl Default for Limits {
             ota_tx: 1_024,
             window: 8,
             ota_window: 2,
-            kept: 4_096,
+            kept: 3_584,
             tries: 5,
             inbound: 8,
             subscriptions: 16,
@@ -215,13 +221,14 @@ impl Timing {
 pub enum ConfigError {
     /// The login is empty, too long for [`Limits::tx`], or has a password without a user name.
     Login,
-    /// `packet` is below 128 bytes, or `tx` leaves nothing beside what is reserved.
+    /// `packet` is below 128 bytes, `tx` leaves nothing beside what is reserved, or a bound of a
+    /// store's answers is 0.
     Bytes,
-    /// `window` leaves nothing beside `ota_window`, or `inbound` or `tries` is 0.
+    /// `window` leaves nothing beside `ota_window`, or `ota_window`, `inbound` or `tries` is 0.
     Window,
     /// The keep-alive is not 1 to 65,535 whole seconds.
     KeepAlive,
-    /// A time is zero.
+    /// A time is below a microsecond.
     Time,
 }
 

@@ -22,7 +22,7 @@ pub struct ReconnectConfig {
     pub stable: Duration,
     /// The first connection after boot comes within this time. Default 5 s.
     pub spread: Duration,
-    /// Three sessions lost within this time are told ([`Attempt::kicked`]). Default 60 s.
+    /// Three sessions that the peer ended within this time are told ([`Attempt::kicked`]). Default 60 s.
     pub kick_window: Duration,
 }
 
@@ -44,12 +44,16 @@ impl Default for ReconnectConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Ended {
-    /// Without a session: not connected, no CONNACK, or the service was unavailable.
+    /// Without a session (not connected, no CONNACK, the service was unavailable), or we ended an
+    /// open one for an error, such as a time-out.
     Failed,
     /// The server does not want the login ([`super::SessionError::is_login_refused`]).
     LoginRefused,
-    /// The peer or the network ended an open session, or it ended with an error.
+    /// The peer or the network ended an open session.
     Lost,
+    /// We ended it because the application did not take its messages. However long it was, it
+    /// forgets no failure and is one.
+    Blocked,
     /// We ended it on purpose. Only the floor applies.
     Planned,
 }
@@ -126,7 +130,7 @@ impl Reconnect {
     pub fn handle_ended(&mut self, now: Instant, how: Ended, open: bool) -> Attempt {
         let config = self.config;
         let up_for = self.up.take().map_or(Duration::ZERO, |up| now.since(up));
-        if up_for >= config.stable {
+        if up_for >= config.stable && how != Ended::Blocked {
             self.failures = 0;
         }
         let cap = if open { config.cap_open } else { config.cap };
@@ -136,7 +140,7 @@ impl Reconnect {
             Ended::LoginRefused => config
                 .cap
                 .saturating_sub(self.rng.up_to(config.cap.checked_div(4).unwrap_or_default())),
-            Ended::Failed | Ended::Lost => {
+            Ended::Failed | Ended::Lost | Ended::Blocked => {
                 let range = 1_u32
                     .checked_shl(self.failures)
                     .and_then(|factor| config.base.checked_mul(factor))

@@ -46,7 +46,16 @@ impl Hider {
             let framing = client.store.framing(rx);
             front.extend_from_slice(rx.get(..framing.len).unwrap_or_default());
             if framing.is_head {
-                front.split_mut(|byte| *byte == b'\n').skip(1).for_each(|line| self.header(line));
+                let mut passing = framing.is_passing;
+                for line in front.split_mut(|byte| *byte == b'\n') {
+                    // What goes on with a line is as secret as the line.
+                    if passing || matches!(line.first(), Some(b' ' | b'\t')) {
+                        veil(line);
+                    } else {
+                        self.header(line);
+                    }
+                    passing = false;
+                }
             }
         }
         self.front = front;
@@ -79,21 +88,19 @@ impl Hider {
         match KNOWN.iter().find(|known| is(known)) {
             Some(&"location") => self.url(value, Context::Header),
             Some(_) => {}
-            None => {
-                let value = value.iter_mut().skip(1).filter(|byte| byte.is_ascii_graphic());
-                value.for_each(|byte| *byte = b'x');
-            }
+            None => veil(value),
         }
     }
 
     /// What may be a URL, as it stands in its context: the user in it, the query and the fragment.
     fn url(&mut self, text: &mut [u8], context: Context) {
-        let (mut host, mut user, mut query) = (None, None, None);
+        let (mut host, mut user, mut query, mut path) = (None, None, None, false);
         let (mut at, mut before) = (0, 0);
         while let Some((len, byte)) = unit(text, at, context) {
             match byte {
                 b'/' if before == b'/' && host.is_none() => host = Some(at.saturating_add(len)),
-                b'@' if user.is_none() => user = Some(at),
+                b'/' if host.is_some() => path = true,
+                b'@' if host.is_some() && !path => user = Some(at),
                 b'?' | b'#' if host.is_some() || context == Context::Header => {
                     query = Some(at.saturating_add(len));
                     break;
@@ -103,12 +110,17 @@ impl Hider {
             at = at.saturating_add(len);
             before = byte;
         }
-        if let (Some(host), Some(user)) = (host, user.filter(|user| Some(*user) > host)) {
-            fill(text.get_mut(host..user).unwrap_or_default(), context, b'x');
+        if let (Some(host), Some(user)) = (host, user) {
+            // Where the password begins, and what is escaped, steers lengths.
+            fill(text.get_mut(host..user).unwrap_or_default(), context, |byte| match byte {
+                b':' | b'%' => byte,
+                _ if byte.is_ascii_hexdigit() => b'a',
+                _ => b'x',
+            });
         }
         if let Some(query) = query.and_then(|query| text.get_mut(query..)) {
             let letter = self.letter(query, context);
-            fill(query, context, letter);
+            fill(query, context, |byte| if byte.is_ascii() { letter } else { letter | 0x80 });
         }
     }
 
@@ -133,6 +145,12 @@ impl Hider {
         });
         u8::try_from(place).map_or(b'a', |place| b'a'.saturating_add(place))
     }
+}
+
+/// Filler for what is passed over: its first colon may yet be the end of a name.
+fn veil(text: &mut [u8]) {
+    let shown = |byte: &&mut u8| (byte.is_ascii_graphic() && **byte != b':') || !byte.is_ascii();
+    text.iter_mut().filter(shown).for_each(|byte| *byte = b'x');
 }
 
 /// The login with filler for its password.
@@ -166,16 +184,17 @@ fn unit(text: &[u8], at: usize, context: Context) -> Option<(usize, u8)> {
 
 /// Puts a letter in the place of each byte that a URL may have. What a URL may not have stays,
 /// and so does what ends a query: both change what the text means.
-fn fill(text: &mut [u8], context: Context, letter: u8) {
+fn fill(text: &mut [u8], context: Context, letter: impl Fn(u8) -> u8) {
     let mut at = 0;
     while let Some((len, byte)) = unit(text, at, context) {
         let place = text.get_mut(at..at.saturating_add(len)).unwrap_or_default();
         match place {
+            [raw] if !raw.is_ascii() && context == Context::Header => *raw = letter(byte),
             _ if !byte.is_ascii_graphic() || byte == b'#' => {}
-            [raw] => *raw = letter,
+            [raw] => *raw = letter(byte),
             [_, _, zeros @ .., high, low] => {
                 zeros.fill(b'0');
-                (*high, *low) = (hex(letter >> 4), hex(letter & 15));
+                (*high, *low) = (hex(letter(byte) >> 4), hex(letter(byte) & 15));
             }
             _ => {}
         }

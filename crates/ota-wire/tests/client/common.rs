@@ -37,6 +37,7 @@ pub(crate) fn device(product: &str, name: &str) -> ota_proto::Config {
     let identity = Identity::new(product, name).unwrap();
     let mut config = ota_proto::Config::new(identity, 7);
     config.allow_http = true;
+    config.url_user = true;
     config
 }
 

@@ -325,20 +325,6 @@ fn an_idle_link_is_pinged() {
     assert_eq!(desk.idle.deadline, Some(at(120)));
 }
 
-#[test]
-fn a_url_too_long_for_a_request_fails_at_once() {
-    let mut device = device("P", "D");
-    device.limits.url = 4_000;
-    let mut desk = Desk::with(config(), &[device]);
-    let link = desk.up(at(0));
-    desk.sent(at(0), link);
-    let url = format!("http://store.example/{}", "x".repeat(3_000));
-    desk.feed(at(1), link, &publish("$ota/update/P/D", &offer(&url)));
-    assert_eq!(desk.work(at(1)), []);
-    assert_eq!(desk.client.updater(FIRST).unwrap().state(), State::Waiting);
-    assert!(desk.idle.deadline.unwrap() > at(1));
-}
-
 /// Lets this many connects fail, and returns the longest wait in seconds and the next moment.
 fn refuse(desk: &mut Desk, mut now: Instant, times: u32) -> (u64, Instant) {
     let mut longest = 0;

@@ -5,6 +5,7 @@ mod application;
 mod common;
 mod ends;
 mod failures;
+mod field;
 mod gateway;
 mod hostile;
 mod links;

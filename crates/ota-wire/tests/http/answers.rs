@@ -1,9 +1,9 @@
 //! Answers of real servers: what is read from each.
 
-use ota_proto::ContentRange;
-use ota_wire::http::Closed;
+use ota_proto::{Coding, ContentRange};
+use ota_wire::http::{Closed, Fetch, Found, HttpError, Limits};
 
-use crate::driver::{Head, Outcome, Transcript, fixture, whole};
+use crate::driver::{Head, Outcome, Transcript, fixture, url, whole};
 
 const PLAIN: Head = Head {
     status: 200,
@@ -12,7 +12,7 @@ const PLAIN: Head = Head {
     etag: None,
     location: None,
     retry_after: None,
-    encoded: false,
+    coding: None,
 };
 
 fn image() -> Vec<u8> {
@@ -94,12 +94,23 @@ fn odd_but_right_heads() {
     let three = Head { length: Some(3), ..PLAIN };
     check("no-reason", three.clone(), b"abc", Outcome::End(0));
     check("latin1-reason", three, b"abc", Outcome::End(0));
-    let head = Head { length: Some(4), encoded: true, ..PLAIN };
+    let three = Head { length: Some(3), ..PLAIN };
+    for name in ["odd-fold", "odd-bare-lf", "odd-bare-lf-one"] {
+        check(name, three.clone(), b"abc", Outcome::End(0));
+    }
+    let head = Head { status: 302, location: Some("/caf%E9".into()), ..PLAIN };
+    check("odd-location-latin1", head, b"", Outcome::Closed(Closed::Complete));
+    assert!(matches!(whole(&fixture("odd-headers")).outcome, Outcome::Closed(Closed::Complete)));
+    let head = Head { length: Some(4), coding: Some(Coding::Gzip), ..PLAIN };
     check("gzip-200", head, b"\x1f\x8b\x08\0", Outcome::End(0));
 }
 
 fn head_of(lines: &str) -> Head {
-    let got = whole(format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n").as_bytes());
+    answer_of(200, lines)
+}
+
+fn answer_of(status: u16, lines: &str) -> Head {
+    let got = whole(format!("HTTP/1.1 {status} OK\r\n{lines}\r\n\r\n").as_bytes());
     got.head.unwrap_or_else(|| panic!("{lines:?}: {:?}", got.outcome))
 }
 
@@ -120,7 +131,7 @@ fn content_ranges() {
         // Said twice, but the same.
         ("bytes 4-9/10\r\ncontent-range:bytes 04-9/10", Some((4, 9)), Some(10)),
     ] {
-        let head = head_of(&format!("Content-Range: {text}\r\nContent-Length: 0"));
+        let head = answer_of(206, &format!("Content-Range: {text}\r\nContent-Length: 0"));
         assert_eq!(head.range, Some(ContentRange { span, total }), "{text}");
     }
 }
@@ -145,16 +156,25 @@ fn retry_after_is_a_number_or_unknown() {
 #[test]
 fn content_encodings() {
     for (text, want) in [
-        ("identity", false),
-        ("IDENTITY", false),
-        ("", false),
-        (" , ", false),
-        ("identity, identity", false),
-        ("gzip", true),
-        ("identity, br", true),
-        ("aes128gcm\r\nContent-Encoding: identity", true),
+        ("identity", None),
+        ("IDENTITY", None),
+        ("", None),
+        (" , ", None),
+        ("identity, identity", None),
+        ("gzip", Some(Coding::Gzip)),
+        ("X-GZIP", Some(Coding::Gzip)),
+        ("deflate", Some(Coding::Deflate)),
+        ("compress", Some(Coding::Compress)),
+        ("x-compress", Some(Coding::Compress)),
+        ("zstd", Some(Coding::Zstd)),
+        ("identity, br", Some(Coding::Brotli)),
+        ("aws-chunked", Some(Coding::AwsChunked)),
+        ("aes128gcm\r\nContent-Encoding: identity", Some(Coding::Other)),
+        // What changes the bytes comes before what is only said.
+        ("gzip, aws-chunked", Some(Coding::Gzip)),
+        ("aws-chunked\r\nContent-Encoding: gzip", Some(Coding::Gzip)),
     ] {
-        assert_eq!(head_of(&format!("Content-Encoding: {text}")).encoded, want, "{text}");
+        assert_eq!(head_of(&format!("Content-Encoding: {text}")).coding, want, "{text}");
     }
 }
 
@@ -162,21 +182,99 @@ fn content_encodings() {
 fn header_names_have_no_case_and_values_no_edges() {
     let head = head_of("eTaG: \t W/\"x y\" \t\r\nLOCATION:/a\r\nCONTENT-length:\t0");
     assert_eq!(head.etag.as_deref(), Some(&b"W/\"x y\""[..]));
-    assert_eq!(head.location.as_deref(), Some("/a"));
     assert_eq!(head.length, Some(0));
 }
 
 #[test]
 fn the_largest_head_fits() {
     let start = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: ";
-    let fits = format!("{start}{}\r\n\r\n", "y".repeat(4096 - start.len() - 4));
-    assert_eq!(whole(fits.as_bytes()).outcome, Outcome::End(0));
-    let headers = "A: b\r\n".repeat(63);
+    for (spare, good) in [(0, true), (1, false)] {
+        let head = format!("{start}{}\r\n\r\n", "y".repeat(65_536 + spare - start.len() - 4));
+        let want = if good { Outcome::End(0) } else { Outcome::Failed(HttpError::HeadTooLong) };
+        assert_eq!(whole(head.as_bytes()).outcome, want, "{spare}");
+    }
+    let headers = "A: b\r\n".repeat(10_000);
     let most = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{headers}\r\n");
     assert_eq!(whole(most.as_bytes()).outcome, Outcome::End(0));
     let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(8);
     let most = format!("{interim}HTTP/1.1 204 No Content\r\n\r\n");
     assert_eq!(whole(most.as_bytes()).outcome, Outcome::End(0));
+}
+
+#[test]
+fn the_longest_line_that_matters_fits() {
+    // With its name and its CR LF.
+    for (len, good) in [(1_024 - 12, true), (1_024 - 11, false)] {
+        let location = format!("/{}", "y".repeat(len - 1));
+        let head = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n");
+        let got = whole(head.as_bytes());
+        let kept = got.head.and_then(|head| head.location);
+        assert_eq!(kept, good.then_some(location), "{len}: {:?}", got.outcome);
+    }
+    // A long line of a name that means nothing there is passed over.
+    for head in [
+        format!("HTTP/1.1 200 OK\r\nLocation: {}\r\n", "y".repeat(5_000)),
+        format!("HTTP/1.1 302 Found\r\nContent-Security-Policy: {}\r\n", "y".repeat(3_500)),
+        format!("HTTP/1.1 302 Found\r\n{}: y\r\n", "x".repeat(5_000)),
+        format!("HTTP/1.1 302 {}\r\n", "y".repeat(5_000)),
+    ] {
+        let got = whole(format!("{head}Content-Length: 0\r\n\r\n").as_bytes());
+        assert_eq!(got.outcome, Outcome::End(0));
+    }
+}
+
+#[test]
+fn a_large_limit_takes_lines_of_16_kib() {
+    let location = format!("/{}", "y".repeat(4_095));
+    let policy = "p".repeat(20_000);
+    let head = format!(
+        "HTTP/1.1 302 Found\r\nContent-Security-Policy: {policy}\r\nLocation: {location}\r\n\r\n"
+    );
+    let mut fetch = Fetch::new(&url("/"), 0, Limits::large()).unwrap();
+    let Found::Head(found) = fetch.handle_received(head.as_bytes()).unwrap().found else {
+        panic!("no head")
+    };
+    assert_eq!(found.location, Some(&*location));
+}
+
+#[test]
+fn a_location_is_taken_as_browsers_take_it() {
+    let at = |value: &[u8]| {
+        let head = [&b"HTTP/1.1 302 Found\r\nLocation: "[..], value, b"\r\n\r\n"].concat();
+        let got = whole(&head);
+        let location = got.head.and_then(|head| head.location);
+        location.ok_or(got.outcome)
+    };
+    assert_eq!(at(b"/a b?c d").as_deref(), Ok("/a%20b?c%20d"));
+    assert_eq!(at("/文.bin".as_bytes()).as_deref(), Ok("/%E6%96%87.bin"));
+    assert_eq!(at(b"/caf\xe9").as_deref(), Ok("/caf%E9"));
+    assert_eq!(at(b" \t/a \t").as_deref(), Ok("/a"));
+    for control in [0, 1, 8, 0x0b, 0x0c, b'\r', 0x1f, 0x7f] {
+        let refused = at(&[b'/', control, b'a']);
+        assert_eq!(refused, Err(Outcome::Failed(HttpError::Header)), "{control}");
+    }
+    assert_eq!(at(b"/a\tb"), Err(Outcome::Failed(HttpError::Location)));
+}
+
+#[test]
+fn lines_may_end_in_lf_alone_and_go_on_where_they_do_not_matter() {
+    let bare = b"HTTP/1.1 206 x\nContent-Range: bytes 1-3/*\nContent-Length: 3\n\nabc";
+    let got = whole(bare);
+    let range = ContentRange { span: Some((1, 3)), total: None };
+    assert_eq!(got.head.and_then(|head| head.range), Some(range));
+    assert_eq!((got.body.as_slice(), got.outcome), (&b"abc"[..], Outcome::End(0)));
+    let folded = b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\tc\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(whole(folded).outcome, Outcome::End(0));
+    for folded in ["Content-Length: 3\r\n 4", " X: a"] {
+        let head = format!("HTTP/1.1 200 OK\r\n{folded}\r\n\r\n");
+        assert_eq!(whole(head.as_bytes()).outcome, Outcome::Failed(HttpError::Header), "{folded}");
+    }
+}
+
+#[test]
+fn what_means_nothing_in_an_answer_is_not_judged() {
+    let head = head_of("Content-Range: nonsense\r\nLocation: /a\tb\r\nContent-Length: 0");
+    assert_eq!((head.range, head.location), (None, None));
 }
 
 #[test]

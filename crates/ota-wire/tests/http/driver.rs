@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ota_proto::url::Url;
-use ota_proto::{ContentRange, ResponseHead};
+use ota_proto::{Coding, ContentRange, ResponseHead};
 use ota_wire::http::{Closed, Fetch, Found, HttpError, Limits};
 
 pub(crate) fn url(target: &str) -> Url<'_> {
@@ -46,7 +46,7 @@ pub(crate) struct Head {
     pub(crate) etag: Option<Vec<u8>>,
     pub(crate) location: Option<String>,
     pub(crate) retry_after: Option<u64>,
-    pub(crate) encoded: bool,
+    pub(crate) coding: Option<Coding>,
 }
 
 impl Head {
@@ -58,7 +58,7 @@ impl Head {
             etag: head.etag.map(<[u8]>::to_vec),
             location: head.location.map(str::to_owned),
             retry_after: head.retry_after.map(|after| after.as_secs()),
-            encoded: head.encoded,
+            coding: head.coding,
         }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod answers;
+mod differential;
 mod driver;
 mod evil;
 mod request;

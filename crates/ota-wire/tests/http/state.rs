@@ -99,13 +99,20 @@ fn an_answer_may_come_before_the_request_is_out() {
 
 #[test]
 fn limits_are_the_callers() {
-    let limits = Limits { head: HEAD.len(), informational: 0, extensions: 2, trailers: 1 };
+    let limits = Limits {
+        head: HEAD.len(),
+        informational: 0,
+        extensions: 2,
+        trailers: 1,
+        ..Limits::default()
+    };
     let new = || Fetch::new(&url("/"), 0, limits).unwrap();
     assert!(matches!(new().handle_received(HEAD).unwrap().found, Found::Head(_)));
     let limits = Limits { head: HEAD.len() - 1, ..limits };
     let mut small = Fetch::new(&url("/"), 0, limits).unwrap();
     assert_eq!(small.handle_received(HEAD), Err(HttpError::HeadTooLong));
-    let interim = new().handle_received(b"HTTP/1.1 100 C\r\n\r\n");
+    let mut interim = new();
+    let interim = interim.handle_received(b"HTTP/1.1 100 C\r\n\r\n");
     assert_eq!(interim, Err(HttpError::Informational));
     let limits = Limits { extensions: 2, trailers: 1, ..Limits::default() };
     let run = |text: &[u8]| {
@@ -121,11 +128,14 @@ fn limits_are_the_callers() {
 
 #[test]
 fn no_limit_makes_it_panic() {
-    let limits = Limits { head: 0, informational: 0, extensions: 0, trailers: 0 };
+    let limits =
+        Limits { head: 0, line: 0, request: 2_048, informational: 0, extensions: 0, trailers: 0 };
     let mut fetch = Fetch::new(&url("/"), 0, limits).unwrap();
     assert_eq!(fetch.handle_received(HEAD), Err(HttpError::HeadTooLong));
     let limits = Limits {
         head: usize::MAX,
+        line: usize::MAX,
+        request: usize::MAX,
         informational: u8::MAX,
         extensions: u32::MAX,
         trailers: u32::MAX,

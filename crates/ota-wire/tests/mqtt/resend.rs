@@ -97,11 +97,11 @@ fn kept_messages_are_bounded_in_bytes() {
     let mut session = up(at(0));
     session.publish(at(0), app(&[b'x'; 2_500]), 0).unwrap();
     flush(&mut session, at(0));
-    session.publish(at(0), app(&[b'x'; 1_500]), 1).unwrap();
-    assert_eq!(session.publish(at(0), app(&[b'x'; 1_500]), 2), Err(PublishError::BufferFull));
+    session.publish(at(0), app(&[b'x'; 1_000]), 1).unwrap();
+    assert_eq!(session.publish(at(0), app(&[b'x'; 1_000]), 2), Err(PublishError::BufferFull));
     flush(&mut session, at(0));
     feed(&mut session, at(0), b"\x40\x02\0\x01");
-    assert!(session.publish(at(0), app(&[b'x'; 1_500]), 2).is_ok());
+    assert!(session.publish(at(0), app(&[b'x'; 1_000]), 2).is_ok());
 }
 
 #[test]
@@ -192,7 +192,9 @@ fn identifiers_go_round_and_leave_out_what_is_in_flight() {
 
 #[test]
 fn resends_wait_for_room_behind_subscriptions() {
-    let mut session = up(at(0));
+    let mut config = config();
+    config.limits.kept = 4_096;
+    let mut session = up_with(config, at(0));
     session.subscribe(at(0), Kind::Ota, UPDATE, QoS::AtLeastOnce).unwrap();
     session.publish(at(0), app(&[b'x'; 2_000]), 0).unwrap();
     flush(&mut session, at(0));

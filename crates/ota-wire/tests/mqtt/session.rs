@@ -93,8 +93,8 @@ fn a_server_that_answers_with_tls_is_told_from_one_that_says_nonsense() {
     for (bytes, want) in [
         (&b"\x15\x03\x03\0\x02\x02\x0a"[..], SessionError::SpeaksTls),
         (b"\x16\x03\x01\x02\0", SessionError::SpeaksTls),
-        (b"\x15\x02", SessionError::Unexpected),
-        (b"HTTP/1.1 400", SessionError::Unexpected),
+        (b"\x15\x02", SessionError::Packet(PacketError::Type)),
+        (b"HTTP/1.1 400", SessionError::Packet(PacketError::Flags)),
     ] {
         let mut session = session(config());
         session.handle_connected(at(0));

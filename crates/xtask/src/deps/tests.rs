@@ -60,8 +60,8 @@ fn third_parties_of_the_core_are_listed() {
 fn the_core_asks_for_no_std_of_nobody() {
     let with_default = Dependency { uses_default_features: true, ..normal("md-5") };
     assert_eq!(faults("ota-proto", with_default).len(), 1);
-    let with_std = Dependency { features: vec!["std".to_owned()], ..normal("httparse") };
-    assert_eq!(faults("ota-wire", with_std).len(), 1);
+    let with_std = Dependency { features: vec!["std".to_owned()], ..normal("md-5") };
+    assert_eq!(faults("ota-proto", with_std).len(), 1);
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn flash(programs: &Programs) -> Result<Rows, String> {
         row("flash: of it the journal", journal),
         row("flash: of it MD5", share("proto", MD5)),
         row("flash: `ota-proto` and `ota-wire` with all they need", less("wire", "empty")),
-        row("flash: of it `ota-wire`", share("wire", &["ota-wire", "httparse"])),
+        row("flash: of it `ota-wire`", share("wire", &["ota-wire"])),
         row("flash: of it Rust's core, alloc and arithmetic", share("wire", RUST)),
         row("flash: `ota-embassy` with all it needs, network deducted", less("embassy", "network")),
         row("flash: of it `ota-embassy`", share("embassy", &["ota-embassy", "embassy-boot"])),

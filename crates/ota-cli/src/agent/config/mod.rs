@@ -30,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) account: Account,
     pub(crate) data_dir: PathBuf,
     pub(crate) allow_http: bool,
+    pub(crate) public_store_only: bool,
     pub(crate) trailing_digest: bool,
     pub(crate) connect_spacing: Duration,
     /// The image before keeps its name until the next one is there, which needs room for both.
@@ -42,7 +43,7 @@ pub(crate) struct Config {
     pub(crate) exposed: Option<PathBuf>,
 }
 
-const KEYS: [&str; 31] = [
+const KEYS: [&str; 32] = [
     "allow_http",
     "app_id",
     "broker",
@@ -64,6 +65,7 @@ const KEYS: [&str; 31] = [
     "install_window",
     "keep_accepted",
     "product_id",
+    "public_store_only",
     "restart",
     "slot_starts",
     "slots",
@@ -129,6 +131,7 @@ impl Config {
             account: Account { identity, secret, app_id, host, port, secure, tls },
             data_dir: keys.data_dir()?,
             allow_http: keys.flag("allow_http")?.unwrap_or(false),
+            public_store_only: keys.flag("public_store_only")?.unwrap_or(false),
             trailing_digest: keys.flag("trailing_digest")?.unwrap_or(false),
             connect_spacing: keys.seconds("connect_spacing")?.unwrap_or(Duration::from_secs(5)),
             keep_accepted: keys.flag("keep_accepted")?.unwrap_or(read_by_others),

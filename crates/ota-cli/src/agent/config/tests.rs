@@ -221,20 +221,8 @@ fn a_bad_key_is_named() {
 }
 
 #[test]
-fn a_bad_target_or_policy_is_named() {
+fn a_word_that_stands_for_nothing_is_named() {
     bad(&[
-        ("version_file", "", "version_file: missing"),
-        ("version_file", "version = \"1\"", "version: only with install"),
-        ("x", "version = \"1\"\ninstall = [\"i\"]", "version: there is version_file, too"),
-        ("version_file", "install = [\"i\"]", "version_file: missing"),
-        ("version_file", "version = \"a b\"\ninstall = [\"i\"]", "version: "),
-        ("x", "install = [\"i\"]", "restart: missing; say what follows install: "),
-        ("version_file", "slots = \"s\"\ninstall = [\"i\"]", "restart: missing"),
-        (
-            "version_file",
-            "slots = \"s\"\ninstall = [\"i\"]\nrestart = \"installer\"",
-            "restart: \"installer\" is for an installer without slots",
-        ),
         (
             "x",
             "install = [\"i\", \"{imgae}\"]\nrestart = \"none\"",
@@ -255,6 +243,24 @@ fn a_bad_target_or_policy_is_named() {
             "x",
             "install = [\"i\"]\nrestart = [\"r\", \"{verison}\"]",
             "restart: {verison} stands for nothing",
+        ),
+    ]);
+}
+
+#[test]
+fn a_bad_target_or_policy_is_named() {
+    bad(&[
+        ("version_file", "", "version_file: missing"),
+        ("version_file", "version = \"1\"", "version: only with install"),
+        ("x", "version = \"1\"\ninstall = [\"i\"]", "version: there is version_file, too"),
+        ("version_file", "install = [\"i\"]", "version_file: missing"),
+        ("version_file", "version = \"a b\"\ninstall = [\"i\"]", "version: "),
+        ("x", "install = [\"i\"]", "restart: missing; say what follows install: "),
+        ("version_file", "slots = \"s\"\ninstall = [\"i\"]", "restart: missing"),
+        (
+            "version_file",
+            "slots = \"s\"\ninstall = [\"i\"]\nrestart = \"installer\"",
+            "restart: \"installer\" is for an installer without slots",
         ),
         ("x", "install = \"i\"", "install: must be a list of texts"),
         ("x", "install = []", "install: must be a list of texts"),

@@ -20,7 +20,7 @@ pub(crate) enum Answer {
     },
     /// 200 with another length.
     OtherLength,
-    /// Compressed.
+    /// Compressed, and its length is not told.
     Encoded,
     /// 401 or 403; 404; 410.
     Forbidden,
@@ -75,6 +75,8 @@ pub(crate) struct Body {
     idle: u64,
     window: u64,
     bytes: u64,
+    /// For how long it was not read by now.
+    unread: u64,
     end: Option<Option<Broken>>,
 }
 
@@ -82,6 +84,11 @@ impl Body {
     /// When it is surely judged by time.
     pub(super) fn latest(&self) -> u64 {
         self.idle.min(self.window)
+    }
+
+    /// When the connection is surely given up because nobody reads.
+    pub(super) fn unread_latest(&self, now: u64) -> Option<u64> {
+        self.end.is_none().then(|| now + (60 * S).saturating_sub(self.unread))
     }
 }
 
@@ -141,6 +148,7 @@ impl Spec {
             Answer::Forbidden => self.ask_url(Url::Refused),
             Answer::Missing => self.ask_url(Url::Gone),
             Answer::Gone => self.fail(Why::NotFound),
+            Answer::Encoded => self.fail(Why::Other),
             Answer::Busy { after } => self.fault(Why::Timeout, false, after.min(3_600)),
             _ => self.fault(Why::Other, true, 0),
         }
@@ -154,7 +162,8 @@ impl Spec {
             attempt.etag = etag;
         }
         let (idle, window) = (now + 15 * S, now + 60 * S);
-        attempt.step = Step::Body(Body { skip, known, idle, window, bytes: 0, end: None });
+        attempt.step =
+            Step::Body(Body { skip, known, idle, window, bytes: 0, unread: 0, end: None });
     }
 
     /// What becomes of so many bytes that are offered now.
@@ -383,14 +392,25 @@ impl Spec {
     pub(super) fn body_clock(&mut self, stood: u64) {
         let reading = self.reading;
         let Some(Attempt { step: Step::Body(body), .. }) = &mut self.open else { return };
-        if !reading {
+        if reading {
+            body.unread = 0;
+        } else {
             body.idle += stood;
             body.window += stood;
+            body.unread += stood;
+        }
+    }
+
+    /// Slot or journal have answered: they are not stuck.
+    pub(super) fn body_moves(&mut self) {
+        if let Some(Attempt { step: Step::Body(body), .. }) = &mut self.open {
+            body.unread = 0;
         }
     }
 
     pub(super) fn tick_fetch(&mut self) {
         let (now, reading, up) = (self.now, self.reading, self.up);
+        let stuck = self.job.is_some();
         let Some(attempt) = &mut self.open else { return };
         match &mut attempt.step {
             Step::Asked { since, .. } if now >= *since + 20 * S => {
@@ -411,6 +431,13 @@ impl Spec {
                 } else if now >= body.window {
                     (body.window, body.bytes) = (now + 60 * S, 0);
                 }
+            }
+            // The slot never answers.
+            Step::Body(body) if !reading && stuck && body.unread >= 600 * S => {
+                self.fail(Why::Other);
+            }
+            Step::Body(body) if !reading && body.end.is_none() && body.unread >= 60 * S => {
+                body.end = Some(Some(Broken::Network));
             }
             _ => {}
         }

@@ -218,6 +218,7 @@ impl Spec {
     pub(crate) fn persisted(&mut self, ok: bool) {
         let note = self.writing.take().expect("a write under way");
         if ok {
+            self.body_moves();
             (self.durable, self.doubt) = (note, None);
             (self.failures, self.write_again) = (0, 0);
         } else {

@@ -41,6 +41,9 @@ impl Spec {
     /// It ended; a digest is right or not.
     pub(crate) fn job_ended(&mut self, result: Result<bool, StorageError>) {
         let (job, wanted) = self.job.take().expect("a job");
+        if wanted {
+            self.body_moves();
+        }
         match (job, result) {
             (Job::Slot(SlotAction::ClearMark), _) => {}
             _ if !wanted || self.open.is_none() => {}

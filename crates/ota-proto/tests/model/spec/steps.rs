@@ -389,7 +389,9 @@ impl Spec {
             Step::Later { until } => Some(*until),
             Step::Asked { since, .. } => Some(since + 20 * S),
             Step::Body(body) if self.reading => Some(body.latest()),
-            Step::Pause { .. } => Some(self.pause_over(attempt)),
+            Step::Body(body) => body.unread_latest(self.now),
+            // While the journal fails nothing may be asked for, and the end of a pause is not seen.
+            Step::Pause { .. } => (self.failures == 0).then(|| self.pause_over(attempt)),
             Step::Url { until, .. } => *until,
             Step::Ready { approved: true, go: true, since, .. } => later(since + 5 * S),
             Step::Ready { ask, .. } => Some(*ask),

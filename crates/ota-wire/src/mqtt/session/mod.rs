@@ -51,6 +51,8 @@ pub struct Session<O> {
     last_received: Instant,
     ping: Ping,
     blocked: Option<Instant>,
+    /// The application's subscriptions are left out: see [`Self::is_held`].
+    held: bool,
     tx: Tx,
     skip: Option<Skip>,
     subs: Vec<Sub>,
@@ -76,6 +78,7 @@ impl<O: Copy> Session<O> {
             last_received: Instant::ZERO,
             ping: Ping::None,
             blocked: None,
+            held: false,
             tx: Tx::default(),
             skip: None,
             subs: Vec::new(),
@@ -146,6 +149,12 @@ impl<O: Copy> Session<O> {
     #[must_use]
     pub fn transmit(&self) -> &[u8] {
         self.tx.bytes()
+    }
+
+    /// The bounds that it keeps to.
+    #[must_use]
+    pub const fn limits(&self) -> super::Limits {
+        self.config.limits
     }
 
     /// Where the session stands.
@@ -285,6 +294,25 @@ impl<O: Copy> Session<O> {
         self.subs.retain(|sub| !sub.is_gone());
         self.pump(now);
         true
+    }
+
+    /// The session before ended because the application did not take its messages
+    /// ([`Timer::Blocked`]): its subscriptions are left out, or what is for a device would stand
+    /// behind them again, for ever. They stay out for [`super::Timing::blocked`] from CONNACK at
+    /// least, and until [`Self::release`].
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// The devices have heard what they wait for: the application's subscriptions come back.
+    /// Without effect before their time.
+    pub fn release(&mut self, now: Instant) {
+        let now = self.clock(now);
+        if self.held && self.phase == Phase::Up && self.held_until() <= now {
+            self.held = false;
+            self.pump(now);
+        }
     }
 
     /// The filters subscribed to, or to be subscribed to, with their names, oldest first.

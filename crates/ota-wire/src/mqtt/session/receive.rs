@@ -140,7 +140,7 @@ impl<O: Copy> Session<O> {
                 match (leaving || told, kind) {
                     (true, _) => Ok(Found::Nothing),
                     (false, Kind::Ota) => Err(SessionError::SubscribeRefused(id)),
-                    (false, Kind::Application) => Ok(Found::Refused(id)),
+                    (false, Kind::SubDevice | Kind::Application) => Ok(Found::Refused(id)),
                 }
             }
             (Ask::Unsubscribe, None) => {

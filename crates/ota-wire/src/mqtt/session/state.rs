@@ -5,7 +5,7 @@ use alloc::string::String;
 use ota_proto::{Instant, QoS};
 
 use super::tx::{Hidden, What};
-use super::types::{AckId, Kind, Phase, PublishHandle, SessionError, SubId};
+use super::types::{AckId, Kind, Phase, PublishHandle, SessionError, SubId, Timer};
 use super::{Session, Tx};
 use crate::mqtt::packet::{PacketId, Request};
 
@@ -179,6 +179,7 @@ impl<O: Copy> Session<O> {
     /// Ends the session: nothing more is sent, read or awaited.
     pub(super) fn end(&mut self, why: SessionError) -> SessionError {
         self.enter(Phase::Ended(why));
+        self.held |= why == SessionError::TimedOut(Timer::Blocked);
         self.tx = Tx::default();
         self.skip = None;
         self.ping = Ping::None;
@@ -209,7 +210,7 @@ impl<O: Copy> Session<O> {
         let limits = &self.config.limits;
         let all = limits.tx.saturating_sub(limits.control());
         match kind {
-            Kind::Ota => all,
+            Kind::Ota | Kind::SubDevice => all,
             Kind::Application => all.saturating_sub(limits.ota_tx),
         }
     }
@@ -218,7 +219,7 @@ impl<O: Copy> Session<O> {
     pub(super) fn window(&self, kind: Kind) -> usize {
         let limits = &self.config.limits;
         match kind {
-            Kind::Ota => limits.window,
+            Kind::Ota | Kind::SubDevice => limits.window,
             Kind::Application => limits.window.saturating_sub(limits.ota_window),
         }
     }
@@ -294,19 +295,22 @@ impl<O: Copy> Session<O> {
     /// Asks for one subscription if that is due; `false` when there is no room.
     fn pump_sub(&mut self, now: Instant, index: usize) -> bool {
         let ask = match self.subs.get(index) {
+            Some(Sub { state: SubState::Idle, kind: Kind::Application, .. }) if self.held => {
+                return true;
+            }
             Some(Sub { state: SubState::Idle, .. }) => Ask::Subscribe,
             Some(Sub { state: SubState::Active, leaving: true, .. }) => Ask::Unsubscribe,
             _ => return true,
         };
         let Some(id) = self.free_packet_id() else { return false };
-        let (ota, application) = (self.tx_limit(Kind::Ota), self.tx_limit(Kind::Application));
+        let kind = self.subs.get(index).map_or(Kind::Application, |sub| sub.kind);
+        let limit = self.tx_limit(kind);
         let Some(sub) = self.subs.get_mut(index) else { return true };
         let filter = sub.filter.as_str();
         let request = match ask {
             Ask::Subscribe => Request::Subscribe { id, filter, qos: sub.qos },
             Ask::Unsubscribe => Request::Unsubscribe { id, filter },
         };
-        let limit = if sub.kind == Kind::Ota { ota } else { application };
         let done = self.tx.push(now, &request, What::Request(sub.id), limit);
         if done {
             sub.state = SubState::Asked { id, ask, handed: None };

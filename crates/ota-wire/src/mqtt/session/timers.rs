@@ -49,11 +49,13 @@ impl<O: Copy> Session<O> {
             SubState::Refused(at) => after(Some(at), timing.resubscribe, Timer::Subscribe),
             _ => None,
         });
+        let held = (self.held && self.held_until() > self.now)
+            .then(|| Deadline { at: self.held_until(), timer: Timer::Subscribe });
         let ping = match self.ping {
             Ping::Awaited(at) => after(Some(at), timing.pingresp, Timer::PingResp),
             _ => None,
         };
-        own.chain(pubacks).chain(subacks).chain(ping).min()
+        own.chain(pubacks).chain(subacks).chain(held).chain(ping).min()
     }
 
     /// The time of [`Self::deadline`] may have come. Sends the PINGREQ that is due.
@@ -80,6 +82,12 @@ impl<O: Copy> Session<O> {
             debug_assert!(done, "there is a reserve for it");
         }
         Ok(())
+    }
+
+    /// Until when the application's subscriptions are left out at least: an offer follows its
+    /// reply.
+    pub(super) fn held_until(&self) -> Instant {
+        self.since + self.config.timing.blocked
     }
 
     /// Asks for what was refused long enough ago: a gateway may have brought a sub-device online.

@@ -34,8 +34,12 @@ pub enum Kind {
     /// The update's. It may use the whole buffer and window. Nothing is kept across connections,
     /// because the updater decides again; a refused subscription ends the session.
     Ota,
-    /// The application's. At QoS 1 it is kept until it is acknowledged, across connections; a
-    /// refused subscription is reported, once in a connection, and asked for again.
+    /// As [`Kind::Ota`], for a device behind the one that has the login: a refused subscription is
+    /// reported, once in a connection, and asked for again.
+    SubDevice,
+    /// The application's. At QoS 1 it is kept across connections, until it is acknowledged or
+    /// given up ([`Published::given_up`]); a refused subscription is reported, once in a
+    /// connection, and asked for again.
     Application,
 }
 
