@@ -119,13 +119,14 @@ impl Ledger {
         &self.block
     }
 
-    /// The write ended. `Some` with the number of failures in a row when it failed; a write that
-    /// failed may still be on the medium, so the same place is written again.
+    /// The write ended; `None` if it is not the one under way. A failure comes with the number of
+    /// failures in a row; what failed may still be on the medium, so the same place is written
+    /// again.
     pub(super) fn complete(
         &mut self,
         op: OpId,
         result: Result<(), StorageError>,
-    ) -> Option<(u8, StorageError)> {
+    ) -> Option<Result<(), (u8, StorageError)>> {
         let (_, record) = self.flight.take_if(|(flight, _)| *flight == op)?;
         match result {
             Ok(()) => {
@@ -133,7 +134,7 @@ impl Ledger {
                 self.doubt = None;
                 self.doubts = false;
                 self.failed = None;
-                None
+                Some(Ok(()))
             }
             Err(error) => {
                 self.sequence = self.sequence.wrapping_sub(1);
@@ -141,7 +142,7 @@ impl Ledger {
                 self.doubts |= !same(doubt, &record);
                 let count = self.failed.map_or(0, |(count, _)| count).saturating_add(1);
                 self.failed = Some((count, Instant::MAX));
-                Some((count, error))
+                Some(Err((count, error)))
             }
         }
     }

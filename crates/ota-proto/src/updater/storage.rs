@@ -97,9 +97,8 @@ impl Updater {
     }
 
     pub(super) fn on_persisted(&mut self, op: OpId, result: Result<(), StorageError>) {
-        let Some((failures, error)) = self.ledger.complete(op, result) else {
-            return self.resume_deadlines();
-        };
+        let Some(written) = self.ledger.complete(op, result) else { return };
+        let Err((failures, error)) = written else { return self.resume_deadlines() };
         let timing = &self.cfg.timing;
         let before = u32::from(failures.saturating_sub(1));
         let pause = timing

@@ -20,7 +20,7 @@ fn ending(fault: Fault) -> (Ending, u64) {
         Fault::RefuseUrl => (Some((-3, "url expired or refused")), 180),
         Fault::Gone => (Some((-2, "file does not exist")), 120),
         Fault::RedirectLoop | Fault::RedirectDowngrade => (redirect, 90),
-        Fault::LyingLength | Fault::Compressed => (contradiction, 90),
+        Fault::LyingLength => (contradiction, 90),
         Fault::WrongDigest => (Some((-4, "md5 does not match")), 30),
         // What does not last, and what HTTP allows, does not hinder an update.
         Fault::WrongRange | Fault::Trickle | Fault::Mute | Fault::Stall => (None, 90),
