@@ -35,6 +35,7 @@
 )]
 
 mod clock;
+pub mod cycle;
 mod error;
 mod faulty;
 mod handle;

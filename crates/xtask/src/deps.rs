@@ -78,7 +78,7 @@ const RULES: [Rule; 14] = [
     },
     Rule {
         never: &["async-io", "embassy-executor", "smol"],
-        ..rule("ota-server", &["ota-cloud", "ota-proto"])
+        ..rule("ota-server", &["ota-cloud", "ota-proto", "ota-store"])
     },
     rule("ota-fuzz", &["ota-cloud", "ota-proto", "ota-wire"]),
     rule("ota-conformance", &["ota-cloud", "ota-host", "ota-proto", "ota-server", "ota-wire"]),

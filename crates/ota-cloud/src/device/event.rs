@@ -48,8 +48,9 @@ pub struct Counters {
     pub offers: u64,
 }
 
-/// What happened to a device.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What happened to a device. Serialised it has its name as `kind`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum EventKind {
     /// It was not known and has a record now.

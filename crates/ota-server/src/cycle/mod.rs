@@ -1,0 +1,435 @@
+//! The loop of docs/cloud-design.md over a store: gather, load, apply, commit once, and only then
+//! what comes of it.
+//!
+//! [`Engine`] is one turn, without sockets and clock; [`run`] gathers what arrives and takes the
+//! turns. What a turn comes to is handed out once its commit has returned, and not at all when
+//! the commit fails.
+
+mod gather;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use ota_cloud::device::{self, BadState, Context, DeviceInput, Effect, Write};
+use ota_cloud::{
+    Catalog, CloudConfig, CloudError, Device, EventKind, Module, TaskError, TaskId, TaskOptions,
+};
+use ota_proto::{Identity, Instant};
+use ota_store::{Commit, DeviceKey, DeviceRow, Store, StoreError};
+
+pub use gather::{Arrival, Done, GATHER, MOST, run};
+use work::{Kept, Work};
+
+/// How often a turn is taken again because a row was changed behind it.
+const TRIES: usize = 5;
+/// Devices that are woken in one turn.
+const DUE: usize = 256;
+/// Devices that stay in memory beside those that are connected.
+const KEEP: usize = 4_096;
+/// The count that says how many devices have a number.
+const NUMBERS: &str = "device numbers";
+
+/// What happens to a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Input {
+    /// It has connected and subscribed to its update topic.
+    Connected,
+    /// It is gone.
+    Disconnected,
+    /// It has published this on its report topic.
+    Message(Vec<u8>),
+    /// The offer of this task, which an [`Outcome`] handed out, was published.
+    Offered(TaskId),
+    /// Make it known.
+    Register,
+    /// Begin a task.
+    Start {
+        /// The version to go to.
+        target: String,
+        /// How.
+        options: TaskOptions,
+    },
+    /// End the open task.
+    Cancel(TaskId),
+    /// Begin the next attempt of the last task.
+    Retry(TaskId),
+    /// A person agrees to the task.
+    Confirm(TaskId),
+    /// A standing rule was set for this module.
+    RuleSet(Module),
+    /// Forget how many tasks the standing rules have made.
+    TryAgain,
+}
+
+/// Why an input changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The device is at fault.
+    Peer(CloudError),
+    /// The command cannot be followed.
+    Command(TaskError),
+    /// The device's row cannot be read.
+    Row(BadState),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(error) => error.fmt(f),
+            Self::Command(error) => error.fmt(f),
+            Self::Row(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// A message to a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// To whom.
+    pub device: Identity,
+    /// What.
+    pub payload: Vec<u8>,
+    /// It is the offer of this task: [`Input::Offered`] follows once it is published.
+    pub offer: Option<TaskId>,
+}
+
+/// What a turn came to. All of it is durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Whether each input was taken, in their order.
+    pub answers: Vec<Result<(), Refused>>,
+    /// What is to be published, in order.
+    pub publish: Vec<Publish>,
+    /// What happened, in order.
+    pub events: Vec<(Identity, EventKind)>,
+    /// Rows that were written.
+    pub written: usize,
+}
+
+/// The cloud over a store. It has no clock: each turn is told the moment, which is not before
+/// that of the last one; [`Instant::ZERO`] is the Unix epoch.
+#[derive(Debug)]
+pub struct Engine<S> {
+    store: S,
+    config: CloudConfig,
+    catalog: Catalog,
+    allow_unknown: bool,
+    /// Devices that have a number.
+    numbers: u32,
+    kept: BTreeMap<DeviceKey, Kept>,
+    /// Devices whose rows cannot be read: they are not asked for again when time has come.
+    bad: BTreeSet<DeviceKey>,
+    /// Devices with a session of this process. Presence is in no row.
+    online: BTreeSet<DeviceKey>,
+}
+
+impl<S: Store> Engine<S> {
+    /// A cloud over what is stored.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub fn new(store: S, config: CloudConfig) -> Result<Self, StoreError> {
+        let counts = store.read().counts(NUMBERS)?;
+        let numbers = counts.get(NUMBERS).copied().unwrap_or(0);
+        let numbers = u32::try_from(numbers).unwrap_or(u32::MAX);
+        Ok(Self {
+            store,
+            config,
+            catalog: Catalog::default(),
+            allow_unknown: false,
+            numbers,
+            kept: BTreeMap::new(),
+            bad: BTreeSet::new(),
+            online: BTreeSet::new(),
+        })
+    }
+
+    /// Whether devices that are not known are taken at first sight. Off at first.
+    pub fn allow_unknown(&mut self, allow: bool) {
+        self.allow_unknown = allow;
+    }
+
+    /// The firmware and the standing rules.
+    #[must_use]
+    pub const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The same, to be changed between two turns.
+    pub fn catalog_mut(&mut self) -> &mut Catalog {
+        &mut self.catalog
+    }
+
+    /// The store, for what is no device.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
+    /// A device as the last turn left it.
+    ///
+    /// # Errors
+    /// What the store refuses, and a row that cannot be read as [`StoreError::Corrupt`].
+    pub fn device(&mut self, identity: &Identity) -> Result<Option<Device>, StoreError> {
+        let key = work::key(identity);
+        if let Some(kept) = self.kept.get(&key) {
+            return Ok(Some(kept.device.clone()));
+        }
+        let Some(row) = self.store.read().device(&key)? else { return Ok(None) };
+        let read = Kept::read(row, &self.online);
+        read.map(|kept| Some(kept.device))
+            .map_err(|why| StoreError::Corrupt { why: why.to_string() })
+    }
+
+    /// Takes inputs in order, and wakes what is due. At most 256 inputs belong into one turn.
+    ///
+    /// # Errors
+    /// What the store refuses: nothing has happened then, and nothing may be answered. The same
+    /// inputs may be tried again.
+    pub fn turn(
+        &mut self,
+        now: Instant,
+        inputs: &[(Identity, Input)],
+    ) -> Result<Outcome, StoreError> {
+        let mut tries = 0_usize;
+        loop {
+            tries = tries.saturating_add(1);
+            match self.attempt(now, inputs) {
+                Err(StoreError::Conflict(conflict)) if tries < TRIES => {
+                    // What is kept of these is old. What of it was not written yet is lost with
+                    // it: progress, which nobody acknowledged.
+                    for key in &conflict.devices {
+                        self.kept.remove(key);
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        now: Instant,
+        inputs: &[(Identity, Input)],
+    ) -> Result<Outcome, StoreError> {
+        let due = self.due(now)?;
+        let mut work = self.load(inputs, &due)?;
+        let mut outcome = Outcome::default();
+        let mut next =
+            Next { numbers: self.numbers, offers: Vec::new(), commit: Commit::default() };
+        for (identity, input) in inputs {
+            let answer = self.take(now, identity, input, &mut work, &mut next, &mut outcome);
+            outcome.answers.push(answer);
+        }
+        for key in due {
+            if let Some(Ok(of)) = work.get_mut(&key) {
+                of.woken = true;
+                // A wake-up is no command.
+                let _ = self.apply(now, of, DeviceInput::Woken, &mut next, &mut outcome);
+            }
+        }
+        self.commit(now, work, &mut next, &mut outcome)?;
+        Ok(outcome)
+    }
+
+    /// Devices whose wake-up has come, and those whose progress waited long enough.
+    fn due(&mut self, now: Instant) -> Result<BTreeSet<DeviceKey>, StoreError> {
+        let limit = DUE.saturating_add(self.bad.len());
+        let mut due: BTreeSet<_> = self.store.due(now.as_micros(), limit)?.into_iter().collect();
+        due.retain(|key| !self.bad.contains(key));
+        let late = self.kept.iter().filter(|(_, kept)| kept.must_write(now));
+        due.extend(late.map(|(key, _)| key.clone()).take(DUE));
+        Ok(due)
+    }
+
+    /// The devices of a turn: from memory, or from the store.
+    fn load(
+        &mut self,
+        inputs: &[(Identity, Input)],
+        due: &BTreeSet<DeviceKey>,
+    ) -> Result<BTreeMap<DeviceKey, Result<Work, BadState>>, StoreError> {
+        let mut keys = due.clone();
+        keys.extend(inputs.iter().map(|(identity, _)| work::key(identity)));
+        let missing: Vec<_> =
+            keys.iter().filter(|key| !self.kept.contains_key(key)).cloned().collect();
+        let mut work = BTreeMap::new();
+        for row in self.store.load(&missing)?.into_iter().flatten() {
+            let key = row.key.clone();
+            let read = Kept::read(row, &self.online).map(Work::new);
+            if read.is_err() && self.bad.len() < KEEP {
+                self.bad.insert(key.clone());
+            }
+            work.insert(key, read);
+        }
+        for key in keys {
+            if let Some(kept) = self.kept.get(&key) {
+                work.insert(key, Ok(Work::new(kept.clone())));
+            }
+        }
+        Ok(work)
+    }
+
+    fn take(
+        &self,
+        now: Instant,
+        identity: &Identity,
+        input: &Input,
+        work: &mut BTreeMap<DeviceKey, Result<Work, BadState>>,
+        next: &mut Next,
+        outcome: &mut Outcome,
+    ) -> Result<(), Refused> {
+        let key = work::key(identity);
+        let message = match input {
+            Input::Message(payload) => Some(device::read_message(payload).map_err(Refused::Peer)?),
+            _ => None,
+        };
+        if !work.contains_key(&key) {
+            self.admit(input)?;
+            let device = Device::new(identity.clone(), next.numbers);
+            next.numbers = next.numbers.saturating_add(1);
+            work.insert(key.clone(), Ok(Work::new(Kept::new(DeviceRow::new(key.clone()), device))));
+            if let Some(Ok(of)) = work.get_mut(&key) {
+                let _ = self.apply(now, of, DeviceInput::Registered, next, outcome);
+            }
+        }
+        let of = match work.get_mut(&key) {
+            Some(Ok(of)) => of,
+            Some(Err(bad)) => return Err(Refused::Row(bad.clone())),
+            None => return Err(Refused::Peer(CloudError::UnknownDevice)),
+        };
+        let input = match input {
+            Input::Message(_) => match &message {
+                Some(message) => DeviceInput::Message(message),
+                None => return Ok(()),
+            },
+            Input::Connected => DeviceInput::Connected,
+            Input::Disconnected => DeviceInput::Disconnected,
+            Input::Offered(task) => DeviceInput::Offered(*task),
+            Input::Register => return Ok(()),
+            Input::Start { target, options } => DeviceInput::Start { target, options },
+            Input::Cancel(task) => DeviceInput::Cancel(*task),
+            Input::Retry(task) => DeviceInput::Retry(*task),
+            Input::Confirm(task) => DeviceInput::Confirm(*task),
+            Input::RuleSet(module) => DeviceInput::RuleSet(module),
+            Input::TryAgain => DeviceInput::TryAgain,
+        };
+        self.apply(now, of, input, next, outcome).map_err(Refused::Command)
+    }
+
+    /// Whether an unknown device may have a row for this.
+    fn admit(&self, input: &Input) -> Result<(), Refused> {
+        match input {
+            Input::Register => Ok(()),
+            Input::Connected | Input::Message(_) if self.allow_unknown => Ok(()),
+            Input::Connected | Input::Message(_) | Input::Disconnected => {
+                Err(Refused::Peer(CloudError::UnknownDevice))
+            }
+            _ => Err(Refused::Command(TaskError::DeviceNotExist)),
+        }
+    }
+
+    fn apply(
+        &self,
+        now: Instant,
+        of: &mut Work,
+        input: DeviceInput<'_>,
+        next: &mut Next,
+        outcome: &mut Outcome,
+    ) -> Result<(), TaskError> {
+        let context = Context { config: &self.config, catalog: &self.catalog };
+        let change = of.kept.device.apply(now, &context, input);
+        let identity = of.kept.device.identity.clone();
+        for (status, difference) in change.counts {
+            let name = format!("{}/task/{}", identity.product_id(), status.number());
+            let count = next.commit.counts.entry(name).or_insert(0);
+            *count = count.saturating_add(i64::from(difference));
+        }
+        of.write = of.write.max(change.write);
+        for event in change.events {
+            // Progress without news is told, and is not in the journal.
+            if change.write == Write::Now {
+                next.commit.events.extend(work::journal(now, &identity, &event));
+            }
+            outcome.events.push((identity.clone(), event));
+        }
+        for effect in change.effects {
+            next.offers.push((work::key(&identity), effect));
+        }
+        change.answer
+    }
+
+    /// Writes what must be written, keeps what was made, and hands out what may leave now.
+    fn commit(
+        &mut self,
+        now: Instant,
+        work: BTreeMap<DeviceKey, Result<Work, BadState>>,
+        next: &mut Next,
+        outcome: &mut Outcome,
+    ) -> Result<(), StoreError> {
+        let mut work: BTreeMap<_, _> =
+            work.into_iter().filter_map(|(key, of)| Some((key, of.ok()?))).collect();
+        for of in work.values_mut() {
+            if of.must_write(now) {
+                let row = of
+                    .kept
+                    .written()
+                    .map_err(|why| StoreError::Invalid { what: why.to_string() })?;
+                next.commit.devices.push(row);
+            }
+        }
+        let given = next.numbers.saturating_sub(self.numbers);
+        if given > 0 {
+            next.commit.counts.insert(NUMBERS.to_owned(), i64::from(given));
+        }
+        next.commit.counts.retain(|_, count| *count != 0);
+        if !next.commit.is_empty() {
+            self.store.commit(&next.commit)?;
+        }
+        outcome.written = next.commit.devices.len();
+        // From here on it is durable.
+        self.numbers = next.numbers;
+        let context = Context { config: &self.config, catalog: &self.catalog };
+        for (key, effect) in next.offers.drain(..) {
+            let Some(of) = work.get(&key) else { continue };
+            let device = &of.kept.device;
+            let (payload, offer) = match effect {
+                Effect::Reply { version } => (device::reply(&version), None),
+                Effect::Offer(task) => (device.offer(now, &context), Some(task)),
+                // An effect of a later ota-cloud.
+                _ => continue,
+            };
+            let Some(payload) = payload.filter(|_| device.online) else { continue };
+            outcome.publish.push(Publish { device: device.identity.clone(), payload, offer });
+        }
+        for (key, of) in work {
+            if of.kept.device.online {
+                self.online.insert(key.clone());
+            } else {
+                self.online.remove(&key);
+            }
+            self.kept.insert(key, of.done(now));
+        }
+        self.forget();
+        Ok(())
+    }
+
+    /// Keeps memory bounded: who is connected stays, and who has news that were not written.
+    fn forget(&mut self) {
+        if self.kept.len() > self.online.len().saturating_add(KEEP) {
+            let online = &self.online;
+            self.kept.retain(|key, kept| online.contains(key) || kept.is_unsaved());
+        }
+    }
+}
+
+/// What a turn has gathered for its commit.
+struct Next {
+    numbers: u32,
+    offers: Vec<(DeviceKey, Effect)>,
+    commit: Commit,
+}

@@ -1,0 +1,397 @@
+//! Turns of the loop over both stores: what is durable, what may leave when, deaths between.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use ota_cloud::sign::UrlSigner;
+use ota_cloud::{
+    CloudConfig, CloudError, Finish, Firmware, Module, Rollout, Status, TaskId, TaskOptions,
+};
+use ota_proto::{Identity, Instant, Md5};
+use ota_server::cycle::{self, Arrival, Engine, Input, Outcome, Refused};
+use ota_store::audit::AuditKey;
+use ota_store::seal::KeyId;
+use ota_store::{
+    Commit, Committed, Conflict, DataFolder, DeviceKey, DeviceRow, EventQuery, Filter, Kind,
+    Memory, Micros, Read, Sqlite, Store, StoreError,
+};
+
+const OLD: &[u8] = br#"{"type":"report_version","report":{"version":"0.1.0"}}"#;
+const NEW: &[u8] = br#"{"type":"report_version","report":{"version":"1.0.0"}}"#;
+
+fn at(millis: u64) -> Instant {
+    Instant::from_millis(1_700_000_000_000 + millis)
+}
+
+fn device(n: u32) -> Identity {
+    Identity::new("TESTPROD01", &format!("dev{n:03}")).unwrap()
+}
+
+fn progress(state: &str, percent: u32) -> Input {
+    let percent = match state {
+        "downloading" => format!(r#""percent":"{percent}","#),
+        _ => String::new(),
+    };
+    Input::Message(
+        format!(
+            r#"{{"type":"report_progress","report":{{"progress":{{"state":"{state}",{percent}"result_code":"0","result_msg":""}},"version":"1.0.0"}}}}"#
+        )
+        .into_bytes(),
+    )
+}
+
+/// An engine as a process has it after its start: firmware and rule are given by configuration.
+fn engine<S: Store>(store: S) -> Engine<S> {
+    let signer = UrlSigner::new("http://127.0.0.1", *b"key", UrlSigner::LIFE);
+    let mut engine = Engine::new(store, CloudConfig::new(signer, 0)).unwrap();
+    let firmware = Firmware::new("TESTPROD01", "1.0.0", Md5([7; 16]), 9);
+    engine.catalog_mut().add(firmware, 100).unwrap();
+    engine.catalog_mut().set_rule("TESTPROD01", Rollout::new("1.0.0")).unwrap();
+    engine.allow_unknown(true);
+    engine
+}
+
+fn turn<S: Store>(engine: &mut Engine<S>, now: u64, inputs: Vec<Input>) -> Outcome {
+    let inputs: Vec<_> = inputs.into_iter().map(|input| (device(1), input)).collect();
+    engine.turn(at(now), &inputs).unwrap()
+}
+
+/// A store whose commits fail, once or always.
+#[derive(Debug)]
+struct Broken {
+    inner: Memory,
+    error: StoreError,
+    times: usize,
+}
+
+impl Broken {
+    fn once(inner: Memory, error: StoreError) -> Self {
+        Self { inner, error, times: 1 }
+    }
+
+    fn always(inner: Memory, error: StoreError) -> Self {
+        Self { inner, error, times: usize::MAX }
+    }
+}
+
+impl Store for Broken {
+    fn read(&self) -> &dyn Read {
+        self.inner.read()
+    }
+
+    fn reader(&self) -> Result<Box<dyn Read + Send>, StoreError> {
+        self.inner.reader()
+    }
+
+    fn load(&mut self, keys: &[DeviceKey]) -> Result<Vec<Option<DeviceRow>>, StoreError> {
+        self.inner.load(keys)
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+        if self.times > 0 {
+            self.times -= 1;
+            return Err(self.error.clone());
+        }
+        self.inner.commit(commit)
+    }
+
+    fn due(&mut self, now: Micros, limit: usize) -> Result<Vec<DeviceKey>, StoreError> {
+        self.inner.due(now, limit)
+    }
+
+    fn due_items(
+        &mut self,
+        kind: Kind,
+        now: Micros,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        self.inner.due_items(kind, now, limit)
+    }
+
+    fn prune_events(&mut self, upto: u64, limit: usize) -> Result<u64, StoreError> {
+        self.inner.prune_events(upto, limit)
+    }
+
+    fn prune_audit(&mut self, upto: u64, limit: usize) -> Result<u64, StoreError> {
+        self.inner.prune_audit(upto, limit)
+    }
+
+    fn set_audit_key(&mut self, key: AuditKey) {
+        self.inner.set_audit_key(key);
+    }
+
+    fn set_master_key(&mut self, key: KeyId) -> Result<(), StoreError> {
+        self.inner.set_master_key(key)
+    }
+}
+
+#[test]
+fn an_update_goes_from_report_to_proof_and_every_step_is_a_row() {
+    fn update<S: Store>(store: S) {
+        let mut engine = engine(store);
+        let came = turn(&mut engine, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
+        assert_eq!(came.answers, [Ok(()), Ok(())]);
+        assert_eq!(came.written, 1, "two inputs of a device are one row");
+        let reply = String::from_utf8(came.publish[0].payload.clone()).unwrap();
+        assert!(reply.contains("report_version_rsp"), "{reply}");
+        assert_eq!(came.publish.len(), 1);
+        assert!(turn(&mut engine, 49, vec![]).publish.is_empty());
+
+        let came = turn(&mut engine, 50, vec![]);
+        let offer = &came.publish[0];
+        assert!(String::from_utf8(offer.payload.clone()).unwrap().contains("update_firmware"));
+        turn(&mut engine, 51, vec![Input::Offered(offer.offer.unwrap())]);
+        let steps = vec![progress("downloading", 0), progress("downloading", 100)];
+        turn(&mut engine, 100, steps);
+        turn(&mut engine, 200, vec![progress("burning", 0)]);
+        let came = turn(&mut engine, 300, vec![Input::Message(NEW.to_vec()), progress("done", 0)]);
+        assert!(came.answers.iter().all(Result::is_ok));
+
+        let task = engine.device(&device(1)).unwrap().unwrap().task.unwrap();
+        assert_eq!((task.status, task.is_proved()), (Status::Complete, true));
+        let key = DeviceKey::new("TESTPROD01", "dev001");
+        let row = engine.store_mut().read().device(&key).unwrap().unwrap();
+        assert_eq!(row.versions[Module::default().as_str()], "1.0.0");
+        assert_eq!((row.task, row.wake), (Some(Status::Complete.number()), None));
+        let counts = engine.store_mut().read().counts("TESTPROD01/task/").unwrap();
+        assert_eq!(counts.into_iter().collect::<Vec<_>>(), [("TESTPROD01/task/6".to_owned(), 1)]);
+        let query = EventQuery { after: 0, device: Some(key) };
+        let events = engine.store_mut().read().events(&query, 100).unwrap();
+        let kinds: Vec<_> = events.iter().map(|event| event.what.kind.as_str()).collect();
+        assert_eq!(kinds[..3], ["registered", "connected", "version"]);
+        assert!(kinds.contains(&"offered") && kinds.contains(&"proved"));
+    }
+    update(Memory::new());
+    let dir = tempfile::tempdir().unwrap();
+    update(Sqlite::open(&DataFolder::open(dir.path()).unwrap()).unwrap());
+}
+
+#[test]
+fn counts_are_what_the_rows_come_to() {
+    let mut engine = engine(Memory::new());
+    for n in 0..20 {
+        let inputs = [(device(n), Input::Connected), (device(n), Input::Message(OLD.to_vec()))];
+        engine.turn(at(u64::from(n)), &inputs).unwrap();
+    }
+    for now in [100, 20_000, 700_000] {
+        let offers = turn(&mut engine, now, vec![]).publish;
+        for offer in offers.into_iter().take(9) {
+            let offered = (offer.device.clone(), Input::Offered(offer.offer.unwrap()));
+            let mut inputs = vec![offered];
+            if offer.device.device_name().ends_with('3') {
+                inputs.push((offer.device, Input::Message(NEW.to_vec())));
+            }
+            engine.turn(at(now + 1), &inputs).unwrap();
+        }
+        let faults = engine.store_mut().read().check_counts("TESTPROD01/task/", &mut |row, add| {
+            if let Some(task) = row.task {
+                add(&format!("{}/task/{task}", row.key.product), 1);
+            }
+        });
+        assert_eq!(faults.unwrap(), [], "at {now}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_answers_nothing_changes_nothing_and_the_same_inputs_go_through_later() {
+    let mut engine = engine(Memory::new());
+    turn(&mut engine, 0, vec![Input::Connected]);
+    let before = engine.device(&device(1)).unwrap();
+    let full = Broken::once(engine.store_mut().clone(), StoreError::Full { why: "x".into() });
+    let mut broken = self::engine(full);
+    let inputs = [(device(1), Input::Connected), (device(1), Input::Message(OLD.to_vec()))];
+    assert!(matches!(broken.turn(at(1), &inputs), Err(StoreError::Full { .. })));
+    let stored = broken.device(&device(1)).unwrap().unwrap();
+    assert_eq!(stored.counters, before.unwrap().counters, "as before");
+    let came = broken.turn(at(2), &inputs).unwrap();
+    assert_eq!((came.answers.len(), came.publish.len()), (2, 1));
+}
+
+#[test]
+fn a_row_that_changed_behind_it_is_loaded_and_applied_again() {
+    let memory = Memory::new();
+    let mut first = engine(memory.clone());
+    let mut second = engine(memory);
+    turn(&mut first, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
+    turn(&mut second, 1, vec![Input::Message(OLD.to_vec())]);
+    // The first still holds the old revision.
+    let came = turn(&mut first, 2, vec![Input::Message(OLD.to_vec())]);
+    assert_eq!(came.answers, [Ok(())]);
+    let counters = first.device(&device(1)).unwrap().unwrap().counters;
+    assert_eq!(counters.versions, 3, "no report was lost and none counted twice");
+    let broken = Broken::always(
+        Memory::new(),
+        StoreError::Conflict(Conflict { devices: vec![], items: vec![] }),
+    );
+    let error = engine(broken).turn(at(0), &[(device(1), Input::Connected)]).unwrap_err();
+    assert!(matches!(error, StoreError::Conflict(_)), "it ends");
+}
+
+/// The process dies between two turns, after each step of an update in turn; the next one is an
+/// engine over the same store, and the device connects and reports again.
+#[test]
+fn a_death_after_any_step_leaves_no_device_stuck_and_one_success() {
+    for step in 0..6 {
+        let memory = Memory::new();
+        let mut now = 0;
+        let mut one = engine(memory.clone());
+        let mut steps = vec![
+            vec![Input::Connected],
+            vec![Input::Message(OLD.to_vec())],
+            vec![],
+            vec![progress("downloading", 0)],
+            vec![progress("burning", 0)],
+            vec![Input::Message(NEW.to_vec())],
+        ];
+        let mut offered = None;
+        for mut inputs in steps.drain(..=step) {
+            inputs.splice(..0, offered.take().map(Input::Offered));
+            let publish = turn(&mut one, now, inputs).publish;
+            offered = publish.into_iter().find_map(|publish| publish.offer);
+            now += 100;
+        }
+        drop(one);
+        let mut two = engine(memory);
+        turn(&mut two, now, vec![Input::Connected]);
+        let proved = step == 5;
+        let runs = if proved { NEW } else { OLD };
+        turn(&mut two, now + 1, vec![Input::Message(runs.to_vec())]);
+        if !proved {
+            let offer = (now..now + 20_000).step_by(50).find_map(|moment| {
+                let publish = turn(&mut two, moment, vec![]).publish;
+                publish.into_iter().find_map(|publish| publish.offer)
+            });
+            let offer = offer.unwrap_or_else(|| panic!("step {step}: no offer again"));
+            now += 20_000;
+            turn(&mut two, now, vec![Input::Offered(offer)]);
+            turn(&mut two, now + 1, vec![Input::Message(NEW.to_vec())]);
+        }
+        let task = two.device(&device(1)).unwrap().unwrap().task.unwrap();
+        assert_eq!(task.status, Status::Complete, "step {step}");
+        assert_eq!(task.finished.unwrap().1, Finish::Proved, "step {step}");
+        let query = EventQuery::default();
+        let events = two.store_mut().read().events(&query, 1_000).unwrap();
+        let successes = events.iter().filter(|event| event.what.kind == "proved").count();
+        assert_eq!(successes, 1, "step {step}");
+    }
+}
+
+#[test]
+fn an_offer_that_was_claimed_and_never_published_goes_out_again_when_its_lease_ends() {
+    let mut engine = engine(Memory::new());
+    turn(&mut engine, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
+    assert_eq!(turn(&mut engine, 50, vec![]).publish.len(), 1);
+    assert!(turn(&mut engine, 9_000, vec![]).publish.is_empty());
+    assert_eq!(turn(&mut engine, 10_050, vec![]).publish.len(), 1);
+}
+
+#[test]
+fn progress_without_news_is_one_row_in_ten_seconds_and_no_line_of_the_journal() {
+    let mut engine = engine(Memory::new());
+    turn(&mut engine, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
+    let offer = turn(&mut engine, 50, vec![]).publish.remove(0).offer.unwrap();
+    turn(&mut engine, 51, vec![Input::Offered(offer), progress("downloading", 1)]);
+    let lines = |engine: &mut Engine<Memory>| {
+        engine.store_mut().read().events(&EventQuery::default(), 1_000).unwrap().len()
+    };
+    let before = lines(&mut engine);
+    let mut written = 0;
+    for n in 0..60_u64 {
+        let inputs = vec![progress("downloading", 2 + n as u32 / 2)];
+        written += turn(&mut engine, 1_000 + n * 1_000, inputs).written;
+    }
+    assert!((5..=6).contains(&written), "{written} rows in 60 s");
+    assert_eq!(lines(&mut engine), before);
+    // Nothing comes any more: the last of it is written all the same.
+    assert_eq!(turn(&mut engine, 71_000, vec![]).written, 1);
+    assert_eq!(turn(&mut engine, 90_000, vec![]).written, 0);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_one_devices_fault_and_holds_nobody_up() {
+    let mut memory = Memory::new();
+    let mut row = DeviceRow::new(DeviceKey::new("TESTPROD01", "dev001"));
+    row.state = b"no device".to_vec();
+    row.wake = Some(1);
+    memory.commit(&Commit { devices: vec![row], ..Commit::default() }).unwrap();
+    let mut engine = engine(memory);
+    let inputs = [(device(1), Input::Connected), (device(2), Input::Connected)];
+    let came = engine.turn(at(0), &inputs).unwrap();
+    assert!(matches!(came.answers[0], Err(Refused::Row(_))), "{:?}", came.answers);
+    assert_eq!(came.answers[1], Ok(()));
+    assert!(matches!(engine.device(&device(1)), Err(StoreError::Corrupt { .. })));
+}
+
+#[test]
+fn who_is_unknown_and_what_is_no_message_is_refused_and_leaves_no_row() {
+    let mut engine = engine(Memory::new());
+    engine.allow_unknown(false);
+    let unknown = Err(Refused::Peer(CloudError::UnknownDevice));
+    let inputs = vec![Input::Connected, Input::Message(OLD.to_vec()), Input::Disconnected];
+    assert_eq!(turn(&mut engine, 0, inputs).answers, [unknown.clone(), unknown.clone(), unknown]);
+    let start = Input::Start { target: "1.0.0".into(), options: TaskOptions::default() };
+    assert!(matches!(turn(&mut engine, 0, vec![start]).answers[0], Err(Refused::Command(_))));
+    engine.allow_unknown(true);
+    let came = turn(&mut engine, 0, vec![Input::Message(b"{".to_vec())]);
+    assert!(matches!(came.answers[0], Err(Refused::Peer(CloudError::Malformed(_)))));
+    let all = Filter::product("TESTPROD01");
+    assert_eq!(engine.store_mut().read().count_devices(&all, 9).unwrap(), 0);
+    assert_eq!(turn(&mut engine, 0, vec![Input::Register]).answers, [Ok(())]);
+    assert_eq!(engine.store_mut().read().count_devices(&all, 9).unwrap(), 1);
+}
+
+#[test]
+fn numbers_of_devices_are_not_given_twice_over_restarts() {
+    let memory = Memory::new();
+    let mut tasks: Vec<TaskId> = Vec::new();
+    for n in 0..4 {
+        let mut engine = engine(memory.clone());
+        let inputs = [(device(n), Input::Connected), (device(n), Input::Message(OLD.to_vec()))];
+        engine.turn(at(0), &inputs).unwrap();
+        tasks.push(engine.device(&device(n)).unwrap().unwrap().task.unwrap().id);
+    }
+    tasks.dedup();
+    assert_eq!(tasks.len(), 4, "{tasks:?}");
+}
+
+#[test]
+fn what_waits_is_one_commit_of_at_most_256_inputs_and_answers_come_with_their_tickets() {
+    let (send, receive) = mpsc::channel();
+    for n in 0..600 {
+        let input = Input::Connected;
+        send.send(Arrival { device: device(n), input, ticket: n }).unwrap();
+    }
+    drop(send);
+    let mut engine = engine(Memory::new());
+    let (mut sizes, mut tickets) = (Vec::new(), Vec::new());
+    cycle::run(&mut engine, &receive, &mut || at(0), &mut |done| {
+        let outcome = done.outcome.unwrap();
+        assert_eq!(outcome.answers.len(), done.tickets.len());
+        sizes.push(outcome.written);
+        tickets.extend(done.tickets);
+    });
+    assert_eq!(sizes[..3], [256, 256, 88]);
+    assert_eq!(tickets, (0..600).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_gathering_ends_after_five_milliseconds_even_if_more_keep_coming() {
+    let (send, receive) = mpsc::channel();
+    for n in 0..100 {
+        send.send(Arrival { device: device(n), input: Input::Connected, ticket: () }).unwrap();
+    }
+    drop(send);
+    let mut clock = 0;
+    let mut now = || {
+        clock += 1;
+        at(clock)
+    };
+    let mut sizes = Vec::new();
+    cycle::run(&mut engine(Memory::new()), &receive, &mut now, &mut |done| {
+        sizes.push(done.tickets.len());
+    });
+    // A millisecond for each look at the clock: one to begin with, five more inputs.
+    assert_eq!(sizes[0], 1 + Duration::from_millis(5).as_millis() as usize);
+    assert_eq!(sizes.iter().sum::<usize>(), 100);
+}
