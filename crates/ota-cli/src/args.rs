@@ -140,6 +140,7 @@ Example:
   # started_by = \"agent\"             # who counts them: \"service\" runs `ota agent start`
   # health = [\"/usr/lib/app/health\"] # with slots: exit 0 confirms the new image
   # confirm_limit = 600              # seconds of trial
+  # confirm = \"cloud\"                # or \"application\": health alone confirms the new image
   # consent = \"auto\"                 # \"ask\" a person, or a command: 0 yes, 75 later, 77 no
   # verify = [\"/usr/lib/ota/verify\", \"{image}\"]   # any exit but 0 refuses the image
   # window = \"02:00-04:00 +08:00\"    # for download and installation; UTC without the offset

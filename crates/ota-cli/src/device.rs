@@ -55,6 +55,8 @@ pub(crate) struct Setup {
     pub(crate) hurry: u32,
     /// The longest trial; `None` for the usual one.
     pub(crate) trial: Option<Duration>,
+    /// A new image is confirmed only when the cloud has answered its version, too.
+    pub(crate) confirm_needs_reply: bool,
     /// Bytes of the flight recorder, 0 for none.
     pub(crate) record: usize,
     /// The seed of all chance.
@@ -101,6 +103,7 @@ impl Setup {
         }
         config.timing.install = self.install_limit;
         config.timing.trial = self.trial.unwrap_or(config.timing.trial);
+        config.confirm_needs_reply = self.confirm_needs_reply;
         (config.consent, config.approval, config.install) =
             (self.consent, self.approval, self.install);
         let device = driver.add_device(config, running.as_str(), storage);

@@ -45,6 +45,8 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
         anonymous: args.anonymous,
         faults: faults::plan(args.seed, &args.faults)?,
         max_connections: usize::try_from(args.max_devices).unwrap_or(usize::MAX),
+        // A burst of thousands of devices at once costs no line.
+        log_entries: 16_384,
         ..ServiceConfig::default()
     };
     config.cloud.max_devices = args.max_devices;
@@ -104,7 +106,6 @@ fn is_trouble(what: &What) -> bool {
         | What::Foreign { .. }
         | What::LoginRefused { .. }
         | What::Lost(_)
-        | What::NotSent { .. }
         | What::Refused { .. }
         | What::TurnedAway { .. }
         | What::Withdrawn { .. } => true,

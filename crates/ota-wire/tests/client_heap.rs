@@ -257,15 +257,18 @@ fn flood(client: &mut Client, now: Instant) {
     }
 }
 
-fn update(size: Size, client_slot: &mut Option<Client>, flooded: bool) -> Run {
-    let image: Vec<u8> = (0..SIZE).map(|n| u8::try_from(n * 7 % 251).unwrap()).collect();
-    let (offer, reply) = (offer(size, &image), reply("0.1.0"));
+/// A redirect to the longest URL, behind a long line that does not matter.
+fn redirect(size: Size) -> String {
     // With the origin in front of it nearly the longest URL of a microcontroller's.
     let target = if size == Size::Host { url(size) } else { format!("/{}", "z".repeat(960)) };
     let policy = "p".repeat(3_500);
-    let redirect = format!(
-        "HTTP/1.1 302 Found\r\nContent-Security-Policy: {policy}\r\nLocation: {target}\r\n\r\n"
-    );
+    format!("HTTP/1.1 302 Found\r\nContent-Security-Policy: {policy}\r\nLocation: {target}\r\n\r\n")
+}
+
+fn update(size: Size, client_slot: &mut Option<Client>, flooded: bool) -> Run {
+    let image: Vec<u8> = (0..SIZE).map(|n| u8::try_from(n * 7 % 251).unwrap()).collect();
+    let (offer, reply) = (offer(size, &image), reply("0.1.0"));
+    let redirect = redirect(size);
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\nETag: \"{}\"\r\nx: {}\r\n\r\n",
         digest(&image),

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::awaited::{Awaited, Meter, PutOff};
 use super::check;
-use super::config::Config;
+use super::config::{Config, Confirm};
 use super::control::{Asked, Control};
 use super::install::Installer;
 use super::job::{Broken, Job, Kind};
@@ -480,6 +480,7 @@ fn setup(config: &Config, installer: &Installer) -> Result<Setup, Failure> {
         spread: config.connect_spacing,
         install_limit: installer.limit(),
         trial: installer.trial(),
+        confirm_needs_reply: config.target.confirm() == Confirm::Cloud,
         record: RECORDER,
         longest_pause: None,
         hurry: 1,

@@ -110,6 +110,7 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
         spread: Duration::ZERO,
         install_limit: Duration::from_secs(600),
         trial: None,
+        confirm_needs_reply: true,
         longest_pause: Some(MINUTE).filter(|_| !args.faults.is_empty()),
         hurry: if args.fast && !args.faults.is_empty() { HURRY } else { 1 },
         record: 0,

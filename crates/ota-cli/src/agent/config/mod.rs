@@ -22,7 +22,7 @@ use bad::{Bad, file, text_of};
 use broker::{Broker, broker};
 pub(crate) use care::{Care, Consent};
 use keys::{Keys, nearest};
-pub(crate) use target::{Restart, Running, Slots, StartedBy, Target};
+pub(crate) use target::{Confirm, Restart, Running, Slots, StartedBy, Target};
 
 /// What the file says, checked.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(crate) struct Config {
     pub(crate) exposed: Option<PathBuf>,
 }
 
-const KEYS: [&str; 32] = [
+const KEYS: [&str; 33] = [
     "allow_http",
     "app_id",
     "broker",
@@ -51,6 +51,7 @@ const KEYS: [&str; 32] = [
     "client_cert",
     "client_key",
     "command_limit",
+    "confirm",
     "confirm_limit",
     "connect_spacing",
     "consent",

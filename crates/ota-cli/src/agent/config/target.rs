@@ -36,6 +36,27 @@ pub(crate) struct Slots {
     pub(crate) health: Option<Vec<String>>,
     /// The longest trial.
     pub(crate) trial: Duration,
+    /// Whose word confirms the new image.
+    pub(crate) confirm: Confirm,
+}
+
+impl Target {
+    /// Whose word confirms a new image; without slots nothing waits for one.
+    pub(crate) fn confirm(&self) -> Confirm {
+        match self {
+            Self::Slots(slots) => slots.confirm,
+            _ => Confirm::Cloud,
+        }
+    }
+}
+
+/// Whose word confirms a new image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confirm {
+    /// The application's, and the cloud's answer to the new version.
+    Cloud,
+    /// The application's alone.
+    Application,
 }
 
 /// Who tells the slots that the image is about to be started.
@@ -90,7 +111,7 @@ impl Keys<'_> {
             }
             return Ok(Target::Slots(self.slots(path)?));
         }
-        alone(&["slot_starts", "started_by", "health", "confirm_limit"], "slots")?;
+        alone(&["slot_starts", "started_by", "health", "confirm_limit", "confirm"], "slots")?;
         let file = self.path("version_file")?.map(VersionFile::new);
         let literal = self.text("version")?;
         let Some(install) = self.installer(&[])? else {
@@ -126,6 +147,11 @@ impl Keys<'_> {
             Some("service") => StartedBy::Service,
             Some(_) => return Err("started_by: must be \"agent\" or \"service\"".into()),
         };
+        let confirm = match self.text("confirm")? {
+            None | Some("cloud") => Confirm::Cloud,
+            Some("application") => Confirm::Application,
+            Some(_) => return Err("confirm: must be \"cloud\" or \"application\"".into()),
+        };
         Ok(Slots {
             path,
             starts: starts.ok_or("slot_starts: must be a number from 1 to 255")?,
@@ -135,6 +161,7 @@ impl Keys<'_> {
             restart: self.restart()?,
             health: self.command("health")?,
             trial: self.positive("confirm_limit")?,
+            confirm,
         })
     }
 

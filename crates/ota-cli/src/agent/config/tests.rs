@@ -72,9 +72,11 @@ fn care_and_slots() {
         "version_file",
         "consent = [\"/bin/c\"]\ndownload_window = \"01:00-02:00\"\nverify = [\"v\", \"{image}\"]\n\
          command_limit = \"2s\"\nslots = \"app\"\nslot_starts = 5\nstarted_by = \"service\"\n\
-         health = [\"h\"]\nconfirm_limit = \"1m\"\nrestart = [\"r\"]",
+         health = [\"h\"]\nconfirm_limit = \"1m\"\nconfirm = \"application\"\nrestart = [\"r\"]",
     );
+    assert_eq!(config.target.confirm(), Confirm::Cloud, "unless it is said otherwise");
     let config = parse(&more).unwrap();
+    assert_eq!(config.target.confirm(), Confirm::Application);
     assert_eq!(config.care.consent, Consent::Command(vec!["/bin/c".into()]));
     assert!(config.care.download.is_some() && config.care.install.is_none());
     assert_eq!(config.care.limit, Duration::from_secs(2));
@@ -295,6 +297,8 @@ fn a_bad_target_or_policy_is_named() {
         ("x", "command_limit = 0", "command_limit: must be more"),
         ("x", "health = [\"h\"]", "health: only with slots"),
         ("x", "slot_starts = 3", "slot_starts: only with slots"),
+        ("x", "confirm = \"cloud\"", "confirm: only with slots"),
+        ("version_file", "slots = \"s\"\nconfirm = \"me\"", "confirm: must be \"cloud\" or"),
         ("x", "slots = \"s\"", "version_file: the version stands in the slots"),
         ("version_file", "slots = \"s\"\nslot_starts = 0", "slot_starts: must be a number"),
         ("version_file", "slots = \"s\"\nstarted_by = \"me\"", "started_by: must be \"agent\""),
