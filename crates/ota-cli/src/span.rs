@@ -28,7 +28,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
 /// with a tenth, unless it is whole.
 pub(crate) fn show(time: Duration) -> String {
     let tenths = (time.as_millis() + 50) / 100;
-    if tenths < 100 && tenths % 10 != 0 {
+    if tenths < 100 && !tenths.is_multiple_of(10) {
         return format!("{}.{}s", tenths / 10, tenths % 10);
     }
     let seconds = time.as_secs() + u64::from(time.subsec_millis() >= 500);
