@@ -94,7 +94,8 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn what_was_moved_or_linked_keeps_its_bytes_over_a_refused_download() {
-    let ways: [(&str, fn(&Path, &Path)); 4] = [
+    type Take = fn(&Path, &Path);
+    let ways: [(&str, Take); 4] = [
         ("mv", |from, to| fs::rename(from, to).unwrap()),
         ("ln", |from, to| fs::hard_link(from, to).unwrap()),
         ("ln -s", |from, to| symlink(from, to).unwrap()),
