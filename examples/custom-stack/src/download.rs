@@ -4,7 +4,7 @@ use std::io::Read;
 use std::str;
 use std::time::Duration;
 
-use ota_proto::{ContentRange, Instant, OpId, ResponseHead, TransportError, Updater};
+use ota_proto::{Coding, ContentRange, Instant, OpId, ResponseHead, TransportError, Updater};
 use ureq::http::{HeaderMap, HeaderName, header};
 use ureq::{Agent, Error};
 
@@ -52,7 +52,10 @@ impl Download {
             etag: self.headers.get(header::ETAG).map(|etag| etag.as_bytes()),
             location: text(header::LOCATION),
             retry_after: number(header::RETRY_AFTER).map(Duration::from_secs),
-            encoded: self.headers.contains_key(header::CONTENT_ENCODING),
+            coding: self
+                .headers
+                .get(header::CONTENT_ENCODING)
+                .and_then(|label| Coding::of_label(label.as_bytes())),
         }
     }
 

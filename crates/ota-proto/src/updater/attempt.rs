@@ -91,7 +91,7 @@ impl Source {
 
     /// The offer's URL is plain http.
     pub(super) fn is_plain(&self) -> bool {
-        self.url.0.starts_with("http:")
+        self.url.0.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"))
     }
 }
 
@@ -474,6 +474,7 @@ impl Attempt {
         self.stage = if self.stored >= self.image.size {
             // What was hashed before a pause proves nothing now.
             self.hashed = 0;
+            self.rehashed = false;
             Stage::Verifying
         } else {
             Stage::Fetching(Net::Due { hop: None, hops: 0 })

@@ -67,7 +67,7 @@ fn fetch(machine: &mut Updater, now: Instant, op: OpId) {
                 etag: Some(bytes()),
                 location: Some(text()),
                 retry_after: Some(Duration::from_secs(number())),
-                encoded: number() == 0,
+                coding: ota_proto::Coding::of_label(if number() == 0 { b"gzip" } else { b"" }),
             };
             let _ = black_box(machine.handle_response(now, op, &head));
         }
