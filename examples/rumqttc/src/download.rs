@@ -25,8 +25,7 @@ impl Download {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).ok()?;
         // The machine itself gives up on a server that says nothing.
         stream.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
-        let new = if fresh { Fetch::fresh } else { Fetch::new };
-        let mut fetch = new(&url, from, Limits::default()).ok()?;
+        let mut fetch = Fetch::with_user(&url, None, from, Limits::default(), fresh).ok()?;
         let all = fetch.transmit().len();
         stream.write_all(fetch.transmit()).ok()?;
         fetch.handle_sent(all).ok()?;
