@@ -82,7 +82,7 @@ fn the_small_profile_is_at_most_20_kib() {
     config.mqtt.limits.packet = 2_048;
     config.mqtt.limits.kept = 512;
     config.mqtt.limits.tx = 1_536;
-    config.http.line = 2_048;
+    config.http.line = 1_024;
     world.device.machine.limits.payload = 2_048;
     world.device.machine.limits.url = 512;
     world.device.machine.limits.user_defined = 256;
