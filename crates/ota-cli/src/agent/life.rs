@@ -186,7 +186,13 @@ impl<'a> Device<'a> {
         self.leave().await;
         let (left, once) = (self.distance(), self.args.once);
         self.driver.stop().await;
-        if again { before_the_next(left, stop.next(), once).await } else { end }
+        if !again {
+            return end;
+        }
+        // Writing may take a while where nobody reads, and the start of the next life forgets a
+        // signal that nobody has heard: so this comes first, and then signals are listened for.
+        sink::flush();
+        before_the_next(left.max(HEARING), stop.next(), once).await
     }
 
     /// What follows an event; the end of this life if that is what follows.
@@ -400,6 +406,9 @@ async fn before_the_next(
         Ok(_) => Ok(End::Done),
     }
 }
+
+/// In so short a time a signal that has come is heard.
+const HEARING: Duration = Duration::from_millis(10);
 
 /// 30 years are beyond all waiting.
 const FOREVER: Duration = Duration::from_secs(1_000_000_000);

@@ -90,7 +90,6 @@ fn try_descriptors() -> Result<(), Failure> {
 
 /// Starts this program again in place, with the same arguments. Returns only when it cannot.
 fn again() -> Failure {
-    sink::flush();
     let mut args = std::env::args_os();
     let mut command = Command::new("/proc/self/exe");
     if let Some(name) = args.next() {
