@@ -196,12 +196,14 @@ impl World {
     /// Rules 3 and 14: what is begun and what is installed is what was accepted, over restarts.
     fn watch_consent(&mut self, event: &Event) {
         match event {
-            Event::Superseded | Event::Withdrawn | Event::Finished { .. } => self.accepted = None,
+            Event::Superseded | Event::Withdrawn => (self.accepted, self.ended) = (None, None),
+            // Power may go before the result is durable: then the accepted attempt goes on.
+            Event::Finished { .. } => self.ended = self.accepted.take(),
             Event::Started { .. } | Event::Install { .. }
                 if self.setup.device.consent == Hold::Ask =>
             {
                 let text = self.offered_text();
-                if text.is_some() && self.accepted != text {
+                if text.is_some() && self.accepted != text && self.ended != text {
                     let accepted = self.accepted.clone();
                     self.invariants.break_rule(format!("{text:?}, accepted was {accepted:?}"));
                 }

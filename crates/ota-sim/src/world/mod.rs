@@ -108,6 +108,8 @@ pub struct World {
     standing: u32,
     /// The text of the offer that the application accepted, while that attempt lasts.
     accepted: Option<Option<String>>,
+    /// The same of the attempt that ended last.
+    ended: Option<Option<String>>,
 }
 
 /// Steps without the clock moving before a run counts as a livelock.
@@ -152,6 +154,7 @@ impl World {
             rng,
             standing: 0,
             accepted: None,
+            ended: None,
             setup,
         };
         world.at(Instant::ZERO, Due::PowerOn);
