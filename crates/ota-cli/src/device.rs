@@ -6,7 +6,7 @@ use std::time::Duration;
 use ota_host::{SignIn, Storage};
 use ota_proto::credentials::{self, Algorithm, Secret};
 use ota_proto::{Event, Hold, Identity, Instant, Outcome, Rng, Verify, Version};
-use ota_tokio::{DeviceIndex, Driver, Options, Tls};
+use ota_tokio::{DeviceIndex, Driver, Options, Renewal, Tls};
 use ota_wire::client;
 use ota_wire::mqtt::{Expiry, Login};
 
@@ -27,6 +27,8 @@ pub(crate) struct Account {
     pub(crate) secure: bool,
     /// Who is trusted in TLS; `None` for the authorities of the web.
     pub(crate) tls: Option<Tls>,
+    /// Whether that has changed since.
+    pub(crate) renewal: Option<Renewal>,
 }
 
 /// How a device is set up.
@@ -88,6 +90,7 @@ impl Setup {
         options.record = self.record;
         options.public_store_only = self.public_store_only;
         options.tls = account.tls.clone();
+        options.renewal = account.renewal.clone();
         options.sign_in = Some(self.sign_in(&login));
         let driver = Driver::with_options(config, options);
         let mut driver = driver.map_err(|why| Failure::usage(why.to_string()))?;

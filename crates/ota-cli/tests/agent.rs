@@ -142,7 +142,7 @@ fn an_installer_that_cannot_run_here_does_not_count_against_the_image() {
         (
             "record",
             format!(
-                "{}\nverify = [\"mkdir\", \"{}\"]",
+                "{}\nverify = [\"sh\", \"-c\", \"rm $0 && mkdir $0\", \"{}\"]",
                 script("touch $0.ran"),
                 desk.path("record/install.lock").display()
             ),

@@ -175,3 +175,30 @@ fn quiet_says_what_goes_wrong() {
         }
     }
 }
+
+/// A device that used up its attempts has a line that says so, and SIGHUP tries it again.
+#[test]
+fn attempts_are_limited_told_and_given_again_by_sighup() {
+    let desk = Desk::new();
+    let path = desk.write("image", image(6, 1000));
+    let device = format!("TESTPROD01/dev001={SECRET}");
+    let firmware = format!("TESTPROD01/1.0.0={path}");
+    let args = ["--device", &device, "--firmware", &firmware, "--json", "--attempts", "1"];
+    let mut cloud = serve(&args);
+    let broker = cloud.event("listening")["mqtt"].as_str().unwrap().to_owned();
+    let config = desk.device_with("dev001", &broker, "install = [\"false\"]\nrestart = \"none\"");
+    let agent = || Ota::start(["agent", "--config", &config, "--once", "--wait", "60"]);
+    let first = agent();
+    let failed = cloud.wait_for("a failure", |line| line["to"] == "failed");
+    assert_eq!((failed["code"].as_i64(), failed["status"].as_u64()), (Some(-5), Some(5)));
+    assert!(!failed["text"].as_str().unwrap().is_empty(), "{failed}");
+    first.end().expect(4);
+    let second = agent();
+    let used = |line: &serde_json::Value| line["why"] == "attempts-used";
+    assert!(cloud.wait_for("a reason", used)["text"].as_str().unwrap().contains("attempts"));
+    let pid = rustix::process::Pid::from_raw(i32::try_from(cloud.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    cloud.event("began");
+    second.terminate();
+    second.end();
+}

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -138,25 +138,97 @@ impl DataDir {
         temp: &'static str,
         bytes: &[u8],
     ) -> Result<(), HostError> {
-        replace(&self.0.dir, name.as_ref(), temp.as_ref(), bytes, Rights::PRIVATE)
+        self.replace_in(&Spare::default(), name, temp, bytes)
+    }
+
+    /// The same, in room that was taken before.
+    pub(crate) fn replace_in(
+        &self,
+        spare: &Spare,
+        name: &'static str,
+        temp: &'static str,
+        bytes: &[u8],
+    ) -> Result<(), HostError> {
+        let (dir, temp) = (&self.0.dir, temp.as_ref());
+        let file = spare.open(dir, temp, bytes.len());
+        file.and_then(|file| put(&file, dir, name.as_ref(), temp, bytes, Rights::PRIVATE))
             .map_err(|why| HostError::io("write", &self.join(name), why))
+    }
+
+    /// Takes the room for [`DataDir::replace_in`].
+    pub(crate) fn reserve(&self, spare: &Spare, temp: &'static str) -> io::Result<()> {
+        spare.take(&self.0.dir, temp.as_ref())
     }
 }
 
+/// Room for one more file of a record, taken before it is needed: a disk that fills up later
+/// cannot stop the record. Clones are of the same room.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spare(Arc<Mutex<Option<File>>>);
+
+impl Spare {
+    /// Takes the room, as a file of this name.
+    pub(crate) fn take(&self, dir: &File, temp: &Path) -> io::Result<()> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.as_ref().is_some_and(|file| stands_at(file, dir, temp)) {
+            return Ok(());
+        }
+        *kept = None;
+        let file = fresh(dir, temp)?;
+        let filled = file.write_all_at(&[0; BLOCK], 0).and_then(|()| file.sync_all());
+        if filled.is_err() {
+            let _ = clear(dir, temp);
+        }
+        filled?;
+        *kept = Some(file);
+        Ok(())
+    }
+
+    /// The room that was taken, or a new file of this name, for so many bytes. What it holds is of
+    /// no use.
+    pub(crate) fn open(&self, dir: &File, temp: &Path, length: usize) -> io::Result<File> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match kept.filter(|file| length <= BLOCK && stands_at(file, dir, temp)) {
+            Some(file) => Ok(file),
+            None => fresh(dir, temp),
+        }
+    }
+}
+
+/// A block of every common file system, and more than any record.
+const BLOCK: usize = 4096;
+
+fn stands_at(file: &File, dir: &File, name: &Path) -> bool {
+    let there = fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+    let ours = fs::fstat(file);
+    there.is_ok_and(|there| ours.is_ok_and(|ours| identity(&there) == identity(&ours)))
+}
+
+/// A new file, in place of any of that name.
+fn fresh(dir: &File, name: &Path) -> io::Result<File> {
+    clear(dir, name)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(fs::openat(dir, name, flags, PRIVATE)?))
+}
+
+/// Makes these bytes the whole file.
+pub(crate) fn fill(file: &File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all_at(bytes, 0)?;
+    file.set_len(bytes.len() as u64)
+}
+
 /// Writes `temp` and renames it to `name`, each step durable before the next.
-pub(crate) fn replace(
+pub(crate) fn put(
+    file: &File,
     dir: &File,
     name: &Path,
     temp: &Path,
     bytes: &[u8],
     rights: Rights,
 ) -> io::Result<()> {
-    clear(dir, temp)?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = File::from(fs::openat(dir, temp, flags, PRIVATE)?);
     let write = || -> io::Result<()> {
-        file.write_all_at(bytes, 0)?;
-        rights.give(&file)?;
+        fill(file, bytes)?;
+        rights.give(file)?;
         file.sync_all()?;
         fs::renameat(dir, temp, dir, name)?;
         dir.sync_all()
@@ -235,4 +307,66 @@ fn open_or_create(path: &Path) -> Result<File, HostError> {
         Ok(made)
     };
     create().map_err(|why| HostError::io("create", path, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn data() -> (tempfile::TempDir, DataDir) {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(temp.path().join("data")).unwrap();
+        (temp, dir)
+    }
+
+    #[test]
+    fn a_text_of_the_most_is_read_and_one_that_is_longer_is_none() {
+        let (_temp, dir) = data();
+        assert_eq!(dir.read_text("note", 5).unwrap(), None);
+        for (text, want) in
+            [("", Some("")), ("four", Some("four")), ("fiver", Some("fiver")), ("sixsix", None)]
+        {
+            dir.replace("note", "note.new", text.as_bytes()).unwrap();
+            assert_eq!(dir.read_text("note", 5).unwrap().as_deref(), want);
+        }
+    }
+
+    #[test]
+    fn only_a_file_that_others_may_use_is_made_private() {
+        let (_temp, dir) = data();
+        let path = dir.join("file");
+        for (mode, want) in [(0o644, 0o600), (0o601, 0o600), (0o660, 0o600), (0o1600, 0o1600)] {
+            std::fs::write(&path, "x").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            dir.open_file("file", OFlags::empty()).unwrap();
+            let found = std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(found, want, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn room_that_was_taken_is_used_and_so_is_none_that_somebody_replaced() {
+        let (_temp, dir) = data();
+        let spare = Spare::default();
+        let inode = |name: &'static str| dir.stat(name).unwrap().map(|stat| stat.st_ino);
+        for text in ["first", "second, which is longer", "3"] {
+            dir.reserve(&spare, "note.new").unwrap();
+            dir.reserve(&spare, "note.new").unwrap();
+            let room = inode("note.new");
+            assert_eq!(dir.stat("note.new").unwrap().unwrap().st_size, 4096);
+            dir.replace_in(&spare, "note", "note.new", text.as_bytes()).unwrap();
+            assert_eq!((inode("note"), inode("note.new")), (room, None));
+            assert_eq!(dir.read_text("note", 100).unwrap().as_deref(), Some(text));
+        }
+        dir.reserve(&spare, "note.new").unwrap();
+        let victim = dir.join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        std::fs::remove_file(dir.join("note.new")).unwrap();
+        std::fs::hard_link(&victim, dir.join("note.new")).unwrap();
+        dir.replace_in(&spare, "note", "note.new", b"last").unwrap();
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+        assert_eq!(dir.read_text("note", 100).unwrap().as_deref(), Some("last"));
+    }
 }

@@ -72,6 +72,6 @@ pub use storage::{Done, Job, Storage, Work};
 pub use storage::{Fault, FaultHook};
 pub use switch::{MemorySwitch, NoSwitch, Switch};
 #[cfg(feature = "tls")]
-pub use tls::{BadTls, Certificate, Tls};
-pub use version_file::VersionFile;
+pub use tls::{BadTls, Certificate, Renewal, Tls};
+pub use version_file::{VersionFile, VersionRoom};
 pub use walk::check_exposure;

@@ -20,6 +20,8 @@ impl Trust {
         Self
     }
 
+    pub(crate) fn renew(&mut self) {}
+
     pub(crate) fn secure(&mut self, _: LinkKind, _: &str, _: u64) -> Result<Secure, TlsError> {
         Err(TlsError::Unavailable)
     }

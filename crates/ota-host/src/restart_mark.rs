@@ -6,8 +6,8 @@ use rustix::fs::OFlags;
 
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
 
-use crate::dir::DataDir;
-use crate::error::HostError;
+use crate::dir::{DataDir, Spare};
+use crate::error::{HostError, storage_error};
 use crate::switch::Switch;
 
 const NAME: &str = "restart";
@@ -31,6 +31,7 @@ pub struct RestartMark {
     dir: DataDir,
     running: Version,
     boot: String,
+    spare: Spare,
 }
 
 impl RestartMark {
@@ -39,7 +40,7 @@ impl RestartMark {
     /// # Errors
     /// [`HostError::NotAFile`], [`HostError::Io`].
     pub fn open(dir: &DataDir, running: Version) -> Result<Self, HostError> {
-        let mark = Self { dir: dir.clone(), running, boot: boot_id() };
+        let mark = Self { dir: dir.clone(), running, boot: boot_id(), spare: Spare::default() };
         mark.read()?;
         Ok(mark)
     }
@@ -82,7 +83,7 @@ impl RestartMark {
             });
         }
         let text = format!("{} {asks} {}\n", self.boot, self.running);
-        self.dir.replace(NAME, TEMP, text.as_bytes())
+        self.dir.replace_in(&self.spare, NAME, TEMP, text.as_bytes())
     }
 
     /// The note of this run of the machine and this version.
@@ -111,6 +112,10 @@ impl Switch for RestartMark {
             Ok(Some(Note { asks })) if asks < ASKS => SlotState::Armed,
             _ => SlotState::Unknown,
         }
+    }
+
+    fn reserve(&mut self) -> Result<(), StorageError> {
+        self.dir.reserve(&self.spare, TEMP).map_err(|why| storage_error(&why))
     }
 
     fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {

@@ -204,6 +204,9 @@ impl SlotHalf {
             guarded(faults, &work, || match &work {
                 Work::Erase { range, size } => {
                     digest.forget_from(range.start);
+                    if range.start == 0 {
+                        switch.reserve()?;
+                    }
                     slot.erase(range.clone(), *size).map(|()| None)
                 }
                 Work::Write { at, buf, span } => {

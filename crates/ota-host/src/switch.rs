@@ -12,6 +12,16 @@ pub trait Switch {
     /// What is known of the image that runs, asked once at start.
     fn state(&mut self) -> SlotState;
 
+    /// Takes the room that the notes of an update will need, asked before the first byte of its
+    /// image: later a full disk must not leave an installation without its record. The default
+    /// needs none.
+    ///
+    /// # Errors
+    /// [`StorageError`]: the update is refused with it.
+    fn reserve(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Does it, durably: when this returns `Ok`, a power cut cannot undo it. The core may ask for
     /// the same action again, which must then succeed.
     ///

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ota_proto::Version;
 use rustix::fs::{self, Mode, OFlags};
 
-use crate::dir::replace;
+use crate::dir::{Spare, put};
 use crate::error::HostError;
 use crate::rights::Rights;
 use crate::walk::{Place, folder_in, place};
@@ -21,6 +21,10 @@ const MOST: u64 = 256;
 pub struct VersionFile {
     path: PathBuf,
 }
+
+/// Room beside a version file for the next version: a disk that fills up meanwhile cannot stop it.
+#[derive(Clone, Debug, Default)]
+pub struct VersionRoom(Spare);
 
 impl VersionFile {
     /// The file at this path, which need not exist yet.
@@ -53,6 +57,27 @@ impl VersionFile {
     /// [`HostError::Kept`]; [`HostError::ForeignLink`]; [`HostError::NotAFile`];
     /// [`HostError::Io`].
     pub fn write(&self, version: &Version) -> Result<(), HostError> {
+        self.write_in(&VersionRoom::default(), version)
+    }
+
+    /// Takes the room for [`VersionFile::write_in`], and finds out whether the folder may be
+    /// written.
+    ///
+    /// # Errors
+    /// As [`VersionFile::write`].
+    pub fn reserve(&self, room: &VersionRoom) -> Result<(), HostError> {
+        let take = || {
+            let Place { dir, name } = place(&self.path)?;
+            room.0.take(&folder_in(&dir, ".")?, temp(&name).as_ref())
+        };
+        take().map_err(|why| HostError::io("make room for", &self.path, why))
+    }
+
+    /// As [`VersionFile::write`], in room that was taken before.
+    ///
+    /// # Errors
+    /// As [`VersionFile::write`].
+    pub fn write_in(&self, room: &VersionRoom, version: &Version) -> Result<(), HostError> {
         let explain = |why| HostError::io("write", &self.path, why);
         let Place { dir, name } = place(&self.path).map_err(explain)?;
         let rights = match open(&dir, &name) {
@@ -63,7 +88,7 @@ impl VersionFile {
             Err(why) if why.kind() == io::ErrorKind::NotFound => Rights::PRIVATE,
             Err(why) => return Err(explain(why)),
         };
-        write(&dir, &name, version, rights).map_err(explain)
+        write(&dir, &name, version, rights, &room.0).map_err(explain)
     }
 }
 
@@ -83,13 +108,26 @@ pub(crate) fn read(dir: &File, name: &OsStr, path: &Path) -> Result<Version, Hos
 }
 
 /// Writes a file with this version in place of another.
-pub(crate) fn write(dir: &File, name: &OsStr, version: &Version, rights: Rights) -> io::Result<()> {
+pub(crate) fn write(
+    dir: &File,
+    name: &OsStr,
+    version: &Version,
+    rights: Rights,
+    spare: &Spare,
+) -> io::Result<()> {
+    let temp = temp(name);
+    // The folder may be open for its names alone, and syncing it takes more.
+    let dir = folder_in(dir, ".")?;
+    let text = format!("{version}\n");
+    let file = spare.open(&dir, temp.as_ref(), text.len())?;
+    put(&file, &dir, name.as_ref(), temp.as_ref(), text.as_bytes(), rights)
+}
+
+fn temp(name: &OsStr) -> OsString {
     let mut temp = OsString::from(".");
     temp.push(name);
     temp.push(".new");
-    // The folder may be open for its names alone, and syncing it takes more.
-    let dir = folder_in(dir, ".")?;
-    replace(&dir, name.as_ref(), temp.as_ref(), format!("{version}\n").as_bytes(), rights)
+    temp
 }
 
 /// A named pipe in its place must not hold us up.

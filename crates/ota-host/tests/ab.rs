@@ -242,3 +242,37 @@ fn the_folder_is_opened_once_and_kept() {
     assert_eq!(fs::read(at.join("moved/b/version")).unwrap(), b"2.0.0\n");
     assert_eq!(fs::read_dir(at.join("app")).unwrap().count(), 0);
 }
+
+#[test]
+fn a_slot_that_cannot_be_emptied_is_told() {
+    let folder = folder();
+    let at = folder.path();
+    let slots = AbSlots::open(at, 3).unwrap();
+    let deep: std::path::PathBuf = std::iter::repeat_n("d", 100).collect();
+    fs::create_dir_all(at.join("b").join(deep)).unwrap();
+    let why = slots.empty().unwrap_err();
+    assert!(why.to_string().contains("cannot empty"), "{why}");
+}
+
+#[test]
+fn the_state_is_written_in_room_that_was_taken_and_through_no_link() {
+    let folder = folder();
+    let at = folder.path();
+    let mut slots = AbSlots::open(at, 3).unwrap();
+    fill(&slots, at, "2.0.0");
+    slots.reserve().unwrap();
+    assert_eq!(fs::metadata(at.join("state.new")).unwrap().len(), 4096);
+    let room = fs::metadata(at.join("state.new")).unwrap().ino();
+    slots.act(SlotAction::Activate).unwrap();
+    assert_eq!(fs::metadata(at.join("state")).unwrap().ino(), room);
+    let text = fs::read_to_string(at.join("state")).unwrap();
+    assert_eq!(text.lines().next(), Some("ota-slots 1"), "and nothing behind it: {text:?}");
+    assert!(text.ends_with("restart done\n"), "{text:?}");
+    symlink(at.join("new"), at.join("state.new")).unwrap();
+    slots.start("x").unwrap();
+    assert_eq!(fs::read(at.join("new")).unwrap(), vec![7; 300_000]);
+    assert!(!at.join("state").is_symlink());
+    // A folder that may not be written is known before the first byte.
+    fs::remove_dir_all(at).unwrap();
+    assert_eq!(slots.reserve(), Err(ota_proto::StorageError::Gone));
+}

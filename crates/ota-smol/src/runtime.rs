@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use async_io::{Async, Timer};
-use async_net::resolve;
 use ota_host::{EngineError, Finished, Later, Operation, Stream, Task};
 
 /// Sockets and a timer of smol's reactor, and its blocking pool.
@@ -18,10 +17,6 @@ pub struct Runtime {
 }
 
 impl ota_host::Runtime for Runtime {
-    fn resolve(host: String, port: u16) -> Later<io::Result<Vec<SocketAddr>>> {
-        Box::pin(resolve((host, port)))
-    }
-
     fn connect(address: SocketAddr) -> Later<io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             let socket = Async::<TcpStream>::connect(address).await?;

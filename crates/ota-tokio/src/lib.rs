@@ -37,7 +37,7 @@
 mod runtime;
 
 #[cfg(feature = "tls")]
-pub use ota_host::{BadTls, Certificate, Tls};
+pub use ota_host::{BadTls, Certificate, Renewal, Tls};
 pub use ota_host::{Control, EngineError as Error, Event, Options};
 pub use ota_wire::client::{Config, DeviceIndex};
 pub use runtime::Runtime;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{self, Duration};
 
 use ota_host::{EngineError, Finished, Later, Operation, Stream, Task};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::compat::TokioAsyncReadCompatExt as _;
@@ -20,10 +20,6 @@ pub struct Runtime {
 }
 
 impl ota_host::Runtime for Runtime {
-    fn resolve(host: String, port: u16) -> Later<io::Result<Vec<SocketAddr>>> {
-        Box::pin(async move { Ok(lookup_host((host, port)).await?.collect()) })
-    }
-
     fn connect(address: SocketAddr) -> Later<io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             let stream = TcpStream::connect(address).await?;

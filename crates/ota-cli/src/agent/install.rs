@@ -10,7 +10,7 @@ use ota_host::{
 use ota_proto::{InstallFault, Installed, SlotState, State, Version};
 
 use super::config::{Config, Restart, Running, Slots, StartedBy, Target};
-use super::job::{Broken, Job, Kind, Order, fault};
+use super::job::{self, Broken, Job, Kind, Order, fault};
 use super::life::{Device, End};
 use super::switch::{Elsewhere, FileSwitch, Goal, Trouble};
 use super::warn;
@@ -53,12 +53,14 @@ impl Installer {
             }
             Target::Command { running, limit, restart, .. } => {
                 let version = read(running)?;
+                reserve(dir)?;
                 let marks = matches!(restart, Restart::Command(_) | Restart::Installer);
                 let mark = marks.then(|| RestartMark::open(dir, version)).transpose()?;
                 (Self::Command { limit: *limit, mark }, version)
             }
             Target::Slots(Slots { path, starts, started_by, limit, trial, .. }) => {
                 let ab = AbSlots::open(path, *starts)?;
+                reserve(dir)?;
                 let ours = *started_by == StartedBy::Agent;
                 let due = ours && ab.machine_started(&boot_id())?;
                 let version = ab.version()?;
@@ -115,6 +117,14 @@ impl Installer {
         };
         Some(format!("{}, {state}", running.side.name()))
     }
+}
+
+/// Room for the note of an installer: better missed now than when it runs.
+fn reserve(dir: &DataDir) -> Result<(), Failure> {
+    job::reserve(dir.path()).map_err(|why| {
+        let path = dir.path().display();
+        Failure::environment(format!("cannot make install.lock in {path}: {why}"))
+    })
 }
 
 fn read(running: &Running) -> Result<Version, Failure> {

@@ -175,9 +175,8 @@ impl Job {
         let stdin = lock.try_clone().map_err(|why| Broken::io("cannot lock it", &why))?;
         let mut job = Self::spawn(order, Stdio::from(stdin), Some(lock))?;
         if let Body::Child { child, lock: Some(lock), .. } = &job.body {
-            let id = format!("{:<width$}", child.id().unwrap_or(0), width = ROOM.len());
             // In the place that was taken for it: the child reads from the end.
-            if let Err(why) = lock.write_all_at(id.as_bytes(), 0) {
+            if let Err(why) = lock.write_all_at(&note(child.id().unwrap_or(0)), 0) {
                 job.stop();
                 return Err(Broken::io("cannot note the installation", &why));
             }
@@ -299,28 +298,20 @@ impl Drop for Job {
     }
 }
 
-/// As long as the number of any process.
-const ROOM: &str = "           ";
-
-/// Locks the file, and empties it, against the installer of an agent that was killed; stops that
+/// Locks the file, and takes out what it says, against the installer of an agent that was killed; stops that
 /// one if need be.
 async fn lock(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    // Others may have put a link or a pipe there.
-    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
-    let mut file = options.open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "install.lock is no plain file"));
-    }
+    let mut file = open_lock(path)?;
     for _ in 0..100 {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 // No group of an earlier installer is left there to be taken for the next one's.
-                file.set_len(0)?;
-                file.write_all_at(ROOM.as_bytes(), 0)?;
+                // This is the room of the next one's note, too.
+                file.write_all_at(&note(0), 0)?;
+                file.set_len(NOTE as u64)?;
                 // What cannot be kept is known before anything is started.
                 file.sync_data()?;
+                // The child reads from where we stand: its input stays empty.
                 io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
                 return Ok(file);
             }
@@ -339,6 +330,41 @@ async fn lock(path: &Path) -> io::Result<File> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err(io::Error::new(io::ErrorKind::WouldBlock, "an earlier installation still runs"))
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    // Others may have put a link or a pipe there.
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "install.lock is no plain file"));
+    }
+    Ok(file)
+}
+
+/// Takes the room for the lock's file and its note before anything is downloaded. One that is
+/// there is left as it is: an installation may still run.
+pub(super) fn reserve(data_dir: &Path) -> io::Result<()> {
+    let file = open_lock(&data_dir.join("install.lock"))?;
+    let have = usize::try_from(file.metadata()?.len()).unwrap_or(NOTE);
+    if let Some(missing) = [b' '; NOTE].get(have..).filter(|rest| !rest.is_empty()) {
+        file.write_all_at(missing, have as u64)?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Bytes of a note: always the same, so that no other takes more room.
+const NOTE: usize = 16;
+
+/// The process group of an installer; 0 for none.
+fn note(group: u32) -> [u8; NOTE] {
+    let mut note = [b' '; NOTE];
+    let text = group.to_string();
+    note.iter_mut().zip(text.bytes()).for_each(|(place, digit)| *place = digit);
+    note
 }
 
 /// The word with its `{name}`s replaced. What they stand for is the cloud's text, and is not looked

@@ -83,11 +83,11 @@ async fn the_number_of_the_installers_group_has_its_room_before_it_starts() {
         Body::Child { group: Some(group), .. } => group.as_raw_nonzero().to_string(),
         _ => panic!(),
     };
-    assert_eq!((text.trim_end(), text.len()), (group.as_str(), ROOM.len()));
+    assert_eq!((text.trim_end(), text.len()), (group.as_str(), NOTE));
     let mut job = job;
     assert!(job.ended().await.unwrap().success(), "its input is empty all the same");
     let seen = std::fs::read_to_string(folder.path().join("said")).unwrap();
-    assert_eq!(seen.trim(), ROOM.len().to_string());
+    assert_eq!(seen.trim(), NOTE.to_string());
 }
 
 #[tokio::test]
@@ -143,6 +143,24 @@ async fn an_installer_that_outlived_its_agent_is_stopped_first() {
     let (first, second) = tokio::join!(left.ended(), async { second.await.ended().await });
     assert_eq!(first.unwrap().signal(), Some(9));
     assert!(second.unwrap().success());
+}
+
+#[test]
+fn room_for_the_note_is_taken_once_and_a_note_that_is_there_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("install.lock");
+    for (before, after) in [
+        ("", "                "),
+        ("4711", "4711            "),
+        ("123456789012345678", "123456789012345678"),
+    ] {
+        std::fs::write(&path, before).unwrap();
+        for _ in 0..2 {
+            reserve(folder.path()).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+        }
+    }
+    assert_eq!(&note(u32::MAX), b"4294967295      ");
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ pub(super) struct Device<'a> {
     pub(super) recordings: Recordings,
     pub(super) device: DeviceIndex,
     pub(super) installer: Installer,
-    trouble: Trouble,
+    pub(super) trouble: Trouble,
     pub(super) job: Option<Job>,
     control: Option<Control>,
     notify: Notify,
@@ -142,6 +142,7 @@ impl<'a> Device<'a> {
 
     pub(super) async fn live(mut self, mut stop: stop::Signals) -> Result<End, Failure> {
         self.begin();
+        let mut hang_up = stop::HangUp::new()?;
         let end = loop {
             self.tell_awaited();
             let (wait, look) = (self.wait_left(), self.look_left());
@@ -167,6 +168,10 @@ impl<'a> Device<'a> {
                     None
                 }
                 () = self.notify.watchdog() => None,
+                () = hang_up.next() => {
+                    self.driver.renew_trust();
+                    None
+                }
                 () = sleep(look) => self.look(),
                 () = sleep(wait) => Some(Err(self.waited())),
                 signal = stop.next() => {
@@ -183,7 +188,6 @@ impl<'a> Device<'a> {
         if !again {
             self.notify.say("STOPPING=1");
         }
-        self.leave().await;
         let (left, once) = (self.distance(), self.args.once);
         self.driver.stop().await;
         if !again {
@@ -333,21 +337,6 @@ impl<'a> Device<'a> {
         act: impl FnOnce(&mut Machine<'_>, Instant) -> Result<(), Misuse>,
     ) -> Result<(), Misuse> {
         self.driver.command(self.device, act)
-    }
-
-    /// Says good-bye to the broker, if it listens.
-    async fn leave(&mut self) {
-        self.driver.disconnect();
-        let gone = async {
-            while let Ok(event) = self.driver.next().await {
-                if matches!(event, ota_tokio::Event::Client(client::Event::Disconnected { .. })) {
-                    break;
-                }
-            }
-        };
-        if self.connected.is_some() {
-            let _ = timeout(Duration::from_secs(1), gone).await;
-        }
     }
 
     /// How long nobody may connect: the next life does so at once, and knows nothing of this one's

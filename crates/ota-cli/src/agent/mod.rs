@@ -54,7 +54,7 @@ fn live(args: &Agent) -> Result<(), Failure> {
     try_descriptors()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Slot, journal, an installation and a name lookup at a time.
+        // Slot, journal, an installation and a recording at a time.
         .max_blocking_threads(4)
         .build()
         .map_err(|error| Failure::environment(format!("cannot start: {error}")))?;
@@ -63,8 +63,8 @@ fn live(args: &Agent) -> Result<(), Failure> {
         let stop = stop::Signals::new()?;
         Device::start(args, &config)?.live(stop).await
     });
-    // Nothing of this life may reach into the next one. The driver has waited for its storage; a
-    // name lookup may hang for as long as it likes.
+    // Nothing of this life may reach into the next one. The driver has waited for its storage, but
+    // not for ever: a disk that does not answer may hang for as long as it likes.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match end? {
         End::Done => Ok(()),

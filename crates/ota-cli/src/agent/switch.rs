@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ota_host::{HostError, Image, Switch, VersionFile};
+use ota_host::{HostError, Image, Switch, VersionFile, VersionRoom};
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
 
 /// The version that is being installed: told by the agent, written by the switch.
@@ -32,11 +32,12 @@ pub(crate) struct FileSwitch {
     file: VersionFile,
     goal: Goal,
     image: Image,
+    room: VersionRoom,
 }
 
 impl FileSwitch {
     pub(crate) fn new(file: VersionFile, goal: Goal, image: Image) -> Self {
-        Self { file, goal, image }
+        Self { file, goal, image, room: VersionRoom::default() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -55,12 +56,16 @@ impl Switch for FileSwitch {
         SlotState::Confirmed
     }
 
+    fn reserve(&mut self) -> Result<(), StorageError> {
+        self.file.reserve(&self.room).map_err(|why| why.storage())
+    }
+
     fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
         if action != SlotAction::Activate {
             return Ok(());
         }
         let version = self.goal.get().ok_or(StorageError::Failed)?;
-        let done = self.image.accept().and_then(|()| self.file.write(&version));
+        let done = self.image.accept().and_then(|()| self.file.write_in(&self.room, &version));
         done.map_err(|why| why.storage())
     }
 }
@@ -91,18 +96,24 @@ impl<S> Elsewhere<S> {
     }
 }
 
+impl<S> Elsewhere<S> {
+    fn note(&self) {
+        let mut place = self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(self.place.clone());
+    }
+}
+
 impl<S: Switch> Switch for Elsewhere<S> {
     fn state(&mut self) -> SlotState {
         self.switch.state()
     }
 
+    fn reserve(&mut self) -> Result<(), StorageError> {
+        self.switch.reserve().inspect_err(|_| self.note())
+    }
+
     fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
-        let done = self.switch.act(action);
-        if done.is_err() {
-            let mut place = self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner);
-            *place = Some(self.place.clone());
-        }
-        done
+        self.switch.act(action).inspect_err(|_| self.note())
     }
 }
 

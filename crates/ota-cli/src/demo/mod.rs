@@ -99,6 +99,7 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
             port: mqtt.port(),
             secure: false,
             tls: None,
+            renewal: None,
         },
         allow_http: true,
         public_store_only: false,

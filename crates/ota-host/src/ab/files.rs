@@ -2,16 +2,20 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 
 use rustix::fs::{self, Mode, OFlags};
 
-use crate::dir::{PRIVATE, clear};
+use crate::dir::{Spare, clear, fill};
 
 /// Names are of files right in the folder.
 pub(super) trait Files: fmt::Debug + Send + Sync {
     /// A small file's text.
     fn read(&self, name: &str) -> io::Result<String>;
+    /// Takes the room for the next [`Files::write`] of this name.
+    fn reserve(&self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
     /// Writes a new file in place of any of that name; its bytes are on the medium, its name is
     /// not yet.
     fn write(&self, name: &str, text: &str) -> io::Result<()>;
@@ -30,7 +34,7 @@ const MOST: u64 = 512;
 
 /// A folder of the system.
 #[derive(Debug)]
-pub(super) struct Folder(pub(super) File);
+pub(super) struct Folder(pub(super) File, pub(super) Spare);
 
 impl Files for Folder {
     fn read(&self, name: &str) -> io::Result<String> {
@@ -41,12 +45,13 @@ impl Files for Folder {
         Ok(text)
     }
 
+    fn reserve(&self, name: &str) -> io::Result<()> {
+        self.1.take(&self.0, name.as_ref())
+    }
+
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        clear(&self.0, name.as_ref())?;
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(fs::openat(&self.0, name, flags, PRIVATE)?);
-        file.write_all(text.as_bytes())?;
+        let file = self.1.open(&self.0, name.as_ref(), text.len())?;
+        fill(&file, text.as_bytes())?;
         file.sync_all()
     }
 

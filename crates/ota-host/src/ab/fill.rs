@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::{AbSlots, Side};
-use crate::dir::PRIVATE;
+use crate::dir::{PRIVATE, Spare};
 use crate::error::HostError;
 use crate::rights::Rights;
 use crate::walk::{flush, folder_in, identity, remove};
@@ -116,7 +116,14 @@ impl AbSlots {
             }
             flush(&folder)?;
             let rights = self.rights_of_running(side, VERSION)?;
-            crate::version_file::write(&folder, VERSION.as_ref(), &version, rights).map(|()| true)
+            crate::version_file::write(
+                &folder,
+                VERSION.as_ref(),
+                &version,
+                rights,
+                &Spare::default(),
+            )
+            .map(|()| true)
         };
         match seal() {
             Ok(true) => Ok(()),

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex};
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::error::HostError;
+use crate::dir::Spare;
+use crate::error::{HostError, storage_error};
 use crate::switch::Switch;
 use crate::{version_file, walk};
 use files::{Files, Folder};
@@ -68,7 +69,8 @@ impl AbSlots {
         let path = path.into();
         let folder = walk::folder(&path).map_err(|why| HostError::io("open", &path, why))?;
         let files = folder.try_clone().map_err(|why| HostError::io("open", &path, why))?;
-        let slots = Self::new(path, folder, Arc::new(Folder(files)), starts.max(1));
+        let slots =
+            Self::new(path, folder, Arc::new(Folder(files, Spare::default())), starts.max(1));
         slots.running()?;
         Ok(slots)
     }
@@ -233,7 +235,7 @@ impl AbSlots {
         match self.locked(act) {
             Ok(true) => Ok(()),
             Ok(false) => Err(StorageError::Failed),
-            Err(why) => Err(crate::error::storage_error(&why)),
+            Err(why) => Err(storage_error(&why)),
         }
     }
 
@@ -259,6 +261,10 @@ impl AbSlots {
 impl Switch for AbSlots {
     fn state(&mut self) -> SlotState {
         self.running().map_or(SlotState::Unknown, |running| running.slot)
+    }
+
+    fn reserve(&mut self) -> Result<(), StorageError> {
+        self.files.reserve(STATE_NEW).map_err(|why| storage_error(&why))
     }
 
     fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {

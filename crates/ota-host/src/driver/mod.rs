@@ -2,6 +2,7 @@
 //! brings a [`Runtime`], which has sockets, a timer and a blocking pool, and decides nothing.
 
 mod connect;
+mod lookup;
 mod open;
 mod socket;
 
@@ -27,6 +28,12 @@ use crate::tls::Trust;
 use open::open;
 use socket::{Opening, Socket};
 
+/// For the broker to take a good-bye.
+const GOOD_BYE: Duration = Duration::from_secs(1);
+
+/// For storage jobs to end.
+const LAST_JOBS: Duration = Duration::from_secs(10);
+
 /// Steps and waits of one turn; then other tasks have theirs.
 const TURN: usize = 64;
 
@@ -41,9 +48,6 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// What the driver asks of an async runtime. What is in progress is kept here or by the driver,
 /// so that a dropped future of [`Driver::next`] takes nothing along.
 pub trait Runtime: Default + fmt::Debug + 'static {
-    /// The addresses of a host; never on the thread that polls.
-    fn resolve(host: String, port: u16) -> Later<io::Result<Vec<SocketAddr>>>;
-
     /// A TCP connection that sends small pieces at once.
     fn connect(address: SocketAddr) -> Later<io::Result<Box<dyn Stream>>>;
 
@@ -112,6 +116,12 @@ impl<R: Runtime> Driver<R> {
         })
     }
 
+    /// Looks at once whether what is trusted in TLS has changed, and not before the next
+    /// connection only: see [`Options`].
+    pub fn renew_trust(&mut self) {
+        self.trust.renew();
+    }
+
     /// Runs until there is something to tell. Cancel-safe: a future that is dropped loses
     /// nothing, the next one goes on.
     ///
@@ -124,10 +134,37 @@ impl<R: Runtime> Driver<R> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Ends: waits for the storage jobs that run, so that the data folder is free, and closes the
-    /// links. What was under way goes on after the next start.
+    /// Ends: says good-bye to the broker, waits for the storage jobs that run, so that the data
+    /// folder is free, and closes the links. What was under way goes on after the next start.
+    ///
+    /// A broker that does not listen has a second, and a disk that does not answer has ten: then
+    /// its job is left to itself, and the folder is in use until that has ended.
     pub async fn stop(mut self) {
-        while poll_fn(|cx| self.runtime.poll_finished(cx)).await.is_some() {}
+        if matches!(self.broker, Socket::Open(..)) {
+            self.engine.disconnect();
+            let mut limit = R::sleep(GOOD_BYE);
+            poll_fn(|cx| self.poll_good_bye(cx, &mut limit)).await;
+        }
+        let mut limit = R::sleep(LAST_JOBS);
+        let jobs = |cx: &mut Context<'_>| loop {
+            match self.runtime.poll_finished(cx) {
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => return limit.as_mut().poll(cx),
+            }
+        };
+        poll_fn(jobs).await;
+    }
+
+    /// Ready when the broker's link is closed, or it is no use to wait.
+    fn poll_good_bye(&mut self, cx: &mut Context<'_>, limit: &mut Later<()>) -> Poll<()> {
+        loop {
+            match self.poll_next(cx) {
+                Poll::Ready(Ok(_)) if matches!(self.broker, Socket::Open(..)) => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return limit.as_mut().poll(cx),
+            }
+        }
     }
 }
 
@@ -205,6 +242,7 @@ impl<R: Runtime> Driver<R> {
         tls: bool,
     ) -> Result<Opening, TransportError> {
         let secure = if tls {
+            self.trust.renew();
             let least = self.engine.least_time(kind);
             Some(self.trust.secure(kind, &host, least).map_err(TransportError::Tls)?)
         } else {

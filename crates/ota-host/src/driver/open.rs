@@ -8,6 +8,7 @@ use ota_proto::TransportError;
 use ota_wire::client::LinkKind;
 
 use super::connect::first_to_connect;
+use super::lookup::lookup;
 use super::{Reach, Runtime, Stream};
 use crate::tls::Secure;
 
@@ -18,7 +19,7 @@ pub(super) async fn open<R: Runtime>(
     (host, port): (String, u16),
     secure: Option<Secure>,
 ) -> Result<(Box<dyn Stream>, Option<u64>), TransportError> {
-    let addresses = R::resolve(host, port).await.map_err(|_| TransportError::Resolve)?;
+    let addresses = lookup(host, port).await.map_err(|_| TransportError::Resolve)?;
     let addresses = admitted(kind, &reach, addresses)?;
     let stream = first_to_connect(addresses, R::connect, R::sleep).await?;
     match secure {

@@ -29,6 +29,10 @@ pub struct Options {
     /// of our own.
     #[cfg(feature = "tls")]
     pub tls: Option<crate::Tls>,
+    /// Asked before each connection with TLS for what is trusted from now on, where that may
+    /// change. `None`, the default: it does not.
+    #[cfg(feature = "tls")]
+    pub renewal: Option<crate::Renewal>,
     /// Refuse a store whose address is loopback, link-local, private or otherwise not of the
     /// internet, at each redirect anew; the broker's own addresses are exempt. Default `false`:
     /// the store of a network of its own is one.
@@ -74,6 +78,8 @@ impl Default for Options {
             sign_in: None,
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "tls")]
+            renewal: None,
         }
     }
 }

@@ -251,3 +251,29 @@ fn a_disk_that_fails_once_is_asked_again_and_one_that_fails_twice_has_failed() {
     }));
     storage.run(job(0, Work::Sync));
 }
+
+struct Full;
+
+impl Switch for Full {
+    fn state(&mut self) -> SlotState {
+        SlotState::Confirmed
+    }
+
+    fn reserve(&mut self) -> Result<(), StorageError> {
+        Err(StorageError::NoSpace)
+    }
+
+    fn act(&mut self, _: SlotAction) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_update_whose_notes_have_no_room_is_refused_before_its_first_byte() {
+    let (temp, mut storage) = storage(Box::new(Full));
+    let erase = |range| Work::Erase { range, size: 8192 };
+    let first = storage.run(job(1, erase(0..4096))).answer;
+    assert_eq!(first, Answer::Erased(Err(StorageError::NoSpace)));
+    assert!(!temp.path().join("slot.part").exists());
+    assert_eq!(storage.run(job(2, erase(4096..8192))).answer, Answer::Erased(Ok(())));
+}

@@ -65,13 +65,49 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// Says what is trusted from now on, or that nothing has changed: certificates lapse, and are
+/// replaced on disk while a device runs.
+///
+/// ```
+/// use ota_host::{Options, Renewal, Tls};
+///
+/// let mut options = Options::default();
+/// options.renewal = Some(Renewal::new(|| {
+///     let pem = std::fs::read("ca.pem").ok()?;
+///     // What cannot be used changes nothing.
+///     Tls::new(Some(&pem), None).ok()
+/// }));
+/// ```
+#[derive(Clone)]
+pub struct Renewal(Arc<dyn Fn() -> Option<Tls> + Send + Sync>);
+
+impl Renewal {
+    /// Asks this before each connection. It may read small files; what is open stays open.
+    pub fn new(changed: impl Fn() -> Option<Tls> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(changed))
+    }
+}
+
+impl fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Renewal").finish_non_exhaustive()
+    }
+}
+
 /// What a driver has of it: made when it is first needed.
 #[derive(Debug)]
-pub(crate) struct Trust(Option<Tls>);
+pub(crate) struct Trust(Option<Tls>, Option<Renewal>);
 
 impl Trust {
     pub(crate) fn of(options: &Options) -> Self {
-        Self(options.tls.clone())
+        Self(options.tls.clone(), options.renewal.clone())
+    }
+
+    /// Another link is to be opened: with what is trusted now.
+    pub(crate) fn renew(&mut self) {
+        if let Some(new) = self.1.as_ref().and_then(|renewal| (renewal.0)()) {
+            self.0 = Some(new);
+        }
     }
 
     /// What a link to this host needs. `least`: what a clock that is set says, in Unix seconds.

@@ -113,7 +113,7 @@ impl Config {
         let url = url.ok_or("broker: missing; write broker = \"mqtts://host:port\"")?;
         let Broker { host, port, tls: secure } =
             broker(url).map_err(|why| format!("broker: {why}"))?;
-        let (tls, key) = keys.tls(secure)?;
+        let (tls, renewal, key) = keys.tls(secure)?;
         let (secret, exposed) = match keys.secret() {
             // Of the two, the certificate signs in.
             Err(_) if key.is_some() && !keys.has_secret() => (None, key),
@@ -129,7 +129,7 @@ impl Config {
         let target = keys.target()?;
         let read_by_others = matches!(target, Target::File(_));
         Ok(Self {
-            account: Account { identity, secret, app_id, host, port, secure, tls },
+            account: Account { identity, secret, app_id, host, port, secure, tls, renewal },
             data_dir: keys.data_dir()?,
             allow_http: keys.flag("allow_http")?.unwrap_or(false),
             public_store_only: keys.flag("public_store_only")?.unwrap_or(false),
