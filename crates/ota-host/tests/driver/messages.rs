@@ -127,9 +127,9 @@ async fn messages_that_come_all_at_once_arrive_one_by_one() {
         broker
     })
     .await;
-    // 4,096 bytes fit into the buffer: some come in two parts, every twentieth is too long.
+    // 16 KiB fit into the buffer: some come in two parts, every twentieth is too long.
     for number in 0..100_u8 {
-        let len = if number % 20 == 19 { 5000 } else { 900 + usize::from(number) };
+        let len = if number % 20 == 19 { 20_000 } else { 900 + usize::from(number) };
         broker.publish("all", 0, &vec![number; len]).await;
     }
     rig.until(&[], |e| matches!(e, Event::Message { payload, .. } if payload[0] == 98)).await;
@@ -146,7 +146,7 @@ async fn messages_that_come_all_at_once_arrive_one_by_one() {
         })
         .collect();
     assert_eq!(numbers, (0..99).filter(|number| number % 20 != 19).collect::<Vec<_>>());
-    let skipped = |e: &Event| matches!(e, Event::Client(Client::TooLong { len: 5008 }));
+    let skipped = |e: &Event| matches!(e, Event::Client(Client::TooLong { len: 20_009 }));
     assert_eq!(rig.count(skipped), 4);
 }
 

@@ -80,6 +80,7 @@ async fn update(image: &[u8], answers: Vec<(Vec<u8>, End)>) -> (Vec<String>, Vec
     let cloud = cloud(image, Some(url)).await;
     let mut config = device_config();
     config.timing.retry_cap = Duration::from_millis(1);
+    config.timing.lie = Duration::from_millis(1);
     let mut rig = Rig::with(wire_config(cloud.mqtt_addr()), config);
     rig.prove(&cloud, image).await;
     let causes = rig.events.iter().filter_map(|event| match event {
@@ -136,12 +137,12 @@ async fn what_is_not_http_is_refused_and_tried_again() {
     let length = format!("200 OK\r\nContent-Length: {}", image.len());
     let answers = vec![
         (b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), End::Kept),
-        (answer(&format!("200 OK\r\nX: {}", "x".repeat(10_000)), b""), End::Kept),
+        (answer(&format!("200 OK\r\nX: {}", "x".repeat(70_000)), b""), End::Kept),
         (Vec::new(), End::Closed),
         (b"HTTP/1.1 200 OK\r\nContent-Le".to_vec(), End::Closed),
         (answer(&length, &image), End::Closed),
     ];
-    // Two lies are put up with.
+    // Over plain http, lies are put up with for a while.
     let (requests, causes) = update(&image, answers).await;
     assert_eq!(requests.len(), 5);
     let (lie, cut) = (Reason::Contradiction, Reason::Network);

@@ -59,6 +59,7 @@ async fn store_refused(store: &Front, options: Options) -> Reason {
 async fn update_refused(store: &Front, mut config: ota_proto::Config, options: Options) -> Reason {
     let cloud = cloud(&image(1000), Some(format!("https://{}", store.addr))).await;
     config.timing.retry_cap = Duration::from_millis(1);
+    config.timing.lie = Duration::from_millis(1);
     let mut rig = Rig::with_options(wire_config(cloud.mqtt_addr()), config, options);
     rig.until(&[], |e| is_update(e, |e| matches!(e, Update::Finished { .. }))).await;
     let Some(Event::Client(Client::Device { event, .. })) = rig.events.pop() else { panic!() };
@@ -243,7 +244,7 @@ async fn what_is_no_tls_is_told_apart_from_what_is() {
         stream.read_to_end(&mut Vec::new()).await
     };
     let (seen, _) = tokio::join!(broker_refused(&broker, Options::default()), talk);
-    assert_eq!(seen.0, TransportError::Tls(TlsError::Handshake));
+    assert_eq!(seen.0, TransportError::Tls(TlsError::NotTls));
     let talk = async { drop(listener.accept().await.unwrap()) };
     let (seen, _) = tokio::join!(broker_refused(&broker, Options::default()), talk);
     assert_eq!(seen.0, TransportError::Closed);
