@@ -63,6 +63,10 @@ impl World {
     }
 
     fn end_program(&mut self) {
+        // What the journal never learned of has not happened: the accepted attempt goes on.
+        let known = self.storage.journal.record().is_some_and(|record| record.accepted.is_some());
+        let ended = self.ended.take().filter(|_| known);
+        self.accepted = self.accepted.take().or(ended);
         self.boot = self.boot.saturating_add(1);
         self.device = None;
         self.reading = false;
@@ -196,20 +200,23 @@ impl World {
     /// Rules 3 and 14: what is begun and what is installed is what was accepted, over restarts.
     fn watch_consent(&mut self, event: &Event) {
         match event {
-            Event::Superseded | Event::Withdrawn => (self.accepted, self.ended) = (None, None),
-            // Power may go before the result is durable: then the accepted attempt goes on.
-            Event::Finished { .. } => self.ended = self.accepted.take(),
+            Event::Superseded | Event::Withdrawn | Event::Finished { .. } => self.end_consent(),
             Event::Started { .. } | Event::Install { .. }
                 if self.setup.device.consent == Hold::Ask =>
             {
                 let text = self.offered_text();
-                if text.is_some() && self.accepted != text && self.ended != text {
+                if text.is_some() && self.accepted != text {
                     let accepted = self.accepted.clone();
                     self.invariants.break_rule(format!("{text:?}, accepted was {accepted:?}"));
                 }
             }
             _ => {}
         }
+    }
+
+    /// Consent has ended, and until the journal says so only in this life of the program.
+    fn end_consent(&mut self) {
+        self.ended = self.accepted.take().or(self.ended.take());
     }
 
     fn offered_text(&self) -> Option<Option<String>> {
@@ -229,14 +236,14 @@ impl World {
                 let Some(device) = &mut self.device else { return };
                 let taken = device.accept(now);
                 if taken.is_ok() {
-                    self.accepted = text;
+                    (self.accepted, self.ended) = (text, None);
                 }
                 taken.map(|()| "accept")
             }
             Act::Defer(pause) => {
                 let taken = device.defer(now, now + pause);
                 if taken.is_ok() {
-                    self.accepted = None;
+                    self.end_consent();
                 }
                 taken.map(|()| "defer")
             }

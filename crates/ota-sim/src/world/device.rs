@@ -1,6 +1,6 @@
 //! What the device's program puts out, done at once or later.
 
-use ota_proto::journal::Record;
+use ota_proto::journal::{Phase, Record};
 use ota_proto::{Body, Config, Instant, OpId, Output, PubId, QoS, Timer};
 
 use crate::flash::FlashOp;
@@ -188,6 +188,10 @@ impl World {
         // A write that failed may be on the medium all the same.
         if error.is_none() || self.rng.below(2) == 0 {
             self.storage.journal.write(&block);
+        }
+        let record = Record::decode(&block).map(|(_, record)| record).unwrap_or_default();
+        if error.is_none() && (record.phase != Phase::Fetching || record.accepted.is_none()) {
+            self.ended = None;
         }
         let now = self.now;
         if let Some(device) = &mut self.device {

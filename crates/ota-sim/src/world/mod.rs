@@ -108,7 +108,7 @@ pub struct World {
     standing: u32,
     /// The text of the offer that the application accepted, while that attempt lasts.
     accepted: Option<Option<String>>,
-    /// The same of the attempt that ended last.
+    /// The same of what ended, until the journal says so: without that a restart brings it back.
     ended: Option<Option<String>>,
 }
 
