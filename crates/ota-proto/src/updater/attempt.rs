@@ -299,12 +299,10 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// While we do not read: until when the link is kept, and when that is over, until when the
-    /// slot may still answer.
+    /// While we do not read: until when the link is kept.
     pub(super) fn unread_until(&self, timing: &Timing) -> Option<Instant> {
-        let long = if self.end.is_some() { timing.install } else { Duration::ZERO };
-        let wait = timing.unread.max(long);
-        self.paused.map(|since| since + wait)
+        let since = self.paused.filter(|_| self.end.is_none())?;
+        Some(since + timing.unread)
     }
 }
 
@@ -361,6 +359,14 @@ pub(super) struct Trial {
 }
 
 impl Recall {
+    /// A reply came without the offer: who waits for so long only waits on for the reply to the
+    /// second report, and for the silence behind that.
+    pub(super) fn replied(&mut self, now: Instant, timing: &Timing) {
+        if let (Why::Paused, Some(until)) = (self.why, &mut self.until) {
+            *until = (*until).max(now + timing.withdrawn + timing.reply);
+        }
+    }
+
     /// A wait that begins now.
     pub(super) fn new(why: Why, now: Instant, up: bool, timing: &Timing) -> Self {
         let mut recall = Self { why, until: None };

@@ -13,7 +13,7 @@ use super::Updater;
 use super::attempt::{Attempt, End, Net, Recall, Silence, Stage, Stream, Why};
 use super::judge::{Asked, Verdict, judge};
 use super::session::{Report, Session};
-use super::storage::{Job, Work};
+use super::storage::Work;
 
 /// Lies without progress, while the cloud can be told: TLS, redirects, contradictions.
 const LIES: u8 = 3;
@@ -121,8 +121,7 @@ impl Updater {
         }
         let at = attempt.stored;
         let end = at.saturating_add(taken);
-        let op = self.next_op();
-        self.job = Some(Job { op, work: Work::Write { end }, orphan: false });
+        let op = self.begin_job(Work::Write { end });
         Ok(Body { consumed, write: Some(Write { op, at, span: 0..consumed }) })
     }
 

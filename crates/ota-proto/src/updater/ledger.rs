@@ -22,6 +22,8 @@ pub(super) struct Ledger {
     doubt: Option<Record>,
     /// Another record than that one failed, too: nobody knows which of them is on the medium.
     doubts: bool,
+    /// When the write under way, with all that failed before it, has taken long enough.
+    limit: Option<Instant>,
     /// After a failed write: the number of failures in a row and when to try again.
     failed: Option<(u8, Instant)>,
     #[cfg_attr(feature = "snapshot", serde(with = "block"))]
@@ -63,6 +65,7 @@ impl Ledger {
             flight: None,
             doubt: None,
             doubts: false,
+            limit: None,
             failed: None,
             block: [0; Journal::LEN],
         }
@@ -107,8 +110,14 @@ impl Ledger {
         self.failed.is_some()
     }
 
-    /// Begins the write of the wanted record.
-    pub(super) fn issue(&mut self, op: OpId) {
+    /// When somebody who waits for a record to be durable has waited long enough.
+    pub(super) fn limit(&self) -> Option<Instant> {
+        self.limit
+    }
+
+    /// Begins the write of the wanted record, which is to succeed, now or repeated, by this moment.
+    pub(super) fn issue(&mut self, op: OpId, limit: Instant) {
+        self.limit.get_or_insert(limit);
         self.sequence = self.sequence.wrapping_add(1);
         self.block = self.wanted.encode(self.sequence);
         self.flight = Some((op, self.wanted.clone()));
@@ -133,6 +142,7 @@ impl Ledger {
                 self.durable = record;
                 self.doubt = None;
                 self.doubts = false;
+                self.limit = None;
                 self.failed = None;
                 Some(Ok(()))
             }

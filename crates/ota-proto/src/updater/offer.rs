@@ -116,15 +116,20 @@ impl Updater {
 
     /// A reply without an offer: one more sign that the task is withdrawn.
     fn count_reply(&mut self) {
-        let Some(attempt) = &mut self.update else { return };
-        if !matches!(attempt.stage, Stage::Recall(_) | Stage::Backoff { .. }) {
-            return;
-        }
-        let silence = &mut attempt.silence;
-        let apart = self.now.since(silence.reply_at) >= self.cfg.timing.withdrawn;
+        let (now, timing) = (self.now, &self.cfg.timing);
+        let Some(Attempt { stage, silence, .. }) = &mut self.update else { return };
+        let recall = match stage {
+            Stage::Recall(recall) => Some(recall),
+            Stage::Backoff { .. } => None,
+            _ => return,
+        };
+        let apart = now.since(silence.reply_at) >= timing.withdrawn;
         if silence.replies == 0 || (silence.replies == 1 && apart) {
             silence.replies = silence.replies.saturating_add(1);
-            silence.reply_at = self.now;
+            silence.reply_at = now;
+            if let Some(recall) = recall {
+                recall.replied(now, timing);
+            }
         }
     }
 
@@ -219,10 +224,10 @@ impl Updater {
             // What cannot be taken replaces nothing: a report draws it again when that is over.
             match self.update.as_ref().map(|attempt| &attempt.stage) {
                 None => {}
-                Some(Stage::Recall(recall)) if recall.why == Why::Boot => {}
                 Some(Stage::Recall(_)) => {
                     self.recall = Some(self.now + self.cfg.timing.supersede);
-                    return;
+                    // It is not the offer that is waited for.
+                    return self.count_reply();
                 }
                 Some(_) => return,
             }

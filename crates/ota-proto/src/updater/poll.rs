@@ -2,7 +2,7 @@
 
 use alloc::borrow::Cow;
 
-use crate::config::Verify;
+use crate::config::{Timing, Verify};
 use crate::error::BufferTooSmall;
 use crate::journal::{Outcome, Phase};
 use crate::message::{DeviceMessage, Progress, ProgressState};
@@ -61,7 +61,7 @@ impl Updater {
 
     fn persist(&mut self) -> Output<'_> {
         let op = self.next_op();
-        self.ledger.issue(op);
+        self.ledger.issue(op, self.now + self.cfg.timing.patience);
         Output::Persist { op, record: self.ledger.block() }
     }
 
@@ -193,7 +193,7 @@ impl Updater {
     pub(super) fn outruns_journal(&self, attempt: &Attempt) -> bool {
         let durable = self.ledger.durable().target.map_or(0, |target| target.offset);
         let gained = self.floor(attempt.stored).saturating_sub(durable);
-        gained >= self.checkpoint_interval(attempt) && !self.ledger.is_failing()
+        gained >= self.checkpoint_interval(attempt) && !self.is_journal_failing()
     }
 
     fn checkpoint_interval(&self, attempt: &Attempt) -> u64 {
@@ -203,8 +203,7 @@ impl Updater {
     }
 
     fn begin_work(&mut self, work: Work) -> Output<'_> {
-        let op = self.next_op();
-        self.job = Some(Job { op, work, orphan: false });
+        let op = self.begin_job(work);
         // What is under way stops the reading: the network's deadlines stand still.
         self.advance();
         let (stored, hashed, size) = self
@@ -220,12 +219,21 @@ impl Updater {
         }
     }
 
+    /// The last write of the journal failed, or is not answered for so long that a link is given up
+    /// for it.
+    fn is_journal_failing(&self) -> bool {
+        let Timing { patience, unread, .. } = self.cfg.timing;
+        let since = self.now + patience.saturating_sub(unread);
+        self.ledger.is_failing() || self.ledger.limit().is_some_and(|limit| limit <= since)
+    }
+
     /// A fetch is due. While the journal fails it must be sure that its body could be stored: a link
     /// that nobody reads keeps other devices from theirs.
     fn is_fetch_due(&self) -> bool {
         let due = self.update.as_ref().is_some_and(|attempt| {
             matches!(attempt.stage, Stage::Fetching(Net::Due { .. }))
-                && (!self.ledger.is_failing() || self.may_write(attempt))
+                && (!self.is_journal_failing() || self.may_write(attempt))
+                && self.stuck_at().is_none_or(|at| at > self.now)
         });
         // What an answer before brought is counted first.
         let writing =

@@ -1,5 +1,7 @@
 //! The slot's and the journal's answers.
 
+use core::time::Duration;
+
 use crate::code::Reason;
 use crate::config::Hold;
 use crate::digest::Md5;
@@ -10,7 +12,7 @@ use crate::output::{Event, OpId, SlotAction};
 use crate::time::Instant;
 
 use super::Updater;
-use super::attempt::{Attempt, Stage, Trial};
+use super::attempt::{Attempt, Recall, Stage, Trial, Why};
 
 /// How often a roll-back is asked for again before the restart is.
 const ROLL_BACKS: u8 = 3;
@@ -21,6 +23,8 @@ const ROLL_BACKS: u8 = 3;
 pub(super) struct Job {
     pub(super) op: OpId,
     pub(super) work: Work,
+    /// When whoever waits for it has waited long enough.
+    pub(super) limit: Instant,
     /// The attempt that asked for it is gone: its end only frees the slot (O3).
     pub(super) orphan: bool,
 }
@@ -36,7 +40,58 @@ pub(super) enum Work {
     Slot(SlotAction),
 }
 
+/// So many bytes of an image add a second to what its slot may take, for whatever is done to all
+/// of them at once.
+const SECOND: u64 = 65_536;
+
 impl Updater {
+    /// Begins an operation of the slot.
+    pub(super) fn begin_job(&mut self, work: Work) -> OpId {
+        let op = self.next_op();
+        let size = self.update.as_ref().map_or(0, |attempt| attempt.image.size);
+        let all = Duration::from_secs(size.checked_div(SECOND).unwrap_or(0));
+        let limit = self.now + self.cfg.timing.install + all;
+        self.job = Some(Job { op, work, limit, orphan: false });
+        op
+    }
+
+    /// When the attempt has waited long enough for its slot, or for the journal.
+    pub(super) fn stuck_at(&self) -> Option<Instant> {
+        let attempt = self.update.as_ref()?;
+        let (slot, journal) = match &attempt.stage {
+            Stage::Fetching(_)
+            | Stage::Backoff { .. }
+            | Stage::Recall(Recall { why: Why::Paused, .. }) => (true, !self.may_write(attempt)),
+            Stage::Verifying => (true, false),
+            Stage::Installing { started: None, .. } | Stage::Restarting { active: false, .. } => {
+                (true, true)
+            }
+            // The reason first (O11).
+            Stage::Trial(Trial { back: Some(false), .. }) => (self.ledger.settled(), true),
+            _ => return None,
+        };
+        let slot = self.job.as_ref().filter(|_| slot).map(|job| job.limit);
+        let journal = self.ledger.limit().filter(|_| journal);
+        slot.into_iter().chain(journal).min()
+    }
+
+    /// Slot or journal never answer: what is under way is nobody's from now on. What a restart
+    /// decides by the evidence is left to the restart.
+    pub(super) fn give_storage_up(&mut self) {
+        match self.update.as_mut().map(|attempt| &mut attempt.stage) {
+            Some(Stage::Restarting { active, .. })
+                if matches!(
+                    &self.job,
+                    Some(Job { work: Work::Slot(SlotAction::Activate), orphan: false, .. })
+                ) =>
+            {
+                *active = true;
+            }
+            Some(Stage::Trial(_)) => self.rolled_back(),
+            _ => self.fail(Reason::Storage),
+        }
+    }
+
     /// An erase, write, sync or slot action ended.
     pub(super) fn complete(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
         self.enter(now);

@@ -24,6 +24,9 @@ impl Updater {
         if self.patience_at().is_some_and(|at| at <= now) {
             return self.fail(Reason::Network);
         }
+        if self.stuck_at().is_some_and(|at| at <= now) {
+            return self.give_storage_up();
+        }
         self.tick_silence();
         self.tick_stage();
     }
@@ -51,6 +54,7 @@ impl Updater {
             of(self.say_at(), Timer::Progress),
             of(self.checkpoint_at(), Timer::Checkpoint),
             of(self.patience_at(), Timer::Retry),
+            of(self.stuck_at(), Timer::Storage),
             of(self.silence_at(), Timer::Offer),
             report,
             self.stage_deadline(),
@@ -136,20 +140,13 @@ impl Updater {
     fn tick_fetch(&mut self) {
         let now = self.now;
         let timing = &self.cfg.timing;
-        let stuck = self.job.is_some();
         let Some(attempt) = &mut self.update else { return };
         match &mut attempt.stage {
             Stage::Fetching(Net::Body(stream))
-                if stream.paused.is_some_and(|since| since + timing.unread <= now) =>
+                if stream.unread_until(timing).is_some_and(|at| at <= now) =>
             {
-                if stuck && stream.paused.is_some_and(|since| since + timing.install <= now) {
-                    // The slot never answers: its operation is nobody's from now on.
-                    return self.fail(Reason::Storage);
-                }
-                if stream.end.is_none() {
-                    self.cancel = Some(stream.op);
-                    stream.end = Some(End::Failed(Reason::Network));
-                }
+                self.cancel = Some(stream.op);
+                stream.end = Some(End::Failed(Reason::Network));
             }
             Stage::Fetching(Net::Asked { deadline, .. }) if *deadline <= now => {
                 self.fetch_fault(Reason::Network, None);
@@ -194,8 +191,12 @@ impl Updater {
         let Some(trial) = self.trial() else { return };
         match trial.back {
             None if trial.limit.is_some_and(|limit| limit <= now) => {
-                let why =
-                    if waits && trial.confirmed { Reason::NoAnswer } else { Reason::NotConfirmed };
+                let why = match trial.confirmed {
+                    false => Reason::NotConfirmed,
+                    true if waits => Reason::NoAnswer,
+                    // The application's word is there: it is the slot that does not take it.
+                    true => Reason::Storage,
+                };
                 self.begin_roll_back(why);
             }
             None if trial.ask <= now && !trial.confirmed => {
@@ -236,7 +237,7 @@ impl Updater {
             Stage::Offered { ask } => Some((*ask, Timer::Application)),
             Stage::Deferred { until } => Some((*until, Timer::Deferral)),
             Stage::Fetching(Net::Asked { deadline, .. }) => Some((*deadline, Timer::Fetch)),
-            Stage::Fetching(Net::Body(stream)) => {
+            Stage::Fetching(Net::Body(stream)) if stream.end.is_none() => {
                 let unread = stream.unread_until(timing);
                 Some((unread.unwrap_or(stream.idle.min(stream.window)), Timer::Fetch))
             }

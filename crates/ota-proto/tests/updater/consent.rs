@@ -288,6 +288,38 @@ fn rule_3_an_offer_that_cannot_be_taken_replaces_nothing() {
     }
 }
 
+/// A restart in between changes nothing of that: what the journal says is stored stays.
+#[test]
+fn rule_3_an_offer_that_cannot_be_taken_replaces_nothing_after_a_restart() {
+    let bad = offer_text("1.0.1", "https://cos.example/a").replace("10000", "70000");
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    bench.body(1_200, 9_000);
+    let record = bench.journal();
+    assert_eq!(record.target.map(|target| target.offset), Some(8_192));
+    let boot = || {
+        let mut bench = Bench::boot(config(), "0.1.0", SlotState::Confirmed, Some(&record));
+        bench.machine.handle_session(at(0), true);
+        bench.auto(0);
+        bench.message(100, &bad);
+        assert_eq!(bench.auto(100), [""; 0]);
+        bench
+    };
+    let mut bench = boot();
+    bench.offer(1_000, "1.0.0");
+    assert!(has(&bench.auto(1_000), "fetch 8192"));
+    // When the awaited one does not come it is withdrawn, and then the other one is refused.
+    let mut bench = boot();
+    let mut lines = Vec::new();
+    for ms in [10_200, 20_400, 60_100] {
+        lines.extend(bench.until(ms));
+        bench.message(ms, &bad);
+        lines.extend(bench.auto(ms));
+    }
+    assert!(lines.iter().any(|line| line.ends_with("event Withdrawn")), "{lines:?}");
+    assert!(has(&lines, "fail -5 image larger than the slot"), "{lines:?}");
+}
+
 /// While the URL is waited for: the bad offer is drawn again when the good one is withdrawn.
 #[test]
 fn rule_3_an_offer_that_cannot_be_taken_is_refused_once_the_awaited_one_is_withdrawn() {

@@ -14,4 +14,5 @@ mod patience;
 mod progress;
 mod random;
 mod session;
+mod stuck;
 mod verify;

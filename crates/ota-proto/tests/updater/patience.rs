@@ -3,7 +3,9 @@
 use core::time::Duration;
 
 use ota_proto::journal::Record;
-use ota_proto::{Md5, Outcome, Reason, ResponseHead, SlotState, State, TransportError};
+use ota_proto::{
+    Md5, Outcome, Reason, ResponseHead, SlotState, State, StorageError, TransportError,
+};
 
 use crate::bench::*;
 use crate::fetch::part;
@@ -159,6 +161,37 @@ fn rule_3_a_task_that_is_over_while_the_store_is_away_is_withdrawn_and_nothing_i
     assert!(matches!(withdrawn[..], [ms] if ms < 620_000), "{withdrawn:?}");
     assert!(times(&lines, "fail").is_empty() && times(&lines, DONE).is_empty());
     assert_eq!(bench.machine.state(), State::Idle);
+}
+
+/// Replies that take up to the 10 s that they have: the second one must count, too.
+#[test]
+fn rule_3_a_task_that_is_over_is_withdrawn_before_the_next_fetch_however_slow_the_replies_are() {
+    for late in [100, 4_900, 5_100, 7_500, 9_900] {
+        let mut bench = Bench::fetching(config());
+        let head =
+            ResponseHead { status: 503, retry_after: Some(Duration::from_secs(60)), ..good(0) };
+        bench.head(1_100, &head).unwrap_err();
+        let mut ms = bench.idle.0.unwrap().as_millis();
+        let (mut lines, mut replies) = (Vec::new(), Vec::new());
+        while ms < 180_000 && bench.machine.state() != State::Idle {
+            bench.machine.handle_timeout(at(ms));
+            for line in bench.auto(ms) {
+                replies.extend(line.starts_with("report").then_some(ms + late));
+                lines.push((ms, line));
+            }
+            let next = bench.idle.0.unwrap().as_micros().div_ceil(1_000);
+            match replies.first().copied().filter(|reply| *reply <= next) {
+                Some(reply) => {
+                    ms = reply;
+                    replies.remove(0);
+                    bench.reply(ms, "0.1.0");
+                }
+                None => ms = next,
+            }
+        }
+        assert_eq!(times(&lines, "event Withdrawn").len(), 1, "{late}: {lines:?}");
+        assert!(times(&lines, "fetch").is_empty(), "{late}: {lines:?}");
+    }
 }
 
 #[test]
@@ -334,6 +367,32 @@ fn rule_14_a_cloud_that_never_answers_rolls_back_and_is_no_strike_against_the_im
     let mut bench = Bench::boot(config(), "0.1.0", SlotState::RolledBack, Some(&record));
     bench.machine.handle_session(at(0), true);
     assert!(bench.auto(0).contains(&"fail -5 rolled back: no answer from the cloud".into()));
+    assert_eq!(bench.journal().guard, None, "no strike");
+    // A slot that cannot be confirmed is this machine's fault.
+    let record = Bench::restarting(config()).journal();
+    let mut bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
+    bench.machine.handle_session(at(0), true);
+    bench.auto(0);
+    bench.reply(100, "1.0.0");
+    bench.machine.confirm(at(1_000)).unwrap();
+    let mut ms = 1_000;
+    while ms < 599_000 {
+        if bench.out(ms).contains(&"slot Confirm".into()) {
+            bench.error(ms, Kind::Slot, StorageError::Failed);
+        }
+        bench.ack(ms);
+        ms += 1_000;
+        bench.machine.handle_timeout(at(ms));
+    }
+    bench.until(600_000);
+    assert_eq!(
+        bench.journal().owed.map(|owed| owed.result),
+        Some(Outcome::Failed(Reason::Storage))
+    );
+    let record = bench.journal();
+    let mut bench = Bench::boot(config(), "0.1.0", SlotState::RolledBack, Some(&record));
+    bench.machine.handle_session(at(0), true);
+    assert!(bench.auto(0).contains(&"fail -5 storage error".into()));
     assert_eq!(bench.journal().guard, None, "no strike");
     // Without the application's word it is the image's fault, after ten minutes.
     let record = Bench::restarting(config()).journal();

@@ -116,13 +116,13 @@ impl Devices {
         self.iter_mut().for_each(|device| device.updater.handle_timeout(now));
     }
 
-    /// Every device that is online has heard from the cloud, and nothing is under way that would
-    /// hear more.
-    pub(super) fn are_settled(&self) -> bool {
+    /// Every device that is online has heard from the cloud, or the cloud is `silent`, and nothing
+    /// is under way that would hear more.
+    pub(super) fn are_settled(&self, silent: bool) -> bool {
         self.first.as_ref().is_none_or(|device| device.up)
             && self.iter().filter(|device| device.up).all(|Device { updater, .. }| {
                 use State as S;
-                updater.is_settled()
+                (silent || updater.is_settled())
                     && matches!(updater.state(), S::Idle | S::Offered | S::Deferred | S::Ready)
             })
     }

@@ -21,7 +21,8 @@ impl Client {
     /// What is to be done next. Call it after every input until it answers [`Output::Idle`].
     pub fn poll_output(&mut self, now: Instant) -> Output<'_> {
         loop {
-            if self.broker.session.is_held() && self.devices.are_settled() {
+            let silent = self.broker.session.is_held_long(now);
+            if self.broker.session.is_held() && self.devices.are_settled(silent) {
                 self.broker.session.release(now);
             }
             // The session may have ended by itself: its link follows.

@@ -324,3 +324,26 @@ pub(crate) fn progress(state: &str, percent: Option<u8>) -> String {
 }
 
 pub(crate) const REPORT_010: &str = r#"{"type":"report_version","report":{"version":"0.1.0"}}"#;
+
+/// The broker's answers to these packets, each shorter than 16 KiB.
+pub(crate) fn acknowledged(mut sent: &[u8]) -> Vec<u8> {
+    let mut answers = Vec::new();
+    while let [first, short, rest @ ..] = sent {
+        let (len, rest) = match (short, rest) {
+            (0..0x80, rest) => (usize::from(*short), rest),
+            (_, [high, rest @ ..]) => (usize::from(short & 0x7f) + (usize::from(*high) << 7), rest),
+            _ => panic!("a packet in pieces"),
+        };
+        let (body, next) = rest.split_at(len);
+        match first >> 4 {
+            12 => answers.extend(b"\xd0\x00"),
+            3 if first & 6 != 0 => {
+                let id = 2 + usize::from(body[1]);
+                answers.extend([0x40, 2, body[id], body[id + 1]]);
+            }
+            _ => {}
+        }
+        sent = next;
+    }
+    answers
+}

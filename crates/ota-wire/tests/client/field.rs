@@ -315,6 +315,33 @@ fn an_open_update_keeps_the_application_s_filters_out() {
     assert_ne!(desk.client.updater(FIRST).unwrap().state(), State::Idle);
 }
 
+/// A cloud that answers no report: the device's business is not settled, and may never be.
+#[test]
+fn a_cloud_that_is_silent_keeps_the_application_s_filters_out_for_five_minutes_and_no_longer() {
+    let (mut desk, _) = stalled();
+    desk.client.handle_timeout(at(60));
+    desk.poll(at(60));
+    let (began, link) = next_link(&mut desk, at(60));
+    let subscribe = login(&mut desk, began, link);
+    desk.feed(began, link, &[0x90, 3, subscribe[2], subscribe[3], 1]);
+    let mut now = began;
+    loop {
+        let sent = desk.sent(now, link);
+        if sent.windows(8).any(|part| part == b"P/D/data") {
+            break;
+        }
+        assert!(now < began + Duration::from_secs(900), "for ever");
+        desk.feed(now, link, &acknowledged(&sent));
+        desk.work(now);
+        if sent.is_empty() {
+            now = desk.idle.deadline.unwrap().max(now);
+            desk.client.handle_timeout(now);
+        }
+    }
+    assert!(now >= began + Duration::from_secs(300), "{now}");
+    assert!(!desk.client.updater(FIRST).unwrap().is_settled());
+}
+
 /// Two days of an application that takes nothing of what its filter brings at once.
 #[test]
 fn an_application_that_never_takes_a_message_costs_few_sessions_and_no_update() {

@@ -1,7 +1,7 @@
 //! One connection for a gateway and its sub-device; one fetch at a time.
 
-use ota_proto::{Event as Device, State};
-use ota_wire::client::{AddError, Event, Link, LinkKind};
+use ota_proto::{Event as Device, Outcome, Reason, State, StorageError};
+use ota_wire::client::{AddError, DeviceIndex, Event, Found, Link, LinkKind, Received};
 use ota_wire::mqtt::SubscribeError;
 
 use crate::common::*;
@@ -144,4 +144,132 @@ fn a_device_is_added_once() {
     let again = desk.client.add_device(at(0), device("P", "D"), boot());
     assert_eq!(again, Err(AddError::Subscribe(SubscribeError::Duplicate)));
     assert!(desk.client == before);
+}
+
+/// What becomes of a storage operation.
+enum Fate {
+    Well,
+    Fails,
+    /// It is never answered.
+    Never,
+}
+
+/// Both devices are offered an image that the store serves at once; the broker acknowledges. Two
+/// hours of it, and the operations of the first device have this fate.
+fn play(fate: impl Fn(&Out) -> Fate) -> Desk {
+    let (mut desk, link) = settled();
+    for (topic, path) in [("$ota/update/P/D", "d"), ("$ota/update/Q/E", "e")] {
+        let offer = offer(&format!("http://store.example/{path}"));
+        desk.feed(at(1), link, &publish(topic, &offer));
+    }
+    let mut store: Option<(Link, Vec<u8>)> = None;
+    let mut now = at(1);
+    while now < at(7_200) {
+        let outs = desk.poll(now);
+        let mut busy = !outs.is_empty();
+        for out in outs {
+            match out {
+                Out::Connect(link, ..) => {
+                    desk.client.handle_connected(now, link);
+                    store = Some((link, Vec::new()));
+                }
+                Out::Close(link) => store = store.filter(|(open, _)| *open != link),
+                out => store_works(&mut desk, now, &out, &fate),
+            }
+        }
+        let sent = desk.client.transmit(link).to_vec();
+        desk.client.handle_sent(now, link, sent.len());
+        desk.feed(now, link, &acknowledged(&sent));
+        if let Some((link, rx)) = &mut store {
+            let asked = desk.client.transmit(*link).len();
+            desk.client.handle_sent(now, *link, asked);
+            if asked > 0 {
+                rx.extend(b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n");
+                rx.extend(IMAGE);
+            }
+            let Received { consumed, found } = desk.client.handle_received(now, *link, rx);
+            if let Some(Found::Write { device, write }) = found {
+                let place = usize::try_from(write.at).unwrap();
+                let piece = &rx[write.span];
+                desk.flash[place..place + piece.len()].copy_from_slice(piece);
+                desk.client.updater_mut(device).unwrap().handle_stored(now, write.op, Ok(()));
+            }
+            busy |= consumed > 0;
+            rx.drain(..consumed);
+        }
+        if !busy && sent.is_empty() {
+            now = desk.idle.deadline.unwrap().max(now);
+            desk.client.handle_timeout(now);
+        }
+    }
+    desk
+}
+
+fn store_works(desk: &mut Desk, now: ota_proto::Instant, out: &Out, fate: impl Fn(&Out) -> Fate) {
+    let (device, op) = match out {
+        Out::Erase(device, op, _) | Out::Sync(device, op) | Out::Digest(device, op, _) => {
+            (*device, *op)
+        }
+        Out::Persist(device, op, _) | Out::Slot(device, op, _) => (*device, *op),
+        other => panic!("{other:?}"),
+    };
+    let result = match fate(out) {
+        _ if device != FIRST => Ok(()),
+        Fate::Well => Ok(()),
+        Fate::Fails => Err(StorageError::Failed),
+        Fate::Never => return,
+    };
+    let updater = desk.client.updater_mut(device).unwrap();
+    match out {
+        Out::Erase(..) => updater.handle_erased(now, op, result),
+        Out::Sync(..) => updater.handle_synced(now, op, result),
+        Out::Persist(..) => updater.handle_persisted(now, op, result),
+        Out::Slot(..) => updater.handle_slot(now, op, result),
+        _ => updater.handle_digest(now, op, result.map(|()| digest(IMAGE))),
+    }
+}
+
+fn results(desk: &Desk, device: DeviceIndex) -> Vec<Outcome> {
+    let told = |event: &Event| match event {
+        Event::Device { device: of, event: Device::Reported { outcome } } if *of == device => {
+            Some(*outcome)
+        }
+        _ => None,
+    };
+    desk.events.iter().filter_map(told).collect()
+}
+
+#[test]
+fn a_device_whose_journal_always_fails_does_not_keep_the_other_from_its_update() {
+    for never in [false, true] {
+        let desk = play(|out| match out {
+            Out::Persist(..) if never => Fate::Never,
+            Out::Persist(..) => Fate::Fails,
+            _ => Fate::Well,
+        });
+        let second = desk.client.devices().nth(1).unwrap();
+        let state = |device| desk.client.updater(device).unwrap().state();
+        assert_eq!(state(second), State::Installing, "never answers: {never}");
+        // Nothing can be told that the journal does not hold (O10); the attempt is over all the same.
+        assert_eq!(state(FIRST), State::Idle);
+        let failed = Some(Outcome::Failed(Reason::Storage));
+        assert_eq!(desk.client.updater(FIRST).unwrap().owed(), failed);
+        assert_eq!(results(&desk, FIRST), []);
+    }
+}
+
+#[test]
+fn a_device_whose_slot_never_answers_says_so_and_the_other_updates() {
+    type Is = fn(&Out) -> bool;
+    let stuck: [Is; 3] = [
+        |out| matches!(out, Out::Erase(..)),
+        |out| matches!(out, Out::Sync(..)),
+        |out| matches!(out, Out::Digest(..)),
+    ];
+    for is in stuck {
+        let desk = play(|out| if is(out) { Fate::Never } else { Fate::Well });
+        let second = desk.client.devices().nth(1).unwrap();
+        assert_eq!(desk.client.updater(second).unwrap().state(), State::Installing);
+        assert_eq!(results(&desk, FIRST), [Outcome::Failed(Reason::Storage)]);
+    }
 }

@@ -76,6 +76,8 @@ impl Spec {
             note,
             writing: None,
             doubt: None,
+            doubts: false,
+            write_limit: None,
             failures: 0,
             write_again: 0,
             job: None,

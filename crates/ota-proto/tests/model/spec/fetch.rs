@@ -94,7 +94,7 @@ impl Body {
 
 /// A pause that ends between these moments.
 pub(super) fn pause(earliest: u64, latest: u64, free: u64, ask: bool) -> Step {
-    Step::Pause { earliest, latest, free, ask, over: None }
+    Step::Pause { earliest, latest, free, ask, over: None, held: 0 }
 }
 
 impl Spec {
@@ -369,9 +369,9 @@ impl Spec {
     /// When the pause is surely over, and the wait for an answer behind it.
     pub(super) fn pause_over(&self, attempt: &Attempt) -> u64 {
         match attempt.step {
-            Step::Pause { over: Some(over), .. } => over,
-            Step::Pause { latest, ask, .. } if self.up && (ask || attempt.replies > 0) => {
-                latest + 30 * S
+            Step::Pause { over: Some(over), held, .. } => over.max(held),
+            Step::Pause { latest, ask, held, .. } if self.up && (ask || attempt.replies > 0) => {
+                held.max(latest + 30 * S)
             }
             Step::Pause { latest, .. } => latest,
             _ => 0,
@@ -410,13 +410,16 @@ impl Spec {
 
     pub(super) fn tick_fetch(&mut self) {
         let (now, reading, up) = (self.now, self.reading, self.up);
-        let stuck = self.job.is_some();
         let Some(attempt) = &mut self.open else { return };
         match &mut attempt.step {
             Step::Asked { since, .. } if now >= *since + 20 * S => {
                 self.fault(Why::Timeout, false, 0);
             }
-            Step::Pause { over: Some(over), .. } if now >= *over => attempt.resume(),
+            Step::Pause { over: Some(over), held, .. } => {
+                if now >= *over.max(held) {
+                    attempt.resume();
+                }
+            }
             Step::Pause { latest, ask, over: over @ None, .. } if now >= *latest => {
                 if up && (*ask || attempt.replies > 0) {
                     *over = Some(now + 30 * S);
@@ -431,10 +434,6 @@ impl Spec {
                 } else if now >= body.window {
                     (body.window, body.bytes) = (now + 60 * S, 0);
                 }
-            }
-            // The slot never answers.
-            Step::Body(body) if !reading && stuck && body.unread >= 600 * S => {
-                self.fail(Why::Other);
             }
             Step::Body(body) if !reading && body.end.is_none() && body.unread >= 60 * S => {
                 body.end = Some(Some(Broken::Network));

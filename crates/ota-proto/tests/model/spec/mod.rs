@@ -122,12 +122,16 @@ pub(crate) struct Spec {
     durable: Note,
     writing: Option<Note>,
     doubt: Option<Note>,
+    /// Several different ones may be.
+    doubts: bool,
+    /// When the write, with all that failed before it, has taken too long.
+    write_limit: Option<u64>,
     failures: u32,
     write_again: u64,
     /// How often in a row the slot could not be told to confirm or to roll back.
     cannot: u8,
-    /// The slot's job under way, and whether the attempt still wants it.
-    job: Option<(Job, bool)>,
+    /// The slot's job under way, whether the attempt still wants it, and until when it waits.
+    job: Option<(Job, bool, u64)>,
     superseded: Option<u64>,
     recall: Option<u64>,
     /// The machine wants body bytes.
@@ -213,15 +217,18 @@ impl Spec {
         assert!(!self.is_durable(), "a journal write that changes nothing: {:?}", self.note);
         assert!(self.now >= self.write_again, "a failed journal write is tried too soon");
         self.writing = Some(self.note.clone());
+        self.write_limit.get_or_insert(self.now + 1_800 * S);
     }
 
     pub(crate) fn persisted(&mut self, ok: bool) {
         let note = self.writing.take().expect("a write under way");
         if ok {
             self.body_moves();
-            (self.durable, self.doubt) = (note, None);
+            (self.durable, self.doubt, self.doubts) = (note, None, false);
+            self.write_limit = None;
             (self.failures, self.write_again) = (0, 0);
         } else {
+            self.doubts |= self.doubt.as_ref().is_some_and(|doubt| *doubt != note);
             self.doubt = Some(note);
             let pause = (S << self.failures.min(20)).min(300 * S);
             (self.failures, self.write_again) = (self.failures + 1, self.now + pause);
@@ -322,6 +329,8 @@ impl Spec {
         }
         if self.wait_over().is_some_and(|at| at <= now) {
             self.fail(Why::Timeout);
+        } else if self.stuck_at().is_some_and(|at| at <= now) {
+            self.give_up();
         } else {
             self.tick_url();
             self.tick_step();

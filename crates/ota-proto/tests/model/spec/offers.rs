@@ -84,7 +84,7 @@ impl Spec {
                 return;
             }
             self.superseded = Some(now);
-            if matches!(self.job, Some((Job::Digest { .. }, _))) {
+            if matches!(self.job, Some((Job::Digest { .. }, ..))) {
                 self.orphan();
             }
             self.note.accepted = None;
@@ -126,10 +126,11 @@ impl Spec {
         if silent || !usable || banned || again.is_some() {
             // What cannot be taken replaces nothing.
             match self.open.as_ref().map(|attempt| &attempt.step) {
-                None | Some(Step::Url { why: Url::Boot, .. }) => {}
+                None => {}
                 Some(Step::Url { .. }) => {
                     self.recall = Some(self.now + 60 * S);
-                    return;
+                    // Another one than the awaited one.
+                    return self.url_reply();
                 }
                 Some(_) => return,
             }
@@ -329,7 +330,10 @@ impl Spec {
                 *until = (up && matches!(why, Url::Refused | Url::Gone)).then_some(now + 30 * S);
             }
             // Who cannot be asked is not waited for.
-            Step::Pause { over: Some(over), .. } => *over = now + if up { 30 * S } else { 0 },
+            Step::Pause { over, held, .. } => {
+                *held = 0;
+                *over = over.map(|_| now + if up { 30 * S } else { 0 });
+            }
             _ => {}
         }
     }
@@ -346,6 +350,10 @@ impl Spec {
         let apart = now >= attempt.reply_at + 10 * S;
         if attempt.replies == 0 || (attempt.replies == 1 && apart) {
             (attempt.replies, attempt.reply_at) = (attempt.replies + 1, now);
+            // There is time for the reply to a second report.
+            if let Step::Pause { held, .. } = &mut attempt.step {
+                *held = now + 20 * S;
+            }
         }
     }
 

@@ -230,6 +230,7 @@ impl Spec {
         moments.extend(self.recall);
         moments.extend(self.wait_over());
         moments.extend(self.url_silence());
+        moments.extend(self.stuck_at());
         moments.extend(self.step_latest());
         moments.into_iter().min()
     }

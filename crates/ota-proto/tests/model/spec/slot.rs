@@ -3,8 +3,8 @@
 use ota_proto::{SlotAction, StorageError};
 
 use super::book::Fact;
-use super::steps::{Job, Step};
-use super::{ERASE, Owing, Phase, S, Spec, Why};
+use super::steps::{Attempt, Job, Step};
+use super::{ERASE, Note, Owing, Phase, S, Spec, Why};
 
 impl Spec {
     /// A job begins: there is one at a time, and what it needs is durable (§2.4).
@@ -35,12 +35,60 @@ impl Spec {
             (Job::Sync { .. } | Job::Digest { .. }, Some(_)) => {}
             _ => panic!("nothing asks for {job:?}"),
         }
-        self.job = Some((job, true));
+        // For what is done to all of an image at once, a second more for each 64 KiB of it.
+        let size = self.open.as_ref().map_or(0, |attempt| attempt.image.size);
+        self.job = Some((job, true, self.now + (600 + size / 65_536) * S));
+    }
+
+    /// When slot or journal have been waited for long enough: ten minutes, or half an hour.
+    pub(super) fn stuck_at(&self) -> Option<u64> {
+        let attempt = self.open.as_ref()?;
+        let (slot, journal) = match attempt.step {
+            Step::Due { .. } | Step::Asked { .. } | Step::Body(_) | Step::Pause { .. } => {
+                (true, !self.may_write(attempt))
+            }
+            Step::Check => (true, false),
+            Step::Install { begun: None, .. } | Step::Restart { active: false, .. } => (true, true),
+            Step::Trial { back: Some(false), .. } => (self.is_durable(), true),
+            _ => return None,
+        };
+        let slot = self.job.filter(|_| slot).map(|(.., limit)| limit);
+        slot.into_iter().chain(self.write_limit.filter(|_| journal)).min()
+    }
+
+    /// All that a reset may find in the journal speaks of this image, and claims no more of it than
+    /// there is.
+    pub(super) fn may_write(&self, attempt: &Attempt) -> bool {
+        let fits = |note: &Note| {
+            note.phase == Phase::Part
+                && note.image == Some(attempt.image)
+                && note.offset <= attempt.stored
+        };
+        let notes = [Some(&self.durable), self.writing.as_ref(), self.doubt.as_ref()];
+        !self.doubts
+            && notes.into_iter().flatten().all(fits)
+            && self.owed.is_none()
+            && self.foreign.is_none()
+    }
+
+    /// They never answer.
+    pub(super) fn give_up(&mut self) {
+        let switches = matches!(self.job, Some((Job::Slot(SlotAction::Activate), true, _)));
+        let ask = self.now + 60 * S;
+        match self.open.as_mut().map(|attempt| &mut attempt.step) {
+            // The restart shows what the slot made of it.
+            Some(Step::Restart { active, .. }) if switches => *active = true,
+            Some(Step::Trial { back, ask: next, .. }) => {
+                (*back, *next) = (Some(true), ask);
+                self.cannot = 0;
+            }
+            _ => self.fail(Why::Other),
+        }
     }
 
     /// It ended; a digest is right or not.
     pub(crate) fn job_ended(&mut self, result: Result<bool, StorageError>) {
-        let (job, wanted) = self.job.take().expect("a job");
+        let (job, wanted, _) = self.job.take().expect("a job");
         if wanted {
             self.body_moves();
         }

@@ -80,13 +80,14 @@ pub(crate) enum Step {
     Body(Body),
     /// A pause after a failure ends between these moments. Up to `free` the server has asked for
     /// it. With `ask` the version is reported at its end, and `over` is when the wait for an
-    /// answer ends, once that is known.
+    /// answer ends, once that is known; a reply without the offer holds it up to `held`.
     Pause {
         earliest: u64,
         latest: u64,
         free: u64,
         ask: bool,
         over: Option<u64>,
+        held: u64,
     },
     /// An offer is waited for.
     Url {
@@ -288,7 +289,7 @@ impl Spec {
 
     /// What the slot is doing is of no use any more (O3).
     pub(super) fn orphan(&mut self) {
-        if let Some((_, wanted)) = &mut self.job {
+        if let Some((_, wanted, _)) = &mut self.job {
             *wanted = false;
         }
     }
@@ -371,9 +372,9 @@ impl Spec {
                 (*late, *limit) = (true, now + 60 * S);
             }
             Step::Trial { limit: Some(limit), back: None, confirmed, .. } if *limit <= now => {
-                // Who waits only for the cloud blames nothing.
-                let waits = *confirmed && self.policy.needs_reply && !self.proved;
-                self.begin_back(if waits { Why::Other } else { Why::Image });
+                // Who waits only for the cloud, or for the slot, blames nothing.
+                let why = if *confirmed { Why::Other } else { Why::Image };
+                self.begin_back(why);
             }
             Step::Trial { ask, .. } if *ask <= now => *ask = now + 60 * S,
             _ => {}
@@ -390,8 +391,8 @@ impl Spec {
             Step::Asked { since, .. } => Some(since + 20 * S),
             Step::Body(body) if self.reading => Some(body.latest()),
             Step::Body(body) => body.unread_latest(self.now),
-            // While the journal fails nothing may be asked for, and the end of a pause is not seen.
-            Step::Pause { .. } => (self.failures == 0).then(|| self.pause_over(attempt)),
+            // What could not be stored is not asked for, and the end of a pause is not seen.
+            Step::Pause { .. } => self.may_write(attempt).then(|| self.pause_over(attempt)),
             Step::Url { until, .. } => *until,
             Step::Ready { approved: true, go: true, since, .. } => later(since + 5 * S),
             Step::Ready { ask, .. } => Some(*ask),

@@ -305,6 +305,14 @@ impl<O: Copy> Session<O> {
         self.held
     }
 
+    /// They are left out for five times as long: who has not heard from the cloud by now is not
+    /// waited for.
+    #[must_use]
+    pub fn is_held_long(&self, now: Instant) -> bool {
+        let long = self.config.timing.blocked.saturating_mul(5);
+        self.held && self.phase == Phase::Up && self.since + long <= now
+    }
+
     /// The devices have heard what they wait for: the application's subscriptions come back.
     /// Without effect before their time.
     pub fn release(&mut self, now: Instant) {
