@@ -415,10 +415,8 @@ impl Spec {
             Step::Asked { since, .. } if now >= *since + 20 * S => {
                 self.fault(Why::Timeout, false, 0);
             }
-            Step::Pause { over: Some(over), held, .. } => {
-                if now >= *over.max(held) {
-                    attempt.resume();
-                }
+            Step::Pause { over: Some(over), held, .. } if now >= (*over).max(*held) => {
+                attempt.resume();
             }
             Step::Pause { latest, ask, over: over @ None, .. } if now >= *latest => {
                 if up && (*ask || attempt.replies > 0) {
