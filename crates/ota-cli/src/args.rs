@@ -131,6 +131,7 @@ Example:
   # trusted_folders = [\"/srv/app\"]  # others may write there, and root's commands use it all the same
   # app_id = \"12010126\"
   # connect_spacing = 5              # seconds between two connections; the platform's limit is 5
+  # login_valid = \"24h\"              # how long the login of a connection is worth something, 5m to 30d
   # install = [\"/usr/lib/ota/install\", \"{image}\", \"{version}\"]
   # install_limit = 600              # seconds; or \"10m\", as all times here
   # restart = \"none\"                 # needed with install: \"none\", \"exit\", \"installer\" or [\"reboot\"]
@@ -337,9 +338,10 @@ pub(crate) struct Serve {
     /// are used up, SIGHUP tries again.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempts: u32,
-    /// How long a device may be silent before its update counts as timed out.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) timeout: Option<u64>,
+    /// How long a device may be silent before its update counts as timed out: 90s, 30m, 2h, or a
+    /// number of seconds.
+    #[arg(long, value_name = "TIME", value_parser = span::parse)]
+    pub(crate) timeout: Option<Duration>,
     /// What goes wrong on purpose; `ota cloud faults` lists it. May be repeated. Images are then
     /// held in memory. With --broker only the faults of the firmware server strike.
     #[arg(long = "fault", value_name = "NAME")]
@@ -383,23 +385,19 @@ pub(crate) struct Load {
     /// How many devices.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) devices: u32,
-    /// How long they report again and again.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    pub(crate) seconds: u64,
-    /// The devices' first connections are spread over this time.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = spread)]
-    pub(crate) spread: f64,
+    /// How long they report again and again: 90s, 2m, or a number of seconds.
+    #[arg(long = "for", alias = "seconds", value_name = "TIME", default_value = "10s", value_parser = span::parse)]
+    pub(crate) time: Duration,
+    /// The devices' first connections are spread over this time: 200ms, 90s, 2m, or a number of
+    /// seconds.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_any)]
+    pub(crate) spread: Duration,
     /// The cloud's process, to say how much memory a device costs it.
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<u32>,
     /// One JSON object at the end.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-fn spread(text: &str) -> Result<f64, String> {
-    let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
-    seconds.ok_or_else(|| "must be 0 to 3600 seconds".into())
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub(crate) struct Setup {
     pub(crate) approval: Hold,
     /// Who says when it is installed.
     pub(crate) install: Hold,
+    /// How long a login is valid after its connection.
+    pub(crate) login_valid: Duration,
     /// Least time between two connections.
     pub(crate) spacing: Duration,
     /// The first connection comes within this time.
@@ -116,10 +118,10 @@ impl Setup {
 }
 
 impl Setup {
-    /// A login for each connection, which lapses a day after it.
+    /// A login for each connection, which lapses some time after it.
     fn sign_in(&self, first: &Login) -> SignIn {
         let (account, seed, first) = (self.account.clone(), self.seed, first.clone());
-        SignIn::new(Expiry::default(), move |expiry| {
+        SignIn::new(Expiry::new(self.login_valid), move |expiry| {
             if expiry == Expiry::FAR {
                 warn(
                     "this login does not lapse: the clock is not set, or the last login was refused",

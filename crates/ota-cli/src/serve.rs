@@ -1,7 +1,6 @@
 //! `ota cloud serve`: the cloud on a desk.
 
 use std::path::Path;
-use std::time::Duration;
 
 use ota_cloud::broker::Broker;
 use ota_cloud::{EventKind, Rollout, Status};
@@ -53,8 +52,8 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
     if let Some(mqtt) = args.mqtt {
         config.mqtt_addr = mqtt;
     }
-    if let Some(seconds) = args.timeout {
-        config.cloud.timeout_interval = Duration::from_secs(seconds);
+    if let Some(time) = args.timeout {
+        config.cloud.timeout_interval = time;
     }
     let prepared =
         Service::prepare(config).await.map_err(|why| Failure::environment(why.to_string()))?;

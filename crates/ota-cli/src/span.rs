@@ -4,24 +4,41 @@ use std::time::Duration;
 
 use crate::agent::LONGEST;
 
-/// Parses `90s`, `30m`, `2h`, `1d` or a plain number of seconds; at most what may be deferred.
+/// No length is longer: that of a deferral.
+pub(crate) const MOST: Duration = Duration::from_secs(LONGEST);
+
+/// Parses `90s`, `30m`, `2h`, `1d`, `1h 30m` or a plain number of seconds, from one second on.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit {
-        "" | "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3_600),
-        "d" => Some(86_400),
-        _ => None,
+    parse_any(text).ok().filter(|time| *time >= Duration::from_secs(1)).ok_or_else(|| wrong(text))
+}
+
+/// The same, also `0`, `200ms` and `0.5s`.
+pub(crate) fn parse_any(text: &str) -> Result<Duration, String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let bare = words.len() == 1;
+    let sum = words.iter().try_fold(Duration::ZERO, |sum, word| sum.checked_add(part(word, bare)?));
+    sum.filter(|time| !words.is_empty() && *time <= MOST).ok_or_else(|| wrong(text))
+}
+
+fn wrong(text: &str) -> String {
+    format!("no length of time: {text:?}; write it like 90s, 30m, 2h or 1d, up to 30d")
+}
+
+/// A number with its unit; without one it is of seconds, where that is all there is.
+fn part(word: &str, bare: bool) -> Option<Duration> {
+    let digits = word.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(word.len());
+    let (number, unit) = word.split_at(digits);
+    let millis = match unit {
+        "" if bare => 1_000.0,
+        "ms" => 1.0,
+        "s" => 1_000.0,
+        "m" => 60_000.0,
+        "h" => 3_600_000.0,
+        "d" => 86_400_000.0,
+        _ => return None,
     };
-    let seconds = number.parse::<u64>().ok().zip(factor);
-    let seconds = seconds.and_then(|(number, factor)| number.checked_mul(factor));
-    let seconds = seconds.filter(|seconds| (1..=LONGEST).contains(seconds));
-    let wrong =
-        || format!("no length of time: {text:?}; write it like 90s, 30m, 2h or 1d, up to 30d");
-    seconds.map(Duration::from_secs).ok_or_else(wrong)
+    let number = number.parse::<f64>().ok().filter(|_| number.starts_with(|c: char| c != '.'))?;
+    Duration::try_from_secs_f64((number * millis).round() / 1_000.0).ok()
 }
 
 /// Shows a length of time as [`parse`] reads it: `5s`, `90s`, `2h`, `1h 30m`; below ten seconds
@@ -81,8 +98,21 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(Duration::from_secs(want)), "{text}");
         }
-        for bad in ["", "0", "h", "-1h", "1.5h", "2w", "31d", "99999999999999999999", "2H"] {
+        for (text, millis) in [("0", 0), ("0.2", 200), ("200ms", 200), ("1.5h", 5_400_000)] {
+            assert_eq!(parse_any(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        let bad = ["", " ", "h", "-1h", "2w", "31d", "99999999999999999999", "2H", "1 2", "1h 2"];
+        for bad in bad.into_iter().chain(["1e3", ".5", "1.2.3", "30d 1s", "inf", "nan", "+1"]) {
             assert!(parse(bad).unwrap_err().contains("2h"), "{bad}");
+            assert!(parse_any(bad).is_err(), "{bad}");
+        }
+        for short in ["0", "0s", "999ms"] {
+            assert!(parse(short).is_err(), "{short}");
+        }
+        // What is shown is read.
+        for millis in [300, 5_000, 150_000, 9_000_000, 180_000_000, 2_592_000_000] {
+            let time = Duration::from_millis(millis);
+            assert_eq!(parse_any(&show(time)), Ok(time));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Desk, agent, ask, image, once, setup, status, told, wait_until};
+use common::{Desk, Ota, SECRET, agent, ask, image, once, setup, status, told, wait_until};
 
 #[test]
 fn an_update_with_the_version_in_a_file() {
@@ -352,6 +352,44 @@ fn once_tells_no_connection_from_no_offer() {
     let end = agent(&config, &["--once", "--wait", "1"]).end().expect(8);
     let last = end.err.last().unwrap();
     assert!(last.starts_with("ota: never connected to 127.0.0.1:9 in time; last: "), "{last}");
+    let (desk, _cloud, broker) = setup(&["dev001"], image(1, 1000));
+    // A login that is refused is no connection, and an offer that nobody answers is one.
+    let stranger = desk.plain_device("dev002", &broker);
+    let end = agent(&stranger, &["--once", "--wait", "1"]).end().expect(8);
+    let last = end.err.last().unwrap();
+    assert!(last.contains("in time; last: ") && last.contains("product_id"), "{last}");
+    let asked = desk.device_with("dev001", &broker, "consent = \"ask\"");
+    let end = agent(&asked, &["--once", "--wait", "2"]).end().expect(3);
+    assert_eq!(end.err, ["ota: nobody answered the offer of 1.0.0 in time"]);
+}
+
+#[test]
+fn a_store_that_is_not_public_is_refused_where_that_is_asked_for() {
+    let desk = Desk::new();
+    let firmware = format!("TESTPROD01/1.0.0={}", desk.write("image", image(9, 1000)));
+    // The broker's own address is exempt; another one of this machine is not.
+    for (store, refused) in [("127.0.0.1:0", false), ("127.0.0.2:0", true)] {
+        let device = format!("TESTPROD01/dev001={SECRET}");
+        let args = ["cloud", "serve", "--json", "--mqtt", "127.0.0.1:0", "--http", store];
+        let more = ["--device", &device, "--firmware", &firmware];
+        let mut cloud = Ota::start([&args[..], &more].concat());
+        let broker = cloud.event("listening")["mqtt"].as_str().unwrap().to_owned();
+        let config = desk.device_with("dev001", &broker, "public_store_only = true");
+        let mut agent = agent(&config, &["--once"]);
+        if refused {
+            let words = "the store has no public address";
+            agent.wait_for("a refusal", |line| line["cause"] == words);
+            agent.terminate();
+            agent.end().expect(143);
+        } else {
+            agent.end().expect(0);
+            cloud.event("proved");
+        }
+        cloud.event("closed");
+        let requests = cloud.said.iter().filter(|line| line.contains("\"request\"")).count();
+        assert_eq!(requests == 0, refused, "{:?}", cloud.said);
+        desk.write("dev001.version", "0.1.0\n");
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::time::SystemTime;
 
 use common::{
-    Desk, ONCE, Ota, agent, ask, image, once, setup, status, told, wait_for_status, wait_until,
+    Desk, ONCE, Ota, agent, ask, cloud_at, image, once, setup, status, told, wait_for_status,
+    wait_until,
 };
 
 /// `hh:mm-hh:mm` from so many hours after now to so many hours after now.
@@ -100,6 +101,67 @@ fn a_person_defers_and_accepts_and_sees_what_happens() {
     assert_eq!(ask(&config, &["accept", "1.0.0"]).expect(0).out, ["accept: done"]);
     agent.end().expect(0);
     assert_eq!(desk.read("dev001/slot.img"), firmware);
+}
+
+#[test]
+fn a_deferral_outlives_the_agent_and_ends_with_its_offer() {
+    let (desk, _cloud, broker) = setup(&["person", "command"], image(3, 1000));
+    let runs = desk.path("runs");
+    let count = format!("[\"sh\", \"-c\", \"echo >> {}; exit 75\"]", runs.display());
+    for (name, consent) in [("person", "\"ask\""), ("command", count.as_str())] {
+        let config = desk.device_with(name, &broker, &format!("consent = {consent}"));
+        let mut first = agent(&config, &[]);
+        first.event("offered");
+        if name == "person" {
+            ask(&config, &["defer", "2h", "1.0.0"]).expect(0);
+        }
+        wait_for_status(&config, |status| status["state"] == "deferred");
+        first.terminate();
+        first.end().expect(0);
+        let second = agent(&config, &ONCE);
+        wait_until("an agent", || ask(&config, &["status"]).code == Some(0));
+        let status = wait_for_status(&config, |status| status["state"] == "deferred");
+        let (words, least) = match name {
+            "person" => ("the end of a person's deferral", 7_000),
+            _ => ("the time when the consent command is asked again", 3_400),
+        };
+        assert_eq!(status["waiting_for"], words);
+        assert!(status["next_in"].as_u64().unwrap() > least, "{status}");
+        ask(&config, &["accept", "1.0.0"]).expect(0);
+        second.end().expect(0);
+        assert!(!desk.path(name).join("deferral").exists(), "it is over");
+    }
+    assert_eq!(desk.read("runs"), b"\n", "who deferred was asked once");
+}
+
+/// The text that a firmware came with may be what a command looks at, a signature for one.
+#[test]
+fn a_command_that_looks_at_an_offer_is_stopped_when_its_text_changes() {
+    let desk = Desk::new();
+    let firmware = desk.write("image", image(3, 1000));
+    for kind in ["consent", "verify"] {
+        let at = |name: &str| desk.path(&format!("{kind}.{name}"));
+        let script = format!(
+            "case $OTA_USER_DEFINED in first) echo $$ > {pid}.new; mv {pid}.new {pid}; \
+             exec sleep 1000;; esac; echo $OTA_USER_DEFINED >> {said}",
+            pid = at("pid").display(),
+            said = at("said").display()
+        );
+        let first = cloud_at("127.0.0.1:0", kind, &firmware, "first");
+        let line = format!("{kind} = [\"sh\", \"-c\", \"{script}\"]");
+        let config = desk.device_with(kind, &first.1, &line);
+        let mut agent = agent(&config, &ONCE);
+        wait_until("the command", || at("pid").exists());
+        drop(first.0);
+        let (_second, _) = cloud_at(&first.1, kind, &firmware, "second");
+        agent.wait_for("the other offer", |line| line["event"] == "offered");
+        agent.end().expect(0);
+        assert_eq!(desk.read(&format!("{kind}.said")), b"second\n");
+        // Nobody may have collected it yet: then it has no words any more.
+        let pid = String::from_utf8(desk.read(&format!("{kind}.pid"))).unwrap();
+        let words = std::fs::read(format!("/proc/{}/cmdline", pid.trim()));
+        assert!(words.is_err() || words.unwrap().is_empty(), "it still runs");
+    }
 }
 
 #[test]

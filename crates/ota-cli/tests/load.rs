@@ -11,8 +11,8 @@ fn five_hundred_devices_at_once_are_all_answered() {
                 --mqtt 127.0.0.1:0 --http 127.0.0.1:0";
     let mut cloud = Ota::start(args.split(' ').filter(|word| !word.is_empty()));
     let broker = format!("mqtt://{}", cloud.event("listening")["mqtt"].as_str().unwrap());
-    let load = ["cloud", "load", "--json", "--broker", &broker, "--seconds", "1"];
-    let more = ["--devices", "500", "--spread", "0.2", "--pid", &cloud.id().to_string()];
+    let load = ["cloud", "load", "--json", "--broker", &broker, "--for", "1s"];
+    let more = ["--devices", "500", "--spread", "200ms", "--pid", &cloud.id().to_string()];
     let end = Ota::start([&load[..], &more[..]].concat()).end().expect(0);
     let summary = json(&end.out[0]);
     let number = |key: &str| summary[key].as_f64().unwrap();

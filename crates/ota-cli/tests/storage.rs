@@ -19,13 +19,18 @@ fn once_under(script: &str, config: &str) -> End {
 
 /// As [`once_under`], where the script may mount. `None` where the system does not let us.
 fn once_mounted(script: &str, config: &str, at: &str) -> Option<End> {
+    mounted(script, config, at, &ONCE)
+}
+
+/// The same, with these words for the agent.
+fn mounted(script: &str, config: &str, at: &str, words: &[&str]) -> Option<End> {
     let possible = Command::new("unshare").args(["-rm", "true"]).output();
     if !possible.is_ok_and(|out| out.status.success()) {
         eprintln!("skipped: no private mounts here");
         return None;
     }
     let script = format!("{script}\nexec \"$@\" --config \"$OTA_TEST_CONFIG\"");
-    let words = [&["-rm", "sh", "-ec", &script, "sh"][..], &AGENT, &ONCE].concat();
+    let words = [&["-rm", "sh", "-ec", &script, "sh"][..], &AGENT, words].concat();
     let env = [("OTA_TEST_CONFIG", config), ("OTA_TEST_AT", at)];
     Some(Ota::start_program("unshare", env, words).end())
 }
@@ -60,6 +65,27 @@ fn a_full_disk_is_told_and_the_report_of_it_needs_no_room() {
     let end = end.expect(4);
     assert_eq!(end.err.last().unwrap(), "ota: the update failed: no space");
     assert_eq!(told(&mut cloud), ("-5".into(), "no space".into()));
+}
+
+#[test]
+fn a_disk_without_room_for_two_images_is_found_before_an_update() {
+    let desk = Desk::new();
+    let at = desk.path("dev001").display().to_string();
+    let mount = |size: u32| {
+        format!(
+            "mkdir -p \"$OTA_TEST_AT\"; mount -t tmpfs -o size=8m none \"$OTA_TEST_AT\"; \
+             head -c {size} /dev/zero > \"$OTA_TEST_AT/slot.img\""
+        )
+    };
+    for (size, more, code) in
+        [(3_000_000, "", 0), (4_000_000, "", 5), (4_000_000, "keep_accepted = false", 0)]
+    {
+        let config = desk.device_with("dev001", "127.0.0.1:9", more);
+        let Some(end) = mounted(&mount(size), &config, &at, &["check-config"]) else { return };
+        let end = end.expect(code);
+        let words = "keep_accepted: there is no room for a second image of 3.8 MiB";
+        assert_eq!(end.out[0].contains(words), code == 5, "{:?}", end.out);
+    }
 }
 
 #[test]

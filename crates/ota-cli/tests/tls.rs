@@ -27,11 +27,16 @@ fn certificate(desk: &Desk, name: &str, host: &str, authority: &Authority) {
 
 /// A cloud for `dev001` that speaks TLS only.
 fn cloud(desk: &Desk, more: &[&str]) -> (Ota, String) {
-    let (cert, key) = (desk.path("server.pem"), desk.path("server.key"));
     let firmware = format!("TESTPROD01/1.0.0={}", desk.path("image").display());
-    let args = ["cloud", "serve", "--json", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+    cloud_of(desk, "127.0.0.1:0", &[&["--firmware", &firmware], more].concat())
+}
+
+/// The same at this address, with nothing to offer.
+fn cloud_of(desk: &Desk, mqtt: &str, more: &[&str]) -> (Ota, String) {
+    let (cert, key) = (desk.path("server.pem"), desk.path("server.key"));
+    let args = ["cloud", "serve", "--json", "--mqtt", mqtt, "--http", "127.0.0.1:0"];
     let tls = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
-    let mut cloud = Ota::start([&args[..], &tls, &["--firmware", &firmware], more].concat());
+    let mut cloud = Ota::start([&args[..], &tls, more].concat());
     let broker = cloud.event("listening")["mqtt"].as_str().unwrap().to_owned();
     (cloud, broker)
 }
@@ -109,6 +114,40 @@ fn a_broker_that_is_not_trusted_is_said_with_what_to_do_and_left_alone() {
          the certificate of its authority in ca_file)",
     ];
     assert_eq!(said, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn authorities_that_were_replaced_are_used_by_the_next_connection() {
+    let desk = Desk::new();
+    let image = write_image(&desk);
+    let (old, new) = (authority(), authority());
+    desk.write("ca.pem", old.pem());
+    certificate(&desk, "server", "127.0.0.1", &old);
+    let secret = format!("TESTPROD01/dev001={SECRET}");
+    // One that has nothing to offer.
+    let (mut first, broker) = cloud_of(&desk, "127.0.0.1:0", &["--device", &secret]);
+    let config = device(&desk, &broker, "ca_file = \"ca.pem\"");
+    let agent = Ota::start(["agent", "--config", &config, "--json", "--once"]);
+    first.event("login");
+    let hang_up = || {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(agent.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    };
+    desk.write("ca.pem", "half a certificate");
+    hang_up();
+    let line = agent.error("ca_file");
+    assert!(line.ends_with("the certificates of before stay in use"), "{line}");
+    desk.write("ca.pem", new.pem());
+    hang_up();
+    agent.error("the certificates were replaced: the next connection uses the new ones");
+    // The server's is renewed, too.
+    certificate(&desk, "server", "127.0.0.1", &new);
+    drop(first);
+    let firmware = format!("TESTPROD01/1.0.0={}", desk.path("image").display());
+    let more = ["--device", &secret, "--firmware", &firmware];
+    let _second = cloud_of(&desk, &broker, &more);
+    agent.end().expect(0);
+    assert!(desk.read("dev001/slot.img") == image);
 }
 
 #[test]

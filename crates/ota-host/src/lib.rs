@@ -41,6 +41,7 @@ mod engine;
 mod error;
 mod journal;
 mod lanes;
+mod note;
 mod recordings;
 mod restart_mark;
 mod rights;
@@ -63,6 +64,7 @@ pub use engine::{Control, Engine, EngineError, Operation, Options, SignIn, Step,
 pub use error::{HostError, storage_error};
 pub use journal::JournalFile;
 pub use lanes::{Finished, Lanes, Task};
+pub use note::Note;
 pub use ota_wire::adapter::{Answer, Event};
 pub use recordings::Recordings;
 pub use restart_mark::{RestartMark, boot_id};

@@ -93,7 +93,12 @@ impl Device<'_> {
         Some(match updater.state() {
             State::Offered if job == Some(Kind::Consent) => (Awaited::Command(Kind::Consent), None),
             State::Offered if self.config.care.consent == Consent::Ask => (Awaited::Person, None),
-            State::Deferred => (Awaited::Deferral(self.put_off), at),
+            State::Deferred => {
+                // The machine is told an hour at most; a person wants to know when it opens.
+                let window = self.config.care.download.filter(|_| self.put_off == PutOff::Window);
+                let opens = closed(window).map(|wait| self.clock.now() + wait);
+                (Awaited::Deferral(self.put_off), opens.or(at))
+            }
             State::Ready if job == Some(Kind::Verify) => (Awaited::Command(Kind::Verify), None),
             State::Ready => {
                 let wait = closed(self.config.care.install)?;

@@ -3,20 +3,23 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use ota_host::AbSlots;
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, access, statvfs};
 
 use super::config::{Config, Consent, Restart, Running, Slots, Target};
 use crate::failure::Failure;
 use crate::print::{clean, out, safe_json};
+use crate::size::Bytes;
 
 /// `ota agent check-config`.
 pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
     let config = Config::read(path)?;
     let mut found = find(&config);
     found.extend(folder(&config.data_dir));
+    found.extend(room(&config));
     if json {
         let line = serde_json::json!({"ok": found.is_empty(), "found": found}).to_string();
         out(&safe_json(&line));
@@ -161,6 +164,31 @@ fn folder(path: &Path) -> Option<String> {
         return Some(format!("data_dir: there is no {parent}: is its disk mounted?"));
     }
     writable(parent).map(|why| format!("data_dir: {why}"))
+}
+
+/// Why an image as large as the accepted one would find no room beside it, where both are kept. How
+/// large the next one is nobody knows yet.
+fn room(config: &Config) -> Option<String> {
+    if !config.keep_accepted {
+        return None;
+    }
+    let dir = &config.data_dir;
+    let accepted = dir.join("slot.img").metadata().ok()?.len();
+    let stat = statvfs(dir).ok()?;
+    // A part of a download is room of the next one.
+    let part = dir.join("slot.part").metadata().map_or(0, |found| found.blocks() * 512);
+    let free = (stat.f_bavail * stat.f_frsize).saturating_add(part);
+    let needed = accepted.saturating_add(config.slot().keep_free);
+    (free < needed).then(|| {
+        format!(
+            "keep_accepted: there is no room for a second image of {} in {}: {} are free, and {} \
+             are needed",
+            Bytes(accepted),
+            dir.display(),
+            Bytes(free),
+            Bytes(needed)
+        )
+    })
 }
 
 fn writable(folder: &Path) -> Option<String> {

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use ota_host::{Clock, Image};
-use ota_proto::{InstallFault, Updater};
+use ota_proto::{Digester, InstallFault, Md5, Offer, Updater, Version};
 
 use super::awaited::PutOff;
 use super::check;
@@ -23,6 +23,45 @@ const REFUSE: i32 = 77;
 /// A deferral of ours: then the cloud and the clock are asked again. Not longer before a window
 /// either: the clock may be set meanwhile.
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// What is asked about: an image, and what the cloud says of it. An answer is that to its question
+/// and to no other one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    version: Version,
+    md5: Md5,
+    size: u64,
+    user_defined: Option<String>,
+    fw_type: Option<String>,
+}
+
+impl Question {
+    fn of(offer: &Offer<'_>) -> Self {
+        Self {
+            version: offer.version,
+            md5: offer.md5,
+            size: offer.size,
+            user_defined: offer.user_defined.map(str::to_owned),
+            fw_type: offer.fw_type.map(str::to_owned),
+        }
+    }
+
+    /// All of it in a few bytes, to be known again after a restart.
+    fn digest(&self) -> Md5 {
+        let mut digest = Digester::new();
+        digest.update(&self.md5.0);
+        digest.update(&self.size.to_le_bytes());
+        let texts =
+            [Some(self.version.as_str()), self.user_defined.as_deref(), self.fw_type.as_deref()];
+        for text in texts {
+            // Where one ends and the next one begins is part of it.
+            let length = text.map_or(u64::MAX, |text| text.len() as u64);
+            digest.update(&length.to_le_bytes());
+            digest.update(text.unwrap_or_default().as_bytes());
+        }
+        digest.finish()
+    }
+}
 
 /// What a consent command has said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,13 +89,18 @@ impl Device<'_> {
     pub(super) fn offered(&mut self) {
         let updater = self.driver.updater(self.device);
         let Some(offer) = updater.and_then(Updater::offer) else { return };
-        let (version, size, md5) = (offer.version, offer.size, offer.md5);
-        if self.told.replace(md5) != Some(md5) {
-            // What was asked was asked of another image.
+        let (version, size, question) = (offer.version, offer.size, Question::of(&offer));
+        let of = question.digest();
+        if self.told.as_ref() != Some(&question) {
+            // What was asked was asked of another offer.
             self.drop_questions();
+            self.told = Some(question);
             let text = format!("* {version} is offered, {size} bytes");
             let line = Line::new(self.clock.now(), "offered", text);
             self.print(&line.with("version", version.as_str()).with("size", size));
+        }
+        if let Some((wait, by)) = self.deferral.take(of, Clock::unix_time()) {
+            return self.defer(wait, by);
         }
         if let Some(wait) = closed(self.config.care.download) {
             return self.defer(wait.min(HOUR), PutOff::Window);
@@ -76,6 +120,18 @@ impl Device<'_> {
             Some(words) if !self.approved => self.order(Kind::Verify, words),
             _ => self.install_in_window(),
         }
+    }
+
+    /// What is asked about now.
+    fn question(&self) -> Option<Question> {
+        self.driver.updater(self.device).and_then(Updater::offer).map(|offer| Question::of(&offer))
+    }
+
+    /// Whether a command's answer is one to what is asked now. The offer may have changed in the
+    /// moment in which the command ended; then it is asked again.
+    pub(super) fn is_answered(&mut self) -> bool {
+        let asked = self.asked.take();
+        asked.is_some() && asked == self.question()
     }
 
     /// The consent command's word. One that cannot say anything has not said yes, and not no.
@@ -131,15 +187,36 @@ impl Device<'_> {
     }
 
     fn defer(&mut self, wait: Duration, by: PutOff) {
+        if self.command(|updater, now| updater.defer(now, now + wait)).is_ok() {
+            self.note_deferral(wait, by);
+        }
+    }
+
+    /// The offer is put off. What a window says is found anew after a restart; all else is noted.
+    pub(super) fn note_deferral(&mut self, wait: Duration, by: PutOff) {
         self.put_off = by;
-        let _ = self.command(|updater, now| updater.defer(now, now + wait));
+        let (Some(question), false) = (self.question(), by == PutOff::Window) else { return };
+        let kept = self.deferral.keep(question.digest(), wait, by, Clock::unix_time());
+        if let Err(why) = kept {
+            self.warn(&format!("{why}; a restart of the agent ends this deferral"));
+        }
+    }
+
+    /// The offer is not put off any more.
+    pub(super) fn forget_deferral(&mut self) {
+        if let Err(why) = self.deferral.forget() {
+            self.warn(&why.to_string());
+        }
     }
 
     /// Starts a command, unless it runs already.
     pub(super) fn order(&mut self, kind: Kind, words: &[String]) {
-        if self.job.as_ref().is_some_and(|job| job.kind() == kind) {
+        let question = matches!(kind, Kind::Consent | Kind::Verify).then(|| self.question());
+        let same = question.as_ref().is_none_or(|question| *question == self.asked);
+        if same && self.job.as_ref().is_some_and(|job| job.kind() == kind) {
             return;
         }
+        self.asked = question.flatten();
         let limit = Some(self.config.care.limit);
         let order = Order { kind, words, fill: self.fill(), limit };
         match self.danger(kind).map_or_else(|| Job::start(&order), Err) {

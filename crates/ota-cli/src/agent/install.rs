@@ -245,6 +245,7 @@ impl Device<'_> {
         result: Result<ExitStatus, Broken>,
     ) -> Option<Result<End, Failure>> {
         match kind {
+            Kind::Consent | Kind::Verify if !self.is_answered() => {}
             Kind::Consent => self.consented(result),
             Kind::Verify => self.verified(result),
             Kind::Empty | Kind::Install | Kind::Seal => self.installed(kind, result).await,

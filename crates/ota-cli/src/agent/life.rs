@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ota_host::{Clock, DataDir, FileSlot, JournalFile, Recordings, Storage};
 use ota_proto::{
-    Event, Hold, InstallFault, Installed, Instant, Md5, Misuse, Outcome, Reason, StorageError,
-    TlsError, TransportError,
+    Event, Hold, InstallFault, Installed, Instant, Misuse, Outcome, Reason, StorageError, TlsError,
+    TransportError,
 };
 use ota_tokio::{DeviceIndex, Driver};
 use ota_wire::client;
@@ -17,7 +17,9 @@ use tokio::time::{sleep, timeout};
 use super::awaited::{Awaited, Meter, PutOff};
 use super::check;
 use super::config::{Config, Confirm};
+use super::consent::Question;
 use super::control::{Asked, Control};
+use super::deferral::Deferral;
 use super::install::Installer;
 use super::job::{Broken, Job, Kind};
 use super::notify::Notify;
@@ -56,7 +58,9 @@ pub(super) struct Device<'a> {
     pub(super) connected: Option<Instant>,
     pub(super) online: bool,
     /// The offer that was printed last.
-    pub(super) told: Option<Md5>,
+    pub(super) told: Option<Question>,
+    /// What the consent or verify command was started for.
+    pub(super) asked: Option<Question>,
     /// The image that waits was approved.
     pub(super) approved: bool,
     /// An update is under way, or its result.
@@ -67,6 +71,7 @@ pub(super) struct Device<'a> {
     pub(super) reported: Option<Outcome>,
     /// Who put the offer off.
     pub(super) put_off: PutOff,
+    pub(super) deferral: Deferral,
     /// When the next connection is tried.
     pub(super) retry_at: Option<Instant>,
     /// Why the download waits.
@@ -127,10 +132,12 @@ impl<'a> Device<'a> {
             connected: None,
             online: false,
             told: None,
+            asked: None,
             approved: false,
             busy,
             reported: None,
             put_off: PutOff::Before,
+            deferral: Deferral::open(&dir)?,
             retry_at: None,
             cause: None,
             meter: None,
@@ -215,6 +222,7 @@ impl<'a> Device<'a> {
         match told {
             Event::Offered => self.offered(),
             Event::Started { from } => {
+                self.forget_deferral();
                 self.busy = true;
                 self.approved = false;
                 self.meter = Some(Meter { since: self.clock.now(), from: *from });
@@ -239,6 +247,7 @@ impl<'a> Device<'a> {
             Event::Trial => return self.trial(),
             Event::Finished { outcome, .. } => {
                 self.drop_questions();
+                self.forget_deferral();
                 self.busy = true;
                 if let Outcome::Failed(reason) = outcome {
                     self.warn(&format!("the update failed: {reason}{}", what_to_do(*reason)));
@@ -474,6 +483,7 @@ fn setup(config: &Config, installer: &Installer) -> Result<Setup, Failure> {
         consent: Hold::Ask,
         approval: hold(care.verify.is_some()),
         install: hold(care.install.is_some()),
+        login_valid: config.login_valid,
         spacing: config.connect_spacing,
         spread: config.connect_spacing,
         install_limit: installer.limit(),

@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod consent;
 mod control;
+mod deferral;
 mod install;
 mod job;
 mod life;

@@ -41,11 +41,14 @@ impl Device<'_> {
         // A person has answered: nobody else is asked any more.
         match request {
             Request::Status => return json!({"ok": true, "status": self.status()}),
-            Request::Defer(..) => {
-                self.put_off = PutOff::Person;
+            Request::Defer(time, _) => {
+                self.note_deferral(*time, PutOff::Person);
                 self.drop_questions();
             }
-            Request::Accept(_) | Request::Refuse(_) | Request::Cancel => self.drop_questions(),
+            Request::Accept(_) | Request::Refuse(_) | Request::Cancel => {
+                self.forget_deferral();
+                self.drop_questions();
+            }
             _ => {}
         }
         self.tell_decision(request, version, by);

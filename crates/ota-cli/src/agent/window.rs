@@ -15,7 +15,7 @@ pub(crate) struct Window {
 }
 
 /// 2020-01-01: a clock before it was never set.
-const NEVER_SET: u64 = 1_577_836_800;
+pub(super) const NEVER_SET: u64 = 1_577_836_800;
 
 impl Window {
     /// Reads `02:00-04:00`, which is UTC, or `02:00-04:00 +08:00`.

@@ -101,6 +101,7 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
             tls: None,
             renewal: None,
         },
+        login_valid: Duration::from_secs(86_400),
         allow_http: true,
         public_store_only: false,
         trailing_digest: false,

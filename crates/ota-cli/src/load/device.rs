@@ -39,7 +39,7 @@ impl Device {
     pub(super) fn new(
         broker: &Broker,
         number: u32,
-        spread: f64,
+        spread: Duration,
         clock: Clock,
     ) -> Result<Self, Failure> {
         let wrong = |why: String| Failure::usage(format!("a device does not start: {why}"));
@@ -50,7 +50,7 @@ impl Device {
         let login = Login::new(id, user, "not checked".into());
         let seed = u64::from(number);
         let mut config = Config::new(broker.host().to_owned(), broker.port(), false, login, seed);
-        config.reconnect.spread = Duration::from_secs_f64(spread);
+        config.reconnect.spread = spread;
         let now = clock.now();
         let mut client = Client::new(now, config).map_err(|why| wrong(why.to_string()))?;
         let storage = SlotInfo { capacity: 1 << 20, erase: 4096, write: 1 };

@@ -73,7 +73,7 @@ async fn load(args: &Load) -> Result<(), Failure> {
     let connected = all_ready(args, &counters, &mut tasks).await?;
     let (rest, began) = (Usage::of(args)?, clock.now());
     phase.send_replace(Phase::Report);
-    sleep(Duration::from_secs(args.seconds)).await;
+    sleep(args.time).await;
     phase.send_replace(Phase::Stop);
     let (spent, answers) = (clock.now().since(began), counters.answers.load(Ordering::Relaxed));
     let loaded = Usage::of(args)?;
@@ -111,7 +111,7 @@ async fn all_ready(
     tasks: &mut JoinSet<Result<Vec<Duration>, Failure>>,
 ) -> Result<Duration, Failure> {
     let began = Moment::now();
-    let deadline = began + Duration::from_secs_f64(args.spread) + PATIENCE;
+    let deadline = began + args.spread + PATIENCE;
     loop {
         let ready = counters.ready.load(Ordering::Relaxed);
         if ready >= u64::from(args.devices) {

@@ -280,6 +280,18 @@ pub(crate) fn cloud_with(devices: &[&str], firmware: &Path, more: &[&str]) -> (O
     (cloud, broker)
 }
 
+/// A cloud at this address with one device, and this text beside its firmware; also where devices
+/// connect.
+pub(crate) fn cloud_at(mqtt: &str, device: &str, firmware: &str, text: &str) -> (Ota, String) {
+    let device = format!("TESTPROD01/{device}={SECRET}");
+    let firmware = format!("TESTPROD01/1.0.0={firmware}");
+    let args = ["cloud", "serve", "--json", "--mqtt", mqtt, "--http", "127.0.0.1:0"];
+    let more = ["--device", &device, "--firmware", &firmware, "--user-defined", text];
+    let mut cloud = Ota::start([&args[..], &more].concat());
+    let broker = cloud.event("listening")["mqtt"].as_str().unwrap().to_owned();
+    (cloud, broker)
+}
+
 /// An agent that ends with an update, or when it has waited in vain.
 pub(crate) const ONCE: [&str; 3] = ["--once", "--wait", "90"];
 

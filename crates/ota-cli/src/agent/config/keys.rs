@@ -34,26 +34,32 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A length of time of at most a day.
     pub(super) fn seconds(&self, key: &str) -> Result<Option<Duration>, String> {
-        let seconds = match self.table.get(key) {
-            None => return Ok(None),
-            Some(Value::Integer(whole)) => *whole as f64,
-            Some(Value::Float(number)) => *number,
-            // As on the command line.
-            Some(Value::String(text)) => {
-                span::parse(text).map_or(f64::NAN, |time| time.as_secs_f64())
-            }
-            Some(_) => f64::NAN,
-        };
-        // A day is beyond all sense, and far from every overflow.
-        if (0.0..=86_400.0).contains(&seconds) {
-            Ok(Some(Duration::from_secs_f64(seconds)))
-        } else {
-            Err(format!(
-                "{key}: must be a number of seconds from 0 to 86400, like {key} = 5, or a text like \
-                 {key} = \"90s\", \"30m\" or \"2h\""
-            ))
+        let time = self.span(key)?;
+        if time.is_some_and(|time| time > Duration::from_secs(86_400)) {
+            return Err(format!("{key}: must be at most a day"));
         }
+        Ok(time)
+    }
+
+    /// A length of time: a number of seconds, or a text as on the command line.
+    pub(super) fn span(&self, key: &str) -> Result<Option<Duration>, String> {
+        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
+        let time = match self.table.get(key) {
+            None => return Ok(None),
+            Some(Value::Integer(whole)) => seconds(*whole as f64),
+            Some(Value::Float(number)) => seconds(*number),
+            Some(Value::String(text)) => span::parse_any(text).ok(),
+            Some(_) => None,
+        };
+        let time = time.filter(|time| *time <= span::MOST);
+        time.map(Some).ok_or_else(|| {
+            format!(
+                "{key}: must be a number of seconds, like {key} = 5, or a text like {key} = \
+                 \"90s\", \"30m\" or \"2h\""
+            )
+        })
     }
 
     pub(super) fn path(&self, key: &str) -> Result<Option<PathBuf>, String> {

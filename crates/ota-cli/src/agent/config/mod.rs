@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) public_store_only: bool,
     pub(crate) trailing_digest: bool,
     pub(crate) connect_spacing: Duration,
+    /// How long a login is valid after its connection.
+    pub(crate) login_valid: Duration,
     /// The image before keeps its name until the next one is there, which needs room for both.
     pub(crate) keep_accepted: bool,
     /// Folders that others may write and the operator answers for.
@@ -43,7 +45,7 @@ pub(crate) struct Config {
     pub(crate) exposed: Option<PathBuf>,
 }
 
-const KEYS: [&str; 33] = [
+const KEYS: [&str; 34] = [
     "allow_http",
     "app_id",
     "broker",
@@ -65,6 +67,7 @@ const KEYS: [&str; 33] = [
     "install_limit",
     "install_window",
     "keep_accepted",
+    "login_valid",
     "product_id",
     "public_store_only",
     "restart",
@@ -135,6 +138,7 @@ impl Config {
             public_store_only: keys.flag("public_store_only")?.unwrap_or(false),
             trailing_digest: keys.flag("trailing_digest")?.unwrap_or(false),
             connect_spacing: keys.seconds("connect_spacing")?.unwrap_or(Duration::from_secs(5)),
+            login_valid: keys.login_valid()?,
             keep_accepted: keys.flag("keep_accepted")?.unwrap_or(read_by_others),
             trusted_folders: keys.folders("trusted_folders")?,
             target,
@@ -173,6 +177,14 @@ impl Config {
 }
 
 impl Keys<'_> {
+    /// From what two clocks may differ by to what an attacker may keep.
+    fn login_valid(&self) -> Result<Duration, String> {
+        let (least, most) = (Duration::from_secs(300), Duration::from_secs(30 * 86_400));
+        let wrong = "login_valid: must be from 5 minutes to 30 days, like login_valid = \"24h\"";
+        let time = self.span("login_valid")?.unwrap_or(Duration::from_secs(86_400));
+        if (least..=most).contains(&time) { Ok(time) } else { Err(wrong.into()) }
+    }
+
     fn data_dir(&self) -> Result<PathBuf, String> {
         let missing = "data_dir: missing; name a folder that the agent has for itself";
         self.path("data_dir")?.ok_or_else(|| missing.into())

@@ -27,6 +27,9 @@ fn a_whole_configuration() {
     assert_eq!((config.account.host.as_str(), config.account.port), ("127.0.0.1", 1883));
     assert_eq!(config.data_dir, Path::new("/etc/ota/data"));
     assert_eq!((config.allow_http, config.connect_spacing), (false, Duration::from_secs(5)));
+    assert_eq!(config.login_valid, Duration::from_secs(86_400));
+    let short = parse(&with("login_valid", "login_valid = \"1h 30m\"")).unwrap();
+    assert_eq!(short.login_valid, Duration::from_secs(5_400));
     assert_eq!(config.account.app_id, APP_ID);
     let Target::File(file) = config.target else { panic!("{:?}", config.target) };
     assert_eq!(file.path(), Path::new("/etc/ota/version"));
@@ -279,7 +282,10 @@ fn a_bad_target_or_policy_is_named() {
         ("x", "connect_spacing = -1", "connect_spacing: must be a number of seconds"),
         ("x", "connect_spacing = nan", "connect_spacing: must be a number of seconds"),
         ("x", "connect_spacing = \"5 s\"", "connect_spacing: must be a number of seconds"),
-        ("x", "connect_spacing = \"2d\"", "connect_spacing: must be a number of seconds"),
+        ("x", "connect_spacing = \"2d\"", "connect_spacing: must be at most a day"),
+        ("x", "connect_spacing = \"31d\"", "connect_spacing: must be a number of seconds"),
+        ("x", "login_valid = 299", "login_valid: must be from 5 minutes to 30 days"),
+        ("x", "login_valid = \"31d\"", "login_valid: must be a number of seconds"),
         ("x", "product-id = \"x\"", "product-id: no such key; did you mean product_id?"),
         ("x", "Broker = \"x\"", "Broker: no such key; did you mean broker?"),
         ("x", "instal = [\"i\"]", "instal: no such key; did you mean install?"),
