@@ -221,6 +221,14 @@ fn device_line(at: Instant, event: &Event) -> Option<Line> {
         Event::Superseded => Line::new(at, "superseded", "* another offer took its place"),
         Event::Withdrawn => Line::new(at, "withdrawn", "* the update is not offered any more"),
         Event::Banned => Line::new(at, "banned", "* refused: this image failed here too often"),
+        Event::HeldBack { until } => Line::new(
+            at,
+            "held-back",
+            format!(
+                "* too many attempts failed: the cloud is asked again in {} s",
+                until.since(at).as_secs()
+            ),
+        ),
         Event::StorageTrouble(why) => Line::new(
             at,
             "storage-trouble",

@@ -205,6 +205,9 @@ pub struct Timing {
     /// An image whose attempt failed is begun again this late at the earliest when a report of
     /// ours draws its offer; doubles up to `retry_after_cap`. 60 s.
     pub after_failure: Duration,
+    /// Of any images at all, eight attempts may begin at once without a success, and then one more
+    /// in each of these. 10 min.
+    pub attempt: Duration,
     /// An offer older than this is refreshed before use. 23 h.
     pub offer_life: Duration,
     /// At most one superseding offer in this time. 60 s.
@@ -270,6 +273,7 @@ impl Timing {
             &mut self.fresh_offer,
             &mut self.same_url,
             &mut self.after_failure,
+            &mut self.attempt,
             &mut self.supersede,
             &mut self.progress,
             &mut self.repeat,
@@ -309,6 +313,7 @@ impl Timing {
             self.fresh_offer,
             self.same_url,
             self.after_failure,
+            self.attempt,
             self.offer_life,
             self.supersede,
             self.progress,
@@ -355,6 +360,7 @@ impl Default for Timing {
             fresh_offer: secs(30),
             same_url: secs(60),
             after_failure: secs(60),
+            attempt: secs(600),
             offer_life: secs(23 * 3_600),
             supersede: secs(60),
             progress: secs(1),

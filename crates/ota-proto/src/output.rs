@@ -254,6 +254,12 @@ pub enum Event {
     Withdrawn,
     /// The offer of an image that failed here too often was refused.
     Banned,
+    /// No attempt begins before this moment: too many failed, of this image or of any. Then the
+    /// version is reported, and what the cloud offers counts.
+    HeldBack {
+        /// When the version is reported.
+        until: Instant,
+    },
     /// The journal or the slot's state cannot be written; it is tried again.
     StorageTrouble(StorageError),
 }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | 4 | magic `OTAj` |
 //! | 1 | format |
-//! | 1 | phase |
+//! | 1 | phase (3 bits), attempts (4 bits from the fourth) |
 //! | 1 | tries |
 //! | 1 | which parts there are |
 //! | 4 | sequence |
@@ -56,7 +56,8 @@ impl Record {
     fn block(&self, format: u8, sequence: u32) -> [u8; Journal::LEN] {
         let mut w = Writer { block: [0; Journal::LEN], at: 0 };
         w.put(&MAGIC);
-        w.put(&[format, phase_number(self.phase), self.tries, self.parts()]);
+        let phase = phase_number(self.phase) | self.attempts << 3;
+        w.put(&[format, phase, self.tries, self.parts()]);
         w.put(&sequence.to_le_bytes());
         w.put(&self.valid_from[0].to_le_bytes());
         w.put(&self.valid_from[1].to_le_bytes());
@@ -177,7 +178,7 @@ impl Reader<'_> {
     fn record(&mut self) -> Option<(u32, Record)> {
         let [phase, tries, parts] = self.take()?;
         let has = |bit: u8| parts & bit != 0;
-        let phase = phase_of(phase)?;
+        let (phase, attempts) = (phase_of(phase & 7)?, phase >> 3);
         let sequence = self.u32()?;
         let valid_from = [self.u32()?, self.u32()?];
         let version = self.version(has(HAS_TARGET))?;
@@ -200,8 +201,18 @@ impl Reader<'_> {
         let accepted = Md5(self.take()?);
         let accepted = has(HAS_ACCEPTED).then_some(accepted);
         let device = self.u32()?;
-        let record =
-            Record { phase, tries, target, from, owed, guard, valid_from, accepted, device };
+        let record = Record {
+            phase,
+            tries,
+            attempts,
+            target,
+            from,
+            owed,
+            guard,
+            valid_from,
+            accepted,
+            device,
+        };
         Some((sequence, record))
     }
 }

@@ -39,6 +39,9 @@ pub struct Record {
     pub phase: Phase,
     /// How often the installation of `target` was begun.
     pub tries: u8,
+    /// How many attempts counted against those that may begin at once when this was written, 0 to
+    /// 8: the time without power is not known, and takes none of them away.
+    pub attempts: u8,
     /// The image that the slot holds a part of, or that is being installed.
     pub target: Option<Target>,
     /// The version that ran when the attempt began.
@@ -190,6 +193,9 @@ impl Journal {
 }
 
 impl Record {
+    /// So many attempts may begin at once.
+    pub const ATTEMPTS: u8 = 8;
+
     /// Whether the parts agree with the phase and with each other; what does not agree is refused
     /// by [`Record::decode`] with [`JournalError::Field`].
     ///
@@ -205,7 +211,9 @@ impl Record {
             Phase::Switching => self.target.is_some() && self.from.is_some(),
             Phase::Owed => self.owed.is_some(),
         };
-        parts && self.target.is_none_or(|t| t.size > 0 && t.offset <= t.size)
+        parts
+            && self.attempts <= Self::ATTEMPTS
+            && self.target.is_none_or(|t| t.size > 0 && t.offset <= t.size)
     }
 }
 

@@ -63,6 +63,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
     }
     let record = found.as_ref().map(|(_, record)| record.clone()).unwrap_or_default();
     let rng = Rng::new(cfg.seed);
+    let budget = now + cfg.timing.attempt.saturating_mul(u32::from(record.attempts));
     let mut machine = Updater {
         cfg,
         storage: boot.storage,
@@ -86,6 +87,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
         asked: None,
         superseded: None,
         failed: None,
+        budget,
         recall: None,
         proved: false,
         gate: Gate::OPEN,

@@ -209,8 +209,8 @@ impl Updater {
         })
     }
 
-    /// Forgets what is held against images: that one failed here, and what was refused in this
-    /// session. The version is reported, so that the cloud offers what it has.
+    /// Forgets what is held against images: that one failed here, what was refused in this session,
+    /// and how many attempts there were. The version is reported, so that the cloud offers what it has.
     ///
     /// # Errors
     /// [`Misuse`] when nothing is remembered.
@@ -222,8 +222,10 @@ impl Updater {
                 super::Session::Up(up) => !core::mem::take(&mut up.refused).is_empty(),
                 super::Session::Down => false,
             };
-            let any = guard || failed || refused;
+            let held = machine.budget_at().is_some_and(|at| at > machine.now);
+            let any = guard || failed || refused || held;
             if any {
+                machine.budget = machine.now;
                 machine.session.report_now(machine.now);
             }
             any.then_some(())

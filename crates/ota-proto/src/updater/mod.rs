@@ -83,6 +83,8 @@ pub struct Updater {
     recall: Option<Instant>,
     /// The last attempt that failed, and not by its image.
     failed: Option<Failed>,
+    /// A leaky bucket of attempts: the moment at which it is empty, and all may begin at once.
+    budget: Instant,
     /// The cloud has answered the report of what runs now, since boot.
     proved: bool,
     gate: Gate,

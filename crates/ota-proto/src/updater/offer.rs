@@ -218,8 +218,9 @@ impl Updater {
         let banned = elicited && self.is_banned(&image);
         let refused = usable.is_err() || banned;
         let told = elicited && self.was_refused(&image) || refused && self.refuses_no_more(&image);
-        let free_at = self.failed.and_then(|failed| failed.free_at(&image));
-        let early = free_at.filter(|at| elicited && *at > self.now);
+        let failed = self.failed.filter(|_| elicited);
+        let free_at = failed.and_then(|failed| failed.free_at(&image)).max(self.budget_at());
+        let early = free_at.filter(|at| *at > self.now);
         if refused || told || early.is_some() {
             // What cannot be taken replaces nothing: a report draws it again when that is over.
             match self.update.as_ref().map(|attempt| &attempt.stage) {
@@ -238,10 +239,10 @@ impl Updater {
         if let Err(reason) = usable {
             return self.refuse_image(image, reason);
         }
-        if early.is_some() {
+        if let Some(until) = early {
             // Each attempt costs journal and slot, and what failed may fail at once again.
             self.recall = early;
-            return;
+            return self.news.push(Event::HeldBack { until });
         }
         if banned {
             self.news.push(Event::Banned);
@@ -250,11 +251,26 @@ impl Updater {
         if !self.make_way() {
             return;
         }
+        self.budget = self.budget.max(self.now) + self.cfg.timing.attempt;
         let (kept, etag) = self.kept(&image);
         let source = self.source_of(offer);
         let stage = Stage::Offered { ask: self.now };
         self.update = Some(Attempt::new(image, source, stage, kept, etag));
         self.ask_or_start();
+    }
+
+    /// So many attempts count by now.
+    pub(super) fn attempts(&self) -> u8 {
+        let each = micros(self.cfg.timing.attempt).max(1);
+        let left = micros(self.budget.since(self.now)).div_ceil(each);
+        u8::try_from(left).unwrap_or(Record::ATTEMPTS).min(Record::ATTEMPTS)
+    }
+
+    /// When one more attempt may begin.
+    pub(super) fn budget_at(&self) -> Option<Instant> {
+        let most = self.cfg.timing.attempt.saturating_mul(u32::from(Record::ATTEMPTS) - 1);
+        let over = self.budget.since(self.now).checked_sub(most)?;
+        Some(self.now + over)
     }
 
     /// Consent, or the word to ask for it.
@@ -387,4 +403,8 @@ impl Updater {
         }
         Ok(())
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -61,6 +61,7 @@ impl Updater {
 
     fn persist(&mut self) -> Output<'_> {
         let op = self.next_op();
+        self.ledger.wanted.attempts = self.attempts();
         self.ledger.issue(op, self.now + self.cfg.timing.patience);
         Output::Persist { op, record: self.ledger.block() }
     }

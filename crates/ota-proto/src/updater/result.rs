@@ -52,6 +52,9 @@ impl Updater {
     /// Ends the attempt: the update machine is free, the result machine owes.
     pub(super) fn finish(&mut self, target: Target, outcome: Outcome) {
         self.drop_attempt();
+        if outcome == Outcome::Done {
+            self.budget = self.now;
+        }
         let durable = self.ledger.wanted.clone();
         self.ledger.wanted = Record {
             phase: Phase::Owed,

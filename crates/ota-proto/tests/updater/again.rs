@@ -1,6 +1,6 @@
 //! Attempts that fail while the cloud offers the image again and again.
 
-use ota_proto::{Hold, State, StorageError, TlsError, TransportError};
+use ota_proto::{Hold, Installed, SlotState, State, StorageError, TlsError, TransportError};
 
 use crate::bench::*;
 
@@ -92,7 +92,8 @@ fn rule_14_the_pause_after_a_failed_attempt_doubles_and_an_operators_push_does_n
         let failed = ms;
         // Drawn by the report that follows the result.
         bench.offer(ms, "1.0.0");
-        assert!(bench.auto(ms).is_empty());
+        let lines = bench.auto(ms);
+        assert!(lines.len() == 1 && lines[0].starts_with("event HeldBack"), "{lines:?}");
         // The next report comes when the pause is over, and what it draws is taken.
         ms = bench.idle.0.unwrap().as_millis();
         bench.machine.handle_timeout(at(ms));
@@ -179,4 +180,97 @@ fn rule_6_any_copy_of_this_sessions_is_acknowledged_however_late() {
     bench.machine.handle_published(at(17_000), first);
     assert_eq!(bench.auto(17_000)[0], "event Reported { outcome: Failed(BadUrl) }");
     assert!(bench.machine.owed().is_none());
+}
+
+/// Two images that fail, offered in turn, each as soon as the other's result is heard: by the
+/// cloud of its own accord, or in answer to the report that follows.
+#[test]
+fn rule_14_two_failing_images_in_turn_end_with_eight_results_in_ten_minutes() {
+    for drawn in [false, true] {
+        let mut bench = Bench::online(config());
+        let (mut results, mut reports, mut held) = (Vec::new(), 0_u64, Vec::new());
+        let (mut ms, mut next) = (40_000, 0_u64);
+        bench.offer(ms, "1.0.0");
+        while ms < 40_000 + 7_200_000 {
+            let lines = bench.auto(ms);
+            results.extend(lines.iter().filter(|line| line.starts_with("fail")).map(|_| ms));
+            held.extend(lines.iter().filter(|line| line.contains("HeldBack")).map(|_| ms));
+            let drew = lines.iter().any(|line| line.starts_with("report"));
+            reports += u64::from(drew);
+            if drew {
+                bench.reply(ms, "0.1.0");
+            }
+            if bench.open.iter().any(|(kind, _)| *kind == Kind::Fetch) {
+                bench.status(ms, 410).unwrap_err();
+                bench.open.retain(|(kind, _)| *kind != Kind::Fetch);
+                next += 1;
+            } else if bench.machine.state() == State::Idle && (drew || !drawn) {
+                bench.offer(ms, &format!("1.0.{}", next % 2));
+                ms += 1_000;
+            } else {
+                ms += 1_000;
+            }
+            bench.machine.handle_timeout(at(ms));
+        }
+        let first = results.iter().filter(|ms| **ms < 640_000).count();
+        assert_eq!(first, 8, "{drawn}: {results:?}");
+        assert!(results.len() <= 8 + 12, "{drawn}: {results:?}");
+        assert!(reports < 80 && !held.is_empty(), "{drawn}: {reports} reports, {held:?}");
+        if !drawn {
+            // Then one every ten minutes, as soon as it may be.
+            assert_eq!(results.len(), 8 + 11, "{results:?}");
+        }
+    }
+}
+
+/// Begins attempts at images of its own, each of which fails at once, until one is held back;
+/// their number, and until when.
+fn spend(bench: &mut Bench, ms: u64) -> (usize, u64) {
+    for n in 0..20 {
+        bench.offer(ms, &format!("1.0.{n}"));
+        let lines = bench.auto(ms);
+        if let Some(line) = lines.iter().find(|line| line.contains("HeldBack")) {
+            let until = bench.idle.0.unwrap();
+            assert!(line.contains(&format!("{until:?}")), "{line}");
+            return (n, until.as_millis());
+        }
+        bench.status(ms, 410).unwrap_err();
+        bench.auto(ms);
+        bench.reply(ms, "0.1.0");
+    }
+    panic!("never held back");
+}
+
+#[test]
+fn rule_14_what_is_held_back_is_asked_for_when_its_time_has_come() {
+    let mut bench = Bench::online(config());
+    assert_eq!(spend(&mut bench, 40_000), (8, 640_000));
+    bench.machine.handle_timeout(at(640_000));
+    assert_eq!(bench.auto(640_000), ["report 0.1.0"]);
+    bench.offer(640_000, "2.0.0");
+    assert!(bench.auto(640_000).contains(&"fetch 0".into()));
+    // Forgiven, or proved: all begins anew.
+    let mut bench = Bench::online(config());
+    spend(&mut bench, 40_000);
+    bench.machine.forgive(at(50_000)).unwrap();
+    bench.auto(50_000);
+    assert_eq!(spend(&mut bench, 90_000), (8, 690_000));
+}
+
+#[test]
+fn rule_14_attempts_are_counted_over_restarts_and_a_success_forgets_them() {
+    let mut bench = Bench::online(config());
+    spend(&mut bench, 40_000);
+    let record = bench.journal();
+    assert_eq!(record.attempts, 8);
+    // How long the power was gone nobody knows.
+    let mut bench = Bench::boot(config(), "0.1.0", SlotState::Confirmed, Some(&record));
+    bench.machine.handle_session(at(0), true);
+    bench.auto(0);
+    assert_eq!(spend(&mut bench, 40_000), (0, 600_000));
+    let mut bench = Bench::installing(config());
+    assert_eq!(bench.journal().attempts, 1);
+    bench.machine.installed(at(2_000), Installed::Running).unwrap();
+    bench.auto(2_000);
+    assert_eq!(bench.journal().attempts, 0);
 }

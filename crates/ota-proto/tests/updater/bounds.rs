@@ -280,7 +280,7 @@ fn a_demonstration_makes_every_time_of_the_device_shorter() {
             [t.fresh_offer, t.same_url, t.supersede, t.progress, t.repeat, t.response],
             [t.idle, t.floor_window, t.retry_base, t.retry_cap, t.checkpoint, t.burning],
             [t.install, t.ask_again, t.trial, t.journal_retry, t.repeat_waiting, t.lie],
-            [t.patience, t.portal, Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO],
+            [t.patience, t.portal, t.attempt, Duration::ZERO, Duration::ZERO, Duration::ZERO],
         ]
         .concat()
     }

@@ -550,7 +550,7 @@ fn rule_9_a_line_that_breaks_before_a_server_without_ranges_is_a_time_out_and_ke
 #[test]
 fn what_no_machine_can_go_by_is_refused_field_by_field() {
     type Field = fn(&mut Timing) -> &mut core::time::Duration;
-    let fields: [(&str, Field); 23] = [
+    let fields: [(&str, Field); 24] = [
         ("reply", |t| &mut t.reply),
         ("puback", |t| &mut t.puback),
         ("report_cap", |t| &mut t.report_cap),
@@ -560,6 +560,7 @@ fn what_no_machine_can_go_by_is_refused_field_by_field() {
         ("fresh_offer", |t| &mut t.fresh_offer),
         ("same_url", |t| &mut t.same_url),
         ("after_failure", |t| &mut t.after_failure),
+        ("attempt", |t| &mut t.attempt),
         ("offer_life", |t| &mut t.offer_life),
         ("supersede", |t| &mut t.supersede),
         ("progress", |t| &mut t.progress),

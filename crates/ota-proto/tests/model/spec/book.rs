@@ -31,6 +31,10 @@ pub(crate) enum Fact {
     Forgiven,
     /// An attempt at an image began.
     Began,
+    /// An offer was taken for it.
+    Tried,
+    /// The new version runs for good.
+    Succeeded,
     /// It failed, and not by its image.
     Failed(Image),
     /// It ended: a result is owed.

@@ -58,6 +58,7 @@ impl Spec {
         running: &'static str,
         slot: SlotState,
     ) -> Self {
+        let note_attempts = note.attempts;
         let mut spec = Self {
             now,
             policy,
@@ -83,6 +84,7 @@ impl Spec {
             job: None,
             cannot: 0,
             superseded: None,
+            before: now + note_attempts * 600 * S,
             recall: None,
             reading: false,
         };

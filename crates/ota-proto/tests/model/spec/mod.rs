@@ -84,6 +84,8 @@ pub(crate) struct Note {
     pub(crate) offset: u64,
     pub(crate) etag: u8,
     pub(crate) tries: u8,
+    /// Attempts that counted when it was written.
+    pub(crate) attempts: u64,
     /// The result that is owed, or why a roll-back began.
     pub(crate) outcome: Option<Ended>,
     /// A copy of it may have left.
@@ -133,6 +135,8 @@ pub(crate) struct Spec {
     /// The slot's job under way, whether the attempt still wants it, and until when it waits.
     job: Option<(Job, bool, u64)>,
     superseded: Option<u64>,
+    /// When the attempts from before the boot count no more.
+    before: u64,
     recall: Option<u64>,
     /// The machine wants body bytes.
     reading: bool,
@@ -172,13 +176,13 @@ impl Spec {
     pub(crate) fn heard(&mut self, id: u32) {
         if self.owed == Some(Owing::Saved) && self.book.is_result(id) {
             self.owed = Some(Owing::Heard);
-            let Note { image, offset, etag, tries, guard, outcome, from, .. } = self.note;
+            let Note { image, offset, etag, tries, guard, outcome, from, attempts, .. } = self.note;
             let keeps = matches!(outcome, Some(Err(Why::Timeout | Why::NotFound | Why::Auth)));
             self.note = if keeps && offset > 0 {
                 let part = Note { phase: Phase::Part, image, from, ..Note::default() };
-                Note { offset, etag, tries, guard, ..part }
+                Note { offset, etag, tries, guard, attempts, ..part }
             } else {
-                Note { guard, ..Note::default() }
+                Note { guard, attempts, ..Note::default() }
             };
         }
         self.fact(Fact::Heard { id });
@@ -197,16 +201,17 @@ impl Spec {
         let found = (
             target.map(|target| (target.version.as_str(), target.size, target.offset)),
             record.from.as_ref().map(Version::as_str),
-            record.tries,
+            (record.tries, u64::from(record.attempts)),
             record.owed.map(|owed| (code(owed), owed.sent)),
             record.guard.map(|guard| guard.count),
             record.accepted.is_some(),
         );
+        self.note.attempts = self.budget().saturating_sub(self.now).div_ceil(600 * S).min(8);
         let note = &self.note;
         let wanted = (
             note.image.map(|image| (image.version, image.size, note.offset)),
             note.from,
-            note.tries,
+            (note.tries, note.attempts),
             note.outcome
                 .map(|outcome| (outcome.map_or_else(Why::code, |()| "0").into(), note.sent)),
             note.guard.map(|(.., count)| count),
@@ -259,7 +264,10 @@ impl Spec {
     fn finish(&mut self, image: Image, kept: (u64, u8), outcome: Ended) {
         self.drop_attempt();
         self.fact(Fact::Ended);
-        let Note { tries, guard, from, .. } = self.note;
+        if outcome.is_ok() {
+            self.fact(Fact::Succeeded);
+        }
+        let Note { tries, guard, from, attempts, .. } = self.note;
         let guard = match outcome {
             Ok(()) => guard.filter(|(version, md5, _)| !is(&image, version, *md5)),
             Err(Why::Digest | Why::Image) => {
@@ -275,6 +283,7 @@ impl Spec {
             offset: kept.0,
             etag: if kept.0 > 0 { kept.1 } else { 0 },
             tries,
+            attempts,
             outcome: Some(outcome),
             sent: self.up,
             guard,

@@ -121,7 +121,8 @@ impl Spec {
             && guard.is_some_and(|(version, md5, count)| is(&image, version, md5) && count >= 3);
         let refused = self.turned_down();
         let told = refused.contains(&image);
-        let again = self.may_begin_again(image).filter(|at| elicited && *at > self.now);
+        let again = self.may_begin_again(image).filter(|_| elicited);
+        let again = again.max(self.budget().checked_sub(4_200 * S)).filter(|at| *at > self.now);
         let silent = (elicited && told) || ((!usable || banned) && (told || refused.len() >= 8));
         if silent || !usable || banned || again.is_some() {
             // What cannot be taken replaces nothing.
@@ -156,6 +157,7 @@ impl Spec {
             }
             self.superseded = Some(self.now);
         }
+        self.fact(Fact::Tried);
         self.drop_attempt();
         let kept = if self.note.phase == Phase::Part && self.note.image == Some(image) {
             (resume_point(self.note.offset, image.size), self.note.etag)
@@ -189,6 +191,18 @@ impl Spec {
             failed.take_while(|(_, failed)| *failed == image).map(|(at, _)| at).collect();
         let pause = (60 << same.len().saturating_sub(1).min(10)).min(3_600);
         Some(same.first()? + pause * S)
+    }
+
+    /// When all eight attempts may begin at once again: each one that began since the last success
+    /// counts for ten minutes, one after the other.
+    pub(super) fn budget(&self) -> u64 {
+        let since = self.book.since(|fact| matches!(fact, Fact::Succeeded | Fact::Forgiven));
+        let anew = since.len() < self.book.all().len();
+        let mut empty = if anew { 0 } else { self.before };
+        for (at, _) in since.iter().filter(|(_, fact)| *fact == Fact::Tried) {
+            empty = empty.max(*at) + 600 * S;
+        }
+        empty
     }
 
     pub(super) fn turned_down(&self) -> Vec<Image> {

@@ -190,7 +190,8 @@ impl Spec {
             let failed = self.book.since(|fact| *fact == Fact::Forgiven);
             let failed = failed.iter().any(|(_, fact)| matches!(fact, Fact::Failed(_)));
             let guard = self.note.guard.take().is_some();
-            if !guard && !failed && self.turned_down().is_empty() {
+            let held = self.budget() > now + 4_200 * S;
+            if !guard && !failed && !held && self.turned_down().is_empty() {
                 return None;
             }
             self.fact(Fact::Forgiven);
