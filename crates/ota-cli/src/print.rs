@@ -414,6 +414,11 @@ fn beside(at: Instant, what: &What) -> Option<Line> {
         .with("product", product_id.as_str())
         .with("version", version.as_str())
         .with("why", why.as_str()),
+        What::Store { why: Some(why) } => {
+            let why = clean(why);
+            Line::new(at, "store", format!("! the store refuses: {why}")).with("why", why)
+        }
+        What::Store { why: None } => Line::new(at, "store", "the store works again".to_owned()),
         What::BrokerJoined { broker } => {
             Line::new(at, "broker-joined", format!("· joined {broker}"))
                 .with("broker", broker.as_str())

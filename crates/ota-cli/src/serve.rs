@@ -106,6 +106,7 @@ fn is_trouble(what: &What) -> bool {
         | What::LoginRefused { .. }
         | What::Lost(_)
         | What::Refused { .. }
+        | What::Store { .. }
         | What::TurnedAway { .. }
         | What::Withdrawn { .. } => true,
         What::Event(EventKind::Status { to, .. }) => {

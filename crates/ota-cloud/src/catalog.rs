@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use ota_proto::{Identity, Md5};
+use serde::{Deserialize, Serialize};
 
-use crate::device::Rollout;
+use crate::device::{BadState, Rollout};
 use crate::error::{CatalogError, TaskError};
 use crate::module::{Module, is_word};
 
 /// An image in the catalogue.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Firmware {
     /// The product whose devices it is for.
     pub product_id: String,
@@ -98,6 +99,69 @@ fn is_url(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
+/// An image of the catalogue as it is kept: JSON, whose fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Listed {
+    /// The image.
+    pub firmware: Firmware,
+    /// Why it is not offered any more.
+    #[serde(default)]
+    pub withdrawn: Option<String>,
+    /// The name under which its bytes are kept, where they are.
+    #[serde(default)]
+    pub image: Option<String>,
+}
+
+impl Listed {
+    /// The name of its row: product, module and version.
+    #[must_use]
+    pub fn id(firmware: &Firmware) -> String {
+        format!("{}/{}/{}", firmware.product_id, firmware.module(), firmware.version)
+    }
+
+    /// As it is kept.
+    ///
+    /// # Errors
+    /// [`BadState`]; none is known.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BadState> {
+        BadState::write(self)
+    }
+
+    /// From what was kept.
+    ///
+    /// # Errors
+    /// [`BadState`] when these are not the bytes of one.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
+        BadState::read(bytes)
+    }
+}
+
+/// A product as it is kept: JSON, whose fields are only ever added.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Product {
+    /// Its standing rules, one for each module at most.
+    #[serde(default)]
+    pub rules: Vec<Rollout>,
+}
+
+impl Product {
+    /// As it is kept.
+    ///
+    /// # Errors
+    /// [`BadState`]; none is known.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BadState> {
+        BadState::write(self)
+    }
+
+    /// From what was kept.
+    ///
+    /// # Errors
+    /// [`BadState`] when these are not the bytes of one.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
+        BadState::read(bytes)
+    }
+}
+
 /// The firmware and the standing rules of all products.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Catalog {
@@ -139,6 +203,28 @@ impl Catalog {
         shelf.firmware.insert(entry.firmware.version.clone(), entry);
         self.len = self.len.saturating_add(1);
         Ok(())
+    }
+
+    /// Adds an image that is kept, without asking whether there is room.
+    ///
+    /// # Errors
+    /// [`CatalogError`], by what is wrong with it; nothing is added.
+    pub fn restore(&mut self, listed: Listed) -> Result<(), CatalogError> {
+        let Listed { firmware, withdrawn, .. } = listed;
+        let (product, module) = (firmware.product_id.clone(), firmware.module());
+        let version = firmware.version.clone();
+        self.add(firmware, usize::MAX)?;
+        if let Some(why) = withdrawn {
+            self.withdraw(&product, &module, &version, &why);
+        }
+        Ok(())
+    }
+
+    /// A product's standing rules, as they are kept.
+    #[must_use]
+    pub fn product(&self, product_id: &str) -> Product {
+        let shelves = self.products.get(product_id).into_iter().flat_map(BTreeMap::values);
+        Product { rules: shelves.filter_map(|shelf| shelf.rule.clone()).collect() }
     }
 
     /// Every image, by product, module and version.

@@ -66,6 +66,8 @@
 )]
 
 #[cfg(feature = "mqtt")]
+mod acks;
+#[cfg(feature = "mqtt")]
 pub mod broker;
 pub mod campaign;
 mod catalog;
@@ -90,7 +92,7 @@ pub mod sign;
 pub mod vendor;
 
 pub use campaign::Campaign;
-pub use catalog::{Catalog, Firmware};
+pub use catalog::{Catalog, Firmware, Listed, Product};
 pub use cloud::{Cloud, CloudEvent, DeviceRecord, LogEntry, Output, Secret};
 pub use device::{
     CloudConfig, Counters, Device, EventKind, Finish, NotOffered, Reported, Rollout, Status, Task,

@@ -1,27 +1,89 @@
 //! Whether a CONNECT is a device's.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
 use ota_proto::Identity;
 use ota_proto::credentials::{self, Secret};
 
-use crate::Cloud;
 use crate::endpoint::{Login, Refusal};
 
 /// The length of the platform's product ids in bytes.
 const PRODUCT_ID: usize = 10;
 
+/// What a registered device shows for itself. `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Proof {
+    /// Nothing: it logs in nowhere.
+    None,
+    /// The secret's raw bytes.
+    Secret(Vec<u8>),
+    /// A certificate, in DER.
+    Certificate(Vec<u8>),
+}
+
+impl Proof {
+    /// As it is kept: a letter for its kind, and the bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (kind, bytes): (u8, &[u8]) = match self {
+            Self::None => (b'n', &[]),
+            Self::Secret(bytes) => (b's', bytes),
+            Self::Certificate(bytes) => (b'c', bytes),
+        };
+        [&[kind], bytes].concat()
+    }
+
+    /// From what was kept; `None` when it is none.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (kind, bytes) = bytes.split_first()?;
+        match kind {
+            b'n' if bytes.is_empty() => Some(Self::None),
+            b's' => Some(Self::Secret(bytes.to_vec())),
+            b'c' => Some(Self::Certificate(bytes.to_vec())),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Secret(_) => "Secret(…)",
+            Self::Certificate(_) => "Certificate(…)",
+        })
+    }
+}
+
 /// What a login is held against.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
-    /// The devices with their secrets, and whether others are taken.
-    pub cloud: &'a Cloud,
-    /// Every registered device by its client id.
-    pub client_ids: &'a BTreeMap<String, Identity>,
-    /// The certificates, in DER, of devices that have one in place of a secret.
-    pub certificates: &'a BTreeMap<Identity, Vec<u8>>,
+    /// The registered device that has the [`client_id`] of the login.
+    pub device: Option<(&'a Identity, &'a Proof)>,
+    /// Whether devices that are not registered are taken.
+    pub allow_unknown: bool,
     /// Seconds since 1970.
     pub unix: u64,
+}
+
+/// The client id that a login stands for: its own, or where it has none the one in its user name.
+#[must_use]
+pub fn client_id(login: &Login) -> &str {
+    if login.client_id.is_empty() { named(login) } else { &login.client_id }
+}
+
+fn named(login: &Login) -> &str {
+    login.user_name.split(';').next().unwrap_or("")
+}
+
+/// The devices of these products that could have this client id: product and name run together.
+pub fn devices_of<'a>(
+    client_id: &'a str,
+    products: impl Iterator<Item = &'a str> + 'a,
+) -> impl Iterator<Item = Identity> + 'a {
+    products.filter_map(|product| Identity::new(product, client_id.strip_prefix(product)?).ok())
 }
 
 /// Finds the device of a login and checks its password, or the certificate that it showed, in DER.
@@ -33,35 +95,43 @@ pub fn check(
     certificate: Option<&[u8]>,
     known: Known<'_>,
 ) -> Result<Identity, Refusal> {
-    let named = login.user_name.split(';').next().unwrap_or("");
-    let free = known.cloud.allows_unknown() && !known.client_ids.contains_key(&login.client_id);
-    if login.user_name.is_empty() && !free {
+    let named = named(login);
+    let device = known.device.filter(|_| !login.client_id.is_empty());
+    if login.user_name.is_empty() && (device.is_some() || !known.allow_unknown) {
         return Err(Refusal::BadCredentials);
     }
-    if let Some(device) = known.client_ids.get(&login.client_id) {
+    if let Some((device, proof)) = device {
         if named != login.client_id {
             return Err(Refusal::BadClientId);
         }
-        if let Some(its) = known.certificates.get(device) {
-            // The platform's certificate mode: a password is sent or not, and says nothing.
-            let same = certificate == Some(its.as_slice());
-            return if same { Ok(device.clone()) } else { Err(Refusal::BadCredentials) };
-        }
-        let secret = known.cloud.secret(device).ok_or(Refusal::UnknownDevice)?;
-        let secret = Secret::from_bytes(secret.as_bytes()).map_err(|_| Refusal::BadCredentials)?;
-        let (user, password) = (&login.user_name, &login.password);
-        credentials::verify(user, password, named, &secret, known.unix)
-            .map_err(|_| Refusal::BadCredentials)?;
-        return Ok(device.clone());
+        return check_proof(login, certificate, proof, known.unix).map(|()| device.clone());
     }
-    if !known.cloud.allows_unknown() {
+    if !known.allow_unknown {
         return Err(Refusal::UnknownDevice);
     }
-    let id = if login.client_id.is_empty() { named } else { login.client_id.as_str() };
     // A registered device does not get in without its password by leaving its client id out.
-    if known.client_ids.contains_key(id) {
+    if known.device.is_some() {
         return Err(Refusal::BadClientId);
     }
-    let (product, name) = id.split_at_checked(PRODUCT_ID).ok_or(Refusal::BadClientId)?;
+    let (product, name) =
+        client_id(login).split_at_checked(PRODUCT_ID).ok_or(Refusal::BadClientId)?;
     Identity::new(product, name).map_err(|_| Refusal::BadClientId)
+}
+
+fn check_proof(
+    login: &Login,
+    certificate: Option<&[u8]>,
+    proof: &Proof,
+    unix: u64,
+) -> Result<(), Refusal> {
+    let good = match proof {
+        // The platform's certificate mode: a password is sent or not, and says nothing.
+        Proof::Certificate(its) => certificate == Some(its.as_slice()),
+        Proof::Secret(secret) => Secret::from_bytes(secret).is_ok_and(|secret| {
+            let (user, password) = (&login.user_name, &login.password);
+            credentials::verify(user, password, &login.client_id, &secret, unix).is_ok()
+        }),
+        Proof::None => false,
+    };
+    if good { Ok(()) } else { Err(Refusal::BadCredentials) }
 }

@@ -12,7 +12,7 @@ use ota_proto::{Identity, Instant};
 
 use crate::endpoint::{self, Event, Limits};
 use crate::fault::{Fault, FaultPlan};
-use crate::login::{self, Known};
+use crate::login::{self, Known, Proof};
 use crate::origin::{self, Closing, Origin, Served};
 use crate::relay::{Line, Relay};
 use crate::{Cloud, CloudError, CloudEvent, Output, Secret};
@@ -273,9 +273,12 @@ impl Peer {
         match (event, session.device.clone()) {
             (Event::Login(login), _) => {
                 let unix = self.unix_at_zero.saturating_add(now.as_micros() / 1_000_000);
-                let (cloud, client_ids) = (&self.cloud, &self.client_ids);
-                let known = Known { cloud, client_ids, certificates: &BTreeMap::new(), unix };
-                match login::check(&login, None, known) {
+                let device = self.client_ids.get(login::client_id(&login));
+                let proof = device.and_then(|device| self.cloud.secret(device));
+                let proof = proof.map(|secret| Proof::Secret(secret.as_bytes().to_vec()));
+                let allow_unknown = self.cloud.allows_unknown();
+                let device = device.zip(proof.as_ref());
+                match login::check(&login, None, Known { device, allow_unknown, unix }) {
                     Ok(device) => {
                         session.line.endpoint.accept(now, device.clone());
                         session.device = Some(device.clone());
@@ -292,7 +295,11 @@ impl Peer {
                     }
                 }
             }
-            (Event::Report { payload, .. }, Some(device)) => {
+            (Event::Report { payload, id }, Some(device)) => {
+                if let Some(id) = id {
+                    session.line.endpoint.acknowledge(now, id);
+                    session.line.pump(&mut self.relay, now);
+                }
                 let topic = device.report_topic().to_owned();
                 self.note(now, Note::Report { device, payload: payload.clone() });
                 if let Err(why) = self.cloud.handle_message(now, &topic, &payload) {

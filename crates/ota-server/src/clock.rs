@@ -34,6 +34,16 @@ impl Clock {
         self.unix_at_zero.saturating_add(self.origin.elapsed()).as_secs()
     }
 
+    /// Microseconds since 1970, now: the time of what is stored.
+    pub(super) fn unix_micros(&self) -> Instant {
+        Instant::ZERO + self.unix_at_zero.saturating_add(self.origin.elapsed())
+    }
+
+    /// A moment of that time on this clock; what was before its zero is its zero.
+    pub(super) fn from_unix(&self, at: Instant) -> Instant {
+        Instant::ZERO + at.since(Instant::ZERO).saturating_sub(self.unix_at_zero)
+    }
+
     /// Waits for `deadline`, or for ever without one.
     pub(super) async fn sleep_until(&self, deadline: Option<Instant>) {
         let Some(deadline) = deadline else { return std::future::pending().await };

@@ -6,6 +6,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ota_cloud::{CatalogError, CloudError, TaskError};
+use ota_store::seal::SealError;
+use ota_store::{ImageError, StoreError};
+
+use crate::cycle::{CommandError, Refused};
 
 /// The service did not start. The environment is at fault.
 #[derive(Debug)]
@@ -24,6 +28,10 @@ pub enum StartError {
     ///
     /// [`ServiceConfig::broker_tls`]: crate::ServiceConfig::broker_tls
     NoTls,
+    /// The data folder cannot be used.
+    Data(StoreError),
+    /// The master key, or what is sealed under it, cannot be used.
+    Key(SealError),
     /// The system gave no random bytes for the key that signs URLs.
     NoRandom,
 }
@@ -42,9 +50,17 @@ impl fmt::Display for StartError {
                     _ => "",
                 })
             }
+            Self::Data(why) => why.fmt(f),
+            Self::Key(why) => why.fmt(f),
             Self::NoTls => f.write_str("the broker wants TLS, and nobody is trusted"),
             Self::NoRandom => f.write_str("the system gives no random bytes for the signing key"),
         }
+    }
+}
+
+impl From<StoreError> for StartError {
+    fn from(why: StoreError) -> Self {
+        Self::Data(why)
     }
 }
 
@@ -52,6 +68,8 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Bind { source, .. } => Some(source),
+            Self::Data(why) => Some(why),
+            Self::Key(why) => Some(why),
             Self::NoTls | Self::NoRandom => None,
         }
     }
@@ -83,6 +101,10 @@ pub enum HandleError {
     Cloud(CloudError),
     /// The cloud refuses the task.
     Task(TaskError),
+    /// The firmware's bytes cannot be kept.
+    Image(ImageError),
+    /// The store refuses.
+    Store(StoreError),
 }
 
 impl fmt::Display for HandleError {
@@ -99,6 +121,8 @@ impl fmt::Display for HandleError {
             Self::Catalog(error) => error.fmt(f),
             Self::Cloud(error) => error.fmt(f),
             Self::Task(error) => error.fmt(f),
+            Self::Image(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
         }
     }
 }
@@ -112,25 +136,41 @@ impl std::error::Error for HandleError {
             Self::Catalog(error) => Some(error),
             Self::Cloud(error) => Some(error),
             Self::Task(error) => Some(error),
+            Self::Image(error) => Some(error),
+            Self::Store(error) => Some(error),
             Self::Stopped | Self::PathTaken(_) | Self::ClientIdTaken(_) => None,
         }
     }
 }
 
-impl From<CatalogError> for HandleError {
-    fn from(error: CatalogError) -> Self {
-        Self::Catalog(error)
+impl From<Refused> for HandleError {
+    fn from(why: Refused) -> Self {
+        match why {
+            Refused::Peer(error) => Self::Cloud(error),
+            Refused::Command(error) => Self::Task(error),
+            Refused::Catalog(error) => Self::Catalog(error),
+            Refused::Row(error) => Self::Store(StoreError::Corrupt { why: error.to_string() }),
+        }
     }
 }
 
-impl From<CloudError> for HandleError {
-    fn from(error: CloudError) -> Self {
-        Self::Cloud(error)
+impl From<StoreError> for HandleError {
+    fn from(why: StoreError) -> Self {
+        Self::Store(why)
     }
 }
 
-impl From<TaskError> for HandleError {
-    fn from(error: TaskError) -> Self {
-        Self::Task(error)
+impl From<ImageError> for HandleError {
+    fn from(why: ImageError) -> Self {
+        Self::Image(why)
+    }
+}
+
+impl From<CommandError> for HandleError {
+    fn from(why: CommandError) -> Self {
+        match why {
+            CommandError::Refused(why) => why.into(),
+            CommandError::Store(why) => Self::Store(why),
+        }
     }
 }

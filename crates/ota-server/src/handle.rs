@@ -1,29 +1,39 @@
 //! The service from inside its program.
 
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use ota_proto::credentials;
-use ota_proto::{Identity, Instant};
+use ota_proto::{Identity, Instant, Md5};
+use ota_store::{Images, Limits};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::clock::Clock;
+use super::cycle;
 use super::error::HandleError;
-use super::faulty::Images;
-use super::hub::{Hub, Input};
+use super::faulty;
+use super::hub::{Cloud, Hub, Input};
 use super::log::{Entry, Log};
-use super::store::{Image, Source, Store};
-use ota_cloud::{Cloud, DeviceRecord, Firmware, Module, Rollout, Secret, TaskId, TaskOptions};
+use super::store::{Image, Shelf, Source};
+use ota_cloud::login::Proof;
+use ota_cloud::origin::Content;
+use ota_cloud::{Device, EventKind, Firmware, Module, Rollout, TaskError, TaskId, TaskOptions};
 
 /// Commands and questions to a running service. Every one fails with [`HandleError::Stopped`]
-/// when the service has stopped.
+/// when the service has stopped, and with [`HandleError::Store`] when its store refuses; nothing
+/// is changed then.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    inputs: mpsc::Sender<Input>,
-    store: Store,
+    pub(super) inputs: mpsc::Sender<Input>,
+    pub(super) clock: Clock,
+    pub(super) shelf: Shelf,
+    /// Where images are kept that outlive the service.
+    pub(super) folder: Option<Images>,
     /// With faults the images are served by it.
-    faulty: Option<Images>,
+    pub(super) faulty: Option<faulty::Images>,
     /// Weak, so that the log ends with the service.
-    log: broadcast::WeakSender<Entry>,
+    pub(super) log: broadcast::WeakSender<Entry>,
 }
 
 /// An image to be offered.
@@ -65,15 +75,6 @@ impl NewFirmware {
 }
 
 impl Handle {
-    pub(super) fn new(
-        inputs: mpsc::Sender<Input>,
-        store: Store,
-        faulty: Option<Images>,
-        log: broadcast::WeakSender<Entry>,
-    ) -> Self {
-        Self { inputs, store, faulty, log }
-    }
-
     /// Registers a device, or gives a known one another secret.
     ///
     /// # Errors
@@ -83,7 +84,7 @@ impl Handle {
         device: &Identity,
         secret: &credentials::Secret,
     ) -> Result<(), HandleError> {
-        self.register(device, Secret::new(secret.expose()), None).await
+        self.register(device, Proof::Secret(secret.expose().to_vec())).await
     }
 
     /// Registers a device that shows this certificate, given in PEM, in place of a password: the
@@ -99,7 +100,7 @@ impl Handle {
         certificate: &[u8],
     ) -> Result<(), HandleError> {
         let leaf = super::tls::leaf(certificate).map_err(HandleError::Certificate)?;
-        self.register(device, Secret::new([]), Some(leaf)).await
+        self.register(device, Proof::Certificate(leaf)).await
     }
 
     /// Registers a device that can log in nowhere: for a cloud that joins a broker, which checks
@@ -108,52 +109,36 @@ impl Handle {
     /// # Errors
     /// As [`Handle::add_device`].
     pub async fn add_device_without_secret(&self, device: &Identity) -> Result<(), HandleError> {
-        // No password fits an empty secret: `login::check` refuses it.
-        self.register(device, Secret::new([]), None).await
+        self.register(device, Proof::None).await
     }
 
-    async fn register(
-        &self,
-        device: &Identity,
-        secret: Secret,
-        certificate: Option<Vec<u8>>,
-    ) -> Result<(), HandleError> {
+    async fn register(&self, device: &Identity, proof: Proof) -> Result<(), HandleError> {
         let device = device.clone();
-        self.ask(move |hub, _| {
+        self.ask(move |hub, now| {
             let client_id = format!("{}{}", device.product_id(), device.device_name());
-            if hub.client_ids.get(&client_id).is_some_and(|other| *other != device) {
+            let other = hub.keys.find(&hub.cloud, &client_id)?;
+            if other.is_some_and(|(other, _)| other != device) {
                 return Err(HandleError::ClientIdTaken(client_id));
             }
-            hub.cloud.add_device(&device, secret)?;
-            match certificate {
-                Some(certificate) => hub.certificates.insert(device.clone(), certificate),
-                None => hub.certificates.remove(&device),
-            };
-            hub.client_ids.insert(client_id, device);
+            let outcome = hub.cloud.register(now, &device)?;
+            hub.keys.put(&mut hub.cloud, &device, &proof)?;
+            hub.registered(outcome);
             Ok(())
         })
         .await?
     }
 
-    /// Reads and hashes an image, adds it to the catalogue and serves it.
+    /// Reads and hashes an image, adds it to the catalogue and serves it. With a data folder its
+    /// bytes are kept there, and an image that is there already is no error.
     ///
     /// # Errors
-    /// [`HandleError::Read`], [`HandleError::PathTaken`] or [`HandleError::Catalog`].
+    /// [`HandleError::Read`], [`HandleError::Image`], [`HandleError::PathTaken`] or
+    /// [`HandleError::Catalog`].
     pub async fn add_firmware(&self, new: NewFirmware) -> Result<Firmware, HandleError> {
         let NewFirmware { product_id, version, source, url, user_defined, fw_type } = new;
-        let path = match &source {
-            Source::File(path) => path.clone(),
-            Source::Memory(_) => PathBuf::new(),
-        };
-        let held = self.faulty.is_some();
-        let read = move || {
-            let content = if held { Some(source.content()?) } else { None };
-            Ok((Image::read(source)?, content))
-        };
-        let (image, content) = tokio::task::spawn_blocking(read)
-            .await
-            .map_err(|_| HandleError::Stopped)?
-            .map_err(|source| HandleError::Read { path, source })?;
+        let (folder, held) = (self.folder.clone(), self.faulty.is_some());
+        let taken = tokio::task::spawn_blocking(move || take(source, folder.as_ref(), held));
+        let Taken { image, content, name } = taken.await.map_err(|_| HandleError::Stopped)??;
         let mut firmware = Firmware::new(&product_id, &version, image.md5, image.size);
         firmware.url = url;
         firmware.user_defined = user_defined;
@@ -162,22 +147,29 @@ impl Handle {
         if module != Module::default() {
             firmware.path = format!("/{product_id}_{module}_{version}");
         }
-        let (store, faulty) = (self.store.clone(), self.faulty.clone());
+        let (shelf, faulty) = (self.shelf.clone(), self.faulty.clone());
+        let durable = self.folder.is_some();
         self.ask(move |hub, _| {
             let same = |known: &Firmware| {
                 known.path == firmware.path
                     && (&known.product_id, known.module(), &known.version)
                         != (&firmware.product_id, firmware.module(), &firmware.version)
             };
-            if hub.cloud.firmware().any(same) {
+            if hub.cloud.catalog().iter().any(same) {
                 return Err(HandleError::PathTaken(firmware.path));
             }
-            hub.cloud.add_firmware(firmware.clone())?;
+            let (product, version) = (&firmware.product_id, &firmware.version);
+            let known = hub.cloud.catalog().get(product, &module, version);
+            let there = known.is_some_and(|known| *known == firmware);
+            match hub.cloud.add_firmware(firmware.clone(), name) {
+                Err(why) if !(durable && there) => return Err(why.into()),
+                _ => {}
+            }
             if firmware.url.is_none() {
                 if let (Some(faulty), Some(content)) = (faulty, content) {
                     faulty.insert(firmware.path.clone(), content);
                 }
-                store.insert(firmware.path.clone(), image);
+                shelf.insert(firmware.path.clone(), image);
             }
             Ok(firmware)
         })
@@ -185,7 +177,7 @@ impl Handle {
     }
 
     /// Sets a product's standing rule: each of its devices that reports another version gets a
-    /// task. `None` ends it.
+    /// task, and so does each that is connected and has reported one. `None` ends it.
     ///
     /// # Errors
     /// [`HandleError::Task`].
@@ -195,17 +187,24 @@ impl Handle {
         rollout: Option<Rollout>,
     ) -> Result<(), HandleError> {
         let product_id = product_id.to_owned();
-        let done = self.with(move |cloud, now| cloud.set_rollout(now, &product_id, rollout));
-        Ok(done.await??)
+        self.ask(move |hub, _| {
+            let module = rollout.as_ref().map(|rollout| rollout.module.clone());
+            let devices = hub.cloud.set_rule(&product_id, rollout)?;
+            if let Some(module) = module {
+                hub.rule_set(devices, &module);
+            }
+            Ok(())
+        })
+        .await?
     }
 
     /// Forgets how many tasks the standing rules have made, so that devices which used up their
-    /// attempts are tried again: those that are connected at once.
+    /// attempts are tried again: those that are connected soon.
     ///
     /// # Errors
     /// [`HandleError::Stopped`].
     pub async fn try_again(&self) -> Result<(), HandleError> {
-        self.with(Cloud::try_again).await
+        self.ask(|hub, _| hub.try_again()).await
     }
 
     /// Starts a task for one device.
@@ -218,48 +217,69 @@ impl Handle {
         version: &str,
         options: TaskOptions,
     ) -> Result<TaskId, HandleError> {
-        let (device, version) = (device.clone(), version.to_owned());
-        let task = self.with(move |cloud, now| cloud.start_task(now, &device, &version, &options));
-        Ok(task.await??)
+        let input = cycle::Input::Start { target: version.to_owned(), options };
+        let of = device.clone();
+        let begun = move |cloud: &mut Cloud| {
+            let task = cloud.device(&of)?.and_then(|device| device.task);
+            task.map(|task| task.id).ok_or(HandleError::Task(TaskError::DeviceNotExist))
+        };
+        self.tell(device, input, begun).await
+    }
+
+    /// Ends a device's unfinished task. The device is not told: the protocol has no such message.
+    ///
+    /// # Errors
+    /// [`HandleError::Task`].
+    pub async fn cancel_task(&self, device: &Identity, task: TaskId) -> Result<(), HandleError> {
+        self.tell(device, cycle::Input::Cancel(task), |_| Ok(())).await
     }
 
     /// What the cloud knows of a device now.
     ///
     /// # Errors
     /// [`HandleError::Stopped`].
-    pub async fn device(&self, device: &Identity) -> Result<Option<DeviceRecord>, HandleError> {
+    pub async fn device(&self, device: &Identity) -> Result<Option<Device>, HandleError> {
         let device = device.clone();
-        self.with(move |cloud, _| cloud.device(&device).cloned()).await
+        Ok(self.ask(move |hub, _| hub.cloud.device(&device)).await??)
     }
 
-    /// Waits until a device's record is as wanted, and returns it. The record is looked at
-    /// whenever something is logged. Cancel-safe.
+    /// What happened to a device, oldest first, with the moments in microseconds since 1970; at
+    /// most 1,000 events after the one with this number, each with its own.
+    ///
+    /// # Errors
+    /// [`HandleError::Stopped`].
+    pub async fn history(
+        &self,
+        device: &Identity,
+        after: u64,
+    ) -> Result<Vec<(u64, Instant, EventKind)>, HandleError> {
+        let device = device.clone();
+        Ok(self.ask(move |hub, _| hub.cloud.history(&device, after)).await??)
+    }
+
+    /// Waits until a device is as wanted, and returns it. It is looked at whenever something is
+    /// logged. Cancel-safe.
     ///
     /// # Errors
     /// [`HandleError::Stopped`].
     pub async fn wait_for(
         &self,
         device: &Identity,
-        wanted: impl Fn(&DeviceRecord) -> bool,
-    ) -> Result<DeviceRecord, HandleError> {
+        wanted: impl Fn(&Device) -> bool,
+    ) -> Result<Device, HandleError> {
         let mut log = self.log();
         loop {
-            if let Some(record) = self.device(device).await?.filter(|record| wanted(record)) {
-                return Ok(record);
+            if let Some(device) = self.device(device).await?.filter(|device| wanted(device)) {
+                return Ok(device);
             }
             log.next().await.ok_or(HandleError::Stopped)?;
         }
     }
 
-    /// Runs a function on the cloud: whatever has no method here. It must not block.
-    ///
-    /// # Errors
-    /// [`HandleError::Stopped`].
-    pub async fn with<T: Send + 'static>(
-        &self,
-        run: impl FnOnce(&mut Cloud, Instant) -> T + Send + 'static,
-    ) -> Result<T, HandleError> {
-        self.ask(move |hub, now| run(&mut hub.cloud, now)).await
+    /// The time of the log's entries, now.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     /// Every message and change from now on.
@@ -267,6 +287,28 @@ impl Handle {
     pub fn log(&self) -> Log {
         let ended = || broadcast::channel(1).1;
         Log(self.log.upgrade().map_or_else(ended, |log| log.subscribe()))
+    }
+
+    /// Gives a device an input, and waits until what comes of it is durable.
+    async fn tell<T: Send + 'static>(
+        &self,
+        device: &Identity,
+        input: cycle::Input,
+        then: impl FnOnce(&mut Cloud) -> Result<T, HandleError> + Send + 'static,
+    ) -> Result<T, HandleError> {
+        let (answer, answered) = oneshot::channel();
+        let call = Box::new(move |cloud: &mut Cloud, came| {
+            let came = match came {
+                Ok(Ok(())) => then(cloud),
+                Ok(Err(refused)) => Err(HandleError::from(refused)),
+                Err(why) => Err(HandleError::Store(why)),
+            };
+            // Nobody may be waiting any more.
+            let _ = answer.send(came);
+        });
+        let input = Input::Device(device.clone(), input, call);
+        self.inputs.send(input).await.map_err(|_| HandleError::Stopped)?;
+        answered.await.map_err(|_| HandleError::Stopped)?
     }
 
     async fn ask<T: Send + 'static>(
@@ -282,3 +324,45 @@ impl Handle {
         answered.await.map_err(|_| HandleError::Stopped)
     }
 }
+
+/// An image that was read.
+struct Taken {
+    image: Image,
+    /// Its bytes, where they are served from memory.
+    content: Option<Content>,
+    /// Its name in the folder.
+    name: Option<String>,
+}
+
+/// Reads an image, and keeps it where there is a folder. Blocking.
+fn take(source: Source, folder: Option<&Images>, held: bool) -> Result<Taken, HandleError> {
+    let path = match &source {
+        Source::File(path) => path.clone(),
+        Source::Memory(_) => PathBuf::new(),
+    };
+    let read = |source| HandleError::Read { path: path.clone(), source };
+    let content = if held { Some(source.content().map_err(read)?) } else { None };
+    let Some(folder) = folder else {
+        let image = Image::read(source).map_err(read)?;
+        return Ok(Taken { image, content, name: None });
+    };
+    let mut upload = folder.upload(None)?;
+    match source {
+        Source::Memory(bytes) => upload.write(&bytes)?,
+        Source::File(path) => {
+            let mut file = std::fs::File::open(path).map_err(read)?;
+            let mut buf = vec![0; 64 * 1024];
+            loop {
+                let n = file.read(&mut buf).map_err(read)?;
+                let Some(data) = buf.get(..n).filter(|data| !data.is_empty()) else { break };
+                upload.write(data)?;
+            }
+        }
+    }
+    let stored = upload.finish()?;
+    let image = Image::kept(folder.path(stored.name), Md5(stored.md5)).map_err(read)?;
+    Ok(Taken { image, content, name: Some(stored.name.to_string()) })
+}
+
+/// Bounds of a folder of images on a desk as in a laboratory: what is kept of the disk is small.
+pub(super) const IMAGES: Limits = Limits { file: 2 << 30, all: 64 << 30, reserve: 64 << 20 };

@@ -29,7 +29,7 @@ use super::clock::Clock;
 use super::hub::Journal;
 use super::log::What;
 use super::range::{self, Asked};
-use super::store::{CHANGED, Image, Source, Store};
+use super::store::{CHANGED, Image, Shelf, Source};
 use super::stream::Stream;
 use ota_cloud::sign::UrlSigner;
 
@@ -37,7 +37,7 @@ use ota_cloud::sign::UrlSigner;
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     pub(super) signer: Arc<UrlSigner>,
-    pub(super) store: Store,
+    pub(super) images: Shelf,
     pub(super) clock: Clock,
     pub(super) journal: Journal,
     /// How long a client may take for a request's head, rest between requests, or not read.
@@ -125,7 +125,7 @@ fn find(origin: &Origin, request: &Request) -> Result<Arc<Image>, Refused> {
         .signer
         .check(target, origin.clock.unix())
         .map_err(|refusal| refuse(StatusCode::FORBIDDEN, refusal.to_string()))?;
-    let image = origin.store.get(&signed.path);
+    let image = origin.images.get(&signed.path);
     image.ok_or_else(|| refuse(StatusCode::NOT_FOUND, "no such firmware"))
 }
 

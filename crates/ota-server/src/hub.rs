@@ -1,5 +1,6 @@
-//! The one task that owns the [`Cloud`]: connections and the handle send it inputs, it sends
-//! pushes. It never waits for a connection, so no client can hold up another.
+//! The one thread that owns the cloud: connections and the handle send it inputs, it takes the
+//! turns of [`cycle`](crate::cycle) and hands out what they come to. It waits for its store, and
+//! never for a connection, so no client can hold up another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -9,24 +10,34 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mqttbytes::QoS;
-use ota_proto::{Identity, Instant, Topic};
+use ota_proto::{Identity, Instant};
+use ota_store::{Store, StoreError};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
+use super::cycle::{self, Engine, Publish, Refused};
+use super::keys::Keys;
 use super::log::{Entry, Payload, What};
 use super::mqtt::Push;
-use super::store::Store;
+use super::store::Shelf;
 use ota_cloud::broker;
+use ota_cloud::device;
 use ota_cloud::endpoint::{Event, Login, Refusal, matches};
-use ota_cloud::login;
-use ota_cloud::{Cloud, CloudError, Firmware, Output};
+use ota_cloud::login::{self, Known};
+use ota_cloud::{CloudError, Firmware};
 
 /// A connection's number; never used twice.
 pub(super) type ConnId = u64;
 
-/// A function to run on the cloud, at a moment.
+/// The cloud over the store that was chosen.
+pub(super) type Cloud = Engine<Box<dyn Store>>;
+
+/// A function to run on the hub between two turns, at a moment of the cloud's time.
 pub(super) type Command = Box<dyn FnOnce(&mut Hub, Instant) + Send>;
+
+/// What an input came to, for whoever waits for it.
+pub(super) type Call = Box<dyn FnOnce(&mut Cloud, Result<Result<(), Refused>, StoreError>) + Send>;
 
 /// What the hub is told.
 pub(super) enum Input {
@@ -49,9 +60,25 @@ pub(super) enum Input {
         device: Option<Identity>,
         why: String,
     },
-    /// From the broker that the cloud is a client of.
-    Broker(broker::Event),
+    /// From the broker that the cloud is a client of, in this session.
+    Broker(u64, broker::Event),
+    Device(Identity, cycle::Input, Call),
     Command(Command),
+}
+
+/// Who waits for an input of a device.
+enum Ticket {
+    /// A connection, for the acknowledgement of a report.
+    Report(ConnId, Option<u16>),
+    /// The broker's session, for the same.
+    Broker(u64, Option<u16>),
+    /// A connection that has subscribed.
+    Joined(ConnId),
+    /// Nobody: the device is gone.
+    Left,
+    /// Nobody.
+    Nobody,
+    Call(Call),
 }
 
 /// Where entries are written.
@@ -69,24 +96,65 @@ impl Journal {
     }
 }
 
+/// What the broker's session is told besides messages: it has no bound of its own, and needs none,
+/// since a session takes a bounded number of reports that are not acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Told {
+    /// Acknowledge this report.
+    Ack(u16),
+    /// What was delivered could not be kept.
+    NotKept,
+}
+
+/// The way to the broker that stands in the place of all sessions.
+#[derive(Debug)]
+pub(super) struct BrokerLink {
+    pub(super) outbox: mpsc::Sender<Push>,
+    pub(super) told: mpsc::UnboundedSender<(u64, Told)>,
+}
+
 /// The cloud and the sessions of its devices.
 pub(super) struct Hub {
     pub(super) cloud: Cloud,
+    pub(super) keys: Keys,
     pub(super) clock: Clock,
     pub(super) journal: Journal,
+    /// Whether devices that are not registered are taken.
+    pub(super) anonymous: bool,
     /// The least time between two logins of a device (docs/protocol.md, Connection).
     pub(super) connect_spacing: Option<Duration>,
-    /// Every registered device by its client id.
-    pub(super) client_ids: BTreeMap<String, Identity>,
-    /// The certificates, in DER, of devices that have one in place of a secret.
-    pub(super) certificates: BTreeMap<Identity, Vec<u8>>,
-    sessions: BTreeMap<ConnId, Session>,
+    pub(super) broker: Option<BrokerLink>,
+    /// The images that are read from where they are for each request.
+    pub(super) images: Option<Shelf>,
+    pub(super) sessions: Sessions,
+    /// What the next turn takes.
+    pub(super) pending: Pending,
+    /// A fleet of which each device is to be tried again.
+    pub(super) walk: Vec<(String, Option<String>)>,
+    /// Since when the store refuses.
+    pub(super) broken: Option<Instant>,
+}
+
+#[derive(Default)]
+pub(super) struct Sessions {
+    by_id: BTreeMap<ConnId, Session>,
     by_device: BTreeMap<Identity, ConnId>,
     last_login: BTreeMap<Identity, Instant>,
-    /// The way to the broker that stands in the place of all sessions.
-    broker: Option<mpsc::Sender<Push>>,
-    /// The images that are read from where they are for each request.
-    images: Option<Store>,
+    /// What waits for the broker: at most a reply and an offer for each device.
+    held: BTreeMap<(Identity, bool), Publish>,
+}
+
+#[derive(Default)]
+pub(super) struct Pending {
+    inputs: Vec<(Identity, cycle::Input)>,
+    tickets: Vec<Ticket>,
+}
+
+impl Pending {
+    fn push(&mut self, device: Identity, input: cycle::Input, ticket: Ticket) {
+        self.inputs.push((device, input));
+        self.tickets.push(ticket);
+    }
 }
 
 /// The hub's end of a connection.
@@ -103,55 +171,69 @@ struct Session {
     filters: BTreeSet<String>,
 }
 
+impl Session {
+    /// Whether it has asked for what the cloud publishes.
+    fn listens(&self) -> bool {
+        self.filters.contains(self.device.update_topic())
+    }
+}
+
+/// How long a store that refuses is left alone.
+const RETRY: Duration = Duration::from_secs(1);
+
 impl Hub {
-    pub(super) fn new(
-        cloud: Cloud,
-        clock: Clock,
-        journal: Journal,
-        connect_spacing: Option<Duration>,
-        broker: Option<mpsc::Sender<Push>>,
-        images: Option<Store>,
-    ) -> Self {
-        Self {
-            cloud,
-            clock,
-            journal,
-            connect_spacing,
-            client_ids: BTreeMap::new(),
-            certificates: BTreeMap::new(),
-            sessions: BTreeMap::new(),
-            by_device: BTreeMap::new(),
-            last_login: BTreeMap::new(),
-            broker,
-            images,
+    /// Runs until the service stops, on a thread of its own.
+    pub(super) fn run(mut self, mut inputs: mpsc::Receiver<Input>, stop: &CancellationToken) {
+        let runtime = tokio::runtime::Handle::current();
+        while let Some(first) = runtime.block_on(self.wait(&mut inputs, stop)) {
+            let clock = self.clock;
+            let mut first = first;
+            cycle::gather(&mut || clock.now(), &mut || {
+                let input = first.take().or_else(|| inputs.try_recv().ok())?;
+                self.handle(input);
+                Some(self.pending.inputs.len())
+            });
+            self.turn();
+            self.step();
         }
     }
 
-    /// Runs until the service stops.
-    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, stop: CancellationToken) {
-        loop {
-            let deadline = self.drain();
-            let full = self.broker.clone().filter(|broker| broker.capacity() == 0);
-            tokio::select! {
-                input = inputs.recv() => match input {
-                    Some(input) => self.handle(input),
-                    None => return,
-                },
-                () = self.clock.sleep_until(deadline) => {
-                    self.cloud.handle_timeout(self.clock.now());
-                }
-                () = room(full.as_ref()), if full.is_some() => {}
-                () = stop.cancelled() => return,
-            }
+    /// Waits until there is something to do; `None` when the service stops.
+    async fn wait(
+        &mut self,
+        inputs: &mut mpsc::Receiver<Input>,
+        stop: &CancellationToken,
+    ) -> Option<Option<Input>> {
+        let busy = !self.pending.inputs.is_empty() || !self.walk.is_empty();
+        let deadline = match (self.broken, busy) {
+            (Some(since), _) => Some(since + RETRY),
+            (None, true) => Some(self.clock.now()),
+            // A store that cannot be read is met in the turn.
+            (None, false) => match self.cloud.deadline() {
+                Ok(deadline) => deadline.map(|at| self.clock.from_unix(at)),
+                Err(_) => Some(self.clock.now()),
+            },
+        };
+        let full = self.broker.as_ref().filter(|_| !self.sessions.held.is_empty());
+        let full = full.map(|broker| broker.outbox.clone());
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            input = inputs.recv() => input.map(Some),
+            () = self.clock.sleep_until(deadline) => Some(None),
+            () = room(full.as_ref()), if full.is_some() => Some(None),
         }
+    }
+
+    /// The moment in the cloud's time, whose zero is 1970.
+    fn now(&self) -> Instant {
+        self.clock.unix_micros()
     }
 
     fn handle(&mut self, input: Input) {
-        let now = self.clock.now();
         match input {
             Input::Login { id, peer, login, certificate, link, answer } => {
-                let certificate = certificate.as_deref();
-                let decided = self.log_in(id, peer, &login, certificate, link, now);
+                let decided = self.log_in(id, peer, &login, certificate.as_deref(), link);
                 if let Err(why) = decided {
                     let client_id = login.client_id.chars().take(64).collect();
                     self.journal.write(None, What::LoginRefused { peer, client_id, why });
@@ -159,42 +241,54 @@ impl Hub {
                 // A connection that is gone says so itself.
                 let _ = answer.send(decided);
             }
-            Input::Event { id, event } => self.handle_event(id, event, now),
+            Input::Event { id, event } => self.handle_event(id, event),
             Input::Gone { id, peer, device, why } => {
-                self.end_session(id, now);
+                self.end_session(id);
                 self.journal.write(device.as_ref(), What::Closed { peer, why });
             }
-            Input::Broker(event) => self.handle_broker(event, now),
-            Input::Command(command) => command(self, now),
+            Input::Broker(session, event) => self.handle_broker(session, event),
+            Input::Device(device, input, call) => {
+                self.pending.push(device, input, Ticket::Call(call));
+            }
+            Input::Command(command) => {
+                // What came before it happens before it.
+                self.turn();
+                let now = self.now();
+                command(self, now);
+            }
         }
     }
 
-    fn handle_broker(&mut self, event: broker::Event, now: Instant) {
-        let (topic, payload) = match event {
-            broker::Event::Report { topic, payload } => (topic, payload),
-            broker::Event::Oversized { topic } => {
-                let error = CloudError::TooLarge;
-                return self.journal.write(None, What::Refused { topic, error });
-            }
+    fn handle_broker(&mut self, session: u64, event: broker::Event) {
+        let (topic, refused) = match event {
+            broker::Event::Report { topic, payload, id } => match device::sender(&topic) {
+                Ok(device) => {
+                    let ticket = Ticket::Broker(session, id);
+                    return self.received(device, topic, &payload, ticket);
+                }
+                Err(error) => {
+                    self.journal.write(None, received(&topic, &payload));
+                    self.tell(session, id.map(Told::Ack));
+                    (topic, error)
+                }
+            },
+            broker::Event::Oversized { topic } => (topic, CloudError::TooLarge),
             // Joining is told by the connection; what a later `ota-cloud` adds is not known here.
             _ => return,
         };
-        let device = Topic::parse(&topic)
-            .and_then(|topic| Identity::new(topic.product_id, topic.device_name).ok());
-        self.handle_report(device.as_ref(), topic, &payload, now);
+        // In its order among what is told of other messages.
+        self.turn();
+        self.journal.write(None, What::Refused { topic, error: refused });
     }
 
-    fn handle_report(
-        &mut self,
-        device: Option<&Identity>,
-        topic: String,
-        payload: &[u8],
-        now: Instant,
-    ) {
-        let message = Payload::new(payload);
-        self.journal.write(device, What::Received { topic: topic.clone(), payload: message });
-        if let Err(error) = self.cloud.handle_message(now, &topic, payload) {
-            self.journal.write(device, What::Refused { topic, error });
+    fn received(&mut self, device: Identity, topic: String, payload: &[u8], ticket: Ticket) {
+        self.journal.write(Some(&device), received(&topic, payload));
+        self.pending.push(device, cycle::Input::Message(payload.to_vec()), ticket);
+    }
+
+    fn tell(&self, session: u64, what: Option<Told>) {
+        if let (Some(broker), Some(what)) = (&self.broker, what) {
+            let _ = broker.told.send((session, what));
         }
     }
 
@@ -205,64 +299,69 @@ impl Hub {
         login: &Login,
         certificate: Option<&[u8]>,
         link: Link,
-        now: Instant,
     ) -> Result<Identity, Refusal> {
-        let known = login::Known {
-            cloud: &self.cloud,
-            client_ids: &self.client_ids,
-            certificates: &self.certificates,
+        // A store that cannot be read is no reason to say that a device is unknown.
+        let found = self.keys.find(&self.cloud, login::client_id(login));
+        let found = found.map_err(|why| {
+            self.refuses(&why.to_string());
+            Refusal::TooOften
+        })?;
+        let known = Known {
+            device: found.as_ref().map(|(device, proof)| (device, proof)),
+            allow_unknown: self.anonymous,
             unix: self.clock.unix(),
         };
         let device = login::check(login, certificate, known)?;
+        let now = self.clock.now();
+        let sessions = &mut self.sessions;
         if let Some(spacing) = self.connect_spacing {
-            if self.last_login.get(&device).is_some_and(|last| now.since(*last) < spacing) {
+            let last = &mut sessions.last_login;
+            if last.get(&device).is_some_and(|last| now.since(*last) < spacing) {
                 return Err(Refusal::TooOften);
             }
             // What has passed is forgotten, or names of any device's choice would pile up.
-            self.last_login.retain(|_, last| now.since(*last) < spacing);
-            self.last_login.insert(device.clone(), now);
+            last.retain(|_, last| now.since(*last) < spacing);
+            last.insert(device.clone(), now);
         }
-        if let Some(old) = self.by_device.get(&device).copied() {
-            self.end_session(old, now);
+        if let Some(old) = sessions.by_device.get(&device).copied() {
+            self.end_session(old);
         }
-        self.by_device.insert(device.clone(), id);
+        self.sessions.by_device.insert(device.clone(), id);
         let session = Session { device: device.clone(), link, filters: BTreeSet::new() };
-        self.sessions.insert(id, session);
+        self.sessions.by_id.insert(id, session);
         self.journal.write(Some(&device), What::LoggedIn { peer, legacy: login.legacy });
         Ok(device)
     }
 
-    fn handle_event(&mut self, id: ConnId, event: Event, now: Instant) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+    fn handle_event(&mut self, id: ConnId, event: Event) {
+        let Some(session) = self.sessions.by_id.get_mut(&id) else { return };
         let device = session.device.clone();
         match event {
-            Event::Report { payload, .. } => {
+            Event::Report { payload, id: ack } => {
                 let topic = device.report_topic().to_owned();
-                self.handle_report(Some(&device), topic, &payload, now);
+                self.received(device, topic, &payload, Ticket::Report(id, ack));
             }
             Event::Publish { topic, payload, qos } => {
-                let message = Payload::new(&payload);
-                let received = What::Received { topic: topic.clone(), payload: message };
-                self.journal.write(Some(&device), received);
-                self.echo(id, &topic, &payload, qos, now);
+                self.journal.write(Some(&device), received(&topic, &payload));
+                self.echo(id, &topic, &payload, qos);
             }
             Event::Foreign { topic } => {
                 self.journal.write(Some(&device), What::Foreign { topic });
             }
             Event::Subscribed { granted, refused } => {
-                let was = session.filters.contains(device.update_topic());
+                let was = session.listens();
                 session.filters.extend(granted.iter().cloned());
-                let is = session.filters.contains(device.update_topic());
+                let is = session.listens();
                 self.journal.write(Some(&device), What::Subscribed { granted, refused });
                 if is && !was {
-                    self.connected(&device, now);
+                    self.pending.push(device, cycle::Input::Connected, Ticket::Joined(id));
                 }
             }
             Event::Unsubscribed { filters } => {
-                let was = session.filters.contains(device.update_topic());
+                let was = session.listens();
                 session.filters.retain(|filter| !filters.contains(filter));
-                if was && !session.filters.contains(device.update_topic()) {
-                    self.cloud.handle_disconnected(now, &device);
+                if was && !session.listens() {
+                    self.pending.push(device, cycle::Input::Disconnected, Ticket::Left);
                 }
             }
             // Logins come with an outbox; what a later `ota-cloud` adds is not known here.
@@ -270,86 +369,209 @@ impl Hub {
         }
     }
 
-    fn connected(&mut self, device: &Identity, now: Instant) {
-        if let Err(error) = self.cloud.handle_connected(now, device) {
-            let topic = device.update_topic().to_owned();
-            self.journal.write(Some(device), What::Refused { topic, error });
-        }
-    }
-
     /// Forgets a connection, if it is known, which also ends it. A device has one at most.
-    fn end_session(&mut self, id: ConnId, now: Instant) {
-        let Some(Session { device, .. }) = self.sessions.remove(&id) else { return };
-        self.by_device.remove(&device);
-        self.cloud.handle_disconnected(now, &device);
+    fn end_session(&mut self, id: ConnId) {
+        let Some(session) = self.sessions.by_id.remove(&id) else { return };
+        self.sessions.by_device.remove(&session.device);
+        if session.listens() {
+            self.pending.push(session.device, cycle::Input::Disconnected, Ticket::Left);
+        }
     }
 
-    /// Takes the cloud's outputs; returns its deadline. While the broker takes nothing they stay
-    /// in the cloud, which keeps at most a reply and an offer for each device.
-    fn drain(&mut self) -> Option<Instant> {
-        let now = self.clock.now();
-        self.cloud.handle_timeout(now);
-        loop {
-            if self.broker.as_ref().is_some_and(|broker| broker.capacity() == 0) {
-                return None;
+    /// Takes a turn with what is pending.
+    fn turn(&mut self) {
+        let Pending { inputs, tickets } = std::mem::take(&mut self.pending);
+        match self.cloud.turn(self.now(), &inputs) {
+            Ok(outcome) => {
+                if outcome.written > 0 && self.broken.take().is_some() {
+                    self.journal.write(None, What::Store { why: None });
+                }
+                self.hand_out(inputs, tickets, outcome);
             }
-            self.check_next_offer();
-            match self.cloud.poll_output(now) {
-                Output::Send { device, topic, payload } => {
-                    self.send(&device, topic, Bytes::from(payload), now);
+            // Something in it is what no store takes: it costs the others nothing.
+            Err(StoreError::Invalid { .. }) if inputs.len() > 1 => {
+                for (input, ticket) in inputs.into_iter().zip(tickets) {
+                    match self.cloud.turn(self.now(), std::slice::from_ref(&input)) {
+                        Ok(outcome) => self.hand_out(vec![input], vec![ticket], outcome),
+                        Err(why) => self.fail(vec![input], vec![ticket], &why),
+                    }
                 }
-                Output::Event(event) => {
-                    self.journal.write(Some(&event.device), What::Event(event.kind));
-                }
-                Output::Idle { deadline } => return deadline,
+            }
+            Err(why) => self.fail(inputs, tickets, &why),
+        }
+        self.drain();
+    }
+
+    /// What is durable may be told.
+    fn hand_out(
+        &mut self,
+        inputs: Vec<(Identity, cycle::Input)>,
+        tickets: Vec<Ticket>,
+        outcome: cycle::Outcome,
+    ) {
+        for (device, kind) in outcome.events {
+            self.journal.write(Some(&device), What::Event(kind));
+        }
+        let answers = outcome.answers.into_iter();
+        for (((device, _), ticket), answer) in inputs.into_iter().zip(tickets).zip(answers) {
+            self.settle(&device, ticket, answer);
+        }
+        for publish in outcome.publish {
+            if self.broker.is_some() {
+                let key = (publish.device.clone(), publish.offer.is_some());
+                self.sessions.held.insert(key, publish);
+            } else {
+                self.publish(publish);
             }
         }
     }
 
-    /// Withdraws the firmware that is offered next when its file has changed: what a device would
-    /// get is not what the offer states.
-    fn check_next_offer(&mut self) {
-        let Some(images) = &self.images else { return };
-        let Some(firmware) = self.cloud.next_offer().filter(|firmware| firmware.url.is_none())
-        else {
-            return;
+    /// Answers whoever waits for an input.
+    fn settle(&mut self, device: &Identity, ticket: Ticket, answer: Result<(), Refused>) {
+        let topic = match ticket {
+            Ticket::Joined(_) => device.update_topic(),
+            _ => device.report_topic(),
         };
-        if self.cloud.is_withdrawn(firmware) {
-            return;
+        let unreadable = matches!(answer, Err(Refused::Row(_)));
+        match (&ticket, &answer) {
+            (Ticket::Call(_) | Ticket::Left | Ticket::Nobody, _) | (_, Ok(())) => {}
+            (_, Err(Refused::Peer(error))) => {
+                let what = What::Refused { topic: topic.to_owned(), error: *error };
+                self.journal.write(Some(device), what);
+            }
+            (_, Err(why)) => {
+                self.journal.write(Some(device), What::Store { why: Some(why.to_string()) });
+            }
         }
-        if let Some(why) = images.get(&firmware.path).and_then(|image| image.trouble()) {
-            let firmware = firmware.clone();
-            self.cloud.withdraw_firmware(&firmware, &why);
-            let Firmware { product_id, version, .. } = firmware;
-            self.journal.write(None, What::Withdrawn { product_id, version, why });
+        match ticket {
+            Ticket::Call(call) => call(&mut self.cloud, Ok(answer)),
+            // A row that cannot be read keeps nothing: nothing is acknowledged.
+            Ticket::Report(id, _) | Ticket::Joined(id) if unreadable => self.end_session(id),
+            Ticket::Broker(..) if unreadable => {}
+            Ticket::Report(id, Some(ack)) => drop(self.push(id, Push::Ack(ack))),
+            Ticket::Broker(session, ack) => self.tell(session, ack.map(Told::Ack)),
+            Ticket::Report(_, None) | Ticket::Joined(_) | Ticket::Left | Ticket::Nobody => {}
         }
     }
 
-    /// Hands a message of the cloud's to a device's connection.
-    fn send(&mut self, device: &Identity, topic: String, payload: Bytes, now: Instant) {
+    /// Nothing of a turn has happened: nothing is acknowledged, and whoever sent it sends it again.
+    fn fail(
+        &mut self,
+        inputs: Vec<(Identity, cycle::Input)>,
+        tickets: Vec<Ticket>,
+        why: &StoreError,
+    ) {
+        self.refuses(&why.to_string());
+        for ((device, input), ticket) in inputs.into_iter().zip(tickets) {
+            match ticket {
+                Ticket::Report(id, _) | Ticket::Joined(id) => self.end_session(id),
+                Ticket::Broker(session, _) => self.tell(session, Some(Told::NotKept)),
+                Ticket::Call(call) => call(&mut self.cloud, Err(why.clone())),
+                // Nobody says it again.
+                Ticket::Left | Ticket::Nobody if !matches!(why, StoreError::Invalid { .. }) => {
+                    self.pending.push(device, input, ticket)
+                }
+                Ticket::Left | Ticket::Nobody => {}
+            }
+        }
+    }
+
+    /// The store refuses, which is told once.
+    fn refuses(&mut self, why: &str) {
+        let first = self.broken.is_none();
+        self.broken = Some(self.clock.now());
+        if first {
+            self.journal.write(None, What::Store { why: Some(why.to_owned()) });
+        }
+    }
+
+    /// The next page of a fleet that is to be tried again.
+    fn step(&mut self) {
+        let Some((product, after)) = self.walk.pop() else { return };
+        match self.cloud.devices(&product, after.clone()) {
+            Ok((devices, next)) => {
+                for device in devices {
+                    self.pending.push(device, cycle::Input::TryAgain, Ticket::Nobody);
+                }
+                self.walk.extend(next.map(|next| (product, Some(next))));
+            }
+            Err(why) => {
+                self.refuses(&why.to_string());
+                self.walk.push((product, after));
+            }
+        }
+    }
+
+    /// Publishes what waits for the broker, as far as it takes it.
+    fn drain(&mut self) {
+        while self.broker.as_ref().is_some_and(|broker| broker.outbox.capacity() > 0) {
+            let Some((_, publish)) = self.sessions.held.pop_first() else { return };
+            self.publish(publish);
+        }
+    }
+
+    /// Publishes a message of the cloud's.
+    fn publish(&mut self, publish: Publish) {
+        let Publish { device, payload, offer, firmware } = publish;
+        if let Some(task) = offer {
+            if firmware.is_some_and(|firmware| self.is_spoilt(&firmware)) {
+                return self.pending.push(device, cycle::Input::NotOffered(task), Ticket::Nobody);
+            }
+        }
+        let topic = device.update_topic().to_owned();
+        if self.send(&device, topic, Bytes::from(payload)) {
+            if let Some(task) = offer {
+                self.pending.push(device, cycle::Input::Offered(task), Ticket::Nobody);
+            }
+        }
+    }
+
+    /// Withdraws a firmware when its file has changed: what a device would get is not what the
+    /// offer states.
+    fn is_spoilt(&mut self, firmware: &Firmware) -> bool {
+        let Some(images) = &self.images else { return false };
+        if firmware.url.is_some() {
+            return false;
+        }
+        let why = images.get(&firmware.path).and_then(|image| image.trouble());
+        let Some(why) = why else { return false };
+        match self.cloud.withdraw(firmware, &why) {
+            Ok(()) => {
+                let Firmware { product_id, version, .. } = firmware.clone();
+                self.journal.write(None, What::Withdrawn { product_id, version, why });
+            }
+            Err(why) => self.refuses(&why.to_string()),
+        }
+        true
+    }
+
+    /// Hands a message of the cloud's to a device's connection. Returns whether it took it.
+    fn send(&mut self, device: &Identity, topic: String, payload: Bytes) -> bool {
         let message = Payload::new(&payload);
-        let push = Push { topic: topic.clone(), payload, qos: QoS::AtMostOnce };
+        let qos = QoS::AtMostOnce;
+        let push = Push::Message { topic: topic.clone(), payload, qos };
         let sent = match &self.broker {
-            Some(broker) => broker.try_send(push).is_ok(),
+            Some(broker) => broker.outbox.try_send(push).is_ok(),
             None => {
-                let id = self.by_device.get(device).copied().unwrap_or(ConnId::MAX);
-                let there = self.sessions.get(&id).is_some_and(|s| s.filters.contains(&topic));
-                there && self.push(id, push, now)
+                let id = self.sessions.by_device.get(device).copied().unwrap_or(ConnId::MAX);
+                let session = self.sessions.by_id.get(&id);
+                session.is_some_and(Session::listens) && self.push(id, push)
             }
         };
         let what =
             if sent { What::Sent { topic, payload: message } } else { What::NotSent { topic } };
         self.journal.write(Some(device), what);
+        sent
     }
 
     /// Passes an application's message back to its device, where that has asked for the topic: no
     /// other device may.
-    fn echo(&mut self, id: ConnId, topic: &str, payload: &Bytes, qos: QoS, now: Instant) {
-        let Some(session) = self.sessions.get(&id) else { return };
+    fn echo(&mut self, id: ConnId, topic: &str, payload: &Bytes, qos: QoS) {
+        let Some(session) = self.sessions.by_id.get(&id) else { return };
         if session.filters.iter().any(|filter| matches(filter, topic)) {
             let device = session.device.clone();
-            let push = Push { topic: topic.to_owned(), payload: payload.clone(), qos };
-            if self.push(id, push, now) {
+            let push = Push::Message { topic: topic.to_owned(), payload: payload.clone(), qos };
+            if self.push(id, push) {
                 let payload = Payload::new(payload);
                 let sent = What::Sent { topic: topic.to_owned(), payload };
                 self.journal.write(Some(&device), sent);
@@ -357,15 +579,37 @@ impl Hub {
         }
     }
 
-    /// Queues a message, or gives the connection up when its queue is full.
-    fn push(&mut self, id: ConnId, push: Push, now: Instant) -> bool {
-        let Some(session) = self.sessions.get(&id) else { return false };
+    /// Queues something for a connection, or gives it up when its queue is full.
+    fn push(&mut self, id: ConnId, push: Push) -> bool {
+        let Some(session) = self.sessions.by_id.get(&id) else { return false };
         let queued = session.link.outbox.try_send(push).is_ok();
         if !queued {
-            self.end_session(id, now);
+            self.end_session(id);
         }
         queued
     }
+
+    /// A rule was set: devices that are connected learn of it now.
+    pub(super) fn rule_set(&mut self, devices: Vec<Identity>, module: &ota_cloud::Module) {
+        for device in devices {
+            self.pending.push(device, cycle::Input::RuleSet(module.clone()), Ticket::Nobody);
+        }
+        self.turn();
+    }
+
+    /// Every device is to be tried again, a page at a time.
+    pub(super) fn try_again(&mut self) {
+        self.walk = self.cloud.products().map(|product| (product.to_owned(), None)).collect();
+    }
+
+    /// A device is known from now on.
+    pub(super) fn registered(&mut self, outcome: cycle::Outcome) {
+        self.hand_out(Vec::new(), Vec::new(), outcome);
+    }
+}
+
+fn received(topic: &str, payload: &[u8]) -> What {
+    What::Received { topic: topic.to_owned(), payload: Payload::new(payload) }
 }
 
 /// Waits until the queue has room, or for ever without one.
@@ -383,7 +627,8 @@ impl fmt::Debug for Input {
             Self::Login { .. } => "Login",
             Self::Event { .. } => "Event",
             Self::Gone { .. } => "Gone",
-            Self::Broker(_) => "Broker",
+            Self::Broker(..) => "Broker",
+            Self::Device(..) => "Device",
             Self::Command(_) => "Command",
         })
     }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::hub::{Input, Journal};
+use crate::hub::{Input, Journal, Told};
 use crate::log::What;
 use crate::mqtt::Push;
 use crate::stream::{self, Stream, push_out};
@@ -33,11 +33,19 @@ pub(crate) struct Way {
     pub(crate) tls: Option<ClientTls>,
 }
 
+/// What the hub hands to the broker's session.
+#[derive(Debug)]
+pub(crate) struct FromHub {
+    pub(crate) pushes: mpsc::Receiver<Push>,
+    /// With the number of the session that it is for.
+    pub(crate) told: mpsc::UnboundedReceiver<(u64, Told)>,
+}
+
 /// Keeps the connection up until the service stops.
 pub(crate) async fn run(
     way: Way,
     hub: mpsc::Sender<Input>,
-    mut pushes: mpsc::Receiver<Push>,
+    mut from_hub: FromHub,
     journal: Journal,
     seed: u64,
     stop: CancellationToken,
@@ -45,13 +53,16 @@ pub(crate) async fn run(
     let mut rng = Rng::new(seed);
     let mut failures = 0_u8;
     let clock = journal.clock;
+    let mut number = 0_u64;
     loop {
+        number = number.wrapping_add(1);
         let began = clock.now();
         let why = match open(&way).await {
             Ok(stream) => {
                 let session = Session::new(clock.now(), &way.broker);
-                let mut shell = Shell { stream, session, clock, hub: &hub, journal: &journal };
-                let ended = shell.run(&way.broker, &mut pushes, &stop).await;
+                let (hub, journal) = (&hub, &journal);
+                let mut shell = Shell { stream, session, number, clock, hub, journal };
+                let ended = shell.run(&way.broker, &mut from_hub, &stop).await;
                 shell.finish().await;
                 ended
             }
@@ -101,6 +112,8 @@ async fn connect(Way { broker, tls }: &Way) -> Result<Stream, Lost> {
 struct Shell<'a> {
     stream: Stream,
     session: Session,
+    /// Acknowledgements of an earlier session are not for this one.
+    number: u64,
     clock: Clock,
     hub: &'a mpsc::Sender<Input>,
     journal: &'a Journal,
@@ -111,7 +124,7 @@ impl Shell<'_> {
     async fn run(
         &mut self,
         broker: &Broker,
-        pushes: &mut mpsc::Receiver<Push>,
+        from_hub: &mut FromHub,
         stop: &CancellationToken,
     ) -> Lost {
         let mut buf = vec![0; READ];
@@ -141,8 +154,18 @@ impl Shell<'_> {
                         Err(_) => return Lost::Closed,
                     }
                 }
-                Some(push) = pushes.recv(), if self.session.is_joined() && unsent.is_empty() => {
-                    self.session.publish(self.clock.now(), &push.topic, &push.payload);
+                Some((number, told)) = from_hub.told.recv() => if number == self.number {
+                    match told {
+                        Told::Ack(id) => self.session.acknowledge(self.clock.now(), id),
+                        Told::NotKept => self.session.give_up(),
+                    }
+                },
+                Some(push) = from_hub.pushes.recv(),
+                    if self.session.is_joined() && unsent.is_empty() =>
+                {
+                    if let Push::Message { topic, payload, .. } = push {
+                        self.session.publish(self.clock.now(), &topic, &payload);
+                    }
                 }
                 () = self.clock.sleep_until(self.session.deadline()) => {
                     self.session.handle_timeout(self.clock.now());
@@ -152,7 +175,7 @@ impl Shell<'_> {
         }
     }
 
-    /// Hands the events to the hub, each only when it has room: acknowledgements go out after.
+    /// Hands the events to the hub, each only when it has room.
     async fn forward(&mut self, broker: &Broker) -> Result<(), mpsc::error::SendError<()>> {
         loop {
             let permit = self.hub.reserve().await?;
@@ -160,7 +183,7 @@ impl Shell<'_> {
             if event == Event::Joined {
                 self.journal.write(None, What::BrokerJoined { broker: broker.to_string() });
             } else {
-                permit.send(Input::Broker(event));
+                permit.send(Input::Broker(self.number, event));
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The cloud on a desk: the MQTT endpoint and the firmware server over tokio sockets.
 //!
-//! One task owns the [`Cloud`]; each connection is a task with bounded queues to and from it; both
-//! listeners are on addresses of the caller's choice. In place of the MQTT one the cloud can be a
-//! client of somebody else's broker: [`ota_cloud::broker`]. State is in memory.
+//! One thread takes the turns of [`cycle`] over a store; each connection is a task with bounded
+//! queues to and from it; both listeners are on addresses of the caller's choice. In place of the
+//! MQTT one the cloud can be a client of somebody else's broker: [`ota_cloud::broker`]. State is in
+//! memory, or with [`ServiceConfig::data`] in a folder that survives.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,6 +43,7 @@ mod handle;
 mod http;
 mod hub;
 mod join;
+mod keys;
 mod listen;
 mod log;
 mod mqtt;
@@ -55,6 +57,7 @@ mod tls;
 mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,14 +68,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use clock::Clock;
 use faulty::{Faults, Faulty};
-use hub::{Hub, Journal};
-use join::Way;
+use hub::{BrokerLink, Hub, Journal};
+use join::{FromHub, Way};
+use keys::Keys;
 use listen::Door;
 use ota_cloud::broker::Broker;
 use ota_cloud::endpoint;
 use ota_cloud::fault::FaultPlan;
 use ota_cloud::sign::UrlSigner;
-use ota_cloud::{Cloud, CloudConfig};
+use ota_cloud::{CloudConfig, Listed};
+use ota_store::{DataFolder, ImageName, Images, Memory, Sqlite, Store, StoreError, seal};
 
 pub use error::{HandleError, StartError};
 pub use handle::{Handle, NewFirmware};
@@ -119,6 +124,11 @@ pub struct ServiceConfig {
     /// The log entries that wait for the slowest reader, each with its message of at most
     /// [`endpoint::Limits::payload`]. Default 1,024.
     pub log_entries: usize,
+    /// The folder of the state, which is made where there is none, and which this process alone may
+    /// use. Without it the state is in memory.
+    pub data: Option<PathBuf>,
+    /// The events that are kept; the oldest go. Default 20,000 in memory, 1,000,000 in a folder.
+    pub events: Option<u64>,
     /// What goes wrong on purpose. With a fault, images are held in memory and served by
     /// [`ota_cloud::origin`]. Default: nothing.
     pub faults: FaultPlan,
@@ -145,6 +155,8 @@ impl Default for ServiceConfig {
             limits: endpoint::Limits::default(),
             http_patience: Duration::from_secs(30),
             log_entries: 1024,
+            data: None,
+            events: None,
             faults: FaultPlan::new(0),
             cloud: CloudConfig::new(signer, 0),
         }
@@ -172,6 +184,8 @@ impl Service {
     pub async fn prepare(config: ServiceConfig) -> Result<Prepared, StartError> {
         let most = config.max_connections;
         let (outbox, pushes) = mpsc::channel(mqtt::OUTBOX);
+        let (told, telling) = mpsc::unbounded_channel();
+        let from_hub = FromHub { pushes, told: telling };
         let plan = config.faults;
         let (front, mqtt_addr) = match config.broker {
             Some(broker) => {
@@ -180,7 +194,7 @@ impl Service {
                     return Err(StartError::NoTls);
                 }
                 let seed = u64::from_le_bytes(random()?);
-                (Front::Join { way: Way { broker, tls }, pushes, seed }, NOWHERE)
+                (Front::Join { way: Way { broker, tls }, from_hub, seed }, NOWHERE)
             }
             None => {
                 let Bound { listener, addr } = bind("MQTT", config.mqtt_addr)?;
@@ -195,43 +209,70 @@ impl Service {
         let http = Door { listener: http.listener, tls, most };
         let base = config.public_url.unwrap_or_else(|| format!("{scheme}://{http_addr}"));
         let base = base.trim_end_matches('/').to_owned();
-        let signer = UrlSigner::new(base, key(config.url_key)?, config.url_life);
+        let mut state = State::open(config.data.as_deref())?;
+        let key = state.keys.url_key(&mut state.store, config.url_key)?;
+        let signer = UrlSigner::new(base, key, config.url_life);
 
         let clock = Clock::start();
         let entries = broadcast::Sender::new(config.log_entries.max(1));
         let log = entries.downgrade();
         let journal = Journal { clock, entries };
         let joins = matches!(front, Front::Join { .. });
-        let mut cloud = Cloud::new(CloudConfig {
+        let settings = CloudConfig {
             signer: signer.clone(),
-            unix_at_zero: clock.unix_at_zero().as_secs(),
+            // The engine's time has its zero at 1970.
+            unix_at_zero: 0,
             presume_connected: config.cloud.presume_connected || joins,
             ..config.cloud
-        });
+        };
+        let mut cloud = cycle::Engine::new(state.store, settings)?;
         cloud.allow_unknown(config.anonymous);
-        let outbox = joins.then_some(outbox);
-        let faulty = !plan.rules.is_empty();
-        let store = store::Store::default();
-        // The faulty server has the bytes in memory, where they do not change.
-        let images = (!faulty).then(|| store.clone());
-        let hub = Hub::new(cloud, clock, journal.clone(), config.connect_spacing, outbox, images);
-        let (inputs, queue) = mpsc::channel(INPUTS);
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(hub.run(queue, stop.clone()));
+        cloud.keep_events(config.events.unwrap_or(state.events));
+        let shelf = store::Shelf::default();
+        let is_faulty = !plan.rules.is_empty();
         let patience = config.http_patience;
         let faults = Faults::new(&plan, journal.clone());
         let faulty =
-            faulty.then(|| Faulty::new(plan, signer.clone(), clock, journal.clone(), patience));
+            is_faulty.then(|| Faulty::new(plan, signer.clone(), clock, journal.clone(), patience));
+        let images = faulty.as_ref().map(Faulty::images);
+        if let Some(folder) = &state.images {
+            serve_again(cloud.listed()?, folder, &shelf, images.as_ref())?;
+        }
+        let (inputs, queue) = mpsc::channel(INPUTS);
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let hub = Hub {
+            cloud,
+            keys: state.keys,
+            clock,
+            journal: journal.clone(),
+            anonymous: config.anonymous,
+            connect_spacing: config.connect_spacing,
+            broker: joins.then_some(BrokerLink { outbox, told }),
+            // The faulty server has the bytes in memory, where they do not change.
+            images: (!is_faulty).then(|| shelf.clone()),
+            sessions: hub::Sessions::default(),
+            pending: hub::Pending::default(),
+            walk: Vec::new(),
+            broken: None,
+        };
+        let halt = stop.clone();
+        tasks.spawn_blocking(move || hub.run(queue, &halt));
         let origin = http::Origin {
             signer: Arc::new(signer),
-            store: store.clone(),
+            images: shelf.clone(),
             clock,
             journal,
             patience,
         };
-        let images = faulty.as_ref().map(Faulty::images);
-        let handle = Handle::new(inputs.clone(), store, images, log);
+        let handle = Handle {
+            inputs: inputs.clone(),
+            clock,
+            shelf,
+            folder: state.images,
+            faulty: images,
+            log,
+        };
         let guard = stop.clone().drop_guard();
         let unix_at_zero = clock.unix_at_zero();
         let running = Running { mqtt_addr, http_addr, unix_at_zero, handle, tasks, stop: guard };
@@ -239,11 +280,57 @@ impl Service {
     }
 }
 
+/// What is kept, and where.
+struct State {
+    store: Box<dyn Store>,
+    keys: Keys,
+    images: Option<Images>,
+    events: u64,
+}
+
+impl State {
+    fn open(data: Option<&Path>) -> Result<Self, StartError> {
+        let Some(path) = data else {
+            let (store, keys) = (Box::new(Memory::new()), Keys::fresh()?);
+            return Ok(Self { store, keys, images: None, events: 20_000 });
+        };
+        let folder = DataFolder::open(path)?;
+        let mut store: Box<dyn Store> = Box::new(Sqlite::open(&folder)?);
+        let ring = seal::open_ring(&mut store, &folder.master_key(), random()?);
+        let keys = Keys::new(ring.map_err(StartError::Key)?);
+        let images = Some(Images::open(folder.images(), handle::IMAGES)?);
+        Ok(Self { store, keys, images, events: 1_000_000 })
+    }
+}
+
+/// Serves what is kept from before.
+fn serve_again(
+    listed: Vec<Listed>,
+    folder: &Images,
+    shelf: &store::Shelf,
+    faulty: Option<&faulty::Images>,
+) -> Result<(), StartError> {
+    for Listed { firmware, image, .. } in listed {
+        let Some(name) = image.filter(|_| firmware.url.is_none()) else { continue };
+        let io = |why: &dyn std::fmt::Display| StoreError::Io {
+            why: format!("the image of {} {}: {why}", firmware.product_id, firmware.version),
+        };
+        let name = ImageName::parse(&name).ok_or_else(|| io(&"it has no name"))?;
+        let image = store::Image::kept(folder.path(name), firmware.md5).map_err(|why| io(&why))?;
+        if let Some(faulty) = faulty {
+            let content = image.source.content().map_err(|why| io(&why))?;
+            faulty.insert(firmware.path.clone(), content);
+        }
+        shelf.insert(firmware.path.clone(), image);
+    }
+    Ok(())
+}
+
 /// Where reports come from.
 #[derive(Debug)]
 enum Front {
     Listen { door: Door, limits: endpoint::Limits },
-    Join { way: Way, pushes: mpsc::Receiver<mqtt::Push>, seed: u64 },
+    Join { way: Way, from_hub: FromHub, seed: u64 },
 }
 
 /// A service that answers nobody yet; see [`Service::prepare`].
@@ -280,9 +367,9 @@ impl Prepared {
                 let serve = move |client, peer, id| mqtt::serve(client, peer, id, shared.clone());
                 tasks.spawn(listen::run(door, journal.clone(), stop, serve));
             }
-            Front::Join { way, pushes, seed } => {
+            Front::Join { way, from_hub, seed } => {
                 let (journal, stop) = (journal.clone(), stop.clone());
-                tasks.spawn(join::run(way, inputs, pushes, journal, seed, stop));
+                tasks.spawn(join::run(way, inputs, from_hub, journal, seed, stop));
             }
         }
         match faulty {
@@ -347,7 +434,7 @@ impl Running {
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// The inputs that wait for the hub. Connections wait when it is full.
-const INPUTS: usize = 256;
+const INPUTS: usize = 1_024;
 
 struct Bound {
     listener: TcpListener,
@@ -369,14 +456,6 @@ fn bind(what: &'static str, addr: SocketAddr) -> Result<Bound, StartError> {
 /// The connections that wait to be accepted: when a cloud comes back, all of its devices do. The
 /// system may allow fewer.
 const BACKLOG: u32 = 4096;
-
-/// The given key, or 32 random bytes.
-fn key(given: Option<Vec<u8>>) -> Result<Vec<u8>, StartError> {
-    match given {
-        Some(key) => Ok(key),
-        None => Ok(random::<32>()?.to_vec()),
-    }
-}
 
 fn random<const N: usize>() -> Result<[u8; N], StartError> {
     let mut bytes = [0; N];

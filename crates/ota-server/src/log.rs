@@ -131,6 +131,11 @@ pub enum What {
         /// What is wrong, in words; empty when the image is sent.
         why: String,
     },
+    /// The store refuses, or takes what it is given again. With a device: its row cannot be read.
+    Store {
+        /// Why; `None` when it works again.
+        why: Option<String>,
+    },
     /// The cloud is a client of its broker, and subscribed: reports come from now on.
     BrokerJoined {
         /// The broker's URL, without login.

@@ -19,16 +19,18 @@ use super::stream::{Peer, Stream, push_out};
 use ota_cloud::endpoint::{Connection, Event, Limits, Refusal};
 use ota_cloud::relay::Line;
 
-/// A message for a device.
+/// Something for a device.
 #[derive(Clone, Debug)]
-pub(super) struct Push {
-    pub(super) topic: String,
-    pub(super) payload: Bytes,
-    pub(super) qos: QoS,
+pub(super) enum Push {
+    /// A message.
+    Message { topic: String, payload: Bytes, qos: QoS },
+    /// Its report with this id is durable.
+    Ack(u16),
 }
 
-/// The messages that wait for one connection; a device that lets them pile up is disconnected.
-pub(super) const OUTBOX: usize = 64;
+/// What waits for one connection; a device that lets it pile up is disconnected. Acknowledgements
+/// are not more than the endpoint takes reports.
+pub(super) const OUTBOX: usize = 96;
 /// How long the last bytes of a closed connection may take.
 const LINGER: Duration = Duration::from_secs(1);
 /// A device's messages have some hundred bytes, and each connection has such a buffer.
@@ -144,12 +146,13 @@ impl Shell {
                         None => return "the service stops".to_owned(),
                     }
                 }
-                Some(Push { topic, payload, qos }) = self.pushes.recv(),
-                    if logged_in && unsent.len() <= self.half =>
-                {
-                    // Lost, as QoS 0 may be; the fault shows in the connection's own state.
-                    let now = self.clock.now();
-                    let _ = self.line.endpoint.publish(now, &topic, &payload, qos);
+                Some(push) = self.pushes.recv(), if logged_in && unsent.len() <= self.half => {
+                    self.take(push);
+                    // An acknowledgement and the reply to the same report leave together.
+                    while self.line.unsent().len() <= self.half {
+                        let Ok(push) = self.pushes.try_recv() else { break };
+                        self.take(push);
+                    }
                 }
                 _ = &mut self.dismissed, if logged_in => {
                     return "another login of the device, or its queue is full".to_owned();
@@ -161,7 +164,18 @@ impl Shell {
         }
     }
 
-    /// Hands the events to the hub, each only when it has room: acknowledgements go out after.
+    fn take(&mut self, push: Push) {
+        let (now, endpoint) = (self.clock.now(), &mut self.line.endpoint);
+        match push {
+            Push::Message { topic, payload, qos } => {
+                // Lost, as QoS 0 may be; the fault shows in the connection's own state.
+                let _ = endpoint.publish(now, &topic, &payload, qos);
+            }
+            Push::Ack(id) => endpoint.acknowledge(now, id),
+        }
+    }
+
+    /// Hands the events to the hub, each only when it has room.
     async fn forward(&mut self) -> Result<(), mpsc::error::SendError<()>> {
         loop {
             let permit = self.hub.reserve().await?;

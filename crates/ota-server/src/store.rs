@@ -70,6 +70,13 @@ impl Image {
         Ok(Self { source, size, md5: digester.finish(), modified })
     }
 
+    /// A file whose bytes were hashed before, and are never changed. Blocking, but not for long.
+    pub(super) fn kept(path: PathBuf, md5: Md5) -> io::Result<Self> {
+        let metadata = std::fs::metadata(&path)?;
+        let (size, modified) = (metadata.len(), modified(&metadata));
+        Ok(Self { source: Source::File(path), size, md5, modified })
+    }
+
     /// Whether the file is still the one that was hashed, as far as its size and time tell.
     pub(super) fn is_unchanged(&self, now: &Metadata) -> bool {
         now.len() == self.size && modified(now) == self.modified
@@ -104,9 +111,9 @@ pub(super) const CHANGED: &str =
 
 /// The images by the path of their URL.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Store(Arc<RwLock<BTreeMap<String, Arc<Image>>>>);
+pub(super) struct Shelf(Arc<RwLock<BTreeMap<String, Arc<Image>>>>);
 
-impl Store {
+impl Shelf {
     pub(super) fn get(&self, path: &str) -> Option<Arc<Image>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
     }

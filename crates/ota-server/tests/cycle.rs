@@ -1,7 +1,6 @@
 //! Turns of the loop over both stores: what is durable, what may leave when, deaths between.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
-use std::sync::mpsc;
 use std::time::Duration;
 
 use ota_cloud::sign::UrlSigner;
@@ -9,7 +8,7 @@ use ota_cloud::{
     CloudConfig, CloudError, Finish, Firmware, Module, Rollout, Status, TaskId, TaskOptions,
 };
 use ota_proto::{Identity, Instant, Md5};
-use ota_server::cycle::{self, Arrival, Engine, Input, Outcome, Refused};
+use ota_server::cycle::{self, CommandError, Engine, Input, Outcome, Refused};
 use ota_store::audit::AuditKey;
 use ota_store::seal::KeyId;
 use ota_store::{
@@ -41,13 +40,16 @@ fn progress(state: &str, percent: u32) -> Input {
     )
 }
 
-/// An engine as a process has it after its start: firmware and rule are given by configuration.
+/// An engine as a process has it after its start: firmware and rule are rows from the first on.
 fn engine<S: Store>(store: S) -> Engine<S> {
     let signer = UrlSigner::new("http://127.0.0.1", *b"key", UrlSigner::LIFE);
     let mut engine = Engine::new(store, CloudConfig::new(signer, 0)).unwrap();
     let firmware = Firmware::new("TESTPROD01", "1.0.0", Md5([7; 16]), 9);
-    engine.catalog_mut().add(firmware, 100).unwrap();
-    engine.catalog_mut().set_rule("TESTPROD01", Rollout::new("1.0.0")).unwrap();
+    if engine.catalog().iter().next().is_none() {
+        // A store that is full from the start has no rows of them.
+        let _ = engine.add_firmware(firmware, None);
+        let _ = engine.set_rule("TESTPROD01", Some(Rollout::new("1.0.0")));
+    }
     engine.allow_unknown(true);
     engine
 }
@@ -98,6 +100,10 @@ impl Store for Broken {
 
     fn due(&mut self, now: Micros, limit: usize) -> Result<Vec<DeviceKey>, StoreError> {
         self.inner.due(now, limit)
+    }
+
+    fn next_wake(&mut self) -> Result<Option<Micros>, StoreError> {
+        self.inner.next_wake()
     }
 
     fn due_items(
@@ -355,43 +361,94 @@ fn numbers_of_devices_are_not_given_twice_over_restarts() {
     assert_eq!(tasks.len(), 4, "{tasks:?}");
 }
 
-#[test]
-fn what_waits_is_one_commit_of_at_most_256_inputs_and_answers_come_with_their_tickets() {
-    let (send, receive) = mpsc::channel();
-    for n in 0..600 {
-        let input = Input::Connected;
-        send.send(Arrival { device: device(n), input, ticket: n }).unwrap();
+/// Gathers as the service does; the sizes of the turns.
+fn sizes(waiting: usize, now: &mut dyn FnMut() -> Instant) -> Vec<usize> {
+    let mut waiting = 0..waiting;
+    let mut sizes = Vec::new();
+    while !waiting.is_empty() {
+        let mut size = 0;
+        cycle::gather(now, &mut || {
+            waiting.next()?;
+            size += 1;
+            Some(size)
+        });
+        sizes.push(size);
     }
-    drop(send);
-    let mut engine = engine(Memory::new());
-    let (mut sizes, mut tickets) = (Vec::new(), Vec::new());
-    cycle::run(&mut engine, &receive, &mut || at(0), &mut |done| {
-        let outcome = done.outcome.unwrap();
-        assert_eq!(outcome.answers.len(), done.tickets.len());
-        sizes.push(outcome.written);
-        tickets.extend(done.tickets);
-    });
-    assert_eq!(sizes[..3], [256, 256, 88]);
-    assert_eq!(tickets, (0..600).collect::<Vec<_>>());
+    sizes
 }
 
 #[test]
-fn a_gathering_ends_after_five_milliseconds_even_if_more_keep_coming() {
-    let (send, receive) = mpsc::channel();
-    for n in 0..100 {
-        send.send(Arrival { device: device(n), input: Input::Connected, ticket: () }).unwrap();
-    }
-    drop(send);
+fn what_waits_is_gathered_up_to_256_inputs_or_five_milliseconds() {
+    assert_eq!(sizes(600, &mut || at(0)), [256, 256, 88]);
     let mut clock = 0;
     let mut now = || {
         clock += 1;
         at(clock)
     };
-    let mut sizes = Vec::new();
-    cycle::run(&mut engine(Memory::new()), &receive, &mut now, &mut |done| {
-        sizes.push(done.tickets.len());
-    });
-    // A millisecond for each look at the clock: one to begin with, five more inputs.
-    assert_eq!(sizes[0], 1 + Duration::from_millis(5).as_millis() as usize);
+    // A millisecond for each look at the clock.
+    let sizes = sizes(100, &mut now);
+    assert_eq!(sizes[0], Duration::from_millis(5).as_millis() as usize);
     assert_eq!(sizes.iter().sum::<usize>(), 100);
+}
+
+#[test]
+fn products_firmware_and_rules_are_there_after_a_restart() {
+    let memory = Memory::new();
+    let mut one = engine(memory.clone());
+    let firmware = one.catalog().iter().next().unwrap().clone();
+    let again = one.add_firmware(firmware.clone(), None);
+    assert!(matches!(again, Err(CommandError::Refused(Refused::Catalog(_)))), "{again:?}");
+    let none = one.set_rule("TESTPROD01", Some(Rollout::new("9")));
+    assert!(matches!(none, Err(CommandError::Refused(Refused::Command(_)))), "{none:?}");
+    one.register(at(0), &Identity::new("OTHER", "d").unwrap()).unwrap();
+    one.withdraw(&firmware, "it burns").unwrap();
+    let signer = UrlSigner::new("http://127.0.0.1", *b"key", UrlSigner::LIFE);
+    let two = Engine::new(memory, CloudConfig::new(signer, 0)).unwrap();
+    assert_eq!(two.products().collect::<Vec<_>>(), ["OTHER", "TESTPROD01"]);
+    assert_eq!(two.catalog(), one.catalog());
+    let module = Module::default();
+    assert_eq!(two.catalog().withdrawn("TESTPROD01", &module, "1.0.0"), Some("it burns"));
+    assert_eq!(two.catalog().rule("TESTPROD01", &module).unwrap().version, "1.0.0");
+}
+
+#[test]
+fn an_offer_without_a_pause_is_claimed_in_the_commit_that_makes_it_and_may_be_decided_anew() {
+    let mut engine = engine(Memory::new());
+    engine.set_rule("TESTPROD01", None).unwrap();
+    turn(&mut engine, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
+    let start = Input::Start { target: "1.0.0".into(), options: TaskOptions::default() };
+    let publish = turn(&mut engine, 1, vec![start]).publish.remove(0);
+    let firmware = publish.firmware.unwrap();
+    engine.withdraw(&firmware, "its file changed").unwrap();
+    let came = turn(&mut engine, 2, vec![Input::NotOffered(publish.offer.unwrap())]);
+    assert_eq!(came.publish, []);
+    let why = engine.device(&device(1)).unwrap().unwrap().not_offered.unwrap();
+    assert!(why.to_string().contains("its file changed"), "{why}");
+    assert_eq!(engine.deadline().unwrap(), None, "nothing is due any more");
+}
+
+#[test]
+fn the_next_turn_is_due_when_the_earliest_wake_up_or_late_row_is() {
+    let mut engine = engine(Memory::new());
+    assert_eq!(engine.deadline().unwrap(), None);
+    turn(&mut engine, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
+    assert_eq!(engine.deadline().unwrap(), Some(at(50)));
+    let offer = turn(&mut engine, 50, vec![]).publish.remove(0).offer.unwrap();
+    turn(&mut engine, 51, vec![Input::Offered(offer), progress("downloading", 1)]);
+    turn(&mut engine, 52, vec![progress("downloading", 2)]);
+    assert_eq!(engine.deadline().unwrap(), Some(at(10_052)));
+    assert_eq!(turn(&mut engine, 10_052, vec![]).written, 1);
+    assert_eq!(engine.deadline().unwrap(), Some(at(600_052)));
+}
+
+#[test]
+fn old_events_go() {
+    let mut engine = engine(Memory::new());
+    engine.keep_events(100);
+    for n in 0..3_000 {
+        turn(&mut engine, n, vec![Input::Connected]);
+    }
+    let events = engine.store_mut().read().events(&EventQuery::default(), 1_000).unwrap();
+    let (first, last) = (events[0].seq, engine.store_mut().commit(&Commit::default()).unwrap());
+    assert!(first > 2_000 && last.last_event - first >= 100, "{first} {last:?}");
 }

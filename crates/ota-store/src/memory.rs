@@ -296,6 +296,10 @@ impl Store for Memory {
         Ok(due.map(|(_, key)| key.clone()).take(limit.min(MAX_EACH)).collect())
     }
 
+    fn next_wake(&mut self) -> Result<Option<Micros>, StoreError> {
+        Ok(self.state().wakes.first().map(|(wake, _)| *wake))
+    }
+
     fn due_items(
         &mut self,
         kind: Kind,

@@ -224,6 +224,12 @@ pub trait Store: Send {
     /// What the system refuses; see [`StoreError`].
     fn due(&mut self, now: Micros, limit: usize) -> Result<Vec<DeviceKey>, StoreError>;
 
+    /// The earliest wake-up of any device; none when no device has one.
+    ///
+    /// # Errors
+    /// What the system refuses; see [`StoreError`].
+    fn next_wake(&mut self) -> Result<Option<Micros>, StoreError>;
+
     /// The same for items of a kind: their ids, by wake-up and id.
     ///
     /// # Errors
@@ -255,6 +261,58 @@ pub trait Store: Send {
     /// # Errors
     /// What the system refuses; see [`StoreError`].
     fn set_master_key(&mut self, key: KeyId) -> Result<(), StoreError>;
+}
+
+/// A store that is chosen when the program runs.
+impl<S: Store + ?Sized> Store for Box<S> {
+    fn read(&self) -> &dyn Read {
+        (**self).read()
+    }
+
+    fn reader(&self) -> Result<Box<dyn Read + Send>, StoreError> {
+        (**self).reader()
+    }
+
+    fn load(&mut self, keys: &[DeviceKey]) -> Result<Vec<Option<DeviceRow>>, StoreError> {
+        (**self).load(keys)
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+        (**self).commit(commit)
+    }
+
+    fn due(&mut self, now: Micros, limit: usize) -> Result<Vec<DeviceKey>, StoreError> {
+        (**self).due(now, limit)
+    }
+
+    fn next_wake(&mut self) -> Result<Option<Micros>, StoreError> {
+        (**self).next_wake()
+    }
+
+    fn due_items(
+        &mut self,
+        kind: Kind,
+        now: Micros,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        (**self).due_items(kind, now, limit)
+    }
+
+    fn prune_events(&mut self, upto: u64, limit: usize) -> Result<u64, StoreError> {
+        (**self).prune_events(upto, limit)
+    }
+
+    fn prune_audit(&mut self, upto: u64, limit: usize) -> Result<u64, StoreError> {
+        (**self).prune_audit(upto, limit)
+    }
+
+    fn set_audit_key(&mut self, key: AuditKey) {
+        (**self).set_audit_key(key);
+    }
+
+    fn set_master_key(&mut self, key: KeyId) -> Result<(), StoreError> {
+        (**self).set_master_key(key)
+    }
 }
 
 /// The counts under `prefix` that differ.

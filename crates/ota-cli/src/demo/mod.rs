@@ -85,7 +85,7 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
     };
     let cloud = cloud(config, &identity, &secret, firmware.clone()).await?;
     let mut log = cloud.handle().log();
-    let clock = same_clock(&cloud.handle()).await?;
+    let clock = same_clock(&cloud.handle());
     let (mqtt, http) = (cloud.mqtt_addr(), cloud.http_addr());
     let text = format!("the cloud listens: mqtt {mqtt}, http {http}");
     let line = Line::new(clock.now(), "listening", text).with("mqtt", mqtt.to_string());
@@ -163,11 +163,11 @@ async fn cloud(
 }
 
 /// A clock with the cloud's origin, so that both sides' lines have the same times.
-async fn same_clock(cloud: &Handle) -> Result<Clock, Failure> {
+fn same_clock(cloud: &Handle) -> Clock {
     let ours = Clock::start();
-    let ahead = cloud.with(move |_, now| now.since(ours.now())).await.map_err(unexpected)?;
+    let ahead = cloud.now().since(ours.now());
     let origin = ours.to_std(Instant::ZERO).and_then(|origin| origin.checked_sub(ahead));
-    Ok(origin.map_or(ours, Clock::anchored))
+    origin.map_or(ours, Clock::anchored)
 }
 
 /// The device from one start to the next.

@@ -1,6 +1,6 @@
 //! How the demo ended: by the cloud's record and the slot, not by what the device says.
 
-use ota_cloud::{DeviceRecord, Finish};
+use ota_cloud::{Device, EventKind, Status};
 use ota_host::{DataDir, FileSlot, JournalFile, SlotOptions};
 use ota_proto::journal::Record;
 use ota_proto::{Identity, Instant, Reason};
@@ -54,7 +54,7 @@ pub(super) async fn judge(
     Ok(Verdict { messages: counters.received, checkpoints, sessions: counters.sessions })
 }
 
-async fn record(cloud: &Handle, device: &Identity) -> Result<DeviceRecord, Failure> {
+async fn record(cloud: &Handle, device: &Identity) -> Result<Device, Failure> {
     let record = cloud.device(device).await.map_err(unexpected)?;
     record.ok_or_else(|| Failure::failed("the cloud does not know the device"))
 }
@@ -66,12 +66,19 @@ pub(super) async fn failed(
     why: Reason,
 ) -> Result<Failure, Failure> {
     let record = record(cloud, device).await?;
-    let ended = |task: &ota_cloud::Task| {
-        let code = task.retcode == i64::from(why.code().number());
-        let failed = task.finished.is_some_and(|(_, how)| how == Finish::Failed);
-        failed && code && task.err_msg == why.text()
+    let number = i64::from(why.code().number());
+    let is_it = |event: &EventKind| {
+        matches!(event, EventKind::Status { to: Status::Failed, code, text, .. }
+            if *code == number && text == why.text())
     };
-    let told = record.task.iter().chain(&record.history).any(ended);
+    // Also of a task before its last.
+    let (mut told, mut after) = (false, 0);
+    loop {
+        let events = cloud.history(device, after).await.map_err(unexpected)?;
+        told |= events.iter().any(|(_, _, event)| is_it(event));
+        let Some((last, ..)) = events.last() else { break };
+        after = *last;
+    }
     let runs = record.runs() == Some(OLD);
     if !(told && runs) {
         return Err(Failure::failed(format!("the cloud's record does not say: {why}")));

@@ -11,6 +11,7 @@ use mqttbytes::v4::{
 use ota_proto::Instant;
 
 use super::{Broker, Event, FILTER, Lost, Refused, fence, half};
+use crate::acks::Acks;
 use crate::frame::Frame;
 
 /// One connection to a broker, free of IO. Feed it with [`Session::handle_received`], drain
@@ -33,6 +34,7 @@ pub struct Session {
     tx_since: Instant,
     /// Since when an answer is owed.
     asked: Option<Instant>,
+    acks: Acks,
     /// When the last ping was due.
     pinged: Instant,
     over: Option<Lost>,
@@ -64,6 +66,7 @@ impl Session {
             tx: BytesMut::new(),
             tx_since: now,
             asked: Some(now),
+            acks: Acks::default(),
             pinged: now,
             over: None,
         };
@@ -88,13 +91,16 @@ impl Session {
     /// Whether more bytes can be taken.
     #[must_use]
     pub fn wants_read(&self) -> bool {
-        self.over.is_none() && self.rx.len() <= Self::MAX_PACKET && self.tx.len() <= UNSENT / 2
+        self.over.is_none()
+            && self.rx.len() <= Self::MAX_PACKET
+            && self.tx.len() <= UNSENT / 2
+            && self.acks.len() < UNACKNOWLEDGED
     }
 
-    /// The next event. Acknowledgements are written here, so call this only when the event can be
-    /// taken. `None`: more bytes are needed.
+    /// The next event. A report at QoS 1 is acknowledged by [`Session::acknowledge`], and
+    /// everything else here. `None`: more bytes are needed, or an acknowledgement.
     pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
-        while self.over.is_none() {
+        while self.over.is_none() && self.acks.len() < UNACKNOWLEDGED {
             match self.step(now) {
                 Ok(Step::Event(event)) => return Some(event),
                 Ok(Step::Nothing) => {}
@@ -103,6 +109,19 @@ impl Session {
             }
         }
         None
+    }
+
+    /// What a report changed is durable: acknowledges it, by the `id` of its event. What came
+    /// before it is acknowledged before it.
+    pub fn acknowledge(&mut self, now: Instant, id: u16) {
+        self.acks.done(id);
+        self.write_acks(now);
+    }
+
+    /// What was taken from the broker could not be kept: ends the connection, so that the broker
+    /// delivers again what was not acknowledged.
+    pub fn give_up(&mut self) {
+        self.end(Lost::NotKept);
     }
 
     /// Whether [`Session::publish`] may be called.
@@ -212,7 +231,7 @@ impl Session {
         if frame.len > Self::MAX_PACKET || unreadable {
             let topic = String::from_utf8_lossy(head.topic).into_owned();
             self.skip = frame.len;
-            self.acknowledge(id, now);
+            self.receive(id, true, now);
             return Ok(Step::Event(Event::Oversized { topic }));
         }
         if self.rx.len() < frame.len {
@@ -223,13 +242,13 @@ impl Session {
         else {
             return Err(Lost::Malformed("PUBLISH"));
         };
-        self.acknowledge(id, now);
         // A retained message was published some time ago: no device speaks now.
+        self.receive(id, publish.retain, now);
         if publish.retain {
             return Ok(Step::Nothing);
         }
         let Publish { topic, payload, .. } = publish;
-        Ok(Step::Event(Event::Report { topic, payload }))
+        Ok(Step::Event(Event::Report { topic, payload, id }))
     }
 
     fn take_answer(&mut self, packet: Packet, now: Instant) -> Result<Step, Lost> {
@@ -260,8 +279,17 @@ impl Session {
         }
     }
 
-    fn acknowledge(&mut self, id: Option<u16>, now: Instant) {
+    /// A message at QoS 1 has come; `done` when nobody has to do anything about it.
+    fn receive(&mut self, id: Option<u16>, done: bool, now: Instant) {
         if let Some(id) = id {
+            self.acks.take(id, done);
+            self.write_acks(now);
+        }
+    }
+
+    /// Writes what is to be acknowledged.
+    fn write_acks(&mut self, now: Instant) {
+        while let Some(id) = self.acks.next().filter(|_| self.over.is_none()) {
             self.write(now, |tx| PubAck::new(id).write(tx));
         }
     }
@@ -292,6 +320,8 @@ enum Step {
     Short,
 }
 
+/// The most messages at QoS 1 that are taken and not yet acknowledged.
+const UNACKNOWLEDGED: usize = 1_024;
 /// The most bytes that wait for a broker that does not read.
 const UNSENT: usize = 256 * 1024;
 /// The longest answer is a SUBACK to one filter.

@@ -16,6 +16,9 @@ pub enum Event {
         topic: String,
         /// The JSON, not yet looked at.
         payload: Bytes,
+        /// At QoS 1, what [`acknowledge`](super::Session::acknowledge) wants once what it changed
+        /// is durable.
+        id: Option<u16>,
     },
     /// A message over the limit; it was acknowledged and skipped.
     Oversized {
@@ -42,6 +45,8 @@ pub enum Lost {
     Slow,
     /// A packet that breaks the standard, or that nothing asked for; says what is wrong with it.
     Malformed(&'static str),
+    /// We ended it: what the broker delivered could not be kept, and is to be delivered again.
+    NotKept,
     /// The broker, or something between, ended the connection.
     Closed,
 }
@@ -89,6 +94,7 @@ impl fmt::Display for Lost {
             Self::Silent => f.write_str("the broker does not answer"),
             Self::Slow => f.write_str("the broker does not read what it is sent"),
             Self::Malformed(what) => write!(f, "the broker sent what is no MQTT 3.1.1: {what}"),
+            Self::NotKept => f.write_str("its reports cannot be kept now; it delivers them again"),
             Self::Closed => f.write_str("the connection was closed"),
         }
     }

@@ -49,7 +49,7 @@ pub struct Counters {
 }
 
 /// What happened to a device. Serialised it has its name as `kind`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum EventKind {

@@ -9,6 +9,7 @@ use core::fmt;
 
 use ota_proto::message::{CloudMessage, DeviceMessage, OfferMessage};
 use ota_proto::{Identity, Instant, Topic, TopicKind, Version};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -92,6 +93,8 @@ pub enum DeviceInput<'a> {
     Woken,
     /// What [`Effect::Offer`] asked for was handed to its connection.
     Offered(TaskId),
+    /// What [`Effect::Offer`] asked for cannot be handed out as things are: it is decided anew.
+    NotOffered(TaskId),
     /// Begin a task.
     Start {
         /// The version to go to.
@@ -263,7 +266,7 @@ impl Device {
     /// # Errors
     /// [`BadState`]; none is known.
     pub fn to_bytes(&self) -> Result<Vec<u8>, BadState> {
-        serde_json::to_vec(self).map_err(|error| BadState(error.to_string()))
+        BadState::write(self)
     }
 
     /// The device from what was kept.
@@ -271,8 +274,7 @@ impl Device {
     /// # Errors
     /// [`BadState`] when these are not the bytes of a device.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
-        let device: Self =
-            serde_json::from_slice(bytes).map_err(|error| BadState(error.to_string()))?;
+        let device: Self = BadState::read(bytes)?;
         if device.modules.len() > MAX_MODULES {
             return Err(BadState("more modules than a device has".into()));
         }
@@ -280,13 +282,23 @@ impl Device {
     }
 }
 
-/// A device's row that cannot be read: the database is damaged, or of a later release.
+/// A row that cannot be read: the database is damaged, or of a later release.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BadState(String);
 
+impl BadState {
+    pub(crate) fn write(value: &impl Serialize) -> Result<Vec<u8>, Self> {
+        serde_json::to_vec(value).map_err(|error| Self(error.to_string()))
+    }
+
+    pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Self> {
+        serde_json::from_slice(bytes).map_err(|error| Self(error.to_string()))
+    }
+}
+
 impl fmt::Display for BadState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a device's state cannot be read: {}", self.0)
+        write!(f, "what was kept cannot be read: {}", self.0)
     }
 }
 

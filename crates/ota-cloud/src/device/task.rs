@@ -32,7 +32,8 @@ impl fmt::Display for TaskId {
 }
 
 /// How a task is to be run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TaskOptions {
     /// In place of [`CloudConfig::timeout_interval`](crate::CloudConfig::timeout_interval).
     pub timeout: Option<Duration>,
@@ -59,7 +60,7 @@ impl TaskOptions {
 
 /// A standing rule: each device of a product that reports another version gets a task (the
 /// platform's "dynamic" task).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rollout {
     /// The target.
     pub version: String,

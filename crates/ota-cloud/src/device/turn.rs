@@ -83,6 +83,14 @@ impl<'a> Turn<'a> {
                 self.offered(task);
                 Ok(())
             }
+            DeviceInput::NotOffered(task) => {
+                let (now, device) = (self.now, &mut *self.device);
+                let is_open = device.task.as_ref().is_some_and(|open| open.id == task);
+                if let Some(lease) = device.offer.as_mut().filter(|_| is_open) {
+                    *lease = now;
+                }
+                Ok(())
+            }
             DeviceInput::Start { target, options } => self.start(target, options),
             DeviceInput::Cancel(task) => self.cancel(task),
             DeviceInput::Retry(task) => self.retry(task),
@@ -92,7 +100,10 @@ impl<'a> Turn<'a> {
                 Ok(())
             }
             DeviceInput::TryAgain => {
-                self.try_again();
+                // A fleet is walked: most devices have used nothing up.
+                if !self.try_again() {
+                    return;
+                }
                 Ok(())
             }
         };
@@ -362,9 +373,11 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    fn try_again(&mut self) {
+    /// Returns whether anything has changed.
+    fn try_again(&mut self) -> bool {
         let modules: Vec<Module> =
             self.device.modules.iter().map(|known| known.module.clone()).collect();
+        let used = self.device.modules.iter().any(|known| known.rule.is_some());
         for known in &mut self.device.modules {
             known.rule = None;
         }
@@ -374,6 +387,7 @@ impl<'a> Turn<'a> {
                 self.device.not_offered = None;
             }
         }
+        used || !self.change.events.is_empty()
     }
 
     /// The device's task, when it is this one.

@@ -20,6 +20,7 @@ use mqttbytes::v4::{
 };
 use ota_proto::{Identity, Instant};
 
+use crate::acks::Acks;
 pub use topic::{is_filter, is_topic, matches};
 pub use types::{Close, Event, Limits, Login, NotSent, Refusal};
 use types::{keep_alive, one_and_a_half};
@@ -40,6 +41,7 @@ pub struct Connection {
     keep_alive: Duration,
     filters: BTreeMap<String, QoS>,
     in_flight: BTreeSet<u16>,
+    acks: Acks,
     last_id: u16,
     closed: Option<Close>,
 }
@@ -69,6 +71,7 @@ impl Connection {
             keep_alive: Duration::ZERO,
             filters: BTreeMap::new(),
             in_flight: BTreeSet::new(),
+            acks: Acks::default(),
             last_id: 0,
             closed: None,
         }
@@ -89,12 +92,17 @@ impl Connection {
             && self.phase != Phase::Deciding
             && self.rx.len() <= self.limits.packet()
             && self.tx.len() <= self.limits.unsent / 2
+            && self.acks.len() < self.limits.received.max(1)
     }
 
-    /// The next event. Acknowledgements are written here, so call this only when the event can be
-    /// taken. `None`: more bytes are needed, or a decision on the login.
+    /// The next event. A report at QoS 1 is acknowledged by [`Connection::acknowledge`], and
+    /// everything else here. `None`: more bytes are needed, a decision on the login, or an
+    /// acknowledgement.
     pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
-        while self.closed.is_none() && self.phase != Phase::Deciding {
+        while self.closed.is_none()
+            && self.phase != Phase::Deciding
+            && self.acks.len() < self.limits.received.max(1)
+        {
             let step = self.next_packet(now).and_then(|packet| match packet {
                 Some(packet) => self.handle_packet(packet, now).map(Some),
                 None => Ok(None),
@@ -107,6 +115,13 @@ impl Connection {
             }
         }
         None
+    }
+
+    /// What a report changed is durable: acknowledges it, by the `id` of its event. What came
+    /// before it is acknowledged before it.
+    pub fn acknowledge(&mut self, now: Instant, id: u16) {
+        self.acks.done(id);
+        self.write_acks(now);
     }
 
     /// Takes the login: the device may now use its own topics.
@@ -296,13 +311,16 @@ impl Connection {
         if publish.payload.len() > self.limits.payload {
             return Err(Close::TooLarge);
         }
-        if publish.qos == QoS::AtLeastOnce {
+        let Publish { topic, payload, qos, pkid, .. } = publish;
+        let is_report = topic == device.report_topic();
+        let id = (qos == QoS::AtLeastOnce).then_some(pkid);
+        if let Some(id) = id {
             // A foreign message is acknowledged too: it is dropped, not asked for again.
-            self.write(now, |tx| PubAck::new(publish.pkid).write(tx));
+            self.acks.take(id, !is_report);
+            self.write_acks(now);
         }
-        let Publish { topic, payload, qos, .. } = publish;
-        Ok(Some(if topic == device.report_topic() {
-            Event::Report { payload, qos }
+        Ok(Some(if is_report {
+            Event::Report { payload, id }
         } else if topic::may_use(device, &topic) {
             Event::Publish { topic, payload, qos }
         } else {
@@ -356,6 +374,13 @@ impl Connection {
     fn connack(&mut self, code: ConnectReturnCode, now: Instant) {
         // No session outlives its connection, so none is ever present.
         self.write(now, |tx| ConnAck::new(code, false).write(tx));
+    }
+
+    /// Writes what is to be acknowledged.
+    fn write_acks(&mut self, now: Instant) {
+        while let Some(id) = self.acks.next().filter(|_| self.closed.is_none()) {
+            self.write(now, |tx| PubAck::new(id).write(tx));
+        }
     }
 
     /// Every write of the codec: into a scratch first, since the codec leaves half a packet

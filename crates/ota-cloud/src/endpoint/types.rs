@@ -22,6 +22,8 @@ pub struct Limits {
     pub subscriptions: usize,
     /// The most QoS 1 messages not yet acknowledged, at most 65,534. Default 32.
     pub in_flight: usize,
+    /// The most messages at QoS 1 that are taken and not yet acknowledged; 1 at least. Default 32.
+    pub received: usize,
     /// How long a client may take for its CONNECT. Default 10 s.
     pub connect: Duration,
     /// How long a client may leave bytes unread. Default 10 s.
@@ -43,6 +45,7 @@ impl Default for Limits {
             unsent: 256 * 1024,
             subscriptions: 64,
             in_flight: 32,
+            received: 32,
             connect: Duration::from_secs(10),
             stall: Duration::from_secs(10),
         }
@@ -60,8 +63,9 @@ pub enum Event {
     Report {
         /// The JSON, not yet looked at.
         payload: Bytes,
-        /// 0 or 1.
-        qos: QoS,
+        /// At QoS 1, what [`acknowledge`](super::Connection::acknowledge) wants once what it
+        /// changed is durable.
+        id: Option<u16>,
     },
     /// A message on another topic the device may use.
     Publish {

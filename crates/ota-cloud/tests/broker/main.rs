@@ -95,17 +95,19 @@ fn the_login_and_the_subscription() {
 }
 
 #[test]
-fn reports_are_acknowledged_when_they_are_taken() {
+fn reports_are_acknowledged_when_they_are_durable() {
     let mut session = joined();
     let topic = "$ota/report/P/d";
     session.handle_received(&publish(0x30, topic.as_bytes(), None, b"a"));
     session.handle_received(&publish(0x3a, topic.as_bytes(), Some(7), b"b"));
-    let report = |payload: &'static [u8]| {
-        Some(Event::Report { topic: topic.into(), payload: Bytes::from_static(payload) })
+    let report = |payload: &'static [u8], id| {
+        Some(Event::Report { topic: topic.into(), payload: Bytes::from_static(payload), id })
     };
-    assert_eq!(session.poll_event(T0), report(b"a"));
+    assert_eq!(session.poll_event(T0), report(b"a", None));
     assert_eq!(session.unsent(), b"");
-    assert_eq!(session.poll_event(T0), report(b"b"));
+    assert_eq!(session.poll_event(T0), report(b"b", Some(7)));
+    assert_eq!(session.unsent(), b"");
+    session.acknowledge(T0, 7);
     assert_eq!(take(&mut session), b"\x40\x02\0\x07");
     session.publish(T0, "$ota/update/P/d", &Bytes::from_static(b"reply"));
     assert_eq!(take(&mut session), b"\x30\x16\0\x0f$ota/update/P/dreply");

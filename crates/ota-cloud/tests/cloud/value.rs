@@ -160,6 +160,6 @@ fn a_device_is_some_hundred_bytes_and_damage_is_an_error() {
     assert!(Device::from_bytes(later.as_bytes()).is_ok());
     for (from, to) in [("TESTPROD01", "TEST/PROD0"), ("\"default\"", "\"a b\"")] {
         let error = Device::from_bytes(text.replace(from, to).as_bytes()).unwrap_err();
-        assert!(error.to_string().starts_with("a device's state cannot be read: "), "{error}");
+        assert!(error.to_string().starts_with("what was kept cannot be read: "), "{error}");
     }
 }

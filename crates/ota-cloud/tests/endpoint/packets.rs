@@ -195,15 +195,36 @@ fn messages_in_by_topic() {
     connection.handle_received(b"\x32\x1d\0\x18$ota/report/P123456789/d\0\x05!");
     connection.handle_received(b"\x30\x11\0\x0eP123456789/d/x?");
     connection.handle_received(b"\x32\x06\0\x01a\0\x06?\xc0\0");
-    let report = Event::Report { payload: Bytes::from_static(b"!"), qos: QoS::AtLeastOnce };
+    let report = Event::Report { payload: Bytes::from_static(b"!"), id: Some(5) };
     assert_eq!(connection.poll_event(T0), Some(report));
-    assert_eq!(take(&mut connection), b"\x40\x02\0\x05");
+    assert_eq!(take(&mut connection), b"", "nothing is acknowledged before it is durable");
     let (topic, payload) = ("P123456789/d/x".to_owned(), Bytes::from_static(b"?"));
     let message = Event::Publish { topic, payload, qos: QoS::AtMostOnce };
     assert_eq!(connection.poll_event(T0), Some(message));
     assert_eq!(connection.poll_event(T0), Some(Event::Foreign { topic: "a".into() }));
     assert_eq!(connection.poll_event(T0), None);
-    assert_eq!(take(&mut connection), b"\x40\x02\0\x06\xd0\0");
+    assert_eq!(take(&mut connection), b"\xd0\0", "acknowledged in the order of the messages");
+    connection.acknowledge(T0, 6);
+    connection.acknowledge(T0, 5);
+    assert_eq!(take(&mut connection), b"\x40\x02\0\x05\x40\x02\0\x06");
+    connection.acknowledge(T0, 5);
+    assert_eq!(take(&mut connection), b"", "once");
+}
+
+#[test]
+fn reports_that_are_not_acknowledged_are_bounded() {
+    let mut connection = up_with(Limits { received: 2, ..Limits::default() });
+    for id in 1..=3 {
+        let mut packet = b"\x32\x1d\0\x18$ota/report/P123456789/d\0\x00!".to_vec();
+        packet[29] = id;
+        connection.handle_received(&packet);
+    }
+    assert!(connection.poll_event(T0).is_some() && connection.poll_event(T0).is_some());
+    assert_eq!(connection.poll_event(T0), None);
+    assert!(!connection.wants_read());
+    connection.acknowledge(T0, 1);
+    assert_eq!(take(&mut connection), b"\x40\x02\0\x01");
+    assert!(connection.wants_read() && connection.poll_event(T0).is_some());
 }
 
 #[test]

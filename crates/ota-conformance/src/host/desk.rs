@@ -99,7 +99,7 @@ impl Seen {
                 Some(entry) = log.next() => lock(&self.entries).push(entry),
                 _ = glance.tick() => {
                     let record = handle.device(&scenario.identity()).await.ok().flatten();
-                    let task = record.and_then(|record| record.device.task);
+                    let task = record.and_then(|record| record.task);
                     *lock(&self.finished) = task.is_some_and(|task| task.finished.is_some());
                     self.changed.notify_one();
                 }

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::adapter::{Config, DeviceIndex, Driver, Event, Options};
-use ota_cloud::{DeviceRecord, Rollout};
+use ota_cloud::{Device, Rollout};
 use ota_host::{DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage};
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
 use ota_proto::{Event as Update, Identity, Installed, Rng};
@@ -122,11 +122,11 @@ impl Rig {
     }
 
     /// Runs until the cloud calls the update proved.
-    async fn prove(&mut self, cloud: &Running, image: &[u8]) -> DeviceRecord {
+    async fn prove(&mut self, cloud: &Running, image: &[u8]) -> Device {
         let handle = cloud.handle();
         let device = identity();
         let mut proved = std::pin::pin!(
-            handle.wait_for(&device, |record: &DeviceRecord| record.is_claimed_and_proved())
+            handle.wait_for(&device, |record: &Device| record.is_claimed_and_proved())
         );
         let run = async {
             loop {

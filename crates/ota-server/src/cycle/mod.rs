@@ -1,24 +1,28 @@
 //! The loop of docs/cloud-design.md over a store: gather, load, apply, commit once, and only then
 //! what comes of it.
 //!
-//! [`Engine`] is one turn, without sockets and clock; [`run`] gathers what arrives and takes the
-//! turns. What a turn comes to is handed out once its commit has returned, and not at all when
+//! [`Engine`] is one turn, without sockets and clock; the service gathers what arrives and takes
+//! the turns. What a turn comes to is handed out once its commit has returned, and not at all when
 //! the commit fails.
 
 mod gather;
+mod shelf;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use ota_cloud::device::{self, BadState, Context, DeviceInput, Effect, Write};
 use ota_cloud::{
-    Catalog, CloudConfig, CloudError, Device, EventKind, Module, TaskError, TaskId, TaskOptions,
+    CatalogError, CloudConfig, CloudError, Device, EventKind, Firmware, Module, TaskError, TaskId,
+    TaskOptions,
 };
 use ota_proto::{Identity, Instant};
-use ota_store::{Commit, DeviceKey, DeviceRow, Store, StoreError};
+use ota_store::{Commit, DeviceKey, DeviceRow, EventQuery, Store, StoreError};
 
-pub use gather::{Arrival, Done, GATHER, MOST, run};
+pub use gather::{GATHER, MOST, gather};
+use shelf::Shelf;
 use work::{Kept, Work};
 
 /// How often a turn is taken again because a row was changed behind it.
@@ -27,6 +31,12 @@ const TRIES: usize = 5;
 const DUE: usize = 256;
 /// Devices that stay in memory beside those that are connected.
 const KEEP: usize = 4_096;
+/// Events of a device that are read at a time.
+const HISTORY: usize = 1_000;
+/// Events that are pruned at a time.
+const PRUNE: usize = 2_000;
+/// The pause before a row that cannot be read is met again.
+const BAD: Duration = Duration::from_secs(1);
 /// The count that says how many devices have a number.
 const NUMBERS: &str = "device numbers";
 
@@ -42,6 +52,8 @@ pub enum Input {
     Message(Vec<u8>),
     /// The offer of this task, which an [`Outcome`] handed out, was published.
     Offered(TaskId),
+    /// The same offer was not published, and it is to be decided anew whether there is one.
+    NotOffered(TaskId),
     /// Make it known.
     Register,
     /// Begin a task.
@@ -71,15 +83,51 @@ pub enum Refused {
     Peer(CloudError),
     /// The command cannot be followed.
     Command(TaskError),
+    /// The firmware cannot be taken.
+    Catalog(CatalogError),
     /// The device's row cannot be read.
     Row(BadState),
 }
+
+/// Why a command was not carried out; nothing is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// It cannot be followed.
+    Refused(Refused),
+    /// The store refuses.
+    Store(StoreError),
+}
+
+impl From<Refused> for CommandError {
+    fn from(why: Refused) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl From<StoreError> for CommandError {
+    fn from(why: StoreError) -> Self {
+        Self::Store(why)
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) => why.fmt(f),
+            Self::Store(why) => why.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CommandError {}
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Peer(error) => error.fmt(f),
             Self::Command(error) => error.fmt(f),
+            Self::Catalog(error) => error.fmt(f),
             Self::Row(error) => error.fmt(f),
         }
     }
@@ -96,6 +144,8 @@ pub struct Publish {
     pub payload: Vec<u8>,
     /// It is the offer of this task: [`Input::Offered`] follows once it is published.
     pub offer: Option<TaskId>,
+    /// What the offer is of.
+    pub firmware: Option<Firmware>,
 }
 
 /// What a turn came to. All of it is durable.
@@ -118,15 +168,23 @@ pub struct Outcome {
 pub struct Engine<S> {
     store: S,
     config: CloudConfig,
-    catalog: Catalog,
+    shelf: Shelf,
     allow_unknown: bool,
     /// Devices that have a number.
     numbers: u32,
     kept: BTreeMap<DeviceKey, Kept>,
+    /// Those of them that have news which are not in their rows, by when these must be.
+    late: BTreeSet<(Instant, DeviceKey)>,
     /// Devices whose rows cannot be read: they are not asked for again when time has come.
     bad: BTreeSet<DeviceKey>,
     /// Devices with a session of this process. Presence is in no row.
     online: BTreeSet<DeviceKey>,
+    /// The moment of the last turn.
+    now: Instant,
+    /// Events that are kept; older ones go.
+    keep_events: u64,
+    /// The latest event that is gone, as far as is known.
+    pruned: u64,
 }
 
 impl<S: Store> Engine<S> {
@@ -139,14 +197,18 @@ impl<S: Store> Engine<S> {
         let numbers = counts.get(NUMBERS).copied().unwrap_or(0);
         let numbers = u32::try_from(numbers).unwrap_or(u32::MAX);
         Ok(Self {
+            shelf: Shelf::read(&store)?,
             store,
             config,
-            catalog: Catalog::default(),
             allow_unknown: false,
             numbers,
             kept: BTreeMap::new(),
+            late: BTreeSet::new(),
             bad: BTreeSet::new(),
             online: BTreeSet::new(),
+            now: Instant::ZERO,
+            keep_events: u64::MAX,
+            pruned: 0,
         })
     }
 
@@ -155,15 +217,27 @@ impl<S: Store> Engine<S> {
         self.allow_unknown = allow;
     }
 
-    /// The firmware and the standing rules.
-    #[must_use]
-    pub const fn catalog(&self) -> &Catalog {
-        &self.catalog
+    /// How many events are kept; the oldest go. All of them at first.
+    pub fn keep_events(&mut self, most: u64) {
+        self.keep_events = most;
     }
 
-    /// The same, to be changed between two turns.
-    pub fn catalog_mut(&mut self) -> &mut Catalog {
-        &mut self.catalog
+    /// When the next turn is due, if nothing comes before.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub fn deadline(&mut self) -> Result<Option<Instant>, StoreError> {
+        let wake = self.store.next_wake()?.map(Instant::from_micros);
+        // What the last turn left: more than it takes, or rows that cannot be read.
+        let rest = if self.bad.is_empty() { self.now } else { self.now + BAD };
+        let wake = wake.map(|wake| if wake <= self.now { rest } else { wake });
+        Ok(wake.into_iter().chain(self.late.first().map(|(at, _)| *at)).min())
+    }
+
+    /// The store.
+    #[must_use]
+    pub const fn store(&self) -> &S {
+        &self.store
     }
 
     /// The store, for what is no device.
@@ -186,6 +260,26 @@ impl<S: Store> Engine<S> {
             .map_err(|why| StoreError::Corrupt { why: why.to_string() })
     }
 
+    /// What happened to a device after the event with this number, oldest first, at most 1,000:
+    /// each with its number and its moment.
+    ///
+    /// # Errors
+    /// What the store refuses, and an event that cannot be read as [`StoreError::Corrupt`].
+    pub fn history(
+        &self,
+        identity: &Identity,
+        after: u64,
+    ) -> Result<Vec<(u64, Instant, EventKind)>, StoreError> {
+        let query = EventQuery { after, device: Some(work::key(identity)) };
+        let events = self.store.read().events(&query, HISTORY)?.into_iter();
+        let read = |event: ota_store::Event| {
+            let kind = serde_json::from_slice(&event.what.body);
+            let kind = kind.map_err(|why| StoreError::Corrupt { why: why.to_string() })?;
+            Ok((event.seq, Instant::from_micros(event.what.at), kind))
+        };
+        events.map(read).collect()
+    }
+
     /// Takes inputs in order, and wakes what is due. At most 256 inputs belong into one turn.
     ///
     /// # Errors
@@ -204,7 +298,7 @@ impl<S: Store> Engine<S> {
                     // What is kept of these is old. What of it was not written yet is lost with
                     // it: progress, which nobody acknowledged.
                     for key in &conflict.devices {
-                        self.kept.remove(key);
+                        self.forget_one(key);
                     }
                 }
                 other => return other,
@@ -217,6 +311,7 @@ impl<S: Store> Engine<S> {
         now: Instant,
         inputs: &[(Identity, Input)],
     ) -> Result<Outcome, StoreError> {
+        self.now = now;
         let due = self.due(now)?;
         let mut work = self.load(inputs, &due)?;
         let mut outcome = Outcome::default();
@@ -226,8 +321,10 @@ impl<S: Store> Engine<S> {
             let answer = self.take(now, identity, input, &mut work, &mut next, &mut outcome);
             outcome.answers.push(answer);
         }
-        for key in due {
-            if let Some(Ok(of)) = work.get_mut(&key) {
+        // Also what became due by an input: an offer without a pause is claimed in the commit that
+        // makes it.
+        for of in work.values_mut().filter_map(|of| of.as_mut().ok()) {
+            if of.kept.device.wake().is_some_and(|wake| wake <= now) {
                 of.woken = true;
                 // A wake-up is no command.
                 let _ = self.apply(now, of, DeviceInput::Woken, &mut next, &mut outcome);
@@ -242,8 +339,8 @@ impl<S: Store> Engine<S> {
         let limit = DUE.saturating_add(self.bad.len());
         let mut due: BTreeSet<_> = self.store.due(now.as_micros(), limit)?.into_iter().collect();
         due.retain(|key| !self.bad.contains(key));
-        let late = self.kept.iter().filter(|(_, kept)| kept.must_write(now));
-        due.extend(late.map(|(key, _)| key.clone()).take(DUE));
+        let late = self.late.iter().take_while(|(at, _)| *at <= now);
+        due.extend(late.map(|(_, key)| key.clone()).take(DUE));
         Ok(due)
     }
 
@@ -289,7 +386,7 @@ impl<S: Store> Engine<S> {
             _ => None,
         };
         if !work.contains_key(&key) {
-            self.admit(input)?;
+            self.admit(input, next)?;
             let device = Device::new(identity.clone(), next.numbers);
             next.numbers = next.numbers.saturating_add(1);
             work.insert(key.clone(), Ok(Work::new(Kept::new(DeviceRow::new(key.clone()), device))));
@@ -310,6 +407,7 @@ impl<S: Store> Engine<S> {
             Input::Connected => DeviceInput::Connected,
             Input::Disconnected => DeviceInput::Disconnected,
             Input::Offered(task) => DeviceInput::Offered(*task),
+            Input::NotOffered(task) => DeviceInput::NotOffered(*task),
             Input::Register => return Ok(()),
             Input::Start { target, options } => DeviceInput::Start { target, options },
             Input::Cancel(task) => DeviceInput::Cancel(*task),
@@ -322,10 +420,15 @@ impl<S: Store> Engine<S> {
     }
 
     /// Whether an unknown device may have a row for this.
-    fn admit(&self, input: &Input) -> Result<(), Refused> {
+    fn admit(&self, input: &Input, next: &Next) -> Result<(), Refused> {
+        let taken = match input {
+            Input::Register => true,
+            Input::Connected | Input::Message(_) => self.allow_unknown,
+            _ => false,
+        };
         match input {
-            Input::Register => Ok(()),
-            Input::Connected | Input::Message(_) if self.allow_unknown => Ok(()),
+            _ if taken && next.numbers < self.config.max_devices => Ok(()),
+            _ if taken => Err(Refused::Peer(CloudError::TooManyDevices)),
             Input::Connected | Input::Message(_) | Input::Disconnected => {
                 Err(Refused::Peer(CloudError::UnknownDevice))
             }
@@ -341,7 +444,7 @@ impl<S: Store> Engine<S> {
         next: &mut Next,
         outcome: &mut Outcome,
     ) -> Result<(), TaskError> {
-        let context = Context { config: &self.config, catalog: &self.catalog };
+        let context = Context { config: &self.config, catalog: &self.shelf.catalog };
         let change = of.kept.device.apply(now, &context, input);
         let identity = of.kept.device.identity.clone();
         for (status, difference) in change.counts {
@@ -388,12 +491,13 @@ impl<S: Store> Engine<S> {
         }
         next.commit.counts.retain(|_, count| *count != 0);
         if !next.commit.is_empty() {
-            self.store.commit(&next.commit)?;
+            let committed = self.store.commit(&next.commit)?;
+            self.prune(committed.last_event);
         }
         outcome.written = next.commit.devices.len();
         // From here on it is durable.
         self.numbers = next.numbers;
-        let context = Context { config: &self.config, catalog: &self.catalog };
+        let context = Context { config: &self.config, catalog: &self.shelf.catalog };
         for (key, effect) in next.offers.drain(..) {
             let Some(of) = work.get(&key) else { continue };
             let device = &of.kept.device;
@@ -404,7 +508,9 @@ impl<S: Store> Engine<S> {
                 _ => continue,
             };
             let Some(payload) = payload.filter(|_| device.online) else { continue };
-            outcome.publish.push(Publish { device: device.identity.clone(), payload, offer });
+            let firmware = offer.and_then(|_| device.firmware(&context)).cloned();
+            let device = device.identity.clone();
+            outcome.publish.push(Publish { device, payload, offer, firmware });
         }
         for (key, of) in work {
             if of.kept.device.online {
@@ -412,10 +518,35 @@ impl<S: Store> Engine<S> {
             } else {
                 self.online.remove(&key);
             }
-            self.kept.insert(key, of.done(now));
+            let was = of.kept.write_at();
+            let kept = of.done(now);
+            if was != kept.write_at() {
+                was.map(|at| self.late.remove(&(at, key.clone())));
+                kept.write_at().map(|at| self.late.insert((at, key.clone())));
+            }
+            self.kept.insert(key, kept);
         }
         self.forget();
         Ok(())
+    }
+
+    /// Old events go, some at a time. They are told when they happen; one that cannot be removed
+    /// now is removed later.
+    fn prune(&mut self, last: u64) {
+        let upto = last.saturating_sub(self.keep_events);
+        if upto < self.pruned.saturating_add(PRUNE as u64) {
+            return;
+        }
+        if let Ok(gone) = self.store.prune_events(upto, PRUNE) {
+            let all = gone < PRUNE as u64;
+            self.pruned = if all { upto } else { self.pruned.saturating_add(gone) };
+        }
+    }
+
+    fn forget_one(&mut self, key: &DeviceKey) {
+        if let Some(at) = self.kept.remove(key).and_then(|kept| kept.write_at()) {
+            self.late.remove(&(at, key.clone()));
+        }
     }
 
     /// Keeps memory bounded: who is connected stays, and who has news that were not written.

@@ -15,6 +15,10 @@ pub(crate) fn key(identity: &Identity) -> DeviceKey {
     DeviceKey::new(identity.product_id(), identity.device_name())
 }
 
+pub(crate) fn identity(key: &DeviceKey) -> Option<Identity> {
+    Identity::new(&key.product, &key.name).ok()
+}
+
 /// A device in memory, as its row is or newer.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
@@ -41,9 +45,9 @@ impl Kept {
         self.unsaved.is_some()
     }
 
-    /// Whether its news have waited long enough.
-    pub(crate) fn must_write(&self, now: Instant) -> bool {
-        self.unsaved.is_some_and(|since| since + LATER <= now)
+    /// When its news have waited long enough.
+    pub(crate) fn write_at(&self) -> Option<Instant> {
+        self.unsaved.map(|since| since + LATER)
     }
 
     /// The row from now on: the plain columns are a copy of what the device says.
@@ -79,7 +83,8 @@ impl Work {
     pub(crate) fn must_write(&mut self, now: Instant) -> bool {
         let moved =
             self.woken && self.kept.row.wake != self.kept.device.wake().map(Instant::as_micros);
-        self.writes = self.write == Write::Now || moved || self.kept.must_write(now);
+        self.writes =
+            self.write == Write::Now || moved || self.kept.write_at().is_some_and(|at| at <= now);
         self.writes
     }
 

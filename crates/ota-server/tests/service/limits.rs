@@ -71,7 +71,7 @@ async fn a_device_that_does_not_read_is_disconnected_when_its_queue_is_full() {
         loop {
             let task = handle.start_task(&device("dev001"), "1.0.0", TaskOptions::default()).await;
             let task = task.unwrap();
-            handle.with(move |cloud, now| cloud.cancel_task(now, task)).await.unwrap().unwrap();
+            handle.cancel_task(&device("dev001"), task).await.unwrap();
         }
     };
     let closed = async {

@@ -55,13 +55,13 @@ async fn the_vendors_session() {
     assert_eq!(done.len(), 128);
     client.publish(REPORT, QoS::AtLeastOnce, done.as_bytes()).await;
     assert!(matches!(client.next().await, Some(Packet::PubAck(_))));
-    let claimed = handle.device(&dev001).await.unwrap().unwrap().device.task.unwrap();
+    let claimed = handle.device(&dev001).await.unwrap().unwrap().task.unwrap();
     assert!(claimed.claimed.is_some() && !claimed.is_proved());
 
     let now = VERSION.replace("0.1.0", "1.0.0");
     client.publish(REPORT, QoS::AtLeastOnce, now.as_bytes()).await;
     let task = handle.wait_for(&dev001, |r| r.task.as_ref().is_some_and(|t| t.is_proved())).await;
-    assert_eq!(task.unwrap().device.task.unwrap().status, Status::Complete);
+    assert_eq!(task.unwrap().task.unwrap().status, Status::Complete);
 
     // What a person sees: every message, and no signature.
     let mut seen = Vec::new();

@@ -213,6 +213,12 @@ impl Store for Sqlite {
         rows.collect::<Result<_, _>>().map_err(refused)
     }
 
+    fn next_wake(&mut self) -> Result<Option<Micros>, StoreError> {
+        let sql = "SELECT wake FROM device WHERE wake IS NOT NULL ORDER BY wake LIMIT 1";
+        let mut statement = self.connection().prepare_cached(sql).map_err(refused)?;
+        statement.query_row([], |row| row.get(0)).optional().map_err(refused)
+    }
+
     fn due_items(
         &mut self,
         kind: Kind,

@@ -1,0 +1,191 @@
+//! Products, firmware and rules between two turns: a change of them is a row first.
+
+use std::collections::BTreeSet;
+
+use ota_cloud::device::BadState;
+use ota_cloud::{Catalog, CatalogError, Firmware, Listed, Product, Rollout};
+use ota_proto::{Identity, Instant};
+use ota_store::{Commit, Filter, Item, Kind, Query, Store, StoreError};
+
+use super::{CommandError, Engine, Input, Outcome, Refused, work};
+
+/// Rows of a list at a time.
+const PAGE: usize = 100;
+
+/// What is kept besides devices.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    pub(super) catalog: Catalog,
+    /// Every product that has a row.
+    products: BTreeSet<String>,
+}
+
+impl Shelf {
+    pub(super) fn read(store: &impl Store) -> Result<Self, StoreError> {
+        let corrupt = |why: &dyn ToString| StoreError::Corrupt { why: why.to_string() };
+        let mut shelf = Self::default();
+        for item in all(store, Kind::FIRMWARE)? {
+            let listed = Listed::from_bytes(&item.body).map_err(|why| corrupt(&why))?;
+            shelf.catalog.restore(listed).map_err(|why| corrupt(&why))?;
+        }
+        for item in all(store, Kind::PRODUCT)? {
+            let product = Product::from_bytes(&item.body).map_err(|why| corrupt(&why))?;
+            for rule in product.rules {
+                shelf.catalog.set_rule(&item.id, rule).map_err(|why| corrupt(&why))?;
+            }
+            shelf.products.insert(item.id);
+        }
+        Ok(shelf)
+    }
+}
+
+fn all(store: &impl Store, kind: Kind) -> Result<Vec<Item>, StoreError> {
+    let mut items: Vec<Item> = Vec::new();
+    loop {
+        let after = items.last().map(|item| item.id.as_str());
+        let page = store.read().items(kind, "", after, PAGE)?;
+        if page.is_empty() {
+            return Ok(items);
+        }
+        items.extend(page);
+    }
+}
+
+impl<S: Store> Engine<S> {
+    /// The firmware and the standing rules.
+    #[must_use]
+    pub const fn catalog(&self) -> &Catalog {
+        &self.shelf.catalog
+    }
+
+    /// The products that have devices, firmware or rules by a command.
+    pub fn products(&self) -> impl Iterator<Item = &str> {
+        self.shelf.products.iter().map(String::as_str)
+    }
+
+    /// The firmware as it is kept.
+    ///
+    /// # Errors
+    /// What the store refuses, and a row that cannot be read as [`StoreError::Corrupt`].
+    pub fn listed(&self) -> Result<Vec<Listed>, StoreError> {
+        let items = all(&self.store, Kind::FIRMWARE)?.into_iter();
+        items
+            .map(|item| Listed::from_bytes(&item.body))
+            .collect::<Result<_, _>>()
+            .map_err(|why| StoreError::Corrupt { why: why.to_string() })
+    }
+
+    /// Makes a device known. Registering a known one again changes nothing.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing is changed.
+    pub fn register(&mut self, now: Instant, identity: &Identity) -> Result<Outcome, CommandError> {
+        self.know(identity.product_id())?;
+        let mut outcome = self.turn(now, &[(identity.clone(), Input::Register)])?;
+        match outcome.answers.pop() {
+            Some(Err(refused)) => Err(refused.into()),
+            _ => Ok(outcome),
+        }
+    }
+
+    /// Adds an image to the catalogue; `image` is the name under which its bytes are kept.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing is changed.
+    pub fn add_firmware(
+        &mut self,
+        firmware: Firmware,
+        image: Option<String>,
+    ) -> Result<(), CommandError> {
+        let mut next = self.shelf.catalog.clone();
+        next.add(firmware.clone(), self.config.max_firmware)?;
+        self.know(&firmware.product_id)?;
+        self.list(Listed { firmware, withdrawn: None, image })?;
+        self.shelf.catalog = next;
+        Ok(())
+    }
+
+    /// Stops the offers of an image, with the reason that its devices' events have from then on.
+    ///
+    /// # Errors
+    /// What the store refuses; nothing is changed.
+    pub fn withdraw(&mut self, firmware: &Firmware, why: &str) -> Result<(), StoreError> {
+        let item = self.store.read().item(Kind::FIRMWARE, &Listed::id(firmware))?;
+        let kept = item.map(|item| Listed::from_bytes(&item.body));
+        let image = kept.and_then(Result::ok).and_then(|kept| kept.image);
+        self.list(Listed { firmware: firmware.clone(), withdrawn: Some(why.to_owned()), image })?;
+        let Firmware { product_id, version, .. } = firmware;
+        self.shelf.catalog.withdraw(product_id, &firmware.module(), version, why);
+        Ok(())
+    }
+
+    /// Sets a product's standing rule, or with `None` ends all of them. Returns the devices that
+    /// are connected: [`Input::RuleSet`] is for them. The others learn of it when they report.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing is changed.
+    pub fn set_rule(
+        &mut self,
+        product_id: &str,
+        rule: Option<Rollout>,
+    ) -> Result<Vec<Identity>, CommandError> {
+        let mut next = self.shelf.catalog.clone();
+        match rule {
+            Some(rule) => next.set_rule(product_id, rule).map_err(Refused::Command)?,
+            None => next.end_rules(product_id),
+        }
+        let body = next.product(product_id).to_bytes().map_err(invalid)?;
+        self.put(Kind::PRODUCT, product_id.to_owned(), body)?;
+        self.shelf.products.insert(product_id.to_owned());
+        self.shelf.catalog = next;
+        let online = self.online.iter().filter(|key| key.product == product_id);
+        Ok(online.filter_map(work::identity).collect())
+    }
+
+    /// A page of a product's devices, after a name; and where the next page begins.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub fn devices(
+        &self,
+        product_id: &str,
+        after: Option<String>,
+    ) -> Result<(Vec<Identity>, Option<String>), StoreError> {
+        let query = Query { filter: Filter::product(product_id), after, limit: PAGE };
+        let page = self.store.read().list(&query)?;
+        let devices = page.rows.iter().filter_map(|row| work::identity(&row.key)).collect();
+        Ok((devices, page.next))
+    }
+
+    fn list(&mut self, listed: Listed) -> Result<(), StoreError> {
+        let body = listed.to_bytes().map_err(invalid)?;
+        self.put(Kind::FIRMWARE, Listed::id(&listed.firmware), body)
+    }
+
+    /// A product has a row from its first device, firmware or rule on.
+    fn know(&mut self, product_id: &str) -> Result<(), StoreError> {
+        if self.shelf.products.contains(product_id) {
+            return Ok(());
+        }
+        let body = Product::default().to_bytes().map_err(invalid)?;
+        self.put(Kind::PRODUCT, product_id.to_owned(), body)?;
+        self.shelf.products.insert(product_id.to_owned());
+        Ok(())
+    }
+
+    fn put(&mut self, kind: Kind, id: String, body: Vec<u8>) -> Result<(), StoreError> {
+        let rev = self.store.read().item(kind, &id)?.map_or(0, |item| item.rev);
+        let item = Item { rev, ..Item::new(kind, id, body) };
+        self.store.commit(&Commit { items: vec![item], ..Commit::default() }).map(drop)
+    }
+}
+
+fn invalid(why: BadState) -> StoreError {
+    StoreError::Invalid { what: why.to_string() }
+}
+
+impl From<CatalogError> for CommandError {
+    fn from(why: CatalogError) -> Self {
+        Refused::Catalog(why).into()
+    }
+}

@@ -1,0 +1,104 @@
+//! What devices show for themselves, sealed in the store.
+
+use ota_cloud::login::{self, Proof};
+use ota_proto::Identity;
+use ota_store::seal::{MasterKey, Ring, SealError};
+use ota_store::{Commit, SecretId, SecretWrite, Store, StoreError};
+
+use crate::error::StartError;
+use crate::hub::Cloud;
+use crate::random;
+
+/// The master keys at hand.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    ring: Ring,
+}
+
+impl Keys {
+    pub(crate) fn new(ring: Ring) -> Self {
+        Self { ring }
+    }
+
+    /// Keys for a store that forgets.
+    pub(crate) fn fresh() -> Result<Self, StartError> {
+        Ok(Self::new(Ring::new(MasterKey::new(random()?))))
+    }
+
+    /// The registered device with this client id, and its proof.
+    pub(crate) fn find(
+        &self,
+        cloud: &Cloud,
+        client_id: &str,
+    ) -> Result<Option<(Identity, Proof)>, StoreError> {
+        for device in login::devices_of(client_id, cloud.products()) {
+            if let Some(bytes) = self.open(cloud.store(), &place(&device))? {
+                let proof = Proof::from_bytes(&bytes);
+                let proof = proof.ok_or_else(|| corrupt(&device, "no proof of a device"))?;
+                return Ok(Some((device, proof)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps a device's proof.
+    pub(crate) fn put(
+        &self,
+        cloud: &mut Cloud,
+        device: &Identity,
+        proof: &Proof,
+    ) -> Result<(), StoreError> {
+        self.seal(cloud.store_mut(), place(device), &proof.to_bytes())
+    }
+
+    /// The key that signs the URLs of offers: the given one, the one that is kept, or a fresh one
+    /// that is kept from now on. An offer outlives a restart.
+    pub(crate) fn url_key(
+        &self,
+        store: &mut impl Store,
+        given: Option<Vec<u8>>,
+    ) -> Result<Vec<u8>, StartError> {
+        if let Some(key) = given {
+            return Ok(key);
+        }
+        let place = SecretId::new("service", "url key", "1");
+        if let Some(key) = self.open(store, &place)? {
+            return Ok(key);
+        }
+        let key: [u8; 32] = random()?;
+        self.seal(store, place, &key)?;
+        Ok(key.to_vec())
+    }
+
+    fn open(&self, store: &impl Store, place: &SecretId) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(sealed) = store.read().secret(place)? else { return Ok(None) };
+        let opened = self.ring.open(place, &sealed).map_err(broken)?;
+        Ok(Some(opened.expose().to_vec()))
+    }
+
+    fn seal(
+        &self,
+        store: &mut impl Store,
+        place: SecretId,
+        secret: &[u8],
+    ) -> Result<(), StoreError> {
+        let nonce = random().map_err(|why| StoreError::Io { why: why.to_string() })?;
+        let sealed = self.ring.seal(nonce, &place, secret).map_err(broken)?;
+        let secrets = vec![SecretWrite::Put(place, sealed)];
+        store.commit(&Commit { secrets, ..Commit::default() }).map(drop)
+    }
+}
+
+fn place(device: &Identity) -> SecretId {
+    let row = format!("{}/{}", device.product_id(), device.device_name());
+    SecretId::new("device", "proof", row)
+}
+
+fn broken(why: SealError) -> StoreError {
+    StoreError::Corrupt { why: why.to_string() }
+}
+
+fn corrupt(device: &Identity, why: &str) -> StoreError {
+    let name = format!("{}/{}", device.product_id(), device.device_name());
+    StoreError::Corrupt { why: format!("{name}: {why}") }
+}
