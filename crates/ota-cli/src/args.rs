@@ -49,10 +49,29 @@ pub(crate) enum Command {
 pub(crate) enum Cloud {
     /// Serves firmware to devices over MQTT and HTTP until Ctrl-C.
     Serve(Box<Serve>),
+    /// Copies the database of a data folder to a file, while a cloud uses it or not.
+    Backup(Backup),
     /// Lists the faults of `cloud serve --fault` and `demo --fault`.
     Faults(Faults),
     /// Connects many devices to a cloud and says how many reports a second it answers.
     Load(Load),
+}
+
+const BACKUP: &str = "\
+Example:
+  ota cloud backup /var/lib/ota-cloud /backup/cloud-2026-11-29.db
+
+The copy is of one moment. It is checked, and a file that is there is not overwritten. It has neither
+the images nor the master key: copy the folder images after it, and master.key once, to another place.
+To restore: an empty folder with the copy as cloud.db, images and master.key.";
+
+#[derive(Debug, Args)]
+#[command(after_help = BACKUP)]
+pub(crate) struct Backup {
+    /// The data folder.
+    pub(crate) folder: PathBuf,
+    /// The file to write.
+    pub(crate) file: PathBuf,
 }
 
 const FAULTS: &str = "\
@@ -271,9 +290,12 @@ Example:
   ota cloud serve --broker mqtt://cloud@broker.lan --broker-password-file password --http 192.168.0.2:8080 \\
     --device TESTPROD01/dev001 --firmware TESTPROD01/1.0.0=image.bin
 
-The state is in memory. A firmware's file is read again for every request; when it changes, it is
-offered no more. With port 0 the system chooses; the addresses are printed first. SIGHUP tries the
-devices again that used up their attempts.
+The state is in memory, and a firmware's file is read again for every request; when it changes, it is
+offered no more. With --data both are in a folder, and are there after a restart: what was given once
+with --device and --firmware need not be given again.
+
+With port 0 the system chooses; the addresses are printed first. SIGHUP tries the devices again that
+used up their attempts.
 
 The secret is in a file, for the system shows arguments to everybody.
 
@@ -301,6 +323,10 @@ pub(crate) struct Serve {
     /// Where firmware is served.
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: SocketAddr,
+    /// The folder of devices, firmware and tasks, made where there is none. One cloud at a time may
+    /// use it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
     /// What the firmware's URLs begin with, in place of http:// and the --http address.
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<String>,

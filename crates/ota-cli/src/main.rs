@@ -3,6 +3,7 @@
 
 mod agent;
 mod args;
+mod backup;
 mod day;
 mod demo;
 mod device;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => agent::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Cloud(Cloud::Serve(args)) => serve::run(&args),
+        Command::Cloud(Cloud::Backup(args)) => backup::run(&args),
         Command::Cloud(Cloud::Faults(args)) => {
             faults::list(&args);
             Ok(())

@@ -42,6 +42,7 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
         http_addr: args.http,
         public_url: args.public_url.clone(),
         anonymous: args.anonymous,
+        data: args.data.clone(),
         faults: faults::plan(args.seed, &args.faults)?,
         max_connections: usize::try_from(args.max_devices).unwrap_or(usize::MAX),
         // A burst of thousands of devices at once costs no line.
@@ -143,7 +144,7 @@ impl Plan {
         let broker_tls = broker.as_ref().map(|broker| broker_tls(args, broker)).transpose()?;
         let broker_tls = broker_tls.flatten();
         let plan = Self { devices: devices?, firmware, broker, broker_tls, tls };
-        if plan.devices.is_empty() && !args.anonymous {
+        if plan.devices.is_empty() && !args.anonymous && args.data.is_none() {
             return Err(Failure::usage(
                 "no device may connect: name one with --device, or give --anonymous",
             ));

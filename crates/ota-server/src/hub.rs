@@ -66,6 +66,20 @@ pub(super) enum Input {
     Command(Command),
 }
 
+/// A place in a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Point {
+    /// What is in the turn is not durable yet.
+    Gathered,
+    /// It is durable, and nobody was told.
+    Committed,
+    /// It is acknowledged, and nothing was published.
+    Acknowledged,
+    /// It is published, and that is not noted.
+    Published,
+}
+
 /// Who waits for an input of a device.
 enum Ticket {
     /// A connection, for the acknowledgement of a report.
@@ -131,6 +145,7 @@ pub(super) struct Hub {
     pub(super) pending: Pending,
     /// A fleet of which each device is to be tried again.
     pub(super) walk: Vec<(String, Option<String>)>,
+    pub(super) points: Option<fn(Point)>,
     /// Since when the store refuses.
     pub(super) broken: Option<Instant>,
 }
@@ -381,6 +396,7 @@ impl Hub {
     /// Takes a turn with what is pending.
     fn turn(&mut self) {
         let Pending { inputs, tickets } = std::mem::take(&mut self.pending);
+        self.pass(Point::Gathered, !inputs.is_empty());
         match self.cloud.turn(self.now(), &inputs) {
             Ok(outcome) => {
                 if outcome.written > 0 && self.broken.take().is_some() {
@@ -409,6 +425,7 @@ impl Hub {
         tickets: Vec<Ticket>,
         outcome: cycle::Outcome,
     ) {
+        self.pass(Point::Committed, outcome.written > 0);
         for (device, kind) in outcome.events {
             self.journal.write(Some(&device), What::Event(kind));
         }
@@ -416,6 +433,8 @@ impl Hub {
         for (((device, _), ticket), answer) in inputs.into_iter().zip(tickets).zip(answers) {
             self.settle(&device, ticket, answer);
         }
+        self.pass(Point::Acknowledged, outcome.written > 0);
+        let publishes = !outcome.publish.is_empty();
         for publish in outcome.publish {
             if self.broker.is_some() {
                 let key = (publish.device.clone(), publish.offer.is_some());
@@ -423,6 +442,14 @@ impl Hub {
             } else {
                 self.publish(publish);
             }
+        }
+        self.pass(Point::Published, publishes);
+    }
+
+    /// A turn that has something to do passes a point.
+    fn pass(&self, point: Point, does: bool) {
+        if let Some(at) = self.points.filter(|_| does) {
+            at(point);
         }
     }
 

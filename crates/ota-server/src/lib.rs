@@ -81,6 +81,7 @@ use ota_store::{DataFolder, ImageName, Images, Memory, Sqlite, Store, StoreError
 
 pub use error::{HandleError, StartError};
 pub use handle::{Handle, NewFirmware};
+pub use hub::Point;
 pub use log::{Entry, Log, Payload, What};
 pub use store::Source;
 #[cfg(feature = "tls")]
@@ -129,6 +130,9 @@ pub struct ServiceConfig {
     pub data: Option<PathBuf>,
     /// The events that are kept; the oldest go. Default 20,000 in memory, 1,000,000 in a folder.
     pub events: Option<u64>,
+    /// Called at each [`Point`] of each turn: a test ends the process there. Default none.
+    #[doc(hidden)]
+    pub points: Option<fn(Point)>,
     /// What goes wrong on purpose. With a fault, images are held in memory and served by
     /// [`ota_cloud::origin`]. Default: nothing.
     pub faults: FaultPlan,
@@ -157,6 +161,7 @@ impl Default for ServiceConfig {
             log_entries: 1024,
             data: None,
             events: None,
+            points: None,
             faults: FaultPlan::new(0),
             cloud: CloudConfig::new(signer, 0),
         }
@@ -254,6 +259,7 @@ impl Service {
             sessions: hub::Sessions::default(),
             pending: hub::Pending::default(),
             walk: Vec::new(),
+            points: config.points,
             broken: None,
         };
         let halt = stop.clone();

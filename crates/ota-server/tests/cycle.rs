@@ -452,3 +452,23 @@ fn old_events_go() {
     let (first, last) = (events[0].seq, engine.store_mut().commit(&Commit::default()).unwrap());
     assert!(first > 2_000 && last.last_event - first >= 100, "{first} {last:?}");
 }
+
+#[test]
+fn a_version_report_that_says_what_the_last_one_said_is_a_row_and_no_line_of_the_journal() {
+    let mut engine = engine(Memory::new());
+    engine.set_rule("TESTPROD01", None).unwrap();
+    let lines = |engine: &mut Engine<Memory>| {
+        engine.store_mut().read().events(&EventQuery::default(), 1_000).unwrap().len()
+    };
+    turn(&mut engine, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
+    let before = lines(&mut engine);
+    let came = turn(&mut engine, 1, vec![Input::Message(OLD.to_vec())]);
+    assert_eq!((came.written, came.publish.len(), came.events.len()), (1, 1, 2));
+    assert_eq!(lines(&mut engine), before);
+    turn(&mut engine, 2, vec![Input::Message(NEW.to_vec())]);
+    assert_eq!(lines(&mut engine), before + 2, "another version is news");
+    // The same version with another reason for no offer, and one that proves a task, are, too.
+    engine.set_rule("TESTPROD01", Some(Rollout::new("1.0.0"))).unwrap();
+    turn(&mut engine, 3, vec![Input::Message(NEW.to_vec())]);
+    assert_eq!(lines(&mut engine), before + 4);
+}

@@ -20,6 +20,8 @@ pub enum StoreError {
     Locked {
         /// What is locked.
         path: String,
+        /// The id of the process that has it, where that is known.
+        holder: Option<u32>,
     },
     /// File or folder cannot be written.
     ReadOnly {
@@ -104,10 +106,13 @@ impl fmt::Display for StoreError {
                 write!(f, "{}{})", named.join(", "), if rows > 5 { ", …" } else { "" })
             }
             Self::Invalid { what } => write!(f, "the store does not take {what}"),
-            Self::Locked { path } => write!(
-                f,
-                "{path} is in use by another process: stop that process, or name another folder"
-            ),
+            Self::Locked { path, holder } => {
+                write!(f, "{path} is in use by another process")?;
+                if let Some(id) = holder {
+                    write!(f, " ({id})")?;
+                }
+                f.write_str(": stop that process, or name another folder")
+            }
             Self::ReadOnly { why } => {
                 write!(f, "{why}: give this user the right to write there, or mount it writable")
             }

@@ -1,7 +1,7 @@
 //! The data folder: private, and of one process.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +9,9 @@ use std::sync::Arc;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::error::StoreError;
+
+/// Bytes of a process's id in decimal, and more.
+const MAX_ID: u64 = 32;
 
 /// A folder that this process alone uses, until the last clone of this and all that was opened
 /// in it are dropped. The lock ends with the process, however it ends.
@@ -35,12 +38,20 @@ impl DataFolder {
             .map_err(|why| StoreError::io("make", path, &why))?;
         let name = path.join("lock");
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let lock = options.open(&name).map_err(|why| StoreError::io("open", &name, &why))?;
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut lock = options.open(&name).map_err(|why| StoreError::io("open", &name, &why))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self(Arc::new(Inner { path: path.to_owned(), _lock: lock }))),
+            Ok(()) => {
+                // Only for whoever comes second: the lock does not rest on it.
+                let said = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
+                said.map_err(|why| StoreError::io("write", &name, &why))?;
+                Ok(Self(Arc::new(Inner { path: path.to_owned(), _lock: lock })))
+            }
             Err(TryLockError::WouldBlock) => {
-                Err(StoreError::Locked { path: path.display().to_string() })
+                let mut text = String::new();
+                let read = (&lock).take(MAX_ID).read_to_string(&mut text);
+                let holder = read.ok().and_then(|_| text.trim().parse().ok());
+                Err(StoreError::Locked { path: path.display().to_string(), holder })
             }
             Err(TryLockError::Error(why)) => Err(StoreError::io("lock", &name, &why)),
         }
@@ -55,7 +66,11 @@ impl DataFolder {
     /// Where the database is.
     #[must_use]
     pub fn database(&self) -> PathBuf {
-        self.path().join("cloud.db")
+        Self::database_in(self.path())
+    }
+
+    pub(crate) fn database_in(path: &Path) -> PathBuf {
+        path.join("cloud.db")
     }
 
     /// Where the master key is, unless it is kept elsewhere.

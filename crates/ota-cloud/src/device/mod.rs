@@ -129,6 +129,9 @@ pub struct Change {
     pub replaced: Option<Task>,
     /// How soon the change must be durable.
     pub write: Write,
+    /// Whether the events belong into the journal. Progress without news does not, nor does a
+    /// version report that says what the last one said.
+    pub journal: bool,
     /// Whether a command was taken.
     pub answer: Result<(), TaskError>,
     /// When to tell it [`DeviceInput::Woken`] at the latest.

@@ -38,12 +38,14 @@ impl<'a> Turn<'a> {
             counts: Vec::new(),
             replaced: None,
             write: Write::None,
+            journal: true,
             answer: Ok(()),
             wake: None,
         };
         let mut turn = Self { device, now, context, change };
         turn.expire();
         turn.take(input);
+        turn.change.journal &= turn.change.write == Write::Now;
         turn.change
     }
 
@@ -149,6 +151,9 @@ impl<'a> Turn<'a> {
 
     fn version_reported(&mut self, version: &str, fw_type: Option<&str>) {
         let module = Module::new(fw_type);
+        let (before, quiet) = (self.device.not_offered.clone(), self.change.events.is_empty());
+        let known = module.as_ref().and_then(|module| self.device.reported(module));
+        let again = quiet && known.is_some_and(|known| known.version == version);
         self.emit(EventKind::Version { version: version.into(), module: module.clone() });
         let counters = &mut self.device.counters;
         counters.received = counters.received.saturating_add(1);
@@ -167,6 +172,10 @@ impl<'a> Turn<'a> {
         if let Err(why) = drawn {
             self.emit(EventKind::NotOffered { module: kept.unwrap_or_default(), why });
         }
+        // The version, and why it draws nothing.
+        let told = 1_usize.saturating_add(usize::from(self.device.not_offered.is_some()));
+        let same = before == self.device.not_offered && self.change.events.len() == told;
+        self.change.journal = !(again && same);
     }
 
     /// Keeps what a module reports, while there is room.

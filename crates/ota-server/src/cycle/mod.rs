@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use ota_cloud::device::{self, BadState, Context, DeviceInput, Effect, Write};
+use ota_cloud::device::{self, BadState, Context, DeviceInput, Effect};
 use ota_cloud::{
     CatalogError, CloudConfig, CloudError, Device, EventKind, Firmware, Module, TaskError, TaskId,
     TaskOptions,
@@ -454,8 +454,8 @@ impl<S: Store> Engine<S> {
         }
         of.write = of.write.max(change.write);
         for event in change.events {
-            // Progress without news is told, and is not in the journal.
-            if change.write == Write::Now {
+            // What is no news is told, and is not in the journal.
+            if change.journal {
                 next.commit.events.extend(work::journal(now, &identity, &event));
             }
             outcome.events.push((identity.clone(), event));

@@ -10,7 +10,7 @@ use super::fault::{corrupt, refused};
 use super::read::Reader;
 use super::{connect, make_private, migrate};
 use crate::error::StoreError;
-use crate::folder::publish;
+use crate::folder::{DataFolder, publish};
 
 /// What a copy holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,18 @@ pub struct Held {
 
 const READ_ONLY: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+/// Copies the database of a data folder, which another process may be using, to a file that is not
+/// there yet. The copy has neither the master key nor the images.
+///
+/// # Errors
+/// [`StoreError`]; there is no file then.
+pub fn backup(folder: &Path, to: &Path) -> Result<Held, StoreError> {
+    let database = DataFolder::database_in(folder);
+    // Opening it would make one.
+    fs::metadata(&database).map_err(|why| StoreError::io("read", &database, &why))?;
+    run(&database, to)
+}
 
 pub(super) fn run(from: &Path, to: &Path) -> Result<Held, StoreError> {
     if to.exists() {
@@ -57,7 +69,7 @@ fn copy(from: &Path, part: &Path) -> Result<(), StoreError> {
         let backup = Backup::new(&source, &mut target).map_err(refused)?;
         match backup.step(-1).map_err(refused)? {
             StepResult::Done => {}
-            _ => return Err(StoreError::Locked { path: from.display().to_string() }),
+            _ => return Err(StoreError::Locked { path: from.display().to_string(), holder: None }),
         }
     }
     // A copy is one file, which can be opened where nothing can be written.

@@ -17,7 +17,7 @@ pub(super) fn refused(error: Error) -> StoreError {
     };
     match failure.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            StoreError::Locked { path: "the database".into() }
+            StoreError::Locked { path: "the database".into(), holder: None }
         }
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
             StoreError::ReadOnly { why }

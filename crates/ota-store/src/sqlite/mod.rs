@@ -22,7 +22,7 @@ use crate::folder::{DataFolder, sync_parent};
 use crate::row::{DeviceKey, DeviceRow, Kind, Link, Micros};
 use crate::seal::KeyId;
 use crate::store::{MAX_EACH, Read, Store};
-pub use backup::{Held, check_backup};
+pub use backup::{Held, backup, check_backup};
 use fault::{corrupt, refused};
 
 /// Statements that stay prepared: each that the store has, lists by filter among them.
