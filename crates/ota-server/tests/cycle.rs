@@ -472,3 +472,21 @@ fn a_version_report_that_says_what_the_last_one_said_is_a_row_and_no_line_of_the
     turn(&mut engine, 3, vec![Input::Message(NEW.to_vec())]);
     assert_eq!(lines(&mut engine), before + 4);
 }
+
+#[test]
+fn a_rule_that_is_set_while_an_updated_device_is_away_reaches_it_with_its_next_report() {
+    let memory = Memory::new();
+    let mut one = engine(memory.clone());
+    turn(&mut one, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
+    let offer = turn(&mut one, 50, vec![]).publish.remove(0).offer.unwrap();
+    turn(&mut one, 51, vec![Input::Offered(offer), Input::Message(NEW.to_vec())]);
+    turn(&mut one, 52, vec![Input::Message(NEW.to_vec()), Input::Disconnected]);
+    one.add_firmware(Firmware::new("TESTPROD01", "2.0.0", Md5([8; 16]), 9), None).unwrap();
+    let online = one.set_rule("TESTPROD01", Some(Rollout::new("2.0.0"))).unwrap();
+    assert_eq!(online, []);
+    drop(one);
+    let mut two = engine(memory);
+    turn(&mut two, 60, vec![Input::Connected, Input::Message(NEW.to_vec())]);
+    let publish = turn(&mut two, 110, vec![]).publish.remove(0);
+    assert_eq!(publish.firmware.unwrap().version, "2.0.0");
+}

@@ -108,7 +108,7 @@ impl Client {
         let login = Login::new(device, &secret(), Algorithm::HmacSha256, APP_ID, "AbC12", EXPIRY);
         let login = login.unwrap();
         let mut connect = Connect::new(login.client_id);
-        connect.keep_alive = 60;
+        connect.keep_alive = 20;
         connect.set_login(login.username, login.password);
         let mut packet = BytesMut::new();
         connect.write(&mut packet).unwrap();
@@ -319,8 +319,13 @@ fn the_service_is_killed() {
     }
     let (mut child, addr, _ended) = start(dir.path(), kills, None);
     let wanted = format!("1.0.{kills}");
-    for (n, known) in known.iter().enumerate() {
-        live(addr, n, Some(&wanted), known).expect("the cloud stays");
+    for (n, one) in known.iter().enumerate() {
+        if live(addr, n, Some(&wanted), one).is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let device = &check(dir.path(), &known, "the end")[n];
+            panic!("device {n} is stuck: {:?} {device:?}", one.lock().unwrap());
+        }
     }
     child.kill().unwrap();
     child.wait().unwrap();

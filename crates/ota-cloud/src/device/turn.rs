@@ -210,7 +210,14 @@ impl<'a> Turn<'a> {
             };
         }
         if task.target == version {
-            return self.prove();
+            if self.prove() {
+                return Ok(());
+            }
+            // It has what its task wanted, and a rule that was set since may want more.
+            return match self.roll_out(module, push_at) {
+                Err(NotOffered::NoRule) => Err(NotOffered::UpToDate),
+                drawn => drawn,
+            };
         }
         if !open {
             return self.roll_out(module, push_at);
@@ -224,10 +231,11 @@ impl<'a> Turn<'a> {
         if self.device.online { Ok(()) } else { Err(NotOffered::NotSubscribed) }
     }
 
-    /// The target of the task was reported, which ends it, whatever was said before.
-    fn prove(&mut self) -> Result<(), NotOffered> {
+    /// The target of the task was reported, which ends it, whatever was said before. Returns whether
+    /// it is the first such report.
+    fn prove(&mut self) -> bool {
         self.device.offer = None;
-        let Some(task) = &mut self.device.task else { return Ok(()) };
+        let Some(task) = &mut self.device.task else { return false };
         let (id, first) = (task.id, task.proved.is_none());
         task.late |= task.finished.is_some_and(|(_, how)| is_otherwise(how));
         task.proved = task.proved.or(Some(self.now));
@@ -236,7 +244,7 @@ impl<'a> Turn<'a> {
             self.emit(EventKind::Proved { task: id });
         }
         self.finish(how, Status::Complete);
-        if first { Ok(()) } else { Err(NotOffered::UpToDate) }
+        first
     }
 
     fn progress_reported(&mut self, version: &str, progress: &Progress<'_>, fw_type: Option<&str>) {
