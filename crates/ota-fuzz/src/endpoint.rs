@@ -13,6 +13,7 @@ const LIMITS: Limits = Limits {
     unsent: 512,
     subscriptions: 4,
     in_flight: 3,
+    received: 3,
     connect: core::time::Duration::from_secs(10),
     stall: core::time::Duration::from_secs(10),
 };
@@ -78,6 +79,9 @@ fn work(connection: &mut Connection, now: Instant, script: &mut Transcript) {
                     assert!(!connection.wants_read());
                     connection.accept(now, device());
                 }
+                if let Event::Report { id: Some(id), .. } = event {
+                    connection.acknowledge(now, id);
+                }
                 script.events.push(event);
             }
             None => return,
@@ -90,7 +94,7 @@ fn operations(input: &mut Input<'_>) {
     let mut connection = Connection::new(now, LIMITS);
     let mut wire = BytesMut::new();
     while !input.is_empty() {
-        match input.byte() % 12 {
+        match input.byte() % 13 {
             0 => feed(&mut connection, CONNECT),
             1..=2 => {
                 let len = usize::from(input.byte());
@@ -123,7 +127,8 @@ fn operations(input: &mut Input<'_>) {
                 connection.handle_sent(now, n);
                 read_all(&mut wire);
             }
-            10 => now = now + core::time::Duration::from_secs(input.byte().into()),
+            10 => connection.acknowledge(now, u16::from(input.byte() % 8)),
+            11 => now = now + core::time::Duration::from_secs(input.byte().into()),
             _ => now = connection.deadline().unwrap_or(now).max(now),
         }
         connection.handle_timeout(now);

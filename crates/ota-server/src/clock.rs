@@ -40,7 +40,7 @@ impl Clock {
     }
 
     /// A moment of that time on this clock; what was before its zero is its zero.
-    pub(super) fn from_unix(&self, at: Instant) -> Instant {
+    pub(super) fn moment(&self, at: Instant) -> Instant {
         Instant::ZERO + at.since(Instant::ZERO).saturating_sub(self.unix_at_zero)
     }
 

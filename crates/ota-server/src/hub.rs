@@ -225,7 +225,7 @@ impl Hub {
             (None, true) => Some(self.clock.now()),
             // A store that cannot be read is met in the turn.
             (None, false) => match self.cloud.deadline() {
-                Ok(deadline) => deadline.map(|at| self.clock.from_unix(at)),
+                Ok(deadline) => deadline.map(|at| self.clock.moment(at)),
                 Err(_) => Some(self.clock.now()),
             },
         };
@@ -540,16 +540,16 @@ impl Hub {
     /// Publishes a message of the cloud's.
     fn publish(&mut self, publish: Publish) {
         let Publish { device, payload, offer, firmware } = publish;
-        if let Some(task) = offer {
-            if firmware.is_some_and(|firmware| self.is_spoilt(&firmware)) {
-                return self.pending.push(device, cycle::Input::NotOffered(task), Ticket::Nobody);
-            }
+        if let Some(task) = offer
+            && firmware.is_some_and(|firmware| self.is_spoilt(&firmware))
+        {
+            return self.pending.push(device, cycle::Input::NotOffered(task), Ticket::Nobody);
         }
         let topic = device.update_topic().to_owned();
-        if self.send(&device, topic, Bytes::from(payload)) {
-            if let Some(task) = offer {
-                self.pending.push(device, cycle::Input::Offered(task), Ticket::Nobody);
-            }
+        if self.send(&device, topic, Bytes::from(payload))
+            && let Some(task) = offer
+        {
+            self.pending.push(device, cycle::Input::Offered(task), Ticket::Nobody);
         }
     }
 
