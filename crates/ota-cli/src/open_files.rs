@@ -7,6 +7,18 @@ use crate::failure::Failure;
 /// Descriptors besides the connections: listeners, the runtime's, files that are read.
 const OTHERS: u64 = 64;
 
+/// Whether so many files can be opened: a runtime panics at its start when it has none.
+pub(crate) fn try_some(count: usize) -> Result<(), Failure> {
+    let open = (0..count).map(|_| std::fs::File::open("/dev/null"));
+    match open.collect::<Result<Vec<_>, _>>() {
+        Ok(_) => Ok(()),
+        Err(why) => Err(Failure::environment(format!(
+            "cannot open {count} files: {why}; raise the limit (ulimit -n, or LimitNOFILE= in the \
+             unit)"
+        ))),
+    }
+}
+
 /// Sees to it that so many connections can be open at a time; raises the soft limit as far as it
 /// goes. `option` is what asked for them.
 pub(crate) fn allow(option: &str, connections: u64) -> Result<(), Failure> {

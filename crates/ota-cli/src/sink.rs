@@ -169,10 +169,11 @@ fn write_err(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// In place of the terminal's last line.
+/// In place of the terminal's last line. What is wider than the terminal is cut by it: a line that
+/// goes on in the next one could not be replaced any more.
 fn draw(text: &str) {
     let mut out = io::stdout().lock();
-    let _ = write!(out, "\r\x1b[K{text}").and_then(|()| out.flush());
+    let _ = write!(out, "\r\x1b[K\x1b[?7l{text}\x1b[?7h").and_then(|()| out.flush());
 }
 
 #[cfg(test)]

@@ -264,7 +264,13 @@ fn root_tells_no_command_of_a_folder_that_others_may_write() {
 fn too_few_descriptors_are_one_line_that_says_what_to_do() {
     let desk = Desk::new();
     let config = desk.plain_device("dev001", "127.0.0.1:9");
-    for most in [6, 7, 12, 20] {
+    for most in [4, 6, 7, 12, 20, 40] {
+        let script = format!("ulimit -n {most}; exec \"$@\"");
+        let words = ["-c", &script, "sh", env!("CARGO_BIN_EXE_ota"), "demo", "--fast"];
+        let end = Ota::start_program("sh", [("OTA_TEST", "")], words).end().expect(5);
+        assert!(end.err[0].contains("raise the limit") && end.err.len() == 1, "{:?}", end.err);
+    }
+    for most in [4, 6, 7, 12, 20] {
         let end = once_under(&format!("ulimit -n {most}"), &config).expect(5);
         assert!(end.err[0].contains("raise the limit") && end.err.len() == 1, "{:?}", end.err);
     }

@@ -164,8 +164,11 @@ fn tell(status: &Value) {
                 .as_u64()
                 .map_or_else(String::new, |seconds| span::show(Duration::from_secs(seconds))),
             Value::Number(number) if ["size", "stored", "rate"].contains(&name.as_str()) => {
-                number.as_u64().map_or_else(String::new, |bytes| Bytes(bytes).to_string())
+                let each = if name == "rate" { "/s" } else { "" };
+                number.as_u64().map_or_else(String::new, |bytes| format!("{}{each}", Bytes(bytes)))
             }
+            Value::Number(number) if name == "percent" => format!("{number} %"),
+            Value::Bool(flag) => if *flag { "yes" } else { "no" }.to_owned(),
             other => other.to_string(),
         };
         out(&format!("{:<16} {value}", name.replace('_', " ")));

@@ -169,8 +169,7 @@ impl Device<'_> {
             text += &format!(", {}/s, {} left", Bytes(rate), span::show(left));
         }
         if self.has_bar() {
-            let filled = usize::from(percent) * 30 / 100;
-            return sink::bar(Some(format!("[{:<30}]{text}", "=".repeat(filled) + ">")));
+            return sink::bar(Some(format!("{text} {}", gauge(percent))));
         }
         let line = Line::new(now, "progress", format!("*{text}"));
         let line = line.with("percent", percent).with("stored", stored).with("size", size);
@@ -181,9 +180,27 @@ impl Device<'_> {
     }
 }
 
+/// Cells of a bar.
+const CELLS: usize = 30;
+
+fn gauge(percent: u8) -> String {
+    let filled = usize::from(percent.min(100)) * CELLS / 100;
+    let bar = "=".repeat(filled) + if filled < CELLS { ">" } else { "" };
+    format!("[{bar:<CELLS$}]")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_is_as_wide_at_its_end_as_at_its_begin() {
+        for (percent, filled, head) in [(0, 0, ">"), (50, 15, ">"), (99, 29, ">"), (100, 30, "")] {
+            let bar = gauge(percent);
+            assert_eq!((bar.len(), bar.matches('=').count()), (CELLS + 2, filled), "{bar}");
+            assert_eq!(bar.contains('>'), head == ">", "{bar}");
+        }
+    }
 
     #[test]
     fn rate_and_time_left_are_those_since_the_download_went_on() {

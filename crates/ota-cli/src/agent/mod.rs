@@ -26,7 +26,7 @@ use ota_host::AbSlots;
 use crate::args::{Agent, AgentCommand};
 use crate::failure::Failure;
 use crate::print::{self, out};
-use crate::{sink, stop};
+use crate::{open_files, sink, stop};
 use ask::Wish;
 use config::{Config, Target};
 pub(crate) use control::LONGEST;
@@ -52,7 +52,7 @@ fn live(args: &Agent) -> Result<(), Failure> {
         let path = path.display();
         warn(&format!("warning: everybody can read the secret in {path}: run chmod 600 {path}"));
     }
-    try_descriptors()?;
+    open_files::try_some(DESCRIPTORS)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Slot, journal, an installation and a recording at a time.
@@ -75,19 +75,6 @@ fn live(args: &Agent) -> Result<(), Failure> {
 
 /// Files and sockets that an agent has open at once, at most.
 const DESCRIPTORS: usize = 24;
-
-/// Whether there may be as many open files as it takes: the runtime panics at its start when it
-/// has none.
-fn try_descriptors() -> Result<(), Failure> {
-    let open = (0..DESCRIPTORS).map(|_| std::fs::File::open("/dev/null"));
-    match open.collect::<Result<Vec<_>, _>>() {
-        Ok(_) => Ok(()),
-        Err(why) => Err(Failure::environment(format!(
-            "cannot open {DESCRIPTORS} files: {why}; raise the limit (ulimit -n, or LimitNOFILE= \
-             in the unit)"
-        ))),
-    }
-}
 
 /// Starts this program again in place, with the same arguments. Returns only when it cannot.
 fn again() -> Failure {

@@ -21,7 +21,7 @@ use crate::failure::{Code, Failure};
 use crate::faults;
 use crate::print::{self, Line, Printer};
 use crate::size::Bytes;
-use crate::stop;
+use crate::{open_files, stop};
 
 const OLD: &str = "0.1.0";
 const NEW: &str = "1.0.0";
@@ -33,11 +33,15 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// How much shorter all times of the device are in a fast demo of a fault.
 const HURRY: u32 = 20;
 
+/// Files and sockets that a device and its cloud have open at once, at most.
+const DESCRIPTORS: usize = 48;
+
 /// Runs the demo.
 pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     if args.size == 0 {
         return Err(Failure::usage("--size: a firmware has at least one byte"));
     }
+    open_files::try_some(DESCRIPTORS)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
