@@ -164,6 +164,47 @@ fn a_command_that_looks_at_an_offer_is_stopped_when_its_text_changes() {
     }
 }
 
+/// Where nobody names the version, a terminal shows the offer and asks.
+#[test]
+fn a_terminal_shows_the_offer_and_only_a_yes_is_one() {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let (desk, _cloud, broker) = setup(&["dev001"], image(3, 1000));
+    let config = desk.device_with("dev001", &broker, "consent = \"ask\"");
+    let mut agent = agent(&config, &ONCE);
+    agent.event("offered");
+    let on_a_terminal = |words: &str, answer: &str| {
+        let command = format!("{} agent {words} --config {config}", env!("CARGO_BIN_EXE_ota"));
+        let child = Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.ok()?;
+        // It may have ended by itself.
+        let _ = child.stdin.take().unwrap().write_all(answer.as_bytes());
+        let end = child.wait_with_output().unwrap();
+        Some((end.status.code(), String::from_utf8_lossy(&end.stdout).into_owned()))
+    };
+    for (words, answer) in
+        [("accept", "n\n"), ("accept", "\n"), ("refuse", "maybe\n"), ("defer 2h", "")]
+    {
+        let Some((code, text)) = on_a_terminal(words, answer) else {
+            eprintln!("skipped: no program here that makes a terminal");
+            return;
+        };
+        assert_eq!(code, Some(7), "{text}");
+        let word = words.split(' ').next().unwrap();
+        assert!(text.contains("0.1.0 runs; offered is 1.0.0, 1000 B, md5 "), "{text}");
+        assert!(text.contains(&format!("{word} it? [y/N]")), "{text}");
+        assert!(text.contains("nothing was done"), "{text}");
+    }
+    assert_eq!(status(&config)["state"], "offered");
+    let (code, text) = on_a_terminal("accept", "y\n").unwrap();
+    assert_eq!(code, Some(0), "{text}");
+    agent.end().expect(0);
+}
+
 #[test]
 fn what_was_said_of_one_offer_is_not_done_to_another() {
     use std::io::{BufRead as _, BufReader, Write as _};

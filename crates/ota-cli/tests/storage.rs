@@ -5,7 +5,7 @@ mod common;
 
 use std::process::Command;
 
-use common::{Desk, End, ONCE, Ota, image, setup, told};
+use common::{Desk, End, ONCE, Ota, agent, image, setup, told};
 
 const AGENT: [&str; 3] = [env!("CARGO_BIN_EXE_ota"), "agent", "--json"];
 
@@ -274,4 +274,59 @@ fn too_few_descriptors_are_one_line_that_says_what_to_do() {
         let end = once_under(&format!("ulimit -n {most}"), &config).expect(5);
         assert!(end.err[0].contains("raise the limit") && end.err.len() == 1, "{:?}", end.err);
     }
+}
+
+/// One agent under this tracer, until an update has ended or nobody offers one.
+fn once_traced(options: &[&str], config: &str) -> End {
+    let agent = [env!("CARGO_BIN_EXE_ota"), "agent", "--json", "--config", config];
+    let words = [options, &agent, &["--once", "--wait", "2"]].concat();
+    Ota::start_program("strace", [("OTA_TEST", "")], words).end()
+}
+
+#[test]
+fn a_real_error_of_a_sync_blames_no_image_and_the_next_start_ends_on_the_new_one() {
+    let possible = Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).output();
+    if !possible.is_ok_and(|out| out.status.success()) {
+        eprintln!("skipped: no strace here, or it may trace nothing");
+        return;
+    }
+    // The n-th sync of each thread fails: in the folders, the journal, the slot, the switch.
+    let places: Vec<(String, u32)> = ["file", "slots"]
+        .into_iter()
+        .flat_map(|mode| [2, 4, 5, 6].map(|n| (format!("{mode}{n}"), n)))
+        .collect();
+    let names: Vec<&str> = places.iter().map(|(name, _)| name.as_str()).collect();
+    let firmware = image(8, 300_000);
+    let (desk, cloud, broker) = setup(&names, &firmware);
+    let run = |name: &str, n: u32| {
+        let (config, image, version) = if name.starts_with("slots") {
+            let slots = desk.slots(&format!("{name}.slots"));
+            let config = desk.device(name, &broker, &format!("slots = \"{name}.slots\""));
+            (config, slots.join("current/image"), slots.join("current/version"))
+        } else {
+            let config = desk.plain_device(name, &broker);
+            let folder = desk.path(name);
+            (config, folder.join("slot.img"), desk.path(&format!("{name}.version")))
+        };
+        let fault = format!("inject=fsync,fdatasync:error=EIO:when={n}");
+        let trace = desk.path(&format!("{name}.trace")).display().to_string();
+        let calls = ["-f", "-qq", "-o", &trace, "-e", "trace=fsync,fdatasync", "-e", &fault];
+        let end = once_traced(&calls, &config);
+        assert!([Some(0), Some(4), Some(5)].contains(&end.code), "{name}: {:?}", end.err);
+        assert!(String::from_utf8(std::fs::read(trace).unwrap()).unwrap().contains("INJECTED"));
+        if std::fs::read(&version).unwrap() != b"1.0.0\n" {
+            agent(&config, &ONCE).end().expect(0);
+        }
+        assert_eq!(std::fs::read(&version).unwrap(), b"1.0.0\n", "{name}");
+        assert!(std::fs::read(&image).unwrap() == firmware, "{name}");
+    };
+    std::thread::scope(|scope| {
+        for (name, n) in &places {
+            scope.spawn(move || run(name, *n));
+        }
+    });
+    cloud.terminate();
+    let blamed = ["install failed", "md5 does not match", "image failed here before"];
+    let told = cloud.end().out.join("\n");
+    assert!(!blamed.iter().any(|words| told.contains(words)), "{told}");
 }
