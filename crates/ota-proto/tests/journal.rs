@@ -10,6 +10,7 @@ fn full() -> Record {
         phase: Phase::Switching,
         tries: 2,
         attempts: 8,
+        starts: 3,
         target: Some(Target {
             version: Version::new(&"9".repeat(32)).unwrap(),
             md5: Md5([0xa5; 16]),
@@ -50,7 +51,7 @@ prop_compose! {
 
 prop_compose! {
     fn any_record()(
-        phase in 0..5, tries: u8, attempts in 0_u8..12, target in proptest::option::of(any_target()),
+        phase in 0..5, tries in 0_u8..64, attempts in 0_u8..12, starts in 0_u8..4, target in proptest::option::of(any_target()),
         from in proptest::option::of(any_version()), result in 0..=Reason::ALL.len(), sent: bool,
         owes: bool, guard in proptest::option::of((any::<[u8; 16]>(), any::<u32>(), any::<u8>())),
         valid_from: [u32; 2], accepted in proptest::option::of(any::<[u8; 16]>()), device: u32,
@@ -66,6 +67,7 @@ prop_compose! {
             phase,
             tries,
             attempts,
+            starts,
             target,
             from,
             owed: owes.then_some(Owed { result, sent }),
@@ -122,7 +124,7 @@ fn every_record_of_one_change_has_one_block() {
     let record = full();
     let block = record.encode(0x0102_0304);
     assert_eq!(block.len() % 32, 0);
-    assert_eq!(&block[..12], b"OTAj\x02\x43\x02\x3f\x04\x03\x02\x01");
+    assert_eq!(&block[..12], b"OTAj\x02\x43\xc2\x3f\x04\x03\x02\x01");
     assert_eq!(block, record.encode(0x0102_0304));
     assert_eq!(Record::decode(&block), Ok((0x0102_0304, record)));
 }

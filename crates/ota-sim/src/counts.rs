@@ -14,6 +14,8 @@ pub(crate) struct Counts {
     reports: (Instant, u64),
     /// The bytes that the latest checkpoint claims, and how many there were.
     claims: (u64, u64),
+    /// Each fetch but the first follows a break or a wait.
+    fetches: u64,
 }
 
 impl Counts {
@@ -40,14 +42,19 @@ impl Counts {
         over("reports of progress", self.reports.1, silences.saturating_add(22 + self.sessions))
     }
 
-    /// A record is written: 32 checkpoints of each of the three passes that an image may have, and
-    /// one a minute.
+    /// A fetch is asked for.
+    pub(crate) fn fetch(&mut self) {
+        self.fetches = self.fetches.saturating_add(1);
+    }
+
+    /// A record is written: 32 checkpoints of each of the three passes that an image may have, one a
+    /// minute, one behind each fetch, and one that comes sooner after a start that brought none.
     pub(crate) fn record(&mut self, now: Instant, record: &Record) -> Option<String> {
         let fetching = record.target.as_ref().filter(|_| record.phase == Phase::Fetching)?;
         let (claimed, count) = self.claims;
         let count = count.saturating_add(u64::from(fetching.offset > claimed));
         self.claims = (fetching.offset, count);
-        over("checkpoints", count, 3 * 32 + now.since(self.boot).as_secs() / 60)
+        over("checkpoints", count, 3 * 32 + 1 + self.fetches + now.since(self.boot).as_secs() / 60)
     }
 }
 

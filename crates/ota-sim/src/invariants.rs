@@ -154,6 +154,7 @@ impl Invariants {
                 }
             }
             What::Fetch(..) => {
+                self.seen.counts.fetch();
                 let owed = owes(storage).is_some();
                 self.must(!owed, || "O13: a fetch while a result is owed".into());
             }

@@ -28,6 +28,9 @@ use crate::tls::Trust;
 use open::open;
 use socket::{Opening, Socket};
 
+/// For the last checkpoint.
+const LAST_NOTE: Duration = Duration::from_secs(2);
+
 /// For the broker to take a good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(1);
 
@@ -134,12 +137,15 @@ impl<R: Runtime> Driver<R> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Ends: says good-bye to the broker, waits for the storage jobs that run, so that the data
+    /// Ends: makes durable what is stored of an image, says good-bye to the broker, waits for the storage jobs that run, so that the data
     /// folder is free, and closes the links. What was under way goes on after the next start.
     ///
-    /// A broker that does not listen has a second, and a disk that does not answer has ten: then
+    /// The last checkpoint has two seconds, a broker that does not listen has one, and a disk that does not answer has ten: then
     /// its job is left to itself, and the folder is in use until that has ended.
     pub async fn stop(mut self) {
+        self.engine.prepare_stop();
+        let mut limit = R::sleep(LAST_NOTE);
+        poll_fn(|cx| self.poll_last_note(cx, &mut limit)).await;
         if matches!(self.broker, Socket::Open(..)) {
             self.engine.disconnect();
             let mut limit = R::sleep(GOOD_BYE);
@@ -154,6 +160,20 @@ impl<R: Runtime> Driver<R> {
             }
         };
         poll_fn(jobs).await;
+    }
+
+    /// Ready when nothing is left to be made durable, or it is no use to wait.
+    fn poll_last_note(&mut self, cx: &mut Context<'_>, limit: &mut Later<()>) -> Poll<()> {
+        loop {
+            if self.engine.is_stopped() {
+                return Poll::Ready(());
+            }
+            match self.poll_next(cx) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return limit.as_mut().poll(cx),
+            }
+        }
     }
 
     /// Ready when the broker's link is closed, or it is no use to wait.

@@ -131,6 +131,16 @@ impl Control {
         self.client.set_login(login).map_err(EngineError::Session)
     }
 
+    /// What is stored of an image is made durable, and nothing more is fetched.
+    pub(crate) fn prepare_stop(&mut self) {
+        self.client.prepare_stop(self.clock.now());
+    }
+
+    /// That is so.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.client.is_stopped()
+    }
+
     /// Says good-bye to the broker; the next connection follows at the floor.
     /// [`client::Event::Disconnected`] says when it is done.
     pub fn disconnect(&mut self) {

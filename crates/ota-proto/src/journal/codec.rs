@@ -9,7 +9,7 @@
 //! | 4 | magic `OTAj` |
 //! | 1 | format |
 //! | 1 | phase (3 bits), attempts (4 bits from the fourth) |
-//! | 1 | tries |
+//! | 1 | tries (6 bits), starts (2 bits) |
 //! | 1 | which parts there are |
 //! | 4 | sequence |
 //! | 8 | from when certificates of broker and store are valid |
@@ -57,7 +57,7 @@ impl Record {
         let mut w = Writer { block: [0; Journal::LEN], at: 0 };
         w.put(&MAGIC);
         let phase = phase_number(self.phase) | self.attempts << 3;
-        w.put(&[format, phase, self.tries, self.parts()]);
+        w.put(&[format, phase, self.tries | self.starts << 6, self.parts()]);
         w.put(&sequence.to_le_bytes());
         w.put(&self.valid_from[0].to_le_bytes());
         w.put(&self.valid_from[1].to_le_bytes());
@@ -203,8 +203,9 @@ impl Reader<'_> {
         let device = self.u32()?;
         let record = Record {
             phase,
-            tries,
+            tries: tries & 63,
             attempts,
+            starts: tries >> 6,
             target,
             from,
             owed,

@@ -42,6 +42,9 @@ pub struct Record {
     /// How many attempts counted against those that may begin at once when this was written, 0 to
     /// 8: the time without power is not known, and takes none of them away.
     pub attempts: u8,
+    /// How many starts in a row, up to 3, brought no checkpoint at its time: the next start takes
+    /// its first one sooner.
+    pub starts: u8,
     /// The image that the slot holds a part of, or that is being installed.
     pub target: Option<Target>,
     /// The version that ran when the attempt began.
@@ -193,6 +196,10 @@ impl Journal {
 }
 
 impl Record {
+    /// So many installations of one image are counted.
+    pub const TRIES: u8 = 63;
+    /// So many starts without a checkpoint are counted.
+    pub const STARTS: u8 = 3;
     /// So many attempts may begin at once.
     pub const ATTEMPTS: u8 = 8;
 
@@ -211,9 +218,10 @@ impl Record {
             Phase::Switching => self.target.is_some() && self.from.is_some(),
             Phase::Owed => self.owed.is_some(),
         };
-        parts
-            && self.attempts <= Self::ATTEMPTS
-            && self.target.is_none_or(|t| t.size > 0 && t.offset <= t.size)
+        let counts = self.tries <= Self::TRIES
+            && self.starts <= Self::STARTS
+            && self.attempts <= Self::ATTEMPTS;
+        parts && counts && self.target.is_none_or(|t| t.size > 0 && t.offset <= t.size)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What follows from the state by itself, after every input.
 
 use crate::input::SlotState;
-use crate::journal::Phase;
+use crate::journal::{Phase, Record};
 use crate::output::Event;
 
 use super::Updater;
@@ -102,7 +102,8 @@ impl Updater {
         }
         attempt.stage = Stage::Installing { since: self.now, started: None };
         self.ledger.wanted.phase = Phase::Installing;
-        self.ledger.wanted.tries = self.ledger.wanted.tries.saturating_add(1);
+        let tries = self.ledger.wanted.tries.saturating_add(1);
+        self.ledger.wanted.tries = tries.min(Record::TRIES);
     }
 
     /// The installation is counted durably and `burning` is handed over: install (O5).

@@ -120,6 +120,10 @@ pub(super) struct Attempt {
     pub(super) coding: Option<Coding>,
     /// When the last checkpoint was taken, or the first byte after a start.
     pub(super) checkpoint_at: Instant,
+    /// How many starts before this one brought no checkpoint, until one is taken.
+    pub(super) short: u8,
+    /// Only the journal knows of it: this start of the device is not counted yet.
+    pub(super) found: bool,
     pub(super) faults: Faults,
     pub(super) patience: Patience,
     /// Replies that came without the offer while one is waited for.
@@ -404,6 +408,8 @@ impl Attempt {
             etag,
             coding: None,
             checkpoint_at: at,
+            short: 0,
+            found: false,
             faults: Faults::default(),
             patience: Patience { base: kept, ..Patience::default() },
             silence: Silence::default(),
@@ -433,6 +439,16 @@ impl Attempt {
         let Image { version, md5, size } = self.image;
         let etag = if offset == 0 { 0 } else { self.etag };
         Target { version, md5, size, offset, etag }
+    }
+
+    /// By how much the first checkpoint of this start comes sooner.
+    pub(super) fn hurry(&self) -> u32 {
+        match self.short {
+            0 => 1,
+            1 => 2,
+            2 => 4,
+            _ => 12,
+        }
     }
 
     /// The server's answers are waited for, now or after a pause.

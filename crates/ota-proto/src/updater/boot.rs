@@ -88,6 +88,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
         superseded: None,
         failed: None,
         budget,
+        stopping: false,
         recall: None,
         proved: false,
         gate: Gate::OPEN,
@@ -185,6 +186,9 @@ impl Updater {
             Finding::Part(target) => {
                 let recall = Recall::new(Why::Boot, self.now, false, &self.cfg.timing);
                 self.open(target, Stage::Recall(recall), self.resume_point(&target));
+                if let Some(attempt) = &mut self.update {
+                    attempt.found = true;
+                }
             }
             Finding::Trial(target) => self.open_trial(target, true),
             Finding::Armed(target) => self.open_armed(target, true),

@@ -169,6 +169,7 @@ impl Ledger {
 fn same(a: &Record, b: &Record) -> bool {
     a.phase == b.phase
         && a.tries == b.tries
+        && a.starts == b.starts
         && a.target == b.target
         && a.from == b.from
         && a.owed == b.owed

@@ -88,6 +88,8 @@ pub struct Updater {
     /// The cloud has answered the report of what runs now, since boot.
     proved: bool,
     gate: Gate,
+    /// The program is about to end.
+    stopping: bool,
 }
 
 /// What the caller has room for now. A closed gate holds outputs back without losing anything.
@@ -258,6 +260,15 @@ impl Updater {
         self.advance();
     }
 
+    /// The program is about to end: nothing more is fetched, and what is stored is made durable.
+    /// Go on until [`Updater::is_stopped`], but for a second or two at most: what is lost otherwise
+    /// is only fetched again.
+    pub fn prepare_stop(&mut self, now: Instant) {
+        self.enter(now);
+        self.stopping = true;
+        self.advance();
+    }
+
     /// What the caller has room for from now on.
     pub fn set_gate(&mut self, gate: Gate) {
         self.gate = gate;
@@ -317,6 +328,15 @@ impl Updater {
     #[must_use]
     pub fn waits_until(&self) -> Option<Instant> {
         self.stage_deadline().map(|(at, _)| at)
+    }
+
+    /// After [`Updater::prepare_stop`]: nothing is left that could be made durable now.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        use storage::Work;
+        let idle = self.job.as_ref().is_none_or(|job| matches!(job.work, Work::Digest { .. }));
+        let stored = !matches!(self.next_storage(), Some(Work::Sync { .. }));
+        idle && stored && self.ledger.settled()
     }
 
     /// Bytes stored and bytes in all of the open attempt.
@@ -386,6 +406,7 @@ impl Updater {
     fn is_reading(&self) -> bool {
         let Some(attempt) = &self.update else { return false };
         match &attempt.stage {
+            _ if self.stopping => false,
             Stage::Fetching(Net::Asked { .. }) => true,
             Stage::Fetching(Net::Body(stream)) => {
                 let room = stream.skip > 0

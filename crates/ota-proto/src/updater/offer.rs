@@ -74,6 +74,7 @@ impl Updater {
         let Some(attempt) = &mut self.update else { return };
         attempt.checkpoint_at = self.now;
         attempt.resume();
+        let found = core::mem::take(&mut attempt.found) && attempt.stored < attempt.image.size;
         let (from, synced) = (attempt.stored, attempt.synced.min(attempt.stored));
         let claimed = if synced < attempt.image.size { self.floor(synced) } else { synced };
         let Some(attempt) = &self.update else { return };
@@ -81,15 +82,21 @@ impl Updater {
         let target = attempt.target(claimed);
         let known = self.ledger.wanted.clone();
         let same = known.target.is_some_and(|old| attempt.image.is(&old));
+        let starts = if same { known.starts } else { 0 };
         self.ledger.wanted = Record {
             phase: Phase::Fetching,
             tries: if same { known.tries } else { 0 },
+            // Until a checkpoint shows that this one was long enough.
+            starts: starts.saturating_add(u8::from(found)).min(Record::STARTS),
             target: Some(target),
             from: Some(self.running),
             owed: None,
             accepted: (self.cfg.consent == Hold::Ask).then(|| attempt.source.texts()),
             ..known
         };
+        if let (Some(attempt), true) = (&mut self.update, found) {
+            attempt.short = starts;
+        }
         self.news.push(Event::Started { from });
     }
 

@@ -157,12 +157,15 @@ impl Updater {
         }
     }
 
-    fn next_storage(&self) -> Option<Work> {
+    pub(super) fn next_storage(&self) -> Option<Work> {
         let attempt = self.update.as_ref()?;
         let size = attempt.image.size;
         match &attempt.stage {
             Stage::Verifying if attempt.synced < size => Some(Work::Sync { upto: size }),
             Stage::Verifying => Some(Work::Digest { upto: size }),
+            Stage::Recall(_) => {
+                self.is_checkpoint_due(attempt).then_some(Work::Sync { upto: attempt.stored })
+            }
             Stage::Fetching(_) | Stage::Backoff { .. } => {
                 if self.is_checkpoint_due(attempt) {
                     return Some(Work::Sync { upto: attempt.stored });
@@ -171,7 +174,8 @@ impl Updater {
                 if trailing && attempt.synced > attempt.hashed {
                     return Some(Work::Digest { upto: attempt.synced });
                 }
-                let open = matches!(&attempt.stage,
+                let open = !self.stopping
+                    && matches!(&attempt.stage,
                     Stage::Fetching(Net::Body(stream)) if stream.skip == 0 && stream.end.is_none());
                 let needs = attempt.stored < size && attempt.erased <= attempt.stored;
                 (open && needs && self.may_write(attempt))
@@ -181,12 +185,18 @@ impl Updater {
         }
     }
 
-    /// Enough new bytes, or old enough ones, wait to be made durable (rule 11).
+    /// Enough new bytes, or old enough ones, wait to be made durable; or an erase unit does, and
+    /// nothing comes for a while (rule 11).
     fn is_checkpoint_due(&self, attempt: &Attempt) -> bool {
-        let interval = self.checkpoint_interval(attempt);
+        let waits = self.stopping || !matches!(attempt.stage, Stage::Fetching(_));
+        let least = if waits { 1 } else { self.checkpoint_interval(attempt) };
+        self.gained(attempt) >= least || self.checkpoint_at().is_some_and(|at| at <= self.now)
+    }
+
+    /// Bytes in whole erase units that no checkpoint claims.
+    pub(super) fn gained(&self, attempt: &Attempt) -> u64 {
         let claimed = self.ledger.wanted.target.map_or(0, |target| target.offset);
-        let gained = self.floor(attempt.stored).saturating_sub(claimed);
-        gained >= interval || self.checkpoint_at().is_some_and(|at| at <= self.now)
+        self.floor(attempt.stored).saturating_sub(claimed)
     }
 
     /// A checkpoint that is due is not durable yet: a reset now costs its bytes, and must not cost
@@ -200,7 +210,8 @@ impl Updater {
     fn checkpoint_interval(&self, attempt: &Attempt) -> u64 {
         let unit = u64::from(self.storage.erase);
         let cap = self.cfg.timing.checkpoint_cap.max(unit);
-        attempt.image.size.div_ceil(32).clamp(unit, cap)
+        let hurry = u64::from(attempt.hurry());
+        attempt.image.size.div_ceil(hurry.saturating_mul(32)).clamp(unit, cap)
     }
 
     fn begin_work(&mut self, work: Work) -> Output<'_> {
@@ -239,7 +250,7 @@ impl Updater {
         // What an answer before brought is counted first.
         let writing =
             matches!(&self.job, Some(Job { work: Work::Write { .. }, orphan: false, .. }));
-        due && self.gate.fetch && self.owing == Owing::None && !writing
+        due && !self.stopping && self.gate.fetch && self.owing == Owing::None && !writing
     }
 
     fn begin_fetch(&mut self) -> Output<'_> {

@@ -215,9 +215,11 @@ impl Updater {
 
     /// The journal may claim this much: it is on the medium (O1).
     fn checkpoint(&mut self, offset: u64) {
-        let Some(attempt) = &self.update else { return };
+        let Some(attempt) = &mut self.update else { return };
         let wanted = &mut self.ledger.wanted;
         if wanted.phase == Phase::Fetching {
+            // One that came sooner leaves the count as this start found it.
+            wanted.starts = core::mem::take(&mut attempt.short);
             wanted.target = Some(attempt.target(offset));
         }
     }

@@ -91,9 +91,9 @@ impl Updater {
     pub(super) fn checkpoint_at(&self) -> Option<Instant> {
         let attempt = self.update.as_ref()?;
         let fetching = matches!(attempt.stage, Stage::Fetching(_) | Stage::Backoff { .. });
-        let claimed = self.ledger.wanted.target.map_or(0, |target| target.offset);
-        let ready = fetching && self.job.is_none() && self.floor(attempt.stored) > claimed;
-        ready.then(|| attempt.checkpoint_at + self.cfg.timing.checkpoint)
+        let ready = fetching && self.job.is_none() && self.gained(attempt) > 0;
+        let wait = self.cfg.timing.checkpoint.checked_div(attempt.hurry())?;
+        ready.then(|| attempt.checkpoint_at + wait)
     }
 
     fn tick_stage(&mut self) {

@@ -53,7 +53,16 @@ fn boot_with_a_part_resumes_only_when_the_same_offer_comes() {
     other.offer(1_100, "2.0.0");
     assert!(other.auto(1_100).contains(&"fetch 0".into()));
     bench.offer(1_100, "1.0.0");
-    assert_eq!(bench.out(1_100), ["downloading 81", "fetch 8192", "event Started { from: 8192 }"]);
+    assert_eq!(
+        bench.out(1_100),
+        [
+            // This start is counted.
+            "persist Fetching 1.0.0@8192",
+            "downloading 81",
+            "fetch 8192",
+            "event Started { from: 8192 }"
+        ]
+    );
 }
 
 #[test]

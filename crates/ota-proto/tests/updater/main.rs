@@ -8,6 +8,7 @@ mod bounds;
 mod consent;
 mod fetch;
 mod lines;
+mod lives;
 mod offers;
 mod ordering;
 mod patience;

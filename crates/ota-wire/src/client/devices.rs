@@ -116,6 +116,14 @@ impl Devices {
         self.iter_mut().for_each(|device| device.updater.handle_timeout(now));
     }
 
+    pub(super) fn prepare_stop(&mut self, now: Instant) {
+        self.iter_mut().for_each(|device| device.updater.prepare_stop(now));
+    }
+
+    pub(super) fn are_stopped(&self) -> bool {
+        self.iter().all(|device| device.updater.is_stopped())
+    }
+
     /// Every device that is online has heard from the cloud, or the cloud is `silent`, and nothing
     /// is under way that would hear more.
     pub(super) fn are_settled(&self, silent: bool) -> bool {

@@ -144,6 +144,18 @@ impl Client {
         self.broker.session.set_login(login)
     }
 
+    /// The program is about to end: what is stored of an image is made durable, and nothing more is
+    /// fetched. Go on until [`Client::is_stopped`], but for a second or two at most.
+    pub fn prepare_stop(&mut self, now: Instant) {
+        self.devices.prepare_stop(now);
+    }
+
+    /// After [`Client::prepare_stop`]: nothing is left that could be made durable now.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.devices.are_stopped()
+    }
+
     /// Says good-bye to the broker; the next connection follows at the floor.
     pub fn disconnect(&mut self, now: Instant) {
         self.broker.session.disconnect(now);

@@ -90,6 +90,8 @@ pub enum Input<'a> {
     SetLogin(Login),
     /// [`Client::disconnect`].
     Disconnect,
+    /// See [`Client::prepare_stop`](crate::Client::prepare_stop).
+    PrepareStop,
 }
 
 /// A device that is added: its configuration, and what is known at boot.
@@ -242,6 +244,7 @@ impl Input<'_> {
             }
             Self::Closed { link, clean } => client.handle_closed(now, *link, *clean),
             Self::Disconnect => client.disconnect(now),
+            Self::PrepareStop => client.prepare_stop(now),
         }
         Effect::Taken
     }

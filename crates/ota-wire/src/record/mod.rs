@@ -178,6 +178,12 @@ impl Recorder {
         self.client.set_login(login)
     }
 
+    /// See [`Client::prepare_stop`].
+    pub fn prepare_stop(&mut self, now: Instant) {
+        self.note(now, &Input::PrepareStop);
+        self.client.prepare_stop(now);
+    }
+
     /// See [`Client::disconnect`].
     pub fn disconnect(&mut self, now: Instant) {
         self.note(now, &Input::Disconnect);

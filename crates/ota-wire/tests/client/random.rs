@@ -32,6 +32,7 @@ pub(crate) enum Input {
     Subscribe(u8),
     Acknowledge,
     Disconnect,
+    PrepareStop,
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -85,6 +86,7 @@ pub(crate) fn input() -> impl Strategy<Value = Input> {
         1 => (0..4_u8).prop_map(Input::Subscribe),
         1 => Just(Input::Acknowledge),
         1 => Just(Input::Disconnect),
+        1 => Just(Input::PrepareStop),
     ]
 }
 
@@ -201,6 +203,7 @@ impl Play {
                 }
             }
             Input::Disconnect => self.client.disconnect(now),
+            Input::PrepareStop => self.client.prepare_stop(now),
         }
     }
 

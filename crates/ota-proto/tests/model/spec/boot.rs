@@ -113,6 +113,9 @@ impl Spec {
             Start::Part => {
                 let kept = resume_point(self.note.offset, size);
                 self.begin(image, String::new(), Step::Due { hops: 0 }, (kept, etag));
+                if let Some(attempt) = &mut self.open {
+                    attempt.found = true;
+                }
                 self.wait_url(Url::Boot);
             }
             Start::Armed => {

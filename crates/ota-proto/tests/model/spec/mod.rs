@@ -86,6 +86,8 @@ pub(crate) struct Note {
     pub(crate) tries: u8,
     /// Attempts that counted when it was written.
     pub(crate) attempts: u64,
+    /// Starts in a row that brought no checkpoint at its time.
+    pub(crate) starts: u8,
     /// The result that is owed, or why a roll-back began.
     pub(crate) outcome: Option<Ended>,
     /// A copy of it may have left.
@@ -176,13 +178,14 @@ impl Spec {
     pub(crate) fn heard(&mut self, id: u32) {
         if self.owed == Some(Owing::Saved) && self.book.is_result(id) {
             self.owed = Some(Owing::Heard);
-            let Note { image, offset, etag, tries, guard, outcome, from, attempts, .. } = self.note;
+            let Note { image, offset, etag, tries, guard, outcome, from, attempts, starts, .. } =
+                self.note;
             let keeps = matches!(outcome, Some(Err(Why::Timeout | Why::NotFound | Why::Auth)));
             self.note = if keeps && offset > 0 {
                 let part = Note { phase: Phase::Part, image, from, ..Note::default() };
-                Note { offset, etag, tries, guard, attempts, ..part }
+                Note { offset, etag, tries, guard, attempts, starts, ..part }
             } else {
-                Note { guard, attempts, ..Note::default() }
+                Note { guard, attempts, starts, ..Note::default() }
             };
         }
         self.fact(Fact::Heard { id });
@@ -201,7 +204,7 @@ impl Spec {
         let found = (
             target.map(|target| (target.version.as_str(), target.size, target.offset)),
             record.from.as_ref().map(Version::as_str),
-            (record.tries, u64::from(record.attempts)),
+            (record.tries, u64::from(record.attempts), record.starts),
             record.owed.map(|owed| (code(owed), owed.sent)),
             record.guard.map(|guard| guard.count),
             record.accepted.is_some(),
@@ -211,7 +214,7 @@ impl Spec {
         let wanted = (
             note.image.map(|image| (image.version, image.size, note.offset)),
             note.from,
-            (note.tries, note.attempts),
+            (note.tries, note.attempts, note.starts),
             note.outcome
                 .map(|outcome| (outcome.map_or_else(Why::code, |()| "0").into(), note.sent)),
             note.guard.map(|(.., count)| count),
@@ -267,7 +270,7 @@ impl Spec {
         if outcome.is_ok() {
             self.fact(Fact::Succeeded);
         }
-        let Note { tries, guard, from, attempts, .. } = self.note;
+        let Note { tries, guard, from, attempts, starts, .. } = self.note;
         let guard = match outcome {
             Ok(()) => guard.filter(|(version, md5, _)| !is(&image, version, *md5)),
             Err(Why::Digest | Why::Image) => {
@@ -284,6 +287,7 @@ impl Spec {
             etag: if kept.0 > 0 { kept.1 } else { 0 },
             tries,
             attempts,
+            starts,
             outcome: Some(outcome),
             sent: self.up,
             guard,

@@ -250,6 +250,8 @@ impl Spec {
             stored,
             high: stored,
             etag,
+            found: false,
+            short: 0,
             wait,
             replies: 0,
             reply_at: 0,
@@ -273,7 +275,12 @@ impl Spec {
         let same = self.note.image == Some(attempt.image);
         let known = if same { resume_point(self.note.offset, attempt.image.size) } else { 0 };
         if !same {
-            self.note.tries = 0;
+            (self.note.tries, self.note.starts) = (0, 0);
+        }
+        // Rule 11: a start counts until a checkpoint shows that it was long enough.
+        if std::mem::take(&mut attempt.found) && attempt.stored < attempt.image.size {
+            attempt.short = self.note.starts;
+            self.note.starts = (self.note.starts + 1).min(3);
         }
         self.note.phase = Phase::Part;
         self.note.image = Some(attempt.image);

@@ -137,8 +137,9 @@ impl Spec {
     }
 
     fn synced(&mut self, upto: u64) {
-        let Some(attempt) = &self.open else { return };
+        let Some(attempt) = &mut self.open else { return };
         if self.note.phase == Phase::Part {
+            self.note.starts = std::mem::take(&mut attempt.short);
             let whole = upto >= attempt.image.size;
             self.note.offset = if whole { upto } else { upto / ERASE * ERASE };
             self.note.etag = if self.note.offset > 0 { attempt.etag } else { 0 };

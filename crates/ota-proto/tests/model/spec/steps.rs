@@ -21,6 +21,10 @@ pub(crate) struct Attempt {
     pub(super) high: u64,
     /// The server's name for what is stored.
     pub(super) etag: u8,
+    /// The journal alone knew of it when the device booted.
+    pub(super) found: bool,
+    /// Starts before this one without a checkpoint, until there is one.
+    pub(super) short: u8,
     pub(super) wait: Wait,
     /// Replies without the offer that is waited for: how many, when the last one that counts
     /// came, and whether the second report was asked for.
