@@ -29,7 +29,7 @@ pub(super) struct Idle {
 pub(super) enum Out {
     Connect(ota_wire::client::Link),
     Close(ota_wire::client::Link),
-    Job(OpId, Job, What),
+    Job(OpId, Job, Box<What>),
     Persist(OpId, Box<[u8; ota_proto::Journal::LEN]>),
     Event(ClientEvent),
     Idle(Idle, Option<ota_wire::client::Timer>),
@@ -53,7 +53,7 @@ impl World {
             }
             Out::Connect(link) => self.open(link),
             Out::Close(link) => self.close(link),
-            Out::Job(op, job, what) => self.begin_job(op, job, what),
+            Out::Job(op, job, what) => self.begin_job(op, job, *what),
             Out::Persist(op, block) => {
                 self.storage.persist = Some((op, block));
                 self.at(self.now + self.setup.job, Due::Persist(op));
@@ -269,13 +269,15 @@ pub(super) fn own(output: Output<'_>) -> Out {
         Output::Close { link } => Out::Close(link),
         Output::Erase { op, range, .. } => {
             let what = What::Erase(op, range.clone());
-            Out::Job(op, Job::Flash(FlashOp::Erase(range)), what)
+            Out::Job(op, Job::Flash(FlashOp::Erase(range)), Box::new(what))
         }
-        Output::Sync { op, .. } => Out::Job(op, Job::Sync, What::Sync(op)),
+        Output::Sync { op, .. } => Out::Job(op, Job::Sync, Box::new(What::Sync(op))),
         Output::Digest { op, range, .. } => {
-            Out::Job(op, Job::Digest(range.end), What::Digest(op, range))
+            Out::Job(op, Job::Digest(range.end), Box::new(What::Digest(op, range)))
         }
-        Output::Slot { op, action, .. } => Out::Job(op, Job::Slot(action), What::Slot(op, action)),
+        Output::Slot { op, action, .. } => {
+            Out::Job(op, Job::Slot(action), Box::new(What::Slot(op, action)))
+        }
         Output::Persist { op, record, .. } => Out::Persist(op, Box::new(record)),
         Output::Event(event) => Out::Event(event),
         Output::Idle { deadline, timer, read_broker, read_store } => {
