@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ota_host::{SignIn, Storage};
 use ota_proto::credentials::{self, Algorithm, Secret};
-use ota_proto::{Event, Hold, Identity, Instant, Outcome, Rng, Verify, Version};
+use ota_proto::{Answer, Event, Hold, Identity, Instant, Outcome, Rng, Verify, Version};
 use ota_tokio::{DeviceIndex, Driver, Options, Renewal, Tls};
 use ota_wire::client;
 use ota_wire::mqtt::{Expiry, Login};
@@ -206,12 +206,12 @@ fn device_line(at: Instant, event: &Event) -> Option<Line> {
         }
         Event::Restart => state("restarting", "* restarting"),
         Event::Trial => state("trial", "* the new version runs on trial"),
-        Event::Finished { version, outcome } => {
-            outcome_line(at, "finished", &format!("* update to {version}"), *outcome)
+        Event::Finished { version, outcome, answer } => {
+            outcome_line(at, "finished", &format!("* update to {version}"), *outcome, *answer)
                 .with("version", version.as_str())
         }
         Event::Reported { outcome } => {
-            outcome_line(at, "reported", "* the cloud has the result", *outcome)
+            outcome_line(at, "reported", "* the cloud has the result", *outcome, None)
         }
         Event::VersionAccepted => Line::new(at, "version-accepted", "* the cloud has the version"),
         Event::VersionRefused { code } => {
@@ -239,14 +239,21 @@ fn device_line(at: Instant, event: &Event) -> Option<Line> {
     })
 }
 
-fn outcome_line(at: Instant, event: &'static str, text: &str, outcome: Outcome) -> Line {
-    match outcome {
-        Outcome::Done => Line::new(at, event, format!("{text}: done")).with("outcome", "done"),
-        Outcome::Failed(reason) => Line::new(at, event, format!("{text}: failed: {reason}"))
-            .with("outcome", "failed")
-            .with("code", reason.code().number())
-            .with("reason", reason.text()),
-    }
+fn outcome_line(
+    at: Instant,
+    event: &'static str,
+    text: &str,
+    outcome: Outcome,
+    answer: Option<Answer>,
+) -> Line {
+    let Outcome::Failed(reason) = outcome else {
+        return Line::new(at, event, format!("{text}: done")).with("outcome", "done");
+    };
+    let said = answer.map(|answer| format!(": {answer}")).unwrap_or_default();
+    Line::new(at, event, format!("{text}: failed: {reason}{said}"))
+        .with("outcome", "failed")
+        .with("code", reason.code().number())
+        .with("reason", format!("{reason}{said}"))
 }
 
 /// A seed that no other device has.

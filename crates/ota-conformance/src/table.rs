@@ -73,10 +73,7 @@ impl Row {
     /// The row as it is over TLS, where no captive portal can answer.
     #[must_use]
     pub fn over(self, tls: bool) -> Self {
-        let words = match self.fault {
-            Fault::RedirectLoop => "redirect refused",
-            _ => "server contradicts the offer",
-        };
+        let words = "server has another length than the offer";
         match self.end {
             End::Fail(code, SOMETHING_ELSE) if tls => Self { end: End::Fail(code, words), ..self },
             _ => self,
@@ -132,7 +129,7 @@ fn store() -> Vec<Row> {
         done(Fault::Throttle).requests(3..=3),
         // Rule 8: at most five hops, and none from https to http; the worlds speak http.
         done(Fault::Redirect).requests(2..=2),
-        fail(Fault::RedirectLoop, -5, SOMETHING_ELSE).requests(12..=240),
+        fail(Fault::RedirectLoop, -5, "redirect refused").requests(12..=240),
         done(Fault::RedirectDowngrade).requests(2..=2),
         // Rule 9: the first byte has a deadline.
         done(Fault::Mute).requests(2..=2),

@@ -134,6 +134,7 @@ impl Desk {
             location,
             retry_after,
             coding,
+            ..ResponseHead::default()
         };
         if self.machine.handle_response(self.now, op, &head).is_ok() {
             self.check_taken(&head, from);

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{Coding, TlsError};
+use crate::{Coding, TlsError, TransportError};
 
 /// The result code of a `fail` report (docs/protocol.md, Result codes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +88,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// No name, no connection, time-outs, stalls or short bodies after all tries.
+    /// No byte came for too long, or too few; or faults of several kinds, until patience ended.
     Network = 1, Timeout, "download timed out";
     /// 404 or 410, also from a fresh URL.
     NotFound = 2, NotFound, "file does not exist";
@@ -111,7 +111,8 @@ reasons! {
     Tls = 10, Failed, "tls failed";
     /// Too many redirects, or one from https to http.
     Redirect = 11, Failed, "redirect refused";
-    /// The server contradicts the offer or itself: length, range, encoding.
+    /// The body ended where the image does not, and told no length. The kinds of contradiction that
+    /// have a reason of their own follow.
     Contradiction = 12, Failed, "server contradicts the offer";
     /// The slot has no room.
     NoSpace = 13, Failed, "no space";
@@ -203,6 +204,30 @@ reasons! {
     DigestLabelled = 87, Digest, "md5 does not match, sent as some coding";
     /// The address of the store is loopback, link-local or private, and such ones are refused.
     NotPublic = 88, Failed, "the store has no public address";
+    /// [`TransportError::Resolve`].
+    NoName = 89, Timeout, "host name of the store not found";
+    /// [`TransportError::Refused`].
+    Unreachable = 90, Timeout, "store cannot be reached";
+    /// [`TransportError::Closed`], or a body that ended early.
+    Closed = 91, Timeout, "connection to the store broke";
+    /// 500 to 599.
+    ServerError = 92, Timeout, "store answers with a server error";
+    /// 408 or 429.
+    TryLater = 93, Timeout, "store asks to try again later";
+    /// [`TransportError::NotHttp`].
+    NotHttp = 94, Failed, "the server speaks no http there";
+    /// [`TransportError::HeadTooLong`].
+    HeadTooLong = 95, Failed, "head of the answer too long";
+    /// [`TransportError::Malformed`].
+    Malformed = 96, Failed, "answer is malformed http";
+    /// The server's file, or what it says of it, has not the offered size.
+    OtherLength = 97, Failed, "server has another length than the offer";
+    /// The server sends another part than the one that was asked for, or none.
+    OtherRange = 98, Failed, "server sends another range than asked for";
+    /// A status that no download has.
+    OddStatus = 99, Failed, "server answers with an unusable status";
+    /// More bytes came than the image has.
+    TooLong = 100, Failed, "server sends more than the image";
 }
 
 impl Reason {
@@ -219,6 +244,44 @@ impl Reason {
             Some(C::AwsChunked) => Self::DigestAwsChunked,
             Some(C::Other) => Self::DigestLabelled,
         }
+    }
+
+    /// Whether asking again at once brings the same answer: the server, or whoever answers in its
+    /// place, says what cannot be.
+    pub(crate) const fn is_lie(self) -> bool {
+        let other = matches!(self, Self::Redirect | Self::NotPublic | Self::BadUrl);
+        other || self.is_tls() || self.is_contradiction()
+    }
+
+    /// Whether an answer contradicts the offer, or itself, or HTTP.
+    pub(crate) const fn is_contradiction(self) -> bool {
+        use Reason as R;
+        matches!(
+            self,
+            R::Contradiction
+                | R::Encoded
+                | R::NotHttp
+                | R::HeadTooLong
+                | R::Malformed
+                | R::OtherLength
+                | R::OtherRange
+                | R::OddStatus
+                | R::TooLong
+        )
+    }
+
+    /// Whether what the server answered is told beside it.
+    pub(crate) const fn is_explained(self) -> bool {
+        use Reason as R;
+        matches!(
+            self,
+            R::SomethingElse
+                | R::Contradiction
+                | R::ServerError
+                | R::OtherLength
+                | R::OddStatus
+                | R::TooLong
+        )
     }
 
     /// Whether TLS was refused, by us or by the peer.
@@ -259,6 +322,23 @@ impl From<TlsError> for Reason {
             TlsError::ClockNotSet => Self::ClockNotSet,
             TlsError::ClientRefused => Self::TlsClientRefused,
             TlsError::Handshake | TlsError::Unavailable => Self::Tls,
+        }
+    }
+}
+
+impl From<TransportError> for Reason {
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::Resolve => Self::NoName,
+            TransportError::Refused => Self::Unreachable,
+            TransportError::TimedOut => Self::Network,
+            TransportError::Closed => Self::Closed,
+            TransportError::Tls(why) => why.into(),
+            TransportError::NotHttp => Self::NotHttp,
+            TransportError::HeadTooLong => Self::HeadTooLong,
+            TransportError::Malformed => Self::Malformed,
+            TransportError::BadUrl => Self::BadUrl,
+            TransportError::NotPublic => Self::NotPublic,
         }
     }
 }

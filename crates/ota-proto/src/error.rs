@@ -170,8 +170,14 @@ pub enum TransportError {
     Closed,
     /// TLS failed.
     Tls(TlsError),
-    /// The answer is not HTTP, or contradicts itself, or its head is too long.
+    /// The answer does not begin as one of HTTP.
+    NotHttp,
+    /// The head of the answer is longer than the limit.
+    HeadTooLong,
+    /// The answer breaks the rules of HTTP, or contradicts itself.
     Malformed,
+    /// The URL cannot be put into a request.
+    BadUrl,
     /// The address of the host is loopback, link-local or private, and such ones are refused.
     NotPublic,
 }
@@ -184,7 +190,10 @@ impl fmt::Display for TransportError {
             Self::TimedOut => f.write_str("timed out"),
             Self::Closed => f.write_str("connection closed early"),
             Self::Tls(why) => write!(f, "TLS: {why}"),
+            Self::NotHttp => f.write_str("not an HTTP answer"),
+            Self::HeadTooLong => f.write_str("head of the HTTP answer too long"),
             Self::Malformed => f.write_str("not a usable HTTP answer"),
+            Self::BadUrl => f.write_str("no URL that can be requested"),
             Self::NotPublic => f.write_str("the host has no public address"),
         }
     }

@@ -1,6 +1,7 @@
 //! What goes into the machine beside messages.
 
 use core::fmt;
+use core::num::NonZeroU16;
 use core::time::Duration;
 
 use crate::code::Reason;
@@ -82,6 +83,126 @@ pub struct ResponseHead<'a> {
     pub retry_after: Option<Duration>,
     /// `Content-Encoding` other than `identity`.
     pub coding: Option<Coding>,
+    /// `Content-Type`, as far as it is told on.
+    pub media: Media,
+}
+
+/// A `Content-Type` in brief: what comes before its parameters, at most [`Media::MAX`] bytes of
+/// letters, digits, `/`, `+`, `-` and `.`. What follows another byte is left out, so it can be
+/// printed anywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Media([u8; Media::MAX]);
+
+impl Media {
+    /// Most bytes that are kept.
+    pub const MAX: usize = 18;
+
+    /// The type that a header's value begins with.
+    #[must_use]
+    pub fn new(value: &[u8]) -> Self {
+        let told = |byte: &&u8| byte.is_ascii_alphanumeric() || b"/+-.".contains(byte);
+        let mut media = Self::default();
+        let bytes = value.iter().take_while(told);
+        media.0.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
+        media
+    }
+
+    /// The type; empty when there is none.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(Self::MAX);
+        let text = self.0.get(..end).map(core::str::from_utf8);
+        text.and_then(Result::ok).unwrap_or_default()
+    }
+}
+
+/// What a server answered, in brief: it goes with a result that says no more than that the answer
+/// was of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Answer {
+    /// With [`COMPRESSED`] when the body was called so. Never 0: four records have room for one.
+    status: NonZeroU16,
+    length: u32,
+    media: Media,
+}
+
+/// No status has this bit.
+const COMPRESSED: u16 = 1 << 15;
+/// The length was not told.
+const NO_LENGTH: u32 = u32::MAX;
+
+impl Answer {
+    /// An answer of this status, with this length of the body if the head told it (4 GiB at most)
+    /// and this type, called compressed or not. `None` for what is no status of HTTP.
+    #[must_use]
+    pub fn new(status: u16, length: Option<u64>, media: Media, compressed: bool) -> Option<Self> {
+        let flag = if compressed { COMPRESSED } else { 0 };
+        let told = length.map(|length| u32::try_from(length).unwrap_or(NO_LENGTH));
+        let told = told.map(|length| length.min(NO_LENGTH.saturating_sub(1)));
+        let status = NonZeroU16::new(status | flag).filter(|_| matches!(status, 100..=999))?;
+        Some(Self { status, length: told.unwrap_or(NO_LENGTH), media })
+    }
+
+    /// Of a head.
+    pub(crate) fn of(head: &ResponseHead<'_>) -> Option<Self> {
+        let compressed = head.coding.is_some_and(Coding::is_real);
+        Self::new(head.status, head.content_length, head.media, compressed)
+    }
+
+    /// The status, 100 to 999.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status.get() & !COMPRESSED
+    }
+
+    /// The length of the body, if it was told.
+    #[must_use]
+    pub fn length(&self) -> Option<u32> {
+        Some(self.length).filter(|length| *length != NO_LENGTH)
+    }
+
+    /// The type of the body.
+    #[must_use]
+    pub const fn media(&self) -> Media {
+        self.media
+    }
+
+    /// The body was called compressed.
+    #[must_use]
+    pub const fn is_compressed(&self) -> bool {
+        self.status.get() & COMPRESSED != 0
+    }
+
+    /// As it is kept: status, length and type.
+    pub(crate) const fn parts(&self) -> (u16, u32, &[u8; Media::MAX]) {
+        (self.status.get(), self.length, &self.media.0)
+    }
+
+    /// What was kept.
+    pub(crate) fn of_parts(status: u16, length: u32, media: &[u8; Media::MAX]) -> Option<Self> {
+        let told = Some(length).filter(|length| *length != NO_LENGTH).map(u64::from);
+        Self::new(status & !COMPRESSED, told, Media::new(media), status & COMPRESSED != 0)
+    }
+}
+
+/// `200, 1532 bytes, text/html`
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status())?;
+        if let Some(length) = self.length() {
+            write!(f, ", {length} bytes")?;
+        }
+        for word in [self.media.as_str(), if self.is_compressed() { "compressed" } else { "" }] {
+            if !word.is_empty() {
+                write!(f, ", {word}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a `Content-Encoding` calls the body. Servers say such things of files that are sent as they
@@ -196,6 +317,7 @@ impl fmt::Debug for ResponseHead<'_> {
             .field("location", &self.location.map(Redacted))
             .field("retry_after", &self.retry_after)
             .field("coding", &self.coding)
+            .field("media", &self.media.as_str())
             .finish()
     }
 }

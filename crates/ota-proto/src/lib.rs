@@ -168,7 +168,8 @@ pub use error::{
 };
 pub use identity::{BadName, Identity, Topic, TopicKind};
 pub use input::{
-    Boot, Coding, ContentRange, InstallFault, Installed, Peer, ResponseHead, SlotInfo, SlotState,
+    Answer, Boot, Coding, ContentRange, InstallFault, Installed, Media, Peer, ResponseHead,
+    SlotInfo, SlotState,
 };
 pub use journal::{Journal, Outcome};
 pub use output::{Body, Event, Offer, OpId, Output, PubId, QoS, SlotAction, State, Timer, Write};

@@ -6,6 +6,7 @@ use core::ops::Range;
 use crate::code::Reason;
 use crate::digest::Md5;
 use crate::error::StorageError;
+use crate::input::Answer;
 use crate::journal::{Journal, Outcome};
 use crate::time::Instant;
 use crate::url::Redacted;
@@ -235,6 +236,8 @@ pub enum Event {
         version: Version,
         /// How it ended.
         outcome: Outcome,
+        /// What the server answered, where that explains the outcome.
+        answer: Option<Answer>,
     },
     /// The cloud has acknowledged the result.
     Reported {

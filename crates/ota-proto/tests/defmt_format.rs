@@ -92,9 +92,9 @@ fn every_type_that_is_logged_has_a_format() {
 fn events_and_errors_say_what_they_are() {
     let outcome = Outcome::Failed(Reason::Digest);
     let version = Version::new("2.0.0-rc_1").unwrap();
-    let finished = said(&Event::Finished { version, outcome });
+    let finished = said(&Event::Finished { version, outcome, answer: None });
     assert!(holds(&finished, "2.0.0-rc_1"));
-    let done = said(&Event::Finished { version, outcome: Outcome::Done });
+    let done = said(&Event::Finished { version, outcome: Outcome::Done, answer: None });
     assert_ne!(finished, done);
     assert_ne!(said(&Event::Ready), said(&Event::Trial));
     assert!(said(&Event::Progress { percent: 42 }).ends_with(&[42]));

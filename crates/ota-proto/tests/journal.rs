@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use ota_proto::journal::{Guard, Journal, JournalError, Owed, Phase, Record, Target};
-use ota_proto::{Md5, Outcome, Reason, Version};
+use ota_proto::{Answer, Md5, Media, Outcome, Reason, Version};
 use proptest::prelude::*;
 
 fn full() -> Record {
@@ -19,7 +19,11 @@ fn full() -> Record {
             etag: 0xdead_beef,
         }),
         from: Some(Version::new("0.1.0").unwrap()),
-        owed: Some(Owed { result: Outcome::Failed(Reason::NotConfirmed), sent: true }),
+        owed: Some(Owed {
+            result: Outcome::Failed(Reason::NotConfirmed),
+            sent: true,
+            answer: None,
+        }),
         guard: Some(Guard { md5: Md5([0x5a; 16]), version: 7, count: 3 }),
         valid_from: [1_795_431_582, 1_790_000_000],
         accepted: Some(Md5([0x3c; 16])),
@@ -50,11 +54,20 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_answer()(
+        status in 100..1_000_u16, length in proptest::option::of(any::<u64>()),
+        media in "[a-z/;+ -]{0,30}", compressed: bool,
+    ) -> Answer {
+        Answer::new(status, length, Media::new(media.as_bytes()), compressed).unwrap()
+    }
+}
+
+prop_compose! {
     fn any_record()(
         phase in 0..5, tries in 0_u8..64, attempts in 0_u8..12, starts in 0_u8..4, target in proptest::option::of(any_target()),
         from in proptest::option::of(any_version()), result in 0..=Reason::ALL.len(), sent: bool,
         owes: bool, guard in proptest::option::of((any::<[u8; 16]>(), any::<u32>(), any::<u8>())),
-        valid_from: [u32; 2], accepted in proptest::option::of(any::<[u8; 16]>()), device: u32,
+        answer in proptest::option::of(any_answer()), valid_from: [u32; 2], accepted in proptest::option::of(any::<[u8; 16]>()), device: u32,
     ) -> Record {
         let result = match result.checked_sub(1) {
             None => Outcome::Done,
@@ -70,7 +83,7 @@ prop_compose! {
             starts,
             target,
             from,
-            owed: owes.then_some(Owed { result, sent }),
+            owed: owes.then_some(Owed { result, sent, answer }),
             guard: guard.map(|(md5, version, count)| Guard { md5: Md5(md5), version, count }),
             valid_from,
             accepted: accepted.map(Md5),
@@ -127,6 +140,59 @@ fn every_record_of_one_change_has_one_block() {
     assert_eq!(&block[..12], b"OTAj\x02\x43\xc2\x3f\x04\x03\x02\x01");
     assert_eq!(block, record.encode(0x0102_0304));
     assert_eq!(Record::decode(&block), Ok((0x0102_0304, record)));
+}
+
+/// What the builds before wrote is written as before, and read: an answer is a part more.
+#[test]
+fn an_answer_is_a_part_of_its_own_and_changes_no_other_record() {
+    let media = Media::new(b"text/html; charset=utf-8");
+    let answer = Answer::new(200, Some(1_532), media, true);
+    for none in [0, 99, 1_000, 0x8000 | 200] {
+        assert_eq!(Answer::new(none, None, media, false), None);
+    }
+    let result = Outcome::Failed(Reason::SomethingElse);
+    let told = Owed { result, sent: true, answer };
+    let long = Record { owed: Some(told), ..full() };
+    let block = long.encode(7);
+    let mut expected = full().encode(7);
+    assert!(expected[164..188].iter().all(|byte| *byte == 0));
+    expected[7] |= 64;
+    expected[122] = 50;
+    expected[164..166].copy_from_slice(&(200_u16 | 0x8000).to_le_bytes());
+    expected[166..170].copy_from_slice(&1_532_u32.to_le_bytes());
+    expected[170..179].copy_from_slice(b"text/html");
+    assert_eq!(block[..188], expected[..188]);
+    assert_eq!(Record::decode(&block), Ok((7, long)));
+    // An answer that nobody says is there, none where one is said to be, one in format 1.
+    let mut hidden = block;
+    hidden[7] &= !64;
+    let mut missing = full().encode(7);
+    missing[7] |= 64;
+    let mut old = block;
+    old[4] = 1;
+    for bad in [hidden, missing, old] {
+        assert_eq!(Record::decode(&seal(bad)), Err(JournalError::Field));
+    }
+    assert_eq!(
+        told.to_string(),
+        "server answers with something else: 200, 1532 bytes, text/html, compressed"
+    );
+}
+
+#[test]
+fn a_type_is_told_without_what_could_do_harm() {
+    for (given, told) in [
+        ("text/html", "text/html"),
+        ("text/html; charset=utf-8", "text/html"),
+        ("application/vnd.example.firmware+zip", "application/vnd.ex"),
+        ("text/\"html", "text/"),
+        ("\u{1b}[31mtext", ""),
+        ("\u{202e}lmth", ""),
+        ("a\\b", "a"),
+        ("", ""),
+    ] {
+        assert_eq!(Media::new(given.as_bytes()).as_str(), told, "{given:?}");
+    }
 }
 
 #[test]

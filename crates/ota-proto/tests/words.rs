@@ -121,7 +121,8 @@ fn rule_5_each_reason_has_words_of_its_own_and_one_code() {
     for (reason, text) in Reason::ALL.iter().zip(&words) {
         assert_eq!(text, reason.text());
         let code = match reason {
-            Reason::Network | Reason::Broken => -1,
+            Reason::Network | Reason::Broken | Reason::NoName | Reason::Unreachable => -1,
+            Reason::Closed | Reason::ServerError | Reason::TryLater => -1,
             Reason::NotFound => -2,
             Reason::Unauthorized => -3,
             // Also with the label of the body.

@@ -302,8 +302,11 @@ impl Invariants {
                 self.must(journalled, || "O9: done is not in the journal".into());
             }
             Said::Fail(_, code, text) => {
-                let same = matches!(owed, Some(Owed { result: Outcome::Failed(reason), .. })
-                    if i64::from(reason.code().number()) == *code && reason.text() == text);
+                let same = owed.is_some_and(|owed| {
+                    owed.result != Outcome::Done
+                        && i64::from(owed.result.code()) == *code
+                        && owed.to_string() == *text
+                });
                 self.must(same, || format!("O10: {said:?} is not in the journal: {owed:?}"));
             }
         }

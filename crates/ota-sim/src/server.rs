@@ -79,7 +79,7 @@ impl Head {
             etag: self.etag.map(str::as_bytes),
             location: self.location,
             retry_after: self.retry_after.map(Duration::from_secs),
-            coding: None,
+            ..ResponseHead::default()
         }
     }
 }

@@ -4,7 +4,9 @@ use std::io::Read;
 use std::str;
 use std::time::Duration;
 
-use ota_proto::{Coding, ContentRange, Instant, OpId, ResponseHead, TransportError, Updater};
+use ota_proto::{
+    Coding, ContentRange, Instant, Media, OpId, ResponseHead, TransportError, Updater,
+};
 use ureq::http::{HeaderMap, HeaderName, header};
 use ureq::{Agent, Error};
 
@@ -56,6 +58,7 @@ impl Download {
                 .headers
                 .get(header::CONTENT_ENCODING)
                 .and_then(|label| Coding::of_label(label.as_bytes())),
+            media: text(header::CONTENT_TYPE).map(|media| Media::new(media.as_bytes())).unwrap_or_default(),
         }
     }
 

@@ -245,12 +245,13 @@ impl<'a> Device<'a> {
             },
             Event::Restart => return self.restart(),
             Event::Trial => return self.trial(),
-            Event::Finished { outcome, .. } => {
+            Event::Finished { outcome, answer, .. } => {
                 self.drop_questions();
                 self.forget_deferral();
                 self.busy = true;
                 if let Outcome::Failed(reason) = outcome {
-                    self.warn(&format!("the update failed: {reason}{}", what_to_do(*reason)));
+                    let said = answer.map(|answer| format!(": {answer}")).unwrap_or_default();
+                    self.warn(&format!("the update failed: {reason}{said}{}", what_to_do(*reason)));
                     self.record().await;
                 }
             }

@@ -69,7 +69,7 @@ pub(super) async fn failed(
     let number = i64::from(why.code().number());
     let is_it = |event: &EventKind| {
         matches!(event, EventKind::Status { to: Status::Failed, code, text, .. }
-            if *code == number && text == why.text())
+            if *code == number && text.starts_with(why.text()))
     };
     // Also of a task before its last.
     let (mut told, mut after) = (false, 0);

@@ -82,7 +82,7 @@ impl Told {
             Outcome::Failed(reason) => {
                 assert_eq!(progress.state, ProgressState::Fail);
                 assert_eq!(progress.result_code, i64::from(reason.code().number()));
-                assert_eq!(progress.result_msg, reason.text());
+                assert_eq!(progress.result_msg, owed.to_string());
             }
         }
         let now = (String::from(version), owed.result);

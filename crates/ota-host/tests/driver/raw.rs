@@ -117,7 +117,7 @@ async fn a_body_that_is_cut_is_fetched_from_where_it_was_stored() {
     for (first, end) in [
         (answer(&length, half), End::Closed),
         (answer(&length, half), End::Reset),
-        (answer("200 OK", half), End::Closed),
+        (answer("200 OK", half), End::Reset),
         (
             answer("200 OK\r\nTransfer-Encoding: chunked", &chunked(&image, 997)[..150_000]),
             End::Closed,
@@ -126,9 +126,41 @@ async fn a_body_that_is_cut_is_fetched_from_where_it_was_stored() {
         // The store has no ranges: what is stored already is skipped.
         let second = (answer(&length, &image), End::Closed);
         let (requests, causes) = update(&image, vec![(first, end), second]).await;
-        assert_eq!((requests.len(), causes), (2, vec![Reason::Network]));
+        assert_eq!((requests.len(), causes), (2, vec![Reason::Closed]));
         assert!(requests[1].contains("\r\nRange: bytes=1"), "{}", requests[1]);
     }
+}
+
+/// Over plain http it may be the page of a captive portal.
+#[tokio::test]
+async fn a_body_without_a_length_that_ends_too_early_is_not_stored() {
+    let image = image(300_000);
+    let length = format!("200 OK\r\nContent-Length: {}", image.len());
+    let page = &b"<html>Log in</html>".repeat(500);
+    for (first, end) in [
+        (answer("200 OK\r\nContent-Type: text/html", page), End::Closed),
+        (answer("200 OK\r\nTransfer-Encoding: chunked", &chunked(page, 997)), End::Kept),
+    ] {
+        let second = (answer(&length, &image), End::Closed);
+        let (requests, causes) = update(&image, vec![(first, end), second]).await;
+        assert_eq!((requests.len(), causes), (2, vec![Reason::Contradiction]));
+        assert!(!requests[1].contains("Range:"), "{}", requests[1]);
+    }
+}
+
+/// A copy on the way may be damaged: the clean download goes past all caches.
+#[tokio::test]
+async fn the_clean_download_after_a_wrong_digest_asks_past_all_caches() {
+    let image = image(100_000);
+    let length = format!("200 OK\r\nContent-Length: {}", image.len());
+    let mut damaged = image.clone();
+    damaged[50_000] ^= 1;
+    let answers =
+        vec![(answer(&length, &damaged), End::Closed), (answer(&length, &image), End::Closed)];
+    let (requests, causes) = update(&image, answers).await;
+    assert_eq!((requests.len(), causes), (2, vec![]));
+    let fresh = |request: &String| request.contains("\r\nCache-Control: no-cache\r\n");
+    assert_eq!(requests.iter().map(fresh).collect::<Vec<_>>(), [false, true], "{requests:?}");
 }
 
 #[tokio::test]
@@ -145,8 +177,8 @@ async fn what_is_not_http_is_refused_and_tried_again() {
     // Over plain http, lies are put up with for a while.
     let (requests, causes) = update(&image, answers).await;
     assert_eq!(requests.len(), 5);
-    let (lie, cut) = (Reason::Contradiction, Reason::Network);
-    assert_eq!(causes, [lie, lie, cut, cut]);
+    let cut = Reason::Closed;
+    assert_eq!(causes, [Reason::NotHttp, Reason::HeadTooLong, cut, cut]);
 }
 
 #[tokio::test]

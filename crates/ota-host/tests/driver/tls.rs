@@ -280,7 +280,7 @@ async fn a_body_that_tls_does_not_end_is_not_whole() {
     let mut rig =
         Rig::with_options(wire_config(cloud.mqtt_addr()), device_config(), trust(&ca.pem, None));
     rig.prove(&cloud, &image).await;
-    let cut = |e: &Update| matches!(e, Update::Retry { cause: Reason::Network });
+    let cut = |e: &Update| matches!(e, Update::Retry { cause: Reason::Closed });
     assert_eq!(rig.count(|e| is_update(e, cut)), 1, "{:#?}", rig.events);
 }
 

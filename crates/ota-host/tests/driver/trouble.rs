@@ -93,7 +93,7 @@ async fn a_download_goes_on_without_the_broker() {
 
 #[tokio::test]
 async fn a_store_that_falls_silent_is_left_and_the_download_resumes() {
-    for then in [Then::Silence, Then::Cut] {
+    for (then, why) in [(Then::Silence, Reason::Network), (Then::Cut, Reason::Closed)] {
         let image = image(1 << 20);
         let store = Proxy::start(None).await;
         let cloud = cloud(&image, Some(format!("http://{}", store.addr))).await;
@@ -111,7 +111,7 @@ async fn a_store_that_falls_silent_is_left_and_the_download_resumes() {
         assert!(clock.now().since(start) < usual, "{:?}", clock.now());
         assert_eq!(store.opened(), 2);
         assert!(store.down() < image.len() + 100_000, "{}", store.down());
-        let retry = |e: &Update| matches!(e, Update::Retry { cause: Reason::Network });
+        let retry = |e: &Update| matches!(e, Update::Retry { cause } if *cause == why);
         assert_eq!(rig.count(|e| is_update(e, retry)), 1);
     }
 }

@@ -3,6 +3,7 @@
 //! All numbers are little-endian, absent parts are zero, and so is the rest up to the checksum.
 //! Format 1 is read, too: it has neither the digest of the texts nor the device's name, and in
 //! place of the certificates a time of day, which is ignored: it may have been a wrong one.
+//! An answer is in no record that a trial writes: a build before that knows none can read those.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -19,7 +20,7 @@
 //! | 21 | guard: digest, hash of the version, count |
 //! | 16 | accepted: digest of the texts |
 //! | 4 | hash of the device's name |
-//! | 24 | zero |
+//! | 24 | what the server answered: status (its highest bit: compressed), length, type |
 //! | 4 | CRC-32 of all before |
 
 use core::str;
@@ -29,6 +30,7 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use super::{Guard, Journal, JournalError, Outcome, Owed, Phase, Record, Target};
 use crate::code::Reason;
 use crate::digest::Md5;
+use crate::input::Answer;
 use crate::version::Version;
 
 const MAGIC: [u8; 4] = *b"OTAj";
@@ -45,6 +47,7 @@ const HAS_OWED: u8 = 4;
 const HAS_GUARD: u8 = 8;
 const OWED_SENT: u8 = 16;
 const HAS_ACCEPTED: u8 = 32;
+const HAS_ANSWER: u8 = 64;
 
 impl Record {
     /// The record as a block, with this sequence number and a checksum.
@@ -73,6 +76,12 @@ impl Record {
         w.put(&[self.guard.map_or(0, |g| g.count)]);
         w.put(&self.accepted.map_or([0; 16], |texts| texts.0));
         w.put(&self.device.to_le_bytes());
+        if let Some(answer) = self.answer() {
+            let (status, length, media) = answer.parts();
+            w.put(&status.to_le_bytes());
+            w.put(&length.to_le_bytes());
+            w.put(media);
+        }
         w.at = SUM_AT;
         w.put(&sum(&w.block).to_le_bytes());
         w.block
@@ -94,7 +103,7 @@ impl Record {
             return Err(JournalError::Checksum);
         }
         let (sequence, mut record) = r.record().ok_or(JournalError::Field)?;
-        let new = record.accepted.is_some() || record.device != 0;
+        let new = record.accepted.is_some() || record.device != 0 || record.answer().is_some();
         if format == OLD_FORMAT && new {
             return Err(JournalError::Field);
         }
@@ -108,6 +117,10 @@ impl Record {
         Ok((sequence, record))
     }
 
+    fn answer(&self) -> Option<&Answer> {
+        self.owed.as_ref()?.answer.as_ref()
+    }
+
     fn parts(&self) -> u8 {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         flag(self.target.is_some(), HAS_TARGET)
@@ -116,6 +129,7 @@ impl Record {
             | flag(self.guard.is_some(), HAS_GUARD)
             | flag(self.owed.is_some_and(|owed| owed.sent), OWED_SENT)
             | flag(self.accepted.is_some(), HAS_ACCEPTED)
+            | flag(self.answer().is_some(), HAS_ANSWER)
     }
 }
 
@@ -187,8 +201,8 @@ impl Reader<'_> {
         let target = version.map(|version| Target { version, md5, size, offset, etag });
         let from = self.version(has(HAS_FROM))?;
         let [result] = self.take()?;
-        let owed = if has(HAS_OWED) {
-            Some(Owed { result: outcome_of(result)?, sent: has(OWED_SENT) })
+        let mut owed = if has(HAS_OWED) {
+            Some(Owed { result: outcome_of(result)?, sent: has(OWED_SENT), answer: None })
         } else {
             None
         };
@@ -201,6 +215,11 @@ impl Reader<'_> {
         let accepted = Md5(self.take()?);
         let accepted = has(HAS_ACCEPTED).then_some(accepted);
         let device = self.u32()?;
+        let status = self.take().map(u16::from_le_bytes)?;
+        let (length, media) = (self.u32()?, self.take()?);
+        if let (Some(owed), true) = (&mut owed, has(HAS_ANSWER)) {
+            owed.answer = Answer::of_parts(status, length, &media);
+        }
         let record = Record {
             phase,
             tries: tries & 63,

@@ -26,6 +26,7 @@ use core::fmt;
 
 use crate::code::Reason;
 use crate::digest::Md5;
+use crate::input::Answer;
 use crate::version::Version;
 
 pub use log::{Entry, Log, Newest, Scan};
@@ -108,6 +109,22 @@ pub struct Owed {
     pub result: Outcome,
     /// It may have been handed to a connection: it must not be replaced.
     pub sent: bool,
+    /// What the server answered, where that explains the result.
+    pub answer: Option<Answer>,
+}
+
+/// The words for `result_msg`: those of the reason, and what was answered. At most 105 bytes of
+/// ASCII without quotes and backslashes; nothing for a success.
+impl fmt::Display for Owed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Outcome::Failed(reason) = self.result {
+            f.write_str(reason.text())?;
+            if let Some(answer) = &self.answer {
+                write!(f, ": {answer}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How an attempt ended.
@@ -119,6 +136,17 @@ pub enum Outcome {
     Done,
     /// The attempt failed.
     Failed(Reason),
+}
+
+impl Outcome {
+    /// The code that the cloud is told: 0, or −1 to −5.
+    #[must_use]
+    pub const fn code(self) -> i8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed(reason) => reason.code().number(),
+        }
+    }
 }
 
 /// An image that failed on this device.

@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::code::Reason;
 use crate::config::Timing;
 use crate::digest::{Digester, Md5};
-use crate::input::Coding;
+use crate::input::{Answer, Coding};
 use crate::journal::Target;
 use crate::output::OpId;
 use crate::time::Instant;
@@ -116,8 +116,10 @@ pub(super) struct Attempt {
     pub(super) high: u64,
     /// Hash of the ETag of what is stored, 0 for none.
     pub(super) etag: u32,
-    /// What the server calls the body.
+    /// What the server called the body with which the image began.
     pub(super) coding: Option<Coding>,
+    /// What the server answered last.
+    pub(super) answer: Option<Answer>,
     /// When the last checkpoint was taken, or the first byte after a start.
     pub(super) checkpoint_at: Instant,
     /// How many starts before this one brought no checkpoint, until one is taken.
@@ -137,10 +139,16 @@ pub(super) struct Attempt {
 pub(super) struct Faults {
     /// Failed fetches without 4 KiB of progress: the back-off's exponent.
     pub(super) streak: u8,
+    /// What all of them are, as the cloud would be told; none when they differ.
+    pub(super) cause: Option<Reason>,
     /// Lies among them (TLS, redirects, contradictions), counted only while the cloud can be told.
     pub(super) lies: u8,
-    /// Asks for a fresh offer since the last new byte.
+    /// Asks for a fresh offer since the last new byte: for a URL that is refused, and for one
+    /// without an object.
     pub(super) rounds: u8,
+    pub(super) gone: u8,
+    /// How long the last body was that told no length over plain http and ended early.
+    pub(super) short: Option<u64>,
     /// Restarts from zero for an answer that did not fit.
     pub(super) restarts: u8,
     /// The one clean download that a wrong digest is granted has begun.
@@ -150,7 +158,7 @@ pub(super) struct Faults {
 }
 
 /// What counts as progress, in bytes: a power of two.
-const PROGRESS: u64 = 4_096;
+pub(super) const PROGRESS: u64 = 4_096;
 
 /// Time without progress (rule 9 of docs/rules.md).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -291,6 +299,8 @@ pub(super) struct Stream {
     pub(super) skip: u64,
     /// The answer declared its length, and it is the right one.
     pub(super) declared: bool,
+    /// What was stored before it.
+    pub(super) begun: u64,
     /// When the next byte must have come.
     pub(super) idle: Instant,
     /// When the least rate is judged, and the bytes since.
@@ -407,6 +417,7 @@ impl Attempt {
             high: kept,
             etag,
             coding: None,
+            answer: None,
             checkpoint_at: at,
             short: 0,
             found: false,

@@ -169,7 +169,7 @@ fn phase_of(record: &Record, target: &Target, slot: SlotState, old_runs: bool) -
 fn weigh_owed(record: &Record, target: Target, old_runs: bool) -> Finding {
     match record.owed {
         // `done` never left, and it is not true any more.
-        Some(Owed { result: Outcome::Done, sent: false }) if old_runs => {
+        Some(Owed { result: Outcome::Done, sent: false, .. }) if old_runs => {
             Finding::Result(target, Outcome::Failed(Reason::NotDurable))
         }
         Some(_) => Finding::Owed,

@@ -5,22 +5,24 @@ use core::time::Duration;
 use crate::chance::Rng;
 use crate::code::Reason;
 use crate::error::{FetchError, TransportError};
-use crate::input::ResponseHead;
+use crate::input::{Answer, ResponseHead};
 use crate::output::{Body, Event, OpId, Write};
 use crate::url::SecretUrl;
 
 use super::Updater;
-use super::attempt::{Attempt, End, Net, Recall, Silence, Stage, Stream, Why};
-use super::judge::{Asked, Verdict, judge};
+use super::attempt::{Attempt, End, Net, PROGRESS, Recall, Silence, Stage, Stream, Why};
+use super::judge::{Asked, Verdict, etag_of, judge};
 use super::session::{Report, Session};
 use super::storage::Work;
 
 /// Lies without progress, while the cloud can be told: TLS, redirects, contradictions.
 const LIES: u8 = 3;
-/// Asks for a fresh URL without a new byte.
+/// Asks for a fresh URL without a new byte, for one that is refused.
 const ROUNDS: u8 = 3;
 /// The same for a missing object: a fresh URL at once, and one a minute later.
 const GONE_ROUNDS: u8 = 2;
+/// The shortest pause but the first.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
 /// Restarts from zero for answers that do not fit: then the digest is to decide.
 const RESTARTS: u8 = 2;
 /// Body bytes in all, as a multiple of the image's size; once more for a wrong digest.
@@ -52,21 +54,21 @@ impl Updater {
         };
         let hops = hops.saturating_add(1);
         let verdict = judge(&self.cfg, &asked, head);
-        if let (Some(attempt), Some(coding)) = (&mut self.update, head.coding) {
-            attempt.coding = Some(coding);
+        if let Some(attempt) = &mut self.update {
+            attempt.answer = Answer::of(head);
         }
         match verdict {
-            Verdict::Take { skip, declared, etag } => {
-                self.begin_body(op, skip, declared, etag);
+            Verdict::Take { skip, declared } => {
+                self.begin_body(op, skip, declared, head);
                 return Ok(());
             }
-            Verdict::Restart { body, etag } => {
+            Verdict::Restart { body } => {
                 if let Some(attempt) = &mut self.update {
                     attempt.faults.restarts = attempt.faults.restarts.saturating_add(1);
                 }
                 self.restart();
                 if let Some(declared) = body {
-                    self.begin_body(op, 0, declared, etag);
+                    self.begin_body(op, 0, declared, head);
                     return Ok(());
                 }
                 self.end_fetch(Net::Due { hop: None, hops: 0 });
@@ -77,8 +79,7 @@ impl Updater {
             Verdict::Refused => self.ask_for_url(Why::Refused),
             Verdict::Missing => self.ask_for_url(Why::Gone),
             Verdict::Gone => self.fail(Reason::NotFound),
-            Verdict::Compressed => self.fail(Reason::Encoded),
-            Verdict::Later(after) => self.fetch_fault(Reason::Network, after),
+            Verdict::Later(reason, after) => self.fetch_fault(reason, after),
             Verdict::Fault(reason) => self.fetch_fault(reason, None),
         }
         Err(FetchError::Refused)
@@ -100,7 +101,10 @@ impl Updater {
         let missing = attempt.image.size.saturating_sub(attempt.stored);
         if stream.skip == 0 && missing == 0 {
             // More than the image has. What came before it was taken, in whatever pieces it came.
-            self.fetch_fault(Reason::Contradiction, None);
+            if !stream.declared && attempt.source.is_plain() {
+                self.drop_answer();
+            }
+            self.fetch_fault(Reason::TooLong, None);
             return Err(FetchError::Refused);
         }
         let room = attempt.erased.saturating_sub(attempt.stored).min(missing);
@@ -130,13 +134,7 @@ impl Updater {
     }
 
     pub(super) fn on_fetch_failed(&mut self, op: OpId, error: TransportError) {
-        let reason = match error {
-            TransportError::Tls(why) => why.into(),
-            TransportError::Malformed => Reason::Contradiction,
-            TransportError::NotPublic => Reason::NotPublic,
-            _ => Reason::Network,
-        };
-        self.end_stream(op, End::Failed(reason));
+        self.end_stream(op, End::Failed(error.into()));
     }
 
     /// The answer is over from the network's side. A write may still be under way: what it means
@@ -149,9 +147,10 @@ impl Updater {
             }
             Stage::Fetching(Net::Asked { op: asked, .. }) if *asked == op => {
                 let reason = match end {
-                    End::Clean => Reason::Network,
+                    End::Clean => Reason::Closed,
                     End::Failed(reason) => reason,
                 };
+                attempt.answer = None;
                 self.forget_fetch();
                 self.fetch_fault(reason, None);
             }
@@ -177,8 +176,38 @@ impl Updater {
         }
         match stream.end {
             None => {}
-            Some(End::Clean) => self.fetch_fault(Reason::Network, None),
+            Some(End::Clean) => self.end_short(),
             Some(End::Failed(reason)) => self.fetch_fault(reason, None),
+        }
+    }
+
+    /// A body ended as its framing says, before the image does. Over plain http, and without a
+    /// length in its head, it may be a page of a captive portal, or the image with its length taken
+    /// away by a proxy and its line broken. A page is as long each time, a line breaks elsewhere.
+    fn end_short(&mut self) {
+        let Some(attempt) = &mut self.update else { return };
+        let Stage::Fetching(Net::Body(stream)) = &attempt.stage else { return };
+        if stream.declared || !attempt.source.is_plain() {
+            return self.fetch_fault(Reason::Closed, None);
+        }
+        let length = attempt.stored.saturating_sub(stream.skip);
+        let before = attempt.faults.short.replace(length);
+        if before.is_some_and(|before| before.abs_diff(length) >= PROGRESS) {
+            return self.fetch_fault(Reason::Closed, None);
+        }
+        self.drop_answer();
+        self.fetch_fault(Reason::Contradiction, None);
+    }
+
+    /// Gives up what the answer under way brought, from the image's first byte on: it is not of the
+    /// image, and does not count as such.
+    fn drop_answer(&mut self) {
+        let Some(attempt) = &mut self.update else { return };
+        let Stage::Fetching(Net::Body(stream)) = &attempt.stage else { return };
+        let (begun, length) = (stream.begun, attempt.stored.saturating_sub(stream.skip));
+        attempt.faults.received = attempt.faults.received.saturating_sub(length);
+        if begun < attempt.stored {
+            self.back_to(self.floor(begun));
         }
     }
 
@@ -187,7 +216,7 @@ impl Updater {
         let Some(attempt) = &mut self.update else { return };
         if attempt.stored > attempt.high {
             attempt.high = attempt.stored;
-            attempt.faults.rounds = 0;
+            (attempt.faults.rounds, attempt.faults.gone) = (0, 0);
         }
         if attempt.patience.progress(self.now, attempt.high) {
             (attempt.faults.streak, attempt.faults.lies) = (0, 0);
@@ -212,24 +241,32 @@ impl Updater {
         attempt.patience.run(now, None);
         attempt.silence = Silence::default();
         let spent = attempt.patience.spent(now);
+        let plain = attempt.source.is_plain();
+        // What contradicts over plain http is told as what it most likely is.
+        let told = if plain && cause.is_contradiction() { Reason::SomethingElse } else { cause };
         let exponent = attempt.faults.streak;
+        let alone = exponent == 0 || attempt.faults.cause == Some(told);
+        attempt.faults.cause = alone.then_some(told);
         attempt.faults.streak = exponent.saturating_add(1);
         let mut pause = self.rng.backoff(timing.retry_base, exponent, timing.retry_cap);
         let mut most = Rng::backoff_most(timing.retry_base, exponent, timing.retry_cap);
-        let lie = cause.is_tls()
-            || matches!(cause, Reason::Redirect | Reason::Contradiction | Reason::NotPublic);
-        if lie && attempt.source.is_plain() {
+        if exponent > 0 {
+            // Whatever the base is: not again at the same moment, for ever.
+            (pause, most) = (pause.max(LEAST_PAUSE), most.max(LEAST_PAUSE));
+        }
+        if cause.is_lie() && plain {
             // A captive portal answers until somebody has logged in.
             let odd = *attempt.patience.odd.get_or_insert(spent);
             let left = (odd.saturating_add(timing.portal)).saturating_sub(spent);
             if up && left.is_zero() {
-                return self.fail(Reason::SomethingElse);
+                return self.fail(told);
             }
             // The last try is at the limit.
             (pause, most) = if up { (pause.min(left), most.min(left)) } else { (pause, most) };
-        } else if lie {
+        } else if cause.is_lie() {
             attempt.faults.lies = attempt.faults.lies.saturating_add(u8::from(up));
-            if attempt.faults.lies >= LIES {
+            // What is compressed once is compressed always.
+            if attempt.faults.lies >= LIES || cause == Reason::Encoded {
                 return self.fail(cause);
             }
             // A lie does not become true in a second.
@@ -247,6 +284,14 @@ impl Updater {
         self.wait_aloud();
     }
 
+    /// Why patience is over: the cause of all faults since the last progress, if they have but one.
+    pub(super) fn waited_for(&self) -> Reason {
+        let faults = self.update.as_ref().map(|attempt| &attempt.faults);
+        faults
+            .and_then(|faults| faults.cause.filter(|_| faults.streak > 0))
+            .unwrap_or(Reason::Network)
+    }
+
     /// While the server is waited for, the version is reported more often: whether the task is
     /// still open, and its URL, is news.
     fn wait_aloud(&mut self) {
@@ -262,21 +307,26 @@ impl Updater {
     /// Begins the image anew.
     pub(super) fn restart(&mut self) {
         let Some(attempt) = &mut self.update else { return };
-        attempt.stored = 0;
-        attempt.erased = 0;
-        attempt.synced = 0;
+        attempt.high = 0;
+        attempt.patience.restart(self.now);
+        self.back_to(0);
+    }
+
+    /// Gives up what is stored from this boundary of an erase unit on.
+    fn back_to(&mut self, kept: u64) {
+        let Some(attempt) = &mut self.update else { return };
+        attempt.stored = kept;
+        attempt.erased = kept;
+        attempt.synced = attempt.synced.min(kept);
         attempt.hashed = 0;
         attempt.rehashed = false;
-        attempt.high = 0;
-        attempt.etag = 0;
-        attempt.coding = None;
-        attempt.patience.restart(self.now);
         attempt.checkpoint_at = self.now;
         // What is under way speaks of bytes that are about to go.
         self.orphan_job();
+        let claimed = self.ledger.wanted.target.map_or(0, |target| target.offset);
         let Some(attempt) = &self.update else { return };
         // The journal must not claim bytes that are about to go (O2).
-        self.ledger.wanted.target = Some(attempt.target(0));
+        self.ledger.wanted.target = Some(attempt.target(claimed.min(kept)));
     }
 
     /// Asks the cloud for a fresh URL, or gives up after too many rounds.
@@ -285,15 +335,16 @@ impl Updater {
         let (now, timing) = (self.now, &self.cfg.timing);
         let Some(attempt) = &mut self.update else { return };
         if let Why::Refused | Why::Gone = why {
-            let (most, reason) = match why {
-                Why::Gone => (GONE_ROUNDS, Reason::NotFound),
-                _ => (ROUNDS, Reason::Unauthorized),
+            // Each has tries of its own.
+            let (count, most, reason) = match why {
+                Why::Gone => (&mut attempt.faults.gone, GONE_ROUNDS, Reason::NotFound),
+                _ => (&mut attempt.faults.rounds, ROUNDS, Reason::Unauthorized),
             };
-            let before = attempt.faults.rounds;
+            let before = *count;
             if before >= most {
                 return self.fail(reason);
             }
-            attempt.faults.rounds = before.saturating_add(1);
+            *count = before.saturating_add(1);
             attempt.silence = Silence::default();
             self.news.push(Event::Retry { cause: reason });
             if why == Why::Gone && before > 0 {
@@ -318,16 +369,18 @@ impl Updater {
         }
     }
 
-    fn begin_body(&mut self, op: OpId, skip: u64, declared: bool, etag: u32) {
+    fn begin_body(&mut self, op: OpId, skip: u64, declared: bool, head: &ResponseHead<'_>) {
         let timing = &self.cfg.timing;
         let Some(attempt) = &mut self.update else { return };
         if attempt.stored == 0 {
-            attempt.etag = etag;
+            attempt.etag = etag_of(head);
+            attempt.coding = head.coding;
         }
         attempt.stage = Stage::Fetching(Net::Body(Stream {
             op,
             skip,
             declared,
+            begun: attempt.stored,
             idle: self.now + timing.idle,
             window: self.now + timing.floor_window,
             bytes: 0,

@@ -37,9 +37,9 @@ pub(super) struct Asked<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Take the body, after passing over `skip` bytes.
-    Take { skip: u64, declared: bool, etag: u32 },
+    Take { skip: u64, declared: bool },
     /// What is stored cannot be gone on with: begin at zero, with this very body if it is whole.
-    Restart { body: Option<bool>, etag: u32 },
+    Restart { body: Option<bool> },
     /// Ask there instead.
     Redirect(String),
     /// The URL is refused: a fresh one is needed.
@@ -49,9 +49,7 @@ pub(super) enum Verdict {
     /// The object was there, and is gone for good.
     Gone,
     /// The server asks for patience.
-    Later(Option<Duration>),
-    /// The body is compressed: no other answer will come of asking again.
-    Compressed,
+    Later(Reason, Option<Duration>),
     /// The answer is of no use.
     Fault(Reason),
 }
@@ -59,7 +57,7 @@ pub(super) enum Verdict {
 /// Judges an answer.
 pub(super) fn judge(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
     match head.status {
-        200 | 206 if is_compressed(asked, head) => Verdict::Compressed,
+        200 | 206 if is_compressed(asked, head) => Verdict::Fault(Reason::Encoded),
         200 => judge_whole(asked, head),
         206 => judge_part(asked, head),
         301 | 302 | 303 | 307 | 308 => judge_redirect(cfg, asked, head),
@@ -71,9 +69,10 @@ pub(super) fn judge(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) ->
         410 => Verdict::Gone,
         416 => judge_unsatisfiable(asked, head),
         // "Network Authentication Required": a captive portal that says so.
-        511 if asked.plain => Verdict::Fault(Reason::Contradiction),
-        408 | 429 | 500..=599 => Verdict::Later(head.retry_after),
-        _ => Verdict::Fault(Reason::Contradiction),
+        511 if asked.plain => Verdict::Fault(Reason::OddStatus),
+        408 | 429 => Verdict::Later(Reason::TryLater, head.retry_after),
+        500..=599 => Verdict::Later(Reason::ServerError, head.retry_after),
+        _ => Verdict::Fault(Reason::OddStatus),
     }
 }
 
@@ -87,47 +86,50 @@ fn is_compressed(asked: &Asked<'_>, head: &ResponseHead<'_>) -> bool {
 
 fn judge_whole(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
     if head.content_length.is_some_and(|length| length != asked.size) {
-        return Verdict::Fault(Reason::Contradiction);
+        return Verdict::Fault(Reason::OtherLength);
     }
     let declared = head.content_length.is_some();
-    let etag = etag_of(head);
     if asked.from == 0 {
-        return Verdict::Take { skip: 0, declared, etag };
+        return Verdict::Take { skip: 0, declared };
     }
-    if asked.firm || (declared && etag == asked.etag) {
-        return Verdict::Take { skip: asked.from, declared, etag };
+    // Over plain http an answer without a length may be a captive portal's page: nothing that is
+    // stored is given up for it.
+    let same = if declared { etag_of(head) == asked.etag } else { asked.plain };
+    if asked.firm || same {
+        return Verdict::Take { skip: asked.from, declared };
     }
-    Verdict::Restart { body: Some(declared), etag }
+    Verdict::Restart { body: Some(declared) }
 }
 
 fn judge_part(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
     let Some(ContentRange { span: Some((first, last)), total }) = head.content_range else {
-        return Verdict::Fault(Reason::Contradiction);
+        return Verdict::Fault(Reason::OtherRange);
     };
+    // `/*`: the server does not say (RFC 9110 §14.4).
+    if total.is_some_and(|total| total != asked.size) {
+        return Verdict::Fault(Reason::OtherLength);
+    }
     let length = last.checked_sub(first).and_then(|span| span.checked_add(1));
     let honest = first == asked.from
-        // `/*`: the server does not say (RFC 9110 §14.4).
-        && total.is_none_or(|total| total == asked.size)
         && last < asked.size
         && length.is_some()
         && head.content_length.is_none_or(|given| Some(given) == length);
     if !honest {
-        return Verdict::Fault(Reason::Contradiction);
+        return Verdict::Fault(Reason::OtherRange);
     }
-    let etag = etag_of(head);
-    if asked.from > 0 && etag != asked.etag && !asked.firm {
-        return Verdict::Restart { body: None, etag };
+    if asked.from > 0 && etag_of(head) != asked.etag && !asked.firm {
+        return Verdict::Restart { body: None };
     }
-    Verdict::Take { skip: 0, declared: true, etag }
+    Verdict::Take { skip: 0, declared: true }
 }
 
 fn judge_unsatisfiable(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
     match head.content_range.and_then(|range| range.total) {
         // Another object than the offered one.
-        Some(total) if total != asked.size => Verdict::Fault(Reason::Contradiction),
+        Some(total) if total != asked.size => Verdict::Fault(Reason::OtherLength),
         // The right object, and yet this part cannot be had: only the whole may help.
-        _ if asked.from > 0 && !asked.firm => Verdict::Restart { body: None, etag: 0 },
-        _ => Verdict::Fault(Reason::Contradiction),
+        _ if asked.from > 0 && !asked.firm => Verdict::Restart { body: None },
+        _ => Verdict::Fault(Reason::OtherRange),
     }
 }
 
@@ -156,6 +158,6 @@ fn judge_redirect(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> V
 }
 
 /// Hash of the ETag, 0 for none. A weak one is as good as a strong one: the digest decides.
-fn etag_of(head: &ResponseHead<'_>) -> u32 {
+pub(super) fn etag_of(head: &ResponseHead<'_>) -> u32 {
     head.etag.map_or(0, |etag| hash(etag.strip_prefix(b"W/").unwrap_or(etag)))
 }

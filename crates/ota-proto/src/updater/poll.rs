@@ -1,10 +1,11 @@
 //! What comes out: derived from the state, the result first, then the session, then the update.
 
 use alloc::borrow::Cow;
+use alloc::string::ToString as _;
 
 use crate::config::{Timing, Verify};
 use crate::error::BufferTooSmall;
-use crate::journal::{Outcome, Phase};
+use crate::journal::{Outcome, Owed, Phase};
 use crate::message::{DeviceMessage, Progress, ProgressState};
 use crate::output::{Output, PubId, QoS, SlotAction};
 use crate::time::Instant;
@@ -72,8 +73,8 @@ impl Updater {
             return None;
         }
         if self.is_result_due(now) {
-            let (version, outcome) = self.owed_report()?;
-            return Some((version, Told::Result(outcome)));
+            let (version, owed) = self.owed_report()?;
+            return Some((version, Told::Result(owed)));
         }
         if self.owing != Owing::None {
             return None;
@@ -276,7 +277,7 @@ impl Updater {
 /// What a message tells.
 #[derive(Clone, Copy, Debug)]
 enum Told {
-    Result(Outcome),
+    Result(Owed),
     Version,
     Progress(Say),
 }
@@ -285,20 +286,20 @@ impl Told {
     /// The message about this version.
     fn message(self, version: &Version) -> DeviceMessage<'_> {
         let version = Cow::Borrowed(version.as_str());
-        let (state, percent, failure) = match self {
+        let (state, percent, owed) = match self {
             Self::Version => return DeviceMessage::ReportVersion { version, fw_type: None },
             Self::Progress(Say::Downloading(percent)) => {
                 (ProgressState::Downloading, Some(i64::from(percent)), None)
             }
             Self::Progress(Say::Burning) => (ProgressState::Burning, None, None),
-            Self::Result(Outcome::Done) => (ProgressState::Done, None, None),
-            Self::Result(Outcome::Failed(reason)) => (ProgressState::Fail, None, Some(reason)),
+            Self::Result(owed) if owed.result == Outcome::Done => (ProgressState::Done, None, None),
+            Self::Result(owed) => (ProgressState::Fail, None, Some(owed)),
         };
         let progress = Progress {
             state,
             percent,
-            result_code: failure.map_or(0, |reason| i64::from(reason.code().number())),
-            result_msg: Cow::Borrowed(failure.map_or("", |reason| reason.text())),
+            result_code: owed.map_or(0, |owed| i64::from(owed.result.code())),
+            result_msg: owed.map_or(Cow::Borrowed(""), |owed| Cow::Owned(owed.to_string())),
         };
         DeviceMessage::ReportProgress { version, progress, fw_type: None }
     }

@@ -51,6 +51,12 @@ impl Owing {
 impl Updater {
     /// Ends the attempt: the update machine is free, the result machine owes.
     pub(super) fn finish(&mut self, target: Target, outcome: Outcome) {
+        let answer = match outcome {
+            Outcome::Failed(reason) if reason.is_explained() => {
+                self.update.as_ref().and_then(|attempt| attempt.answer)
+            }
+            _ => None,
+        };
         self.drop_attempt();
         if outcome == Outcome::Done {
             self.budget = self.now;
@@ -60,12 +66,12 @@ impl Updater {
             phase: Phase::Owed,
             target: Some(target),
             from: durable.from.or(Some(self.running)),
-            owed: Some(Owed { result: outcome, sent: self.session.is_up() }),
+            owed: Some(Owed { result: outcome, sent: self.session.is_up(), answer }),
             guard: guard_after(durable.guard, &target, outcome),
             ..durable
         };
         self.owing = Owing::Saving;
-        self.news.push(Event::Finished { version: target.version, outcome });
+        self.news.push(Event::Finished { version: target.version, outcome, answer });
     }
 
     /// Ends the open attempt with a failure.
@@ -132,10 +138,10 @@ impl Updater {
         due && self.session.is_up()
     }
 
-    /// The version and the outcome that are owed.
-    pub(super) fn owed_report(&self) -> Option<(Version, Outcome)> {
+    /// The version and the result that are owed.
+    pub(super) fn owed_report(&self) -> Option<(Version, Owed)> {
         let wanted = &self.ledger.wanted;
-        Some((wanted.target?.version, wanted.owed?.result))
+        Some((wanted.target?.version, wanted.owed?))
     }
 }
 

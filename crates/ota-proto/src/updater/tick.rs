@@ -22,7 +22,7 @@ impl Updater {
             self.session.report_now(now);
         }
         if self.patience_at().is_some_and(|at| at <= now) {
-            return self.fail(Reason::Network);
+            return self.fail(self.waited_for());
         }
         if self.stuck_at().is_some_and(|at| at <= now) {
             return self.give_storage_up();
@@ -223,7 +223,7 @@ impl Updater {
         trial.back = Some(false);
         if trial.limit.is_some() {
             let result = Outcome::Failed(reason);
-            self.ledger.wanted.owed = Some(Owed { result, sent: false });
+            self.ledger.wanted.owed = Some(Owed { result, sent: false, answer: None });
         }
         self.news.drop_kind(&Event::Trial);
     }

@@ -11,8 +11,9 @@ use std::path::PathBuf;
 
 use cloud::{MD5, URL, cloud_table};
 use device::DEVICE_TABLE;
+use ota_proto::journal::Owed;
 use ota_proto::message::{CloudMessage, DeviceMessage, Malformed, Progress, ProgressState};
-use ota_proto::{BufferTooSmall, Config, Reason, Version};
+use ota_proto::{Answer, BufferTooSmall, Config, Media, Outcome, Reason, Version};
 use serde_json::Value;
 
 fn dir(kind: &str) -> PathBuf {
@@ -176,21 +177,26 @@ fn texts_without_escapes_are_borrowed() {
 #[test]
 fn every_report_of_ours_fits_the_advised_buffer() {
     let version = "9".repeat(Version::MAX);
-    for reason in Reason::ALL {
+    let answer = Answer::new(999, Some(u64::MAX), Media::new(&[b'x'; 40]), true);
+    for (reason, answer) in Reason::ALL.iter().flat_map(|reason| [(reason, None), (reason, answer)])
+    {
+        let owed = Owed { result: Outcome::Failed(*reason), sent: true, answer };
+        // The longest words explain.
+        assert!(owed.to_string().len() <= 105);
         let message = DeviceMessage::ReportProgress {
             version: version.as_str().into(),
             progress: Progress {
                 state: ProgressState::Fail,
                 percent: None,
                 result_code: reason.code().number().into(),
-                result_msg: reason.text().into(),
+                result_msg: owed.to_string().into(),
             },
             fw_type: None,
         };
         let bytes = written(&|buf| message.encode(buf));
-        assert!(bytes.len() <= Config::buffer_len());
+        assert!(bytes.len() <= Config::buffer_len(), "{}", bytes.len());
         let expected = format!(
-            r#"{{"type":"report_progress","report":{{"progress":{{"state":"fail","result_code":"{}","result_msg":"{reason}"}},"version":"{version}"}}}}"#,
+            r#"{{"type":"report_progress","report":{{"progress":{{"state":"fail","result_code":"{}","result_msg":"{owed}"}},"version":"{version}"}}}}"#,
             reason.code().number(),
         );
         assert_eq!(String::from_utf8(bytes), Ok(expected));

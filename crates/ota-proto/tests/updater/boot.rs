@@ -271,7 +271,10 @@ fn boot_switching_that_never_happened_is_as_installing() {
 #[test]
 fn boot_in_the_middle_of_a_roll_back_goes_on_and_keeps_its_reason() {
     let result = Outcome::Failed(Reason::NotConfirmed);
-    let record = Record { owed: Some(Owed { result, sent: false }), ..tried(Phase::Switching, 1) };
+    let record = Record {
+        owed: Some(Owed { result, sent: false, answer: None }),
+        ..tried(Phase::Switching, 1)
+    };
     let mut bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
     let lines = bench.auto(0);
     assert!(lines.contains(&"slot RollBack".into()), "{lines:?}");
@@ -286,7 +289,7 @@ fn boot_in_the_middle_of_a_roll_back_goes_on_and_keeps_its_reason() {
 #[test]
 fn boot_done_that_never_left_and_is_not_true_any_more_becomes_fail() {
     let owed = |sent| Record {
-        owed: Some(Owed { result: Outcome::Done, sent }),
+        owed: Some(Owed { result: Outcome::Done, sent, answer: None }),
         ..record(Phase::Owed, SIZE)
     };
     let (_, lines) = says("0.1.0", SlotState::Confirmed, Some(&owed(false)));

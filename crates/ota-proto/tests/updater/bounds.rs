@@ -35,7 +35,7 @@ fn rule_9_progress_is_summed_over_answers_however_little_each_brings() {
     let lines = trickle(1_000, 10);
     assert!(lines.contains(&"event Install { size: 10000 }".into()), "{lines:?}");
     let lines = trickle(0, 50);
-    assert!(lines.contains(&"fail -1 download timed out".into()), "{lines:?}");
+    assert!(lines.contains(&"fail -1 connection to the store broke".into()), "{lines:?}");
 }
 
 #[test]

@@ -373,8 +373,11 @@ fn rule_6_a_record_of_another_device_is_no_record() {
     config.identity = Identity::new("TESTPROD01", "dev002").unwrap();
     for phase in [Phase::Fetching, Phase::Installing, Phase::Switching, Phase::Owed] {
         record.phase = phase;
-        record.owed = (phase == Phase::Owed)
-            .then_some(ota_proto::journal::Owed { result: Outcome::Done, sent: true });
+        record.owed = (phase == Phase::Owed).then_some(ota_proto::journal::Owed {
+            result: Outcome::Done,
+            sent: true,
+            answer: None,
+        });
         let block = record.encode(500);
         let boot = ota_proto::Boot {
             running: "1.0.0",

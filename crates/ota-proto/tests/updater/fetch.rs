@@ -218,20 +218,27 @@ fn rule_8_an_offer_older_than_23_h_is_refreshed_before_use() {
 
 #[test]
 fn rule_5_each_failure_has_its_code() {
-    let network = "fail -1 download timed out";
-    let lie = "fail -5 server contradicts the offer";
     let fails = |error| move |b: &mut Bench, ms| b.fetch_failed(ms, error);
     let fresh = Bench::fetching(config());
-    for error in [
-        TransportError::Resolve,
-        TransportError::Refused,
-        TransportError::TimedOut,
-        TransportError::Closed,
+    for (error, text) in [
+        (TransportError::Resolve, "host name of the store not found"),
+        (TransportError::Refused, "store cannot be reached"),
+        (TransportError::TimedOut, "download timed out"),
+        (TransportError::Closed, "connection to the store broke"),
     ] {
         let (fetches, told) = always(&mut fresh.clone(), fails(error));
-        assert!((10..30).contains(&fetches) && told == network, "{error:?}: {fetches} {told}");
+        let told = told.strip_prefix("fail -1 ");
+        assert!((10..30).contains(&fetches) && told == Some(text), "{error:?}: {fetches} {told:?}");
     }
-    assert_eq!(always(&mut fresh.clone(), fails(TransportError::Malformed)), (3, lie.into()));
+    for (error, text) in [
+        (TransportError::NotHttp, "the server speaks no http there"),
+        (TransportError::HeadTooLong, "head of the answer too long"),
+        (TransportError::Malformed, "answer is malformed http"),
+        (TransportError::BadUrl, "url unusable"),
+        (TransportError::NotPublic, "the store has no public address"),
+    ] {
+        assert_eq!(always(&mut fresh.clone(), fails(error)), (3, format!("fail -5 {text}")));
+    }
     for (why, text) in [
         (TlsError::WrongHost, "tls: certificate is for another host"),
         (TlsError::Untrusted, "tls: certificate is not trusted"),
@@ -252,16 +259,16 @@ fn rule_5_each_failure_has_its_code() {
         assert_eq!(told, (3, format!("fail -5 {text}")), "{why:?}");
     }
     for (status, fetches, result) in [
-        (500, 18, network),
-        (503, 18, network),
-        (408, 18, network),
-        (429, 18, network),
-        (511, 18, network),
-        (416, 3, lie),
-        (204, 3, lie),
+        (500, 18, "fail -1 store answers with a server error: 500"),
+        (503, 18, "fail -1 store answers with a server error: 503"),
+        (408, 18, "fail -1 store asks to try again later"),
+        (429, 18, "fail -1 store asks to try again later"),
+        (511, 18, "fail -1 store answers with a server error: 511"),
+        (416, 3, "fail -5 server sends another range than asked for"),
+        (204, 3, "fail -5 server answers with an unusable status: 204"),
         (302, 3, "fail -5 redirect refused"),
-        (400, 3, lie),
-        (407, 3, lie),
+        (400, 3, "fail -5 server answers with an unusable status: 400"),
+        (407, 3, "fail -5 server answers with an unusable status: 407"),
     ] {
         let answer = |b: &mut Bench, ms| assert!(b.status(ms, status).is_err());
         assert_eq!(always(&mut fresh.clone(), answer), (fetches, result.into()), "{status}");

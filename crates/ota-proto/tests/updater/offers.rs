@@ -18,7 +18,7 @@ fn refusal(text: &str, reason: &str, words: &str) {
     assert_eq!(
         lines,
         [
-            format!("event Finished {{ version: \"1.0.0\", outcome: {outcome} }}"),
+            format!("event Finished {{ version: \"1.0.0\", outcome: {outcome}, answer: None }}"),
             format!("fail -5 {words}"),
             format!("event Reported {{ outcome: {outcome} }}"),
             "report 0.1.0".into()

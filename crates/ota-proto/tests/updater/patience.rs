@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use ota_proto::journal::Record;
 use ota_proto::{
-    Md5, Outcome, Reason, ResponseHead, SlotState, State, StorageError, TransportError,
+    Coding, Md5, Media, Outcome, Reason, ResponseHead, SlotState, State, StorageError, TlsError,
+    TransportError,
 };
 
 use crate::bench::*;
@@ -79,7 +80,8 @@ fn rule_9_a_store_that_is_away_for_five_minutes_is_waited_for() {
 fn rule_9_an_attempt_without_progress_ends_after_thirty_minutes() {
     let mut bench = Bench::fetching(config());
     let lines = serve(&mut bench, 1_000, 1_850_000, |_| true, busy);
-    assert_eq!(times(&lines, "fail -1 download timed out"), [1_801_001]);
+    let end = times(&lines, "fail -1 store answers with a server error: 503");
+    assert_eq!(end, [1_801_001]);
     // The pauses grow to five minutes: far fewer fetches than seconds.
     let fetches = times(&lines, "fetch");
     assert!((12..40).contains(&fetches.len()), "{fetches:?}");
@@ -110,7 +112,7 @@ fn rule_9_a_wait_that_the_server_asked_for_is_no_lack_of_progress_for_an_hour_in
     };
     let lines = serve(&mut bench, 1_000, 5_450_000, |_| true, answer);
     // 3,600 s that were asked for, and 1,800 s of patience.
-    let end = times(&lines, "fail -1 download timed out");
+    let end = times(&lines, "fail -1 store answers with a server error: 503");
     assert!(matches!(end[..], [ms] if (5_401_000..5_402_000).contains(&ms)), "{end:?}");
 }
 
@@ -123,7 +125,7 @@ fn rule_9_patience_does_not_run_while_the_cloud_cannot_be_told() {
     assert!(times(&lines, "fail").is_empty() && !times(&lines, "fetch").is_empty());
     bench.machine.handle_session(at(9_000_000), true);
     let lines = serve(&mut bench, 9_000_000, 9_850_000, |_| true, busy);
-    let end = times(&lines, "fail -1 download timed out");
+    let end = times(&lines, "fail -1 store answers with a server error: 503");
     assert!(matches!(end[..], [ms] if (9_801_000..9_801_100).contains(&ms)), "{end:?}");
 }
 
@@ -225,37 +227,314 @@ fn plain() -> Bench {
     bench
 }
 
+/// What the device says in twelve minutes of answers over plain http.
+fn answered(bench: &mut Bench, answer: impl Fn(&mut Bench, u64)) -> Vec<(u64, String)> {
+    let (mut lines, mut ms) = (Vec::new(), 1_000);
+    while ms <= 720_000 {
+        bench.machine.handle_timeout(at(ms));
+        lines.extend(bench.auto(ms).into_iter().map(|line| (ms, line)));
+        if bench.open.iter().any(|(kind, _)| *kind == Kind::Fetch) {
+            answer(bench, ms);
+        } else {
+            ms += 100;
+        }
+    }
+    lines
+}
+
+/// A page of so many bytes that tells no length, as chunked ones do.
+fn page(bench: &mut Bench, ms: u64, length: u64) {
+    let head = ResponseHead { status: 200, media: Media::new(b"text/html"), ..Default::default() };
+    if bench.head(ms, &head).is_err() {
+        return;
+    }
+    bench.auto(ms);
+    let mut left = length;
+    while left > 0 && bench.open.iter().any(|(kind, _)| *kind == Kind::Fetch) {
+        let op = bench.fetch_op();
+        let data = vec![b'<'; usize::try_from(left).unwrap()];
+        let Ok(body) = bench.machine.handle_body(at(ms), op, &data) else { return };
+        left -= body.consumed as u64;
+        if let Some(write) = body.write {
+            bench.machine.handle_stored(at(ms), write.op, Ok(()));
+        }
+        bench.auto(ms);
+    }
+    let op = bench.take(Kind::Fetch);
+    bench.machine.handle_body_end(at(ms), op);
+}
+
 #[test]
 fn rule_5_a_captive_portal_over_plain_http_is_waited_for_ten_minutes() {
-    let page = ResponseHead { status: 200, content_length: Some(1_532), ..Default::default() };
+    let html = Media::new(b"text/html; charset=utf-8");
+    let page = ResponseHead {
+        status: 200,
+        content_length: Some(1_532),
+        media: html,
+        ..Default::default()
+    };
+    let gzip = ResponseHead { coding: Some(Coding::Gzip), ..page };
     let there = ResponseHead { status: 302, location: Some("https://portal.example/"), ..page };
     let plain_status = |status| ResponseHead { status, ..ResponseHead::default() };
-    for answer in [page, there, plain_status(407), plain_status(511)] {
+    let other = "server answers with something else";
+    for (answer, words) in [
+        (page, format!("{other}: 200, 1532 bytes, text/html")),
+        (gzip, format!("{other}: 200, 1532 bytes, text/html, compressed")),
+        (
+            ResponseHead { content_length: None, ..gzip },
+            format!("{other}: 200, text/html, compressed"),
+        ),
+        (there, "redirect refused".into()),
+        (plain_status(407), format!("{other}: 407")),
+        (plain_status(511), format!("{other}: 511")),
+    ] {
         let portal = |bench: &mut Bench, ms| {
             let _ = bench.head(ms, &answer);
         };
-        let keep = |bench: &mut Bench, from, upto, portal_ends: u64| {
-            let mut lines = Vec::new();
-            let mut ms = from;
-            while ms <= upto {
-                bench.machine.handle_timeout(at(ms));
-                lines.extend(bench.auto(ms).into_iter().map(|line| (ms, line)));
-                if bench.open.iter().any(|(kind, _)| *kind == Kind::Fetch) {
-                    if ms < portal_ends { portal(bench, ms) } else { good_body(bench, ms) }
-                } else {
-                    ms += 100;
-                }
-            }
-            lines
-        };
         let mut bench = plain();
-        let lines = keep(&mut bench, 1_000, 400_000, 121_000);
+        let lines = answered(&mut bench, |bench, ms| {
+            if ms < 121_000 { portal(bench, ms) } else { good_body(bench, ms) }
+        });
         assert!(times(&lines, "fail").is_empty(), "{answer:?}");
         assert_eq!(bench.machine.state(), State::Installing, "{answer:?}");
         let mut bench = plain();
-        let lines = keep(&mut bench, 1_000, 700_000, u64::MAX);
-        let end = times(&lines, "fail -5 server answers with something else");
-        assert!(matches!(end[..], [ms] if (601_000..632_000).contains(&ms)), "{answer:?} {end:?}");
+        let lines = answered(&mut bench, portal);
+        let end = times(&lines, &format!("fail -5 {words}"));
+        assert!(matches!(end[..], [ms] if (601_000..632_000).contains(&ms)), "{words} {lines:?}");
+    }
+}
+
+/// Each lie is waited for, and only what contradicts the offer is told as something else.
+#[test]
+fn rule_5_over_plain_http_each_lie_has_its_own_words() {
+    for (error, words) in [
+        (TransportError::NotPublic, "the store has no public address"),
+        (TransportError::Tls(TlsError::Untrusted), "tls: certificate is not trusted"),
+        (TransportError::BadUrl, "url unusable"),
+        (TransportError::NotHttp, "server answers with something else"),
+        (TransportError::Malformed, "server answers with something else"),
+    ] {
+        let mut bench = plain();
+        let lines = answered(&mut bench, |bench, ms| bench.fetch_failed(ms, error));
+        let end = times(&lines, &format!("fail -5 {words}"));
+        assert!(matches!(end[..], [ms] if (601_000..632_000).contains(&ms)), "{error:?} {lines:?}");
+    }
+}
+
+/// The result is the same after a reset, with what the server answered.
+#[test]
+fn rule_6_what_the_server_answered_is_told_again_after_a_reset() {
+    let mut bench = plain();
+    let head = ResponseHead {
+        status: 200,
+        content_length: Some(1_532),
+        media: Media::new(b"text/html"),
+        ..Default::default()
+    };
+    let told = "fail -5 server answers with something else: 200, 1532 bytes, text/html";
+    let mut owed = None;
+    let mut lines = Vec::new();
+    while owed.is_none() {
+        let ms = bench.next_fetch_lines(&mut lines).unwrap();
+        bench.head(ms, &head).unwrap_err();
+        // The first time that the record is on its way, power goes.
+        for line in bench.out(ms) {
+            owed = line.starts_with("persist Owed").then(|| (ms, bench.journal())).or(owed);
+        }
+    }
+    let (ms, record) = owed.unwrap();
+    assert!(!lines.iter().any(|line| line.starts_with("fail")), "{lines:?}");
+    assert!(bench.auto(ms).contains(&told.into()));
+    let mut again = Bench::boot(config(), "0.1.0", SlotState::Confirmed, Some(&record));
+    again.machine.handle_session(at(0), true);
+    assert!(again.auto(0).contains(&told.into()));
+}
+
+/// A page without a length is not stored as image, whatever its size, and spends nothing.
+#[test]
+fn rule_8_a_page_without_a_length_over_plain_http_brings_nothing_and_costs_nothing() {
+    for length in [0, 1_532, 6_000, 9_999, 50_000] {
+        let words = "fail -5 server answers with something else: 200, text/html";
+        let mut bench = plain();
+        let lines = answered(&mut bench, |bench, ms| page(bench, ms, length));
+        let end = times(&lines, words);
+        assert!(matches!(end[..], [ms] if (601_000..632_000).contains(&ms)), "{length} {lines:?}");
+        let kept = |(_, line): &&(u64, String)| line.starts_with("fetch") && line != "fetch 0";
+        assert_eq!(lines.iter().find(kept), None, "{length}");
+        assert_eq!(bench.journal().guard, None);
+    }
+    for length in [0, 1_532, 6_000, 9_999, 50_000] {
+        // In the middle of a download, and more often than there are restarts.
+        let mut bench = plain();
+        bench.good_head(1_000);
+        bench.body(1_000, 5_000);
+        bench.fetch_failed(1_000, TransportError::Closed);
+        let mut asked = Vec::new();
+        let count = std::cell::Cell::new(0);
+        let lines = answered(&mut bench, |bench, ms| {
+            count.set(count.get() + 1);
+            if count.get() < 6 { page(bench, ms, length) } else { good_body(bench, ms) }
+        });
+        asked.extend(lines.iter().filter(|(_, line)| line.starts_with("fetch")));
+        // What was stored stays, but for a piece of an erase unit that the page came behind.
+        let kept = |(_, line): &&(u64, String)| line == "fetch 5000" || line == "fetch 4096";
+        assert!(asked.iter().all(kept), "{length} {asked:?}");
+        assert_eq!(bench.machine.state(), State::Installing, "{length} {lines:?}");
+        assert!(times(&lines, "fail").is_empty(), "{length}");
+    }
+}
+
+/// A proxy takes the length away, and the line breaks cleanly: that is no page, for it breaks
+/// elsewhere each time. Its bytes are gone on with.
+#[test]
+fn rule_8_a_file_whose_length_was_taken_away_is_gone_on_with_when_its_line_breaks() {
+    let mut bench = plain();
+    let count = std::cell::Cell::new(0_u64);
+    let lines = answered(&mut bench, |bench, ms| {
+        count.set(count.get() + 1);
+        if bench.at > 0 {
+            return good_body(bench, ms);
+        }
+        bench.head(ms, &ResponseHead { content_length: None, ..good(0) }).unwrap();
+        bench.body(ms, if count.get() == 1 { 2_000 } else { 7_000 });
+        let op = bench.take(Kind::Fetch);
+        bench.machine.handle_body_end(at(ms), op);
+    });
+    let asked: Vec<_> = lines.iter().filter(|(_, line)| line.starts_with("fetch")).collect();
+    let asked: Vec<_> = asked.iter().map(|(_, line)| line.as_str()).collect();
+    assert_eq!(asked, ["fetch 0", "fetch 7000"][..], "the first fetch was asked for before");
+    assert_eq!(bench.machine.state(), State::Installing);
+}
+
+/// A missing object and a refused URL do not use up each other's tries.
+#[test]
+fn rule_5_404_and_403_have_tries_of_their_own() {
+    let mut bench = Bench::fetching(config());
+    let count = std::cell::Cell::new(0);
+    let lines = serve(
+        &mut bench,
+        1_000,
+        400_000,
+        |_| true,
+        |bench, ms| {
+            count.set(count.get() + 1);
+            match count.get() {
+                1 | 2 => status(bench, ms, 403),
+                3 | 4 => status(bench, ms, 404),
+                5 => status(bench, ms, 403),
+                _ => good_body(bench, ms),
+            }
+        },
+    );
+    assert!(times(&lines, "fail").is_empty(), "{lines:?}");
+    assert_eq!(bench.machine.state(), State::Installing);
+}
+
+/// Only one cause: its words and its code; several: a time-out.
+#[test]
+fn rule_5_patience_ends_with_the_one_cause_that_there_was() {
+    type Answer = fn(&mut Bench, u64);
+    let cases: [(Answer, &str); 4] = [
+        (busy, "fail -1 store answers with a server error: 503"),
+        (
+            |bench, ms| bench.fetch_failed(ms, TransportError::Closed),
+            "fail -1 connection to the store broke",
+        ),
+        (|bench, ms| redirected(bench, ms, 403), "fail -3 url expired or refused"),
+        (|bench, ms| redirected(bench, ms, 404), "fail -2 file does not exist"),
+    ];
+    for (answer, words) in cases {
+        let mut bench = Bench::fetching(config());
+        let lines = serve(&mut bench, 1_000, 1_850_000, |_| true, answer);
+        assert_eq!(times(&lines, words).len(), 1, "{words} {lines:?}");
+    }
+    let mut bench = Bench::fetching(config());
+    let count = std::cell::Cell::new(0);
+    let lines = serve(
+        &mut bench,
+        1_000,
+        1_850_000,
+        |_| true,
+        |bench, ms| {
+            count.set(count.get() + 1);
+            match count.get() % 2 {
+                0 => busy(bench, ms),
+                _ => bench.fetch_failed(ms, TransportError::Closed),
+            }
+        },
+    );
+    assert_eq!(times(&lines, "fail -1 download timed out").len(), 1, "{lines:?}");
+}
+
+fn redirected(bench: &mut Bench, ms: u64, code: u16) {
+    let there = ResponseHead { status: 302, location: Some("/b"), ..Default::default() };
+    bench.head(ms, &there).unwrap_err();
+    bench.auto(ms);
+    status(bench, ms, code);
+}
+
+/// Without a first pause there is a pause all the same.
+#[test]
+fn rule_9_a_base_of_zero_is_no_loop() {
+    let mut config = config();
+    config.timing.retry_base = Duration::ZERO;
+    let mut bench = Bench::fetching(config);
+    let mut last = 0;
+    for _ in 0..20 {
+        let ms = bench.next_fetch().unwrap();
+        assert!(ms >= last, "{ms}");
+        bench.fetch_failed(ms, TransportError::Refused);
+        bench.auto(ms);
+        if last > 0 {
+            assert!(bench.idle.0.is_some_and(|next| next >= at(ms + 1)), "{:?}", bench.idle);
+        }
+        last = ms;
+    }
+}
+
+/// The label is that of the body with which the image began.
+#[test]
+fn rule_8_a_wrong_digest_names_the_coding_of_what_is_stored() {
+    let wrong = |bench: &mut Bench, ms: u64| {
+        bench.piece(ms, SIZE);
+        for kind in [Kind::Write, Kind::Sync, Kind::Persist] {
+            bench.done(ms, kind);
+            bench.out(ms);
+        }
+        for _ in 0..2 {
+            let op = bench.take(Kind::Digest);
+            bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
+            bench.out(ms);
+        }
+    };
+    for (error, image, words) in [
+        // An error page that is compressed says nothing of the image.
+        (Some(Coding::Gzip), None, "fail -4 md5 does not match"),
+        // What an answer brings that begins the image anew counts.
+        (None, Some(Coding::Gzip), "fail -4 md5 does not match, sent as gzip"),
+    ] {
+        let mut bench = Bench::fetching(config());
+        let whole = ResponseHead { coding: image, ..good(0) };
+        bench.head(1_100, &ResponseHead { etag: Some(b"\"0\""), ..good(0) }).unwrap();
+        bench.body(1_100, 3_000);
+        bench.fetch_failed(1_100, TransportError::Closed);
+        let ms = bench.next_fetch().unwrap();
+        // Another ETag: anew, with this body.
+        bench.head(ms, &whole).unwrap();
+        bench.at = 0;
+        bench.body(ms, SIZE - 1);
+        wrong(&mut bench, ms);
+        bench.done(ms, Kind::Persist);
+        bench.out(ms);
+        bench
+            .head(ms, &ResponseHead { status: 503, coding: error, ..Default::default() })
+            .unwrap_err();
+        let ms = bench.next_fetch().unwrap();
+        bench.head(ms, &whole).unwrap();
+        bench.body(ms, SIZE - 1);
+        wrong(&mut bench, ms);
+        let lines = bench.auto(ms);
+        assert!(lines.contains(&words.into()), "{words} {lines:?}");
     }
 }
 

@@ -18,7 +18,7 @@ fn owed(result: Outcome, sent: bool) -> Record {
             etag: 0,
         }),
         from: Some(Version::new("0.1.0").unwrap()),
-        owed: Some(Owed { result, sent }),
+        owed: Some(Owed { result, sent, answer: None }),
         ..Record::default()
     }
 }

@@ -11,8 +11,12 @@ use crate::small;
 /// The code and words of the `fail`, or none for `done`, and the seconds that it may take.
 type Ending = Option<(i64, &'static str)>;
 
+/// What the server said is told, too.
+const LENGTH: &str =
+    "server has another length than the offer: 200, 1724 bytes, application/octet-";
+
 fn ending(fault: Fault) -> (Ending, u64) {
-    let contradiction = Some((-5, "server contradicts the offer"));
+    let contradiction = Some((-5, LENGTH));
     let redirect = Some((-5, "redirect refused"));
     match fault {
         // The same URL comes again within its second, so it is tried again after 60 s.

@@ -102,7 +102,7 @@ impl Client {
             Device::Fetch { op, url, from, fresh } => {
                 let link = Link::next(&mut self.epoch, LinkKind::Store);
                 if !self.store.begin(link, (device, op), url, from, fresh) {
-                    updater.handle_fetch_failed(now, op, TransportError::Malformed);
+                    updater.handle_fetch_failed(now, op, TransportError::BadUrl);
                 }
                 Turn::Again
             }

@@ -66,8 +66,12 @@ impl fmt::Display for HttpError {
 impl core::error::Error for HttpError {}
 
 impl From<HttpError> for TransportError {
-    fn from(_: HttpError) -> Self {
-        Self::Malformed
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::NotHttp => Self::NotHttp,
+            HttpError::HeadTooLong => Self::HeadTooLong,
+            _ => Self::Malformed,
+        }
     }
 }
 

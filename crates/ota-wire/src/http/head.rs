@@ -7,12 +7,12 @@ use core::fmt::{self, Write as _};
 use core::str;
 use core::time::Duration;
 
-use ota_proto::{Coding, ContentRange, ResponseHead};
+use ota_proto::{Coding, ContentRange, Media, ResponseHead};
 
 use super::{HttpError, Limits};
 
 /// The headers that matter; [`Head::add`] knows them by their places.
-pub(crate) const KNOWN: [&str; 7] = [
+pub(crate) const KNOWN: [&str; 8] = [
     "content-encoding",
     "content-length",
     "content-range",
@@ -20,7 +20,11 @@ pub(crate) const KNOWN: [&str; 7] = [
     "location",
     "retry-after",
     "transfer-encoding",
+    "content-type",
 ];
+
+/// The place of the one that is only told on: however it is written, it refuses no answer.
+const MEDIA: usize = 7;
 
 /// Bytes of the longest of them.
 const LONGEST: usize = 17;
@@ -66,6 +70,7 @@ pub(super) struct Kept {
     location: Option<String>,
     retry_after: Option<u32>,
     coding: Option<Coding>,
+    media: Media,
 }
 
 /// Where in a head the reader stands.
@@ -190,8 +195,11 @@ impl Head {
         };
         let line = rest.get(..limits.line).unwrap_or(rest);
         let Some(end) = line.iter().position(|&byte| byte == b'\n') else {
-            let too_long = rest.len() >= limits.line;
-            return if too_long { Err(HttpError::HeadTooLong) } else { Ok(Step::More) };
+            return match rest.len() >= limits.line {
+                false => Ok(Step::More),
+                true if known == MEDIA => Ok(self.pass_from(At::Value, len.saturating_add(1))),
+                true => Err(HttpError::HeadTooLong),
+            };
         };
         let value = line.get(len.saturating_add(1)..end).unwrap_or_default();
         let value = value.strip_suffix(b"\r").unwrap_or(value);
@@ -199,7 +207,7 @@ impl Head {
             return Err(HttpError::Header);
         }
         self.add(known, value.trim_ascii(), limits)?;
-        self.fold = false;
+        self.fold = known == MEDIA;
         Ok(Step::Used(end.saturating_add(1)))
     }
 
@@ -262,10 +270,11 @@ impl Head {
             // A date is left out: there is no clock here.
             5 => kept.retry_after = kept.retry_after.max(seconds(value)),
             // Two of them would be chunked twice, which nobody means.
-            _ => {
+            6 => {
                 self.chunked = !self.coded && value.eq_ignore_ascii_case(b"chunked");
                 self.coded = true;
             }
+            _ => kept.media = Media::new(value),
         }
         Ok(())
     }
@@ -302,6 +311,7 @@ impl Kept {
             location: self.location.as_deref(),
             retry_after: self.retry_after.map(|seconds| Duration::from_secs(seconds.into())),
             coding: self.coding,
+            media: self.media,
         }
     }
 }

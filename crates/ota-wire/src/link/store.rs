@@ -164,9 +164,12 @@ impl StoreLink {
         let Some(Get { device, op, fetch, state: State::Open, .. }) = &mut self.get else {
             return nothing(rx.len());
         };
-        let Ok(http::Received { consumed, found }) = fetch.handle_received(rx) else {
-            self.fail(now, TransportError::Malformed, updater);
-            return nothing(rx.len());
+        let http::Received { consumed, found } = match fetch.handle_received(rx) {
+            Ok(received) => received,
+            Err(error) => {
+                self.fail(now, error.into(), updater);
+                return nothing(rx.len());
+            }
         };
         match found {
             http::Found::Nothing => nothing(consumed),

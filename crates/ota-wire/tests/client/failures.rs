@@ -21,11 +21,15 @@ fn reaching() -> (Desk, Link, Link) {
 
 #[test]
 fn rule_5_a_store_that_cannot_be_reached_is_tried_again_and_is_the_networks_fault() {
-    for error in [TransportError::Resolve, TransportError::Refused, TransportError::TimedOut] {
+    for (error, cause) in [
+        (TransportError::Resolve, Reason::NoName),
+        (TransportError::Refused, Reason::Unreachable),
+        (TransportError::TimedOut, Reason::Network),
+    ] {
         let (mut desk, link, store) = reaching();
         desk.client.handle_connect_failed(at(2), store, error);
         desk.poll(at(2));
-        let event = Device::Retry { cause: Reason::Network };
+        let event = Device::Retry { cause };
         assert_eq!(desk.events, [Event::Device { device: FIRST, event }], "{error:?}");
         assert_eq!(desk.client.updater(FIRST).unwrap().state(), State::Waiting);
         assert!(desk.idle.deadline.unwrap() <= at(3), "a pause of a second at most");

@@ -47,6 +47,20 @@ fn a_resume_names_its_first_byte() {
 }
 
 #[test]
+fn rule_12_a_clean_download_asks_past_all_caches() {
+    let url = Url { tls: false, host: "h", port: 80, target: "/fw" };
+    for from in [0, 7] {
+        let ask = |fresh| {
+            let fetch = Fetch::with_user(&url, None, from, Limits::default(), fresh).unwrap();
+            String::from_utf8(fetch.transmit().to_vec()).unwrap()
+        };
+        let line = "\r\nCache-Control: no-cache\r\n";
+        assert!(ask(true).contains(line), "{}", ask(true));
+        assert_eq!(ask(true).replace(line, "\r\n"), ask(false));
+    }
+}
+
+#[test]
 fn the_host_has_a_port_only_when_it_is_not_the_default() {
     for (tls, host, port, want) in [
         (false, "a.example", 80, "a.example"),

@@ -147,5 +147,7 @@ fn no_limit_makes_it_panic() {
 #[test]
 fn errors_are_said_in_words_and_are_the_peers_fault() {
     assert_eq!(HttpError::Ambiguous.to_string(), "Content-Length together with Transfer-Encoding");
-    assert_eq!(TransportError::from(HttpError::NotHttp), TransportError::Malformed);
+    assert_eq!(TransportError::from(HttpError::NotHttp), TransportError::NotHttp);
+    assert_eq!(TransportError::from(HttpError::HeadTooLong), TransportError::HeadTooLong);
+    assert_eq!(TransportError::from(HttpError::ChunkEnd), TransportError::Malformed);
 }

@@ -68,6 +68,7 @@ fn fetch(machine: &mut Updater, now: Instant, op: OpId) {
                 location: Some(text()),
                 retry_after: Some(Duration::from_secs(number())),
                 coding: ota_proto::Coding::of_label(if number() == 0 { b"gzip" } else { b"" }),
+                media: ota_proto::Media::new(bytes()),
             };
             let _ = black_box(machine.handle_response(now, op, &head));
         }

@@ -1,6 +1,8 @@
 //! The diary of a device since it booted. The rules ask it "how often since" and "when last";
 //! nothing is counted twice, and nothing has to be reset.
 
+use super::Why;
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fact {
@@ -39,17 +41,20 @@ pub(crate) enum Fact {
     Failed(Image),
     /// It ended: a result is owed.
     Ended,
-    /// A fetch failed: while the cloud could be told; by a lie.
+    /// A fetch failed: while the cloud could be told; by a lie; why, as the cloud would hear it.
     Fault {
         told: bool,
         lie: bool,
+        cause: (Why, &'static str),
     },
     /// Another 4 KiB beyond all before.
     Gain,
     /// A byte beyond all before.
     News,
-    /// A fresh URL was asked for because this one was refused.
-    Round,
+    /// A fresh URL was asked for because this one was refused, or had no object.
+    Round {
+        gone: bool,
+    },
     /// The image was begun anew; for a wrong digest.
     Anew {
         digest: bool,
@@ -58,6 +63,8 @@ pub(crate) enum Fact {
     Mismatch,
     /// Body bytes were taken.
     Took(u64),
+    /// So many of them were of no image.
+    Dropped(u64),
 }
 
 /// What a message says.

@@ -67,6 +67,8 @@ pub(crate) enum Broken {
 
 /// A body on its way.
 pub(crate) struct Body {
+    /// What was stored before.
+    begun: u64,
     /// Bytes of a whole image to pass over.
     skip: u64,
     /// The answer's length is known and right.
@@ -124,6 +126,7 @@ impl Spec {
         let Some(attempt) = &self.open else { return };
         let Step::Asked { hops, .. } = attempt.step else { return };
         let (from, etag) = (attempt.stored, attempt.etag);
+        let plain = attempt.url.starts_with("http:");
         // Then the digest is to decide.
         let firm = self.book.count(|fact| *fact == Fact::Anew { digest: false }) >= 2;
         match answer {
@@ -132,6 +135,8 @@ impl Spec {
             Answer::Part { etag: new } if from == 0 || new == etag => self.body(0, true, new),
             Answer::Whole { etag: new, told } if from == 0 => self.body(0, told, new),
             Answer::Whole { etag: new, told: true } if new == etag => self.body(from, true, new),
+            // A portal's page may tell no length: nothing is given up for it.
+            Answer::Whole { etag: new, told: false } if plain => self.body(from, false, new),
             // What is stored is of another image, or may be: from zero, with this body if it can.
             Answer::Whole { etag: new, told } => {
                 self.begin_anew(false);
@@ -143,14 +148,18 @@ impl Spec {
             }
             Answer::Redirect { good: true } if hops < 5 => self.step(Step::Due { hops: hops + 1 }),
             // A target that refuses says nothing of the offer's URL.
-            Answer::Forbidden if hops > 0 => self.fault(Why::Auth, false, 0),
-            Answer::Missing | Answer::Gone if hops > 0 => self.fault(Why::NotFound, false, 0),
+            Answer::Forbidden if hops > 0 => self.fault((Why::Auth, "auth"), false, 0),
+            Answer::Missing | Answer::Gone if hops > 0 => {
+                self.fault((Why::NotFound, "gone"), false, 0);
+            }
             Answer::Forbidden => self.ask_url(Url::Refused),
             Answer::Missing => self.ask_url(Url::Gone),
             Answer::Gone => self.fail(Why::NotFound),
-            Answer::Encoded => self.fail(Why::Other),
-            Answer::Busy { after } => self.fault(Why::Timeout, false, after.min(3_600)),
-            _ => self.fault(Why::Other, true, 0),
+            Answer::Encoded if !plain => self.fail(Why::Other),
+            Answer::Busy { after } => self.fault((Why::Timeout, "busy"), false, after.min(3_600)),
+            Answer::Redirect { .. } => self.fault((Why::Other, "redirect"), true, 0),
+            Answer::OtherLength => self.fault((Why::Other, "length"), true, 0),
+            _ => self.fault((Why::Other, "odd"), true, 0),
         }
         self.settle();
     }
@@ -162,8 +171,16 @@ impl Spec {
             attempt.etag = etag;
         }
         let (idle, window) = (now + 15 * S, now + 60 * S);
-        attempt.step =
-            Step::Body(Body { skip, known, idle, window, bytes: 0, unread: 0, end: None });
+        attempt.step = Step::Body(Body {
+            begun: attempt.stored,
+            skip,
+            known,
+            idle,
+            window,
+            bytes: 0,
+            unread: 0,
+            end: None,
+        });
     }
 
     /// What becomes of so many bytes that are offered now.
@@ -187,7 +204,12 @@ impl Spec {
         let now = self.now;
         match bytes {
             Bytes::Stale | Bytes::NotNow => return,
-            Bytes::TooLong => self.fault(Why::Other, true, 0),
+            Bytes::TooLong => {
+                if self.is_doubtful() {
+                    self.drop_answer();
+                }
+                self.fault((Why::Other, "long"), true, 0);
+            }
             Bytes::TooMany => self.fail(Why::Timeout),
             Bytes::Take { taken, at } => {
                 if let Some(Attempt { step: Step::Body(body), .. }) = &mut self.open {
@@ -211,11 +233,11 @@ impl Spec {
     }
 
     fn taken(&self) -> u64 {
-        let took = self.book.attempt().iter().map(|(_, fact)| match fact {
-            Fact::Took(bytes) => *bytes,
-            _ => 0,
-        });
-        took.sum()
+        self.book.attempt().iter().fold(0, |sum, (_, fact)| match fact {
+            Fact::Took(bytes) => sum + bytes,
+            Fact::Dropped(bytes) => sum - bytes,
+            _ => sum,
+        })
     }
 
     /// The transfer ends: as it should, or not.
@@ -233,14 +255,52 @@ impl Spec {
 
     fn broke(&mut self, broken: Broken) {
         match broken {
-            Broken::Network => self.fault(Why::Timeout, false, 0),
-            Broken::Lie => self.fault(Why::Other, true, 0),
+            Broken::Network => self.fault((Why::Timeout, "network"), false, 0),
+            Broken::Lie => self.fault((Why::Other, "tls"), true, 0),
         }
+    }
+
+    /// The body under way told no length, over plain http.
+    fn is_doubtful(&self) -> bool {
+        self.open.as_ref().is_some_and(|attempt| {
+            attempt.url.starts_with("http:")
+                && matches!(&attempt.step, Step::Body(body) if !body.known)
+        })
+    }
+
+    /// It ended too early: a page, or a line that broke. A page is as long each time.
+    fn ended_short(&mut self) {
+        let Some(attempt) = &mut self.open else { return };
+        let Step::Body(body) = &attempt.step else { return };
+        let length = attempt.stored - body.skip;
+        match attempt.page.replace(length) {
+            Some(before) if before.abs_diff(length) >= 4_096 => {
+                self.fault((Why::Timeout, "network"), false, 0);
+            }
+            _ => {
+                self.drop_answer();
+                self.fault((Why::Other, "short"), true, 0);
+            }
+        }
+    }
+
+    /// What it brought is not of the image.
+    fn drop_answer(&mut self) {
+        let Some(attempt) = &mut self.open else { return };
+        let Step::Body(body) = &attempt.step else { return };
+        let length = attempt.stored - body.skip;
+        if body.begun < attempt.stored {
+            attempt.stored = body.begun / ERASE * ERASE;
+            self.note.offset = self.note.offset.min(attempt.stored);
+            self.note.etag = if self.note.offset > 0 { self.note.etag } else { 0 };
+            self.orphan();
+        }
+        self.fact(Fact::Dropped(length));
     }
 
     /// A body is judged when nothing of it is being written.
     pub(super) fn settle_body(&mut self) {
-        let idle = self.job.is_none();
+        let (idle, doubtful) = (self.job.is_none(), self.is_doubtful());
         let Some(attempt) = &mut self.open else { return };
         let Step::Body(body) = &attempt.step else { return };
         if !idle {
@@ -251,6 +311,7 @@ impl Spec {
                 attempt.step = Step::Check;
             }
             None => {}
+            Some(None) if doubtful => self.ended_short(),
             Some(broken) => self.broke(broken.unwrap_or(Broken::Network)),
         }
     }
@@ -274,7 +335,7 @@ impl Spec {
     }
 
     /// A fetch failed: a pause, or the end.
-    fn fault(&mut self, why: Why, lie: bool, after: u64) {
+    fn fault(&mut self, (why, kind): (Why, &'static str), lie: bool, after: u64) {
         let (now, up) = (self.now, self.up);
         let Some(attempt) = &mut self.open else { return };
         let plain = lie && attempt.url.starts_with("http:");
@@ -294,8 +355,10 @@ impl Spec {
         let since = self.book.since(|fact| matches!(fact, Fact::Began | Fact::Gain));
         let count = |like: fn(&Fact) -> bool| since.iter().filter(|(_, fact)| like(fact)).count();
         let before = u32::try_from(count(|fact| matches!(fact, Fact::Fault { .. }))).unwrap();
-        let lies = count(|fact| *fact == Fact::Fault { told: true, lie: true });
-        self.fact(Fact::Fault { told: up, lie });
+        let lies = count(|fact| matches!(fact, Fact::Fault { told: true, lie: true, .. }));
+        // Over plain http most lies are told alike.
+        let alike = plain && !matches!(kind, "tls" | "redirect");
+        self.fact(Fact::Fault { told: up, lie, cause: (why, if alike { "else" } else { kind }) });
         if lie && up && lies >= 2 {
             return self.fail(why);
         }
@@ -340,6 +403,17 @@ impl Spec {
             (Some(from), None) => attempt.wait.since = Some(from),
             _ => {}
         }
+    }
+
+    /// Why it was waited for, if the reason was the same each time.
+    pub(super) fn waited_for(&self) -> Why {
+        let since = self.book.since(|fact| matches!(fact, Fact::Began | Fact::Gain));
+        let mut causes = since.iter().filter_map(|(_, fact)| match fact {
+            Fact::Fault { cause, .. } => Some(*cause),
+            _ => None,
+        });
+        let first = causes.next().unwrap_or((Why::Timeout, "none"));
+        if causes.all(|cause| cause == first) { first.0 } else { Why::Timeout }
     }
 
     /// Half an hour without progress is the end.
@@ -413,7 +487,7 @@ impl Spec {
         let Some(attempt) = &mut self.open else { return };
         match &mut attempt.step {
             Step::Asked { since, .. } if now >= *since + 20 * S => {
-                self.fault(Why::Timeout, false, 0);
+                self.fault((Why::Timeout, "network"), false, 0);
             }
             Step::Pause { over: Some(over), held, .. } if now >= (*over).max(*held) => {
                 attempt.resume();

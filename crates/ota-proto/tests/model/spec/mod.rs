@@ -341,7 +341,7 @@ impl Spec {
             self.fact(Fact::Asked);
         }
         if self.wait_over().is_some_and(|at| at <= now) {
-            self.fail(Why::Timeout);
+            self.fail(self.waited_for());
         } else if self.stuck_at().is_some_and(|at| at <= now) {
             self.give_up();
         } else {

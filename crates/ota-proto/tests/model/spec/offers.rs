@@ -249,6 +249,7 @@ impl Spec {
             step,
             stored,
             high: stored,
+            page: None,
             etag,
             found: false,
             short: 0,
@@ -311,7 +312,8 @@ impl Spec {
     pub(super) fn ask_url(&mut self, why: Url) {
         if matches!(why, Url::Refused | Url::Gone) {
             let since = self.book.since(|fact| matches!(fact, Fact::Began | Fact::News));
-            let rounds = since.iter().filter(|(_, fact)| *fact == Fact::Round).count();
+            let round = Fact::Round { gone: why == Url::Gone };
+            let rounds = since.iter().filter(|(_, fact)| *fact == round).count();
             let (most, end) = match why {
                 Url::Gone => (2, Why::NotFound),
                 _ => (3, Why::Auth),
@@ -319,7 +321,7 @@ impl Spec {
             if rounds >= most {
                 return self.fail(end);
             }
-            self.fact(Fact::Round);
+            self.fact(round);
             if why == Url::Gone && rounds == 1 {
                 let at = self.now + 60 * S;
                 if let Some(attempt) = &mut self.open {

@@ -24,7 +24,7 @@ impl Spec {
         let state = state.as_deref();
         if matches!(state, Some("done" | "fail")) {
             let words = message["report"]["progress"]["result_msg"].take();
-            let fine = words.as_str().is_some_and(|words| words.len() <= 48);
+            let fine = words.as_str().is_some_and(|words| words.len() <= 96);
             let told = words.as_str() != Some("");
             assert!(fine && told == (state == Some("fail")), "the words of {message}: {words}");
         }

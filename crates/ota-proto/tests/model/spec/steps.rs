@@ -19,6 +19,8 @@ pub(crate) struct Attempt {
     pub(super) stored: u64,
     /// The most that was ever stored.
     pub(super) high: u64,
+    /// How long the last doubtful body was that ended too early.
+    pub(super) page: Option<u64>,
     /// The server's name for what is stored.
     pub(super) etag: u8,
     /// The journal alone knew of it when the device booted.
