@@ -76,6 +76,29 @@ fn patience(args: &Demo) -> Duration {
     Duration::from_secs(900 + (args.size >> 10))
 }
 
+/// The demo's device: it asks nobody.
+fn setup(args: &Demo, account: Account, spacing: Duration) -> Setup {
+    Setup {
+        account,
+        login_valid: Duration::from_secs(86_400),
+        allow_http: true,
+        public_store_only: false,
+        trailing_digest: false,
+        consent: Hold::Auto,
+        approval: Hold::Auto,
+        install: Hold::Auto,
+        spacing,
+        spread: Duration::ZERO,
+        install_limit: Duration::from_secs(600),
+        trial: None,
+        confirm_needs_reply: true,
+        longest_pause: Some(MINUTE).filter(|_| !args.faults.is_empty()),
+        hurry: if args.fast && !args.faults.is_empty() { HURRY } else { 1 },
+        record: 0,
+        seed: args.seed,
+    }
+}
+
 async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
     let mut printer = Printer::new(args.json, args.show_secrets, true);
     let firmware = firmware(args.seed, args.size)?;
@@ -94,34 +117,17 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
     let text = format!("the cloud listens: mqtt {mqtt}, http {http}");
     let line = Line::new(clock.now(), "listening", text).with("mqtt", mqtt.to_string());
     printer.line(&line.with("http", http.to_string()));
-    let setup = Setup {
-        account: Account {
-            identity: identity.clone(),
-            secret: Some(secret),
-            app_id: APP_ID.to_owned(),
-            host: mqtt.ip().to_string(),
-            port: mqtt.port(),
-            secure: false,
-            tls: None,
-            renewal: None,
-        },
-        login_valid: Duration::from_secs(86_400),
-        allow_http: true,
-        public_store_only: false,
-        trailing_digest: false,
-        consent: Hold::Auto,
-        approval: Hold::Auto,
-        install: Hold::Auto,
-        spacing,
-        spread: Duration::ZERO,
-        install_limit: Duration::from_secs(600),
-        trial: None,
-        confirm_needs_reply: true,
-        longest_pause: Some(MINUTE).filter(|_| !args.faults.is_empty()),
-        hurry: if args.fast && !args.faults.is_empty() { HURRY } else { 1 },
-        record: 0,
-        seed: args.seed,
+    let account = Account {
+        identity: identity.clone(),
+        secret: Some(secret),
+        app_id: APP_ID.to_owned(),
+        host: mqtt.ip().to_string(),
+        port: mqtt.port(),
+        secure: false,
+        tls: None,
+        renewal: None,
     };
+    let setup = setup(args, account, spacing);
     let board = MemorySwitch::default();
     let ending = loop {
         let mut life = Life::boot(&setup, folder, &board, clock, &printer)?;
