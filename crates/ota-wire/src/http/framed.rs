@@ -11,6 +11,8 @@ pub(crate) struct Framed {
     pub(crate) is_head: bool,
     /// They begin inside a line that is passed over.
     pub(crate) is_passing: bool,
+    /// They begin inside its name.
+    pub(crate) is_name: bool,
 }
 
 impl Fetch {
@@ -18,13 +20,14 @@ impl Fetch {
     pub(crate) fn framing(&self, rx: &[u8]) -> Framed {
         let is_head = matches!(self.phase, Phase::Head(_));
         let is_passing = matches!(&self.phase, Phase::Head(head) if head.is_passing());
+        let is_name = matches!(&self.phase, Phase::Head(head) if head.is_name());
         let len = match self.clone().handle_received(rx) {
             // Half a head may yet be an error, and is looked at again.
             Ok(received) if is_head && received.found == Found::Nothing => rx.len(),
             Ok(received) => received.consumed,
             Err(_) => self.first_bad(rx),
         };
-        Framed { len, is_head, is_passing }
+        Framed { len, is_head, is_passing, is_name }
     }
 
     /// How many bytes it takes to see the fault in them.

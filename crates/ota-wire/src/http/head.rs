@@ -112,6 +112,12 @@ impl Head {
         matches!(self.at, At::Name | At::Value | At::Cr)
     }
 
+    /// Inside the name of one.
+    #[cfg(feature = "record")]
+    pub(super) const fn is_name(&self) -> bool {
+        matches!(self.at, At::Name)
+    }
+
     /// Reads as far as the bytes go, and says how many are done with; at the end of the head also
     /// what follows.
     pub(super) fn advance(
@@ -324,7 +330,7 @@ impl fmt::Debug for Kept {
 }
 
 /// A byte of a name (RFC 9110 §5.6.2).
-const fn is_token(byte: u8) -> bool {
+pub(crate) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
@@ -333,7 +339,7 @@ const fn is_token(byte: u8) -> bool {
 }
 
 /// A byte of a value: no control but the tab.
-const fn is_text(byte: u8) -> bool {
+pub(crate) const fn is_text(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=0x7e | 0x80..)
 }
 

@@ -60,7 +60,10 @@ pub use self::error::{HttpError, RequestError};
 use self::head::{Framing, Head, Kept};
 pub use self::request::USER_AGENT;
 #[cfg(feature = "record")]
-pub(crate) use self::{framed::Framed, head::KNOWN};
+pub(crate) use self::{
+    framed::Framed,
+    head::{KNOWN, is_text, is_token},
+};
 
 /// How much of a peer's framing is put up with. All of it is skipped or parsed in place; none of
 /// it is stored.

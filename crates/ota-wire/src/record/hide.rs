@@ -1,15 +1,17 @@
 //! Secrets are replaced by filler of the same length before anything is kept.
 //!
-//! The machine asks of a URL's query one thing beside its length: whether it is the one it had
-//! before. So each different query has a letter of its own, and its filler is that letter.
+//! The machine asks of a URL's query, of its user and of its path one thing beside their lengths:
+//! whether they are those that it had before. So each different secret has a letter of its own, and
+//! its filler is that letter.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use ota_proto::url::Url;
 use ota_proto::{Digester, Md5};
 
 use crate::client::{Client, Link};
-use crate::http::KNOWN;
+use crate::http::{KNOWN, is_text, is_token};
 use crate::mqtt::{Login, Secret};
 
 const LETTERS: u8 = 26;
@@ -23,11 +25,31 @@ enum Context {
     Header,
 }
 
-/// The queries so far.
+/// What a secret is of a URL.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    User,
+    Path,
+    Query,
+}
+
+/// Where the parts of what may be a URL begin, and where an `@` ends what may be a secret.
+#[derive(Clone, Copy, Default)]
+struct Places {
+    host: Option<usize>,
+    /// The last `@` before the path.
+    user: Option<usize>,
+    path: Option<usize>,
+    /// The last `@` in the path: a password may hold a slash that is not escaped.
+    late: Option<usize>,
+    query: Option<usize>,
+}
+
+/// The secrets so far.
 #[derive(Clone, Default)]
 pub(super) struct Hider {
-    /// Digests of the queries, by their letters; never written anywhere.
-    queries: Vec<Md5>,
+    /// Digests of the secrets, by their letters; never written anywhere.
+    secrets: Vec<Md5>,
     next: u8,
     front: Vec<u8>,
 }
@@ -46,15 +68,15 @@ impl Hider {
             let framing = client.store.framing(rx);
             front.extend_from_slice(rx.get(..framing.len).unwrap_or_default());
             if framing.is_head {
-                let mut passing = framing.is_passing;
+                let (mut passing, mut is_name) = (framing.is_passing, framing.is_name);
                 for line in front.split_mut(|byte| *byte == b'\n') {
                     // What goes on with a line is as secret as the line.
                     if passing || matches!(line.first(), Some(b' ' | b'\t')) {
-                        veil(line);
+                        veil(line, is_name);
                     } else {
                         self.header(line);
                     }
-                    passing = false;
+                    (passing, is_name) = (false, false);
                 }
             }
         }
@@ -88,69 +110,119 @@ impl Hider {
         match KNOWN.iter().find(|known| is(known)) {
             Some(&"location") => self.url(value, Context::Header),
             Some(_) => {}
-            None => veil(value),
+            None => veil(value, false),
         }
     }
 
     /// What may be a URL, as it stands in its context: the user in it, the query and the fragment.
     fn url(&mut self, text: &mut [u8], context: Context) {
-        let (mut host, mut user, mut query, mut path) = (None, None, None, false);
-        let (mut at, mut before) = (0, 0);
-        while let Some((len, byte)) = unit(text, at, context) {
-            match byte {
-                b'/' if before == b'/' && host.is_none() => host = Some(at.saturating_add(len)),
-                b'/' if host.is_some() => path = true,
-                b'@' if host.is_some() && !path => user = Some(at),
-                b'?' | b'#' if host.is_some() || context == Context::Header => {
-                    query = Some(at.saturating_add(len));
-                    break;
-                }
-                _ => {}
-            }
-            at = at.saturating_add(len);
-            before = byte;
-        }
+        let Places { host, user, path, late, query } = Places::of(text, context);
         if let (Some(host), Some(user)) = (host, user) {
-            // Where the password begins, and what is escaped, steers lengths.
-            fill(text.get_mut(host..user).unwrap_or_default(), context, |byte| match byte {
-                b':' | b'%' => byte,
-                _ if byte.is_ascii_hexdigit() => b'a',
-                _ => b'x',
-            });
+            self.hide(text.get_mut(host..user), context, Part::User);
         }
-        if let Some(query) = query.and_then(|query| text.get_mut(query..)) {
-            let letter = self.letter(query, context);
-            fill(query, context, |byte| if byte.is_ascii() { letter } else { letter | 0x80 });
+        if let (Some(host), Some(path), Some(late)) = (host, path, late) {
+            if user.is_none() {
+                hide_authority(text.get_mut(host..path).unwrap_or_default(), context);
+            }
+            self.hide(text.get_mut(path..late), context, Part::Path);
         }
+        self.hide(query.and_then(|query| text.get_mut(query..)), context, Part::Query);
     }
 
-    /// The letter of a query: an old one when it was seen before.
-    fn letter(&mut self, query: &[u8], context: Context) -> u8 {
+    /// Filler for a secret. What steers lengths stays: where the password begins, what is escaped,
+    /// and how a path is divided.
+    fn hide(&mut self, secret: Option<&mut [u8]>, context: Context, part: Part) {
+        let Some(secret) = secret else { return };
+        let place = self.place(secret, context);
+        let mut digits = 0_u8;
+        fill(secret, context, |byte| {
+            let digit = digits;
+            digits = if byte == b'%' { 2 } else { digit.saturating_sub(1) };
+            match (byte, part) {
+                (_, Part::Query) => b'a'.saturating_add(place),
+                // An `@` in a user makes the URL none.
+                (b':' | b'%' | b'@', _) | (b'/' | b'.', Part::Path) => byte,
+                _ if digit == 0 => b'a'.saturating_add(place),
+                _ if !byte.is_ascii_hexdigit() => b'g'.saturating_add(place % 20),
+                _ if digit == 2 => hex(place >> 4),
+                _ => hex(place & 15),
+            }
+        });
+    }
+
+    /// The place of a secret's letter: an old one when it was seen before.
+    fn place(&mut self, secret: &[u8], context: Context) -> u8 {
         let mut digester = Digester::new();
-        let mut at = 0;
-        while let Some((len, byte)) = unit(query, at, context) {
-            digester.update(&[byte]);
-            at = at.saturating_add(len);
-        }
+        units(secret, context).for_each(|byte| digester.update(&[byte]));
         let digest = digester.finish();
-        let known = self.queries.iter().position(|known| *known == digest);
+        let known = self.secrets.iter().position(|known| *known == digest);
         let place = known.unwrap_or_else(|| {
             let place = usize::from(self.next);
-            match self.queries.get_mut(place) {
+            match self.secrets.get_mut(place) {
                 Some(old) => *old = digest,
-                None => self.queries.push(digest),
+                None => self.secrets.push(digest),
             }
             self.next = self.next.wrapping_add(1) % LETTERS;
             place
         });
-        u8::try_from(place).map_or(b'a', |place| b'a'.saturating_add(place))
+        u8::try_from(place).unwrap_or_default()
     }
 }
 
-/// Filler for what is passed over: its first colon may yet be the end of a name.
-fn veil(text: &mut [u8]) {
-    let shown = |byte: &&mut u8| (byte.is_ascii_graphic() && **byte != b':') || !byte.is_ascii();
-    text.iter_mut().filter(shown).for_each(|byte| *byte = b'x');
+impl Places {
+    fn of(text: &[u8], context: Context) -> Self {
+        let mut places = Self::default();
+        let (mut at, mut before) = (0, 0);
+        while let Some((len, byte)) = unit(text, at, context) {
+            let behind = at.saturating_add(len);
+            match (byte, places.host, places.path) {
+                (b'/', None, _) if before == b'/' => places.host = Some(behind),
+                (b'/', Some(_), None) => places.path = Some(at),
+                (b'@', Some(_), None) => places.user = Some(at),
+                (b'@', Some(_), Some(_)) => places.late = Some(at),
+                (b'?' | b'#', host, _) if host.is_some() || context == Context::Header => {
+                    places.query = Some(behind);
+                    break;
+                }
+                _ => {}
+            }
+            (at, before) = (behind, byte);
+        }
+        places
+    }
+}
+
+/// What stands before a path with an `@` in it: a host, or a user and the beginning of a password.
+/// A host and a usual port stay, for whoever reads it so connects there.
+fn hide_authority(text: &mut [u8], context: Context) {
+    let shown: Vec<u8> = units(text, context).collect();
+    let shown = core::str::from_utf8(&shown).unwrap_or_default();
+    let url = ["http://", shown, "/"].concat();
+    let Ok(url) = Url::parse(&url) else {
+        // No host: no filler may make it one.
+        return fill(text, context, |_| b'!');
+    };
+    let (mut is_port, mut leading) = (false, true);
+    if matches!(url.port, 80 | 443) || shown.starts_with('[') {
+        return;
+    }
+    fill(text, context, |byte| {
+        is_port |= byte == b':';
+        leading &= !is_port || matches!(byte, b':' | b'0');
+        if is_port && !leading { b'1' } else { byte }
+    });
+}
+
+/// Filler for what is passed over: its first colon may yet be the end of a name, and what no name
+/// has its fault.
+fn veil(text: &mut [u8], is_name: bool) {
+    let mut is_name = is_name;
+    for byte in text {
+        is_name &= *byte != b':';
+        let text = if is_name { is_token(*byte) } else { is_text(*byte) };
+        let blank = matches!(byte, b':' | b' ' | b'\t');
+        *byte = if text && !blank { b'x' } else { *byte };
+    }
 }
 
 /// The login with filler for its password.
@@ -182,24 +254,66 @@ fn unit(text: &[u8], at: usize, context: Context) -> Option<(usize, u8)> {
     }
 }
 
+/// The bytes that a text stands for.
+fn units(text: &[u8], context: Context) -> impl Iterator<Item = u8> {
+    let mut at = 0_usize;
+    core::iter::from_fn(move || {
+        let (len, byte) = unit(text, at, context)?;
+        at = at.saturating_add(len);
+        Some(byte)
+    })
+}
+
 /// Puts a letter in the place of each byte that a URL may have. What a URL may not have stays,
-/// and so does what ends a query: both change what the text means.
-fn fill(text: &mut [u8], context: Context, letter: impl Fn(u8) -> u8) {
+/// and so does what ends a query: both change what the text means. What is outside ASCII becomes
+/// something as long that is outside ASCII.
+fn fill(text: &mut [u8], context: Context, mut letter: impl FnMut(u8) -> u8) {
+    let is_utf8 = core::str::from_utf8(text).is_ok();
     let mut at = 0;
     while let Some((len, byte)) = unit(text, at, context) {
         let place = text.get_mut(at..at.saturating_add(len)).unwrap_or_default();
         match place {
-            [raw] if !raw.is_ascii() && context == Context::Header => *raw = letter(byte),
+            [raw] if !raw.is_ascii() => {
+                *raw = match context {
+                    Context::Header => letter(byte) | 0x80,
+                    Context::Json if is_utf8 => of_utf8(*raw),
+                    Context::Json => 0xff,
+                };
+            }
+            [b'\\', b'u', code @ ..] if byte == 0 && code.len() == 4 => hide_code(code),
             _ if !byte.is_ascii_graphic() || byte == b'#' => {}
             [raw] => *raw = letter(byte),
             [_, _, zeros @ .., high, low] => {
+                let letter = letter(byte);
                 zeros.fill(b'0');
-                (*high, *low) = (hex(letter(byte) >> 4), hex(letter(byte) & 15));
+                (*high, *low) = (hex(letter >> 4), hex(letter & 15));
             }
             _ => {}
         }
         at = at.saturating_add(len);
     }
+}
+
+/// A byte of UTF-8 that begins as many, or goes on.
+const fn of_utf8(byte: u8) -> u8 {
+    match byte {
+        0xc0..=0xdf => 0xc3,
+        0xe0..=0xef => 0xe4,
+        0xf0.. => 0xf1,
+        _ => 0xa9,
+    }
+}
+
+/// The digits of a character outside ASCII: those of one that is as long in UTF-8.
+fn hide_code(digits: &mut [u8]) {
+    let text = core::str::from_utf8(digits).unwrap_or_default();
+    digits.copy_from_slice(match u16::from_str_radix(text, 16) {
+        Ok(0x0080..=0x07ff) => b"00e9",
+        Ok(0xd800..=0xdbff) => b"d83d",
+        Ok(0xdc00..=0xdfff) => b"de00",
+        Ok(0x0800..) => b"4e2d",
+        _ => return,
+    });
 }
 
 fn hex(digit: u8) -> u8 {
