@@ -154,15 +154,14 @@ impl Shell<'_> {
                         Err(_) => return Lost::Closed,
                     }
                 }
-                Some((number, told)) = from_hub.told.recv() => if number == self.number {
-                    match told {
-                        Told::Ack(id) => self.session.acknowledge(self.clock.now(), id),
-                        Told::NotKept => self.session.give_up(),
-                    }
-                },
+                Some((number, told)) = from_hub.told.recv() => self.tell(number, told),
                 Some(push) = from_hub.pushes.recv(),
                     if self.session.is_joined() && unsent.is_empty() =>
                 {
+                    // What was told before the push goes out before it.
+                    while let Ok((number, told)) = from_hub.told.try_recv() {
+                        self.tell(number, told);
+                    }
                     if let Push::Message { topic, payload, .. } = push {
                         self.session.publish(self.clock.now(), &topic, &payload);
                     }
@@ -171,6 +170,16 @@ impl Shell<'_> {
                     self.session.handle_timeout(self.clock.now());
                 }
                 () = stop.cancelled() => self.session.disconnect(self.clock.now()),
+            }
+        }
+    }
+
+    /// What the hub says of the reports of a session, this one or one before it.
+    fn tell(&mut self, number: u64, told: Told) {
+        if number == self.number {
+            match told {
+                Told::Ack(id) => self.session.acknowledge(self.clock.now(), id),
+                Told::NotKept => self.session.give_up(),
             }
         }
     }

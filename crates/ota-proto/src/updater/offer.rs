@@ -275,7 +275,8 @@ impl Updater {
 
     /// When one more attempt may begin.
     pub(super) fn budget_at(&self) -> Option<Instant> {
-        let most = self.cfg.timing.attempt.saturating_mul(u32::from(Record::ATTEMPTS) - 1);
+        let most =
+            self.cfg.timing.attempt.saturating_mul(u32::from(Record::ATTEMPTS).saturating_sub(1));
         let over = self.budget.since(self.now).checked_sub(most)?;
         Some(self.now + over)
     }
