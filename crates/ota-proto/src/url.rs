@@ -239,7 +239,11 @@ impl Redacted<'_> {
             Some((shown, _)) => (shown, "?…"),
             None => (self.0, ""),
         };
+        let is_path =
+            |before: &str| before.split_once("://").map_or(before, |(_, rest)| rest).contains('/');
         match shown.rsplit_once('@') {
+            // A path, or a password with a slash: of which host this is a path nobody knows.
+            Some((before, _)) if is_path(before) => ["…@…", "", query],
             Some((_, behind)) => ["…@", behind, query],
             None => ["", shown, query],
         }

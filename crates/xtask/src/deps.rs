@@ -82,7 +82,10 @@ const RULES: [Rule; 14] = [
     },
     rule("ota-fuzz", &["ota-cloud", "ota-proto", "ota-wire"]),
     rule("ota-conformance", &["ota-cloud", "ota-host", "ota-proto", "ota-server", "ota-wire"]),
-    rule("ota-cli", &["ota-cloud", "ota-host", "ota-proto", "ota-server", "ota-tokio", "ota-wire"]),
+    rule(
+        "ota-cli",
+        &["ota-cloud", "ota-host", "ota-proto", "ota-server", "ota-store", "ota-tokio", "ota-wire"],
+    ),
     rule("xtask", &[]),
 ];
 

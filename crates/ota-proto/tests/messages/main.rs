@@ -164,6 +164,9 @@ fn debug_hides_a_user_and_a_password_of_a_url() {
     let text = r#"{"type":"update_firmware","url":"https://me:hunter2@h/fw?sign=x","version":"2","file_size":1,"md5sum":"00000000000000000000000000000000"}"#;
     let shown = format!("{:?}", CloudMessage::decode(text.as_bytes()).unwrap());
     assert!(shown.contains("…@h/fw?…") && !shown.contains("hunter2"), "{shown}");
+    let slash = text.replace("hunter2", "hunt/er2@x");
+    let shown = format!("{:?}", CloudMessage::decode(slash.as_bytes()).unwrap());
+    assert!(shown.contains("\"…@…?…\"") && !shown.contains("hunt"), "{shown}");
 }
 
 #[test]

@@ -219,6 +219,15 @@ proptest! {
     }
 }
 
+/// What follows the first `@` of a path is no host to show: dots may take the last one away.
+#[test]
+fn a_path_that_may_hold_a_password_is_shown_to_nobody() {
+    let head = b"HTTP/1.1 302 Found\r\nLocation: http://a:/HUSH@c.example/a@b/../c\r\n\r\n";
+    let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
+    assert!(!run_with(&mut recorder, [head, b""]).is_empty());
+    check(&recorder);
+}
+
 /// Where nothing but their users tells two URLs apart, the replay does, too.
 #[test]
 fn users_of_the_same_shape_are_told_apart() {
