@@ -187,33 +187,10 @@ impl Service {
     /// # Errors
     /// As [`Service::start`].
     pub async fn prepare(config: ServiceConfig) -> Result<Prepared, StartError> {
-        let most = config.max_connections;
         let (outbox, pushes) = mpsc::channel(mqtt::OUTBOX);
         let (told, telling) = mpsc::unbounded_channel();
-        let from_hub = FromHub { pushes, told: telling };
-        let plan = config.faults;
-        let (front, mqtt_addr) = match config.broker {
-            Some(broker) => {
-                let tls = config.broker_tls.filter(|_| broker.is_secure());
-                if broker.is_secure() && tls.is_none() {
-                    return Err(StartError::NoTls);
-                }
-                let seed = u64::from_le_bytes(random()?);
-                (Front::Join { way: Way { broker, tls }, from_hub, seed }, NOWHERE)
-            }
-            None => {
-                let Bound { listener, addr } = bind("MQTT", config.mqtt_addr)?;
-                let tls = config.tls.as_ref().map(ServerTls::mqtt);
-                (Front::Listen { door: Door { listener, tls, most }, limits: config.limits }, addr)
-            }
-        };
-        let http = bind("HTTP", config.http_addr)?;
-        let http_addr = http.addr;
-        let tls = config.tls.as_ref().map(ServerTls::http);
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let http = Door { listener: http.listener, tls, most };
-        let base = config.public_url.unwrap_or_else(|| format!("{scheme}://{http_addr}"));
-        let base = base.trim_end_matches('/').to_owned();
+        let (front, mqtt_addr) = front(&config, FromHub { pushes, told: telling })?;
+        let (http, http_addr, base) = http_door(&config)?;
         let mut state = State::open(config.data.as_deref())?;
         let key = state.keys.url_key(&mut state.store, config.url_key)?;
         let signer = UrlSigner::new(base, key, config.url_life);
@@ -234,8 +211,8 @@ impl Service {
         cloud.allow_unknown(config.anonymous);
         cloud.keep_events(config.events.unwrap_or(state.events));
         let shelf = store::Shelf::default();
+        let (plan, patience) = (config.faults, config.http_patience);
         let is_faulty = !plan.rules.is_empty();
-        let patience = config.http_patience;
         let faults = Faults::new(&plan, journal.clone());
         let faulty =
             is_faulty.then(|| Faulty::new(plan, signer.clone(), clock, journal.clone(), patience));
@@ -264,26 +241,40 @@ impl Service {
         };
         let halt = stop.clone();
         tasks.spawn_blocking(move || hub.run(queue, &halt));
-        let origin = http::Origin {
-            signer: Arc::new(signer),
-            images: shelf.clone(),
-            clock,
-            journal,
-            patience,
-        };
-        let handle = Handle {
-            inputs: inputs.clone(),
-            clock,
-            shelf,
-            folder: state.images,
-            faulty: images,
-            log,
-        };
-        let guard = stop.clone().drop_guard();
-        let unix_at_zero = clock.unix_at_zero();
+        let signer = Arc::new(signer);
+        let origin = http::Origin { signer, images: shelf.clone(), clock, journal, patience };
+        let (link, folder) = (inputs.clone(), state.images);
+        let handle = Handle { inputs: link, clock, shelf, folder, faulty: images, log };
+        let (guard, unix_at_zero) = (stop.clone().drop_guard(), clock.unix_at_zero());
         let running = Running { mqtt_addr, http_addr, unix_at_zero, handle, tasks, stop: guard };
         Ok(Prepared { running, front, http, origin, faults, faulty, inputs, stop })
     }
+}
+
+/// Where devices are met: behind a broker that is joined, or at a door of our own.
+fn front(config: &ServiceConfig, from_hub: FromHub) -> Result<(Front, SocketAddr), StartError> {
+    if let Some(broker) = &config.broker {
+        let tls = config.broker_tls.clone().filter(|_| broker.is_secure());
+        if broker.is_secure() && tls.is_none() {
+            return Err(StartError::NoTls);
+        }
+        let (way, seed) = (Way { broker: broker.clone(), tls }, u64::from_le_bytes(random()?));
+        return Ok((Front::Join { way, from_hub, seed }, NOWHERE));
+    }
+    let Bound { listener, addr } = bind("MQTT", config.mqtt_addr)?;
+    let tls = config.tls.as_ref().map(ServerTls::mqtt);
+    let door = Door { listener, tls, most: config.max_connections };
+    Ok((Front::Listen { door, limits: config.limits.clone() }, addr))
+}
+
+/// Where images are served, and what their URLs begin with.
+fn http_door(config: &ServiceConfig) -> Result<(Door, SocketAddr, String), StartError> {
+    let Bound { listener, addr } = bind("HTTP", config.http_addr)?;
+    let tls = config.tls.as_ref().map(ServerTls::http);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let base = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{addr}"));
+    let door = Door { listener, tls, most: config.max_connections };
+    Ok((door, addr, base.trim_end_matches('/').to_owned()))
 }
 
 /// What is kept, and where.
