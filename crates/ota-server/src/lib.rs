@@ -264,7 +264,7 @@ fn front(config: &ServiceConfig, from_hub: FromHub) -> Result<(Front, SocketAddr
     let Bound { listener, addr } = bind("MQTT", config.mqtt_addr)?;
     let tls = config.tls.as_ref().map(ServerTls::mqtt);
     let door = Door { listener, tls, most: config.max_connections };
-    Ok((Front::Listen { door, limits: config.limits.clone() }, addr))
+    Ok((Front::Listen { door, limits: config.limits }, addr))
 }
 
 /// Where images are served, and what their URLs begin with.
