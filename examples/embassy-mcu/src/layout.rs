@@ -21,8 +21,8 @@ pub const JOURNAL: Range<u32> = 0x0_4000..0x0_6000;
 /// The boot loader's state: a word for each 2,048 bytes of the active partition, and more.
 pub const STATE: Range<u32> = 0x0_8000..0x0_C000;
 /// The firmware that runs.
-pub const ACTIVE: Range<u32> = 0x1_0000..0x5_0000;
+pub const ACTIVE: Range<u32> = 0x1_0000..0x6_0000;
 /// The slot: one block longer than the active partition, because the loader swaps through it.
-pub const DFU: Range<u32> = 0x5_0000..0x9_1000;
+pub const DFU: Range<u32> = 0x6_0000..0xB_1000;
 /// All of the above.
 pub const END: u32 = DFU.end;

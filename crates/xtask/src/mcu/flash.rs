@@ -15,8 +15,8 @@ const BENCH: Range<usize> = 0..0x2000;
 const FACTORY: usize = 0x2000;
 const JOURNAL: Range<usize> = 0x4000..0x6000;
 const STATE: Range<usize> = 0x8000..0xC000;
-const ACTIVE: Range<usize> = 0x1_0000..0x5_0000;
-const DFU: Range<usize> = 0x5_0000..0x9_1000;
+const ACTIVE: Range<usize> = 0x1_0000..0x6_0000;
+const DFU: Range<usize> = 0x6_0000..0xB_1000;
 
 /// Words of the bench.
 const CUT: usize = 0;
