@@ -284,6 +284,7 @@ fn once_traced(options: &[&str], config: &str) -> End {
 }
 
 #[test]
+#[ignore = "may wait for the minute that follows a failure: the gate runs it in a step of its own"]
 fn a_real_error_of_a_sync_blames_no_image_and_the_next_start_ends_on_the_new_one() {
     let possible = Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).output();
     if !possible.is_ok_and(|out| out.status.success()) {
