@@ -71,6 +71,8 @@ struct Seen {
     burning: Option<(PubId, Instant)>,
     acknowledged: bool,
     slotting: Option<(OpId, SlotAction)>,
+    /// When that was asked for.
+    slotting_since: Option<Instant>,
     switched: bool,
     rolled_back: bool,
     installed: Option<Instant>,
@@ -83,6 +85,8 @@ struct Seen {
 }
 
 const BURNING: Duration = Duration::from_secs(5);
+/// How long the slot may take for an action.
+const SLOT: Duration = Duration::from_secs(600);
 
 impl Invariants {
     /// What was found broken, in order.
@@ -142,7 +146,10 @@ impl Invariants {
                 let synced = storage.target().is_synced();
                 self.must(!whole || synced, || "O4: hashed before it was synced".into());
             }
-            What::Slot(op, action) => self.on_slot(*op, *action, setup, storage),
+            What::Slot(op, action) => {
+                self.seen.slotting_since = Some(now);
+                self.on_slot(*op, *action, setup, storage);
+            }
             What::Done(op, ok) => self.on_done(*op, *ok, setup, storage),
             What::Persist(op, record) => {
                 self.broken.extend(self.seen.counts.record(now, record));
@@ -354,7 +361,12 @@ impl Invariants {
                 self.must(told, || "O5: burning was not handed over".into());
             }
             Event::Restart => {
-                let switched = self.seen.switched;
+                // A switch that is not answered within its limit is left to the next start.
+                let switch = [SlotAction::Activate, SlotAction::RollBack];
+                let asked = self.seen.slotting.is_some_and(|(_, action)| switch.contains(&action));
+                let since = self.seen.slotting_since.filter(|_| asked);
+                let left = since.is_some_and(|since| now.since(since) >= SLOT);
+                let switched = self.seen.switched || left;
                 self.must(switched, || "O7: nothing was switched".into());
                 let long = self.seen.installed.is_none_or(|at| now.since(at) >= BURNING);
                 let told = self.seen.acknowledged || long || self.seen.rolled_back;
