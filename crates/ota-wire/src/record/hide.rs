@@ -193,24 +193,14 @@ impl Places {
 }
 
 /// What stands before a path with an `@` in it: a host, or a user and the beginning of a password.
-/// A host and a usual port stay, for whoever reads it so connects there.
+/// A host and its port stay: whoever reads it so connects there and says so in the open.
 fn hide_authority(text: &mut [u8], context: Context) {
     let shown: Vec<u8> = units(text, context).collect();
     let shown = core::str::from_utf8(&shown).unwrap_or_default();
-    let url = ["http://", shown, "/"].concat();
-    let Ok(url) = Url::parse(&url) else {
+    if Url::parse(&["http://", shown, "/"].concat()).is_err() {
         // No host: no filler may make it one.
-        return fill(text, context, |_| b'!');
-    };
-    let (mut is_port, mut leading) = (false, true);
-    if matches!(url.port, 80 | 443) || shown.starts_with('[') {
-        return;
+        fill(text, context, |_| b'!');
     }
-    fill(text, context, |byte| {
-        is_port |= byte == b':';
-        leading &= !is_port || matches!(byte, b':' | b'0');
-        if is_port && !leading { b'1' } else { byte }
-    });
 }
 
 /// Filler for what is passed over: its first colon may yet be the end of a name, and what no name

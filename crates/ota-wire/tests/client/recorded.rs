@@ -219,6 +219,19 @@ proptest! {
     }
 }
 
+/// A port before such a path is where the client connects: the replay connects there, too. Another
+/// port would be another origin to it.
+#[test]
+fn the_port_before_a_path_with_an_at_sign_stays() {
+    for url in ["http://a:2/HUSH@c.example", "http://a:00008/HUSH@c", "http://a:65535/HUSH@c/d"] {
+        let head = format!("HTTP/1.1 302 Found\r\nLocation: {url}\r\n\r\n");
+        let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
+        let answers = run_with(&mut recorder, [head.as_bytes(), b""]);
+        assert_eq!(replayed::answers(&recorder), answers, "{url}");
+        check(&recorder);
+    }
+}
+
 /// What follows the first `@` of a path is no host to show: dots may take the last one away.
 #[test]
 fn a_path_that_may_hold_a_password_is_shown_to_nobody() {
