@@ -58,7 +58,9 @@ impl Download {
                 .headers
                 .get(header::CONTENT_ENCODING)
                 .and_then(|label| Coding::of_label(label.as_bytes())),
-            media: text(header::CONTENT_TYPE).map(|media| Media::new(media.as_bytes())).unwrap_or_default(),
+            media: text(header::CONTENT_TYPE)
+                .map(|media| Media::new(media.as_bytes()))
+                .unwrap_or_default(),
         }
     }
 
