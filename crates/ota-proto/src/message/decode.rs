@@ -48,6 +48,8 @@ impl<'a> CloudMessage<'a> {
     ///
     /// # Errors
     /// [`Malformed`], by what is wrong. Never panics, whatever the bytes.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub fn decode(payload: &'a [u8]) -> Result<Self, Malformed> {
         let mut raw = RawCloud::default();
         json::read(payload, &mut |reader, key| raw.member(reader, key))?;

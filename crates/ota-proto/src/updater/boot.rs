@@ -42,6 +42,8 @@ enum Finding {
     Owed,
 }
 
+// Inlined it would widen its caller's frame, and cost flash.
+#[inline(never)]
 pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater, ConfigError> {
     let running = Version::new(boot.running).map_err(|_| ConfigError::Version)?;
     if boot.storage.erase == 0 || boot.storage.capacity == 0 {
@@ -101,6 +103,8 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
 }
 
 /// The table of docs/rules.md.
+// Inlined it would widen its caller's frame, and cost flash.
+#[inline(never)]
 fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
     // What is on trial or about to start without a word in the journal is adopted later.
     let Some(target) = record.target else { return Finding::Nothing };

@@ -29,6 +29,8 @@ const RESTARTS: u8 = 2;
 const RECEIVED: u64 = 3;
 
 impl Updater {
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub(super) fn on_response(
         &mut self,
         op: OpId,
@@ -85,6 +87,8 @@ impl Updater {
         Err(FetchError::Refused)
     }
 
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub(super) fn on_body(&mut self, op: OpId, data: &[u8]) -> Result<Body, FetchError> {
         let reading = self.is_reading();
         let Some(attempt) = &mut self.update else { return Err(FetchError::Stale) };

@@ -55,6 +55,8 @@ pub(super) enum Verdict {
 }
 
 /// Judges an answer.
+// Inlined it would widen its caller's frame, and cost flash.
+#[inline(never)]
 pub(super) fn judge(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
     match head.status {
         200 | 206 if is_compressed(asked, head) => Verdict::Fault(Reason::Encoded),

@@ -131,6 +131,8 @@ impl Ledger {
     /// The write ended; `None` if it is not the one under way. A failure comes with the number of
     /// failures in a row; what failed may still be on the medium, so the same place is written
     /// again.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub(super) fn complete(
         &mut self,
         op: OpId,

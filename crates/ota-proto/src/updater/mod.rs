@@ -142,6 +142,8 @@ impl Updater {
     ///
     /// # Errors
     /// [`MessageError`] when it is none of the cloud's to this device; it had no effect.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub fn handle_message(
         &mut self,
         now: Instant,

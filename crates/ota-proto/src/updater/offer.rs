@@ -218,6 +218,8 @@ impl Updater {
     }
 
     /// An offer that is not the one under way.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     fn on_new_offer(&mut self, image: Image, offer: &OfferMessage<'_>) {
         let elicited =
             self.asked.is_some_and(|asked| self.now.since(asked) <= self.cfg.timing.elicited);

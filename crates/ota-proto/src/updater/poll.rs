@@ -25,6 +25,8 @@ impl Updater {
     ///
     /// # Errors
     /// [`BufferTooSmall`]: the state is unchanged.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub fn poll_output<'b>(
         &'b mut self,
         now: Instant,
@@ -60,6 +62,8 @@ impl Updater {
         Ok(Output::Idle { deadline, timer, read_body: self.is_reading() })
     }
 
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     fn persist(&mut self) -> Output<'_> {
         let op = self.next_op();
         self.ledger.wanted.attempts = self.attempts();
@@ -68,6 +72,8 @@ impl Updater {
     }
 
     /// The message that is due, result first, then version, then progress (O12).
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     fn next_message(&self, now: Instant) -> Option<(Version, Told)> {
         if !self.gate.publish {
             return None;
@@ -158,6 +164,8 @@ impl Updater {
         }
     }
 
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub(super) fn next_storage(&self) -> Option<Work> {
         let attempt = self.update.as_ref()?;
         let size = attempt.image.size;
@@ -215,6 +223,8 @@ impl Updater {
         attempt.image.size.div_ceil(hurry.saturating_mul(32)).clamp(unit, cap)
     }
 
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     fn begin_work(&mut self, work: Work) -> Output<'_> {
         let op = self.begin_job(work);
         // What is under way stops the reading: the network's deadlines stand still.
@@ -254,6 +264,8 @@ impl Updater {
         due && !self.stopping && self.gate.fetch && self.owing == Owing::None && !writing
     }
 
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     fn begin_fetch(&mut self) -> Output<'_> {
         let op = self.next_op();
         let deadline = self.now + self.cfg.timing.response;

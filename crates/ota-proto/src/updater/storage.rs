@@ -106,6 +106,8 @@ impl Updater {
         self.advance();
     }
 
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub(super) fn on_digest(&mut self, op: OpId, result: Result<Md5, StorageError>) {
         let Some(Work::Digest { upto }) = self.take_job(op) else { return };
         self.resume_deadlines();
@@ -151,6 +153,8 @@ impl Updater {
         }
     }
 
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub(super) fn on_persisted(&mut self, op: OpId, result: Result<(), StorageError>) {
         let Some(written) = self.ledger.complete(op, result) else { return };
         let Err((failures, error)) = written else { return self.resume_deadlines() };

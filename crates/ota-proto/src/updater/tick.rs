@@ -32,6 +32,8 @@ impl Updater {
     }
 
     /// The earliest deadline that an input other than time cannot be waited for.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub(super) fn deadline(&self) -> Option<(Instant, Timer)> {
         let owed = match self.owing {
             // What is due waits for the gate.

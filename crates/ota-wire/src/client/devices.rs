@@ -86,6 +86,8 @@ impl Devices {
 
     /// Gives a message to the device whose topic it came on, or `None` for one that the server
     /// had kept. `None` when it is nobody's, else what is to be told of it.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub(super) fn receive(
         &mut self,
         now: Instant,

@@ -48,6 +48,8 @@ impl Client {
     ///
     /// # Errors
     /// [`mqtt::ConfigError`] when no session or fetch can work with the configuration.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub fn new(now: Instant, config: Config) -> Result<Self, mqtt::ConfigError> {
         config.check()?;
         Ok(Self {
@@ -65,6 +67,8 @@ impl Client {
     ///
     /// # Errors
     /// [`AddError`]; nothing changed.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub fn add_device(
         &mut self,
         now: Instant,
@@ -253,6 +257,8 @@ impl Client {
         self.news.extend((cause == blocked).then_some(Event::LeftOut));
     }
 
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     fn receive_from_broker(&mut self, now: Instant, rx: &[u8]) -> Received {
         let Some(mqtt::Received { consumed, found }) = self.broker.receive(now, rx) else {
             // The session is over; the next output closes the link.

@@ -84,6 +84,8 @@ impl Client {
         Turn::Idle(earliest, read_store)
     }
 
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     fn poll_device(&mut self, now: Instant, device: DeviceIndex) -> Turn {
         let mut payload = [0; DeviceConfig::buffer_len()];
         let room = self.broker.session.room(Kind::Ota);

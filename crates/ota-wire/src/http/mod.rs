@@ -242,6 +242,8 @@ impl Fetch {
     /// # Errors
     /// [`HttpError`], always the peer's fault. The state is unchanged and the connection of no
     /// more use.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub fn handle_received(&mut self, rx: &[u8]) -> Result<Received<'_>, HttpError> {
         match &self.phase {
             Phase::Head(head) => {
@@ -310,6 +312,8 @@ impl Fetch {
         }
     }
 
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     fn receive_head(&mut self, rx: &[u8], mut head: Head) -> Result<Received<'_>, HttpError> {
         let mut consumed = 0_usize;
         loop {

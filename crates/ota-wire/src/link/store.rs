@@ -76,6 +76,8 @@ impl StoreLink {
     }
 
     /// A device asked for a fetch; `false` when no request can hold its URL.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub(crate) fn begin(
         &mut self,
         link: Link,
@@ -159,6 +161,8 @@ impl StoreLink {
     }
 
     /// Bytes came; the machine takes as much of a body as it has room for.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub(crate) fn receive(&mut self, now: Instant, rx: &[u8], updater: &mut Updater) -> Received {
         let nothing = |consumed| Received { consumed, found: None };
         let Some(Get { device, op, fetch, state: State::Open, .. }) = &mut self.get else {

@@ -112,6 +112,8 @@ impl<O: Copy> Session<O> {
     }
 
     /// The transport took `n` more bytes from the front of [`Self::transmit`].
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub fn handle_sent(&mut self, now: Instant, n: usize) {
         let now = self.clock(now);
         let mut n = self.tx.drop_front(now, n);
@@ -201,6 +203,8 @@ impl<O: Copy> Session<O> {
     ///
     /// # Errors
     /// [`PublishError`]; nothing changed.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub fn publish(
         &mut self,
         now: Instant,
@@ -251,6 +255,8 @@ impl<O: Copy> Session<O> {
     ///
     /// # Errors
     /// [`SubscribeError`]; nothing changed.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub fn subscribe(
         &mut self,
         now: Instant,

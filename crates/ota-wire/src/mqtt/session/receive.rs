@@ -36,6 +36,8 @@ impl<O: Copy> Session<O> {
         }
     }
 
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     fn receive(&mut self, now: Instant, rx: &[u8]) -> Result<Received, SessionError> {
         match self.skip {
             Some(_) if rx.is_empty() => return Ok(incomplete(1)),
@@ -164,6 +166,8 @@ impl<O: Copy> Session<O> {
 
     /// A packet over the limit begins. When its topic and identifier fit the limit they are
     /// awaited, so that the caller learns the topic.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     fn start_skip(
         &mut self,
         now: Instant,
