@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::time::micros;
+
 /// A small seeded generator (SplitMix64). For jitter, never for secrets.
 ///
 /// ```
@@ -41,8 +43,7 @@ impl Rng {
 
     /// A duration from zero up to `max`, in microseconds.
     pub fn up_to(&mut self, max: Duration) -> Duration {
-        let micros = u64::try_from(max.as_micros()).unwrap_or(u64::MAX);
-        Duration::from_micros(self.below(micros.saturating_add(1)))
+        Duration::from_micros(self.below(micros(max).saturating_add(1)))
     }
 
     /// Exponential back-off with full jitter: from zero up to `base` doubled `exponent` times,

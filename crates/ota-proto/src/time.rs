@@ -95,9 +95,15 @@ impl Add<Duration> for Instant {
     /// microcontroller's flash.
     #[inline(never)]
     fn add(self, rhs: Duration) -> Self {
-        let micros = u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(micros))
+        Self(self.0.saturating_add(micros(rhs)))
     }
+}
+
+/// Whole microseconds, as many as can be counted. Without the 128 bits of
+/// [`Duration::as_micros`], which cost flash.
+#[inline(never)]
+pub(crate) fn micros(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_micros().into())
 }
 
 impl fmt::Display for Instant {
@@ -125,6 +131,16 @@ mod tests {
         assert_eq!(Instant::MAX + Duration::MAX, Instant::MAX);
         assert_eq!(Instant::ZERO.since(Instant::MAX), Duration::ZERO);
         assert_eq!(Instant::from_secs(u64::MAX), Instant::MAX);
+        for time in [
+            Duration::ZERO,
+            Duration::new(7, 999_999_999),
+            Duration::from_micros(u64::MAX),
+            Duration::from_micros(u64::MAX) + Duration::from_micros(1),
+            Duration::new(u64::MAX / 1_000_000, 999_999_999),
+            Duration::MAX,
+        ] {
+            assert_eq!(micros(time), u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        }
     }
 
     #[test]

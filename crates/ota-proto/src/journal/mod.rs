@@ -8,7 +8,7 @@
 //!
 //! // Two places; power fails while the second one is written.
 //! let old = Record { tries: 1, ..Record::default() };
-//! let new = Record { tries: 2, ..old.clone() };
+//! let new = Record { tries: 2, ..old };
 //! let (mut first, mut second) = (old.encode(7), new.encode(8));
 //! assert_ne!(Journal::place(&first), Journal::place(&second));
 //! second[100] ^= 1;
@@ -32,7 +32,7 @@ use crate::version::Version;
 pub use log::{Entry, Log, Newest, Scan};
 
 /// What survives a reset.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Record {

@@ -32,19 +32,7 @@ impl Updater {
         // Another attempt is accepted anew.
         self.ledger.wanted.accepted = None;
         self.orphan_job();
-        for event in [
-            Event::Offered,
-            Event::Started { from: 0 },
-            Event::Progress { percent: 0 },
-            Event::Retry { cause: crate::Reason::Network },
-            Event::Ready,
-            Event::Install { size: 0 },
-            Event::StopInstall,
-            Event::Restart,
-            Event::Trial,
-        ] {
-            self.news.drop_kind(&event);
-        }
+        self.news.drop_attempt();
     }
 
     /// The operation under way is none of the attempt's any more: its end only frees the slot (O3).

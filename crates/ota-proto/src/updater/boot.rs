@@ -63,7 +63,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
             *record = Record::default();
         }
     }
-    let record = found.as_ref().map(|(_, record)| record.clone()).unwrap_or_default();
+    let record = found.map(|(_, record)| record).unwrap_or_default();
     let rng = Rng::new(cfg.seed);
     let budget = now + cfg.timing.attempt.saturating_mul(u32::from(record.attempts));
     let mut machine = Updater {

@@ -252,8 +252,8 @@ impl Updater {
         let alone = exponent == 0 || attempt.faults.cause == Some(told);
         attempt.faults.cause = alone.then_some(told);
         attempt.faults.streak = exponent.saturating_add(1);
-        let mut pause = self.rng.backoff(timing.retry_base, exponent, timing.retry_cap);
         let mut most = Rng::backoff_most(timing.retry_base, exponent, timing.retry_cap);
+        let mut pause = self.rng.up_to(most);
         if exponent > 0 {
             // Whatever the base is: not again at the same moment, for ever.
             (pause, most) = (pause.max(LEAST_PAUSE), most.max(LEAST_PAUSE));

@@ -59,7 +59,7 @@ impl Ledger {
     pub(super) fn new(found: Option<(u32, Record)>) -> Self {
         let (sequence, durable) = found.unwrap_or_default();
         Self {
-            wanted: durable.clone(),
+            wanted: durable,
             durable,
             sequence,
             flight: None,
@@ -120,7 +120,7 @@ impl Ledger {
         self.limit.get_or_insert(limit);
         self.sequence = self.sequence.wrapping_add(1);
         self.block = self.wanted.encode(self.sequence);
-        self.flight = Some((op, self.wanted.clone()));
+        self.flight = Some((op, self.wanted));
     }
 
     /// The block under way.
@@ -150,7 +150,7 @@ impl Ledger {
             }
             Err(error) => {
                 self.sequence = self.sequence.wrapping_sub(1);
-                let doubt = self.doubt.get_or_insert_with(|| record.clone());
+                let doubt = self.doubt.get_or_insert(record);
                 self.doubts |= !same(doubt, &record);
                 let count = self.failed.map_or(0, |(count, _)| count).saturating_add(1);
                 self.failed = Some((count, Instant::MAX));

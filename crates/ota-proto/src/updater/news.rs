@@ -23,6 +23,24 @@ impl News {
         self.0.retain(|event| discriminant(event) != discriminant(like));
     }
 
+    /// Forgets what is told of an attempt under way.
+    pub(super) fn drop_attempt(&mut self) {
+        self.0.retain(|event| {
+            !matches!(
+                event,
+                Event::Offered
+                    | Event::Started { .. }
+                    | Event::Progress { .. }
+                    | Event::Retry { .. }
+                    | Event::Ready
+                    | Event::Install { .. }
+                    | Event::StopInstall
+                    | Event::Restart
+                    | Event::Trial
+            )
+        });
+    }
+
     /// Takes the oldest event.
     pub(super) fn pop(&mut self) -> Option<Event> {
         if self.0.is_empty() {

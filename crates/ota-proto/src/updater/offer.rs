@@ -10,7 +10,7 @@ use crate::digest::Md5;
 use crate::journal::{Outcome, Phase, Record, Target};
 use crate::message::OfferMessage;
 use crate::output::Event;
-use crate::time::Instant;
+use crate::time::{Instant, micros};
 use crate::url::SecretUrl;
 use crate::version::Version;
 
@@ -80,7 +80,7 @@ impl Updater {
         let Some(attempt) = &self.update else { return };
         // Of an attempt that was asked about again some bytes may not be on the medium yet (O1).
         let target = attempt.target(claimed);
-        let known = self.ledger.wanted.clone();
+        let known = self.ledger.wanted;
         let same = known.target.is_some_and(|old| attempt.image.is(&old));
         let starts = if same { known.starts } else { 0 };
         self.ledger.wanted = Record {
@@ -413,8 +413,4 @@ impl Updater {
         }
         Ok(())
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -61,7 +61,7 @@ impl Updater {
         if outcome == Outcome::Done {
             self.budget = self.now;
         }
-        let durable = self.ledger.wanted.clone();
+        let durable = self.ledger.wanted;
         self.ledger.wanted = Record {
             phase: Phase::Owed,
             target: Some(target),

@@ -10,6 +10,20 @@ use super::attempt::{End, Net, Recall, Stage, Why};
 use super::result::Owing;
 use super::session::Session;
 
+/// The earliest deadline so far; of two at one moment the first that was named.
+struct First(Option<(Instant, Timer)>);
+
+impl First {
+    // Its copies would cost flash, and so would an array of all.
+    #[inline(never)]
+    fn of(&mut self, at: Option<Instant>, timer: Timer) {
+        let Some(at) = at else { return };
+        if self.0.is_none_or(|(first, _)| at < first) {
+            self.0 = Some((at, timer));
+        }
+    }
+}
+
 impl Updater {
     /// Everything whose time has come.
     pub(super) fn tick(&mut self) {
@@ -47,21 +61,20 @@ impl Updater {
         let busy = self.job.is_some() || self.owing == Owing::Saving;
         let mark = self.mark.map(|(_, at)| at).filter(|at| *at > self.now);
         let job = self.job_retry.into_iter().chain(mark).min().filter(|_| !busy);
-        let of = |at: Option<Instant>, timer| at.map(|at| (at, timer));
-        let all = [
-            of(owed, Timer::Puback),
-            of(self.ledger.retry_at(), Timer::Storage),
-            of(job, Timer::Storage),
-            of(self.recall, Timer::Report),
-            of(self.say_at(), Timer::Progress),
-            of(self.checkpoint_at(), Timer::Checkpoint),
-            of(self.patience_at(), Timer::Retry),
-            of(self.stuck_at(), Timer::Storage),
-            of(self.silence_at(), Timer::Offer),
-            report,
-            self.stage_deadline(),
-        ];
-        all.iter().flatten().min_by_key(|(at, _)| *at).copied()
+        let mut first = First(None);
+        first.of(owed, Timer::Puback);
+        first.of(self.ledger.retry_at(), Timer::Storage);
+        first.of(job, Timer::Storage);
+        first.of(self.recall, Timer::Report);
+        first.of(self.say_at(), Timer::Progress);
+        first.of(self.checkpoint_at(), Timer::Checkpoint);
+        first.of(self.patience_at(), Timer::Retry);
+        first.of(self.stuck_at(), Timer::Storage);
+        first.of(self.silence_at(), Timer::Offer);
+        for (at, timer) in [report, self.stage_deadline()].into_iter().flatten() {
+            first.of(Some(at), timer);
+        }
+        first.0
     }
 
     /// When the next progress report is due.

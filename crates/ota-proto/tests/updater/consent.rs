@@ -389,7 +389,7 @@ fn rule_6_a_record_of_another_device_is_no_record() {
         assert_eq!((machine.state(), machine.owed()), (State::Idle, None), "{phase:?}");
         // Its own device goes by it, and so does whoever finds a record without a name.
         for device in [record.device, 0] {
-            let block = ota_proto::journal::Record { device, ..record.clone() }.encode(500);
+            let block = ota_proto::journal::Record { device, ..record }.encode(500);
             let boot = ota_proto::Boot { journal: Some(&block), ..boot };
             let machine = ota_proto::Updater::new(at(0), asking(), boot).unwrap();
             let open = machine.state() != State::Idle || machine.owed().is_some();

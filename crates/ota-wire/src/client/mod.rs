@@ -247,14 +247,18 @@ impl Client {
     }
 
     /// The broker's link is gone or goes: its devices are offline.
+    #[inline(never)]
     fn end_broker(&mut self, now: Instant, cause: Disconnect) {
         let busy = self.devices.are_busy();
         let Some(Ending { cause, next }) = self.broker.end(now, cause, busy) else { return };
         self.devices.offline(now);
-        self.news.push_back(Event::Disconnected { cause, retry_at: next.at });
-        self.news.extend(next.kicked.then_some(Event::Kicked));
-        let blocked = Disconnect::Session(mqtt::SessionError::TimedOut(mqtt::Timer::Blocked));
-        self.news.extend((cause == blocked).then_some(Event::LeftOut));
+        self.tell(Event::Disconnected { cause, retry_at: next.at });
+        if next.kicked {
+            self.tell(Event::Kicked);
+        }
+        if let Disconnect::Session(mqtt::SessionError::TimedOut(mqtt::Timer::Blocked)) = cause {
+            self.tell(Event::LeftOut);
+        }
     }
 
     // Inlined it would widen its caller's frame, and cost flash.
@@ -266,13 +270,14 @@ impl Client {
         };
         let mut application = None;
         match found {
-            mqtt::Found::Accepted => self.news.push_back(Event::Connected),
+            mqtt::Found::Accepted => self.tell(Event::Connected),
             mqtt::Found::Subscribed(sub) => {
-                let ours = self.devices.subscribed(now, sub);
-                self.news.extend((!ours).then_some(Event::Subscribed(sub)));
+                if !self.devices.subscribed(now, sub) {
+                    self.tell(Event::Subscribed(sub));
+                }
             }
-            mqtt::Found::Refused(sub) => self.news.push_back(Event::SubscribeRefused(sub)),
-            mqtt::Found::Unsubscribed(sub) => self.news.push_back(Event::Unsubscribed(sub)),
+            mqtt::Found::Refused(sub) => self.tell(Event::SubscribeRefused(sub)),
+            mqtt::Found::Unsubscribed(sub) => self.tell(Event::Unsubscribed(sub)),
             mqtt::Found::TooLong { len, .. } => self.complain(Event::TooLong { len }),
             mqtt::Found::Message { topic, payload, ack, retain } => {
                 let text = mqtt::text(rx, &topic);
@@ -297,6 +302,12 @@ impl Client {
     /// only the latest of each kind waits.
     fn complain(&mut self, event: Event) {
         self.news.retain(|old| discriminant(old) != discriminant(&event));
+        self.tell(event);
+    }
+
+    // Its copies would cost flash.
+    #[inline(never)]
+    fn tell(&mut self, event: Event) {
         self.news.push_back(event);
     }
 }

@@ -10,6 +10,22 @@ use super::tx::What;
 use super::types::{Deadline, Phase, SessionError, Timer};
 use crate::mqtt::packet::Request;
 
+/// The earliest deadline so far.
+#[derive(Default)]
+struct First(Option<Deadline>);
+
+impl First {
+    // Its copies would cost flash, and so would a chain of iterators.
+    #[inline(never)]
+    fn after(&mut self, start: Option<Instant>, wait: Duration, timer: Timer) {
+        let Some(start) = start else { return };
+        let next = Deadline { at: start + wait, timer };
+        if self.0.is_none_or(|first| next < first) {
+            self.0 = Some(next);
+        }
+    }
+}
+
 impl<O: Copy> Session<O> {
     /// When to call [`Self::handle_timeout`], and what for; `None` without a connection. It stays
     /// the same until an input changes it.
@@ -19,43 +35,51 @@ impl<O: Copy> Session<O> {
     #[must_use]
     pub fn deadline(&self) -> Option<Deadline> {
         let timing = &self.config.timing;
-        let after = |start: Option<Instant>, wait: Duration, timer| {
-            start.map(|start| Deadline { at: start + wait, timer })
-        };
-        let write = match self.phase {
+        let mut first = First::default();
+        match self.phase {
             Phase::Down | Phase::Ended(_) => return None,
             // An empty buffer leaves nothing to wait for: the caller closes now.
             Phase::Closing => {
                 let since = self.tx.since().unwrap_or(self.since);
-                return after(Some(since), timing.write, Timer::Write);
+                first.after(Some(since), timing.write, Timer::Write);
+                return first.0;
             }
-            Phase::Connecting | Phase::Up => after(self.tx.since(), timing.write, Timer::Write),
-        };
+            Phase::Connecting | Phase::Up => {
+                first.after(self.tx.since(), timing.write, Timer::Write);
+            }
+        }
         if self.phase == Phase::Connecting {
-            let connack = after(Some(self.since), timing.connack, Timer::ConnAck);
-            return connack.into_iter().chain(write).min();
+            first.after(Some(self.since), timing.connack, Timer::ConnAck);
+            return first.0;
         }
-        let keep_alive = after(self.quiet_since(), timing.keep_alive, Timer::KeepAlive);
-        let own = keep_alive.into_iter().chain(write);
+        first.after(self.quiet_since(), timing.keep_alive, Timer::KeepAlive);
         if self.blocked.is_some() {
-            return own.chain(after(self.blocked, timing.blocked, Timer::Blocked)).min();
+            first.after(self.blocked, timing.blocked, Timer::Blocked);
+            return first.0;
         }
-        let pubacks = self.flights.iter().filter_map(|flight| match flight.progress {
-            Progress::Handed(at) => after(Some(at), timing.puback, Timer::PubAck),
-            _ => None,
-        });
-        let subacks = self.subs.iter().filter_map(|sub| match sub.state {
-            SubState::Asked { handed, .. } => after(handed, timing.suback, Timer::SubAck),
-            SubState::Refused(at) => after(Some(at), timing.resubscribe, Timer::Subscribe),
-            _ => None,
-        });
-        let held = (self.held && self.held_until() > self.now)
-            .then(|| Deadline { at: self.held_until(), timer: Timer::Subscribe });
-        let ping = match self.ping {
-            Ping::Awaited(at) => after(Some(at), timing.pingresp, Timer::PingResp),
-            _ => None,
-        };
-        own.chain(pubacks).chain(subacks).chain(held).chain(ping).min()
+        for flight in &self.flights {
+            if let Progress::Handed(at) = flight.progress {
+                first.after(Some(at), timing.puback, Timer::PubAck);
+            }
+        }
+        for sub in &self.subs {
+            match sub.state {
+                SubState::Asked { handed, .. } => {
+                    first.after(handed, timing.suback, Timer::SubAck);
+                }
+                SubState::Refused(at) => {
+                    first.after(Some(at), timing.resubscribe, Timer::Subscribe);
+                }
+                SubState::Idle | SubState::Active => {}
+            }
+        }
+        if self.held && self.held_until() > self.now {
+            first.after(Some(self.since), timing.blocked, Timer::Subscribe);
+        }
+        if let Ping::Awaited(at) = self.ping {
+            first.after(Some(at), timing.pingresp, Timer::PingResp);
+        }
+        first.0
     }
 
     /// The time of [`Self::deadline`] may have come. Sends the PINGREQ that is due.
