@@ -5,6 +5,7 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 use crate::code::Reason;
+use crate::decimal::Decimal;
 use crate::journal::Journal;
 use crate::url::Redacted;
 
@@ -189,19 +190,30 @@ impl Answer {
     }
 }
 
-/// `200, 1532 bytes, text/html`
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.status())?;
+impl Answer {
+    /// Its words in parts, without `core::fmt`.
+    pub(crate) fn tell(&self, put: &mut dyn FnMut(&str)) {
+        put(Decimal::new(self.status().into()).as_str());
         if let Some(length) = self.length() {
-            write!(f, ", {length} bytes")?;
+            put(", ");
+            put(Decimal::new(length.into()).as_str());
+            put(" bytes");
         }
         for word in [self.media.as_str(), if self.is_compressed() { "compressed" } else { "" }] {
             if !word.is_empty() {
-                write!(f, ", {word}")?;
+                put(", ");
+                put(word);
             }
         }
-        Ok(())
+    }
+}
+
+/// `200, 1532 bytes, text/html`
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut done = Ok(());
+        self.tell(&mut |part| done = done.and_then(|()| f.write_str(part)));
+        done
     }
 }
 

@@ -147,6 +147,7 @@ mod code;
 mod config;
 #[cfg(feature = "credentials")]
 pub mod credentials;
+mod decimal;
 mod digest;
 mod error;
 mod identity;
@@ -162,6 +163,7 @@ mod version;
 pub use chance::Rng;
 pub use code::{Reason, ResultCode};
 pub use config::{Comparator, Config, ConfigError, Downgrade, Hold, Limits, Timing, Verify};
+pub use decimal::{Decimal, number};
 pub use digest::{Digester, Md5};
 pub use error::{
     BufferTooSmall, FetchError, MessageError, Misuse, StorageError, TlsError, TransportError,

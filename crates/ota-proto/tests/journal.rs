@@ -258,9 +258,7 @@ fn a_record_of_the_first_format_is_read_and_has_neither_texts_nor_device() {
     let read = Record { valid_from: [0; 2], ..record };
     assert_eq!(Record::decode(&old(&record)), Ok((7, read)), "its time of day is ignored");
     assert_eq!(Record::decode(&old(&Record::default())), Ok((7, Record::default())));
-    for new in
-        [Record { device: 1, ..record }, Record { accepted: Some(Md5([1; 16])), ..record }]
-    {
+    for new in [Record { device: 1, ..record }, Record { accepted: Some(Md5([1; 16])), ..record }] {
         assert_eq!(Record::decode(&old(&new)), Err(JournalError::Field));
     }
 }

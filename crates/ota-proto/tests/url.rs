@@ -1,7 +1,9 @@
 //! URLs of offers and of redirects.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use ota_proto::url::{BadUrl, Url};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ota_proto::url::{BadUrl, Url, is_v6};
 use proptest::prelude::*;
 
 fn parts(text: &str) -> Result<(bool, &str, u16, &str), BadUrl> {
@@ -237,5 +239,45 @@ proptest! {
             let _ = url.join(&location, 100);
         }
         let _ = Url::parse("https://h/a/b").unwrap().join(&location, 100);
+    }
+}
+
+/// A text is an IPv6 address exactly when the standard library reads one from it.
+fn agrees(text: &str) {
+    assert_eq!(is_v6(text), text.parse::<Ipv6Addr>().is_ok(), "{text:?}");
+}
+
+#[test]
+fn an_ipv6_address_is_what_the_standard_library_takes_for_one() {
+    // All texts of up to nine groups, with a gap, an IPv4 address or a fault at each place.
+    for count in 0..=9 {
+        for at in 0..=9 {
+            for odd in ["", ":", "1.2.3.4", "01.2.3.4", "1.2.3", "1.2.3.256", "12345", "g", "0000"]
+            {
+                let mut groups = vec!["a1"; count];
+                groups.insert(at.min(count), odd);
+                let text = groups.join(":");
+                for text in
+                    [text.clone(), format!(":{text}"), format!("{text}:"), format!("::{text}")]
+                {
+                    agrees(&text);
+                }
+            }
+        }
+    }
+    for address in
+        [Ipv6Addr::UNSPECIFIED, Ipv6Addr::LOCALHOST, Ipv4Addr::BROADCAST.to_ipv6_mapped()]
+    {
+        let text = address.to_string();
+        agrees(&text);
+        (0..=text.len()).for_each(|end| agrees(&text[..end]));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_other_text_is_an_ipv6_address(text in "[0-9a-fA-F:.]{0,24}", loose in "(:?[0-9a-f]{1,5}:{1,2}){0,9}[0-9.]{0,16}") {
+        agrees(&text);
+        agrees(&loose);
     }
 }

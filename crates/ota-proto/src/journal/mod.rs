@@ -22,6 +22,7 @@
 mod codec;
 mod log;
 
+use alloc::string::String;
 use core::fmt;
 
 use crate::code::Reason;
@@ -117,13 +118,28 @@ pub struct Owed {
 /// ASCII without quotes and backslashes; nothing for a success.
 impl fmt::Display for Owed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut done = Ok(());
+        self.tell(&mut |part| done = done.and_then(|()| f.write_str(part)));
+        done
+    }
+}
+
+impl Owed {
+    /// Its words, without `core::fmt`.
+    pub(crate) fn words(&self) -> String {
+        let mut words = String::new();
+        self.tell(&mut |part| words.push_str(part));
+        words
+    }
+
+    fn tell(&self, put: &mut dyn FnMut(&str)) {
         if let Outcome::Failed(reason) = self.result {
-            f.write_str(reason.text())?;
+            put(reason.text());
             if let Some(answer) = &self.answer {
-                write!(f, ": {answer}")?;
+                put(": ");
+                answer.tell(put);
             }
         }
-        Ok(())
     }
 }
 

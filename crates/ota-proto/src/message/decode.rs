@@ -1,10 +1,10 @@
 //! JSON to messages.
 
 use alloc::borrow::Cow;
-use core::str;
 
 use super::json::{self, Reader, Scalar};
 use super::{CloudMessage, DeviceMessage, Malformed, OfferMessage, Progress, ProgressState};
+use crate::decimal::number;
 use crate::digest::Md5;
 use crate::version::Version;
 
@@ -220,7 +220,7 @@ impl<'a> Field<'a> {
     fn integer(self) -> Result<Option<i64>, Malformed> {
         match self.0.unwrap_or_default() {
             Scalar::Absent => Ok(None),
-            Scalar::Text(text) => from_text(&text),
+            Scalar::Text(text) => integer(&text),
             Scalar::Natural(number) => {
                 i64::try_from(number).map(Some).map_err(|_| Malformed::Value)
             }
@@ -234,7 +234,7 @@ impl<'a> Field<'a> {
     fn natural(self) -> Result<Option<u64>, Malformed> {
         match self.0.unwrap_or_default() {
             Scalar::Absent => Ok(None),
-            Scalar::Text(text) => from_text(&text),
+            Scalar::Text(text) => natural(&text),
             Scalar::Natural(number) => Ok(Some(number)),
             Scalar::Negative(_) | Scalar::Fraction => Err(Malformed::Value),
             Scalar::Other => Err(Malformed::Shape),
@@ -242,15 +242,19 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Digits with a minus sign before them at most: no plus sign, no space.
-// Its copies would cost flash.
-#[inline(never)]
-fn from_text<T: str::FromStr>(text: &str) -> Result<Option<T>, Malformed> {
+/// Digits, and nothing else.
+fn natural(text: &str) -> Result<Option<u64>, Malformed> {
     if text.is_empty() {
         return Ok(None);
     }
-    if text.starts_with('+') {
-        return Err(Malformed::Value);
-    }
-    text.parse().map(Some).map_err(|_| Malformed::Value)
+    number(text.as_bytes()).map(Some).ok_or(Malformed::Value)
+}
+
+/// Digits with a minus sign before them at most: no plus sign, no space.
+fn integer(text: &str) -> Result<Option<i64>, Malformed> {
+    let Some(digits) = text.strip_prefix("-") else {
+        return natural(text)?.map(i64::try_from).transpose().map_err(|_| Malformed::Value);
+    };
+    let number = number(digits.as_bytes()).ok_or(Malformed::Value)?;
+    0_i64.checked_sub_unsigned(number).map(Some).ok_or(Malformed::Value)
 }

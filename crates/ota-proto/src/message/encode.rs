@@ -3,6 +3,7 @@
 use core::fmt::{self, Write as _};
 
 use super::{CloudMessage, DeviceMessage, OfferMessage, Progress};
+use crate::decimal::Decimal;
 use crate::error::BufferTooSmall;
 
 impl DeviceMessage<'_> {
@@ -43,7 +44,7 @@ impl CloudMessage<'_> {
         let mut out = Cursor { buf, at: 0 };
         match self {
             Self::VersionReply { result_code, result_msg, version } => {
-                out.value(r#"{"result_code":"#, result_code);
+                out.number(r#"{"result_code":"#, *result_code);
                 out.raw(r#","result_msg":"#);
                 out.text(result_msg);
                 out.raw(r#","type":"report_version_rsp""#);
@@ -67,9 +68,9 @@ impl Cursor<'_> {
         self.raw(r#"{"state":""#);
         self.raw(progress.state.word());
         if let Some(percent) = progress.percent {
-            self.value(r#"","percent":""#, percent);
+            self.number(r#"","percent":""#, percent);
         }
-        self.value(r#"","result_code":""#, progress.result_code);
+        self.number(r#"","result_code":""#, progress.result_code);
         self.raw(r#"","result_msg":"#);
         self.text(&progress.result_msg);
         self.raw("}");
@@ -112,6 +113,12 @@ impl Cursor<'_> {
         let _ = write!(self, "{value}");
     }
 
+    fn number(&mut self, key: &str, number: i64) {
+        self.raw(key);
+        self.raw(if number < 0 { "-" } else { "" });
+        self.raw(Decimal::new(number.unsigned_abs()).as_str());
+    }
+
     fn optional_text(&mut self, key: &str, text: Option<&str>) {
         if let Some(text) = text {
             self.raw(key);
@@ -123,22 +130,26 @@ impl Cursor<'_> {
     fn text(&mut self, text: &str) {
         self.raw("\"");
         let mut rest = text;
-        while let Some(at) = rest.find(|c: char| c < ' ' || c == '"' || c == '\\') {
+        // By bytes, for what is escaped is of one byte.
+        let escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+        while let Some(at) = rest.bytes().position(escaped) {
             let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
             self.raw(plain);
-            let mut chars = tail.chars();
-            match chars.next() {
-                Some('"') => self.raw("\\\""),
-                Some('\\') => self.raw("\\\\"),
-                Some('\n') => self.raw("\\n"),
-                Some('\r') => self.raw("\\r"),
-                Some('\t') => self.raw("\\t"),
-                Some('\u{8}') => self.raw("\\b"),
-                Some('\u{c}') => self.raw("\\f"),
-                Some(other) => self.value("\\u", format_args!("{:04x}", u32::from(other))),
-                None => {}
+            match tail.bytes().next().unwrap_or_default() {
+                b'"' => self.raw("\\\""),
+                b'\\' => self.raw("\\\\"),
+                b'\n' => self.raw("\\n"),
+                b'\r' => self.raw("\\r"),
+                b'\t' => self.raw("\\t"),
+                0x8 => self.raw("\\b"),
+                0xc => self.raw("\\f"),
+                other => {
+                    self.raw(if other < 0x10 { "\\u000" } else { "\\u001" });
+                    let low = usize::from(other & 15);
+                    self.raw("0123456789abcdef".get(low..=low).unwrap_or_default());
+                }
             }
-            rest = chars.as_str();
+            rest = tail.get(1..).unwrap_or_default();
         }
         self.raw(rest);
         self.raw("\"");

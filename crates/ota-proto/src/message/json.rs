@@ -7,6 +7,7 @@ use alloc::string::String;
 use core::str;
 
 use super::Malformed;
+use crate::decimal::number;
 
 /// How deep a message may nest. The documented ones have three levels; the rest is for keys that
 /// we do not know.
@@ -246,8 +247,7 @@ impl<'a> Reader<'a> {
             self.digits()?;
             whole = false;
         }
-        let add = |sum: u64, digit: u8| sum.checked_mul(10)?.checked_add(u64::from(digit & 15));
-        let number = digits.bytes().try_fold(0, add).filter(|_| whole);
+        let number = number(digits.as_bytes()).filter(|_| whole);
         Ok(match number {
             Some(number) if !negative => Scalar::Natural(number),
             // A zero with a sign is none of our integers.

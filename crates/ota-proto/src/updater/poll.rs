@@ -1,7 +1,6 @@
 //! What comes out: derived from the state, the result first, then the session, then the update.
 
 use alloc::borrow::Cow;
-use alloc::string::ToString as _;
 
 use crate::config::{Timing, Verify};
 use crate::error::BufferTooSmall;
@@ -311,7 +310,7 @@ impl Told {
             state,
             percent,
             result_code: owed.map_or(0, |owed| i64::from(owed.result.code())),
-            result_msg: owed.map_or(Cow::Borrowed(""), |owed| Cow::Owned(owed.to_string())),
+            result_msg: owed.map_or(Cow::Borrowed(""), |owed| Cow::Owned(owed.words())),
         };
         DeviceMessage::ReportProgress { version, progress, fw_type: None }
     }

@@ -3,11 +3,10 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::{self, Write as _};
-use core::str;
+use core::fmt;
 use core::time::Duration;
 
-use ota_proto::{Coding, ContentRange, Media, ResponseHead};
+use ota_proto::{Coding, ContentRange, Media, ResponseHead, number};
 
 use super::{HttpError, Limits};
 
@@ -357,13 +356,20 @@ fn location(value: &[u8], most: usize) -> Result<String, HttpError> {
         match byte {
             b'!'..=b'~' => out.push(char::from(byte)),
             b' ' | 0x80.. => {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "%{byte:02X}");
+                out.push_str("%");
+                out.push_str(hex(byte >> 4));
+                out.push_str(hex(byte & 15));
             }
             _ => return Err(HttpError::Location),
         }
     }
     Ok(out)
+}
+
+/// A hexadecimal digit.
+fn hex(digit: u8) -> &'static str {
+    let at = usize::from(digit);
+    "0123456789ABCDEF".get(at..=at).unwrap_or_default()
 }
 
 /// Keeps a value that may be repeated but not changed.
@@ -399,14 +405,6 @@ fn content_range(value: &[u8]) -> Option<ContentRange> {
 fn split(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     let mut parts = bytes.splitn(2, |&byte| byte == at);
     Some((parts.next()?, parts.next()?))
-}
-
-/// Decimal digits only, below 2^64.
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// `Retry-After` as a number. What is too large to count is as long as can be said: asking again

@@ -2,10 +2,9 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::{self, Write};
-use core::net::Ipv6Addr;
 
-use ota_proto::url::Url;
+use ota_proto::Decimal;
+use ota_proto::url::{Url, is_v6};
 
 use super::RequestError;
 
@@ -20,7 +19,7 @@ pub(super) fn encode(
     max: usize,
 ) -> Result<Vec<u8>, RequestError> {
     let basic = user.map(basic).transpose()?;
-    let v6 = url.host.contains(':');
+    let v6 = url.host.bytes().any(|byte| byte == b':');
     let caches = if fresh { "\r\nCache-Control: no-cache" } else { "" };
     if !is_host(url.host, v6) {
         return Err(RequestError::Host);
@@ -34,14 +33,17 @@ pub(super) fn encode(
     if !url.target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(RequestError::Target);
     }
-    let mut size = Size { len: 0, max };
-    write_to(&mut size, url, basic.as_deref(), (from, caches), v6, slash)
-        .map_err(|fmt::Error| RequestError::TooLong)?;
+    let mut len = 0_usize;
+    let mut count = |part: &str| len = len.saturating_add(part.len());
+    write_to(&mut count, url, basic.as_deref(), (from, caches), v6, slash);
+    if len > max {
+        return Err(RequestError::TooLong);
+    }
     // Exactly as much as is needed: growing by doubling would hold twice the bound.
-    let mut out = Exact(Vec::with_capacity(size.len));
-    write_to(&mut out, url, basic.as_deref(), (from, caches), v6, slash)
-        .map_err(|fmt::Error| RequestError::TooLong)?;
-    Ok(out.0)
+    let mut out = Vec::with_capacity(len);
+    let mut put = |part: &str| out.extend_from_slice(part.as_bytes());
+    write_to(&mut put, url, basic.as_deref(), (from, caches), v6, slash);
+    Ok(out)
 }
 
 /// User and password in the form of `Authorization: Basic` (RFC 7617): without a colon the password
@@ -72,63 +74,41 @@ fn basic(_: &str) -> Result<String, RequestError> {
 
 fn is_host(host: &str, v6: bool) -> bool {
     if v6 {
-        return host.parse::<Ipv6Addr>().is_ok();
+        return is_v6(host);
     }
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     !host.is_empty() && host.bytes().all(fits)
 }
 
-// Its copies would cost flash.
+/// The request in parts, without `core::fmt`: it is called twice, and its copies would cost flash.
 #[inline(never)]
 fn write_to(
-    out: &mut dyn Write,
+    put: &mut dyn FnMut(&str),
     url: &Url<'_>,
     basic: Option<&str>,
     (from, caches): (u64, &str),
     v6: bool,
     slash: &str,
-) -> fmt::Result {
-    write!(out, "GET {slash}{} HTTP/1.1\r\nHost: ", url.target)?;
-    if v6 {
-        write!(out, "[{}]", url.host)?;
-    } else {
-        out.write_str(url.host)?;
+) {
+    let (open, close) = if v6 { ("[", "]") } else { ("", "") };
+    for part in ["GET ", slash, url.target, " HTTP/1.1\r\nHost: ", open, url.host, close] {
+        put(part);
     }
     if url.port != if url.tls { 443 } else { 80 } {
-        write!(out, ":{}", url.port)?;
+        put(":");
+        put(Decimal::new(url.port.into()).as_str());
     }
     if let Some(basic) = basic {
-        write!(out, "\r\nAuthorization: Basic {basic}")?;
+        put("\r\nAuthorization: Basic ");
+        put(basic);
     }
     if from > 0 {
-        write!(out, "\r\nRange: bytes={from}-")?;
+        put("\r\nRange: bytes=");
+        put(Decimal::new(from).as_str());
+        put("-");
     }
-    write!(out, "{caches}\r\nAccept-Encoding: identity\r\nUser-Agent: {USER_AGENT}")?;
-    out.write_str("\r\nConnection: close\r\n\r\n")
-}
-
-/// Counts bytes, up to so many.
-struct Size {
-    len: usize,
-    max: usize,
-}
-
-impl Write for Size {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.len = self.len.saturating_add(text.len());
-        if self.len > self.max { Err(fmt::Error) } else { Ok(()) }
-    }
-}
-
-/// Keeps bytes, as many as there is room for.
-struct Exact(Vec<u8>);
-
-impl Write for Exact {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() > self.0.capacity().saturating_sub(self.0.len()) {
-            return Err(fmt::Error);
-        }
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
+    put(caches);
+    put("\r\nAccept-Encoding: identity\r\nUser-Agent: ");
+    put(USER_AGENT);
+    put("\r\nConnection: close\r\n\r\n");
 }

@@ -12,14 +12,14 @@ pub fn topic_is_valid(topic: &str) -> bool {
 // Inlined it would widen its caller's frame, and cost flash.
 #[inline(never)]
 pub fn filter_is_valid(filter: &str) -> bool {
-    let mut levels = filter.split('/').peekable();
-    let mut good = fits(filter) && !filter.contains('\0');
+    // By bytes: searching for characters costs flash.
+    let mut levels = filter.as_bytes().split(|byte| *byte == b'/').peekable();
+    let mut good = fits(filter);
     while let Some(level) = levels.next() {
-        let last = levels.peek().is_none();
         good &= match level {
-            "+" => true,
-            "#" => last,
-            other => !other.contains(['+', '#']),
+            b"+" => true,
+            b"#" => levels.peek().is_none(),
+            other => !other.iter().any(|byte| matches!(byte, 0 | b'+' | b'#')),
         };
     }
     good

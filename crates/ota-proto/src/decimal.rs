@@ -1,0 +1,94 @@
+//! Numbers and their decimal digits: `core::fmt` and `core::str::FromStr` would cost 3 KiB of a
+//! microcontroller's flash.
+
+use core::str;
+
+/// A number as decimal digits.
+///
+/// ```
+/// use ota_proto::Decimal;
+///
+/// assert_eq!(Decimal::new(1_532).as_str(), "1532");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Decimal {
+    digits: [u8; Decimal::MAX],
+    /// Where they begin.
+    at: usize,
+}
+
+impl Decimal {
+    /// Digits of the largest number.
+    const MAX: usize = 20;
+
+    /// The digits of a number.
+    #[must_use]
+    #[inline(never)]
+    pub fn new(number: u64) -> Self {
+        let mut decimal = Self { digits: [b'0'; Self::MAX], at: Self::MAX };
+        let mut rest = number;
+        for place in decimal.digits.iter_mut().rev() {
+            *place = b'0' | u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+            decimal.at = decimal.at.saturating_sub(1);
+            if rest == 0 {
+                break;
+            }
+        }
+        decimal
+    }
+
+    /// The digits as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let digits = self.digits.get(self.at..).unwrap_or_default();
+        str::from_utf8(digits).unwrap_or_default()
+    }
+}
+
+/// The number that is written in these decimal digits; `None` when it is none, or 2^64 or more.
+///
+/// ```
+/// use ota_proto::number;
+///
+/// assert_eq!(number(b"0017"), Some(17));
+/// assert_eq!((number(b""), number(b"+1"), number(b"18446744073709551616")), (None, None, None));
+/// ```
+#[must_use]
+#[inline(never)]
+pub fn number(digits: &[u8]) -> Option<u64> {
+    let mut number = None;
+    for byte in digits {
+        let digit = byte.is_ascii_digit().then_some(u64::from(byte & 15))?;
+        number = Some(number.unwrap_or(0_u64).checked_mul(10)?.checked_add(digit)?);
+    }
+    number
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate alloc;
+
+    use alloc::string::ToString as _;
+
+    use super::*;
+
+    #[test]
+    fn digits_are_those_of_core() {
+        let mut values = alloc::vec![0, 1, 9, 10, 99, 100, u64::MAX];
+        values.extend((0..64).flat_map(|shift| [1 << shift, (1_u64 << shift).wrapping_sub(1)]));
+        for value in values {
+            let text = value.to_string();
+            assert_eq!(Decimal::new(value).as_str(), text);
+            assert_eq!(number(text.as_bytes()), Some(value));
+        }
+    }
+
+    #[test]
+    fn only_digits_are_a_number() {
+        for none in ["", "-1", "+1", " 1", "1 ", "1.5", "0x1", "/", ":", "18446744073709551616"] {
+            assert_eq!(number(none.as_bytes()), None, "{none:?}");
+        }
+        assert_eq!(number(b"00000000000000000000000000000018446744073709551615"), Some(u64::MAX));
+    }
+}
