@@ -146,6 +146,8 @@ struct Writer {
 
 impl Writer {
     /// What lies beyond the end is dropped; the layout leaves room for all fields.
+    // Its copies would cost flash.
+    #[inline(never)]
     fn put(&mut self, bytes: &[u8]) {
         let places = self.block.iter_mut().skip(self.at);
         places.zip(bytes).for_each(|(place, byte)| *place = *byte);

@@ -1,8 +1,6 @@
 //! JSON to messages.
 
-use alloc::borrow::Cow;
-
-use super::json::{self, Reader, Scalar};
+use super::json::{self, Reader, Scalar, Text};
 use super::{CloudMessage, DeviceMessage, Malformed, OfferMessage, Progress, ProgressState};
 use crate::decimal::number;
 use crate::digest::Md5;
@@ -21,18 +19,19 @@ impl<'a> DeviceMessage<'a> {
         let mut raw = RawDevice::default();
         json::read(payload, &mut |reader, key| raw.member(reader, key))?;
         let kind = raw.kind.text()?.ok_or(Malformed::Shape)?;
-        match &*kind {
+        match &*kind.read() {
             "report_version" => {
                 let report = raw.report.flatten().ok_or(Malformed::Shape)?;
                 let version = report.version.text()?.ok_or(Malformed::Shape)?;
-                Ok(Self::ReportVersion { version, fw_type: report.fw_type.text()? })
+                let fw_type = report.fw_type.text()?.map(Text::read);
+                Ok(Self::ReportVersion { version: version.read(), fw_type })
             }
             "report_progress" => {
                 let report = raw.report.flatten().ok_or(Malformed::Shape)?;
                 let version = report.version.text()?.ok_or(Malformed::Shape)?;
-                let progress = report.progress.flatten().ok_or(Malformed::Shape)?;
-                let (progress, fw_type) = (progress.check()?, report.fw_type.text()?);
-                Ok(Self::ReportProgress { version, progress, fw_type })
+                let progress = report.progress.flatten().ok_or(Malformed::Shape)?.check()?;
+                let fw_type = report.fw_type.text()?.map(Text::read);
+                Ok(Self::ReportProgress { version: version.read(), progress, fw_type })
             }
             _ => Err(Malformed::Unknown),
         }
@@ -54,25 +53,35 @@ impl<'a> CloudMessage<'a> {
         let mut raw = RawCloud::default();
         json::read(payload, &mut |reader, key| raw.member(reader, key))?;
         let kind = raw.kind.text()?.ok_or(Malformed::Shape)?;
-        match &*kind {
-            "report_version_rsp" => Ok(Self::VersionReply {
-                result_code: raw.result_code.integer()?.ok_or(Malformed::Shape)?,
-                result_msg: raw.result_msg.text()?.unwrap_or_default(),
-                version: raw.version.text()?,
-            }),
+        // Nothing is read before all of it is judged: what was read would have to be freed.
+        match &*kind.read() {
+            "report_version_rsp" => {
+                let result_code = raw.result_code.integer()?.ok_or(Malformed::Shape)?;
+                let (result_msg, version) = (raw.result_msg.text()?, raw.version.text()?);
+                Ok(Self::VersionReply {
+                    result_code,
+                    result_msg: result_msg.map(Text::read).unwrap_or_default(),
+                    version: version.map(Text::read),
+                })
+            }
             "update_firmware" => {
                 let version = raw.version.text()?.ok_or(Malformed::Shape)?;
                 let url = raw.url.text()?.ok_or(Malformed::Shape)?;
                 let md5sum = raw.md5sum.text()?.filter(|text| !text.is_empty());
-                let md5sum = md5sum.map(|text| Md5::from_hex(&text).ok_or(Malformed::Value));
-                Version::new(&version).map_err(|_| Malformed::Value)?;
+                Version::new(&version.read()).map_err(|_| Malformed::Value)?;
+                let md5sum = match md5sum {
+                    Some(text) => Some(Md5::from_hex(&text.read()).ok_or(Malformed::Value)?),
+                    None => None,
+                };
+                let file_size = raw.file_size.natural()?;
+                let (user_defined, fw_type) = (raw.user_defined.text()?, raw.fw_type.text()?);
                 Ok(Self::Offer(OfferMessage {
-                    version,
-                    url,
-                    md5sum: md5sum.transpose()?,
-                    file_size: raw.file_size.natural()?,
-                    user_defined: raw.user_defined.text()?,
-                    fw_type: raw.fw_type.text()?,
+                    version: version.read(),
+                    url: url.read(),
+                    md5sum,
+                    file_size,
+                    user_defined: user_defined.map(Text::read),
+                    fw_type: fw_type.map(Text::read),
                 }))
             }
             _ => Err(Malformed::Unknown),
@@ -177,7 +186,7 @@ impl<'a> RawProgress<'a> {
     }
 
     fn check(self) -> Result<Progress<'a>, Malformed> {
-        let state = match &*self.state.text()?.ok_or(Malformed::Shape)? {
+        let state = match &*self.state.text()?.ok_or(Malformed::Shape)?.read() {
             "downloading" => ProgressState::Downloading,
             "burning" => ProgressState::Burning,
             "done" => ProgressState::Done,
@@ -192,7 +201,7 @@ impl<'a> RawProgress<'a> {
             state,
             percent: self.percent.integer()?,
             result_code: code.unwrap_or(0),
-            result_msg: self.result_msg.text()?.unwrap_or_default(),
+            result_msg: self.result_msg.text()?.map(Text::read).unwrap_or_default(),
         })
     }
 }
@@ -208,7 +217,7 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
-    fn text(self) -> Result<Option<Cow<'a, str>>, Malformed> {
+    fn text(self) -> Result<Option<Text<'a>>, Malformed> {
         match self.0.unwrap_or_default() {
             Scalar::Absent => Ok(None),
             Scalar::Text(text) => Ok(Some(text)),
@@ -220,7 +229,7 @@ impl<'a> Field<'a> {
     fn integer(self) -> Result<Option<i64>, Malformed> {
         match self.0.unwrap_or_default() {
             Scalar::Absent => Ok(None),
-            Scalar::Text(text) => integer(&text),
+            Scalar::Text(text) => integer(&text.read()),
             Scalar::Natural(number) => {
                 i64::try_from(number).map(Some).map_err(|_| Malformed::Value)
             }
@@ -234,7 +243,7 @@ impl<'a> Field<'a> {
     fn natural(self) -> Result<Option<u64>, Malformed> {
         match self.0.unwrap_or_default() {
             Scalar::Absent => Ok(None),
-            Scalar::Text(text) => natural(&text),
+            Scalar::Text(text) => natural(&text.read()),
             Scalar::Natural(number) => Ok(Some(number)),
             Scalar::Negative(_) | Scalar::Fraction => Err(Malformed::Value),
             Scalar::Other => Err(Malformed::Shape),

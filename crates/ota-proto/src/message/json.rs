@@ -26,18 +26,44 @@ pub(super) struct Reader<'a> {
 
 /// The value of a key that we know. Its type is judged only when the message's type is known,
 /// which may stand behind it.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Scalar<'a> {
     /// Missing or null.
     #[default]
     Absent,
-    Text(Cow<'a, str>),
+    Text(Text<'a>),
     Natural(u64),
     Negative(i64),
     /// A fraction, or an integer beyond 64 bits.
     Fraction,
     /// A truth value, an array or an object.
     Other,
+}
+
+/// A string as it stands between its quotes, known to be one: nothing to be freed until it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Text<'a> {
+    written: &'a str,
+    escapes: bool,
+}
+
+impl<'a> Text<'a> {
+    pub(super) fn is_empty(self) -> bool {
+        self.written.is_empty()
+    }
+
+    /// What it means; borrowed unless it has escapes.
+    #[inline(never)]
+    pub(super) fn read(self) -> Cow<'a, str> {
+        if !self.escapes {
+            return Cow::Borrowed(self.written);
+        }
+        let mut whole = String::new();
+        let mut reader = Reader { rest: self.written, depth: 0, wrong_shape: false };
+        // It was walked over before: nothing is wrong with it.
+        while reader.unescape(&mut whole).is_ok() {}
+        Cow::Owned(whole)
+    }
 }
 
 /// Reads a text that is one object; `member` takes each of its keys and reads or skips the value.
@@ -66,9 +92,9 @@ impl<'a> Reader<'a> {
         }
         loop {
             self.space();
-            let key = self.string()?;
+            let key = self.string(true)?;
             self.colon()?;
-            member(self, &key)?;
+            member(self, &key.read())?;
             if self.is_last(b'}')? {
                 return Ok(true);
             }
@@ -84,7 +110,7 @@ impl<'a> Reader<'a> {
     pub(super) fn scalar(&mut self) -> Result<Scalar<'a>, Malformed> {
         self.space();
         match self.peek() {
-            Some(b'"') => self.string().map(Scalar::Text),
+            Some(b'"') => self.string(true).map(Scalar::Text),
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b'{' | b'[') => self.skip().map(|()| Scalar::Other),
             _ if self.literal("null") => Ok(Scalar::Absent),
@@ -99,7 +125,7 @@ impl<'a> Reader<'a> {
         let end = match self.peek() {
             Some(b'{') => b'}',
             Some(b'[') => b']',
-            Some(b'"') => return self.skip_string(),
+            Some(b'"') => return self.string(false).map(|_| ()),
             _ => return self.scalar().map(|_| ()),
         };
         self.open()?;
@@ -109,7 +135,7 @@ impl<'a> Reader<'a> {
         loop {
             if end == b'}' {
                 self.space();
-                self.skip_string()?;
+                self.string(false)?;
                 self.colon()?;
             }
             self.skip()?;
@@ -149,41 +175,40 @@ impl<'a> Reader<'a> {
         self.expect(b':')
     }
 
-    /// Borrowed unless it has escapes.
-    fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
+    /// A string. Of one that is not to be `kept`, halves of characters beyond 16 bits may stand
+    /// alone.
+    fn string(&mut self, kept: bool) -> Result<Text<'a>, Malformed> {
         self.expect(b'"')?;
-        let mut whole = String::new();
+        let begin = self.rest;
+        let mut escapes = false;
         loop {
-            let part = self.plain()?;
+            self.plain()?;
+            let length = begin.len().saturating_sub(self.rest.len());
             match self.next()? {
-                b'"' if whole.is_empty() => return Ok(Cow::Borrowed(part)),
                 b'"' => {
-                    whole.push_str(part);
-                    return Ok(Cow::Owned(whole));
+                    let written = begin.get(..length).unwrap_or_default();
+                    return Ok(Text { written, escapes });
+                }
+                b'\\' if !kept && self.peek() == Some(b'u') => {
+                    self.next()?;
+                    self.hex()?;
                 }
                 b'\\' => {
-                    whole.push_str(part);
-                    whole.push(self.escape()?);
+                    escapes = true;
+                    self.escape()?;
                 }
                 _ => return Err(Malformed::Syntax),
             }
         }
     }
 
-    fn skip_string(&mut self) -> Result<(), Malformed> {
-        self.expect(b'"')?;
-        loop {
-            self.plain()?;
-            match self.next()? {
-                b'"' => return Ok(()),
-                b'\\' => match self.next()? {
-                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
-                    b'u' => self.hex().map(|_| ())?,
-                    _ => return Err(Malformed::Syntax),
-                },
-                _ => return Err(Malformed::Syntax),
-            }
-        }
+    /// Adds what comes up to the next escape, and the escape; an error at the end.
+    fn unescape(&mut self, whole: &mut String) -> Result<(), Malformed> {
+        let end = self.rest.bytes().position(|byte| byte == b'\\');
+        whole.push_str(self.take(end.or(Some(self.rest.len())))?);
+        self.next()?;
+        whole.push(self.escape()?);
+        Ok(())
     }
 
     /// Characters of a string up to its end, an escape, or what may not be in it.

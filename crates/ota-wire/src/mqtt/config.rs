@@ -53,7 +53,7 @@ impl Config {
 
 /// Whether a wait of so long ends later than it begins: the clock counts microseconds.
 pub(crate) const fn is_wait(time: &Duration) -> bool {
-    time.as_micros() > 0
+    time.as_secs() > 0 || time.subsec_micros() > 0
 }
 
 /// The fields of CONNECT that name the device (docs/protocol.md, Connection).
