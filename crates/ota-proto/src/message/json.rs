@@ -16,9 +16,10 @@ const MAX_DEPTH: usize = 32;
 /// What is done with a key and the value that follows it.
 pub(super) type Member<'m, 'a> = &'m mut dyn FnMut(&mut Reader<'a>, &str) -> Result<(), Malformed>;
 
-/// A text, read from its front.
+/// A text, read from its front. Byte by byte: all that is looked for is of one byte.
 pub(super) struct Reader<'a> {
-    rest: &'a str,
+    text: &'a str,
+    at: usize,
     depth: usize,
     /// It may be JSON, but it is no message. Told at the end: what follows may not be JSON.
     wrong_shape: bool,
@@ -59,7 +60,7 @@ impl<'a> Text<'a> {
             return Cow::Borrowed(self.written);
         }
         let mut whole = String::new();
-        let mut reader = Reader { rest: self.written, depth: 0, wrong_shape: false };
+        let mut reader = Reader::new(self.written);
         // It was walked over before: nothing is wrong with it.
         while reader.unescape(&mut whole).is_ok() {}
         Cow::Owned(whole)
@@ -68,17 +69,20 @@ impl<'a> Text<'a> {
 
 /// Reads a text that is one object; `member` takes each of its keys and reads or skips the value.
 pub(super) fn read<'a>(payload: &'a [u8], member: Member<'_, 'a>) -> Result<(), Malformed> {
-    let rest = str::from_utf8(payload).map_err(|_| Malformed::Syntax)?;
-    let mut reader = Reader { rest, depth: 0, wrong_shape: false };
+    let mut reader = Reader::new(str::from_utf8(payload).map_err(|_| Malformed::Syntax)?);
     let is_object = reader.object(member)?;
     reader.space();
-    if !reader.rest.is_empty() {
+    if reader.peek().is_some() {
         return Err(Malformed::Syntax);
     }
     if is_object && !reader.wrong_shape { Ok(()) } else { Err(Malformed::Shape) }
 }
 
 impl<'a> Reader<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0, wrong_shape: false }
+    }
+
     /// Reads an object. `false` when it is null, or another value, which is the wrong shape.
     pub(super) fn object(&mut self, member: Member<'_, 'a>) -> Result<bool, Malformed> {
         self.space();
@@ -179,16 +183,14 @@ impl<'a> Reader<'a> {
     /// alone.
     fn string(&mut self, kept: bool) -> Result<Text<'a>, Malformed> {
         self.expect(b'"')?;
-        let begin = self.rest;
+        let begin = self.at;
         let mut escapes = false;
         loop {
-            self.plain()?;
-            let length = begin.len().saturating_sub(self.rest.len());
+            // Up to its end, an escape, or what may not be in it.
+            self.pass(|byte| byte != b'"' && byte != b'\\' && byte >= b' ');
+            let written = self.since(begin);
             match self.next()? {
-                b'"' => {
-                    let written = begin.get(..length).unwrap_or_default();
-                    return Ok(Text { written, escapes });
-                }
+                b'"' => return Ok(Text { written, escapes }),
                 b'\\' if !kept && self.peek() == Some(b'u') => {
                     self.next()?;
                     self.hex()?;
@@ -204,17 +206,12 @@ impl<'a> Reader<'a> {
 
     /// Adds what comes up to the next escape, and the escape; an error at the end.
     fn unescape(&mut self, whole: &mut String) -> Result<(), Malformed> {
-        let end = self.rest.bytes().position(|byte| byte == b'\\');
-        whole.push_str(self.take(end.or(Some(self.rest.len())))?);
+        let begin = self.at;
+        self.pass(|byte| byte != b'\\');
+        whole.push_str(self.since(begin));
         self.next()?;
         whole.push(self.escape()?);
         Ok(())
-    }
-
-    /// Characters of a string up to its end, an escape, or what may not be in it.
-    fn plain(&mut self) -> Result<&'a str, Malformed> {
-        let ends = |byte: u8| byte == b'"' || byte == b'\\' || byte < b' ';
-        self.take(self.rest.bytes().position(ends))
     }
 
     fn escape(&mut self) -> Result<char, Malformed> {
@@ -259,7 +256,7 @@ impl<'a> Reader<'a> {
     fn number(&mut self) -> Result<Scalar<'a>, Malformed> {
         let negative = self.eat(b'-');
         let digits = self.digits()?;
-        if digits.len() > 1 && digits.starts_with('0') {
+        if digits.len() > 1 && digits.starts_with("0") {
             return Err(Malformed::Syntax);
         }
         let mut whole = true;
@@ -284,25 +281,37 @@ impl<'a> Reader<'a> {
     }
 
     fn digits(&mut self) -> Result<&'a str, Malformed> {
-        let end = self.rest.bytes().position(|byte| !byte.is_ascii_digit());
-        let digits = self.take(end.or(Some(self.rest.len())))?;
+        let begin = self.at;
+        self.pass(|byte| byte.is_ascii_digit());
+        let digits = self.since(begin);
         if digits.is_empty() { Err(Malformed::Syntax) } else { Ok(digits) }
     }
 
     fn literal(&mut self, word: &str) -> bool {
-        let rest = self.rest.strip_prefix(word);
-        self.rest = rest.unwrap_or(self.rest);
-        rest.is_some()
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let is_here = rest.starts_with(word.as_bytes());
+        self.at = self.at.saturating_add(if is_here { word.len() } else { 0 });
+        is_here
     }
 
     fn space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            let _ = self.next();
-        }
+        self.pass(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
     }
 
     fn peek(&self) -> Option<u8> {
-        self.rest.as_bytes().first().copied()
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// Passes over bytes as long as they are such.
+    fn pass(&mut self, such: impl Fn(u8) -> bool) {
+        while self.peek().is_some_and(&such) {
+            self.at = self.at.saturating_add(1);
+        }
+    }
+
+    /// What was passed over since then.
+    fn since(&self, begin: usize) -> &'a str {
+        self.text.get(begin..self.at).unwrap_or_default()
     }
 
     fn eat(&mut self, byte: u8) -> bool {
@@ -313,16 +322,9 @@ impl<'a> Reader<'a> {
         if self.next()? == byte { Ok(()) } else { Err(Malformed::Syntax) }
     }
 
-    /// The next byte; only those of one-byte characters stand where one is asked for.
     fn next(&mut self) -> Result<u8, Malformed> {
         let byte = self.peek().ok_or(Malformed::Syntax)?;
-        self.take(Some(1)).map(|_| byte)
-    }
-
-    fn take(&mut self, count: Option<usize>) -> Result<&'a str, Malformed> {
-        let parts = count.and_then(|count| self.rest.split_at_checked(count));
-        let (taken, rest) = parts.ok_or(Malformed::Syntax)?;
-        self.rest = rest;
-        Ok(taken)
+        self.at = self.at.saturating_add(1);
+        Ok(byte)
     }
 }
