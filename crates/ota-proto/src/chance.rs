@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::time::micros;
+use crate::time::{micros, times};
 
 /// A small seeded generator (SplitMix64). For jitter, never for secrets.
 ///
@@ -55,7 +55,7 @@ impl Rng {
     /// The longest pause that [`Rng::backoff`] may give.
     pub(crate) fn backoff_most(base: Duration, exponent: u8, cap: Duration) -> Duration {
         let factor = 1_u32.checked_shl(u32::from(exponent)).unwrap_or(u32::MAX);
-        base.saturating_mul(factor).min(cap)
+        times(base, factor).min(cap)
     }
 }
 

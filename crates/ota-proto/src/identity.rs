@@ -107,17 +107,10 @@ impl Identity {
             return Err(BadName::DeviceName);
         }
         let topic = |prefix: &str| {
-            let mut topic = String::with_capacity(
-                prefix
-                    .len()
-                    .saturating_add(product_id.len())
-                    .saturating_add(device_name.len())
-                    .saturating_add(1),
-            );
-            topic.push_str(prefix);
-            topic.push_str(product_id);
-            topic.push('/');
-            topic.push_str(device_name);
+            let parts = [prefix, product_id, "/", device_name];
+            let len = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+            let mut topic = String::with_capacity(len);
+            parts.iter().for_each(|part| topic.push_str(part));
             topic
         };
         Ok(Self { report: topic(REPORT), update: topic(UPDATE), product_len: product_id.len() })

@@ -99,6 +99,13 @@ impl Add<Duration> for Instant {
     }
 }
 
+/// So many times as long.
+// Its copies would cost flash.
+#[inline(never)]
+pub(crate) fn times(time: Duration, factor: u32) -> Duration {
+    time.saturating_mul(factor)
+}
+
 /// Whole microseconds, as many as can be counted. Without the 128 bits of
 /// [`Duration::as_micros`], which cost flash.
 #[inline(never)]

@@ -171,13 +171,13 @@ fn push_path(out: &mut String, origin: usize, path: &str, whole: bool) {
             "." => {}
             ".." => out.truncate(last(out, b'/').map_or(0, |(front, _)| front.len()).max(origin)),
             _ => {
-                out.push_str("/");
+                out.push('/');
                 out.push_str(segment);
                 continue;
             }
         }
         if whole && rest.is_none() {
-            out.push_str("/");
+            out.push('/');
         }
     }
 }

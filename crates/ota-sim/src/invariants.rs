@@ -272,7 +272,7 @@ impl Invariants {
         let later = record.valid_from[0] >= before.valid_from[0];
         self.must(later, || "the floor of the clock falls".into());
         self.seen.tries = record.tries;
-        self.seen.persisting = Some((op, record.clone()));
+        self.seen.persisting = Some((op, *record));
     }
 
     fn on_publish(&mut self, now: Instant, id: PubId, said: &Said, setup: &Setup, st: &Storage) {

@@ -9,7 +9,7 @@ use crate::digest::{Digester, Md5};
 use crate::input::{Answer, Coding};
 use crate::journal::Target;
 use crate::output::OpId;
-use crate::time::Instant;
+use crate::time::{Instant, times};
 use crate::url::SecretUrl;
 use crate::version::Version;
 
@@ -50,7 +50,7 @@ impl Failed {
     /// One more failed attempt: the pause doubles while it is the same image.
     pub(super) fn after(before: Option<Self>, image: Image, now: Instant, timing: &Timing) -> Self {
         let same = before.filter(|failed| failed.image == image);
-        let pause = same.map_or(timing.after_failure, |failed| failed.pause.saturating_mul(2));
+        let pause = same.map_or(timing.after_failure, |failed| times(failed.pause, 2));
         let pause = pause.min(timing.retry_after_cap);
         Self { image, until: now + pause, pause }
     }

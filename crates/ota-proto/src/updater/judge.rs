@@ -160,6 +160,8 @@ fn judge_redirect(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> V
 }
 
 /// Hash of the ETag, 0 for none. A weak one is as good as a strong one: the digest decides.
+// Its copies would cost flash.
+#[inline(never)]
 pub(super) fn etag_of(head: &ResponseHead<'_>) -> u32 {
     head.etag.map_or(0, |etag| hash(etag.strip_prefix(b"W/").unwrap_or(etag)))
 }

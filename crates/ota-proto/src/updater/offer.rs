@@ -10,7 +10,7 @@ use crate::digest::Md5;
 use crate::journal::{Outcome, Phase, Record, Target};
 use crate::message::OfferMessage;
 use crate::output::Event;
-use crate::time::{Instant, micros};
+use crate::time::{Instant, micros, times};
 use crate::url::SecretUrl;
 use crate::version::Version;
 
@@ -117,7 +117,7 @@ impl Updater {
         }
         let period = self.cfg.timing.idle_report;
         let tenth = period.checked_div(10).unwrap_or(Duration::ZERO);
-        let jitter = self.rng.up_to(tenth.saturating_mul(2));
+        let jitter = self.rng.up_to(times(tenth, 2));
         self.now + period.saturating_sub(tenth) + jitter
     }
 
@@ -277,8 +277,7 @@ impl Updater {
 
     /// When one more attempt may begin.
     pub(super) fn budget_at(&self) -> Option<Instant> {
-        let most =
-            self.cfg.timing.attempt.saturating_mul(u32::from(Record::ATTEMPTS).saturating_sub(1));
+        let most = times(self.cfg.timing.attempt, u32::from(Record::ATTEMPTS).saturating_sub(1));
         let over = self.budget.since(self.now).checked_sub(most)?;
         Some(self.now + over)
     }

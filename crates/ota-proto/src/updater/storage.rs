@@ -9,7 +9,7 @@ use crate::error::StorageError;
 use crate::input::SlotState;
 use crate::journal::{Outcome, Phase, Record};
 use crate::output::{Event, OpId, SlotAction};
-use crate::time::Instant;
+use crate::time::{Instant, times};
 
 use super::Updater;
 use super::attempt::{Attempt, Recall, Stage, Trial, Why};
@@ -160,10 +160,8 @@ impl Updater {
         let Err((failures, error)) = written else { return self.resume_deadlines() };
         let timing = &self.cfg.timing;
         let before = u32::from(failures.saturating_sub(1));
-        let pause = timing
-            .journal_retry
-            .saturating_mul(1_u32.checked_shl(before).unwrap_or(u32::MAX))
-            .min(timing.report_cap);
+        let factor = 1_u32.checked_shl(before).unwrap_or(u32::MAX);
+        let pause = times(timing.journal_retry, factor).min(timing.report_cap);
         self.ledger.retry(self.now + pause);
         self.news.push(Event::StorageTrouble(error));
     }

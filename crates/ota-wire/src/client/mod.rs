@@ -14,7 +14,7 @@ mod devices;
 mod poll;
 mod types;
 
-use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::mem::discriminant;
 
 use ota_proto::{Boot, Instant, QoS, TransportError, Updater};
@@ -38,7 +38,7 @@ pub struct Client {
     devices: Devices,
     pub(crate) broker: BrokerLink,
     pub(crate) store: StoreLink,
-    news: VecDeque<Event>,
+    news: Vec<Event>,
     epoch: u32,
 }
 
@@ -56,7 +56,7 @@ impl Client {
             devices: Devices::default(),
             store: StoreLink::new(&config),
             broker: BrokerLink::new(now, config)?,
-            news: VecDeque::new(),
+            news: Vec::new(),
             epoch: 0,
         })
     }
@@ -272,7 +272,8 @@ impl Client {
         match found {
             mqtt::Found::Accepted => self.tell(Event::Connected),
             mqtt::Found::Subscribed(sub) => {
-                if !self.devices.subscribed(now, sub) {
+                let ours = self.devices.subscribed(now, sub);
+                if !ours {
                     self.tell(Event::Subscribed(sub));
                 }
             }
@@ -308,6 +309,6 @@ impl Client {
     // Its copies would cost flash.
     #[inline(never)]
     fn tell(&mut self, event: Event) {
-        self.news.push_back(event);
+        self.news.push(event);
     }
 }

@@ -1,11 +1,11 @@
 //! What comes out of a client.
 
-use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use ota_proto::{Config as DeviceConfig, Gate, Instant, Output as Device, TransportError};
 
 use super::{Client, DeviceIndex, Event, Link, LinkKind, Output, Owner, Timer};
-use crate::link::longest_report;
+use crate::link::{earlier, longest_report};
 use crate::mqtt::{Kind, Outgoing};
 
 /// What a turn over the devices came to.
@@ -32,11 +32,11 @@ impl Client {
             if let Some(link) = self.broker.poll_close().or_else(|| self.store.poll_close()) {
                 return Output::Close { link };
             }
-            if let Some(event) = self.news.pop_front() {
-                return Output::Event(event);
+            if !self.news.is_empty() {
+                return Output::Event(self.news.remove(0));
             }
             // A client at rest keeps no memory for events.
-            self.news = VecDeque::new();
+            self.news = Vec::new();
             if self.broker.is_due(now) {
                 let link = Link::next(&mut self.epoch, LinkKind::Broker);
                 return self.broker.open(now, link);
@@ -76,7 +76,7 @@ impl Client {
             match self.poll_device(now, device) {
                 Turn::Idle(at, read) => {
                     read_store |= read;
-                    earliest = [earliest, at].iter().flatten().min().copied();
+                    earliest = earlier(earliest, at);
                 }
                 turn => return turn,
             }
@@ -131,8 +131,8 @@ impl Client {
     }
 
     fn idle(&self, device: Option<(Instant, Timer)>, read_body: bool) -> Output<'static> {
-        let first = [device, self.broker.deadline(), self.store.deadline()];
-        let (deadline, timer) = first.iter().flatten().min().copied().unzip();
+        let links = earlier(self.broker.deadline(), self.store.deadline());
+        let (deadline, timer) = earlier(device, links).unzip();
         let read_broker = self.broker.session.wants_read();
         let read_store = self.store.is_open() && read_body;
         Output::Idle { deadline, timer, read_broker, read_store }

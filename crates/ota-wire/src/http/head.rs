@@ -356,7 +356,7 @@ fn location(value: &[u8], most: usize) -> Result<String, HttpError> {
         match byte {
             b'!'..=b'~' => out.push(char::from(byte)),
             b' ' | 0x80.. => {
-                out.push_str("%");
+                out.push('%');
                 out.push_str(hex(byte >> 4));
                 out.push_str(hex(byte & 15));
             }

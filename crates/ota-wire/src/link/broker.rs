@@ -182,7 +182,20 @@ impl BrokerLink {
         let session = self.session.deadline().map(|next| (next.at, Timer::Mqtt(next.timer)));
         let due = self.link.is_none().then(|| (self.reconnect.next(), Timer::Reconnect));
         let opening = self.opening.map(|at| (at, Timer::Connect));
-        [session, due, opening].iter().flatten().min().copied()
+        earlier(session, earlier(due, opening))
+    }
+}
+
+/// The earlier of two deadlines.
+// Its copies would cost flash.
+#[inline(never)]
+pub(crate) fn earlier(
+    one: Option<(Instant, Timer)>,
+    other: Option<(Instant, Timer)>,
+) -> Option<(Instant, Timer)> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

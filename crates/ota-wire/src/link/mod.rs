@@ -4,5 +4,5 @@
 mod broker;
 mod store;
 
-pub(crate) use broker::{BrokerLink, Ending, longest_report};
+pub(crate) use broker::{BrokerLink, Ending, earlier, longest_report};
 pub(crate) use store::StoreLink;

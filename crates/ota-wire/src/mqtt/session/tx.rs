@@ -1,6 +1,5 @@
 //! The bytes that wait to be handed over, and which packets they are.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -42,7 +41,7 @@ pub(super) enum What {
 pub(super) struct Tx {
     bytes: Hidden,
     /// Each packet with the bytes of it that are left.
-    packets: VecDeque<(usize, What)>,
+    packets: Vec<(usize, What)>,
     /// Since when the transport took nothing although there is something.
     since: Option<Instant>,
 }
@@ -120,7 +119,7 @@ impl Tx {
 
     /// Takes up to `n` bytes off the first packet; returns the packet when it is complete.
     pub(super) fn next_done(&mut self, n: &mut usize) -> Option<What> {
-        let (left, what) = self.packets.front_mut()?;
+        let (left, what) = self.packets.first_mut()?;
         if *left > *n {
             *left = left.saturating_sub(*n);
             *n = 0;
@@ -128,7 +127,7 @@ impl Tx {
         }
         *n = n.saturating_sub(*left);
         let what = *what;
-        self.packets.pop_front();
+        self.packets.remove(0);
         Some(what)
     }
 
@@ -140,7 +139,7 @@ impl Tx {
     }
 
     fn note(&mut self, now: Instant, len: usize, what: What) {
-        self.packets.push_back((len, what));
+        self.packets.push((len, what));
         self.since.get_or_insert(now);
     }
 }
