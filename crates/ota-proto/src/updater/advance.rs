@@ -97,7 +97,7 @@ impl Updater {
     /// The installation is counted durably and `burning` is handed over: install (O5).
     fn ask_install(&mut self) {
         let timing = &self.cfg.timing;
-        let counted = self.ledger.settled() && self.ledger.durable().phase == Phase::Installing;
+        let counted = self.ledger.durable().phase == Phase::Installing && self.ledger.settled();
         let Some(attempt) = &mut self.update else { return };
         let Stage::Installing { since, started } = &mut attempt.stage else { return };
         let told = attempt.meter.has_said(Say::Burning) || self.now >= *since + timing.burning;

@@ -80,7 +80,8 @@ impl Ledger {
     /// one whose write failed. Of several that failed it is never sure.
     pub(super) fn is_sure(&self, fits: impl Fn(&Record) -> bool) -> bool {
         let flight = self.flight.as_ref().map(|(_, record)| record);
-        !self.doubts && [&self.durable].into_iter().chain(flight).chain(&self.doubt).all(fits)
+        let all = [Some(&self.durable), flight, self.doubt.as_ref()];
+        !self.doubts && all.into_iter().flatten().all(fits)
     }
 
     /// The medium holds exactly what is wanted, and nothing else is on its way.
@@ -99,10 +100,9 @@ impl Ledger {
 
     /// When a failed write is due again.
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        if self.settled() || self.flight.is_some() {
-            return None;
-        }
-        self.failed.map(|(_, at)| at)
+        let (_, at) = self.failed?;
+        // Records are compared last: they are long.
+        (self.flight.is_none() && !self.agrees()).then_some(at)
     }
 
     /// The last write failed.

@@ -133,18 +133,16 @@ impl Updater {
     }
 
     fn next_slot_action(&self) -> Option<SlotAction> {
-        if !self.ledger.settled() {
-            return None;
-        }
         // What the update needs goes before the mark of one that is over.
-        self.next_switch().or_else(|| {
+        let action = self.next_switch().or_else(|| {
             let (_, at) = self.mark?;
             let armed = self.update.as_ref().is_some_and(|attempt| {
                 matches!(attempt.stage, Stage::Restarting { active: true, .. })
             });
             let due = self.owing != Owing::Saving && at <= self.now && !armed;
             due.then_some(SlotAction::ClearMark)
-        })
+        })?;
+        self.ledger.settled().then_some(action)
     }
 
     fn next_switch(&self) -> Option<SlotAction> {

@@ -107,8 +107,11 @@ impl Updater {
         let attempt = self.update.as_ref()?;
         let fetching = matches!(attempt.stage, Stage::Fetching(_) | Stage::Backoff { .. });
         let ready = fetching && self.job.is_none() && self.gained(attempt) > 0;
+        if !ready {
+            return None;
+        }
         let wait = self.cfg.timing.checkpoint.checked_div(attempt.hurry())?;
-        ready.then(|| attempt.checkpoint_at + wait)
+        Some(attempt.checkpoint_at + wait)
     }
 
     fn tick_stage(&mut self) {
