@@ -3,10 +3,10 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
-use core::pin::Pin;
+use core::pin::pin;
 use core::task::{Context, Poll};
 
-use embassy_time::{Instant as Ticks, Timer};
+use embassy_time::{Duration, Instant as Ticks, Timer, with_timeout};
 use ota_proto::{Boot, Instant, Misuse, Updater};
 use ota_wire::Client;
 use ota_wire::adapter::{Engine, EngineError, Event, Step};
@@ -14,11 +14,14 @@ use ota_wire::client::{Config, DeviceIndex, LinkKind};
 
 use crate::flash::{Buf, Found, Storage, Worker};
 use crate::network::Network;
-use crate::socket::Socket;
+use crate::socket::{CLOSING, Socket};
 use crate::time::{now, to_ticks};
 
 /// Steps and waits of one turn; then other tasks have theirs.
 const TURN: usize = 16;
+
+/// For the last checkpoint.
+const LAST_NOTE: Duration = Duration::from_secs(2);
 
 /// Receive buffers, in memory of the caller's.
 #[derive(Debug)]
@@ -34,14 +37,14 @@ pub struct Buffers<'d> {
 /// beside updates (publish, subscribe) is in [`Driver::client`].
 ///
 /// Nothing happens but in [`Driver::next`]: call it again and again, in a `select` with whatever
-/// else the application waits for. Dropping the driver is as good as a reset.
+/// else the application waits for. Dropping the driver is as good as a reset; before one that can
+/// wait a moment, [`Driver::stop`] saves what a reset loses.
 pub struct Driver<'d, N: Network> {
     network: N,
     engine: Engine<Buf<'d>>,
     broker: Socket<'d, N>,
     store: Socket<'d, N>,
     devices: Vec<(DeviceIndex, Worker<'d>)>,
-    timer: Option<(Ticks, Timer)>,
 }
 
 impl<'d, N: Network + 'd> Driver<'d, N> {
@@ -55,7 +58,7 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
         }
         let engine = Engine::new(now(), config, buffers.broker, buffers.store)?;
         let (broker, store) = (Socket::Closed, Socket::Closed);
-        Ok(Self { network, engine, broker, store, devices: Vec::new(), timer: None })
+        Ok(Self { network, engine, broker, store, devices: Vec::new() })
     }
 
     /// Adds a device that runs this version; the first is the one whose login the connection has.
@@ -88,6 +91,30 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// Ends: makes durable what is stored of an image, says good-bye to the broker, and closes the
+    /// links. What was under way goes on after the next start, and what the events would have told
+    /// until then is told there.
+    ///
+    /// The last checkpoint has two seconds, the broker one; then it is as good as a reset, which
+    /// costs no more than bytes that are fetched again. Keep the network stack running until this
+    /// is ready.
+    pub async fn stop(mut self) {
+        self.engine.client_mut().prepare_stop(now());
+        self.until(LAST_NOTE, |it| it.engine.client().is_stopped()).await;
+        self.engine.client_mut().disconnect(now());
+        self.until(CLOSING, |it| matches!(it.broker, Socket::Closed | Socket::Opening(..))).await;
+    }
+
+    /// Runs until this holds, or until it is no use to wait.
+    async fn until(&mut self, limit: Duration, holds: impl Fn(&Self) -> bool) {
+        let held = poll_fn(|cx| {
+            // Looked at behind it: what it did may be the last, and then nothing wakes us again.
+            while self.poll_next(cx).is_ready() && !holds(self) {}
+            if holds(self) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let _ = with_timeout(limit, held).await;
+    }
+
     /// A device's machine: its state, progress and offer. `None` when there is no such device.
     #[must_use]
     pub fn updater(&self, device: DeviceIndex) -> Option<&Updater> {
@@ -116,16 +143,11 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, EngineError>> {
+        let network = self.network;
         for _ in 0..TURN {
             match self.engine.poll(now()) {
-                Step::Connect(target) => {
-                    let network = self.network;
-                    self.socket(target.link.kind).open(network, target);
-                }
-                Step::Close(link) => {
-                    let network = self.network;
-                    self.socket(link.kind).close(network);
-                }
+                Step::Connect(target) => self.socket(target.link.kind).open(network, target),
+                Step::Close(link) => self.socket(link.kind).close(network),
                 Step::Work(device, op, work) => {
                     if let Some((_, worker)) = self.devices.get(device.get()) {
                         worker.push(op, work);
@@ -157,23 +179,15 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
         let network = self.network;
         happened |= self.broker.poll(cx, network, &mut self.engine);
         happened |= self.store.poll(cx, network, &mut self.engine);
-        happened || self.poll_timer(cx, deadline)
-    }
-
-    /// Whether the deadline has come.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
-        let Some(at) = deadline.map(to_ticks) else { return false };
-        if self.timer.as_ref().is_none_or(|(set, _)| *set != at) {
-            self.timer = Some((at, Timer::at(at)));
+        let at = deadline.filter(|_| !happened).map(to_ticks);
+        // The clock is compared first: a timer that is new waits once in any case. It need not be
+        // kept, since the time driver remembers when to wake the task.
+        let due = |at| Ticks::now() >= at || pin!(Timer::at(at)).poll(cx).is_ready();
+        if at.is_some_and(due) {
+            self.engine.handle_timeout(now());
+            happened = true;
         }
-        let Some((_, timer)) = &mut self.timer else { return false };
-        // The clock is compared first: a timer that is new waits once in any case.
-        if Ticks::now() < at && Pin::new(timer).poll(cx).is_pending() {
-            return false;
-        }
-        self.timer = None;
-        self.engine.handle_timeout(now());
-        true
+        happened
     }
 
     fn socket(&mut self, kind: LinkKind) -> &mut Socket<'d, N> {

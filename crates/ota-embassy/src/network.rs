@@ -1,6 +1,5 @@
 //! Connections: the trait that an own transport implements, and TCP over embassy-net.
 
-use alloc::string::String;
 use core::cell::{RefCell, RefMut};
 
 use embassy_net::Stack;
@@ -8,6 +7,7 @@ use embassy_net::dns::DnsQueryType;
 use embassy_net::tcp::{ConnectError, Error, TcpSocket};
 use embedded_io_async::{ErrorType, Read, Write};
 use ota_proto::{TlsError, TransportError};
+use ota_wire::adapter::{Reach, Target};
 use ota_wire::client::LinkKind;
 
 /// What opens connections. It is a handle: copies of it share the sockets. [`Tcp`] is one over
@@ -22,18 +22,20 @@ pub trait Network: Copy {
     /// It can open connections with TLS.
     const TLS: bool;
 
-    /// Opens a connection; with `tls` the peer's certificate is checked against `host`. There is
-    /// one of a kind at a time. There is no need to end by itself: the client's deadline drops it.
+    /// Opens a connection; with `tls` the peer's certificate is checked against `host`, and not by
+    /// a clock that says less than `least_time`. There is one of a kind at a time. There is no need
+    /// to end by itself: the client's deadline drops it.
     ///
     /// # Errors
     /// [`TransportError`] as it was.
-    async fn open(
-        self,
-        kind: LinkKind,
-        host: String,
-        port: u16,
-        tls: bool,
-    ) -> Result<Self::Stream, TransportError>;
+    async fn open(self, target: Target) -> Result<Self::Stream, TransportError>;
+
+    /// From which Unix second on the peer's own certificate is valid, which was accepted for the
+    /// right host; `None` without TLS, or where TLS does not tell (a modem's). The journal keeps
+    /// it, and it comes back as `least_time`.
+    fn valid_from(self, _: &Self::Stream) -> Option<u64> {
+        None
+    }
 
     /// Says good-bye. It is dropped when that takes longer than a second.
     async fn close(self, stream: Self::Stream);
@@ -46,6 +48,7 @@ pub trait Network: Copy {
 pub struct Tcp<'s> {
     stack: Stack<'s>,
     sockets: [RefCell<TcpSocket<'s>>; 2],
+    reach: RefCell<Reach>,
 }
 
 /// Receive and send buffer of a TCP socket, in bytes: the window that the peer sees is at most
@@ -60,7 +63,16 @@ impl<'s> Tcp<'s> {
             socket.set_nagle_enabled(false);
             RefCell::new(socket)
         };
-        Self { stack, sockets: [socket(broker), socket(store)] }
+        Self { stack, sockets: [socket(broker), socket(store)], reach: RefCell::default() }
+    }
+
+    /// Refuses stores whose address is loopback, link-local, private or otherwise none of the
+    /// internet, at each redirect anew: an offer must not make the device ask what only its own
+    /// network reaches. The broker's own address is exempt. An own [`Network`] asks [`Reach`]
+    /// itself.
+    #[must_use]
+    pub fn public_store_only(self) -> Self {
+        Self { reach: RefCell::new(Reach::new(true)), ..self }
     }
 }
 
@@ -69,18 +81,13 @@ impl<'n, 's> Network for &'n Tcp<'s> {
 
     const TLS: bool = false;
 
-    async fn open(
-        self,
-        kind: LinkKind,
-        host: String,
-        port: u16,
-        tls: bool,
-    ) -> Result<TcpStream<'n, 's>, TransportError> {
+    async fn open(self, target: Target) -> Result<TcpStream<'n, 's>, TransportError> {
+        let Target { link, host, port, tls, .. } = target;
         if tls {
             return Err(TransportError::Tls(TlsError::Handshake));
         }
         let [broker, store] = &self.sockets;
-        let socket = if kind == LinkKind::Broker { broker } else { store };
+        let socket = if link.kind == LinkKind::Broker { broker } else { store };
         // It is away only when the caller keeps a stream beyond its link.
         let Ok(socket) = socket.try_borrow_mut() else { return Err(TransportError::Refused) };
         let mut stream = TcpStream(socket);
@@ -88,6 +95,10 @@ impl<'n, 's> Network for &'n Tcp<'s> {
         let addresses = self.stack.dns_query(&host, DnsQueryType::A).await;
         let mut failed = TransportError::Resolve;
         for address in addresses.map_err(|_| TransportError::Resolve)? {
+            if !self.reach.borrow_mut().admits(link.kind, address.into()) {
+                failed = TransportError::NotPublic;
+                continue;
+            }
             failed = match stream.0.connect((address, port)).await {
                 Ok(()) => return Ok(stream),
                 Err(ConnectError::TimedOut) => TransportError::TimedOut,

@@ -19,7 +19,7 @@ use crate::time::now;
 const PIECE: usize = 512;
 
 /// How long a good-bye may take before the connection is reset.
-const CLOSING: Duration = Duration::from_secs(1);
+pub(crate) const CLOSING: Duration = Duration::from_secs(1);
 
 type Task<'d, T> = Pin<Box<dyn Future<Output = T> + 'd>>;
 
@@ -41,10 +41,9 @@ impl<'d, N: Network + 'd> Socket<'d, N> {
             *next = Some(target);
             return;
         }
-        let Target { link, host, port, tls } = target;
         // The connection before it is gone when this one is begun.
         *self = Self::Closed;
-        *self = Self::Opening(link, Box::pin(network.open(link.kind, host, port, tls)));
+        *self = Self::Opening(target.link, Box::pin(network.open(target)));
     }
 
     pub(crate) fn close(&mut self, network: N) {
@@ -74,6 +73,9 @@ impl<'d, N: Network + 'd> Socket<'d, N> {
                 let Poll::Ready(opened) = task.as_mut().poll(cx) else { return false };
                 *self = match opened {
                     Ok(stream) => {
+                        if let Some(from) = network.valid_from(&stream) {
+                            engine.handle_certificate(link, from);
+                        }
                         engine.handle_connected(now(), link);
                         Self::Open(link, stream)
                     }
@@ -143,10 +145,6 @@ fn read(
     }
     // Dropped when it is pending: that has no effect but the waker.
     let Poll::Ready(result) = pin!(stream.read(room)).poll(cx) else { return false };
-    match result {
-        Ok(0) => engine.handle_closed(link, true),
-        Ok(count) => engine.handle_received(link, count),
-        Err(_) => engine.handle_closed(link, false),
-    }
+    engine.handle_read(link, result);
     true
 }

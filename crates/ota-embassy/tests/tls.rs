@@ -152,6 +152,39 @@ fn nothing_is_judged_by_a_clock_that_is_not_set() {
     }
 }
 
+/// A reset keeps what the newest certificates said: a clock that is behind takes no old one for
+/// valid. Nobody but the driver sees to it.
+#[test]
+fn the_clocks_floor_outlives_a_reset() {
+    let authority = Authority::new("ours");
+    let (mut fresh, mut expired) = (params(), params());
+    fresh.not_before = rcgen::date_time_ymd(2026, 5, 20);
+    expired.not_after = rcgen::date_time_ymd(2026, 5, 10);
+    let (new, old) = (Tls::new(&authority, fresh), Tls::new(&authority, expired));
+    let mut world = world(new, 1);
+    world.update();
+    assert_eq!(world.device.running(), TO);
+    let from = 1_779_235_200;
+    for (clock, why) in [
+        (from - 15 * 86_400, TlsError::ClockNotSet),
+        (from - 1, TlsError::ClockNotSet),
+        (from, TlsError::Expired),
+    ] {
+        let tls = Tls { clock: Some(clock), ..old.clone() };
+        world.device.desk.borrow_mut().present(tls.clone());
+        world.device.tls = Some(tls);
+        world.device.events.borrow_mut().clear();
+        let before = world.device.desk.borrow().sessions;
+        let end =
+            world.boot(60_000_000, |desk, events| !events.is_empty() || desk.sessions > before);
+        assert_eq!(end, End::Over);
+        let events = world.device.events.borrow();
+        let cause = Disconnect::Transport(TransportError::Tls(why));
+        let refused = |event: &Event| matches!(event, Event::Disconnected { cause: was, .. } if *was == cause);
+        assert!(events.iter().any(refused), "{why:?}: {events:?}");
+    }
+}
+
 #[test]
 fn a_certificate_for_another_purpose_is_refused() {
     let client = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -159,7 +192,30 @@ fn a_certificate_for_another_purpose_is_refused() {
     let agreement = vec![KeyUsagePurpose::KeyAgreement];
     assert_refused(certificate(|params| params.key_usages = agreement), TlsError::Unfit);
     let unconstrained = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    assert_refused(certificate(|params| params.is_ca = unconstrained), TlsError::Unfit);
+    assert_refused(certificate(|params| params.is_ca = unconstrained), TlsError::Authority);
+}
+
+/// What is wrong is said in the words that the other adapters have.
+#[test]
+fn what_is_not_supported_is_said() {
+    let authority = Authority::new("ours");
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    assert_refused(Tls::with_key(&authority, params(), &key), TlsError::Algorithm);
+    let ours = Tls::new(&authority, params());
+    assert_refused(
+        Tls { talk: Some(b"HTTP/1.1 400 Bad Request\r\n\r\n"), ..ours.clone() },
+        TlsError::NotTls,
+    );
+    for (alert, why) in [
+        (40, TlsError::Algorithm),
+        (71, TlsError::Algorithm),
+        (116, TlsError::ClientRefused),
+        (48, TlsError::ClientRefused),
+        (80, TlsError::Handshake),
+    ] {
+        let talk = Vec::leak(vec![21, 3, 3, 0, 2, 2, alert]);
+        assert_refused(Tls { talk: Some(talk), ..ours.clone() }, why);
+    }
 }
 
 /// embedded-tls believes the first of these, and stumbles over others.

@@ -8,7 +8,8 @@ use ota_proto::TransportError;
 use ota_wire::client::{Disconnect, Event};
 use world::chip::{DFU, JOURNAL};
 use world::link::Weather;
-use world::{App, End, FROM, TO, World};
+use world::seal::{Authority, Tls, params};
+use world::{App, End, FROM, Leave, TO, World};
 
 #[test]
 fn a_clean_update_ends_on_the_new_version_and_erases_no_block_twice() {
@@ -99,5 +100,69 @@ fn an_own_network_is_flushed_and_its_writes_are_never_cancelled() {
         assert_eq!(world.device.running(), TO);
         let desk = world.device.desk.borrow();
         assert_eq!((desk.requests.len(), desk.sessions), (1, 2), "{impatience:?}");
+    }
+}
+
+/// Where the download goes on when the program ended after 20,480 bytes.
+fn resumed_at(leave: Leave, tls: bool) -> u64 {
+    let tls = tls.then(|| Tls::new(&Authority::new("ours"), params()));
+    let mut world = World::over(Weather::FAIR, FaultPlan::new(0), 8, tls);
+    world.device.impatience = Some(500);
+    world.device.leave = Some(leave);
+    assert_eq!(world.boot(600_000_000, |_, _| false), End::Restart);
+    let Leave { orderly, unheard, .. } = leave;
+    assert_eq!(world.device.desk.borrow().good_byes, u64::from(orderly && !unheard));
+    if let Some(micros) = world.device.stopped_in.get() {
+        let most = if unheard { 3_000_000 } else { 100_000 };
+        assert!(micros <= most, "{micros} µs");
+    }
+    world.device.leave = None;
+    world.update();
+    assert_eq!(world.device.running(), TO);
+    world.device.desk.borrow().requests[1].1.start
+}
+
+#[test]
+fn an_orderly_stop_saves_what_a_reset_loses_and_says_good_bye() {
+    let leave = Leave { at: 20_480, orderly: true, unheard: false };
+    for tls in [false, true] {
+        let (saved, lost) =
+            (resumed_at(leave, tls), resumed_at(Leave { orderly: false, ..leave }, tls));
+        assert!(saved >= 20_480 && lost < 20_480, "{saved} {lost} {tls}");
+    }
+}
+
+#[test]
+fn an_orderly_stop_ends_in_three_seconds_though_nobody_hears_it() {
+    let leave = Leave { at: 20_480, orderly: true, unheard: true };
+    assert!(resumed_at(leave, false) >= 20_480);
+}
+
+#[test]
+fn a_driver_that_has_nothing_to_save_stops_at_once() {
+    let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 8);
+    world.device.leave = Some(Leave { at: 0, orderly: true, unheard: false });
+    assert_eq!(world.boot(600_000_000, |_, _| false), End::Restart);
+    assert_eq!(world.device.stopped_in.get(), Some(0));
+}
+
+/// The broker's own address is exempt; whoever is behind an offer or a redirect is not.
+#[test]
+fn a_store_of_this_network_is_refused_where_that_is_asked_for() {
+    let elsewhere = "http://10.0.0.9:8080/inside";
+    for (to, refused) in [(None, false), (Some(elsewhere), true)] {
+        let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 9);
+        world.device.public_store_only = true;
+        world.device.desk.borrow_mut().elsewhere = to.map(str::to_owned);
+        world.update();
+        assert_eq!(world.device.running(), if refused { FROM } else { TO });
+        let results = world.device.desk.borrow().results();
+        assert_eq!(results.len(), 1);
+        let words = "\"-5\"";
+        assert_eq!(
+            results[0].contains(words) && results[0].contains("public"),
+            refused,
+            "{results:?}"
+        );
     }
 }

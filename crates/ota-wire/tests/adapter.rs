@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use ota_proto::{Boot, Digester, Identity, Instant, OpId, SlotInfo, SlotState};
+use ota_proto::{BUILT, Boot, Digester, Identity, Instant, OpId, SlotInfo, SlotState};
 use ota_wire::adapter::{Answer, Done, Engine, EngineError, Step, Target, Work};
 use ota_wire::client::{Config, DeviceIndex, Link, LinkKind};
 use ota_wire::mqtt::Login;
@@ -20,6 +20,7 @@ struct Bench {
     engine: Engine<Vec<u8>>,
     now: Instant,
     topic: String,
+    broker: Option<Link>,
 }
 
 impl Bench {
@@ -33,8 +34,9 @@ impl Bench {
         let storage = SlotInfo { capacity: 4_096, erase: 4_096, write: 1 };
         let boot = Boot { running: "1.0.0", slot: SlotState::Confirmed, journal: None, storage };
         assert_eq!(engine.add_device(now, device, boot), Ok(DEVICE));
-        let mut bench = Self { engine, now, topic };
+        let mut bench = Self { engine, now, topic, broker: None };
         let broker = bench.connect(LinkKind::Broker);
+        bench.broker = Some(broker);
         assert_eq!(bench.sent(broker)[0], 0x10);
         bench.settle();
         bench.receive(broker, &[0x20, 2, 0, 0]);
@@ -73,6 +75,18 @@ impl Bench {
                     self.engine.handle_connected(self.now, link);
                     return link;
                 }
+                Some(_) => {}
+                None => self.wait(),
+            }
+        }
+        panic!("no link to the {kind:?}");
+    }
+
+    /// What the next link of this kind is told of the clock; it is not opened.
+    fn least_time(&mut self, kind: LinkKind) -> u64 {
+        for _ in 0..1_000 {
+            match self.next() {
+                Some(Step::Connect(to)) if to.link.kind == kind => return to.least_time,
                 Some(_) => {}
                 None => self.wait(),
             }
@@ -170,4 +184,35 @@ fn a_buffer_that_comes_back_to_a_link_that_is_gone_is_the_next_ones() {
     let next = bench.connect(LinkKind::Store);
     assert_ne!(next, store);
     assert_eq!(bench.engine.room(next).len(), 4_096);
+}
+
+#[test]
+fn what_a_peers_certificate_says_of_the_time_is_said_at_its_next_links() {
+    let (mut bench, store) = Bench::fetching();
+    bench.engine.handle_certificate(store, BUILT + 9);
+    bench.engine.handle_closed(store, false);
+    assert_eq!(bench.least_time(LinkKind::Store), BUILT + 9);
+    let (mut bench, store) = Bench::fetching();
+    let broker = bench.broker.unwrap();
+    bench.engine.handle_certificate(broker, BUILT + 7);
+    bench.engine.handle_closed(store, false);
+    assert_eq!(bench.least_time(LinkKind::Store), BUILT, "each peer has its own");
+    bench.engine.handle_closed(broker, true);
+    assert_eq!(bench.least_time(LinkKind::Broker), BUILT + 7);
+}
+
+#[test]
+fn the_end_of_a_read_is_bytes_or_the_end_of_the_link() {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n";
+    let (mut bench, store) = Bench::fetching();
+    bench.engine.room(store)[..head.len()].copy_from_slice(head);
+    bench.engine.handle_read::<()>(store, Ok(head.len()));
+    bench.settle();
+    assert!(!bench.engine.room(store).is_empty(), "it is open");
+    for end in [Ok(0), Err(())] {
+        let (mut bench, store) = Bench::fetching();
+        bench.engine.handle_read(store, end);
+        bench.settle();
+        assert!(bench.engine.room(store).is_empty(), "{end:?}");
+    }
 }

@@ -154,6 +154,6 @@ fn no_step_and_no_output_shows_an_image_or_a_record() {
     let Output::Connect { link, .. } = client.poll_output(at) else { panic!("no connection") };
     let buf = HIDDEN.as_bytes();
     hides_as_debug(&Work::Write { at: 0, link, buf, span: 0..buf.len() }, &[]);
-    let target = Target { link, host: "broker.example".into(), port: 1, tls: false };
+    let target = Target { link, host: "broker.example".into(), port: 1, tls: false, least_time: 0 };
     hides(&Step::<&[u8]>::Connect(target), &["broker.example"]);
 }

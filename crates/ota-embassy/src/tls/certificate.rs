@@ -3,6 +3,8 @@
 
 use core::net::Ipv4Addr;
 
+use ota_proto::TlsError;
+
 const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
 const BITS: u8 = 0x03;
@@ -48,7 +50,7 @@ pub(super) struct Certificate<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    /// `None` when it is not one of those described above.
+    /// `None` when it is not one of those described above; [`fault`] says why.
     pub(super) fn read(der: &'a [u8]) -> Option<Self> {
         let mut whole = Der(der).only(SEQUENCE)?;
         let (SEQUENCE, signed, tbs) = whole.any()? else { return None };
@@ -119,7 +121,12 @@ impl<'a> Certificate<'a> {
         self.is_authority && self.usage.is_none_or(|usage| usage & CERTIFICATE_SIGNATURE != 0)
     }
 
-    /// It is a server's, and no authority's own.
+    /// It says of itself that it is an authority's, which a server's does not.
+    pub(super) fn claims_authority(&self) -> bool {
+        self.is_authority
+    }
+
+    /// It is for a server's purposes.
     pub(super) fn is_server(&self) -> bool {
         let signs = self.usage.is_none_or(|usage| usage & DIGITAL_SIGNATURE != 0);
         !self.is_authority && signs && self.server != Some(false)
@@ -141,6 +148,29 @@ impl<'a> Certificate<'a> {
         }
         false
     }
+}
+
+/// Why [`Certificate::read`] reads none there.
+pub(super) fn fault(der: &[u8]) -> TlsError {
+    unsupported(der).unwrap_or(TlsError::Unfit)
+}
+
+/// What it is, when it is a certificate of a kind that is not read.
+fn unsupported(der: &[u8]) -> Option<TlsError> {
+    let mut whole = Der(der).only(SEQUENCE)?;
+    let mut tbs = Der(whole.take(SEQUENCE)?);
+    if tbs.maybe(VERSION).is_none() {
+        // Only the first version leaves its number out.
+        return tbs.take(INTEGER).map(|_| TlsError::Version1);
+    }
+    tbs.take(INTEGER)?;
+    let algorithm = tbs.take(SEQUENCE)?;
+    // Issuer, validity, subject.
+    for _ in 0..3 {
+        tbs.take(SEQUENCE)?;
+    }
+    let key = Der(tbs.take(SEQUENCE)?).take(SEQUENCE)?;
+    (algorithm != ALGORITHM || key != KEY).then_some(TlsError::Algorithm)
 }
 
 /// Elements of DER, one after the other.

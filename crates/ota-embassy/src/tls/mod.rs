@@ -5,12 +5,12 @@ mod records;
 mod stream;
 mod verify;
 
-use alloc::string::String;
-use core::cell::{Cell, RefCell};
+use core::cell::RefCell;
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 use embedded_tls::CryptoRngCore;
-use ota_proto::{BUILT, TlsError, TransportError};
+use ota_proto::{TlsError, TransportError};
+use ota_wire::adapter::Target;
 use ota_wire::client::LinkKind;
 
 use crate::network::{Network, Tcp, TcpStream};
@@ -47,18 +47,18 @@ pub struct EmbeddedTls<'s, R, C> {
     chance: RefCell<R>,
     clock: C,
     records: [RefCell<RecordBuffers<'s>>; 2],
-    /// What a clock that is set says at least, for the broker and for the store.
-    least: [Cell<u64>; 2],
 }
 
 impl<'s, R: CryptoRngCore, C: Fn() -> Option<u64>> EmbeddedTls<'s, R, C> {
     /// TLS over these sockets. `authority` is its certificate in DER. `chance` must be a good
     /// source (a hardware generator, or one seeded by it): all secrecy rests on it. `clock` says
     /// how many seconds have passed since 1970, `None` as long as it is not set: then nothing is
-    /// connected.
+    /// connected, nor when it says less than the journal knows (`Updater::least_time`).
     ///
     /// # Errors
-    /// [`TlsError::NotAuthority`] when this is not an authority's certificate with a P-256 key.
+    /// [`TlsError::NotAuthority`] when this is not an authority's certificate;
+    /// [`TlsError::Version1`] and [`TlsError::Algorithm`] when it is one of a kind that is not
+    /// read.
     pub fn new(
         tcp: Tcp<'s>,
         authority: &'s [u8],
@@ -67,28 +67,9 @@ impl<'s, R: CryptoRngCore, C: Fn() -> Option<u64>> EmbeddedTls<'s, R, C> {
         broker: RecordBuffers<'s>,
         store: RecordBuffers<'s>,
     ) -> Result<Self, TlsError> {
-        let authority = Authority::read(authority).ok_or(TlsError::NotAuthority)?;
+        let authority = Authority::read(authority)?;
         let records = [RefCell::new(broker), RefCell::new(store)];
-        let least = [Cell::new(BUILT), Cell::new(BUILT)];
-        Ok(Self { tcp, authority, chance: RefCell::new(chance), clock, records, least })
-    }
-
-    /// What a clock that is set says at least before a certificate of this peer is judged by it:
-    /// [`BUILT`], or from when the newest certificate of it that was accepted is valid.
-    /// [`ota_proto::Updater::handle_certificate`] keeps that over a reset.
-    pub fn least_time(&self, kind: LinkKind) -> u64 {
-        self.least_of(kind).get()
-    }
-
-    /// What [`ota_proto::Updater::least_time`] says at boot.
-    pub fn raise_least_time(&self, kind: LinkKind, unix: u64) {
-        let least = self.least_of(kind);
-        least.set(least.get().max(unix));
-    }
-
-    fn least_of(&self, kind: LinkKind) -> &Cell<u64> {
-        let [broker, store] = &self.least;
-        if kind == LinkKind::Broker { broker } else { store }
+        Ok(Self { tcp, authority, chance: RefCell::new(chance), clock, records })
     }
 }
 
@@ -97,32 +78,31 @@ impl<'n, 's: 'n, R: CryptoRngCore, C: Fn() -> Option<u64>> Network for &'n Embed
 
     const TLS: bool = true;
 
-    async fn open(
-        self,
-        kind: LinkKind,
-        host: String,
-        port: u16,
-        tls: bool,
-    ) -> Result<TlsStream<'n, 's>, TransportError> {
-        if !tls {
-            let plain = (&self.tcp).open(kind, host, port, false).await?;
+    async fn open(self, target: Target) -> Result<TlsStream<'n, 's>, TransportError> {
+        if !target.tls {
+            let plain = (&self.tcp).open(target).await?;
             return Ok(TlsStream(Kind::Plain(plain)));
         }
-        let least = self.least_time(kind);
-        let now = (self.clock)().filter(|now| *now >= least);
+        let now = (self.clock)().filter(|now| *now >= target.least_time);
         let now = now.ok_or(TransportError::Tls(TlsError::ClockNotSet))?;
         let [broker, store] = &self.records;
-        let records = if kind == LinkKind::Broker { broker } else { store };
+        let records = if target.link.kind == LinkKind::Broker { broker } else { store };
         // They are away only when the caller keeps a stream beyond its link.
         let lent = Lent(records.try_borrow_mut().map_err(|_| TransportError::Refused)?);
         if lent.0.0.len() < LEAST || lent.0.1.len() < LEAST {
             return Err(TransportError::Tls(TlsError::Unavailable));
         }
-        let stream = (&self.tcp).open(kind, host.clone(), port, false).await?;
+        let host = target.host.clone();
+        let stream = (&self.tcp).open(Target { tls: false, ..target }).await?;
         let setup = Setup { authority: &self.authority, host, now, chance: &self.chance };
-        let sealed = Sealed::open(stream, lent, setup).await?;
-        self.raise_least_time(kind, sealed.valid_from());
-        Ok(TlsStream(Kind::Sealed(sealed)))
+        Ok(TlsStream(Kind::Sealed(Sealed::open(stream, lent, setup).await?)))
+    }
+
+    fn valid_from(self, stream: &TlsStream<'n, 's>) -> Option<u64> {
+        match &stream.0 {
+            Kind::Plain(_) => None,
+            Kind::Sealed(sealed) => Some(sealed.valid_from()),
+        }
     }
 
     async fn close(self, stream: TlsStream<'n, 's>) {

@@ -2,6 +2,7 @@
 
 use core::cell::RefCell;
 use core::future::poll_fn;
+use core::ops::RangeInclusive;
 use core::pin::pin;
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
@@ -11,6 +12,9 @@ const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
+
+/// All kinds that there are (RFC 8446, 5.1).
+const RECORDS: RangeInclusive<u8> = CHANGE_CIPHER_SPEC..=APPLICATION_DATA;
 
 /// What every record of a server's has, whatever it means.
 const VERSION: [u8; 2] = [3, 3];
@@ -35,10 +39,22 @@ impl<S> Records<S> {
         Self { stream, head: [0; HEAD], have: 0, left: 0, last: None }
     }
 
-    /// Takes note of bytes that were read. `false` when a record must not be there: after the
-    /// first one all are encrypted, but for one without a meaning. embedded-tls would take what
-    /// is not, from anybody on the way, and stumbles over empty ones.
-    fn note(&mut self, bytes: &[u8]) -> bool {
+    /// Takes note of bytes that were read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidData`] when a record must not be there: after the first one all are
+    /// encrypted, but for one without a meaning. embedded-tls would take what is not, from anybody
+    /// on the way, and stumbles over empty ones. [`ErrorKind::Unsupported`] when the first byte of
+    /// all is no record's: the peer does not speak TLS.
+    fn note(&mut self, bytes: &[u8]) -> Result<(), ErrorKind> {
+        let first = self.last.is_none() && self.have == 0;
+        if first && bytes.first().is_some_and(|kind| !RECORDS.contains(kind)) {
+            return Err(ErrorKind::Unsupported);
+        }
+        if self.fits(bytes) { Ok(()) } else { Err(ErrorKind::InvalidData) }
+    }
+
+    fn fits(&mut self, bytes: &[u8]) -> bool {
         if self.left > 0 {
             self.left = self.left.saturating_sub(bytes.len());
             return self.last != Some(CHANGE_CIPHER_SPEC) || bytes == [1];
@@ -89,8 +105,8 @@ impl<S: Read> Read for Half<'_, S> {
             let read = pin!(records.stream.read(room)).poll(cx);
             read.map(|read| {
                 let count = read.map_err(|error| error.kind())?;
-                let fits = records.note(room.get(..count).unwrap_or_default());
-                if fits { Ok(count) } else { Err(ErrorKind::InvalidData) }
+                records.note(room.get(..count).unwrap_or_default())?;
+                Ok(count)
             })
         })
         .await
@@ -116,7 +132,7 @@ impl<S: Write> Write for Half<'_, S> {
 mod tests {
     use alloc::vec::Vec;
 
-    use super::Records;
+    use super::{ErrorKind, Records};
 
     /// Whether all of these may be there, whatever pieces they come in.
     fn fits(records: &[&[u8]]) -> bool {
@@ -128,7 +144,7 @@ mod tests {
         records.iter().all(|record| {
             let (head, content) = record.split_at(5);
             let pieces: Vec<&[u8]> = head.chunks(most).chain(content.chunks(most)).collect();
-            pieces.into_iter().all(|piece| seen.note(piece))
+            pieces.into_iter().all(|piece| seen.note(piece).is_ok())
         })
     }
 
@@ -156,6 +172,18 @@ mod tests {
     fn a_sealed_record_without_content_is_refused() {
         let empty = &[&[23, 3, 3, 0, 16][..], &[0; 16]].concat();
         assert!(!fits(&[HELLO, empty]));
+    }
+
+    #[test]
+    fn what_does_not_begin_as_a_record_is_not_tls() {
+        for (bytes, why) in [
+            (&b"HTTP/"[..], ErrorKind::Unsupported),
+            (&[0x20, 2, 0, 0, 0], ErrorKind::Unsupported),
+            (&[23, 3, 3, 0, 40], ErrorKind::InvalidData),
+            (&[22, 3, 1, 0, 40], ErrorKind::InvalidData),
+        ] {
+            assert_eq!(Records::new(()).note(bytes), Err(why), "{bytes:?}");
+        }
     }
 
     #[test]

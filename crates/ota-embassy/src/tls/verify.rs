@@ -3,6 +3,7 @@
 use core::cell::RefCell;
 
 use embedded_io_async::ErrorKind;
+use embedded_tls::alert::AlertDescription;
 use embedded_tls::{
     Aes128GcmSha256, CertificateEntryRef, CertificateRef, CertificateVerifyRef, CryptoProvider,
     CryptoRngCore, Sha256, SignatureScheme, TlsError as Error, TlsVerifier,
@@ -12,7 +13,7 @@ use p256::ecdsa::signature::{Verifier as _, digest::Digest};
 use p256::ecdsa::{DerSignature, VerifyingKey};
 use rand_core::{CryptoRng, RngCore};
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, fault};
 
 /// What a server signs begins with this (RFC 8446, 4.4.3).
 const CONTEXT: (&[u8], &[u8]) = (&[b' '; 64], b"TLS 1.3, server CertificateVerify\0");
@@ -24,20 +25,27 @@ pub(super) struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    pub(super) fn read(der: &'a [u8]) -> Option<Self> {
-        let certificate = Certificate::read(der).filter(Certificate::is_authority)?;
-        let key = VerifyingKey::from_sec1_bytes(certificate.key).ok()?;
-        Some(Self { name: certificate.subject, key })
+    pub(super) fn read(der: &'a [u8]) -> Result<Self, TlsError> {
+        let none = || match fault(der) {
+            TlsError::Unfit => TlsError::NotAuthority,
+            why => why,
+        };
+        let certificate = Certificate::read(der).ok_or_else(none)?;
+        let key = VerifyingKey::from_sec1_bytes(certificate.key).ok();
+        let key = key.filter(|_| certificate.is_authority()).ok_or(TlsError::NotAuthority)?;
+        Ok(Self { name: certificate.subject, key })
     }
 
     /// The peer's key, and from when its certificate is valid.
     fn check(&self, der: &[u8], host: &str, now: u64) -> Result<(VerifyingKey, u64), TlsError> {
-        let certificate = Certificate::read(der).ok_or(TlsError::Unfit)?;
+        let certificate = Certificate::read(der).ok_or_else(|| fault(der))?;
         let signature = DerSignature::try_from(certificate.signature);
         let signature = signature.map_err(|_| TlsError::Untrusted)?;
         let signed = self.key.verify(certificate.signed, &signature).is_ok();
         let (from, to) = certificate.valid;
         match () {
+            // Most often one that a server made for itself, and its own words say what to do.
+            () if certificate.claims_authority() => Err(TlsError::Authority),
             () if !signed || certificate.issuer != self.name => Err(TlsError::Untrusted),
             () if now < from => Err(TlsError::NotYetValid),
             () if now > to => Err(TlsError::Expired),
@@ -48,6 +56,31 @@ impl<'a> Authority<'a> {
                 key.map(|key| (key, from)).map_err(|_| TlsError::Unfit)
             }
         }
+    }
+}
+
+/// What an error of a handshake means that is neither the connection's nor about what the peer has
+/// shown; in the words that rustls' errors have elsewhere.
+fn kind(error: &Error) -> TlsError {
+    use AlertDescription as A;
+    match error {
+        Error::HandshakeAborted(_, alert) => match alert {
+            A::HandshakeFailure | A::InsufficientSecurity => TlsError::Algorithm,
+            A::AccessDenied
+            | A::BadCertificate
+            | A::CertificateExpired
+            | A::CertificateRequired
+            | A::CertificateRevoked
+            | A::CertificateUnknown
+            | A::DecryptError
+            | A::UnknownCa
+            | A::UnsupportedCertificate => TlsError::ClientRefused,
+            _ => TlsError::Handshake,
+        },
+        Error::InvalidCipherSuite | Error::InvalidSignatureScheme | Error::InvalidKeyShare => {
+            TlsError::Algorithm
+        }
+        _ => TlsError::Handshake,
     }
 }
 
@@ -96,8 +129,12 @@ impl<'a, R> Verifier<'a, R> {
             (_, Err(Error::Io(ErrorKind::InvalidData))) => {
                 Err(TransportError::Tls(TlsError::Handshake))
             }
+            // No record: see `Records`.
+            (_, Err(Error::Io(ErrorKind::Unsupported))) => {
+                Err(TransportError::Tls(TlsError::NotTls))
+            }
             (_, Err(Error::Io(_) | Error::IoError)) => Err(TransportError::Closed),
-            (_, Err(_)) => Err(TransportError::Tls(TlsError::Handshake)),
+            (_, Err(error)) => Err(TransportError::Tls(kind(&error))),
         }
     }
 
@@ -136,9 +173,11 @@ impl<R> TlsVerifier<Aes128GcmSha256> for Verifier<'_, R> {
         };
         let hash = seen.clone().finalize();
         let message = [CONTEXT.0, CONTEXT.1, &hash].concat();
-        let known = matches!(sent.signature_scheme, SignatureScheme::EcdsaSecp256r1Sha256);
+        if !matches!(sent.signature_scheme, SignatureScheme::EcdsaSecp256r1Sha256) {
+            return self.refuse(TlsError::Algorithm);
+        }
         let signature = DerSignature::try_from(sent.signature);
-        if known && signature.is_ok_and(|signature| key.verify(&message, &signature).is_ok()) {
+        if signature.is_ok_and(|signature| key.verify(&message, &signature).is_ok()) {
             self.shown = Shown::Key;
             return Ok(());
         }

@@ -19,6 +19,7 @@ use super::seal::{Seal, Tls};
 pub const UNIX: u64 = 1_780_000_000;
 const BROKER: u16 = 1_883;
 const STORE: u16 = 8_080;
+const DISCONNECT: [u8; 2] = [0xe0, 0];
 
 /// All that the cloud knows.
 pub struct Desk {
@@ -30,6 +31,10 @@ pub struct Desk {
     pub requests: Vec<(u16, core::ops::Range<u64>)>,
     pub struck: Vec<Fault>,
     pub sessions: u64,
+    /// Times that the device said good-bye to the broker.
+    pub good_byes: u64,
+    /// Where the store sends everybody.
+    pub elsewhere: Option<String>,
     pub broken: Vec<String>,
     tls: Option<Tls>,
 }
@@ -67,6 +72,8 @@ impl Desk {
             requests: Vec::new(),
             struck: Vec::new(),
             sessions: 0,
+            good_byes: 0,
+            elsewhere: None,
             broken: Vec::new(),
             tls,
         }
@@ -74,6 +81,11 @@ impl Desk {
 
     pub fn device(&self) -> &DeviceRecord {
         self.peer.cloud.device(&self.identity).unwrap()
+    }
+
+    /// What it shows of itself in TLS from now on.
+    pub fn present(&mut self, tls: Tls) {
+        self.tls = Some(tls);
     }
 
     pub fn is_over(&self) -> bool {
@@ -185,6 +197,16 @@ impl Line {
             },
             Poll::Ready(Err(_)) => self.socket.abort(),
             Poll::Pending => {}
+        }
+        if self.port == Port::Mqtt && self.held.ends_with(&DISCONNECT) {
+            desk.good_byes += 1;
+        }
+        if let (Port::Http, Some(to), true) =
+            (self.port, &desk.elsewhere, self.held.ends_with(b"\r\n\r\n"))
+        {
+            let head = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+            self.held.clear();
+            return pin!(self.socket.write(head.as_bytes())).poll(cx).is_ready();
         }
         if !self.held.is_empty() {
             let taken = peer.handle_received(instant(), conn, &self.held);

@@ -41,6 +41,7 @@ struct Cable {
     weather: Weather,
     sides: [Queue; 2],
     pub lost: u64,
+    silent: bool,
 }
 
 /// One end of it.
@@ -52,7 +53,8 @@ pub struct Port {
 
 /// The two ends of a new cable.
 pub fn cable(weather: Weather, seed: u64) -> [Port; 2] {
-    let cable = Cable { rng: Rng::new(seed), weather, sides: Default::default(), lost: 0 };
+    let cable =
+        Cable { rng: Rng::new(seed), weather, sides: Default::default(), lost: 0, silent: false };
     let cable = Rc::new(RefCell::new(cable));
     [0, 1].map(|side| Port { cable: Rc::clone(&cable), side })
 }
@@ -62,16 +64,23 @@ impl Port {
         self.cable.borrow().lost
     }
 
+    /// The cable loses everything from now on, until it is cleared.
+    pub fn silence(&self) {
+        self.cable.borrow_mut().silent = true;
+    }
+
     /// What is under way to this side is gone: it was switched off.
     pub fn clear(&self) {
-        self.cable.borrow_mut().sides[self.side] = Queue::default();
+        let mut cable = self.cable.borrow_mut();
+        cable.sides[self.side] = Queue::default();
+        cable.silent = false;
     }
 }
 
 impl Cable {
     fn send(&mut self, side: usize, frame: &[u8]) {
         let Weather { lost, doubled, latency, jitter } = self.weather;
-        if self.rng.below(1_000) < lost {
+        if self.silent || self.rng.below(1_000) < lost {
             self.lost += 1;
             return;
         }

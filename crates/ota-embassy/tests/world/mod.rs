@@ -48,6 +48,16 @@ pub enum App {
     Silent,
 }
 
+/// The application ends the program as soon as so many bytes are stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Leave {
+    pub at: u64,
+    /// It stops the driver before.
+    pub orderly: bool,
+    /// Nobody hears the device any more by then.
+    pub unheard: bool,
+}
+
 /// How a boot ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -103,6 +113,12 @@ pub struct Device {
     pub around: fn(&mut dyn FnMut()),
     /// The machine has nothing left to do.
     pub at_rest: Rc<Cell<bool>>,
+    pub leave: Option<Leave>,
+    /// Stores of this network are refused.
+    pub public_store_only: bool,
+    /// Microseconds that the last orderly stop took.
+    pub stopped_in: Cell<Option<u64>>,
+    port: Port,
 }
 
 /// An image of this many bytes.
@@ -173,6 +189,10 @@ impl World {
             tls,
             around: |poll| poll(),
             at_rest: Rc::default(),
+            leave: None,
+            public_store_only: false,
+            stopped_in: Cell::default(),
+            port: port.clone(),
         };
         Self { device, cloud, stack, port }
     }
@@ -289,6 +309,7 @@ impl Device {
         let mut sockets = [[0; 2_048]; 4];
         let [a, b, c, d] = &mut sockets;
         let tcp = Tcp::new(stack, (a, b), (c, d));
+        let tcp = if self.public_store_only { tcp.public_store_only() } else { tcp };
         if let Some(tls) = &self.tls {
             let dice = Dice(Rng::new(self.boots));
             let clock = || tls.clock;
@@ -299,6 +320,24 @@ impl Device {
         } else {
             self.life(&tcp, running, restart).await;
         }
+    }
+
+    async fn leave<'d, N: Network + 'd>(
+        &self,
+        leave: Leave,
+        driver: Driver<'d, N>,
+        restart: &Cell<bool>,
+    ) {
+        if leave.unheard {
+            self.port.silence();
+        }
+        if leave.orderly {
+            let begun = clock::now();
+            driver.stop().await;
+            self.stopped_in.set(Some(clock::now() - begun));
+        }
+        restart.set(true);
+        std::future::pending().await
     }
 
     async fn life(&self, network: impl Network, running: &str, restart: &Cell<bool>) {
@@ -316,6 +355,11 @@ impl Device {
         loop {
             let idle = |updater: &Updater| updater.is_settled() && updater.state() == State::Idle;
             self.at_rest.set(driver.updater(device).is_some_and(idle));
+            let progress = driver.updater(device).and_then(Updater::progress);
+            let stored = progress.map_or(0, |(stored, _)| stored);
+            if let Some(leave) = self.leave.filter(|leave| leave.at <= stored) {
+                return self.leave(leave, driver, restart).await;
+            }
             let event = match self.impatience {
                 None => driver.next().await,
                 Some(micros) => {

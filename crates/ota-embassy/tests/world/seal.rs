@@ -59,6 +59,8 @@ pub struct Tls {
     pub clock: Option<u64>,
     /// One bit of this byte of what the cloud sends is wrong.
     pub wrong: Option<usize>,
+    /// This is all that it says, whatever it hears.
+    pub talk: Option<&'static [u8]>,
     /// It is not the cloud that answers.
     pub trick: Option<Trick>,
     /// Bytes that the device's records may have.
@@ -81,8 +83,22 @@ impl Tls {
         more: &[Vec<u8>],
         versions: &[&'static SupportedProtocolVersion],
     ) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let own = params.signed_by(&key, &authority.0).unwrap();
+        Self::made(authority, params, &KeyPair::generate().unwrap(), more, versions)
+    }
+
+    /// A server with this key.
+    pub fn with_key(authority: &Authority, params: CertificateParams, key: &KeyPair) -> Self {
+        Self::made(authority, params, key, &[], &[&rustls::version::TLS13])
+    }
+
+    fn made(
+        authority: &Authority,
+        params: CertificateParams,
+        key: &KeyPair,
+        more: &[Vec<u8>],
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
+        let own = params.signed_by(key, &authority.0).unwrap();
         let chain = [own.der().clone()].into_iter().chain(more.iter().cloned().map(Into::into));
         let server = ServerConfig::builder_with_protocol_versions(versions)
             .with_no_client_auth()
@@ -93,6 +109,7 @@ impl Tls {
             authority: authority.der(),
             clock: Some(super::desk::UNIX),
             wrong: None,
+            talk: None,
             trick: None,
             room: 16_640,
             sent: Rc::default(),
@@ -127,6 +144,10 @@ impl Seal {
 
     /// What came over the wire; what was in it is appended.
     pub fn receive(&mut self, mut bytes: &[u8], plain: &mut Vec<u8>) {
+        if let Some(talk) = self.tls.talk.take() {
+            self.out.extend_from_slice(talk);
+            self.broken = true;
+        }
         if let Some(trick) = self.tls.trick {
             self.out.extend(self.hostile.receive(trick, bytes));
             return;

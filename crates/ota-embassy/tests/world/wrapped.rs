@@ -4,7 +4,7 @@
 use embedded_io_async::{ErrorType, Read, Write};
 use ota_embassy::{Network, Tcp, TcpStream};
 use ota_proto::TransportError;
-use ota_wire::client::LinkKind;
+use ota_wire::adapter::Target;
 
 #[derive(Clone, Copy)]
 pub struct Wrapped<'n, 's>(pub &'n Tcp<'s>);
@@ -19,14 +19,11 @@ impl<'n, 's> Network for Wrapped<'n, 's> {
 
     const TLS: bool = true;
 
-    async fn open(
-        self,
-        kind: LinkKind,
-        host: String,
-        port: u16,
-        _: bool,
-    ) -> Result<Records<'n, 's>, TransportError> {
-        Ok(Records { stream: self.0.open(kind, host, port, false).await?, held: Vec::new() })
+    async fn open(self, target: Target) -> Result<Records<'n, 's>, TransportError> {
+        Ok(Records {
+            stream: self.0.open(Target { tls: false, ..target }).await?,
+            held: Vec::new(),
+        })
     }
 
     async fn close(self, stream: Records<'n, 's>) {

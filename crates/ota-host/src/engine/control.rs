@@ -171,7 +171,7 @@ impl Control {
     /// What a clock that is set says at least, by what any machine knows of this peer.
     pub(crate) fn least_time(&self, kind: LinkKind) -> u64 {
         let times = self.devices.iter().filter_map(|local| self.updater(local.device));
-        times.map(|updater| updater.least_time(peer(kind))).max().unwrap_or(BUILT)
+        times.map(|updater| updater.least_time(kind.peer())).max().unwrap_or(BUILT)
     }
 
     pub(super) fn tell_certificate(&mut self, peer: Peer, valid_from: u64) {
@@ -200,12 +200,5 @@ impl Control {
         let mut updater = self.client.updater_mut(device)?;
         updater.tell(now, op, answer);
         buf
-    }
-}
-
-pub(super) const fn peer(kind: LinkKind) -> Peer {
-    match kind {
-        LinkKind::Broker => Peer::Broker,
-        LinkKind::Store => Peer::Store,
     }
 }

@@ -25,8 +25,6 @@ use crate::clock::Clock;
 use crate::lanes::Finished;
 use crate::storage::Work;
 
-use control::peer;
-
 pub use control::Control;
 pub use types::{EngineError, Operation, Options, SignIn, Step, transport_error};
 
@@ -87,7 +85,7 @@ impl Engine {
     pub fn handle_connected(&mut self, link: Link, valid_from: Option<u64>) {
         let now = self.control.clock.now();
         if let Some(from) = valid_from {
-            self.control.tell_certificate(peer(link.kind), from);
+            self.control.tell_certificate(link.kind.peer(), from);
         }
         if link.kind == LinkKind::Broker {
             self.sign_in();

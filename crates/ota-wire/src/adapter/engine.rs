@@ -13,7 +13,9 @@ use alloc::string::String;
 use core::fmt;
 use core::ops::Range;
 
-use ota_proto::{Boot, Instant, Journal, Misuse, OpId, SlotAction, StorageError, TransportError};
+use ota_proto::{
+    BUILT, Boot, Instant, Journal, Misuse, OpId, SlotAction, StorageError, TransportError,
+};
 
 use super::{Answer, Event, Inboxes, Look};
 use crate::client::{AddError, Client, Config, DeviceIndex, Link, LinkKind, Output};
@@ -47,6 +49,9 @@ pub struct Target {
     pub port: u16,
     /// With TLS, the certificate checked against `host`.
     pub tls: bool,
+    /// What a clock that is set says at least, in Unix seconds, by what any device's machine knows
+    /// of this peer: no certificate is judged by a clock that says less.
+    pub least_time: u64,
 }
 
 /// What an adapter has to do.
@@ -201,7 +206,9 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
         loop {
             let (device, op, work) = match self.client.poll_output(now) {
                 Output::Connect { link, host, port, tls } => {
-                    let target = Target { link, host: host.to_owned(), port, tls };
+                    let host = host.to_owned();
+                    let least_time = self.least_time(link.kind);
+                    let target = Target { link, host, port, tls, least_time };
                     self.open(link);
                     return Step::Connect(target);
                 }
@@ -246,6 +253,17 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
         self.client.handle_connected(now, link);
     }
 
+    /// The peer of a link has shown a certificate of its own that was accepted for the right host,
+    /// and is valid from this Unix second on: every machine keeps that with its next record, and
+    /// [`Target::least_time`] says it from then on, also after a reset.
+    pub fn handle_certificate(&mut self, link: Link, valid_from: u64) {
+        for device in self.client.devices() {
+            if let Some(updater) = self.client.updater_mut(device) {
+                updater.handle_certificate(link.kind.peer(), valid_from);
+            }
+        }
+    }
+
     /// A link could not be opened.
     pub fn handle_connect_failed(&mut self, now: Instant, link: Link, error: TransportError) {
         self.client.handle_connect_failed(now, link, error);
@@ -273,6 +291,16 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
         self.inboxes.handle_received(link, count);
     }
 
+    /// A read from an open link into [`Engine::room`] has ended: so many bytes were received, none
+    /// at the end of the stream, or the link broke.
+    pub fn handle_read<E>(&mut self, link: Link, read: Result<usize, E>) {
+        match read {
+            Ok(0) => self.handle_closed(link, true),
+            Ok(count) => self.handle_received(link, count),
+            Err(_) => self.handle_closed(link, false),
+        }
+    }
+
     /// See [`Inboxes::handle_closed`].
     pub fn handle_closed(&mut self, link: Link, clean: bool) {
         self.inboxes.handle_closed(link, clean);
@@ -294,6 +322,11 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
         if let Some(updater) = self.client.updater_mut(device) {
             answer.tell(updater, now, op);
         }
+    }
+
+    fn least_time(&self, kind: LinkKind) -> u64 {
+        let machines = self.client.devices().filter_map(|device| self.client.updater(device));
+        machines.map(|updater| updater.least_time(kind.peer())).max().unwrap_or(BUILT)
     }
 
     /// A new link. It has no room until a write of the one before has given the buffer back.

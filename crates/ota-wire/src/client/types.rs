@@ -5,7 +5,7 @@ use core::fmt;
 use core::ops::Range;
 use core::time::Duration;
 
-use ota_proto::{Instant, Journal, MessageError, OpId, SlotAction, TransportError, Write};
+use ota_proto::{Instant, Journal, MessageError, OpId, Peer, SlotAction, TransportError, Write};
 
 use crate::http;
 use crate::mqtt::{self, AckId, PublishHandle, ReconnectConfig, SessionError, SubId};
@@ -56,6 +56,17 @@ pub enum LinkKind {
     Broker,
     /// HTTP, to the store that has the firmware.
     Store,
+}
+
+impl LinkKind {
+    /// Who is at the other end, as the machines call it.
+    #[must_use]
+    pub const fn peer(self) -> Peer {
+        match self {
+            Self::Broker => Peer::Broker,
+            Self::Store => Peer::Store,
+        }
+    }
 }
 
 /// The configuration of a client. [`Config::new`] has the defaults.

@@ -3,7 +3,9 @@ use alloc::vec::Vec;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
 
-use super::{Certificate, Der, GENERAL_TIME, UTC_TIME};
+use ota_proto::TlsError;
+
+use super::{Certificate, Der, GENERAL_TIME, SEQUENCE, UTC_TIME, fault};
 
 fn der(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
     let mut params =
@@ -63,6 +65,22 @@ fn other_keys_are_refused() {
     let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let der = CertificateParams::new([]).unwrap().self_signed(&key).unwrap().der().to_vec();
     assert!(Certificate::read(&der).is_none());
+    assert_eq!(fault(&der), TlsError::Algorithm);
+}
+
+#[test]
+fn a_certificate_of_the_first_version_is_told_apart_from_what_is_none() {
+    // Number, algorithm, issuer, validity, subject, key: and no version before them.
+    let first = [SEQUENCE, 7, SEQUENCE, 5, 2, 1, 9, SEQUENCE, 0];
+    assert_eq!(fault(&first), TlsError::Version1);
+    for other in [&b""[..], b"-----BEGIN CERTIFICATE-----", &[SEQUENCE, 2, SEQUENCE, 0]] {
+        assert_eq!(fault(other), TlsError::Unfit, "{other:?}");
+    }
+    // Unreadable, and of the right kind.
+    let mut wrong = der(|_| {});
+    let last = wrong.len() - 1;
+    wrong[last] ^= 1;
+    assert_eq!(fault(&wrong), TlsError::Unfit);
 }
 
 #[test]
