@@ -123,6 +123,7 @@ impl World {
                 self.places[Journal::place(&block)] = Some(block);
                 self.durable = Record::decode(&block).unwrap().1;
                 self.told.durable(&self.durable);
+                self.saving = None;
             }
             Err(_) => self.tear(&block, input),
         }
@@ -169,9 +170,12 @@ impl World {
             Job::Slot(action) => {
                 if good {
                     self.switched |= matches!(action, SlotAction::Activate | SlotAction::RollBack);
+                    self.refused = 0;
                     if *action == SlotAction::Confirm {
                         self.running.insert(self.machine.running().as_str().into());
                     }
+                } else if *action == SlotAction::RollBack {
+                    self.refused += 1;
                 }
                 self.machine.handle_slot(now, op, result);
             }
@@ -275,6 +279,7 @@ impl World {
         let boot = Boot { running, slot, journal, storage: INFO };
         self.machine = Updater::new(self.now, self.config.clone(), boot).unwrap();
         (self.job, self.persist, self.fetch) = (None, None, None);
+        (self.saving, self.refused) = (None, 0);
         self.pubs.clear();
         self.old_ops.clear();
         self.latest = self.now;

@@ -5,6 +5,8 @@ mod cloud;
 mod inputs;
 mod rest;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod told;
 mod world;
 

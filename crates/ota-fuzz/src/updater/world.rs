@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::time::Duration;
 
 use ota_proto::journal::{Phase, Record};
 use ota_proto::url::Url;
@@ -45,6 +46,9 @@ pub(super) struct Idle {
     pub(super) timer: Option<Timer>,
 }
 
+/// Refused roll-backs that are followed by another one.
+const REFUSED: u8 = 3;
+
 pub(super) struct World {
     pub(super) now: Instant,
     /// The latest moment that the machine was told.
@@ -59,6 +63,12 @@ pub(super) struct World {
     pub(super) durable: Record,
     pub(super) sequence: Option<u32>,
     pub(super) job: Option<(OpId, Job)>,
+    /// When that was asked for.
+    job_since: Instant,
+    /// Since when no record has become durable that was to.
+    pub(super) saving: Option<Instant>,
+    /// Roll-backs that the slot refused, one after the other.
+    pub(super) refused: u8,
     pub(super) fetch: Option<Fetch>,
     pub(super) pubs: Vec<PubId>,
     pub(super) old_ops: Vec<OpId>,
@@ -104,6 +114,9 @@ impl World {
             durable: Record::default(),
             sequence: None,
             job: None,
+            job_since: Instant::ZERO,
+            saving: None,
+            refused: 0,
             fetch: None,
             pubs: Vec::new(),
             old_ops: Vec::new(),
@@ -139,6 +152,10 @@ impl World {
         assert!(!waits || self.idle.deadline.is_some(), "it waits for ever");
         if matches!(self.machine.state(), State::Idle | State::Offered | State::Deferred) {
             self.told.forget_progress();
+        }
+        if !matches!(self.machine.state(), State::Restarting | State::Trial) {
+            // The next restart needs a reason of its own.
+            (self.switched, self.restart) = (false, false);
         }
     }
 
@@ -238,6 +255,7 @@ impl World {
     pub(super) fn begin(&mut self, op: OpId, job: Job) {
         assert!(self.job.is_none(), "{job:?} beside {:?}", self.job);
         self.job = Some((op, job));
+        self.job_since = self.latest;
         self.old_ops.push(op);
     }
 
@@ -265,6 +283,7 @@ impl World {
         }
         self.sequence = Some(sequence);
         self.persist = Some((op, *block));
+        self.saving.get_or_insert(self.latest);
         self.old_ops.push(op);
     }
 
@@ -293,13 +312,31 @@ impl World {
                 assert_eq!((target.size, target.md5), (*size, self.slot.digest(*size)));
             }
             Event::Restart => {
-                // A slot that does not answer is left to the next start, which looks at it.
-                use SlotAction::{Activate, RollBack};
-                let asked = matches!(&self.job, Some((_, Job::Slot(Activate | RollBack))));
-                assert!(self.switched || asked, "a restart into nothing");
+                let told = self.switched || self.restart;
+                assert!(told || self.is_left_to_the_restart(), "a restart into nothing");
                 self.restart = true;
             }
             _ => {}
+        }
+    }
+
+    /// A slot or journal that has not answered within its limit is left to the next start, which
+    /// looks at it; so is a slot that does not take the roll-back.
+    pub(super) fn is_left_to_the_restart(&self) -> bool {
+        let timing = &self.config.timing;
+        // A second for each 64 KiB of the slot.
+        let limit = timing.install + Duration::from_secs(INFO.capacity / 65_536);
+        let late = self.latest.since(self.job_since) >= limit;
+        let job = self.job.as_ref().filter(|_| late).map(|(_, job)| job);
+        match self.machine.state() {
+            State::Restarting => matches!(job, Some(Job::Slot(SlotAction::Activate))),
+            State::Trial => {
+                let unsaved = self.saving.map(|since| self.latest.since(since));
+                matches!(job, Some(Job::Slot(_)))
+                    || self.refused > REFUSED
+                    || unsaved.is_some_and(|unsaved| unsaved >= timing.patience)
+            }
+            _ => false,
         }
     }
 }
