@@ -29,6 +29,8 @@
 //! * progress never falls within a boot and an attempt, and is at most 99 before the digest;
 //! * progress and checkpoints are no more than [`crate::counts`] allows;
 //! * after `handle_timeout` the next deadline is later than now;
+//! * nothing is fetched once an orderly stop was asked for;
+//! * an image that is right on the medium is not blamed for one bit that was read wrongly;
 //! * the journal's last known time never falls, whatever the clock of the day says.
 
 use core::time::Duration;
@@ -37,6 +39,7 @@ use ota_proto::journal::{Outcome, Owed, Phase, Record};
 use ota_proto::{Event, Instant, OpId, PubId, SlotAction, SlotState};
 
 use crate::counts::Counts;
+use crate::field::Kind;
 use crate::setup::Setup;
 use crate::trace::{Heard, Said, What};
 use crate::world::Storage;
@@ -79,6 +82,7 @@ struct Seen {
     confirmed: bool,
     reported: bool,
     answered: bool,
+    stopping: bool,
     /// Publications of the result in this session.
     results: Vec<PubId>,
     result_acknowledged: bool,
@@ -138,14 +142,7 @@ impl Invariants {
                 self.on_touch(range.start, setup, storage);
             }
             What::Sync(op) => self.begin_job(*op),
-            What::Digest(op, range) => {
-                self.begin_job(*op);
-                self.seen.digesting = Some((*op, range.end));
-                let size = target_image(setup, storage).map_or(0, <[u8]>::len) as u64;
-                let whole = range.end >= size;
-                let synced = storage.target().is_synced();
-                self.must(!whole || synced, || "O4: hashed before it was synced".into());
-            }
+            What::Digest(op, range) => self.on_digest(*op, range.end, setup, storage),
             What::Slot(op, action) => {
                 self.seen.slotting_since = Some(now);
                 self.on_slot(*op, *action, setup, storage);
@@ -162,10 +159,14 @@ impl Invariants {
             }
             What::Fetch(..) => {
                 self.seen.counts.fetch();
+                let stopping = self.seen.stopping;
+                self.must(!stopping, || "a fetch after an orderly stop was asked for".into());
                 let owed = owes(storage).is_some();
                 self.must(!owed, || "O13: a fetch while a result is owed".into());
             }
             What::Event(event) => self.on_event(now, event, storage),
+            What::Met(Kind::MovedImage) => self.seen.verified = false,
+            What::Command("stop") => self.seen.stopping = true,
             What::Command("confirm") => self.seen.confirmed = true,
             What::Command("installed") => self.seen.installed = Some(now),
             _ => {}
@@ -179,6 +180,14 @@ impl Invariants {
     fn begin_job(&mut self, op: OpId) {
         let busy = self.seen.job.replace(op);
         self.must(busy.is_none(), || "O3: two slot operations at once".into());
+    }
+
+    fn on_digest(&mut self, op: OpId, end: u64, setup: &Setup, storage: &Storage) {
+        self.begin_job(op);
+        self.seen.digesting = Some((op, end));
+        let size = target_image(setup, storage).map_or(0, <[u8]>::len) as u64;
+        let synced = storage.target().is_synced();
+        self.must(end < size || synced, || "O4: hashed before it was synced".into());
     }
 
     fn on_touch(&mut self, start: u64, setup: &Setup, storage: &Storage) {
@@ -264,6 +273,15 @@ impl Invariants {
             // A wrong byte from the server is what the digest is for.
             let honest = self.seen.verified || !setup.lying_server;
             self.must(!honest || holds, || format!("O1: {} claimed", target.offset));
+        }
+        let blamed = record.phase == Phase::Owed
+            && before.phase != Phase::Owed
+            && record.owed.is_some_and(|owed| owed.result.code() == -4);
+        if blamed {
+            let image = target_image(setup, storage).unwrap_or_default();
+            let holds = storage.target().surely_holds(image, image.len() as u64);
+            let misread = storage.misreads.flipped;
+            self.must(!holds || misread > 1, || format!("{misread} flipped bits are blamed on it"));
         }
         if record.phase == Phase::Installing && before.phase != Phase::Installing {
             let counted = record.tries == before.tries.saturating_add(1);

@@ -9,6 +9,7 @@
 mod app;
 mod counts;
 pub mod cuts;
+mod field;
 mod flash;
 mod invariants;
 mod journal;
@@ -24,6 +25,7 @@ pub mod wire;
 mod world;
 
 pub use app::{App, Install, Verdict};
+pub use field::{Kind, Met};
 pub use flash::{Flash, FlashOp};
 pub use invariants::Invariants;
 pub use journal::JournalPlaces;
@@ -33,4 +35,4 @@ pub use server::{FetchFault, Server};
 pub use setup::{Image, Setup};
 pub use tear::{Mode, Tear};
 pub use trace::{Heard, Said, Trace, What};
-pub use world::{Cut, Outcome, Step, Storage, World};
+pub use world::{Cut, Misreads, Outcome, Step, Storage, Unreadable, World};

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "the seconds that a run takes are for people")]
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -10,9 +11,9 @@ use std::time::Instant;
 
 use core::ops::Range;
 
-use ota_sim::Outcome;
 use ota_sim::random::{self, Level};
 use ota_sim::wire::fleet::{Fleet, FleetSetup};
+use ota_sim::{Kind, Met, Outcome};
 
 const USAGE: &str = "\
 usage: ota-sim [--wire] --seed N
@@ -94,6 +95,7 @@ fn many(seeds: Range<u64>, level: Level) -> ExitCode {
     let began = Instant::now();
     let (next, proved) = (AtomicU64::new(seeds.start), AtomicU64::new(0));
     let failed = Mutex::new(Vec::new());
+    let met = Mutex::new(BTreeMap::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -103,7 +105,9 @@ fn many(seeds: Range<u64>, level: Level) -> ExitCode {
                     if seed >= seeds.end {
                         break;
                     }
-                    match random::run(seed, level).result {
+                    let run = random::run(seed, level);
+                    met.lock().map(|mut all| add(&mut all, &run.trace.met())).unwrap_or_default();
+                    match run.result {
                         Ok(Outcome::Proved) => drop(proved.fetch_add(1, Ordering::Relaxed)),
                         Ok(Outcome::Ended) => {}
                         Err(why) => {
@@ -127,6 +131,19 @@ fn many(seeds: Range<u64>, level: Level) -> ExitCode {
         failed.len(),
         count as f64 / seconds,
     );
+    let met = met.into_inner().unwrap_or_default();
+    for (kind, (worlds, Met { happened, provoked })) in &met {
+        println!(
+            "{kind:?}: in {worlds} worlds {happened} times, and {provoked} times what follows"
+        );
+    }
+    // In so many worlds each kind of trouble comes, and does something.
+    let acted = |kind| met.get(kind).is_some_and(|(_, met): &(u64, Met)| met.provoked > 0);
+    let missing = Kind::of(level).iter().find(|kind| !acted(kind)).filter(|_| count >= 2_000);
+    if let Some(kind) = missing {
+        println!("{kind:?} was not met, or provoked nothing");
+        return ExitCode::FAILURE;
+    }
     for (seed, why) in failed.iter().take(10) {
         println!("seed {seed}: {why}");
     }
@@ -134,6 +151,16 @@ fn many(seeds: Range<u64>, level: Level) -> ExitCode {
     let wire = if level == Level::Wire { " --wire" } else { "" };
     println!("the first again: cargo run --release -p ota-sim --{wire} --seed {first}");
     ExitCode::FAILURE
+}
+
+/// How many worlds met each kind of trouble, and what came of it.
+fn add(all: &mut BTreeMap<Kind, (u64, Met)>, run: &BTreeMap<Kind, Met>) {
+    for (kind, met) in run {
+        let (worlds, sum) = all.entry(*kind).or_default();
+        *worlds = worlds.saturating_add(1);
+        sum.happened = sum.happened.saturating_add(met.happened);
+        sum.provoked = sum.provoked.saturating_add(met.provoked);
+    }
 }
 
 fn fleets(sizes: &[u32], seed: u64) -> ExitCode {

@@ -8,13 +8,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use core::time::Duration;
 
-use ota_cloud::fault::{Fault, FaultPlan, Place};
-use ota_proto::{Hold, Instant, Rng, StorageError, TlsError, TransportError, Verify};
+use ota_proto::{Hold, Rng, StorageError, TlsError, TransportError, Verify};
 
-use crate::wire::{self, Break, Chunks, Stream, Wires};
+mod field;
+mod wired;
+
+use field::Field;
+pub use wired::wired;
+
 use crate::{
-    Cut, FetchFault, Image, Install, MessageFault, Outcome, Said, Setup, Step, Trace, Verdict,
-    World,
+    Cut, FetchFault, Image, Install, MessageFault, Outcome, Setup, Step, Trace, Verdict, World,
 };
 
 /// Which world.
@@ -81,7 +84,13 @@ pub fn server_faults() -> Vec<FetchFault> {
 fn messages(seed: u64) -> Run {
     let mut rng = Rng::new(seed);
     let mut world = any_world(seed, &mut rng);
-    let result = trouble(&mut world, &mut rng).and_then(|()| world.end());
+    let mut field = Field::draw(&mut world, seed);
+    let result = if field.is_first() {
+        field.play(&mut world).and_then(|()| trouble(&mut world, &mut rng))
+    } else {
+        trouble(&mut world, &mut rng).and_then(|()| field.play(&mut world))
+    };
+    let result = result.and_then(|()| world.end());
     Run { result, trace: world.trace }
 }
 
@@ -176,8 +185,10 @@ fn trouble(world: &mut World, rng: &mut Rng) -> Result<(), String> {
                 world.change_text(pick(&mut texts, &["one", "two"]));
             }
             match rng.below(9) {
-                0 | 1 => world.power_cut(Cut::Torn),
-                2 | 3 => world.kill(),
+                0 => world.power_cut(Cut::Torn),
+                1 => field::tear(world, &mut texts),
+                2 => world.kill(),
+                3 => world.stop(),
                 4 => world.power_cut(Cut::Before),
                 5 => world.power_cut(Cut::After),
                 // Not back again: to the version that it runs, the cloud's word is worth nothing.
@@ -203,79 +214,6 @@ fn can_change(world: &World) -> bool {
 fn wires(seed: u64) -> Run {
     let (world, result) = wired(seed, 0);
     Run { result, trace: world.trace }
-}
-
-/// The world of bytes of this seed at its end, and how it ended. Each life of the device's
-/// program is recorded in a ring of so many bytes, and no life is recorded when that is 0.
-pub fn wired(seed: u64, ring: usize) -> (wire::World, Result<Outcome, String>) {
-    let mut rng = Rng::new(seed);
-    let mut setup = Setup::new(pick(&mut rng, &[1, 700, 3_000]), seed);
-    setup.capacity = 4_096;
-    setup.clock_jumps = true;
-    setup.erase = pick(&mut rng, &[256, 1_024]);
-    setup.latency = millis(&mut rng, 200);
-    setup.job = millis(&mut rng, 20);
-    any_app(&mut setup, &mut rng);
-    // Nothing in this world asks the installer to run in place.
-    if setup.app.install == Install::Running {
-        setup.app.install = Install::NeedsRestart;
-    }
-    let all = Fault::at(Place::Store);
-    let faults = (0..rng.below(3)).filter_map(|_| all.get(below(&mut rng, all.len())));
-    let names: Vec<_> = faults.map(|fault| fault.name()).collect();
-    let wires = Wires {
-        sends: any_chunks(&mut rng),
-        broker: any_chunks(&mut rng),
-        store: any_chunks(&mut rng),
-        window: pick(&mut rng, &[300, 2_000, 65_536]),
-        qos1: rng.below(2) == 0,
-        faults: FaultPlan::from_names(seed, names).unwrap_or_default(),
-        breaks: any_breaks(&mut rng),
-    };
-    let mut world = wire::World::new(setup, wires);
-    world.lives.ring = ring;
-    let result = cuts(&mut world, &mut rng).and_then(|()| end(&mut world));
-    world.end_life();
-    (world, result)
-}
-
-fn any_chunks(rng: &mut Rng) -> Chunks {
-    match rng.below(4) {
-        0 => Chunks::Whole,
-        1 => Chunks::Of(below(rng, 100)),
-        _ => Chunks::Random(below(rng, 400)),
-    }
-}
-
-fn any_breaks(rng: &mut Rng) -> Vec<(Stream, u64, Break)> {
-    (0..rng.below(4))
-        .map(|_| {
-            let stream = pick(rng, &Stream::ALL);
-            let how = pick(rng, &[Break::Reset, Break::Reset, Break::HalfOpen]);
-            (stream, rng.below(2_500).max(1), how)
-        })
-        .collect()
-}
-
-fn cuts(world: &mut wire::World, rng: &mut Rng) -> Result<(), String> {
-    for _ in 0..rng.below(4) {
-        // Most of what matters happens soon after a login.
-        let far = pick(rng, &[900, 900, 12_000]);
-        let at = Instant::from_millis(world.now.as_millis().max(1_900) + rng.below(far));
-        world.run_until(at)?;
-        world.power_cut(pick(rng, &[Cut::Before, Cut::Torn, Cut::After]));
-    }
-    Ok(())
-}
-
-/// The end must be one result, and it must be the truth.
-fn end(world: &mut wire::World) -> Result<Outcome, String> {
-    let outcome = world.run()?;
-    let done = matches!(world.results[..], [Said::Done(_)]);
-    if world.results.len() != 1 || done != (outcome == Outcome::Proved) {
-        return Err(format!("{outcome:?}, but told {:?}\n{}", world.results, world.trace));
-    }
-    Ok(outcome)
 }
 
 fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {

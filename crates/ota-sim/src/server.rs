@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use core::ops::Range;
 use core::time::Duration;
 
 use ota_proto::{ContentRange, Instant, OpId, ResponseHead, TransportError};
@@ -91,18 +92,33 @@ pub struct Server {
     pub plan: VecDeque<Option<FetchFault>>,
     /// Fetches so far.
     pub fetches: u64,
+    /// Each fetch whose answer would come in this time has this fault instead.
+    pub away: Option<(FetchFault, Range<Instant>)>,
     pub(crate) current: Option<Fetch>,
 }
 
 const ETAG: &str = "\"1\"";
 
 impl Server {
-    pub(crate) fn begin(&mut self, op: OpId, image: Arc<[u8]>, from: u64, head_at: Instant) {
-        let fault = self.plan.pop_front().flatten();
+    /// A fetch begins; whether the server is away.
+    pub(crate) fn begin(
+        &mut self,
+        op: OpId,
+        image: Arc<[u8]>,
+        from: u64,
+        head_at: Instant,
+    ) -> bool {
+        let away = self.away.as_ref().filter(|(_, span)| span.contains(&head_at));
+        let is_away = away.is_some();
+        let fault = match away {
+            Some((fault, _)) => Some(fault.clone()),
+            None => self.plan.pop_front().flatten(),
+        };
         self.fetches = self.fetches.saturating_add(1);
         let next_at = head_at;
         self.current =
             Some(Fetch { op, image, from, at: from, sent: 0, answered: false, next_at, fault });
+        is_away
     }
 
     pub(crate) fn cancel(&mut self, op: OpId) {

@@ -60,6 +60,9 @@ pub struct Setup {
     pub settles_journal: bool,
     /// The device's clock of the day says another year at each connection.
     pub clock_jumps: bool,
+    /// The installer moves the image away, whatever it says afterwards. Only one that installs in
+    /// place, or fails, can.
+    pub moves_image: bool,
     /// The application.
     pub app: App,
     /// Seed of all chance in the world.
@@ -95,6 +98,7 @@ impl Setup {
             lying_server: false,
             settles_journal: true,
             clock_jumps: false,
+            moves_image: false,
             app: App::default(),
             seed,
         }

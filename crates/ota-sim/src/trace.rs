@@ -7,6 +7,8 @@ use ota_proto::journal::Record;
 use ota_proto::message::{CloudMessage, DeviceMessage, ProgressState};
 use ota_proto::{Event, Instant, OpId, PubId, SlotAction, SlotState, Timer};
 
+use crate::field::Kind;
+
 /// What a device says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Said {
@@ -134,6 +136,8 @@ pub enum What {
     Timeout,
     /// A fault of the world.
     Fault(String),
+    /// Trouble of this kind.
+    Met(Kind),
 }
 
 /// The list of what happened.

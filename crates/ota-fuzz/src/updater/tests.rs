@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ota_proto::{ContentRange, Installed, ResponseHead, SlotAction, SlotState, State, StorageError};
+use ota_proto::{
+    ContentRange, Installed, ResponseHead, SlotAction, SlotState, State, StorageError,
+};
 
 use super::cloud::{SIZES, VERSIONS, digest, image_byte};
 use super::world::{Job, World};

@@ -77,6 +77,8 @@ pub enum Action {
     BodyEnds,
     /// Time passes up to the deadline: whatever else could happen is late.
     Timer,
+    /// The program ends, for nothing is left that an orderly stop must wait for.
+    Exit,
 
     /// Fault: the oldest message to the cloud (`true`) or to the device is lost.
     Lose(bool),
@@ -102,6 +104,8 @@ pub enum Action {
     EndedTwice,
     /// Fault: power goes.
     Cut(Cut),
+    /// Fault: the program is asked to stop in an orderly way.
+    Stop,
     /// Fault: the session breaks.
     Drop,
     /// Fault: a new session comes in place of the old one.
@@ -116,7 +120,7 @@ pub enum Action {
     Overlong,
     /// Fault: the operator withdraws the task.
     Withdraw,
-    /// Fault: the operator begins a task to another version.
+    /// Fault: the operator begins a task to another version, or back to the first.
     OtherTask,
     /// Fault: the cloud offers its task unasked; with a fresh URL (`true`).
     Push(bool),
@@ -142,6 +146,9 @@ impl Env {
         if self.device.is_none() {
             return vec![Action::PowerOn];
         }
+        if self.stopping {
+            return self.last_steps();
+        }
         if self.is_end() {
             return Vec::new();
         }
@@ -164,6 +171,21 @@ impl Env {
         free
     }
 
+    /// What an orderly stop waits for, and its end.
+    fn last_steps(&self) -> Vec<Action> {
+        let stopped = self.device.as_ref().is_none_or(ota_proto::Updater::is_stopped);
+        let ready = [
+            (self.storage.persist.is_some(), Action::Persisted),
+            (self.storage.job.is_some(), Action::Ended),
+        ];
+        let ready = ready.iter().filter(|(may, _)| *may && !stopped).map(|(_, act)| *act);
+        let mut all: Vec<_> = ready.collect();
+        if all.is_empty() {
+            all.push(Action::Exit);
+        }
+        all
+    }
+
     /// The server has bytes from here on.
     fn rest(&self, at: u64) -> bool {
         self.device
@@ -178,6 +200,9 @@ impl Env {
             return vec![Action::Withdraw];
         }
         let mut all = vec![Action::Early, Action::Late, Action::Stall];
+        if !self.stopping {
+            all.push(Action::Stop);
+        }
         let waits = !matches!(self.free().first(), Some(Action::Timer) | None);
         if waits && self.deadline.is_some() {
             all.push(Action::Timer);

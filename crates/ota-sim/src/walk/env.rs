@@ -65,6 +65,8 @@ pub(super) struct Env {
     /// Lost with their acknowledgement: the client will close the session for them.
     pub(super) lost: bool,
     pub(super) asked: Vec<Ask>,
+    /// An orderly stop was asked for.
+    pub(super) stopping: bool,
     pub(super) get: Option<Get>,
     pub(super) deadline: Option<Instant>,
     pub(super) reading: bool,
@@ -100,6 +102,7 @@ impl Env {
             down: Vec::new(),
             lost: false,
             asked: Vec::new(),
+            stopping: false,
             get: None,
             deadline: None,
             reading: false,
@@ -121,7 +124,7 @@ impl Env {
     pub(super) fn key(&self, text: &mut String) -> u128 {
         text.clear();
         let Self { device, storage, watch, up, down, asked, get, deadline, task, .. } = self;
-        let Storage { flash, journal, loader, job, persist } = storage;
+        let Storage { flash, journal, loader, job, persist, .. } = storage;
         let persist = persist.as_ref().map(|(op, block)| (op, Record::decode(block).ok()));
         let flags = (self.session, self.lost, self.reading);
         let written = write!(
@@ -139,6 +142,7 @@ impl Env {
         let quiet = self.up.is_empty() && self.down.is_empty() && self.asked.is_empty();
         let running = self.storage.loader.running();
         quiet
+            && !self.stopping
             && !self.lost
             && self.get.is_none()
             && self.storage.job.is_none()
@@ -165,6 +169,7 @@ impl Env {
         self.device = None;
         self.hang_up();
         self.asked.clear();
+        self.stopping = false;
         self.get = None;
         self.deadline = None;
         self.reading = false;

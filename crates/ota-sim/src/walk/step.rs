@@ -54,10 +54,22 @@ impl Env {
             Action::Lose(_) | Action::Double(_) | Action::Swap(_) => self.meddle(action),
             Action::Withdraw => self.task = None,
             Action::OtherTask => {
-                self.task = Some(VERSIONS[2]);
+                let other = if self.task == Some(VERSIONS[2]) { VERSIONS[1] } else { VERSIONS[2] };
+                self.task = Some(other);
                 if self.session {
                     self.down.push(self.offer(false));
                 }
+            }
+            Action::Stop => {
+                if let Some(device) = &mut self.device {
+                    device.prepare_stop(self.now);
+                }
+                self.stopping = true;
+                self.note(setup, What::Command("stop"));
+            }
+            Action::Exit => {
+                self.off(setup);
+                self.storage.end_program();
             }
             Action::Push(fresh) => self.down.push(self.offer(fresh)),
             Action::PushRunning => {

@@ -1,12 +1,14 @@
 //! The device's program: what the client puts out, and the application beside it.
 
-use ota_proto::{Boot, Event, Instant, OpId, SlotInfo};
+use ota_proto::journal::Record;
+use ota_proto::{Boot, Event, Instant, OpId, SlotInfo, StorageError};
 use ota_wire::adapter::Answer;
 use ota_wire::client::{Config, DeviceIndex, Event as ClientEvent, Found, LinkKind, Output};
 use ota_wire::mqtt::Login;
 use ota_wire::record::{Machine, Recorder};
 
 use crate::app::{Act, Verdict};
+use crate::field::Kind;
 use crate::flash::FlashOp;
 use crate::trace::What;
 use crate::world::{Cut, Job};
@@ -55,6 +57,9 @@ impl World {
             Out::Close(link) => self.close(link),
             Out::Job(op, job, what) => self.begin_job(op, job, *what),
             Out::Persist(op, block) => {
+                if let Ok((_, record)) = Record::decode(&block) {
+                    self.note(What::Persist(op, record));
+                }
                 self.storage.persist = Some((op, block));
                 self.at(self.now + self.setup.job, Due::Persist(op));
             }
@@ -143,11 +148,19 @@ impl World {
 
     pub(super) fn end_job(&mut self, op: OpId) {
         let Some((_, job)) = self.storage.job.take_if(|(under, _)| *under == op) else { return };
+        let flipped = self.storage.misreads.flipped;
+        let unreadable = self.storage.is_unreadable(&job);
         let digest = match self.storage.finish_job(&job, &mut self.rng) {
             Ok(digest) => digest,
             Err(why) => return self.broken.push(why),
         };
-        self.note(What::Done(op, true));
+        if unreadable {
+            self.met(Kind::UnreadableWords);
+        }
+        if self.storage.misreads.flipped > flipped {
+            self.met(Kind::FlippedBit);
+        }
+        self.note(What::Done(op, !unreadable));
         let now = self.now;
         self.touched();
         let Some(mut device) = self.updater() else { return };
@@ -156,6 +169,7 @@ impl World {
             (Job::Flash(FlashOp::Write(..)), _) => Answer::Stored(Ok(())),
             (Job::Sync, _) => Answer::Synced(Ok(())),
             (Job::Slot(_), _) => Answer::Slot(Ok(())),
+            (Job::Digest(_), _) if unreadable => Answer::Digest(Err(StorageError::Failed)),
             (Job::Digest(_), Some(digest)) => Answer::Digest(Ok(digest)),
             (Job::Digest(_), None) => return,
         };
@@ -184,7 +198,7 @@ impl World {
         if let Some(mut device) = self.updater() {
             device.handle_certificate(ota_proto::Peer::Broker, unix);
         }
-        self.fault(format!("a certificate is valid from {unix}"));
+        self.met(Kind::ClockSteps);
     }
 
     pub(super) fn power_on(&mut self) {
@@ -225,6 +239,30 @@ impl World {
         self.idle = Idle::default();
         self.drop_wires();
         self.at(self.now + core::time::Duration::from_millis(100), Due::PowerOn);
+    }
+
+    /// The program is asked to end, and has two seconds for what it must do before.
+    ///
+    /// # Errors
+    /// The trace, when something broke.
+    pub fn stop(&mut self) -> Result<(), String> {
+        self.met(Kind::OrderlyStop);
+        if let Some(client) = &mut self.client {
+            client.prepare_stop(self.now);
+        }
+        self.touched();
+        let (boot, until) = (self.boot, self.now + core::time::Duration::from_secs(2));
+        while self.now < until && self.boot == boot && !self.is_stopped() {
+            self.run_until(self.now + core::time::Duration::from_millis(50))?;
+        }
+        if self.boot == boot {
+            self.power_cut(Cut::Before);
+        }
+        Ok(())
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.client.as_ref().is_none_or(|client| client.is_stopped())
     }
 
     /// The program is gone; what its recorder kept is not.

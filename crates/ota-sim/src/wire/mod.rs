@@ -14,6 +14,7 @@ mod pipe;
 
 use std::collections::BTreeMap;
 
+use core::ops::Range;
 use core::time::Duration;
 
 use ota_cloud::fault::FaultPlan;
@@ -26,6 +27,7 @@ use ota_proto::{Instant, OpId, Rng, State};
 use ota_wire::client::DeviceIndex;
 use ota_wire::record::Recorder;
 
+use crate::field::Kind;
 use crate::setup::Setup;
 use crate::trace::{Said, Trace, What};
 use crate::world::{Outcome, Storage};
@@ -131,6 +133,8 @@ pub struct World {
     sent: BTreeMap<Stream, u64>,
     /// Results that the cloud was told, equal ones in a row counted once.
     pub results: Vec<Said>,
+    /// While the store is away nothing can connect to it.
+    pub away: Option<Range<Instant>>,
     broken: Vec<String>,
     broker: Option<Wire<Broker>>,
     store: Option<Wire<Connection>>,
@@ -180,6 +184,7 @@ impl World {
             passed: BTreeMap::new(),
             sent: BTreeMap::new(),
             results: Vec::new(),
+            away: None,
             broken: Vec::new(),
             broker: None,
             store: None,
@@ -368,6 +373,10 @@ impl World {
 
     fn fault(&mut self, what: impl Into<String>) {
         self.note(What::Fault(what.into()));
+    }
+
+    pub(crate) fn met(&mut self, kind: Kind) {
+        self.note(What::Met(kind));
     }
 
     fn note(&mut self, what: What) {

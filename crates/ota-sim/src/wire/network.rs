@@ -1,8 +1,10 @@
 //! Connections: opening, sending, delivering, breaking.
 
 use ota_cloud::origin::{Closing, Connection};
-use ota_proto::Instant;
+use ota_proto::{Instant, TransportError};
 use ota_wire::client::{Link, LinkKind};
+
+use crate::field::Kind;
 
 use super::broker::{Broker, Said as Asked};
 use super::pipe::{End, Pipe};
@@ -163,7 +165,15 @@ impl World {
         let now = self.now;
         let broker = self.broker.as_mut().and_then(|wire| wire.open_at(now));
         let link = broker.or_else(|| self.store.as_mut().and_then(|wire| wire.open_at(now)));
+        let away = self.away.as_ref().is_some_and(|span| span.contains(&now));
         let (Some(link), Some(client)) = (link, &mut self.client) else { return false };
+        if away && link.kind == LinkKind::Store {
+            client.handle_connect_failed(now, link, TransportError::Refused);
+            self.store = None;
+            self.met(Kind::StoreAway);
+            self.touched();
+            return true;
+        }
         client.handle_connected(now, link);
         self.touched();
         self.tell_time();

@@ -2,12 +2,13 @@
 
 use ota_proto::{Boot, Event, Hold, Installed, Peer, QoS, Rng, SlotInfo, Updater};
 
-use crate::app::{Act, Verdict};
+use crate::app::{Act, Install, Verdict};
+use crate::field::Kind;
 use crate::link::{MessageFault, Packet};
 use crate::tear::Tear;
 use crate::trace::{Heard, Said, What};
 
-use super::{Cut, Due, World};
+use super::{Cut, Due, Step, World};
 
 impl World {
     /// Power is gone and comes back after 100 ms.
@@ -35,6 +36,25 @@ impl World {
         self.note(What::Off("killed"));
         self.storage.abandon(&mut self.rng);
         self.end_program();
+    }
+
+    /// The device's program is asked to end, has two seconds for what it must do before, and ends.
+    pub fn stop(&mut self) {
+        self.note(What::Met(Kind::OrderlyStop));
+        self.note(What::Command("stop"));
+        let until = self.now + core::time::Duration::from_secs(2);
+        if let Some(device) = &mut self.device {
+            device.prepare_stop(self.now);
+        }
+        let boot = self.boot;
+        while self.device.as_ref().is_some_and(|device| !device.is_stopped())
+            && self.boot == boot
+            && self.now < until
+            && self.step() != Step::Dead
+        {}
+        if self.boot == boot {
+            self.kill();
+        }
     }
 
     /// The device resets itself.
@@ -65,8 +85,8 @@ impl World {
     fn end_program(&mut self) {
         // What the journal never learned of has not happened: the accepted attempt goes on.
         let known = self.storage.journal.record().is_some_and(|record| record.accepted.is_some());
-        let ended = self.ended.take().filter(|_| known);
-        self.accepted = self.accepted.take().or(ended);
+        let ended = core::mem::take(&mut self.ended);
+        self.accepted.extend(ended.into_iter().filter(|_| known));
         self.boot = self.boot.saturating_add(1);
         self.device = None;
         self.reading = false;
@@ -106,7 +126,7 @@ impl World {
             self.note(What::Session(true));
             if let (Some(unix), Some(device)) = (self.setup.clock(self.now), &mut self.device) {
                 device.handle_certificate(Peer::Broker, unix);
-                self.note(What::Fault(format!("a certificate is valid from {unix}")));
+                self.note(What::Met(Kind::ClockSteps));
             }
             return;
         }
@@ -188,6 +208,12 @@ impl World {
     /// The application hears an event and answers later.
     pub(super) fn hear(&mut self, event: &Event) {
         self.watch_consent(event);
+        let moves = self.setup.moves_image && self.setup.app.install != Install::NeedsRestart;
+        if moves && matches!(event, Event::Install { .. }) {
+            let size = self.device.as_ref().and_then(Updater::progress).map_or(0, |(_, size)| size);
+            self.storage.move_away(usize::try_from(size).unwrap_or(0));
+            self.note(What::Met(Kind::MovedImage));
+        }
         let Some((after, mut act)) = self.setup.app.answer(event) else { return };
         let (left, pause) = &mut self.setup.app.defers;
         if act == Act::Accept && *left > 0 {
@@ -205,9 +231,10 @@ impl World {
                 if self.setup.device.consent == Hold::Ask =>
             {
                 let text = self.offered_text();
-                if text.is_some() && self.accepted != text {
-                    let accepted = self.accepted.clone();
-                    self.invariants.break_rule(format!("{text:?}, accepted was {accepted:?}"));
+                if let Some(text) = text.filter(|text| !self.accepted.contains(text)) {
+                    let accepted = &self.accepted;
+                    let what = format!("{text:?} was not accepted, but {accepted:?}");
+                    self.invariants.break_rule(what);
                 }
             }
             _ => {}
@@ -216,7 +243,7 @@ impl World {
 
     /// Consent has ended, and until the journal says so only in this life of the program.
     fn end_consent(&mut self) {
-        self.ended = self.accepted.take().or(self.ended.take());
+        self.ended.append(&mut self.accepted);
     }
 
     fn offered_text(&self) -> Option<Option<String>> {
@@ -236,7 +263,8 @@ impl World {
                 let Some(device) = &mut self.device else { return };
                 let taken = device.accept(now);
                 if taken.is_ok() {
-                    (self.accepted, self.ended) = (text, None);
+                    self.end_consent();
+                    self.accepted.extend(text);
                 }
                 taken.map(|()| "accept")
             }

@@ -3,6 +3,7 @@
 use ota_proto::journal::{Phase, Record};
 use ota_proto::{Body, Config, Instant, OpId, Output, PubId, QoS, Timer};
 
+use crate::field::Kind;
 use crate::flash::FlashOp;
 use crate::link::Packet;
 use crate::server::Next;
@@ -43,7 +44,9 @@ impl World {
                 // A redirect's target has what the task has.
                 let found = images.find(|image| path.ends_with(image.version));
                 let image = found.map_or(&self.setup.image, |image| &image.bytes).clone();
-                self.server.begin(op, image, from, self.now + round);
+                if self.server.begin(op, image, from, self.now + round) {
+                    self.note(What::Met(Kind::StoreAway));
+                }
             }
             Out::Cancel(op) => {
                 self.note(What::Cancel(op));
@@ -154,7 +157,12 @@ impl World {
         let number = self.jobs;
         self.jobs = number.saturating_add(1);
         let now = self.now;
-        let error = self.broken.remove(&number);
+        let mut error = self.broken.remove(&number);
+        if self.storage.is_unreadable(&job) {
+            self.note(What::Met(Kind::UnreadableWords));
+            error = error.or(Some(ota_proto::StorageError::Failed));
+        }
+        let flipped = self.storage.misreads.flipped;
         let digest = match error {
             Some(_) => None,
             None => match self.storage.finish_job(&job, &mut self.rng) {
@@ -162,7 +170,11 @@ impl World {
                 Err(why) => return self.invariants.break_rule(why),
             },
         };
-        self.note(What::Done(op, error.is_none()));
+        let misread = self.storage.misreads.flipped > flipped;
+        if misread {
+            self.note(What::Met(Kind::FlippedBit));
+        }
+        self.note(What::Done(op, error.is_none() && !misread));
         let result = error.map_or(Ok(()), Err);
         let Some(device) = &mut self.device else { return };
         match job {
@@ -185,13 +197,17 @@ impl World {
         let number = self.jobs;
         self.jobs = number.saturating_add(1);
         let error = self.broken.remove(&number);
+        let before = self.storage.journal.record().and_then(|record| record.accepted);
         // A write that failed may be on the medium all the same.
         if error.is_none() || self.rng.below(2) == 0 {
             self.storage.journal.write(&block);
         }
         let record = Record::decode(&block).map(|(_, record)| record).unwrap_or_default();
-        if error.is_none() && (record.phase != Phase::Fetching || record.accepted.is_none()) {
-            self.ended = None;
+        let learned = record.phase != Phase::Fetching
+            || record.accepted.is_none()
+            || record.accepted != before;
+        if error.is_none() && learned {
+            self.ended.clear();
         }
         let now = self.now;
         if let Some(device) = &mut self.device {

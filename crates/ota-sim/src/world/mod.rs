@@ -12,8 +12,9 @@ use ota_cloud::sign::UrlSigner;
 use ota_cloud::{
     Cloud, CloudConfig, DeviceRecord, Firmware, Output as CloudOutput, Secret, TaskOptions,
 };
-use ota_proto::{Instant, OpId, Rng, State, Updater};
+use ota_proto::{Instant, OpId, Rng, SlotState, State, Updater};
 
+use crate::field::Kind;
 use crate::invariants::Invariants;
 use crate::link::{Link, MessageFault, Packet};
 use crate::server::Server;
@@ -21,7 +22,7 @@ use crate::setup::{Image, Setup};
 use crate::trace::{Trace, What};
 
 pub(crate) use self::storage::Job;
-pub use self::storage::Storage;
+pub use self::storage::{Misreads, Storage, Unreadable};
 
 /// How a power cut meets what is under way and what is not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,10 +107,11 @@ pub struct World {
     reading: bool,
     rng: Rng,
     standing: u32,
-    /// The text of the offer that the application accepted, while that attempt lasts.
-    accepted: Option<Option<String>>,
+    /// The text of the offer that the application accepted, while that attempt lasts. After a
+    /// restart also the one before it, when the journal may not have learned of the newer.
+    accepted: Vec<Option<String>>,
     /// The same of what ended, until the journal says so: without that a restart brings it back.
-    ended: Option<Option<String>>,
+    ended: Vec<Option<String>>,
 }
 
 /// Steps without the clock moving before a run counts as a livelock.
@@ -153,8 +155,8 @@ impl World {
             reading: false,
             rng,
             standing: 0,
-            accepted: None,
-            ended: None,
+            accepted: Vec::new(),
+            ended: Vec::new(),
             setup,
         };
         world.at(Instant::ZERO, Due::PowerOn);
@@ -187,6 +189,25 @@ impl World {
         true
     }
 
+    /// As [`World::change_task`], between the first image and the second, if the device is where
+    /// the cloud's word is worth something: it runs its old version, and no other may come of itself.
+    pub fn turn_task(&mut self) -> bool {
+        let next = if self.setup.to == "1.0.0" { "2.0.0" } else { "1.0.0" };
+        let early = self.device.as_ref().is_some_and(|device| {
+            use State::{Deferred, Fetching, Idle, Offered, Ready, Verifying, Waiting};
+            let (at, owed) = (device.state(), device.owed());
+            let early = [Idle, Offered, Deferred, Waiting, Fetching, Verifying, Ready];
+            early.contains(&at) && owed.is_none()
+        });
+        let loader = &self.storage.loader;
+        let settled = matches!(loader.state(), SlotState::Confirmed | SlotState::RolledBack);
+        if !early || !settled || loader.running() != self.setup.from || !self.change_task(next) {
+            return false;
+        }
+        self.note(What::Met(Kind::OffersInTurn));
+        true
+    }
+
     /// The cloud offers the image under way again, with this text.
     pub fn change_text(&mut self, text: &str) {
         let Some(offer) = self.device.as_ref().and_then(Updater::offer) else { return };
@@ -194,8 +215,25 @@ impl World {
             r#"{{"file_size":{},"md5sum":"{}","type":"update_firmware","url":"{}","user_defined":"{text}","version":"{}"}}"#,
             offer.size, offer.md5, offer.url, offer.version
         );
-        self.note(What::Fault(format!("the text is {text} now")));
+        self.note(What::Met(Kind::ChangedText));
         self.send(Packet::Message(payload.into_bytes()));
+    }
+
+    /// Another image that may be offered.
+    ///
+    /// # Panics
+    /// When the cloud does not take it.
+    pub fn add_image(&mut self, image: Image) {
+        let size = image.bytes.len() as u64;
+        let product = self.setup.device.identity.product_id();
+        let firmware = Firmware::new(product, image.version, image.md5, size);
+        self.cloud.add_firmware(firmware).expect("a good firmware");
+        self.setup.images.push(image);
+    }
+
+    /// Notes trouble of a kind.
+    pub(crate) fn met(&mut self, kind: Kind) {
+        self.note(What::Met(kind));
     }
 
     fn start_task(&mut self, version: &str) -> bool {

@@ -1,5 +1,7 @@
 //! The device's storage: two slots, the journal, the boot loader, and what they are doing.
 
+use core::ops::Range;
+
 use ota_proto::{Digester, Journal, Md5, OpId, Rng, SlotAction};
 
 use crate::flash::{Flash, FlashOp};
@@ -20,6 +22,28 @@ pub(crate) enum Job {
     Slot(SlotAction),
 }
 
+/// Words of a slot that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unreadable {
+    /// Where.
+    pub range: Range<u64>,
+    /// An erase mends them.
+    pub until_erased: bool,
+}
+
+/// What goes wrong when the slot is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Misreads {
+    /// Readings that have a bit flipped, of those to come.
+    pub flips: u32,
+    /// One reading in so many is one of them.
+    pub one_in: u64,
+    /// Those that there were.
+    pub flipped: u32,
+    /// Words of the slot that updates are written to at first.
+    pub unreadable: Option<Unreadable>,
+}
+
 /// What survives the device's program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Storage {
@@ -29,6 +53,8 @@ pub struct Storage {
     pub journal: JournalPlaces,
     /// The boot loader.
     pub loader: Loader,
+    /// What goes wrong when the slot is read.
+    pub misreads: Misreads,
     pub(crate) job: Option<(OpId, Job)>,
     pub(crate) persist: Option<(OpId, Box<[u8; Journal::LEN]>)>,
 }
@@ -41,6 +67,7 @@ impl Storage {
             flash: [running, Flash::new(setup.capacity, rng)],
             journal: JournalPlaces::default(),
             loader: Loader::new(setup.from),
+            misreads: Misreads::default(),
             job: None,
             persist: None,
         }
@@ -80,18 +107,55 @@ impl Storage {
     /// Does the job under way. A digest has an answer.
     pub(crate) fn finish_job(&mut self, job: &Job, rng: &mut Rng) -> Result<Option<Md5>, String> {
         match job {
-            Job::Flash(op) => self.target_mut().apply(op)?,
+            Job::Flash(op) => {
+                if let FlashOp::Erase(range) = op {
+                    self.misreads.unreadable.take_if(|words| {
+                        words.until_erased
+                            && range.start <= words.range.start
+                            && words.range.end <= range.end
+                    });
+                }
+                self.target_mut().apply(op)?;
+            }
             Job::Sync => self.target_mut().sync(),
             Job::Digest(end) => {
                 self.target_mut().reread(rng);
                 let end = usize::try_from(*end).unwrap_or(usize::MAX);
+                let bytes = self.target().bytes().get(..end).ok_or("digest outside the slot")?;
+                let mut bytes = bytes.to_vec();
+                self.misread(&mut bytes, rng);
                 let mut digester = Digester::new();
-                digester.update(self.target().bytes().get(..end).ok_or("digest outside the slot")?);
+                digester.update(&bytes);
                 return Ok(Some(digester.finish()));
             }
             Job::Slot(action) => self.act(*action),
         }
         Ok(None)
+    }
+
+    fn misread(&mut self, bytes: &mut [u8], rng: &mut Rng) {
+        let misreads = &mut self.misreads;
+        if misreads.flips == 0 || rng.below(misreads.one_in.max(1)) > 0 {
+            return;
+        }
+        let place = usize::try_from(rng.below(bytes.len() as u64)).unwrap_or(0);
+        if let Some(byte) = bytes.get_mut(place) {
+            *byte ^= 1 << rng.below(8);
+            misreads.flips = misreads.flips.saturating_sub(1);
+            misreads.flipped = misreads.flipped.saturating_add(1);
+        }
+    }
+
+    /// A job that reads words which cannot be read.
+    pub(crate) fn is_unreadable(&self, job: &Job) -> bool {
+        let words = self.misreads.unreadable.as_ref().filter(|_| self.loader.other() == 1);
+        let Job::Digest(end) = job else { return false };
+        words.is_some_and(|words| words.range.start < *end)
+    }
+
+    /// The image is gone from the slot that updates are written to.
+    pub(crate) fn move_away(&mut self, size: usize) {
+        self.target_mut().fill(&vec![0xa5; size]);
     }
 
     /// Power is gone in the middle of whatever is under way.
@@ -188,6 +252,14 @@ impl Storage {
         }
         self.journal.reread(rng);
         self.loader.reread(rng);
+    }
+
+    /// The program ended in an orderly way: what may be under way is a reading.
+    pub(crate) fn end_program(&mut self) {
+        self.job = None;
+        for flash in &mut self.flash {
+            flash.forget_blank();
+        }
     }
 
     /// The program is gone, the medium is not: what was handed to it is done, or not begun.

@@ -1,0 +1,117 @@
+//! What is met in the field and drawn by chance, and what came of it.
+
+use std::collections::BTreeMap;
+
+use ota_proto::Event;
+
+use crate::random::Level;
+use crate::trace::{Trace, What};
+
+/// A kind of trouble that lasts, or comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The program lives for seconds only, many times over.
+    ShortLives,
+    /// Among the ends of its lives: it is asked to stop, and has two seconds for it.
+    OrderlyStop,
+    /// The firmware server is away for minutes, hours or a day.
+    StoreAway,
+    /// The operator offers one image and the other in turn.
+    OffersInTurn,
+    /// The device's clock of the day says another year at each connection.
+    ClockSteps,
+    /// The text of the offer changes.
+    ChangedText,
+    /// The installer moves the image away, whatever it says afterwards.
+    MovedImage,
+    /// A bit is flipped in one reading of the slot.
+    FlippedBit,
+    /// Words of the slot cannot be read, until they are erased or for good.
+    UnreadableWords,
+    /// Power goes within an operation, and a byte of it reads differently each time.
+    HalfDone,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::ShortLives,
+        Self::OrderlyStop,
+        Self::StoreAway,
+        Self::OffersInTurn,
+        Self::ClockSteps,
+        Self::ChangedText,
+        Self::MovedImage,
+        Self::FlippedBit,
+        Self::UnreadableWords,
+        Self::HalfDone,
+    ];
+
+    /// Those that the worlds of this level draw.
+    #[must_use]
+    pub fn of(level: Level) -> &'static [Self] {
+        match level {
+            Level::Messages => &Self::ALL,
+            Level::Wire => &[
+                Self::ShortLives,
+                Self::OrderlyStop,
+                Self::StoreAway,
+                Self::ClockSteps,
+                Self::FlippedBit,
+                Self::UnreadableWords,
+            ],
+        }
+    }
+
+    /// Whether this is what it provokes, once it has happened.
+    fn provokes(self, what: &What) -> bool {
+        let What::Event(event) = what else {
+            return match (self, what) {
+                (Self::ClockSteps, What::Persist(_, record)) => record.valid_from[0] > 0,
+                (Self::FlippedBit | Self::MovedImage, What::Digest(..)) => true,
+                _ => false,
+            };
+        };
+        match self {
+            // The bytes of an earlier life are gone on with.
+            Self::ShortLives | Self::OrderlyStop => {
+                matches!(event, Event::Started { from: 1.. })
+            }
+            Self::StoreAway => matches!(event, Event::Retry { .. }),
+            Self::OffersInTurn => {
+                matches!(event, Event::Superseded | Event::HeldBack { .. } | Event::Reported { .. })
+            }
+            Self::ChangedText => matches!(event, Event::Offered | Event::Ready),
+            Self::UnreadableWords => matches!(event, Event::Finished { .. }),
+            Self::HalfDone => matches!(event, Event::Started { .. }),
+            Self::ClockSteps | Self::MovedImage | Self::FlippedBit => false,
+        }
+    }
+}
+
+/// What came of a kind of trouble in one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Met {
+    /// How often it happened.
+    pub happened: u32,
+    /// How often what it provokes came behind the first time.
+    pub provoked: u32,
+}
+
+impl Trace {
+    /// What was met, by kind. A kind that was not is not there.
+    #[must_use]
+    pub fn met(&self) -> BTreeMap<Kind, Met> {
+        let mut all: BTreeMap<Kind, Met> = BTreeMap::new();
+        for (_, what) in self.iter() {
+            if let What::Met(kind) = what {
+                let met = all.entry(*kind).or_default();
+                met.happened = met.happened.saturating_add(1);
+            }
+            for (kind, met) in &mut all {
+                met.provoked = met.provoked.saturating_add(u32::from(kind.provokes(what)));
+            }
+        }
+        all
+    }
+}
