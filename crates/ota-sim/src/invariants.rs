@@ -30,7 +30,8 @@
 //! * progress and checkpoints are no more than [`crate::counts`] allows;
 //! * after `handle_timeout` the next deadline is later than now;
 //! * nothing is fetched once an orderly stop was asked for;
-//! * an image that is right on the medium is not blamed for one bit that was read wrongly;
+//! * an image that is right on the medium is not blamed for one bit that was read wrongly, which
+//!   costs a second hash and no download;
 //! * the journal's last known time never falls, whatever the clock of the day says.
 
 use core::time::Duration;
@@ -83,6 +84,8 @@ struct Seen {
     reported: bool,
     answered: bool,
     stopping: bool,
+    /// A bit was read wrongly, and nothing was hashed since.
+    misread: bool,
     /// Publications of the result in this session.
     results: Vec<PubId>,
     result_acknowledged: bool,
@@ -142,7 +145,10 @@ impl Invariants {
                 self.on_touch(range.start, setup, storage);
             }
             What::Sync(op) => self.begin_job(*op),
-            What::Digest(op, range) => self.on_digest(*op, range.end, setup, storage),
+            What::Digest(op, range) => {
+                self.seen.misread = false;
+                self.on_digest(*op, range.end, setup, storage);
+            }
             What::Slot(op, action) => {
                 self.seen.slotting_since = Some(now);
                 self.on_slot(*op, *action, setup, storage);
@@ -157,15 +163,10 @@ impl Invariants {
                     self.seen.doubt = (!ok).then_some(record);
                 }
             }
-            What::Fetch(..) => {
-                self.seen.counts.fetch();
-                let stopping = self.seen.stopping;
-                self.must(!stopping, || "a fetch after an orderly stop was asked for".into());
-                let owed = owes(storage).is_some();
-                self.must(!owed, || "O13: a fetch while a result is owed".into());
-            }
+            What::Fetch(..) => self.on_fetch(storage),
             What::Event(event) => self.on_event(now, event, storage),
             What::Met(Kind::MovedImage) => self.seen.verified = false,
+            What::Met(Kind::FlippedBit) => self.on_misread(setup, storage),
             What::Command("stop") => self.seen.stopping = true,
             What::Command("confirm") => self.seen.confirmed = true,
             What::Command("installed") => self.seen.installed = Some(now),
@@ -180,6 +181,23 @@ impl Invariants {
     fn begin_job(&mut self, op: OpId) {
         let busy = self.seen.job.replace(op);
         self.must(busy.is_none(), || "O3: two slot operations at once".into());
+    }
+
+    /// The first time, of an image that is whole, costs a second hash and no download.
+    fn on_misread(&mut self, setup: &Setup, storage: &Storage) {
+        let image = target_image(setup, storage).unwrap_or_default();
+        let holds = storage.target().surely_holds(image, image.len() as u64);
+        self.seen.misread = storage.misreads.flipped == 1 && holds;
+    }
+
+    fn on_fetch(&mut self, storage: &Storage) {
+        self.seen.counts.fetch();
+        let stopping = self.seen.stopping;
+        self.must(!stopping, || "a fetch after an orderly stop was asked for".into());
+        let misread = self.seen.misread;
+        self.must(!misread, || "fetched anew for one bit that was read wrongly".into());
+        let owed = owes(storage).is_some();
+        self.must(!owed, || "O13: a fetch while a result is owed".into());
     }
 
     fn on_digest(&mut self, op: OpId, end: u64, setup: &Setup, storage: &Storage) {
