@@ -77,6 +77,10 @@ struct Seen {
     slotting: Option<(OpId, SlotAction)>,
     /// When that was asked for.
     slotting_since: Option<Instant>,
+    /// Roll-backs that the slot refused.
+    refused: u8,
+    /// Since when no record has become durable that was to.
+    unsaved: Option<Instant>,
     switched: bool,
     rolled_back: bool,
     installed: Option<Instant>,
@@ -94,6 +98,10 @@ struct Seen {
 const BURNING: Duration = Duration::from_secs(5);
 /// How long the slot may take for an action.
 const SLOT: Duration = Duration::from_secs(600);
+/// How long the journal may take for a record.
+const JOURNAL: Duration = Duration::from_secs(1_800);
+/// Refused roll-backs that are followed by another one.
+const REFUSED: u8 = 3;
 
 impl Invariants {
     /// What was found broken, in order.
@@ -155,12 +163,14 @@ impl Invariants {
             }
             What::Done(op, ok) => self.on_done(*op, *ok, setup, storage),
             What::Persist(op, record) => {
+                self.seen.unsaved.get_or_insert(now);
                 self.broken.extend(self.seen.counts.record(now, record));
                 self.on_persist(*op, record, setup, storage);
             }
             What::Persisted(op, ok) => {
                 if let Some((_, record)) = self.seen.persisting.take_if(|(at, _)| at == op) {
                     self.seen.doubt = (!ok).then_some(record);
+                    self.seen.unsaved.take_if(|_| *ok);
                 }
             }
             What::Fetch(..) => self.on_fetch(storage),
@@ -265,6 +275,8 @@ impl Invariants {
             });
         }
         if let Some((_, action)) = self.seen.slotting.take_if(|(at, _)| *at == op) {
+            let refused = action == SlotAction::RollBack && !ok;
+            self.seen.refused = self.seen.refused.saturating_add(u8::from(refused));
             let switch = matches!(action, SlotAction::Activate | SlotAction::RollBack);
             self.seen.switched |= switch && ok;
             self.seen.rolled_back |= action == SlotAction::RollBack && ok;
@@ -397,12 +409,7 @@ impl Invariants {
                 self.must(told, || "O5: burning was not handed over".into());
             }
             Event::Restart => {
-                // A switch that is not answered within its limit is left to the next start.
-                let switch = [SlotAction::Activate, SlotAction::RollBack];
-                let asked = self.seen.slotting.is_some_and(|(_, action)| switch.contains(&action));
-                let since = self.seen.slotting_since.filter(|_| asked);
-                let left = since.is_some_and(|since| now.since(since) >= SLOT);
-                let switched = self.seen.switched || left;
+                let switched = self.seen.switched || self.is_left_to_the_start(now, storage);
                 self.must(switched, || "O7: nothing was switched".into());
                 let long = self.seen.installed.is_none_or(|at| now.since(at) >= BURNING);
                 let told = self.seen.acknowledged || long || self.seen.rolled_back;
@@ -410,6 +417,19 @@ impl Invariants {
             }
             _ => {}
         }
+    }
+
+    /// A slot or journal that has not answered within its limit is left to the next start, and so
+    /// is a roll-back that the slot refuses: nothing was confirmed.
+    fn is_left_to_the_start(&self, now: Instant, storage: &Storage) -> bool {
+        let trial = storage.loader.is_trial();
+        let asked =
+            self.seen.slotting.filter(|(_, action)| trial || *action == SlotAction::Activate);
+        let since = self.seen.slotting_since.filter(|_| asked.is_some());
+        let unsaved = self.seen.unsaved.filter(|_| trial);
+        since.is_some_and(|since| now.since(since) >= SLOT)
+            || unsaved.is_some_and(|since| now.since(since) >= JOURNAL)
+            || (trial && self.seen.refused > REFUSED)
     }
 
     /// `burning` was handed over 5 s ago.
