@@ -47,6 +47,7 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
         max_connections: usize::try_from(args.max_devices).unwrap_or(usize::MAX),
         // A burst of thousands of devices at once costs no line.
         log_entries: 16_384,
+        log_messages: !args.quiet,
         ..ServiceConfig::default()
     };
     config.cloud.max_devices = args.max_devices;

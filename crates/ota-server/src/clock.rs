@@ -46,11 +46,14 @@ impl Clock {
 
     /// Waits for `deadline`, or for ever without one.
     pub(super) async fn sleep_until(&self, deadline: Option<Instant>) {
-        let Some(deadline) = deadline else { return std::future::pending().await };
-        let span = Duration::from_micros(deadline.as_micros());
-        match self.origin.checked_add(span) {
+        match deadline.and_then(|deadline| self.moment_of(deadline)) {
             Some(at) => tokio::time::sleep_until(at).await,
             None => std::future::pending().await,
         }
+    }
+
+    /// A moment of this clock as one of the runtime.
+    pub(super) fn moment_of(&self, at: Instant) -> Option<tokio::time::Instant> {
+        self.origin.checked_add(Duration::from_micros(at.as_micros()))
     }
 }

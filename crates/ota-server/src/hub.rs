@@ -2,7 +2,9 @@
 //! turns of [`cycle`](crate::cycle) and hands out what they come to. It waits for its store, and
 //! never for a connection, so no client can hold up another.
 
-use std::collections::{BTreeMap, BTreeSet};
+#![allow(clippy::disallowed_types, reason = "sessions are looked up; nothing goes by their order")]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
@@ -19,7 +21,7 @@ use super::clock::Clock;
 use super::cycle::{self, Engine, Publish, Refused};
 use super::keys::Keys;
 use super::log::{Entry, Payload, What};
-use super::mqtt::Push;
+use super::mqtt::{Message, Push};
 use super::store::Shelf;
 use ota_cloud::broker;
 use ota_cloud::device;
@@ -100,6 +102,8 @@ enum Ticket {
 pub(super) struct Journal {
     pub(super) clock: Clock,
     pub(super) entries: broadcast::Sender<Entry>,
+    /// Whether messages are written down, too.
+    pub(super) messages: bool,
 }
 
 impl Journal {
@@ -107,6 +111,13 @@ impl Journal {
     pub(super) fn write(&self, device: Option<&Identity>, what: What) {
         let entry = Entry { at: self.clock.now(), device: device.cloned(), what };
         let _ = self.entries.send(entry);
+    }
+
+    /// Writes a message down.
+    fn message(&self, device: &Identity, what: impl FnOnce() -> What) {
+        if self.messages {
+            self.write(Some(device), what());
+        }
     }
 }
 
@@ -152,8 +163,10 @@ pub(super) struct Hub {
 
 #[derive(Default)]
 pub(super) struct Sessions {
-    by_id: BTreeMap<ConnId, Session>,
-    by_device: BTreeMap<Identity, ConnId>,
+    by_id: HashMap<ConnId, Session>,
+    by_device: HashMap<Identity, ConnId>,
+    /// Connections with an acknowledgement that waits for a message.
+    owed: Vec<ConnId>,
     last_login: BTreeMap<Identity, Instant>,
     /// What waits for the broker: at most a reply and an offer for each device.
     held: BTreeMap<(Identity, bool), Publish>,
@@ -184,6 +197,8 @@ struct Session {
     device: Identity,
     link: Link,
     filters: BTreeSet<String>,
+    /// An acknowledgement that leaves with the next message, or at the end of the turn.
+    ack: Option<u16>,
 }
 
 impl Session {
@@ -279,7 +294,7 @@ impl Hub {
             broker::Event::Report { topic, payload, id } => match device::sender(&topic) {
                 Ok(device) => {
                     let ticket = Ticket::Broker(session, id);
-                    return self.received(device, topic, &payload, ticket);
+                    return self.received(device, &topic, &payload, ticket);
                 }
                 Err(error) => {
                     self.journal.write(None, received(&topic, &payload));
@@ -296,8 +311,8 @@ impl Hub {
         self.journal.write(None, What::Refused { topic, error: refused });
     }
 
-    fn received(&mut self, device: Identity, topic: String, payload: &[u8], ticket: Ticket) {
-        self.journal.write(Some(&device), received(&topic, payload));
+    fn received(&mut self, device: Identity, topic: &str, payload: &[u8], ticket: Ticket) {
+        self.journal.message(&device, || received(topic, payload));
         self.pending.push(device, cycle::Input::Message(payload.to_vec()), ticket);
     }
 
@@ -342,7 +357,8 @@ impl Hub {
             self.end_session(old);
         }
         self.sessions.by_device.insert(device.clone(), id);
-        let session = Session { device: device.clone(), link, filters: BTreeSet::new() };
+        let (filters, ack) = (BTreeSet::new(), None);
+        let session = Session { device: device.clone(), link, filters, ack };
         self.sessions.by_id.insert(id, session);
         self.journal.write(Some(&device), What::LoggedIn { peer, legacy: login.legacy });
         Ok(device)
@@ -353,11 +369,12 @@ impl Hub {
         let device = session.device.clone();
         match event {
             Event::Report { payload, id: ack } => {
-                let topic = device.report_topic().to_owned();
-                self.received(device, topic, &payload, Ticket::Report(id, ack));
+                self.journal.message(&device, || received(device.report_topic(), &payload));
+                let input = cycle::Input::Message(payload.to_vec());
+                self.pending.push(device, input, Ticket::Report(id, ack));
             }
             Event::Publish { topic, payload, qos } => {
-                self.journal.write(Some(&device), received(&topic, &payload));
+                self.journal.message(&device, || received(&topic, &payload));
                 self.echo(id, &topic, &payload, qos);
             }
             Event::Foreign { topic } => {
@@ -433,6 +450,10 @@ impl Hub {
         for (((device, _), ticket), answer) in inputs.into_iter().zip(tickets).zip(answers) {
             self.settle(&device, ticket, answer);
         }
+        if self.points.is_some() {
+            // A test ends the process between the two.
+            self.pay();
+        }
         self.pass(Point::Acknowledged, outcome.written > 0);
         let publishes = !outcome.publish.is_empty();
         for publish in outcome.publish {
@@ -443,7 +464,27 @@ impl Hub {
                 self.publish(publish);
             }
         }
+        self.pay();
         self.pass(Point::Published, publishes);
+    }
+
+    /// Acknowledges what no message took along.
+    fn pay(&mut self) {
+        for id in std::mem::take(&mut self.sessions.owed) {
+            let owed = self.sessions.by_id.get_mut(&id).and_then(|session| session.ack.take());
+            if let Some(ack) = owed {
+                self.push(id, Push::Ack(ack));
+            }
+        }
+    }
+
+    /// Owes a connection an acknowledgement: it leaves with the answer, in one write.
+    fn owe(&mut self, id: ConnId, ack: u16) {
+        let Some(session) = self.sessions.by_id.get_mut(&id) else { return };
+        match session.ack.replace(ack) {
+            None => self.sessions.owed.push(id),
+            Some(earlier) => drop(self.push(id, Push::Ack(earlier))),
+        }
     }
 
     /// A turn that has something to do passes a point.
@@ -475,7 +516,7 @@ impl Hub {
             // A row that cannot be read keeps nothing: nothing is acknowledged.
             Ticket::Report(id, _) | Ticket::Joined(id) if unreadable => self.end_session(id),
             Ticket::Broker(..) if unreadable => {}
-            Ticket::Report(id, Some(ack)) => drop(self.push(id, Push::Ack(ack))),
+            Ticket::Report(id, Some(ack)) => self.owe(id, ack),
             Ticket::Broker(session, ack) => self.tell(session, ack.map(Told::Ack)),
             Ticket::Report(_, None) | Ticket::Joined(_) | Ticket::Left | Ticket::Nobody => {}
         }
@@ -545,8 +586,7 @@ impl Hub {
         {
             return self.pending.push(device, cycle::Input::NotOffered(task), Ticket::Nobody);
         }
-        let topic = device.update_topic().to_owned();
-        if self.send(&device, topic, Bytes::from(payload))
+        if self.send(&device, Bytes::from(payload))
             && let Some(task) = offer
         {
             self.pending.push(device, cycle::Input::Offered(task), Ticket::Nobody);
@@ -573,21 +613,33 @@ impl Hub {
     }
 
     /// Hands a message of the cloud's to a device's connection. Returns whether it took it.
-    fn send(&mut self, device: &Identity, topic: String, payload: Bytes) -> bool {
-        let message = Payload::new(&payload);
-        let qos = QoS::AtMostOnce;
-        let push = Push::Message { topic: topic.clone(), payload, qos };
+    fn send(&mut self, device: &Identity, payload: Bytes) -> bool {
+        let message = self.journal.messages.then(|| Payload::new(&payload));
+        let topic = || device.update_topic().to_owned();
         let sent = match &self.broker {
-            Some(broker) => broker.outbox.try_send(push).is_ok(),
+            Some(broker) => {
+                let message = Message { topic: topic(), payload, qos: QoS::AtMostOnce };
+                broker.outbox.try_send(Push::Message(Box::new(message))).is_ok()
+            }
             None => {
                 let id = self.sessions.by_device.get(device).copied().unwrap_or(ConnId::MAX);
-                let session = self.sessions.by_id.get(&id);
-                session.is_some_and(Session::listens) && self.push(id, push)
+                let session = self.sessions.by_id.get_mut(&id);
+                match session.filter(|session| session.listens()) {
+                    Some(session) => {
+                        let ack = session.ack.take();
+                        self.push(id, Push::Update { payload, ack })
+                    }
+                    None => false,
+                }
             }
         };
-        let what =
-            if sent { What::Sent { topic, payload: message } } else { What::NotSent { topic } };
-        self.journal.write(Some(device), what);
+        match message {
+            _ if !sent => self.journal.write(Some(device), What::NotSent { topic: topic() }),
+            Some(payload) => {
+                self.journal.write(Some(device), What::Sent { topic: topic(), payload });
+            }
+            None => {}
+        }
         sent
     }
 
@@ -597,11 +649,12 @@ impl Hub {
         let Some(session) = self.sessions.by_id.get(&id) else { return };
         if session.filters.iter().any(|filter| matches(filter, topic)) {
             let device = session.device.clone();
-            let push = Push::Message { topic: topic.to_owned(), payload: payload.clone(), qos };
-            if self.push(id, push) {
-                let payload = Payload::new(payload);
-                let sent = What::Sent { topic: topic.to_owned(), payload };
-                self.journal.write(Some(&device), sent);
+            let message = Message { topic: topic.to_owned(), payload: payload.clone(), qos };
+            if self.push(id, Push::Message(Box::new(message))) {
+                self.journal.message(&device, || What::Sent {
+                    topic: topic.to_owned(),
+                    payload: Payload::new(payload),
+                });
             }
         }
     }

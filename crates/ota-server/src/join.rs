@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::hub::{Input, Journal, Told};
 use crate::log::What;
-use crate::mqtt::Push;
+use crate::mqtt::{Message, Push};
 use crate::stream::{self, Stream, push_out};
 use crate::tls::ClientTls;
 use ota_cloud::broker::{Broker, Event, Lost, Session};
@@ -162,7 +162,8 @@ impl Shell<'_> {
                     while let Ok((number, told)) = from_hub.told.try_recv() {
                         self.tell(number, told);
                     }
-                    if let Push::Message { topic, payload, .. } = push {
+                    if let Push::Message(message) = push {
+                        let Message { topic, payload, .. } = *message;
                         self.session.publish(self.clock.now(), &topic, &payload);
                     }
                 }

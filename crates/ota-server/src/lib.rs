@@ -125,6 +125,10 @@ pub struct ServiceConfig {
     /// The log entries that wait for the slowest reader, each with its message of at most
     /// [`endpoint::Limits::payload`]. Default 1,024.
     pub log_entries: usize,
+    /// Whether the log has each message ([`What::Received`], [`What::Sent`]) and each event that is
+    /// no news: a version report that says what the last one said, and progress between two
+    /// statuses. A fleet that nobody watches costs less without. Default yes.
+    pub log_messages: bool,
     /// The folder of the state, which is made where there is none, and which this process alone may
     /// use. Without it the state is in memory.
     pub data: Option<PathBuf>,
@@ -159,6 +163,7 @@ impl Default for ServiceConfig {
             limits: endpoint::Limits::default(),
             http_patience: Duration::from_secs(30),
             log_entries: 1024,
+            log_messages: true,
             data: None,
             events: None,
             points: None,
@@ -198,7 +203,7 @@ impl Service {
         let clock = Clock::start();
         let entries = broadcast::Sender::new(config.log_entries.max(1));
         let log = entries.downgrade();
-        let journal = Journal { clock, entries };
+        let journal = Journal { clock, entries, messages: config.log_messages };
         let joins = matches!(front, Front::Join { .. });
         let settings = CloudConfig {
             signer: signer.clone(),
@@ -209,6 +214,7 @@ impl Service {
         };
         let mut cloud = cycle::Engine::new(state.store, settings)?;
         cloud.allow_unknown(config.anonymous);
+        cloud.tell_all(config.log_messages);
         cloud.keep_events(config.events.unwrap_or(state.events));
         let shelf = store::Shelf::default();
         let (plan, patience) = (config.faults, config.http_patience);
@@ -431,7 +437,7 @@ impl Running {
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// The inputs that wait for the hub. Connections wait when it is full.
-const INPUTS: usize = 1_024;
+const INPUTS: usize = 2_048;
 
 struct Bound {
     listener: TcpListener,

@@ -2,30 +2,44 @@
 //! and two bounded queues.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use mqttbytes::QoS;
-use ota_proto::Identity;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use ota_proto::{Identity, Instant};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::faulty::Faults;
 use super::hub::{ConnId, Input, Link};
-use super::stream::{Peer, Stream, push_out};
+use super::stream::{Peer, Stream};
 use ota_cloud::endpoint::{Connection, Event, Limits, Refusal};
 use ota_cloud::relay::Line;
 
 /// Something for a device.
 #[derive(Clone, Debug)]
 pub(super) enum Push {
-    /// A message.
-    Message { topic: String, payload: Bytes, qos: QoS },
+    /// A message on the device's update topic. The report with this id is durable: both leave
+    /// together.
+    Update { payload: Bytes, ack: Option<u16> },
+    /// A message on another topic.
+    Message(Box<Message>),
     /// Its report with this id is durable.
     Ack(u16),
+}
+
+/// A message of the cloud's.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    pub(super) topic: String,
+    pub(super) payload: Bytes,
+    pub(super) qos: QoS,
 }
 
 /// What waits for one connection; a device that lets it pile up is disconnected. Acknowledgements
@@ -33,8 +47,8 @@ pub(super) enum Push {
 pub(super) const OUTBOX: usize = 96;
 /// How long the last bytes of a closed connection may take.
 const LINGER: Duration = Duration::from_secs(1);
-/// A device's messages have some hundred bytes, and each connection has such a buffer.
-const READ: usize = 1024;
+/// A device's messages have some hundred bytes.
+const READ: usize = 2048;
 
 /// What all connections share.
 #[derive(Clone, Debug)]
@@ -51,40 +65,42 @@ pub(super) async fn serve(client: Peer, peer: SocketAddr, id: ConnId, shared: Sh
     let Shared { clock, limits, hub, faults, stop } = shared;
     let (outbox, pushes) = mpsc::channel(OUTBOX);
     let (alive, dismissed) = oneshot::channel();
-    let faulty = !faults.lock().is_idle();
+    let is_faulty = !faults.lock().is_idle();
     let mut shell = Shell {
-        stream: client.stream,
+        wire: Wire {
+            stream: client.stream,
+            line: Line::new(Connection::new(clock.now(), limits), is_faulty),
+            faults: is_faulty.then_some(faults),
+            unflushed: false,
+            clock,
+        },
         certificate: client.certificate,
         peer,
         id,
-        clock,
         hub,
         link: Some(Link { outbox, _alive: alive }),
         pushes,
         dismissed,
         decision: None,
         device: None,
-        line: Line::new(Connection::new(clock.now(), limits), faulty),
-        faults,
         half: limits.unsent / 2,
     };
     let why = tokio::select! {
         why = shell.run() => why,
         () = stop.cancelled() => "the service stops".to_owned(),
     };
-    shell.finish().await;
+    shell.wire.finish().await;
     let device = shell.device.take();
     // A stopped hub has forgotten the connection already.
     let _ = shell.hub.send(Input::Gone { id, peer, device, why }).await;
 }
 
 struct Shell {
-    stream: Stream,
+    wire: Wire,
     /// Handed to the hub with the login.
     certificate: Option<Vec<u8>>,
     peer: SocketAddr,
     id: ConnId,
-    clock: Clock,
     hub: mpsc::Sender<Input>,
     /// Handed to the hub with the login.
     link: Option<Link>,
@@ -93,106 +109,199 @@ struct Shell {
     dismissed: oneshot::Receiver<Infallible>,
     decision: Option<oneshot::Receiver<Result<Identity, Refusal>>>,
     device: Option<Identity>,
-    line: Line,
-    faults: Faults,
     half: usize,
 }
 
 impl Shell {
     /// Runs until the connection is to be closed; says why.
     async fn run(&mut self) -> String {
-        let mut buf = vec![0; READ];
-        let mut unflushed = false;
+        let clock = self.wire.clock;
+        // Set anew only when something is due before it: with each packet the deadline moves on.
+        let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut rings: Option<Instant> = None;
         loop {
             if self.forward().await.is_err() {
                 return "the service stops".to_owned();
             }
-            if let Some(why) = self.line.endpoint.closed() {
+            if let Some(why) = self.wire.line.endpoint.closed() {
                 return why.to_string();
             }
-            if self.line.is_cut() {
+            if self.wire.line.is_cut() {
                 return "a fault".to_owned();
             }
-            let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
-            let unsent = self.line.unsent();
+            let deadline = self.wire.line.deadline();
+            if let Some(at) = deadline.filter(|at| rings.is_none_or(|rings| *at < rings))
+                && let Some(moment) = clock.moment_of(at)
+            {
+                timer.as_mut().reset(moment);
+                rings = Some(at);
+            }
+            let unsent = self.wire.line.unsent().len();
             let logged_in = self.link.is_none() && self.decision.is_none();
             tokio::select! {
-                read = reader.read(&mut buf), if self.line.wants_read() => match read {
-                    Ok(0) => return "the client closed it".to_owned(),
-                    Ok(n) => {
-                        let (now, data) = (self.clock.now(), buf.get(..n).unwrap_or(&[]));
-                        self.line.handle_received(&mut self.faults.lock(), now, data);
-                    }
-                    Err(error) => return format!("cannot read: {error}"),
-                },
-                pushed = push_out(&mut writer, unsent), if unflushed || !unsent.is_empty() => {
-                    match pushed {
-                        Ok(n) => {
-                            unflushed = n > 0;
-                            self.line.handle_sent(self.clock.now(), n);
-                        }
-                        Err(error) => return format!("cannot write: {error}"),
-                    }
+                biased;
+                _ = &mut self.dismissed, if logged_in => {
+                    return "another login of the device, or its queue is full".to_owned();
+                }
+                () = timer.as_mut(), if rings.is_some() => {
+                    rings = None;
+                    self.wire.line.handle_timeout(clock.now());
                 }
                 decided = decide(&mut self.decision), if self.decision.is_some() => {
                     self.decision = None;
-                    let now = self.clock.now();
+                    let endpoint = &mut self.wire.line.endpoint;
                     match decided {
                         Some(Ok(device)) => {
                             self.device = Some(device.clone());
-                            self.line.endpoint.accept(now, device);
+                            endpoint.accept(clock.now(), device);
                         }
-                        Some(Err(refusal)) => self.line.endpoint.refuse(now, refusal),
+                        Some(Err(refusal)) => endpoint.refuse(clock.now(), refusal),
                         None => return "the service stops".to_owned(),
                     }
                 }
-                Some(push) = self.pushes.recv(), if logged_in && unsent.len() <= self.half => {
+                Some(push) = self.pushes.recv(), if logged_in && unsent <= self.half => {
                     self.take(push);
-                    // An acknowledgement and the reply to the same report leave together.
-                    while self.line.unsent().len() <= self.half {
+                    // What waits leaves together.
+                    while self.wire.line.unsent().len() <= self.half {
                         let Ok(push) = self.pushes.try_recv() else { break };
                         self.take(push);
                     }
                 }
-                _ = &mut self.dismissed, if logged_in => {
-                    return "another login of the device, or its queue is full".to_owned();
-                }
-                () = self.clock.sleep_until(self.line.deadline()) => {
-                    self.line.handle_timeout(self.clock.now());
+                moved = poll_fn(|cx| self.wire.poll_move(cx)) => {
+                    if let Err(why) = moved {
+                        return why;
+                    }
                 }
             }
         }
     }
 
     fn take(&mut self, push: Push) {
-        let (now, endpoint) = (self.clock.now(), &mut self.line.endpoint);
+        let (now, endpoint) = (self.wire.clock.now(), &mut self.wire.line.endpoint);
+        // A message may be lost, as QoS 0 may be; the fault shows in the connection's own state.
         match push {
-            Push::Message { topic, payload, qos } => {
-                // Lost, as QoS 0 may be; the fault shows in the connection's own state.
+            Push::Update { payload, ack } => {
+                if let Some(id) = ack {
+                    endpoint.acknowledge(now, id);
+                }
+                if let Some(device) = &self.device {
+                    let topic = device.update_topic();
+                    let _ = endpoint.publish(now, topic, &payload, QoS::AtMostOnce);
+                }
+            }
+            Push::Message(message) => {
+                let Message { topic, payload, qos } = *message;
                 let _ = endpoint.publish(now, &topic, &payload, qos);
             }
             Push::Ack(id) => endpoint.acknowledge(now, id),
         }
     }
 
-    /// Hands the events to the hub, each only when it has room.
-    async fn forward(&mut self) -> Result<(), mpsc::error::SendError<()>> {
-        loop {
-            let permit = self.hub.reserve().await?;
-            let event = self.faults.next_event(&mut self.line, self.clock.now());
-            let Some(event) = event else { return Ok(()) };
-            match (event, self.link.take()) {
+    /// Hands the events to the hub, and waits while it has no room.
+    async fn forward(&mut self) -> Result<(), mpsc::error::SendError<Input>> {
+        while let Some(event) = self.wire.next_event() {
+            let id = self.id;
+            let input = match (event, self.link.take()) {
                 (Event::Login(login), Some(link)) => {
                     let (answer, decision) = oneshot::channel();
                     self.decision = Some(decision);
-                    let (id, peer) = (self.id, self.peer);
-                    let certificate = self.certificate.take();
-                    permit.send(Input::Login { id, peer, login, certificate, link, answer });
+                    let (peer, certificate) = (self.peer, self.certificate.take());
+                    Input::Login { id, peer, login, certificate, link, answer }
                 }
                 (event, link) => {
                     self.link = link;
-                    permit.send(Input::Event { id: self.id, event });
+                    Input::Event { id, event }
                 }
+            };
+            self.hub.send(input).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The socket and the state of what is on it.
+struct Wire {
+    stream: Stream,
+    line: Line,
+    /// For a line on which something may go wrong on purpose.
+    faults: Option<Faults>,
+    /// A layer below may keep something.
+    unflushed: bool,
+    clock: Clock,
+}
+
+impl Wire {
+    fn next_event(&mut self) -> Option<Event> {
+        let now = self.clock.now();
+        match &self.faults {
+            None => self.line.endpoint.poll_event(now),
+            Some(faults) => faults.next_event(&mut self.line, now),
+        }
+    }
+
+    /// Moves what can be moved: what waits for the client goes out, what it sent comes in. Ready
+    /// when something has.
+    fn poll_move(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        let wrote = match self.poll_send(cx) {
+            Poll::Ready(Ok(wrote)) => wrote,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(format!("cannot write: {error}"))),
+            Poll::Pending => false,
+        };
+        if self.line.wants_read() {
+            let mut space = [0; READ];
+            let mut space = ReadBuf::new(&mut space);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut space) {
+                Poll::Ready(Ok(())) if space.filled().is_empty() => {
+                    return Poll::Ready(Err("the client closed it".to_owned()));
+                }
+                Poll::Ready(Ok(())) => {
+                    self.received(space.filled());
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(format!("cannot read: {error}")));
+                }
+                Poll::Pending => {}
+            }
+        }
+        if wrote { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Ready when all is written and pushed out; says whether anything was.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<bool>> {
+        let mut wrote = false;
+        while !self.line.unsent().is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, self.line.unsent()) {
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+                }
+                Poll::Ready(Ok(n)) => {
+                    (wrote, self.unflushed) = (true, true);
+                    self.line.handle_sent(self.clock.now(), n);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                // The room that it made is news, too.
+                Poll::Pending if wrote => return Poll::Ready(Ok(true)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(flushed) => flushed?,
+                Poll::Pending if wrote => return Poll::Ready(Ok(true)),
+                Poll::Pending => return Poll::Pending,
+            }
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(wrote))
+    }
+
+    fn received(&mut self, data: &[u8]) {
+        match &self.faults {
+            None => self.line.endpoint.handle_received(data),
+            Some(faults) => {
+                let now = self.clock.now();
+                self.line.handle_received(&mut faults.lock(), now, data);
             }
         }
     }

@@ -215,6 +215,41 @@ fn a_disk_that_is_full_answers_nothing_changes_nothing_and_the_same_inputs_go_th
 }
 
 #[test]
+fn a_commit_that_fails_costs_no_news_that_were_not_written_yet() {
+    let mut one = engine(Memory::new());
+    turn(&mut one, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
+    let offer = turn(&mut one, 50, vec![]).publish.remove(0).offer.unwrap();
+    turn(&mut one, 51, vec![Input::Offered(offer), progress("downloading", 1)]);
+    let error = StoreError::Full { why: "x".into() };
+    let mut two = engine(Broken { inner: one.store_mut().clone(), error, times: 0 });
+    let of = |engine: &mut Engine<Broken>| {
+        let device = engine.device(&device(1)).unwrap().unwrap();
+        (device.task.unwrap().percent, device.counters)
+    };
+    turn(&mut two, 60, vec![progress("downloading", 30)]);
+    let before = of(&mut two);
+    assert_eq!(before.0, Some(30));
+    two.store_mut().times = 1;
+    let failed = two.turn(at(70), &[(device(1), Input::Message(NEW.to_vec()))]);
+    assert!(failed.is_err());
+    assert_eq!(of(&mut two), before, "as before, with what is in no row");
+    assert_eq!(two.deadline().unwrap(), Some(at(10_060)));
+    assert_eq!(turn(&mut two, 10_060, vec![]).written, 1);
+}
+
+#[test]
+fn what_is_no_news_is_told_only_where_all_is() {
+    let mut engine = engine(Memory::new());
+    engine.set_rule("TESTPROD01", None).unwrap();
+    engine.tell_all(false);
+    let first = turn(&mut engine, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
+    assert!(first.events.len() > 2, "{:?}", first.events);
+    assert_eq!(turn(&mut engine, 1, vec![Input::Message(OLD.to_vec())]).events, []);
+    let came = turn(&mut engine, 2, vec![Input::Message(NEW.to_vec())]);
+    assert_eq!(came.events.len(), 2, "another version is news");
+}
+
+#[test]
 fn a_row_that_changed_behind_it_is_loaded_and_applied_again() {
     let memory = Memory::new();
     let mut first = engine(memory.clone());
@@ -378,8 +413,8 @@ fn sizes(waiting: usize, now: &mut dyn FnMut() -> Instant) -> Vec<usize> {
 }
 
 #[test]
-fn what_waits_is_gathered_up_to_256_inputs_or_five_milliseconds() {
-    assert_eq!(sizes(600, &mut || at(0)), [256, 256, 88]);
+fn what_waits_is_gathered_up_to_700_inputs_or_five_milliseconds() {
+    assert_eq!(sizes(1_500, &mut || at(0)), [700, 700, 100]);
     let mut clock = 0;
     let mut now = || {
         clock += 1;

@@ -344,11 +344,14 @@ pub fn read_message(payload: &[u8]) -> Result<DeviceMessage<'_>, CloudError> {
 }
 
 fn encode(message: &CloudMessage<'_>) -> Option<Vec<u8>> {
-    let mut payload = vec![0; 1_024];
-    if let Err(small) = message.encode(&mut payload) {
-        // The lengths are our own: the catalogue bounds them.
-        payload.resize(small.needed, 0);
-    }
+    // What most have room in. It is copied out, so that what waits for a device has its length.
+    let mut payload = [0; 512];
+    let needed = match message.encode(&mut payload) {
+        Ok(len) => return payload.get(..len).map(<[u8]>::to_vec),
+        Err(small) => small.needed,
+    };
+    // The lengths are our own: the catalogue bounds them.
+    let mut payload = vec![0; needed];
     let len = message.encode(&mut payload).ok()?;
     payload.truncate(len);
     Some(payload)

@@ -440,6 +440,9 @@ impl<'a> Turn<'a> {
         }
         self.change.counts.push((task.status, 1));
         self.change.replaced = device.task.replace(task);
+        // Counted are the tasks that stand in rows, and a row has one.
+        let gone = self.change.replaced.as_ref().map(|task| (task.status, -1));
+        self.change.counts.extend(gone);
         self.emit(EventKind::Began { task: id, version: target.into() });
         if !options.confirm {
             self.make_due(push_at);

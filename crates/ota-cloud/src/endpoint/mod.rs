@@ -12,7 +12,7 @@ mod types;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use mqttbytes::QoS;
 use mqttbytes::v4::{
     ConnAck, ConnectReturnCode, Packet, PingResp, PubAck, Publish, SubAck, Subscribe,
@@ -24,6 +24,9 @@ use crate::acks::Acks;
 pub use topic::{is_filter, is_topic, matches};
 pub use types::{Close, Event, Limits, Login, NotSent, Refusal};
 use types::{keep_alive, one_and_a_half};
+
+/// Room that a connection at rest keeps for the next packets, in bytes.
+const SPARE: usize = 1024;
 
 /// One connection. Feed it with [`Connection::handle_received`], drain
 /// [`Connection::poll_event`], write out [`Connection::unsent`], and call
@@ -53,6 +56,28 @@ enum Phase {
     /// The event `Login` is out, the answer not yet in.
     Deciding,
     Up(Identity),
+}
+
+/// What a device publishes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// Its report topic.
+    Reports,
+    /// Another topic of its own.
+    Own,
+    Foreign,
+}
+
+impl Whose {
+    fn of(device: &Identity, topic: &str) -> Self {
+        if topic == device.report_topic() {
+            Self::Reports
+        } else if topic::may_use(device, topic) {
+            Self::Own
+        } else {
+            Self::Foreign
+        }
+    }
 }
 
 impl Connection {
@@ -209,7 +234,10 @@ impl Connection {
 
     /// `n` bytes of [`Connection::unsent`] were written.
     pub fn handle_sent(&mut self, now: Instant, n: usize) {
-        drop(self.tx.split_to(n.min(self.tx.len())));
+        self.tx.advance(n.min(self.tx.len()));
+        if self.tx.is_empty() && self.tx.capacity() > SPARE {
+            self.tx = BytesMut::new();
+        }
         self.tx_since = now;
     }
 
@@ -267,20 +295,21 @@ impl Connection {
         (packet, legacy): (Packet, bool),
         now: Instant,
     ) -> Result<Option<Event>, Close> {
-        let device = match (&self.phase, packet) {
+        match (&self.phase, packet) {
             (Phase::New, Packet::Connect(connect)) => {
                 self.phase = Phase::Deciding;
                 self.keep_alive = keep_alive(connect.keep_alive);
-                return Ok(Some(Event::Login(Login::new(connect, legacy))));
+                Ok(Some(Event::Login(Login::new(connect, legacy))))
             }
-            (Phase::New, _) => return Err(Close::NotConnect),
-            (_, Packet::Connect(_)) => return Err(Close::SecondConnect),
-            (Phase::Up(device), packet) => (device.clone(), packet),
-            (Phase::Deciding, _) => return Ok(None),
-        };
-        match device {
-            (device, Packet::Publish(publish)) => self.handle_publish(&device, publish, now),
-            (device, Packet::Subscribe(subscribe)) => {
+            (Phase::New, _) => Err(Close::NotConnect),
+            (_, Packet::Connect(_)) => Err(Close::SecondConnect),
+            (Phase::Deciding, _) => Ok(None),
+            (Phase::Up(device), Packet::Publish(publish)) => {
+                let whose = Whose::of(device, &publish.topic);
+                self.handle_publish(whose, publish, now)
+            }
+            (Phase::Up(device), Packet::Subscribe(subscribe)) => {
+                let device = device.clone();
                 self.handle_subscribe(&device, subscribe, now).map(Some)
             }
             (_, Packet::Unsubscribe(unsubscribe)) => {
@@ -301,7 +330,7 @@ impl Connection {
 
     fn handle_publish(
         &mut self,
-        device: &Identity,
+        whose: Whose,
         publish: Publish,
         now: Instant,
     ) -> Result<Option<Event>, Close> {
@@ -312,19 +341,16 @@ impl Connection {
             return Err(Close::TooLarge);
         }
         let Publish { topic, payload, qos, pkid, .. } = publish;
-        let is_report = topic == device.report_topic();
         let id = (qos == QoS::AtLeastOnce).then_some(pkid);
         if let Some(id) = id {
             // A foreign message is acknowledged too: it is dropped, not asked for again.
-            self.acks.take(id, !is_report);
+            self.acks.take(id, whose != Whose::Reports);
             self.write_acks(now);
         }
-        Ok(Some(if is_report {
-            Event::Report { payload, id }
-        } else if topic::may_use(device, &topic) {
-            Event::Publish { topic, payload, qos }
-        } else {
-            Event::Foreign { topic }
+        Ok(Some(match whose {
+            Whose::Reports => Event::Report { payload, id },
+            Whose::Own => Event::Publish { topic, payload, qos },
+            Whose::Foreign => Event::Foreign { topic },
         }))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ota_proto::Instant;
 
 /// The most inputs of one turn.
-pub const MOST: usize = 256;
+pub const MOST: usize = 700;
 /// How long inputs are gathered while more keep arriving.
 pub const GATHER: Duration = Duration::from_millis(5);
 

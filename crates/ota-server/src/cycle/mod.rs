@@ -5,21 +5,23 @@
 //! the turns. What a turn comes to is handed out once its commit has returned, and not at all when
 //! the commit fails.
 
+mod batch;
 mod gather;
 mod shelf;
 mod work;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use batch::{Batch, Found, Memory};
 use ota_cloud::device::{self, BadState, Context, DeviceInput, Effect};
 use ota_cloud::{
     CatalogError, CloudConfig, CloudError, Device, EventKind, Firmware, Module, TaskError, TaskId,
     TaskOptions,
 };
 use ota_proto::{Identity, Instant};
-use ota_store::{Commit, DeviceKey, DeviceRow, EventQuery, Store, StoreError};
+use ota_store::{Commit, DeviceKey, EventQuery, Store, StoreError};
 
 pub use gather::{GATHER, MOST, gather};
 use shelf::Shelf;
@@ -170,15 +172,16 @@ pub struct Engine<S> {
     config: CloudConfig,
     shelf: Shelf,
     allow_unknown: bool,
+    tell_all: bool,
     /// Devices that have a number.
     numbers: u32,
-    kept: BTreeMap<DeviceKey, Kept>,
+    kept: Memory,
     /// Those of them that have news which are not in their rows, by when these must be.
-    late: BTreeSet<(Instant, DeviceKey)>,
+    late: BTreeSet<(Instant, Identity)>,
     /// Devices whose rows cannot be read: they are not asked for again when time has come.
     bad: BTreeSet<DeviceKey>,
     /// Devices with a session of this process. Presence is in no row.
-    online: BTreeSet<DeviceKey>,
+    online: BTreeSet<Identity>,
     /// The moment of the last turn.
     now: Instant,
     /// Events that are kept; older ones go.
@@ -201,8 +204,9 @@ impl<S: Store> Engine<S> {
             store,
             config,
             allow_unknown: false,
+            tell_all: true,
             numbers,
-            kept: BTreeMap::new(),
+            kept: Memory::default(),
             late: BTreeSet::new(),
             bad: BTreeSet::new(),
             online: BTreeSet::new(),
@@ -215,6 +219,12 @@ impl<S: Store> Engine<S> {
     /// Whether devices that are not known are taken at first sight. Off at first.
     pub fn allow_unknown(&mut self, allow: bool) {
         self.allow_unknown = allow;
+    }
+
+    /// Whether [`Outcome::events`] has those that are no news, too: a version report that says what
+    /// the last one said, and progress between two statuses. They are in no journal. On at first.
+    pub fn tell_all(&mut self, all: bool) {
+        self.tell_all = all;
     }
 
     /// How many events are kept; the oldest go. All of them at first.
@@ -250,12 +260,12 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// What the store refuses, and a row that cannot be read as [`StoreError::Corrupt`].
     pub fn device(&mut self, identity: &Identity) -> Result<Option<Device>, StoreError> {
-        let key = work::key(identity);
-        if let Some(kept) = self.kept.get(&key) {
+        if let Some(kept) = self.kept.get(identity) {
             return Ok(Some(kept.device.clone()));
         }
-        let Some(row) = self.store.read().device(&key)? else { return Ok(None) };
-        let read = Kept::read(row, &self.online);
+        let row = self.store.read().device(&work::key(identity))?;
+        let Some(row) = row else { return Ok(None) };
+        let read = Kept::read(row, self.online.contains(identity));
         read.map(|kept| Some(kept.device))
             .map_err(|why| StoreError::Corrupt { why: why.to_string() })
     }
@@ -280,7 +290,7 @@ impl<S: Store> Engine<S> {
         events.map(read).collect()
     }
 
-    /// Takes inputs in order, and wakes what is due. At most 256 inputs belong into one turn.
+    /// Takes inputs in order, and wakes what is due. At most [`MOST`] inputs belong into one turn.
     ///
     /// # Errors
     /// What the store refuses: nothing has happened then, and nothing may be answered. The same
@@ -297,8 +307,8 @@ impl<S: Store> Engine<S> {
                 Err(StoreError::Conflict(conflict)) if tries < TRIES => {
                     // What is kept of these is old. What of it was not written yet is lost with
                     // it: progress, which nobody acknowledged.
-                    for key in &conflict.devices {
-                        self.forget_one(key);
+                    for identity in conflict.devices.iter().filter_map(work::identity) {
+                        self.forget_one(&identity);
                     }
                 }
                 other => return other,
@@ -313,34 +323,50 @@ impl<S: Store> Engine<S> {
     ) -> Result<Outcome, StoreError> {
         self.now = now;
         let due = self.due(now)?;
-        let mut work = self.load(inputs, &due)?;
+        let mut batch = self.load(inputs, due)?;
         let mut outcome = Outcome::default();
         let mut next =
             Next { numbers: self.numbers, offers: Vec::new(), commit: Commit::default() };
-        for (identity, input) in inputs {
-            let answer = self.take(now, identity, input, &mut work, &mut next, &mut outcome);
+        for (at, (identity, input)) in inputs.iter().enumerate() {
+            let slot = batch.slot(at);
+            let answer = self.take(now, identity, input, slot, &mut batch, &mut next, &mut outcome);
             outcome.answers.push(answer);
         }
         // Also what became due by an input: an offer without a pause is claimed in the commit that
         // makes it.
-        for of in work.values_mut().filter_map(|of| of.as_mut().ok()) {
-            if of.kept.device.wake().is_some_and(|wake| wake <= now) {
-                of.woken = true;
+        for (slot, of) in batch.works() {
+            if of.device().wake().is_some_and(|wake| wake <= now) {
+                of.wake();
                 // A wake-up is no command.
-                let _ = self.apply(now, of, DeviceInput::Woken, &mut next, &mut outcome);
+                let _ = self.apply(now, slot, of, DeviceInput::Woken, &mut next, &mut outcome);
             }
         }
-        self.commit(now, work, &mut next, &mut outcome)?;
+        if let Err(why) = self.write(now, &mut batch, &mut next) {
+            for (identity, kept) in batch.undone() {
+                self.kept.insert(identity, kept);
+            }
+            return Err(why);
+        }
+        outcome.written = next.commit.devices.len();
+        // From here on it is durable.
+        self.hand_out(now, &batch, &mut next, &mut outcome);
+        self.keep(now, batch);
         Ok(outcome)
     }
 
     /// Devices whose wake-up has come, and those whose progress waited long enough.
-    fn due(&mut self, now: Instant) -> Result<BTreeSet<DeviceKey>, StoreError> {
+    fn due(&mut self, now: Instant) -> Result<BTreeSet<Identity>, StoreError> {
         let limit = DUE.saturating_add(self.bad.len());
-        let mut due: BTreeSet<_> = self.store.due(now.as_micros(), limit)?.into_iter().collect();
-        due.retain(|key| !self.bad.contains(key));
+        let mut due = BTreeSet::new();
+        for key in self.store.due(now.as_micros(), limit)? {
+            match work::identity(&key) {
+                _ if self.bad.contains(&key) => {}
+                Some(identity) => drop(due.insert(identity)),
+                None => self.is_bad(key),
+            }
+        }
         let late = self.late.iter().take_while(|(at, _)| *at <= now);
-        due.extend(late.map(|(_, key)| key.clone()).take(DUE));
+        due.extend(late.map(|(_, identity)| identity.clone()).take(DUE));
         Ok(due)
     }
 
@@ -348,27 +374,39 @@ impl<S: Store> Engine<S> {
     fn load(
         &mut self,
         inputs: &[(Identity, Input)],
-        due: &BTreeSet<DeviceKey>,
-    ) -> Result<BTreeMap<DeviceKey, Result<Work, BadState>>, StoreError> {
-        let mut keys = due.clone();
-        keys.extend(inputs.iter().map(|(identity, _)| work::key(identity)));
+        due: BTreeSet<Identity>,
+    ) -> Result<Batch, StoreError> {
+        let mut batch = Batch::new(inputs.iter().map(|(identity, _)| identity), due);
         let missing: Vec<_> =
-            keys.iter().filter(|key| !self.kept.contains_key(key)).cloned().collect();
-        let mut work = BTreeMap::new();
-        for row in self.store.load(&missing)?.into_iter().flatten() {
+            batch.devices().filter(|identity| !self.kept.contains_key(*identity)).collect();
+        let keys: Vec<_> = missing.iter().map(|identity| work::key(identity)).collect();
+        let mut rows = self.store.load(&keys)?.into_iter();
+        // From here on nothing fails: devices leave the memory for the turn.
+        for at in batch.slots() {
+            let Some(identity) = batch.device(at) else { continue };
+            if let Some((identity, kept)) = self.kept.remove_entry(identity) {
+                batch.put(at, Found::Known(Work::new(identity, kept)));
+                continue;
+            }
+            let Some(row) = rows.next().flatten() else { continue };
             let key = row.key.clone();
-            let read = Kept::read(row, &self.online).map(Work::new);
-            if read.is_err() && self.bad.len() < KEEP {
-                self.bad.insert(key.clone());
-            }
-            work.insert(key, read);
+            let found = match Kept::read(row, self.online.contains(identity)) {
+                Ok(kept) => Found::Known(Work::new(identity.clone(), Box::new(kept))),
+                Err(why) => {
+                    self.is_bad(key);
+                    Found::Bad(why)
+                }
+            };
+            batch.put(at, found);
         }
-        for key in keys {
-            if let Some(kept) = self.kept.get(&key) {
-                work.insert(key, Ok(Work::new(kept.clone())));
-            }
+        Ok(batch)
+    }
+
+    /// A row that cannot be read is not asked for again.
+    fn is_bad(&mut self, key: DeviceKey) {
+        if self.bad.len() < KEEP {
+            self.bad.insert(key);
         }
-        Ok(work)
     }
 
     fn take(
@@ -376,28 +414,27 @@ impl<S: Store> Engine<S> {
         now: Instant,
         identity: &Identity,
         input: &Input,
-        work: &mut BTreeMap<DeviceKey, Result<Work, BadState>>,
+        slot: usize,
+        batch: &mut Batch,
         next: &mut Next,
         outcome: &mut Outcome,
     ) -> Result<(), Refused> {
-        let key = work::key(identity);
         let message = match input {
             Input::Message(payload) => Some(device::read_message(payload).map_err(Refused::Peer)?),
             _ => None,
         };
-        if !work.contains_key(&key) {
+        if batch.is_unknown(slot) {
             self.admit(input, next)?;
             let device = Device::new(identity.clone(), next.numbers);
             next.numbers = next.numbers.saturating_add(1);
-            work.insert(key.clone(), Ok(Work::new(Kept::new(DeviceRow::new(key.clone()), device))));
-            if let Some(Ok(of)) = work.get_mut(&key) {
-                let _ = self.apply(now, of, DeviceInput::Registered, next, outcome);
-            }
+            let mut of = Work::new(identity.clone(), Box::new(Kept::new(device)));
+            let _ = self.apply(now, slot, &mut of, DeviceInput::Registered, next, outcome);
+            batch.put(slot, Found::Known(of));
         }
-        let of = match work.get_mut(&key) {
-            Some(Ok(of)) => of,
-            Some(Err(bad)) => return Err(Refused::Row(bad.clone())),
-            None => return Err(Refused::Peer(CloudError::UnknownDevice)),
+        let of = match batch.get(slot) {
+            Found::Known(of) => of,
+            Found::Bad(bad) => return Err(Refused::Row(bad.clone())),
+            Found::Unknown => return Err(Refused::Peer(CloudError::UnknownDevice)),
         };
         let input = match input {
             Input::Message(_) => match &message {
@@ -416,7 +453,7 @@ impl<S: Store> Engine<S> {
             Input::RuleSet(module) => DeviceInput::RuleSet(module),
             Input::TryAgain => DeviceInput::TryAgain,
         };
-        self.apply(now, of, input, next, outcome).map_err(Refused::Command)
+        self.apply(now, slot, of, input, next, outcome).map_err(Refused::Command)
     }
 
     /// Whether an unknown device may have a row for this.
@@ -439,49 +476,45 @@ impl<S: Store> Engine<S> {
     fn apply(
         &self,
         now: Instant,
+        slot: usize,
         of: &mut Work,
         input: DeviceInput<'_>,
         next: &mut Next,
         outcome: &mut Outcome,
     ) -> Result<(), TaskError> {
         let context = Context { config: &self.config, catalog: &self.shelf.catalog };
-        let change = of.kept.device.apply(now, &context, input);
-        let identity = of.kept.device.identity.clone();
+        let device = of.device_mut();
+        let change = device.apply(now, &context, input);
+        let identity = &device.identity;
         for (status, difference) in change.counts {
             let name = format!("{}/task/{}", identity.product_id(), status.number());
             let count = next.commit.counts.entry(name).or_insert(0);
             *count = count.saturating_add(i64::from(difference));
         }
-        of.write = of.write.max(change.write);
         for event in change.events {
             // What is no news is told, and is not in the journal.
             if change.journal {
-                next.commit.events.extend(work::journal(now, &identity, &event));
+                next.commit.events.extend(work::journal(now, identity, &event));
             }
-            outcome.events.push((identity.clone(), event));
+            if change.journal || self.tell_all || is_trouble(&event) {
+                outcome.events.push((identity.clone(), event));
+            }
         }
-        for effect in change.effects {
-            next.offers.push((work::key(&identity), effect));
-        }
+        next.offers.extend(change.effects.into_iter().map(|effect| (slot, effect)));
+        of.note(change.write);
         change.answer
     }
 
-    /// Writes what must be written, keeps what was made, and hands out what may leave now.
-    fn commit(
+    /// Writes what must be written.
+    fn write(
         &mut self,
         now: Instant,
-        work: BTreeMap<DeviceKey, Result<Work, BadState>>,
+        batch: &mut Batch,
         next: &mut Next,
-        outcome: &mut Outcome,
     ) -> Result<(), StoreError> {
-        let mut work: BTreeMap<_, _> =
-            work.into_iter().filter_map(|(key, of)| Some((key, of.ok()?))).collect();
-        for of in work.values_mut() {
-            if of.must_write(now) {
-                let row = of
-                    .kept
-                    .written()
-                    .map_err(|why| StoreError::Invalid { what: why.to_string() })?;
+        for (_, of) in batch.works() {
+            if let Some(row) = of.row(now) {
+                let row = row.map_err(|why| StoreError::Invalid { what: why.to_string() })?;
                 next.commit.devices.push(row);
             }
         }
@@ -494,13 +527,15 @@ impl<S: Store> Engine<S> {
             let committed = self.store.commit(&next.commit)?;
             self.prune(committed.last_event);
         }
-        outcome.written = next.commit.devices.len();
-        // From here on it is durable.
         self.numbers = next.numbers;
+        Ok(())
+    }
+
+    /// What may leave now.
+    fn hand_out(&self, now: Instant, batch: &Batch, next: &mut Next, outcome: &mut Outcome) {
         let context = Context { config: &self.config, catalog: &self.shelf.catalog };
-        for (key, effect) in next.offers.drain(..) {
-            let Some(of) = work.get(&key) else { continue };
-            let device = &of.kept.device;
+        for (slot, effect) in next.offers.drain(..) {
+            let Some(device) = batch.known(slot) else { continue };
             let (payload, offer) = match effect {
                 Effect::Reply { version } => (device::reply(&version), None),
                 Effect::Offer(task) => (device.offer(now, &context), Some(task)),
@@ -512,22 +547,23 @@ impl<S: Store> Engine<S> {
             let device = device.identity.clone();
             outcome.publish.push(Publish { device, payload, offer, firmware });
         }
-        for (key, of) in work {
-            if of.kept.device.online {
-                self.online.insert(key.clone());
-            } else {
-                self.online.remove(&key);
+    }
+
+    /// Devices go back to memory.
+    fn keep(&mut self, now: Instant, batch: Batch) {
+        for done in batch.done(now) {
+            match done.came_or_went {
+                Some(true) => drop(self.online.insert(done.identity.clone())),
+                Some(false) => drop(self.online.remove(&done.identity)),
+                None => {}
             }
-            let was = of.kept.write_at();
-            let kept = of.done(now);
-            if was != kept.write_at() {
-                was.map(|at| self.late.remove(&(at, key.clone())));
-                kept.write_at().map(|at| self.late.insert((at, key.clone())));
+            if let Some((was, is)) = done.late {
+                was.map(|at| self.late.remove(&(at, done.identity.clone())));
+                is.map(|at| self.late.insert((at, done.identity.clone())));
             }
-            self.kept.insert(key, kept);
+            self.kept.insert(done.identity, done.kept);
         }
         self.forget();
-        Ok(())
     }
 
     /// Old events go, some at a time. They are told when they happen; one that cannot be removed
@@ -543,9 +579,9 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    fn forget_one(&mut self, key: &DeviceKey) {
-        if let Some(at) = self.kept.remove(key).and_then(|kept| kept.write_at()) {
-            self.late.remove(&(at, key.clone()));
+    fn forget_one(&mut self, identity: &Identity) {
+        if let Some(at) = self.kept.remove(identity).and_then(|kept| kept.write_at()) {
+            self.late.remove(&(at, identity.clone()));
         }
     }
 
@@ -553,14 +589,19 @@ impl<S: Store> Engine<S> {
     fn forget(&mut self) {
         if self.kept.len() > self.online.len().saturating_add(KEEP) {
             let online = &self.online;
-            self.kept.retain(|key, kept| online.contains(key) || kept.is_unsaved());
+            self.kept.retain(|identity, kept| online.contains(identity) || kept.is_unsaved());
         }
     }
+}
+
+/// What somebody has to do something about is told each time.
+fn is_trouble(event: &EventKind) -> bool {
+    matches!(event, EventKind::NotOffered { why, .. } if why.is_trouble())
 }
 
 /// What a turn has gathered for its commit.
 struct Next {
     numbers: u32,
-    offers: Vec<(DeviceKey, Effect)>,
+    offers: Vec<(usize, Effect)>,
     commit: Commit,
 }

@@ -138,8 +138,8 @@ impl<S: Store> Engine<S> {
         self.put(Kind::PRODUCT, product_id.to_owned(), body)?;
         self.shelf.products.insert(product_id.to_owned());
         self.shelf.catalog = next;
-        let online = self.online.iter().filter(|key| key.product == product_id);
-        Ok(online.filter_map(work::identity).collect())
+        let online = self.online.iter().filter(|device| device.product_id() == product_id);
+        Ok(online.cloned().collect())
     }
 
     /// A page of a product's devices, after a name; and where the next page begins.

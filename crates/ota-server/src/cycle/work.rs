@@ -1,6 +1,6 @@
 //! A device between its row and a turn.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ota_cloud::device::{BadState, Write};
@@ -19,26 +19,32 @@ pub(crate) fn identity(key: &DeviceKey) -> Option<Identity> {
     Identity::new(&key.product, &key.name).ok()
 }
 
-/// A device in memory, as its row is or newer.
+/// A device in memory, as its row is or newer. What the row has besides a copy of what the device
+/// says is kept with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
-    /// The row as it is stored, without the state.
-    row: DeviceRow,
+    rev: u64,
+    /// As it stands in the row.
+    wake: Option<u64>,
+    tags: BTreeMap<String, String>,
+    disabled: bool,
     pub(crate) device: Device,
     /// Since when it has news that are not in the row.
     unsaved: Option<Instant>,
 }
 
 impl Kept {
-    pub(crate) const fn new(row: DeviceRow, device: Device) -> Self {
-        Self { row, device, unsaved: None }
+    /// A device that has no row.
+    pub(crate) const fn new(device: Device) -> Self {
+        let tags = BTreeMap::new();
+        Self { rev: 0, wake: None, tags, disabled: false, device, unsaved: None }
     }
 
-    pub(crate) fn read(mut row: DeviceRow, online: &BTreeSet<DeviceKey>) -> Result<Self, BadState> {
+    pub(crate) fn read(row: DeviceRow, is_online: bool) -> Result<Self, BadState> {
         let mut device = Device::from_bytes(&row.state)?;
-        row.state = Vec::new();
-        device.online = online.contains(&row.key);
-        Ok(Self::new(row, device))
+        device.online = is_online;
+        let DeviceRow { rev, wake, tags, disabled, .. } = row;
+        Ok(Self { rev, wake, tags, disabled, device, unsaved: None })
     }
 
     pub(crate) const fn is_unsaved(&self) -> bool {
@@ -51,53 +57,113 @@ impl Kept {
     }
 
     /// The row from now on: the plain columns are a copy of what the device says.
-    pub(crate) fn written(&mut self) -> Result<DeviceRow, BadState> {
+    fn written(&mut self, identity: &Identity) -> Result<DeviceRow, BadState> {
         let device = &self.device;
-        self.row.wake = device.wake().map(Instant::as_micros);
-        self.row.task = device.task.as_ref().map(|task| task.status.number());
+        self.wake = device.wake().map(Instant::as_micros);
         let versions = device.modules.iter();
         let versions =
             versions.map(|known| (known.module.as_str().to_owned(), known.version.clone()));
-        self.row.versions = versions.collect::<BTreeMap<_, _>>();
-        Ok(DeviceRow { state: device.to_bytes()?, ..self.row.clone() })
+        Ok(DeviceRow {
+            key: key(identity),
+            rev: self.rev,
+            wake: self.wake,
+            task: device.task.as_ref().map(|task| task.status.number()),
+            versions: versions.collect(),
+            tags: self.tags.clone(),
+            disabled: self.disabled,
+            state: device.to_bytes()?,
+        })
     }
 }
 
-/// A device within a turn.
+/// A device within a turn. It is taken out of memory for it, and not copied: what a turn did that
+/// was not committed is forgotten with it, and read from the row again.
 #[derive(Debug)]
 pub(crate) struct Work {
-    pub(crate) kept: Kept,
-    pub(crate) write: Write,
+    identity: Identity,
+    kept: Box<Kept>,
+    /// What a turn that fails leaves of a device with news that are in no row.
+    before: Option<Box<Kept>>,
+    touched: bool,
+    was_online: bool,
+    was_late: Option<Instant>,
+    write: Write,
     /// Its wake-up had come.
-    pub(crate) woken: bool,
+    woken: bool,
     writes: bool,
 }
 
 impl Work {
-    pub(crate) const fn new(kept: Kept) -> Self {
-        Self { kept, write: Write::None, woken: false, writes: false }
+    pub(crate) fn new(identity: Identity, kept: Box<Kept>) -> Self {
+        let (was_online, was_late) = (kept.device.online, kept.write_at());
+        let (touched, write, woken, writes) = (false, Write::None, false, false);
+        Self { identity, kept, before: None, touched, was_online, was_late, write, woken, writes }
     }
 
-    /// Whether the row is written in this turn: there are news that cannot wait, or the row
-    /// would go on asking for a turn that was had.
-    pub(crate) fn must_write(&mut self, now: Instant) -> bool {
-        let moved =
-            self.woken && self.kept.row.wake != self.kept.device.wake().map(Instant::as_micros);
+    pub(crate) const fn device(&self) -> &Device {
+        &self.kept.device
+    }
+
+    /// The device, which is about to change.
+    pub(crate) fn device_mut(&mut self) -> &mut Device {
+        if !self.touched {
+            self.touched = true;
+            self.before = self.kept.is_unsaved().then(|| self.kept.clone());
+        }
+        &mut self.kept.device
+    }
+
+    /// How soon its latest change must be written.
+    pub(crate) fn note(&mut self, write: Write) {
+        self.write = self.write.max(write);
+    }
+
+    /// Its wake-up has come.
+    pub(crate) const fn wake(&mut self) {
+        self.woken = true;
+    }
+
+    /// The row, when it is written in this turn: there are news that cannot wait, or the row would
+    /// go on asking for a turn that was had.
+    pub(crate) fn row(&mut self, now: Instant) -> Option<Result<DeviceRow, BadState>> {
+        let moved = self.woken && self.kept.wake != self.kept.device.wake().map(Instant::as_micros);
         self.writes =
             self.write == Write::Now || moved || self.kept.write_at().is_some_and(|at| at <= now);
-        self.writes
+        self.writes.then(|| self.kept.written(&self.identity))
     }
 
     /// What is kept once the commit is durable.
-    pub(crate) fn done(mut self, now: Instant) -> Kept {
+    pub(crate) fn done(mut self, now: Instant) -> Done {
         if self.writes {
-            self.kept.row.rev = self.kept.row.rev.saturating_add(1);
+            self.kept.rev = self.kept.rev.saturating_add(1);
             self.kept.unsaved = None;
         } else if self.write == Write::Later {
             self.kept.unsaved = self.kept.unsaved.or(Some(now));
         }
-        self.kept
+        let (online, late) = (self.kept.device.online, self.kept.write_at());
+        Done {
+            came_or_went: (online != self.was_online).then_some(online),
+            late: (late != self.was_late).then_some((self.was_late, late)),
+            identity: self.identity,
+            kept: self.kept,
+        }
     }
+
+    /// What is kept when nothing of the turn has happened: without it the row is read again.
+    pub(crate) fn undone(self) -> Option<(Identity, Box<Kept>)> {
+        let kept = if self.touched { self.before } else { Some(self.kept) };
+        kept.map(|kept| (self.identity, kept))
+    }
+}
+
+/// What a turn leaves of a device.
+pub(crate) struct Done {
+    pub(crate) identity: Identity,
+    pub(crate) kept: Box<Kept>,
+    /// Whether it is there now, if that is new.
+    pub(crate) came_or_went: Option<bool>,
+    /// By when its news must be written: before, and now, if that is new.
+    pub(crate) late: Option<(Option<Instant>, Option<Instant>)>,
 }
 
 /// A line of the journal: the event as JSON, and its name.
