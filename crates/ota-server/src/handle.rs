@@ -12,12 +12,11 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::clock::Clock;
 use super::cycle;
 use super::error::HandleError;
-use super::faulty;
+use super::firmware;
 use super::hub::{Cloud, Hub, Input};
 use super::log::{Entry, Log};
-use super::store::{Image, Shelf, Source};
+use super::store::{Image, Source};
 use ota_cloud::login::Proof;
-use ota_cloud::origin::Content;
 use ota_cloud::{Device, EventKind, Firmware, Module, Rollout, TaskError, TaskId, TaskOptions};
 
 /// Commands and questions to a running service. Every one fails with [`HandleError::Stopped`]
@@ -27,11 +26,9 @@ use ota_cloud::{Device, EventKind, Firmware, Module, Rollout, TaskError, TaskId,
 pub struct Handle {
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) clock: Clock,
-    pub(super) shelf: Shelf,
+    pub(super) images: firmware::Images,
     /// Where images are kept that outlive the service.
     pub(super) folder: Option<Images>,
-    /// With faults the images are served by it.
-    pub(super) faulty: Option<faulty::Images>,
     /// Weak, so that the log ends with the service.
     pub(super) log: broadcast::WeakSender<Entry>,
 }
@@ -136,9 +133,9 @@ impl Handle {
     /// [`HandleError::Catalog`].
     pub async fn add_firmware(&self, new: NewFirmware) -> Result<Firmware, HandleError> {
         let NewFirmware { product_id, version, source, url, user_defined, fw_type } = new;
-        let (folder, held) = (self.folder.clone(), self.faulty.is_some());
-        let taken = tokio::task::spawn_blocking(move || take(source, folder.as_ref(), held));
-        let Taken { image, content, name } = taken.await.map_err(|_| HandleError::Stopped)??;
+        let folder = self.folder.clone();
+        let taken = tokio::task::spawn_blocking(move || take(source, folder.as_ref()));
+        let Taken { image, name } = taken.await.map_err(|_| HandleError::Stopped)??;
         let mut firmware = Firmware::new(&product_id, &version, image.md5, image.size);
         firmware.url = url;
         firmware.user_defined = user_defined;
@@ -147,7 +144,7 @@ impl Handle {
         if module != Module::default() {
             firmware.path = format!("/{product_id}_{module}_{version}");
         }
-        let (shelf, faulty) = (self.shelf.clone(), self.faulty.clone());
+        let images = self.images.clone();
         let durable = self.folder.is_some();
         self.ask(move |hub, _| {
             let same = |known: &Firmware| {
@@ -166,10 +163,7 @@ impl Handle {
                 _ => {}
             }
             if firmware.url.is_none() {
-                if let (Some(faulty), Some(content)) = (faulty, content) {
-                    faulty.insert(firmware.path.clone(), content);
-                }
-                shelf.insert(firmware.path.clone(), image);
+                images.insert(firmware.path.clone(), image);
             }
             Ok(firmware)
         })
@@ -328,23 +322,20 @@ impl Handle {
 /// An image that was read.
 struct Taken {
     image: Image,
-    /// Its bytes, where they are served from memory.
-    content: Option<Content>,
     /// Its name in the folder.
     name: Option<String>,
 }
 
 /// Reads an image, and keeps it where there is a folder. Blocking.
-fn take(source: Source, folder: Option<&Images>, held: bool) -> Result<Taken, HandleError> {
+fn take(source: Source, folder: Option<&Images>) -> Result<Taken, HandleError> {
     let path = match &source {
         Source::File(path) => path.clone(),
         Source::Memory(_) => PathBuf::new(),
     };
     let read = |source| HandleError::Read { path: path.clone(), source };
-    let content = if held { Some(source.content().map_err(read)?) } else { None };
     let Some(folder) = folder else {
         let image = Image::read(source).map_err(read)?;
-        return Ok(Taken { image, content, name: None });
+        return Ok(Taken { image, name: None });
     };
     let mut upload = folder.upload(None)?;
     match source {
@@ -361,7 +352,7 @@ fn take(source: Source, folder: Option<&Images>, held: bool) -> Result<Taken, Ha
     }
     let stored = upload.finish()?;
     let image = Image::kept(folder.path(stored.name), Md5(stored.md5)).map_err(read)?;
-    Ok(Taken { image, content, name: Some(stored.name.to_string()) })
+    Ok(Taken { image, name: Some(stored.name.to_string()) })
 }
 
 /// Bounds of a folder of images on a desk as in a laboratory: what is kept of the disk is small.

@@ -150,7 +150,7 @@ pub(super) struct Hub {
     pub(super) connect_spacing: Option<Duration>,
     pub(super) broker: Option<BrokerLink>,
     /// The images that are read from where they are for each request.
-    pub(super) images: Option<Shelf>,
+    pub(super) images: Shelf,
     pub(super) sessions: Sessions,
     /// What the next turn takes.
     pub(super) pending: Pending,
@@ -596,11 +596,10 @@ impl Hub {
     /// Withdraws a firmware when its file has changed: what a device would get is not what the
     /// offer states.
     fn is_spoilt(&mut self, firmware: &Firmware) -> bool {
-        let Some(images) = &self.images else { return false };
         if firmware.url.is_some() {
             return false;
         }
-        let why = images.get(&firmware.path).and_then(|image| image.trouble());
+        let why = self.images.get(&firmware.path).and_then(|image| image.trouble());
         let Some(why) = why else { return false };
         match self.cloud.withdraw(firmware, &why) {
             Ok(()) => {

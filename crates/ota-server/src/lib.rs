@@ -38,16 +38,15 @@
 mod clock;
 pub mod cycle;
 mod error;
-mod faulty;
+mod faults;
+mod firmware;
 mod handle;
-mod http;
 mod hub;
 mod join;
 mod keys;
 mod listen;
 mod log;
 mod mqtt;
-mod range;
 mod store;
 mod stream;
 #[cfg(feature = "tls")]
@@ -58,7 +57,6 @@ mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -67,7 +65,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use clock::Clock;
-use faulty::{Faults, Faulty};
+use faults::Faults;
+use firmware::Firmware;
 use hub::{BrokerLink, Hub, Journal};
 use join::{FromHub, Way};
 use keys::Keys;
@@ -137,8 +136,7 @@ pub struct ServiceConfig {
     /// Called at each [`Point`] of each turn: a test ends the process there. Default none.
     #[doc(hidden)]
     pub points: Option<fn(Point)>,
-    /// What goes wrong on purpose. With a fault, images are held in memory and served by
-    /// [`ota_cloud::origin`]. Default: nothing.
+    /// What goes wrong on purpose. Default: nothing.
     pub faults: FaultPlan,
     /// The cloud's own settings. `signer` and `unix_at_zero` are set by [`Service::start`].
     pub cloud: CloudConfig,
@@ -218,13 +216,10 @@ impl Service {
         cloud.keep_events(config.events.unwrap_or(state.events));
         let shelf = store::Shelf::default();
         let (plan, patience) = (config.faults, config.http_patience);
-        let is_faulty = !plan.rules.is_empty();
         let faults = Faults::new(&plan, journal.clone());
-        let faulty =
-            is_faulty.then(|| Faulty::new(plan, signer.clone(), clock, journal.clone(), patience));
-        let images = faulty.as_ref().map(Faulty::images);
+        let images = firmware::Images::new(plan, signer, clock, patience, shelf.clone());
         if let Some(folder) = &state.images {
-            serve_again(cloud.listed()?, folder, &shelf, images.as_ref())?;
+            serve_again(cloud.listed()?, folder, &images)?;
         }
         let (inputs, queue) = mpsc::channel(INPUTS);
         let stop = CancellationToken::new();
@@ -237,8 +232,7 @@ impl Service {
             anonymous: config.anonymous,
             connect_spacing: config.connect_spacing,
             broker: joins.then_some(BrokerLink { outbox, told }),
-            // The faulty server has the bytes in memory, where they do not change.
-            images: (!is_faulty).then(|| shelf.clone()),
+            images: shelf,
             sessions: hub::Sessions::default(),
             pending: hub::Pending::default(),
             walk: Vec::new(),
@@ -247,13 +241,12 @@ impl Service {
         };
         let halt = stop.clone();
         tasks.spawn_blocking(move || hub.run(queue, &halt));
-        let signer = Arc::new(signer);
-        let origin = http::Origin { signer, images: shelf.clone(), clock, journal, patience };
+        let firmware = Firmware { images: images.clone(), clock, journal };
         let (link, folder) = (inputs.clone(), state.images);
-        let handle = Handle { inputs: link, clock, shelf, folder, faulty: images, log };
+        let handle = Handle { inputs: link, clock, images, folder, log };
         let (guard, unix_at_zero) = (stop.clone().drop_guard(), clock.unix_at_zero());
         let running = Running { mqtt_addr, http_addr, unix_at_zero, handle, tasks, stop: guard };
-        Ok(Prepared { running, front, http, origin, faults, faulty, inputs, stop })
+        Ok(Prepared { running, front, http, firmware, faults, inputs, stop })
     }
 }
 
@@ -310,8 +303,7 @@ impl State {
 fn serve_again(
     listed: Vec<Listed>,
     folder: &Images,
-    shelf: &store::Shelf,
-    faulty: Option<&faulty::Images>,
+    images: &firmware::Images,
 ) -> Result<(), StartError> {
     for Listed { firmware, image, .. } in listed {
         let Some(name) = image.filter(|_| firmware.url.is_none()) else { continue };
@@ -320,11 +312,7 @@ fn serve_again(
         };
         let name = ImageName::parse(&name).ok_or_else(|| io(&"it has no name"))?;
         let image = store::Image::kept(folder.path(name), firmware.md5).map_err(|why| io(&why))?;
-        if let Some(faulty) = faulty {
-            let content = image.source.content().map_err(|why| io(&why))?;
-            faulty.insert(firmware.path.clone(), content);
-        }
-        shelf.insert(firmware.path.clone(), image);
+        images.insert(firmware.path.clone(), image);
     }
     Ok(())
 }
@@ -342,10 +330,8 @@ pub struct Prepared {
     running: Running,
     front: Front,
     http: Door,
-    origin: http::Origin,
+    firmware: Firmware,
     faults: Faults,
-    /// Answers in place of `origin`.
-    faulty: Option<Faulty>,
     inputs: mpsc::Sender<hub::Input>,
     stop: CancellationToken,
 }
@@ -360,12 +346,12 @@ impl Prepared {
     /// Begins to answer, or joins the broker.
     #[must_use]
     pub fn open(self) -> Running {
-        let Self { mut running, front, http, origin, faults, faulty, inputs, stop } = self;
-        let (tasks, journal) = (&mut running.tasks, origin.journal.clone());
+        let Self { mut running, front, http, firmware, faults, inputs, stop } = self;
+        let (tasks, journal) = (&mut running.tasks, firmware.journal.clone());
         let halt = stop.clone();
         match front {
             Front::Listen { door, limits } => {
-                let (clock, hub, stop) = (origin.clock, inputs, stop.clone());
+                let (clock, hub, stop) = (firmware.clock, inputs, stop.clone());
                 let shared = mqtt::Shared { clock, limits, hub, faults, stop: stop.clone() };
                 let serve = move |client, peer, id| mqtt::serve(client, peer, id, shared.clone());
                 tasks.spawn(listen::run(door, journal.clone(), stop, serve));
@@ -375,16 +361,9 @@ impl Prepared {
                 tasks.spawn(join::run(way, inputs, from_hub, journal, seed, stop));
             }
         }
-        match faulty {
-            None => tasks.spawn(listen::run(http, journal, stop, move |client, peer, _| {
-                http::serve(client.stream, peer, origin.clone(), halt.clone())
-            })),
-            Some(faulty) => {
-                tasks.spawn(listen::run(http, journal, stop, move |client, peer, _| {
-                    faulty::serve(client.stream, peer, faulty.clone(), halt.clone())
-                }))
-            }
-        };
+        tasks.spawn(listen::run(http, journal, stop, move |client, peer, _| {
+            firmware::serve(client.stream, peer, firmware.clone(), halt.clone())
+        }));
         running
     }
 }

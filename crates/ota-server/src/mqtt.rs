@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use super::faulty::Faults;
+use super::faults::Faults;
 use super::hub::{ConnId, Input, Link};
 use super::stream::{Peer, Stream};
 use ota_cloud::endpoint::{Connection, Event, Limits, Refusal};

@@ -10,8 +10,6 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use ota_proto::{Digester, Md5};
 
-use ota_cloud::origin::Content;
-
 /// Where an image's bytes are.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -20,16 +18,6 @@ pub enum Source {
     Memory(Bytes),
     /// In a file, which is read again for every request and must not change.
     File(PathBuf),
-}
-
-impl Source {
-    /// All its bytes. Blocking.
-    pub(super) fn content(&self) -> io::Result<Content> {
-        Ok(match self {
-            Self::Memory(bytes) => Content::from(bytes.to_vec()),
-            Self::File(path) => Content::from(std::fs::read(path)?),
-        })
-    }
 }
 
 /// An image with what was found when it was added.
@@ -90,11 +78,6 @@ impl Image {
             Ok(_) => Some(CHANGED.into()),
             Err(error) => Some(format!("the firmware's file cannot be read: {error}")),
         }
-    }
-
-    /// The strong ETag: the digest, quoted.
-    pub(super) fn etag(&self) -> String {
-        format!("\"{}\"", self.md5)
     }
 
     pub(super) fn path(&self) -> Option<&Path> {

@@ -399,7 +399,7 @@ impl World {
             self.connect(n);
             self.put(n, Input::TryAgain, Sent::Other);
         }
-        for _ in 0..100 {
+        for _ in 0..30 {
             self.turn(GOOD, false);
             self.now += 10 * SECOND;
             for n in 0..self.nodes.len() {

@@ -1,6 +1,7 @@
 //! One connection to the server.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use core::time::Duration;
 
@@ -8,7 +9,7 @@ use ota_proto::Instant;
 
 use super::reply::{Piece, Reply, Step};
 use super::request::{Parsed, Request};
-use super::{Origin, Served};
+use super::{Content, Origin, Served};
 
 /// One connection: bytes in, bytes out, on the caller's clock.
 ///
@@ -33,6 +34,22 @@ pub struct Connection {
     closing: Option<Closing>,
     /// Requests that nobody was told of yet.
     served: VecDeque<Served>,
+    /// Bytes that must be brought before it goes on.
+    wants: Option<Wanted>,
+    /// Whether some of the response under way was given out.
+    begun: bool,
+}
+
+/// Bytes of an image that are elsewhere; see [`Connection::wants`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Wanted {
+    /// Where they are: [`Content::Stored`].
+    pub place: Arc<str>,
+    /// The first of them.
+    pub at: u64,
+    /// How many.
+    pub len: usize,
 }
 
 /// How a connection is to be ended.
@@ -51,8 +68,10 @@ impl Connection {
     pub const MAX_HEADERS: usize = 64;
     /// The most entries of [`Connection::next_served`].
     pub const MAX_SERVED: usize = 16;
-    /// The most bytes that [`Connection::transmit`] gives at once.
+    /// The most bytes that [`Connection::transmit`] gives at once, beside what was brought.
     pub const MAX_OUT: usize = 16 * 1_024;
+    /// The most bytes that [`Connection::wants`] asks for at once.
+    pub const MAX_WANTED: usize = 64 * 1_024;
 
     /// A connection that has just been accepted.
     #[must_use]
@@ -68,6 +87,8 @@ impl Connection {
             heard: now,
             closing: None,
             served: VecDeque::new(),
+            wants: None,
+            begun: false,
         }
     }
 
@@ -91,7 +112,11 @@ impl Connection {
     /// the deadline. The same bytes come again until [`Connection::handle_sent`].
     pub fn transmit(&mut self, origin: &mut Origin, now: Instant) -> &[u8] {
         self.now = self.now.max(now);
-        while self.sent >= self.out.len() {
+        while self.sent >= self.out.len() && self.wants.is_none() {
+            if self.out.capacity() > Self::MAX_OUT {
+                // A connection at rest keeps no room for an image.
+                self.out = Vec::new();
+            }
             self.out.clear();
             self.sent = 0;
             if self.closing.is_some() {
@@ -107,7 +132,61 @@ impl Connection {
                 break;
             }
         }
+        // The head leaves with the first bytes of the body.
+        self.begun |= self.wants.is_none() && self.sent < self.out.len();
+        self.unsent()
+    }
+
+    /// What [`Connection::transmit`] gave last and has not left.
+    #[must_use]
+    pub fn unsent(&self) -> &[u8] {
+        if self.wants.is_some() {
+            return &[];
+        }
         self.out.get(self.sent..).unwrap_or(&[])
+    }
+
+    /// The bytes of an image that must be brought to [`Connection::handle_body`] before anything
+    /// else is sent.
+    #[must_use]
+    pub const fn wants(&self) -> Option<&Wanted> {
+        self.wants.as_ref()
+    }
+
+    /// Takes the bytes that [`Connection::wants`] asked for, all of them; or why there are none,
+    /// which is told as [`Served::why`]. A response that has not begun is a 500 then; one that has
+    /// breaks off.
+    pub fn handle_body(&mut self, origin: &mut Origin, now: Instant, body: Result<&[u8], &str>) {
+        self.now = self.now.max(now);
+        let Some(wanted) = self.wants.take() else { return };
+        self.heard = self.now;
+        match (body, self.script.front_mut()) {
+            (Ok(body), Some(Step::Body(piece))) if body.len() == wanted.len => {
+                origin.count_body(append(piece, &mut self.out, body));
+                if piece.at >= piece.end {
+                    self.script.pop_front();
+                }
+            }
+            (body, _) => self.fail(body.err().unwrap_or("the image's bytes are not there")),
+        }
+    }
+
+    /// There are no bytes for the response under way.
+    fn fail(&mut self, why: &str) {
+        self.out.clear();
+        self.sent = 0;
+        self.pace = None;
+        if self.begun {
+            self.closing = Some(Closing::Reset);
+            self.script.clear();
+            return;
+        }
+        if let Some(served) = self.served.back_mut() {
+            (served.status, served.range, served.why) = (500, 0..0, why.to_owned());
+        }
+        let mut reply = Reply::text("500 Internal Server Error", "the image is not there");
+        reply.close = true;
+        self.script = reply.script(false);
     }
 
     /// The first `n` of the bytes to send have left.
@@ -117,21 +196,25 @@ impl Connection {
         self.sent = self.sent.saturating_add(n).min(self.out.len());
     }
 
-    /// Time has passed: a connection that is idle, or slow with a request's head, may have to be
-    /// closed.
+    /// Time has passed: a connection that is idle, or slow with a request's head, or leaves an
+    /// answer unread, may have to be closed.
     pub fn handle_timeout(&mut self, origin: &Origin, now: Instant) {
         self.now = self.now.max(now);
         if self.idle_deadline(origin).is_some_and(|deadline| deadline <= self.now) {
-            self.closing = self.closing.or(Some(Closing::Close));
+            let how = if self.unsent().is_empty() { Closing::Close } else { Closing::Reset };
+            self.closing = self.closing.or(Some(how));
+            self.out.clear();
+            self.sent = 0;
+            self.script.clear();
         }
     }
 
     /// When to call [`Connection::handle_timeout`] and [`Connection::transmit`] at the latest.
     #[must_use]
     pub fn deadline(&self, origin: &Origin) -> Option<Instant> {
-        if self.closing.is_some() || self.sent < self.out.len() {
+        if self.closing.is_some() && self.sent >= self.out.len() || self.wants.is_some() {
             None
-        } else if self.script.is_empty() {
+        } else if self.script.is_empty() || self.sent < self.out.len() {
             self.idle_deadline(origin)
         } else {
             self.pace.is_some().then_some(self.next)
@@ -147,12 +230,21 @@ impl Connection {
     /// The next request that was taken up, for a log. At most [`Connection::MAX_SERVED`] wait to be
     /// asked for; the oldest go first.
     pub fn next_served(&mut self) -> Option<Served> {
+        if self.wants.is_some() && !self.begun && self.served.len() <= 1 {
+            // What comes of it is not known yet.
+            return None;
+        }
         self.served.pop_front()
     }
 
     fn idle_deadline(&self, origin: &Origin) -> Option<Instant> {
-        let waits = self.script.is_empty() && self.sent >= self.out.len();
-        waits.then(|| self.heard + origin.idle())
+        if self.wants.is_some() {
+            return None;
+        }
+        if self.sent < self.out.len() {
+            return origin.unread().map(|span| self.heard + span);
+        }
+        self.script.is_empty().then(|| self.heard + origin.idle())
     }
 
     /// Begins the next response, when a whole request is there.
@@ -163,6 +255,7 @@ impl Connection {
             reply.close = true;
             reply.script(false)
         };
+        self.begun = false;
         self.script = match parsed {
             Parsed::Request(request, len) => {
                 self.input.drain(..len.min(self.input.len()));
@@ -200,6 +293,13 @@ impl Connection {
                         self.script.pop_front();
                     }
                 }
+                Step::Body(piece) if is_elsewhere(piece) => {
+                    if !self.begun || self.out.is_empty() {
+                        let most = if self.pace.is_some() { left } else { Self::MAX_WANTED };
+                        self.wants = wanted(piece, most);
+                    }
+                    break;
+                }
                 Step::Body(piece) => {
                     let n = read(piece, &mut self.out, left);
                     origin.count_body(n);
@@ -234,16 +334,44 @@ impl Connection {
     }
 }
 
+fn is_elsewhere(piece: &Piece) -> bool {
+    // A piece of nothing needs no bytes.
+    matches!(piece.file.content, Content::Stored { .. }) && piece.at < piece.end
+}
+
+/// The next bytes of a piece that is elsewhere, at most so many.
+fn wanted(piece: &Piece, most: usize) -> Option<Wanted> {
+    let Content::Stored { place, .. } = &piece.file.content else { return None };
+    let left = usize::try_from(piece.end.saturating_sub(piece.at)).unwrap_or(usize::MAX);
+    Some(Wanted { place: Arc::clone(place), at: piece.at, len: left.min(most) })
+}
+
 /// Appends up to `most` bytes of the piece and moves it on; returns how many.
 fn read(piece: &mut Piece, out: &mut Vec<u8>, most: usize) -> u64 {
     let left = piece.end.saturating_sub(piece.at);
     let most = usize::try_from(left).unwrap_or(usize::MAX).min(most);
     let start = out.len();
     out.resize(start.saturating_add(most), 0);
+    piece.file.content.read(piece.at, out.get_mut(start..).unwrap_or(&mut []));
+    pass(piece, out, start)
+}
+
+/// Appends these bytes of the piece and moves it on; returns how many.
+fn append(piece: &mut Piece, out: &mut Vec<u8>, bytes: &[u8]) -> u64 {
+    let start = out.len();
+    out.extend_from_slice(bytes);
+    pass(piece, out, start)
+}
+
+/// Moves the piece on past what was appended, and changes that as a fault wants; returns how much
+/// it is.
+fn pass(piece: &mut Piece, out: &mut [u8], start: usize) -> u64 {
     let place = out.get_mut(start..).unwrap_or(&mut []);
-    piece.file.content.read(piece.at, place);
-    for byte in place.iter_mut() {
-        *byte = byte.wrapping_add(piece.mask);
+    let most = place.len();
+    if piece.mask > 0 {
+        for byte in place.iter_mut() {
+            *byte = byte.wrapping_add(piece.mask);
+        }
     }
     if let Some(flip) = piece.flip.and_then(|flip| flip.checked_sub(piece.at)) {
         let byte = usize::try_from(flip).ok().and_then(|flip| place.get_mut(flip));

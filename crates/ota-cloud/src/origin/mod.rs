@@ -18,7 +18,7 @@ use core::time::Duration;
 
 use ota_proto::{Instant, Md5};
 
-pub use connection::{Closing, Connection};
+pub use connection::{Closing, Connection, Wanted};
 pub use content::Content;
 
 use crate::fault::{Fault, FaultPlan, Kind, Rule};
@@ -38,13 +38,15 @@ pub struct OriginConfig {
     /// How long a connection may be silent between requests, and how long the head of one may take.
     /// 60 s by default.
     pub idle: Duration,
+    /// How long an answer may stay unread before the connection is reset. No limit by default.
+    pub unread: Option<Duration>,
 }
 
 impl OriginConfig {
     /// The defaults.
     #[must_use]
     pub const fn new(signer: Option<UrlSigner>, unix_at_zero: u64) -> Self {
-        Self { signer, unix_at_zero, idle: Duration::from_secs(60) }
+        Self { signer, unix_at_zero, idle: Duration::from_secs(60), unread: None }
     }
 }
 
@@ -148,6 +150,10 @@ impl Origin {
 
     const fn idle(&self) -> Duration {
         self.config.idle
+    }
+
+    const fn unread(&self) -> Option<Duration> {
+        self.config.unread
     }
 
     const fn count_body(&mut self, n: u64) {

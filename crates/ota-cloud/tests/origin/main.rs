@@ -4,6 +4,7 @@
 mod faults;
 mod hostile;
 mod plain;
+mod stored;
 
 use ota_cloud::fault::{FaultPlan, Rule};
 use ota_cloud::origin::{Closing, Connection, Content, Origin, OriginConfig};

@@ -121,7 +121,7 @@ async fn the_whole_image() {
     assert_eq!(answer.header("Transfer-Encoding"), None);
     let mut digester = ota_proto::Digester::new();
     digester.update(&image());
-    assert_eq!(answer.header("Etag"), Some(format!("\"{}\"", digester.finish()).as_str()));
+    assert_eq!(answer.header("ETag"), Some(format!("\"{}\"", digester.finish()).as_str()));
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn ranges() {
 #[tokio::test]
 async fn if_range_guards_a_resume() {
     let site = Site::new().await;
-    let etag = get(&site.good(), "").await.header("Etag").unwrap().to_owned();
+    let etag = get(&site.good(), "").await.header("ETag").unwrap().to_owned();
     let same = get(&site.good(), &format!("Range: bytes=5-\r\nIf-Range: {etag}\r\n")).await;
     assert_eq!((same.status, same.body.len()), (206, 995));
     let other = get(&site.good(), "Range: bytes=5-\r\nIf-Range: \"x\"\r\n").await;
@@ -281,7 +281,7 @@ async fn raw(running: &Running, request: &str) -> Answer {
 
 /// RFC 9112, 3.2.
 #[tokio::test]
-async fn http_1_1_without_a_host_is_refused_by_either_server() {
+async fn http_1_1_without_a_host_is_refused_with_a_plan_and_without() {
     let faults = FaultPlan::new(1).with(Rule::new(Fault::Gone));
     for faults in [FaultPlan::new(0), faults] {
         let running = start_with(ServiceConfig { faults, ..Default::default() }).await;

@@ -1,0 +1,198 @@
+//! The firmware server: the shell of [`origin`](ota_cloud::origin), which decides what each request
+//! gets and, with a plan, what goes wrong with it.
+//!
+//! axum and hyper were here before for the server without faults, beside this one for the server
+//! with them. One of the two had to know all faults, which no HTTP library lets one make, and a
+//! device should be tried against the server that it will meet.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::hub::Journal;
+use super::log::What;
+use super::store::{CHANGED, Image, Shelf, Source};
+use super::stream::{Stream, push_out};
+use ota_cloud::fault::FaultPlan;
+use ota_cloud::origin::{self, Closing, Connection, Content, Origin, OriginConfig, Wanted};
+use ota_cloud::sign::UrlSigner;
+
+/// The images and the plan.
+#[derive(Clone, Debug)]
+pub(super) struct Images {
+    origin: Arc<Mutex<Origin>>,
+    shelf: Shelf,
+}
+
+impl Images {
+    pub(super) fn new(
+        plan: FaultPlan,
+        signer: UrlSigner,
+        clock: Clock,
+        patience: Duration,
+        shelf: Shelf,
+    ) -> Self {
+        let config = OriginConfig {
+            idle: patience,
+            unread: Some(patience),
+            ..OriginConfig::new(Some(signer), clock.unix_at_zero().as_secs())
+        };
+        let mut origin = Origin::new(config);
+        origin.set_faults(plan);
+        Self { origin: Arc::new(Mutex::new(origin)), shelf }
+    }
+
+    /// Serves this image from now on.
+    pub(super) fn insert(&self, path: String, image: Image) {
+        let content = match &image.source {
+            Source::Memory(bytes) => Content::from(bytes.to_vec()),
+            Source::File(_) => {
+                let (len, md5) = (image.size, image.md5);
+                Content::Stored { place: path.as_str().into(), len, md5 }
+            }
+        };
+        self.shelf.insert(path.clone(), image);
+        self.lock().add_file(path, content);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Origin> {
+        self.origin.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what a connection wants, in one go on another thread: a disk may take its time.
+    async fn read(&self, wanted: Wanted) -> Result<Vec<u8>, String> {
+        let image = self.shelf.get(&wanted.place).ok_or(GONE)?;
+        let read = tokio::task::spawn_blocking(move || read(&image, &wanted));
+        read.await.map_err(|why| why.to_string())?
+    }
+}
+
+const GONE: &str = "the firmware's file is gone";
+
+/// Reads a part of an image whose file is still the one that was hashed. Blocking.
+fn read(image: &Image, wanted: &Wanted) -> Result<Vec<u8>, String> {
+    let path = image.path().ok_or(GONE)?;
+    let file = File::open(path).map_err(|_| GONE)?;
+    if !image.is_unchanged(&file.metadata().map_err(|_| GONE)?) {
+        return Err(CHANGED.to_owned());
+    }
+    let mut bytes = vec![0; wanted.len];
+    file.read_exact_at(&mut bytes, wanted.at).map_err(|why| why.to_string())?;
+    Ok(bytes)
+}
+
+/// What all connections share.
+#[derive(Clone, Debug)]
+pub(super) struct Firmware {
+    pub(super) images: Images,
+    pub(super) clock: Clock,
+    pub(super) journal: Journal,
+}
+
+/// Serves one connection until it ends or the service stops.
+pub(super) async fn serve(
+    stream: Stream,
+    peer: SocketAddr,
+    firmware: Firmware,
+    stop: CancellationToken,
+) {
+    let connection = Connection::new(firmware.clock.now());
+    let mut shell = Shell { stream, peer, firmware, connection, pending: Vec::new() };
+    tokio::select! {
+        ended = shell.run() => if let Err(why) = ended {
+            shell.firmware.journal.write(None, What::Closed { peer, why });
+        },
+        () = stop.cancelled() => {}
+    }
+}
+
+struct Shell {
+    stream: Stream,
+    peer: SocketAddr,
+    firmware: Firmware,
+    connection: Connection,
+    /// Received and not yet taken.
+    pending: Vec<u8>,
+}
+
+impl Shell {
+    /// Runs until the connection is over; an error is one that no plan wanted.
+    async fn run(&mut self) -> Result<(), String> {
+        let mut buf = vec![0; 4_096];
+        let mut unflushed = false;
+        loop {
+            let deadline = self.turn()?;
+            if let Some(wanted) = self.connection.wants().cloned() {
+                let body = self.firmware.images.read(wanted).await;
+                let body = body.as_deref().map_err(String::as_str);
+                let (now, mut origin) = (self.firmware.clock.now(), self.firmware.images.lock());
+                self.connection.handle_body(&mut origin, now, body);
+                continue;
+            }
+            let unsent = self.connection.unsent();
+            if let (Some(closing), true) = (self.connection.closing(), unsent.is_empty()) {
+                // It ends either way.
+                let _ = match closing {
+                    Closing::Close => self.stream.shutdown().await,
+                    Closing::Reset => {
+                        self.stream.reset_at_end();
+                        Ok(())
+                    }
+                };
+                return Ok(());
+            }
+            let clock = self.firmware.clock;
+            let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
+            tokio::select! {
+                read = reader.read(&mut buf), if self.pending.is_empty() => match read {
+                    Ok(n) if n > 0 => self.pending.extend_from_slice(buf.get(..n).unwrap_or(&[])),
+                    Ok(_) => return Ok(()),
+                    Err(error) => return Err(format!("cannot read: {error}")),
+                },
+                pushed = push_out(&mut writer, unsent), if unflushed || !unsent.is_empty() => {
+                    match pushed {
+                        Ok(n) => {
+                            unflushed = n > 0;
+                            self.connection.handle_sent(clock.now(), n);
+                        }
+                        Err(error) => return Err(format!("cannot write: {error}")),
+                    }
+                }
+                () = clock.sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    /// Gives the connection what has come, takes what it tells, and says when it is due again.
+    fn turn(&mut self) -> Result<Option<ota_proto::Instant>, String> {
+        let now = self.firmware.clock.now();
+        let mut origin = self.firmware.images.lock();
+        let taken = self.connection.handle_received(now, &self.pending);
+        let unread = !self.connection.unsent().is_empty();
+        self.connection.handle_timeout(&origin, now);
+        if unread && self.connection.closing() == Some(Closing::Reset) {
+            self.stream.reset_at_end();
+            return Err("it leaves its answer unread".to_owned());
+        }
+        self.connection.transmit(&mut origin, now);
+        let deadline = self.connection.deadline(&origin);
+        drop(origin);
+        self.pending.drain(..taken.min(self.pending.len()));
+        while let Some(served) = self.connection.next_served() {
+            for fault in served.faults {
+                self.firmware.journal.write(None, What::Fault { fault });
+            }
+            let origin::Served { method, path, status, range, why, .. } = served;
+            let why = why.to_owned();
+            let request = What::Request { peer: self.peer, method, path, status, range, why };
+            self.firmware.journal.write(None, request);
+        }
+        Ok(deadline)
+    }
+}
