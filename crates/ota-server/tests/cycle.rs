@@ -200,6 +200,23 @@ fn counts_are_what_the_rows_come_to() {
 }
 
 #[test]
+fn a_task_that_another_takes_the_place_of_is_counted_no_more() {
+    let mut engine = engine(Memory::new());
+    let counts = |engine: &mut Engine<Memory>| {
+        engine.store_mut().read().counts("TESTPROD01/task/").unwrap().into_values().sum::<i64>()
+    };
+    turn(&mut engine, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
+    let offer = turn(&mut engine, 50, vec![]).publish.remove(0).offer.unwrap();
+    turn(&mut engine, 51, vec![Input::Offered(offer), Input::Message(NEW.to_vec())]);
+    assert_eq!(counts(&mut engine), 1);
+    engine.add_firmware(Firmware::new("TESTPROD01", "2.0.0", Md5([8; 16]), 9), None).unwrap();
+    engine.set_rule("TESTPROD01", Some(Rollout::new("2.0.0"))).unwrap();
+    turn(&mut engine, 60, vec![Input::Message(NEW.to_vec())]);
+    let task = engine.device(&device(1)).unwrap().unwrap().task.unwrap();
+    assert_eq!((task.target.as_str(), counts(&mut engine)), ("2.0.0", 1));
+}
+
+#[test]
 fn a_disk_that_is_full_answers_nothing_changes_nothing_and_the_same_inputs_go_through_later() {
     let mut engine = engine(Memory::new());
     turn(&mut engine, 0, vec![Input::Connected]);
