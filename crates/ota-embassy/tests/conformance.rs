@@ -7,7 +7,7 @@ use ota_cloud::fault::Fault;
 use ota_conformance::{Outcome, Report, Request, Scenario, World, suite};
 use ota_proto::{Event as Update, Instant};
 use ota_wire::client::Event;
-use world::chip::{ACTIVE, DFU};
+use world::chip::{ACTIVE, DFU, Geometry};
 use world::link::Weather;
 use world::seal::{Authority, Tls, params};
 use world::{End, Setup};
@@ -27,6 +27,7 @@ impl World for Embassy {
         config.tls = self.tls;
         let tls = self.tls.then(|| Tls::new(&Authority::new("ours"), params()));
         let mut world = world::World::with(Setup {
+            geometry: Geometry::DEFAULT,
             weather: Weather::FAIR,
             faults: scenario.faults.clone(),
             seed: scenario.seed,

@@ -3,9 +3,11 @@
 
 mod world;
 
-use ota_embassy::{FlashError, FlashJournal, FlashSlot, FlashStorage, NoSwitch, Storage};
-use ota_proto::{Digester, Md5, Rng, StorageError};
-use world::chip::{ACTIVE, Chip, DFU, JOURNAL, PAGE, Region};
+use ota_embassy::{
+    BootSwitch, FlashError, FlashJournal, FlashSlot, FlashStorage, NoSwitch, Storage, Switch,
+};
+use ota_proto::{Digester, Md5, Rng, SlotState, StorageError};
+use world::chip::{ACTIVE, Chip, DFU, JOURNAL, PAGE, Region, STATE};
 use world::clock;
 use world::image;
 
@@ -86,4 +88,69 @@ fn what_does_not_fit_is_the_callers_fault() {
     let journal = |len: usize| FlashJournal::new(chip.region(JOURNAL.start..JOURNAL.start + len));
     assert!(journal(2 * PAGE).is_ok());
     assert_eq!(journal(PAGE).err(), Some(FlashError::Region));
+}
+
+/// What is written anew was hashed before, from its first byte or in its middle.
+#[test]
+fn a_hash_of_bytes_that_changed_is_forgotten() {
+    let (old, new) = (image(3 * PAGE, 1), image(3 * PAGE, 2));
+    for from in [0, PAGE, 2 * PAGE] {
+        let chip = Chip::new(&[], 1);
+        let mut unit = [0; 8];
+        let mut storage = storage(&chip, &mut unit);
+        let (size, start) = (old.len() as u64, from as u64);
+        clock::finish(async {
+            storage.erase(0..size, size).await.unwrap();
+            storage.write(0, &old).await.unwrap();
+            assert_eq!(storage.digest(0..size).await, Ok(md5(&old)));
+            storage.erase(start..size, size).await.unwrap();
+            storage.write(start, &new[from..]).await.unwrap();
+            let mixed = [&old[..from], &new[from..]].concat();
+            assert_eq!(storage.digest(size..size).await, Ok(md5(&mixed)), "from {from}");
+        });
+        assert_eq!(chip.broken(), Vec::<String>::new());
+    }
+}
+
+/// What is behind what changed keeps its hash: nothing but the new bytes is read.
+#[test]
+fn a_hash_of_bytes_before_those_that_changed_is_kept() {
+    let new = image(3 * PAGE, 2);
+    let chip = Chip::new(&[], 1);
+    let mut unit = [0; 8];
+    let mut storage = storage(&chip, &mut unit);
+    let size = new.len() as u64;
+    clock::finish(async {
+        storage.erase(0..size, size).await.unwrap();
+        storage.write(0, &new[..PAGE]).await.unwrap();
+        assert_eq!(storage.digest(0..PAGE as u64).await, Ok(md5(&new[..PAGE])));
+        storage.write(PAGE as u64, &new[PAGE..]).await.unwrap();
+        // A bit of the first page would be read wrongly.
+        chip.misread(DFU.start + 100);
+        assert_eq!(storage.digest(PAGE as u64..size).await, Ok(md5(&new)));
+        assert_ne!(storage.digest(0..size).await, Ok(md5(&new)), "it was read");
+        assert_eq!(storage.digest(0..size).await, Ok(md5(&new)));
+    });
+}
+
+/// embassy-boot's state on flash that erases to ones, and to zeros: the mark, and its progress in
+/// the third unit.
+#[test]
+fn a_trial_is_told_from_what_starts_next_whatever_erased_bytes_read_as() {
+    for erased in [0xff, 0x00] {
+        let chip = Chip::new(&[], 1);
+        let state = |mark: u8, progress: u8| {
+            chip.set(STATE, erased);
+            chip.set(STATE.start..STATE.start + 8, mark);
+            chip.set(STATE.start + 16..STATE.start + 24, progress);
+            let mut aligned = [0; 8];
+            let mut switch = BootSwitch::new(chip.region(STATE), &mut aligned).unwrap();
+            clock::finish(switch.state()).unwrap()
+        };
+        assert_eq!(state(0xf0, erased), SlotState::Armed, "{erased:#x}");
+        assert_eq!(state(0xf0, !erased), SlotState::Trial, "{erased:#x}");
+        assert_eq!(state(0xc0, erased), SlotState::RolledBack, "{erased:#x}");
+        assert_eq!(state(0xd0, erased), SlotState::Confirmed, "{erased:#x}");
+        assert_eq!(state(erased, erased), SlotState::Confirmed, "{erased:#x}");
+    }
 }

@@ -77,6 +77,18 @@ fn the_broker_is_found_by_its_name() {
     assert_eq!(world.device.running(), TO);
 }
 
+/// One bit that was read wrongly is no fault of the image.
+#[test]
+fn a_bit_that_is_read_wrongly_once_while_hashing_ends_no_update() {
+    let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 8);
+    world.device.chip.misread(DFU.start + 5_000);
+    world.update();
+    assert_eq!(world.device.running(), TO);
+    let desk = world.device.desk.borrow();
+    assert_eq!(desk.requests.len(), 1, "nothing was fetched again");
+    assert!(desk.results().len() == 1 && desk.results()[0].contains("\"done\""));
+}
+
 #[test]
 fn a_name_that_does_not_exist_is_told() {
     let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 6);

@@ -4,6 +4,9 @@
 use ota_proto::Rng;
 use ota_proto::journal::{Journal, Log, Newest, Record, Scan};
 
+/// What a place reads as, if at all.
+type Place = Option<[u8; Journal::LEN]>;
+
 const BLANK: [u8; Journal::LEN] = [0xff; Journal::LEN];
 
 /// A record that is told from others by its time.
@@ -158,8 +161,7 @@ fn what_a_cut_leaves_of_the_first_copies_decides_which_page_is_erased() {
     let old: Vec<_> = (0..5).map(|at| Some(record_at(1, at))).collect();
     let new = |number| Some(record_at(2, number));
     let blank = Some(BLANK);
-    type Row<'a> = (&'a [Option<[u8; Journal::LEN]>], u64, usize, bool);
-    let table: [Row<'_>; 8] = [
+    let table: [(&[Place], u64, usize, bool); 8] = [
         (&[], 1, 1, true),
         (&[None], 1, 1, true),
         (&[new(7)], 1, 1, false),

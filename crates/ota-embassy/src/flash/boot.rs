@@ -31,11 +31,16 @@ impl<'d, F: NorFlash> BootSwitch<'d, F> {
         FirmwareState::new(&mut self.flash, self.aligned)
     }
 
-    /// The boot loader notes its progress from the third write unit on.
+    /// The boot loader notes its progress from the third write unit on. There is flash that
+    /// erases to zeros: what erased bytes read as is seen at the partition's end, which is written
+    /// as the last of a swap back, and no image is started before that is through.
     async fn is_swapped(&mut self) -> Result<bool, StorageError> {
+        let end = self.flash.capacity().saturating_sub(self.aligned.len());
+        self.flash.read(end as u32, self.aligned).await.map_err(failed)?;
+        let erased = self.aligned.last().copied();
         let at = 2 * F::WRITE_SIZE as u32;
         self.flash.read(at, self.aligned).await.map_err(failed)?;
-        Ok(self.aligned.iter().any(|byte| *byte != 0xff))
+        Ok(self.aligned.iter().any(|byte| Some(*byte) != erased))
     }
 }
 
@@ -91,7 +96,7 @@ pub struct Signature {
 #[cfg(any(feature = "ed25519-dalek", feature = "ed25519-salty"))]
 pub struct SignedSwitch<'d, D, F> {
     switch: BootSwitch<'d, F>,
-    dfu: D,
+    dfu: super::pieces::Pieces<D>,
     key: [u8; 32],
     signature: &'d core::cell::Cell<Option<Signature>>,
 }
@@ -99,13 +104,17 @@ pub struct SignedSwitch<'d, D, F> {
 #[cfg(any(feature = "ed25519-dalek", feature = "ed25519-salty"))]
 impl<'d, D: NorFlash, F: NorFlash> SignedSwitch<'d, D, F> {
     /// The switch, the DFU partition (the slot's own, a second time) and the public key.
+    ///
+    /// # Errors
+    /// [`FlashError::Region`], when the partition's read unit does not divide 256 bytes.
     pub fn new(
         switch: BootSwitch<'d, F>,
         dfu: D,
         key: [u8; 32],
         signature: &'d core::cell::Cell<Option<Signature>>,
-    ) -> Self {
-        Self { switch, dfu, key, signature }
+    ) -> Result<Self, FlashError> {
+        let dfu = super::pieces::Pieces::new(dfu)?;
+        Ok(Self { switch, dfu, key, signature })
     }
 
     async fn activate(&mut self) -> Result<(), StorageError> {
@@ -114,7 +123,10 @@ impl<'d, D: NorFlash, F: NorFlash> SignedSwitch<'d, D, F> {
             return Ok(());
         }
         let signature = self.signature.get();
-        let fits = |signature: &Signature| signature.len as usize <= self.dfu.capacity();
+        let capacity = embedded_storage_async::nor_flash::ReadNorFlash::capacity(&self.dfu);
+        let fits = |signature: &Signature| signature.len as usize <= capacity;
+        // The slot was written since they were read.
+        self.dfu.forget();
         let Signature { bytes, len } = signature.filter(fits).ok_or(StorageError::Failed)?;
         let BootSwitch { flash, aligned } = &mut self.switch;
         let config = embassy_boot::FirmwareUpdaterConfig { dfu: &mut self.dfu, state: flash };

@@ -3,6 +3,8 @@
 #[cfg(feature = "boot")]
 mod boot;
 mod journal;
+#[cfg(any(feature = "ed25519-dalek", feature = "ed25519-salty"))]
+mod pieces;
 mod slot;
 mod storage;
 

@@ -10,9 +10,14 @@ use ota_proto::{Digester, Md5, SlotInfo, StorageError};
 use super::{FlashError, failed};
 
 /// Bytes of one read while hashing.
-const CHUNK: usize = 256;
+pub(super) const CHUNK: usize = 256;
 /// Bytes hashed in one step, between two yields.
 const STEP: usize = 4096;
+
+/// The read unit divides what is read at once.
+pub(super) fn reads_in_chunks<F: NorFlash>() -> bool {
+    CHUNK.is_multiple_of(F::READ_SIZE)
+}
 
 /// The slot in a region of its own.
 pub struct FlashSlot<'d, F> {
@@ -47,7 +52,7 @@ impl<'d, F: NorFlash> FlashSlot<'d, F> {
         let fits = capacity <= flash.capacity()
             && capacity.is_multiple_of(F::ERASE_SIZE)
             && F::ERASE_SIZE.is_multiple_of(F::WRITE_SIZE)
-            && CHUNK.is_multiple_of(F::READ_SIZE);
+            && reads_in_chunks::<F>();
         let capacity = u32::try_from(capacity).ok().filter(|_| fits).ok_or(FlashError::Region)?;
         let tail = Tail { unit, at: 0, len: 0 };
         Ok(Self { flash, capacity, tail, size: 0, digester: Digester::new(), hashed: 0 })

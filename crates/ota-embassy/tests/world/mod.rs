@@ -30,12 +30,32 @@ use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
 use ota_proto::{Event as Update, Identity, Installed, Rng, State, Updater};
 use ota_wire::client::Event as ClientEvent;
 
-use chip::{ACTIVE, Chip, DFU, JOURNAL, STATE};
+use chip::{Chip, Geometry};
 use clock::{Run, Task};
 use desk::Desk;
 use link::{Port, Weather};
 use seal::{Dice, Tls};
 use wrapped::Wrapped;
+
+/// Calls a method with the units of the device's chip.
+macro_rules! with_units {
+    ($device:expr, $method:ident < $($ty:ty)? > ( $($arg:expr),* ) $($await:tt)*) => {{
+        let Geometry { erase, write, read, .. } = $device.chip.geometry();
+        match (erase, write, read) {
+            (4_096, 8, 1) => $device.$method::<$($ty,)? 4_096, 8, 1>($($arg),*)$($await)*,
+            (16_384, 4, 1) => $device.$method::<$($ty,)? 16_384, 4, 1>($($arg),*)$($await)*,
+            (8_192, 16, 16) => $device.$method::<$($ty,)? 8_192, 16, 16>($($arg),*)$($await)*,
+            (131_072, 32, 1) => $device.$method::<$($ty,)? 131_072, 32, 1>($($arg),*)$($await)*,
+            (128, 4, 1) => $device.$method::<$($ty,)? 128, 4, 1>($($arg),*)$($await)*,
+            (2_048, 8, 1) => $device.$method::<$($ty,)? 2_048, 8, 1>($($arg),*)$($await)*,
+            (4_096, 4, 1) => $device.$method::<$($ty,)? 4_096, 4, 1>($($arg),*)$($await)*,
+            (4_096, 4, 4) => $device.$method::<$($ty,)? 4_096, 4, 4>($($arg),*)$($await)*,
+            (4_096, 16, 16) => $device.$method::<$($ty,)? 4_096, 16, 16>($($arg),*)$($await)*,
+            (4_096, 1, 1) => $device.$method::<$($ty,)? 4_096, 1, 1>($($arg),*)$($await)*,
+            units => panic!("{units:?}"),
+        }
+    }};
+}
 
 pub const FROM: &str = "1.0.0";
 pub const TO: &str = "2.0.0";
@@ -81,6 +101,7 @@ pub struct World {
 
 /// All that a world is made of.
 pub struct Setup {
+    pub geometry: Geometry,
     pub weather: Weather,
     pub faults: FaultPlan,
     pub seed: u64,
@@ -104,6 +125,8 @@ pub struct Device {
     pub versions: [&'static str; 2],
     pub new: Vec<u8>,
     pub boots: u64,
+    /// The last number of the addresses of its name servers.
+    pub names: Vec<u8>,
     /// A future of `next` is dropped after so many microseconds, again and again.
     pub impatience: Option<u64>,
     /// The streams are those of an own network.
@@ -128,11 +151,11 @@ pub fn image(len: usize, seed: u64) -> Vec<u8> {
 }
 
 /// A network stack with a fixed address, and what runs it.
-fn stack(port: Port, host: u8, seed: u64) -> (Stack<'static>, Task<'static>) {
+fn stack(port: Port, host: u8, names: &[u8], seed: u64) -> (Stack<'static>, Task<'static>) {
     let config = embassy_net::Config::ipv4_static(StaticConfigV4 {
         address: Ipv4Cidr::new(Ipv4Address::new(10, 0, 0, host), 24),
         gateway: None,
-        dns_servers: [Ipv4Address::new(10, 0, 0, 1)].into_iter().collect(),
+        dns_servers: names.iter().map(|host| Ipv4Address::new(10, 0, 0, *host)).collect(),
     });
     // Leaked: a test is short.
     let resources = Box::leak(Box::new(StackResources::<12>::new()));
@@ -144,7 +167,7 @@ fn stack(port: Port, host: u8, seed: u64) -> (Stack<'static>, Task<'static>) {
 pub fn bare(with: impl FnOnce(Stack<'static>)) {
     clock::reset();
     let [_, port] = link::cable(Weather::FAIR, 0);
-    with(stack(port, 2, 1).0);
+    with(stack(port, 2, &[1], 1).0);
 }
 
 impl World {
@@ -152,8 +175,23 @@ impl World {
         Self::over(weather, faults, seed, None)
     }
 
+    /// On another flash.
+    pub fn on(geometry: Geometry, seed: u64) -> Self {
+        Self::over_on(geometry, Weather::FAIR, FaultPlan::new(0), seed, None)
+    }
+
     /// With TLS, or without.
     pub fn over(weather: Weather, faults: FaultPlan, seed: u64, tls: Option<Tls>) -> Self {
+        Self::over_on(Geometry::DEFAULT, weather, faults, seed, tls)
+    }
+
+    fn over_on(
+        geometry: Geometry,
+        weather: Weather,
+        faults: FaultPlan,
+        seed: u64,
+        tls: Option<Tls>,
+    ) -> Self {
         let identity = Identity::new("TESTPROD01", "dev001").unwrap();
         let mut machine = ota_proto::Config::new(identity, seed);
         machine.allow_http = tls.is_none();
@@ -163,19 +201,19 @@ impl World {
         let login = login.unwrap();
         let login = ota_wire::mqtt::Login::new(login.client_id, login.username, login.password);
         let config = Config::new("10.0.0.1".into(), 1_883, tls.is_some(), login, seed);
-        let (versions, new) = ([FROM, TO], image(30_011, seed + 1));
-        Self::with(Setup { weather, faults, seed, versions, new, machine, config, tls })
+        let (versions, new) = ([FROM, TO], image(geometry.image, seed + 1));
+        Self::with(Setup { geometry, weather, faults, seed, versions, new, machine, config, tls })
     }
 
     pub fn with(setup: Setup) -> Self {
-        let Setup { weather, faults, seed, versions, new, machine, config, tls } = setup;
+        let Setup { geometry, weather, faults, seed, versions, new, machine, config, tls } = setup;
         clock::reset();
         let [theirs, port] = link::cable(weather, seed);
-        let (stack, cloud) = stack(theirs, 1, seed);
+        let (stack, cloud) = stack(theirs, 1, &[1], seed);
         let (identity, offered) = (machine.identity.clone(), new.clone());
         let desk = Desk::new(identity, versions[1], offered, faults, tls.clone());
         let device = Device {
-            chip: Chip::new(&image(ACTIVE.len(), !seed), seed),
+            chip: Chip::of(geometry, &image(geometry.active().len(), !seed), seed),
             desk: RefCell::new(desk),
             config,
             machine,
@@ -184,6 +222,7 @@ impl World {
             versions,
             new,
             boots: 0,
+            names: vec![1],
             impatience: None,
             wrapped: false,
             tls,
@@ -216,7 +255,7 @@ impl World {
         }
         self.port.clear();
         let device = &self.device;
-        let (stack, mut runner) = stack(self.port.clone(), 2, 77 + device.boots);
+        let (stack, mut runner) = stack(self.port.clone(), 2, &device.names, 77 + device.boots);
         let restart = Cell::new(false);
         let mut program = Task::new(device.program(stack, device.running(), &restart));
         program.around = device.around;
@@ -260,7 +299,7 @@ impl World {
             desk.is_over() && reported.is_some() && accepted > reported
         };
         for _ in 0..40 {
-            if cuts < most {
+            if cuts < most && !self.device.chip.will_be_cut() {
                 let at = self.device.chip.operations().saturating_add(next());
                 self.device.chip.cut_at(at);
             }
@@ -275,6 +314,27 @@ impl World {
             }
         }
         panic!("{} boots: {:?}", self.device.boots, self.device.desk.borrow().reports_as_text());
+    }
+
+    /// The device ended on the new version and the cloud heard one result. A cut while the new
+    /// version runs on trial makes embassy-boot swap back, as any reset does then: the cloud is
+    /// told of the failure, and an operator tries again. Returns whether it was so.
+    pub fn ends_well(mut self, what: &str) -> bool {
+        let failed = self.device.running() == FROM;
+        if failed {
+            let results = self.device.desk.borrow().results();
+            assert_eq!(results.len(), 1, "{what}: {results:?}");
+            let told = results[0].contains("\"-5\"") && results[0].contains("rolled back");
+            assert!(told, "{what}: {results:?}");
+            self.device.desk.borrow_mut().retry();
+            self.device.events.borrow_mut().clear();
+            self.update();
+        }
+        assert_eq!(self.device.running(), TO, "{what}");
+        let results = self.device.desk.borrow().results();
+        assert_eq!(results.len(), 1 + usize::from(failed), "{what}: {results:?}");
+        assert!(results.last().unwrap().contains("\"done\""), "{what}: {results:?}");
+        failed
     }
 
     /// What must hold at any time.
@@ -293,12 +353,17 @@ impl Device {
 
     /// The boot loader runs; `false` when power went.
     fn load(&self) -> bool {
+        with_units!(self, load_with<>())
+    }
+
+    fn load_with<const E: usize, const W: usize, const R: usize>(&self) -> bool {
+        let geometry = self.chip.geometry();
         let mut loader = BootLoader::new(BootLoaderConfig {
-            active: self.chip.region(ACTIVE),
-            dfu: self.chip.region(DFU),
-            state: self.chip.region(STATE),
+            active: self.chip.part::<E, W, R>(geometry.active()),
+            dfu: self.chip.part::<E, W, R>(geometry.dfu()),
+            state: self.chip.part::<E, W, R>(geometry.state()),
         });
-        loader.prepare_boot(&mut [0; 512]).is_ok()
+        loader.prepare_boot(&mut vec![0; E.min(512)]).is_ok()
     }
 
     /// The device's program: the adapter, and an application beside it.
@@ -314,11 +379,11 @@ impl Device {
             let dice = Dice(Rng::new(self.boots));
             let clock = || tls.clock;
             let tls = EmbeddedTls::new(tcp, &tls.authority, dice, clock, (e, f), (g, h)).unwrap();
-            self.life(&tls, running, restart).await;
+            self.life_with::<_, 4_096, 8, 1>(&tls, running, restart).await;
         } else if self.wrapped {
-            self.life(Wrapped(&tcp), running, restart).await;
+            self.life_with::<_, 4_096, 8, 1>(Wrapped(&tcp), running, restart).await;
         } else {
-            self.life(&tcp, running, restart).await;
+            with_units!(self, life_with<_>(&tcp, running, restart).await);
         }
     }
 
@@ -340,14 +405,22 @@ impl Device {
         std::future::pending().await
     }
 
-    async fn life(&self, network: impl Network, running: &str, restart: &Cell<bool>) {
+    async fn life_with<N: Network, const E: usize, const W: usize, const R: usize>(
+        &self,
+        network: N,
+        running: &str,
+        restart: &Cell<bool>,
+    ) {
+        let geometry = self.chip.geometry();
         let (mut broker, mut store) =
             (vec![0; self.config.mqtt.limits.packet], vec![0; self.config.http.line]);
         let buffers = Buffers { broker: &mut broker, store: &mut store };
-        let (mut unit, mut aligned) = ([0; 8], [0; 8]);
-        let slot = FlashSlot::new(self.chip.region(DFU), ACTIVE.len(), &mut unit).unwrap();
-        let journal = FlashJournal::new(self.chip.region(JOURNAL)).unwrap();
-        let switch = BootSwitch::new(self.chip.region(STATE), &mut aligned).unwrap();
+        let part = |range| self.chip.part::<E, W, R>(range);
+        let (mut unit, mut aligned) = ([0; W], vec![0; W.max(R)]);
+        let capacity = geometry.active().len();
+        let slot = FlashSlot::new(part(geometry.dfu()), capacity, &mut unit).unwrap();
+        let journal = FlashJournal::new(part(geometry.journal())).unwrap();
+        let switch = BootSwitch::new(part(geometry.state()), &mut aligned).unwrap();
         let storage = FlashStorage::new(slot, journal, switch);
         let mut driver = Driver::new(network, self.config.clone(), buffers).unwrap();
         let added = driver.add_device(self.machine.clone(), running, storage).await;
