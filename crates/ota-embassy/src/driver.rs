@@ -42,8 +42,8 @@ pub struct Buffers<'d> {
 pub struct Driver<'d, N: Network> {
     network: N,
     engine: Engine<Buf<'d>>,
-    broker: Socket<'d, N>,
-    store: Socket<'d, N>,
+    /// Of the broker and of the store.
+    sockets: [Socket<'d, N>; 2],
     devices: Vec<(DeviceIndex, Worker<'d>)>,
 }
 
@@ -57,8 +57,8 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
             return Err(EngineError::NoTls);
         }
         let engine = Engine::new(now(), config, buffers.broker, buffers.store)?;
-        let (broker, store) = (Socket::Closed, Socket::Closed);
-        Ok(Self { network, engine, broker, store, devices: Vec::new() })
+        let sockets = [Socket::Closed, Socket::Closed];
+        Ok(Self { network, engine, sockets, devices: Vec::new() })
     }
 
     /// Adds a device that runs this version; the first is the one whose login the connection has.
@@ -102,7 +102,7 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
         self.engine.client_mut().prepare_stop(now());
         self.until(LAST_NOTE, |it| it.engine.client().is_stopped()).await;
         self.engine.client_mut().disconnect(now());
-        self.until(CLOSING, |it| matches!(it.broker, Socket::Closed | Socket::Opening(..))).await;
+        self.until(CLOSING, |it| !it.sockets.first().is_some_and(Socket::is_up)).await;
     }
 
     /// Runs until this holds, or until it is no use to wait.
@@ -176,9 +176,9 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
                 happened = true;
             }
         }
-        let network = self.network;
-        happened |= self.broker.poll(cx, network, &mut self.engine);
-        happened |= self.store.poll(cx, network, &mut self.engine);
+        for socket in &mut self.sockets {
+            happened |= socket.poll(cx, self.network, &mut self.engine);
+        }
         let at = deadline.filter(|_| !happened).map(to_ticks);
         // The clock is compared first: a timer that is new waits once in any case. It need not be
         // kept, since the time driver remembers when to wake the task.
@@ -191,10 +191,8 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
     }
 
     fn socket(&mut self, kind: LinkKind) -> &mut Socket<'d, N> {
-        match kind {
-            LinkKind::Broker => &mut self.broker,
-            LinkKind::Store => &mut self.store,
-        }
+        let [broker, store] = &mut self.sockets;
+        if kind == LinkKind::Broker { broker } else { store }
     }
 }
 

@@ -109,13 +109,7 @@ mod time;
 pub mod tls;
 
 pub use driver::{Buffers, Driver};
-#[cfg(feature = "boot")]
-pub use flash::BootSwitch;
-pub use flash::{
-    FlashError, FlashJournal, FlashSlot, FlashStorage, Found, NoSwitch, Storage, Switch,
-};
-#[cfg(any(feature = "ed25519-dalek", feature = "ed25519-salty"))]
-pub use flash::{Signature, SignedSwitch};
+pub use flash::*;
 pub use network::{Network, SocketBuffers, Tcp, TcpStream};
 pub use ota_wire::adapter::{EngineError as Error, Event};
 pub use ota_wire::client::{Config, DeviceIndex};

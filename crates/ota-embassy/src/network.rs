@@ -5,10 +5,14 @@ use core::cell::{RefCell, RefMut};
 use embassy_net::Stack;
 use embassy_net::dns::DnsQueryType;
 use embassy_net::tcp::{ConnectError, Error, TcpSocket};
+use embassy_time::{Duration, with_timeout};
 use embedded_io_async::{ErrorType, Read, Write};
 use ota_proto::{TlsError, TransportError};
 use ota_wire::adapter::{Reach, Target};
 use ota_wire::client::LinkKind;
+
+/// What the addresses of a name share: as long as a try has by default.
+const TRY: Duration = Duration::from_secs(10);
 
 /// What opens connections. It is a handle: copies of it share the sockets. [`Tcp`] is one over
 /// embassy-net; an own one wraps its streams in TLS, or talks to a modem.
@@ -43,6 +47,10 @@ pub trait Network: Copy {
 
 /// Two TCP sockets of an embassy-net stack, one for the broker and one for the store, in memory
 /// of the caller's. No TLS: see [`Network`] for a way to wrap it.
+///
+/// The addresses of a name share the 10 s that a try has by default. smoltcp keeps one address
+/// and asks one name server unless its features say otherwise: `dns-max-result-count-4` and
+/// `dns-max-server-count-3`, for example.
 ///
 /// The application's stack needs resources for two sockets more, and for DNS a third.
 pub struct Tcp<'s> {
@@ -92,17 +100,18 @@ impl<'n, 's> Network for &'n Tcp<'s> {
         let Ok(socket) = socket.try_borrow_mut() else { return Err(TransportError::Refused) };
         let mut stream = TcpStream(socket);
         self.stack.wait_config_up().await;
-        let addresses = self.stack.dns_query(&host, DnsQueryType::A).await;
         let mut failed = TransportError::Resolve;
-        for address in addresses.map_err(|_| TransportError::Resolve)? {
+        let addresses = self.stack.dns_query(&host, DnsQueryType::A).await.map_err(|_| failed)?;
+        let share = TRY / addresses.len().max(1) as u32;
+        for address in addresses {
             if !self.reach.borrow_mut().admits(link.kind, address.into()) {
                 failed = TransportError::NotPublic;
                 continue;
             }
-            failed = match stream.0.connect((address, port)).await {
-                Ok(()) => return Ok(stream),
-                Err(ConnectError::TimedOut) => TransportError::TimedOut,
-                Err(_) => TransportError::Refused,
+            failed = match with_timeout(share, stream.0.connect((address, port))).await {
+                Ok(Ok(())) => return Ok(stream),
+                Err(_) | Ok(Err(ConnectError::TimedOut)) => TransportError::TimedOut,
+                Ok(Err(_)) => TransportError::Refused,
             };
             stream.0.abort();
         }

@@ -27,7 +27,11 @@ type Task<'d, T> = Pin<Box<dyn Future<Output = T> + 'd>>;
 /// it along.
 pub(crate) enum Socket<'d, N: Network> {
     Closed,
-    Opening(Link, Task<'d, Result<N::Stream, TransportError>>),
+    /// It was begun in the try before.
+    Opening(Target, Task<'d, Result<N::Stream, TransportError>>, bool),
+    /// A try was too short for what it began; the next one for the same target goes on with it,
+    /// once. A name server that does not answer costs as long as a try has.
+    Parked(Target, Task<'d, Result<N::Stream, TransportError>>),
     Open(Link, N::Stream),
     /// A write is under way; so many bytes of it were taken, or the connection broke.
     Writing(Link, Task<'d, (N::Stream, Option<usize>)>),
@@ -36,14 +40,21 @@ pub(crate) enum Socket<'d, N: Network> {
 }
 
 impl<'d, N: Network + 'd> Socket<'d, N> {
+    /// Whether a good-bye is to be waited for.
+    pub(crate) const fn is_up(&self) -> bool {
+        matches!(self, Self::Open(..) | Self::Writing(..) | Self::Closing(..))
+    }
+
     pub(crate) fn open(&mut self, network: N, target: Target) {
         if let Self::Closing(_, next) = self {
             *next = Some(target);
             return;
         }
         // The connection before it is gone when this one is begun.
-        *self = Self::Closed;
-        *self = Self::Opening(target.link, Box::pin(network.open(target)));
+        *self = match mem::replace(self, Self::Closed) {
+            Self::Parked(was, it) if was.is_same_peer(&target) => Self::Opening(target, it, true),
+            _ => Self::Opening(target.clone(), Box::pin(network.open(target)), false),
+        };
     }
 
     pub(crate) fn close(&mut self, network: N) {
@@ -55,6 +66,7 @@ impl<'d, N: Network + 'd> Socket<'d, N> {
                 Self::Closing(Box::pin(close), None)
             }
             Self::Closing(task, _) => Self::Closing(task, None),
+            Self::Opening(target, task, false) => Self::Parked(target, task),
             _ => Self::Closed,
         };
     }
@@ -67,8 +79,8 @@ impl<'d, N: Network + 'd> Socket<'d, N> {
         engine: &mut Engine<Buf<'d>>,
     ) -> bool {
         match self {
-            Self::Closed => false,
-            Self::Opening(link, task) => {
+            Self::Closed | Self::Parked(..) => false,
+            Self::Opening(Target { link, .. }, task, _) => {
                 let link = *link;
                 let Poll::Ready(opened) = task.as_mut().poll(cx) else { return false };
                 *self = match opened {

@@ -4,7 +4,7 @@
 mod world;
 
 use ota_cloud::fault::FaultPlan;
-use ota_proto::TransportError;
+use ota_proto::{Instant, TransportError};
 use ota_wire::client::{Disconnect, Event};
 use world::chip::{DFU, JOURNAL};
 use world::link::Weather;
@@ -75,6 +75,31 @@ fn the_broker_is_found_by_its_name() {
     world.device.config.host = "cloud.example".into();
     world.update();
     assert_eq!(world.device.running(), TO);
+}
+
+/// Each address has its share of the 10 s, and the one that answers is the third.
+#[test]
+fn dead_addresses_of_a_name_cost_their_shares_of_a_try() {
+    let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 6);
+    world.device.config.host = "three.example".into();
+    world.update();
+    assert_eq!(world.device.running(), TO);
+    let desk = world.device.desk.borrow();
+    // The first connection is spread over 5 s.
+    assert!(desk.reports[0].0 < Instant::from_millis(15_000), "{:?}", desk.reports_as_text());
+}
+
+/// smoltcp gives a name server 10 s, as long as a try has: the look-up outlives the first one.
+#[test]
+fn a_dead_name_server_costs_one_try() {
+    let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 6);
+    world.device.config.host = "cloud.example".into();
+    world.device.names = vec![8, 1];
+    world.update();
+    assert_eq!(world.device.running(), TO);
+    let events = world.device.events.borrow();
+    let lost = |event: &&Event| matches!(event, Event::Disconnected { .. });
+    assert!(events.iter().filter(lost).count() <= 2, "one a boot: {events:?}");
 }
 
 /// One bit that was read wrongly is no fault of the image.

@@ -276,10 +276,14 @@ pub async fn serve(stack: Stack<'static>, desk: &std::cell::RefCell<Desk>) {
     embassy_futures::join::join(lines, names(stack)).await;
 }
 
-/// The only name there is, as it is asked for.
-const NAME: &[u8] = b"\x05cloud\x07example\0\0\x01\0\x01";
+/// The names there are, as they are asked for, and the last number of their addresses. Nobody has
+/// the one with 7 or 9.
+const NAMES: [(&[u8], &[u8]); 2] = [
+    (b"\x05cloud\x07example\0\0\x01\0\x01", &[1]),
+    (b"\x05three\x07example\0\0\x01\0\x01", &[9, 7, 1]),
+];
 
-/// Answers for `cloud.example`, and says of all others that they do not exist.
+/// Answers for these, and says of all others that they do not exist.
 async fn names(stack: Stack<'static>) {
     let (mut receive, mut send) = ([PacketMetadata::EMPTY; 4], [PacketMetadata::EMPTY; 4]);
     let (mut received, mut sent) = ([0; 1_024], [0; 1_024]);
@@ -288,12 +292,12 @@ async fn names(stack: Stack<'static>) {
     let mut query = [0; 512];
     loop {
         let Ok((len, from)) = socket.recv_from(&mut query).await else { continue };
-        let known = query[12..len] == *NAME;
+        let known = NAMES.iter().find(|(name, _)| query[12..len] == **name);
         let mut answer = query[..len].to_vec();
-        answer[2..4].copy_from_slice(if known { &[0x81, 0x80] } else { &[0x81, 0x83] });
-        if known {
-            answer[7] = 1;
-            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0, 1]);
+        answer[2..4].copy_from_slice(if known.is_some() { &[0x81, 0x80] } else { &[0x81, 0x83] });
+        for host in known.map_or(&[][..], |(_, hosts)| hosts) {
+            answer[7] += 1;
+            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0, *host]);
         }
         socket.send_to(&answer, from).await.unwrap();
     }

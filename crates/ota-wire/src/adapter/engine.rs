@@ -54,6 +54,14 @@ pub struct Target {
     pub least_time: u64,
 }
 
+impl Target {
+    /// The same peer, whichever link it is for: what was begun for one may go on for the other.
+    #[must_use]
+    pub fn is_same_peer(&self, other: &Self) -> bool {
+        (&self.host, self.port, self.tls) == (&other.host, other.port, other.tls)
+    }
+}
+
 /// What an adapter has to do.
 #[derive(Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
