@@ -88,8 +88,10 @@ struct Seen {
     reported: bool,
     answered: bool,
     stopping: bool,
-    /// A bit was read wrongly, and nothing was hashed since.
+    /// A bit was read wrongly, and nothing was hashed or offered since.
     misread: bool,
+    /// The image under way was offered before what is being hashed.
+    hashing_ours: bool,
     /// Publications of the result in this session.
     results: Vec<PubId>,
     result_acknowledged: bool,
@@ -154,7 +156,7 @@ impl Invariants {
             }
             What::Sync(op) => self.begin_job(*op),
             What::Digest(op, range) => {
-                self.seen.misread = false;
+                (self.seen.misread, self.seen.hashing_ours) = (false, true);
                 self.on_digest(*op, range.end, setup, storage);
             }
             What::Slot(op, action) => {
@@ -197,7 +199,8 @@ impl Invariants {
     fn on_misread(&mut self, setup: &Setup, storage: &Storage) {
         let image = target_image(setup, storage).unwrap_or_default();
         let holds = storage.target().surely_holds(image, image.len() as u64);
-        self.seen.misread = storage.misreads.flipped == 1 && holds;
+        let ours = self.seen.hashing_ours;
+        self.seen.misread = storage.misreads.flipped == 1 && holds && ours;
     }
 
     fn on_fetch(&mut self, storage: &Storage) {
@@ -383,7 +386,11 @@ impl Invariants {
     fn on_heard(&mut self, heard: &Heard, storage: &Storage) {
         let answer = match heard {
             Heard::Reply(version) => version == storage.loader.running(),
-            Heard::Offer(_) => true,
+            Heard::Offer(_) => {
+                // It may be of another image, which is fetched whatever becomes of the hash.
+                (self.seen.misread, self.seen.hashing_ours) = (false, false);
+                true
+            }
             Heard::Other => false,
         };
         self.seen.answered |= answer && self.seen.reported;

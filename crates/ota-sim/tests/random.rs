@@ -32,3 +32,11 @@ fn a_seed_gives_one_trace() {
         }
     }
 }
+
+/// A bit is read wrongly in the hash of an image that another offer has already taken the place
+/// of: what is fetched next is the other one.
+#[test]
+fn a_misread_of_an_image_that_was_superseded_costs_the_next_one_nothing() {
+    let end = run(44_050, Level::Messages).result;
+    assert!(end.is_ok(), "{end:?}");
+}
