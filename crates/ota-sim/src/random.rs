@@ -26,7 +26,7 @@ pub enum Level {
     /// [`World`]: messages and operations, each step watched by the invariants.
     #[default]
     Messages,
-    /// [`wire::World`]: bytes on two wires.
+    /// [`wire::World`](crate::wire::World): bytes on two wires.
     Wire,
 }
 
