@@ -34,7 +34,7 @@ use crate::output::{Body, Offer, OpId, PubId, State};
 use crate::time::{BUILT, Instant};
 use crate::version::Version;
 
-use attempt::{Attempt, Failed, Net, Stage};
+use attempt::{Attempt, Failed, Net, Stage, Why};
 use ledger::Ledger;
 use news::News;
 use result::Owing;
@@ -132,6 +132,10 @@ impl Updater {
             }
             if let Stage::Recall(recall) = &mut attempt.stage {
                 recall.session_changed(self.now, up, &self.cfg.timing);
+                // Who cannot be asked is not waited for, not even until the next tick.
+                if !up && recall.why == Why::Paused {
+                    attempt.resume();
+                }
             }
         }
         self.session = if up { Session::new_up(self.now) } else { Session::Down };
