@@ -1,7 +1,7 @@
 //! The vendor's API: a head that claims a signature, a query, a body. No bytes panic; what
 //! decodes as a query decodes alike as JSON; a claim verifies only by the key.
 
-use ota_cloud::vendor::{Action, Claim, Params, Request, reply};
+use ota_cloud::vendor::{Action, Claim, OldClaim, Params, Request, reply};
 
 /// Any bytes: lines of a head up to an empty one, then the name of an action, then parameters.
 pub fn vendor(data: &[u8]) {
@@ -17,6 +17,10 @@ pub fn vendor(data: &[u8]) {
             assert!(claim.verify(&request, [0; 32], b"a key nobody has").is_err());
         }
         Err(error) => drop(reply("id", Err(&error))),
+    }
+    if let Ok(claim) = OldClaim::read("POST", "host:80", body, 1_700_000_000) {
+        assert!(claim.verify(b"a key nobody has").is_err());
+        assert!(!claim.secret_id().is_empty() && !claim.action().is_empty());
     }
     for params in [Params::from_json(body.as_bytes()), Params::from_query(body)] {
         let Ok(params) = params else { continue };

@@ -9,8 +9,10 @@ mod action;
 mod error;
 mod params;
 mod tc3;
+mod v1;
 
 pub use action::{Action, Filter};
 pub use error::{ApiError, CONTENT_TYPE, Code, reply};
 pub use params::Params;
 pub use tc3::{Claim, Request, SKEW};
+pub use v1::OldClaim;

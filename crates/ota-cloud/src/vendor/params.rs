@@ -38,9 +38,14 @@ impl Params {
     /// # Errors
     /// [`Code::InvalidParameter`].
     pub fn from_query(query: &str) -> Result<Self, ApiError> {
+        Self::from_form(query, MAX_QUERY)
+    }
+
+    /// From a form of at most so many bytes.
+    pub(super) fn from_form(query: &str, most: usize) -> Result<Self, ApiError> {
         let bad = |what: &str| ApiError::new(Code::InvalidParameter, what);
-        if query.len() > MAX_QUERY {
-            return Err(bad("the query has over 32 KiB"));
+        if query.len() > most {
+            return Err(bad(&format!("the query or form has over {} KiB", most / 1_024)));
         }
         let mut fields = Value::Object(Map::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {

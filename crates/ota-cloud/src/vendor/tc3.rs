@@ -1,7 +1,7 @@
 //! The signature `TC3-HMAC-SHA256`.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest, Sha256};
 
 use super::error::{ApiError, Code};
 
@@ -194,12 +194,18 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// Keys of any length: a long one is hashed first, as HMAC says.
 fn mac(key: &[u8], text: &[u8]) -> Hmac<Sha256> {
+    let mut mac = Hmac::<Sha256>::new(&block::<Sha256>(key).into());
+    mac.update(text);
+    mac
+}
+
+/// A key of any length as the block that HMAC begins with: a long one is hashed first.
+pub(super) fn block<D: Digest>(key: &[u8]) -> [u8; 64] {
     let mut block = [0; 64];
-    let hashed: [u8; 32];
+    let hashed;
     let short = if key.len() > block.len() {
-        hashed = Sha256::digest(key).into();
+        hashed = D::digest(key);
         hashed.as_slice()
     } else {
         key
@@ -207,9 +213,7 @@ fn mac(key: &[u8], text: &[u8]) -> Hmac<Sha256> {
     for (to, from) in block.iter_mut().zip(short) {
         *to = *from;
     }
-    let mut mac = Hmac::<Sha256>::new(&block.into());
-    mac.update(text);
-    mac
+    block
 }
 
 /// The UTC day of a Unix time, `2023-11-14`; good for the years 1970 to 9999.

@@ -2,6 +2,7 @@
 #![cfg(feature = "vendor")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
+use ota_cloud::vendor::OldClaim;
 use ota_cloud::vendor::{Action, ApiError, Claim, Code, Filter, Params, Request, SKEW, reply};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -216,6 +217,52 @@ fn every_part_of_the_head_that_is_missing_or_wrong_has_its_code() {
     assert_eq!(sent(order).check(NOW, BODY, KEY), Ok(()));
     let gone = good.replace("content-type;host", "content-type;host;x-gone");
     assert_eq!(sent(gone).check(NOW, BODY, KEY), Err(Code::SignatureFailure));
+}
+
+const OLD: &str = "Action=DescribeFirmwareTasks&FirmwareVersion=1.0.0&Limit=10&Nonce=11886&Offset=0&\
+    ProductID=TESTPROD01&Region=ap-guangzhou&SecretId=AKIDEXAMPLE0000000000000000000000001&\
+    Timestamp=1700000000&Version=2019-04-23";
+
+fn old(form: &str, now: u64, key: &[u8]) -> Result<OldClaim, Code> {
+    let claim = OldClaim::read("POST", "127.0.0.1:8080", form, now).map_err(|why| why.code)?;
+    claim.verify(key).map_err(|why| why.code)?;
+    Ok(claim)
+}
+
+#[test]
+fn the_old_signatures_verify_over_the_whole_form_in_any_order() {
+    let signed = format!("{OLD}&Signature=DPRQo73hwb8qrGi%2FOsOOhHPH2%2FQ%3D");
+    let claim = old(&signed, NOW, KEY).unwrap();
+    assert_eq!((claim.secret_id(), claim.action()), (ID, "DescribeFirmwareTasks"));
+    assert_eq!((claim.version(), claim.signature().len()), ("2019-04-23", 20));
+    let action = Action::decode(claim.action(), claim.params()).unwrap();
+    let Action::DescribeFirmwareTasks { limit, .. } = action else { panic!("{action:?}") };
+    assert_eq!(limit, 10);
+
+    let sha256 = "Signature=BZ3Snhwug1FTG6e6Hh8o1xR%2FwhnL4c3rddEr%2FDQtz%2BM%3D";
+    let signed = format!("{sha256}&SignatureMethod=HmacSHA256&{OLD}");
+    assert!(old(&signed, NOW, KEY).is_ok());
+    assert_eq!(old(&signed, NOW, b"another").err(), Some(Code::SignatureFailure));
+    let more = format!("{signed}&More=1");
+    assert_eq!(old(&more, NOW, KEY).err(), Some(Code::SignatureFailure));
+    for name in ["Action=", "Version=", "SecretId=", "Nonce=", "Timestamp="] {
+        let missing = signed.replace(name, "Other=");
+        assert_eq!(old(&missing, NOW, KEY).err(), Some(Code::MissingParameter), "{name}");
+    }
+    let sha1 = signed.replace("HmacSHA256", "HmacSHA1");
+    assert_eq!(old(&sha1, NOW, KEY).err(), Some(Code::SignatureFailure));
+    for (from, to, code) in [
+        ("HmacSHA256", "HmacMD5", Code::InvalidParameter),
+        ("Timestamp=1700000000", "Timestamp=now", Code::InvalidParameter),
+        ("Signature=BZ", "Signature=%FF", Code::InvalidParameter),
+        ("Signature=BZ", "Signature=!", Code::SignatureFailure),
+        ("Signature=BZ", "Token=t&Signature=BZ", Code::TokenFailure),
+        ("Nonce=11886", "Nonce=11886&Nonce=11886", Code::InvalidParameter),
+    ] {
+        assert_eq!(old(&signed.replace(from, to), NOW, KEY).err(), Some(code), "{to}");
+    }
+    assert_eq!(old(&signed, NOW + SKEW + 1, KEY).err(), Some(Code::SignatureExpire));
+    assert!(old(&signed, NOW + SKEW, KEY).is_ok());
 }
 
 fn json(text: &str) -> Params {
