@@ -67,6 +67,8 @@
 
 #[cfg(feature = "mqtt")]
 mod acks;
+#[cfg(feature = "api")]
+pub mod api;
 #[cfg(feature = "mqtt")]
 pub mod broker;
 pub mod campaign;

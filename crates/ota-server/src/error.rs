@@ -9,6 +9,7 @@ use ota_cloud::{CatalogError, CloudError, TaskError};
 use ota_store::seal::SealError;
 use ota_store::{ImageError, StoreError};
 
+use crate::api::KeyError;
 use crate::cycle::{CommandError, Refused};
 
 /// The service did not start. The environment is at fault.
@@ -34,6 +35,10 @@ pub enum StartError {
     Key(SealError),
     /// The system gave no random bytes for the key that signs URLs.
     NoRandom,
+    /// The API would be reached from elsewhere in plain text.
+    PlainApi,
+    /// There is no key to the API.
+    ApiKey(KeyError),
 }
 
 impl fmt::Display for StartError {
@@ -52,6 +57,11 @@ impl fmt::Display for StartError {
             }
             Self::Data(why) => why.fmt(f),
             Self::Key(why) => why.fmt(f),
+            Self::PlainApi => f.write_str(
+                "the API listens beyond this machine, where its keys could be read: give it a \
+                 certificate, or say that plain text is meant",
+            ),
+            Self::ApiKey(why) => why.fmt(f),
             Self::NoTls => f.write_str("the broker wants TLS, and nobody is trusted"),
             Self::NoRandom => f.write_str("the system gives no random bytes for the signing key"),
         }
@@ -70,7 +80,8 @@ impl std::error::Error for StartError {
             Self::Bind { source, .. } => Some(source),
             Self::Data(why) => Some(why),
             Self::Key(why) => Some(why),
-            Self::NoTls | Self::NoRandom => None,
+            Self::ApiKey(why) => Some(why),
+            Self::NoTls | Self::NoRandom | Self::PlainApi => None,
         }
     }
 }

@@ -305,7 +305,7 @@ impl Handle {
         answered.await.map_err(|_| HandleError::Stopped)?
     }
 
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         run: impl FnOnce(&mut Hub, Instant) -> T + Send + 'static,
     ) -> Result<T, HandleError> {

@@ -22,6 +22,7 @@ use super::cycle::{self, Engine, Publish, Refused};
 use super::keys::Keys;
 use super::log::{Entry, Payload, What};
 use super::mqtt::{Message, Push};
+use super::refused::Refusals;
 use super::store::Shelf;
 use ota_cloud::broker;
 use ota_cloud::device;
@@ -159,6 +160,8 @@ pub(super) struct Hub {
     pub(super) points: Option<fn(Point)>,
     /// Since when the store refuses.
     pub(super) broken: Option<Instant>,
+    /// The logins that were refused last.
+    pub(super) refusals: Refusals,
 }
 
 #[derive(Default)]
@@ -256,7 +259,7 @@ impl Hub {
     }
 
     /// The moment in the cloud's time, whose zero is 1970.
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         self.clock.unix_micros()
     }
 
@@ -265,7 +268,8 @@ impl Hub {
             Input::Login { id, peer, login, certificate, link, answer } => {
                 let decided = self.log_in(id, peer, &login, certificate.as_deref(), link);
                 if let Err(why) = decided {
-                    let client_id = login.client_id.chars().take(64).collect();
+                    let client_id: String = login::client_id(&login).chars().take(64).collect();
+                    self.refusals.note(self.now(), &client_id, peer, why);
                     self.journal.write(None, What::LoginRefused { peer, client_id, why });
                 }
                 // A connection that is gone says so itself.
@@ -342,6 +346,14 @@ impl Hub {
             unix: self.clock.unix(),
         };
         let device = login::check(login, certificate, known)?;
+        match self.cloud.is_disabled(&device) {
+            Ok(false) => {}
+            Ok(true) => return Err(Refusal::Disabled),
+            Err(why) => {
+                self.refuses(&why.to_string());
+                return Err(Refusal::TooOften);
+            }
+        }
         let now = self.clock.now();
         let sessions = &mut self.sessions;
         if let Some(spacing) = self.connect_spacing {
@@ -679,6 +691,14 @@ impl Hub {
     /// Every device is to be tried again, a page at a time.
     pub(super) fn try_again(&mut self) {
         self.walk = self.cloud.products().map(|product| (product.to_owned(), None)).collect();
+    }
+
+    /// Ends the session of a device, if it has one.
+    pub(super) fn dismiss(&mut self, device: &Identity) {
+        if let Some(id) = self.sessions.by_device.get(device).copied() {
+            self.end_session(id);
+            self.turn();
+        }
     }
 
     /// A device is known from now on.

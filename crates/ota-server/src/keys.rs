@@ -2,6 +2,7 @@
 
 use ota_cloud::login::{self, Proof};
 use ota_proto::Identity;
+use ota_store::audit::AuditKey;
 use ota_store::seal::{MasterKey, Ring, SealError};
 use ota_store::{Commit, SecretId, SecretWrite, Store, StoreError};
 
@@ -23,6 +24,24 @@ impl Keys {
     /// Keys for a store that forgets.
     pub(crate) fn fresh() -> Result<Self, StartError> {
         Ok(Self::new(Ring::new(MasterKey::new(random()?))))
+    }
+
+    /// What links the lines of the audit.
+    pub(crate) fn audit_key(&self) -> AuditKey {
+        self.ring.audit_key()
+    }
+
+    /// What keeps a device's proof, and what forgets it.
+    pub(crate) fn sealed(
+        &self,
+        device: &Identity,
+        proof: Option<&Proof>,
+    ) -> Result<SecretWrite, StoreError> {
+        let place = place(device);
+        let Some(proof) = proof else { return Ok(SecretWrite::Remove(place)) };
+        let nonce = random().map_err(|why| StoreError::Io { why: why.to_string() })?;
+        let sealed = self.ring.seal(nonce, &place, &proof.to_bytes()).map_err(broken)?;
+        Ok(SecretWrite::Put(place, sealed))
     }
 
     /// The registered device with this client id, and its proof.

@@ -35,6 +35,7 @@
     )
 )]
 
+mod api;
 mod clock;
 pub mod cycle;
 mod error;
@@ -47,6 +48,7 @@ mod keys;
 mod listen;
 mod log;
 mod mqtt;
+mod refused;
 mod store;
 mod stream;
 #[cfg(feature = "tls")]
@@ -76,8 +78,9 @@ use ota_cloud::endpoint;
 use ota_cloud::fault::FaultPlan;
 use ota_cloud::sign::UrlSigner;
 use ota_cloud::{CloudConfig, Listed};
-use ota_store::{DataFolder, ImageName, Images, Memory, Sqlite, Store, StoreError, seal};
+use ota_store::{DataFolder, ImageName, Images, Memory, Read, Sqlite, Store, StoreError, seal};
 
+pub use api::{KeyError, add_key};
 pub use error::{HandleError, StartError};
 pub use handle::{Handle, NewFirmware};
 pub use hub::Point;
@@ -136,10 +139,33 @@ pub struct ServiceConfig {
     /// Called at each [`Point`] of each turn: a test ends the process there. Default none.
     #[doc(hidden)]
     pub points: Option<fn(Point)>,
+    /// Where the API is served. Default none.
+    pub api: Option<ApiConfig>,
     /// What goes wrong on purpose. Default: nothing.
     pub faults: FaultPlan,
     /// The cloud's own settings. `signer` and `unix_at_zero` are set by [`Service::start`].
     pub cloud: CloudConfig,
+}
+
+/// Where the API is served, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ApiConfig {
+    /// The address. It speaks TLS when the other listeners do.
+    pub addr: SocketAddr,
+    /// Plain text is meant, also beyond loopback.
+    pub plain: bool,
+    /// The file of the first key, which is for everything: it is read, or with rights 0600 made,
+    /// while there is no such key. Default `first-start` in the data folder.
+    pub key_file: Option<PathBuf>,
+}
+
+impl ApiConfig {
+    /// At this address.
+    #[must_use]
+    pub const fn new(addr: SocketAddr) -> Self {
+        Self { addr, plain: false, key_file: None }
+    }
 }
 
 impl Default for ServiceConfig {
@@ -165,6 +191,7 @@ impl Default for ServiceConfig {
             data: None,
             events: None,
             points: None,
+            api: None,
             faults: FaultPlan::new(0),
             cloud: CloudConfig::new(signer, 0),
         }
@@ -194,11 +221,12 @@ impl Service {
         let (told, telling) = mpsc::unbounded_channel();
         let (front, mqtt_addr) = front(&config, FromHub { pushes, told: telling })?;
         let (http, http_addr, base) = http_door(&config)?;
+        let clock = Clock::start();
         let mut state = State::open(config.data.as_deref())?;
+        let api = api_door(&config, &mut state, clock)?;
         let key = state.keys.url_key(&mut state.store, config.url_key)?;
         let signer = UrlSigner::new(base, key, config.url_life);
 
-        let clock = Clock::start();
         let entries = broadcast::Sender::new(config.log_entries.max(1));
         let log = entries.downgrade();
         let journal = Journal { clock, entries, messages: config.log_messages };
@@ -238,15 +266,20 @@ impl Service {
             walk: Vec::new(),
             points: config.points,
             broken: None,
+            refusals: refused::Refusals::default(),
         };
         let halt = stop.clone();
         tasks.spawn_blocking(move || hub.run(queue, &halt));
+        let heard = journal.clone();
         let firmware = Firmware { images: images.clone(), clock, journal };
         let (link, folder) = (inputs.clone(), state.images);
         let handle = Handle { inputs: link, clock, images, folder, log };
         let (guard, unix_at_zero) = (stop.clone().drop_guard(), clock.unix_at_zero());
-        let running = Running { mqtt_addr, http_addr, unix_at_zero, handle, tasks, stop: guard };
-        Ok(Prepared { running, front, http, firmware, faults, inputs, stop })
+        let met = api.as_ref().map(ApiDoor::met);
+        let api = api.map(|door| door.open(&handle, heard, patience));
+        let running =
+            Running { mqtt_addr, http_addr, met, unix_at_zero, handle, tasks, stop: guard };
+        Ok(Prepared { running, front, http, firmware, api, faults, inputs, stop })
     }
 }
 
@@ -276,6 +309,54 @@ fn http_door(config: &ServiceConfig) -> Result<(Door, SocketAddr, String), Start
     Ok((door, addr, base.trim_end_matches('/').to_owned()))
 }
 
+/// Where the API is met.
+struct ApiDoor {
+    door: Door,
+    addr: SocketAddr,
+    reader: Box<dyn Read + Send>,
+    first_key: Option<PathBuf>,
+}
+
+/// What is told of it.
+#[derive(Debug)]
+struct Met {
+    addr: SocketAddr,
+    first_key: Option<PathBuf>,
+}
+
+impl ApiDoor {
+    fn met(&self) -> Met {
+        Met { addr: self.addr, first_key: self.first_key.clone() }
+    }
+
+    fn open(self, handle: &Handle, journal: Journal, patience: Duration) -> (Door, api::Api) {
+        (self.door, api::Api::new(handle.clone(), self.reader, journal, patience))
+    }
+}
+
+/// Binds the API's address and sees to it that somebody has a key.
+fn api_door(
+    config: &ServiceConfig,
+    state: &mut State,
+    clock: Clock,
+) -> Result<Option<ApiDoor>, StartError> {
+    let Some(api) = &config.api else { return Ok(None) };
+    if config.tls.is_none() && !api.plain && !api.addr.ip().is_loopback() {
+        return Err(StartError::PlainApi);
+    }
+    let Bound { listener, addr } = bind("the API", api.addr)?;
+    let tls = config.tls.as_ref().map(ServerTls::http);
+    let made = clock.unix_micros().as_micros();
+    let file = config.data.as_ref().map(|data| data.join("first-start"));
+    let file = api.key_file.clone().or(file);
+    let first_key = api::first_key(&mut state.store, file, made).map_err(StartError::ApiKey)?;
+    let door = Door { listener, tls, most: API_CONNECTIONS };
+    Ok(Some(ApiDoor { door, addr, reader: state.store.reader()?, first_key }))
+}
+
+/// The most connections to the API.
+const API_CONNECTIONS: usize = 256;
+
 /// What is kept, and where.
 struct State {
     store: Box<dyn Store>,
@@ -287,7 +368,8 @@ struct State {
 impl State {
     fn open(data: Option<&Path>) -> Result<Self, StartError> {
         let Some(path) = data else {
-            let (store, keys) = (Box::new(Memory::new()), Keys::fresh()?);
+            let (mut store, keys) = (Box::new(Memory::new()), Keys::fresh()?);
+            store.set_audit_key(keys.audit_key());
             return Ok(Self { store, keys, images: None, events: 20_000 });
         };
         let folder = DataFolder::open(path)?;
@@ -331,6 +413,7 @@ pub struct Prepared {
     front: Front,
     http: Door,
     firmware: Firmware,
+    api: Option<(Door, api::Api)>,
     faults: Faults,
     inputs: mpsc::Sender<hub::Input>,
     stop: CancellationToken,
@@ -346,7 +429,7 @@ impl Prepared {
     /// Begins to answer, or joins the broker.
     #[must_use]
     pub fn open(self) -> Running {
-        let Self { mut running, front, http, firmware, faults, inputs, stop } = self;
+        let Self { mut running, front, http, firmware, api, faults, inputs, stop } = self;
         let (tasks, journal) = (&mut running.tasks, firmware.journal.clone());
         let halt = stop.clone();
         match front {
@@ -361,6 +444,12 @@ impl Prepared {
                 tasks.spawn(join::run(way, inputs, from_hub, journal, seed, stop));
             }
         }
+        if let Some((door, api)) = api {
+            let (journal, stop, halt) = (journal.clone(), stop.clone(), stop.clone());
+            tasks.spawn(listen::run(door, journal, stop, move |client, peer, _| {
+                api::serve(client.stream, peer, api.clone(), halt.clone())
+            }));
+        }
         tasks.spawn(listen::run(http, journal, stop, move |client, peer, _| {
             firmware::serve(client.stream, peer, firmware.clone(), halt.clone())
         }));
@@ -373,6 +462,7 @@ impl Prepared {
 pub struct Running {
     mqtt_addr: SocketAddr,
     http_addr: SocketAddr,
+    met: Option<Met>,
     unix_at_zero: Duration,
     handle: Handle,
     tasks: JoinSet<()>,
@@ -391,6 +481,18 @@ impl Running {
     #[must_use]
     pub fn http_addr(&self) -> SocketAddr {
         self.http_addr
+    }
+
+    /// The address of the API, with the port that was bound; none without one.
+    #[must_use]
+    pub fn api_addr(&self) -> Option<SocketAddr> {
+        self.met.as_ref().map(|met| met.addr)
+    }
+
+    /// The file of the key that was made, or taken from it, because nobody had one.
+    #[must_use]
+    pub fn first_key(&self) -> Option<&Path> {
+        self.met.as_ref()?.first_key.as_deref()
     }
 
     /// The time since 1970 at the zero of the log's times, by the system's clock at the start.

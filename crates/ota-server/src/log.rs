@@ -131,6 +131,19 @@ pub enum What {
         /// What is wrong, in words; empty when the image is sent.
         why: String,
     },
+    /// A call of the API was answered.
+    Called {
+        /// From where.
+        peer: SocketAddr,
+        /// The id of its key; empty where none was good.
+        key: String,
+        /// The method; empty when it was none of the API's calls.
+        method: &'static str,
+        /// The path, with names in braces in place of the caller's.
+        path: &'static str,
+        /// The status.
+        status: u16,
+    },
     /// The store refuses, or takes what it is given again. With a device: its row cannot be read.
     Store {
         /// Why; `None` when it works again.

@@ -8,7 +8,7 @@ use ota_cloud::{
     CloudConfig, CloudError, Finish, Firmware, Module, Rollout, Status, TaskId, TaskOptions,
 };
 use ota_proto::{Identity, Instant, Md5};
-use ota_server::cycle::{self, CommandError, Engine, Input, Outcome, Refused};
+use ota_server::cycle::{self, CommandError, Edit, Engine, Input, Outcome, Refused, Rider};
 use ota_store::audit::AuditKey;
 use ota_store::seal::KeyId;
 use ota_store::{
@@ -190,12 +190,158 @@ fn counts_are_what_the_rows_come_to() {
             }
             engine.turn(at(now + 1), &inputs).unwrap();
         }
-        let faults = engine.store_mut().read().check_counts("TESTPROD01/task/", &mut |row, add| {
-            if let Some(task) = row.task {
-                add(&format!("{}/task/{task}", row.key.product), 1);
-            }
-        });
-        assert_eq!(faults.unwrap(), [], "at {now}");
+        counts_fit(&mut engine, &format!("at {now}"));
+    }
+}
+
+/// A recount gives what is counted.
+fn counts_fit<S: Store>(engine: &mut Engine<S>, when: &str) {
+    let faults = engine.store_mut().read().check_counts("TESTPROD01/task/", &mut |row, add| {
+        if let Some(task) = row.task {
+            add(&format!("{}/task/{task}", row.key.product), 1);
+        }
+    });
+    assert_eq!(faults.unwrap(), [], "{when}");
+}
+
+/// An engine of a device whose download is at 30 %, which is in no row, from 60 on.
+fn unsaved(times: usize) -> Engine<Broken> {
+    let mut one = engine(Memory::new());
+    turn(&mut one, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
+    let offer = turn(&mut one, 50, vec![]).publish.remove(0).offer.unwrap();
+    turn(&mut one, 51, vec![Input::Offered(offer), progress("downloading", 1)]);
+    let error = StoreError::Full { why: "x".into() };
+    let mut two = engine(Broken { inner: one.store_mut().clone(), error, times: 0 });
+    turn(&mut two, 55, vec![Input::Connected]);
+    assert_eq!(turn(&mut two, 60, vec![progress("downloading", 30)]).written, 0);
+    two.store_mut().times = times;
+    two
+}
+
+fn percent<S: Store>(engine: &mut Engine<S>) -> Option<u8> {
+    engine.device(&device(1)).unwrap().unwrap().task.unwrap().percent
+}
+
+fn edit(disabled: Option<bool>, tag: Option<&str>) -> Edit {
+    let mut edit = Edit::default();
+    edit.disabled = disabled;
+    edit.tags = tag.map(|tag| [("line".to_owned(), tag.to_owned())].into());
+    edit
+}
+
+#[test]
+fn a_removed_device_is_counted_no_more_and_owes_nothing() {
+    fn remove<S: Store>(store: S) {
+        let mut engine = engine(store);
+        for n in 0..6 {
+            let inputs = [(device(n), Input::Connected), (device(n), Input::Message(OLD.to_vec()))];
+            engine.turn(at(0), &inputs).unwrap();
+        }
+        let offers = turn(&mut engine, 50, vec![]).publish;
+        assert_eq!(offers.len(), 6);
+        for offer in &offers {
+            let offered = (offer.device.clone(), Input::Offered(offer.offer.unwrap()));
+            engine.turn(at(51), &[offered]).unwrap();
+        }
+        let proved = [(device(2), Input::Message(NEW.to_vec()))];
+        engine.turn(at(52), &proved).unwrap();
+        turn(&mut engine, 53, vec![progress("downloading", 1)]);
+        turn(&mut engine, 54, vec![progress("downloading", 30)]);
+        engine.edit(at(55), &device(3), edit(Some(true), None), Rider::default()).unwrap();
+        for n in 0..6 {
+            let came = engine.remove(at(60), &device(n), Rider::default()).unwrap();
+            assert_eq!(came.events.len(), 1);
+            assert_eq!(engine.device(&device(n)).unwrap(), None);
+            assert!(!engine.is_online(&device(n)));
+            counts_fit(&mut engine, &format!("without {n}"));
+        }
+        let counts = engine.store_mut().read().counts("TESTPROD01/task/").unwrap();
+        assert_eq!(counts.into_iter().collect::<Vec<_>>(), []);
+        assert_eq!(engine.deadline().unwrap(), None, "nothing is left to be done");
+        let gone = engine.remove(at(61), &device(1), Rider::default()).unwrap_err();
+        assert_eq!(gone, CommandError::Refused(Refused::Peer(CloudError::UnknownDevice)));
+        // A new one of its name begins anew, under another number.
+        turn(&mut engine, 70, vec![Input::Connected]);
+        assert_eq!(engine.device(&device(1)).unwrap().unwrap().task, None);
+        turn(&mut engine, 71, vec![Input::Message(OLD.to_vec())]);
+        let task = engine.device(&device(1)).unwrap().unwrap().task.unwrap();
+        assert_eq!(task.id.to_string(), "6-1");
+        assert!(!engine.is_disabled(&device(3)).unwrap());
+    }
+    remove(Memory::new());
+    let dir = tempfile::tempdir().unwrap();
+    remove(Sqlite::open(&DataFolder::open(dir.path()).unwrap()).unwrap());
+}
+
+#[test]
+fn an_edit_whose_commit_fails_changes_nothing_and_costs_no_news_that_were_not_written_yet() {
+    let mut engine = unsaved(1);
+    let full = engine.edit(at(61), &device(1), edit(Some(true), Some("3")), Rider::default());
+    assert!(matches!(full, Err(CommandError::Store(StoreError::Full { .. }))));
+    let seen = engine.seen(&device(1)).unwrap().unwrap();
+    assert_eq!((seen.disabled, seen.tags.len()), (false, 0));
+    assert_eq!((percent(&mut engine), engine.is_disabled(&device(1)).unwrap()), (Some(30), false));
+    assert_eq!(engine.deadline().unwrap(), Some(at(10_060)), "the news still wait");
+
+    let came = engine.edit(at(62), &device(1), edit(Some(true), Some("3")), Rider::default());
+    assert_eq!(came.unwrap().events.len(), 1);
+    assert!(engine.is_disabled(&device(1)).unwrap());
+    let stored = engine.store_mut().inner.clone();
+    let mut later = self::engine(stored);
+    assert_eq!(percent(&mut later), Some(30), "what waited is in the row, too");
+    let seen = later.seen(&device(1)).unwrap().unwrap();
+    assert_eq!((seen.disabled, seen.tags["line"].as_str()), (true, "3"));
+    assert_ne!(engine.deadline().unwrap(), Some(at(10_060)));
+    // What is in memory goes on from the row's revision, and keeps the columns.
+    turn(&mut engine, 70, vec![progress("burning", 0)]);
+    assert_eq!(engine.seen(&device(1)).unwrap().unwrap().tags["line"], "3");
+    counts_fit(&mut engine, "after the edit");
+}
+
+#[test]
+fn a_device_that_nothing_is_kept_of_is_as_its_row_after_an_edit_whose_commit_fails() {
+    let mut engine = unsaved(0);
+    turn(&mut engine, 70, vec![progress("burning", 0)]);
+    engine.store_mut().times = 1;
+    let full = engine.edit(at(71), &device(1), edit(None, Some("3")), Rider::default());
+    assert!(full.is_err());
+    assert!(engine.is_online(&device(1)));
+    let seen = engine.seen(&device(1)).unwrap().unwrap();
+    assert_eq!((seen.tags.len(), seen.device.online), (0, true));
+    engine.edit(at(72), &device(1), edit(None, Some("3")), Rider::default()).unwrap();
+    assert_eq!(engine.seen(&device(1)).unwrap().unwrap().tags["line"], "3");
+}
+
+#[test]
+fn a_removal_whose_commit_fails_leaves_the_device_as_it_was() {
+    let mut engine = unsaved(1);
+    let full = engine.remove(at(61), &device(1), Rider::default());
+    assert!(matches!(full, Err(CommandError::Store(StoreError::Full { .. }))));
+    assert_eq!((percent(&mut engine), engine.is_online(&device(1))), (Some(30), true));
+    assert_eq!(engine.deadline().unwrap(), Some(at(10_060)));
+    counts_fit(&mut engine, "as before");
+    engine.remove(at(62), &device(1), Rider::default()).unwrap();
+    assert_eq!(engine.deadline().unwrap(), None);
+}
+
+#[test]
+fn what_was_changed_behind_it_is_edited_and_removed_at_the_second_try() {
+    for removes in [false, true] {
+        let memory = Memory::new();
+        let (mut first, mut second) = (engine(memory.clone()), engine(memory));
+        turn(&mut first, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
+        turn(&mut second, 1, vec![Input::Message(NEW.to_vec())]);
+        // The first still holds the old revision.
+        let mut run = |now| match removes {
+            false => first.edit(at(now), &device(1), edit(None, Some("3")), Rider::default()),
+            true => first.remove(at(now), &device(1), Rider::default()),
+        };
+        assert!(matches!(run(2), Err(CommandError::Store(StoreError::Conflict(_)))));
+        assert_eq!(run(3).unwrap().written, 1);
+        let stored = self::engine(first.store_mut().clone()).seen(&device(1)).unwrap();
+        let now = stored.map(|seen| (seen.device.runs() == Some("1.0.0"), seen.tags.len()));
+        assert_eq!(now, (!removes).then_some((true, 1)), "nothing of the other is lost");
+        counts_fit(&mut first, "in the end");
     }
 }
 

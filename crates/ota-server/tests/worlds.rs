@@ -1,5 +1,6 @@
 //! Random lives of the loop over the memory store: the process dies before and after commits and
-//! between what it publishes, disks refuse, messages are lost, clocks step back over a restart.
+//! between what it publishes, disks refuse, messages are lost, clocks step back over a restart;
+//! people tag devices, and remove them.
 //! What was acknowledged is in a row, no task has two successes, and in the end none is open.
 //! `OTA_CLOUD_WORLDS` says how many (40), `OTA_SEED` runs one.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
@@ -12,7 +13,7 @@ use ota_cloud::sign::UrlSigner;
 use ota_cloud::{CloudConfig, Device, EventKind, Firmware, Rollout, TaskId};
 use ota_proto::message::CloudMessage;
 use ota_proto::{Identity, Instant, Md5};
-use ota_server::cycle::{Engine, Input, Outcome};
+use ota_server::cycle::{CommandError, Edit, Engine, Input, Outcome, Rider};
 use ota_store::audit::AuditKey;
 use ota_store::seal::KeyId;
 use ota_store::{
@@ -103,6 +104,9 @@ struct Node {
     /// Acknowledged reports.
     versions: u64,
     results: u64,
+    /// The tag that was set last, and one of which nobody knows whether it was.
+    tag: u64,
+    maybe: Option<u64>,
 }
 
 /// What an acknowledgement of an input is of.
@@ -265,6 +269,58 @@ impl World {
         }
     }
 
+    /// A person tags a device or removes it, between two turns.
+    fn command(&mut self, n: usize, fate: u8) {
+        let (device, now) = (identity(n), Instant::from_micros(self.now));
+        let (tag, removes) = (self.below(1_000_000) + 1, self.below(3) == 0);
+        let mut edit = Edit::default();
+        edit.tags = Some([("n".to_owned(), tag.to_string())].into());
+        let there = self.stored(n).is_some();
+        self.fate.store(fate, Ordering::Relaxed);
+        let came = match removes {
+            true => self.engine().remove(now, &device, Rider::default()),
+            false => self.engine().edit(now, &device, edit, Rider::default()),
+        };
+        self.fate.store(GOOD, Ordering::Relaxed);
+        let refused = matches!(came, Err(CommandError::Refused(_)));
+        let seed = self.seed;
+        assert_eq!(refused, !there, "seed {seed}: {n}: {came:?}");
+        assert!(refused || came.is_ok() == (fate == GOOD), "seed {seed}: {n}: {came:?}");
+        let runs = self.nodes[n].runs;
+        match came {
+            Ok(_) if removes => {
+                self.close(n);
+                self.nodes[n] = Node { runs, ..Node::default() };
+            }
+            Ok(_) => (self.nodes[n].tag, self.nodes[n].maybe) = (tag, None),
+            Err(_) if refused || fate == REFUSED => {}
+            // Nobody was told: it is so, or it is not.
+            Err(_) if removes => {
+                let connected = self.nodes[n].connected;
+                let (tag, maybe) = (self.nodes[n].tag, Some(0));
+                self.nodes[n] = Node { runs, connected, tag, maybe, ..Node::default() };
+                self.die();
+            }
+            Err(_) => {
+                self.nodes[n].maybe = Some(tag);
+                self.die();
+            }
+        }
+        self.tag(n);
+    }
+
+    /// What a device is tagged with is what was set.
+    fn tag(&mut self, n: usize) {
+        let seen = self.engine().seen(&identity(n)).unwrap();
+        let tag = seen.as_ref().and_then(|seen| seen.tags.get("n"));
+        let tag = tag.map_or(0, |tag| tag.parse().unwrap());
+        let node = &mut self.nodes[n];
+        // One that is not there begins without.
+        let fits = seen.is_none() || tag == node.tag || Some(tag) == node.maybe;
+        assert!(fits, "seed {}: {n}: {tag} {node:?}", self.seed);
+        (node.tag, node.maybe) = (tag, None);
+    }
+
     fn close(&mut self, n: usize) {
         if std::mem::take(&mut self.nodes[n].connected) {
             self.put(n, Input::Disconnected, Sent::Other);
@@ -369,6 +425,11 @@ impl World {
 
     fn troubles(&mut self) {
         for _ in 0..60 {
+            if self.below(6) == 0 {
+                let n = self.below(self.nodes.len() as u64) as usize;
+                let fate = [GOOD, GOOD, REFUSED, BEFORE, AFTER][self.below(5) as usize];
+                self.command(n, fate);
+            }
             for _ in 0..self.below(4) {
                 let n = self.below(self.nodes.len() as u64) as usize;
                 self.act(n);
@@ -417,6 +478,7 @@ impl World {
         self.turn(GOOD, false);
         self.die();
         for n in 0..self.nodes.len() {
+            self.tag(n);
             let (_, device) = self.stored(n).unwrap();
             let (task, seed) = (&device.task, self.seed);
             assert!(!device.has_open_task(), "seed {seed}: {n}: {task:?}");

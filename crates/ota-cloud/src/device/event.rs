@@ -55,6 +55,12 @@ pub struct Counters {
 pub enum EventKind {
     /// It was not known and has a record now.
     Registered,
+    /// It is no device any more.
+    Removed,
+    /// It may not log in from now on.
+    Disabled,
+    /// It may log in again.
+    Enabled,
     /// It is connected and subscribed.
     Connected,
     /// It is gone.

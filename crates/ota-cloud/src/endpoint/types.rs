@@ -142,12 +142,14 @@ pub enum Refusal {
     BadClientId,
     /// Less than the platform's 5 s since the last CONNECT, or too many clients: return code 3.
     TooOften,
+    /// The device may not log in: return code 5.
+    Disabled,
 }
 
 impl Refusal {
     pub(super) fn return_code(self) -> ConnectReturnCode {
         match self {
-            Self::UnknownDevice => ConnectReturnCode::NotAuthorized,
+            Self::UnknownDevice | Self::Disabled => ConnectReturnCode::NotAuthorized,
             Self::BadCredentials => ConnectReturnCode::BadUserNamePassword,
             Self::BadClientId => ConnectReturnCode::BadClientId,
             Self::TooOften => ConnectReturnCode::ServiceUnavailable,
@@ -162,6 +164,7 @@ impl fmt::Display for Refusal {
             Self::BadCredentials => "wrong or lapsed credentials",
             Self::BadClientId => "the client id is not the device's",
             Self::TooOften => "too many logins, or too soon after the last one",
+            Self::Disabled => "the device is disabled",
         })
     }
 }

@@ -6,6 +6,7 @@
 //! the commit fails.
 
 mod batch;
+mod edit;
 mod gather;
 mod shelf;
 mod work;
@@ -17,15 +18,16 @@ use std::time::Duration;
 use batch::{Batch, Found, Memory};
 use ota_cloud::device::{self, BadState, Context, DeviceInput, Effect};
 use ota_cloud::{
-    CatalogError, CloudConfig, CloudError, Device, EventKind, Firmware, Module, TaskError, TaskId,
-    TaskOptions,
+    CatalogError, CloudConfig, CloudError, Device, EventKind, Firmware, Module, Status, TaskError,
+    TaskId, TaskOptions,
 };
 use ota_proto::{Identity, Instant};
 use ota_store::{Commit, DeviceKey, EventQuery, Store, StoreError};
 
+pub use edit::{Edit, Rider, Seen};
 pub use gather::{GATHER, MOST, gather};
 use shelf::Shelf;
-use work::{Kept, Work};
+use work::{Done, Kept, Work};
 
 /// How often a turn is taken again because a row was changed behind it.
 const TRIES: usize = 5;
@@ -41,6 +43,10 @@ const PRUNE: usize = 2_000;
 const BAD: Duration = Duration::from_secs(1);
 /// The count that says how many devices have a number.
 const NUMBERS: &str = "device numbers";
+/// The count that says how many of them are gone.
+const GONE: &str = "device numbers gone";
+/// The count that says how many devices may not log in.
+const DISABLED: &str = "devices disabled";
 
 /// What happens to a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +181,12 @@ pub struct Engine<S> {
     tell_all: bool,
     /// Devices that have a number.
     numbers: u32,
+    /// How many of them were removed.
+    gone: u32,
+    /// Devices that may not log in.
+    disabled: u64,
+    /// What the next turn's commit has beside its own.
+    rider: Rider,
     kept: Memory,
     /// Those of them that have news which are not in their rows, by when these must be.
     late: BTreeSet<(Instant, Identity)>,
@@ -196,9 +208,9 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// What the store refuses.
     pub fn new(store: S, config: CloudConfig) -> Result<Self, StoreError> {
-        let counts = store.read().counts(NUMBERS)?;
-        let numbers = counts.get(NUMBERS).copied().unwrap_or(0);
-        let numbers = u32::try_from(numbers).unwrap_or(u32::MAX);
+        let counts = store.read().counts("device")?;
+        let count = |name| counts.get(name).copied().unwrap_or(0);
+        let numbers = u32::try_from(count(NUMBERS)).unwrap_or(u32::MAX);
         Ok(Self {
             shelf: Shelf::read(&store)?,
             store,
@@ -206,6 +218,9 @@ impl<S: Store> Engine<S> {
             allow_unknown: false,
             tell_all: true,
             numbers,
+            gone: u32::try_from(count(GONE)).unwrap_or(0),
+            disabled: u64::try_from(count(DISABLED)).unwrap_or(0),
+            rider: Rider::default(),
             kept: Memory::default(),
             late: BTreeSet::new(),
             bad: BTreeSet::new(),
@@ -263,10 +278,15 @@ impl<S: Store> Engine<S> {
         if let Some(kept) = self.kept.get(identity) {
             return Ok(Some(kept.device.clone()));
         }
+        Ok(self.stored(identity)?.map(|kept| kept.device))
+    }
+
+    /// A device as its row has it.
+    fn stored(&self, identity: &Identity) -> Result<Option<Box<Kept>>, StoreError> {
         let row = self.store.read().device(&work::key(identity))?;
         let Some(row) = row else { return Ok(None) };
         let read = Kept::read(row, self.online.contains(identity));
-        read.map(|kept| Some(kept.device))
+        read.map(|kept| Some(Box::new(kept)))
             .map_err(|why| StoreError::Corrupt { why: why.to_string() })
     }
 
@@ -340,6 +360,9 @@ impl<S: Store> Engine<S> {
                 // A wake-up is no command.
                 let _ = self.apply(now, slot, of, DeviceInput::Woken, &mut next, &mut outcome);
             }
+        }
+        if outcome.answers.iter().all(Result::is_ok) {
+            self.rider.clone().mount(&mut next.commit);
         }
         if let Err(why) = self.write(now, &mut batch, &mut next) {
             for (identity, kept) in batch.undone() {
@@ -464,7 +487,9 @@ impl<S: Store> Engine<S> {
             _ => false,
         };
         match input {
-            _ if taken && next.numbers < self.config.max_devices => Ok(()),
+            _ if taken && next.numbers.saturating_sub(self.gone) < self.config.max_devices => {
+                Ok(())
+            }
             _ if taken => Err(Refused::Peer(CloudError::TooManyDevices)),
             Input::Connected | Input::Message(_) | Input::Disconnected => {
                 Err(Refused::Peer(CloudError::UnknownDevice))
@@ -487,8 +512,7 @@ impl<S: Store> Engine<S> {
         let change = device.apply(now, &context, input);
         let identity = &device.identity;
         for (status, difference) in change.counts {
-            let name = format!("{}/task/{}", identity.product_id(), status.number());
-            let count = next.commit.counts.entry(name).or_insert(0);
+            let count = next.commit.counts.entry(tasks(identity, status)).or_insert(0);
             *count = count.saturating_add(i64::from(difference));
         }
         for event in change.events {
@@ -552,18 +576,22 @@ impl<S: Store> Engine<S> {
     /// Devices go back to memory.
     fn keep(&mut self, now: Instant, batch: Batch) {
         for done in batch.done(now) {
-            match done.came_or_went {
-                Some(true) => drop(self.online.insert(done.identity.clone())),
-                Some(false) => drop(self.online.remove(&done.identity)),
-                None => {}
-            }
-            if let Some((was, is)) = done.late {
-                was.map(|at| self.late.remove(&(at, done.identity.clone())));
-                is.map(|at| self.late.insert((at, done.identity.clone())));
-            }
-            self.kept.insert(done.identity, done.kept);
+            self.keep_one(done);
         }
         self.forget();
+    }
+
+    fn keep_one(&mut self, done: Done) {
+        match done.came_or_went {
+            Some(true) => drop(self.online.insert(done.identity.clone())),
+            Some(false) => drop(self.online.remove(&done.identity)),
+            None => {}
+        }
+        if let Some((was, is)) = done.late {
+            was.map(|at| self.late.remove(&(at, done.identity.clone())));
+            is.map(|at| self.late.insert((at, done.identity.clone())));
+        }
+        self.kept.insert(done.identity, done.kept);
     }
 
     /// Old events go, some at a time. They are told when they happen; one that cannot be removed
@@ -592,6 +620,11 @@ impl<S: Store> Engine<S> {
             self.kept.retain(|identity, kept| online.contains(identity) || kept.is_unsaved());
         }
     }
+}
+
+/// The count of a product's tasks with this status.
+fn tasks(identity: &Identity, status: Status) -> String {
+    format!("{}/task/{}", identity.product_id(), status.number())
 }
 
 /// What somebody has to do something about is told each time.

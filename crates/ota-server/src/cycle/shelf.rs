@@ -37,6 +37,10 @@ impl Shelf {
         }
         Ok(shelf)
     }
+
+    pub(super) fn knows(&self, product_id: &str) -> bool {
+        self.products.contains(product_id)
+    }
 }
 
 fn all(store: &impl Store, kind: Kind) -> Result<Vec<Item>, StoreError> {
@@ -163,7 +167,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// A product has a row from its first device, firmware or rule on.
-    fn know(&mut self, product_id: &str) -> Result<(), StoreError> {
+    pub(super) fn know(&mut self, product_id: &str) -> Result<(), StoreError> {
         if self.shelf.products.contains(product_id) {
             return Ok(());
         }

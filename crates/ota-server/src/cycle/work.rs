@@ -23,11 +23,11 @@ pub(crate) fn identity(key: &DeviceKey) -> Option<Identity> {
 /// says is kept with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
-    rev: u64,
+    pub(crate) rev: u64,
     /// As it stands in the row.
     wake: Option<u64>,
-    tags: BTreeMap<String, String>,
-    disabled: bool,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) disabled: bool,
     pub(crate) device: Device,
     /// Since when it has news that are not in the row.
     unsaved: Option<Instant>,
@@ -106,11 +106,16 @@ impl Work {
 
     /// The device, which is about to change.
     pub(crate) fn device_mut(&mut self) -> &mut Device {
+        &mut self.kept_mut().device
+    }
+
+    /// The device with the columns of its row, which are about to change.
+    pub(crate) fn kept_mut(&mut self) -> &mut Kept {
         if !self.touched {
             self.touched = true;
             self.before = self.kept.is_unsaved().then(|| self.kept.clone());
         }
-        &mut self.kept.device
+        &mut self.kept
     }
 
     /// How soon its latest change must be written.

@@ -1,0 +1,351 @@
+//! Which request is which call.
+
+use std::collections::BTreeMap;
+
+use ota_proto::Identity;
+use percent_encoding::percent_decode_str;
+
+use super::key::Right;
+use super::problem::{Code, Problem};
+use crate::device::Status;
+use crate::module::Module;
+
+/// What can be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each says what it does in `OPERATIONS`")]
+pub enum Op {
+    Describe,
+    Products,
+    AddProduct,
+    Keys,
+    AddKey,
+    RemoveKey,
+    Devices,
+    AddDevices,
+    Device,
+    ChangeDevice,
+    RemoveDevice,
+    History,
+    Refused,
+}
+
+/// What a call is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Scope {
+    /// One product.
+    Product,
+    /// The whole service: the key must be for all products.
+    Service,
+    /// Whatever the caller may see.
+    Anybody,
+}
+
+/// A row of [`OPERATIONS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Operation {
+    /// Which.
+    pub op: Op,
+    /// The method of HTTP.
+    pub method: &'static str,
+    /// The path, with names in braces.
+    pub path: &'static str,
+    /// The names that its query may have.
+    pub query: &'static [&'static str],
+    /// What it needs.
+    pub right: Right,
+    /// What it is about.
+    pub scope: Scope,
+    /// The status of HTTP when it is done.
+    pub status: u16,
+    /// What it does.
+    pub summary: &'static str,
+}
+
+const LOOK: (Right, Scope) = (Right::Read, Scope::Product);
+const OPERATE: (Right, Scope) = (Right::Operate, Scope::Product);
+const ROOT: (Right, Scope) = (Right::Administer, Scope::Service);
+const ANY: (Right, Scope) = (Right::Read, Scope::Anybody);
+
+/// A row: which, its line of a request with the names of its query, what it needs, the status when
+/// it is done, what it does.
+const fn row(
+    op: Op,
+    (method, path, query): (&'static str, &'static str, &'static [&'static str]),
+    (right, scope): (Right, Scope),
+    status: u16,
+    summary: &'static str,
+) -> Operation {
+    Operation { op, method, path, query, right, scope, status, summary }
+}
+
+macro_rules! product {
+    ($rest:literal) => {
+        concat!("/api/v1/products/{product}", $rest)
+    };
+}
+
+const DEVICES: &str = product!("/devices");
+const DEVICE: &str = product!("/devices/{name}");
+const FILTERS: &[&str] =
+    &["after", "limit", "module", "prefix", "tag", "task", "unreported", "version"];
+
+/// Everything that can be called.
+pub const OPERATIONS: &[Operation] = &[
+    row(Op::Describe, ("GET", "/api/v1/openapi.json", &[]), ANY, 200, "This document"),
+    row(Op::Products, ("GET", "/api/v1/products", &[]), ANY, 200, "The products of the key"),
+    row(Op::AddProduct, ("POST", "/api/v1/products", &[]), ROOT, 201, "Make a product"),
+    row(Op::Keys, ("GET", "/api/v1/keys", &[]), ROOT, 200, "All keys, without their secrets"),
+    row(
+        Op::AddKey,
+        ("POST", "/api/v1/keys", &[]),
+        ROOT,
+        201,
+        "Make a key. Its text is shown this once",
+    ),
+    row(Op::RemoveKey, ("DELETE", "/api/v1/keys/{id}", &[]), ROOT, 204, "Remove a key"),
+    row(Op::Devices, ("GET", DEVICES, FILTERS), LOOK, 200, "A page of devices"),
+    row(
+        Op::AddDevices,
+        ("POST", DEVICES, &[]),
+        OPERATE,
+        201,
+        "Add a device, or many as text/csv. Secrets that are made are shown this once",
+    ),
+    row(Op::Device, ("GET", DEVICE, &[]), LOOK, 200, "One device"),
+    row(
+        Op::ChangeDevice,
+        ("PATCH", DEVICE, &[]),
+        OPERATE,
+        200,
+        "Disable or enable a device, or set its tags",
+    ),
+    row(Op::RemoveDevice, ("DELETE", DEVICE, &[]), OPERATE, 204, "Remove a device"),
+    row(
+        Op::History,
+        ("GET", product!("/devices/{name}/history"), &["after", "limit"]),
+        LOOK,
+        200,
+        "What happened to a device, oldest first",
+    ),
+    row(
+        Op::Refused,
+        ("GET", product!("/refused"), &[]),
+        LOOK,
+        200,
+        "The logins that were refused last, by client id",
+    ),
+];
+
+/// A request that was found in [`OPERATIONS`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    operation: &'static Operation,
+    names: BTreeMap<&'static str, String>,
+}
+
+impl Call {
+    /// The row.
+    #[must_use]
+    pub const fn operation(&self) -> &'static Operation {
+        self.operation
+    }
+
+    /// The product that it is about; empty for none.
+    #[must_use]
+    pub fn product(&self) -> &str {
+        self.name("product")
+    }
+
+    /// A name of the path, decoded; empty when it has none.
+    #[must_use]
+    pub fn name(&self, of: &str) -> &str {
+        self.names.get(of).map_or("", String::as_str)
+    }
+}
+
+/// Finds a request's call by its method and its path, as they were sent.
+///
+/// # Errors
+/// [`Code::UnknownPath`] or [`Code::BadMethod`].
+pub fn find(method: &str, path: &str) -> Result<Call, Problem> {
+    let mut seen = false;
+    for operation in OPERATIONS {
+        let Some(names) = names(operation.path, path) else { continue };
+        seen = true;
+        if operation.method == method {
+            return Ok(Call { operation, names });
+        }
+    }
+    Err(if seen {
+        Problem::new(Code::BadMethod, "the path does not take this method")
+    } else {
+        Problem::new(Code::UnknownPath, "there is nothing at this path")
+    })
+}
+
+fn names(template: &'static str, path: &str) -> Option<BTreeMap<&'static str, String>> {
+    let mut names = BTreeMap::new();
+    let mut segments = path.split('/');
+    for want in template.split('/') {
+        let segment = segments.next()?;
+        match want.strip_prefix('{').and_then(|want| want.strip_suffix('}')) {
+            None if want == segment => {}
+            None => return None,
+            Some(name) => {
+                let text = percent_decode_str(segment).decode_utf8().ok()?;
+                names.insert(name, text.into_owned());
+            }
+        }
+    }
+    segments.next().is_none().then_some(names)
+}
+
+/// The query of a request, decoded. A name that is given twice counts once, the last time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query(BTreeMap<String, String>);
+
+impl Query {
+    /// The most rows of a page.
+    pub const PAGE: usize = 100;
+    /// The longest query in bytes.
+    const MAX: usize = 4_096;
+
+    /// Reads a query; names that are not among these are refused, for a misspelt filter would let
+    /// everything through.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn read(text: &str, names: &[&'static str]) -> Result<Self, Problem> {
+        if text.len() > Self::MAX {
+            return Err(Problem::new(Code::Invalid, "the query has more than 4,096 bytes"));
+        }
+        let mut found = BTreeMap::new();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if !names.contains(&name) {
+                let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                let detail = format!("the query has a name that is not known here; known: {known}");
+                return Err(Problem::new(Code::Invalid, detail));
+            }
+            let value = value.replace('+', " ");
+            let value = percent_decode_str(&value).decode_utf8();
+            let value =
+                value.map_err(|_| Problem::new(Code::Invalid, "the query is no UTF-8 text"))?;
+            found.insert(name.to_owned(), value.into_owned());
+        }
+        Ok(Self(found))
+    }
+
+    /// A value.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn number(&self, name: &'static str) -> Result<Option<u64>, Problem> {
+        let number = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            let number = text.parse().ok().filter(|number| *number <= i64::MAX as u64 && digits);
+            number.ok_or_else(|| Problem::field(name, "a number of digits is wanted"))
+        };
+        self.get(name).map(number).transpose()
+    }
+
+    /// `limit`: the rows of a page, 1 to 100, 50 by default.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn limit(&self) -> Result<usize, Problem> {
+        let limit = self.number("limit")?.unwrap_or(50);
+        match usize::try_from(limit) {
+            Ok(limit @ 1..=Self::PAGE) => Ok(limit),
+            _ => Err(Problem::field("limit", "a page has 1 to 100 rows")),
+        }
+    }
+
+    /// `after`: the name that a page of devices begins after.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`]: it is no name of a device.
+    pub fn after(&self) -> Result<Option<String>, Problem> {
+        let Some(text) = self.get("after") else { return Ok(None) };
+        Identity::new("P", text)
+            .map(|_| Some(text.to_owned()))
+            .map_err(|_| Problem::field("after", "it is the `next` of the page before"))
+    }
+}
+
+/// Which devices; all that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceFilter {
+    /// Its name begins so.
+    pub prefix: String,
+    /// It reported this version, of this module.
+    pub version: Option<(Module, String)>,
+    /// It reported no version of any module.
+    pub unreported: bool,
+    /// It has this tag with this value.
+    pub tag: Option<(String, String)>,
+    /// Its task stands so; `Some(None)`: it has none.
+    pub task: Option<Option<Status>>,
+}
+
+impl DeviceFilter {
+    /// From a query.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn read(query: &Query) -> Result<Self, Problem> {
+        let module = Module::new(query.get("module"));
+        let module = module.ok_or_else(|| Problem::field("module", "it is no name of a module"))?;
+        let version = query.get("version").map(|version| (module, version.to_owned()));
+        if version.is_none() && query.get("module").is_some() {
+            return Err(Problem::field("module", "it goes with `version`"));
+        }
+        let unreported = match query.get("unreported") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(Problem::field("unreported", "true or false")),
+        };
+        if unreported && version.is_some() {
+            return Err(Problem::field("unreported", "it does not go with `version`"));
+        }
+        let tag = query.get("tag").map(|text| text.split_once(':').unwrap_or((text, "")));
+        let tag = tag.map(|(tag, value)| (tag.to_owned(), value.to_owned()));
+        let task = query.get("task").map(|word| match word {
+            "none" => Ok(None),
+            word => status(word).map(Some),
+        });
+        let prefix = query.get("prefix").unwrap_or("").to_owned();
+        if prefix.len() > Identity::MAX_NAME {
+            return Err(Problem::field("prefix", "no name is so long"));
+        }
+        Ok(Self { prefix, version, unreported, tag, task: task.transpose()? })
+    }
+}
+
+/// A status by its word, with `-` in place of blanks.
+fn status(word: &str) -> Result<Status, Problem> {
+    let all = [
+        Status::Offline,
+        Status::Pending,
+        Status::Delivered,
+        Status::Downloading,
+        Status::Burning,
+        Status::Failed,
+        Status::Complete,
+        Status::AwaitingConfirm,
+        Status::TimedOut,
+        Status::Downloaded,
+    ];
+    let found = all.into_iter().find(|status| status.word().replace(' ', "-") == word);
+    found.ok_or_else(|| Problem::field("task", "a status of a task, or none"))
+}

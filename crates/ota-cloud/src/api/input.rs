@@ -1,0 +1,250 @@
+//! What callers send.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ota_proto::Identity;
+use ota_proto::credentials::Secret;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::key::Role;
+use super::problem::{Code, Problem};
+
+/// The most tags of a device.
+const MAX_TAGS: usize = 16;
+/// The longest name of a tag, or of a key, in bytes.
+const MAX_NAME: usize = 64;
+/// The longest value of a tag in bytes.
+const MAX_VALUE: usize = 256;
+/// The most devices of one CSV.
+const MAX_ROWS: usize = 500;
+
+/// Reads a JSON body.
+///
+/// # Errors
+/// [`Code::Invalid`], with where in the body and never with what stands there.
+pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|why| {
+        let what = match why.classify() {
+            serde_json::error::Category::Data => "a field is missing, unknown or of another type",
+            _ => "the body is no JSON",
+        };
+        let (line, column) = (why.line(), why.column());
+        Problem::new(Code::Invalid, format!("{what}, at line {line}, column {column}"))
+    })
+}
+
+/// A text that people read: no controls, and nothing that turns the direction of writing.
+fn text(field: &'static str, text: &str, most: usize) -> Result<(), Problem> {
+    if text.len() > most {
+        return Err(Problem::field(field, format!("at most {most} bytes")));
+    }
+    if text.chars().any(is_hidden) {
+        return Err(Problem::field(field, "control characters are not taken"));
+    }
+    Ok(())
+}
+
+/// Characters that a reader does not see, and that change what he sees.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{61c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// A product to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct NewProduct {
+    /// Its id: 1 to 32 letters, digits or `_ - : .`.
+    pub id: String,
+}
+
+impl NewProduct {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn read(body: &[u8]) -> Result<Self, Problem> {
+        let new: Self = read_json(body)?;
+        check_product("id", &new.id)?;
+        Ok(new)
+    }
+}
+
+fn check_product(field: &'static str, product: &str) -> Result<(), Problem> {
+    Identity::new(product, "device").map(drop).map_err(|why| Problem::field(field, why.to_string()))
+}
+
+/// An API key to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct NewKey {
+    /// Whose it is, for people.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The product that it is for; none for all of them.
+    #[serde(default)]
+    pub product: Option<String>,
+}
+
+impl NewKey {
+    /// One that was put together elsewhere.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn new(name: &str, role: Role, product: Option<&str>) -> Result<Self, Problem> {
+        let new = Self { name: name.to_owned(), role, product: product.map(str::to_owned) };
+        new.check().map(|()| new)
+    }
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn read(body: &[u8]) -> Result<Self, Problem> {
+        let new: Self = read_json(body)?;
+        new.check().map(|()| new)
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        text("name", &self.name, MAX_NAME)?;
+        self.product.as_deref().map_or(Ok(()), |product| check_product("product", product))
+    }
+}
+
+/// A device to be added.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct NewDevice {
+    /// Its name: 1 to 48 letters, digits or `_ - : .`.
+    pub name: String,
+    /// Its secret in Base64; one is made where there is none.
+    #[serde(default)]
+    pub secret: Option<String>,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl core::fmt::Debug for NewDevice {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "NewDevice({:?})", self.name)
+    }
+}
+
+impl NewDevice {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn read(body: &[u8]) -> Result<Self, Problem> {
+        let new: Self = read_json(body)?;
+        new.check().map(|()| new)
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        Identity::new("P", &self.name).map_err(|why| Problem::field("name", why.to_string()))?;
+        self.given()?;
+        check_tags(&self.tags)
+    }
+
+    /// The secret that was given.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`]; the secret is not repeated.
+    pub fn given(&self) -> Result<Option<Secret>, Problem> {
+        let read = |text: &String| {
+            Secret::from_base64(text).map_err(|why| Problem::field("secret", why.to_string()))
+        };
+        self.secret.as_ref().map(read).transpose()
+    }
+}
+
+/// The devices of a CSV: a line for each, `name` or `name,secret`; a first line `name,secret` is
+/// passed over.
+///
+/// # Errors
+/// [`Code::Invalid`] with the line; nothing of it is taken then.
+pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
+    let body = core::str::from_utf8(body)
+        .map_err(|_| Problem::new(Code::Invalid, "the body is no UTF-8 text"))?;
+    let (mut devices, mut names) = (Vec::new(), BTreeSet::new());
+    for (at, line) in body.trim_start_matches('\u{feff}').lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || at == 0 && matches!(line, "name" | "name,secret") {
+            continue;
+        }
+        let fields: Vec<&str> = line.split(',').map(unquoted).collect();
+        let wrong = |why: &str| {
+            let line = at.saturating_add(1);
+            Problem::new(Code::Invalid, format!("line {line}: {why}"))
+        };
+        let (name, secret) = match fields.as_slice() {
+            [name] | [name, ""] => (*name, None),
+            [name, secret] => (*name, Some((*secret).to_owned())),
+            _ => return Err(wrong("write name, or name,secret")),
+        };
+        let new = NewDevice { name: name.to_owned(), secret, tags: BTreeMap::new() };
+        new.check().map_err(|why| wrong(&why.detail))?;
+        if !names.insert(new.name.clone()) {
+            return Err(wrong("the name stands there twice"));
+        }
+        devices.push(new);
+        if devices.len() > MAX_ROWS {
+            return Err(Problem::new(Code::TooLarge, "more than 500 devices: send them in parts"));
+        }
+    }
+    if devices.is_empty() {
+        return Err(Problem::new(Code::Invalid, "there is no device in it"));
+    }
+    Ok(devices)
+}
+
+fn unquoted(field: &str) -> &str {
+    let field = field.trim();
+    field.strip_prefix('"').and_then(|field| field.strip_suffix('"')).unwrap_or(field)
+}
+
+/// What is to be changed of a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct ChangeDevice {
+    /// Whether it may log in.
+    pub disabled: Option<bool>,
+    /// All its tags from now on.
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl ChangeDevice {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn read(body: &[u8]) -> Result<Self, Problem> {
+        let change: Self = read_json(body)?;
+        if let Some(tags) = &change.tags {
+            check_tags(tags)?;
+        }
+        Ok(change)
+    }
+}
+
+fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Problem> {
+    if tags.len() > MAX_TAGS {
+        return Err(Problem::field("tags", "a device has at most 16 tags"));
+    }
+    for (name, value) in tags {
+        text("tags", name, MAX_NAME)?;
+        text("tags", value, MAX_VALUE)?;
+        if name.is_empty() {
+            return Err(Problem::field("tags", "a tag has a name"));
+        }
+    }
+    Ok(())
+}

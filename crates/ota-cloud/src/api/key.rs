@@ -1,0 +1,291 @@
+//! API keys, their roles, and what they allow.
+
+use core::fmt;
+use std::collections::BTreeMap;
+
+use ota_proto::Identity;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::call::{Call, Scope};
+use super::problem::{Code, Problem};
+use crate::device::BadState;
+
+/// What a key's owner is: each may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Role {
+    /// Looks.
+    Viewer,
+    /// Adds and removes devices, and updates them.
+    Operator,
+    /// Adds, releases and removes firmware.
+    Publisher,
+    /// Makes products and keys.
+    Admin,
+}
+
+impl Role {
+    /// From its word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Publisher, Self::Admin]
+            .into_iter()
+            .find(|role| role.word() == word)
+    }
+
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Publisher => "publisher",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// What a call needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Right {
+    /// To look.
+    Read,
+    /// To change devices and their tasks.
+    Operate,
+    /// To change firmware.
+    Publish,
+    /// To change products and keys.
+    Administer,
+}
+
+impl Right {
+    /// The least role that has it.
+    #[must_use]
+    pub const fn role(self) -> Role {
+        match self {
+            Self::Read => Role::Viewer,
+            Self::Operate => Role::Operator,
+            Self::Publish => Role::Publisher,
+            Self::Administer => Role::Admin,
+        }
+    }
+}
+
+/// What stands for every product.
+const ALL: &str = "*";
+/// What every key's text begins with.
+const MARK: &str = "ota1";
+
+/// A key as it is kept: JSON, whose fields are only ever added. Of its secret there is the SHA-256,
+/// which is enough for 256 random bits.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Key {
+    /// Its public half: 16 hexadecimal digits.
+    pub id: String,
+    /// Whose it is, for people.
+    pub name: String,
+    /// The role for each product, and under `*` for all of them.
+    pub roles: BTreeMap<String, Role>,
+    /// When it was made, in microseconds since 1970.
+    pub made: u64,
+    /// SHA-256 of its secret, in hexadecimal.
+    hash: String,
+}
+
+impl Key {
+    /// A key and its text, from random bytes. `product` is none for all of them.
+    #[must_use]
+    pub fn make(
+        random: [u8; 40],
+        name: &str,
+        product: Option<&str>,
+        role: Role,
+        made: u64,
+    ) -> (Self, KeyText) {
+        let (id, secret) = random.split_at(8);
+        let text = KeyText { id: hex(id), secret: hex(secret) };
+        (Self::of(&text, name, product, role, made), text)
+    }
+
+    /// The key of a text that is there already.
+    #[must_use]
+    pub fn of(text: &KeyText, name: &str, product: Option<&str>, role: Role, made: u64) -> Self {
+        let roles = BTreeMap::from([(product.unwrap_or(ALL).to_owned(), role)]);
+        let (id, hash) = (text.id.clone(), text.hash());
+        Self { id, name: name.to_owned(), roles, made, hash }
+    }
+
+    /// Whether it is an admin of everything.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.roles.get(ALL) == Some(&Role::Admin)
+    }
+
+    /// The caller, if this text is the key's.
+    #[must_use]
+    pub fn opens(self, text: &KeyText) -> Option<Caller> {
+        let (ours, theirs) = (self.hash.as_bytes(), text.hash());
+        let same = ours.len() == theirs.len() && self.id == text.id;
+        // All of it is looked at, wherever they differ.
+        let differ = ours.iter().zip(theirs.as_bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
+        (same && differ == 0).then_some(Caller(self))
+    }
+
+    /// As it is kept.
+    ///
+    /// # Errors
+    /// [`BadState`]; none is known.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BadState> {
+        BadState::write(self)
+    }
+
+    /// From what was kept.
+    ///
+    /// # Errors
+    /// [`BadState`] when these are not the bytes of one.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
+        BadState::read(bytes)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("id", &self.id).field("roles", &self.roles).finish()
+    }
+}
+
+/// What a caller shows: `ota1.ID.SECRET`. `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyText {
+    id: String,
+    secret: String,
+}
+
+impl KeyText {
+    /// From its text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let (mark, id, secret) = (parts.next()?, parts.next()?, parts.next()?);
+        let good = |text: &str, len: usize| {
+            text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let fits = parts.next().is_none() && mark == MARK && good(id, 16) && good(secret, 64);
+        fits.then(|| Self { id: id.to_owned(), secret: secret.to_owned() })
+    }
+
+    /// From the value of an `Authorization` header.
+    #[must_use]
+    pub fn of_header(value: &str) -> Option<Self> {
+        let (scheme, text) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| Self::parse(text.trim()))?
+    }
+
+    /// The key's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The whole text: a secret.
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        format!("{MARK}.{}.{}", self.id, self.secret)
+    }
+
+    fn hash(&self) -> String {
+        hex(&Sha256::digest(self.secret.as_bytes()))
+    }
+}
+
+impl fmt::Debug for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyText({}, …)", self.id)
+    }
+}
+
+/// Who calls: the owner of a key that was shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller(Key);
+
+impl Caller {
+    /// The id of the key.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// The role for a product.
+    fn role(&self, product: &str) -> Option<Role> {
+        let roles = &self.0.roles;
+        roles.get(product).copied().max(roles.get(ALL).copied())
+    }
+
+    /// Whether it may see a product.
+    #[must_use]
+    pub fn sees(&self, product: &str) -> bool {
+        self.role(product).is_some()
+    }
+
+    /// The one place where it is decided whether a call may be made. `known`: the product that it
+    /// is about is there.
+    ///
+    /// # Errors
+    /// [`Problem::unknown_product`] for one that is not there and for one that is not this
+    /// caller's, alike; [`Code::Forbidden`] when the role is too little.
+    pub fn may(&self, call: &Call, known: bool) -> Result<Grant, Problem> {
+        let operation = call.operation();
+        let role = match operation.scope {
+            Scope::Product => {
+                let role = self.role(call.product()).filter(|_| known);
+                role.ok_or_else(Problem::unknown_product)?
+            }
+            Scope::Service => self.role(ALL).unwrap_or(Role::Viewer),
+            Scope::Anybody => Role::Viewer,
+        };
+        if role < operation.right.role() {
+            let detail =
+                format!("this needs a key with the role {}", operation.right.role().word());
+            return Err(Problem::new(Code::Forbidden, detail));
+        }
+        Ok(Grant { product: call.product().to_owned(), caller: self.clone() })
+    }
+}
+
+/// That a caller may make the call it was given for. Nobody but [`Caller::may`] makes one, and
+/// whatever a call touches is of the grant's product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    product: String,
+    caller: Caller,
+}
+
+impl Grant {
+    /// The product; empty for a call of none.
+    #[must_use]
+    pub fn product(&self) -> &str {
+        &self.product
+    }
+
+    /// Who calls.
+    #[must_use]
+    pub const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// A device of the grant's product.
+    ///
+    /// # Errors
+    /// [`Problem::unknown_device`]: no device has such a name.
+    pub fn device(&self, name: &str) -> Result<Identity, Problem> {
+        Identity::new(&self.product, name).map_err(|_| Problem::unknown_device())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    base16ct::lower::encode_string(bytes)
+}

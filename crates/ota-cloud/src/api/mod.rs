@@ -1,0 +1,22 @@
+//! The decisions of the REST API under `/api/v1`: who may do what, which request is which call,
+//! what of it is refused and how that is said. IO-free: bytes of a request come in, a [`Call`],
+//! a [`Grant`] or a [`Problem`] goes out.
+//!
+//! [`OPERATIONS`] is the one table of what there is: requests are found in it, rights are asked
+//! for by it, and tests walk it.
+
+mod budget;
+mod call;
+mod input;
+mod key;
+mod openapi;
+mod problem;
+mod view;
+
+pub use budget::Budget;
+pub use call::{Call, DeviceFilter, OPERATIONS, Op, Operation, Query, Scope, find};
+pub use input::{ChangeDevice, NewDevice, NewKey, NewProduct, devices_of_csv, read_json};
+pub use key::{Caller, Grant, Key, KeyText, Right, Role};
+pub use openapi::describe;
+pub use problem::{Code, Problem};
+pub use view::{DeviceView, EventView, KeyView, ModuleView, NotOfferedView, TaskView, to_json};

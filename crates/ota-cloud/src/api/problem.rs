@@ -1,0 +1,216 @@
+//! What a caller is told when a call is refused: RFC 9457, with a code that never changes.
+
+use core::fmt;
+
+use serde::Serialize;
+
+use super::view::to_json;
+use crate::error::{CatalogError, CloudError, TaskError};
+
+/// Why a call is refused: a word for programs. Words are only ever added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Code {
+    /// The request cannot be read, or a field of it is wrong.
+    Invalid,
+    /// There is no key, or it is not one of ours.
+    NoKey,
+    /// The key's role does not allow it.
+    Forbidden,
+    /// There is no such path.
+    UnknownPath,
+    /// There is no such product, or the key is not for it.
+    UnknownProduct,
+    /// There is no such device.
+    UnknownDevice,
+    /// There is no such key.
+    UnknownKey,
+    /// There is no such firmware.
+    UnknownFirmware,
+    /// The device's task is another one, or it has none.
+    UnknownTask,
+    /// The path is there, the method is not.
+    BadMethod,
+    /// It is there already.
+    Exists,
+    /// The thing, as it stands, does not allow it.
+    WrongState,
+    /// It is used by something.
+    InUse,
+    /// The request is longer than it may be.
+    TooLarge,
+    /// The body is of a type that is not taken.
+    BadType,
+    /// Too many requests: wait.
+    TooMany,
+    /// There is no room for more.
+    Full,
+    /// The service is at fault; nothing is changed.
+    Internal,
+    /// The service cannot answer now: try again.
+    Unavailable,
+}
+
+impl Code {
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::NoKey => "no-key",
+            Self::Forbidden => "forbidden",
+            Self::UnknownPath => "unknown-path",
+            Self::UnknownProduct => "unknown-product",
+            Self::UnknownDevice => "unknown-device",
+            Self::UnknownKey => "unknown-key",
+            Self::UnknownFirmware => "unknown-firmware",
+            Self::UnknownTask => "unknown-task",
+            Self::BadMethod => "bad-method",
+            Self::Exists => "exists",
+            Self::WrongState => "wrong-state",
+            Self::InUse => "in-use",
+            Self::TooLarge => "too-large",
+            Self::BadType => "bad-type",
+            Self::TooMany => "too-many",
+            Self::Full => "full",
+            Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The status of HTTP.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::NoKey => 401,
+            Self::Forbidden => 403,
+            Self::UnknownPath
+            | Self::UnknownProduct
+            | Self::UnknownDevice
+            | Self::UnknownKey
+            | Self::UnknownFirmware
+            | Self::UnknownTask => 404,
+            Self::BadMethod => 405,
+            Self::Exists | Self::WrongState | Self::InUse => 409,
+            Self::TooLarge => 413,
+            Self::BadType => 415,
+            Self::TooMany => 429,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+            Self::Full => 507,
+        }
+    }
+}
+
+/// Why a call is refused. Its words are ours: nothing that a caller sent is repeated in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// For programs.
+    pub code: Code,
+    /// For people: what is wrong, and what to do.
+    pub detail: String,
+    /// The field that is wrong.
+    pub field: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    status: u16,
+    code: &'static str,
+    title: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+}
+
+impl Problem {
+    /// A problem of no field.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), field: None }
+    }
+
+    /// A field is wrong.
+    #[must_use]
+    pub fn field(field: &'static str, detail: impl Into<String>) -> Self {
+        Self { code: Code::Invalid, detail: detail.into(), field: Some(field) }
+    }
+
+    /// What a caller is told who is not to learn whether the product is there.
+    #[must_use]
+    pub fn unknown_product() -> Self {
+        Self::new(Code::UnknownProduct, "there is no such product, or this key is not for it")
+    }
+
+    /// There is no such device.
+    #[must_use]
+    pub fn unknown_device() -> Self {
+        Self::new(Code::UnknownDevice, "the product has no such device")
+    }
+
+    /// The body that says so, `application/problem+json`.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let (status, code) = (self.code.status(), self.code.word());
+        to_json(&Body { status, code, title: &self.detail, field: self.field })
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.word(), self.detail)
+    }
+}
+
+impl core::error::Error for Problem {}
+
+impl From<TaskError> for Problem {
+    fn from(why: TaskError) -> Self {
+        let code = match why {
+            TaskError::DeviceNotExist => return Self::unknown_device(),
+            TaskError::FirmwareNotExist => Code::UnknownFirmware,
+            TaskError::DeviceFirmwareTaskNotExist => Code::UnknownTask,
+            TaskError::FirmwareWithdrawn
+            | TaskError::DeviceRunningOtherOtaTask
+            | TaskError::DeviceFirmwareIsUpdated
+            | TaskError::DeviceHasNoFirmware
+            | TaskError::OtherVersion
+            | TaskError::DeviceFirmwareTaskAlreadDone
+            | TaskError::DeviceOtaTaskInProgress
+            | TaskError::NotAwaitingConfirm => Code::WrongState,
+        };
+        Self::new(code, why.to_string())
+    }
+}
+
+impl From<CloudError> for Problem {
+    fn from(why: CloudError) -> Self {
+        let code = match why {
+            CloudError::UnknownDevice => return Self::unknown_device(),
+            CloudError::TooManyDevices => Code::Full,
+            CloudError::TooLarge => Code::TooLarge,
+            CloudError::ForeignTopic | CloudError::Malformed(_) | CloudError::BadVersion => {
+                Code::Invalid
+            }
+        };
+        Self::new(code, why.to_string())
+    }
+}
+
+impl From<CatalogError> for Problem {
+    fn from(why: CatalogError) -> Self {
+        let (code, field) = match why {
+            CatalogError::BadProduct => (Code::Invalid, Some("product")),
+            CatalogError::BadVersion => (Code::Invalid, Some("version")),
+            CatalogError::BadSize => (Code::Invalid, Some("size")),
+            CatalogError::BadPath => (Code::Invalid, None),
+            CatalogError::BadUrl => (Code::Invalid, Some("url")),
+            CatalogError::UserDefinedTooLong => (Code::Invalid, Some("user_defined")),
+            CatalogError::BadFwType => (Code::Invalid, Some("module")),
+            CatalogError::FirmwareAlreadyExist => (Code::Exists, None),
+            CatalogError::FirmwareExceedLimit => (Code::Full, None),
+        };
+        Self { code, detail: why.to_string(), field }
+    }
+}

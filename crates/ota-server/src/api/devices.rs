@@ -1,0 +1,237 @@
+//! Devices.
+
+use std::collections::BTreeMap;
+
+use ota_cloud::Device;
+use ota_cloud::api::{
+    ChangeDevice, Code, DeviceFilter, DeviceView, EventView, NewDevice, Problem, devices_of_csv,
+};
+use ota_cloud::login::{self, Proof};
+use ota_proto::Identity;
+use ota_proto::credentials::Secret;
+use ota_store::{DeviceKey, DeviceRow, EventQuery, Filter, Query, VersionFilter};
+use serde_json::{Value, json};
+
+use super::reply::Reply;
+use super::{Api, Asked, Failed, audit};
+use crate::cycle::{Edit, Input, Rider, Seen};
+use crate::hub::Hub;
+use crate::random;
+
+pub(super) async fn list(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let filter = DeviceFilter::read(&asked.query)?;
+    let (limit, after) = (asked.query.limit()?, asked.query.after()?);
+    let version = filter
+        .version
+        .map(|(module, version)| VersionFilter::Is { module: module.as_str().to_owned(), version });
+    let filter = Filter {
+        product: asked.grant.product().to_owned(),
+        version: version.or(filter.unreported.then_some(VersionFilter::Unreported)),
+        tag: filter.tag,
+        task: filter.task.map(|task| task.map(ota_cloud::Status::number)),
+        prefix: filter.prefix,
+    };
+    let page = api.read(move |read| read.list(&Query { filter, after, limit })).await?;
+    let (rows, next) = (page.rows, page.next);
+    let shown = api
+        .ask(move |hub, _| Ok(rows.iter().map(|row| view_of(hub, row)).collect::<Vec<_>>()))
+        .await?;
+    Ok(Reply::json(200, &json!({ "devices": shown, "next": next })))
+}
+
+/// A row of a list. One that cannot be read is shown as such.
+fn view_of(hub: &Hub, row: &DeviceRow) -> Value {
+    match Device::from_bytes(&row.state) {
+        Ok(mut device) => {
+            device.online = hub.cloud.is_online(&device.identity);
+            json!(DeviceView::new(&device, &row.tags, row.disabled))
+        }
+        Err(_) => json!({
+            "product": row.key.product, "name": row.key.name, "unreadable": true,
+        }),
+    }
+}
+
+fn view(seen: &Seen) -> Value {
+    json!(DeviceView::new(&seen.device, &seen.tags, seen.disabled))
+}
+
+fn seen(hub: &mut Hub, device: &Identity) -> Result<Value, Failed> {
+    let seen = hub.cloud.seen(device)?.ok_or_else(Problem::unknown_device)?;
+    Ok(view(&seen))
+}
+
+pub(super) async fn show(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let device = asked.grant.device(asked.call.name("name"))?;
+    let shown = api.ask(move |hub, _| seen(hub, &device)).await?;
+    Ok(Reply::json(200, &shown))
+}
+
+pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let new = NewDevice::read(&asked.body)?;
+    let added = api.ask(move |hub, _| register(hub, &asked, vec![new], true)).await?;
+    Ok(Reply::json(201, &added.into_iter().next().unwrap_or_default()))
+}
+
+pub(super) async fn add_many(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let new = devices_of_csv(&asked.body)?;
+    let added = api.ask(move |hub, _| register(hub, &asked, new, false)).await?;
+    Ok(Reply::json(201, &json!({ "devices": added })))
+}
+
+/// Registers devices with their secrets, all in one commit. Those that are there already are left
+/// as they are, or with `strict` refused.
+fn register(
+    hub: &mut Hub,
+    asked: &Asked,
+    new: Vec<NewDevice>,
+    strict: bool,
+) -> Result<Vec<Value>, Failed> {
+    let now = hub.now();
+    let (mut inputs, mut rider, mut shown) = (Vec::new(), Rider::default(), Vec::new());
+    let mut tagged = Vec::new();
+    for new in new {
+        let device = asked.grant.device(&new.name)?;
+        let product = asked.grant.product();
+        let client_id = format!("{product}{}", new.name);
+        let other = hub.keys.find(&hub.cloud, &client_id)?;
+        if other.is_some_and(|(other, _)| other != device) {
+            let what = "another device has the client id: product and name run together";
+            return Err(Problem::new(Code::Exists, what).into());
+        }
+        if hub.cloud.device(&device)?.is_some() {
+            if strict {
+                return Err(Problem::new(Code::Exists, "the device is there already").into());
+            }
+            shown.push(json!({ "product": product, "name": new.name, "made": false }));
+            continue;
+        }
+        let (secret, given) = secret_of(&new)?;
+        rider.secrets.push(hub.keys.sealed(&device, Some(&Proof::Secret(secret.clone())))?);
+        rider.audit.push(audit(now, asked, &new.name));
+        let mut line = json!({ "product": product, "name": new.name, "made": true });
+        if let (Value::Object(line), false) = (&mut line, given) {
+            line.insert("secret".into(), base64(&secret).into());
+        }
+        shown.push(line);
+        inputs.push((device.clone(), Input::Register));
+        tagged.push((device, new.tags));
+    }
+    if hub.cloud.room() < u32::try_from(inputs.len()).unwrap_or(u32::MAX) {
+        return Err(Problem::new(Code::Full, "there is no room for so many devices").into());
+    }
+    let outcome = hub.cloud.turn_with(now, &inputs, rider)?;
+    if let Some(why) = outcome.answers.iter().find_map(|answer| answer.clone().err()) {
+        return Err(crate::cycle::CommandError::Refused(why).into());
+    }
+    hub.registered(outcome);
+    for (device, tags) in tagged.into_iter().filter(|(_, tags)| !tags.is_empty()) {
+        let edit = Edit { tags: Some(tags), ..Edit::default() };
+        hub.cloud.edit(now, &device, edit, Rider::default())?;
+    }
+    Ok(shown)
+}
+
+/// A device's secret, and whether it was given.
+fn secret_of(new: &NewDevice) -> Result<(Vec<u8>, bool), Failed> {
+    if let Some(secret) = new.given()? {
+        return Ok((secret.expose().to_vec(), true));
+    }
+    let no = |_| Problem::new(Code::Internal, "there is no randomness");
+    let bytes: [u8; 16] = random().map_err(no)?;
+    Ok((bytes.to_vec(), false))
+}
+
+/// As devices are configured with it.
+fn base64(secret: &[u8]) -> String {
+    Secret::from_bytes(secret).map(|secret| secret.expose_base64()).unwrap_or_default()
+}
+
+pub(super) async fn change(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let device = asked.grant.device(asked.call.name("name"))?;
+    let ChangeDevice { disabled, tags, .. } = ChangeDevice::read(&asked.body)?;
+    let mut edit = Edit::default();
+    (edit.disabled, edit.tags) = (disabled, tags);
+    let shown = api
+        .ask(move |hub, now| {
+            let mut rider = Rider::default();
+            rider.audit.push(audit(now, &asked, device.device_name()));
+            let outcome = hub.cloud.edit(now, &device, edit, rider)?;
+            hub.registered(outcome);
+            if disabled == Some(true) {
+                hub.dismiss(&device);
+            }
+            seen(hub, &device)
+        })
+        .await?;
+    Ok(Reply::json(200, &shown))
+}
+
+pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let device = asked.grant.device(asked.call.name("name"))?;
+    api.ask(move |hub, _| {
+        let now = hub.now();
+        if hub.cloud.device(&device)?.is_none() {
+            return Err(Problem::unknown_device().into());
+        }
+        hub.dismiss(&device);
+        let mut rider = Rider::default();
+        rider.secrets.push(hub.keys.sealed(&device, None)?);
+        rider.audit.push(audit(now, &asked, device.device_name()));
+        let outcome = hub.cloud.remove(now, &device, rider)?;
+        hub.registered(outcome);
+        Ok(Reply::empty())
+    })
+    .await
+}
+
+pub(super) async fn history(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let device = asked.grant.device(asked.call.name("name"))?;
+    let limit = asked.query.limit()?;
+    let after = asked.query.number("after")?.unwrap_or(0);
+    let key = DeviceKey::new(device.product_id(), device.device_name());
+    let events = api
+        .read(move |read| {
+            let there = read.device(&key)?.is_some();
+            let events = read.events(&EventQuery { after, device: Some(key) }, limit)?;
+            // One that was removed still has its history.
+            Ok((there || !events.is_empty() || after > 0).then_some(events))
+        })
+        .await?
+        .ok_or_else(Problem::unknown_device)?;
+    let next = (events.len() == limit).then(|| events.last().map(|event| event.seq)).flatten();
+    let shown: Vec<Value> = events
+        .iter()
+        .map(|event| {
+            json!(EventView::new(event.seq, event.what.at, &event.what.name, &event.what.body))
+        })
+        .collect();
+    Ok(Reply::json(200, &json!({ "events": shown, "next": next })))
+}
+
+pub(super) async fn refused(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let shown = api
+        .ask(move |hub, _| {
+            let product = asked.grant.product();
+            let products: Vec<&str> = hub.cloud.products().collect();
+            let mut shown: BTreeMap<String, Value> = BTreeMap::new();
+            for (client_id, refused) in hub.refusals.iter() {
+                // Product and name run together: it is the longest product's.
+                let devices = login::devices_of(client_id, products.iter().copied());
+                let longest = devices.max_by_key(|device| device.product_id().len());
+                if longest.is_some_and(|device| device.product_id() == product) {
+                    let line = json!({
+                        "client_id": client_id,
+                        "at": refused.at.as_micros(),
+                        "peer": refused.peer.to_string(),
+                        "why": refused.why.to_string(),
+                        "times": refused.times,
+                    });
+                    shown.insert(client_id.to_owned(), line);
+                }
+            }
+            Ok(shown.into_values().collect::<Vec<_>>())
+        })
+        .await?;
+    Ok(Reply::json(200, &json!({ "refused": shown })))
+}

@@ -1,0 +1,152 @@
+//! The first key: whoever may read the file, or the data folder, may have one.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use ota_cloud::api::{Key, KeyText, NewKey, Role};
+use ota_store::seal::{self, SealError};
+use ota_store::{Commit, DataFolder, Item, Kind, Sqlite, Store, StoreError};
+
+use crate::clock::Clock;
+use crate::random;
+
+/// Why there is no key. The environment is at fault.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The file of the first key cannot be read or written.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Others than its owner may read the file, or there is no key in it.
+    Unfit {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The state is in memory, and no file is named for the first key.
+    NoFile,
+    /// The data folder cannot be used.
+    Data(StoreError),
+    /// The master key cannot be used.
+    Key(SealError),
+    /// The system gives no random bytes.
+    NoRandom,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, source } => {
+                write!(f, "the first API key, {}: {source}", path.display())
+            }
+            Self::Unfit { path, why } => {
+                write!(f, "the first API key, {}: {why}", path.display())
+            }
+            Self::NoFile => f.write_str(
+                "the state is in memory: name a file in which the first API key is written",
+            ),
+            Self::Data(why) => why.fmt(f),
+            Self::Key(why) => why.fmt(f),
+            Self::NoRandom => f.write_str("the system gives no random bytes for an API key"),
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+impl From<StoreError> for KeyError {
+    fn from(why: StoreError) -> Self {
+        Self::Data(why)
+    }
+}
+
+/// Makes a key in a data folder that no service uses. The text is shown this once.
+///
+/// # Errors
+/// [`KeyError`]; nothing was made then.
+pub fn add_key(data: &Path, new: &NewKey) -> Result<KeyText, KeyError> {
+    let folder = DataFolder::open(data)?;
+    let mut store = Sqlite::open(&folder)?;
+    let fresh = random().map_err(|_| KeyError::NoRandom)?;
+    seal::open_ring(&mut store, &folder.master_key(), fresh).map_err(KeyError::Key)?;
+    let bytes = random().map_err(|_| KeyError::NoRandom)?;
+    let made = Clock::start().unix_micros().as_micros();
+    let (key, text) = Key::make(bytes, &new.name, new.product.as_deref(), new.role, made);
+    put(&mut store, &key)?;
+    Ok(text)
+}
+
+/// While nobody has a key for everything, one is taken from the file, or made and written there.
+/// Returns the file when that was so.
+pub(crate) fn first_key(
+    store: &mut dyn Store,
+    file: Option<PathBuf>,
+    made: u64,
+) -> Result<Option<PathBuf>, KeyError> {
+    if has_root(store)? {
+        return Ok(None);
+    }
+    let path = file.ok_or(KeyError::NoFile)?;
+    let text = match read(&path)? {
+        Some(text) => text,
+        None => {
+            let bytes = random().map_err(|_| KeyError::NoRandom)?;
+            let (_, text) = Key::make(bytes, "", None, Role::Admin, made);
+            write(&path, &text).map_err(|source| KeyError::File { path: path.clone(), source })?;
+            text
+        }
+    };
+    put(store, &Key::of(&text, "first start", None, Role::Admin, made))?;
+    Ok(Some(path))
+}
+
+fn has_root(store: &dyn Store) -> Result<bool, StoreError> {
+    let mut after: Option<String> = None;
+    loop {
+        let page = store.read().items(Kind::API_KEY, "", after.as_deref(), 100)?;
+        let Some(last) = page.last() else { return Ok(false) };
+        after = Some(last.id.clone());
+        let is_root = |item: &Item| Key::from_bytes(&item.body).is_ok_and(|key| key.is_root());
+        if page.iter().any(is_root) {
+            return Ok(true);
+        }
+    }
+}
+
+fn put(store: &mut dyn Store, key: &Key) -> Result<(), StoreError> {
+    let body = key.to_bytes().map_err(|why| StoreError::Invalid { what: why.to_string() })?;
+    let rev = store.read().item(Kind::API_KEY, &key.id)?.map_or(0, |item| item.rev);
+    let item = Item { rev, ..Item::new(Kind::API_KEY, key.id.clone(), body) };
+    store.commit(&Commit { items: vec![item], ..Commit::default() }).map(drop)
+}
+
+/// The key that the file holds; none when it is not there.
+fn read(path: &Path) -> Result<Option<KeyText>, KeyError> {
+    let fail = |source| KeyError::File { path: path.to_owned(), source };
+    let unfit = |why| KeyError::Unfit { path: path.to_owned(), why };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(why) => return Err(fail(why)),
+    };
+    if file.metadata().map_err(fail)?.mode() & 0o077 != 0 {
+        return Err(unfit("others than its owner may read it: chmod 600"));
+    }
+    let mut text = String::new();
+    file.take(1_024).read_to_string(&mut text).map_err(fail)?;
+    KeyText::parse(text.trim()).map(Some).ok_or_else(|| unfit("there is no key in it"))
+}
+
+fn write(path: &Path, text: &KeyText) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{}", text.reveal())?;
+    file.sync_all()
+}

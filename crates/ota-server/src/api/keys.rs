@@ -1,0 +1,95 @@
+//! Products and API keys.
+
+use ota_cloud::api::{Code, Key, KeyView, NewKey, NewProduct, Problem};
+use ota_store::{Item, Kind, Read, StoreError};
+use serde_json::{Value, json};
+
+use super::reply::Reply;
+use super::{Api, Asked, audit, corrupt};
+use crate::cycle::Rider;
+use crate::random;
+
+/// Items that are read at a time.
+const PAGE: usize = 100;
+
+/// All items of a kind.
+fn all(read: &dyn Read, kind: Kind) -> Result<Vec<Item>, StoreError> {
+    let mut items: Vec<Item> = Vec::new();
+    loop {
+        let after = items.last().map(|item| item.id.as_str());
+        let page = read.items(kind, "", after, PAGE)?;
+        if page.is_empty() {
+            return Ok(items);
+        }
+        items.extend(page);
+    }
+}
+
+pub(super) async fn products(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let items = api.read(|read| all(read, Kind::PRODUCT)).await?;
+    let seen = items.iter().filter(|item| asked.grant.caller().sees(&item.id));
+    let products: Vec<Value> = seen.map(|item| json!({ "id": item.id })).collect();
+    Ok(Reply::json(200, &json!({ "products": products })))
+}
+
+pub(super) async fn add_product(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let new = NewProduct::read(&asked.body)?;
+    let id = new.id.clone();
+    let made = api
+        .ask(move |hub, now| {
+            let made = hub.cloud.add_product(&new.id)?;
+            if made {
+                let audit = vec![audit(now, &asked, &new.id)];
+                hub.cloud.put_rider(Rider { audit, ..Rider::default() })?;
+            }
+            Ok(made)
+        })
+        .await?;
+    if made {
+        return Ok(Reply::json(201, &json!({ "id": id })));
+    }
+    Err(Problem::new(Code::Exists, "the product is there already"))
+}
+
+pub(super) async fn list(api: &Api) -> Result<Reply, Problem> {
+    let items = api.read(|read| all(read, Kind::API_KEY)).await?;
+    let keys: Vec<Key> = items.iter().filter_map(|item| Key::from_bytes(&item.body).ok()).collect();
+    let keys: Vec<KeyView<'_>> = keys.iter().map(KeyView::new).collect();
+    Ok(Reply::json(200, &json!({ "keys": keys })))
+}
+
+pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let new = NewKey::read(&asked.body)?;
+    let bytes = random().map_err(|_| Problem::new(Code::Internal, "there is no randomness"))?;
+    let (key, text) = api
+        .ask(move |hub, now| {
+            let at = now.as_micros();
+            let (key, text) = Key::make(bytes, &new.name, new.product.as_deref(), new.role, at);
+            let body = key.to_bytes().map_err(|why| corrupt(&why))?;
+            let items = vec![Item::new(Kind::API_KEY, key.id.clone(), body)];
+            let audit = vec![audit(now, &asked, &key.id)];
+            hub.cloud.put_rider(Rider { items, audit, ..Rider::default() })?;
+            Ok((key, text))
+        })
+        .await?;
+    let view = KeyView::new(&key);
+    let shown = json!({ "id": view.id, "name": view.name, "roles": view.roles,
+        "made": view.made, "key": text.reveal() });
+    Ok(Reply::json(201, &shown))
+}
+
+pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    api.ask(move |hub, now| {
+        let id = asked.call.name("id").to_owned();
+        let unknown = || Problem::new(Code::UnknownKey, "there is no such key");
+        if id.is_empty() || id.len() > 64 {
+            return Err(unknown().into());
+        }
+        let item = hub.cloud.store().read().item(Kind::API_KEY, &id)?.ok_or_else(unknown)?;
+        let gone_items = vec![(Kind::API_KEY, id.clone(), item.rev)];
+        let audit = vec![audit(now, &asked, &id)];
+        hub.cloud.put_rider(Rider { gone_items, audit, ..Rider::default() })?;
+        Ok(Reply::empty())
+    })
+    .await
+}

@@ -1,0 +1,313 @@
+//! REST under `/api/v1`: a listener of its own. It decodes requests and writes answers; who may do
+//! what, and which error it is, [`ota_cloud::api`] decides.
+//!
+//! A call that changes something is a command of the hub, between two turns: what came before it
+//! is durable, and it is answered once its own commit is. Lists and history are read beside the
+//! loop.
+
+mod devices;
+mod first;
+mod keys;
+mod limits;
+mod reply;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use ota_cloud::api::{self, Call, Caller, Code, Grant, Key, KeyText, Op, Problem, Query};
+use ota_proto::Instant;
+use ota_store::{Kind, NewAudit, Read, StoreError};
+use serde_json::json;
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::handle::Handle;
+use crate::hub::{Hub, Journal};
+use crate::log::What;
+use crate::stream::Stream;
+use limits::Budgets;
+use reply::Reply;
+
+pub(crate) use first::first_key;
+pub use first::{KeyError, add_key};
+
+/// The largest JSON body in bytes.
+const MAX_JSON: usize = 64 * 1024;
+/// The largest CSV in bytes.
+const MAX_CSV: usize = 256 * 1024;
+/// The largest head of a request in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// What every request needs.
+#[derive(Clone)]
+pub(crate) struct Api(Arc<Inner>);
+
+struct Inner {
+    handle: Handle,
+    reader: Mutex<Box<dyn Read + Send>>,
+    budgets: Mutex<Budgets>,
+    journal: Journal,
+    patience: Duration,
+}
+
+/// What a handler has of a request.
+struct Asked {
+    grant: Grant,
+    call: Call,
+    query: Query,
+    is_csv: bool,
+    body: Bytes,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Api")
+    }
+}
+
+/// Serves one connection until it ends or the service stops.
+pub(crate) async fn serve(stream: Stream, peer: SocketAddr, api: Api, stop: CancellationToken) {
+    let (patience, journal) = (api.0.patience, api.0.journal.clone());
+    let router = Router::new().fallback(answer).layer(Extension(peer)).with_state(api);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(patience));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
+    tokio::select! {
+        ended = connection => if let Some(error) = ended.err().filter(|error| !error.is_timeout()) {
+            journal.write(None, What::Closed { peer, why: error.to_string() });
+        },
+        () = stop.cancelled() => {}
+    }
+}
+
+async fn answer(
+    State(api): State<Api>,
+    Extension(peer): Extension<SocketAddr>,
+    request: Request,
+) -> Response {
+    let mut line = Line { key: None, call: None };
+    let reply = api.handle(peer, request, &mut line).await;
+    let reply = reply.unwrap_or_else(|problem| Reply::problem(&problem));
+    let (method, path) = line.call.unwrap_or(("", ""));
+    let key = line.key.unwrap_or_default();
+    let what = What::Called { peer, key, method, path, status: reply.status() };
+    api.0.journal.write(None, what);
+    reply.into_response()
+}
+
+/// What is logged of a request: nothing that a caller chose.
+struct Line {
+    key: Option<String>,
+    call: Option<(&'static str, &'static str)>,
+}
+
+impl Api {
+    pub(crate) fn new(
+        handle: Handle,
+        reader: Box<dyn Read + Send>,
+        journal: Journal,
+        patience: Duration,
+    ) -> Self {
+        let (reader, budgets) = (Mutex::new(reader), Mutex::new(Budgets::default()));
+        Self(Arc::new(Inner { handle, reader, budgets, journal, patience }))
+    }
+
+    async fn handle(
+        &self,
+        peer: SocketAddr,
+        request: Request,
+        line: &mut Line,
+    ) -> Result<Reply, Problem> {
+        let (head, body) = request.into_parts();
+        let caller = self.caller(peer, &head.headers).await?;
+        line.key = Some(caller.id().to_owned());
+        let call = api::find(head.method.as_str(), head.uri.path())?;
+        let operation = call.operation();
+        line.call = Some((operation.method, operation.path));
+        let known = self.is_known(call.product()).await?;
+        let grant = caller.may(&call, known)?;
+        let query = Query::read(head.uri.query().unwrap_or(""), operation.query)?;
+        let is_csv = matches!(body_type(&head.headers), Some("text/csv"));
+        let body = self.body(is_csv, body).await?;
+        self.dispatch(Asked { grant, call, query, is_csv, body }).await
+    }
+
+    async fn dispatch(&self, asked: Asked) -> Result<Reply, Problem> {
+        match asked.call.operation().op {
+            Op::Describe => Ok(Reply::text("application/json", api::describe())),
+            Op::Products => keys::products(self, asked).await,
+            Op::AddProduct => keys::add_product(self, asked).await,
+            Op::Keys => keys::list(self).await,
+            Op::AddKey => keys::add(self, asked).await,
+            Op::RemoveKey => keys::remove(self, asked).await,
+            Op::Devices => devices::list(self, asked).await,
+            Op::AddDevices if asked.is_csv => devices::add_many(self, asked).await,
+            Op::AddDevices => devices::add(self, asked).await,
+            Op::Device => devices::show(self, asked).await,
+            Op::ChangeDevice => devices::change(self, asked).await,
+            Op::RemoveDevice => devices::remove(self, asked).await,
+            Op::History => devices::history(self, asked).await,
+            Op::Refused => devices::refused(self, asked).await,
+            // A call of a later ota-cloud.
+            _ => Err(Problem::new(Code::UnknownPath, "there is nothing at this path")),
+        }
+    }
+
+    /// Who calls, by the key that is shown.
+    async fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let now = self.0.journal.clock.now();
+        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let found = match value.and_then(KeyText::of_header) {
+            Some(text) => self.find(text).await?,
+            None => None,
+        };
+        let Some(caller) = found else {
+            self.budgets(|budgets| budgets.stranger(now, peer.ip()))?;
+            let what = "show a key: Authorization: Bearer ota1.…";
+            return Err(Problem::new(Code::NoKey, what));
+        };
+        self.budgets(|budgets| budgets.key(now, caller.id()))?;
+        Ok(caller)
+    }
+
+    async fn find(&self, text: KeyText) -> Result<Option<Caller>, Problem> {
+        self.read(move |read| {
+            let Some(item) = read.item(Kind::API_KEY, text.id())? else { return Ok(None) };
+            let key = Key::from_bytes(&item.body);
+            Ok(key.map_err(|why| corrupt(&why))?.opens(&text))
+        })
+        .await
+    }
+
+    async fn is_known(&self, product: &str) -> Result<bool, Problem> {
+        let id = product.to_owned();
+        if id.is_empty() || ota_proto::Identity::new(&id, "device").is_err() {
+            return Ok(false);
+        }
+        self.read(move |read| Ok(read.item(Kind::PRODUCT, &id)?.is_some())).await
+    }
+
+    async fn body(&self, is_csv: bool, body: Body) -> Result<Bytes, Problem> {
+        let most = if is_csv { MAX_CSV } else { MAX_JSON };
+        let read = tokio::time::timeout(self.0.patience, to_bytes(body, most));
+        match read.await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(_)) => {
+                let what = format!("the body was cut, or has more than {most} bytes");
+                Err(Problem::new(Code::TooLarge, what))
+            }
+            Err(_) => Err(Problem::new(Code::Invalid, "the body did not come in time")),
+        }
+    }
+
+    /// Reads beside the loop, on a thread that may wait.
+    async fn read<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&dyn Read) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let api = self.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            run(&**api.0.reader.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        read.await.map_err(|_| stopped())?.map_err(|why| self.store(&why))
+    }
+
+    /// A command of the hub's, answered when what it did is durable.
+    async fn ask<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut Hub, Instant) -> Result<T, Failed> + Send + 'static,
+    ) -> Result<T, Problem> {
+        match self.0.handle.ask(run).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(Failed::Refused(problem))) => Err(problem),
+            Ok(Err(Failed::Store(why))) => Err(self.store(&why)),
+            Err(_) => Err(stopped()),
+        }
+    }
+
+    /// The cause is for the log, not for the caller.
+    fn store(&self, why: &StoreError) -> Problem {
+        self.0.journal.write(None, What::Store { why: Some(why.to_string()) });
+        match why {
+            StoreError::Full { .. } => {
+                Problem::new(Code::Full, "the disk is full; nothing is changed")
+            }
+            StoreError::Corrupt { .. } | StoreError::Invalid { .. } => {
+                Problem::new(Code::Internal, "the service is at fault; its log says why")
+            }
+            _ => Problem::new(Code::Unavailable, "the store does not answer; try again"),
+        }
+    }
+
+    fn budgets<T>(&self, run: impl FnOnce(&mut Budgets) -> T) -> T {
+        run(&mut self.0.budgets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Why a command was not carried out; nothing is changed.
+enum Failed {
+    Refused(Problem),
+    Store(StoreError),
+}
+
+impl From<Problem> for Failed {
+    fn from(why: Problem) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(why: StoreError) -> Self {
+        Self::Store(why)
+    }
+}
+
+impl From<crate::cycle::CommandError> for Failed {
+    fn from(why: crate::cycle::CommandError) -> Self {
+        use crate::cycle::{CommandError, Refused};
+        match why {
+            CommandError::Store(why) => Self::Store(why),
+            CommandError::Refused(Refused::Peer(why)) => Self::Refused(why.into()),
+            CommandError::Refused(Refused::Command(why)) => Self::Refused(why.into()),
+            CommandError::Refused(Refused::Catalog(why)) => Self::Refused(why.into()),
+            CommandError::Refused(Refused::Row(why)) => Self::Store(corrupt(&why)),
+        }
+    }
+}
+
+fn corrupt(why: &dyn ToString) -> StoreError {
+    StoreError::Corrupt { why: why.to_string() }
+}
+
+fn stopped() -> Problem {
+    Problem::new(Code::Unavailable, "the service stops")
+}
+
+fn body_type(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or(value).trim())
+}
+
+/// A line of the audit: who did what to what.
+fn audit(now: Instant, asked: &Asked, of: &str) -> NewAudit {
+    let operation = asked.call.operation();
+    let body = json!({
+        "key": asked.grant.caller().id(),
+        "call": format!("{:?}", operation.op),
+        "product": asked.grant.product(),
+        "of": of,
+    });
+    NewAudit { at: now.as_micros(), body: body.to_string().into_bytes() }
+}

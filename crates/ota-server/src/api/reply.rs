@@ -1,0 +1,63 @@
+//! Answers.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use ota_cloud::api::{Code, Problem, to_json};
+
+/// An answer before it is HTTP.
+pub(super) struct Reply {
+    status: u16,
+    kind: &'static str,
+    body: Vec<u8>,
+    code: Option<Code>,
+}
+
+impl Reply {
+    pub(super) fn json(status: u16, value: &serde_json::Value) -> Self {
+        Self { status, kind: "application/json", body: to_json(value), code: None }
+    }
+
+    pub(super) fn text(kind: &'static str, text: String) -> Self {
+        Self { status: 200, kind, body: text.into_bytes(), code: None }
+    }
+
+    pub(super) const fn empty() -> Self {
+        Self { status: 204, kind: "", body: Vec::new(), code: None }
+    }
+
+    pub(super) fn problem(problem: &Problem) -> Self {
+        let (status, body) = (problem.code.status(), problem.to_json());
+        Self { status, kind: "application/problem+json", body, code: Some(problem.code) }
+    }
+
+    pub(super) const fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body));
+        let status = StatusCode::from_u16(self.status);
+        *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        if !self.kind.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        match self.code {
+            Some(Code::NoKey) => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Some(Code::TooMany | Code::Unavailable) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("6"));
+            }
+            // What is left of the body is not read.
+            Some(Code::TooLarge) => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,258 @@
+//! What a person changes of devices beside their tasks: columns of the row that no device decides.
+
+use std::collections::BTreeMap;
+
+use ota_cloud::device::Write;
+use ota_cloud::{CloudError, Device, EventKind};
+use ota_proto::{Identity, Instant};
+use ota_store::{Commit, Item, Kind, NewAudit, SecretWrite, Store, StoreError};
+
+use super::work::{self, Work};
+use super::{CommandError, DISABLED, Engine, GONE, Input, Outcome, Refused, tasks};
+
+/// What is committed together with a command, or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rider {
+    /// Secrets.
+    pub secrets: Vec<SecretWrite>,
+    /// Items as they are from now on.
+    pub items: Vec<Item>,
+    /// Items that go.
+    pub gone_items: Vec<(Kind, String, u64)>,
+    /// Lines of the audit.
+    pub audit: Vec<NewAudit>,
+}
+
+impl Rider {
+    pub(super) fn mount(self, commit: &mut Commit) {
+        commit.secrets.extend(self.secrets);
+        commit.items.extend(self.items);
+        commit.gone_items.extend(self.gone_items);
+        commit.audit.extend(self.audit);
+    }
+}
+
+/// What is changed of a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Edit {
+    /// Whether it may log in.
+    pub disabled: Option<bool>,
+    /// All its tags.
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+/// A device with the columns of its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Seen {
+    /// The device as the last turn left it.
+    pub device: Device,
+    /// Whether it may not log in.
+    pub disabled: bool,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl<S: Store> Engine<S> {
+    /// As [`Engine::turn`]; when every input is taken, `rider` is in the same commit, and else it
+    /// is not.
+    ///
+    /// # Errors
+    /// As [`Engine::turn`].
+    pub fn turn_with(
+        &mut self,
+        now: Instant,
+        inputs: &[(Identity, Input)],
+        rider: Rider,
+    ) -> Result<Outcome, StoreError> {
+        self.rider = rider;
+        let outcome = self.turn(now, inputs);
+        self.rider = Rider::default();
+        outcome
+    }
+
+    /// How many more devices there may be.
+    #[must_use]
+    pub const fn room(&self) -> u32 {
+        self.config.max_devices.saturating_sub(self.numbers.saturating_sub(self.gone))
+    }
+
+    /// A device with the columns of its row.
+    ///
+    /// # Errors
+    /// As [`Engine::device`].
+    pub fn seen(&mut self, identity: &Identity) -> Result<Option<Seen>, StoreError> {
+        let kept = match self.kept.get(identity) {
+            Some(kept) => Some(kept.clone()),
+            None => self.stored(identity)?,
+        };
+        Ok(kept.map(|kept| Seen { disabled: kept.disabled, tags: kept.tags, device: kept.device }))
+    }
+
+    /// Whether a device is connected.
+    #[must_use]
+    pub fn is_online(&self, identity: &Identity) -> bool {
+        self.online.contains(identity)
+    }
+
+    /// Whether a device may not log in. Costs nothing while every device may.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub fn is_disabled(&self, identity: &Identity) -> Result<bool, StoreError> {
+        if self.disabled == 0 {
+            return Ok(false);
+        }
+        if let Some(kept) = self.kept.get(identity) {
+            return Ok(kept.disabled);
+        }
+        let row = self.store.read().device(&work::key(identity))?;
+        Ok(row.is_some_and(|row| row.disabled))
+    }
+
+    /// Changes a device's row.
+    ///
+    /// # Errors
+    /// [`CloudError::UnknownDevice`], or what the store refuses; nothing is changed.
+    pub fn edit(
+        &mut self,
+        now: Instant,
+        identity: &Identity,
+        edit: Edit,
+        rider: Rider,
+    ) -> Result<Outcome, CommandError> {
+        let mut of = self.take_out(identity)?.ok_or_else(unknown)?;
+        let (kept, mut outcome, mut commit) =
+            (of.kept_mut(), Outcome::default(), Commit::default());
+        if let Some(disabled) = edit.disabled.filter(|disabled| *disabled != kept.disabled) {
+            kept.disabled = disabled;
+            commit.counts.insert(DISABLED.to_owned(), if disabled { 1 } else { -1 });
+            let kind = if disabled { EventKind::Disabled } else { EventKind::Enabled };
+            commit.events.extend(work::journal(now, identity, &kind));
+            outcome.events.push((identity.clone(), kind));
+        }
+        if let Some(tags) = edit.tags {
+            kept.tags = tags;
+        }
+        of.note(Write::Now);
+        rider.mount(&mut commit);
+        if let Err(why) = self.write_one(now, &mut of, &mut commit) {
+            if let Some((identity, kept)) = of.undone() {
+                self.kept.insert(identity, kept);
+            }
+            self.forget_old(identity, &why);
+            return Err(why.into());
+        }
+        self.keep_one(of.done(now));
+        self.forget();
+        outcome.written = 1;
+        Ok(outcome)
+    }
+
+    /// Takes a device out of memory, or reads its row.
+    fn take_out(&mut self, identity: &Identity) -> Result<Option<Work>, StoreError> {
+        if let Some((identity, kept)) = self.kept.remove_entry(identity) {
+            return Ok(Some(Work::new(identity, kept)));
+        }
+        let kept = self.stored(identity)?;
+        Ok(kept.map(|kept| Work::new(identity.clone(), kept)))
+    }
+
+    fn write_one(
+        &mut self,
+        now: Instant,
+        of: &mut Work,
+        commit: &mut Commit,
+    ) -> Result<(), StoreError> {
+        if let Some(row) = of.row(now) {
+            let row = row.map_err(|why| StoreError::Invalid { what: why.to_string() })?;
+            commit.devices.push(row);
+        }
+        self.store.commit(commit)?;
+        self.count(commit);
+        Ok(())
+    }
+
+    /// What is kept of a device whose row was changed behind it is old.
+    fn forget_old(&mut self, identity: &Identity, why: &StoreError) {
+        if matches!(why, StoreError::Conflict(_)) {
+            self.forget_one(identity);
+        }
+    }
+
+    /// Removes a device. Its events stay, and its number is not given again. The caller has ended
+    /// its session.
+    ///
+    /// # Errors
+    /// [`CloudError::UnknownDevice`], or what the store refuses; nothing is changed.
+    pub fn remove(
+        &mut self,
+        now: Instant,
+        identity: &Identity,
+        rider: Rider,
+    ) -> Result<Outcome, CommandError> {
+        let mut commit = Commit::default();
+        let stored;
+        let kept = match self.kept.get(identity) {
+            Some(kept) => kept,
+            None => {
+                stored = self.stored(identity)?.ok_or_else(unknown)?;
+                &stored
+            }
+        };
+        let key = work::key(identity);
+        commit.gone_devices.push((key.clone(), kept.rev));
+        commit.counts.insert(GONE.to_owned(), 1);
+        if kept.disabled {
+            commit.counts.insert(DISABLED.to_owned(), -1);
+        }
+        // Counted are the tasks that stand in rows.
+        if let Some(task) = &kept.device.task {
+            commit.counts.insert(tasks(identity, task.status), -1);
+        }
+        commit.events.extend(work::journal(now, identity, &EventKind::Removed));
+        rider.mount(&mut commit);
+        if let Err(why) = self.store.commit(&commit) {
+            self.forget_old(identity, &why);
+            return Err(why.into());
+        }
+        self.count(&commit);
+        self.forget_one(identity);
+        self.online.remove(identity);
+        self.bad.remove(&key);
+        let events = vec![(identity.clone(), EventKind::Removed)];
+        Ok(Outcome { events, written: 1, ..Outcome::default() })
+    }
+
+    /// Commits what is of no device.
+    ///
+    /// # Errors
+    /// What the store refuses; nothing is changed.
+    pub fn put_rider(&mut self, rider: Rider) -> Result<(), StoreError> {
+        let mut commit = Commit::default();
+        rider.mount(&mut commit);
+        self.store.commit(&commit).map(drop)
+    }
+
+    /// Makes a product, unless it is there. Returns whether it was made.
+    ///
+    /// # Errors
+    /// What the store refuses; nothing is changed.
+    pub fn add_product(&mut self, product_id: &str) -> Result<bool, StoreError> {
+        let fresh = !self.shelf.knows(product_id);
+        self.know(product_id)?;
+        Ok(fresh)
+    }
+
+    fn count(&mut self, commit: &Commit) {
+        let of = |name| commit.counts.get(name).copied().unwrap_or(0);
+        self.disabled = self.disabled.saturating_add_signed(of(DISABLED));
+        self.gone = self.gone.saturating_add(u32::try_from(of(GONE)).unwrap_or(0));
+    }
+}
+
+fn unknown() -> CommandError {
+    Refused::Peer(CloudError::UnknownDevice).into()
+}
