@@ -51,6 +51,9 @@ pub(crate) enum Cloud {
     Serve(Box<Serve>),
     /// Copies the database of a data folder to a file, while a cloud uses it or not.
     Backup(Backup),
+    /// Makes an API key in a data folder that no cloud uses.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Lists the faults of `cloud serve --fault` and `demo --fault`.
     Faults(Faults),
     /// Connects many devices to a cloud and says how many reports a second it answers.
@@ -72,6 +75,37 @@ pub(crate) struct Backup {
     pub(crate) folder: PathBuf,
     /// The file to write.
     pub(crate) file: PathBuf,
+}
+
+/// What is done with API keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Makes a key and prints it, this once.
+    Add(KeyAdd),
+}
+
+const KEY_ADD: &str = "\
+Example:
+  ota cloud key add /var/lib/ota-cloud --name ci --role publisher --product TESTPROD01 > ci.key
+
+A viewer looks; an operator also adds, disables and removes devices; a publisher also adds firmware;
+an admin may do everything, and without --product makes products and keys. Of the key the cloud keeps a hash.
+While a cloud uses the folder this ends with 5: ask that cloud for the key, by its API.";
+
+#[derive(Debug, Args)]
+#[command(after_help = KEY_ADD)]
+pub(crate) struct KeyAdd {
+    /// The data folder.
+    pub(crate) folder: PathBuf,
+    /// Whose key it is.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: String,
+    /// What it may do: viewer, operator, publisher or admin.
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: String,
+    /// The product that it is for, in place of all of them.
+    #[arg(long, value_name = "PRODUCT")]
+    pub(crate) product: Option<String>,
 }
 
 const FAULTS: &str = "\
@@ -327,6 +361,16 @@ pub(crate) struct Serve {
     /// use it.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Where the API is served, docs/cloud-api.md. Beyond loopback it needs --tls-cert.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) api: Option<SocketAddr>,
+    /// The API may be reached from elsewhere in plain text, where its keys can be read.
+    #[arg(long, requires = "api")]
+    pub(crate) api_plain_text: bool,
+    /// The file of the first API key, which may do everything: made with rights 0600, or when it is
+    /// there read. While there is such a key, nothing is done. Default: first-start in --data.
+    #[arg(long, value_name = "FILE", requires = "api")]
+    pub(crate) api_key_file: Option<PathBuf>,
     /// What the firmware's URLs begin with, in place of http:// and the --http address.
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<String>,

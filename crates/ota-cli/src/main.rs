@@ -9,6 +9,7 @@ mod demo;
 mod device;
 mod failure;
 mod faults;
+mod key;
 mod load;
 mod open_files;
 mod print;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Cli, Cloud, Command};
+use args::{Cli, Cloud, Command, KeyCommand};
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Cloud(Cloud::Serve(args)) => serve::run(&args),
         Command::Cloud(Cloud::Backup(args)) => backup::run(&args),
+        Command::Cloud(Cloud::Key(KeyCommand::Add(args))) => key::add(&args),
         Command::Cloud(Cloud::Faults(args)) => {
             faults::list(&args);
             Ok(())

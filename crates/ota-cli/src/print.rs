@@ -278,6 +278,9 @@ fn summary(message: &Value) -> Option<String> {
 fn event(at: Instant, kind: &EventKind) -> Option<Line> {
     Some(match kind {
         EventKind::Registered => Line::new(at, "registered", "· registered"),
+        EventKind::Removed => Line::new(at, "removed", "· removed"),
+        EventKind::Disabled => Line::new(at, "disabled", "· may not log in any more"),
+        EventKind::Enabled => Line::new(at, "enabled", "· may log in again"),
         EventKind::Connected => Line::new(at, "connected", "· online"),
         EventKind::Disconnected => Line::new(at, "disconnected", "· offline"),
         EventKind::Began { task, version } => {
@@ -381,6 +384,17 @@ fn beside(at: Instant, what: &What) -> Option<Line> {
     Some(match what {
         What::Fault { fault } => Line::new(at, "fault", format!("! {fault}: {}", fault.about()))
             .with("fault", fault.name()),
+        What::Called { peer, key, method, path, status } => {
+            let call =
+                if method.is_empty() { "no call".into() } else { format!("{method} {path}") };
+            let by = if key.is_empty() { String::new() } else { format!(" by {key}") };
+            Line::new(at, "called", format!("· api: {call}{by}: {status}"))
+                .with("peer", peer.to_string())
+                .with("key", key.as_str())
+                .with("method", *method)
+                .with("path", *path)
+                .with("status", *status)
+        }
         What::Request { peer, method, path, status, range, why } => {
             let answer = match status {
                 0 => "no answer".to_owned(),

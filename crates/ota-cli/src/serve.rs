@@ -7,15 +7,15 @@ use ota_cloud::{EventKind, Rollout, Status};
 use ota_proto::credentials::Secret;
 use ota_proto::{Identity, Instant};
 use ota_server::{
-    BadTls, ClientTls, Entry, Handle, HandleError, NewFirmware, ServerTls, Service, ServiceConfig,
-    What,
+    ApiConfig, BadTls, ClientTls, Entry, Handle, HandleError, NewFirmware, Running, ServerTls,
+    Service, ServiceConfig, What,
 };
 
 use crate::args::Serve;
 use crate::failure::Failure;
 use crate::faults;
 use crate::open_files;
-use crate::print::{Line, Printer};
+use crate::print::{Line, Printer, clean};
 use crate::stop;
 
 /// Runs until Ctrl-C.
@@ -51,6 +51,7 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
         ..ServiceConfig::default()
     };
     config.cloud.max_devices = args.max_devices;
+    config.api = api(args);
     if let Some(mqtt) = args.mqtt {
         config.mqtt_addr = mqtt;
     }
@@ -65,16 +66,7 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
     let running = prepared.open();
     let printer =
         Printer::new(args.json, args.show_secrets, false).with_unix(running.unix_at_zero());
-    let http = running.http_addr().to_string();
-    let (kind, front) = match broker {
-        Some(broker) => ("broker", broker),
-        None => ("mqtt", running.mqtt_addr().to_string()),
-    };
-    printer.line(
-        &Line::new(Instant::ZERO, "listening", format!("listening: {kind} {front}, http {http}"))
-            .with(kind, front)
-            .with("http", http),
-    );
+    greet(&printer, &running, broker);
     let show = |entry: &Entry| {
         if !args.quiet || is_trouble(&entry.what) {
             printer.entry(entry);
@@ -100,6 +92,36 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Says where it listens.
+fn greet(printer: &Printer, running: &Running, broker: Option<String>) {
+    let http = running.http_addr().to_string();
+    let (kind, front) = match broker {
+        Some(broker) => ("broker", broker),
+        None => ("mqtt", running.mqtt_addr().to_string()),
+    };
+    let api = running.api_addr().map(|addr| addr.to_string());
+    let also = api.as_ref().map_or_else(String::new, |api| format!(", api {api}"));
+    let text = format!("listening: {kind} {front}, http {http}{also}");
+    let mut line = Line::new(Instant::ZERO, "listening", text).with(kind, front).with("http", http);
+    if let Some(api) = api {
+        line = line.with("api", api);
+    }
+    printer.line(&line);
+    if let Some(path) = running.first_key() {
+        let path = clean(&path.display().to_string());
+        let text = format!("the first key of the API is in {path}");
+        printer.line(&Line::new(Instant::ZERO, "first-key", text).with("file", path));
+    }
+}
+
+/// Where the API is served.
+fn api(args: &Serve) -> Option<ApiConfig> {
+    let mut api = ApiConfig::new(args.api?);
+    api.plain = args.api_plain_text;
+    api.key_file.clone_from(&args.api_key_file);
+    Some(api)
+}
+
 /// Whether it is worth a line when only trouble is.
 fn is_trouble(what: &What) -> bool {
     match what {
@@ -115,7 +137,7 @@ fn is_trouble(what: &What) -> bool {
             matches!(to, Status::Failed | Status::TimedOut)
         }
         What::Event(EventKind::NotOffered { why, .. }) => why.is_trouble(),
-        What::Request { status, .. } => *status >= 500,
+        What::Request { status, .. } | What::Called { status, .. } => *status >= 500,
         _ => false,
     }
 }
@@ -145,7 +167,8 @@ impl Plan {
         let broker_tls = broker.as_ref().map(|broker| broker_tls(args, broker)).transpose()?;
         let broker_tls = broker_tls.flatten();
         let plan = Self { devices: devices?, firmware, broker, broker_tls, tls };
-        if plan.devices.is_empty() && !args.anonymous && args.data.is_none() {
+        let elsewhere = args.data.is_some() || args.api.is_some();
+        if plan.devices.is_empty() && !args.anonymous && !elsewhere {
             return Err(Failure::usage(
                 "no device may connect: name one with --device, or give --anonymous",
             ));
@@ -162,6 +185,11 @@ impl Plan {
             };
             let name = format!("{}/{}", device.product_id(), device.device_name());
             return Err(Failure::usage(format!("--device {name}: {why}")));
+        }
+        if args.api.is_some() && args.data.is_none() && args.api_key_file.is_none() {
+            return Err(Failure::usage(
+                "--api: without --data name a file for its first key with --api-key-file",
+            ));
         }
         if args.http.ip().is_unspecified() && args.public_url.is_none() {
             return Err(Failure::usage(

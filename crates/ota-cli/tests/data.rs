@@ -130,3 +130,31 @@ fn header(data: &Path, at: usize, number: u32) {
     bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
     fs::write(path, bytes).unwrap();
 }
+
+#[test]
+fn keys_to_the_api_are_made_at_the_first_start_and_in_a_folder_that_no_cloud_uses() {
+    let desk = Desk::new();
+    let data = at(&desk, "data");
+    let mut cloud = serve(ANY, ANY, &data, &["--api", ANY]);
+    assert!(cloud.event("listening")["api"].as_str().unwrap().starts_with("127.0.0.1:"));
+    let file = cloud.event("first-key")["file"].as_str().unwrap().to_owned();
+    let key = fs::read_to_string(&file).unwrap();
+    assert!(key.starts_with("ota1."), "{key}");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let add = ["cloud", "key", "add", &data, "--name", "ci", "--role", "viewer"];
+    let end = Ota::start(add).end().expect(5);
+    assert!(end.err[0].contains(&cloud.id().to_string()), "{:?}", end.err);
+    cloud.terminate();
+    let end = cloud.end().expect(0);
+    assert!(!end.out.join("\n").contains(key.trim()));
+
+    let end = Ota::start(add).end().expect(0);
+    assert!(end.out.len() == 1 && end.out[0].starts_with("ota1."), "{:?}", end.out.len());
+    let end = Ota::start([&add[..7], &["god"]].concat()).end().expect(2);
+    assert!(end.err[0].contains("--role: viewer, operator"), "{:?}", end.err);
+    let end = Ota::start([&add[..], &["--product", "a/b"]].concat()).end().expect(2);
+    assert!(end.err[0].contains("--product: "), "{:?}", end.err);
+    let elsewhere = ["cloud", "serve", "--mqtt", ANY, "--http", ANY, "--data", &data];
+    let end = Ota::start([&elsewhere[..], &["--api", "0.0.0.0:0"]].concat()).end().expect(5);
+    assert!(end.err[0].contains("certificate"), "{:?}", end.err);
+}
