@@ -110,9 +110,25 @@ pub struct Listed {
     /// The name under which its bytes are kept, where they are.
     #[serde(default)]
     pub image: Option<String>,
+    /// It is not offered yet.
+    #[serde(default)]
+    pub draft: bool,
+    /// What people call it.
+    #[serde(default)]
+    pub name: String,
+    /// What people say of it.
+    #[serde(default)]
+    pub description: String,
 }
 
 impl Listed {
+    /// An image that is offered, whose bytes are kept under this name.
+    #[must_use]
+    pub fn new(firmware: Firmware, image: Option<String>) -> Self {
+        let (name, description) = (String::new(), String::new());
+        Self { firmware, withdrawn: None, image, draft: false, name, description }
+    }
+
     /// The name of its row: product, module and version.
     #[must_use]
     pub fn id(firmware: &Firmware) -> String {
@@ -181,6 +197,8 @@ struct Entry {
     firmware: Firmware,
     /// Why it is not offered any more.
     withdrawn: Option<String>,
+    /// It is not offered yet.
+    draft: bool,
 }
 
 impl Catalog {
@@ -199,7 +217,7 @@ impl Catalog {
         }
         let shelf = self.products.entry(firmware.product_id.clone()).or_default();
         let shelf = shelf.entry(module).or_default();
-        let entry = Entry { firmware, withdrawn: None };
+        let entry = Entry { firmware, withdrawn: None, draft: false };
         shelf.firmware.insert(entry.firmware.version.clone(), entry);
         self.len = self.len.saturating_add(1);
         Ok(())
@@ -210,14 +228,33 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`], by what is wrong with it; nothing is added.
     pub fn restore(&mut self, listed: Listed) -> Result<(), CatalogError> {
-        let Listed { firmware, withdrawn, .. } = listed;
-        let (product, module) = (firmware.product_id.clone(), firmware.module());
-        let version = firmware.version.clone();
-        self.add(firmware, usize::MAX)?;
-        if let Some(why) = withdrawn {
-            self.withdraw(&product, &module, &version, &why);
-        }
+        self.add(listed.firmware.clone(), usize::MAX)?;
+        self.set_state(&listed);
         Ok(())
+    }
+
+    /// Takes over whether an image is a draft, offered or withdrawn. Returns whether there is such
+    /// an image.
+    pub fn set_state(&mut self, listed: &Listed) -> bool {
+        let Some(entry) = self.entry_mut(&listed.firmware) else { return false };
+        entry.withdrawn.clone_from(&listed.withdrawn);
+        entry.draft = listed.draft;
+        true
+    }
+
+    /// Forgets an image. Returns whether there was such an image.
+    pub fn remove(&mut self, firmware: &Firmware) -> bool {
+        let shelf = self.products.get_mut(&firmware.product_id);
+        let shelf = shelf.and_then(|product| product.get_mut(&firmware.module()));
+        let gone = shelf.and_then(|shelf| shelf.firmware.remove(&firmware.version)).is_some();
+        self.len = self.len.saturating_sub(usize::from(gone));
+        gone
+    }
+
+    /// Whether an image is not offered yet.
+    #[must_use]
+    pub fn is_draft(&self, product_id: &str, module: &Module, version: &str) -> bool {
+        self.entry(product_id, module, version).is_some_and(|entry| entry.draft)
     }
 
     /// A product's standing rules, as they are kept.
@@ -272,8 +309,11 @@ impl Catalog {
     /// Sets the standing rule of the module that it names.
     ///
     /// # Errors
-    /// [`TaskError::FirmwareNotExist`]; nothing is changed.
+    /// [`TaskError::FirmwareNotExist`] or [`TaskError::FirmwareIsDraft`]; nothing is changed.
     pub fn set_rule(&mut self, product_id: &str, rule: Rollout) -> Result<(), TaskError> {
+        if self.is_draft(product_id, &rule.module, &rule.version) {
+            return Err(TaskError::FirmwareIsDraft);
+        }
         let shelf = self.products.get_mut(product_id).and_then(|p| p.get_mut(&rule.module));
         let shelf = shelf.filter(|shelf| shelf.firmware.contains_key(&rule.version));
         shelf.ok_or(TaskError::FirmwareNotExist)?.rule = Some(rule);
@@ -285,6 +325,11 @@ impl Catalog {
         for shelf in self.products.get_mut(product_id).into_iter().flat_map(BTreeMap::values_mut) {
             shelf.rule = None;
         }
+    }
+
+    fn entry_mut(&mut self, firmware: &Firmware) -> Option<&mut Entry> {
+        let product = self.products.get_mut(&firmware.product_id)?;
+        product.get_mut(&firmware.module())?.firmware.get_mut(&firmware.version)
     }
 
     fn entry(&self, product_id: &str, module: &Module, version: &str) -> Option<&Entry> {

@@ -58,6 +58,8 @@ pub enum TaskError {
     FirmwareNotExist,
     /// The firmware was withdrawn.
     FirmwareWithdrawn,
+    /// The firmware is a draft: release it first.
+    FirmwareIsDraft,
     /// The device has an unfinished task: one at a time.
     DeviceRunningOtherOtaTask,
     /// The device reported this version already.
@@ -74,6 +76,8 @@ pub enum TaskError {
     DeviceOtaTaskInProgress,
     /// The task does not wait for a confirmation.
     NotAwaitingConfirm,
+    /// The task waits for a confirmation.
+    AwaitingConfirm,
 }
 
 impl fmt::Display for CloudError {
@@ -111,6 +115,8 @@ impl fmt::Display for TaskError {
             Self::DeviceNotExist => "unknown device",
             Self::FirmwareNotExist => "FirmwareNotExist: the product has no such version",
             Self::FirmwareWithdrawn => "the firmware was withdrawn",
+            Self::FirmwareIsDraft => "the firmware is a draft: release it first",
+            Self::AwaitingConfirm => "the task waits for a confirmation",
             Self::DeviceRunningOtherOtaTask => "DeviceRunningOtherOtaTask: one task at a time",
             Self::DeviceFirmwareIsUpdated => "DeviceFirmwareIsUpdated: it runs this version",
             Self::DeviceHasNoFirmware => "DeviceHasNoFirmware: it never reported a version",

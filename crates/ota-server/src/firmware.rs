@@ -61,6 +61,17 @@ impl Images {
         self.lock().add_file(path, content);
     }
 
+    /// An image that is served.
+    pub(super) fn get(&self, path: &str) -> Option<Arc<Image>> {
+        self.shelf.get(path)
+    }
+
+    /// Serves this image no more.
+    pub(super) fn remove(&self, path: &str) {
+        self.lock().remove_file(path);
+        self.shelf.remove(path);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Origin> {
         self.origin.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -105,6 +105,10 @@ impl Shelf {
         let mut images = self.0.write().unwrap_or_else(PoisonError::into_inner);
         images.insert(path, Arc::new(image));
     }
+
+    pub(super) fn remove(&self, path: &str) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(path);
+    }
 }
 
 fn modified(metadata: &Metadata) -> Option<SystemTime> {

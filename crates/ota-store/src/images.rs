@@ -342,6 +342,12 @@ impl Upload {
         Ok(())
     }
 
+    /// The MD5 and the SHA-256 of the bytes so far.
+    #[must_use]
+    pub fn digests(&self) -> ([u8; 16], [u8; 32]) {
+        (self.md5.clone().finalize().into(), self.sha256.clone().finalize().into())
+    }
+
     /// Makes it durable under its name. An image that is there already stays as it is.
     ///
     /// # Errors

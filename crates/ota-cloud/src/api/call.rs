@@ -28,6 +28,17 @@ pub enum Op {
     RemoveDevice,
     History,
     Refused,
+    StartUpdate,
+    Cancel,
+    Retry,
+    Confirm,
+    Push,
+    FirmwareList,
+    AddFirmware,
+    Firmware,
+    ChangeFirmware,
+    RemoveFirmware,
+    Image,
 }
 
 /// What a call is about.
@@ -65,6 +76,7 @@ pub struct Operation {
 }
 
 const LOOK: (Right, Scope) = (Right::Read, Scope::Product);
+const PUBLISH: (Right, Scope) = (Right::Publish, Scope::Product);
 const OPERATE: (Right, Scope) = (Right::Operate, Scope::Product);
 const ROOT: (Right, Scope) = (Right::Administer, Scope::Service);
 const ANY: (Right, Scope) = (Right::Read, Scope::Anybody);
@@ -89,6 +101,10 @@ macro_rules! product {
 
 const DEVICES: &str = product!("/devices");
 const DEVICE: &str = product!("/devices/{name}");
+const FIRMWARE: &str = product!("/firmware/{version}");
+const OF_MODULE: &[&str] = &["module"];
+const UPLOAD: &[&str] =
+    &["description", "md5", "module", "name", "sha256", "state", "user_defined"];
 const FILTERS: &[&str] =
     &["after", "limit", "module", "prefix", "tag", "task", "unreported", "version"];
 
@@ -136,6 +152,71 @@ pub const OPERATIONS: &[Operation] = &[
         LOOK,
         200,
         "The logins that were refused last, by client id",
+    ),
+    row(
+        Op::StartUpdate,
+        ("POST", product!("/devices/{name}/updates"), &[]),
+        OPERATE,
+        201,
+        "Update a device: begin a task",
+    ),
+    row(
+        Op::Cancel,
+        ("POST", product!("/devices/{name}/updates/{task}/cancel"), &[]),
+        OPERATE,
+        200,
+        "End a device's open task. The device is not told",
+    ),
+    row(
+        Op::Retry,
+        ("POST", product!("/devices/{name}/updates/{task}/retry"), &[]),
+        OPERATE,
+        200,
+        "Begin the next attempt of a task that failed",
+    ),
+    row(
+        Op::Confirm,
+        ("POST", product!("/devices/{name}/updates/{task}/confirm"), &[]),
+        OPERATE,
+        200,
+        "Agree to a task that waits for a person",
+    ),
+    row(
+        Op::Push,
+        ("POST", product!("/devices/{name}/updates/{task}/push"), &[]),
+        OPERATE,
+        200,
+        "Push the offer of an open task once more",
+    ),
+    row(Op::FirmwareList, ("GET", product!("/firmware"), &[]), LOOK, 200, "The product's firmware"),
+    row(
+        Op::AddFirmware,
+        ("POST", FIRMWARE, UPLOAD),
+        PUBLISH,
+        201,
+        "Add a firmware: the body is the image",
+    ),
+    row(Op::Firmware, ("GET", FIRMWARE, OF_MODULE), LOOK, 200, "One firmware"),
+    row(
+        Op::ChangeFirmware,
+        ("PATCH", FIRMWARE, OF_MODULE),
+        PUBLISH,
+        200,
+        "Release or withdraw a firmware, or rename it",
+    ),
+    row(
+        Op::RemoveFirmware,
+        ("DELETE", FIRMWARE, OF_MODULE),
+        PUBLISH,
+        204,
+        "Remove a firmware that nothing uses",
+    ),
+    row(
+        Op::Image,
+        ("GET", product!("/firmware/{version}/image"), OF_MODULE),
+        LOOK,
+        200,
+        "The bytes of a firmware",
     ),
 ];
 

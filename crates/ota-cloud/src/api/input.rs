@@ -35,7 +35,7 @@ pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 /// A text that people read: no controls, and nothing that turns the direction of writing.
-fn text(field: &'static str, text: &str, most: usize) -> Result<(), Problem> {
+pub(super) fn text(field: &'static str, text: &str, most: usize) -> Result<(), Problem> {
     if text.len() > most {
         return Err(Problem::field(field, format!("at most {most} bytes")));
     }

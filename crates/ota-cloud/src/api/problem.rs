@@ -178,6 +178,8 @@ impl From<TaskError> for Problem {
             | TaskError::OtherVersion
             | TaskError::DeviceFirmwareTaskAlreadDone
             | TaskError::DeviceOtaTaskInProgress
+            | TaskError::FirmwareIsDraft
+            | TaskError::AwaitingConfirm
             | TaskError::NotAwaitingConfirm => Code::WrongState,
         };
         Self::new(code, why.to_string())

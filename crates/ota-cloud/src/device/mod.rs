@@ -108,6 +108,8 @@ pub enum DeviceInput<'a> {
     Retry(TaskId),
     /// A person agrees to the task.
     Confirm(TaskId),
+    /// Push the offer of the open task now, once more.
+    Push(TaskId),
     /// A standing rule was set for this module.
     RuleSet(&'a Module),
     /// Forget how many tasks the standing rules have made.

@@ -24,6 +24,23 @@ impl TaskId {
     }
 }
 
+impl core::str::FromStr for TaskId {
+    type Err = TaskError;
+
+    /// As [`fmt::Display`] writes it; what is no name of a task names none that there is.
+    fn from_str(text: &str) -> Result<Self, TaskError> {
+        let number = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            text.parse().ok().filter(|_| digits)
+        };
+        let parts = text.split_once('-');
+        let id = parts.and_then(|(device, task)| {
+            Some(Self { device: number(device)?, number: number(task)? })
+        });
+        id.ok_or(TaskError::DeviceFirmwareTaskNotExist)
+    }
+}
+
 impl fmt::Display for TaskId {
     /// `3-1`: the first task of the device with number 3.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -97,6 +97,7 @@ impl<'a> Turn<'a> {
             DeviceInput::Cancel(task) => self.cancel(task),
             DeviceInput::Retry(task) => self.retry(task),
             DeviceInput::Confirm(task) => self.confirm(task),
+            DeviceInput::Push(task) => self.push_again(task),
             DeviceInput::RuleSet(module) => {
                 let _ = self.roll_out(module, self.now);
                 Ok(())
@@ -343,6 +344,9 @@ impl<'a> Turn<'a> {
         if self.context.catalog.withdrawn(product, &options.module, target).is_some() {
             return Err(TaskError::FirmwareWithdrawn);
         }
+        if self.context.catalog.is_draft(product, &options.module, target) {
+            return Err(TaskError::FirmwareIsDraft);
+        }
         if self.device.has_open_task() {
             return Err(TaskError::DeviceRunningOtherOtaTask);
         }
@@ -385,6 +389,18 @@ impl<'a> Turn<'a> {
     fn confirm(&mut self, task: TaskId) -> Result<(), TaskError> {
         if self.current(task)?.status != Status::AwaitingConfirm {
             return Err(TaskError::NotAwaitingConfirm);
+        }
+        self.make_due(self.now);
+        Ok(())
+    }
+
+    fn push_again(&mut self, task: TaskId) -> Result<(), TaskError> {
+        let current = self.current(task)?;
+        if current.finished.is_some() {
+            return Err(TaskError::DeviceFirmwareTaskAlreadDone);
+        }
+        if current.status == Status::AwaitingConfirm {
+            return Err(TaskError::AwaitingConfirm);
         }
         self.make_due(self.now);
         Ok(())

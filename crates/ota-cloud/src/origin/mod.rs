@@ -20,6 +20,7 @@ use ota_proto::{Instant, Md5};
 
 pub use connection::{Closing, Connection, Wanted};
 pub use content::Content;
+pub use request::Span;
 
 use crate::fault::{Fault, FaultPlan, Kind, Rule};
 use crate::sign::UrlSigner;

@@ -32,7 +32,7 @@ pub(super) enum Method {
 
 /// A `Range` of one part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Span {
+pub enum Span {
     /// `a-`
     From(u64),
     /// `a-b`, both included; `a <= b`.
@@ -115,7 +115,8 @@ impl Request {
 impl Span {
     /// Reads a `Range` value. One that is malformed or of several parts is as good as none, which
     /// RFC 9110 §14.2 allows.
-    fn parse(value: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
         let (unit, spec) = value.split_once('=')?;
         if !unit.trim().eq_ignore_ascii_case("bytes") || spec.contains(',') {
             return None;
@@ -133,7 +134,8 @@ impl Span {
 
     /// The first byte and the one after the last, within an object of `len` bytes; `None` when
     /// it begins past the end.
-    pub(super) fn within(self, len: u64) -> Option<(u64, u64)> {
+    #[must_use]
+    pub fn within(self, len: u64) -> Option<(u64, u64)> {
         let (from, to) = match self {
             Self::From(first) => (first, len),
             Self::Part(first, last) => (first, len.min(last.saturating_add(1))),

@@ -17,7 +17,12 @@ fn caller(product: Option<&str>, role: Role) -> Caller {
 
 /// The path of an operation with these in place of its names.
 fn path(template: &str, product: &str) -> String {
-    template.replace("{product}", product).replace("{name}", "dev001").replace("{id}", "0")
+    template
+        .replace("{product}", product)
+        .replace("{name}", "dev001")
+        .replace("{id}", "0")
+        .replace("{task}", "0-1")
+        .replace("{version}", "1.0.0")
 }
 
 #[test]

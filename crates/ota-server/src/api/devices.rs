@@ -56,7 +56,7 @@ fn view(seen: &Seen) -> Value {
     json!(DeviceView::new(&seen.device, &seen.tags, seen.disabled))
 }
 
-fn seen(hub: &mut Hub, device: &Identity) -> Result<Value, Failed> {
+pub(super) fn seen(hub: &mut Hub, device: &Identity) -> Result<Value, Failed> {
     let seen = hub.cloud.seen(device)?.ok_or_else(Problem::unknown_device)?;
     Ok(view(&seen))
 }

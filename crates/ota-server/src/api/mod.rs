@@ -6,10 +6,13 @@
 //! loop.
 
 mod devices;
+mod firmware;
 mod first;
+mod image;
 mod keys;
 mod limits;
 mod reply;
+mod updates;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +29,7 @@ use ota_cloud::api::{self, Call, Caller, Code, Grant, Key, KeyText, Op, Problem,
 use ota_proto::Instant;
 use ota_store::{Kind, NewAudit, Read, StoreError};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +50,9 @@ const MAX_CSV: usize = 256 * 1024;
 /// The largest head of a request in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
+/// Uploads at once.
+const UPLOADS: usize = 4;
+
 /// What every request needs.
 #[derive(Clone)]
 pub(crate) struct Api(Arc<Inner>);
@@ -54,6 +61,7 @@ struct Inner {
     handle: Handle,
     reader: Mutex<Box<dyn Read + Send>>,
     budgets: Mutex<Budgets>,
+    uploads: Arc<Semaphore>,
     journal: Journal,
     patience: Duration,
 }
@@ -64,6 +72,7 @@ struct Asked {
     call: Call,
     query: Query,
     is_csv: bool,
+    headers: HeaderMap,
     body: Bytes,
 }
 
@@ -121,7 +130,8 @@ impl Api {
         patience: Duration,
     ) -> Self {
         let (reader, budgets) = (Mutex::new(reader), Mutex::new(Budgets::default()));
-        Self(Arc::new(Inner { handle, reader, budgets, journal, patience }))
+        let uploads = Arc::new(Semaphore::new(UPLOADS));
+        Self(Arc::new(Inner { handle, reader, budgets, uploads, journal, patience }))
     }
 
     async fn handle(
@@ -140,8 +150,13 @@ impl Api {
         let grant = caller.may(&call, known)?;
         let query = Query::read(head.uri.query().unwrap_or(""), operation.query)?;
         let is_csv = matches!(body_type(&head.headers), Some("text/csv"));
+        let headers = head.headers;
+        if operation.op == Op::AddFirmware {
+            let body_less = Asked { grant, call, query, is_csv, headers, body: Bytes::new() };
+            return firmware::add(self, body_less, body).await;
+        }
         let body = self.body(is_csv, body).await?;
-        self.dispatch(Asked { grant, call, query, is_csv, body }).await
+        self.dispatch(Asked { grant, call, query, is_csv, headers, body }).await
     }
 
     async fn dispatch(&self, asked: Asked) -> Result<Reply, Problem> {
@@ -160,6 +175,13 @@ impl Api {
             Op::RemoveDevice => devices::remove(self, asked).await,
             Op::History => devices::history(self, asked).await,
             Op::Refused => devices::refused(self, asked).await,
+            Op::StartUpdate => updates::start(self, asked).await,
+            Op::Cancel | Op::Retry | Op::Confirm | Op::Push => updates::act(self, asked).await,
+            Op::FirmwareList => firmware::list(self, asked).await,
+            Op::Firmware => firmware::show(self, asked).await,
+            Op::ChangeFirmware => firmware::change(self, asked).await,
+            Op::RemoveFirmware => firmware::remove(self, asked).await,
+            Op::Image => firmware::download(self, asked).await,
             // A call of a later ota-cloud.
             _ => Err(Problem::new(Code::UnknownPath, "there is nothing at this path")),
         }

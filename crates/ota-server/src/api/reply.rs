@@ -11,24 +11,41 @@ pub(super) struct Reply {
     kind: &'static str,
     body: Vec<u8>,
     code: Option<Code>,
+    /// In place of all of it.
+    whole: Option<Box<Response>>,
 }
 
 impl Reply {
     pub(super) fn json(status: u16, value: &serde_json::Value) -> Self {
-        Self { status, kind: "application/json", body: to_json(value), code: None }
+        Self { status, kind: "application/json", body: to_json(value), code: None, whole: None }
     }
 
     pub(super) fn text(kind: &'static str, text: String) -> Self {
-        Self { status: 200, kind, body: text.into_bytes(), code: None }
+        Self { status: 200, kind, body: text.into_bytes(), code: None, whole: None }
     }
 
     pub(super) const fn empty() -> Self {
-        Self { status: 204, kind: "", body: Vec::new(), code: None }
+        Self { status: 204, kind: "", body: Vec::new(), code: None, whole: None }
     }
 
     pub(super) fn problem(problem: &Problem) -> Self {
         let (status, body) = (problem.code.status(), problem.to_json());
-        Self { status, kind: "application/problem+json", body, code: Some(problem.code) }
+        Self {
+            status,
+            kind: "application/problem+json",
+            body,
+            code: Some(problem.code),
+            whole: None,
+        }
+    }
+
+    /// One that is HTTP already.
+    pub(super) fn whole(response: Response) -> Self {
+        Self {
+            status: response.status().as_u16(),
+            whole: Some(Box::new(response)),
+            ..Self::empty()
+        }
     }
 
     pub(super) const fn status(&self) -> u16 {
@@ -36,7 +53,10 @@ impl Reply {
     }
 
     pub(super) fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.body));
+        let mut response = match self.whole {
+            Some(response) => *response,
+            None => Response::new(Body::from(self.body)),
+        };
         let status = StatusCode::from_u16(self.status);
         *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();

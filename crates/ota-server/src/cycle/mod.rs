@@ -77,6 +77,8 @@ pub enum Input {
     Retry(TaskId),
     /// A person agrees to the task.
     Confirm(TaskId),
+    /// Push the offer of the open task once more.
+    Push(TaskId),
     /// A standing rule was set for this module.
     RuleSet(Module),
     /// Forget how many tasks the standing rules have made.
@@ -473,6 +475,7 @@ impl<S: Store> Engine<S> {
             Input::Cancel(task) => DeviceInput::Cancel(*task),
             Input::Retry(task) => DeviceInput::Retry(*task),
             Input::Confirm(task) => DeviceInput::Confirm(*task),
+            Input::Push(task) => DeviceInput::Push(*task),
             Input::RuleSet(module) => DeviceInput::RuleSet(module),
             Input::TryAgain => DeviceInput::TryAgain,
         };

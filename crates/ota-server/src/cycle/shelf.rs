@@ -3,14 +3,26 @@
 use std::collections::BTreeSet;
 
 use ota_cloud::device::BadState;
-use ota_cloud::{Catalog, CatalogError, Firmware, Listed, Product, Rollout};
+use ota_cloud::{Catalog, CatalogError, Firmware, Listed, Module, Product, Rollout, Status};
 use ota_proto::{Identity, Instant};
 use ota_store::{Commit, Filter, Item, Kind, Query, Store, StoreError};
 
-use super::{CommandError, Engine, Input, Outcome, Refused, work};
+use super::{CommandError, Engine, Input, Outcome, Refused, Rider, work};
 
 /// Rows of a list at a time.
 const PAGE: usize = 100;
+/// Pages that are searched for open tasks.
+const MOST_PAGES: usize = 20;
+/// Where a task stands that is not over.
+const OPEN: [Status; 7] = [
+    Status::Offline,
+    Status::Pending,
+    Status::Delivered,
+    Status::Downloading,
+    Status::Burning,
+    Status::AwaitingConfirm,
+    Status::Downloaded,
+];
 
 /// What is kept besides devices.
 #[derive(Debug, Default)]
@@ -101,12 +113,104 @@ impl<S: Store> Engine<S> {
         firmware: Firmware,
         image: Option<String>,
     ) -> Result<(), CommandError> {
+        let listed = Listed::new(firmware, image);
+        // What is refused makes no product known.
+        self.shelf.catalog.clone().add(listed.firmware.clone(), self.config.max_firmware)?;
+        self.know(&listed.firmware.product_id)?;
+        self.add_listed(&listed, Rider::default())
+    }
+
+    /// Adds an image to the catalogue, whose product is known.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing is changed.
+    pub fn add_listed(&mut self, listed: &Listed, rider: Rider) -> Result<(), CommandError> {
         let mut next = self.shelf.catalog.clone();
-        next.add(firmware.clone(), self.config.max_firmware)?;
-        self.know(&firmware.product_id)?;
-        self.list(Listed { firmware, withdrawn: None, image })?;
+        next.add(listed.firmware.clone(), self.config.max_firmware)?;
+        next.set_state(listed);
+        self.list(listed, rider)?;
         self.shelf.catalog = next;
         Ok(())
+    }
+
+    /// A firmware as it is kept.
+    ///
+    /// # Errors
+    /// What the store refuses, and a row that cannot be read as [`StoreError::Corrupt`].
+    pub fn one_listed(
+        &self,
+        product_id: &str,
+        module: &Module,
+        version: &str,
+    ) -> Result<Option<Listed>, StoreError> {
+        let id = format!("{product_id}/{module}/{version}");
+        let item = self.store.read().item(Kind::FIRMWARE, &id)?;
+        let read = item.map(|item| Listed::from_bytes(&item.body)).transpose();
+        read.map_err(|why| StoreError::Corrupt { why: why.to_string() })
+    }
+
+    /// Changes a firmware that is there: its state and its words.
+    ///
+    /// # Errors
+    /// What the store refuses; nothing is changed.
+    pub fn change_listed(&mut self, listed: &Listed, rider: Rider) -> Result<(), StoreError> {
+        self.list(listed, rider)?;
+        self.shelf.catalog.set_state(listed);
+        Ok(())
+    }
+
+    /// Removes a firmware. The file of its bytes is the caller's to remove.
+    ///
+    /// # Errors
+    /// What the store refuses; nothing is changed.
+    pub fn remove_listed(&mut self, listed: &Listed, mut rider: Rider) -> Result<(), StoreError> {
+        let id = Listed::id(&listed.firmware);
+        let rev = self.store.read().item(Kind::FIRMWARE, &id)?.map_or(0, |item| item.rev);
+        rider.gone_items.push((Kind::FIRMWARE, id, rev));
+        self.put_rider(rider)?;
+        self.shelf.catalog.remove(&listed.firmware);
+        Ok(())
+    }
+
+    /// Whether a firmware is the target of a rule or of an open task. Of too many devices with
+    /// open tasks it is said to be.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub fn is_used(&self, firmware: &Firmware) -> Result<bool, StoreError> {
+        let (product, module) = (&firmware.product_id, firmware.module());
+        let rule = self.shelf.catalog.rule(product, &module);
+        if rule.is_some_and(|rule| rule.version == firmware.version) {
+            return Ok(true);
+        }
+        let mut pages = 0_usize;
+        for status in OPEN {
+            let filter =
+                Filter { task: Some(Some(status.number())), ..Filter::product(product.clone()) };
+            let mut after = None;
+            loop {
+                let query = Query { filter: filter.clone(), after, limit: PAGE };
+                let page = self.store.read().list(&query)?;
+                let targets = |row: &ota_store::DeviceRow| {
+                    // A row that cannot be read may have any target.
+                    let Ok(device) = ota_cloud::Device::from_bytes(&row.state) else { return true };
+                    device.task.is_some_and(|task| {
+                        task.finished.is_none()
+                            && task.module == module
+                            && task.target == firmware.version
+                    })
+                };
+                pages = pages.saturating_add(1);
+                if page.rows.iter().any(targets) || pages > MOST_PAGES {
+                    return Ok(true);
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Stops the offers of an image, with the reason that its devices' events have from then on.
@@ -115,9 +219,10 @@ impl<S: Store> Engine<S> {
     /// What the store refuses; nothing is changed.
     pub fn withdraw(&mut self, firmware: &Firmware, why: &str) -> Result<(), StoreError> {
         let item = self.store.read().item(Kind::FIRMWARE, &Listed::id(firmware))?;
-        let kept = item.map(|item| Listed::from_bytes(&item.body));
-        let image = kept.and_then(Result::ok).and_then(|kept| kept.image);
-        self.list(Listed { firmware: firmware.clone(), withdrawn: Some(why.to_owned()), image })?;
+        let kept = item.and_then(|item| Listed::from_bytes(&item.body).ok());
+        let mut listed = kept.unwrap_or_else(|| Listed::new(firmware.clone(), None));
+        listed.withdrawn = Some(why.to_owned());
+        self.list(&listed, Rider::default())?;
         let Firmware { product_id, version, .. } = firmware;
         self.shelf.catalog.withdraw(product_id, &firmware.module(), version, why);
         Ok(())
@@ -161,9 +266,11 @@ impl<S: Store> Engine<S> {
         Ok((devices, page.next))
     }
 
-    fn list(&mut self, listed: Listed) -> Result<(), StoreError> {
-        let body = listed.to_bytes().map_err(invalid)?;
-        self.put(Kind::FIRMWARE, Listed::id(&listed.firmware), body)
+    fn list(&mut self, listed: &Listed, mut rider: Rider) -> Result<(), StoreError> {
+        let (id, body) = (Listed::id(&listed.firmware), listed.to_bytes().map_err(invalid)?);
+        let rev = self.store.read().item(Kind::FIRMWARE, &id)?.map_or(0, |item| item.rev);
+        rider.items.push(Item { rev, ..Item::new(Kind::FIRMWARE, id, body) });
+        self.put_rider(rider)
     }
 
     /// A product has a row from its first device, firmware or rule on.

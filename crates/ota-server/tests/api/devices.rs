@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::{PATIENCE, Site};
 
 /// A device of a few lines.
-struct Device {
+pub(crate) struct Device {
     stream: TcpStream,
     rx: BytesMut,
     who: Identity,
@@ -21,7 +21,7 @@ struct Device {
 
 impl Device {
     /// Logs in; also the CONNACK's code.
-    async fn log_in(site: &Site, name: &str, secret: &str) -> (Self, u8) {
+    pub(crate) async fn log_in(site: &Site, name: &str, secret: &str) -> (Self, u8) {
         let who = Identity::new("A", name).unwrap();
         let secret = Secret::from_base64(secret).unwrap();
         let login =
@@ -39,7 +39,7 @@ impl Device {
     }
 
     /// Logs in, subscribes and reports a version.
-    async fn start(site: &Site, name: &str, secret: &str, version: &str) -> Self {
+    pub(crate) async fn start(site: &Site, name: &str, secret: &str, version: &str) -> Self {
         let (mut device, code) = Self::log_in(site, name, secret).await;
         assert_eq!(code, 0);
         let mut subscribe = Subscribe::new(device.who.update_topic(), QoS::AtLeastOnce);
@@ -53,7 +53,7 @@ impl Device {
     }
 
     /// Reports a version, until that is acknowledged.
-    async fn report(&mut self, version: &str) {
+    pub(crate) async fn report(&mut self, version: &str) {
         let payload = format!(r#"{{"type":"report_version","report":{{"version":"{version}"}}}}"#);
         let mut publish = Publish::new(self.who.report_topic(), QoS::AtLeastOnce, payload);
         publish.pkid = 9;
@@ -64,7 +64,7 @@ impl Device {
     }
 
     /// The next packet; `None` when the connection is closed.
-    async fn next(&mut self) -> Option<Packet> {
+    pub(crate) async fn next(&mut self) -> Option<Packet> {
         loop {
             match mqttbytes::v4::read(&mut self.rx, 1 << 20) {
                 Ok(packet) => return Some(packet),
@@ -83,7 +83,7 @@ impl Device {
     }
 }
 
-async fn made(site: &Site, name: &str) -> String {
+pub(crate) async fn made(site: &Site, name: &str) -> String {
     let body = format!(r#"{{"name":"{name}"}}"#);
     let made = site.call("POST", "/products/A/devices", &body).await.expect(201);
     made["secret"].as_str().unwrap().to_owned()

@@ -70,8 +70,12 @@ async fn ids_of_another_product_are_unknown_ones_byte_for_byte() {
     let mut walked = 0;
     for operation in OPERATIONS.iter().filter(|row| row.scope == Scope::Product) {
         let path = operation.path.strip_prefix("/api/v1").unwrap();
-        let path =
-            |product: &str, name: &str| path.replace("{product}", product).replace("{name}", name);
+        let path = |product: &str, name: &str| {
+            path.replace("{product}", product)
+                .replace("{name}", name)
+                .replace("{task}", "0-1")
+                .replace("{version}", "1.0.0")
+        };
         for (key, body) in keys.iter().zip(bodies).chain(keys.iter().zip(["evil", ""])) {
             let method = operation.method;
             let foreign = site.call_as(key, method, &path("B", "b1"), body).await;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod devices;
+mod firmware;
 mod hostile;
 mod keys;
 
@@ -77,6 +78,11 @@ impl Site {
         let running = Service::start(ServiceConfig { api: Some(api), ..config }).await.unwrap();
         let key = std::fs::read_to_string(file).unwrap().trim().to_owned();
         Self { running, key, folder }
+    }
+
+    /// A file beside the service's.
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Ends the service; its folder stays.

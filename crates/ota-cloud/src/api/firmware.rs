@@ -1,0 +1,321 @@
+//! Firmware, and updates of one device.
+
+use core::time::Duration;
+
+use ota_proto::Md5;
+use serde::{Deserialize, Serialize};
+
+use super::call::Query;
+use super::input::{read_json, text};
+use super::problem::{Code, Problem};
+use crate::catalog::{Firmware, Listed};
+use crate::device::TaskOptions;
+use crate::module::{Module, is_word};
+
+/// The longest name of a firmware in bytes.
+const MAX_NAME: usize = 128;
+/// The longest description in bytes.
+const MAX_DESCRIPTION: usize = 1_024;
+/// The most source versions of an update.
+const MAX_FROM: usize = 50;
+/// What a person's withdrawal says.
+const BY_HAND: &str = "by hand";
+
+/// Where a firmware stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FirmwareState {
+    /// It is there, and no device may be updated to it.
+    Draft,
+    /// Devices may be updated to it.
+    Released,
+    /// It is offered no more.
+    Withdrawn,
+}
+
+impl FirmwareState {
+    /// Where a firmware stands.
+    #[must_use]
+    pub const fn of(listed: &Listed) -> Self {
+        if listed.withdrawn.is_some() {
+            Self::Withdrawn
+        } else if listed.draft {
+            Self::Draft
+        } else {
+            Self::Released
+        }
+    }
+}
+
+/// The module that a query names: the device's own where it names none.
+///
+/// # Errors
+/// [`Code::Invalid`].
+pub fn module(query: &Query) -> Result<Module, Problem> {
+    let module = Module::new(query.get("module"));
+    module.ok_or_else(|| Problem::field("module", "1 to 32 letters, digits, _ or -"))
+}
+
+/// A firmware to be added, without its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NewFirmware {
+    product: String,
+    version: String,
+    fw_type: Option<String>,
+    user_defined: Option<String>,
+    name: String,
+    description: String,
+    draft: bool,
+    md5: Option<[u8; 16]>,
+    sha256: Option<[u8; 32]>,
+}
+
+impl NewFirmware {
+    /// From the version of a path, and a query.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn read(product: &str, version: &str, query: &Query) -> Result<Self, Problem> {
+        if !is_word(version, b"._-") {
+            let what = "a firmware version is 1 to 32 letters, digits or . _ -";
+            return Err(Problem::field("version", what));
+        }
+        module(query)?;
+        let draft = match query.get("state") {
+            None | Some("released") => false,
+            Some("draft") => true,
+            Some(_) => return Err(Problem::field("state", "draft or released")),
+        };
+        let user_defined = query.get("user_defined").map(str::to_owned);
+        if user_defined.as_ref().is_some_and(|text| text.len() > Firmware::MAX_USER_DEFINED) {
+            return Err(Problem::field("user_defined", "at most 1,536 bytes"));
+        }
+        let of = |name| query.get(name).unwrap_or("").to_owned();
+        let (name, description) = (of("name"), of("description"));
+        check_words(&name, &description)?;
+        Ok(Self {
+            product: product.to_owned(),
+            version: version.to_owned(),
+            fw_type: query.get("module").map(str::to_owned),
+            user_defined,
+            name,
+            description,
+            draft,
+            md5: query.get("md5").map(|text| digest("md5", text)).transpose()?,
+            sha256: query.get("sha256").map(|text| digest("sha256", text)).transpose()?,
+        })
+    }
+
+    /// Whether a body of this length may come, where that is stated.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] for none, [`Code::TooLarge`].
+    pub fn check_size(&self, size: u64) -> Result<(), Problem> {
+        match size {
+            0 => Err(Problem::new(Code::Invalid, "an image has at least one byte")),
+            1..=Firmware::MAX_SIZE => Ok(()),
+            _ => Err(Problem::new(Code::TooLarge, "an image has at most 2,048 MiB")),
+        }
+    }
+
+    /// Whether the bytes that came are the ones that were meant.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] with the digest that differs.
+    pub fn check_digests(&self, md5: [u8; 16], sha256: [u8; 32]) -> Result<(), Problem> {
+        let what = "the bytes that came have another digest: nothing is kept, send them again";
+        if self.md5.is_some_and(|stated| stated != md5) {
+            return Err(Problem::field("md5", what));
+        }
+        if self.sha256.is_some_and(|stated| stated != sha256) {
+            return Err(Problem::field("sha256", what));
+        }
+        Ok(())
+    }
+
+    /// The row, once the bytes are there.
+    #[must_use]
+    pub fn listed(self, md5: [u8; 16], size: u64, image: Option<String>) -> Listed {
+        let mut firmware = Firmware::new(&self.product, &self.version, Md5(md5), size);
+        firmware.fw_type = self.fw_type;
+        firmware.user_defined = self.user_defined;
+        let module = firmware.module();
+        if module != Module::default() {
+            firmware.path = format!("/{}_{module}_{}", self.product, self.version);
+        }
+        let mut listed = Listed::new(firmware, image);
+        (listed.draft, listed.name, listed.description) = (self.draft, self.name, self.description);
+        listed
+    }
+}
+
+fn check_words(name: &str, description: &str) -> Result<(), Problem> {
+    text("name", name, MAX_NAME)?;
+    text("description", description, MAX_DESCRIPTION)
+}
+
+fn digest<const N: usize>(field: &'static str, text: &str) -> Result<[u8; N], Problem> {
+    let mut bytes = [0; N];
+    let read = base16ct::mixed::decode(text, &mut bytes).map(<[u8]>::len);
+    let whole = read == Ok(N);
+    whole.then_some(bytes).ok_or_else(|| Problem::field(field, "a digest in hexadecimal"))
+}
+
+/// What is to be changed of a firmware.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct ChangeFirmware {
+    /// Where it stands from now on: `released` or `withdrawn`.
+    pub state: Option<FirmwareState>,
+    /// What people call it.
+    pub name: Option<String>,
+    /// What people say of it.
+    pub description: Option<String>,
+}
+
+impl ChangeFirmware {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn read(body: &[u8]) -> Result<Self, Problem> {
+        let change: Self = read_json(body)?;
+        let of = |text: &Option<String>| text.clone().unwrap_or_default();
+        check_words(&of(&change.name), &of(&change.description))?;
+        Ok(change)
+    }
+
+    /// Changes a row.
+    ///
+    /// # Errors
+    /// [`Code::WrongState`]: what was offered once is no draft again, and a draft is removed, not
+    /// withdrawn.
+    pub fn apply(self, listed: &mut Listed) -> Result<(), Problem> {
+        let wrong = |what: &str| Err(Problem::new(Code::WrongState, what));
+        match (FirmwareState::of(listed), self.state) {
+            (_, None) => {}
+            (from, Some(to)) if from == to => {}
+            (_, Some(FirmwareState::Draft)) => {
+                return wrong("what was released is no draft again: withdraw it");
+            }
+            (FirmwareState::Draft, Some(FirmwareState::Withdrawn)) => {
+                return wrong("a draft is offered to nobody: remove it");
+            }
+            (_, Some(FirmwareState::Released)) => {
+                (listed.draft, listed.withdrawn) = (false, None);
+            }
+            (_, Some(FirmwareState::Withdrawn)) => listed.withdrawn = Some(BY_HAND.to_owned()),
+        }
+        if let Some(name) = self.name {
+            listed.name = name;
+        }
+        if let Some(description) = self.description {
+            listed.description = description;
+        }
+        Ok(())
+    }
+}
+
+/// A firmware.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FirmwareView<'a> {
+    /// The product.
+    pub product: &'a str,
+    /// The version.
+    pub version: &'a str,
+    /// The module that it is for.
+    pub module: String,
+    /// Where it stands.
+    pub state: FirmwareState,
+    /// Why it was withdrawn.
+    pub why: Option<&'a str>,
+    /// Its bytes.
+    pub size: u64,
+    /// The digest that offers state.
+    pub md5: String,
+    /// The digest under which its bytes are kept, in a data folder.
+    pub sha256: Option<&'a str>,
+    /// What people call it.
+    pub name: &'a str,
+    /// What people say of it.
+    pub description: &'a str,
+    /// The text that devices are handed.
+    pub user_defined: Option<&'a str>,
+}
+
+impl<'a> FirmwareView<'a> {
+    /// What is shown of a firmware.
+    #[must_use]
+    pub fn new(listed: &'a Listed) -> Self {
+        let firmware = &listed.firmware;
+        Self {
+            product: &firmware.product_id,
+            version: &firmware.version,
+            module: firmware.module().to_string(),
+            state: FirmwareState::of(listed),
+            why: listed.withdrawn.as_deref(),
+            size: firmware.size,
+            md5: firmware.md5.to_string(),
+            sha256: listed.image.as_deref(),
+            name: &listed.name,
+            description: &listed.description,
+            user_defined: firmware.user_defined.as_deref(),
+        }
+    }
+}
+
+/// An update of one device.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct NewUpdate {
+    /// The version to go to.
+    pub version: String,
+    /// The module; the device's own by default.
+    #[serde(default)]
+    module: Option<String>,
+    /// How many seconds the device may be silent.
+    #[serde(default)]
+    timeout: Option<u64>,
+    /// A person has to agree first.
+    #[serde(default)]
+    confirm: bool,
+    /// Only when it runs one of these.
+    #[serde(default)]
+    from_versions: Vec<String>,
+}
+
+impl NewUpdate {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn read(body: &[u8]) -> Result<(String, TaskOptions), Problem> {
+        let new: Self = read_json(body)?;
+        if !is_word(&new.version, b"._-") {
+            let what = "a firmware version is 1 to 32 letters, digits or . _ -";
+            return Err(Problem::field("version", what));
+        }
+        let module = Module::new(new.module.as_deref());
+        let module = module.ok_or_else(|| Problem::field("module", "it is no name of a module"))?;
+        if new.timeout.is_some_and(|seconds| !(60..=3_600).contains(&seconds)) {
+            return Err(Problem::field("timeout", "60 to 3,600 seconds"));
+        }
+        if new.from_versions.len() > MAX_FROM
+            || new.from_versions.iter().any(|version| version.len() > Module::MAX)
+        {
+            return Err(Problem::field("from_versions", "at most 50, of at most 32 bytes each"));
+        }
+        let options = TaskOptions {
+            timeout: new.timeout.map(Duration::from_secs),
+            confirm: new.confirm,
+            from_versions: new.from_versions,
+            module,
+        };
+        Ok((new.version, options))
+    }
+}

@@ -1,0 +1,267 @@
+//! Firmware.
+
+use std::pin::Pin;
+
+use axum::body::{Body, Bytes, HttpBody as _};
+use axum::http::header;
+use ota_cloud::Listed;
+use ota_cloud::api::{ChangeFirmware, Code, FirmwareView, NewFirmware, Problem, module};
+use ota_proto::Md5;
+use ota_store::{ImageError, ImageName, Images, Kind, StoreError};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use super::image;
+use super::reply::Reply;
+use super::{Api, Asked, Failed, audit, corrupt, stopped};
+use crate::cycle::Rider;
+use crate::hub::Hub;
+use crate::store::{Image, Source};
+
+/// The largest image where images are in memory.
+const IN_MEMORY: u64 = 64 << 20;
+
+fn unknown() -> Problem {
+    Problem::new(Code::UnknownFirmware, "the product has no such firmware")
+}
+
+/// The firmware that a call names.
+fn found(hub: &Hub, asked: &Asked) -> Result<Listed, Failed> {
+    let (product, version) = (asked.grant.product(), asked.call.name("version"));
+    let module = module(&asked.query)?;
+    if hub.cloud.catalog().get(product, &module, version).is_none() {
+        return Err(unknown().into());
+    }
+    Ok(hub.cloud.one_listed(product, &module, version)?.ok_or_else(unknown)?)
+}
+
+pub(super) async fn list(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let prefix = format!("{}/", asked.grant.product());
+    let rows = api
+        .read(move |read| {
+            let mut rows: Vec<Listed> = Vec::new();
+            let mut after: Option<String> = None;
+            loop {
+                let page = read.items(Kind::FIRMWARE, &prefix, after.as_deref(), 100)?;
+                let Some(last) = page.last() else { return Ok(rows) };
+                after = Some(last.id.clone());
+                for item in &page {
+                    rows.push(Listed::from_bytes(&item.body).map_err(|why| corrupt(&why))?);
+                }
+            }
+        })
+        .await?;
+    let shown: Vec<FirmwareView<'_>> = rows.iter().map(FirmwareView::new).collect();
+    Ok(Reply::json(200, &json!({ "firmware": shown })))
+}
+
+pub(super) async fn show(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let listed = api.ask(move |hub, _| found(hub, &asked)).await?;
+    Ok(Reply::json(200, &json!(FirmwareView::new(&listed))))
+}
+
+pub(super) async fn change(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let change = ChangeFirmware::read(&asked.body)?;
+    let shown = api
+        .ask(move |hub, now| {
+            let mut listed = found(hub, &asked)?;
+            change.apply(&mut listed)?;
+            let rider = line(&asked, now);
+            hub.cloud.change_listed(&listed, rider)?;
+            Ok(json!(FirmwareView::new(&listed)))
+        })
+        .await?;
+    Ok(Reply::json(200, &shown))
+}
+
+fn line(asked: &Asked, now: ota_proto::Instant) -> Rider {
+    let mut rider = Rider::default();
+    rider.audit.push(audit(now, asked, asked.call.name("version")));
+    rider
+}
+
+pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let handle = &api.0.handle;
+    let (images, folder) = (handle.images.clone(), handle.folder.clone());
+    api.ask(move |hub, now| {
+        let listed = found(hub, &asked)?;
+        if hub.cloud.is_used(&listed.firmware)? {
+            let what = "a rule or an open task has it as its target: end that first";
+            return Err(Problem::new(Code::InUse, what).into());
+        }
+        hub.cloud.remove_listed(&listed, line(&asked, now))?;
+        images.remove(&listed.firmware.path);
+        drop_image(hub, folder.as_ref(), listed.image.as_deref());
+        Ok(Reply::empty())
+    })
+    .await
+}
+
+/// Removes an image that no firmware has any more.
+fn drop_image(hub: &Hub, folder: Option<&Images>, image: Option<&str>) {
+    let (Some(folder), Some(name)) = (folder, image) else { return };
+    let Ok(rows) = hub.cloud.listed() else { return };
+    if rows.iter().all(|row| row.image.as_deref() != Some(name))
+        && let Some(name) = ImageName::parse(name)
+    {
+        // What cannot be removed costs room, and nothing else.
+        let _ = folder.remove(name);
+    }
+}
+
+pub(super) async fn download(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let headers = asked.headers.clone();
+    let listed = api.ask(move |hub, _| found(hub, &asked)).await?;
+    let gone = || Problem::new(Code::UnknownFirmware, "its bytes are not here");
+    let image = api.0.handle.images.get(&listed.firmware.path).ok_or_else(gone)?;
+    Ok(Reply::whole(image::reply(&image, &headers).await.map_err(|_| gone())?))
+}
+
+/// An image that came whole.
+struct Came {
+    image: Image,
+    md5: [u8; 16],
+    size: u64,
+    name: Option<String>,
+}
+
+pub(super) async fn add(api: &Api, asked: Asked, body: Body) -> Result<Reply, Problem> {
+    let (product, version) = (asked.grant.product(), asked.call.name("version"));
+    let new = NewFirmware::read(product, version, &asked.query)?;
+    let length = asked.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if let Some(length) = length {
+        new.check_size(length)?;
+    }
+    let (product, version) = (product.to_owned(), version.to_owned());
+    let module = module(&asked.query)?;
+    let there =
+        move |hub: &mut Hub, _| Ok(hub.cloud.catalog().get(&product, &module, &version).is_some());
+    if api.ask(there).await? {
+        let what = "the product has this version already";
+        return Err(Problem::new(Code::Exists, what));
+    }
+    let busy = |_| Problem::new(Code::TooMany, "four uploads are under way: wait for one");
+    let _place = api.0.uploads.clone().try_acquire_owned().map_err(busy)?;
+    let came = receive(api, new.clone(), body, length).await?;
+    let (images, folder) = (api.0.handle.images.clone(), api.0.handle.folder.clone());
+    let shown = api
+        .ask(move |hub, now| {
+            let name = came.name.clone();
+            let listed = new.listed(came.md5, came.size, came.name);
+            let added = enlist(hub, &listed, line(&asked, now));
+            if added.is_err() {
+                drop_image(hub, folder.as_ref(), name.as_deref());
+            } else {
+                images.insert(listed.firmware.path.clone(), came.image);
+            }
+            added
+        })
+        .await?;
+    Ok(Reply::json(201, &shown))
+}
+
+fn enlist(hub: &mut Hub, listed: &Listed, rider: Rider) -> Result<Value, Failed> {
+    let path = &listed.firmware.path;
+    if hub.cloud.catalog().iter().any(|known| known.path == *path) {
+        return Err(Problem::new(Code::Exists, "another firmware has its path").into());
+    }
+    hub.cloud.add_listed(listed, rider)?;
+    Ok(json!(FirmwareView::new(listed)))
+}
+
+/// Takes a body in, hashed on the way. A cut one leaves nothing.
+async fn receive(
+    api: &Api,
+    new: NewFirmware,
+    mut body: Body,
+    length: Option<u64>,
+) -> Result<Came, Problem> {
+    let (pieces, come) = mpsc::channel(4);
+    let folder = api.0.handle.folder.clone();
+    let taken = tokio::task::spawn_blocking(move || match folder {
+        Some(folder) => keep(&folder, &new, come, length),
+        None => hold(&new, come),
+    });
+    let cut = |what: &str| Problem::new(Code::Invalid, format!("{what}: nothing is kept"));
+    let ended = loop {
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+        match tokio::time::timeout(api.0.patience, frame).await {
+            Err(_) => break Err(cut("no byte came for too long")),
+            Ok(Some(Err(_))) => break Err(cut("the upload was cut")),
+            Ok(None) => break Ok(()),
+            Ok(Some(Ok(frame))) => {
+                let Ok(data) = frame.into_data() else { continue };
+                if pieces.send(Some(data)).await.is_err() {
+                    // It says itself why.
+                    break Ok(());
+                }
+            }
+        }
+    };
+    if ended.is_ok() {
+        let _ = pieces.send(None).await;
+    }
+    drop(pieces);
+    let taken = taken.await.map_err(|_| stopped())?;
+    ended?;
+    taken.map_err(|why| match why {
+        Failed::Refused(problem) => problem,
+        Failed::Store(why) => api.store(&why),
+    })
+}
+
+/// The pieces of a body, and `None` behind the last.
+type Pieces = mpsc::Receiver<Option<Bytes>>;
+
+/// Keeps an image in the folder. Blocking.
+fn keep(
+    folder: &Images,
+    new: &NewFirmware,
+    mut come: Pieces,
+    length: Option<u64>,
+) -> Result<Came, Failed> {
+    let (mut upload, mut size) = (folder.upload(length).map_err(refused)?, 0_u64);
+    while let Some(piece) = come.blocking_recv().ok_or_else(stopped)? {
+        upload.write(&piece).map_err(refused)?;
+        size = size.saturating_add(piece.len() as u64);
+    }
+    new.check_size(size)?;
+    let (md5, sha256) = upload.digests();
+    new.check_digests(md5, sha256)?;
+    let stored = upload.finish().map_err(refused)?;
+    let image = Image::kept(folder.path(stored.name), Md5(md5));
+    let image = image.map_err(|why| StoreError::Io { why: why.to_string() })?;
+    Ok(Came { image, md5, size, name: Some(stored.name.to_string()) })
+}
+
+/// Holds an image in memory. Blocking.
+fn hold(new: &NewFirmware, mut come: Pieces) -> Result<Came, Failed> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = come.blocking_recv().ok_or_else(stopped)? {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() as u64 > IN_MEMORY {
+            let what = "an image in memory has at most 64 MiB: give the cloud a data folder";
+            return Err(Problem::new(Code::TooLarge, what).into());
+        }
+    }
+    let (size, sha256) = (bytes.len() as u64, Sha256::digest(&bytes).into());
+    new.check_size(size)?;
+    let image = Image::read(Source::Memory(bytes.into()));
+    let image = image.map_err(|why| StoreError::Io { why: why.to_string() })?;
+    let md5 = image.md5.0;
+    new.check_digests(md5, sha256)?;
+    Ok(Came { image, md5, size, name: None })
+}
+
+fn refused(why: ImageError) -> Failed {
+    let code = match &why {
+        ImageError::TooLong { .. } => Code::TooLarge,
+        ImageError::TooShort { .. } => Code::Invalid,
+        ImageError::Quota { .. } | ImageError::Reserve { .. } => Code::Full,
+        ImageError::Store(why) => return Failed::Store(why.clone()),
+        _ => Code::Internal,
+    };
+    Failed::Refused(Problem::new(code, why.to_string()))
+}

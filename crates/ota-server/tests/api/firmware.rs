@@ -1,0 +1,204 @@
+//! Firmware and updates through the API.
+
+use mqttbytes::v4::Packet;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::devices::{Device, made};
+use crate::{PATIENCE, Site};
+
+const ONE: &str = "/products/A/firmware/1.0.0";
+/// Of other bytes.
+const MD5: &str = "fc0d15cb3d04c9f1ae1fb0b0ae1b1b2e";
+
+async fn durable() -> Site {
+    let site = Site::durable(tempfile::tempdir().unwrap()).await;
+    site.product("A", &[]).await;
+    site
+}
+
+fn images(site: &Site) -> usize {
+    std::fs::read_dir(site.path("data/images")).unwrap().count()
+}
+
+async fn upload(site: &Site, path: &str, bytes: &[u8]) -> crate::Answer {
+    let headers = format!("Authorization: Bearer {}\r\n", site.key);
+    site.raw("POST", path, &headers, bytes).await
+}
+
+#[tokio::test]
+async fn an_image_is_uploaded_listed_and_comes_back_as_it_was() {
+    for site in [durable().await, {
+        let site = Site::new().await;
+        site.product("A", &[]).await;
+        site
+    }] {
+        let bytes: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+        let path = format!("{ONE}?name=The%20first&module=bms");
+        let added = upload(&site, &path, &bytes).await.expect(201);
+        assert_eq!((&added["size"], &added["state"]), (&200_000.into(), &"released".into()));
+        assert_eq!(added["module"], "bms");
+        let list = site.get("/products/A/firmware").await.expect(200);
+        assert_eq!(list["firmware"], Value::Array(vec![added.clone()]));
+        assert_eq!(site.get(ONE).await.problem(404), "unknown-firmware");
+        let one = site.get(&format!("{ONE}?module=bms")).await.expect(200);
+        assert_eq!(one, added);
+        let image = site.get(&format!("{ONE}/image?module=bms")).await;
+        assert!(image.head.contains("content-disposition: attachment"), "{}", image.head);
+        assert!(image.head.contains("application/octet-stream"), "{}", image.head);
+        assert_eq!((image.status, image.body), (200, bytes.clone()));
+        let etag = image.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+        for (asked, status, range, part) in [
+            ("bytes=10-19", 206, "bytes 10-19/200000", &bytes[10..20]),
+            ("bytes=199990-", 206, "bytes 199990-199999/200000", &bytes[199_990..]),
+            ("bytes=-5", 206, "bytes 199995-199999/200000", &bytes[199_995..]),
+            ("bytes=200000-", 416, "bytes */200000", &bytes[..0]),
+            ("bytes=0-1,3-4", 200, "", &bytes[..]),
+        ] {
+            let headers = format!(
+                "Authorization: Bearer {}\r\nRange: {asked}\r\nIf-Range: {etag}\r\n",
+                site.key
+            );
+            let path = format!("{ONE}/image?module=bms");
+            let came = site.raw("GET", &path, &headers, b"").await;
+            assert_eq!((came.status, came.body.as_slice()), (status, part), "{asked}");
+            let stated = format!("content-range: {range}");
+            assert_eq!(came.head.contains(&stated), !range.is_empty(), "{}", came.head);
+            let other = headers.replace(etag, "\"of another image\"");
+            let came = site.raw("GET", &path, &other, b"").await;
+            assert_eq!((came.status, came.body.len()), (200, bytes.len()), "{asked}");
+        }
+        assert_eq!(upload(&site, &path, &bytes).await.problem(409), "exists");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_the_stated_image_leaves_nothing() {
+    let site = durable().await;
+    let refused = upload(&site, &format!("{ONE}?md5={MD5}"), b"firmware").await;
+    assert_eq!(refused.expect(400)["field"], "md5");
+    let sha = "0".repeat(64);
+    let refused = upload(&site, &format!("{ONE}?sha256={sha}"), b"firmware").await;
+    assert_eq!(refused.expect(400)["field"], "sha256");
+    for query in
+        ["md5=xx", "md5=", "sha256=00", "state=withdrawn", "module=a%20b", "name=a%0ab", "nosuch=1"]
+    {
+        assert_eq!(upload(&site, &format!("{ONE}?{query}"), b"x").await.problem(400), "invalid");
+    }
+    assert_eq!(
+        upload(&site, "/products/A/firmware/a%2Fb", b"x").await.expect(400)["field"],
+        "version"
+    );
+    let none = format!("Authorization: Bearer {}\r\nContent-Length: 0\r\n", site.key);
+    assert_eq!(site.raw("POST", ONE, &none, b"").await.problem(400), "invalid");
+    let much = format!("Authorization: Bearer {}\r\nContent-Length: 2147483649\r\n", site.key);
+    assert_eq!(site.raw("POST", ONE, &much, b"").await.problem(413), "too-large");
+    assert_eq!(images(&site), 0);
+    assert_eq!(site.get(ONE).await.problem(404), "unknown-firmware");
+}
+
+#[tokio::test]
+async fn an_upload_that_is_cut_leaves_nothing_and_can_be_made_again() {
+    let site = durable().await;
+    let head = format!(
+        "POST /api/v1{ONE} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: 100000\r\n\r\n",
+        site.key
+    );
+    let mut stream = TcpStream::connect(site.running.api_addr().unwrap()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&[7; 50_000]).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+    // The place of the upload is given back when its file is gone.
+    let added = upload(&site, ONE, &[7; 100_000]).await.expect(201);
+    assert_eq!(added["size"], 100_000);
+    let names = std::fs::read_dir(site.path("data/images")).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, [added["sha256"].as_str().unwrap()]);
+}
+
+#[tokio::test]
+async fn a_draft_is_for_nobody_and_what_was_released_is_withdrawn_and_removed() {
+    let site = durable().await;
+    made(&site, "d1").await;
+    let draft = upload(&site, &format!("{ONE}?state=draft"), b"firmware").await.expect(201);
+    assert_eq!(draft["state"], "draft");
+    let path = "/products/A/devices/d1/updates";
+    let to = r#"{"version":"1.0.0"}"#;
+    assert_eq!(site.call("POST", path, to).await.problem(409), "wrong-state");
+    let withdraw = r#"{"state":"withdrawn"}"#;
+    assert_eq!(site.call("PATCH", ONE, withdraw).await.problem(409), "wrong-state");
+    let released = site.call("PATCH", ONE, r#"{"state":"released","name":"n"}"#).await.expect(200);
+    assert_eq!((&released["state"], &released["name"]), (&"released".into(), &"n".into()));
+    assert_eq!(site.call("PATCH", ONE, r#"{"state":"draft"}"#).await.problem(409), "wrong-state");
+    let task = site.call("POST", path, to).await.expect(201);
+    assert_eq!(site.call("DELETE", ONE, "").await.problem(409), "in-use");
+    let cancel = format!("{path}/{}/cancel", task["id"].as_str().unwrap());
+    assert_eq!(site.call("POST", &cancel, "").await.expect(200)["how"], "cancelled");
+    assert_eq!(site.call("POST", &cancel, "").await.problem(409), "wrong-state");
+    site.call("PATCH", ONE, withdraw).await.expect(200);
+    assert_eq!(site.call("POST", path, to).await.problem(409), "wrong-state");
+    // All of it is there after a restart.
+    let site = Site::durable(site.end().await).await;
+    assert_eq!(site.get(ONE).await.expect(200)["state"], "withdrawn");
+    assert_eq!(site.call("POST", path, to).await.problem(409), "wrong-state");
+    site.call("DELETE", ONE, "").await.expect(204);
+    assert_eq!(images(&site), 0);
+    assert_eq!(site.call("POST", path, to).await.problem(404), "unknown-firmware");
+}
+
+#[tokio::test]
+async fn a_device_is_updated_pushed_again_and_proved() {
+    let site = durable().await;
+    let secret = made(&site, "d1").await;
+    upload(&site, ONE, b"firmware").await.expect(201);
+    let mut device = Device::start(&site, "d1", &secret, "0.1.0").await;
+    let path = "/products/A/devices/d1/updates";
+    let task = site.call("POST", path, r#"{"version":"1.0.0"}"#).await.expect(201);
+    let id = task["id"].as_str().unwrap();
+    assert_eq!(site.call("POST", path, r#"{"version":"1.0.0"}"#).await.problem(409), "wrong-state");
+    offer(&mut device).await;
+    site.call("POST", &format!("{path}/{id}/push"), "").await.expect(200);
+    offer(&mut device).await;
+    for act in ["retry", "confirm"] {
+        let refused = site.call("POST", &format!("{path}/{id}/{act}"), "").await;
+        assert_eq!(refused.problem(409), "wrong-state");
+    }
+    for task in ["9-9", "x", "1-", "-1", "%2e%2e"] {
+        let refused = site.call("POST", &format!("{path}/{task}/cancel"), "").await;
+        assert_eq!(refused.problem(404), "unknown-task", "{task}");
+    }
+    device.report("1.0.0").await;
+    let shown = site.get("/products/A/devices/d1").await.expect(200);
+    assert_eq!(
+        (&shown["task"]["how"], &shown["task"]["status"]),
+        (&"proved".into(), &"complete".into())
+    );
+    let done = site.get("/products/A/devices?task=complete").await.expect(200);
+    assert_eq!(done["devices"].as_array().unwrap().len(), 1);
+    assert_eq!(site.call("POST", path, r#"{"version":"1.0.0"}"#).await.problem(409), "wrong-state");
+    for body in [
+        r#"{"version":"a/b"}"#,
+        r#"{"version":"1","timeout":1}"#,
+        r#"{"version":"1","module":"a b"}"#,
+        "{}",
+    ] {
+        assert_eq!(site.call("POST", path, body).await.problem(400), "invalid");
+    }
+}
+
+/// Reads on to an offer.
+async fn offer(device: &mut Device) {
+    loop {
+        let Some(packet) = device.next().await else { panic!("no offer") };
+        if let Packet::Publish(publish) = packet
+            && String::from_utf8_lossy(&publish.payload).contains("update_firmware")
+        {
+            return;
+        }
+    }
+}
