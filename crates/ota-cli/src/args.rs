@@ -8,6 +8,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{size, span};
 
+mod remote;
+
+pub(crate) use remote::{
+    DeviceCommand, FirmwareAdd, FirmwareCommand, ProductCommand, Remote, TaskCommand, Update,
+};
+
 /// Firmware updates for Tencent Cloud IoT devices: shown, run and served.
 #[derive(Debug, Parser)]
 #[command(name = "ota", version, max_term_width = 100, after_help = CODES)]
@@ -24,12 +30,14 @@ Example:
 Exit codes:
   0  done
   2  the arguments are wrong, or what the configuration says contradicts itself
-  3  `agent --once --wait`: no offer came in time, or nobody answered it; `demo`: the offer was withdrawn
+  3  `agent --once --wait`: no offer came in time, or nobody answered it; `demo`: the offer was withdrawn;
+     `cloud update --wait`: not proved in time
   4  the update failed; the reason is on stderr
   5  the machine stands in the way: lock, disk, address, a file that is missing; may pass by itself
   6  `agent` with restart = \"exit\": installed, start the agent again
-  7  `agent COMMAND`: it does not fit what the agent is doing, or another offer stands
-  8  `agent --once --wait`: no connection was made in time
+  7  `agent COMMAND`: it does not fit what the agent is doing, or another offer stands; `cloud …`: the
+     cloud refuses: not allowed, not there, or it does not fit how the thing stands
+  8  `agent --once --wait`: no connection was made in time; `cloud …`: the cloud does not answer
   130, 143  SIGINT or SIGTERM before the work was done (`demo`, `agent --once`)";
 
 #[derive(Debug, Subcommand)]
@@ -51,6 +59,20 @@ pub(crate) enum Cloud {
     Serve(Box<Serve>),
     /// Copies the database of a data folder to a file, while a cloud uses it or not.
     Backup(Backup),
+    /// Products of a running cloud.
+    #[command(subcommand)]
+    Product(ProductCommand),
+    /// Devices of a running cloud.
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Firmware of a running cloud.
+    #[command(subcommand)]
+    Firmware(FirmwareCommand),
+    /// Updates a device of a running cloud.
+    Update(Update),
+    /// The open or last update of a device.
+    #[command(subcommand)]
+    Task(TaskCommand),
     /// Makes an API key in a data folder that no cloud uses.
     #[command(subcommand)]
     Key(KeyCommand),

@@ -13,6 +13,7 @@ mod key;
 mod load;
 mod open_files;
 mod print;
+mod remote;
 mod replay;
 mod serve;
 mod sink;
@@ -34,6 +35,11 @@ fn main() -> ExitCode {
         Command::Cloud(Cloud::Serve(args)) => serve::run(&args),
         Command::Cloud(Cloud::Backup(args)) => backup::run(&args),
         Command::Cloud(Cloud::Key(KeyCommand::Add(args))) => key::add(&args),
+        Command::Cloud(Cloud::Product(command)) => remote::product(&command),
+        Command::Cloud(Cloud::Device(command)) => remote::device(&command),
+        Command::Cloud(Cloud::Firmware(command)) => remote::firmware(&command),
+        Command::Cloud(Cloud::Update(args)) => remote::update(&args),
+        Command::Cloud(Cloud::Task(command)) => remote::act(&command),
         Command::Cloud(Cloud::Faults(args)) => {
             faults::list(&args);
             Ok(())

@@ -1,0 +1,288 @@
+//! The arguments of the commands that ask a running cloud.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::span;
+
+/// Which cloud, and who asks.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Remote {
+    /// The cloud's API; else OTA_CLOUD_URL.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The file with the key; else OTA_CLOUD_KEY_FILE, or the key itself in OTA_CLOUD_KEY.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The authorities that the cloud's certificate may come from, in PEM, in place of those of the
+    /// web.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The key may go through the network in plain text.
+    #[arg(long)]
+    pub(crate) plain_text: bool,
+    /// JSON, as the API answers.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProductCommand {
+    /// Makes a product.
+    #[command(after_help = "Example:\n  ota cloud product add TESTPROD01")]
+    Add {
+        /// Its id.
+        product: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// The products that the key is for.
+    #[command(after_help = "Example:\n  ota cloud product list")]
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// The devices of a product.
+    #[command(after_help = "Example:\n  ota cloud device list TESTPROD01 task=failed")]
+    List {
+        /// The product.
+        product: String,
+        /// Filters: prefix, version, module, unreported, tag or task, each with = and a value.
+        filters: Vec<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// One device: its versions, its update, why it is offered nothing.
+    #[command(after_help = "Example:\n  ota cloud device show TESTPROD01/dev001")]
+    Show {
+        /// PRODUCT/NAME.
+        device: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Adds a device and prints its secret, this once.
+    #[command(after_help = "Example:\n  ota cloud device add TESTPROD01/dev001 > secret")]
+    Add {
+        /// PRODUCT/NAME.
+        device: String,
+        /// The file with a secret in Base64, in place of one that is made.
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Adds the devices of a CSV, name or name,secret, and prints the secrets that were made.
+    #[command(
+        after_help = "Example:\n  ota cloud device import TESTPROD01 devices.csv > secrets.csv"
+    )]
+    Import {
+        /// The product.
+        product: String,
+        /// The CSV.
+        file: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Sends a device away and does not let it in.
+    #[command(after_help = "Example:\n  ota cloud device disable TESTPROD01/dev001")]
+    Disable {
+        /// PRODUCT/NAME.
+        device: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Lets a device in again.
+    #[command(after_help = "Example:\n  ota cloud device enable TESTPROD01/dev001")]
+    Enable {
+        /// PRODUCT/NAME.
+        device: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Removes a device and its secret.
+    #[command(after_help = "Example:\n  ota cloud device remove TESTPROD01/dev001")]
+    Remove {
+        /// PRODUCT/NAME.
+        device: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// What happened to a device, oldest first.
+    #[command(after_help = "Example:\n  ota cloud device history TESTPROD01/dev001")]
+    History {
+        /// PRODUCT/NAME.
+        device: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Why devices cannot log in: the last refusals by client id.
+    #[command(after_help = "Example:\n  ota cloud device refused TESTPROD01")]
+    Refused {
+        /// The product.
+        product: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FirmwareCommand {
+    /// The firmware of a product.
+    #[command(after_help = "Example:\n  ota cloud firmware list TESTPROD01")]
+    List {
+        /// The product.
+        product: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Uploads a firmware.
+    Add(Box<FirmwareAdd>),
+    /// Devices may be updated to it from now on.
+    #[command(after_help = "Example:\n  ota cloud firmware release TESTPROD01/2.0.0")]
+    Release {
+        /// PRODUCT/VERSION.
+        firmware: String,
+        /// Its module.
+        #[arg(long, value_name = "NAME")]
+        module: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// It is offered no more.
+    #[command(after_help = "Example:\n  ota cloud firmware withdraw TESTPROD01/2.0.0")]
+    Withdraw {
+        /// PRODUCT/VERSION.
+        firmware: String,
+        /// Its module.
+        #[arg(long, value_name = "NAME")]
+        module: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Removes a firmware that nothing uses.
+    #[command(after_help = "Example:\n  ota cloud firmware remove TESTPROD01/2.0.0")]
+    Remove {
+        /// PRODUCT/VERSION.
+        firmware: String,
+        /// Its module.
+        #[arg(long, value_name = "NAME")]
+        module: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Fetches the bytes into a file that is not there yet.
+    #[command(after_help = "Example:\n  ota cloud firmware get TESTPROD01/2.0.0 image.bin")]
+    Get {
+        /// PRODUCT/VERSION.
+        firmware: String,
+        /// The file.
+        file: PathBuf,
+        /// Its module.
+        #[arg(long, value_name = "NAME")]
+        module: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ota cloud firmware add TESTPROD01/2.0.0 image.bin --draft")]
+pub(crate) struct FirmwareAdd {
+    /// PRODUCT/VERSION.
+    pub(crate) firmware: String,
+    /// The image.
+    pub(crate) file: PathBuf,
+    /// No device may be updated to it before it is released.
+    #[arg(long)]
+    pub(crate) draft: bool,
+    /// The module that it is for.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) module: Option<String>,
+    /// What people call it.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: Option<String>,
+    /// What people say of it.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    /// A text that devices are handed with each offer.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) user_defined: Option<String>,
+    /// What the bytes must hash to.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) sha256: Option<String>,
+    /// The same, MD5.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) md5: Option<String>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+const UPDATE: &str = "\
+Example:
+  ota cloud update TESTPROD01/dev001 --to 2.0.0 --wait 10m
+
+With --wait it ends with 0 when the device has reported the new version, with 4 when the update failed,
+with 3 when the time has passed: the update goes on then.";
+
+#[derive(Debug, Args)]
+#[command(after_help = UPDATE)]
+pub(crate) struct Update {
+    /// PRODUCT/NAME.
+    pub(crate) device: String,
+    /// The version.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: String,
+    /// The module.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) module: Option<String>,
+    /// Nothing is offered before somebody has confirmed it.
+    #[arg(long)]
+    pub(crate) confirm: bool,
+    /// Wait so long for the device to prove that it runs it: 90s, 30m, 2h.
+    #[arg(long, value_name = "TIME", value_parser = span::parse)]
+    pub(crate) wait: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// Ends the open update; the device is not told.
+    #[command(after_help = "Example:\n  ota cloud task cancel TESTPROD01/dev001")]
+    Cancel {
+        /// PRODUCT/NAME.
+        device: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Begins the next attempt of an update that failed.
+    #[command(after_help = "Example:\n  ota cloud task retry TESTPROD01/dev001")]
+    Retry {
+        /// PRODUCT/NAME.
+        device: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Agrees to an update that waits for somebody.
+    #[command(after_help = "Example:\n  ota cloud task confirm TESTPROD01/dev001")]
+    Confirm {
+        /// PRODUCT/NAME.
+        device: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Pushes the offer of the open update once more.
+    #[command(after_help = "Example:\n  ota cloud task push TESTPROD01/dev001")]
+    Push {
+        /// PRODUCT/NAME.
+        device: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}

@@ -1,0 +1,192 @@
+//! `ota cloud device …`.
+
+use serde_json::{Value, json};
+
+use super::{Client, Sent, part, split, table};
+use crate::args::DeviceCommand;
+use crate::day;
+use crate::failure::Failure;
+use crate::print::{clean, out};
+
+/// Devices of one request.
+const MOST: usize = 500;
+
+pub(crate) fn run(command: &DeviceCommand) -> Result<(), Failure> {
+    match command {
+        DeviceCommand::List { product, filters, remote } => {
+            list(&Client::new(remote)?, product, filters)
+        }
+        DeviceCommand::Show { device, remote } => show(&Client::new(remote)?, device),
+        DeviceCommand::Add { device, secret_file, remote } => {
+            add(&Client::new(remote)?, device, secret_file.as_deref())
+        }
+        DeviceCommand::Import { product, file, remote } => {
+            import(&Client::new(remote)?, product, file)
+        }
+        DeviceCommand::Disable { device, remote } => able(&Client::new(remote)?, device, true),
+        DeviceCommand::Enable { device, remote } => able(&Client::new(remote)?, device, false),
+        DeviceCommand::Remove { device, remote } => {
+            Client::new(remote)?.delete(&path(device)?)?;
+            Ok(())
+        }
+        DeviceCommand::History { device, remote } => history(&Client::new(remote)?, device),
+        DeviceCommand::Refused { product, remote } => refused(&Client::new(remote)?, product),
+    }
+}
+
+/// Where a device is.
+pub(super) fn path(device: &str) -> Result<String, Failure> {
+    let (product, name) = split(device)?;
+    Ok(format!("/products/{}/devices/{}", part(product), part(name)))
+}
+
+fn list(client: &Client, product: &str, filters: &[String]) -> Result<(), Failure> {
+    let mut query = String::from("limit=100");
+    for filter in filters {
+        let (name, value) = filter.split_once('=').ok_or_else(|| {
+            Failure::usage("a filter is written like version=1.0.0 or task=failed")
+        })?;
+        query.push_str(&format!("&{}={}", part(name), part(value)));
+    }
+    let base = format!("/products/{}/devices?{query}", part(product));
+    let (mut after, mut rows) = (None::<String>, Vec::new());
+    loop {
+        let next = after.map_or_else(String::new, |after| format!("&after={}", part(&after)));
+        let page = client.get(&format!("{base}{next}"))?;
+        for device in page["devices"].as_array().into_iter().flatten() {
+            client.show(device, |device| rows.push(row(device)));
+        }
+        let Some(next) = page["next"].as_str() else { break };
+        after = Some(next.to_owned());
+    }
+    if !client.json {
+        table::write(&["NAME", "STATE", "VERSION", "TASK", "NOTHING OFFERED"], &rows);
+    }
+    Ok(())
+}
+
+fn row(device: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let state = match (&device["disabled"], &device["online"]) {
+        (Value::Bool(true), _) => "disabled",
+        (_, Value::Bool(true)) => "online",
+        _ => "away",
+    };
+    vec![
+        text(&device["name"]),
+        state.to_owned(),
+        text(&device["modules"]["default"]["version"]),
+        task(&device["task"]),
+        text(&device["not_offered"]["code"]),
+    ]
+}
+
+/// A task in some words.
+pub(super) fn task(task: &Value) -> String {
+    let Some(version) = task["version"].as_str() else { return "-".to_owned() };
+    let status = task["status"].as_str().unwrap_or("?");
+    match task["percent"].as_u64().filter(|_| status == "downloading") {
+        Some(percent) => format!("{version} {status} {percent} %"),
+        None => format!("{version} {status}"),
+    }
+}
+
+fn show(client: &Client, device: &str) -> Result<(), Failure> {
+    let shown = client.get(&path(device)?)?;
+    client.show(&shown, |shown| {
+        table::write(&["NAME", "STATE", "VERSION", "TASK", "NOTHING OFFERED"], &[row(shown)]);
+        if let Some(why) = shown["not_offered"]["detail"].as_str() {
+            out(&format!("nothing is offered: {}", clean(why)));
+        }
+        if let Some(words) = shown["task"]["text"].as_str().filter(|words| !words.is_empty()) {
+            out(&format!("the device said: {} {}", shown["task"]["code"], clean(words)));
+        }
+    });
+    Ok(())
+}
+
+fn add(client: &Client, device: &str, secret: Option<&std::path::Path>) -> Result<(), Failure> {
+    let (product, name) = split(device)?;
+    let mut body = json!({ "name": name });
+    if let (Some(path), Value::Object(fields)) = (secret, &mut body) {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|why| Failure::usage(format!("--secret-file: {why}")))?;
+        fields.insert("secret".into(), text.trim().into());
+    }
+    let made = client.post(&format!("/products/{}/devices", part(product)), &body)?;
+    client.show(&made, |made| match made["secret"].as_str() {
+        // Shown this once.
+        Some(secret) => out(secret),
+        None => out(&format!("{}: added", clean(device))),
+    });
+    Ok(())
+}
+
+fn import(client: &Client, product: &str, file: &std::path::Path) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|why| Failure::usage(format!("{}: {why}", file.display())))?;
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    for lines in lines.chunks(MOST) {
+        let path = format!("/products/{}/devices", part(product));
+        let csv = lines.join("\n");
+        let made = client.call("POST", &path, Sent::Bytes("text/csv", csv.as_bytes()))?;
+        for device in made["devices"].as_array().into_iter().flatten() {
+            client.show(device, |device| {
+                let name = clean(device["name"].as_str().unwrap_or("?"));
+                match (&device["made"], device["secret"].as_str()) {
+                    (Value::Bool(true), Some(secret)) => out(&format!("{name},{secret}")),
+                    (Value::Bool(true), None) => out(&name),
+                    _ => crate::print::err(&format!("{name}: is there already")),
+                }
+            });
+        }
+    }
+    Ok(())
+}
+
+fn able(client: &Client, device: &str, disabled: bool) -> Result<(), Failure> {
+    let shown = client.patch(&path(device)?, &json!({ "disabled": disabled }))?;
+    client.show(&shown, |_| {});
+    Ok(())
+}
+
+fn time(micros: &Value) -> String {
+    day::date_time(micros.as_u64().unwrap_or(0) / 1_000_000)
+}
+
+fn history(client: &Client, device: &str) -> Result<(), Failure> {
+    let path = path(device)?;
+    let mut after = 0;
+    loop {
+        let page = client.get(&format!("{path}/history?limit=100&after={after}"))?;
+        for event in page["events"].as_array().into_iter().flatten() {
+            client.show(event, |event| {
+                let rest = event.as_object().into_iter().flatten();
+                let known = ["seq", "at", "device", "kind"];
+                let rest = rest.filter(|(name, _)| !known.contains(&name.as_str()));
+                let rest: Vec<String> =
+                    rest.map(|(name, value)| format!("{name}={value}")).collect();
+                let kind = event["kind"].as_str().unwrap_or("?");
+                out(&clean(&format!("{}  {kind}  {}", time(&event["at"]), rest.join(" "))));
+            });
+        }
+        let Some(next) = page["next"].as_u64() else { return Ok(()) };
+        after = next;
+    }
+}
+
+fn refused(client: &Client, product: &str) -> Result<(), Failure> {
+    let list = client.get(&format!("/products/{}/refused", part(product)))?;
+    client.show(&list, |list| {
+        let rows = list["refused"].as_array().into_iter().flatten();
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let rows: Vec<Vec<String>> = rows
+            .map(|row| {
+                let (id, why) = (text(&row["client_id"]), text(&row["why"]));
+                vec![time(&row["at"]), id, row["times"].to_string(), why, text(&row["peer"])]
+            })
+            .collect();
+        table::write(&["LAST", "CLIENT ID", "TIMES", "WHY", "FROM"], &rows);
+    });
+    Ok(())
+}

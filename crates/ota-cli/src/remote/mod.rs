@@ -1,0 +1,281 @@
+//! `ota cloud …` as a client of the API of a running cloud.
+
+mod device;
+mod firmware;
+mod table;
+mod update;
+
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::http::{Response, Uri};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body, SendBody};
+
+use crate::args::{ProductCommand, Remote};
+use crate::failure::{Code, Failure};
+use crate::print;
+
+pub(crate) use device::run as device;
+pub(crate) use firmware::run as firmware;
+pub(crate) use update::{act, run as update};
+
+/// The longest answer that is taken in.
+const MAX_ANSWER: u64 = 64 << 20;
+/// How long a connection, or the head of an answer, may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest file of a key.
+const MAX_KEY: u64 = 1_024;
+
+/// The way to a cloud.
+pub(crate) struct Client {
+    agent: Agent,
+    base: String,
+    key: String,
+    json: bool,
+}
+
+/// A body to send.
+enum Sent<'a> {
+    Nothing,
+    Bytes(&'static str, &'a [u8]),
+    Stream(&'a mut dyn Read, u64),
+}
+
+impl Client {
+    pub(crate) fn new(args: &Remote) -> Result<Self, Failure> {
+        let url = args.url.clone().or_else(|| std::env::var("OTA_CLOUD_URL").ok());
+        let url = url.ok_or_else(|| {
+            Failure::usage("which cloud? Give --url, or OTA_CLOUD_URL, like http://127.0.0.1:8081")
+        })?;
+        let base = url.trim_end_matches('/').to_owned();
+        check_url(&base, args.plain_text)?;
+        let mut tls = TlsConfig::builder();
+        if let Some(path) = &args.ca_file {
+            tls = tls.root_certs(roots(path)?);
+        }
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .tls_config(tls.build())
+            .timeout_connect(Some(PATIENCE))
+            .timeout_recv_response(Some(PATIENCE))
+            .build();
+        Ok(Self { agent: config.new_agent(), base, key: key(args)?, json: args.json })
+    }
+
+    fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.call("GET", path, Sent::Nothing)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call("POST", path, Sent::Bytes("application/json", body.to_string().as_bytes()))
+    }
+
+    fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call("PATCH", path, Sent::Bytes("application/json", body.to_string().as_bytes()))
+    }
+
+    fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.call("DELETE", path, Sent::Nothing)
+    }
+
+    fn call(&self, method: &str, path: &str, body: Sent<'_>) -> Result<Value, Failure> {
+        let mut answer = self.send(method, path, body)?;
+        let text = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+        let text = text.map_err(|why| lost(&why))?;
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&text).map_err(|_| Failure::environment("the answer is no JSON"))
+    }
+
+    /// An answer that is none of a refusal.
+    fn send(&self, method: &str, path: &str, body: Sent<'_>) -> Result<Response<Body>, Failure> {
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}/api/v1{path}", self.base))
+            .header("authorization", format!("Bearer {}", self.key));
+        let wrong = |_| Failure::usage("the URL cannot be used");
+        let sent = match body {
+            Sent::Nothing => self.agent.run(request.body(()).map_err(wrong)?),
+            Sent::Bytes(kind, bytes) => {
+                self.agent.run(request.header("content-type", kind).body(bytes).map_err(wrong)?)
+            }
+            Sent::Stream(reader, size) => {
+                let request = request
+                    .header("content-type", "application/octet-stream")
+                    .header("content-length", size.to_string());
+                self.agent.run(request.body(SendBody::from_reader(reader)).map_err(wrong)?)
+            }
+        };
+        let mut answer = sent.map_err(|why| lost(&why))?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status().as_u16();
+        let text = answer.body_mut().with_config().limit(MAX_KEY * 64).read_to_vec();
+        let problem = text.ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        Err(refused(status, &problem.unwrap_or_default()))
+    }
+
+    /// Shows a value for programs, or else in words for people.
+    fn show(&self, value: &Value, words: impl FnOnce(&Value)) {
+        if self.json {
+            print::out(&print::safe_json(&value.to_string()));
+        } else {
+            words(value);
+        }
+    }
+}
+
+/// What the cloud refuses, in its own words.
+fn refused(status: u16, problem: &Value) -> Failure {
+    let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
+    let (title, field) = (text("title"), text("field"));
+    let title = if title.is_empty() { format!("the server answers {status}") } else { title };
+    let message = if field.is_empty() { title } else { format!("{field}: {title}") };
+    let code = match status {
+        400 | 413 | 415 => Code::Usage,
+        401..=499 if status != 429 => Code::Misuse,
+        _ => Code::Environment,
+    };
+    Failure { code, message }
+}
+
+fn lost(why: &ureq::Error) -> Failure {
+    Failure { code: Code::NoConnection, message: format!("no answer from the cloud: {why}") }
+}
+
+/// A key is not shown to a network in plain text by accident.
+fn check_url(base: &str, plain: bool) -> Result<(), Failure> {
+    let shape = || Failure::usage("--url: write it like https://cloud.lan:8081");
+    let uri: Uri = base.parse().map_err(|_| shape())?;
+    let host = uri.host().ok_or_else(shape)?;
+    if uri.path().len() > 1 || uri.query().is_some() || base.contains('@') {
+        return Err(shape());
+    }
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let here = bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => Ok(()),
+        Some("http") if here || plain => Ok(()),
+        Some("http") => Err(Failure::usage(
+            "--url: plain http shows the key to the network; write https, or give --plain-text",
+        )),
+        _ => Err(shape()),
+    }
+}
+
+fn roots(path: &Path) -> Result<RootCerts, Failure> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Failure::usage(format!("--ca-file {}: {why}", path.display()))
+    };
+    let pem = std::fs::read(path).map_err(|why| wrong(&why))?;
+    let items: Result<Vec<_>, _> = parse_pem(&pem).collect();
+    let certificates: Vec<Certificate<'static>> = items
+        .map_err(|why| wrong(&why))?
+        .into_iter()
+        .filter_map(|item| match item {
+            PemItem::Certificate(certificate) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(wrong(&"there is no certificate in it"));
+    }
+    Ok(RootCerts::new_with_certs(&certificates))
+}
+
+/// The key: of a file, or of the environment. Never an argument: the system shows those.
+fn key(args: &Remote) -> Result<String, Failure> {
+    let path = args
+        .key_file
+        .clone()
+        .or_else(|| std::env::var_os("OTA_CLOUD_KEY_FILE").map(std::path::PathBuf::from));
+    let text = match path {
+        Some(path) => {
+            let file = std::fs::File::open(&path);
+            let mut text = String::new();
+            let read = file.and_then(|file| file.take(MAX_KEY).read_to_string(&mut text));
+            read.map_err(|why| Failure::usage(format!("the key {}: {why}", path.display())))?;
+            text
+        }
+        None => std::env::var("OTA_CLOUD_KEY").map_err(|_| {
+            Failure::usage("no key: give --key-file, OTA_CLOUD_KEY_FILE or OTA_CLOUD_KEY")
+        })?,
+    };
+    let key = ota_cloud::api::KeyText::parse(text.trim());
+    key.map(|key| key.reveal()).ok_or_else(|| Failure::usage("there is no key in what was given"))
+}
+
+/// Takes `PRODUCT/NAME` apart.
+fn split(text: &str) -> Result<(&str, &str), Failure> {
+    let parts = text.split_once('/').filter(|(a, b)| !a.is_empty() && !b.is_empty());
+    parts.ok_or_else(|| Failure::usage("write PRODUCT/NAME, or PRODUCT/VERSION of a firmware"))
+}
+
+/// A part of a path or a query, escaped.
+fn part(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'.') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+/// `ota cloud product …`.
+pub(crate) fn product(command: &ProductCommand) -> Result<(), Failure> {
+    match command {
+        ProductCommand::Add { product, remote } => {
+            let client = Client::new(remote)?;
+            let made = client.post("/products", &serde_json::json!({ "id": product }))?;
+            client.show(&made, |_| print::out(&format!("{}: made", print::clean(product))));
+        }
+        ProductCommand::List { remote } => {
+            let client = Client::new(remote)?;
+            let list = client.get("/products")?;
+            client.show(&list, |list| {
+                for product in list["products"].as_array().into_iter().flatten() {
+                    print::out(&print::clean(product["id"].as_str().unwrap_or("?")));
+                }
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_not_shown_to_a_network_by_accident() {
+        for good in
+            ["https://cloud.lan", "http://127.0.0.1:1", "http://[::1]:1", "http://localhost"]
+        {
+            assert!(check_url(good, false).is_ok(), "{good}");
+        }
+        for bad in
+            ["http://cloud.lan", "ftp://127.0.0.1", "cloud.lan", "https://u:p@h", "https://h/x", ""]
+        {
+            let why = check_url(bad, false).unwrap_err();
+            assert_eq!(why.code, Code::Usage, "{bad}");
+            assert!(!why.message.contains("u:p"), "{why}");
+        }
+        assert!(check_url("http://cloud.lan", true).is_ok());
+    }
+
+    #[test]
+    fn parts_of_a_path_are_escaped() {
+        assert_eq!(part("a:b/../ü\u{1b}"), "a%3Ab%2F..%2F%C3%BC%1B");
+    }
+}

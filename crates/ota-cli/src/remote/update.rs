@@ -1,0 +1,95 @@
+//! `ota cloud update` and `ota cloud task …`.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::device::{path, task as words};
+use super::{Client, part};
+use crate::args::{TaskCommand, Update};
+use crate::failure::{Code, Failure};
+use crate::print::{clean, out};
+use crate::stop;
+
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Updates a device, and waits for its proof where that is asked for.
+pub(crate) fn run(args: &Update) -> Result<(), Failure> {
+    let client = Client::new(&args.remote)?;
+    let device = path(&args.device)?;
+    let mut body = json!({ "version": args.to, "confirm": args.confirm });
+    if let (Some(module), Value::Object(fields)) = (&args.module, &mut body) {
+        fields.insert("module".into(), module.as_str().into());
+    }
+    let task = client.post(&format!("{device}/updates"), &body)?;
+    let Some(wait) = args.wait else {
+        client.show(&task, |task| out(&clean(&words(task))));
+        return Ok(());
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|why| Failure::environment(format!("cannot start: {why}")))?;
+    runtime.block_on(watch(&client, &device, &task["id"], wait))
+}
+
+async fn watch(client: &Client, device: &str, id: &Value, wait: Duration) -> Result<(), Failure> {
+    let mut signals = stop::Signals::new()?;
+    let end = Instant::now() + wait;
+    let mut told = String::new();
+    loop {
+        let shown = client.get(device)?;
+        let task = &shown["task"];
+        if task["id"] != *id {
+            return Err(Failure::failed("another task has taken the place of this one"));
+        }
+        let now = words(task);
+        if now != told {
+            client.show(task, |_| out(&clean(&now)));
+            told = now;
+        }
+        if !task["proved"].is_null() && task["status"] == "complete" {
+            return Ok(());
+        }
+        // `done` is what the device says; what it runs then is waited for.
+        if !task["ended"].is_null() && task["how"] != "done" {
+            let why = task["text"].as_str().filter(|text| !text.is_empty());
+            let how = task["how"].as_str().unwrap_or("ended");
+            return Err(Failure::failed(format!("{how}: {}", why.unwrap_or("no reason was told"))));
+        }
+        if Instant::now() >= end {
+            let message = format!("not proved in time: {told}");
+            return Err(Failure { code: Code::NoOffer, message });
+        }
+        tokio::select! {
+            () = sleep(PAUSE) => {}
+            why = signals.next() => {
+                return Err(Failure { message: "stopped waiting; the update goes on".into(), ..why });
+            }
+        }
+    }
+}
+
+/// Does something with the task of a device.
+pub(crate) fn act(command: &TaskCommand) -> Result<(), Failure> {
+    let (device, remote, act) = match command {
+        TaskCommand::Cancel { device, remote } => (device, remote, "cancel"),
+        TaskCommand::Retry { device, remote } => (device, remote, "retry"),
+        TaskCommand::Confirm { device, remote } => (device, remote, "confirm"),
+        TaskCommand::Push { device, remote } => (device, remote, "push"),
+    };
+    let client = Client::new(remote)?;
+    let path = path(device)?;
+    let shown = client.get(&path)?;
+    let id = shown["task"]["id"].as_str().ok_or_else(|| Failure {
+        code: Code::Misuse,
+        message: "the device has no task".to_owned(),
+    })?;
+    let task = client.call(
+        "POST",
+        &format!("{path}/updates/{}/{act}", part(id)),
+        super::Sent::Bytes("application/json", b""),
+    )?;
+    client.show(&task, |task| out(&clean(&words(task))));
+    Ok(())
+}

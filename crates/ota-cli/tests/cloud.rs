@@ -1,0 +1,125 @@
+//! The program as a client of its own cloud: from nothing to a proved update.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use common::{Desk, End, Ota, agent, image, json};
+
+const ANY: &str = "127.0.0.1:0";
+
+/// A cloud with an API, and how it is asked.
+struct Site {
+    desk: Desk,
+    cloud: Ota,
+    mqtt: String,
+    url: String,
+    key: String,
+}
+
+impl Site {
+    fn new() -> Self {
+        let desk = Desk::new();
+        let data = desk.path("data").to_str().unwrap().to_owned();
+        Self::over(desk, &data, ANY, ANY)
+    }
+
+    fn over(desk: Desk, data: &str, mqtt: &str, http: &str) -> Self {
+        let args = ["cloud", "serve", "--json", "--mqtt", mqtt, "--http", http, "--api", ANY];
+        let mut cloud = Ota::start([&args[..], &["--data", data]].concat());
+        let listening = cloud.event("listening");
+        let of = |name: &str| listening[name].as_str().unwrap().to_owned();
+        let (mqtt, url) = (of("mqtt"), format!("http://{}", of("api")));
+        let key = format!("{data}/first-start");
+        Self { desk, cloud, mqtt, url, key }
+    }
+
+    fn ask(&self, words: &[&str]) -> End {
+        let env = [("OTA_CLOUD_URL", &self.url), ("OTA_CLOUD_KEY_FILE", &self.key)];
+        Ota::start_with(env, [&["cloud"], words].concat()).end()
+    }
+}
+
+#[test]
+fn from_nothing_to_a_proved_update_by_commands() {
+    let mut site = Site::new();
+    site.ask(&["product", "add", "TESTPROD01"]).expect(0);
+    let again = site.ask(&["product", "add", "TESTPROD01"]).expect(7);
+    assert!(again.err[0].contains("there already"), "{:?}", again.err);
+    let made = site.ask(&["device", "add", "TESTPROD01/dev001"]).expect(0);
+    let config = site.desk.plain_device("dev001", &site.mqtt);
+    let secret = site.desk.write("secret", &made.out[0]);
+    fs::set_permissions(secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let bytes = image(3, 300_000);
+    let file = site.desk.write("image", &bytes);
+    site.ask(&["firmware", "add", "TESTPROD01/2.0.0", &file, "--name", "the second"]).expect(0);
+    let list = site.ask(&["firmware", "list", "TESTPROD01"]).expect(0);
+    assert!(
+        list.out[1].contains("released") && list.out[1].contains("the second"),
+        "{:?}",
+        list.out
+    );
+
+    let device = agent(&config, &["--once", "--wait", "90"]);
+    site.cloud.event("not-offered");
+    let why = site.ask(&["device", "show", "TESTPROD01/dev001"]).expect(0);
+    assert!(why.out[1].contains("no-rule"), "{:?}", why.out);
+    let update = ["update", "TESTPROD01/dev001", "--to", "2.0.0", "--wait", "90s"];
+    let end = site.ask(&update).expect(0);
+    assert!(end.out.last().unwrap().contains("2.0.0 complete"), "{:?}", end.out);
+    device.end().expect(0);
+    assert_eq!(site.desk.read("dev001.version"), b"2.0.0\n");
+    site.ask(&update).expect(7);
+
+    let shown = site.ask(&["device", "show", "TESTPROD01/dev001", "--json"]).expect(0);
+    let task = &json(&shown.out[0])["task"];
+    assert!(task["proved"].is_u64() && task["status"] == "complete", "{task}");
+    let history = site.ask(&["device", "history", "TESTPROD01/dev001"]).expect(0);
+    assert!(history.out.iter().any(|line| line.contains("  proved  ")), "{:?}", history.out);
+    let back = site.desk.path("back").to_str().unwrap().to_owned();
+    site.ask(&["firmware", "get", "TESTPROD01/2.0.0", &back]).expect(0);
+    assert_eq!(site.desk.read("back"), bytes);
+    site.ask(&["firmware", "remove", "TESTPROD01/2.0.0"]).expect(0);
+    site.ask(&["device", "disable", "TESTPROD01/dev001"]).expect(0);
+    let listed = site.ask(&["device", "list", "TESTPROD01"]).expect(0);
+    assert!(listed.out[1].contains("disabled"), "{:?}", listed.out);
+    site.ask(&["device", "remove", "TESTPROD01/dev001"]).expect(0);
+    site.ask(&["device", "show", "TESTPROD01/dev001"]).expect(7);
+}
+
+#[test]
+fn an_update_that_is_waited_for_ends_by_its_outcome() {
+    let site = Site::new();
+    site.ask(&["product", "add", "TESTPROD01"]).expect(0);
+    let csv = site.desk.write("devices.csv", "name,secret\ndev001\ndev002\n");
+    let made = site.ask(&["device", "import", "TESTPROD01", &csv]).expect(0);
+    assert!(made.out[0].starts_with("dev001,") && made.out[1].starts_with("dev002,"));
+    let file = site.desk.write("image", "firmware");
+    site.ask(&["firmware", "add", "TESTPROD01/2.0.0", &file, "--draft"]).expect(0);
+    let update = ["update", "TESTPROD01/dev001", "--to", "2.0.0", "--wait", "1s"];
+    site.ask(&update).expect(7);
+    site.ask(&["firmware", "release", "TESTPROD01/2.0.0"]).expect(0);
+    // The device is away: nothing comes of it in time, and the task stays.
+    let late = site.ask(&update).expect(3);
+    assert!(late.err[0].contains("not proved in time"), "{:?}", late.err);
+    site.ask(&["task", "cancel", "TESTPROD01/dev001"]).expect(0);
+    site.ask(&["task", "cancel", "TESTPROD01/dev001"]).expect(7);
+    site.ask(&["task", "retry", "TESTPROD01/dev001"]).expect(0);
+    site.ask(&["task", "cancel", "TESTPROD01/dev002"]).expect(7);
+}
+
+#[test]
+fn who_asks_wrongly_is_told_by_the_exit_code() {
+    let site = Site::new();
+    let wrong = site.desk.write("wrong", format!("ota1.{}.{}", "0".repeat(16), "0".repeat(64)));
+    let end = site.ask(&["product", "list", "--key-file", &wrong]).expect(7);
+    assert!(end.err[0].contains("show a key"), "{:?}", end.err);
+    let none = site.desk.write("none", "nothing");
+    site.ask(&["product", "list", "--key-file", &none]).expect(2);
+    site.ask(&["product", "list", "--url", "http://192.0.2.1:1"]).expect(2);
+    site.ask(&["product", "list", "--url", "http://127.0.0.1:1"]).expect(8);
+    site.ask(&["device", "list", "TESTPROD01"]).expect(7);
+    site.ask(&["device", "show", "TESTPROD01"]).expect(2);
+}
