@@ -384,17 +384,7 @@ fn beside(at: Instant, what: &What) -> Option<Line> {
     Some(match what {
         What::Fault { fault } => Line::new(at, "fault", format!("! {fault}: {}", fault.about()))
             .with("fault", fault.name()),
-        What::Called { peer, key, method, path, status } => {
-            let call =
-                if method.is_empty() { "no call".into() } else { format!("{method} {path}") };
-            let by = if key.is_empty() { String::new() } else { format!(" by {key}") };
-            Line::new(at, "called", format!("· api: {call}{by}: {status}"))
-                .with("peer", peer.to_string())
-                .with("key", key.as_str())
-                .with("method", *method)
-                .with("path", *path)
-                .with("status", *status)
-        }
+        What::Called { .. } => return called(at, what),
         What::Request { peer, method, path, status, range, why } => {
             let answer = match status {
                 0 => "no answer".to_owned(),
@@ -451,6 +441,20 @@ fn beside(at: Instant, what: &What) -> Option<Line> {
         }
         _ => return None,
     })
+}
+
+/// A call of the API.
+fn called(at: Instant, what: &What) -> Option<Line> {
+    let What::Called { peer, key, method, path, status } = what else { return None };
+    let call = if method.is_empty() { "no call".into() } else { format!("{method} {path}") };
+    let by = if key.is_empty() { String::new() } else { format!(" by {key}") };
+    let line = Line::new(at, "called", format!("· api: {call}{by}: {status}"))
+        .with("peer", peer.to_string())
+        .with("key", key.as_str())
+        .with("method", *method)
+        .with("path", *path)
+        .with("status", *status);
+    Some(line)
 }
 
 /// A peer's text without what would move a terminal's cursor or the order of what is read.
