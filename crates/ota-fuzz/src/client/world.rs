@@ -93,13 +93,9 @@ impl World {
     /// Does what the client wants; when its deadline is there, serves it.
     pub(super) fn settle(&mut self) {
         self.drain();
-        // What is done at a late moment may bring a limit that is past already: the journal's, where
-        // a hash ends long after it. It is served at once, and that has an end.
-        for _ in 0..3 {
-            if self.deadline.is_some_and(|deadline| deadline <= self.now) {
-                self.client.handle_timeout(self.now);
-                self.drain();
-            }
+        if self.deadline.is_some_and(|deadline| deadline <= self.now) {
+            self.client.handle_timeout(self.now);
+            self.drain();
         }
         let deadline = self.deadline.expect("it waits for ever");
         assert!(deadline > self.now, "a stale deadline: {deadline} at {}", self.now);

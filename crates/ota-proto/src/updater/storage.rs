@@ -75,6 +75,10 @@ impl Updater {
         slot.into_iter().chain(journal).min()
     }
 
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck_at().is_some_and(|at| at <= self.now)
+    }
+
     /// Slot or journal never answer: what is under way is nobody's from now on. What a restart
     /// decides by the evidence is left to the restart.
     pub(super) fn give_storage_up(&mut self) {

@@ -38,7 +38,7 @@ impl Updater {
         if self.patience_at().is_some_and(|at| at <= now) {
             return self.fail(self.waited_for());
         }
-        if self.stuck_at().is_some_and(|at| at <= now) {
+        if self.is_stuck() {
             return self.give_storage_up();
         }
         self.tick_silence();

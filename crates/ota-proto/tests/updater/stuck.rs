@@ -1,7 +1,7 @@
 //! Rules 9 and 16: a slot or a journal that never answers.
 
 use ota_proto::journal::Phase;
-use ota_proto::{Installed, Outcome, Reason, SlotState, State, StorageError};
+use ota_proto::{Digester, Installed, Outcome, Reason, SlotState, State, StorageError};
 
 use crate::bench::*;
 
@@ -99,4 +99,48 @@ fn rule_16_a_journal_that_never_answers_ends_the_attempt_after_half_an_hour() {
         }
         assert_eq!((ms, fetches), (1_801_000, 1), "fails: {fails}");
     }
+}
+
+/// While the image is hashed, and while the cloud is told that it is whole, nobody waits for the
+/// journal: its limit may be past already when somebody does.
+#[test]
+fn rule_16_a_limit_that_passed_while_nobody_waited_for_it_is_served_in_the_same_turn() {
+    let end = |bench: &mut Bench| {
+        bench.machine.handle_timeout(at(2_000_000));
+        let lines = bench.out(2_000_000);
+        let told = lines.iter().any(|line| line.contains("outcome: Failed(Storage)"));
+        assert!(told, "{lines:?}");
+        assert!(bench.idle.0.is_none_or(|next| next > at(2_000_000)), "{:?}", bench.idle);
+    };
+    // The last checkpoint is never answered, and nobody is there to hear "100".
+    let hashing = || {
+        let mut bench = Bench::fetching(config());
+        bench.good_head(1_100);
+        loop {
+            bench.out(1_100);
+            match bench.open.iter().map(|(kind, _)| *kind).find(|kind| *kind != Kind::Fetch) {
+                Some(Kind::Persist) if bench.at == SIZE => {
+                    bench.take(Kind::Persist);
+                }
+                Some(Kind::Digest) => break,
+                Some(kind) => bench.done(1_100, kind),
+                None => assert!(bench.piece(1_100, SIZE)),
+            }
+        }
+        bench.machine.handle_session(at(1_200), false);
+        bench
+    };
+    let mut bench = hashing();
+    bench.done(2_000, Kind::Digest);
+    assert_eq!(bench.out(2_000), ["event Ready"]);
+    end(&mut bench);
+    // After a wrong digest the journal must forget what it claims, and that is late, too.
+    let mut bench = hashing();
+    for _ in 0..2 {
+        let op = bench.take(Kind::Digest);
+        bench.machine.handle_digest(at(2_000_000), op, Ok(Digester::new().finish()));
+        bench.out(2_000_000);
+    }
+    assert_eq!(bench.machine.state(), State::Fetching);
+    end(&mut bench);
 }

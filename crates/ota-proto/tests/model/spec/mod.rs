@@ -349,6 +349,11 @@ impl Spec {
             self.tick_step();
         }
         self.settle();
+        // Who waits for the journal only from now on may find its time over.
+        if self.stuck_at().is_some_and(|at| at <= now) {
+            self.give_up();
+            self.settle();
+        }
     }
 
     pub(crate) fn running(&self) -> &'static str {
