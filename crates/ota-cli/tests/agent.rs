@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{Desk, Ota, SECRET, agent, ask, image, once, setup, status, told, wait_until};
+use common::{
+    Desk, Ota, SECRET, agent, ask, cloud_with, image, once, setup, status, told, wait_for_status,
+    wait_until,
+};
 
 #[test]
 fn an_update_with_the_version_in_a_file() {
@@ -461,4 +464,81 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
             end.err
         );
     }
+}
+
+#[test]
+fn a_redirect_to_a_store_that_is_not_public_is_refused_where_that_is_asked_for() {
+    let firmware = image(9, 1000);
+    for (more, refused) in [("", false), ("public_store_only = true", true)] {
+        let inside = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+        let to = inside.local_addr().unwrap();
+        let (asked, requests) = std::sync::mpsc::channel();
+        let body = [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", &firmware[..]].concat();
+        scripted(inside, body, move || asked.send(()).unwrap());
+        let first = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", first.local_addr().unwrap());
+        let answer = format!(
+            "HTTP/1.1 302 Found\r\nLocation: http://{to}/inside\r\nContent-Length: 0\r\n\r\n"
+        );
+        scripted(first, answer.into_bytes(), || {});
+        let desk = Desk::new();
+        desk.write("image", &firmware);
+        let (_cloud, broker) =
+            cloud_with(&["dev001"], &desk.path("image"), &["--public-url", &url]);
+        let config = desk.device_with("dev001", &broker, more);
+        if refused {
+            let mut agent = agent(&config, &["--once"]);
+            let words = "the store has no public address";
+            agent.wait_for("a refusal", |line| line["cause"] == words);
+            agent.terminate();
+            agent.end().expect(143);
+            assert!(requests.try_recv().is_err(), "nobody asked there");
+        } else {
+            once(&config).expect(0);
+            assert!(requests.try_recv().is_ok());
+        }
+    }
+}
+
+#[test]
+fn the_status_has_the_words_of_what_the_store_answered_last() {
+    let store = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", store.local_addr().unwrap());
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 1532\r\n\r\n";
+    scripted(store, [head.as_bytes(), &[b' '; 1_532]].concat(), || {});
+    let desk = Desk::new();
+    desk.write("image", image(1, 1000));
+    let (_cloud, broker) = cloud_with(&["dev001"], &desk.path("image"), &["--public-url", &url]);
+    let config = desk.plain_device("dev001", &broker);
+    let agent = agent(&config, &[]);
+    let status = wait_for_status(&config, |status| status["last_answer"].is_string());
+    let answer = "200, 1532 bytes, text/html";
+    assert_eq!(status["last_answer"], answer);
+    let error =
+        format!("the download failed for now: server has another length than the offer: {answer}");
+    assert_eq!(status["last_error"], error);
+    let text = ask(&config, &["status"]).expect(0).out.join("\n");
+    assert!(text.contains(&format!("last answer      {answer}")), "{text}");
+    assert!(text.contains(&format!("last error       {error}")), "{text}");
+    agent.terminate();
+    agent.end().expect(0);
+}
+
+/// Answers each request on this port so, until the tests end.
+fn scripted(port: std::net::TcpListener, answer: Vec<u8>, asked: impl Fn() + Send + 'static) {
+    use std::io::{Read as _, Write as _};
+    std::thread::spawn(move || {
+        for stream in port.incoming() {
+            let (mut stream, mut head) = (stream.unwrap(), Vec::new());
+            let mut bytes = [0; 1_024];
+            while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                match stream.read(&mut bytes) {
+                    Ok(count) if count > 0 => head.extend_from_slice(&bytes[..count]),
+                    _ => break,
+                }
+            }
+            asked();
+            let _ = stream.write_all(&answer);
+        }
+    });
 }

@@ -89,6 +89,53 @@ fn a_disk_without_room_for_two_images_is_found_before_an_update() {
 }
 
 #[test]
+fn an_image_that_was_handed_out_goes_only_for_room_and_not_without_a_word() {
+    let (desk, mut cloud, broker) = setup(&["dev001", "dev002", "dev003"], image(2, 4 << 20));
+    // With the image before that size, there is room for both, for one, and for one only if the
+    // other is not to be kept.
+    for (device, before, more, code, told_of) in [
+        ("dev001", 1 << 20, "", 0, false),
+        ("dev002", 4 << 20, "", 0, true),
+        ("dev003", 4 << 20, "keep_accepted = true\n", 4, false),
+    ] {
+        let data = desk.path(device);
+        let seen = desk.path(&format!("{device}.seen"));
+        let version = desk.path(&format!("{device}.version"));
+        let script = format!(
+            "wc -c < {} && echo $0 > {}",
+            data.join("slot.img").display(),
+            version.display()
+        );
+        let lines = format!(
+            "{more}restart = \"none\"\ninstall = [\"sh\", \"-c\", \"{script}\", \"{{version}}\"]\n\
+             consent = [\"sh\", \"-c\", \"wc -c < {}/slot.img > {}\"]",
+            data.display(),
+            seen.display()
+        );
+        let config = desk.device_with(device, &broker, &lines);
+        let mount = format!(
+            "mkdir -p \"$OTA_TEST_AT\"; mount -t tmpfs -o size=8m,mode=755 none \"$OTA_TEST_AT\"; \
+             head -c {before} /dev/zero > \"$OTA_TEST_AT/slot.img\""
+        );
+        let Some(end) = once_mounted(&mount, &config, data.to_str().unwrap()) else { return };
+        let end = end.expect(code);
+        let lines = end.out.iter().filter(|line| line.contains("\"removed\"")).count();
+        assert_eq!(lines, usize::from(told_of), "{device}: {:?}", end.out);
+        let bytes =
+            |line: &String| line.contains("\"removed\"") && line.contains("\"bytes\":4194304");
+        assert_eq!(end.out.iter().any(bytes), told_of, "{:?}", end.out);
+        // It was there until the download began.
+        assert_eq!(
+            String::from_utf8(desk.read(&format!("{device}.seen"))).unwrap().trim(),
+            before.to_string()
+        );
+        let (result, said) = told(&mut cloud);
+        let refused = ("-5", "no space for a second image");
+        assert_eq!((&*result, &*said) == refused, code == 4, "{result} {said}");
+    }
+}
+
+#[test]
 fn a_full_or_read_only_disk_at_the_start_is_one_line_that_says_what_to_do() {
     let desk = Desk::new();
     let config = desk.plain_device("dev001", "127.0.0.1:9");

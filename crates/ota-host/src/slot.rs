@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ota_proto::{Digester, SlotInfo, StorageError};
@@ -141,6 +142,7 @@ impl FileSlot {
             image: Image {
                 dir: dir.clone(),
                 shared: Arc::new(Mutex::new(Found { name, file: None })),
+                removed: Arc::default(),
             },
             name,
             fitted: None,
@@ -361,6 +363,7 @@ impl FileSlot {
             return Err(StorageError::NoSecondSpace);
         }
         self.dir.remove(IMAGE).map_err(failed)?;
+        self.image.removed.store(gained, Ordering::Relaxed);
         self.take_room(size)
     }
 
@@ -407,6 +410,8 @@ impl FileSlot {
 pub struct Image {
     dir: DataDir,
     shared: Arc<Mutex<Found>>,
+    /// Bytes that the image before had when it was removed; 0 while nobody is to be told.
+    removed: Arc<AtomicU64>,
 }
 
 /// Where the verified image is.
@@ -438,6 +443,13 @@ impl Image {
         } else {
             Err(HostError::Replaced { path })
         }
+    }
+
+    /// Bytes that the image before had, when it was removed since this was asked last: the next one
+    /// needed its room. Somebody may have counted on it, so tell them.
+    #[must_use]
+    pub fn take_removed(&self) -> Option<u64> {
+        Some(self.removed.swap(0, Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     /// Makes it the accepted image, `slot.img`, in one step that a power cut does not undo. When

@@ -106,6 +106,9 @@ fn two_images_on_a_disk_of_2_mib() {
     assert!(image.exists(), "nothing is removed in vain");
     assert_eq!(slot.erase(0..4096, 100 * 1024), Ok(()));
     assert!(image.exists(), "nor before its room is needed");
+    assert_eq!(slot.image().take_removed(), None);
     assert_eq!(slot.erase(0..4096, size), Ok(()));
     assert!(!image.exists());
+    assert_eq!(slot.image().take_removed(), Some(size), "it is told");
+    assert_eq!(slot.image().take_removed(), None, "once");
 }

@@ -287,7 +287,8 @@ impl Reason {
     }
 
     /// Whether what the server answered is told beside it.
-    pub(crate) const fn is_explained(self) -> bool {
+    #[must_use]
+    pub const fn is_explained(self) -> bool {
         use Reason as R;
         matches!(
             self,

@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use ota_host::{Clock, DataDir, FileSlot, JournalFile, Recordings, Storage};
+use ota_host::{Clock, DataDir, FileSlot, Image, JournalFile, Recordings, Storage};
 use ota_proto::{
-    Event, Hold, InstallFault, Installed, Instant, Misuse, Outcome, Reason, StorageError, TlsError,
-    TransportError,
+    Answer, Event, Hold, InstallFault, Installed, Instant, Misuse, Outcome, Reason, StorageError,
+    TlsError, TransportError, Updater,
 };
 use ota_tokio::{DeviceIndex, Driver};
 use ota_wire::client;
@@ -30,6 +30,7 @@ use crate::args::Agent;
 use crate::device::{self, Account, Setup};
 use crate::failure::{Code, Failure};
 use crate::print::{Line, Printer};
+use crate::size::Bytes;
 use crate::{sink, span, stop};
 
 /// How a life ends well.
@@ -77,6 +78,8 @@ pub(super) struct Device<'a> {
     /// Why the download waits.
     pub(super) cause: Option<Reason>,
     pub(super) meter: Option<Meter>,
+    /// What the server answered last that was of no use.
+    pub(super) last_answer: Option<Answer>,
     /// What went wrong last, and the Unix time of it.
     pub(super) last_error: RefCell<Option<(Option<u64>, String)>>,
     /// What the log says is awaited.
@@ -141,6 +144,7 @@ impl<'a> Device<'a> {
             retry_at: None,
             cause: None,
             meter: None,
+            last_answer: None,
             last_error: RefCell::new(None),
             told_awaited: None,
             restart_by: None,
@@ -151,6 +155,7 @@ impl<'a> Device<'a> {
         self.begin();
         let mut hang_up = stop::HangUp::new()?;
         let end = loop {
+            self.tell_removed();
             self.tell_awaited();
             let (wait, look) = (self.wait_left(), self.look_left());
             let end = tokio::select! {
@@ -227,11 +232,14 @@ impl<'a> Device<'a> {
                 self.approved = false;
                 self.meter = Some(Meter { since: self.clock.now(), from: *from });
             }
-            Event::Retry { cause } => {
-                self.cause = Some(*cause);
-                self.note_error(&format!("the download failed for now: {cause}"));
+            Event::Retry { cause } => self.retry(*cause),
+            Event::Ready => {
+                self.last_answer = None;
+                self.ready();
             }
-            Event::Ready => self.ready(),
+            Event::VersionRefused { code } => {
+                self.note_error(&format!("the cloud refused the version report: code {code}"));
+            }
             Event::Superseded => self.drop_questions(),
             Event::Withdrawn => {
                 self.drop_questions();
@@ -250,7 +258,8 @@ impl<'a> Device<'a> {
                 self.forget_deferral();
                 self.busy = true;
                 if let Outcome::Failed(reason) = outcome {
-                    let said = answer.map(|answer| format!(": {answer}")).unwrap_or_default();
+                    self.last_answer = *answer;
+                    let said = self.said();
                     self.warn(&format!("the update failed: {reason}{said}{}", what_to_do(*reason)));
                     self.record().await;
                 }
@@ -311,6 +320,30 @@ impl<'a> Device<'a> {
     /// Whether a bar can be drawn below the lines.
     pub(super) fn has_bar(&self) -> bool {
         self.printer.has_bar()
+    }
+
+    fn retry(&mut self, cause: Reason) {
+        self.cause = Some(cause);
+        let answer = self.driver.updater(self.device).and_then(Updater::answer);
+        self.last_answer = answer.filter(|_| cause.is_explained());
+        self.note_error(&format!("the download failed for now: {cause}{}", self.said()));
+    }
+
+    /// What the server answered last, behind what is wrong with it.
+    fn said(&self) -> String {
+        self.last_answer.map(|answer| format!(": {answer}")).unwrap_or_default()
+    }
+
+    /// What was handed out does not disappear without a word.
+    fn tell_removed(&self) {
+        let removed = self.driver.image(self.device).and_then(Image::take_removed);
+        let Some(bytes) = removed else { return };
+        let text = format!(
+            "* removed slot.img, {}: the next image needs its room; keep_accepted = true would \
+             refuse that one instead",
+            Bytes(bytes)
+        );
+        self.print(&Line::new(self.clock.now(), "removed", text).with("bytes", bytes));
     }
 
     fn note_link(&mut self, event: &client::Event) {

@@ -120,6 +120,7 @@ impl Device<'_> {
             "install_window_opens_in": closed(self.config.care.install).map(seconds),
             "result_to_report": updater.and_then(Updater::owed).map(outcome),
             "last_result": self.reported.map(outcome),
+            "last_answer": self.last_answer.map(|answer| answer.to_string()),
             "last_error": error.map(|(_, text)| text),
             "last_error_at": error.and_then(|(at, _)| *at).map(day::date_time),
             "slot": self.installer.slot(),

@@ -25,7 +25,7 @@ use crate::Md5;
 use crate::chance::Rng;
 use crate::config::{Config, ConfigError};
 use crate::error::{FetchError, MessageError, StorageError, TransportError};
-use crate::input::{Boot, Peer, ResponseHead, SlotInfo, SlotState};
+use crate::input::{Answer, Boot, Peer, ResponseHead, SlotInfo, SlotState};
 use crate::journal::Outcome;
 use crate::message::CloudMessage;
 #[allow(unused_imports)] // for the documentation
@@ -349,6 +349,13 @@ impl Updater {
         let idle = self.job.as_ref().is_none_or(|job| matches!(job.work, Work::Digest { .. }));
         let stored = !matches!(self.next_storage(), Some(Work::Sync { .. }));
         idle && stored && self.ledger.settled()
+    }
+
+    /// What the server answered last in the open attempt. At an [`output::Event::Retry`] it belongs
+    /// to the cause when that [is explained](crate::Reason::is_explained) by an answer.
+    #[must_use]
+    pub fn answer(&self) -> Option<Answer> {
+        self.update.as_ref()?.answer
     }
 
     /// Bytes stored and bytes in all of the open attempt.
