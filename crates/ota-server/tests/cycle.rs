@@ -1,6 +1,8 @@
 //! Turns of the loop over both stores: what is durable, what may leave when, deaths between.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
+mod failing;
+
 use std::time::Duration;
 
 use ota_cloud::sign::UrlSigner;
@@ -9,12 +11,12 @@ use ota_cloud::{
 };
 use ota_proto::{Identity, Instant, Md5};
 use ota_server::cycle::{self, CommandError, Edit, Engine, Input, Outcome, Refused, Rider};
-use ota_store::audit::AuditKey;
-use ota_store::seal::KeyId;
 use ota_store::{
-    Commit, Committed, Conflict, DataFolder, DeviceKey, DeviceRow, EventQuery, Filter, Kind,
-    Memory, Micros, Read, Sqlite, Store, StoreError,
+    Commit, Conflict, DataFolder, DeviceKey, DeviceRow, EventQuery, Filter, Memory, Sqlite, Store,
+    StoreError,
 };
+
+use failing::{Failing, Fault};
 
 const OLD: &[u8] = br#"{"type":"report_version","report":{"version":"0.1.0"}}"#;
 const NEW: &[u8] = br#"{"type":"report_version","report":{"version":"1.0.0"}}"#;
@@ -57,79 +59,6 @@ fn engine<S: Store>(store: S) -> Engine<S> {
 fn turn<S: Store>(engine: &mut Engine<S>, now: u64, inputs: Vec<Input>) -> Outcome {
     let inputs: Vec<_> = inputs.into_iter().map(|input| (device(1), input)).collect();
     engine.turn(at(now), &inputs).unwrap()
-}
-
-/// A store whose commits fail, once or always.
-#[derive(Debug)]
-struct Broken {
-    inner: Memory,
-    error: StoreError,
-    times: usize,
-}
-
-impl Broken {
-    fn once(inner: Memory, error: StoreError) -> Self {
-        Self { inner, error, times: 1 }
-    }
-
-    fn always(inner: Memory, error: StoreError) -> Self {
-        Self { inner, error, times: usize::MAX }
-    }
-}
-
-impl Store for Broken {
-    fn read(&self) -> &dyn Read {
-        self.inner.read()
-    }
-
-    fn reader(&self) -> Result<Box<dyn Read + Send>, StoreError> {
-        self.inner.reader()
-    }
-
-    fn load(&mut self, keys: &[DeviceKey]) -> Result<Vec<Option<DeviceRow>>, StoreError> {
-        self.inner.load(keys)
-    }
-
-    fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
-        if self.times > 0 {
-            self.times -= 1;
-            return Err(self.error.clone());
-        }
-        self.inner.commit(commit)
-    }
-
-    fn due(&mut self, now: Micros, limit: usize) -> Result<Vec<DeviceKey>, StoreError> {
-        self.inner.due(now, limit)
-    }
-
-    fn next_wake(&mut self) -> Result<Option<Micros>, StoreError> {
-        self.inner.next_wake()
-    }
-
-    fn due_items(
-        &mut self,
-        kind: Kind,
-        now: Micros,
-        limit: usize,
-    ) -> Result<Vec<String>, StoreError> {
-        self.inner.due_items(kind, now, limit)
-    }
-
-    fn prune_events(&mut self, upto: u64, limit: usize) -> Result<u64, StoreError> {
-        self.inner.prune_events(upto, limit)
-    }
-
-    fn prune_audit(&mut self, upto: u64, limit: usize) -> Result<u64, StoreError> {
-        self.inner.prune_audit(upto, limit)
-    }
-
-    fn set_audit_key(&mut self, key: AuditKey) {
-        self.inner.set_audit_key(key);
-    }
-
-    fn set_master_key(&mut self, key: KeyId) -> Result<(), StoreError> {
-        self.inner.set_master_key(key)
-    }
 }
 
 #[test]
@@ -205,16 +134,15 @@ fn counts_fit<S: Store>(engine: &mut Engine<S>, when: &str) {
 }
 
 /// An engine of a device whose download is at 30 %, which is in no row, from 60 on.
-fn unsaved(times: usize) -> Engine<Broken> {
+fn unsaved(times: usize) -> Engine<Failing> {
     let mut one = engine(Memory::new());
     turn(&mut one, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
     let offer = turn(&mut one, 50, vec![]).publish.remove(0).offer.unwrap();
     turn(&mut one, 51, vec![Input::Offered(offer), progress("downloading", 1)]);
-    let error = StoreError::Full { why: "x".into() };
-    let mut two = engine(Broken { inner: one.store_mut().clone(), error, times: 0 });
+    let mut two = engine(Failing { inner: one.store_mut().clone(), fault: None });
     turn(&mut two, 55, vec![Input::Connected]);
     assert_eq!(turn(&mut two, 60, vec![progress("downloading", 30)]).written, 0);
-    two.store_mut().times = times;
+    two.store_mut().fault = Some(Fault::full(times));
     two
 }
 
@@ -302,7 +230,7 @@ fn an_edit_whose_commit_fails_changes_nothing_and_costs_no_news_that_were_not_wr
 fn a_device_that_nothing_is_kept_of_is_as_its_row_after_an_edit_whose_commit_fails() {
     let mut engine = unsaved(0);
     turn(&mut engine, 70, vec![progress("burning", 0)]);
-    engine.store_mut().times = 1;
+    engine.store_mut().fault = Some(Fault::full(1));
     let full = engine.edit(at(71), &device(1), edit(None, Some("3")), Rider::default());
     assert!(full.is_err());
     assert!(engine.is_online(&device(1)));
@@ -367,8 +295,8 @@ fn a_disk_that_is_full_answers_nothing_changes_nothing_and_the_same_inputs_go_th
     let mut engine = engine(Memory::new());
     turn(&mut engine, 0, vec![Input::Connected]);
     let before = engine.device(&device(1)).unwrap();
-    let full = Broken::once(engine.store_mut().clone(), StoreError::Full { why: "x".into() });
-    let mut broken = self::engine(full);
+    let inner = engine.store_mut().clone();
+    let mut broken = self::engine(Failing { inner, fault: Some(Fault::full(1)) });
     let inputs = [(device(1), Input::Connected), (device(1), Input::Message(OLD.to_vec()))];
     assert!(matches!(broken.turn(at(1), &inputs), Err(StoreError::Full { .. })));
     let stored = broken.device(&device(1)).unwrap().unwrap();
@@ -383,16 +311,15 @@ fn a_commit_that_fails_costs_no_news_that_were_not_written_yet() {
     turn(&mut one, 0, vec![Input::Connected, Input::Message(OLD.to_vec())]);
     let offer = turn(&mut one, 50, vec![]).publish.remove(0).offer.unwrap();
     turn(&mut one, 51, vec![Input::Offered(offer), progress("downloading", 1)]);
-    let error = StoreError::Full { why: "x".into() };
-    let mut two = engine(Broken { inner: one.store_mut().clone(), error, times: 0 });
-    let of = |engine: &mut Engine<Broken>| {
+    let mut two = engine(Failing { inner: one.store_mut().clone(), fault: None });
+    let of = |engine: &mut Engine<Failing>| {
         let device = engine.device(&device(1)).unwrap().unwrap();
         (device.task.unwrap().percent, device.counters)
     };
     turn(&mut two, 60, vec![progress("downloading", 30)]);
     let before = of(&mut two);
     assert_eq!(before.0, Some(30));
-    two.store_mut().times = 1;
+    two.store_mut().fault = Some(Fault::full(1));
     let failed = two.turn(at(70), &[(device(1), Input::Message(NEW.to_vec()))]);
     assert!(failed.is_err());
     assert_eq!(of(&mut two), before, "as before, with what is in no row");
@@ -424,11 +351,10 @@ fn a_row_that_changed_behind_it_is_loaded_and_applied_again() {
     assert_eq!(came.answers, [Ok(())]);
     let counters = first.device(&device(1)).unwrap().unwrap().counters;
     assert_eq!(counters.versions, 3, "no report was lost and none counted twice");
-    let broken = Broken::always(
-        Memory::new(),
-        StoreError::Conflict(Conflict { devices: vec![], items: vec![] }),
-    );
-    let error = engine(broken).turn(at(0), &[(device(1), Input::Connected)]).unwrap_err();
+    let error = StoreError::Conflict(Conflict { devices: vec![], items: vec![] });
+    let fault = Fault { error, times: usize::MAX, stored: false };
+    let mut broken = engine(Failing { inner: Memory::new(), fault: Some(fault) });
+    let error = broken.turn(at(0), &[(device(1), Input::Connected)]).unwrap_err();
     assert!(matches!(error, StoreError::Conflict(_)), "it ends");
 }
 

@@ -5,21 +5,18 @@
 //! `OTA_CLOUD_WORLDS` says how many (40), `OTA_SEED` runs one.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
+mod failing;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use ota_cloud::sign::UrlSigner;
 use ota_cloud::{CloudConfig, Device, EventKind, Firmware, Rollout, TaskId};
 use ota_proto::message::CloudMessage;
 use ota_proto::{Identity, Instant, Md5};
 use ota_server::cycle::{CommandError, Edit, Engine, Input, Outcome, Rider};
-use ota_store::audit::AuditKey;
-use ota_store::seal::KeyId;
-use ota_store::{
-    Commit, Committed, DeviceKey, DeviceRow, EventQuery, Kind, Memory, Micros, Read, Store,
-    StoreError,
-};
+use ota_store::{DeviceKey, DeviceRow, EventQuery, Memory, Store as _};
+
+use failing::{Failing, Fault};
 
 const PRODUCT: &str = "TESTPROD01";
 const SECOND: u64 = 1_000_000;
@@ -32,68 +29,6 @@ const REFUSED: u8 = 1;
 const BEFORE: u8 = 2;
 /// The process is gone after it: nobody was told.
 const AFTER: u8 = 3;
-
-#[derive(Debug)]
-struct Mortal {
-    inner: Memory,
-    fate: Arc<AtomicU8>,
-}
-
-impl Store for Mortal {
-    fn read(&self) -> &dyn Read {
-        self.inner.read()
-    }
-
-    fn reader(&self) -> Result<Box<dyn Read + Send>, StoreError> {
-        self.inner.reader()
-    }
-
-    fn load(&mut self, keys: &[DeviceKey]) -> Result<Vec<Option<DeviceRow>>, StoreError> {
-        self.inner.load(keys)
-    }
-
-    fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
-        let full = || StoreError::Full { why: "a test".into() };
-        match self.fate.load(Ordering::Relaxed) {
-            GOOD => self.inner.commit(commit),
-            AFTER => self.inner.commit(commit).and(Err(full())),
-            _ => Err(full()),
-        }
-    }
-
-    fn due(&mut self, now: Micros, limit: usize) -> Result<Vec<DeviceKey>, StoreError> {
-        self.inner.due(now, limit)
-    }
-
-    fn next_wake(&mut self) -> Result<Option<Micros>, StoreError> {
-        self.inner.next_wake()
-    }
-
-    fn due_items(
-        &mut self,
-        kind: Kind,
-        now: Micros,
-        limit: usize,
-    ) -> Result<Vec<String>, StoreError> {
-        self.inner.due_items(kind, now, limit)
-    }
-
-    fn prune_events(&mut self, upto: u64, limit: usize) -> Result<u64, StoreError> {
-        self.inner.prune_events(upto, limit)
-    }
-
-    fn prune_audit(&mut self, upto: u64, limit: usize) -> Result<u64, StoreError> {
-        self.inner.prune_audit(upto, limit)
-    }
-
-    fn set_audit_key(&mut self, key: AuditKey) {
-        self.inner.set_audit_key(key);
-    }
-
-    fn set_master_key(&mut self, key: KeyId) -> Result<(), StoreError> {
-        self.inner.set_master_key(key)
-    }
-}
 
 /// A device, over all lives of the cloud.
 #[derive(Clone, Debug, Default)]
@@ -122,8 +57,7 @@ struct World {
     seed: u64,
     random: u64,
     memory: Memory,
-    fate: Arc<AtomicU8>,
-    engine: Option<Engine<Mortal>>,
+    engine: Option<Engine<Failing>>,
     nodes: Vec<Node>,
     target: u32,
     now: u64,
@@ -140,12 +74,17 @@ fn version(n: u32) -> String {
     format!("{n}.0.0")
 }
 
-fn open(memory: &Memory, fate: &Arc<AtomicU8>) -> Engine<Mortal> {
+fn open(memory: &Memory) -> Engine<Failing> {
     let signer = UrlSigner::new("http://127.0.0.1", *b"key", UrlSigner::LIFE);
-    let store = Mortal { inner: memory.clone(), fate: fate.clone() };
+    let store = Failing { inner: memory.clone(), fault: None };
     let mut engine = Engine::new(store, CloudConfig::new(signer, 0)).unwrap();
     engine.allow_unknown(true);
     engine
+}
+
+/// The whole turn fails alike.
+fn fault_of(fate: u8) -> Option<Fault> {
+    (fate != GOOD).then(|| Fault { stored: fate == AFTER, ..Fault::full(usize::MAX) })
 }
 
 fn progress(state: &str, of: u32) -> Input {
@@ -161,13 +100,12 @@ fn progress(state: &str, of: u32) -> Input {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let (memory, fate) = (Memory::new(), Arc::new(AtomicU8::new(GOOD)));
+        let memory = Memory::new();
         let mut world = Self {
             seed,
             random: seed,
-            engine: Some(open(&memory, &fate)),
+            engine: Some(open(&memory)),
             memory,
-            fate,
             nodes: Vec::new(),
             target: 0,
             now: 1_700_000_000 * SECOND,
@@ -189,8 +127,8 @@ impl World {
         (word ^ (word >> 31)) % end
     }
 
-    fn engine(&mut self) -> &mut Engine<Mortal> {
-        self.engine.get_or_insert_with(|| open(&self.memory, &self.fate))
+    fn engine(&mut self) -> &mut Engine<Failing> {
+        self.engine.get_or_insert_with(|| open(&self.memory))
     }
 
     fn next_firmware(&mut self) {
@@ -243,10 +181,10 @@ impl World {
     /// Takes a turn; what was in it is told to the devices, as far as the fate lets it.
     fn turn(&mut self, fate: u8, lossy: bool) {
         let (inputs, sent) = (std::mem::take(&mut self.inputs), std::mem::take(&mut self.sent));
-        self.fate.store(fate, Ordering::Relaxed);
+        self.engine().store_mut().fault = fault_of(fate);
         let now = Instant::from_micros(self.now);
         let came = self.engine().turn(now, &inputs);
-        self.fate.store(GOOD, Ordering::Relaxed);
+        self.engine().store_mut().fault = None;
         match came {
             Ok(outcome) => self.hand_out(outcome, &sent, lossy),
             Err(_) if fate == REFUSED => {
@@ -276,12 +214,12 @@ impl World {
         let mut edit = Edit::default();
         edit.tags = Some([("n".to_owned(), tag.to_string())].into());
         let there = self.stored(n).is_some();
-        self.fate.store(fate, Ordering::Relaxed);
+        self.engine().store_mut().fault = fault_of(fate);
         let came = match removes {
             true => self.engine().remove(now, &device, Rider::default()),
             false => self.engine().edit(now, &device, edit, Rider::default()),
         };
-        self.fate.store(GOOD, Ordering::Relaxed);
+        self.engine().store_mut().fault = None;
         let refused = matches!(came, Err(CommandError::Refused(_)));
         let seed = self.seed;
         assert_eq!(refused, !there, "seed {seed}: {n}: {came:?}");

@@ -37,6 +37,20 @@ fn switching() -> World {
     panic!("it never switches: {:?}", world.machine);
 }
 
+/// The new image is on trial, and the application wants the old one back; the reason is not in the
+/// journal yet.
+fn rolling_back() -> World {
+    let mut world = switching();
+    world.complete(Ok(()), &mut Input::new(&[]));
+    world.settle();
+    world.boot(VERSIONS[SMALL], SlotState::Trial);
+    world.settle();
+    let now = world.now;
+    assert!(world.command(|machine| machine.roll_back(now)));
+    world.settle();
+    world
+}
+
 /// What is under way on the links is answered.
 fn answer(world: &mut World, size: u64) {
     if !world.pubs.is_empty() {
@@ -76,14 +90,7 @@ fn a_restart_may_be_asked_for_when_the_limit_of_the_switch_has_passed_and_not_be
 
 #[test]
 fn a_restart_may_be_asked_for_when_the_fourth_roll_back_is_refused_and_not_before() {
-    let mut world = switching();
-    world.complete(Ok(()), &mut Input::new(&[]));
-    world.settle();
-    world.boot(VERSIONS[SMALL], SlotState::Trial);
-    world.settle();
-    let now = world.now;
-    assert!(world.command(|machine| machine.roll_back(now)));
-    world.settle();
+    let mut world = rolling_back();
     world.complete(Ok(()), &mut Input::new(&[]));
     for _ in 0..4 {
         assert!(!world.restart && !world.is_left_to_the_restart());
@@ -102,14 +109,7 @@ fn a_restart_may_be_asked_for_when_the_fourth_roll_back_is_refused_and_not_befor
 
 #[test]
 fn a_restart_may_be_asked_for_when_no_record_becomes_durable_for_so_long() {
-    let mut world = switching();
-    world.complete(Ok(()), &mut Input::new(&[]));
-    world.settle();
-    world.boot(VERSIONS[SMALL], SlotState::Trial);
-    world.settle();
-    let now = world.now;
-    assert!(world.command(|machine| machine.roll_back(now)));
-    world.settle();
+    let mut world = rolling_back();
     assert!(world.persist.is_some());
     let limit = world.config.timing.patience;
     world.wait(limit - Duration::from_millis(1));
