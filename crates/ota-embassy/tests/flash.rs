@@ -6,7 +6,8 @@ mod world;
 use ota_embassy::{
     BootSwitch, FlashError, FlashJournal, FlashSlot, FlashStorage, NoSwitch, Storage, Switch,
 };
-use ota_proto::{Digester, Md5, Rng, SlotState, StorageError};
+use ota_proto::journal::Record;
+use ota_proto::{Digester, Journal, Md5, Rng, SlotState, StorageError};
 use world::chip::{ACTIVE, Chip, DFU, JOURNAL, PAGE, Region, STATE};
 use world::clock;
 use world::image;
@@ -152,5 +153,28 @@ fn a_trial_is_told_from_what_starts_next_whatever_erased_bytes_read_as() {
         assert_eq!(state(0xc0, erased), SlotState::RolledBack, "{erased:#x}");
         assert_eq!(state(0xd0, erased), SlotState::Confirmed, "{erased:#x}");
         assert_eq!(state(erased, erased), SlotState::Confirmed, "{erased:#x}");
+    }
+}
+
+/// One bit of any place, the newest record's among them, and of what is blank.
+#[test]
+fn a_bit_of_the_journal_that_is_read_wrongly_at_a_start_takes_no_record_back() {
+    let record = |time: u32| Record { valid_from: [time, 0], ..Record::default() };
+    let found = |block: Option<[u8; Journal::LEN]>| block.map(|b| Record::decode(&b).unwrap().1);
+    for place in 0..8 {
+        let chip = Chip::new(&[], 1);
+        let journal = || FlashJournal::new(chip.region(JOURNAL)).unwrap();
+        clock::finish(async {
+            let mut first = journal();
+            assert_eq!(first.boot().await, None);
+            // The first takes four places, and the others one each.
+            for time in 1..=3 {
+                first.persist(&record(time).encode(0)).await.unwrap();
+            }
+            chip.misread(JOURNAL.start + place * Journal::LEN + 20);
+            assert_eq!(found(journal().boot().await), Some(record(3)), "place {place}");
+            assert_eq!(found(journal().boot().await), Some(record(3)), "place {place}, later");
+        });
+        assert_eq!(chip.broken(), Vec::<String>::new());
     }
 }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::dir::{DataDir, is_unlinked};
 use crate::error::{HostError, storage_error};
+use crate::slot::drop_cache;
 
 const NAME: &str = "journal";
 const TEMP: &str = "journal.new";
@@ -58,10 +59,17 @@ impl JournalFile {
     /// differently next time. It is not an error when that fails: the record is read as well.
     #[must_use]
     pub fn load(&self) -> Option<[u8; Journal::LEN]> {
+        // A place that cannot be read is as good as torn; the other may hold.
         let read = |place: usize| {
-            let mut block = [0; Journal::LEN];
-            // A place that cannot be read is as good as torn; the other may hold.
-            self.file.read_exact_at(&mut block, offset(place)).ok().map(|()| block)
+            Journal::read_place(|| {
+                let mut block = [0; Journal::LEN];
+                let read = self.file.read_exact_at(&mut block, offset(place));
+                if read.is_err() || !Journal::is_believed(&block) {
+                    // The next reading is to be one of the medium.
+                    drop_cache(&self.file, 0);
+                }
+                read.ok().map(|()| block)
+            })
         };
         let blocks = [read(0), read(1)];
         let _ = self.settle(&blocks);

@@ -327,3 +327,25 @@ fn places_alternate_over_the_wrap() {
     let place = |sequence: u32| Journal::place(&Record::default().encode(sequence));
     assert_eq!([place(u32::MAX - 1), place(u32::MAX), place(0), place(1)], [0, 1, 0, 1]);
 }
+
+#[test]
+fn a_place_that_reads_as_no_record_is_read_again_before_it_is_taken_for_torn() {
+    let block = full().encode(7);
+    let mut wrong = block;
+    wrong[100] ^= 1;
+    for bad in [None, Some(wrong)] {
+        for good in [block, [0xff; Journal::LEN], [0; Journal::LEN]] {
+            assert!(Journal::is_believed(&good));
+            for (failures, expected) in [(0, Some(good)), (2, Some(good)), (3, bad)] {
+                let mut readings = 0;
+                let read = Journal::read_place(|| {
+                    readings += 1;
+                    if readings > failures { Some(good) } else { bad }
+                });
+                assert_eq!(read, expected);
+                assert_eq!(readings, (failures + 1).min(Journal::READINGS), "no more than needed");
+            }
+        }
+    }
+    assert!(!Journal::is_believed(&wrong));
+}

@@ -28,13 +28,16 @@ pub enum Kind {
     FlippedBit,
     /// Words of the slot cannot be read, until they are erased or for good.
     UnreadableWords,
+    /// At a start a place of the journal is read wrongly, or not at all, and rightly when it is
+    /// read again.
+    MisreadJournal,
     /// Power goes within an operation, and a byte of it reads differently each time.
     HalfDone,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ShortLives,
         Self::OrderlyStop,
         Self::StoreAway,
@@ -44,6 +47,7 @@ impl Kind {
         Self::MovedImage,
         Self::FlippedBit,
         Self::UnreadableWords,
+        Self::MisreadJournal,
         Self::HalfDone,
     ];
 
@@ -59,6 +63,7 @@ impl Kind {
                 Self::ClockSteps,
                 Self::FlippedBit,
                 Self::UnreadableWords,
+                Self::MisreadJournal,
             ],
         }
     }
@@ -69,6 +74,8 @@ impl Kind {
             return match (self, what) {
                 (Self::ClockSteps, What::Persist(_, record)) => record.valid_from[0] > 0,
                 (Self::FlippedBit | Self::MovedImage, What::Digest(..)) => true,
+                // A record is found all the same.
+                (Self::MisreadJournal, What::Boot { record, .. }) => record.is_some(),
                 _ => false,
             };
         };
@@ -84,7 +91,7 @@ impl Kind {
             Self::ChangedText => matches!(event, Event::Offered | Event::Ready),
             Self::UnreadableWords => matches!(event, Event::Finished { .. }),
             Self::HalfDone => matches!(event, Event::Started { .. }),
-            Self::ClockSteps | Self::MovedImage | Self::FlippedBit => false,
+            Self::ClockSteps | Self::MovedImage | Self::FlippedBit | Self::MisreadJournal => false,
         }
     }
 }

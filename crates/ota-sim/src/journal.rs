@@ -61,15 +61,19 @@ impl JournalPlaces {
         };
     }
 
-    /// What was read is made lasting before anybody acts on it: the newest record is written over
-    /// itself, and a place that holds no record is wiped. A cut in between changes nothing that a
+    /// What the places hold.
+    pub(crate) fn blocks(&self) -> [[u8; Journal::LEN]; 2] {
+        self.blocks
+    }
+
+    /// What was read is made lasting before anybody acts on it: a record is written over itself,
+    /// and a place that was read and holds none is wiped. A cut in between changes nothing that a
     /// later reading does not put right, so this is one step here.
-    pub(crate) fn settle(&mut self) {
-        for (place, flaky) in self.blocks.iter_mut().zip(&mut self.flaky) {
+    pub(crate) fn settle(&mut self, read: &[Option<[u8; Journal::LEN]>; 2]) {
+        for ((place, flaky), read) in self.blocks.iter_mut().zip(&mut self.flaky).zip(read) {
+            let Some(block) = read else { continue };
             *flaky = None;
-            if Record::decode(place).is_err() {
-                *place = [0xff; Journal::LEN];
-            }
+            *place = if Record::decode(block).is_ok() { *block } else { [0xff; Journal::LEN] };
         }
     }
 

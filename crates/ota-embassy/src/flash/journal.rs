@@ -45,10 +45,8 @@ impl<F: NorFlash> FlashJournal<F> {
         let mut scan = Scan::new(slots);
         for page in 0..2 {
             for slot in 0..slots {
-                let mut block = [0; Journal::LEN];
-                // What cannot be read is as good as torn.
-                let read = self.flash.read(self.offset(page, slot), &mut block).await;
-                scan.take(page, slot, read.ok().map(|()| &block));
+                let block = self.read(page, slot).await;
+                scan.take(page, slot, block.as_ref());
             }
         }
         let (log, newest) = scan.finish();
@@ -58,6 +56,21 @@ impl<F: NorFlash> FlashJournal<F> {
             let _ = self.persist(&block).await;
         }
         Some(block)
+    }
+
+    /// What a place reads as. What cannot be read is as good as torn, but one bad reading is not
+    /// believed: what is torn is outranked for ever by what is written next.
+    async fn read(&mut self, page: usize, slot: usize) -> Option<[u8; Journal::LEN]> {
+        let at = self.offset(page, slot);
+        let mut last = None;
+        for _ in 0..Journal::READINGS {
+            let mut block = [0; Journal::LEN];
+            last = self.flash.read(at, &mut block).await.ok().map(|()| block);
+            if last.as_ref().is_some_and(Journal::is_believed) {
+                break;
+            }
+        }
+        last
     }
 
     /// Appends the record, reads it back, and again until it is lasting: four times where a page

@@ -14,14 +14,14 @@
 //! A number belongs to each place, so what is written later outranks all that was tried before,
 //! however that reads.
 
-use super::{Journal, Record, is_after};
+use super::{Journal, Record, is_after, is_blank};
 
 /// Records that are written to a page before one is lasting: copies, as a rule.
 const COPIES: usize = 4;
 /// So many valid ones: whatever a cut has met, at least two of them are there.
 const SURE: usize = 3;
 
-/// Reads the places of both pages; [`Scan::finish`] says what they come to.
+/// Takes what the places of both pages read as; [`Scan::finish`] says what they come to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scan {
     slots: usize,
@@ -93,13 +93,13 @@ impl Scan {
         Self { slots: slots.max(Log::MIN_SLOTS), pages: [Page::default(), Page::default()] }
     }
 
-    /// One place: page 0 or 1, its slot, and what it holds; `None` when it cannot be read. Give
-    /// it all of them, those of a page in their order. Blank is what is all ones, or all zeros:
+    /// One place: page 0 or 1, its slot, and what it holds; `None` when it cannot be read. Read one
+    /// again that is not [believed](Journal::is_believed). Give it all of them, those of a page in
+    /// their order. Blank is what is all ones, or all zeros:
     /// there is flash that erases to either.
     pub fn take(&mut self, page: usize, slot: usize, block: Option<&[u8; Journal::LEN]>) {
         let Some(page) = self.pages.get_mut(page).filter(|_| slot < self.slots) else { return };
-        let blank = |value: u8| block.is_some_and(|block| block.iter().all(|byte| *byte == value));
-        if blank(0xff) || blank(0) {
+        if block.is_some_and(is_blank) {
             return;
         }
         page.used = page.used.max(slot.saturating_add(1));

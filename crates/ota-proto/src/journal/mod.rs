@@ -214,6 +214,32 @@ impl Journal {
     /// The length of a record in bytes; a multiple of 32, the largest write unit in use.
     pub const LEN: usize = 192;
 
+    /// How often a place is read before it is taken for torn.
+    pub const READINGS: usize = 3;
+
+    /// Whether what a place reads as is believed at once: a record, or blank. Anything else may be
+    /// a bit that was read wrongly this once, and who writes over it has lost what is there: read
+    /// it again, [`Journal::READINGS`] times in all.
+    #[must_use]
+    pub fn is_believed(block: &[u8; Self::LEN]) -> bool {
+        is_blank(block) || Record::decode(block).is_ok()
+    }
+
+    /// Reads a place until it is believed, or often enough; `None` is what cannot be read. What it
+    /// read last.
+    pub fn read_place(
+        mut read: impl FnMut() -> Option<[u8; Self::LEN]>,
+    ) -> Option<[u8; Self::LEN]> {
+        let mut last = None;
+        for _ in 0..Self::READINGS {
+            last = read();
+            if last.as_ref().is_some_and(Self::is_believed) {
+                break;
+            }
+        }
+        last
+    }
+
     /// The newest valid record among blocks in any order, by sequence number with wrap-around.
     /// Among blocks with the same number the first counts. All valid blocks must lie within half
     /// the range of numbers, 2³¹ writes; two places in turn always do.
@@ -267,6 +293,11 @@ impl Record {
             && self.attempts <= Self::ATTEMPTS;
         parts && counts && self.target.is_none_or(|t| t.size > 0 && t.offset <= t.size)
     }
+}
+
+/// All ones, or all zeros: there is flash that erases to either, and a file begins with zeros.
+fn is_blank(block: &[u8; Journal::LEN]) -> bool {
+    [0xff, 0].iter().any(|value| block.iter().all(|byte| byte == value))
 }
 
 /// Serial-number order: `a` comes after `b` when it is less than half the range ahead.

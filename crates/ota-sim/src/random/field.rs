@@ -55,6 +55,7 @@ impl Field {
         if rng.below(5) == 0 {
             misreads(&mut world.storage, world.setup.image.len() as u64, rng);
         }
+        journal_misreads(&mut world.storage, seed);
         field
     }
 
@@ -177,4 +178,12 @@ pub(super) fn misreads(storage: &mut Storage, size: u64, rng: &mut Rng) {
     let start = rng.below(size.max(1));
     let range = start..start.saturating_add(pick(rng, &[4, 16, 32]));
     misreads.unreadable = Some(Unreadable { range, until_erased: rng.below(2) == 0 });
+}
+
+/// Readings of the journal that go wrong, at one start or at several. By a chance of its own.
+pub(super) fn journal_misreads(storage: &mut Storage, seed: u64) {
+    let mut rng = Rng::new(seed ^ 0x10a4);
+    if rng.below(4) == 0 {
+        storage.misreads.journal = pick(&mut rng, &[1, 2, 4, 9]);
+    }
 }

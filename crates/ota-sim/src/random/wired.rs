@@ -54,6 +54,7 @@ pub fn wired(seed: u64, ring: usize) -> (wire::World, Result<Outcome, String>) {
     if whims.below(5) == 0 {
         field::misreads(&mut world.storage, size, &mut whims);
     }
+    field::journal_misreads(&mut world.storage, seed);
     let result = live(&mut world, lives, &mut whims)
         .and_then(|()| cuts(&mut world, &mut rng))
         .and_then(|()| end(&mut world, honest));

@@ -212,7 +212,11 @@ impl World {
         let slot = self.storage.loader.state();
         let storage = SlotInfo { capacity: self.setup.capacity, erase: self.setup.erase, write: 1 };
         if self.setup.settles_journal {
-            self.storage.journal.settle();
+            match self.storage.read_journal(&mut self.rng) {
+                Ok(0) => {}
+                Ok(_) => self.met(Kind::MisreadJournal),
+                Err(lost) => self.broken.push(lost),
+            }
         }
         let journal = self.storage.journal.newest().copied();
         let record = self.storage.journal.record();

@@ -31,7 +31,7 @@ pub struct Unreadable {
     pub until_erased: bool,
 }
 
-/// What goes wrong when the slot is read.
+/// What goes wrong when the slot is read, or the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Misreads {
     /// Readings that have a bit flipped, of those to come.
@@ -42,6 +42,9 @@ pub struct Misreads {
     pub flipped: u32,
     /// Words of the slot that updates are written to at first.
     pub unreadable: Option<Unreadable>,
+    /// Readings of the journal's places that go wrong, of those to come: a bit is flipped, or the
+    /// place cannot be read. In one start there are so few that no place is read wrongly each time.
+    pub journal: usize,
 }
 
 /// What survives the device's program.
@@ -53,7 +56,7 @@ pub struct Storage {
     pub journal: JournalPlaces,
     /// The boot loader.
     pub loader: Loader,
-    /// What goes wrong when the slot is read.
+    /// What goes wrong when it is read.
     pub misreads: Misreads,
     pub(crate) job: Option<(OpId, Job)>,
     pub(crate) persist: Option<(OpId, Box<[u8; Journal::LEN]>)>,
@@ -143,6 +146,33 @@ impl Storage {
             *byte ^= 1 << rng.below(8);
             misreads.flips = misreads.flips.saturating_sub(1);
             misreads.flipped = misreads.flipped.saturating_add(1);
+        }
+    }
+
+    /// A start reads the journal, and makes lasting what it read. How many readings were wrong.
+    pub(crate) fn read_journal(&mut self, rng: &mut Rng) -> Result<usize, String> {
+        let before = self.journal.record();
+        let most = self.misreads.journal.min(Journal::READINGS.saturating_sub(1));
+        let mut left = most;
+        let read = self.journal.blocks().map(|block| {
+            Journal::read_place(|| {
+                if left == 0 || rng.below(2) == 0 {
+                    return Some(block);
+                }
+                left = left.saturating_sub(1);
+                let mut wrong = block;
+                let place = usize::try_from(rng.below(wrong.len() as u64)).unwrap_or(0);
+                *wrong.get_mut(place)? ^= 1 << rng.below(8);
+                (rng.below(3) > 0).then_some(wrong)
+            })
+        });
+        self.journal.settle(&read);
+        let wrong = most.saturating_sub(left);
+        self.misreads.journal = self.misreads.journal.saturating_sub(wrong);
+        if self.journal.record() == before {
+            Ok(wrong)
+        } else {
+            Err(format!("{before:?} is lost: {wrong} readings of the journal were wrong"))
         }
     }
 
