@@ -25,7 +25,7 @@
 
 use core::str;
 
-use crc::{CRC_32_ISO_HDLC, Crc};
+use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
 use super::{Guard, Journal, JournalError, Outcome, Owed, Phase, Record, Target};
 use crate::code::Reason;
@@ -39,7 +39,8 @@ const FORMAT: u8 = 2;
 const OLD_FORMAT: u8 = 1;
 const SEQUENCE_AT: usize = 8;
 const SUM_AT: usize = Journal::LEN - 4;
-const SUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+/// Bit by bit: a table is 1 KiB of flash, and few bytes are summed up.
+const SUM: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 
 const HAS_TARGET: u8 = 1;
 const HAS_FROM: u8 = 2;
