@@ -389,6 +389,8 @@ impl Recall {
     }
 
     /// The wait runs only while the cloud can be asked; a new session asks anew.
+    // Its copies would cost flash.
+    #[inline(never)]
     pub(super) fn session_changed(&mut self, now: Instant, up: bool, timing: &Timing) {
         let timed = match self.why {
             Why::Refused | Why::Gone => up,
@@ -446,6 +448,8 @@ impl Attempt {
     }
 
     /// The journal's words for it, with this many bytes surely there.
+    // Its copies would cost flash.
+    #[inline(never)]
     pub(super) fn target(&self, offset: u64) -> Target {
         let Image { version, md5, size } = self.image;
         let etag = if offset == 0 { 0 } else { self.etag };
@@ -503,6 +507,8 @@ impl Attempt {
     }
 
     /// Fetch from what is stored on, or verify when nothing is missing.
+    // Its copies would cost flash.
+    #[inline(never)]
     pub(super) fn resume(&mut self) {
         self.stage = if self.stored >= self.image.size {
             // What was hashed before a pause proves nothing now.

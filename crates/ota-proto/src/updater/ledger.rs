@@ -85,6 +85,8 @@ impl Ledger {
     }
 
     /// The medium holds exactly what is wanted, and nothing else is on its way.
+    // Its copies would cost flash.
+    #[inline(never)]
     pub(super) fn settled(&self) -> bool {
         self.flight.is_none() && self.agrees()
     }

@@ -335,6 +335,8 @@ impl Updater {
     }
 
     /// Rounds down to an erase unit.
+    // Its copies would cost flash.
+    #[inline(never)]
     pub(super) fn floor(&self, offset: u64) -> u64 {
         let rest = offset.checked_rem(u64::from(self.storage.erase)).unwrap_or(0);
         offset.saturating_sub(rest)

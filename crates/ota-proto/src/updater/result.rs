@@ -188,6 +188,8 @@ fn is_image_fault(reason: Reason) -> bool {
 }
 
 /// FNV-1a, never 0: to tell strings apart in the journal, not to protect anything.
+// Its copies would cost flash.
+#[inline(never)]
 pub(super) fn hash(bytes: &[u8]) -> u32 {
     let fold = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
     bytes.iter().fold(0x811c_9dc5, fold).max(1)

@@ -61,6 +61,8 @@ impl Session {
     }
 
     /// Asks for a version report as soon as possible.
+    // Its copies would cost flash.
+    #[inline(never)]
     pub(super) fn report_now(&mut self, now: Instant) {
         if let Self::Up(up) = self {
             up.report = Report::Due(now);

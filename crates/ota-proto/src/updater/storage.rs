@@ -285,6 +285,8 @@ impl Updater {
         }
     }
 
+    // Its copies would cost flash.
+    #[inline(never)]
     pub(super) fn trial(&mut self) -> Option<&mut Trial> {
         match &mut self.update.as_mut()?.stage {
             Stage::Trial(trial) => Some(trial),

@@ -19,6 +19,8 @@ enum Turn {
 
 impl Client {
     /// What is to be done next. Call it after every input until it answers [`Output::Idle`].
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
     pub fn poll_output(&mut self, now: Instant) -> Output<'_> {
         loop {
             let silent = self.broker.session.is_held_long(now);

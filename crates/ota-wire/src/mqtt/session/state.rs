@@ -206,6 +206,8 @@ impl<O: Copy> Session<O> {
     }
 
     /// The bytes that packets of this kind may fill the buffer to.
+    // Its copies would cost flash.
+    #[inline(never)]
     pub(super) fn tx_limit(&self, kind: Kind) -> usize {
         let limits = &self.config.limits;
         let all = limits.tx.saturating_sub(limits.control());
@@ -230,6 +232,8 @@ impl<O: Copy> Session<O> {
 
     /// No further message of QoS 1 can be taken: each needs room for its PUBACK. One that is
     /// being skipped had room when it began, and nothing takes it meanwhile.
+    // Its copies would cost flash.
+    #[inline(never)]
     pub(super) fn inbound_full(&self) -> bool {
         let acks = self.tx.count(What::PubAck).saturating_add(self.inbound.len());
         acks >= self.config.limits.inbound
