@@ -81,13 +81,13 @@ impl Setup {
         let (host, seed) = (account.host.clone(), self.seed);
         let mut config =
             client::Config::new(host, account.port, account.secure, login.clone(), seed);
-        config.reconnect.cap = self.longest_pause.unwrap_or(config.reconnect.cap);
+        config.reconnect.cap = self.longest_pause.map_or(config.reconnect.cap, Into::into);
         config.divide_times(self.hurry);
-        config.reconnect.floor = self.spacing;
-        config.reconnect.spread = self.spread;
+        config.reconnect.floor = self.spacing.into();
+        config.reconnect.spread = self.spread.into();
         // Without a spacing there is a back-off still, or failures would make a hot loop.
         let base = config.reconnect.base;
-        config.reconnect.base = self.spacing.max(Duration::from_millis(200)).min(base);
+        config.reconnect.base = base.min(self.spacing.max(Duration::from_millis(200)).into());
         let mut options = Options::default();
         options.record = self.record;
         options.public_store_only = self.public_store_only;
@@ -97,7 +97,7 @@ impl Setup {
         let driver = Driver::with_options(config, options);
         let mut driver = driver.map_err(|why| Failure::usage(why.to_string()))?;
         let mut config = ota_proto::Config::new(identity.clone(), self.seed);
-        if let Some(pause) = self.longest_pause {
+        if let Some(pause) = self.longest_pause.map(Into::into) {
             (config.timing.idle_report, config.timing.report_cap) = (pause, pause);
             config.timing.portal = pause;
         }
@@ -106,8 +106,8 @@ impl Setup {
         if self.trailing_digest {
             config.verify = Verify::Trailing;
         }
-        config.timing.install = self.install_limit;
-        config.timing.trial = self.trial.unwrap_or(config.timing.trial);
+        config.timing.install = self.install_limit.into();
+        config.timing.trial = self.trial.map_or(config.timing.trial, Into::into);
         config.confirm_needs_reply = self.confirm_needs_reply;
         (config.consent, config.approval, config.install) =
             (self.consent, self.approval, self.install);

@@ -11,7 +11,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use common::{Desk, Ota, PATIENCE, cloud, image};
-use ota_proto::Rng;
+use ota_proto::{Micros, Rng};
 use serde_json::Value;
 
 /// Kills that must hit an update, unless `OTA_KILLS` says how many.
@@ -190,7 +190,7 @@ fn kill_somewhere(mut agent: Ota, victim: &Victim, rng: &mut Rng) -> Option<Stri
         Some(moment) => *moment,
         None => (victim.progress, 1 + rng.below(15)),
     };
-    let more = rng.up_to(Duration::from_millis(4));
+    let more = Duration::from(rng.up_to(Micros::from_millis(4)));
     let patience = Instant::now() + PATIENCE;
     let mut seen = 0;
     while seen < count {

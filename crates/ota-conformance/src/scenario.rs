@@ -100,11 +100,11 @@ impl Scenario {
         let mut config = ota_proto::Config::new(self.identity(), self.seed);
         config.allow_http = true;
         // A lost push is made up for by the next report of an idle device.
-        config.timing.idle_report = Duration::from_secs(60);
+        config.timing.idle_report = ota_proto::Micros::from_secs(60);
         // A refused report is repeated this late.
-        config.timing.report_cap = Duration::from_secs(60);
+        config.timing.report_cap = ota_proto::Micros::from_secs(60);
         // The worlds speak plain http: what answers with something else is waited for so long.
-        config.timing.portal = Duration::from_secs(60);
+        config.timing.portal = ota_proto::Micros::from_secs(60);
         config.timing.divide(self.scale);
         config
     }
@@ -123,7 +123,7 @@ impl Scenario {
         let login = mqtt::Login::new(login.client_id, login.username, login.password);
         let mut config = client::Config::new(host.into(), port, false, login, self.seed);
         // A refused login is tried again this late.
-        config.reconnect.cap = Duration::from_secs(60);
+        config.reconnect.cap = ota_proto::Micros::from_secs(60);
         config.divide_times(self.scale);
         config
     }

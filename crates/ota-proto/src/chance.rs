@@ -1,18 +1,15 @@
 //! Chance from a seed: the only randomness there is.
 
-use core::time::Duration;
-
-use crate::time::{micros, times};
+use crate::time::Micros;
 
 /// A small seeded generator (SplitMix64). For jitter, never for secrets.
 ///
 /// ```
-/// use core::time::Duration;
-/// use ota_proto::Rng;
+/// use ota_proto::{Micros, Rng};
 ///
-/// let (base, cap) = (Duration::from_secs(1), Duration::from_secs(30));
+/// let (base, cap) = (Micros::from_secs(1), Micros::from_secs(30));
 /// let pause = Rng::new(7).backoff(base, 3, cap); // the fourth pause in a row
-/// assert!(pause <= Duration::from_secs(8));
+/// assert!(pause <= Micros::from_secs(8));
 /// assert_eq!(pause, Rng::new(7).backoff(base, 3, cap));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,21 +38,21 @@ impl Rng {
         u64::try_from(product >> 64).unwrap_or(0)
     }
 
-    /// A duration from zero up to `max`, in microseconds.
-    pub fn up_to(&mut self, max: Duration) -> Duration {
-        Duration::from_micros(self.below(micros(max).saturating_add(1)))
+    /// A time from zero up to `max`.
+    pub fn up_to(&mut self, max: Micros) -> Micros {
+        Micros::from_micros(self.below(max.as_micros().saturating_add(1)))
     }
 
     /// Exponential back-off with full jitter: from zero up to `base` doubled `exponent` times,
     /// at most `cap`.
-    pub fn backoff(&mut self, base: Duration, exponent: u8, cap: Duration) -> Duration {
+    pub fn backoff(&mut self, base: Micros, exponent: u8, cap: Micros) -> Micros {
         self.up_to(Self::backoff_most(base, exponent, cap))
     }
 
     /// The longest pause that [`Rng::backoff`] may give.
-    pub(crate) fn backoff_most(base: Duration, exponent: u8, cap: Duration) -> Duration {
+    pub(crate) fn backoff_most(base: Micros, exponent: u8, cap: Micros) -> Micros {
         let factor = 1_u32.checked_shl(u32::from(exponent)).unwrap_or(u32::MAX);
-        times(base, factor).min(cap)
+        base.times(factor).min(cap)
     }
 }
 
@@ -66,9 +63,9 @@ mod tests {
     #[test]
     fn backoff_doubles_up_to_its_cap() {
         let mut rng = Rng::new(7);
-        let (base, cap) = (Duration::from_secs(1), Duration::from_secs(30));
+        let (base, cap) = (Micros::from_secs(1), Micros::from_secs(30));
         for exponent in 0..=255 {
-            let most = if exponent < 5 { base * (1 << exponent) } else { cap };
+            let most = if exponent < 5 { base.times(1 << exponent) } else { cap };
             for _ in 0..50 {
                 assert!(rng.backoff(base, exponent, cap) <= most);
             }

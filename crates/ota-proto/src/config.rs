@@ -3,9 +3,9 @@
 use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
-use core::time::Duration;
 
 use crate::identity::Identity;
+use crate::time::Micros;
 use crate::url::{BadUrl, Url};
 use crate::version::Version;
 
@@ -185,78 +185,78 @@ impl Default for Limits {
 #[non_exhaustive]
 pub struct Timing {
     /// Wait for the answer to `report_version`, then again with back-off. 10 s.
-    pub reply: Duration,
+    pub reply: Micros,
     /// Wait for the PUBACK of a result in a session that stays up, then the same again. 15 s.
-    pub puback: Duration,
+    pub puback: Micros,
     /// Longest pause between two version reports that go unanswered or are refused, or while a
     /// download waits for its server. 5 min.
-    pub report_cap: Duration,
+    pub report_cap: Micros,
     /// An idle device reports its version this often, ± 10 %. 24 h.
-    pub idle_report: Duration,
+    pub idle_report: Micros,
     /// A version report draws an offer within this time, or the offer is an operator's act. 30 s.
-    pub elicited: Duration,
+    pub elicited: Micros,
     /// Two replies this far apart without the awaited offer withdraw it. 10 s.
-    pub withdrawn: Duration,
+    pub withdrawn: Micros,
     /// Longest wait for a fresh offer after a refused URL. 30 s.
-    pub fresh_offer: Duration,
+    pub fresh_offer: Micros,
     /// Wait before a URL that was refused is tried again. After a pause that may last as long the
     /// version is reported first, which draws a fresh URL. 60 s.
-    pub same_url: Duration,
+    pub same_url: Micros,
     /// An image whose attempt failed is begun again this late at the earliest when a report of
     /// ours draws its offer; doubles up to `retry_after_cap`. 60 s.
-    pub after_failure: Duration,
+    pub after_failure: Micros,
     /// Of any images at all, eight attempts may begin at once without a success, and then one more
     /// in each of these. 10 min.
-    pub attempt: Duration,
+    pub attempt: Micros,
     /// An offer older than this is refreshed before use. 23 h.
-    pub offer_life: Duration,
+    pub offer_life: Micros,
     /// At most one superseding offer in this time. 60 s.
-    pub supersede: Duration,
+    pub supersede: Micros,
     /// Least time between two progress reports. 1 s.
-    pub progress: Duration,
+    pub progress: Micros,
     /// Longest silence in an open attempt. 20 s.
-    pub repeat: Duration,
+    pub repeat: Micros,
     /// The same while it waits: the platform's least time-out is 60 s. 45 s.
-    pub repeat_waiting: Duration,
+    pub repeat_waiting: Micros,
     /// From asking for a fetch to the response head. 20 s: 10 s to connect, 10 s to answer.
-    pub response: Duration,
+    pub response: Micros,
     /// Longest wait for the next byte of a body. 15 s.
-    pub idle: Duration,
+    pub idle: Micros,
     /// Longest time that a body is not read because slot or journal do not answer; then its
     /// connection is given up, for other devices may wait for it. 60 s.
-    pub unread: Duration,
+    pub unread: Micros,
     /// Window of the least rate. 60 s.
-    pub floor_window: Duration,
+    pub floor_window: Micros,
     /// Least rate over the window, in bytes per second. 256.
     pub floor_rate: u32,
     /// First pause after a failed fetch; doubles. 1 s.
-    pub retry_base: Duration,
+    pub retry_base: Micros,
     /// Longest pause after a failed fetch. 5 min.
-    pub retry_cap: Duration,
+    pub retry_cap: Micros,
     /// Pause after a lie: TLS, a redirect or a server that contradicts. 30 s.
-    pub lie: Duration,
+    pub lie: Micros,
     /// An attempt ends after so much time without 4 KiB of progress, counted while the cloud can be
     /// told and the server is the one that is waited for. 30 min.
-    pub patience: Duration,
+    pub patience: Micros,
     /// How much of it answers of something else may take over plain http: a captive portal. 10 min.
-    pub portal: Duration,
+    pub portal: Micros,
     /// Longest `Retry-After` that is honoured; so much of them in all is no lack of progress. 1 h.
-    pub retry_after_cap: Duration,
+    pub retry_after_cap: Micros,
     /// New bytes are made durable at least this often. 60 s.
-    pub checkpoint: Duration,
+    pub checkpoint: Micros,
     /// Most bytes between two checkpoints, but never less than the erase unit. 32 MiB.
     pub checkpoint_cap: u64,
     /// Wait for the PUBACK of `burning` before the restart, and for a session before the
     /// installation. 5 s.
-    pub burning: Duration,
+    pub burning: Micros,
     /// Longest installation. 10 min.
-    pub install: Duration,
+    pub install: Micros,
     /// An unanswered event that asks the application for an act is raised again. 60 s.
-    pub ask_again: Duration,
+    pub ask_again: Micros,
     /// A new image must be confirmed within this time. 10 min.
-    pub trial: Duration,
+    pub trial: Micros,
     /// First pause after a journal write failed; doubles to `report_cap`. 1 s.
-    pub journal_retry: Duration,
+    pub journal_retry: Micros,
 }
 
 impl Timing {
@@ -294,7 +294,7 @@ impl Timing {
             &mut self.trial,
             &mut self.journal_retry,
         ] {
-            *time = time.checked_div(by).unwrap_or(*time);
+            *time = time.part(by);
         }
     }
 
@@ -336,7 +336,7 @@ impl Timing {
         ];
         let mut rest = times.as_slice();
         while let [time, more @ ..] = rest {
-            if time.as_secs() == 0 && time.subsec_micros() == 0 {
+            if time.is_zero() {
                 return false;
             }
             rest = more;
@@ -347,8 +347,8 @@ impl Timing {
 
 /// One table: written field by field it is twice as large.
 const TIMING: Timing = {
-    const fn secs(secs: u64) -> Duration {
-        Duration::from_secs(secs)
+    const fn secs(secs: u64) -> Micros {
+        Micros::from_secs(secs)
     }
     Timing {
         reply: secs(10),

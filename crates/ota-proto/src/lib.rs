@@ -175,6 +175,6 @@ pub use input::{
 };
 pub use journal::{Journal, Outcome};
 pub use output::{Body, Event, Offer, OpId, Output, PubId, QoS, SlotAction, State, Timer, Write};
-pub use time::{BUILT, Instant};
+pub use time::{BUILT, Instant, Micros};
 pub use updater::{Gate, Updater};
 pub use version::{BadVersion, Version};

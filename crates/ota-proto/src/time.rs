@@ -81,36 +81,148 @@ impl Instant {
 
     /// The time from `earlier` to `self`; zero when `earlier` is the later one.
     #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.past(earlier).0)
+    }
+
+    /// The same as [`Instant::since`], in microseconds.
+    #[must_use]
     // Its copies would cost flash.
     #[inline(never)]
-    pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    pub const fn past(self, earlier: Self) -> Micros {
+        Micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Micros> for Instant {
+    type Output = Self;
+
+    /// Saturates at [`Instant::MAX`]. Not inlined: a hundred copies of it are 4 KiB of a
+    /// microcontroller's flash.
+    #[inline(never)]
+    fn add(self, rhs: Micros) -> Self {
+        Self(self.0.saturating_add(rhs.0))
     }
 }
 
 impl Add<Duration> for Instant {
     type Output = Self;
 
-    /// Saturates at [`Instant::MAX`]. Not inlined: a hundred copies of it are 4 KiB of a
-    /// microcontroller's flash.
-    #[inline(never)]
+    /// Saturates at [`Instant::MAX`].
     fn add(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_add(micros(rhs)))
+        self + Micros::from(rhs)
     }
 }
 
-/// So many times as long.
-// Its copies would cost flash.
-#[inline(never)]
-pub(crate) fn times(time: Duration, factor: u32) -> Duration {
-    time.saturating_mul(factor)
+/// A length of time in whole microseconds: as exact as an [`Instant`], of half the size of a
+/// [`Duration`], and added to a moment without a multiplication. Arithmetic saturates.
+///
+/// ```
+/// use core::time::Duration;
+/// use ota_proto::{Instant, Micros};
+///
+/// let wait = Micros::from_secs(10);
+/// assert_eq!(wait, Duration::from_secs(10).into());
+/// assert_eq!(Instant::from_secs(5) + wait, Instant::from_secs(15));
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "snapshot", serde(from = "Duration", into = "Duration"))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Micros(u64);
+
+impl Micros {
+    /// No time.
+    pub const ZERO: Self = Self(0);
+    /// The longest time there is.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// So many microseconds.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// So many milliseconds.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis.saturating_mul(1_000))
+    }
+
+    /// So many seconds.
+    #[must_use]
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1_000_000))
+    }
+
+    /// Microseconds.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
+    /// It is no time.
+    #[must_use]
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+
+    /// So many times as long.
+    #[must_use]
+    // Its copies would cost flash.
+    #[inline(never)]
+    pub const fn times(self, factor: u32) -> Self {
+        Self(self.0.saturating_mul(factor as u64))
+    }
+
+    /// Both, one behind the other.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// What is left of it after so long; nothing behind its end.
+    #[must_use]
+    pub const fn less(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
+    /// This part of it; all of it for 0.
+    #[must_use]
+    pub const fn part(self, of: u32) -> Self {
+        match self.0.checked_div(of as u64) {
+            Some(part) => Self(part),
+            None => self,
+        }
+    }
 }
 
-/// Whole microseconds, as many as can be counted. Without the 128 bits of
-/// [`Duration::as_micros`], which cost flash.
-#[inline(never)]
-pub(crate) fn micros(time: Duration) -> u64 {
-    time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_micros().into())
+/// Rounded down.
+impl From<Duration> for Micros {
+    /// Without the 128 bits of [`Duration::as_micros`], which cost flash.
+    #[inline(never)]
+    fn from(time: Duration) -> Self {
+        Self(time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_micros().into()))
+    }
+}
+
+impl From<Micros> for Duration {
+    fn from(time: Micros) -> Self {
+        Self::from_micros(time.0)
+    }
+}
+
+/// As a [`Duration`] shows it: `1.5s`.
+impl fmt::Debug for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Duration::from(*self).fmt(f)
+    }
 }
 
 impl fmt::Display for Instant {
@@ -146,7 +258,10 @@ mod tests {
             Duration::new(u64::MAX / 1_000_000, 999_999_999),
             Duration::MAX,
         ] {
-            assert_eq!(micros(time), u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+            assert_eq!(
+                Micros::from(time).as_micros(),
+                u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+            );
         }
     }
 

@@ -91,7 +91,7 @@ fn pause(rng: &mut Rng, broker: &Broker, failures: u8, why: &Lost) -> Duration {
     let factor = 1_u32.checked_shl(u32::from(exponent)).unwrap_or(u32::MAX);
     let pause = broker.pause.saturating_mul(factor).min(LONGEST);
     let half = pause.checked_div(2).unwrap_or(pause);
-    half.saturating_add(rng.up_to(half))
+    half.saturating_add(rng.up_to(half.into()).into())
 }
 
 async fn open(way: &Way) -> Result<Stream, Lost> {

@@ -37,8 +37,7 @@ impl Counts {
         }
         let (since, count) = self.reports;
         self.reports.1 = count.saturating_add(1);
-        let silences = now.since(since).as_micros() / timing.repeat.as_micros().max(1);
-        let silences = u64::try_from(silences).unwrap_or(u64::MAX);
+        let silences = now.past(since).as_micros() / timing.repeat.as_micros().max(1);
         over("reports of progress", self.reports.1, silences.saturating_add(22 + self.sessions))
     }
 

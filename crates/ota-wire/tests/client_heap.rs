@@ -157,7 +157,7 @@ fn client(size: Size, boot: Boot<'_>) -> Client {
     let login = Login::new("TESTPROD01dev001".into(), user.into(), password.into());
     let host = "TESTPROD01.iotcloud.tencentdevices.com".into();
     let mut config = Config::new(host, 8_883, true, login, 7);
-    config.reconnect.spread = core::time::Duration::ZERO;
+    config.reconnect.spread = ota_proto::Micros::ZERO;
     let identity = Identity::new("TESTPROD01", "dev001").unwrap();
     let mut device = ota_proto::Config::new(identity, 7);
     if size == Size::Host {

@@ -22,7 +22,7 @@ use ota_host::{
     Clock, DataDir, FileSlot, Image, JournalFile, NoSwitch, SlotOptions, Storage, Tls, VersionFile,
 };
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
-use ota_proto::{Event as Update, Identity, Installed, QoS, Version};
+use ota_proto::{Event as Update, Identity, Installed, Micros, QoS, Version};
 use ota_smol::{Config, DeviceIndex, Driver, Event, Options};
 use ota_wire::{client::Event as Client, mqtt};
 use smol::Timer;
@@ -106,9 +106,9 @@ fn connect(identity: &Identity, host: &str, port: u16) -> Result<Driver, Failure
     }
     let mut config = Config::new(host.to_owned(), port, options.tls.is_some(), login, seed);
     if let Ok(seconds) = env::var("CONNECT_SPACING") {
-        let spacing = Duration::from_secs(seconds.parse()?);
+        let spacing = Micros::from_secs(seconds.parse()?);
         (config.reconnect.floor, config.reconnect.spread) = (spacing, spacing);
-        config.reconnect.base = spacing.max(Duration::from_millis(200));
+        config.reconnect.base = spacing.max(Micros::from_millis(200));
     }
     Ok(Driver::with_options(config, options)?)
 }

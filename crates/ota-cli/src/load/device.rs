@@ -50,7 +50,7 @@ impl Device {
         let login = Login::new(id, user, "not checked".into());
         let seed = u64::from(number);
         let mut config = Config::new(broker.host().to_owned(), broker.port(), false, login, seed);
-        config.reconnect.spread = spread;
+        config.reconnect.spread = spread.into();
         let now = clock.now();
         let mut client = Client::new(now, config).map_err(|why| wrong(why.to_string()))?;
         let storage = SlotInfo { capacity: 1 << 20, erase: 4096, write: 1 };

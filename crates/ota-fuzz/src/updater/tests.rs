@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ota_proto::{
-    ContentRange, Installed, ResponseHead, SlotAction, SlotState, State, StorageError,
+    ContentRange, Installed, Micros, ResponseHead, SlotAction, SlotState, State, StorageError,
 };
 
 use super::cloud::{SIZES, VERSIONS, digest, image_byte};
@@ -112,7 +112,7 @@ fn a_restart_may_be_asked_for_when_no_record_becomes_durable_for_so_long() {
     let mut world = rolling_back();
     assert!(world.persist.is_some());
     let limit = world.config.timing.patience;
-    world.wait(limit - Duration::from_millis(1));
+    world.wait(limit.less(Micros::from_millis(1)).into());
     world.settle();
     assert!(!world.restart && !world.is_left_to_the_restart());
     world.wait(Duration::from_millis(1));

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::time::Duration;
 
 use ota_proto::journal::{Phase, Record};
 use ota_proto::url::Url;
 use ota_proto::{
-    Boot, Comparator, Config, Downgrade, Event, Hold, Identity, Instant, Journal, Md5, OpId,
-    Outcome, Output, PubId, SlotAction, SlotState, State, Timer, Updater, Verify,
+    Boot, Comparator, Config, Downgrade, Event, Hold, Identity, Instant, Journal, Md5, Micros,
+    OpId, Outcome, Output, PubId, SlotAction, SlotState, State, Timer, Updater, Verify,
 };
 
 use super::cloud::VERSIONS;
@@ -325,13 +324,13 @@ impl World {
     pub(super) fn is_left_to_the_restart(&self) -> bool {
         let timing = &self.config.timing;
         // A second for each 64 KiB of the slot.
-        let limit = timing.install + Duration::from_secs(INFO.capacity / 65_536);
-        let late = self.latest.since(self.job_since) >= limit;
+        let limit = timing.install.plus(Micros::from_secs(INFO.capacity / 65_536));
+        let late = self.latest.past(self.job_since) >= limit;
         let job = self.job.as_ref().filter(|_| late).map(|(_, job)| job);
         match self.machine.state() {
             State::Restarting => matches!(job, Some(Job::Slot(SlotAction::Activate))),
             State::Trial => {
-                let unsaved = self.saving.map(|since| self.latest.since(since));
+                let unsaved = self.saving.map(|since| self.latest.past(since));
                 matches!(job, Some(Job::Slot(_)))
                     || self.refused > REFUSED
                     || unsaved.is_some_and(|unsaved| unsaved >= timing.patience)

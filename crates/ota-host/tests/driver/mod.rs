@@ -70,16 +70,16 @@ fn wire_config(broker: SocketAddr) -> Config {
     let login = login(&identity());
     let login = mqtt::Login::new(login.client_id, login.username, login.password);
     let mut config = Config::new(broker.ip().to_string(), broker.port(), false, login, 1);
-    config.reconnect.spread = Duration::ZERO;
-    config.reconnect.floor = Duration::from_millis(1);
-    config.reconnect.base = Duration::from_millis(10);
+    config.reconnect.spread = ota_proto::Micros::ZERO;
+    config.reconnect.floor = ota_proto::Micros::from_millis(1);
+    config.reconnect.base = ota_proto::Micros::from_millis(10);
     config
 }
 
 fn device_config() -> ota_proto::Config {
     let mut config = ota_proto::Config::new(identity(), 1);
     config.allow_http = true;
-    config.timing.retry_base = Duration::from_millis(1);
+    config.timing.retry_base = ota_proto::Micros::from_millis(1);
     config
 }
 

@@ -246,7 +246,7 @@ async fn an_idle_driver_wakes_for_its_pings_and_for_nothing_else() {
     let image = image(1000);
     let cloud = cloud(&image, None).await;
     let mut config = wire_config(cloud.mqtt_addr());
-    config.mqtt.timing.keep_alive = Duration::from_secs(1);
+    config.mqtt.timing.keep_alive = ota_proto::Micros::from_secs(1);
     let mut rig = Rig::with(config, device_config());
     rig.prove(&cloud, &image).await;
     settle(&mut rig);

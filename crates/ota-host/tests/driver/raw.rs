@@ -1,7 +1,6 @@
 //! Stores that answer in their own ways.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::adapter::Event;
 use mqttbytes::v4::{Packet, PubAck};
@@ -79,8 +78,8 @@ async fn update(image: &[u8], answers: Vec<(Vec<u8>, End)>) -> (Vec<String>, Vec
     let (url, requests) = store(answers).await;
     let cloud = cloud(image, Some(url)).await;
     let mut config = device_config();
-    config.timing.retry_cap = Duration::from_millis(1);
-    config.timing.lie = Duration::from_millis(1);
+    config.timing.retry_cap = ota_proto::Micros::from_millis(1);
+    config.timing.lie = ota_proto::Micros::from_millis(1);
     let mut rig = Rig::with(wire_config(cloud.mqtt_addr()), config);
     rig.prove(&cloud, image).await;
     let causes = rig.events.iter().filter_map(|event| match event {

@@ -1,7 +1,6 @@
 //! A login for each connection, and until when it holds.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use ota_host::{Clock, SignIn};
 use ota_proto::credentials::{APP_ID, Algorithm, Login};
@@ -31,7 +30,7 @@ async fn a_login_lapses_in_a_day_and_a_device_whose_clock_is_behind_gets_in() {
     let mut options = Options::default();
     options.sign_in = Some(behind);
     let mut config = wire_config(cloud.mqtt_addr());
-    config.reconnect.cap = Duration::from_millis(50);
+    config.reconnect.cap = ota_proto::Micros::from_millis(50);
     let mut rig = Rig::with_options(config, device_config(), options);
     let refused = |event: &Event| {
         matches!(event, Event::Client(Client::Disconnected { cause: Disconnect::Session(why), .. })

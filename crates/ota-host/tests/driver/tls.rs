@@ -58,8 +58,8 @@ async fn store_refused(store: &Front, options: Options) -> Reason {
 /// What the cloud is told of an update that this device does not get from this store.
 async fn update_refused(store: &Front, mut config: ota_proto::Config, options: Options) -> Reason {
     let cloud = cloud(&image(1000), Some(format!("https://{}", store.addr))).await;
-    config.timing.retry_cap = Duration::from_millis(1);
-    config.timing.lie = Duration::from_millis(1);
+    config.timing.retry_cap = ota_proto::Micros::from_millis(1);
+    config.timing.lie = ota_proto::Micros::from_millis(1);
     let mut rig = Rig::with_options(wire_config(cloud.mqtt_addr()), config, options);
     rig.until(&[], |e| is_update(e, |e| matches!(e, Update::Finished { .. }))).await;
     let Some(Event::Client(Client::Device { event, .. })) = rig.events.pop() else { panic!() };

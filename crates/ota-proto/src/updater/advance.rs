@@ -74,7 +74,7 @@ impl Updater {
     fn refresh_stale_offer(&mut self) {
         let Some(attempt) = &self.update else { return };
         let due = matches!(&attempt.stage, Stage::Fetching(Net::Due { hops: 0, .. }));
-        if due && self.now.since(attempt.source.offered_at) >= self.cfg.timing.offer_life {
+        if due && self.now.past(attempt.source.offered_at) >= self.cfg.timing.offer_life {
             self.ask_for_url(Why::Stale);
         }
     }
@@ -141,7 +141,7 @@ impl Updater {
         let Some(attempt) = &mut self.update else { return };
         let Stage::Fetching(Net::Body(stream)) = &mut attempt.stage else { return };
         if let Some(since) = stream.paused.take() {
-            let stood = now.since(since);
+            let stood = now.past(since);
             stream.idle = stream.idle + stood;
             stream.window = stream.window + stood;
         }

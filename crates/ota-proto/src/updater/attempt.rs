@@ -1,7 +1,6 @@
 //! The update machine's state: one attempt, from the offer to the trial.
 
 use alloc::string::String;
-use core::time::Duration;
 
 use crate::code::Reason;
 use crate::config::Timing;
@@ -9,7 +8,7 @@ use crate::digest::{Digester, Md5};
 use crate::input::{Answer, Coding};
 use crate::journal::Target;
 use crate::output::OpId;
-use crate::time::{Instant, times};
+use crate::time::{Instant, Micros};
 use crate::url::SecretUrl;
 use crate::version::Version;
 
@@ -43,14 +42,14 @@ pub(super) struct Failed {
     image: Image,
     /// When an offer that a report of ours drew may begin the next one.
     until: Instant,
-    pause: Duration,
+    pause: Micros,
 }
 
 impl Failed {
     /// One more failed attempt: the pause doubles while it is the same image.
     pub(super) fn after(before: Option<Self>, image: Image, now: Instant, timing: &Timing) -> Self {
         let same = before.filter(|failed| failed.image == image);
-        let pause = same.map_or(timing.after_failure, |failed| times(failed.pause, 2));
+        let pause = same.map_or(timing.after_failure, |failed| failed.pause.times(2));
         let pause = pause.min(timing.retry_after_cap);
         Self { image, until: now + pause, pause }
     }
@@ -168,23 +167,23 @@ pub(super) struct Patience {
     base: u64,
     /// The time that has run, and since when it runs on: a moment to come while the server has
     /// asked for a pause.
-    spent: Duration,
+    spent: Micros,
     since: Option<Instant>,
     /// The pauses that the server has asked for in all.
-    pub(super) asked: Duration,
+    pub(super) asked: Micros,
     /// `spent` when something else was answered over plain http for the first time.
-    pub(super) odd: Option<Duration>,
+    pub(super) odd: Option<Micros>,
 }
 
 impl Patience {
     /// Time that has run by now.
-    pub(super) fn spent(&self, now: Instant) -> Duration {
-        self.spent.saturating_add(self.since.map_or(Duration::ZERO, |since| now.since(since)))
+    pub(super) fn spent(&self, now: Instant) -> Micros {
+        self.spent.plus(self.since.map_or(Micros::ZERO, |since| now.past(since)))
     }
 
     /// When it is over, if it runs.
-    pub(super) fn over_at(&self, limit: Duration) -> Option<Instant> {
-        self.since.map(|since| since + limit.saturating_sub(self.spent))
+    pub(super) fn over_at(&self, limit: Micros) -> Option<Instant> {
+        self.since.map(|since| since + limit.less(self.spent))
     }
 
     /// It runs from this moment on, or not at all.
@@ -214,7 +213,7 @@ impl Patience {
     }
 
     fn begin_again(&mut self, now: Instant) {
-        self.spent = Duration::ZERO;
+        self.spent = Micros::ZERO;
         self.odd = None;
         self.since = self.since.map(|since| since.max(now));
     }
@@ -398,7 +397,7 @@ impl Recall {
             Why::Paused => true,
             Why::Stale | Why::Deferral | Why::Boot => false,
         };
-        let wait = if up { timing.fresh_offer } else { Duration::ZERO };
+        let wait = if up { timing.fresh_offer } else { Micros::ZERO };
         self.until = timed.then(|| now + wait);
     }
 }

@@ -7,7 +7,7 @@ use crate::digest::Md5;
 use crate::input::{Boot, SlotState};
 use crate::journal::{Outcome, Owed, Phase, Record, Target};
 use crate::output::Event;
-use crate::time::{Instant, times};
+use crate::time::Instant;
 use crate::version::Version;
 
 use super::attempt::{Attempt, Image, Recall, Source, Stage, Trial, Why};
@@ -65,7 +65,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
     }
     let record = found.map(|(_, record)| record).unwrap_or_default();
     let rng = Rng::new(cfg.seed);
-    let budget = now + times(cfg.timing.attempt, u32::from(record.attempts));
+    let budget = now + cfg.timing.attempt.times(u32::from(record.attempts));
     let mut machine = Updater {
         cfg,
         storage: boot.storage,

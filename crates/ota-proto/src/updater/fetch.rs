@@ -1,12 +1,11 @@
 //! The download: answers, bodies, faults and their bounds (rules 8 and 9 of docs/rules.md).
 
-use core::time::Duration;
-
 use crate::chance::Rng;
 use crate::code::Reason;
 use crate::error::{FetchError, TransportError};
 use crate::input::{Answer, ResponseHead};
 use crate::output::{Body, Event, OpId, Write};
+use crate::time::Micros;
 use crate::url::SecretUrl;
 
 use super::Updater;
@@ -22,7 +21,7 @@ const ROUNDS: u8 = 3;
 /// The same for a missing object: a fresh URL at once, and one a minute later.
 const GONE_ROUNDS: u8 = 2;
 /// The shortest pause but the first.
-const LEAST_PAUSE: Duration = Duration::from_millis(1);
+const LEAST_PAUSE: Micros = Micros::from_millis(1);
 /// Restarts from zero for answers that do not fit: then the digest is to decide.
 const RESTARTS: u8 = 2;
 /// Body bytes in all, as a multiple of the image's size; once more for a wrong digest.
@@ -237,7 +236,7 @@ impl Updater {
     }
 
     /// The fetch under way is over without success: pause, or give up.
-    pub(super) fn fetch_fault(&mut self, cause: Reason, after: Option<Duration>) {
+    pub(super) fn fetch_fault(&mut self, cause: Reason, after: Option<Micros>) {
         self.cancel_fetch();
         let (now, up) = (self.now, self.session.is_up());
         let timing = &self.cfg.timing;
@@ -261,7 +260,7 @@ impl Updater {
         if cause.is_lie() && plain {
             // A captive portal answers until somebody has logged in.
             let odd = *attempt.patience.odd.get_or_insert(spent);
-            let left = (odd.saturating_add(timing.portal)).saturating_sub(spent);
+            let left = odd.plus(timing.portal).less(spent);
             if up && left.is_zero() {
                 return self.fail(told);
             }
@@ -277,8 +276,8 @@ impl Updater {
             (pause, most) = (timing.lie, timing.lie);
         }
         let after = after.unwrap_or_default().min(timing.retry_after_cap);
-        let free = after.min(timing.retry_after_cap.saturating_sub(attempt.patience.asked));
-        attempt.patience.asked = attempt.patience.asked.saturating_add(free);
+        let free = after.min(timing.retry_after_cap.less(attempt.patience.asked));
+        attempt.patience.asked = attempt.patience.asked.plus(free);
         attempt.stage = Stage::Backoff {
             until: now + pause.max(after),
             free: now + free,

@@ -1,11 +1,11 @@
 //! What an HTTP answer is worth, decided without touching the state (rule 8 of docs/rules.md).
 
 use alloc::string::String;
-use core::time::Duration;
 
 use crate::code::Reason;
 use crate::config::Config;
 use crate::input::{Coding, ContentRange, ResponseHead};
+use crate::time::Micros;
 
 use super::result::hash;
 
@@ -49,7 +49,7 @@ pub(super) enum Verdict {
     /// The object was there, and is gone for good.
     Gone,
     /// The server asks for patience.
-    Later(Reason, Option<Duration>),
+    Later(Reason, Option<Micros>),
     /// The answer is of no use.
     Fault(Reason),
 }
@@ -72,10 +72,14 @@ pub(super) fn judge(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) ->
         416 => judge_unsatisfiable(asked, head),
         // "Network Authentication Required": a captive portal that says so.
         511 if asked.plain => Verdict::Fault(Reason::OddStatus),
-        408 | 429 => Verdict::Later(Reason::TryLater, head.retry_after),
-        500..=599 => Verdict::Later(Reason::ServerError, head.retry_after),
+        408 | 429 => Verdict::Later(Reason::TryLater, later(head)),
+        500..=599 => Verdict::Later(Reason::ServerError, later(head)),
         _ => Verdict::Fault(Reason::OddStatus),
     }
+}
+
+fn later(head: &ResponseHead<'_>) -> Option<Micros> {
+    head.retry_after.map(Micros::from)
 }
 
 /// The body is called compressed, and nothing says that it has the image's length all the same, as

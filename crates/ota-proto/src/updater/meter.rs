@@ -1,9 +1,7 @@
 //! When a progress report is due.
 
-use core::time::Duration;
-
 use crate::output::PubId;
-use crate::time::Instant;
+use crate::time::{Instant, Micros};
 
 /// What a progress report says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +27,7 @@ pub(super) struct Meter {
 impl Meter {
     /// When `want` is due: after `pause` when it has changed, after `repeat` in any case. A percent
     /// never falls: the caller passes it through [`Meter::floor`].
-    pub(super) fn due(&self, want: Say, pause: Duration, repeat: Duration) -> Instant {
+    pub(super) fn due(&self, want: Say, pause: Micros, repeat: Micros) -> Instant {
         let Some((last, at)) = self.last else { return Instant::ZERO };
         if self.stale {
             return Instant::ZERO;

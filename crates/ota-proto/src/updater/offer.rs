@@ -2,7 +2,6 @@
 
 use alloc::string::{String, ToString};
 use core::cmp::Ordering;
-use core::time::Duration;
 
 use crate::code::Reason;
 use crate::config::{Downgrade, Hold};
@@ -10,7 +9,7 @@ use crate::digest::Md5;
 use crate::journal::{Outcome, Phase, Record, Target};
 use crate::message::OfferMessage;
 use crate::output::Event;
-use crate::time::{Instant, micros, times};
+use crate::time::Instant;
 use crate::url::SecretUrl;
 use crate::version::Version;
 
@@ -116,9 +115,9 @@ impl Updater {
             return self.now + self.cfg.timing.report_cap;
         }
         let period = self.cfg.timing.idle_report;
-        let tenth = period.checked_div(10).unwrap_or(Duration::ZERO);
-        let jitter = self.rng.up_to(times(tenth, 2));
-        self.now + period.saturating_sub(tenth) + jitter
+        let tenth = period.part(10);
+        let jitter = self.rng.up_to(tenth.times(2));
+        self.now + period.less(tenth) + jitter
     }
 
     /// A reply without an offer: one more sign that the task is withdrawn.
@@ -130,7 +129,7 @@ impl Updater {
             Stage::Backoff { .. } => None,
             _ => return,
         };
-        let apart = now.since(silence.reply_at) >= timing.withdrawn;
+        let apart = now.past(silence.reply_at) >= timing.withdrawn;
         if silence.replies == 0 || (silence.replies == 1 && apart) {
             silence.replies = silence.replies.saturating_add(1);
             silence.reply_at = now;
@@ -222,7 +221,7 @@ impl Updater {
     #[inline(never)]
     fn on_new_offer(&mut self, image: Image, offer: &OfferMessage<'_>) {
         let elicited =
-            self.asked.is_some_and(|asked| self.now.since(asked) <= self.cfg.timing.elicited);
+            self.asked.is_some_and(|asked| self.now.past(asked) <= self.cfg.timing.elicited);
         let usable = self.check_offer(offer);
         let banned = elicited && self.is_banned(&image);
         let refused = usable.is_err() || banned;
@@ -270,16 +269,16 @@ impl Updater {
 
     /// So many attempts count by now.
     pub(super) fn attempts(&self) -> u8 {
-        let each = micros(self.cfg.timing.attempt).max(1);
-        let left = micros(self.budget.since(self.now)).div_ceil(each);
+        let each = self.cfg.timing.attempt.as_micros().max(1);
+        let left = self.budget.past(self.now).as_micros().div_ceil(each);
         u8::try_from(left).unwrap_or(Record::ATTEMPTS).min(Record::ATTEMPTS)
     }
 
     /// When one more attempt may begin.
     pub(super) fn budget_at(&self) -> Option<Instant> {
-        let most = times(self.cfg.timing.attempt, u32::from(Record::ATTEMPTS).saturating_sub(1));
-        let over = self.budget.since(self.now).checked_sub(most)?;
-        Some(self.now + over)
+        let most = self.cfg.timing.attempt.times(u32::from(Record::ATTEMPTS).saturating_sub(1));
+        let left = self.budget.past(self.now);
+        (left >= most).then(|| self.now + left.less(most))
     }
 
     /// Consent, or the word to ask for it.

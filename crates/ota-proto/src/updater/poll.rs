@@ -243,7 +243,7 @@ impl Updater {
     /// for it.
     fn is_journal_failing(&self) -> bool {
         let Timing { patience, unread, .. } = self.cfg.timing;
-        let since = self.now + patience.saturating_sub(unread);
+        let since = self.now + patience.less(unread);
         self.ledger.is_failing() || self.ledger.limit().is_some_and(|limit| limit <= since)
     }
 

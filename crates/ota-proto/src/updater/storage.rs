@@ -1,7 +1,5 @@
 //! The slot's and the journal's answers.
 
-use core::time::Duration;
-
 use crate::code::Reason;
 use crate::config::Hold;
 use crate::digest::Md5;
@@ -9,7 +7,7 @@ use crate::error::StorageError;
 use crate::input::SlotState;
 use crate::journal::{Outcome, Phase, Record};
 use crate::output::{Event, OpId, SlotAction};
-use crate::time::{Instant, times};
+use crate::time::{Instant, Micros};
 
 use super::Updater;
 use super::attempt::{Attempt, Recall, Stage, Trial, Why};
@@ -49,7 +47,7 @@ impl Updater {
     pub(super) fn begin_job(&mut self, work: Work) -> OpId {
         let op = self.next_op();
         let size = self.update.as_ref().map_or(0, |attempt| attempt.image.size);
-        let all = Duration::from_secs(size.checked_div(SECOND).unwrap_or(0));
+        let all = Micros::from_secs(size.checked_div(SECOND).unwrap_or(0));
         let limit = self.now + self.cfg.timing.install + all;
         self.job = Some(Job { op, work, limit, orphan: false });
         op
@@ -165,7 +163,7 @@ impl Updater {
         let timing = &self.cfg.timing;
         let before = u32::from(failures.saturating_sub(1));
         let factor = 1_u32.checked_shl(before).unwrap_or(u32::MAX);
-        let pause = times(timing.journal_retry, factor).min(timing.report_cap);
+        let pause = timing.journal_retry.times(factor).min(timing.report_cap);
         self.ledger.retry(self.now + pause);
         self.news.push(Event::StorageTrouble(error));
     }

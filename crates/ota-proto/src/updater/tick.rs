@@ -110,7 +110,7 @@ impl Updater {
         if !ready {
             return None;
         }
-        let wait = self.cfg.timing.checkpoint.checked_div(attempt.hurry())?;
+        let wait = self.cfg.timing.checkpoint.part(attempt.hurry());
         Some(attempt.checkpoint_at + wait)
     }
 

@@ -1,11 +1,9 @@
 //! Rules 9, 16 and 17 in numbers: what an attempt may cost, what a deadline is for, what the
 //! caller may hold back, and what a device is made of.
 
-use core::time::Duration;
-
 use ota_proto::{
-    BUILT, Boot, ConfigError, Gate, Hold, Installed, Peer, ResponseHead, SlotInfo, SlotState,
-    State, Timer, Timing, TransportError, Updater,
+    BUILT, Boot, ConfigError, Gate, Hold, Installed, Micros, Peer, ResponseHead, SlotInfo,
+    SlotState, State, Timer, Timing, TransportError, Updater,
 };
 
 use crate::bench::*;
@@ -273,21 +271,21 @@ fn what_the_application_sees_follows_the_attempt() {
 /// What is the device's own business is shorter; what the cloud decides stays.
 #[test]
 fn a_demonstration_makes_every_time_of_the_device_shorter() {
-    fn own(timing: &Timing) -> Vec<Duration> {
+    fn own(timing: &Timing) -> Vec<Micros> {
         let t = timing;
         [
             [t.reply, t.puback, t.report_cap, t.idle_report, t.elicited, t.withdrawn],
             [t.fresh_offer, t.same_url, t.supersede, t.progress, t.repeat, t.response],
             [t.idle, t.floor_window, t.retry_base, t.retry_cap, t.checkpoint, t.burning],
             [t.install, t.ask_again, t.trial, t.journal_retry, t.repeat_waiting, t.lie],
-            [t.patience, t.portal, t.attempt, Duration::ZERO, Duration::ZERO, Duration::ZERO],
+            [t.patience, t.portal, t.attempt, Micros::ZERO, Micros::ZERO, Micros::ZERO],
         ]
         .concat()
     }
     let (normal, mut short) = (Timing::default(), Timing::default());
     short.divide(10);
     for (normal, short) in own(&normal).iter().zip(own(&short)) {
-        assert_eq!(short * 10, *normal);
+        assert_eq!(short.times(10), *normal);
     }
     let cloud = |timing: &Timing| {
         (timing.offer_life, timing.retry_after_cap, timing.floor_rate, timing.checkpoint_cap)

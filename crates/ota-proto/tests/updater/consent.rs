@@ -2,8 +2,8 @@
 
 use ota_proto::journal::{Outcome, Phase};
 use ota_proto::{
-    ConfigError, Hold, Identity, Installed, Limits, Reason, SlotState, State, StorageError, Timing,
-    TransportError,
+    ConfigError, Hold, Identity, Installed, Limits, Micros, Reason, SlotState, State, StorageError,
+    Timing, TransportError,
 };
 
 use crate::bench::*;
@@ -552,7 +552,7 @@ fn rule_9_a_line_that_breaks_before_a_server_without_ranges_is_a_time_out_and_ke
 /// Found by a second harness: `puback` or `reply` of zero was an endless loop at one moment.
 #[test]
 fn what_no_machine_can_go_by_is_refused_field_by_field() {
-    type Field = fn(&mut Timing) -> &mut core::time::Duration;
+    type Field = fn(&mut Timing) -> &mut Micros;
     let fields: [(&str, Field); 24] = [
         ("reply", |t| &mut t.reply),
         ("puback", |t| &mut t.puback),
@@ -587,14 +587,14 @@ fn what_no_machine_can_go_by_is_refused_field_by_field() {
     for (name, field) in fields {
         for (nanos, refused) in [(0, true), (999, true), (1_000, false)] {
             let mut config = config();
-            *field(&mut config.timing) = core::time::Duration::from_nanos(nanos);
+            *field(&mut config.timing) = core::time::Duration::from_nanos(nanos).into();
             let found = start(config);
             assert_eq!(found, refused.then_some(ConfigError::Timing), "{name}: {nanos} ns");
         }
     }
     let mut zero = config();
-    zero.timing.retry_base = core::time::Duration::ZERO;
-    zero.timing.burning = core::time::Duration::ZERO;
+    zero.timing.retry_base = Micros::ZERO;
+    zero.timing.burning = Micros::ZERO;
     assert_eq!(start(zero), None);
     type Limit = fn(&mut Limits) -> &mut usize;
     let limits: [(Limit, usize); 2] = [(|l| &mut l.payload, 256), (|l| &mut l.url, 32)];

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use ota_proto::journal::Record;
 use ota_proto::{
-    Coding, Md5, Media, Outcome, Reason, ResponseHead, SlotState, State, StorageError, TlsError,
-    TransportError,
+    Coding, Md5, Media, Micros, Outcome, Reason, ResponseHead, SlotState, State, StorageError,
+    TlsError, TransportError,
 };
 
 use crate::bench::*;
@@ -477,7 +477,7 @@ fn redirected(bench: &mut Bench, ms: u64, code: u16) {
 #[test]
 fn rule_9_a_base_of_zero_is_no_loop() {
     let mut config = config();
-    config.timing.retry_base = Duration::ZERO;
+    config.timing.retry_base = Micros::ZERO;
     let mut bench = Bench::fetching(config);
     let mut last = 0;
     for _ in 0..20 {

@@ -300,7 +300,7 @@ pub(super) fn configure(setup: &mut Setup, hold: Hold, verify: Verify) {
     (device.consent, device.approval, device.install) = (hold, hold, hold);
     device.verify = verify;
     // Pauses after faults of the network are chance: none. Those after lies are not.
-    device.timing.retry_base = core::time::Duration::ZERO;
+    device.timing.retry_base = ota_proto::Micros::ZERO;
     // So that an offer may grow stale within the moments that the key tells apart.
-    device.timing.offer_life = core::time::Duration::from_secs(150);
+    device.timing.offer_life = ota_proto::Micros::from_secs(150);
 }

@@ -3,9 +3,10 @@
 use alloc::string::String;
 use core::fmt;
 use core::ops::Range;
-use core::time::Duration;
 
-use ota_proto::{Instant, Journal, MessageError, OpId, Peer, SlotAction, TransportError, Write};
+use ota_proto::{
+    Instant, Journal, MessageError, Micros, OpId, Peer, SlotAction, TransportError, Write,
+};
 
 use crate::http;
 use crate::mqtt::{self, AckId, PublishHandle, ReconnectConfig, SessionError, SubId};
@@ -88,7 +89,7 @@ pub struct Config {
     /// How much of a store's framing is put up with.
     pub http: http::Limits,
     /// Longest connecting: name, TCP and TLS. Default 10 s.
-    pub connect: Duration,
+    pub connect: Micros,
     /// Seed of all chance: give each device its own.
     pub seed: u64,
 }
@@ -104,7 +105,7 @@ impl Config {
             mqtt: mqtt::Config::new(login),
             reconnect: ReconnectConfig::default(),
             http: http::Limits::default(),
-            connect: Duration::from_secs(10),
+            connect: Micros::from_secs(10),
             seed,
         }
     }
@@ -137,7 +138,7 @@ impl Config {
     pub fn divide_times(&mut self, by: u32) {
         let (mqtt, reconnect) = (&mut self.mqtt.timing, &mut self.reconnect);
         let keep_alive = mqtt.keep_alive.as_secs().checked_div(by.into()).unwrap_or(0).max(1);
-        mqtt.keep_alive = Duration::from_secs(keep_alive);
+        mqtt.keep_alive = Micros::from_secs(keep_alive);
         for time in [
             &mut mqtt.connack,
             &mut mqtt.suback,
@@ -155,7 +156,7 @@ impl Config {
             &mut reconnect.kick_window,
             &mut self.connect,
         ] {
-            *time = time.checked_div(by).unwrap_or(*time);
+            *time = time.part(by);
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use alloc::string::String;
 use core::mem;
-use core::time::Duration;
 
-use ota_proto::{Instant, QoS, TlsError, TransportError};
+use ota_proto::{Instant, Micros, QoS, TlsError, TransportError};
 
 use crate::client::{AddError, Config, Disconnect, Link, Output, Owner, Timer};
 use crate::mqtt::{
@@ -20,7 +19,7 @@ pub(crate) struct BrokerLink {
     host: String,
     port: u16,
     tls: bool,
-    connect: Duration,
+    connect: Micros,
     link: Option<Link>,
     /// When the opening of the link must have succeeded.
     opening: Option<Instant>,

@@ -1,10 +1,9 @@
 //! The link to the store: one fetch of one device.
 
 use alloc::string::String;
-use core::time::Duration;
 
 use ota_proto::url::Url;
-use ota_proto::{Instant, OpId, TransportError, Updater};
+use ota_proto::{Instant, Micros, OpId, TransportError, Updater};
 
 use crate::client::{AddError, Config, DeviceIndex, Found, Link, Output, Received, Timer};
 use crate::http::{self, Closed, Fetch};
@@ -14,7 +13,7 @@ use crate::http::{self, Closed, Fetch};
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct StoreLink {
     limits: http::Limits,
-    connect: Duration,
+    connect: Micros,
     get: Option<Get>,
     closing: Option<Link>,
 }

@@ -2,7 +2,8 @@
 
 use alloc::string::String;
 use core::fmt;
-use core::time::Duration;
+
+use ota_proto::Micros;
 
 use super::packet::{Connect, Request};
 
@@ -39,7 +40,7 @@ impl Config {
         }
         let Timing { keep_alive, connack, suback, puback, .. } = self.timing;
         let Timing { pingresp, write, blocked, resubscribe, .. } = self.timing;
-        let whole = Duration::from_secs(keep_alive.as_secs());
+        let whole = Micros::from_secs(keep_alive.as_secs());
         if keep_alive.is_zero() || keep_alive != whole || self.timing.keep_alive_secs().is_none() {
             return Err(ConfigError::KeepAlive);
         }
@@ -51,9 +52,9 @@ impl Config {
     }
 }
 
-/// Whether a wait of so long ends later than it begins: the clock counts microseconds.
-pub(crate) const fn is_wait(time: &Duration) -> bool {
-    time.as_secs() > 0 || time.subsec_micros() > 0
+/// Whether a wait of so long ends later than it begins.
+pub(crate) const fn is_wait(time: &Micros) -> bool {
+    !time.is_zero()
 }
 
 /// The fields of CONNECT that name the device (docs/protocol.md, Connection).
@@ -76,7 +77,7 @@ impl Login {
         Self { client_id, user_name: Some(user_name), password: Some(Secret(password)) }
     }
 
-    pub(super) fn check(&self, tx: usize, keep_alive: Duration) -> Result<(), ConfigError> {
+    pub(super) fn check(&self, tx: usize, keep_alive: Micros) -> Result<(), ConfigError> {
         if self.client_id.is_empty() || (self.password.is_some() && self.user_name.is_none()) {
             return Err(ConfigError::Login);
         }
@@ -86,7 +87,7 @@ impl Login {
         }
     }
 
-    pub(super) fn connect(&self, keep_alive: Duration) -> Connect<'_> {
+    pub(super) fn connect(&self, keep_alive: Micros) -> Connect<'_> {
         Connect {
             client_id: &self.client_id,
             keep_alive: u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX),
@@ -173,37 +174,37 @@ impl Limits {
 pub struct Timing {
     /// Longest silence before a PINGREQ; whole seconds, 1 to 65,535 (the platform takes up to
     /// 900: docs/protocol.md, Connection). Default 60 s.
-    pub keep_alive: Duration,
+    pub keep_alive: Micros,
     /// From the connection to CONNACK. Default 10 s.
-    pub connack: Duration,
+    pub connack: Micros,
     /// From SUBSCRIBE or UNSUBSCRIBE handed over to its answer. Default 10 s.
-    pub suback: Duration,
+    pub suback: Micros,
     /// From PUBLISH of QoS 1 handed over to PUBACK. Default 10 s.
-    pub puback: Duration,
+    pub puback: Micros,
     /// From PINGREQ handed over to PINGRESP. Default 10 s.
-    pub pingresp: Duration,
+    pub pingresp: Micros,
     /// How long the transport may take no byte of what waits for it. Default 10 s.
-    pub write: Duration,
+    pub write: Micros,
     /// How long the application may leave [`Limits::inbound`] messages without acknowledgement,
     /// which stops all reading. Default 60 s.
-    pub blocked: Duration,
+    pub blocked: Micros,
     /// From a refused subscription that does not end the session to the next SUBSCRIBE of it.
     /// Default 60 s.
-    pub resubscribe: Duration,
+    pub resubscribe: Micros,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        let ten = Duration::from_secs(10);
+        let ten = Micros::from_secs(10);
         Self {
-            keep_alive: Duration::from_secs(60),
+            keep_alive: Micros::from_secs(60),
             connack: ten,
             suback: ten,
             puback: ten,
             pingresp: ten,
             write: ten,
-            blocked: Duration::from_secs(60),
-            resubscribe: Duration::from_secs(60),
+            blocked: Micros::from_secs(60),
+            resubscribe: Micros::from_secs(60),
         }
     }
 }

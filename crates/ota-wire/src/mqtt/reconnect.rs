@@ -1,8 +1,6 @@
 //! When the next connection may be opened (rule 10 of docs/rules.md).
 
-use core::time::Duration;
-
-use ota_proto::{Instant, Rng};
+use ota_proto::{Instant, Micros, Rng};
 
 /// The numbers of [`Reconnect`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,31 +9,31 @@ use ota_proto::{Instant, Rng};
 pub struct ReconnectConfig {
     /// Least time between two CONNECTs: the platform's limit (docs/protocol.md, Connection).
     /// Default 5 s.
-    pub floor: Duration,
+    pub floor: Micros,
     /// The jitter's range after the first failure; it doubles with each further one. Default 5 s.
-    pub base: Duration,
+    pub base: Micros,
     /// Longest wait. Default 5 min.
-    pub cap: Duration,
+    pub cap: Micros,
     /// Longest wait while an update is open. Default 30 s.
-    pub cap_open: Duration,
+    pub cap_open: Micros,
     /// A session of this length forgets the failures before it. Default 60 s.
-    pub stable: Duration,
+    pub stable: Micros,
     /// The first connection after boot comes within this time. Default 5 s.
-    pub spread: Duration,
+    pub spread: Micros,
     /// Three sessions that the peer ended within this time are told ([`Attempt::kicked`]). Default 60 s.
-    pub kick_window: Duration,
+    pub kick_window: Micros,
 }
 
 impl Default for ReconnectConfig {
     fn default() -> Self {
         Self {
-            floor: Duration::from_secs(5),
-            base: Duration::from_secs(5),
-            cap: Duration::from_secs(300),
-            cap_open: Duration::from_secs(30),
-            stable: Duration::from_secs(60),
-            spread: Duration::from_secs(5),
-            kick_window: Duration::from_secs(60),
+            floor: Micros::from_secs(5),
+            base: Micros::from_secs(5),
+            cap: Micros::from_secs(300),
+            cap_open: Micros::from_secs(30),
+            stable: Micros::from_secs(60),
+            spread: Micros::from_secs(5),
+            kick_window: Micros::from_secs(60),
         }
     }
 }
@@ -129,22 +127,18 @@ impl Reconnect {
     /// the cloud's time-out runs.
     pub fn handle_ended(&mut self, now: Instant, how: Ended, open: bool) -> Attempt {
         let config = self.config;
-        let up_for = self.up.take().map_or(Duration::ZERO, |up| now.since(up));
+        let up_for = self.up.take().map_or(Micros::ZERO, |up| now.past(up));
         if up_for >= config.stable && how != Ended::Blocked {
             self.failures = 0;
         }
         let cap = if open { config.cap_open } else { config.cap };
         let wait = match how {
-            Ended::Planned => Duration::ZERO,
+            Ended::Planned => Micros::ZERO,
             // Slow at once, and never without a spread.
-            Ended::LoginRefused => config
-                .cap
-                .saturating_sub(self.rng.up_to(config.cap.checked_div(4).unwrap_or_default())),
+            Ended::LoginRefused => config.cap.less(self.rng.up_to(config.cap.part(4))),
             Ended::Failed | Ended::Lost | Ended::Blocked => {
-                let range = 1_u32
-                    .checked_shl(self.failures)
-                    .and_then(|factor| config.base.checked_mul(factor))
-                    .map_or(cap, |range| range.min(cap));
+                let factor = 1_u32.checked_shl(self.failures);
+                let range = factor.map_or(cap, |factor| config.base.times(factor).min(cap));
                 self.rng.up_to(range)
             }
         };
@@ -163,7 +157,7 @@ impl Reconnect {
     /// Notes a lost session; `true` when it is the third within the window.
     fn count_loss(&mut self, now: Instant) -> bool {
         let [newer, older] = self.losses;
-        let third = older.is_some_and(|older| now.since(older) <= self.config.kick_window);
+        let third = older.is_some_and(|older| now.past(older) <= self.config.kick_window);
         self.losses = if third { [None; 2] } else { [Some(now), newer] };
         third
     }

@@ -29,7 +29,7 @@ pub(crate) fn at(secs: u64) -> Instant {
 pub(crate) fn config() -> Config {
     let login = Login::new("PD".into(), "PD;1;x;2".into(), "secret".into());
     let mut config = Config::new("broker.example".into(), 1883, false, login, 7);
-    config.reconnect.spread = core::time::Duration::ZERO;
+    config.reconnect.spread = ota_proto::Micros::ZERO;
     config
 }
 

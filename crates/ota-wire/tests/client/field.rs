@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ota_proto::QoS::{AtLeastOnce, AtMostOnce};
-use ota_proto::{Event as Device, Instant, State};
+use ota_proto::{Event as Device, Instant, Micros, State};
 use ota_wire::Client;
 use ota_wire::client::{AddError, Disconnect, Event, Found, Link, LinkKind};
 use ota_wire::mqtt::{ConfigError, SessionError, Timer};
@@ -59,7 +59,7 @@ fn a_message_that_is_given_up_is_not_told_as_published() {
 /// Three sessions within a minute that `end` ends.
 fn three_ends(end: impl Fn(&mut Desk, Instant, Link)) -> Desk {
     let mut config = config();
-    config.mqtt.timing.puback = Duration::from_secs(1);
+    config.mqtt.timing.puback = Micros::from_secs(1);
     let mut desk = Desk::with(config, &[device("P", "D")]);
     let mut now = at(0);
     for _ in 0..3 {
@@ -159,7 +159,7 @@ fn what_the_server_kept_for_the_application_reaches_it() {
 
 #[test]
 fn no_wait_of_a_client_is_zero() {
-    type Set = fn(&mut ota_wire::client::Config, Duration);
+    type Set = fn(&mut ota_wire::client::Config, Micros);
     let waits: [Set; 11] = [
         |c, wait| c.mqtt.timing.connack = wait,
         |c, wait| c.mqtt.timing.suback = wait,
@@ -168,16 +168,16 @@ fn no_wait_of_a_client_is_zero() {
         |c, wait| c.mqtt.timing.write = wait,
         |c, wait| c.mqtt.timing.blocked = wait,
         |c, wait| c.mqtt.timing.resubscribe = wait,
-        |c, wait| (c.reconnect.floor, c.reconnect.base) = (wait, Duration::ZERO),
-        |c, wait| (c.reconnect.floor, c.reconnect.cap) = (Duration::ZERO, wait),
-        |c, wait| (c.reconnect.floor, c.reconnect.cap_open) = (Duration::ZERO, wait),
+        |c, wait| (c.reconnect.floor, c.reconnect.base) = (wait, Micros::ZERO),
+        |c, wait| (c.reconnect.floor, c.reconnect.cap) = (Micros::ZERO, wait),
+        |c, wait| (c.reconnect.floor, c.reconnect.cap_open) = (Micros::ZERO, wait),
         |c, wait| c.connect = wait,
     ];
     for (n, set) in waits.iter().enumerate() {
         // Time is counted in microseconds.
         for (nanos, good) in [(0, false), (999, false), (1_000, true)] {
             let mut config = config();
-            set(&mut config, Duration::from_nanos(nanos));
+            set(&mut config, Duration::from_nanos(nanos).into());
             let made = Client::new(at(0), config);
             assert_eq!(made.err(), (!good).then_some(ConfigError::Time), "{n}: {nanos}");
         }
@@ -188,10 +188,10 @@ fn no_wait_of_a_client_is_zero() {
 fn no_wait_of_a_device_that_follows_itself_is_zero() {
     type Set = fn(&mut ota_proto::Timing);
     let waits: [Set; 4] = [
-        |timing| timing.puback = Duration::ZERO,
-        |timing| timing.reply = Duration::ZERO,
-        |timing| timing.journal_retry = Duration::from_nanos(999),
-        |timing| timing.unread = Duration::ZERO,
+        |timing| timing.puback = Micros::ZERO,
+        |timing| timing.reply = Micros::ZERO,
+        |timing| timing.journal_retry = Duration::from_nanos(999).into(),
+        |timing| timing.unread = Micros::ZERO,
     ];
     for set in waits {
         let mut config = device("P", "D");

@@ -227,7 +227,7 @@ fn a_broker_that_never_answers_is_not_a_kick() {
     let mut desk = Desk::with(
         {
             let mut config = config();
-            config.mqtt.timing.connack = Duration::from_secs(1);
+            config.mqtt.timing.connack = ota_proto::Micros::from_secs(1);
             config
         },
         &[device("P", "D")],

@@ -1,8 +1,6 @@
 //! A whole update by literal bytes and times.
 
-use core::time::Duration;
-
-use ota_proto::{Event as Device, Installed, Journal, SlotAction, SlotState, State};
+use ota_proto::{Event as Device, Installed, Journal, Micros, SlotAction, SlotState, State};
 use ota_wire::client::{Config, Disconnect, Event, Found, Link, LinkKind, Timer};
 use ota_wire::mqtt::{Login, SessionError};
 
@@ -309,7 +307,7 @@ fn while_the_slot_is_busy_the_store_is_not_read() {
 
 #[test]
 fn a_demonstration_makes_every_time_shorter() {
-    fn times(config: &Config) -> [Duration; 15] {
+    fn times(config: &Config) -> [Micros; 15] {
         let (mqtt, reconnect) = (&config.mqtt.timing, &config.reconnect);
         let Config { connect, .. } = config;
         [
@@ -332,10 +330,10 @@ fn a_demonstration_makes_every_time_shorter() {
     let mut short = normal.clone();
     short.divide_times(10);
     for (normal, short) in times(&normal).iter().zip(times(&short)) {
-        assert_eq!(short * 10, *normal);
+        assert_eq!(short.times(10), *normal);
     }
     // CONNECT says whole seconds, and 0 would mean none.
     short.divide_times(100);
-    assert_eq!(short.mqtt.timing.keep_alive, Duration::from_secs(1));
+    assert_eq!(short.mqtt.timing.keep_alive, Micros::from_secs(1));
     assert!(ota_wire::Client::new(at(0), short).is_ok());
 }

@@ -146,7 +146,7 @@ fn what_left_while_nothing_is_read_has_its_whole_time() {
 #[test]
 fn the_server_hears_of_us_while_nothing_is_read() {
     let mut config = config();
-    config.timing.blocked = at(1_000).since(at(0));
+    config.timing.blocked = at(1_000).since(at(0)).into();
     let mut session = up_with(config, at(0));
     for n in 1..=8 {
         feed(&mut session, at(0), &qos1(n, b""));

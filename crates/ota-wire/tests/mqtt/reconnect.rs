@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ota_proto::Instant;
+use ota_proto::{Instant, Micros};
 use ota_wire::mqtt::{Attempt, Ended, Reconnect, ReconnectConfig};
 
 use crate::common::{at, ms};
@@ -102,7 +102,7 @@ fn a_refused_login_is_slow_at_once() {
 
 #[test]
 fn three_kicks_within_a_minute_are_reported_once() {
-    let config = ReconnectConfig { base: Duration::ZERO, ..ReconnectConfig::default() };
+    let config = ReconnectConfig { base: Micros::ZERO, ..ReconnectConfig::default() };
     let mut reconnect = Reconnect::new(config, 3, at(0));
     let second = Duration::from_secs(1);
     let kicks: Vec<_> =
@@ -129,7 +129,8 @@ fn the_same_seed_gives_the_same_waits() {
 #[test]
 fn extreme_numbers_saturate() {
     let most = Duration::MAX;
-    let config = ReconnectConfig { floor: most, base: most, cap: most, ..Default::default() };
+    let long = Micros::from(most);
+    let config = ReconnectConfig { floor: long, base: long, cap: long, ..Default::default() };
     let mut reconnect = Reconnect::new(config, 1, ms(1));
     for _ in 0..40 {
         attempt(&mut reconnect, most, Ended::Failed, false);

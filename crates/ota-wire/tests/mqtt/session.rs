@@ -249,10 +249,10 @@ fn impossible_configurations_are_refused() {
     check(|c| c.limits.tx = 1_060, ConfigError::Bytes);
     check(|c| c.limits.ota_window = 8, ConfigError::Window);
     check(|c| c.limits.inbound = 0, ConfigError::Window);
-    check(|c| c.timing.keep_alive = at(0).since(at(0)), ConfigError::KeepAlive);
-    check(|c| c.timing.keep_alive = ms(1_500).since(at(0)), ConfigError::KeepAlive);
-    check(|c| c.timing.keep_alive = at(65_536).since(at(0)), ConfigError::KeepAlive);
-    check(|c| c.timing.puback = at(0).since(at(0)), ConfigError::Time);
+    check(|c| c.timing.keep_alive = at(0).since(at(0)).into(), ConfigError::KeepAlive);
+    check(|c| c.timing.keep_alive = ms(1_500).since(at(0)).into(), ConfigError::KeepAlive);
+    check(|c| c.timing.keep_alive = at(65_536).since(at(0)).into(), ConfigError::KeepAlive);
+    check(|c| c.timing.puback = at(0).since(at(0)).into(), ConfigError::Time);
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl Fleet {
         let mut nodes = Vec::with_capacity(setup.devices as usize);
         for index in 0..setup.devices {
             cloud.add_device(&identity(index), Secret::new(*b"0123456789abcdef")).expect("room");
-            let on = Instant::ZERO + rng.up_to(POWER_ON);
+            let on = Instant::ZERO + rng.up_to(POWER_ON.into());
             nodes.push(Node::new(index, on));
             queue.push(Reverse((on, index)));
         }

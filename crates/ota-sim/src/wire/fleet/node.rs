@@ -218,7 +218,7 @@ impl Node {
         let user = format!("{id};21010406;AbC12;4102444800");
         let login = Login::new(id, user, "not checked here".into());
         let mut config = Config::new("broker.example".into(), 8_883, true, login, seed);
-        config.mqtt.timing.keep_alive = KEEP_ALIVE;
+        config.mqtt.timing.keep_alive = KEEP_ALIVE.into();
         let storage = SlotInfo { capacity: CAPACITY, erase: ERASE, write: 1 };
         let running = self.loader.running().to_owned();
         let boot = Boot {

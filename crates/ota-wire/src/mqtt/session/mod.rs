@@ -315,7 +315,7 @@ impl<O: Copy> Session<O> {
     /// waited for.
     #[must_use]
     pub fn is_held_long(&self, now: Instant) -> bool {
-        let long = self.config.timing.blocked.saturating_mul(5);
+        let long = self.config.timing.blocked.times(5);
         self.held && self.phase == Phase::Up && self.since + long <= now
     }
 

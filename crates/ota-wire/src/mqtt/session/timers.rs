@@ -1,8 +1,6 @@
 //! Deadlines.
 
-use core::time::Duration;
-
-use ota_proto::Instant;
+use ota_proto::{Instant, Micros};
 
 use super::Session;
 use super::state::{Ping, Progress, SubState};
@@ -17,7 +15,7 @@ struct First(Option<Deadline>);
 impl First {
     // Its copies would cost flash, and so would a chain of iterators.
     #[inline(never)]
-    fn after(&mut self, start: Option<Instant>, wait: Duration, timer: Timer) {
+    fn after(&mut self, start: Option<Instant>, wait: Micros, timer: Timer) {
         let Some(start) = start else { return };
         let next = Deadline { at: start + wait, timer };
         if self.0.is_none_or(|first| next < first) {
@@ -132,7 +130,7 @@ impl<O: Copy> Session<O> {
             return;
         }
         let Some(since) = self.blocked.take() else { return };
-        let shift = |at: &mut Instant| *at = *at + now.since(since.max(*at));
+        let shift = |at: &mut Instant| *at = *at + now.past(since.max(*at));
         for flight in &mut self.flights {
             if let Progress::Handed(at) = &mut flight.progress {
                 shift(at);

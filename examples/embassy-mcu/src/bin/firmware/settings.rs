@@ -1,11 +1,10 @@
 //! What the build and the factory decide.
 
 use alloc::string::String;
-use core::time::Duration;
 
 use ota_embassy::Network as _;
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
-use ota_proto::{Config, Hold, Identity};
+use ota_proto::{Config, Hold, Identity, Micros};
 use ota_wire::client;
 use ota_wire::mqtt;
 
@@ -18,7 +17,7 @@ pub(crate) const VERSION: &str = match option_env!("OTA_VERSION") {
 };
 
 /// How long a version that is not confirmed may run.
-const TRIAL: Duration = Duration::from_secs(10);
+const TRIAL: Micros = Micros::from_secs(10);
 
 /// The login of a device without a clock lapses never.
 const NEVER: u64 = u32::MAX as u64 >> 1;
@@ -57,7 +56,7 @@ pub(crate) fn load(factory: Factory, seed: u64) -> Result<(client::Config, Confi
     wires.mqtt.limits.tx = RECEIVE;
     wires.http.head = RECEIVE;
     if let Some(seconds) = factory("connect_spacing") {
-        let spacing = Duration::from_secs(seconds.parse().map_err(|_| "connect_spacing")?);
+        let spacing = Micros::from_secs(seconds.parse().map_err(|_| "connect_spacing")?);
         (wires.reconnect.floor, wires.reconnect.spread) = (spacing, spacing);
     }
     let mut machine = Config::new(identity, seed);
