@@ -211,7 +211,8 @@ impl<O: Copy> Session<O> {
         message: Outgoing<'_>,
         owner: O,
     ) -> Result<PublishHandle, PublishError> {
-        let len = self.check_publish(&message)?;
+        let limit = self.tx_limit(message.kind);
+        let len = self.check_publish(&message, limit)?;
         let qos1 = message.qos == QoS::AtLeastOnce;
         let id = if qos1 { self.free_packet_id() } else { None };
         if qos1 != id.is_some() {
@@ -229,7 +230,6 @@ impl<O: Copy> Session<O> {
             flight.copy = Some(Hidden(copy));
             flight.progress = Progress::Queued;
         } else {
-            let limit = self.tx_limit(message.kind);
             let done = self.tx.push(now, &request, What::Publish(handle), limit);
             debug_assert!(done, "checked before");
         }
@@ -349,15 +349,15 @@ impl<O: Copy> Session<O> {
 }
 
 impl<O: Copy> Session<O> {
-    /// Whether the message can be taken now, and the length of its packet in bytes.
-    fn check_publish(&self, message: &Outgoing<'_>) -> Result<usize, PublishError> {
+    /// Whether the message can be taken now, with this many bytes in the buffer at most, and the
+    /// length of its packet in bytes.
+    fn check_publish(&self, message: &Outgoing<'_>, limit: usize) -> Result<usize, PublishError> {
         if !topic_is_valid(message.topic) {
             return Err(PublishError::BadTopic);
         }
         let id = (message.qos == QoS::AtLeastOnce).then_some(PacketId::MIN);
         let request = Request::Publish(Publish::new(message.topic, id, message.payload));
         let len = request.encoded_len().map_err(|_| PublishError::TooLong)?;
-        let limit = self.tx_limit(message.kind);
         if len > limit || (is_kept(message) && len > self.config.limits.kept) {
             return Err(PublishError::TooLong);
         }

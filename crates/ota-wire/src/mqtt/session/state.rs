@@ -235,8 +235,8 @@ impl<O: Copy> Session<O> {
     // Its copies would cost flash.
     #[inline(never)]
     pub(super) fn inbound_full(&self) -> bool {
-        let acks = self.tx.count(What::PubAck).saturating_add(self.inbound.len());
-        acks >= self.config.limits.inbound
+        let left = self.config.limits.inbound.saturating_sub(self.inbound.len());
+        self.tx.pubacks() >= left
     }
 
     pub(super) fn push_puback(&mut self, now: Instant, id: PacketId) {
@@ -280,6 +280,9 @@ impl<O: Copy> Session<O> {
             if !self.pump_sub(now, index) {
                 return;
             }
+        }
+        if !self.flights.iter().any(|flight| flight.progress == Progress::Queued) {
+            return;
         }
         let limit = self.tx_limit(Kind::Application);
         for flight in &mut self.flights {
