@@ -213,6 +213,8 @@ impl Updater {
         gained >= self.checkpoint_interval(attempt) && !self.is_journal_failing()
     }
 
+    // Its copies would cost flash.
+    #[inline(never)]
     fn checkpoint_interval(&self, attempt: &Attempt) -> u64 {
         let unit = u64::from(self.storage.erase);
         let cap = self.cfg.timing.checkpoint_cap.max(unit);

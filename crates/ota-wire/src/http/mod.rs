@@ -252,18 +252,18 @@ impl Fetch {
             }
             Phase::Length(left) => {
                 let left = *left;
-                self.kept = Kept::default();
+                self.forget_head();
                 Ok(self.offer(rx, 0, Some(left)))
             }
             Phase::Close => {
-                self.kept = Kept::default();
+                self.forget_head();
                 Ok(self.offer(rx, 0, None))
             }
             Phase::Chunked(chunked) => {
                 let mut chunked = *chunked;
                 let (consumed, step) = chunked.advance(rx)?;
                 self.phase = Phase::Chunked(chunked);
-                self.kept = Kept::default();
+                self.forget_head();
                 match step {
                     Step::More => Ok(Received { consumed, found: Found::Nothing }),
                     Step::Data(left) => Ok(self.offer(rx, consumed, Some(left))),
@@ -340,6 +340,13 @@ impl Fetch {
             self.kept = head.kept;
             return Ok(Received { consumed, found: Found::Head(self.kept.head()) });
         }
+    }
+
+    /// What was kept of the head was told.
+    // Its copies would cost flash.
+    #[inline(never)]
+    fn forget_head(&mut self) {
+        self.kept = Kept::default();
     }
 
     /// Offers what lies behind `start`, at most `left` bytes of it.
