@@ -40,6 +40,8 @@ impl Decimal {
 
     /// The digits as text.
     #[must_use]
+    // Its copies would cost flash.
+    #[inline(never)]
     pub fn as_str(&self) -> &str {
         let digits = self.digits.get(self.at..).unwrap_or_default();
         str::from_utf8(digits).unwrap_or_default()

@@ -8,6 +8,7 @@ use crate::code::Reason;
 use crate::decimal::Decimal;
 use crate::journal::Journal;
 use crate::url::Redacted;
+use crate::word::same_word;
 
 /// What the boot loader or installer says of the image that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -256,7 +257,7 @@ impl Coding {
             ("br", Some(Coding::Brotli)),
             ("zstd", Some(Coding::Zstd)),
         ];
-        let known = ALL.iter().find(|(name, _)| label.eq_ignore_ascii_case(name.as_bytes()));
+        let known = ALL.iter().find(|(name, _)| same_word(label, name.as_bytes()));
         known.map_or(Some(Self::Other), |(_, coding)| *coding)
     }
 

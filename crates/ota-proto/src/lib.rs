@@ -159,6 +159,7 @@ mod time;
 mod updater;
 pub mod url;
 mod version;
+mod word;
 
 pub use chance::Rng;
 pub use code::{Reason, ResultCode};
@@ -178,3 +179,4 @@ pub use output::{Body, Event, Offer, OpId, Output, PubId, QoS, SlotAction, State
 pub use time::{BUILT, Instant, Micros};
 pub use updater::{Gate, Updater};
 pub use version::{BadVersion, Version};
+pub use word::same_word;

@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::fmt;
 
 use crate::decimal::{Decimal, number};
+use crate::word::same_word;
 
 /// An absolute `http` or `https` URL, taken apart. The query is kept byte for byte: it is a
 /// signature. `Debug` and `Display` show neither path nor query.
@@ -72,8 +73,8 @@ impl<'a> Url<'a> {
         let (scheme, rest) = once(text, b':').ok_or(BadUrl::Scheme)?;
         let rest = rest.strip_prefix("//").ok_or(BadUrl::Scheme)?;
         let tls = match scheme {
-            _ if scheme.eq_ignore_ascii_case("https") => true,
-            _ if scheme.eq_ignore_ascii_case("http") => false,
+            _ if same_word(scheme.as_bytes(), b"https") => true,
+            _ if same_word(scheme.as_bytes(), b"http") => false,
             _ => return Err(BadUrl::Scheme),
         };
         let rest = without_fragment(rest);
@@ -95,7 +96,7 @@ impl<'a> Url<'a> {
     #[must_use]
     pub fn is_same_origin(&self, other: &Url<'_>) -> bool {
         (self.tls, self.port) == (other.tls, other.port)
-            && self.host.eq_ignore_ascii_case(other.host)
+            && same_word(self.host.as_bytes(), other.host.as_bytes())
     }
 
     /// The absolute URL that a `Location` header means when it answers a request for `self`:

@@ -294,7 +294,16 @@ impl<'a> Reader<'a> {
         is_here
     }
 
+    /// Passes over white space. Mostly there is none.
     fn space(&mut self) {
+        if self.peek().is_some_and(|byte| byte <= b' ') {
+            self.white();
+        }
+    }
+
+    // Its copies would cost flash.
+    #[inline(never)]
+    fn white(&mut self) {
         self.pass(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
     }
 

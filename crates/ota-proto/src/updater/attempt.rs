@@ -11,6 +11,7 @@ use crate::output::OpId;
 use crate::time::{Instant, Micros};
 use crate::url::SecretUrl;
 use crate::version::Version;
+use crate::word::same_word;
 
 use super::meter::Meter;
 
@@ -90,7 +91,7 @@ impl Source {
 
     /// The offer's URL is plain http.
     pub(super) fn is_plain(&self) -> bool {
-        self.url.0.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"))
+        self.url.0.as_bytes().get(..5).is_some_and(|scheme| same_word(scheme, b"http:"))
     }
 }
 

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use ota_proto::{Coding, ContentRange, Media, ResponseHead, number};
+use ota_proto::{Coding, ContentRange, Media, ResponseHead, number, same_word};
 
 use super::{HttpError, Limits};
 
@@ -223,8 +223,10 @@ impl Head {
 
     /// Passes over a line, or as much of it as is there.
     fn pass(&mut self, rest: &[u8]) -> Result<Step, HttpError> {
+        let mut at = self.at;
         for (&byte, used) in rest.iter().zip(1..) {
-            self.at = match (self.at, byte) {
+            at = match (at, byte) {
+                (At::Value, _) if is_text(byte) => At::Value,
                 (At::Name, b':') => At::Value,
                 (At::Name, _) if is_token(byte) => At::Name,
                 (At::Value, b'\r') => At::Cr,
@@ -232,15 +234,16 @@ impl Head {
                     self.at = At::Line;
                     return Ok(Step::Used(used));
                 }
-                (At::Value, _) if is_text(byte) => At::Value,
                 _ => return Err(HttpError::Header),
             };
         }
+        self.at = at;
         Ok(Step::Used(rest.len()))
     }
 
     /// The place in [`KNOWN`] of a header that means something in an answer of this status.
     fn known(&self, name: &[u8]) -> Option<usize> {
+        // A call for each would cost more instructions than its copy costs flash.
         let place = KNOWN.iter().position(|known| name.eq_ignore_ascii_case(known.as_bytes()))?;
         let matters = match (place, self.kept.status) {
             (_, 100..=199) => false,
@@ -276,7 +279,7 @@ impl Head {
             5 => kept.retry_after = kept.retry_after.max(seconds(value)),
             // Two of them would be chunked twice, which nobody means.
             6 => {
-                self.chunked = !self.coded && value.eq_ignore_ascii_case(b"chunked");
+                self.chunked = !self.coded && same_word(value, b"chunked");
                 self.coded = true;
             }
             _ => kept.media = Media::new(value),
@@ -385,7 +388,7 @@ fn once<T: PartialEq>(slot: &mut Option<T>, value: T, error: HttpError) -> Resul
 /// `bytes first-last/total`, `bytes first-last/*` or `bytes */total`.
 fn content_range(value: &[u8]) -> Option<ContentRange> {
     let (unit, rest) = value.split_at_checked(6)?;
-    if !unit.eq_ignore_ascii_case(b"bytes ") {
+    if !same_word(unit, b"bytes ") {
         return None;
     }
     let (span, total) = split(rest, b'/')?;

@@ -60,6 +60,11 @@ impl Tx {
         self.bytes.0.len().saturating_add(len) <= limit
     }
 
+    #[cfg(feature = "record")]
+    pub(super) fn count(&self, what: What) -> usize {
+        self.packets.iter().filter(|(_, other)| *other == what).count()
+    }
+
     /// The PUBACKs among the packets.
     pub(super) fn pubacks(&self) -> usize {
         self.packets.iter().filter(|(_, what)| matches!(what, What::PubAck)).count()

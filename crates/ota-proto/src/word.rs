@@ -1,0 +1,16 @@
+//! Words of protocols, of which the case does not matter.
+
+/// Whether two words are the same but for the case of their ASCII letters.
+///
+/// ```
+/// use ota_proto::same_word;
+///
+/// assert!(same_word(b"Content-Length", b"content-length"));
+/// assert!(!same_word(b"gzip", b"zip"));
+/// ```
+#[must_use]
+// Its copies would cost flash.
+#[inline(never)]
+pub fn same_word(one: &[u8], other: &[u8]) -> bool {
+    one.eq_ignore_ascii_case(other)
+}
