@@ -55,6 +55,35 @@ fn everything_is_private_from_its_creation() {
     assert_eq!(names.len(), 3, "no temporary file stays: {names:?}");
 }
 
+/// It failed once and worked the second time: the folder was made, and its parent could not be
+/// opened to make its name durable.
+#[test]
+fn a_parent_that_may_be_written_and_not_read_is_enough_at_the_first_start() {
+    use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
+    let temp = tempfile::tempdir().unwrap();
+    let parent = temp.path().join("parent");
+    fs::create_dir(&parent).unwrap();
+    let root = rustix::process::geteuid().is_root();
+    if root {
+        fs::set_permissions(temp.path(), Permissions::from_mode(0o755)).unwrap();
+        chown(&parent, Some(65_534), Some(65_534)).unwrap();
+    }
+    fs::set_permissions(&parent, Permissions::from_mode(0o300)).unwrap();
+    // Root may read everything: only this thread is nobody's.
+    let start = || {
+        let (nobody, none) = (rustix::fs::Uid::from_raw(65_534), rustix::fs::Gid::from_raw(65_534));
+        if root {
+            set_thread_res_gid(none, none, none).unwrap();
+            set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        }
+        assert!(fs::read_dir(&parent).is_err());
+        DataDir::open(parent.join("data")).map(drop)
+    };
+    std::thread::scope(|scope| scope.spawn(start).join().unwrap()).unwrap();
+    fs::set_permissions(&parent, Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(mode(&parent.join("data")), 0o700);
+}
+
 #[test]
 fn a_file_that_others_could_read_is_closed_to_them() {
     let (_temp, dir) = data();
