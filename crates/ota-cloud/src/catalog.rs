@@ -119,6 +119,9 @@ pub struct Listed {
     /// What people say of it.
     #[serde(default)]
     pub description: String,
+    /// When it was added, in microseconds since 1970; 0 where that was not noted.
+    #[serde(default)]
+    pub made: u64,
 }
 
 impl Listed {
@@ -126,7 +129,7 @@ impl Listed {
     #[must_use]
     pub fn new(firmware: Firmware, image: Option<String>) -> Self {
         let (name, description) = (String::new(), String::new());
-        Self { firmware, withdrawn: None, image, draft: false, name, description }
+        Self { firmware, withdrawn: None, image, draft: false, name, description, made: 0 }
     }
 
     /// The name of its row: product, module and version.

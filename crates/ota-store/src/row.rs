@@ -99,6 +99,12 @@ impl Kind {
     pub const API_KEY: Self = Self(4);
     /// The answer to a call that may be repeated. Its wake-up is when it may go.
     pub const IDEMPOTENCY: Self = Self(5);
+    /// A place where bytes may be put. Its wake-up is when it goes.
+    pub const UPLOAD: Self = Self(6);
+    /// A module that a product names.
+    pub const MODULE: Self = Self(7);
+    /// A signature that was used. Its wake-up is when it may go.
+    pub const REPLAY: Self = Self(8);
 }
 
 /// A row that is no device. `Debug` shows the length of its body.

@@ -78,34 +78,48 @@ impl NewFirmware {
     /// # Errors
     /// [`Code::Invalid`].
     pub fn read(product: &str, version: &str, query: &Query) -> Result<Self, Problem> {
-        if !is_word(version, b"._-") {
-            let what = "a firmware version is 1 to 32 letters, digits or . _ -";
-            return Err(Problem::field("version", what));
-        }
-        module(query)?;
         let draft = match query.get("state") {
             None | Some("released") => false,
             Some("draft") => true,
             Some(_) => return Err(Problem::field("state", "draft or released")),
         };
-        let user_defined = query.get("user_defined").map(str::to_owned);
+        let owned = |name| query.get(name).map(str::to_owned);
+        let of = |name| owned(name).unwrap_or_default();
+        let (fw_type, user_defined) = (owned("module"), owned("user_defined"));
+        let words = (of("name"), of("description"));
+        let mut new = Self::new(product, version, fw_type, words.0, words.1, user_defined)?;
+        new.draft = draft;
+        new.md5 = query.get("md5").map(|text| digest("md5", text)).transpose()?;
+        new.sha256 = query.get("sha256").map(|text| digest("sha256", text)).transpose()?;
+        Ok(new)
+    }
+
+    /// A released one, from its parts.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn new(
+        product: &str,
+        version: &str,
+        fw_type: Option<String>,
+        name: String,
+        description: String,
+        user_defined: Option<String>,
+    ) -> Result<Self, Problem> {
+        if !is_word(version, b"._-") {
+            let what = "a firmware version is 1 to 32 letters, digits or . _ -";
+            return Err(Problem::field("version", what));
+        }
+        if Module::new(fw_type.as_deref()).is_none() {
+            return Err(Problem::field("module", "1 to 32 letters, digits, _ or -"));
+        }
         if user_defined.as_ref().is_some_and(|text| text.len() > Firmware::MAX_USER_DEFINED) {
             return Err(Problem::field("user_defined", "at most 1,536 bytes"));
         }
-        let of = |name| query.get(name).unwrap_or("").to_owned();
-        let (name, description) = (of("name"), of("description"));
         check_words(&name, &description)?;
-        Ok(Self {
-            product: product.to_owned(),
-            version: version.to_owned(),
-            fw_type: query.get("module").map(str::to_owned),
-            user_defined,
-            name,
-            description,
-            draft,
-            md5: query.get("md5").map(|text| digest("md5", text)).transpose()?,
-            sha256: query.get("sha256").map(|text| digest("sha256", text)).transpose()?,
-        })
+        let (product, version) = (product.to_owned(), version.to_owned());
+        let (draft, md5, sha256) = (false, None, None);
+        Ok(Self { product, version, fw_type, user_defined, name, description, draft, md5, sha256 })
     }
 
     /// Whether a body of this length may come, where that is stated.
@@ -186,6 +200,15 @@ impl ChangeFirmware {
         let of = |text: &Option<String>| text.clone().unwrap_or_default();
         check_words(&of(&change.name), &of(&change.description))?;
         Ok(change)
+    }
+
+    /// Of its words alone.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn words(name: String, description: Option<String>) -> Result<Self, Problem> {
+        check_words(&name, description.as_deref().unwrap_or(""))?;
+        Ok(Self { state: None, name: Some(name), description })
     }
 
     /// Changes a row.

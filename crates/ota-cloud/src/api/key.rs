@@ -191,6 +191,18 @@ impl KeyText {
         &self.id
     }
 
+    /// Its secret half: the vendor's API has it as SecretKey, and the id as SecretId.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// From both halves, as [`id`](Self::id) and [`secret`](Self::secret) give them.
+    #[must_use]
+    pub fn from_halves(id: &str, secret: &str) -> Option<Self> {
+        Self::parse(&format!("{MARK}.{id}.{secret}"))
+    }
+
     /// The whole text: a secret.
     #[must_use]
     pub fn reveal(&self) -> String {
@@ -239,20 +251,37 @@ impl Caller {
     /// caller's, alike; [`Code::Forbidden`] when the role is too little.
     pub fn may(&self, call: &Call, known: bool) -> Result<Grant, Problem> {
         let operation = call.operation();
-        let role = match operation.scope {
-            Scope::Product => {
-                let role = self.role(call.product()).filter(|_| known);
+        let product = Some(call.product());
+        match operation.scope {
+            Scope::Product => self.allows(operation.right, product, known),
+            Scope::Service => self.allows(operation.right, None, known),
+            Scope::Anybody => self.allows(Right::Read, None, known),
+        }
+    }
+
+    /// The same for a right to a product, or, where it is none, to the whole service: looking at
+    /// that is anybody's, who sees what he may.
+    ///
+    /// # Errors
+    /// As [`may`](Self::may).
+    pub fn allows(
+        &self,
+        right: Right,
+        product: Option<&str>,
+        known: bool,
+    ) -> Result<Grant, Problem> {
+        let role = match product {
+            Some(product) => {
+                let role = self.role(product).filter(|_| known);
                 role.ok_or_else(Problem::unknown_product)?
             }
-            Scope::Service => self.role(ALL).unwrap_or(Role::Viewer),
-            Scope::Anybody => Role::Viewer,
+            None => self.role(ALL).unwrap_or(Role::Viewer),
         };
-        if role < operation.right.role() {
-            let detail =
-                format!("this needs a key with the role {}", operation.right.role().word());
+        if role < right.role() {
+            let detail = format!("this needs a key with the role {}", right.role().word());
             return Err(Problem::new(Code::Forbidden, detail));
         }
-        Ok(Grant { product: call.product().to_owned(), caller: self.clone() })
+        Ok(Grant { product: product.unwrap_or_default().to_owned(), caller: self.clone() })
     }
 }
 

@@ -196,6 +196,12 @@ impl Device {
         self.offer.into_iter().chain(self.timeout).min()
     }
 
+    /// The name that its next task will have.
+    #[must_use]
+    pub const fn next_task(&self) -> TaskId {
+        TaskId { device: self.number, number: self.tasks.saturating_add(1) }
+    }
+
     /// When its next offer is due.
     #[must_use]
     pub fn offer_at(&self) -> Option<Instant> {

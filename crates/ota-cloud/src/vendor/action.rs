@@ -1,7 +1,8 @@
-//! The firmware actions of all versions of the API, as one set.
+//! The actions of all versions of the API, as one set: firmware, and what is needed around it.
 
 use super::error::{ApiError, Code};
 use super::params::{Params, Take};
+use crate::api::Right;
 
 /// A search by key. Which keys there are is the vendor's secret; ours are told apart later.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub struct Filter {
 
 macro_rules! actions {
     ($(
-        $change:ident $variant:ident = $($name:literal)|+ {
+        $right:ident $variant:ident = $($name:literal)|+ {
             $($field:ident: $type:ty = $param:literal,)*
         }
     )*) => {
@@ -44,27 +45,43 @@ macro_rules! actions {
                 }
             }
 
+            /// The name as it is written here.
+            ///
+            /// # Errors
+            /// [`Code::InvalidAction`].
+            pub fn name(name: &str) -> Result<&'static str, ApiError> {
+                let known = Self::NAMES.iter().find(|known| **known == name).copied();
+                known.ok_or_else(|| ApiError::new(Code::InvalidAction, "there is no such action"))
+            }
+
+            /// What the action of this name needs; nothing but a key, when there is none.
+            #[must_use]
+            pub fn right(name: &str) -> Right {
+                match name {
+                    $($($name)|+ => Right::$right,)*
+                    _ => Right::Read,
+                }
+            }
+
             /// Whether it changes something, or only reads.
             #[must_use]
             pub const fn changes(&self) -> bool {
                 match self {
-                    $(Self::$variant { .. } => actions!(@ $change),)*
+                    $(Self::$variant { .. } => !matches!(Right::$right, Right::Read),)*
                 }
             }
         }
     };
-    (@ changes) => { true };
-    (@ reads) => { false };
 }
 
 actions! {
-    changes GetCosUrl = "GetCOSURL" {
+    Publish GetCosUrl = "GetCOSURL" {
         product: String = "ProductID",
         version: String = "FirmwareVersion",
         size: Option<u64> = "FileSize",
         module: Option<String> = "FwType",
     }
-    changes UploadFirmware = "UploadFirmware" {
+    Publish UploadFirmware = "UploadFirmware" {
         product: String = "ProductID",
         version: String = "FirmwareVersion",
         md5: String = "Md5sum",
@@ -74,7 +91,7 @@ actions! {
         module: Option<String> = "FwType",
         user_defined: Option<String> = "FirmwareUserDefined",
     }
-    changes EditFirmware = "EditFirmware" {
+    Publish EditFirmware = "EditFirmware" {
         product: String = "ProductId",
         version: String = "FirmwareVersion",
         name: String = "FirmwareName",
@@ -82,29 +99,29 @@ actions! {
         user_defined: Option<String> = "FirmwareUserDefined",
         module: Option<String> = "FwType",
     }
-    reads ListFirmwares = "ListFirmwares" {
+    Read ListFirmwares = "ListFirmwares" {
         page: u64 = "PageNum",
         size: u64 = "PageSize",
         product: Option<String> = "ProductID",
         filters: Vec<Filter> = "Filters",
     }
-    reads DescribeFirmware = "DescribeFirmware" {
+    Read DescribeFirmware = "DescribeFirmware" {
         product: String = "ProductID",
         version: String = "FirmwareVersion",
         module: Option<String> = "FwType",
     }
-    reads GetAllVersion = "GetAllVersion" | "GetAllFirmwareVersion" {
+    Read GetAllVersion = "GetAllVersion" | "GetAllFirmwareVersion" {
         product: String = "ProductId",
     }
-    changes DeleteFirmware = "DeleteFirmware" {
+    Publish DeleteFirmware = "DeleteFirmware" {
         product: String = "ProductID",
         version: String = "FirmwareVersion",
     }
-    reads GetFirmwareUrl = "GetFirmwareURL" {
+    Read GetFirmwareUrl = "GetFirmwareURL" {
         product: String = "ProductID",
         version: String = "FirmwareVersion",
     }
-    changes BatchUpdateFirmware = "BatchUpdateFirmware" {
+    Operate BatchUpdateFirmware = "BatchUpdateFirmware" {
         product: String = "ProductID",
         version: String = "FirmwareVersion",
         from: Option<String> = "FirmwareOriVersion",
@@ -125,19 +142,19 @@ actions! {
         user_defined: Option<String> = "TaskUserDefine",
         per_minute: Option<i64> = "RateLimit",
     }
-    changes UpdateFirmware = "UpdateFirmware" {
+    Operate UpdateFirmware = "UpdateFirmware" {
         product: String = "ProductID",
         device: String = "DeviceName",
         version: String = "FirmwareVersion",
         from: String = "FirmwareOriVersion",
         upgrade_method: Option<u64> = "UpgradeMethod",
     }
-    changes PublishFirmwareUpdateMessage = "PublishFirmwareUpdateMessage" {
+    Operate PublishFirmwareUpdateMessage = "PublishFirmwareUpdateMessage" {
         product: String = "ProductID",
         device: Option<String> = "DeviceName",
         module: Option<String> = "FwType",
     }
-    reads DescribeFirmwareTasks = "DescribeFirmwareTasks" {
+    Read DescribeFirmwareTasks = "DescribeFirmwareTasks" {
         product: String = "ProductID",
         version: String = "FirmwareVersion",
         offset: u64 = "Offset",
@@ -145,12 +162,12 @@ actions! {
         filters: Vec<Filter> = "Filters",
         module: Option<String> = "FwType",
     }
-    reads DescribeFirmwareTask = "DescribeFirmwareTask" {
+    Read DescribeFirmwareTask = "DescribeFirmwareTask" {
         product: String = "ProductID",
         version: String = "FirmwareVersion",
         task: u64 = "TaskId",
     }
-    reads DescribeFirmwareTaskDevices = "DescribeFirmwareTaskDevices" {
+    Read DescribeFirmwareTaskDevices = "DescribeFirmwareTaskDevices" {
         product: String = "ProductID",
         version: Option<String> = "FirmwareVersion",
         filters: Vec<Filter> = "Filters",
@@ -158,71 +175,110 @@ actions! {
         limit: Option<u64> = "Limit",
         module: Option<String> = "FwType",
     }
-    reads DescribeFirmwareTaskDistribution = "DescribeFirmwareTaskDistribution" {
+    Read DescribeFirmwareTaskDistribution = "DescribeFirmwareTaskDistribution" {
         product: String = "ProductId",
         version: String = "FirmwareVersion",
         task: u64 = "TaskId",
     }
-    reads DescribeFirmwareTaskStatistics = "DescribeFirmwareTaskStatistics" {
+    Read DescribeFirmwareTaskStatistics = "DescribeFirmwareTaskStatistics" {
         product: String = "ProductId",
         version: String = "FirmwareVersion",
     }
-    reads DescribeFirmwareUpdateStatus = "DescribeFirmwareUpdateStatus" {
+    Read DescribeFirmwareUpdateStatus = "DescribeFirmwareUpdateStatus" {
         product: String = "ProductId",
         device: String = "DeviceName",
     }
-    reads CheckFirmwareUpdate = "CheckFirmwareUpdate" {
+    Read CheckFirmwareUpdate = "CheckFirmwareUpdate" {
         product: String = "ProductId",
         device: String = "DeviceName",
     }
-    reads DescribeDeviceFirmwares = "DescribeDeviceFirmwares" {
+    Read DescribeDeviceFirmwares = "DescribeDeviceFirmwares" {
         product: String = "ProductId",
         device: String = "DeviceName",
     }
-    reads DescribeDeviceFirmWare = "DescribeDeviceFirmWare" {
+    Read DescribeDeviceFirmWare = "DescribeDeviceFirmWare" {
         product: String = "ProductId",
         device: String = "DeviceName",
     }
-    changes UpdateOtaTaskStatus = "UpdateOtaTaskStatus" {
+    Operate UpdateOtaTaskStatus = "UpdateOtaTaskStatus" {
         product: String = "ProductId",
         task: u64 = "TaskId",
         status: u64 = "Status",
     }
-    changes CancelDeviceFirmwareTask = "CancelDeviceFirmwareTask" {
+    Operate CancelDeviceFirmwareTask = "CancelDeviceFirmwareTask" {
         product: String = "ProductId",
         device: String = "DeviceName",
         version: String = "FirmwareVersion",
         task: u64 = "TaskId",
     }
-    changes RetryDeviceFirmwareTask = "RetryDeviceFirmwareTask" {
+    Operate RetryDeviceFirmwareTask = "RetryDeviceFirmwareTask" {
         product: String = "ProductId",
         device: String = "DeviceName",
         version: String = "FirmwareVersion",
         task: u64 = "TaskId",
     }
-    changes CreateOtaModule = "CreateOtaModule" {
+    Publish CreateOtaModule = "CreateOtaModule" {
         product: String = "ProductID",
         module: String = "FwType",
         name: Option<String> = "Name",
         remark: Option<String> = "Remark",
     }
-    changes UpdateOtaModule = "UpdateOtaModule" {
+    Publish UpdateOtaModule = "UpdateOtaModule" {
         product: String = "ProductID",
         module: String = "FwType",
         name: Option<String> = "Name",
         remark: Option<String> = "Remark",
     }
-    changes DeleteOtaModule = "DeleteOtaModule" {
+    Publish DeleteOtaModule = "DeleteOtaModule" {
         product: String = "ProductID",
         module: String = "FwType",
     }
-    reads ListOtaModules = "ListOtaModules" {
+    Read ListOtaModules = "ListOtaModules" {
         page: u64 = "PageNum",
         size: u64 = "PageSize",
         filters: Vec<Filter> = "Filters",
     }
-    reads ListProductOtaModules = "ListProductOtaModules" {
+    Read ListProductOtaModules = "ListProductOtaModules" {
         product: String = "ProductID",
+    }
+    Operate CreateTaskFileUrl = "CreateTaskFileUrl" {
+        product: String = "ProductId",
+    }
+    Read DescribeProducts = "DescribeProducts" | "GetStudioProductList" {
+        offset: Option<u64> = "Offset",
+        limit: Option<u64> = "Limit",
+    }
+    Read DescribeProduct = "DescribeProduct" | "DescribeStudioProduct" {
+        product: String = "ProductId",
+    }
+    Operate CreateDevice = "CreateDevice" {
+        product: String = "ProductId",
+        device: String = "DeviceName",
+        psk: Option<String> = "DefinedPsk",
+        certificate: Option<String> = "TlsCrt",
+    }
+    Read DescribeDevice = "DescribeDevice" {
+        product: String = "ProductId",
+        device: String = "DeviceName",
+    }
+    Read DescribeDevices = "DescribeDevices" | "GetDeviceList" {
+        product: String = "ProductId",
+        offset: Option<u64> = "Offset",
+        limit: Option<u64> = "Limit",
+        version: Option<String> = "FirmwareVersion",
+        device: Option<String> = "DeviceName",
+        module: Option<String> = "FwType",
+        state: Option<u64> = "EnableState",
+        filters: Vec<Filter> = "Filters",
+    }
+    Operate DeleteDevice = "DeleteDevice" {
+        product: String = "ProductId",
+        device: String = "DeviceName",
+    }
+    Operate UpdateDevicesEnableState = "UpdateDevicesEnableState" {
+        product: String = "ProductId",
+        devices: Vec<String> = "DeviceNames",
+        status: u64 = "Status",
     }
 }
 
@@ -241,31 +297,7 @@ impl Action {
 
     fn check(&self) -> Result<(), ApiError> {
         match self {
-            Self::BatchUpdateFirmware {
-                from,
-                file_name,
-                devices,
-                upgrade_method,
-                timeout,
-                kind,
-                override_mode,
-                per_minute,
-                ..
-            } => {
-                let ways = [from.is_some(), file_name.is_some(), !devices.is_empty()];
-                if ways.iter().filter(|way| **way).count() != 1 {
-                    return Err(ApiError::new(
-                        Code::InvalidParameterValue,
-                        "exactly one of FirmwareOriVersion, FileName and DeviceNames says which \
-                         devices",
-                    ));
-                }
-                within("UpgradeMethod", *upgrade_method, 0, 1)?;
-                within("TimeoutInterval", *timeout, 60, 3_600)?;
-                within("OverrideMode", *override_mode, 0, 1)?;
-                need("Type", kind.is_none_or(|kind| kind == 1 || kind == 7), "1 or 7")?;
-                need("RateLimit", per_minute.is_none_or(|rate| rate > 0), "1 or more")
-            }
+            Self::BatchUpdateFirmware { .. } => self.check_batch(),
             Self::UpdateFirmware { upgrade_method, .. } => {
                 within("UpgradeMethod", *upgrade_method, 0, 1)
             }
@@ -276,12 +308,99 @@ impl Action {
                 let hex = md5.len() == 32 && md5.bytes().all(|byte| byte.is_ascii_hexdigit());
                 need("Md5sum", hex, "32 hexadecimal digits")
             }
+            Self::GetCosUrl { size: Some(0), .. } => need("FileSize", false, "1 or more"),
             Self::ListFirmwares { page, .. } | Self::ListOtaModules { page, .. } => {
                 need("PageNum", *page > 0, "1 or more")
+            }
+            Self::EditFirmware { user_defined: Some(_), .. } => {
+                unsupported("FirmwareUserDefined", "it is given when the firmware is uploaded")
+            }
+            Self::CreateDevice { certificate: Some(_), .. } => {
+                unsupported("TlsCrt", "a device with a certificate is registered elsewhere")
+            }
+            Self::UpdateDevicesEnableState { status, .. } => need("Status", *status <= 1, "0 or 1"),
+            Self::DescribeDevices { state, filters, .. }
+                if state.is_some() || !filters.is_empty() =>
+            {
+                unsupported("EnableState", "devices are not searched by it, nor by Filters")
             }
             _ => Ok(()),
         }
     }
+
+    fn check_batch(&self) -> Result<(), ApiError> {
+        let Self::BatchUpdateFirmware {
+            from,
+            file_name,
+            devices,
+            upgrade_method,
+            timeout,
+            kind,
+            override_mode,
+            per_minute,
+            ..
+        } = self
+        else {
+            return Ok(());
+        };
+        let ways = [from.is_some(), file_name.is_some(), !devices.is_empty()];
+        if ways.iter().filter(|way| **way).count() != 1 {
+            return Err(ApiError::new(
+                Code::InvalidParameterValue,
+                "exactly one of FirmwareOriVersion, FileName and DeviceNames says which devices",
+            ));
+        }
+        within("UpgradeMethod", *upgrade_method, 0, 1)?;
+        within("TimeoutInterval", *timeout, 60, 3_600)?;
+        within("OverrideMode", *override_mode, 0, 1)?;
+        need("Type", kind.is_none_or(|kind| kind == 1 || kind == 7), "1 or 7")?;
+        need("RateLimit", per_minute.is_none_or(|rate| rate >= 0), "0 or more")?;
+        self.refuse_later()
+    }
+
+    /// What a batch cannot do yet is refused, never passed over. A zero asks for nothing.
+    fn refuse_later(&self) -> Result<(), ApiError> {
+        let Self::BatchUpdateFirmware {
+            kind,
+            delay,
+            start,
+            end,
+            retries,
+            retry_minutes,
+            user_defined,
+            per_minute,
+            ..
+        } = self
+        else {
+            return Ok(());
+        };
+        let signed = |number: &Option<i64>| number.is_some_and(|number| number != 0);
+        let unsigned = |number: &Option<u64>| number.is_some_and(|number| number != 0);
+        for (name, is_asked, what) in [
+            ("Type", *kind == Some(7), "a batch takes in no device later: set a standing rule"),
+            ("DelayTime", signed(delay), "a batch begins at once"),
+            ("StartTime", signed(start), "a batch begins at once"),
+            ("EndTime", signed(end), "a batch has no end by time"),
+            ("MaxRetryNum", unsigned(retries), "a device is retried by hand"),
+            ("RetryInterval", unsigned(retry_minutes), "a device is retried by hand"),
+            ("RateLimit", signed(per_minute), "all devices of a batch begin at once"),
+            (
+                "TaskUserDefine",
+                user_defined.as_ref().is_some_and(|text| !text.is_empty()),
+                "a text for devices is the firmware's",
+            ),
+        ] {
+            if is_asked {
+                return unsupported(name, what);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unsupported(name: &str, what: &str) -> Result<(), ApiError> {
+    let what = format!("the parameter {name} is not served here: {what}");
+    Err(ApiError::new(Code::UnsupportedOperation, what))
 }
 
 fn within(name: &str, number: Option<u64>, least: u64, most: u64) -> Result<(), ApiError> {

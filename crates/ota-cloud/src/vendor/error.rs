@@ -4,8 +4,15 @@ use core::fmt;
 
 use serde_json::{Value, json};
 
+use crate::api::{self, Problem};
+use crate::error::{CatalogError, TaskError};
+
 /// The content type of every answer, to the letter.
 pub const CONTENT_TYPE: &str = "application/json";
+
+/// The versions of the API, IoT Explorer's first. Each action is served under each.
+pub const VERSIONS: [&str; 5] = [EXPLORER, "2021-04-08", "2018-06-14", "2020-12-15", "2021-11-25"];
+const EXPLORER: &str = "2019-04-23";
 
 macro_rules! codes {
     ($($variant:ident = $code:literal)*) => {
@@ -69,6 +76,10 @@ codes! {
     DeviceNoSubscription = "FailedOperation.DeviceNoSubscription"
     DeviceAlreadyDisabled = "FailedOperation.DeviceAlreadyDisabled"
     DeviceOtaTaskInProgress = "UnsupportedOperation.DeviceOtaTaskInProgress"
+    DeviceIsNotEnabled = "UnauthorizedOperation.DeviceIsNotEnabled"
+    DeviceAlreadyExist = "InvalidParameterValue.DeviceAlreadyExist"
+    ResourceInsufficient = "ResourceInsufficient"
+    ResourceNotFound = "ResourceNotFound"
 }
 
 /// A request that is refused. The text says which parameter or header, and never a secret.
@@ -87,6 +98,18 @@ impl ApiError {
         Self { code, message: message.into() }
     }
 
+    /// As the clients of a version of the API know it: two names differ.
+    #[must_use]
+    pub fn in_version(mut self, version: &str) -> Self {
+        let explorer = version == EXPLORER;
+        self.code = match self.code {
+            Code::ProductNotExist if explorer => Code::ProductOrDeviceNotExist,
+            Code::OtherUpdateTaskExist if !explorer => Code::DeviceRunningOtherOtaTask,
+            code => code,
+        };
+        self
+    }
+
     /// A required parameter or header is not there.
     pub(super) fn missing(name: &str) -> Self {
         Self::new(Code::MissingParameter, format!("the required parameter {name} is missing"))
@@ -100,6 +123,61 @@ impl fmt::Display for ApiError {
 }
 
 impl core::error::Error for ApiError {}
+
+impl From<&Problem> for ApiError {
+    fn from(why: &Problem) -> Self {
+        let code = match why.code {
+            api::Code::Invalid => Code::InvalidParameterValue,
+            api::Code::NoKey => Code::SecretIdNotFound,
+            api::Code::Forbidden => Code::UnauthorizedOperation,
+            api::Code::UnknownPath => Code::InvalidAction,
+            api::Code::UnknownProduct => Code::ProductNotExist,
+            api::Code::UnknownDevice => Code::DeviceNotExist,
+            api::Code::UnknownFirmware => Code::FirmwareNotExist,
+            api::Code::UnknownTask => Code::DeviceFirmwareTaskNotExist,
+            api::Code::UnknownKey => Code::ResourceNotFound,
+            api::Code::BadMethod | api::Code::BadType => Code::InvalidRequest,
+            api::Code::Exists | api::Code::WrongState | api::Code::InUse => Code::FailedOperation,
+            api::Code::TooLarge => Code::LimitExceeded,
+            api::Code::TooMany => Code::RequestLimitExceeded,
+            api::Code::Full => Code::ResourceInsufficient,
+            api::Code::Internal | api::Code::Unavailable => Code::InternalError,
+        };
+        Self::new(code, why.detail.clone())
+    }
+}
+
+impl From<TaskError> for ApiError {
+    fn from(why: TaskError) -> Self {
+        let code = match why {
+            TaskError::DeviceNotExist => Code::DeviceNotExist,
+            TaskError::FirmwareNotExist => Code::FirmwareNotExist,
+            TaskError::DeviceRunningOtherOtaTask => Code::OtherUpdateTaskExist,
+            TaskError::DeviceFirmwareIsUpdated => Code::DeviceFirmwareIsUpdated,
+            TaskError::DeviceHasNoFirmware => Code::DeviceHasNoFirmware,
+            TaskError::OtherVersion => Code::UpdateVersionNotMatch,
+            TaskError::DeviceFirmwareTaskNotExist => Code::DeviceFirmwareTaskNotExist,
+            TaskError::DeviceFirmwareTaskAlreadDone => Code::DeviceFirmwareTaskAlreadDone,
+            TaskError::DeviceOtaTaskInProgress => Code::DeviceOtaTaskInProgress,
+            TaskError::FirmwareWithdrawn
+            | TaskError::FirmwareIsDraft
+            | TaskError::NotAwaitingConfirm
+            | TaskError::AwaitingConfirm => Code::FailedOperation,
+        };
+        Self::new(code, why.to_string())
+    }
+}
+
+impl From<CatalogError> for ApiError {
+    fn from(why: CatalogError) -> Self {
+        let code = match why {
+            CatalogError::FirmwareAlreadyExist => Code::FirmwareAlreadyExist,
+            CatalogError::FirmwareExceedLimit => Code::FirmwareExceedLimit,
+            _ => Code::InvalidParameterValue,
+        };
+        Self::new(code, why.to_string())
+    }
+}
 
 /// The body of an answer, for status 200. `request_id` is in each, in an error's, too: an SDK
 /// reads it without looking. What is no object counts as an empty one.

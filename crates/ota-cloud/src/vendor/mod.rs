@@ -6,13 +6,24 @@
 //! success otherwise; `ProductID` and `ProductId` are the same; a number may be a text.
 
 mod action;
+mod batch;
 mod error;
+mod modules;
 mod params;
 mod tc3;
+mod upload;
 mod v1;
+mod view;
 
 pub use action::{Action, Filter};
-pub use error::{ApiError, CONTENT_TYPE, Code, reply};
+pub use batch::{Batch, BatchStatus, Begin, End, Entry, Mode};
+pub use error::{ApiError, CONTENT_TYPE, Code, VERSIONS, reply};
+pub use modules::{NamedModule, built_in, module_info};
 pub use params::Params;
 pub use tc3::{Claim, Request, SKEW};
+pub use upload::{Came, Slot, Subject, names_of_list};
 pub use v1::OldClaim;
+pub use view::{
+    Line, Search, check_update, device_firmware, device_firmwares, device_info, distribution,
+    firmware, fw_type, statistics, task, task_info, update_status,
+};

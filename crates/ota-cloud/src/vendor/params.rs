@@ -64,6 +64,12 @@ impl Params {
         }
     }
 
+    /// The product, where one is named.
+    #[must_use]
+    pub fn product(&self) -> Option<&str> {
+        self.get("ProductId").and_then(Value::as_str)
+    }
+
     /// A parameter; `null` counts as none, and `ProductID` is `ProductId`.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         let other = match name {

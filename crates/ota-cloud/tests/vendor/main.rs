@@ -2,6 +2,9 @@
 #![cfg(feature = "vendor")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
+mod batch;
+
+use ota_cloud::api::Right;
 use ota_cloud::vendor::OldClaim;
 use ota_cloud::vendor::{Action, ApiError, Claim, Code, Filter, Params, Request, SKEW, reply};
 use serde_json::json;
@@ -337,7 +340,20 @@ fn missing_wrong_and_impossible_parameters_have_their_codes() {
         fields[name] = value;
         decode("BatchUpdateFirmware", &fields.to_string()).map(|_| ())
     };
-    assert_eq!(with("Type", json!(7)), Ok(()));
+    assert_eq!(with("Type", json!(7)), Err(Code::UnsupportedOperation));
+    for (name, value) in [
+        ("DelayTime", json!(5)),
+        ("StartTime", json!("1700000000")),
+        ("EndTime", json!(1_700_000_000)),
+        ("MaxRetryNum", json!(1)),
+        ("RetryInterval", json!(5)),
+        ("RateLimit", json!(10)),
+        ("TaskUserDefine", json!("text")),
+    ] {
+        assert_eq!(with(name, value), Err(Code::UnsupportedOperation), "{name}");
+        let none = if name == "TaskUserDefine" { json!("") } else { json!(0) };
+        assert_eq!(with(name, none), Ok(()), "{name}");
+    }
     assert_eq!(with("ProductID", json!(null)), Err(Code::MissingParameter));
     assert_eq!(with("ProductID", json!(5)), Err(Code::InvalidParameter));
     assert_eq!(with("DeviceNames", json!("d1")), Err(Code::InvalidParameter));
@@ -352,7 +368,7 @@ fn missing_wrong_and_impossible_parameters_have_their_codes() {
         ("OverrideMode", json!(2)),
         ("TimeoutInterval", json!(59)),
         ("TimeoutInterval", json!(3601)),
-        ("RateLimit", json!(0)),
+        ("RateLimit", json!(-1)),
         ("FirmwareOriVersion", json!("0.1.0")),
         ("FileName", json!("list.csv")),
         ("DeviceNames", json!([])),
@@ -373,7 +389,8 @@ fn missing_wrong_and_impossible_parameters_have_their_codes() {
 /// With every parameter that any action has, each of the 29 decodes.
 #[test]
 fn every_firmware_action_is_known() {
-    assert_eq!(Action::NAMES.len(), 29);
+    // The others are products, devices and a list of them.
+    assert_eq!(Action::NAMES.len(), 29 + 11);
     let all = json!({
         "ProductId": "P", "FirmwareVersion": "1", "DeviceName": "d", "TaskId": 1, "Status": 6,
         "Md5sum": "0123456789abcdef0123456789ABCDEF", "FileSize": "1024", "FirmwareName": "n",
@@ -381,12 +398,14 @@ fn every_firmware_action_is_known() {
         "FwType": "mcu",
     });
     let mut changes = 0;
-    for name in Action::NAMES {
+    for name in &Action::NAMES[..29] {
         let action = Action::decode(name, &json(&all.to_string())).unwrap();
         changes += usize::from(action.changes());
         let reads = ["List", "Describe", "GetAll", "GetFirmware", "Check"];
         let reads = reads.iter().any(|begin| name.starts_with(begin));
         assert_eq!(action.changes(), !reads, "{name}");
+        assert_eq!(action.changes(), Action::right(name) != Right::Read, "{name}");
+        assert_eq!(Action::name(name), Ok(*name));
         assert_ne!(Action::decode(name, &Params::default()), Ok(action), "{name} needs something");
     }
     assert_eq!(changes, 13);

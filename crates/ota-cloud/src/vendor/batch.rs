@@ -1,0 +1,340 @@
+//! A batch as the vendor's API makes it: one wave, whose devices begin at once.
+//!
+//! A batch is a row of its own. It says which devices it is for and which task each was given; how
+//! a task goes on is in its device's row, where the REST API has it, too.
+
+use std::collections::BTreeSet;
+
+use ota_proto::Instant;
+use serde::{Deserialize, Serialize};
+
+use super::error::{ApiError, Code};
+use crate::device::{BadState, Device, EventKind, Status, Task, TaskId, TaskOptions};
+
+/// How the devices of a batch were chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Mode {
+    /// All that report a version.
+    OriginalVersion,
+    /// By a list that was uploaded.
+    FileName,
+    /// By a list of the request.
+    DeviceNames,
+}
+
+impl Mode {
+    /// The vendor's word, `UpgradeMode`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::OriginalVersion => "originalVersion",
+            Self::FileName => "filename",
+            Self::DeviceNames => "devicenames",
+        }
+    }
+}
+
+/// How a batch stands: of the vendor's numbers only 6 is published, the others are ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BatchStatus {
+    /// 2: some of its devices have no task yet.
+    Creating,
+    /// 3: a device's task is open.
+    Running,
+    /// 5: every device has ended.
+    Finished,
+    /// 6: a person ended it.
+    Cancelled,
+}
+
+impl BatchStatus {
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Creating => 2,
+            Self::Running => 3,
+            Self::Finished => 5,
+            Self::Cancelled => 6,
+        }
+    }
+}
+
+/// What became of a device of a batch, once nothing can change it any more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct End {
+    /// Its status.
+    pub status: Status,
+    /// The latest result's code, 0 before one.
+    pub code: i64,
+    /// In words: the device's, or ours.
+    pub text: String,
+    /// When, in microseconds since 1970.
+    pub at: u64,
+}
+
+/// A device of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// The task that it was given.
+    #[serde(default)]
+    pub task: Option<TaskId>,
+    /// What it ran then.
+    #[serde(default)]
+    pub from: String,
+    /// What became of it, when its row says nothing of it: it got no task, or has another by now.
+    #[serde(default)]
+    pub end: Option<End>,
+}
+
+impl Entry {
+    /// Whether the task of a row is this one's.
+    #[must_use]
+    pub fn is_of(&self, task: &Task) -> bool {
+        self.end.is_none() && self.task == Some(task.id)
+    }
+
+    /// What became of its task, from the device's events after it has another one.
+    #[must_use]
+    pub fn end_of<'a>(
+        &self,
+        events: impl IntoIterator<Item = (Instant, &'a EventKind)>,
+    ) -> Option<End> {
+        let mut end = None;
+        for (at, event) in events {
+            let (status, code, text) = match event {
+                EventKind::Began { task, .. } if self.task == Some(*task) => {
+                    (Status::Pending, 0, String::new())
+                }
+                EventKind::Status { task, to, code, text, .. } if self.task == Some(*task) => {
+                    (*to, *code, text.clone())
+                }
+                _ => continue,
+            };
+            end = Some(End { status, code, text, at: at.as_micros() });
+        }
+        end
+    }
+
+    fn refused(name: &str, why: String, at: u64) -> Self {
+        let end = End { status: Status::Failed, code: 0, text: why, at };
+        Self { name: name.to_owned(), task: None, from: String::new(), end: Some(end) }
+    }
+}
+
+/// What is done to a device for a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Begin {
+    /// The task that ends first: a batch may override.
+    pub cancel: Option<TaskId>,
+}
+
+/// A batch as it is kept: JSON, whose fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Batch {
+    /// Its number in its product, from 1 on: the vendor's `TaskId`.
+    pub number: u32,
+    /// Its product.
+    pub product: String,
+    /// Its target.
+    pub version: String,
+    /// How the tasks are run; the module is in it.
+    pub options: TaskOptions,
+    /// How its devices were chosen.
+    pub mode: Mode,
+    /// An open task of a device makes room.
+    #[serde(default)]
+    pub overrides: bool,
+    /// When it was made, in microseconds since 1970.
+    pub made: u64,
+    /// A person ended it.
+    #[serde(default)]
+    pub cancelled: bool,
+    /// Devices whose turn is yet to come.
+    #[serde(default)]
+    pub waiting: Vec<String>,
+    /// The others.
+    #[serde(default)]
+    pub entries: Vec<Entry>,
+}
+
+impl Batch {
+    /// The most devices of a batch.
+    pub const MOST: usize = 2_000;
+    /// The most of them that begin in one commit.
+    pub const CHUNK: usize = 200;
+
+    /// A batch of no device so far.
+    #[must_use]
+    pub fn new(product: &str, version: &str, mode: Mode, options: TaskOptions) -> Self {
+        Self {
+            number: 0,
+            product: product.to_owned(),
+            version: version.to_owned(),
+            options,
+            mode,
+            overrides: false,
+            made: 0,
+            cancelled: false,
+            waiting: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    /// The name of the row of a product's batch. The newest is first.
+    #[must_use]
+    pub fn id(product: &str, number: u32) -> String {
+        format!("{product}/{:010}", u32::MAX.saturating_sub(number))
+    }
+
+    /// Whether a device may have a task of it, and what has to end for that.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit(&self, device: &Device, disabled: bool) -> Result<Begin, ApiError> {
+        if disabled {
+            let what = "the device is disabled";
+            return Err(ApiError::new(Code::DeviceIsNotEnabled, what));
+        }
+        let runs = device.reported(&self.options.module).map(|known| known.version.as_str());
+        if runs == Some(self.version.as_str()) {
+            // The vendor's words.
+            let what = "firmware no need update.";
+            return Err(ApiError::new(Code::DeviceFirmwareIsUpdated, what));
+        }
+        let from = &self.options.from_versions;
+        match runs {
+            _ if from.is_empty() => {}
+            None => {
+                let what = "the device never reported a version";
+                return Err(ApiError::new(Code::DeviceHasNoFirmware, what));
+            }
+            Some(runs) if from.iter().any(|known| known == runs) => {}
+            Some(_) => {
+                let what = "the device runs another version than the one that was given";
+                return Err(ApiError::new(Code::UpdateVersionNotMatch, what));
+            }
+        }
+        let open = device.task.as_ref().filter(|task| task.finished.is_none());
+        match open {
+            Some(_) if !self.overrides => {
+                let what = "the device has an unfinished task";
+                Err(ApiError::new(Code::OtherUpdateTaskExist, what))
+            }
+            open => Ok(Begin { cancel: open.map(|task| task.id) }),
+        }
+    }
+
+    /// Takes a device of [`waiting`](Self::waiting) on. `None`: it gets no task, for there is no
+    /// such device any more, or it is one that is not [admitted](Self::admit).
+    pub fn take_on(
+        &mut self,
+        now: Instant,
+        name: &str,
+        device: Option<(&Device, bool)>,
+    ) -> Option<Begin> {
+        let admitted = match device {
+            Some((device, disabled)) => self.admit(device, disabled),
+            None => Err(ApiError::new(Code::DeviceNotExist, "there is no such device")),
+        };
+        let from = device.and_then(|(device, _)| device.reported(&self.options.module));
+        let from = from.map(|known| known.version.clone()).unwrap_or_default();
+        match (admitted, device) {
+            (Ok(begin), Some((device, _))) => {
+                let (name, task) = (name.to_owned(), Some(device.next_task()));
+                self.entries.push(Entry { name, task, from, end: None });
+                Some(begin)
+            }
+            (Err(why), _) => {
+                let mut entry = Entry::refused(name, why.message, now.as_micros());
+                if why.code != Code::DeviceFirmwareIsUpdated {
+                    entry.from = from;
+                }
+                self.entries.push(entry);
+                None
+            }
+            (Ok(_), None) => None,
+        }
+    }
+
+    /// A device's task could not begin after all.
+    pub fn refuse(&mut self, now: Instant, name: &str, why: String) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.name == name) {
+            *entry = Entry::refused(name, why, now.as_micros());
+        }
+    }
+
+    /// Its devices: each once, in the order given.
+    ///
+    /// # Errors
+    /// [`Code::InvalidParameterValue`] for one that is named twice, [`Code::LimitExceeded`],
+    /// [`Code::DeviceNotExist`] when there is none.
+    pub fn wait_for(&mut self, names: Vec<String>) -> Result<(), ApiError> {
+        if names.is_empty() {
+            return Err(ApiError::new(Code::DeviceNotExist, "no device is meant"));
+        }
+        if names.len() > Self::MOST {
+            let what = format!("a batch has at most {} devices", Self::MOST);
+            return Err(ApiError::new(Code::LimitExceeded, what));
+        }
+        let mut seen = BTreeSet::new();
+        if !names.iter().all(|name| seen.insert(name.as_str())) {
+            let what = "a device is named twice";
+            return Err(ApiError::new(Code::InvalidParameterValue, what));
+        }
+        self.waiting = names;
+        Ok(())
+    }
+
+    /// Ends it: what is waiting gets no task.
+    pub fn cancel(&mut self, now: Instant) {
+        self.cancelled = true;
+        for name in core::mem::take(&mut self.waiting) {
+            self.entries.push(Entry::refused(&name, "cancelled".into(), now.as_micros()));
+        }
+    }
+
+    /// How it stands, from the statuses of its devices.
+    #[must_use]
+    pub fn status(&self, devices: impl IntoIterator<Item = Status>) -> BatchStatus {
+        if self.cancelled {
+            BatchStatus::Cancelled
+        } else if !self.waiting.is_empty() {
+            BatchStatus::Creating
+        } else if devices.into_iter().all(is_over) {
+            BatchStatus::Finished
+        } else {
+            BatchStatus::Running
+        }
+    }
+
+    /// As it is kept.
+    ///
+    /// # Errors
+    /// [`BadState`]; none is known.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BadState> {
+        BadState::write(self)
+    }
+
+    /// From what was kept.
+    ///
+    /// # Errors
+    /// [`BadState`] when these are not the bytes of one.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
+        BadState::read(bytes)
+    }
+}
+
+/// Whether a status is an end: failed, complete or timed out.
+pub(super) const fn is_over(status: Status) -> bool {
+    matches!(status, Status::Failed | Status::Complete | Status::TimedOut)
+}

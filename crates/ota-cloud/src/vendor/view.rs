@@ -1,0 +1,338 @@
+//! Answers. Fields of all versions of the API are in each: SDKs pass over what they do not know.
+
+use std::collections::BTreeMap;
+
+use ota_proto::Instant;
+use serde_json::{Value, json};
+
+use super::action::Filter;
+use super::batch::{Batch, Entry, is_over};
+use super::error::{ApiError, Code};
+use crate::catalog::Listed;
+use crate::device::{Device, Finish, Status, Task};
+use crate::module::Module;
+
+const SECOND: u64 = 1_000_000;
+
+/// A device of a batch as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Line {
+    /// Its name.
+    pub name: String,
+    /// Its status.
+    pub status: Status,
+    code: i64,
+    text: String,
+    percent: Option<u8>,
+    from: String,
+    at: u64,
+    retries: u32,
+}
+
+impl Line {
+    /// From the device's row, when its task is still that of the batch.
+    #[must_use]
+    pub fn of_task(entry: &Entry, task: &Task) -> Self {
+        let moments = [Some(task.began), task.last_push, task.heard, task.claimed, task.proved];
+        let ended = task.finished.map(|(at, _)| at);
+        let at = moments.into_iter().flatten().chain(ended).max();
+        let text = match task.finished {
+            Some((_, Finish::Cancelled)) if task.err_msg.is_empty() => "cancelled".to_owned(),
+            Some((_, Finish::TimedOut)) if task.err_msg.is_empty() => {
+                format!("no result within {} s", task.timeout.as_secs())
+            }
+            _ => task.err_msg.clone(),
+        };
+        Self {
+            name: entry.name.clone(),
+            status: task.status,
+            code: task.retcode,
+            text,
+            percent: task.percent,
+            from: entry.from.clone(),
+            at: at.map_or(0, Instant::as_micros),
+            retries: task.attempt.saturating_sub(1),
+        }
+    }
+
+    /// From what the batch itself says, when that is its end.
+    #[must_use]
+    pub fn of_end(entry: &Entry) -> Option<Self> {
+        let end = entry.end.as_ref()?;
+        Some(Self {
+            name: entry.name.clone(),
+            status: end.status,
+            code: end.code,
+            text: end.text.clone(),
+            percent: (end.status == Status::Complete).then_some(100),
+            from: entry.from.clone(),
+            at: end.at,
+            retries: 0,
+        })
+    }
+
+    /// What nothing is known of any more: its events are gone.
+    #[must_use]
+    pub fn unknown(entry: &Entry) -> Self {
+        Self {
+            name: entry.name.clone(),
+            status: Status::Failed,
+            code: 0,
+            text: "its result is not kept any more".to_owned(),
+            percent: None,
+            from: entry.from.clone(),
+            at: 0,
+            retries: 0,
+        }
+    }
+
+    /// One whose turn is yet to come.
+    #[must_use]
+    pub fn waiting(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            status: Status::Pending,
+            code: 0,
+            text: String::new(),
+            percent: None,
+            from: String::new(),
+            at: 0,
+            retries: 0,
+        }
+    }
+
+    /// `DeviceUpdateStatus`.
+    #[must_use]
+    pub fn to_json(&self, batch: &Batch) -> Value {
+        json!({
+            "DeviceName": self.name,
+            "LastProcessTime": self.at / SECOND,
+            "Status": self.status.number(),
+            "ErrMsg": self.text,
+            "Retcode": self.code,
+            "DstVersion": batch.version,
+            "Percent": self.percent.unwrap_or(0),
+            "OriVersion": self.from,
+            "TaskId": batch.number,
+            "FwType": fw_type(&batch.options.module),
+            "RetryNum": self.retries,
+        })
+    }
+}
+
+/// How a module is named in answers: `mcu` for the device's own, as the vendor's.
+#[must_use]
+pub fn fw_type(module: &Module) -> &str {
+    if *module == Module::default() { "mcu" } else { module.as_str() }
+}
+
+/// `FirmwareInfo`, and the answer of `DescribeFirmware`.
+#[must_use]
+pub fn firmware(listed: &Listed) -> Value {
+    let firmware = &listed.firmware;
+    let made = listed.made / SECOND;
+    json!({
+        "Version": firmware.version,
+        "Md5sum": firmware.md5.to_string(),
+        "CreateTime": made,
+        "Createtime": made,
+        "ProductName": firmware.product_id,
+        "Name": listed.name,
+        "Description": listed.description,
+        "ProductId": firmware.product_id,
+        "FwType": fw_type(&firmware.module()),
+        "CreateUserId": 0,
+        "CreatorNickName": "",
+        "UserDefined": firmware.user_defined.as_deref().unwrap_or(""),
+    })
+}
+
+/// `FirmwareTaskInfo`.
+#[must_use]
+pub fn task_info(batch: &Batch, lines: &[Line]) -> Value {
+    let status = batch.status(lines.iter().map(|line| line.status));
+    json!({
+        "TaskId": batch.number,
+        "Status": status.number(),
+        "Type": 1,
+        "CreateTime": batch.made / SECOND,
+        "CreatorNickName": "",
+        "CreateUserId": 0,
+        "CronTime": 0,
+        "FwType": fw_type(&batch.options.module),
+    })
+}
+
+/// The answer of `DescribeFirmwareTask`.
+#[must_use]
+pub fn task(batch: &Batch, lines: &[Line]) -> Value {
+    let mut answer = task_info(batch, lines);
+    let options = &batch.options;
+    let more = json!({
+        "ProductName": batch.product,
+        "ProductId": batch.product,
+        "UpgradeMode": batch.mode.word(),
+        "OriginalVersion": options.from_versions.first().map_or("", String::as_str),
+        "DelayTime": 0,
+        "TimeoutInterval": options.timeout.map_or(0, |timeout| timeout.as_secs()),
+        "UpgradeMethod": u8::from(options.confirm),
+        "MaxRetryNum": 0,
+        "RetryInterval": 0,
+        "OverrideMode": u8::from(batch.overrides),
+        "TaskUserDefine": "",
+        "RateLimit": 0,
+        "StartTime": 0,
+        "EndTime": 0,
+    });
+    if let (Value::Object(answer), Value::Object(more)) = (&mut answer, more) {
+        answer.extend(more);
+    }
+    answer
+}
+
+/// The answer of `DescribeFirmwareTaskDistribution`.
+#[must_use]
+pub fn distribution(lines: &[Line]) -> Value {
+    let mut totals: BTreeMap<u8, u64> = BTreeMap::new();
+    for line in lines {
+        let total = totals.entry(line.status.number()).or_default();
+        *total = total.saturating_add(1);
+    }
+    let totals = totals.iter().map(|(status, total)| json!({ "Status": status, "Total": total }));
+    json!({ "StatusInfos": totals.collect::<Vec<_>>() })
+}
+
+/// The answer of `DescribeFirmwareTaskStatistics`.
+#[must_use]
+pub fn statistics<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Value {
+    let (mut good, mut bad, mut open) = (0_u64, 0_u64, 0_u64);
+    for line in lines {
+        let number = match line.status {
+            Status::Complete => &mut good,
+            status if is_over(status) => &mut bad,
+            _ => &mut open,
+        };
+        *number = number.saturating_add(1);
+    }
+    json!({ "SuccessTotal": good, "FailureTotal": bad, "UpgradingTotal": open })
+}
+
+/// The answer of `DescribeFirmwareUpdateStatus`.
+///
+/// # Errors
+/// [`Code::DeviceFirmwareTaskNotExist`]: the device never had a task.
+pub fn update_status(device: &Device) -> Result<Value, ApiError> {
+    let Some(task) = &device.task else {
+        let what = "the device never had a task";
+        return Err(ApiError::new(Code::DeviceFirmwareTaskNotExist, what));
+    };
+    let runs = device.reported(&task.module).map_or("", |known| known.version.as_str());
+    Ok(json!({
+        "OriVersion": runs,
+        "DstVersion": task.target,
+        "Status": task.status.number(),
+        "Percent": task.percent.unwrap_or(0),
+    }))
+}
+
+/// The answer of `CheckFirmwareUpdate`.
+///
+/// # Errors
+/// [`Code::DeviceHasNoFirmware`]: the device never reported a version.
+pub fn check_update(device: &Device) -> Result<Value, ApiError> {
+    let runs = device.runs().ok_or_else(|| {
+        ApiError::new(Code::DeviceHasNoFirmware, "the device never reported a version")
+    })?;
+    let open = device.task.as_ref().filter(|task| task.finished.is_none());
+    let open = open.filter(|task| task.module == Module::default());
+    let target = open.map_or("", |task| task.target.as_str());
+    Ok(json!({ "CurrentVersion": runs, "DstVersion": target }))
+}
+
+/// The answer of `DescribeDeviceFirmwares`.
+#[must_use]
+pub fn device_firmwares(device: &Device) -> Value {
+    let modules = device.modules.iter().map(|known| {
+        json!({
+            "FwType": fw_type(&known.module),
+            "Version": known.version,
+            "UpdateTime": known.at.as_micros() / SECOND,
+        })
+    });
+    json!({ "Firmwares": modules.collect::<Vec<_>>() })
+}
+
+/// The answer of `DescribeDeviceFirmWare`: a JSON text. What devices tell of their hardware is not
+/// kept; the version is the one that they report for updates.
+#[must_use]
+pub fn device_firmware(device: &Device) -> Value {
+    let data = json!({
+        "DeviceLabel": "{}", "FwVer": device.runs().unwrap_or(""), "Imei": "", "Mac": "",
+        "ModuleHardinfo": "", "ModuleSoftinfo": "",
+    });
+    json!({ "Data": data.to_string() })
+}
+
+/// What a list is searched by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Search(Vec<(String, String)>);
+
+impl Search {
+    /// Of filters, by these keys: the vendor publishes no list, so each is ours.
+    ///
+    /// # Errors
+    /// [`Code::InvalidParameterValue`] for another key, or one without a value.
+    pub fn new(filters: &[Filter], keys: &[&str]) -> Result<Self, ApiError> {
+        let read = |filter: &Filter| match &filter.value {
+            Some(value) if keys.contains(&filter.key.as_str()) => {
+                Ok((filter.key.clone(), value.clone()))
+            }
+            _ => {
+                let what = format!("Filters are known by, each with a Value: {}", keys.join(", "));
+                Err(ApiError::new(Code::InvalidParameterValue, what))
+            }
+        };
+        filters.iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether a value of a key is looked for.
+    #[must_use]
+    pub fn fits(&self, key: &str, value: &str) -> bool {
+        self.0.iter().all(|(known, wanted)| known != key || wanted == value)
+    }
+
+    /// The same for an entry of an answer that is such a field.
+    #[must_use]
+    pub fn fits_json(&self, entry: &Value, fields: &[&str]) -> bool {
+        fields.iter().all(|field| {
+            let value = entry.get(field).unwrap_or(&Value::Null);
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            self.fits(field, &text)
+        })
+    }
+}
+
+/// A device, with the fields of both products; what is not kept is 0. Its secret is shown when it
+/// is made, and not again.
+#[must_use]
+pub fn device_info(device: &Device, tags: &BTreeMap<String, String>, disabled: bool) -> Value {
+    let online = u8::from(device.online);
+    let tags = tags.iter().map(|(tag, value)| json!({ "Tag": tag, "Value": value, "Type": 2 }));
+    let updated = device.task.as_ref().and_then(|task| task.proved).map_or(0, Instant::as_micros);
+    json!({
+        "ProductId": device.identity.product_id(),
+        "ProductName": device.identity.product_id(),
+        "DeviceName": device.identity.device_name(),
+        "DeviceType": 0,
+        "Online": online,
+        "Status": online,
+        "Version": device.runs().unwrap_or(""),
+        "EnableState": u8::from(!disabled),
+        "DevicePsk": "",
+        "Tags": tags.collect::<Vec<_>>(),
+        "FirmwareUpdateTime": updated / SECOND,
+        "LoginTime": 0, "FirstOnlineTime": 0, "LastOfflineTime": 0, "CreateTime": 0,
+    })
+}

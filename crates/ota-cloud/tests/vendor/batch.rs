@@ -1,0 +1,216 @@
+//! Batches, places for bytes, and the answers that tell of them.
+
+use ota_cloud::device::{Context, DeviceInput};
+use ota_cloud::sign::UrlSigner;
+use ota_cloud::vendor::{
+    Batch, BatchStatus, Came, Code, Filter, Line, Mode, Search, Slot, Subject, distribution,
+    names_of_list, statistics, task, task_info,
+};
+use ota_cloud::{Catalog, CloudConfig, Device, Firmware, Module, Status, TaskOptions};
+use ota_proto::message::DeviceMessage;
+use ota_proto::{Identity, Instant, Md5};
+use serde_json::json;
+
+struct World {
+    config: CloudConfig,
+    catalog: Catalog,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut catalog = Catalog::default();
+        for version in ["1.0.0", "2.0.0"] {
+            catalog.add(Firmware::new("P", version, Md5([1; 16]), 9), 10).unwrap();
+        }
+        Self {
+            config: CloudConfig::new(UrlSigner::new("http://h", vec![1], UrlSigner::LIFE), 0),
+            catalog,
+        }
+    }
+
+    fn tell(&self, device: &mut Device, input: DeviceInput<'_>) {
+        let context = Context { config: &self.config, catalog: &self.catalog };
+        let change = device.apply(at(100), &context, input);
+        assert_eq!(change.answer, Ok(()));
+    }
+
+    fn device(&self, name: &str, number: u32, runs: Option<&str>) -> Device {
+        let mut device = Device::new(Identity::new("P", name).unwrap(), number);
+        if let Some(version) = runs {
+            let message = DeviceMessage::ReportVersion { version: version.into(), fw_type: None };
+            self.tell(&mut device, DeviceInput::Message(&message));
+        }
+        device
+    }
+}
+
+fn at(seconds: u64) -> Instant {
+    Instant::from_micros(seconds * 1_000_000)
+}
+
+fn batch(options: TaskOptions) -> Batch {
+    let mut batch = Batch::new("P", "2.0.0", Mode::DeviceNames, options);
+    (batch.number, batch.made) = (7, 100_000_000);
+    batch
+}
+
+#[test]
+fn a_device_is_admitted_or_has_a_reason() {
+    let world = World::new();
+    let code = |batch: &Batch, device: &Device, disabled| {
+        batch.admit(device, disabled).map(|begin| begin.cancel).map_err(|why| why.code)
+    };
+    let any = batch(TaskOptions::default());
+    let old = world.device("d1", 1, Some("1.0.0"));
+    assert_eq!(code(&any, &old, false), Ok(None));
+    assert_eq!(code(&any, &old, true), Err(Code::DeviceIsNotEnabled));
+    let new = world.device("d2", 2, Some("2.0.0"));
+    assert_eq!(code(&any, &new, false), Err(Code::DeviceFirmwareIsUpdated));
+    let silent = world.device("d3", 3, None);
+    assert_eq!(code(&any, &silent, false), Ok(None));
+    let from = |version: &str| {
+        let from_versions = vec![version.to_owned()];
+        batch(TaskOptions { from_versions, ..TaskOptions::default() })
+    };
+    assert_eq!(code(&from("1.0.0"), &old, false), Ok(None));
+    assert_eq!(code(&from("0.9.0"), &old, false), Err(Code::UpdateVersionNotMatch));
+    assert_eq!(code(&from("1.0.0"), &silent, false), Err(Code::DeviceHasNoFirmware));
+
+    let mut busy = world.device("d4", 4, Some("1.0.0"));
+    let task = busy.next_task();
+    let options = TaskOptions::default();
+    world.tell(&mut busy, DeviceInput::Start { target: "2.0.0", options: &options });
+    assert_eq!(busy.task.as_ref().unwrap().id, task);
+    assert_eq!(code(&any, &busy, false), Err(Code::OtherUpdateTaskExist));
+    let mut over = any;
+    over.overrides = true;
+    assert_eq!(code(&over, &busy, false), Ok(Some(task)));
+}
+
+#[test]
+fn a_batch_says_of_each_device_what_became_of_it() {
+    let world = World::new();
+    let mut batch = batch(TaskOptions::default());
+    let mut one = world.device("d1", 1, Some("1.0.0"));
+    let two = world.device("d2", 2, Some("2.0.0"));
+    batch.wait_for(vec!["d1".into(), "d2".into(), "d3".into(), "d4".into()]).unwrap();
+    assert_eq!(batch.status([]), BatchStatus::Creating);
+    let waiting = std::mem::take(&mut batch.waiting);
+    assert_eq!(waiting.len(), 4);
+    assert!(batch.take_on(at(101), "d1", Some((&one, false))).is_some());
+    assert!(batch.take_on(at(101), "d2", Some((&two, false))).is_none());
+    assert!(batch.take_on(at(101), "d3", None).is_none());
+    batch.waiting.push("d4".into());
+    let options = TaskOptions::default();
+    world.tell(&mut one, DeviceInput::Start { target: "2.0.0", options: &options });
+
+    let read = Batch::from_bytes(&batch.to_bytes().unwrap()).unwrap();
+    assert_eq!(read, batch);
+    let entry = &batch.entries[0];
+    let task_of = one.task.as_ref().unwrap();
+    assert!(entry.is_of(task_of));
+    let mut rows = vec![Line::of_task(entry, task_of)];
+    rows.extend(batch.entries[1..].iter().map(|entry| Line::of_end(entry).unwrap()));
+    rows.push(Line::waiting("d4"));
+    let shown: Vec<_> = rows.iter().map(|row| row.to_json(&batch)).collect();
+    assert_eq!(shown[0]["OriVersion"], "1.0.0");
+    assert_eq!((&shown[0]["Status"], &shown[0]["TaskId"]), (&json!(0), &json!(7)));
+    // The vendor's example of a device that runs the target.
+    assert_eq!((&shown[1]["Status"], &shown[1]["Retcode"]), (&json!(5), &json!(0)));
+    assert_eq!(
+        (&shown[1]["ErrMsg"], &shown[1]["OriVersion"]),
+        (&json!("firmware no need update."), &json!(""))
+    );
+    assert_eq!(shown[2]["ErrMsg"], "there is no such device");
+    assert_eq!(shown[3]["Status"], 1);
+    assert_eq!(task_info(&batch, &rows)["Status"], 2);
+    batch.waiting.clear();
+    assert_eq!(task_info(&batch, &rows[..3])["Status"], 3);
+    assert_eq!(task_info(&batch, &rows[1..3])["Status"], 5);
+    let whole = task(&batch, &rows);
+    assert_eq!((&whole["UpgradeMode"], &whole["CreateTime"]), (&json!("devicenames"), &json!(100)));
+    assert_eq!(
+        distribution(&rows),
+        json!({"StatusInfos": [
+            {"Status": 0, "Total": 1}, {"Status": 1, "Total": 1}, {"Status": 5, "Total": 2},
+        ]})
+    );
+    assert_eq!(
+        statistics(&rows),
+        json!({"SuccessTotal": 0, "FailureTotal": 2, "UpgradingTotal": 2})
+    );
+    batch.waiting.push("d5".into());
+    batch.cancel(at(200));
+    assert_eq!((batch.status([]).number(), batch.entries.len()), (6, 4));
+    let last = Line::of_end(&batch.entries[3]).unwrap();
+    assert_eq!((last.name.as_str(), last.status), ("d5", Status::Failed));
+    assert_eq!(last.to_json(&batch)["ErrMsg"], "cancelled");
+}
+
+#[test]
+fn the_devices_of_a_batch_are_bounded_and_named_once() {
+    let mut batch = batch(TaskOptions::default());
+    let refused = |batch: &mut Batch, names: Vec<String>| batch.wait_for(names).unwrap_err().code;
+    assert_eq!(refused(&mut batch, Vec::new()), Code::DeviceNotExist);
+    let twice = vec!["d".to_owned(), "d".to_owned()];
+    assert_eq!(refused(&mut batch, twice), Code::InvalidParameterValue);
+    let many = (0..=Batch::MOST).map(|n| format!("d{n}")).collect();
+    assert_eq!(refused(&mut batch, many), Code::LimitExceeded);
+    // The newest comes first in a list of rows.
+    assert!(Batch::id("P", 8) < Batch::id("P", 7) && Batch::id("P", 10) < Batch::id("P", 9));
+}
+
+#[test]
+fn a_place_takes_bytes_once_with_its_token_and_gives_what_was_meant() {
+    let subject = Subject::Firmware { module: Module::default(), version: "1.0.0".into() };
+    let mut slot = Slot::open("P", subject.clone(), Some(9), "token", 1_000).unwrap();
+    assert_eq!((slot.id().as_str(), slot.most()), ("P/default/1.0.0", 9));
+    assert!(slot.takes("token", 4_600));
+    assert!(!slot.takes("token", 4_601) && !slot.takes("", 1_000) && !slot.takes("tokem", 1_000));
+    assert_eq!(slot.claim(None, None).unwrap_err().code, Code::FailedOperation);
+    let md5 = "0123456789abcdef0123456789abcdef";
+    slot.fill(Came::new(md5.into(), 9), 2_000);
+    assert!(!slot.takes("token", 2_000), "once");
+    let read = Slot::from_bytes(&slot.to_bytes().unwrap()).unwrap();
+    assert!(read.claim(Some(&md5.to_uppercase()), Some(9)).is_ok());
+    assert_eq!(read.claim(Some(md5), Some(8)).unwrap_err().code, Code::FailedOperation);
+    assert_eq!(
+        read.claim(Some(&md5.replace('0', "1")), None).unwrap_err().code,
+        Code::FailedOperation
+    );
+    let code = |size| Slot::open("P", subject.clone(), size, "t", 0).map_err(|why| why.code);
+    assert!(code(None).is_ok());
+    for size in [0, Firmware::MAX_SIZE + 1] {
+        assert_eq!(code(Some(size)).unwrap_err(), Code::InvalidParameterValue);
+    }
+    let bad = Subject::Firmware { module: Module::default(), version: "a/b".into() };
+    assert!(Slot::open("P", bad, None, "t", 0).is_err());
+    let list = Subject::List { name: "n".into() };
+    assert_eq!(Slot::open("P", list, None, "t", 0).unwrap().id(), "P/~/n");
+}
+
+#[test]
+fn lists_of_names_are_lines() {
+    assert_eq!(names_of_list(b"\xef\xbb\xbfd1\r\nd2,\n\n d3 \n").unwrap(), ["d1", "d2", "d3"]);
+    for bad in [&b""[..], b"\n \n", b"a b", b"\xff", b"d1,d2"] {
+        assert_eq!(names_of_list(bad).unwrap_err().code, Code::InvalidParameterValue);
+    }
+    let many: String = (0..=Batch::MOST).map(|n| format!("d{n}\n")).collect();
+    assert!(names_of_list(many.as_bytes()).is_err());
+}
+
+#[test]
+fn filters_are_known_by_key() {
+    let filter = |key: &str, value: Option<&str>| Filter {
+        key: key.into(),
+        value: value.map(str::to_owned),
+    };
+    let search = Search::new(&[filter("Status", Some("5"))], &["TaskId", "Status"]).unwrap();
+    assert!(search.fits_json(&json!({"Status": 5}), &["Status"]));
+    assert!(!search.fits_json(&json!({"Status": 50}), &["Status"]));
+    assert!(search.fits("TaskId", "1"));
+    for bad in [filter("Other", Some("5")), filter("Status", None)] {
+        let refused = Search::new(&[bad], &["TaskId", "Status"]);
+        assert_eq!(refused.unwrap_err().code, Code::InvalidParameterValue);
+    }
+}
