@@ -393,6 +393,13 @@ pub(crate) struct Serve {
     /// there read. While there is such a key, nothing is done. Default: first-start in --data.
     #[arg(long, value_name = "FILE", requires = "api")]
     pub(crate) api_key_file: Option<PathBuf>,
+    /// What the API's URLs for uploads begin with, in place of the host that a request names: for a
+    /// proxy in front.
+    #[arg(long, value_name = "URL", requires = "api")]
+    pub(crate) api_public_url: Option<String>,
+    /// Requests of the vendor's API may be signed in the old ways, HmacSHA1 and HmacSHA256, too.
+    #[arg(long, requires = "api")]
+    pub(crate) api_old_signatures: bool,
     /// What the firmware's URLs begin with, in place of http:// and the --http address.
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<String>,

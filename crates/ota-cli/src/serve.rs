@@ -119,6 +119,8 @@ fn api(args: &Serve) -> Option<ApiConfig> {
     let mut api = ApiConfig::new(args.api?);
     api.plain = args.api_plain_text;
     api.key_file.clone_from(&args.api_key_file);
+    api.public_url.clone_from(&args.api_public_url);
+    api.old_signatures = args.api_old_signatures;
     Some(api)
 }
 

@@ -1,10 +1,11 @@
 //! What devices show for themselves, sealed in the store.
 
+use ota_cloud::api::{Key, KeyText};
 use ota_cloud::login::{self, Proof};
 use ota_proto::Identity;
 use ota_store::audit::AuditKey;
 use ota_store::seal::{MasterKey, Ring, SealError};
-use ota_store::{Commit, SecretId, SecretWrite, Store, StoreError};
+use ota_store::{Commit, Kind, SecretId, SecretWrite, Store, StoreError};
 
 use crate::error::StartError;
 use crate::hub::Cloud;
@@ -42,6 +43,33 @@ impl Keys {
         let nonce = random().map_err(|why| StoreError::Io { why: why.to_string() })?;
         let sealed = self.ring.seal(nonce, &place, &proof.to_bytes()).map_err(broken)?;
         Ok(SecretWrite::Put(place, sealed))
+    }
+
+    /// What keeps the secret of an API key: the vendor's signatures are made with it, so that its
+    /// hash is not enough.
+    pub(crate) fn sealed_key(&self, text: &KeyText) -> Result<SecretWrite, StoreError> {
+        let place = key_place(text.id());
+        let nonce = random().map_err(|why| StoreError::Io { why: why.to_string() })?;
+        let secret = text.secret().as_bytes();
+        let sealed = self.ring.seal(nonce, &place, secret).map_err(broken)?;
+        Ok(SecretWrite::Put(place, sealed))
+    }
+
+    /// An API key and its text.
+    pub(crate) fn find_key(
+        &self,
+        cloud: &Cloud,
+        id: &str,
+    ) -> Result<Option<(Key, KeyText)>, StoreError> {
+        if id.is_empty() || id.len() > 64 {
+            return Ok(None);
+        }
+        let Some(item) = cloud.store().read().item(Kind::API_KEY, id)? else { return Ok(None) };
+        let key = Key::from_bytes(&item.body);
+        let key = key.map_err(|why| StoreError::Corrupt { why: why.to_string() })?;
+        let Some(secret) = self.open(cloud.store(), &key_place(id))? else { return Ok(None) };
+        let text = core::str::from_utf8(&secret).ok();
+        Ok(text.and_then(|secret| KeyText::from_halves(id, secret)).map(|text| (key, text)))
     }
 
     /// The registered device with this client id, and its proof.
@@ -106,6 +134,11 @@ impl Keys {
         let secrets = vec![SecretWrite::Put(place, sealed)];
         store.commit(&Commit { secrets, ..Commit::default() }).map(drop)
     }
+}
+
+/// Where the secret of an API key is.
+pub(crate) fn key_place(id: &str) -> SecretId {
+    SecretId::new("api key", "secret", id)
 }
 
 fn place(device: &Identity) -> SecretId {

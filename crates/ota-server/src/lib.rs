@@ -158,13 +158,18 @@ pub struct ApiConfig {
     /// The file of the first key, which is for everything: it is read, or with rights 0600 made,
     /// while there is no such key. Default `first-start` in the data folder.
     pub key_file: Option<PathBuf>,
+    /// What the URLs of uploads begin with (`https://host:port`), in place of the host that a
+    /// request names: for a proxy in front. Default none.
+    pub public_url: Option<String>,
+    /// The vendor's signatures of old, `HmacSHA1` and `HmacSHA256`, are taken, too. Default no.
+    pub old_signatures: bool,
 }
 
 impl ApiConfig {
     /// At this address.
     #[must_use]
     pub const fn new(addr: SocketAddr) -> Self {
-        Self { addr, plain: false, key_file: None }
+        Self { addr, plain: false, key_file: None, public_url: None, old_signatures: false }
     }
 }
 
@@ -246,7 +251,9 @@ impl Service {
         let (plan, patience) = (config.faults, config.http_patience);
         let faults = Faults::new(&plan, journal.clone());
         let images = firmware::Images::new(plan, signer, clock, patience, shelf.clone());
+        api::resume(&mut cloud, clock.unix_micros())?;
         if let Some(folder) = &state.images {
+            api::sweep(&mut cloud, folder, clock.unix_micros())?;
             serve_again(cloud.listed()?, folder, &images)?;
         }
         let (inputs, queue) = mpsc::channel(INPUTS);
@@ -311,6 +318,7 @@ fn http_door(config: &ServiceConfig) -> Result<(Door, SocketAddr, String), Start
 
 /// Where the API is met.
 struct ApiDoor {
+    config: ApiConfig,
     door: Door,
     addr: SocketAddr,
     reader: Box<dyn Read + Send>,
@@ -330,7 +338,10 @@ impl ApiDoor {
     }
 
     fn open(self, handle: &Handle, journal: Journal, patience: Duration) -> (Door, api::Api) {
-        (self.door, api::Api::new(handle.clone(), self.reader, journal, patience))
+        let secure = self.door.tls.is_some();
+        let api =
+            api::Api::new(handle.clone(), self.reader, journal, patience, &self.config, secure);
+        (self.door, api)
     }
 }
 
@@ -349,9 +360,10 @@ fn api_door(
     let made = clock.unix_micros().as_micros();
     let file = config.data.as_ref().map(|data| data.join("first-start"));
     let file = api.key_file.clone().or(file);
-    let first_key = api::first_key(&mut state.store, file, made).map_err(StartError::ApiKey)?;
+    let first_key =
+        api::first_key(&mut state.store, &state.keys, file, made).map_err(StartError::ApiKey)?;
     let door = Door { listener, tls, most: API_CONNECTIONS };
-    Ok(Some(ApiDoor { door, addr, reader: state.store.reader()?, first_key }))
+    Ok(Some(ApiDoor { config: api.clone(), door, addr, reader: state.store.reader()?, first_key }))
 }
 
 /// The most connections to the API.

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use ota_cloud::Device;
 use ota_cloud::api::{
-    ChangeDevice, Code, DeviceFilter, DeviceView, EventView, NewDevice, Problem, devices_of_csv,
+    ChangeDevice, Code, DeviceFilter, DeviceView, EventView, Grant, NewDevice, Problem,
+    devices_of_csv,
 };
 use ota_cloud::login::{self, Proof};
-use ota_proto::Identity;
 use ota_proto::credentials::Secret;
-use ota_store::{DeviceKey, DeviceRow, EventQuery, Filter, Query, VersionFilter};
+use ota_proto::{Identity, Instant};
+use ota_store::{DeviceKey, DeviceRow, EventQuery, Filter, NewAudit, Query, VersionFilter};
 use serde_json::{Value, json};
 
 use super::reply::Reply;
@@ -69,21 +70,32 @@ pub(super) async fn show(api: &Api, asked: Asked) -> Result<Reply, Problem> {
 
 pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let new = NewDevice::read(&asked.body)?;
-    let added = api.ask(move |hub, _| register(hub, &asked, vec![new], true)).await?;
+    let added = api
+        .ask(move |hub, _| {
+            let audit = |now, of: &str| audit(now, &asked, of);
+            register(hub, &asked.grant, &audit, vec![new], true)
+        })
+        .await?;
     Ok(Reply::json(201, &added.into_iter().next().unwrap_or_default()))
 }
 
 pub(super) async fn add_many(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let new = devices_of_csv(&asked.body)?;
-    let added = api.ask(move |hub, _| register(hub, &asked, new, false)).await?;
+    let added = api
+        .ask(move |hub, _| {
+            let audit = |now, of: &str| audit(now, &asked, of);
+            register(hub, &asked.grant, &audit, new, false)
+        })
+        .await?;
     Ok(Reply::json(201, &json!({ "devices": added })))
 }
 
 /// Registers devices with their secrets, all in one commit. Those that are there already are left
 /// as they are, or with `strict` refused.
-fn register(
+pub(super) fn register(
     hub: &mut Hub,
-    asked: &Asked,
+    grant: &Grant,
+    audit: &dyn Fn(Instant, &str) -> NewAudit,
     new: Vec<NewDevice>,
     strict: bool,
 ) -> Result<Vec<Value>, Failed> {
@@ -91,8 +103,8 @@ fn register(
     let (mut inputs, mut rider, mut shown) = (Vec::new(), Rider::default(), Vec::new());
     let mut tagged = Vec::new();
     for new in new {
-        let device = asked.grant.device(&new.name)?;
-        let product = asked.grant.product();
+        let device = grant.device(&new.name)?;
+        let product = grant.product();
         let client_id = format!("{product}{}", new.name);
         let other = hub.keys.find(&hub.cloud, &client_id)?;
         if other.is_some_and(|(other, _)| other != device) {
@@ -108,7 +120,7 @@ fn register(
         }
         let (secret, given) = secret_of(&new)?;
         rider.secrets.push(hub.keys.sealed(&device, Some(&Proof::Secret(secret.clone())))?);
-        rider.audit.push(audit(now, asked, &new.name));
+        rider.audit.push(audit(now, &new.name));
         let mut line = json!({ "product": product, "name": new.name, "made": true });
         if let (Value::Object(line), false) = (&mut line, given) {
             line.insert("secret".into(), base64(&secret).into());

@@ -99,7 +99,7 @@ pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
 }
 
 /// Removes an image that no firmware has any more.
-fn drop_image(hub: &Hub, folder: Option<&Images>, image: Option<&str>) {
+pub(super) fn drop_image(hub: &Hub, folder: Option<&Images>, image: Option<&str>) {
     let (Some(folder), Some(name)) = (folder, image) else { return };
     let Ok(rows) = hub.cloud.listed() else { return };
     if rows.iter().all(|row| row.image.as_deref() != Some(name))
@@ -119,11 +119,11 @@ pub(super) async fn download(api: &Api, asked: Asked) -> Result<Reply, Problem> 
 }
 
 /// An image that came whole.
-struct Came {
-    image: Image,
-    md5: [u8; 16],
-    size: u64,
-    name: Option<String>,
+pub(super) struct Came {
+    pub(super) image: Image,
+    pub(super) md5: [u8; 16],
+    pub(super) size: u64,
+    pub(super) name: Option<String>,
 }
 
 pub(super) async fn add(api: &Api, asked: Asked, body: Body) -> Result<Reply, Problem> {
@@ -149,7 +149,8 @@ pub(super) async fn add(api: &Api, asked: Asked, body: Body) -> Result<Reply, Pr
     let shown = api
         .ask(move |hub, now| {
             let name = came.name.clone();
-            let listed = new.listed(came.md5, came.size, came.name);
+            let mut listed = new.listed(came.md5, came.size, came.name);
+            listed.made = hub.now().as_micros();
             let added = enlist(hub, &listed, line(&asked, now));
             if added.is_err() {
                 drop_image(hub, folder.as_ref(), name.as_deref());
@@ -162,7 +163,7 @@ pub(super) async fn add(api: &Api, asked: Asked, body: Body) -> Result<Reply, Pr
     Ok(Reply::json(201, &shown))
 }
 
-fn enlist(hub: &mut Hub, listed: &Listed, rider: Rider) -> Result<Value, Failed> {
+pub(super) fn enlist(hub: &mut Hub, listed: &Listed, rider: Rider) -> Result<Value, Failed> {
     let path = &listed.firmware.path;
     if hub.cloud.catalog().iter().any(|known| known.path == *path) {
         return Err(Problem::new(Code::Exists, "another firmware has its path").into());
@@ -172,7 +173,7 @@ fn enlist(hub: &mut Hub, listed: &Listed, rider: Rider) -> Result<Value, Failed>
 }
 
 /// Takes a body in, hashed on the way. A cut one leaves nothing.
-async fn receive(
+pub(super) async fn receive(
     api: &Api,
     new: NewFirmware,
     mut body: Body,

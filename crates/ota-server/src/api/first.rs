@@ -11,6 +11,7 @@ use ota_store::seal::{self, SealError};
 use ota_store::{Commit, DataFolder, Item, Kind, Sqlite, Store, StoreError};
 
 use crate::clock::Clock;
+use crate::keys::Keys;
 use crate::random;
 
 /// Why there is no key. The environment is at fault.
@@ -76,11 +77,11 @@ pub fn add_key(data: &Path, new: &NewKey) -> Result<KeyText, KeyError> {
     let folder = DataFolder::open(data)?;
     let mut store = Sqlite::open(&folder)?;
     let fresh = random().map_err(|_| KeyError::NoRandom)?;
-    seal::open_ring(&mut store, &folder.master_key(), fresh).map_err(KeyError::Key)?;
+    let ring = seal::open_ring(&mut store, &folder.master_key(), fresh).map_err(KeyError::Key)?;
     let bytes = random().map_err(|_| KeyError::NoRandom)?;
     let made = Clock::start().unix_micros().as_micros();
     let (key, text) = Key::make(bytes, &new.name, new.product.as_deref(), new.role, made);
-    put(&mut store, &key)?;
+    put(&mut store, &Keys::new(ring), &key, &text)?;
     Ok(text)
 }
 
@@ -88,6 +89,7 @@ pub fn add_key(data: &Path, new: &NewKey) -> Result<KeyText, KeyError> {
 /// Returns the file when that was so.
 pub(crate) fn first_key(
     store: &mut dyn Store,
+    keys: &Keys,
     file: Option<PathBuf>,
     made: u64,
 ) -> Result<Option<PathBuf>, KeyError> {
@@ -104,7 +106,7 @@ pub(crate) fn first_key(
             text
         }
     };
-    put(store, &Key::of(&text, "first start", None, Role::Admin, made))?;
+    put(store, keys, &Key::of(&text, "first start", None, Role::Admin, made), &text)?;
     Ok(Some(path))
 }
 
@@ -121,11 +123,12 @@ fn has_root(store: &dyn Store) -> Result<bool, StoreError> {
     }
 }
 
-fn put(store: &mut dyn Store, key: &Key) -> Result<(), StoreError> {
+fn put(store: &mut dyn Store, keys: &Keys, key: &Key, text: &KeyText) -> Result<(), StoreError> {
     let body = key.to_bytes().map_err(|why| StoreError::Invalid { what: why.to_string() })?;
     let rev = store.read().item(Kind::API_KEY, &key.id)?.map_or(0, |item| item.rev);
     let item = Item { rev, ..Item::new(Kind::API_KEY, key.id.clone(), body) };
-    store.commit(&Commit { items: vec![item], ..Commit::default() }).map(drop)
+    let secrets = vec![keys.sealed_key(text)?];
+    store.commit(&Commit { items: vec![item], secrets, ..Commit::default() }).map(drop)
 }
 
 /// The key that the file holds; none when it is not there.

@@ -1,12 +1,13 @@
 //! Products and API keys.
 
 use ota_cloud::api::{Code, Key, KeyView, NewKey, NewProduct, Problem};
-use ota_store::{Item, Kind, Read, StoreError};
+use ota_store::{Item, Kind, Read, SecretWrite, StoreError};
 use serde_json::{Value, json};
 
 use super::reply::Reply;
 use super::{Api, Asked, audit, corrupt};
 use crate::cycle::Rider;
+use crate::keys::key_place;
 use crate::random;
 
 /// Items that are read at a time.
@@ -68,7 +69,8 @@ pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
             let body = key.to_bytes().map_err(|why| corrupt(&why))?;
             let items = vec![Item::new(Kind::API_KEY, key.id.clone(), body)];
             let audit = vec![audit(now, &asked, &key.id)];
-            hub.cloud.put_rider(Rider { items, audit, ..Rider::default() })?;
+            let secrets = vec![hub.keys.sealed_key(&text)?];
+            hub.cloud.put_rider(Rider { items, audit, secrets, ..Rider::default() })?;
             Ok((key, text))
         })
         .await?;
@@ -88,7 +90,8 @@ pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
         let item = hub.cloud.store().read().item(Kind::API_KEY, &id)?.ok_or_else(unknown)?;
         let gone_items = vec![(Kind::API_KEY, id.clone(), item.rev)];
         let audit = vec![audit(now, &asked, &id)];
-        hub.cloud.put_rider(Rider { gone_items, audit, ..Rider::default() })?;
+        let secrets = vec![SecretWrite::Remove(key_place(&id))];
+        hub.cloud.put_rider(Rider { gone_items, audit, secrets, ..Rider::default() })?;
         Ok(Reply::empty())
     })
     .await

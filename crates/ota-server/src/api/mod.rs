@@ -13,7 +13,9 @@ mod keys;
 mod limits;
 mod reply;
 mod updates;
+mod vendor;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +23,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::Response;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -33,15 +35,18 @@ use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::ApiConfig;
 use crate::handle::Handle;
 use crate::hub::{Hub, Journal};
 use crate::log::What;
+use crate::store::Image;
 use crate::stream::Stream;
 use limits::Budgets;
 use reply::Reply;
 
 pub(crate) use first::first_key;
 pub use first::{KeyError, add_key};
+pub(crate) use vendor::{resume, sweep};
 
 /// The largest JSON body in bytes.
 const MAX_JSON: usize = 64 * 1024;
@@ -49,6 +54,9 @@ const MAX_JSON: usize = 64 * 1024;
 const MAX_CSV: usize = 256 * 1024;
 /// The largest head of a request in bytes.
 const MAX_HEAD: usize = 16 * 1024;
+
+/// Images in memory that are no firmware yet.
+const MOST_HELD: usize = 4;
 
 /// Uploads at once.
 const UPLOADS: usize = 4;
@@ -64,6 +72,14 @@ struct Inner {
     uploads: Arc<Semaphore>,
     journal: Journal,
     patience: Duration,
+    /// The listener speaks TLS.
+    secure: bool,
+    /// What URLs of uploads begin with, in place of the host that a request names.
+    public_url: Option<String>,
+    /// The vendor's signatures of old are taken.
+    old_signatures: bool,
+    /// Without a folder: bytes that came and are no firmware yet, by the names of their places.
+    held: Mutex<BTreeMap<String, Image>>,
 }
 
 /// What a handler has of a request.
@@ -106,8 +122,17 @@ async fn answer(
     Extension(peer): Extension<SocketAddr>,
     request: Request,
 ) -> Response {
+    if request.uri().path() == "/" {
+        return vendor::answer(api, peer, request).await;
+    }
     let mut line = Line { key: None, call: None };
-    let reply = api.handle(peer, request, &mut line).await;
+    let reply = if request.method() == Method::PUT && request.uri().path().starts_with(vendor::PATH)
+    {
+        line.call = Some(("PUT", vendor::PATH));
+        vendor::put(api.clone(), peer, request).await
+    } else {
+        api.handle(peer, request, &mut line).await
+    };
     let reply = reply.unwrap_or_else(|problem| Reply::problem(&problem));
     let (method, path) = line.call.unwrap_or(("", ""));
     let key = line.key.unwrap_or_default();
@@ -117,6 +142,7 @@ async fn answer(
 }
 
 /// What is logged of a request: nothing that a caller chose.
+#[derive(Default)]
 struct Line {
     key: Option<String>,
     call: Option<(&'static str, &'static str)>,
@@ -128,10 +154,39 @@ impl Api {
         reader: Box<dyn Read + Send>,
         journal: Journal,
         patience: Duration,
+        config: &ApiConfig,
+        secure: bool,
     ) -> Self {
         let (reader, budgets) = (Mutex::new(reader), Mutex::new(Budgets::default()));
         let uploads = Arc::new(Semaphore::new(UPLOADS));
-        Self(Arc::new(Inner { handle, reader, budgets, uploads, journal, patience }))
+        let (public_url, old_signatures) = (config.public_url.clone(), config.old_signatures);
+        let held = Mutex::default();
+        Self(Arc::new(Inner {
+            handle,
+            reader,
+            budgets,
+            uploads,
+            journal,
+            patience,
+            secure,
+            public_url,
+            old_signatures,
+            held,
+        }))
+    }
+
+    /// Holds bytes in memory until they are firmware.
+    fn hold(&self, place: String, image: Image) {
+        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(place, image);
+        while held.len() > MOST_HELD {
+            held.pop_first();
+        }
+    }
+
+    /// Gives them out.
+    fn release(&self, place: &str) -> Option<Image> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).remove(place)
     }
 
     async fn handle(

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use ota_cloud::device::BadState;
-use ota_cloud::{Catalog, CatalogError, Firmware, Listed, Module, Product, Rollout, Status};
+use ota_cloud::{
+    Catalog, CatalogError, CloudConfig, Firmware, Listed, Module, Product, Rollout, Status,
+};
 use ota_proto::{Identity, Instant};
 use ota_store::{Commit, Filter, Item, Kind, Query, Store, StoreError};
 
@@ -147,6 +149,14 @@ impl<S: Store> Engine<S> {
         let item = self.store.read().item(Kind::FIRMWARE, &id)?;
         let read = item.map(|item| Listed::from_bytes(&item.body)).transpose();
         read.map_err(|why| StoreError::Corrupt { why: why.to_string() })
+    }
+
+    /// The URL of a firmware, signed now.
+    #[must_use]
+    pub fn url_of(&self, firmware: &Firmware, now: Instant) -> String {
+        let CloudConfig { signer, unix_at_zero, .. } = &self.config;
+        let unix = unix_at_zero.saturating_add(now.as_micros() / 1_000_000);
+        firmware.url.clone().unwrap_or_else(|| signer.sign(&firmware.path, unix))
     }
 
     /// Changes a firmware that is there: its state and its words.

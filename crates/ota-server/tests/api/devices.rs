@@ -54,7 +54,12 @@ impl Device {
 
     /// Reports a version, until that is acknowledged.
     pub(crate) async fn report(&mut self, version: &str) {
-        let payload = format!(r#"{{"type":"report_version","report":{{"version":"{version}"}}}}"#);
+        self.say(&format!(r#"{{"type":"report_version","report":{{"version":"{version}"}}}}"#))
+            .await;
+    }
+
+    /// Publishes a report, until that is acknowledged.
+    pub(crate) async fn say(&mut self, payload: &str) {
         let mut publish = Publish::new(self.who.report_topic(), QoS::AtLeastOnce, payload);
         publish.pkid = 9;
         let mut packet = BytesMut::new();

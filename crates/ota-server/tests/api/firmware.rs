@@ -192,7 +192,7 @@ async fn a_device_is_updated_pushed_again_and_proved() {
 }
 
 /// Reads on to an offer.
-async fn offer(device: &mut Device) {
+pub(crate) async fn offer(device: &mut Device) {
     loop {
         let Some(packet) = device.next().await else { panic!("no offer") };
         if let Packet::Publish(publish) = packet

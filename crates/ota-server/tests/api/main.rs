@@ -5,6 +5,7 @@ mod devices;
 mod firmware;
 mod hostile;
 mod keys;
+mod vendor;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

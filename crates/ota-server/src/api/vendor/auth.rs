@@ -1,0 +1,223 @@
+//! Who calls, and whether he may.
+
+use axum::body::Bytes;
+use axum::http::request::Parts;
+use ota_cloud::vendor::{Claim, OldClaim, Params, Request as Signed, VERSIONS};
+use sha2::{Digest as _, Sha256};
+
+use super::*;
+
+/// How long a signature that changed something is remembered, in seconds: longer than it is good.
+const REPLAY: u64 = 2 * vendor::SKEW;
+
+/// What a request claims, before anything of it is proved.
+struct Claimed {
+    secret_id: String,
+    action: String,
+    version: String,
+    signature: Vec<u8>,
+    /// The signature covers the action and the parameters.
+    signs_all: bool,
+    params: Result<Params, ApiError>,
+}
+
+/// One request from its bytes to its answer.
+pub(super) async fn run(api: Api, peer: SocketAddr, request: Request, line: &mut Line) -> Answer {
+    let (head, body) = request.into_parts();
+    let body = body_of(&api, body).await?;
+    let (claimed, caller) = known(&api, peer, &head, &body).await?;
+    line.key = Some(caller.id().to_owned());
+    api.budgets(|budgets| budgets.key(api.0.journal.clock.now(), caller.id()))
+        .map_err(|why| ApiError::from(&why))?;
+    let answer = checked(&api, peer, &head, claimed, caller, line).await;
+    answer.map_err(|(why, version)| why.in_version(&version))
+}
+
+async fn checked(
+    api: &Api,
+    peer: SocketAddr,
+    head: &Parts,
+    claimed: Claimed,
+    caller: Caller,
+    line: &mut Line,
+) -> Result<Value, (ApiError, String)> {
+    let version = claimed.version.clone();
+    let checked = async {
+        if !VERSIONS.contains(&claimed.version.as_str()) {
+            let what = format!("X-TC-Version is one of {}", VERSIONS.join(", "));
+            return Err(ApiError::new(Code::NoSuchVersion, what));
+        }
+        let name = Action::name(&claimed.action)?;
+        line.call = Some((if head.method == "GET" { "GET" } else { "POST" }, name));
+        let is_private = api.0.secure || peer.ip().to_canonical().is_loopback();
+        let right = Action::right(name);
+        if right > Right::Read && !claimed.signs_all && !is_private {
+            let what = "without TLS an action that changes something is taken only when \
+                        x-tc-action is among SignedHeaders, and the body is signed";
+            return Err(ApiError::new(Code::UnsupportedProtocol, what));
+        }
+        let params = claimed.params.clone()?;
+        let action = Action::decode(name, &params)?;
+        let product = params.product().filter(|_| right < Right::Administer);
+        let known = match product {
+            Some(product) => api.is_known(product).await.map_err(|why| ApiError::from(&why))?,
+            None => false,
+        };
+        let grant = caller.allows(right, product, known).map_err(|why| ApiError::from(&why))?;
+        let asked = Asked { api: api.clone(), caller, grant, action: name, base: base(api, head) };
+        if right == Right::Read {
+            return dispatch(asked, action).await;
+        }
+        let mark = first_time(&asked, &claimed).await?;
+        let answer = dispatch(asked.clone(), action).await;
+        if answer.is_err() {
+            // It changed nothing, so it may come again.
+            asked.ask(move |hub, _| forget(hub, mark)).await?;
+        }
+        answer
+    };
+    checked.await.map_err(|why| (why, version))
+}
+
+/// Forgets a signature.
+fn forget(hub: &mut Hub, id: String) -> Result<(), Oops> {
+    let mut rider = Rider::default();
+    if let Some(item) = hub.cloud.store().read().item(Kind::REPLAY, &id)? {
+        rider.gone_items.push((Kind::REPLAY, id, item.rev));
+    }
+    Ok(hub.cloud.put_rider(rider)?)
+}
+
+/// Keeps a signature that is about to change something, and refuses one that is kept. Returns the
+/// name of its row.
+async fn first_time(asked: &Asked, claimed: &Claimed) -> Result<String, ApiError> {
+    let hex: String = claimed.signature.iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = format!("{}/{hex}/{}", claimed.secret_id, asked.action);
+    let mark = id.clone();
+    let marked = asked
+        .ask(move |hub, now| {
+            let micros = now.as_micros();
+            let mut rider = Rider::default();
+            for old in hub.cloud.store_mut().due_items(Kind::REPLAY, micros, 20)? {
+                if let Some(item) = hub.cloud.store().read().item(Kind::REPLAY, &old)? {
+                    rider.gone_items.push((Kind::REPLAY, old, item.rev));
+                }
+            }
+            let gone = rider.gone_items.iter().any(|(_, gone, _)| *gone == id);
+            if !gone && hub.cloud.store().read().item(Kind::REPLAY, &id)?.is_some() {
+                let what = "this request was taken already: sign it again";
+                return Err(ApiError::new(Code::SignatureFailure, what).into());
+            }
+            let wake = Some(micros.saturating_add(REPLAY.saturating_mul(1_000_000)));
+            rider.gone_items.retain(|(_, gone, _)| *gone != id);
+            if !gone {
+                rider.items.push(Item { wake, ..Item::new(Kind::REPLAY, id, Vec::new()) });
+            }
+            Ok(hub.cloud.put_rider(rider)?)
+        })
+        .await;
+    marked.map(|()| mark)
+}
+
+/// The claim of a request, proved, and whose it is.
+async fn known(
+    api: &Api,
+    peer: SocketAddr,
+    head: &Parts,
+    body: &Bytes,
+) -> Result<(Claimed, Caller), ApiError> {
+    let known = prove(api, head, body).await;
+    if known.is_err() {
+        let now = api.0.journal.clock.now();
+        api.budgets(|budgets| budgets.stranger(now, peer.ip()))
+            .map_err(|why| ApiError::from(&why))?;
+    }
+    known
+}
+
+async fn prove(api: &Api, head: &Parts, body: &Bytes) -> Result<(Claimed, Caller), ApiError> {
+    let headers: Vec<(&str, &str)> = head
+        .headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+        .collect();
+    let query = head.uri.query().unwrap_or("");
+    let (method, is_get) = match head.method.as_str() {
+        "GET" => ("GET", true),
+        "POST" => ("POST", false),
+        _ => return Err(ApiError::new(Code::InvalidRequest, "the method is POST or GET")),
+    };
+    let signed_query = if is_get { query } else { "" };
+    let request = Signed { method, query: signed_query, headers: &headers };
+    let now = api.0.journal.clock.unix();
+    let is_old =
+        request.header("Authorization").is_none() && request.header("X-TC-Action").is_none();
+    if is_old && api.0.old_signatures {
+        let form = if is_get { query } else { core::str::from_utf8(body).unwrap_or_default() };
+        let claim = OldClaim::read(method, request.header("Host").unwrap_or(""), form, now)?;
+        let (caller, key) = find(api, claim.secret_id()).await?;
+        claim.verify(key.as_bytes())?;
+        let claimed = Claimed {
+            secret_id: claim.secret_id().to_owned(),
+            action: claim.action().to_owned(),
+            version: claim.version().to_owned(),
+            signature: claim.signature().to_vec(),
+            signs_all: true,
+            params: Ok(claim.params().clone()),
+        };
+        return Ok((claimed, caller));
+    }
+    let claim = Claim::read(&request, now)?;
+    let (caller, key) = find(api, claim.secret_id).await?;
+    claim.verify(
+        &request,
+        Sha256::digest(if is_get { b"" } else { &body[..] }).into(),
+        key.as_bytes(),
+    )?;
+    let params = if is_get { Params::from_query(query) } else { Params::from_json(body) };
+    let claimed = Claimed {
+        secret_id: claim.secret_id.to_owned(),
+        action: claim.action.to_owned(),
+        version: claim.version.to_owned(),
+        signature: claim.signature.to_vec(),
+        signs_all: claim.signs_action && claim.signs_body,
+        params,
+    };
+    Ok((claimed, caller))
+}
+
+/// The key with this id, and its secret.
+async fn find(api: &Api, id: &str) -> Result<(Caller, String), ApiError> {
+    let wanted = id.to_owned();
+    let found = api.ask(move |hub, _| Ok(hub.keys.find_key(&hub.cloud, &wanted)?));
+    let found = found.await.map_err(|why| ApiError::from(&why))?;
+    let opened = found.and_then(|(key, text)| {
+        let secret = text.secret().to_owned();
+        key.opens(&text).map(|caller| (caller, secret))
+    });
+    opened.ok_or_else(|| {
+        ApiError::new(Code::SecretIdNotFound, "there is no key with this SecretId here")
+    })
+}
+
+async fn body_of(api: &Api, body: Body) -> Result<Bytes, ApiError> {
+    let read = tokio::time::timeout(api.0.patience, axum::body::to_bytes(body, MAX_BODY));
+    match read.await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => {
+            let what = "the body was cut, or has more than 1 MiB";
+            Err(ApiError::new(Code::InvalidRequest, what))
+        }
+        Err(_) => Err(ApiError::new(Code::InvalidRequest, "the body did not come in time")),
+    }
+}
+
+/// What URLs of uploads begin with: the host is one that the request was signed for.
+fn base(api: &Api, head: &Parts) -> String {
+    if let Some(url) = &api.0.public_url {
+        return url.trim_end_matches('/').to_owned();
+    }
+    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let scheme = if api.0.secure { "https" } else { "http" };
+    format!("{scheme}://{}", host.unwrap_or("localhost"))
+}
