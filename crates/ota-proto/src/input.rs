@@ -59,7 +59,8 @@ pub struct Boot<'a> {
     pub running: &'a str,
     /// The state of its slot.
     pub slot: SlotState,
-    /// The newest valid journal record ([`Journal::newest`]), written once more before the machine
+    /// The newest valid journal record ([`Journal::newest`]) of places that were read with
+    /// [`Journal::read_place`], written once more before the machine
     /// acts on it: its own write may have been cut, and may read differently next time.
     pub journal: Option<&'a [u8; Journal::LEN]>,
     /// The slot that an update is written to.
