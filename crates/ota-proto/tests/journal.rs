@@ -301,6 +301,19 @@ fn a_target_of_size_zero_is_refused() {
 }
 
 #[test]
+fn each_count_alone_is_held_to_its_limit() {
+    let most = |tries, starts, attempts| Record { tries, starts, attempts, ..full() };
+    let (tries, starts, attempts) = (Record::TRIES, Record::STARTS, Record::ATTEMPTS);
+    assert!(most(tries, starts, attempts).is_consistent());
+    assert!(!most(tries + 1, starts, attempts).is_consistent());
+    assert!(!most(tries, starts + 1, attempts).is_consistent());
+    assert!(!most(tries, starts, attempts + 1).is_consistent());
+    // What a phase needs is not made good by counts, nor counts by what a phase needs.
+    assert!(!Record { from: None, ..full() }.is_consistent());
+    assert!(!Record { from: None, tries: tries + 1, ..full() }.is_consistent());
+}
+
+#[test]
 fn the_newest_counts_in_any_order_and_over_the_wrap() {
     let block = |sequence: u32| Record::default().encode(sequence);
     for (older, newer) in [(0, 1), (7, 8), (u32::MAX, 0), (u32::MAX - 1, u32::MAX), (u32::MAX, 1)] {

@@ -228,3 +228,45 @@ proptest! {
         prop_assert!(verify(&user, &password, CLIENT, &secret(), 0).is_err());
     }
 }
+
+#[test]
+fn a_connection_id_has_the_digits_of_its_number_in_base_62() {
+    for (number, id) in [
+        (0, "00000"),
+        (9, "90000"),
+        (10, "A0000"),
+        (61, "z0000"),
+        (62, "01000"),
+        (62 * 62 + 36, "a0100"),
+        (62_u64.pow(5) - 1, "zzzzz"),
+        (62_u64.pow(5) + 1, "10000"),
+    ] {
+        assert_eq!(conn_id(number), id, "{number}");
+    }
+}
+
+/// Two differences that are alike must not cancel each other.
+#[test]
+fn secrets_are_equal_only_byte_for_byte() {
+    let of = |text: &str| Secret::from_base64(text).unwrap();
+    // "abab", "cdcd", "abcd", "aba", "abab" with a zero byte behind it.
+    let all = ["YWJhYg==", "Y2RjZA==", "YWJjZA==", "YWJh", "YWJhYgA="].map(of);
+    for (i, a) in all.iter().enumerate() {
+        for (j, b) in all.iter().enumerate() {
+            assert_eq!(a == b, i == j, "{i} {j}");
+        }
+    }
+    // One bit each, and the same in two places.
+    let (two, four) = (of("AAAAAA=="), of("AQEAAA=="));
+    assert!(two != four);
+}
+
+#[test]
+fn a_secret_is_found_by_its_hash() {
+    use std::collections::HashSet;
+    use std::hash::{BuildHasher, RandomState};
+    let (state, other) = (RandomState::new(), Secret::from_base64("YWJhYg==").unwrap());
+    assert_eq!(state.hash_one(secret()), state.hash_one(secret()));
+    assert_ne!(state.hash_one(secret()), state.hash_one(&other));
+    assert!(HashSet::from([secret(), other]).contains(&secret()));
+}
