@@ -175,6 +175,34 @@ fn rule_8_redirects_are_followed_five_hops_and_never_to_plain_http() {
     assert!(!bench.auto(1_200).contains(&"report 0.1.0".into()));
 }
 
+/// Where plain http is allowed, what began plain may stay plain; what began behind TLS may not
+/// leave it.
+#[test]
+fn rule_8_a_redirect_within_plain_http_needs_plain_http_to_be_allowed() {
+    let to = |location| ResponseHead {
+        status: 302,
+        location: Some(location),
+        ..ResponseHead::default()
+    };
+    let mut allowed = config();
+    allowed.allow_http = true;
+    for (from, location, followed) in [
+        ("http://cos.example/a", "http://other.example/b", true),
+        ("http://cos.example/a", "/b", true),
+        ("http://cos.example/a", "https://cos.example/b", true),
+        ("https://cos.example/a", "https://cos.example/b", true),
+        ("https://cos.example/a", "http://cos.example/b", false),
+    ] {
+        let mut bench = Bench::online(allowed.clone());
+        bench.offer_at(1_000, "1.0.0", from);
+        bench.auto(1_000);
+        bench.head(1_100, &to(location)).unwrap_err();
+        let state = if followed { State::Fetching } else { State::Waiting };
+        assert_eq!(bench.machine.state(), state, "{from} to {location}");
+        assert_eq!(bench.auto(1_100).contains(&"fetch 0".into()), followed, "{from} to {location}");
+    }
+}
+
 #[test]
 fn rule_8_401_and_403_ask_for_a_fresh_url_and_keep_the_bytes() {
     for status in [401, 403] {

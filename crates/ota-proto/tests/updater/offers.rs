@@ -1,6 +1,9 @@
 //! Rules 2, 3 and 14: offers, the same, different, refused, withdrawn.
 
-use ota_proto::{Comparator, Downgrade, Hold, InstallFault, MessageError, State};
+use ota_proto::journal::{Phase, Record, Target};
+use ota_proto::{
+    Comparator, Downgrade, Hold, InstallFault, MessageError, SlotState, State, Version,
+};
 
 use crate::bench::*;
 
@@ -223,6 +226,54 @@ fn rule_14_deferred_the_same_offer_is_silent_a_different_one_ends_it() {
     bench.reply(3_600_100, "0.1.0");
     bench.offer(3_600_200, "1.0.0");
     assert_eq!(bench.out(3_600_200), ["event VersionAccepted", "event Offered"]);
+}
+
+/// What is stored is of one image: a result of another never says that its bytes are there.
+#[test]
+fn rule_14_a_refused_image_does_not_inherit_the_bytes_of_the_one_before() {
+    let mut config = config();
+    config.consent = Hold::Ask;
+    let target = Target {
+        version: Version::new("1.0.0").unwrap(),
+        md5: md5(),
+        size: SIZE,
+        offset: 8_192,
+        etag: 0,
+    };
+    let record = Record {
+        phase: Phase::Fetching,
+        target: Some(target),
+        from: Some(Version::new("0.1.0").unwrap()),
+        ..Record::default()
+    };
+    let mut bench = Bench::boot(config, "0.1.0", SlotState::Confirmed, Some(&record));
+    bench.machine.handle_session(at(1_000), true);
+    bench.auto(1_000);
+    bench.reply(1_000, "0.1.0");
+    bench.offer(1_100, "2.0.0");
+    bench.auto(1_100);
+    bench.machine.refuse(at(2_000)).unwrap();
+    bench.auto(2_000);
+    assert_eq!(bench.journal().target, None, "no byte of 2.0.0 is stored");
+}
+
+/// The device's other deadlines pass meanwhile; they are not this one.
+#[test]
+fn rule_14_a_deferral_outlasts_the_daily_report() {
+    let mut config = config();
+    config.consent = Hold::Ask;
+    let mut bench = Bench::online(config);
+    bench.offer(1_000, "1.0.0");
+    bench.out(1_000);
+    let (day, two) = (100_000_000, 172_800_000);
+    bench.machine.defer(at(2_000), at(two)).unwrap();
+    let lines = bench.until(day);
+    assert!(lines[0].ends_with(" report 0.1.0"), "{lines:?}");
+    bench.reply(day, "0.1.0");
+    bench.auto(day);
+    let lines = bench.until(two);
+    assert!(lines.iter().all(|line| line.ends_with("0.1.0")), "{lines:?}");
+    assert_eq!(lines.last().unwrap(), &format!("{two} report 0.1.0"));
 }
 
 #[test]

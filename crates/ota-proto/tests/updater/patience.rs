@@ -93,6 +93,8 @@ fn rule_9_an_attempt_without_progress_ends_after_thirty_minutes() {
     said.sort_unstable();
     said.retain(|ms| *ms < 1_800_000);
     assert!(said.windows(2).all(|pair| pair[1] - pair[0] <= 45_010), "{said:?}");
+    // And no more often than that: 20 s are for a download that moves.
+    assert!(times(&lines, "downloading").len() <= 45, "{said:?}");
     let reports = times(&lines, "report");
     assert!(reports.windows(2).all(|pair| pair[1] - pair[0] <= 300_010), "{reports:?}");
     // Each fetch after a minute's pause is behind a report that draws a fresh URL.
