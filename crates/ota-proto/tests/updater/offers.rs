@@ -468,3 +468,21 @@ fn rule_14_an_installation_that_the_machine_failed_is_not_the_images_fault() {
         assert_eq!(lines.contains(&"fetch 0".into()), !banned, "{fault:?}");
     }
 }
+
+#[test]
+fn a_message_as_long_as_the_limit_is_read_and_no_longer_one() {
+    let (config, topic) = (config(), UPDATE);
+    let limit = config.limits.payload;
+    let offer = offer_text("1.0.0", "https://cos.example/a");
+    for (length, result) in [
+        (limit, Ok(())),
+        (limit + 1, Err(MessageError::TooLong)),
+        (2 * limit, Err(MessageError::TooLong)),
+    ] {
+        let mut bench = Bench::online(config.clone());
+        let text = format!("{offer}{}", " ".repeat(length - offer.len()));
+        let read = bench.machine.handle_message(at(1_000), topic, text.as_bytes());
+        assert_eq!(read, result, "{length}");
+        assert_eq!(bench.machine.offer().is_some(), result.is_ok(), "{length}");
+    }
+}
