@@ -1,8 +1,6 @@
 //! Chance from a seed: the same numbers on every machine, within their bounds.
 
-use core::time::Duration;
-
-use ota_proto::Rng;
+use ota_proto::{Micros, Rng};
 
 /// The first numbers of SplitMix64 from the seed 1234567, as published with the algorithm.
 #[test]
@@ -35,15 +33,15 @@ fn a_number_below_a_bound_reaches_each_value_and_not_the_bound() {
 
 #[test]
 fn a_pause_may_be_its_longest_and_doubles_up_to_its_cap() {
-    let most = Duration::from_micros(3);
+    let most = Micros::from_micros(3);
     let mut rng = Rng::new(2);
     let met: Vec<_> = (0..200).map(|_| rng.up_to(most)).collect();
     assert_eq!(met.iter().max(), Some(&most));
-    assert_eq!(met.iter().min(), Some(&Duration::ZERO));
-    let (base, cap) = (Duration::from_secs(1), Duration::from_secs(20));
+    assert_eq!(met.iter().min(), Some(&Micros::ZERO));
+    let (base, cap) = (Micros::from_secs(1), Micros::from_secs(20));
     for (exponent, longest) in [(0, 1), (1, 2), (4, 16), (5, 20), (31, 20), (32, 20), (255, 20)] {
-        let longest = Duration::from_secs(longest);
+        let longest = Micros::from_secs(longest);
         let met = (0..200).map(|_| rng.backoff(base, exponent, cap)).max().unwrap_or_default();
-        assert!(met <= longest && met > longest / 2, "{exponent}: {met:?}");
+        assert!(met <= longest && met > longest.part(2), "{exponent}: {met:?}");
     }
 }
