@@ -11,7 +11,8 @@ use crate::{size, span};
 mod remote;
 
 pub(crate) use remote::{
-    DeviceCommand, FirmwareAdd, FirmwareCommand, ProductCommand, Remote, TaskCommand, Update,
+    DeviceCommand, Events, FirmwareAdd, FirmwareCommand, ProductCommand, Remote, TaskCommand,
+    Update,
 };
 
 /// Firmware updates for Tencent Cloud IoT devices: shown, run and served.
@@ -70,6 +71,8 @@ pub(crate) enum Cloud {
     Firmware(FirmwareCommand),
     /// Updates a device of a running cloud.
     Update(Update),
+    /// What happens in a running cloud, until Ctrl-C.
+    Events(Events),
     /// The open or last update of a device.
     #[command(subcommand)]
     Task(TaskCommand),

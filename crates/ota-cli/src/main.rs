@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Cloud(Cloud::Device(command)) => remote::device(&command),
         Command::Cloud(Cloud::Firmware(command)) => remote::firmware(&command),
         Command::Cloud(Cloud::Update(args)) => remote::update(&args),
+        Command::Cloud(Cloud::Events(args)) => remote::events(&args),
         Command::Cloud(Cloud::Task(command)) => remote::act(&command),
         Command::Cloud(Cloud::Faults(args)) => {
             faults::list(&args);

@@ -78,6 +78,11 @@ fn from_nothing_to_a_proved_update_by_commands() {
     assert!(task["proved"].is_u64() && task["status"] == "complete", "{task}");
     let history = site.ask(&["device", "history", "TESTPROD01/dev001"]).expect(0);
     assert!(history.out.iter().any(|line| line.contains("  proved  ")), "{:?}", history.out);
+    let of = "TESTPROD01/dev001";
+    let events = site.ask(&["events", of, "--after", "0", "--count", "2"]).expect(0);
+    assert_eq!(events.out.len(), 2, "{:?}", events.out);
+    assert!(events.out[0].contains("TESTPROD01/dev001  registered"), "{:?}", events.out);
+    site.ask(&["events", "NOSUCH"]).expect(7);
     let back = site.desk.path("back").to_str().unwrap().to_owned();
     site.ask(&["firmware", "get", "TESTPROD01/2.0.0", &back]).expect(0);
     assert_eq!(site.desk.read("back"), bytes);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ota_proto::credentials;
 use ota_proto::{Identity, Instant, Md5};
 use ota_store::{Images, Limits};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::clock::Clock;
 use super::cycle;
@@ -29,6 +29,8 @@ pub struct Handle {
     pub(super) images: firmware::Images,
     /// Where images are kept that outlive the service.
     pub(super) folder: Option<Images>,
+    /// It changes when something was written to the journal of events.
+    pub(super) news: watch::Receiver<()>,
     /// Weak, so that the log ends with the service.
     pub(super) log: broadcast::WeakSender<Entry>,
 }

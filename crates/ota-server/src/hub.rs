@@ -14,7 +14,7 @@ use bytes::Bytes;
 use mqttbytes::QoS;
 use ota_proto::{Identity, Instant};
 use ota_store::{Store, StoreError};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
@@ -160,6 +160,8 @@ pub(super) struct Hub {
     pub(super) points: Option<fn(Point)>,
     /// Since when the store refuses.
     pub(super) broken: Option<Instant>,
+    /// Whoever follows the events is told that there are some.
+    pub(super) news: watch::Sender<()>,
     /// The logins that were refused last.
     pub(super) refusals: Refusals,
 }
@@ -455,6 +457,9 @@ impl Hub {
         outcome: cycle::Outcome,
     ) {
         self.pass(Point::Committed, outcome.written > 0);
+        if !outcome.events.is_empty() {
+            self.news.send_replace(());
+        }
         for (device, kind) in outcome.events {
             self.journal.write(Some(&device), What::Event(kind));
         }

@@ -62,7 +62,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -257,6 +257,7 @@ impl Service {
             serve_again(cloud.listed()?, folder, &images)?;
         }
         let (inputs, queue) = mpsc::channel(INPUTS);
+        let (news, follow) = watch::channel(());
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let hub = Hub {
@@ -274,13 +275,14 @@ impl Service {
             points: config.points,
             broken: None,
             refusals: refused::Refusals::default(),
+            news,
         };
         let halt = stop.clone();
         tasks.spawn_blocking(move || hub.run(queue, &halt));
         let heard = journal.clone();
         let firmware = Firmware { images: images.clone(), clock, journal };
         let (link, folder) = (inputs.clone(), state.images);
-        let handle = Handle { inputs: link, clock, images, folder, log };
+        let handle = Handle { inputs: link, clock, images, folder, news: follow, log };
         let (guard, unix_at_zero) = (stop.clone().drop_guard(), clock.unix_at_zero());
         let met = api.as_ref().map(ApiDoor::met);
         let api = api.map(|door| door.open(&handle, heard, patience));

@@ -181,6 +181,10 @@ impl Read for Memory {
         Ok(found.take(limit.min(MAX_EACH)).cloned().collect())
     }
 
+    fn last_event(&self) -> Result<u64, StoreError> {
+        Ok(self.state().last_event)
+    }
+
     fn counts(&self, prefix: &str) -> Result<BTreeMap<String, i64>, StoreError> {
         let state = self.state();
         let found = state.counts.iter().filter(|(name, _)| name.starts_with(prefix));

@@ -141,6 +141,12 @@ pub trait Read {
     /// See [`Self::device`].
     fn events(&self, query: &EventQuery, limit: usize) -> Result<Vec<Event>, StoreError>;
 
+    /// The number of the latest event; 0 before the first. It may be gone.
+    ///
+    /// # Errors
+    /// See [`Self::device`].
+    fn last_event(&self) -> Result<u64, StoreError>;
+
     /// The counts whose names begin with `prefix`.
     ///
     /// # Errors

@@ -251,6 +251,27 @@ pub(crate) struct Update {
     pub(crate) remote: Remote,
 }
 
+const EVENTS: &str = "\
+Example:
+  ota cloud events TESTPROD01/dev001 --after 0
+
+Each event has a number. A connection that breaks is made again, and goes on after the last number.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EVENTS)]
+pub(crate) struct Events {
+    /// PRODUCT or PRODUCT/NAME; all that the key is for by default.
+    pub(crate) of: Option<String>,
+    /// Begin after this number, 0 for all that are kept; by default with what happens from now on.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) after: Option<u64>,
+    /// End after so many.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) count: Option<u64>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
     /// Ends the open update; the device is not told.

@@ -150,7 +150,7 @@ fn able(client: &Client, device: &str, disabled: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn time(micros: &Value) -> String {
+pub(super) fn time(micros: &Value) -> String {
     day::date_time(micros.as_u64().unwrap_or(0) / 1_000_000)
 }
 
@@ -161,18 +161,21 @@ fn history(client: &Client, device: &str) -> Result<(), Failure> {
         let page = client.get(&format!("{path}/history?limit=100&after={after}"))?;
         for event in page["events"].as_array().into_iter().flatten() {
             client.show(event, |event| {
-                let rest = event.as_object().into_iter().flatten();
-                let known = ["seq", "at", "device", "kind"];
-                let rest = rest.filter(|(name, _)| !known.contains(&name.as_str()));
-                let rest: Vec<String> =
-                    rest.map(|(name, value)| format!("{name}={value}")).collect();
-                let kind = event["kind"].as_str().unwrap_or("?");
-                out(&clean(&format!("{}  {kind}  {}", time(&event["at"]), rest.join(" "))));
+                out(&clean(&format!("{}  {}", time(&event["at"]), happened(event))));
             });
         }
         let Some(next) = page["next"].as_u64() else { return Ok(()) };
         after = next;
     }
+}
+
+/// An event in words: its kind, and what belongs to that.
+pub(super) fn happened(event: &Value) -> String {
+    let rest = event.as_object().into_iter().flatten();
+    let known = ["seq", "at", "product", "device", "kind"];
+    let rest = rest.filter(|(name, _)| !known.contains(&name.as_str()));
+    let rest: Vec<String> = rest.map(|(name, value)| format!("{name}={value}")).collect();
+    format!("{}  {}", event["kind"].as_str().unwrap_or("?"), rest.join(" "))
 }
 
 fn refused(client: &Client, product: &str) -> Result<(), Failure> {

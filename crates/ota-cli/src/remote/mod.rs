@@ -1,6 +1,7 @@
 //! `ota cloud …` as a client of the API of a running cloud.
 
 mod device;
+mod events;
 mod firmware;
 mod table;
 mod update;
@@ -20,6 +21,7 @@ use crate::failure::{Code, Failure};
 use crate::print;
 
 pub(crate) use device::run as device;
+pub(crate) use events::run as events;
 pub(crate) use firmware::run as firmware;
 pub(crate) use update::{act, run as update};
 

@@ -39,6 +39,7 @@ pub enum Op {
     ChangeFirmware,
     RemoveFirmware,
     Image,
+    Events,
 }
 
 /// What a call is about.
@@ -113,6 +114,13 @@ pub const OPERATIONS: &[Operation] = &[
     row(Op::Describe, ("GET", "/api/v1/openapi.json", &[]), ANY, 200, "This document"),
     row(Op::Products, ("GET", "/api/v1/products", &[]), ANY, 200, "The products of the key"),
     row(Op::AddProduct, ("POST", "/api/v1/products", &[]), ROOT, 201, "Make a product"),
+    row(
+        Op::Events,
+        ("GET", "/api/v1/events", &["after", "device", "product"]),
+        ANY,
+        200,
+        "What happens from now on, or after an event: a stream",
+    ),
     row(Op::Keys, ("GET", "/api/v1/keys", &[]), ROOT, 200, "All keys, without their secrets"),
     row(
         Op::AddKey,

@@ -306,6 +306,15 @@ impl Grant {
         &self.caller
     }
 
+    /// Whether the caller may see a product that the path does not name.
+    ///
+    /// # Errors
+    /// As [`Caller::may`] for a product that is not there.
+    pub fn sees(&self, product: &str, known: bool) -> Result<(), Problem> {
+        let seen = known && self.caller.sees(product);
+        if seen { Ok(()) } else { Err(Problem::unknown_product()) }
+    }
+
     /// A device of the grant's product.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 
 mod budget;
 mod call;
+mod feed;
 mod firmware;
 mod input;
 mod key;
@@ -16,6 +17,7 @@ mod view;
 
 pub use budget::Budget;
 pub use call::{Call, DeviceFilter, OPERATIONS, Op, Operation, Query, Scope, find};
+pub use feed::{FeedFilter, Told, keep_alive};
 pub use firmware::{ChangeFirmware, FirmwareState, FirmwareView, NewFirmware, NewUpdate, module};
 pub use input::{ChangeDevice, NewDevice, NewKey, NewProduct, devices_of_csv, read_json};
 pub use key::{Caller, Grant, Key, KeyText, Right, Role};

@@ -169,6 +169,8 @@ pub struct EventView<'a> {
     pub seq: u64,
     /// When.
     pub at: u64,
+    /// The product.
+    pub product: &'a str,
     /// The device.
     pub device: &'a str,
     /// What: its `kind`, and what belongs to that.
@@ -179,10 +181,10 @@ pub struct EventView<'a> {
 impl<'a> EventView<'a> {
     /// What is shown of an event, whose body is an [`EventKind`](crate::EventKind) as it is kept.
     #[must_use]
-    pub fn new(seq: u64, at: u64, device: &'a str, body: &[u8]) -> Self {
+    pub fn new(seq: u64, at: u64, (product, device): (&'a str, &'a str), body: &[u8]) -> Self {
         // A kind of a later release is shown as it is.
         let what = serde_json::from_slice(body).ok().filter(serde_json::Value::is_object);
-        Self { seq, at, device, what: what.unwrap_or_else(|| serde_json::json!({})) }
+        Self { seq, at, product, device, what: what.unwrap_or_else(|| serde_json::json!({})) }
     }
 }
 

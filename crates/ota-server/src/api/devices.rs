@@ -215,7 +215,8 @@ pub(super) async fn history(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let shown: Vec<Value> = events
         .iter()
         .map(|event| {
-            json!(EventView::new(event.seq, event.what.at, &event.what.name, &event.what.body))
+            let of = (event.what.product.as_str(), event.what.name.as_str());
+            json!(EventView::new(event.seq, event.what.at, of, &event.what.body))
         })
         .collect();
     Ok(Reply::json(200, &json!({ "events": shown, "next": next })))

@@ -6,6 +6,7 @@
 //! loop.
 
 mod devices;
+mod events;
 mod firmware;
 mod first;
 mod image;
@@ -70,6 +71,7 @@ struct Inner {
     reader: Mutex<Box<dyn Read + Send>>,
     budgets: Mutex<Budgets>,
     uploads: Arc<Semaphore>,
+    streams: events::Streams,
     journal: Journal,
     patience: Duration,
     /// The listener speaks TLS.
@@ -161,11 +163,13 @@ impl Api {
         let uploads = Arc::new(Semaphore::new(UPLOADS));
         let (public_url, old_signatures) = (config.public_url.clone(), config.old_signatures);
         let held = Mutex::default();
+        let streams = events::Streams::default();
         Self(Arc::new(Inner {
             handle,
             reader,
             budgets,
             uploads,
+            streams,
             journal,
             patience,
             secure,
@@ -237,6 +241,7 @@ impl Api {
             Op::ChangeFirmware => firmware::change(self, asked).await,
             Op::RemoveFirmware => firmware::remove(self, asked).await,
             Op::Image => firmware::download(self, asked).await,
+            Op::Events => events::follow(self, asked).await,
             // A call of a later ota-cloud.
             _ => Err(Problem::new(Code::UnknownPath, "there is nothing at this path")),
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod devices;
+mod events;
 mod firmware;
 mod hostile;
 mod keys;

@@ -11,6 +11,7 @@ use super::read::Reader;
 use super::{connect, make_private, migrate};
 use crate::error::StoreError;
 use crate::folder::{DataFolder, publish};
+use crate::store::Read as _;
 
 /// What a copy holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,15 +47,6 @@ impl Reader {
         &mut self.connection
     }
 
-    pub(super) fn last_event(&self) -> Result<u64, StoreError> {
-        let pruned = meta(&self.connection, "pruned event")?.map_or(0, |(number, _)| number);
-        let last: Option<u64> = self
-            .connection
-            .query_row("SELECT max(seq) FROM event", [], |row| row.get(0))
-            .map_err(refused)?;
-        Ok(last.unwrap_or(0).max(pruned))
-    }
-
     pub(super) fn audit_head(&self) -> Result<(u64, Link), StoreError> {
         let last = self
             .connection
@@ -277,6 +268,15 @@ impl Read for Reader {
         let mut statement = self.connection.prepare_cached(sql).map_err(refused)?;
         let rows = statement.query(params![key.product, key.name, after, limit]);
         all(rows.map_err(refused)?, event_of)
+    }
+
+    fn last_event(&self) -> Result<u64, StoreError> {
+        let pruned = meta(&self.connection, "pruned event")?.map_or(0, |(number, _)| number);
+        let last: Option<u64> = self
+            .connection
+            .query_row("SELECT max(seq) FROM event", [], |row| row.get(0))
+            .map_err(refused)?;
+        Ok(last.unwrap_or(0).max(pruned))
     }
 
     fn counts(&self, prefix: &str) -> Result<BTreeMap<String, i64>, StoreError> {

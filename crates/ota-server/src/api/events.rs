@@ -1,0 +1,184 @@
+//! Events as a stream. A client is a cursor into the journal: what it has not read yet waits there
+//! and not in memory, however slow it is.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use hyper::body::Frame;
+use ota_cloud::api::{Code, EventView, FeedFilter, KeyText, Problem, Told, keep_alive};
+use ota_store::{DeviceKey, Event, EventQuery};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::reply::Reply;
+use super::{Api, Asked};
+
+/// Events that are read at a time.
+const MOST: usize = 500;
+/// Streams at once, of all keys and of one.
+const STREAMS: usize = 64;
+const STREAMS_OF_KEY: usize = 8;
+/// How long events are gathered, so that a busy cloud is not asked for each.
+const GATHER: Duration = Duration::from_millis(50);
+/// How long a stream rests before its key is looked at again.
+const REST: Duration = Duration::from_secs(1);
+/// How long a stream says nothing.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// The streams that are open, by key.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Streams(Arc<Mutex<BTreeMap<String, usize>>>);
+
+/// The place of one, which it gives back.
+struct Place(Streams, String);
+
+impl Streams {
+    fn take(&self, key: &str) -> Result<Place, Problem> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_key = open.get(key).copied().unwrap_or(0);
+        if of_key >= STREAMS_OF_KEY || open.values().sum::<usize>() >= STREAMS {
+            let what = "too many streams are open: end one";
+            return Err(Problem::new(Code::TooMany, what));
+        }
+        open.insert(key.to_owned(), of_key.saturating_add(1));
+        Ok(Place(self.clone(), key.to_owned()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match open.get_mut(&self.1) {
+            Some(of_key) if *of_key > 1 => *of_key = of_key.saturating_sub(1),
+            _ => drop(open.remove(&self.1)),
+        }
+    }
+}
+
+pub(super) async fn follow(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let header = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok());
+    let known = api.is_known(asked.query.get("product").unwrap_or("")).await?;
+    let filter = FeedFilter::read(&asked.query, header("last-event-id"), &asked.grant, known)?;
+    let key = header("authorization").and_then(KeyText::of_header);
+    let key = key.ok_or_else(|| Problem::new(Code::NoKey, "show a key"))?;
+    let place = api.0.streams.take(asked.grant.caller().id())?;
+    let last = api.read(|read| read.last_event()).await?;
+    let (pieces, come) = mpsc::channel(1);
+    let feed = Feed { api: api.clone(), key, at: filter.after.unwrap_or(last), filter, pieces };
+    tokio::spawn(async move {
+        let _place = place;
+        feed.run().await;
+    });
+    let mut response = Response::new(Body::new(Pieces(come)));
+    let kind = HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    // The end of the stream is the end of its connection.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(Reply::whole(response))
+}
+
+/// What has been told of a stream's events, and where the next goes.
+struct Feed {
+    api: Api,
+    key: KeyText,
+    filter: FeedFilter,
+    at: u64,
+    pieces: mpsc::Sender<Bytes>,
+}
+
+impl Feed {
+    /// Tells events until the client is gone or takes nothing for too long, its key is gone, or the
+    /// service stops.
+    async fn run(mut self) {
+        let mut news = self.api.0.handle.news.clone();
+        let mut said = Instant::now();
+        if !self.say(keep_alive().to_vec()).await {
+            return;
+        }
+        loop {
+            news.mark_unchanged();
+            let Some((piece, more)) = self.next().await else { return };
+            if !piece.is_empty() {
+                said = Instant::now();
+                if !self.say(piece).await {
+                    return;
+                }
+            }
+            if more {
+                continue;
+            }
+            if said.elapsed() >= SILENCE {
+                said = Instant::now();
+                if !self.say(keep_alive().to_vec()).await {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = self.pieces.closed() => return,
+                changed = news.changed() => match changed {
+                    Ok(()) => sleep(GATHER).await,
+                    Err(_) => return,
+                },
+                () = sleep(REST) => {}
+            }
+        }
+    }
+
+    async fn say(&self, piece: Vec<u8>) -> bool {
+        let sent = timeout(self.api.0.patience, self.pieces.send(piece.into()));
+        matches!(sent.await, Ok(Ok(())))
+    }
+
+    /// The events after the cursor, and whether there are more; `None` at the end: the key is good
+    /// for nothing any more, or nothing can be read.
+    async fn next(&mut self) -> Option<(Vec<u8>, bool)> {
+        let caller = self.api.find(self.key.clone()).await.ok()??;
+        let device = self.filter.device.as_ref();
+        let device = device.map(|of| DeviceKey::new(of.product_id(), of.device_name()));
+        let (query, whole) = (EventQuery { after: self.at, device }, self.filter.device.is_none());
+        let read = self.api.read(move |read| {
+            // Before the events: what comes between is the next time's.
+            let last = read.last_event()?;
+            Ok((last, read.events(&query, MOST)?))
+        });
+        let (last, events) = read.await.ok()?;
+        let mut piece = Vec::new();
+        let first = events.first().map_or(last.saturating_add(1), |event| event.seq);
+        // Numbers have no gaps: what is missing is not kept any more.
+        let gap = whole && first > self.at.saturating_add(1) || self.at > last;
+        if gap {
+            let on = if events.is_empty() { last } else { first.saturating_sub(1) };
+            piece.extend(Told::Lost { after: self.at, on }.to_bytes());
+            self.at = on;
+        }
+        for Event { seq, what } in &events {
+            self.at = *seq;
+            if self.filter.lets(&caller, &what.product, &what.name) {
+                let of = (what.product.as_str(), what.name.as_str());
+                piece.extend(Told::Event(EventView::new(*seq, what.at, of, &what.body)).to_bytes());
+            }
+        }
+        Some((piece, events.len() == MOST))
+    }
+}
+
+/// A body of pieces that come.
+struct Pieces(mpsc::Receiver<Bytes>);
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
