@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 mod batch;
+mod hostile;
 
 use ota_cloud::api::Right;
 use ota_cloud::vendor::OldClaim;
