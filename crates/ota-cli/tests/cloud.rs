@@ -109,6 +109,10 @@ fn an_update_that_is_waited_for_ends_by_its_outcome() {
     // The device is away: nothing comes of it in time, and the task stays.
     let late = site.ask(&update).expect(3);
     assert!(late.err[0].contains("not proved in time"), "{:?}", late.err);
+    let tasks = site.ask(&["task", "list", "TESTPROD01", "open=true"]).expect(0);
+    assert_eq!(tasks.out.len(), 2, "{:?}", tasks.out);
+    assert!(tasks.out[1].contains("dev001") && tasks.out[1].contains("2.0.0 offline"));
+    site.ask(&["task", "list", "TESTPROD01", "open"]).expect(2);
     site.ask(&["task", "cancel", "TESTPROD01/dev001"]).expect(0);
     site.ask(&["task", "cancel", "TESTPROD01/dev001"]).expect(7);
     site.ask(&["task", "retry", "TESTPROD01/dev001"]).expect(0);

@@ -50,13 +50,10 @@ impl Images {
 
     /// Serves this image from now on.
     pub(super) fn insert(&self, path: String, image: Image) {
-        let content = match &image.source {
-            Source::Memory(bytes) => Content::from(bytes.to_vec()),
-            Source::File(_) => {
-                let (len, md5) = (image.size, image.md5);
-                Content::Stored { place: path.as_str().into(), len, md5 }
-            }
-        };
+        // It was hashed when it came, on another thread: the loop's, which calls this, does not wait
+        // for it again.
+        let (len, md5) = (image.size, image.md5);
+        let content = Content::Stored { place: path.as_str().into(), len, md5 };
         self.shelf.insert(path.clone(), image);
         self.lock().add_file(path, content);
     }
@@ -76,9 +73,15 @@ impl Images {
         self.origin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what a connection wants, in one go on another thread: a disk may take its time.
+    /// Reads what a connection wants: from memory, or in one go on another thread, for a disk may
+    /// take its time.
     async fn read(&self, wanted: Wanted) -> Result<Vec<u8>, String> {
         let image = self.shelf.get(&wanted.place).ok_or(GONE)?;
+        if let Source::Memory(bytes) = &image.source {
+            let at = usize::try_from(wanted.at).unwrap_or(usize::MAX);
+            let part = bytes.get(at..at.saturating_add(wanted.len)).ok_or(GONE)?;
+            return Ok(part.to_vec());
+        }
         let read = tokio::task::spawn_blocking(move || read(&image, &wanted));
         read.await.map_err(|why| why.to_string())?
     }

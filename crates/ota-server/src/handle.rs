@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use ota_proto::credentials;
 use ota_proto::{Identity, Instant, Md5};
-use ota_store::{Images, Limits};
+use ota_store::{Claim, Images, Limits};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::clock::Clock;
@@ -137,7 +137,7 @@ impl Handle {
         let NewFirmware { product_id, version, source, url, user_defined, fw_type } = new;
         let folder = self.folder.clone();
         let taken = tokio::task::spawn_blocking(move || take(source, folder.as_ref()));
-        let Taken { image, name } = taken.await.map_err(|_| HandleError::Stopped)??;
+        let Taken { image, name, claim } = taken.await.map_err(|_| HandleError::Stopped)??;
         let mut firmware = Firmware::new(&product_id, &version, image.md5, image.size);
         firmware.url = url;
         firmware.user_defined = user_defined;
@@ -164,6 +164,7 @@ impl Handle {
                 Err(why) if !(durable && there) => return Err(why.into()),
                 _ => {}
             }
+            drop(claim);
             if firmware.url.is_none() {
                 images.insert(firmware.path.clone(), image);
             }
@@ -326,6 +327,8 @@ struct Taken {
     image: Image,
     /// Its name in the folder.
     name: Option<String>,
+    /// Until its row is there.
+    claim: Option<Claim>,
 }
 
 /// Reads an image, and keeps it where there is a folder. Blocking.
@@ -337,7 +340,7 @@ fn take(source: Source, folder: Option<&Images>) -> Result<Taken, HandleError> {
     let read = |source| HandleError::Read { path: path.clone(), source };
     let Some(folder) = folder else {
         let image = Image::read(source).map_err(read)?;
-        return Ok(Taken { image, name: None });
+        return Ok(Taken { image, name: None, claim: None });
     };
     let mut upload = folder.upload(None)?;
     match source {
@@ -352,9 +355,10 @@ fn take(source: Source, folder: Option<&Images>) -> Result<Taken, HandleError> {
             }
         }
     }
+    let claim = Some(upload.claim());
     let stored = upload.finish()?;
     let image = Image::kept(folder.path(stored.name), Md5(stored.md5)).map_err(read)?;
-    Ok(Taken { image, name: Some(stored.name.to_string()) })
+    Ok(Taken { image, name: Some(stored.name.to_string()), claim })
 }
 
 /// Bounds of a folder of images on a desk as in a laboratory: what is kept of the disk is small.

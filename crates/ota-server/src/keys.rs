@@ -72,6 +72,28 @@ impl Keys {
         Ok(text.and_then(|secret| KeyText::from_halves(id, secret)).map(|text| (key, text)))
     }
 
+    /// What keeps the answer to a call that may be sent again: there may be a secret in it.
+    pub(crate) fn sealed_answer(&self, id: &str, answer: &[u8]) -> Result<SecretWrite, StoreError> {
+        let place = answer_place(id);
+        let nonce = random().map_err(|why| StoreError::Io { why: why.to_string() })?;
+        let sealed = self.ring.seal(nonce, &place, answer).map_err(broken)?;
+        Ok(SecretWrite::Put(place, sealed))
+    }
+
+    /// What forgets it.
+    pub(crate) fn no_answer(id: &str) -> SecretWrite {
+        SecretWrite::Remove(answer_place(id))
+    }
+
+    /// The answer that was kept.
+    pub(crate) fn answer(
+        &self,
+        store: &impl Store,
+        id: &str,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.open(store, &answer_place(id))
+    }
+
     /// The registered device with this client id, and its proof.
     pub(crate) fn find(
         &self,
@@ -144,6 +166,10 @@ pub(crate) fn key_place(id: &str) -> SecretId {
 fn place(device: &Identity) -> SecretId {
     let row = format!("{}/{}", device.product_id(), device.device_name());
     SecretId::new("device", "proof", row)
+}
+
+fn answer_place(id: &str) -> SecretId {
+    SecretId::new("call", "answer", id)
 }
 
 fn broken(why: SealError) -> StoreError {

@@ -454,6 +454,31 @@ fn a_row_that_cannot_be_read_is_one_devices_fault_and_holds_nobody_up() {
 }
 
 #[test]
+fn a_row_that_cannot_be_read_can_be_removed() {
+    let mut memory = Memory::new();
+    let mut row = DeviceRow::new(DeviceKey::new("TESTPROD01", "dev001"));
+    row.state = b"no device".to_vec();
+    (row.wake, row.task, row.disabled) = (Some(1), Some(4), true);
+    let counts = [
+        ("device numbers".to_owned(), 1),
+        ("devices disabled".to_owned(), 1),
+        ("TESTPROD01/task/4".to_owned(), 1),
+    ];
+    let commit = Commit { devices: vec![row], counts: counts.into(), ..Commit::default() };
+    memory.commit(&commit).unwrap();
+    let mut engine = engine(memory);
+    engine.turn(at(0), &[(device(1), Input::Connected)]).unwrap();
+    assert!(engine.is_there(&device(1)).unwrap());
+    engine.remove(at(1), &device(1), Rider::default()).unwrap();
+    assert!(!engine.is_there(&device(1)).unwrap());
+    counts_fit(&mut engine, "without it");
+    assert!(!engine.is_disabled(&device(1)).unwrap());
+    assert_eq!(engine.deadline().unwrap(), None);
+    let came = engine.turn(at(2), &[(device(1), Input::Register)]).unwrap();
+    assert_eq!(came.answers, [Ok(())]);
+}
+
+#[test]
 fn who_is_unknown_and_what_is_no_message_is_refused_and_leaves_no_row() {
     let mut engine = engine(Memory::new());
     engine.allow_unknown(false);

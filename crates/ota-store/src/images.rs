@@ -1,5 +1,6 @@
 //! Firmware images: files named by their SHA-256, written once.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -114,6 +115,11 @@ pub enum ImageError {
         /// The bytes that stay free.
         reserve: u64,
     },
+    /// An upload that is under way has come to the same bytes.
+    Claimed {
+        /// The name.
+        name: ImageName,
+    },
     /// There is no image of this name.
     Unknown {
         /// The name.
@@ -135,6 +141,9 @@ impl fmt::Display for ImageError {
             }
             Self::Reserve { reserve } => {
                 write!(f, "{reserve} bytes of the disk are to stay free: make room")
+            }
+            Self::Claimed { name } => {
+                write!(f, "the image {name} is also that of an upload under way")
             }
             Self::Unknown { name } => write!(f, "there is no image {name}"),
             Self::Store(error) => error.fmt(f),
@@ -161,6 +170,8 @@ struct Inner {
 struct Use {
     bytes: u64,
     uploads: u64,
+    /// Images that are not removed, each with how many claim it.
+    claims: BTreeMap<ImageName, usize>,
 }
 
 impl Images {
@@ -182,7 +193,7 @@ impl Images {
                 bytes = bytes.saturating_add(entry.metadata().map_err(io)?.len());
             }
         }
-        let use_ = Mutex::new(Use { bytes, uploads: 0 });
+        let use_ = Mutex::new(Use { bytes, ..Use::default() });
         Ok(Self(Arc::new(Inner { path, limits, use_ })))
     }
 
@@ -237,12 +248,16 @@ impl Images {
     /// Removes an image. Whoever reads it reads on.
     ///
     /// # Errors
-    /// [`ImageError::Unknown`], or what the system refuses.
+    /// [`ImageError::Unknown`], [`ImageError::Claimed`], or what the system refuses.
     pub fn remove(&self, name: ImageName) -> Result<(), ImageError> {
         let path = self.path(name);
+        // Until it is gone nobody claims it.
+        let mut used = self.0.used();
+        if used.claims.contains_key(&name) {
+            return Err(ImageError::Claimed { name });
+        }
         let size = fs::metadata(&path).map_err(|why| missing(name, &path, &why))?.len();
         fs::remove_file(&path).map_err(|why| missing(name, &path, &why))?;
-        let mut used = self.0.used();
         used.bytes = used.bytes.saturating_sub(size);
         Ok(())
     }
@@ -304,6 +319,23 @@ fn image_of(path: &Path) -> Option<ImageName> {
     ImageName::parse(path.file_name()?.to_str()?)
 }
 
+/// An image that is not removed while this lives.
+#[derive(Debug)]
+pub struct Claim {
+    images: Images,
+    name: ImageName,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut used = self.images.0.used();
+        match used.claims.get_mut(&self.name) {
+            Some(claims) if *claims > 1 => *claims -= 1,
+            _ => drop(used.claims.remove(&self.name)),
+        }
+    }
+}
+
 /// An image on its way. Dropped before [`finish`](Self::finish), it leaves nothing.
 #[derive(Debug)]
 pub struct Upload {
@@ -346,6 +378,18 @@ impl Upload {
     #[must_use]
     pub fn digests(&self) -> ([u8; 16], [u8; 32]) {
         (self.md5.clone().finalize().into(), self.sha256.clone().finalize().into())
+    }
+
+    /// While the claim lives, an image of the bytes so far is not removed: whoever will refer to it
+    /// takes the claim before [`finish`](Self::finish), and drops it once he does.
+    #[must_use]
+    pub fn claim(&self) -> Claim {
+        let name = ImageName(self.sha256.clone().finalize().into());
+        let mut used = self.images.0.used();
+        let claims = used.claims.entry(name).or_insert(0);
+        *claims = claims.saturating_add(1);
+        drop(used);
+        Claim { images: self.images.clone(), name }
     }
 
     /// Makes it durable under its name. An image that is there already stays as it is.

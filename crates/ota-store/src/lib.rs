@@ -46,7 +46,7 @@ mod store;
 pub use commit::{Commit, Committed, SecretWrite};
 pub use error::{Conflict, StoreError};
 pub use folder::DataFolder;
-pub use images::{ImageError, ImageName, Images, Limits, Stored, Upload};
+pub use images::{Claim, ImageError, ImageName, Images, Limits, Stored, Upload};
 pub use memory::Memory;
 pub use row::{
     AuditLine, DeviceKey, DeviceRow, Event, Item, Kind, Link, Micros, NewAudit, NewEvent, Sealed,

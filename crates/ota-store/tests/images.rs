@@ -112,3 +112,21 @@ fn the_disk_keeps_its_reserve() {
     assert_eq!(refused, ImageError::Reserve { reserve: u64::MAX / 2 });
     assert_eq!((files(dir.path()), images.bytes()), (0, 0));
 }
+
+#[test]
+fn an_image_that_an_upload_has_come_to_is_not_removed_before_that_is_done_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = Images::open(dir.path(), NONE).unwrap();
+    let there = stored(&images, b"abc");
+    let mut upload = images.upload(None).unwrap();
+    upload.write(b"abc").unwrap();
+    let (first, second) = (upload.claim(), upload.claim());
+    assert_eq!(images.remove(there.name), Err(ImageError::Claimed { name: there.name }));
+    assert_eq!(upload.finish().unwrap(), there);
+    drop(first);
+    assert_eq!(images.remove(there.name), Err(ImageError::Claimed { name: there.name }));
+    images.read(there.name).unwrap();
+    drop(second);
+    images.remove(there.name).unwrap();
+    assert_eq!((files(dir.path()), images.bytes()), (0, 0));
+}

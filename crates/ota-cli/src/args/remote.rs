@@ -274,6 +274,16 @@ pub(crate) struct Events {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
+    /// The open or last updates of a product's devices.
+    #[command(after_help = "Example:\n  ota cloud task list TESTPROD01 open=true version=2.0.0")]
+    List {
+        /// The product.
+        product: String,
+        /// Filters: prefix, task, open, version or module, each with = and a value.
+        filters: Vec<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Ends the open update; the device is not told.
     #[command(after_help = "Example:\n  ota cloud task cancel TESTPROD01/dev001")]
     Cancel {

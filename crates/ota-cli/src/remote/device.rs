@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Client, Sent, part, split, table};
+use super::{Client, Sent, part, query, split, table};
 use crate::args::DeviceCommand;
 use crate::day;
 use crate::failure::Failure;
@@ -41,24 +41,9 @@ pub(super) fn path(device: &str) -> Result<String, Failure> {
 }
 
 fn list(client: &Client, product: &str, filters: &[String]) -> Result<(), Failure> {
-    let mut query = String::from("limit=100");
-    for filter in filters {
-        let (name, value) = filter.split_once('=').ok_or_else(|| {
-            Failure::usage("a filter is written like version=1.0.0 or task=failed")
-        })?;
-        query.push_str(&format!("&{}={}", part(name), part(value)));
-    }
-    let base = format!("/products/{}/devices?{query}", part(product));
-    let (mut after, mut rows) = (None::<String>, Vec::new());
-    loop {
-        let next = after.map_or_else(String::new, |after| format!("&after={}", part(&after)));
-        let page = client.get(&format!("{base}{next}"))?;
-        for device in page["devices"].as_array().into_iter().flatten() {
-            client.show(device, |device| rows.push(row(device)));
-        }
-        let Some(next) = page["next"].as_str() else { break };
-        after = Some(next.to_owned());
-    }
+    let base = format!("/products/{}/devices?limit=100{}", part(product), query(filters)?);
+    let mut rows = Vec::new();
+    client.pages(&base, "devices", |device| rows.push(row(device)))?;
     if !client.json {
         table::write(&["NAME", "STATE", "VERSION", "TASK", "NOTHING OFFERED"], &rows);
     }

@@ -125,6 +125,19 @@ impl Client {
         Err(refused(status, &problem.unwrap_or_default()))
     }
 
+    /// Shows the rows of all pages of a list, whose path has a query already.
+    fn pages(&self, base: &str, name: &str, mut row: impl FnMut(&Value)) -> Result<(), Failure> {
+        let mut after = String::new();
+        loop {
+            let page = self.get(&format!("{base}{after}"))?;
+            for value in page[name].as_array().into_iter().flatten() {
+                self.show(value, &mut row);
+            }
+            let Some(next) = page["next"].as_str() else { return Ok(()) };
+            after = format!("&after={}", part(next));
+        }
+    }
+
     /// Shows a value for programs, or else in words for people.
     fn show(&self, value: &Value, words: impl FnOnce(&Value)) {
         if self.json {
@@ -232,6 +245,18 @@ fn part(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// Filters of a list as the rest of a query.
+fn query(filters: &[String]) -> Result<String, Failure> {
+    let mut query = String::new();
+    for filter in filters {
+        let (name, value) = filter.split_once('=').ok_or_else(|| {
+            Failure::usage("a filter is written like version=1.0.0 or task=failed")
+        })?;
+        query.push_str(&format!("&{}={}", part(name), part(value)));
+    }
+    Ok(query)
 }
 
 /// `ota cloud product …`.

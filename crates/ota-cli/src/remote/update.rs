@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::device::{path, task as words};
-use super::{Client, part};
+use super::device::{path, task as words, time};
+use super::{Client, part, query, table};
 use crate::args::{TaskCommand, Update};
 use crate::failure::{Code, Failure};
 use crate::print::{clean, out};
@@ -70,9 +70,29 @@ async fn watch(client: &Client, device: &str, id: &Value, wait: Duration) -> Res
     }
 }
 
+fn list(client: &Client, product: &str, filters: &[String]) -> Result<(), Failure> {
+    let base = format!("/products/{}/tasks?limit=100{}", part(product), query(filters)?);
+    let mut rows = Vec::new();
+    client.pages(&base, "tasks", |task| rows.push(row(task)))?;
+    if !client.json {
+        let heads = ["DEVICE", "MODULE", "TASK", "ATTEMPT", "BEGAN", "THE DEVICE SAID"];
+        table::write(&heads, &rows);
+    }
+    Ok(())
+}
+
+fn row(task: &Value) -> Vec<String> {
+    let text = |name: &str| task[name].as_str().unwrap_or("-").to_owned();
+    let (attempt, began) = (task["attempt"].to_string(), time(&task["began"]));
+    vec![text("device"), text("module"), words(task), attempt, began, text("text")]
+}
+
 /// Does something with the task of a device.
 pub(crate) fn act(command: &TaskCommand) -> Result<(), Failure> {
     let (device, remote, act) = match command {
+        TaskCommand::List { product, filters, remote } => {
+            return list(&Client::new(remote)?, product, filters);
+        }
         TaskCommand::Cancel { device, remote } => (device, remote, "cancel"),
         TaskCommand::Retry { device, remote } => (device, remote, "retry"),
         TaskCommand::Confirm { device, remote } => (device, remote, "confirm"),

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use super::key::Right;
 use super::problem::{Code, Problem};
-use crate::device::Status;
+use crate::device::{Status, Task};
 use crate::module::Module;
 
 /// What can be called.
@@ -40,6 +40,7 @@ pub enum Op {
     RemoveFirmware,
     Image,
     Events,
+    Tasks,
 }
 
 /// What a call is about.
@@ -109,6 +110,8 @@ const UPLOAD: &[&str] =
 const FILTERS: &[&str] =
     &["after", "limit", "module", "prefix", "tag", "task", "unreported", "version"];
 
+const TASKS: &[&str] = &["after", "limit", "module", "open", "prefix", "task", "version"];
+
 /// Everything that can be called.
 pub const OPERATIONS: &[Operation] = &[
     row(Op::Describe, ("GET", "/api/v1/openapi.json", &[]), ANY, 200, "This document"),
@@ -160,6 +163,13 @@ pub const OPERATIONS: &[Operation] = &[
         LOOK,
         200,
         "The logins that were refused last, by client id",
+    ),
+    row(
+        Op::Tasks,
+        ("GET", product!("/tasks"), TASKS),
+        LOOK,
+        200,
+        "A page of the open or last tasks of devices",
     ),
     row(
         Op::StartUpdate,
@@ -240,6 +250,34 @@ impl Call {
     #[must_use]
     pub const fn operation(&self) -> &'static Operation {
         self.operation
+    }
+
+    /// Whether a body of this `Content-Type` is taken, and is CSV. None, and what `curl -d` says by
+    /// itself, are JSON; an image is of any type but a form's, whose frame would be stored with it.
+    ///
+    /// # Errors
+    /// [`Code::BadType`].
+    pub fn is_csv(&self, content_type: Option<&str>) -> Result<bool, Problem> {
+        let kind = content_type.unwrap_or("").split(';').next().unwrap_or("");
+        let kind = kind.trim().to_ascii_lowercase();
+        let (op, is_form) = (self.operation.op, kind == "multipart/form-data");
+        let is_json = kind.is_empty()
+            || kind == "application/json"
+            || kind.ends_with("+json")
+            || kind == "application/x-www-form-urlencoded";
+        match op {
+            Op::AddDevices if kind == "text/csv" => Ok(true),
+            Op::AddFirmware if !is_form => Ok(false),
+            Op::AddFirmware => {
+                let what = "the body is the image itself, and no form: curl --data-binary @FILE";
+                Err(Problem::new(Code::BadType, what))
+            }
+            _ if is_json || matches!(self.operation.method, "GET" | "DELETE") => Ok(false),
+            Op::AddDevices => {
+                Err(Problem::new(Code::BadType, "application/json or text/csv is wanted"))
+            }
+            _ => Err(Problem::new(Code::BadType, "application/json is wanted")),
+        }
     }
 
     /// The product that it is about; empty for none.
@@ -347,6 +385,19 @@ impl Query {
         self.get(name).map(number).transpose()
     }
 
+    /// Yes or no.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn flag(&self, name: &'static str) -> Result<Option<bool>, Problem> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("false") => Ok(Some(false)),
+            Some("true") => Ok(Some(true)),
+            Some(_) => Err(Problem::field(name, "true or false")),
+        }
+    }
+
     /// `limit`: the rows of a page, 1 to 100, 50 by default.
     ///
     /// # Errors
@@ -399,11 +450,7 @@ impl DeviceFilter {
         if version.is_none() && query.get("module").is_some() {
             return Err(Problem::field("module", "it goes with `version`"));
         }
-        let unreported = match query.get("unreported") {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(_) => return Err(Problem::field("unreported", "true or false")),
-        };
+        let unreported = query.flag("unreported")?.unwrap_or(false);
         if unreported && version.is_some() {
             return Err(Problem::field("unreported", "it does not go with `version`"));
         }
@@ -418,6 +465,55 @@ impl DeviceFilter {
             return Err(Problem::field("prefix", "no name is so long"));
         }
         Ok(Self { prefix, version, unreported, tag, task: task.transpose()? })
+    }
+}
+
+/// Which tasks; all that is given must hold. A device has its open task, or else its last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TaskFilter {
+    /// Its device's name begins so.
+    pub prefix: String,
+    /// It stands so.
+    pub status: Option<Status>,
+    /// It is open, or over.
+    pub open: Option<bool>,
+    /// The target.
+    pub version: Option<String>,
+    /// The module.
+    pub module: Option<Module>,
+}
+
+impl TaskFilter {
+    /// From a query.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn read(query: &Query) -> Result<Self, Problem> {
+        let module = query.get("module").map(|name| {
+            let module = Module::new(Some(name));
+            module.ok_or_else(|| Problem::field("module", "it is no name of a module"))
+        });
+        let prefix = query.get("prefix").unwrap_or("").to_owned();
+        if prefix.len() > Identity::MAX_NAME {
+            return Err(Problem::field("prefix", "no name is so long"));
+        }
+        Ok(Self {
+            prefix,
+            status: query.get("task").map(status).transpose()?,
+            open: query.flag("open")?,
+            version: query.get("version").map(str::to_owned),
+            module: module.transpose()?,
+        })
+    }
+
+    /// Whether it lets a task through.
+    #[must_use]
+    pub fn lets(&self, task: &Task) -> bool {
+        self.status.is_none_or(|status| task.status == status)
+            && self.open.is_none_or(|open| task.finished.is_none() == open)
+            && self.version.as_ref().is_none_or(|version| task.target == *version)
+            && self.module.as_ref().is_none_or(|module| task.module == *module)
     }
 }
 

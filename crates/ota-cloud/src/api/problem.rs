@@ -37,6 +37,10 @@ pub enum Code {
     WrongState,
     /// It is used by something.
     InUse,
+    /// Something else changed the same thing at the same moment: try again.
+    Conflict,
+    /// The idempotency key names another call.
+    KeyReused,
     /// The request is longer than it may be.
     TooLarge,
     /// The body is of a type that is not taken.
@@ -69,6 +73,8 @@ impl Code {
             Self::Exists => "exists",
             Self::WrongState => "wrong-state",
             Self::InUse => "in-use",
+            Self::Conflict => "conflict",
+            Self::KeyReused => "key-reused",
             Self::TooLarge => "too-large",
             Self::BadType => "bad-type",
             Self::TooMany => "too-many",
@@ -92,7 +98,8 @@ impl Code {
             | Self::UnknownFirmware
             | Self::UnknownTask => 404,
             Self::BadMethod => 405,
-            Self::Exists | Self::WrongState | Self::InUse => 409,
+            Self::Exists | Self::WrongState | Self::InUse | Self::Conflict => 409,
+            Self::KeyReused => 422,
             Self::TooLarge => 413,
             Self::BadType => 415,
             Self::TooMany => 429,

@@ -141,7 +141,10 @@ impl From<&Problem> for ApiError {
             api::Code::TooLarge => Code::LimitExceeded,
             api::Code::TooMany => Code::RequestLimitExceeded,
             api::Code::Full => Code::ResourceInsufficient,
-            api::Code::Internal | api::Code::Unavailable => Code::InternalError,
+            api::Code::Internal
+            | api::Code::Unavailable
+            | api::Code::Conflict
+            | api::Code::KeyReused => Code::InternalError,
         };
         Self::new(code, why.detail.clone())
     }

@@ -14,7 +14,7 @@ use ota_store::{DeviceKey, DeviceRow, EventQuery, Filter, NewAudit, Query, Versi
 use serde_json::{Value, json};
 
 use super::reply::Reply;
-use super::{Api, Asked, Failed, audit};
+use super::{Api, Asked, Failed, audit, once};
 use crate::cycle::{Edit, Input, Rider, Seen};
 use crate::hub::Hub;
 use crate::random;
@@ -73,10 +73,10 @@ pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let added = api
         .ask(move |hub, _| {
             let audit = |now, of: &str| audit(now, &asked, of);
-            register(hub, &asked.grant, &audit, vec![new], true)
+            register(hub, &asked.grant, &audit, vec![new], true, Some(&asked))
         })
         .await?;
-    Ok(Reply::json(201, &added.into_iter().next().unwrap_or_default()))
+    Ok(Reply::json(201, &added))
 }
 
 pub(super) async fn add_many(api: &Api, asked: Asked) -> Result<Reply, Problem> {
@@ -84,24 +84,24 @@ pub(super) async fn add_many(api: &Api, asked: Asked) -> Result<Reply, Problem> 
     let added = api
         .ask(move |hub, _| {
             let audit = |now, of: &str| audit(now, &asked, of);
-            register(hub, &asked.grant, &audit, new, false)
+            register(hub, &asked.grant, &audit, new, false, Some(&asked))
         })
         .await?;
-    Ok(Reply::json(201, &json!({ "devices": added })))
+    Ok(Reply::json(201, &added))
 }
 
 /// Registers devices with their secrets, all in one commit. Those that are there already are left
-/// as they are, or with `strict` refused.
+/// as they are, or with `strict` refused. The answer is kept for a call that may be sent again.
 pub(super) fn register(
     hub: &mut Hub,
     grant: &Grant,
     audit: &dyn Fn(Instant, &str) -> NewAudit,
     new: Vec<NewDevice>,
     strict: bool,
-) -> Result<Vec<Value>, Failed> {
+    asked: Option<&Asked>,
+) -> Result<Value, Failed> {
     let now = hub.now();
     let (mut inputs, mut rider, mut shown) = (Vec::new(), Rider::default(), Vec::new());
-    let mut tagged = Vec::new();
     for new in new {
         let device = grant.device(&new.name)?;
         let product = grant.product();
@@ -111,7 +111,7 @@ pub(super) fn register(
             let what = "another device has the client id: product and name run together";
             return Err(Problem::new(Code::Exists, what).into());
         }
-        if hub.cloud.device(&device)?.is_some() {
+        if hub.cloud.is_there(&device)? {
             if strict {
                 return Err(Problem::new(Code::Exists, "the device is there already").into());
             }
@@ -127,21 +127,21 @@ pub(super) fn register(
         }
         shown.push(line);
         inputs.push((device.clone(), Input::Register));
-        tagged.push((device, new.tags));
+        rider.tags.insert(device, new.tags);
     }
     if hub.cloud.room() < u32::try_from(inputs.len()).unwrap_or(u32::MAX) {
         return Err(Problem::new(Code::Full, "there is no room for so many devices").into());
+    }
+    let answer = if strict { shown.pop().unwrap_or_default() } else { json!({ "devices": shown }) };
+    if let Some(asked) = asked {
+        once::mount(hub, asked, &mut rider, Some(&answer))?;
     }
     let outcome = hub.cloud.turn_with(now, &inputs, rider)?;
     if let Some(why) = outcome.answers.iter().find_map(|answer| answer.clone().err()) {
         return Err(crate::cycle::CommandError::Refused(why).into());
     }
     hub.registered(outcome);
-    for (device, tags) in tagged.into_iter().filter(|(_, tags)| !tags.is_empty()) {
-        let edit = Edit { tags: Some(tags), ..Edit::default() };
-        hub.cloud.edit(now, &device, edit, Rider::default())?;
-    }
-    Ok(shown)
+    Ok(answer)
 }
 
 /// A device's secret, and whether it was given.
@@ -183,7 +183,7 @@ pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let device = asked.grant.device(asked.call.name("name"))?;
     api.ask(move |hub, _| {
         let now = hub.now();
-        if hub.cloud.device(&device)?.is_none() {
+        if !hub.cloud.is_there(&device)? {
             return Err(Problem::unknown_device().into());
         }
         hub.dismiss(&device);

@@ -7,7 +7,7 @@ use axum::http::header;
 use ota_cloud::Listed;
 use ota_cloud::api::{ChangeFirmware, Code, FirmwareView, NewFirmware, Problem, module};
 use ota_proto::Md5;
-use ota_store::{ImageError, ImageName, Images, Kind, StoreError};
+use ota_store::{Claim, ImageError, ImageName, Images, Kind, StoreError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
@@ -124,6 +124,8 @@ pub(super) struct Came {
     pub(super) md5: [u8; 16],
     pub(super) size: u64,
     pub(super) name: Option<String>,
+    /// Until its row is there.
+    pub(super) claim: Option<Claim>,
 }
 
 pub(super) async fn add(api: &Api, asked: Asked, body: Body) -> Result<Reply, Problem> {
@@ -152,6 +154,7 @@ pub(super) async fn add(api: &Api, asked: Asked, body: Body) -> Result<Reply, Pr
             let mut listed = new.listed(came.md5, came.size, came.name);
             listed.made = hub.now().as_micros();
             let added = enlist(hub, &listed, line(&asked, now));
+            drop(came.claim);
             if added.is_err() {
                 drop_image(hub, folder.as_ref(), name.as_deref());
             } else {
@@ -231,10 +234,12 @@ fn keep(
     new.check_size(size)?;
     let (md5, sha256) = upload.digests();
     new.check_digests(md5, sha256)?;
+    // Another firmware of the same bytes may be removed before this one has its row.
+    let claim = Some(upload.claim());
     let stored = upload.finish().map_err(refused)?;
     let image = Image::kept(folder.path(stored.name), Md5(md5));
     let image = image.map_err(|why| StoreError::Io { why: why.to_string() })?;
-    Ok(Came { image, md5, size, name: Some(stored.name.to_string()) })
+    Ok(Came { image, md5, size, name: Some(stored.name.to_string()), claim })
 }
 
 /// Holds an image in memory. Blocking.
@@ -253,7 +258,7 @@ fn hold(new: &NewFirmware, mut come: Pieces) -> Result<Came, Failed> {
     let image = image.map_err(|why| StoreError::Io { why: why.to_string() })?;
     let md5 = image.md5.0;
     new.check_digests(md5, sha256)?;
-    Ok(Came { image, md5, size, name: None })
+    Ok(Came { image, md5, size, name: None, claim: None })
 }
 
 fn refused(why: ImageError) -> Failed {

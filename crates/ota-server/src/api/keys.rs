@@ -5,7 +5,7 @@ use ota_store::{Item, Kind, Read, SecretWrite, StoreError};
 use serde_json::{Value, json};
 
 use super::reply::Reply;
-use super::{Api, Asked, audit, corrupt};
+use super::{Api, Asked, audit, corrupt, once};
 use crate::cycle::Rider;
 use crate::keys::key_place;
 use crate::random;
@@ -38,12 +38,10 @@ pub(super) async fn add_product(api: &Api, asked: Asked) -> Result<Reply, Proble
     let id = new.id.clone();
     let made = api
         .ask(move |hub, now| {
-            let made = hub.cloud.add_product(&new.id)?;
-            if made {
-                let audit = vec![audit(now, &asked, &new.id)];
-                hub.cloud.put_rider(Rider { audit, ..Rider::default() })?;
-            }
-            Ok(made)
+            let audit = vec![audit(now, &asked, &new.id)];
+            let mut rider = Rider { audit, ..Rider::default() };
+            once::mount(hub, &asked, &mut rider, Some(&json!({ "id": new.id })))?;
+            Ok(hub.cloud.add_product(&new.id, rider)?)
         })
         .await?;
     if made {
@@ -62,7 +60,7 @@ pub(super) async fn list(api: &Api) -> Result<Reply, Problem> {
 pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let new = NewKey::read(&asked.body)?;
     let bytes = random().map_err(|_| Problem::new(Code::Internal, "there is no randomness"))?;
-    let (key, text) = api
+    let shown = api
         .ask(move |hub, now| {
             let at = now.as_micros();
             let (key, text) = Key::make(bytes, &new.name, new.product.as_deref(), new.role, at);
@@ -70,13 +68,15 @@ pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
             let items = vec![Item::new(Kind::API_KEY, key.id.clone(), body)];
             let audit = vec![audit(now, &asked, &key.id)];
             let secrets = vec![hub.keys.sealed_key(&text)?];
-            hub.cloud.put_rider(Rider { items, audit, secrets, ..Rider::default() })?;
-            Ok((key, text))
+            let mut rider = Rider { items, audit, secrets, ..Rider::default() };
+            let view = KeyView::new(&key);
+            let shown = json!({ "id": view.id, "name": view.name, "roles": view.roles,
+                "made": view.made, "key": text.reveal() });
+            once::mount(hub, &asked, &mut rider, Some(&shown))?;
+            hub.cloud.put_rider(rider)?;
+            Ok(shown)
         })
         .await?;
-    let view = KeyView::new(&key);
-    let shown = json!({ "id": view.id, "name": view.name, "roles": view.roles,
-        "made": view.made, "key": text.reveal() });
     Ok(Reply::json(201, &shown))
 }
 

@@ -12,6 +12,7 @@ mod first;
 mod image;
 mod keys;
 mod limits;
+mod once;
 mod reply;
 mod updates;
 mod vendor;
@@ -24,11 +25,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::Response;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use ota_cloud::api::{self, Call, Caller, Code, Grant, Key, KeyText, Op, Problem, Query};
+use ota_cloud::api::{self, Call, Caller, Code, Grant, Key, KeyText, Once, Op, Problem, Query};
 use ota_proto::Instant;
 use ota_store::{Kind, NewAudit, Read, StoreError};
 use serde_json::json;
@@ -92,6 +93,8 @@ struct Asked {
     is_csv: bool,
     headers: HeaderMap,
     body: Bytes,
+    /// It was given a name, under which its answer is kept.
+    once: Option<Once>,
 }
 
 impl std::fmt::Debug for Api {
@@ -208,14 +211,26 @@ impl Api {
         let known = self.is_known(call.product()).await?;
         let grant = caller.may(&call, known)?;
         let query = Query::read(head.uri.query().unwrap_or(""), operation.query)?;
-        let is_csv = matches!(body_type(&head.headers), Some("text/csv"));
         let headers = head.headers;
+        let kind = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
+        let is_csv = call.is_csv(kind)?;
+        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let named = |body: &[u8]| {
+            let value = headers.get("idempotency-key").map(HeaderValue::as_bytes);
+            Once::read((&call, grant.caller()), value, target, (is_csv, body))
+        };
         if operation.op == Op::AddFirmware {
-            let body_less = Asked { grant, call, query, is_csv, headers, body: Bytes::new() };
+            let once = named(b"")?;
+            let body_less = Asked { grant, call, query, is_csv, headers, body: Bytes::new(), once };
             return firmware::add(self, body_less, body).await;
         }
         let body = self.body(is_csv, body).await?;
-        self.dispatch(Asked { grant, call, query, is_csv, headers, body }).await
+        let once = named(&body)?;
+        let asked = Asked { grant, call, query, is_csv, headers, body, once };
+        match once::before(self, &asked).await? {
+            Some(answered) => Ok(answered),
+            None => self.dispatch(asked).await,
+        }
     }
 
     async fn dispatch(&self, asked: Asked) -> Result<Reply, Problem> {
@@ -234,6 +249,7 @@ impl Api {
             Op::RemoveDevice => devices::remove(self, asked).await,
             Op::History => devices::history(self, asked).await,
             Op::Refused => devices::refused(self, asked).await,
+            Op::Tasks => updates::list(self, asked).await,
             Op::StartUpdate => updates::start(self, asked).await,
             Op::Cancel | Op::Retry | Op::Confirm | Op::Push => updates::act(self, asked).await,
             Op::FirmwareList => firmware::list(self, asked).await,
@@ -323,6 +339,9 @@ impl Api {
     fn store(&self, why: &StoreError) -> Problem {
         self.0.journal.write(None, What::Store { why: Some(why.to_string()) });
         match why {
+            StoreError::Conflict(_) => {
+                Problem::new(Code::Conflict, "the same was changed at this moment: try again")
+            }
             StoreError::Full { .. } => {
                 Problem::new(Code::Full, "the disk is full; nothing is changed")
             }
@@ -375,11 +394,6 @@ fn corrupt(why: &dyn ToString) -> StoreError {
 
 fn stopped() -> Problem {
     Problem::new(Code::Unavailable, "the service stops")
-}
-
-fn body_type(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    Some(value.split(';').next().unwrap_or(value).trim())
 }
 
 /// A line of the audit: who did what to what.

@@ -1,12 +1,12 @@
 //! Updates of one device.
 
-use ota_cloud::TaskId;
-use ota_cloud::api::{NewUpdate, Op, Problem};
-use serde_json::Value;
+use ota_cloud::api::{NewUpdate, Op, Problem, TaskFilter, TaskView};
+use ota_cloud::{Device, Task, TaskId};
+use ota_store::{Filter, Query};
+use serde_json::{Value, json};
 
-use super::devices::seen;
 use super::reply::Reply;
-use super::{Api, Asked, Failed, audit};
+use super::{Api, Asked, Failed, audit, once};
 use crate::cycle::{CommandError, Input, Rider};
 use crate::hub::Hub;
 
@@ -29,12 +29,58 @@ pub(super) async fn act(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     Ok(Reply::json(200, &task))
 }
 
+/// Rows that are looked at for one page: a filter that lets little through ends with `next`.
+const MOST_PAGES: usize = 10;
+const PAGE: usize = 100;
+
+pub(super) async fn list(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let filter = TaskFilter::read(&asked.query)?;
+    let (limit, mut after) = (asked.query.limit()?, asked.query.after()?);
+    let devices = Filter {
+        task: filter.status.map(|status| Some(status.number())),
+        prefix: filter.prefix.clone(),
+        ..Filter::product(asked.grant.product())
+    };
+    let read = api.read(move |read| {
+        let (mut tasks, mut pages) = (Vec::new(), 0_usize);
+        loop {
+            let query = Query { filter: devices.clone(), after, limit: PAGE };
+            let page = read.list(&query)?;
+            for row in page.rows {
+                let Ok(device) = Device::from_bytes(&row.state) else { continue };
+                let Some(task) = device.task.as_ref().filter(|task| filter.lets(task)) else {
+                    continue;
+                };
+                tasks.push(shown(&row.key.name, task));
+                if tasks.len() == limit {
+                    return Ok((tasks, Some(row.key.name)));
+                }
+            }
+            (after, pages) = (page.next, pages.saturating_add(1));
+            if after.is_none() || pages == MOST_PAGES {
+                return Ok((tasks, after));
+            }
+        }
+    });
+    let (tasks, next) = read.await?;
+    Ok(Reply::json(200, &json!({ "tasks": tasks, "next": next })))
+}
+
+fn shown(device: &str, task: &Task) -> Value {
+    let mut shown = json!(TaskView::new(task));
+    if let Value::Object(fields) = &mut shown {
+        fields.insert("device".into(), device.into());
+    }
+    shown
+}
+
 /// Gives a device an input, and shows its task.
 fn tell(hub: &mut Hub, asked: &Asked, input: Input) -> Result<Value, Failed> {
     let (now, name) = (hub.now(), asked.call.name("name"));
     let device = asked.grant.device(name)?;
     let mut rider = Rider::default();
     rider.audit.push(audit(now, asked, name));
+    once::mount(hub, asked, &mut rider, None)?;
     let outcome = hub.cloud.turn_with(now, &[(device.clone(), input)], rider)?;
     if let Some(Err(why)) = outcome.answers.first() {
         let why = CommandError::Refused(why.clone());
@@ -42,5 +88,7 @@ fn tell(hub: &mut Hub, asked: &Asked, input: Input) -> Result<Value, Failed> {
         return Err(why.into());
     }
     hub.registered(outcome);
-    Ok(seen(hub, &device)?.get("task").cloned().unwrap_or_default())
+    let task = once::task(hub, &device)?;
+    once::after(hub, asked, &task);
+    Ok(task)
 }

@@ -22,6 +22,8 @@ pub struct Rider {
     pub gone_items: Vec<(Kind, String, u64)>,
     /// Lines of the audit.
     pub audit: Vec<NewAudit>,
+    /// Tags of devices that the same turn makes known.
+    pub tags: BTreeMap<Identity, BTreeMap<String, String>>,
 }
 
 impl Rider {
@@ -71,6 +73,15 @@ impl<S: Store> Engine<S> {
         let outcome = self.turn(now, inputs);
         self.rider = Rider::default();
         outcome
+    }
+
+    /// Whether a device has a row, which may be one that cannot be read.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub fn is_there(&self, identity: &Identity) -> Result<bool, StoreError> {
+        let kept = self.kept.contains_key(identity);
+        Ok(kept || self.store.read().device(&work::key(identity))?.is_some())
     }
 
     /// How many more devices there may be.
@@ -194,23 +205,26 @@ impl<S: Store> Engine<S> {
         rider: Rider,
     ) -> Result<Outcome, CommandError> {
         let mut commit = Commit::default();
-        let stored;
-        let kept = match self.kept.get(identity) {
-            Some(kept) => kept,
+        let key = work::key(identity);
+        let (rev, disabled, task) = match self.kept.get(identity) {
+            Some(kept) => {
+                let task = kept.device.task.as_ref().map(|task| task.status.number());
+                (kept.rev, kept.disabled, task)
+            }
+            // Its columns only: a row whose state cannot be read goes, too.
             None => {
-                stored = self.stored(identity)?.ok_or_else(unknown)?;
-                &stored
+                let row = self.store.read().device(&key)?.ok_or_else(unknown)?;
+                (row.rev, row.disabled, row.task)
             }
         };
-        let key = work::key(identity);
-        commit.gone_devices.push((key.clone(), kept.rev));
+        commit.gone_devices.push((key.clone(), rev));
         commit.counts.insert(GONE.to_owned(), 1);
-        if kept.disabled {
+        if disabled {
             commit.counts.insert(DISABLED.to_owned(), -1);
         }
         // Counted are the tasks that stand in rows.
-        if let Some(task) = &kept.device.task {
-            commit.counts.insert(tasks(identity, task.status), -1);
+        if let Some(task) = task {
+            commit.counts.insert(tasks(identity, task), -1);
         }
         commit.events.extend(work::journal(now, identity, &EventKind::Removed));
         rider.mount(&mut commit);
@@ -240,10 +254,14 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// What the store refuses; nothing is changed.
-    pub fn add_product(&mut self, product_id: &str) -> Result<bool, StoreError> {
-        let fresh = !self.shelf.knows(product_id);
-        self.know(product_id)?;
-        Ok(fresh)
+    pub fn add_product(&mut self, product_id: &str, mut rider: Rider) -> Result<bool, StoreError> {
+        if self.shelf.knows(product_id) {
+            return Ok(false);
+        }
+        rider.items.push(self.product_row(product_id)?);
+        self.put_rider(rider)?;
+        self.shelf.learn(product_id);
+        Ok(true)
     }
 
     fn count(&mut self, commit: &Commit) {

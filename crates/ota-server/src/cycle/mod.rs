@@ -18,8 +18,8 @@ use std::time::Duration;
 use batch::{Batch, Found, Memory};
 use ota_cloud::device::{self, BadState, Context, DeviceInput, Effect};
 use ota_cloud::{
-    CatalogError, CloudConfig, CloudError, Device, EventKind, Firmware, Module, Status, TaskError,
-    TaskId, TaskOptions,
+    CatalogError, CloudConfig, CloudError, Device, EventKind, Firmware, Module, TaskError, TaskId,
+    TaskOptions,
 };
 use ota_proto::{Identity, Instant};
 use ota_store::{Commit, DeviceKey, EventQuery, Store, StoreError};
@@ -453,6 +453,9 @@ impl<S: Store> Engine<S> {
             let device = Device::new(identity.clone(), next.numbers);
             next.numbers = next.numbers.saturating_add(1);
             let mut of = Work::new(identity.clone(), Box::new(Kept::new(device)));
+            if let (Input::Register, Some(tags)) = (input, self.rider.tags.get(identity)) {
+                of.kept_mut().tags = tags.clone();
+            }
             let _ = self.apply(now, slot, &mut of, DeviceInput::Registered, next, outcome);
             batch.put(slot, Found::Known(of));
         }
@@ -515,7 +518,7 @@ impl<S: Store> Engine<S> {
         let change = device.apply(now, &context, input);
         let identity = &device.identity;
         for (status, difference) in change.counts {
-            let count = next.commit.counts.entry(tasks(identity, status)).or_insert(0);
+            let count = next.commit.counts.entry(tasks(identity, status.number())).or_insert(0);
             *count = count.saturating_add(i64::from(difference));
         }
         for event in change.events {
@@ -626,8 +629,8 @@ impl<S: Store> Engine<S> {
 }
 
 /// The count of a product's tasks with this status.
-fn tasks(identity: &Identity, status: Status) -> String {
-    format!("{}/task/{}", identity.product_id(), status.number())
+fn tasks(identity: &Identity, status: u8) -> String {
+    format!("{}/task/{status}", identity.product_id())
 }
 
 /// What somebody has to do something about is told each time.

@@ -55,6 +55,10 @@ impl Shelf {
     pub(super) fn knows(&self, product_id: &str) -> bool {
         self.products.contains(product_id)
     }
+
+    pub(super) fn learn(&mut self, product_id: &str) {
+        self.products.insert(product_id.to_owned());
+    }
 }
 
 fn all(store: &impl Store, kind: Kind) -> Result<Vec<Item>, StoreError> {
@@ -288,10 +292,17 @@ impl<S: Store> Engine<S> {
         if self.shelf.products.contains(product_id) {
             return Ok(());
         }
-        let body = Product::default().to_bytes().map_err(invalid)?;
-        self.put(Kind::PRODUCT, product_id.to_owned(), body)?;
-        self.shelf.products.insert(product_id.to_owned());
+        let item = self.product_row(product_id)?;
+        self.store.commit(&Commit { items: vec![item], ..Commit::default() })?;
+        self.shelf.learn(product_id);
         Ok(())
+    }
+
+    /// The row of a product that is new.
+    pub(super) fn product_row(&self, product_id: &str) -> Result<Item, StoreError> {
+        let body = Product::default().to_bytes().map_err(invalid)?;
+        let rev = self.store.read().item(Kind::PRODUCT, product_id)?.map_or(0, |item| item.rev);
+        Ok(Item { rev, ..Item::new(Kind::PRODUCT, product_id.to_owned(), body) })
     }
 
     fn put(&mut self, kind: Kind, id: String, body: Vec<u8>) -> Result<(), StoreError> {

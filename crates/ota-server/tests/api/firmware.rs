@@ -202,3 +202,46 @@ pub(crate) async fn offer(device: &mut Device) {
         }
     }
 }
+
+#[tokio::test]
+async fn tasks_are_listed_by_how_they_stand_and_page_by_page() {
+    let site = Site::new().await;
+    site.product("A", &["d1", "d2", "d3", "d4", "e1"]).await;
+    site.product("B", &["d1"]).await;
+    upload(&site, ONE, b"firmware").await.expect(201);
+    upload(&site, "/products/A/firmware/2.0.0?module=bms", b"firmware").await.expect(201);
+    let mut ids = Vec::new();
+    for name in ["d1", "d2", "d4"] {
+        let path = format!("/products/A/devices/{name}/updates");
+        let task = site.call("POST", &path, r#"{"version":"1.0.0"}"#).await.expect(201);
+        ids.push(task["id"].as_str().unwrap().to_owned());
+    }
+    let other = r#"{"version":"2.0.0","module":"bms"}"#;
+    site.call("POST", "/products/A/devices/e1/updates", other).await.expect(201);
+    let cancel = format!("/products/A/devices/d2/updates/{}/cancel", ids[1]);
+    site.call("POST", &cancel, "").await.expect(200);
+    for (query, names) in [
+        ("", "d1 d2 d4 e1"),
+        ("open=true", "d1 d4 e1"),
+        ("open=false", "d2"),
+        ("task=offline", "d1 d4 e1"),
+        ("task=offline&version=1.0.0", "d1 d4"),
+        ("module=bms", "e1"),
+        ("version=9", ""),
+        ("prefix=d&limit=2", "d1 d2"),
+        ("prefix=d&limit=2&after=d2", "d4"),
+        ("after=e1", ""),
+    ] {
+        let page = site.get(&format!("/products/A/tasks?{query}")).await.expect(200);
+        let tasks = page["tasks"].as_array().unwrap();
+        let found: Vec<_> = tasks.iter().map(|task| task["device"].as_str().unwrap()).collect();
+        assert_eq!(found.join(" "), names, "{query}");
+        assert_eq!(page["next"].is_null(), !query.ends_with("limit=2"), "{query}");
+    }
+    for bad in ["task=none", "task=x", "open=1", "module=a%20b", "limit=0", "tag=x:y"] {
+        let refused = site.get(&format!("/products/A/tasks?{bad}")).await;
+        assert_eq!(refused.problem(400), "invalid", "{bad}");
+    }
+    let none = site.get("/products/B/tasks").await.expect(200);
+    assert_eq!(none["tasks"].as_array().unwrap().len(), 0);
+}

@@ -80,3 +80,31 @@ async fn no_request_is_written_to_the_log_as_it_came() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_body_of_another_type_is_refused_and_one_that_says_nothing_is_json() {
+    let site = Site::new().await;
+    site.product("A", &[]).await;
+    let call = |path: &'static str, kind: &'static str, body: &'static str| {
+        let header = format!("{}Content-Type: {kind}\r\n", bearer(&site));
+        let site = &site;
+        async move { site.raw("POST", path, &header, body.as_bytes()).await }
+    };
+    let device = r#"{"name":"d1"}"#;
+    for bad in
+        ["text/plain", "text/html", "application/xml", "multipart/form-data; boundary=x", "?"]
+    {
+        let refused = call("/products/A/devices", bad, device).await;
+        assert_eq!(refused.problem(415), "bad-type", "{bad}");
+    }
+    assert_eq!(call("/products", "text/csv", "id\nB").await.problem(415), "bad-type");
+    let form = "multipart/form-data; boundary=x";
+    let image = call("/products/A/firmware/1.0.0", form, "--x").await;
+    assert_eq!(image.problem(415), "bad-type");
+    call("/products/A/devices", "Application/JSON; charset=utf-8", device).await.expect(201);
+    // As `curl -d` says it.
+    let curl = "application/x-www-form-urlencoded";
+    call("/products/A/devices", curl, r#"{"name":"d2"}"#).await.expect(201);
+    call("/products/A/devices", "text/csv; charset=utf-8", "d3").await.expect(201);
+    call("/products/A/firmware/1.0.0", "text/plain", "image").await.expect(201);
+}

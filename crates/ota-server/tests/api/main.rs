@@ -6,6 +6,7 @@ mod events;
 mod firmware;
 mod hostile;
 mod keys;
+mod once;
 mod vendor;
 
 use std::fmt::Write as _;

@@ -60,7 +60,7 @@ async fn create(asked: Asked, name: String, psk: Option<String>) -> Answer {
     let made = asked
         .ask(move |hub, _| {
             let audit = |now, of: &str| who.audit(now, of);
-            register(hub, &who.grant, &audit, vec![new], true).map_err(|why| match why {
+            register(hub, &who.grant, &audit, vec![new], true, None).map_err(|why| match why {
                 crate::api::Failed::Refused(why) if why.code == ota_cloud::api::Code::Exists => {
                     ApiError::new(Code::DeviceAlreadyExist, why.detail).into()
                 }
@@ -68,7 +68,6 @@ async fn create(asked: Asked, name: String, psk: Option<String>) -> Answer {
             })
         })
         .await?;
-    let made = made.into_iter().next().unwrap_or_default();
     let made_psk = made.get("secret").and_then(Value::as_str).map(str::to_owned);
     let data = json!({
         "DeviceName": name, "DevicePsk": made_psk.or(psk).unwrap_or_default(), "DeviceCert": "",

@@ -157,15 +157,15 @@ pub(in crate::api) async fn put(
         Problem::new(ota_cloud::api::Code::TooMany, what)
     };
     let _place = api.0.uploads.clone().try_acquire_owned().map_err(busy)?;
-    let (came, image) = match &slot.subject {
+    let (came, image, claim) = match &slot.subject {
         Subject::Firmware { version, .. } => {
             let new = NewFirmware::read(&slot.product, version, &Query::default())?;
             let came = receive(&api, new, body, length.or(slot.size)).await?;
             let mut kept = Came::new(Md5(came.md5).to_string(), came.size);
             kept.image = came.name;
-            (kept, Some(came.image))
+            (kept, Some(came.image), came.claim)
         }
-        _ => (list(&api, body).await?, None),
+        _ => (list(&api, body).await?, None, None),
     };
     let wrong = slot.size.is_some_and(|size| size != came.size);
     let for_keep = api.clone();
@@ -174,6 +174,7 @@ pub(in crate::api) async fn put(
             let api = for_keep;
             let name = came.image.clone();
             let kept = if wrong { Err(other().into()) } else { fill(hub, &id, &token, came, now) };
+            drop(claim);
             match (&kept, image) {
                 (Ok(()), Some(image)) if name.is_none() => api.hold(id, image),
                 (Ok(()), _) => {}

@@ -1,0 +1,88 @@
+//! Calls that are made once, however often they are sent.
+
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::call::{Call, Op};
+use super::key::{Caller, hex};
+use super::problem::{Code, Problem};
+use crate::device::BadState;
+
+/// The header that names a call.
+const FIELD: &str = "Idempotency-Key";
+/// The longest name of a call in bytes.
+const MAX: usize = 128;
+
+/// A call with a name of the caller's choice: sent again, it has the answer of the first time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Once {
+    id: String,
+    hash: String,
+}
+
+impl Once {
+    /// How long an answer is kept.
+    pub const LIFE: Duration = Duration::from_secs(3_600);
+
+    /// From the header's value, if there is one. `target` is the path with its query as sent.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`]: the value is no name, or the call takes none.
+    pub fn read(
+        (call, caller): (&Call, &Caller),
+        value: Option<&[u8]>,
+        target: &str,
+        (is_csv, body): (bool, &[u8]),
+    ) -> Result<Option<Self>, Problem> {
+        let Some(value) = value else { return Ok(None) };
+        let operation = call.operation();
+        if operation.method != "POST" || operation.op == Op::AddFirmware {
+            return Err(Problem::field(FIELD, "it goes with a POST that is no upload"));
+        }
+        if value.is_empty() || value.len() > MAX || !value.iter().all(u8::is_ascii_graphic) {
+            return Err(Problem::field(FIELD, "1 to 128 letters, digits or signs of ASCII"));
+        }
+        // A name is the caller's own: of two keys the same is not the same.
+        let id = Sha256::new().chain_update(caller.id()).chain_update([0]).chain_update(value);
+        let hash = Sha256::new()
+            .chain_update(target)
+            .chain_update([0, u8::from(is_csv)])
+            .chain_update(body);
+        Ok(Some(Self { id: hex(&id.finalize()), hash: hex(&hash.finalize()) }))
+    }
+
+    /// Under what it is kept: nothing that the caller chose.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What is kept of the call. Its answer, which may hold secrets, is sealed elsewhere.
+    ///
+    /// # Errors
+    /// [`BadState`]; none is known.
+    pub fn to_bytes(&self, status: u16) -> Result<Vec<u8>, BadState> {
+        BadState::write(&Kept { hash: self.hash.clone(), status })
+    }
+
+    /// The status of the answer to the call that was kept under this name.
+    ///
+    /// # Errors
+    /// [`Code::KeyReused`] when that was another call.
+    pub fn answered(&self, kept: &[u8]) -> Result<Result<u16, Problem>, BadState> {
+        let kept: Kept = BadState::read(kept)?;
+        if kept.hash == self.hash {
+            return Ok(Ok(kept.status));
+        }
+        let what = "the key was used for another call: draw a new one for each";
+        Ok(Err(Problem { field: Some(FIELD), ..Problem::new(Code::KeyReused, what) }))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    hash: String,
+    status: u16,
+}

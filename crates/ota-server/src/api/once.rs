@@ -1,0 +1,89 @@
+//! Calls with an idempotency key: what is kept of one is in the commit of its change.
+
+use ota_cloud::api::{Once, Op, Problem, to_json};
+use ota_proto::Instant;
+use ota_store::{Item, Kind};
+use serde_json::Value;
+
+use super::devices::seen;
+use super::reply::Reply;
+use super::{Api, Asked, Failed, corrupt};
+use crate::cycle::Rider;
+use crate::hub::Hub;
+use crate::keys::Keys;
+
+/// Old answers that go with each new one.
+const OLD: usize = 50;
+
+/// The answer of the first time, if there was one.
+pub(super) async fn before(api: &Api, asked: &Asked) -> Result<Option<Reply>, Problem> {
+    let Some(once) = asked.once.clone() else { return Ok(None) };
+    let (grant, op) = (asked.grant.clone(), asked.call.operation().op);
+    let name = asked.call.name("name").to_owned();
+    let found = api.ask(move |hub, now| {
+        let item = hub.cloud.store().read().item(Kind::IDEMPOTENCY, once.id())?;
+        let Some(item) = item.filter(|item| !is_old(item, now)) else { return Ok(None) };
+        let status = once.answered(&item.body).map_err(|why| corrupt(&why))??;
+        let answer = match hub.keys.answer(hub.cloud.store(), once.id())? {
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(|why| corrupt(&why))?,
+            // The service ended between the task and its answer.
+            None if is_of_task(op) => task(hub, &grant.device(&name)?)?,
+            None => return Err(corrupt(&"a call without its answer").into()),
+        };
+        Ok(Some(Reply::json(status, &answer)))
+    });
+    found.await
+}
+
+const fn is_of_task(op: Op) -> bool {
+    matches!(op, Op::StartUpdate | Op::Cancel | Op::Retry | Op::Confirm | Op::Push)
+}
+
+/// A device's task, as calls that are about it answer.
+pub(super) fn task(hub: &mut Hub, device: &ota_proto::Identity) -> Result<Value, Failed> {
+    Ok(seen(hub, device)?.get("task").cloned().unwrap_or_default())
+}
+
+fn is_old(item: &Item, now: Instant) -> bool {
+    item.wake.is_none_or(|wake| wake <= now.as_micros())
+}
+
+/// Keeps the call, and its answer where that is known before the commit, with what it changes.
+pub(super) fn mount(
+    hub: &mut Hub,
+    asked: &Asked,
+    rider: &mut Rider,
+    answer: Option<&Value>,
+) -> Result<(), Failed> {
+    let Some(once) = &asked.once else { return Ok(()) };
+    let now = hub.now();
+    let body = once.to_bytes(asked.call.operation().status).map_err(|why| corrupt(&why))?;
+    let mut item = Item::new(Kind::IDEMPOTENCY, once.id(), body);
+    item.wake = Some((now + Once::LIFE).as_micros());
+    for id in hub.cloud.store_mut().due_items(Kind::IDEMPOTENCY, now.as_micros(), OLD)? {
+        let Some(old) = hub.cloud.store().read().item(Kind::IDEMPOTENCY, &id)? else { continue };
+        if id == once.id() {
+            continue;
+        }
+        rider.secrets.push(Keys::no_answer(&id));
+        rider.gone_items.push((Kind::IDEMPOTENCY, id, old.rev));
+    }
+    let there = hub.cloud.store().read().item(Kind::IDEMPOTENCY, once.id())?;
+    // One that is not old came at the same moment: the commit refuses this one.
+    item.rev = there.filter(|there| is_old(there, now)).map_or(0, |there| there.rev);
+    rider.items.push(item);
+    rider.secrets.push(match answer {
+        Some(answer) => hub.keys.sealed_answer(once.id(), &to_json(answer))?,
+        None => Keys::no_answer(once.id()),
+    });
+    Ok(())
+}
+
+/// Keeps an answer that is known only after the commit. Without it the answer is made anew.
+pub(super) fn after(hub: &mut Hub, asked: &Asked, answer: &Value) {
+    let Some(once) = &asked.once else { return };
+    if let Ok(sealed) = hub.keys.sealed_answer(once.id(), &to_json(answer)) {
+        let rider = Rider { secrets: vec![sealed], ..Rider::default() };
+        let _ = hub.cloud.put_rider(rider);
+    }
+}
