@@ -184,7 +184,9 @@ fn done_of(version: &str) -> String {
 fn live(addr: SocketAddr, n: usize, wanted: Option<&str>, known: &Mutex<Known>) -> Option<()> {
     let device = identity(n);
     let mut client = Client::open(addr, &device)?;
-    let (mut offers, mut updated) = (Vec::new(), false);
+    // The life before may have ended between a claim and its proof, which is then this life's first
+    // report.
+    let (mut offers, mut updated) = (Vec::new(), true);
     loop {
         let runs = known.lock().unwrap().version.clone();
         client.report(&device, &version_of(&runs), &mut offers)?;
