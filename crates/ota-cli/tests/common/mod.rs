@@ -327,11 +327,16 @@ pub(crate) fn status(config: &str) -> Value {
     json(&end.out[0])["status"].clone()
 }
 
-/// Asks for the status until it fits.
+/// Asks for the status until it fits. An agent that has only just been started listens for no
+/// question yet.
 pub(crate) fn wait_for_status(config: &str, fits: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let status = status(config);
+        let end = ask(config, &["status", "--json"]);
+        if Instant::now() < deadline && end.code == Some(5) {
+            continue;
+        }
+        let status = json(&end.expect(0).out[0])["status"].clone();
         if fits(&status) {
             return status;
         }
