@@ -120,11 +120,22 @@ fn numbers_keep_their_bounds() {
         }
     };
     assert_eq!(size("18446744073709551615"), Ok(Some(u64::MAX)));
-    for number in ["18446744073709551616", "-1", "-0", "1.0", "1e3"] {
+    for number in ["18446744073709551616", "-1", "-0", "1.0", "1e3", "1e-3", "1E+3", "2.5e-1"] {
         assert_eq!(size(number), Err(Malformed::Value), "{number}");
     }
     for number in ["01", "1.", ".5", "+1", "0x1", "1e", "--1"] {
         assert_eq!(size(number), Err(Malformed::Syntax), "{number}");
     }
     assert_eq!((size("[1,2]"), size("true")), (Err(Malformed::Shape), Err(Malformed::Shape)));
+}
+
+/// What stands where an object must be is of the wrong shape, and no syntax error.
+#[test]
+fn an_object_is_asked_for_and_something_else_comes() {
+    for value in ["7", "\"text\"", "true", "[1,{\"a\":\"]}\"}]"] {
+        let text = format!(r#"{{"type":"report_version","report":{value}}}"#);
+        assert_eq!(DeviceMessage::decode(text.as_bytes()), Err(Malformed::Shape), "{value}");
+        let text = format!(r#"{{"type":"report_progress","report":{{"progress":{value}}}}}"#);
+        assert_eq!(DeviceMessage::decode(text.as_bytes()), Err(Malformed::Shape), "{value}");
+    }
 }

@@ -176,6 +176,14 @@ fn boot_fetching_again_after_a_switch_that_happened_late_is_confirmed_and_done()
     assert_eq!(lines, ["fail -5 rolled back: did not start", "report 0.1.0"]);
 }
 
+/// Without a try of ours it is somebody else's switch.
+#[test]
+fn boot_fetching_whole_but_never_tried_is_no_switch_of_ours() {
+    let record = tried(Phase::Fetching, 0);
+    let (_, lines) = says("0.1.0", SlotState::RolledBack, Some(&record));
+    assert!(!lines.iter().any(|line| line.starts_with("fail")), "{lines:?}");
+}
+
 #[test]
 fn boot_switching_confirmed_owes_done() {
     for slot in [SlotState::Confirmed, SlotState::Unknown] {

@@ -483,3 +483,52 @@ fn rule_9_after_two_restarts_from_zero_the_digest_is_to_decide() {
     assert!(lines.contains(&"event Install { size: 10000 }".into()), "{lines:?}");
     assert_eq!(fetches, 4);
 }
+
+/// Found by mutation: what belongs to a fetch that is over must not touch the one that followed.
+#[test]
+fn rule_15_bytes_and_ends_of_a_fetch_that_is_over_are_nothing() {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    bench.body(1_100, 4_096);
+    let old = bench.fetch_op();
+    bench.fetch_failed(1_200, TransportError::Closed);
+    let ms = bench.next_fetch().unwrap();
+    // The new one is asked for: an end of the old one is not its own.
+    bench.machine.handle_body_end(at(ms), old);
+    bench.machine.handle_fetch_failed(at(ms), old, TransportError::Closed);
+    assert_eq!(bench.machine.state(), State::Fetching);
+    assert!(bench.auto(ms).is_empty());
+    // The new one is answered: bytes and ends of the old one are not its own.
+    bench.good_head(ms);
+    bench.auto(ms);
+    let data = &image()[4_096..5_000];
+    assert_eq!(bench.machine.handle_body(at(ms), old, data), Err(FetchError::Stale));
+    bench.machine.handle_body_end(at(ms), old);
+    assert!(bench.auto(ms).is_empty());
+    assert_eq!(bench.machine.progress(), Some((4_096, SIZE)));
+    // After its own end it brings nothing more, while a write of its bytes is under way.
+    assert!(bench.piece(ms, 8_192));
+    let op = bench.fetch_op();
+    bench.machine.handle_body_end(at(ms), op);
+    assert_eq!(bench.machine.handle_body(at(ms), op, &image()[8_192..]), Err(FetchError::Stale));
+}
+
+/// The window of the least rate is its own: other deadlines that pass meanwhile do not renew it.
+#[test]
+fn rule_9_a_trickle_ends_with_its_window_whatever_else_is_due() {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_000);
+    bench.auto(1_000);
+    let (mut ms, mut ended) = (1_000, None);
+    while ended.is_none() && ms < 200_000 {
+        ms += 5_000;
+        bench.until(ms);
+        if bench.machine.state() != State::Fetching {
+            ended = Some(ms);
+        } else {
+            let upto = bench.at + 10;
+            bench.body(ms, upto);
+        }
+    }
+    assert!(ended.is_some_and(|ms| (61_000..=71_000).contains(&ms)), "{ended:?}");
+}

@@ -486,3 +486,15 @@ fn a_message_as_long_as_the_limit_is_read_and_no_longer_one() {
         assert_eq!(bench.machine.offer().is_some(), result.is_ok(), "{length}");
     }
 }
+
+#[test]
+fn rule_14_the_word_to_install_is_given_once() {
+    let mut config = config();
+    (config.approval, config.install) = (Hold::Ask, Hold::Ask);
+    let mut bench = Bench::fetching(config);
+    bench.good_head(1_100);
+    assert_eq!(bench.body(1_100, SIZE).last().unwrap(), "event Ready");
+    bench.machine.install(at(2_000)).unwrap();
+    assert_eq!(bench.auto(2_000), NONE, "it is not approved yet");
+    assert!(bench.machine.install(at(2_100)).is_err(), "it was said before");
+}
