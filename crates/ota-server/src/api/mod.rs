@@ -122,6 +122,8 @@ pub(crate) async fn serve(stream: Stream, peer: SocketAddr, api: Api, stop: Canc
     }
 }
 
+/// Answers a request. It runs to its end even when its client goes away: an image that came whole
+/// gets its row.
 async fn answer(
     State(api): State<Api>,
     Extension(peer): Extension<SocketAddr>,
@@ -130,14 +132,21 @@ async fn answer(
     if request.uri().path() == "/" {
         return vendor::answer(api, peer, request).await;
     }
-    let mut line = Line { key: None, call: None };
-    let reply = if request.method() == Method::PUT && request.uri().path().starts_with(vendor::PATH)
-    {
-        line.call = Some(("PUT", vendor::PATH));
-        vendor::put(api.clone(), peer, request).await
-    } else {
-        api.handle(peer, request, &mut line).await
-    };
+    let for_run = api.clone();
+    let run = tokio::spawn(async move {
+        let mut line = Line::default();
+        let is_put = request.method() == Method::PUT;
+        let reply = if is_put && request.uri().path().starts_with(vendor::PATH) {
+            line.call = Some(("PUT", vendor::PATH));
+            vendor::put(for_run, peer, request).await
+        } else {
+            for_run.handle(peer, request, &mut line).await
+        };
+        (reply, line)
+    });
+    let (reply, line) = run.await.unwrap_or_else(|_| {
+        (Err(Problem::new(Code::Internal, "the service is at fault")), Line::default())
+    });
     let reply = reply.unwrap_or_else(|problem| Reply::problem(&problem));
     let (method, path) = line.call.unwrap_or(("", ""));
     let key = line.key.unwrap_or_default();

@@ -122,6 +122,25 @@ async fn an_upload_that_is_cut_leaves_nothing_and_can_be_made_again() {
 }
 
 #[tokio::test]
+async fn an_upload_whose_client_goes_away_behind_the_last_byte_is_there() {
+    let site = durable().await;
+    let size = 4_000_000;
+    let head = format!(
+        "POST /api/v1{ONE} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: {size}\r\n\r\n",
+        site.key
+    );
+    let mut stream = TcpStream::connect(site.running.api_addr().unwrap()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![7; size]).await.unwrap();
+    drop(stream);
+    // It is there once it can be removed.
+    let removed = async { while site.call("DELETE", ONE, "").await.status != 204 {} };
+    timeout(PATIENCE, removed).await.unwrap();
+    assert_eq!(images(&site), 0);
+}
+
+#[tokio::test]
 async fn a_draft_is_for_nobody_and_what_was_released_is_withdrawn_and_removed() {
     let site = durable().await;
     made(&site, "d1").await;

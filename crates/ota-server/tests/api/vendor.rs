@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ota_server::ServiceConfig;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::Site;
 use crate::devices::{Device, made};
 use crate::firmware::offer;
+use crate::{PATIENCE, Site};
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 const HUB: &str = "2021-04-08";
@@ -209,6 +212,24 @@ async fn firmware_comes_in_by_three_steps_and_is_shown_edited_and_removed() {
         // The bytes are gone with the last firmware that has them: put again, they are there.
         site.publish("1.0.0", b"firmware").await;
     }
+}
+
+#[tokio::test]
+async fn what_was_put_is_there_when_its_client_goes_away_behind_the_last_byte() {
+    let site = durable().await;
+    site.product("A", &[]).await;
+    let bytes = vec![7; 4_000_000];
+    let url = site.place("1.0.0", bytes.len()).await;
+    let path = url.strip_prefix("http://cloud.example:8081").unwrap();
+    let head = format!("PUT {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", bytes.len());
+    let mut stream = TcpStream::connect(site.running.api_addr().unwrap()).await.unwrap();
+    stream.write_all(&[head.as_bytes(), &bytes].concat()).await.unwrap();
+    drop(stream);
+    let meant = firmware("1.0.0", &bytes);
+    let claimed = async {
+        while site.act_in(HUB, &site.key, "UploadFirmware", &meant).await["Error"] != Value::Null {}
+    };
+    timeout(PATIENCE, claimed).await.unwrap();
 }
 
 #[tokio::test]
