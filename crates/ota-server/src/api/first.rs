@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ota_cloud::api::{Key, KeyText, NewKey, Role};
 use ota_store::seal::{self, SealError};
-use ota_store::{Commit, DataFolder, Item, Kind, Sqlite, Store, StoreError};
+use ota_store::{Commit, DataFolder, Item, Kind, Read, Sqlite, Store, StoreError};
 
 use crate::clock::Clock;
 use crate::keys::Keys;
@@ -93,7 +93,7 @@ pub(crate) fn first_key(
     file: Option<PathBuf>,
     made: u64,
 ) -> Result<Option<PathBuf>, KeyError> {
-    if has_root(store)? {
+    if has_root(store.read(), "")? {
         return Ok(None);
     }
     let path = file.ok_or(KeyError::NoFile)?;
@@ -110,17 +110,21 @@ pub(crate) fn first_key(
     Ok(Some(path))
 }
 
-fn has_root(store: &dyn Store) -> Result<bool, StoreError> {
+/// Whether there is a key for everything, besides one.
+pub(super) fn has_root(read: &dyn Read, besides: &str) -> Result<bool, StoreError> {
     let mut after: Option<String> = None;
     loop {
-        let page = store.read().items(Kind::API_KEY, "", after.as_deref(), 100)?;
+        let page = read.items(Kind::API_KEY, "", after.as_deref(), 100)?;
         let Some(last) = page.last() else { return Ok(false) };
         after = Some(last.id.clone());
-        let is_root = |item: &Item| Key::from_bytes(&item.body).is_ok_and(|key| key.is_root());
-        if page.iter().any(is_root) {
+        if page.iter().any(|item| item.id != besides && is_root(item)) {
             return Ok(true);
         }
     }
+}
+
+pub(super) fn is_root(item: &Item) -> bool {
+    Key::from_bytes(&item.body).is_ok_and(|key| key.is_root())
 }
 
 fn put(store: &mut dyn Store, keys: &Keys, key: &Key, text: &KeyText) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ use ota_cloud::api::{Code, Key, KeyView, NewKey, NewProduct, Problem};
 use ota_store::{Item, Kind, Read, SecretWrite, StoreError};
 use serde_json::{Value, json};
 
+use super::first::{has_root, is_root};
 use super::reply::Reply;
 use super::{Api, Asked, audit, corrupt, once};
 use crate::cycle::Rider;
@@ -88,6 +89,11 @@ pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
             return Err(unknown().into());
         }
         let item = hub.cloud.store().read().item(Kind::API_KEY, &id)?.ok_or_else(unknown)?;
+        if is_root(&item) && !has_root(hub.cloud.store().read(), &id)? {
+            // The next start would take it from its file again.
+            let what = "no other key may do everything: make one first";
+            return Err(Problem::new(Code::InUse, what).into());
+        }
         let gone_items = vec![(Kind::API_KEY, id.clone(), item.rev)];
         let audit = vec![audit(now, &asked, &id)];
         let secrets = vec![SecretWrite::Remove(key_place(&id))];

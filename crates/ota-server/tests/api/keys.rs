@@ -124,6 +124,24 @@ async fn the_first_key_is_made_once_and_keys_outlive_a_restart() {
 }
 
 #[tokio::test]
+async fn the_last_key_for_everything_stays_and_a_removed_first_key_does_not_come_back() {
+    let site = Site::durable(tempfile::tempdir().unwrap()).await;
+    let first = site.key.clone();
+    let path = format!("/keys/{}", first.split('.').nth(1).unwrap());
+    site.product("A", &[]).await;
+    site.key("admin", "A").await;
+    assert_eq!(site.call("DELETE", &path, "").await.problem(409), "in-use");
+    let made = site.call("POST", "/keys", r#"{"name":"k","role":"admin"}"#).await.expect(201);
+    let other = made["key"].as_str().unwrap();
+    site.call_as(other, "DELETE", &path, "").await.expect(204);
+    // The file of the first key is still there.
+    let site = Site::durable(site.end().await).await;
+    assert_eq!(site.key, first);
+    site.get("/products").await.problem(401);
+    site.call_as(other, "GET", "/products", "").await.expect(200);
+}
+
+#[tokio::test]
 async fn a_key_file_that_others_may_read_and_plain_text_from_elsewhere_end_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("key");
