@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use ota_cloud::api::{Key, KeyText, NewKey, Role};
 use ota_store::seal::{self, SealError};
 use ota_store::{Commit, DataFolder, Item, Kind, Read, Sqlite, Store, StoreError};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::clock::Clock;
 use crate::keys::Keys;
@@ -25,7 +28,7 @@ pub enum KeyError {
         /// The system's reason.
         source: io::Error,
     },
-    /// Others than its owner may read the file, or there is no key in it.
+    /// The file is another user's, others may read it, or there is no key in it.
     Unfit {
         /// Which.
         path: PathBuf,
@@ -139,12 +142,24 @@ fn put(store: &mut dyn Store, keys: &Keys, key: &Key, text: &KeyText) -> Result<
 fn read(path: &Path) -> Result<Option<KeyText>, KeyError> {
     let fail = |source| KeyError::File { path: path.to_owned(), source };
     let unfit = |why| KeyError::Unfit { path: path.to_owned(), why };
-    let file = match File::open(path) {
+    // What waits for a writer would hold the start up.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = match File::options().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(why) if why.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            return Err(unfit("it is a symbolic link: name the file itself"));
+        }
         Err(why) => return Err(fail(why)),
     };
-    if file.metadata().map_err(fail)?.mode() & 0o077 != 0 {
+    let metadata = file.metadata().map_err(fail)?;
+    if !metadata.is_file() {
+        return Err(unfit("it is no regular file"));
+    }
+    if ![0, geteuid().as_raw()].contains(&metadata.uid()) {
+        return Err(unfit("it is another user's, who may know the key: chown it, or remove it"));
+    }
+    if metadata.mode() & 0o077 != 0 {
         return Err(unfit("others than its owner may read it: chmod 600"));
     }
     let mut text = String::new();

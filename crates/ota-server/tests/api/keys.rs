@@ -164,3 +164,33 @@ async fn a_key_file_that_others_may_read_and_plain_text_from_elsewhere_end_the_s
     api.plain = true;
     start(api).await.unwrap().shutdown().await;
 }
+
+#[tokio::test]
+async fn a_key_file_that_is_a_link_a_pipe_or_another_users_ends_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let why = |name: &'static str| {
+        let mut api = ApiConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+        api.key_file = Some(at(name));
+        async move {
+            match Service::start(ServiceConfig { api: Some(api), ..ServiceConfig::default() }).await
+            {
+                Err(StartError::ApiKey(KeyError::Unfit { why, .. })) => why,
+                Err(other) => panic!("{name}: {other}"),
+                Ok(_) => panic!("{name}: it starts"),
+            }
+        }
+    };
+    let site = Site::new().await;
+    std::fs::copy(site.path("key"), at("key")).unwrap();
+    std::os::unix::fs::symlink(at("key"), at("link")).unwrap();
+    assert!(why("link").await.contains("symbolic link"));
+    std::fs::create_dir(at("folder")).unwrap();
+    assert!(why("folder").await.contains("regular file"));
+    rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::RUSR).unwrap();
+    assert!(why("pipe").await.contains("regular file"));
+    // Only root can give a file away.
+    if std::os::unix::fs::chown(at("key"), Some(12_345), None).is_ok() {
+        assert!(why("key").await.contains("another user"));
+    }
+}
