@@ -145,15 +145,21 @@ impl Feed {
         let read = self.api.read(move |read| {
             // Before the events: what comes between is the next time's.
             let last = read.last_event()?;
-            Ok((last, read.events(&query, MOST)?))
+            let events = read.events(&query, MOST)?;
+            // After them: what is kept of one device does not tell what is gone.
+            let oldest = read.events(&EventQuery::default(), 1)?.pop();
+            Ok((last, events, oldest.map(|event| event.seq)))
         });
-        let (last, events) = read.await.ok()?;
+        let (last, events, oldest) = read.await.ok()?;
         let mut piece = Vec::new();
-        let first = events.first().map_or(last.saturating_add(1), |event| event.seq);
+        let (end, first) = (last.saturating_add(1), events.first().map(|event| event.seq));
         // Numbers have no gaps: what is missing is not kept any more.
-        let gap = whole && first > self.at.saturating_add(1) || self.at > last;
-        if gap {
-            let on = if events.is_empty() { last } else { first.saturating_sub(1) };
+        let first = match first {
+            first if whole => first.unwrap_or(end),
+            first => oldest.unwrap_or(end).min(first.unwrap_or(u64::MAX)),
+        };
+        if first > self.at.saturating_add(1) || self.at > last {
+            let on = if self.at > last { last } else { first.saturating_sub(1) };
             piece.extend(Told::Lost { after: self.at, on }.to_bytes());
             self.at = on;
         }
@@ -164,7 +170,12 @@ impl Feed {
                 piece.extend(Told::Event(EventView::new(*seq, what.at, of, &what.body)).to_bytes());
             }
         }
-        Some((piece, events.len() == MOST))
+        let more = events.len() == MOST;
+        if !more {
+            // What comes up to there is read, though it may be of others.
+            self.at = self.at.max(last);
+        }
+        Some((piece, more))
     }
 }
 

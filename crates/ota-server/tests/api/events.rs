@@ -163,6 +163,14 @@ async fn whoever_comes_for_events_that_are_gone_is_told() {
     assert_eq!(data["on"], on);
     let (event, seq, _) = feed.next().await.unwrap();
     assert_eq!((event.as_str(), seq), ("message", on + 1));
+    // One device's, too: what is gone may have been of it.
+    for device in ["d0x0", "d4x499"] {
+        let query = format!("?product=A&device={device}&after=0");
+        let mut feed = Feed::open(&site, &site.key, &query, "").await;
+        let (event, of_one, data) = feed.next().await.unwrap();
+        assert_eq!((event.as_str(), &data["after"]), ("lost", &0.into()), "{device}");
+        assert!(of_one >= on, "{of_one}");
+    }
     // A cursor of another cloud.
     let mut feed = Feed::open(&site, &site.key, "?after=99999999", "").await;
     assert_eq!(feed.next().await.unwrap().0, "lost");
