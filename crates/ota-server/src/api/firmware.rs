@@ -7,13 +7,14 @@ use axum::http::header;
 use ota_cloud::Listed;
 use ota_cloud::api::{ChangeFirmware, Code, FirmwareView, NewFirmware, Problem, module};
 use ota_proto::Md5;
-use ota_store::{Claim, ImageError, ImageName, Images, Kind, StoreError};
+use ota_store::{Claim, ImageError, Images, Kind, StoreError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::image;
 use super::reply::Reply;
+use super::vendor::forget;
 use super::{Api, Asked, Failed, audit, corrupt, stopped};
 use crate::cycle::Rider;
 use crate::hub::Hub;
@@ -92,22 +93,10 @@ pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
         }
         hub.cloud.remove_listed(&listed, line(&asked, now))?;
         images.remove(&listed.firmware.path);
-        drop_image(hub, folder.as_ref(), listed.image.as_deref());
+        forget(&hub.cloud, folder.as_ref(), listed.image.as_deref());
         Ok(Reply::empty())
     })
     .await
-}
-
-/// Removes an image that no firmware has any more.
-pub(super) fn drop_image(hub: &Hub, folder: Option<&Images>, image: Option<&str>) {
-    let (Some(folder), Some(name)) = (folder, image) else { return };
-    let Ok(rows) = hub.cloud.listed() else { return };
-    if rows.iter().all(|row| row.image.as_deref() != Some(name))
-        && let Some(name) = ImageName::parse(name)
-    {
-        // What cannot be removed costs room, and nothing else.
-        let _ = folder.remove(name);
-    }
 }
 
 pub(super) async fn download(api: &Api, asked: Asked) -> Result<Reply, Problem> {
@@ -156,7 +145,7 @@ pub(super) async fn add(api: &Api, asked: Asked, body: Body) -> Result<Reply, Pr
             let added = enlist(hub, &listed, line(&asked, now));
             drop(came.claim);
             if added.is_err() {
-                drop_image(hub, folder.as_ref(), name.as_deref());
+                forget(&hub.cloud, folder.as_ref(), name.as_deref());
             } else {
                 images.insert(listed.firmware.path.clone(), came.image);
             }

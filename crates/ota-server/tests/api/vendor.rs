@@ -233,6 +233,19 @@ async fn what_was_put_is_there_when_its_client_goes_away_behind_the_last_byte() 
 }
 
 #[tokio::test]
+async fn bytes_that_were_put_outlive_a_firmware_of_the_same_bytes() {
+    let site = durable().await;
+    site.product("A", &[]).await;
+    site.publish("1.0.0", b"firmware").await;
+    let url = site.place("2.0.0", 8).await;
+    assert_eq!(site.put(&url, b"firmware").await, 200);
+    site.call("DELETE", "/products/A/firmware/1.0.0", "").await.expect(204);
+    site.act("UploadFirmware", firmware("2.0.0", b"firmware")).await;
+    let image = site.get("/products/A/firmware/2.0.0/image").await;
+    assert_eq!((image.status, image.body.as_slice()), (200, &b"firmware"[..]));
+}
+
+#[tokio::test]
 async fn one_device_is_updated_watched_cancelled_and_retried() {
     let site = durable().await;
     site.product("A", &["d2"]).await;

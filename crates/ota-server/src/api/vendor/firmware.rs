@@ -6,7 +6,6 @@ use ota_cloud::{Listed, Module};
 
 use super::batch::module;
 use super::*;
-use crate::api::firmware::drop_image;
 
 pub(super) fn unknown() -> ApiError {
     ApiError::new(Code::FirmwareNotExist, "the product has no such firmware")
@@ -100,7 +99,7 @@ pub(super) async fn delete(asked: Asked, version: String) -> Answer {
             }
             hub.cloud.remove_listed(&listed, who.rider(now, &version))?;
             handle.images.remove(&listed.firmware.path);
-            drop_image(hub, handle.folder.as_ref(), listed.image.as_deref());
+            upload::forget(&hub.cloud, handle.folder.as_ref(), listed.image.as_deref());
             Ok(Value::Null)
         })
         .await

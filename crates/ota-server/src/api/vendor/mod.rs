@@ -26,7 +26,7 @@ use crate::cycle::Rider;
 use crate::hub::Hub;
 use crate::random;
 
-pub(super) use upload::{PATH, put};
+pub(super) use upload::{PATH, forget, put};
 pub(crate) use {batch::resume, upload::sweep};
 
 /// The largest body in bytes.

@@ -69,7 +69,7 @@ fn row(slot: &Slot, rev: u64) -> Result<Item, StoreError> {
 }
 
 /// Removes an image that neither a firmware nor a place has.
-fn forget(cloud: &Cloud, folder: Option<&Images>, image: Option<&str>) {
+pub(in crate::api) fn forget(cloud: &Cloud, folder: Option<&Images>, image: Option<&str>) {
     let (Some(folder), Some(name)) = (folder, image) else { return };
     if let (Ok(used), Some(name)) = (used(cloud), ImageName::parse(name))
         && !used.contains(&name.to_string())
