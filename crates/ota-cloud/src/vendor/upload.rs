@@ -79,6 +79,10 @@ pub struct Slot {
 impl Slot {
     /// The largest list in bytes.
     pub const MAX_LIST: u64 = 256 * 1_024;
+    /// The most places of a product to which nothing was put yet.
+    pub const MOST_OPEN: usize = 100;
+    /// The most places of a product, with those whose bytes are kept.
+    pub const MOST: usize = 500;
 
     /// An open place, at a moment in Unix seconds.
     ///
@@ -103,6 +107,20 @@ impl Slot {
         }
         let (product, until) = (product.to_owned(), now.saturating_add(OPEN));
         Ok(Self { product, subject, size, until, came: None, token: hash(token) })
+    }
+
+    /// Whether a product may have another place, by those that it has.
+    ///
+    /// # Errors
+    /// [`Code::LimitExceeded`].
+    pub fn room(open: usize, all: usize) -> Result<(), ApiError> {
+        let most = match (open, all) {
+            (Self::MOST_OPEN.., _) => "100 URLs of the product wait for their bytes: put some, or",
+            (_, Self::MOST..) => "the bytes of 500 URLs of the product are kept:",
+            _ => return Ok(()),
+        };
+        let what = format!("{most} wait until some are too old");
+        Err(ApiError::new(Code::LimitExceeded, what))
     }
 
     /// The name of its row: one for each product, module and version.

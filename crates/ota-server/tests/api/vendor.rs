@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ota_cloud::vendor::Slot;
 use ota_server::ServiceConfig;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -243,6 +244,30 @@ async fn bytes_that_were_put_outlive_a_firmware_of_the_same_bytes() {
     site.act("UploadFirmware", firmware("2.0.0", b"firmware")).await;
     let image = site.get("/products/A/firmware/2.0.0/image").await;
     assert_eq!((image.status, image.body.as_slice()), (200, &b"firmware"[..]));
+}
+
+#[tokio::test]
+async fn a_product_has_a_hundred_open_places() {
+    let site = Site::new().await;
+    site.product("A", &["d1"]).await;
+    site.product("B", &[]).await;
+    let list = |product: &str| json!({ "ProductId": product });
+    let url = site.place("1.0.0", 8).await;
+    for _ in 1..99 {
+        site.act("CreateTaskFileUrl", list("A")).await;
+    }
+    let last = site.act("CreateTaskFileUrl", list("A")).await["Url"].clone();
+    assert_eq!(site.refused("CreateTaskFileUrl", list("A")).await, "LimitExceeded");
+    let other = json!({ "ProductId": "A", "FirmwareVersion": "2.0.0", "FileSize": 8 });
+    assert_eq!(site.refused("GetCOSURL", other.clone()).await, "LimitExceeded");
+    site.act("CreateTaskFileUrl", list("B")).await;
+    // In the place of one of them, and where bytes came.
+    assert_ne!(site.place("1.0.0", 8).await, url);
+    assert_eq!(site.put(last.as_str().unwrap(), b"d1\n").await, 200);
+    site.act("GetCOSURL", other).await;
+    // What came is kept for a day, and is not without end either.
+    let full = Slot::room(0, Slot::MOST).unwrap_err();
+    assert_eq!((full.code.as_str(), Slot::room(99, 499)), ("LimitExceeded", Ok(())));
 }
 
 #[tokio::test]

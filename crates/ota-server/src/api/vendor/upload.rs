@@ -47,6 +47,10 @@ pub(super) async fn open(asked: Asked, action: Action) -> Answer {
             let folder = api.0.handle.folder.as_ref();
             drop_due(&mut hub.cloud, folder, now)?;
             let old = hub.cloud.store().read().item(Kind::UPLOAD, &id)?;
+            if old.is_none() {
+                let (open, all) = places(hub.cloud.store().read(), who.grant.product())?;
+                Slot::room(open, all)?;
+            }
             let mut rider = who.rider(now, &id);
             rider.items.push(row(&slot, old.as_ref().map_or(0, |item| item.rev))?);
             hub.cloud.put_rider(rider)?;
@@ -60,6 +64,13 @@ pub(super) async fn open(asked: Asked, action: Action) -> Answer {
         Some(name) => json!({ "Url": url, "FileName": name }),
         None => json!({ "Url": url }),
     })
+}
+
+/// The places of a product: those to which nothing was put yet, and all.
+fn places(read: &dyn Read, product: &str) -> Result<(usize, usize), StoreError> {
+    let items = all(read, Kind::UPLOAD, &format!("{product}/"))?;
+    let is_open = |item: &&Item| Slot::from_bytes(&item.body).is_ok_and(|slot| slot.came.is_none());
+    Ok((items.iter().filter(is_open).count(), items.len()))
 }
 
 fn row(slot: &Slot, rev: u64) -> Result<Item, StoreError> {
