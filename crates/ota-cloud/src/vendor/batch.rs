@@ -159,6 +159,9 @@ pub struct Batch {
     /// A person ended it.
     #[serde(default)]
     pub cancelled: bool,
+    /// Tasks of it may be open, though it is cancelled.
+    #[serde(default)]
+    pub ending: bool,
     /// Devices whose turn is yet to come.
     #[serde(default)]
     pub waiting: Vec<String>,
@@ -185,6 +188,7 @@ impl Batch {
             overrides: false,
             made: 0,
             cancelled: false,
+            ending: false,
             waiting: Vec::new(),
             entries: Vec::new(),
         }
@@ -295,9 +299,15 @@ impl Batch {
         Ok(())
     }
 
-    /// Ends it: what is waiting gets no task.
+    /// Whether it needs a turn: devices wait for their tasks, or open tasks for their end.
+    #[must_use]
+    pub const fn is_due(&self) -> bool {
+        self.ending || !self.waiting.is_empty()
+    }
+
+    /// Ends it: what is waiting gets no task. Its open tasks are [ending](Self::ending).
     pub fn cancel(&mut self, now: Instant) {
-        self.cancelled = true;
+        (self.cancelled, self.ending) = (true, true);
         for name in core::mem::take(&mut self.waiting) {
             self.entries.push(Entry::refused(&name, "cancelled".into(), now.as_micros()));
         }

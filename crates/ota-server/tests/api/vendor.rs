@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ota_cloud::vendor::Slot;
+use ota_cloud::vendor::{Batch, Slot};
 use ota_server::ServiceConfig;
+use ota_store::{Commit, DataFolder, Kind, Sqlite, Store as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
@@ -372,6 +373,43 @@ async fn a_batch_is_made_whole_watched_and_survives_a_restart() {
     let all = json!({ "ProductId": "A", "FirmwareVersion": "1.0.0" });
     let all = site.act("DescribeFirmwareTaskStatistics", all).await;
     assert_eq!((&all["FailureTotal"], &all["UpgradingTotal"]), (&json!(452), &json!(2)));
+}
+
+#[tokio::test]
+async fn a_cancel_that_was_cut_off_is_finished_by_a_start_or_by_another_one() {
+    let site = durable().await;
+    site.product("A", &["d1", "d2"]).await;
+    site.publish("1.0.0", b"firmware").await;
+    for device in ["d1", "d2"] {
+        let batch = json!({ "ProductId": "A", "FirmwareVersion": "1.0.0",
+            "DeviceNames": [device] });
+        site.act("BatchUpdateFirmware", batch).await;
+    }
+    let folder = site.end().await;
+    // What is kept when a stop comes behind the rows: once as it is, and once without a wake.
+    let data = DataFolder::open(&folder.path().join("data")).unwrap();
+    let mut store = Sqlite::open(&data).unwrap();
+    for (number, wakes) in [(1, true), (2, false)] {
+        let id = Batch::id("A", number);
+        let mut item = store.read().item(Kind::CAMPAIGN, &id).unwrap().unwrap();
+        let mut batch = Batch::from_bytes(&item.body).unwrap();
+        batch.cancel(ota_proto::Instant::from_micros(1));
+        batch.ending = wakes;
+        (item.body, item.wake) = (batch.to_bytes().unwrap(), wakes.then_some(batch.made));
+        store.commit(&Commit { items: vec![item], ..Commit::default() }).unwrap();
+    }
+    drop((store, data));
+    let site = Site::durable(folder).await;
+    let task = async |device: &str| {
+        let shown = site.get(&format!("/products/A/devices/{device}")).await.expect(200);
+        shown["task"]["status"].clone()
+    };
+    assert_eq!((task("d1").await, task("d2").await), (json!("failed"), json!("offline")));
+    let cancel = |task: u32| json!({ "ProductId": "A", "TaskId": task, "Status": 6 });
+    assert_eq!(site.refused("UpdateOtaTaskStatus", cancel(1)).await, "FailedOperation");
+    site.act("UpdateOtaTaskStatus", cancel(2)).await;
+    assert_eq!(task("d2").await, "failed");
+    assert_eq!(site.refused("UpdateOtaTaskStatus", cancel(2)).await, "FailedOperation");
 }
 
 #[tokio::test]

@@ -169,10 +169,10 @@ pub(super) fn read_batch(item: &Item) -> Result<Batch, StoreError> {
     Batch::from_bytes(&item.body).map_err(|why| corrupt(&why))
 }
 
-/// The row of a batch. While devices wait it has a moment at which it needs a turn.
+/// The row of a batch. While it is not made, or not ended, it has a moment at which it needs a turn.
 fn row(batch: &Batch, id: &str, rev: u64) -> Result<Item, StoreError> {
     let body = batch.to_bytes().map_err(|why| StoreError::Invalid { what: why.to_string() })?;
-    let wake = (!batch.waiting.is_empty()).then_some(batch.made);
+    let wake = batch.is_due().then_some(batch.made);
     Ok(Item { rev, wake, ..Item::new(Kind::CAMPAIGN, id, body) })
 }
 
@@ -220,7 +220,30 @@ fn advance(cloud: &mut Cloud, now: Instant, id: &str) -> Result<(bool, Outcome),
     Ok((!batch.waiting.is_empty(), outcome))
 }
 
-/// Goes on with the batches that a stop has left half made. No device is connected yet.
+/// What ends the open tasks of a batch.
+fn open_tasks(cloud: &mut Cloud, batch: &Batch) -> Result<Vec<(Identity, Input)>, StoreError> {
+    let mut inputs = Vec::new();
+    for entry in &batch.entries {
+        let Ok(identity) = Identity::new(&batch.product, &entry.name) else { continue };
+        let open = cloud.device(&identity)?.and_then(|device| device.task);
+        let open = open.filter(|task| task.finished.is_none() && entry.is_of(task));
+        inputs.extend(open.map(|task| (identity, Input::Cancel(task.id))));
+    }
+    Ok(inputs)
+}
+
+/// Notes that no task of a cancelled batch is open any more.
+fn ended(cloud: &mut Cloud, id: &str) -> Result<(), StoreError> {
+    let Some(item) = cloud.store().read().item(Kind::CAMPAIGN, id)? else { return Ok(()) };
+    let mut batch = read_batch(&item)?;
+    batch.ending = false;
+    let mut rider = Rider::default();
+    rider.items.push(row(&batch, id, item.rev)?);
+    cloud.put_rider(rider)
+}
+
+/// Goes on with the batches that a stop has left half made, or half ended. No device is connected
+/// yet.
 pub(crate) fn resume(cloud: &mut Cloud, now: Instant) -> Result<(), StoreError> {
     loop {
         let due = cloud.store_mut().due_items(Kind::CAMPAIGN, now.as_micros(), 100)?;
@@ -229,6 +252,15 @@ pub(crate) fn resume(cloud: &mut Cloud, now: Instant) -> Result<(), StoreError> 
         }
         for id in due {
             while advance(cloud, now, &id)?.0 {}
+            let item = cloud.store().read().item(Kind::CAMPAIGN, &id)?;
+            let Some(batch) = item.map(|item| read_batch(&item)).transpose()? else { continue };
+            if batch.ending {
+                let inputs = open_tasks(cloud, &batch)?;
+                for some in inputs.chunks(Batch::CHUNK) {
+                    cloud.turn(now, some)?;
+                }
+                ended(cloud, &id)?;
+            }
         }
     }
 }
@@ -262,16 +294,11 @@ pub(super) async fn cancel(asked: Asked, task: u64) -> Answer {
     asked
         .ask(move |hub, now| {
             let (mut batch, item) = find(hub.cloud.store().read(), who.grant.product(), task)?;
-            if batch.cancelled {
+            let inputs = open_tasks(&mut hub.cloud, &batch)?;
+            // What a fault of the store has left open is ended by another call.
+            if batch.cancelled && inputs.is_empty() {
                 let what = "the task is cancelled already";
                 return Err(ApiError::new(Code::FailedOperation, what).into());
-            }
-            let mut inputs = Vec::new();
-            for entry in &batch.entries {
-                let Ok(identity) = Identity::new(&batch.product, &entry.name) else { continue };
-                let open = hub.cloud.device(&identity)?.and_then(|device| device.task);
-                let open = open.filter(|task| task.finished.is_none() && entry.is_of(task));
-                inputs.extend(open.map(|task| (identity, Input::Cancel(task.id))));
             }
             batch.cancel(now);
             // First the row, so that no device of it begins any more; then some tasks at a time.
@@ -282,6 +309,7 @@ pub(super) async fn cancel(asked: Asked, task: u64) -> Answer {
                 let outcome = hub.cloud.turn(now, some)?;
                 hub.registered(outcome);
             }
+            ended(&mut hub.cloud, &item.id)?;
             Ok(Value::Null)
         })
         .await
