@@ -301,7 +301,7 @@ impl Batch {
 
     /// Whether it needs a turn: devices wait for their tasks, or open tasks for their end.
     #[must_use]
-    pub const fn is_due(&self) -> bool {
+    pub fn is_due(&self) -> bool {
         self.ending || !self.waiting.is_empty()
     }
 

@@ -387,7 +387,7 @@ async fn a_cancel_that_was_cut_off_is_finished_by_a_start_or_by_another_one() {
     }
     let folder = site.end().await;
     // What is kept when a stop comes behind the rows: once as it is, and once without a wake.
-    let data = DataFolder::open(&folder.path().join("data")).unwrap();
+    let data = DataFolder::open(folder.path().join("data")).unwrap();
     let mut store = Sqlite::open(&data).unwrap();
     for (number, wakes) in [(1, true), (2, false)] {
         let id = Batch::id("A", number);
