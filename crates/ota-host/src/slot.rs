@@ -445,8 +445,8 @@ impl Image {
         }
     }
 
-    /// Bytes that the image before had, when it was removed since this was asked last: the next one
-    /// needed its room. Somebody may have counted on it, so tell them.
+    /// The size in bytes of the accepted image, if it was removed since the last call because the
+    /// next one needed its room. Tell the user: something may rely on that image.
     #[must_use]
     pub fn take_removed(&self) -> Option<u64> {
         Some(self.removed.swap(0, Ordering::Relaxed)).filter(|bytes| *bytes > 0)

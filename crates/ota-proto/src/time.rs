@@ -137,43 +137,43 @@ impl Micros {
     /// The longest time there is.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// So many microseconds.
+    /// A time of `micros` microseconds.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// So many milliseconds.
+    /// A time of `millis` milliseconds.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis.saturating_mul(1_000))
     }
 
-    /// So many seconds.
+    /// A time of `secs` seconds.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1_000_000))
     }
 
-    /// Microseconds.
+    /// The time in microseconds.
     #[must_use]
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// Whole seconds.
+    /// The time in seconds, rounded down.
     #[must_use]
     pub const fn as_secs(self) -> u64 {
         self.0 / 1_000_000
     }
 
-    /// It is no time.
+    /// Whether the time is zero.
     #[must_use]
     pub const fn is_zero(self) -> bool {
         self.0 == 0
     }
 
-    /// So many times as long.
+    /// This time multiplied by `factor`.
     #[must_use]
     // Its copies would cost flash.
     #[inline(never)]
@@ -181,19 +181,19 @@ impl Micros {
         Self(self.0.saturating_mul(factor as u64))
     }
 
-    /// Both, one behind the other.
+    /// The sum of both times.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// What is left of it after so long; nothing behind its end.
+    /// This time without `other`; zero if `other` is the longer one.
     #[must_use]
     pub const fn less(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
 
-    /// This part of it; all of it for 0.
+    /// This time divided by `of`; unchanged if `of` is zero.
     #[must_use]
     pub const fn part(self, of: u32) -> Self {
         match self.0.checked_div(of as u64) {

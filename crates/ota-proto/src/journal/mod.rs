@@ -214,19 +214,19 @@ impl Journal {
     /// The length of a record in bytes; a multiple of 32, the largest write unit in use.
     pub const LEN: usize = 192;
 
-    /// How often a place is read before it is taken for torn.
+    /// How many readings of a place it takes before the place counts as torn.
     pub const READINGS: usize = 3;
 
-    /// Whether what a place reads as is believed at once: a record, or blank. Anything else may be
-    /// a bit that was read wrongly this once, and who writes over it has lost what is there: read
-    /// it again, [`Journal::READINGS`] times in all.
+    /// Whether one reading of a place is enough: it is a record, or blank. Anything else may be a
+    /// record of which one bit was read wrongly, and writing over the place would lose it. Read it
+    /// again, [`Journal::READINGS`] times in all.
     #[must_use]
     pub fn is_believed(block: &[u8; Self::LEN]) -> bool {
         is_blank(block) || Record::decode(block).is_ok()
     }
 
-    /// Reads a place until it is believed, or often enough; `None` is what cannot be read. What it
-    /// read last.
+    /// Reads a place until the reading [is believed](Journal::is_believed), at most
+    /// [`Journal::READINGS`] times. `read` returns `None` if it fails. Returns the last reading.
     pub fn read_place(
         mut read: impl FnMut() -> Option<[u8; Self::LEN]>,
     ) -> Option<[u8; Self::LEN]> {

@@ -147,7 +147,7 @@ impl Feed {
             let last = read.last_event()?;
             let events = read.events(&query, MOST)?;
             // After them: what is kept of one device does not tell what is gone.
-            let oldest = read.events(&EventQuery::default(), 1)?.pop();
+            let oldest = if whole { None } else { read.events(&EventQuery::default(), 1)?.pop() };
             Ok((last, events, oldest.map(|event| event.seq)))
         });
         let (last, events, oldest) = read.await.ok()?;

@@ -124,7 +124,7 @@ impl Config {
         // Without one of them a link that fails at once would be opened again at the same moment.
         let ReconnectConfig { floor, base, cap, cap_open, .. } = self.reconnect;
         let between = floor.max(base.min(cap).min(cap_open));
-        if ![between, self.connect].iter().all(mqtt::is_wait) {
+        if [between, self.connect].iter().any(|time| time.is_zero()) {
             return Err(mqtt::ConfigError::Time);
         }
         if [self.http.head, self.http.line, self.http.request].contains(&0) {

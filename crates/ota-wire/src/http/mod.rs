@@ -342,7 +342,7 @@ impl Fetch {
         }
     }
 
-    /// What was kept of the head was told.
+    /// Drops what was kept of the head, once it was handed out.
     // Its copies would cost flash.
     #[inline(never)]
     fn forget_head(&mut self) {

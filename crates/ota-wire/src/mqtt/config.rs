@@ -45,16 +45,11 @@ impl Config {
             return Err(ConfigError::KeepAlive);
         }
         let all = [connack, suback, puback, pingresp, write, blocked, resubscribe];
-        if !all.iter().all(is_wait) {
+        if all.iter().any(|time| time.is_zero()) {
             return Err(ConfigError::Time);
         }
         self.login.check(tx, keep_alive)
     }
-}
-
-/// Whether a wait of so long ends later than it begins.
-pub(crate) const fn is_wait(time: &Micros) -> bool {
-    !time.is_zero()
 }
 
 /// The fields of CONNECT that name the device (docs/protocol.md, Connection).

@@ -32,7 +32,6 @@ mod reconnect;
 mod session;
 mod topic;
 
-pub(crate) use config::is_wait;
 pub use config::{Config, ConfigError, Limits, Login, Secret, Timing};
 pub use expiry::Expiry;
 pub use reconnect::{Attempt, Ended, Reconnect, ReconnectConfig};
