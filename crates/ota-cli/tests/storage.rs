@@ -4,6 +4,7 @@
 mod common;
 
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Desk, End, ONCE, Ota, agent, image, setup, told};
 
@@ -346,6 +347,7 @@ fn a_real_error_of_a_sync_blames_no_image_and_the_next_start_ends_on_the_new_one
     let names: Vec<&str> = places.iter().map(|(name, _)| name.as_str()).collect();
     let firmware = image(8, 300_000);
     let (desk, cloud, broker) = setup(&names, &firmware);
+    let failed = AtomicUsize::new(0);
     let run = |name: &str, n: u32| {
         let (config, image, version) = if name.starts_with("slots") {
             let slots = desk.slots(&format!("{name}.slots"));
@@ -361,9 +363,9 @@ fn a_real_error_of_a_sync_blames_no_image_and_the_next_start_ends_on_the_new_one
         let calls = ["-f", "-qq", "-o", &trace, "-e", "trace=fsync,fdatasync", "-e", &fault];
         let end = once_traced(&calls, &config);
         assert!([Some(0), Some(4), Some(5)].contains(&end.code), "{name}: {:?}", end.err);
-        // Which threads of a pool come to many syncs is chance; the first one comes to two.
+        // Which threads of a pool come to so many syncs is chance.
         let trace = String::from_utf8(std::fs::read(trace).unwrap()).unwrap();
-        assert!(n > 2 || trace.contains("INJECTED"), "{name}: nothing failed");
+        failed.fetch_add(trace.matches("INJECTED").count(), Ordering::Relaxed);
         if std::fs::read(&version).unwrap() != b"1.0.0\n" {
             agent(&config, &ONCE).end().expect(0);
         }
@@ -372,9 +374,11 @@ fn a_real_error_of_a_sync_blames_no_image_and_the_next_start_ends_on_the_new_one
     };
     std::thread::scope(|scope| {
         for (name, n) in &places {
+            let run = &run;
             scope.spawn(move || run(name, *n));
         }
     });
+    assert!(failed.load(Ordering::Relaxed) > 0, "nothing failed");
     cloud.terminate();
     let blamed = ["install failed", "md5 does not match", "image failed here before"];
     let told = cloud.end().out.join("\n");

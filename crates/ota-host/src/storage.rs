@@ -222,17 +222,32 @@ impl SlotHalf {
                     }
                     Ok(Some(found))
                 }
-                Work::Slot { action } => switch.act(*action).map(|()| None),
+                Work::Slot { action } => act_on(&mut **switch, *action).map(|()| None),
                 Work::Persist { .. } => Err(StorageError::Failed),
             })
         };
         let result = match act() {
             // A disk that failed once may do it now, and a download is worth a second try. What a
-            // failed sync lost is not, and the core asks a switch again by itself.
+            // failed sync lost is not, and a switch has tries of its own.
             Err(StorageError::Failed) if !matches!(work, Work::Slot { .. }) => act(),
             result => result,
         };
         done(op, work, result)
+    }
+}
+
+/// Has the switch do it. The core asks for all but an activation again by itself. That one is
+/// tried a second time, for an error on its last step leaves it done and perhaps not lasting. What
+/// is armed then was not refused: the next start decides, and nothing that it will contradict is
+/// told to the cloud.
+fn act_on(switch: &mut dyn Switch, action: SlotAction) -> Result<(), StorageError> {
+    let first = switch.act(action);
+    if action != SlotAction::Activate || first.is_ok() {
+        return first;
+    }
+    match switch.act(action) {
+        Err(_) if switch.state() == SlotState::Armed => Ok(()),
+        second => second,
     }
 }
 

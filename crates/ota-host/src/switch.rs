@@ -26,7 +26,9 @@ pub trait Switch {
     /// the same action again, which must then succeed.
     ///
     /// # Errors
-    /// [`StorageError`]: nothing changed, or the same action may be tried again.
+    /// [`StorageError`]: nothing changed, or the same action may be tried again. After an
+    /// activation that fails twice [`Switch::state`] is asked: what is [`SlotState::Armed`] counts
+    /// as activated, anything else is told to the cloud as a failure, and must not start later.
     fn act(&mut self, action: SlotAction) -> Result<(), StorageError>;
 }
 

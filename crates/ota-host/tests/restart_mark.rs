@@ -77,3 +77,14 @@ fn the_room_for_the_note_is_taken_before_it_says_anything() {
     next.reserve().unwrap();
     assert_ne!(inode(), before);
 }
+
+#[test]
+fn a_note_that_cannot_be_written_fails_no_installation_that_went_well() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(temp.path()).unwrap();
+    let mut mark = RestartMark::open(&dir, version("1.0")).unwrap();
+    // What root cannot write either.
+    std::fs::create_dir(temp.path().join("restart")).unwrap();
+    assert!(mark.reserve().is_err(), "before the installer starts it is told");
+    assert_eq!(mark.act(SlotAction::Activate), Ok(()));
+}

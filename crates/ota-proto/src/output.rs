@@ -66,7 +66,8 @@ pub struct Write {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SlotAction {
-    /// Make the new image the one that the next reset starts, on trial. Durable when answered.
+    /// Make the new image the one that the next reset starts, on trial. Durable when answered. An
+    /// error is told to the cloud as a failure: the next reset must still start the old image.
     Activate,
     /// Make the running image the one that stays. Durable when answered.
     Confirm,

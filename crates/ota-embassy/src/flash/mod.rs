@@ -62,7 +62,9 @@ pub trait Switch {
     /// the same action again, which must then succeed.
     ///
     /// # Errors
-    /// [`StorageError`]: nothing changed, or the same action may be tried again.
+    /// [`StorageError`]: nothing changed, or the same action may be tried again. After an
+    /// activation that fails twice [`Switch::state`] is asked: what is [`SlotState::Armed`] counts
+    /// as activated, anything else is told to the cloud as a failure, and must not start later.
     async fn act(&mut self, action: SlotAction) -> Result<(), StorageError>;
 }
 
@@ -129,8 +131,17 @@ impl<S: NorFlash, J: NorFlash, B: Switch> Storage for FlashStorage<'_, S, J, B> 
         self.journal.persist(record).await
     }
 
+    /// The core asks for all but an activation again by itself. What is armed after one that
+    /// failed twice was not refused: the next start decides.
     async fn switch(&mut self, action: SlotAction) -> Result<(), StorageError> {
-        self.switch.act(action).await
+        let first = self.switch.act(action).await;
+        if action != SlotAction::Activate || first.is_ok() {
+            return first;
+        }
+        match self.switch.act(action).await {
+            Err(_) if self.switch.state().await == Ok(SlotState::Armed) => Ok(()),
+            second => second,
+        }
     }
 }
 

@@ -79,6 +79,7 @@ pub trait Storage {
     async fn persist(&mut self, record: &[u8; Journal::LEN]) -> Result<(), StorageError>;
 
     /// Does this to the boot loader's state, durably. It may be asked for again.
+    /// An activation that is answered with an error must not start the new image later.
     ///
     /// # Errors
     /// [`StorageError`].

@@ -343,6 +343,22 @@ fn an_error_anywhere_around_a_switch_ends_on_the_new_image_after_one_more_try() 
 }
 
 #[test]
+fn the_state_says_whether_an_activation_that_failed_was_made() {
+    let folder = folder();
+    for (n, done) in
+        (0..operations(folder.path(), &[Act(Activate)])).flat_map(|n| [(n, false), (n, true)])
+    {
+        let mut world = World::new(folder.path());
+        world.model.lock().error = Some((n, done));
+        assert!(!world.step(Act(Activate)), "error {n}");
+        let said = Switch::state(&mut world.slots.clone());
+        assert_eq!(said == SlotState::Armed, world.mark() == Mark::Armed, "error {n}");
+        assert!(world.step(Start));
+        assert_eq!(world.link() == "b", said == SlotState::Armed, "error {n}, done: {done}");
+    }
+}
+
+#[test]
 fn the_machine_counts_once_in_each_of_its_runs() {
     let folder = folder();
     let mut world = World::new(folder.path());

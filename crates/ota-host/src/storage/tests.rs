@@ -168,6 +168,45 @@ fn a_switch_that_fails_or_panics_has_an_answer() {
     assert_eq!(storage.run(job(3, Work::Sync)).answer, Answer::Synced(Ok(())));
 }
 
+/// Its first activations fail, done or not.
+struct Unsure {
+    failures: u8,
+    done: bool,
+    armed: bool,
+}
+
+impl Switch for Unsure {
+    fn state(&mut self) -> SlotState {
+        if self.armed { SlotState::Armed } else { SlotState::Confirmed }
+    }
+
+    fn act(&mut self, _: SlotAction) -> Result<(), StorageError> {
+        let fails = self.failures > 0;
+        self.failures = self.failures.saturating_sub(1);
+        self.armed |= self.done || !fails;
+        if fails { Err(StorageError::NoSpace) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn an_activation_fails_only_when_the_next_start_is_the_old_images() {
+    let fails = Err(StorageError::NoSpace);
+    for (failures, done, action, answer) in [
+        (1, false, SlotAction::Activate, Ok(())),
+        (1, true, SlotAction::Activate, Ok(())),
+        (2, true, SlotAction::Activate, Ok(())),
+        (2, false, SlotAction::Activate, fails),
+        // The core itself asks for these again.
+        (1, true, SlotAction::Confirm, fails),
+        (1, true, SlotAction::RollBack, fails),
+    ] {
+        let switch = Unsure { failures, done, armed: false };
+        let (_temp, mut storage) = storage(Box::new(switch));
+        let done = storage.run(job(1, Work::Slot { action }));
+        assert_eq!(done.answer, Answer::Slot(answer), "{action:?} after {failures} failures");
+    }
+}
+
 #[test]
 fn a_record_is_written_while_a_write_is_held_up() {
     let (temp, mut storage) = storage(Box::new(NoSwitch));
