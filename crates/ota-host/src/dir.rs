@@ -207,6 +207,11 @@ fn stands_at(file: &File, dir: &File, name: &Path) -> bool {
 /// A new file, in place of any of that name.
 fn fresh(dir: &File, name: &Path) -> io::Result<File> {
     clear(dir, name)?;
+    create(dir, name)
+}
+
+/// A file where nothing stands, not even a link that leads nowhere.
+fn create(dir: &File, name: &Path) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(fs::openat(dir, name, flags, PRIVATE)?))
 }
@@ -344,6 +349,26 @@ mod tests {
             let found = std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
             assert_eq!(found, want, "{mode:o}");
         }
+    }
+
+    #[test]
+    fn a_new_file_is_put_where_nothing_stands_and_is_handed_to_no_program() {
+        let (_temp, dir) = data();
+        let folder = &dir.0.dir;
+        let made = create(folder, "new".as_ref()).unwrap();
+        let flags = rustix::io::fcntl_getfd(&made).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC), "{flags:?}");
+        fill(&made, b"ours").unwrap();
+        std::fs::write(dir.join("victim"), "precious").unwrap();
+        std::os::unix::fs::symlink("victim", dir.join("link")).unwrap();
+        std::os::unix::fs::symlink("nothing", dir.join("loose")).unwrap();
+        for name in ["new", "victim", "link", "loose"] {
+            // Somebody put it there after the place was cleared.
+            let why = create(folder, name.as_ref()).unwrap_err();
+            assert_eq!(why.kind(), io::ErrorKind::AlreadyExists, "{name}");
+        }
+        assert_eq!(std::fs::read(dir.join("new")).unwrap(), b"ours");
+        assert!(!dir.join("nothing").exists());
     }
 
     #[test]

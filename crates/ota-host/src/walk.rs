@@ -323,6 +323,12 @@ mod tests {
         let deep: PathBuf = std::iter::repeat_n("d", usize::from(DEPTH) + 2).collect();
         files::create_dir_all(at.join(&deep)).unwrap();
         assert!(remove(&dir, "d".as_ref()).is_err(), "not more than it can hold");
+        let long = remove(&dir, "x".repeat(256).as_ref()).unwrap_err();
+        assert_eq!(
+            Errno::from_io_error(&long),
+            Some(Errno::NAMETOOLONG),
+            "no error is passed over"
+        );
     }
 
     #[test]

@@ -247,11 +247,16 @@ fn the_folder_is_opened_once_and_kept() {
 fn a_slot_that_cannot_be_emptied_is_told() {
     let folder = folder();
     let at = folder.path();
-    let slots = AbSlots::open(at, 3).unwrap();
+    let mut slots = AbSlots::open(at, 3).unwrap();
+    fill(&slots, at, "2.0.0");
     let deep: std::path::PathBuf = std::iter::repeat_n("d", 100).collect();
     fs::create_dir_all(at.join("b").join(deep)).unwrap();
-    let why = slots.empty().unwrap_err();
-    assert!(why.to_string().contains("cannot empty"), "{why}");
+    for _ in 0..2 {
+        let why = slots.empty().unwrap_err();
+        assert!(why.to_string().contains("cannot empty"), "{why}");
+        assert!(!at.join("b/version").exists(), "first of all it is no image any more");
+        assert!(slots.act(SlotAction::Activate).is_err());
+    }
 }
 
 #[test]
