@@ -321,6 +321,16 @@ fn the_newest_counts_in_any_order_and_over_the_wrap() {
         assert_eq!(Journal::newest([&a, &b]), Some(&b));
         assert_eq!(Journal::newest([&b, &a]), Some(&b));
     }
+    // Half the numbers apart neither comes after the other, and the first that was met counts; one
+    // less is still newer.
+    for first in [0, 7, u32::MAX] {
+        let (a, b) = (block(first), block(first.wrapping_add(1 << 31)));
+        assert_eq!(Journal::newest([&a, &b]), Some(&a));
+        assert_eq!(Journal::newest([&b, &a]), Some(&b));
+        let c = block(first.wrapping_add((1 << 31) - 1));
+        assert_eq!(Journal::newest([&a, &c]), Some(&c));
+        assert_eq!(Journal::newest([&c, &a]), Some(&c));
+    }
     let many: Vec<_> = (0..40).map(|i| block(u32::MAX.wrapping_sub(20).wrapping_add(i))).collect();
     assert_eq!(Journal::newest(many.iter().rev()), many.last());
     assert_eq!(Journal::newest([]), None);

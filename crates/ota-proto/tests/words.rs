@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use ota_proto::credentials::registration::{ProductSecret, RegistrationError, Reply};
-use ota_proto::credentials::{BadLogin, BadSecret, LoginError};
+use ota_proto::credentials::{BadLogin, BadSecret, LoginError, Secret};
 use ota_proto::journal::JournalError;
 use ota_proto::message::Malformed;
 use ota_proto::url::BadUrl;
@@ -138,6 +138,8 @@ fn rule_15_debug_shows_what_is_no_secret() {
     let mut digester = Digester::new();
     digester.update(b"abc");
     assert_eq!(format!("{digester:?}"), "Digester(..)");
+    assert_eq!(format!("{:?}", digester.finish()), "Md5(900150983cd24fb0d6963f7d28e17f72)");
+    assert_eq!(format!("{:?}", Secret::from_bytes(b"abc").unwrap()), "Secret(..)");
     let compare = Comparator(|offered: &Version, running: &Version| offered.partial_cmp(running));
     assert_eq!(format!("{:?}", Downgrade::Refuse(compare)), "Refuse(Comparator(..))");
     // The vendor's published reply: its secret is not shown.
@@ -162,4 +164,5 @@ fn a_comparator_is_equal_to_itself_only() {
     };
     assert_eq!(hash(Downgrade::Refuse(newer)), hash(Downgrade::Refuse(newer)));
     assert_ne!(hash(Downgrade::Refuse(newer)), hash(Downgrade::Allow));
+    assert_ne!(hash(Downgrade::Refuse(newer)), hash(Downgrade::Refuse(none)));
 }

@@ -2,7 +2,7 @@
 //! caller may hold back, and what a device is made of.
 
 use ota_proto::{
-    BUILT, Boot, ConfigError, Gate, Hold, Installed, Micros, Peer, ResponseHead, SlotInfo,
+    BUILT, Boot, ConfigError, Gate, Hold, Installed, Limits, Micros, Peer, ResponseHead, SlotInfo,
     SlotState, State, Timer, Timing, TransportError, Updater,
 };
 
@@ -266,6 +266,55 @@ fn what_the_application_sees_follows_the_attempt() {
     let record = bench.journal();
     let bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
     assert_eq!((bench.machine.state(), bench.machine.offer()), (State::Trial, None));
+}
+
+/// As the pages and the documentation of each field say.
+#[test]
+fn times_and_limits_are_by_default_those_that_are_documented() {
+    let t = Timing::default();
+    for (time, secs) in [
+        (t.reply, 10),
+        (t.puback, 15),
+        (t.report_cap, 300),
+        (t.idle_report, 86_400),
+        (t.elicited, 30),
+        (t.withdrawn, 10),
+        (t.fresh_offer, 30),
+        (t.same_url, 60),
+        (t.after_failure, 60),
+        (t.attempt, 600),
+        (t.offer_life, 82_800),
+        (t.supersede, 60),
+        (t.progress, 1),
+        (t.repeat, 20),
+        (t.repeat_waiting, 45),
+        (t.response, 20),
+        (t.idle, 15),
+        (t.unread, 60),
+        (t.floor_window, 60),
+        (t.retry_base, 1),
+        (t.retry_cap, 300),
+        (t.lie, 30),
+        (t.patience, 1_800),
+        (t.portal, 600),
+        (t.retry_after_cap, 3_600),
+        (t.checkpoint, 60),
+        (t.burning, 5),
+        (t.install, 600),
+        (t.ask_again, 60),
+        (t.trial, 600),
+        (t.journal_retry, 1),
+    ] {
+        assert_eq!(time, Micros::from_secs(secs));
+    }
+    assert_eq!((t.floor_rate, t.checkpoint_cap), (256, 33_554_432));
+    let limits = Limits::default();
+    assert_eq!((limits.payload, limits.url, limits.user_defined), (4_096, 1_024, 1_536));
+    for (payload, url, sound) in [(256, 32, true), (255, 32, false), (256, 31, false)] {
+        let mut limits = limits;
+        (limits.payload, limits.url) = (payload, url);
+        assert_eq!(limits.is_sound(), sound, "{payload} {url}");
+    }
 }
 
 /// What is the device's own business is shorter; what the cloud decides stays.
