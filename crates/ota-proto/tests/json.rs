@@ -139,3 +139,25 @@ fn an_object_is_asked_for_and_something_else_comes() {
         assert_eq!(DeviceMessage::decode(text.as_bytes()), Err(Malformed::Shape), "{value}");
     }
 }
+
+/// A half of a character beyond 16 bits matters only where it is read.
+#[test]
+fn half_a_pair_is_refused_only_in_a_text_that_is_kept() {
+    let offer = |more: &str, url: &str| {
+        let text = format!(r#"{{{more}"type":"update_firmware","version":"1","url":"{url}"}}"#);
+        CloudMessage::decode(text.as_bytes()).map(|_| ())
+    };
+    for half in [r"\ud800", r"\udc00", r"\ud800\ud800", r"\udfffx"] {
+        for more in [
+            format!(r#""extra":"{half}","#),
+            format!(r#""extra":["{half}"],"#),
+            format!(r#""extra":{{"{half}":"{half}"}},"#),
+        ] {
+            assert_eq!(offer(&more, "u"), Ok(()), "{more}");
+        }
+        assert_eq!(offer("", half), Err(Malformed::Syntax), "{half}");
+        assert_eq!(offer(&format!(r#""{half}":1,"#), "u"), Err(Malformed::Syntax), "{half}");
+    }
+    assert_eq!(offer(r#""extra":"\ud80","#, "u"), Err(Malformed::Syntax));
+    assert_eq!(offer("", r"\ud83d\ude00"), Ok(()));
+}

@@ -444,3 +444,56 @@ fn rule_13_a_slot_that_cannot_be_switched_is_a_failure_and_a_confirm_is_tried_ag
     assert!(lines.contains(&"61200 done".into()), "{lines:?}");
     assert_ne!(lines, NONE);
 }
+
+/// The mark is told to go three times, a minute apart; the next boot tries again.
+#[test]
+fn rule_13_a_mark_that_stays_is_cleared_three_times_and_no_more() {
+    let mut bench = Bench::boot(config(), "0.1.0", SlotState::RolledBack, None);
+    let mut tries = Vec::new();
+    let mut ms = 0;
+    loop {
+        if bench.out(ms).contains(&"slot ClearMark".into()) {
+            tries.push(ms);
+            bench.error(ms, Kind::Slot, StorageError::Failed);
+            bench.out(ms);
+        }
+        match bench.idle.0 {
+            Some(next) if next <= at(600_000) => ms = next.as_millis(),
+            _ => break,
+        }
+        bench.machine.handle_timeout(at(ms));
+    }
+    assert_eq!(tries, [0, 60_000, 120_000]);
+}
+
+/// Each minute, and not with whatever else is due meanwhile.
+#[test]
+fn rule_13_the_restart_that_ends_a_trial_is_asked_for_once_a_minute() {
+    let (mut bench, _) = says("1.0.0", SlotState::Trial, Some(&tried(Phase::Switching, 1)));
+    bench.reply(1_100, "1.0.0");
+    bench.machine.roll_back(at(2_000)).unwrap();
+    let mut lines: Vec<_> = bench.auto(2_000).iter().map(|line| format!("2000 {line}")).collect();
+    lines.extend(bench.until(190_000));
+    lines.retain(|line| line.ends_with("event Restart"));
+    let expected = [2_000, 62_000, 122_000, 182_000].map(|ms| format!("{ms} event Restart"));
+    assert_eq!(lines, expected);
+    // An input in between is no reason to ask again.
+    bench.machine.handle_timeout(at(200_000));
+    assert!(!bench.auto(200_000).contains(&"event Restart".into()));
+}
+
+/// Who cannot be asked is not waited for: no clock runs against an offer without a session.
+#[test]
+fn boot_with_a_part_and_one_empty_reply_counts_nothing_without_a_session() {
+    let (mut bench, _) = says("0.1.0", SlotState::Confirmed, Some(&record(Phase::Fetching, 8_192)));
+    bench.reply(1_100, "0.1.0");
+    bench.auto(1_100);
+    bench.machine.handle_session(at(1_200), false);
+    bench.auto(1_200);
+    assert_eq!(bench.idle.0, None, "nothing to wait for");
+    bench.machine.handle_session(at(30_000), true);
+    bench.auto(30_000);
+    bench.reply(30_100, "0.1.0");
+    let lines = bench.until(45_000);
+    assert!(!lines.iter().any(|line| line.ends_with("Withdrawn")), "{lines:?}");
+}

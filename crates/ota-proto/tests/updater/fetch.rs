@@ -532,3 +532,97 @@ fn rule_9_a_trickle_ends_with_its_window_whatever_else_is_due() {
     }
     assert!(ended.is_some_and(|ms| (61_000..=71_000).contains(&ms)), "{ended:?}");
 }
+
+/// Over plain http an answer without a length that ends before it brought anything new takes
+/// nothing away, not even the part of an erase unit.
+#[test]
+fn rule_8_an_answer_that_brought_nothing_takes_nothing_away() {
+    let mut config = config();
+    config.allow_http = true;
+    let mut bench = Bench::online(config);
+    bench.offer_at(1_000, "1.0.0", "http://cos.example/a");
+    bench.auto(1_000);
+    bench.good_head(1_100);
+    bench.body(1_100, 5_000);
+    bench.fetch_failed(1_200, TransportError::Closed);
+    let ms = bench.next_fetch().unwrap();
+    assert_eq!(bench.at, 5_000);
+    bench.head(ms, &ResponseHead { content_length: None, ..good(0) }).unwrap();
+    let op = bench.fetch_op();
+    bench.machine.handle_body_end(at(ms), op);
+    bench.auto(ms);
+    assert_eq!(bench.machine.progress(), Some((5_000, SIZE)));
+    assert_eq!(bench.machine.state(), State::Waiting);
+}
+
+/// At the moment at which the slot is given up nothing new is asked for any more, also when a poll
+/// comes before the clock's word.
+#[test]
+fn rule_16_no_fetch_begins_at_the_moment_at_which_the_slot_is_given_up() {
+    use ota_proto::Gate;
+    for (ms, asked) in [(601_199, true), (601_200, false)] {
+        let mut bench = Bench::fetching(config());
+        bench.good_head(1_100);
+        bench.body(1_100, 4_000);
+        assert!(bench.piece(1_100, 4_096));
+        bench.machine.set_gate(Gate { publish: true, fetch: false });
+        bench.fetch_failed(1_200, TransportError::Closed);
+        bench.done(1_200, Kind::Write);
+        assert!(bench.out(1_200).contains(&"sync".into()), "it is never answered");
+        while let Some(next) = bench.idle.0.filter(|next| *next < at(ms)) {
+            bench.machine.handle_timeout(next);
+            bench.out(next.as_millis());
+            bench.ack(next.as_millis());
+        }
+        assert_eq!(bench.machine.state(), State::Fetching, "it waits for the gate");
+        bench.machine.set_gate(Gate::OPEN);
+        assert_eq!(bench.out(ms).contains(&"fetch 4096".into()), asked, "{ms}");
+    }
+}
+
+/// What went wrong before the last progress is not why the patience ends.
+#[test]
+fn rule_9_a_fault_that_progress_has_forgiven_is_not_told_at_the_end() {
+    let mut config = config();
+    config.timing.floor_rate = 0;
+    let mut bench = Bench::fetching(config);
+    bench.status(1_100, 503).unwrap_err();
+    let mut ms = bench.next_fetch().unwrap();
+    bench.good_head(ms);
+    bench.body(ms, 4_096);
+    let mut lines = Vec::new();
+    while bench.machine.state() == State::Fetching {
+        assert!(ms < 2_000_000, "for ever");
+        ms += 10_000;
+        lines.extend(bench.until(ms));
+        if bench.machine.state() == State::Fetching {
+            let upto = bench.at + 1;
+            lines.extend(bench.body(ms, upto));
+        }
+    }
+    lines.extend(bench.auto(ms));
+    assert!(lines.iter().any(|line| line.ends_with("fail -1 download timed out")), "{lines:?}");
+}
+
+/// Bytes that are passed over are no progress, and yet the server does what it can.
+#[test]
+fn rule_9_patience_does_not_run_while_known_bytes_are_passed_over() {
+    let mut config = config();
+    config.timing.patience = ota_proto::Micros::from_secs(20);
+    let mut bench = Bench::fetching(config);
+    bench.good_head(1_100);
+    bench.body(1_100, 8_192);
+    bench.fetch_failed(1_200, TransportError::Closed);
+    let mut ms = bench.next_fetch().unwrap();
+    bench.head(ms, &good(0)).unwrap();
+    bench.at = 0;
+    while bench.at < 8_192 {
+        bench.until(ms);
+        assert_eq!(bench.machine.state(), State::Fetching, "{ms}");
+        let upto = (bench.at + 300).min(8_192);
+        bench.body(ms, upto);
+        ms += 1_000;
+    }
+    let lines = bench.body(ms, SIZE);
+    assert!(lines.contains(&"event Install { size: 10000 }".into()), "{lines:?}");
+}

@@ -498,3 +498,36 @@ fn rule_14_the_word_to_install_is_given_once() {
     assert_eq!(bench.auto(2_000), NONE, "it is not approved yet");
     assert!(bench.machine.install(at(2_100)).is_err(), "it was said before");
 }
+
+/// A refresh after a deferral that is of no use ends the attempt; what is stored is still of the
+/// image before, and nobody may take it for bytes of this one.
+#[test]
+fn rule_14_an_image_that_fails_before_its_first_byte_claims_none_of_another() {
+    let mut config = config();
+    config.consent = Hold::Ask;
+    let target = Target {
+        version: Version::new("1.0.0").unwrap(),
+        md5: md5(),
+        size: SIZE,
+        offset: 8_192,
+        etag: 0,
+    };
+    let record = Record {
+        phase: Phase::Fetching,
+        target: Some(target),
+        from: Some(Version::new("0.1.0").unwrap()),
+        ..Record::default()
+    };
+    let mut bench = Bench::boot(config, "0.1.0", SlotState::Confirmed, Some(&record));
+    bench.machine.handle_session(at(1_000), true);
+    bench.auto(1_000);
+    bench.reply(1_000, "0.1.0");
+    bench.offer(1_100, "2.0.0");
+    bench.auto(1_100);
+    bench.machine.defer(at(2_000), at(10_000)).unwrap();
+    assert_eq!(bench.until(10_000), ["10000 report 0.1.0"]);
+    bench.reply(10_100, "0.1.0");
+    bench.message(10_100, &offer_text("2.0.0", "ftp://cos.example/a"));
+    let lines = bench.out(10_100);
+    assert_eq!(lines[0], "persist Owed 2.0.0@0 Failed(BadUrl) sent", "{lines:?}");
+}
