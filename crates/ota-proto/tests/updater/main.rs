@@ -15,5 +15,6 @@ mod patience;
 mod progress;
 mod random;
 mod session;
+mod snapshot;
 mod stuck;
 mod verify;
