@@ -159,7 +159,13 @@ pub(super) fn happened(event: &Value) -> String {
     let rest = event.as_object().into_iter().flatten();
     let known = ["seq", "at", "product", "device", "kind"];
     let rest = rest.filter(|(name, _)| !known.contains(&name.as_str()));
-    let rest: Vec<String> = rest.map(|(name, value)| format!("{name}={value}")).collect();
+    let rest = rest.map(|(name, value)| match value.as_str() {
+        Some(word) if !word.is_empty() && !word.contains(char::is_whitespace) => {
+            format!("{name}={word}")
+        }
+        _ => format!("{name}={value}"),
+    });
+    let rest: Vec<String> = rest.collect();
     format!("{}  {}", event["kind"].as_str().unwrap_or("?"), rest.join(" "))
 }
 

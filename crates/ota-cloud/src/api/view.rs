@@ -6,7 +6,7 @@ use ota_proto::Instant;
 use serde::Serialize;
 
 use super::key::{Key, Role};
-use crate::device::{Counters, Device, Finish, NotOffered, Task};
+use crate::device::{Counters, Device, EventKind, Finish, NotOffered, Status, Task};
 
 /// JSON, or an empty object where a value has none: none of ours is such.
 #[must_use]
@@ -127,6 +127,11 @@ pub struct TaskView<'a> {
     pub by_rule: bool,
 }
 
+/// A status as a word for programs: `timed-out`.
+fn slug(status: Status) -> String {
+    status.word().replace(' ', "-")
+}
+
 impl<'a> TaskView<'a> {
     /// What is shown of a task.
     #[must_use]
@@ -145,7 +150,7 @@ impl<'a> TaskView<'a> {
             module: task.module.as_str(),
             version: &task.target,
             attempt: task.attempt,
-            status: task.status.word().replace(' ', "-"),
+            status: slug(task.status),
             number: task.status.number(),
             percent: task.percent,
             code: task.retcode,
@@ -179,12 +184,35 @@ pub struct EventView<'a> {
 }
 
 impl<'a> EventView<'a> {
-    /// What is shown of an event, whose body is an [`EventKind`](crate::EventKind) as it is kept.
+    /// What is shown of an event, whose body is an [`EventKind`] as it is kept. Tasks, statuses and
+    /// reasons are called as everywhere in the API.
     #[must_use]
     pub fn new(seq: u64, at: u64, (product, device): (&'a str, &'a str), body: &[u8]) -> Self {
+        let kept = serde_json::from_slice(body).ok().filter(serde_json::Value::is_object);
+        let mut what = kept.unwrap_or_else(|| serde_json::json!({}));
         // A kind of a later release is shown as it is.
-        let what = serde_json::from_slice(body).ok().filter(serde_json::Value::is_object);
-        Self { seq, at, product, device, what: what.unwrap_or_else(|| serde_json::json!({})) }
+        if let (Some(fields), Ok(kind)) = (what.as_object_mut(), serde_json::from_slice(body)) {
+            fields
+                .extend(shown(&kind).into_iter().map(|(name, value)| (name.into(), value.into())));
+        }
+        Self { seq, at, product, device, what }
+    }
+}
+
+/// The fields of an event that are shown otherwise than they are kept.
+fn shown(kind: &EventKind) -> Vec<(&'static str, String)> {
+    match kind {
+        EventKind::Status { task, from, to, .. } => {
+            vec![("task", task.to_string()), ("from", slug(*from)), ("to", slug(*to))]
+        }
+        EventKind::Offered { task, .. }
+        | EventKind::Began { task, .. }
+        | EventKind::Claimed { task, .. }
+        | EventKind::Proved { task } => vec![("task", task.to_string())],
+        EventKind::NotOffered { why, .. } => {
+            vec![("why", why.name().into()), ("text", why.to_string())]
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use ota_cloud::api::{
-    Budget, Caller, ChangeDevice, Code, DeviceFilter, Key, KeyText, NewDevice, NewKey, NewProduct,
-    OPERATIONS, Op, Query, Right, Role, Scope, describe, devices_of_csv, find,
+    Budget, Caller, ChangeDevice, Code, DeviceFilter, EventView, Key, KeyText, NewDevice, NewKey,
+    NewProduct, OPERATIONS, Op, Query, Right, Role, Scope, describe, devices_of_csv, find,
 };
 use ota_proto::Instant;
 
@@ -205,4 +205,45 @@ fn the_committed_document_is_the_one_of_the_table() {
     assert!(OPERATIONS.iter().all(|row| row.right != Right::Administer
         || row.method != "GET"
         || row.scope == Scope::Service));
+}
+
+#[test]
+fn an_event_has_the_words_of_the_api_and_not_those_of_the_store() {
+    let shown = |kept: &str| {
+        serde_json::to_value(EventView::new(7, 9, ("P", "d1"), kept.as_bytes())).unwrap()
+    };
+    let task = r#""task":{"device":3,"number":1}"#;
+    let kept = format!(
+        r#"{{"kind":"status",{task},"from":"AwaitingConfirm","to":"TimedOut","code":0,"text":""}}"#
+    );
+    let status = shown(&kept);
+    assert_eq!((&status["seq"], &status["at"]), (&7.into(), &9.into()));
+    assert_eq!((&status["product"], &status["device"]), (&"P".into(), &"d1".into()));
+    assert_eq!(status["task"], "3-1");
+    assert_eq!(
+        (&status["from"], &status["to"]),
+        (&"awaiting-confirmation".into(), &"timed-out".into())
+    );
+    for kind in ["offered", "began"] {
+        let kept = format!(r#"{{"kind":"{kind}",{task},"version":"2.0.0"}}"#);
+        assert_eq!(
+            (&shown(&kept)["task"], &shown(&kept)["version"]),
+            (&"3-1".into(), &"2.0.0".into())
+        );
+    }
+    let claimed = format!(r#"{{"kind":"claimed",{task},"late":false}}"#);
+    let proved = format!(r#"{{"kind":"proved",{task}}}"#);
+    assert_eq!((&shown(&claimed)["task"], &shown(&proved)["task"]), (&"3-1".into(), &"3-1".into()));
+    for (why, name) in [
+        (r#""NoRule""#, "no-rule"),
+        (r#"{"AttemptsUsed":{"attempts":3}}"#, "attempts-used"),
+        (r#"{"Withdrawn":{"why":"gone"}}"#, "withdrawn"),
+    ] {
+        let not = shown(&format!(r#"{{"kind":"not-offered","module":"default","why":{why}}}"#));
+        assert_eq!(not["why"], name);
+        assert!(not["text"].as_str().is_some_and(|text| !text.is_empty()), "{not}");
+    }
+    let later = shown(r#"{"kind":"of-a-later-release","task":{"device":3,"number":1}}"#);
+    assert_eq!(later["task"]["device"], 3);
+    assert_eq!(shown("no JSON")["device"], "d1");
 }

@@ -121,6 +121,9 @@ async fn a_device_that_was_added_logs_in_with_the_secret_shown_once_and_says_why
         (kinds(&rest), &rest["next"]),
         (vec!["version".into(), "not-offered".into()], &serde_json::Value::Null)
     );
+    let why = &rest["events"][1];
+    assert_eq!((&why["why"], &why["module"]), (&"no-rule".into(), &"default".into()));
+    assert!(why["text"].as_str().is_some_and(|text| text.contains(' ')), "{why}");
 }
 
 #[tokio::test]
