@@ -62,6 +62,8 @@ pub(crate) struct Bench {
     pub(crate) at: u64,
     /// The last fetch goes past all caches.
     pub(crate) fresh: bool,
+    /// Of this URL.
+    pub(crate) url: String,
     /// The last moment of an output.
     last: u64,
 }
@@ -97,6 +99,7 @@ impl Bench {
             idle: (None, None, false),
             at: 0,
             fresh: false,
+            url: String::new(),
             last: 0,
         }
     }
@@ -170,10 +173,11 @@ impl Bench {
                 self.pubs.push(id);
                 said(payload)
             }
-            Output::Fetch { op, from, fresh, .. } => {
+            Output::Fetch { op, from, fresh, url } => {
                 self.open.retain(|(kind, _)| *kind != Kind::Fetch);
                 self.open.push((Kind::Fetch, op));
                 (self.at, self.fresh) = (from, fresh);
+                url.clone_into(&mut self.url);
                 format!("fetch {from}")
             }
             Output::CancelFetch { op } => {

@@ -203,6 +203,49 @@ fn rule_8_a_redirect_within_plain_http_needs_plain_http_to_be_allowed() {
     }
 }
 
+/// The user of the offer's URL goes with it as long as its origin is not left; a target's own is
+/// for that hop.
+#[test]
+fn rule_8_a_user_is_told_to_no_other_origin_and_a_targets_own_to_no_other_hop() {
+    const OFFER: &str = "https://u:p@cos.example/a";
+    let mut config = config();
+    config.url_user = true;
+    let follow = |config: &ota_proto::Config, offer: &str, locations: &[&str]| {
+        let mut bench = Bench::online(config.clone());
+        bench.offer_at(1_000, "1.0.0", offer);
+        bench.auto(1_000);
+        for location in locations {
+            let location = Some(*location);
+            let head = ResponseHead { status: 302, location, ..ResponseHead::default() };
+            bench.head(1_100, &head).unwrap_err();
+            bench.auto(1_100);
+        }
+        (bench.machine.state() == State::Fetching).then_some(bench.url)
+    };
+    for (offer, locations, expected) in [
+        (OFFER, &[][..], OFFER),
+        (OFFER, &["/b?x"], "https://u:p@cos.example/b?x"),
+        (OFFER, &["/b", "/c"], "https://u:p@cos.example/c"),
+        (OFFER, &["https://COS.example:443/b"], "https://u:p@COS.example/b"),
+        (OFFER, &["https://other.example/b"], "https://other.example/b"),
+        (OFFER, &["https://cos.example:444/b"], "https://cos.example:444/b"),
+        (OFFER, &["https://other.example/b", "https://cos.example/c"], "https://cos.example/c"),
+        (OFFER, &["https://v:q@cos.example/b"], "https://v:q@cos.example/b"),
+        (OFFER, &["https://v:q@cos.example/b", "/c"], "https://cos.example/c"),
+        (OFFER, &["https://u:p@other.example/b", "/c"], "https://other.example/c"),
+        ("https://cos.example/a", &["https://v:q@cos.example/b", "/c"], "https://cos.example/c"),
+        ("https://cos.example/a", &["/b"], "https://cos.example/b"),
+    ] {
+        let url = follow(&config, offer, locations);
+        assert_eq!(url.as_deref(), Some(expected), "{offer} {locations:?}");
+    }
+    // The limit is for the URL with the user.
+    config.limits.url = "https://u:p@cos.example/b2345678".len();
+    let longest = follow(&config, OFFER, &["/b2345678"]);
+    assert_eq!(longest.as_deref(), Some("https://u:p@cos.example/b2345678"));
+    assert_eq!(follow(&config, OFFER, &["/b23456789"]), None);
+}
+
 #[test]
 fn rule_8_401_and_403_ask_for_a_fresh_url_and_keep_the_bytes() {
     for status in [401, 403] {
