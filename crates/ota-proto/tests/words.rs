@@ -11,7 +11,7 @@ use ota_proto::message::Malformed;
 use ota_proto::url::BadUrl;
 use ota_proto::{
     BadName, BadVersion, BufferTooSmall, Comparator, ConfigError, Digester, Downgrade, FetchError,
-    MessageError, Misuse, Reason, StorageError, TlsError, TransportError, Version,
+    MessageError, Micros, Misuse, Reason, StorageError, TlsError, TransportError, Version,
 };
 
 /// One kind of error: its cases have words of their own, which fit into a line of a log.
@@ -139,6 +139,7 @@ fn rule_15_debug_shows_what_is_no_secret() {
     digester.update(b"abc");
     assert_eq!(format!("{digester:?}"), "Digester(..)");
     assert_eq!(format!("{:?}", digester.finish()), "Md5(900150983cd24fb0d6963f7d28e17f72)");
+    assert_eq!(format!("{:?}", Micros::from_millis(1_500)), "1.5s");
     assert_eq!(format!("{:?}", Secret::from_bytes(b"abc").unwrap()), "Secret(..)");
     let compare = Comparator(|offered: &Version, running: &Version| offered.partial_cmp(running));
     assert_eq!(format!("{:?}", Downgrade::Refuse(compare)), "Refuse(Comparator(..))");

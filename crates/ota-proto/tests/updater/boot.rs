@@ -497,3 +497,26 @@ fn boot_with_a_part_and_one_empty_reply_counts_nothing_without_a_session() {
     let lines = bench.until(45_000);
     assert!(!lines.iter().any(|line| line.ends_with("Withdrawn")), "{lines:?}");
 }
+
+/// The journal still counts the try before; this one is not begun until it is counted, too.
+#[test]
+fn rule_13_an_installation_is_not_begun_before_its_own_try_is_durable() {
+    let (mut bench, _) = says("0.1.0", SlotState::Confirmed, Some(&tried(Phase::Installing, 1)));
+    bench.offer(1_100, "1.0.0");
+    let mut lines = Vec::new();
+    loop {
+        lines.extend(bench.out(1_100));
+        bench.ack(1_100);
+        let mut open = bench.open.iter().map(|(kind, _)| *kind);
+        match open.rfind(|kind| !matches!(kind, Kind::Persist | Kind::Fetch)) {
+            Some(kind) => bench.done(1_100, kind),
+            None => break,
+        }
+    }
+    assert!(lines.contains(&"burning".into()), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("event Install")), "{lines:?}");
+    bench.done(1_200, Kind::Persist);
+    assert_eq!(bench.out(1_200), ["persist Installing 1.0.0@10000 try 2"]);
+    bench.done(1_300, Kind::Persist);
+    assert_eq!(bench.out(1_300), ["event Install { size: 10000 }"]);
+}

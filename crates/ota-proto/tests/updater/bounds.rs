@@ -166,6 +166,19 @@ fn a_closed_gate_holds_back_and_loses_nothing() {
     assert!(!lines.contains(&"fetch 0".into()), "another device fetches");
     bench.machine.set_gate(Gate::OPEN);
     assert_eq!(bench.auto(3_000), ["fetch 0"]);
+    // What is next said of the download is held back, too, and nobody is woken for it.
+    bench.machine.set_gate(Gate { publish: false, fetch: true });
+    bench.machine.handle_timeout(at(4_000));
+    assert_eq!(bench.out(4_000), NONE);
+    assert_eq!((bench.idle.0, bench.idle.1), (Some(at(23_000)), Some(Timer::Fetch)));
+}
+
+/// The next report and the answer of the store are due together: the report is named.
+#[test]
+fn rule_16_of_two_deadlines_at_one_moment_the_first_in_order_is_named() {
+    let mut bench = Bench::fetching(config());
+    assert_eq!(bench.out(1_000), NONE);
+    assert_eq!((bench.idle.0, bench.idle.1), (Some(at(21_000)), Some(Timer::Progress)));
 }
 
 /// Found in the field: a clock that ran 8 h ahead for one connection shut TLS out for 8 h.

@@ -669,3 +669,72 @@ fn rule_9_patience_does_not_run_while_known_bytes_are_passed_over() {
     let lines = bench.body(ms, SIZE);
     assert!(lines.contains(&"event Install { size: 10000 }".into()), "{lines:?}");
 }
+
+/// Three times the image may come, to the byte.
+#[test]
+fn rule_9_three_times_the_image_is_not_too_much() {
+    for (extra, taken) in [(0, true), (1, false)] {
+        let mut bench = Bench::fetching(config());
+        bench.good_head(1_100);
+        // Twice another object begins anew.
+        for (tag, upto) in [(&b"2"[..], SIZE - 1), (b"3", SIZE - 1)] {
+            let ms = bench.next_fetch().unwrap_or(1_100);
+            bench.body(ms, upto);
+            bench.fetch_failed(ms, TransportError::Closed);
+            let ms = bench.next_fetch().unwrap();
+            let other = ResponseHead { etag: Some(tag), ..good(bench.at) };
+            bench.head(ms, &other).unwrap_err();
+            let ms = bench.next_fetch().unwrap();
+            assert_eq!(bench.at, 0);
+            bench.head(ms, &ResponseHead { etag: Some(tag), ..good(0) }).unwrap();
+        }
+        // The last two bytes that may come twice.
+        let ms = bench.next_fetch().unwrap();
+        bench.body(ms, 2 + extra);
+        bench.fetch_failed(ms, TransportError::Closed);
+        let ms = bench.next_fetch().unwrap();
+        bench.head(ms, &ResponseHead { etag: Some(b"3"), ..good(0) }).unwrap();
+        bench.at = 0;
+        let mut lines = bench.body(ms, SIZE - 1);
+        let op = bench.fetch_op();
+        let last = bench.machine.handle_body(at(ms), op, &image()[9_999..]);
+        assert_eq!(last.is_ok(), taken, "{extra}");
+        if !taken {
+            lines.extend(bench.auto(ms));
+            assert!(lines.contains(&"fail -1 download broke off too often".into()), "{lines:?}");
+        }
+    }
+}
+
+/// The least rate is enough, to the byte.
+#[test]
+fn rule_9_the_least_rate_itself_is_not_too_slow() {
+    for (bytes, slow) in [(600, false), (599, true)] {
+        let mut config = config();
+        config.timing.floor_rate = 10;
+        let mut bench = Bench::fetching(config);
+        bench.good_head(1_100);
+        for (ms, upto) in [(10_000, 100), (20_000, 200), (34_000, 300), (48_000, bytes)] {
+            bench.until(ms);
+            bench.body(ms, upto);
+        }
+        bench.until(61_100);
+        assert_eq!(bench.machine.state() == State::Waiting, slow, "{bytes}");
+    }
+}
+
+/// Who heard a reply without the offer asks once more before he fetches on.
+#[test]
+fn rule_9_after_a_reply_without_the_offer_a_short_pause_ends_with_a_report() {
+    for reply in [false, true] {
+        let mut bench = Bench::fetching(config());
+        bench.fetch_failed(1_100, TransportError::Tls(TlsError::Untrusted));
+        bench.auto(1_100);
+        if reply {
+            bench.reply(28_000, "0.1.0");
+        }
+        let lines = bench.until(31_100);
+        let last = lines.last().unwrap();
+        assert_eq!(last, if reply { "31100 report 0.1.0" } else { "31100 fetch 0" }, "{lines:?}");
+    }
+}
