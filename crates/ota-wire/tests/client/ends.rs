@@ -61,3 +61,20 @@ fn a_clock_that_runs_backwards_stands_still() {
     assert!(state(&desk.client) == state(&twin));
     let _ = poll(&mut desk.client, Instant::ZERO);
 }
+
+#[test]
+fn a_client_is_stopped_when_nothing_is_left_that_could_be_made_durable() {
+    let mut desk = Desk::new();
+    let link = desk.up(at(0));
+    desk.sent(at(0), link);
+    desk.client.prepare_stop(at(1));
+    desk.work(at(1));
+    assert!(desk.client.is_stopped());
+
+    let (mut desk, _, store) = downloading();
+    desk.feed(at(2), store, &IMAGE[..8]);
+    desk.client.prepare_stop(at(3));
+    assert!(!desk.client.is_stopped(), "bytes are stored and not synced");
+    desk.work(at(3));
+    assert!(desk.client.is_stopped());
+}

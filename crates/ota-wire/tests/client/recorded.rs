@@ -346,6 +346,48 @@ fn filler_tells_an_old_query_from_a_new_one() {
     );
 }
 
+/// All of a query is hidden: what divides other parts of a URL, and bytes outside ASCII.
+#[test]
+fn nothing_of_a_query_is_shown_but_its_length() {
+    let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
+    run(&mut recorder);
+    let link = fronts(&recorder)[0].0;
+    for (query, shown) in [("a:b%20@c/d.e", "dddddddddddd"), ("ö€😀1", "")] {
+        let offer = publish("$ota/update/P/D", &offer(&format!("http://a.example/x?{query}")));
+        assert_eq!(recorder.handle_received(at(9), link, &offer).consumed, offer.len());
+        let kept = String::from_utf8_lossy(&fronts(&recorder).pop().unwrap().1).into_owned();
+        let kept = kept.split("/x?").nth(1).unwrap().split('"').next().unwrap();
+        assert_eq!(kept.len(), query.len());
+        if query.is_ascii() {
+            assert_eq!(kept, shown);
+        }
+        assert!(!kept.contains(['ö', '€', '😀', '1', ':', '%', '@', '/', '.']), "{kept}");
+        check(&recorder);
+    }
+    let head = "HTTP/1.1 302 Found\r\nLocation: http://c.example/x?HöUöSöH\r\n\r\n";
+    let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
+    assert!(!run_with(&mut recorder, [head.as_bytes(), b""]).is_empty());
+    replayed::check(&recorder, &["ö"], "a redirect's");
+}
+
+#[test]
+fn a_recording_holds_no_input_that_no_memory_would_hold() {
+    const MOST: usize = 1 << 20;
+    for (more, kept) in [(0, true), (1, false)] {
+        let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
+        run(&mut recorder);
+        let payload = vec![b'p'; MOST + more];
+        assert!(recorder.publish(at(9), "data", &payload, QoS::AtMostOnce).is_err());
+        assert_eq!(recorder.recording().is_some(), kept, "published");
+
+        let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
+        run(&mut recorder);
+        let link = fronts(&recorder)[0].0;
+        let _ = recorder.handle_received(at(9), link, &payload);
+        assert_eq!(recorder.recording().is_some(), kept, "received");
+    }
+}
+
 /// What was received, as it is kept.
 fn fronts(recorder: &Recorder) -> Vec<(ota_wire::client::Link, Vec<u8>)> {
     let file = recorder.recording().unwrap();

@@ -4,6 +4,7 @@
 mod chunks;
 mod common;
 mod inbound;
+mod limits;
 mod liveness;
 mod packets;
 mod reconnect;
