@@ -142,6 +142,7 @@ fn no_step_and_no_output_shows_an_image_or_a_record() {
     let mut record = [0; Journal::LEN];
     record[..HIDDEN.len()].copy_from_slice(HIDDEN.as_bytes());
     hides(&Output::Persist { device, op, record }, &[]);
+    assert_ne!(said(&Output::Persist { device, op, record }), said(&Output::Sync { device, op }));
     hides(&Step::Work(device, op, Work::<&[u8]>::Persist { record }), &[]);
 
     let mut client =

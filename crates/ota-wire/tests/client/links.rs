@@ -223,6 +223,24 @@ fn three_kicks_in_a_minute_are_told_once() {
 }
 
 #[test]
+fn a_link_that_ends_before_the_login_was_taken_is_not_a_kick() {
+    for clean in [true, false] {
+        let mut desk = Desk::new();
+        let mut now = at(0);
+        for _ in 0..4 {
+            let link = desk.open(now, LinkKind::Broker);
+            desk.client.handle_connected(now, link);
+            desk.sent(now, link);
+            desk.client.handle_closed(now, link, clean);
+            desk.poll(now);
+            now = desk.idle.deadline.unwrap();
+        }
+        assert!(now < at(60), "{now}");
+        assert!(!desk.events.contains(&Event::Kicked), "{:?}", desk.events);
+    }
+}
+
+#[test]
 fn a_broker_that_never_answers_is_not_a_kick() {
     let mut desk = Desk::with(
         {
