@@ -101,6 +101,11 @@ fn every_answer_comes_again() {
     while let Some(at) = replay.step().map(|step| step.at) {
         assert_eq!(replay.at(), at);
     }
+    recorder.handle_timeout(at(77));
+    let file = recorder.recording().unwrap();
+    let mut replay = Recording::read(&file).unwrap().replay();
+    while replay.step().is_some() {}
+    assert_eq!(replay.at(), at(77));
 }
 
 /// What was taken and what was refused are so again, whatever the call.
@@ -393,6 +398,13 @@ fn a_recording_holds_no_input_that_no_memory_would_hold() {
     }
 }
 
+/// The link that the client of [`run`] has to its broker.
+fn broker() -> ota_wire::client::Link {
+    let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
+    run(&mut recorder);
+    fronts(&recorder)[0].0
+}
+
 /// What was received, as it is kept.
 fn fronts(recorder: &Recorder) -> Vec<(ota_wire::client::Link, Vec<u8>)> {
     let file = recorder.recording().unwrap();
@@ -447,6 +459,96 @@ fn the_code_of_an_application_cannot_be_kept() {
     assert_eq!(recorder.recording(), None);
 }
 
+/// A file that was changed, with its sum right again.
+fn forge(file: &[u8], how: &dyn Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let mut file = file[..file.len() - 4].to_vec();
+    how(&mut file);
+    let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&file);
+    [&file[..], &sum.to_le_bytes()].concat()
+}
+
+/// The file with these bytes in the place of those, which are there once or more.
+fn put(file: &[u8], good: &[u8], bad: &[u8]) -> Vec<u8> {
+    forge(file, &|file| {
+        let at = file.windows(good.len()).position(|bytes| bytes == good).unwrap();
+        file[at..at + bad.len()].copy_from_slice(bad);
+    })
+}
+
+/// A session that is up, with nothing on its way; everything is in the state.
+fn settled() -> Recorder {
+    let mut recorder = Recorder::new(at(0), config(), 1).unwrap();
+    run(&mut recorder);
+    let link = broker();
+    let count = recorder.transmit(link).len();
+    recorder.handle_sent(at(1), link, count);
+    for id in 1..9 {
+        let _ = recorder.handle_received(at(1), link, &[0x40, 2, 0, id]);
+    }
+    recorder
+}
+
+fn reads(state: &[u8]) -> bool {
+    let read = Recording::read(state);
+    assert!(matches!(read, Ok(_) | Err(RecordingError::Damaged)));
+    read.is_ok()
+}
+
+/// The state with other limits: packet, tx, ota_tx, window, ota_window, kept, tries, inbound,
+/// subscriptions.
+fn with_limits(state: &[u8], place: usize, value: &[u8]) -> Vec<u8> {
+    let limits = b"\x80\x20\x80\x20\x80\x08\x08\x02\x80\x1c\x05\x08\x10";
+    let mut other = *limits;
+    other[place..place + value.len()].copy_from_slice(value);
+    put(state, limits, &other)
+}
+
+/// A state that no session comes to is no recording: nothing that is relied on later is taken from
+/// a file unseen.
+#[test]
+fn a_session_that_holds_more_than_it_may_is_refused() {
+    let (mut recorder, link) = (settled(), broker());
+    let state = recorder.recording().unwrap();
+    assert!(reads(&state) && !reads(&with_limits(&state, 10, &[0])), "no tries");
+    // Two messages wait for the application, and a third is on its way in.
+    for id in [7, 8] {
+        let _ = recorder.handle_received(at(2), link, &publish1("data", id, "x"));
+    }
+    let state = recorder.recording().unwrap();
+    assert!(reads(&with_limits(&state, 11, &[2])) && !reads(&with_limits(&state, 11, &[1])));
+    let long = publish1("data", 9, &"x".repeat(5_000));
+    let _ = recorder.handle_received(at(2), link, &long[..4_096]);
+    let state = recorder.recording().unwrap();
+    assert!(reads(&with_limits(&state, 11, &[3])) && !reads(&with_limits(&state, 11, &[2])));
+    // A buffer is as full as it may be, and no fuller.
+    for (more, fits) in [(0, true), (1, false)] {
+        let mut recorder = settled();
+        let payload = vec![b'x'; 2_048 - 36 - 9 + more];
+        recorder.publish(at(2), "data", &payload, QoS::AtMostOnce).unwrap();
+        let state = recorder.recording().unwrap();
+        assert!(reads(&state));
+        assert_eq!(reads(&with_limits(&state, 2, b"\x80\x10")), fits, "{more}");
+    }
+}
+
+#[test]
+fn a_buffer_that_holds_what_nobody_put_there_is_refused() {
+    let (mut recorder, link) = (settled(), broker());
+    recorder.handle_timeout(at(62));
+    assert_eq!(recorder.transmit(link), b"\xc0\x00");
+    let ping = b"\x02\xc0\x00\x01\x02\x04";
+    let state = recorder.recording().unwrap();
+    assert!(reads(&state));
+    assert!(!reads(&put(&state, ping, b"\x02\xc0\x00\x01\x02\x05")), "no good-bye was said");
+    assert!(!reads(&put(&state, ping, b"\x02\xc0\x00\x01\x01\x04")), "bytes of no packet");
+    let mut recorder = settled();
+    recorder.disconnect(at(2));
+    let bye = b"\x02\xe0\x00\x01\x02\x05";
+    let state = recorder.recording().unwrap();
+    assert!(reads(&state));
+    assert!(!reads(&put(&state, bye, b"\x02\xe0\x00\x01\x02\x04")), "nobody was asked");
+}
+
 #[test]
 fn a_file_is_checked() {
     let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
@@ -461,13 +563,6 @@ fn a_file_is_checked() {
         file[at] ^= 1;
         assert_eq!(error(&file), RecordingError::Damaged, "byte {at}");
     }
-    // With its sum right again.
-    let forge = |file: &[u8], forge: &dyn Fn(&mut Vec<u8>)| {
-        let mut file = file[..file.len() - 4].to_vec();
-        forge(&mut file);
-        let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&file);
-        [&file[..], &sum.to_le_bytes()].concat()
-    };
     let forged = |how: &dyn Fn(&mut Vec<u8>)| forge(&file, how);
     assert!(Recording::read(&forged(&|_| ())).is_ok());
     assert_eq!(error(&forged(&|file| file[6] = 2)), RecordingError::Version, "of the format");
@@ -482,10 +577,11 @@ fn a_file_is_checked() {
         (b"$ota/report/P/D", b"$ota/report/P/#"),
         (b"$ota/update/P/D", b"$ota/update/P/E"),
     ] {
-        let state = forge(&state, &|file| {
-            let at = file.windows(good.len()).position(|bytes| bytes == good).unwrap();
-            file[at..at + bad.len()].copy_from_slice(bad);
-        });
-        assert_eq!(error(&state), RecordingError::Damaged, "{}", bad.escape_ascii());
+        assert_eq!(
+            error(&put(&state, good, bad)),
+            RecordingError::Damaged,
+            "{}",
+            bad.escape_ascii()
+        );
     }
 }
