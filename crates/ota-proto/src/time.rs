@@ -1,6 +1,7 @@
 //! A moment on the caller's clock.
 
 use core::fmt;
+use core::num::NonZeroU64;
 use core::ops::Add;
 use core::time::Duration;
 
@@ -31,6 +32,8 @@ const fn number(text: &[u8]) -> u64 {
 /// must not run backwards; a moment before the last one is treated as the last one.
 /// Arithmetic saturates, at 584,542 years.
 ///
+/// An `Option<Instant>` takes no more memory than an `Instant`, for a device holds dozens of them.
+///
 /// ```
 /// use core::time::Duration;
 /// use ota_proto::Instant;
@@ -39,44 +42,47 @@ const fn number(text: &[u8]) -> u64 {
 /// assert_eq!(now.to_string(), "12.345");
 /// assert_eq!((now + Duration::from_secs(1)).since(now), Duration::from_secs(1));
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub struct Instant(u64);
+pub struct Instant(
+    // One more than the microseconds: zero is left for `None`.
+    #[cfg_attr(feature = "snapshot", serde(with = "micros"))] NonZeroU64,
+);
 
 impl Instant {
     /// The origin.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
     /// The last moment there is; "never" in comparisons.
-    pub const MAX: Self = Self(u64::MAX);
+    pub const MAX: Self = Self(NonZeroU64::MAX);
 
-    /// The moment `micros` microseconds after the origin.
+    /// The moment `micros` microseconds after the origin, at most [`Instant::MAX`].
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
-        Self(micros)
+        Self(NonZeroU64::MIN.saturating_add(micros))
     }
 
     /// The moment `millis` milliseconds after the origin.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis.saturating_mul(1_000))
+        Self::from_micros(millis.saturating_mul(1_000))
     }
 
     /// The moment `secs` seconds after the origin.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
-        Self(secs.saturating_mul(1_000_000))
+        Self::from_micros(secs.saturating_mul(1_000_000))
     }
 
     /// Microseconds since the origin.
     #[must_use]
     pub const fn as_micros(self) -> u64 {
-        self.0
+        self.0.get().wrapping_sub(1)
     }
 
     /// Milliseconds since the origin, rounded down.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
-        self.0 / 1_000
+        self.as_micros() / 1_000
     }
 
     /// The time from `earlier` to `self`; zero when `earlier` is the later one.
@@ -90,7 +96,38 @@ impl Instant {
     // Its copies would cost flash.
     #[inline(never)]
     pub const fn past(self, earlier: Self) -> Micros {
-        Micros(self.0.saturating_sub(earlier.0))
+        Micros(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+/// A moment is kept as its microseconds.
+#[cfg(feature = "snapshot")]
+mod micros {
+    use core::num::NonZeroU64;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::Instant;
+
+    pub(super) fn serialize<S: Serializer>(at: &NonZeroU64, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(Instant(*at).as_micros())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<NonZeroU64, D::Error> {
+        u64::deserialize(from).map(|micros| Instant::from_micros(micros).0)
+    }
+}
+
+/// The origin.
+impl Default for Instant {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instant").field(&self.as_micros()).finish()
     }
 }
 
@@ -237,7 +274,7 @@ impl fmt::Display for Instant {
 #[cfg(feature = "defmt")]
 impl defmt::Format for Instant {
     fn format(&self, f: defmt::Formatter<'_>) {
-        defmt::write!(f, "{=u64:us}", self.0);
+        defmt::write!(f, "{=u64:us}", self.as_micros());
     }
 }
 
@@ -250,6 +287,11 @@ mod tests {
         assert_eq!(Instant::MAX + Duration::MAX, Instant::MAX);
         assert_eq!(Instant::ZERO.since(Instant::MAX), Duration::ZERO);
         assert_eq!(Instant::from_secs(u64::MAX), Instant::MAX);
+        assert_eq!(Instant::from_micros(u64::MAX), Instant::MAX);
+        assert_eq!(Instant::from_micros(u64::MAX - 1), Instant::MAX);
+        for micros in [0, 1, u64::MAX - 1] {
+            assert_eq!(Instant::from_micros(micros).as_micros(), micros);
+        }
         for time in [
             Duration::ZERO,
             Duration::new(7, 999_999_999),
@@ -266,8 +308,17 @@ mod tests {
     }
 
     #[test]
+    fn none_costs_no_memory() {
+        assert_eq!(size_of::<Option<Instant>>(), size_of::<Instant>());
+    }
+
+    #[test]
     fn prints_seconds() {
         extern crate alloc;
+        assert_eq!(
+            alloc::format!("{:?} {:?}", Instant::ZERO, Instant::from_micros(7)),
+            "Instant(0) Instant(7)"
+        );
         assert_eq!(alloc::format!("{}", Instant::from_millis(12_345)), "12.345");
     }
 
