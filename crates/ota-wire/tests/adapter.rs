@@ -3,9 +3,11 @@
 
 use core::time::Duration;
 
-use ota_proto::{BUILT, Boot, Digester, Identity, Instant, OpId, SlotInfo, SlotState};
-use ota_wire::adapter::{Answer, Done, Engine, EngineError, Step, Target, Work};
-use ota_wire::client::{Config, DeviceIndex, Link, LinkKind};
+use ota_proto::{
+    BUILT, Boot, Digester, Identity, Instant, OpId, SlotInfo, SlotState, TransportError,
+};
+use ota_wire::adapter::{Answer, Done, Engine, EngineError, Event, Step, Target, Work};
+use ota_wire::client::{self, Config, DeviceIndex, Disconnect, Link, LinkKind};
 use ota_wire::mqtt::Login;
 
 const IMAGE: &[u8; 16] = b"the new firmware";
@@ -215,4 +217,28 @@ fn the_end_of_a_read_is_bytes_or_the_end_of_the_link() {
         bench.settle();
         assert!(bench.engine.room(store).is_empty(), "{end:?}");
     }
+}
+
+#[test]
+fn a_link_that_cannot_be_opened_is_told_and_tried_again() {
+    let now = Instant::ZERO;
+    let engine = Engine::new(now, config(), vec![0; 4_096], vec![0; 4_096]).unwrap();
+    let mut bench = Bench { engine, now, topic: String::new(), broker: None };
+    let mut failed = 0;
+    let mut told = 0;
+    for _ in 0..60 {
+        match bench.next() {
+            Some(Step::Connect(to)) => {
+                failed += 1;
+                bench.engine.handle_connect_failed(bench.now, to.link, TransportError::Refused);
+            }
+            Some(Step::Event(Event::Client(client::Event::Disconnected { cause, .. }))) => {
+                assert_eq!(cause, Disconnect::Transport(TransportError::Refused));
+                told += 1;
+            }
+            Some(_) => {}
+            None => bench.wait(),
+        }
+    }
+    assert!(failed >= 3 && told == failed, "{failed} {told}");
 }

@@ -144,6 +144,8 @@ fn no_step_and_no_output_shows_an_image_or_a_record() {
     hides(&Output::Persist { device, op, record }, &[]);
     assert_ne!(said(&Output::Persist { device, op, record }), said(&Output::Sync { device, op }));
     hides(&Step::Work(device, op, Work::<&[u8]>::Persist { record }), &[]);
+    let sync = said(&Work::<&[u8]>::Sync);
+    assert!(!sync.is_empty() && said(&Work::<&[u8]>::Persist { record }) != sync);
 
     let mut client =
         Client::new(Instant::ZERO, Config::new("broker.example".into(), 1, false, login(), 7))

@@ -78,3 +78,24 @@ fn a_client_is_stopped_when_nothing_is_left_that_could_be_made_durable() {
     desk.work(at(3));
     assert!(desk.client.is_stopped());
 }
+
+#[test]
+fn a_good_bye_leaves_before_its_link_is_closed() {
+    let mut desk = Desk::new();
+    let link = desk.up(at(0));
+    desk.sent(at(0), link);
+    desk.client.disconnect(at(1));
+    assert_eq!(desk.poll(at(1)), [], "it waits");
+    assert_eq!(desk.client.transmit(link), b"\xe0\x00");
+    desk.client.handle_sent(at(1), link, 1);
+    assert_eq!(desk.poll(at(1)), []);
+    desk.client.handle_sent(at(1), link, 1);
+    assert_eq!(desk.poll(at(1)), [Out::Close(link)]);
+}
+
+#[test]
+fn devices_are_counted_from_0() {
+    let desk = Desk::with(config(), &[device("P", "D"), device("P", "E"), device("P", "F")]);
+    let places: Vec<usize> = desk.client.devices().map(|device| device.get()).collect();
+    assert_eq!(places, [0, 1, 2]);
+}

@@ -167,7 +167,7 @@ fn every_call_comes_again_taken_or_refused() {
 /// A head that comes in pieces is read on from the middle of a line: nothing of it is shown.
 #[test]
 fn a_secret_that_comes_in_pieces_is_hidden() {
-    let secret = "HUSH".repeat(6);
+    let secret = ["=/(=/(", &"HUSH".repeat(6)].concat();
     let head = format!(
         "HTTP/1.1 200 OK\r\nX-{}: {secret}:{secret}\r\n {secret}\r\nContent-Length: 16\r\n\r\n",
         "x".repeat(30)
@@ -178,7 +178,7 @@ fn a_secret_that_comes_in_pieces_is_hidden() {
         let answers = run_with(&mut recorder, [front, &[back, IMAGE].concat()]);
         assert!(answers.iter().any(|answer| answer.contains("Write")), "{cut}: {answers:?}");
         assert_eq!(replayed::answers(&recorder), answers);
-        check(&recorder);
+        replayed::check(&recorder, &["HUSH", "=/("], "the device's");
     }
 }
 
@@ -268,6 +268,41 @@ fn users_of_the_same_shape_are_told_apart() {
         assert_ne!(shown[0], shown[1], "{pair:?}");
         check(&recorder);
     }
+}
+
+/// What is no escape is none in the recording, too: neither URL is taken, or both are.
+#[test]
+fn an_escape_that_is_none_stays_none() {
+    for user in ["%zz:HUSH", "%4z:HUSH", "%z4:HUSH", "%:HUSH", "%4:HUSH", "%41:HUSH", "%41%42:HUSH"]
+    {
+        let head = format!("HTTP/1.1 302 Found\r\nLocation: http://{user}@c.example/x\r\n\r\n");
+        let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
+        let answers = run_with(&mut recorder, [head.as_bytes(), b""]);
+        assert_eq!(replayed::answers(&recorder), answers, "{user}");
+        check(&recorder);
+    }
+}
+
+/// As many as there are letters, escaped ones, too.
+#[test]
+fn many_users_of_the_same_shape_are_told_apart() {
+    let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
+    run(&mut recorder);
+    let link = fronts(&recorder)[0].0;
+    let users = |recorder: &Recorder| -> Vec<String> {
+        let text = |front: &[u8]| String::from_utf8_lossy(front).into_owned();
+        let all = fronts(recorder).into_iter().map(|(_, front)| text(&front));
+        all.filter_map(|front| Some(front.split_once("//%")?.1.get(..2)?.to_owned())).collect()
+    };
+    for n in 0..23 {
+        let offer = publish("$ota/update/P/D", &offer(&format!("http://%{n:02x}@a/x")));
+        assert_eq!(recorder.handle_received(at(9), link, &offer).consumed, offer.len());
+    }
+    let mut shown = users(&recorder);
+    shown.sort();
+    shown.dedup();
+    assert_eq!(shown.len(), 23, "{shown:?}");
+    check(&recorder);
 }
 
 /// A byte that no name has is a fault, in the middle of a name that is passed over, too, whether it

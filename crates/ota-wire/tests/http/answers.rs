@@ -286,3 +286,11 @@ fn the_largest_numbers_are_taken() {
         assert_eq!(got.outcome, Outcome::Closed(Closed::Short));
     }
 }
+
+/// The type of what comes is only told on: however long it is, it refuses no answer.
+#[test]
+fn a_type_that_is_too_long_is_passed_over() {
+    let long = "x".repeat(Limits::default().line + 1);
+    let head = head_of(&format!("Content-Type: {long}\r\nContent-Length: 3"));
+    assert_eq!((head.status, head.length), (200, Some(3)));
+}

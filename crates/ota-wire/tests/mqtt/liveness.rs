@@ -92,3 +92,20 @@ fn time_does_not_run_backwards() {
     assert_eq!(session.deadline(), Some(Deadline { at: at(110), timer: Timer::PubAck }));
     assert_eq!(session.handle_timeout(at(1)), Ok(()));
 }
+
+/// Its answer may take longer than the silence that it breaks.
+#[test]
+fn while_a_pingreq_is_under_way_no_other_follows() {
+    let mut config = config();
+    config.timing.keep_alive = at(4).since(at(0)).into();
+    let mut session = up_with(config, at(0));
+    assert!(!session.is_held(), "nothing is left out");
+    session.handle_timeout(at(4)).unwrap();
+    assert_eq!(flush(&mut session, at(4)), b"\xc0\0");
+    assert_eq!(session.deadline(), Some(Deadline { at: at(14), timer: Timer::PingResp }));
+    session.handle_timeout(at(13)).unwrap();
+    assert!(session.transmit().is_empty());
+    feed(&mut session, at(13), b"\xd0\0");
+    session.handle_timeout(at(13)).unwrap();
+    assert_eq!(flush(&mut session, at(13)), b"\xc0\0", "and now it may");
+}

@@ -281,5 +281,6 @@ fn debug_shows_no_password_whatever_the_state() {
     session.handle_connected(at(0));
     let shown = format!("{session:?}");
     assert!(!shown.contains("secret") && !shown.contains("115, 101, 99"), "{shown}");
+    assert!(shown.contains("Secret("), "{shown}");
     assert!(shown.contains(&format!("{} bytes", session.transmit().len())), "{shown}");
 }
