@@ -108,8 +108,8 @@ fn rule_3_a_different_offer_supersedes_without_a_report_once_a_minute() {
     let lines = bench.until(62_000);
     assert_eq!(lines.iter().filter(|l| l.contains("report 0.1.0")).count(), 1, "{lines:?}");
     assert!(lines.contains(&"62000 report 0.1.0".into()), "{lines:?}");
-    bench.offer(62_100, "3.0.0");
-    bench.auto(62_100);
+    bench.offer(62_000, "3.0.0");
+    bench.auto(62_000);
     assert_eq!(bench.machine.offer().unwrap().version.as_str(), "3.0.0");
 }
 
@@ -530,4 +530,38 @@ fn rule_14_an_image_that_fails_before_its_first_byte_claims_none_of_another() {
     bench.message(10_100, &offer_text("2.0.0", "ftp://cos.example/a"));
     let lines = bench.out(10_100);
     assert_eq!(lines[0], "persist Owed 2.0.0@0 Failed(BadUrl) sent", "{lines:?}");
+}
+
+/// A limit is the most that is taken, and no byte more.
+#[test]
+fn rule_14_an_offer_may_be_as_large_and_as_long_as_the_limits() {
+    let limits = config().limits;
+    let url = |length: usize| {
+        let base = "https://cos.example/";
+        format!("{base}{}", "a".repeat(length - base.len()))
+    };
+    let words = |length: usize| {
+        let text = offer_text("1.0.0", "https://cos.example/a");
+        format!(r#"{{"user_defined":"{}",{}"#, "w".repeat(length), &text[1..])
+    };
+    let large = |size: u64| {
+        let text = offer_text("1.0.0", "https://cos.example/a");
+        text.replace(&format!(":{SIZE},"), &format!(":{size},"))
+    };
+    for (offer, taken) in [
+        (offer_text("1.0.0", &url(limits.url)), true),
+        (offer_text("1.0.0", &url(limits.url + 1)), false),
+        (words(limits.user_defined), true),
+        (words(limits.user_defined + 1), false),
+        (large(STORAGE.capacity), true),
+        (large(STORAGE.capacity + 1), false),
+        (large(1), true),
+        (large(0), false),
+    ] {
+        let mut bench = Bench::online(config());
+        bench.message(1_000, &offer);
+        let lines = bench.auto(1_000);
+        assert_eq!(lines.contains(&"fetch 0".into()), taken, "{offer}: {lines:?}");
+        assert_eq!(lines.iter().any(|line| line.starts_with("fail -5")), !taken, "{lines:?}");
+    }
 }
