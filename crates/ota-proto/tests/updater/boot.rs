@@ -515,8 +515,69 @@ fn rule_13_an_installation_is_not_begun_before_its_own_try_is_durable() {
     }
     assert!(lines.contains(&"burning".into()), "{lines:?}");
     assert!(!lines.iter().any(|line| line.starts_with("event Install")), "{lines:?}");
-    bench.done(1_200, Kind::Persist);
-    assert_eq!(bench.out(1_200), ["persist Installing 1.0.0@10000 try 2"]);
-    bench.done(1_300, Kind::Persist);
-    assert_eq!(bench.out(1_300), ["event Install { size: 10000 }"]);
+    // The wait for the cloud is over, and that for the journal is no matter of this time.
+    bench.machine.handle_timeout(at(6_100));
+    assert_eq!(bench.out(6_100), NONE);
+    assert!(bench.idle.0.is_some_and(|next| next > at(6_100)), "{:?}", bench.idle);
+    bench.done(6_200, Kind::Persist);
+    assert_eq!(bench.out(6_200), ["persist Installing 1.0.0@10000 try 2"]);
+    bench.done(6_300, Kind::Persist);
+    assert_eq!(bench.out(6_300), ["event Install { size: 10000 }"]);
+}
+
+/// Each minute until the application has said its word, and not with whatever else is due.
+#[test]
+fn rule_13_a_trial_is_told_of_once_a_minute_until_it_is_confirmed() {
+    let mut bench =
+        Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&tried(Phase::Switching, 1)));
+    assert!(bench.auto(0).contains(&"event Trial".into()));
+    bench.machine.handle_session(at(1_000), true);
+    let mut lines = bench.auto(1_000);
+    lines.extend(bench.until(190_000));
+    lines.retain(|line| line.ends_with("event Trial"));
+    assert_eq!(lines, ["60000 event Trial", "120000 event Trial", "180000 event Trial"]);
+    bench.machine.confirm(at(191_000)).unwrap();
+    let lines = bench.until(400_000);
+    assert!(!lines.iter().any(|line| line.ends_with("event Trial")), "{lines:?}");
+}
+
+/// A mark that is due and waits for the journal is no reason to be woken.
+#[test]
+fn rule_16_a_mark_that_waits_for_the_journal_has_no_deadline() {
+    let mut bench = Bench::boot(config(), "0.1.0", SlotState::RolledBack, None);
+    assert_eq!(bench.out(0), ["slot ClearMark"]);
+    bench.error(0, Kind::Slot, StorageError::Failed);
+    bench.machine.handle_session(at(0), true);
+    bench.auto(0);
+    bench.reply(0, "0.1.0");
+    bench.offer(59_000, "1.0.0");
+    assert!(bench.out(59_000).contains(&"persist Fetching 1.0.0@0".into()));
+    for ms in [60_000, 61_000] {
+        bench.machine.handle_timeout(at(ms));
+        assert_eq!(bench.out(ms), NONE);
+        assert!(bench.idle.0.is_none_or(|next| next > at(ms)), "{:?}", bench.idle);
+    }
+    bench.done(61_000, Kind::Persist);
+    assert!(bench.out(61_000).contains(&"slot ClearMark".into()));
+}
+
+/// Who updates finds the hashes of the build before: they are FNV-1a of the text.
+#[test]
+fn the_journals_hashes_are_those_of_every_build() {
+    let fnv = |text: &str| {
+        let add = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+        text.bytes().fold(2_166_136_261, add)
+    };
+    assert_eq!((fnv(""), fnv("foobar")), (0x811c_9dc5, 0xbf9c_f968), "as published");
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    bench.body(1_100, 5_000);
+    let record = bench.journal();
+    assert_eq!(record.device, fnv("$ota/report/TESTPROD01/dev001"));
+    assert_eq!(record.target.unwrap().etag, fnv("\"1\""));
+    bench.body(1_200, SIZE);
+    let fault = Installed::Failed(ota_proto::InstallFault::Image);
+    bench.machine.installed(at(2_000), fault).unwrap();
+    bench.auto(2_000);
+    assert_eq!(bench.journal().guard.unwrap().version, fnv("1.0.0"));
 }

@@ -173,6 +173,25 @@ fn a_closed_gate_holds_back_and_loses_nothing() {
     assert_eq!((bench.idle.0, bench.idle.1), (Some(at(23_000)), Some(Timer::Fetch)));
 }
 
+/// A result that is due again waits for the gate, and nobody is woken for it.
+#[test]
+fn rule_16_a_result_that_the_gate_holds_back_has_no_deadline() {
+    let mut bench = Bench::fetching(config());
+    bench.machine.cancel(at(2_000)).unwrap();
+    bench.out(2_000);
+    bench.done(2_000, Kind::Persist);
+    assert_eq!(bench.out(2_000), ["fail -5 cancelled"]);
+    assert_eq!((bench.idle.0, bench.idle.1), (Some(at(17_000)), Some(Timer::Puback)));
+    bench.machine.set_gate(Gate { publish: false, fetch: true });
+    for ms in [17_000, 18_000] {
+        bench.machine.handle_timeout(at(ms));
+        assert_eq!(bench.out(ms), NONE);
+        assert!(bench.idle.0.is_none_or(|next| next > at(ms)), "{:?}", bench.idle);
+    }
+    bench.machine.set_gate(Gate::OPEN);
+    assert_eq!(bench.out(18_000), ["fail -5 cancelled"]);
+}
+
 /// The next report and the answer of the store are due together: the report is named.
 #[test]
 fn rule_16_of_two_deadlines_at_one_moment_the_first_in_order_is_named() {

@@ -167,12 +167,15 @@ fn rule_8_redirects_are_followed_five_hops_and_never_to_plain_http() {
     let mut bench = Bench::fetching(config());
     bench.head(1_100, &to("http://cos.example/there")).unwrap_err();
     assert_eq!(bench.machine.state(), State::Waiting);
-    let mut bench = Bench::fetching(config());
-    bench.head(1_100, &to("https://other.example/")).unwrap_err();
-    bench.out(1_100);
-    bench.status(1_200, 403).unwrap_err();
-    assert_eq!(bench.machine.state(), State::Waiting, "a target's 403 is not the offer's");
-    assert!(!bench.auto(1_200).contains(&"report 0.1.0".into()));
+    for status in [401, 403, 404, 410] {
+        let mut bench = Bench::fetching(config());
+        bench.head(1_100, &to("https://other.example/")).unwrap_err();
+        bench.out(1_100);
+        bench.status(1_200, status).unwrap_err();
+        assert_eq!(bench.machine.state(), State::Waiting, "a target's {status} is not the offer's");
+        let lines = bench.auto(1_200);
+        assert!(!lines.contains(&"report 0.1.0".into()), "{status}: {lines:?}");
+    }
 }
 
 /// Where plain http is allowed, what began plain may stay plain; what began behind TLS may not

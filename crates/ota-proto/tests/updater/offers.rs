@@ -565,3 +565,40 @@ fn rule_14_an_offer_may_be_as_large_and_as_long_as_the_limits() {
         assert_eq!(lines.iter().any(|line| line.starts_with("fail -5")), !taken, "{lines:?}");
     }
 }
+
+/// Each of what may be held against an image is enough to be forgiven.
+#[test]
+fn rule_14_whatever_is_held_against_an_image_can_be_forgiven_alone() {
+    let told = |bench: &mut Bench, ms| {
+        bench.auto(ms);
+        bench.reply(ms, "0.1.0");
+        bench.auto(ms);
+    };
+    // It failed here; an attempt failed for another reason; its offer was refused.
+    let (guard, ms) = failed(1);
+    let mut attempt = Bench::fetching(config());
+    attempt.machine.cancel(at(2_000)).unwrap();
+    told(&mut attempt, 2_000);
+    let mut refusal = Bench::online(config());
+    refusal.message(2_000, &offer_text("9.0.0", "ftp://cos.example/a"));
+    told(&mut refusal, 2_000);
+    for (what, mut bench, ms) in
+        [("guard", guard, ms), ("attempt", attempt, 3_000), ("refusal", refusal, 3_000)]
+    {
+        bench.machine.forgive(at(ms)).expect(what);
+        assert_eq!(bench.auto(ms).last().unwrap(), "report 0.1.0", "{what}");
+        bench.reply(ms, "0.1.0");
+        bench.auto(ms);
+        assert!(bench.machine.forgive(at(ms + 1)).is_err(), "{what}: once");
+    }
+    // Eight attempts in seven minutes: the next one may begin at 601,000 ms, and before that only
+    // when they are forgiven.
+    let mut bench = Bench::online(config());
+    for n in 0..8 {
+        bench.offer(1_000 + 60_000 * n, &format!("{}.0.0", n + 1));
+        assert!(bench.auto(1_000 + 60_000 * n).contains(&"fetch 0".into()), "{n}");
+    }
+    let mut later = bench.clone();
+    bench.machine.forgive(at(600_999)).unwrap();
+    assert!(later.machine.forgive(at(601_000)).is_err());
+}

@@ -489,6 +489,8 @@ fn rule_9_a_base_of_zero_is_no_loop() {
         bench.auto(ms);
         if last > 0 {
             assert!(bench.idle.0.is_some_and(|next| next >= at(ms + 1)), "{:?}", bench.idle);
+        } else {
+            assert_eq!(bench.idle.0, Some(at(ms)), "the first is as it was set");
         }
         last = ms;
     }

@@ -193,3 +193,17 @@ fn rule_12_trailing_verification_hashes_behind_each_sync() {
     assert_eq!(hashed, ["digest 0..4096", "digest 4096..8192", "digest 8192..10000"]);
     assert_eq!(bench.machine.state(), State::Installing);
 }
+
+#[test]
+fn rule_2_the_application_hears_of_each_percent_once() {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    let mut told = Vec::new();
+    for upto in (10..=1_000).step_by(10) {
+        let lines = bench.body(1_100, upto);
+        told.extend(lines.into_iter().filter(|line| line.starts_with("event Progress")));
+    }
+    let expected: Vec<_> =
+        (1..=10).map(|percent| format!("event Progress {{ percent: {percent} }}")).collect();
+    assert_eq!(told, expected);
+}
