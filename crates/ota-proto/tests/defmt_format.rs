@@ -73,6 +73,7 @@ fn hides(value: &(impl Format + Debug), shown: &[&str]) {
     assert!(!holds(&bytes, HIDDEN), "{}", bytes.escape_ascii());
     let text = format!("{value:?}");
     assert!(!text.contains(HIDDEN), "{text}");
+    assert!(!text.is_empty() && shown.iter().all(|shown| text.contains(shown)), "{text}");
 }
 
 #[test]
@@ -174,6 +175,8 @@ fn no_output_and_no_offer_shows_a_query_or_a_record() {
     );
     device.handle_message(now, &topic, offer.as_bytes()).unwrap();
     hides(&device.offer().unwrap(), &["store.example/fw"]);
+    let text = format!("{device:?}");
+    assert!(text.contains("store.example/fw?") && !text.contains(HIDDEN), "{text}");
     device.accept(now).unwrap();
 
     let mut buf = [0; Config::buffer_len()];
@@ -190,6 +193,7 @@ fn no_output_and_no_offer_shows_a_query_or_a_record() {
     let url = format!("https://store.example/fw?sign={HIDDEN}");
     let fetch = said(&Output::Fetch { op, url: &url, from: 0, fresh: false });
     assert!(holds(&fetch, "store.example/fw") && !holds(&fetch, HIDDEN));
+    hides(&Output::Fetch { op, url: &url, from: 0, fresh: false }, &["store.example/fw"]);
     let mut record = [0; Journal::LEN];
     record[..HIDDEN.len()].copy_from_slice(HIDDEN.as_bytes());
     assert!(!holds(&said(&Output::Persist { op, record: &record }), HIDDEN));

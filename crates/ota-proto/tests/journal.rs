@@ -313,6 +313,41 @@ fn each_count_alone_is_held_to_its_limit() {
     assert!(!Record { from: None, tries: tries + 1, ..full() }.is_consistent());
 }
 
+/// What each phase needs and forbids, as it is documented.
+#[test]
+fn a_phase_needs_its_parts_and_has_no_others() {
+    let Record { target, from, owed, .. } = full();
+    for (phase, needs_target, needs_from, owes) in [
+        (Phase::None, false, false, Some(false)),
+        (Phase::Fetching, true, false, Some(false)),
+        (Phase::Installing, true, false, None),
+        (Phase::Switching, true, true, None),
+        (Phase::Owed, false, false, Some(true)),
+    ] {
+        for parts in 0..8 {
+            let has = |bit: u8| parts & bit != 0;
+            let record = Record {
+                phase,
+                target: target.filter(|_| has(1)),
+                from: from.filter(|_| has(2)),
+                owed: owed.filter(|_| has(4)),
+                ..Record::default()
+            };
+            let right = (has(1) || !needs_target)
+                && (has(2) || !needs_from)
+                && owes.is_none_or(|owes| owes == has(4));
+            assert_eq!(record.is_consistent(), right, "{record:?}");
+            assert_eq!(Record::decode(&record.encode(1)).is_ok(), right, "{record:?}");
+        }
+    }
+    for (size, offset, right) in
+        [(0, 0, false), (1, 0, true), (1, 1, true), (1, 2, false), (9, 8, true), (9, 10, false)]
+    {
+        let target = target.map(|target| Target { size, offset, ..target });
+        assert_eq!(Record { target, ..full() }.is_consistent(), right, "{offset} of {size}");
+    }
+}
+
 #[test]
 fn the_newest_counts_in_any_order_and_over_the_wrap() {
     let block = |sequence: u32| Record::default().encode(sequence);

@@ -254,3 +254,24 @@ fn no_cut_takes_back_what_was_acted_on() {
     }
     assert!(cuts > 5_000 && doubled > 500, "{cuts} {doubled}");
 }
+
+/// Places that a page has not are none, whatever they read as.
+#[test]
+fn what_lies_behind_a_page_is_passed_over() {
+    let fill = |more: &[(usize, usize)]| {
+        let mut scan = Scan::new(4);
+        for slot in 0..4 {
+            scan.take(0, slot, Some(&record_at(7, u32::try_from(slot).unwrap())));
+        }
+        for (page, slot) in more {
+            scan.take(*page, *slot, Some(&record_at(9, 4)));
+        }
+        scan.finish()
+    };
+    let (log, newest) = fill(&[]);
+    assert_eq!(
+        newest.as_ref().map(|newest| (time(&newest.block), newest.lasting)),
+        Some((7, true))
+    );
+    assert_eq!(fill(&[(0, 4), (0, 5), (1, 4), (2, 0)]), (log, newest));
+}

@@ -157,3 +157,20 @@ proptest! {
         prop_assert!(Reply::decode(&body[..at], &product()).is_err());
     }
 }
+
+/// The longest answer is one, and so is the longest payload.
+#[test]
+fn an_answer_may_be_as_long_as_the_limit() {
+    let body = format!(r#"{{"code":0,"message":"","payload":"{PAYLOAD}"}}"#);
+    let padded = format!("{body}{}", " ".repeat(MAX_REPLY - body.len()));
+    assert!(Reply::decode(padded.as_bytes(), &product()).is_ok());
+    let too_long = format!("{padded} ");
+    assert_eq!(Reply::decode(too_long.as_bytes(), &product()), Err(RegistrationError::TooLong));
+    for (length, why) in [
+        (MAX_REPLY, RegistrationError::Undecryptable),
+        (MAX_REPLY + 1, RegistrationError::TooLong),
+        (MAX_REPLY + 4, RegistrationError::TooLong),
+    ] {
+        assert_eq!(Reply::decrypt(&"A".repeat(length), None, &product()), Err(why), "{length}");
+    }
+}

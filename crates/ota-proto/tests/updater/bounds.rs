@@ -171,6 +171,12 @@ fn a_closed_gate_holds_back_and_loses_nothing() {
     bench.machine.handle_timeout(at(4_000));
     assert_eq!(bench.out(4_000), NONE);
     assert_eq!((bench.idle.0, bench.idle.1), (Some(at(23_000)), Some(Timer::Fetch)));
+    // What is not due yet has its time whether the gate is open or not.
+    let mut bench = Bench::online(config());
+    let open = (bench.out(10), bench.idle);
+    bench.machine.set_gate(Gate { publish: false, fetch: true });
+    assert_eq!((bench.out(10), bench.idle), open);
+    assert_eq!(open.1.1, Some(Timer::Report));
 }
 
 /// A result that is due again waits for the gate, and nobody is woken for it.
