@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use ota_proto::{Instant, State, TlsError, TransportError};
+use ota_proto::{Instant, Reason, State, TlsError, TransportError};
 use ota_wire::client::{Disconnect, Event, LinkKind, Timer};
 use ota_wire::mqtt::SessionError;
 use ota_wire::mqtt::packet::ConnectCode;
@@ -379,4 +379,32 @@ fn what_is_owed_keeps_the_waits_short() {
     assert!(updater.state() == State::Idle && updater.owed().is_some());
     let next = lost(&desk).1;
     assert!(refuse(&mut desk, next, 12).0 <= 35);
+}
+
+/// What ends with its link ends there only when the link ended as it should, and when nothing said
+/// how long it is.
+#[test]
+fn a_body_that_ends_with_its_link_is_cut_off_when_the_link_is() {
+    let cause = |lines: &str, clean| {
+        let mut desk = Desk::new();
+        let link = desk.up(at(0));
+        desk.sent(at(0), link);
+        desk.feed(at(1), link, &publish("$ota/update/P/D", &offer("http://store.example/a")));
+        let store = desk.open(at(1), LinkKind::Store);
+        desk.client.handle_connected(at(1), store);
+        desk.sent(at(1), store);
+        let answer = format!("HTTP/1.1 200 OK\r\n{lines}\r\n01234567");
+        desk.feed_body(at(1), store, answer.as_bytes());
+        desk.client.handle_closed(at(2), store, clean);
+        desk.work(at(2));
+        match desk.events.pop() {
+            Some(Event::Device { event: ota_proto::Event::Retry { cause }, .. }) => cause,
+            other => panic!("{other:?}"),
+        }
+    };
+    // Half of what was offered is all that the server has.
+    assert_eq!(cause("", true), Reason::Contradiction);
+    assert_eq!(cause("", false), Reason::Closed);
+    assert_eq!(cause("Content-Length: 16\r\n", true), Reason::Closed);
+    assert_eq!(cause("Content-Length: 16\r\n", false), Reason::Closed);
 }

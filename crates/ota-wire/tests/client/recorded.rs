@@ -545,6 +545,13 @@ fn a_session_that_holds_more_than_it_may_is_refused() {
     let (mut recorder, link) = (settled(), broker());
     let state = recorder.recording().unwrap();
     assert!(reads(&state) && !reads(&with_limits(&state, 10, &[0])), "no tries");
+    // A device's longest payload and URL, and its first times.
+    let device = b"\x80\x20\x80\x08\x80\x0c\x0a\x00\x0f\x00";
+    for bad in
+        [b"\x80\x01\x80\x08\x80\x0c\x0a\x00\x0f\x00", b"\x80\x20\x80\x08\x80\x0c\x00\x00\x0f\x00"]
+    {
+        assert!(!reads(&put(&state, device, bad)), "{}", bad.escape_ascii());
+    }
     // Two messages wait for the application, and a third is on its way in.
     for id in [7, 8] {
         let _ = recorder.handle_received(at(2), link, &publish1("data", id, "x"));
