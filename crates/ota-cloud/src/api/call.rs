@@ -361,7 +361,9 @@ impl Query {
             let value = percent_decode_str(&value).decode_utf8();
             let value =
                 value.map_err(|_| Problem::new(Code::Invalid, "the query is no UTF-8 text"))?;
-            found.insert(name.to_owned(), value.into_owned());
+            if found.insert(name.to_owned(), value.into_owned()).is_some() {
+                return Err(Problem::new(Code::Invalid, "the query has a name twice"));
+            }
         }
         Ok(Self(found))
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ota_proto::Identity;
 use ota_proto::credentials::Secret;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::key::Role;
 use super::problem::{Code, Problem};
@@ -127,7 +127,7 @@ pub struct NewDevice {
     #[serde(default)]
     pub secret: Option<String>,
     /// Its tags.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "tags")]
     pub tags: BTreeMap<String, String>,
 }
 
@@ -218,6 +218,7 @@ pub struct ChangeDevice {
     /// Whether it may log in.
     pub disabled: Option<bool>,
     /// All its tags from now on.
+    #[serde(deserialize_with = "some_tags")]
     pub tags: Option<BTreeMap<String, String>>,
 }
 
@@ -233,6 +234,38 @@ impl ChangeDevice {
         }
         Ok(change)
     }
+}
+
+/// Tags, of which none is named twice. (Of a structure's fields none is anyway.)
+fn tags<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Tags;
+    impl<'de> Visitor<'de> for Tags {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            f.write_str("tags by name")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+            let mut tags = BTreeMap::new();
+            while let Some((name, value)) = object.next_entry()? {
+                if tags.insert(name, value).is_some() {
+                    return Err(A::Error::custom("a tag is named twice"));
+                }
+            }
+            Ok(tags)
+        }
+    }
+    from.deserialize_map(Tags)
+}
+
+fn some_tags<'de, D>(from: D) -> Result<Option<BTreeMap<String, String>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    struct Some(#[serde(deserialize_with = "tags")] BTreeMap<String, String>);
+    Ok(Option::<Some>::deserialize(from)?.map(|Some(tags)| tags))
 }
 
 fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Problem> {

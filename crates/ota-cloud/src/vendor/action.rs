@@ -1,7 +1,7 @@
 //! The actions of all versions of the API, as one set: firmware, and what is needed around it.
 
 use super::error::{ApiError, Code};
-use super::params::{Params, Take};
+use super::params::{Params, Psk, Take};
 use crate::api::Right;
 
 /// A search by key. Which keys there are is the vendor's secret; ours are told apart later.
@@ -20,7 +20,7 @@ macro_rules! actions {
         }
     )*) => {
         /// What a request asks for, with its parameters. A field's documentation is the
-        /// parameter's name.
+        /// parameter's name. `Debug` hides secrets.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Action {
@@ -254,7 +254,7 @@ actions! {
     Operate CreateDevice = "CreateDevice" {
         product: String = "ProductId",
         device: String = "DeviceName",
-        psk: Option<String> = "DefinedPsk",
+        psk: Option<Psk> = "DefinedPsk",
         certificate: Option<String> = "TlsCrt",
     }
     Read DescribeDevice = "DescribeDevice" {

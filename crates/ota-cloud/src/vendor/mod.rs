@@ -19,8 +19,8 @@ pub use action::{Action, Filter};
 pub use batch::{Batch, BatchStatus, Begin, End, Entry, Mode};
 pub use error::{ApiError, CONTENT_TYPE, Code, VERSIONS, reply};
 pub use modules::{NamedModule, built_in, module_info};
-pub use params::Params;
-pub use tc3::{Claim, Request, SKEW};
+pub use params::{Params, Psk};
+pub use tc3::{Claim, REPLAY, Request, SKEW};
 pub use upload::{Came, Slot, Subject, names_of_list};
 pub use v1::OldClaim;
 pub use view::{

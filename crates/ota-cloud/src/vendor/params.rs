@@ -1,9 +1,12 @@
 //! The parameters of a request: a JSON object, or a query whose lists are flattened.
 
+use core::fmt;
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
 
 use super::action::Filter;
 use super::error::{ApiError, Code};
@@ -15,22 +18,57 @@ const MAX_INDEX: usize = 10_000;
 /// How deep a flattened name may go: `Filters.0.Key`.
 const MAX_DEPTH: usize = 4;
 
-/// Parameters by name.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Parameters by name. `Debug` shows the names alone: a value may be a device's secret.
+#[derive(Clone, Default, PartialEq)]
 pub struct Params(Map<String, Value>);
 
+impl fmt::Debug for Params {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// A device's secret as a request has it, in Base64. `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Psk(String);
+
+impl Psk {
+    /// The text.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Psk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Psk(…)")
+    }
+}
+
 impl Params {
-    /// From the body of a POST: one JSON object. The caller bounds its length.
+    /// From the body of a POST: one JSON object, in which no name stands twice, nor the product in
+    /// both spellings. The caller bounds its length.
     ///
     /// # Errors
     /// [`Code::InvalidParameter`].
     pub fn from_json(body: &[u8]) -> Result<Self, ApiError> {
         let bad = |what| ApiError::new(Code::InvalidParameter, what);
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(Once(Value::Object(fields))) => Self::of(fields),
             Ok(_) => Err(bad("the body is not a JSON object")),
+            Err(why) if why.is_data() => Err(bad("a name stands in an object twice")),
             Err(_) => Err(bad("the body is not JSON, or is nested too deep")),
         }
+    }
+
+    /// Which of two products is meant, nobody can say.
+    fn of(fields: Map<String, Value>) -> Result<Self, ApiError> {
+        if fields.contains_key("ProductId") && fields.contains_key("ProductID") {
+            let what = "ProductId and ProductID are the same: give one of them";
+            return Err(ApiError::new(Code::InvalidParameter, what));
+        }
+        Ok(Self(fields))
     }
 
     /// From the query of a GET, as it was sent: `DeviceNames.0=d1&Filters.0.Key=Status`.
@@ -59,7 +97,7 @@ impl Params {
                 .ok_or_else(|| bad("a name in the query contradicts another, or skips a place"))?;
         }
         match fields {
-            Value::Object(fields) => Ok(Self(fields)),
+            Value::Object(fields) => Self::of(fields),
             _ => Ok(Self::default()),
         }
     }
@@ -78,6 +116,67 @@ impl Params {
             other => other,
         };
         self.0.get(name).or_else(|| self.0.get(other)).filter(|value| !value.is_null())
+    }
+}
+
+/// A JSON value in which no object has a name twice: of two values somebody else may see the other.
+struct Once(Value);
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(OnceVisitor).map(Self)
+    }
+}
+
+struct OnceVisitor;
+
+impl<'de> Visitor<'de> for OnceVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, is: bool) -> Result<Value, E> {
+        Ok(is.into())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(number).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Once(value)) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(values.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some((name, Once(value))) = object.next_entry::<String, Once>()? {
+            if fields.insert(name, value).is_some() {
+                return Err(A::Error::custom("a name stands there twice"));
+            }
+        }
+        Ok(fields.into())
     }
 }
 
@@ -164,7 +263,11 @@ macro_rules! take {
     )*};
 }
 
-take!(String = text, u64 = unsigned, i64 = signed);
+fn psk(name: &str, value: &Value) -> Result<Psk, ApiError> {
+    text(name, value).map(Psk)
+}
+
+take!(String = text, u64 = unsigned, i64 = signed, Psk = psk);
 
 fn list<T>(
     params: &Params,

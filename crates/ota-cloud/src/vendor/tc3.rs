@@ -1,5 +1,7 @@
 //! The signature `TC3-HMAC-SHA256`.
 
+use core::fmt;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest, Sha256};
 
@@ -8,11 +10,16 @@ use super::error::{ApiError, Code};
 /// How far a request's time may be from ours, in seconds.
 pub const SKEW: u64 = 300;
 
+/// How long a signature that changed something is remembered, in seconds: one of the farthest
+/// future is good for this long, its last second included.
+pub const REPLAY: u64 = 2 * SKEW + 1;
+
 const ALGORITHM: &str = "TC3-HMAC-SHA256";
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
-/// What was sent, without the body.
-#[derive(Clone, Copy, Debug)]
+/// What was sent, without the body. `Debug` shows the method alone: a query may have a secret, and
+/// a header the signature.
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// `POST` or `GET`.
     pub method: &'a str,
@@ -20,6 +27,12 @@ pub struct Request<'a> {
     pub query: &'a str,
     /// Names in any case, values as they came.
     pub headers: &'a [(&'a str, &'a str)],
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("method", &self.method).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Request<'a> {
@@ -36,8 +49,8 @@ impl<'a> Request<'a> {
 }
 
 /// Who says that they signed a request, and what. Nothing of it is proved before
-/// [`verify`](Self::verify).
-#[derive(Clone, Debug)]
+/// [`verify`](Self::verify). `Debug` hides the signature: it is good for a while.
+#[derive(Clone)]
 pub struct Claim<'a> {
     /// Whose key.
     pub secret_id: &'a str,
@@ -57,6 +70,17 @@ pub struct Claim<'a> {
     service: &'a str,
     signed: &'a str,
     timestamp_text: &'a str,
+}
+
+impl fmt::Debug for Claim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim")
+            .field("secret_id", &self.secret_id)
+            .field("action", &self.action)
+            .field("version", &self.version)
+            .field("timestamp", &self.timestamp)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Claim<'a> {

@@ -1,5 +1,6 @@
 //! The old signatures, `HmacSHA1` and `HmacSHA256`: everything is a form field, also the signature.
 
+use core::fmt;
 use std::collections::BTreeMap;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -17,7 +18,10 @@ const MAX_FORM: usize = 1_024 * 1_024;
 
 /// A request that is signed in the old way. Nothing of it is proved before
 /// [`verify`](Self::verify). The signature covers all of it, the action and its parameters too.
-#[derive(Clone, Debug)]
+///
+/// What is signed are names and values as they are, with `&` and `=` between them. So a form is
+/// refused when another one has the same text to sign.
+#[derive(Clone)]
 pub struct OldClaim {
     fields: BTreeMap<String, String>,
     params: Params,
@@ -27,13 +31,29 @@ pub struct OldClaim {
     signature: Vec<u8>,
 }
 
+/// Neither the signature nor a parameter is shown.
+impl fmt::Debug for OldClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OldClaim")
+            .field("secret_id", &self.secret_id())
+            .field("action", &self.action())
+            .field("version", &self.version())
+            .finish_non_exhaustive()
+    }
+}
+
 impl OldClaim {
     /// Reads a form, the query of a GET or the body of a POST, at a moment in Unix seconds.
     ///
     /// # Errors
     /// [`Code::MissingParameter`], [`Code::InvalidParameter`], [`Code::TokenFailure`],
-    /// [`Code::SignatureExpire`], [`Code::SignatureFailure`] for what is no signature.
+    /// [`Code::SignatureExpire`], [`Code::SignatureFailure`] for what is no signature,
+    /// [`Code::InvalidRequest`] for a host that is none.
     pub fn read(method: &str, host: &str, form: &str, now: u64) -> Result<Self, ApiError> {
+        let host_char = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
+        if !host.bytes().all(host_char) {
+            return Err(ApiError::new(Code::InvalidRequest, "Host is no host"));
+        }
         let params = Params::from_form(form, MAX_FORM)?;
         let fields = fields(form)?;
         let field = |name: &str| {
@@ -165,7 +185,14 @@ fn fields(form: &str) -> Result<BTreeMap<String, String>, ApiError> {
             let text = percent_decode_str(&text).decode_utf8().map(|text| text.into_owned());
             text.map_err(|_| bad("the form is not UTF-8"))
         };
-        if fields.insert(decoded(name)?, decoded(value)?).is_some() {
+        let (name, value) = (decoded(name)?, decoded(value)?);
+        if name.contains(['&', '=']) || value.split('&').skip(1).any(|rest| rest.contains('=')) {
+            return Err(bad(
+                "the form can be read in two ways, for the old signatures escape no & \
+                 and =: sign it with TC3-HMAC-SHA256",
+            ));
+        }
+        if fields.insert(name, value).is_some() {
             return Err(bad("a name stands in the form twice"));
         }
     }

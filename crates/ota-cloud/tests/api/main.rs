@@ -136,6 +136,25 @@ fn bodies_that_do_not_fit_name_their_field_and_repeat_nothing() {
 }
 
 #[test]
+fn what_is_named_twice_is_refused() {
+    let twice = [
+        NewDevice::read(br#"{"name":"a","name":"b"}"#).map(drop),
+        NewDevice::read(br#"{"name":"a","tags":{"t":"1","t":"2"}}"#).map(drop),
+        ChangeDevice::read(br#"{"disabled":true,"disabled":false}"#).map(drop),
+        ChangeDevice::read(br#"{"tags":{"t":"1","t":"2"}}"#).map(drop),
+        NewKey::read(br#"{"name":"k","role":"viewer","role":"admin"}"#).map(drop),
+        NewProduct::read(br#"{"id":"A","id":"B"}"#).map(drop),
+        Query::read("after=a&after=b", &["after"]).map(drop),
+    ];
+    for (at, refused) in twice.into_iter().enumerate() {
+        assert_eq!(refused.map_err(|why| why.code), Err(Code::Invalid), "{at}");
+    }
+    let once = ChangeDevice::read(br#"{"tags":{"t":"1","u":"2"}}"#).unwrap();
+    assert_eq!(once.tags.unwrap().len(), 2);
+    assert_eq!(ChangeDevice::read(br#"{"tags":null}"#).unwrap().tags, None);
+}
+
+#[test]
 fn a_csv_is_taken_whole_or_not_at_all() {
     let devices = devices_of_csv(b"name,secret\r\na\n\n\"b\",MDEyMzQ1\n").unwrap();
     let names: Vec<_> =

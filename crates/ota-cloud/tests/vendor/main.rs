@@ -4,10 +4,13 @@
 
 mod batch;
 mod hostile;
+mod secrets;
 
 use ota_cloud::api::Right;
 use ota_cloud::vendor::OldClaim;
-use ota_cloud::vendor::{Action, ApiError, Claim, Code, Filter, Params, Request, SKEW, reply};
+use ota_cloud::vendor::{
+    Action, ApiError, Claim, Code, Filter, Params, REPLAY, Request, SKEW, reply,
+};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -267,6 +270,76 @@ fn the_old_signatures_verify_over_the_whole_form_in_any_order() {
     }
     assert_eq!(old(&signed, NOW + SKEW + 1, KEY).err(), Some(Code::SignatureExpire));
     assert!(old(&signed, NOW + SKEW, KEY).is_ok());
+}
+
+/// What is signed in the old way are names and values as they are, with `&` and `=` between them: as
+/// the vendor's SDK does it. What can be read in two ways is refused, whoever signed it.
+#[test]
+fn an_old_signature_over_what_can_be_read_in_two_ways_is_refused() {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    let sign = |host: &str, text: &str| {
+        let mut mac = Hmac::<sha1::Sha1>::new_from_slice(KEY).unwrap();
+        mac.update(format!("POST{host}/?{text}").as_bytes());
+        let bytes = mac.finalize().into_bytes();
+        let base64 = ota_proto::credentials::Secret::from_bytes(&bytes).unwrap().expose_base64();
+        base64.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
+    };
+    let host = "127.0.0.1:8080";
+    // Both of these are the same text to sign: what follows `&` may be a value's or a field's.
+    let text = format!("{OLD}&Z=1&ZZ=2");
+    let signature = sign(host, &text);
+    for (form, code) in [
+        (format!("{OLD}&Z=1&ZZ=2&Signature={signature}"), None),
+        (format!("{OLD}&Z=1%26ZZ%3D2&Signature={signature}"), Some(Code::InvalidParameter)),
+        (format!("{OLD}&Z%3D1%26ZZ=2&Signature={signature}"), Some(Code::InvalidParameter)),
+    ] {
+        assert_eq!(old(&form, NOW, KEY).err(), code, "{form}");
+    }
+    // An `&` behind which nothing can begin is one of a text.
+    for value in ["a & b", "&", "a=b", "a=b & c", "http://h/?a"] {
+        let signature = sign(host, &format!("{OLD}&Z={value}"));
+        let sent = value.replace('&', "%26").replace('=', "%3D").replace(' ', "+");
+        let form = format!("{OLD}&Z={sent}&Signature={signature}");
+        assert_eq!(old(&form, NOW, KEY).err(), None, "{value}");
+    }
+    // The host is in the same text: none that has a form in it.
+    let text = format!("{OLD}&Z=1/?ZZ=2");
+    let signature = sign(host, &text);
+    let claimed = format!("{host}/?{OLD}&Z=1");
+    let form = format!("{OLD}&ZZ=2&Signature={signature}");
+    let odd = OldClaim::read("POST", &claimed, &form, NOW);
+    assert_eq!(odd.err().map(|why| why.code), Some(Code::InvalidRequest));
+}
+
+/// The mark of a signature that was used outlives the signature, to the second.
+#[test]
+fn a_signature_is_remembered_for_longer_than_it_is_good() {
+    // One of the future, taken at the end of the first second in which it is good.
+    let taken = (NOW - SKEW) * 1_000_000 + 999_999;
+    assert_eq!(plain().check(taken / 1_000_000, BODY, KEY), Ok(()));
+    let forgotten = (taken - 999_999) + REPLAY * 1_000_000;
+    assert_eq!(plain().check(forgotten / 1_000_000 - 1, BODY, KEY), Ok(()));
+    assert_eq!(plain().check(forgotten / 1_000_000, BODY, KEY), Err(Code::SignatureExpire));
+}
+
+#[test]
+fn what_is_named_twice_is_refused() {
+    let twice = |text: &str| Params::from_json(text.as_bytes()).map(drop).map_err(|why| why.code);
+    for bad in [
+        r#"{"ProductId":"A","ProductID":"B"}"#,
+        r#"{"ProductId":"A","ProductID":"A"}"#,
+        r#"{"ProductId":"A","ProductId":"B"}"#,
+        r#"{"ProductId":"A","Product\u0049d":"A"}"#,
+        r#"{"Filters":[{"Key":"Status","Key":"TaskId","Value":"1"}]}"#,
+        r#"{"Newer":{"a":{"b":1,"b":2}}}"#,
+    ] {
+        assert_eq!(twice(bad), Err(Code::InvalidParameter), "{bad}");
+    }
+    assert_eq!(twice(r#"{"ProductId":"A","Newer":[{"a":1},{"a":1.5}]}"#), Ok(()));
+    for bad in ["ProductId=A&ProductID=B", "ProductId=A&ProductId=A"] {
+        let refused = Params::from_query(bad).map_err(|why| why.code);
+        assert_eq!(refused, Err(Code::InvalidParameter), "{bad}");
+    }
 }
 
 fn json(text: &str) -> Params {

@@ -2,13 +2,10 @@
 
 use axum::body::Bytes;
 use axum::http::request::Parts;
-use ota_cloud::vendor::{Claim, OldClaim, Params, Request as Signed, VERSIONS};
+use ota_cloud::vendor::{Claim, OldClaim, Params, REPLAY, Request as Signed, VERSIONS};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-
-/// How long a signature that changed something is remembered, in seconds: longer than it is good.
-const REPLAY: u64 = 2 * vendor::SKEW;
 
 /// What a request claims, before anything of it is proved.
 struct Claimed {

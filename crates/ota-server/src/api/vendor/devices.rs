@@ -2,7 +2,7 @@
 
 use ota_cloud::Device;
 use ota_cloud::api::NewDevice;
-use ota_cloud::vendor::device_info;
+use ota_cloud::vendor::{Psk, device_info};
 use ota_store::{Filter, Query, VersionFilter};
 
 use super::*;
@@ -53,7 +53,8 @@ async fn products(asked: Asked, offset: Option<u64>, limit: Option<u64>) -> Answ
         .await
 }
 
-async fn create(asked: Asked, name: String, psk: Option<String>) -> Answer {
+async fn create(asked: Asked, name: String, psk: Option<Psk>) -> Answer {
+    let psk = psk.map(|psk| psk.expose().to_owned());
     let body = json!({ "name": name, "secret": psk }).to_string();
     let new = NewDevice::read(body.as_bytes()).map_err(|why| ApiError::from(&why))?;
     let who = asked.clone();
