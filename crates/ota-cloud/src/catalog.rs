@@ -185,7 +185,6 @@ impl Product {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Catalog {
     products: BTreeMap<String, BTreeMap<Module, Shelf>>,
-    len: usize,
 }
 
 /// What there is for one module.
@@ -205,24 +204,34 @@ struct Entry {
 }
 
 impl Catalog {
-    /// Adds an image, while there are fewer than `most`.
+    /// Whether an image can be added, while its product has fewer than `most`.
+    ///
+    /// # Errors
+    /// [`CatalogError`], by what is wrong with it.
+    pub fn check(&self, firmware: &Firmware, most: usize) -> Result<(), CatalogError> {
+        firmware.check()?;
+        if self.get(&firmware.product_id, &firmware.module(), &firmware.version).is_some() {
+            return Err(CatalogError::FirmwareAlreadyExist);
+        }
+        let shelves = self.products.get(&firmware.product_id).into_iter();
+        let there = shelves.flat_map(BTreeMap::values).map(|shelf| shelf.firmware.len());
+        if there.sum::<usize>() >= most {
+            return Err(CatalogError::FirmwareExceedLimit);
+        }
+        Ok(())
+    }
+
+    /// Adds an image, while its product has fewer than `most`.
     ///
     /// # Errors
     /// [`CatalogError`], by what is wrong with it; nothing is added.
     pub fn add(&mut self, firmware: Firmware, most: usize) -> Result<(), CatalogError> {
-        firmware.check()?;
+        self.check(&firmware, most)?;
         let module = firmware.module();
-        if self.get(&firmware.product_id, &module, &firmware.version).is_some() {
-            return Err(CatalogError::FirmwareAlreadyExist);
-        }
-        if self.len >= most {
-            return Err(CatalogError::FirmwareExceedLimit);
-        }
         let shelf = self.products.entry(firmware.product_id.clone()).or_default();
         let shelf = shelf.entry(module).or_default();
         let entry = Entry { firmware, withdrawn: None, draft: false };
         shelf.firmware.insert(entry.firmware.version.clone(), entry);
-        self.len = self.len.saturating_add(1);
         Ok(())
     }
 
@@ -249,9 +258,7 @@ impl Catalog {
     pub fn remove(&mut self, firmware: &Firmware) -> bool {
         let shelf = self.products.get_mut(&firmware.product_id);
         let shelf = shelf.and_then(|product| product.get_mut(&firmware.module()));
-        let gone = shelf.and_then(|shelf| shelf.firmware.remove(&firmware.version)).is_some();
-        self.len = self.len.saturating_sub(usize::from(gone));
-        gone
+        shelf.and_then(|shelf| shelf.firmware.remove(&firmware.version)).is_some()
     }
 
     /// Whether an image is not offered yet.

@@ -43,7 +43,7 @@ pub enum CatalogError {
     BadFwType,
     /// `FirmwareAlreadyExist`: the product has this version.
     FirmwareAlreadyExist,
-    /// `FirmwareExceedLimit`: the catalogue is full.
+    /// `FirmwareExceedLimit`: the product has as much firmware as it may.
     FirmwareExceedLimit,
 }
 
@@ -104,7 +104,9 @@ impl fmt::Display for CatalogError {
             Self::UserDefinedTooLong => "user_defined is at most 1536 bytes",
             Self::BadFwType => "a firmware type is 1 to 32 letters, digits, _ or -",
             Self::FirmwareAlreadyExist => "FirmwareAlreadyExist: the product has this version",
-            Self::FirmwareExceedLimit => "FirmwareExceedLimit: the catalogue is full",
+            Self::FirmwareExceedLimit => {
+                "FirmwareExceedLimit: the product has as much firmware as it may"
+            }
         })
     }
 }

@@ -103,6 +103,8 @@ pub enum HandleError {
     PathTaken(String),
     /// Another device has the same client id: product id and name run together.
     ClientIdTaken(String),
+    /// The product's id begins another one's, or another one's begins it.
+    ProductAmbiguous,
     /// The device's certificate cannot be used.
     #[cfg(feature = "tls")]
     Certificate(super::BadTls),
@@ -127,6 +129,7 @@ impl fmt::Display for HandleError {
             }
             Self::PathTaken(path) => write!(f, "another firmware is served at {path}"),
             Self::ClientIdTaken(id) => write!(f, "another device has the client id {id}"),
+            Self::ProductAmbiguous => Refused::Ambiguous.fmt(f),
             #[cfg(feature = "tls")]
             Self::Certificate(error) => error.fmt(f),
             Self::Catalog(error) => error.fmt(f),
@@ -149,7 +152,10 @@ impl std::error::Error for HandleError {
             Self::Task(error) => Some(error),
             Self::Image(error) => Some(error),
             Self::Store(error) => Some(error),
-            Self::Stopped | Self::PathTaken(_) | Self::ClientIdTaken(_) => None,
+            Self::Stopped
+            | Self::PathTaken(_)
+            | Self::ClientIdTaken(_)
+            | Self::ProductAmbiguous => None,
         }
     }
 }
@@ -161,6 +167,7 @@ impl From<Refused> for HandleError {
             Refused::Command(error) => Self::Task(error),
             Refused::Catalog(error) => Self::Catalog(error),
             Refused::Row(error) => Self::Store(StoreError::Corrupt { why: error.to_string() }),
+            Refused::Ambiguous => Self::ProductAmbiguous,
         }
     }
 }

@@ -157,6 +157,10 @@ pub(super) struct Hub {
     pub(super) pending: Pending,
     /// A fleet of which each device is to be tried again.
     pub(super) walk: Vec<(String, Option<String>)>,
+    /// Answers that are kept for keys, as far as they were asked for: when they go, and their rows.
+    pub(super) answers: BTreeMap<String, BTreeSet<(u64, String)>>,
+    /// A batch may need another step.
+    pub(super) batches: bool,
     pub(super) points: Option<fn(Point)>,
     /// Since when the store refuses.
     pub(super) broken: Option<Instant>,
@@ -230,6 +234,8 @@ impl Hub {
             });
             self.turn();
             self.step();
+            self.go_on();
+            self.rest();
         }
     }
 
@@ -239,7 +245,7 @@ impl Hub {
         inputs: &mut mpsc::Receiver<Input>,
         stop: &CancellationToken,
     ) -> Option<Option<Input>> {
-        let busy = !self.pending.inputs.is_empty() || !self.walk.is_empty();
+        let busy = !self.pending.inputs.is_empty() || !self.walk.is_empty() || self.batches;
         let deadline = match (self.broken, busy) {
             (Some(since), _) => Some(since + RETRY),
             (None, true) => Some(self.clock.now()),
@@ -430,8 +436,8 @@ impl Hub {
         self.pass(Point::Gathered, !inputs.is_empty());
         match self.cloud.turn(self.now(), &inputs) {
             Ok(outcome) => {
-                if outcome.written > 0 && self.broken.take().is_some() {
-                    self.journal.write(None, What::Store { why: None });
+                if outcome.written > 0 {
+                    self.works();
                 }
                 self.hand_out(inputs, tickets, outcome);
             }
@@ -567,6 +573,42 @@ impl Hub {
         self.broken = Some(self.clock.now());
         if first {
             self.journal.write(None, What::Store { why: Some(why.to_owned()) });
+        }
+    }
+
+    /// The store does what it is told.
+    fn works(&mut self) {
+        if self.broken.take().is_some() {
+            self.journal.write(None, What::Store { why: None });
+        }
+    }
+
+    /// Whether it is time to ask a store that refuses again.
+    fn is_time(&self) -> bool {
+        self.broken.is_none_or(|since| self.clock.now() >= since + RETRY)
+    }
+
+    /// A store that refuses, and was asked for nothing since, is left alone for as long again.
+    fn rest(&mut self) {
+        if self.broken.is_some() && self.is_time() {
+            self.broken = Some(self.clock.now());
+        }
+    }
+
+    /// A step of a batch that a fault or a stop has cut off, or that is under way: others have
+    /// their turn between two.
+    fn go_on(&mut self) {
+        if !self.batches || !self.is_time() {
+            return;
+        }
+        let now = self.now();
+        match super::api::go_on(&mut self.cloud, now) {
+            Ok(Some(outcome)) => {
+                self.works();
+                self.registered(outcome);
+            }
+            Ok(None) => self.batches = false,
+            Err(why) => self.refuses(&why.to_string()),
         }
     }
 

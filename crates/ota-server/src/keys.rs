@@ -1,18 +1,18 @@
 //! What devices show for themselves, sealed in the store.
 
-use ota_cloud::api::{Key, KeyText};
+use ota_cloud::api::KeyText;
 use ota_cloud::login::{self, Proof};
 use ota_proto::Identity;
 use ota_store::audit::AuditKey;
 use ota_store::seal::{MasterKey, Ring, SealError};
-use ota_store::{Commit, Kind, SecretId, SecretWrite, Store, StoreError};
+use ota_store::{Commit, Sealed, SecretId, SecretWrite, Store, StoreError};
 
 use crate::error::StartError;
 use crate::hub::Cloud;
 use crate::random;
 
 /// The master keys at hand.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Keys {
     ring: Ring,
 }
@@ -55,21 +55,15 @@ impl Keys {
         Ok(SecretWrite::Put(place, sealed))
     }
 
-    /// An API key and its text.
-    pub(crate) fn find_key(
+    /// The text of an API key whose secret is sealed.
+    pub(crate) fn open_key(
         &self,
-        cloud: &Cloud,
         id: &str,
-    ) -> Result<Option<(Key, KeyText)>, StoreError> {
-        if id.is_empty() || id.len() > 64 {
-            return Ok(None);
-        }
-        let Some(item) = cloud.store().read().item(Kind::API_KEY, id)? else { return Ok(None) };
-        let key = Key::from_bytes(&item.body);
-        let key = key.map_err(|why| StoreError::Corrupt { why: why.to_string() })?;
-        let Some(secret) = self.open(cloud.store(), &key_place(id))? else { return Ok(None) };
-        let text = core::str::from_utf8(&secret).ok();
-        Ok(text.and_then(|secret| KeyText::from_halves(id, secret)).map(|text| (key, text)))
+        sealed: &Sealed,
+    ) -> Result<Option<KeyText>, StoreError> {
+        let opened = self.ring.open(&key_place(id), sealed).map_err(broken)?;
+        let text = core::str::from_utf8(opened.expose()).ok();
+        Ok(text.and_then(|secret| KeyText::from_halves(id, secret)))
     }
 
     /// What keeps the answer to a call that may be sent again: there may be a secret in it.

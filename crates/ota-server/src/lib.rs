@@ -78,7 +78,7 @@ use ota_cloud::endpoint;
 use ota_cloud::fault::FaultPlan;
 use ota_cloud::sign::UrlSigner;
 use ota_cloud::{CloudConfig, Listed};
-use ota_store::{DataFolder, ImageName, Images, Memory, Read, Sqlite, Store, StoreError, seal};
+use ota_store::{DataFolder, ImageName, Images, Memory, Sqlite, Store, StoreError, seal};
 
 pub use api::{KeyError, add_key};
 pub use error::{HandleError, StartError};
@@ -251,7 +251,8 @@ impl Service {
         let (plan, patience) = (config.faults, config.http_patience);
         let faults = Faults::new(&plan, journal.clone());
         let images = firmware::Images::new(plan, signer, clock, patience, shelf.clone());
-        api::resume(&mut cloud, clock.unix_micros())?;
+        // No device is connected yet: nothing of it is told.
+        while api::go_on(&mut cloud, clock.unix_micros())?.is_some() {}
         if let Some(folder) = &state.images {
             api::sweep(&mut cloud, folder, clock.unix_micros())?;
             serve_again(cloud.listed()?, folder, &images)?;
@@ -272,6 +273,8 @@ impl Service {
             sessions: hub::Sessions::default(),
             pending: hub::Pending::default(),
             walk: Vec::new(),
+            answers: std::collections::BTreeMap::new(),
+            batches: false,
             points: config.points,
             broken: None,
             refusals: refused::Refusals::default(),
@@ -323,7 +326,7 @@ struct ApiDoor {
     config: ApiConfig,
     door: Door,
     addr: SocketAddr,
-    reader: Box<dyn Read + Send>,
+    readers: api::Readers,
     first_key: Option<PathBuf>,
 }
 
@@ -342,7 +345,7 @@ impl ApiDoor {
     fn open(self, handle: &Handle, journal: Journal, patience: Duration) -> (Door, api::Api) {
         let secure = self.door.tls.is_some();
         let api =
-            api::Api::new(handle.clone(), self.reader, journal, patience, &self.config, secure);
+            api::Api::new(handle.clone(), self.readers, journal, patience, &self.config, secure);
         (self.door, api)
     }
 }
@@ -365,7 +368,8 @@ fn api_door(
     let first_key =
         api::first_key(&mut state.store, &state.keys, file, made).map_err(StartError::ApiKey)?;
     let door = Door { listener, tls, most: API_CONNECTIONS };
-    Ok(Some(ApiDoor { config: api.clone(), door, addr, reader: state.store.reader()?, first_key }))
+    let readers = api::Readers::new(&state.store, &state.keys)?;
+    Ok(Some(ApiDoor { config: api.clone(), door, addr, readers, first_key }))
 }
 
 /// The most connections to the API.

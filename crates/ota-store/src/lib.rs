@@ -38,6 +38,7 @@ mod error;
 mod folder;
 mod images;
 mod memory;
+pub mod private;
 mod row;
 pub mod seal;
 mod sqlite;

@@ -105,6 +105,8 @@ impl Kind {
     pub const MODULE: Self = Self(7);
     /// A signature that was used. Its wake-up is when it may go.
     pub const REPLAY: Self = Self(8);
+    /// A call that made a batch. Its wake-up is when it may go.
+    pub const CALL: Self = Self(9);
 }
 
 /// A row that is no device. `Debug` shows the length of its body.

@@ -4,9 +4,9 @@
 //! XChaCha20-Poly1305 with a nonce of the caller's, and the secret's place as associated data.
 
 use std::fmt::{self, Write as _};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use chacha20poly1305::aead::{Aead as _, Payload};
@@ -17,6 +17,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::audit::{self, AuditKey};
 use crate::commit::{Commit, SecretWrite};
 use crate::error::StoreError;
+use crate::private::{self, Unfit};
 use crate::row::{Sealed, SecretId};
 use crate::store::Store;
 
@@ -88,7 +89,7 @@ pub enum SealError {
         /// The file.
         path: String,
     },
-    /// The key file has no keys in it.
+    /// The key file has no keys in it, or is none that may be trusted.
     BadFile {
         /// The file.
         path: String,
@@ -270,16 +271,17 @@ impl Ring {
     /// [`SealError`]; `Ok(None)` when there is no such file.
     pub fn read(path: &Path) -> Result<Option<Self>, SealError> {
         let shown = path.display().to_string();
-        let mut file = match File::open(path) {
+        let mut file = match private::open(path) {
             Ok(file) => file,
-            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(why) => return Err(StoreError::io("open", path, &why).into()),
+            Err(Unfit::System(why)) if why.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(Unfit::System(why)) => return Err(StoreError::io("open", path, &why).into()),
+            Err(Unfit::Exposed) => return Err(SealError::Exposed { path: shown }),
+            Err(unfit) => return Err(SealError::BadFile { path: shown, why: unfit.text() }),
         };
         let io = |why| StoreError::io("read", path, &why);
         let metadata = file.metadata().map_err(io)?;
-        if metadata.mode() & 0o077 != 0 {
-            return Err(SealError::Exposed { path: shown });
-        }
         let bad = |why| SealError::BadFile { path: shown.clone(), why };
         if metadata.len() > (LINE * MAX_KEYS) as u64 {
             return Err(bad("it has more than 8 lines of 64 hexadecimal digits"));

@@ -111,6 +111,57 @@ fn the_key_file_is_private_and_reads_back_and_is_not_overwritten() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
+/// As secrets are mounted that change as one: `key -> ..data/key`, `..data -> ..2026_01/`.
+#[test]
+fn a_key_file_behind_links_is_read_when_nobody_else_could_have_laid_them() {
+    use std::os::unix::fs::{chown, symlink};
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("..2026_01")).unwrap();
+    ring(1).write(&at("..2026_01/key"), false).unwrap();
+    symlink("..2026_01", at("..data")).unwrap();
+    symlink("..data/key", at("key")).unwrap();
+    let is_read = || Ring::read(&at("key")).map(|ring| ring.map(|ring| ring.sealing()));
+    let one = Ok(Some(ring(1).sealing()));
+    assert_eq!(is_read(), one);
+    let rights = |name: &str, mode| {
+        fs::set_permissions(at(name), Permissions::from_mode(mode)).unwrap();
+    };
+    let why = |read: Result<_, SealError>| match read {
+        Err(SealError::BadFile { why, .. }) => why,
+        other => panic!("{other:?}"),
+    };
+    for folder in [".", "..2026_01"] {
+        for mode in [0o777, 0o770, 0o702] {
+            rights(folder, mode);
+            assert!(why(is_read()).contains("symbolic link"), "{folder} {mode:o}");
+        }
+        // There nobody moves what is another's.
+        rights(folder, 0o1777);
+        assert_eq!(is_read(), one, "{folder}");
+        rights(folder, 0o700);
+    }
+    // Through a folder above it, and by an absolute link.
+    fs::create_dir(at("inner")).unwrap();
+    symlink("../..data/../..2026_01/key", at("inner/up")).unwrap();
+    symlink(at("inner/up"), at("inner/whole")).unwrap();
+    assert_eq!(Ring::read(&at("inner/whole")).unwrap().unwrap().sealing(), ring(1).sealing());
+    // In a circle, and to nothing.
+    symlink("loop", at("loop")).unwrap();
+    assert!(matches!(Ring::read(&at("loop")), Err(SealError::Store(_))));
+    symlink("nothing", at("gone")).unwrap();
+    assert!(matches!(Ring::read(&at("gone")), Ok(None)));
+    // Only root can give a file away.
+    if chown(at("..2026_01"), Some(12_345), None).is_ok() {
+        assert!(why(is_read()).contains("symbolic link"));
+        chown(at("..2026_01"), Some(0), None).unwrap();
+        chown(at("..2026_01/key"), Some(12_345), None).unwrap();
+        assert!(why(is_read()).contains("another user"));
+        let plain = Ring::read(&at("..2026_01/key"));
+        assert!(why(plain.map(|ring| ring.map(|ring| ring.sealing()))).contains("another user"));
+    }
+}
+
 #[test]
 fn a_key_file_that_others_may_read_or_that_is_none_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -27,6 +27,14 @@ impl Budget {
         Self::new(now, 20, Duration::from_secs(6))
     }
 
+    /// One of an address that names a key and has not yet shown that it has it: as many at once as
+    /// the key has, and ten a minute for those that never do. What is proved is
+    /// [given back](Self::give_back).
+    #[must_use]
+    pub const fn of_claim(now: Instant) -> Self {
+        Self::new(now, 200, Duration::from_secs(6))
+    }
+
     const fn new(now: Instant, most: u64, each: Duration) -> Self {
         // Some days fit.
         let each = each.as_micros() as u64;
@@ -49,6 +57,11 @@ impl Budget {
             }
             None => Err(Duration::from_micros(self.each.saturating_sub(self.saved))),
         }
+    }
+
+    /// Gives one back that was taken.
+    pub fn give_back(&mut self) {
+        self.saved = self.saved.saturating_add(self.each).min(self.most);
     }
 
     /// Whether it is as if nobody had asked: it need not be kept.

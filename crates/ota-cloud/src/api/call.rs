@@ -330,7 +330,7 @@ fn names(template: &'static str, path: &str) -> Option<BTreeMap<&'static str, St
     segments.next().is_none().then_some(names)
 }
 
-/// The query of a request, decoded. A name that is given twice counts once, the last time.
+/// The query of a request, decoded. No name is in it twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query(BTreeMap<String, String>);
 

@@ -25,6 +25,8 @@ pub struct Once {
 impl Once {
     /// How long an answer is kept.
     pub const LIFE: Duration = Duration::from_secs(3_600);
+    /// The most answers that are kept for a key; the oldest goes for a new one.
+    pub const MOST: usize = 1_000;
 
     /// From the header's value, if there is one. `target` is the path with its query as sent.
     ///
@@ -50,10 +52,11 @@ impl Once {
             .chain_update(target)
             .chain_update([0, u8::from(is_csv)])
             .chain_update(body);
-        Ok(Some(Self { id: hex(&id.finalize()), hash: hex(&hash.finalize()) }))
+        let id = format!("{}/{}", caller.id(), hex(&id.finalize()));
+        Ok(Some(Self { id, hash: hex(&hash.finalize()) }))
     }
 
-    /// Under what it is kept: nothing that the caller chose.
+    /// Under what it is kept, behind the key's id: nothing that the caller chose.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id

@@ -25,7 +25,8 @@ pub struct CloudConfig {
     pub presume_connected: bool,
     /// The most devices, 10,000 by default. A device that floods us costs at most some 40 KB.
     pub max_devices: u32,
-    /// The most firmware. 100 by default, as an account has (docs/protocol.md, The cloud's side).
+    /// The most firmware of a product. 100 by default, as an account of the platform has
+    /// (docs/protocol.md, The cloud's side): no product keeps another from its own.
     pub max_firmware: usize,
     /// The most entries in a device's log; the oldest goes first. 128 by default.
     pub max_log: usize,

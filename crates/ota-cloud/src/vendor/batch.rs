@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use ota_proto::Instant;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::error::{ApiError, Code};
 use crate::device::{BadState, Device, EventKind, Status, Task, TaskId, TaskOptions};
@@ -162,6 +163,9 @@ pub struct Batch {
     /// Tasks of it may be open, though it is cancelled.
     #[serde(default)]
     pub ending: bool,
+    /// How many of its devices have no open task of it any more, while it is ending.
+    #[serde(default)]
+    pub ended: usize,
     /// Devices whose turn is yet to come.
     #[serde(default)]
     pub waiting: Vec<String>,
@@ -175,6 +179,9 @@ impl Batch {
     pub const MOST: usize = 2_000;
     /// The most of them that begin in one commit.
     pub const CHUNK: usize = 200;
+    /// How long the same call is the same batch, in seconds: a client that got no answer sends it
+    /// again.
+    pub const SAME: u64 = 300;
 
     /// A batch of no device so far.
     #[must_use]
@@ -189,6 +196,7 @@ impl Batch {
             made: 0,
             cancelled: false,
             ending: false,
+            ended: 0,
             waiting: Vec::new(),
             entries: Vec::new(),
         }
@@ -299,6 +307,29 @@ impl Batch {
         Ok(())
     }
 
+    /// What tells the call of a key that made it from every other one, in hexadecimal. `action` is
+    /// the call's, and the batch as the call has it, with all its devices waiting.
+    ///
+    /// # Errors
+    /// [`BadState`]; none is known.
+    pub fn call(&self, key: &str, action: &str) -> Result<String, BadState> {
+        // Which devices report a version may change between the two.
+        let waiting: &[String] =
+            if self.mode == Mode::OriginalVersion { &[] } else { &self.waiting };
+        let of = (&self.product, &self.version, &self.options, self.mode, self.overrides, waiting);
+        let bytes = BadState::write(&(key, action, of))?;
+        Ok(base16ct::lower::encode_string(&Sha256::digest(bytes)))
+    }
+
+    /// Which of its devices may have an open task that is to end now, at most so many. They count
+    /// as [ended](Self::ended) then.
+    pub fn end_some(&mut self, most: usize) -> Vec<Entry> {
+        let some: Vec<Entry> = self.entries.iter().skip(self.ended).take(most).cloned().collect();
+        self.ended = self.ended.saturating_add(some.len());
+        self.ending = self.ended < self.entries.len();
+        some
+    }
+
     /// Whether it needs a turn: devices wait for their tasks, or open tasks for their end.
     #[must_use]
     pub fn is_due(&self) -> bool {
@@ -307,7 +338,7 @@ impl Batch {
 
     /// Ends it: what is waiting gets no task. Its open tasks are [ending](Self::ending).
     pub fn cancel(&mut self, now: Instant) {
-        (self.cancelled, self.ending) = (true, true);
+        (self.cancelled, self.ending, self.ended) = (true, true, 0);
         for name in core::mem::take(&mut self.waiting) {
             self.entries.push(Entry::refused(&name, "cancelled".into(), now.as_micros()));
         }

@@ -102,6 +102,12 @@ impl Line {
         }
     }
 
+    /// Whether nothing of it is under way.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        is_over(self.status)
+    }
+
     /// `DeviceUpdateStatus`.
     #[must_use]
     pub fn to_json(&self, batch: &Batch) -> Value {
@@ -295,6 +301,12 @@ impl Search {
             }
         };
         filters.iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether there is a search by this key.
+    #[must_use]
+    pub fn is_by(&self, key: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == key)
     }
 
     /// Whether a value of a key is looked for.

@@ -41,13 +41,15 @@ fn limits_of_the_platform() {
 }
 
 #[test]
-fn a_version_is_unique_in_its_product_and_an_account_has_a_hundred() {
+fn a_version_is_unique_in_its_product_which_has_a_hundred_whatever_others_have() {
     let mut cloud = Cloud::new(config());
     cloud.add_firmware(good()).unwrap();
     assert_eq!(cloud.add_firmware(good()), Err(CatalogError::FirmwareAlreadyExist));
     for n in 1..100 {
-        cloud.add_firmware(Firmware { product_id: format!("P{n}"), ..good() }).unwrap();
+        let fw_type = (n % 2 == 0).then(|| "bms".to_owned());
+        cloud.add_firmware(Firmware { version: format!("x{n}"), fw_type, ..good() }).unwrap();
     }
     let more = Firmware { version: "2".into(), ..good() };
-    assert_eq!(cloud.add_firmware(more), Err(CatalogError::FirmwareExceedLimit));
+    assert_eq!(cloud.add_firmware(more.clone()), Err(CatalogError::FirmwareExceedLimit));
+    cloud.add_firmware(Firmware { product_id: "Q".into(), ..more }).unwrap();
 }

@@ -1,9 +1,7 @@
 //! Events as a stream. A client is a cursor into the journal: what it has not read yet waits there
 //! and not in memory, however slow it is.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,9 +19,6 @@ use super::{Api, Asked};
 
 /// Events that are read at a time.
 const MOST: usize = 500;
-/// Streams at once, of all keys and of one.
-const STREAMS: usize = 64;
-const STREAMS_OF_KEY: usize = 8;
 /// How long events are gathered, so that a busy cloud is not asked for each.
 const GATHER: Duration = Duration::from_millis(50);
 /// How long a stream rests before its key is looked at again.
@@ -31,43 +26,14 @@ const REST: Duration = Duration::from_secs(1);
 /// How long a stream says nothing.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// The streams that are open, by key.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Streams(Arc<Mutex<BTreeMap<String, usize>>>);
-
-/// The place of one, which it gives back.
-struct Place(Streams, String);
-
-impl Streams {
-    fn take(&self, key: &str) -> Result<Place, Problem> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_key = open.get(key).copied().unwrap_or(0);
-        if of_key >= STREAMS_OF_KEY || open.values().sum::<usize>() >= STREAMS {
-            let what = "too many streams are open: end one";
-            return Err(Problem::new(Code::TooMany, what));
-        }
-        open.insert(key.to_owned(), of_key.saturating_add(1));
-        Ok(Place(self.clone(), key.to_owned()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match open.get_mut(&self.1) {
-            Some(of_key) if *of_key > 1 => *of_key = of_key.saturating_sub(1),
-            _ => drop(open.remove(&self.1)),
-        }
-    }
-}
-
 pub(super) async fn follow(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let header = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok());
     let known = api.is_known(asked.query.get("product").unwrap_or("")).await?;
     let filter = FeedFilter::read(&asked.query, header("last-event-id"), &asked.grant, known)?;
     let key = header("authorization").and_then(KeyText::of_header);
     let key = key.ok_or_else(|| Problem::new(Code::NoKey, "show a key"))?;
-    let place = api.0.streams.take(asked.grant.caller().id())?;
+    let full = || Problem::new(Code::TooMany, "too many streams are open: end one");
+    let place = api.0.streams.take(asked.grant.caller().id()).ok_or_else(full)?;
     let last = api.read(|read| read.last_event()).await?;
     let (pieces, come) = mpsc::channel(1);
     let feed = Feed { api: api.clone(), key, at: filter.after.unwrap_or(last), filter, pieces };
@@ -138,7 +104,7 @@ impl Feed {
     /// The events after the cursor, and whether there are more; `None` at the end: the key is good
     /// for nothing any more, or nothing can be read.
     async fn next(&mut self) -> Option<(Vec<u8>, bool)> {
-        let caller = self.api.find(self.key.clone()).await.ok()??;
+        let caller = self.api.0.known.caller(&self.key)?;
         let device = self.filter.device.as_ref();
         let device = device.map(|of| DeviceKey::new(of.product_id(), of.device_name()));
         let (query, whole) = (EventQuery { after: self.at, device }, self.filter.device.is_none());

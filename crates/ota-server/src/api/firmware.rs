@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::image;
+use super::limits::Place;
 use super::reply::Reply;
 use super::vendor::forget;
 use super::{Api, Asked, Failed, audit, corrupt, stopped};
@@ -107,6 +108,12 @@ pub(super) async fn download(api: &Api, asked: Asked) -> Result<Reply, Problem> 
     Ok(Reply::whole(image::reply(&image, &headers).await.map_err(|_| gone())?))
 }
 
+/// A place for an upload.
+pub(super) fn place(api: &Api, product: &str) -> Result<Place, Problem> {
+    let busy = || Problem::new(Code::TooMany, "four uploads are under way: wait for one");
+    api.0.uploads.take(product).ok_or_else(busy)
+}
+
 /// An image that came whole.
 pub(super) struct Came {
     pub(super) image: Image,
@@ -133,8 +140,7 @@ pub(super) async fn add(api: &Api, asked: Asked, body: Body) -> Result<Reply, Pr
         let what = "the product has this version already";
         return Err(Problem::new(Code::Exists, what));
     }
-    let busy = |_| Problem::new(Code::TooMany, "four uploads are under way: wait for one");
-    let _place = api.0.uploads.clone().try_acquire_owned().map_err(busy)?;
+    let _place = place(api, asked.grant.product())?;
     let came = receive(api, new.clone(), body, length).await?;
     let (images, folder) = (api.0.handle.images.clone(), api.0.handle.folder.clone());
     let shown = api

@@ -1,17 +1,15 @@
 //! The first key: whoever may read the file, or the data folder, may have one.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ota_cloud::api::{Key, KeyText, NewKey, Role};
+use ota_store::private::{self, Unfit};
 use ota_store::seal::{self, SealError};
 use ota_store::{Commit, DataFolder, Item, Kind, Read, Sqlite, Store, StoreError};
-use rustix::fs::OFlags;
-use rustix::io::Errno;
-use rustix::process::geteuid;
 
 use crate::clock::Clock;
 use crate::keys::Keys;
@@ -142,26 +140,12 @@ fn put(store: &mut dyn Store, keys: &Keys, key: &Key, text: &KeyText) -> Result<
 fn read(path: &Path) -> Result<Option<KeyText>, KeyError> {
     let fail = |source| KeyError::File { path: path.to_owned(), source };
     let unfit = |why| KeyError::Unfit { path: path.to_owned(), why };
-    // What waits for a writer would hold the start up.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = match File::options().read(true).custom_flags(flags).open(path) {
+    let file = match private::open(path) {
         Ok(file) => file,
-        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(why) if why.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
-            return Err(unfit("it is a symbolic link: name the file itself"));
-        }
-        Err(why) => return Err(fail(why)),
+        Err(Unfit::System(why)) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(Unfit::System(why)) => return Err(fail(why)),
+        Err(why) => return Err(unfit(why.text())),
     };
-    let metadata = file.metadata().map_err(fail)?;
-    if !metadata.is_file() {
-        return Err(unfit("it is no regular file"));
-    }
-    if ![0, geteuid().as_raw()].contains(&metadata.uid()) {
-        return Err(unfit("it is another user's, who may know the key: chown it, or remove it"));
-    }
-    if metadata.mode() & 0o077 != 0 {
-        return Err(unfit("others than its owner may read it: chmod 600"));
-    }
     let mut text = String::new();
     file.take(1_024).read_to_string(&mut text).map_err(fail)?;
     KeyText::parse(text.trim()).map(Some).ok_or_else(|| unfit("there is no key in it"))

@@ -61,6 +61,7 @@ pub(super) async fn list(api: &Api) -> Result<Reply, Problem> {
 pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let new = NewKey::read(&asked.body)?;
     let bytes = random().map_err(|_| Problem::new(Code::Internal, "there is no randomness"))?;
+    let for_ask = api.clone();
     let shown = api
         .ask(move |hub, now| {
             let at = now.as_micros();
@@ -75,6 +76,7 @@ pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
                 "made": view.made, "key": text.reveal() });
             once::mount(hub, &asked, &mut rider, Some(&shown))?;
             hub.cloud.put_rider(rider)?;
+            for_ask.0.known.changed(hub.cloud.store().read(), &key.id)?;
             Ok(shown)
         })
         .await?;
@@ -82,6 +84,7 @@ pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
 }
 
 pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let for_ask = api.clone();
     api.ask(move |hub, now| {
         let id = asked.call.name("id").to_owned();
         let unknown = || Problem::new(Code::UnknownKey, "there is no such key");
@@ -98,6 +101,7 @@ pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
         let audit = vec![audit(now, &asked, &id)];
         let secrets = vec![SecretWrite::Remove(key_place(&id))];
         hub.cloud.put_rider(Rider { gone_items, audit, secrets, ..Rider::default() })?;
+        for_ask.0.known.changed(hub.cloud.store().read(), &id)?;
         Ok(Reply::empty())
     })
     .await

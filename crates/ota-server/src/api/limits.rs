@@ -1,7 +1,8 @@
-//! How often keys and strangers may ask.
+//! How often keys and strangers may ask, and how much at once.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ota_cloud::api::{Budget, Code, Problem};
 use ota_proto::Instant;
@@ -13,6 +14,7 @@ const MOST: usize = 10_000;
 pub(super) struct Budgets {
     keys: BTreeMap<String, Budget>,
     strangers: BTreeMap<IpAddr, Budget>,
+    claims: BTreeMap<(IpAddr, String), Budget>,
 }
 
 impl Budgets {
@@ -27,8 +29,77 @@ impl Budgets {
     /// whatever others do.
     pub(super) fn stranger(&mut self, now: Instant, from: IpAddr) -> Result<(), Problem> {
         trim(&mut self.strangers, now);
-        let budget = self.strangers.entry(from).or_insert_with(|| Budget::of_stranger(now));
-        budget.take(now).map_err(|_| too_many())
+        let budget = self.strangers.entry(network(from));
+        budget.or_insert_with(|| Budget::of_stranger(now)).take(now).map_err(|_| too_many())
+    }
+
+    /// What was taken from the address before it was known who calls is given back.
+    pub(super) fn no_stranger(&mut self, from: IpAddr) {
+        if let Some(budget) = self.strangers.get_mut(&network(from)) {
+            budget.give_back();
+        }
+    }
+
+    /// Takes a call that names a key of ours, before it is known whether the caller has it.
+    pub(super) fn claim(&mut self, now: Instant, from: IpAddr, id: &str) -> Result<(), Problem> {
+        trim(&mut self.claims, now);
+        let budget = self.claims.entry((network(from), id.to_owned()));
+        budget.or_insert_with(|| Budget::of_claim(now)).take(now).map_err(|_| too_many())
+    }
+
+    /// The caller has the key.
+    pub(super) fn proved(&mut self, from: IpAddr, id: &str) {
+        if let Some(budget) = self.claims.get_mut(&(network(from), id.to_owned())) {
+            budget.give_back();
+        }
+    }
+}
+
+/// Who has one address of IPv6 has its whole /64.
+fn network(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
+        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & (u128::MAX << 64)).into(),
+        four => four,
+    }
+}
+
+/// What takes its time and is counted by its owner: a key, or a product. Each owner may have some
+/// at once; the first one is his whatever the others have, and more are there only while all of
+/// them together have not too many.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    taken: Arc<Mutex<BTreeMap<String, usize>>>,
+    of_one: usize,
+    of_all: usize,
+}
+
+/// One of them, which it gives back.
+#[derive(Debug)]
+pub(super) struct Place(Places, String);
+
+impl Places {
+    pub(super) fn new(of_one: usize, of_all: usize) -> Self {
+        Self { taken: Arc::default(), of_one, of_all }
+    }
+
+    pub(super) fn take(&self, owner: &str) -> Option<Place> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let his = taken.get(owner).copied().unwrap_or(0);
+        if his >= self.of_one || his > 0 && taken.values().sum::<usize>() >= self.of_all {
+            return None;
+        }
+        taken.insert(owner.to_owned(), his.saturating_add(1));
+        Some(Place(self.clone(), owner.to_owned()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken.get_mut(&self.1) {
+            Some(his) if *his > 1 => *his = his.saturating_sub(1),
+            _ => drop(taken.remove(&self.1)),
+        }
     }
 }
 
@@ -43,4 +114,53 @@ fn trim<K: Ord + Clone>(budgets: &mut BTreeMap<K, Budget>, now: Instant) {
 
 fn too_many() -> Problem {
     Problem::new(Code::TooMany, "too many requests: wait some seconds")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_ipv6_counts_with_its_network() {
+        let mut budgets = Budgets::default();
+        let from = |text: &str| text.parse::<IpAddr>().unwrap_or_else(|why| panic!("{why}"));
+        for host in 0..20 {
+            let host = from(&format!("2001:db8::{host}"));
+            assert!(budgets.stranger(Instant::ZERO, host).is_ok());
+        }
+        assert!(budgets.stranger(Instant::ZERO, from("2001:db8::ffff")).is_err());
+        assert!(budgets.stranger(Instant::ZERO, from("2001:db8:0:1::")).is_ok());
+        for _ in 0..20 {
+            assert!(budgets.stranger(Instant::ZERO, from("192.0.2.1")).is_ok());
+        }
+        assert!(budgets.stranger(Instant::ZERO, from("::ffff:192.0.2.1")).is_err());
+        assert!(budgets.stranger(Instant::ZERO, from("192.0.2.2")).is_ok());
+    }
+
+    #[test]
+    fn what_is_proved_costs_an_address_nothing() {
+        let (mut budgets, from) = (Budgets::default(), IpAddr::from([192, 0, 2, 1]));
+        for _ in 0..1_000 {
+            assert!(budgets.claim(Instant::ZERO, from, "id").is_ok());
+            budgets.proved(from, "id");
+        }
+        for _ in 0..200 {
+            assert!(budgets.claim(Instant::ZERO, from, "id").is_ok());
+        }
+        assert!(budgets.claim(Instant::ZERO, from, "id").is_err());
+        assert!(budgets.claim(Instant::ZERO, from, "other").is_ok());
+    }
+
+    #[test]
+    fn an_owner_never_takes_the_first_place_of_another() {
+        let places = Places::new(3, 4);
+        let mut taken: Vec<_> = (0..3).map(|_| places.take("a")).collect();
+        assert!(taken.iter().all(Option::is_some) && places.take("a").is_none());
+        taken.push(places.take("b"));
+        assert!(places.take("b").is_none());
+        let first = places.take("c");
+        assert!(first.is_some() && places.take("c").is_none());
+        taken.clear();
+        assert!(places.take("c").is_some());
+    }
 }

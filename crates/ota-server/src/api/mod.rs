@@ -11,6 +11,7 @@ mod firmware;
 mod first;
 mod image;
 mod keys;
+mod known;
 mod limits;
 mod once;
 mod reply;
@@ -29,9 +30,9 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::Response;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use ota_cloud::api::{self, Call, Caller, Code, Grant, Key, KeyText, Once, Op, Problem, Query};
+use ota_cloud::api::{self, Call, Caller, Code, Grant, KeyText, Once, Op, Problem, Query};
 use ota_proto::Instant;
-use ota_store::{Kind, NewAudit, Read, StoreError};
+use ota_store::{Kind, NewAudit, Read, Store, StoreError};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
@@ -40,15 +41,17 @@ use tokio_util::sync::CancellationToken;
 use crate::ApiConfig;
 use crate::handle::Handle;
 use crate::hub::{Hub, Journal};
+use crate::keys::Keys;
 use crate::log::What;
 use crate::store::Image;
 use crate::stream::Stream;
-use limits::Budgets;
+use known::Known;
+use limits::{Budgets, Places};
 use reply::Reply;
 
 pub(crate) use first::first_key;
 pub use first::{KeyError, add_key};
-pub(crate) use vendor::{resume, sweep};
+pub(crate) use vendor::{go_on, sweep};
 
 /// The largest JSON body in bytes.
 const MAX_JSON: usize = 64 * 1024;
@@ -60,8 +63,12 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Images in memory that are no firmware yet.
 const MOST_HELD: usize = 4;
 
-/// Uploads at once.
+/// Uploads at once, of a product and of all beyond the first of each.
 const UPLOADS: usize = 4;
+/// Streams at once, of a key, and of all beyond the first of each.
+const STREAMS: (usize, usize) = (8, 64);
+/// Walks at once of a key.
+const WALKS: usize = 8;
 
 /// What every request needs.
 #[derive(Clone)]
@@ -70,9 +77,14 @@ pub(crate) struct Api(Arc<Inner>);
 struct Inner {
     handle: Handle,
     reader: Mutex<Box<dyn Read + Send>>,
+    /// The reader of what takes its time, and whose turn it is to read a piece with it.
+    walker: Mutex<Box<dyn Read + Send>>,
+    turn: Semaphore,
+    walks: Places,
+    known: Known,
     budgets: Mutex<Budgets>,
-    uploads: Arc<Semaphore>,
-    streams: events::Streams,
+    uploads: Places,
+    streams: Places,
     journal: Journal,
     patience: Duration,
     /// The listener speaks TLS.
@@ -83,6 +95,20 @@ struct Inner {
     old_signatures: bool,
     /// Without a folder: bytes that came and are no firmware yet, by the names of their places.
     held: Mutex<BTreeMap<String, Image>>,
+}
+
+/// What is read beside the loop.
+pub(crate) struct Readers {
+    reader: Box<dyn Read + Send>,
+    walker: Box<dyn Read + Send>,
+    known: Known,
+}
+
+impl Readers {
+    pub(crate) fn new(store: &dyn Store, keys: &Keys) -> Result<Self, StoreError> {
+        let known = Known::read(store.read(), keys.clone())?;
+        Ok(Self { reader: store.reader()?, walker: store.reader()?, known })
+    }
 }
 
 /// What a handler has of a request.
@@ -165,29 +191,29 @@ struct Line {
 impl Api {
     pub(crate) fn new(
         handle: Handle,
-        reader: Box<dyn Read + Send>,
+        state: Readers,
         journal: Journal,
         patience: Duration,
         config: &ApiConfig,
         secure: bool,
     ) -> Self {
-        let (reader, budgets) = (Mutex::new(reader), Mutex::new(Budgets::default()));
-        let uploads = Arc::new(Semaphore::new(UPLOADS));
         let (public_url, old_signatures) = (config.public_url.clone(), config.old_signatures);
-        let held = Mutex::default();
-        let streams = events::Streams::default();
         Self(Arc::new(Inner {
             handle,
-            reader,
-            budgets,
-            uploads,
-            streams,
+            reader: Mutex::new(state.reader),
+            walker: Mutex::new(state.walker),
+            turn: Semaphore::new(1),
+            walks: Places::new(WALKS, usize::MAX),
+            known: state.known,
+            budgets: Mutex::default(),
+            uploads: Places::new(UPLOADS, UPLOADS),
+            streams: Places::new(STREAMS.0, STREAMS.1),
             journal,
             patience,
             secure,
             public_url,
             old_signatures,
-            held,
+            held: Mutex::default(),
         }))
     }
 
@@ -195,9 +221,19 @@ impl Api {
     fn hold(&self, place: String, image: Image) {
         let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.insert(place, image);
-        while held.len() > MOST_HELD {
-            held.pop_first();
+        if held.len() <= MOST_HELD {
+            return;
         }
+        // Of the product that has the most: what another has put is not lost by it.
+        let mut of: BTreeMap<&str, usize> = BTreeMap::new();
+        for place in held.keys() {
+            let count = of.entry(product_of(place)).or_default();
+            *count = count.saturating_add(1);
+        }
+        let most = of.into_iter().max_by_key(|(_, count)| *count).filter(|(_, count)| *count > 1);
+        let most = most.map(|(product, _)| product.to_owned());
+        let gone = held.keys().find(|place| most.as_deref() == Some(product_of(place))).cloned();
+        gone.map(|gone| held.remove(&gone));
     }
 
     /// Gives them out.
@@ -212,7 +248,7 @@ impl Api {
         line: &mut Line,
     ) -> Result<Reply, Problem> {
         let (head, body) = request.into_parts();
-        let caller = self.caller(peer, &head.headers).await?;
+        let caller = self.caller(peer, &head.headers)?;
         line.key = Some(caller.id().to_owned());
         let call = api::find(head.method.as_str(), head.uri.path())?;
         let operation = call.operation();
@@ -273,13 +309,10 @@ impl Api {
     }
 
     /// Who calls, by the key that is shown.
-    async fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<Caller, Problem> {
+    fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<Caller, Problem> {
         let now = self.0.journal.clock.now();
         let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let found = match value.and_then(KeyText::of_header) {
-            Some(text) => self.find(text).await?,
-            None => None,
-        };
+        let found = value.and_then(KeyText::of_header).and_then(|text| self.0.known.caller(&text));
         let Some(caller) = found else {
             self.budgets(|budgets| budgets.stranger(now, peer.ip()))?;
             let what = "show a key: Authorization: Bearer ota1.…";
@@ -287,15 +320,6 @@ impl Api {
         };
         self.budgets(|budgets| budgets.key(now, caller.id()))?;
         Ok(caller)
-    }
-
-    async fn find(&self, text: KeyText) -> Result<Option<Caller>, Problem> {
-        self.read(move |read| {
-            let Some(item) = read.item(Kind::API_KEY, text.id())? else { return Ok(None) };
-            let key = Key::from_bytes(&item.body);
-            Ok(key.map_err(|why| corrupt(&why))?.opens(&text))
-        })
-        .await
     }
 
     async fn is_known(&self, product: &str) -> Result<bool, Problem> {
@@ -327,6 +351,20 @@ impl Api {
         let api = self.clone();
         let read = tokio::task::spawn_blocking(move || {
             run(&**api.0.reader.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        read.await.map_err(|_| stopped())?.map_err(|why| self.store(&why))
+    }
+
+    /// Reads a piece of what is read piece by piece: not with the reader that every call needs, and
+    /// one after the other with all who do so.
+    async fn walk<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&dyn Read) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _turn = self.0.turn.acquire().await.map_err(|_| stopped())?;
+        let api = self.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            run(&**api.0.walker.lock().unwrap_or_else(PoisonError::into_inner))
         });
         read.await.map_err(|_| stopped())?.map_err(|why| self.store(&why))
     }
@@ -366,6 +404,11 @@ impl Api {
     }
 }
 
+/// The product of a place for bytes.
+fn product_of(place: &str) -> &str {
+    place.split_once('/').map_or(place, |(product, _)| product)
+}
+
 /// Why a command was not carried out; nothing is changed.
 enum Failed {
     Refused(Problem),
@@ -393,6 +436,9 @@ impl From<crate::cycle::CommandError> for Failed {
             CommandError::Refused(Refused::Command(why)) => Self::Refused(why.into()),
             CommandError::Refused(Refused::Catalog(why)) => Self::Refused(why.into()),
             CommandError::Refused(Refused::Row(why)) => Self::Store(corrupt(&why)),
+            CommandError::Refused(why @ Refused::Ambiguous) => {
+                Self::Refused(Problem::new(Code::Exists, why.to_string()))
+            }
         }
     }
 }

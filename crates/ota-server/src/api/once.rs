@@ -1,8 +1,10 @@
 //! Calls with an idempotency key: what is kept of one is in the commit of its change.
 
+use std::collections::BTreeSet;
+
 use ota_cloud::api::{Once, Op, Problem, to_json};
 use ota_proto::Instant;
-use ota_store::{Item, Kind};
+use ota_store::{Item, Kind, Read, StoreError};
 use serde_json::Value;
 
 use super::devices::seen;
@@ -68,15 +70,63 @@ pub(super) fn mount(
         rider.secrets.push(Keys::no_answer(&id));
         rider.gone_items.push((Kind::IDEMPOTENCY, id, old.rev));
     }
+    make_room(hub, asked.grant.caller().id(), once.id(), rider)?;
     let there = hub.cloud.store().read().item(Kind::IDEMPOTENCY, once.id())?;
     // One that is not old came at the same moment: the commit refuses this one.
     item.rev = there.filter(|there| is_old(there, now)).map_or(0, |there| there.rev);
+    let wake = item.wake.unwrap_or(0);
     rider.items.push(item);
+    hub.answers
+        .entry(asked.grant.caller().id().to_owned())
+        .or_default()
+        .insert((wake, once.id().to_owned()));
     rider.secrets.push(match answer {
         Some(answer) => hub.keys.sealed_answer(once.id(), &to_json(answer))?,
         None => Keys::no_answer(once.id()),
     });
     Ok(())
+}
+
+/// A key has a number of answers: the oldest go. Which there are is kept in memory, the oldest
+/// first; one that is in no row, since its commit failed, is found out when its turn comes.
+fn make_room(hub: &mut Hub, key: &str, besides: &str, rider: &mut Rider) -> Result<(), Failed> {
+    if !hub.answers.contains_key(key) {
+        let kept = stored(hub.cloud.store().read(), key)?;
+        hub.answers.insert(key.to_owned(), kept);
+    }
+    let Some(kept) = hub.answers.get_mut(key) else { return Ok(()) };
+    let mut over = kept.len().saturating_add(1).saturating_sub(Once::MOST);
+    let mut none = Vec::new();
+    for (wake, id) in kept.iter().take(OLD) {
+        let leaves = rider.gone_items.iter().any(|(_, gone, _)| gone == id);
+        match hub.cloud.store().read().item(Kind::IDEMPOTENCY, id)? {
+            Some(old) if old.wake == Some(*wake) && !leaves && id != besides => {
+                if over == 0 {
+                    break;
+                }
+                rider.secrets.push(Keys::no_answer(id));
+                rider.gone_items.push((Kind::IDEMPOTENCY, id.clone(), old.rev));
+            }
+            Some(old) if old.wake == Some(*wake) => {}
+            _ => none.push((*wake, id.clone())),
+        }
+        over = over.saturating_sub(1);
+    }
+    for gone in none {
+        kept.remove(&gone);
+    }
+    Ok(())
+}
+
+/// The answers of a key that are in rows.
+fn stored(read: &dyn Read, key: &str) -> Result<BTreeSet<(u64, String)>, StoreError> {
+    let (prefix, mut after, mut kept) = (format!("{key}/"), None::<String>, BTreeSet::new());
+    loop {
+        let page = read.items(Kind::IDEMPOTENCY, &prefix, after.as_deref(), 100)?;
+        let Some(last) = page.last() else { return Ok(kept) };
+        after = Some(last.id.clone());
+        kept.extend(page.into_iter().map(|item| (item.wake.unwrap_or(0), item.id)));
+    }
 }
 
 /// Keeps an answer that is known only after the commit. Without it the answer is made anew.

@@ -41,29 +41,31 @@ pub(super) async fn list(api: &Api, asked: Asked) -> Result<Reply, Problem> {
         prefix: filter.prefix.clone(),
         ..Filter::product(asked.grant.product())
     };
-    let read = api.read(move |read| {
-        let (mut tasks, mut pages) = (Vec::new(), 0_usize);
-        loop {
-            let query = Query { filter: devices.clone(), after, limit: PAGE };
-            let page = read.list(&query)?;
-            for row in page.rows {
-                let Ok(device) = Device::from_bytes(&row.state) else { continue };
-                let Some(task) = device.task.as_ref().filter(|task| filter.lets(task)) else {
-                    continue;
-                };
-                tasks.push(shown(&row.key.name, task));
-                if tasks.len() == limit {
-                    return Ok((tasks, Some(row.key.name)));
-                }
-            }
-            (after, pages) = (page.next, pages.saturating_add(1));
-            if after.is_none() || pages == MOST_PAGES {
-                return Ok((tasks, after));
+    let (mut tasks, mut pages) = (Vec::new(), 0_usize);
+    // A page at a time, in turn with others who look through many.
+    let next = loop {
+        let query = Query { filter: devices.clone(), after, limit: PAGE };
+        let page = api.walk(move |read| read.list(&query)).await?;
+        for row in page.rows {
+            let Ok(device) = Device::from_bytes(&row.state) else { continue };
+            let Some(task) = device.task.as_ref().filter(|task| filter.lets(task)) else {
+                continue;
+            };
+            tasks.push(shown(&row.key.name, task));
+            if tasks.len() == limit {
+                return Ok(page_of(&tasks, Some(&row.key.name)));
             }
         }
-    });
-    let (tasks, next) = read.await?;
-    Ok(Reply::json(200, &json!({ "tasks": tasks, "next": next })))
+        (after, pages) = (page.next, pages.saturating_add(1));
+        if after.is_none() || pages == MOST_PAGES {
+            break after;
+        }
+    };
+    Ok(page_of(&tasks, next.as_deref()))
+}
+
+fn page_of(tasks: &[Value], next: Option<&str>) -> Reply {
+    Reply::json(200, &json!({ "tasks": tasks, "next": next }))
 }
 
 fn shown(device: &str, task: &Task) -> Value {

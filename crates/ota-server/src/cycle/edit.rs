@@ -250,20 +250,6 @@ impl<S: Store> Engine<S> {
         self.store.commit(&commit).map(drop)
     }
 
-    /// Makes a product, unless it is there. Returns whether it was made.
-    ///
-    /// # Errors
-    /// What the store refuses; nothing is changed.
-    pub fn add_product(&mut self, product_id: &str, mut rider: Rider) -> Result<bool, StoreError> {
-        if self.shelf.knows(product_id) {
-            return Ok(false);
-        }
-        rider.items.push(self.product_row(product_id)?);
-        self.put_rider(rider)?;
-        self.shelf.learn(product_id);
-        Ok(true)
-    }
-
     fn count(&mut self, commit: &Commit) {
         let of = |name| commit.counts.get(name).copied().unwrap_or(0);
         self.disabled = self.disabled.saturating_add_signed(of(DISABLED));

@@ -97,6 +97,9 @@ pub enum Refused {
     Catalog(CatalogError),
     /// The device's row cannot be read.
     Row(BadState),
+    /// The product's id begins another one's, or another one's begins it: product and name run
+    /// together in client ids and in paths of firmware, so one could take what is the other's.
+    Ambiguous,
 }
 
 /// Why a command was not carried out; nothing is changed.
@@ -139,6 +142,10 @@ impl fmt::Display for Refused {
             Self::Command(error) => error.fmt(f),
             Self::Catalog(error) => error.fmt(f),
             Self::Row(error) => error.fmt(f),
+            Self::Ambiguous => f.write_str(
+                "the product's id begins another one's, or is begun by it: product and name run \
+                 together in client ids",
+            ),
         }
     }
 }

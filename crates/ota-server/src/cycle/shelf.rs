@@ -1,6 +1,7 @@
 //! Products, firmware and rules between two turns: a change of them is a row first.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use ota_cloud::device::BadState;
 use ota_cloud::{
@@ -52,11 +53,20 @@ impl Shelf {
         Ok(shelf)
     }
 
-    pub(super) fn knows(&self, product_id: &str) -> bool {
+    fn knows(&self, product_id: &str) -> bool {
         self.products.contains(product_id)
     }
 
-    pub(super) fn learn(&mut self, product_id: &str) {
+    /// Whether this id begins that of another product, or another's begins this one.
+    fn is_ambiguous(&self, product_id: &str) -> bool {
+        let after = (Bound::Excluded(product_id), Bound::Unbounded);
+        let next = self.products.range::<str, _>(after).next();
+        let begins = next.is_some_and(|next| next.starts_with(product_id));
+        let parts = (1..product_id.len()).filter_map(|end| product_id.get(..end));
+        begins || parts.into_iter().any(|part| self.products.contains(part))
+    }
+
+    fn learn(&mut self, product_id: &str) {
         self.products.insert(product_id.to_owned());
     }
 }
@@ -121,7 +131,7 @@ impl<S: Store> Engine<S> {
     ) -> Result<(), CommandError> {
         let listed = Listed::new(firmware, image);
         // What is refused makes no product known.
-        self.shelf.catalog.clone().add(listed.firmware.clone(), self.config.max_firmware)?;
+        self.shelf.catalog.check(&listed.firmware, self.config.max_firmware)?;
         self.know(&listed.firmware.product_id)?;
         self.add_listed(&listed, Rider::default())
     }
@@ -131,12 +141,11 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// [`CommandError`]; nothing is changed.
     pub fn add_listed(&mut self, listed: &Listed, rider: Rider) -> Result<(), CommandError> {
-        let mut next = self.shelf.catalog.clone();
-        next.add(listed.firmware.clone(), self.config.max_firmware)?;
-        next.set_state(listed);
+        let (catalog, most) = (&mut self.shelf.catalog, self.config.max_firmware);
+        catalog.check(&listed.firmware, most)?;
         self.list(listed, rider)?;
-        self.shelf.catalog = next;
-        Ok(())
+        // It was checked.
+        Ok(self.shelf.catalog.restore(listed.clone())?)
     }
 
     /// A firmware as it is kept.
@@ -288,21 +297,31 @@ impl<S: Store> Engine<S> {
     }
 
     /// A product has a row from its first device, firmware or rule on.
-    pub(super) fn know(&mut self, product_id: &str) -> Result<(), StoreError> {
-        if self.shelf.products.contains(product_id) {
-            return Ok(());
-        }
-        let item = self.product_row(product_id)?;
-        self.store.commit(&Commit { items: vec![item], ..Commit::default() })?;
-        self.shelf.learn(product_id);
-        Ok(())
+    pub(super) fn know(&mut self, product_id: &str) -> Result<(), CommandError> {
+        self.add_product(product_id, Rider::default()).map(drop)
     }
 
-    /// The row of a product that is new.
-    pub(super) fn product_row(&self, product_id: &str) -> Result<Item, StoreError> {
+    /// Makes a product, unless it is there. Returns whether it was made.
+    ///
+    /// # Errors
+    /// [`Refused::Ambiguous`], or what the store refuses; nothing is changed.
+    pub fn add_product(
+        &mut self,
+        product_id: &str,
+        mut rider: Rider,
+    ) -> Result<bool, CommandError> {
+        if self.shelf.knows(product_id) {
+            return Ok(false);
+        }
+        if self.shelf.is_ambiguous(product_id) {
+            return Err(Refused::Ambiguous.into());
+        }
         let body = Product::default().to_bytes().map_err(invalid)?;
         let rev = self.store.read().item(Kind::PRODUCT, product_id)?.map_or(0, |item| item.rev);
-        Ok(Item { rev, ..Item::new(Kind::PRODUCT, product_id.to_owned(), body) })
+        rider.items.push(Item { rev, ..Item::new(Kind::PRODUCT, product_id.to_owned(), body) });
+        self.put_rider(rider)?;
+        self.shelf.learn(product_id);
+        Ok(true)
     }
 
     fn put(&mut self, kind: Kind, id: String, body: Vec<u8>) -> Result<(), StoreError> {

@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use ota_store::{Commit, DataFolder, Item, Kind, Sqlite, Store as _};
+
 use crate::{PATIENCE, Site};
 
 /// A device of a few lines.
@@ -262,9 +264,18 @@ async fn pages_by_key_and_filters() {
 
 #[tokio::test]
 async fn whose_login_was_refused_is_told_to_its_product_only() {
-    let site = Site::new().await;
+    let site = Site::durable(tempfile::tempdir().unwrap()).await;
     site.product("A", &["d1"]).await;
-    site.product("Ad", &["x"]).await;
+    let folder = site.end().await;
+    {
+        // One product's id begins the other's: none is made so any more.
+        let data = DataFolder::open(folder.path().join("data")).unwrap();
+        let product = ota_cloud::Product::default().to_bytes().unwrap();
+        let items = vec![Item::new(Kind::PRODUCT, "Ad", product)];
+        let commit = Commit { items, ..Commit::default() };
+        Sqlite::open(&data).unwrap().commit(&commit).unwrap();
+    }
+    let site = Site::durable(folder).await;
     let wrong = "d3Jvbmd3cm9uZ3dyb25n";
     let (_, code) = Device::log_in(&site, "x1", wrong).await;
     assert_eq!(code, 5);

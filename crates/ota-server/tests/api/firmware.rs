@@ -264,3 +264,36 @@ async fn tasks_are_listed_by_how_they_stand_and_page_by_page() {
     let none = site.get("/products/B/tasks").await.expect(200);
     assert_eq!(none["tasks"].as_array().unwrap().len(), 0);
 }
+
+/// The head of an upload whose bytes do not come, and who sends it.
+async fn begun(site: &Site, product: &str, version: u32) -> TcpStream {
+    let mut stream = TcpStream::connect(site.running.api_addr().unwrap()).await.unwrap();
+    let head = format!(
+        "POST /api/v1/products/{product}/firmware/{version} HTTP/1.1\r\nHost: h\r\n\
+         Authorization: Bearer {}\r\nContent-Length: 8\r\nExpect: 100-continue\r\n\r\n",
+        site.key
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // It is asked for the bytes once it has its place.
+    let mut answer = vec![0; 25];
+    timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+#[tokio::test]
+async fn a_products_uploads_never_keep_another_from_its_own() {
+    let site = durable().await;
+    site.product("B", &[]).await;
+    let mut under_way = Vec::new();
+    for version in 1..=4 {
+        under_way.push(begun(&site, "A", version).await);
+    }
+    let fifth = upload(&site, "/products/A/firmware/5", b"firmware").await;
+    assert_eq!(fifth.problem(429), "too-many");
+    upload(&site, "/products/B/firmware/1", b"firmware").await.expect(201);
+    under_way.push(begun(&site, "B", 2).await);
+    // Beyond its first one it waits as others do.
+    let second = upload(&site, "/products/B/firmware/3", b"firmware").await;
+    assert_eq!(second.problem(429), "too-many");
+}

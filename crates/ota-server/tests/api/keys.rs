@@ -166,7 +166,7 @@ async fn a_key_file_that_others_may_read_and_plain_text_from_elsewhere_end_the_s
 }
 
 #[tokio::test]
-async fn a_key_file_that_is_a_link_a_pipe_or_another_users_ends_the_start() {
+async fn a_key_file_that_is_an_open_link_a_pipe_or_another_users_ends_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let why = |name: &'static str| {
@@ -183,8 +183,12 @@ async fn a_key_file_that_is_a_link_a_pipe_or_another_users_ends_the_start() {
     };
     let site = Site::new().await;
     std::fs::copy(site.path("key"), at("key")).unwrap();
-    std::os::unix::fs::symlink(at("key"), at("link")).unwrap();
-    assert!(why("link").await.contains("symbolic link"));
+    // Others could have laid what a link of this folder leads to.
+    let rights = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::create_dir(at("open")).unwrap();
+    std::fs::set_permissions(at("open"), rights(0o777)).unwrap();
+    std::os::unix::fs::symlink(at("key"), at("open/link")).unwrap();
+    assert!(why("open/link").await.contains("symbolic link"));
     std::fs::create_dir(at("folder")).unwrap();
     assert!(why("folder").await.contains("regular file"));
     rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::RUSR).unwrap();
@@ -193,4 +197,27 @@ async fn a_key_file_that_is_a_link_a_pipe_or_another_users_ends_the_start() {
     if std::os::unix::fs::chown(at("key"), Some(12_345), None).is_ok() {
         assert!(why("key").await.contains("another user"));
     }
+}
+
+#[tokio::test]
+async fn a_product_whose_id_begins_anothers_is_refused() {
+    let site = Site::new().await;
+    site.product("AB", &["d"]).await;
+    for id in ["A", "ABC", "AB_1"] {
+        let body = format!(r#"{{"id":"{id}"}}"#);
+        let refused = site.call("POST", "/products", &body).await;
+        assert_eq!(refused.problem(409), "exists", "{id}");
+    }
+    for id in ["B", "AC", "BA", "b"] {
+        let body = format!(r#"{{"id":"{id}"}}"#);
+        let made = site.call("POST", "/products", &body).await;
+        assert_eq!(made.status == 201, id != "BA", "{id}");
+    }
+    let device = ota_proto::Identity::new("ABC", "d").unwrap();
+    let handle = site.running.handle();
+    let refused = handle.add_device_without_secret(&device).await.unwrap_err();
+    assert!(matches!(refused, ota_server::HandleError::ProductAmbiguous), "{refused}");
+    let firmware = ota_server::NewFirmware::memory("A", "1", &b"x"[..]);
+    let refused = handle.add_firmware(firmware).await.unwrap_err();
+    assert!(matches!(refused, ota_server::HandleError::ProductAmbiguous), "{refused}");
 }

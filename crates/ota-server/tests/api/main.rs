@@ -1,12 +1,14 @@
 //! The API over real sockets on loopback.
 #![allow(clippy::unwrap_used)]
 
+mod batches;
 mod devices;
 mod events;
 mod firmware;
 mod hostile;
 mod keys;
 mod once;
+mod strangers;
 mod vendor;
 
 use std::fmt::Write as _;

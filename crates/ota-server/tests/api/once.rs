@@ -119,3 +119,48 @@ async fn an_answer_is_kept_for_an_hour() {
     // The other one went with it.
     assert_eq!(age(&site.end().await), 1);
 }
+
+/// The rows of answers that are kept, in order.
+fn kept(folder: &std::path::Path) -> Vec<String> {
+    let data = DataFolder::open(folder.join("data")).unwrap();
+    let store = Sqlite::open(&data).unwrap();
+    let (mut kept, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let page = store.read().items(Kind::IDEMPOTENCY, "", after.as_deref(), 100).unwrap();
+        let Some(last) = page.last() else { return kept };
+        after = Some(last.id.clone());
+        kept.extend(page.into_iter().map(|item| item.id));
+    }
+}
+
+#[tokio::test]
+async fn a_key_has_a_thousand_answers_and_the_oldest_goes() {
+    let site = Site::durable(tempfile::tempdir().unwrap()).await;
+    let id = site.key.split('.').nth(1).unwrap().to_owned();
+    let folder = site.end().await;
+    let far = 4_000_000_000_000_000;
+    let items = (0..1_000).map(|n| {
+        let mut item = Item::new(Kind::IDEMPOTENCY, format!("{id}/{n:064}"), Vec::new());
+        // The last ones are the oldest.
+        item.wake = Some(far - n);
+        item
+    });
+    let commit = Commit { items: items.collect(), ..Commit::default() };
+    {
+        let data = DataFolder::open(folder.path().join("data")).unwrap();
+        Sqlite::open(&data).unwrap().commit(&commit).unwrap();
+    }
+    let site = Site::durable(folder).await;
+    for product in ["A", "B"] {
+        let header =
+            format!("Authorization: Bearer {}\r\nIdempotency-Key: {product}\r\n", site.key);
+        let body = format!(r#"{{"id":"{product}"}}"#);
+        for _ in 0..2 {
+            site.raw("POST", "/products", &header, body.as_bytes()).await.expect(201);
+        }
+    }
+    let kept = kept(site.end().await.path());
+    assert_eq!(kept.len(), 1_000);
+    assert!(!kept.contains(&format!("{id}/{:064}", 999)));
+    assert!(kept.contains(&format!("{id}/{:064}", 998)), "the first answer is the oldest by then");
+}

@@ -16,7 +16,7 @@ use crate::firmware::offer;
 use crate::{PATIENCE, Site};
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
-const HUB: &str = "2021-04-08";
+pub(crate) const HUB: &str = "2021-04-08";
 const EXPLORER: &str = "2019-04-23";
 
 fn hex(bytes: &[u8]) -> String {
@@ -37,7 +37,7 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
 }
 
 #[allow(clippy::disallowed_methods, reason = "a client's clock")]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.unwrap().as_secs()
 }
@@ -61,16 +61,16 @@ fn day(unix: u64) -> String {
 }
 
 /// What one request has that another has not.
-struct Sent<'a> {
-    key: &'a str,
-    version: &'a str,
-    at: u64,
+pub(crate) struct Sent<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) at: u64,
     /// Headers beside the common ones.
-    more: &'a str,
+    pub(crate) more: &'a str,
 }
 
 /// The bytes of a signed POST.
-fn signed(action: &str, body: &str, sent: &Sent<'_>) -> Vec<u8> {
+pub(crate) fn signed(action: &str, body: &str, sent: &Sent<'_>) -> Vec<u8> {
     let mut parts = sent.key.split('.').skip(1);
     let (id, secret) = (parts.next().unwrap(), parts.next().unwrap());
     let (host, at) = ("cloud.example:8081", sent.at);
@@ -98,7 +98,7 @@ fn signed(action: &str, body: &str, sent: &Sent<'_>) -> Vec<u8> {
 
 impl Site {
     /// Sends what may be a request of the vendor's; the answer always has the envelope.
-    async fn vendor(&self, bytes: &[u8]) -> Value {
+    pub(crate) async fn vendor(&self, bytes: &[u8]) -> Value {
         let answer = self.send(bytes).await;
         let value = answer.expect(200);
         let exact = "\r\ncontent-type: application/json\r\n";
@@ -109,7 +109,13 @@ impl Site {
         value["Response"].clone()
     }
 
-    async fn act_in(&self, version: &str, key: &str, action: &str, body: &Value) -> Value {
+    pub(crate) async fn act_in(
+        &self,
+        version: &str,
+        key: &str,
+        action: &str,
+        body: &Value,
+    ) -> Value {
         let sent = Sent { key, version, at: now(), more: "" };
         let mut body = body.clone();
         // What changed something is not taken twice, and a second is long.
@@ -118,30 +124,30 @@ impl Site {
     }
 
     /// An action by the first key.
-    async fn act(&self, action: &str, body: Value) -> Value {
+    pub(crate) async fn act(&self, action: &str, body: Value) -> Value {
         let answer = self.act_in(HUB, &self.key, action, &body).await;
         assert_eq!(answer["Error"], Value::Null, "{action}");
         answer
     }
 
     /// The code of an action that is refused.
-    async fn refused(&self, action: &str, body: Value) -> String {
+    pub(crate) async fn refused(&self, action: &str, body: Value) -> String {
         code(&self.act_in(HUB, &self.key, action, &body).await)
     }
 
     /// Three steps.
-    async fn publish(&self, version: &str, bytes: &[u8]) {
+    pub(crate) async fn publish(&self, version: &str, bytes: &[u8]) {
         let url = self.place(version, bytes.len()).await;
         assert_eq!(self.put(&url, bytes).await, 200);
         self.act("UploadFirmware", firmware(version, bytes)).await;
     }
 
-    async fn place(&self, version: &str, size: usize) -> String {
+    pub(crate) async fn place(&self, version: &str, size: usize) -> String {
         let asked = json!({ "ProductId": "A", "FirmwareVersion": version, "FileSize": size });
         self.act("GetCOSURL", asked).await["Url"].as_str().unwrap().to_owned()
     }
 
-    async fn put(&self, url: &str, bytes: &[u8]) -> u16 {
+    pub(crate) async fn put(&self, url: &str, bytes: &[u8]) -> u16 {
         let path = url.strip_prefix("http://cloud.example:8081").unwrap();
         let head = format!(
             "PUT {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
@@ -161,11 +167,11 @@ fn firmware(version: &str, bytes: &[u8]) -> Value {
 }
 
 #[track_caller]
-fn code(answer: &Value) -> String {
+pub(crate) fn code(answer: &Value) -> String {
     answer["Error"]["Code"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
 
-async fn durable() -> Site {
+pub(crate) async fn durable() -> Site {
     Site::durable(tempfile::tempdir().unwrap()).await
 }
 
@@ -297,9 +303,12 @@ async fn one_device_is_updated_watched_cancelled_and_retried() {
 
     site.act("UpdateFirmware", plain.clone()).await;
     offer(&mut device).await;
-    let again = site.act_in(HUB, &site.key, "UpdateFirmware", &update("UpgradeMethod", "0")).await;
+    // Sent again it is the same batch; asked for in another way it is another one.
+    site.act("UpdateFirmware", plain.clone()).await;
+    let other = update("UpgradeMethod", "1");
+    let again = site.act_in(HUB, &site.key, "UpdateFirmware", &other).await;
     assert_eq!(code(&again), "FailedOperation.DeviceRunningOtherOtaTask");
-    let again = site.act_in(EXPLORER, &site.key, "UpdateFirmware", &plain).await;
+    let again = site.act_in(EXPLORER, &site.key, "UpdateFirmware", &other).await;
     assert_eq!(code(&again), "FailedOperation.OtherUpdateTaskExist");
     let of = json!({ "ProductId": "A", "FirmwareVersion": "1.0.0", "Offset": 0, "Limit": 10 });
     let tasks = site.act("DescribeFirmwareTasks", of).await;

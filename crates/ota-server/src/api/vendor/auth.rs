@@ -2,6 +2,7 @@
 
 use axum::body::Bytes;
 use axum::http::request::Parts;
+use ota_cloud::api::KeyText;
 use ota_cloud::vendor::{Claim, OldClaim, Params, REPLAY, Request as Signed, VERSIONS};
 use sha2::{Digest as _, Sha256};
 
@@ -21,8 +22,7 @@ struct Claimed {
 /// One request from its bytes to its answer.
 pub(super) async fn run(api: Api, peer: SocketAddr, request: Request, line: &mut Line) -> Answer {
     let (head, body) = request.into_parts();
-    let body = body_of(&api, body).await?;
-    let (claimed, caller) = known(&api, peer, &head, &body).await?;
+    let (claimed, caller) = prove(&api, peer, &head, body).await?;
     line.key = Some(caller.id().to_owned());
     api.budgets(|budgets| budgets.key(api.0.journal.clock.now(), caller.id()))
         .map_err(|why| ApiError::from(&why))?;
@@ -116,23 +116,14 @@ async fn first_time(asked: &Asked, claimed: &Claimed) -> Result<String, ApiError
     marked.map(|()| mark)
 }
 
-/// The claim of a request, proved, and whose it is.
-async fn known(
+/// The claim of a request, proved, and whose it is. A stranger costs little: his address pays before
+/// anything of his is read, and the keys are in memory.
+async fn prove(
     api: &Api,
     peer: SocketAddr,
     head: &Parts,
-    body: &Bytes,
+    body: Body,
 ) -> Result<(Claimed, Caller), ApiError> {
-    let known = prove(api, head, body).await;
-    if known.is_err() {
-        let now = api.0.journal.clock.now();
-        api.budgets(|budgets| budgets.stranger(now, peer.ip()))
-            .map_err(|why| ApiError::from(&why))?;
-    }
-    known
-}
-
-async fn prove(api: &Api, head: &Parts, body: &Bytes) -> Result<(Claimed, Caller), ApiError> {
     let headers: Vec<(&str, &str)> = head
         .headers
         .iter()
@@ -142,36 +133,29 @@ async fn prove(api: &Api, head: &Parts, body: &Bytes) -> Result<(Claimed, Caller
     let (method, is_get) = match head.method.as_str() {
         "GET" => ("GET", true),
         "POST" => ("POST", false),
-        _ => return Err(ApiError::new(Code::InvalidRequest, "the method is POST or GET")),
+        _ => {
+            let what = "the method is POST or GET";
+            return Err(stranger(api, peer, ApiError::new(Code::InvalidRequest, what)));
+        }
     };
     let signed_query = if is_get { query } else { "" };
     let request = Signed { method, query: signed_query, headers: &headers };
-    let now = api.0.journal.clock.unix();
     let is_old =
         request.header("Authorization").is_none() && request.header("X-TC-Action").is_none();
     if is_old && api.0.old_signatures {
-        let form = if is_get { query } else { core::str::from_utf8(body).unwrap_or_default() };
-        let claim = OldClaim::read(method, request.header("Host").unwrap_or(""), form, now)?;
-        let (caller, key) = find(api, claim.secret_id()).await?;
-        claim.verify(key.as_bytes())?;
-        let claimed = Claimed {
-            secret_id: claim.secret_id().to_owned(),
-            action: claim.action().to_owned(),
-            version: claim.version().to_owned(),
-            signature: claim.signature().to_vec(),
-            signs_all: true,
-            params: Ok(claim.params().clone()),
-        };
-        return Ok((claimed, caller));
+        return prove_old(api, peer, &request, body).await;
     }
-    let claim = Claim::read(&request, now)?;
-    let (caller, key) = find(api, claim.secret_id).await?;
-    claim.verify(
-        &request,
-        Sha256::digest(if is_get { b"" } else { &body[..] }).into(),
-        key.as_bytes(),
-    )?;
-    let params = if is_get { Params::from_query(query) } else { Params::from_json(body) };
+    let claim = Claim::read(&request, api.0.journal.clock.unix());
+    let claim = claim.map_err(|why| stranger(api, peer, why))?;
+    let signer = signer(api, claim.secret_id)?;
+    let (caller, key) = signer.ok_or_else(|| stranger(api, peer, unknown()))?;
+    let now = api.0.journal.clock.now();
+    let budget = api.budgets(|budgets| budgets.claim(now, peer.ip(), claim.secret_id));
+    budget.map_err(|why| ApiError::from(&why))?;
+    let body = if is_get { Bytes::new() } else { body_of(api, body).await? };
+    claim.verify(&request, Sha256::digest(&body).into(), key.secret().as_bytes())?;
+    api.budgets(|budgets| budgets.proved(peer.ip(), claim.secret_id));
+    let params = if is_get { Params::from_query(query) } else { Params::from_json(&body) };
     let claimed = Claimed {
         secret_id: claim.secret_id.to_owned(),
         action: claim.action.to_owned(),
@@ -183,18 +167,48 @@ async fn prove(api: &Api, head: &Parts, body: &Bytes) -> Result<(Claimed, Caller
     Ok((claimed, caller))
 }
 
-/// The key with this id, and its secret.
-async fn find(api: &Api, id: &str) -> Result<(Caller, String), ApiError> {
-    let wanted = id.to_owned();
-    let found = api.ask(move |hub, _| Ok(hub.keys.find_key(&hub.cloud, &wanted)?));
-    let found = found.await.map_err(|why| ApiError::from(&why))?;
-    let opened = found.and_then(|(key, text)| {
-        let secret = text.secret().to_owned();
-        key.opens(&text).map(|caller| (caller, secret))
-    });
-    opened.ok_or_else(|| {
-        ApiError::new(Code::SecretIdNotFound, "there is no key with this SecretId here")
-    })
+/// The same for a signature of old: the key's id may be in the body.
+async fn prove_old(
+    api: &Api,
+    peer: SocketAddr,
+    request: &Signed<'_>,
+    body: Body,
+) -> Result<(Claimed, Caller), ApiError> {
+    let now = api.0.journal.clock.now();
+    let budget = api.budgets(|budgets| budgets.stranger(now, peer.ip()));
+    budget.map_err(|why| ApiError::from(&why))?;
+    let is_get = request.method == "GET";
+    let body = if is_get { Bytes::new() } else { body_of(api, body).await? };
+    let form = if is_get { request.query } else { core::str::from_utf8(&body).unwrap_or_default() };
+    let host = request.header("Host").unwrap_or("");
+    let claim = OldClaim::read(request.method, host, form, api.0.journal.clock.unix())?;
+    let (caller, key) = signer(api, claim.secret_id())?.ok_or_else(unknown)?;
+    claim.verify(key.secret().as_bytes())?;
+    api.budgets(|budgets| budgets.no_stranger(peer.ip()));
+    let claimed = Claimed {
+        secret_id: claim.secret_id().to_owned(),
+        action: claim.action().to_owned(),
+        version: claim.version().to_owned(),
+        signature: claim.signature().to_vec(),
+        signs_all: true,
+        params: Ok(claim.params().clone()),
+    };
+    Ok((claimed, caller))
+}
+
+/// What a stranger is told, whose address pays for it.
+fn stranger(api: &Api, peer: SocketAddr, why: ApiError) -> ApiError {
+    let now = api.0.journal.clock.now();
+    let budget = api.budgets(|budgets| budgets.stranger(now, peer.ip()));
+    budget.map_or_else(|full| ApiError::from(&full), |()| why)
+}
+
+fn unknown() -> ApiError {
+    ApiError::new(Code::SecretIdNotFound, "there is no key with this SecretId here")
+}
+
+fn signer(api: &Api, id: &str) -> Result<Option<(Caller, KeyText)>, ApiError> {
+    api.0.known.signer(id).map_err(|why| ApiError::from(&api.store(&why)))
 }
 
 async fn body_of(api: &Api, body: Body) -> Result<Bytes, ApiError> {
@@ -202,7 +216,7 @@ async fn body_of(api: &Api, body: Body) -> Result<Bytes, ApiError> {
     match read.await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(_)) => {
-            let what = "the body was cut, or has more than 1 MiB";
+            let what = "the body was cut, or has more than 256 KiB";
             Err(ApiError::new(Code::InvalidRequest, what))
         }
         Err(_) => Err(ApiError::new(Code::InvalidRequest, "the body did not come in time")),

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use ota_cloud::vendor::{Batch, Mode};
 use ota_cloud::{Module, TaskOptions};
-use ota_store::{Filter, Query, Store, VersionFilter};
+use ota_store::{DeviceKey, Filter, Query, Store, VersionFilter};
 
+use super::watch::Walk;
 use super::*;
 use crate::cycle::{CommandError, Input, Outcome};
 use crate::hub::Cloud;
@@ -95,6 +96,10 @@ pub(super) async fn start_one(asked: Asked, action: Action) -> Answer {
     let options = TaskOptions { confirm, from_versions, ..TaskOptions::default() };
     let mut batch = Batch::new(&asked.product(), &version, Mode::DeviceNames, options);
     batch.wait_for(vec![device])?;
+    if let Same::As(number) = same(&asked, &batch).await? {
+        whole(&asked, number).await?;
+        return Ok(Value::Null);
+    }
     let of = batch.clone();
     asked
         .ask(move |hub, _| {
@@ -125,19 +130,27 @@ fn target(cloud: &Cloud, batch: &Batch) -> Result<(), Oops> {
 }
 
 /// Makes a batch with its devices: first the row, then the tasks of some of them in each commit,
-/// with the row. What a kill leaves, [`resume`] goes on with.
+/// with the row. What a fault or a kill leaves, the hub goes on with; the same call is the same
+/// batch.
 async fn make(asked: &Asked, mut batch: Batch) -> Result<u32, ApiError> {
+    let seen = match same(asked, &batch).await? {
+        Same::As(number) => {
+            whole(asked, number).await?;
+            return Ok(number);
+        }
+        Same::None(rev) => rev,
+    };
+    all_known(asked, &batch.waiting).await?;
     let who = asked.clone();
-    let (id, number) = asked
+    let number = asked
         .ask(move |hub, now| {
             target(&hub.cloud, &batch)?;
-            for (at, name) in batch.waiting.iter().enumerate() {
-                let device = who.grant.device(name).ok();
-                let known = device.map(|device| hub.cloud.device(&device)).transpose()?.flatten();
-                if known.is_none() {
-                    let what = format!("there is no such device: number {at} of the list");
-                    return Err(ApiError::new(Code::DeviceNotExist, what).into());
-                }
+            let call = batch.call(who.caller.id(), who.action).map_err(|why| corrupt(&why))?;
+            let there = hub.cloud.store().read().item(Kind::CALL, &call)?;
+            let rev = there.as_ref().map_or(0, |there| there.rev);
+            if let Some(there) = there.filter(|there| there.rev != seen) {
+                // It came twice at this moment.
+                return Ok(number_of(&there)?);
             }
             let newest = hub.cloud.store().read();
             let prefix = format!("{}/", batch.product);
@@ -148,10 +161,23 @@ async fn make(asked: &Asked, mut batch: Batch) -> Result<u32, ApiError> {
             let id = Batch::id(&batch.product, batch.number);
             let mut rider = who.rider(now, &format!("batch {}", batch.number));
             rider.items.push(row(&batch, &id, 0)?);
+            forget_calls(hub, now, &call, &mut rider)?;
+            let until = now.as_micros().saturating_add(Batch::SAME.saturating_mul(1_000_000));
+            let mut item = Item::new(Kind::CALL, call, batch.number.to_string().into_bytes());
+            (item.wake, item.rev) = (Some(until), rev);
+            rider.items.push(item);
+            hub.batches = true;
             hub.cloud.put_rider(rider)?;
-            Ok((id, batch.number))
+            Ok(batch.number)
         })
         .await?;
+    whole(asked, number).await?;
+    Ok(number)
+}
+
+/// Waits until every device of a batch has its task, or every task of a cancelled one its end.
+async fn whole(asked: &Asked, number: u32) -> Result<(), ApiError> {
+    let id = Batch::id(asked.grant.product(), number);
     loop {
         let id = id.clone();
         let step = asked.ask(move |hub, now| {
@@ -160,9 +186,86 @@ async fn make(asked: &Asked, mut batch: Batch) -> Result<u32, ApiError> {
             Ok(more)
         });
         if !step.await? {
-            return Ok(number);
+            return Ok(());
         }
     }
+}
+
+/// Calls whose time is over go, some with each new one.
+fn forget_calls(
+    hub: &mut Hub,
+    now: Instant,
+    besides: &str,
+    rider: &mut Rider,
+) -> Result<(), StoreError> {
+    for old in hub.cloud.store_mut().due_items(Kind::CALL, now.as_micros(), 20)? {
+        let item = hub.cloud.store().read().item(Kind::CALL, &old)?;
+        if let Some(item) = item.filter(|_| old != besides) {
+            rider.gone_items.push((Kind::CALL, old, item.rev));
+        }
+    }
+    Ok(())
+}
+
+fn number_of(item: &Item) -> Result<u32, StoreError> {
+    let number = core::str::from_utf8(&item.body).ok().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| corrupt(&"a call without the number of its batch"))
+}
+
+/// Whether a call has made a batch already.
+enum Same {
+    /// This one.
+    As(u32),
+    /// None that counts any more; its row has this revision, 0 where there is none.
+    None(u64),
+}
+
+/// The batch that the same call of the same key has made a short while ago, unless that is over: a
+/// client that had no answer sends its call again.
+async fn same(asked: &Asked, batch: &Batch) -> Result<Same, ApiError> {
+    let call = batch.call(asked.caller.id(), asked.action);
+    let call = call.map_err(|why| ApiError::from(&asked.api.store(&corrupt(&why))))?;
+    let (product, now) = (asked.product(), asked.api.0.journal.clock.unix_micros().as_micros());
+    let found = asked.read(move |read| {
+        let Some(item) = read.item(Kind::CALL, &call)? else { return Ok((0, None)) };
+        if item.wake.is_none_or(|wake| wake <= now) {
+            return Ok((item.rev, None));
+        }
+        let batch = read.item(Kind::CAMPAIGN, &Batch::id(&product, number_of(&item)?))?;
+        Ok((item.rev, batch.map(|batch| read_batch(&batch)).transpose()?))
+    });
+    let (rev, made) = found.await?;
+    let Some(made) = made.filter(|made| !made.cancelled) else { return Ok(Same::None(rev)) };
+    let rows = Walk::begin(asked)?.enough(&made).await?;
+    let over = made.status(rows.iter().map(|row| row.status)) == BatchStatus::Finished;
+    Ok(if over { Same::None(rev) } else { Same::As(made.number) })
+}
+
+/// Devices that are looked up at a time.
+const PIECE: usize = 100;
+
+/// Every name is a device's. Some at a time, and beside the loop: nobody waits for all of them. One
+/// that is removed meanwhile fails in its row.
+async fn all_known(asked: &Asked, names: &[String]) -> Result<(), ApiError> {
+    for (piece, some) in names.chunks(PIECE).enumerate() {
+        let (who, some) = (asked.clone(), some.to_vec());
+        let missing = asked.read(move |read| {
+            for (at, name) in some.iter().enumerate() {
+                let key = who.grant.device(name).ok();
+                let key = key.map(|of| DeviceKey::new(of.product_id(), of.device_name()));
+                if key.map(|key| read.device(&key)).transpose()?.flatten().is_none() {
+                    return Ok(Some(at));
+                }
+            }
+            Ok(None)
+        });
+        if let Some(at) = missing.await? {
+            let at = piece.saturating_mul(PIECE).saturating_add(at);
+            let what = format!("there is no such device: number {at} of the list");
+            return Err(ApiError::new(Code::DeviceNotExist, what));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn read_batch(item: &Item) -> Result<Batch, StoreError> {
@@ -176,14 +279,46 @@ fn row(batch: &Batch, id: &str, rev: u64) -> Result<Item, StoreError> {
     Ok(Item { rev, wake, ..Item::new(Kind::CAMPAIGN, id, body) })
 }
 
-/// Gives some of a batch's devices their tasks. Returns whether more are waiting.
+/// A step of a batch: some of its devices get their tasks, or, when it is cancelled, some of its
+/// tasks end. Returns whether it needs another one.
 fn advance(cloud: &mut Cloud, now: Instant, id: &str) -> Result<(bool, Outcome), StoreError> {
     let none = || (false, Outcome::default());
     let Some(item) = cloud.store().read().item(Kind::CAMPAIGN, id)? else { return Ok(none()) };
     let mut batch = read_batch(&item)?;
-    if batch.waiting.is_empty() {
+    let inputs = if !batch.waiting.is_empty() {
+        begin_some(cloud, now, &mut batch)?
+    } else if batch.ending {
+        end_some(cloud, &mut batch)?
+    } else {
         return Ok(none());
+    };
+    let mut rider = Rider::default();
+    rider.items.push(row(&batch, id, item.rev)?);
+    let outcome = cloud.turn_with(now, &inputs, rider)?;
+    let mut wrong = false;
+    for (answer, (identity, input)) in outcome.answers.iter().zip(&inputs) {
+        if let Err(why) = answer {
+            wrong = true;
+            if matches!(input, Input::Start { .. }) {
+                batch.refuse(now, identity.device_name(), why.to_string());
+            }
+        }
     }
+    if wrong {
+        // Then the row was not in the commit.
+        let mut rider = Rider::default();
+        rider.items.push(row(&batch, id, item.rev)?);
+        cloud.put_rider(rider)?;
+    }
+    Ok((batch.is_due(), outcome))
+}
+
+/// What gives some of a batch's devices their tasks.
+fn begin_some(
+    cloud: &mut Cloud,
+    now: Instant,
+    batch: &mut Batch,
+) -> Result<Vec<(Identity, Input)>, StoreError> {
     let mut inputs = Vec::new();
     let chunk = batch.waiting.len().min(Batch::CHUNK);
     let names: Vec<String> = batch.waiting.drain(..chunk).collect();
@@ -201,29 +336,13 @@ fn advance(cloud: &mut Cloud, now: Instant, id: &str) -> Result<(bool, Outcome),
         let (target, options) = (batch.version.clone(), batch.options.clone());
         inputs.push((identity, Input::Start { target, options }));
     }
-    let mut rider = Rider::default();
-    rider.items.push(row(&batch, id, item.rev)?);
-    let outcome = cloud.turn_with(now, &inputs, rider)?;
-    let mut wrong = false;
-    for (answer, (identity, _)) in outcome.answers.iter().zip(&inputs) {
-        if let Err(why) = answer {
-            wrong = true;
-            batch.refuse(now, identity.device_name(), why.to_string());
-        }
-    }
-    if wrong {
-        // Then the row was not in the commit.
-        let mut rider = Rider::default();
-        rider.items.push(row(&batch, id, item.rev)?);
-        cloud.put_rider(rider)?;
-    }
-    Ok((!batch.waiting.is_empty(), outcome))
+    Ok(inputs)
 }
 
-/// What ends the open tasks of a batch.
-fn open_tasks(cloud: &mut Cloud, batch: &Batch) -> Result<Vec<(Identity, Input)>, StoreError> {
+/// What ends the open tasks of some of a cancelled batch's devices.
+fn end_some(cloud: &mut Cloud, batch: &mut Batch) -> Result<Vec<(Identity, Input)>, StoreError> {
     let mut inputs = Vec::new();
-    for entry in &batch.entries {
+    for entry in batch.end_some(Batch::CHUNK) {
         let Ok(identity) = Identity::new(&batch.product, &entry.name) else { continue };
         let open = cloud.device(&identity)?.and_then(|device| device.task);
         let open = open.filter(|task| task.finished.is_none() && entry.is_of(task));
@@ -232,37 +351,11 @@ fn open_tasks(cloud: &mut Cloud, batch: &Batch) -> Result<Vec<(Identity, Input)>
     Ok(inputs)
 }
 
-/// Notes that no task of a cancelled batch is open any more.
-fn ended(cloud: &mut Cloud, id: &str) -> Result<(), StoreError> {
-    let Some(item) = cloud.store().read().item(Kind::CAMPAIGN, id)? else { return Ok(()) };
-    let mut batch = read_batch(&item)?;
-    batch.ending = false;
-    let mut rider = Rider::default();
-    rider.items.push(row(&batch, id, item.rev)?);
-    cloud.put_rider(rider)
-}
-
-/// Goes on with the batches that a stop has left half made, or half ended. No device is connected
-/// yet.
-pub(crate) fn resume(cloud: &mut Cloud, now: Instant) -> Result<(), StoreError> {
-    loop {
-        let due = cloud.store_mut().due_items(Kind::CAMPAIGN, now.as_micros(), 100)?;
-        if due.is_empty() {
-            return Ok(());
-        }
-        for id in due {
-            while advance(cloud, now, &id)?.0 {}
-            let item = cloud.store().read().item(Kind::CAMPAIGN, &id)?;
-            let Some(batch) = item.map(|item| read_batch(&item)).transpose()? else { continue };
-            if batch.ending {
-                let inputs = open_tasks(cloud, &batch)?;
-                for some in inputs.chunks(Batch::CHUNK) {
-                    cloud.turn(now, some)?;
-                }
-                ended(cloud, &id)?;
-            }
-        }
-    }
+/// A step of a batch that needs one: what a fault or a stop has left half made, or half ended. None
+/// when no batch needs one.
+pub(crate) fn go_on(cloud: &mut Cloud, now: Instant) -> Result<Option<Outcome>, StoreError> {
+    let due = cloud.store_mut().due_items(Kind::CAMPAIGN, now.as_micros(), 1)?.pop();
+    due.map(|id| advance(cloud, now, &id).map(|(_, outcome)| outcome)).transpose()
 }
 
 /// A batch of the request's product, and its row.
@@ -288,31 +381,34 @@ pub(super) fn find_of(
     Ok(batch)
 }
 
-/// Ends a batch, and the tasks of it that are open.
+/// Ends a batch, and the tasks of it that are open: first the row, so that no device of it begins
+/// any more; then some tasks at a time, as [`make`] does.
 pub(super) async fn cancel(asked: Asked, task: u64) -> Answer {
+    let product = asked.product();
+    let (batch, _) = asked.read(move |read| find(read, &product, task)).await?;
+    let number = batch.number;
+    if batch.cancelled && !batch.ending {
+        let rows = Walk::begin(&asked)?.open(&batch).await?;
+        // What is open all the same is ended by another call.
+        if !rows {
+            let what = "the task is cancelled already";
+            return Err(ApiError::new(Code::FailedOperation, what));
+        }
+    }
     let who = asked.clone();
     asked
         .ask(move |hub, now| {
             let (mut batch, item) = find(hub.cloud.store().read(), who.grant.product(), task)?;
-            let inputs = open_tasks(&mut hub.cloud, &batch)?;
-            // What a fault of the store has left open is ended by another call.
-            if batch.cancelled && inputs.is_empty() {
-                let what = "the task is cancelled already";
-                return Err(ApiError::new(Code::FailedOperation, what).into());
-            }
             batch.cancel(now);
-            // First the row, so that no device of it begins any more; then some tasks at a time.
             let mut rider = who.rider(now, &format!("batch {}", batch.number));
             rider.items.push(row(&batch, &item.id, item.rev)?);
+            hub.batches = true;
             hub.cloud.put_rider(rider)?;
-            for some in inputs.chunks(Batch::CHUNK) {
-                let outcome = hub.cloud.turn(now, some)?;
-                hub.registered(outcome);
-            }
-            ended(&mut hub.cloud, &item.id)?;
-            Ok(Value::Null)
+            Ok(())
         })
-        .await
+        .await?;
+    whole(&asked, number).await?;
+    Ok(Value::Null)
 }
 
 /// Cancels, or else retries, one device's task of a batch.

@@ -3,8 +3,9 @@
 use ota_cloud::Device;
 use ota_cloud::api::NewDevice;
 use ota_cloud::vendor::{Psk, device_info};
-use ota_store::{Filter, Query, VersionFilter};
+use ota_store::{DeviceRow, Filter, Query, VersionFilter};
 
+use super::watch::Walk;
 use super::*;
 use crate::api::devices::register;
 use crate::cycle::Edit;
@@ -113,25 +114,7 @@ async fn list(asked: Asked, action: Action) -> Answer {
     });
     let prefix = device.unwrap_or_default();
     let filter = Filter { version, prefix, ..Filter::product(asked.product()) };
-    let (rows, total) = asked
-        .read(move |read| {
-            let total = read.count_devices(&filter, FAR)?;
-            let (mut rows, mut after, mut skip) = (Vec::new(), None, offset);
-            let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-            loop {
-                let query = Query { filter: filter.clone(), after, limit: 100 };
-                let page = read.list(&query)?;
-                let skipped = skip.min(page.rows.len() as u64);
-                skip = skip.saturating_sub(skipped);
-                rows.extend(page.rows.into_iter().skip(usize::try_from(skipped).unwrap_or(0)));
-                after = page.next;
-                if after.is_none() || rows.len() >= wanted {
-                    rows.truncate(wanted);
-                    return Ok((rows, total));
-                }
-            }
-        })
-        .await?;
+    let (rows, total) = found(&asked, filter, offset, limit).await?;
     let shown = asked
         .ask(move |hub, _| {
             let view = |row: &ota_store::DeviceRow| {
@@ -143,6 +126,32 @@ async fn list(asked: Asked, action: Action) -> Answer {
         })
         .await?;
     Ok(json!({ "TotalCount": total, "Total": total, "Devices": shown }))
+}
+
+/// Devices behind so many, and how many there are. A far page is read piece by piece.
+async fn found(
+    asked: &Asked,
+    filter: Filter,
+    offset: u64,
+    limit: u64,
+) -> Result<(Vec<DeviceRow>, u64), ApiError> {
+    let _walk = Walk::begin(asked)?;
+    let counted = filter.clone();
+    let total = asked.walk(move |read| Ok(read.count_devices(&counted, FAR)?)).await?;
+    let (mut rows, mut after, mut skip) = (Vec::new(), None, offset);
+    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+    loop {
+        let query = Query { filter: filter.clone(), after, limit: 100 };
+        let page = asked.walk(move |read| Ok(read.list(&query)?)).await?;
+        let skipped = skip.min(page.rows.len() as u64);
+        skip = skip.saturating_sub(skipped);
+        rows.extend(page.rows.into_iter().skip(usize::try_from(skipped).unwrap_or(0)));
+        after = page.next;
+        if after.is_none() || rows.len() >= wanted {
+            rows.truncate(wanted);
+            return Ok((rows, total));
+        }
+    }
 }
 
 async fn delete(asked: Asked, name: String) -> Answer {
@@ -170,24 +179,27 @@ async fn enable(asked: Asked, names: Vec<String>, enabled: bool) -> Answer {
         let what = "DeviceNames has 1 to 100 names";
         return Err(ApiError::new(Code::InvalidParameterValue, what));
     }
-    let who = asked.clone();
-    asked
-        .ask(move |hub, now| {
-            for device in &devices {
-                if hub.cloud.device(device)?.is_none() {
-                    return Err(Problem::unknown_device().into());
-                }
+    // One at a time: others have their turn between two commits.
+    for device in &devices {
+        let device = device.clone();
+        let known = asked.ask(move |hub, _| Ok(hub.cloud.device(&device)?.is_some()));
+        if !known.await? {
+            return Err(ApiError::from(&Problem::unknown_device()));
+        }
+    }
+    for device in devices {
+        let who = asked.clone();
+        let changed = asked.ask(move |hub, now| {
+            let edit = Edit { disabled: Some(!enabled), ..Edit::default() };
+            let rider = who.rider(now, device.device_name());
+            let outcome = hub.cloud.edit(now, &device, edit, rider)?;
+            hub.registered(outcome);
+            if !enabled {
+                hub.dismiss(&device);
             }
-            for device in devices {
-                let edit = Edit { disabled: Some(!enabled), ..Edit::default() };
-                let rider = who.rider(now, device.device_name());
-                let outcome = hub.cloud.edit(hub.now(), &device, edit, rider)?;
-                hub.registered(outcome);
-                if !enabled {
-                    hub.dismiss(&device);
-                }
-            }
-            Ok(json!({ "ResultCode": "", "ResultMessage": "" }))
-        })
-        .await
+            Ok(())
+        });
+        changed.await?;
+    }
+    Ok(json!({ "ResultCode": "", "ResultMessage": "" }))
 }

@@ -16,7 +16,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use ota_cloud::api::{Caller, Grant, Problem, Right};
-use ota_cloud::vendor::{self, Action, ApiError, CONTENT_TYPE, Code};
+use ota_cloud::vendor::{self, Action, ApiError, BatchStatus, CONTENT_TYPE, Code};
 use ota_proto::{Identity, Instant};
 use ota_store::{Item, Kind, NewAudit, Read, StoreError};
 use serde_json::{Value, json};
@@ -27,10 +27,10 @@ use crate::hub::Hub;
 use crate::random;
 
 pub(super) use upload::{PATH, forget, put};
-pub(crate) use {batch::resume, upload::sweep};
+pub(crate) use {batch::go_on, upload::sweep};
 
-/// The largest body in bytes.
-const MAX_BODY: usize = 1024 * 1024;
+/// The largest body in bytes: 2,000 devices of a batch have half of it.
+const MAX_BODY: usize = 256 * 1024;
 
 /// An answer, or why there is none.
 type Answer = Result<Value, ApiError>;
@@ -60,6 +60,13 @@ pub(super) async fn answer(api: Api, peer: SocketAddr, request: Request) -> Resp
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let left = |why: &ApiError| {
+        why.code == Code::RequestLimitExceeded || why.code.as_str().starts_with("AuthFailure.")
+    };
+    if answer.as_ref().is_err_and(left) {
+        // The body is not read.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
@@ -104,6 +111,19 @@ impl Asked {
         run: impl FnOnce(&dyn Read) -> Result<T, Oops> + Send + 'static,
     ) -> Result<T, ApiError> {
         let read = self.api.read(move |read| match run(read) {
+            Ok(done) => Ok(Ok(done)),
+            Err(Oops::Refused(why)) => Ok(Err(why)),
+            Err(Oops::Store(why)) => Err(why),
+        });
+        read.await.map_err(|why| ApiError::from(&why))?
+    }
+
+    /// Reads a piece of what is read piece by piece.
+    async fn walk<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&dyn Read) -> Result<T, Oops> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let read = self.api.walk(move |read| match run(read) {
             Ok(done) => Ok(Ok(done)),
             Err(Oops::Refused(why)) => Ok(Err(why)),
             Err(Oops::Store(why)) => Err(why),
@@ -183,11 +203,10 @@ impl From<crate::cycle::CommandError> for Oops {
     fn from(why: crate::cycle::CommandError) -> Self {
         use crate::cycle::{CommandError, Refused};
         match why {
-            CommandError::Store(why) => Self::Store(why),
-            CommandError::Refused(Refused::Peer(why)) => Problem::from(why).into(),
+            // These have names of their own.
             CommandError::Refused(Refused::Command(why)) => Self::Refused(why.into()),
             CommandError::Refused(Refused::Catalog(why)) => Self::Refused(why.into()),
-            CommandError::Refused(Refused::Row(why)) => Self::Store(corrupt(&why)),
+            why => super::Failed::from(why).into(),
         }
     }
 }

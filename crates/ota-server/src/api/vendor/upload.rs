@@ -10,7 +10,7 @@ use ota_store::{ImageName, Images};
 
 use super::*;
 use crate::api::Problem;
-use crate::api::firmware::{enlist, receive};
+use crate::api::firmware::{enlist, place, receive};
 use crate::api::reply::Reply;
 use crate::hub::Cloud;
 use crate::store::Image;
@@ -144,6 +144,8 @@ pub(in crate::api) async fn put(
     let query = Query::read(head.uri.query().unwrap_or(""), &["token"])?;
     let (token, now) = (query.get("token").unwrap_or("").to_owned(), api.0.journal.clock.unix());
     let wanted = id.clone();
+    // Before anything is looked up: a stranger may send any path.
+    api.budgets(|budgets| budgets.stranger(api.0.journal.clock.now(), peer.ip()))?;
     let item = if (1..=200).contains(&id.len()) {
         api.read(move |read| read.item(Kind::UPLOAD, &wanted)).await?
     } else {
@@ -151,9 +153,9 @@ pub(in crate::api) async fn put(
     };
     let slot = item.and_then(|item| Slot::from_bytes(&item.body).ok());
     let Some(slot) = slot.filter(|slot| slot.takes(&token, now)) else {
-        api.budgets(|budgets| budgets.stranger(api.0.journal.clock.now(), peer.ip()))?;
         return Err(closed());
     };
+    api.budgets(|budgets| budgets.no_stranger(peer.ip()));
     let length = head.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let other = || {
@@ -163,11 +165,7 @@ pub(in crate::api) async fn put(
     if length.is_some_and(|length| length > slot.most() || slot.size.is_some_and(|s| s != length)) {
         return Err(other());
     }
-    let busy = |_| {
-        let what = "four uploads are under way: wait for one";
-        Problem::new(ota_cloud::api::Code::TooMany, what)
-    };
-    let _place = api.0.uploads.clone().try_acquire_owned().map_err(busy)?;
+    let _place = place(&api, &slot.product)?;
     let (came, image, claim) = match &slot.subject {
         Subject::Firmware { version, .. } => {
             let new = NewFirmware::read(&slot.product, version, &Query::default())?;

@@ -1,0 +1,70 @@
+//! The API keys, in memory: whoever shows one is looked up without the loop and without the store,
+//! so that strangers keep neither busy.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+
+use ota_cloud::api::{Caller, Key, KeyText};
+use ota_store::{Kind, Read, Sealed, StoreError};
+
+use crate::keys::{Keys, key_place};
+
+/// Rows that are read at a time.
+const PAGE: usize = 100;
+
+/// What the rows of keys say.
+#[derive(Debug)]
+pub(super) struct Known {
+    keys: RwLock<BTreeMap<String, (Key, Option<Sealed>)>>,
+    ring: Keys,
+}
+
+impl Known {
+    /// From the rows. One that cannot be read is no key.
+    pub(super) fn read(read: &dyn Read, ring: Keys) -> Result<Self, StoreError> {
+        let mut keys = BTreeMap::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = read.items(Kind::API_KEY, "", after.as_deref(), PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id.clone());
+            for item in &page {
+                if let Ok(key) = Key::from_bytes(&item.body) {
+                    let sealed = read.secret(&key_place(&item.id))?;
+                    keys.insert(item.id.clone(), (key, sealed));
+                }
+            }
+        }
+        Ok(Self { keys: RwLock::new(keys), ring })
+    }
+
+    /// A key's rows were changed.
+    pub(super) fn changed(&self, read: &dyn Read, id: &str) -> Result<(), StoreError> {
+        let item = read.item(Kind::API_KEY, id)?;
+        let key = item.and_then(|item| Key::from_bytes(&item.body).ok());
+        let sealed = read.secret(&key_place(id))?;
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        match key {
+            Some(key) => drop(keys.insert(id.to_owned(), (key, sealed))),
+            None => drop(keys.remove(id)),
+        }
+        Ok(())
+    }
+
+    /// Whose text it is.
+    pub(super) fn caller(&self, text: &KeyText) -> Option<Caller> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(text.id()).and_then(|(key, _)| key.clone().opens(text))
+    }
+
+    /// The owner of the key with this id, and its text, with which he signs.
+    pub(super) fn signer(&self, id: &str) -> Result<Option<(Caller, KeyText)>, StoreError> {
+        let found = {
+            let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+            keys.get(id).cloned()
+        };
+        let Some((key, Some(sealed))) = found else { return Ok(None) };
+        let text = self.ring.open_key(id, &sealed)?;
+        Ok(text.and_then(|text| key.opens(&text).map(|caller| (caller, text))))
+    }
+}

@@ -1,0 +1,151 @@
+//! Batches of the vendor's API: what a fault leaves of one, and what looking at them costs.
+
+use ota_cloud::vendor::Batch;
+use ota_store::{Commit, DataFolder, Item, Kind, Sqlite, Store as _};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::vendor::{HUB, code, durable};
+use crate::{PATIENCE, Site};
+
+/// A product with a firmware and so many devices.
+async fn fleet(devices: usize) -> (Site, Vec<String>) {
+    let site = durable().await;
+    let names: Vec<String> = (0..devices).map(|n| format!("d{n}")).collect();
+    site.product("A", &[]).await;
+    for some in names.chunks(400) {
+        let headers = format!("Authorization: Bearer {}\r\nContent-Type: text/csv\r\n", site.key);
+        let csv = some.join("\n");
+        site.raw("POST", "/products/A/devices", &headers, csv.as_bytes()).await.expect(201);
+    }
+    site.publish("1.0.0", b"firmware").await;
+    (site, names)
+}
+
+fn batch(names: &[String]) -> Value {
+    json!({ "ProductId": "A", "FirmwareVersion": "1.0.0", "DeviceNames": names })
+}
+
+async fn tasks(site: &Site) -> Value {
+    let all = json!({ "ProductId": "A", "FirmwareVersion": "1.0.0", "Offset": 0, "Limit": 1 });
+    site.act("DescribeFirmwareTasks", all).await
+}
+
+async fn distribution(site: &Site, task: u32) -> Value {
+    let of = json!({ "ProductId": "A", "FirmwareVersion": "1.0.0", "TaskId": task });
+    site.act("DescribeFirmwareTaskDistribution", of).await["StatusInfos"].clone()
+}
+
+/// Until it is so, and not for ever. A key of its own asks, whose budget may be used up.
+async fn until(site: &Site, task: u32, wanted: Value) {
+    let viewer = site.key("viewer", "A").await;
+    let of = json!({ "ProductId": "A", "FirmwareVersion": "1.0.0", "TaskId": task });
+    let asked = || site.act_in(HUB, &viewer, "DescribeFirmwareTaskDistribution", &of);
+    let reached = async { while asked().await["StatusInfos"] != wanted {} };
+    timeout(PATIENCE, reached).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_fault_leaves_of_a_batch_the_running_cloud_goes_on_with_and_sent_again_it_is_the_same()
+ {
+    let (site, names) = fleet(250).await;
+    let database = rusqlite::Connection::open(site.path("data/cloud.db")).unwrap();
+    let stop = "CREATE TRIGGER stop BEFORE UPDATE ON device BEGIN SELECT RAISE(ABORT, 't'); END";
+    database.execute_batch(stop).unwrap();
+    for _ in 0..2 {
+        // The row is there, and no device has its task.
+        assert_eq!(site.refused("BatchUpdateFirmware", batch(&names)).await, "InternalError");
+        let tasks = tasks(&site).await;
+        assert_eq!((&tasks["Total"], &tasks["TaskInfos"][0]["Status"]), (&json!(1), &json!(2)));
+    }
+    database.execute_batch("DROP TRIGGER stop").unwrap();
+    until(&site, 1, json!([{ "Status": 0, "Total": 250 }])).await;
+    assert_eq!(site.act("BatchUpdateFirmware", batch(&names)).await["TaskId"], 1);
+    assert_eq!(tasks(&site).await["Total"], 1);
+
+    // The same of a cancel.
+    database.execute_batch(stop).unwrap();
+    let cancel = json!({ "ProductId": "A", "TaskId": 1, "Status": 6 });
+    assert_eq!(site.refused("UpdateOtaTaskStatus", cancel.clone()).await, "InternalError");
+    database.execute_batch("DROP TRIGGER stop").unwrap();
+    until(&site, 1, json!([{ "Status": 5, "Total": 250 }])).await;
+    assert_eq!(site.refused("UpdateOtaTaskStatus", cancel).await, "FailedOperation");
+    // What is over or cancelled is begun anew.
+    assert_eq!(site.act("BatchUpdateFirmware", batch(&names)).await["TaskId"], 2);
+}
+
+#[tokio::test]
+async fn a_call_of_another_key_or_with_other_devices_is_another_batch() {
+    let (site, names) = fleet(2).await;
+    let (one, two) = (site.key("operator", "A").await, site.key("operator", "A").await);
+    for (key, names, task) in [
+        (&one, &names[..], 1),
+        (&one, &names[..], 1),
+        (&two, &names[..], 2),
+        (&one, &names[..1], 3),
+    ] {
+        let made = site.act_in(HUB, key, "BatchUpdateFirmware", &batch(names)).await;
+        // The second key's devices have an unfinished task: its batch is over at once.
+        assert_eq!(made["TaskId"], task, "{made}");
+    }
+}
+
+#[tokio::test]
+async fn names_are_looked_up_in_pieces_and_the_first_that_is_no_device_is_told() {
+    let (site, mut names) = fleet(250).await;
+    names.push("nobody".into());
+    names.push("none".into());
+    let refused = site.act_in(HUB, &site.key, "BatchUpdateFirmware", &batch(&names)).await;
+    assert_eq!(code(&refused), "ResourceNotFound.DeviceNotExist");
+    let text = refused["Error"]["Message"].as_str().unwrap();
+    assert!(text.contains("number 250 of the list"), "{text}");
+    assert_eq!(tasks(&site).await["Total"], 0);
+}
+
+/// Each device of these was removed since: its events are looked for.
+#[tokio::test]
+async fn what_one_call_reads_is_bounded_and_a_page_costs_no_more_than_what_is_on_it() {
+    let (site, _) = fleet(1).await;
+    let folder = site.end().await;
+    let data = DataFolder::open(folder.path().join("data")).unwrap();
+    let mut store = Sqlite::open(&data).unwrap();
+    let newest = 14;
+    let entries: Vec<Value> = (0..2_000)
+        .map(|n| json!({ "name": format!("gone{n}"), "task": { "device": 1, "number": 1 } }))
+        .collect();
+    for number in 1..=newest {
+        let mut made = Batch::new(
+            "A",
+            "1.0.0",
+            ota_cloud::vendor::Mode::DeviceNames,
+            ota_cloud::TaskOptions::default(),
+        );
+        made.number = number;
+        let mut row: Value = serde_json::from_slice(&made.to_bytes().unwrap()).unwrap();
+        row["entries"] = json!(entries);
+        let body = row.to_string().into_bytes();
+        Batch::from_bytes(&body).unwrap();
+        let item = Item::new(Kind::CAMPAIGN, Batch::id("A", number), body);
+        store.commit(&Commit { items: vec![item], ..Commit::default() }).unwrap();
+    }
+    drop((store, data));
+    let site = Site::durable(folder).await;
+    let of = json!({ "ProductId": "A", "FirmwareVersion": "1.0.0" });
+    let refused = site.refused("DescribeFirmwareTaskStatistics", of.clone()).await;
+    assert_eq!(refused, "LimitExceeded");
+    assert_eq!(distribution(&site, newest).await, json!([{ "Status": 5, "Total": 2_000 }]));
+    let tasks = tasks(&site).await;
+    assert_eq!(
+        (&tasks["Total"], &tasks["TaskInfos"][0]["TaskId"]),
+        (&json!(newest), &json!(newest))
+    );
+    let mut page = of.clone();
+    (page["Offset"], page["Limit"]) = (json!(1_999), json!(2));
+    let devices = site.act("DescribeFirmwareTaskDevices", page.clone()).await;
+    assert_eq!(devices["Total"], 2_000 * newest);
+    let names: Vec<&Value> =
+        devices["Devices"].as_array().unwrap().iter().map(|row| &row["DeviceName"]).collect();
+    assert_eq!(names, ["gone1999", "gone0"]);
+    page["Filters"] = json!([{ "Key": "Status", "Value": "5" }]);
+    assert_eq!(site.refused("DescribeFirmwareTaskDevices", page).await, "LimitExceeded");
+}
