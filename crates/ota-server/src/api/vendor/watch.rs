@@ -105,7 +105,8 @@ impl Walk {
         let after = self.after.clone();
         let piece = self.asked.walk(move |read| {
             let items = read.items(Kind::CAMPAIGN, &prefix, after.as_deref(), BATCHES)?;
-            let cost: usize = items.iter().map(|item| 1 + item.body.len() / 1_024).sum();
+            let cost: usize =
+                items.iter().map(|item| (item.body.len() / 1_024).saturating_add(1)).sum();
             Ok((cost, items.iter().map(read_batch).collect::<Result<Vec<_>, _>>()?))
         });
         let (cost, piece) = piece.await?;
