@@ -155,12 +155,7 @@ pub(super) struct Hub {
     pub(super) sessions: Sessions,
     /// What the next turn takes.
     pub(super) pending: Pending,
-    /// A fleet of which each device is to be tried again.
-    pub(super) walk: Vec<(String, Option<String>)>,
-    /// Answers that are kept for keys, as far as they were asked for: when they go, and their rows.
-    pub(super) answers: BTreeMap<String, BTreeSet<(u64, String)>>,
-    /// A batch may need another step.
-    pub(super) batches: bool,
+    pub(super) chores: Chores,
     pub(super) points: Option<fn(Point)>,
     /// Since when the store refuses.
     pub(super) broken: Option<Instant>,
@@ -168,6 +163,17 @@ pub(super) struct Hub {
     pub(super) news: watch::Sender<()>,
     /// The logins that were refused last.
     pub(super) refusals: Refusals,
+}
+
+/// What is done piece by piece, and what is known of it.
+#[derive(Default)]
+pub(super) struct Chores {
+    /// A fleet of which each device is to be tried again.
+    walk: Vec<(String, Option<String>)>,
+    /// Answers that are kept for keys, as far as they were asked for: when they go, and their rows.
+    pub(super) answers: BTreeMap<String, BTreeSet<(u64, String)>>,
+    /// A batch may need another step.
+    pub(super) batches: bool,
 }
 
 #[derive(Default)]
@@ -245,7 +251,8 @@ impl Hub {
         inputs: &mut mpsc::Receiver<Input>,
         stop: &CancellationToken,
     ) -> Option<Option<Input>> {
-        let busy = !self.pending.inputs.is_empty() || !self.walk.is_empty() || self.batches;
+        let busy =
+            !self.pending.inputs.is_empty() || !self.chores.walk.is_empty() || self.chores.batches;
         let deadline = match (self.broken, busy) {
             (Some(since), _) => Some(since + RETRY),
             (None, true) => Some(self.clock.now()),
@@ -598,7 +605,7 @@ impl Hub {
     /// A step of a batch that a fault or a stop has cut off, or that is under way: others have
     /// their turn between two.
     fn go_on(&mut self) {
-        if !self.batches || !self.is_time() {
+        if !self.chores.batches || !self.is_time() {
             return;
         }
         let now = self.now();
@@ -607,24 +614,24 @@ impl Hub {
                 self.works();
                 self.registered(outcome);
             }
-            Ok(None) => self.batches = false,
+            Ok(None) => self.chores.batches = false,
             Err(why) => self.refuses(&why.to_string()),
         }
     }
 
     /// The next page of a fleet that is to be tried again.
     fn step(&mut self) {
-        let Some((product, after)) = self.walk.pop() else { return };
+        let Some((product, after)) = self.chores.walk.pop() else { return };
         match self.cloud.devices(&product, after.clone()) {
             Ok((devices, next)) => {
                 for device in devices {
                     self.pending.push(device, cycle::Input::TryAgain, Ticket::Nobody);
                 }
-                self.walk.extend(next.map(|next| (product, Some(next))));
+                self.chores.walk.extend(next.map(|next| (product, Some(next))));
             }
             Err(why) => {
                 self.refuses(&why.to_string());
-                self.walk.push((product, after));
+                self.chores.walk.push((product, after));
             }
         }
     }
@@ -737,7 +744,8 @@ impl Hub {
 
     /// Every device is to be tried again, a page at a time.
     pub(super) fn try_again(&mut self) {
-        self.walk = self.cloud.products().map(|product| (product.to_owned(), None)).collect();
+        self.chores.walk =
+            self.cloud.products().map(|product| (product.to_owned(), None)).collect();
     }
 
     /// Ends the session of a device, if it has one.

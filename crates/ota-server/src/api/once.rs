@@ -76,7 +76,8 @@ pub(super) fn mount(
     item.rev = there.filter(|there| is_old(there, now)).map_or(0, |there| there.rev);
     let wake = item.wake.unwrap_or(0);
     rider.items.push(item);
-    hub.answers
+    hub.chores
+        .answers
         .entry(asked.grant.caller().id().to_owned())
         .or_default()
         .insert((wake, once.id().to_owned()));
@@ -90,11 +91,11 @@ pub(super) fn mount(
 /// A key has a number of answers: the oldest go. Which there are is kept in memory, the oldest
 /// first; one that is in no row, since its commit failed, is found out when its turn comes.
 fn make_room(hub: &mut Hub, key: &str, besides: &str, rider: &mut Rider) -> Result<(), Failed> {
-    if !hub.answers.contains_key(key) {
+    if !hub.chores.answers.contains_key(key) {
         let kept = stored(hub.cloud.store().read(), key)?;
-        hub.answers.insert(key.to_owned(), kept);
+        hub.chores.answers.insert(key.to_owned(), kept);
     }
-    let Some(kept) = hub.answers.get_mut(key) else { return Ok(()) };
+    let Some(kept) = hub.chores.answers.get_mut(key) else { return Ok(()) };
     let mut over = kept.len().saturating_add(1).saturating_sub(Once::MOST);
     let mut none = Vec::new();
     for (wake, id) in kept.iter().take(OLD) {

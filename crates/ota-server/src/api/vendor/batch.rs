@@ -166,7 +166,7 @@ async fn make(asked: &Asked, mut batch: Batch) -> Result<u32, ApiError> {
             let mut item = Item::new(Kind::CALL, call, batch.number.to_string().into_bytes());
             (item.wake, item.rev) = (Some(until), rev);
             rider.items.push(item);
-            hub.batches = true;
+            hub.chores.batches = true;
             hub.cloud.put_rider(rider)?;
             Ok(batch.number)
         })
@@ -402,7 +402,7 @@ pub(super) async fn cancel(asked: Asked, task: u64) -> Answer {
             batch.cancel(now);
             let mut rider = who.rider(now, &format!("batch {}", batch.number));
             rider.items.push(row(&batch, &item.id, item.rev)?);
-            hub.batches = true;
+            hub.chores.batches = true;
             hub.cloud.put_rider(rider)?;
             Ok(())
         })
