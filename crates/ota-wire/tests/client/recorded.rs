@@ -409,6 +409,10 @@ fn nothing_of_a_query_is_shown_but_its_length() {
         assert!(!kept.contains(['ö', '€', '😀', '1', ':', '%', '@', '/', '.']), "{kept}");
         check(&recorder);
     }
+    // The same in escapes, of two and three bytes and of a pair.
+    let offer = publish("$ota/update/P/D", &offer(r"http://a.example/x?\u00f6\u20ac\ud83c\udf00"));
+    assert_eq!(recorder.handle_received(at(9), link, &offer).consumed, offer.len());
+    replayed::check(&recorder, &["00f6", "20ac", "d83c", "df00"], "the device's");
     let head = "HTTP/1.1 302 Found\r\nLocation: http://c.example/x?HöUöSöH\r\n\r\n";
     let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
     assert!(!run_with(&mut recorder, [head.as_bytes(), b""]).is_empty());

@@ -254,6 +254,13 @@ fn a_location_is_taken_as_browsers_take_it() {
         assert_eq!(refused, Err(Outcome::Failed(HttpError::Header)), "{control}");
     }
     assert_eq!(at(b"/a\tb"), Err(Outcome::Failed(HttpError::Location)));
+    // As long as it may be when it is written out.
+    let line = Limits::default().line;
+    let (escaped, plain) = ((line - 1) / 3, (line - 1) % 3);
+    let long = [&b"/"[..], &b"x".repeat(plain), &b"\xe9".repeat(escaped)].concat();
+    assert_eq!(at(&long).map(|location| location.len()), Ok(line));
+    let longer = [&long[..], b"x"].concat();
+    assert_eq!(at(&longer), Err(Outcome::Failed(HttpError::HeadTooLong)));
 }
 
 #[test]
