@@ -115,6 +115,16 @@ mod tests {
     }
 
     #[test]
+    fn only_one_who_may_not_give_it_away_is_refused() {
+        for (why, refused) in
+            [(Errno::PERM, true), (Errno::INVAL, true), (Errno::IO, false), (Errno::ROFS, false)]
+        {
+            assert_eq!(is_refusal(&why.into()), refused, "{why}");
+        }
+        assert!(!is_refusal(&io::Error::other("something else")));
+    }
+
+    #[test]
     fn a_file_is_given_away_or_it_is_said_that_it_cannot_be() {
         let file = tempfile::tempfile().unwrap();
         Rights::of(&file.metadata().unwrap()).give(&file).unwrap();

@@ -281,3 +281,28 @@ fn the_state_is_written_in_room_that_was_taken_and_through_no_link() {
     fs::remove_dir_all(at).unwrap();
     assert_eq!(slots.reserve(), Err(ota_proto::StorageError::Gone));
 }
+
+#[test]
+fn a_state_that_cannot_be_read_is_an_error_and_one_that_says_nothing_is_none() {
+    let folder = folder();
+    let at = folder.path();
+    let mut slots = AbSlots::open(at, 3).unwrap();
+    fill(&slots, at, "2.0.0");
+    for text in [&b"\xff\xfe"[..], b"", b"trial b"] {
+        fs::write(at.join("state"), text).unwrap();
+        assert_eq!(state(&slots), (Side::A, SlotState::Confirmed, "1.0.0".into()));
+    }
+    fs::remove_file(at.join("state")).unwrap();
+    let refused = |slots: &mut AbSlots| {
+        assert!(slots.running().is_err() && slots.start("x").is_err() && slots.empty().is_err());
+        assert_eq!(slots.state(), SlotState::Unknown);
+        assert!(slots.act(SlotAction::Activate).is_err());
+    };
+    fs::create_dir(at.join("state")).unwrap();
+    refused(&mut slots);
+    fs::remove_dir(at.join("state")).unwrap();
+    symlink("new", at.join("state")).unwrap();
+    refused(&mut slots);
+    fs::remove_file(at.join("state")).unwrap();
+    assert_eq!(state(&slots), (Side::A, SlotState::Confirmed, "1.0.0".into()));
+}

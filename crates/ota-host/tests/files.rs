@@ -166,6 +166,8 @@ fn a_file_in_place_of_the_folder_is_an_error_that_names_it() {
     fs::write(&path, b"").unwrap();
     let why = DataDir::open(&path).unwrap_err();
     assert!(why.to_string().contains(path.to_str().unwrap()), "{why}");
+    let source = std::error::Error::source(&why).unwrap();
+    assert!(why.to_string().contains(&source.to_string()), "{why}, for {source}");
 }
 
 #[test]
