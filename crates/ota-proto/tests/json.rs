@@ -135,6 +135,10 @@ fn an_object_is_asked_for_and_something_else_comes() {
     for value in ["7", "\"text\"", "true", "[1,{\"a\":\"]}\"}]"] {
         let text = format!(r#"{{"type":"report_version","report":{value}}}"#);
         assert_eq!(DeviceMessage::decode(text.as_bytes()), Err(Malformed::Shape), "{value}");
+        // Also where nobody asks for what should be there.
+        let text =
+            format!(r#"{{"type":"report_version","report":{{"version":"1","progress":{value}}}}}"#);
+        assert_eq!(DeviceMessage::decode(text.as_bytes()), Err(Malformed::Shape), "{value}");
         let text = format!(r#"{{"type":"report_progress","report":{{"progress":{value}}}}}"#);
         assert_eq!(DeviceMessage::decode(text.as_bytes()), Err(Malformed::Shape), "{value}");
     }

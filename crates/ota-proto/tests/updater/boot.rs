@@ -63,6 +63,27 @@ fn boot_with_a_part_resumes_only_when_the_same_offer_comes() {
             "event Started { from: 8192 }"
         ]
     );
+    assert_eq!(bench.journal().starts, 1);
+    // One that holds the whole image lacks no checkpoint.
+    let (mut bench, _) = says("0.1.0", SlotState::Confirmed, Some(&record(Phase::Fetching, SIZE)));
+    bench.offer(1_100, "1.0.0");
+    bench.out(1_100);
+    assert_eq!(bench.journal().starts, 0);
+}
+
+/// Of a trial the journal says no more than it did, unless it may come to hold a reason.
+#[test]
+fn boot_on_trial_changes_the_phase_only_of_a_fetch_of_ours() {
+    for (running, record, phase) in [
+        ("1.0.0", tried(Phase::Installing, 1), Phase::Installing),
+        ("1.0.0", tried(Phase::Switching, 1), Phase::Switching),
+        ("1.0.0", tried(Phase::Fetching, 1), Phase::Switching),
+        ("1.5.0", record(Phase::Fetching, 8_192), Phase::Fetching),
+    ] {
+        let (bench, _) = says(running, SlotState::Trial, Some(&record));
+        assert_eq!(bench.machine.state(), State::Trial);
+        assert_eq!(bench.journal().phase, phase, "{record:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use core::time::Duration;
 
-use ota_proto::{ContentRange, FetchError, ResponseHead, State, TlsError, TransportError};
+use ota_proto::{
+    ContentRange, FetchError, ResponseHead, State, StorageError, TlsError, TransportError,
+};
 
 use crate::bench::*;
 
@@ -740,4 +742,120 @@ fn rule_9_after_a_reply_without_the_offer_a_short_pause_ends_with_a_report() {
         let last = lines.last().unwrap();
         assert_eq!(last, if reply { "31100 report 0.1.0" } else { "31100 fetch 0" }, "{lines:?}");
     }
+}
+
+/// Bytes that come before the slot was made ready for them are not taken.
+#[test]
+fn rule_15_bytes_that_come_before_there_is_room_wait() {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    assert!(!bench.piece(1_100, 100));
+    assert_eq!(bench.out(1_100), ["erase 0..4096"]);
+    assert!(!bench.piece(1_100, 100));
+    bench.done(1_100, Kind::Erase);
+    assert!(bench.piece(1_100, 4_096));
+    bench.done(1_100, Kind::Write);
+    assert!(!bench.piece(1_100, 5_000), "it is full");
+    assert!(!bench.open.iter().any(|(kind, _)| *kind == Kind::Write));
+}
+
+/// After two failed writes of the journal nobody knows which of the records is there: neither may
+/// claim bytes that are about to go (O2).
+#[test]
+fn o2_after_two_failed_records_nothing_is_written_over_what_either_claims() {
+    let mut config = config();
+    config.allow_http = true;
+    let mut bench = Bench::online(config);
+    bench.offer_at(1_000, "1.0.0", "http://cos.example/a");
+    bench.auto(1_000);
+    // Everything succeeds but the journal; the lines.
+    let work = |bench: &mut Bench, ms: u64, upto: u64| {
+        let mut lines = Vec::new();
+        for _ in 0..100 {
+            lines.extend(bench.out(ms));
+            bench.ack(ms);
+            match bench.open.iter().map(|(kind, _)| *kind).find(|kind| *kind != Kind::Fetch) {
+                Some(Kind::Persist) => bench.error(ms, Kind::Persist, StorageError::Failed),
+                Some(kind) => bench.done(ms, kind),
+                None if bench.at < upto && bench.piece(ms, upto) => {}
+                None => break,
+            }
+        }
+        lines
+    };
+    let time = |bench: &mut Bench, ms: u64| {
+        bench.machine.handle_timeout(at(ms));
+        work(bench, ms, 0)
+    };
+    bench.good_head(1_100);
+    let lines = work(&mut bench, 1_100, 4_096);
+    assert!(lines.contains(&"persist Fetching 1.0.0@4096".into()), "{lines:?}");
+    bench.fetch_failed(1_200, TransportError::Closed);
+    // The one record that failed claims no more than is stored.
+    let mut ms = 1_200;
+    while !time(&mut bench, ms).contains(&"fetch 4096".into()) {
+        ms += 100;
+        assert!(ms < 10_000, "{:?}", bench.machine);
+    }
+    bench.head(ms, &ResponseHead { content_length: None, ..good(0) }).unwrap();
+    bench.at = 0;
+    let mut lines = work(&mut bench, ms, 8_192);
+    while !lines.contains(&"persist Fetching 1.0.0@8192".into()) {
+        ms += 1_000;
+        assert!(ms < 30_000, "{lines:?}");
+        lines.extend(time(&mut bench, ms));
+    }
+    // It is a page of somebody else: what it brought is given up, and the journal may claim it.
+    let op = bench.fetch_op();
+    bench.machine.handle_body_end(at(ms), op);
+    let mut lines = work(&mut bench, ms, 0);
+    assert_eq!(bench.machine.progress(), Some((4_096, SIZE)));
+    for _ in 0..60 {
+        ms += 1_000;
+        lines.extend(time(&mut bench, ms));
+    }
+    assert!(!lines.iter().any(|line| line.starts_with("fetch")), "{lines:?}");
+    // A write that succeeds makes it certain.
+    bench.machine.handle_timeout(at(ms + 400_000));
+    let lines = bench.until(ms + 400_000);
+    assert!(lines.iter().any(|line| line.ends_with("fetch 4096")), "{lines:?}");
+}
+
+/// Bytes that were there before are no new ones: they renew no tries.
+#[test]
+fn rule_8_bytes_that_come_again_renew_no_tries_of_a_refused_url() {
+    let mut config = config();
+    config.allow_http = true;
+    let mut bench = Bench::online(config);
+    bench.offer_at(1_000, "1.0.0", "http://cos.example/a");
+    bench.auto(1_000);
+    bench.good_head(1_100);
+    bench.body(1_100, 4_096);
+    bench.fetch_failed(1_200, TransportError::Closed);
+    // What this one brings is given up: it ends as a page of somebody else does.
+    let ms = bench.next_fetch().unwrap();
+    bench.head(ms, &ResponseHead { content_length: None, ..good(0) }).unwrap();
+    bench.at = 0;
+    bench.body(ms, 8_192);
+    let op = bench.take(Kind::Fetch);
+    bench.machine.handle_body_end(at(ms), op);
+    assert_eq!(bench.machine.progress(), Some((4_096, SIZE)));
+    let refused = |bench: &mut Bench, sign: u32| {
+        let ms = bench.next_fetch().unwrap();
+        bench.status(ms, 403).unwrap_err();
+        let lines = bench.auto(ms);
+        bench.offer_at(ms, "1.0.0", &format!("http://cos.example/a?sign={sign}"));
+        lines
+    };
+    refused(&mut bench, 1);
+    let ms = bench.next_fetch().unwrap();
+    bench.good_head(ms);
+    bench.body(ms, 8_192);
+    bench.fetch_failed(ms, TransportError::Closed);
+    for sign in [2, 3] {
+        let lines = refused(&mut bench, sign);
+        assert!(!lines.iter().any(|line| line.starts_with("fail")), "{lines:?}");
+    }
+    let lines = refused(&mut bench, 4);
+    assert!(lines.contains(&"fail -3 url expired or refused".into()), "{lines:?}");
 }
