@@ -1,6 +1,6 @@
 //! The ordering table of docs/architecture.md, each row provoked. O16 is the client's.
 
-use ota_proto::{Hold, Installed, SlotState, StorageError};
+use ota_proto::{Hold, Installed, SlotInfo, SlotState, StorageError, TransportError};
 
 use crate::bench::*;
 
@@ -395,4 +395,31 @@ fn o15_nothing_is_written_while_an_image_is_on_trial() {
     bench.offer(1_100, "2.0.0");
     let lines = bench.auto(1_100);
     assert_eq!(lines, ["event VersionAccepted"], "the other slot is the way back");
+}
+
+/// Accepted again, an attempt claims no part of an erase unit, also when it is on the medium.
+#[test]
+fn o1_an_attempt_that_is_accepted_again_claims_whole_erase_units() {
+    let fine = SlotInfo { erase: 16, ..STORAGE };
+    let mut asking = config();
+    asking.consent = Hold::Ask;
+    let mut bench = Bench::boot_on(fine, asking, "0.1.0", SlotState::Confirmed, None);
+    bench.machine.handle_session(at(0), true);
+    bench.auto(0);
+    bench.offer(1_000, "1.0.0");
+    bench.auto(1_000);
+    bench.machine.accept(at(1_000)).unwrap();
+    bench.auto(1_000);
+    bench.good_head(1_100);
+    bench.body(1_100, 20);
+    bench.fetch_failed(1_200, TransportError::Closed);
+    assert!(bench.out(1_200).contains(&"sync".into()));
+    bench.auto(1_200);
+    assert_eq!(bench.journal().target.unwrap().offset, 16);
+    let other = offer_text("1.0.0", "https://cos.example/a?sign=2");
+    bench.message(70_000, &format!(r#"{{"user_defined":"other",{}"#, &other[1..]));
+    assert!(bench.auto(70_000).contains(&"event Offered".into()));
+    bench.machine.accept(at(71_000)).unwrap();
+    assert_eq!(bench.out(71_000)[0], "persist Fetching 1.0.0@16");
+    assert_eq!(bench.machine.progress(), Some((20, SIZE)));
 }
