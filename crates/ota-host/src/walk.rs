@@ -305,6 +305,21 @@ mod tests {
     }
 
     #[test]
+    fn as_many_links_are_followed_as_the_kernel_follows() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = temp.path();
+        files::create_dir(at.join("0")).unwrap();
+        for n in 1..=usize::from(LINKS) + 1 {
+            symlink((n - 1).to_string(), at.join(n.to_string())).unwrap();
+        }
+        let end = |n: u8| folder(&at.join(n.to_string()));
+        let want = files::metadata(at.join("0")).unwrap().ino();
+        assert_eq!(end(LINKS).unwrap().metadata().unwrap().ino(), want);
+        let long = end(LINKS + 1).unwrap_err();
+        assert_eq!(Errno::from_io_error(&long), Some(Errno::LOOP));
+    }
+
+    #[test]
     fn removing_follows_no_link_and_ends_in_a_tree_without_end() {
         let temp = tempfile::tempdir().unwrap();
         let at = temp.path();

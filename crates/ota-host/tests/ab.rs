@@ -306,3 +306,15 @@ fn a_state_that_cannot_be_read_is_an_error_and_one_that_says_nothing_is_none() {
     fs::remove_file(at.join("state")).unwrap();
     assert_eq!(state(&slots), (Side::A, SlotState::Confirmed, "1.0.0".into()));
 }
+
+#[test]
+fn a_pipe_in_the_running_slot_holds_nobody_up() {
+    let folder = folder();
+    let at = folder.path();
+    fs::remove_file(at.join("a/image")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(at.join("a/image")).status().unwrap();
+    assert!(made.success());
+    let slots = AbSlots::open(at, 3).unwrap();
+    fill(&slots, at, "2.0.0");
+    assert_eq!(fs::read(at.join("b/image")).unwrap(), vec![7; 300_000]);
+}
