@@ -225,6 +225,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_can_be_done_about_an_error_is_said() {
+        let said = |why: Errno| HostError::io("write", Path::new("/d"), why).to_string();
+        assert!(said(Errno::NOSPC).ends_with("; free some space there"));
+        assert!(
+            said(Errno::ROFS).ends_with("make it writable for the user that the agent runs as")
+        );
+        assert!(!said(Errno::IO).contains(';'), "nothing is known to help");
+    }
+
+    #[test]
     fn the_systems_errors_have_a_meaning_for_the_core() {
         for (errno, want) in [
             (Errno::NOSPC, StorageError::NoSpace),
