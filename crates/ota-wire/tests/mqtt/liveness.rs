@@ -109,3 +109,17 @@ fn while_a_pingreq_is_under_way_no_other_follows() {
     session.handle_timeout(at(13)).unwrap();
     assert_eq!(flush(&mut session, at(13)), b"\xc0\0", "and now it may");
 }
+
+#[test]
+fn a_piece_that_is_no_packet_yet_is_no_sign_of_life() {
+    let mut session = up(at(0));
+    session.publish(at(30), message(Kind::Ota, QoS::AtMostOnce, b"x"), 0).unwrap();
+    flush(&mut session, at(30));
+    for piece in [&b""[..], b"\x30", b"\x30\x03\0"] {
+        let received = session.handle_received(at(40), piece).unwrap();
+        assert_eq!(received.consumed, 0);
+        assert_eq!(session.deadline(), Some(Deadline { at: at(60), timer: Timer::KeepAlive }));
+    }
+    feed(&mut session, at(40), b"\x30\x03\0\x01a");
+    assert_eq!(session.deadline(), Some(Deadline { at: at(90), timer: Timer::KeepAlive }));
+}
