@@ -859,3 +859,19 @@ fn rule_8_bytes_that_come_again_renew_no_tries_of_a_refused_url() {
     let lines = refused(&mut bench, 4);
     assert!(lines.contains(&"fail -3 url expired or refused".into()), "{lines:?}");
 }
+
+/// A slot that takes its time is no lack of progress of the server.
+#[test]
+fn rule_9_patience_does_not_run_while_the_slot_is_waited_for() {
+    let mut config = config();
+    config.timing.patience = ota_proto::Micros::from_secs(20);
+    let mut bench = Bench::fetching(config);
+    bench.good_head(1_100);
+    assert_eq!(bench.out(1_100), ["erase 0..4096"]);
+    bench.machine.handle_timeout(at(31_100));
+    bench.out(31_100);
+    assert_eq!(bench.machine.state(), State::Fetching);
+    bench.done(31_100, Kind::Erase);
+    let lines = bench.body(31_100, SIZE);
+    assert!(lines.contains(&"event Install { size: 10000 }".into()), "{lines:?}");
+}
