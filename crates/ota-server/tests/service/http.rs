@@ -319,8 +319,12 @@ async fn firmware_that_is_refused() {
     assert!(text.contains("no/such/file"), "{text}");
     let directory = std::env::temp_dir();
     assert!(handle.add_firmware(NewFirmware::file(PRODUCT, "3", directory)).await.is_err());
+    // Its paths could be those of the product that begins its id.
     let clash = handle.add_firmware(NewFirmware::memory("TESTPROD01_1", "0.0", &b"x"[..])).await;
-    assert!(clash.is_ok());
+    assert!(matches!(clash, Err(HandleError::ProductAmbiguous)));
+    let mut module = NewFirmware::memory("TESTPROD01", "0.0", &b"x"[..]);
+    module.fw_type = Some("1".into());
+    handle.add_firmware(module).await.unwrap();
     let clash = handle.add_firmware(NewFirmware::memory("TESTPROD01", "1_0.0", &b"x"[..])).await;
     assert!(matches!(clash, Err(HandleError::PathTaken(_))));
 }
