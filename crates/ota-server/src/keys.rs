@@ -47,12 +47,11 @@ impl Keys {
 
     /// What keeps the secret of an API key: the vendor's signatures are made with it, so that its
     /// hash is not enough.
-    pub(crate) fn sealed_key(&self, text: &KeyText) -> Result<SecretWrite, StoreError> {
+    pub(crate) fn sealed_key(&self, text: &KeyText) -> Result<Sealed, StoreError> {
         let place = key_place(text.id());
         let nonce = random().map_err(|why| StoreError::Io { why: why.to_string() })?;
         let secret = text.secret().as_bytes();
-        let sealed = self.ring.seal(nonce, &place, secret).map_err(broken)?;
-        Ok(SecretWrite::Put(place, sealed))
+        self.ring.seal(nonce, &place, secret).map_err(broken)
     }
 
     /// The text of an API key whose secret is sealed.

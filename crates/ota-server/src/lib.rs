@@ -305,7 +305,7 @@ fn front(config: &ServiceConfig, from_hub: FromHub) -> Result<(Front, SocketAddr
     }
     let Bound { listener, addr } = bind("MQTT", config.mqtt_addr)?;
     let tls = config.tls.as_ref().map(ServerTls::mqtt);
-    let door = Door { listener, tls, most: config.max_connections };
+    let door = Door { listener, tls, most: config.max_connections, of_one: config.max_connections };
     Ok((Front::Listen { door, limits: config.limits }, addr))
 }
 
@@ -315,7 +315,7 @@ fn http_door(config: &ServiceConfig) -> Result<(Door, SocketAddr, String), Start
     let tls = config.tls.as_ref().map(ServerTls::http);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let base = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{addr}"));
-    let door = Door { listener, tls, most: config.max_connections };
+    let door = Door { listener, tls, most: config.max_connections, of_one: config.max_connections };
     Ok((door, addr, base.trim_end_matches('/').to_owned()))
 }
 
@@ -365,13 +365,15 @@ fn api_door(
     let file = api.key_file.clone().or(file);
     let first_key =
         api::first_key(&mut state.store, &state.keys, file, made).map_err(StartError::ApiKey)?;
-    let door = Door { listener, tls, most: API_CONNECTIONS };
+    let door = Door { listener, tls, most: API_CONNECTIONS, of_one: API_OF_ONE };
     let readers = api::Readers::new(&state.store, &state.keys)?;
     Ok(Some(ApiDoor { config: api.clone(), door, addr, readers, first_key }))
 }
 
 /// The most connections to the API.
 const API_CONNECTIONS: usize = 256;
+/// The most of them from one network. A proxy's are all of one, so it is most of them.
+const API_OF_ONE: usize = 192;
 
 /// What is kept, and where.
 struct State {

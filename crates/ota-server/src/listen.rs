@@ -1,7 +1,8 @@
 //! Accepts connections, a bounded number at a time.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +23,8 @@ pub(super) struct Door {
     pub(super) tls: Option<Acceptor>,
     /// The most connections at a time.
     pub(super) most: usize,
+    /// The most of them from one network: others must still get in.
+    pub(super) of_one: usize,
 }
 
 /// Runs `serve` for each connection; more than the most at a time are closed at once, since a
@@ -34,14 +37,19 @@ pub(super) async fn run<F>(
 ) where
     F: Future<Output = ()> + Send,
 {
-    let Door { listener, tls, most } = door;
+    let Door { listener, tls, most, of_one } = door;
     let mut tasks = JoinSet::new();
+    let mut open: BTreeMap<IpAddr, usize> = BTreeMap::new();
     let mut next: ConnId = 0;
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) if tasks.len() < most => {
+                Ok((stream, peer))
+                    if tasks.len() < most && held(&open, peer.ip()) < of_one =>
+                {
                     next = next.wrapping_add(1);
+                    let from = network(peer.ip());
+                    open.insert(from, held(&open, from).saturating_add(1));
                     let (tls, serve, journal) = (tls.clone(), serve.clone(), journal.clone());
                     let (id, stop) = (next, stop.clone());
                     tasks.spawn(async move {
@@ -49,17 +57,40 @@ pub(super) async fn run<F>(
                             Ok(client) => serve(client, peer, id).await,
                             Err(why) => journal.write(None, What::Closed { peer, why }),
                         }
+                        from
                     });
                 }
-                Ok((_, peer)) => journal.write(None, What::TurnedAway { peer, most }),
+                Ok((_, peer)) => {
+                    let most = if tasks.len() < most { of_one } else { most };
+                    journal.write(None, What::TurnedAway { peer, most });
+                }
                 // No descriptors, most likely: accept would fail again at once.
                 Err(_) => tokio::time::sleep(PAUSE).await,
             },
-            Some(_) = tasks.join_next() => {}
+            Some(ended) = tasks.join_next() => match ended {
+                Ok(from) => match held(&open, from).saturating_sub(1) {
+                    0 => drop(open.remove(&from)),
+                    left => drop(open.insert(from, left)),
+                },
+                // A panic is a bug of ours, and may cost its network a place.
+                Err(_) => {}
+            },
             () = stop.cancelled() => break,
         }
     }
     while tasks.join_next().await.is_some() {}
+}
+
+fn held(open: &BTreeMap<IpAddr, usize>, from: IpAddr) -> usize {
+    open.get(&network(from)).copied().unwrap_or(0)
+}
+
+/// Who has one address of IPv6 has its whole /64.
+pub(super) fn network(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
+        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & (u128::MAX << 64)).into(),
+        four => four,
+    }
 }
 
 const PAUSE: Duration = Duration::from_millis(50);

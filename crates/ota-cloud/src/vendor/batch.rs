@@ -208,6 +208,13 @@ impl Batch {
         format!("{product}/{:010}", u32::MAX.saturating_sub(number))
     }
 
+    /// The number in the name of a row, whatever the row holds; `None` if it is no such name.
+    #[must_use]
+    pub fn number_in(id: &str) -> Option<u32> {
+        let (_, digits) = id.rsplit_once('/')?;
+        digits.parse().ok().map(|left| u32::MAX.saturating_sub(left))
+    }
+
     /// Whether a device may have a task of it, and what has to end for that.
     ///
     /// # Errors

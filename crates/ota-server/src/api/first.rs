@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use ota_cloud::api::{Key, KeyText, NewKey, Role};
 use ota_store::private::{self, Unfit};
 use ota_store::seal::{self, SealError};
-use ota_store::{Commit, DataFolder, Item, Kind, Read, Sqlite, Store, StoreError};
+use ota_store::{Commit, DataFolder, Item, Kind, Read, SecretWrite, Sqlite, Store, StoreError};
 
 use crate::clock::Clock;
-use crate::keys::Keys;
+use crate::keys::{Keys, key_place};
 use crate::random;
 
 /// Why there is no key. The environment is at fault.
@@ -132,7 +132,7 @@ fn put(store: &mut dyn Store, keys: &Keys, key: &Key, text: &KeyText) -> Result<
     let body = key.to_bytes().map_err(|why| StoreError::Invalid { what: why.to_string() })?;
     let rev = store.read().item(Kind::API_KEY, &key.id)?.map_or(0, |item| item.rev);
     let item = Item { rev, ..Item::new(Kind::API_KEY, key.id.clone(), body) };
-    let secrets = vec![keys.sealed_key(text)?];
+    let secrets = vec![SecretWrite::Put(key_place(&key.id), keys.sealed_key(text)?)];
     store.commit(&Commit { items: vec![item], secrets, ..Commit::default() }).map(drop)
 }
 

@@ -69,14 +69,15 @@ pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
             let body = key.to_bytes().map_err(|why| corrupt(&why))?;
             let items = vec![Item::new(Kind::API_KEY, key.id.clone(), body)];
             let audit = vec![audit(now, &asked, &key.id)];
-            let secrets = vec![hub.keys.sealed_key(&text)?];
+            let sealed = hub.keys.sealed_key(&text)?;
+            let secrets = vec![SecretWrite::Put(key_place(&key.id), sealed.clone())];
             let mut rider = Rider { items, audit, secrets, ..Rider::default() };
             let view = KeyView::new(&key);
             let shown = json!({ "id": view.id, "name": view.name, "roles": view.roles,
                 "made": view.made, "key": text.reveal() });
             once::mount(hub, &asked, &mut rider, Some(&shown))?;
             hub.cloud.put_rider(rider)?;
-            for_ask.0.known.changed(hub.cloud.store().read(), &key.id)?;
+            for_ask.0.known.made(key, sealed);
             Ok(shown)
         })
         .await?;
@@ -101,7 +102,7 @@ pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
         let audit = vec![audit(now, &asked, &id)];
         let secrets = vec![SecretWrite::Remove(key_place(&id))];
         hub.cloud.put_rider(Rider { gone_items, audit, secrets, ..Rider::default() })?;
-        for_ask.0.known.changed(hub.cloud.store().read(), &id)?;
+        for_ask.0.known.removed(&id);
         Ok(Reply::empty())
     })
     .await

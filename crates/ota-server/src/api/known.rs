@@ -38,17 +38,16 @@ impl Known {
         Ok(Self { keys: RwLock::new(keys), ring })
     }
 
-    /// A key's rows were changed.
-    pub(super) fn changed(&self, read: &dyn Read, id: &str) -> Result<(), StoreError> {
-        let item = read.item(Kind::API_KEY, id)?;
-        let key = item.and_then(|item| Key::from_bytes(&item.body).ok());
-        let sealed = read.secret(&key_place(id))?;
+    /// A key was made, and its rows are kept. What was committed is not read again: a reading that
+    /// fails would leave the key unknown.
+    pub(super) fn made(&self, key: Key, sealed: Sealed) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        match key {
-            Some(key) => drop(keys.insert(id.to_owned(), (key, sealed))),
-            None => drop(keys.remove(id)),
-        }
-        Ok(())
+        keys.insert(key.id.clone(), (key, Some(sealed)));
+    }
+
+    /// A key's rows are gone.
+    pub(super) fn removed(&self, id: &str) {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     /// Whose text it is.

@@ -1,11 +1,13 @@
 //! How often keys and strangers may ask, and how much at once.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ota_cloud::api::{Budget, Code, Problem};
 use ota_proto::Instant;
+
+use crate::listen::network;
 
 /// The most keys, and the most addresses, whose budgets are kept. More of them at once are one.
 const MOST: usize = 10_000;
@@ -52,14 +54,6 @@ impl Budgets {
         if let Some(budget) = self.claims.get_mut(&(network(from), id.to_owned())) {
             budget.give_back();
         }
-    }
-}
-
-/// Who has one address of IPv6 has its whole /64.
-fn network(from: IpAddr) -> IpAddr {
-    match from.to_canonical() {
-        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & (u128::MAX << 64)).into(),
-        four => four,
     }
 }
 

@@ -75,6 +75,38 @@ async fn what_a_fault_leaves_of_a_batch_the_running_cloud_goes_on_with_and_sent_
 }
 
 #[tokio::test]
+async fn a_device_whose_row_cannot_be_read_fails_alone_and_stops_no_batch() {
+    let (site, names) = fleet(3).await;
+    let database = rusqlite::Connection::open(site.path("data/cloud.db")).unwrap();
+    let spoilt = "UPDATE device SET state = x'7b' WHERE name = 'd1'";
+    assert_eq!(database.execute(spoilt, []).unwrap(), 1);
+    // What the loop knows of it is gone with a start.
+    let site = Site::durable(site.end().await).await;
+    assert_eq!(site.act("BatchUpdateFirmware", batch(&names)).await["TaskId"], 1);
+    let wanted = json!([{ "Status": 0, "Total": 2 }, { "Status": 5, "Total": 1 }]);
+    assert_eq!(distribution(&site, 1).await, wanted);
+    let cancel = json!({ "ProductId": "A", "TaskId": 1, "Status": 6 });
+    site.act("UpdateOtaTaskStatus", cancel).await;
+    let others: Vec<String> = vec!["d0".into(), "d2".into()];
+    assert_eq!(site.act("BatchUpdateFirmware", batch(&others)).await["TaskId"], 2);
+}
+
+#[tokio::test]
+async fn a_batch_whose_row_cannot_be_read_stops_neither_a_start_nor_another_batch() {
+    let (site, names) = fleet(2).await;
+    let folder = site.end().await;
+    let data = DataFolder::open(folder.path().join("data")).unwrap();
+    let mut store = Sqlite::open(&data).unwrap();
+    let bad = Item::new(Kind::CAMPAIGN, Batch::id("A", 7), b"no batch".to_vec());
+    let bad = Item { wake: Some(0), ..bad };
+    store.commit(&Commit { items: vec![bad], ..Commit::default() }).unwrap();
+    drop((store, data));
+    let site = Site::durable(folder).await;
+    let made = site.act("BatchUpdateFirmware", batch(&names)).await;
+    assert_eq!(made["TaskId"], 8, "{made}");
+}
+
+#[tokio::test]
 async fn a_call_of_another_key_or_with_other_devices_is_another_batch() {
     let (site, names) = fleet(2).await;
     let (one, two) = (site.key("operator", "A").await, site.key("operator", "A").await);

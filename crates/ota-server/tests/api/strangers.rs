@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::vendor::{HUB, Sent, code, now, signed};
@@ -72,4 +72,43 @@ async fn who_knows_the_id_of_a_key_alone_has_its_number_of_tries() {
     }
     assert_eq!(code(&site.vendor(&bytes).await), "RequestLimitExceeded");
     site.get("/products").await.expect(200);
+}
+
+/// A connection from this address of the loopback network.
+async fn connect(site: &Site, from: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    socket.connect(site.running.api_addr().unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn whoever_holds_connections_from_one_address_leaves_some_to_others() {
+    let site = Site::new().await;
+    let mut held = Vec::new();
+    for _ in 0..192 {
+        let mut stream = connect(&site, "127.0.0.2").await;
+        stream.write_all(b"GET /api/v1/").await.unwrap();
+        held.push(stream);
+    }
+    let mut late = connect(&site, "127.0.0.2").await;
+    let mut nothing = Vec::new();
+    let end = timeout(PATIENCE, late.read_to_end(&mut nothing)).await.unwrap();
+    assert!(end.is_err() || nothing.is_empty());
+    site.get("/products").await.expect(200);
+    // One that ends makes room for another one of its network.
+    held.pop();
+    let asked = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let answered = async {
+        loop {
+            let mut stream = connect(&site, "127.0.0.2").await;
+            let mut answer = Vec::new();
+            let asked = stream.write_all(asked).await;
+            if asked.is_ok() && stream.read_to_end(&mut answer).await.is_ok() && !answer.is_empty()
+            {
+                return answer;
+            }
+        }
+    };
+    let answer = timeout(PATIENCE, answered).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 "), "{}", String::from_utf8_lossy(&answer));
 }

@@ -155,8 +155,8 @@ async fn make(asked: &Asked, mut batch: Batch) -> Result<u32, ApiError> {
             let newest = hub.cloud.store().read();
             let prefix = format!("{}/", batch.product);
             let newest = newest.items(Kind::CAMPAIGN, &prefix, None, 1)?.pop();
-            let newest = newest.map(|item| read_batch(&item)).transpose()?;
-            batch.number = newest.map_or(0, |batch| batch.number).saturating_add(1);
+            let newest = newest.and_then(|item| Batch::number_in(&item.id));
+            batch.number = newest.unwrap_or(0).saturating_add(1);
             batch.made = now.as_micros();
             let id = Batch::id(&batch.product, batch.number);
             let mut rider = who.rider(now, &format!("batch {}", batch.number));
@@ -275,7 +275,8 @@ pub(super) fn read_batch(item: &Item) -> Result<Batch, StoreError> {
 /// The row of a batch. While it is not made, or not ended, it has a moment at which it needs a turn.
 fn row(batch: &Batch, id: &str, rev: u64) -> Result<Item, StoreError> {
     let body = batch.to_bytes().map_err(|why| StoreError::Invalid { what: why.to_string() })?;
-    let wake = batch.is_due().then_some(batch.made);
+    // Due by any clock: one that was set back since must not hold it up.
+    let wake = batch.is_due().then_some(0);
     Ok(Item { rev, wake, ..Item::new(Kind::CAMPAIGN, id, body) })
 }
 
@@ -327,7 +328,15 @@ fn begin_some(
             batch.take_on(now, &name, None);
             continue;
         };
-        let seen = cloud.seen(&identity)?;
+        let seen = match cloud.seen(&identity) {
+            // One row that cannot be read fails by itself, and holds nobody else up.
+            Err(StoreError::Corrupt { why }) => {
+                batch.take_on(now, &name, None);
+                batch.refuse(now, &name, format!("its row cannot be read: {why}"));
+                continue;
+            }
+            seen => seen?,
+        };
         let device = seen.as_ref().map(|seen| (&seen.device, seen.disabled));
         let Some(begin) = batch.take_on(now, &name, device) else { continue };
         if let Some(task) = begin.cancel {
@@ -344,7 +353,10 @@ fn end_some(cloud: &mut Cloud, batch: &mut Batch) -> Result<Vec<(Identity, Input
     let mut inputs = Vec::new();
     for entry in batch.end_some(Batch::CHUNK) {
         let Ok(identity) = Identity::new(&batch.product, &entry.name) else { continue };
-        let open = cloud.device(&identity)?.and_then(|device| device.task);
+        let open = match cloud.device(&identity) {
+            Err(StoreError::Corrupt { .. }) => continue,
+            device => device?.and_then(|device| device.task),
+        };
         let open = open.filter(|task| task.finished.is_none() && entry.is_of(task));
         inputs.extend(open.map(|task| (identity, Input::Cancel(task.id))));
     }
@@ -352,10 +364,15 @@ fn end_some(cloud: &mut Cloud, batch: &mut Batch) -> Result<Vec<(Identity, Input
 }
 
 /// A step of a batch that needs one: what a fault or a stop has left half made, or half ended. None
-/// when no batch needs one.
+/// when no batch needs one. One whose row cannot be read is passed over: the others go on.
 pub(crate) fn go_on(cloud: &mut Cloud, now: Instant) -> Result<Option<Outcome>, StoreError> {
-    let due = cloud.store_mut().due_items(Kind::CAMPAIGN, now.as_micros(), 1)?.pop();
-    due.map(|id| advance(cloud, now, &id).map(|(_, outcome)| outcome)).transpose()
+    for id in cloud.store_mut().due_items(Kind::CAMPAIGN, now.as_micros(), PIECE)? {
+        match advance(cloud, now, &id) {
+            Err(StoreError::Corrupt { .. } | StoreError::Invalid { .. }) => {}
+            step => return step.map(|(_, outcome)| Some(outcome)),
+        }
+    }
+    Ok(None)
 }
 
 /// A batch of the request's product, and its row.
