@@ -67,13 +67,12 @@ pub(super) async fn run<F>(
                 // No descriptors, most likely: accept would fail again at once.
                 Err(_) => tokio::time::sleep(PAUSE).await,
             },
-            Some(ended) = tasks.join_next() => match ended {
-                Ok(from) => match held(&open, from).saturating_sub(1) {
+            // A panic is a bug of ours, and may cost its network a place.
+            Some(ended) = tasks.join_next() => if let Ok(from) = ended {
+                match held(&open, from).saturating_sub(1) {
                     0 => drop(open.remove(&from)),
                     left => drop(open.insert(from, left)),
-                },
-                // A panic is a bug of ours, and may cost its network a place.
-                Err(_) => {}
+                }
             },
             () = stop.cancelled() => break,
         }
