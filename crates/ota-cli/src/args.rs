@@ -162,8 +162,8 @@ version, and the slot holds the firmware's bytes.
 With --fault something goes wrong; `ota cloud faults` lists what can. The demo goes on until the
 device has come to its end with it: 0 when the update is proved all the same; 4 when it failed, and
 the cloud's record has the code and the words that standard error shows; 3 when the offer was
-withdrawn. An idle device then reports each minute, not each day. Some faults take minutes at the platform's times; with --fast all times of the device are
-a twentieth of them.";
+withdrawn. An idle device then reports each minute, not each day. Some faults take minutes at the
+platform's times; with --fast all times of the device are a twentieth of them.";
 
 #[derive(Debug, Args)]
 #[command(after_help = DEMO)]
@@ -386,7 +386,7 @@ pub(crate) struct Serve {
     /// use it.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Where the API is served, docs/cloud-api.md. Beyond loopback it needs --tls-cert.
+    /// Where the API is served, docs/cloud-api.md. Beyond loopback it needs --tls-cert or --api-plain-text.
     #[arg(long, value_name = "ADDR")]
     pub(crate) api: Option<SocketAddr>,
     /// The API may be reached from elsewhere in plain text, where its keys can be read.
