@@ -48,7 +48,7 @@ async fn strangers_pay_before_anything_is_looked_up_and_owners_of_keys_go_on() {
     }
     assert_eq!(code(&without_body(&site, &nobodys).await), "RequestLimitExceeded");
     // What is no place for bytes costs the same.
-    let put = b"PUT /upload/A/default/1?token=0 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let put = b"PUT /upload/A/default/1?token=0 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
     assert_eq!(site.send(put).await.problem(429), "too-many");
     // Whoever has a key is no stranger, however often he asks.
     let list = json!({ "ProductId": "A" }).to_string();
