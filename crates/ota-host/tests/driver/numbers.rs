@@ -143,6 +143,7 @@ fn alone(name: &str) {
 }
 
 #[test]
+#[ignore = "takes seconds of real time: the gate runs it in a step of its own"]
 fn a_hundred_updates_in_one_process_leave_nothing_behind() {
     alone("a_hundred_updates");
 }
@@ -242,6 +243,7 @@ fn settle(rig: &mut Rig) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[allow(clippy::disallowed_methods, reason = "a test on the real clock")]
+#[ignore = "takes seconds of real time: the gate runs it in a step of its own"]
 async fn an_idle_driver_wakes_for_its_pings_and_for_nothing_else() {
     let image = image(1000);
     let cloud = cloud(&image, None).await;
