@@ -228,9 +228,8 @@ fn rule_14_deferred_the_same_offer_is_silent_a_different_one_ends_it() {
     assert_eq!(bench.out(3_600_200), ["event VersionAccepted", "event Offered"]);
 }
 
-/// What is stored is of one image: a result of another never says that its bytes are there.
-#[test]
-fn rule_14_a_refused_image_does_not_inherit_the_bytes_of_the_one_before() {
+/// A part of 1.0.0 is stored, and a person is asked about 2.0.0.
+fn offered_another_than_is_stored() -> Bench {
     let mut config = config();
     config.consent = Hold::Ask;
     let target = Target {
@@ -252,6 +251,13 @@ fn rule_14_a_refused_image_does_not_inherit_the_bytes_of_the_one_before() {
     bench.reply(1_000, "0.1.0");
     bench.offer(1_100, "2.0.0");
     bench.auto(1_100);
+    bench
+}
+
+/// What is stored is of one image: a result of another never says that its bytes are there.
+#[test]
+fn rule_14_a_refused_image_does_not_inherit_the_bytes_of_the_one_before() {
+    let mut bench = offered_another_than_is_stored();
     bench.machine.refuse(at(2_000)).unwrap();
     bench.auto(2_000);
     assert_eq!(bench.journal().target, None, "no byte of 2.0.0 is stored");
@@ -503,27 +509,7 @@ fn rule_14_the_word_to_install_is_given_once() {
 /// image before, and nobody may take it for bytes of this one.
 #[test]
 fn rule_14_an_image_that_fails_before_its_first_byte_claims_none_of_another() {
-    let mut config = config();
-    config.consent = Hold::Ask;
-    let target = Target {
-        version: Version::new("1.0.0").unwrap(),
-        md5: md5(),
-        size: SIZE,
-        offset: 8_192,
-        etag: 0,
-    };
-    let record = Record {
-        phase: Phase::Fetching,
-        target: Some(target),
-        from: Some(Version::new("0.1.0").unwrap()),
-        ..Record::default()
-    };
-    let mut bench = Bench::boot(config, "0.1.0", SlotState::Confirmed, Some(&record));
-    bench.machine.handle_session(at(1_000), true);
-    bench.auto(1_000);
-    bench.reply(1_000, "0.1.0");
-    bench.offer(1_100, "2.0.0");
-    bench.auto(1_100);
+    let mut bench = offered_another_than_is_stored();
     bench.machine.defer(at(2_000), at(10_000)).unwrap();
     assert_eq!(bench.until(10_000), ["10000 report 0.1.0"]);
     bench.reply(10_100, "0.1.0");
