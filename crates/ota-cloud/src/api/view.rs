@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ota_proto::Instant;
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 
 use super::key::{Key, Role};
 use crate::device::{Counters, Device, EventKind, Finish, NotOffered, Status, Task};
@@ -191,9 +191,9 @@ impl<'a> EventView<'a> {
         let kept = serde_json::from_slice(body).ok().filter(serde_json::Value::is_object);
         let mut what = kept.unwrap_or_else(|| serde_json::json!({}));
         // A kind of a later release is shown as it is.
-        if let (Some(fields), Ok(kind)) = (what.as_object_mut(), serde_json::from_slice(body)) {
-            fields
-                .extend(shown(&kind).into_iter().map(|(name, value)| (name.into(), value.into())));
+        let fields = EventKind::deserialize(&what).map(|kind| shown(&kind)).unwrap_or_default();
+        if let Some(object) = what.as_object_mut() {
+            object.extend(fields.into_iter().map(|(name, value)| (name.into(), value.into())));
         }
         Self { seq, at, product, device, what }
     }

@@ -348,9 +348,17 @@ impl Api {
         &self,
         run: impl FnOnce(&dyn Read) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
+        self.read_by(|inner| &inner.reader, run).await
+    }
+
+    async fn read_by<T: Send + 'static>(
+        &self,
+        reader: fn(&Inner) -> &Mutex<Box<dyn Read + Send>>,
+        run: impl FnOnce(&dyn Read) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
         let api = self.clone();
         let read = tokio::task::spawn_blocking(move || {
-            run(&**api.0.reader.lock().unwrap_or_else(PoisonError::into_inner))
+            run(&**reader(&api.0).lock().unwrap_or_else(PoisonError::into_inner))
         });
         read.await.map_err(|_| stopped())?.map_err(|why| self.store(&why))
     }
@@ -362,11 +370,7 @@ impl Api {
         run: impl FnOnce(&dyn Read) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
         let _turn = self.0.turn.acquire().await.map_err(|_| stopped())?;
-        let api = self.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            run(&**api.0.walker.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        read.await.map_err(|_| stopped())?.map_err(|why| self.store(&why))
+        self.read_by(|inner| &inner.walker, run).await
     }
 
     /// A command of the hub's, answered when what it did is durable.
