@@ -27,7 +27,15 @@ pub struct DataDir(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     dir: File,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that another thread starts this moment has a copy of
+        // every file until it runs its program, and the lock is the file's.
+        let _ = fs::flock(&self.lock, FlockOperation::Unlock);
+    }
 }
 
 impl DataDir {
@@ -46,7 +54,7 @@ impl DataDir {
             Err(Errno::WOULDBLOCK) => return Err(HostError::Locked { dir: path.to_owned() }),
             Err(why) => return Err(HostError::io("lock", path, why)),
         }
-        Ok(Self(Arc::new(Inner { path: path.to_owned(), dir, _lock: lock })))
+        Ok(Self(Arc::new(Inner { path: path.to_owned(), dir, lock })))
     }
 
     /// Its path, as given.
@@ -324,6 +332,20 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = DataDir::open(temp.path().join("data")).unwrap();
         (temp, dir)
+    }
+
+    #[test]
+    fn a_process_that_is_just_being_started_holds_no_lock_of_what_was_dropped() {
+        let (_temp, dir) = data();
+        let path = dir.path().to_owned();
+        // What a child has between its fork and its program.
+        let copy = dir.0.lock.try_clone().unwrap();
+        let clone = dir.clone();
+        drop(dir);
+        assert!(matches!(DataDir::open(&path), Err(HostError::Locked { .. })));
+        drop(clone);
+        DataDir::open(&path).unwrap();
+        drop(copy);
     }
 
     #[test]

@@ -21,7 +21,15 @@ pub struct DataFolder(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that another thread starts this moment has a copy of
+        // every file until it runs its program, and the lock is the file's.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl DataFolder {
@@ -45,7 +53,7 @@ impl DataFolder {
                 // Only for whoever comes second: the lock does not rest on it.
                 let said = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
                 said.map_err(|why| StoreError::io("write", &name, &why))?;
-                Ok(Self(Arc::new(Inner { path: path.to_owned(), _lock: lock })))
+                Ok(Self(Arc::new(Inner { path: path.to_owned(), lock })))
             }
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -101,4 +109,23 @@ pub(crate) fn publish(temporary: &Path, path: &Path, replace: bool) -> Result<()
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_just_being_started_holds_no_lock_of_what_was_dropped() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(temp.path()).unwrap();
+        // What a child has between its fork and its program.
+        let copy = folder.0.lock.try_clone().unwrap();
+        let clone = folder.clone();
+        drop(folder);
+        assert!(matches!(DataFolder::open(temp.path()), Err(StoreError::Locked { .. })));
+        drop(clone);
+        DataFolder::open(temp.path()).unwrap();
+        drop(copy);
+    }
 }

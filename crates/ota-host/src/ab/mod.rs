@@ -244,7 +244,10 @@ impl AbSlots {
         // One of our own, for what is opened together is locked together.
         let lock = walk::folder_in(&self.dir, ".")?;
         flock(&lock, FlockOperation::LockExclusive)?;
-        act()
+        let done = act();
+        // Closing leaves it to a process that another thread starts this moment.
+        let _ = flock(&lock, FlockOperation::Unlock);
+        done
     }
 
     fn explain(&self, action: &'static str, why: io::Error) -> HostError {
