@@ -1,9 +1,11 @@
 //! What callers send.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ota_proto::Identity;
 use ota_proto::credentials::Secret;
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 
@@ -16,6 +18,8 @@ const MAX_TAGS: usize = 16;
 const MAX_NAME: usize = 64;
 /// The longest value of a tag in bytes.
 const MAX_VALUE: usize = 256;
+/// What a CSV may begin with.
+const HEADS: [&str; 3] = ["name", "name,secret", "name,secret,tags"];
 /// The most devices of one CSV.
 const MAX_ROWS: usize = 500;
 
@@ -165,8 +169,9 @@ impl NewDevice {
     }
 }
 
-/// The devices of a CSV: a line for each, `name` or `name,secret`; a first line `name,secret` is
-/// passed over.
+/// The devices of a CSV: a line for each, `name`, `name,secret` or `name,secret,tags`, the secret
+/// empty where one is to be made; a first line that says so is passed over. Tags are
+/// `NAME=VALUE;NAME=VALUE`, in which `%` and two digits stand for a sign.
 ///
 /// # Errors
 /// [`Code::Invalid`] with the line; nothing of it is taken then.
@@ -176,7 +181,7 @@ pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
     let (mut devices, mut names) = (Vec::new(), BTreeSet::new());
     for (at, line) in body.trim_start_matches('\u{feff}').lines().enumerate() {
         let line = line.trim();
-        if line.is_empty() || at == 0 && matches!(line, "name" | "name,secret") {
+        if line.is_empty() || at == 0 && HEADS.contains(&line) {
             continue;
         }
         let fields: Vec<&str> = line.split(',').map(unquoted).collect();
@@ -184,12 +189,15 @@ pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
             let line = at.saturating_add(1);
             Problem::new(Code::Invalid, format!("line {line}: {why}"))
         };
-        let (name, secret) = match fields.as_slice() {
-            [name] | [name, ""] => (*name, None),
-            [name, secret] => (*name, Some((*secret).to_owned())),
-            _ => return Err(wrong("write name, or name,secret")),
+        let (name, secret, tags) = match fields.as_slice() {
+            [name] => (*name, "", ""),
+            [name, secret] => (*name, *secret, ""),
+            [name, secret, tags] => (*name, *secret, *tags),
+            _ => return Err(wrong("write name, name,secret or name,secret,tags")),
         };
-        let new = NewDevice { name: name.to_owned(), secret, tags: BTreeMap::new() };
+        let secret = Some(secret.to_owned()).filter(|secret| !secret.is_empty());
+        let tags = tags_of_csv(tags).ok_or_else(|| wrong("write tags NAME=VALUE;NAME=VALUE"))?;
+        let new = NewDevice { name: name.to_owned(), secret, tags };
         new.check().map_err(|why| wrong(&why.detail))?;
         if !names.insert(new.name.clone()) {
             return Err(wrong("the name stands there twice"));
@@ -203,6 +211,19 @@ pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
         return Err(Problem::new(Code::Invalid, "there is no device in it"));
     }
     Ok(devices)
+}
+
+/// Tags of a line; none is named twice.
+fn tags_of_csv(text: &str) -> Option<BTreeMap<String, String>> {
+    let mut tags = BTreeMap::new();
+    for tag in text.split(';').filter(|tag| !tag.is_empty()) {
+        let (name, value) = tag.split_once('=')?;
+        let decoded = |text| percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned);
+        if tags.insert(decoded(name)?, decoded(value)?).is_some() {
+            return None;
+        }
+    }
+    Some(tags)
 }
 
 fn unquoted(field: &str) -> &str {

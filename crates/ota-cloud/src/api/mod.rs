@@ -14,6 +14,7 @@ mod key;
 mod once;
 mod openapi;
 mod problem;
+mod schema;
 mod view;
 
 pub use budget::Budget;

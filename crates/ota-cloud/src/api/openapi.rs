@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::call::{OPERATIONS, Operation, Scope};
+use super::schema;
 
 /// The document, OpenAPI 3.1, as JSON in lines.
 #[must_use]
@@ -20,16 +21,7 @@ pub fn describe() -> String {
         "security": [{ "key": [] }],
         "components": {
             "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } },
-            "schemas": { "Problem": {
-                "type": "object",
-                "required": ["status", "code", "title"],
-                "properties": {
-                    "status": { "type": "integer" },
-                    "code": { "type": "string" },
-                    "title": { "type": "string" },
-                    "field": { "type": "string" },
-                },
-            } },
+            "schemas": schema::schemas(),
         },
         "paths": paths,
     });
@@ -55,13 +47,17 @@ fn described(operation: &Operation) -> Value {
         Scope::Service => "all products",
         Scope::Anybody => "any product",
     };
-    json!({
+    let mut done = json!({ "description": "Done" });
+    if let (Value::Object(done), Some(content)) = (&mut done, schema::answer(operation.op)) {
+        done.insert("content".to_owned(), content);
+    }
+    let mut described = json!({
         "operationId": format!("{:?}", operation.op),
         "summary": operation.summary,
         "description": format!("Needs the role {} for {scope}.", operation.right.role().word()),
         "parameters": parameters,
         "responses": {
-            operation.status.to_string(): { "description": "Done" },
+            operation.status.to_string(): done,
             "default": {
                 "description": "Refused",
                 "content": { "application/problem+json": {
@@ -69,5 +65,9 @@ fn described(operation: &Operation) -> Value {
                 } },
             },
         },
-    })
+    });
+    if let (Value::Object(described), Some(body)) = (&mut described, schema::body(operation.op)) {
+        described.insert("requestBody".to_owned(), body);
+    }
+    described
 }

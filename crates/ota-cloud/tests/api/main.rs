@@ -165,12 +165,22 @@ fn a_csv_is_taken_whole_or_not_at_all() {
         (b"name,secret\n", "no device"),
         (b"a\na\n", "line 2: the name stands there twice"),
         (b"a\nb/c\n", "line 2: "),
-        (b"a,b,c\n", "line 1: write"),
+        (b"a,b,c,d\n", "line 1: write"),
+        (b"a,,t\n", "line 1: write tags"),
+        (b"a,,t=1;t=2\n", "line 1: write tags"),
+        (b"a,,t=%ff\n", "line 1: write tags"),
+        (b"a,,=1\n", "line 1: a tag has a name"),
         (b"\xff\n", "UTF-8"),
     ] {
         let why = devices_of_csv(csv).unwrap_err();
         assert!(why.detail.contains(words), "{}", why.detail);
     }
+    let tagged = devices_of_csv(b"name,secret,tags\na,,line=7;a%3Bb=%25,\n");
+    assert!(tagged.is_err(), "a comma is one more column");
+    let tagged = devices_of_csv(b"name,secret,tags\na,,line=7;a%3Bb=%2C\n").unwrap();
+    let tags: Vec<(&str, &str)> =
+        tagged[0].tags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(tags, [("a;b", ","), ("line", "7")]);
     let many: String = (0..501).map(|n| format!("d{n}\n")).collect();
     assert_eq!(devices_of_csv(many.as_bytes()).unwrap_err().code, Code::TooLarge);
 }

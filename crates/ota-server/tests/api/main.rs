@@ -8,6 +8,7 @@ mod firmware;
 mod hostile;
 mod keys;
 mod once;
+mod schemas;
 mod strangers;
 mod vendor;
 

@@ -1,0 +1,245 @@
+//! What requests and answers hold, as JSON Schema. Tests hold it against what bodies are read to,
+//! and against what the service answers.
+
+use serde_json::{Map, Value, json};
+
+use super::call::Op;
+
+/// An object of a request: nothing else is in it.
+fn taken(required: &[&str], fields: Value) -> Value {
+    json!({
+        "type": "object", "required": required, "properties": fields,
+        "additionalProperties": false,
+    })
+}
+
+/// An object of an answer: fields are only ever added.
+fn shown(required: &[&str], fields: Value) -> Value {
+    json!({ "type": "object", "required": required, "properties": fields })
+}
+
+/// A list in an answer, and where the next page begins.
+fn page(name: &str, of: &str, next: Option<&str>) -> Value {
+    let mut fields = json!({ name: { "type": "array", "items": of_name(of) } });
+    let mut required = vec![name];
+    if let (Value::Object(fields), Some(next)) = (&mut fields, next) {
+        fields.insert("next".to_owned(), or_null(next));
+        required.push("next");
+    }
+    shown(&required, fields)
+}
+
+fn of_name(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+fn of(kind: &str) -> Value {
+    json!({ "type": kind })
+}
+
+fn or_null(kind: &str) -> Value {
+    json!({ "type": [kind, "null"] })
+}
+
+fn map_of(value: Value) -> Value {
+    json!({ "type": "object", "additionalProperties": value })
+}
+
+fn one_of(words: &[&str]) -> Value {
+    json!({ "type": "string", "enum": words })
+}
+
+const ROLES: &[&str] = &["viewer", "operator", "publisher", "admin"];
+const STATES: &[&str] = &["draft", "released", "withdrawn"];
+
+/// All that have a name.
+pub(super) fn schemas() -> Value {
+    let mut all = Map::new();
+    for part in [common(), devices(), tasks(), firmware()] {
+        if let Value::Object(part) = part {
+            all.extend(part);
+        }
+    }
+    Value::Object(all)
+}
+
+fn common() -> Value {
+    let key = json!({
+        "id": of("string"), "name": of("string"), "roles": map_of(one_of(ROLES)),
+        "made": of("integer"),
+    });
+    let mut made = key.clone();
+    if let Value::Object(made) = &mut made {
+        made.insert("key".to_owned(), of("string"));
+    }
+    json!({
+        "Problem": shown(&["status", "code", "title"], json!({
+            "status": of("integer"), "code": of("string"), "title": of("string"),
+            "field": of("string"),
+        })),
+        "NewProduct": taken(&["id"], json!({ "id": of("string") })),
+        "Product": shown(&["id"], json!({ "id": of("string") })),
+        "Products": page("products", "Product", None),
+        "NewKey": taken(&["name", "role"], json!({
+            "name": of("string"), "role": one_of(ROLES), "product": or_null("string"),
+        })),
+        "Key": shown(&["id", "name", "roles", "made"], key),
+        "MadeKey": shown(&["id", "name", "roles", "made", "key"], made),
+        "Keys": page("keys", "Key", None),
+        "Event": {
+            "type": "object",
+            "required": ["seq", "at", "product", "device"],
+            "properties": {
+                "seq": of("integer"), "at": of("integer"), "product": of("string"),
+                "device": of("string"), "kind": of("string"),
+            },
+            "additionalProperties": true,
+        },
+        "Events": page("events", "Event", Some("integer")),
+    })
+}
+
+fn devices() -> Value {
+    let tags = || map_of(of("string"));
+    json!({
+        "NewDevice": taken(&["name"], json!({
+            "name": of("string"), "secret": or_null("string"), "tags": tags(),
+        })),
+        "MadeDevice": shown(&["product", "name", "made"], json!({
+            "product": of("string"), "name": of("string"), "made": of("boolean"),
+            "secret": of("string"),
+        })),
+        "MadeDevices": page("devices", "MadeDevice", None),
+        "ChangeDevice": taken(&[], json!({
+            "disabled": or_null("boolean"),
+            "tags": { "type": ["object", "null"], "additionalProperties": of("string") },
+        })),
+        // A row that cannot be read has `unreadable` in place of the rest.
+        "Device": shown(&["product", "name"], json!({
+            "product": of("string"), "name": of("string"), "online": of("boolean"),
+            "disabled": of("boolean"), "tags": tags(), "modules": map_of(of_name("Module")),
+            "task": { "oneOf": [of_name("Task"), of("null")] },
+            "not_offered": { "oneOf": [of_name("NotOffered"), of("null")] },
+            "counters": map_of(of("integer")), "unreadable": of("boolean"),
+        })),
+        "Module": shown(&["version", "at"], json!({
+            "version": of("string"), "at": of("integer"),
+        })),
+        "NotOffered": shown(&["code", "detail"], json!({
+            "code": of("string"), "detail": of("string"),
+        })),
+        "Devices": page("devices", "Device", Some("string")),
+        "Refused": shown(&["client_id", "at", "peer", "why", "times"], json!({
+            "client_id": of("string"), "at": of("integer"), "peer": of("string"),
+            "why": of("string"), "times": of("integer"),
+        })),
+        "Refusals": page("refused", "Refused", None),
+    })
+}
+
+fn tasks() -> Value {
+    let required = [
+        "id", "module", "version", "attempt", "status", "number", "percent", "code", "text",
+        "began", "pushed", "claimed", "proved", "ended", "how", "by_rule",
+    ];
+    let task = json!({
+        "id": of("string"), "module": of("string"), "version": of("string"),
+        "attempt": of("integer"), "status": of("string"), "number": of("integer"),
+        "percent": or_null("integer"), "code": of("integer"), "text": of("string"),
+        "began": of("integer"), "pushed": or_null("integer"), "claimed": or_null("integer"),
+        "proved": or_null("integer"), "ended": or_null("integer"), "how": or_null("string"),
+        "by_rule": of("boolean"),
+    });
+    let mut of_device = task.clone();
+    if let Value::Object(of_device) = &mut of_device {
+        of_device.insert("device".to_owned(), of("string"));
+    }
+    let with_device: Vec<&str> = required.iter().copied().chain(["device"]).collect();
+    json!({
+        "NewUpdate": taken(&["version"], json!({
+            "version": of("string"), "module": or_null("string"),
+            "timeout": { "type": ["integer", "null"], "minimum": 60, "maximum": 3_600 },
+            "confirm": of("boolean"),
+            "from_versions": { "type": "array", "items": of("string"), "maxItems": 50 },
+        })),
+        "Task": shown(&required, task),
+        "TaskOfDevice": shown(&with_device, of_device),
+        "Tasks": page("tasks", "TaskOfDevice", Some("string")),
+    })
+}
+
+fn firmware() -> Value {
+    let required = [
+        "product",
+        "version",
+        "module",
+        "state",
+        "why",
+        "size",
+        "md5",
+        "sha256",
+        "name",
+        "description",
+        "user_defined",
+    ];
+    json!({
+        "ChangeFirmware": taken(&[], json!({
+            "state": { "type": ["string", "null"], "enum": ["draft", "released", "withdrawn", null] },
+            "name": or_null("string"), "description": or_null("string"),
+        })),
+        "Firmware": shown(&required, json!({
+            "product": of("string"), "version": of("string"), "module": of("string"),
+            "state": one_of(STATES), "why": or_null("string"), "size": of("integer"),
+            "md5": of("string"), "sha256": or_null("string"), "name": of("string"),
+            "description": of("string"), "user_defined": or_null("string"),
+        })),
+        "FirmwareList": page("firmware", "Firmware", None),
+    })
+}
+
+/// What a call's body holds; none where it has none.
+pub(super) fn body(op: Op) -> Option<Value> {
+    let json = |schema: &str| json!({ "application/json": { "schema": of_name(schema) } });
+    let content = match op {
+        Op::AddProduct => json("NewProduct"),
+        Op::AddKey => json("NewKey"),
+        Op::AddDevices => json!({
+            "application/json": { "schema": of_name("NewDevice") },
+            "text/csv": { "schema": of("string") },
+        }),
+        Op::ChangeDevice => json("ChangeDevice"),
+        Op::StartUpdate => json("NewUpdate"),
+        Op::AddFirmware => json!({
+            "application/octet-stream": { "schema": { "type": "string", "format": "binary" } },
+        }),
+        Op::ChangeFirmware => json("ChangeFirmware"),
+        _ => return None,
+    };
+    Some(json!({ "required": true, "content": content }))
+}
+
+/// What a call's answer holds; none where it is empty.
+pub(super) fn answer(op: Op) -> Option<Value> {
+    let json = |schema: Value| json!({ "application/json": { "schema": schema } });
+    Some(match op {
+        Op::Describe => json(of("object")),
+        Op::Products => json(of_name("Products")),
+        Op::AddProduct => json(of_name("Product")),
+        Op::Keys => json(of_name("Keys")),
+        Op::AddKey => json(of_name("MadeKey")),
+        Op::Devices => json(of_name("Devices")),
+        Op::AddDevices => json(json!({ "oneOf": [of_name("MadeDevice"), of_name("MadeDevices")] })),
+        Op::Device | Op::ChangeDevice => json(of_name("Device")),
+        Op::History => json(of_name("Events")),
+        Op::Refused => json(of_name("Refusals")),
+        Op::Tasks => json(of_name("Tasks")),
+        Op::StartUpdate | Op::Cancel | Op::Retry | Op::Confirm | Op::Push => json(of_name("Task")),
+        Op::FirmwareList => json(of_name("FirmwareList")),
+        Op::AddFirmware | Op::Firmware | Op::ChangeFirmware => json(of_name("Firmware")),
+        Op::Image => json!({
+            "application/octet-stream": { "schema": { "type": "string", "format": "binary" } },
+        }),
+        Op::Events => json!({ "text/event-stream": { "schema": of("string") } }),
+        Op::RemoveKey | Op::RemoveDevice | Op::RemoveFirmware => return None,
+    })
+}
