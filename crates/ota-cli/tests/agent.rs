@@ -22,7 +22,7 @@ fn an_update_with_the_version_in_a_file() {
     cloud.event("proved");
 
     // There is nothing more to do.
-    let end = agent(&config, &["--once", "--wait", "1"]).end().expect(3);
+    let end = agent(&config, &["--once", "--wait", "5"]).end().expect(3);
     assert_eq!(end.err, ["ota: no offer came in time; is there a firmware for this device?"]);
     cloud.terminate();
     cloud.end().expect(0);
@@ -100,7 +100,7 @@ fn an_installer_that_restarts_the_machine_is_waited_for_and_then_what_runs_is_ju
         let version = desk.path(&format!("{name}.version"));
         let script = script.replace("FILE", version.to_str().unwrap());
         format!(
-            "restart = \"installer\"\ninstall_limit = 1\n\
+            "restart = \"installer\"\ninstall_limit = 4\n\
              install = [\"sh\", \"-c\", \"{script}\", \"{{version}}\"]"
         )
     };
@@ -113,7 +113,7 @@ fn an_installer_that_restarts_the_machine_is_waited_for_and_then_what_runs_is_ju
     assert_eq!(told(&mut cloud).0, "0");
 
     // The machine goes down while it is waited for, and comes back with the new version.
-    let more = lines("killed", "true").replace("= 1\n", "= 60\n");
+    let more = lines("killed", "true").replace("= 4\n", "= 60\n");
     let config = desk.device_with("killed", &broker, &more);
     let mut killed = agent(&config, &[]);
     killed.wait_for("a wait", |line| {
@@ -358,11 +358,11 @@ fn once_tells_no_connection_from_no_offer() {
     let (desk, _cloud, broker) = setup(&["dev001"], image(1, 1000));
     // A login that is refused is no connection, and an offer that nobody answers is one.
     let stranger = desk.plain_device("dev002", &broker);
-    let end = agent(&stranger, &["--once", "--wait", "1"]).end().expect(8);
+    let end = agent(&stranger, &["--once", "--wait", "5"]).end().expect(8);
     let last = end.err.last().unwrap();
     assert!(last.contains("in time; last: ") && last.contains("product_id"), "{last}");
     let asked = desk.device_with("dev001", &broker, "consent = \"ask\"");
-    let end = agent(&asked, &["--once", "--wait", "2"]).end().expect(3);
+    let end = agent(&asked, &["--once", "--wait", "5"]).end().expect(3);
     assert_eq!(end.err, ["ota: nobody answered the offer of 1.0.0 in time"]);
 }
 

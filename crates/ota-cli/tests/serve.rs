@@ -160,7 +160,7 @@ fn quiet_says_what_goes_wrong() {
     let config = desk.plain_device("dev001", &broker);
     // The image is not what was offered any more.
     desk.write("image", image(5, 999));
-    let agent = Ota::start(["agent", "--config", &config, "--once", "--wait", "2"]);
+    let agent = Ota::start(["agent", "--config", &config, "--once", "--wait", "60"]);
     let withdrawn = cloud.event("withdrawn");
     assert!(withdrawn["why"].as_str().unwrap().contains("changed"), "{withdrawn}");
     assert_eq!(cloud.event("not-offered")["why"], "withdrawn");

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Write as _;
 use std::process::Command;
 
-use common::{Desk, Ota, SECRET, image};
+use common::{Desk, Ota, SECRET, fixed_addr, image};
 
 const OTA: &str = env!("CARGO_BIN_EXE_ota");
 const ANY: &str = "127.0.0.1:0";
@@ -130,7 +130,7 @@ fn a_fleet_comes_back_by_itself_when_the_cloud_was_killed() {
             cloud.said.clear();
         }
     };
-    let mut cloud = serve(ANY);
+    let mut cloud = serve(&fixed_addr());
     let mqtt = cloud.event("listening")["mqtt"].as_str().unwrap().to_owned();
     let broker = format!("mqtt://{mqtt}");
     let load = Ota::start([

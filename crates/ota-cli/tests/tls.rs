@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Desk, Ota, SECRET, image};
+use common::{Desk, Ota, SECRET, fixed_addr, image};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -125,7 +125,7 @@ fn authorities_that_were_replaced_are_used_by_the_next_connection() {
     certificate(&desk, "server", "127.0.0.1", &old);
     let secret = format!("TESTPROD01/dev001={SECRET}");
     // One that has nothing to offer.
-    let (mut first, broker) = cloud_of(&desk, "127.0.0.1:0", &["--device", &secret]);
+    let (mut first, broker) = cloud_of(&desk, &fixed_addr(), &["--device", &secret]);
     let config = device(&desk, &broker, "ca_file = \"ca.pem\"");
     let agent = Ota::start(["agent", "--config", &config, "--json", "--once"]);
     first.event("login");

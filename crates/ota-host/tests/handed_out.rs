@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,13 +21,7 @@ fn options() -> SlotOptions {
 }
 
 fn open(folder: &Path, options: SlotOptions) -> Storage {
-    let dir = loop {
-        match DataDir::open(folder) {
-            // A child of another test has its files until it runs its program.
-            Err(HostError::Locked { .. }) => std::thread::yield_now(),
-            dir => break dir.unwrap(),
-        }
-    };
+    let dir = DataDir::open(folder).unwrap();
     let slot = FileSlot::open(&dir, options).unwrap();
     Storage::new(slot, JournalFile::open(&dir).unwrap(), Box::new(NoSwitch))
 }
@@ -135,8 +129,15 @@ fn an_image_can_be_run_and_is_not_held_open_for_writing() {
     let program = storage.image().path();
     fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     // It maps the file, and waits for its input.
-    let mut child =
-        Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut command = Command::new(&program);
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = loop {
+        match command.spawn() {
+            // A child of another test has all files of this process until it runs its program.
+            Err(why) if why.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            child => break child.unwrap(),
+        }
+    };
     bad(&mut storage, 2);
     drop(child.stdin.take());
     let mut said = String::new();

@@ -280,6 +280,19 @@ pub(crate) fn cloud_with(devices: &[&str], firmware: &Path, more: &[&str]) -> (O
     (cloud, broker)
 }
 
+/// An address for a server that is started again at the same one: the system gives its port to
+/// nobody who asks for any port.
+pub(crate) fn fixed_addr() -> String {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let first: u16 = range.split_whitespace().next().map_or(32_768, |port| port.parse().unwrap());
+    let ports = first.saturating_sub(10_000).max(1_024)..first;
+    // Each test program begins elsewhere.
+    let begin = std::process::id() as usize * 97 % ports.len().max(1);
+    let mut ports = ports.clone().skip(begin).chain(ports.take(begin));
+    let free = ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    format!("127.0.0.1:{}", free.expect("a free port"))
+}
+
 /// A cloud at this address with one device, and this text beside its firmware; also where devices
 /// connect.
 pub(crate) fn cloud_at(mqtt: &str, device: &str, firmware: &str, text: &str) -> (Ota, String) {

