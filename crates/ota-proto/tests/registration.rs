@@ -131,6 +131,26 @@ fn replies_that_give_nothing() {
     assert_eq!(Reply::decrypt(PAYLOAD, Some(53), &other), Err(Undecryptable));
 }
 
+/// Products whose devices have certificates: both parts, or it is none. A secret goes before them.
+#[test]
+fn replies_with_a_certificate() {
+    const START: &str = "XTv6+/pNsmYOjNuQMIRnu";
+    let decrypt = |rest: &str| Reply::decrypt(&format!("{START}{rest}"), None, &product());
+    let both =
+        "JT6LsTNP8UYZgq+92hAjF1BrcaAYyHw7DREM3XsLmgnGTSR8L7Xu+8t6DTxKeC1zpZ49OmPq1Lc4q13ILVmmqg=";
+    let (cert, key) = ("-----CERT-----".into(), "-----KEY-----".into());
+    let reply = decrypt(both).unwrap();
+    assert_eq!(format!("{reply:?}"), "Certificate { .. }");
+    assert_eq!(reply, Reply::Certificate { cert, key });
+    for (rest, what) in [
+        ("JT6LsTNP8UYZgq+92hAjF1BrcaAYyHw7DREM3XsLmgnKPKCuFRSTH9QJGXxttpG+g==", "no key"),
+        ("PGUV8wjP6hgcpRuwZ2cGLrLyQrYeJou05AtkHnTpoPr", "no certificate"),
+        ("KGt9WAMfwEIMcaYcwTIkxg=", "neither"),
+    ] {
+        assert_eq!(decrypt(rest), Err(RegistrationError::Malformed), "{what}");
+    }
+}
+
 #[test]
 fn product_secrets() {
     assert_eq!(ProductSecret::new("ABCDEFGHIJKLMNOPQRSTUVWX\n"), Ok(product()));
