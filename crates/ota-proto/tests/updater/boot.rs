@@ -1,7 +1,7 @@
 //! Boot: evidence beats the journal (docs/rules.md), each row; rules 11 and 13.
 
 use ota_proto::journal::{Outcome, Owed, Phase, Record, Target};
-use ota_proto::{Installed, Reason, SlotState, State, StorageError, Version};
+use ota_proto::{Installed, Reason, SlotInfo, SlotState, State, StorageError, Version};
 
 use crate::bench::*;
 
@@ -327,6 +327,73 @@ fn boot_done_that_never_left_and_is_not_true_any_more_becomes_fail() {
     assert_eq!(lines, ["done", "report 0.1.0"], "it may have left; the report tells the truth");
 }
 
+/// The same, and the new version runs: the result is true, and nobody was told.
+#[test]
+fn boot_done_that_is_true_is_told_whether_or_not_it_may_have_left() {
+    for sent in [false, true] {
+        for slot in [SlotState::Confirmed, SlotState::Unknown] {
+            let owed = Some(Owed { result: Outcome::Done, sent, answer: None });
+            let record = Record { owed, ..record(Phase::Owed, SIZE) };
+            let (bench, lines) = says("1.0.0", slot, Some(&record));
+            assert_eq!(lines, ["done", "report 1.0.0"], "{slot:?} {sent}");
+            assert_eq!(bench.journal().owed, None, "{slot:?} {sent}");
+        }
+    }
+}
+
+/// Also after records that this build does not write itself: what is owed beside an installation
+/// is over when its image is offered again.
+#[test]
+fn boot_with_any_record_that_makes_sense_is_followed_by_records_that_do() {
+    let results = [Outcome::Done, Outcome::Failed(Reason::NotConfirmed)];
+    let owed = results.map(|result| Some(Owed { result, sent: false, answer: None }));
+    let slots = [SlotState::Unknown, SlotState::Confirmed, SlotState::RolledBack];
+    let mut begun = 0;
+    for phase in [Phase::None, Phase::Fetching, Phase::Installing, Phase::Switching, Phase::Owed] {
+        for (owed, slot) in [None, owed[0], owed[1]].iter().flat_map(|o| slots.map(|s| (*o, s))) {
+            let record = Record { owed, ..tried(phase, 1) };
+            if !record.is_consistent() {
+                continue;
+            }
+            let (mut bench, _) = says("0.1.0", slot, Some(&record));
+            bench.reply(1_100, "0.1.0");
+            bench.offer(1_100, "1.0.0");
+            // The bench takes only records that decode.
+            let lines = bench.auto(1_100);
+            if lines.iter().any(|line| line.starts_with("event Started")) {
+                assert_eq!(bench.journal().owed, None, "{record:?}");
+                begun += 1;
+            }
+        }
+    }
+    assert!(begun > 5, "{begun}");
+}
+
+/// More than 2^57 bytes: a hundred times as many are no number any more.
+#[test]
+fn rule_4_the_percent_of_an_image_of_whatever_size_is_told() {
+    let huge = SlotInfo { capacity: u64::MAX, ..STORAGE };
+    for (size, offset, percent) in [
+        (1 << 57, 1 << 56, 50),
+        (1 << 58, 1 << 57, 50),
+        (1 << 59, 7 << 56, 87),
+        (1 << 62, 1 << 61, 50),
+        (1 << 62, 1 << 40, 0),
+    ] {
+        let mut part = record(Phase::Fetching, offset);
+        part.target = part.target.map(|target| Target { size, ..target });
+        let slot = SlotState::Confirmed;
+        let mut bench = Bench::boot_on(huge, config(), "0.1.0", slot, Some(&part));
+        bench.machine.handle_session(at(0), true);
+        bench.auto(0);
+        let offer = offer_text("1.0.0", "https://cos.example/a");
+        bench.message(100, &offer.replace(&format!(":{SIZE},"), &format!(":{size},")));
+        let lines = bench.auto(100);
+        let fetch = format!("fetch {offset}");
+        assert_eq!(lines[..2], [format!("downloading {percent}"), fetch], "{offset} of {size}");
+    }
+}
+
 #[test]
 fn boot_on_a_foreign_trial_asks_and_writes_nothing() {
     let (mut bench, lines) = says("1.0.0", SlotState::Trial, None);
@@ -579,6 +646,25 @@ fn rule_16_a_mark_that_waits_for_the_journal_has_no_deadline() {
         assert!(bench.idle.0.is_none_or(|next| next > at(ms)), "{:?}", bench.idle);
     }
     bench.done(61_000, Kind::Persist);
+    assert!(bench.out(61_000).contains(&"slot ClearMark".into()));
+}
+
+/// Nor is one that waits for what the slot is doing.
+#[test]
+fn rule_16_a_mark_that_waits_for_the_slot_has_no_deadline() {
+    let mut bench = Bench::boot(config(), "0.1.0", SlotState::RolledBack, None);
+    assert_eq!(bench.out(0), ["slot ClearMark"]);
+    bench.error(0, Kind::Slot, StorageError::Failed);
+    bench.machine.handle_session(at(0), true);
+    bench.auto(0);
+    bench.reply(0, "0.1.0");
+    bench.offer(58_000, "1.0.0");
+    bench.auto(58_000);
+    assert_eq!(bench.idle.0, Some(at(60_000)), "the mark");
+    bench.good_head(59_000);
+    assert!(bench.out(59_000).contains(&"erase 0..4096".into()));
+    assert!(bench.idle.0.is_none_or(|next| next > at(60_000)), "{:?}", bench.idle);
+    bench.done(61_000, Kind::Erase);
     assert!(bench.out(61_000).contains(&"slot ClearMark".into()));
 }
 

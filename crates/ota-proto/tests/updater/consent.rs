@@ -208,6 +208,50 @@ fn rule_3_another_text_at_any_stage_is_asked_about_and_a_url_alone_is_not() {
     }
 }
 
+/// Also while a fresh URL is waited for: it comes with another text.
+#[test]
+fn rule_3_another_text_with_the_url_that_is_waited_for_is_asked_about() {
+    for status in [403, 404] {
+        for (text, again) in [("text", false), ("other", true)] {
+            let mut bench = half(asking(), &offer_with("text"));
+            bench.fetch_failed(2_000, TransportError::Closed);
+            let ms = bench.next_fetch().unwrap();
+            bench.status(ms, status).unwrap_err();
+            assert!(has(&bench.auto(ms), "report 0.1.0"), "{status}: the URL is asked for");
+            bench.message(ms + 100, &offer_with(text).replace("sign=1", "sign=2"));
+            let lines = bench.auto(ms + 100);
+            assert_eq!(has(&lines, "event Offered"), again, "{status} {text}: {lines:?}");
+            assert_eq!(has(&lines, "fetch 8192"), !again, "{status} {text}: {lines:?}");
+        }
+    }
+}
+
+/// The application takes every offer, and looks at what came: at this text, then.
+#[test]
+fn rule_3_another_text_for_an_image_that_waits_is_looked_at_whichever_word_it_waits_for() {
+    type Gate = fn(&mut ota_proto::Config);
+    let gates: [Gate; 2] = [|c| c.approval = Hold::Ask, |c| c.install = Hold::Ask];
+    for (gate, deferred) in gates.into_iter().flat_map(|gate| [(gate, false), (gate, true)]) {
+        let mut config = config();
+        gate(&mut config);
+        let mut bench = Bench::online(config);
+        bench.message(1_000, &offer_with("text"));
+        bench.auto(1_000);
+        bench.good_head(1_100);
+        assert!(has(&bench.body(1_100, SIZE), "event Ready"));
+        if deferred {
+            bench.machine.defer(at(2_000), at(9_000_000)).unwrap();
+        }
+        bench.message(3_000, &offer_with("text").replace("sign=1", "sign=2"));
+        assert_eq!(bench.auto(3_000), [""; 0], "a URL alone is no news");
+        bench.message(4_000, &offer_with("other"));
+        let lines = bench.auto(4_000);
+        assert!(has(&lines, "event Superseded") && has(&lines, "event Ready"), "{lines:?}");
+        assert_eq!(bench.machine.state(), State::Ready);
+        assert_eq!(bench.machine.offer().unwrap().user_defined, Some("other"));
+    }
+}
+
 /// A write under way ends before the fetch that follows: none of its bytes comes twice.
 #[test]
 fn rule_3_a_write_under_way_is_counted_before_the_next_fetch() {

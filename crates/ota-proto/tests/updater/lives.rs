@@ -1,7 +1,7 @@
 //! Rule 11: checkpoints before something ends, and lives that are too short for one.
 
 use ota_proto::journal::Record;
-use ota_proto::{SlotInfo, SlotState, TransportError};
+use ota_proto::{Hold, SlotInfo, SlotState, TransportError};
 
 use crate::bench::*;
 
@@ -125,4 +125,47 @@ fn rule_11_an_orderly_stop_makes_durable_what_is_stored() {
     let mut bench = Bench::online(config());
     bench.machine.prepare_stop(at(2_000));
     assert!(bench.machine.is_stopped());
+}
+
+#[test]
+fn rule_11_after_the_word_to_stop_nothing_is_read() {
+    let head = Bench::fetching(config());
+    let mut body = start(0);
+    body.auto(1_000);
+    for (what, mut bench) in [("head", head), ("body", body)] {
+        bench.out(1_000);
+        assert!(bench.idle.2, "{what}: it is waited for");
+        bench.machine.prepare_stop(at(2_000));
+        assert_eq!(bench.out(2_000), [""; 0], "{what}: there is nothing to make durable");
+        assert!(!bench.idle.2, "{what}");
+        if what == "body" {
+            let upto = bench.at + 16;
+            assert!(!bench.piece(2_000, upto), "nothing is taken");
+        }
+    }
+}
+
+/// Another text came while a part of it was not durable, and the application put it off.
+#[test]
+fn rule_11_what_is_stored_is_made_durable_when_a_deferral_ends() {
+    let mut asking = config();
+    asking.consent = Hold::Ask;
+    let mut bench = Bench::boot_on(SMALL, asking, "0.1.0", SlotState::Confirmed, None);
+    bench.machine.handle_session(at(0), true);
+    bench.auto(0);
+    bench.offer(10, "1.0.0");
+    bench.auto(10);
+    bench.machine.accept(at(10)).unwrap();
+    bench.auto(10);
+    bench.good_head(20);
+    bench.body(20, 100);
+    let other = offer_text("1.0.0", "https://cos.example/a?sign=1");
+    bench.message(1_000, &format!(r#"{{"user_defined":"other",{}"#, &other[1..]));
+    assert!(has(&bench.auto(1_000), "event Offered"));
+    bench.machine.defer(at(2_000), at(10_000)).unwrap();
+    bench.auto(2_000);
+    assert_eq!(bench.journal().target.map(|target| target.offset), Some(0));
+    bench.machine.handle_timeout(at(10_000));
+    assert!(has(&bench.auto(10_000), "report"), "the offer is drawn again");
+    assert_eq!(bench.journal().target.map(|target| target.offset), Some(96));
 }

@@ -6,6 +6,7 @@ mod bench;
 mod boot;
 mod bounds;
 mod consent;
+mod ends;
 mod fetch;
 mod lines;
 mod lives;

@@ -198,6 +198,47 @@ fn rule_3_a_task_that_is_over_is_withdrawn_before_the_next_fetch_however_slow_th
     }
 }
 
+/// A pause is over and the cloud is asked whether the task is: without a session it cannot be, and
+/// a new one is asked anew.
+#[test]
+fn rule_9_after_a_pause_a_session_that_goes_is_not_waited_for_and_one_that_comes_is_asked() {
+    let mut bench = Bench::fetching(config());
+    let retry_after = Some(Duration::from_secs(60));
+    bench.head(1_100, &ResponseHead { status: 503, retry_after, ..good(0) }).unwrap_err();
+    bench.auto(1_100);
+    let ms = 61_100;
+    assert_eq!(bench.until(ms).last().unwrap(), "61100 report 0.1.0");
+    let mut down = bench.clone();
+    down.machine.handle_session(at(ms + 100), false);
+    assert_eq!(down.auto(ms + 100), ["fetch 0"]);
+    bench.machine.handle_session(at(ms + 100), true);
+    assert_eq!(bench.auto(ms + 100)[0], "report 0.1.0");
+    assert_eq!(bench.machine.state(), State::Waiting);
+    let lines = bench.until(ms + 30_100);
+    assert_eq!(lines.last().unwrap(), "91200 fetch 0", "nobody answered: {lines:?}");
+}
+
+/// For a person: what the last answer was, as long as it belongs to the open attempt.
+#[test]
+fn rule_6_the_last_answer_of_the_open_attempt_is_shown() {
+    let shown = |bench: &Bench| bench.machine.answer().map(|answer| answer.to_string());
+    let mut bench = Bench::fetching(config());
+    assert_eq!(shown(&bench), None);
+    let page = ResponseHead { media: Media::new(b"text/html"), ..ResponseHead::default() };
+    let page = ResponseHead { status: 503, content_length: Some(17), ..page };
+    bench.head(1_100, &page).unwrap_err();
+    assert_eq!(shown(&bench).as_deref(), Some("503, 17 bytes, text/html"));
+    let ms = bench.next_fetch().unwrap();
+    assert_eq!(shown(&bench).as_deref(), Some("503, 17 bytes, text/html"), "until the next one");
+    bench.fetch_failed(ms, TransportError::Closed);
+    assert_eq!(shown(&bench), None, "there was none");
+    let ms = bench.next_fetch().unwrap();
+    bench.good_head(ms);
+    assert_eq!(shown(&bench).as_deref(), Some("200, 10000 bytes"));
+    bench.machine.cancel(at(ms)).unwrap();
+    assert_eq!(shown(&bench), None);
+}
+
 #[test]
 fn rule_5_a_store_that_is_not_filled_yet_is_asked_again_after_a_minute() {
     let mut bench = Bench::fetching(config());

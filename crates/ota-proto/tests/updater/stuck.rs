@@ -75,6 +75,22 @@ fn rule_16_a_switch_that_is_never_answered_is_left_to_the_restart() {
     assert_eq!(result, Some(Outcome::Failed(Reason::Storage)));
 }
 
+/// Without the word in the journal nothing was switched: a restart would only run the old one.
+#[test]
+fn rule_16_a_switch_that_the_journal_never_held_is_a_failure_and_no_restart() {
+    let mut bench = Bench::installing(config());
+    bench.machine.installed(at(2_000), Installed::NeedsRestart).unwrap();
+    assert_eq!(bench.out(2_000)[0], "persist Switching 1.0.0@10000 try 1");
+    bench.open.clear();
+    let mut lines = bench.until(1_801_999);
+    assert_eq!(bench.machine.state(), State::Restarting, "{lines:?}");
+    lines.extend(bench.until(1_900_000));
+    let told = lines.iter().filter(|line| line.contains("outcome: Failed(Storage)")).count();
+    assert_eq!(told, 1, "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("slot") || line.ends_with("event Restart")));
+    assert_eq!(bench.machine.owed(), Some(Outcome::Failed(Reason::Storage)));
+}
+
 #[test]
 fn rule_16_a_journal_that_never_answers_ends_the_attempt_after_half_an_hour() {
     for fails in [false, true] {
