@@ -10,10 +10,16 @@ const RELEASED: u64 = 1_767_225_600;
 
 /// When this was built, in Unix seconds, as `SOURCE_DATE_EPOCH` said at the build, or when it was
 /// released: no right clock says less.
-pub const BUILT: u64 = match option_env!("SOURCE_DATE_EPOCH") {
-    Some(text) if number(text.as_bytes()) > RELEASED => number(text.as_bytes()),
-    _ => RELEASED,
-};
+pub const BUILT: u64 = built(option_env!("SOURCE_DATE_EPOCH"));
+
+/// The later of the release and what the build was told.
+const fn built(epoch: Option<&str>) -> u64 {
+    let told = match epoch {
+        Some(text) => number(text.as_bytes()),
+        None => 0,
+    };
+    if told > RELEASED { told } else { RELEASED }
+}
 
 /// A decimal number; 0 when it is none.
 const fn number(text: &[u8]) -> u64 {
@@ -322,12 +328,21 @@ mod tests {
         assert_eq!(alloc::format!("{}", Instant::from_millis(12_345)), "12.345");
     }
 
+    /// Only a build could tell another one from outside.
     #[test]
-    fn the_date_of_a_build_is_a_number_or_nothing() {
-        assert_eq!(number(b"1767225600"), 1_767_225_600);
-        assert_eq!(number(b"99999999999999999999999"), u64::MAX);
-        for none in ["", "x", "-1", "12 ", "1.5"] {
-            assert_eq!(number(none.as_bytes()), 0, "{none:?}");
+    fn a_build_is_as_old_as_it_was_told_and_no_older_than_the_release() {
+        for (epoch, second) in [
+            (None, 1_767_225_600),
+            (Some("1767225599"), 1_767_225_600),
+            (Some("1767225600"), 1_767_225_600),
+            (Some("1767225601"), 1_767_225_601),
+            (Some("02000000000"), 2_000_000_000),
+            (Some("99999999999999999999999"), u64::MAX),
+        ] {
+            assert_eq!(built(epoch), second, "{epoch:?}");
+        }
+        for none in ["", "x", "-2000000000", "2000000000 ", "2000000000.5"] {
+            assert_eq!(built(Some(none)), 1_767_225_600, "{none:?}");
         }
     }
 }
