@@ -242,3 +242,17 @@ fn a_link_that_cannot_be_opened_is_told_and_tried_again() {
     }
     assert!(failed >= 3 && told == failed, "{failed} {told}");
 }
+
+#[test]
+fn each_link_has_the_buffer_of_its_kind() {
+    let now = Instant::ZERO;
+    let engine = Engine::new(now, config(), vec![0; 5_000], vec![0; 4_096]).unwrap();
+    let mut bench = Bench { engine, now, topic: String::new(), broker: None };
+    for _ in 0..3 {
+        let link = bench.connect(LinkKind::Broker);
+        bench.settle();
+        assert_eq!(bench.engine.room(link).len(), 5_000);
+        bench.engine.handle_closed(link, true);
+        bench.settle();
+    }
+}

@@ -99,3 +99,22 @@ fn devices_are_counted_from_0() {
     let places: Vec<usize> = desk.client.devices().map(|device| device.get()).collect();
     assert_eq!(places, [0, 1, 2]);
 }
+
+#[test]
+fn a_deadline_of_something_else_leaves_the_stores_link_alone() {
+    let (mut desk, _, store) = downloading();
+    desk.client.handle_timeout(at(2));
+    assert_eq!(desk.work(at(2)), [], "an open one");
+    assert!(desk.events.is_empty(), "{:?}", desk.events);
+    desk.feed_body(at(3), store, IMAGE);
+
+    let mut desk = Desk::new();
+    let link = desk.up(at(0));
+    desk.sent(at(0), link);
+    desk.feed(at(1), link, &publish("$ota/update/P/D", &offer("http://store.example/a")));
+    let store = desk.open(at(1), LinkKind::Store);
+    desk.client.handle_timeout(at(2));
+    assert_eq!(desk.work(at(2)), [], "one that is being opened");
+    desk.client.handle_connected(at(3), store);
+    assert!(!desk.client.transmit(store).is_empty());
+}
