@@ -3,7 +3,7 @@
 
 use ota_cloud::fault::{Fault, FaultPlan, Place, Rule};
 use ota_cloud::origin::{Origin, OriginConfig};
-use ota_cloud::peer::{Peer, Port};
+use ota_cloud::peer::{ConnId, Peer, Port};
 use ota_cloud::relay::{Connection, End, Relay};
 use ota_cloud::sign::UrlSigner;
 use ota_cloud::{Cloud, CloudConfig, Secret};
@@ -362,4 +362,92 @@ fn what_is_no_packet_or_too_large_passes_as_it_is() {
     let mut world = World::new(&[Fault::Kick]);
     let half = [0x30, 0xfc, 0xff, 0x03];
     assert_eq!(world.pass(0, End::Device, &half), b"");
+}
+
+/// A peer with a device whose login is [`LOGIN`].
+fn peer(faults: &[Fault], secret: [u8; 16]) -> (Peer, Identity) {
+    let signer = UrlSigner::new("http://h", *b"key", UrlSigner::LIFE);
+    let origin = Origin::new(OriginConfig::new(Some(signer.clone()), 0));
+    let plan = faults.iter().fold(FaultPlan::new(1), |plan, fault| plan.with(Rule::new(*fault)));
+    let mut peer = Peer::new(Cloud::new(CloudConfig::new(signer, 0)), origin, plan, 0);
+    let device = Identity::new("TESTPROD01", "dev001").unwrap();
+    peer.add_device(&device, Secret::new(secret)).unwrap();
+    (peer, device)
+}
+
+/// What a peer sends now.
+fn sent(peer: &mut Peer, now: Instant, id: ConnId) -> Vec<u8> {
+    let bytes = peer.transmit(now, id).to_vec();
+    peer.handle_sent(now, id, bytes.len());
+    bytes
+}
+
+#[test]
+fn a_peer_answers_its_device_with_and_without_a_relay() {
+    for (faults, late) in
+        [(&[][..], false), (&[Fault::LostAck], false), (&[Fault::LateReply], true)]
+    {
+        let (mut peer, device) = peer(faults, *b"0123456789abcdef");
+        let mut now = Instant::from_secs(1);
+        let id = peer.accept(now, Port::Mqtt);
+        assert_eq!(peer.handle_received(now, id, LOGIN), LOGIN.len());
+        // It stays until it has left.
+        assert_eq!(peer.transmit(now, id), b"\x20\x02\0\0");
+        peer.handle_sent(now, id, 1);
+        assert_eq!(sent(&mut peer, now, id), b"\x02\0\0");
+        let topic = device.update_topic().as_bytes();
+        let length = u8::try_from(topic.len()).unwrap();
+        let subscribe = [&[0x82, length + 5, 0, 1, 0, length], topic, &[0]].concat();
+        assert_eq!(peer.handle_received(now, id, &subscribe), subscribe.len());
+        assert_eq!(sent(&mut peer, now, id), b"\x90\x03\0\x01\0");
+        let report = publish(device.report_topic(), Some(7), VERSION);
+        assert_eq!(peer.handle_received(now, id, &report), report.len());
+        let mut answer = sent(&mut peer, now, id);
+        assert!(answer.starts_with(b"\x40\x02\0\x07"), "{answer:?}");
+        if late {
+            assert_eq!(answer.len(), 4);
+            now = Instant::from_secs(13);
+            assert!(peer.deadline().is_some_and(|at| at <= now));
+            peer.handle_timeout(now);
+            answer = sent(&mut peer, now, id);
+        }
+        assert!(answer.ends_with(REPLY.as_bytes()), "{answer:?}");
+        assert_eq!((sent(&mut peer, now, id), peer.closing(id)), (Vec::new(), None));
+        assert_eq!(peer.handle_received(now, id, b"\xe0\0"), 2);
+        assert!(peer.closing(id).is_some());
+    }
+}
+
+#[test]
+fn a_connection_to_a_peer_ends_when_its_login_is_wrong_or_does_not_come() {
+    for faults in [&[][..], &[Fault::LostAck]] {
+        let (mut peer, _) = peer(faults, [0; 16]);
+        let now = Instant::from_secs(1);
+        let ids = [peer.accept(now, Port::Mqtt), peer.accept(now, Port::Mqtt)];
+        assert_eq!(peer.handle_received(now, ids[0], LOGIN), LOGIN.len());
+        assert_eq!(peer.closing(ids[0]), None, "the answer comes first");
+        assert_eq!(sent(&mut peer, now, ids[0]), b"\x20\x02\0\x04");
+        assert!(peer.closing(ids[0]).is_some());
+        peer.handle_closed(now, ids[0]);
+        let at = peer.deadline().unwrap();
+        assert_eq!(peer.closing(ids[1]), None);
+        peer.handle_timeout(at);
+        assert!(peer.closing(ids[1]).is_some());
+    }
+}
+
+#[test]
+fn what_must_not_move_a_device_comes_before_a_reply() {
+    let reply = publish(UPDATES, None, REPLY);
+    for (fault, words) in [
+        (Fault::ForeignTopic, "$ota/update/P/d-other"),
+        (Fault::GarbagePayload, r#"{"type":"format_flash"}"#),
+        (Fault::HugePayload, "xxxxxxxxxxxxxxxxxxxxxxxx"),
+        (Fault::DeepJson, "[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]"),
+    ] {
+        let mut world = World::new(&[fault]);
+        let came = world.pass(0, End::Broker, &reply);
+        let nonsense = came.strip_suffix(&reply[..]).unwrap();
+        assert!(String::from_utf8_lossy(nonsense).contains(words), "{fault}");
+    }
 }

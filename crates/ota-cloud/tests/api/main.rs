@@ -2,6 +2,8 @@
 #![cfg(feature = "api")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
+mod calls;
+
 use std::time::Duration;
 
 use ota_cloud::api::{

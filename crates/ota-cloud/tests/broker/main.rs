@@ -127,6 +127,17 @@ fn what_the_broker_kept_may_come_before_the_suback() {
 }
 
 #[test]
+fn an_answer_to_the_subscription_names_one_quality() {
+    for suback in [&b"\x90\x03\0\x01\x03"[..], b"\x90\x02\0\x01", b"\x90\x04\0\x01\x01\x01"] {
+        let mut session = Session::new(T0, &broker());
+        session.handle_received(CONNACK);
+        session.handle_received(suback);
+        assert_eq!(session.poll_event(T0), None, "{suback:?}");
+        assert!(matches!(session.over(), Some(Lost::Malformed(_))), "{suback:?}");
+    }
+}
+
+#[test]
 fn a_retained_message_is_no_report() {
     let mut session = joined();
     session.handle_received(&publish(0x33, b"$ota/report/P/d", Some(2), b"{}"));

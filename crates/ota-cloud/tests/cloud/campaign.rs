@@ -98,6 +98,21 @@ fn pause_and_cancel_are_at_once() {
     assert_eq!((change.admit, change.moved), (0, Some(cancelled)));
 }
 
+#[test]
+fn a_minute_that_is_over_or_of_a_paused_batch_is_not_waited_for() {
+    let plan = CampaignPlan { per_minute: 2, at_once: 2, ..CampaignPlan::default() };
+    let mut batch = Campaign::new(plan);
+    let change = batch.apply(at(0), TICK, &counts(9, 0, 0, 0));
+    assert_eq!((change.admit, change.wake), (2, Some(at(60_000))));
+    let mut paused = batch.clone();
+    assert_eq!(paused.apply(at(1), CampaignInput::Pause, &counts(7, 2, 0, 0)).wake, None);
+    // Nobody has ended: the next who does is who frees a place.
+    for time in [60_000, 60_001] {
+        let change = batch.apply(at(time), TICK, &counts(7, 2, 0, 0));
+        assert_eq!((change.admit, change.wake), (0, None), "{time}");
+    }
+}
+
 proptest! {
     /// A whole batch: never more than the plan allows, and it ends.
     #[test]

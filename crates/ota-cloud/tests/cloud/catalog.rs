@@ -1,7 +1,7 @@
 //! What may be offered.
 
 use super::*;
-use ota_cloud::CatalogError;
+use ota_cloud::{CatalogError, Listed};
 
 fn good() -> Firmware {
     Firmware::new("P", "1", digest(), 1)
@@ -52,4 +52,11 @@ fn a_version_is_unique_in_its_product_which_has_a_hundred_whatever_others_have()
     let more = Firmware { version: "2".into(), ..good() };
     assert_eq!(cloud.add_firmware(more.clone()), Err(CatalogError::FirmwareExceedLimit));
     cloud.add_firmware(Firmware { product_id: "Q".into(), ..more }).unwrap();
+}
+
+#[test]
+fn a_row_is_named_by_product_module_and_version() {
+    assert_eq!(Listed::id(&good()), "P/default/1");
+    let module = Firmware { fw_type: Some("bms".into()), ..good() };
+    assert_eq!(Listed::id(&module), "P/bms/1");
 }

@@ -93,3 +93,25 @@ fn no_secret_in_debug() {
         assert!(!text.contains(secret), "{secret}");
     }
 }
+
+#[test]
+fn what_is_no_message_names_its_cause() {
+    let mut desk = Desk::started(config());
+    let why = refused(&mut desk, TOPIC, b"{");
+    let cause = std::error::Error::source(&why).map(ToString::to_string);
+    assert!(cause.is_some_and(|cause| !cause.is_empty()), "{why}");
+    let why = refused(&mut desk, "$ota", b"{");
+    assert!(std::error::Error::source(&why).is_none());
+}
+
+#[test]
+fn the_devices_of_a_client_id_are_those_whose_names_run_together_so() {
+    let found = |id| -> Vec<String> {
+        ota_cloud::login::devices_of(id, ["AB", "ABC", "X"].into_iter())
+            .map(|device| format!("{} {}", device.product_id(), device.device_name()))
+            .collect()
+    };
+    assert_eq!(found("ABCd"), ["AB Cd", "ABC d"]);
+    assert_eq!(found("ABC"), ["AB C"], "no name is empty");
+    assert_eq!(found("Yd"), [""; 0]);
+}

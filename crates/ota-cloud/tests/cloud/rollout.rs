@@ -97,3 +97,25 @@ fn a_rule_can_end_and_needs_firmware() {
     desk.version(0, "0.1.0");
     assert_eq!(desk.sent(1_000), [""; 0]);
 }
+
+#[test]
+fn attempts_at_one_version_do_not_count_for_the_next() {
+    let mut desk = Desk::new(config());
+    let set = |desk: &mut Desk, ms, version| {
+        let mut once = Rollout::new(version);
+        once.attempts = 1;
+        desk.cloud.set_rollout(at(ms), "TESTPROD01", Some(once)).unwrap();
+    };
+    set(&mut desk, 0, "1.0.0");
+    desk.connect(0);
+    desk.version(0, "0.1.0");
+    assert_eq!(desk.sent(50), ["offer 1.0.0"]);
+    desk.fail(100, "-4", "md5");
+    desk.disconnect(200);
+    desk.connect(10_000);
+    desk.version(10_000, "0.1.0");
+    assert_eq!(desk.sent(10_050), [""; 0]);
+    desk.cloud.add_firmware(Firmware::new("TESTPROD01", "1.1.0", digest(), 9)).unwrap();
+    set(&mut desk, 11_000, "1.1.0");
+    assert_eq!(desk.sent(11_050), ["offer 1.1.0"]);
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 use ota_cloud::device::{self, Context, DeviceInput, Effect, MAX_MODULES, Write};
-use ota_cloud::{Catalog, Device, EventKind, Finish, Rollout};
+use ota_cloud::{Catalog, Device, EventKind, Finish, NotOffered, Rollout};
 
 struct Bench {
     config: CloudConfig,
@@ -161,5 +161,44 @@ fn a_device_is_some_hundred_bytes_and_damage_is_an_error() {
     for (from, to) in [("TESTPROD01", "TEST/PROD0"), ("\"default\"", "\"a b\"")] {
         let error = Device::from_bytes(text.replace(from, to).as_bytes()).unwrap_err();
         assert!(error.to_string().starts_with("what was kept cannot be read: "), "{error}");
+    }
+}
+
+#[test]
+fn what_says_nothing_new_is_no_line_of_the_journal() {
+    let mut bench = Bench::new();
+    bench.catalog = Catalog::default();
+    let _ = bench.apply(0, DeviceInput::Connected);
+    for (ms, version, news) in
+        [(0, "0.1.0", true), (1, "0.1.0", false), (2, "0.2.0", true), (3, "0.2.0", false)]
+    {
+        assert_eq!(bench.version(ms, version).journal, news, "{ms}: {version}");
+    }
+    let mut bench = claimed();
+    let task = bench.device.task.as_ref().unwrap().id;
+    let _ = bench.apply(51, DeviceInput::Offered(task));
+    for (ms, percent, news) in [(100, 1, true), (200, 1, false), (300, 2, false)] {
+        let change = bench.downloading(ms, percent);
+        assert_eq!((change.journal, change.write == Write::Now), (news, news), "{ms}: {change:?}");
+    }
+}
+
+/// Somebody has to do something, or it comes by itself.
+#[test]
+fn a_reason_that_asks_for_a_person_is_trouble() {
+    let why = || "bad".to_owned();
+    for (reason, trouble) in [
+        (NotOffered::UpToDate, false),
+        (NotOffered::NoRule, false),
+        (NotOffered::UnknownModule, true),
+        (NotOffered::OtherVersion, false),
+        (NotOffered::AttemptsUsed { attempts: 3 }, true),
+        (NotOffered::WaitsForSession, false),
+        (NotOffered::OtherModule, false),
+        (NotOffered::NotSubscribed, true),
+        (NotOffered::NoFirmware, true),
+        (NotOffered::Withdrawn { why: why() }, true),
+    ] {
+        assert_eq!(reason.is_trouble(), trouble, "{reason}");
     }
 }

@@ -62,6 +62,13 @@ fn refusals_have_their_return_codes() {
         connection.refuse(T0, why);
         assert_eq!(connection.unsent(), [0x20, 2, 0, code]);
         assert_eq!(connection.closed(), Some(Close::Refused(why)));
+        // It is said once, and not of a login that was taken.
+        connection.refuse(T0, Refusal::BadClientId);
+        assert_eq!(connection.unsent(), [0x20, 2, 0, code]);
+        assert_eq!(connection.closed(), Some(Close::Refused(why)));
+        let mut connection = up();
+        connection.refuse(T0, why);
+        assert_eq!((connection.unsent(), connection.closed()), (&b""[..], None));
     }
 }
 

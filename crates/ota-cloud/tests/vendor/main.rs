@@ -9,7 +9,8 @@ mod secrets;
 use ota_cloud::api::Right;
 use ota_cloud::vendor::OldClaim;
 use ota_cloud::vendor::{
-    Action, ApiError, Claim, Code, Filter, Params, REPLAY, Request, SKEW, reply,
+    Action, ApiError, Claim, Code, Filter, NamedModule, Params, REPLAY, Request, SKEW, built_in,
+    module_info, reply,
 };
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -502,4 +503,23 @@ fn every_answer_has_the_envelope_and_its_request_id() {
     codes.sort_unstable();
     codes.dedup();
     assert_eq!(codes.len(), Code::ALL.len(), "no code twice");
+}
+
+#[test]
+fn a_module_is_told_in_the_vendors_words() {
+    let module = ota_cloud::Module::new(Some("bms")).unwrap();
+    let now = ota_proto::Instant::from_secs(7);
+    let words = |text: &str| Some(text.to_owned());
+    let named = NamedModule::new("P", &module, None, words("a name"), words("a word"), now);
+    assert_eq!(
+        module_info(&named.unwrap()),
+        json!({
+            "CreateTime": 7, "ProductName": "P", "Name": "a name", "ProductID": "P",
+            "FwType": "bms", "IsBuildIn": false, "Remark": "a word",
+        })
+    );
+    let built_in = built_in("P");
+    let kinds: Vec<_> = built_in.iter().map(|it| module_info(it)["FwType"].clone()).collect();
+    assert_eq!(kinds, ["default", "mcu"]);
+    assert!(built_in.iter().all(|it| module_info(it)["IsBuildIn"] == true));
 }
