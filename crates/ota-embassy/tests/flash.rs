@@ -129,8 +129,12 @@ fn a_hash_of_bytes_before_those_that_changed_is_kept() {
         // A bit of the first page would be read wrongly.
         chip.misread(DFU.start + 100);
         assert_eq!(storage.digest(PAGE as u64..size).await, Ok(md5(&new)));
+        assert_eq!(storage.digest(size..size).await, Ok(md5(&new)), "all of it is known");
         assert_ne!(storage.digest(0..size).await, Ok(md5(&new)), "it was read");
         assert_eq!(storage.digest(0..size).await, Ok(md5(&new)));
+        // What was hashed goes beyond what is asked for.
+        let page = PAGE as u64;
+        assert_eq!(storage.digest(page..page).await, Ok(md5(&new[..PAGE])));
     });
 }
 

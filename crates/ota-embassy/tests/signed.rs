@@ -21,10 +21,17 @@ fn a_signature_is_checked_whatever_the_read_unit() {
     checked::<8_192, 16, 16>("STM32H5");
 }
 
-/// An image of an odd length that ends with the partition but for three bytes.
+/// An image of an odd length that ends with the partition but for three bytes, and one so short
+/// that a single piece holds it.
 fn checked<const E: usize, const W: usize, const R: usize>(name: &str) {
     let geometry = Geometry::ALL.into_iter().find(|geometry| geometry.name == name).unwrap();
-    let (dfu, len) = (geometry.dfu(), geometry.dfu().len() - 3);
+    for len in [geometry.dfu().len() - 3, 99] {
+        checked_of::<E, W, R>(geometry, len);
+    }
+}
+
+fn checked_of<const E: usize, const W: usize, const R: usize>(geometry: Geometry, len: usize) {
+    let (name, dfu) = (geometry.name, geometry.dfu());
     let mut new = image(dfu.len(), 9);
     let chip = Chip::of(geometry, &[], 1);
     let key = SigningKey::from_bytes(&[7; 32]);

@@ -244,8 +244,17 @@ fn a_record_longer_than_its_buffer_is_told() {
     let names: Vec<String> = (0..40).map(|number| format!("host{number}.example")).collect();
     let names = CertificateParams::new(names).unwrap().subject_alt_names;
     let long = certificate(|params| params.subject_alt_names.extend(names));
-    assert_refused(Tls { room: 700, ..long }, TlsError::Unavailable);
-    assert_refused(Tls { room: 600, ..certificate(|_| {}) }, TlsError::Unavailable);
+    assert_refused(Tls { room: (700, 1_024), ..long }, TlsError::Unavailable);
+    for room in [(639, 1_024), (16_640, 639)] {
+        assert_refused(Tls { room, ..certificate(|_| {}) }, TlsError::Unavailable);
+    }
+}
+
+#[test]
+fn the_least_buffers_are_enough_to_connect() {
+    let mut world = world(Tls { room: (640, 640), ..certificate(|_| {}) }, 1);
+    let end = world.boot(60_000_000, |desk, _| desk.sessions > 0);
+    assert_eq!((end, world.device.desk.borrow().sessions), (End::Over, 1));
 }
 
 /// Whatever is changed on the way: no login is sent, and nothing panics.

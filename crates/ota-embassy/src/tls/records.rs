@@ -175,6 +175,13 @@ mod tests {
     }
 
     #[test]
+    fn a_first_record_without_content_is_refused() {
+        for kind in [21, 22] {
+            assert!(!fits(&[&[kind, 3, 3, 0, 0]]), "{kind}");
+        }
+    }
+
+    #[test]
     fn what_does_not_begin_as_a_record_is_not_tls() {
         for (bytes, why) in [
             (&b"HTTP/"[..], ErrorKind::Unsupported),

@@ -368,7 +368,7 @@ impl Device {
 
     /// The device's program: the adapter, and an application beside it.
     async fn program(&self, stack: Stack<'static>, running: &str, restart: &Cell<bool>) {
-        let (received, sent) = self.tls.as_ref().map_or((0, 0), |tls| (tls.room, 1_024));
+        let (received, sent) = self.tls.as_ref().map_or((0, 0), |tls| tls.room);
         let mut records = [received, sent, received, sent].map(|len| vec![0; len]);
         let [e, f, g, h] = records.each_mut().map(|record| &mut record[..]);
         let mut sockets = [[0; 2_048]; 4];

@@ -63,8 +63,8 @@ pub struct Tls {
     pub talk: Option<&'static [u8]>,
     /// It is not the cloud that answers.
     pub trick: Option<Trick>,
-    /// Bytes that the device's records may have.
-    pub room: usize,
+    /// Bytes that the device's records may have, received and sent ones.
+    pub room: (usize, usize),
     /// Bytes that the cloud has sent with TLS.
     pub sent: Rc<Cell<usize>>,
     /// Of them, those of a handshake.
@@ -111,7 +111,7 @@ impl Tls {
             wrong: None,
             talk: None,
             trick: None,
-            room: 16_640,
+            room: (16_640, 1_024),
             sent: Rc::default(),
             flight: Rc::default(),
         }

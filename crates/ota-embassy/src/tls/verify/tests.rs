@@ -90,3 +90,18 @@ fn an_empty_list_is_refused() {
         assert_eq!(verifier.judge(Ok(())), UNTRUSTED);
     });
 }
+
+/// What the peer chose of what it was offered, in the words that rustls has for it.
+#[test]
+fn a_choice_that_was_not_offered_is_told_apart_from_a_broken_handshake() {
+    with(|verifier, _| {
+        for (error, why) in [
+            (Error::InvalidCipherSuite, TlsError::Algorithm),
+            (Error::InvalidSignatureScheme, TlsError::Algorithm),
+            (Error::InvalidKeyShare, TlsError::Algorithm),
+            (Error::InvalidHandshake, TlsError::Handshake),
+        ] {
+            assert_eq!(verifier.judge(Err(error)), Err(TransportError::Tls(why)));
+        }
+    });
+}
