@@ -11,8 +11,8 @@ use crate::{size, span};
 mod remote;
 
 pub(crate) use remote::{
-    DeviceCommand, Events, FirmwareAdd, FirmwareCommand, ProductCommand, Remote, TaskCommand,
-    Update,
+    BatchCommand, BatchStart, DeviceCommand, Events, FirmwareAdd, FirmwareCommand, ProductCommand,
+    Remote, TaskCommand, Update,
 };
 
 /// Firmware updates for Tencent Cloud IoT devices: shown, run and served.
@@ -76,6 +76,9 @@ pub(crate) enum Cloud {
     /// The open or last update of a device.
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Updates of many devices.
+    #[command(subcommand)]
+    Batch(BatchCommand),
     /// Makes an API key in a data folder that no cloud uses.
     #[command(subcommand)]
     Key(KeyCommand),

@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Command::Cloud(Cloud::Update(args)) => remote::update(&args),
         Command::Cloud(Cloud::Events(args)) => remote::events(&args),
         Command::Cloud(Cloud::Task(command)) => remote::act(&command),
+        Command::Cloud(Cloud::Batch(command)) => remote::batch(&command),
         Command::Cloud(Cloud::Faults(args)) => {
             faults::list(&args);
             Ok(())

@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use common::{Desk, End, Ota, agent, image, json};
+use common::{Desk, End, Ota, SECRET, agent, image, json};
 
 const ANY: &str = "127.0.0.1:0";
 
@@ -131,4 +131,44 @@ fn who_asks_wrongly_is_told_by_the_exit_code() {
     site.ask(&["product", "list", "--url", "http://127.0.0.1:1"]).expect(8);
     site.ask(&["device", "list", "TESTPROD01"]).expect(7);
     site.ask(&["device", "show", "TESTPROD01"]).expect(2);
+}
+
+#[test]
+fn a_batch_by_commands_is_waited_for_and_its_end_is_the_exit_code() {
+    let site = Site::new();
+    site.ask(&["product", "add", "TESTPROD01"]).expect(0);
+    let csv = format!("name,secret\ndev001,{SECRET}\ndev002,{SECRET}\n");
+    let csv = site.desk.write("devices.csv", csv);
+    site.ask(&["device", "import", "TESTPROD01", &csv]).expect(0);
+    let bytes = image(4, 300_000);
+    let file = site.desk.write("image", &bytes);
+    site.ask(&["firmware", "add", "TESTPROD01/2.0.0", &file]).expect(0);
+    let start = ["batch", "start", "TESTPROD01", "--to", "2.0.0"];
+    let wrong = site.ask(&start).expect(2);
+    assert!(wrong.err[0].contains("say which"), "{:?}", wrong.err);
+    let agents = ["dev001", "dev002"].map(|name| {
+        let config = site.desk.plain_device(name, &site.mqtt);
+        agent(&config, &["--once"])
+    });
+    let words = ["--devices-from", &csv, "--wait", "60s"];
+    let end = site.ask(&[&start[..], &words].concat()).expect(0);
+    assert_eq!(end.out[0], "batch 1 to 2.0.0 of default: 2 devices");
+    assert_eq!(end.out.last().unwrap(), "finished: 2 complete");
+    for agent in agents {
+        agent.end().expect(0);
+    }
+    let shown = site.ask(&["batch", "show", "TESTPROD01/1"]).expect(0);
+    let first: Vec<&str> = shown.out[3].split_whitespace().collect();
+    // It had reported before the batch began, or had not.
+    assert!(first[0] == "dev001" && ["0.1.0", "-"].contains(&first[1]), "{:?}", shown.out);
+    assert_eq!((first[2], first[4]), ("complete", "-"), "{:?}", shown.out);
+    // They run it: nobody is updated, and the exit code says so.
+    let end = site.ask(&[&start[..], &["--device", "dev001", "--wait", "60s"]].concat()).expect(4);
+    assert_eq!(end.err, ["ota: 0 of 1 devices were updated"]);
+    let list = site.ask(&["batch", "list", "TESTPROD01"]).expect(0);
+    assert!(list.out[1].starts_with("2 ") && list.out[2].starts_with("1 "), "{:?}", list.out);
+    let ended = site.ask(&["batch", "cancel", "TESTPROD01/2"]).expect(0);
+    assert_eq!(ended.out, ["batch 2 to 2.0.0 of default: 1 devices, cancelled"]);
+    site.ask(&["batch", "show", "TESTPROD01/9"]).expect(7);
+    site.ask(&["batch", "show", "TESTPROD01"]).expect(2);
 }

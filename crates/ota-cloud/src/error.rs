@@ -64,6 +64,8 @@ pub enum TaskError {
     DeviceRunningOtherOtaTask,
     /// The device reported this version already.
     DeviceFirmwareIsUpdated,
+    /// The device is disabled.
+    DeviceDisabled,
     /// The device never reported a version, and the task is for devices of stated versions.
     DeviceHasNoFirmware,
     /// The device reported a version that the task is not for.
@@ -121,6 +123,7 @@ impl fmt::Display for TaskError {
             Self::AwaitingConfirm => "the task waits for a confirmation",
             Self::DeviceRunningOtherOtaTask => "DeviceRunningOtherOtaTask: one task at a time",
             Self::DeviceFirmwareIsUpdated => "DeviceFirmwareIsUpdated: it runs this version",
+            Self::DeviceDisabled => "the device is disabled",
             Self::DeviceHasNoFirmware => "DeviceHasNoFirmware: it never reported a version",
             Self::OtherVersion => "the device runs a version that the task is not for",
             Self::DeviceFirmwareTaskNotExist => "DeviceFirmwareTaskNotExist",

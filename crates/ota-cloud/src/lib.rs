@@ -69,6 +69,8 @@
 mod acks;
 #[cfg(feature = "api")]
 pub mod api;
+#[cfg(feature = "api")]
+pub mod batch;
 #[cfg(feature = "mqtt")]
 pub mod broker;
 pub mod campaign;

@@ -317,3 +317,89 @@ pub(crate) enum TaskCommand {
         remote: Remote,
     },
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BatchCommand {
+    /// Updates the devices that are named, or that match now.
+    Start(Box<BatchStart>),
+    /// The batches of a product, the newest first.
+    #[command(after_help = "Example:\n  ota cloud batch list TESTPROD01")]
+    List {
+        /// The product.
+        product: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// How a batch goes, and each device of it.
+    #[command(after_help = "Example:\n  ota cloud batch show TESTPROD01/3")]
+    Show {
+        /// PRODUCT/NUMBER.
+        batch: String,
+        /// Wait so long for all its devices to end, telling of each change: 90s, 30m, 2h.
+        #[arg(long, value_name = "TIME", value_parser = span::parse)]
+        wait: Option<Duration>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Ends a batch: nobody begins any more, open updates end. Devices are not told.
+    #[command(after_help = "Example:\n  ota cloud batch cancel TESTPROD01/3")]
+    Cancel {
+        /// PRODUCT/NUMBER.
+        batch: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+const BATCH: &str = "\
+Example:
+  ota cloud batch start TESTPROD01 --to 2.0.0 --from-version 1.0.0
+  ota cloud batch start TESTPROD01 --to 2.0.0 --devices-from first.csv --wait 30m
+
+It has at most 2,000 devices. Those that match later are not of it. With --wait the exit code is 0 only
+if every device proved the version or said that it is done.";
+
+#[derive(Debug, Args)]
+#[command(after_help = BATCH)]
+pub(crate) struct BatchStart {
+    /// The product.
+    pub(crate) product: String,
+    /// The version.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: String,
+    /// A device; may be repeated.
+    #[arg(long = "device", value_name = "NAME")]
+    pub(crate) devices: Vec<String>,
+    /// The devices of a file: a line for each, of which the first field of a CSV counts.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) devices_from: Option<PathBuf>,
+    /// Only those that run this version; may be repeated.
+    #[arg(long = "from-version", value_name = "VERSION")]
+    pub(crate) from_versions: Vec<String>,
+    /// Those that have this tag.
+    #[arg(long, value_name = "NAME:VALUE")]
+    pub(crate) tag: Option<String>,
+    /// Those whose names begin so.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prefix: Option<String>,
+    /// All devices of the product.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The module.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) module: Option<String>,
+    /// Nothing is offered before somebody has confirmed it, device by device.
+    #[arg(long)]
+    pub(crate) confirm: bool,
+    /// Open updates of these devices end first.
+    #[arg(long = "override")]
+    pub(crate) overrides: bool,
+    /// How long a device may be silent: 60s to 1h.
+    #[arg(long, value_name = "TIME", value_parser = span::parse)]
+    pub(crate) timeout: Option<Duration>,
+    /// Wait so long for all its devices to end, telling of each change: 90s, 30m, 2h.
+    #[arg(long, value_name = "TIME", value_parser = span::parse)]
+    pub(crate) wait: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}

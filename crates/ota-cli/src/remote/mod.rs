@@ -1,5 +1,6 @@
 //! `ota cloud …` as a client of the API of a running cloud.
 
+mod batch;
 mod device;
 mod events;
 mod firmware;
@@ -20,6 +21,7 @@ use crate::args::{ProductCommand, Remote};
 use crate::failure::{Code, Failure};
 use crate::print;
 
+pub(crate) use batch::run as batch;
 pub(crate) use device::run as device;
 pub(crate) use events::run as events;
 pub(crate) use firmware::run as firmware;
@@ -133,8 +135,11 @@ impl Client {
             for value in page[name].as_array().into_iter().flatten() {
                 self.show(value, &mut row);
             }
-            let Some(next) = page["next"].as_str() else { return Ok(()) };
-            after = format!("&after={}", part(next));
+            after = match &page["next"] {
+                Value::String(next) => format!("&after={}", part(next)),
+                Value::Number(next) => format!("&after={next}"),
+                _ => return Ok(()),
+            };
         }
     }
 

@@ -41,6 +41,11 @@ pub enum Op {
     Image,
     Events,
     Tasks,
+    Batches,
+    StartBatch,
+    Batch,
+    BatchDevices,
+    CancelBatch,
 }
 
 /// What a call is about.
@@ -103,6 +108,8 @@ macro_rules! product {
 
 const DEVICES: &str = product!("/devices");
 const DEVICE: &str = product!("/devices/{name}");
+const BATCHES: &str = product!("/batches");
+const BATCH: &str = product!("/batches/{batch}");
 const FIRMWARE: &str = product!("/firmware/{version}");
 const OF_MODULE: &[&str] = &["module"];
 const UPLOAD: &[&str] =
@@ -205,6 +212,29 @@ pub const OPERATIONS: &[Operation] = &[
         OPERATE,
         200,
         "Push the offer of an open task once more",
+    ),
+    row(
+        Op::Batches,
+        ("GET", BATCHES, &["after", "limit"]),
+        LOOK,
+        200,
+        "A page of batches, the newest first",
+    ),
+    row(Op::StartBatch, ("POST", BATCHES, &[]), OPERATE, 201, "Begin a batch: update many devices"),
+    row(Op::Batch, ("GET", BATCH, &[]), LOOK, 200, "One batch, and how it goes"),
+    row(
+        Op::BatchDevices,
+        ("GET", product!("/batches/{batch}/devices"), &["after", "limit"]),
+        LOOK,
+        200,
+        "A page of the devices of a batch",
+    ),
+    row(
+        Op::CancelBatch,
+        ("POST", product!("/batches/{batch}/cancel"), &[]),
+        OPERATE,
+        200,
+        "End a batch: nobody begins any more, open tasks end. Devices are not told",
     ),
     row(Op::FirmwareList, ("GET", product!("/firmware"), &[]), LOOK, 200, "The product's firmware"),
     row(
@@ -456,17 +486,26 @@ impl DeviceFilter {
         if unreported && version.is_some() {
             return Err(Problem::field("unreported", "it does not go with `version`"));
         }
-        let tag = query.get("tag").map(|text| text.split_once(':').unwrap_or((text, "")));
-        let tag = tag.map(|(tag, value)| (tag.to_owned(), value.to_owned()));
+        let base = Self::of(query.get("tag"), query.get("prefix"))?;
         let task = query.get("task").map(|word| match word {
             "none" => Ok(None),
             word => status(word).map(Some),
         });
-        let prefix = query.get("prefix").unwrap_or("").to_owned();
+        Ok(Self { version, unreported, task: task.transpose()?, ..base })
+    }
+
+    /// By a tag, `NAME:VALUE`, and by what names begin with.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub fn of(tag: Option<&str>, prefix: Option<&str>) -> Result<Self, Problem> {
+        let tag = tag.map(|text| text.split_once(':').unwrap_or((text, "")));
+        let tag = tag.map(|(tag, value)| (tag.to_owned(), value.to_owned()));
+        let prefix = prefix.unwrap_or("").to_owned();
         if prefix.len() > Identity::MAX_NAME {
             return Err(Problem::field("prefix", "no name is so long"));
         }
-        Ok(Self { prefix, version, unreported, tag, task: task.transpose()? })
+        Ok(Self { prefix, tag, ..Self::default() })
     }
 }
 

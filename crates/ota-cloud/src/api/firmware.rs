@@ -319,26 +319,36 @@ impl NewUpdate {
     /// [`Code::Invalid`].
     pub fn read(body: &[u8]) -> Result<(String, TaskOptions), Problem> {
         let new: Self = read_json(body)?;
-        if !is_word(&new.version, b"._-") {
-            let what = "a firmware version is 1 to 32 letters, digits or . _ -";
-            return Err(Problem::field("version", what));
-        }
-        let module = Module::new(new.module.as_deref());
-        let module = module.ok_or_else(|| Problem::field("module", "it is no name of a module"))?;
-        if new.timeout.is_some_and(|seconds| !(60..=3_600).contains(&seconds)) {
-            return Err(Problem::field("timeout", "60 to 3,600 seconds"));
-        }
-        if new.from_versions.len() > MAX_FROM
-            || new.from_versions.iter().any(|version| version.len() > Module::MAX)
-        {
-            return Err(Problem::field("from_versions", "at most 50, of at most 32 bytes each"));
-        }
-        let options = TaskOptions {
-            timeout: new.timeout.map(Duration::from_secs),
-            confirm: new.confirm,
-            from_versions: new.from_versions,
-            module,
-        };
+        let options =
+            task_options(&new.version, new.module, new.timeout, new.confirm, new.from_versions)?;
         Ok((new.version, options))
     }
+}
+
+/// How a task for a version is to be run.
+pub(super) fn task_options(
+    version: &str,
+    module: Option<String>,
+    timeout: Option<u64>,
+    confirm: bool,
+    mut from_versions: Vec<String>,
+) -> Result<TaskOptions, Problem> {
+    if !is_word(version, b"._-") {
+        let what = "a firmware version is 1 to 32 letters, digits or . _ -";
+        return Err(Problem::field("version", what));
+    }
+    let module = Module::new(module.as_deref());
+    let module = module.ok_or_else(|| Problem::field("module", "it is no name of a module"))?;
+    if timeout.is_some_and(|seconds| !(60..=3_600).contains(&seconds)) {
+        return Err(Problem::field("timeout", "60 to 3,600 seconds"));
+    }
+    if from_versions.len() > MAX_FROM
+        || from_versions.iter().any(|version| version.len() > Module::MAX)
+    {
+        return Err(Problem::field("from_versions", "at most 50, of at most 32 bytes each"));
+    }
+    from_versions.sort();
+    from_versions.dedup();
+    let timeout = timeout.map(Duration::from_secs);
+    Ok(TaskOptions { timeout, confirm, from_versions, module })
 }

@@ -5,6 +5,7 @@
 //! [`OPERATIONS`] is the one table of what there is: requests are found in it, rights are asked
 //! for by it, and tests walk it.
 
+mod batch;
 mod budget;
 mod call;
 mod feed;
@@ -17,6 +18,7 @@ mod problem;
 mod schema;
 mod view;
 
+pub use batch::{BatchDeviceView, BatchProgress, BatchView, Choice, NewBatch};
 pub use budget::Budget;
 pub use call::{Call, DeviceFilter, OPERATIONS, Op, Operation, Query, Scope, TaskFilter, find};
 pub use feed::{FeedFilter, Told, keep_alive};

@@ -29,6 +29,8 @@ pub enum Code {
     UnknownFirmware,
     /// The device's task is another one, or it has none.
     UnknownTask,
+    /// The product has no such batch.
+    UnknownBatch,
     /// The path is there, the method is not.
     BadMethod,
     /// It is there already.
@@ -69,6 +71,7 @@ impl Code {
             Self::UnknownKey => "unknown-key",
             Self::UnknownFirmware => "unknown-firmware",
             Self::UnknownTask => "unknown-task",
+            Self::UnknownBatch => "unknown-batch",
             Self::BadMethod => "bad-method",
             Self::Exists => "exists",
             Self::WrongState => "wrong-state",
@@ -96,7 +99,8 @@ impl Code {
             | Self::UnknownDevice
             | Self::UnknownKey
             | Self::UnknownFirmware
-            | Self::UnknownTask => 404,
+            | Self::UnknownTask
+            | Self::UnknownBatch => 404,
             Self::BadMethod => 405,
             Self::Exists | Self::WrongState | Self::InUse | Self::Conflict => 409,
             Self::KeyReused => 422,
@@ -181,6 +185,7 @@ impl From<TaskError> for Problem {
             TaskError::FirmwareWithdrawn
             | TaskError::DeviceRunningOtherOtaTask
             | TaskError::DeviceFirmwareIsUpdated
+            | TaskError::DeviceDisabled
             | TaskError::DeviceHasNoFirmware
             | TaskError::OtherVersion
             | TaskError::DeviceFirmwareTaskAlreadDone

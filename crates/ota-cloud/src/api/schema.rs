@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::call::Op;
+use crate::batch::Batch;
 
 /// An object of a request: nothing else is in it.
 fn taken(required: &[&str], fields: Value) -> Value {
@@ -55,7 +56,7 @@ const STATES: &[&str] = &["draft", "released", "withdrawn"];
 /// All that have a name.
 pub(super) fn schemas() -> Value {
     let mut all = Map::new();
-    for part in [common(), devices(), tasks(), firmware()] {
+    for part in [common(), devices(), tasks(), batches(), firmware()] {
         if let Value::Object(part) = part {
             all.extend(part);
         }
@@ -168,6 +169,42 @@ fn tasks() -> Value {
     })
 }
 
+fn batches() -> Value {
+    let required = ["batch", "module", "version", "by", "made", "cancelled", "devices", "waiting"];
+    let batch = json!({
+        "batch": of("integer"), "module": of("string"), "version": of("string"),
+        "by": one_of(&["devices", "file", "filter", "from-versions"]), "made": of("integer"),
+        "cancelled": of("boolean"), "devices": of("integer"), "waiting": of("integer"),
+    });
+    let mut progress = batch.clone();
+    if let Value::Object(progress) = &mut progress {
+        let words = ["creating", "running", "finished", "cancelled"];
+        progress.insert("status".to_owned(), one_of(&words));
+        progress.insert("counts".to_owned(), map_of(of("integer")));
+    }
+    let with_progress: Vec<&str> = required.iter().copied().chain(["status", "counts"]).collect();
+    let device = ["device", "from", "status", "percent", "code", "text", "at", "attempt"];
+    json!({
+        "NewBatch": taken(&["version"], json!({
+            "version": of("string"), "module": or_null("string"),
+            "timeout": { "type": ["integer", "null"], "minimum": 60, "maximum": 3_600 },
+            "confirm": of("boolean"), "override": of("boolean"),
+            "devices": { "type": ["array", "null"], "items": of("string"), "maxItems": Batch::MOST },
+            "from_versions": { "type": "array", "items": of("string"), "maxItems": 50 },
+            "tag": or_null("string"), "prefix": or_null("string"), "all": of("boolean"),
+        })),
+        "Batch": shown(&required, batch),
+        "Batches": page("batches", "Batch", Some("integer")),
+        "BatchProgress": shown(&with_progress, progress),
+        "BatchDevice": shown(&device, json!({
+            "device": of("string"), "from": of("string"), "status": of("string"),
+            "percent": or_null("integer"), "code": of("integer"), "text": of("string"),
+            "at": or_null("integer"), "attempt": of("integer"),
+        })),
+        "BatchDevices": page("devices", "BatchDevice", Some("integer")),
+    })
+}
+
 fn firmware() -> Value {
     let required = [
         "product",
@@ -209,6 +246,7 @@ pub(super) fn body(op: Op) -> Option<Value> {
         }),
         Op::ChangeDevice => json("ChangeDevice"),
         Op::StartUpdate => json("NewUpdate"),
+        Op::StartBatch => json("NewBatch"),
         Op::AddFirmware => json!({
             "application/octet-stream": { "schema": { "type": "string", "format": "binary" } },
         }),
@@ -234,6 +272,10 @@ pub(super) fn answer(op: Op) -> Option<Value> {
         Op::Refused => json(of_name("Refusals")),
         Op::Tasks => json(of_name("Tasks")),
         Op::StartUpdate | Op::Cancel | Op::Retry | Op::Confirm | Op::Push => json(of_name("Task")),
+        Op::Batches => json(of_name("Batches")),
+        Op::StartBatch | Op::CancelBatch => json(of_name("Batch")),
+        Op::Batch => json(of_name("BatchProgress")),
+        Op::BatchDevices => json(of_name("BatchDevices")),
         Op::FirmwareList => json(of_name("FirmwareList")),
         Op::AddFirmware | Op::Firmware | Op::ChangeFirmware => json(of_name("Firmware")),
         Op::Image => json!({

@@ -128,7 +128,7 @@ pub struct TaskView<'a> {
 }
 
 /// A status as a word for programs: `timed-out`.
-fn slug(status: Status) -> String {
+pub(super) fn slug(status: Status) -> String {
     status.word().replace(' ', "-")
 }
 

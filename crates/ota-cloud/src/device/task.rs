@@ -65,7 +65,7 @@ pub struct TaskOptions {
 
 impl TaskOptions {
     /// Whether a device that runs this may have such a task.
-    pub(super) fn check_source(&self, runs: Option<&str>) -> Result<(), TaskError> {
+    pub(crate) fn check_source(&self, runs: Option<&str>) -> Result<(), TaskError> {
         if self.from_versions.is_empty() {
             return Ok(());
         }

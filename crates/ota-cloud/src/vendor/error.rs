@@ -135,6 +135,7 @@ impl From<&Problem> for ApiError {
             api::Code::UnknownDevice => Code::DeviceNotExist,
             api::Code::UnknownFirmware => Code::FirmwareNotExist,
             api::Code::UnknownTask => Code::DeviceFirmwareTaskNotExist,
+            api::Code::UnknownBatch => Code::FirmwareTaskNotExist,
             api::Code::UnknownKey => Code::ResourceNotFound,
             api::Code::BadMethod | api::Code::BadType => Code::InvalidRequest,
             api::Code::Exists | api::Code::WrongState | api::Code::InUse => Code::FailedOperation,
@@ -150,6 +151,12 @@ impl From<&Problem> for ApiError {
     }
 }
 
+impl From<Problem> for ApiError {
+    fn from(why: Problem) -> Self {
+        Self::from(&why)
+    }
+}
+
 impl From<TaskError> for ApiError {
     fn from(why: TaskError) -> Self {
         let code = match why {
@@ -157,6 +164,7 @@ impl From<TaskError> for ApiError {
             TaskError::FirmwareNotExist => Code::FirmwareNotExist,
             TaskError::DeviceRunningOtherOtaTask => Code::OtherUpdateTaskExist,
             TaskError::DeviceFirmwareIsUpdated => Code::DeviceFirmwareIsUpdated,
+            TaskError::DeviceDisabled => Code::DeviceIsNotEnabled,
             TaskError::DeviceHasNoFirmware => Code::DeviceHasNoFirmware,
             TaskError::OtherVersion => Code::UpdateVersionNotMatch,
             TaskError::DeviceFirmwareTaskNotExist => Code::DeviceFirmwareTaskNotExist,

@@ -6,7 +6,6 @@
 //! success otherwise; `ProductID` and `ProductId` are the same; a number may be a text.
 
 mod action;
-mod batch;
 mod error;
 mod modules;
 mod params;
@@ -16,7 +15,6 @@ mod v1;
 mod view;
 
 pub use action::{Action, Filter};
-pub use batch::{Batch, BatchStatus, Begin, End, Entry, Mode};
 pub use error::{ApiError, CONTENT_TYPE, Code, VERSIONS, reply};
 pub use modules::{NamedModule, built_in, module_info};
 pub use params::{Params, Psk};
@@ -24,6 +22,6 @@ pub use tc3::{Claim, REPLAY, Request, SKEW};
 pub use upload::{Came, Slot, Subject, names_of_list};
 pub use v1::OldClaim;
 pub use view::{
-    Line, Search, check_update, device_firmware, device_firmwares, device_info, distribution,
-    firmware, fw_type, statistics, task, task_info, update_status,
+    Search, check_update, device_firmware, device_firmwares, device_info, device_status,
+    distribution, firmware, fw_type, statistics, task, task_info, update_status,
 };

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::batch::Batch;
 use super::error::{ApiError, Code};
+use crate::batch::Batch;
 use crate::catalog::Firmware;
 use crate::device::BadState;
 use crate::module::Module;

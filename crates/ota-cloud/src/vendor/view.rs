@@ -6,124 +6,39 @@ use ota_proto::Instant;
 use serde_json::{Value, json};
 
 use super::action::Filter;
-use super::batch::{Batch, Entry, is_over};
 use super::error::{ApiError, Code};
+use crate::batch::{Batch, Line, Mode, is_over};
 use crate::catalog::Listed;
-use crate::device::{Device, Finish, Status, Task};
+use crate::device::{Device, Status};
 use crate::module::Module;
 
 const SECOND: u64 = 1_000_000;
 
-/// A device of a batch as it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Line {
-    /// Its name.
-    pub name: String,
-    /// Its status.
-    pub status: Status,
-    code: i64,
-    text: String,
-    percent: Option<u8>,
-    from: String,
-    at: u64,
-    retries: u32,
+/// `DeviceUpdateStatus`.
+#[must_use]
+pub fn device_status(line: &Line, batch: &Batch) -> Value {
+    json!({
+        "DeviceName": line.name,
+        "LastProcessTime": line.at / SECOND,
+        "Status": line.status.number(),
+        "ErrMsg": line.text,
+        "Retcode": line.code,
+        "DstVersion": batch.version,
+        "Percent": line.percent.unwrap_or(0),
+        "OriVersion": line.from,
+        "TaskId": batch.number,
+        "FwType": fw_type(&batch.options.module),
+        "RetryNum": line.retries,
+    })
 }
 
-impl Line {
-    /// From the device's row, when its task is still that of the batch.
-    #[must_use]
-    pub fn of_task(entry: &Entry, task: &Task) -> Self {
-        let moments = [Some(task.began), task.last_push, task.heard, task.claimed, task.proved];
-        let ended = task.finished.map(|(at, _)| at);
-        let at = moments.into_iter().flatten().chain(ended).max();
-        let text = match task.finished {
-            Some((_, Finish::Cancelled)) if task.err_msg.is_empty() => "cancelled".to_owned(),
-            Some((_, Finish::TimedOut)) if task.err_msg.is_empty() => {
-                format!("no result within {} s", task.timeout.as_secs())
-            }
-            _ => task.err_msg.clone(),
-        };
-        Self {
-            name: entry.name.clone(),
-            status: task.status,
-            code: task.retcode,
-            text,
-            percent: task.percent,
-            from: entry.from.clone(),
-            at: at.map_or(0, Instant::as_micros),
-            retries: task.attempt.saturating_sub(1),
-        }
-    }
-
-    /// From what the batch itself says, when that is its end.
-    #[must_use]
-    pub fn of_end(entry: &Entry) -> Option<Self> {
-        let end = entry.end.as_ref()?;
-        Some(Self {
-            name: entry.name.clone(),
-            status: end.status,
-            code: end.code,
-            text: end.text.clone(),
-            percent: (end.status == Status::Complete).then_some(100),
-            from: entry.from.clone(),
-            at: end.at,
-            retries: 0,
-        })
-    }
-
-    /// What nothing is known of any more: its events are gone.
-    #[must_use]
-    pub fn unknown(entry: &Entry) -> Self {
-        Self {
-            name: entry.name.clone(),
-            status: Status::Failed,
-            code: 0,
-            text: "its result is not kept any more".to_owned(),
-            percent: None,
-            from: entry.from.clone(),
-            at: 0,
-            retries: 0,
-        }
-    }
-
-    /// One whose turn is yet to come.
-    #[must_use]
-    pub fn waiting(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            status: Status::Pending,
-            code: 0,
-            text: String::new(),
-            percent: None,
-            from: String::new(),
-            at: 0,
-            retries: 0,
-        }
-    }
-
-    /// Whether nothing of it is under way.
-    #[must_use]
-    pub const fn is_over(&self) -> bool {
-        is_over(self.status)
-    }
-
-    /// `DeviceUpdateStatus`.
-    #[must_use]
-    pub fn to_json(&self, batch: &Batch) -> Value {
-        json!({
-            "DeviceName": self.name,
-            "LastProcessTime": self.at / SECOND,
-            "Status": self.status.number(),
-            "ErrMsg": self.text,
-            "Retcode": self.code,
-            "DstVersion": batch.version,
-            "Percent": self.percent.unwrap_or(0),
-            "OriVersion": self.from,
-            "TaskId": batch.number,
-            "FwType": fw_type(&batch.options.module),
-            "RetryNum": self.retries,
-        })
+/// `UpgradeMode`.
+const fn upgrade_mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::OriginalVersion => "originalVersion",
+        Mode::FileName => "filename",
+        // The vendor has no filters.
+        Mode::DeviceNames | Mode::Filter => "devicenames",
     }
 }
 
@@ -178,7 +93,7 @@ pub fn task(batch: &Batch, lines: &[Line]) -> Value {
     let more = json!({
         "ProductName": batch.product,
         "ProductId": batch.product,
-        "UpgradeMode": batch.mode.word(),
+        "UpgradeMode": upgrade_mode(batch.mode),
         "OriginalVersion": options.from_versions.first().map_or("", String::as_str),
         "DelayTime": 0,
         "TimeoutInterval": options.timeout.map_or(0, |timeout| timeout.as_secs()),

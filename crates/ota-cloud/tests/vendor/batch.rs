@@ -1,9 +1,10 @@
 //! Batches, places for bytes, and the answers that tell of them.
 
+use ota_cloud::batch::{Batch, BatchStatus, Line, Mode};
 use ota_cloud::device::{Context, DeviceInput};
 use ota_cloud::sign::UrlSigner;
 use ota_cloud::vendor::{
-    Batch, BatchStatus, Came, Code, Filter, Line, Mode, Search, Slot, Subject, distribution,
+    ApiError, Came, Code, Filter, Search, Slot, Subject, device_status, distribution,
     names_of_list, statistics, task, task_info,
 };
 use ota_cloud::{Catalog, CloudConfig, Device, Firmware, Module, Status, TaskOptions};
@@ -58,7 +59,8 @@ fn batch(options: TaskOptions) -> Batch {
 fn a_device_is_admitted_or_has_a_reason() {
     let world = World::new();
     let code = |batch: &Batch, device: &Device, disabled| {
-        batch.admit(device, disabled).map(|begin| begin.cancel).map_err(|why| why.code)
+        let begin = batch.admit(device, disabled).map(|begin| begin.cancel);
+        begin.map_err(|why| ApiError::from(why).code)
     };
     let any = batch(TaskOptions::default());
     let old = world.device("d1", 1, Some("1.0.0"));
@@ -112,7 +114,7 @@ fn a_batch_says_of_each_device_what_became_of_it() {
     let mut rows = vec![Line::of_task(entry, task_of)];
     rows.extend(batch.entries[1..].iter().map(|entry| Line::of_end(entry).unwrap()));
     rows.push(Line::waiting("d4"));
-    let shown: Vec<_> = rows.iter().map(|row| row.to_json(&batch)).collect();
+    let shown: Vec<_> = rows.iter().map(|row| device_status(row, &batch)).collect();
     assert_eq!(shown[0]["OriVersion"], "1.0.0");
     assert_eq!((&shown[0]["Status"], &shown[0]["TaskId"]), (&json!(0), &json!(7)));
     // The vendor's example of a device that runs the target.
@@ -121,7 +123,7 @@ fn a_batch_says_of_each_device_what_became_of_it() {
         (&shown[1]["ErrMsg"], &shown[1]["OriVersion"]),
         (&json!("firmware no need update."), &json!(""))
     );
-    assert_eq!(shown[2]["ErrMsg"], "there is no such device");
+    assert_eq!(shown[2]["ErrMsg"], "unknown device");
     assert_eq!(shown[3]["Status"], 1);
     assert_eq!(task_info(&batch, &rows)["Status"], 2);
     batch.waiting.clear();
@@ -144,13 +146,15 @@ fn a_batch_says_of_each_device_what_became_of_it() {
     assert_eq!((batch.status([]).number(), batch.entries.len()), (6, 4));
     let last = Line::of_end(&batch.entries[3]).unwrap();
     assert_eq!((last.name.as_str(), last.status), ("d5", Status::Failed));
-    assert_eq!(last.to_json(&batch)["ErrMsg"], "cancelled");
+    assert_eq!(device_status(&last, &batch)["ErrMsg"], "cancelled");
 }
 
 #[test]
 fn the_devices_of_a_batch_are_bounded_and_named_once() {
     let mut batch = batch(TaskOptions::default());
-    let refused = |batch: &mut Batch, names: Vec<String>| batch.wait_for(names).unwrap_err().code;
+    let refused = |batch: &mut Batch, names: Vec<String>| {
+        batch.wait_for(names).map_err(ApiError::from).unwrap_err().code
+    };
     assert_eq!(refused(&mut batch, Vec::new()), Code::DeviceNotExist);
     let twice = vec!["d".to_owned(), "d".to_owned()];
     assert_eq!(refused(&mut batch, twice), Code::InvalidParameterValue);

@@ -20,24 +20,28 @@ use crate::hub::Hub;
 use crate::random;
 
 pub(super) async fn list(api: &Api, asked: Asked) -> Result<Reply, Problem> {
-    let filter = DeviceFilter::read(&asked.query)?;
+    let filter = filter_of(asked.grant.product(), DeviceFilter::read(&asked.query)?);
     let (limit, after) = (asked.query.limit()?, asked.query.after()?);
-    let version = filter
-        .version
-        .map(|(module, version)| VersionFilter::Is { module: module.as_str().to_owned(), version });
-    let filter = Filter {
-        product: asked.grant.product().to_owned(),
-        version: version.or(filter.unreported.then_some(VersionFilter::Unreported)),
-        tag: filter.tag,
-        task: filter.task.map(|task| task.map(ota_cloud::Status::number)),
-        prefix: filter.prefix,
-    };
     let page = api.read(move |read| read.list(&Query { filter, after, limit })).await?;
     let (rows, next) = (page.rows, page.next);
     let shown = api
         .ask(move |hub, _| Ok(rows.iter().map(|row| view_of(hub, row)).collect::<Vec<_>>()))
         .await?;
     Ok(Reply::json(200, &json!({ "devices": shown, "next": next })))
+}
+
+/// The store's filter.
+pub(super) fn filter_of(product: &str, filter: DeviceFilter) -> Filter {
+    let version = filter
+        .version
+        .map(|(module, version)| VersionFilter::Is { module: module.as_str().to_owned(), version });
+    Filter {
+        product: product.to_owned(),
+        version: version.or(filter.unreported.then_some(VersionFilter::Unreported)),
+        tag: filter.tag,
+        task: filter.task.map(|task| task.map(ota_cloud::Status::number)),
+        prefix: filter.prefix,
+    }
 }
 
 /// A row of a list. One that cannot be read is shown as such.

@@ -5,6 +5,7 @@
 //! is durable, and it is answered once its own commit is. Lists and history are read beside the
 //! loop.
 
+mod batches;
 mod devices;
 mod events;
 mod firmware;
@@ -49,14 +50,15 @@ use known::Known;
 use limits::{Budgets, Places};
 use reply::Reply;
 
+pub(crate) use batches::go_on;
 pub(crate) use first::first_key;
 pub use first::{KeyError, add_key};
-pub(crate) use vendor::{go_on, sweep};
+pub(crate) use vendor::sweep;
 
 /// The largest JSON body in bytes.
 const MAX_JSON: usize = 64 * 1024;
-/// The largest CSV in bytes.
-const MAX_CSV: usize = 256 * 1024;
+/// The largest list of devices in bytes, as CSV or in JSON.
+const MAX_LIST: usize = 256 * 1024;
 /// The largest head of a request in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
@@ -269,7 +271,8 @@ impl Api {
             let body_less = Asked { grant, call, query, is_csv, headers, body: Bytes::new(), once };
             return firmware::add(self, body_less, body).await;
         }
-        let body = self.body(is_csv, body).await?;
+        let is_long = is_csv || operation.op == Op::StartBatch;
+        let body = self.body(is_long, body).await?;
         let once = named(&body)?;
         let asked = Asked { grant, call, query, is_csv, headers, body, once };
         match once::before(self, &asked).await? {
@@ -297,6 +300,11 @@ impl Api {
             Op::Tasks => updates::list(self, asked).await,
             Op::StartUpdate => updates::start(self, asked).await,
             Op::Cancel | Op::Retry | Op::Confirm | Op::Push => updates::act(self, asked).await,
+            Op::Batches => batches::list(self, asked).await,
+            Op::StartBatch => batches::start(self, asked).await,
+            Op::Batch => batches::show(self, asked).await,
+            Op::BatchDevices => batches::devices(self, asked).await,
+            Op::CancelBatch => batches::cancel(self, asked).await,
             Op::FirmwareList => firmware::list(self, asked).await,
             Op::Firmware => firmware::show(self, asked).await,
             Op::ChangeFirmware => firmware::change(self, asked).await,
@@ -330,8 +338,8 @@ impl Api {
         self.read(move |read| Ok(read.item(Kind::PRODUCT, &id)?.is_some())).await
     }
 
-    async fn body(&self, is_csv: bool, body: Body) -> Result<Bytes, Problem> {
-        let most = if is_csv { MAX_CSV } else { MAX_JSON };
+    async fn body(&self, is_long: bool, body: Body) -> Result<Bytes, Problem> {
+        let most = if is_long { MAX_LIST } else { MAX_JSON };
         let read = tokio::time::timeout(self.0.patience, to_bytes(body, most));
         match read.await {
             Ok(Ok(bytes)) => Ok(bytes),

@@ -1,6 +1,6 @@
-//! Batches of the vendor's API: what a fault leaves of one, and what looking at them costs.
+//! Batches: what a fault leaves of one, and what looking at them costs.
 
-use ota_cloud::vendor::Batch;
+use ota_cloud::batch::Batch;
 use ota_store::{Commit, DataFolder, Item, Kind, Sqlite, Store as _};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -149,7 +149,7 @@ async fn what_one_call_reads_is_bounded_and_a_page_costs_no_more_than_what_is_on
         let mut made = Batch::new(
             "A",
             "1.0.0",
-            ota_cloud::vendor::Mode::DeviceNames,
+            ota_cloud::batch::Mode::DeviceNames,
             ota_cloud::TaskOptions::default(),
         );
         made.number = number;

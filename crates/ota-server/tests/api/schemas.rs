@@ -163,6 +163,14 @@ async fn every_call_takes_and_answers_what_the_document_says() {
         calls.get(op, &format!("{task}/{word}")).await;
     }
     calls.get(Op::Tasks, "/products/A/tasks").await;
+    let batch = json!({ "version": "1.0.0", "module": null, "timeout": 60, "confirm": false,
+        "override": true, "devices": null, "from_versions": ["0.1.0"], "tag": "line:7",
+        "prefix": "d", "all": true });
+    calls.make(Op::StartBatch, "/products/A/batches", batch).await;
+    calls.get(Op::Batches, "/products/A/batches").await;
+    calls.get(Op::Batch, "/products/A/batches/1").await;
+    calls.get(Op::BatchDevices, "/products/A/batches/1/devices").await;
+    calls.get(Op::CancelBatch, "/products/A/batches/1/cancel").await;
     calls.get(Op::Devices, "/products/A/devices").await;
     calls.get(Op::Device, "/products/A/devices/d1").await;
     calls.get(Op::History, "/products/A/devices/d1/history").await;

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ota_cloud::vendor::{Batch, Slot};
+use ota_cloud::batch::Batch;
+use ota_cloud::vendor::Slot;
 use ota_server::ServiceConfig;
 use ota_store::{Commit, DataFolder, Kind, Sqlite, Store as _};
 use serde_json::{Value, json};

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use ota_cloud::vendor::{Batch, Mode};
+use ota_cloud::batch::{Batch, BatchStatus, Mode};
 use ota_cloud::{Module, TaskOptions};
-use ota_store::{DeviceKey, Filter, Query, Store, VersionFilter};
+use ota_store::{Filter, Store, VersionFilter};
 
-use super::watch::Walk;
 use super::*;
-use crate::cycle::{CommandError, Input, Outcome};
-use crate::hub::Cloud;
+use crate::api::batches::{self, advance, all_known, find, read_batch, target};
+use crate::cycle::{CommandError, Input};
 
 /// The module of a request.
 pub(super) fn module(fw_type: Option<&str>) -> Result<Module, ApiError> {
@@ -45,7 +44,12 @@ pub(super) async fn start(asked: Asked, action: Action) -> Answer {
     };
     let (mode, names) = if let Some(from) = from {
         options.from_versions = vec![from.clone()];
-        (Mode::OriginalVersion, reporting(&asked, &options.module, from).await?)
+        let module = options.module.as_str().to_owned();
+        let filter = Filter {
+            version: Some(VersionFilter::Is { module, version: from }),
+            ..Filter::product(asked.product())
+        };
+        (Mode::OriginalVersion, batches::matching(&asked.api, filter).await?)
     } else if let Some(file) = file_name {
         (Mode::FileName, upload::names_of(&asked, file, file_md5, file_size).await?)
     } else {
@@ -56,34 +60,6 @@ pub(super) async fn start(asked: Asked, action: Action) -> Answer {
     batch.wait_for(names)?;
     let number = make(&asked, batch).await?;
     Ok(json!({ "TaskId": number }))
-}
-
-/// The devices that report a version.
-async fn reporting(
-    asked: &Asked,
-    module: &Module,
-    version: String,
-) -> Result<Vec<String>, ApiError> {
-    let module = module.as_str().to_owned();
-    let filter = Filter {
-        version: Some(VersionFilter::Is { module, version }),
-        ..Filter::product(asked.product())
-    };
-    asked
-        .read(move |read| {
-            let (mut names, mut after) = (Vec::new(), None);
-            loop {
-                let query = Query { filter: filter.clone(), after, limit: 100 };
-                let page = read.list(&query)?;
-                names.extend(page.rows.into_iter().map(|row| row.key.name));
-                after = page.next;
-                // One more than a batch has is enough to refuse it.
-                if after.is_none() || names.len() > Batch::MOST {
-                    return Ok(names);
-                }
-            }
-        })
-        .await
 }
 
 /// Updates one device: a batch of one.
@@ -105,28 +81,12 @@ pub(super) async fn start_one(asked: Asked, action: Action) -> Answer {
         .ask(move |hub, _| {
             target(&hub.cloud, &of)?;
             let seen = hub.cloud.seen(&identity)?.ok_or_else(Problem::unknown_device)?;
-            of.admit(&seen.device, seen.disabled)?;
+            of.admit(&seen.device, seen.disabled).map_err(ApiError::from)?;
             Ok(())
         })
         .await?;
     make(&asked, batch).await?;
     Ok(Value::Null)
-}
-
-/// Whether the target can be offered.
-fn target(cloud: &Cloud, batch: &Batch) -> Result<(), Oops> {
-    let (catalog, module) = (cloud.catalog(), &batch.options.module);
-    let (product, version) = (batch.product.as_str(), batch.version.as_str());
-    if catalog.get(product, module, version).is_none() {
-        return Err(firmware::unknown().into());
-    }
-    if catalog.is_draft(product, module, version) {
-        return Err(ApiError::from(ota_cloud::TaskError::FirmwareIsDraft).into());
-    }
-    if catalog.withdrawn(product, module, version).is_some() {
-        return Err(ApiError::from(ota_cloud::TaskError::FirmwareWithdrawn).into());
-    }
-    Ok(())
 }
 
 /// Makes a batch with its devices: first the row, then the tasks of some of them in each commit,
@@ -140,7 +100,7 @@ async fn make(asked: &Asked, mut batch: Batch) -> Result<u32, ApiError> {
         }
         Same::None(rev) => rev,
     };
-    all_known(asked, &batch.waiting).await?;
+    all_known(&asked.api, &asked.grant, &batch.waiting).await?;
     let who = asked.clone();
     let number = asked
         .ask(move |hub, now| {
@@ -152,21 +112,14 @@ async fn make(asked: &Asked, mut batch: Batch) -> Result<u32, ApiError> {
                 // It came twice at this moment.
                 return Ok(number_of(&there)?);
             }
-            let newest = hub.cloud.store().read();
-            let prefix = format!("{}/", batch.product);
-            let newest = newest.items(Kind::CAMPAIGN, &prefix, None, 1)?.pop();
-            let newest = newest.and_then(|item| Batch::number_in(&item.id));
-            batch.number = newest.unwrap_or(0).saturating_add(1);
-            batch.made = now.as_micros();
-            let id = Batch::id(&batch.product, batch.number);
-            let mut rider = who.rider(now, &format!("batch {}", batch.number));
-            rider.items.push(row(&batch, &id, 0)?);
+            let mut rider = Rider::default();
+            batches::add(hub, now, &mut batch, &mut rider)?;
+            rider.audit.push(who.audit(now, &format!("batch {}", batch.number)));
             forget_calls(hub, now, &call, &mut rider)?;
             let until = now.as_micros().saturating_add(Batch::SAME.saturating_mul(1_000_000));
             let mut item = Item::new(Kind::CALL, call, batch.number.to_string().into_bytes());
             (item.wake, item.rev) = (Some(until), rev);
             rider.items.push(item);
-            hub.chores.batches = true;
             hub.cloud.put_rider(rider)?;
             Ok(batch.number)
         })
@@ -236,151 +189,9 @@ async fn same(asked: &Asked, batch: &Batch) -> Result<Same, ApiError> {
     });
     let (rev, made) = found.await?;
     let Some(made) = made.filter(|made| !made.cancelled) else { return Ok(Same::None(rev)) };
-    let rows = Walk::begin(asked)?.enough(&made).await?;
+    let rows = asked.begin_walk()?.enough(&made).await?;
     let over = made.status(rows.iter().map(|row| row.status)) == BatchStatus::Finished;
     Ok(if over { Same::None(rev) } else { Same::As(made.number) })
-}
-
-/// Devices that are looked up at a time.
-const PIECE: usize = 100;
-
-/// Every name is a device's. Some at a time, and beside the loop: nobody waits for all of them. One
-/// that is removed meanwhile fails in its row.
-async fn all_known(asked: &Asked, names: &[String]) -> Result<(), ApiError> {
-    for (piece, some) in names.chunks(PIECE).enumerate() {
-        let (who, some) = (asked.clone(), some.to_vec());
-        let missing = asked.read(move |read| {
-            for (at, name) in some.iter().enumerate() {
-                let key = who.grant.device(name).ok();
-                let key = key.map(|of| DeviceKey::new(of.product_id(), of.device_name()));
-                if key.map(|key| read.device(&key)).transpose()?.flatten().is_none() {
-                    return Ok(Some(at));
-                }
-            }
-            Ok(None)
-        });
-        if let Some(at) = missing.await? {
-            let at = piece.saturating_mul(PIECE).saturating_add(at);
-            let what = format!("there is no such device: number {at} of the list");
-            return Err(ApiError::new(Code::DeviceNotExist, what));
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn read_batch(item: &Item) -> Result<Batch, StoreError> {
-    Batch::from_bytes(&item.body).map_err(|why| corrupt(&why))
-}
-
-/// The row of a batch. While it is not made, or not ended, it has a moment at which it needs a turn.
-fn row(batch: &Batch, id: &str, rev: u64) -> Result<Item, StoreError> {
-    let body = batch.to_bytes().map_err(|why| StoreError::Invalid { what: why.to_string() })?;
-    // Due by any clock: one that was set back since must not hold it up.
-    let wake = batch.is_due().then_some(0);
-    Ok(Item { rev, wake, ..Item::new(Kind::CAMPAIGN, id, body) })
-}
-
-/// A step of a batch: some of its devices get their tasks, or, when it is cancelled, some of its
-/// tasks end. Returns whether it needs another one.
-fn advance(cloud: &mut Cloud, now: Instant, id: &str) -> Result<(bool, Outcome), StoreError> {
-    let none = || (false, Outcome::default());
-    let Some(item) = cloud.store().read().item(Kind::CAMPAIGN, id)? else { return Ok(none()) };
-    let mut batch = read_batch(&item)?;
-    let inputs = if !batch.waiting.is_empty() {
-        begin_some(cloud, now, &mut batch)?
-    } else if batch.ending {
-        end_some(cloud, &mut batch)?
-    } else {
-        return Ok(none());
-    };
-    let mut rider = Rider::default();
-    rider.items.push(row(&batch, id, item.rev)?);
-    let outcome = cloud.turn_with(now, &inputs, rider)?;
-    let mut wrong = false;
-    for (answer, (identity, input)) in outcome.answers.iter().zip(&inputs) {
-        if let Err(why) = answer {
-            wrong = true;
-            if matches!(input, Input::Start { .. }) {
-                batch.refuse(now, identity.device_name(), why.to_string());
-            }
-        }
-    }
-    if wrong {
-        // Then the row was not in the commit.
-        let mut rider = Rider::default();
-        rider.items.push(row(&batch, id, item.rev)?);
-        cloud.put_rider(rider)?;
-    }
-    Ok((batch.is_due(), outcome))
-}
-
-/// What gives some of a batch's devices their tasks.
-fn begin_some(
-    cloud: &mut Cloud,
-    now: Instant,
-    batch: &mut Batch,
-) -> Result<Vec<(Identity, Input)>, StoreError> {
-    let mut inputs = Vec::new();
-    let chunk = batch.waiting.len().min(Batch::CHUNK);
-    let names: Vec<String> = batch.waiting.drain(..chunk).collect();
-    for name in names {
-        let Ok(identity) = Identity::new(&batch.product, &name) else {
-            batch.take_on(now, &name, None);
-            continue;
-        };
-        let seen = match cloud.seen(&identity) {
-            // One row that cannot be read fails by itself, and holds nobody else up.
-            Err(StoreError::Corrupt { why }) => {
-                batch.take_on(now, &name, None);
-                batch.refuse(now, &name, format!("its row cannot be read: {why}"));
-                continue;
-            }
-            seen => seen?,
-        };
-        let device = seen.as_ref().map(|seen| (&seen.device, seen.disabled));
-        let Some(begin) = batch.take_on(now, &name, device) else { continue };
-        if let Some(task) = begin.cancel {
-            inputs.push((identity.clone(), Input::Cancel(task)));
-        }
-        let (target, options) = (batch.version.clone(), batch.options.clone());
-        inputs.push((identity, Input::Start { target, options }));
-    }
-    Ok(inputs)
-}
-
-/// What ends the open tasks of some of a cancelled batch's devices.
-fn end_some(cloud: &mut Cloud, batch: &mut Batch) -> Result<Vec<(Identity, Input)>, StoreError> {
-    let mut inputs = Vec::new();
-    for entry in batch.end_some(Batch::CHUNK) {
-        let Ok(identity) = Identity::new(&batch.product, &entry.name) else { continue };
-        let open = match cloud.device(&identity) {
-            Err(StoreError::Corrupt { .. }) => continue,
-            device => device?.and_then(|device| device.task),
-        };
-        let open = open.filter(|task| task.finished.is_none() && entry.is_of(task));
-        inputs.extend(open.map(|task| (identity, Input::Cancel(task.id))));
-    }
-    Ok(inputs)
-}
-
-/// A step of a batch that needs one: what a fault or a stop has left half made, or half ended. None
-/// when no batch needs one. One whose row cannot be read is passed over: the others go on.
-pub(crate) fn go_on(cloud: &mut Cloud, now: Instant) -> Result<Option<Outcome>, StoreError> {
-    for id in cloud.store_mut().due_items(Kind::CAMPAIGN, now.as_micros(), PIECE)? {
-        match advance(cloud, now, &id) {
-            Err(StoreError::Corrupt { .. } | StoreError::Invalid { .. }) => {}
-            step => return step.map(|(_, outcome)| Some(outcome)),
-        }
-    }
-    Ok(None)
-}
-
-/// A batch of the request's product, and its row.
-fn find(read: &dyn Read, product: &str, number: u64) -> Result<(Batch, Item), Oops> {
-    let unknown = || ApiError::new(Code::FirmwareTaskNotExist, "the product has no such TaskId");
-    let number = u32::try_from(number).ok().filter(|number| *number > 0).ok_or_else(unknown)?;
-    let item = read.item(Kind::CAMPAIGN, &Batch::id(product, number))?.ok_or_else(unknown)?;
-    Ok((read_batch(&item)?, item))
 }
 
 /// A batch of the request's product that has this target.
@@ -402,10 +213,10 @@ pub(super) fn find_of(
 /// any more; then some tasks at a time, as [`make`] does.
 pub(super) async fn cancel(asked: Asked, task: u64) -> Answer {
     let product = asked.product();
-    let (batch, _) = asked.read(move |read| find(read, &product, task)).await?;
+    let (batch, _) = asked.read(move |read| Ok(find(read, &product, task)?)).await?;
     let number = batch.number;
     if batch.cancelled && !batch.ending {
-        let rows = Walk::begin(&asked)?.open(&batch).await?;
+        let rows = asked.begin_walk()?.open(&batch).await?;
         // What is open all the same is ended by another call.
         if !rows {
             let what = "the task is cancelled already";
@@ -416,10 +227,8 @@ pub(super) async fn cancel(asked: Asked, task: u64) -> Answer {
     asked
         .ask(move |hub, now| {
             let (mut batch, item) = find(hub.cloud.store().read(), who.grant.product(), task)?;
-            batch.cancel(now);
             let mut rider = who.rider(now, &format!("batch {}", batch.number));
-            rider.items.push(row(&batch, &item.id, item.rev)?);
-            hub.chores.batches = true;
+            batches::end(hub, now, (&mut batch, &item), &mut rider)?;
             hub.cloud.put_rider(rider)?;
             Ok(())
         })

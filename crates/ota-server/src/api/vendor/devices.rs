@@ -5,7 +5,6 @@ use ota_cloud::api::NewDevice;
 use ota_cloud::vendor::{Psk, device_info};
 use ota_store::{DeviceRow, Filter, Query, VersionFilter};
 
-use super::watch::Walk;
 use super::*;
 use crate::api::devices::register;
 use crate::cycle::Edit;
@@ -135,14 +134,14 @@ async fn found(
     offset: u64,
     limit: u64,
 ) -> Result<(Vec<DeviceRow>, u64), ApiError> {
-    let _walk = Walk::begin(asked)?;
+    let _walk = asked.begin_walk()?;
     let counted = filter.clone();
-    let total = asked.walk(move |read| Ok(read.count_devices(&counted, FAR)?)).await?;
+    let total = asked.api.walk(move |read| read.count_devices(&counted, FAR)).await?;
     let (mut rows, mut after, mut skip) = (Vec::new(), None, offset);
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     loop {
         let query = Query { filter: filter.clone(), after, limit: 100 };
-        let page = asked.walk(move |read| Ok(read.list(&query)?)).await?;
+        let page = asked.api.walk(move |read| read.list(&query)).await?;
         let skipped = skip.min(page.rows.len() as u64);
         skip = skip.saturating_sub(skipped);
         rows.extend(page.rows.into_iter().skip(usize::try_from(skipped).unwrap_or(0)));

@@ -16,18 +16,19 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use ota_cloud::api::{Caller, Grant, Problem, Right};
-use ota_cloud::vendor::{self, Action, ApiError, BatchStatus, CONTENT_TYPE, Code};
+use ota_cloud::vendor::{self, Action, ApiError, CONTENT_TYPE, Code};
 use ota_proto::{Identity, Instant};
 use ota_store::{Item, Kind, NewAudit, Read, StoreError};
 use serde_json::{Value, json};
 
+use super::batches::Walk;
 use super::{Api, Line, What, corrupt};
 use crate::cycle::Rider;
 use crate::hub::Hub;
 use crate::random;
 
+pub(crate) use upload::sweep;
 pub(super) use upload::{PATH, forget, put};
-pub(crate) use {batch::go_on, upload::sweep};
 
 /// The largest body in bytes: 2,000 devices of a batch have half of it.
 const MAX_BODY: usize = 256 * 1024;
@@ -118,17 +119,9 @@ impl Asked {
         read.await.map_err(|why| ApiError::from(&why))?
     }
 
-    /// Reads a piece of what is read piece by piece.
-    async fn walk<T: Send + 'static>(
-        &self,
-        run: impl FnOnce(&dyn Read) -> Result<T, Oops> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        let read = self.api.walk(move |read| match run(read) {
-            Ok(done) => Ok(Ok(done)),
-            Err(Oops::Refused(why)) => Ok(Err(why)),
-            Err(Oops::Store(why)) => Err(why),
-        });
-        read.await.map_err(|why| ApiError::from(&why))?
+    /// Goes through batches of the product.
+    fn begin_walk(&self) -> Result<Walk, ApiError> {
+        Ok(Walk::begin(&self.api, self.caller.id(), self.grant.product())?)
     }
 
     /// A command of the hub's, answered when what it did is durable.

@@ -1,4 +1,4 @@
-//! A batch as the vendor's API makes it: one wave, whose devices begin at once.
+//! A batch of updates: one wave, whose devices begin at once.
 //!
 //! A batch is a row of its own. It says which devices it is for and which task each was given; how
 //! a task goes on is in its device's row, where the REST API has it, too.
@@ -9,8 +9,9 @@ use ota_proto::Instant;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::error::{ApiError, Code};
-use crate::device::{BadState, Device, EventKind, Status, Task, TaskId, TaskOptions};
+use crate::api::{Code, Problem};
+use crate::device::{BadState, Device, EventKind, Finish, Status, Task, TaskId, TaskOptions};
+use crate::error::TaskError;
 
 /// How the devices of a batch were chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,16 +24,19 @@ pub enum Mode {
     FileName,
     /// By a list of the request.
     DeviceNames,
+    /// All that had a tag, or a name that begins so.
+    Filter,
 }
 
 impl Mode {
-    /// The vendor's word, `UpgradeMode`.
+    /// Our word for it.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
-            Self::OriginalVersion => "originalVersion",
-            Self::FileName => "filename",
-            Self::DeviceNames => "devicenames",
+            Self::OriginalVersion => "from-versions",
+            Self::FileName => "file",
+            Self::DeviceNames => "devices",
+            Self::Filter => "filter",
         }
     }
 }
@@ -52,7 +56,18 @@ pub enum BatchStatus {
 }
 
 impl BatchStatus {
-    /// Its number.
+    /// Our word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The vendor's number.
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
@@ -127,6 +142,107 @@ impl Entry {
     fn refused(name: &str, why: String, at: u64) -> Self {
         let end = End { status: Status::Failed, code: 0, text: why, at };
         Self { name: name.to_owned(), task: None, from: String::new(), end: Some(end) }
+    }
+}
+
+/// A device of a batch as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Line {
+    /// Its name.
+    pub name: String,
+    /// Its status.
+    pub status: Status,
+    /// The latest result's code, 0 before one.
+    pub code: i64,
+    /// In words: the device's, or ours.
+    pub text: String,
+    /// 0 to 100.
+    pub percent: Option<u8>,
+    /// What it ran when its task began.
+    pub from: String,
+    /// When it was last heard of, in microseconds since 1970; 0 for never.
+    pub at: u64,
+    /// How often its task was begun anew.
+    pub retries: u32,
+}
+
+impl Line {
+    /// From the device's row, when its task is still that of the batch.
+    #[must_use]
+    pub fn of_task(entry: &Entry, task: &Task) -> Self {
+        let moments = [Some(task.began), task.last_push, task.heard, task.claimed, task.proved];
+        let ended = task.finished.map(|(at, _)| at);
+        let at = moments.into_iter().flatten().chain(ended).max();
+        let text = match task.finished {
+            Some((_, Finish::Cancelled)) if task.err_msg.is_empty() => "cancelled".to_owned(),
+            Some((_, Finish::TimedOut)) if task.err_msg.is_empty() => {
+                format!("no result within {} s", task.timeout.as_secs())
+            }
+            _ => task.err_msg.clone(),
+        };
+        Self {
+            name: entry.name.clone(),
+            status: task.status,
+            code: task.retcode,
+            text,
+            percent: task.percent,
+            from: entry.from.clone(),
+            at: at.map_or(0, Instant::as_micros),
+            retries: task.attempt.saturating_sub(1),
+        }
+    }
+
+    /// From what the batch itself says, when that is its end.
+    #[must_use]
+    pub fn of_end(entry: &Entry) -> Option<Self> {
+        let end = entry.end.as_ref()?;
+        Some(Self {
+            name: entry.name.clone(),
+            status: end.status,
+            code: end.code,
+            text: end.text.clone(),
+            percent: (end.status == Status::Complete).then_some(100),
+            from: entry.from.clone(),
+            at: end.at,
+            retries: 0,
+        })
+    }
+
+    /// What nothing is known of any more: its events are gone.
+    #[must_use]
+    pub fn unknown(entry: &Entry) -> Self {
+        Self {
+            name: entry.name.clone(),
+            status: Status::Failed,
+            code: 0,
+            text: "its result is not kept any more".to_owned(),
+            percent: None,
+            from: entry.from.clone(),
+            at: 0,
+            retries: 0,
+        }
+    }
+
+    /// One whose turn is yet to come.
+    #[must_use]
+    pub fn waiting(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            status: Status::Pending,
+            code: 0,
+            text: String::new(),
+            percent: None,
+            from: String::new(),
+            at: 0,
+            retries: 0,
+        }
+    }
+
+    /// Whether nothing of it is under way.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        is_over(self.status)
     }
 }
 
@@ -219,36 +335,18 @@ impl Batch {
     ///
     /// # Errors
     /// Why not.
-    pub fn admit(&self, device: &Device, disabled: bool) -> Result<Begin, ApiError> {
+    pub fn admit(&self, device: &Device, disabled: bool) -> Result<Begin, TaskError> {
         if disabled {
-            let what = "the device is disabled";
-            return Err(ApiError::new(Code::DeviceIsNotEnabled, what));
+            return Err(TaskError::DeviceDisabled);
         }
         let runs = device.reported(&self.options.module).map(|known| known.version.as_str());
         if runs == Some(self.version.as_str()) {
-            // The vendor's words.
-            let what = "firmware no need update.";
-            return Err(ApiError::new(Code::DeviceFirmwareIsUpdated, what));
+            return Err(TaskError::DeviceFirmwareIsUpdated);
         }
-        let from = &self.options.from_versions;
-        match runs {
-            _ if from.is_empty() => {}
-            None => {
-                let what = "the device never reported a version";
-                return Err(ApiError::new(Code::DeviceHasNoFirmware, what));
-            }
-            Some(runs) if from.iter().any(|known| known == runs) => {}
-            Some(_) => {
-                let what = "the device runs another version than the one that was given";
-                return Err(ApiError::new(Code::UpdateVersionNotMatch, what));
-            }
-        }
+        self.options.check_source(runs)?;
         let open = device.task.as_ref().filter(|task| task.finished.is_none());
         match open {
-            Some(_) if !self.overrides => {
-                let what = "the device has an unfinished task";
-                Err(ApiError::new(Code::OtherUpdateTaskExist, what))
-            }
+            Some(_) if !self.overrides => Err(TaskError::DeviceRunningOtherOtaTask),
             open => Ok(Begin { cancel: open.map(|task| task.id) }),
         }
     }
@@ -263,7 +361,7 @@ impl Batch {
     ) -> Option<Begin> {
         let admitted = match device {
             Some((device, disabled)) => self.admit(device, disabled),
-            None => Err(ApiError::new(Code::DeviceNotExist, "there is no such device")),
+            None => Err(TaskError::DeviceNotExist),
         };
         let from = device.and_then(|(device, _)| device.reported(&self.options.module));
         let from = from.map(|known| known.version.clone()).unwrap_or_default();
@@ -274,8 +372,13 @@ impl Batch {
                 Some(begin)
             }
             (Err(why), _) => {
-                let mut entry = Entry::refused(name, why.message, now.as_micros());
-                if why.code != Code::DeviceFirmwareIsUpdated {
+                // The platform's words where it has some.
+                let words = match why {
+                    TaskError::DeviceFirmwareIsUpdated => "firmware no need update.".to_owned(),
+                    why => why.to_string(),
+                };
+                let mut entry = Entry::refused(name, words, now.as_micros());
+                if why != TaskError::DeviceFirmwareIsUpdated {
                     entry.from = from;
                 }
                 self.entries.push(entry);
@@ -295,20 +398,19 @@ impl Batch {
     /// Its devices: each once, in the order given.
     ///
     /// # Errors
-    /// [`Code::InvalidParameterValue`] for one that is named twice, [`Code::LimitExceeded`],
-    /// [`Code::DeviceNotExist`] when there is none.
-    pub fn wait_for(&mut self, names: Vec<String>) -> Result<(), ApiError> {
+    /// [`Code::Invalid`] for one that is named twice, [`Code::TooLarge`],
+    /// [`Code::UnknownDevice`] when there is none.
+    pub fn wait_for(&mut self, names: Vec<String>) -> Result<(), Problem> {
         if names.is_empty() {
-            return Err(ApiError::new(Code::DeviceNotExist, "no device is meant"));
+            return Err(Problem::new(Code::UnknownDevice, "no device is meant"));
         }
         if names.len() > Self::MOST {
             let what = format!("a batch has at most {} devices", Self::MOST);
-            return Err(ApiError::new(Code::LimitExceeded, what));
+            return Err(Problem::new(Code::TooLarge, what));
         }
         let mut seen = BTreeSet::new();
         if !names.iter().all(|name| seen.insert(name.as_str())) {
-            let what = "a device is named twice";
-            return Err(ApiError::new(Code::InvalidParameterValue, what));
+            return Err(Problem::field("devices", "a device is named twice"));
         }
         self.waiting = names;
         Ok(())
@@ -383,6 +485,6 @@ impl Batch {
 }
 
 /// Whether a status is an end: failed, complete or timed out.
-pub(super) const fn is_over(status: Status) -> bool {
+pub(crate) const fn is_over(status: Status) -> bool {
     matches!(status, Status::Failed | Status::Complete | Status::TimedOut)
 }

@@ -1,0 +1,201 @@
+//! Batches: what callers send of them, and what they are shown.
+
+use std::collections::BTreeMap;
+
+use ota_proto::Identity;
+use serde::{Deserialize, Serialize};
+
+use super::call::DeviceFilter;
+use super::firmware::task_options;
+use super::input::read_json;
+use super::problem::Problem;
+use super::view::slug;
+use crate::batch::{Batch, Line, Mode};
+
+/// A batch to be begun.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct NewBatch {
+    /// The version to go to.
+    pub version: String,
+    module: Option<String>,
+    timeout: Option<u64>,
+    confirm: bool,
+    /// Open tasks of its devices are cancelled first.
+    #[serde(rename = "override")]
+    overrides: bool,
+    /// These devices.
+    devices: Option<Vec<String>>,
+    /// Those that run one of these.
+    from_versions: Vec<String>,
+    /// Those that have this tag, `NAME:VALUE`.
+    tag: Option<String>,
+    /// Those whose names begin so.
+    prefix: Option<String>,
+    /// All of the product.
+    all: bool,
+}
+
+/// Which devices a batch is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Choice {
+    /// These.
+    Names(Vec<String>),
+    /// Those that one of these lets through when the batch begins; none lets through what another
+    /// does.
+    Matching(Vec<DeviceFilter>),
+}
+
+impl NewBatch {
+    /// Reads a body: a batch of the product that has no device so far, and which it is for.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`](super::Code::Invalid).
+    pub fn read(product: &str, body: &[u8]) -> Result<(Batch, Choice), Problem> {
+        let new: Self = read_json(body)?;
+        let options =
+            task_options(&new.version, new.module, new.timeout, new.confirm, new.from_versions)?;
+        let filters = new.tag.is_some() || new.prefix.is_some();
+        let (mode, choice) = match new.devices {
+            Some(_) if filters || new.all => {
+                let what = "`devices` does not go with `tag`, `prefix` or `all`";
+                return Err(Problem::field("devices", what));
+            }
+            Some(names) => {
+                if let Some(at) = names.iter().position(|name| Identity::new("P", name).is_err()) {
+                    let what = format!("number {at} of the list is no name of a device");
+                    return Err(Problem::field("devices", what));
+                }
+                (Mode::DeviceNames, Choice::Names(names))
+            }
+            None if !filters && options.from_versions.is_empty() && !new.all => {
+                let what = "say which: devices, from_versions, tag or prefix; or \"all\": true";
+                return Err(Problem::field("devices", what));
+            }
+            None => {
+                let base = DeviceFilter::of(new.tag.as_deref(), new.prefix.as_deref())?;
+                let of = |version: &String| DeviceFilter {
+                    version: Some((options.module.clone(), version.clone())),
+                    ..base.clone()
+                };
+                let mut each: Vec<DeviceFilter> = options.from_versions.iter().map(of).collect();
+                if each.is_empty() {
+                    each.push(base);
+                }
+                let by_version = !filters && !options.from_versions.is_empty();
+                let mode = if by_version { Mode::OriginalVersion } else { Mode::Filter };
+                (mode, Choice::Matching(each))
+            }
+        };
+        let mut batch = Batch::new(product, &new.version, mode, options);
+        batch.overrides = new.overrides;
+        Ok((batch, choice))
+    }
+}
+
+/// A batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BatchView<'a> {
+    /// Its number in its product.
+    pub batch: u32,
+    /// The module that is updated.
+    pub module: &'a str,
+    /// The target version.
+    pub version: &'a str,
+    /// How its devices were chosen.
+    pub by: &'static str,
+    /// When it was begun.
+    pub made: u64,
+    /// A person ended it.
+    pub cancelled: bool,
+    /// How many devices it has.
+    pub devices: usize,
+    /// How many of them have no task yet.
+    pub waiting: usize,
+}
+
+impl<'a> BatchView<'a> {
+    /// What is shown of a batch.
+    #[must_use]
+    pub fn new(batch: &'a Batch) -> Self {
+        Self {
+            batch: batch.number,
+            module: batch.options.module.as_str(),
+            version: &batch.version,
+            by: batch.mode.word(),
+            made: batch.made,
+            cancelled: batch.cancelled,
+            devices: batch.entries.len().saturating_add(batch.waiting.len()),
+            waiting: batch.waiting.len(),
+        }
+    }
+}
+
+/// A batch, and how it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BatchProgress<'a> {
+    /// What it is.
+    #[serde(flatten)]
+    pub what: BatchView<'a>,
+    /// `creating`, `running`, `finished` or `cancelled`.
+    pub status: &'static str,
+    /// How many of its devices stand how.
+    pub counts: BTreeMap<String, u64>,
+}
+
+impl<'a> BatchProgress<'a> {
+    /// What is shown of a batch whose devices stand so.
+    #[must_use]
+    pub fn new(batch: &'a Batch, lines: &[Line]) -> Self {
+        let mut counts = BTreeMap::new();
+        for line in lines {
+            let count: &mut u64 = counts.entry(slug(line.status)).or_default();
+            *count = count.saturating_add(1);
+        }
+        let status = batch.status(lines.iter().map(|line| line.status)).word();
+        Self { what: BatchView::new(batch), status, counts }
+    }
+}
+
+/// A device of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BatchDeviceView<'a> {
+    /// Its name.
+    pub device: &'a str,
+    /// What it ran when its task began; empty if that is not known.
+    pub from: &'a str,
+    /// Where its task stands: a word.
+    pub status: String,
+    /// 0 to 100.
+    pub percent: Option<u8>,
+    /// The latest result's code, 0 before one.
+    pub code: i64,
+    /// The device's words, or why it got no task.
+    pub text: &'a str,
+    /// When it was last heard of; `null` for never.
+    pub at: Option<u64>,
+    /// 1, and one more for each retry.
+    pub attempt: u32,
+}
+
+impl<'a> BatchDeviceView<'a> {
+    /// What is shown of a device of a batch.
+    #[must_use]
+    pub fn new(line: &'a Line) -> Self {
+        Self {
+            device: &line.name,
+            from: &line.from,
+            status: slug(line.status),
+            percent: line.percent,
+            code: line.code,
+            text: &line.text,
+            at: (line.at > 0).then_some(line.at),
+            attempt: line.retries.saturating_add(1),
+        }
+    }
+}

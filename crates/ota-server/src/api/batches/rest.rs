@@ -1,0 +1,123 @@
+//! Batches under `/api/v1`.
+
+use ota_cloud::api::{BatchDeviceView, BatchProgress, BatchView, Choice, NewBatch, Problem};
+use ota_cloud::batch::Batch;
+use serde_json::json;
+
+use super::{Walk, add, all_known, end, find, matching, target};
+use crate::api::devices::filter_of;
+use crate::api::reply::Reply;
+use crate::api::{Api, Asked, Failed, audit, once};
+use crate::cycle::Rider;
+
+pub(in crate::api) async fn start(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let product = asked.grant.product();
+    let (mut batch, choice) = NewBatch::read(product, &asked.body)?;
+    let names = match choice {
+        Choice::Matching(filters) => {
+            let mut names = Vec::new();
+            for filter in filters {
+                names.extend(matching(api, filter_of(product, filter)).await?);
+            }
+            names
+        }
+        Choice::Names(names) => names,
+        // A choice of a later ota-cloud.
+        _ => Vec::new(),
+    };
+    batch.wait_for(names)?;
+    all_known(api, &asked.grant, &batch.waiting).await?;
+    let shown = api
+        .ask(move |hub, _| {
+            let now = hub.now();
+            target(&hub.cloud, &batch)?;
+            let mut rider = Rider::default();
+            add(hub, now, &mut batch, &mut rider)?;
+            rider.audit.push(audit(now, &asked, &format!("batch {}", batch.number)));
+            let shown = json!(BatchView::new(&batch));
+            once::mount(hub, &asked, &mut rider, Some(&shown))?;
+            hub.cloud.put_rider(rider)?;
+            Ok(shown)
+        })
+        .await?;
+    Ok(Reply::json(201, &shown))
+}
+
+pub(in crate::api) async fn list(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let (limit, after) = (asked.query.limit()?, asked.query.number("after")?);
+    let mut walk = walk_of(api, &asked)?;
+    if let Some(after) = after {
+        walk.behind(u32::try_from(after).unwrap_or(u32::MAX));
+    }
+    let mut shown: Vec<Batch> = Vec::new();
+    while shown.len() <= limit {
+        let piece = walk.batches().await?;
+        if piece.is_empty() {
+            break;
+        }
+        // Their devices are not shown here.
+        shown.extend(piece);
+    }
+    let more = shown.len() > limit;
+    shown.truncate(limit);
+    let next = shown.last().filter(|_| more).map(|last| last.number);
+    let views: Vec<BatchView<'_>> = shown.iter().map(BatchView::new).collect();
+    Ok(Reply::json(200, &json!({ "batches": views, "next": next })))
+}
+
+pub(in crate::api) async fn show(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let batch = named(api, &asked).await?;
+    let lines = walk_of(api, &asked)?.all(&batch).await?;
+    Ok(Reply::json(200, &json!(BatchProgress::new(&batch, &lines))))
+}
+
+pub(in crate::api) async fn devices(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let (limit, after) = (asked.query.limit()?, asked.query.number("after")?);
+    let from = usize::try_from(after.unwrap_or(0)).unwrap_or(usize::MAX);
+    let batch = named(api, &asked).await?;
+    let lines = walk_of(api, &asked)?.some(&batch, from, limit).await?;
+    let end = from.saturating_add(lines.len());
+    let all = batch.entries.len().saturating_add(batch.waiting.len());
+    let views: Vec<BatchDeviceView<'_>> = lines.iter().map(BatchDeviceView::new).collect();
+    let next = (end < all).then_some(end);
+    Ok(Reply::json(200, &json!({ "devices": views, "next": next })))
+}
+
+pub(in crate::api) async fn cancel(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let number = number(&asked)?;
+    let shown = api
+        .ask(move |hub, _| {
+            let now = hub.now();
+            let read = hub.cloud.store().read();
+            let (mut batch, item) = find(read, asked.grant.product(), number)?;
+            let mut rider = Rider::default();
+            rider.audit.push(audit(now, &asked, &format!("batch {number}")));
+            end(hub, now, (&mut batch, &item), &mut rider)?;
+            let shown = json!(BatchView::new(&batch));
+            once::mount(hub, &asked, &mut rider, Some(&shown))?;
+            hub.cloud.put_rider(rider)?;
+            Ok(shown)
+        })
+        .await?;
+    Ok(Reply::json(200, &shown))
+}
+
+fn walk_of(api: &Api, asked: &Asked) -> Result<Walk, Problem> {
+    Walk::begin(api, asked.grant.caller().id(), asked.grant.product())
+}
+
+/// The batch that the path names.
+async fn named(api: &Api, asked: &Asked) -> Result<Batch, Problem> {
+    let (product, number) = (asked.grant.product().to_owned(), number(asked)?);
+    let found = api.read(move |read| match find(read, &product, number) {
+        Ok((batch, _)) => Ok(Ok(batch)),
+        Err(Failed::Refused(why)) => Ok(Err(why)),
+        Err(Failed::Store(why)) => Err(why),
+    });
+    found.await?
+}
+
+fn number(asked: &Asked) -> Result<u64, Problem> {
+    let digits = asked.call.name("batch").parse();
+    digits.map_err(|_| Problem::field("batch", "it is a number"))
+}
