@@ -245,7 +245,10 @@ impl Job {
                     continue;
                 }
             };
+            let last = self.kind != Kind::Empty;
             return match result {
+                // It ended by itself before it was stopped: what it has done is known.
+                Ok(status) if status.code().is_some() && last => Ok(status),
                 _ if self.stopped => Err(Broken {
                     why: format!("{name} took too long and was stopped"),
                     fault: InstallFault::Image,

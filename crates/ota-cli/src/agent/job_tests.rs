@@ -115,6 +115,30 @@ async fn a_thread_is_told_to_stop() {
 }
 
 #[tokio::test]
+async fn an_end_that_came_before_the_stop_counts() {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let folder = tempfile::tempdir().unwrap();
+    for (script, want) in [("exit 0", 0), ("exit 75", 75)] {
+        let mut job = run(folder.path(), script).await;
+        let Body::Child { group: Some(group), .. } = &job.body else { panic!() };
+        waitid(WaitId::Pid(*group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        job.stop();
+        assert_eq!(job.ended().await.unwrap().code(), Some(want));
+    }
+    for (kind, counts) in [(Kind::Seal, true), (Kind::Empty, false)] {
+        let (done, is_done) = std::sync::mpsc::channel();
+        let mut job = Job::thread(kind, move |_| {
+            done.send(()).unwrap();
+            Ok(())
+        });
+        is_done.recv().unwrap();
+        job.stop();
+        // An emptied slot is not installed, and nothing more is begun.
+        assert_eq!(job.ended().await.is_ok(), counts, "{kind:?}");
+    }
+}
+
+#[tokio::test]
 async fn stopping_ends_the_whole_group() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
