@@ -193,6 +193,36 @@ fn what_is_missing_is_told_before_the_download_and_the_agent_goes_on() {
 }
 
 #[test]
+fn what_a_store_answered_is_forgotten_with_its_offer() {
+    let store = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", store.local_addr().unwrap());
+    scripted(store, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nlogin".to_vec(), || {});
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nothing = format!("http://{}", silent.local_addr().unwrap());
+    let desk = Desk::new();
+    let firmware = desk.write("image", image(1, 1000));
+    let device = format!("TESTPROD01/dev001={}", common::SECRET);
+    let cloud = |mqtt: &str, version: &str, url: &str| {
+        let firmware = format!("TESTPROD01/{version}={firmware}");
+        let args = ["cloud", "serve", "--json", "--mqtt", mqtt, "--http", "127.0.0.1:0"];
+        let more = ["--device", &device, "--firmware", &firmware, "--public-url", url];
+        let mut cloud = Ota::start([&args[..], &more].concat());
+        let broker = cloud.event("listening")["mqtt"].as_str().unwrap().to_owned();
+        (cloud, broker)
+    };
+    let (first, broker) = cloud("127.0.0.1:0", "1.0.0", &url);
+    let config = desk.plain_device("dev001", &broker);
+    let agent = agent(&config, &[]);
+    wait_for_status(&config, |status| status["last_answer"].is_string());
+    first.kill();
+    let (_second, _) = cloud(&broker, "2.0.0", &nothing);
+    let status = wait_for_status(&config, |status| status["offered"] == "2.0.0");
+    assert!(status["last_answer"].is_null(), "{status}");
+    agent.terminate();
+    agent.end().expect(0);
+}
+
+#[test]
 fn a_reader_that_has_stopped_reading_holds_nothing_up() {
     use std::os::unix::net::UnixDatagram;
     use std::process::{Command, Stdio};

@@ -230,6 +230,7 @@ impl<'a> Device<'a> {
                 self.forget_deferral();
                 self.busy = true;
                 self.approved = false;
+                self.last_answer = None;
                 self.meter = Some(Meter { since: self.clock.now(), from: *from });
             }
             Event::Retry { cause } => self.retry(*cause),
@@ -240,9 +241,9 @@ impl<'a> Device<'a> {
             Event::VersionRefused { code } => {
                 self.note_error(&format!("the cloud refused the version report: code {code}"));
             }
-            Event::Superseded => self.drop_questions(),
+            Event::Superseded => self.set_aside(),
             Event::Withdrawn => {
-                self.drop_questions();
+                self.set_aside();
                 self.busy = false;
                 self.idle_since = self.clock.now();
             }
@@ -277,6 +278,12 @@ impl<'a> Device<'a> {
             _ => {}
         }
         None
+    }
+
+    /// What was asked and answered of the attempt so far is of no interest any more.
+    fn set_aside(&mut self) {
+        self.drop_questions();
+        self.last_answer = None;
     }
 
     /// A folder that is full or read-only may become better; one that is gone will not come back.
