@@ -192,6 +192,45 @@ fn what_is_missing_is_told_before_the_download_and_the_agent_goes_on() {
     assert!(!desk.path("dev002").exists(), "it made nothing");
 }
 
+/// An `ota` of root's that may give no file away.
+fn without_chown(words: &[&str]) -> Ota {
+    let options = ["--bounding-set=-chown", "--inh-caps=-chown", env!("CARGO_BIN_EXE_ota")];
+    Ota::start_program("setpriv", [("OTA_TEST", "")], [&options[..], words].concat())
+}
+
+#[test]
+fn what_cannot_be_given_to_its_owner_is_told_before_the_download() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (desk, mut cloud, broker) = setup(&["file", "slots"], image(5, 300_000));
+    let slots = desk.slots("slots.slots");
+    let file = desk.plain_device("file", &broker);
+    let both = desk.device("slots", &broker, "slots = \"slots.slots\"");
+    for path in [desk.path("file.version"), slots.join("a/image")] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        chown(&path, Some(65_534), Some(65_534)).unwrap();
+    }
+    for (config, name, key) in [(&file, "file", "version_file"), (&both, "slots", "slots")] {
+        ask(config, &["check-config"]).expect(0);
+        let end = without_chown(&["agent", "check-config", "--config", config]).end().expect(5);
+        let words = [&format!("{key}: cannot give "), " to user 65534 and group 65534, who own"];
+        assert!(end.out[0].starts_with(words[0]) && end.out[0].contains(words[1]), "{:?}", end.out);
+        let agent = without_chown(&["agent", "--json", "--config", config]);
+        let said = agent.error("warning: ");
+        assert!(words.iter().all(|words| said.contains(*words)), "{said}");
+        assert_eq!(told(&mut cloud), ("-5".into(), "this machine could not install it".into()));
+        assert!(!desk.path(name).join("slot.part").exists(), "nothing was fetched");
+        agent.terminate();
+        agent.end().expect(0);
+    }
+    let names = std::fs::read_dir(desk.folder.path()).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    let left = names.iter().any(|name| name.to_string_lossy().starts_with('.'));
+    assert!(!left, "looking left something behind: {names:?}");
+}
+
 #[test]
 fn what_a_store_answered_is_forgotten_with_its_offer() {
     let store = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

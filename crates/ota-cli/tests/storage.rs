@@ -214,6 +214,31 @@ fn an_image_removed_before_it_is_accepted_is_told() {
     assert_eq!(desk.read("dev001.version"), b"0.1.0\n");
 }
 
+#[test]
+fn a_version_file_that_becomes_read_only_leaves_the_accepted_image() {
+    let firmware = image(4, 300_000);
+    let (desk, mut cloud, broker) = setup(&["dev001"], &firmware);
+    // Another mount of the same folder: what is open may still be written, and no name changed.
+    let lines = "version_file = \"etc/version\"\n\
+                 verify = [\"sh\", \"-ec\", \"mount --bind AT AT; mount -o remount,bind,ro AT\"]";
+    let at = desk.path("etc");
+    let lines = lines.replace("AT", at.to_str().unwrap());
+    let config = desk.device("dev001", &broker, &lines);
+    std::fs::create_dir(&at).unwrap();
+    std::fs::create_dir(desk.path("dev001")).unwrap();
+    desk.write("etc/version", "0.1.0\n");
+    desk.write("dev001/slot.img", "old");
+    let Some(end) = once_mounted("", &config, "") else { return };
+    let end = end.expect(4);
+    let place = format!("cannot write to {}", at.join("version").display());
+    assert!(end.err.iter().any(|line| line.contains(&place)), "{:?}", end.err);
+    assert_eq!(told(&mut cloud), ("-5".into(), "slot switch failed".into()));
+    assert_eq!(desk.read("etc/version"), b"0.1.0\n");
+    assert_eq!(desk.read("dev001/slot.img"), b"old");
+    assert!(desk.read("dev001/slot.new") == firmware, "another try needs no download");
+    assert!(!desk.path("dev001/slot.old").exists() && !desk.path("dev001/switch").exists());
+}
+
 /// A cloud that offers 2.0.0 and sends other bytes than it offers.
 fn cloud_of_wrong_bytes(desk: &Desk, device: &str) -> (Ota, String) {
     let firmware = format!("TESTPROD01/2.0.0={}", desk.path("image").display());

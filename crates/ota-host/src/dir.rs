@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 
 use crate::error::HostError;
@@ -239,19 +239,73 @@ pub(crate) fn put(
     bytes: &[u8],
     rights: Rights,
 ) -> io::Result<()> {
-    let write = || -> io::Result<()> {
+    let mut written = Written::new(file, dir, temp, bytes, rights)?;
+    written.rename(name)?;
+    written.sync()
+}
+
+/// A whole file on the medium, under a name that nobody looks for. Only its own name is missing.
+/// Dropped before it has that one, it is removed: a next try would remove it, too.
+#[derive(Debug)]
+pub(crate) struct Written<D: AsFd> {
+    dir: D,
+    temp: PathBuf,
+    named: bool,
+}
+
+impl<D: AsFd> Written<D> {
+    /// Writes it: all that can fail but for the name.
+    pub(crate) fn new(
+        file: &File,
+        dir: D,
+        temp: &Path,
+        bytes: &[u8],
+        rights: Rights,
+    ) -> io::Result<Self> {
+        let written = Self { dir, temp: temp.to_owned(), named: false };
         fill(file, bytes)?;
         rights.give(file)?;
         file.sync_all()?;
-        fs::renameat(dir, temp, dir, name)?;
-        dir.sync_all()
-    };
-    let done = write();
-    if done.is_err() {
-        // A half-written file of ours is of no use to anybody; a next try removes it too.
-        let _ = fs::unlinkat(dir, temp, AtFlags::empty());
+        Ok(written)
     }
-    done
+
+    /// Gives it this name, which is not lasting yet.
+    pub(crate) fn rename(&mut self, name: &Path) -> io::Result<()> {
+        fs::renameat(&self.dir, &self.temp, &self.dir, name)?;
+        self.named = true;
+        Ok(())
+    }
+
+    /// Makes the name lasting.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        Ok(retry_on_intr(|| fs::fsync(&self.dir))?)
+    }
+}
+
+impl<D: AsFd> Drop for Written<D> {
+    fn drop(&mut self) {
+        if !self.named {
+            let _ = fs::unlinkat(&self.dir, &self.temp, AtFlags::empty());
+        }
+    }
+}
+
+/// A file without a name, of which nothing is left when it is closed. Where there are none, it has
+/// this one for a moment.
+pub(crate) fn nameless(dir: &File, name: &Path) -> io::Result<File> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        match fs::openat(dir, ".", flags, PRIVATE) {
+            Ok(file) => return Ok(File::from(file)),
+            // The file system, or an old kernel, knows of none.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {}
+            Err(why) => return Err(why.into()),
+        }
+    }
+    let file = fresh(dir, name)?;
+    clear(dir, name)?;
+    Ok(file)
 }
 
 /// Removes a file, if there is one.

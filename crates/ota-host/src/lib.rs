@@ -34,6 +34,7 @@
 compile_error!("ota-host works on Unix systems only");
 
 mod ab;
+mod accept;
 mod clock;
 mod dir;
 mod driver;
@@ -57,6 +58,7 @@ mod version_file;
 mod walk;
 
 pub use ab::{AbSlots, Running, Side};
+pub use accept::{Image, settle};
 pub use clock::Clock;
 pub use dir::DataDir;
 pub use driver::{Driver, Later, Runtime, Stream};
@@ -68,7 +70,7 @@ pub use note::Note;
 pub use ota_wire::adapter::{Answer, Event};
 pub use recordings::Recordings;
 pub use restart_mark::{RestartMark, boot_id};
-pub use slot::{FileSlot, Image, SlotOptions};
+pub use slot::{FileSlot, SlotOptions};
 pub use storage::{Done, Job, Storage, Work};
 #[cfg(any(test, feature = "test-faults"))]
 pub use storage::{Fault, FaultHook};

@@ -4,8 +4,11 @@ use std::fmt;
 use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+use std::path::Path;
 
 use rustix::io::Errno;
+
+use crate::dir::nameless;
 
 /// What a file that takes the place of another gets from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,13 @@ impl Rights {
             }
             done => done,
         }
+    }
+
+    /// Whether they can be given to what is made in this folder. Leaves nothing behind; `name` is
+    /// one that may be used for a moment.
+    pub(crate) fn check(self, dir: &File, name: &Path) -> io::Result<()> {
+        // A folder's own bits mean something else on a file.
+        Self { mode: self.mode & 0o777, ..self }.give(&nameless(dir, name)?)
     }
 
     /// Whether everybody may read and run what the owner and the group may: then it does not

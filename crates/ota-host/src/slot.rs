@@ -5,13 +5,12 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ota_proto::{Digester, SlotInfo, StorageError};
 use rustix::fs::{self, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::accept::{self, Image};
 use crate::dir::{DataDir, is_unlinked};
 use crate::error::{HostError, storage_error};
 use crate::walk::identity;
@@ -19,9 +18,9 @@ use crate::walk::identity;
 /// What is under download. No command ever hears of this name.
 const PART: &str = "slot.part";
 /// The image that was verified, or accepted.
-const IMAGE: &str = "slot.img";
+pub(crate) const IMAGE: &str = "slot.img";
 /// The image that was verified, where an accepted one stands beside it.
-const NEW: &str = "slot.new";
+pub(crate) const NEW: &str = "slot.new";
 
 /// Bytes read at once for a digest.
 const CHUNK: usize = 128 * 1024;
@@ -139,11 +138,7 @@ impl FileSlot {
             dir: dir.clone(),
             options,
             info: SlotInfo { capacity, erase: options.erase, write: 1 },
-            image: Image {
-                dir: dir.clone(),
-                shared: Arc::new(Mutex::new(Found { name, file: None })),
-                removed: Arc::default(),
-            },
+            image: Image::new(dir, name),
             name,
             fitted: None,
             dirty: None,
@@ -293,7 +288,7 @@ impl FileSlot {
         }
         self.dir.sync()?;
         if let Body::Whole(file, name) = &self.body {
-            *self.image.lock() = Found { name, file: Some(identity(&fs::fstat(file)?)) };
+            self.image.is_now(name, Some(identity(&fs::fstat(file)?)));
         }
         Ok(())
     }
@@ -303,10 +298,11 @@ impl FileSlot {
     fn begin(&mut self) -> io::Result<()> {
         self.fitted = None;
         self.body = Body::Nowhere;
-        *self.image.lock() = Found { name: self.name, file: None };
+        self.image.is_now(self.name, None);
         self.dir.remove(PART)?;
         if self.options.accepts {
             self.dir.remove(NEW)?;
+            accept::sweep(&self.dir)?;
         }
         // Better known now than when the image is there.
         match self.dir.stat(self.name)? {
@@ -363,7 +359,7 @@ impl FileSlot {
             return Err(StorageError::NoSecondSpace);
         }
         self.dir.remove(IMAGE).map_err(failed)?;
-        self.image.removed.store(gained, Ordering::Relaxed);
+        self.image.note_removed(gained);
         self.take_room(size)
     }
 
@@ -405,84 +401,13 @@ impl FileSlot {
     }
 }
 
-/// The image that was verified last, and its place. Clones are of the same image.
-#[derive(Clone, Debug)]
-pub struct Image {
-    dir: DataDir,
-    shared: Arc<Mutex<Found>>,
-    /// Bytes that the image before had when it was removed; 0 while nobody is to be told.
-    removed: Arc<AtomicU64>,
-}
-
-/// Where the verified image is.
-#[derive(Clone, Copy, Debug)]
-struct Found {
-    name: &'static str,
-    /// Which file it is; none while none is verified.
-    file: Option<(u64, u64)>,
-}
-
-impl Image {
-    /// Where an installer finds it. One of two fixed names, whatever the cloud says.
-    #[must_use]
-    pub fn path(&self) -> PathBuf {
-        self.dir.join(self.lock().name)
-    }
-
-    /// Whether the file that was verified still stands in its place, and no other. To be asked
-    /// before anything is told to use it.
-    ///
-    /// # Errors
-    /// [`HostError::Replaced`]; [`HostError::Io`].
-    pub fn check(&self) -> Result<(), HostError> {
-        let Found { name, file } = *self.lock();
-        let path = self.dir.join(name);
-        let found = self.dir.stat(name).map_err(|why| HostError::io("look at", &path, why))?;
-        if file.is_some() && found.map(|stat| identity(&stat)) == file {
-            Ok(())
-        } else {
-            Err(HostError::Replaced { path })
-        }
-    }
-
-    /// The size in bytes of the accepted image, if it was removed since the last call because the
-    /// next one needed its room. Tell the user: something may rely on that image.
-    #[must_use]
-    pub fn take_removed(&self) -> Option<u64> {
-        Some(self.removed.swap(0, Ordering::Relaxed)).filter(|bytes| *bytes > 0)
-    }
-
-    /// Makes it the accepted image, `slot.img`, in one step that a power cut does not undo. When
-    /// it is that already, nothing happens.
-    ///
-    /// # Errors
-    /// As [`Image::check`]; what was accepted before is untouched.
-    pub fn accept(&self) -> Result<(), HostError> {
-        self.check()?;
-        let (mut found, dir) = (self.lock(), self.dir.as_fd());
-        let mut accept = || -> io::Result<()> {
-            if found.name != IMAGE {
-                fs::renameat(dir, found.name, dir, IMAGE)?;
-                found.name = IMAGE;
-            }
-            // Also when it was renamed before: that may not be lasting.
-            self.dir.sync()
-        };
-        accept().map_err(|why| HostError::io("accept", &self.dir.join(IMAGE), why))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Found> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The largest image on a file system of so many bytes; 0 bytes is one that does not say.
 fn largest(bytes: u64, keep_free: u64) -> Option<u64> {
     if bytes == 0 { Some(u64::MAX) } else { bytes.checked_sub(keep_free).filter(|most| *most > 0) }
 }
 
 /// Whether a new image may take this name: a folder there is somebody's.
-fn is_replaceable(stat: &Stat) -> bool {
+pub(crate) fn is_replaceable(stat: &Stat) -> bool {
     fs::FileType::from_raw_mode(stat.st_mode) != fs::FileType::Directory
 }
 

@@ -10,8 +10,9 @@ use ota_proto::{Digester, Journal, Md5, OpId, SlotAction, SlotInfo, SlotState, S
 
 use ota_wire::adapter::Answer;
 
+use crate::accept::Image;
 use crate::journal::JournalFile;
-use crate::slot::{FileSlot, Image};
+use crate::slot::FileSlot;
 use crate::switch::Switch;
 
 /// One operation of the core. `T` names it: [`OpId`], or a device's index with it; it comes back

@@ -6,9 +6,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use ota_proto::Version;
-use rustix::fs::{self, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 
-use crate::dir::{Spare, put};
+use crate::dir::{Spare, Written};
 use crate::error::HostError;
 use crate::rights::Rights;
 use crate::walk::{Place, folder_in, place};
@@ -22,9 +22,13 @@ pub struct VersionFile {
     path: PathBuf,
 }
 
-/// Room beside a version file for the next version: a disk that fills up meanwhile cannot stop it.
+/// Room for the next version, and for the note of [`crate::Image::accept`]: a disk that fills up
+/// meanwhile cannot stop them.
 #[derive(Clone, Debug, Default)]
-pub struct VersionRoom(Spare);
+pub struct VersionRoom {
+    version: Spare,
+    pub(crate) note: Spare,
+}
 
 impl VersionFile {
     /// The file at this path, which need not exist yet.
@@ -60,15 +64,36 @@ impl VersionFile {
         self.write_in(&VersionRoom::default(), version)
     }
 
-    /// Takes the room for [`VersionFile::write_in`], and finds out whether the folder may be
-    /// written.
+    /// Whether [`VersionFile::write`] could do it now, as far as that can be known: better before a
+    /// download than after it. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`VersionFile::write`].
+    pub fn check(&self) -> Result<(), HostError> {
+        let explain = |why| HostError::io("write", &self.path, why);
+        let Place { dir, name } = place(&self.path).map_err(explain)?;
+        let rights = self.rights(&dir, &name)?;
+        let temp = temp(&name);
+        let found = fs::statat(&dir, &temp, AtFlags::SYMLINK_NOFOLLOW);
+        if found.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {
+            return Err(HostError::NotAFile { path: self.path.with_file_name(temp) });
+        }
+        let mut probe = OsString::from(".");
+        probe.push(&name);
+        probe.push(".try");
+        let dir = folder_in(&dir, ".").map_err(explain)?;
+        rights.check(&dir, probe.as_ref()).map_err(explain)
+    }
+
+    /// Takes the room for [`VersionFile::write_in`], and finds out what [`VersionFile::check`] does.
     ///
     /// # Errors
     /// As [`VersionFile::write`].
     pub fn reserve(&self, room: &VersionRoom) -> Result<(), HostError> {
+        self.check()?;
         let take = || {
             let Place { dir, name } = place(&self.path)?;
-            room.0.take(&folder_in(&dir, ".")?, temp(&name).as_ref())
+            room.version.take(&folder_in(&dir, ".")?, temp(&name).as_ref())
         };
         take().map_err(|why| HostError::io("make room for", &self.path, why))
     }
@@ -78,17 +103,52 @@ impl VersionFile {
     /// # Errors
     /// As [`VersionFile::write`].
     pub fn write_in(&self, room: &VersionRoom, version: &Version) -> Result<(), HostError> {
+        let mut next = self.prepare(room, version)?;
+        next.rename()?;
+        next.sync()
+    }
+
+    /// Does all of [`VersionFile::write_in`] that changes nothing yet.
+    pub(crate) fn prepare(
+        &self,
+        room: &VersionRoom,
+        version: &Version,
+    ) -> Result<NextVersion<'_>, HostError> {
         let explain = |why| HostError::io("write", &self.path, why);
         let Place { dir, name } = place(&self.path).map_err(explain)?;
-        let rights = match open(&dir, &name) {
-            Ok(file) if !is_plain(&file) => {
-                return Err(HostError::NotAFile { path: self.path.clone() });
-            }
-            Ok(file) => Rights::of(&file.metadata().map_err(explain)?),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Rights::PRIVATE,
-            Err(why) => return Err(explain(why)),
-        };
-        write(&dir, &name, version, rights, &room.0).map_err(explain)
+        let rights = self.rights(&dir, &name)?;
+        let written = written(&dir, &name, version, rights, &room.version).map_err(explain)?;
+        Ok(NextVersion { path: &self.path, name, written })
+    }
+
+    /// Those that the next file will have.
+    fn rights(&self, dir: &File, name: &OsStr) -> Result<Rights, HostError> {
+        let explain = |why| HostError::io("write", &self.path, why);
+        match open(dir, name) {
+            Ok(file) if !is_plain(&file) => Err(HostError::NotAFile { path: self.path.clone() }),
+            Ok(file) => Ok(Rights::of(&file.metadata().map_err(explain)?)),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Rights::PRIVATE),
+            Err(why) => Err(explain(why)),
+        }
+    }
+}
+
+/// A version that is written and has not its name yet: one step is left, and its sync.
+#[derive(Debug)]
+pub(crate) struct NextVersion<'a> {
+    path: &'a Path,
+    name: OsString,
+    written: Written<File>,
+}
+
+impl NextVersion<'_> {
+    pub(crate) fn rename(&mut self) -> Result<(), HostError> {
+        let done = self.written.rename(self.name.as_ref());
+        done.map_err(|why| HostError::io("write", self.path, why))
+    }
+
+    pub(crate) fn sync(&self) -> Result<(), HostError> {
+        self.written.sync().map_err(|why| HostError::io("write", self.path, why))
     }
 }
 
@@ -108,19 +168,25 @@ pub(crate) fn read(dir: &File, name: &OsStr, path: &Path) -> Result<Version, Hos
 }
 
 /// Writes a file with this version in place of another.
-pub(crate) fn write(
+pub(crate) fn write(dir: &File, name: &OsStr, version: &Version, rights: Rights) -> io::Result<()> {
+    let mut next = written(dir, name, version, rights, &Spare::default())?;
+    next.rename(name.as_ref())?;
+    next.sync()
+}
+
+fn written(
     dir: &File,
     name: &OsStr,
     version: &Version,
     rights: Rights,
     spare: &Spare,
-) -> io::Result<()> {
+) -> io::Result<Written<File>> {
     let temp = temp(name);
     // The folder may be open for its names alone, and syncing it takes more.
     let dir = folder_in(dir, ".")?;
     let text = format!("{version}\n");
     let file = spare.open(&dir, temp.as_ref(), text.len())?;
-    put(&file, &dir, name.as_ref(), temp.as_ref(), text.as_bytes(), rights)
+    Written::new(&file, dir, temp.as_ref(), text.as_bytes(), rights)
 }
 
 fn temp(name: &OsStr) -> OsString {

@@ -282,6 +282,36 @@ fn the_state_is_written_in_room_that_was_taken_and_through_no_link() {
     assert_eq!(slots.reserve(), Err(ota_proto::StorageError::Gone));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_given_to_its_owner_is_known_before_the_download() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    // Those of this thread: it gives to others, and then may not any more.
+    let may_give = |may| {
+        let mut sets = capabilities(None).unwrap();
+        sets.effective.set(CapabilitySet::CHOWN, may);
+        set_capabilities(None, sets)
+    };
+    for (name, with_image, without) in
+        [("a", false, false), ("a/version", false, false), ("a/image", false, true)]
+    {
+        let folder = folder();
+        let at = folder.path();
+        if may_give(true).is_err() || chown(at.join(name), Some(65_534), Some(65_534)).is_err() {
+            return; // Only root gives files away.
+        }
+        let mode = if name == "a" { 0o750 } else { 0o640 };
+        fs::set_permissions(at.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        let mut slots = AbSlots::open(at, 3).unwrap();
+        slots.check(true).unwrap();
+        may_give(false).unwrap();
+        assert_eq!(slots.check(true).is_ok(), with_image, "{name}");
+        assert_eq!(slots.check(false).is_ok(), without, "{name}");
+        assert_eq!(slots.reserve().is_ok(), without, "{name}");
+        assert!(!at.join(".try").exists() && !at.join("b").exists());
+    }
+}
+
 #[test]
 fn a_state_that_cannot_be_read_is_an_error_and_one_that_says_nothing_is_none() {
     let folder = folder();

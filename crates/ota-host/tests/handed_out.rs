@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ota_host::{
-    Answer, DataDir, FileSlot, HostError, Job, JournalFile, NoSwitch, SlotOptions, Storage, Work,
+    Answer, DataDir, FileSlot, HostError, Job, JournalFile, NoSwitch, SlotOptions, Storage,
+    VersionFile, VersionRoom, Work,
 };
-use ota_proto::{Digester, Md5, StorageError};
+use ota_proto::{Digester, Md5, StorageError, Version};
 use tempfile::TempDir;
 
 const SIZE: u64 = 300_000;
@@ -240,15 +241,22 @@ fn accepting(temp: &TempDir, keep_before: bool) -> Storage {
     open(&temp.path().join("data"), SlotOptions { accepts: true, keep_before, ..options() })
 }
 
+/// Accepts what was verified, as this version.
+fn accept(temp: &TempDir, storage: &Storage, version: &str) -> Result<(), HostError> {
+    let file = VersionFile::new(temp.path().join("version"));
+    let version = Version::new(version).unwrap();
+    storage.image().accept(&file, &VersionRoom::default(), &version)
+}
+
 #[test]
 fn an_accepted_image_stays_until_another_one_is_accepted() {
     let temp = tempfile::tempdir().unwrap();
     let accepted = temp.path().join("data/slot.img");
     let mut storage = accepting(&temp, true);
-    assert!(storage.image().accept().is_err(), "there is none");
+    assert!(accept(&temp, &storage, "1.0.0").is_err(), "there is none");
     assert_eq!(good(&mut storage, 1), temp.path().join("data/slot.new"));
-    storage.image().accept().unwrap();
-    storage.image().accept().unwrap();
+    accept(&temp, &storage, "1.0.0").unwrap();
+    accept(&temp, &storage, "1.0.0").unwrap();
     assert_eq!(storage.image().path(), accepted);
     for restart in [false, true] {
         if restart {
@@ -256,23 +264,40 @@ fn an_accepted_image_stays_until_another_one_is_accepted() {
             storage = accepting(&temp, true);
         }
         bad(&mut storage, 2);
-        assert!(storage.image().accept().is_err());
+        assert!(accept(&temp, &storage, "2.0.0").is_err());
         assert!(fs::read(&accepted).unwrap() == image(1));
         // One that the application refuses after it was verified.
         good(&mut storage, 3);
         assert!(fs::read(&accepted).unwrap() == image(1));
+        assert_eq!(fs::read(temp.path().join("version")).unwrap(), b"1.0.0\n");
     }
     good(&mut storage, 4);
-    storage.image().accept().unwrap();
+    accept(&temp, &storage, "4.0.0").unwrap();
     assert!(fs::read(&accepted).unwrap() == image(4));
     assert_eq!(names(&temp.path().join("data")), ["slot.img"]);
-    // A cut before the version was written: the accepted one is looked at again.
+    // The accepted one is offered again, with another version: it is looked at where it is.
     drop(storage);
     let mut storage = accepting(&temp, true);
     let whole = Some(md5(&image(4)));
     run(&mut storage, Work::Digest { range: 0..SIZE, whole });
     assert_eq!(storage.image().path(), accepted);
-    storage.image().accept().unwrap();
+    accept(&temp, &storage, "5.0.0").unwrap();
+    assert!(fs::read(&accepted).unwrap() == image(4));
+    assert_eq!(fs::read(temp.path().join("version")).unwrap(), b"5.0.0\n");
+}
+
+#[test]
+fn a_folder_in_the_place_of_the_accepted_image_is_left_alone() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut storage = accepting(&temp, true);
+    good(&mut storage, 1);
+    fs::create_dir(temp.path().join("data/slot.img")).unwrap();
+    assert!(accept(&temp, &storage, "1.0.0").is_err());
+    assert!(temp.path().join("data/slot.img").is_dir());
+    assert!(!temp.path().join("version").exists());
+    fs::remove_dir(temp.path().join("data/slot.img")).unwrap();
+    accept(&temp, &storage, "1.0.0").unwrap();
+    assert_eq!(names(&temp.path().join("data")), ["slot.img"]);
 }
 
 #[test]
@@ -284,7 +309,7 @@ fn a_file_that_takes_the_place_of_the_verified_one_is_noticed() {
         let other = temp.path().join("other");
         fs::write(&other, image(1)).unwrap();
         fs::rename(&other, &place).unwrap();
-        for result in [storage.image().check(), storage.image().accept()] {
+        for result in [storage.image().check(), accept(&temp, &storage, "1.0.0")] {
             let why = result.unwrap_err();
             assert!(matches!(&why, HostError::Replaced { path } if *path == place), "{why}");
         }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use ota_host::AbSlots;
+use ota_host::{AbSlots, VersionFile};
 use rustix::fs::{Access, access, statvfs};
 
 use super::config::{Config, Consent, Restart, Running, Slots, Target};
@@ -60,7 +60,7 @@ pub(super) fn find(config: &Config) -> Vec<String> {
         found.extend(config.exposure().err().map(|why| why.to_string()));
     }
     match &config.target {
-        Target::File(file) => found.extend(version_file(file.path())),
+        Target::File(file) => found.extend(version_file(file)),
         Target::Command { running, install, restart, .. } => {
             found.extend(command("install", Some(install)));
             found.extend(command("restart", words(restart)));
@@ -72,9 +72,17 @@ pub(super) fn find(config: &Config) -> Vec<String> {
             found.extend(command("install", fill.as_ref()));
             found.extend(command("restart", words(restart)));
             found.extend(command("health", health.as_ref()));
-            let slots = AbSlots::open(path, *starts).and_then(|slots| slots.version());
-            found.extend(slots.err().map(|why| format!("slots: {why}")));
-            found.extend(writable(path).map(|why| format!("slots: {why}")));
+            let slots = AbSlots::open(path, *starts);
+            let slots = slots.and_then(|slots| slots.version().map(|_| slots));
+            let why = match (slots, writable(path)) {
+                (Err(why), unwritable) => {
+                    found.push(format!("slots: {why}"));
+                    unwritable
+                }
+                (Ok(slots), None) => slots.check(fill.is_none()).err().map(|why| why.to_string()),
+                (Ok(_), unwritable) => unwritable,
+            };
+            found.extend(why.map(|why| format!("slots: {why}")));
         }
     }
     found
@@ -114,7 +122,8 @@ fn startable(path: &Path) -> Result<(), io::Error> {
 }
 
 /// Why the version file could not be replaced by the agent.
-fn version_file(path: &Path) -> Option<String> {
+fn version_file(file: &VersionFile) -> Option<String> {
+    let path = file.path();
     let real = match path.canonicalize() {
         Ok(real) => real,
         Err(why) => return Some(format!("version_file: cannot read {}: {why}", path.display())),
@@ -128,7 +137,8 @@ fn version_file(path: &Path) -> Option<String> {
         ));
     }
     let folder = real.parent().unwrap_or(Path::new("/"));
-    writable(folder).map(|why| format!("version_file: {why}"))
+    let why = writable(folder).or_else(|| file.check().err().map(|why| why.to_string()));
+    why.map(|why| format!("version_file: {why}"))
 }
 
 /// Whether something is mounted just there: `proc_pid_mountinfo(5)`.

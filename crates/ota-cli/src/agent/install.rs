@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ota_host::{
-    AbSlots, DataDir, FileSlot, HostError, Image, NoSwitch, RestartMark, Switch, boot_id,
+    AbSlots, DataDir, FileSlot, HostError, Image, NoSwitch, RestartMark, Switch, boot_id, settle,
 };
 use ota_proto::{InstallFault, Installed, SlotState, State, Version};
 
@@ -38,6 +38,14 @@ pub(super) enum Installer {
 }
 
 impl Installer {
+    /// Ends what a cut has left undone of a switch, before the slot is opened.
+    pub(super) fn settle(target: &Target, dir: &DataDir) -> Result<(), Failure> {
+        match target {
+            Target::File(file) => Ok(settle(dir, &read(&Running::File(file.clone()))?)?),
+            _ => Ok(()),
+        }
+    }
+
     /// Also says which version runs.
     pub(super) fn open(
         target: &Target,
@@ -67,14 +75,6 @@ impl Installer {
                 (Self::Slots { ab, limit: *limit, trial: *trial, due }, version)
             }
         })
-    }
-
-    /// Why the version that runs could not be written, as the next one will be.
-    pub(super) fn hindrance(&self, running: &Version) -> Option<String> {
-        match self {
-            Self::File(switch, _) => switch.hindrance(running).map(|why| why.to_string()),
-            _ => None,
-        }
     }
 
     /// The longest installation.

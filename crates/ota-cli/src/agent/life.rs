@@ -91,6 +91,7 @@ pub(super) struct Device<'a> {
 impl<'a> Device<'a> {
     pub(super) fn start(args: &'a Agent, config: &'a Config) -> Result<Self, Failure> {
         let dir = DataDir::open(&config.data_dir)?;
+        Installer::settle(&config.target, &dir)?;
         let slot = FileSlot::open(&dir, config.slot())?;
         let journal = JournalFile::open(&dir)?;
         let (installer, running) = Installer::open(&config.target, &dir, &slot)?;
@@ -99,11 +100,7 @@ impl<'a> Device<'a> {
         let storage = Storage::new(slot, journal, installer.switch(&trouble));
         let (driver, device) = setup.driver(running, storage)?;
         let clock = driver.clock();
-        let mut found = check::find(config);
-        if found.is_empty() {
-            found.extend(installer.hindrance(&running));
-        }
-        for why in found {
+        for why in check::find(config) {
             warn(&format!("warning: {why}; until then no update can be installed"));
         }
         let printer = Printer::new(args.json, false, true).dated();

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ota_host::{HostError, Image, Switch, VersionFile, VersionRoom};
+use ota_host::{Image, Switch, VersionFile, VersionRoom};
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
 
 /// The version that is being installed: told by the agent, written by the switch.
@@ -23,10 +23,12 @@ impl Goal {
 }
 
 /// Activates a version: its image becomes the accepted one, and its name is written to the version
-/// file.
+/// file; or neither.
 ///
 /// What the file names runs, and for good: [`SlotState::Confirmed`]. So a cut between the journal's
 /// "switching" and the file is a switch that never happened, and the installation is done again.
+/// After a switch whose last step failed the file names the new version already: it is armed, and
+/// the next start says what has become of it.
 #[derive(Clone, Debug)]
 pub(crate) struct FileSwitch {
     file: VersionFile,
@@ -43,21 +45,19 @@ impl FileSwitch {
     pub(crate) fn path(&self) -> &Path {
         self.file.path()
     }
-
-    /// Why the version that runs could not be written, as the next one will be: better known now
-    /// than after a download.
-    pub(crate) fn hindrance(&self, running: &Version) -> Option<HostError> {
-        self.file.write(running).err()
-    }
 }
 
 impl Switch for FileSwitch {
     fn state(&mut self) -> SlotState {
-        SlotState::Confirmed
+        let written = |goal| self.image.is_accepted() && self.file.read().ok() == Some(goal);
+        match self.goal.get() {
+            Some(goal) if written(goal) => SlotState::Armed,
+            _ => SlotState::Confirmed,
+        }
     }
 
     fn reserve(&mut self) -> Result<(), StorageError> {
-        self.file.reserve(&self.room).map_err(|why| why.storage())
+        self.image.reserve(&self.file, &self.room).map_err(|why| why.storage())
     }
 
     fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
@@ -65,12 +65,7 @@ impl Switch for FileSwitch {
             return Ok(());
         }
         let version = self.goal.get().ok_or(StorageError::Failed)?;
-        let done = self.image.accept().and_then(|()| self.file.write_in(&self.room, &version));
-        match done {
-            // Its last step failed, and it may be undone by a power cut; until then it runs.
-            Err(_) if self.file.read().ok() == Some(version) => Ok(()),
-            done => done.map_err(|why| why.storage()),
-        }
+        self.image.accept(&self.file, &self.room, &version).map_err(|why| why.storage())
     }
 }
 
@@ -101,9 +96,9 @@ impl<S> Elsewhere<S> {
 }
 
 impl<S> Elsewhere<S> {
-    fn note(&self) {
+    fn note(&self, failed: bool) {
         let mut place = self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *place = Some(self.place.clone());
+        *place = failed.then(|| self.place.clone());
     }
 }
 
@@ -113,77 +108,18 @@ impl<S: Switch> Switch for Elsewhere<S> {
     }
 
     fn reserve(&mut self) -> Result<(), StorageError> {
-        self.switch.reserve().inspect_err(|_| self.note())
+        // Its failure is a result, and no trouble: there would be nobody to take the note.
+        self.switch.reserve()
     }
 
     fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
-        self.switch.act(action).inspect_err(|_| self.note())
+        let done = self.switch.act(action);
+        // A second try that succeeds leaves no trouble, and none of ours is told of then.
+        self.note(done.is_err());
+        done
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use ota_host::{DataDir, FileSlot, Job, JournalFile, NoSwitch, SlotOptions, Storage, Work};
-    use ota_proto::Digester;
-
-    use super::*;
-
-    /// An image that was verified in this folder.
-    fn image(folder: &Path) -> Image {
-        let dir = DataDir::open(folder.join("data")).unwrap();
-        let options = SlotOptions { accepts: true, ..SlotOptions::default() };
-        let slot = FileSlot::open(&dir, options).unwrap();
-        let journal = JournalFile::open(&dir).unwrap();
-        let mut storage = Storage::new(slot, journal, Box::new(NoSwitch));
-        let whole = Some(Digester::new().finish());
-        storage.run(Job { op: 0, work: Work::Erase { range: 0..1, size: 0 } });
-        storage.run(Job { op: 1, work: Work::Digest { range: 0..0, whole } });
-        storage.image()
-    }
-
-    #[test]
-    fn a_switch_that_fails_says_where() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("gone").join("version");
-        let (goal, trouble) = (Goal::default(), Trouble::default());
-        let switch = FileSwitch::new(VersionFile::new(&path), goal.clone(), image(folder.path()));
-        let mut switch = Elsewhere::new(switch, &path, &trouble);
-        goal.set(Version::new("1.0.0").unwrap());
-        assert_eq!(switch.act(SlotAction::Activate), Err(StorageError::Gone));
-        assert_eq!((trouble.take(), trouble.take()), (Some(path.clone()), None));
-        std::fs::create_dir(folder.path().join("gone")).unwrap();
-        assert_eq!((switch.act(SlotAction::Activate), trouble.take()), (Ok(()), None));
-    }
-
-    #[test]
-    fn a_version_file_that_cannot_be_written_is_known_at_the_start() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = VersionFile::new(folder.path().join("version"));
-        let running = Version::new("0.1.0").unwrap();
-        let switch = FileSwitch::new(file.clone(), Goal::default(), image(folder.path()));
-        assert!(switch.hindrance(&running).is_none());
-        assert_eq!(file.read().unwrap(), running);
-        // What root cannot write either.
-        std::fs::create_dir(folder.path().join(".version.new")).unwrap();
-        let why = switch.hindrance(&running).unwrap().to_string();
-        assert!(why.contains("version"), "{why}");
-        assert_eq!(file.read().unwrap(), running);
-    }
-
-    #[test]
-    fn activating_writes_the_version() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = VersionFile::new(folder.path().join("version"));
-        let goal = Goal::default();
-        let mut switch = FileSwitch::new(file.clone(), goal.clone(), image(folder.path()));
-        assert_eq!(switch.act(SlotAction::Activate), Err(StorageError::Failed), "no goal yet");
-        goal.set(Version::new("1.0.0").unwrap());
-        assert_eq!(switch.act(SlotAction::Confirm), Ok(()));
-        assert!(file.read().is_err(), "only activating writes");
-        for _ in 0..2 {
-            assert_eq!(switch.act(SlotAction::Activate), Ok(()));
-            assert_eq!(file.read().unwrap().as_str(), "1.0.0");
-        }
-        assert_eq!(switch.state(), SlotState::Confirmed);
-    }
-}
+#[path = "switch_tests.rs"]
+mod tests;

@@ -13,12 +13,14 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::{AbSlots, Side};
-use crate::dir::{PRIVATE, Spare};
+use crate::dir::PRIVATE;
 use crate::error::HostError;
 use crate::rights::Rights;
 use crate::walk::{flush, folder_in, identity, remove};
 
 const IMAGE: &str = "image";
+/// A name for a moment.
+const PROBE: &str = ".try";
 pub(super) const VERSION: &str = "version";
 
 /// Bytes copied at once, and between two looks at the stop flag.
@@ -77,7 +79,7 @@ impl AbSlots {
         let slot = self.path.join(side.name());
         let made = self.clear(side).map_err(|why| HostError::io("empty", &slot, why))?;
         let copy = || {
-            let rights = self.rights_of_running(side, IMAGE).unwrap_or(Rights::PRIVATE);
+            let rights = self.rights_of_image(side);
             let Some(mut from) = verified(image, size)? else { return Ok(false) };
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let mut file = File::from(fs::openat(&made, IMAGE, flags, PRIVATE)?);
@@ -116,20 +118,40 @@ impl AbSlots {
             }
             flush(&folder)?;
             let rights = self.rights_of_running(side, VERSION)?;
-            crate::version_file::write(
-                &folder,
-                VERSION.as_ref(),
-                &version,
-                rights,
-                &Spare::default(),
-            )
-            .map(|()| true)
+            crate::version_file::write(&folder, VERSION.as_ref(), &version, rights).map(|()| true)
         };
         match seal() {
             Ok(true) => Ok(()),
             Ok(false) => Err(HostError::Replaced { path: slot }),
             Err(why) => Err(HostError::io("write", &slot.join(VERSION), why)),
         }
+    }
+
+    /// Whether the slot that does not run, and the version in it, could be given to whom the running
+    /// ones belong; the image, too, for [`AbSlots::copy`]. Changes nothing: better known before a
+    /// download than after it.
+    ///
+    /// # Errors
+    /// [`HostError::Kept`]; [`HostError::NoSlots`]; [`HostError::Io`].
+    pub fn check(&self, copies: bool) -> Result<(), HostError> {
+        let spare = self.running()?.side.other();
+        let slot = self.path.join(spare.name());
+        let look = |path: &Path, rights: io::Result<Rights>| {
+            let done = rights.and_then(|rights| rights.check(&self.dir, PROBE.as_ref()));
+            done.map_err(|why| HostError::io("write", path, why))
+        };
+        let running = self.side(spare.other()).and_then(|slot| slot.metadata());
+        look(&slot, running.map(|found| Rights::of(&found)))?;
+        look(&slot.join(VERSION), self.rights_of_running(spare, VERSION))?;
+        if !copies {
+            return Ok(());
+        }
+        look(&slot.join(IMAGE), Ok(self.rights_of_image(spare)))
+    }
+
+    /// Without an image to look at, they are ours alone.
+    fn rights_of_image(&self, spare: Side) -> Rights {
+        self.rights_of_running(spare, IMAGE).unwrap_or(Rights::PRIVATE)
     }
 
     fn rights_of_running(&self, spare: Side, name: &str) -> io::Result<Rights> {

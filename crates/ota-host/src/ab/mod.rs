@@ -267,7 +267,8 @@ impl Switch for AbSlots {
     }
 
     fn reserve(&mut self) -> Result<(), StorageError> {
-        self.files.reserve(STATE_NEW).map_err(|why| storage_error(&why))
+        self.files.reserve(STATE_NEW).map_err(|why| storage_error(&why))?;
+        self.check(false).map_err(|why| why.storage())
     }
 
     fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {

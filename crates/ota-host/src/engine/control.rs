@@ -6,9 +6,9 @@ use ota_wire::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeE
 use ota_wire::record::{Machine, Recorder};
 
 use super::types::{EngineError, Operation};
+use crate::accept::Image;
 use crate::clock::Clock;
 use crate::lanes::{Finished, Lanes, Task};
-use crate::slot::Image;
 use crate::storage::{Done, Job, Storage, Work};
 
 /// What an application may do at any time, between two calls of its adapter's `next`. Nothing
