@@ -569,4 +569,12 @@ mod tests {
         assert_eq!(largest(1024, 1024), None);
         assert_eq!(largest(1, 1024), None);
     }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_and_not_tried_for_ever() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = File::open(temp.path()).unwrap();
+        let why = read_at(&folder, &mut [0; 1], 0).unwrap_err();
+        assert_eq!(why.kind(), io::ErrorKind::IsADirectory);
+    }
 }

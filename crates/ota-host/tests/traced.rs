@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::fs;
+use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use ota_host::{
-    DataDir, FileSlot, Image, Job, JournalFile, NoSwitch, SlotOptions, Storage, VersionFile,
-    VersionRoom, Work, settle,
+    AbSlots, DataDir, FileSlot, Image, Job, JournalFile, NoSwitch, SlotOptions, Storage,
+    VersionFile, VersionRoom, Work, settle,
 };
 use ota_proto::{Digester, Version};
 
@@ -236,4 +237,70 @@ fn a_switch_whose_name_may_not_be_lasting_is_not_taken_for_done() {
         assert_eq!(fs::read(folder.join("data/slot.img")).unwrap(), want);
         assert_eq!(names(folder), left);
     }
+}
+
+/// As an error of the system shows it.
+const EIO: &str = "Os { code: 5,";
+
+/// Two slots, of which `a` runs.
+fn slots(folder: &Path) {
+    for name in ["a", "b/deep"] {
+        fs::create_dir_all(folder.join(name)).unwrap();
+    }
+    for name in ["a/version", "b/version", "b/image", "b/deep/file"] {
+        fs::write(folder.join(name), "1.0.0\n").unwrap();
+    }
+    symlink("a", folder.join("current")).unwrap();
+}
+
+#[test]
+#[ignore = "run under strace by another test"]
+fn empties_a_slot() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    AbSlots::open(folder, 3).unwrap().empty().unwrap();
+}
+
+/// Empties the slot that does not run while a call is answered so: whether it was, whether the slot
+/// was emptied, and what was said.
+fn empty(folder: &Path, call: &str, answer: &str) -> (bool, bool, String) {
+    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{answer}"));
+    let out = traced(&["-e", &trace, "-e", &inject], "empties_a_slot", folder);
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(text.contains("running 1 test"), "{text}");
+    let calls = fs::read_to_string(folder.join("trace")).unwrap();
+    (calls.contains("INJECTED"), out.status.success(), text)
+}
+
+/// Each call that removes something fails once.
+#[test]
+fn a_slot_of_which_something_cannot_be_removed_is_not_emptied() {
+    if !possible() {
+        return;
+    }
+    for at in 1.. {
+        let temp = tempfile::tempdir().unwrap();
+        slots(temp.path());
+        let (failed, emptied, text) =
+            empty(temp.path(), "unlinkat", &format!("error=EIO:when={at}"));
+        if !failed {
+            assert!(emptied && at > 7, "three files, two folders that are no files: {text}");
+            return;
+        }
+        assert!(!emptied && text.contains(EIO), "call {at}: {text}");
+    }
+}
+
+/// A disk that fails is no kernel that refuses: the slot would be another user's.
+#[test]
+fn an_error_while_a_slot_is_given_away_is_not_passed_over() {
+    let temp = tempfile::tempdir().unwrap();
+    slots(temp.path());
+    if !possible() || chown(temp.path().join("a"), Some(1), Some(1)).is_err() {
+        return;
+    }
+    let (failed, emptied, text) = empty(temp.path(), "fchown", "error=EIO:when=1");
+    assert!(failed && !emptied && text.contains(EIO), "{text}");
+    // Everybody may read what is in this folder.
+    let (failed, emptied, text) = empty(temp.path(), "fchown", "error=EPERM:when=1");
+    assert!(failed && emptied, "{text}");
 }

@@ -64,3 +64,30 @@ fn certificate(error: &CertificateError) -> TlsError {
         _ => TlsError::Unfit,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_of_an_algorithm_that_is_not_known_is_told_apart() {
+        let signature_algorithm_id = Vec::new();
+        let unknown = CertificateError::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: signature_algorithm_id.clone(),
+            supported_algorithms: Vec::new(),
+        };
+        let other_key = CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
+            signature_algorithm_id,
+            public_key_algorithm_id: Vec::new(),
+        };
+        for (why, told) in [
+            (unknown, TlsError::Algorithm),
+            (other_key, TlsError::Algorithm),
+            (CertificateError::BadSignature, TlsError::Untrusted),
+            (CertificateError::BadEncoding, TlsError::Unfit),
+        ] {
+            let error = io::Error::other(Error::InvalidCertificate(why));
+            assert_eq!(kind(&error), Some(told), "{error}");
+        }
+    }
+}

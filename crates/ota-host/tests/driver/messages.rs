@@ -1,6 +1,6 @@
 //! The application's own messages, with a broker of a few lines on the codec alone.
 
-use crate::adapter::Event;
+use crate::adapter::{Event, Options};
 use bytes::{BufMut as _, BytesMut};
 use mqttbytes::QoS as Level;
 use mqttbytes::v4::{
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::{PATIENCE, Rig, cloud, identity, image};
+use super::{PATIENCE, Rig, cloud, device_config, identity, image, wire_config};
 
 /// One connection of a broker.
 pub(crate) struct Broker {
@@ -204,4 +204,23 @@ async fn the_application_publishes_during_a_download() {
     rig.prove(&cloud, &image).await;
     assert_eq!(rig.count(|e| *e == Event::Client(Client::Published(handle))), 1);
     assert!(rig.driver.publish("$ota/report/x/y", b"", QoS::AtMostOnce).is_err());
+}
+
+#[tokio::test]
+async fn what_came_is_recorded_when_it_is_asked_for() {
+    for record in [0, 65_536] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = wire_config(listener.local_addr().unwrap());
+        let mut options = Options::default();
+        options.record = record;
+        let mut rig = Rig::with_options(config, device_config(), options);
+        beside(&mut rig, async {
+            let mut broker = Broker::accept(&listener).await;
+            assert_eq!(broker.grant().await, identity().update_topic());
+            broker
+        })
+        .await;
+        let recording = rig.driver.recording();
+        assert_eq!(recording.is_some_and(|bytes| !bytes.is_empty()), record > 0);
+    }
 }

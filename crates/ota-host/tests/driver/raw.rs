@@ -108,6 +108,24 @@ async fn a_body_may_end_with_its_length_its_last_chunk_or_the_connection() {
     }
 }
 
+/// Not only when the next connection needs its place, or the driver goes.
+#[tokio::test]
+async fn a_store_is_left_as_soon_as_the_image_has_come() {
+    let image = image(300_000);
+    let length = format!("200 OK\r\nContent-Length: {}", image.len());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let cloud = cloud(&image, Some(url)).await;
+    let mut rig = Rig::new(cloud.mqtt_addr());
+    let end = beside(&mut rig, async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        stream.write_all(&answer(&length, &image)).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await
+    });
+    assert_eq!(end.await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn a_body_that_is_cut_is_fetched_from_where_it_was_stored() {
     let image = image(300_000);
