@@ -11,8 +11,8 @@ use crate::{size, span};
 mod remote;
 
 pub(crate) use remote::{
-    BatchCommand, BatchStart, DeviceCommand, Events, FirmwareAdd, FirmwareCommand, ProductCommand,
-    Remote, TaskCommand, Update,
+    BatchCommand, BatchStart, DeviceCommand, Events, Export, FirmwareAdd, FirmwareCommand, Import,
+    ProductCommand, Remote, TaskCommand, Update,
 };
 
 /// Firmware updates for Tencent Cloud IoT devices: shown, run and served.
@@ -69,6 +69,10 @@ pub(crate) enum Cloud {
     /// Firmware of a running cloud.
     #[command(subcommand)]
     Firmware(FirmwareCommand),
+    /// Brings the devices of a table into a running cloud.
+    Import(Import),
+    /// Writes the devices of a running cloud as a table, without their secrets.
+    Export(Export),
     /// Updates a device of a running cloud.
     Update(Update),
     /// What happens in a running cloud, until Ctrl-C.

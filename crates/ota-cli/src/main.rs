@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         Command::Cloud(Cloud::Product(command)) => remote::product(&command),
         Command::Cloud(Cloud::Device(command)) => remote::device(&command),
         Command::Cloud(Cloud::Firmware(command)) => remote::firmware(&command),
+        Command::Cloud(Cloud::Import(args)) => remote::import(&args),
+        Command::Cloud(Cloud::Export(args)) => remote::export(&args),
         Command::Cloud(Cloud::Update(args)) => remote::update(&args),
         Command::Cloud(Cloud::Events(args)) => remote::events(&args),
         Command::Cloud(Cloud::Task(command)) => remote::act(&command),

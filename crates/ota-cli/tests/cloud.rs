@@ -6,41 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use common::{Desk, End, Ota, SECRET, agent, image, json};
-
-const ANY: &str = "127.0.0.1:0";
-
-/// A cloud with an API, and how it is asked.
-struct Site {
-    desk: Desk,
-    cloud: Ota,
-    mqtt: String,
-    url: String,
-    key: String,
-}
-
-impl Site {
-    fn new() -> Self {
-        let desk = Desk::new();
-        let data = desk.path("data").to_str().unwrap().to_owned();
-        Self::over(desk, &data, ANY, ANY)
-    }
-
-    fn over(desk: Desk, data: &str, mqtt: &str, http: &str) -> Self {
-        let args = ["cloud", "serve", "--json", "--mqtt", mqtt, "--http", http, "--api", ANY];
-        let mut cloud = Ota::start([&args[..], &["--data", data]].concat());
-        let listening = cloud.event("listening");
-        let of = |name: &str| listening[name].as_str().unwrap().to_owned();
-        let (mqtt, url) = (of("mqtt"), format!("http://{}", of("api")));
-        let key = format!("{data}/first-start");
-        Self { desk, cloud, mqtt, url, key }
-    }
-
-    fn ask(&self, words: &[&str]) -> End {
-        let env = [("OTA_CLOUD_URL", &self.url), ("OTA_CLOUD_KEY_FILE", &self.key)];
-        Ota::start_with(env, [&["cloud"], words].concat()).end()
-    }
-}
+use common::{SECRET, Site, agent, image, json};
 
 #[test]
 fn from_nothing_to_a_proved_update_by_commands() {
@@ -98,9 +64,9 @@ fn from_nothing_to_a_proved_update_by_commands() {
 fn an_update_that_is_waited_for_ends_by_its_outcome() {
     let site = Site::new();
     site.ask(&["product", "add", "TESTPROD01"]).expect(0);
-    let csv = site.desk.write("devices.csv", "name,secret\ndev001\ndev002\n");
-    let made = site.ask(&["device", "import", "TESTPROD01", &csv]).expect(0);
-    assert!(made.out[0].starts_with("dev001,") && made.out[1].starts_with("dev002,"));
+    for device in ["TESTPROD01/dev001", "TESTPROD01/dev002"] {
+        site.ask(&["device", "add", device]).expect(0);
+    }
     let file = site.desk.write("image", "firmware");
     site.ask(&["firmware", "add", "TESTPROD01/2.0.0", &file, "--draft"]).expect(0);
     let update = ["update", "TESTPROD01/dev001", "--to", "2.0.0", "--wait", "1s"];
@@ -139,7 +105,7 @@ fn a_batch_by_commands_is_waited_for_and_its_end_is_the_exit_code() {
     site.ask(&["product", "add", "TESTPROD01"]).expect(0);
     let csv = format!("name,secret\ndev001,{SECRET}\ndev002,{SECRET}\n");
     let csv = site.desk.write("devices.csv", csv);
-    site.ask(&["device", "import", "TESTPROD01", &csv]).expect(0);
+    site.ask(&["import", &csv, "--product", "TESTPROD01"]).expect(0);
     let bytes = image(4, 300_000);
     let file = site.desk.write("image", &bytes);
     site.ask(&["firmware", "add", "TESTPROD01/2.0.0", &file]).expect(0);

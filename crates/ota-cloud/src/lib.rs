@@ -92,6 +92,8 @@ pub mod peer;
 #[cfg(feature = "mqtt")]
 pub mod relay;
 pub mod sign;
+#[cfg(feature = "table")]
+pub mod table;
 #[cfg(feature = "vendor")]
 pub mod vendor;
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use ota_cloud::sign::UrlSigner;
 use ota_cloud::{
-    CloudConfig, CloudError, Finish, Firmware, Module, Rollout, Status, TaskId, TaskOptions,
+    CloudConfig, CloudError, EventKind, Finish, Firmware, Module, Rollout, Status, TaskId,
+    TaskOptions,
 };
 use ota_proto::{Identity, Instant, Md5};
 use ota_server::cycle::{self, CommandError, Edit, Engine, Input, Outcome, Refused, Rider};
@@ -224,6 +225,44 @@ fn an_edit_whose_commit_fails_changes_nothing_and_costs_no_news_that_were_not_wr
     turn(&mut engine, 70, vec![progress("burning", 0)]);
     assert_eq!(engine.seen(&device(1)).unwrap().unwrap().tags["line"], "3");
     counts_fit(&mut engine, "after the edit");
+}
+
+#[test]
+fn a_device_may_be_disabled_from_the_commit_on_that_makes_it_known() {
+    let rider = || {
+        let mut rider = Rider::default();
+        rider.disabled.insert(device(1));
+        rider
+    };
+    let inputs = [(device(1), Input::Register), (device(2), Input::Register)];
+    let mut engine = engine(Failing { inner: Memory::new(), fault: None });
+    engine.store_mut().fault = Some(Fault::full(1));
+    engine.turn_with(at(1), &inputs, rider()).unwrap_err();
+    assert!(!engine.is_disabled(&device(1)).unwrap(), "nothing has happened");
+    let made = engine.turn_with(at(2), &inputs, rider()).unwrap();
+    assert_eq!(made.answers, [Ok(()), Ok(())]);
+    let later = self::engine(engine.store_mut().inner.clone());
+    for n in 1..=2 {
+        let is = n == 1;
+        assert_eq!(engine.is_disabled(&device(n)).unwrap(), is);
+        assert_eq!(later.is_disabled(&device(n)).unwrap(), is, "it is in the row");
+        let events = later.history(&device(n), 0).unwrap();
+        let kinds: Vec<_> = events.into_iter().map(|(_, _, kind)| kind).collect();
+        let both = [EventKind::Registered, EventKind::Disabled];
+        assert_eq!(kinds, both[..if is { 2 } else { 1 }]);
+    }
+    // Who is registered again is as he was.
+    engine
+        .turn_with(at(3), &inputs[1..], {
+            let mut both = rider();
+            both.disabled.insert(device(2));
+            both
+        })
+        .unwrap();
+    assert!(!engine.is_disabled(&device(2)).unwrap());
+    engine.edit(at(4), &device(1), edit(Some(false), None), Rider::default()).unwrap();
+    assert!(!engine.is_disabled(&device(1)).unwrap());
+    counts_fit(&mut engine, "after all");
 }
 
 #[test]

@@ -66,7 +66,7 @@ const RULES: [Rule; 14] = [
     },
     Rule {
         always: Some(CLOUD),
-        behind: Some(&["mqttbytes", "sha2"]),
+        behind: Some(&["csv", "mqttbytes", "sha2"]),
         never: RUNTIMES,
         ..rule("ota-cloud", &["ota-proto"])
     },

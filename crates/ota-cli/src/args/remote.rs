@@ -77,18 +77,6 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Adds the devices of a CSV, name or name,secret, and prints the secrets that were made.
-    #[command(
-        after_help = "Example:\n  ota cloud device import TESTPROD01 devices.csv > secrets.csv"
-    )]
-    Import {
-        /// The product.
-        product: String,
-        /// The CSV.
-        file: PathBuf,
-        #[command(flatten)]
-        remote: Remote,
-    },
     /// Sends a device away and does not let it in.
     #[command(after_help = "Example:\n  ota cloud device disable TESTPROD01/dev001")]
     Disable {
@@ -219,6 +207,55 @@ pub(crate) struct FirmwareAdd {
     /// The same, MD5.
     #[arg(long, value_name = "HEX")]
     pub(crate) md5: Option<String>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+const IMPORT: &str = "\
+Example:
+  ota cloud import devices.csv --secrets-to secrets.csv
+
+The table is CSV. Its first line names the columns: name, and as needed product, secret, tags, disabled.
+A secret is in Base64; without one it is made, and written to a new file that only you may read, on the
+disk before the next devices are sent. Tags are line=7;place=hall, with %3B for ; %3D for = and %25 for %.
+disabled is true, false or empty. A product that is not there is made, for which the key must be an
+admin's. Devices that are there are left as they are.
+
+A wrong line is told by its number, and nothing is sent then. A run that was cut off is begun again with
+the same table: within an hour the cloud answers as it did, and another --secrets-to gets every secret.
+It ends with 0 when every device is there, with 7 when some were refused, else as the other commands.";
+
+#[derive(Debug, Args)]
+#[command(after_help = IMPORT)]
+pub(crate) struct Import {
+    /// The table.
+    pub(crate) file: PathBuf,
+    /// The product of all of it, where there is no column of products.
+    #[arg(long, value_name = "PRODUCT")]
+    pub(crate) product: Option<String>,
+    /// The file, not there yet, for the secrets that are made.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets_to: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+const EXPORT: &str = "\
+Example:
+  ota cloud export --to devices.csv
+
+The table is one for ota cloud import: product,name,secret,tags,disabled. The secrets are empty, since a
+cloud shows none again. What a program for tables would run as a formula is written behind a quote, which
+the import takes away. With --json each line is a device as the API shows it.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXPORT)]
+pub(crate) struct Export {
+    /// The products; all that the key is for by default.
+    pub(crate) products: Vec<String>,
+    /// A file that is not there yet, in place of standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }

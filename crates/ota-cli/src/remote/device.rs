@@ -2,14 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Client, Sent, part, query, split, table};
+use super::{Client, part, query, split, table};
 use crate::args::DeviceCommand;
 use crate::day;
 use crate::failure::Failure;
 use crate::print::{clean, out};
-
-/// Devices of one request.
-const MOST: usize = 500;
 
 pub(crate) fn run(command: &DeviceCommand) -> Result<(), Failure> {
     match command {
@@ -19,9 +16,6 @@ pub(crate) fn run(command: &DeviceCommand) -> Result<(), Failure> {
         DeviceCommand::Show { device, remote } => show(&Client::new(remote)?, device),
         DeviceCommand::Add { device, secret_file, remote } => {
             add(&Client::new(remote)?, device, secret_file.as_deref())
-        }
-        DeviceCommand::Import { product, file, remote } => {
-            import(&Client::new(remote)?, product, file)
         }
         DeviceCommand::Disable { device, remote } => able(&Client::new(remote)?, device, true),
         DeviceCommand::Enable { device, remote } => able(&Client::new(remote)?, device, false),
@@ -104,28 +98,6 @@ fn add(client: &Client, device: &str, secret: Option<&std::path::Path>) -> Resul
         Some(secret) => out(secret),
         None => out(&format!("{}: added", clean(device))),
     });
-    Ok(())
-}
-
-fn import(client: &Client, product: &str, file: &std::path::Path) -> Result<(), Failure> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|why| Failure::usage(format!("{}: {why}", file.display())))?;
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    for lines in lines.chunks(MOST) {
-        let path = format!("/products/{}/devices", part(product));
-        let csv = lines.join("\n");
-        let made = client.call("POST", &path, Sent::Bytes("text/csv", csv.as_bytes()))?;
-        for device in made["devices"].as_array().into_iter().flatten() {
-            client.show(device, |device| {
-                let name = clean(device["name"].as_str().unwrap_or("?"));
-                match (&device["made"], device["secret"].as_str()) {
-                    (Value::Bool(true), Some(secret)) => out(&format!("{name},{secret}")),
-                    (Value::Bool(true), None) => out(&name),
-                    _ => crate::print::err(&format!("{name}: is there already")),
-                }
-            });
-        }
-    }
     Ok(())
 }
 

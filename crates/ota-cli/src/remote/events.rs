@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::device::{happened, time};
-use super::{Client, Sent, part};
+use super::{Client, Sent, part, pause};
 use crate::args::Events;
 use crate::failure::{Code, Failure};
 use crate::print::{clean, err, out};
@@ -23,8 +23,6 @@ pub(crate) fn run(args: &Events) -> Result<(), Failure> {
         Some((product, "")) => format!("&product={}", part(product)),
         Some((product, name)) => format!("&product={}&device={}", part(product), part(name)),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| Failure::environment(format!("cannot start: {why}")))?;
     let (mut after, mut left) = (args.after, args.count);
     let mut tries = 0;
     loop {
@@ -47,7 +45,7 @@ pub(crate) fn run(args: &Events) -> Result<(), Failure> {
                 }
             }
         }
-        runtime.block_on(tokio::time::sleep(PAUSE));
+        pause(PAUSE)?;
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::progress::{Counted, Progress};
 use super::{Client, Sent, part, split, table};
 use crate::args::{FirmwareAdd, FirmwareCommand};
 use crate::failure::Failure;
@@ -57,7 +58,7 @@ fn list(client: &Client, product: &str) -> Result<(), Failure> {
 fn add(client: &Client, args: &FirmwareAdd) -> Result<(), Failure> {
     let wrong =
         |why: std::io::Error| Failure::usage(format!("cannot read {}: {why}", args.file.display()));
-    let mut file = File::open(&args.file).map_err(wrong)?;
+    let file = File::open(&args.file).map_err(wrong)?;
     let size = file.metadata().map_err(wrong)?.len();
     let mut path = path(&args.firmware, "", None)?;
     let state = if args.draft { "draft" } else { "released" };
@@ -74,7 +75,9 @@ fn add(client: &Client, args: &FirmwareAdd) -> Result<(), Failure> {
             path.push_str(&format!("&{name}={}", part(value)));
         }
     }
-    let added = client.call("POST", &path, Sent::Stream(&mut file, size))?;
+    let mut counted = Counted(file, Progress::of_bytes(size));
+    let added = client.call("POST", &path, Sent::Stream(&mut counted, size))?;
+    drop(counted);
     client.show(&added, |added| {
         let md5 = clean(added["md5"].as_str().unwrap_or("?"));
         out(&format!("{}: {size} bytes, MD5 {md5}, {state}", clean(&args.firmware)));

@@ -3,7 +3,10 @@
 mod batch;
 mod device;
 mod events;
+mod export;
 mod firmware;
+mod import;
+mod progress;
 mod table;
 mod update;
 
@@ -24,7 +27,9 @@ use crate::print;
 pub(crate) use batch::run as batch;
 pub(crate) use device::run as device;
 pub(crate) use events::run as events;
+pub(crate) use export::run as export;
 pub(crate) use firmware::run as firmware;
+pub(crate) use import::run as import;
 pub(crate) use update::{act, run as update};
 
 /// The longest answer that is taken in.
@@ -47,6 +52,46 @@ enum Sent<'a> {
     Nothing,
     Bytes(&'static str, &'a [u8]),
     Stream(&'a mut dyn Read, u64),
+}
+
+/// An answer that is none of a refusal.
+struct Answer {
+    body: Vec<u8>,
+    /// It is that of an earlier call with the same idempotency key.
+    again: bool,
+}
+
+impl Answer {
+    fn json(&self) -> Result<Value, Failure> {
+        if self.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&self.body)
+            .map_err(|_| Failure::environment("the answer is no JSON"))
+    }
+}
+
+/// Why there is no answer, for who goes on with it.
+struct Refusal {
+    /// 0 where nobody answered.
+    status: u16,
+    /// The word of the API.
+    code: String,
+    /// `Retry-After`.
+    retry_after: Option<u64>,
+    failure: Failure,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self { status: 0, code: String::new(), retry_after: None, failure }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        refusal.failure
+    }
 }
 
 impl Client {
@@ -89,21 +134,42 @@ impl Client {
     }
 
     fn call(&self, method: &str, path: &str, body: Sent<'_>) -> Result<Value, Failure> {
-        let mut answer = self.send(method, path, body)?;
-        let text = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
-        let text = text.map_err(|why| lost(&why))?;
-        if text.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&text).map_err(|_| Failure::environment("the answer is no JSON"))
+        self.ask(method, path, body, None)?.json()
+    }
+
+    /// A call, with its idempotency key if it has one.
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Sent<'_>,
+        once: Option<&str>,
+    ) -> Result<Answer, Refusal> {
+        let mut answer = self.run(method, path, body, once)?;
+        let again = answer.headers().contains_key("idempotent-replayed");
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+        Ok(Answer { body: body.map_err(|why| lost(&why))?, again })
     }
 
     /// An answer that is none of a refusal.
     fn send(&self, method: &str, path: &str, body: Sent<'_>) -> Result<Response<Body>, Failure> {
-        let request = ureq::http::Request::builder()
+        Ok(self.run(method, path, body, None)?)
+    }
+
+    fn run(
+        &self,
+        method: &str,
+        path: &str,
+        body: Sent<'_>,
+        once: Option<&str>,
+    ) -> Result<Response<Body>, Refusal> {
+        let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("{}/api/v1{path}", self.base))
             .header("authorization", format!("Bearer {}", self.key));
+        if let Some(once) = once {
+            request = request.header("idempotency-key", once);
+        }
         let wrong = |_| Failure::usage("the URL cannot be used");
         let sent = match body {
             Sent::Nothing => self.agent.run(request.body(()).map_err(wrong)?),
@@ -122,9 +188,13 @@ impl Client {
             return Ok(answer);
         }
         let status = answer.status().as_u16();
+        let retry_after = answer.headers().get("retry-after");
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
         let text = answer.body_mut().with_config().limit(MAX_KEY * 64).read_to_vec();
         let problem = text.ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-        Err(refused(status, &problem.unwrap_or_default()))
+        let problem = problem.unwrap_or_default();
+        let code = problem["code"].as_str().unwrap_or_default().to_owned();
+        Err(Refusal { status, code, retry_after, failure: refused(status, &problem) })
     }
 
     /// Shows the rows of all pages of a list, whose path has a query already.
@@ -231,6 +301,14 @@ fn key(args: &Remote) -> Result<String, Failure> {
     };
     let key = ota_cloud::api::KeyText::parse(text.trim());
     key.map(|key| key.reveal()).ok_or_else(|| Failure::usage("there is no key in what was given"))
+}
+
+/// Waits.
+fn pause(time: Duration) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|why| Failure::environment(format!("cannot start: {why}")))?;
+    runtime.block_on(async { tokio::time::sleep(time).await });
+    Ok(())
 }
 
 /// Takes `PRODUCT/NAME` apart.

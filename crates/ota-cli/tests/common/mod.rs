@@ -395,3 +395,37 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     });
     receiver
 }
+
+const ANY: &str = "127.0.0.1:0";
+
+/// A cloud with an API, and how it is asked.
+pub(crate) struct Site {
+    pub(crate) desk: Desk,
+    pub(crate) cloud: Ota,
+    pub(crate) mqtt: String,
+    pub(crate) url: String,
+    pub(crate) key: String,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        let desk = Desk::new();
+        let data = desk.path("data").to_str().unwrap().to_owned();
+        Self::over(desk, &data, ANY, ANY)
+    }
+
+    pub(crate) fn over(desk: Desk, data: &str, mqtt: &str, http: &str) -> Self {
+        let args = ["cloud", "serve", "--json", "--mqtt", mqtt, "--http", http, "--api", ANY];
+        let mut cloud = Ota::start([&args[..], &["--data", data]].concat());
+        let listening = cloud.event("listening");
+        let of = |name: &str| listening[name].as_str().unwrap().to_owned();
+        let (mqtt, url) = (of("mqtt"), format!("http://{}", of("api")));
+        let key = format!("{data}/first-start");
+        Self { desk, cloud, mqtt, url, key }
+    }
+
+    pub(crate) fn ask(&self, words: &[&str]) -> End {
+        let env = [("OTA_CLOUD_URL", &self.url), ("OTA_CLOUD_KEY_FILE", &self.key)];
+        Ota::start_with(env, [&["cloud"], words].concat()).end()
+    }
+}

@@ -19,9 +19,9 @@ const MAX_NAME: usize = 64;
 /// The longest value of a tag in bytes.
 const MAX_VALUE: usize = 256;
 /// What a CSV may begin with.
-const HEADS: [&str; 3] = ["name", "name,secret", "name,secret,tags"];
+const HEADS: [&str; 4] = ["name", "name,secret", "name,secret,tags", "name,secret,tags,disabled"];
 /// The most devices of one CSV.
-const MAX_ROWS: usize = 500;
+pub(crate) const MAX_ROWS: usize = 500;
 
 /// Reads a JSON body.
 ///
@@ -50,7 +50,7 @@ pub(super) fn text(field: &'static str, text: &str, most: usize) -> Result<(), P
 }
 
 /// Characters that a reader does not see, and that change what he sees.
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
         || matches!(c, '\u{61c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
@@ -133,6 +133,9 @@ pub struct NewDevice {
     /// Its tags.
     #[serde(default, deserialize_with = "tags")]
     pub tags: BTreeMap<String, String>,
+    /// Whether it may not log in.
+    #[serde(default)]
+    pub disabled: bool,
 }
 
 impl core::fmt::Debug for NewDevice {
@@ -142,6 +145,12 @@ impl core::fmt::Debug for NewDevice {
 }
 
 impl NewDevice {
+    /// One of this name, without a secret and tags.
+    #[cfg(feature = "table")]
+    pub(crate) fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), secret: None, tags: BTreeMap::new(), disabled: false }
+    }
+
     /// Reads a body.
     ///
     /// # Errors
@@ -151,7 +160,7 @@ impl NewDevice {
         new.check().map(|()| new)
     }
 
-    fn check(&self) -> Result<(), Problem> {
+    pub(crate) fn check(&self) -> Result<(), Problem> {
         Identity::new("P", &self.name).map_err(|why| Problem::field("name", why.to_string()))?;
         self.given()?;
         check_tags(&self.tags)
@@ -169,9 +178,10 @@ impl NewDevice {
     }
 }
 
-/// The devices of a CSV: a line for each, `name`, `name,secret` or `name,secret,tags`, the secret
+/// The devices of a CSV: a line for each, `name,secret,tags,disabled` or less of it, the secret
 /// empty where one is to be made; a first line that says so is passed over. Tags are
-/// `NAME=VALUE;NAME=VALUE`, in which `%` and two digits stand for a sign.
+/// `NAME=VALUE;NAME=VALUE`, in which `%` and two digits stand for a sign. `disabled` is `true`,
+/// `false` or empty.
 ///
 /// # Errors
 /// [`Code::Invalid`] with the line; nothing of it is taken then.
@@ -189,15 +199,14 @@ pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
             let line = at.saturating_add(1);
             Problem::new(Code::Invalid, format!("line {line}: {why}"))
         };
-        let (name, secret, tags) = match fields.as_slice() {
-            [name] => (*name, "", ""),
-            [name, secret] => (*name, *secret, ""),
-            [name, secret, tags] => (*name, *secret, *tags),
-            _ => return Err(wrong("write name, name,secret or name,secret,tags")),
-        };
-        let secret = Some(secret.to_owned()).filter(|secret| !secret.is_empty());
-        let tags = tags_of_csv(tags).ok_or_else(|| wrong("write tags NAME=VALUE;NAME=VALUE"))?;
-        let new = NewDevice { name: name.to_owned(), secret, tags };
+        if fields.len() > 4 {
+            return Err(wrong("write name,secret,tags,disabled, or less of it"));
+        }
+        let cell = |at: usize| fields.get(at).copied().unwrap_or("");
+        let secret = Some(cell(1).to_owned()).filter(|secret| !secret.is_empty());
+        let tags = tags_of_csv(cell(2)).ok_or_else(|| wrong("write tags NAME=VALUE;NAME=VALUE"))?;
+        let disabled = flag(cell(3)).ok_or_else(|| wrong("disabled is true or false"))?;
+        let new = NewDevice { name: cell(0).to_owned(), secret, tags, disabled };
         new.check().map_err(|why| wrong(&why.detail))?;
         if !names.insert(new.name.clone()) {
             return Err(wrong("the name stands there twice"));
@@ -214,7 +223,7 @@ pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
 }
 
 /// Tags of a line; none is named twice.
-fn tags_of_csv(text: &str) -> Option<BTreeMap<String, String>> {
+pub(crate) fn tags_of_csv(text: &str) -> Option<BTreeMap<String, String>> {
     let mut tags = BTreeMap::new();
     for tag in text.split(';').filter(|tag| !tag.is_empty()) {
         let (name, value) = tag.split_once('=')?;
@@ -224,6 +233,16 @@ fn tags_of_csv(text: &str) -> Option<BTreeMap<String, String>> {
         }
     }
     Some(tags)
+}
+
+/// A cell that says whether; programs for tables write it in capitals.
+pub(crate) fn flag(text: &str) -> Option<bool> {
+    match text {
+        "" => Some(false),
+        _ if text.eq_ignore_ascii_case("false") => Some(false),
+        _ if text.eq_ignore_ascii_case("true") => Some(true),
+        _ => None,
+    }
 }
 
 fn unquoted(field: &str) -> &str {

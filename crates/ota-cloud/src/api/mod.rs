@@ -24,6 +24,10 @@ pub use call::{Call, DeviceFilter, OPERATIONS, Op, Operation, Query, Scope, Task
 pub use feed::{FeedFilter, Told, keep_alive};
 pub use firmware::{ChangeFirmware, FirmwareState, FirmwareView, NewFirmware, NewUpdate, module};
 pub use input::{ChangeDevice, NewDevice, NewKey, NewProduct, devices_of_csv, read_json};
+#[cfg(feature = "table")]
+pub(crate) use input::{MAX_ROWS, flag, is_hidden, tags_of_csv};
+#[cfg(feature = "table")]
+pub(crate) use key::hex;
 pub use key::{Caller, Grant, Key, KeyText, Right, Role};
 pub use once::Once;
 pub use openapi::describe;

@@ -105,6 +105,7 @@ fn devices() -> Value {
     json!({
         "NewDevice": taken(&["name"], json!({
             "name": of("string"), "secret": or_null("string"), "tags": tags(),
+            "disabled": of("boolean"),
         })),
         "MadeDevice": shown(&["product", "name", "made"], json!({
             "product": of("string"), "name": of("string"), "made": of("boolean"),

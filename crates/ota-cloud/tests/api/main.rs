@@ -167,7 +167,8 @@ fn a_csv_is_taken_whole_or_not_at_all() {
         (b"name,secret\n", "no device"),
         (b"a\na\n", "line 2: the name stands there twice"),
         (b"a\nb/c\n", "line 2: "),
-        (b"a,b,c,d\n", "line 1: write"),
+        (b"a,b,c,d,e\n", "line 1: write"),
+        (b"a,,,yes\n", "line 1: disabled is"),
         (b"a,,t\n", "line 1: write tags"),
         (b"a,,t=1;t=2\n", "line 1: write tags"),
         (b"a,,t=%ff\n", "line 1: write tags"),
@@ -177,9 +178,11 @@ fn a_csv_is_taken_whole_or_not_at_all() {
         let why = devices_of_csv(csv).unwrap_err();
         assert!(why.detail.contains(words), "{}", why.detail);
     }
-    let tagged = devices_of_csv(b"name,secret,tags\na,,line=7;a%3Bb=%25,\n");
+    let tagged = devices_of_csv(b"name,secret,tags\na,,line=7;a%3Bb=%25,x\n");
     assert!(tagged.is_err(), "a comma is one more column");
-    let tagged = devices_of_csv(b"name,secret,tags\na,,line=7;a%3Bb=%2C\n").unwrap();
+    let of = b"name,secret,tags,disabled\na,,line=7;a%3Bb=%2C,TRUE\nb,,,false\n";
+    let tagged = devices_of_csv(of).unwrap();
+    assert_eq!((tagged[0].disabled, tagged[1].disabled), (true, false));
     let tags: Vec<(&str, &str)> =
         tagged[0].tags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(tags, [("a;b", ","), ("line", "7")]);

@@ -131,6 +131,9 @@ pub(super) fn register(
         }
         shown.push(line);
         inputs.push((device.clone(), Input::Register));
+        if new.disabled {
+            rider.disabled.insert(device.clone());
+        }
         rider.tags.insert(device, new.tags);
     }
     if hub.cloud.room() < u32::try_from(inputs.len()).unwrap_or(u32::MAX) {

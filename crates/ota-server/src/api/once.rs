@@ -32,7 +32,7 @@ pub(super) async fn before(api: &Api, asked: &Asked) -> Result<Option<Reply>, Pr
             None if is_of_task(op) => task(hub, &grant.device(&name)?)?,
             None => return Err(corrupt(&"a call without its answer").into()),
         };
-        Ok(Some(Reply::json(status, &answer)))
+        Ok(Some(Reply::json(status, &answer).again()))
     });
     found.await
 }

@@ -11,32 +11,34 @@ pub(super) struct Reply {
     kind: &'static str,
     body: Vec<u8>,
     code: Option<Code>,
+    /// It is the answer of the first time.
+    again: bool,
     /// In place of all of it.
     whole: Option<Box<Response>>,
 }
 
 impl Reply {
     pub(super) fn json(status: u16, value: &serde_json::Value) -> Self {
-        Self { status, kind: "application/json", body: to_json(value), code: None, whole: None }
+        Self { status, kind: "application/json", body: to_json(value), ..Self::empty() }
     }
 
     pub(super) fn text(kind: &'static str, text: String) -> Self {
-        Self { status: 200, kind, body: text.into_bytes(), code: None, whole: None }
+        Self { status: 200, kind, body: text.into_bytes(), ..Self::empty() }
     }
 
     pub(super) const fn empty() -> Self {
-        Self { status: 204, kind: "", body: Vec::new(), code: None, whole: None }
+        Self { status: 204, kind: "", body: Vec::new(), code: None, again: false, whole: None }
+    }
+
+    /// The call was made before, and nothing happened now.
+    pub(super) fn again(self) -> Self {
+        Self { again: true, ..self }
     }
 
     pub(super) fn problem(problem: &Problem) -> Self {
         let (status, body) = (problem.code.status(), problem.to_json());
-        Self {
-            status,
-            kind: "application/problem+json",
-            body,
-            code: Some(problem.code),
-            whole: None,
-        }
+        let code = Some(problem.code);
+        Self { status, kind: "application/problem+json", body, code, ..Self::empty() }
     }
 
     /// One that is HTTP already.
@@ -65,6 +67,9 @@ impl Reply {
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if self.again {
+            headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+        }
         match self.code {
             Some(Code::NoKey) => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

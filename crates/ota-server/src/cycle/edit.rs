@@ -1,6 +1,6 @@
 //! What a person changes of devices beside their tasks: columns of the row that no device decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ota_cloud::device::Write;
 use ota_cloud::{CloudError, Device, EventKind};
@@ -24,6 +24,8 @@ pub struct Rider {
     pub audit: Vec<NewAudit>,
     /// Tags of devices that the same turn makes known.
     pub tags: BTreeMap<Identity, BTreeMap<String, String>>,
+    /// Those of them that may not log in.
+    pub disabled: BTreeSet<Identity>,
 }
 
 impl Rider {
@@ -162,6 +164,27 @@ impl<S: Store> Engine<S> {
         Ok(outcome)
     }
 
+    /// What the rider says of a device that the turn makes known.
+    pub(super) fn dress(
+        &self,
+        now: Instant,
+        of: &mut Work,
+        commit: &mut Commit,
+        outcome: &mut Outcome,
+    ) {
+        let identity = of.device().identity.clone();
+        if let Some(tags) = self.rider.tags.get(&identity) {
+            of.kept_mut().tags = tags.clone();
+        }
+        if self.rider.disabled.contains(&identity) {
+            of.kept_mut().disabled = true;
+            let count = commit.counts.entry(DISABLED.to_owned()).or_default();
+            *count = count.saturating_add(1);
+            commit.events.extend(work::journal(now, &identity, &EventKind::Disabled));
+            outcome.events.push((identity, EventKind::Disabled));
+        }
+    }
+
     /// Takes a device out of memory, or reads its row.
     fn take_out(&mut self, identity: &Identity) -> Result<Option<Work>, StoreError> {
         if let Some((identity, kept)) = self.kept.remove_entry(identity) {
@@ -250,7 +273,7 @@ impl<S: Store> Engine<S> {
         self.store.commit(&commit).map(drop)
     }
 
-    fn count(&mut self, commit: &Commit) {
+    pub(super) fn count(&mut self, commit: &Commit) {
         let of = |name| commit.counts.get(name).copied().unwrap_or(0);
         self.disabled = self.disabled.saturating_add_signed(of(DISABLED));
         self.gone = self.gone.saturating_add(u32::try_from(of(GONE)).unwrap_or(0));

@@ -381,6 +381,7 @@ impl<S: Store> Engine<S> {
         }
         outcome.written = next.commit.devices.len();
         // From here on it is durable.
+        self.count(&next.commit);
         self.hand_out(now, &batch, &mut next, &mut outcome);
         self.keep(now, batch);
         Ok(outcome)
@@ -460,10 +461,10 @@ impl<S: Store> Engine<S> {
             let device = Device::new(identity.clone(), next.numbers);
             next.numbers = next.numbers.saturating_add(1);
             let mut of = Work::new(identity.clone(), Box::new(Kept::new(device)));
-            if let (Input::Register, Some(tags)) = (input, self.rider.tags.get(identity)) {
-                of.kept_mut().tags = tags.clone();
-            }
             let _ = self.apply(now, slot, &mut of, DeviceInput::Registered, next, outcome);
+            if matches!(input, Input::Register) {
+                self.dress(now, &mut of, &mut next.commit, outcome);
+            }
             batch.put(slot, Found::Known(of));
         }
         let of = match batch.get(slot) {

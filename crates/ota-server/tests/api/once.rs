@@ -35,6 +35,8 @@ async fn a_call_that_is_sent_again_happens_once_and_has_the_same_answer_after_a_
             first.expect(201);
             let answer = named(&site, &key, name, path, body).await;
             assert_eq!((answer.status, &answer.body), (201, &first.body), "{path} {again}");
+            assert!(answer.head.contains("idempotent-replayed: true"), "{}", answer.head);
+            assert!(!first.head.contains("idempotent-replayed"), "{}", first.head);
         }
     }
     let site = Site::durable(site.end().await).await;

@@ -138,10 +138,10 @@ async fn every_call_takes_and_answers_what_the_document_says() {
     calls.get(Op::RemoveKey, &format!("/keys/{}", key["id"].as_str().unwrap())).await;
 
     let secret = "MDEyMzQ1Njc4OWFiY2RlZg==";
-    let new = json!({ "name": "d1", "secret": secret, "tags": { "line": "7" } });
+    let new = json!({ "name": "d1", "secret": secret, "tags": { "line": "7" }, "disabled": false });
     calls.make(Op::AddDevices, "/products/A/devices", new).await;
     let csv = format!("Authorization: Bearer {}\r\nContent-Type: text/csv\r\n", site.key);
-    let many = site.raw("POST", "/products/A/devices", &csv, b"d1\nd2,,line=8\n").await;
+    let many = site.raw("POST", "/products/A/devices", &csv, b"d1\nd2,,line=8,true\n").await;
     calls.hold(Op::AddDevices, &many);
     let image = format!("Authorization: Bearer {}\r\n", site.key);
     let one = "/products/A/firmware/1.0.0";

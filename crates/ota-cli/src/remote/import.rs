@@ -1,0 +1,248 @@
+//! `ota cloud import`: the devices of a table go into a cloud.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use ota_cloud::table::{
+    BadAnswer, Counts, Import, Outcome, Patience, Request, SECRETS_HEADING, Table, What,
+    secret_line,
+};
+use serde_json::{Value, json};
+
+use super::progress::Progress;
+use super::{Answer, Client, Refusal, Sent, pause};
+use crate::args;
+use crate::failure::{Code, Failure};
+use crate::print::{clean, err, out};
+
+pub(crate) fn run(args: &args::Import) -> Result<(), Failure> {
+    let client = Client::new(&args.remote)?;
+    let table = read(&args.file, args.product.as_deref())?;
+    if let (Some(row), None) = (table.without_secret(), &args.secrets_to) {
+        return Err(Failure::usage(format!(
+            "line {}: the device has no secret, and one would be made: give --secrets-to FILE",
+            row.line
+        )));
+    }
+    let mut secrets = args.secrets_to.as_deref().map(Secrets::new).transpose()?;
+    let mut progress = Progress::of_devices(u64::try_from(table.rows().len()).ok(), client.json);
+    let known = products(&client, &progress)?;
+    let mut import = Import::new(table, known);
+    let ended = send(&client, &mut import, secrets.as_mut(), &mut progress);
+    drop(progress);
+    let counts = import.counts();
+    ended.map_err(|why| Failure {
+        message: format!("{}; {}: begin again with the same table", why.message, words(&counts)),
+        ..why
+    })?;
+    if client.json {
+        out(&json!({ "counts": {
+            "made": counts.made, "made_before": counts.earlier, "there": counts.there,
+            "refused": counts.refused,
+        } })
+        .to_string());
+    } else {
+        out(&words(&counts));
+    }
+    match counts.refused {
+        0 => Ok(()),
+        refused => Err(Failure {
+            code: Code::Misuse,
+            message: format!("{refused} lines of the table were refused"),
+        }),
+    }
+}
+
+fn read(path: &Path, product: Option<&str>) -> Result<Table, Failure> {
+    let wrong = |why: &dyn std::fmt::Display| Failure::usage(format!("{}: {why}", path.display()));
+    let most = u64::try_from(Table::MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|why| wrong(&why))?;
+    file.take(most).read_to_end(&mut bytes).map_err(|why| wrong(&why))?;
+    Table::read(&bytes, product).map_err(|faults| {
+        for fault in &faults {
+            err(&clean(&fault.to_string()));
+        }
+        wrong(&"nothing of the table was sent")
+    })
+}
+
+/// The products that the key is for.
+pub(super) fn products(client: &Client, progress: &Progress) -> Result<Vec<String>, Failure> {
+    let list: Value = client.patient_get("/products", progress)?.json()?;
+    let products = list["products"].as_array().into_iter().flatten();
+    Ok(products.filter_map(|product| product["id"].as_str().map(str::to_owned)).collect())
+}
+
+/// One call after the other: what the cloud made is kept before the next one is sent.
+fn send(
+    client: &Client,
+    import: &mut Import,
+    mut secrets: Option<&mut Secrets>,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let bad = |why: BadAnswer| Failure::environment(why.to_string());
+    while let Some(request) = import.request() {
+        let outcomes = match client.patient_post(&request, progress) {
+            Ok(answer) => import.answered(&answer.body, answer.again).map_err(bad)?,
+            Err(refusal) => {
+                let words = refusal.failure.message.clone();
+                import.refused(&refusal.code, &words).ok_or(refusal.failure)?
+            }
+        };
+        if let Some(secrets) = &mut secrets {
+            secrets.keep(&outcomes)?;
+        }
+        for outcome in &outcomes {
+            tell(client, outcome, progress);
+        }
+        progress.add(outcomes.len());
+    }
+    Ok(())
+}
+
+fn tell(client: &Client, outcome: &Outcome, progress: &Progress) {
+    let why = match &outcome.what {
+        What::Refused(why) => Some(why),
+        _ => None,
+    };
+    if client.json {
+        let mut line = json!({
+            "line": outcome.line, "product": outcome.product, "name": outcome.name,
+            "outcome": outcome.what.word(),
+        });
+        if let (Value::Object(line), Some(why)) = (&mut line, why) {
+            line.insert("why".to_owned(), why.as_str().into());
+        }
+        out(&crate::print::safe_json(&line.to_string()));
+    } else if let Some(why) = why {
+        let (line, product, name) = (outcome.line, &outcome.product, &outcome.name);
+        progress.say(&clean(&format!("line {line}: {product}/{name}: {why}")));
+    }
+}
+
+fn words(counts: &Counts) -> String {
+    let Counts { made, earlier, there, refused, left, .. } = *counts;
+    let mut words = vec![format!("{made} devices made")];
+    for (count, what) in [
+        (earlier, "made by an earlier run with this table"),
+        (there, "there already and left as they are"),
+        (refused, "refused"),
+        (left, "not known to be made"),
+    ] {
+        if count > 0 {
+            words.push(format!("{count} {what}"));
+        }
+    }
+    words.join(", ")
+}
+
+/// The file of the secrets that the cloud makes.
+struct Secrets {
+    path: PathBuf,
+    file: File,
+    is_empty: bool,
+}
+
+impl Secrets {
+    /// A file that was not there, for its owner only; nothing is sent before it is.
+    fn new(path: &Path) -> Result<Self, Failure> {
+        let wrong =
+            |why: std::io::Error| Failure::usage(format!("--secrets-to {}: {why}", path.display()));
+        let file = File::options().write(true).create_new(true).mode(0o600).open(path);
+        let secrets = Self { path: path.to_owned(), file: file.map_err(wrong)?, is_empty: true };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = File::open(folder.unwrap_or(Path::new(".")));
+        folder.and_then(|folder| folder.sync_all()).map_err(wrong)?;
+        Ok(secrets)
+    }
+
+    /// On the disk, or the import ends.
+    fn keep(&mut self, outcomes: &[Outcome]) -> Result<(), Failure> {
+        let mut text = String::new();
+        for line in outcomes.iter().filter_map(secret_line) {
+            if self.is_empty {
+                text.push_str(SECRETS_HEADING);
+                text.push('\n');
+                self.is_empty = false;
+            }
+            text.push_str(&line);
+            text.push('\n');
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all());
+        written.map_err(|why| {
+            let path = self.path.display();
+            Failure::environment(format!(
+                "cannot write the secrets to {path}: {why}; within an hour another --secrets-to \
+                 gets all of them"
+            ))
+        })
+    }
+}
+
+impl Drop for Secrets {
+    /// Nothing was made: the name is free for the next run.
+    fn drop(&mut self) {
+        if self.is_empty {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Client {
+    /// Makes a call, and makes it again as long as the cloud asks to wait.
+    fn patiently(
+        &self,
+        progress: &Progress,
+        mut call: impl FnMut() -> Result<Answer, Refusal>,
+    ) -> Result<Answer, Refusal> {
+        let mut patience = Patience::default();
+        loop {
+            let refusal = match call() {
+                Err(refusal) => refusal,
+                answered => return answered,
+            };
+            let wait = patience.after(refusal.status, &refusal.code, refusal.retry_after);
+            let Some(wait) = wait else { return Err(refusal) };
+            let (why, wait_s) = (clean(&refusal.failure.message), wait.as_secs());
+            progress.say(&format!("the cloud asks to wait ({why}): on again in {wait_s} s"));
+            pause(wait)?;
+        }
+    }
+
+    pub(super) fn patient_get(&self, path: &str, progress: &Progress) -> Result<Answer, Failure> {
+        Ok(self.patiently(progress, || self.ask("GET", path, Sent::Nothing, None))?)
+    }
+
+    fn patient_post(&self, request: &Request, progress: &Progress) -> Result<Answer, Refusal> {
+        self.patiently(progress, || {
+            let body = Sent::Bytes(request.kind, &request.body);
+            self.ask("POST", &request.path, body, Some(&request.key))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_that_cannot_be_written_end_the_import_and_are_not_said() {
+        let table = Table::read(b"name\nd1\n", Some("P")).unwrap();
+        let mut import = Import::new(table, ["P".to_owned()]);
+        let secret = "MDEyMzQ1Njc4OWFiY2RlZg==";
+        let answer = json!({ "devices": [{ "name": "d1", "made": true, "secret": secret }] });
+        let outcomes = import.answered(answer.to_string().as_bytes(), false).unwrap();
+        let file = File::options().write(true).open("/dev/full").unwrap();
+        let mut full = Secrets { path: "/dev/full".into(), file, is_empty: false };
+        let why = full.keep(&outcomes).unwrap_err();
+        assert_eq!(why.code, Code::Environment);
+        assert!(why.message.contains("/dev/full") && !why.message.contains(secret), "{why}");
+        assert!(full.keep(&[]).is_ok(), "there is nothing to write");
+    }
+}

@@ -1,0 +1,80 @@
+//! What comes out of a cloud.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::cell::{escaped, line, tag};
+use super::import::{BadAnswer, Outcome, What};
+
+/// The first line of a table that came out of a cloud.
+pub const HEADING: &str = "product,name,secret,tags,disabled";
+
+/// The first line of a table of secrets.
+pub const SECRETS_HEADING: &str = "product,name,secret";
+
+/// A page of a list of devices as lines of a table. There are no secrets in it: no cloud shows one
+/// again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Page {
+    /// A line for each device.
+    pub lines: Vec<String>,
+    /// The names of those whose rows the cloud cannot read.
+    pub unreadable: Vec<String>,
+    /// Where the next page begins.
+    pub next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct List {
+    devices: Vec<Shown>,
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    product: String,
+    name: String,
+    #[serde(default)]
+    unreadable: bool,
+    #[serde(default)]
+    disabled: bool,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+impl Page {
+    /// Reads the answer to a list of devices.
+    ///
+    /// # Errors
+    /// [`BadAnswer`]: it is none.
+    pub fn read(answer: &[u8]) -> Result<Self, BadAnswer> {
+        let list: List = serde_json::from_slice(answer).map_err(|_| BadAnswer)?;
+        let (mut lines, mut unreadable) = (Vec::new(), Vec::new());
+        for device in list.devices {
+            if device.unreadable {
+                unreadable.push(format!("{}/{}", device.product, device.name));
+            } else {
+                lines.push(line_of(&device).ok_or(BadAnswer)?);
+            }
+        }
+        Ok(Self { lines, unreadable, next: list.next })
+    }
+}
+
+fn line_of(device: &Shown) -> Option<String> {
+    let tags = device.tags.iter().map(|(name, value)| format!("{}={}", tag(name), tag(value)));
+    let tags = tags.collect::<Vec<_>>().join(";");
+    let disabled = if device.disabled { "true" } else { "" };
+    line(&[&escaped(&device.product), &escaped(&device.name), "", &escaped(&tags), disabled])
+}
+
+/// A line of a table of secrets, where one was made. The secret stands there as it is: a device is
+/// configured with it.
+#[must_use]
+pub fn secret_line(outcome: &Outcome) -> Option<String> {
+    let What::Made(Some(secret)) = &outcome.what else { return None };
+    let (product, name) = (escaped(&outcome.product), escaped(&outcome.name));
+    line(&[&product, &name, &secret.expose_base64()])
+}
