@@ -133,8 +133,13 @@ fn a_batch_by_commands_is_waited_for_and_its_end_is_the_exit_code() {
     assert_eq!(end.err, ["ota: 0 of 1 devices were updated"]);
     let list = site.ask(&["batch", "list", "TESTPROD01"]).expect(0);
     assert!(list.out[1].starts_with("2 ") && list.out[2].starts_with("1 "), "{:?}", list.out);
-    let ended = site.ask(&["batch", "cancel", "TESTPROD01/2"]).expect(0);
-    assert_eq!(ended.out, ["batch 2 to 2.0.0 of default: 1 devices, cancelled"]);
+    site.ask(&["batch", "cancel", "TESTPROD01/2"]).expect(7);
+    site.ask(&["device", "add", "TESTPROD01/dev003"]).expect(0);
+    site.ask(&[&start[..], &["--device", "dev003"]].concat()).expect(0);
+    let ended = site.ask(&["batch", "cancel", "TESTPROD01/3"]).expect(0);
+    assert_eq!(ended.out, ["batch 3 to 2.0.0 of default: 1 devices, cancelled"]);
+    let end = site.ask(&["batch", "show", "TESTPROD01/3", "--wait", "60s"]).expect(4);
+    assert_eq!(end.out.last().unwrap(), "cancelled: 1 failed");
     site.ask(&["batch", "show", "TESTPROD01/9"]).expect(7);
     site.ask(&["batch", "show", "TESTPROD01"]).expect(2);
 }

@@ -132,6 +132,11 @@ impl Entry {
                 EventKind::Status { task, to, code, text, .. } if self.task == Some(*task) => {
                     (*to, *code, text.clone())
                 }
+                EventKind::Removed
+                    if end.as_ref().is_some_and(|end: &End| !is_over(end.status)) =>
+                {
+                    (Status::Failed, 0, "the device was removed".to_owned())
+                }
                 _ => continue,
             };
             end = Some(End { status, code, text, at: at.as_micros() });
@@ -372,12 +377,7 @@ impl Batch {
                 Some(begin)
             }
             (Err(why), _) => {
-                // The platform's words where it has some.
-                let words = match why {
-                    TaskError::DeviceFirmwareIsUpdated => "firmware no need update.".to_owned(),
-                    why => why.to_string(),
-                };
-                let mut entry = Entry::refused(name, words, now.as_micros());
+                let mut entry = Entry::refused(name, refusal(why), now.as_micros());
                 if why != TaskError::DeviceFirmwareIsUpdated {
                     entry.from = from;
                 }
@@ -481,6 +481,21 @@ impl Batch {
     /// [`BadState`] when these are not the bytes of one.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
         BadState::read(bytes)
+    }
+}
+
+/// Why a device gets no task of a batch, in words: the platform's where it has some.
+#[must_use]
+pub fn refusal(why: TaskError) -> String {
+    match why {
+        TaskError::DeviceFirmwareIsUpdated => "firmware no need update.".into(),
+        TaskError::DeviceNotExist => "there is no such device".into(),
+        TaskError::DeviceHasNoFirmware => "the device never reported a version".into(),
+        TaskError::DeviceRunningOtherOtaTask => "the device has an unfinished task".into(),
+        TaskError::OtherVersion => {
+            "the device runs another version than the one that was given".into()
+        }
+        why => why.to_string(),
     }
 }
 

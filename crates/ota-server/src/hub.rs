@@ -174,6 +174,16 @@ pub(super) struct Chores {
     pub(super) answers: BTreeMap<String, BTreeSet<(u64, String)>>,
     /// A batch may need another step.
     pub(super) batches: bool,
+    /// The last turn of a batch.
+    turn: u64,
+}
+
+impl Chores {
+    /// The next turn of a batch: later than all before it, also than those of an earlier start.
+    pub(super) fn turn(&mut self, now: Instant) -> u64 {
+        self.turn = self.turn.saturating_add(1).max(now.as_micros() / 1_000);
+        self.turn
+    }
 }
 
 #[derive(Default)]
@@ -609,7 +619,7 @@ impl Hub {
             return;
         }
         let now = self.now();
-        match super::api::go_on(&mut self.cloud, now) {
+        match super::api::go_on(&mut self.cloud, (now, self.chores.turn(now))) {
             Ok(Some(outcome)) => {
                 self.works();
                 self.registered(outcome);

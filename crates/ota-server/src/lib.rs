@@ -252,7 +252,7 @@ impl Service {
         let faults = Faults::new(&plan, journal.clone());
         let images = firmware::Images::new(plan, signer, clock, patience, shelf.clone());
         // No device is connected yet: nothing of it is told.
-        while api::go_on(&mut cloud, clock.unix_micros())?.is_some() {}
+        api::finish(&mut cloud, clock.unix_micros())?;
         if let Some(folder) = &state.images {
             api::sweep(&mut cloud, folder, clock.unix_micros())?;
             serve_again(cloud.listed()?, folder, &images)?;

@@ -1,5 +1,6 @@
 //! `ota cloud batch …`.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,13 +11,13 @@ use super::device::time;
 use super::{Client, part, table};
 use crate::args::{BatchCommand, BatchStart};
 use crate::failure::{Code, Failure};
-use crate::print::{clean, out};
+use crate::print::{clean, err, out};
 use crate::stop;
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest file of names.
-const MAX_FILE: u64 = 256 * 1024;
+const MAX_FILE: u64 = 1 << 20;
 
 /// Begins batches, shows them, ends them.
 pub(crate) fn run(command: &BatchCommand) -> Result<(), Failure> {
@@ -80,7 +81,11 @@ fn start(args: &BatchStart) -> Result<(), Failure> {
     client.show(&made, |made| out(&clean(&words(made))));
     match args.wait {
         None => Ok(()),
-        Some(wait) => follow(&client, &format!("{batches}/{}", made["batch"]), wait),
+        Some(wait) => {
+            let number = made["batch"].as_u64();
+            let number = number.ok_or_else(|| Failure::environment("the answer is of no batch"))?;
+            follow(&client, &format!("{batches}/{number}"), wait)
+        }
     }
 }
 
@@ -89,11 +94,12 @@ fn names_of(path: &Path) -> Result<Vec<String>, Failure> {
     let wrong = |why: &dyn std::fmt::Display| {
         Failure::usage(format!("--devices-from {}: {why}", path.display()))
     };
-    let size = std::fs::metadata(path).map_err(|why| wrong(&why))?.len();
-    if size > MAX_FILE {
-        return Err(wrong(&"it has more than 256 KiB: a batch has at most 2,000 devices"));
+    let file = std::fs::File::open(path).map_err(|why| wrong(&why))?;
+    let mut text = String::new();
+    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|why| wrong(&why))?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(wrong(&"it has more than 1 MiB"));
     }
-    let text = std::fs::read_to_string(path).map_err(|why| wrong(&why))?;
     let names = text.trim_start_matches('\u{feff}').lines().enumerate();
     let names: Vec<String> = names
         .map(|(at, line)| (at, line.split(',').next().unwrap_or("").trim().trim_matches('"')))
@@ -179,14 +185,27 @@ async fn watch(client: &Client, path: &str, wait: Duration) -> Result<(), Failur
     let end = Instant::now() + wait;
     let mut told = String::new();
     loop {
-        let batch = client.get(path)?;
+        let batch = match client.get(path) {
+            // It may be back before the time is over.
+            Err(why) if may_pass(&why) && Instant::now() < end => {
+                if told != why.message {
+                    err(&clean(&format!("ota: waiting for the cloud: {}", why.message)));
+                    told.clone_from(&why.message);
+                }
+                pause(&mut signals).await?;
+                continue;
+            }
+            batch => batch?,
+        };
+        let (Some(all), true) = (batch["devices"].as_u64(), batch["counts"].is_object()) else {
+            return Err(Failure::environment("the answer is of no batch"));
+        };
         let now = counts(&batch);
         if now != told {
             client.show(&batch, |_| out(&clean(&now)));
             told.clone_from(&now);
         }
         let of = |status: &str| batch["counts"][status].as_u64().unwrap_or(0);
-        let all = batch["devices"].as_u64().unwrap_or(0);
         if of("complete") + of("failed") + of("timed-out") >= all {
             let good = of("complete");
             return if good == all {
@@ -199,11 +218,20 @@ async fn watch(client: &Client, path: &str, wait: Duration) -> Result<(), Failur
             let message = format!("not ended in time: {told}");
             return Err(Failure { code: Code::NoOffer, message });
         }
-        tokio::select! {
-            () = sleep(PAUSE) => {}
-            why = signals.next() => {
-                return Err(Failure { message: "stopped waiting; the batch goes on".into(), ..why });
-            }
+        pause(&mut signals).await?;
+    }
+}
+
+/// The cloud is not there, or asks to wait.
+fn may_pass(why: &Failure) -> bool {
+    matches!(why.code, Code::NoConnection | Code::Environment)
+}
+
+async fn pause(signals: &mut stop::Signals) -> Result<(), Failure> {
+    tokio::select! {
+        () = sleep(PAUSE) => Ok(()),
+        why = signals.next() => {
+            Err(Failure { message: "stopped waiting; the batch goes on".into(), ..why })
         }
     }
 }

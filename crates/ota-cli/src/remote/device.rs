@@ -108,7 +108,7 @@ fn able(client: &Client, device: &str, disabled: bool) -> Result<(), Failure> {
 }
 
 pub(super) fn time(micros: &Value) -> String {
-    day::date_time(micros.as_u64().unwrap_or(0) / 1_000_000)
+    micros.as_u64().map_or_else(|| "-".into(), |micros| day::date_time(micros / 1_000_000))
 }
 
 fn history(client: &Client, device: &str) -> Result<(), Failure> {

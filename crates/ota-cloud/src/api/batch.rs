@@ -43,8 +43,7 @@ pub struct NewBatch {
 pub enum Choice {
     /// These.
     Names(Vec<String>),
-    /// Those that one of these lets through when the batch begins; none lets through what another
-    /// does.
+    /// Those that one of these lets through when the batch begins.
     Matching(Vec<DeviceFilter>),
 }
 
@@ -58,6 +57,17 @@ impl NewBatch {
         let options =
             task_options(&new.version, new.module, new.timeout, new.confirm, new.from_versions)?;
         let filters = new.tag.is_some() || new.prefix.is_some();
+        // What a script leaves empty is no choice of everybody.
+        if new.prefix.as_ref().is_some_and(String::is_empty) {
+            return Err(Problem::field("prefix", "it is empty: all devices are \"all\": true"));
+        }
+        if new
+            .tag
+            .as_ref()
+            .is_some_and(|tag| tag.split_once(':').is_none_or(|(tag, _)| tag.is_empty()))
+        {
+            return Err(Problem::field("tag", "write NAME:VALUE"));
+        }
         let (mode, choice) = match new.devices {
             Some(_) if filters || new.all => {
                 let what = "`devices` does not go with `tag`, `prefix` or `all`";

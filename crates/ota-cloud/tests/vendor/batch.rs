@@ -123,7 +123,7 @@ fn a_batch_says_of_each_device_what_became_of_it() {
         (&shown[1]["ErrMsg"], &shown[1]["OriVersion"]),
         (&json!("firmware no need update."), &json!(""))
     );
-    assert_eq!(shown[2]["ErrMsg"], "unknown device");
+    assert_eq!(shown[2]["ErrMsg"], "there is no such device");
     assert_eq!(shown[3]["Status"], 1);
     assert_eq!(task_info(&batch, &rows)["Status"], 2);
     batch.waiting.clear();

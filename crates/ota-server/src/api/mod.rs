@@ -50,7 +50,7 @@ use known::Known;
 use limits::{Budgets, Places};
 use reply::Reply;
 
-pub(crate) use batches::go_on;
+pub(crate) use batches::{finish, go_on};
 pub(crate) use first::first_key;
 pub use first::{KeyError, add_key};
 pub(crate) use vendor::sweep;

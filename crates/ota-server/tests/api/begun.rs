@@ -101,8 +101,57 @@ async fn a_batch_is_for_those_that_are_named_or_match_when_it_begins() {
             .collect()
     };
     assert_eq!((numbers(&listed), &listed["next"]), (vec![8, 7, 6], &json!(6)));
-    let rest = site.get("/products/A/batches?limit=3&after=3").await.expect(200);
-    assert_eq!((numbers(&rest), &rest["next"]), (vec![2, 1], &Value::Null));
+    for _ in 0..3 {
+        begin(&site, json!({ "version": "1.0.0", "devices": ["a1"] })).await.expect(201);
+    }
+    // None is lost or doubled where a page, or a piece that is read, ends.
+    for limit in 1..=12 {
+        let (mut found, mut path) = (Vec::new(), format!("/products/A/batches?limit={limit}"));
+        loop {
+            let page = site.get(&path).await.expect(200);
+            found.extend(numbers(&page));
+            let Some(next) = page["next"].as_u64() else { break };
+            path = format!("/products/A/batches?limit={limit}&after={next}");
+        }
+        assert_eq!(found, (1..=11).rev().collect::<Vec<_>>(), "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_removed_holds_no_batch_open() {
+    let site = Site::new().await;
+    plant(&site, &[("d1", "7"), ("d2", "7")]).await;
+    begin(&site, json!({ "version": "1.0.0", "all": true })).await.expect(201);
+    until(&site, 1, |shown| shown["waiting"] == 0).await;
+    site.call("DELETE", "/products/A/devices/d1", "").await.expect(204);
+    let row = rows(&site, 1).await.swap_remove(0);
+    assert_eq!(row, ("d1".into(), "failed".into(), "the device was removed".into()));
+    site.call("DELETE", "/products/A/devices/d2", "").await.expect(204);
+    until(&site, 1, |shown| shown["status"] == "finished").await;
+    let over = site.call("POST", "/products/A/batches/1/cancel", "").await;
+    assert_eq!(over.problem(409), "wrong-state");
+}
+
+#[tokio::test]
+async fn a_product_waits_for_one_step_of_each_batch_of_another_and_no_more() {
+    let site = Site::new().await;
+    plant(&site, &[("d1", "7")]).await;
+    let many: Vec<String> = (0..450).map(|n| format!("m{n}")).collect();
+    let headers = format!("Authorization: Bearer {}\r\nContent-Type: text/csv\r\n", site.key);
+    site.raw("POST", "/products/A/devices", &headers, many.join("\n").as_bytes()).await.expect(201);
+    site.product("B", &["b1"]).await;
+    let image = format!("Authorization: Bearer {}\r\n", site.key);
+    site.raw("POST", "/products/B/firmware/1.0.0", &image, b"firmware").await.expect(201);
+    for _ in 0..3 {
+        let all = json!({ "version": "1.0.0", "devices": many, "override": true });
+        begin(&site, all).await.expect(201);
+    }
+    let body = json!({ "version": "1.0.0", "devices": ["b1"] }).to_string();
+    site.call("POST", "/products/B/batches", &body).await.expect(201);
+    let asked =
+        async { while site.get("/products/B/batches/1").await.expect(200)["waiting"] != 0 {} };
+    timeout(PATIENCE, asked).await.unwrap();
+    until(&site, 3, |shown| shown["waiting"] == 0).await;
 }
 
 #[tokio::test]
@@ -114,6 +163,10 @@ async fn what_cannot_be_a_batch_is_refused_with_its_field_and_leaves_nothing() {
         (json!({ "version": "1.0.0" }), 400, "invalid"),
         (json!({ "version": "1.0.0", "devices": [] }), 404, "unknown-device"),
         (json!({ "version": "1.0.0", "prefix": "x" }), 404, "unknown-device"),
+        // What a script has left empty.
+        (json!({ "version": "1.0.0", "prefix": "" }), 400, "invalid"),
+        (json!({ "version": "1.0.0", "tag": ":" }), 400, "invalid"),
+        (json!({ "version": "1.0.0", "tag": "line" }), 400, "invalid"),
         (json!({ "version": "1.0.0", "devices": ["d1", "d1"] }), 400, "invalid"),
         (json!({ "version": "1.0.0", "devices": ["d1", "d 2"] }), 400, "invalid"),
         (json!({ "version": "1.0.0", "devices": ["d1", "d9"] }), 404, "unknown-device"),

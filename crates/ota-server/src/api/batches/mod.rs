@@ -9,11 +9,11 @@ use ota_cloud::TaskError;
 use ota_cloud::api::{Code, Grant, Problem};
 use ota_cloud::batch::Batch;
 use ota_proto::{Identity, Instant};
-use ota_store::{DeviceKey, Filter, Item, Kind, Query, Read, Store, StoreError};
+use ota_store::{DeviceKey, Item, Kind, Read, Store, StoreError};
 
 use super::{Api, Failed, corrupt};
 use crate::cycle::{Input, Outcome, Rider};
-use crate::hub::{Cloud, Hub};
+use crate::hub::{Chores, Cloud, Hub};
 
 pub(super) use rest::{cancel, devices, list, show, start};
 pub(super) use walk::Walk;
@@ -32,21 +32,6 @@ pub(super) fn target(cloud: &Cloud, batch: &Batch) -> Result<(), Problem> {
         return Err(TaskError::FirmwareWithdrawn.into());
     }
     Ok(())
-}
-
-/// The names of the devices that a filter lets through, at most one more than a batch has: that is
-/// enough to refuse it.
-pub(super) async fn matching(api: &Api, filter: Filter) -> Result<Vec<String>, Problem> {
-    let (mut names, mut after) = (Vec::new(), None);
-    loop {
-        let query = Query { filter: filter.clone(), after, limit: PIECE };
-        let page = api.walk(move |read| read.list(&query)).await?;
-        names.extend(page.rows.into_iter().map(|row| row.key.name));
-        after = page.next;
-        if after.is_none() || names.len() > Batch::MOST {
-            return Ok(names);
-        }
-    }
 }
 
 /// Devices that are looked up at a time.
@@ -88,7 +73,11 @@ pub(super) fn add(
     let newest = newest.and_then(|item| Batch::number_in(&item.id));
     batch.number = newest.unwrap_or(0).saturating_add(1);
     batch.made = now.as_micros();
-    rider.items.push(row(batch, &Batch::id(&batch.product, batch.number), 0)?);
+    rider.items.push(row(
+        batch,
+        &Batch::id(&batch.product, batch.number),
+        (0, hub.chores.turn(now)),
+    )?);
     hub.chores.batches = true;
     Ok(())
 }
@@ -101,7 +90,7 @@ pub(super) fn end(
     rider: &mut Rider,
 ) -> Result<(), StoreError> {
     batch.cancel(now);
-    rider.items.push(row(batch, &item.id, item.rev)?);
+    rider.items.push(row(batch, &item.id, (item.rev, hub.chores.turn(now)))?);
     hub.chores.batches = true;
     Ok(())
 }
@@ -110,11 +99,11 @@ pub(super) fn read_batch(item: &Item) -> Result<Batch, StoreError> {
     Batch::from_bytes(&item.body).map_err(|why| corrupt(&why))
 }
 
-/// The row of a batch. While it is not made, or not ended, it has a moment at which it needs a turn.
-fn row(batch: &Batch, id: &str, rev: u64) -> Result<Item, StoreError> {
+/// The row of a batch. While it is not made, or not ended, it has its place among those that need a
+/// turn.
+fn row(batch: &Batch, id: &str, (rev, turn): (u64, u64)) -> Result<Item, StoreError> {
     let body = batch.to_bytes().map_err(|why| StoreError::Invalid { what: why.to_string() })?;
-    // Due by any clock: one that was set back since must not hold it up.
-    let wake = batch.is_due().then_some(0);
+    let wake = batch.is_due().then_some(turn);
     Ok(Item { rev, wake, ..Item::new(Kind::CAMPAIGN, id, body) })
 }
 
@@ -122,7 +111,7 @@ fn row(batch: &Batch, id: &str, rev: u64) -> Result<Item, StoreError> {
 /// tasks end. Returns whether it needs another one.
 pub(super) fn advance(
     cloud: &mut Cloud,
-    now: Instant,
+    (now, turn): (Instant, u64),
     id: &str,
 ) -> Result<(bool, Outcome), StoreError> {
     let none = || (false, Outcome::default());
@@ -136,7 +125,7 @@ pub(super) fn advance(
         return Ok(none());
     };
     let mut rider = Rider::default();
-    rider.items.push(row(&batch, id, item.rev)?);
+    rider.items.push(row(&batch, id, (item.rev, turn))?);
     let outcome = cloud.turn_with(now, &inputs, rider)?;
     let mut wrong = false;
     for (answer, (identity, input)) in outcome.answers.iter().zip(&inputs) {
@@ -150,7 +139,7 @@ pub(super) fn advance(
     if wrong {
         // Then the row was not in the commit.
         let mut rider = Rider::default();
-        rider.items.push(row(&batch, id, item.rev)?);
+        rider.items.push(row(&batch, id, (item.rev, turn))?);
         cloud.put_rider(rider)?;
     }
     Ok((batch.is_due(), outcome))
@@ -207,14 +196,27 @@ fn end_some(cloud: &mut Cloud, batch: &mut Batch) -> Result<Vec<(Identity, Input
 
 /// A step of a batch that needs one: what a fault or a stop has left half made, or half ended. None
 /// when no batch needs one. One whose row cannot be read is passed over: the others go on.
-pub(crate) fn go_on(cloud: &mut Cloud, now: Instant) -> Result<Option<Outcome>, StoreError> {
+///
+/// Whose last step is longest ago comes first, whatever its product. A turn is far below any moment
+/// of a clock in microseconds, so that one which was set back holds nobody up.
+pub(crate) fn go_on(
+    cloud: &mut Cloud,
+    (now, turn): (Instant, u64),
+) -> Result<Option<Outcome>, StoreError> {
     for id in cloud.store_mut().due_items(Kind::CAMPAIGN, now.as_micros(), PIECE)? {
-        match advance(cloud, now, &id) {
+        match advance(cloud, (now, turn), &id) {
             Err(StoreError::Corrupt { .. } | StoreError::Invalid { .. }) => {}
             step => return step.map(|(_, outcome)| Some(outcome)),
         }
     }
     Ok(None)
+}
+
+/// All steps that batches need, at a start.
+pub(crate) fn finish(cloud: &mut Cloud, now: Instant) -> Result<(), StoreError> {
+    let mut chores = Chores::default();
+    while go_on(cloud, (now, chores.turn(now)))?.is_some() {}
+    Ok(())
 }
 
 /// A batch of a product, and its row.

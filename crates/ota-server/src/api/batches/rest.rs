@@ -1,10 +1,10 @@
 //! Batches under `/api/v1`.
 
-use ota_cloud::api::{BatchDeviceView, BatchProgress, BatchView, Choice, NewBatch, Problem};
-use ota_cloud::batch::Batch;
-use serde_json::json;
+use ota_cloud::api::{BatchDeviceView, BatchProgress, BatchView, Choice, Code, NewBatch, Problem};
+use ota_cloud::batch::{Batch, BatchStatus};
+use serde_json::{Value, json};
 
-use super::{Walk, add, all_known, end, find, matching, target};
+use super::{Walk, add, all_known, end, find, target};
 use crate::api::devices::filter_of;
 use crate::api::reply::Reply;
 use crate::api::{Api, Asked, Failed, audit, once};
@@ -13,20 +13,21 @@ use crate::cycle::Rider;
 pub(in crate::api) async fn start(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let product = asked.grant.product();
     let (mut batch, choice) = NewBatch::read(product, &asked.body)?;
-    let names = match choice {
+    // What it is for costs less than whom.
+    let wanted = batch.clone();
+    api.ask(move |hub, _| Ok(target(&hub.cloud, &wanted)?)).await?;
+    match choice {
         Choice::Matching(filters) => {
-            let mut names = Vec::new();
-            for filter in filters {
-                names.extend(matching(api, filter_of(product, filter)).await?);
-            }
-            names
+            let filters = filters.into_iter().map(|filter| filter_of(product, filter));
+            batch.wait_for(walk_of(api, &asked)?.matching(filters).await?)?;
         }
-        Choice::Names(names) => names,
+        Choice::Names(names) => {
+            batch.wait_for(names)?;
+            all_known(api, &asked.grant, &batch.waiting).await?;
+        }
         // A choice of a later ota-cloud.
-        _ => Vec::new(),
-    };
-    batch.wait_for(names)?;
-    all_known(api, &asked.grant, &batch.waiting).await?;
+        _ => {}
+    }
     let shown = api
         .ask(move |hub, _| {
             let now = hub.now();
@@ -49,33 +50,35 @@ pub(in crate::api) async fn list(api: &Api, asked: Asked) -> Result<Reply, Probl
     if let Some(after) = after {
         walk.behind(u32::try_from(after).unwrap_or(u32::MAX));
     }
-    let mut shown: Vec<Batch> = Vec::new();
+    // Of each only what is shown: its devices are many.
+    let mut shown: Vec<(u32, Value)> = Vec::new();
     while shown.len() <= limit {
         let piece = walk.batches().await?;
         if piece.is_empty() {
             break;
         }
-        // Their devices are not shown here.
-        shown.extend(piece);
+        shown.extend(piece.iter().map(|batch| (batch.number, json!(BatchView::new(batch)))));
     }
     let more = shown.len() > limit;
     shown.truncate(limit);
-    let next = shown.last().filter(|_| more).map(|last| last.number);
-    let views: Vec<BatchView<'_>> = shown.iter().map(BatchView::new).collect();
+    let next = shown.last().filter(|_| more).map(|(last, _)| *last);
+    let views: Vec<Value> = shown.into_iter().map(|(_, view)| view).collect();
     Ok(Reply::json(200, &json!({ "batches": views, "next": next })))
 }
 
 pub(in crate::api) async fn show(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let mut walk = walk_of(api, &asked)?;
     let batch = named(api, &asked).await?;
-    let lines = walk_of(api, &asked)?.all(&batch).await?;
+    let lines = walk.all(&batch).await?;
     Ok(Reply::json(200, &json!(BatchProgress::new(&batch, &lines))))
 }
 
 pub(in crate::api) async fn devices(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let (limit, after) = (asked.query.limit()?, asked.query.number("after")?);
     let from = usize::try_from(after.unwrap_or(0)).unwrap_or(usize::MAX);
+    let mut walk = walk_of(api, &asked)?;
     let batch = named(api, &asked).await?;
-    let lines = walk_of(api, &asked)?.some(&batch, from, limit).await?;
+    let lines = walk.some(&batch, from, limit).await?;
     let end = from.saturating_add(lines.len());
     let all = batch.entries.len().saturating_add(batch.waiting.len());
     let views: Vec<BatchDeviceView<'_>> = lines.iter().map(BatchDeviceView::new).collect();
@@ -85,6 +88,16 @@ pub(in crate::api) async fn devices(api: &Api, asked: Asked) -> Result<Reply, Pr
 
 pub(in crate::api) async fn cancel(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let number = number(&asked)?;
+    let mut walk = walk_of(api, &asked)?;
+    let batch = named(api, &asked).await?;
+    if batch.cancelled {
+        return Ok(Reply::json(200, &json!(BatchView::new(&batch))));
+    }
+    let lines = walk.enough(&batch).await?;
+    if batch.status(lines.iter().map(|line| line.status)) == BatchStatus::Finished {
+        let what = "the batch is finished: every device of it has ended";
+        return Err(Problem::new(Code::WrongState, what));
+    }
     let shown = api
         .ask(move |hub, _| {
             let now = hub.now();
@@ -109,7 +122,7 @@ fn walk_of(api: &Api, asked: &Asked) -> Result<Walk, Problem> {
 /// The batch that the path names.
 async fn named(api: &Api, asked: &Asked) -> Result<Batch, Problem> {
     let (product, number) = (asked.grant.product().to_owned(), number(asked)?);
-    let found = api.read(move |read| match find(read, &product, number) {
+    let found = api.walk(move |read| match find(read, &product, number) {
         Ok((batch, _)) => Ok(Ok(batch)),
         Err(Failed::Refused(why)) => Ok(Err(why)),
         Err(Failed::Store(why)) => Err(why),

@@ -1,11 +1,13 @@
 //! Batches are read piece by piece with a reader of their own, so that no call of this keeps
 //! another waiting, and how much one call reads is bounded.
 
+use std::collections::BTreeSet;
+
 use ota_cloud::api::{Code, Problem};
 use ota_cloud::batch::{Batch, BatchStatus, End, Entry, Line};
 use ota_cloud::{Device, EventKind};
 use ota_proto::Instant;
-use ota_store::{DeviceKey, EventQuery, Kind, Read, StoreError};
+use ota_store::{DeviceKey, EventQuery, Filter, Kind, Query, Read, StoreError};
 
 use super::read_batch;
 use crate::api::Api;
@@ -109,6 +111,33 @@ impl Walk {
     /// Begins behind this batch.
     pub(in crate::api) fn behind(&mut self, number: u32) {
         self.after = Some(Batch::id(&self.product, number));
+    }
+
+    /// The names of the devices that one of these filters lets through, each once, at most one more
+    /// than a batch has: that is enough to refuse it.
+    pub(in crate::api) async fn matching(
+        &mut self,
+        filters: impl IntoIterator<Item = Filter>,
+    ) -> Result<Vec<String>, Problem> {
+        let (mut names, mut seen) = (Vec::new(), BTreeSet::new());
+        for filter in filters {
+            let mut after = None;
+            loop {
+                let query = Query { filter: filter.clone(), after, limit: PIECE };
+                let page = self.api.walk(move |read| read.list(&query)).await?;
+                // One that has changed its version meanwhile may match twice.
+                let new = page.rows.into_iter().map(|row| row.key.name);
+                names.extend(new.filter(|name| seen.insert(name.clone())));
+                if names.len() > Batch::MOST {
+                    return Ok(names);
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(names)
     }
 
     /// The next batches of the product, the newest first; none at the end.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ota_cloud::batch::{Batch, BatchStatus, Mode};
+use ota_cloud::batch::{Batch, BatchStatus, Mode, refusal};
 use ota_cloud::{Module, TaskOptions};
 use ota_store::{Filter, Store, VersionFilter};
 
@@ -49,7 +49,7 @@ pub(super) async fn start(asked: Asked, action: Action) -> Answer {
             version: Some(VersionFilter::Is { module, version: from }),
             ..Filter::product(asked.product())
         };
-        (Mode::OriginalVersion, batches::matching(&asked.api, filter).await?)
+        (Mode::OriginalVersion, asked.begin_walk()?.matching([filter]).await?)
     } else if let Some(file) = file_name {
         (Mode::FileName, upload::names_of(&asked, file, file_md5, file_size).await?)
     } else {
@@ -81,7 +81,8 @@ pub(super) async fn start_one(asked: Asked, action: Action) -> Answer {
         .ask(move |hub, _| {
             target(&hub.cloud, &of)?;
             let seen = hub.cloud.seen(&identity)?.ok_or_else(Problem::unknown_device)?;
-            of.admit(&seen.device, seen.disabled).map_err(ApiError::from)?;
+            of.admit(&seen.device, seen.disabled)
+                .map_err(|why| ApiError::new(ApiError::from(why).code, refusal(why)))?;
             Ok(())
         })
         .await?;
@@ -134,7 +135,7 @@ async fn whole(asked: &Asked, number: u32) -> Result<(), ApiError> {
     loop {
         let id = id.clone();
         let step = asked.ask(move |hub, now| {
-            let (more, outcome) = advance(&mut hub.cloud, now, &id)?;
+            let (more, outcome) = advance(&mut hub.cloud, (now, hub.chores.turn(now)), &id)?;
             hub.registered(outcome);
             Ok(more)
         });
