@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, symlink};
 use std::path::Path;
 
-use ota_host::{DataDir, FileSlot, HostError, JournalFile, SlotOptions, VersionFile};
+use ota_host::{DataDir, FileSlot, HostError, JournalFile, SlotOptions, VersionFile, VersionRoom};
 use ota_proto::journal::Record;
 use ota_proto::{Digester, Journal, Md5, StorageError, Version};
 use tempfile::TempDir;
@@ -419,6 +419,37 @@ fn a_version_file_that_is_a_link_of_somebody_else_is_neither_read_nor_written() 
     assert!(VersionFile::new(folder.join("victim")).write(&two).is_err());
     assert!(DataDir::open(folder.join("data")).is_err());
     assert!(!temp.path().join("data").exists());
+}
+
+#[test]
+fn what_would_stop_a_version_file_is_found_without_a_trace() {
+    let temp = tempfile::tempdir().unwrap();
+    let at = temp.path();
+    let (path, next) = (at.join("version"), at.join(".version.new"));
+    let file = VersionFile::new(&path);
+    file.check().unwrap();
+    assert_eq!(fs::read_dir(at).unwrap().count(), 0, "it is nobody's yet");
+    fs::write(&path, "1.0.0\n").unwrap();
+    let before = fs::metadata(&path).unwrap();
+    file.check().unwrap();
+    assert_eq!(fs::read_dir(at).unwrap().count(), 1);
+    let after = fs::metadata(&path).unwrap();
+    assert_eq!((before.ino(), before.mtime_nsec()), (after.ino(), after.mtime_nsec()));
+    let room = VersionRoom::default();
+    file.reserve(&room).unwrap();
+    file.check().unwrap();
+    assert_eq!(fs::metadata(&next).unwrap().len(), 4096, "room that was taken stays");
+    fs::remove_file(&next).unwrap();
+    fs::create_dir(&next).unwrap();
+    for result in [file.check(), file.reserve(&room)] {
+        let why = result.unwrap_err();
+        assert!(matches!(&why, HostError::NotAFile { path } if *path == next), "{why}");
+    }
+    fs::remove_dir(&next).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(matches!(file.check(), Err(HostError::NotAFile { .. })));
+    assert!(VersionFile::new(at.join("none/version")).check().is_err());
 }
 
 #[test]

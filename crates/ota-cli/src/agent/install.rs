@@ -95,9 +95,7 @@ impl Installer {
 
     pub(super) fn switch(&self, trouble: &Trouble) -> Box<dyn Switch + Send> {
         match self {
-            Self::File(switch, _) => {
-                Box::new(Elsewhere::new(switch.clone(), switch.path(), trouble))
-            }
+            Self::File(switch, _) => Box::new(switch.noting(trouble)),
             Self::Command { mark: None, .. } => Box::new(NoSwitch),
             Self::Command { mark: Some(mark), .. } => Box::new(mark.clone()),
             Self::Slots { ab, .. } => Box::new(Elsewhere::new(ab.clone(), ab.path(), trouble)),

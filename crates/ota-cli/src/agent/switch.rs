@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ota_host::{Image, Switch, VersionFile, VersionRoom};
+use ota_host::{HostError, Image, Switch, VersionFile, VersionRoom};
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
 
 /// The version that is being installed: told by the agent, written by the switch.
@@ -35,15 +35,28 @@ pub(crate) struct FileSwitch {
     goal: Goal,
     image: Image,
     room: VersionRoom,
+    trouble: Trouble,
 }
 
 impl FileSwitch {
     pub(crate) fn new(file: VersionFile, goal: Goal, image: Image) -> Self {
-        Self { file, goal, image, room: VersionRoom::default() }
+        Self { file, goal, image, room: VersionRoom::default(), trouble: Trouble::default() }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        self.file.path()
+    /// The same switch, which says here where it fails.
+    pub(crate) fn noting(&self, trouble: &Trouble) -> Self {
+        Self { trouble: trouble.clone(), ..self.clone() }
+    }
+
+    /// Whether it is about the version file; else about the data folder.
+    fn is_elsewhere(&self, why: &HostError) -> bool {
+        match why {
+            HostError::Io { path, .. }
+            | HostError::Kept { path, .. }
+            | HostError::NotAFile { path }
+            | HostError::ForeignLink { path, .. } => path == self.file.path(),
+            _ => false,
+        }
     }
 }
 
@@ -65,7 +78,10 @@ impl Switch for FileSwitch {
             return Ok(());
         }
         let version = self.goal.get().ok_or(StorageError::Failed)?;
-        self.image.accept(&self.file, &self.room, &version).map_err(|why| why.storage())
+        let done = self.image.accept(&self.file, &self.room, &version);
+        let elsewhere = done.as_ref().is_err_and(|why| self.is_elsewhere(why));
+        self.trouble.note(elsewhere.then(|| self.file.path()));
+        done.map_err(|why| why.storage())
     }
 }
 
@@ -77,6 +93,10 @@ impl Trouble {
     /// The place, once for each failure.
     pub(crate) fn take(&self) -> Option<PathBuf> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn note(&self, place: Option<&Path>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = place.map(Path::to_owned);
     }
 }
 
@@ -95,13 +115,6 @@ impl<S> Elsewhere<S> {
     }
 }
 
-impl<S> Elsewhere<S> {
-    fn note(&self, failed: bool) {
-        let mut place = self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *place = failed.then(|| self.place.clone());
-    }
-}
-
 impl<S: Switch> Switch for Elsewhere<S> {
     fn state(&mut self) -> SlotState {
         self.switch.state()
@@ -115,7 +128,7 @@ impl<S: Switch> Switch for Elsewhere<S> {
     fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
         let done = self.switch.act(action);
         // A second try that succeeds leaves no trouble, and none of ours is told of then.
-        self.note(done.is_err());
+        self.trouble.note(done.is_err().then_some(self.place.as_path()));
         done
     }
 }

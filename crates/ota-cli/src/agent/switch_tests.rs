@@ -36,8 +36,7 @@ fn a_switch_that_fails_says_where_and_leaves_the_accepted_image() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gone").join("version");
     let trouble = Trouble::default();
-    let switch = switch(folder.path(), &path);
-    let mut switch = Elsewhere::new(switch, &path, &trouble);
+    let mut switch = switch(folder.path(), &path).noting(&trouble);
     assert_eq!(switch.act(SlotAction::Activate), Err(StorageError::Gone));
     assert_eq!(fs::read(accepted(folder.path())).unwrap(), b"old");
     assert_eq!((trouble.take(), trouble.take()), (Some(path.clone()), None));
@@ -83,6 +82,19 @@ fn a_version_that_was_there_already_makes_up_for_no_image() {
     assert_eq!(switch.act(SlotAction::Activate), Err(StorageError::Failed));
     assert_eq!(switch.state(), SlotState::Confirmed);
     assert_eq!(fs::read(accepted(folder.path())).unwrap(), b"old");
+}
+
+#[test]
+fn a_switch_that_fails_in_the_data_folder_is_no_trouble_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let trouble = Trouble::default();
+    let path = folder.path().join("version");
+    let mut switch = switch(folder.path(), &path).noting(&trouble);
+    fs::remove_file(accepted(folder.path())).unwrap();
+    fs::create_dir(accepted(folder.path())).unwrap();
+    assert!(switch.act(SlotAction::Activate).is_err());
+    assert_eq!(trouble.take(), None);
+    assert!(!path.exists());
 }
 
 #[test]
