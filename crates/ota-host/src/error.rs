@@ -4,10 +4,12 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ota_proto::StorageError;
 use rustix::io::Errno;
 
+use crate::ab::lock::{self, NoLock, Waited};
 use crate::rights::Kept;
 use crate::walk::Foreign;
 
@@ -41,6 +43,18 @@ pub enum HostError {
     Busy {
         /// The folder of the slots.
         dir: PathBuf,
+    },
+    /// Another process is changing the slots, or holds their lock and does not.
+    Waited {
+        /// The lock.
+        lock: PathBuf,
+        /// How long it was waited for.
+        time: Duration,
+    },
+    /// What stands in the place of the slots' lock could be held by those who may not change them.
+    NoLock {
+        /// Its path.
+        path: PathBuf,
     },
     /// The image is not the one that was verified.
     Altered {
@@ -99,6 +113,12 @@ impl HostError {
         if let Some(Foreign { link, user }) = inner.and_then(|why| why.downcast_ref()) {
             return Self::ForeignLink { path, link: link.clone(), user: *user };
         }
+        if let Some(&Waited(time)) = inner.and_then(|why| why.downcast_ref()) {
+            return Self::Waited { lock: lock::path(&path), time };
+        }
+        if inner.is_some_and(|why| why.is::<NoLock>()) {
+            return Self::NoLock { path: lock::path(&path) };
+        }
         Self::Io { action, path, source }
     }
 
@@ -145,6 +165,12 @@ impl fmt::Display for HostError {
                 "the other slot in {} is still needed: the running image is not confirmed",
                 dir.display()
             ),
+            Self::Waited { lock, time } => waited(f, lock, *time),
+            Self::NoLock { path } => write!(
+                f,
+                "{} is no lock that only those can hold who may write in its folder: remove it",
+                path.display()
+            ),
             Self::Altered { path } => write!(
                 f,
                 "the image in {} is not the one that was offered: it was changed after it was \
@@ -170,19 +196,32 @@ impl fmt::Display for HostError {
                 path.display(),
                 link.display()
             ),
-            Self::Exposed { path, part } => write!(
-                f,
-                "{} is not safe for a command that runs with the agent's rights: others may \
-                 change {}; let root own it and nobody else write it, or name it in \
-                 trusted_folders",
-                path.display(),
-                part.display()
-            ),
+            Self::Exposed { path, part } => exposed(f, path, part),
             Self::Io { action, path, source } => {
                 write!(f, "cannot {action} {}: {source}{}", path.display(), advice(source))
             }
         }
     }
+}
+
+fn waited(f: &mut fmt::Formatter<'_>, lock: &Path, time: Duration) -> fmt::Result {
+    write!(
+        f,
+        "waited {} s for {}, which another process holds: the slots are switched by one at a time, \
+         the agent or ota agent start; lslocks says which one it is",
+        time.as_secs(),
+        lock.display()
+    )
+}
+
+fn exposed(f: &mut fmt::Formatter<'_>, path: &Path, part: &Path) -> fmt::Result {
+    write!(
+        f,
+        "{} is not safe for a command that runs with the agent's rights: others may change {}; let \
+         root own it and nobody else write it, or name it in trusted_folders",
+        path.display(),
+        part.display()
+    )
 }
 
 impl std::error::Error for HostError {

@@ -348,3 +348,44 @@ fn a_pipe_in_the_running_slot_holds_nobody_up() {
     fill(&slots, at, "2.0.0");
     assert_eq!(fs::read(at.join("b/image")).unwrap(), vec![7; 300_000]);
 }
+
+/// Who may read the folder may open it, and so could lock it: that must hold up nobody.
+#[test]
+fn whoever_may_read_the_folder_cannot_hold_up_a_switch() {
+    use rustix::fs::{FlockOperation, flock};
+    let folder = folder();
+    let mut slots = AbSlots::open(folder.path(), 3).unwrap();
+    let other = fs::File::open(folder.path()).unwrap();
+    flock(&other, FlockOperation::LockExclusive).unwrap();
+    fill(&slots, folder.path(), "2.0.0");
+    let (done, ended) = std::sync::mpsc::channel();
+    let worker = std::thread::spawn(move || {
+        let _ = done.send(slots.act(SlotAction::Activate).is_ok() && slots.start("x").unwrap());
+    });
+    let ended = ended.recv_timeout(std::time::Duration::from_secs(20));
+    drop(other);
+    worker.join().unwrap();
+    assert_eq!(ended, Ok(true));
+}
+
+/// A start that has nothing to change needs no right but to read.
+#[test]
+fn a_start_where_nothing_may_be_written_needs_no_lock() {
+    use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
+    let folder = folder();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o555)).unwrap();
+    let root = rustix::process::geteuid().is_root();
+    // Root may write everywhere: only this thread is nobody's.
+    let start = || {
+        let (nobody, none) = (rustix::fs::Uid::from_raw(65_534), rustix::fs::Gid::from_raw(65_534));
+        if root {
+            set_thread_res_gid(none, none, none).unwrap();
+            set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        }
+        AbSlots::open(folder.path(), 3).unwrap().start("x")
+    };
+    let started = std::thread::scope(|scope| scope.spawn(start).join().unwrap());
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    assert!(!started.unwrap());
+    assert!(!folder.path().join("switch.lock").exists());
+}

@@ -2,15 +2,16 @@
 
 mod files;
 mod fill;
+pub(crate) mod lock;
 mod state;
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
-use rustix::fs::{FlockOperation, flock};
 
 use crate::dir::Spare;
 use crate::error::{HostError, storage_error};
@@ -38,7 +39,8 @@ const STATE_NEW: &str = "state.new";
 /// * [`SlotAction::Confirm`] ends the trial; [`SlotAction::RollBack`] notes that the next start is
 ///   the old slot's.
 ///
-/// Clones are of the same folder. Calls block, and exclude those of other processes.
+/// Clones are of the same folder. Calls block, and exclude those of other processes by the file
+/// `switch.lock`, which only those may open who may change the folder; they wait for it for 5 s.
 #[derive(Clone, Debug)]
 pub struct AbSlots {
     path: PathBuf,
@@ -48,6 +50,8 @@ pub struct AbSlots {
     starts: u8,
     /// The slot that was emptied for an image.
     made: Arc<Mutex<Option<File>>>,
+    /// How long a change waits for one of another process.
+    patience: Duration,
 }
 
 /// What runs, as far as the folder tells.
@@ -76,7 +80,14 @@ impl AbSlots {
     }
 
     fn new(path: PathBuf, dir: File, files: Arc<dyn Files>, starts: u8) -> Self {
-        Self { path, dir: Arc::new(dir), files, starts, made: Arc::default() }
+        Self {
+            path,
+            dir: Arc::new(dir),
+            files,
+            starts,
+            made: Arc::default(),
+            patience: lock::PATIENCE,
+        }
     }
 
     /// Their folder, as given.
@@ -108,7 +119,8 @@ impl AbSlots {
     /// started from the old one must be started again.
     ///
     /// # Errors
-    /// As [`AbSlots::running`]. The link points to a whole image.
+    /// As [`AbSlots::running`]; [`HostError::Waited`]; [`HostError::NoLock`]. The link points to a
+    /// whole image.
     pub fn start(&self, boot: &str) -> Result<bool, HostError> {
         self.switch(boot, false)
     }
@@ -125,7 +137,7 @@ impl AbSlots {
     /// The start after [`AbSlots::restart`] was done.
     ///
     /// # Errors
-    /// As [`AbSlots::running`].
+    /// As [`AbSlots::start`].
     pub fn restarted(&self, boot: &str) -> Result<(), HostError> {
         let done = || {
             let (state, _) = self.look()?;
@@ -241,12 +253,9 @@ impl AbSlots {
 
     /// One at a time, whatever the process.
     fn locked<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        // One of our own, for what is opened together is locked together.
-        let lock = walk::folder_in(&self.dir, ".")?;
-        flock(&lock, FlockOperation::LockExclusive)?;
+        let lock = lock::take(&self.dir, self.patience)?;
         let done = act();
-        // Closing leaves it to a process that another thread starts this moment.
-        let _ = flock(&lock, FlockOperation::Unlock);
+        drop(lock);
         done
     }
 
@@ -267,7 +276,8 @@ impl Switch for AbSlots {
     }
 
     fn reserve(&mut self) -> Result<(), StorageError> {
-        self.files.reserve(STATE_NEW).map_err(|why| storage_error(&why))?;
+        let reserved = lock::reserve(&self.dir).and_then(|()| self.files.reserve(STATE_NEW));
+        reserved.map_err(|why| storage_error(&why))?;
         self.check(false).map_err(|why| why.storage())
     }
 

@@ -1,6 +1,8 @@
 //! The power is cut at every operation, and whatever was not synced may be there or not.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::{Mutex, MutexGuard};
 
 use rustix::io::Errno;
@@ -413,4 +415,82 @@ fn a_state_that_nobody_wrote_says_nothing() {
     }
     assert_eq!(State::from_text(&text.replace("starts 2", "starts 256")), None);
     assert_eq!(State::from_text(&text.replace("trial b", "trial c")), None);
+}
+
+#[test]
+fn a_change_waits_for_that_of_another_process_and_not_for_ever() {
+    let folder = folder();
+    let mut world = World::new(folder.path());
+    world.slots.patience = Duration::from_millis(60);
+    let held = lock::take(&world.slots.dir, Duration::ZERO).unwrap();
+    let want = folder.path().join("switch.lock");
+    for done in [world.slots.start("").map(drop), world.slots.restarted("")] {
+        match done {
+            Err(HostError::Waited { lock, time }) if lock == want => {
+                assert!(time >= world.slots.patience, "{time:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(!world.step(Act(Activate)));
+    // What a child has between its fork and its program keeps nobody out.
+    let copy = held.file().unwrap().try_clone().unwrap();
+    drop(held);
+    assert!(world.step(Act(Activate)) && world.step(Start));
+    drop(copy);
+}
+
+#[test]
+fn the_lock_is_one_that_only_those_hold_who_may_change_the_slots() {
+    let folder = folder();
+    let (at, lock) = (folder.path(), folder.path().join("switch.lock"));
+    let open = |mode| std::fs::set_permissions(at, Permissions::from_mode(mode)).unwrap();
+    let world = World::new(at);
+    let mode = || lock.metadata().unwrap().permissions().mode() & 0o777;
+    for (folder, want) in
+        [(0o755, 0o600), (0o775, 0o660), (0o700, 0o600), (0o757, 0o606), (0o750, 0o600)]
+    {
+        open(folder);
+        world.slots.start("").unwrap();
+        assert_eq!(mode(), want, "{folder:o}");
+    }
+    // What somebody else has put there is neither followed, held, changed nor removed.
+    let victim = at.join("victim");
+    std::fs::write(&victim, "precious").unwrap();
+    std::fs::set_permissions(&victim, Permissions::from_mode(0o640)).unwrap();
+    let pipe =
+        || assert!(std::process::Command::new("mkfifo").arg(&lock).status().unwrap().success());
+    let makes: [(&str, &dyn Fn()); 4] = [
+        ("a link", &|| std::os::unix::fs::symlink("victim", &lock).unwrap()),
+        ("a loose link", &|| std::os::unix::fs::symlink("nothing", &lock).unwrap()),
+        ("a folder", &|| std::fs::create_dir(&lock).unwrap()),
+        ("a pipe", &pipe),
+    ];
+    std::fs::remove_file(&lock).unwrap();
+    for (what, make) in makes {
+        make();
+        match world.slots.start("") {
+            Err(HostError::NoLock { path }) => assert_eq!(path, lock, "{what}"),
+            other => panic!("{what}: {other:?}"),
+        }
+        assert!(!at.join("nothing").exists());
+        let _ = std::fs::remove_file(&lock).or_else(|_| std::fs::remove_dir(&lock));
+    }
+    std::fs::hard_link(&victim, &lock).unwrap();
+    let _ = world.slots.start("");
+    assert_eq!(mode(), 0o640, "another name of a file");
+    assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+    // Nobody's user.
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::write(&lock, "").unwrap();
+    if std::os::unix::fs::chown(&lock, Some(65_534), None).is_ok() {
+        assert!(matches!(world.slots.start(""), Err(HostError::NoLock { .. })));
+        // It is the folder's owner's: their service may start the image.
+        std::os::unix::fs::chown(at, Some(65_534), Some(65_534)).unwrap();
+        std::fs::remove_file(&lock).unwrap();
+        world.slots.start("").unwrap();
+        let found = lock.metadata().unwrap();
+        assert_eq!((found.uid(), found.gid(), mode()), (65_534, 65_534, 0o600));
+        world.slots.start("").unwrap();
+    }
 }
