@@ -38,6 +38,14 @@ impl Drop for Inner {
     }
 }
 
+/// The folder itself, whatever has become of its name: for files that are made in it by others than
+/// this crate.
+impl AsFd for DataDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.dir.as_fd()
+    }
+}
+
 impl DataDir {
     /// Opens the folder, or makes it with rights 0700, and locks it. Its parent must be there: a
     /// file system that is mounted later would hide what was made in its place.
@@ -119,10 +127,6 @@ impl DataDir {
     /// Removes a file, if there is one.
     pub(crate) fn remove(&self, name: &'static str) -> io::Result<()> {
         clear(&self.0.dir, name.as_ref())
-    }
-
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.dir.as_fd()
     }
 
     /// Reads a small file; `None` when there is none, or it holds no text of at most this length.

@@ -28,8 +28,8 @@ impl Recordings {
     /// [`HostError::Io`] when the system refuses.
     pub fn keep(&self, recording: &[u8]) -> Result<PathBuf, HostError> {
         let written = |name: &&'static str| {
-            let found = std::fs::symlink_metadata(self.0.join(name));
-            found.and_then(|found| found.modified()).ok()
+            let found = self.0.stat(name).ok().flatten();
+            found.map(|found| (found.st_mtime, found.st_mtime_nsec))
         };
         // A name that is not taken is older than all.
         let name = NAMES.into_iter().min_by_key(written).unwrap_or(NAMES[0]);

@@ -1,10 +1,9 @@
 //! The socket by which a person commands a running agent: one line of JSON each way.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixListener as StdListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,8 +154,8 @@ pub(crate) struct Control {
 
 impl Control {
     /// Listens in this folder, which nobody else has locked. The socket is the owner's only.
-    pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
-        let listener = UnixListener::from_std(listen(data_dir)?)?;
+    pub(crate) fn open(data_dir: impl AsFd) -> io::Result<Self> {
+        let listener = UnixListener::from_std(listen(&data_dir)?)?;
         let (sender, asked) = mpsc::channel(CONNECTIONS);
         Ok(Self { asked, task: tokio::spawn(serve(listener, sender)) })
     }
@@ -181,13 +180,13 @@ impl Drop for Control {
 }
 
 /// The socket's path by way of its folder's descriptor: the system allows sockets only short ones.
-pub(crate) fn path_in(folder: &File) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}/{NAME}", folder.as_raw_fd()))
+pub(crate) fn path_in(folder: &impl AsFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/{NAME}", folder.as_fd().as_raw_fd()))
 }
 
-fn listen(data_dir: &Path) -> io::Result<StdListener> {
-    let folder = File::open(data_dir)?;
-    match unlinkat(&folder, NAME, AtFlags::empty()) {
+/// In the folder that was opened once: its path may lead elsewhere by now.
+fn listen(folder: &impl AsFd) -> io::Result<StdListener> {
+    match unlinkat(folder, NAME, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(why) => return Err(why.into()),
     }
@@ -195,7 +194,7 @@ fn listen(data_dir: &Path) -> io::Result<StdListener> {
     let socket: OwnedFd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     // Before it has a name: nobody finds it with other rights.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-    net::bind(&socket, &SocketAddrUnix::new(path_in(&folder))?)?;
+    net::bind(&socket, &SocketAddrUnix::new(path_in(folder))?)?;
     net::listen(&socket, 16)?;
     Ok(socket.into())
 }
@@ -247,6 +246,9 @@ pub(crate) fn refusal(why: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::path::Path;
+
     use super::*;
     use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 
@@ -345,7 +347,7 @@ mod tests {
         let folder = temp.path().join("x".repeat(120));
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join(NAME), "left by an agent that was killed").unwrap();
-        let mut control = Control::open(&folder).unwrap();
+        let mut control = Control::open(File::open(&folder).unwrap()).unwrap();
         let found = std::fs::metadata(folder.join(NAME)).unwrap();
         assert!(found.file_type().is_socket());
         assert_eq!(found.permissions().mode() & 0o777, 0o600);
@@ -365,5 +367,20 @@ mod tests {
         };
         let (answer, ()) = tokio::join!(answers, serve);
         assert_eq!(answer, "{\"ok\":true}\n");
+    }
+
+    #[tokio::test]
+    async fn what_takes_the_folders_place_loses_no_file_and_gets_no_socket() {
+        let temp = tempfile::tempdir().unwrap();
+        let (data, victim) = (temp.path().join("data"), temp.path().join("victim"));
+        std::fs::create_dir(&victim).unwrap();
+        std::fs::write(victim.join(NAME), "precious").unwrap();
+        let dir = ota_host::DataDir::open(&data).unwrap();
+        std::fs::rename(&data, temp.path().join("moved")).unwrap();
+        std::os::unix::fs::symlink(&victim, &data).unwrap();
+        let _control = Control::open(&dir).unwrap();
+        assert_eq!(std::fs::read(victim.join(NAME)).unwrap(), b"precious");
+        let made = std::fs::metadata(temp.path().join("moved").join(NAME)).unwrap();
+        assert!(made.file_type().is_socket());
     }
 }

@@ -119,7 +119,7 @@ impl Installer {
 
 /// Room for the note of an installer: better missed now than when it runs.
 fn reserve(dir: &DataDir) -> Result<(), Failure> {
-    job::reserve(dir.path()).map_err(|why| {
+    job::reserve(dir).map_err(|why| {
         let path = dir.path().display();
         Failure::environment(format!("cannot make install.lock in {path}: {why}"))
     })
@@ -219,7 +219,7 @@ impl Device<'_> {
         let order = Order { kind: Kind::Install, words, fill, limit: None };
         let started = match self.danger(Kind::Install) {
             Some(why) => Err(why),
-            None => Job::install(&order, &self.config.data_dir).await,
+            None => Job::install(&order, &self.dir).await,
         };
         // As if it had ended at once, when it cannot start.
         self.job =

@@ -2,12 +2,11 @@
 //! of its own, or work on a thread.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +14,7 @@ use std::time::Duration;
 
 use ota_host::{HostError, storage_error};
 use ota_proto::{InstallFault, StorageError};
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -169,8 +168,8 @@ impl Job {
     /// killed, the lock lives on with the child: so the next agent knows that an installer of its
     /// predecessor still runs, and stops it before its own. The room for the child's number is
     /// taken before the child starts.
-    pub(crate) async fn install(order: &Order<'_>, data_dir: &Path) -> Result<Self, Broken> {
-        let lock = lock(&data_dir.join("install.lock")).await;
+    pub(crate) async fn install(order: &Order<'_>, data_dir: impl AsFd) -> Result<Self, Broken> {
+        let lock = lock(data_dir).await;
         let lock = lock.map_err(|why| Broken::io("cannot lock the installation", &why))?;
         let stdin = lock.try_clone().map_err(|why| Broken::io("cannot lock it", &why))?;
         let mut job = Self::spawn(order, Stdio::from(stdin), Some(lock))?;
@@ -301,10 +300,10 @@ impl Drop for Job {
     }
 }
 
-/// Locks the file, and takes out what it says, against the installer of an agent that was killed; stops that
-/// one if need be.
-async fn lock(path: &Path) -> io::Result<File> {
-    let mut file = open_lock(path)?;
+/// Locks the file, and takes out what it says, against the installer of an agent that was killed;
+/// stops that one if need be.
+async fn lock(data_dir: impl AsFd) -> io::Result<File> {
+    let mut file = open_lock(data_dir)?;
     for _ in 0..100 {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
@@ -335,12 +334,12 @@ async fn lock(path: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::WouldBlock, "an earlier installation still runs"))
 }
 
-fn open_lock(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+/// In the folder that was opened once: its path may lead elsewhere by now.
+fn open_lock(data_dir: impl AsFd) -> io::Result<File> {
     // Others may have put a link or a pipe there.
-    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
-    let file = options.open(path)?;
+    let flags =
+        OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = File::from(openat(data_dir, "install.lock", flags, Mode::RUSR | Mode::WUSR)?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "install.lock is no plain file"));
     }
@@ -349,8 +348,8 @@ fn open_lock(path: &Path) -> io::Result<File> {
 
 /// Takes the room for the lock's file and its note before anything is downloaded. One that is
 /// there is left as it is: an installation may still run.
-pub(super) fn reserve(data_dir: &Path) -> io::Result<()> {
-    let file = open_lock(&data_dir.join("install.lock"))?;
+pub(super) fn reserve(data_dir: impl AsFd) -> io::Result<()> {
+    let file = open_lock(data_dir)?;
     let have = usize::try_from(file.metadata()?.len()).unwrap_or(NOTE);
     if let Some(missing) = [b' '; NOTE].get(have..).filter(|rest| !rest.is_empty()) {
         file.write_all_at(missing, have as u64)?;

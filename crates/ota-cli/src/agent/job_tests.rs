@@ -1,4 +1,10 @@
+use std::path::Path;
+
 use super::*;
+
+fn open(folder: &Path) -> File {
+    File::open(folder).unwrap()
+}
 
 fn order<'a>(kind: Kind, words: &'a [String], folder: &Path) -> Order<'a> {
     let image = folder.join("slot.img").to_str().unwrap().to_owned();
@@ -8,7 +14,7 @@ fn order<'a>(kind: Kind, words: &'a [String], folder: &Path) -> Order<'a> {
 
 async fn run(folder: &Path, script: &str) -> Job {
     let words = ["sh", "-c", script, "sh", "{image}", "{version}"].map(str::to_owned);
-    Job::install(&order(Kind::Install, &words, folder), folder).await.unwrap()
+    Job::install(&order(Kind::Install, &words, folder), open(folder)).await.unwrap()
 }
 
 #[tokio::test]
@@ -28,11 +34,11 @@ async fn a_lock_that_is_a_link_or_a_pipe_is_refused() {
     std::os::unix::fs::symlink(&victim, &lock).unwrap();
     let words = ["true".to_owned()];
     let order = order(Kind::Install, &words, folder.path());
-    assert!(Job::install(&order, folder.path()).await.is_err());
+    assert!(Job::install(&order, open(folder.path())).await.is_err());
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
     std::fs::remove_file(&lock).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&lock).status().unwrap().success());
-    let error = Job::install(&order, folder.path()).await.unwrap_err();
+    let error = Job::install(&order, open(folder.path())).await.unwrap_err();
     assert!(error.why.ends_with("install.lock is no plain file"), "{error}");
     assert_eq!(error.fault, InstallFault::Machine);
 }
@@ -180,7 +186,7 @@ fn room_for_the_note_is_taken_once_and_a_note_that_is_there_is_kept() {
     ] {
         std::fs::write(&path, before).unwrap();
         for _ in 0..2 {
-            reserve(folder.path()).unwrap();
+            reserve(open(folder.path())).unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
         }
     }
@@ -211,4 +217,20 @@ fn what_a_name_stands_for_is_not_filled_again() {
     ] {
         assert_eq!(filled(word, &fill), text, "{word}");
     }
+}
+
+#[tokio::test]
+async fn what_takes_the_folders_place_gets_no_lock() {
+    let temp = tempfile::tempdir().unwrap();
+    let (data, victim) = (temp.path().join("data"), temp.path().join("victim"));
+    std::fs::create_dir(&victim).unwrap();
+    let dir = ota_host::DataDir::open(&data).unwrap();
+    std::fs::rename(&data, temp.path().join("moved")).unwrap();
+    std::os::unix::fs::symlink(&victim, &data).unwrap();
+    reserve(&dir).unwrap();
+    let words = ["true".to_owned()];
+    let mut job = Job::install(&order(Kind::Install, &words, &data), &dir).await.unwrap();
+    assert!(job.ended().await.unwrap().success());
+    assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 0);
+    assert!(temp.path().join("moved/install.lock").exists());
 }

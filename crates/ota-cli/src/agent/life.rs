@@ -73,6 +73,7 @@ pub(super) struct Device<'a> {
     /// Who put the offer off.
     pub(super) put_off: PutOff,
     pub(super) deferral: Deferral,
+    pub(super) dir: DataDir,
     /// When the next connection is tried.
     pub(super) retry_at: Option<Instant>,
     /// Why the download waits.
@@ -110,7 +111,7 @@ impl<'a> Device<'a> {
         let line = Line::new(clock.now(), "started", text).with("version", running.as_str());
         printer.line(&line.with("device", name));
         let busy = driver.updater(device).is_some_and(|updater| updater.owed().is_some());
-        let control = Control::open(&config.data_dir)
+        let control = Control::open(&dir)
             .map_err(|why| warn(&format!("commands like ota agent status will not work: {why}")));
         let notify = Notify::from_env();
         notify.say("READY=1");
@@ -138,6 +139,7 @@ impl<'a> Device<'a> {
             reported: None,
             put_off: PutOff::Before,
             deferral: Deferral::open(&dir)?,
+            dir,
             retry_at: None,
             cause: None,
             meter: None,
