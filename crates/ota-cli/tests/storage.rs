@@ -61,7 +61,7 @@ fn a_full_disk_is_told_and_the_report_of_it_needs_no_room() {
     let fill = "consent = [\"sh\", \"-c\", \"cat /dev/zero > $0/others || true\", \"AT\"]";
     let fill = fill.replace("AT", data.to_str().unwrap());
     let config = desk.device_with("dev001", &broker, &fill);
-    let mount = "mkdir \"$OTA_TEST_AT\"; mount -t tmpfs -o size=8m none \"$OTA_TEST_AT\"";
+    let mount = "mkdir \"$OTA_TEST_AT\"; mount -t tmpfs -o size=8m,mode=755 none \"$OTA_TEST_AT\"";
     let Some(end) = once_mounted(mount, &config, data.to_str().unwrap()) else { return };
     let end = end.expect(4);
     assert_eq!(end.err.last().unwrap(), "ota: the update failed: no space");
@@ -329,6 +329,39 @@ fn root_tells_no_command_of_a_folder_that_others_may_write() {
     let config = desk.device_with("dev001", &broker, &lines);
     common::once(&config).expect(0);
     assert!(desk.path("ran").exists());
+}
+
+/// The slots of another user, which the row of the field faults is about: no command hears of
+/// them, and the cloud is told before the first byte.
+#[test]
+fn root_tells_no_command_of_slots_that_others_may_write() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (desk, mut cloud, broker) =
+        setup(&["dev001", "dev002", "dev003", "dev004"], image(8, 1000));
+    let ran = desk.path("ran");
+    for (device, key) in
+        [("dev001", "consent"), ("dev002", "restart"), ("dev003", "health"), ("dev004", "")]
+    {
+        let slots = desk.slots(&format!("{device}.slots"));
+        std::fs::set_permissions(&slots, std::os::unix::fs::PermissionsExt::from_mode(0o777))
+            .unwrap();
+        let line = format!("{key} = [\"touch\", \"{}\"]", ran.display());
+        let line = if key.is_empty() { "" } else { &line };
+        let lines = format!("slots = \"{device}.slots\"\n{line}");
+        let end = common::once(&desk.device(device, &broker, &lines));
+        if key.is_empty() {
+            // Without any command nobody is led astray.
+            end.expect(0);
+            continue;
+        }
+        let end = end.expect(4);
+        assert!(end.err.iter().any(|line| line.contains("others may change")), "{:?}", end.err);
+        assert_eq!(told(&mut cloud), ("-5".into(), "this machine could not install it".into()));
+        assert!(!ran.exists(), "{key}");
+        assert!(!slots.join("b").exists(), "{key}");
+    }
 }
 
 #[test]

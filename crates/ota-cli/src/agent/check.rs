@@ -50,13 +50,16 @@ pub(super) fn find(config: &Config) -> Vec<String> {
         found.extend(command("consent", Some(words)));
     }
     found.extend(command("verify", care.verify.as_ref()));
+    // Every command is told where the image is, and that must be what was verified.
     let told = match &config.target {
         Target::File(_) => false,
         Target::Command { .. } => true,
-        Target::Slots(slots) => slots.fill.is_some(),
+        Target::Slots(slots) => {
+            slots.fill.is_some() || slots.health.is_some() || words(&slots.restart).is_some()
+        }
     };
-    // What a command is told of must be what was verified.
-    if told || care.verify.is_some() {
+    let asks = matches!(care.consent, Consent::Command(_));
+    if told || asks || care.verify.is_some() {
         found.extend(config.exposure().err().map(|why| why.to_string()));
     }
     match &config.target {

@@ -109,7 +109,11 @@ impl Device<'_> {
         match &config.care.consent {
             Consent::Auto => self.accept(),
             Consent::Ask => {}
-            Consent::Command(words) => self.order(Kind::Consent, words),
+            Consent::Command(words) => match self.danger(Kind::Consent) {
+                // Nobody can be asked, today or in an hour.
+                Some(why) => self.unable(&[why.why]),
+                None => self.order(Kind::Consent, words),
+            },
         }
     }
 
@@ -177,13 +181,17 @@ impl Device<'_> {
     /// the cloud is told, and the agent goes on: perhaps it is by it that the machine is repaired.
     fn accept(&mut self) {
         let found = check::find(self.config);
-        for why in &found {
+        if !found.is_empty() {
+            return self.unable(&found);
+        }
+        let _ = self.command(|updater, now| updater.accept(now));
+    }
+
+    fn unable(&mut self, found: &[String]) {
+        for why in found {
             self.warn(&format!("this machine could not install an update: {why}"));
         }
-        let _ = self.command(|updater, now| match found.first() {
-            Some(_) => updater.unable(now, InstallFault::Machine),
-            None => updater.accept(now),
-        });
+        let _ = self.command(|updater, now| updater.unable(now, InstallFault::Machine));
     }
 
     fn defer(&mut self, wait: Duration, by: PutOff) {

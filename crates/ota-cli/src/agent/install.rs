@@ -227,12 +227,15 @@ impl Device<'_> {
     }
 
     /// Why a command of this kind must not run on what is there: the image is not the one that was
-    /// verified, or others could put theirs in its place meanwhile.
+    /// verified, or others could put theirs in its place meanwhile. Every command is told where
+    /// the image is.
     pub(super) fn danger(&self, kind: Kind) -> Option<Broken> {
-        if !matches!(kind, Kind::Verify | Kind::Install) {
-            return None;
-        }
-        let image = self.driver.image(self.device).map_or(Ok(()), Image::check);
+        let image = match kind {
+            Kind::Verify | Kind::Install => self.driver.image(self.device),
+            // None is verified yet, or it may have been moved by the installer.
+            _ => None,
+        };
+        let image = image.map_or(Ok(()), Image::check);
         image.and_then(|()| self.config.exposure()).err().map(Broken::from)
     }
 

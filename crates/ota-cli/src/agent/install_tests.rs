@@ -32,3 +32,37 @@ async fn a_restart_command_that_is_slow_is_not_counted_again() {
     assert_ne!(asks(), once);
     device.job.take().unwrap().stop();
 }
+
+#[tokio::test]
+async fn root_starts_no_command_of_any_kind_on_what_others_may_change() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("version"), "0.1.0\n").unwrap();
+    let lines = "product_id = \"TESTPROD01\"\ndevice_name = \"dev001\"\n\
+                 device_secret = \"MDEyMzQ1Njc4OWFiY2RlZg==\"\nbroker = \"mqtt://127.0.0.1:9\"\n\
+                 data_dir = \"data\"\nversion_file = \"version\"\n";
+    fs::write(path("agent.toml"), lines).unwrap();
+    let config = Config::read(&path("agent.toml")).unwrap();
+    let Command::Agent(args) = Cli::parse_from(["ota", "agent"]).command else { panic!() };
+    let mut device = Device::start(&args, &config).unwrap();
+    let words = ["true".to_owned()];
+    for open in [false, true] {
+        let mode = if open { 0o777 } else { 0o755 };
+        fs::set_permissions(path("data"), std::os::unix::fs::PermissionsExt::from_mode(mode))
+            .unwrap();
+        for kind in [Kind::Consent, Kind::Restart, Kind::Health] {
+            device.order(kind, &words);
+            let ended = device.job.take().unwrap().ended().await;
+            match ended {
+                Ok(status) => assert!(!open && status.success(), "{kind:?}"),
+                Err(why) => assert!(open && why.why.contains("others may change"), "{why}"),
+            }
+        }
+        for kind in [Kind::Verify, Kind::Install] {
+            assert!(device.danger(kind).is_some(), "no image is verified");
+        }
+    }
+}

@@ -377,3 +377,43 @@ fn the_mark_of_some_editors_is_no_part_of_a_file() {
     let why = Config::read(&temp.path().join("agent.toml")).unwrap_err().to_string();
     assert!(why.ends_with("it is UTF-16; save it as UTF-8"), "{why}");
 }
+
+#[test]
+fn whatever_a_command_is_told_of_is_looked_at_for_who_may_change_it() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let open = |name: &str, mode: u32| {
+        let path = temp.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    let file = "version_file = \"files/version\"";
+    let installer = format!("{file}\ninstall = [\"i\"]\nrestart = \"exit\"");
+    let literal = "version = \"1.0.0\"\ninstall = [\"i\"]\nrestart = \"exit\"";
+    for (lines, places) in [
+        (file, &["data", "files"][..]),
+        (&installer, &["data", "files"]),
+        (literal, &["data"]),
+        ("slots = \"slots\"", &["data", "slots"]),
+    ] {
+        let text = with("version_file", lines);
+        let config =
+            super::parse(&text, temp.path(), Config::build).map_err(|bad| bad.why).unwrap();
+        for place in ["data", "files", "slots"] {
+            for name in ["data", "files", "slots"] {
+                open(name, 0o755);
+            }
+            assert!(config.exposure().is_ok(), "{lines}");
+            open(place, 0o777);
+            match config.exposure() {
+                Ok(()) => assert!(!places.contains(&place), "{place}: {lines}"),
+                Err(HostError::Exposed { part, .. }) => {
+                    assert!(places.contains(&place) && part.ends_with(place), "{place}: {lines}");
+                }
+                Err(why) => panic!("{why}"),
+            }
+        }
+    }
+}
