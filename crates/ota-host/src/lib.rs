@@ -70,7 +70,7 @@ pub use note::Note;
 pub use ota_wire::adapter::{Answer, Event};
 pub use recordings::Recordings;
 pub use restart_mark::{RestartMark, boot_id};
-pub use slot::{FileSlot, SlotOptions};
+pub use slot::{FileSlot, SlotOptions, free_room};
 pub use storage::{Done, Job, Storage, Work};
 #[cfg(any(test, feature = "test-faults"))]
 pub use storage::{Fault, FaultHook};

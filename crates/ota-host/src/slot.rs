@@ -42,7 +42,9 @@ pub struct SlotOptions {
     pub keep_free: u64,
     /// The image before keeps its name until the next one takes it, even if there is no room for
     /// both: the next one is refused then. Without this, which is the default, the one before is
-    /// removed when its room is needed.
+    /// removed when its room is needed, unless it has another name: that would free nothing. An
+    /// image that a process holds open (a loop mount, a program that runs) frees nothing either,
+    /// and only then it is removed in vain: say `keep_before` where the image is used from here.
     pub keep_before: bool,
     /// `slot.img` is the image that was accepted, for whatever reads it: a verified one waits as
     /// `slot.new` for [`Image::accept`]. The default is that every verified image becomes
@@ -352,7 +354,7 @@ impl FileSlot {
             done => return done,
         };
         let before = self.dir.stat(IMAGE).map_err(failed)?.filter(is_replaceable);
-        let gained = before.as_ref().map_or(0, taken);
+        let gained = before.as_ref().map_or(0, freed);
         if gained == 0 || self.wanted(size)? > self.free()?.saturating_add(gained) {
             return Err(full);
         }
@@ -392,14 +394,24 @@ impl FileSlot {
 
     /// Bytes that the image may take.
     fn free(&self) -> Result<u64, StorageError> {
-        let disk = fs::fstatvfs(self.dir.as_fd()).map_err(|why| failed(why.into()))?;
-        if disk.f_blocks == 0 {
-            // It does not say; a write will.
-            return Ok(u64::MAX);
-        }
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        Ok(free.saturating_sub(self.options.keep_free))
+        let free = free_room(&self.dir).map_err(failed)?;
+        // Where it does not say, a write will.
+        Ok(free.map_or(u64::MAX, |free| free.saturating_sub(self.options.keep_free)))
     }
+}
+
+/// Bytes that this process may take on the file system of this file or folder; `None` where it
+/// does not say, as FUSE and some network file systems.
+///
+/// # Errors
+/// The system's.
+pub fn free_room(within: impl AsFd) -> io::Result<Option<u64>> {
+    let disk = fs::fstatvfs(within)?;
+    Ok(free(disk.f_blocks, disk.f_bavail, disk.f_frsize))
+}
+
+fn free(blocks: u64, available: u64, unit: u64) -> Option<u64> {
+    (blocks > 0).then(|| available.saturating_mul(unit))
 }
 
 /// The largest image on a file system of so many bytes; 0 bytes is one that does not say.
@@ -410,6 +422,13 @@ fn largest(bytes: u64, keep_free: u64) -> Option<u64> {
 /// Whether a new image may take this name: a folder there is somebody's.
 pub(crate) fn is_replaceable(stat: &Stat) -> bool {
     fs::FileType::from_raw_mode(stat.st_mode) != fs::FileType::Directory
+}
+
+/// Bytes that removing this name gives back: none while the file has another one. Whether it is
+/// held open besides, which nobody can ask without racing, is known by the room that is there
+/// afterwards.
+fn freed(stat: &Stat) -> u64 {
+    if stat.st_nlink == 1 { taken(stat) } else { 0 }
 }
 
 /// Bytes that a file takes of its disk.
@@ -564,6 +583,12 @@ mod tests {
 
     #[test]
     fn a_disk_that_does_not_say_how_large_it_is_is_no_small_one() {
+        assert_eq!(free(0, 0, 4096), None);
+        assert_eq!(free(1, 0, 4096), Some(0), "a full one is");
+        assert_eq!(free(9, 3, 4096), Some(3 * 4096));
+        assert_eq!(free(9, u64::MAX, 2), Some(u64::MAX));
+        #[cfg(target_os = "linux")]
+        assert_eq!(free_room(File::open("/proc").unwrap()).unwrap(), None);
         // What FUSE and some network file systems answer.
         assert_eq!(largest(0, 1024), Some(u64::MAX));
         assert_eq!(largest(1025, 1024), Some(1));

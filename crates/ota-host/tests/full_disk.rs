@@ -107,8 +107,24 @@ fn two_images_on_a_disk_of_2_mib() {
     assert_eq!(slot.erase(0..4096, 100 * 1024), Ok(()));
     assert!(image.exists(), "nor before its room is needed");
     assert_eq!(slot.image().take_removed(), None);
+    // An installer has linked it: removing this name would give nothing back.
+    let app = disk.join("app");
+    std::fs::hard_link(&image, &app).unwrap();
+    assert_eq!(slot.erase(0..4096, size), Err(StorageError::NoSpace));
+    assert!(image.exists(), "nothing is removed in vain");
+    std::fs::remove_file(&app).unwrap();
     assert_eq!(slot.erase(0..4096, size), Ok(()));
     assert!(!image.exists());
     assert_eq!(slot.image().take_removed(), Some(size), "it is told");
     assert_eq!(slot.image().take_removed(), None, "once");
+    // What runs from its file keeps its room, and that is seen before the first byte.
+    drop(slot);
+    std::fs::remove_file(disk.join("data/slot.part")).unwrap();
+    std::fs::write(&image, vec![1; 1200 * 1024]).unwrap();
+    let held = std::fs::File::open(&image).unwrap();
+    let mut slot = open(false);
+    assert_eq!(slot.erase(0..4096, size), Err(StorageError::NoSpace));
+    assert_eq!(slot.image().take_removed(), Some(size), "it is told");
+    drop(held);
+    assert_eq!(slot.erase(0..4096, size), Ok(()));
 }

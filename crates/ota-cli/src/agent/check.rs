@@ -2,12 +2,13 @@
 //! download than after it.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use ota_host::{AbSlots, VersionFile};
-use rustix::fs::{Access, access, statvfs};
+use ota_host::{AbSlots, VersionFile, free_room};
+use rustix::fs::{Access, access};
 
 use super::config::{Config, Consent, Restart, Running, Slots, Target};
 use crate::failure::Failure;
@@ -187,12 +188,12 @@ fn room(config: &Config) -> Option<String> {
     }
     let dir = &config.data_dir;
     let accepted = dir.join("slot.img").metadata().ok()?.len();
-    let stat = statvfs(dir).ok()?;
+    let free = free_room(File::open(dir).ok()?).ok()?;
     // A part of a download is room of the next one.
-    let part = dir.join("slot.part").metadata().map_or(0, |found| found.blocks() * 512);
-    let free = (stat.f_bavail * stat.f_frsize).saturating_add(part);
+    let part = dir.join("slot.part").metadata().map_or(0, |found| found.blocks());
+    let part = part.saturating_mul(512);
     let needed = accepted.saturating_add(config.slot().keep_free);
-    (free < needed).then(|| {
+    missing(free, part, needed).map(|free| {
         format!(
             "keep_accepted: there is no room for a second image of {} in {}: {} are free, and {} \
              are needed",
@@ -202,6 +203,11 @@ fn room(config: &Config) -> Option<String> {
             Bytes(needed)
         )
     })
+}
+
+/// What is free where that is too little; nothing where the file system does not say.
+fn missing(free: Option<u64>, part: u64, needed: u64) -> Option<u64> {
+    free.map(|free| free.saturating_add(part)).filter(|free| *free < needed)
 }
 
 fn writable(folder: &Path) -> Option<String> {
@@ -228,6 +234,19 @@ mod tests {
         ] {
             let found = program(&words(name)).unwrap();
             assert!(found.contains(why), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_does_not_say_what_is_free_lacks_nothing() {
+        for (free, part, needed, want) in [
+            (None, 0, u64::MAX, None),
+            (Some(0), 0, 1, Some(0)),
+            (Some(5), 4, 10, Some(9)),
+            (Some(6), 4, 10, None),
+            (Some(u64::MAX), u64::MAX, u64::MAX, None),
+        ] {
+            assert_eq!(missing(free, part, needed), want, "{free:?} and {part} for {needed}");
         }
     }
 
