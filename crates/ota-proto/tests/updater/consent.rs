@@ -597,7 +597,7 @@ fn rule_9_a_line_that_breaks_before_a_server_without_ranges_is_a_time_out_and_ke
 #[test]
 fn what_no_machine_can_go_by_is_refused_field_by_field() {
     type Field = fn(&mut Timing) -> &mut Micros;
-    let fields: [(&str, Field); 24] = [
+    let fields: [(&str, Field); 29] = [
         ("reply", |t| &mut t.reply),
         ("puback", |t| &mut t.puback),
         ("report_cap", |t| &mut t.report_cap),
@@ -612,10 +612,15 @@ fn what_no_machine_can_go_by_is_refused_field_by_field() {
         ("supersede", |t| &mut t.supersede),
         ("progress", |t| &mut t.progress),
         ("repeat", |t| &mut t.repeat),
+        ("repeat_waiting", |t| &mut t.repeat_waiting),
         ("response", |t| &mut t.response),
         ("idle", |t| &mut t.idle),
+        ("unread", |t| &mut t.unread),
         ("floor_window", |t| &mut t.floor_window),
         ("retry_cap", |t| &mut t.retry_cap),
+        ("lie", |t| &mut t.lie),
+        ("patience", |t| &mut t.patience),
+        ("portal", |t| &mut t.portal),
         ("retry_after_cap", |t| &mut t.retry_after_cap),
         ("checkpoint", |t| &mut t.checkpoint),
         ("install", |t| &mut t.install),
