@@ -13,9 +13,10 @@ pub(super) fn kind(error: &io::Error) -> Option<TlsError> {
         // The first byte is no TLS record's.
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => TlsError::NotTls,
         // Neither side's fault: they have no kind of key, signature or group in common.
-        Error::PeerIncompatible(_) | Error::AlertReceived(AlertDescription::HandshakeFailure) => {
-            TlsError::Algorithm
-        }
+        Error::PeerIncompatible(_)
+        | Error::AlertReceived(
+            AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
+        ) => TlsError::Algorithm,
         _ => refusal(error).unwrap_or(TlsError::Handshake),
     })
 }

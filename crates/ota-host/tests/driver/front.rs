@@ -25,16 +25,23 @@ pub(crate) struct Party {
 impl Party {
     /// Signs itself.
     pub(crate) fn root(params: CertificateParams) -> Self {
-        let key = KeyPair::generate().unwrap();
+        Self::root_with(params, KeyPair::generate().unwrap())
+    }
+
+    pub(crate) fn root_with(params: CertificateParams, key: KeyPair) -> Self {
         let certificate = params.self_signed(&key).unwrap();
         Self { chain: vec![certificate.der().clone()], pem: certificate.pem(), key, params }
     }
 
     pub(crate) fn authority(name: &str) -> Self {
+        Self::authority_with(name, KeyPair::generate().unwrap())
+    }
+
+    pub(crate) fn authority_with(name: &str, key: KeyPair) -> Self {
         let mut params = params("unused.example");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
-        Self::root(params)
+        Self::root_with(params, key)
     }
 
     /// Is signed by another one, whose chain comes with it.

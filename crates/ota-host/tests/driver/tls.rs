@@ -250,6 +250,48 @@ async fn what_is_no_tls_is_told_apart_from_what_is() {
     assert_eq!(seen.0, TransportError::Closed);
 }
 
+/// Who has no kind of key, signature or version in common with us is at no fault that another
+/// certificate of the same kind would mend.
+#[tokio::test]
+async fn an_algorithm_that_is_not_known_here_is_told_as_that() {
+    // The names of ECDSA with SHA-256 and with SHA-224, as DER has them.
+    const KNOWN: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+    const UNKNOWN: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 1];
+    let ca = Party::authority("ours");
+    let mut signature = ca.from(params(HERE));
+    let mut der = signature.chain[0].to_vec();
+    let places = (0..der.len()).filter(|at| der[*at..].starts_with(KNOWN)).collect::<Vec<_>>();
+    assert_eq!(places.len(), 2, "inside and outside of what is signed");
+    places.iter().for_each(|at| der[*at..at + UNKNOWN.len()].copy_from_slice(UNKNOWN));
+    signature.chain[0] = der.into();
+    // One that calls itself as ours does, and has a key of another kind.
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let mut key = Party::authority_with("ours", key).from(params(HERE));
+    key.chain.truncate(1);
+    for (what, party) in [("the signature's", signature), ("the key's", key)] {
+        let front = Front::start(&party, None).await;
+        let (error, wait) = broker_refused(&front, trust(&ca.pem, None)).await;
+        assert_eq!(error, TransportError::Tls(TlsError::Algorithm), "{what}");
+        assert!(wait > Duration::from_secs(200), "{wait:?}");
+        assert_eq!(store_refused(&front, trust(&ca.pem, None)).await, Reason::TlsAlgorithm);
+    }
+    // What servers say that have nothing but such a key; and one that knows TLS 1.0 alone.
+    let mut old = vec![22, 3, 1, 0, 42, 2, 0, 0, 38, 3, 1];
+    old.extend([7; 32]);
+    old.extend([0, 0, 0x2f, 0]);
+    for answer in [vec![21, 3, 3, 0, 2, 2, 40], vec![21, 3, 3, 0, 2, 2, 71], old] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let broker = Front { addr: listener.local_addr().unwrap(), opened: Arc::default() };
+        let talk = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(&answer).await.unwrap();
+            stream.read_to_end(&mut Vec::new()).await
+        };
+        let (seen, _) = tokio::join!(broker_refused(&broker, Options::default()), talk);
+        assert_eq!(seen.0, TransportError::Tls(TlsError::Algorithm), "{answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_tls_does_not_end_is_not_whole() {
     let ca = Party::authority("ours");
