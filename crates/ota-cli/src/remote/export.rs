@@ -1,6 +1,6 @@
 //! `ota cloud export`: the devices of a cloud as a table.
 
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
 use ota_cloud::table::{HEADING, Page};
@@ -25,10 +25,10 @@ pub(crate) fn run(args: &Export) -> Result<(), Failure> {
     let (mut count, mut unreadable) = (0_usize, 0_usize);
     let mut put = |line: &str| match &mut to {
         Some(to) => to.put(line),
-        None => {
-            out(line);
-            Ok(())
-        }
+        // Not by way of the printer, which goes on when nobody takes its lines.
+        None => writeln!(io::stdout().lock(), "{line}").map_err(|why| {
+            Failure::environment(format!("the table cannot be written, and is cut: {why}"))
+        }),
     };
     if !client.json {
         put(HEADING)?;
@@ -36,9 +36,13 @@ pub(crate) fn run(args: &Export) -> Result<(), Failure> {
     for product in all {
         let mut after = String::new();
         loop {
-            let path = format!("/products/{}/devices?limit=100{after}", part(&product));
+            let behind = match after.as_str() {
+                "" => String::new(),
+                name => format!("&after={}", part(name)),
+            };
+            let path = format!("/products/{}/devices?limit=100{behind}", part(&product));
             let answer = client.patient_get(&path, &progress)?;
-            let page = Page::read(&answer.body);
+            let page = Page::read(&product, &after, &answer.body);
             let page = page.map_err(|why| Failure::environment(why.to_string()))?;
             for line in if client.json { objects(&answer.json()?) } else { page.lines } {
                 put(&line)?;
@@ -50,7 +54,7 @@ pub(crate) fn run(args: &Export) -> Result<(), Failure> {
             }
             unreadable = unreadable.saturating_add(page.unreadable.len());
             let Some(next) = page.next else { break };
-            after = format!("&after={}", part(&next));
+            after = next;
         }
     }
     drop(progress);

@@ -113,6 +113,8 @@ impl Client {
             .tls_config(tls.build())
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
+            .timeout_per_read(Some(PATIENCE))
+            .timeout_per_write(Some(PATIENCE))
             .build();
         Ok(Self { agent: config.new_agent(), base, key: key(args)?, json: args.json })
     }

@@ -38,13 +38,15 @@ pub(super) fn unescaped(cell: &str) -> &str {
 }
 
 /// A tag's name or value as it stands in a cell: what has a meaning there, what is not seen, and a
-/// space that a program may drop, are written as `%` and two digits for each byte.
-pub(super) fn tag(text: &str) -> String {
+/// space that a program may drop, are written as `%` and two digits for each byte. So is, in
+/// a text that begins a tag, what would run where a program takes `;` for the end of a cell.
+pub(super) fn tag(text: &str, begins: bool) -> String {
     let mut written = String::new();
     let last = text.chars().count().saturating_sub(1);
     for (at, c) in text.chars().enumerate() {
         let drops = c.is_whitespace() && (at == 0 || at == last);
-        if matches!(c, '%' | ';' | '=') || drops || is_hidden(c) {
+        let runs = begins && at == 0 && (runs(c) || c == '\'');
+        if matches!(c, '%' | ';' | '=') || drops || runs || is_hidden(c) {
             for byte in c.encode_utf8(&mut [0; 4]).bytes() {
                 // A string takes everything.
                 let _ = write!(written, "%{byte:02X}");

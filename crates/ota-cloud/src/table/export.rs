@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ota_proto::Identity;
 use serde::Deserialize;
 
 use super::cell::{escaped, line, tag};
@@ -45,14 +46,21 @@ struct Shown {
 }
 
 impl Page {
-    /// Reads the answer to a list of devices.
+    /// Reads the answer to a list of a product's devices, which begins behind a name.
     ///
     /// # Errors
     /// [`BadAnswer`]: it is none.
-    pub fn read(answer: &[u8]) -> Result<Self, BadAnswer> {
+    pub fn read(product: &str, after: &str, answer: &[u8]) -> Result<Self, BadAnswer> {
         let list: List = serde_json::from_slice(answer).map_err(|_| BadAnswer)?;
+        // One that does not go on would never end.
+        if list.next.as_deref().is_some_and(|next| next <= after) {
+            return Err(BadAnswer);
+        }
         let (mut lines, mut unreadable) = (Vec::new(), Vec::new());
         for device in list.devices {
+            if device.product != product || Identity::new(product, &device.name).is_err() {
+                return Err(BadAnswer);
+            }
             if device.unreadable {
                 unreadable.push(format!("{}/{}", device.product, device.name));
             } else {
@@ -64,7 +72,10 @@ impl Page {
 }
 
 fn line_of(device: &Shown) -> Option<String> {
-    let tags = device.tags.iter().map(|(name, value)| format!("{}={}", tag(name), tag(value)));
+    let tags = device
+        .tags
+        .iter()
+        .map(|(name, value)| format!("{}={}", tag(name, true), tag(value, false)));
     let tags = tags.collect::<Vec<_>>().join(";");
     let disabled = if device.disabled { "true" } else { "" };
     line(&[&escaped(&device.product), &escaped(&device.name), "", &escaped(&tags), disabled])

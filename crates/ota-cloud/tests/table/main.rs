@@ -102,31 +102,46 @@ fn every_line_that_is_wrong_is_told_and_nothing_of_it_is_repeated() {
     assert_eq!((found.len(), &found[100].why), (101, &Wrong::More));
 }
 
-fn page(devices: Value) -> Page {
-    Page::read(&serde_json::to_vec(&json!({ "devices": devices, "next": null })).unwrap()).unwrap()
+fn page(product: &str, devices: Value) -> Page {
+    let answer = json!({ "devices": devices, "next": null }).to_string();
+    Page::read(product, "", answer.as_bytes()).unwrap()
 }
 
 #[test]
 fn what_a_program_for_tables_would_run_is_written_behind_a_quote() {
-    let devices = json!([
-        { "product": "P", "name": "-1", "tags": { "@SUM(A1)": "+1;2" }, "disabled": true },
-        { "product": "-P", "name": "d", "tags": { "'a": "=1", "b": " x ", "c": "a,\"b\"" } },
-        { "product": "P", "name": "gone", "unreadable": true },
-    ]);
-    let out = page(devices);
-    assert_eq!(out.unreadable, ["P/gone"]);
-    assert_eq!(
-        out.lines,
-        ["P,'-1,,'@SUM(A1)=+1%3B2,true", "'-P,d,,\"''a=%3D1;b=%20x%20;c=a,\"\"b\"\"\","]
+    let tags = json!({ "1": "", "@SUM(A1)": "+1;2" });
+    let out = page(
+        "P",
+        json!([
+            { "product": "P", "name": "-1", "tags": tags, "disabled": true },
+            { "product": "P", "name": "gone", "unreadable": true },
+        ]),
     );
-    let read = table(&format!("{HEADING}\n{}\n", out.lines.join("\n")));
+    assert_eq!(out.unreadable, ["P/gone"]);
+    // Also where `;` is taken for the end of a cell.
+    let first = "P,'-1,,1=;%40SUM(A1)=+1%3B2,true";
+    assert_eq!(out.lines, [first]);
+    let tags = json!({ "'a": "=1", "b": " x ", "c": "a,\"b\"" });
+    let out = page("-P", json!([{ "product": "-P", "name": "d", "tags": tags }]));
+    let second = "'-P,d,,\"%27a=%3D1;b=%20x%20;c=a,\"\"b\"\"\",";
+    assert_eq!(out.lines, [second]);
+    let read = table(&format!("{HEADING}\n{first}\n{second}\n"));
     let [one, two] = read.rows() else { panic!() };
     assert_eq!((one.device.name.as_str(), one.device.disabled), ("-1", true));
     assert_eq!(one.device.tags["@SUM(A1)"], "+1;2");
     assert_eq!(two.product, "-P");
     assert_eq!(two.device.tags["b"], " x ");
-    for none in ["", "[]", r#"{"devices":[{}],"next":null}"#] {
-        Page::read(none.as_bytes()).unwrap_err();
+    for none in [
+        "",
+        "[]",
+        "{}",
+        r#"{"devices":[{}],"next":null}"#,
+        // Another product's, no name of a device, and what never ends.
+        r#"{"devices":[{"product":"Q","name":"d"}],"next":null}"#,
+        r#"{"devices":[{"product":"P","name":"d\n"}],"next":null}"#,
+        r#"{"devices":[],"next":"d7"}"#,
+    ] {
+        Page::read("P", "d7", none.as_bytes()).unwrap_err();
     }
 }
 
@@ -139,7 +154,7 @@ proptest! {
         disabled: bool,
     ) {
         let device = json!({ "product": product, "name": name, "tags": tags, "disabled": disabled });
-        let out = page(json!([device]));
+        let out = page(&product, json!([device]));
         for cell in [&product, &name] {
             let runs = cell.starts_with('-');
             let quoted = format!("'{cell}");
@@ -157,6 +172,6 @@ proptest! {
     fn no_bytes_are_too_much(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = Table::read(&bytes, None);
         let _ = Table::read(&[&b"product,name,secret,tags\n"[..], &bytes].concat(), None);
-        let _ = Page::read(&bytes);
+        let _ = Page::read("P", "", &bytes);
     }
 }
