@@ -325,23 +325,29 @@ impl Device<'_> {
         }
         let restart = match &config.target {
             Target::File(_) => return Some(Ok(End::Again)),
-            Target::Command { restart, .. } => restart,
-            Target::Slots(slots) => {
-                if let (StartedBy::Agent, Installer::Slots { ab, .. }) =
-                    (slots.started_by, &self.installer)
-                {
-                    // Counted before it is started.
-                    let by_command = matches!(slots.restart, Restart::Command(_));
-                    let boot = boot_id();
-                    let done = if by_command { ab.restart(&boot) } else { ab.start(&boot) };
-                    if let Err(why) = done {
-                        self.warn(&format!("cannot switch the slots: {why}; trying again"));
-                        return None;
-                    }
-                }
-                &slots.restart
-            }
+            Target::Command { restart, .. } | Target::Slots(Slots { restart, .. }) => restart,
         };
+        // Before anything is counted: an image that was never started has not failed to start.
+        if matches!(restart, Restart::Command(_)) {
+            if let Some(broken) = self.danger(Kind::Restart) {
+                self.warn(&format!("cannot restart: {}; trying again", broken.why));
+                return None;
+            }
+        }
+        if let (
+            Target::Slots(Slots { started_by: StartedBy::Agent, .. }),
+            Installer::Slots { ab, .. },
+        ) = (&config.target, &self.installer)
+        {
+            // Counted before it is started.
+            let by_command = matches!(restart, Restart::Command(_));
+            let boot = boot_id();
+            let done = if by_command { ab.restart(&boot) } else { ab.start(&boot) };
+            if let Err(why) = done {
+                self.warn(&format!("cannot switch the slots: {why}; trying again"));
+                return None;
+            }
+        }
         // It is waited for already: that is no further start.
         if *restart == Restart::Installer && self.restart_by.is_some() {
             return None;
@@ -450,7 +456,14 @@ impl Device<'_> {
             return Some(Ok(End::Again));
         }
         match &slots.health {
-            Some(words) => self.order(Kind::Health, words),
+            Some(words) => match self.danger(Kind::Health) {
+                // The image cannot be asked, and is not blamed for it.
+                Some(broken) => {
+                    self.warn(&format!("{}; trying again in {} s", broken.why, LOOK.as_secs()));
+                    let _ = self.command(|updater, now| updater.unable(now, broken.fault));
+                }
+                None => self.order(Kind::Health, words),
+            },
             None => self.confirm(),
         }
         None

@@ -33,6 +33,53 @@ async fn a_restart_command_that_is_slow_is_not_counted_again() {
     device.job.take().unwrap().stop();
 }
 
+/// The core asks every minute: counted each time, the image would be given up unseen.
+#[tokio::test]
+async fn a_restart_that_is_refused_is_no_start_of_the_image() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir_all(path("slots/a")).unwrap();
+    fs::write(path("slots/a/version"), "0.1.0\n").unwrap();
+    fs::write(path("slots/a/image"), "old").unwrap();
+    fs::write(path("image"), "new").unwrap();
+    std::os::unix::fs::symlink("a", path("slots/current")).unwrap();
+    let lines = "product_id = \"TESTPROD01\"\ndevice_name = \"dev001\"\n\
+                 device_secret = \"MDEyMzQ1Njc4OWFiY2RlZg==\"\nbroker = \"mqtt://127.0.0.1:9\"\n\
+                 data_dir = \"data\"\nslots = \"slots\"\nrestart = [\"sleep\", \"60\"]\n";
+    fs::write(path("agent.toml"), lines).unwrap();
+    let config = Config::read(&path("agent.toml")).unwrap();
+    let Command::Agent(args) = Cli::parse_from(["ota", "agent"]).command else { panic!() };
+    let mut device = Device::start(&args, &config).unwrap();
+    let mut ab = AbSlots::open(path("slots"), 3).unwrap();
+    let mut digester = ota_proto::Digester::new();
+    digester.update(b"new");
+    let md5 = digester.finish();
+    ab.copy(&path("image"), 3, md5, &AtomicBool::new(false)).unwrap();
+    ab.seal(Version::new("1.0.0").unwrap()).unwrap();
+    ab.act(ota_proto::SlotAction::Activate).unwrap();
+    let state = || fs::read_to_string(path("slots/state")).unwrap();
+    let armed = state();
+    let mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(path("data"), mode).unwrap();
+    };
+    mode(0o777);
+    for _ in 0..5 {
+        assert!(device.restart().is_none());
+        assert!(device.job.is_none());
+    }
+    assert_eq!(state(), armed);
+    assert_eq!(fs::read_link(path("slots/current")).unwrap().to_str(), Some("a"));
+    mode(0o700);
+    assert!(device.restart().is_none());
+    assert_ne!(state(), armed);
+    assert_eq!(fs::read_link(path("slots/current")).unwrap().to_str(), Some("b"));
+    device.job.take().unwrap().stop();
+}
+
 #[tokio::test]
 async fn root_starts_no_command_of_any_kind_on_what_others_may_change() {
     if !rustix::process::geteuid().is_root() {

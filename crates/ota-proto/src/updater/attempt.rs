@@ -5,7 +5,7 @@ use alloc::string::String;
 use crate::code::Reason;
 use crate::config::Timing;
 use crate::digest::{Digester, Md5};
-use crate::input::{Answer, Coding};
+use crate::input::{Answer, Coding, InstallFault};
 use crate::journal::Target;
 use crate::output::OpId;
 use crate::time::{Instant, Micros};
@@ -368,6 +368,8 @@ pub(super) struct Trial {
     pub(super) ask: Instant,
     /// The application confirmed.
     pub(super) confirmed: bool,
+    /// This machine cannot tell whether the image works: told since the application was asked last.
+    pub(super) unable: Option<InstallFault>,
     /// The roll-back began; the slot was told.
     pub(super) back: Option<bool>,
 }

@@ -229,6 +229,7 @@ impl Updater {
             limit: ours.then(|| self.now + timing.trial),
             ask: self.now + timing.ask_again,
             confirmed: false,
+            unable: None,
             back: None,
         };
         self.open(target, Stage::Trial(trial), target.size);

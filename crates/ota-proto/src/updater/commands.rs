@@ -63,13 +63,21 @@ impl Updater {
     /// [`InstallFault::NoSpace`]): known before its first byte, and told as −5 in the words of the
     /// fault. The image is not blamed.
     ///
+    /// On trial ([`Event::Trial`]) it says that this machine cannot find out whether the image works.
+    /// The trial goes on; an image that is not confirmed in time is rolled back with this fault,
+    /// unless the event was raised once more since.
+    ///
     /// # Errors
-    /// [`Misuse`] when no offer waits.
+    /// [`Misuse`] when no offer waits, and no image is on trial that was not confirmed.
     pub fn unable(&mut self, now: Instant, fault: InstallFault) -> Result<(), Misuse> {
         self.command(now, |machine| match machine.stage()? {
             Stage::Offered { .. } | Stage::Deferred { .. } => {
                 let image = machine.update.as_ref()?.image;
                 machine.refuse_image(image, fault.into());
+                Some(())
+            }
+            Stage::Trial(trial) if trial.back.is_none() && !trial.confirmed => {
+                trial.unable = Some(fault);
                 Some(())
             }
             _ => None,

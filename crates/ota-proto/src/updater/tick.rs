@@ -210,7 +210,7 @@ impl Updater {
         match trial.back {
             None if trial.limit.is_some_and(|limit| limit <= now) => {
                 let why = match trial.confirmed {
-                    false => Reason::NotConfirmed,
+                    false => trial.unable.map_or(Reason::NotConfirmed, Reason::from),
                     true if waits => Reason::NoAnswer,
                     // The application's word is there: it is the slot that does not take it.
                     true => Reason::Storage,
@@ -218,7 +218,7 @@ impl Updater {
                 self.begin_roll_back(why);
             }
             None if trial.ask <= now && !trial.confirmed => {
-                trial.ask = again;
+                (trial.ask, trial.unable) = (again, None);
                 self.news.push(Event::Trial);
             }
             Some(true) if trial.ask <= now => {

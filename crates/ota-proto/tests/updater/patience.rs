@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use ota_proto::journal::Record;
 use ota_proto::{
-    Coding, Md5, Media, Micros, Outcome, Reason, ResponseHead, SlotState, State, StorageError,
-    TlsError, TransportError,
+    Coding, InstallFault, Md5, Media, Micros, Outcome, Reason, ResponseHead, SlotState, State,
+    StorageError, TlsError, TransportError,
 };
 
 use crate::bench::*;
@@ -725,4 +725,28 @@ fn rule_14_a_cloud_that_never_answers_rolls_back_and_is_no_strike_against_the_im
     assert!(lines.contains(&"600000 slot RollBack".into()), "{lines:?}");
     let reason = bench.journal().owed.map(|owed| owed.result);
     assert_eq!(reason, Some(Outcome::Failed(Reason::NotConfirmed)));
+}
+
+#[test]
+fn rule_16_a_machine_that_cannot_tell_whether_the_image_works_does_not_blame_it() {
+    let record = Bench::restarting(config()).journal();
+    for (said, want) in [
+        (&[30_000, 90_000, 599_000][..], Reason::Machine),
+        // It can tell again since the application was asked the last time.
+        (&[30_000, 90_000], Reason::NotConfirmed),
+    ] {
+        let mut bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
+        for at_ms in said {
+            bench.until(*at_ms);
+            bench.machine.unable(at(*at_ms), InstallFault::Machine).unwrap();
+            assert_eq!(bench.machine.state(), State::Trial, "it goes on");
+        }
+        bench.until(600_000);
+        let reason = bench.journal().owed.map(|owed| owed.result);
+        assert_eq!(reason, Some(Outcome::Failed(want)), "{said:?}");
+        assert!(bench.machine.unable(at(600_000), InstallFault::Machine).is_err(), "too late");
+    }
+    let mut bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
+    bench.machine.confirm(at(1_000)).unwrap();
+    assert!(bench.machine.unable(at(1_000), InstallFault::Machine).is_err(), "it said yes");
 }

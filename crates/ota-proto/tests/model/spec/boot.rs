@@ -101,6 +101,7 @@ impl Spec {
             limit: Some(now + 600 * S),
             ask: now + 60 * S,
             confirmed: false,
+            unable: false,
             back: None,
         };
         match weigh(&self.note, slot, self.running, image) {

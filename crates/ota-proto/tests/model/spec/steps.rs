@@ -127,6 +127,7 @@ pub(crate) enum Step {
         limit: Option<u64>,
         ask: u64,
         confirmed: bool,
+        unable: bool,
         back: Option<bool>,
     },
 }
@@ -237,6 +238,9 @@ impl Spec {
                 }
                 *confirmed = true;
             }
+            (Command::Unable, Step::Trial { confirmed: false, back: None, unable, .. }) => {
+                *unable = true;
+            }
             (Command::RollBack, Step::Trial { back: None, .. }) => self.begin_back(Why::Image),
             (Command::Cancel, step) if !is_past_return(step) => self.fail(Why::Other),
             _ => return None,
@@ -314,7 +318,7 @@ impl Spec {
             }
             Foreign::Trial => {
                 let ask = self.now + 60 * S;
-                Step::Trial { limit: None, ask, confirmed: false, back: None }
+                Step::Trial { limit: None, ask, confirmed: false, unable: false, back: None }
             }
         };
         self.begin(image, String::new(), step, (image.size, 0));
@@ -378,12 +382,16 @@ impl Spec {
             Step::Install { begun: Some(limit), late, .. } if *limit <= now => {
                 (*late, *limit) = (true, now + 60 * S);
             }
-            Step::Trial { limit: Some(limit), back: None, confirmed, .. } if *limit <= now => {
+            Step::Trial { limit: Some(limit), back: None, confirmed, unable, .. }
+                if *limit <= now =>
+            {
                 // Who waits only for the cloud, or for the slot, blames nothing.
-                let why = if *confirmed { Why::Other } else { Why::Image };
+                let why = if *confirmed || *unable { Why::Other } else { Why::Image };
                 self.begin_back(why);
             }
-            Step::Trial { ask, .. } if *ask <= now => *ask = now + 60 * S,
+            Step::Trial { ask, unable, .. } if *ask <= now => {
+                (*ask, *unable) = (now + 60 * S, false);
+            }
             _ => {}
         }
     }
