@@ -302,8 +302,8 @@ pub(crate) fn nameless(dir: &File, name: &Path) -> io::Result<File> {
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         match fs::openat(dir, ".", flags, PRIVATE) {
             Ok(file) => return Ok(File::from(file)),
-            // The file system, or an old kernel, knows of none.
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {}
+            // The file system, or an old kernel, knows of none, or a policy allows only names.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::ACCESS) => {}
             Err(why) => return Err(why.into()),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ota_proto::StorageError;
 use rustix::io::Errno;
 
-use crate::ab::lock::{self, NoLock, Waited};
+use crate::ab::lock::{self, NoLock, Unshared, Waited};
 use crate::rights::Kept;
 use crate::walk::Foreign;
 
@@ -55,6 +55,15 @@ pub enum HostError {
     NoLock {
         /// Its path.
         path: PathBuf,
+    },
+    /// The slots' lock cannot be given to those who may change the slots.
+    Unshared {
+        /// The lock.
+        lock: PathBuf,
+        /// The owner of the slots' folder.
+        user: u32,
+        /// Its group.
+        group: u32,
     },
     /// The image is not the one that was verified.
     Altered {
@@ -116,6 +125,9 @@ impl HostError {
         if let Some(&Waited(time)) = inner.and_then(|why| why.downcast_ref()) {
             return Self::Waited { lock: lock::path(&path), time };
         }
+        if let Some(&Unshared { user, group }) = inner.and_then(|why| why.downcast_ref()) {
+            return Self::Unshared { lock: lock::path(&path), user, group };
+        }
         if inner.is_some_and(|why| why.is::<NoLock>()) {
             return Self::NoLock { path: lock::path(&path) };
         }
@@ -127,9 +139,11 @@ impl HostError {
     pub fn storage(&self) -> StorageError {
         match self {
             Self::Io { source, .. } => storage_error(source),
-            Self::Kept { .. } | Self::ForeignLink { .. } | Self::Exposed { .. } => {
-                StorageError::ReadOnly
-            }
+            Self::Kept { .. }
+            | Self::ForeignLink { .. }
+            | Self::Exposed { .. }
+            | Self::NoLock { .. }
+            | Self::Unshared { .. } => StorageError::ReadOnly,
             _ => StorageError::Failed,
         }
     }
@@ -171,6 +185,7 @@ impl fmt::Display for HostError {
                 "{} is no lock that only those can hold who may write in its folder: remove it",
                 path.display()
             ),
+            Self::Unshared { lock, user, group } => unshared(f, lock, *user, *group),
             Self::Altered { path } => write!(
                 f,
                 "the image in {} is not the one that was offered: it was changed after it was \
@@ -210,6 +225,15 @@ fn waited(f: &mut fmt::Formatter<'_>, lock: &Path, time: Duration) -> fmt::Resul
         "waited {} s for {}, which another process holds: the slots are switched by one at a time, \
          the agent or ota agent start; lslocks says which one it is",
         time.as_secs(),
+        lock.display()
+    )
+}
+
+fn unshared(f: &mut fmt::Formatter<'_>, lock: &Path, user: u32, group: u32) -> fmt::Result {
+    write!(
+        f,
+        "cannot give {} to user {user} and group {group}, who may change the slots: let the agent \
+         run as root with CAP_CHOWN, or run ota agent start as that user first",
         lock.display()
     )
 }

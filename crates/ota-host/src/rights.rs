@@ -54,7 +54,12 @@ impl Rights {
     /// one that may be used for a moment.
     pub(crate) fn check(self, dir: &File, name: &Path) -> io::Result<()> {
         // A folder's own bits mean something else on a file.
-        Self { mode: self.mode & 0o777, ..self }.give(&nameless(dir, name)?)
+        match nameless(dir, name) {
+            Ok(file) => Self { mode: self.mode & 0o777, ..self }.give(&file),
+            // Somebody has the name: nothing is known.
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(why) => Err(why),
+        }
     }
 
     /// Whether everybody may read and run what the owner and the group may: then it does not

@@ -80,7 +80,7 @@ impl VersionFile {
         }
         let mut probe = OsString::from(".");
         probe.push(&name);
-        probe.push(".try");
+        probe.push(format!(".try.{}", std::process::id()));
         let dir = folder_in(&dir, ".").map_err(explain)?;
         rights.check(&dir, probe.as_ref()).map_err(explain)
     }

@@ -368,6 +368,47 @@ fn whoever_may_read_the_folder_cannot_hold_up_a_switch() {
     assert_eq!(ended, Ok(true));
 }
 
+/// Root without its right to give files away, beside an application that starts itself.
+#[test]
+fn a_lock_that_cannot_be_shared_is_not_made_and_the_application_makes_its_own() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    const APP: u32 = 65_534;
+    let folder = folder();
+    let at = folder.path();
+    std::os::unix::fs::chown(at, None, Some(APP)).unwrap();
+    fs::set_permissions(at, Permissions::from_mode(0o775)).unwrap();
+    let without = || {
+        let mut ours = capabilities(None).unwrap();
+        ours.effective.remove(CapabilitySet::CHOWN);
+        ours.permitted.remove(CapabilitySet::CHOWN);
+        set_capabilities(None, ours).unwrap();
+        let slots = AbSlots::open(at, 3).unwrap();
+        (slots.check(false), slots.start("x"))
+    };
+    let as_app = || {
+        let (user, group) = (rustix::fs::Uid::from_raw(APP), rustix::fs::Gid::from_raw(APP));
+        set_thread_res_gid(group, group, group).unwrap();
+        set_thread_res_uid(user, user, user).unwrap();
+        AbSlots::open(at, 3).unwrap().start("x")
+    };
+    let names = || fs::read_dir(at).unwrap().count();
+    let before = names();
+    let (check, start) = std::thread::scope(|scope| scope.spawn(without).join().unwrap());
+    for why in [check.unwrap_err(), start.unwrap_err()] {
+        assert!(matches!(why, HostError::Unshared { user: 0, group: APP, .. }), "{why}");
+        assert!(why.to_string().contains("CAP_CHOWN"), "{why}");
+    }
+    assert_eq!(names(), before, "nothing is left");
+    std::thread::scope(|scope| scope.spawn(as_app).join().unwrap()).unwrap();
+    let (check, start) = std::thread::scope(|scope| scope.spawn(without).join().unwrap());
+    check.unwrap();
+    start.unwrap();
+}
+
 /// A start that has nothing to change needs no right but to read.
 #[test]
 fn a_start_where_nothing_may_be_written_needs_no_lock() {

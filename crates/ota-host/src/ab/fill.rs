@@ -12,14 +12,14 @@ use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::{AbSlots, Side};
+use super::{AbSlots, Side, lock};
 use crate::dir::PRIVATE;
 use crate::error::HostError;
 use crate::rights::Rights;
 use crate::walk::{flush, folder_in, identity, remove};
 
 const IMAGE: &str = "image";
-/// A name for a moment.
+/// A name for a moment, with the number of this process.
 const PROBE: &str = ".try";
 pub(super) const VERSION: &str = "version";
 
@@ -128,16 +128,21 @@ impl AbSlots {
     }
 
     /// Whether the slot that does not run, and the version in it, could be given to whom the running
-    /// ones belong; the image, too, for [`AbSlots::copy`]. Changes nothing: better known before a
-    /// download than after it.
+    /// ones belong; the image, too, for [`AbSlots::copy`]; and whether the lock can be had. Changes
+    /// nothing: better known before a download than after it.
     ///
     /// # Errors
-    /// [`HostError::Kept`]; [`HostError::NoSlots`]; [`HostError::Io`].
+    /// [`HostError::Waited`]; [`HostError::NoLock`]; [`HostError::Unshared`]; [`HostError::Kept`]; [`HostError::NoSlots`]; [`HostError::Io`].
     pub fn check(&self, copies: bool) -> Result<(), HostError> {
         let spare = self.running()?.side.other();
         let slot = self.path.join(spare.name());
+        lock::check(&self.dir, self.patience).map_err(|why| match why.raw_os_error() {
+            Some(_) => HostError::io("open", &lock::path(&self.path), why),
+            None => HostError::io("switch", &self.path, why),
+        })?;
+        let probe = format!("{PROBE}.{}", std::process::id());
         let look = |path: &Path, rights: io::Result<Rights>| {
-            let done = rights.and_then(|rights| rights.check(&self.dir, PROBE.as_ref()));
+            let done = rights.and_then(|rights| rights.check(&self.dir, probe.as_ref()));
             done.map_err(|why| HostError::io("write", path, why))
         };
         let running = self.side(spare.other()).and_then(|slot| slot.metadata());

@@ -8,6 +8,7 @@ use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use rustix::fs::{self, Access, AtFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use crate::dir::PRIVATE;
+use crate::dir::{PRIVATE, clear};
 use crate::walk::identity;
 
 const NAME: &str = "switch.lock";
@@ -49,11 +50,29 @@ impl Drop for Lock {
 
 /// Takes the lock, and waits for it no longer than this.
 pub(super) fn take(dir: &File, patience: Duration) -> io::Result<Lock> {
+    patiently(patience, || try_take(dir)).map(Lock)
+}
+
+/// Makes its file, whose room may be missing later.
+pub(super) fn reserve(dir: &File, patience: Duration) -> io::Result<()> {
+    patiently(patience, || open(dir).map(drop))
+}
+
+/// Whether it could be taken. Makes no file.
+pub(super) fn check(dir: &File, patience: Duration) -> io::Result<()> {
+    match fs::statat(dir, NAME, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => take(dir, patience).map(drop),
+        Err(Errno::NOENT) => make(dir, false).map(drop),
+        Err(why) => Err(why.into()),
+    }
+}
+
+fn patiently<T>(patience: Duration, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let mut waited = Duration::ZERO;
     loop {
-        let why = match try_take(dir) {
+        let why = match act() {
             Err(why) if may_pass(&why) => why,
-            done => return done.map(Lock),
+            done => return done,
         };
         if waited >= patience {
             return Err(match why.kind() {
@@ -67,11 +86,6 @@ pub(super) fn take(dir: &File, patience: Duration) -> io::Result<Lock> {
     }
 }
 
-/// Makes its file, whose room may be missing later.
-pub(super) fn reserve(dir: &File) -> io::Result<()> {
-    open(dir).map(drop)
-}
-
 fn try_take(dir: &File) -> io::Result<Option<File>> {
     let Some(lock) = open(dir)? else { return Ok(None) };
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
@@ -83,38 +97,95 @@ fn try_take(dir: &File) -> io::Result<Option<File>> {
     }
 }
 
-/// Another process has it, or is just making it and has not given it its rights yet.
+/// Another process has it, or is just making it where a file cannot be named later, and has not
+/// given it its rights yet.
 fn may_pass(why: &io::Error) -> bool {
     matches!(Errno::from_io_error(why), Some(Errno::AGAIN | Errno::ACCESS | Errno::INTR))
 }
 
 /// Opens the file, or makes it. `None` where we can change nothing in the folder.
 fn open(dir: &File) -> io::Result<Option<File>> {
-    let make = FLAGS | OFlags::CREATE | OFlags::EXCL;
-    let found = fs::openat(dir, NAME, FLAGS, Mode::empty()).or_else(|why| match why {
-        Errno::NOENT => match fs::openat(dir, NAME, make, PRIVATE) {
-            // Made by another process since we looked.
-            Err(Errno::EXIST) => fs::openat(dir, NAME, FLAGS, Mode::empty()),
-            made => made,
+    match fs::openat(dir, NAME, FLAGS, Mode::empty()) {
+        Ok(file) => known(dir, File::from(file)).map(Some),
+        Err(Errno::NOENT) => match make(dir, true)? {
+            Made::Nothing => Ok(None),
+            Made::Lock(file) => Ok(Some(file)),
         },
-        why => Err(why),
-    });
-    match found {
-        Ok(file) => check(dir, File::from(file)).map(Some),
         Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => Err(foreign()),
-        Err(Errno::ROFS) => Ok(None),
-        Err(Errno::ACCESS | Errno::PERM)
-            if fs::accessat(dir, ".", Access::WRITE_OK, AtFlags::EACCESS).is_err() =>
-        {
-            Ok(None)
-        }
+        Err(why) if is_closed(dir, why) => Ok(None),
         Err(why) => Err(why.into()),
     }
 }
 
+/// Nothing can be changed in the folder.
+fn is_closed(dir: &File, why: Errno) -> bool {
+    let denied = matches!(why, Errno::ACCESS | Errno::PERM);
+    why == Errno::ROFS
+        || denied && fs::accessat(dir, ".", Access::WRITE_OK, AtFlags::EACCESS).is_err()
+}
+
+enum Made {
+    /// Nothing can be changed, or it was only to be seen whether it can be made.
+    Nothing,
+    Lock(File),
+}
+
+/// Makes it under a name of our own, and names it when it has its rights: whoever finds it half
+/// made might never be able to open it.
+fn make(dir: &File, named: bool) -> io::Result<Made> {
+    let own = own_name();
+    let flags = FLAGS | OFlags::CREATE | OFlags::EXCL;
+    // Left by a process of the same number.
+    let _ = clear(dir, own.as_ref());
+    let file = match fs::openat(dir, own.as_str(), flags, PRIVATE) {
+        Ok(file) => File::from(file),
+        Err(why) if is_closed(dir, why) => return Ok(Made::Nothing),
+        Err(why) => return Err(why.into()),
+    };
+    let done = dir.metadata().and_then(|folder| {
+        give(&file, &folder)?;
+        if !named {
+            return Ok(());
+        }
+        match fs::linkat(dir, own.as_str(), dir, NAME, AtFlags::empty()) {
+            // A file system that knows of one name for each file has no rights either.
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                let made = fs::openat(dir, NAME, flags, PRIVATE)?;
+                give(&File::from(made), &folder)
+            }
+            done => Ok(done?),
+        }
+    });
+    let _ = clear(dir, own.as_ref());
+    match done {
+        Ok(()) if !named => Ok(Made::Nothing),
+        // Ours, or that of another process that was faster.
+        Ok(()) => again(dir),
+        Err(why) if Errno::from_io_error(&why) == Some(Errno::EXIST) => again(dir),
+        Err(why) => Err(why),
+    }
+}
+
+fn again(dir: &File) -> io::Result<Made> {
+    match fs::openat(dir, NAME, FLAGS, Mode::empty()) {
+        Ok(file) => known(dir, File::from(file)).map(Made::Lock),
+        Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => Err(foreign()),
+        // Removed again.
+        Err(Errno::NOENT) => Err(Errno::AGAIN.into()),
+        Err(why) => Err(why.into()),
+    }
+}
+
+/// Of no other process, and of no other thread.
+fn own_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{NAME}.{}.{count}", std::process::id())
+}
+
 /// Lets only those take it who may change the slots, and so could do worse: the folder's owner,
 /// as whom the image's service may run, and whoever else may write there.
-fn check(dir: &File, file: File) -> io::Result<File> {
+fn known(dir: &File, file: File) -> io::Result<File> {
     let (folder, found) = (dir.metadata()?, file.metadata()?);
     let (want, us) = (mode(&folder), geteuid().as_raw());
     let shared = folder.mode() & 0o022 != 0;
@@ -122,24 +193,31 @@ fn check(dir: &File, file: File) -> io::Result<File> {
     if !found.is_file() || !known {
         return Err(foreign());
     }
-    // One that we have just made, or were about to when the power was cut. A file that has
-    // anything in it, or another name, is no lock of ours.
+    // The folder's own rights may have changed. A file that has anything in it, or another name,
+    // is no lock of ours. What cannot be given by us is left as it is.
     let empty = found.len() == 0 && found.nlink() == 1;
     if empty && [us, folder.uid()].contains(&found.uid()) {
-        give(&file, &folder, want);
+        let _ = give(&file, &folder);
     }
-    // A file system without rights (FAT): whoever mounted it has decided.
-    let closed = found.uid() == us || file.metadata()?.mode() & 0o777 & !want == 0;
+    // A file system without rights (FAT): whoever mounted it has decided, and may have made every
+    // file a program.
+    let closed = found.uid() == us || file.metadata()?.mode() & 0o666 & !want == 0;
     if closed { Ok(file) } else { Err(foreign()) }
 }
 
-/// Gives the file to the folder's owner and group. What may not be given is kept: then nobody
-/// else can take the lock, which they are told.
-fn give(file: &File, folder: &Metadata, want: u32) {
+/// Gives the file to the folder's owner and group, so that each of them can take it who may change
+/// the slots.
+fn give(file: &File, folder: &Metadata) -> io::Result<()> {
+    let want = mode(folder);
     let grouped = fchown(file, None, Some(folder.gid())).is_ok();
-    let want = if grouped { want } else { want & !0o070 };
-    let _ = file.set_permissions(Permissions::from_mode(want));
+    let reached = if grouped { want } else { want & !0o070 };
+    let _ = file.set_permissions(Permissions::from_mode(reached));
     let _ = fchown(file, Some(folder.uid()), None);
+    let (user, group) = (folder.uid(), folder.gid());
+    let shared = want & 0o060 == 0 || file.metadata()?.gid() == group;
+    // Root needs no right. Where others may write, too, the owner is one of them.
+    let owned = want & 0o066 != 0 || user == 0 || file.metadata()?.uid() == user;
+    if shared && owned { Ok(()) } else { Err(io::Error::other(Unshared { user, group })) }
 }
 
 /// Reading and writing for those who may write in the folder.
@@ -159,6 +237,21 @@ impl fmt::Display for Waited {
 }
 
 impl std::error::Error for Waited {}
+
+/// The lock cannot be given to those who may change the slots. It travels in an [`io::Error`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unshared {
+    pub(crate) user: u32,
+    pub(crate) group: u32,
+}
+
+impl fmt::Display for Unshared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the lock cannot be given to user {} and group {}", self.user, self.group)
+    }
+}
+
+impl std::error::Error for Unshared {}
 
 /// What stands in the lock's place could be held by anybody. It travels in an [`io::Error`].
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
 
 use crate::dir::Spare;
-use crate::error::{HostError, storage_error};
+use crate::error::HostError;
 use crate::switch::Switch;
 use crate::{version_file, walk};
 use files::{Files, Folder};
@@ -247,7 +247,7 @@ impl AbSlots {
         match self.locked(act) {
             Ok(true) => Ok(()),
             Ok(false) => Err(StorageError::Failed),
-            Err(why) => Err(storage_error(&why)),
+            Err(why) => Err(HostError::io("switch", &self.path, why).storage()),
         }
     }
 
@@ -276,8 +276,10 @@ impl Switch for AbSlots {
     }
 
     fn reserve(&mut self) -> Result<(), StorageError> {
-        let reserved = lock::reserve(&self.dir).and_then(|()| self.files.reserve(STATE_NEW));
-        reserved.map_err(|why| storage_error(&why))?;
+        let reserved = lock::reserve(&self.dir, self.patience)
+            .and_then(|()| self.files.reserve(STATE_NEW))
+            .map_err(|why| HostError::io("write", &self.path, why));
+        reserved.map_err(|why| why.storage())?;
         self.check(false).map_err(|why| why.storage())
     }
 

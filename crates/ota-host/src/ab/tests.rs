@@ -441,6 +441,33 @@ fn a_change_waits_for_that_of_another_process_and_not_for_ever() {
 }
 
 #[test]
+fn whether_the_lock_can_be_had_is_known_before_a_download() {
+    let folder = folder();
+    let mut world = World::new(folder.path());
+    world.slots.patience = Duration::from_millis(60);
+    let lock = folder.path().join("switch.lock");
+    for side in ["a", "b"] {
+        std::fs::create_dir_all(folder.path().join(side)).unwrap();
+        std::fs::write(folder.path().join(side).join("version"), "1.0.0").unwrap();
+    }
+    let names = || std::fs::read_dir(folder.path()).unwrap().count();
+    let before = names();
+    world.slots.check(false).unwrap();
+    assert_eq!(names(), before, "nothing is left");
+    Switch::reserve(&mut world.slots).unwrap();
+    assert!(lock.exists());
+    let held = lock::take(&world.slots.dir, Duration::ZERO).unwrap();
+    assert!(matches!(world.slots.check(false), Err(HostError::Waited { .. })));
+    drop(held);
+    world.slots.check(false).unwrap();
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    let why = world.slots.check(false).unwrap_err();
+    assert!(matches!(why, HostError::NoLock { .. }), "{why}");
+    assert_eq!(why.storage(), StorageError::ReadOnly);
+}
+
+#[test]
 fn the_lock_is_one_that_only_those_hold_who_may_change_the_slots() {
     let folder = folder();
     let (at, lock) = (folder.path(), folder.path().join("switch.lock"));
