@@ -331,29 +331,31 @@ fn root_tells_no_command_of_a_folder_that_others_may_write() {
     assert!(desk.path("ran").exists());
 }
 
-/// The slots of another user, which the row of the field faults is about: no command hears of
-/// them, and the cloud is told before the first byte.
+/// The slots of another user, which the row of the field faults is about: no installer hears of
+/// them, and the cloud is told before the first byte. Other commands are told of no slot.
 #[test]
 fn root_tells_no_command_of_slots_that_others_may_write() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let (desk, mut cloud, broker) =
-        setup(&["dev001", "dev002", "dev003", "dev004"], image(8, 1000));
+    let (desk, mut cloud, broker) = setup(&["dev001", "dev002", "dev003"], image(8, 1000));
     let ran = desk.path("ran");
-    for (device, key) in
-        [("dev001", "consent"), ("dev002", "restart"), ("dev003", "health"), ("dev004", "")]
-    {
+    for (device, key) in [("dev001", "install"), ("dev002", "health"), ("dev003", "")] {
         let slots = desk.slots(&format!("{device}.slots"));
         std::fs::set_permissions(&slots, std::os::unix::fs::PermissionsExt::from_mode(0o777))
             .unwrap();
         let line = format!("{key} = [\"touch\", \"{}\"]", ran.display());
-        let line = if key.is_empty() { "" } else { &line };
+        let line = match key {
+            "" => String::new(),
+            "install" => format!("{line}\nrestart = \"none\""),
+            _ => line,
+        };
         let lines = format!("slots = \"{device}.slots\"\n{line}");
         let end = common::once(&desk.device(device, &broker, &lines));
-        if key.is_empty() {
-            // Without any command nobody is led astray.
+        if key != "install" {
             end.expect(0);
+            assert_eq!(ran.exists(), !key.is_empty(), "{key}");
+            let _ = std::fs::remove_file(&ran);
             continue;
         }
         let end = end.expect(4);

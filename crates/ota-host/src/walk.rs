@@ -101,7 +101,7 @@ fn remove_within(dir: &File, name: &OsStr, depth: u8) -> io::Result<()> {
 ///
 /// `trusted` names folders that the operator answers for, with all that is in them. A folder that
 /// everybody may write and nobody else's names may be changed in, as `/tmp`, does no harm on the
-/// way to something of ours.
+/// way to something of ours. Nor does one that root's group (0) may write.
 ///
 /// # Errors
 /// [`HostError::Exposed`]; [`HostError::ForeignLink`]; [`HostError::Io`] when a part of the path
@@ -115,7 +115,9 @@ pub fn check_exposure(path: &Path, trusted: &[PathBuf]) -> Result<(), HostError>
     for (n, (at, stat)) in parts.iter().enumerate() {
         let link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
         let sticky = stat.st_mode & 0o1000 != 0 && owners.get(n + 1).copied().unwrap_or(false);
-        let writable = !link && stat.st_mode & 0o022 != 0 && !sticky;
+        // Whoever is in root's group is root's choice.
+        let others = if stat.st_gid == 0 { 0o002 } else { 0o022 };
+        let writable = !link && stat.st_mode & others != 0 && !sticky;
         if (writable || !is_ours(stat)) && !trusted.iter().any(|folder| at.starts_with(folder)) {
             return Err(HostError::Exposed { path: path.to_owned(), part: at.clone() });
         }
@@ -362,10 +364,18 @@ mod tests {
         mode(&srv, 0o755);
         check_exposure(&data, &[]).unwrap();
         check_exposure(&data.join("version"), &[]).unwrap();
-        for open in [0o777, 0o775] {
-            mode(&srv, open);
-            refused(&srv);
+        mode(&srv, 0o777);
+        refused(&srv);
+        mode(&srv, 0o775);
+        match files::metadata(&srv).unwrap().gid() {
+            0 => {
+                check_exposure(&data, &[]).unwrap();
+                std::os::unix::fs::chown(&srv, None, Some(OTHER)).unwrap();
+                refused(&srv);
+            }
+            _ => refused(&srv),
         }
+        mode(&srv, 0o777);
         check_exposure(&data, std::slice::from_ref(&srv)).unwrap();
         mode(&srv, 0o1777);
         check_exposure(&data, &[]).unwrap();

@@ -328,11 +328,11 @@ impl Device<'_> {
             Target::Command { restart, .. } | Target::Slots(Slots { restart, .. }) => restart,
         };
         // Before anything is counted: an image that was never started has not failed to start.
-        if matches!(restart, Restart::Command(_)) {
-            if let Some(broken) = self.danger(Kind::Restart) {
-                self.warn(&format!("cannot restart: {}; trying again", broken.why));
-                return None;
-            }
+        let by_command = matches!(restart, Restart::Command(_));
+        let refused = if by_command { self.danger(Kind::Restart) } else { None };
+        if let Some(broken) = refused {
+            self.warn(&format!("cannot restart: {}; trying again", broken.why));
+            return None;
         }
         if let (
             Target::Slots(Slots { started_by: StartedBy::Agent, .. }),
@@ -340,7 +340,6 @@ impl Device<'_> {
         ) = (&config.target, &self.installer)
         {
             // Counted before it is started.
-            let by_command = matches!(restart, Restart::Command(_));
             let boot = boot_id();
             let done = if by_command { ab.restart(&boot) } else { ab.start(&boot) };
             if let Err(why) = done {

@@ -165,11 +165,11 @@ impl Config {
             return Ok(());
         }
         let place = match &self.target {
-            Target::Slots(slots) => Some(slots.path.as_path()),
-            Target::File(file) | Target::Command { running: Running::File(file), .. } => {
-                Some(file.path())
-            }
-            Target::Command { .. } => None,
+            // No command but the installer is told of a slot.
+            Target::Slots(slots) => slots.fill.is_some().then_some(slots.path.as_path()),
+            Target::Command { running: Running::File(file), .. } => Some(file.path()),
+            // The agent itself is led astray by nobody.
+            Target::File(_) | Target::Command { .. } => None,
         };
         let mut places = std::iter::once(self.data_dir.as_path()).chain(place);
         places.try_for_each(|place| check_exposure(place, &self.trusted_folders))

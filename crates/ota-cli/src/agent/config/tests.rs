@@ -393,10 +393,15 @@ fn whatever_a_command_is_told_of_is_looked_at_for_who_may_change_it() {
     let installer = format!("{file}\ninstall = [\"i\"]\nrestart = \"exit\"");
     let literal = "version = \"1.0.0\"\ninstall = [\"i\"]\nrestart = \"exit\"";
     for (lines, places) in [
-        (file, &["data", "files"][..]),
+        // The agent replaces the version file itself, and fills the slots.
+        (file, &["data"][..]),
         (&installer, &["data", "files"]),
         (literal, &["data"]),
-        ("slots = \"slots\"", &["data", "slots"]),
+        ("slots = \"slots\"", &["data"]),
+        (
+            "slots = \"slots\"\ninstall = [\"i\", \"{slot}\"]\nrestart = \"exit\"",
+            &["data", "slots"],
+        ),
     ] {
         let text = with("version_file", lines);
         let config =
