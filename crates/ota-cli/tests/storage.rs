@@ -239,6 +239,25 @@ fn a_version_file_that_becomes_read_only_leaves_the_accepted_image() {
     assert!(!desk.path("dev001/slot.old").exists() && !desk.path("dev001/switch").exists());
 }
 
+#[test]
+fn an_agent_that_cannot_end_a_switch_says_so_and_downloads_nothing_until_it_can() {
+    let firmware = image(4, 300_000);
+    let (desk, mut cloud, broker) = setup(&["dev001"], &firmware);
+    let config = desk.plain_device("dev001", &broker);
+    // The note of a switch is a file.
+    std::fs::create_dir_all(desk.path("dev001/switch")).unwrap();
+    desk.write("dev001/slot.img", "old");
+    let end = once_under("", &config).expect(4);
+    let said = |line: &String| line.contains("warning: the last switch may be half done: ");
+    assert!(end.err.iter().any(said), "{:?}", end.err);
+    assert_eq!(told(&mut cloud).0, "-5");
+    assert_eq!(desk.read("dev001/slot.img"), b"old");
+    assert!(!desk.path("dev001/slot.part").exists(), "nothing was fetched");
+    std::fs::remove_dir(desk.path("dev001/switch")).unwrap();
+    once_under("", &config).expect(0);
+    assert!(desk.read("dev001/slot.img") == firmware);
+}
+
 /// A cloud that offers 2.0.0 and sends other bytes than it offers.
 fn cloud_of_wrong_bytes(desk: &Desk, device: &str) -> (Ota, String) {
     let firmware = format!("TESTPROD01/2.0.0={}", desk.path("image").display());

@@ -1,10 +1,12 @@
 //! The verified image, and how it and its version come to be the accepted ones together.
 //!
 //! Two names change, in two folders, and no system changes both in one step. So a note says first
-//! which version is coming, the accepted image keeps a second name until the version file names the
-//! new one, and [`settle`] makes one truth of whatever a cut left: what the version file says runs,
-//! and the image is that version's.
+//! which version is coming, in which file and after which other one; the accepted image keeps a
+//! second name until the version file names the new one for good; and [`settle`] makes one truth of
+//! whatever a cut left: what the version file says runs, and the image is that version's. What
+//! somebody else has put in either place meanwhile is left alone.
 
+use std::fmt;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
@@ -12,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ota_proto::Version;
-use rustix::fs::{self, AtFlags, Stat};
+use rustix::fs::{self, AtFlags};
 use rustix::io::Errno;
 
 use crate::dir::DataDir;
@@ -23,7 +25,7 @@ use crate::walk::identity;
 
 /// The accepted image until the next one's version is written.
 const OLD: &str = "slot.old";
-/// Which version's image is about to be accepted.
+/// What is about to be accepted.
 const NOTE: &str = "switch";
 const NOTE_NEW: &str = "switch.new";
 
@@ -98,9 +100,7 @@ impl Image {
     /// # Errors
     /// As [`VersionFile::reserve`].
     pub fn reserve(&self, file: &VersionFile, room: &VersionRoom) -> Result<(), HostError> {
-        if pending(&self.dir)?.is_some() {
-            settle(&self.dir, &file.read()?)?;
-        }
+        self.end(file)?;
         let note = self.dir.reserve(&room.note, NOTE_NEW);
         note.map_err(|why| HostError::io("make room for", &self.dir.join(NOTE), why))?;
         file.reserve(room)
@@ -111,25 +111,30 @@ impl Image {
     ///
     /// All that can fail is done first, so that only names are left to change. When one of these
     /// cannot be, what was accepted before is so again, and the verified image waits under its
-    /// name. Only when the last step fails, which makes the version's name lasting, both are in
-    /// place for now: the next start, which calls [`settle`], finds what has come of it.
+    /// name; on a file system without hard links it stays `slot.img`, and another call goes on with
+    /// the version. Only when the last step fails, which makes the version's name lasting, both are
+    /// in place for now: the next start, which calls [`settle`], finds what has come of it.
     ///
     /// # Errors
-    /// As [`Image::check`] and [`VersionFile::write`].
+    /// As [`Image::check`], [`VersionFile::write`] and [`settle`].
     pub fn accept(
         &self,
         file: &VersionFile,
         room: &VersionRoom,
         version: &Version,
     ) -> Result<(), HostError> {
+        // An earlier try may have come further than this one: only its last step is left then.
+        let is_named = || file.read().ok() == Some(*version);
+        if !is_named() {
+            self.end(file)?;
+        }
         let mut next = file.prepare(room, version)?;
         self.check()?;
-        let taken = self.take_place(room, version);
+        let taken = self.take_place(file, room, version);
         if let Err(why) = taken.and_then(|()| next.rename()) {
-            // An earlier try may have come further than this one.
-            if file.read().ok() != Some(*version) {
-                // Where that fails, too, the next start or the next download does it.
-                let _ = self.give_back();
+            if !is_named() {
+                // Where that fails, too, the next try, download or start does it.
+                let _ = self.end(file);
             }
             return Err(why);
         }
@@ -145,13 +150,19 @@ impl Image {
         self.lock().name == IMAGE && self.check().is_ok()
     }
 
-    fn take_place(&self, room: &VersionRoom, version: &Version) -> Result<(), HostError> {
+    fn take_place(
+        &self,
+        file: &VersionFile,
+        room: &VersionRoom,
+        version: &Version,
+    ) -> Result<(), HostError> {
         let (mut found, dir) = (self.lock(), &self.dir);
         let explain = |why| explain(dir, why);
         if found.name != IMAGE {
             let had = self.clear_the_way().map_err(explain)?;
-            let note = note(version, had);
-            dir.replace_in(&room.note, NOTE, NOTE_NEW, note.as_bytes())?;
+            let (_, inode) = found.file.unwrap_or_default();
+            let pending = Pending { version: *version, before: file.find()?, inode, had };
+            dir.replace_in(&room.note, NOTE, NOTE_NEW, pending.to_string().as_bytes())?;
             if had {
                 keep(dir, IMAGE, OLD).and_then(|()| dir.sync()).map_err(explain)?;
             }
@@ -171,13 +182,13 @@ impl Image {
             // A folder there is somebody's.
             return Err(Errno::ISDIR.into());
         }
-        self.dir.remove(OLD)?;
+        remove_old(&self.dir)?;
         Ok(old.is_some())
     }
 
-    fn give_back(&self) -> Result<(), HostError> {
-        let Some(pending) = pending(&self.dir)? else { return Ok(()) };
-        undo(&self.dir, &pending).map_err(|why| explain(&self.dir, why))?;
+    /// Ends what an earlier call has left undone, with the version that runs in this life.
+    fn end(&self, file: &VersionFile) -> Result<(), HostError> {
+        end(&self.dir, file, false)?;
         let mut found = self.lock();
         let new = self.dir.stat(NEW).ok().flatten();
         if new.is_some_and(|new| Some(identity(&new)) == found.file) {
@@ -191,87 +202,139 @@ impl Image {
     }
 }
 
-/// To be called at each start, before the slot is opened: when [`Image::accept`] was cut, `slot.img`
-/// becomes the image of the version that runs, the old one's or the new one's. A verified image
-/// whose version does not run waits again under its name.
+/// To be called at each start, before the version file is read and the slot is opened: when
+/// [`Image::accept`] was cut, `slot.img` becomes the image of the version that the file names, and
+/// that version's name lasting.
+///
+/// A switch that was cut between its two names goes forward, for something may have read the new
+/// image since; where that cannot be, the image before is the accepted one again, and the new one
+/// waits.
 ///
 /// # Errors
-/// [`HostError::Io`]: it is not known yet which image is accepted.
-pub fn settle(dir: &DataDir, running: &Version) -> Result<(), HostError> {
-    match pending(dir)? {
-        Some(pending) if pending.version != running.as_str() => undo(dir, &pending),
-        Some(_) => forget(dir),
-        None => Ok(()),
+/// [`HostError::Io`], and those of [`VersionFile::read`] but for a file without a version: it is not
+/// known yet which image is accepted, and nothing that may be needed for it is removed. It may be
+/// called again.
+pub fn settle(dir: &DataDir, file: &VersionFile) -> Result<(), HostError> {
+    end(dir, file, true)
+}
+
+fn end(dir: &DataDir, file: &VersionFile, forward: bool) -> Result<(), HostError> {
+    let explain = |why| explain(dir, why);
+    if dir.stat(NOTE).map_err(explain)?.is_none() {
+        return Ok(());
     }
-    .map_err(|why| explain(dir, why))
+    // What is no note says nothing of the image.
+    let Some(pending) = pending(dir)? else { return forget(dir).map_err(explain) };
+    let now = file.find()?;
+    if now == Some(pending.version) {
+        // It may be named in memory alone, and a power cut brings the one before back.
+        file.sync()?;
+    } else if now == pending.before && pending.is_in_place(dir).map_err(explain)? {
+        if forward && file.rename_next(&pending.version) {
+            file.sync()?;
+        } else {
+            undo(dir, &pending).map_err(explain)?;
+        }
+    }
+    // Else it has not come so far, or somebody has put another version or image there since.
+    forget(dir).map_err(explain)
 }
 
 fn explain(dir: &DataDir, why: io::Error) -> HostError {
     HostError::io("accept", &dir.join(IMAGE), why)
 }
 
-/// Removes what the end of [`Image::accept`] could not.
-pub(crate) fn sweep(dir: &DataDir) -> io::Result<()> {
+/// Removes what the end of [`Image::accept`] could not; where images are not `accepted` that way,
+/// also what it has left undone.
+pub(crate) fn sweep(dir: &DataDir, accepted: bool) -> io::Result<()> {
     match dir.stat(NOTE)? {
-        Some(_) => Ok(()),
-        None => dir.remove(OLD),
+        Some(_) if accepted => Ok(()),
+        Some(_) => forget(dir),
+        None => remove_old(dir),
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pending {
-    version: String,
+    version: Version,
+    /// What the version file named.
+    before: Option<Version>,
+    /// The new image's file.
+    inode: u64,
     /// There was an accepted image.
     had: bool,
 }
 
-fn note(version: &Version, had: bool) -> String {
-    format!("{version} {}\n", if had { "next" } else { "first" })
+impl Pending {
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.strip_suffix('\n')?.split(' ');
+        let version = Version::new(words.next()?).ok()?;
+        let inode = words.next()?.parse().ok()?;
+        let had = match words.next()? {
+            "next" => true,
+            "first" => false,
+            _ => return None,
+        };
+        let before = words.next().map(Version::new).transpose().ok()?;
+        words.next().is_none().then_some(Self { version, before, inode, had })
+    }
+
+    /// Whether the new image has its name.
+    fn is_in_place(&self, dir: &DataDir) -> io::Result<bool> {
+        Ok(dir.stat(IMAGE)?.is_some_and(|image| identity(&image).1 == self.inode))
+    }
+}
+
+impl fmt::Display for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, before, inode, had } = self;
+        write!(f, "{version} {inode} {}", if *had { "next" } else { "first" })?;
+        before.map_or(Ok(()), |before| write!(f, " {before}"))?;
+        f.write_str("\n")
+    }
 }
 
 fn pending(dir: &DataDir) -> Result<Option<Pending>, HostError> {
-    let text = dir.read_text(NOTE, MOST)?;
-    Ok(text.and_then(|text| {
-        let (version, kind) = text.strip_suffix('\n')?.rsplit_once(' ')?;
-        Some(Pending { version: version.to_owned(), had: kind != "first" })
-    }))
+    Ok(dir.read_text(NOTE, MOST)?.as_deref().and_then(Pending::parse))
 }
 
-/// The image before is the accepted one again; the new one waits, so that another try needs no
-/// download. May be cut anywhere, and done again.
+/// The image before is the accepted one again; the new one, which is in its place, waits, so that
+/// another try needs no download. May be cut anywhere, and done again.
 fn undo(dir: &DataDir, pending: &Pending) -> io::Result<()> {
     let rename = |from, to| fs::renameat(dir.as_fd(), from, dir.as_fd(), to);
-    let (image, old) = (dir.stat(IMAGE)?, dir.stat(OLD)?);
-    let same = |old: &Stat| image.as_ref().map(identity) == Some(identity(old));
-    match old {
-        Some(old) if !same(&old) => {
-            if image.is_some() && dir.stat(NEW)?.is_none() {
-                keep(dir, IMAGE, NEW)?;
-                dir.sync()?;
-            }
-            rename(OLD, IMAGE)?;
+    if !pending.had {
+        rename(IMAGE, NEW)?;
+    } else if dir.stat(OLD)?.is_some() {
+        if dir.stat(NEW)?.is_none() {
+            keep(dir, IMAGE, NEW)?;
+            dir.sync()?;
         }
-        None if !pending.had && image.is_some() => rename(IMAGE, NEW)?,
-        // The new one has not come so far.
-        _ => {}
+        rename(OLD, IMAGE)?;
     }
-    dir.sync()?;
-    forget(dir)
+    dir.sync()
 }
 
 /// Nothing is under way any more.
 fn forget(dir: &DataDir) -> io::Result<()> {
-    dir.remove(OLD)?;
+    remove_old(dir)?;
     dir.remove(NOTE)?;
     dir.sync()
 }
 
-/// Gives a file a second name. Where a file has only one it gets that one, and the first is free.
+/// Removes the image before, unless it is the only one.
+fn remove_old(dir: &DataDir) -> io::Result<()> {
+    if dir.stat(IMAGE)?.is_some() { dir.remove(OLD) } else { Ok(()) }
+}
+
+/// Gives a file a second name, where files can have one.
 fn keep(dir: &DataDir, from: &str, to: &str) -> io::Result<()> {
     match fs::linkat(dir.as_fd(), from, dir.as_fd(), to, AtFlags::empty()) {
-        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
-            Ok(fs::renameat(dir.as_fd(), from, dir.as_fd(), to)?)
-        }
+        // The name that it has must not be without a file for a moment, as by a rename it would.
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => Ok(()),
         done => Ok(done?),
     }
 }
+
+#[cfg(test)]
+#[path = "accept_tests.rs"]
+mod tests;

@@ -305,8 +305,8 @@ impl FileSlot {
         self.dir.remove(PART)?;
         if self.options.accepts {
             self.dir.remove(NEW)?;
-            accept::sweep(&self.dir)?;
         }
+        accept::sweep(&self.dir, self.options.accepts)?;
         // Better known now than when the image is there.
         match self.dir.stat(self.name)? {
             Some(stat) if !is_replaceable(&stat) => Err(Errno::ISDIR.into()),

@@ -121,6 +121,33 @@ impl VersionFile {
         Ok(NextVersion { path: &self.path, name, written })
     }
 
+    /// The version, if the file holds one.
+    pub(crate) fn find(&self) -> Result<Option<Version>, HostError> {
+        match self.read() {
+            Ok(version) => Ok(Some(version)),
+            Err(HostError::BadVersion { .. }) => Ok(None),
+            Err(HostError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Does the last step but one of [`VersionFile::write_in`], if all before was done of this
+    /// version. Whether the file names it now.
+    pub(crate) fn rename_next(&self, version: &Version) -> bool {
+        let Ok(Place { dir, name }) = place(&self.path) else { return false };
+        let temp = temp(&name);
+        let is_whole = read(&dir, &temp, &self.path).ok() == Some(*version);
+        is_whole && fs::renameat(&dir, &temp, &dir, &name).is_ok()
+    }
+
+    /// Makes the name of what stands there lasting.
+    pub(crate) fn sync(&self) -> Result<(), HostError> {
+        let sync = || folder_in(&place(&self.path)?.dir, ".")?.sync_all();
+        sync().map_err(|why| HostError::io("write", &self.path, why))
+    }
+
     /// Those that the next file will have.
     fn rights(&self, dir: &File, name: &OsStr) -> Result<Rights, HostError> {
         let explain = |why| HostError::io("write", &self.path, why);

@@ -87,7 +87,7 @@ fn machine(folder: &Path, has_image: bool) {
 fn start(folder: &Path) -> (Image, VersionRoom) {
     let dir = DataDir::open(folder.join("data")).unwrap();
     let (file, room) = (version_file(folder), VersionRoom::default());
-    settle(&dir, &file.read().unwrap()).unwrap();
+    settle(&dir, &file).unwrap();
     let options = SlotOptions { keep_free: 0, accepts: true, ..SlotOptions::default() };
     let slot = FileSlot::open(&dir, options).unwrap();
     let mut storage = Storage::new(slot, JournalFile::open(&dir).unwrap(), Box::new(NoSwitch));
@@ -141,14 +141,15 @@ fn cut(call: &str, n: usize, has_image: bool, more: Option<&str>) -> (bool, Opti
     if !folder.join("verified").exists() {
         return (done, None);
     }
-    let runs = version_file(folder).read().unwrap();
-    let is_new = runs == version("2.0.0");
-    if has_image && more.is_none() {
+    let found = fs::read(folder.join("data/slot.img")).ok();
+    if has_image {
         // Whoever reads it meanwhile finds a whole one.
-        let found = fs::read(folder.join("data/slot.img")).unwrap();
-        assert!(found == OLD || found == NEW, "{at}");
+        assert!(found.as_deref().is_some_and(|found| found == OLD || found == NEW), "{at}");
     }
-    settle(&DataDir::open(folder.join("data")).unwrap(), &runs).unwrap();
+    settle(&DataDir::open(folder.join("data")).unwrap(), &version_file(folder)).unwrap();
+    let is_new = version_file(folder).read().unwrap() == version("2.0.0");
+    // What may have been read is not taken back.
+    assert!(is_new || found.as_deref() != Some(NEW), "{at}");
     let image = fs::read(folder.join("data/slot.img")).ok();
     let (want, left) = match (is_new, has_image) {
         (true, _) => (Some(NEW), &["slot.img"][..]),
@@ -212,6 +213,15 @@ fn accepts_an_image_at_the_second_try() {
 }
 
 #[test]
+#[ignore = "run under strace by another test"]
+fn cannot_settle() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    let dir = DataDir::open(folder.join("data")).unwrap();
+    assert!(settle(&dir, &version_file(&folder)).is_err());
+    assert_eq!(names(&folder), ["slot.img", "slot.old", "switch"]);
+}
+
+#[test]
 fn a_switch_whose_name_may_not_be_lasting_is_not_taken_for_done() {
     if !possible() {
         return;
@@ -229,9 +239,15 @@ fn a_switch_whose_name_may_not_be_lasting_is_not_taken_for_done() {
         let out = traced(&options, "accepts_an_image_at_the_second_try", folder);
         let text = String::from_utf8_lossy(&out.stdout);
         assert!(out.status.success() && text.contains("1 passed"), "{text}");
+        if !again {
+            // Nor by a start that cannot make it lasting, either.
+            let out = traced(&options, "cannot_settle", folder);
+            let text = String::from_utf8_lossy(&out.stdout);
+            assert!(out.status.success() && text.contains("1 passed"), "{text}");
+        }
         let runs = if back { "1.0.0" } else { "2.0.0" };
         version_file(folder).write(&version(runs)).unwrap();
-        settle(&DataDir::open(folder.join("data")).unwrap(), &version(runs)).unwrap();
+        settle(&DataDir::open(folder.join("data")).unwrap(), &version_file(folder)).unwrap();
         let (want, left) =
             if back { (OLD, &["slot.img", "slot.new"][..]) } else { (NEW, &["slot.img"][..]) };
         assert_eq!(fs::read(folder.join("data/slot.img")).unwrap(), want);

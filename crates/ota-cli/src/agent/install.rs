@@ -38,11 +38,12 @@ pub(super) enum Installer {
 }
 
 impl Installer {
-    /// Ends what a cut has left undone of a switch, before the slot is opened.
-    pub(super) fn settle(target: &Target, dir: &DataDir) -> Result<(), Failure> {
-        match target {
-            Target::File(file) => Ok(settle(dir, &read(&Running::File(file.clone()))?)?),
-            _ => Ok(()),
+    /// Ends what a cut has left undone of a switch, before the slot is opened. An agent that cannot
+    /// is of more use than none: it is tried again before a download takes a name.
+    pub(super) fn settle(target: &Target, dir: &DataDir) {
+        let Target::File(file) = target else { return };
+        if let Err(why) = settle(dir, file) {
+            warn(&format!("warning: the last switch may be half done: {why}; trying again later"));
         }
     }
 

@@ -92,7 +92,7 @@ pub(super) struct Device<'a> {
 impl<'a> Device<'a> {
     pub(super) fn start(args: &'a Agent, config: &'a Config) -> Result<Self, Failure> {
         let dir = DataDir::open(&config.data_dir)?;
-        Installer::settle(&config.target, &dir)?;
+        Installer::settle(&config.target, &dir);
         let slot = FileSlot::open(&dir, config.slot())?;
         let journal = JournalFile::open(&dir)?;
         let (installer, running) = Installer::open(&config.target, &dir, &slot)?;
