@@ -22,7 +22,7 @@ fn an_update_with_the_version_in_a_file() {
     cloud.event("proved");
 
     // There is nothing more to do.
-    let end = agent(&config, &["--once", "--wait", "5"]).end().expect(3);
+    let end = agent(&config, &["--once", "--wait", "3"]).end().expect(3);
     assert_eq!(end.err, ["ota: no offer came in time; is there a firmware for this device?"]);
     cloud.terminate();
     cloud.end().expect(0);
@@ -100,7 +100,7 @@ fn an_installer_that_restarts_the_machine_is_waited_for_and_then_what_runs_is_ju
         let version = desk.path(&format!("{name}.version"));
         let script = script.replace("FILE", version.to_str().unwrap());
         format!(
-            "restart = \"installer\"\ninstall_limit = 4\n\
+            "restart = \"installer\"\ninstall_limit = 2\n\
              install = [\"sh\", \"-c\", \"{script}\", \"{{version}}\"]"
         )
     };
@@ -113,7 +113,7 @@ fn an_installer_that_restarts_the_machine_is_waited_for_and_then_what_runs_is_ju
     assert_eq!(told(&mut cloud).0, "0");
 
     // The machine goes down while it is waited for, and comes back with the new version.
-    let more = lines("killed", "true").replace("= 4\n", "= 60\n");
+    let more = lines("killed", "true").replace("= 2\n", "= 60\n");
     let config = desk.device_with("killed", &broker, &more);
     let mut killed = agent(&config, &[]);
     killed.wait_for("a wait", |line| {
@@ -419,19 +419,20 @@ fn plain_http_must_be_asked_for() {
 
 #[test]
 fn once_tells_no_connection_from_no_offer() {
-    let desk = Desk::new();
-    let config = desk.plain_device("dev001", "127.0.0.1:9");
-    let end = agent(&config, &["--once", "--wait", "1"]).end().expect(8);
-    let last = end.err.last().unwrap();
-    assert!(last.starts_with("ota: never connected to 127.0.0.1:9 in time; last: "), "{last}");
     let (desk, _cloud, broker) = setup(&["dev001"], image(1, 1000));
+    let alone = desk.plain_device("dev003", "127.0.0.1:9");
     // A login that is refused is no connection, and an offer that nobody answers is one.
     let stranger = desk.plain_device("dev002", &broker);
-    let end = agent(&stranger, &["--once", "--wait", "5"]).end().expect(8);
+    let asked = desk.device_with("dev001", &broker, "consent = \"ask\"");
+    let [alone, stranger, asked] =
+        [alone, stranger, asked].map(|config| agent(&config, &["--once", "--wait", "4"]));
+    let end = alone.end().expect(8);
+    let last = end.err.last().unwrap();
+    assert!(last.starts_with("ota: never connected to 127.0.0.1:9 in time; last: "), "{last}");
+    let end = stranger.end().expect(8);
     let last = end.err.last().unwrap();
     assert!(last.contains("in time; last: ") && last.contains("product_id"), "{last}");
-    let asked = desk.device_with("dev001", &broker, "consent = \"ask\"");
-    let end = agent(&asked, &["--once", "--wait", "5"]).end().expect(3);
+    let end = asked.end().expect(3);
     assert_eq!(end.err, ["ota: nobody answered the offer of 1.0.0 in time"]);
 }
 

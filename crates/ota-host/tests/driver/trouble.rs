@@ -101,7 +101,7 @@ async fn a_store_that_falls_silent_is_left_and_the_download_resumes() {
         let mut config = device_config();
         let usual = config.timing.idle;
         // Short, and longer than a busy machine stands still.
-        config.timing.idle = ota_proto::Micros::from_secs(4);
+        config.timing.idle = ota_proto::Micros::from_secs(2);
         let mut rig = Rig::with(wire_config(cloud.mqtt_addr()), config);
         let clock = Clock::start();
         let start = clock.now();
