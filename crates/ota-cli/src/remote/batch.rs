@@ -83,7 +83,8 @@ fn start(args: &BatchStart) -> Result<(), Failure> {
         None => Ok(()),
         Some(wait) => {
             let number = made["batch"].as_u64();
-            let number = number.ok_or_else(|| Failure::environment("the answer is of no batch"))?;
+            let number =
+                number.ok_or_else(|| Failure::environment("the answer describes no batch"))?;
             follow(&client, &format!("{batches}/{number}"), wait)
         }
     }
@@ -175,9 +176,7 @@ fn show(client: &Client, path: &str) -> Result<(), Failure> {
 
 /// Tells of each change until every device has ended.
 fn follow(client: &Client, path: &str, wait: Duration) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| Failure::environment(format!("cannot start: {why}")))?;
-    runtime.block_on(watch(client, path, wait))
+    super::runtime()?.block_on(watch(client, path, wait))
 }
 
 async fn watch(client: &Client, path: &str, wait: Duration) -> Result<(), Failure> {
@@ -198,7 +197,7 @@ async fn watch(client: &Client, path: &str, wait: Duration) -> Result<(), Failur
             batch => batch?,
         };
         let (Some(all), true) = (batch["devices"].as_u64(), batch["counts"].is_object()) else {
-            return Err(Failure::environment("the answer is of no batch"));
+            return Err(Failure::environment("the answer describes no batch"));
         };
         let now = counts(&batch);
         if now != told {

@@ -307,8 +307,7 @@ fn key(args: &Remote) -> Result<String, Failure> {
 
 /// Waits.
 fn pause(time: Duration) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| Failure::environment(format!("cannot start: {why}")))?;
+    let runtime = runtime()?;
     runtime.block_on(async { tokio::time::sleep(time).await });
     Ok(())
 }
@@ -330,6 +329,12 @@ fn part(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// For what waits.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|why| Failure::environment(format!("cannot start: {why}")))
 }
 
 /// Filters of a list as the rest of a query.

@@ -28,9 +28,7 @@ pub(crate) fn run(args: &Update) -> Result<(), Failure> {
         client.show(&task, |task| out(&clean(&words(task))));
         return Ok(());
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| Failure::environment(format!("cannot start: {why}")))?;
-    runtime.block_on(watch(&client, &device, &task["id"], wait))
+    super::runtime()?.block_on(watch(&client, &device, &task["id"], wait))
 }
 
 async fn watch(client: &Client, device: &str, id: &Value, wait: Duration) -> Result<(), Failure> {

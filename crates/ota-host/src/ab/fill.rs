@@ -132,7 +132,8 @@ impl AbSlots {
     /// nothing: better known before a download than after it.
     ///
     /// # Errors
-    /// [`HostError::Waited`]; [`HostError::NoLock`]; [`HostError::Unshared`]; [`HostError::Kept`]; [`HostError::NoSlots`]; [`HostError::Io`].
+    /// [`HostError::Waited`]; [`HostError::NoLock`]; [`HostError::Unshared`]; [`HostError::Kept`];
+    /// [`HostError::NoSlots`]; [`HostError::Io`].
     pub fn check(&self, copies: bool) -> Result<(), HostError> {
         let spare = self.running()?.side.other();
         let slot = self.path.join(spare.name());
