@@ -461,9 +461,13 @@ pub(crate) struct Serve {
     /// Takes any device, with any password.
     #[arg(long)]
     pub(crate) anonymous: bool,
-    /// The most devices, and the most connections of them.
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub(crate) max_devices: u32,
+    /// The most devices. Default: 1024, with --data 1000000.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_devices: Option<u32>,
+    /// The most devices that are connected at once. Default: --max-devices, or half as many as
+    /// this process may open files.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_connections: Option<u32>,
     /// Prints what goes wrong, and nothing else: tasks that fail or time out, devices that are
     /// offered nothing and need somebody, refused logins and messages, answers of 500 and more.
     #[arg(long)]

@@ -19,6 +19,17 @@ pub(crate) fn try_some(count: usize) -> Result<(), Failure> {
     }
 }
 
+/// As many connections as there are devices; where this process may not have so many files open,
+/// half of what it may, for a device that downloads has a second connection.
+pub(crate) fn as_many_as(devices: u32) -> Result<u32, Failure> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    let room = most.map_or(u64::MAX, |most| most.saturating_sub(OTHERS));
+    let devices = u64::from(devices);
+    let connections = if devices <= room { devices } else { room / 2 };
+    allow("--max-connections", connections)?;
+    Ok(u32::try_from(connections).unwrap_or(u32::MAX))
+}
+
 /// Sees to it that so many connections can be open at a time; raises the soft limit as far as it
 /// goes. `option` is what asked for them.
 pub(crate) fn allow(option: &str, connections: u64) -> Result<(), Failure> {

@@ -21,18 +21,28 @@ use crate::stop;
 /// Runs until Ctrl-C.
 pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     let plan = Plan::new(args)?;
-    if plan.broker.is_none() {
-        open_files::allow("--max-devices", u64::from(args.max_devices))?;
-    }
+    let connections = match (&plan.broker, args.max_connections) {
+        (Some(_), _) => 0,
+        (None, Some(asked)) => {
+            open_files::allow("--max-connections", u64::from(asked))?;
+            asked
+        }
+        (None, None) => open_files::as_many_as(max_devices(args))?,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::environment(format!("cannot start: {error}")))?;
-    runtime.block_on(serve(args, plan))
+    runtime.block_on(serve(args, plan, connections))
 }
 
-async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
+/// A folder is for a fleet, memory for a desk.
+fn max_devices(args: &Serve) -> u32 {
+    args.max_devices.unwrap_or(if args.data.is_some() { 1_000_000 } else { 1024 })
+}
+
+async fn serve(args: &Serve, plan: Plan, connections: u32) -> Result<(), Failure> {
     let mut stop = stop::Signals::new()?;
     let mut again = stop::HangUp::new()?;
     let mut config = ServiceConfig {
@@ -44,13 +54,13 @@ async fn serve(args: &Serve, plan: Plan) -> Result<(), Failure> {
         anonymous: args.anonymous,
         data: args.data.clone(),
         faults: faults::plan(args.seed, &args.faults)?,
-        max_connections: usize::try_from(args.max_devices).unwrap_or(usize::MAX),
+        max_connections: usize::try_from(connections).unwrap_or(usize::MAX),
         // A burst of thousands of devices at once costs no line.
         log_entries: 16_384,
         log_messages: !args.quiet,
         ..ServiceConfig::default()
     };
-    config.cloud.max_devices = args.max_devices;
+    config.cloud.max_devices = max_devices(args);
     config.api = api(args);
     if let Some(mqtt) = args.mqtt {
         config.mqtt_addr = mqtt;

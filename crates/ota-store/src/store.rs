@@ -338,33 +338,3 @@ pub(crate) fn compare_counts(
     });
     pairs.filter(|fault| fault.stored != fault.counted).collect()
 }
-
-/// The least text above every text that begins with `prefix`; none when there is no such text.
-pub(crate) fn above(prefix: &str) -> Option<String> {
-    let mut text = prefix.to_owned();
-    while let Some(last) = text.pop() {
-        let mut after = char::from_u32(u32::from(last).wrapping_add(1));
-        if last == '\u{d7ff}' {
-            after = Some('\u{e000}');
-        }
-        if let Some(after) = after {
-            text.push(after);
-            return Some(text);
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::above;
-
-    #[test]
-    fn the_text_above_a_prefix_is_above_all_that_begin_with_it_and_no_other() {
-        assert_eq!(above("dev").as_deref(), Some("dew"));
-        assert_eq!(above("a\u{d7ff}").as_deref(), Some("a\u{e000}"));
-        assert_eq!(above("a\u{10ffff}").as_deref(), Some("b"));
-        assert_eq!(above("\u{10ffff}"), None);
-        assert_eq!(above(""), None);
-    }
-}

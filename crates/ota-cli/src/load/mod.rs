@@ -121,7 +121,7 @@ async fn all_ready(
             let lost = counters.lost.load(Ordering::Relaxed);
             return Err(Failure::failed(format!(
                 "only {ready} of {} devices were answered, and {lost} connections were lost: does \
-                 the cloud run with --anonymous and --max-devices?",
+                 the cloud run with --anonymous, --max-devices and --max-connections?",
                 args.devices
             )));
         }

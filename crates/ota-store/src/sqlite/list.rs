@@ -4,9 +4,10 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::fault::refused;
+use super::range::Range;
 use super::read::{COLUMNS, device_of};
 use crate::error::StoreError;
-use crate::store::{Filter, MAX_PAGE, Page, Query, VersionFilter, above};
+use crate::store::{Filter, MAX_PAGE, Page, Query, VersionFilter};
 
 /// A statement and its parameters.
 struct Sql {
@@ -24,7 +25,7 @@ impl Sql {
 
 pub(super) fn page(connection: &Connection, query: &Query) -> Result<Page, StoreError> {
     let limit = query.limit.clamp(1, MAX_PAGE);
-    let mut sql = filtered(COLUMNS, &query.filter, query.after.as_deref().unwrap_or(""));
+    let mut sql = filtered(COLUMNS, &query.filter, query.after.as_deref());
     // One row more tells whether there is a next page.
     let most = sql.add(limit.saturating_add(1) as i64);
     sql.text.push_str(&format!(" ORDER BY s.name LIMIT {most}"));
@@ -42,7 +43,7 @@ pub(super) fn page(connection: &Connection, query: &Query) -> Result<Page, Store
 }
 
 pub(super) fn count(connection: &Connection, filter: &Filter, cap: u64) -> Result<u64, StoreError> {
-    let mut sql = filtered("1", filter, "");
+    let mut sql = filtered("1", filter, None);
     let most = sql.add(i64::try_from(cap).unwrap_or(i64::MAX));
     let text = format!("SELECT count(*) FROM ({} LIMIT {most})", sql.text);
     let mut statement = connection.prepare_cached(&text).map_err(refused)?;
@@ -50,7 +51,7 @@ pub(super) fn count(connection: &Connection, filter: &Filter, cap: u64) -> Resul
 }
 
 /// `s` is the table whose index is followed, `d` the device. `CROSS JOIN` keeps their order.
-fn filtered(columns: &str, filter: &Filter, after: &str) -> Sql {
+fn filtered(columns: &str, filter: &Filter, after: Option<&str>) -> Sql {
     let mut sql = Sql { text: String::new(), values: Vec::new() };
     let product = sql.add(filter.product.clone());
     let mut holds = vec![format!("s.product = {product}")];
@@ -81,16 +82,9 @@ fn filtered(columns: &str, filter: &Filter, after: &str) -> Sql {
         let task = sql.add(task.map_or(Value::Null, |task| Value::from(i64::from(task))));
         holds.push(format!("{}.task IS {task}", if joined { "d" } else { "s" }));
     }
-    let after = sql.add(after.to_owned());
-    holds.push(format!("s.name > {after}"));
-    if !filter.prefix.is_empty() {
-        let prefix = sql.add(filter.prefix.clone());
-        holds.push(format!("s.name >= {prefix}"));
-        if let Some(end) = above(&filter.prefix) {
-            let end = sql.add(end);
-            holds.push(format!("s.name < {end}"));
-        }
-    }
+    let Range { low, high } = Range::new(&filter.prefix, after);
+    let (low, high) = (sql.add(low), sql.add(high));
+    holds.push(format!("s.name >= {low} AND s.name < {high}"));
     let from = match from {
         Some(table) => {
             format!("{table} CROSS JOIN device d ON d.product = s.product AND d.name = s.name")
@@ -104,7 +98,7 @@ fn filtered(columns: &str, filter: &Filter, after: &str) -> Sql {
 }
 
 #[cfg(test)]
-pub(super) fn text(filter: &Filter) -> (String, usize) {
-    let sql = filtered(COLUMNS, filter, "x");
-    (format!("{} ORDER BY s.name", sql.text), sql.values.len())
+pub(super) fn text(filter: &Filter) -> (String, Vec<Value>) {
+    let sql = filtered(COLUMNS, filter, Some("x"));
+    (format!("{} ORDER BY s.name", sql.text), sql.values)
 }

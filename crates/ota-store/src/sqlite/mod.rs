@@ -4,6 +4,7 @@ mod backup;
 mod fault;
 mod list;
 mod migrate;
+mod range;
 mod read;
 mod write;
 

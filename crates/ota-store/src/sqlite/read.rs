@@ -6,6 +6,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension as _, Row, Rows, params};
 
 use super::fault::{corrupt, refused};
+use super::range::Range;
 use super::{list, meta};
 use crate::error::StoreError;
 use crate::folder::DataFolder;
@@ -14,13 +15,16 @@ use crate::row::{
 };
 use crate::seal::KeyId;
 use crate::store::{
-    CountFault, Counting, EventQuery, Filter, MAX_EACH, MAX_PAGE, Page, Query, Read, above,
-    compare_counts,
+    CountFault, Counting, EventQuery, Filter, MAX_EACH, MAX_PAGE, Page, Query, Read, compare_counts,
 };
 
 /// The columns of a device, in the order of [`device_of`].
 pub(super) const COLUMNS: &str =
     "d.product, d.name, d.rev, d.wake, d.task, d.disabled, d.versions, d.tags, d.state";
+
+pub(super) const ITEMS: &str = "SELECT kind, id, rev, wake, body FROM item \
+     WHERE kind = ?1 AND id >= ?2 AND id < ?3 ORDER BY id LIMIT ?4";
+pub(super) const COUNTS: &str = "SELECT name, number FROM count WHERE name >= ?1 AND name < ?2";
 
 /// A connection that reads. The writer reads by the same code.
 #[derive(Debug)]
@@ -245,12 +249,9 @@ impl Read for Reader {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Item>, StoreError> {
-        let sql = "SELECT kind, id, rev, wake, body FROM item WHERE kind = ?1 AND id > ?2 \
-             AND id >= ?3 AND (?4 IS NULL OR id < ?4) ORDER BY id LIMIT ?5";
-        let mut statement = self.connection.prepare_cached(sql).map_err(refused)?;
-        let after = after.unwrap_or("");
-        let limit = limit.min(MAX_PAGE);
-        let rows = statement.query(params![kind.0, after, prefix, above(prefix), limit]);
+        let mut statement = self.connection.prepare_cached(ITEMS).map_err(refused)?;
+        let Range { low, high } = Range::new(prefix, after);
+        let rows = statement.query(params![kind.0, low, high, limit.min(MAX_PAGE)]);
         all(rows.map_err(refused)?, item_of)
     }
 
@@ -280,9 +281,9 @@ impl Read for Reader {
     }
 
     fn counts(&self, prefix: &str) -> Result<BTreeMap<String, i64>, StoreError> {
-        let sql = "SELECT name, number FROM count WHERE name >= ?1 AND (?2 IS NULL OR name < ?2)";
-        let mut statement = self.connection.prepare_cached(sql).map_err(refused)?;
-        let rows = statement.query(params![prefix, above(prefix)]).map_err(refused)?;
+        let mut statement = self.connection.prepare_cached(COUNTS).map_err(refused)?;
+        let Range { low, high } = Range::new(prefix, None);
+        let rows = statement.query(params![low, high]).map_err(refused)?;
         Ok(all(rows, |row| Ok((get(row, 0)?, get(row, 1)?)))?.into_iter().collect())
     }
 
