@@ -6,11 +6,12 @@
 //! device should be tried against the server that it will meet.
 
 use std::fs::File;
+use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -74,30 +75,71 @@ impl Images {
     }
 
     /// Reads what a connection wants: from memory, or in one go on another thread, for a disk may
-    /// take its time.
-    async fn read(&self, wanted: Wanted) -> Result<Vec<u8>, String> {
+    /// take its time. `near` is whether this connection's last read found its image: what the
+    /// system has in memory is then read here, for handing it over costs five times the reading.
+    async fn read(&self, wanted: Wanted, near: bool) -> Result<Vec<u8>, String> {
         let image = self.shelf.get(&wanted.place).ok_or(GONE)?;
         if let Source::Memory(bytes) = &image.source {
             let at = usize::try_from(wanted.at).unwrap_or(usize::MAX);
             let part = bytes.get(at..at.saturating_add(wanted.len)).ok_or(GONE)?;
             return Ok(part.to_vec());
         }
-        let read = tokio::task::spawn_blocking(move || read(&image, &wanted));
-        read.await.map_err(|why| why.to_string())?
+        if near {
+            match read(&image, &wanted, ReadWriteFlags::NOWAIT) {
+                Err(Unread::NotNow) => {}
+                Err(Unread::Failed(why)) => return Err(why),
+                Ok(bytes) => return Ok(bytes),
+            }
+        }
+        let read = move || read(&image, &wanted, ReadWriteFlags::empty());
+        match tokio::task::spawn_blocking(read).await.map_err(|why| why.to_string())? {
+            Ok(bytes) => Ok(bytes),
+            Err(Unread::NotNow) => Err("the firmware's file cannot be read now".to_owned()),
+            Err(Unread::Failed(why)) => Err(why),
+        }
     }
 }
 
 const GONE: &str = "the firmware's file is gone";
 
-/// Reads a part of an image whose file is still the one that was hashed. Blocking.
-fn read(image: &Image, wanted: &Wanted) -> Result<Vec<u8>, String> {
+/// Why a part of an image was not read.
+enum Unread {
+    /// It is not in memory, and the flags are not to wait for it.
+    NotNow,
+    Failed(String),
+}
+
+impl From<&str> for Unread {
+    fn from(why: &str) -> Self {
+        Self::Failed(why.to_owned())
+    }
+}
+
+/// Reads a part of an image whose file is still the one that was hashed. Blocking, unless `flags`
+/// say not to wait for the disk.
+fn read(image: &Image, wanted: &Wanted, flags: ReadWriteFlags) -> Result<Vec<u8>, Unread> {
     let path = image.path().ok_or(GONE)?;
     let file = File::open(path).map_err(|_| GONE)?;
     if !image.is_unchanged(&file.metadata().map_err(|_| GONE)?) {
-        return Err(CHANGED.to_owned());
+        return Err(CHANGED.into());
     }
     let mut bytes = vec![0; wanted.len];
-    file.read_exact_at(&mut bytes, wanted.at).map_err(|why| why.to_string())?;
+    let (mut rest, mut at) = (bytes.as_mut_slice(), wanted.at);
+    while !rest.is_empty() {
+        match preadv2(&file, &mut [IoSliceMut::new(rest)], at, flags) {
+            Ok(0) => return Err(CHANGED.into()),
+            Ok(n) => {
+                rest = rest.get_mut(n..).unwrap_or_default();
+                at = at.saturating_add(n as u64);
+            }
+            Err(Errno::INTR) => {}
+            // Not every file system can say whether it would wait.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP) if !flags.is_empty() => {
+                return Err(Unread::NotNow);
+            }
+            Err(why) => return Err(Unread::Failed(io::Error::from(why).to_string())),
+        }
+    }
     Ok(bytes)
 }
 
@@ -140,10 +182,12 @@ impl Shell {
     async fn run(&mut self) -> Result<(), String> {
         let mut buf = vec![0; 4_096];
         let mut unflushed = false;
+        let mut near = false;
         loop {
             let deadline = self.turn()?;
             if let Some(wanted) = self.connection.wants().cloned() {
-                let body = self.firmware.images.read(wanted).await;
+                let body = self.firmware.images.read(wanted, near).await;
+                near = body.is_ok();
                 let body = body.as_deref().map_err(String::as_str);
                 let (now, mut origin) = (self.firmware.clock.now(), self.firmware.images.lock());
                 self.connection.handle_body(&mut origin, now, body);
@@ -205,7 +249,7 @@ impl Shell {
             let origin::Served { method, path, status, range, why, .. } = served;
             let why = why.to_owned();
             let request = What::Request { peer: self.peer, method, path, status, range, why };
-            self.firmware.journal.write(None, request);
+            self.firmware.journal.request(status, request);
         }
         Ok(deadline)
     }

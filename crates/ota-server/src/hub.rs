@@ -114,6 +114,14 @@ impl Journal {
         let _ = self.entries.send(entry);
     }
 
+    /// Writes an answered request down: where nobody reads messages, only one that is this
+    /// server's fault, or that a fault kept back.
+    pub(super) fn request(&self, status: u16, what: What) {
+        if self.messages || status == 0 || status >= 500 {
+            self.write(None, what);
+        }
+    }
+
     /// Writes a message down.
     fn message(&self, device: &Identity, what: impl FnOnce() -> What) {
         if self.messages {

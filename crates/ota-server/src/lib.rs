@@ -127,9 +127,9 @@ pub struct ServiceConfig {
     /// The log entries that wait for the slowest reader, each with its message of at most
     /// [`endpoint::Limits::payload`]. Default 1,024.
     pub log_entries: usize,
-    /// Whether the log has each message ([`What::Received`], [`What::Sent`]) and each event that is
-    /// no news: a version report that says what the last one said, and progress between two
-    /// statuses. A fleet that nobody watches costs less without. Default yes.
+    /// Whether the log has each message ([`What::Received`], [`What::Sent`]), each request to the
+    /// firmware server that was answered with less than 500, and each event that is no news: a version
+    /// report that says what the last one said, and progress between two statuses. A fleet that nobody watches costs less without. Default yes.
     pub log_messages: bool,
     /// The folder of the state, which is made where there is none, and which this process alone may
     /// use. Without it the state is in memory.
