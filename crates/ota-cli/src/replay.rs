@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 
 use ota_proto::{Instant, Outcome, State, StorageError};
-use ota_tokio::DeviceIndex;
+use ota_tokio::driver::DeviceIndex;
 use ota_wire::Client;
 use ota_wire::adapter::Answer;
 use ota_wire::client::{Event, Found, Link, LinkKind, Output, Received};

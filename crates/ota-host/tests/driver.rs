@@ -5,4 +5,4 @@
 #[path = "driver/mod.rs"]
 mod driver;
 
-use ota_smol as adapter;
+use ota_smol::driver as adapter;

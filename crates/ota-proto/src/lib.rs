@@ -155,6 +155,7 @@ mod input;
 pub mod journal;
 pub mod message;
 mod output;
+mod region;
 mod time;
 mod updater;
 pub mod url;
@@ -176,6 +177,7 @@ pub use input::{
 };
 pub use journal::{Journal, Outcome};
 pub use output::{Body, Event, Offer, OpId, Output, PubId, QoS, SlotAction, State, Timer, Write};
+pub use region::Region;
 pub use time::{BUILT, Instant, Micros};
 pub use updater::{Gate, Updater};
 pub use version::{BadVersion, Version};

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use ota_conformance::{Outcome, Scenario, World, host, suite};
-use ota_smol::Runtime;
+use ota_smol::driver::Runtime;
 
 struct Smol;
 

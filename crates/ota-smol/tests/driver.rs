@@ -6,4 +6,4 @@
 #[path = "../../ota-host/tests/driver/mod.rs"]
 mod driver;
 
-use ota_smol as adapter;
+use ota_smol::driver as adapter;

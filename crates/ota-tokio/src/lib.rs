@@ -36,11 +36,19 @@
 
 mod runtime;
 
-#[cfg(feature = "tls")]
-pub use ota_host::{BadTls, Certificate, Renewal, Tls};
-pub use ota_host::{Control, EngineError as Error, Event, Options};
-pub use ota_wire::client::{Config, DeviceIndex};
-pub use runtime::Runtime;
+ota_host::updates!(runtime::Runtime);
 
-/// The driver on tokio, see [`ota_host::Driver`].
-pub type Driver = ota_host::Driver<Runtime>;
+/// One level down: several devices on one connection, sub-devices, storage of your own.
+///
+/// [`Updates`](crate::Updates) is a [`Driver`](driver::Driver) with one device.
+pub mod driver {
+    #[cfg(feature = "tls")]
+    pub use ota_host::{BadTls, Certificate, Renewal, Tls};
+    pub use ota_host::{Control, EngineError as Error, Event, Options};
+    pub use ota_wire::client::{Config, DeviceIndex};
+
+    pub use crate::runtime::Runtime;
+
+    /// The driver on tokio, see [`ota_host::Driver`].
+    pub type Driver = ota_host::Driver<Runtime>;
+}

@@ -4,4 +4,4 @@
 #[path = "../../ota-host/tests/driver/mod.rs"]
 mod driver;
 
-use ota_tokio as adapter;
+use ota_tokio::driver as adapter;

@@ -8,7 +8,7 @@ use ota_proto::{
     Answer, Event, Hold, InstallFault, Installed, Instant, Misuse, Outcome, Reason, StorageError,
     TlsError, TransportError, Updater,
 };
-use ota_tokio::{DeviceIndex, Driver};
+use ota_tokio::driver::{DeviceIndex, Driver};
 use ota_wire::client;
 use ota_wire::mqtt::{SessionError, packet::ConnectCode};
 use ota_wire::record::Machine;
@@ -160,8 +160,8 @@ impl<'a> Device<'a> {
             let end = tokio::select! {
                 event = self.driver.next() => {
                     match event.map_err(|why| Failure::environment(why.to_string()))? {
-                        ota_tokio::Event::Client(event) => self.take(&event).await,
-                        ota_tokio::Event::Message { ack, .. } => {
+                        ota_tokio::driver::Event::Client(event) => self.take(&event).await,
+                        ota_tokio::driver::Event::Message { ack, .. } => {
                             // Nobody asked for it, and unanswered ones would stop all others.
                             ack.map(|ack| self.driver.acknowledge(ack));
                             None

@@ -9,7 +9,7 @@ use ota_host::{Clock, DataDir, FileSlot, JournalFile, MemorySwitch, SlotOptions,
 use ota_proto::credentials::{APP_ID, Secret};
 use ota_proto::{Event, Hold, Identity, Installed, Instant, Outcome, Reason, Rng, Version};
 use ota_server::{Handle, Log, NewFirmware, Running, Service, ServiceConfig};
-use ota_tokio::{DeviceIndex, Driver};
+use ota_tokio::driver::{DeviceIndex, Driver};
 use ota_wire::client;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -236,7 +236,7 @@ impl Life {
                 biased;
                 Some(entry) = log.next() => printer.entry(&entry),
                 event = self.driver.next() => {
-                    let ota_tokio::Event::Client(event) = event.map_err(unexpected)? else { continue };
+                    let ota_tokio::driver::Event::Client(event) = event.map_err(unexpected)? else { continue };
                     // What the cloud said before this comes before it.
                     pass(printer, log, std::future::ready(())).await;
                     self.print(&event, printer, size);

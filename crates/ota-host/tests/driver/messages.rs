@@ -1,73 +1,15 @@
-//! The application's own messages, with a broker of a few lines on the codec alone.
+//! The application's own messages.
 
 use crate::adapter::{Event, Options};
 use bytes::{BufMut as _, BytesMut};
-use mqttbytes::QoS as Level;
-use mqttbytes::v4::{
-    ConnAck, ConnectReturnCode, Packet, PubAck, Publish, SubAck, SubscribeReasonCode, read,
-};
+use mqttbytes::v4::{Packet, PubAck};
 use ota_proto::QoS;
 use ota_wire::client::Event as Client;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+pub(crate) use super::broker::Broker;
 use super::{PATIENCE, Rig, cloud, device_config, identity, image, wire_config};
-
-/// One connection of a broker.
-pub(crate) struct Broker {
-    stream: TcpStream,
-    rx: BytesMut,
-}
-
-impl Broker {
-    /// Takes a connection and its login.
-    pub(crate) async fn accept(listener: &TcpListener) -> Self {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut broker = Self { stream, rx: BytesMut::new() };
-        let Packet::Connect(connect) = broker.next().await else { panic!("no CONNECT") };
-        assert!(connect.clean_session);
-        let mut tx = BytesMut::new();
-        ConnAck::new(ConnectReturnCode::Success, false).write(&mut tx).unwrap();
-        broker.send(&tx).await;
-        broker
-    }
-
-    pub(crate) async fn next(&mut self) -> Packet {
-        loop {
-            match read(&mut self.rx, 1 << 20) {
-                Ok(packet) => return packet,
-                Err(mqttbytes::Error::InsufficientBytes(_)) => {}
-                Err(error) => panic!("{error:?}"),
-            }
-            let count = timeout(PATIENCE, self.stream.read_buf(&mut self.rx)).await.unwrap();
-            assert_ne!(count.unwrap(), 0, "the device closed");
-        }
-    }
-
-    pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap().unwrap();
-    }
-
-    /// Grants the next subscription; returns its filter.
-    pub(crate) async fn grant(&mut self) -> String {
-        let Packet::Subscribe(mut subscribe) = self.next().await else { panic!("no SUBSCRIBE") };
-        let code = SubscribeReasonCode::Success(Level::AtLeastOnce);
-        let mut tx = BytesMut::new();
-        SubAck::new(subscribe.pkid, vec![code]).write(&mut tx).unwrap();
-        self.send(&tx).await;
-        subscribe.filters.remove(0).path
-    }
-
-    pub(crate) async fn publish(&mut self, topic: &str, pkid: u16, payload: &[u8]) {
-        let level = if pkid == 0 { Level::AtMostOnce } else { Level::AtLeastOnce };
-        let mut publish = Publish::new(topic, level, payload);
-        publish.pkid = pkid;
-        let mut tx = BytesMut::new();
-        publish.write(&mut tx).unwrap();
-        self.send(&tx).await;
-    }
-}
 
 /// Runs the driver until the broker's part is over.
 pub(crate) async fn beside<T>(rig: &mut Rig, part: impl Future<Output = T>) -> T {

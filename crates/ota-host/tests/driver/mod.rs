@@ -2,6 +2,8 @@
 //! tests of each adapter for std include this file, with themselves as `crate::adapter`; what is
 //! around the driver runs on tokio.
 
+#[path = "../common/broker.rs"]
+mod broker;
 #[cfg(feature = "tls")]
 mod front;
 mod messages;
