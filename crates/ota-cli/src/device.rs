@@ -6,7 +6,8 @@ use std::time::Duration;
 use ota_host::{SignIn, Storage};
 use ota_proto::credentials::{self, Algorithm, Secret};
 use ota_proto::{Answer, Event, Hold, Identity, Instant, Outcome, Rng, Verify, Version};
-use ota_tokio::driver::{DeviceIndex, Driver, Options, Renewal, Tls};
+use ota_tokio::driver::{DeviceIndex, Driver, Options};
+use ota_tokio::{Renewal, Tls};
 use ota_wire::client;
 use ota_wire::mqtt::{Expiry, Login};
 

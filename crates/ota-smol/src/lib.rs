@@ -1,38 +1,43 @@
-//! Firmware updates on smol: [`Driver`] joins the OTA core to TCP sockets, a timer and the
-//! blocking pool, and decides nothing. It needs no executor of smol's: whatever polls
-//! [`Driver::next`](ota_host::Driver::next) will do.
+//! Firmware updates of Tencent Cloud IoT devices on smol.
 //!
 //! ```no_run
-//! use ota_host::{DataDir, FileSlot, Image, JournalFile, NoSwitch, SlotOptions, Storage};
-//! use ota_proto::{Event as Update, Identity, Installed};
-//! use ota_smol::{Config, Driver, Event};
-//! use ota_wire::{client, mqtt};
+//! use ota_smol::{Device, Event, Installed, Secret, Updates};
 //!
-//! # async fn run(login: mqtt::Login, seed: u64) -> Result<(), Box<dyn std::error::Error>> {
-//! let mut driver = Driver::new(Config::new("127.0.0.1".into(), 1883, false, login, seed))?;
-//!
-//! let dir = DataDir::open("data")?;
-//! let slot = FileSlot::open(&dir, SlotOptions::default())?;
-//! let storage = Storage::new(slot, JournalFile::open(&dir)?, Box::new(NoSwitch));
-//! let device = ota_proto::Config::new(Identity::new("TESTPROD01", "dev001")?, seed);
-//! driver.add_device(device, "0.1.0", storage)?;
-//!
-//! loop {
-//!     match driver.next().await? {
-//!         Event::Client(client::Event::Device { device, event: Update::Install { .. } }) => {
-//!             println!("installing {:?}", driver.image(device).map(Image::path));
-//!             driver.command(device, |updater, now| updater.installed(now, Installed::Running))?;
+//! # const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
+//! # use async_io as smol;
+//! # async fn install(_: std::path::PathBuf) -> std::io::Result<()> { Ok(()) }
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     smol::block_on(async {
+//!         let me = Device::new("TESTPROD01", "dev001", Secret::from_base64(SECRET)?)?;
+//!         let mut ota = Updates::open(me, env!("CARGO_PKG_VERSION"), "/var/lib/ota").await?;
+//!         loop {
+//!             match ota.next().await? {
+//!                 Event::Install(image) => {
+//!                     install(image.path()).await?; // yours: the image is complete and verified
+//!                     ota.installed(Installed::NeedsRestart)?;
+//!                 }
+//!                 Event::Restart => std::process::exit(0), // the new version is started next
+//!                 event => println!("{event}"),
+//!             }
 //!         }
-//!         event => println!("{event:?}"),
-//!     }
+//!     })
 //! }
-//! # }
 //! ```
 //!
-//! With the feature `tls`, which is on by default, brokers and stores are talked to over TLS, and
-//! [`Options::tls`] says who is trusted. Without it a broker that wants TLS is refused by
-//! [`Driver::new`](ota_host::Driver::new), and an offer that does ends with the cloud being told
-//! so.
+//! It needs no executor of its own: any one will do.
+//!
+//! [`Updates`] is the whole API: events, commands, and the application's own topics on the same
+//! connection. [`Updates::builder`] has every setting. An [`Event`] prints as a sentence that says
+//! what to do, for a log.
+//!
+//! The platform's own brokers have certificates of a private CA. Give it to [`Builder::tls`].
+//!
+//! With the feature `tls`, which is on by default, brokers and firmware servers are reached over
+//! TLS. Without it [`Builder::open`] refuses a broker with TLS, and an offer with an `https` URL
+//! ends with the cloud being told so.
+//!
+//! Several devices on one connection, sub-devices and storage of your own are one level down, in
+//! [`driver`].
 #![forbid(unsafe_code)]
 
 mod runtime;
@@ -41,10 +46,36 @@ ota_host::updates!(runtime::Runtime);
 
 /// One level down: several devices on one connection, sub-devices, storage of your own.
 ///
-/// [`Updates`](crate::Updates) is a [`Driver`](driver::Driver) with one device.
+/// [`Updates`](crate::Updates) is a [`Driver`](driver::Driver) with one device. The types of a
+/// device's storage and configuration are in `ota_host`, `ota_wire` and `ota_proto`.
+///
+/// ```no_run
+/// use ota_host::{DataDir, FileSlot, Image, JournalFile, NoSwitch, SlotOptions, Storage};
+/// use ota_proto::{Event as Update, Identity, Installed};
+/// use ota_smol::driver::{Config, Driver, Event};
+/// use ota_wire::{client, mqtt};
+///
+/// # async fn run(login: mqtt::Login, seed: u64) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut driver = Driver::new(Config::new("127.0.0.1".into(), 1883, false, login, seed))?;
+///
+/// let dir = DataDir::open("data")?;
+/// let slot = FileSlot::open(&dir, SlotOptions::default())?;
+/// let storage = Storage::new(slot, JournalFile::open(&dir)?, Box::new(NoSwitch));
+/// let device = ota_proto::Config::new(Identity::new("TESTPROD01", "dev001")?, seed);
+/// driver.add_device(device, "0.1.0", storage)?;
+///
+/// loop {
+///     match driver.next().await? {
+///         Event::Client(client::Event::Device { device, event: Update::Install { .. } }) => {
+///             println!("installing {:?}", driver.image(device).map(Image::path));
+///             driver.command(device, |updater, now| updater.installed(now, Installed::Running))?;
+///         }
+///         event => println!("{event:?}"),
+///     }
+/// }
+/// # }
+/// ```
 pub mod driver {
-    #[cfg(feature = "tls")]
-    pub use ota_host::{BadTls, Certificate, Renewal, Tls};
     pub use ota_host::{Control, EngineError as Error, Event, Options};
     pub use ota_wire::client::{Config, DeviceIndex};
 

@@ -352,3 +352,122 @@ fn advice(cause: Disconnect) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ota_proto::{Media, Micros};
+    use ota_wire::mqtt::Timer;
+
+    use super::*;
+
+    /// A person reads these: each kind has a sentence of its own.
+    #[test]
+    fn each_event_is_a_sentence_and_says_what_to_do() {
+        let version = Version::new("1.0.0").unwrap();
+        let answer = Answer::new(503, Some(5), Media::default(), false);
+        let failed = |reason, answer| Event::of_end(version, Outcome::Failed(reason), answer);
+        let gone = |cause, millis| Event::Disconnected {
+            broker: "broker:8883".into(),
+            cause,
+            retry_in: Duration::from_millis(millis),
+        };
+        let tls = |why| gone(Disconnect::Transport(TransportError::Tls(why)), 12_000);
+        let message = Message { topic: "room/1".into(), payload: b"hidden".to_vec() };
+        let offered = Event::Offered { version, size: 5 };
+        for (event, text) in [
+            (offered, "the cloud offers version 1.0.0 (5 bytes)"),
+            (Event::Downloading { from: 0 }, "the download starts"),
+            (Event::Downloading { from: 7 }, "the download resumes at byte 7"),
+            (Event::Progress { percent: 40 }, "40 % of the image is stored"),
+            (
+                Event::Retrying { reason: Reason::ServerError, answer },
+                "the download failed for now: store answers with a server error: 503",
+            ),
+            (Event::Ready, "the image is verified"),
+            (Event::StopInstall, "the installation takes too long and must stop"),
+            (Event::Restart, "a restart is needed to start the new version"),
+            (Event::Trial, "the new version runs on trial"),
+            (Event::of_end(version, Outcome::Done, None), "the update to version 1.0.0 succeeded"),
+            (
+                failed(Reason::PlainHttp, None),
+                "the update to version 1.0.0 failed: plain http refused (its URL has no TLS: call \
+                 `Builder::allow_http` to take it)",
+            ),
+            (
+                failed(Reason::BootFailed, None),
+                "version 1.0.0 did not last: rolled back: did not start",
+            ),
+            (Event::Reported(Outcome::Done), "the cloud knows that the update is done"),
+            (
+                Event::Reported(Outcome::Failed(Reason::NoSpace)),
+                "the cloud knows that the update failed: no space",
+            ),
+            (Event::VersionReported, "the cloud knows which version runs"),
+            (
+                Event::VersionRefused { code: -3 },
+                "the cloud refused the version report with code -3",
+            ),
+            (Event::Superseded, "the cloud offers another version instead"),
+            (Event::Withdrawn, "the cloud no longer offers the update"),
+            (Event::Banned, "the offer is refused: this image failed here too often"),
+            (
+                Event::HeldBack { wait: Duration::from_secs(600) },
+                "too many updates failed; the next one starts in 10 min",
+            ),
+            (
+                Event::StorageTrouble(StorageError::NoSpace),
+                "cannot write to the data folder: no space left",
+            ),
+            (
+                Event::ImageRemoved { bytes: 9 },
+                "the previous image (9 bytes) was removed to make room",
+            ),
+            (Event::Connected, "connected to the broker"),
+            (
+                gone(Disconnect::Session(SessionError::TimedOut(Timer::PingResp)), 4_950),
+                "no connection to broker:8883: no PINGRESP in time; the next try is in 4.9 s",
+            ),
+            (
+                tls(TlsError::Untrusted),
+                "no connection to broker:8883: TLS: certificate is not from a trusted authority \
+                 (give `Builder::tls` the certificate of its authority); the next try is in 12 s",
+            ),
+            (Event::Message(message.clone()), "a message of 6 bytes arrived on room/1"),
+            (Event::TooLong { len: 70_000 }, "a message of 70000 bytes is too long: skipped"),
+        ] {
+            assert_eq!(event.to_string(), text, "{event:?}");
+        }
+        assert!(!format!("{:?}", Event::Message(message)).contains("hidden"));
+    }
+
+    #[test]
+    fn every_refusal_of_tls_that_a_setting_causes_names_the_setting() {
+        for (why, word) in [
+            (TlsError::WrongHost, "Builder::broker"),
+            (TlsError::Untrusted, "Builder::tls"),
+            (TlsError::ClockNotSet, "clock"),
+            (TlsError::ClientRefused, "Builder::tls"),
+            (TlsError::NotTls, "Builder::without_tls"),
+            (TlsError::Unavailable, "feature `tls`"),
+        ] {
+            let text = advice(Disconnect::Transport(TransportError::Tls(why)));
+            assert!(text.contains(word), "{why:?}: {text}");
+        }
+        let text = advice(Disconnect::Session(SessionError::SpeaksTls));
+        assert!(text.contains("Builder::without_tls"));
+        assert!(advice(Disconnect::Transport(TransportError::Resolve)).contains("region"));
+        assert_eq!(advice(Disconnect::Planned), "");
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_says_when_the_next_one_is_tried() {
+        let now = Instant::from_micros(5_000_000);
+        let retry_at = now + Micros::from_secs(3);
+        let lost = client::Event::Disconnected { cause: Disconnect::Planned, retry_at };
+        let event = Event::of_client(lost, "host:1", now).unwrap();
+        assert_eq!(
+            event.to_string(),
+            "no connection to host:1: asked for; the next try is in 3.0 s"
+        );
+    }
+}

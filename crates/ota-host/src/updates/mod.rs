@@ -65,7 +65,7 @@ pub struct Status {
     pub state: State,
     /// The version on offer, if there is one.
     pub offered: Option<Version>,
-    /// How many bytes of how many are stored, during a download.
+    /// How many bytes of how many are stored.
     pub stored: Option<(u64, u64)>,
     /// The result of an update that the cloud does not know yet.
     pub owed: Option<Outcome>,
@@ -93,7 +93,8 @@ impl fmt::Display for Status {
         if let Some(version) = self.offered {
             write!(f, ", version {version}")?;
         }
-        if let Some((stored, size)) = self.stored {
+        let downloads = matches!(self.state, State::Fetching | State::Waiting);
+        if let Some((stored, size)) = self.stored.filter(|_| downloads) {
             write!(f, ", {stored} of {size} bytes")?;
         }
         Ok(())

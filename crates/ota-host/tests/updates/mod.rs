@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::adapter::{
     AbSlots, Builder, Device, Disconnect, Error, Event, InstallFault, Installed, OpenError, QoS,
-    Reason, Region, Secret, State, Updates, Version,
+    Region, Secret, State, Updates, Version,
 };
 use mqttbytes::v4::{ConnectReturnCode, Packet, PubAck};
 use ota_cloud::Rollout;
@@ -129,7 +129,9 @@ async fn the_program_on_the_pages_updates_once_and_every_next_may_be_dropped() {
     let cloud = cloud(&image).await;
     let temp = tempfile::tempdir().unwrap();
     let installed = temp.path().join("installed");
-    let install = |path: &Path| drop(std::fs::copy(path, &installed).unwrap());
+    let install = |path: &Path| {
+        std::fs::copy(path, &installed).unwrap();
+    };
     let open = async |version| desk(cloud.mqtt_addr(), version, temp.path()).open().await.unwrap();
 
     let log = life(open("0.1.0").await, install).await;
@@ -273,6 +275,7 @@ async fn each_connection_has_a_login_of_its_own_and_a_refused_one_says_what_to_d
     assert_eq!(expiry(&user), FAR);
     assert!(events.is_empty(), "{events:?}");
     until(&mut ota, |e| matches!(e, Event::LastingLogin)).await;
+    until(&mut ota, |e| matches!(e, Event::Connected)).await;
     assert!(ota.status().connected);
     drop(broker);
     until(&mut ota, |e| matches!(e, Event::Disconnected { .. })).await;
@@ -298,11 +301,16 @@ async fn the_applications_topics_share_the_connection() {
         broker
     })
     .await;
-    assert!(events.iter().any(|e| matches!(e, Event::Connected)), "{events:?}");
-    let told = until(&mut ota, |e| matches!(e, Event::Message(_))).await;
-    let Event::Message(message) = &told else { unreachable!() };
+    let mut early = events;
+    let message = loop {
+        match timeout(PATIENCE, ota.next()).await.unwrap().unwrap() {
+            Event::Message(message) => break message,
+            event => early.push(event),
+        }
+    };
+    assert!(matches!(early[..], [Event::Connected, Event::Subscribed(id)] if id == room));
     assert_eq!((message.topic.as_str(), message.payload.as_slice()), ("room/1", &b"on"[..]));
-    assert_eq!(format!("{told:?}"), "Message(Message(\"room/1\", 2 bytes))");
+    assert_eq!(format!("{message:?}"), "Message(\"room/1\", 2 bytes)");
 
     let handle = ota.publish("data", b"21.5", QoS::AtMostOnce).unwrap();
     // The version report, the acknowledgement of what was taken, and the reading, in any order.
@@ -316,7 +324,6 @@ async fn the_applications_topics_share_the_connection() {
         events.iter().any(|e| matches!(e, Event::Published(it) if *it == handle)),
         "{events:?}"
     );
-    assert!(events.iter().any(|e| matches!(e, Event::Subscribed(it) if *it == room)), "{events:?}");
     assert!(ota.unsubscribe(room) && !ota.unsubscribe(room));
 }
 
@@ -345,5 +352,4 @@ async fn what_cannot_work_is_said_when_it_is_opened() {
     let shown = format!("{first:?}");
     assert!(shown.contains("TESTPROD01.europe.iothub.tencentdevices.com:1883"), "{shown}");
     assert!(!shown.contains(SECRET));
-    let _ = Reason::Install;
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use ota_tokio::driver::{BadTls, Certificate, Renewal, Tls};
+use ota_tokio::{BadTls, Certificate, Renewal, Tls};
 
 use super::bad::{Bad, file};
 use super::keys::Keys;
