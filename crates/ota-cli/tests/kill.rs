@@ -40,8 +40,13 @@ impl Victim {
     fn new() -> Self {
         let gateway = std::env::var("OTA_KILL_GATEWAY").ok();
         if gateway.is_some() {
-            let (progress, reported, accepted) = ("Progress {", "Reported {", "VersionAccepted");
-            Self { gateway, moments: &GATEWAY, progress, reported, accepted }
+            Self {
+                gateway,
+                moments: &GATEWAY,
+                progress: "% of the image is stored",
+                reported: "the cloud knows that the update",
+                accepted: "the cloud knows which version runs",
+            }
         } else {
             let (progress, reported) = ("\"progress\"", "\"reported\"");
             Self {
@@ -170,15 +175,14 @@ const MOMENTS: [(&str, u64); 10] = [
 ];
 
 /// The same in the words of the gateway.
-const GATEWAY: [(&str, u64); 8] = [
-    ("Connected", 1),
-    ("VersionAccepted", 1),
-    ("Started {", 1),
-    ("Ready", 1),
-    ("Install {", 1),
+const GATEWAY: [(&str, u64); 7] = [
+    ("connected to the broker", 1),
+    ("the cloud knows which version runs", 1),
+    ("the download ", 1),
+    ("the image is verified", 1),
     ("installing", 1),
-    ("Finished {", 1),
-    ("VersionAccepted", 2),
+    ("the update to version", 1),
+    ("the cloud knows which version runs", 2),
 ];
 
 /// After one of the moments, or in the midst of the download, and a little time more. Says what
@@ -212,10 +216,8 @@ fn kill_somewhere(mut agent: Ota, victim: &Victim, rng: &mut Rng) -> Option<Stri
     }
     let last = end.out.last().map_or("nothing", String::as_str);
     if victim.gateway.is_some() {
-        // The event's name, without where it stands and what is in it.
-        let last = last.trim_start_matches("Client(");
-        let last = last.split_once("event: ").map_or(last, |(_, event)| event);
-        return Some(last.split([' ', ')']).next().unwrap_or_default().to_owned());
+        // Without the numbers in it.
+        return Some(last.chars().filter(|letter| !letter.is_ascii_digit()).collect());
     }
     let last: Value = if last == "nothing" { Value::Null } else { common::json(last) };
     let word = ["state", "event"].into_iter().find_map(|key| last[key].as_str());

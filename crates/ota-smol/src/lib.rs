@@ -30,7 +30,8 @@
 //! connection. [`Updates::builder`] has every setting. An [`Event`] prints as a sentence that says
 //! what to do, for a log.
 //!
-//! The platform's own brokers have certificates of a private CA. Give it to [`Builder::tls`].
+//! The platform's own brokers have certificates of a private CA. Give its certificate to
+//! [`Builder::ca_pem`].
 //!
 //! With the feature `tls`, which is on by default, brokers and firmware servers are reached over
 //! TLS. Without it [`Builder::open`] refuses a broker with TLS, and an offer with an `https` URL

@@ -9,22 +9,17 @@
 //! DEVICE_SECRET=$(cat secret) cargo run -- 127.0.0.1 1883 TESTPROD01 gateway
 //! ```
 //!
-//! With `CA_FILE`, the PEM file of an authority, broker and store are talked to over TLS.
+//! With `CA_FILE`, the PEM file of a CA, broker and firmware server are reached over TLS.
 //! `bash examples/run smol-gateway smol-gateway+tls` does both.
 //! `CONNECT_SPACING` in seconds replaces the platform's 5.
 #![forbid(unsafe_code)]
 
-use std::env;
 use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
+use std::{env, fs, io};
 
-use ota_host::{
-    Clock, DataDir, FileSlot, Image, JournalFile, NoSwitch, SlotOptions, Storage, Tls, VersionFile,
-};
-use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
-use ota_proto::{Event as Update, Identity, Installed, Micros, QoS, Version};
-use ota_smol::{Config, DeviceIndex, Driver, Event, Options};
-use ota_wire::{client::Event as Client, mqtt};
+use ota_smol::{Device, Event, Installed, QoS, Secret, Updates};
 use smol::Timer;
 use smol::future::or;
 
@@ -41,42 +36,46 @@ fn main() -> Result<(), Failure> {
     let [host, port, product, name] = args.as_slice() else {
         return Err("usage: smol-gateway HOST PORT PRODUCT DEVICE, and DEVICE_SECRET set".into());
     };
-    let dir = DataDir::open(format!("{name}-data"))?;
-    let running = VersionFile::new(format!("{name}-version"));
-    if !running.path().exists() {
-        running.write(&Version::new("0.1.0")?)?;
+    let running = format!("{name}-version");
+    let running = Path::new(&running);
+    if !running.exists() {
+        write(running, "0.1.0")?;
     }
-    let identity = Identity::new(product, name)?;
-    let mut driver = connect(&identity, host, port.parse()?)?;
-    let slot = FileSlot::open(&dir, SlotOptions::default())?;
-    let storage = Storage::new(slot, JournalFile::open(&dir)?, Box::new(NoSwitch));
-    let mut config = ota_proto::Config::new(identity, seed()?);
-    config.allow_http = env::var_os("CA_FILE").is_none();
-    driver.add_device(config, running.read()?.as_str(), storage)?;
-    smol::block_on(live(driver, &running, &format!("{product}/{name}/data")))
+    let me = Device::new(product, name, Secret::from_base64(&env::var("DEVICE_SECRET")?)?)?;
+    let version = fs::read_to_string(running)?;
+    let setup = Updates::builder(me, version.trim_end(), format!("{name}-data"));
+    let setup = setup.broker(host, port.parse()?);
+    let setup = match env::var_os("CA_FILE") {
+        Some(file) => setup.ca_pem(&fs::read(file)?)?,
+        None => setup.without_tls().allow_http(),
+    };
+    let setup = match env::var("CONNECT_SPACING") {
+        Ok(seconds) => setup.connect_spacing(Duration::from_secs(seconds.parse()?)),
+        Err(_) => setup,
+    };
+    let topic = format!("{product}/{name}/data");
+    smol::block_on(async { live(setup.open().await?, running, &topic).await })
 }
 
-async fn live(mut driver: Driver, running: &VersionFile, topic: &str) -> Result<(), Failure> {
+async fn live(mut ota: Updates, running: &Path, topic: &str) -> Result<(), Failure> {
     let mut reading = Timer::interval(Duration::from_secs(10));
     loop {
         // A future of `next` that loses this race has lost nothing else.
-        let event = async { driver.next().await.map(Next::Event) };
+        let event = async { ota.next().await.map(Next::Event) };
         let tick = async {
             let _ = smol::stream::StreamExt::next(&mut reading).await;
             Ok(Next::Reading)
         };
         match or(event, tick).await? {
-            Next::Event(event) => {
-                println!("{event:?}");
-                if let Event::Client(Client::Device { device, event: Update::Install { .. } }) =
-                    event
-                {
-                    install(&mut driver, device, running)?;
-                }
+            Next::Event(Event::Install(image)) => {
+                // A real gateway installs here. The image is complete and verified.
+                println!("installing {}", image.path().display());
+                write(running, image.version().as_str())?;
+                ota.installed(Installed::Running)?;
             }
+            Next::Event(event) => println!("{event}"),
             Next::Reading => {
-                let sent = driver.publish(topic, b"{\"celsius\":21.5}", QoS::AtLeastOnce);
-                if let Err(why) = sent {
+                if let Err(why) = ota.publish(topic, b"{\"celsius\":21.5}", QoS::AtLeastOnce) {
                     println!("a reading is dropped: {why}");
                 }
             }
@@ -84,37 +83,9 @@ async fn live(mut driver: Driver, running: &VersionFile, topic: &str) -> Result<
     }
 }
 
-/// A real gateway installs here. The image is whole and its digest is right.
-fn install(driver: &mut Driver, device: DeviceIndex, running: &VersionFile) -> Result<(), Failure> {
-    println!("installing {:?}", driver.image(device).map(Image::path));
-    let offer = driver.updater(device).and_then(|updater| updater.offer());
-    running.write(&offer.ok_or("no offer")?.version)?;
-    driver.command(device, |updater, now| updater.installed(now, Installed::Running))?;
-    Ok(())
-}
-
-fn connect(identity: &Identity, host: &str, port: u16) -> Result<Driver, Failure> {
-    let secret = Secret::from_base64(&env::var("DEVICE_SECRET")?)?;
-    let seed = seed()?;
-    let expiry = Clock::unix_time().ok_or("the clock is before 1970")? + 365 * 86_400;
-    let algorithm = Algorithm::HmacSha256;
-    let login = Login::new(identity, &secret, algorithm, APP_ID, &conn_id(seed), expiry)?;
-    let login = mqtt::Login::new(login.client_id, login.username, login.password);
-    let mut options = Options::default();
-    if let Some(file) = env::var_os("CA_FILE") {
-        options.tls = Some(Tls::new(Some(&std::fs::read(file)?), None)?);
-    }
-    let mut config = Config::new(host.to_owned(), port, options.tls.is_some(), login, seed);
-    if let Ok(seconds) = env::var("CONNECT_SPACING") {
-        let spacing = Micros::from_secs(seconds.parse()?);
-        (config.reconnect.floor, config.reconnect.spread) = (spacing, spacing);
-        config.reconnect.base = spacing.max(Micros::from_millis(200));
-    }
-    Ok(Driver::with_options(config, options)?)
-}
-
-/// Chance of its own for each device: back-off must not make a fleet march in step.
-fn seed() -> Result<u64, Failure> {
-    let unix = Clock::unix_time().ok_or("the clock is before 1970")?;
-    Ok(unix ^ u64::from(std::process::id()) << 32)
+/// In one step: whenever this is killed, the file has the old version or the new one.
+fn write(running: &Path, version: &str) -> io::Result<()> {
+    let next = running.with_extension("next");
+    fs::write(&next, format!("{version}\n"))?;
+    fs::rename(next, running)
 }

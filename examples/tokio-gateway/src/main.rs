@@ -8,18 +8,14 @@
 //! DEVICE_SECRET=$(cat secret) cargo run -- 127.0.0.1 1883 TESTPROD01 gateway
 //! ```
 //!
-//! With `CA_FILE`, the PEM file of an authority, broker and store are talked to over TLS.
+//! With `CA_FILE`, the PEM file of a CA, broker and firmware server are reached over TLS.
 //! `bash examples/run tokio-gateway tokio-gateway+tls` does both.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::time::Duration;
 
-use ota_host::{Clock, DataDir, FileSlot, Image, JournalFile, NoSwitch, SlotOptions, Storage};
-use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
-use ota_proto::{Event as Update, Identity, Installed, QoS};
-use ota_tokio::{Config, Driver, Event, Options, Tls};
-use ota_wire::{client::Event as Client, mqtt};
+use ota_tokio::{Device, Event, Installed, QoS, Secret, Updates};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -27,52 +23,36 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let [host, port, product, name] = args.as_slice() else {
         return Err("usage: tokio-gateway HOST PORT PRODUCT DEVICE, and DEVICE_SECRET set".into());
     };
-    let identity = Identity::new(product, name)?;
     let secret = Secret::from_base64(&std::env::var("DEVICE_SECRET")?)?;
-
-    // Chance of its own for each device: back-off must not make a fleet march in step.
-    let unix = Clock::unix_time().ok_or("the clock is before 1970")?;
-    let seed = unix ^ u64::from(std::process::id()) << 32;
-    let (algorithm, expiry) = (Algorithm::HmacSha256, unix + 365 * 86_400);
-    let login = Login::new(&identity, &secret, algorithm, APP_ID, &conn_id(seed), expiry)?;
-    let login = mqtt::Login::new(login.client_id, login.username, login.password);
-    let mut options = Options::default();
-    if let Some(file) = std::env::var_os("CA_FILE") {
-        options.tls = Some(Tls::new(Some(&std::fs::read(file)?), None)?);
-    }
-    let tls = options.tls.is_some();
-    let wire = Config::new(host.clone(), port.parse()?, tls, login, seed);
-    let mut driver = Driver::with_options(wire, options)?;
-
-    let dir = DataDir::open(format!("{name}-data"))?;
-    let slot = FileSlot::open(&dir, SlotOptions::default())?;
-    let storage = Storage::new(slot, JournalFile::open(&dir)?, Box::new(NoSwitch));
-    let mut config = ota_proto::Config::new(identity, seed);
-    config.allow_http = !tls;
-    driver.add_device(config, "0.1.0", storage)?;
+    let me = Device::new(product, name, secret)?;
+    let setup = Updates::builder(me, "0.1.0", format!("{name}-data")).broker(host, port.parse()?);
+    let setup = match std::env::var_os("CA_FILE") {
+        Some(file) => setup.ca_pem(&std::fs::read(file)?)?,
+        None => setup.without_tls().allow_http(),
+    };
+    let mut ota = setup.open().await?;
 
     let topic = format!("{product}/{name}/data");
     let mut clock = tokio::time::interval(Duration::from_secs(10));
     loop {
         tokio::select! {
             // A future of `next` that loses this race has lost nothing else.
-            event = driver.next() => {
-                let event = event?;
-                println!("{event:?}");
-                if let Event::Client(Client::Device { device, event: Update::Install { .. } }) = event {
-                    // A real gateway installs here. The image is whole and its digest is right.
-                    println!("installing {:?}", driver.image(device).map(Image::path));
-                    driver.command(device, |updater, now| updater.installed(now, Installed::Running))?;
+            event = ota.next() => match event? {
+                Event::Install(image) => {
+                    // A real gateway installs here. The image is complete and verified.
+                    println!("installing {}", image.path().display());
+                    ota.installed(Installed::Running)?;
                 }
-            }
+                event => println!("{event}"),
+            },
             _ = clock.tick() => {
-                if let Err(why) = driver.publish(&topic, b"{\"celsius\":21.5}", QoS::AtLeastOnce) {
+                if let Err(why) = ota.publish(&topic, b"{\"celsius\":21.5}", QoS::AtLeastOnce) {
                     println!("a reading is dropped: {why}");
                 }
             }
             _ = tokio::signal::ctrl_c() => break,
         }
     }
-    driver.stop().await;
+    ota.stop().await;
     Ok(())
 }

@@ -89,6 +89,16 @@ impl<U: Open> Builder<U> {
         self
     }
 
+    /// Trusts the CAs in this PEM text: only them for the broker, and them beside the public CAs
+    /// for firmware servers.
+    ///
+    /// # Errors
+    /// [`BadTls`](crate::BadTls) if the text has no usable certificate.
+    #[cfg(feature = "tls")]
+    pub fn ca_pem(self, pem: &[u8]) -> Result<Self, crate::BadTls> {
+        Ok(self.tls(crate::Tls::new(Some(pem), None)?))
+    }
+
     /// Who is trusted in TLS, and the certificate of a device that signs in with one. Default: the
     /// public CAs, which do not include the CA of the platform's own brokers.
     #[cfg(feature = "tls")]
@@ -108,6 +118,17 @@ impl<U: Open> Builder<U> {
     /// How long a login is valid after its connection. Default: a day.
     pub fn login_valid(mut self, time: Duration) -> Self {
         self.login_valid = time;
+        self
+    }
+
+    /// The least time between two connections, and the most before the first one. Default: 5 s, as
+    /// the platform wants it.
+    pub fn connect_spacing(mut self, time: Duration) -> Self {
+        let reconnect = &mut self.client.reconnect;
+        (reconnect.floor, reconnect.spread) = (time.into(), time.into());
+        // Without a spacing there is still a back-off, or failures would make a hot loop.
+        let base = time.max(Duration::from_millis(200)).into();
+        reconnect.base = reconnect.base.min(base);
         self
     }
 

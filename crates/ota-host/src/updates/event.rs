@@ -342,7 +342,7 @@ fn advice(cause: Disconnect) -> &'static str {
     };
     match why {
         TlsError::WrongHost => " (give `Builder::broker` the name that the certificate is for)",
-        TlsError::Untrusted => " (give `Builder::tls` the certificate of its authority)",
+        TlsError::Untrusted => " (give `Builder::ca_pem` the certificate of its CA)",
         TlsError::ClockNotSet => " (set the clock; if it is right, remove the data folder)",
         TlsError::ClientRefused => " (check the certificate that `Builder::tls` was given)",
         TlsError::NotTls | TlsError::Handshake => {
@@ -430,7 +430,7 @@ mod tests {
             (
                 tls(TlsError::Untrusted),
                 "no connection to broker:8883: TLS: certificate is not from a trusted authority \
-                 (give `Builder::tls` the certificate of its authority); the next try is in 12 s",
+                 (give `Builder::ca_pem` the certificate of its CA); the next try is in 12 s",
             ),
             (Event::Message(message.clone()), "a message of 6 bytes arrived on room/1"),
             (Event::TooLong { len: 70_000 }, "a message of 70000 bytes is too long: skipped"),
@@ -444,7 +444,7 @@ mod tests {
     fn every_refusal_of_tls_that_a_setting_causes_names_the_setting() {
         for (why, word) in [
             (TlsError::WrongHost, "Builder::broker"),
-            (TlsError::Untrusted, "Builder::tls"),
+            (TlsError::Untrusted, "Builder::ca_pem"),
             (TlsError::ClockNotSet, "clock"),
             (TlsError::ClientRefused, "Builder::tls"),
             (TlsError::NotTls, "Builder::without_tls"),

@@ -340,6 +340,8 @@ async fn what_cannot_work_is_said_when_it_is_opened() {
     assert!(matches!(why, OpenError::AppId(_)), "{why}");
     let why = Updates::open(me(), "0.1.0", temp.path().join("no/folder")).await.unwrap_err();
     assert!(matches!(why, OpenError::Files(_)), "{why}");
+    #[cfg(feature = "tls")]
+    assert!(open(me(), "0.1.0").ca_pem(b"no certificate").is_err());
     if cfg!(not(feature = "tls")) {
         let why = Updates::open(me(), "0.1.0", temp.path()).await.unwrap_err();
         assert!(matches!(why, OpenError::Settings(Error::NoTls)), "{why}");
