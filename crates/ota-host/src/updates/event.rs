@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn each_event_is_a_sentence_and_says_what_to_do() {
         let version = Version::new("1.0.0").unwrap();
-        let answer = Answer::new(503, Some(5), Media::default(), false);
+        let answer = Answer::new(503, None, Media::default(), false);
         let failed = |reason, answer| Event::of_end(version, Outcome::Failed(reason), answer);
         let gone = |cause, millis| Event::Disconnected {
             broker: "broker:8883".into(),
