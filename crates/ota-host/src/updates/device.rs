@@ -33,9 +33,7 @@ impl Device {
         Ok(Self { secret: Some(secret), ..Self::certified(product_id, name)? })
     }
 
-    /// A device that signs in with a TLS certificate, which [`Builder::tls`] takes.
-    ///
-    /// [`Builder::tls`]: super::Builder::tls
+    /// A device that signs in with a TLS certificate, which `Builder::tls` takes.
     ///
     /// # Errors
     /// As [`Device::new`].

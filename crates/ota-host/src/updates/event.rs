@@ -362,17 +362,10 @@ mod tests {
 
     /// A person reads these: each kind has a sentence of its own.
     #[test]
-    fn each_event_is_a_sentence_and_says_what_to_do() {
+    fn each_event_of_an_update_is_a_sentence() {
         let version = Version::new("1.0.0").unwrap();
         let answer = Answer::new(503, None, Media::default(), false);
         let failed = |reason, answer| Event::of_end(version, Outcome::Failed(reason), answer);
-        let gone = |cause, millis| Event::Disconnected {
-            broker: "broker:8883".into(),
-            cause,
-            retry_in: Duration::from_millis(millis),
-        };
-        let tls = |why| gone(Disconnect::Transport(TransportError::Tls(why)), 12_000);
-        let message = Message { topic: "room/1".into(), payload: b"hidden".to_vec() };
         let offered = Event::Offered { version, size: 5 };
         for (event, text) in [
             (offered, "the cloud offers version 1.0.0 (5 bytes)"),
@@ -422,6 +415,21 @@ mod tests {
                 Event::ImageRemoved { bytes: 9 },
                 "the previous image (9 bytes) was removed to make room",
             ),
+        ] {
+            assert_eq!(event.to_string(), text, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn what_happens_to_the_connection_is_a_sentence_without_payloads() {
+        let gone = |cause, millis| Event::Disconnected {
+            broker: "broker:8883".into(),
+            cause,
+            retry_in: Duration::from_millis(millis),
+        };
+        let tls = |why| gone(Disconnect::Transport(TransportError::Tls(why)), 12_000);
+        let message = Message { topic: "room/1".into(), payload: b"hidden".to_vec() };
+        for (event, text) in [
             (Event::Connected, "connected to the broker"),
             (
                 gone(Disconnect::Session(SessionError::TimedOut(Timer::PingResp)), 4_950),
