@@ -12,7 +12,7 @@ mod remote;
 
 pub(crate) use remote::{
     BatchCommand, BatchStart, DeviceCommand, Events, Export, FirmwareAdd, FirmwareCommand, Import,
-    ProductCommand, Remote, TaskCommand, Update,
+    ProductCommand, Registration, Remote, TaskCommand, Update,
 };
 
 /// Firmware updates for Tencent Cloud IoT devices: shown, run and served.

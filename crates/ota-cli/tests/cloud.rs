@@ -86,6 +86,30 @@ fn an_update_that_is_waited_for_ends_by_its_outcome() {
 }
 
 #[test]
+fn a_product_is_shown_set_and_removed_by_commands() {
+    let site = Site::new();
+    let named = ["product", "add", "TESTPROD01", "--name", "lamp", "--description", "of glass"];
+    site.ask(&named).expect(0);
+    let shown = site.ask(&["product", "show", "TESTPROD01"]).expect(0);
+    assert!(shown.out[1].contains("lamp") && shown.out[1].contains("of glass"), "{:?}", shown.out);
+    let registration = ["product", "registration", "TESTPROD01"];
+    let with = |more: &[&str]| site.ask(&[&registration[..], more].concat());
+    with(&["--secret"]).expect(2);
+    with(&["--mode", "any"]).expect(2);
+    let set = with(&["--mode", "any", "--limit", "5", "--json"]).expect(0);
+    assert_eq!(set.out, [r#"{"limit":5,"mode":"any"}"#]);
+    let secret = site.desk.write("secret", "ABCDEFGHIJKLMNOPQRSTUVWX\n");
+    with(&["--secret-file", &secret]).expect(0);
+    assert_eq!(with(&["--secret"]).expect(0).out, ["ABCDEFGHIJKLMNOPQRSTUVWX"]);
+    assert_eq!(with(&[]).expect(0).out[1].split_whitespace().collect::<Vec<_>>(), ["any", "5"]);
+    site.ask(&["device", "add", "TESTPROD01/dev001"]).expect(0);
+    site.ask(&["product", "remove", "TESTPROD01"]).expect(7);
+    site.ask(&["device", "remove", "TESTPROD01/dev001"]).expect(0);
+    site.ask(&["product", "remove", "TESTPROD01"]).expect(0);
+    site.ask(&["product", "show", "TESTPROD01"]).expect(7);
+}
+
+#[test]
 fn who_asks_wrongly_is_told_by_the_exit_code() {
     let site = Site::new();
     let wrong = site.desk.write("wrong", format!("ota1.{}.{}", "0".repeat(16), "0".repeat(64)));

@@ -1,6 +1,6 @@
 //! What devices show for themselves, sealed in the store.
 
-use ota_cloud::api::KeyText;
+use ota_cloud::api::{KeyText, ProductSecret};
 use ota_cloud::login::{self, Proof};
 use ota_proto::Identity;
 use ota_store::audit::AuditKey;
@@ -63,6 +63,36 @@ impl Keys {
         let opened = self.ring.open(&key_place(id), sealed).map_err(broken)?;
         let text = core::str::from_utf8(opened.expose()).ok();
         Ok(text.and_then(|secret| KeyText::from_halves(id, secret)))
+    }
+
+    /// What keeps a product's secret.
+    pub(crate) fn sealed_product(
+        &self,
+        id: &str,
+        secret: &ProductSecret,
+    ) -> Result<SecretWrite, StoreError> {
+        let place = product_place(id);
+        let nonce = random().map_err(|why| StoreError::Io { why: why.to_string() })?;
+        let sealed = self.ring.seal(nonce, &place, secret.expose().as_bytes()).map_err(broken)?;
+        Ok(SecretWrite::Put(place, sealed))
+    }
+
+    /// What forgets it.
+    pub(crate) fn no_product(id: &str) -> SecretWrite {
+        SecretWrite::Remove(product_place(id))
+    }
+
+    /// A product's secret; none before there is one.
+    pub(crate) fn product_secret(
+        &self,
+        store: &impl Store,
+        id: &str,
+    ) -> Result<Option<ProductSecret>, StoreError> {
+        let Some(bytes) = self.open(store, &product_place(id))? else { return Ok(None) };
+        let text = core::str::from_utf8(&bytes).ok();
+        let secret = text.and_then(|text| ProductSecret::parse(text).ok());
+        let why = || StoreError::Corrupt { why: format!("{id}: no secret of a product") };
+        secret.ok_or_else(why).map(Some)
     }
 
     /// What keeps the answer to a call that may be sent again: there may be a secret in it.
@@ -159,6 +189,10 @@ pub(crate) fn key_place(id: &str) -> SecretId {
 fn place(device: &Identity) -> SecretId {
     let row = format!("{}/{}", device.product_id(), device.device_name());
     SecretId::new("device", "proof", row)
+}
+
+fn product_place(id: &str) -> SecretId {
+    SecretId::new("product", "secret", id)
 }
 
 fn answer_place(id: &str) -> SecretId {

@@ -107,6 +107,8 @@ impl Kind {
     pub const REPLAY: Self = Self(8);
     /// A call that made a batch. Its wake-up is when it may go.
     pub const CALL: Self = Self(9);
+    /// What is set of a product; its id is the product's. Its secret is a sealed one.
+    pub const SETTINGS: Self = Self(10);
 }
 
 /// A row that is no device. `Debug` shows the length of its body.

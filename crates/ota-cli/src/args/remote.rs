@@ -35,15 +35,67 @@ pub(crate) enum ProductCommand {
     Add {
         /// Its id.
         product: String,
+        /// What people call it.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        name: String,
+        /// What people say of it.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        description: String,
         #[command(flatten)]
         remote: Remote,
     },
+    /// One product.
+    #[command(after_help = "Example:\n  ota cloud product show TESTPROD01")]
+    Show {
+        /// Its id.
+        product: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Removes a product that has neither devices nor firmware any more.
+    #[command(after_help = "Example:\n  ota cloud product remove TESTPROD01")]
+    Remove {
+        /// Its id.
+        product: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Which devices may register themselves with the product's secret; shows it, or changes it.
+    Registration(Box<Registration>),
     /// The products that the key is for.
     #[command(after_help = "Example:\n  ota cloud product list")]
     List {
         #[command(flatten)]
         remote: Remote,
     },
+}
+
+const REGISTRATION: &str = "\
+Example:
+  ota cloud product registration TESTPROD01 --mode known
+  (umask 077 && ota cloud product registration TESTPROD01 --secret > product.secret)
+
+It is kept and shown. No endpoint of the cloud takes registrations yet.";
+
+#[derive(Debug, Args)]
+#[command(after_help = REGISTRATION)]
+pub(crate) struct Registration {
+    /// The product.
+    pub(crate) product: String,
+    /// off: none; known: those that were added; any: others, too, which are added by it.
+    #[arg(long, value_name = "WORD")]
+    pub(crate) mode: Option<String>,
+    /// How many may be added by it.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) limit: Option<u64>,
+    /// The file with the product's secret from now on, in place of one that is made.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// Print the product's secret, and nothing else.
+    #[arg(long)]
+    pub(crate) secret: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 #[derive(Debug, Subcommand)]

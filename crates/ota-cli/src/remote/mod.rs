@@ -6,6 +6,7 @@ mod events;
 mod export;
 mod firmware;
 mod import;
+mod product;
 mod progress;
 mod table;
 mod update;
@@ -20,7 +21,7 @@ use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, SendBody};
 
-use crate::args::{ProductCommand, Remote};
+use crate::args::Remote;
 use crate::failure::{Code, Failure};
 use crate::print;
 
@@ -30,6 +31,7 @@ pub(crate) use events::run as events;
 pub(crate) use export::run as export;
 pub(crate) use firmware::run as firmware;
 pub(crate) use import::run as import;
+pub(crate) use product::run as product;
 pub(crate) use update::{act, run as update};
 
 /// The longest answer that is taken in.
@@ -347,27 +349,6 @@ fn query(filters: &[String]) -> Result<String, Failure> {
         query.push_str(&format!("&{}={}", part(name), part(value)));
     }
     Ok(query)
-}
-
-/// `ota cloud product …`.
-pub(crate) fn product(command: &ProductCommand) -> Result<(), Failure> {
-    match command {
-        ProductCommand::Add { product, remote } => {
-            let client = Client::new(remote)?;
-            let made = client.post("/products", &serde_json::json!({ "id": product }))?;
-            client.show(&made, |_| print::out(&format!("{}: made", print::clean(product))));
-        }
-        ProductCommand::List { remote } => {
-            let client = Client::new(remote)?;
-            let list = client.get("/products")?;
-            client.show(&list, |list| {
-                for product in list["products"].as_array().into_iter().flatten() {
-                    print::out(&print::clean(product["id"].as_str().unwrap_or("?")));
-                }
-            });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -46,6 +46,10 @@ pub enum Op {
     Batch,
     BatchDevices,
     CancelBatch,
+    Product,
+    RemoveProduct,
+    Registration,
+    ChangeRegistration,
 }
 
 /// What a call is about.
@@ -106,6 +110,8 @@ macro_rules! product {
     };
 }
 
+const PRODUCT: &str = product!("");
+const REGISTRATION: &str = product!("/registration");
 const DEVICES: &str = product!("/devices");
 const DEVICE: &str = product!("/devices/{name}");
 const BATCHES: &str = product!("/batches");
@@ -124,6 +130,28 @@ pub const OPERATIONS: &[Operation] = &[
     row(Op::Describe, ("GET", "/api/v1/openapi.json", &[]), ANY, 200, "This document"),
     row(Op::Products, ("GET", "/api/v1/products", &[]), ANY, 200, "The products of the key"),
     row(Op::AddProduct, ("POST", "/api/v1/products", &[]), ROOT, 201, "Make a product"),
+    row(Op::Product, ("GET", PRODUCT, &[]), LOOK, 200, "One product"),
+    row(
+        Op::RemoveProduct,
+        ("DELETE", PRODUCT, &[]),
+        ROOT,
+        204,
+        "Remove a product that has neither devices nor firmware any more",
+    ),
+    row(
+        Op::Registration,
+        ("GET", REGISTRATION, &[]),
+        LOOK,
+        200,
+        "How the product's devices may register themselves",
+    ),
+    row(
+        Op::ChangeRegistration,
+        ("PATCH", REGISTRATION, &[]),
+        OPERATE,
+        200,
+        "Say which devices may register themselves, and how many, or give the product's secret",
+    ),
     row(
         Op::Events,
         ("GET", "/api/v1/events", &["after", "device", "product"]),

@@ -56,28 +56,7 @@ pub(crate) fn is_hidden(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// A product to be made.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct NewProduct {
-    /// Its id: 1 to 32 letters, digits or `_ - : .`.
-    pub id: String,
-}
-
-impl NewProduct {
-    /// Reads a body.
-    ///
-    /// # Errors
-    /// [`Code::Invalid`].
-    pub fn read(body: &[u8]) -> Result<Self, Problem> {
-        let new: Self = read_json(body)?;
-        check_product("id", &new.id)?;
-        Ok(new)
-    }
-}
-
-fn check_product(field: &'static str, product: &str) -> Result<(), Problem> {
+pub(super) fn check_product(field: &'static str, product: &str) -> Result<(), Problem> {
     Identity::new(product, "device").map(drop).map_err(|why| Problem::field(field, why.to_string()))
 }
 

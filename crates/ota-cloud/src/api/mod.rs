@@ -15,6 +15,7 @@ mod key;
 mod once;
 mod openapi;
 mod problem;
+mod product;
 mod schema;
 mod view;
 
@@ -23,13 +24,19 @@ pub use budget::Budget;
 pub use call::{Call, DeviceFilter, OPERATIONS, Op, Operation, Query, Scope, TaskFilter, find};
 pub use feed::{FeedFilter, Told, keep_alive};
 pub use firmware::{ChangeFirmware, FirmwareState, FirmwareView, NewFirmware, NewUpdate, module};
-pub use input::{ChangeDevice, NewDevice, NewKey, NewProduct, devices_of_csv, read_json};
+#[cfg(any(feature = "table", feature = "vendor"))]
+pub(crate) use input::is_hidden;
+pub use input::{ChangeDevice, NewDevice, NewKey, devices_of_csv, read_json};
 #[cfg(feature = "table")]
-pub(crate) use input::{MAX_ROWS, flag, is_hidden, tags_of_csv};
+pub(crate) use input::{MAX_ROWS, flag, tags_of_csv};
 #[cfg(feature = "table")]
 pub(crate) use key::hex;
 pub use key::{Caller, Grant, Key, KeyText, Right, Role};
 pub use once::Once;
 pub use openapi::describe;
 pub use problem::{Code, Problem};
+pub use product::{
+    ChangeRegistration, NewProduct, ProductSecret, ProductView, Registering, Registration,
+    RegistrationView, Settings, Studio, product_id,
+};
 pub use view::{DeviceView, EventView, KeyView, ModuleView, NotOfferedView, TaskView, to_json};

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::call::Op;
+use super::product::Registration;
 use crate::batch::Batch;
 
 /// An object of a request: nothing else is in it.
@@ -78,8 +79,22 @@ fn common() -> Value {
             "status": of("integer"), "code": of("string"), "title": of("string"),
             "field": of("string"),
         })),
-        "NewProduct": taken(&["id"], json!({ "id": of("string") })),
-        "Product": shown(&["id"], json!({ "id": of("string") })),
+        "NewProduct": taken(&["id"], json!({
+            "id": of("string"), "name": of("string"), "description": of("string"),
+        })),
+        "Product": shown(&["id"], json!({
+            "id": of("string"), "name": of("string"), "description": of("string"),
+            "made": of("integer"),
+        })),
+        "ChangeRegistration": taken(&[], json!({
+            "mode": { "type": ["string", "null"], "enum": ["off", "known", "any", null] },
+            "limit": { "type": ["integer", "null"], "minimum": 0, "maximum": Registration::MOST },
+            "secret": or_null("string"),
+        })),
+        "Registration": shown(&["mode", "limit", "secret"], json!({
+            "mode": one_of(&["off", "known", "any"]), "limit": of("integer"),
+            "secret": or_null("string"),
+        })),
         "Products": page("products", "Product", None),
         "NewKey": taken(&["name", "role"], json!({
             "name": of("string"), "role": one_of(ROLES), "product": or_null("string"),
@@ -240,6 +255,7 @@ pub(super) fn body(op: Op) -> Option<Value> {
     let json = |schema: &str| json!({ "application/json": { "schema": of_name(schema) } });
     let content = match op {
         Op::AddProduct => json("NewProduct"),
+        Op::ChangeRegistration => json("ChangeRegistration"),
         Op::AddKey => json("NewKey"),
         Op::AddDevices => json!({
             "application/json": { "schema": of_name("NewDevice") },
@@ -263,7 +279,8 @@ pub(super) fn answer(op: Op) -> Option<Value> {
     Some(match op {
         Op::Describe => json(of("object")),
         Op::Products => json(of_name("Products")),
-        Op::AddProduct => json(of_name("Product")),
+        Op::AddProduct | Op::Product => json(of_name("Product")),
+        Op::Registration | Op::ChangeRegistration => json(of_name("Registration")),
         Op::Keys => json(of_name("Keys")),
         Op::AddKey => json(of_name("MadeKey")),
         Op::Devices => json(of_name("Devices")),
@@ -283,6 +300,6 @@ pub(super) fn answer(op: Op) -> Option<Value> {
             "application/octet-stream": { "schema": { "type": "string", "format": "binary" } },
         }),
         Op::Events => json!({ "text/event-stream": { "schema": of("string") } }),
-        Op::RemoveKey | Op::RemoveDevice | Op::RemoveFirmware => return None,
+        Op::RemoveProduct | Op::RemoveKey | Op::RemoveDevice | Op::RemoveFirmware => return None,
     })
 }

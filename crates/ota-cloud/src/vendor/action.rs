@@ -2,6 +2,7 @@
 
 use super::error::{ApiError, Code};
 use super::params::{Params, Psk, Take};
+use super::product::{self, Properties};
 use crate::api::Right;
 
 /// A search by key. Which keys there are is the vendor's secret; ours are told apart later.
@@ -251,6 +252,37 @@ actions! {
     Read DescribeProduct = "DescribeProduct" | "DescribeStudioProduct" {
         product: String = "ProductId",
     }
+    Administer CreateProduct = "CreateProduct" {
+        id: Option<String> = "ProductId",
+        name: String = "ProductName",
+        properties: Properties = "ProductProperties",
+        skey: Option<String> = "Skey",
+    }
+    Administer CreateStudioProduct = "CreateStudioProduct" {
+        id: Option<String> = "ProductId",
+        name: String = "ProductName",
+        category: i64 = "CategoryId",
+        kind: u64 = "ProductType",
+        encryption: String = "EncryptionType",
+        net: String = "NetType",
+        protocol: i64 = "DataProtocol",
+        description: String = "ProductDesc",
+        project: String = "ProjectId",
+        ca: Option<String> = "PrivateCAName",
+    }
+    Administer DeleteProduct = "DeleteProduct" | "DeleteStudioProduct" {
+        product: String = "ProductId",
+        skey: Option<String> = "Skey",
+    }
+    Operate UpdateProductDynamicRegister =
+        "UpdateProductDynamicRegister" | "ModifyProductDynamicRegister" {
+        product: String = "ProductId",
+        kind: u64 = "RegisterType",
+        limit: u64 = "RegisterLimit",
+    }
+    Read DescribeProductDynamicRegister = "DescribeProductDynamicRegister" {
+        product: String = "ProductId",
+    }
     Operate CreateDevice = "CreateDevice" {
         product: String = "ProductId",
         device: String = "DeviceName",
@@ -318,11 +350,54 @@ impl Action {
             Self::CreateDevice { certificate: Some(_), .. } => {
                 unsupported("TlsCrt", "a device with a certificate is registered elsewhere")
             }
+            Self::CreateProduct { .. } | Self::CreateStudioProduct { .. } => self.check_product(),
+            Self::DeleteProduct { skey: Some(skey), .. } if !skey.is_empty() => {
+                unsupported("Skey", "it is for LoRa")
+            }
+            Self::UpdateProductDynamicRegister { kind, limit, .. } => {
+                product::registration(*kind, *limit).map(drop)
+            }
             Self::UpdateDevicesEnableState { status, .. } => need("Status", *status <= 1, "0 or 1"),
             Self::DescribeDevices { state, filters, .. }
                 if state.is_some() || !filters.is_empty() =>
             {
                 unsupported("EnableState", "devices are not searched by it, nor by Filters")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_product(&self) -> Result<(), ApiError> {
+        let asked = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        match self {
+            Self::CreateProduct { name, properties, skey, .. } => {
+                product::check_name(name)?;
+                if asked(skey) {
+                    return unsupported("Skey", "it is for LoRa");
+                }
+                properties.check()
+            }
+            Self::CreateStudioProduct {
+                name,
+                kind,
+                encryption,
+                net,
+                description,
+                project,
+                ca,
+                ..
+            } => {
+                product::check_name(name)?;
+                product::check_kind(Some(encryption), Some(*kind))?;
+                for (name, text) in
+                    [("NetType", net), ("ProductDesc", description), ("ProjectId", project)]
+                {
+                    product::check_text(name, text)?;
+                }
+                if asked(ca) {
+                    return unsupported("PrivateCAName", "devices show a secret here");
+                }
+                Ok(())
             }
             _ => Ok(()),
         }

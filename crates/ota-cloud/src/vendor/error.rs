@@ -78,6 +78,9 @@ codes! {
     DeviceOtaTaskInProgress = "UnsupportedOperation.DeviceOtaTaskInProgress"
     DeviceIsNotEnabled = "UnauthorizedOperation.DeviceIsNotEnabled"
     DeviceAlreadyExist = "InvalidParameterValue.DeviceAlreadyExist"
+    ProductAlreadyExist = "InvalidParameterValue.ProductAlreadyExist"
+    DevicesExistUnderProduct = "UnauthorizedOperation.DevicesExistUnderProduct"
+    DevicesExistUnderStudioProduct = "UnsupportedOperation.DevicesExistUnderProduct"
     ResourceInsufficient = "ResourceInsufficient"
     ResourceNotFound = "ResourceNotFound"
 }
@@ -98,13 +101,14 @@ impl ApiError {
         Self { code, message: message.into() }
     }
 
-    /// As the clients of a version of the API know it: two names differ.
+    /// As the clients of a version of the API know it: three names differ.
     #[must_use]
     pub fn in_version(mut self, version: &str) -> Self {
         let explorer = version == EXPLORER;
         self.code = match self.code {
             Code::ProductNotExist if explorer => Code::ProductOrDeviceNotExist,
             Code::OtherUpdateTaskExist if !explorer => Code::DeviceRunningOtherOtaTask,
+            Code::DevicesExistUnderProduct if explorer => Code::DevicesExistUnderStudioProduct,
             code => code,
         };
         self

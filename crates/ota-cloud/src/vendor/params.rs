@@ -10,6 +10,7 @@ use serde_json::{Map, Number, Value};
 
 use super::action::Filter;
 use super::error::{ApiError, Code};
+use super::product::{OTHERS, Properties};
 
 /// The longest query in bytes, as the vendor's.
 const MAX_QUERY: usize = 32 * 1_024;
@@ -281,6 +282,30 @@ fn list<T>(
 impl Take for Vec<String> {
     fn take(params: &Params, name: &str) -> Result<Self, ApiError> {
         list(params, name, |value| text(name, value))
+    }
+}
+
+impl Take for Properties {
+    fn take(params: &Params, name: &str) -> Result<Self, ApiError> {
+        let Some(value) = params.get(name) else { return Ok(Self::default()) };
+        let fields = value.as_object().ok_or_else(|| wrong(name, "an object"))?;
+        let fields = Params(fields.clone());
+        // A number counts as its text.
+        let asks = |other: &str, nothing: &[&str]| match fields.get(other) {
+            None => false,
+            Some(Value::String(text)) => !nothing.contains(&text.as_str()),
+            Some(value) => !nothing.contains(&value.to_string().as_str()),
+        };
+        let other = OTHERS.iter().find(|(other, nothing)| asks(other, nothing));
+        Ok(Self {
+            description: Take::take(&fields, "ProductDescription")?,
+            encryption: Take::take(&fields, "EncryptionType")?,
+            kind: Take::take(&fields, "ProductType")?,
+            register: Take::take(&fields, "RegisterType")?,
+            limit: Take::take(&fields, "RegisterLimit")?,
+            secret: Take::take(&fields, "ProductSecret")?,
+            other: other.map(|(other, _)| *other),
+        })
     }
 }
 

@@ -1,7 +1,9 @@
 //! What a call may bring: a name of its own, a body of some type, filters, digests.
 
 use ota_cloud::api::{
-    Caller, Code, DeviceFilter, Key, NewDevice, NewFirmware, Once, Query, Role, find,
+    Caller, ChangeRegistration, Code, DeviceFilter, Key, NewDevice, NewFirmware, NewProduct, Once,
+    ProductSecret, Query, Registering, Registration, RegistrationView, Role, Settings, find,
+    product_id,
 };
 
 use super::caller;
@@ -168,4 +170,48 @@ fn tags_are_kept_as_they_are_given() {
     let tags: Vec<_> = new.tags.iter().map(|(tag, value)| (tag.as_str(), value.as_str())).collect();
     assert_eq!(tags, [("empty", ""), ("site", "a b")]);
     assert!(NewDevice::read(br#"{"name":"d"}"#).unwrap().tags.is_empty());
+}
+
+#[test]
+fn secrets_and_ids_of_products_are_of_random_bytes_and_hidden() {
+    let secret = ProductSecret::make([0xa7; ProductSecret::RANDOM]);
+    assert_eq!(secret.expose().len(), 24);
+    assert_eq!(ProductSecret::parse(secret.expose()), Ok(secret.clone()));
+    assert!(!format!("{secret:?}").contains(secret.expose()));
+    let mut random = [0; 20];
+    random[19] = 35;
+    assert_eq!(product_id(random), "AAAAAAAAA9");
+    let change = br#"{"mode":"any","limit":3,"secret":"ABCDEFGHIJKLMNOPQRSTUVWX"}"#;
+    let change = ChangeRegistration::read(change).unwrap();
+    assert!(!format!("{change:?}").contains("ABCDE"), "{change:?}");
+    let of = change.over(Registration::default()).unwrap();
+    let view = RegistrationView::new(of, Some(&secret));
+    assert!(!format!("{view:?}").contains(secret.expose()), "{view:?}");
+    // Of what is there the limit stays, and one of none is no limit.
+    let off = ChangeRegistration::read(br#"{"mode":"off"}"#).unwrap();
+    assert_eq!(off.over(of).unwrap().limit, 3);
+    let any = ChangeRegistration::read(br#"{"mode":"any"}"#).unwrap();
+    assert_eq!(any.over(Registration::default()).unwrap_err().field, Some("limit"));
+}
+
+#[test]
+fn settings_are_read_back_and_older_ones_have_none() {
+    let new = br#"{"id":"P","name":"lamp","description":"of glass"}"#;
+    let settings = NewProduct::read(new).unwrap().settings(7);
+    assert_eq!(Settings::from_bytes(&settings.to_bytes().unwrap()), Ok(settings));
+    let none = Settings::from_bytes(b"{}").unwrap();
+    assert_eq!((none.called("P"), none.registration.mode), ("P", Registering::Off));
+    for mode in [Registering::Off, Registering::Known, Registering::Any] {
+        assert_eq!(Registering::of_number(mode.number().into()), Some(mode));
+        assert_eq!(Registering::parse(mode.word()), Some(mode));
+    }
+    assert_eq!(Registering::of_number(3), None);
+    for bad in [
+        r#"{"id":"P","name":"a\u202eb"}"#.to_owned(),
+        format!(r#"{{"id":"P","name":"{}"}}"#, "x".repeat(65)),
+        format!(r#"{{"id":"P","description":"{}"}}"#, "x".repeat(257)),
+        r#"{"id":"a/b"}"#.to_owned(),
+    ] {
+        assert_eq!(NewProduct::read(bad.as_bytes()).unwrap_err().code, Code::Invalid, "{bad}");
+    }
 }

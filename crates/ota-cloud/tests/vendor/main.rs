@@ -465,7 +465,7 @@ fn missing_wrong_and_impossible_parameters_have_their_codes() {
 #[test]
 fn every_firmware_action_is_known() {
     // The others are products, devices and a list of them.
-    assert_eq!(Action::NAMES.len(), 29 + 11);
+    assert_eq!(Action::NAMES.len(), 29 + 18);
     let all = json!({
         "ProductId": "P", "FirmwareVersion": "1", "DeviceName": "d", "TaskId": 1, "Status": 6,
         "Md5sum": "0123456789abcdef0123456789ABCDEF", "FileSize": "1024", "FirmwareName": "n",

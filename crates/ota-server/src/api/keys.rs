@@ -1,8 +1,8 @@
-//! Products and API keys.
+//! API keys.
 
-use ota_cloud::api::{Code, Key, KeyView, NewKey, NewProduct, Problem};
+use ota_cloud::api::{Code, Key, KeyView, NewKey, Problem};
 use ota_store::{Item, Kind, Read, SecretWrite, StoreError};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::first::{has_root, is_root};
 use super::reply::Reply;
@@ -15,7 +15,7 @@ use crate::random;
 const PAGE: usize = 100;
 
 /// All items of a kind.
-fn all(read: &dyn Read, kind: Kind) -> Result<Vec<Item>, StoreError> {
+pub(super) fn all(read: &dyn Read, kind: Kind) -> Result<Vec<Item>, StoreError> {
     let mut items: Vec<Item> = Vec::new();
     loop {
         let after = items.last().map(|item| item.id.as_str());
@@ -25,30 +25,6 @@ fn all(read: &dyn Read, kind: Kind) -> Result<Vec<Item>, StoreError> {
         }
         items.extend(page);
     }
-}
-
-pub(super) async fn products(api: &Api, asked: Asked) -> Result<Reply, Problem> {
-    let items = api.read(|read| all(read, Kind::PRODUCT)).await?;
-    let seen = items.iter().filter(|item| asked.grant.caller().sees(&item.id));
-    let products: Vec<Value> = seen.map(|item| json!({ "id": item.id })).collect();
-    Ok(Reply::json(200, &json!({ "products": products })))
-}
-
-pub(super) async fn add_product(api: &Api, asked: Asked) -> Result<Reply, Problem> {
-    let new = NewProduct::read(&asked.body)?;
-    let id = new.id.clone();
-    let made = api
-        .ask(move |hub, now| {
-            let audit = vec![audit(now, &asked, &new.id)];
-            let mut rider = Rider { audit, ..Rider::default() };
-            once::mount(hub, &asked, &mut rider, Some(&json!({ "id": new.id })))?;
-            Ok(hub.cloud.add_product(&new.id, rider)?)
-        })
-        .await?;
-    if made {
-        return Ok(Reply::json(201, &json!({ "id": id })));
-    }
-    Err(Problem::new(Code::Exists, "the product is there already"))
 }
 
 pub(super) async fn list(api: &Api) -> Result<Reply, Problem> {

@@ -15,6 +15,7 @@ mod keys;
 mod known;
 mod limits;
 mod once;
+mod products;
 mod reply;
 mod updates;
 mod vendor;
@@ -284,8 +285,12 @@ impl Api {
     async fn dispatch(&self, asked: Asked) -> Result<Reply, Problem> {
         match asked.call.operation().op {
             Op::Describe => Ok(Reply::text("application/json", api::describe())),
-            Op::Products => keys::products(self, asked).await,
-            Op::AddProduct => keys::add_product(self, asked).await,
+            Op::Products => products::list(self, asked).await,
+            Op::AddProduct => products::add(self, asked).await,
+            Op::Product => products::show(self, asked).await,
+            Op::RemoveProduct => products::remove(self, asked).await,
+            Op::Registration => products::registration(self, asked).await,
+            Op::ChangeRegistration => products::change_registration(self, asked).await,
             Op::Keys => keys::list(self).await,
             Op::AddKey => keys::add(self, asked).await,
             Op::RemoveKey => keys::remove(self, asked).await,

@@ -66,6 +66,10 @@ impl Shelf {
         begins || parts.into_iter().any(|part| self.products.contains(part))
     }
 
+    fn forget(&mut self, product_id: &str) {
+        self.products.remove(product_id);
+    }
+
     fn learn(&mut self, product_id: &str) {
         self.products.insert(product_id.to_owned());
     }
@@ -322,6 +326,19 @@ impl<S: Store> Engine<S> {
         self.put_rider(rider)?;
         self.shelf.learn(product_id);
         Ok(true)
+    }
+
+    /// Removes a product's row. What else it has is the caller's to remove before.
+    ///
+    /// # Errors
+    /// What the store refuses; nothing is changed.
+    pub fn remove_product(&mut self, product_id: &str, mut rider: Rider) -> Result<(), StoreError> {
+        if let Some(item) = self.store.read().item(Kind::PRODUCT, product_id)? {
+            rider.gone_items.push((Kind::PRODUCT, item.id, item.rev));
+        }
+        self.put_rider(rider)?;
+        self.shelf.forget(product_id);
+        Ok(())
     }
 
     fn put(&mut self, kind: Kind, id: String, body: Vec<u8>) -> Result<(), StoreError> {

@@ -68,19 +68,23 @@ async fn ids_of_another_product_are_unknown_ones_byte_for_byte() {
     let keys = [site.key("admin", "A").await, site.key("viewer", "A").await];
     let bodies = [r#"{"name":"x"}"#, "{}", "evil", ""];
     let mut walked = 0;
-    for operation in OPERATIONS.iter().filter(|row| row.scope == Scope::Product) {
+    for operation in OPERATIONS.iter().filter(|row| row.path.contains("{product}")) {
         let path = operation.path.strip_prefix("/api/v1").unwrap();
         let path = |product: &str, name: &str| {
             path.replace("{product}", product)
                 .replace("{name}", name)
                 .replace("{task}", "0-1")
                 .replace("{version}", "1.0.0")
+                .replace("{batch}", "1")
         };
         for (key, body) in keys.iter().zip(bodies).chain(keys.iter().zip(["evil", ""])) {
             let method = operation.method;
             let foreign = site.call_as(key, method, &path("B", "b1"), body).await;
             let unknown = site.call_as(key, method, &path("NOSUCH", "b1"), body).await;
-            assert_eq!(foreign.problem(404), "unknown-product");
+            match operation.scope {
+                Scope::Service => assert_eq!(foreign.problem(403), "forbidden"),
+                _ => assert_eq!(foreign.problem(404), "unknown-product"),
+            }
             let undated = |head: &str| {
                 let lines = head.lines().filter(|line| !line.starts_with("date: "));
                 lines.collect::<Vec<_>>().join("\n")
@@ -95,7 +99,13 @@ async fn ids_of_another_product_are_unknown_ones_byte_for_byte() {
             walked += 1;
         }
     }
-    assert!(walked >= 28, "{walked}");
+    assert!(walked >= 4 * 28, "{walked}");
+    for query in ["product", "device=b1&product"] {
+        let events = |of: &str| site.call_as(&keys[0], "GET", &format!("/events?{query}={of}"), "");
+        let (foreign, unknown) = (events("B").await, events("NOSUCH").await);
+        assert_eq!(foreign.problem(404), "unknown-product");
+        assert_eq!(foreign.body, unknown.body);
+    }
     // Nothing of it had an effect.
     site.get("/products/B/devices/b1").await.expect(200);
     let seen = site.call_as(&keys[0], "GET", "/products", "").await.expect(200);

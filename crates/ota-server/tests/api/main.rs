@@ -9,6 +9,7 @@ mod firmware;
 mod hostile;
 mod keys;
 mod once;
+mod products;
 mod schemas;
 mod strangers;
 mod vendor;

@@ -1,4 +1,4 @@
-//! Products and devices, as far as updates need them.
+//! Devices, as far as updates need them.
 
 use ota_cloud::Device;
 use ota_cloud::api::NewDevice;
@@ -16,8 +16,6 @@ const FAR: u64 = 100_000;
 
 pub(super) async fn dispatch(asked: Asked, action: Action) -> Answer {
     match action {
-        Action::DescribeProducts { offset, limit, .. } => products(asked, offset, limit).await,
-        Action::DescribeProduct { .. } => Ok(product(asked.grant.product())),
         Action::CreateDevice { device, psk, .. } => create(asked, device, psk).await,
         Action::DescribeDevice { device, .. } => describe(asked, device).await,
         Action::DescribeDevices { .. } => list(asked, action).await,
@@ -28,29 +26,6 @@ pub(super) async fn dispatch(asked: Asked, action: Action) -> Answer {
         // An action of a later ota-cloud.
         _ => Err(ApiError::new(Code::InvalidAction, "there is no such action")),
     }
-}
-
-fn product(id: &str) -> Value {
-    json!({
-        "ProductId": id, "ProductName": id,
-        "ProductMetadata": { "CreationDate": 0 },
-        "ProductProperties": { "EncryptionType": "2", "ProductType": 0, "RegisterType": 0 },
-        "Product": { "ProductId": id, "ProductName": id },
-    })
-}
-
-async fn products(asked: Asked, offset: Option<u64>, limit: Option<u64>) -> Answer {
-    let who = asked.clone();
-    asked
-        .read(move |read| {
-            let ids = all(read, Kind::PRODUCT, "")?.into_iter().map(|item| item.id);
-            let ids: Vec<String> = ids.filter(|id| who.sees(id)).collect();
-            let total = ids.len();
-            let shown = page(ids, offset.unwrap_or(0), limit.unwrap_or(MAX_ROWS));
-            let shown: Vec<Value> = shown.iter().map(|id| product(id)).collect();
-            Ok(json!({ "TotalCount": total, "Total": total, "Products": shown }))
-        })
-        .await
 }
 
 async fn create(asked: Asked, name: String, psk: Option<Psk>) -> Answer {

@@ -6,6 +6,7 @@ mod batch;
 mod devices;
 mod firmware;
 mod modules;
+mod products;
 mod upload;
 mod watch;
 
@@ -286,6 +287,16 @@ async fn dispatch(asked: Asked, action: Action) -> Answer {
             modules::list(asked, offset(page, size), size).await
         }
         A::ListProductOtaModules { .. } => modules::of_product(asked).await,
+        A::DescribeProducts { offset, limit, .. } => products::list(asked, offset, limit).await,
+        A::DescribeProduct { .. } => products::describe(asked).await,
+        A::CreateProduct { .. } | A::CreateStudioProduct { .. } => {
+            products::create(asked, action).await
+        }
+        A::DeleteProduct { product, .. } => products::delete(asked, product).await,
+        A::UpdateProductDynamicRegister { kind, limit, .. } => {
+            products::set_registration(asked, kind, limit).await
+        }
+        A::DescribeProductDynamicRegister { .. } => products::registration(asked).await,
         other => devices::dispatch(asked, other).await,
     }
 }

@@ -1,0 +1,173 @@
+//! Products, and how their devices may register themselves.
+
+use ota_cloud::api::{ChangeRegistration, Settings, Studio, product_id};
+use ota_cloud::vendor::{product_info, registration_info, studio_settings};
+
+use super::*;
+use crate::api::products::{self, Used};
+
+/// How often an id is drawn that is not free.
+const DRAWS: usize = 20;
+
+pub(super) async fn list(asked: Asked, offset: Option<u64>, limit: Option<u64>) -> Answer {
+    let who = asked.clone();
+    asked
+        .read(move |read| {
+            let ids = all(read, Kind::PRODUCT, "")?.into_iter().map(|item| item.id);
+            let ids: Vec<String> = ids.filter(|id| who.sees(id)).collect();
+            let total = ids.len();
+            let shown = page(ids, offset.unwrap_or(0), limit.unwrap_or(MAX_ROWS));
+            let show = |id: &String| Ok(product_info(id, &products::settings(read, id)?, None));
+            let shown = shown.iter().map(show).collect::<Result<Vec<Value>, StoreError>>()?;
+            Ok(json!({ "TotalCount": total, "Total": total, "Products": listed(shown) }))
+        })
+        .await
+}
+
+/// In a list both consoles have a product's fields side by side.
+fn listed(shown: Vec<Value>) -> Vec<Value> {
+    let flat = |product: Value| {
+        let mut flat = product.get("Product").cloned().unwrap_or_default();
+        if let (Value::Object(flat), Value::Object(product)) = (&mut flat, product) {
+            flat.extend(product);
+        }
+        flat
+    };
+    shown.into_iter().map(flat).collect()
+}
+
+pub(super) async fn describe(asked: Asked) -> Answer {
+    let who = asked.clone();
+    asked
+        .ask(move |hub, _| {
+            let id = who.grant.product();
+            let settings = products::settings(hub.cloud.store().read(), id)?;
+            let secret = products::secret(hub, &who.grant)?;
+            Ok(product_info(id, &settings, secret.as_ref()))
+        })
+        .await
+}
+
+pub(super) async fn create(asked: Asked, action: Action) -> Answer {
+    let who = asked.clone();
+    asked
+        .ask(move |hub, now| {
+            let micros = now.as_micros();
+            let (chosen, settings) = match action {
+                Action::CreateProduct { id, name, properties, .. } => {
+                    (id, properties.settings(&name, micros)?)
+                }
+                Action::CreateStudioProduct {
+                    id,
+                    name,
+                    category,
+                    net,
+                    protocol,
+                    description,
+                    project,
+                    ..
+                } => {
+                    let studio = Studio::new(category, &net, protocol, &project);
+                    (id, studio_settings(&name, &description, studio, micros))
+                }
+                _ => return Ok(Value::Null),
+            };
+            is_new(hub, &settings.name)?;
+            let id = made(hub, chosen, &settings, &who, now)?;
+            let secret = hub.keys.product_secret(hub.cloud.store(), &id)?;
+            Ok(product_info(&id, &settings, secret.as_ref()))
+        })
+        .await
+}
+
+fn exists() -> ApiError {
+    ApiError::new(Code::ProductAlreadyExist, "there is a product of this name, or id")
+}
+
+/// A name is one product's alone, as in the vendor's cloud.
+fn is_new(hub: &Hub, name: &str) -> Result<(), Oops> {
+    let read = hub.cloud.store().read();
+    for item in all(read, Kind::PRODUCT, "")? {
+        if products::settings(read, &item.id)?.called(&item.id) == name {
+            return Err(exists().into());
+        }
+    }
+    Ok(())
+}
+
+/// Makes it, with the id that the caller chose or with one that is drawn.
+fn made(
+    hub: &mut Hub,
+    chosen: Option<String>,
+    settings: &Settings,
+    who: &Asked,
+    now: Instant,
+) -> Result<String, Oops> {
+    if let Some(id) = chosen {
+        let body = json!({ "id": id }).to_string();
+        ota_cloud::api::NewProduct::read(body.as_bytes())?;
+        let rider = who.rider(now, &id);
+        return match products::make(hub, &id, settings, rider).map_err(taken)? {
+            true => Ok(id),
+            false => Err(exists().into()),
+        };
+    }
+    for _ in 0..DRAWS {
+        let no = |_| ApiError::new(Code::InternalError, "there is no randomness");
+        let id = product_id(random().map_err(no)?);
+        let rider = who.rider(now, &id);
+        match products::make(hub, &id, settings, rider) {
+            Ok(true) => return Ok(id),
+            Ok(false) => {}
+            Err(crate::api::Failed::Refused(_)) => {}
+            Err(why) => return Err(why.into()),
+        }
+    }
+    let what = "other products' ids begin any that was drawn: name one with ProductId";
+    Err(ApiError::new(Code::FailedOperation, what).into())
+}
+
+/// An id that begins another one's is as good as there.
+fn taken(why: crate::api::Failed) -> Oops {
+    match why {
+        crate::api::Failed::Refused(why) if why.code == ota_cloud::api::Code::Exists => {
+            ApiError::new(Code::ProductAlreadyExist, why.detail).into()
+        }
+        why => why.into(),
+    }
+}
+
+pub(super) async fn delete(asked: Asked, product: String) -> Answer {
+    let (who, of) = (asked.clone(), product.clone());
+    let line = std::sync::Arc::new(move |now| who.audit(now, &of));
+    match products::removed(&asked.api, &product, line).await {
+        Ok(()) => Ok(Value::Null),
+        Err(why) if why == Problem::from(Used::ByDevices) => {
+            Err(ApiError::new(Code::DevicesExistUnderProduct, why.detail))
+        }
+        Err(why) => Err((&why).into()),
+    }
+}
+
+pub(super) async fn registration(asked: Asked) -> Answer {
+    let who = asked.clone();
+    asked
+        .ask(move |hub, _| {
+            let settings = products::settings(hub.cloud.store().read(), who.grant.product())?;
+            let secret = products::secret(hub, &who.grant)?;
+            Ok(registration_info(settings.registration, secret.as_ref()))
+        })
+        .await
+}
+
+pub(super) async fn set_registration(asked: Asked, kind: u64, limit: u64) -> Answer {
+    let change = ChangeRegistration::to(vendor::registration(kind, limit)?);
+    let who = asked.clone();
+    asked
+        .ask(move |hub, now| {
+            let line = who.audit(now, who.grant.product());
+            let (settings, secret) = products::set(hub, &who.grant, &change, line)?;
+            Ok(registration_info(settings.registration, secret.as_ref()))
+        })
+        .await
+}
