@@ -266,6 +266,7 @@ pub(crate) struct FirmwareAdd {
 const IMPORT: &str = "\
 Example:
   ota cloud import devices.csv --secrets-to secrets.csv
+  ota cloud import --from https://iotexplorer.tencentcloudapi.com --from-key-file vendor.key
 
 The table is CSV. Its first line names the columns: name, and as needed product, secret, tags, disabled.
 A secret is in Base64; without one it is made, and written to a new file that only you may read, on the
@@ -275,14 +276,36 @@ admin's. Devices that are there are left as they are.
 
 A wrong line is told by its number, and nothing is sent then. A run that was cut off is begun again with
 the same table: within an hour the cloud answers as it did, and another --secrets-to gets every secret.
+With --from it reads products, how their devices register themselves, devices with secrets and tags, and
+released firmware with its bytes, and brings over what is not there yet. It only reads there, one call
+after the other. What is no product, device or firmware here is left out, and told.
+
 It ends with 0 when every device is there, with 7 when some were refused, else as the other commands.";
 
 #[derive(Debug, Args)]
 #[command(after_help = IMPORT)]
 pub(crate) struct Import {
     /// The table.
-    pub(crate) file: PathBuf,
-    /// The product of all of it, where there is no column of products.
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    pub(crate) file: Option<PathBuf>,
+    /// The vendor's API, or another cloud's, in place of a table.
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: Option<String>,
+    /// The file with its SecretId and SecretKey, a line for each, or with a key of another cloud;
+    /// else TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub(crate) from_key_file: Option<PathBuf>,
+    /// Which of the vendor's products it is: explorer or hub.
+    #[arg(long = "from-service", value_name = "WORD", default_value = "explorer")]
+    pub(crate) service: String,
+    /// Its region.
+    #[arg(long = "from-region", value_name = "REGION", default_value = "ap-guangzhou")]
+    pub(crate) region: String,
+    /// The authorities that its certificate may come from, in PEM, in place of those of the web.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub(crate) from_ca_file: Option<PathBuf>,
+    /// The product of all of the table, where there is no column of products; with --from the one
+    /// to bring over, in place of all.
     #[arg(long, value_name = "PRODUCT")]
     pub(crate) product: Option<String>,
     /// The file, not there yet, for the secrets that are made.

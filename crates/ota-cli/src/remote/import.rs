@@ -18,25 +18,22 @@ use crate::failure::{Code, Failure};
 use crate::print::{clean, err, out};
 
 pub(crate) fn run(args: &args::Import) -> Result<(), Failure> {
+    if let Some(url) = &args.from {
+        return super::pull::run(args, url);
+    }
     let client = Client::new(&args.remote)?;
-    let table = read(&args.file, args.product.as_deref())?;
+    let file = args.file.as_deref().ok_or_else(|| Failure::usage("which table?"))?;
+    let table = read(file, args.product.as_deref())?;
     if let (Some(row), None) = (table.without_secret(), &args.secrets_to) {
         return Err(Failure::usage(format!(
             "line {}: the device has no secret, and one would be made: give --secrets-to FILE",
             row.line
         )));
     }
-    let mut secrets = args.secrets_to.as_deref().map(Secrets::new).transpose()?;
-    let mut progress = Progress::of_devices(u64::try_from(table.rows().len()).ok(), client.json);
+    let secrets = args.secrets_to.as_deref().map(Secrets::new).transpose()?;
+    let progress = Progress::of_devices(u64::try_from(table.rows().len()).ok(), client.json);
     let known = products(&client, &progress)?;
-    let mut import = Import::new(table, known);
-    let ended = send(&client, &mut import, secrets.as_mut(), &mut progress);
-    drop(progress);
-    let counts = import.counts();
-    ended.map_err(|why| Failure {
-        message: format!("{}; {}: begin again with the same table", why.message, words(&counts)),
-        ..why
-    })?;
+    let counts = bring(&client, table, known, secrets, progress)?;
     if client.json {
         out(&json!({ "counts": {
             "made": counts.made, "made_before": counts.earlier, "there": counts.there,
@@ -53,6 +50,25 @@ pub(crate) fn run(args: &args::Import) -> Result<(), Failure> {
             message: format!("{refused} lines of the table were refused"),
         }),
     }
+}
+
+/// Brings devices into a cloud that has these products.
+pub(super) fn bring(
+    client: &Client,
+    table: Table,
+    known: impl IntoIterator<Item = String>,
+    mut secrets: Option<Secrets>,
+    mut progress: Progress,
+) -> Result<Counts, Failure> {
+    let mut import = Import::new(table, known);
+    let ended = send(client, &mut import, secrets.as_mut(), &mut progress);
+    drop(progress);
+    let counts = import.counts();
+    ended.map_err(|why| Failure {
+        message: format!("{}; {}: begin again", why.message, words(&counts)),
+        ..why
+    })?;
+    Ok(counts)
 }
 
 fn read(path: &Path, product: Option<&str>) -> Result<Table, Failure> {
@@ -123,7 +139,7 @@ fn tell(client: &Client, outcome: &Outcome, progress: &Progress) {
     }
 }
 
-fn words(counts: &Counts) -> String {
+pub(super) fn words(counts: &Counts) -> String {
     let Counts { made, earlier, there, refused, left, .. } = *counts;
     let mut words = vec![format!("{made} devices made")];
     for (count, what) in [
@@ -140,7 +156,7 @@ fn words(counts: &Counts) -> String {
 }
 
 /// The file of the secrets that the cloud makes.
-struct Secrets {
+pub(super) struct Secrets {
     path: PathBuf,
     file: File,
     is_empty: bool,
@@ -148,7 +164,7 @@ struct Secrets {
 
 impl Secrets {
     /// A file that was not there, for its owner only; nothing is sent before it is.
-    fn new(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn new(path: &Path) -> Result<Self, Failure> {
         let wrong =
             |why: std::io::Error| Failure::usage(format!("--secrets-to {}: {why}", path.display()));
         let file = File::options().write(true).create_new(true).mode(0o600).open(path);
@@ -196,7 +212,7 @@ impl Drop for Secrets {
 
 impl Client {
     /// Makes a call, and makes it again as long as the cloud asks to wait.
-    fn patiently(
+    pub(super) fn patiently(
         &self,
         progress: &Progress,
         mut call: impl FnMut() -> Result<Answer, Refusal>,
@@ -217,6 +233,18 @@ impl Client {
 
     pub(super) fn patient_get(&self, path: &str, progress: &Progress) -> Result<Answer, Failure> {
         Ok(self.patiently(progress, || self.ask("GET", path, Sent::Nothing, None))?)
+    }
+
+    pub(super) fn patient_call(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        progress: &Progress,
+    ) -> Result<Answer, Refusal> {
+        self.patiently(progress, || {
+            self.ask(method, path, Sent::Bytes("application/json", body.as_bytes()), None)
+        })
     }
 
     fn patient_post(&self, request: &Request, progress: &Progress) -> Result<Answer, Refusal> {

@@ -8,6 +8,7 @@ mod firmware;
 mod import;
 mod product;
 mod progress;
+mod pull;
 mod table;
 mod update;
 
@@ -103,22 +104,9 @@ impl Client {
             Failure::usage("which cloud? Give --url, or OTA_CLOUD_URL, like http://127.0.0.1:8081")
         })?;
         let base = url.trim_end_matches('/').to_owned();
-        check_url(&base, args.plain_text)?;
-        let mut tls = TlsConfig::builder();
-        if let Some(path) = &args.ca_file {
-            tls = tls.root_certs(roots(path)?);
-        }
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .tls_config(tls.build())
-            .timeout_connect(Some(PATIENCE))
-            .timeout_recv_response(Some(PATIENCE))
-            .timeout_per_read(Some(PATIENCE))
-            .timeout_per_write(Some(PATIENCE))
-            .build();
-        Ok(Self { agent: config.new_agent(), base, key: key(args)?, json: args.json })
+        check_url("--url", &base, args.plain_text)?;
+        let agent = agent(args.ca_file.as_deref())?;
+        Ok(Self { agent, base, key: key(args)?, json: args.json })
     }
 
     fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -227,6 +215,25 @@ impl Client {
     }
 }
 
+/// What makes requests: of one server alone, and without a proxy.
+fn agent(ca_file: Option<&Path>) -> Result<Agent, Failure> {
+    let mut tls = TlsConfig::builder();
+    if let Some(path) = ca_file {
+        tls = tls.root_certs(roots(path)?);
+    }
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .tls_config(tls.build())
+        .timeout_connect(Some(PATIENCE))
+        .timeout_recv_response(Some(PATIENCE))
+        .timeout_per_read(Some(PATIENCE))
+        .timeout_per_write(Some(PATIENCE))
+        .build();
+    Ok(config.new_agent())
+}
+
 /// What the cloud refuses, in its own words.
 fn refused(status: u16, problem: &Value) -> Failure {
     let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
@@ -246,8 +253,8 @@ fn lost(why: &ureq::Error) -> Failure {
 }
 
 /// A key is not shown to a network in plain text by accident.
-fn check_url(base: &str, plain: bool) -> Result<(), Failure> {
-    let shape = || Failure::usage("--url: write it like https://cloud.lan:8081");
+fn check_url(of: &str, base: &str, plain: bool) -> Result<(), Failure> {
+    let shape = || Failure::usage(format!("{of}: write it like https://cloud.lan:8081"));
     let uri: Uri = base.parse().map_err(|_| shape())?;
     let host = uri.host().ok_or_else(shape)?;
     if uri.path().len() > 1 || uri.query().is_some() || base.contains('@') {
@@ -258,9 +265,9 @@ fn check_url(base: &str, plain: bool) -> Result<(), Failure> {
     match uri.scheme_str() {
         Some("https") => Ok(()),
         Some("http") if here || plain => Ok(()),
-        Some("http") => Err(Failure::usage(
-            "--url: plain http shows the key to the network; write https, or give --plain-text",
-        )),
+        Some("http") => Err(Failure::usage(format!(
+            "{of}: plain http shows secrets to the network; write https, or give --plain-text"
+        ))),
         _ => Err(shape()),
     }
 }
@@ -360,16 +367,16 @@ mod tests {
         for good in
             ["https://cloud.lan", "http://127.0.0.1:1", "http://[::1]:1", "http://localhost"]
         {
-            assert!(check_url(good, false).is_ok(), "{good}");
+            assert!(check_url("--url", good, false).is_ok(), "{good}");
         }
         for bad in
             ["http://cloud.lan", "ftp://127.0.0.1", "cloud.lan", "https://u:p@h", "https://h/x", ""]
         {
-            let why = check_url(bad, false).unwrap_err();
+            let why = check_url("--url", bad, false).unwrap_err();
             assert_eq!(why.code, Code::Usage, "{bad}");
             assert!(!why.message.contains("u:p"), "{why}");
         }
-        assert!(check_url("http://cloud.lan", true).is_ok());
+        assert!(check_url("--url", "http://cloud.lan", true).is_ok());
     }
 
     #[test]

@@ -9,8 +9,10 @@
 mod cell;
 mod export;
 mod import;
+mod pull;
 mod read;
 
 pub use export::{HEADING, Page, SECRETS_HEADING, secret_line};
 pub use import::{BadAnswer, Counts, Import, Outcome, Patience, Request, What};
+pub use pull::{Ask, BadSource, Image, Pull, Pulled, Skipped, Source, response};
 pub use read::{Fault, Row, Table, Wrong};

@@ -20,7 +20,7 @@ pub use error::{ApiError, CONTENT_TYPE, Code, VERSIONS, reply};
 pub use modules::{NamedModule, built_in, module_info};
 pub use params::{Params, Psk};
 pub use product::{Properties, product_info, registration, registration_info, studio_settings};
-pub use tc3::{Claim, REPLAY, Request, SKEW};
+pub use tc3::{Claim, REPLAY, Request, SKEW, Unsigned};
 pub use upload::{Came, Slot, Subject, names_of_list};
 pub use v1::OldClaim;
 pub use view::{

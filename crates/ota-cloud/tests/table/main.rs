@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 mod import;
+mod pull;
 
 use ota_cloud::table::{HEADING, Page, Table, Wrong};
 use proptest::prelude::*;

@@ -9,8 +9,8 @@ mod secrets;
 use ota_cloud::api::Right;
 use ota_cloud::vendor::OldClaim;
 use ota_cloud::vendor::{
-    Action, ApiError, Claim, Code, Filter, NamedModule, Params, REPLAY, Request, SKEW, built_in,
-    module_info, reply,
+    Action, ApiError, Claim, Code, Filter, NamedModule, Params, REPLAY, Request, SKEW, Unsigned,
+    built_in, module_info, reply,
 };
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -102,6 +102,27 @@ fn the_worked_examples_verify() {
     let unsigned = sent(authorization("content-type;host", signature))
         .with("X-TC-Content-SHA256", "UNSIGNED-PAYLOAD");
     assert_eq!(unsigned.check(NOW, b"any other body", KEY), Ok(()));
+}
+
+/// Computed by another program, and good for what checks signatures here.
+#[test]
+fn what_is_signed_here_verifies() {
+    let unsigned = Unsigned {
+        action: "DescribeFirmwareTasks",
+        host: "127.0.0.1:8080",
+        service: "iotexplorer",
+        now: NOW,
+        body: BODY,
+    };
+    let signature = "031cc23e18e579e62fdde203d6729b6dc3022d5badb3a1c4cdd8cab861daa66b";
+    let value = unsigned.sign(ID, KEY);
+    assert_eq!(value, authorization("content-type;host;x-tc-action", signature));
+    let signed = sent(value);
+    assert_eq!(signed.check(NOW, BODY, KEY), Ok(()));
+    assert_eq!(signed.check(NOW, BODY, b"another"), Err(Code::SignatureFailure));
+    assert_eq!(signed.check(NOW, b"{}", KEY), Err(Code::SignatureFailure));
+    let other = signed.with("X-TC-Action", "DeleteFirmware");
+    assert_eq!(other.check(NOW, BODY, KEY), Err(Code::SignatureFailure));
 }
 
 /// The example of the vendor's documentation of the signature.

@@ -101,8 +101,9 @@ async fn ids_of_another_product_are_unknown_ones_byte_for_byte() {
     }
     assert!(walked >= 4 * 28, "{walked}");
     for query in ["product", "device=b1&product"] {
-        let events = |of: &str| site.call_as(&keys[0], "GET", &format!("/events?{query}={of}"), "");
-        let (foreign, unknown) = (events("B").await, events("NOSUCH").await);
+        let path = |of: &str| format!("/events?{query}={of}");
+        let foreign = site.call_as(&keys[0], "GET", &path("B"), "").await;
+        let unknown = site.call_as(&keys[0], "GET", &path("NOSUCH"), "").await;
         assert_eq!(foreign.problem(404), "unknown-product");
         assert_eq!(foreign.body, unknown.body);
     }

@@ -119,6 +119,17 @@ impl Calls<'_> {
         value
     }
 
+    async fn products(&mut self) {
+        let new = json!({ "id": "A", "name": "lamp", "description": "of glass" });
+        self.make(Op::AddProduct, "/products", new).await;
+        self.get(Op::Product, "/products/A").await;
+        self.get(Op::Registration, "/products/A/registration").await;
+        let change = json!({ "mode": "any", "limit": 7, "secret": "ABCDEFGHIJKLMNOPQRSTUVWX" });
+        self.make(Op::ChangeRegistration, "/products/A/registration", change).await;
+        self.site.product("GONE", &[]).await;
+        self.get(Op::RemoveProduct, "/products/GONE").await;
+    }
+
     async fn get(&mut self, op: Op, path: &str) -> Value {
         self.make(op, path, Value::Null).await
     }
@@ -130,14 +141,7 @@ async fn every_call_takes_and_answers_what_the_document_says() {
     let document = Document(site.get("/openapi.json").await.expect(200));
     let mut calls = Calls { site: &site, document, made: BTreeSet::new() };
     calls.get(Op::Describe, "/openapi.json").await;
-    let new = json!({ "id": "A", "name": "lamp", "description": "of glass" });
-    calls.make(Op::AddProduct, "/products", new).await;
-    calls.get(Op::Product, "/products/A").await;
-    calls.get(Op::Registration, "/products/A/registration").await;
-    let change = json!({ "mode": "any", "limit": 7, "secret": "ABCDEFGHIJKLMNOPQRSTUVWX" });
-    calls.make(Op::ChangeRegistration, "/products/A/registration", change).await;
-    site.product("GONE", &[]).await;
-    calls.get(Op::RemoveProduct, "/products/GONE").await;
+    calls.products().await;
     calls.get(Op::Products, "/products").await;
     let key = json!({ "name": "k", "role": "viewer", "product": "A" });
     let key = calls.make(Op::AddKey, "/keys", key).await;

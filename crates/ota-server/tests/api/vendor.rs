@@ -472,13 +472,16 @@ async fn who_may_what_and_other_products_are_unknown_ones_byte_for_byte() {
     for name in ota_cloud::vendor::Action::NAMES {
         let right = ota_cloud::vendor::Action::right(name);
         let service = right == ota_cloud::api::Right::Administer;
-        let mut answers = Vec::new();
-        for product in ["B", "nobodys"] {
+        let body = |product: &str| {
             let mut body = all(product);
             if *name == "UpdateDevicesEnableState" {
                 (body["DeviceNames"], body["Status"]) = (json!(["d"]), json!(0));
             }
-            let mut answer = site.act_in(EXPLORER, &admin, name, &body).await;
+            body
+        };
+        let mut answers = Vec::new();
+        for product in ["B", "nobodys"] {
+            let mut answer = site.act_in(EXPLORER, &admin, name, &body(product)).await;
             answer["RequestId"] = Value::Null;
             answers.push(answer);
         }
@@ -489,7 +492,7 @@ async fn who_may_what_and_other_products_are_unknown_ones_byte_for_byte() {
             let unknown = "ResourceNotFound.ProductOrDeviceNotExist";
             assert_eq!(code(&answers[0]), unknown, "{name}");
         }
-        let mine = site.act_in(HUB, &viewer, name, &all("A")).await;
+        let mine = site.act_in(HUB, &viewer, name, &body("A")).await;
         let forbidden = mine["Error"]["Code"] == "AuthFailure.UnauthorizedOperation";
         let changes = right != ota_cloud::api::Right::Read;
         assert_eq!(forbidden, changes, "{name}: {mine}");

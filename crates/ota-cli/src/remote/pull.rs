@@ -1,0 +1,376 @@
+//! `ota cloud import --from`: what the vendor's API gives goes into a cloud. Its calls only read,
+//! one after the other and below the rate that the vendor allows.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::time::Duration;
+
+use ota_cloud::api::KeyText;
+use ota_cloud::table::{Ask, Image, Patience, Pull, Pulled, Skipped, Source, response};
+use ota_cloud::vendor::Unsigned;
+use serde_json::{Value, json};
+use ureq::Agent;
+use ureq::http::Uri;
+
+use super::import::{Secrets, bring, products};
+use super::progress::{Counted, Progress};
+use super::{Client, MAX_ANSWER, MAX_KEY, Refusal, Sent, agent, check_url, lost, part, pause};
+use crate::args;
+use crate::failure::{Code, Failure};
+use crate::print::{clean, out, safe_json};
+
+/// Between two calls: the vendor allows 20 a second.
+const PACE: Duration = Duration::from_millis(75);
+/// The largest image in bytes.
+const MAX_IMAGE: u64 = 2_048 << 20;
+
+/// The vendor's API, or one that speaks as it does.
+struct Origin {
+    agent: Agent,
+    url: String,
+    host: String,
+    source: Source,
+    region: String,
+    id: String,
+    key: String,
+}
+
+/// Why the source gives no answer: its code, empty where nobody answered, and the words.
+struct Refused {
+    code: String,
+    failure: Failure,
+}
+
+pub(super) fn run(args: &args::Import, url: &str) -> Result<(), Failure> {
+    let client = Client::new(&args.remote)?;
+    let origin = Origin::new(args, url)?;
+    let named: Vec<String> = args.product.iter().cloned().collect();
+    let mut pull = Pull::new(origin.source, &named);
+    read(&origin, &mut pull, client.json)?;
+    let (table, pulled, images, skipped) = pull.done();
+    let mut told = Told { json: client.json, left: 0, brought: 0, there: 0 };
+    skipped.iter().for_each(|one| told.skip(one));
+    if let (Some(row), None) = (table.without_secret(), &args.secrets_to) {
+        return Err(Failure::usage(format!(
+            "{}/{} comes without its secret, and one would be made: give --secrets-to FILE",
+            row.product, row.device.name
+        )));
+    }
+    let secrets = args.secrets_to.as_deref().map(Secrets::new).transpose()?;
+    let progress = Progress::of_devices(u64::try_from(table.rows().len()).ok(), client.json);
+    let known = make(&client, &pulled, &progress, &mut told)?;
+    let there = known.clone();
+    let counts = bring(&client, table, known, secrets, progress)?;
+    for image in images.iter().filter(|image| there.contains(&image.product)) {
+        firmware(&client, &origin, image, &mut told)?;
+    }
+    told.end(&counts);
+    match counts.refused.saturating_add(told.left) {
+        0 => Ok(()),
+        left => Err(Failure {
+            code: Code::Misuse,
+            message: format!("{left} things of the source were not brought over"),
+        }),
+    }
+}
+
+/// What was told of what is no device.
+struct Told {
+    json: bool,
+    left: usize,
+    brought: usize,
+    there: usize,
+}
+
+impl Told {
+    fn line(&self, line: &Value, words: &str) {
+        if self.json {
+            out(&safe_json(&line.to_string()));
+        } else {
+            crate::print::err(&clean(words));
+        }
+    }
+
+    fn skip(&mut self, one: &Skipped) {
+        self.left = self.left.saturating_add(1);
+        let line = json!({ "left_out": one.what, "why": one.why });
+        self.line(&line, &format!("{}: {}", one.what, one.why));
+    }
+
+    fn leave(&mut self, what: String, why: &str) {
+        self.left = self.left.saturating_add(1);
+        self.line(&json!({ "left_out": what, "why": why }), &format!("{what}: {why}"));
+    }
+
+    fn end(&self, counts: &ota_cloud::table::Counts) {
+        if self.json {
+            let line = json!({ "counts": {
+                "made": counts.made, "made_before": counts.earlier, "there": counts.there,
+                "refused": counts.refused, "firmware": self.brought,
+                "firmware_there": self.there, "left_out": self.left,
+            } });
+            out(&line.to_string());
+            return;
+        }
+        out(&format!(
+            "{}; {} firmware brought, {} there already; {} left out",
+            super::import::words(counts),
+            self.brought,
+            self.there,
+            self.left
+        ));
+    }
+}
+
+/// Reads all of the source.
+fn read(origin: &Origin, pull: &mut Pull, json: bool) -> Result<(), Failure> {
+    let mut progress = Progress::of_devices(None, json);
+    while let Some(ask) = pull.ask() {
+        match origin.patiently(&ask, &progress) {
+            Ok(answer) => {
+                let came = pull.answered(&answer);
+                progress.add(came.map_err(|why| Failure::environment(why.to_string()))?);
+            }
+            Err(refused) if pull.refused(&refused.code, &refused.failure.message) => {}
+            Err(refused) => return Err(refused.failure),
+        }
+    }
+    Ok(())
+}
+
+/// Makes the products that are not there, and sets how devices may register themselves where
+/// nobody has set it. Returns those that are there then.
+fn make(
+    client: &Client,
+    pulled: &std::collections::BTreeMap<String, Pulled>,
+    progress: &Progress,
+    told: &mut Told,
+) -> Result<BTreeSet<String>, Failure> {
+    let mut known: BTreeSet<String> = products(client, progress)?.into_iter().collect();
+    for (id, product) in pulled {
+        if !known.contains(id) {
+            let body = json!({ "id": id, "name": product.name }).to_string();
+            match client.patient_call("POST", "/products", &body, progress) {
+                // `exists` is said of one whose id begins another's, too.
+                Err(refusal) if refusal.code == "exists" => {
+                    told.leave(id.clone(), &refusal.failure.message);
+                    continue;
+                }
+                made => drop(made?),
+            }
+            known.insert(id.clone());
+        }
+        registration(client, id, product, progress)?;
+    }
+    Ok(known)
+}
+
+fn registration(
+    client: &Client,
+    id: &str,
+    product: &Pulled,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let Some(of) = product.registration.filter(|of| of.mode.number() > 0) else { return Ok(()) };
+    let path = format!("/products/{}/registration", part(id));
+    let now = client.patient_get(&path, progress)?.json()?;
+    if now["mode"] != "off" || !now["secret"].is_null() {
+        return Ok(());
+    }
+    let mut change = json!({ "mode": of.mode.word(), "limit": of.limit });
+    if let (Value::Object(change), Some(secret)) = (&mut change, &product.secret) {
+        change.insert("secret".into(), secret.expose().into());
+    }
+    client.patient_call("PATCH", &path, &change.to_string(), progress)?;
+    Ok(())
+}
+
+/// Brings a firmware over, unless it is there.
+fn firmware(
+    client: &Client,
+    origin: &Origin,
+    image: &Image,
+    told: &mut Told,
+) -> Result<(), Failure> {
+    let what = format!("{}/{} of {}", image.product, image.version, image.module);
+    let path = format!("/products/{}/firmware/{}", part(&image.product), part(&image.version));
+    let of = format!("{path}?module={}", part(image.module.as_str()));
+    let progress = Progress::of_bytes(0);
+    match client.patiently(&progress, || client.ask("GET", &of, Sent::Nothing, None)) {
+        Ok(there) if there.json()?["md5"] == image.md5.to_string().as_str() => {
+            told.there = told.there.saturating_add(1);
+            return Ok(());
+        }
+        Ok(_) => {
+            told.leave(what, "another firmware of that version is there");
+            return Ok(());
+        }
+        Err(refusal) if refusal.code == "unknown-firmware" => {}
+        Err(refusal) => return Err(refusal.into()),
+    }
+    let answer = match origin.patiently(&image.ask(), &progress) {
+        Ok(answer) => answer,
+        Err(refused) if !refused.code.is_empty() => {
+            told.leave(what, &refused.failure.message);
+            return Ok(());
+        }
+        Err(refused) => return Err(refused.failure),
+    };
+    drop(progress);
+    let Some(url) = Image::url(&answer) else {
+        told.leave(what, "the source has no URL for it");
+        return Ok(());
+    };
+    let mut file = match origin.fetch(url) {
+        Ok(file) => file,
+        Err(why) => {
+            told.leave(what, &why.message);
+            return Ok(());
+        }
+    };
+    let size = file.metadata().map_err(|why| Failure::environment(why.to_string()))?.len();
+    file.rewind().map_err(|why| Failure::environment(why.to_string()))?;
+    let query: Vec<String> =
+        image.fields().map(|(name, value)| format!("{name}={}", part(&value))).collect();
+    let path = format!("{path}?{}", query.join("&"));
+    let mut counted = Counted(file, Progress::of_bytes(size));
+    match client.ask("POST", &path, Sent::Stream(&mut counted, size), None) {
+        Ok(_) => {
+            told.brought = told.brought.saturating_add(1);
+            drop(counted);
+            if told.json {
+                out(&safe_json(&json!({ "firmware": what, "outcome": "made" }).to_string()));
+            }
+        }
+        Err(Refusal { status: 400..=499, failure, .. }) => told.leave(what, &failure.message),
+        Err(refusal) => return Err(refusal.into()),
+    }
+    Ok(())
+}
+
+impl Origin {
+    fn new(args: &args::Import, url: &str) -> Result<Self, Failure> {
+        let url = url.trim_end_matches('/').to_owned();
+        check_url("--from", &url, args.remote.plain_text)?;
+        let uri: Uri = url.parse().map_err(|_| Failure::usage("--from: it is no URL"))?;
+        let host = uri.authority().map(|host| host.as_str().to_owned()).unwrap_or_default();
+        let (id, key) = credential(args)?;
+        let source = match args.service.as_str() {
+            "explorer" => Source::Explorer,
+            "hub" => Source::Hub,
+            _ => return Err(Failure::usage("--from-service: explorer or hub")),
+        };
+        let agent = agent(args.from_ca_file.as_deref())?;
+        let region = args.region.clone();
+        Ok(Self { agent, url, host, source, region, id, key })
+    }
+
+    /// Asks, and asks again while the source wants to be waited for or does not answer: what only
+    /// reads may be asked twice.
+    fn patiently(&self, ask: &Ask, progress: &Progress) -> Result<Value, Refused> {
+        let mut patience = Patience::default();
+        loop {
+            pause(PACE).map_err(|failure| Refused { code: String::new(), failure })?;
+            let refused = match self.ask(ask) {
+                Err(refused) => refused,
+                answered => return answered,
+            };
+            let status = match refused.code.as_str() {
+                "RequestLimitExceeded" => 429,
+                "InternalError" => 503,
+                code if code.starts_with("RequestLimitExceeded.") => 429,
+                _ => return Err(refused),
+            };
+            let Some(wait) = patience.after(status, "", Some(2)) else { return Err(refused) };
+            let (why, wait_s) = (clean(&refused.failure.message), wait.as_secs());
+            progress.say(&format!("the source asks to wait ({why}): on again in {wait_s} s"));
+            pause(wait).map_err(|failure| Refused { code: String::new(), failure })?;
+        }
+    }
+
+    fn ask(&self, ask: &Ask) -> Result<Value, Refused> {
+        let nobody = |failure| Refused { code: String::new(), failure };
+        let (now, action) = (unix(), ask.action);
+        let body = ask.body.as_bytes();
+        let unsigned =
+            Unsigned { action, host: &self.host, service: self.source.service(), now, body };
+        let request = ureq::http::Request::post(format!("{}/", self.url))
+            .header("content-type", Unsigned::CONTENT_TYPE)
+            .header("x-tc-action", action)
+            .header("x-tc-version", self.source.version())
+            .header("x-tc-timestamp", now.to_string())
+            .header("x-tc-region", &self.region)
+            .header("x-tc-language", "en-US")
+            .header("authorization", unsigned.sign(&self.id, self.key.as_bytes()))
+            .body(body);
+        let request = request.map_err(|_| nobody(Failure::usage("--from cannot be used")))?;
+        let mut answer = self.agent.run(request).map_err(|why| nobody(lost(&why)))?;
+        let read = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+        let read = read.map_err(|why| nobody(lost(&why)))?;
+        response(&read).map_err(|(code, words)| {
+            if code.is_empty() {
+                let what = format!("the answer of {action} is none of the vendor's API");
+                return nobody(Failure::environment(what));
+            }
+            let message = clean(&format!("the source refuses {action}: {code}: {words}"));
+            Refused { code, failure: Failure { code: Code::Misuse, message } }
+        })
+    }
+
+    /// The bytes at a URL, in a file without a name.
+    fn fetch(&self, url: &str) -> Result<std::fs::File, Failure> {
+        let mut answer = self.agent.get(url).call().map_err(|why| lost(&why))?;
+        if !answer.status().is_success() {
+            let what = format!("its URL answers {}", answer.status().as_u16());
+            return Err(Failure::environment(what));
+        }
+        let wrong = |why: std::io::Error| Failure::environment(format!("its bytes: {why}"));
+        let mut file = tempfile::tempfile().map_err(wrong)?;
+        let mut body = answer.body_mut().as_reader().take(MAX_IMAGE.saturating_add(1));
+        if std::io::copy(&mut body, &mut file).map_err(wrong)? > MAX_IMAGE {
+            return Err(Failure::environment("it has more than 2,048 MiB"));
+        }
+        file.flush().map_err(wrong)?;
+        Ok(file)
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "requests are signed at a moment")]
+fn unix() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
+}
+
+/// The credential: of a file with SecretId and SecretKey, or a key of one of our clouds, or of the
+/// environment, under the names that the vendor's SDKs read. Never an argument.
+fn credential(args: &args::Import) -> Result<(String, String), Failure> {
+    let none = || {
+        Failure::usage(
+            "no credential of the source: give --from-key-file, or TENCENTCLOUD_SECRET_ID and \
+             TENCENTCLOUD_SECRET_KEY",
+        )
+    };
+    let Some(path) = &args.from_key_file else {
+        let of = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let both = of("TENCENTCLOUD_SECRET_ID").zip(of("TENCENTCLOUD_SECRET_KEY"));
+        return both.and_then(|(id, key)| fit(&id, &key)).ok_or_else(none);
+    };
+    let mut text = String::new();
+    let file = std::fs::File::open(path);
+    let read = file.and_then(|file| file.take(MAX_KEY).read_to_string(&mut text));
+    read.map_err(|why| Failure::usage(format!("--from-key-file {}: {why}", path.display())))?;
+    if let Some(key) = KeyText::parse(text.trim()) {
+        return Ok((key.id().to_owned(), key.secret().to_owned()));
+    }
+    let mut words = text.split_whitespace();
+    let both = words.next().zip(words.next()).filter(|_| words.next().is_none());
+    both.and_then(|(id, key)| fit(id, key)).ok_or_else(|| {
+        Failure::usage("--from-key-file: SecretId and SecretKey, each in a line of its own")
+    })
+}
+
+/// What can stand in a header.
+fn fit(id: &str, key: &str) -> Option<(String, String)> {
+    let fits = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    (fits(id) && !id.is_empty()).then(|| (id.to_owned(), key.to_owned()))
+}
