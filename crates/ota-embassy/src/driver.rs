@@ -1,21 +1,27 @@
-//! The loop.
+//! One level down: several devices on one connection, and their own events and configurations.
+//!
+//! [`Updates`](crate::Updates) is a [`Driver`] with one device.
 
-use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
 use core::pin::pin;
 use core::task::{Context, Poll};
 
 use embassy_time::{Duration, Instant as Ticks, Timer, with_timeout};
-use ota_proto::{Boot, Instant, Misuse, Updater};
+use ota_proto::{Instant, Misuse, Updater};
 use ota_wire::Client;
-use ota_wire::adapter::{Engine, EngineError, Event, Step};
-use ota_wire::client::{Config, DeviceIndex, LinkKind};
+use ota_wire::adapter::{Engine, Step};
+use ota_wire::client::LinkKind;
 
-use crate::flash::{Buf, Found, Storage, Worker};
+use crate::flash::{Buf, Storage, Workers};
 use crate::network::Network;
 use crate::socket::{CLOSING, Socket};
-use crate::time::{now, to_ticks};
+use crate::time::now;
+use crate::updates::SignIn;
+
+pub use crate::time::{to_core, to_ticks};
+pub use ota_wire::adapter::{EngineError as Error, Event};
+pub use ota_wire::client::{Config, DeviceIndex};
 
 /// Steps and waits of one turn; then other tasks have theirs.
 const TURN: usize = 16;
@@ -41,53 +47,47 @@ pub struct Buffers<'d> {
 /// wait a moment, [`Driver::stop`] saves what a reset loses.
 pub struct Driver<'d, N: Network> {
     network: N,
-    engine: Engine<Buf<'d>>,
+    pub(crate) engine: Engine<Buf<'d>>,
     /// Of the broker and of the store.
     sockets: [Socket<'d, N>; 2],
-    devices: Vec<(DeviceIndex, Worker<'d>)>,
+    pub(crate) workers: Workers<'d>,
+    pub(crate) sign_in: Option<SignIn<'d>>,
 }
 
 impl<'d, N: Network + 'd> Driver<'d, N> {
     /// A driver without devices.
     ///
     /// # Errors
-    /// [`EngineError`], when nothing could ever work with the configuration or the buffers.
-    pub fn new(network: N, config: Config, buffers: Buffers<'d>) -> Result<Self, EngineError> {
+    /// [`Error`], when nothing could ever work with the configuration or the buffers.
+    pub fn new(network: N, config: Config, buffers: Buffers<'d>) -> Result<Self, Error> {
         if config.tls && !N::TLS {
-            return Err(EngineError::NoTls);
+            return Err(Error::NoTls);
         }
         let engine = Engine::new(now(), config, buffers.broker, buffers.store)?;
         let sockets = [Socket::Closed, Socket::Closed];
-        Ok(Self { network, engine, sockets, devices: Vec::new() })
+        Ok(Self { network, engine, sockets, workers: Workers::default(), sign_in: None })
     }
 
     /// Adds a device that runs this version; the first is the one whose login the connection has.
     ///
     /// # Errors
-    /// [`EngineError::Storage`] or [`EngineError::Device`]; nothing changed, and the storage is gone.
+    /// [`Error::Storage`] or [`Error::Device`]; nothing changed, and the storage is gone.
     #[allow(clippy::manual_async_fn, reason = "an `async fn` would hold its arguments twice")]
     pub fn add_device(
         &mut self,
         config: ota_proto::Config,
         running: &str,
         mut storage: impl Storage + 'd,
-    ) -> impl Future<Output = Result<DeviceIndex, EngineError>> {
+    ) -> impl Future<Output = Result<DeviceIndex, Error>> {
         async move {
-            let Found { slot, record } = storage.boot().await.map_err(EngineError::Storage)?;
-            let journal = record.as_ref();
-            let boot = Boot { running, slot, journal, storage: storage.info() };
-            let device = self.engine.add_device(now(), config, boot)?;
-            self.devices.push((device, Worker::new(storage)));
-            Ok(device)
+            let found = storage.boot().await.map_err(Error::Storage)?;
+            self.workers.add_device(&mut self.engine, config, running, storage, found)
         }
     }
 
     /// Runs until there is something to tell. Cancel-safe: a future that is dropped loses
     /// nothing, the next one goes on.
-    ///
-    /// # Errors
-    /// None yet; the shape is that of all adapters.
-    pub async fn next(&mut self) -> Result<Event, EngineError> {
+    pub async fn next(&mut self) -> Event {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
@@ -142,18 +142,20 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
         (self.engine.client_mut(), now())
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, EngineError>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         let network = self.network;
         for _ in 0..TURN {
             match self.engine.poll(now()) {
-                Step::Connect(target) => self.socket(target.link.kind).open(network, target),
-                Step::Close(link) => self.socket(link.kind).close(network),
-                Step::Work(device, op, work) => {
-                    if let Some((_, worker)) = self.devices.get(device.get()) {
-                        worker.push(op, work);
-                    }
+                Step::Connect(target) => {
+                    SignIn::connecting(self, &target);
+                    self.socket(target.link.kind).open(network, target);
                 }
-                Step::Event(event) => return Poll::Ready(Ok(event)),
+                Step::Close(link) => self.socket(link.kind).close(network),
+                Step::Work(device, op, work) => self.workers.push(device, op, work),
+                Step::Event(event) => {
+                    SignIn::told(self, &event);
+                    return Poll::Ready(event);
+                }
                 Step::Wait(deadline) => {
                     if !self.poll_waits(cx, deadline) {
                         return Poll::Pending;
@@ -169,13 +171,7 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
     // In one frame with what the engine needs the stack would have to hold both.
     #[inline(never)]
     fn poll_waits(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
-        let mut happened = false;
-        for (device, worker) in &mut self.devices {
-            if let Some(done) = worker.poll(cx) {
-                self.engine.finish(now(), *device, done);
-                happened = true;
-            }
-        }
+        let mut happened = self.workers.poll(cx, &mut self.engine);
         for socket in &mut self.sockets {
             happened |= socket.poll(cx, self.network, &mut self.engine);
         }

@@ -100,17 +100,16 @@
 
 extern crate alloc;
 
-mod driver;
+pub mod driver;
 mod flash;
 mod network;
 mod socket;
 mod time;
 #[cfg(feature = "embedded-tls")]
 pub mod tls;
+mod updates;
 
-pub use driver::{Buffers, Driver};
+pub use driver::{Buffers, Error};
 pub use flash::*;
 pub use network::{Network, SocketBuffers, Tcp, TcpStream};
-pub use ota_wire::adapter::{EngineError as Error, Event};
-pub use ota_wire::client::{Config, DeviceIndex};
-pub use time::{to_core, to_ticks};
+pub use updates::*;

@@ -8,8 +8,9 @@ use std::mem::size_of;
 
 use allocation_counter::measure;
 use ota_cloud::fault::FaultPlan;
+use ota_embassy::driver::Driver;
 use ota_embassy::tls::EmbeddedTls;
-use ota_embassy::{Driver, Tcp, TcpStream};
+use ota_embassy::{Tcp, TcpStream};
 use world::World;
 use world::link::Weather;
 use world::seal::{Authority, Dice, Tls, params};

@@ -8,6 +8,7 @@
 //! * [`mqtt::Session`]: the MQTT connection. [`http::Fetch`]: one range GET.
 //! * [`Client`]: both, joined with the machines of one or more devices; what an adapter drives.
 //! * [`adapter`]: what adapters share beyond that, still without IO.
+//! * [`updates`]: what an application with one device is told, in one flat event.
 //!
 //! # The loop
 //!
@@ -102,5 +103,6 @@ mod link;
 pub mod mqtt;
 #[cfg(feature = "record")]
 pub mod record;
+pub mod updates;
 
 pub use client::Client;

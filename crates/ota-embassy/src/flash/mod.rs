@@ -20,7 +20,7 @@ pub use boot::BootSwitch;
 pub use boot::{Signature, SignedSwitch};
 pub use journal::FlashJournal;
 pub use slot::FlashSlot;
-pub(crate) use storage::{Buf, Worker};
+pub(crate) use storage::{Buf, Workers};
 pub use storage::{Found, Storage};
 
 /// The caller's fault: the flash and what it is to be used for do not go together.
@@ -97,6 +97,33 @@ impl<'d, S: NorFlash, J: NorFlash, B: Switch> FlashStorage<'d, S, J, B> {
     /// Joins them.
     pub fn new(slot: FlashSlot<'d, S>, journal: FlashJournal<J>, switch: B) -> Self {
         Self { slot, journal, switch }
+    }
+}
+
+#[cfg(feature = "boot")]
+impl<'d, S: NorFlash, J: NorFlash, B: NorFlash> FlashStorage<'d, S, J, BootSwitch<'d, B>> {
+    /// [`FlashSlot`], [`BootSwitch`] and [`FlashJournal`] in one: embassy-boot's DFU and state
+    /// partitions, and one for the journal. An image may have `capacity` bytes, as many as the
+    /// active partition. `units` is memory for a write unit of the DFU partition, and for the longer
+    /// one of the state partition's write and read unit.
+    ///
+    /// # Errors
+    /// As each of them.
+    pub fn with_boot(
+        dfu: S,
+        state: B,
+        journal: J,
+        capacity: usize,
+        units: &'d mut [u8],
+    ) -> Result<Self, FlashError> {
+        let needed = S::WRITE_SIZE + B::WRITE_SIZE.max(B::READ_SIZE);
+        if units.len() < needed {
+            return Err(FlashError::Buffer { needed });
+        }
+        let (unit, aligned) = units.split_at_mut(S::WRITE_SIZE);
+        let slot = FlashSlot::new(dfu, capacity, unit)?;
+        let switch = BootSwitch::new(state, aligned)?;
+        Ok(Self::new(slot, FlashJournal::new(journal)?, switch))
     }
 }
 

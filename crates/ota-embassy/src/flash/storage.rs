@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::convert::Infallible;
 use core::future::poll_fn;
@@ -10,8 +11,11 @@ use core::ops::Range;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use ota_proto::{Journal, Md5, OpId, SlotAction, SlotInfo, SlotState, StorageError};
-use ota_wire::adapter::{Answer, Done, Work};
+use ota_proto::{Boot, Journal, Md5, OpId, SlotAction, SlotInfo, SlotState, StorageError};
+use ota_wire::adapter::{Answer, Done, Engine, EngineError, Work};
+use ota_wire::client::DeviceIndex;
+
+use crate::time::now;
 
 /// What was found at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +93,45 @@ pub trait Storage {
 /// The receive buffers' memory.
 pub(crate) type Buf<'d> = &'d mut [u8];
 
+/// The workers of all devices.
+#[derive(Default)]
+pub(crate) struct Workers<'d>(Vec<(DeviceIndex, Worker<'d>)>);
+
+impl<'d> Workers<'d> {
+    /// Adds a device to the engine, and its worker.
+    pub(crate) fn add_device(
+        &mut self,
+        engine: &mut Engine<Buf<'d>>,
+        config: ota_proto::Config,
+        running: &str,
+        storage: impl Storage + 'd,
+        Found { slot, record }: Found,
+    ) -> Result<DeviceIndex, EngineError> {
+        let boot = Boot { running, slot, journal: record.as_ref(), storage: storage.info() };
+        let device = engine.add_device(now(), config, boot)?;
+        self.0.push((device, Worker::new(storage)));
+        Ok(device)
+    }
+
+    pub(crate) fn push(&self, device: DeviceIndex, op: OpId, work: Work<Buf<'d>>) {
+        if let Some((_, worker)) = self.0.get(device.get()) {
+            worker.push(op, work);
+        }
+    }
+
+    /// Works on; whether anything has ended.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, engine: &mut Engine<Buf<'d>>) -> bool {
+        let mut ended = false;
+        for (device, worker) in &mut self.0 {
+            if let Some(done) = worker.poll(cx) {
+                engine.finish(now(), *device, done);
+                ended = true;
+            }
+        }
+        ended
+    }
+}
+
 /// What lies between the driver and a worker.
 struct Desk<'d> {
     todo: VecDeque<(OpId, Work<Buf<'d>>)>,
@@ -97,24 +140,24 @@ struct Desk<'d> {
 
 /// The storage of one device at work. What is under way is kept here and goes on with the next
 /// poll, so that no dropped future leaves a half-done write behind. It is allocated once.
-pub(crate) struct Worker<'d> {
+struct Worker<'d> {
     desk: Rc<RefCell<Desk<'d>>>,
     task: Pin<Box<dyn Future<Output = Infallible> + 'd>>,
 }
 
 impl<'d> Worker<'d> {
-    pub(crate) fn new(storage: impl Storage + 'd) -> Self {
+    fn new(storage: impl Storage + 'd) -> Self {
         let desk = Desk { todo: VecDeque::with_capacity(2), done: None };
         let desk = Rc::new(RefCell::new(desk));
         Self { task: Box::pin(run(storage, Rc::clone(&desk))), desk }
     }
 
-    pub(crate) fn push(&self, op: OpId, work: Work<Buf<'d>>) {
+    fn push(&self, op: OpId, work: Work<Buf<'d>>) {
         self.desk.borrow_mut().todo.push_back((op, work));
     }
 
     /// Works on; what has ended, if anything.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Option<Done<Buf<'d>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Option<Done<Buf<'d>>> {
         let _never = self.task.as_mut().poll(cx);
         self.desk.borrow_mut().done.take()
     }

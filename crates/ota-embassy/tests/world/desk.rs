@@ -20,6 +20,9 @@ pub const UNIX: u64 = 1_780_000_000;
 const BROKER: u16 = 1_883;
 const STORE: u16 = 8_080;
 const DISCONNECT: [u8; 2] = [0xe0, 0];
+/// The identifier of a letter, which the cloud itself never has.
+pub const OWN: [u8; 2] = [0x77, 0x77];
+const PUBACK: [u8; 4] = [0x40, 2, OWN[0], OWN[1]];
 
 /// All that the cloud knows.
 pub struct Desk {
@@ -33,6 +36,10 @@ pub struct Desk {
     pub sessions: u64,
     /// Times that the device said good-bye to the broker.
     pub good_byes: u64,
+    /// A packet that the broker sends next, of QoS 1 and with [`OWN`] as its identifier.
+    pub letter: Option<Vec<u8>>,
+    /// Times that the device acknowledged it.
+    pub letters_taken: u64,
     /// Where the store sends everybody.
     pub elsewhere: Option<String>,
     pub broken: Vec<String>,
@@ -73,6 +80,8 @@ impl Desk {
             struck: Vec::new(),
             sessions: 0,
             good_byes: 0,
+            letter: None,
+            letters_taken: 0,
             elsewhere: None,
             broken: Vec::new(),
             tls,
@@ -200,6 +209,15 @@ impl Line {
         }
         if self.port == Port::Mqtt && self.held.ends_with(&DISCONNECT) {
             desk.good_byes += 1;
+        }
+        if self.port == Port::Mqtt && self.held.ends_with(&PUBACK) {
+            desk.letters_taken += 1;
+            self.held.truncate(self.held.len() - PUBACK.len());
+        }
+        if self.port == Port::Mqtt
+            && let Some(letter) = desk.letter.take()
+        {
+            return pin!(self.socket.write(&letter)).poll(cx).is_ready();
         }
         if let (Port::Http, Some(to), true) =
             (self.port, &desk.elsewhere, self.held.ends_with(b"\r\n\r\n"))

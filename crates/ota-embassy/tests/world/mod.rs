@@ -22,9 +22,11 @@ use embassy_boot::{BootLoader, BootLoaderConfig};
 use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_time::{Duration, with_timeout};
 use ota_cloud::fault::FaultPlan;
+use ota_embassy::driver::{Config, Driver, Event};
 use ota_embassy::tls::EmbeddedTls;
 use ota_embassy::{
-    BootSwitch, Buffers, Config, Driver, Event, FlashJournal, FlashSlot, FlashStorage, Network, Tcp,
+    BootSwitch, Buffers, Event as Flat, FlashJournal, FlashSlot, FlashStorage, Network, Tcp,
+    Updates,
 };
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
 use ota_proto::{Event as Update, Identity, Installed, Rng, State, Updater};
@@ -78,6 +80,21 @@ pub struct Leave {
     pub unheard: bool,
 }
 
+/// The updates of one device, with memory that a test leaks.
+pub type Ota = Updates<'static, &'static Tcp<'static>>;
+
+/// An application with [`Updates`] in place of a driver.
+#[derive(Clone)]
+pub struct FlatApp {
+    /// In Base64.
+    pub secret: &'static str,
+    pub unix_time: fn() -> Option<u64>,
+    /// What it does about an event.
+    pub act: fn(&mut Ota, &Flat),
+    /// What it was told.
+    pub told: Rc<RefCell<Vec<Flat>>>,
+}
+
 /// How a boot ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -97,6 +114,8 @@ pub struct World {
     cloud: Task<'static>,
     stack: Stack<'static>,
     port: Port,
+    /// The device reaches nobody.
+    pub cut_off: bool,
 }
 
 /// All that a world is made of.
@@ -139,6 +158,10 @@ pub struct Device {
     pub leave: Option<Leave>,
     /// Stores of this network are refused.
     pub public_store_only: bool,
+    /// The broker sends this packet when the application is told so.
+    pub letter_after: Option<(fn(&Flat) -> bool, Vec<u8>)>,
+    /// What runs is this.
+    pub flat: Option<FlatApp>,
     /// Microseconds that the last orderly stop took.
     pub stopped_in: Cell<Option<u64>>,
     port: Port,
@@ -230,10 +253,12 @@ impl World {
             at_rest: Rc::default(),
             leave: None,
             public_store_only: false,
+            letter_after: None,
+            flat: None,
             stopped_in: Cell::default(),
             port: port.clone(),
         };
-        Self { device, cloud, stack, port }
+        Self { device, cloud, stack, port, cut_off: false }
     }
 
     /// As [`World::boot`], and the machine must be at rest, too.
@@ -254,6 +279,9 @@ impl World {
             return End::Cut;
         }
         self.port.clear();
+        if self.cut_off {
+            self.port.silence();
+        }
         let device = &self.device;
         let (stack, mut runner) = stack(self.port.clone(), 2, &device.names, 77 + device.boots);
         let restart = Cell::new(false);
@@ -367,7 +395,10 @@ impl Device {
     }
 
     /// The device's program: the adapter, and an application beside it.
-    async fn program(&self, stack: Stack<'static>, running: &str, restart: &Cell<bool>) {
+    async fn program(&self, stack: Stack<'static>, running: &'static str, restart: &Cell<bool>) {
+        if let Some(app) = &self.flat {
+            return self.flat_life(app, stack, running, restart).await;
+        }
         let (received, sent) = self.tls.as_ref().map_or((0, 0), |tls| tls.room);
         let mut records = [received, sent, received, sent].map(|len| vec![0; len]);
         let [e, f, g, h] = records.each_mut().map(|record| &mut record[..]);
@@ -441,7 +472,7 @@ impl Device {
                     event
                 }
             };
-            let Event::Client(event) = event.unwrap() else { continue };
+            let Event::Client(event) = event else { continue };
             self.events.borrow_mut().push(event.clone());
             let ClientEvent::Device { event, .. } = event else { continue };
             match event {
@@ -457,6 +488,49 @@ impl Device {
                     std::future::pending().await
                 }
                 _ => {}
+            }
+        }
+    }
+
+    async fn flat_life(
+        &self,
+        app: &FlatApp,
+        stack: Stack<'static>,
+        running: &'static str,
+        restart: &Cell<bool>,
+    ) {
+        let memory = |len| Vec::leak(vec![0; len]);
+        let [a, b, c, d, broker, store] = [2_048, 2_048, 2_048, 2_048, 4_096, 1_024].map(memory);
+        let tcp: &'static Tcp<'static> = Box::leak(Box::new(Tcp::new(stack, (a, b), (c, d))));
+        let geometry = self.chip.geometry();
+        let [dfu, state, journal] = [geometry.dfu(), geometry.state(), geometry.journal()]
+            .map(|range| self.chip.part::<4_096, 8, 1>(range));
+        let capacity = geometry.active().len();
+        let storage = FlashStorage::with_boot(dfu, state, journal, capacity, memory(16)).unwrap();
+        let me = ota_embassy::Device::new("TESTPROD01", "dev001", app.secret.parse().unwrap());
+        let ota = Updates::builder(me.unwrap(), running)
+            .broker("10.0.0.1", 1_883)
+            .clock(Box::leak(Box::new(app.unix_time)))
+            .seed(self.boots)
+            .start(tcp, storage, Buffers { broker, store });
+        let Ok(mut ota) = ota.await else { return assert!(self.chip.is_dead()) };
+        loop {
+            let event = match self.impatience {
+                None => ota.next().await,
+                Some(micros) => {
+                    let patience = Duration::from_micros(micros);
+                    let Ok(event) = with_timeout(patience, ota.next()).await else { continue };
+                    event
+                }
+            };
+            app.told.borrow_mut().push(event.clone());
+            if let Some((_, letter)) = self.letter_after.as_ref().filter(|(told, _)| told(&event)) {
+                self.desk.borrow_mut().letter = Some(letter.clone());
+            }
+            (app.act)(&mut ota, &event);
+            if event == Flat::Restart {
+                restart.set(true);
+                std::future::pending().await
             }
         }
     }

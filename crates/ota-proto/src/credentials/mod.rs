@@ -12,6 +12,7 @@ use alloc::string::String;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::hint::black_box;
+use core::str::FromStr;
 
 use base64ct::{Base64, Encoding as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -80,6 +81,15 @@ impl Secret {
     #[must_use]
     pub fn expose_base64(&self) -> String {
         Base64::encode_string(self.expose())
+    }
+}
+
+/// The same as [`Secret::from_base64`], for `text.parse()`.
+impl FromStr for Secret {
+    type Err = BadSecret;
+
+    fn from_str(text: &str) -> Result<Self, BadSecret> {
+        Self::from_base64(text)
     }
 }
 

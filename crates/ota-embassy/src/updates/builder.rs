@@ -1,0 +1,206 @@
+//! Everything that an application may decide before its device connects.
+
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::fmt;
+use core::time::Duration;
+
+use ota_proto::credentials::Secret;
+use ota_proto::{Hold, Region, Rng};
+use ota_wire::client;
+use ota_wire::mqtt::{Expiry, Login};
+
+use super::device::{SignIn, UnixTime};
+use super::{Device, Updates};
+use crate::driver::{Buffers, Driver, Error};
+use crate::flash::{Found, Storage};
+use crate::network::Network;
+use crate::time::now;
+
+/// How a device updates itself: [`Builder::start`] starts it. Each method replaces one default.
+#[must_use = "nothing happens before `start`"]
+pub struct Builder<'d> {
+    running: &'d str,
+    /// On the heap, and gone when the device has started: tasks of microcontrollers live for ever.
+    settings: Box<Settings<'d>>,
+}
+
+struct Settings<'d> {
+    secret: Secret,
+    region: Region,
+    broker: Option<(String, u16)>,
+    without_tls: bool,
+    allow_http: Option<bool>,
+    seed: Option<u64>,
+    login_valid: Duration,
+    unix_time: UnixTime<'d>,
+    machine: ota_proto::Config,
+    client: client::Config,
+}
+
+impl<'d> Builder<'d> {
+    /// The defaults for this device, which runs this version.
+    pub fn new(device: Device, running: &'d str) -> Self {
+        let Device { identity, secret } = device;
+        // Host, port, seed and login follow.
+        let login = Login { client_id: "none".into(), user_name: None, password: None };
+        let settings = Settings {
+            secret,
+            region: Region::default(),
+            broker: None,
+            without_tls: false,
+            allow_http: None,
+            seed: None,
+            login_valid: Duration::from_secs(86_400),
+            unix_time: &|| None,
+            machine: ota_proto::Config::new(identity, 0),
+            client: client::Config::new(String::new(), 0, true, login, 0),
+        };
+        Self { running, settings: Box::new(settings) }
+    }
+
+    /// The region of the product, which decides the broker's name. Default [`Region::China`].
+    pub fn region(mut self, region: Region) -> Self {
+        self.settings.region = region;
+        self
+    }
+
+    /// Another broker than the platform's.
+    pub fn broker(mut self, host: &str, port: u16) -> Self {
+        self.settings.broker = Some((host.to_owned(), port));
+        self
+    }
+
+    /// Connects to the broker without TLS on a network that has it, for tests on a desk.
+    pub fn without_tls(mut self) -> Self {
+        self.settings.without_tls = true;
+        self
+    }
+
+    /// Whether firmware is fetched over plain `http`. Default: on a network without TLS, where
+    /// nothing else can be fetched, and where whoever changes the firmware on its way could change
+    /// the offer as well. Check a signature before you approve an image.
+    pub fn allow_http(mut self, allow: bool) -> Self {
+        self.settings.allow_http = Some(allow);
+        self
+    }
+
+    /// The clock: the time of day in Unix seconds, from a real-time clock or from the network;
+    /// `None` while it is not known. Default: there is none.
+    ///
+    /// With it a login is valid for a day ([`Builder::login_valid`]). A device without a clock, or
+    /// whose clock is not set or says less than the journal knows, makes logins that are valid
+    /// until the year 2100, as the vendor's SDKs do: on a link without TLS, whoever has seen such a
+    /// login can use it for ever. So does one login after a refused one: the clock may be wrong.
+    ///
+    /// TLS has a clock of its own.
+    pub fn clock(mut self, unix_time: &'d dyn Fn() -> Option<u64>) -> Self {
+        self.settings.unix_time = unix_time;
+        self
+    }
+
+    /// How long a login is valid after its connection, by the clock. Default: a day.
+    pub fn login_valid(mut self, time: Duration) -> Self {
+        self.settings.login_valid = time;
+        self
+    }
+
+    /// Asks before a download: `Event::Offered`. Default: it starts by itself.
+    pub fn ask_to_download(mut self) -> Self {
+        self.settings.machine.consent = Hold::Ask;
+        self
+    }
+
+    /// Asks whether a verified image is approved, for a signature of your own: `Event::Ready`.
+    /// Default: it is.
+    pub fn ask_to_approve(mut self) -> Self {
+        self.settings.machine.approval = Hold::Ask;
+        self
+    }
+
+    /// Asks when a verified image is to be installed: `Event::Ready`. Default: at once.
+    pub fn ask_to_install(mut self) -> Self {
+        self.settings.machine.install = Hold::Ask;
+        self
+    }
+
+    /// The seed of all chance, which keeps the devices of a fleet apart in time. Default: made of
+    /// the device's names and the moment.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = Some(seed);
+        self
+    }
+
+    /// Changes what else the update is decided by: limits, times, downgrades.
+    pub fn machine(mut self, change: impl FnOnce(&mut ota_proto::Config)) -> Self {
+        change(&mut self.settings.machine);
+        self
+    }
+
+    /// Changes what else the connection is decided by: limits, times, the spacing of connections.
+    /// Its host, port, login and seed are set by [`Builder::start`].
+    pub fn client(mut self, change: impl FnOnce(&mut client::Config)) -> Self {
+        change(&mut self.settings.client);
+        self
+    }
+
+    /// Reads what is known at boot, and starts the device on this network. It connects when `next`
+    /// is called.
+    ///
+    /// # Errors
+    /// [`Error`]: the flash cannot be read, a buffer is too short, or the settings make no sense.
+    #[allow(clippy::manual_async_fn, reason = "an `async fn` would hold its arguments twice")]
+    pub fn start<N: Network + 'd>(
+        self,
+        network: N,
+        mut storage: impl Storage + 'd,
+        buffers: Buffers<'d>,
+    ) -> impl Future<Output = Result<Updates<'d, N>, Error>> {
+        async move {
+            let found = storage.boot().await.map_err(Error::Storage)?;
+            // Nothing waits from here on: the task need not hold the driver twice.
+            self.finish(network, storage, found, buffers)
+        }
+    }
+
+    fn finish<N: Network + 'd>(
+        self,
+        network: N,
+        storage: impl Storage + 'd,
+        found: Found,
+        buffers: Buffers<'d>,
+    ) -> Result<Updates<'d, N>, Error> {
+        let Settings { secret, region, broker, without_tls, allow_http, .. } = *self.settings;
+        let Settings { seed, login_valid, unix_time, mut machine, mut client, .. } = *self.settings;
+        let secure = N::TLS && !without_tls;
+        let port = if secure { Region::TLS_PORT } else { Region::PLAIN_PORT };
+        let named = || (region.broker(machine.identity.product_id()), port);
+        (client.host, client.port) = broker.unwrap_or_else(named);
+        client.tls = secure;
+        let seed = seed.unwrap_or_else(|| own_seed(machine.identity.report_topic()));
+        (client.seed, machine.seed) = (seed, seed);
+        machine.allow_http = allow_http.unwrap_or(!N::TLS);
+        let mut driver = Driver::new(network, client, buffers)?;
+        let expiry = Expiry::new(login_valid);
+        driver.sign_in = Some(SignIn::new(secret, unix_time, Rng::new(seed), expiry));
+        driver.workers.add_device(&mut driver.engine, machine, self.running, storage, found)?;
+        Ok(Updates { driver, taken: None })
+    }
+}
+
+/// A number that no other device has, and hardly another start of this one.
+fn own_seed(name: &str) -> u64 {
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325 ^ now().as_micros(), hash)
+}
+
+impl fmt::Debug for Builder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("running", &self.running)
+            .field("machine", &self.settings.machine)
+            .field("client", &self.settings.client)
+            .finish_non_exhaustive()
+    }
+}

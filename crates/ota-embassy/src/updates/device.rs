@@ -1,0 +1,127 @@
+//! Who signs in, and the login of each connection.
+
+use core::fmt;
+
+use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
+use ota_proto::{BadName, Identity, Rng};
+use ota_wire::adapter::{Event, Target};
+use ota_wire::client::{self, DeviceIndex, Disconnect, LinkKind};
+use ota_wire::mqtt::{self, Expiry};
+
+use crate::driver::Driver;
+use crate::network::Network;
+
+/// A device of the platform: its product id, its name, and the secret that proves who it is.
+///
+/// ```
+/// use ota_embassy::Device;
+///
+/// let me = Device::new("TESTPROD01", "dev001", "MDEyMzQ1Njc4OWFiY2RlZg==".parse()?)?;
+/// assert_eq!(format!("{me:?}"), "Device(TESTPROD01/dev001)");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Device {
+    pub(super) identity: Identity,
+    pub(super) secret: Secret,
+}
+
+impl Device {
+    /// A device that signs in with its secret, as the platform's console shows it.
+    ///
+    /// # Errors
+    /// [`BadName`] if the product id or the name has a length or a character that the platform
+    /// does not allow.
+    pub fn new(product_id: &str, name: &str, secret: Secret) -> Result<Self, BadName> {
+        Ok(Self { identity: Identity::new(product_id, name)?, secret })
+    }
+
+    /// Its product id and name, and its topics.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// Without the secret.
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({}/{})", self.identity.product_id(), self.identity.device_name())
+    }
+}
+
+/// Without the secret.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Device {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let (product, name) = (self.identity.product_id(), self.identity.device_name());
+        defmt::write!(f, "Device({=str}/{=str})", product, name);
+    }
+}
+
+/// The time of day in Unix seconds; `None` while it is not known.
+pub(super) type UnixTime<'d> = &'d dyn Fn() -> Option<u64>;
+
+/// Makes a login for each connection.
+pub(crate) struct SignIn<'d> {
+    secret: Secret,
+    unix_time: UnixTime<'d>,
+    chance: Rng,
+    expiry: Expiry,
+}
+
+impl<'d> SignIn<'d> {
+    pub(super) fn new(
+        secret: Secret,
+        unix_time: UnixTime<'d>,
+        chance: Rng,
+        expiry: Expiry,
+    ) -> Self {
+        Self { secret, unix_time, chance, expiry }
+    }
+
+    /// A link is about to be opened. If it is the broker's, its login is made now.
+    // Inlined it would widen its caller's frame, which is there in each poll.
+    #[inline(never)]
+    pub(crate) fn connecting<N: Network>(driver: &mut Driver<'d, N>, target: &Target) {
+        let client = driver.engine.client_mut();
+        let Some(sign_in) = driver.sign_in.as_mut() else { return };
+        if target.link.kind != LinkKind::Broker {
+            return;
+        }
+        let device = client.updater(DeviceIndex::FIRST);
+        let login =
+            device.and_then(|device| sign_in.login(&device.config().identity, target.least_time));
+        let taken = login.and_then(|login| client.set_login(login).ok());
+        // The application id and the names are right, and no login is longer than a report.
+        debug_assert!(taken.is_some(), "a login that no session can work with");
+    }
+
+    /// The application is told of this.
+    #[inline(never)]
+    pub(crate) fn told<N: Network>(driver: &mut Driver<'d, N>, event: &Event) {
+        let Some(sign_in) = driver.sign_in.as_mut() else { return };
+        match event {
+            // The next connection has a login of its own: this one need not stay in memory.
+            Event::Client(client::Event::Connected) => {
+                let none =
+                    mqtt::Login { client_id: "none".into(), user_name: None, password: None };
+                let _ = driver.engine.client_mut().set_login(none);
+            }
+            Event::Client(client::Event::Disconnected {
+                cause: Disconnect::Session(why), ..
+            }) if why.is_login_refused() => sign_in.expiry.refused(),
+            _ => {}
+        }
+    }
+
+    /// A clock that says less than what is known of the time is not set.
+    fn login(&mut self, identity: &Identity, least_time: u64) -> Option<mqtt::Login> {
+        let unix = (self.unix_time)().filter(|unix| *unix >= least_time);
+        let (expiry, conn_id) = (self.expiry.next(unix), conn_id(self.chance.next_u64()));
+        let login =
+            Login::new(identity, &self.secret, Algorithm::HmacSha256, APP_ID, &conn_id, expiry);
+        let Login { client_id, username, password, .. } = login.ok()?;
+        Some(mqtt::Login::new(client_id, username, password))
+    }
+}

@@ -1,0 +1,296 @@
+//! One device on one connection, for an application that needs nothing else.
+
+mod builder;
+mod device;
+
+use core::fmt;
+use core::time::Duration;
+
+use ota_proto::{Instant, Updater};
+use ota_wire::adapter;
+use ota_wire::client::DeviceIndex;
+use ota_wire::mqtt::AckId;
+
+use crate::driver::{Buffers, Driver, Error};
+use crate::flash::Storage;
+use crate::network::{Network, Tcp};
+use crate::time::now;
+
+pub use builder::Builder;
+pub use device::Device;
+pub(crate) use device::SignIn;
+pub use ota_proto::credentials::{BadSecret, Secret};
+pub use ota_proto::{
+    Answer, BadName, InstallFault, Installed, Md5, Misuse, Offer, Outcome, QoS, Reason, Region,
+    State, StorageError, Version,
+};
+pub use ota_wire::client::Disconnect;
+pub use ota_wire::mqtt::{PublishError, PublishHandle, SubId, SubscribeError};
+pub use ota_wire::updates::{Event, Message, NewImage, Status};
+
+/// The updates of one device, and its connection to the platform, which the application's own
+/// topics share.
+///
+/// Call [`Updates::next`] in a loop and react to its [`Event`]s; nothing happens while nobody calls
+/// it, not even the keep-alive of the connection. Commands can be given between two calls. A
+/// command that does not fit the state is refused with [`Misuse`] and changes nothing.
+///
+/// Dropping it is as good as a reset; before one that can wait a moment, [`Updates::stop`] saves
+/// what a reset loses.
+pub struct Updates<'d, N: Network> {
+    driver: Driver<'d, N>,
+    /// The message that the application was given last.
+    taken: Option<AckId>,
+}
+
+impl Updates<'static, &'static Tcp<'static>> {
+    /// As [`Updates::new`], with other settings: the region or the broker, the clock, who is asked.
+    /// End it with [`Builder::start`].
+    pub fn builder<'d>(device: Device, running: &'d str) -> Builder<'d> {
+        Builder::new(device, running)
+    }
+}
+
+/// Start, run, stop.
+impl<'d, N: Network + 'd> Updates<'d, N> {
+    /// Starts a device that runs the version `running`, with the defaults of [`Updates::builder`]:
+    /// it connects to the platform's broker in China and downloads by itself, with TLS if the
+    /// network has it. It reads what is known at boot; it connects when [`Updates::next`] is called.
+    ///
+    /// # Errors
+    /// [`Error`]: the flash cannot be read, a buffer is too short, or the version is not one.
+    pub fn new(
+        network: N,
+        device: Device,
+        running: &'d str,
+        storage: impl Storage + 'd,
+        buffers: Buffers<'d>,
+    ) -> impl Future<Output = Result<Self, Error>> {
+        Builder::new(device, running).start(network, storage, buffers)
+    }
+
+    /// Waits for the next event. Cancel-safe: a future that is dropped loses nothing, so it can
+    /// stand in a `select`. An erase or a write that is under way goes on with the next call.
+    ///
+    /// The broker is told that the application has taken an [`Event::Message`] when this is called
+    /// again.
+    pub async fn next(&mut self) -> Event {
+        if let Some(ack) = self.taken.take() {
+            let (client, now) = self.driver.client();
+            client.acknowledge(now, ack);
+        }
+        loop {
+            let event = self.driver.next().await;
+            if let adapter::Event::Message { ack, .. } = &event {
+                self.taken = *ack;
+            }
+            if let Some(event) = Event::of(event, self.updater(), now(), |image| image) {
+                return event;
+            }
+        }
+    }
+
+    /// Stops: makes what is stored of an image durable, says good-bye to the broker, and closes the
+    /// connections. An update that was under way resumes after the next start.
+    ///
+    /// It takes three seconds at most, whatever the network does. Keep the network stack running
+    /// until it is done.
+    pub async fn stop(self) {
+        self.driver.stop().await;
+    }
+}
+
+/// Answers and commands.
+impl<'d, N: Network + 'd> Updates<'d, N> {
+    /// Accepts the offer, also a deferred one, and starts the download.
+    ///
+    /// # Errors
+    /// [`Misuse`] if no offer waits.
+    pub fn accept(&mut self) -> Result<(), Misuse> {
+        self.command(Updater::accept)
+    }
+
+    /// Defers the offer or the verified image by this time. Then the version is reported, and the
+    /// cloud's offer counts.
+    ///
+    /// # Errors
+    /// [`Misuse`] if neither waits.
+    pub fn defer(&mut self, time: Duration) -> Result<(), Misuse> {
+        self.command(|updater, now| updater.defer(now, now + time))
+    }
+
+    /// Refuses the offer. The cloud is told.
+    ///
+    /// # Errors
+    /// [`Misuse`] if no offer waits.
+    pub fn refuse(&mut self) -> Result<(), Misuse> {
+        self.command(Updater::refuse)
+    }
+
+    /// Says that this machine could not install the offer, or that it cannot find out whether a
+    /// version on trial works. The image is not blamed.
+    ///
+    /// # Errors
+    /// [`Misuse`] if no offer waits and nothing is on trial.
+    pub fn unable(&mut self, why: InstallFault) -> Result<(), Misuse> {
+        self.command(|updater, now| updater.unable(now, why))
+    }
+
+    /// Cancels the update. The cloud is told.
+    ///
+    /// # Errors
+    /// [`Misuse`] if there is none, or the installation may have begun.
+    pub fn cancel(&mut self) -> Result<(), Misuse> {
+        self.command(Updater::cancel)
+    }
+
+    /// Approves the verified image.
+    ///
+    /// # Errors
+    /// [`Misuse`] if none waits for approval.
+    pub fn approve(&mut self) -> Result<(), Misuse> {
+        self.command(Updater::approve)
+    }
+
+    /// Rejects the verified image. The cloud is told.
+    ///
+    /// # Errors
+    /// [`Misuse`] if none waits.
+    pub fn veto(&mut self) -> Result<(), Misuse> {
+        self.command(Updater::veto)
+    }
+
+    /// Lets the verified image be installed now.
+    ///
+    /// # Errors
+    /// [`Misuse`] if none waits for it.
+    pub fn install(&mut self) -> Result<(), Misuse> {
+        self.command(Updater::install)
+    }
+
+    /// Says what became of the installation. The image is in the slot already: with a boot loader
+    /// the answer is [`Installed::NeedsRestart`].
+    ///
+    /// # Errors
+    /// [`Misuse`] if none is under way.
+    pub fn installed(&mut self, what: Installed) -> Result<(), Misuse> {
+        self.command(|updater, now| updater.installed(now, what))
+    }
+
+    /// Confirms the version on trial.
+    ///
+    /// The slot is confirmed only when the cloud has answered this version's report, too: a version
+    /// that cannot reach the cloud could not be replaced by the next one. The answer is waited for
+    /// half an hour after this call; without one the device returns to the old version.
+    /// [`Event::Done`] says that the slot is confirmed. Until then any reset returns to the old
+    /// version.
+    ///
+    /// # Errors
+    /// [`Misuse`] if none is on trial.
+    pub fn confirm(&mut self) -> Result<(), Misuse> {
+        self.command(Updater::confirm)
+    }
+
+    /// Returns from the version on trial to the old one.
+    ///
+    /// # Errors
+    /// [`Misuse`] if none is on trial.
+    pub fn roll_back(&mut self) -> Result<(), Misuse> {
+        self.command(Updater::roll_back)
+    }
+
+    /// Forgets which images failed here and how often, and asks the cloud for an offer.
+    ///
+    /// # Errors
+    /// [`Misuse`] if nothing is remembered.
+    pub fn forgive(&mut self) -> Result<(), Misuse> {
+        self.command(Updater::forgive)
+    }
+
+    /// Reports the version now, so that the cloud offers what it has.
+    ///
+    /// # Errors
+    /// [`Misuse`] if there is no connection: the next one reports by itself.
+    pub fn report_now(&mut self) -> Result<(), Misuse> {
+        self.command(Updater::report_now)
+    }
+
+    fn command(
+        &mut self,
+        act: impl FnOnce(&mut Updater, Instant) -> Result<(), Misuse>,
+    ) -> Result<(), Misuse> {
+        self.driver.command(DeviceIndex::FIRST, act)
+    }
+}
+
+/// What is known.
+impl<'d, N: Network + 'd> Updates<'d, N> {
+    /// Where the update stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status::of(self.updater())
+    }
+
+    /// The version that runs.
+    #[must_use]
+    pub fn running(&self) -> Version {
+        self.updater().running()
+    }
+
+    /// The offer that the update is about.
+    #[must_use]
+    pub fn offer(&self) -> Option<Offer<'_>> {
+        self.updater().offer()
+    }
+
+    #[expect(clippy::expect_used, reason = "`Builder::start` adds the device")]
+    fn updater(&self) -> &Updater {
+        self.driver.updater(DeviceIndex::FIRST).expect("the device")
+    }
+}
+
+/// The application's own topics, on the same connection.
+impl<'d, N: Network + 'd> Updates<'d, N> {
+    /// Publishes a message. With [`QoS::AtLeastOnce`] it is kept until the broker has it, across
+    /// connections, but not across a reset. [`Event::Published`] and [`Event::GivenUp`] name it.
+    ///
+    /// # Errors
+    /// [`PublishError`]: there is no connection, or too much waits; try again later.
+    pub fn publish(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+    ) -> Result<PublishHandle, PublishError> {
+        let (client, now) = self.driver.client();
+        client.publish(now, topic, payload, qos)
+    }
+
+    /// Subscribes to topics, on this connection and each later one. Their messages come as
+    /// [`Event::Message`].
+    ///
+    /// # Errors
+    /// [`SubscribeError`]: the filter is not one, or is subscribed already.
+    pub fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<SubId, SubscribeError> {
+        let (client, now) = self.driver.client();
+        client.subscribe(now, filter, qos)
+    }
+
+    /// Ends a subscription; `false` if it has ended already.
+    pub fn unsubscribe(&mut self, id: SubId) -> bool {
+        let (client, now) = self.driver.client();
+        client.unsubscribe(now, id)
+    }
+
+    /// Ends the connection. The next one follows by itself, with a new login.
+    pub fn reconnect(&mut self) {
+        let (client, now) = self.driver.client();
+        client.disconnect(now);
+    }
+}
+
+impl<N: Network> fmt::Debug for Updates<'_, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Updates").field("driver", &self.driver).finish_non_exhaustive()
+    }
+}

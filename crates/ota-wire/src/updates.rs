@@ -1,0 +1,441 @@
+//! What an application with one device is told: one flat [`Event`] for what the adapter, the
+//! client and the machine tell, with a sentence for each.
+//!
+//! An adapter for one device translates with [`Event::of`]; what has several devices tells
+//! [`adapter::Event`], which names them.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use ota_proto::{
+    Answer, Instant, Md5, MessageError, Outcome, Reason, State, StorageError, TransportError,
+    Updater, Version,
+};
+
+use crate::adapter;
+use crate::client::{self, Disconnect};
+use crate::mqtt::packet::ConnectCode;
+use crate::mqtt::{PublishHandle, SessionError, SubId};
+
+/// What happened. `Display` says it in a sentence, for a log; `Debug` shows no secret and no
+/// payload. `I` is what an adapter gives to an installer.
+///
+/// An application must react to [`Event::Install`] and [`Event::Restart`], to [`Event::Trial`] if
+/// its boot loader tries new versions, and to what it asked to be asked: [`Event::Offered`] and
+/// [`Event::Ready`]. The rest is for its log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Event<I = NewImage> {
+    /// The cloud offers a version. Only if the application asked to be asked: answer with
+    /// `accept`, `defer` or `refuse`.
+    Offered {
+        /// The version.
+        version: Version,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// The download starts, or resumes at this byte.
+    Downloading {
+        /// How many bytes are stored already.
+        from: u64,
+    },
+    /// So much of the image is stored.
+    Progress {
+        /// Percent, 0 to 99.
+        percent: u8,
+    },
+    /// The download failed for now and is tried again.
+    Retrying {
+        /// Why.
+        reason: Reason,
+        /// What the server answered, if that explains it.
+        answer: Option<Answer>,
+    },
+    /// The image is verified. If the application asked to be asked, answer with `approve` or
+    /// `veto`, and with `install`.
+    Ready,
+    /// Install this image now, then call `installed`.
+    Install(I),
+    /// The installation takes too long: stop it, then call `installed` with a failure.
+    StopInstall,
+    /// Restart now: what runs after the restart is the new version. Raised again if nothing
+    /// happens.
+    Restart,
+    /// This program is the new version, on trial. Test it, then call `confirm` or `roll_back`.
+    Trial,
+    /// The update succeeded: this version runs, and stays.
+    Done {
+        /// The version.
+        version: Version,
+    },
+    /// The update failed. The old version runs.
+    Failed {
+        /// The version that was offered.
+        version: Version,
+        /// Why.
+        reason: Reason,
+        /// What the server answered, if that explains it.
+        answer: Option<Answer>,
+    },
+    /// The new version was started and did not last. The old version runs.
+    RolledBack {
+        /// The version that was offered.
+        version: Version,
+        /// Why.
+        reason: Reason,
+    },
+    /// The cloud has the result of the update.
+    Reported(Outcome),
+    /// The cloud has the version that runs.
+    VersionReported,
+    /// The cloud refused the version that runs. It is reported again later.
+    VersionRefused {
+        /// The cloud's code, not 0.
+        code: i64,
+    },
+    /// The cloud offers another version in place of this one.
+    Superseded,
+    /// The cloud no longer offers the version. What is stored of it is kept.
+    Withdrawn,
+    /// The offer was refused: this image failed here too often.
+    Banned,
+    /// Too many updates failed. The next one starts after this time.
+    HeldBack {
+        /// How long.
+        wait: Duration,
+    },
+    /// The journal or the slot cannot be written. It is tried again.
+    StorageTrouble(StorageError),
+
+    /// The broker accepted the login.
+    Connected,
+    /// There is no connection to the broker, or no longer.
+    Disconnected {
+        /// Why.
+        cause: Disconnect,
+        /// The next connection is tried after this time.
+        retry_in: Duration,
+    },
+    /// The broker ended three connections within a minute: another program uses the same login.
+    Kicked,
+    /// A message of the cloud could not be read. It had no effect.
+    BadMessage(MessageError),
+    /// The broker repeats an old message for this device. It had no effect.
+    Retained,
+
+    /// A message on one of the application's own topics. The broker is told that it was taken when
+    /// `next` is called again.
+    Message(Message),
+    /// A message that was longer than the limit was skipped.
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// A message of the application was sent (QoS 0), or the broker has it (QoS 1).
+    Published(PublishHandle),
+    /// A message of the application at QoS 1 was given up: it was sent in five connections, and
+    /// none lasted until the broker's answer.
+    GivenUp(PublishHandle),
+    /// The broker accepted a subscription.
+    Subscribed(SubId),
+    /// The broker refused a subscription. It is asked again every minute.
+    SubscribeRefused(SubId),
+    /// A subscription has ended.
+    Unsubscribed(SubId),
+    /// The application did not take its messages for too long: its subscriptions are suspended
+    /// until the device has heard from the cloud.
+    Suspended,
+}
+
+/// A verified image: it is complete, and its digest is that of the offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct NewImage {
+    /// The version that was offered.
+    pub version: Version,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its digest.
+    pub md5: Md5,
+}
+
+impl fmt::Display for NewImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {} ({} bytes)", self.version, self.size)
+    }
+}
+
+/// A message on one of the application's own topics.
+#[derive(Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Message {
+    /// Its topic.
+    pub topic: String,
+    /// Its payload.
+    pub payload: Vec<u8>,
+}
+
+/// Without the payload.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message({:?}, {} bytes)", self.topic, self.payload.len())
+    }
+}
+
+/// Without the payload.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Message {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let (topic, len) = (self.topic.as_str(), self.payload.len());
+        defmt::write!(f, "Message({=str}, {=usize} bytes)", topic, len);
+    }
+}
+
+/// Where the update of a device stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct Status {
+    /// The version that runs.
+    pub running: Version,
+    /// What the update is doing.
+    pub state: State,
+    /// The version on offer, if there is one.
+    pub offered: Option<Version>,
+    /// How many bytes of how many are stored, during an update.
+    pub stored: Option<(u64, u64)>,
+    /// The result of an update that the cloud does not know yet.
+    pub owed: Option<Outcome>,
+}
+
+impl Status {
+    /// What a machine says of itself.
+    #[must_use]
+    pub fn of(updater: &Updater) -> Self {
+        Self {
+            running: updater.running(),
+            state: updater.state(),
+            offered: updater.offer().map(|offer| offer.version),
+            stored: updater.progress(),
+            owed: updater.owed(),
+        }
+    }
+}
+
+impl<I> Event<I> {
+    /// The event of an adapter with one device, whose machine this is. `image` makes what an
+    /// installer is given. `None` for what only a later version of the core tells.
+    pub fn of(
+        event: adapter::Event,
+        updater: &Updater,
+        now: Instant,
+        image: impl FnOnce(NewImage) -> I,
+    ) -> Option<Self> {
+        match event {
+            adapter::Event::Message { topic, payload, .. } => {
+                Some(Self::Message(Message { topic, payload }))
+            }
+            adapter::Event::Client(client::Event::Device { event, .. }) => {
+                Self::of_update(event, updater, now, image)
+            }
+            adapter::Event::Client(event) => Self::of_client(event, now),
+        }
+    }
+
+    fn of_update(
+        event: ota_proto::Event,
+        updater: &Updater,
+        now: Instant,
+        image: impl FnOnce(NewImage) -> I,
+    ) -> Option<Self> {
+        use ota_proto::Event as E;
+        Some(match event {
+            E::Offered => {
+                let offer = updater.offer()?;
+                Self::Offered { version: offer.version, size: offer.size }
+            }
+            E::Started { from } => Self::Downloading { from },
+            E::Progress { percent } => Self::Progress { percent },
+            E::Retry { cause } => {
+                let answer = updater.answer().filter(|_| cause.is_explained());
+                Self::Retrying { reason: cause, answer }
+            }
+            E::Ready => Self::Ready,
+            E::Install { size } => {
+                let offer = updater.offer();
+                // An attempt that installs is that of an offer.
+                debug_assert!(offer.is_some(), "an installation without an offer");
+                let offer = offer?;
+                Self::Install(image(NewImage { version: offer.version, size, md5: offer.md5 }))
+            }
+            E::StopInstall => Self::StopInstall,
+            E::Restart => Self::Restart,
+            E::Trial => Self::Trial,
+            E::Finished { version, outcome, answer } => Self::of_end(version, outcome, answer),
+            E::Reported { outcome } => Self::Reported(outcome),
+            E::VersionAccepted => Self::VersionReported,
+            E::VersionRefused { code } => Self::VersionRefused { code },
+            E::Superseded => Self::Superseded,
+            E::Withdrawn => Self::Withdrawn,
+            E::Banned => Self::Banned,
+            E::HeldBack { until } => Self::HeldBack { wait: until.since(now) },
+            E::StorageTrouble(why) => Self::StorageTrouble(why),
+            _ => return None,
+        })
+    }
+
+    /// What a client says beside the updates of its devices.
+    fn of_client(event: client::Event, now: Instant) -> Option<Self> {
+        use client::Event as E;
+        Some(match event {
+            // It is told by its machine.
+            E::Device { .. } => return None,
+            E::Connected => Self::Connected,
+            E::Disconnected { cause, retry_at } => {
+                Self::Disconnected { cause, retry_in: retry_at.since(now) }
+            }
+            E::Kicked => Self::Kicked,
+            E::LeftOut => Self::Suspended,
+            E::BadMessage { error, .. } => Self::BadMessage(error),
+            E::TooLong { len } => Self::TooLong { len },
+            E::Retained { .. } => Self::Retained,
+            E::Published(handle) => Self::Published(handle),
+            E::GivenUp(handle) => Self::GivenUp(handle),
+            E::Subscribed(id) => Self::Subscribed(id),
+            E::SubscribeRefused(id) => Self::SubscribeRefused(id),
+            E::Unsubscribed(id) => Self::Unsubscribed(id),
+        })
+    }
+
+    /// How an update ended.
+    fn of_end(version: Version, outcome: Outcome, answer: Option<Answer>) -> Self {
+        use Reason as R;
+        match outcome {
+            Outcome::Done => Self::Done { version },
+            Outcome::Failed(
+                reason @ (R::NotConfirmed
+                | R::RolledBack
+                | R::BootFailed
+                | R::NotDurable
+                | R::NoAnswer),
+            ) => Self::RolledBack { version, reason },
+            Outcome::Failed(reason) => Self::Failed { version, reason, answer },
+        }
+    }
+}
+
+impl<I: fmt::Display> fmt::Display for Event<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Offered { version, size } => {
+                write!(f, "the cloud offers version {version} ({size} bytes)")
+            }
+            Self::Downloading { from: 0 } => f.write_str("the download starts"),
+            Self::Downloading { from } => write!(f, "the download resumes at byte {from}"),
+            Self::Progress { percent } => write!(f, "{percent} % of the image is stored"),
+            Self::Retrying { reason, answer } => {
+                write!(f, "the download failed for now: {reason}{}", Said(answer))
+            }
+            Self::Ready => f.write_str("the image is verified"),
+            Self::Install(image) => write!(f, "to be installed: {image}"),
+            Self::StopInstall => f.write_str("the installation takes too long and must stop"),
+            Self::Restart => f.write_str("a restart is needed to start the new version"),
+            Self::Trial => f.write_str("the new version runs on trial"),
+            Self::Done { version } => write!(f, "the update to version {version} succeeded"),
+            Self::Failed { version, reason, answer } => {
+                write!(f, "the update to version {version} failed: {reason}{}", Said(answer))
+            }
+            Self::RolledBack { version, reason } => {
+                write!(f, "version {version} did not last: {reason}")
+            }
+            Self::Reported(Outcome::Done) => f.write_str("the cloud knows that the update is done"),
+            Self::Reported(Outcome::Failed(reason)) => {
+                write!(f, "the cloud knows that the update failed: {reason}")
+            }
+            Self::VersionReported => f.write_str("the cloud knows which version runs"),
+            Self::VersionRefused { code } => {
+                write!(f, "the cloud refused the version report with code {code}")
+            }
+            Self::Superseded => f.write_str("the cloud offers another version instead"),
+            Self::Withdrawn => f.write_str("the cloud no longer offers the update"),
+            Self::Banned => f.write_str("the offer is refused: this image failed here too often"),
+            Self::HeldBack { wait } => {
+                write!(f, "too many updates failed; the next one starts in {}", Span(*wait))
+            }
+            Self::StorageTrouble(why) => write!(f, "cannot write what is stored: {why}"),
+            _ => self.fmt_link(f),
+        }
+    }
+}
+
+impl<I> Event<I> {
+    /// The connection, and the application's own messages.
+    fn fmt_link(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connected => "connected to the broker",
+            Self::Disconnected { cause, retry_in } => {
+                write!(f, "no connection to the broker: {cause}{}; ", advice(*cause))?;
+                return write!(f, "the next try is in {}", Span(*retry_in));
+            }
+            Self::Kicked => {
+                "the broker keeps ending the connection: does another program use the same login?"
+            }
+            Self::BadMessage(why) => return write!(f, "a message of the cloud was ignored: {why}"),
+            Self::Retained => "the broker repeats an old message; it was ignored",
+            Self::Message(Message { topic, payload }) => {
+                return write!(f, "a message of {} bytes arrived on {topic}", payload.len());
+            }
+            Self::TooLong { len } => {
+                return write!(f, "a message of {len} bytes is too long: skipped");
+            }
+            Self::Published(_) => "a message was sent",
+            Self::GivenUp(_) => "a message was given up: the broker never took it",
+            Self::Subscribed(_) => "a subscription was accepted",
+            Self::SubscribeRefused(_) => "the broker refused a subscription",
+            Self::Unsubscribed(_) => "a subscription has ended",
+            Self::Suspended => "messages were not taken: subscriptions are suspended",
+            // `Display` says the rest.
+            _ => "",
+        })
+    }
+}
+
+/// What the server said, behind what is wrong with it.
+struct Said<'a>(&'a Option<Answer>);
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |answer| write!(f, ": {answer}"))
+    }
+}
+
+/// A time in the largest unit that a person would use.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            0..=9 => write!(f, "{}.{} s", self.0.as_secs(), self.0.subsec_millis() / 100),
+            seconds @ 10..=599 => write!(f, "{seconds} s"),
+            seconds => write!(f, "{} min", seconds / 60),
+        }
+    }
+}
+
+/// What a person can do about a broker that is not reached.
+const fn advice(cause: Disconnect) -> &'static str {
+    use ConnectCode::{Credentials, Identifier, NotAuthorized};
+    match cause {
+        Disconnect::Transport(TransportError::Resolve) => {
+            " (check the product id, the region and the name server)"
+        }
+        Disconnect::Session(SessionError::Refused(Credentials | Identifier | NotAuthorized)) => {
+            " (check the product id, the device name and the secret)"
+        }
+        _ => "",
+    }
+}
