@@ -39,6 +39,13 @@ pub struct Buffers<'d> {
     pub store: &'d mut [u8],
 }
 
+/// The broker's and the store's.
+impl<'d, const B: usize, const S: usize> From<(&'d mut [u8; B], &'d mut [u8; S])> for Buffers<'d> {
+    fn from((broker, store): (&'d mut [u8; B], &'d mut [u8; S])) -> Self {
+        Self { broker, store }
+    }
+}
+
 /// One connection to the cloud, for one device and its sub-devices. What an application may do
 /// beside updates (publish, subscribe) is in [`Driver::client`].
 ///

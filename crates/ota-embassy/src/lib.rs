@@ -1,48 +1,49 @@
-//! Firmware updates on embassy: [`Driver`] joins the OTA core to embassy-net sockets, embassy-time
-//! and NOR flash, and decides nothing.
+//! Firmware updates on embassy, for devices of Tencent Cloud IoT: [`Updates`] joins the OTA core to
+//! embassy-net sockets, embassy-time and NOR flash, and decides nothing.
 //!
 //! ```no_run
-//! use embassy_net::Stack;
-//! use embedded_storage_async::nor_flash::NorFlash;
-//! use ota_embassy::{
-//!     Buffers, Config, Driver, Event, FlashJournal, FlashSlot, FlashStorage, Switch, Tcp,
-//! };
-//! use ota_proto::{Event as Update, Installed};
-//! use ota_wire::client;
+//! use ota_embassy::{Device, Event, FlashStorage, Installed, Tcp, Updates};
+//! # use std::error::Error;
+//! # use embedded_storage_async::nor_flash::NorFlash;
+//! # mod cortex_m { pub mod peripheral { pub struct SCB; impl SCB { pub fn sys_reset() -> ! { loop {} } } } }
+//! # fn self_test() -> bool { true }
+//! # const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
+//! # const ACTIVE: usize = 256 * 1024;
+//! # async fn run(
+//! #     stack: embassy_net::Stack<'_>, dfu: impl NorFlash, state: impl NorFlash, journal: impl NorFlash,
+//! # ) -> Result<(), Box<dyn Error>> {
 //!
-//! async fn run(
-//!     stack: Stack<'_>,
-//!     config: Config,
-//!     machine: ota_proto::Config,
-//!     dfu: impl NorFlash,
-//!     journal: impl NorFlash,
-//!     switch: impl Switch, // `BootSwitch`, with the feature `boot`
-//! ) -> Result<(), Box<dyn core::error::Error>> {
-//!     let (mut sockets, mut packet, mut body, mut unit) =
-//!         ([[0; 2048]; 4], [0; 4096], [0; 4096], [0; 8]);
-//!     let [a, b, c, d] = &mut sockets;
-//!     let tcp = Tcp::new(stack, (a, b), (c, d));
-//!     let slot = FlashSlot::new(dfu, 256 * 1024, &mut unit)?;
-//!     let storage = FlashStorage::new(slot, FlashJournal::new(journal)?, switch);
+//! // All memory of the update but the heap.
+//! let (mut sockets, mut packet, mut body) = ([[0; 2048]; 4], [0; 4096], [0; 4096]);
+//! let [a, b, c, d] = &mut sockets;
+//! let tcp = Tcp::new(stack, (a, b), (c, d));
+//! let mut units = [0; 16];
+//! let storage = FlashStorage::with_boot(dfu, state, journal, ACTIVE, &mut units)?;
+//! let buffers = (&mut packet, &mut body).into();
 //!
-//!     let buffers = Buffers { broker: &mut packet, store: &mut body };
-//!     let mut driver = Driver::new(&tcp, config, buffers)?;
-//!     let device = driver.add_device(machine, "1.0.0", storage).await?;
-//!     loop {
-//!         let Event::Client(client::Event::Device { event, .. }) = driver.next().await? else {
-//!             continue;
-//!         };
-//!         match event {
-//!             Update::Install { .. } => {
-//!                 driver.command(device, |u, now| u.installed(now, Installed::NeedsRestart))?
-//!             }
-//!             Update::Trial => driver.command(device, |u, now| u.confirm(now))?,
-//!             Update::Restart => return Ok(()), // reset the chip
-//!             _ => {}
-//!         }
+//! let me = Device::new("TESTPROD01", "dev001", SECRET.parse()?)?;
+//! let mut ota = Updates::new(&tcp, me, env!("CARGO_PKG_VERSION"), storage, buffers).await?;
+//! loop {
+//!     match ota.next().await {
+//!         Event::Install(_) => ota.installed(Installed::NeedsRestart)?,
+//!         Event::Restart => cortex_m::peripheral::SCB::sys_reset(),
+//!         Event::Trial => if self_test() { ota.confirm()? },
+//!         _ => {}
 //!     }
 //! }
+//! # }
 //! ```
+//!
+//! `Install` is the application's last chance to wait; the boot loader swaps the images at the reset.
+//! After it the new version runs on [`Trial`](Event::Trial). [`Updates::confirm`] is the
+//! application's word; the slot is confirmed when the cloud has answered the new version's report,
+//! too ([`Event::Done`]). Any reset before that returns to the old version.
+//!
+//! The login is made at each connection. A board that knows the time of day gives it to
+//! [`Builder::clock`], and each login is valid for a day; a board without a clock makes logins that
+//! do not expire. The broker's name follows from the product and the [`Region`];
+//! [`Updates::builder`] is for all that differs from the defaults. Sub-devices, several devices and
+//! an own login need the [`driver`](mod@driver), one level down.
 //!
 //! # Memory
 //!
@@ -54,7 +55,7 @@
 //! | two sockets, 2 KiB each way | 8,288 | 8,288 |
 //! | receive buffers: longest MQTT packet, and one line of a head | 5,120 | 3,072 |
 //! | a write unit for the slot, one for the boot loader's state | 16 | 16 |
-//! | [`Driver`] | 3,712 | 3,712 |
+//! | [`Updates`] | 3,712 | 3,712 |
 //! | heap at its peak, storage included | 4,450 | 4,450 |
 //! | **all** | **21,586** | **19,538** |
 //!
@@ -65,7 +66,8 @@
 //!
 //! # TLS
 //!
-//! [`Tcp`] has none, and plain `http` has to be allowed by name (`Config::allow_http`).
+//! [`Tcp`] has none: it talks to the broker on port 1883, and fetches firmware over plain `http`
+//! only. Whoever is on the way reads and changes everything.
 //! `tls::EmbeddedTls`, with the feature `embedded-tls`, puts **TLS 1.3 only** over it, and **only for
 //! servers of one private authority, which is given to it**: it is no client for the web. It always
 //! checks the peer: authority, time, purpose, host name, and the proof of the key; no switch turns

@@ -196,7 +196,8 @@ fn own_topics_have_the_same_connection() {
     letter.extend_from_slice(&OWN);
     letter.extend_from_slice(b"on");
     world.device.letter_after = Some((subscribed, letter));
-    assert_eq!(world.boot(60_000_000, move |desk, _| told_at(desk)), End::Over);
+    let end = world.boot(60_000_000, move |desk, _| told_at(desk));
+    assert_eq!(end, End::Over, "{:?}", told.borrow());
     let told = told.borrow();
     assert!(told.iter().any(|event| matches!(event, Event::Published(_))), "{told:?}");
     let message = told.iter().find_map(|event| match event {

@@ -13,12 +13,7 @@ use embassy_executor::{Executor, Spawner};
 use embassy_net::{Ipv4Address, Ipv4Cidr, Runner, StackResources, StaticConfigV4};
 use embassy_net_tuntap::TunTapDevice;
 use flash::{ACTIVE, DFU, JOURNAL, STATE};
-use ota_embassy::{
-    BootSwitch, Buffers, Config, Driver, Event, FlashJournal, FlashSlot, FlashStorage, Tcp,
-};
-use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
-use ota_proto::{Event as Update, Identity, Installed};
-use ota_wire::client::Event as ClientEvent;
+use ota_embassy::{Device, Event, FlashStorage, Installed, Tcp, Updates};
 use static_cell::StaticCell;
 
 type Failure = Box<dyn std::error::Error>;
@@ -74,42 +69,29 @@ async fn run(spawner: Spawner) -> Result<i32, Failure> {
     let (stack, runner) = embassy_net::new(TunTapDevice::new(tap)?, config, resources, seed);
     spawner.spawn(network(runner)?);
 
-    let identity = Identity::new("TESTPROD01", "dev001")?;
-    let secret = Secret::from_base64("MDEyMzQ1Njc4OWFiY2RlZg==")?;
-    let expiry = 4_102_444_800;
-    let login = Login::new(&identity, &secret, Algorithm::HmacSha256, APP_ID, "AbC12", expiry)?;
-    let login = ota_wire::mqtt::Login::new(login.client_id, login.username, login.password);
-    let config = Config::new(broker.clone(), port.parse()?, false, login, seed);
-
     // All memory of the update but the heap.
     let (mut sockets, mut packet, mut body) = ([[0; 2_048]; 4], [0; 4_096], [0; 4_096]);
-    let (mut unit, mut aligned) = ([0; 8], [0; 8]);
     let [a, b, c, d] = &mut sockets;
     let tcp = Tcp::new(stack, (a, b), (c, d));
-    let slot = FlashSlot::new(chip(DFU), ACTIVE.len(), &mut unit)?;
-    let switch = BootSwitch::new(chip(STATE), &mut aligned)?;
-    let storage = FlashStorage::new(slot, FlashJournal::new(chip(JOURNAL))?, switch);
+    let (dfu, state, journal) = (chip(DFU), chip(STATE), chip(JOURNAL));
+    let mut units = [0; 16];
+    let storage = FlashStorage::with_boot(dfu, state, journal, ACTIVE.len(), &mut units)?;
+    let buffers = (&mut packet, &mut body).into();
 
-    let buffers = Buffers { broker: &mut packet, store: &mut body };
-    let mut driver = Driver::new(&tcp, config, buffers)?;
-    let mut machine = ota_proto::Config::new(identity, seed);
-    machine.allow_http = true;
-    let device = driver.add_device(machine, &version, storage).await?;
+    let me = Device::new("TESTPROD01", "dev001", "MDEyMzQ1Njc4OWFiY2RlZg==".parse()?)?;
+    let ota = Updates::builder(me, &version).broker(broker, port.parse()?);
+    let mut ota = ota.start(&tcp, storage, buffers).await?;
     loop {
-        let Event::Client(event) = driver.next().await? else { continue };
-        let progress = matches!(event, ClientEvent::Device { event: Update::Progress { .. }, .. });
-        if !progress {
-            println!("{event:?}");
+        let event = ota.next().await;
+        if !matches!(event, Event::Progress { .. }) {
+            println!("{event}");
         }
-        let ClientEvent::Device { event, .. } = event else { continue };
         match event {
-            Update::Install { .. } => {
-                driver.command(device, |u, now| u.installed(now, Installed::NeedsRestart))?;
-            }
+            Event::Install(_) => ota.installed(Installed::NeedsRestart)?,
             // Here a real program tests itself.
-            Update::Trial => driver.command(device, |u, now| u.confirm(now))?,
-            Update::Restart => return Ok(RESTART),
-            Update::Reported { .. } => return Ok(0),
+            Event::Trial => ota.confirm()?,
+            Event::Restart => return Ok(RESTART),
+            Event::Reported(_) => return Ok(0),
             _ => {}
         }
     }

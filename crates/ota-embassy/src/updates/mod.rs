@@ -21,8 +21,8 @@ pub use device::Device;
 pub(crate) use device::SignIn;
 pub use ota_proto::credentials::{BadSecret, Secret};
 pub use ota_proto::{
-    Answer, BadName, InstallFault, Installed, Md5, Misuse, Offer, Outcome, QoS, Reason, Region,
-    State, StorageError, Version,
+    Answer, BadName, InstallFault, Installed, Md5, Micros, Misuse, Offer, Outcome, QoS, Reason,
+    Region, State, StorageError, Version,
 };
 pub use ota_wire::client::Disconnect;
 pub use ota_wire::mqtt::{PublishError, PublishHandle, SubId, SubscribeError};

@@ -210,9 +210,10 @@ impl Line {
         if self.port == Port::Mqtt && self.held.ends_with(&DISCONNECT) {
             desk.good_byes += 1;
         }
-        if self.port == Port::Mqtt && self.held.ends_with(&PUBACK) {
+        let puback = self.held.windows(PUBACK.len()).position(|bytes| *bytes == PUBACK);
+        if let (Port::Mqtt, Some(at)) = (self.port, puback) {
             desk.letters_taken += 1;
-            self.held.truncate(self.held.len() - PUBACK.len());
+            self.held.drain(at..at + PUBACK.len());
         }
         if self.port == Port::Mqtt
             && let Some(letter) = desk.letter.take()

@@ -83,6 +83,9 @@ pub struct Leave {
 /// The updates of one device, with memory that a test leaks.
 pub type Ota = Updates<'static, &'static Tcp<'static>>;
 
+/// When a packet is sent, and what it is.
+pub type Letter = (fn(&Flat) -> bool, Vec<u8>);
+
 /// An application with [`Updates`] in place of a driver.
 #[derive(Clone)]
 pub struct FlatApp {
@@ -159,7 +162,7 @@ pub struct Device {
     /// Stores of this network are refused.
     pub public_store_only: bool,
     /// The broker sends this packet when the application is told so.
-    pub letter_after: Option<(fn(&Flat) -> bool, Vec<u8>)>,
+    pub letter_after: Option<Letter>,
     /// What runs is this.
     pub flat: Option<FlatApp>,
     /// Microseconds that the last orderly stop took.

@@ -16,6 +16,9 @@ const BOARDS: usize = 100;
 /// Microseconds of an erase: a swap lasts about a second, a download half of one.
 const ERASE: u32 = 5_000;
 
+/// What the board says when an attempt has ended.
+const ENDS: [&str; 3] = ["firmware: Done", "firmware: Failed", "firmware: RolledBack"];
+
 /// Where in an update the power goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -84,7 +87,9 @@ impl Watch {
                 self.taken_back += usize::from(self.on_trial);
                 self.on_trial = false;
             }
-            (From::Board, line) if line.starts_with("firmware: Finished") => self.on_trial = false,
+            (From::Board, line) if ENDS.iter().any(|end| line.starts_with(end)) => {
+                self.on_trial = false;
+            }
             _ => {}
         }
         self.phase = begins.or(self.phase);

@@ -10,9 +10,8 @@ use embassy_mcu::layout;
 use embassy_net::Stack;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
-use ota_embassy::{
-    BootSwitch, Buffers, Config, Driver, FlashJournal, FlashSlot, FlashStorage, Network, Tcp,
-};
+use ota_embassy::driver::{Config, Driver};
+use ota_embassy::{BootSwitch, Buffers, FlashJournal, FlashSlot, FlashStorage, Network, Tcp};
 use ota_wire::mqtt::Login;
 use static_cell::StaticCell;
 
@@ -47,7 +46,7 @@ pub async fn update<N: Network + 'static>(network: N) {
     let machine = boot(|config, _| config);
     let Ok(device) = driver.add_device(machine, text(), storage).await else { return };
     loop {
-        black_box(driver.next().await.is_ok());
+        black_box(driver.next().await);
         let given = driver.command(device, |machine, now| {
             command(machine, now);
             Ok(())

@@ -1,14 +1,6 @@
 //! What the build and the factory decide.
 
-use alloc::string::String;
-
-use ota_embassy::Network as _;
-use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
-use ota_proto::{Config, Hold, Identity, Micros};
-use ota_wire::client;
-use ota_wire::mqtt;
-
-use crate::net::Net;
+use ota_embassy::{Builder, Device, Micros, Updates};
 
 /// The version that runs.
 pub(crate) const VERSION: &str = match option_env!("OTA_VERSION") {
@@ -18,9 +10,6 @@ pub(crate) const VERSION: &str = match option_env!("OTA_VERSION") {
 
 /// How long a version that is not confirmed may run.
 const TRIAL: Micros = Micros::from_secs(10);
-
-/// The login of a device without a clock lapses never.
-const NEVER: u64 = u32::MAX as u64 >> 1;
 
 /// Longest MQTT packet and longest response head: the length of each receive buffer.
 pub(crate) const RECEIVE: usize = 2_048;
@@ -42,32 +31,31 @@ pub(crate) fn seed(factory: Factory, start: u32) -> u64 {
 }
 
 /// Who the device is and where its cloud is, as the factory wrote it; what is missing there.
-pub(crate) fn load(factory: Factory, seed: u64) -> Result<(client::Config, Config), &'static str> {
+pub(crate) fn load(factory: Factory, seed: u64) -> Result<Builder<'static>, &'static str> {
     let get = |key| factory(key).ok_or(key);
-    let identity = Identity::new(get("product")?, get("device")?).map_err(|_| "device")?;
-    let secret = Secret::from_base64(get("secret")?).map_err(|_| "secret")?;
-    let login =
-        Login::new(&identity, &secret, Algorithm::HmacSha256, APP_ID, &conn_id(seed), NEVER);
-    let Login { client_id, username, password, .. } = login.map_err(|_| "secret")?;
+    let secret = get("secret")?.parse().map_err(|_| "secret")?;
+    let me = Device::new(get("product")?, get("device")?, secret).map_err(|_| "device")?;
     let port = get("port")?.parse().map_err(|_| "port")?;
-    let login = mqtt::Login::new(client_id, username, password);
-    let mut wires = client::Config::new(String::from(get("host")?), port, Net::TLS, login, seed);
-    wires.mqtt.limits.packet = RECEIVE;
-    wires.mqtt.limits.tx = RECEIVE;
-    wires.http.head = RECEIVE;
-    if let Some(seconds) = factory("connect_spacing") {
-        let spacing = Micros::from_secs(seconds.parse().map_err(|_| "connect_spacing")?);
-        (wires.reconnect.floor, wires.reconnect.spread) = (spacing, spacing);
-    }
-    let mut machine = Config::new(identity, seed);
+    let spacing = factory("connect_spacing").map(str::parse).transpose();
+    let spacing = spacing.map_err(|_| "connect_spacing")?.map(Micros::from_secs);
     // The signature is what an image is trusted for.
-    machine.allow_http = !Net::TLS;
-    machine.approval = Hold::Ask;
-    machine.timing.trial = TRIAL;
-    machine.limits.payload = RECEIVE;
-    if SMALL {
-        (wires.mqtt.limits.tx, wires.mqtt.limits.kept) = (1_536, 512);
-        (machine.limits.url, machine.limits.user_defined) = (512, 256);
-    }
-    Ok((wires, machine))
+    let settings = Updates::builder(me, VERSION).ask_to_approve().seed(seed);
+    let settings = settings.broker(get("host")?, port).client(|wires| {
+        wires.mqtt.limits.packet = RECEIVE;
+        wires.mqtt.limits.tx = RECEIVE;
+        wires.http.head = RECEIVE;
+        if let Some(spacing) = spacing {
+            (wires.reconnect.floor, wires.reconnect.spread) = (spacing, spacing);
+        }
+        if SMALL {
+            (wires.mqtt.limits.tx, wires.mqtt.limits.kept) = (1_536, 512);
+        }
+    });
+    Ok(settings.machine(|machine| {
+        machine.timing.trial = TRIAL;
+        machine.limits.payload = RECEIVE;
+        if SMALL {
+            (machine.limits.url, machine.limits.user_defined) = (512, 256);
+        }
+    }))
 }

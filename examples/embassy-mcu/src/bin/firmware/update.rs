@@ -8,11 +8,7 @@ use embassy_mcu::{boot, factory, layout, say};
 use embassy_net::Stack;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
-use ota_embassy::{
-    BootSwitch, Buffers, Driver, Event, FlashError, FlashJournal, FlashSlot, FlashStorage, Tcp,
-};
-use ota_proto::{self as update, Installed};
-use ota_wire::client::{self, DeviceIndex};
+use ota_embassy::{Buffers, Event, FlashError, FlashStorage, Installed, Tcp, Updates};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::net::{self, Net};
@@ -28,7 +24,7 @@ pub(crate) async fn task(stack: Stack<'static>, seed: u64) {
 /// Why the update cannot run: a mistake of the build, the factory or the flash.
 enum Unable {
     Factory(&'static str),
-    Driver(ota_embassy::Error),
+    Start(ota_embassy::Error),
     Layout(FlashError),
     Flash,
 }
@@ -36,7 +32,7 @@ enum Unable {
 async fn run(stack: Stack<'static>, seed: u64) {
     match keep_up_to_date(stack, seed).await {
         Err(Unable::Factory(key)) => say!("firmware: the factory's {key} is missing or wrong"),
-        Err(Unable::Driver(why)) => say!("firmware: {why}"),
+        Err(Unable::Start(why)) => say!("firmware: {why}"),
         Err(Unable::Layout(why)) => say!("firmware: {why}"),
         Err(Unable::Flash) => say!("firmware: somebody else has the flash"),
         Ok(()) => {}
@@ -47,7 +43,7 @@ type Part = Partition<'static, NoopRawMutex, Flash>;
 
 /// Ends when it is time to restart.
 async fn keep_up_to_date(stack: Stack<'static>, seed: u64) -> Result<(), Unable> {
-    let (wires, machine) = settings::load(factory::value, seed).map_err(Unable::Factory)?;
+    let settings = settings::load(factory::value, seed).map_err(Unable::Factory)?;
     let flash = Flash::take().ok_or(Unable::Flash)?;
     static FLASH: StaticCell<Mutex<NoopRawMutex, Flash>> = StaticCell::new();
     let flash = FLASH.init(Mutex::new(flash));
@@ -59,66 +55,45 @@ async fn keep_up_to_date(stack: Stack<'static>, seed: u64) -> Result<(), Unable>
     let net = net::over(Tcp::new(stack, (a, b), (c, d)), seed).map_err(Unable::Factory)?;
     static RECEIVED: ConstStaticCell<[[u8; RECEIVE]; 2]> = ConstStaticCell::new([[0; RECEIVE]; 2]);
     let [broker, store] = RECEIVED.take();
-    let mut driver = Driver::new(net, wires, Buffers { broker, store }).map_err(Unable::Driver)?;
-
-    static UNITS: StaticCell<[[u8; layout::WRITE]; 2]> = StaticCell::new();
-    let [unit, aligned] = UNITS.init([[0; layout::WRITE]; 2]);
-    let slot = FlashSlot::new(part(layout::DFU), layout::ACTIVE.len(), unit);
-    let journal = FlashJournal::new(part(layout::JOURNAL));
-    let switch = BootSwitch::new(part(layout::STATE), aligned);
-    let storage = FlashStorage::new(
-        slot.map_err(Unable::Layout)?,
-        journal.map_err(Unable::Layout)?,
-        switch.map_err(Unable::Layout)?,
+    static UNITS: ConstStaticCell<[u8; 2 * layout::WRITE]> =
+        ConstStaticCell::new([0; 2 * layout::WRITE]);
+    let storage = FlashStorage::with_boot(
+        part(layout::DFU),
+        part(layout::STATE),
+        part(layout::JOURNAL),
+        layout::ACTIVE.len(),
+        UNITS.take(),
     );
-    let device = driver.add_device(machine, settings::VERSION, storage).await;
-    let device = device.map_err(Unable::Driver)?;
+    let storage = storage.map_err(Unable::Layout)?;
+    let ota = settings.start(net, storage, Buffers { broker, store });
+    let mut ota = ota.await.map_err(Unable::Start)?;
     loop {
-        let event = depth::measured(driver.next()).await.map_err(Unable::Driver)?;
-        if answer(&mut driver, device, event, part(layout::DFU)).await.is_break() {
+        let event = depth::measured(ota.next()).await;
+        if answer(&mut ota, event, part(layout::DFU)).await.is_break() {
             return Ok(());
         }
     }
 }
 
 /// Does what an event asks for; breaks when it asks for a restart.
-async fn answer(
-    driver: &mut Driver<'static, Net>,
-    device: DeviceIndex,
-    event: Event,
-    mut slot: Part,
-) -> ControlFlow<()> {
-    let Event::Client(client::Event::Device { event, .. }) = event else {
-        say!("firmware: {event:?}");
-        return ControlFlow::Continue(());
-    };
+async fn answer(ota: &mut Updates<'static, Net>, event: Event, mut slot: Part) -> ControlFlow<()> {
     match event {
-        update::Event::Progress { percent } if percent % 10 != 0 => {}
-        update::Event::Restart | update::Event::Reported { .. } => {
+        Event::Progress { percent } if percent % 10 != 0 => {}
+        Event::Restart | Event::Reported(_) => {
             memory::say(depth::deepest());
             say!("firmware: {event:?}");
         }
         _ => say!("firmware: {event:?}"),
     }
     let done = match event {
-        update::Event::Ready => {
-            let size = driver.updater(device).and_then(|updater| updater.offer()).map(|o| o.size);
-            let right = signature::is_right(&mut slot, size.unwrap_or(0)).await;
-            driver.command(
-                device,
-                |updater, now| {
-                    if right { updater.approve(now) } else { updater.veto(now) }
-                },
-            )
+        Event::Ready => {
+            let size = ota.offer().map_or(0, |offer| offer.size);
+            if signature::is_right(&mut slot, size).await { ota.approve() } else { ota.veto() }
         }
         // The boot loader installs, at the restart.
-        update::Event::Install { .. } => {
-            driver.command(device, |updater, now| updater.installed(now, Installed::NeedsRestart))
-        }
-        update::Event::Trial if crate::SELF_TEST == "passes" => {
-            driver.command(device, |updater, now| updater.confirm(now))
-        }
-        update::Event::Restart => return ControlFlow::Break(()),
+        Event::Install(_) => ota.installed(Installed::NeedsRestart),
+        Event::Trial if crate::SELF_TEST == "passes" => ota.confirm(),
+        Event::Restart => return ControlFlow::Break(()),
         _ => Ok(()),
     };
     if done.is_err() {

@@ -6,10 +6,8 @@ use embassy_mcu::memory_flash::{ERASE, MemoryFlash, WRITE};
 use embassy_mcu::{lm3s, say, stack};
 use embassy_net::Stack;
 use ota_embassy::{
-    Buffers, Driver, Event, FlashError, FlashJournal, FlashSlot, FlashStorage, NoSwitch, Tcp,
+    Buffers, Event, FlashError, FlashJournal, FlashSlot, FlashStorage, NoSwitch, Tcp,
 };
-use ota_proto as update;
-use ota_wire::client;
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::settings::{self, RECEIVE, SOCKET};
@@ -22,7 +20,7 @@ const SLOT: usize = 12 * ERASE;
 pub(crate) async fn task(stack: Stack<'static>, seed: u64) {
     match memory::sized(run(stack, seed)).await {
         Err(Unable::Factory(key)) => say!("firmware: the factory's {key} is missing or wrong"),
-        Err(Unable::Driver(why)) => say!("firmware: {why}"),
+        Err(Unable::Start(why)) => say!("firmware: {why}"),
         Err(Unable::Layout(why)) => say!("firmware: {why}"),
         Ok(never) => match never {},
     }
@@ -31,19 +29,18 @@ pub(crate) async fn task(stack: Stack<'static>, seed: u64) {
 /// Why the update cannot run: a mistake of the build or the factory.
 enum Unable {
     Factory(&'static str),
-    Driver(ota_embassy::Error),
+    Start(ota_embassy::Error),
     Layout(FlashError),
 }
 
 async fn run(stack: Stack<'static>, seed: u64) -> Result<Infallible, Unable> {
-    let (wires, machine) = settings::load(lm3s::factory, seed).map_err(Unable::Factory)?;
+    let settings = settings::load(lm3s::factory, seed).map_err(Unable::Factory)?;
     // Never on the stack, not even on the way to their place.
     static BUFFERS: ConstStaticCell<[[u8; SOCKET]; 4]> = ConstStaticCell::new([[0; SOCKET]; 4]);
     let [a, b, c, d] = BUFFERS.take();
     let net = net::over(Tcp::new(stack, (a, b), (c, d)), seed).map_err(Unable::Factory)?;
     static RECEIVED: ConstStaticCell<[[u8; RECEIVE]; 2]> = ConstStaticCell::new([[0; RECEIVE]; 2]);
     let [broker, store] = RECEIVED.take();
-    let mut driver = Driver::new(net, wires, Buffers { broker, store }).map_err(Unable::Driver)?;
 
     static UPDATE: ConstStaticCell<[u8; SLOT]> = ConstStaticCell::new([0; SLOT]);
     static JOURNAL: ConstStaticCell<[u8; 2 * ERASE]> = ConstStaticCell::new([0; 2 * ERASE]);
@@ -55,17 +52,14 @@ async fn run(stack: Stack<'static>, seed: u64) -> Result<Infallible, Unable> {
         journal.map_err(Unable::Layout)?,
         NoSwitch,
     );
-    driver.add_device(machine, settings::VERSION, storage).await.map_err(Unable::Driver)?;
+    let ota = settings.start(net, storage, Buffers { broker, store });
+    let mut ota = ota.await.map_err(Unable::Start)?;
     loop {
-        match driver.next().await.map_err(Unable::Driver)? {
-            Event::Client(client::Event::Device { event, .. }) => {
-                // The digest is right, and there is nothing to install the image to.
-                if event == update::Event::Ready {
-                    memory::say(stack::used_of_all());
-                }
-                say!("firmware: {event:?}");
-            }
-            event => say!("firmware: {event:?}"),
+        let event = ota.next().await;
+        // The digest is right, and there is nothing to install the image to.
+        if event == Event::Ready {
+            memory::say(stack::used_of_all());
         }
+        say!("firmware: {event:?}");
     }
 }
