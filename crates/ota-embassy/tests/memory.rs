@@ -10,10 +10,10 @@ use allocation_counter::measure;
 use ota_cloud::fault::FaultPlan;
 use ota_embassy::driver::Driver;
 use ota_embassy::tls::EmbeddedTls;
-use ota_embassy::{Tcp, TcpStream};
-use world::World;
+use ota_embassy::{Event, Installed, Tcp, TcpStream, Updates};
 use world::link::Weather;
 use world::seal::{Authority, Dice, Tls, params};
+use world::{FlatApp, Ota, World};
 
 thread_local! {
     /// Bytes of the heap that the program has, and had at most.
@@ -60,6 +60,29 @@ fn all_of_it_is_at_most_24_kib() {
     println!("stream {}", size_of::<TcpStream<'_, '_>>());
     let world = World::new(Weather::FAIR, FaultPlan::new(0), 1);
     assert!(total("default", world) <= 24 * 1_024);
+}
+
+/// The same with [`Updates`], whose login is gone while the connection lasts.
+#[test]
+fn updates_take_no_more_than_a_driver_and_its_login() {
+    fn act(ota: &mut Ota, event: &Event) {
+        if let Event::Install(_) = event {
+            ota.installed(Installed::NeedsRestart).unwrap();
+        }
+    }
+    let driver = peak(World::new(Weather::FAIR, FaultPlan::new(0), 1));
+    let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 1);
+    world.device.config.http.line = 1_024;
+    let (secret, unix_time, told) = ("MDEyMzQ1Njc4OWFiY2RlZg==", || None, std::rc::Rc::default());
+    let app = FlatApp { secret, unix_time, act, told };
+    app.told.borrow_mut().reserve(64);
+    world.device.flat = Some(app);
+    // What the test itself takes from the heap.
+    let leaked = SOCKETS + size_of::<Tcp<'_>>() + 16 + size_of::<fn()>();
+    let heap = peak(world) - leaked;
+    let [ours, its] = [size_of::<Updates<'_, &Tcp<'_>>>(), size_of::<Driver<'_, &Tcp<'_>>>()];
+    println!("Updates {ours} and heap {heap}; a driver {its} and heap {driver}");
+    assert!(ours + heap <= its + driver, "{ours} {heap} {its} {driver}");
 }
 
 /// Beside all that is needed without it.
