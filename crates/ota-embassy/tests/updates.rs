@@ -24,6 +24,8 @@ fn act(ota: &mut Ota, event: &Event) {
     }
 }
 
+type Command = fn(&mut Ota) -> Result<(), Misuse>;
+
 type Told = Rc<RefCell<Vec<Event>>>;
 
 /// A world with this application, and what it is told.
@@ -227,7 +229,7 @@ fn futures_that_are_dropped_lose_nothing() {
 fn a_command_out_of_its_state_is_a_misuse_without_effect() {
     fn misuse(ota: &mut Ota, event: &Event) {
         if *event == Event::Connected {
-            let commands: [fn(&mut Ota) -> Result<(), Misuse>; 13] = [
+            let commands: [Command; 13] = [
                 Ota::accept,
                 Ota::refuse,
                 Ota::cancel,
