@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import multiprocessing
 import os
 import re
 import select
@@ -170,6 +171,25 @@ def reports(port, pid, count, topics, rounds):
     for client in clients.values():
         client.socket.close()
     return used / (count * rounds) * 1e6
+
+
+def paced(port, count, rate, seconds):
+    """Sends so many reports a second, over so many connections, and does not wait for answers."""
+    clients, poll = [], select.epoll()
+    for number in range(count):
+        name = f"load{number:05}"
+        client = Client(port, name, *ota_topics(name))
+        clients.append(client)
+        poll.register(client.socket.fileno(), select.EPOLLIN)
+    by_number = {client.socket.fileno(): client for client in clients}
+    began, sent = time.monotonic(), 0
+    while (now := time.monotonic() - began) < seconds:
+        while sent < now * rate:
+            client = clients[sent % count]
+            client.socket.send(publish(client.to, sent // count % 60000 + 1))
+            sent += 1
+        for number, _ in poll.poll(0.005):
+            by_number[number].take()
 
 
 def ranges(port, pid, path, size, count):
@@ -371,20 +391,19 @@ def million():
             if answer.status != 200:
                 sys.exit(f"{path}: {answer.status} {body[:200]}")
 
-        for loaded in (False, True):
-            if loaded:
-                load = [OTA, "cloud", "load", "--broker", "mqtt://127.0.0.1:21883", "--devices"]
-                load += ["1000", "--for", "60s", "--spread", "2s", "--pid", str(ours.pid)]
-                load = subprocess.Popen(load, stdout=subprocess.PIPE, text=True)
+        for rate in (0, 10_000):
+            if rate:
+                load = multiprocessing.Process(target=paced, args=(21883, 1000, rate, 40))
+                load.start()
                 time.sleep(4)
-            say = "under full load" if loaded else "without load"
+            say = f"with {rate} reports a second" if rate else "at rest"
             quantiles(f"a page of 50, {say}", lambda n: get(f"after=dev{n * 7919 % 10**6:07}"), 300, 50)
             quantiles(f"under a prefix, {say}", lambda n: get(f"prefix=dev{n * 7919 % 10**5:05}"), 300, 50)
             quantiles(f"by a tag, {say}", lambda n: get(f"tag=line:{n % 10}"), 300, 50)
             action = vendor(http.client.HTTPConnection("127.0.0.1", 21885), key("million"))
             quantiles(f"DescribeDevice, {say}", lambda n: action(
                 "DescribeDevice", ProductId=PRODUCT, DeviceName=f"dev{n * 7919 % 10**6:07}"), 300, 20)
-        print(load.communicate()[0])
+        load.join()
         print(f"at the end {memory(ours.pid):.0f} MiB")
 
 
