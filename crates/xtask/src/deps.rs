@@ -30,12 +30,15 @@ const CLOUD: &[&str] =
     &["base16ct", "bytes", "hmac", "httparse", "percent-encoding", "serde", "serde_json", "sha1"];
 const STORE: &[&str] =
     &["chacha20poly1305", "hmac", "md-5", "rusqlite", "rustix", "serde_json", "sha2", "zeroize"];
+/// What a device's program has no use for: the cloud, and another runtime.
+const BESIDE_THE_DEVICE: &[&str] =
+    &["axum", "hyper", "mqttbytes", "ota-cloud", "ota-server", "ota-store", "rusqlite", "smol"];
 
 const fn rule(name: &'static str, own: &'static [&'static str]) -> Rule {
     Rule { name, own, always: None, behind: None, never: &[], no_std: false }
 }
 
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     Rule {
         always: Some(&["base16ct", "crc", "md-5"]),
         behind: Some(HASHES),
@@ -82,9 +85,22 @@ const RULES: [Rule; 14] = [
     },
     rule("ota-fuzz", &["ota-cloud", "ota-proto", "ota-wire"]),
     rule("ota-conformance", &["ota-cloud", "ota-host", "ota-proto", "ota-server", "ota-wire"]),
+    Rule {
+        never: BESIDE_THE_DEVICE,
+        ..rule("ota-agent", &["ota-host", "ota-proto", "ota-tokio", "ota-wire"])
+    },
     rule(
-        "ota-cli",
-        &["ota-cloud", "ota-host", "ota-proto", "ota-server", "ota-store", "ota-tokio", "ota-wire"],
+        "ota",
+        &[
+            "ota-agent",
+            "ota-cloud",
+            "ota-host",
+            "ota-proto",
+            "ota-server",
+            "ota-store",
+            "ota-tokio",
+            "ota-wire",
+        ],
     ),
     rule("xtask", &[]),
 ];

@@ -1,0 +1,72 @@
+//! Who decides over an update, and when.
+
+use std::time::Duration;
+
+use toml::Value;
+
+use super::keys::Keys;
+use crate::window::Window;
+
+/// What stands between an offer and the new version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Care {
+    pub(crate) consent: Consent,
+    pub(crate) download: Option<Window>,
+    pub(crate) install: Option<Window>,
+    /// Looks at the verified image and may refuse it.
+    pub(crate) verify: Option<Vec<String>>,
+    /// The longest that a command of these, or one of health or restart, may take.
+    pub(crate) limit: Duration,
+}
+
+/// Who accepts an offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// The agent, at once.
+    Auto,
+    /// A person: `ota agent accept`.
+    Ask,
+    /// This command.
+    Command(Vec<String>),
+}
+
+impl Keys<'_> {
+    pub(super) fn care(&self) -> Result<Care, String> {
+        let both = self.window("window")?;
+        let alone = ["download_window", "install_window"];
+        if let (Some(_), Some(key)) = (&both, alone.into_iter().find(|key| self.has(key))) {
+            return Err(format!(
+                "{key}: there is window, too, which is for both; keep one of them"
+            ));
+        }
+        let limit = self.seconds("command_limit")?.unwrap_or(Duration::from_secs(300));
+        if limit.is_zero() {
+            return Err("command_limit: must be more than 0 seconds".into());
+        }
+        Ok(Care {
+            consent: self.consent()?,
+            download: self.window("download_window")?.or(both),
+            install: self.window("install_window")?.or(both),
+            verify: self.command("verify")?,
+            limit,
+        })
+    }
+
+    fn consent(&self) -> Result<Consent, String> {
+        let wrong = "consent: must be \"auto\", \"ask\" or a command like [\"/usr/bin/command\"]";
+        match self.table.get("consent") {
+            None => Ok(Consent::Auto),
+            Some(Value::String(word)) if word == "auto" => Ok(Consent::Auto),
+            Some(Value::String(word)) if word == "ask" => Ok(Consent::Ask),
+            Some(Value::Array(_)) => Ok(Consent::Command(self.command("consent")?.ok_or(wrong)?)),
+            Some(_) => Err(wrong.into()),
+        }
+    }
+
+    fn window(&self, key: &str) -> Result<Option<Window>, String> {
+        let Some(text) = self.text(key)? else { return Ok(None) };
+        Window::parse(text).map(Some).ok_or_else(|| {
+            format!("{key}: write it like \"02:00-04:00\", which is UTC, or \"02:00-04:00 +08:00\"")
+        })
+    }
+}

@@ -1,0 +1,488 @@
+//! How a verified image comes to run: a version file, a command, or two slots.
+
+use std::process::ExitStatus;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use ota_host::{
+    AbSlots, DataDir, FileSlot, HostError, Image, NoSwitch, RestartMark, Switch, boot_id, settle,
+};
+use ota_proto::{InstallFault, Installed, SlotState, State, Version};
+
+use super::config::{Config, Restart, Running, Slots, StartedBy, Target};
+use super::job::{self, Broken, Job, Kind, Order, fault};
+use super::life::{Device, End};
+use super::switch::{Elsewhere, FileSwitch, Goal, Trouble};
+use super::warn;
+use crate::failure::{Code, Failure};
+use crate::{name, span};
+
+/// How often an image on trial is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What the configuration's target is on this machine.
+#[derive(Debug)]
+pub(super) enum Installer {
+    File(FileSwitch, Goal),
+    Command {
+        limit: Duration,
+        mark: Option<RestartMark>,
+    },
+    Slots {
+        ab: AbSlots,
+        limit: Duration,
+        trial: Duration,
+        /// A restart is due since before this life.
+        due: bool,
+    },
+}
+
+impl Installer {
+    /// Ends what a cut has left undone of a switch, before the slot is opened. An agent that cannot
+    /// is of more use than none: it is tried again before a download takes a name.
+    pub(super) fn settle(target: &Target, dir: &DataDir) {
+        let Target::File(file) = target else { return };
+        if let Err(why) = settle(dir, file) {
+            warn(&format!("warning: the last switch may be half done: {why}; trying again later"));
+        }
+    }
+
+    /// Also says which version runs.
+    pub(super) fn open(
+        target: &Target,
+        dir: &DataDir,
+        slot: &FileSlot,
+    ) -> Result<(Self, Version), Failure> {
+        Ok(match target {
+            Target::File(file) => {
+                let goal = Goal::default();
+                let switch = FileSwitch::new(file.clone(), goal.clone(), slot.image());
+                let version = read(&Running::File(file.clone()))?;
+                (Self::File(switch, goal), version)
+            }
+            Target::Command { running, limit, restart, .. } => {
+                let version = read(running)?;
+                reserve(dir)?;
+                let marks = matches!(restart, Restart::Command(_) | Restart::Installer);
+                let mark = marks.then(|| RestartMark::open(dir, version)).transpose()?;
+                (Self::Command { limit: *limit, mark }, version)
+            }
+            Target::Slots(Slots { path, starts, started_by, limit, trial, .. }) => {
+                let ab = AbSlots::open(path, *starts)?;
+                reserve(dir)?;
+                let ours = *started_by == StartedBy::Agent;
+                let due = ours && ab.machine_started(&boot_id())?;
+                let version = ab.version()?;
+                (Self::Slots { ab, limit: *limit, trial: *trial, due }, version)
+            }
+        })
+    }
+
+    /// The longest installation.
+    pub(super) fn limit(&self) -> Duration {
+        match self {
+            Self::File(..) => Duration::from_secs(600),
+            Self::Command { limit, .. } | Self::Slots { limit, .. } => *limit,
+        }
+    }
+
+    /// The longest trial, where there is one.
+    pub(super) fn trial(&self) -> Option<Duration> {
+        match self {
+            Self::Slots { trial, .. } => Some(*trial),
+            _ => None,
+        }
+    }
+
+    pub(super) fn switch(&self, trouble: &Trouble) -> Box<dyn Switch + Send> {
+        match self {
+            Self::File(switch, _) => Box::new(switch.noting(trouble)),
+            Self::Command { mark: None, .. } => Box::new(NoSwitch),
+            Self::Command { mark: Some(mark), .. } => Box::new(mark.clone()),
+            Self::Slots { ab, .. } => Box::new(Elsewhere::new(ab.clone(), ab.path(), trouble)),
+        }
+    }
+
+    /// The running slot and its state, for a person.
+    pub(super) fn slot(&self) -> Option<String> {
+        let Self::Slots { ab, .. } = self else { return None };
+        let running = ab.running().ok()?;
+        let state = match running.slot {
+            SlotState::Confirmed => "confirmed",
+            SlotState::Trial => "on trial",
+            SlotState::Armed => "until the next start",
+            SlotState::RolledBack => "rolled back to",
+            SlotState::Unknown => "unknown",
+        };
+        Some(format!("{}, {state}", running.side.name()))
+    }
+}
+
+/// Room for the note of an installer: better missed now than when it runs.
+fn reserve(dir: &DataDir) -> Result<(), Failure> {
+    job::reserve(dir).map_err(|why| {
+        let path = dir.path().display();
+        Failure::environment(format!("cannot make install.lock in {path}: {why}"))
+    })
+}
+
+fn read(running: &Running) -> Result<Version, Failure> {
+    let file = match running {
+        Running::File(file) => file,
+        Running::Literal(version) => return Ok(*version),
+    };
+    // The disk that it is on may be mounted later.
+    file.read().map_err(|why| {
+        let path = file.path().display();
+        Failure::environment(format!(
+            "version_file: {why}; write the running version to it: echo 0.1.0 > {path}"
+        ))
+    })
+}
+
+impl Device<'_> {
+    /// The last life was to restart the image, and perhaps did not come to it.
+    pub(super) fn begin(&mut self) {
+        if matches!(self.installer, Installer::Slots { due: true, .. }) {
+            self.look = Some(self.clock.now());
+        }
+    }
+
+    pub(super) async fn install(&mut self) {
+        let updater = self.driver.updater(self.device);
+        let offer = updater.and_then(|updater| {
+            let offer = updater.offer()?;
+            Some((offer.version, offer.size, offer.md5))
+        });
+        let nothing = Installed::Failed(InstallFault::Machine);
+        let Some((version, size, md5)) = offer else { return self.say(nothing) };
+        let config = self.config;
+        match (&config.target, &self.installer) {
+            (Target::Command { install, .. }, Installer::Command { mark, .. }) => {
+                // The note that the restart will need has its room before anything changes.
+                match mark.as_ref().map_or(Ok(()), RestartMark::reserve) {
+                    Ok(()) => self.run_installer(install).await,
+                    Err(why) => self.work(Kind::Install, move |_| Err(why)),
+                }
+            }
+            (Target::Slots(Slots { fill: Some(_), .. }), Installer::Slots { ab, .. }) => {
+                let ab = ab.clone();
+                self.work(Kind::Empty, move |_| ab.empty().map(drop));
+            }
+            (_, Installer::Slots { ab, .. }) => {
+                let (ab, image) = (ab.clone(), self.driver.image(self.device));
+                let image = image.map(Image::path).unwrap_or_default();
+                self.work(Kind::Seal, move |stop| {
+                    ab.copy(&image, size, md5, stop).and_then(|()| ab.seal(version))
+                });
+            }
+            (_, Installer::File(_, goal)) => {
+                goal.set(version);
+                self.say(Installed::NeedsRestart);
+            }
+            _ => self.say(nothing),
+        }
+    }
+
+    fn work(
+        &mut self,
+        kind: Kind,
+        act: impl FnOnce(&AtomicBool) -> Result<(), HostError> + Send + 'static,
+    ) {
+        self.job = Some(Job::thread(kind, |stop| act(stop).map_err(Broken::from)));
+    }
+
+    /// The installation is not over: the next part of it.
+    async fn go_on(&mut self, done: Kind) -> bool {
+        let config = self.config;
+        let Target::Slots(Slots { fill: Some(words), .. }) = &config.target else { return false };
+        let Installer::Slots { ab, .. } = &self.installer else { return false };
+        match done {
+            Kind::Empty => self.run_installer(words).await,
+            Kind::Install => {
+                let updater = self.driver.updater(self.device);
+                let offer = updater.and_then(|updater| Some(updater.offer()?.version));
+                let (ab, Some(version)) = (ab.clone(), offer) else { return false };
+                self.work(Kind::Seal, move |_| ab.seal(version));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    async fn run_installer(&mut self, words: &[String]) {
+        let mut fill = self.fill();
+        if let Installer::Slots { ab, .. } = &self.installer {
+            let spare = ab.running().map(|running| ab.path().join(running.side.other().name()));
+            let slot = spare.ok().and_then(|spare| std::path::absolute(spare).ok());
+            fill.push(("slot", slot.unwrap_or_default().to_string_lossy().into_owned()));
+        }
+        let order = Order { kind: Kind::Install, words, fill, limit: None };
+        let started = match self.danger(Kind::Install) {
+            Some(why) => Err(why),
+            None => Job::install(&order, &self.dir).await,
+        };
+        // As if it had ended at once, when it cannot start.
+        self.job =
+            Some(started.unwrap_or_else(|why| Job::thread(Kind::Install, move |_| Err(why))));
+    }
+
+    /// Why a command of this kind must not run on what is there: the image is not the one that was
+    /// verified, or others could put theirs in its place meanwhile. Every command is told where
+    /// the image is.
+    pub(super) fn danger(&self, kind: Kind) -> Option<Broken> {
+        let image = match kind {
+            Kind::Verify | Kind::Install => self.driver.image(self.device),
+            // None is verified yet, or it may have been moved by the installer.
+            _ => None,
+        };
+        let image = image.map_or(Ok(()), Image::check);
+        image.and_then(|()| self.config.exposure()).err().map(Broken::from)
+    }
+
+    /// A job has ended; the end of this life if that is what follows.
+    pub(super) async fn ended(
+        &mut self,
+        kind: Kind,
+        result: Result<ExitStatus, Broken>,
+    ) -> Option<Result<End, Failure>> {
+        match kind {
+            Kind::Consent | Kind::Verify if !self.is_answered() => {}
+            Kind::Consent => self.consented(result),
+            Kind::Verify => self.verified(result),
+            Kind::Empty | Kind::Install | Kind::Seal => self.installed(kind, result).await,
+            Kind::Restart => return self.restarted(result),
+            Kind::Health => match succeeded(kind, result) {
+                Ok(()) => self.confirm(),
+                Err(why) => self.warn(&format!("{why}; trying again in {} s", LOOK.as_secs())),
+            },
+        }
+        None
+    }
+
+    async fn installed(&mut self, kind: Kind, result: Result<ExitStatus, Broken>) {
+        let fault = match &result {
+            Ok(status) => fault(*status),
+            Err(broken) => broken.fault,
+        };
+        if let Err(why) = succeeded(kind, result) {
+            self.warn(&why);
+            return self.say(Installed::Failed(fault));
+        }
+        if self.go_on(kind).await {
+            return;
+        }
+        let what = match &self.config.target {
+            Target::Command { running, restart: Restart::None, .. } => {
+                self.installed_in_place(running)
+            }
+            _ => Installed::NeedsRestart,
+        };
+        self.say(what);
+    }
+
+    /// What an installer that needs no restart has left behind: the version that runs now must be
+    /// the one that was offered, or the update would begin again with each start of the agent.
+    fn installed_in_place(&self, running: &Running) -> Installed {
+        let updater = self.driver.updater(self.device);
+        let wanted = updater.and_then(|updater| Some(updater.offer()?.version));
+        let found = match running {
+            Running::File(file) => file.read().map_err(Broken::from),
+            // It stands in the configuration, which the installer has to change.
+            Running::Literal(_) => Config::read_version(&self.args.config),
+        };
+        match found {
+            Ok(version) if Some(version) == wanted => Installed::Running,
+            Ok(version) => {
+                let wanted = wanted.map_or_else(String::new, |wanted| format!(" {wanted}"));
+                self.warn(&format!(
+                    "the installer ended well, but {} says {version} and not{wanted}: let it write \
+                     the version exactly as it was offered",
+                    running.place(&self.args.config)
+                ));
+                Installed::Failed(InstallFault::WrongVersion)
+            }
+            Err(Broken { why, fault }) => {
+                self.warn(&format!(
+                    "the installer ended well, but the version cannot be read: {why}"
+                ));
+                Installed::Failed(fault)
+            }
+        }
+    }
+
+    pub(super) fn say(&mut self, what: Installed) {
+        // It may have been given up meanwhile.
+        let _ = self.command(|updater, now| updater.installed(now, what));
+    }
+
+    /// The new version, or the old one again, is to be started. Asked for again when nothing
+    /// comes of it.
+    pub(super) fn restart(&mut self) -> Option<Result<End, Failure>> {
+        let config = self.config;
+        // Asked for again while its command takes its time: that is no further start.
+        if self.job.as_ref().is_some_and(|job| job.kind() == Kind::Restart) {
+            return None;
+        }
+        let restart = match &config.target {
+            Target::File(_) => return Some(Ok(End::Again)),
+            Target::Command { restart, .. } | Target::Slots(Slots { restart, .. }) => restart,
+        };
+        // Before anything is counted: an image that was never started has not failed to start.
+        let by_command = matches!(restart, Restart::Command(_));
+        let refused = if by_command { self.danger(Kind::Restart) } else { None };
+        if let Some(broken) = refused {
+            self.warn(&format!("cannot restart: {}; trying again", broken.why));
+            return None;
+        }
+        if let (
+            Target::Slots(Slots { started_by: StartedBy::Agent, .. }),
+            Installer::Slots { ab, .. },
+        ) = (&config.target, &self.installer)
+        {
+            // Counted before it is started.
+            let boot = boot_id();
+            let done = if by_command { ab.restart(&boot) } else { ab.start(&boot) };
+            if let Err(why) = done {
+                self.warn(&format!("cannot switch the slots: {why}; trying again"));
+                return None;
+            }
+        }
+        // It is waited for already: that is no further start.
+        if *restart == Restart::Installer && self.restart_by.is_some() {
+            return None;
+        }
+        if let Installer::Command { mark: Some(mark), .. } = &self.installer {
+            // Without the note it may be asked for once more, which does no harm.
+            let _ = mark.asked();
+        }
+        self.run_restart(restart)
+    }
+
+    fn run_restart(&mut self, restart: &Restart) -> Option<Result<End, Failure>> {
+        match restart {
+            Restart::None => {
+                matches!(self.installer, Installer::Slots { .. }).then_some(Ok(End::Again))
+            }
+            Restart::Exit => Some(Err(Failure {
+                code: Code::Restart,
+                message: "the new version is installed: start the agent again".into(),
+            })),
+            Restart::Command(words) => {
+                self.order(Kind::Restart, words);
+                None
+            }
+            Restart::Installer => {
+                let by = self.clock.now() + self.installer.limit();
+                (self.restart_by, self.look) = (Some(by), Some(by));
+                None
+            }
+        }
+    }
+
+    /// The installer was to restart the machine and has not, for all the time that it may take:
+    /// what runs now is judged as after a restart.
+    fn restart_overdue(&mut self) -> Result<End, Failure> {
+        let limit = span::show(self.installer.limit());
+        self.warn(&format!(
+            "the installer has not restarted the machine within {limit} (install_limit): taking \
+             what runs now for what it installed"
+        ));
+        if let Installer::Command { mark: Some(mark), .. } = &self.installer {
+            mark.give_up()?;
+        }
+        Ok(End::Again)
+    }
+
+    fn restarted(&mut self, result: Result<ExitStatus, Broken>) -> Option<Result<End, Failure>> {
+        if let Err(why) = succeeded(Kind::Restart, result) {
+            self.warn(&format!("{why}; trying again"));
+            return None;
+        }
+        let Installer::Slots { ab, .. } = &self.installer else { return None };
+        match ab.restarted(&boot_id()).and_then(|()| ab.running()) {
+            Ok(running) if running.slot != SlotState::Armed => Some(Ok(End::Again)),
+            Ok(_) => {
+                self.warn(&format!(
+                    "the restart command has ended and nobody switched the slots: let the service \
+                     run `{} start` before the image",
+                    name::agent()
+                ));
+                None
+            }
+            Err(why) => {
+                self.warn(&why.to_string());
+                None
+            }
+        }
+    }
+
+    /// The running image is on trial; raised again while it is not confirmed.
+    pub(super) fn trial(&mut self) -> Option<Result<End, Failure>> {
+        self.look = Some(self.clock.now());
+        self.look()
+    }
+
+    /// Looks after an image on trial, and after a restart that is due.
+    pub(super) fn look(&mut self) -> Option<Result<End, Failure>> {
+        let config = self.config;
+        if self.restart_by.is_some_and(|by| by <= self.clock.now()) {
+            return Some(self.restart_overdue());
+        }
+        let updater = self.driver.updater(self.device);
+        let on_trial = updater.is_some_and(|updater| updater.state() == State::Trial);
+        let Installer::Slots { ab, .. } = &self.installer else {
+            self.look = self.restart_by;
+            if on_trial {
+                self.confirm();
+            }
+            return None;
+        };
+        let Target::Slots(slots) = &config.target else { return None };
+        // The configuration may have been changed since.
+        let may_be_due =
+            matches!((slots.started_by, &slots.restart), (StartedBy::Agent, Restart::Command(_)));
+        let due = may_be_due && ab.is_due().unwrap_or(false);
+        let running = ab.running().ok();
+        self.look = (on_trial || due).then(|| self.clock.now() + LOOK);
+        if due {
+            // Nothing that runs now says anything about the image.
+            return self.run_restart(&slots.restart);
+        }
+        if !on_trial {
+            return None;
+        }
+        if running.is_some_and(|running| running.slot == SlotState::RolledBack) {
+            warn("the new version was started too often without being confirmed");
+            return Some(Ok(End::Again));
+        }
+        match &slots.health {
+            Some(words) => match self.danger(Kind::Health) {
+                // The image cannot be asked, and is not blamed for it.
+                Some(broken) => {
+                    self.warn(&format!("{}; trying again in {} s", broken.why, LOOK.as_secs()));
+                    let _ = self.command(|updater, now| updater.unable(now, broken.fault));
+                }
+                None => self.order(Kind::Health, words),
+            },
+            None => self.confirm(),
+        }
+        None
+    }
+
+    fn confirm(&mut self) {
+        let _ = self.command(|updater, now| updater.confirm(now));
+    }
+}
+
+fn succeeded(kind: Kind, result: Result<ExitStatus, Broken>) -> Result<(), String> {
+    match result {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(kind.failed(status)),
+        Err(broken) => Err(broken.why),
+    }
+}
+
+#[cfg(test)]
+#[path = "install_tests.rs"]
+mod tests;

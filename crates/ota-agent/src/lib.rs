@@ -1,0 +1,149 @@
+//! The device as a daemon, and what a person may ask of it: the library behind the program
+//! `ota-agent` and behind `ota agent`, which are the same.
+//!
+//! [`main`] is all of `ota-agent`. A program that has the agent as one of its commands takes
+//! [`args::Agent`] into its arguments and calls [`run`]. The other modules are what the program
+//! `ota` shares with the agent, so that both speak alike; they follow it from version to version.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod day;
+pub mod device;
+pub mod failure;
+pub mod open_files;
+pub mod print;
+pub mod sink;
+pub mod size;
+pub mod span;
+pub mod stop;
+
+mod ask;
+mod awaited;
+mod check;
+mod config;
+mod consent;
+mod control;
+mod deferral;
+mod install;
+mod job;
+mod life;
+mod name;
+mod notify;
+mod recorder;
+mod status;
+mod switch;
+mod window;
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use ota_host::AbSlots;
+
+use args::{Agent, AgentCommand};
+use ask::Wish;
+use config::{Config, Target};
+use control::Request;
+use failure::Failure;
+use life::{Device, End};
+use print::out;
+
+/// The program `ota-agent`: its arguments are those behind `ota agent`.
+pub fn main() -> ExitCode {
+    name::alone();
+    let code = match run(&args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            print::err(&format!("{}: {failure}", name::program()));
+            ExitCode::from(failure.code as u8)
+        }
+    };
+    sink::flush();
+    code
+}
+
+/// Runs the agent, or asks one that runs.
+pub fn run(args: &Agent) -> Result<(), Failure> {
+    match &args.command {
+        None => live(args),
+        Some(AgentCommand::Start) => start(&args.config),
+        Some(AgentCommand::CheckConfig) => check::run(&args.config, args.json),
+        Some(command) => ask::run(&args.config, wish(command), args.json),
+    }
+}
+
+/// Runs until a signal, or with `--once` until an update has ended.
+fn live(args: &Agent) -> Result<(), Failure> {
+    // Whoever reads what the agent says does not hold it up.
+    sink::detach(args.json);
+    let config = Config::read(&args.config)?;
+    if let Some(path) = &config.exposed {
+        let path = path.display();
+        warn(&format!("warning: everybody can read the secret in {path}: run chmod 600 {path}"));
+    }
+    open_files::try_some(DESCRIPTORS)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Slot, journal, an installation and a recording at a time.
+        .max_blocking_threads(4)
+        .build()
+        .map_err(|error| Failure::environment(format!("cannot start: {error}")))?;
+    let end = runtime.block_on(async {
+        // First of all, so that no signal finds the agent half-way.
+        let stop = stop::Signals::new()?;
+        Device::start(args, &config)?.live(stop).await
+    });
+    // Nothing of this life may reach into the next one. The driver has waited for its storage, but
+    // not for ever: a disk that does not answer may hang for as long as it likes.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    match end? {
+        End::Done => Ok(()),
+        End::Again => Err(again()),
+    }
+}
+
+/// Files and sockets that an agent has open at once, at most.
+const DESCRIPTORS: usize = 24;
+
+/// Starts this program again in place, with the same arguments. Returns only when it cannot.
+fn again() -> Failure {
+    let mut args = std::env::args_os();
+    let mut command = Command::new("/proc/self/exe");
+    if let Some(name) = args.next() {
+        command.arg0(name);
+    }
+    let why = command.args(args).exec();
+    Failure::environment(format!("cannot start again in place: {why}; start the agent yourself"))
+}
+
+/// The boot loader's part, before a service starts the image in `current`.
+fn start(config: &Path) -> Result<(), Failure> {
+    let Target::Slots(slots) = Config::read_target(config)? else {
+        return Err(Failure::usage("slots: missing; only slots are started by a service"));
+    };
+    let slots = AbSlots::open(&slots.path, slots.starts)?;
+    slots.start(&ota_host::boot_id())?;
+    let running = slots.running()?;
+    out(&format!("slot {}, version {}", running.side.name(), slots.version()?));
+    Ok(())
+}
+
+fn wish(command: &AgentCommand) -> Wish {
+    Wish::Plain(match command {
+        AgentCommand::Accept { version } => return Wish::Accept(version.clone()),
+        AgentCommand::Defer { time, version } => return Wish::Defer(*time, version.clone()),
+        AgentCommand::Refuse { version } => return Wish::Refuse(version.clone()),
+        AgentCommand::Install { version } => return Wish::Install(version.clone()),
+        AgentCommand::Status | AgentCommand::Start | AgentCommand::CheckConfig => Request::Status,
+        AgentCommand::Cancel => Request::Cancel,
+        AgentCommand::Rollback => Request::RollBack,
+        AgentCommand::Check => Request::Check,
+        AgentCommand::Forgive => Request::Forgive,
+    })
+}
+
+/// Says what is wrong and is no reason to end, on standard error.
+pub fn warn(text: &str) {
+    print::err(&format!("{}: {}", name::program(), print::clean(text)));
+}

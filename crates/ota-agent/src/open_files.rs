@@ -1,0 +1,53 @@
+//! How many descriptors this process may have.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::failure::Failure;
+
+/// Descriptors besides the connections: listeners, the runtime's, files that are read.
+const OTHERS: u64 = 64;
+
+/// Whether so many files can be opened: a runtime panics at its start when it has none.
+pub fn try_some(count: usize) -> Result<(), Failure> {
+    let open = (0..count).map(|_| std::fs::File::open("/dev/null"));
+    match open.collect::<Result<Vec<_>, _>>() {
+        Ok(_) => Ok(()),
+        Err(why) => Err(Failure::environment(format!(
+            "cannot open {count} files: {why}; raise the limit (ulimit -n, or LimitNOFILE= in the \
+             unit)"
+        ))),
+    }
+}
+
+/// As many connections as there are devices; where this process may not have so many files open,
+/// half of what it may, for a device that downloads has a second connection.
+pub fn as_many_as(devices: u32) -> Result<u32, Failure> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    let room = most.map_or(u64::MAX, |most| most.saturating_sub(OTHERS));
+    let devices = u64::from(devices);
+    let connections = if devices <= room { devices } else { room / 2 };
+    allow("--max-connections", connections)?;
+    Ok(u32::try_from(connections).unwrap_or(u32::MAX))
+}
+
+/// Sees to it that so many connections can be open at a time; raises the soft limit as far as it
+/// goes. `option` is what asked for them.
+pub fn allow(option: &str, connections: u64) -> Result<(), Failure> {
+    let needed = connections.saturating_add(OTHERS);
+    let limit = getrlimit(Resource::Nofile);
+    // `None` is no limit.
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    if let Some(most) = limit.maximum.filter(|most| *most < needed) {
+        return Err(Failure::environment(format!(
+            "{option}: {connections} connections need {needed} open files, and this process may \
+             have {most}: raise the limit (as root: prlimit --nofile={needed} --pid $$; in a \
+             systemd unit: LimitNOFILE={needed})"
+        )));
+    }
+    let raised = Rlimit { current: limit.maximum.or(Some(needed)), maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised).map_err(|why| {
+        Failure::environment(format!("{option}: cannot have more files open: {why}"))
+    })
+}
