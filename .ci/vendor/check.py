@@ -219,6 +219,41 @@ def batch(explorer, hub, get, key, endpoint):
     hub.BatchUpdateFirmware(**which, FileName=file["FileName"])
 
 
+def products(explorer, hub, get):
+    """Made, set and removed by both consoles' clients."""
+    studio = {"ProductName": "bulb", "CategoryId": 1, "ProductType": 0, "EncryptionType": "2",
+              "NetType": "wifi", "DataProtocol": 2, "ProductDesc": "round", "ProjectId": "p"}
+    bulb = explorer.CreateStudioProduct(**studio)["Product"]["ProductId"]
+    refused("InvalidParameterValue.ProductAlreadyExist", explorer.CreateStudioProduct,
+            **{**studio, "ProductDesc": "another"})
+    refused("UnsupportedOperation", explorer.CreateStudioProduct,
+            **{**studio, "ProductName": "gateway", "ProductType": 5})
+    lamp = hub.CreateProduct(ProductName="lamp", ProductProperties={"EncryptionType": "2"})
+    lamp = lamp["ProductId"]
+    refused("UnsupportedOperation", hub.CreateProduct, ProductName="certificates")
+    # A list that is flattened into a query.
+    cup = get.CreateStudioProduct(**{**studio, "ProductName": "cup"})["Product"]["ProductId"]
+    listed = explorer.GetStudioProductList(Offset=0, Limit=10)["Products"]
+    names = {one["ProductId"]: one["ProductName"] for one in listed}
+    assert names == {PRODUCT: PRODUCT, bulb: "bulb", lamp: "lamp", cup: "cup"}, names
+    made = hub.UpdateProductDynamicRegister(ProductId=lamp, RegisterType=2, RegisterLimit=10)
+    shown = explorer.DescribeProductDynamicRegister(ProductId=lamp)
+    assert made == shown and len(shown["ProductSecret"]) == 24, (made, shown)
+    explorer.ModifyProductDynamicRegister(ProductId=lamp, RegisterType=0, RegisterLimit=0)
+    shown = hub.DescribeProduct(ProductId=lamp)
+    assert shown["ProductProperties"]["RegisterType"] == 0, shown
+    hub.CreateDevice(ProductId=lamp, DeviceName="d")
+    refused("UnauthorizedOperation.DevicesExistUnderProduct", hub.DeleteProduct, ProductId=lamp)
+    refused("UnsupportedOperation.DevicesExistUnderProduct", explorer.DeleteStudioProduct,
+            ProductId=lamp)
+    hub.DeleteDevice(ProductId=lamp, DeviceName="d")
+    hub.DeleteProduct(ProductId=lamp)
+    for product in (bulb, cup):
+        explorer.DeleteStudioProduct(ProductId=product)
+    refused("ResourceNotFound.ProductOrDeviceNotExist", explorer.DescribeStudioProduct,
+            ProductId=bulb)
+
+
 def errors(explorer, hub, key, endpoint):
     refused("ResourceNotFound.ProductOrDeviceNotExist", explorer.DescribeFirmware,
             ProductID="NOBODYS001", FirmwareVersion="1.0.0")
@@ -255,6 +290,7 @@ def main():
         ("catalogue", lambda: catalogue(explorer, hub)),
         ("one device", lambda: one_device(explorer, hub, listens["mqtt"])),
         ("batch", lambda: batch(explorer, hub, get, key, endpoint)),
+        ("products", lambda: products(explorer, hub, get)),
         ("errors", lambda: errors(explorer, hub, key, endpoint)),
     ]
     for name, run in parts:
