@@ -68,19 +68,7 @@
 //!
 //! [`Tcp`] has none: it talks to the broker on port 1883, and fetches firmware over plain `http`
 //! only. Whoever is on the way reads and changes everything.
-//! `tls::EmbeddedTls`, with the feature `embedded-tls`, puts **TLS 1.3 only** over it, and **only for
-//! servers of one private authority, which is given to it**: it is no client for the web. It always
-//! checks the peer: authority, time, purpose, host name, and the proof of the key; no switch turns
-//! that off. The caller gives memory for records, a clock and a source of chance:
-//!
-//! | what | bytes |
-//! |---|---:|
-//! | a record that is received, for each link: 16,640, unless the servers send shorter ones | 33,280 |
-//! | a record that is sent, for each link | 2,048 |
-//! | heap, with both links open | 6,866 |
-//!
-//! What the certificates say of the time is kept in the journal by the driver: a clock that lost it
-//! over a reset is not believed.
+//! The crate `ota-embassy-tls` puts TLS 1.3 over it, for servers of one private authority.
 //!
 //! An own [`Network`] opens streams of another kind: a modem's TLS, or another library around a
 //! [`TcpStream`]. The authenticity of firmware must not rest on TLS: check a signature before you
@@ -96,7 +84,6 @@
 //! * `ed25519-dalek`, `ed25519-salty`: `SignedSwitch`, which activates nothing but what is signed,
 //!   with embassy-boot's check; one of the two backends. The first is the faster, the second the
 //!   smaller one.
-//! * `embedded-tls`: `tls::EmbeddedTls`, TLS 1.3 for a private authority.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -107,8 +94,6 @@ mod flash;
 mod network;
 mod socket;
 mod time;
-#[cfg(feature = "embedded-tls")]
-pub mod tls;
 mod updates;
 
 pub use driver::{Buffers, Error};

@@ -5,7 +5,7 @@ mod world;
 
 use ota_cloud::fault::FaultPlan;
 use ota_embassy::Tcp;
-use ota_embassy::tls::EmbeddedTls;
+use ota_embassy_tls::EmbeddedTls;
 use ota_proto::{Rng, TlsError, TransportError};
 use ota_wire::client::{Disconnect, Event};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};

@@ -15,15 +15,12 @@ const ADAPTER_CODE: usize = 400;
 /// Packages with at least as many lines of tests as of code.
 const TESTED: [&str; 2] = ["ota-proto", "ota-wire"];
 
-/// Adapters, each with the parts that are counted apart: storage, TLS and `Updates`, which
+/// Adapters, each with the parts that are counted apart: storage and `Updates`, which
 /// `ota-host` has for the others.
-const ADAPTERS: [(&str, &[&str]); 3] = [
-    ("ota-tokio", &[]),
-    ("ota-smol", &[]),
-    ("ota-embassy", &["src/flash", "src/tls", "src/updates"]),
-];
+const ADAPTERS: [(&str, &[&str]); 3] =
+    [("ota-tokio", &[]), ("ota-smol", &[]), ("ota-embassy", &["src/flash", "src/updates"])];
 /// Crates whose root says `#![no_std]` without a condition.
-const NO_STD: [&str; 3] = ["ota-embassy", "ota-proto", "ota-wire"];
+const NO_STD: [&str; 4] = ["ota-embassy", "ota-embassy-tls", "ota-proto", "ota-wire"];
 /// Roots that may do without `#![forbid(unsafe_code)]`: path and reason.
 const UNSAFE_ROOTS: [(&str, &str); 0] = [];
 

@@ -68,6 +68,11 @@ const RULES: [Rule; 15] = [
         ..rule("ota-embassy", &["ota-proto", "ota-wire"])
     },
     Rule {
+        never: &["mqttbytes", "ota-host", "smol", "tokio"],
+        no_std: true,
+        ..rule("ota-embassy-tls", &["ota-embassy", "ota-proto", "ota-wire"])
+    },
+    Rule {
         always: Some(CLOUD),
         behind: Some(&["csv", "mqttbytes", "sha2"]),
         never: RUNTIMES,

@@ -23,11 +23,11 @@ use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_time::{Duration, with_timeout};
 use ota_cloud::fault::FaultPlan;
 use ota_embassy::driver::{Config, Driver, Event};
-use ota_embassy::tls::EmbeddedTls;
 use ota_embassy::{
     BootSwitch, Buffers, Event as Flat, FlashJournal, FlashSlot, FlashStorage, Network, Tcp,
     Updates,
 };
+use ota_embassy_tls::EmbeddedTls;
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
 use ota_proto::{Event as Update, Identity, Installed, Rng, State, Updater};
 use ota_wire::client::Event as ClientEvent;

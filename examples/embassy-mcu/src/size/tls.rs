@@ -6,7 +6,7 @@ extern crate alloc;
 
 use any::{bytes, number};
 use embassy_net::Stack;
-use ota_embassy::tls::EmbeddedTls;
+use ota_embassy_tls::EmbeddedTls;
 use rand_core::{CryptoRng, RngCore};
 use static_cell::StaticCell;
 

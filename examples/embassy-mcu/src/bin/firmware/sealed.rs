@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use embassy_mcu::factory;
 use embassy_time::Instant;
 use ota_embassy::Tcp;
-use ota_embassy::tls::EmbeddedTls;
+use ota_embassy_tls::EmbeddedTls;
 use ota_proto::Rng;
 use rand_core::{CryptoRng, RngCore};
 use static_cell::{ConstStaticCell, StaticCell};

@@ -1,4 +1,39 @@
-//! TLS 1.3 with embedded-tls, over the sockets of [`Tcp`].
+//! TLS for `ota-embassy`: **TLS 1.3 only**, with embedded-tls, over the sockets of [`Tcp`], and
+//! **only for servers of one private authority, which is given to it**. It is no client for the web.
+//!
+//! It always checks the peer: authority, time, purpose, host name, and the proof of the key; no
+//! switch turns that off. The caller gives memory for records, a clock and a source of chance:
+//!
+//! | what | bytes |
+//! |---|---:|
+//! | a record that is received, for each link: 16,640, unless the servers send shorter ones | 33,280 |
+//! | a record that is sent, for each link | 2,048 |
+//! | heap, with both links open | 6,866 |
+//!
+//! ```no_run
+//! use ota_embassy::{Buffers, Device, Storage, Tcp, Updates};
+//! use ota_embassy_tls::EmbeddedTls;
+//! # use rand_core::{CryptoRng, RngCore};
+//!
+//! # async fn run<'s>(
+//! #     tcp: Tcp<'s>, authority: &'s [u8], chance: impl CryptoRng + RngCore, me: Device,
+//! #     storage: impl Storage, buffers: Buffers<'_>, records: &'s mut [[u8; 16_640]; 4],
+//! # ) -> Result<(), Box<dyn core::error::Error>> {
+//! let [a, b, c, d] = records;
+//! let unix_time = || Some(1_800_000_000); // a real-time clock
+//! let tls = EmbeddedTls::new(tcp, authority, chance, unix_time, (a, b), (c, d))?;
+//! let mut ota = Updates::new(&tls, me, "1.0.0", storage, buffers).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What the certificates say of the time is kept in the journal: a clock that lost it over a reset is
+//! not believed. The authenticity of firmware must not rest on TLS: check a signature before you
+//! approve an image.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
 
 mod certificate;
 mod records;
@@ -9,11 +44,11 @@ use core::cell::RefCell;
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 use embedded_tls::CryptoRngCore;
+use ota_embassy::{Network, Tcp, TcpStream};
 use ota_proto::{TlsError, TransportError};
 use ota_wire::adapter::Target;
 use ota_wire::client::LinkKind;
 
-use crate::network::{Network, Tcp, TcpStream};
 use stream::{Lent, Sealed, Setup};
 use verify::Authority;
 

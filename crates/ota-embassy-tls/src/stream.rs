@@ -17,12 +17,12 @@ use embedded_tls::{
     Aes128GcmSha256, CryptoRngCore, TlsConfig, TlsConnection, TlsContext, TlsError as Error,
     TlsReader, TlsWriter,
 };
+use ota_embassy::TcpStream;
 use ota_proto::TransportError;
 
 use super::RecordBuffers;
 use super::records::{Half, Records};
 use super::verify::{Authority, Verifier};
-use crate::network::TcpStream;
 
 /// Bytes that are handed over at once, in either direction.
 const PIECE: usize = 512;
