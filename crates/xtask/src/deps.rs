@@ -38,7 +38,7 @@ const fn rule(name: &'static str, own: &'static [&'static str]) -> Rule {
     Rule { name, own, always: None, behind: None, never: &[], no_std: false }
 }
 
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
     Rule {
         always: Some(&["base16ct", "crc", "md-5"]),
         behind: Some(HASHES),
