@@ -43,7 +43,7 @@ ota_host::updates!(runtime::Runtime);
 
 /// One level down: several devices on one connection, sub-devices, storage of your own.
 ///
-/// [`Updates`](crate::Updates) is a [`Driver`](driver::Driver) with one device. The types of a
+/// [`Updates`] is a [`Driver`](driver::Driver) with one device. The types of a
 /// device's storage and configuration are in `ota_host`, `ota_wire` and `ota_proto`.
 ///
 /// ```no_run
