@@ -62,6 +62,12 @@ fn die(point: Point) {
     }
 }
 
+/// What devices shall have in a life: another one than in the life before. A product has at most
+/// 100 firmware, and there may be more lives.
+fn version(life: u32) -> String {
+    format!("1.0.{}", life % 50)
+}
+
 /// Serves from the folder until it is killed.
 fn child(dir: &str) {
     LEFT.store(number(AFTER), Ordering::Relaxed);
@@ -74,7 +80,7 @@ fn child(dir: &str) {
         for n in 0..DEVICES {
             handle.add_device(&identity(n), &secret()).await.unwrap();
         }
-        let version = format!("1.0.{}", number(TARGET));
+        let version = version(number(TARGET));
         let image = NewFirmware::memory(PRODUCT, &version, version.clone().into_bytes());
         handle.add_firmware(image).await.unwrap();
         handle.set_rollout(PRODUCT, Some(Rollout::new(&version))).await.unwrap();
@@ -320,7 +326,7 @@ fn the_service_is_killed() {
         check(dir.path(), &known, &format!("kill {kill} at {point:?}"));
     }
     let (mut child, addr, _ended) = start(dir.path(), kills, None);
-    let wanted = format!("1.0.{kills}");
+    let wanted = version(kills);
     for (n, one) in known.iter().enumerate() {
         if live(addr, n, Some(&wanted), one).is_none() {
             child.kill().unwrap();
