@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use ota_host::{Clock, Image};
-use ota_proto::{Digester, InstallFault, Md5, Offer, Updater, Version};
+use ota_proto::{Command, Digester, InstallFault, Md5, Offer, Updater, Version};
 
 use super::awaited::PutOff;
 use super::check;
@@ -145,7 +145,7 @@ impl Device<'_> {
             Some(Answer::Accept) => self.accept(),
             Some(Answer::Defer(wait)) => self.defer(wait, PutOff::Command),
             Some(Answer::Refuse) => {
-                let _ = self.command(|updater, now| updater.refuse(now));
+                let _ = self.command(Command::Refuse);
             }
             None => {
                 let why =
@@ -160,20 +160,20 @@ impl Device<'_> {
     pub(super) fn verified(&mut self, result: Result<ExitStatus, Broken>) {
         let why = match result {
             Ok(status) if status.success() => {
-                self.approved = self.command(|updater, now| updater.approve(now)).is_ok();
+                self.approved = self.command(Command::Approve).is_ok();
                 return self.install_in_window();
             }
             Ok(status) => Kind::Verify.failed(status),
             Err(broken) => broken.why,
         };
         self.warn(&why);
-        let _ = self.command(|updater, now| updater.veto(now));
+        let _ = self.command(Command::Veto);
     }
 
     fn install_in_window(&mut self) {
         // While it is closed the image is held; the machine reminds us.
         if self.config.care.install.is_some() && closed(self.config.care.install).is_none() {
-            let _ = self.command(|updater, now| updater.install(now));
+            let _ = self.command(Command::Install);
         }
     }
 
@@ -184,18 +184,19 @@ impl Device<'_> {
         if !found.is_empty() {
             return self.unable(&found);
         }
-        let _ = self.command(|updater, now| updater.accept(now));
+        let _ = self.command(Command::Accept);
     }
 
     fn unable(&mut self, found: &[String]) {
         for why in found {
             self.warn(&format!("this machine could not install an update: {why}"));
         }
-        let _ = self.command(|updater, now| updater.unable(now, InstallFault::Machine));
+        let _ = self.command(Command::Unable(InstallFault::Machine));
     }
 
     fn defer(&mut self, wait: Duration, by: PutOff) {
-        if self.command(|updater, now| updater.defer(now, now + wait)).is_ok() {
+        let until = self.clock.now() + wait;
+        if self.command(Command::Defer(until)).is_ok() {
             self.note_deferral(wait, by);
         }
     }

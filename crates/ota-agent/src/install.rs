@@ -7,7 +7,7 @@ use std::time::Duration;
 use ota_host::{
     AbSlots, DataDir, FileSlot, HostError, Image, NoSwitch, RestartMark, Switch, boot_id, settle,
 };
-use ota_proto::{InstallFault, Installed, SlotState, State, Version};
+use ota_proto::{Command, InstallFault, Installed, SlotState, State, Version};
 
 use super::config::{Config, Restart, Running, Slots, StartedBy, Target};
 use super::job::{self, Broken, Job, Kind, Order, fault};
@@ -313,7 +313,7 @@ impl Device<'_> {
 
     pub(super) fn say(&mut self, what: Installed) {
         // It may have been given up meanwhile.
-        let _ = self.command(|updater, now| updater.installed(now, what));
+        let _ = self.command(Command::Installed(what));
     }
 
     /// The new version, or the old one again, is to be started. Asked for again when nothing
@@ -461,7 +461,7 @@ impl Device<'_> {
                 // The image cannot be asked, and is not blamed for it.
                 Some(broken) => {
                     self.warn(&format!("{}; trying again in {} s", broken.why, LOOK.as_secs()));
-                    let _ = self.command(|updater, now| updater.unable(now, broken.fault));
+                    let _ = self.command(Command::Unable(broken.fault));
                 }
                 None => self.order(Kind::Health, words),
             },
@@ -471,7 +471,7 @@ impl Device<'_> {
     }
 
     fn confirm(&mut self) {
-        let _ = self.command(|updater, now| updater.confirm(now));
+        let _ = self.command(Command::Confirm);
     }
 }
 

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use ota_host::{Clock, DataDir, FileSlot, Image, JournalFile, Recordings, Storage};
 use ota_proto::{
-    Answer, Event, Hold, InstallFault, Installed, Instant, Misuse, Outcome, Reason, StorageError,
-    TlsError, TransportError, Updater,
+    Answer, Command, Event, Hold, InstallFault, Installed, Instant, Misuse, Outcome, Reason,
+    StorageError, TlsError, TransportError, Updater,
 };
 use ota_tokio::driver::{DeviceIndex, Driver};
 use ota_wire::client;
 use ota_wire::mqtt::{SessionError, packet::ConnectCode};
-use ota_wire::record::Machine;
 use tokio::time::{sleep, timeout};
 
 use super::awaited::{Awaited, Meter, PutOff};
@@ -382,11 +381,8 @@ impl<'a> Device<'a> {
     }
 
     /// Gives the machine a command. It may have changed its mind meanwhile.
-    pub(super) fn command(
-        &mut self,
-        act: impl FnOnce(&mut Machine<'_>, Instant) -> Result<(), Misuse>,
-    ) -> Result<(), Misuse> {
-        self.driver.command(self.device, act)
+    pub(super) fn command(&mut self, command: Command) -> Result<(), Misuse> {
+        self.driver.command(self.device, command)
     }
 
     /// How long nobody may connect: the next life does so at once, and knows nothing of this one's

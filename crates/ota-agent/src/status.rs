@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ota_proto::{Outcome, State, Updater, Version};
+use ota_proto::{Command, Outcome, State, Updater, Version};
 use serde_json::{Value, json};
 
 use super::awaited::PutOff;
@@ -24,17 +24,18 @@ impl Device<'_> {
         }
         let offered = self.driver.updater(self.device).and_then(Updater::offer);
         let version = offered.map(|offer| offer.version);
-        let done = self.command(|updater, now| match request {
-            Request::Status => Ok(()),
-            Request::Accept(_) => updater.accept(now),
-            Request::Defer(time, _) => updater.defer(now, now + *time),
-            Request::Refuse(_) => updater.refuse(now),
-            Request::Cancel => updater.cancel(now),
-            Request::Install(_) => updater.install(now),
-            Request::RollBack => updater.roll_back(now),
-            Request::Check => updater.report_now(now),
-            Request::Forgive => updater.forgive(now),
-        });
+        let command = match request {
+            Request::Status => None,
+            Request::Accept(_) => Some(Command::Accept),
+            Request::Defer(time, _) => Some(Command::Defer(self.clock.now() + *time)),
+            Request::Refuse(_) => Some(Command::Refuse),
+            Request::Cancel => Some(Command::Cancel),
+            Request::Install(_) => Some(Command::Install),
+            Request::RollBack => Some(Command::RollBack),
+            Request::Check => Some(Command::ReportNow),
+            Request::Forgive => Some(Command::Forgive),
+        };
+        let done = command.map_or(Ok(()), |command| self.command(command));
         if done.is_err() {
             return refusal(misuse(request));
         }

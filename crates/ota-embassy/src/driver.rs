@@ -8,7 +8,7 @@ use core::pin::pin;
 use core::task::{Context, Poll};
 
 use embassy_time::{Duration, Instant as Ticks, Timer, with_timeout};
-use ota_proto::{Instant, Misuse, Updater};
+use ota_proto::{Command, Instant, Misuse, Updater};
 use ota_wire::Client;
 use ota_wire::adapter::{Engine, Step};
 use ota_wire::client::LinkKind;
@@ -129,18 +129,14 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
     }
 
     /// Gives a command to a device's machine:
-    /// `driver.command(device, |updater, now| updater.accept(now))`. A moment to come is
-    /// `now + duration`.
+    /// `driver.command(device, Command::Accept)`. A moment to come is
+    /// `to_core(embassy_time::Instant::now()) + duration`; see [`crate::to_core`].
     ///
     /// # Errors
     /// [`Misuse`] when the command does not fit the state or there is no such device; nothing
     /// changed.
-    pub fn command(
-        &mut self,
-        device: DeviceIndex,
-        act: impl FnOnce(&mut Updater, Instant) -> Result<(), Misuse>,
-    ) -> Result<(), Misuse> {
-        self.engine.command(now(), device, act)
+    pub fn command(&mut self, device: DeviceIndex, command: Command) -> Result<(), Misuse> {
+        self.engine.command(now(), device, command)
     }
 
     /// The client and the time of its inputs, for the application's own messages: publish,

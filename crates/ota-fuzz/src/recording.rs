@@ -59,7 +59,7 @@ fn sound() -> &'static [u8] {
 fn header() -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
     let len = u8::try_from(version.len()).unwrap();
-    [&b"OTAREC\x01\x00"[..], &[len], version.as_bytes()].concat()
+    [&b"OTAREC\x02\x00"[..], &[len], version.as_bytes()].concat()
 }
 
 fn sealed(state: &[u8], rest: &[u8]) -> Vec<u8> {

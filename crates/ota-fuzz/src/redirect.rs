@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ota_proto::url::Url;
 use ota_proto::{
-    Boot, Coding, Config, ContentRange, Identity, Instant, OpId, Output, ResponseHead, SlotInfo,
-    SlotState, State, TransportError, Updater,
+    Boot, Coding, Config, ContentRange, Fetch, Identity, Idle, Instant, OpId, Output, Publish,
+    ResponseHead, SlotInfo, SlotState, State, TransportError, Updater, Work,
 };
 
 use crate::input::Input;
@@ -77,14 +77,12 @@ impl Desk {
     fn fetch(&mut self) -> Option<(OpId, String, u64)> {
         for _ in 0..2_000 {
             let (now, mut buf) = (self.now, [0; Config::buffer_len()]);
-            match self.machine.poll_output(now, &mut buf).unwrap() {
-                Output::Fetch { op, url, from, .. } => return Some((op, url.into(), from)),
-                Output::Publish { id, .. } => self.machine.handle_published(now, id),
-                Output::Erase { op, .. } => self.machine.handle_erased(now, op, Ok(())),
-                Output::Sync { op } => self.machine.handle_synced(now, op, Ok(())),
-                Output::Persist { op, .. } => self.machine.handle_persisted(now, op, Ok(())),
-                Output::Digest { .. } | Output::Slot { .. } => return None,
-                Output::Idle { deadline, .. } => {
+            match self.machine.poll(now, &mut buf).unwrap() {
+                Output::Fetch(Fetch { op, url, from, .. }) => return Some((op, url.into(), from)),
+                Output::Publish(Publish { id, .. }) => self.machine.handle_published(now, id),
+                Output::Do(_, Work::Digest { .. } | Work::Slot(_)) => return None,
+                Output::Do(op, _) => self.machine.handle_done(now, op, Ok(None)),
+                Output::Idle(Idle { deadline, .. }) => {
                     match self.machine.state() {
                         State::Idle => return None,
                         // A fresh offer of the same URL.
@@ -183,17 +181,17 @@ impl Desk {
         for _ in 0..8 {
             let mut buf = [0; Config::buffer_len()];
             let now = self.now;
-            match self.machine.poll_output(now, &mut buf).unwrap() {
-                Output::Publish { id, .. } => self.machine.handle_published(now, id),
-                Output::Erase { op, .. } => self.machine.handle_erased(now, op, Ok(())),
-                Output::Sync { op } => self.machine.handle_synced(now, op, Ok(())),
-                Output::Persist { op, .. } => self.machine.handle_persisted(now, op, Ok(())),
+            match self.machine.poll(now, &mut buf).unwrap() {
+                Output::Publish(Publish { id, .. }) => self.machine.handle_published(now, id),
+                Output::Do(op, Work::Erase { .. } | Work::Sync | Work::Persist(_)) => {
+                    self.machine.handle_done(now, op, Ok(None));
+                }
                 _ => {}
             }
         }
         if let Ok(body) = self.machine.handle_body(self.now, op, &data) {
-            if let Some(write) = body.write {
-                self.machine.handle_stored(self.now, write.op, Ok(()));
+            if let Some((op, _)) = body.work {
+                self.machine.handle_done(self.now, op, Ok(None));
             }
         }
         self.machine.handle_fetch_failed(self.now, op, TransportError::Closed);

@@ -155,8 +155,8 @@ fn verified(dir: &DataDir, accepts: bool) -> Image {
     let slot = FileSlot::open(dir, options).unwrap();
     let mut storage = Storage::new(slot, JournalFile::open(dir).unwrap(), Box::new(NoSwitch));
     let whole = Some(Digester::new().finish());
-    storage.run(Job { op: 0, work: Work::Erase { range: 0..1, size: 0 } });
-    storage.run(Job { op: 1, work: Work::Digest { range: 0..0, whole } });
+    storage.run(Job::new(0, Work::Erase { range: 0..1, size: 0 }));
+    storage.run(Job { whole, ..Job::new(1, Work::Digest { range: 0..0 }) });
     storage.image()
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use ota_proto::OpId;
 
-use crate::storage::{Done, Job, JournalHalf, SlotHalf, Storage, Work};
+use crate::storage::{Ended, Job, JournalHalf, SlotHalf, Storage, Work};
 
 /// A [`Storage`] split in two: the journal's jobs run beside the slot's, each kind in the order
 /// in which it was given and one at a time. Nothing here blocks or spawns; the adapter does:
@@ -16,7 +16,7 @@ use crate::storage::{Done, Job, JournalHalf, SlotHalf, Storage, Work};
 /// # let slot = FileSlot::open(&dir, SlotOptions::default())?;
 /// # let storage = Storage::new(slot, JournalFile::open(&dir)?, Box::new(NoSwitch));
 /// let mut lanes = Lanes::new(storage);
-/// lanes.push(Job { op: "first", work: Work::Sync });
+/// lanes.push(Job::new("first", Work::Sync));
 /// while let Some(task) = lanes.start() {
 ///     // An adapter awaits its pool here.
 ///     let finished = std::thread::spawn(move || task.run()).join().unwrap();
@@ -40,7 +40,7 @@ pub struct Task<T = OpId>(Kind<T>);
 /// A task that has run: give it back with [`Lanes::finish`].
 #[derive(Debug)]
 #[must_use]
-pub struct Finished<T = OpId>(Half, Done<T>);
+pub struct Finished<T = OpId>(Half, Ended<T>);
 
 impl<T> Lanes<T> {
     /// Splits the storage.
@@ -52,7 +52,7 @@ impl<T> Lanes<T> {
     /// Puts a job in its lane. There are as many at once as the core has operations under way.
     pub fn push(&mut self, job: Job<T>) {
         match job.work {
-            Work::Persist { .. } => self.journal.queue.push_back(job),
+            Work::Persist(_) => self.journal.queue.push_back(job),
             _ => self.slot.queue.push_back(job),
         }
     }
@@ -68,7 +68,7 @@ impl<T> Lanes<T> {
     }
 
     /// Takes a task back; its answer is for the core.
-    pub fn finish(&mut self, finished: Finished<T>) -> Done<T> {
+    pub fn finish(&mut self, finished: Finished<T>) -> Ended<T> {
         let Finished(half, done) = finished;
         match half {
             Half::Slot(half) => self.slot.idle = Some(half),

@@ -69,11 +69,11 @@ pub use error::{HostError, storage_error};
 pub use journal::JournalFile;
 pub use lanes::{Finished, Lanes, Task};
 pub use note::Note;
-pub use ota_wire::adapter::{Answer, Event};
+pub use ota_wire::adapter::{Event, Piece};
 pub use recordings::Recordings;
 pub use restart_mark::{RestartMark, boot_id};
 pub use slot::{FileSlot, SlotOptions, free_room};
-pub use storage::{Done, Job, Storage, Work};
+pub use storage::{Ended, Job, Storage, Work};
 #[cfg(any(test, feature = "test-faults"))]
 pub use storage::{Fault, FaultHook};
 pub use switch::{MemorySwitch, NoSwitch, Switch};

@@ -6,9 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(any(test, feature = "test-faults"))]
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ota_proto::{Digester, Journal, Md5, OpId, SlotAction, SlotInfo, SlotState, StorageError};
-
-use ota_wire::adapter::Answer;
+use ota_proto::{
+    Digester, Done, Journal, Md5, OpId, SlotAction, SlotInfo, SlotState, StorageError,
+};
+use ota_wire::adapter::Piece;
 
 use crate::accept::Image;
 use crate::journal::JournalFile;
@@ -16,79 +17,37 @@ use crate::slot::FileSlot;
 use crate::switch::Switch;
 
 /// One operation of the core. `T` names it: [`OpId`], or a device's index with it; it comes back
-/// in [`Done`] as it was.
+/// in [`Ended`] as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job<T = OpId> {
     /// The operation.
     pub op: T,
     /// What to do.
     pub work: Work,
+    /// The digest that the image is to have, when a [`Work::Digest`] ends where the image does. An
+    /// image that has it is given to [`crate::Image`] before the answer.
+    pub whole: Option<Md5>,
 }
 
-/// What a job does: the storage outputs of the core, with buffers that can move to another thread.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Work {
-    /// Make ready to write a range: [`FileSlot::erase`].
-    Erase {
-        /// Bytes from the slot's start.
-        range: Range<u64>,
-        /// The whole image in bytes, as offered, so that room for all of it is taken before the
-        /// first byte; 0 when not known.
-        size: u64,
-    },
-    /// Write a span of a buffer. The buffer comes back in [`Done`].
-    Write {
-        /// Where in the slot, in bytes from its start.
-        at: u64,
-        /// The received bytes.
-        buf: Vec<u8>,
-        /// Which of them; a span outside of `buf` is refused.
-        span: Range<usize>,
-    },
-    /// Make all stored bytes durable.
-    Sync,
-    /// Digest everything from 0 to the end of this range, reading only the range when it begins
-    /// where the last one ended.
-    Digest {
-        /// Bytes from the slot's start.
-        range: Range<u64>,
-        /// The digest that the image is to have, when it ends with this range. An image that has
-        /// it is given to [`crate::Image`] before the answer.
-        whole: Option<Md5>,
-    },
-    /// Do this to the switch.
-    Slot {
-        /// What to do.
-        action: SlotAction,
-    },
-    /// Write the record to the journal.
-    Persist {
-        /// The record.
-        record: [u8; Journal::LEN],
-    },
-}
+/// What a job does, with bytes that can move to another thread. A span outside of its buffer is
+/// refused.
+pub type Work = ota_proto::Work<Piece<Vec<u8>>>;
 
-impl fmt::Debug for Work {
-    /// Without the bytes of an image or a record.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Erase { range, size } => write!(f, "Erase({range:?} of {size})"),
-            Self::Write { at, span, .. } => write!(f, "Write({at}+{})", span.len()),
-            Self::Sync => f.write_str("Sync"),
-            Self::Digest { range, .. } => write!(f, "Digest({range:?})"),
-            Self::Slot { action } => write!(f, "Slot({action:?})"),
-            Self::Persist { .. } => f.write_str("Persist"),
-        }
+impl<T> Job<T> {
+    /// A job without the digest of a whole image.
+    #[must_use]
+    pub const fn new(op: T, work: Work) -> Self {
+        Self { op, work, whole: None }
     }
 }
 
-/// A finished job.
+/// A job that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done<T = OpId> {
+pub struct Ended<T = OpId> {
     /// The operation, as it was given.
     pub op: T,
-    /// The completion that the core waits for.
-    pub answer: Answer,
+    /// How it ended, for the core.
+    pub result: Done,
     /// The buffer of a [`Work::Write`], for the next read.
     pub buf: Option<Vec<u8>>,
 }
@@ -136,9 +95,9 @@ impl Storage {
     }
 
     /// Does the job; blocks. Every job has an answer: a panic of the switch is a failure too.
-    pub fn run<T>(&mut self, job: Job<T>) -> Done<T> {
+    pub fn run<T>(&mut self, job: Job<T>) -> Ended<T> {
         match job.work {
-            Work::Persist { .. } => self.journal.run(job),
+            Work::Persist(_) => self.journal.run(job),
             _ => self.slot.run(job),
         }
     }
@@ -173,14 +132,14 @@ pub(crate) struct JournalHalf {
 }
 
 impl JournalHalf {
-    pub(crate) fn run<T>(&mut self, job: Job<T>) -> Done<T> {
-        let Job { op, work } = job;
+    pub(crate) fn run<T>(&mut self, job: Job<T>) -> Ended<T> {
+        let Job { op, work, .. } = job;
         let journal = &mut self.journal;
         let result = guarded(&self.faults, &work, || match &work {
-            Work::Persist { record } => journal.persist(record),
+            Work::Persist(record) => journal.persist(record),
             _ => Err(StorageError::Failed),
         });
-        done(op, work, result.map(|()| None))
+        ended(op, work, result.map(|()| None))
     }
 }
 
@@ -198,8 +157,8 @@ impl fmt::Debug for SlotHalf {
 }
 
 impl SlotHalf {
-    pub(crate) fn run<T>(&mut self, job: Job<T>) -> Done<T> {
-        let Job { op, work } = job;
+    pub(crate) fn run<T>(&mut self, job: Job<T>) -> Ended<T> {
+        let Job { op, work, whole } = job;
         let Self { slot, switch, digest, faults } = self;
         let mut act = || {
             guarded(faults, &work, || match &work {
@@ -210,30 +169,30 @@ impl SlotHalf {
                     }
                     slot.erase(range.clone(), *size).map(|()| None)
                 }
-                Work::Write { at, buf, span } => {
+                Work::Write { at, bytes: Piece { buf, span } } => {
                     digest.forget_from(*at);
                     let data = buf.get(span.clone()).ok_or(StorageError::Failed)?;
                     slot.write_at(*at, data).map(|()| None)
                 }
                 Work::Sync => slot.sync().map(|()| None),
-                Work::Digest { range, whole } => {
+                Work::Digest { range } => {
                     let found = digest.extend(slot, range)?;
-                    if *whole == Some(found) {
+                    if whole == Some(found) {
                         slot.verified(range.end)?;
                     }
                     Ok(Some(found))
                 }
-                Work::Slot { action } => act_on(&mut **switch, *action).map(|()| None),
-                Work::Persist { .. } => Err(StorageError::Failed),
+                Work::Slot(action) => act_on(&mut **switch, *action).map(|()| None),
+                Work::Persist(_) => Err(StorageError::Failed),
             })
         };
         let result = match act() {
             // A disk that failed once may do it now, and a download is worth a second try. What a
             // failed sync lost is not, and a switch has tries of its own.
-            Err(StorageError::Failed) if !matches!(work, Work::Slot { .. }) => act(),
+            Err(StorageError::Failed) if !matches!(work, Work::Slot(_)) => act(),
             result => result,
         };
-        done(op, work, result)
+        ended(op, work, result)
     }
 }
 
@@ -334,23 +293,12 @@ fn guarded<R>(
     act()
 }
 
-fn done<T>(op: T, work: Work, result: Result<Option<Md5>, StorageError>) -> Done<T> {
-    let unit = result.map(|_| ());
-    let mut back = None;
-    let answer = match work {
-        Work::Erase { .. } => Answer::Erased(unit),
-        Work::Write { buf, .. } => {
-            back = Some(buf);
-            Answer::Stored(unit)
-        }
-        Work::Sync => Answer::Synced(unit),
-        Work::Digest { .. } => {
-            Answer::Digest(result.and_then(|md5| md5.ok_or(StorageError::Failed)))
-        }
-        Work::Slot { .. } => Answer::Slot(unit),
-        Work::Persist { .. } => Answer::Persisted(unit),
+fn ended<T>(op: T, work: Work, result: Done) -> Ended<T> {
+    let buf = match work {
+        Work::Write { bytes, .. } => Some(bytes.buf),
+        _ => None,
     };
-    Done { op, answer, buf: back }
+    Ended { op, result, buf }
 }
 
 #[cfg(test)]

@@ -4,15 +4,16 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read as _};
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ota_host::{
-    Answer, DataDir, FileSlot, HostError, Job, JournalFile, NoSwitch, SlotOptions, Storage,
+    DataDir, FileSlot, HostError, Job, JournalFile, NoSwitch, Piece, SlotOptions, Storage,
     VersionFile, VersionRoom, Work,
 };
-use ota_proto::{Digester, Md5, StorageError, Version};
+use ota_proto::{Digester, Done, Md5, StorageError, Version};
 use tempfile::TempDir;
 
 const SIZE: u64 = 300_000;
@@ -37,33 +38,38 @@ fn md5(data: &[u8]) -> Md5 {
     digester.finish()
 }
 
-fn run(storage: &mut Storage, work: Work) -> Answer {
-    storage.run(Job { op: (), work }).answer
+fn run(storage: &mut Storage, work: Work) -> Done {
+    storage.run(Job::new((), work)).result
+}
+
+/// The digest of the whole image, which is to be this one.
+fn digest(storage: &mut Storage, range: Range<u64>, whole: Option<Md5>) -> Done {
+    storage.run(Job { whole, ..Job::new((), Work::Digest { range }) }).result
 }
 
 /// Receives an image as the core would have it done; the answer to its digest.
-fn receive(storage: &mut Storage, image: &[u8], want: Md5) -> Answer {
+fn receive(storage: &mut Storage, image: &[u8], want: Md5) -> Done {
     receive_from(storage, 0, image, want)
 }
 
-fn receive_from(storage: &mut Storage, from: usize, image: &[u8], want: Md5) -> Answer {
+fn receive_from(storage: &mut Storage, from: usize, image: &[u8], want: Md5) -> Done {
     let size = image.len() as u64;
     for (at, part) in image.chunks(4096).enumerate().skip(from / 4096) {
         let at = at as u64 * 4096;
         let end = at + part.len() as u64;
         let erased = run(storage, Work::Erase { range: at..end, size });
-        assert_eq!(erased, Answer::Erased(Ok(())));
-        let write = Work::Write { at, buf: part.to_vec(), span: 0..part.len() };
-        assert_eq!(run(storage, write), Answer::Stored(Ok(())));
+        assert_eq!(erased, Ok(None));
+        let write = Work::Write { at, bytes: Piece { buf: part.to_vec(), span: 0..part.len() } };
+        assert_eq!(run(storage, write), Ok(None));
     }
-    assert_eq!(run(storage, Work::Sync), Answer::Synced(Ok(())));
-    run(storage, Work::Digest { range: 0..size, whole: Some(want) })
+    assert_eq!(run(storage, Work::Sync), Ok(None));
+    digest(storage, 0..size, Some(want))
 }
 
 /// A good image, handed out.
 fn good(storage: &mut Storage, seed: u8) -> PathBuf {
     let image = image(seed);
-    assert_eq!(receive(storage, &image, md5(&image)), Answer::Digest(Ok(md5(&image))));
+    assert_eq!(receive(storage, &image, md5(&image)), Ok(Some(md5(&image))));
     storage.image().check().unwrap();
     assert_eq!(fs::read(storage.image().path()).unwrap(), image);
     storage.image().path()
@@ -73,7 +79,7 @@ fn good(storage: &mut Storage, seed: u8) -> PathBuf {
 fn bad(storage: &mut Storage, seed: u8) {
     let image = image(seed);
     let answer = receive(storage, &image, md5(b"another"));
-    assert_eq!(answer, Answer::Digest(Ok(md5(&image))));
+    assert_eq!(answer, Ok(Some(md5(&image))));
     assert!(storage.image().check().is_err(), "nothing is verified");
 }
 
@@ -126,7 +132,7 @@ fn an_image_can_be_run_and_is_not_held_open_for_writing() {
     let temp = tempfile::tempdir().unwrap();
     let mut storage = open(&temp.path().join("data"), options());
     let cat = fs::read("/bin/cat").unwrap();
-    receive(&mut storage, &cat, md5(&cat));
+    let _ = receive(&mut storage, &cat, md5(&cat));
     let program = storage.image().path();
     fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     // It maps the file, and waits for its input.
@@ -157,7 +163,7 @@ fn an_image_that_is_mounted_keeps_its_bytes() {
     }
     let mut storage = open(&temp.path().join("data"), options());
     let bytes = fs::read(&disk).unwrap();
-    receive(&mut storage, &bytes, md5(&bytes));
+    let _ = receive(&mut storage, &bytes, md5(&bytes));
     fs::create_dir(&at).unwrap();
     let image = storage.image().path();
     let mounted = Command::new("mount").args(["-o", "loop,ro"]).arg(&image).arg(&at).output();
@@ -181,7 +187,7 @@ fn a_folder_in_the_place_of_the_image_is_left_alone_and_said_before_the_first_by
     fs::create_dir(&place).unwrap();
     fs::write(place.join("precious"), "x").unwrap();
     let answer = run(&mut storage, Work::Erase { range: 0..4096, size: SIZE });
-    assert_eq!(answer, Answer::Erased(Err(StorageError::Failed)));
+    assert_eq!(answer, Err(StorageError::Failed));
     assert!(place.join("precious").exists());
     drop(storage);
     let dir = DataDir::open(&data).unwrap();
@@ -199,15 +205,15 @@ fn an_image_that_was_handed_out_is_verified_again_after_a_restart_and_goes_on_in
     let mut storage = open(&data, options());
     assert!(storage.image().check().is_err(), "nobody has looked at it in this life");
     let whole = Some(md5(&image(1)));
-    let again = run(&mut storage, Work::Digest { range: 0..SIZE, whole });
-    assert_eq!(again, Answer::Digest(Ok(md5(&image(1)))));
+    let again = digest(&mut storage, 0..SIZE, whole);
+    assert_eq!(again, Ok(Some(md5(&image(1)))));
     storage.image().check().unwrap();
     drop(storage);
     // The last checkpoint was before its end: the rest comes again, into another file.
     let mut storage = open(&data, options());
     let from = 100 * 4096 / 2;
     let answer = receive_from(&mut storage, from, &image(1), md5(&image(1)));
-    assert_eq!(answer, Answer::Digest(Ok(md5(&image(1)))));
+    assert_eq!(answer, Ok(Some(md5(&image(1)))));
     let (here, there) = (storage.image().path(), temp.path().join("app"));
     assert_ne!(fs::metadata(here).unwrap().ino(), fs::metadata(&there).unwrap().ino());
     assert!(fs::read(there).unwrap() == image(1));
@@ -220,19 +226,19 @@ fn a_download_goes_on_after_a_restart_and_begins_anew_when_its_file_is_gone() {
         let temp = tempfile::tempdir().unwrap();
         let data = temp.path().join("data");
         let mut storage = open(&data, options());
-        receive(&mut storage, half, md5(b"more to come"));
+        let _ = receive(&mut storage, half, md5(b"more to come"));
         drop(storage);
         if gone {
             fs::remove_file(data.join("slot.part")).unwrap();
         }
         let mut storage = open(&data, options());
         // With a trailing digest the first thing asked for is that of what was stored.
-        let stored = run(&mut storage, Work::Digest { range: 0..131_072, whole: None });
+        let stored = run(&mut storage, Work::Digest { range: 0..131_072 });
         let want = if gone { md5(&[0; 131_072]) } else { md5(half) };
-        assert_eq!(stored, Answer::Digest(Ok(want)), "gone: {gone}");
+        assert_eq!(stored, Ok(Some(want)), "gone: {gone}");
         let answer = receive_from(&mut storage, 131_072, &image(1), md5(&image(1)));
         // Then the digest is wrong, and the core begins anew.
-        assert_eq!(answer == Answer::Digest(Ok(md5(&image(1)))), !gone);
+        assert_eq!(answer == Ok(Some(md5(&image(1)))), !gone);
         good(&mut storage, 1);
     }
 }
@@ -279,7 +285,7 @@ fn an_accepted_image_stays_until_another_one_is_accepted() {
     drop(storage);
     let mut storage = accepting(&temp, true);
     let whole = Some(md5(&image(4)));
-    run(&mut storage, Work::Digest { range: 0..SIZE, whole });
+    let _ = digest(&mut storage, 0..SIZE, whole);
     assert_eq!(storage.image().path(), accepted);
     accept(&temp, &storage, "5.0.0").unwrap();
     assert!(fs::read(&accepted).unwrap() == image(4));

@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use ota_host::{Answer, DataDir, FileSlot, Job, JournalFile, NoSwitch, SlotOptions, Storage, Work};
+use ota_host::{DataDir, FileSlot, Job, JournalFile, NoSwitch, Piece, SlotOptions, Storage, Work};
 use ota_proto::journal::Record;
-use ota_proto::{Digester, Journal, Md5, StorageError};
+use ota_proto::{Digester, Done, Journal, Md5, StorageError};
 use proptest::prelude::*;
 
 const CAPACITY: usize = 64 * 1024;
@@ -51,17 +51,17 @@ fn md5(data: &[u8]) -> Md5 {
 }
 
 impl Model {
-    fn work(&mut self, step: Step) -> (Work, Answer) {
+    fn work(&mut self, step: Step) -> (Work, Done) {
         match step {
             Step::Erase { range, size } => {
                 let want = self.erase(&range, size);
-                (Work::Erase { range, size }, Answer::Erased(want))
+                (Work::Erase { range, size }, want.map(|()| None))
             }
             Step::Write { at, data, front, back } => {
                 let want = self.write(at, &data);
                 let span = front..front + data.len();
                 let buf = [vec![0xee; front], data, vec![0xee; back]].concat();
-                (Work::Write { at, buf, span }, Answer::Stored(want))
+                (Work::Write { at, bytes: Piece { buf, span } }, want.map(|()| None))
             }
             Step::Digest(range) => {
                 let fits = range.start <= range.end && range.end <= CAPACITY as u64;
@@ -69,15 +69,15 @@ impl Model {
                 let mut held = self.slot.clone();
                 held.resize(range.end as usize, 0);
                 let want = fits.then(|| md5(&held)).ok_or(StorageError::Failed);
-                (Work::Digest { range, whole: None }, Answer::Digest(want))
+                (Work::Digest { range }, want.map(Some))
             }
             Step::Persist => {
                 self.sequence = self.sequence.wrapping_add(1);
                 let record = Record::default().encode(self.sequence);
                 self.record = Some(record);
-                (Work::Persist { record }, Answer::Persisted(Ok(())))
+                (Work::Persist(record), Ok(None))
             }
-            Step::Sync | Step::Reopen => (Work::Sync, Answer::Synced(Ok(()))),
+            Step::Sync | Step::Reopen => (Work::Sync, Ok(None)),
         }
     }
 
@@ -135,9 +135,9 @@ proptest! {
                 model.fitted = 0;
             }
             let (work, want) = model.work(step.clone());
-            let done = storage.run(Job { op, work });
+            let done = storage.run(Job::new(op, work));
             prop_assert_eq!(done.op, op);
-            prop_assert_eq!(done.answer, want, "{:?}", step);
+            prop_assert_eq!(done.result, want, "{:?}", step);
             prop_assert_eq!(storage.record(), model.record);
         }
         let part = std::fs::read(temp.path().join("slot.part")).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use ota_host::{
-    AbSlots, DataDir, FileSlot, Image, Job, JournalFile, NoSwitch, SlotOptions, Storage,
+    AbSlots, DataDir, FileSlot, Image, Job, JournalFile, NoSwitch, Piece, SlotOptions, Storage,
     VersionFile, VersionRoom, Work, settle,
 };
 use ota_proto::{Digester, Version};
@@ -93,16 +93,17 @@ fn start(folder: &Path) -> (Image, VersionRoom) {
     let mut storage = Storage::new(slot, JournalFile::open(&dir).unwrap(), Box::new(NoSwitch));
     let image = storage.image();
     image.reserve(&file, &room).unwrap();
-    let mut run = |work| storage.run(Job { op: (), work });
+    let mut run = |work| storage.run(Job::new((), work));
     let size = NEW.len() as u64;
     if !folder.join("data/slot.new").exists() {
         run(Work::Erase { range: 0..size, size });
-        run(Work::Write { at: 0, buf: NEW.to_vec(), span: 0..NEW.len() });
+        run(Work::Write { at: 0, bytes: Piece { buf: NEW.to_vec(), span: 0..NEW.len() } });
         run(Work::Sync);
     }
     let mut digester = Digester::new();
     digester.update(NEW);
-    run(Work::Digest { range: 0..size, whole: Some(digester.finish()) });
+    let whole = Some(digester.finish());
+    storage.run(Job { whole, ..Job::new((), Work::Digest { range: 0..size }) });
     image.check().unwrap();
     (image, room)
 }

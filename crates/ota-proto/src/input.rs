@@ -7,6 +7,9 @@ use core::time::Duration;
 use crate::code::Reason;
 use crate::decimal::Decimal;
 use crate::journal::Journal;
+#[allow(unused_imports, reason = "for the documentation")]
+use crate::output::Event;
+use crate::time::Instant;
 use crate::url::Redacted;
 use crate::word::same_word;
 
@@ -278,6 +281,54 @@ pub struct ContentRange {
     pub span: Option<(u64, u64)>,
     /// Length of the whole; absent in `…/*`.
     pub total: Option<u64>,
+}
+
+/// What the application wants; see [`crate::Updater::command`]. Each is taken only while the machine
+/// waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Command {
+    /// Take the offer ([`Event::Offered`]), or end its deferral early.
+    Accept,
+    /// Put the offer or the verified image off until then. At that moment the version is reported,
+    /// and what the cloud then offers counts. The same offer in between is silent, a different one
+    /// ends the deferral.
+    Defer(Instant),
+    /// Refuse the offer: the cloud is told −5.
+    Refuse,
+    /// Refuse the offer because this machine could not install it ([`InstallFault::Machine`],
+    /// [`InstallFault::NoSpace`]): known before its first byte, and told as −5 in the words of the
+    /// fault. The image is not blamed.
+    ///
+    /// On trial ([`Event::Trial`]) it says that this machine cannot find out whether the image
+    /// works. The trial goes on; an image that is not confirmed in time is rolled back with this
+    /// fault, unless the event was raised once more since.
+    Unable(InstallFault),
+    /// End the update before the installer may have begun: the cloud is told −5.
+    Cancel,
+    /// Approve the verified image ([`Event::Ready`]).
+    Approve,
+    /// Do not approve the verified image: the cloud is told −5.
+    Veto,
+    /// Let the verified image be installed ([`Event::Ready`]).
+    Install,
+    /// What became of the installation ([`Event::Install`]). After [`Event::StopInstall`] say so
+    /// only when the installer has really ended.
+    Installed(Installed),
+    /// The new image works ([`Event::Trial`]). It is made to stay as soon as the cloud has
+    /// answered its version report, too (unless configured otherwise).
+    Confirm,
+    /// The new image does not work ([`Event::Trial`]): go back to the old one.
+    RollBack,
+    /// Forget what is held against images: that one failed here, what was refused in this session,
+    /// and how many attempts there were. The version is reported, so that the cloud offers what it
+    /// has. Refused when nothing is remembered.
+    Forgive,
+    /// Report the version soon: the cloud then offers what it has. Refused when no session is up;
+    /// the next one reports by itself.
+    ReportNow,
 }
 
 /// What the installer says.

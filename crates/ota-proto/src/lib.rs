@@ -8,7 +8,7 @@
 //!
 //! # The loop
 //!
-//! 1. [`Updater::poll_output`] until it answers [`Output::Idle`]; do what it says.
+//! 1. [`Updater::poll`] until it answers [`Output::Idle`]; do what it says.
 //! 2. Wait for a message, for bytes, for the end of an operation, or for the deadline.
 //! 3. Tell the machine by one of its `handle_` methods, with the time. Then again from 1.
 //!
@@ -16,6 +16,30 @@
 //!
 //! ```
 //! use ota_proto::*;
+//!
+//! /// A slot and a journal in memory.
+//! struct Flash {
+//!     slot: Vec<u8>,
+//!     journal: Option<[u8; Journal::LEN]>,
+//! }
+//!
+//! impl Flash {
+//!     fn run(&mut self, work: Work<&[u8]>) -> Done {
+//!         match work {
+//!             Work::Write { at, bytes } => {
+//!                 self.slot[at as usize..][..bytes.len()].copy_from_slice(bytes);
+//!             }
+//!             Work::Digest { range } => {
+//!                 let mut hash = Digester::new();
+//!                 hash.update(&self.slot[range.start as usize..range.end as usize]);
+//!                 return Ok(Some(hash.finish()));
+//!             }
+//!             Work::Persist(record) => self.journal = Some(record),
+//!             Work::Erase { .. } | Work::Sync | Work::Slot(_) => {}
+//!         }
+//!         Ok(None)
+//!     }
+//! }
 //!
 //! let image = *b"the new firmware";
 //! let mut hash = Digester::new();
@@ -34,13 +58,13 @@
 //! let mut now = Instant::ZERO;
 //! let mut device = Updater::new(now, config.clone(), boot)?;
 //!
-//! let (mut slot, mut journal, mut said) = (vec![0xff; 4096], None, Vec::new());
-//! let (mut fetch, mut taken) = (None, 0);
+//! let mut flash = Flash { slot: vec![0xff; 4096], journal: None };
+//! let (mut fetch, mut taken, mut said) = (None, 0, Vec::new());
 //! let mut buf = [0; Config::buffer_len()];
 //! device.handle_session(now, true); // connected and subscribed
 //! for _ in 0..200 {
-//!     match device.poll_output(now, &mut buf)? {
-//!         Output::Publish { id, payload, .. } => {
+//!     match device.poll(now, &mut buf)? {
+//!         Output::Publish(Publish { id, payload, .. }) => {
 //!             let text = String::from_utf8(payload.to_vec())?;
 //!             device.handle_published(now, id); // acknowledged
 //!             if text.contains("report_version") {
@@ -51,49 +75,40 @@
 //!             }
 //!             said.push(text);
 //!         }
-//!         Output::Fetch { op, from: 0, .. } => {
+//!         Output::Fetch(Fetch { op, from: 0, .. }) => {
 //!             let content_length = Some(image.len() as u64);
 //!             let head = ResponseHead { status: 200, content_length, ..Default::default() };
 //!             device.handle_response(now, op, &head)?;
 //!             fetch = Some(op);
 //!         }
-//!         Output::Erase { op, .. } => device.handle_erased(now, op, Ok(())),
-//!         Output::Sync { op } => device.handle_synced(now, op, Ok(())),
-//!         Output::Digest { op, range } => {
-//!             let mut hash = Digester::new();
-//!             hash.update(&slot[range.start as usize..range.end as usize]);
-//!             device.handle_digest(now, op, Ok(hash.finish()));
+//!         Output::Do(op, work) => {
+//!             let done = flash.run(work);
+//!             device.handle_done(now, op, done);
 //!         }
-//!         Output::Persist { op, record } => {
-//!             journal = Some(*record);
-//!             device.handle_persisted(now, op, Ok(()));
-//!         }
-//!         Output::Slot { op, .. } => device.handle_slot(now, op, Ok(())),
 //!         Output::Event(Event::Install { .. }) => {
-//!             device.installed(now, Installed::NeedsRestart)?;
+//!             device.command(now, Command::Installed(Installed::NeedsRestart))?;
 //!         }
 //!         Output::Event(Event::Restart) => {
 //!             let boot = Boot {
 //!                 running: "2.0.0",
 //!                 slot: SlotState::Trial,
-//!                 journal: journal.as_ref(),
+//!                 journal: flash.journal.as_ref(),
 //!                 storage,
 //!             };
 //!             device = Updater::new(now, config.clone(), boot)?;
 //!             device.handle_session(now, true);
 //!         }
-//!         Output::Event(Event::Trial) => device.confirm(now)?,
-//!         Output::Idle { read_body: true, .. } => {
+//!         Output::Event(Event::Trial) => device.command(now, Command::Confirm)?,
+//!         Output::Idle(Idle { read_body: true, .. }) => {
 //!             let Some(op) = fetch else { break };
 //!             let body = device.handle_body(now, op, &image[taken..])?;
 //!             taken += body.consumed;
-//!             if let Some(Write { op, at, span }) = body.write {
-//!                 slot[at as usize..][..span.len()].copy_from_slice(&image[span]);
-//!                 device.handle_stored(now, op, Ok(()));
+//!             if let Some((op, work)) = body.work {
+//!                 device.handle_done(now, op, flash.run(work));
 //!             }
 //!         }
-//!         Output::Idle { .. } if said.iter().any(|text| text.contains("done")) => break,
-//!         Output::Idle { deadline: Some(deadline), .. } => {
+//!         Output::Idle(_) if said.iter().any(|text| text.contains("done")) => break,
+//!         Output::Idle(Idle { deadline: Some(deadline), .. }) => {
 //!             now = deadline;
 //!             device.handle_timeout(now);
 //!         }
@@ -101,7 +116,7 @@
 //!     }
 //! }
 //! assert_eq!(device.running().as_str(), "2.0.0");
-//! assert_eq!(slot[..16], image);
+//! assert_eq!(flash.slot[..16], image);
 //! let words = [
 //!     "report_version", "downloading", "\"100\"", "burning", // 1.0.0 says, then restarts
 //!     "report_version", "burning", "done", "report_version", // 2.0.0 says
@@ -172,11 +187,14 @@ pub use error::{
 };
 pub use identity::{BadName, Identity, Topic, TopicKind};
 pub use input::{
-    Answer, Boot, Coding, ContentRange, InstallFault, Installed, Media, Peer, ResponseHead,
-    SlotInfo, SlotState,
+    Answer, Boot, Coding, Command, ContentRange, InstallFault, Installed, Media, Peer,
+    ResponseHead, SlotInfo, SlotState,
 };
 pub use journal::{Journal, Outcome};
-pub use output::{Body, Event, Offer, OpId, Output, PubId, QoS, SlotAction, State, Timer, Write};
+pub use output::{
+    Body, Done, Event, Fetch, Idle, Offer, OpId, Output, PubId, Publish, QoS, SlotAction, State,
+    Timer, Work,
+};
 pub use region::Region;
 pub use time::{BUILT, Instant, Micros};
 pub use updater::{Gate, Updater};

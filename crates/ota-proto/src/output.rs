@@ -36,28 +36,16 @@ pub enum QoS {
 }
 
 /// What became of a piece of body.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
-pub struct Body {
-    /// Bytes taken from the front of the piece. Zero without a write means: do not read now, the
+pub struct Body<'d> {
+    /// Bytes taken from the front of the piece. Zero without work means: do not read now, the
     /// machine waits for storage; offer the same bytes again after the next completion.
     pub consumed: usize,
-    /// What must be written to the slot.
-    pub write: Option<Write>,
-}
-
-/// A write to the slot: a span of the caller's own buffer, so that nothing is borrowed or copied.
-/// It never crosses an erase unit. Answer with [`crate::Updater::handle_stored`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Write {
-    /// The operation.
-    pub op: OpId,
-    /// Where in the slot, in bytes from its start.
-    pub at: u64,
-    /// Which bytes of the piece that was given.
-    pub span: Range<usize>,
+    /// The [`Work::Write`] of all that was consumed, to be done like that of an [`Output::Do`]. It
+    /// never crosses an erase unit.
+    pub work: Option<(OpId, Work<&'d [u8]>)>,
 }
 
 /// What the slot must do (O6, O8 and O11 of docs/architecture.md).
@@ -77,88 +65,117 @@ pub enum SlotAction {
     ClearMark,
 }
 
-/// What the machine wants done. Poll until [`Output::Idle`].
+/// What the slot or the journal must do; answer each with [`crate::Updater::handle_done`].
 ///
-/// `Debug` hides the query of a URL and the bytes of messages and records.
+/// `B` is where the bytes of a write are: a slice, or whatever else an adapter keeps them in.
+/// `Debug` hides the bytes of images and records.
 #[derive(Clone, PartialEq, Eq)]
-#[must_use]
-#[non_exhaustive]
-pub enum Output<'b> {
-    /// Publish; answer with [`crate::Updater::handle_published`].
-    Publish {
-        /// The publication.
-        id: PubId,
-        /// The device's report topic.
-        topic: &'b str,
-        /// The quality of service.
-        qos: QoS,
-        /// The message.
-        payload: &'b [u8],
-    },
-    /// GET the URL from this byte on (no `Range` header when 0). It replaces a fetch under way.
-    Fetch {
-        /// The operation.
-        op: OpId,
-        /// The URL. Its query is a credential.
-        url: &'b str,
-        /// The first byte wanted.
-        from: u64,
-        /// Past all caches on the way, which may hold a damaged copy: `Cache-Control: no-cache`.
-        fresh: bool,
-    },
-    /// Drop that fetch.
-    CancelFetch {
-        /// The operation.
-        op: OpId,
-    },
+pub enum Work<B> {
     /// Erase this range of the slot: one erase unit, or less at its end.
     Erase {
-        /// The operation.
-        op: OpId,
         /// Bytes from the slot's start.
         range: Range<u64>,
         /// The size of the whole image: room for it is checked and taken with the first erase.
         size: u64,
     },
-    /// Make all stored bytes durable.
-    Sync {
-        /// The operation.
-        op: OpId,
+    /// Write to erased bytes of the slot. The pieces of an image come in order and in any length.
+    Write {
+        /// Where in the slot, in bytes from its start.
+        at: u64,
+        /// What to write.
+        bytes: B,
     },
+    /// Make all stored bytes durable.
+    Sync,
     /// Hash this range of the slot as the medium holds it. A range that begins where the last one
     /// ended continues the hash; one that begins at 0 begins it anew. The answer is the digest of
     /// everything from 0 to the end of the range.
     Digest {
-        /// The operation.
-        op: OpId,
         /// Bytes from the slot's start.
         range: Range<u64>,
     },
     /// Write the record to the journal, durably, in the place that [`Journal::place`] names.
-    Persist {
-        /// The operation.
-        op: OpId,
-        /// The record.
-        record: &'b [u8; Journal::LEN],
-    },
-    /// Do this to the slot, durably; answer with [`crate::Updater::handle_slot`].
-    Slot {
-        /// The operation.
-        op: OpId,
-        /// What to do.
-        action: SlotAction,
-    },
+    Persist([u8; Journal::LEN]),
+    /// Do this to the slot, durably.
+    Slot(SlotAction),
+}
+
+/// How a [`Work`] ended: with the digest for [`Work::Digest`], with `None` for any other.
+pub type Done = Result<Option<Md5>, StorageError>;
+
+impl<B> Work<B> {
+    /// The same work with its bytes elsewhere.
+    pub fn map<C>(self, bytes: impl FnOnce(B) -> C) -> Work<C> {
+        match self {
+            Self::Erase { range, size } => Work::Erase { range, size },
+            Self::Write { at, bytes: old } => Work::Write { at, bytes: bytes(old) },
+            Self::Sync => Work::Sync,
+            Self::Digest { range } => Work::Digest { range },
+            Self::Persist(record) => Work::Persist(record),
+            Self::Slot(action) => Work::Slot(action),
+        }
+    }
+}
+
+/// What the machine wants done. Poll until [`Output::Idle`].
+///
+/// `Debug` hides the query of a URL and the bytes of messages and records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[must_use]
+#[non_exhaustive]
+pub enum Output<'b> {
+    /// Publish; answer with [`crate::Updater::handle_published`].
+    Publish(Publish<'b>),
+    /// GET the URL. It replaces a fetch under way.
+    Fetch(Fetch<'b>),
+    /// Drop that fetch.
+    CancelFetch(OpId),
+    /// Do this with the slot or the journal; answer with [`crate::Updater::handle_done`].
+    Do(OpId, Work<&'b [u8]>),
     /// Tell the application.
     Event(Event),
     /// Nothing to do before the deadline.
-    Idle {
-        /// When to call [`crate::Updater::handle_timeout`]; `None` when only an input can help.
-        deadline: Option<Instant>,
-        /// What the deadline is for.
-        timer: Option<Timer>,
-        /// Whether body bytes are wanted now: back-pressure.
-        read_body: bool,
-    },
+    Idle(Idle),
+}
+
+/// A message to the cloud.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Publish<'b> {
+    /// The publication.
+    pub id: PubId,
+    /// The device's report topic.
+    pub topic: &'b str,
+    /// The quality of service.
+    pub qos: QoS,
+    /// The message.
+    pub payload: &'b [u8],
+}
+
+/// A download: answer with [`crate::Updater::handle_response`], or with
+/// [`crate::Updater::handle_fetch_failed`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fetch<'b> {
+    /// The operation.
+    pub op: OpId,
+    /// The URL. Its query is a credential.
+    pub url: &'b str,
+    /// The first byte wanted; no `Range` header when 0.
+    pub from: u64,
+    /// Past all caches on the way, which may hold a damaged copy: `Cache-Control: no-cache`.
+    pub fresh: bool,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Idle {
+    /// When to call [`crate::Updater::handle_timeout`]; `None` when only an input can help.
+    pub deadline: Option<Instant>,
+    /// What the deadline is for.
+    pub timer: Option<Timer>,
+    /// Whether body bytes are wanted now: back-pressure.
+    pub read_body: bool,
 }
 
 /// What a deadline is for.
@@ -313,26 +330,32 @@ pub struct Offer<'a> {
     pub url: &'a str,
 }
 
-impl fmt::Debug for Output<'_> {
+/// Without the bytes of an image or a record.
+impl<B> fmt::Debug for Work<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Publish { id, topic, qos, payload } => {
-                write!(f, "Publish({id:?}, {topic}, {qos:?}, {} bytes)", payload.len())
-            }
-            Self::Fetch { op, url, from, .. } => {
-                write!(f, "Fetch({op:?}, {:?} from {from})", Redacted(url))
-            }
-            Self::CancelFetch { op } => write!(f, "CancelFetch({op:?})"),
-            Self::Erase { op, range, size } => write!(f, "Erase({op:?}, {range:?} of {size})"),
-            Self::Sync { op } => write!(f, "Sync({op:?})"),
-            Self::Digest { op, range } => write!(f, "Digest({op:?}, {range:?})"),
-            Self::Persist { op, .. } => write!(f, "Persist({op:?})"),
-            Self::Slot { op, action } => write!(f, "Slot({op:?}, {action:?})"),
-            Self::Event(event) => write!(f, "Event({event:?})"),
-            Self::Idle { deadline, timer, read_body } => {
-                write!(f, "Idle({deadline:?}, {timer:?}, read_body: {read_body})")
-            }
+            Self::Erase { range, size } => write!(f, "Erase({range:?} of {size})"),
+            Self::Write { at, .. } => write!(f, "Write({at})"),
+            Self::Sync => f.write_str("Sync"),
+            Self::Digest { range } => write!(f, "Digest({range:?})"),
+            Self::Persist(_) => f.write_str("Persist"),
+            Self::Slot(action) => write!(f, "Slot({action:?})"),
         }
+    }
+}
+
+/// Without the message's bytes.
+impl fmt::Debug for Publish<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, topic, qos, payload } = self;
+        write!(f, "{id:?}, {topic}, {qos:?}, {} bytes", payload.len())
+    }
+}
+
+/// Without the URL's query.
+impl fmt::Debug for Fetch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {:?} from {}", self.op, Redacted(self.url), self.from)
     }
 }
 
@@ -365,30 +388,35 @@ impl defmt::Format for Offer<'_> {
     }
 }
 
-/// Without the query of the URL, and without the bytes of messages and records.
+/// Without the bytes of an image or a record.
 #[cfg(feature = "defmt")]
-impl defmt::Format for Output<'_> {
+impl<B> defmt::Format for Work<B> {
     fn format(&self, f: defmt::Formatter<'_>) {
         match self {
-            Self::Publish { id, topic, qos, payload } => {
-                let len = payload.len();
-                defmt::write!(f, "Publish({}, {=str}, {}, {=usize} bytes)", id, topic, qos, len);
-            }
-            Self::Fetch { op, url, from, .. } => {
-                defmt::write!(f, "Fetch({}, {} from {=u64})", op, Redacted(url), from);
-            }
-            Self::CancelFetch { op } => defmt::write!(f, "CancelFetch({})", op),
-            Self::Erase { op, range, size } => {
-                defmt::write!(f, "Erase({}, {} of {=u64})", op, range, size);
-            }
-            Self::Sync { op } => defmt::write!(f, "Sync({})", op),
-            Self::Digest { op, range } => defmt::write!(f, "Digest({}, {})", op, range),
-            Self::Persist { op, .. } => defmt::write!(f, "Persist({})", op),
-            Self::Slot { op, action } => defmt::write!(f, "Slot({}, {})", op, action),
-            Self::Event(event) => defmt::write!(f, "Event({})", event),
-            Self::Idle { deadline, timer, read_body } => {
-                defmt::write!(f, "Idle({}, {}, read_body: {=bool})", deadline, timer, read_body);
-            }
+            Self::Erase { range, size } => defmt::write!(f, "Erase({} of {=u64})", range, size),
+            Self::Write { at, .. } => defmt::write!(f, "Write({=u64})", at),
+            Self::Sync => defmt::write!(f, "Sync"),
+            Self::Digest { range } => defmt::write!(f, "Digest({})", range),
+            Self::Persist(_) => defmt::write!(f, "Persist"),
+            Self::Slot(action) => defmt::write!(f, "Slot({})", action),
         }
+    }
+}
+
+/// Without the message's bytes.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Publish<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let Self { id, topic, qos, payload } = self;
+        let len = payload.len();
+        defmt::write!(f, "{}, {=str}, {}, {=usize} bytes", id, topic, qos, len);
+    }
+}
+
+/// Without the URL's query.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Fetch<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}, {} from {=u64}", self.op, Redacted(self.url), self.from);
     }
 }

@@ -80,13 +80,24 @@ fn hides(value: &(impl Format + Debug), shown: &[&str]) {
 fn every_type_that_is_logged_has_a_format() {
     fn all<T: Format>() {}
     fn each() {
-        all::<(BadName, BadVersion, Body, BufferTooSmall, Comparator)>();
-        all::<(Config, ConfigError, ContentRange, Downgrade, Event, FetchError)>();
+        all::<(BadName, BadVersion, Body<'_>, BufferTooSmall, Comparator)>();
+        all::<(
+            Command,
+            Config,
+            ConfigError,
+            ContentRange,
+            Fetch<'_>,
+            Idle,
+            Publish<'_>,
+            Downgrade,
+            Event,
+            FetchError,
+        )>();
         all::<(Gate, Hold, Identity, Installed, Instant, Limits, Md5)>();
         all::<(MessageError, Misuse, Offer<'_>, OpId, Outcome, Output<'_>)>();
         all::<(PubId, QoS, Reason, ResultCode, SlotAction, SlotInfo, SlotState)>();
         all::<(State, StorageError, Timer, Timing, TlsError, Topic<'_>, TopicKind)>();
-        all::<(TransportError, Verify, Version, Write)>();
+        all::<(TransportError, Verify, Version, Work<&[u8]>)>();
         all::<(Guard, JournalError, Owed, Phase, Record, Target)>();
         all::<(CloudMessage<'_>, DeviceMessage<'_>, Malformed, OfferMessage<'_>)>();
         all::<(Progress<'_>, ProgressState, BadUrl, Url<'_>)>();
@@ -177,26 +188,26 @@ fn no_output_and_no_offer_shows_a_query_or_a_record() {
     hides(&device.offer().unwrap(), &["store.example/fw"]);
     let text = format!("{device:?}");
     assert!(text.contains("store.example/fw?") && !text.contains(HIDDEN), "{text}");
-    device.accept(now).unwrap();
+    device.command(now, Command::Accept).unwrap();
 
     let mut buf = [0; Config::buffer_len()];
     let op = loop {
-        let output = device.poll_output(now, &mut buf).unwrap();
+        let output = device.poll(now, &mut buf).unwrap();
         assert!(!said(&output).is_empty());
         match output {
-            Output::Publish { id, .. } => device.handle_published(now, id),
-            Output::Persist { op, .. } => break op,
-            Output::Idle { .. } => panic!("nothing was persisted"),
+            Output::Publish(Publish { id, .. }) => device.handle_published(now, id),
+            Output::Do(op, Work::Persist(_)) => break op,
+            Output::Idle(_) => panic!("nothing was persisted"),
             _ => {}
         }
     };
     let url = format!("https://store.example/fw?sign={HIDDEN}");
-    let fetch = said(&Output::Fetch { op, url: &url, from: 0, fresh: false });
+    let fetch = said(&Output::Fetch(Fetch { op, url: &url, from: 0, fresh: false }));
     assert!(holds(&fetch, "store.example/fw") && !holds(&fetch, HIDDEN));
-    hides(&Output::Fetch { op, url: &url, from: 0, fresh: false }, &["store.example/fw"]);
+    hides(&Output::Fetch(Fetch { op, url: &url, from: 0, fresh: false }), &["store.example/fw"]);
     let mut record = [0; Journal::LEN];
     record[..HIDDEN.len()].copy_from_slice(HIDDEN.as_bytes());
-    assert!(!holds(&said(&Output::Persist { op, record: &record }), HIDDEN));
+    assert!(!holds(&said(&Output::Do(op, Work::<&[u8]>::Persist(record))), HIDDEN));
 }
 
 #[test]

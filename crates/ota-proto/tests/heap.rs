@@ -3,7 +3,8 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use ota_proto::{
-    Boot, Config, Identity, Instant, OpId, Output, ResponseHead, SlotInfo, SlotState, Updater,
+    Boot, Command, Config, Fetch, Identity, Instant, OpId, Output, Publish, ResponseHead, SlotInfo,
+    SlotState, Updater, Work,
 };
 
 const SIZE: u64 = 1 << 20;
@@ -21,13 +22,13 @@ fn drain(machine: &mut Updater) -> Option<OpId> {
     let mut buf = [0; Config::buffer_len()];
     let mut fetch = None;
     loop {
-        match machine.poll_output(NOW, &mut buf).unwrap() {
-            Output::Publish { id, .. } => machine.handle_published(NOW, id),
-            Output::Fetch { op, .. } => fetch = Some(op),
-            Output::Erase { op, .. } => machine.handle_erased(NOW, op, Ok(())),
-            Output::Sync { op } => machine.handle_synced(NOW, op, Ok(())),
-            Output::Persist { op, .. } => machine.handle_persisted(NOW, op, Ok(())),
-            Output::Idle { .. } => return fetch,
+        match machine.poll(NOW, &mut buf).unwrap() {
+            Output::Publish(Publish { id, .. }) => machine.handle_published(NOW, id),
+            Output::Fetch(Fetch { op, .. }) => fetch = Some(op),
+            Output::Do(op, Work::Erase { .. }) => machine.handle_done(NOW, op, Ok(None)),
+            Output::Do(op, Work::Sync) => machine.handle_done(NOW, op, Ok(None)),
+            Output::Do(op, Work::Persist(_)) => machine.handle_done(NOW, op, Ok(None)),
+            Output::Idle(_) => return fetch,
             _ => {}
         }
     }
@@ -69,7 +70,7 @@ fn rule_17_an_update_holds_at_most_16_kib_and_gives_it_back() {
     println!("offer: {} at most", info.bytes_max);
     assert!(info.bytes_max <= 12 * 1_024, "{info:?}");
     let info = measure(|| {
-        machine.cancel(NOW).unwrap();
+        machine.command(NOW, Command::Cancel).unwrap();
         drain(&mut machine);
     });
     assert!(info.bytes_current < 0, "{info:?}");
@@ -89,8 +90,8 @@ fn rule_17_a_piece_of_body_costs_no_allocation() {
     for _ in 0..40 {
         let info = measure(|| {
             let body = machine.handle_body(NOW, op, &data).unwrap();
-            let _ = machine.poll_output(NOW, &mut buf).unwrap();
-            machine.handle_stored(NOW, body.write.unwrap().op, Ok(()));
+            let _ = machine.poll(NOW, &mut buf).unwrap();
+            machine.handle_done(NOW, body.work.unwrap().0, Ok(None));
         });
         // An event a percent is all.
         assert!(info.count_total <= 1, "{info:?}");

@@ -7,8 +7,8 @@
 
 use ota_proto::message::DeviceMessage;
 use ota_proto::{
-    Boot, Config, Digester, Event, Identity, Installed, Instant, Journal, OpId, Output, PubId, QoS,
-    ResponseHead, SlotInfo, SlotState, Updater,
+    Boot, Command, Config, Digester, Event, Fetch, Identity, Idle, Installed, Instant, Journal,
+    OpId, Output, PubId, Publish, QoS, ResponseHead, SlotInfo, SlotState, Updater, Work,
 };
 
 const TOPIC: &str = "$ota/report/TESTPROD01/dev001";
@@ -82,33 +82,33 @@ impl Device {
         let mut out = Out::default();
         let mut buf = [0; Config::buffer_len()];
         loop {
-            match self.machine.poll_output(now, &mut buf).unwrap() {
-                Output::Publish { id, topic, qos, payload } => {
+            match self.machine.poll(now, &mut buf).unwrap() {
+                Output::Publish(Publish { id, topic, qos, payload }) => {
                     assert_eq!(topic, TOPIC);
                     let text = String::from_utf8(payload.to_vec()).unwrap();
                     out.published.push((id, qos, text));
                 }
-                Output::Fetch { op, from, url, .. } => {
+                Output::Fetch(Fetch { op, from, url, .. }) => {
                     assert!(url.starts_with("https://ota-1255858890.cos."));
                     out.fetch = Some((op, from));
                 }
-                Output::Erase { op, .. } => self.machine.handle_erased(now, op, Ok(())),
-                Output::Sync { op } => self.machine.handle_synced(now, op, Ok(())),
-                Output::Slot { op, .. } => self.machine.handle_slot(now, op, Ok(())),
-                Output::Digest { op, range } => {
+                Output::Do(op, Work::Erase { .. }) => self.machine.handle_done(now, op, Ok(None)),
+                Output::Do(op, Work::Sync) => self.machine.handle_done(now, op, Ok(None)),
+                Output::Do(op, Work::Slot(_)) => self.machine.handle_done(now, op, Ok(None)),
+                Output::Do(op, Work::Digest { range }) => {
                     assert_eq!(range, 0..SIZE as u64);
                     let mut digester = Digester::new();
                     digester.update(&self.slot[..SIZE]);
-                    self.machine.handle_digest(now, op, Ok(digester.finish()));
+                    self.machine.handle_done(now, op, Ok(Some(digester.finish())));
                 }
-                Output::Persist { op, record } => {
-                    out.journal = Some(*record);
+                Output::Do(op, Work::Persist(record)) => {
+                    out.journal = Some(record);
                     self.journal = out.journal;
-                    self.machine.handle_persisted(now, op, Ok(()));
+                    self.machine.handle_done(now, op, Ok(None));
                 }
                 Output::Event(event) => out.events.push(event),
-                Output::CancelFetch { .. } => {}
-                Output::Idle { deadline, .. } => {
+                Output::CancelFetch(_) => {}
+                Output::Idle(Idle { deadline, .. }) => {
                     out.deadline = deadline;
                     return out;
                 }
@@ -140,11 +140,10 @@ impl Device {
     fn receives(&mut self, ms: u64, op: OpId, at: usize, image: &[u8]) -> usize {
         let now = Instant::from_millis(ms);
         let body = self.machine.handle_body(now, op, &image[at..]).unwrap();
-        let write = body.write.expect("a write");
-        let to = usize::try_from(write.at).unwrap();
-        let bytes = &image[at..][write.span.clone()];
+        let Some((op, Work::Write { at: to, bytes })) = body.work else { panic!("no write") };
+        let to = usize::try_from(to).unwrap();
         self.slot[to..to + bytes.len()].copy_from_slice(bytes);
-        self.machine.handle_stored(now, write.op, Ok(()));
+        self.machine.handle_done(now, op, Ok(None));
         at + body.consumed
     }
 }
@@ -207,7 +206,10 @@ fn the_vendors_session_and_what_follows() {
     let out = device.says(ms, &[(AtMostOnce, &downloading(100)), (AtLeastOnce, BURNING)]);
     assert!(out.events.contains(&Event::Install { size: SIZE as u64 }));
     device.published(ms + 104, &out);
-    device.machine.installed(Instant::from_millis(ms + 500), Installed::NeedsRestart).unwrap();
+    device
+        .machine
+        .command(Instant::from_millis(ms + 500), Command::Installed(Installed::NeedsRestart))
+        .unwrap();
     let out = device.says(ms + 500, &[]);
     assert_eq!(out.events, [Event::Restart]);
     the_new_version_proves_itself(device.journal);
@@ -219,7 +221,7 @@ fn the_new_version_proves_itself(journal: Option<[u8; Journal::LEN]>) {
     // Our restart: the new image on trial, a new clock.
     let mut device = Device::boot(0, "1.0.0", SlotState::Trial, journal);
     assert_eq!(device.out(0).events, [Event::Trial]);
-    device.machine.confirm(Instant::from_millis(300)).unwrap();
+    device.machine.command(Instant::from_millis(300), Command::Confirm).unwrap();
     device.machine.handle_session(Instant::from_millis(2_000), true);
     let out = device.says(2_000, &[(AtLeastOnce, REPORT_NEW), (AtLeastOnce, BURNING)]);
     device.published(2_100, &out);

@@ -48,7 +48,7 @@ ota_host::updates!(runtime::Runtime);
 ///
 /// ```no_run
 /// use ota_host::{DataDir, FileSlot, Image, JournalFile, NoSwitch, SlotOptions, Storage};
-/// use ota_proto::{Event as Update, Identity, Installed};
+/// use ota_proto::{Command, Event as Update, Identity, Installed};
 /// use ota_tokio::driver::{Config, Driver, Event};
 /// use ota_wire::{client, mqtt};
 ///
@@ -65,7 +65,7 @@ ota_host::updates!(runtime::Runtime);
 ///     match driver.next().await? {
 ///         Event::Client(client::Event::Device { device, event: Update::Install { .. } }) => {
 ///             println!("installing {:?}", driver.image(device).map(Image::path));
-///             driver.command(device, |updater, now| updater.installed(now, Installed::Running))?;
+///             driver.command(device, Command::Installed(Installed::Running))?;
 ///         }
 ///         event => println!("{event:?}"),
 ///     }

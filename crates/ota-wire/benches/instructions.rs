@@ -9,7 +9,10 @@ use std::hint::black_box;
 
 use ota_proto::message::{CloudMessage, DeviceMessage};
 use ota_proto::url::Url;
-use ota_proto::{Boot, Output, QoS, ResponseHead, SlotInfo, SlotState, Updater};
+use ota_proto::{
+    Boot, Fetch as Get, Idle, Output, Publish, QoS, ResponseHead, SlotInfo, SlotState, Updater,
+    Work,
+};
 use ota_wire::Client;
 use ota_wire::client::{self, Found, Link, LinkKind};
 use ota_wire::http::{self, Fetch, Limits};
@@ -92,25 +95,26 @@ fn updater_step() -> Step {
     machine.handle_message(at(1), &topic, offer().as_bytes()).unwrap();
     let mut buf = [0; ota_proto::Config::buffer_len()];
     let fetch = loop {
-        match machine.poll_output(at(1), &mut buf).unwrap() {
-            Output::Publish { id, .. } => machine.handle_published(at(1), id),
-            Output::Persist { op, .. } => machine.handle_persisted(at(1), op, Ok(())),
-            Output::Erase { op, .. } => machine.handle_erased(at(1), op, Ok(())),
-            Output::Fetch { op, .. } => {
+        match machine.poll(at(1), &mut buf).unwrap() {
+            Output::Publish(Publish { id, .. }) => machine.handle_published(at(1), id),
+            Output::Do(op, Work::Persist(_) | Work::Erase { .. }) => {
+                machine.handle_done(at(1), op, Ok(None));
+            }
+            Output::Fetch(Get { op, .. }) => {
                 let content_length = u64::try_from(IMAGE).ok();
                 let head = ResponseHead { status: 200, content_length, ..Default::default() };
                 machine.handle_response(at(1), op, &head).unwrap();
                 fetch = Some(op);
             }
-            Output::Idle { read_body: true, .. } => break fetch.unwrap(),
-            Output::Idle { .. } => panic!("no download"),
+            Output::Idle(Idle { read_body: true, .. }) => break fetch.unwrap(),
+            Output::Idle(_) => panic!("no download"),
             _ => {}
         }
     };
     Box::new(move || {
         let body = machine.handle_body(at(1), fetch, &[0; 16]).unwrap();
-        machine.handle_stored(at(1), body.write.unwrap().op, Ok(()));
-        let _ = black_box(machine.poll_output(at(1), &mut buf).unwrap());
+        machine.handle_done(at(1), body.work.unwrap().0, Ok(None));
+        let _ = black_box(machine.poll(at(1), &mut buf).unwrap());
     })
 }
 
@@ -123,7 +127,7 @@ fn mqtt_out() -> Step {
         desk.client.publish(at(1), TOPIC, &[b'x'; 64], QoS::AtMostOnce).unwrap();
         let count = black_box(desk.client.transmit(link)).len();
         desk.client.handle_sent(at(1), link, count);
-        assert!(matches!(desk.client.poll_output(at(1)), client::Output::Event(_)));
+        assert!(matches!(desk.client.poll(at(1)), client::Output::Event(_)));
     })
 }
 
@@ -157,11 +161,11 @@ fn body_block() -> Step {
     let block = vec![0_u8; BLOCK];
     Box::new(move || {
         let received = desk.client.handle_received(at(1), link, &block);
-        let Some(Found::Write { write, .. }) = received.found else { panic!("no write") };
-        assert_eq!(write.span.len(), BLOCK);
+        let Some(Found::Write { op, span, .. }) = received.found else { panic!("no write") };
+        assert_eq!(span.len(), BLOCK);
         let updater = desk.client.updater_mut(FIRST).unwrap();
-        updater.handle_stored(at(1), write.op, Ok(()));
-        let _ = black_box(desk.client.poll_output(at(1)));
+        updater.handle_done(at(1), op, Ok(None));
+        let _ = black_box(desk.client.poll(at(1)));
     })
 }
 

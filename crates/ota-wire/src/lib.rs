@@ -12,7 +12,7 @@
 //!
 //! # The loop
 //!
-//! An adapter asks [`Client::poll_output`] until it is idle, and waits for bytes, room to send,
+//! An adapter asks [`Client::poll`] until it is idle, and waits for bytes, room to send,
 //! the end of a storage operation or the deadline. Here the loop plays the broker itself, until
 //! the device has reported the version it runs:
 //!
@@ -31,14 +31,14 @@
 //!
 //! let (mut link, mut sent) = (None, Vec::new());
 //! for _ in 0..50 {
-//!     match client.poll_output(now) {
+//!     match client.poll(now) {
 //!         Output::Connect { link: wanted, .. } => {
 //!             assert_eq!(wanted.kind, LinkKind::Broker);
 //!             client.handle_connected(now, wanted); // a socket would be opened here
 //!             link = Some(wanted);
 //!         }
-//!         Output::Persist { device, op, .. } => { // flash would be written here
-//!             client.updater_mut(device).unwrap().handle_persisted(now, op, Ok(()));
+//!         Output::Do { device, op, .. } => { // flash would be written here
+//!             client.updater_mut(device).unwrap().handle_done(now, op, Ok(None));
 //!         }
 //!         Output::Idle { .. } => {
 //!             let Some(link) = link else { break };

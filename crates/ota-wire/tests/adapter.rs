@@ -4,9 +4,9 @@
 use core::time::Duration;
 
 use ota_proto::{
-    BUILT, Boot, Digester, Identity, Instant, OpId, SlotInfo, SlotState, TransportError,
+    BUILT, Boot, Digester, Identity, Instant, OpId, SlotInfo, SlotState, TransportError, Work,
 };
-use ota_wire::adapter::{Answer, Done, Engine, EngineError, Event, Step, Target, Work};
+use ota_wire::adapter::{Ended, Engine, EngineError, Event, Piece, Step, Target};
 use ota_wire::client::{self, Config, DeviceIndex, Disconnect, Link, LinkKind};
 use ota_wire::mqtt::Login;
 
@@ -101,19 +101,16 @@ impl Bench {
         loop {
             match self.engine.poll(self.now) {
                 Step::Wait(_) => return None,
-                Step::Work(_, op, Work::Persist { .. }) => {
-                    self.finish(Done { op, answer: Answer::Persisted(Ok(())), buf: None });
-                }
-                Step::Work(_, op, Work::Erase { .. }) => {
-                    self.finish(Done { op, answer: Answer::Erased(Ok(())), buf: None });
+                Step::Work(_, op, Work::Persist(_) | Work::Erase { .. }) => {
+                    self.finish(Ended { op, result: Ok(None), piece: None });
                 }
                 step => return Some(step),
             }
         }
     }
 
-    fn finish(&mut self, done: Done<Vec<u8>>) {
-        self.engine.finish(self.now, DEVICE, done);
+    fn finish(&mut self, ended: Ended<Vec<u8>>) {
+        self.engine.finish(self.now, DEVICE, ended);
     }
 
     fn settle(&mut self) {
@@ -137,14 +134,14 @@ impl Bench {
     }
 
     /// So much of the answer has come; the write that it leads to.
-    fn write(&mut self, store: Link, body: &[u8]) -> (OpId, Link, Vec<u8>) {
+    fn write(&mut self, store: Link, body: &[u8]) -> (OpId, Piece<Vec<u8>>) {
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n";
         self.receive(store, &[head, body].concat());
         loop {
             let step = self.next().expect("a write");
-            let Step::Work(_, op, Work::Write { at: 0, link, buf, span }) = step else { continue };
-            assert_eq!((link, &buf[span]), (store, body));
-            return (op, link, buf);
+            let Step::Work(_, op, Work::Write { at: 0, bytes: piece }) = step else { continue };
+            assert_eq!(piece.bytes(), body);
+            return (op, piece);
         }
     }
 }
@@ -163,10 +160,10 @@ fn a_buffer_that_is_too_short_is_the_callers_fault() {
 fn while_a_write_has_the_buffer_nothing_is_received() {
     let (mut bench, store) = Bench::fetching();
     assert_eq!(bench.engine.room(store).len(), 4_096);
-    let (op, link, buf) = bench.write(store, IMAGE);
+    let (op, piece) = bench.write(store, IMAGE);
     assert!(bench.engine.room(store).is_empty());
     bench.settle();
-    bench.finish(Done { op, answer: Answer::Stored(Ok(())), buf: Some((link, buf)) });
+    bench.finish(Ended { op, result: Ok(None), piece: Some(piece) });
     let Some(Step::Close(link)) = bench.next() else { panic!("the body is whole") };
     assert_eq!(link, store);
     let Some(Step::Work(_, _, Work::Sync)) = bench.next() else { panic!("all is stored") };
@@ -175,14 +172,14 @@ fn while_a_write_has_the_buffer_nothing_is_received() {
 #[test]
 fn a_buffer_that_comes_back_to_a_link_that_is_gone_is_the_next_ones() {
     let (mut bench, store) = Bench::fetching();
-    let (op, written, buf) = bench.write(store, &IMAGE[..8]);
+    let (op, piece) = bench.write(store, &IMAGE[..8]);
     bench.engine.handle_closed(store, false);
     let mut closed = false;
     while let Some(step) = bench.next() {
         closed |= matches!(step, Step::Close(link) if link == store);
     }
     assert!(closed && bench.engine.room(store).is_empty(), "it is gone");
-    bench.finish(Done { op, answer: Answer::Stored(Ok(())), buf: Some((written, buf)) });
+    bench.finish(Ended { op, result: Ok(None), piece: Some(piece) });
     let next = bench.connect(LinkKind::Store);
     assert_ne!(next, store);
     assert_eq!(bench.engine.room(next).len(), 4_096);

@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
 
 use core::mem::size_of;
+use core::ops::Range;
 
 use allocation_counter::{AllocationInfo, measure};
 use ota_proto::{
-    Boot, Digester, Event as Device, Identity, Installed, Instant, Journal, Md5, OpId, QoS,
-    SlotAction, SlotInfo, SlotState, State, Updater,
+    Boot, Command, Digester, Event as Device, Identity, Installed, Instant, Journal, Md5, OpId,
+    QoS, SlotAction, SlotInfo, SlotState, State, Updater, Work,
 };
 use ota_wire::Client;
 use ota_wire::client::{Config, DeviceIndex, Event, Found, Link, LinkKind, Output, enlarge_device};
@@ -31,12 +32,9 @@ struct Bench {
 }
 
 /// What is to be done after an output.
+#[allow(clippy::large_enum_variant, reason = "a box would be counted")]
 enum Todo {
-    Erased(OpId),
-    Synced(OpId),
-    Digest(OpId, usize),
-    Persisted(OpId, [u8; Journal::LEN]),
-    Slot(OpId),
+    Work(OpId, Work<Range<usize>>),
     Nothing,
     Idle,
 }
@@ -61,18 +59,20 @@ impl Bench {
             let todo = self.poll(client, now);
             let updater = client.updater_mut(DEVICE).unwrap();
             match todo {
-                Todo::Erased(op) => updater.handle_erased(now, op, Ok(())),
-                Todo::Synced(op) => updater.handle_synced(now, op, Ok(())),
-                Todo::Digest(op, end) => {
-                    let mut digester = Digester::new();
-                    digester.update(&self.flash[..end]);
-                    updater.handle_digest(now, op, Ok(digester.finish()));
+                Todo::Work(op, work) => {
+                    let mut md5 = None;
+                    match work {
+                        Work::Digest { range } => {
+                            let mut digester = Digester::new();
+                            digester.update(&self.flash[..usize::try_from(range.end).unwrap()]);
+                            md5 = Some(digester.finish());
+                        }
+                        Work::Persist(record) => self.record = record,
+                        Work::Slot(action) => self.trial |= action == SlotAction::Confirm,
+                        _ => {}
+                    }
+                    updater.handle_done(now, op, Ok(md5));
                 }
-                Todo::Persisted(op, record) => {
-                    self.record = record;
-                    updater.handle_persisted(now, op, Ok(()));
-                }
-                Todo::Slot(op) => updater.handle_slot(now, op, Ok(())),
                 Todo::Nothing => {}
                 Todo::Idle if !self.send(client, now) => return,
                 Todo::Idle => {}
@@ -81,7 +81,7 @@ impl Bench {
     }
 
     fn poll(&mut self, client: &mut Client, now: Instant) -> Todo {
-        match client.poll_output(now) {
+        match client.poll(now) {
             Output::Connect { link, .. } => {
                 match link.kind {
                     LinkKind::Broker => self.broker = Some(link),
@@ -89,16 +89,7 @@ impl Bench {
                 }
                 Todo::Nothing
             }
-            Output::Erase { op, .. } => Todo::Erased(op),
-            Output::Sync { op, .. } => Todo::Synced(op),
-            Output::Digest { op, range, .. } => {
-                Todo::Digest(op, usize::try_from(range.end).unwrap())
-            }
-            Output::Persist { op, record, .. } => Todo::Persisted(op, record),
-            Output::Slot { op, action, .. } => {
-                self.trial |= action == SlotAction::Confirm;
-                Todo::Slot(op)
-            }
+            Output::Do { op, work, .. } => Todo::Work(op, work),
             Output::Event(Event::Device { event, .. }) => {
                 self.install |= matches!(event, Device::Install { .. });
                 self.restart |= event == Device::Restart;
@@ -131,11 +122,11 @@ impl Bench {
             let info = measure(|| received = Some(client.handle_received(now, link, rx)));
             count += info.count_total;
             let received = received.unwrap();
-            if let Some(Found::Write { write, .. }) = received.found {
-                let at = usize::try_from(write.at).unwrap();
-                let piece = &rx[write.span.clone()];
+            if let Some(Found::Write { op, at, span, .. }) = received.found {
+                let at = usize::try_from(at).unwrap();
+                let piece = &rx[span];
                 self.flash[at..at + piece.len()].copy_from_slice(piece);
-                client.updater_mut(DEVICE).unwrap().handle_stored(now, write.op, Ok(()));
+                client.updater_mut(DEVICE).unwrap().handle_done(now, op, Ok(None));
             }
             rx = &rx[received.consumed..];
             self.turn(client, now);
@@ -317,7 +308,7 @@ fn update(size: Size, client_slot: &mut Option<Client>, flooded: bool) -> Run {
         }
         assert!(bench.install, "{:?}", client.updater(DEVICE).unwrap().state());
         let updater = client.updater_mut(DEVICE).unwrap();
-        updater.installed(now, Installed::Running).unwrap();
+        updater.command(now, Command::Installed(Installed::Running)).unwrap();
         bench.turn(client, now);
         // The result, the report and their acknowledgements.
         for _ in 0..3 {

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::fmt::Debug;
 
 use defmt::Format;
-use ota_proto::{Instant, Journal, OpId, QoS, Reason};
-use ota_wire::adapter::{Answer, EngineError, Event, Look, Step, Target, Work};
+use ota_proto::{Instant, Journal, OpId, QoS, Reason, Work};
+use ota_wire::adapter::{EngineError, Event, Look, Piece, Step, Target};
 use ota_wire::client::{
     AddError, Client, Config, DeviceIndex, Disconnect, Found, Link, LinkKind, Output, Received,
     Timer,
@@ -80,7 +80,7 @@ fn every_type_that_is_logged_has_a_format() {
     fn each() {
         all::<(AddError, Config, DeviceIndex, Disconnect, client::Event, Found)>();
         all::<(Link, LinkKind, Output<'_>, Received, Timer)>();
-        all::<(Answer, EngineError, Event, Look)>();
+        all::<(EngineError, Event, Look)>();
         // A buffer needs none: nothing of it is shown.
         all::<(Step<NoFormat>, Target, Work<NoFormat>)>();
         all::<(mqtt::AckId, mqtt::Attempt, mqtt::Config, mqtt::ConfigError, mqtt::Deadline)>();
@@ -141,22 +141,27 @@ fn no_step_and_no_output_shows_an_image_or_a_record() {
     let device = DeviceIndex::FIRST;
     let mut record = [0; Journal::LEN];
     record[..HIDDEN.len()].copy_from_slice(HIDDEN.as_bytes());
-    hides(&Output::Persist { device, op, record }, &[]);
-    assert_ne!(said(&Output::Persist { device, op, record }), said(&Output::Sync { device, op }));
-    hides(&Step::Work(device, op, Work::<&[u8]>::Persist { record }), &[]);
-    let sync = said(&Work::<&[u8]>::Sync);
-    assert!(!sync.is_empty() && said(&Work::<&[u8]>::Persist { record }) != sync);
+    hides(&Output::Do { device, op, work: Work::Persist(record) }, &[]);
+    assert_ne!(
+        said(&Output::Do { device, op, work: Work::Persist(record) }),
+        said(&Output::Do { device, op, work: Work::Sync })
+    );
+    hides(&Step::Work(device, op, Work::<Piece<&[u8]>>::Persist(record)), &[]);
+    let sync = said(&Work::<Piece<&[u8]>>::Sync);
+    assert!(!sync.is_empty() && said(&Work::<Piece<&[u8]>>::Persist(record)) != sync);
 
     let mut client =
         Client::new(Instant::ZERO, Config::new("broker.example".into(), 1, false, login(), 7))
             .unwrap();
-    let Output::Idle { deadline: Some(at), .. } = client.poll_output(Instant::ZERO) else {
+    let Output::Idle { deadline: Some(at), .. } = client.poll(Instant::ZERO) else {
         panic!("the first connection is spread")
     };
     client.handle_timeout(at);
-    let Output::Connect { link, .. } = client.poll_output(at) else { panic!("no connection") };
+    let Output::Connect { link, .. } = client.poll(at) else { panic!("no connection") };
     let buf = HIDDEN.as_bytes();
-    hides_as_debug(&Work::Write { at: 0, link, buf, span: 0..buf.len() }, &[]);
+    let piece = Piece { buf, span: 0..buf.len() };
+    hides_as_debug(&piece, &[]);
+    hides_as_debug(&Work::Write { at: 0, bytes: piece }, &[]);
     let target = Target { link, host: "broker.example".into(), port: 1, tls: false, least_time: 0 };
     hides(&Step::<&[u8]>::Connect(target), &["broker.example"]);
 }

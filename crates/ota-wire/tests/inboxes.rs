@@ -19,7 +19,7 @@ fn client() -> (Client, Link) {
     let mut client = Client::new(NOW, config).unwrap();
     for at in (0..100).map(|n| Instant::from_secs(n / 10)) {
         client.handle_timeout(at);
-        if let Output::Connect { link, .. } = client.poll_output(at) {
+        if let Output::Connect { link, .. } = client.poll(at) {
             client.handle_connected(at, link);
             client.handle_timeout(at);
             return (client, link);

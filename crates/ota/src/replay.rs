@@ -3,10 +3,9 @@
 use std::fs::File;
 use std::io::Read as _;
 
-use ota_proto::{Instant, Outcome, State, StorageError};
+use ota_proto::{Instant, OpId, Outcome, State, Work};
 use ota_tokio::driver::DeviceIndex;
 use ota_wire::Client;
-use ota_wire::adapter::Answer;
 use ota_wire::client::{Event, Found, Link, LinkKind, Output, Received};
 use ota_wire::record::{Act, Effect, Input, Recording, Step};
 
@@ -37,11 +36,12 @@ pub(crate) fn run(args: &Replay) -> Result<(), Failure> {
     };
     printer.line(&Line::new(replay.at(), "recording", text).with("dropped", dropped));
     states.iter().for_each(|state| printer.line(&state.line(replay.at())));
-    let mut count = 0_u64;
+    let (mut count, mut names) = (0_u64, Names::default());
     while let Some(step) = replay.step() {
         count += 1;
         let at = step.at;
-        show(&printer, &step, args.json);
+        show(&printer, &step, &names, args.json);
+        names.note(&step.effect);
         for (state, now) in states.iter_mut().zip(self::states(replay.client())) {
             if *state != now {
                 *state = now;
@@ -55,6 +55,41 @@ pub(crate) fn run(args: &Replay) -> Result<(), Failure> {
     let text = format!("the end, after {count} inputs");
     printer.line(&Line::new(replay.at(), "end", text).with("inputs", count));
     Ok(())
+}
+
+/// What the operations under way are.
+#[derive(Default)]
+struct Names(Vec<((DeviceIndex, OpId), &'static str)>);
+
+impl Names {
+    fn note(&mut self, effect: &Effect<'_>) {
+        let (op, name) = match effect {
+            Effect::Output(Output::Do { device, op, work }) => ((*device, *op), name(work)),
+            Effect::Received(Received { found: Some(Found::Write { device, op, .. }), .. }) => {
+                ((*device, *op), "write")
+            }
+            _ => return,
+        };
+        // A device has one of the slot's and one of the journal's.
+        self.0.insert(0, (op, name));
+        self.0.truncate(256);
+    }
+
+    fn of(&self, op: (DeviceIndex, OpId)) -> &'static str {
+        // It was begun before the recording.
+        self.0.iter().find(|(known, _)| *known == op).map_or("work", |(_, name)| name)
+    }
+}
+
+fn name<B>(work: &Work<B>) -> &'static str {
+    match work {
+        Work::Erase { .. } => "erase",
+        Work::Write { .. } => "write",
+        Work::Sync => "sync",
+        Work::Digest { .. } => "digest",
+        Work::Persist(_) => "journal",
+        Work::Slot(_) => "slot",
+    }
 }
 
 /// Where a device's update stands.
@@ -105,11 +140,11 @@ fn outcome(outcome: Outcome) -> String {
 }
 
 /// The input, and what it came to. For people only what says something.
-fn show(printer: &Printer, step: &Step<'_>, all: bool) {
+fn show(printer: &Printer, step: &Step<'_>, names: &Names, all: bool) {
     let at = step.at;
     let idle = Received { consumed: 0, found: None };
     if all || (step.input != Input::Poll && step.effect != Effect::Received(idle)) {
-        let (name, text) = input(&step.input);
+        let (name, text) = input(&step.input, names);
         let mut line = Line::new(at, "input", format!("> {text}")).with("input", name);
         if let Input::Received { link, front, more } = &step.input {
             line = line
@@ -129,8 +164,10 @@ fn show(printer: &Printer, step: &Step<'_>, all: bool) {
             let text = self::output(output);
             printer.line(&Line::new(at, "output", format!("< {text}")).with("text", text));
         }
-        Effect::Received(Received { found: Some(Found::Write { write, .. }), .. }) => {
-            let text = format!("write {} bytes at {}", write.span.len(), write.at);
+        Effect::Received(Received {
+            found: Some(Found::Write { at: place, span, .. }), ..
+        }) => {
+            let text = format!("write {} bytes at {place}", span.len());
             printer.line(&Line::new(at, "output", format!("< {text}")).with("text", text));
         }
         _ => {}
@@ -155,7 +192,7 @@ fn kind(link: Link) -> &'static str {
 }
 
 /// An input's name and its words.
-fn input(input: &Input<'_>) -> (&'static str, String) {
+fn input(input: &Input<'_>, names: &Names) -> (&'static str, String) {
     match input {
         Input::Poll => ("poll", "asked for what is to be done".into()),
         Input::Timeout => ("timeout", "the deadline has come".into()),
@@ -180,7 +217,7 @@ fn input(input: &Input<'_>) -> (&'static str, String) {
             let how = if *clean { "" } else { ", cut" };
             ("closed", format!("{}: closed{how}", kind(*link)))
         }
-        Input::Device { act, .. } => ("device", self::act(act)),
+        Input::Device { device, act } => ("device", self::act(act, *device, names)),
         Input::AddDevice(added) => {
             let config = &added.config.identity;
             let (product, name) = (config.product_id(), config.device_name());
@@ -198,23 +235,16 @@ fn input(input: &Input<'_>) -> (&'static str, String) {
     }
 }
 
-fn act(act: &Act) -> String {
-    let ended = |what: &str, result: Result<(), StorageError>| match result {
-        Ok(()) => format!("{what}: done"),
-        Err(why) => format!("{what}: {why}"),
-    };
+fn act(act: &Act, device: DeviceIndex, names: &Names) -> String {
     match *act {
-        Act::Ended(_, Answer::Erased(result)) => ended("erase", result),
-        Act::Ended(_, Answer::Stored(result)) => ended("write", result),
-        Act::Ended(_, Answer::Synced(result)) => ended("sync", result),
-        Act::Ended(_, Answer::Persisted(result)) => ended("journal", result),
-        Act::Ended(_, Answer::Slot(result)) => ended("slot", result),
-        Act::Ended(_, Answer::Digest(Ok(md5))) => format!("digest: {md5}"),
-        Act::Ended(_, Answer::Digest(Err(why))) => format!("digest: {why}"),
+        Act::Done(op, Ok(Some(md5))) => format!("{}: {md5}", names.of((device, op))),
+        Act::Done(op, Ok(None)) => format!("{}: done", names.of((device, op))),
+        Act::Done(op, Err(why)) => format!("{}: {why}", names.of((device, op))),
         Act::Certificate(peer, from) => {
             format!("certificate of the {}, valid from {from}", format!("{peer:?}").to_lowercase())
         }
-        command => format!("command {command:?}"),
+        Act::Command(command) => format!("command {command:?}"),
+        other => format!("{other:?}"),
     }
 }
 
@@ -225,16 +255,23 @@ fn output(output: &Output<'_>) -> String {
             format!("{}: connect to {}:{port}{how}", kind(*link), clean(host))
         }
         Output::Close { link } => format!("{}: close", kind(*link)),
-        Output::Erase { range, .. } => format!("erase {} to {}", range.start, range.end),
-        Output::Sync { .. } => "sync".into(),
-        Output::Digest { range, .. } => format!("digest of {} to {}", range.start, range.end),
-        Output::Persist { record, .. } => format!("journal: {}", journal(record)),
-        Output::Slot { action, .. } => format!("slot: {action:?}"),
+        Output::Do { work, .. } => self::work(work),
         Output::Idle { deadline, timer, .. } => match (deadline, timer) {
             (Some(deadline), Some(timer)) => format!("wait until {deadline} for {timer:?}"),
             _ => "wait".into(),
         },
         other => format!("{other:?}"),
+    }
+}
+
+fn work<B>(work: &Work<B>) -> String {
+    match work {
+        Work::Write { at, .. } => format!("write at {at}"),
+        Work::Sync => "sync".into(),
+        Work::Erase { range, .. } => format!("erase {} to {}", range.start, range.end),
+        Work::Digest { range } => format!("digest of {} to {}", range.start, range.end),
+        Work::Persist(record) => format!("journal: {}", journal(record)),
+        Work::Slot(action) => format!("slot: {action:?}"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::str;
 use std::time::Duration;
 
 use ota_proto::{
-    Coding, ContentRange, Instant, Media, OpId, ResponseHead, TransportError, Updater,
+    Coding, ContentRange, Fetch, Instant, Media, OpId, ResponseHead, TransportError, Updater,
 };
 use ureq::http::{HeaderMap, HeaderName, header};
 use ureq::{Agent, Error};
@@ -23,7 +23,8 @@ pub struct Download {
 
 impl Download {
     /// Asks for the URL from this byte on. What an answer means, redirects too, is the machine's.
-    pub fn open(op: OpId, url: &str, from: u64, fresh: bool) -> Result<Self, Error> {
+    pub fn open(fetch: Fetch<'_>) -> Result<Self, Error> {
+        let Fetch { op, url, from, fresh } = fetch;
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -87,9 +88,8 @@ impl Download {
             self.rest = buf;
         }
         let Ok(body) = machine.handle_body(now(), self.op, &self.rest) else { return false };
-        if let Some(write) = body.write {
-            let done = flash.write(write.at, &self.rest[write.span]);
-            machine.handle_stored(now(), write.op, done);
+        if let Some((op, work)) = body.work {
+            machine.handle_done(now(), op, flash.run(work));
         }
         self.rest.drain(..body.consumed);
         true

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
-use ota_proto::{Digester, Journal, Md5, SlotInfo, StorageError};
+use ota_proto::{Digester, Done, Journal, Md5, SlotInfo, StorageError, Work};
 
 const LEN: usize = Journal::LEN;
 
@@ -56,28 +56,31 @@ impl Flash {
         Journal::newest(&places).copied()
     }
 
-    /// Writes a record to the place that it names, durably: a cut may cost that place, never both.
-    pub fn persist(&mut self, record: &[u8; LEN]) -> Result<(), StorageError> {
-        let at = Journal::place(record) * LEN;
-        self.journal.write_all_at(record, at as u64).map_err(fault)?;
-        self.journal.sync_all().map_err(fault)
-    }
-
-    pub fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        self.image.write_all_at(bytes, at).map_err(fault)
-    }
-
-    pub fn sync(&mut self) -> Result<(), StorageError> {
-        self.image.sync_all().map_err(fault)
+    /// Does what the machine asks of the slot and the journal.
+    pub fn run(&mut self, work: Work<&[u8]>) -> Done {
+        match work {
+            Work::Write { at, bytes } => self.image.write_all_at(bytes, at).map_err(fault)?,
+            Work::Sync => self.image.sync_all().map_err(fault)?,
+            Work::Digest { range } => return self.digest(range).map(Some).map_err(fault),
+            // To the place that the record names: a cut may cost that place, never both.
+            Work::Persist(record) => {
+                let at = Journal::place(&record) * LEN;
+                self.journal.write_all_at(&record, at as u64).map_err(fault)?;
+                self.journal.sync_all().map_err(fault)?;
+            }
+            // A file needs no erase, and there is no boot loader to ask.
+            Work::Erase { .. } | Work::Slot(_) => {}
+        }
+        Ok(None)
     }
 
     /// The digest of everything up to the end of the range, which goes on where the last one ended.
-    pub fn digest(&mut self, range: Range<u64>) -> Result<Md5, StorageError> {
+    fn digest(&mut self, range: Range<u64>) -> io::Result<Md5> {
         if range.start == 0 {
             self.digester = Digester::default();
         }
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        self.image.read_exact_at(&mut bytes, range.start).map_err(fault)?;
+        self.image.read_exact_at(&mut bytes, range.start)?;
         self.digester.update(&bytes);
         Ok(self.digester.clone().finish())
     }

@@ -18,7 +18,8 @@ use std::time::{self, Duration, SystemTime};
 use mqttbytes::v4::{Packet, PubAck};
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
 use ota_proto::{
-    Boot, Config, Event, Identity, Installed, Instant, Output, SlotState, TransportError, Updater,
+    Boot, Command, Config, Event, Identity, Idle, Installed, Instant, Output, SlotState,
+    TransportError, Updater,
 };
 
 use download::Download;
@@ -78,7 +79,7 @@ fn live(
     let mut download: Option<Download> = None;
     loop {
         let turn = perform(machine, &mut mqtt, flash, &mut download, now)?;
-        let Some(Idle { deadline, read_body }) = turn else { continue };
+        let Some(Idle { deadline, read_body, .. }) = turn else { continue };
         if deadline.is_some_and(|at| at <= now()) {
             machine.handle_timeout(now());
             continue;
@@ -97,12 +98,6 @@ fn live(
     }
 }
 
-/// Until when there is nothing to do, and whether the machine wants a piece of the image.
-struct Idle {
-    deadline: Option<Instant>,
-    read_body: bool,
-}
-
 /// Does what the machine asks for next; `Some` when that is nothing.
 fn perform(
     machine: &mut Updater,
@@ -112,50 +107,36 @@ fn perform(
     now: &dyn Fn() -> Instant,
 ) -> Result<Option<Idle>, Box<dyn Error>> {
     let mut buf = [0; Config::buffer_len()];
-    match machine.poll_output(now(), &mut buf)? {
-        Output::Publish { id, topic, qos, payload } => {
-            println!("→ {}", String::from_utf8_lossy(payload));
-            if let Some(handed_over) = mqtt.publish(id, topic, qos, payload)? {
+    match machine.poll(now(), &mut buf)? {
+        Output::Publish(publish) => {
+            println!("→ {}", String::from_utf8_lossy(publish.payload));
+            if let Some(handed_over) = mqtt.publish(publish)? {
                 machine.handle_published(now(), handed_over);
             }
         }
-        Output::Fetch { op, url, from, fresh } => match Download::open(op, url, from, fresh) {
+        Output::Fetch(fetch) => match Download::open(fetch) {
             Ok(opened) => {
                 // What a refused answer leads to comes with the next output.
-                let _ = machine.handle_response(now(), op, &opened.head());
+                let _ = machine.handle_response(now(), fetch.op, &opened.head());
                 *download = Some(opened);
             }
-            Err(_) => machine.handle_fetch_failed(now(), op, TransportError::Refused),
+            Err(_) => machine.handle_fetch_failed(now(), fetch.op, TransportError::Refused),
         },
-        Output::CancelFetch { .. } => *download = None,
-        // A file needs none.
-        Output::Erase { op, .. } => machine.handle_erased(now(), op, Ok(())),
-        Output::Sync { op } => {
-            let done = flash.sync();
-            machine.handle_synced(now(), op, done);
+        Output::CancelFetch(_) => *download = None,
+        Output::Do(op, work) => {
+            let done = flash.run(work);
+            machine.handle_done(now(), op, done);
         }
-        Output::Digest { op, range } => {
-            let digest = flash.digest(range);
-            machine.handle_digest(now(), op, digest);
-        }
-        Output::Persist { op, record } => {
-            let done = flash.persist(record);
-            machine.handle_persisted(now(), op, done);
-        }
-        // There is no boot loader to ask.
-        Output::Slot { op, .. } => machine.handle_slot(now(), op, Ok(())),
         Output::Event(event) => {
             println!("* {event:?}");
             if let Event::Install { .. } = event {
                 // The image is whole and its digest is right: a real device installs it here.
                 let version = machine.offer().map(|offer| offer.version.to_string());
                 flash.set_running(&version.unwrap_or_default())?;
-                machine.installed(now(), Installed::Running)?;
+                machine.command(now(), Command::Installed(Installed::Running))?;
             }
         }
-        Output::Idle { deadline, read_body, .. } => {
-            return Ok(Some(Idle { deadline, read_body }));
-        }
+        Output::Idle(idle) => return Ok(Some(idle)),
         _ => {}
     }
     Ok(None)

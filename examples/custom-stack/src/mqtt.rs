@@ -10,7 +10,7 @@ use mqttbytes::v4::{
 };
 use mqttbytes::{Error, QoS};
 use ota_proto::credentials::Login;
-use ota_proto::{PubId, QoS as Level};
+use ota_proto::{PubId, Publish as Said, QoS as Level};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const LONGEST: usize = 4_096;
@@ -56,13 +56,8 @@ impl Mqtt {
     }
 
     /// Publishes; the id comes back at once when nobody acknowledges it.
-    pub fn publish(
-        &mut self,
-        id: PubId,
-        topic: &str,
-        qos: Level,
-        payload: &[u8],
-    ) -> io::Result<Option<PubId>> {
+    pub fn publish(&mut self, said: Said<'_>) -> io::Result<Option<PubId>> {
+        let Said { id, topic, qos, payload } = said;
         let mut publish = Publish::new(topic, QoS::AtMostOnce, payload);
         if qos == Level::AtLeastOnce {
             self.last_id = self.last_id % u16::MAX + 1;

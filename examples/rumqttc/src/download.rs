@@ -4,10 +4,15 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-use ota_host::{Clock, Job, Storage, Work};
+use ota_host::{Clock, Job, Piece, Storage};
 use ota_proto::url::Url;
 use ota_proto::{OpId, TransportError, Updater};
 use ota_wire::http::{Closed, Fetch, Found, Limits};
+
+/// Received bytes that can move to another thread.
+pub fn piece(bytes: &[u8]) -> Piece<Vec<u8>> {
+    Piece { buf: bytes.to_vec(), span: 0..bytes.len() }
+}
 
 pub struct Download {
     op: OpId,
@@ -66,11 +71,9 @@ impl Download {
                     else {
                         return false;
                     };
-                    if let Some(write) = body.write {
-                        let (at, len) = (write.at, write.span.len());
-                        let buf = self.rx[span][write.span].to_vec();
-                        let job = Job { op: write.op, work: Work::Write { at, buf, span: 0..len } };
-                        storage.run(job).answer.tell(machine, clock.now(), write.op);
+                    if let Some((op, work)) = body.work {
+                        let ended = storage.run(Job::new(op, work.map(piece)));
+                        machine.handle_done(clock.now(), op, ended.result);
                     }
                     let _ = self.fetch.handle_body_taken(body.consumed);
                     if body.consumed == 0 {

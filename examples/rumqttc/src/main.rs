@@ -17,11 +17,11 @@ use std::error::Error;
 use std::thread::sleep;
 use std::time::Duration;
 
-use ota_host::{Clock, DataDir, FileSlot, Job, JournalFile, NoSwitch, SlotOptions, Storage, Work};
+use ota_host::{Clock, DataDir, FileSlot, Job, JournalFile, NoSwitch, SlotOptions, Storage};
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
 use ota_proto::{
-    Boot, Config, Event, Identity, Installed, OpId, Output, PubId, QoS as Level, TransportError,
-    Updater,
+    Boot, Command, Config, Event, Fetch, Identity, Idle, Installed, Output, PubId, Publish,
+    QoS as Level, TransportError, Updater, Work,
 };
 use rumqttc::{Client, Event as Mqtt, Incoming, MqttOptions, Outgoing, QoS, RecvTimeoutError};
 
@@ -143,8 +143,8 @@ fn turn(
     let mut buf = [0; Config::buffer_len()];
     loop {
         let now = clock.now();
-        let (op, work): (OpId, Work) = match machine.poll_output(now, &mut buf)? {
-            Output::Publish { id, topic, qos, payload } => {
+        let (op, work) = match machine.poll(now, &mut buf)? {
+            Output::Publish(Publish { id, topic, qos, payload }) => {
                 println!("→ {}", String::from_utf8_lossy(payload));
                 let level = match qos {
                     Level::AtMostOnce => QoS::AtMostOnce,
@@ -154,35 +154,28 @@ fn turn(
                 sent.queued.push_back((id, qos));
                 continue;
             }
-            Output::Fetch { op, url, from, fresh } => {
+            Output::Fetch(Fetch { op, url, from, fresh }) => {
                 *download = Download::open(op, url, from, fresh);
                 if download.is_none() {
                     machine.handle_fetch_failed(now, op, TransportError::Refused);
                 }
                 continue;
             }
-            Output::CancelFetch { .. } => {
+            Output::CancelFetch(_) => {
                 *download = None;
                 continue;
             }
-            Output::Erase { op, range, size } => (op, Work::Erase { range, size }),
-            Output::Sync { op } => (op, Work::Sync),
-            Output::Digest { op, range } => {
-                let whole = machine.offer().filter(|offer| offer.size == range.end);
-                (op, Work::Digest { range, whole: whole.map(|offer| offer.md5) })
-            }
-            Output::Persist { op, record } => (op, Work::Persist { record: *record }),
-            Output::Slot { op, action } => (op, Work::Slot { action }),
+            Output::Do(op, work) => (op, work.map(download::piece)),
             Output::Event(event) => {
                 println!("* {event:?}");
                 if let Event::Install { .. } = event {
                     // The image is whole and its digest is right: a real device installs it here.
                     println!("installing {}", storage.image().path().display());
-                    machine.installed(now, Installed::Running)?;
+                    machine.command(now, Command::Installed(Installed::Running))?;
                 }
                 continue;
             }
-            Output::Idle { deadline, read_body, .. } => match deadline {
+            Output::Idle(Idle { deadline, read_body, .. }) => match deadline {
                 Some(at) if at <= now => {
                     machine.handle_timeout(now);
                     continue;
@@ -194,7 +187,13 @@ fn turn(
             },
             _ => continue,
         };
-        let done = storage.run(Job { op, work });
-        done.answer.tell(machine, clock.now(), op);
+        // An image with the digest of the offer is given to the installer.
+        let whole = match &work {
+            Work::Digest { range } => machine.offer().filter(|offer| offer.size == range.end),
+            _ => None,
+        };
+        let whole = whole.map(|offer| offer.md5);
+        let ended = storage.run(Job { op, work, whole });
+        machine.handle_done(clock.now(), op, ended.result);
     }
 }

@@ -9,7 +9,7 @@ use ota_host::{
     Clock, DataDir, Driver, Event, FileSlot, JournalFile, MemorySwitch, Runtime, SlotOptions,
     Storage,
 };
-use ota_proto::{Event as Update, Installed, State};
+use ota_proto::{Command, Event as Update, Installed, State};
 use ota_wire::client::{DeviceIndex, Event as Client};
 
 use crate::{Outcome, Scenario};
@@ -88,9 +88,9 @@ impl<R: Runtime + Default> Life<R> {
         // One that does not fit any more has no effect.
         let _ = match event {
             Update::Install { .. } => {
-                control.command(DEVICE, |u, now| u.installed(now, Installed::NeedsRestart))
+                control.command(DEVICE, Command::Installed(Installed::NeedsRestart))
             }
-            Update::Trial => control.command(DEVICE, |u, now| u.confirm(now)),
+            Update::Trial => control.command(DEVICE, Command::Confirm),
             _ => Ok(()),
         };
         *event == Update::Restart

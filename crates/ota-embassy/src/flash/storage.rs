@@ -12,7 +12,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use ota_proto::{Boot, Journal, Md5, OpId, SlotAction, SlotInfo, SlotState, StorageError};
-use ota_wire::adapter::{Answer, Done, Engine, EngineError, Work};
+use ota_wire::adapter::{Ended, Engine, EngineError, Piece};
 use ota_wire::client::DeviceIndex;
 
 use crate::time::now;
@@ -93,6 +93,9 @@ pub trait Storage {
 /// The receive buffers' memory.
 pub(crate) type Buf<'d> = &'d mut [u8];
 
+/// What is to be done, with the bytes in the receive buffers.
+pub(crate) type Work<'d> = ota_proto::Work<Piece<Buf<'d>>>;
+
 /// The workers of all devices.
 #[derive(Default)]
 pub(crate) struct Workers<'d>(Vec<(DeviceIndex, Worker<'d>)>);
@@ -113,7 +116,7 @@ impl<'d> Workers<'d> {
         Ok(device)
     }
 
-    pub(crate) fn push(&self, device: DeviceIndex, op: OpId, work: Work<Buf<'d>>) {
+    pub(crate) fn push(&self, device: DeviceIndex, op: OpId, work: Work<'d>) {
         if let Some((_, worker)) = self.0.get(device.get()) {
             worker.push(op, work);
         }
@@ -134,8 +137,8 @@ impl<'d> Workers<'d> {
 
 /// What lies between the driver and a worker.
 struct Desk<'d> {
-    todo: VecDeque<(OpId, Work<Buf<'d>>)>,
-    done: Option<Done<Buf<'d>>>,
+    todo: VecDeque<(OpId, Work<'d>)>,
+    done: Option<Ended<Buf<'d>>>,
 }
 
 /// The storage of one device at work. What is under way is kept here and goes on with the next
@@ -152,12 +155,12 @@ impl<'d> Worker<'d> {
         Self { task: Box::pin(run(storage, Rc::clone(&desk))), desk }
     }
 
-    fn push(&self, op: OpId, work: Work<Buf<'d>>) {
+    fn push(&self, op: OpId, work: Work<'d>) {
         self.desk.borrow_mut().todo.push_back((op, work));
     }
 
     /// Works on; what has ended, if anything.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Option<Done<Buf<'d>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Option<Ended<Buf<'d>>> {
         let _never = self.task.as_mut().poll(cx);
         self.desk.borrow_mut().done.take()
     }
@@ -172,20 +175,19 @@ async fn run<'d>(mut storage: impl Storage, desk: Rc<RefCell<Desk<'d>>>) -> Infa
             next.map_or(Poll::Pending, Poll::Ready)
         })
         .await;
-        let mut back = None;
-        let answer = match work {
-            Work::Erase { range, size } => Answer::Erased(storage.erase(range, size).await),
-            Work::Write { at, link, buf, span } => {
-                let data = buf.get(span).unwrap_or_default();
-                let answer = Answer::Stored(storage.write(at, data).await);
-                back = Some((link, buf));
-                answer
+        let (mut digest, mut piece) = (None, None);
+        let result = match work {
+            Work::Erase { range, size } => storage.erase(range, size).await,
+            Work::Write { at, bytes } => {
+                let written = storage.write(at, bytes.bytes()).await;
+                piece = Some(bytes);
+                written
             }
-            Work::Sync => Answer::Synced(storage.sync().await),
-            Work::Digest { range } => Answer::Digest(storage.digest(range).await),
-            Work::Persist { record } => Answer::Persisted(storage.persist(&record).await),
-            Work::Slot { action } => Answer::Slot(storage.switch(action).await),
+            Work::Sync => storage.sync().await,
+            Work::Digest { range } => storage.digest(range).await.map(|md5| digest = Some(md5)),
+            Work::Persist(record) => storage.persist(&record).await,
+            Work::Slot(action) => storage.switch(action).await,
         };
-        desk.borrow_mut().done = Some(Done { op, answer, buf: back });
+        desk.borrow_mut().done = Some(Ended { op, result: result.map(|()| digest), piece });
     }
 }

@@ -6,7 +6,7 @@ mod device;
 use core::fmt;
 use core::time::Duration;
 
-use ota_proto::{Instant, Updater};
+use ota_proto::{Command, Updater};
 use ota_wire::adapter;
 use ota_wire::client::DeviceIndex;
 use ota_wire::mqtt::AckId;
@@ -107,7 +107,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// # Errors
     /// [`Misuse`] if no offer waits.
     pub fn accept(&mut self) -> Result<(), Misuse> {
-        self.command(Updater::accept)
+        self.command(Command::Accept)
     }
 
     /// Defers the offer or the verified image by this time. Then the version is reported, and the
@@ -116,7 +116,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// # Errors
     /// [`Misuse`] if neither waits.
     pub fn defer(&mut self, time: Duration) -> Result<(), Misuse> {
-        self.command(|updater, now| updater.defer(now, now + time))
+        self.command(Command::Defer(now() + time))
     }
 
     /// Refuses the offer. The cloud is told.
@@ -124,7 +124,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// # Errors
     /// [`Misuse`] if no offer waits.
     pub fn refuse(&mut self) -> Result<(), Misuse> {
-        self.command(Updater::refuse)
+        self.command(Command::Refuse)
     }
 
     /// Says that this machine could not install the offer, or that it cannot find out whether a
@@ -133,7 +133,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// # Errors
     /// [`Misuse`] if no offer waits and nothing is on trial.
     pub fn unable(&mut self, why: InstallFault) -> Result<(), Misuse> {
-        self.command(|updater, now| updater.unable(now, why))
+        self.command(Command::Unable(why))
     }
 
     /// Cancels the update. The cloud is told.
@@ -141,7 +141,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// # Errors
     /// [`Misuse`] if there is none, or the installation may have begun.
     pub fn cancel(&mut self) -> Result<(), Misuse> {
-        self.command(Updater::cancel)
+        self.command(Command::Cancel)
     }
 
     /// Approves the verified image.
@@ -149,7 +149,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// # Errors
     /// [`Misuse`] if none waits for approval.
     pub fn approve(&mut self) -> Result<(), Misuse> {
-        self.command(Updater::approve)
+        self.command(Command::Approve)
     }
 
     /// Rejects the verified image. The cloud is told.
@@ -157,7 +157,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// # Errors
     /// [`Misuse`] if none waits.
     pub fn veto(&mut self) -> Result<(), Misuse> {
-        self.command(Updater::veto)
+        self.command(Command::Veto)
     }
 
     /// Lets the verified image be installed now.
@@ -165,7 +165,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// # Errors
     /// [`Misuse`] if none waits for it.
     pub fn install(&mut self) -> Result<(), Misuse> {
-        self.command(Updater::install)
+        self.command(Command::Install)
     }
 
     /// Says what became of the installation. The image is in the slot already: with a boot loader
@@ -174,7 +174,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// # Errors
     /// [`Misuse`] if none is under way.
     pub fn installed(&mut self, what: Installed) -> Result<(), Misuse> {
-        self.command(|updater, now| updater.installed(now, what))
+        self.command(Command::Installed(what))
     }
 
     /// Confirms the version on trial.
@@ -188,7 +188,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// # Errors
     /// [`Misuse`] if none is on trial.
     pub fn confirm(&mut self) -> Result<(), Misuse> {
-        self.command(Updater::confirm)
+        self.command(Command::Confirm)
     }
 
     /// Returns from the version on trial to the old one.
@@ -196,7 +196,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// # Errors
     /// [`Misuse`] if none is on trial.
     pub fn roll_back(&mut self) -> Result<(), Misuse> {
-        self.command(Updater::roll_back)
+        self.command(Command::RollBack)
     }
 
     /// Forgets which images failed here and how often, and asks the cloud for an offer.
@@ -204,7 +204,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// # Errors
     /// [`Misuse`] if nothing is remembered.
     pub fn forgive(&mut self) -> Result<(), Misuse> {
-        self.command(Updater::forgive)
+        self.command(Command::Forgive)
     }
 
     /// Reports the version now, so that the cloud offers what it has.
@@ -212,14 +212,11 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// # Errors
     /// [`Misuse`] if there is no connection: the next one reports by itself.
     pub fn report_now(&mut self) -> Result<(), Misuse> {
-        self.command(Updater::report_now)
+        self.command(Command::ReportNow)
     }
 
-    fn command(
-        &mut self,
-        act: impl FnOnce(&mut Updater, Instant) -> Result<(), Misuse>,
-    ) -> Result<(), Misuse> {
-        self.driver.command(DeviceIndex::FIRST, act)
+    fn command(&mut self, command: Command) -> Result<(), Misuse> {
+        self.driver.command(DeviceIndex::FIRST, command)
     }
 }
 

@@ -29,7 +29,7 @@ use ota_embassy::{
 };
 use ota_embassy_tls::EmbeddedTls;
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
-use ota_proto::{Event as Update, Identity, Installed, Rng, State, Updater};
+use ota_proto::{Command, Event as Update, Identity, Installed, Rng, State, Updater};
 use ota_wire::client::Event as ClientEvent;
 
 use chip::{Chip, Geometry};
@@ -481,10 +481,10 @@ impl Device {
             match event {
                 Update::Install { .. } => {
                     let done = Installed::NeedsRestart;
-                    driver.command(device, |updater, now| updater.installed(now, done)).unwrap();
+                    driver.command(device, Command::Installed(done)).unwrap();
                 }
                 Update::Trial if self.app == App::Confirms => {
-                    driver.command(device, |updater, now| updater.confirm(now)).unwrap();
+                    driver.command(device, Command::Confirm).unwrap();
                 }
                 Update::Restart => {
                     restart.set(true);

@@ -6,7 +6,7 @@ mod world;
 
 use std::time::Duration;
 
-use ota_proto::{Installed, QoS, StorageError, TlsError, TransportError};
+use ota_proto::{Command, Installed, QoS, StorageError, TlsError, TransportError};
 use ota_wire::client::LinkKind;
 
 use crate::input::Input;
@@ -70,15 +70,15 @@ fn step(world: &mut World, input: &mut Input<'_>) {
 fn command(world: &mut World, input: &mut Input<'_>) {
     let now = world.now;
     let device = world.device(input.byte());
-    let updater = world.client.updater_mut(device).unwrap();
-    let _ = match input.byte() % 6 {
-        0 => updater.cancel(now),
-        1 => updater.installed(now, Installed::Running),
-        2 => updater.installed(now, Installed::NeedsRestart),
-        3 => updater.installed(now, Installed::Failed(ota_proto::InstallFault::Image)),
-        4 => updater.forgive(now),
-        _ => updater.report_now(now),
+    let command = match input.byte() % 6 {
+        0 => Command::Cancel,
+        1 => Command::Installed(Installed::Running),
+        2 => Command::Installed(Installed::NeedsRestart),
+        3 => Command::Installed(Installed::Failed(ota_proto::InstallFault::Image)),
+        4 => Command::Forgive,
+        _ => Command::ReportNow,
     };
+    let _ = world.client.updater_mut(device).unwrap().command(now, command);
 }
 
 fn application(world: &mut World, input: &mut Input<'_>) {

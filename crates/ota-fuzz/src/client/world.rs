@@ -1,10 +1,11 @@
 //! The links, the flash and the clock around a client.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use ota_proto::{
-    Boot, Digester, Identity, Installed, Instant, Md5, OpId, SlotInfo, SlotState, State,
-    StorageError, TransportError,
+    Boot, Command, Digester, Identity, Installed, Instant, Md5, OpId, SlotInfo, SlotState, State,
+    StorageError, TransportError, Work,
 };
 use ota_wire::Client;
 use ota_wire::client::{Config, DeviceIndex, Event, Found, Link, LinkKind, Output};
@@ -17,16 +18,6 @@ use crate::input::Input;
 const TURNS: usize = 4_000;
 /// The most that may wait to be sent on a link, in bytes.
 const TX: usize = 16 * 1_024;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
-    Erase,
-    Write,
-    Sync,
-    Digest(u64),
-    Persist,
-    Slot,
-}
 
 /// A link as the adapter has it.
 #[derive(Debug)]
@@ -45,7 +36,7 @@ pub(super) struct World {
     pub(super) broker: Broker,
     pub(super) store: Store,
     flash: Vec<[u8; 64]>,
-    jobs: Vec<(DeviceIndex, OpId, What)>,
+    jobs: Vec<(DeviceIndex, OpId, Work<Range<usize>>)>,
     pub(super) acks: Vec<AckId>,
     pub(super) subs: Vec<SubId>,
     /// Links that are closed.
@@ -110,7 +101,7 @@ impl World {
     fn drain(&mut self) {
         for _ in 0..500 {
             let now = self.now;
-            match self.client.poll_output(now) {
+            match self.client.poll(now) {
                 Output::Connect { link, port, .. } => {
                     assert!(port > 0);
                     let place = &mut self.wires[link.kind as usize];
@@ -123,13 +114,7 @@ impl World {
                 }
                 // It may be closed already from the other side.
                 Output::Close { link } => self.forget(link),
-                Output::Erase { device, op, .. } => self.begin(device, op, What::Erase),
-                Output::Sync { device, op } => self.begin(device, op, What::Sync),
-                Output::Digest { device, op, range } => {
-                    self.begin(device, op, What::Digest(range.end));
-                }
-                Output::Persist { device, op, .. } => self.begin(device, op, What::Persist),
-                Output::Slot { device, op, .. } => self.begin(device, op, What::Slot),
+                Output::Do { device, op, work } => self.begin(device, op, work),
                 Output::Event(Event::Disconnected { retry_at, .. }) => assert!(retry_at >= now),
                 Output::Event(_) => {}
                 Output::Idle { deadline, timer, read_store, .. } => {
@@ -152,14 +137,14 @@ impl World {
         }
     }
 
-    fn begin(&mut self, device: DeviceIndex, op: OpId, what: What) {
-        let slot = |what| what != What::Persist;
+    fn begin(&mut self, device: DeviceIndex, op: OpId, work: Work<Range<usize>>) {
+        let journal = |work: &Work<_>| matches!(work, Work::Persist(_));
         let beside = self
             .jobs
             .iter()
-            .any(|(other, _, under_way)| *other == device && slot(*under_way) == slot(what));
-        assert!(!beside, "{what:?} beside another");
-        self.jobs.push((device, op, what));
+            .any(|(other, _, under_way)| *other == device && journal(under_way) == journal(&work));
+        assert!(!beside, "{work:?} beside another");
+        self.jobs.push((device, op, work));
     }
 
     pub(super) fn wait_to_deadline(&mut self) {
@@ -226,11 +211,11 @@ impl World {
             let received = self.client.handle_received(self.now, wire.link, &wire.rx);
             assert!(received.consumed <= wire.rx.len());
             let device = match &received.found {
-                Some(Found::Write { device, write }) => {
-                    let at = usize::try_from(write.at).unwrap();
-                    let bytes = &wire.rx[write.span.clone()];
+                Some(Found::Write { device, op, at, span }) => {
+                    let at = usize::try_from(*at).unwrap();
+                    let bytes = &wire.rx[span.clone()];
                     self.flash[device.get()][at..at + bytes.len()].copy_from_slice(bytes);
-                    Some((*device, write.op))
+                    Some((*device, *op, Work::Write { at: at as u64, bytes: span.clone() }))
                 }
                 Some(Found::Message { topic, payload, ack }) => {
                     assert!(topic.end <= payload.start && payload.end <= wire.rx.len());
@@ -240,8 +225,8 @@ impl World {
                 None => None,
             };
             wire.rx.drain(..received.consumed);
-            if let Some((device, op)) = device {
-                self.begin(device, op, What::Write);
+            if let Some((device, op, work)) = device {
+                self.begin(device, op, work);
             }
             if received.consumed == 0 && received.found.is_none() {
                 return;
@@ -259,17 +244,13 @@ impl World {
         let (device, op, what) = self.jobs.remove(0);
         let now = self.now;
         let updater = self.client.updater_mut(device).unwrap();
-        match what {
-            What::Erase => updater.handle_erased(now, op, result),
-            What::Write => updater.handle_stored(now, op, result),
-            What::Sync => updater.handle_synced(now, op, result),
-            What::Persist => updater.handle_persisted(now, op, result),
-            What::Slot => updater.handle_slot(now, op, result),
-            What::Digest(end) => {
-                let bytes = &self.flash[device.get()][..usize::try_from(end).unwrap()];
-                updater.handle_digest(now, op, result.map(|()| digest(bytes)));
+        let md5 = match what {
+            Work::Digest { range } => {
+                Some(digest(&self.flash[device.get()][..usize::try_from(range.end).unwrap()]))
             }
-        }
+            _ => None,
+        };
+        updater.handle_done(now, op, result.map(|()| md5));
         // What waits in a buffer may be taken now.
         self.drain();
         self.inject(LinkKind::Store, &[]);
@@ -307,8 +288,10 @@ impl World {
                 let now = self.now;
                 let updater = self.client.updater_mut(device).unwrap();
                 if updater.state() == State::Installing {
-                    let _ =
-                        updater.installed(now, Installed::Failed(ota_proto::InstallFault::Image));
+                    let _ = updater.command(
+                        now,
+                        Command::Installed(Installed::Failed(ota_proto::InstallFault::Image)),
+                    );
                 }
             }
             for kind in [LinkKind::Broker, LinkKind::Store] {

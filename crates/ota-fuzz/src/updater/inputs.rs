@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ota_proto::journal::{Journal, Phase, Record};
 use ota_proto::{
-    Boot, Coding, Gate, Installed, Instant, Md5, Misuse, OpId, Peer, ResponseHead, SlotAction,
-    SlotState, StorageError, TransportError, Updater,
+    Boot, Coding, Command, Gate, Installed, Instant, Md5, OpId, Peer, ResponseHead, SlotAction,
+    SlotState, StorageError, TransportError, Updater, Work,
 };
 
 use super::cloud::{TOPIC, VERSIONS};
@@ -79,11 +79,11 @@ impl World {
         let fetch = self.fetch.as_mut().filter(|fetch| fetch.op == op && fetch.answered);
         let fetch = fetch.expect("a body is taken only after its head");
         assert!(body.consumed <= data.len());
-        if let Some(write) = body.write {
-            assert_eq!((write.at, write.span.clone()), (fetch.at, 0..body.consumed));
+        if let Some((op, Work::Write { at, bytes })) = body.work {
+            assert_eq!((at, bytes), (fetch.at, &data[..body.consumed]));
             assert!(body.consumed > 0, "an empty write");
             fetch.at += body.consumed as u64;
-            self.begin(write.op, Job::Write(write.at, data[write.span].to_vec()));
+            self.begin(op, Job::Write(at, bytes.to_vec()));
         } else {
             fetch.at += body.consumed as u64;
         }
@@ -127,7 +127,7 @@ impl World {
             }
             Err(_) => self.tear(&block, input),
         }
-        self.machine.handle_persisted(self.now, op, result);
+        self.machine.handle_done(self.now, op, result.map(|()| None));
     }
 
     /// What a write that did not end well leaves: nothing, all of it, or a torn record.
@@ -140,32 +140,17 @@ impl World {
     }
 
     fn complete_job(&mut self, op: OpId, job: &Job, result: Result<(), StorageError>) {
-        let (now, good) = (self.now, result.is_ok());
+        let good = result.is_ok();
+        let mut digest = None;
         match job {
-            Job::Erase(range) => {
-                if good {
-                    self.slot.end_erase(range);
-                }
-                self.machine.handle_erased(now, op, result);
-            }
-            Job::Write(at, bytes) => {
-                self.slot.write(*at, bytes, good);
-                self.machine.handle_stored(now, op, result);
-            }
-            Job::Sync => {
-                if good {
-                    self.slot.sync();
-                }
-                self.machine.handle_synced(now, op, result);
-            }
+            Job::Erase(range) if good => self.slot.end_erase(range),
+            Job::Write(at, bytes) => self.slot.write(*at, bytes, good),
+            Job::Sync if good => self.slot.sync(),
             Job::Digest(upto) => {
-                let digest = self.slot.digest(*upto);
-                let before = self.verified;
-                self.verified = Some(digest);
-                if !good {
-                    self.verified = before;
+                digest = Some(self.slot.digest(*upto));
+                if good {
+                    self.verified = digest;
                 }
-                self.machine.handle_digest(now, op, result.map(|()| digest));
             }
             Job::Slot(action) => {
                 if good {
@@ -177,9 +162,10 @@ impl World {
                 } else if *action == SlotAction::RollBack {
                     self.refused += 1;
                 }
-                self.machine.handle_slot(now, op, result);
             }
+            _ => {}
         }
+        self.machine.handle_done(self.now, op, result.map(|()| digest));
     }
 
     /// An answer to an operation that is not under way: no effect but that of time.
@@ -199,20 +185,15 @@ impl World {
         // Time has its effect with any input.
         let mut before = machine.clone();
         before.handle_body_end(now, op);
-        match input.byte() % 6 {
-            0 => machine.handle_erased(now, op, result),
-            1 => machine.handle_stored(now, op, result),
-            2 => machine.handle_synced(now, op, result),
-            3 => machine.handle_digest(now, op, result.map(|()| Md5([0; 16]))),
-            4 => machine.handle_persisted(now, op, result),
-            _ => machine.handle_slot(now, op, result),
-        }
+        // As many kinds as there were when the inputs were found.
+        let digest = (input.byte() % 6 == 3).then_some(Md5([0; 16]));
+        machine.handle_done(now, op, result.map(|()| digest));
         same(machine, &before, "an answer to nothing");
     }
 
-    pub(super) fn command(&mut self, act: impl FnOnce(&mut Updater) -> Result<(), Misuse>) -> bool {
+    pub(super) fn command(&mut self, command: Command) -> bool {
         let before = self.machine.clone();
-        let done = act(&mut self.machine).is_ok();
+        let done = self.machine.command(self.now, command).is_ok();
         if !done {
             same(&self.machine, &before, "a misuse");
         }
@@ -220,13 +201,11 @@ impl World {
     }
 
     pub(super) fn confirm(&mut self) {
-        let now = self.now;
-        self.confirmed |= self.command(|machine| machine.confirm(now));
+        self.confirmed |= self.command(Command::Confirm);
     }
 
     pub(super) fn installed(&mut self, what: Installed) -> bool {
-        let now = self.now;
-        let done = self.command(|machine| machine.installed(now, what));
+        let done = self.command(Command::Installed(what));
         if done && what == Installed::Running {
             self.running.insert(self.machine.running().as_str().into());
         }

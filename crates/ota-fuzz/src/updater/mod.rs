@@ -12,7 +12,9 @@ mod world;
 
 use std::time::Duration;
 
-use ota_proto::{Gate, InstallFault, Installed, Instant, StorageError, TlsError, TransportError};
+use ota_proto::{
+    Command, Gate, InstallFault, Installed, Instant, StorageError, TlsError, TransportError,
+};
 
 use crate::input::Input;
 use world::World;
@@ -95,23 +97,23 @@ fn stale(input: &mut Input<'_>) -> bool {
 fn command(world: &mut World, input: &mut Input<'_>) {
     let now = world.now;
     match input.byte() % 16 {
-        0 => _ = world.command(|machine| machine.accept(now)),
+        0 => _ = world.command(Command::Accept),
         1 => {
             let until = now + Duration::from_secs(input.number());
-            world.command(|machine| machine.defer(now, until));
+            world.command(Command::Defer(until));
         }
-        2 => _ = world.command(|machine| machine.refuse(now)),
-        3 => _ = world.command(|machine| machine.cancel(now)),
-        4 => _ = world.command(|machine| machine.approve(now)),
-        5 => _ = world.command(|machine| machine.veto(now)),
-        6 => _ = world.command(|machine| machine.install(now)),
+        2 => _ = world.command(Command::Refuse),
+        3 => _ = world.command(Command::Cancel),
+        4 => _ = world.command(Command::Approve),
+        5 => _ = world.command(Command::Veto),
+        6 => _ = world.command(Command::Install),
         7 | 8 => _ = world.installed(Installed::Running),
         9 => _ = world.installed(Installed::NeedsRestart),
         10 => _ = world.installed(Installed::Failed(InstallFault::Machine)),
         11 => _ = world.installed(Installed::Failed(InstallFault::Image)),
         12 => world.confirm(),
-        13 => _ = world.command(|machine| machine.roll_back(now)),
-        14 => _ = world.command(|machine| machine.forgive(now)),
-        _ => _ = world.command(|machine| machine.report_now(now)),
+        13 => _ = world.command(Command::RollBack),
+        14 => _ = world.command(Command::Forgive),
+        _ => _ = world.command(Command::ReportNow),
     }
 }

@@ -1,6 +1,6 @@
 //! The end of every list: all around the machine behave, and it must come to rest.
 
-use ota_proto::{Gate, Installed, ResponseHead, SlotState, State};
+use ota_proto::{Command, Gate, Installed, ResponseHead, SlotState, State};
 
 use super::cloud::{VERSIONS, reply_text};
 use super::world::World;
@@ -58,12 +58,11 @@ fn restart(world: &mut World) {
 
 /// The application ends what waits for it; whether it had to.
 fn decide(world: &mut World) -> bool {
-    let now = world.now;
     match world.machine.state() {
-        State::Offered | State::Deferred => world.command(|machine| machine.refuse(now)),
-        State::Ready => world.command(|machine| machine.veto(now)),
+        State::Offered | State::Deferred => world.command(Command::Refuse),
+        State::Ready => world.command(Command::Veto),
         State::Installing => world.installed(Installed::Failed(ota_proto::InstallFault::Image)),
-        State::Trial => world.command(|machine| machine.roll_back(now)),
+        State::Trial => world.command(Command::RollBack),
         _ => false,
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ota_proto::{
-    ContentRange, Installed, Micros, ResponseHead, SlotAction, SlotState, State, StorageError,
+    Command, ContentRange, Installed, Micros, ResponseHead, SlotAction, SlotState, State,
+    StorageError,
 };
 
 use super::cloud::{SIZES, VERSIONS, digest, image_byte};
@@ -45,8 +46,7 @@ fn rolling_back() -> World {
     world.settle();
     world.boot(VERSIONS[SMALL], SlotState::Trial);
     world.settle();
-    let now = world.now;
-    assert!(world.command(|machine| machine.roll_back(now)));
+    assert!(world.command(Command::RollBack));
     world.settle();
     world
 }

@@ -7,7 +7,8 @@ use ota_proto::journal::{Phase, Record};
 use ota_proto::url::Url;
 use ota_proto::{
     Boot, Comparator, Config, Downgrade, Event, Hold, Identity, Instant, Journal, Md5, Micros,
-    OpId, Outcome, Output, PubId, SlotAction, SlotState, State, Timer, Updater, Verify,
+    OpId, Outcome, Output, PubId, Publish, SlotAction, SlotState, State, Timer, Updater, Verify,
+    Work,
 };
 
 use super::cloud::VERSIONS;
@@ -161,21 +162,21 @@ impl World {
     fn drain(&mut self) {
         for _ in 0..100 {
             let before = self.machine.clone();
-            let needed = match self.machine.poll_output(self.now, &mut []) {
+            let needed = match self.machine.poll(self.now, &mut []) {
                 Ok(_) => 0,
                 Err(error) => error.needed,
             };
             if needed > 0 {
                 same(&self.machine, &before, "a small buffer");
                 let mut short = vec![0; needed - 1];
-                let error = self.machine.poll_output(self.now, &mut short).unwrap_err();
+                let error = self.machine.poll(self.now, &mut short).unwrap_err();
                 assert_eq!(error.needed, needed);
                 assert!(needed <= Config::buffer_len());
             }
             // The same state asks for the same.
             let mut machine = before;
             let mut buf = vec![0; needed];
-            let output = machine.poll_output(self.now, &mut buf).unwrap();
+            let output = machine.poll(self.now, &mut buf).unwrap();
             let idle = self.handle(&output);
             self.machine = machine;
             self.trim(idle);
@@ -204,7 +205,7 @@ impl World {
     /// Notes what is asked for, and checks that it may be asked for now; whether it is `Idle`.
     fn handle(&mut self, output: &Output<'_>) -> bool {
         match output {
-            Output::Publish { id, topic, qos, payload } => {
+            Output::Publish(Publish { id, topic, qos, payload }) => {
                 assert_eq!(*topic, "$ota/report/TESTPROD01/dev001");
                 assert!(self.up, "published without a session");
                 self.aim();
@@ -213,34 +214,34 @@ impl World {
                 self.unanswered |= report;
                 self.pubs.push(*id);
             }
-            Output::Fetch { op, url, from, .. } => {
+            Output::Fetch(ota_proto::Fetch { op, url, from, .. }) => {
                 let url = Url::parse(url).expect("a URL");
                 assert!(url.tls || self.config.allow_http, "plain http was not allowed");
                 assert!(self.slot.is_written(*from), "it goes on behind a hole");
                 self.fetch = Some(Fetch { op: *op, from: *from, at: *from, answered: false });
                 self.old_ops.push(*op);
             }
-            Output::CancelFetch { op } => {
+            Output::CancelFetch(op) => {
                 self.fetch.take_if(|fetch| fetch.op == *op);
             }
-            Output::Erase { op, range, size } => {
+            Output::Do(op, Work::Erase { range, size }) => {
                 assert!((range.end..=INFO.capacity.max(range.end)).contains(size) || *size > 0);
                 self.check_claims(range);
                 self.slot.begin_erase(range);
                 self.begin(*op, Job::Erase(range.clone()));
             }
-            Output::Sync { op } => self.begin(*op, Job::Sync),
-            Output::Digest { op, range } => {
+            Output::Do(op, Work::Sync) => self.begin(*op, Job::Sync),
+            Output::Do(op, Work::Digest { range }) => {
                 assert!(self.slot.is_durable(range.end), "a hash of what is not on the medium");
                 self.begin(*op, Job::Digest(range.end));
             }
-            Output::Slot { op, action } => {
+            Output::Do(op, Work::Slot(action)) => {
                 self.check_action(*action);
                 self.begin(*op, Job::Slot(*action));
             }
-            Output::Persist { op, record } => self.check_record(*op, record),
+            Output::Do(op, Work::Persist(record)) => self.check_record(*op, record),
             Output::Event(event) => self.check_event(event),
-            Output::Idle { deadline, timer, read_body } => {
+            Output::Idle(ota_proto::Idle { deadline, timer, read_body }) => {
                 assert!(!read_body || self.fetch.is_some(), "it wants a body and fetches none");
                 assert_eq!(deadline.is_some(), timer.is_some());
                 self.idle = Idle { deadline: *deadline, timer: *timer };

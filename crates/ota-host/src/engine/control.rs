@@ -1,15 +1,15 @@
 //! The application's side of an engine.
 
-use ota_proto::{BUILT, Boot, Instant, Md5, Misuse, Peer, QoS, Updater};
+use ota_proto::{BUILT, Boot, Command, Md5, Misuse, Peer, QoS, Updater};
 use ota_wire::client::{self, DeviceIndex, LinkKind};
 use ota_wire::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeError};
-use ota_wire::record::{Machine, Recorder};
+use ota_wire::record::Recorder;
 
 use super::types::{EngineError, Operation};
 use crate::accept::Image;
 use crate::clock::Clock;
 use crate::lanes::{Finished, Lanes, Task};
-use crate::storage::{Done, Job, Storage, Work};
+use crate::storage::{Ended, Job, Storage};
 
 /// What an application may do at any time, between two calls of its adapter's `next`. Nothing
 /// here blocks, but for [`Control::add_device`].
@@ -63,19 +63,15 @@ impl Control {
     }
 
     /// Gives a command to a device's machine:
-    /// `control.command(device, |updater, now| updater.accept(now))`. A moment to come is
-    /// `now + duration`.
+    /// `control.command(device, Command::Accept)`. A moment to come is `control.clock().now() +
+    /// duration`.
     ///
     /// # Errors
     /// [`Misuse`] when the command does not fit the state or there is no such device; nothing
     /// changed.
-    pub fn command(
-        &mut self,
-        device: DeviceIndex,
-        act: impl FnOnce(&mut Machine<'_>, Instant) -> Result<(), Misuse>,
-    ) -> Result<(), Misuse> {
+    pub fn command(&mut self, device: DeviceIndex, command: Command) -> Result<(), Misuse> {
         let now = self.clock.now();
-        act(&mut self.client.updater_mut(device).ok_or(Misuse)?, now)
+        self.client.updater_mut(device).ok_or(Misuse)?.command(now, command)
     }
 
     /// A device's verified image, for an installer.
@@ -84,10 +80,11 @@ impl Control {
         self.devices.get(device.get()).map(|local| &local.image)
     }
 
-    /// The digest of the whole image on offer, when that ends here.
-    pub(super) fn whole(&self, device: DeviceIndex, end: u64) -> Option<Md5> {
+    /// The digest of the whole image on offer, when this work is the hash of its end.
+    pub(super) fn whole<B>(&self, device: DeviceIndex, work: &ota_proto::Work<B>) -> Option<Md5> {
+        let ota_proto::Work::Digest { range } = work else { return None };
         let offer = self.updater(device)?.offer()?;
-        (offer.size == end).then_some(offer.md5)
+        (offer.size == range.end).then_some(offer.md5)
     }
 
     /// Publishes a message of the application. At QoS 1 it is kept until it is acknowledged,
@@ -182,9 +179,9 @@ impl Control {
         }
     }
 
-    pub(super) fn push(&mut self, op: Operation, work: Work) {
-        if let Some(local) = self.devices.get_mut(op.0.get()) {
-            local.lanes.push(Job { op, work });
+    pub(super) fn push(&mut self, job: Job<Operation>) {
+        if let Some(local) = self.devices.get_mut(job.op.0.get()) {
+            local.lanes.push(job);
         }
     }
 
@@ -196,9 +193,8 @@ impl Control {
     pub(super) fn finish(&mut self, finished: Finished<Operation>) -> Option<Vec<u8>> {
         let now = self.clock.now();
         let local = self.devices.get_mut(finished.op().0.get())?;
-        let Done { op: (device, op), answer, buf } = local.lanes.finish(finished);
-        let mut updater = self.client.updater_mut(device)?;
-        updater.tell(now, op, answer);
+        let Ended { op: (device, op), result, buf } = local.lanes.finish(finished);
+        self.client.updater_mut(device)?.handle_done(now, op, result);
         buf
     }
 }

@@ -15,15 +15,15 @@ mod control;
 mod types;
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 
 use ota_proto::{Instant, TransportError};
-use ota_wire::adapter::{Event, Inboxes, Look};
+use ota_wire::adapter::{Event, Inboxes, Look, Piece};
 use ota_wire::client::{self, Disconnect, Link, LinkKind, Output};
 
 use crate::clock::Clock;
 use crate::lanes::Finished;
-use crate::storage::Work;
+use crate::storage::{Job, Work};
 
 pub use control::Control;
 pub use types::{EngineError, Operation, Options, SignIn, Step, transport_error};
@@ -168,7 +168,7 @@ impl Engine {
         if let Some(task) = self.control.start() {
             return Some(Step::Run(task));
         }
-        match self.control.client.poll_output(now) {
+        match self.control.client.poll(now) {
             Output::Connect { link, host, port, tls } => {
                 let host = host.to_owned();
                 self.prepare(link);
@@ -183,19 +183,10 @@ impl Engine {
                 }
                 return Some(Step::Close { link });
             }
-            Output::Erase { device, op, range, size } => {
-                self.control.push((device, op), Work::Erase { range, size });
-            }
-            Output::Sync { device, op } => self.control.push((device, op), Work::Sync),
-            Output::Digest { device, op, range } => {
-                let whole = self.control.whole(device, range.end);
-                self.control.push((device, op), Work::Digest { range, whole });
-            }
-            Output::Persist { device, op, record } => {
-                self.control.push((device, op), Work::Persist { record });
-            }
-            Output::Slot { device, op, action } => {
-                self.control.push((device, op), Work::Slot { action });
+            Output::Do { device, op, work } => {
+                let whole = self.control.whole(device, &work);
+                let work = work.map(|span| self.lend(span));
+                self.control.push(Job { op: (device, op), work, whole });
             }
             Output::Event(event) => {
                 self.note_refusal(&event);
@@ -240,16 +231,21 @@ impl Engine {
         self.inboxes.of(link.kind).open(link, vec![0; len]);
     }
 
+    /// The store's buffer, for a write of this span; another one is received into meanwhile.
+    fn lend(&mut self, span: Range<usize>) -> Piece<Vec<u8>> {
+        // Both are away only when a device's write outlives its fetch.
+        let next = self.spare.take().unwrap_or_else(|| vec![0; self.store_buffer]);
+        Piece { buf: self.inboxes.store().swap(next), span }
+    }
+
     /// The client has nothing to do: look at what was received.
     fn idle(&mut self, now: Instant, deadline: Option<Instant>, read_store: bool) -> Option<Step> {
         match self.inboxes.look(&mut self.control.client, now, read_store) {
             Look::Again => None,
             Look::Event(event) => Some(Step::Event(event)),
             Look::Write { device, op, at, span } => {
-                // Both are away only when a device's write outlives its fetch.
-                let next = self.spare.take().unwrap_or_else(|| vec![0; self.store_buffer]);
-                let buf = self.inboxes.store().swap(next);
-                self.control.push((device, op), Work::Write { at, buf, span });
+                let work = Work::Write { at, bytes: self.lend(span) };
+                self.control.push(Job::new((device, op), work));
                 None
             }
             Look::Nothing => {

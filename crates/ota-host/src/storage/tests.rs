@@ -24,15 +24,15 @@ fn storage(switch: Box<dyn Switch + Send>) -> (tempfile::TempDir, Storage) {
 }
 
 fn job(op: u32, work: Work) -> Job<u32> {
-    Job { op, work }
+    Job::new(op, work)
 }
 
 fn write(at: u64, data: &[u8]) -> Work {
-    Work::Write { at, buf: data.to_vec(), span: 0..data.len() }
+    Work::Write { at, bytes: Piece { buf: data.to_vec(), span: 0..data.len() } }
 }
 
 fn persist(sequence: u32) -> Work {
-    Work::Persist { record: Record::default().encode(sequence) }
+    Work::Persist(Record::default().encode(sequence))
 }
 
 fn md5(data: &[u8]) -> Md5 {
@@ -45,13 +45,13 @@ fn md5(data: &[u8]) -> Md5 {
 fn an_answer_names_its_operation_and_brings_the_buffer_back() {
     let (temp, mut storage) = storage(Box::new(NoSwitch));
     let buf = b"..image..".to_vec();
-    let work = Work::Write { at: 3, buf: buf.clone(), span: 2..7 };
+    let work = Work::Write { at: 3, bytes: Piece { buf: buf.clone(), span: 2..7 } };
     let done = storage.run(job(9, work));
-    assert_eq!(done, Done { op: 9, answer: Answer::Stored(Ok(())), buf: Some(buf) });
+    assert_eq!(done, Ended { op: 9, result: Ok(None), buf: Some(buf) });
     assert_eq!(fs::read(temp.path().join("slot.part")).unwrap(), b"\0\0\0image");
-    let outside = Work::Write { at: 0, buf: vec![1], span: 1..3 };
+    let outside = Work::Write { at: 0, bytes: Piece { buf: vec![1], span: 1..3 } };
     let done = storage.run(job(1, outside));
-    assert_eq!(done.answer, Answer::Stored(Err(StorageError::Failed)));
+    assert_eq!(done.result, Err(StorageError::Failed));
     assert_eq!(done.buf, Some(vec![1]));
 }
 
@@ -64,30 +64,22 @@ fn every_kind_of_job_can_fail_before_and_after_its_effect() {
         Work::Erase { range: 0..10, size: 10 },
         write(0, b"0123456789"),
         Work::Sync,
-        Work::Digest { range: 0..10, whole: None },
-        Work::Slot { action: SlotAction::Activate },
+        Work::Digest { range: 0..10 },
+        Work::Slot(SlotAction::Activate),
         persist(1),
-    ];
-    let failures = [
-        Answer::Erased(Err(full)),
-        Answer::Stored(Err(full)),
-        Answer::Synced(Err(full)),
-        Answer::Digest(Err(full)),
-        Answer::Slot(Err(full)),
-        Answer::Persisted(Err(full)),
     ];
     for fault in [Fault::Before(full), Fault::After(full)] {
         storage.inject(Box::new(move |_| Some(fault)));
-        for (work, want) in works.iter().zip(failures) {
-            assert_eq!(storage.run(job(0, work.clone())).answer, want, "{work:?} {fault:?}");
+        for work in &works {
+            assert_eq!(storage.run(job(0, work.clone())).result, Err(full), "{work:?} {fault:?}");
         }
         let stored = matches!(fault, Fault::After(_));
         assert_eq!(storage.record().is_some(), stored);
         assert_eq!(fs::read(&part).is_ok_and(|found| found == b"0123456789"), stored);
     }
     storage.inject(Box::new(|_| None));
-    let done = storage.run(job(0, Work::Digest { range: 0..10, whole: None }));
-    assert_eq!(done.answer, Answer::Digest(Ok(md5(b"0123456789"))));
+    let done = storage.run(job(0, Work::Digest { range: 0..10 }));
+    assert_eq!(done.result, Ok(Some(md5(b"0123456789"))));
 }
 
 #[test]
@@ -103,10 +95,10 @@ fn a_disk_that_fills_up_in_the_middle_stops_the_image_but_not_the_journal() {
         _ => None,
     }));
     let answers: Vec<_> =
-        (0..3).map(|i| storage.run(job(i, write(u64::from(i) * 4, b"data"))).answer).collect();
-    assert_eq!(answers[1], Answer::Stored(Ok(())));
-    assert_eq!(answers[2], Answer::Stored(Err(StorageError::NoSpace)));
-    assert_eq!(storage.run(job(4, persist(1))).answer, Answer::Persisted(Ok(())));
+        (0..3).map(|i| storage.run(job(i, write(u64::from(i) * 4, b"data"))).result).collect();
+    assert_eq!(answers[1], Ok(None));
+    assert_eq!(answers[2], Err(StorageError::NoSpace));
+    assert_eq!(storage.run(job(4, persist(1))).result, Ok(None));
 }
 
 #[test]
@@ -114,16 +106,15 @@ fn a_digest_goes_on_where_the_last_one_ended() {
     let (_temp, mut storage) = storage(Box::new(NoSwitch));
     let image: Vec<u8> = (0..300_000_u32).map(|i| (i >> 3) as u8).collect();
     storage.run(job(0, write(0, &image)));
-    let mut digest =
-        |range: Range<u64>| storage.run(job(0, Work::Digest { range, whole: None })).answer;
-    assert_eq!(digest(0..100_000), Answer::Digest(Ok(md5(&image[..100_000]))));
-    assert_eq!(digest(100_000..100_000), Answer::Digest(Ok(md5(&image[..100_000]))));
-    assert_eq!(digest(100_000..300_000), Answer::Digest(Ok(md5(&image))));
+    let mut digest = |range: Range<u64>| storage.run(job(0, Work::Digest { range })).result;
+    assert_eq!(digest(0..100_000), Ok(Some(md5(&image[..100_000]))));
+    assert_eq!(digest(100_000..100_000), Ok(Some(md5(&image[..100_000]))));
+    assert_eq!(digest(100_000..300_000), Ok(Some(md5(&image))));
     let more = [&image[..], &[0]].concat();
-    assert_eq!(digest(300_000..300_001), Answer::Digest(Ok(md5(&more))), "zeros behind the end");
-    assert_eq!(digest(0..1 << 21), Answer::Digest(Err(StorageError::Failed)));
-    assert_eq!(digest(7..8), Answer::Digest(Ok(md5(&image[..8]))), "from 0, whatever came before");
-    assert_eq!(digest(0..300_000), Answer::Digest(Ok(md5(&image))));
+    assert_eq!(digest(300_000..300_001), Ok(Some(md5(&more))), "zeros behind the end");
+    assert_eq!(digest(0..1 << 21), Err(StorageError::Failed));
+    assert_eq!(digest(7..8), Ok(Some(md5(&image[..8]))), "from 0, whatever came before");
+    assert_eq!(digest(0..300_000), Ok(Some(md5(&image))));
 }
 
 #[test]
@@ -131,15 +122,13 @@ fn a_digest_reads_only_what_is_new_and_forgets_what_is_overwritten() {
     let (temp, mut storage) = storage(Box::new(NoSwitch));
     storage.run(job(0, write(0, b"aaaabbbb")));
     let image = temp.path().join("slot.part");
-    let digest = |storage: &mut Storage, range| {
-        storage.run(job(0, Work::Digest { range, whole: None })).answer
-    };
-    digest(&mut storage, 0..4);
+    let digest = |storage: &mut Storage, range| storage.run(job(0, Work::Digest { range })).result;
+    let _ = digest(&mut storage, 0..4);
     // Behind our back: a hash that goes on does not look back.
     fs::write(&image, b"XXXXbbbb").unwrap();
-    assert_eq!(digest(&mut storage, 4..8), Answer::Digest(Ok(md5(b"aaaabbbb"))));
+    assert_eq!(digest(&mut storage, 4..8), Ok(Some(md5(b"aaaabbbb"))));
     storage.run(job(0, write(4, b"cccc")));
-    assert_eq!(digest(&mut storage, 8..8), Answer::Digest(Ok(md5(b"XXXXcccc"))));
+    assert_eq!(digest(&mut storage, 8..8), Ok(Some(md5(b"XXXXcccc"))));
 }
 
 struct Broken;
@@ -161,11 +150,11 @@ impl Switch for Broken {
 fn a_switch_that_fails_or_panics_has_an_answer() {
     let (_temp, mut storage) = storage(Box::new(Broken));
     assert_eq!(storage.slot_state(), SlotState::Confirmed);
-    let done = storage.run(job(1, Work::Slot { action: SlotAction::Activate }));
-    assert_eq!(done.answer, Answer::Slot(Err(StorageError::ReadOnly)));
-    let done = storage.run(job(2, Work::Slot { action: SlotAction::Confirm }));
-    assert_eq!(done.answer, Answer::Slot(Err(StorageError::Failed)));
-    assert_eq!(storage.run(job(3, Work::Sync)).answer, Answer::Synced(Ok(())));
+    let done = storage.run(job(1, Work::Slot(SlotAction::Activate)));
+    assert_eq!(done.result, Err(StorageError::ReadOnly));
+    let done = storage.run(job(2, Work::Slot(SlotAction::Confirm)));
+    assert_eq!(done.result, Err(StorageError::Failed));
+    assert_eq!(storage.run(job(3, Work::Sync)).result, Ok(None));
 }
 
 /// Its first activations fail, done or not.
@@ -202,8 +191,8 @@ fn an_activation_fails_only_when_the_next_start_is_the_old_images() {
     ] {
         let switch = Unsure { failures, done, armed: false };
         let (_temp, mut storage) = storage(Box::new(switch));
-        let done = storage.run(job(1, Work::Slot { action }));
-        assert_eq!(done.answer, Answer::Slot(answer), "{action:?} after {failures} failures");
+        let done = storage.run(job(1, Work::Slot(action)));
+        assert_eq!(done.result, answer.map(|()| None), "{action:?} after {failures} failures");
     }
 }
 
@@ -221,7 +210,7 @@ fn a_record_is_written_while_a_write_is_held_up() {
     });
     let (report, finished) = mpsc::channel();
     for work in [write(0, b"one"), write(3, b"two"), persist(1), persist(2)] {
-        let op = if matches!(work, Work::Persist { .. }) { 10 } else { 20 };
+        let op = if matches!(work, Work::Persist(_)) { 10 } else { 20 };
         lanes.push(job(op, work));
     }
     let start = |lanes: &mut Lanes<u32>| {
@@ -236,14 +225,14 @@ fn a_record_is_written_while_a_write_is_held_up() {
     assert_eq!(start(&mut lanes), 2, "one of each lane");
     for left in [1, 0] {
         let done = lanes.finish(finished.recv().unwrap());
-        assert_eq!((done.op, done.answer), (10, Answer::Persisted(Ok(()))));
+        assert_eq!((done.op, done.result), (10, Ok(None)));
         assert_eq!(start(&mut lanes), left);
     }
     drop(release);
     for left in [1, 0] {
         assert!(!lanes.is_idle());
         let done = lanes.finish(finished.recv().unwrap());
-        assert_eq!((done.op, done.answer), (20, Answer::Stored(Ok(()))));
+        assert_eq!((done.op, done.result), (20, Ok(None)));
         assert_eq!(start(&mut lanes), left);
     }
     assert!(lanes.is_idle());
@@ -261,7 +250,7 @@ fn a_disk_that_fails_once_is_asked_again_and_one_that_fails_twice_has_failed() {
             Work::Erase { range: 0..10, size: 10 },
             write(0, image),
             Work::Sync,
-            Work::Digest { range: 0..10, whole: Some(md5(image)) },
+            Work::Digest { range: 0..10 },
         ]
     };
     for fault in [Fault::Before(StorageError::Failed), Fault::After(StorageError::Failed)] {
@@ -272,11 +261,9 @@ fn a_disk_that_fails_once_is_asked_again_and_one_that_fails_twice_has_failed() {
                     left += 1;
                     (left <= times).then_some(fault)
                 }));
-                let answer = storage.run(job(0, work.clone())).answer;
-                let good = matches!(
-                    answer,
-                    Answer::Erased(Ok(())) | Answer::Stored(Ok(())) | Answer::Synced(Ok(()))
-                ) || answer == Answer::Digest(Ok(md5(image)));
+                let digest = matches!(work, Work::Digest { .. }).then(|| md5(image));
+                let whole = digest;
+                let good = storage.run(Job { whole, ..job(0, work.clone()) }).result == Ok(digest);
                 assert_eq!(good, works_out, "{work:?} {fault:?} {times}");
             }
         }
@@ -311,8 +298,8 @@ impl Switch for Full {
 fn an_update_whose_notes_have_no_room_is_refused_before_its_first_byte() {
     let (temp, mut storage) = storage(Box::new(Full));
     let erase = |range| Work::Erase { range, size: 8192 };
-    let first = storage.run(job(1, erase(0..4096))).answer;
-    assert_eq!(first, Answer::Erased(Err(StorageError::NoSpace)));
+    let first = storage.run(job(1, erase(0..4096))).result;
+    assert_eq!(first, Err(StorageError::NoSpace));
     assert!(!temp.path().join("slot.part").exists());
-    assert_eq!(storage.run(job(2, erase(4096..8192))).answer, Answer::Erased(Ok(())));
+    assert_eq!(storage.run(job(2, erase(4096..8192))).result, Ok(None));
 }

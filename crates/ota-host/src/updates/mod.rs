@@ -20,7 +20,6 @@ use ota_proto::{Instant, Updater};
 use ota_wire::adapter;
 use ota_wire::client::{self, DeviceIndex};
 use ota_wire::mqtt::AckId;
-use ota_wire::record::Machine;
 
 use crate::accept::Image;
 use crate::driver::{Driver, Runtime};
@@ -40,8 +39,8 @@ pub use crate::switch::Switch;
 pub use crate::tls::{BadTls, Certificate, Renewal, Tls};
 pub use ota_proto::credentials::{BadSecret, Secret};
 pub use ota_proto::{
-    Answer, BadName, InstallFault, Installed, Md5, Misuse, Offer, Outcome, QoS, Reason, Region,
-    State, StorageError, Version,
+    Answer, BadName, Command, InstallFault, Installed, Md5, Misuse, Offer, Outcome, QoS, Reason,
+    Region, State, StorageError, Version,
 };
 pub use ota_wire::client::Disconnect;
 pub use ota_wire::mqtt::{PublishError, PublishHandle, SubId, SubscribeError};
@@ -144,11 +143,14 @@ impl<R: Runtime> OneDevice<R> {
     ///
     /// # Errors
     /// [`Misuse`] if it does not fit the state; nothing changed.
-    pub fn command(
-        &mut self,
-        act: impl FnOnce(&mut Machine<'_>, Instant) -> Result<(), Misuse>,
-    ) -> Result<(), Misuse> {
-        self.driver.command(DeviceIndex::FIRST, act)
+    pub fn command(&mut self, command: Command) -> Result<(), Misuse> {
+        self.driver.command(DeviceIndex::FIRST, command)
+    }
+
+    /// The moment for commands.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.driver.clock().now()
     }
 
     /// Where the update stands.

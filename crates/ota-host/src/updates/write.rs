@@ -93,7 +93,7 @@ macro_rules! updates {
             /// # Errors
             /// [`Misuse`] if no offer waits.
             pub fn accept(&mut self) -> Result<(), Misuse> {
-                self.0.command(|machine, now| machine.accept(now))
+                self.0.command($crate::updates::Command::Accept)
             }
 
             /// Defers the offer or the verified image by this time. Then the version is reported,
@@ -102,7 +102,8 @@ macro_rules! updates {
             /// # Errors
             /// [`Misuse`] if neither waits.
             pub fn defer(&mut self, time: ::std::time::Duration) -> Result<(), Misuse> {
-                self.0.command(|machine, now| machine.defer(now, now + time))
+                let until = self.0.now() + time;
+                self.0.command($crate::updates::Command::Defer(until))
             }
 
             /// Refuses the offer. The cloud is told.
@@ -110,7 +111,7 @@ macro_rules! updates {
             /// # Errors
             /// [`Misuse`] if no offer waits.
             pub fn refuse(&mut self) -> Result<(), Misuse> {
-                self.0.command(|machine, now| machine.refuse(now))
+                self.0.command($crate::updates::Command::Refuse)
             }
 
             /// Says that this machine could not install the offer, or that it cannot find out
@@ -119,7 +120,7 @@ macro_rules! updates {
             /// # Errors
             /// [`Misuse`] if no offer waits and nothing is on trial.
             pub fn unable(&mut self, why: InstallFault) -> Result<(), Misuse> {
-                self.0.command(|machine, now| machine.unable(now, why))
+                self.0.command($crate::updates::Command::Unable(why))
             }
 
             /// Cancels the update. The cloud is told.
@@ -127,7 +128,7 @@ macro_rules! updates {
             /// # Errors
             /// [`Misuse`] if there is none, or the installation may have begun.
             pub fn cancel(&mut self) -> Result<(), Misuse> {
-                self.0.command(|machine, now| machine.cancel(now))
+                self.0.command($crate::updates::Command::Cancel)
             }
 
             /// Approves the verified image.
@@ -135,7 +136,7 @@ macro_rules! updates {
             /// # Errors
             /// [`Misuse`] if none waits for approval.
             pub fn approve(&mut self) -> Result<(), Misuse> {
-                self.0.command(|machine, now| machine.approve(now))
+                self.0.command($crate::updates::Command::Approve)
             }
 
             /// Rejects the verified image. The cloud is told.
@@ -143,7 +144,7 @@ macro_rules! updates {
             /// # Errors
             /// [`Misuse`] if none waits.
             pub fn veto(&mut self) -> Result<(), Misuse> {
-                self.0.command(|machine, now| machine.veto(now))
+                self.0.command($crate::updates::Command::Veto)
             }
 
             /// Lets the verified image be installed now.
@@ -151,7 +152,7 @@ macro_rules! updates {
             /// # Errors
             /// [`Misuse`] if none waits for it.
             pub fn install(&mut self) -> Result<(), Misuse> {
-                self.0.command(|machine, now| machine.install(now))
+                self.0.command($crate::updates::Command::Install)
             }
 
             /// Says what became of the installation.
@@ -159,7 +160,7 @@ macro_rules! updates {
             /// # Errors
             /// [`Misuse`] if none is under way.
             pub fn installed(&mut self, what: Installed) -> Result<(), Misuse> {
-                self.0.command(|machine, now| machine.installed(now, what))
+                self.0.command($crate::updates::Command::Installed(what))
             }
 
             /// Confirms the version on trial. It stays as soon as the cloud has answered its
@@ -168,7 +169,7 @@ macro_rules! updates {
             /// # Errors
             /// [`Misuse`] if none is on trial.
             pub fn confirm(&mut self) -> Result<(), Misuse> {
-                self.0.command(|machine, now| machine.confirm(now))
+                self.0.command($crate::updates::Command::Confirm)
             }
 
             /// Returns from the version on trial to the old one.
@@ -176,7 +177,7 @@ macro_rules! updates {
             /// # Errors
             /// [`Misuse`] if none is on trial.
             pub fn roll_back(&mut self) -> Result<(), Misuse> {
-                self.0.command(|machine, now| machine.roll_back(now))
+                self.0.command($crate::updates::Command::RollBack)
             }
 
             /// Forgets which images failed here and how often, and asks the cloud for an offer.
@@ -184,7 +185,7 @@ macro_rules! updates {
             /// # Errors
             /// [`Misuse`] if nothing is remembered.
             pub fn forgive(&mut self) -> Result<(), Misuse> {
-                self.0.command(|machine, now| machine.forgive(now))
+                self.0.command($crate::updates::Command::Forgive)
             }
 
             /// Reports the version now, so that the cloud offers what it has.
@@ -192,7 +193,7 @@ macro_rules! updates {
             /// # Errors
             /// [`Misuse`] if there is no connection: the next one reports by itself.
             pub fn report_now(&mut self) -> Result<(), Misuse> {
-                self.0.command(|machine, now| machine.report_now(now))
+                self.0.command($crate::updates::Command::ReportNow)
             }
         }
 

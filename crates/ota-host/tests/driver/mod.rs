@@ -23,7 +23,7 @@ use crate::adapter::{Config, DeviceIndex, Driver, Event, Options};
 use ota_cloud::{Device, Rollout};
 use ota_host::{DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage};
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
-use ota_proto::{Event as Update, Identity, Installed, Rng};
+use ota_proto::{Command, Event as Update, Identity, Installed, Rng};
 use ota_server::{NewFirmware, Running, Service, ServiceConfig};
 use ota_wire::client::Event as Client;
 use ota_wire::mqtt;
@@ -117,7 +117,7 @@ impl Rig {
             let stored = std::fs::read(path).unwrap();
             assert_eq!(*size, image.len() as u64);
             assert!(stored == image, "the slot has other bytes");
-            let done = self.driver.command(*device, |u, now| u.installed(now, Installed::Running));
+            let done = self.driver.command(*device, Command::Installed(Installed::Running));
             done.unwrap();
         }
         self.events.push(event);

@@ -178,7 +178,7 @@ async fn a_hundred_updates() {
             handle.add_firmware(NewFirmware::file(PRODUCT, &version, &file)).await.unwrap();
             handle.set_rollout(PRODUCT, Some(Rollout::new(&version))).await.unwrap();
             // Refused while the result before is owed: the next report follows by itself then.
-            let _ = rig.driver.command(FIRST, |updater, now| updater.report_now(now));
+            let _ = rig.driver.command(FIRST, ota_proto::Command::ReportNow);
         }
         rig.until(&image, |e| is_update(e, |e| matches!(e, Update::Reported { .. }))).await;
         let accepted = |e: &Event| is_update(e, |e| matches!(e, Update::VersionAccepted));
@@ -272,7 +272,8 @@ async fn a_driver_that_waits_wakes_once_a_deadline() {
     let mut rig = Rig::with(wire_config(cloud.mqtt_addr()), device);
     rig.until(&[], |e| is_update(e, |e| matches!(e, Update::Offered))).await;
     let defer = |rig: &mut Rig, time| {
-        rig.driver.command(FIRST, |machine, now| machine.defer(now, now + time)).unwrap();
+        let until = rig.driver.clock().now() + time;
+        rig.driver.command(FIRST, ota_proto::Command::Defer(until)).unwrap();
     };
     defer(&mut rig, Duration::from_secs(3600));
     settle(&mut rig);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::adapter::Event;
 use mqttbytes::v4::{Packet, PubAck};
-use ota_proto::{Digester, Event as Update, Identity, Installed, Reason};
+use ota_proto::{Command, Digester, Event as Update, Identity, Installed, Reason};
 use ota_wire::client::Event as Client;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -252,7 +252,7 @@ async fn a_sub_device_is_updated_over_the_gateways_connection() {
                 let event = event.unwrap();
                 if install(&event) {
                     assert!(std::fs::read(temp.path().join("slot.img")).unwrap() == image);
-                    rig.driver.command(index, |u, now| u.installed(now, Installed::Running)).unwrap();
+                    rig.driver.command(index, Command::Installed(Installed::Running)).unwrap();
                 }
                 rig.events.push(event);
             }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ota_host::{BadTls, Certificate, Clock, Tls};
+use ota_host::{BadTls, Certificate, Clock, Job, Tls, Work};
+use ota_proto::journal::Record;
 use ota_proto::{BUILT, Event as Update, Outcome, Peer, Reason, TlsError, TransportError};
 use ota_wire::client::{Disconnect, Event as Client};
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, date_time_ymd};
@@ -17,6 +18,7 @@ use super::front::{Front, HERE, Party, params, server};
 use super::proxy::Proxy;
 use super::raw::{End, answer, store};
 use super::{Rig, cloud, device_config, image, is_update, wire_config};
+use crate::adapter::Driver;
 use crate::adapter::{Config, Event, Options};
 
 /// What a device has that trusts these, and may have a certificate.
@@ -197,15 +199,15 @@ async fn a_redirect_from_https_to_http_is_refused_and_nobody_is_asked_there() {
 async fn a_clock_before_what_a_certificate_said_is_named_and_nobody_is_called() {
     let ca = Party::authority("ours");
     let front = Front::start(&ca.from(params(HERE)), None).await;
-    let mut rig = Rig::with_options(secure(front.addr), device_config(), trust(&ca.pem, None));
-    let later = Clock::unix_time().unwrap() + 3600;
-    let told = rig.driver.command(super::FIRST, |updater, _| {
-        // The store's floor is no floor of the broker's.
-        updater.handle_certificate(Peer::Store, later + 3600);
-        updater.handle_certificate(Peer::Broker, later);
-        Ok(())
-    });
-    told.unwrap();
+    let later = u32::try_from(Clock::unix_time().unwrap()).unwrap() + 3600;
+    let temp = tempfile::tempdir().unwrap();
+    let mut storage = super::storage(&temp);
+    // The store's floor is no floor of the broker's.
+    let record = Record { valid_from: [later, later + 3600], ..Record::default() };
+    storage.run(Job::new((), Work::Persist(record.encode(1)))).result.unwrap();
+    let mut driver = Driver::with_options(secure(front.addr), trust(&ca.pem, None)).unwrap();
+    driver.add_device(device_config(), "0.1.0", storage).unwrap();
+    let mut rig = Rig { driver, temp, events: Vec::new() };
     let not_set = |e: &Event| {
         let why = Disconnect::Transport(TransportError::Tls(TlsError::ClockNotSet));
         matches!(e, Event::Client(Client::Disconnected { cause, .. }) if *cause == why)

@@ -8,7 +8,7 @@ use super::Updater;
 use super::attempt::{Net, Stage, Started, Why};
 use super::meter::Say;
 use super::result::Owing;
-use super::storage::Work;
+use super::storage::Task;
 
 impl Updater {
     /// Moves every machine as far as it can go without a further input.
@@ -38,7 +38,7 @@ impl Updater {
     /// The operation under way is none of the attempt's any more: its end only frees the slot (O3).
     pub(super) fn orphan_job(&mut self) {
         if let Some(job) = &mut self.job {
-            job.orphan = !matches!(job.work, Work::Slot(crate::SlotAction::ClearMark));
+            job.orphan = !matches!(job.task, Task::Slot(crate::SlotAction::ClearMark));
         }
     }
 

@@ -4,7 +4,7 @@ use crate::chance::Rng;
 use crate::code::Reason;
 use crate::error::{FetchError, TransportError};
 use crate::input::{Answer, ResponseHead};
-use crate::output::{Body, Event, OpId, Write};
+use crate::output::{Body, Event, OpId, Work};
 use crate::time::Micros;
 use crate::url::SecretUrl;
 
@@ -12,7 +12,7 @@ use super::Updater;
 use super::attempt::{Attempt, End, Net, PROGRESS, Recall, Silence, Stage, Stream, Why};
 use super::judge::{Asked, Verdict, etag_of, judge};
 use super::session::{Report, Session};
-use super::storage::Work;
+use super::storage::Task;
 
 /// Lies without progress, while the cloud can be told: TLS, redirects, contradictions.
 const LIES: u8 = 3;
@@ -88,7 +88,7 @@ impl Updater {
 
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
-    pub(super) fn on_body(&mut self, op: OpId, data: &[u8]) -> Result<Body, FetchError> {
+    pub(super) fn on_body<'d>(&mut self, op: OpId, data: &'d [u8]) -> Result<Body<'d>, FetchError> {
         let reading = self.is_reading();
         let Some(attempt) = &mut self.update else { return Err(FetchError::Stale) };
         let Stage::Fetching(Net::Body(stream)) = &mut attempt.stage else {
@@ -124,12 +124,13 @@ impl Updater {
         }
         if stream.skip > 0 {
             stream.skip = stream.skip.saturating_sub(taken);
-            return Ok(Body { consumed, write: None });
+            return Ok(Body { consumed, work: None });
         }
         let at = attempt.stored;
         let end = at.saturating_add(taken);
-        let op = self.begin_job(Work::Write { end });
-        Ok(Body { consumed, write: Some(Write { op, at, span: 0..consumed }) })
+        let op = self.begin_job(Task::Write { end });
+        let bytes = data.get(..consumed).unwrap_or_default();
+        Ok(Body { consumed, work: Some((op, Work::Write { at, bytes })) })
     }
 
     pub(super) fn on_body_end(&mut self, op: OpId) {

@@ -130,6 +130,11 @@ impl Ledger {
         &self.block
     }
 
+    /// This write is under way.
+    pub(super) fn is_writing(&self, op: OpId) -> bool {
+        self.flight.as_ref().is_some_and(|(flight, _)| *flight == op)
+    }
+
     /// The write ended; `None` if it is not the one under way. A failure comes with the number of
     /// failures in a row; what failed may still be on the medium, so the same place is written
     /// again.

@@ -21,16 +21,15 @@ mod session;
 mod storage;
 mod tick;
 
-use crate::Md5;
 use crate::chance::Rng;
 use crate::config::{Config, ConfigError};
-use crate::error::{FetchError, MessageError, StorageError, TransportError};
+use crate::error::{FetchError, MessageError, TransportError};
 use crate::input::{Answer, Boot, Peer, ResponseHead, SlotInfo, SlotState};
 use crate::journal::Outcome;
 use crate::message::CloudMessage;
 #[allow(unused_imports)] // for the documentation
 use crate::output;
-use crate::output::{Body, Offer, OpId, PubId, State};
+use crate::output::{Body, Done, Offer, OpId, PubId, State};
 use crate::time::{BUILT, Instant};
 use crate::version::Version;
 
@@ -39,12 +38,12 @@ use ledger::Ledger;
 use news::News;
 use result::Owing;
 use session::{Report, Session};
-use storage::Job;
+use storage::{Job, Task};
 
 /// One device's side of its updates: `(state, input, now) → (state, outputs)`.
 ///
 /// Feed it what happens through the `handle_` methods, tell it what the application wants through
-/// the commands, and after each call take outputs from [`Updater::poll_output`] until
+/// [`Updater::command`], and after each call take outputs from [`Updater::poll`] until
 /// [`output::Output::Idle`]. Every input is legal in every state; a completion for an operation
 /// that is not current is ignored. It never panics, whatever the inputs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -204,7 +203,12 @@ impl Updater {
     ///
     /// # Errors
     /// [`FetchError`]: stale, or of no use; the machine has decided what follows.
-    pub fn handle_body(&mut self, now: Instant, op: OpId, data: &[u8]) -> Result<Body, FetchError> {
+    pub fn handle_body<'d>(
+        &mut self,
+        now: Instant,
+        op: OpId,
+        data: &'d [u8],
+    ) -> Result<Body<'d>, FetchError> {
         self.enter(now);
         let result = self.on_body(op, data);
         self.advance();
@@ -225,37 +229,15 @@ impl Updater {
         self.advance();
     }
 
-    /// An erase ended.
-    pub fn handle_erased(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        self.complete(now, op, result);
-    }
-
-    /// A write ended.
-    pub fn handle_stored(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        self.complete(now, op, result);
-    }
-
-    /// A sync ended: all stored bytes are on the medium.
-    pub fn handle_synced(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        self.complete(now, op, result);
-    }
-
-    /// A slot action ended, durably.
-    pub fn handle_slot(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        self.complete(now, op, result);
-    }
-
-    /// A record is in the journal, durably.
-    pub fn handle_persisted(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
+    /// A [`output::Work`] ended. The digest is taken for [`output::Work::Digest`] only; without one
+    /// that is asked for again.
+    pub fn handle_done(&mut self, now: Instant, op: OpId, result: Done) {
         self.enter(now);
-        self.on_persisted(op, result);
-        self.advance();
-    }
-
-    /// A digest was computed.
-    pub fn handle_digest(&mut self, now: Instant, op: OpId, result: Result<Md5, StorageError>) {
-        self.enter(now);
-        self.on_digest(op, result);
+        if self.ledger.is_writing(op) {
+            self.on_persisted(op, result.map(|_| ()));
+        } else {
+            self.on_done(op, result);
+        }
         self.advance();
     }
 
@@ -345,9 +327,8 @@ impl Updater {
     /// After [`Updater::prepare_stop`]: nothing is left that could be made durable now.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        use storage::Work;
-        let idle = self.job.as_ref().is_none_or(|job| matches!(job.work, Work::Digest { .. }));
-        let stored = !matches!(self.next_storage(), Some(Work::Sync { .. }));
+        let idle = self.job.as_ref().is_none_or(|job| matches!(job.task, Task::Digest { .. }));
+        let stored = !matches!(self.next_storage(), Some(Task::Sync { .. }));
         idle && stored && self.ledger.settled()
     }
 

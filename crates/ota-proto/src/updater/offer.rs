@@ -17,7 +17,7 @@ use super::Updater;
 use super::attempt::{Attempt, Image, Silence, Source, Stage, Why};
 use super::result::{Owing, hash};
 use super::session::{Report, Session};
-use super::storage::{Job, Work};
+use super::storage::{Job, Task};
 
 /// How often an image may fail by its own fault before it is banned.
 const STRIKES: u8 = 3;
@@ -205,7 +205,7 @@ impl Updater {
         for event in [Event::Offered, Event::Ready] {
             self.news.drop_kind(&event);
         }
-        if matches!(&self.job, Some(Job { work: Work::Digest { .. }, .. })) {
+        if matches!(&self.job, Some(Job { task: Task::Digest { .. }, .. })) {
             self.orphan_job();
         }
         if let Some(attempt) = &mut self.update {

@@ -6,7 +6,7 @@ use crate::config::{Timing, Verify};
 use crate::error::BufferTooSmall;
 use crate::journal::{Outcome, Owed, Phase};
 use crate::message::{DeviceMessage, Progress, ProgressState};
-use crate::output::{Output, PubId, QoS, SlotAction};
+use crate::output::{Fetch, Idle, Output, PubId, Publish, QoS, SlotAction, Work};
 use crate::time::Instant;
 use crate::version::Version;
 
@@ -15,7 +15,7 @@ use super::attempt::{Attempt, Net, Stage, Trial};
 use super::meter::Say;
 use super::result::Owing;
 use super::session::Session;
-use super::storage::{Job, Work};
+use super::storage::{Job, Task};
 
 impl Updater {
     /// What is to be done next. Call it after every input until it answers [`Output::Idle`].
@@ -26,14 +26,14 @@ impl Updater {
     /// [`BufferTooSmall`]: the state is unchanged.
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
-    pub fn poll_output<'b>(
+    pub fn poll<'b>(
         &'b mut self,
         now: Instant,
         buf: &'b mut [u8],
     ) -> Result<Output<'b>, BufferTooSmall> {
         let now = self.now.max(now);
         if let Some(op) = self.cancel.take() {
-            return Ok(Output::CancelFetch { op });
+            return Ok(Output::CancelFetch(op));
         }
         if self.ledger.due(now) {
             return Ok(self.persist());
@@ -45,11 +45,11 @@ impl Updater {
             self.advance();
             let payload = buf.get(..length).unwrap_or_default();
             let topic = self.cfg.identity.report_topic();
-            return Ok(Output::Publish { id, topic, qos, payload });
+            return Ok(Output::Publish(Publish { id, topic, qos, payload }));
         }
         self.enter(now);
-        if let Some(work) = self.next_work() {
-            return Ok(self.begin_work(work));
+        if let Some(task) = self.next_task() {
+            return Ok(self.begin_task(task));
         }
         if self.is_fetch_due() {
             return Ok(self.begin_fetch());
@@ -58,16 +58,16 @@ impl Updater {
             return Ok(Output::Event(event));
         }
         let (deadline, timer) = self.deadline().unzip();
-        Ok(Output::Idle { deadline, timer, read_body: self.is_reading() })
+        Ok(Output::Idle(Idle { deadline, timer, read_body: self.is_reading() }))
     }
 
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
-    fn persist(&mut self) -> Output<'_> {
+    fn persist(&mut self) -> Output<'static> {
         let op = self.next_op();
         self.ledger.wanted.attempts = self.attempts();
         self.ledger.issue(op, self.now + self.cfg.timing.patience);
-        Output::Persist { op, record: self.ledger.block() }
+        Output::Do(op, Work::Persist(*self.ledger.block()))
     }
 
     /// The message that is due, result first, then version, then progress (O12).
@@ -125,11 +125,11 @@ impl Updater {
 
     /// The slot operation that is due: one at a time, and none of a new attempt before the last
     /// one of the old has ended (O3).
-    fn next_work(&self) -> Option<Work> {
+    fn next_task(&self) -> Option<Task> {
         if self.job.is_some() {
             return None;
         }
-        self.next_slot_action().map(Work::Slot).or_else(|| self.next_storage())
+        self.next_slot_action().map(Task::Slot).or_else(|| self.next_storage())
     }
 
     fn next_slot_action(&self) -> Option<SlotAction> {
@@ -163,29 +163,29 @@ impl Updater {
 
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
-    pub(super) fn next_storage(&self) -> Option<Work> {
+    pub(super) fn next_storage(&self) -> Option<Task> {
         let attempt = self.update.as_ref()?;
         let size = attempt.image.size;
         match &attempt.stage {
-            Stage::Verifying if attempt.synced < size => Some(Work::Sync { upto: size }),
-            Stage::Verifying => Some(Work::Digest { upto: size }),
+            Stage::Verifying if attempt.synced < size => Some(Task::Sync { upto: size }),
+            Stage::Verifying => Some(Task::Digest { upto: size }),
             Stage::Recall(_) => {
-                self.is_checkpoint_due(attempt).then_some(Work::Sync { upto: attempt.stored })
+                self.is_checkpoint_due(attempt).then_some(Task::Sync { upto: attempt.stored })
             }
             Stage::Fetching(_) | Stage::Backoff { .. } => {
                 if self.is_checkpoint_due(attempt) {
-                    return Some(Work::Sync { upto: attempt.stored });
+                    return Some(Task::Sync { upto: attempt.stored });
                 }
                 let trailing = self.cfg.verify == Verify::Trailing;
                 if trailing && attempt.synced > attempt.hashed {
-                    return Some(Work::Digest { upto: attempt.synced });
+                    return Some(Task::Digest { upto: attempt.synced });
                 }
                 let open = !self.stopping
                     && matches!(&attempt.stage,
                     Stage::Fetching(Net::Body(stream)) if stream.skip == 0 && stream.end.is_none());
                 let needs = attempt.stored < size && attempt.erased <= attempt.stored;
                 (open && needs && self.may_write(attempt))
-                    .then(|| Work::Erase { end: self.erase_end(attempt.stored) })
+                    .then(|| Task::Erase { end: self.erase_end(attempt.stored) })
             }
             _ => None,
         }
@@ -224,21 +224,22 @@ impl Updater {
 
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
-    fn begin_work(&mut self, work: Work) -> Output<'_> {
-        let op = self.begin_job(work);
+    fn begin_task(&mut self, task: Task) -> Output<'static> {
+        let op = self.begin_job(task);
         // What is under way stops the reading: the network's deadlines stand still.
         self.advance();
         let (stored, hashed, size) = self
             .update
             .as_ref()
             .map_or((0, 0, 0), |attempt| (attempt.stored, attempt.hashed, attempt.image.size));
-        match work {
-            Work::Erase { end } => Output::Erase { op, range: stored..end, size },
-            Work::Digest { upto } => Output::Digest { op, range: hashed..upto },
-            Work::Slot(action) => Output::Slot { op, action },
+        let work = match task {
+            Task::Erase { end } => Work::Erase { range: stored..end, size },
+            Task::Digest { upto } => Work::Digest { range: hashed..upto },
+            Task::Slot(action) => Work::Slot(action),
             // A write never begins here: it comes with a piece of body.
-            Work::Sync { .. } | Work::Write { .. } => Output::Sync { op },
-        }
+            Task::Sync { .. } | Task::Write { .. } => Work::Sync,
+        };
+        Output::Do(op, work)
     }
 
     /// The last write of the journal failed, or is not answered for so long that a link is given up
@@ -259,7 +260,7 @@ impl Updater {
         });
         // What an answer before brought is counted first.
         let writing =
-            matches!(&self.job, Some(Job { work: Work::Write { .. }, orphan: false, .. }));
+            matches!(&self.job, Some(Job { task: Task::Write { .. }, orphan: false, .. }));
         due && !self.stopping && self.gate.fetch && self.owing == Owing::None && !writing
     }
 
@@ -268,7 +269,7 @@ impl Updater {
     fn begin_fetch(&mut self) -> Output<'_> {
         let op = self.next_op();
         let deadline = self.now + self.cfg.timing.response;
-        let Some(attempt) = &mut self.update else { return Output::CancelFetch { op } };
+        let Some(attempt) = &mut self.update else { return Output::CancelFetch(op) };
         let (from, fresh) = (attempt.stored, attempt.faults.digest);
         let (url, hops) = match &mut attempt.stage {
             Stage::Fetching(Net::Due { hop, hops }) => (hop.take(), *hops),
@@ -279,9 +280,9 @@ impl Updater {
         let url = match &self.update {
             Some(Attempt { stage: Stage::Fetching(Net::Asked { url: Some(url), .. }), .. }) => url,
             Some(attempt) => &attempt.source.url,
-            None => return Output::CancelFetch { op },
+            None => return Output::CancelFetch(op),
         };
-        Output::Fetch { op, url: &url.0, from, fresh }
+        Output::Fetch(Fetch { op, url: &url.0, from, fresh })
     }
 }
 

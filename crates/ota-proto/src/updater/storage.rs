@@ -6,7 +6,7 @@ use crate::digest::Md5;
 use crate::error::StorageError;
 use crate::input::SlotState;
 use crate::journal::{Outcome, Phase, Record};
-use crate::output::{Event, OpId, SlotAction};
+use crate::output::{Done, Event, OpId, SlotAction};
 use crate::time::{Instant, Micros};
 
 use super::Updater;
@@ -20,17 +20,17 @@ const ROLL_BACKS: u8 = 3;
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Job {
     pub(super) op: OpId,
-    pub(super) work: Work,
+    pub(super) task: Task,
     /// When whoever waits for it has waited long enough.
     pub(super) limit: Instant,
     /// The attempt that asked for it is gone: its end only frees the slot (O3).
     pub(super) orphan: bool,
 }
 
-/// What the slot is doing, with the state that its success brings.
+/// The [`crate::Work`] of the slot that is under way, as the state that its success brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum Work {
+pub(super) enum Task {
     Erase { end: u64 },
     Write { end: u64 },
     Sync { upto: u64 },
@@ -44,12 +44,12 @@ const SECOND: u64 = 65_536;
 
 impl Updater {
     /// Begins an operation of the slot.
-    pub(super) fn begin_job(&mut self, work: Work) -> OpId {
+    pub(super) fn begin_job(&mut self, task: Task) -> OpId {
         let op = self.next_op();
         let size = self.update.as_ref().map_or(0, |attempt| attempt.image.size);
         let all = Micros::from_secs(size.checked_div(SECOND).unwrap_or(0));
         let limit = self.now + self.cfg.timing.install + all;
-        self.job = Some(Job { op, work, limit, orphan: false });
+        self.job = Some(Job { op, task, limit, orphan: false });
         op
     }
 
@@ -84,7 +84,7 @@ impl Updater {
             Some(Stage::Restarting { active, .. })
                 if matches!(
                     &self.job,
-                    Some(Job { work: Work::Slot(SlotAction::Activate), orphan: false, .. })
+                    Some(Job { task: Task::Slot(SlotAction::Activate), orphan: false, .. })
                 ) =>
             {
                 *active = true;
@@ -94,29 +94,21 @@ impl Updater {
         }
     }
 
-    /// An erase, write, sync or slot action ended.
-    pub(super) fn complete(&mut self, now: Instant, op: OpId, result: Result<(), StorageError>) {
-        self.enter(now);
-        if let Some(work) = self.take_job(op) {
-            self.resume_deadlines();
-            match (work, result) {
-                (Work::Slot(action), result) => self.on_slot(action, result),
-                (_, Err(error)) => self.fail(reason_of(error)),
-                (work, Ok(())) => self.on_work(work),
-            }
+    /// An operation of the slot ended.
+    pub(super) fn on_done(&mut self, op: OpId, result: Done) {
+        let Some(task) = self.take_job(op) else { return };
+        self.resume_deadlines();
+        match (task, result) {
+            (Task::Slot(action), result) => self.on_slot(action, result.map(|_| ())),
+            (_, Err(error)) => self.fail(reason_of(error)),
+            (Task::Digest { upto }, Ok(Some(digest))) => self.on_digest(upto, digest),
+            (task, Ok(_)) => self.on_task(task),
         }
-        self.advance();
     }
 
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
-    pub(super) fn on_digest(&mut self, op: OpId, result: Result<Md5, StorageError>) {
-        let Some(Work::Digest { upto }) = self.take_job(op) else { return };
-        self.resume_deadlines();
-        let digest = match result {
-            Ok(digest) => digest,
-            Err(error) => return self.fail(reason_of(error)),
-        };
+    fn on_digest(&mut self, upto: u64, digest: Md5) {
         let Some(attempt) = &mut self.update else { return };
         attempt.hashed = upto;
         if upto < attempt.image.size {
@@ -189,16 +181,16 @@ impl Updater {
         self.floor(offset).saturating_add(unit).min(self.storage.capacity)
     }
 
-    fn take_job(&mut self, op: OpId) -> Option<Work> {
+    fn take_job(&mut self, op: OpId) -> Option<Task> {
         let job = self.job.take_if(|job| job.op == op)?;
-        (!job.orphan).then_some(job.work)
+        (!job.orphan).then_some(job.task)
     }
 
-    fn on_work(&mut self, work: Work) {
+    fn on_task(&mut self, task: Task) {
         let Some(attempt) = &mut self.update else { return };
-        match work {
-            Work::Erase { end } => attempt.erased = end,
-            Work::Write { end } => {
+        match task {
+            Task::Erase { end } => attempt.erased = end,
+            Task::Write { end } => {
                 let before = attempt.percent();
                 attempt.stored = end;
                 let percent = attempt.percent();
@@ -207,13 +199,13 @@ impl Updater {
                 }
                 self.note_progress();
             }
-            Work::Sync { upto } => {
+            Task::Sync { upto } => {
                 attempt.synced = upto;
                 attempt.checkpoint_at = self.now;
                 let offset = if upto >= attempt.image.size { upto } else { self.floor(upto) };
                 self.checkpoint(offset);
             }
-            Work::Digest { .. } | Work::Slot(_) => {}
+            Task::Digest { .. } | Task::Slot(_) => {}
         }
     }
 

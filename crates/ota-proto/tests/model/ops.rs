@@ -1,9 +1,9 @@
 //! What may happen to a device.
 
-use ota_proto::{InstallFault, Installed};
+use ota_proto::{Command, InstallFault, Installed, Instant};
 use proptest::prelude::*;
 
-use crate::spec::{Answer, Broken, Command, Policy};
+use crate::spec::{Answer, Broken, Policy};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
@@ -31,6 +31,7 @@ pub(crate) enum Op {
     Persist {
         ok: bool,
     },
+    /// A deferral counts from now on.
     Do(Command),
     /// Milliseconds, every deadline served.
     Sleep(u32),
@@ -146,9 +147,10 @@ fn kind() -> impl Strategy<Value = Kind> {
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         Just(Command::Accept),
-        prop_oneof![Just(0), Just(30), Just(7_200)].prop_map(Command::Defer),
+        prop_oneof![Just(0), Just(30), Just(7_200)]
+            .prop_map(|after| Command::Defer(Instant::from_secs(after))),
         Just(Command::Refuse),
-        Just(Command::Unable),
+        Just(Command::Unable(InstallFault::Machine)),
         Just(Command::Cancel),
         Just(Command::Approve),
         Just(Command::Veto),
@@ -162,7 +164,7 @@ fn command() -> impl Strategy<Value = Command> {
         Just(Command::Confirm),
         Just(Command::RollBack),
         Just(Command::Forgive),
-        Just(Command::Report),
+        Just(Command::ReportNow),
     ]
 }
 

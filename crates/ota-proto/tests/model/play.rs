@@ -1,9 +1,11 @@
 //! Plays operations, and what happens when nothing goes wrong.
 
-use ota_proto::{ContentRange, Installed, ResponseHead, State, TlsError, TransportError};
+use ota_proto::{
+    Command, ContentRange, Installed, ResponseHead, State, TlsError, TransportError, Work,
+};
 
 use crate::ops::{Ends, Op, Transfer};
-use crate::spec::{Answer, Broken, Bytes, Command, S};
+use crate::spec::{Answer, Broken, Bytes, S};
 use crate::world::World;
 
 impl World {
@@ -181,14 +183,17 @@ impl World {
             self.machine.handle_body(self.at(), op, &data[..usize::try_from(bytes).unwrap()]);
         match (expected, result) {
             (Bytes::Stale | Bytes::TooLong | Bytes::TooMany, Err(_)) => {}
-            (Bytes::NotNow, Ok(body)) => assert!(body.consumed == 0 && body.write.is_none()),
+            (Bytes::NotNow, Ok(body)) => assert!(body.consumed == 0 && body.work.is_none()),
             (Bytes::Take { taken, at }, Ok(body)) => {
                 assert_eq!(body.consumed as u64, taken, "bytes taken");
-                assert_eq!(body.write.as_ref().map(|write| write.at), at, "where they go");
                 self.left -= taken.min(self.left);
-                if let (Some(write), Some(at)) = (body.write, at) {
-                    assert_eq!(write.span, 0..body.consumed);
-                    self.job = Some((crate::spec::Job::Write { end: at + taken }, write.op));
+                match (body.work, at) {
+                    (None, None) => {}
+                    (Some((op, Work::Write { at, bytes })), Some(expected)) => {
+                        assert_eq!((at, bytes.len()), (expected, body.consumed), "where they go");
+                        self.job = Some((crate::spec::Job::Write { end: at + taken }, op));
+                    }
+                    (work, at) => panic!("{work:?} at {at:?}"),
                 }
             }
             (expected, result) => panic!("{expected:?}, and the machine: {result:?}"),

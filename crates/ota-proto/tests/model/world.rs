@@ -3,13 +3,13 @@
 
 use ota_proto::journal::Record;
 use ota_proto::{
-    Boot, Comparator, Config, Downgrade, Event, Hold, Identity, InstallFault, Instant, Journal,
-    Md5, OpId, Output, PubId, QoS, SlotInfo, StorageError, Updater,
+    Boot, Command, Comparator, Config, Downgrade, Event, Fetch, Hold, Identity, Idle, Instant,
+    Journal, Md5, OpId, Output, PubId, Publish, QoS, SlotInfo, StorageError, Updater, Work,
 };
 
 use crate::loader::Loader;
 use crate::ops::{Cut, Ends, Fate, Kind};
-use crate::spec::{CAPACITY, Command, ERASE, Job, Note, Offered, Policy, S, Spec};
+use crate::spec::{CAPACITY, ERASE, Job, Note, Offered, Policy, S, Spec};
 
 pub(crate) const UPDATE: &str = "$ota/update/TESTPROD01/dev001";
 const STORAGE: SlotInfo = SlotInfo { capacity: CAPACITY, erase: ERASE as u32, write: 1 };
@@ -117,13 +117,13 @@ impl World {
     fn one(&mut self) -> bool {
         let mut buf = [0; Config::buffer_len()];
         let now = self.at();
-        match self.machine.poll_output(now, &mut buf).unwrap() {
-            Output::Idle { deadline, read_body, .. } => {
+        match self.machine.poll(now, &mut buf).unwrap() {
+            Output::Idle(Idle { deadline, read_body, .. }) => {
                 (self.reading, self.deadline) = (read_body, deadline.map(Instant::as_micros));
                 self.spec.idle(read_body, self.deadline);
                 return true;
             }
-            Output::Publish { id, qos, payload, topic } => {
+            Output::Publish(Publish { id, qos, payload, topic }) => {
                 assert_eq!(topic, "$ota/report/TESTPROD01/dev001");
                 let number = u32::try_from(self.pubs.len()).unwrap();
                 self.pubs.push(id);
@@ -133,23 +133,25 @@ impl World {
                 self.spec.said(number, u8::from(qos == QoS::AtLeastOnce), payload);
                 self.said.push((self.now, text));
             }
-            Output::Fetch { op, from, .. } => {
+            Output::Fetch(Fetch { op, from, .. }) => {
                 (self.fetch, self.left) = (Some(op), 0);
                 self.spec.fetch(from);
             }
-            Output::CancelFetch { op } => {
+            Output::CancelFetch(op) => {
                 self.fetch.take_if(|fetch| *fetch == op);
             }
-            Output::Erase { op, .. } => self.begin(op, Job::Erase),
-            Output::Sync { op } => {
+            Output::Do(op, Work::Erase { .. }) => self.begin(op, Job::Erase),
+            Output::Do(op, Work::Sync) => {
                 let upto = self.spec.stored().expect("an attempt");
                 self.begin(op, Job::Sync { upto });
             }
-            Output::Digest { op, range } => self.begin(op, Job::Digest { upto: range.end }),
-            Output::Slot { op, action } => self.begin(op, Job::Slot(action)),
-            Output::Persist { op, record } => {
-                self.persist = Some((op, *record));
-                self.spec.persist(&Record::decode(record).unwrap().1);
+            Output::Do(op, Work::Digest { range }) => {
+                self.begin(op, Job::Digest { upto: range.end })
+            }
+            Output::Do(op, Work::Slot(action)) => self.begin(op, Job::Slot(action)),
+            Output::Do(op, Work::Persist(record)) => {
+                self.persist = Some((op, record));
+                self.spec.persist(&Record::decode(&record).unwrap().1);
             }
             Output::Event(event) => self.event(&event),
             other => panic!("{other:?}"),
@@ -270,23 +272,16 @@ impl World {
             Ends::Failed => Err(StorageError::Failed),
         };
         let now = self.at();
+        let mut digest = None;
         match job {
-            Job::Erase => self.machine.handle_erased(now, op, result),
-            Job::Write { .. } => self.machine.handle_stored(now, op, result),
-            Job::Sync { .. } => self.machine.handle_synced(now, op, result),
             Job::Digest { .. } => {
                 let md5 = self.machine.offer().map_or(0, |offer| offer.md5.0[0]);
-                let md5 = if ends == Ends::WrongDigest { 99 } else { md5 };
-                self.machine.handle_digest(now, op, result.map(|()| Md5([md5; 16])));
+                digest = Some(Md5([if ends == Ends::WrongDigest { 99 } else { md5 }; 16]));
             }
-            Job::Slot(action) => {
-                if result.is_ok() {
-                    let target = self.target();
-                    self.loader.acts(action, target);
-                }
-                self.machine.handle_slot(now, op, result);
-            }
+            Job::Slot(action) if result.is_ok() => self.loader.acts(action, self.target()),
+            _ => {}
         }
+        self.machine.handle_done(now, op, result.map(|()| digest));
         self.spec.job_ended(result.map(|()| ends != Ends::WrongDigest));
         self.drain();
     }
@@ -305,7 +300,7 @@ impl World {
             self.doubt = Some(record);
         }
         let now = self.at();
-        self.machine.handle_persisted(now, op, result);
+        self.machine.handle_done(now, op, result.map(|()| None));
         self.spec.persisted(ok);
         self.drain();
     }
@@ -315,22 +310,13 @@ impl World {
     }
 
     pub(crate) fn command(&mut self, command: Command) {
-        let (now, machine) = (self.at(), &mut self.machine);
-        let done = match command {
-            Command::Accept => machine.accept(now),
-            Command::Defer(s) => machine.defer(now, Instant::from_micros(self.now + s * S)),
-            Command::Refuse => machine.refuse(now),
-            Command::Unable => machine.unable(now, InstallFault::Machine),
-            Command::Cancel => machine.cancel(now),
-            Command::Approve => machine.approve(now),
-            Command::Veto => machine.veto(now),
-            Command::Install => machine.install(now),
-            Command::Installed(what) => machine.installed(now, what),
-            Command::Confirm => machine.confirm(now),
-            Command::RollBack => machine.roll_back(now),
-            Command::Forgive => machine.forgive(now),
-            Command::Report => machine.report_now(now),
+        let command = match command {
+            Command::Defer(after) => {
+                Command::Defer(Instant::from_micros(self.now + after.as_micros()))
+            }
+            command => command,
         };
+        let done = self.machine.command(self.at(), command);
         assert_eq!(done.is_ok(), self.spec.command(command), "{command:?} is taken");
         self.install &= !matches!(command, Command::Installed(_)) || done.is_err();
         if done.is_ok() && command == Command::Installed(ota_proto::Installed::Running) {

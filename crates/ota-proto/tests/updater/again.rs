@@ -1,6 +1,8 @@
 //! Attempts that fail while the cloud offers the image again and again.
 
-use ota_proto::{Hold, Installed, SlotState, State, StorageError, TlsError, TransportError};
+use ota_proto::{
+    Command, Hold, Installed, SlotState, State, StorageError, TlsError, TransportError,
+};
 
 use crate::bench::*;
 
@@ -86,7 +88,7 @@ fn rule_14_the_pause_after_a_failed_attempt_doubles_and_an_operators_push_does_n
     bench.offer(ms, "1.0.0");
     for _ in 0..8 {
         bench.auto(ms);
-        bench.machine.cancel(at(ms)).unwrap();
+        bench.machine.command(at(ms), Command::Cancel).unwrap();
         bench.auto(ms);
         assert_eq!(bench.machine.state(), State::Idle);
         let failed = ms;
@@ -104,7 +106,7 @@ fn rule_14_the_pause_after_a_failed_attempt_doubles_and_an_operators_push_does_n
     }
     assert_eq!(pauses, [60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
     bench.auto(ms);
-    bench.machine.cancel(at(ms)).unwrap();
+    bench.machine.command(at(ms), Command::Cancel).unwrap();
     bench.auto(ms);
     ms += 40_000;
     bench.offer(ms, "1.0.0");
@@ -138,13 +140,13 @@ fn rule_14_after_eight_refusals_of_the_application_the_next_offer_is_heard() {
         ms += 600_000;
         bench.offer(ms, &format!("1.0.{n}"));
         bench.auto(ms);
-        bench.machine.refuse(at(ms)).unwrap();
+        bench.machine.command(at(ms), Command::Refuse).unwrap();
         bench.auto(ms);
         bench.reply(ms, "0.1.0");
         bench.auto(ms);
     }
     let draw = |bench: &mut Bench, ms: u64, version: &str| {
-        bench.machine.report_now(at(ms)).unwrap();
+        bench.machine.command(at(ms), Command::ReportNow).unwrap();
         bench.auto(ms);
         bench.reply(ms + 100, "0.1.0");
         bench.offer(ms + 200, version);
@@ -252,7 +254,7 @@ fn rule_14_what_is_held_back_is_asked_for_when_its_time_has_come() {
     // Forgiven, or proved: all begins anew.
     let mut bench = Bench::online(config());
     spend(&mut bench, 40_000);
-    bench.machine.forgive(at(50_000)).unwrap();
+    bench.machine.command(at(50_000), Command::Forgive).unwrap();
     bench.auto(50_000);
     assert_eq!(spend(&mut bench, 90_000), (8, 690_000));
 }
@@ -270,7 +272,7 @@ fn rule_14_attempts_are_counted_over_restarts_and_a_success_forgets_them() {
     assert_eq!(spend(&mut bench, 40_000), (0, 600_000));
     let mut bench = Bench::installing(config());
     assert_eq!(bench.journal().attempts, 1);
-    bench.machine.installed(at(2_000), Installed::Running).unwrap();
+    bench.machine.command(at(2_000), Command::Installed(Installed::Running)).unwrap();
     bench.auto(2_000);
     assert_eq!(bench.journal().attempts, 0);
 }

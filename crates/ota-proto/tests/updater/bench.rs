@@ -2,9 +2,9 @@
 
 use ota_proto::journal::Record;
 use ota_proto::{
-    Boot, Config, ContentRange, Digester, FetchError, Identity, Installed, Instant, Journal, Md5,
-    OpId, Output, PubId, ResponseHead, SlotInfo, SlotState, StorageError, Timer, TransportError,
-    Updater,
+    Boot, Command, Config, ContentRange, Digester, Fetch, FetchError, Identity, Idle, Installed,
+    Instant, Journal, Md5, OpId, Output, PubId, Publish, ResponseHead, SlotInfo, SlotState,
+    StorageError, Timer, TransportError, Updater, Work,
 };
 
 use crate::lines::{persisted, said};
@@ -163,47 +163,47 @@ impl Bench {
     fn one(&mut self, ms: u64) -> Option<String> {
         let mut buf = [0; Config::buffer_len()];
         self.last = ms;
-        Some(match self.machine.poll_output(at(ms), &mut buf).unwrap() {
-            Output::Idle { deadline, timer, read_body } => {
+        Some(match self.machine.poll(at(ms), &mut buf).unwrap() {
+            Output::Idle(Idle { deadline, timer, read_body }) => {
                 self.idle = (deadline, timer, read_body);
                 return None;
             }
-            Output::Publish { id, payload, topic, .. } => {
+            Output::Publish(Publish { id, payload, topic, .. }) => {
                 assert_eq!(topic, "$ota/report/TESTPROD01/dev001");
                 self.pubs.push(id);
                 said(payload)
             }
-            Output::Fetch { op, from, fresh, url } => {
+            Output::Fetch(Fetch { op, from, fresh, url }) => {
                 self.open.retain(|(kind, _)| *kind != Kind::Fetch);
                 self.open.push((Kind::Fetch, op));
                 (self.at, self.fresh) = (from, fresh);
                 url.clone_into(&mut self.url);
                 format!("fetch {from}")
             }
-            Output::CancelFetch { op } => {
+            Output::CancelFetch(op) => {
                 self.open.retain(|(_, open)| *open != op);
                 "cancel".into()
             }
-            Output::Erase { op, range, .. } => {
+            Output::Do(op, Work::Erase { range, .. }) => {
                 self.open.push((Kind::Erase, op));
                 format!("erase {range:?}")
             }
-            Output::Sync { op } => {
+            Output::Do(op, Work::Sync) => {
                 self.open.push((Kind::Sync, op));
                 "sync".into()
             }
-            Output::Digest { op, range } => {
+            Output::Do(op, Work::Digest { range }) => {
                 self.open.push((Kind::Digest, op));
                 format!("digest {range:?}")
             }
-            Output::Slot { op, action } => {
+            Output::Do(op, Work::Slot(action)) => {
                 self.open.push((Kind::Slot, op));
                 format!("slot {action:?}")
             }
-            Output::Persist { op, record } => {
+            Output::Do(op, Work::Persist(record)) => {
                 self.open.push((Kind::Persist, op));
-                self.record = Some(*record);
-                persisted(&Record::decode(record).unwrap().1)
+                self.record = Some(record);
+                persisted(&Record::decode(&record).unwrap().1)
             }
             Output::Event(event) => format!("event {event:?}"),
             other => panic!("{other:?}"),
@@ -230,15 +230,8 @@ impl Bench {
 
     fn end(&mut self, ms: u64, kind: Kind, op: OpId, result: Result<(), StorageError>) {
         let (machine, now) = (&mut self.machine, at(ms));
-        match kind {
-            Kind::Erase => machine.handle_erased(now, op, result),
-            Kind::Write => machine.handle_stored(now, op, result),
-            Kind::Sync => machine.handle_synced(now, op, result),
-            Kind::Slot => machine.handle_slot(now, op, result),
-            Kind::Persist => machine.handle_persisted(now, op, result),
-            Kind::Digest => machine.handle_digest(now, op, result.map(|()| md5())),
-            Kind::Fetch => panic!("a fetch has no single end"),
-        }
+        assert!(kind != Kind::Fetch, "a fetch has no single end");
+        machine.handle_done(now, op, result.map(|()| (kind == Kind::Digest).then(md5)));
     }
 
     pub(crate) fn ack(&mut self, ms: u64) {
@@ -303,7 +296,7 @@ impl Bench {
             if let Some((_, op)) = self.open.iter().find(|(kind, _)| *kind == Kind::Write) {
                 let op = *op;
                 self.open.retain(|(_, open)| *open != op);
-                self.machine.handle_stored(at(ms), op, Ok(()));
+                self.machine.handle_done(at(ms), op, Ok(None));
             }
             lines.extend(self.auto(ms));
         }
@@ -316,8 +309,8 @@ impl Bench {
         let image = image();
         let data = &image[usize::try_from(self.at).unwrap()..usize::try_from(upto).unwrap()];
         let body = self.machine.handle_body(at(ms), op, data).unwrap();
-        if let Some(write) = &body.write {
-            self.open.push((Kind::Write, write.op));
+        if let Some((op, _)) = body.work {
+            self.open.push((Kind::Write, op));
         }
         self.at += body.consumed as u64;
         body.consumed > 0
@@ -373,7 +366,7 @@ impl Bench {
     /// From `installing` to the restart, the journal saying `Switching`.
     pub(crate) fn restarting(config: Config) -> Self {
         let mut bench = Self::installing(config);
-        bench.machine.installed(at(2_000), Installed::NeedsRestart).unwrap();
+        bench.machine.command(at(2_000), Command::Installed(Installed::NeedsRestart)).unwrap();
         assert_eq!(bench.auto(2_000), ["slot Activate", "event Restart"]);
         bench
     }

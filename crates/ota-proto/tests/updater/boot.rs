@@ -1,7 +1,7 @@
 //! Boot: evidence beats the journal (docs/rules.md), each row; rules 11 and 13.
 
 use ota_proto::journal::{Outcome, Owed, Phase, Record, Target};
-use ota_proto::{Installed, Reason, SlotInfo, SlotState, State, StorageError, Version};
+use ota_proto::{Command, Installed, Reason, SlotInfo, SlotState, State, StorageError, Version};
 
 use crate::bench::*;
 
@@ -157,7 +157,7 @@ fn boot_armed_with_the_new_version_running_is_a_trial() {
     assert_eq!(lines, ["report 1.0.0", "burning"]);
     assert_eq!(bench.machine.state(), State::Trial);
     let mut silent = bench.clone();
-    bench.machine.confirm(at(1_100)).unwrap();
+    bench.machine.command(at(1_100), Command::Confirm).unwrap();
     bench.reply(1_200, "1.0.0");
     let mut lines = bench.auto(1_200);
     lines.retain(|line| !line.starts_with("event"));
@@ -171,7 +171,7 @@ fn boot_switching_on_trial_is_confirmed_and_done() {
     let (mut bench, lines) = says("1.0.0", SlotState::Trial, Some(&tried(Phase::Switching, 1)));
     assert_eq!(lines, ["report 1.0.0", "burning"]);
     assert_eq!(bench.machine.state(), State::Trial);
-    bench.machine.confirm(at(1_100)).unwrap();
+    bench.machine.command(at(1_100), Command::Confirm).unwrap();
     bench.reply(1_200, "1.0.0");
     let mut lines = bench.auto(1_200);
     lines.retain(|line| !line.starts_with("event"));
@@ -185,7 +185,7 @@ fn boot_fetching_again_after_a_switch_that_happened_late_is_confirmed_and_done()
     let (mut bench, lines) = says("1.0.0", SlotState::Trial, Some(&record));
     assert_eq!(lines, ["report 1.0.0", "burning"]);
     assert_eq!(bench.journal().phase, Phase::Switching);
-    bench.machine.confirm(at(1_100)).unwrap();
+    bench.machine.command(at(1_100), Command::Confirm).unwrap();
     bench.reply(1_200, "1.0.0");
     let mut lines = bench.auto(1_200);
     lines.retain(|line| !line.starts_with("event"));
@@ -307,7 +307,7 @@ fn boot_in_the_middle_of_a_roll_back_goes_on_and_keeps_its_reason() {
     let mut bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
     let lines = bench.auto(0);
     assert!(lines.contains(&"slot RollBack".into()), "{lines:?}");
-    assert!(bench.machine.confirm(at(0)).is_err(), "too late");
+    assert!(bench.machine.command(at(0), Command::Confirm).is_err(), "too late");
     for slot in [SlotState::RolledBack, SlotState::Unknown, SlotState::Confirmed] {
         let (_, lines) = says("0.1.0", slot, Some(&record));
         let said = "fail -5 rolled back: not confirmed".into();
@@ -401,7 +401,7 @@ fn boot_on_a_foreign_trial_asks_and_writes_nothing() {
     bench.reply(1_100, "1.0.0");
     bench.offer(1_200, "2.0.0");
     assert_eq!(bench.auto(1_200), ["event VersionAccepted"]);
-    bench.machine.confirm(at(1_300)).unwrap();
+    bench.machine.command(at(1_300), Command::Confirm).unwrap();
     let lines = bench.auto(1_300);
     assert_eq!(lines, ["slot Confirm", "report 1.0.0"], "no result: it was not our attempt");
 }
@@ -441,7 +441,7 @@ fn rule_13_an_installer_past_its_limit_is_stopped_before_fail() {
     assert!(!lines.iter().any(|line| line.contains("fail")), "it may still be writing");
     bench
         .machine
-        .installed(at(700_000), Installed::Failed(ota_proto::InstallFault::Image))
+        .command(at(700_000), Command::Installed(Installed::Failed(ota_proto::InstallFault::Image)))
         .unwrap();
     assert!(bench.auto(700_000).contains(&"fail -5 install timed out".into()));
 }
@@ -516,14 +516,14 @@ fn rule_13_a_journal_that_fails_is_tried_again_with_growing_pauses() {
 #[test]
 fn rule_13_a_slot_that_cannot_be_switched_is_a_failure_and_a_confirm_is_tried_again() {
     let mut bench = Bench::installing(config());
-    bench.machine.installed(at(2_000), Installed::NeedsRestart).unwrap();
+    bench.machine.command(at(2_000), Command::Installed(Installed::NeedsRestart)).unwrap();
     bench.out(2_000);
     bench.done(2_000, Kind::Persist);
     bench.out(2_000);
     bench.error(2_000, Kind::Slot, StorageError::Failed);
     assert!(bench.auto(2_000).contains(&"fail -5 slot switch failed".into()));
     let (mut bench, _) = says("1.0.0", SlotState::Trial, Some(&tried(Phase::Switching, 1)));
-    bench.machine.confirm(at(1_100)).unwrap();
+    bench.machine.command(at(1_100), Command::Confirm).unwrap();
     bench.reply(1_200, "1.0.0");
     bench.out(1_200);
     bench.error(1_200, Kind::Slot, StorageError::Failed);
@@ -559,7 +559,7 @@ fn rule_13_a_mark_that_stays_is_cleared_three_times_and_no_more() {
 fn rule_13_the_restart_that_ends_a_trial_is_asked_for_once_a_minute() {
     let (mut bench, _) = says("1.0.0", SlotState::Trial, Some(&tried(Phase::Switching, 1)));
     bench.reply(1_100, "1.0.0");
-    bench.machine.roll_back(at(2_000)).unwrap();
+    bench.machine.command(at(2_000), Command::RollBack).unwrap();
     let mut lines: Vec<_> = bench.auto(2_000).iter().map(|line| format!("2000 {line}")).collect();
     lines.extend(bench.until(190_000));
     lines.retain(|line| line.ends_with("event Restart"));
@@ -624,7 +624,7 @@ fn rule_13_a_trial_is_told_of_once_a_minute_until_it_is_confirmed() {
     lines.extend(bench.until(190_000));
     lines.retain(|line| line.ends_with("event Trial"));
     assert_eq!(lines, ["60000 event Trial", "120000 event Trial", "180000 event Trial"]);
-    bench.machine.confirm(at(191_000)).unwrap();
+    bench.machine.command(at(191_000), Command::Confirm).unwrap();
     let lines = bench.until(400_000);
     assert!(!lines.iter().any(|line| line.ends_with("event Trial")), "{lines:?}");
 }
@@ -684,7 +684,7 @@ fn the_journals_hashes_are_those_of_every_build() {
     assert_eq!(record.target.unwrap().etag, fnv("\"1\""));
     bench.body(1_200, SIZE);
     let fault = Installed::Failed(ota_proto::InstallFault::Image);
-    bench.machine.installed(at(2_000), fault).unwrap();
+    bench.machine.command(at(2_000), Command::Installed(fault)).unwrap();
     bench.auto(2_000);
     assert_eq!(bench.journal().guard.unwrap().version, fnv("1.0.0"));
 }

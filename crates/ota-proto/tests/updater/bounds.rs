@@ -2,8 +2,8 @@
 //! caller may hold back, and what a device is made of.
 
 use ota_proto::{
-    BUILT, Boot, ConfigError, Gate, Hold, Installed, Limits, Micros, Peer, ResponseHead, SlotInfo,
-    SlotState, State, Timer, Timing, TransportError, Updater,
+    BUILT, Boot, Command, ConfigError, Gate, Hold, Installed, Limits, Micros, Peer, ResponseHead,
+    SlotInfo, SlotState, State, Timer, Timing, TransportError, Updater,
 };
 
 use crate::bench::*;
@@ -48,8 +48,9 @@ fn rule_9_an_attempt_takes_three_times_the_image_and_no_more() {
         bench.head(ms, &whole).unwrap();
         let op = bench.fetch_op();
         bench.auto(ms);
-        let Ok(body) = bench.machine.handle_body(at(ms), op, &image()[..8_192]) else { break };
-        assert_eq!((body.consumed, body.write), (8_192, None), "passed over");
+        let image = image();
+        let Ok(body) = bench.machine.handle_body(at(ms), op, &image[..8_192]) else { break };
+        assert_eq!((body.consumed, body.work), (8_192, None), "passed over");
         taken += 8_192;
         bench.fetch_failed(ms, TransportError::Closed);
     }
@@ -76,8 +77,8 @@ fn rule_8_what_comes_before_a_surplus_is_taken_in_whatever_pieces_it_comes() {
             let data = &body[given..(given + piece).min(body.len())];
             let Ok(taken) = bench.machine.handle_body(at(1_100), op, data) else { break };
             given += taken.consumed;
-            if let Some(write) = taken.write {
-                bench.machine.handle_stored(at(1_100), write.op, Ok(()));
+            if let Some((op, _)) = taken.work {
+                bench.machine.handle_done(at(1_100), op, Ok(None));
             }
         }
         assert_eq!(given, 10_000, "in pieces of {piece}");
@@ -110,7 +111,7 @@ fn rule_16_a_deadline_says_what_it_is_for() {
     bench.offer(1_000, "1.0.0");
     assert_eq!(bench.out(1_000), ["event Offered"]);
     assert_eq!((bench.idle.0, bench.idle.1), (Some(at(61_000)), Some(Timer::Application)));
-    bench.machine.defer(at(2_000), at(500_000)).unwrap();
+    bench.machine.command(at(2_000), Command::Defer(at(500_000))).unwrap();
     bench.out(2_000);
     assert_eq!((bench.idle.0, bench.idle.1), (Some(at(500_000)), Some(Timer::Deferral)));
 }
@@ -123,7 +124,7 @@ fn an_unanswered_question_is_asked_again_each_minute() {
     bench.offer(1_000, "1.0.0");
     let lines = bench.until(125_000);
     assert_eq!(lines[1..], ["61000 event Offered", "121000 event Offered"], "{lines:?}");
-    bench.machine.accept(at(125_000)).unwrap();
+    bench.machine.command(at(125_000), Command::Accept).unwrap();
     bench.auto(125_000);
     bench.good_head(125_000);
     assert_eq!(bench.body(125_000, SIZE).last().unwrap(), "event Ready");
@@ -143,7 +144,7 @@ fn an_installer_that_does_not_stop_is_told_again_and_its_end_is_a_failure() {
     );
     bench
         .machine
-        .installed(at(726_000), Installed::Failed(ota_proto::InstallFault::Image))
+        .command(at(726_000), Command::Installed(Installed::Failed(ota_proto::InstallFault::Image)))
         .unwrap();
     assert!(bench.auto(726_000).contains(&"fail -5 install timed out".into()));
 }
@@ -183,7 +184,7 @@ fn a_closed_gate_holds_back_and_loses_nothing() {
 #[test]
 fn rule_16_a_result_that_the_gate_holds_back_has_no_deadline() {
     let mut bench = Bench::fetching(config());
-    bench.machine.cancel(at(2_000)).unwrap();
+    bench.machine.command(at(2_000), Command::Cancel).unwrap();
     bench.out(2_000);
     bench.done(2_000, Kind::Persist);
     assert_eq!(bench.out(2_000), ["fail -5 cancelled"]);
@@ -280,9 +281,9 @@ fn what_the_application_sees_follows_the_attempt() {
     let offer = bench.machine.offer().unwrap();
     assert_eq!((offer.version.as_str(), offer.size, offer.md5), ("1.0.0", SIZE, md5()));
     assert_eq!(offer.url, "https://cos.example/a?sign=1");
-    bench.machine.defer(at(1_000), at(9_000)).unwrap();
+    bench.machine.command(at(1_000), Command::Defer(at(9_000))).unwrap();
     assert_eq!(bench.machine.state(), State::Deferred);
-    bench.machine.accept(at(2_000)).unwrap();
+    bench.machine.command(at(2_000), Command::Accept).unwrap();
     assert_eq!(
         (bench.machine.state(), bench.machine.progress()),
         (State::Fetching, Some((0, SIZE)))
@@ -295,10 +296,10 @@ fn what_the_application_sees_follows_the_attempt() {
     bench.good_head(3_000);
     bench.body(3_000, SIZE);
     assert_eq!(bench.machine.state(), State::Ready);
-    bench.machine.install(at(4_000)).unwrap();
+    bench.machine.command(at(4_000), Command::Install).unwrap();
     bench.auto(4_000);
     assert_eq!(bench.machine.state(), State::Installing);
-    bench.machine.installed(at(5_000), Installed::NeedsRestart).unwrap();
+    bench.machine.command(at(5_000), Command::Installed(Installed::NeedsRestart)).unwrap();
     bench.auto(5_000);
     assert_eq!(bench.machine.state(), State::Restarting);
     let record = bench.journal();

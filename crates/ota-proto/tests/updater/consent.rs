@@ -2,8 +2,8 @@
 
 use ota_proto::journal::{Outcome, Phase};
 use ota_proto::{
-    ConfigError, Hold, Identity, Installed, Limits, Micros, Reason, SlotState, State, StorageError,
-    Timing, TransportError,
+    Command, ConfigError, Hold, Identity, Installed, Limits, Micros, Reason, SlotState, State,
+    StorageError, Timing, TransportError, Work,
 };
 
 use crate::bench::*;
@@ -41,7 +41,7 @@ fn half(config: ota_proto::Config, offer: &str) -> Bench {
     let mut bench = Bench::online(config);
     bench.message(1_000, offer);
     assert!(has(&bench.auto(1_000), "event Offered"));
-    bench.machine.accept(at(2_000)).unwrap();
+    bench.machine.command(at(2_000), Command::Accept).unwrap();
     assert!(has(&bench.auto(2_000), "fetch 0"));
     bench.good_head(2_000);
     bench.body(2_000, 8_192);
@@ -72,12 +72,12 @@ fn rule_14_a_restart_begins_nothing_that_was_not_accepted() {
     bench.reply(ms, "0.1.0");
     bench.message(ms + 600_000, &offer);
     assert!(has(&bench.auto(ms + 600_000), "event Offered"));
-    bench.machine.defer(at(ms + 600_000), at(ms + 29_400_000)).unwrap();
+    bench.machine.command(at(ms + 600_000), Command::Defer(at(ms + 29_400_000))).unwrap();
     bench.auto(ms + 600_000);
     let (mut next, lines) = restarted(&bench, asking(), &offer);
     assert!(has(&lines, "event Offered"), "nobody was asked: {lines:?}");
     assert_eq!(next.machine.state(), State::Offered);
-    next.machine.accept(at(200)).unwrap();
+    next.machine.command(at(200), Command::Accept).unwrap();
     assert!(has(&next.auto(200), "fetch 8192"), "the bytes were kept");
     // What was accepted and is under way goes on by itself.
     let (_, lines) = restarted(&half(asking(), &offer), asking(), &offer);
@@ -112,13 +112,13 @@ fn rule_14_consent_ends_with_the_attempt_and_with_a_deferral() {
             bench.auto(3_000);
         }),
         ("cancelled", |bench| {
-            bench.machine.cancel(at(3_000)).unwrap();
+            bench.machine.command(at(3_000), Command::Cancel).unwrap();
             bench.auto(3_000);
         }),
         ("put off when it was whole", |bench| {
             bench.body(3_000, SIZE);
             assert_eq!(bench.machine.state(), State::Ready);
-            bench.machine.defer(at(4_000), at(9_000_000)).unwrap();
+            bench.machine.command(at(4_000), Command::Defer(at(9_000_000))).unwrap();
             bench.auto(4_000);
         }),
     ];
@@ -147,16 +147,19 @@ fn rule_3_another_text_for_the_same_image_ends_consent_and_approval() {
     bench.message(4_000, &offer_with("signature-evil"));
     let lines = bench.auto(4_000);
     assert_eq!(lines, ["event Superseded", "event Offered"]);
-    assert!(bench.machine.approve(at(4_000)).is_err(), "nothing waits for that word");
+    assert!(
+        bench.machine.command(at(4_000), Command::Approve).is_err(),
+        "nothing waits for that word"
+    );
     assert_eq!(bench.machine.offer().unwrap().user_defined, Some("signature-evil"));
-    bench.machine.accept(at(5_000)).unwrap();
+    bench.machine.command(at(5_000), Command::Accept).unwrap();
     let lines = bench.auto(5_000);
     assert!(has(&lines, "event Ready"), "the bytes stay, and are verified anew: {lines:?}");
     // At most once a minute; until then what was asked about is what is installed.
     bench.message(6_000, &offer_with("third"));
     assert_eq!(bench.auto(6_000), [""; 0]);
     assert_eq!(bench.machine.offer().unwrap().user_defined, Some("signature-evil"));
-    bench.machine.approve(at(7_000)).unwrap();
+    bench.machine.command(at(7_000), Command::Approve).unwrap();
     assert!(has(&bench.auto(7_000), "event Install { size: 10000 }"));
     // Once the installer may have begun it is dropped.
     bench.message(70_000, &offer_with("fourth"));
@@ -190,7 +193,7 @@ fn rule_3_another_text_at_any_stage_is_asked_about_and_a_url_alone_is_not() {
             assert_eq!(has(&lines, "event Offered"), again, "{text} {whole}: {lines:?}");
             assert_eq!(bench.machine.state() == State::Offered, again, "{text} {whole}");
             if again {
-                bench.machine.accept(at(5_000)).unwrap();
+                bench.machine.command(at(5_000), Command::Accept).unwrap();
                 let lines = bench.auto(5_000);
                 let on = if whole { "event Ready" } else { "fetch 8192" };
                 assert!(has(&lines, on), "{whole}: {lines:?}");
@@ -240,7 +243,7 @@ fn rule_3_another_text_for_an_image_that_waits_is_looked_at_whichever_word_it_wa
         bench.good_head(1_100);
         assert!(has(&bench.body(1_100, SIZE), "event Ready"));
         if deferred {
-            bench.machine.defer(at(2_000), at(9_000_000)).unwrap();
+            bench.machine.command(at(2_000), Command::Defer(at(9_000_000))).unwrap();
         }
         bench.message(3_000, &offer_with("text").replace("sign=1", "sign=2"));
         assert_eq!(bench.auto(3_000), [""; 0], "a URL alone is no news");
@@ -260,7 +263,7 @@ fn rule_3_a_write_under_way_is_counted_before_the_next_fetch() {
     bench.piece(3_000, 9_000);
     bench.message(3_000, &offer_with("other"));
     bench.out(3_000);
-    bench.machine.accept(at(3_000)).unwrap();
+    bench.machine.command(at(3_000), Command::Accept).unwrap();
     let lines = bench.out(3_000);
     assert!(!lines.iter().any(|line| line.starts_with("fetch")), "{lines:?}");
     bench.done(3_000, Kind::Persist);
@@ -279,7 +282,7 @@ fn o1_another_text_claims_nothing_that_is_not_on_the_medium() {
     bench.message(3_000, &offer_with("other"));
     bench.out(3_000);
     bench.done(3_000, Kind::Persist);
-    bench.machine.accept(at(3_000)).unwrap();
+    bench.machine.command(at(3_000), Command::Accept).unwrap();
     let lines = bench.out(3_000);
     assert_eq!(lines[0], "persist Fetching 1.0.0@8192", "{lines:?}");
     bench.done(3_000, Kind::Persist);
@@ -323,7 +326,7 @@ fn rule_3_an_offer_that_cannot_be_taken_replaces_nothing() {
         let lines = bench.body(2_100, SIZE);
         assert!(has(&lines, "event Install { size: 10000 }"), "{offer}: {lines:?}");
         // When that is over a report draws it again, and it is refused.
-        bench.machine.installed(at(3_000), Installed::Running).unwrap();
+        bench.machine.command(at(3_000), Command::Installed(Installed::Running)).unwrap();
         let lines = bench.auto(3_000);
         assert!(has(&lines, "done") && lines.last().unwrap() == "report 1.0.0", "{lines:?}");
         bench.message(3_100, &offer);
@@ -390,7 +393,7 @@ fn rule_3_an_offer_that_cannot_be_taken_is_refused_once_the_awaited_one_is_withd
 #[test]
 fn rule_6_done_is_marked_as_sent_when_it_is_about_to_leave_and_not_before() {
     let mut bench = Bench::installing(config());
-    bench.machine.installed(at(2_000), Installed::Running).unwrap();
+    bench.machine.command(at(2_000), Command::Installed(Installed::Running)).unwrap();
     assert!(bench.out(2_000)[0].starts_with("persist Owed 1.0.0@10000"));
     bench.done(2_000, Kind::Persist);
     let record = bench.journal();
@@ -453,9 +456,9 @@ fn rule_6_a_record_of_another_device_is_no_record() {
     let update = "$ota/update/TESTPROD01/dev002";
     machine.handle_message(at(1), update, offer_with("x").as_bytes()).unwrap();
     let mut buf = [0; ota_proto::Config::buffer_len()];
-    match machine.poll_output(at(1), &mut buf).unwrap() {
-        ota_proto::Output::Persist { record, .. } => {
-            assert_eq!(ota_proto::journal::Record::decode(record).unwrap().0, 501);
+    match machine.poll(at(1), &mut buf).unwrap() {
+        ota_proto::Output::Do(_, Work::Persist(record)) => {
+            assert_eq!(ota_proto::journal::Record::decode(&record).unwrap().0, 501);
         }
         other => panic!("{other:?}"),
     }
@@ -501,7 +504,7 @@ fn rule_13_a_mark_that_cannot_be_cleared_holds_nothing_up() {
         lines.extend(failing(&mut bench, 1_000));
     }
     assert!(has(&lines, "event Install { size: 10000 }"), "{lines:?}");
-    bench.machine.installed(at(2_000), Installed::NeedsRestart).unwrap();
+    bench.machine.command(at(2_000), Command::Installed(Installed::NeedsRestart)).unwrap();
     let lines = failing(&mut bench, 2_000);
     assert!(has(&lines, "slot Activate") && has(&lines, "event Restart"), "{lines:?}");
     for minute in 1..30 {
@@ -518,7 +521,7 @@ fn rule_13_a_roll_back_that_cannot_be_told_ends_with_the_restart() {
     let record = bench.journal();
     bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
     bench.auto(0);
-    bench.machine.roll_back(at(1_000)).unwrap();
+    bench.machine.command(at(1_000), Command::RollBack).unwrap();
     let mut tries = 0;
     let mut ms = 1_000;
     loop {
@@ -545,16 +548,19 @@ fn rule_13_a_roll_back_that_cannot_be_told_ends_with_the_restart() {
 #[test]
 fn rule_14_forgive_takes_a_refusal_back() {
     let mut bench = Bench::online(asking());
-    assert!(bench.machine.forgive(at(500)).is_err(), "nothing is held against anything");
+    assert!(
+        bench.machine.command(at(500), Command::Forgive).is_err(),
+        "nothing is held against anything"
+    );
     bench.offer(1_000, "1.0.0");
     bench.auto(1_000);
-    bench.machine.refuse(at(2_000)).unwrap();
+    bench.machine.command(at(2_000), Command::Refuse).unwrap();
     let lines = bench.auto(2_000);
     assert!(has(&lines, "fail -5 offer refused"), "{lines:?}");
     bench.reply(2_100, "0.1.0");
     bench.offer(2_100, "1.0.0");
     assert!(!has(&bench.auto(2_100), "event Offered"), "it was refused");
-    bench.machine.forgive(at(3_000)).unwrap();
+    bench.machine.command(at(3_000), Command::Forgive).unwrap();
     assert_eq!(bench.auto(3_000), ["report 0.1.0"], "the cloud is asked for it");
     bench.offer(3_100, "1.0.0");
     assert!(has(&bench.auto(3_100), "event Offered"));

@@ -2,7 +2,8 @@
 //! byte behind the image.
 
 use ota_proto::{
-    Config, Hold, InstallFault, Installed, ResponseHead, SlotInfo, SlotState, TransportError,
+    Command, Config, Hold, InstallFault, Installed, ResponseHead, SlotInfo, SlotState,
+    TransportError,
 };
 
 use crate::bench::*;
@@ -48,7 +49,7 @@ fn rule_8_what_the_network_has_ended_is_not_cancelled() {
         }),
         ("a broken line in a write, and a word to end it", writing(), |b| {
             b.fetch_failed(2_000, TransportError::Closed);
-            b.machine.cancel(at(2_000)).unwrap();
+            b.machine.command(at(2_000), Command::Cancel).unwrap();
         }),
         ("a broken line in a write, and another offer", writing(), |b| {
             b.fetch_failed(2_000, TransportError::Closed);
@@ -71,8 +72,10 @@ fn rule_8_what_the_network_has_not_ended_is_cancelled_once() {
         ("no head in time", asked(), |b| b.machine.handle_timeout(at(21_000))),
         ("no byte in time", in_body(), |b| b.machine.handle_timeout(at(21_000))),
         ("a refusal", asked(), |b| assert!(b.status(2_000, 403).is_err())),
-        ("a word to end it", in_body(), |b| b.machine.cancel(at(2_000)).unwrap()),
-        ("a word to end it in a write", writing(), |b| b.machine.cancel(at(2_000)).unwrap()),
+        ("a word to end it", in_body(), |b| b.machine.command(at(2_000), Command::Cancel).unwrap()),
+        ("a word to end it in a write", writing(), |b| {
+            b.machine.command(at(2_000), Command::Cancel).unwrap()
+        }),
         ("another offer", in_body(), |b| b.offer(2_000, "2.0.0")),
     ];
     for (what, mut bench, end) in ends {
@@ -135,8 +138,8 @@ fn rule_2_of_an_attempt_that_is_over_nothing_more_is_told() {
         let waits = bench.clone().auto(ms).iter().any(|line| line.starts_with(&word));
         assert!(waits, "{event}");
         let failed = Installed::Failed(InstallFault::Machine);
-        if bench.machine.cancel(at(ms)).is_err() {
-            bench.machine.installed(at(ms), failed).unwrap();
+        if bench.machine.command(at(ms), Command::Cancel).is_err() {
+            bench.machine.command(at(ms), Command::Installed(failed)).unwrap();
         }
         let lines = bench.auto(ms);
         assert!(lines.iter().any(|line| line.starts_with("event Finished")), "{event}: {lines:?}");

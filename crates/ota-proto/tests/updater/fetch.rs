@@ -702,7 +702,8 @@ fn rule_9_three_times_the_image_is_not_too_much() {
         bench.at = 0;
         let mut lines = bench.body(ms, SIZE - 1);
         let op = bench.fetch_op();
-        let last = bench.machine.handle_body(at(ms), op, &image()[9_999..]);
+        let last =
+            bench.machine.handle_body(at(ms), op, &image()[9_999..]).map(|body| body.consumed);
         assert_eq!(last.is_ok(), taken, "{extra}");
         if !taken {
             lines.extend(bench.auto(ms));

@@ -1,7 +1,7 @@
 //! Rule 11: checkpoints before something ends, and lives that are too short for one.
 
 use ota_proto::journal::Record;
-use ota_proto::{Hold, SlotInfo, SlotState, TransportError};
+use ota_proto::{Command, Hold, SlotInfo, SlotState, TransportError};
 
 use crate::bench::*;
 
@@ -155,14 +155,14 @@ fn rule_11_what_is_stored_is_made_durable_when_a_deferral_ends() {
     bench.auto(0);
     bench.offer(10, "1.0.0");
     bench.auto(10);
-    bench.machine.accept(at(10)).unwrap();
+    bench.machine.command(at(10), Command::Accept).unwrap();
     bench.auto(10);
     bench.good_head(20);
     bench.body(20, 100);
     let other = offer_text("1.0.0", "https://cos.example/a?sign=1");
     bench.message(1_000, &format!(r#"{{"user_defined":"other",{}"#, &other[1..]));
     assert!(has(&bench.auto(1_000), "event Offered"));
-    bench.machine.defer(at(2_000), at(10_000)).unwrap();
+    bench.machine.command(at(2_000), Command::Defer(at(10_000))).unwrap();
     bench.auto(2_000);
     assert_eq!(bench.journal().target.map(|target| target.offset), Some(0));
     bench.machine.handle_timeout(at(10_000));

@@ -2,7 +2,7 @@
 
 use ota_proto::journal::{Phase, Record, Target};
 use ota_proto::{
-    Comparator, Downgrade, Hold, InstallFault, MessageError, SlotState, State, Version,
+    Command, Comparator, Downgrade, Hold, InstallFault, MessageError, SlotState, State, Version,
 };
 
 use crate::bench::*;
@@ -173,11 +173,14 @@ fn rule_14_a_machine_that_could_not_install_says_so_before_the_first_byte_and_bl
         (InstallFault::NoSpace, "fail -5 no space"),
     ] {
         let mut bench = Bench::online(config.clone());
-        assert!(bench.machine.unable(at(500), fault).is_err(), "there is no offer");
+        assert!(
+            bench.machine.command(at(500), Command::Unable(fault)).is_err(),
+            "there is no offer"
+        );
         bench.offer(1_000, "1.0.0");
         assert_eq!(bench.out(1_000), ["event Offered"]);
         assert!(bench.machine.waits_until().is_some());
-        bench.machine.unable(at(1_500), fault).unwrap();
+        bench.machine.command(at(1_500), Command::Unable(fault)).unwrap();
         let lines = bench.auto(1_500);
         assert_eq!(lines[1], words, "{lines:?}");
         assert!(!lines.iter().any(|line| line.starts_with("fetch")), "{lines:?}");
@@ -195,10 +198,10 @@ fn rule_14_the_application_accepts_or_refuses() {
     assert_eq!(bench.out(1_000), ["event Offered"]);
     assert_eq!(bench.until(61_000), ["61000 event Offered"], "asked again");
     let mut accepted = bench.clone();
-    accepted.machine.accept(at(61_500)).unwrap();
+    accepted.machine.command(at(61_500), Command::Accept).unwrap();
     assert!(accepted.auto(61_500).contains(&"fetch 0".into()));
-    assert!(accepted.machine.accept(at(61_500)).is_err());
-    bench.machine.refuse(at(61_500)).unwrap();
+    assert!(accepted.machine.command(at(61_500), Command::Accept).is_err());
+    bench.machine.command(at(61_500), Command::Refuse).unwrap();
     let lines = bench.auto(61_500);
     assert_eq!(lines[1], "fail -5 offer refused");
     // The cloud offers it again: told once a session.
@@ -214,7 +217,7 @@ fn rule_14_deferred_the_same_offer_is_silent_a_different_one_ends_it() {
     let mut bench = Bench::online(config);
     bench.offer(1_000, "1.0.0");
     bench.out(1_000);
-    bench.machine.defer(at(2_000), at(3_600_000)).unwrap();
+    bench.machine.command(at(2_000), Command::Defer(at(3_600_000))).unwrap();
     bench.offer(3_000, "1.0.0");
     assert_eq!(bench.out(3_000), NONE);
     assert_eq!(bench.idle.0, Some(at(3_600_000)));
@@ -258,7 +261,7 @@ fn offered_another_than_is_stored() -> Bench {
 #[test]
 fn rule_14_a_refused_image_does_not_inherit_the_bytes_of_the_one_before() {
     let mut bench = offered_another_than_is_stored();
-    bench.machine.refuse(at(2_000)).unwrap();
+    bench.machine.command(at(2_000), Command::Refuse).unwrap();
     bench.auto(2_000);
     assert_eq!(bench.journal().target, None, "no byte of 2.0.0 is stored");
 }
@@ -272,7 +275,7 @@ fn rule_14_a_deferral_outlasts_the_daily_report() {
     bench.offer(1_000, "1.0.0");
     bench.out(1_000);
     let (day, two) = (100_000_000, 172_800_000);
-    bench.machine.defer(at(2_000), at(two)).unwrap();
+    bench.machine.command(at(2_000), Command::Defer(at(two))).unwrap();
     let lines = bench.until(day);
     assert!(lines[0].ends_with(" report 0.1.0"), "{lines:?}");
     bench.reply(day, "0.1.0");
@@ -290,15 +293,15 @@ fn rule_14_a_ready_image_may_wait_be_vetoed_and_be_put_off() {
     bench.good_head(1_100);
     assert_eq!(bench.body(1_100, SIZE).last().unwrap(), "event Ready");
     let mut vetoed = bench.clone();
-    vetoed.machine.veto(at(2_000)).unwrap();
+    vetoed.machine.command(at(2_000), Command::Veto).unwrap();
     assert!(vetoed.auto(2_000).contains(&"fail -5 image refused by application".into()));
     let mut deferred = bench.clone();
-    deferred.machine.defer(at(2_000), at(100_000)).unwrap();
+    deferred.machine.command(at(2_000), Command::Defer(at(100_000))).unwrap();
     assert!(deferred.until(100_000).last().unwrap().ends_with("report 0.1.0"));
     deferred.offer(100_100, "1.0.0");
     let lines = deferred.auto(100_100);
     assert_eq!(lines.last().unwrap(), "event Ready", "verified again: {lines:?}");
-    bench.machine.install(at(2_000)).unwrap();
+    bench.machine.command(at(2_000), Command::Install).unwrap();
     assert_eq!(bench.auto(2_000), ["burning", "event Install { size: 10000 }"]);
 }
 
@@ -306,18 +309,23 @@ fn rule_14_a_ready_image_may_wait_be_vetoed_and_be_put_off() {
 fn rule_14_cancel_is_told_and_misuse_has_no_effect() {
     let mut bench = Bench::fetching(config());
     let before = bench.machine.clone();
-    assert!(bench.machine.accept(at(9_000)).is_err());
-    assert!(bench.machine.refuse(at(9_000)).is_err());
-    assert!(bench.machine.approve(at(9_000)).is_err());
-    assert!(bench.machine.veto(at(9_000)).is_err());
-    assert!(bench.machine.install(at(9_000)).is_err());
-    assert!(bench.machine.confirm(at(9_000)).is_err());
-    assert!(bench.machine.roll_back(at(9_000)).is_err());
-    assert!(bench.machine.forgive(at(9_000)).is_err());
-    assert!(bench.machine.installed(at(9_000), ota_proto::Installed::Running).is_err());
-    assert!(bench.machine.defer(at(9_000), at(1)).is_err());
+    assert!(bench.machine.command(at(9_000), Command::Accept).is_err());
+    assert!(bench.machine.command(at(9_000), Command::Refuse).is_err());
+    assert!(bench.machine.command(at(9_000), Command::Approve).is_err());
+    assert!(bench.machine.command(at(9_000), Command::Veto).is_err());
+    assert!(bench.machine.command(at(9_000), Command::Install).is_err());
+    assert!(bench.machine.command(at(9_000), Command::Confirm).is_err());
+    assert!(bench.machine.command(at(9_000), Command::RollBack).is_err());
+    assert!(bench.machine.command(at(9_000), Command::Forgive).is_err());
+    assert!(
+        bench
+            .machine
+            .command(at(9_000), Command::Installed(ota_proto::Installed::Running))
+            .is_err()
+    );
+    assert!(bench.machine.command(at(9_000), Command::Defer(at(1))).is_err());
     assert_eq!(bench.machine, before);
-    bench.machine.cancel(at(9_000)).unwrap();
+    bench.machine.command(at(9_000), Command::Cancel).unwrap();
     assert!(bench.auto(9_000).contains(&"fail -5 cancelled".into()));
 }
 
@@ -355,7 +363,10 @@ fn failed_by(times: u8, fault: InstallFault, words: &str) -> (Bench, u64) {
         bench.auto(ms);
         bench.good_head(ms);
         bench.body(ms, SIZE);
-        bench.machine.installed(at(ms), ota_proto::Installed::Failed(fault)).unwrap();
+        bench
+            .machine
+            .command(at(ms), Command::Installed(ota_proto::Installed::Failed(fault)))
+            .unwrap();
         assert!(bench.auto(ms).contains(&words.into()));
         bench.reply(ms, "0.1.0");
         bench.auto(ms);
@@ -383,7 +394,7 @@ fn rule_14_three_faults_of_the_image_ban_it_and_an_operator_gets_one_attempt() {
     assert!(lines.contains(&"fail -5 image failed here before".into()), "{lines:?}");
     bench.offer(ms + 1, "1.0.0");
     assert_eq!(bench.auto(ms + 1), NONE, "one fail a session");
-    bench.machine.forgive(at(ms + 2)).unwrap();
+    bench.machine.command(at(ms + 2), Command::Forgive).unwrap();
     bench.auto(ms + 2);
     bench.offer(ms + 3, "1.0.0");
     assert!(bench.auto(ms + 3).contains(&"fetch 0".into()), "forgiven");
@@ -500,9 +511,9 @@ fn rule_14_the_word_to_install_is_given_once() {
     let mut bench = Bench::fetching(config);
     bench.good_head(1_100);
     assert_eq!(bench.body(1_100, SIZE).last().unwrap(), "event Ready");
-    bench.machine.install(at(2_000)).unwrap();
+    bench.machine.command(at(2_000), Command::Install).unwrap();
     assert_eq!(bench.auto(2_000), NONE, "it is not approved yet");
-    assert!(bench.machine.install(at(2_100)).is_err(), "it was said before");
+    assert!(bench.machine.command(at(2_100), Command::Install).is_err(), "it was said before");
 }
 
 /// A refresh after a deferral that is of no use ends the attempt; what is stored is still of the
@@ -510,7 +521,7 @@ fn rule_14_the_word_to_install_is_given_once() {
 #[test]
 fn rule_14_an_image_that_fails_before_its_first_byte_claims_none_of_another() {
     let mut bench = offered_another_than_is_stored();
-    bench.machine.defer(at(2_000), at(10_000)).unwrap();
+    bench.machine.command(at(2_000), Command::Defer(at(10_000))).unwrap();
     assert_eq!(bench.until(10_000), ["10000 report 0.1.0"]);
     bench.reply(10_100, "0.1.0");
     bench.message(10_100, &offer_text("2.0.0", "ftp://cos.example/a"));
@@ -563,7 +574,7 @@ fn rule_14_whatever_is_held_against_an_image_can_be_forgiven_alone() {
     // It failed here; an attempt failed for another reason; its offer was refused.
     let (guard, ms) = failed(1);
     let mut attempt = Bench::fetching(config());
-    attempt.machine.cancel(at(2_000)).unwrap();
+    attempt.machine.command(at(2_000), Command::Cancel).unwrap();
     told(&mut attempt, 2_000);
     let mut refusal = Bench::online(config());
     refusal.message(2_000, &offer_text("9.0.0", "ftp://cos.example/a"));
@@ -571,11 +582,11 @@ fn rule_14_whatever_is_held_against_an_image_can_be_forgiven_alone() {
     for (what, mut bench, ms) in
         [("guard", guard, ms), ("attempt", attempt, 3_000), ("refusal", refusal, 3_000)]
     {
-        bench.machine.forgive(at(ms)).expect(what);
+        bench.machine.command(at(ms), Command::Forgive).expect(what);
         assert_eq!(bench.auto(ms).last().unwrap(), "report 0.1.0", "{what}");
         bench.reply(ms, "0.1.0");
         bench.auto(ms);
-        assert!(bench.machine.forgive(at(ms + 1)).is_err(), "{what}: once");
+        assert!(bench.machine.command(at(ms + 1), Command::Forgive).is_err(), "{what}: once");
     }
     // Eight attempts in seven minutes: the next one may begin at 601,000 ms, and before that only
     // when they are forgiven.
@@ -585,6 +596,6 @@ fn rule_14_whatever_is_held_against_an_image_can_be_forgiven_alone() {
         assert!(bench.auto(1_000 + 60_000 * n).contains(&"fetch 0".into()), "{n}");
     }
     let mut later = bench.clone();
-    bench.machine.forgive(at(600_999)).unwrap();
-    assert!(later.machine.forgive(at(601_000)).is_err());
+    bench.machine.command(at(600_999), Command::Forgive).unwrap();
+    assert!(later.machine.command(at(601_000), Command::Forgive).is_err());
 }

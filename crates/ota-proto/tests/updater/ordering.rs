@@ -1,6 +1,6 @@
 //! The ordering table of docs/architecture.md, each row provoked. O16 is the client's.
 
-use ota_proto::{Hold, Installed, SlotInfo, SlotState, StorageError, TransportError};
+use ota_proto::{Command, Hold, Installed, SlotInfo, SlotState, StorageError, TransportError};
 
 use crate::bench::*;
 
@@ -217,7 +217,7 @@ fn o5_install_only_after_digest_approval_journal_and_burning() {
     let lines = bench.body(1_200, SIZE);
     assert_eq!(lines.last().unwrap(), "event Ready");
     assert!(bench.auto(5_000).is_empty(), "not approved");
-    bench.machine.approve(at(6_000)).unwrap();
+    bench.machine.command(at(6_000), Command::Approve).unwrap();
     assert_eq!(bench.out(6_000), ["persist Installing 1.0.0@10000 try 1", "burning"]);
     assert!(bench.out(6_100).is_empty(), "not journalled");
     bench.done(6_200, Kind::Persist);
@@ -227,7 +227,7 @@ fn o5_install_only_after_digest_approval_journal_and_burning() {
 #[test]
 fn o6_activation_only_after_switching_is_journalled() {
     let mut bench = Bench::installing(config());
-    bench.machine.installed(at(2_000), Installed::NeedsRestart).unwrap();
+    bench.machine.command(at(2_000), Command::Installed(Installed::NeedsRestart)).unwrap();
     assert_eq!(bench.out(2_000), ["persist Switching 1.0.0@10000 try 1"]);
     bench.done(2_100, Kind::Persist);
     assert_eq!(bench.out(2_100), ["slot Activate"]);
@@ -244,7 +244,7 @@ fn o7_restart_only_after_activation_and_burning() {
         bench.done(1_200, kind);
         bench.out(1_200);
     }
-    bench.machine.installed(at(2_000), Installed::NeedsRestart).unwrap();
+    bench.machine.command(at(2_000), Command::Installed(Installed::NeedsRestart)).unwrap();
     bench.out(2_000);
     bench.done(2_000, Kind::Persist);
     assert_eq!(bench.out(2_000), ["slot Activate"]);
@@ -274,7 +274,7 @@ fn trial() -> Bench {
 #[test]
 fn o8_confirm_only_after_the_application_and_the_clouds_answer() {
     let mut bench = trial();
-    bench.machine.confirm(at(1_100)).unwrap();
+    bench.machine.command(at(1_100), Command::Confirm).unwrap();
     assert!(bench.out(1_100).is_empty(), "no answer yet");
     // A late answer to what ran before proves nothing of what runs now.
     bench.reply(1_150, "0.1.0");
@@ -289,7 +289,7 @@ fn o8_an_offer_before_the_report_is_no_answer() {
     let record = Bench::restarting(config()).journal();
     let mut bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
     bench.machine.handle_session(at(1_000), true);
-    bench.machine.confirm(at(1_000)).unwrap();
+    bench.machine.command(at(1_000), Command::Confirm).unwrap();
     bench.offer(1_000, "2.0.0");
     assert_eq!(bench.out(1_000), ["report 1.0.0", "burning"]);
 }
@@ -297,7 +297,7 @@ fn o8_an_offer_before_the_report_is_no_answer() {
 #[test]
 fn o9_done_only_after_confirm_and_journal() {
     let mut bench = trial();
-    bench.machine.confirm(at(1_100)).unwrap();
+    bench.machine.command(at(1_100), Command::Confirm).unwrap();
     bench.reply(1_200, "1.0.0");
     bench.out(1_200);
     assert!(bench.out(1_300).is_empty(), "not confirmed yet");
@@ -312,7 +312,10 @@ fn o9_done_only_after_confirm_and_journal() {
 #[test]
 fn o10_fail_only_after_the_journal() {
     let mut bench = Bench::installing(config());
-    bench.machine.installed(at(2_000), Installed::Failed(ota_proto::InstallFault::Image)).unwrap();
+    bench
+        .machine
+        .command(at(2_000), Command::Installed(Installed::Failed(ota_proto::InstallFault::Image)))
+        .unwrap();
     let lines = bench.out(2_000);
     assert_eq!(lines[0], "persist Owed 1.0.0@10000 try 1 Failed(Install) sent");
     assert!(!lines.iter().any(|line| line.starts_with("fail")));
@@ -324,7 +327,7 @@ fn o10_fail_only_after_the_journal() {
 #[test]
 fn o11_roll_back_only_after_the_reason() {
     let mut bench = trial();
-    bench.machine.roll_back(at(1_100)).unwrap();
+    bench.machine.command(at(1_100), Command::RollBack).unwrap();
     assert_eq!(bench.out(1_100), ["persist Switching 1.0.0@10000 try 1 Failed(RolledBack)"]);
     bench.done(1_200, Kind::Persist);
     assert_eq!(bench.out(1_200), ["slot RollBack"]);
@@ -333,7 +336,10 @@ fn o11_roll_back_only_after_the_reason() {
 /// A failed installation, its `fail` on the way at 2,000 ms.
 fn owing() -> Bench {
     let mut bench = Bench::installing(config());
-    bench.machine.installed(at(2_000), Installed::Failed(ota_proto::InstallFault::Image)).unwrap();
+    bench
+        .machine
+        .command(at(2_000), Command::Installed(Installed::Failed(ota_proto::InstallFault::Image)))
+        .unwrap();
     bench.out(2_000);
     bench.done(2_000, Kind::Persist);
     assert_eq!(bench.out(2_000), ["fail -5 install failed"]);
@@ -343,7 +349,7 @@ fn owing() -> Bench {
 #[test]
 fn o12_no_version_report_while_a_result_is_owed() {
     let mut bench = owing();
-    bench.machine.report_now(at(2_100)).unwrap();
+    bench.machine.command(at(2_100), Command::ReportNow).unwrap();
     assert!(bench.out(2_100).is_empty());
     bench.ack(2_200);
     let lines = bench.out(2_200);
@@ -408,7 +414,7 @@ fn o1_an_attempt_that_is_accepted_again_claims_whole_erase_units() {
     bench.auto(0);
     bench.offer(1_000, "1.0.0");
     bench.auto(1_000);
-    bench.machine.accept(at(1_000)).unwrap();
+    bench.machine.command(at(1_000), Command::Accept).unwrap();
     bench.auto(1_000);
     bench.good_head(1_100);
     bench.body(1_100, 20);
@@ -419,7 +425,7 @@ fn o1_an_attempt_that_is_accepted_again_claims_whole_erase_units() {
     let other = offer_text("1.0.0", "https://cos.example/a?sign=2");
     bench.message(70_000, &format!(r#"{{"user_defined":"other",{}"#, &other[1..]));
     assert!(bench.auto(70_000).contains(&"event Offered".into()));
-    bench.machine.accept(at(71_000)).unwrap();
+    bench.machine.command(at(71_000), Command::Accept).unwrap();
     assert_eq!(bench.out(71_000)[0], "persist Fetching 1.0.0@16");
     assert_eq!(bench.machine.progress(), Some((20, SIZE)));
 }

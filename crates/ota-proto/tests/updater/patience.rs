@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use ota_proto::journal::Record;
 use ota_proto::{
-    Coding, InstallFault, Md5, Media, Micros, Outcome, Reason, ResponseHead, SlotState, State,
-    StorageError, TlsError, TransportError,
+    Coding, Command, InstallFault, Md5, Media, Micros, Outcome, Reason, ResponseHead, SlotState,
+    State, StorageError, TlsError, TransportError,
 };
 
 use crate::bench::*;
@@ -235,7 +235,7 @@ fn rule_6_the_last_answer_of_the_open_attempt_is_shown() {
     let ms = bench.next_fetch().unwrap();
     bench.good_head(ms);
     assert_eq!(shown(&bench).as_deref(), Some("200, 10000 bytes"));
-    bench.machine.cancel(at(ms)).unwrap();
+    bench.machine.command(at(ms), Command::Cancel).unwrap();
     assert_eq!(shown(&bench), None);
 }
 
@@ -298,8 +298,8 @@ fn page(bench: &mut Bench, ms: u64, length: u64) {
         let data = vec![b'<'; usize::try_from(left).unwrap()];
         let Ok(body) = bench.machine.handle_body(at(ms), op, &data) else { return };
         left -= body.consumed as u64;
-        if let Some(write) = body.write {
-            bench.machine.handle_stored(at(ms), write.op, Ok(()));
+        if let Some((op, _)) = body.work {
+            bench.machine.handle_done(at(ms), op, Ok(None));
         }
         bench.auto(ms);
     }
@@ -548,7 +548,7 @@ fn rule_8_a_wrong_digest_names_the_coding_of_what_is_stored() {
         }
         for _ in 0..2 {
             let op = bench.take(Kind::Digest);
-            bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
+            bench.machine.handle_done(at(ms), op, Ok(Some(Md5([0; 16]))));
             bench.out(ms);
         }
     };
@@ -648,10 +648,10 @@ fn rule_12_a_clean_download_is_granted_when_the_restarts_are_spent_on_etags() {
         bench.out(ms);
     }
     let op = bench.take(Kind::Digest);
-    bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
+    bench.machine.handle_done(at(ms), op, Ok(Some(Md5([0; 16]))));
     bench.out(ms);
     let op = bench.take(Kind::Digest);
-    bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
+    bench.machine.handle_done(at(ms), op, Ok(Some(Md5([0; 16]))));
     assert_eq!(bench.out(ms), ["persist Fetching 1.0.0@0", "fetch 0"]);
     bench.done(ms, Kind::Persist);
     bench.good_head(ms);
@@ -663,7 +663,7 @@ fn confirmed() -> Bench {
     let record = Bench::restarting(config()).journal();
     let mut bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
     bench.auto(0);
-    bench.machine.confirm(at(60_000)).unwrap();
+    bench.machine.command(at(60_000), Command::Confirm).unwrap();
     bench.auto(60_000);
     bench
 }
@@ -698,7 +698,7 @@ fn rule_14_a_cloud_that_never_answers_rolls_back_and_is_no_strike_against_the_im
     bench.machine.handle_session(at(0), true);
     bench.auto(0);
     bench.reply(100, "1.0.0");
-    bench.machine.confirm(at(1_000)).unwrap();
+    bench.machine.command(at(1_000), Command::Confirm).unwrap();
     let mut ms = 1_000;
     while ms < 599_000 {
         if bench.out(ms).contains(&"slot Confirm".into()) {
@@ -738,15 +738,21 @@ fn rule_16_a_machine_that_cannot_tell_whether_the_image_works_does_not_blame_it(
         let mut bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
         for at_ms in said {
             bench.until(*at_ms);
-            bench.machine.unable(at(*at_ms), InstallFault::Machine).unwrap();
+            bench.machine.command(at(*at_ms), Command::Unable(InstallFault::Machine)).unwrap();
             assert_eq!(bench.machine.state(), State::Trial, "it goes on");
         }
         bench.until(600_000);
         let reason = bench.journal().owed.map(|owed| owed.result);
         assert_eq!(reason, Some(Outcome::Failed(want)), "{said:?}");
-        assert!(bench.machine.unable(at(600_000), InstallFault::Machine).is_err(), "too late");
+        assert!(
+            bench.machine.command(at(600_000), Command::Unable(InstallFault::Machine)).is_err(),
+            "too late"
+        );
     }
     let mut bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));
-    bench.machine.confirm(at(1_000)).unwrap();
-    assert!(bench.machine.unable(at(1_000), InstallFault::Machine).is_err(), "it said yes");
+    bench.machine.command(at(1_000), Command::Confirm).unwrap();
+    assert!(
+        bench.machine.command(at(1_000), Command::Unable(InstallFault::Machine)).is_err(),
+        "it said yes"
+    );
 }

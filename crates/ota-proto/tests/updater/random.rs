@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use ota_proto::journal::Record;
 use ota_proto::{
-    Config, Hold, Installed, Instant, Journal, Md5, OpId, Output, PubId, SlotState, StorageError,
-    TlsError, TransportError, Updater,
+    Command, Config, Fetch, Hold, Idle, Installed, Instant, Journal, Md5, OpId, Output, PubId,
+    Publish, SlotState, StorageError, TlsError, TransportError, Updater, Work,
 };
 use proptest::prelude::*;
 
@@ -60,38 +60,38 @@ fn drain(machine: &mut Updater, asked: &mut Asked, now: Instant) {
         let before = machine.clone();
         let mut none = [0; 0];
         let mut buf = [0; Config::buffer_len()];
-        if machine.poll_output(now, &mut none).is_err() {
+        if machine.poll(now, &mut none).is_err() {
             assert_eq!(*machine, before, "too small a buffer changed the state");
         } else {
             *machine = before;
         }
-        match machine.poll_output(now, &mut buf).unwrap() {
-            Output::Idle { deadline, .. } => {
+        match machine.poll(now, &mut buf).unwrap() {
+            Output::Idle(Idle { deadline, .. }) => {
                 asked.deadline = deadline;
                 return;
             }
-            Output::Publish { id, .. } => asked.pubs.push(id),
-            Output::Fetch { op, .. } => asked.fetches.push(op),
-            Output::CancelFetch { op } => assert!(asked.fetches.contains(&op)),
-            Output::Digest { op, .. } => {
+            Output::Publish(Publish { id, .. }) => asked.pubs.push(id),
+            Output::Fetch(Fetch { op, .. }) => asked.fetches.push(op),
+            Output::CancelFetch(op) => assert!(asked.fetches.contains(&op)),
+            Output::Do(op, Work::Digest { .. }) => {
                 asked.digests.push(op);
                 asked.open.push(op);
             }
-            Output::Erase { op, range, .. } => {
+            Output::Do(op, Work::Erase { range, .. }) => {
                 assert!(range.start < range.end && range.end <= STORAGE.capacity);
                 assert!(range.start % u64::from(STORAGE.erase) == 0);
                 asked.jobs.push(op);
                 asked.open.push(op);
             }
-            Output::Sync { op } | Output::Slot { op, .. } => {
+            Output::Do(op, Work::Sync) | Output::Do(op, Work::Slot(_)) => {
                 asked.jobs.push(op);
                 asked.open.push(op);
             }
-            Output::Persist { op, record } => {
+            Output::Do(op, Work::Persist(record)) => {
                 assert!(asked.persisting.replace(op).is_none(), "two journal writes");
-                let (_, decoded) = Record::decode(record).expect("a record that decodes");
+                let (_, decoded) = Record::decode(&record).expect("a record that decodes");
                 assert!(decoded.is_consistent());
-                asked.record = Some(*record);
+                asked.record = Some(record);
                 asked.persists.push(op);
             }
             Output::Event(_) => {}
@@ -125,13 +125,13 @@ fn fetch_input(machine: &mut Updater, asked: &mut Asked, now: Instant, input: &I
             let data = if choice % 9 == 0 { &[7; 20_000][..] } else { data };
             if let Ok(body) = machine.handle_body(now, op, data) {
                 assert!(body.consumed <= data.len());
-                if let Some(write) = body.write {
-                    assert!(write.span.end <= body.consumed && !write.span.is_empty());
-                    let last = write.at + write.span.len() as u64 - 1;
+                if let Some((op, Work::Write { at, bytes })) = body.work {
+                    assert!(bytes.len() <= body.consumed && !bytes.is_empty());
+                    let last = at + bytes.len() as u64 - 1;
                     let unit = u64::from(STORAGE.erase);
-                    assert_eq!(write.at / unit, last / unit, "a write crosses an erase unit");
-                    asked.jobs.push(write.op);
-                    asked.open.push(write.op);
+                    assert_eq!(at / unit, last / unit, "a write crosses an erase unit");
+                    asked.jobs.push(op);
+                    asked.open.push(op);
                 }
             }
         }
@@ -156,15 +156,15 @@ fn answer(machine: &mut Updater, asked: &mut Asked, now: Instant, input: &Input)
             asked.open.retain(|open| *open != op);
             if asked.digests.contains(&op) {
                 let digest = if choice % 7 == 0 { Md5([0; 16]) } else { md5() };
-                machine.handle_digest(now, op, result(choice).map(|()| digest));
+                machine.handle_done(now, op, result(choice).map(|()| Some(digest)));
             } else {
-                machine.handle_stored(now, op, result(choice));
+                machine.handle_done(now, op, result(choice).map(|()| None));
             }
         }
         21..=23 => {
             let Some(op) = pick(&asked.persists, choice) else { return };
             asked.persisting.take_if(|under| *under == op);
-            machine.handle_persisted(now, op, result(choice));
+            machine.handle_done(now, op, result(choice).map(|()| None));
         }
         _ => {
             if let Some(id) = pick(&asked.pubs, choice) {
@@ -194,19 +194,20 @@ fn other(machine: &mut Updater, asked: &mut Asked, now: Instant, input: &Input) 
         _ => {
             let before = machine.clone();
             let done = match choice % 13 {
-                0 => machine.accept(now),
-                1 => machine.defer(now, now + Duration::from_secs(u64::from(choice))),
-                2 => machine.refuse(now),
-                3 => machine.cancel(now),
-                4 => machine.approve(now),
-                5 => machine.veto(now),
-                6 => machine.install(now),
-                7 => machine.installed(now, Installed::NeedsRestart),
-                8 => machine.installed(now, Installed::Running),
-                9 => machine.confirm(now),
-                10 => machine.roll_back(now),
-                11 => machine.forgive(now),
-                _ => machine.report_now(now),
+                0 => machine.command(now, Command::Accept),
+                1 => machine
+                    .command(now, Command::Defer(now + Duration::from_secs(u64::from(choice)))),
+                2 => machine.command(now, Command::Refuse),
+                3 => machine.command(now, Command::Cancel),
+                4 => machine.command(now, Command::Approve),
+                5 => machine.command(now, Command::Veto),
+                6 => machine.command(now, Command::Install),
+                7 => machine.command(now, Command::Installed(Installed::NeedsRestart)),
+                8 => machine.command(now, Command::Installed(Installed::Running)),
+                9 => machine.command(now, Command::Confirm),
+                10 => machine.command(now, Command::RollBack),
+                11 => machine.command(now, Command::Forgive),
+                _ => machine.command(now, Command::ReportNow),
             };
             if done.is_err() {
                 assert_eq!(*machine, before, "misuse has no effect");
@@ -288,7 +289,7 @@ fn rule_15_nothing_secret_is_shown() {
     let (mut copy, mut buffer) = (bench.machine.clone(), [0; Config::buffer_len()]);
     let mut outputs = String::new();
     while !outputs.contains("Idle") {
-        outputs += &format!("{:?}\n", copy.poll_output(at(1_000), &mut buffer).unwrap());
+        outputs += &format!("{:?}\n", copy.poll(at(1_000), &mut buffer).unwrap());
     }
     assert!(outputs.contains("Fetch") && !outputs.contains("SECRET"), "{outputs}");
     bench.out(1_000);

@@ -1,7 +1,7 @@
 //! Rules 1, 6 and 7: sessions, results, idle.
 
 use ota_proto::journal::{Outcome, Owed, Phase, Record, Target};
-use ota_proto::{Installed, Reason, SlotState, Version};
+use ota_proto::{Command, Installed, Reason, SlotState, Version};
 
 use crate::bench::*;
 
@@ -112,7 +112,10 @@ fn rule_6_a_result_without_puback_is_sent_again_the_same() {
 #[test]
 fn rule_6_a_result_in_the_air_is_sent_again_after_a_reset() {
     let mut bench = Bench::installing(config());
-    bench.machine.installed(at(2_000), Installed::Failed(ota_proto::InstallFault::Image)).unwrap();
+    bench
+        .machine
+        .command(at(2_000), Command::Installed(Installed::Failed(ota_proto::InstallFault::Image)))
+        .unwrap();
     bench.out(2_000);
     bench.done(2_000, Kind::Persist);
     assert_eq!(bench.out(2_000), ["fail -5 install failed"]);
@@ -125,7 +128,7 @@ fn rule_6_a_result_in_the_air_is_sent_again_after_a_reset() {
 #[test]
 fn rule_6_installed_in_place_is_done_without_a_restart() {
     let mut bench = Bench::installing(config());
-    bench.machine.installed(at(2_000), Installed::Running).unwrap();
+    bench.machine.command(at(2_000), Command::Installed(Installed::Running)).unwrap();
     let lines = bench.auto(2_000);
     let mut sorted = lines.clone();
     sorted.retain(|line| !line.starts_with("event"));

@@ -1,6 +1,6 @@
 //! A snapshot (feature `snapshot`) is the machine; one that was tampered with is refused.
 
-use ota_proto::{Comparator, Downgrade, Hold, InstallFault, Installed, Updater};
+use ota_proto::{Command, Comparator, Downgrade, Hold, InstallFault, Installed, Updater};
 use serde_json::{Value, json};
 
 use crate::bench::*;
@@ -19,7 +19,10 @@ fn a_machine_that_was_written_and_read_is_the_same_and_goes_on() {
     let mut waiting = Bench::fetching(config());
     waiting.status(1_100, 503).unwrap_err();
     let mut failed = Bench::installing(config());
-    failed.machine.installed(at(2_000), Installed::Failed(InstallFault::Image)).unwrap();
+    failed
+        .machine
+        .command(at(2_000), Command::Installed(Installed::Failed(InstallFault::Image)))
+        .unwrap();
     // A record is on its way, and its block is part of the machine.
     let mut persisting = Bench::online(config());
     persisting.offer(1_000, "1.0.0");

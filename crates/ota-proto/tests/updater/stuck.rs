@@ -1,7 +1,7 @@
 //! Rules 9 and 16: a slot or a journal that never answers.
 
 use ota_proto::journal::Phase;
-use ota_proto::{Digester, Installed, Outcome, Reason, SlotState, State, StorageError};
+use ota_proto::{Command, Digester, Installed, Outcome, Reason, SlotState, State, StorageError};
 
 use crate::bench::*;
 
@@ -49,7 +49,7 @@ fn rule_16_no_operation_of_the_slot_is_waited_for_for_ever() {
 #[test]
 fn rule_16_a_switch_that_is_never_answered_is_left_to_the_restart() {
     let mut bench = Bench::installing(config());
-    bench.machine.installed(at(2_000), Installed::NeedsRestart).unwrap();
+    bench.machine.command(at(2_000), Command::Installed(Installed::NeedsRestart)).unwrap();
     bench.out(2_000);
     bench.done(2_000, Kind::Persist);
     assert!(has(&bench.out(2_000), "slot Activate"));
@@ -66,7 +66,7 @@ fn rule_16_a_switch_that_is_never_answered_is_left_to_the_restart() {
     bench.auto(0);
     bench.reply(100, "1.0.0");
     bench.auto(100);
-    bench.machine.confirm(at(1_000)).unwrap();
+    bench.machine.command(at(1_000), Command::Confirm).unwrap();
     assert!(has(&bench.out(1_000), "slot Confirm"));
     bench.open.clear();
     let lines = bench.until(700_000);
@@ -79,7 +79,7 @@ fn rule_16_a_switch_that_is_never_answered_is_left_to_the_restart() {
 #[test]
 fn rule_16_a_switch_that_the_journal_never_held_is_a_failure_and_no_restart() {
     let mut bench = Bench::installing(config());
-    bench.machine.installed(at(2_000), Installed::NeedsRestart).unwrap();
+    bench.machine.command(at(2_000), Command::Installed(Installed::NeedsRestart)).unwrap();
     assert_eq!(bench.out(2_000)[0], "persist Switching 1.0.0@10000 try 1");
     bench.open.clear();
     let mut lines = bench.until(1_801_999);
@@ -154,7 +154,7 @@ fn rule_16_a_limit_that_passed_while_nobody_waited_for_it_is_served_in_the_same_
     let mut bench = hashing();
     for _ in 0..2 {
         let op = bench.take(Kind::Digest);
-        bench.machine.handle_digest(at(2_000_000), op, Ok(Digester::new().finish()));
+        bench.machine.handle_done(at(2_000_000), op, Ok(Some(Digester::new().finish())));
         bench.out(2_000_000);
     }
     assert_eq!(bench.machine.state(), State::Fetching);

@@ -8,10 +8,10 @@ use crate::fetch::{part, resumed};
 /// The medium does not hold what was offered: it is read twice before that is believed.
 fn wrong(bench: &mut Bench, ms: u64) {
     let op = bench.take(Kind::Digest);
-    bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
+    bench.machine.handle_done(at(ms), op, Ok(Some(Md5([0; 16]))));
     assert_eq!(bench.out(ms), [format!("digest 0..{SIZE}")], "read once more");
     let op = bench.take(Kind::Digest);
-    bench.machine.handle_digest(at(ms), op, Ok(Md5([0; 16])));
+    bench.machine.handle_done(at(ms), op, Ok(Some(Md5([0; 16]))));
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn rule_12_a_bit_that_was_read_wrongly_once_costs_a_second_hash_and_nothing_else
             bench.out(1_100);
         }
         let op = bench.take(Kind::Digest);
-        bench.machine.handle_digest(at(1_100), op, Ok(Md5([0; 16])));
+        bench.machine.handle_done(at(1_100), op, Ok(Some(Md5([0; 16]))));
         assert_eq!(bench.out(1_100), ["digest 0..10000"], "{verify:?}");
         bench.done(1_100, Kind::Digest);
         let lines = bench.auto(1_100);

@@ -1,6 +1,8 @@
 //! The alphabet: what may happen next, and what it does.
 
-use ota_proto::{Hold, InstallFault, Installed, StorageError, TlsError, TransportError, Verify};
+use ota_proto::{
+    Command, Hold, InstallFault, Installed, Instant, StorageError, TlsError, TransportError, Verify,
+};
 
 use crate::setup::Setup;
 
@@ -19,24 +21,6 @@ pub enum Head {
     OtherPart,
     /// Ask elsewhere.
     Redirect,
-}
-
-/// What the application may say at any moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // the commands of `Updater`
-pub enum Command {
-    Accept,
-    Defer,
-    Refuse,
-    Cancel,
-    Approve,
-    Veto,
-    Install,
-    Installed(Installed),
-    Confirm,
-    RollBack,
-    Forgive,
-    ReportNow,
 }
 
 /// Power, and what is under way when it goes.
@@ -92,7 +76,7 @@ pub enum Action {
     Late,
     /// Fault: 30 s pass, and nobody calls.
     Stall,
-    /// Fault: the application says this now.
+    /// Fault: the application says this now. A deferral counts from then.
     Command(Command),
     /// Fault: the journal write fails; its record is on the medium (`true`) or not.
     PersistFails(bool),
@@ -278,7 +262,7 @@ impl Env {
 
 const COMMANDS: [Command; 15] = [
     Command::Accept,
-    Command::Defer,
+    Command::Defer(Instant::from_secs(40)),
     Command::Refuse,
     Command::Cancel,
     Command::Approve,

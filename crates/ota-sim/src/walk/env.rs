@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use ota_proto::journal::Record;
 use ota_proto::{
-    Boot, Config, Event, Instant, OpId, Output, PubId, QoS, Rng, SlotInfo, State, Updater,
+    Boot, Config, Event, Fetch, Idle, Instant, OpId, Output, PubId, Publish, QoS, Rng, SlotInfo,
+    State, Updater, Work,
 };
 
 use crate::flash::FlashOp;
@@ -188,7 +189,7 @@ impl Env {
         for _ in 0..100 {
             let Some(mut device) = self.device.take() else { return };
             let mut buf = [0; Config::buffer_len()];
-            let idle = match device.poll_output(self.now, &mut buf) {
+            let idle = match device.poll(self.now, &mut buf) {
                 Ok(output) => self.take(setup, &output),
                 Err(error) => {
                     self.watch.break_rule(error.to_string());
@@ -210,39 +211,41 @@ impl Env {
     /// Takes one output; whether it was the last.
     fn take(&mut self, setup: &Setup, output: &Output<'_>) -> bool {
         match output {
-            Output::Idle { deadline, timer, read_body } => {
+            Output::Idle(Idle { deadline, timer, read_body }) => {
                 self.deadline = *deadline;
                 self.reading = *read_body;
                 self.note(setup, What::Idle(*deadline, *timer));
                 return true;
             }
-            Output::Publish { id, qos, payload, .. } => self.publish(setup, *id, *qos, payload),
-            Output::Fetch { op, from, .. } => {
+            Output::Publish(Publish { id, qos, payload, .. }) => {
+                self.publish(setup, *id, *qos, payload)
+            }
+            Output::Fetch(Fetch { op, from, .. }) => {
                 self.note(setup, What::Fetch(*op, *from));
                 self.get = Some(Get { op: *op, at: *from, body: false });
             }
-            Output::CancelFetch { op } => {
+            Output::CancelFetch(op) => {
                 self.note(setup, What::Cancel(*op));
                 self.get.take_if(|get| get.op == *op);
             }
-            Output::Erase { op, range, .. } => {
+            Output::Do(op, Work::Erase { range, .. }) => {
                 let job = Job::Flash(FlashOp::Erase(range.clone()));
                 self.begin(setup, *op, job, What::Erase(*op, range.clone()));
             }
-            Output::Sync { op } => self.begin(setup, *op, Job::Sync, What::Sync(*op)),
-            Output::Digest { op, range } => {
+            Output::Do(op, Work::Sync) => self.begin(setup, *op, Job::Sync, What::Sync(*op)),
+            Output::Do(op, Work::Digest { range }) => {
                 let what = What::Digest(*op, range.clone());
                 self.begin(setup, *op, Job::Digest(range.end), what);
             }
-            Output::Slot { op, action } => {
+            Output::Do(op, Work::Slot(action)) => {
                 self.begin(setup, *op, Job::Slot(*action), What::Slot(*op, *action));
             }
-            Output::Persist { op, record } => {
+            Output::Do(op, Work::Persist(record)) => {
                 match Record::decode(record) {
                     Ok((_, record)) => self.note(setup, What::Persist(*op, record)),
                     Err(error) => self.watch.break_rule(format!("bad record: {error}")),
                 }
-                self.storage.persist = Some((*op, Box::new(**record)));
+                self.storage.persist = Some((*op, Box::new(*record)));
             }
             Output::Event(event) => {
                 self.note(setup, What::Event(event.clone()));

@@ -22,7 +22,7 @@ use ota_proto::{Hold, Verify};
 use crate::setup::{Image, Setup};
 use crate::trace::Trace;
 
-pub use act::{Action, Command, Cut, Head};
+pub use act::{Action, Cut, Head};
 
 use env::{Env, VERSIONS};
 

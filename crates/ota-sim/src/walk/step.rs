@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 use ota_proto::{
-    Body, ContentRange, Installed, Instant, Misuse, QoS, ResponseHead, Rng, StorageError, Updater,
+    Body, Command, ContentRange, Installed, Instant, QoS, ResponseHead, Rng, StorageError, Updater,
+    Work,
 };
 
 use crate::flash::FlashOp;
@@ -11,7 +12,7 @@ use crate::setup::Setup;
 use crate::trace::{Heard, Said, What};
 use crate::world::{Cut as PowerCut, Job};
 
-use super::act::{Action, Command, Cut, Head};
+use super::act::{Action, Cut, Head};
 use super::env::{Ask, Down, Env, VERSIONS, version};
 
 const ETAG: Option<&[u8]> = Some(b"\"1\"");
@@ -107,7 +108,7 @@ impl Env {
             self.storage.journal.write(&block);
         }
         if let Some(device) = &mut self.device {
-            device.handle_persisted(self.now, op, result);
+            device.handle_done(self.now, op, result.map(|()| None));
         }
         self.note(setup, What::Persisted(op, result.is_ok()));
     }
@@ -123,19 +124,10 @@ impl Env {
             Err(why) => return self.watch.break_rule(why),
         };
         self.note(setup, What::Done(op, error.is_none()));
-        let result = error.map_or(Ok(()), Err);
+        let result = error.map_or(Ok(digest), Err);
         let (now, Some(device)) = (self.now, &mut self.device) else { return };
         for _ in 0..=u8::from(twice) {
-            match job {
-                Job::Flash(FlashOp::Erase(_)) => device.handle_erased(now, op, result),
-                Job::Flash(FlashOp::Write(..)) => device.handle_stored(now, op, result),
-                Job::Sync => device.handle_synced(now, op, result),
-                Job::Slot(_) => device.handle_slot(now, op, result),
-                Job::Digest(_) => {
-                    let digest = result.and(digest.ok_or(StorageError::Failed));
-                    device.handle_digest(now, op, digest);
-                }
-            }
+            device.handle_done(now, op, result);
         }
     }
 
@@ -143,7 +135,7 @@ impl Env {
         let Some((op, _)) = self.storage.job.take() else { return };
         self.note(setup, What::Done(op, false));
         if let Some(device) = &mut self.device {
-            device.handle_digest(self.now, op, Ok(ota_proto::Md5([7; 16])));
+            device.handle_done(self.now, op, Ok(Some(ota_proto::Md5([7; 16]))));
         }
     }
 
@@ -234,7 +226,11 @@ impl Env {
         let now = self.now;
         let Some(device) = &mut self.device else { return };
         let before = device.clone();
-        let (taken, word) = give(device, now, command);
+        let command = match command {
+            Command::Defer(after) => Command::Defer(now + after.since(Instant::ZERO)),
+            command => command,
+        };
+        let taken = device.command(now, command);
         let kept = taken.is_ok() || *device == before;
         if !kept {
             self.watch.break_rule(format!("a misuse had an effect: {command:?}"));
@@ -244,7 +240,7 @@ impl Env {
                 let version = self.storage.installing();
                 self.storage.loader.replace(&version);
             }
-            self.note(setup, What::Command(word));
+            self.note(setup, What::Command(name(command)));
         }
     }
 
@@ -343,13 +339,11 @@ impl Env {
         let op = get.op;
         let Some(device) = &mut self.device else { return };
         match device.handle_body(self.now, op, &piece) {
-            Ok(Body { consumed, write }) => {
+            Ok(Body { consumed, work }) => {
                 get.at += consumed as u64;
-                if let Some(write) = write {
-                    let span = piece.get(write.span.clone()).unwrap_or(&[]).to_vec();
-                    let end = write.at + span.len() as u64;
-                    let what = What::Write(write.op, write.at..end);
-                    self.begin(setup, write.op, Job::Flash(FlashOp::Write(write.at, span)), what);
+                if let Some((op, Work::Write { at, bytes })) = work {
+                    let what = What::Write(op, at..at + bytes.len() as u64);
+                    self.begin(setup, op, Job::Flash(FlashOp::Write(at, bytes.to_vec())), what);
                 }
             }
             Err(_) => self.get = None,
@@ -357,24 +351,21 @@ impl Env {
     }
 }
 
-fn give(
-    device: &mut Updater,
-    now: Instant,
-    command: Command,
-) -> (Result<(), Misuse>, &'static str) {
+fn name(command: Command) -> &'static str {
     match command {
-        Command::Accept => (device.accept(now), "accept"),
-        Command::Defer => (device.defer(now, now + Duration::from_secs(40)), "defer"),
-        Command::Refuse => (device.refuse(now), "refuse"),
-        Command::Cancel => (device.cancel(now), "cancel"),
-        Command::Approve => (device.approve(now), "approve"),
-        Command::Veto => (device.veto(now), "veto"),
-        Command::Install => (device.install(now), "install"),
-        Command::Installed(what) => (device.installed(now, what), "installed"),
-        Command::Confirm => (device.confirm(now), "confirm"),
-        Command::RollBack => (device.roll_back(now), "roll back"),
-        Command::Forgive => (device.forgive(now), "forgive"),
-        Command::ReportNow => (device.report_now(now), "report now"),
+        Command::Accept => "accept",
+        Command::Defer(_) => "defer",
+        Command::Refuse => "refuse",
+        Command::Cancel => "cancel",
+        Command::Approve => "approve",
+        Command::Veto => "veto",
+        Command::Install => "install",
+        Command::Installed(_) => "installed",
+        Command::Confirm => "confirm",
+        Command::RollBack => "roll back",
+        Command::Forgive => "forgive",
+        Command::ReportNow => "report now",
+        _ => "another",
     }
 }
 

@@ -1,8 +1,7 @@
 //! The device's program: what the client puts out, and the application beside it.
 
 use ota_proto::journal::Record;
-use ota_proto::{Boot, Event, Instant, OpId, SlotInfo, StorageError};
-use ota_wire::adapter::Answer;
+use ota_proto::{Boot, Command, Event, Instant, OpId, SlotInfo, StorageError, Work};
 use ota_wire::client::{Config, DeviceIndex, Event as ClientEvent, Found, LinkKind, Output};
 use ota_wire::mqtt::Login;
 use ota_wire::record::{Machine, Recorder};
@@ -42,7 +41,7 @@ impl World {
     /// Takes one output; `false` when the device is idle or off.
     pub(super) fn step_device(&mut self) -> bool {
         let Some(client) = &mut self.client else { return false };
-        let output = client.poll_output(self.now);
+        let output = client.poll(self.now);
         self.lives.note(&output);
         match own(output) {
             Out::Idle(idle, timer) => {
@@ -112,11 +111,10 @@ impl World {
             self.lives.note(&received);
             let more = received.consumed > 0 || received.found.is_some();
             match received.found {
-                Some(Found::Write { write, .. }) => {
-                    let span = rx.get(write.span.clone()).unwrap_or_default().to_vec();
-                    let end = write.at.saturating_add(span.len() as u64);
-                    let what = What::Write(write.op, write.at..end);
-                    self.begin_job(write.op, Job::Flash(FlashOp::Write(write.at, span)), what);
+                Some(Found::Write { op, at, span, .. }) => {
+                    let span = rx.get(span).unwrap_or_default().to_vec();
+                    let what = What::Write(op, at..at.saturating_add(span.len() as u64));
+                    self.begin_job(op, Job::Flash(FlashOp::Write(at, span)), what);
                 }
                 Some(other) => self.broken.push(format!("for the application: {other:?}")),
                 None => {}
@@ -164,16 +162,8 @@ impl World {
         let now = self.now;
         self.touched();
         let Some(mut device) = self.updater() else { return };
-        let answer = match (job, digest) {
-            (Job::Flash(FlashOp::Erase(_)), _) => Answer::Erased(Ok(())),
-            (Job::Flash(FlashOp::Write(..)), _) => Answer::Stored(Ok(())),
-            (Job::Sync, _) => Answer::Synced(Ok(())),
-            (Job::Slot(_), _) => Answer::Slot(Ok(())),
-            (Job::Digest(_), _) if unreadable => Answer::Digest(Err(StorageError::Failed)),
-            (Job::Digest(_), Some(digest)) => Answer::Digest(Ok(digest)),
-            (Job::Digest(_), None) => return,
-        };
-        device.tell(now, op, answer);
+        let result = if unreadable { Err(StorageError::Failed) } else { Ok(digest) };
+        device.handle_done(now, op, result);
     }
 
     pub(super) fn end_persist(&mut self, op: OpId) {
@@ -184,7 +174,7 @@ impl World {
         let now = self.now;
         self.touched();
         if let Some(mut device) = self.updater() {
-            device.tell(now, op, Answer::Persisted(Ok(())));
+            device.handle_done(now, op, Ok(None));
         }
     }
 
@@ -292,9 +282,9 @@ impl World {
         let Some(mut device) = self.updater() else { return };
         // One that does not fit any more has no effect.
         let _ = match act {
-            Act::Installed(what) => device.installed(now, what),
-            Act::Judge(Verdict::Confirm) => device.confirm(now),
-            Act::Judge(Verdict::RollBack) => device.roll_back(now),
+            Act::Installed(what) => device.command(now, Command::Installed(what)),
+            Act::Judge(Verdict::Confirm) => device.command(now, Command::Confirm),
+            Act::Judge(Verdict::RollBack) => device.command(now, Command::RollBack),
             Act::Judge(Verdict::Silent)
             | Act::Accept
             | Act::Defer(_)
@@ -309,18 +299,20 @@ pub(super) fn own(output: Output<'_>) -> Out {
     match output {
         Output::Connect { link, .. } => Out::Connect(link),
         Output::Close { link } => Out::Close(link),
-        Output::Erase { op, range, .. } => {
+        Output::Do { op, work: Work::Erase { range, .. }, .. } => {
             let what = What::Erase(op, range.clone());
             Out::Job(op, Job::Flash(FlashOp::Erase(range)), Box::new(what))
         }
-        Output::Sync { op, .. } => Out::Job(op, Job::Sync, Box::new(What::Sync(op))),
-        Output::Digest { op, range, .. } => {
+        Output::Do { op, work: Work::Sync, .. } => {
+            Out::Job(op, Job::Sync, Box::new(What::Sync(op)))
+        }
+        Output::Do { op, work: Work::Digest { range, .. }, .. } => {
             Out::Job(op, Job::Digest(range.end), Box::new(What::Digest(op, range)))
         }
-        Output::Slot { op, action, .. } => {
+        Output::Do { op, work: Work::Slot(action), .. } => {
             Out::Job(op, Job::Slot(action), Box::new(What::Slot(op, action)))
         }
-        Output::Persist { op, record, .. } => Out::Persist(op, Box::new(record)),
+        Output::Do { op, work: Work::Persist(record), .. } => Out::Persist(op, Box::new(record)),
         Output::Event(event) => Out::Event(event),
         Output::Idle { deadline, timer, read_broker, read_store } => {
             Out::Idle(Idle { deadline, read_broker, read_store, woken: false }, timer)

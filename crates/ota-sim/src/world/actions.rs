@@ -1,6 +1,6 @@
 //! What happens to a device from outside: power, packets, its application.
 
-use ota_proto::{Boot, Event, Hold, Installed, Peer, QoS, Rng, SlotInfo, Updater};
+use ota_proto::{Boot, Command, Event, Hold, Installed, Peer, QoS, Rng, SlotInfo, Updater};
 
 use crate::app::{Act, Install, Verdict};
 use crate::field::Kind;
@@ -265,7 +265,7 @@ impl World {
             Act::Accept => {
                 let text = self.offered_text();
                 let Some(device) = &mut self.device else { return };
-                let taken = device.accept(now);
+                let taken = device.command(now, Command::Accept);
                 if taken.is_ok() {
                     self.end_consent();
                     self.accepted.extend(text);
@@ -273,27 +273,31 @@ impl World {
                 taken.map(|()| "accept")
             }
             Act::Defer(pause) => {
-                let taken = device.defer(now, now + pause);
+                let taken = device.command(now, Command::Defer(now + pause));
                 if taken.is_ok() {
                     self.end_consent();
                 }
                 taken.map(|()| "defer")
             }
             Act::ApproveAndInstall => {
-                let approved = device.approve(now);
-                let installed = device.install(now);
+                let approved = device.command(now, Command::Approve);
+                let installed = device.command(now, Command::Install);
                 approved.or(installed).map(|()| "approve and install")
             }
             Act::Installed(what) => {
-                let taken = device.installed(now, what);
+                let taken = device.command(now, Command::Installed(what));
                 if what == Installed::Running && taken.is_ok() {
                     let version = self.storage.installing();
                     self.storage.loader.replace(&version);
                 }
                 taken.map(|()| "installed")
             }
-            Act::Judge(Verdict::Confirm) => device.confirm(now).map(|()| "confirm"),
-            Act::Judge(Verdict::RollBack) => device.roll_back(now).map(|()| "roll back"),
+            Act::Judge(Verdict::Confirm) => {
+                device.command(now, Command::Confirm).map(|()| "confirm")
+            }
+            Act::Judge(Verdict::RollBack) => {
+                device.command(now, Command::RollBack).map(|()| "roll back")
+            }
             Act::Judge(Verdict::Silent) | Act::Reset => return,
         };
         if let Ok(word) = word {

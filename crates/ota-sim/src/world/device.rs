@@ -1,7 +1,9 @@
 //! What the device's program puts out, done at once or later.
 
 use ota_proto::journal::{Phase, Record};
-use ota_proto::{Body, Config, Instant, OpId, Output, PubId, QoS, Timer};
+use ota_proto::{
+    Body, Config, Fetch, Idle, Instant, OpId, Output, PubId, Publish, QoS, Timer, Work,
+};
 
 use crate::field::Kind;
 use crate::flash::FlashOp;
@@ -72,7 +74,7 @@ impl World {
     fn poll(&mut self) -> Option<Out> {
         let mut buf = [0; Config::buffer_len()];
         let now = self.now;
-        let output = match self.device.as_mut()?.poll_output(now, &mut buf) {
+        let output = match self.device.as_mut()?.poll(now, &mut buf) {
             Ok(output) => output,
             Err(error) => {
                 self.invariants.break_rule(format!("{error}"));
@@ -80,23 +82,27 @@ impl World {
             }
         };
         Some(match output {
-            Output::Publish { id, qos, payload, .. } => Out::Publish(id, qos, payload.to_vec()),
-            Output::Fetch { op, url, from, .. } => Out::Fetch(op, url.to_owned(), from),
-            Output::CancelFetch { op } => Out::Cancel(op),
-            Output::Erase { op, range, .. } => {
+            Output::Publish(Publish { id, qos, payload, .. }) => {
+                Out::Publish(id, qos, payload.to_vec())
+            }
+            Output::Fetch(Fetch { op, url, from, .. }) => Out::Fetch(op, url.to_owned(), from),
+            Output::CancelFetch(op) => Out::Cancel(op),
+            Output::Do(op, Work::Erase { range, .. }) => {
                 let what = What::Erase(op, range.clone());
                 Out::Job(op, Job::Flash(FlashOp::Erase(range)), Box::new(what))
             }
-            Output::Sync { op } => Out::Job(op, Job::Sync, Box::new(What::Sync(op))),
-            Output::Digest { op, range } => {
+            Output::Do(op, Work::Sync) => Out::Job(op, Job::Sync, Box::new(What::Sync(op))),
+            Output::Do(op, Work::Digest { range }) => {
                 Out::Job(op, Job::Digest(range.end), Box::new(What::Digest(op, range)))
             }
-            Output::Slot { op, action } => {
+            Output::Do(op, Work::Slot(action)) => {
                 Out::Job(op, Job::Slot(action), Box::new(What::Slot(op, action)))
             }
-            Output::Persist { op, record } => Out::Persist(op, Box::new(*record)),
+            Output::Do(op, Work::Persist(record)) => Out::Persist(op, Box::new(record)),
             Output::Event(event) => Out::Event(event),
-            Output::Idle { deadline, timer, read_body } => Out::Idle(deadline, timer, read_body),
+            Output::Idle(Idle { deadline, timer, read_body }) => {
+                Out::Idle(deadline, timer, read_body)
+            }
             other => {
                 self.invariants.break_rule(format!("an output that no adapter knows: {other:?}"));
                 return None;
@@ -175,18 +181,8 @@ impl World {
             self.note(What::Met(Kind::FlippedBit));
         }
         self.note(What::Done(op, error.is_none() && !misread));
-        let result = error.map_or(Ok(()), Err);
-        let Some(device) = &mut self.device else { return };
-        match job {
-            Job::Flash(FlashOp::Erase(_)) => device.handle_erased(now, op, result),
-            Job::Flash(FlashOp::Write(..)) => device.handle_stored(now, op, result),
-            Job::Sync => device.handle_synced(now, op, result),
-            Job::Slot(_) => device.handle_slot(now, op, result),
-            Job::Digest(_) => match (digest, error) {
-                (Some(digest), _) => device.handle_digest(now, op, Ok(digest)),
-                (_, Some(error)) => device.handle_digest(now, op, Err(error)),
-                (None, None) => {}
-            },
+        if let Some(device) = &mut self.device {
+            device.handle_done(now, op, error.map_or(Ok(digest), Err));
         }
     }
 
@@ -211,7 +207,7 @@ impl World {
         }
         let now = self.now;
         if let Some(device) = &mut self.device {
-            device.handle_persisted(now, op, error.map_or(Ok(()), Err));
+            device.handle_done(now, op, error.map_or(Ok(None), Err));
         }
         self.note(What::Persisted(op, error.is_none()));
     }
@@ -232,13 +228,12 @@ impl World {
             }
             Next::Body(bytes) => {
                 let body = device.handle_body(now, op, &bytes);
-                if let Ok(Body { consumed, write }) = body {
+                if let Ok(Body { consumed, work }) = body {
                     self.server.consumed(consumed);
-                    if let Some(write) = write {
-                        let span = bytes.get(write.span.clone()).unwrap_or(&[]).to_vec();
-                        let end = write.at.saturating_add(span.len() as u64);
-                        let what = What::Write(write.op, write.at..end);
-                        self.begin_job(write.op, Job::Flash(FlashOp::Write(write.at, span)), what);
+                    if let Some((op, Work::Write { at, bytes })) = work {
+                        let end = at.saturating_add(bytes.len() as u64);
+                        let job = Job::Flash(FlashOp::Write(at, bytes.to_vec()));
+                        self.begin_job(op, job, What::Write(op, at..end));
                     }
                 }
             }

@@ -14,10 +14,10 @@ use core::fmt;
 use core::ops::Range;
 
 use ota_proto::{
-    BUILT, Boot, Instant, Journal, Misuse, OpId, SlotAction, StorageError, TransportError,
+    BUILT, Boot, Command, Done, Instant, Misuse, OpId, StorageError, TransportError, Work,
 };
 
-use super::{Answer, Event, Inboxes, Look};
+use super::{Event, Inboxes, Look};
 use crate::client::{AddError, Client, Config, DeviceIndex, Link, LinkKind, Output};
 use crate::mqtt;
 
@@ -27,6 +27,8 @@ pub struct Engine<B> {
     client: Client,
     inboxes: Inboxes<B>,
     spare: Spare<B>,
+    /// The link whose buffer a write has borrowed.
+    lender: Option<Link>,
     /// The broker's link is worth reading.
     read_broker: bool,
 }
@@ -73,7 +75,7 @@ pub enum Step<B> {
     /// Close this link, or stop opening it. Nothing is answered.
     Close(Link),
     /// Do this after all the device's work before it; answer with [`Engine::finish`].
-    Work(DeviceIndex, OpId, Work<B>),
+    Work(DeviceIndex, OpId, Work<Piece<B>>),
     /// Tell the application.
     Event(Event),
     /// Wait for a link, an operation, the application or the deadline, whichever comes first. At
@@ -81,54 +83,32 @@ pub enum Step<B> {
     Wait(Option<Instant>),
 }
 
-/// A storage operation; see the outputs of the same names in [`ota_proto::Output`].
-pub enum Work<B> {
-    /// Erase.
-    Erase {
-        /// Bytes from the slot's start.
-        range: Range<u64>,
-        /// The size of the whole image in bytes.
-        size: u64,
-    },
-    /// Write a span of a received buffer, which goes back with [`Done`].
-    Write {
-        /// Where in the slot, in bytes from its start.
-        at: u64,
-        /// The link that received it.
-        link: Link,
-        /// The received bytes.
-        buf: B,
-        /// Which of them.
-        span: Range<usize>,
-    },
-    /// Make all stored bytes durable.
-    Sync,
-    /// Digest everything from 0 to the end of the range.
-    Digest {
-        /// Bytes from the slot's start.
-        range: Range<u64>,
-    },
-    /// Write the record to the journal.
-    Persist {
-        /// The record.
-        record: [u8; Journal::LEN],
-    },
-    /// Switch the slot.
-    Slot {
-        /// What to do.
-        action: SlotAction,
-    },
+/// A piece of an image, in the receive buffer that a write borrows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Piece<B> {
+    /// The received bytes.
+    pub buf: B,
+    /// Which of them.
+    pub span: Range<usize>,
 }
 
-/// A finished operation.
+impl<B: AsRef<[u8]>> Piece<B> {
+    /// What is to be written.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.buf.as_ref().get(self.span.clone()).unwrap_or_default()
+    }
+}
+
+/// A [`Work`] that has ended.
 #[derive(Debug)]
-pub struct Done<B> {
+pub struct Ended<B> {
     /// The operation.
     pub op: OpId,
-    /// What came of it.
-    pub answer: Answer,
-    /// The buffer of a write, and the link that it came from.
-    pub buf: Option<(Link, B)>,
+    /// How it ended.
+    pub result: Done,
+    /// What a write has borrowed.
+    pub piece: Option<Piece<B>>,
 }
 
 /// Why there is no engine, or not that device.
@@ -166,7 +146,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
         }
         let client = Client::new(now, config).map_err(EngineError::Session)?;
         let spare = Spare { broker: Some(broker), store: Some(store) };
-        Ok(Self { client, inboxes: Inboxes::default(), spare, read_broker: false })
+        Ok(Self { client, inboxes: Inboxes::default(), spare, lender: None, read_broker: false })
     }
 
     /// Adds a device; the first is the one whose login the connection has.
@@ -202,9 +182,9 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
         &mut self,
         now: Instant,
         device: DeviceIndex,
-        act: impl FnOnce(&mut ota_proto::Updater, Instant) -> Result<(), Misuse>,
+        command: Command,
     ) -> Result<(), Misuse> {
-        act(self.client.updater_mut(device).ok_or(Misuse)?, now)
+        self.client.updater_mut(device).ok_or(Misuse)?.command(now, command)
     }
 
     /// What is to be done next.
@@ -212,7 +192,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
     #[inline(never)]
     pub fn poll(&mut self, now: Instant) -> Step<B> {
         loop {
-            let (device, op, work) = match self.client.poll_output(now) {
+            let (device, op, work) = match self.client.poll(now) {
                 Output::Connect { link, host, port, tls } => {
                     let host = host.to_owned();
                     let least_time = self.least_time(link.kind);
@@ -233,20 +213,17 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
                         Look::Event(event) => return Step::Event(event),
                         Look::Nothing => return Step::Wait(deadline),
                         Look::Write { device, op, at, span } => {
-                            let store = self.inboxes.store();
-                            let Some(link) = store.link() else { continue };
-                            (device, op, Work::Write { at, link, buf: store.lend(), span })
+                            (device, op, Work::Write { at, bytes: span })
                         }
                     }
                 }
-                Output::Erase { device, op, range, size } => {
-                    (device, op, Work::Erase { range, size })
-                }
-                Output::Sync { device, op } => (device, op, Work::Sync),
-                Output::Digest { device, op, range } => (device, op, Work::Digest { range }),
-                Output::Persist { device, op, record } => (device, op, Work::Persist { record }),
-                Output::Slot { device, op, action } => (device, op, Work::Slot { action }),
+                Output::Do { device, op, work } => (device, op, work),
             };
+            let store = self.inboxes.store();
+            let work = work.map(|span| {
+                self.lender = store.link();
+                Piece { buf: store.lend(), span }
+            });
             return Step::Work(device, op, work);
         }
     }
@@ -315,20 +292,18 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
     }
 
     /// An operation has ended.
-    pub fn finish(&mut self, now: Instant, device: DeviceIndex, done: Done<B>) {
-        let Done { op, answer, buf } = done;
-        if let Some((link, buf)) = buf {
+    pub fn finish(&mut self, now: Instant, device: DeviceIndex, ended: Ended<B>) {
+        let Ended { op, result, piece } = ended;
+        if let Some(Piece { buf, .. }) = piece {
             let store = self.inboxes.store();
-            let back = store.give_back(link, buf);
             // The next link may have been opened without it.
-            let back = match store.link() {
-                Some(next) => back.and_then(|buf| store.give_back(next, buf)),
-                None => back,
-            };
+            let links = [self.lender.take(), store.link()];
+            let give = |buf: Option<B>, link| buf.and_then(|buf| store.give_back(link, buf));
+            let back = links.into_iter().flatten().fold(Some(buf), give);
             self.spare.keep(LinkKind::Store, back);
         }
         if let Some(updater) = self.client.updater_mut(device) {
-            answer.tell(updater, now, op);
+            updater.handle_done(now, op, result);
         }
     }
 
@@ -363,34 +338,18 @@ impl<B> fmt::Debug for Spare<B> {
     }
 }
 
-/// Without the bytes of an image or a record.
-impl<B> fmt::Debug for Work<B> {
+/// Without the bytes.
+impl<B> fmt::Debug for Piece<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Erase { range, size } => write!(f, "Erase({range:?} of {size})"),
-            Self::Write { at, span, .. } => write!(f, "Write({at}+{})", span.len()),
-            Self::Sync => f.write_str("Sync"),
-            Self::Digest { range } => write!(f, "Digest({range:?})"),
-            Self::Persist { .. } => f.write_str("Persist"),
-            Self::Slot { action } => write!(f, "Slot({action:?})"),
-        }
+        write!(f, "Piece({:?})", self.span)
     }
 }
 
-/// Without the bytes of an image or a record.
+/// Without the bytes.
 #[cfg(feature = "defmt")]
-impl<B> defmt::Format for Work<B> {
+impl<B> defmt::Format for Piece<B> {
     fn format(&self, f: defmt::Formatter<'_>) {
-        match self {
-            Self::Erase { range, size } => defmt::write!(f, "Erase({} of {=u64})", range, size),
-            Self::Write { at, span, .. } => {
-                defmt::write!(f, "Write({=u64}+{=usize})", at, span.len());
-            }
-            Self::Sync => defmt::write!(f, "Sync"),
-            Self::Digest { range } => defmt::write!(f, "Digest({})", range),
-            Self::Persist { .. } => defmt::write!(f, "Persist"),
-            Self::Slot { action } => defmt::write!(f, "Slot({})", action),
-        }
+        defmt::write!(f, "Piece({})", self.span);
     }
 }
 

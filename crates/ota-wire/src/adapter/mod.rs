@@ -13,12 +13,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use ota_proto::{Instant, Md5, OpId, StorageError, Updater};
+use ota_proto::{Instant, OpId};
 
 use crate::client::{self, Client, DeviceIndex, Found, Link, LinkKind, Received};
 use crate::mqtt::{self, AckId};
 
-pub use engine::{Done, Engine, EngineError, Step, Target, Work};
+pub use engine::{Ended, Engine, EngineError, Piece, Step, Target};
 pub use inbox::Inbox;
 pub use reach::{Reach, is_public};
 
@@ -52,39 +52,6 @@ impl defmt::Format for Event {
                 payload.len(),
                 ack,
             ),
-        }
-    }
-}
-
-/// Which completion of the core a finished storage operation is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Answer {
-    /// `handle_erased`.
-    Erased(Result<(), StorageError>),
-    /// `handle_stored`.
-    Stored(Result<(), StorageError>),
-    /// `handle_synced`.
-    Synced(Result<(), StorageError>),
-    /// `handle_digest`.
-    Digest(Result<Md5, StorageError>),
-    /// `handle_slot`.
-    Slot(Result<(), StorageError>),
-    /// `handle_persisted`.
-    Persisted(Result<(), StorageError>),
-}
-
-impl Answer {
-    /// Tells a device's machine.
-    pub fn tell(self, updater: &mut Updater, now: Instant, op: OpId) {
-        match self {
-            Self::Erased(result) => updater.handle_erased(now, op, result),
-            Self::Stored(result) => updater.handle_stored(now, op, result),
-            Self::Synced(result) => updater.handle_synced(now, op, result),
-            Self::Digest(result) => updater.handle_digest(now, op, result),
-            Self::Slot(result) => updater.handle_slot(now, op, result),
-            Self::Persisted(result) => updater.handle_persisted(now, op, result),
         }
     }
 }
@@ -205,10 +172,10 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Inboxes<B> {
                     inbox.consume(received.consumed);
                     return Look::Event(Event::Message { topic, payload, ack });
                 }
-                Some(Found::Write { device, write }) => {
-                    let span = inbox.span(&write.span);
+                Some(Found::Write { device, op, at, span }) => {
+                    let span = inbox.span(&span);
                     inbox.consume(received.consumed);
-                    return Look::Write { device, op: write.op, at: write.at, span };
+                    return Look::Write { device, op, at, span };
                 }
                 None if received.consumed > 0 => {
                     inbox.consume(received.consumed);

@@ -1,7 +1,7 @@
 //! Both wires and the updaters behind one surface: an adapter sees bytes, operations and events.
 //!
 //! The loop of an adapter, each turn:
-//! 1. [`Client::poll_output`] until [`Output::Idle`];
+//! 1. [`Client::poll`] until [`Output::Idle`];
 //! 2. wait for the first of: a link that is worth reading has bytes; a link can take what
 //!    [`Client::transmit`] has; an operation ended; the application has a command; the deadline;
 //! 3. tell the client.

@@ -2,7 +2,9 @@
 
 use alloc::vec::Vec;
 
-use ota_proto::{Config as DeviceConfig, Gate, Instant, Output as Device, TransportError};
+use ota_proto::{
+    Config as DeviceConfig, Fetch, Gate, Idle, Instant, Output as Device, Publish, TransportError,
+};
 
 use super::{Client, DeviceIndex, Event, Link, LinkKind, Output, Owner, Timer};
 use crate::link::{earlier, longest_report};
@@ -21,7 +23,7 @@ impl Client {
     /// What is to be done next. Call it after every input until it answers [`Output::Idle`].
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
-    pub fn poll_output(&mut self, now: Instant) -> Output<'_> {
+    pub fn poll(&mut self, now: Instant) -> Output<'_> {
         loop {
             let silent = self.broker.session.is_held_long(now);
             if self.broker.session.is_held() && self.devices.are_settled(silent) {
@@ -94,39 +96,34 @@ impl Client {
         let Some(updater) = self.devices.get_mut(device) else { return Turn::Idle(None, false) };
         let longest = longest_report(updater.config());
         updater.set_gate(Gate { publish: room >= longest, fetch: self.store.is_free() });
-        let Ok(output) = updater.poll_output(now, &mut payload) else { return Turn::Again };
+        let Ok(output) = updater.poll(now, &mut payload) else { return Turn::Again };
         match output {
-            Device::Publish { id, topic, qos, payload } => {
+            Device::Publish(Publish { id, topic, qos, payload }) => {
                 let message = Outgoing { kind: Kind::Ota, qos, topic, payload };
                 // The gate made room. Should it fail all the same, the machine's own timers see
                 // to it as to any lost message.
                 let _ = self.broker.session.publish(now, message, Owner::Device(device, id));
                 Turn::Again
             }
-            Device::Fetch { op, url, from, fresh } => {
+            Device::Fetch(Fetch { op, url, from, fresh }) => {
                 let link = Link::next(&mut self.epoch, LinkKind::Store);
                 if !self.store.begin(link, (device, op), url, from, fresh) {
                     updater.handle_fetch_failed(now, op, TransportError::BadUrl);
                 }
                 Turn::Again
             }
-            Device::CancelFetch { op } => {
+            Device::CancelFetch(op) => {
                 self.store.cancel(device, op);
                 Turn::Again
             }
-            Device::Idle { deadline, timer, read_body } => {
+            Device::Idle(Idle { deadline, timer, read_body }) => {
                 let at = deadline.zip(timer).map(|(at, why)| (at, Timer::Device(device, why)));
                 Turn::Idle(at, read_body)
             }
-            Device::Erase { op, range, size } => {
-                Turn::Done(Output::Erase { device, op, range, size })
+            Device::Do(op, work) => {
+                let work = work.map(|bytes| 0..bytes.len());
+                Turn::Done(Output::Do { device, op, work })
             }
-            Device::Sync { op } => Turn::Done(Output::Sync { device, op }),
-            Device::Digest { op, range } => Turn::Done(Output::Digest { device, op, range }),
-            Device::Persist { op, record } => {
-                Turn::Done(Output::Persist { device, op, record: *record })
-            }
-            Device::Slot { op, action } => Turn::Done(Output::Slot { device, op, action }),
             Device::Event(event) => Turn::Done(Output::Event(Event::Device { device, event })),
             _ => Turn::Again,
         }

@@ -4,9 +4,7 @@ use alloc::string::String;
 use core::fmt;
 use core::ops::Range;
 
-use ota_proto::{
-    Instant, Journal, MessageError, Micros, OpId, Peer, SlotAction, TransportError, Write,
-};
+use ota_proto::{Instant, MessageError, Micros, OpId, Peer, TransportError, Work};
 
 use crate::http;
 use crate::mqtt::{self, AckId, PublishHandle, ReconnectConfig, SessionError, SubId};
@@ -170,8 +168,7 @@ pub fn enlarge_device(config: &mut ota_proto::Config) {
     config.url_user |= cfg!(feature = "url-user");
 }
 
-/// What is to be done. The device's operations are those of [`ota_proto::Output`]; answer them
-/// through [`super::Client::updater_mut`].
+/// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 #[non_exhaustive]
@@ -193,50 +190,16 @@ pub enum Output<'a> {
         /// The link.
         link: Link,
     },
-    /// See [`ota_proto::Output::Erase`].
-    Erase {
-        /// The device.
-        device: DeviceIndex,
-        /// The operation.
-        op: OpId,
-        /// Bytes from the slot's start.
-        range: Range<u64>,
-        /// The size of the whole image in bytes.
-        size: u64,
-    },
-    /// See [`ota_proto::Output::Sync`].
-    Sync {
-        /// The device.
-        device: DeviceIndex,
-        /// The operation.
-        op: OpId,
-    },
-    /// See [`ota_proto::Output::Digest`].
-    Digest {
-        /// The device.
-        device: DeviceIndex,
-        /// The operation.
-        op: OpId,
-        /// Bytes from the slot's start.
-        range: Range<u64>,
-    },
-    /// See [`ota_proto::Output::Persist`].
-    Persist {
-        /// The device.
-        device: DeviceIndex,
-        /// The operation.
-        op: OpId,
-        /// The record.
-        record: [u8; Journal::LEN],
-    },
-    /// See [`ota_proto::Output::Slot`].
-    Slot {
+    /// Do this with a device's slot or journal; answer with
+    /// [`ota_proto::Updater::handle_done`] through [`super::Client::updater_mut`]. Writes come by
+    /// [`Found::Write`].
+    Do {
         /// The device.
         device: DeviceIndex,
         /// The operation.
         op: OpId,
         /// What to do.
-        action: SlotAction,
+        work: Work<Range<usize>>,
     },
     /// Tell the application.
     Event(Event),
@@ -262,17 +225,7 @@ impl defmt::Format for Output<'_> {
                 defmt::write!(f, "Connect({}, {=str}:{=u16}, tls: {=bool})", link, host, port, tls);
             }
             Self::Close { link } => defmt::write!(f, "Close({})", link),
-            Self::Erase { device, op, range, size } => {
-                defmt::write!(f, "Erase({}, {}, {} of {=u64})", device, op, range, size);
-            }
-            Self::Sync { device, op } => defmt::write!(f, "Sync({}, {})", device, op),
-            Self::Digest { device, op, range } => {
-                defmt::write!(f, "Digest({}, {}, {})", device, op, range);
-            }
-            Self::Persist { device, op, .. } => defmt::write!(f, "Persist({}, {})", device, op),
-            Self::Slot { device, op, action } => {
-                defmt::write!(f, "Slot({}, {}, {})", device, op, action);
-            }
+            Self::Do { device, op, work } => defmt::write!(f, "Do({}, {}, {})", device, op, work),
             Self::Event(event) => defmt::write!(f, "Event({})", event),
             Self::Idle { deadline, timer, .. } => defmt::write!(f, "Idle({}, {})", deadline, timer),
         }
@@ -395,12 +348,16 @@ pub struct Received {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Found {
-    /// Bytes for the slot; answer with [`ota_proto::Updater::handle_stored`].
+    /// A [`Work::Write`] for a device's slot; answer with [`ota_proto::Updater::handle_done`].
     Write {
         /// The device.
         device: DeviceIndex,
-        /// The write.
-        write: Write,
+        /// The operation.
+        op: OpId,
+        /// Where in the slot, in bytes from its start.
+        at: u64,
+        /// What to write.
+        span: Range<usize>,
     },
     /// A message on one of the application's topics.
     Message {

@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use ota_proto::url::Url;
-use ota_proto::{Instant, Micros, OpId, TransportError, Updater};
+use ota_proto::{Instant, Micros, OpId, TransportError, Updater, Work};
 
 use crate::client::{AddError, Config, DeviceIndex, Found, Link, Output, Received, Timer};
 use crate::http::{self, Closed, Fetch};
@@ -191,11 +191,13 @@ impl StoreLink {
                     return nothing(rx.len());
                 };
                 let _ = fetch.handle_body_taken(body.consumed);
-                let found = body.write.map(|mut write| {
-                    let shift = |at: usize| at.saturating_add(span.start);
-                    write.span = shift(write.span.start)..shift(write.span.end);
-                    Found::Write { device: *device, write }
-                });
+                let found = match body.work {
+                    Some((op, Work::Write { at, bytes })) => {
+                        let span = span.start..span.start.saturating_add(bytes.len());
+                        Some(Found::Write { device: *device, op, at, span })
+                    }
+                    _ => None,
+                };
                 Received { consumed: consumed.saturating_add(body.consumed), found }
             }
         }

@@ -5,12 +5,11 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use ota_proto::{
-    Boot, InstallFault, Installed, Instant, Misuse, OpId, Peer, QoS, SlotInfo, SlotState,
-    TransportError, Updater,
+    Boot, Command, Done, Instant, Misuse, OpId, Peer, QoS, SlotInfo, SlotState, TransportError,
+    Updater,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::adapter::Answer;
 use crate::client::{Client, DeviceIndex, Link, Output, Received};
 use crate::mqtt::{AckId, Login, SubId};
 
@@ -18,7 +17,7 @@ use crate::mqtt::{AckId, Login, SubId};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Input<'a> {
-    /// [`Client::poll_output`].
+    /// [`Client::poll`].
     Poll,
     /// [`Client::handle_timeout`].
     Timeout,
@@ -114,57 +113,21 @@ pub struct Added<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Act {
-    /// The end of an operation.
-    Ended(OpId, Answer),
+    /// [`Updater::handle_done`].
+    Done(OpId, Done),
     /// [`Updater::handle_certificate`].
     Certificate(Peer, u64),
-    /// [`Updater::accept`].
-    Accept,
-    /// [`Updater::defer`].
-    Defer(Instant),
-    /// [`Updater::refuse`].
-    Refuse,
-    /// [`Updater::cancel`].
-    Cancel,
-    /// [`Updater::approve`].
-    Approve,
-    /// [`Updater::veto`].
-    Veto,
-    /// [`Updater::install`].
-    Install,
-    /// [`Updater::installed`].
-    Installed(Installed),
-    /// [`Updater::confirm`].
-    Confirm,
-    /// [`Updater::roll_back`].
-    RollBack,
-    /// [`Updater::forgive`].
-    Forgive,
-    /// [`Updater::report_now`].
-    ReportNow,
-    /// [`Updater::unable`].
-    Unable(InstallFault),
+    /// [`Updater::command`].
+    Command(Command),
 }
 
 impl Act {
     /// Does it.
     pub(super) fn give(self, updater: &mut Updater, now: Instant) -> Result<(), Misuse> {
         match self {
-            Self::Ended(op, answer) => answer.tell(updater, now, op),
+            Self::Done(op, result) => updater.handle_done(now, op, result),
             Self::Certificate(peer, from) => updater.handle_certificate(peer, from),
-            Self::Accept => return updater.accept(now),
-            Self::Defer(until) => return updater.defer(now, until),
-            Self::Refuse => return updater.refuse(now),
-            Self::Cancel => return updater.cancel(now),
-            Self::Approve => return updater.approve(now),
-            Self::Veto => return updater.veto(now),
-            Self::Install => return updater.install(now),
-            Self::Installed(what) => return updater.installed(now, what),
-            Self::Confirm => return updater.confirm(now),
-            Self::RollBack => return updater.roll_back(now),
-            Self::Forgive => return updater.forgive(now),
-            Self::ReportNow => return updater.report_now(now),
-            Self::Unable(fault) => return updater.unable(now, fault),
+            Self::Command(command) => return updater.command(now, command),
         }
         Ok(())
     }
@@ -211,7 +174,7 @@ impl Input<'_> {
             scratch.resize(front.len().saturating_add(more), 0);
         };
         match self {
-            Self::Poll => return Effect::Output(client.poll_output(now)),
+            Self::Poll => return Effect::Output(client.poll(now)),
             Self::Received { link, front, more } => {
                 bytes(front, *more);
                 return Effect::Received(client.handle_received(now, *link, scratch));

@@ -2,11 +2,10 @@
 
 use core::ops::Deref;
 
-use ota_proto::{InstallFault, Installed, Instant, Misuse, OpId, Peer, Updater};
+use ota_proto::{Command, Done, Instant, Misuse, OpId, Peer, Updater};
 
 use super::input::{Act, Input};
 use super::tape::Tape;
-use crate::adapter::Answer;
 use crate::client::DeviceIndex;
 
 /// A device's machine: the calls of [`Updater`] that are an adapter's and an application's. What
@@ -20,9 +19,9 @@ pub struct Machine<'a> {
 
 /// The ends of operations, and certificates.
 impl Machine<'_> {
-    /// An operation ended.
-    pub fn tell(&mut self, now: Instant, op: OpId, answer: Answer) {
-        let _ = self.give(now, Act::Ended(op, answer));
+    /// See [`Updater::handle_done`].
+    pub fn handle_done(&mut self, now: Instant, op: OpId, result: Done) {
+        let _ = self.give(now, Act::Done(op, result));
     }
 
     /// See [`Updater::handle_certificate`].
@@ -32,72 +31,14 @@ impl Machine<'_> {
     }
 }
 
-/// Commands. Each is refused with [`Misuse`] outside its state.
-#[allow(clippy::missing_errors_doc, reason = "stated once, above")]
+/// Commands.
 impl Machine<'_> {
-    /// See [`Updater::accept`].
-    pub fn accept(&mut self, now: Instant) -> Result<(), Misuse> {
-        self.give(now, Act::Accept)
-    }
-
-    /// See [`Updater::defer`].
-    pub fn defer(&mut self, now: Instant, until: Instant) -> Result<(), Misuse> {
-        self.give(now, Act::Defer(until))
-    }
-
-    /// See [`Updater::refuse`].
-    pub fn refuse(&mut self, now: Instant) -> Result<(), Misuse> {
-        self.give(now, Act::Refuse)
-    }
-
-    /// See [`Updater::unable`].
-    pub fn unable(&mut self, now: Instant, fault: InstallFault) -> Result<(), Misuse> {
-        self.give(now, Act::Unable(fault))
-    }
-
-    /// See [`Updater::cancel`].
-    pub fn cancel(&mut self, now: Instant) -> Result<(), Misuse> {
-        self.give(now, Act::Cancel)
-    }
-
-    /// See [`Updater::approve`].
-    pub fn approve(&mut self, now: Instant) -> Result<(), Misuse> {
-        self.give(now, Act::Approve)
-    }
-
-    /// See [`Updater::veto`].
-    pub fn veto(&mut self, now: Instant) -> Result<(), Misuse> {
-        self.give(now, Act::Veto)
-    }
-
-    /// See [`Updater::install`].
-    pub fn install(&mut self, now: Instant) -> Result<(), Misuse> {
-        self.give(now, Act::Install)
-    }
-
-    /// See [`Updater::installed`].
-    pub fn installed(&mut self, now: Instant, what: Installed) -> Result<(), Misuse> {
-        self.give(now, Act::Installed(what))
-    }
-
-    /// See [`Updater::confirm`].
-    pub fn confirm(&mut self, now: Instant) -> Result<(), Misuse> {
-        self.give(now, Act::Confirm)
-    }
-
-    /// See [`Updater::roll_back`].
-    pub fn roll_back(&mut self, now: Instant) -> Result<(), Misuse> {
-        self.give(now, Act::RollBack)
-    }
-
-    /// See [`Updater::forgive`].
-    pub fn forgive(&mut self, now: Instant) -> Result<(), Misuse> {
-        self.give(now, Act::Forgive)
-    }
-
-    /// See [`Updater::report_now`].
-    pub fn report_now(&mut self, now: Instant) -> Result<(), Misuse> {
-        self.give(now, Act::ReportNow)
+    /// See [`Updater::command`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn command(&mut self, now: Instant, command: Command) -> Result<(), Misuse> {
+        self.give(now, Act::Command(command))
     }
 }
 

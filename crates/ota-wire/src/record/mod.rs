@@ -23,9 +23,9 @@
 //! # let login = Login::new("PD".into(), "PD;1;x;2".into(), "secret".into());
 //! # let config = Config::new("broker.example".into(), 1883, false, login, 7);
 //! let mut recorder = Recorder::new(Instant::ZERO, config, 64 * 1024)?;
-//! let Output::Idle { deadline: Some(at), .. } = recorder.poll_output(Instant::ZERO) else { return Ok(()) };
+//! let Output::Idle { deadline: Some(at), .. } = recorder.poll(Instant::ZERO) else { return Ok(()) };
 //! recorder.handle_timeout(at);
-//! assert!(matches!(recorder.poll_output(at), Output::Connect { .. }));
+//! assert!(matches!(recorder.poll(at), Output::Connect { .. }));
 //!
 //! let file = recorder.recording().unwrap();
 //! let recording = Recording::read(&file)?;
@@ -230,10 +230,10 @@ impl Recorder {
         self.client.handle_timeout(now);
     }
 
-    /// See [`Client::poll_output`].
-    pub fn poll_output(&mut self, now: Instant) -> Output<'_> {
+    /// See [`Client::poll`].
+    pub fn poll(&mut self, now: Instant) -> Output<'_> {
         self.note(now, &Input::Poll);
-        self.client.poll_output(now)
+        self.client.poll(now)
     }
 
     fn note(&mut self, now: Instant, input: &Input<'_>) {

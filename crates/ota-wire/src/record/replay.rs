@@ -3,7 +3,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 6 | `OTAREC` |
-//! | 2 | the format, little-endian: 1 |
+//! | 2 | the format, little-endian: 2 |
 //! | 1 + n | the version of this crate: another one's machine may decide otherwise |
 //! | n | the client before the first input |
 //! | n | the inputs, each with its length before it |
@@ -22,7 +22,7 @@ use super::input::{Effect, Input};
 use crate::client::Client;
 
 const MAGIC: &[u8; 6] = b"OTAREC";
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 

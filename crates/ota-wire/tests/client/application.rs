@@ -1,5 +1,6 @@
 //! The application's own messages beside the update.
 
+use ota_proto::Command;
 use ota_proto::QoS::{AtLeastOnce, AtMostOnce};
 use ota_wire::client::{Event, Found, LinkKind};
 use ota_wire::mqtt::{PublishError, SubscribeError};
@@ -116,7 +117,7 @@ fn the_window_of_the_application_leaves_room_for_the_update() {
     let full = desk.client.publish(at(2), "t", b"m", AtLeastOnce);
     assert_eq!(full, Err(PublishError::WindowFull));
     desk.sent(at(2), link);
-    desk.client.updater_mut(FIRST).unwrap().report_now(at(2)).unwrap();
+    desk.client.updater_mut(FIRST).unwrap().command(at(2), Command::ReportNow).unwrap();
     let sent = desk.sent(at(2), link);
     assert!(sent.ends_with(REPORT_010.as_bytes()), "{}", sent.escape_ascii());
 }
@@ -132,9 +133,9 @@ fn a_full_window_holds_the_update_s_messages_back_and_loses_none() {
     desk.feed(at(0), link, &publish("$ota/update/P/D", REPLY));
     desk.poll(at(0));
     desk.client.publish(at(1), "t", b"m", AtLeastOnce).unwrap();
-    desk.client.updater_mut(FIRST).unwrap().report_now(at(1)).unwrap();
+    desk.client.updater_mut(FIRST).unwrap().command(at(1), Command::ReportNow).unwrap();
     assert!(desk.sent(at(1), link).starts_with(b"\x32\x06\x00\x01t\x00\x03m"));
-    desk.client.updater_mut(FIRST).unwrap().report_now(at(1)).unwrap();
+    desk.client.updater_mut(FIRST).unwrap().command(at(1), Command::ReportNow).unwrap();
     assert_eq!(desk.sent(at(1), link), b"");
     assert!(desk.idle.deadline.unwrap() > at(1), "held back, not overdue: {:?}", desk.idle);
     desk.feed(at(2), link, b"\x40\x02\x00\x03");

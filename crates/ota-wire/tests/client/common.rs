@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use ota_proto::{
-    Boot, Digester, Identity, Instant, Journal, Md5, OpId, SlotAction, SlotInfo, SlotState,
-};
+use ota_proto::{Boot, Digester, Identity, Instant, Md5, OpId, SlotInfo, SlotState, Work};
 use ota_wire::Client;
 use ota_wire::client::{
     Config, DeviceIndex, Event, Found, Link, LinkKind, Output, Received, Timer,
@@ -55,11 +53,7 @@ pub(crate) fn boot() -> Boot<'static> {
 pub(crate) enum Out {
     Connect(Link, String, u16, bool),
     Close(Link),
-    Erase(DeviceIndex, OpId, Range<u64>),
-    Sync(DeviceIndex, OpId),
-    Digest(DeviceIndex, OpId, Range<u64>),
-    Persist(DeviceIndex, OpId, Box<[u8; Journal::LEN]>),
-    Slot(DeviceIndex, OpId, SlotAction),
+    Do(DeviceIndex, OpId, Work<Range<usize>>),
     Event(Event),
 }
 
@@ -116,22 +110,14 @@ impl Desk {
             let mut worked = false;
             for out in outs {
                 match out {
-                    Out::Erase(device, op, _) => {
-                        self.client.updater_mut(device).unwrap().handle_erased(now, op, Ok(()));
-                    }
-                    Out::Sync(device, op) => {
-                        self.client.updater_mut(device).unwrap().handle_synced(now, op, Ok(()));
-                    }
-                    Out::Digest(device, op, range) => {
-                        let end = usize::try_from(range.end).unwrap();
-                        let md5 = digest(&self.flash[..end]);
-                        self.client.updater_mut(device).unwrap().handle_digest(now, op, Ok(md5));
-                    }
-                    Out::Persist(device, op, _) => {
-                        self.client.updater_mut(device).unwrap().handle_persisted(now, op, Ok(()));
-                    }
-                    Out::Slot(device, op, _) => {
-                        self.client.updater_mut(device).unwrap().handle_slot(now, op, Ok(()));
+                    Out::Do(device, op, work) => {
+                        let md5 = match work {
+                            Work::Digest { range } => {
+                                Some(digest(&self.flash[..usize::try_from(range.end).unwrap()]))
+                            }
+                            _ => None,
+                        };
+                        self.client.updater_mut(device).unwrap().handle_done(now, op, Ok(md5));
                     }
                     other => {
                         rest.push(other);
@@ -194,11 +180,11 @@ impl Desk {
         let mut all = Vec::new();
         loop {
             let Received { consumed, found } = self.client.handle_received(now, link, rx);
-            if let Some(Found::Write { device, write }) = &found {
-                let at = usize::try_from(write.at).unwrap();
-                let piece = &rx[write.span.clone()];
+            if let Some(Found::Write { device, op, at, span }) = &found {
+                let at = usize::try_from(*at).unwrap();
+                let piece = &rx[span.clone()];
                 self.flash[at..at + piece.len()].copy_from_slice(piece);
-                self.client.updater_mut(*device).unwrap().handle_stored(now, write.op, Ok(()));
+                self.client.updater_mut(*device).unwrap().handle_done(now, *op, Ok(None));
             }
             rx = &rx[consumed..];
             let more = consumed > 0 || found.is_some();
@@ -215,11 +201,11 @@ impl Desk {
         for _ in 0..1_000 {
             outs.extend(self.work(now));
             let Received { consumed, found } = self.client.handle_received(now, link, rx);
-            if let Some(Found::Write { device, write }) = &found {
-                let at = usize::try_from(write.at).unwrap();
-                let piece = &rx[write.span.clone()];
+            if let Some(Found::Write { device, op, at, span }) = &found {
+                let at = usize::try_from(*at).unwrap();
+                let piece = &rx[span.clone()];
                 self.flash[at..at + piece.len()].copy_from_slice(piece);
-                self.client.updater_mut(*device).unwrap().handle_stored(now, write.op, Ok(()));
+                self.client.updater_mut(*device).unwrap().handle_done(now, *op, Ok(None));
             }
             rx = &rx[consumed..];
             if rx.is_empty() {
@@ -234,34 +220,30 @@ impl Desk {
 
 /// A client, recorded or not.
 pub(crate) trait Polled {
-    fn poll_output(&mut self, now: Instant) -> Output<'_>;
+    fn poll(&mut self, now: Instant) -> Output<'_>;
 }
 
 impl Polled for Client {
-    fn poll_output(&mut self, now: Instant) -> Output<'_> {
-        Client::poll_output(self, now)
+    fn poll(&mut self, now: Instant) -> Output<'_> {
+        Client::poll(self, now)
     }
 }
 
 impl Polled for Recorder {
-    fn poll_output(&mut self, now: Instant) -> Output<'_> {
-        Recorder::poll_output(self, now)
+    fn poll(&mut self, now: Instant) -> Output<'_> {
+        Recorder::poll(self, now)
     }
 }
 
 pub(crate) fn poll(client: &mut impl Polled, now: Instant) -> (Vec<Out>, Idle) {
     let mut all = Vec::new();
     for _ in 0..1_000 {
-        all.push(match client.poll_output(now) {
+        all.push(match client.poll(now) {
             Output::Connect { link, host, port, tls } => {
                 Out::Connect(link, host.to_owned(), port, tls)
             }
             Output::Close { link } => Out::Close(link),
-            Output::Erase { device, op, range, .. } => Out::Erase(device, op, range),
-            Output::Sync { device, op } => Out::Sync(device, op),
-            Output::Digest { device, op, range } => Out::Digest(device, op, range),
-            Output::Persist { device, op, record } => Out::Persist(device, op, Box::new(record)),
-            Output::Slot { device, op, action } => Out::Slot(device, op, action),
+            Output::Do { device, op, work } => Out::Do(device, op, work),
             Output::Event(event) => Out::Event(event),
             Output::Idle { deadline, timer, read_broker, read_store } => {
                 return (all, Idle { deadline, timer, read_broker, read_store });

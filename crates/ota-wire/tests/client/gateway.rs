@@ -1,6 +1,6 @@
 //! One connection for a gateway and its sub-device; one fetch at a time.
 
-use ota_proto::{Event as Device, Outcome, Reason, State, StorageError};
+use ota_proto::{Event as Device, Outcome, Reason, State, StorageError, Work};
 use ota_wire::client::{AddError, DeviceIndex, Event, Found, Link, LinkKind, Received};
 use ota_wire::mqtt::SubscribeError;
 
@@ -188,11 +188,11 @@ fn play(fate: impl Fn(&Out) -> Fate) -> Desk {
                 rx.extend(IMAGE);
             }
             let Received { consumed, found } = desk.client.handle_received(now, *link, rx);
-            if let Some(Found::Write { device, write }) = found {
-                let place = usize::try_from(write.at).unwrap();
-                let piece = &rx[write.span];
+            if let Some(Found::Write { device, op, at, span }) = found {
+                let place = usize::try_from(at).unwrap();
+                let piece = &rx[span];
                 desk.flash[place..place + piece.len()].copy_from_slice(piece);
-                desk.client.updater_mut(device).unwrap().handle_stored(now, write.op, Ok(()));
+                desk.client.updater_mut(device).unwrap().handle_done(now, op, Ok(None));
             }
             busy |= consumed > 0;
             rx.drain(..consumed);
@@ -206,27 +206,16 @@ fn play(fate: impl Fn(&Out) -> Fate) -> Desk {
 }
 
 fn store_works(desk: &mut Desk, now: ota_proto::Instant, out: &Out, fate: impl Fn(&Out) -> Fate) {
-    let (device, op) = match out {
-        Out::Erase(device, op, _) | Out::Sync(device, op) | Out::Digest(device, op, _) => {
-            (*device, *op)
-        }
-        Out::Persist(device, op, _) | Out::Slot(device, op, _) => (*device, *op),
-        other => panic!("{other:?}"),
-    };
+    let Out::Do(device, op, work) = out else { panic!("{out:?}") };
     let result = match fate(out) {
-        _ if device != FIRST => Ok(()),
+        _ if *device != FIRST => Ok(()),
         Fate::Well => Ok(()),
         Fate::Fails => Err(StorageError::Failed),
         Fate::Never => return,
     };
-    let updater = desk.client.updater_mut(device).unwrap();
-    match out {
-        Out::Erase(..) => updater.handle_erased(now, op, result),
-        Out::Sync(..) => updater.handle_synced(now, op, result),
-        Out::Persist(..) => updater.handle_persisted(now, op, result),
-        Out::Slot(..) => updater.handle_slot(now, op, result),
-        _ => updater.handle_digest(now, op, result.map(|()| digest(IMAGE))),
-    }
+    let updater = desk.client.updater_mut(*device).unwrap();
+    let md5 = matches!(work, Work::Digest { .. }).then(|| digest(IMAGE));
+    updater.handle_done(now, *op, result.map(|()| md5));
 }
 
 fn results(desk: &Desk, device: DeviceIndex) -> Vec<Outcome> {
@@ -243,8 +232,8 @@ fn results(desk: &Desk, device: DeviceIndex) -> Vec<Outcome> {
 fn a_device_whose_journal_always_fails_does_not_keep_the_other_from_its_update() {
     for never in [false, true] {
         let desk = play(|out| match out {
-            Out::Persist(..) if never => Fate::Never,
-            Out::Persist(..) => Fate::Fails,
+            Out::Do(.., Work::Persist(_)) if never => Fate::Never,
+            Out::Do(.., Work::Persist(_)) => Fate::Fails,
             _ => Fate::Well,
         });
         let second = desk.client.devices().nth(1).unwrap();
@@ -262,9 +251,9 @@ fn a_device_whose_journal_always_fails_does_not_keep_the_other_from_its_update()
 fn a_device_whose_slot_never_answers_says_so_and_the_other_updates() {
     type Is = fn(&Out) -> bool;
     let stuck: [Is; 3] = [
-        |out| matches!(out, Out::Erase(..)),
-        |out| matches!(out, Out::Sync(..)),
-        |out| matches!(out, Out::Digest(..)),
+        |out| matches!(out, Out::Do(.., Work::Erase { .. })),
+        |out| matches!(out, Out::Do(.., Work::Sync)),
+        |out| matches!(out, Out::Do(.., Work::Digest { .. })),
     ];
     for is in stuck {
         let desk = play(|out| if is(out) { Fate::Never } else { Fate::Well });

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use ota_proto::{Instant, Reason, State, TlsError, TransportError};
+use ota_proto::{Command, Instant, Reason, State, TlsError, TransportError};
 use ota_wire::client::{Disconnect, Event, LinkKind, Timer};
 use ota_wire::mqtt::SessionError;
 use ota_wire::mqtt::packet::ConnectCode;
@@ -287,7 +287,7 @@ fn a_good_bye_is_planned_even_when_the_broker_closes_first() {
 #[test]
 fn a_cancelled_update_closes_its_fetch() {
     let (mut desk, _, store) = downloading();
-    desk.client.updater_mut(FIRST).unwrap().cancel(at(2)).unwrap();
+    desk.client.updater_mut(FIRST).unwrap().command(at(2), Command::Cancel).unwrap();
     assert_eq!(desk.work(at(2)), [Out::Close(store)]);
     assert!(!desk.idle.read_store);
     assert_eq!(desk.client.updater(FIRST).unwrap().state(), State::Idle);
@@ -372,7 +372,7 @@ fn a_session_of_a_minute_forgets_the_failures_before_it() {
 #[test]
 fn what_is_owed_keeps_the_waits_short() {
     let (mut desk, link, _) = downloading();
-    desk.client.updater_mut(FIRST).unwrap().cancel(at(2)).unwrap();
+    desk.client.updater_mut(FIRST).unwrap().command(at(2), Command::Cancel).unwrap();
     desk.client.handle_closed(at(2), link, false);
     desk.work(at(2));
     let updater = desk.client.updater(FIRST).unwrap();

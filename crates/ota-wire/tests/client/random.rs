@@ -5,9 +5,10 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use ota_proto::{Hold, Installed, Instant, OpId, QoS, StorageError, TlsError, TransportError};
+use ota_proto::{
+    Command, Hold, Installed, Instant, OpId, QoS, StorageError, TlsError, TransportError, Work,
+};
 use ota_wire::Client;
-use ota_wire::adapter::Answer;
 use ota_wire::client::{DeviceIndex, Found, Link, LinkKind};
 use ota_wire::mqtt::AckId;
 use ota_wire::record::Recorder;
@@ -97,7 +98,7 @@ pub(crate) struct Play {
     now: Instant,
     /// The newest links first, and links of another client.
     links: Vec<Link>,
-    ops: Vec<(DeviceIndex, OpId, u8)>,
+    ops: Vec<(DeviceIndex, OpId, bool)>,
     writes: Vec<(DeviceIndex, OpId)>,
     acks: Vec<AckId>,
 }
@@ -140,11 +141,9 @@ impl Play {
                     self.links.insert(0, link);
                     self.links.truncate(6);
                 }
-                Out::Erase(device, op, _) => self.ops.push((device, op, 0)),
-                Out::Sync(device, op) => self.ops.push((device, op, 1)),
-                Out::Digest(device, op, _) => self.ops.push((device, op, 2)),
-                Out::Persist(device, op, _) => self.ops.push((device, op, 3)),
-                Out::Slot(device, op, _) => self.ops.push((device, op, 4)),
+                Out::Do(device, op, work) => {
+                    self.ops.push((device, op, matches!(work, Work::Digest { .. })));
+                }
                 Out::Close(_) | Out::Event(_) => {}
             }
         }
@@ -213,9 +212,9 @@ impl Play {
             assert!(received.consumed <= rx.len());
             let more = received.consumed > 0 || received.found.is_some();
             match received.found {
-                Some(Found::Write { device, write }) => {
-                    assert!(write.span.end <= rx.len());
-                    self.writes.push((device, write.op));
+                Some(Found::Write { device, op, span, .. }) => {
+                    assert!(span.end <= rx.len());
+                    self.writes.push((device, op));
                 }
                 Some(Found::Message { topic, payload, ack }) => {
                     assert!(topic.end <= payload.start && payload.end <= rx.len());
@@ -235,17 +234,11 @@ impl Play {
         let now = self.now;
         let result = if good { Ok(()) } else { Err(StorageError::Failed) };
         if let Some((device, op)) = self.writes.pop() {
-            self.client.updater_mut(device).unwrap().tell(now, op, Answer::Stored(result));
+            self.client.updater_mut(device).unwrap().handle_done(now, op, result.map(|()| None));
         }
-        let Some((device, op, what)) = self.ops.pop() else { return };
+        let Some((device, op, hashes)) = self.ops.pop() else { return };
         let mut updater = self.client.updater_mut(device).unwrap();
-        match what {
-            0 => updater.tell(now, op, Answer::Erased(result)),
-            1 => updater.tell(now, op, Answer::Synced(result)),
-            2 => updater.tell(now, op, Answer::Digest(result.map(|()| digest(IMAGE)))),
-            3 => updater.tell(now, op, Answer::Persisted(result)),
-            _ => updater.tell(now, op, Answer::Slot(result)),
-        }
+        updater.handle_done(now, op, result.map(|()| hashes.then(|| digest(IMAGE))));
     }
 
     fn command(&mut self, n: u8) {
@@ -253,19 +246,19 @@ impl Play {
         let Some(device) = self.client.devices().nth(usize::from(n % 2)) else { return };
         let mut updater = self.client.updater_mut(device).unwrap();
         let _ = match n / 2 {
-            0 => updater.cancel(now),
-            1 => updater.installed(now, Installed::NeedsRestart),
-            2 => updater.installed(now, Installed::Running),
-            3 => updater.report_now(now),
-            4 => updater.confirm(now),
-            5 => updater.accept(now),
-            6 => updater.defer(now, now + Duration::from_secs(30)),
-            7 => updater.refuse(now),
-            8 => updater.approve(now),
-            9 => updater.veto(now),
-            10 => updater.install(now),
-            11 => updater.roll_back(now),
-            12 => updater.forgive(now),
+            0 => updater.command(now, Command::Cancel),
+            1 => updater.command(now, Command::Installed(Installed::NeedsRestart)),
+            2 => updater.command(now, Command::Installed(Installed::Running)),
+            3 => updater.command(now, Command::ReportNow),
+            4 => updater.command(now, Command::Confirm),
+            5 => updater.command(now, Command::Accept),
+            6 => updater.command(now, Command::Defer(now + Duration::from_secs(30))),
+            7 => updater.command(now, Command::Refuse),
+            8 => updater.command(now, Command::Approve),
+            9 => updater.command(now, Command::Veto),
+            10 => updater.command(now, Command::Install),
+            11 => updater.command(now, Command::RollBack),
+            12 => updater.command(now, Command::Forgive),
             _ => {
                 let from = 1_700_000_000 + now.as_millis() / 1_000;
                 updater.handle_certificate(ota_proto::Peer::Broker, from);

@@ -1,7 +1,7 @@
 //! What a recording gives back, and what does not stand in it.
 
-use ota_proto::{Comparator, Downgrade, Installed, QoS, State};
-use ota_wire::adapter::{Answer, Links};
+use ota_proto::{Command, Comparator, Downgrade, Installed, QoS, State, Work};
+use ota_wire::adapter::Links;
 use ota_wire::client::{Found, Output};
 use ota_wire::mqtt::Login;
 use ota_wire::record::{Input as Call, Recorder, Recording, RecordingError};
@@ -58,18 +58,18 @@ fn run_with(recorder: &mut Recorder, answer: [&[u8]; 2]) -> Vec<String> {
         [(0, CONNACK), (0, SUBACK), (0, &offer), (1, redirect), (2, answer[0]), (2, answer[1])];
     let mut received = received.into_iter();
     loop {
-        let output = recorder.poll_output(now);
+        let output = recorder.poll(now);
         answers.push(format!("{output:?}"));
         match output {
             Output::Connect { link, .. } => {
                 links.push(link);
                 recorder.handle_connected(now, link);
             }
-            Output::Persist { device, op, .. } => {
-                recorder.updater_mut(device).unwrap().tell(now, op, Answer::Persisted(Ok(())));
+            Output::Do { device, op, work: Work::Persist(_) } => {
+                recorder.updater_mut(device).unwrap().handle_done(now, op, Ok(None));
             }
-            Output::Erase { device, op, .. } => {
-                recorder.updater_mut(device).unwrap().tell(now, op, Answer::Erased(Ok(())));
+            Output::Do { device, op, work: Work::Erase { .. } } => {
+                recorder.updater_mut(device).unwrap().handle_done(now, op, Ok(None));
             }
             Output::Idle { deadline, .. } if links.is_empty() => {
                 now = deadline.unwrap();
@@ -136,18 +136,18 @@ fn every_call_comes_again_taken_or_refused() {
     machine.handle_certificate(ota_proto::Peer::Broker, 1_700_000_000);
     assert_eq!(machine.state(), State::Fetching);
     let commands = [
-        machine.accept(now),
-        machine.defer(now, at(99)),
-        machine.approve(now),
-        machine.veto(now),
-        machine.install(now),
-        machine.installed(now, Installed::Running),
-        machine.confirm(now),
-        machine.roll_back(now),
-        machine.report_now(now),
-        machine.forgive(now),
-        machine.cancel(now),
-        machine.refuse(now),
+        machine.command(now, Command::Accept),
+        machine.command(now, Command::Defer(at(99))),
+        machine.command(now, Command::Approve),
+        machine.command(now, Command::Veto),
+        machine.command(now, Command::Install),
+        machine.command(now, Command::Installed(Installed::Running)),
+        machine.command(now, Command::Confirm),
+        machine.command(now, Command::RollBack),
+        machine.command(now, Command::ReportNow),
+        machine.command(now, Command::Forgive),
+        machine.command(now, Command::Cancel),
+        machine.command(now, Command::Refuse),
     ];
     taken.extend(commands.iter().map(Result::is_ok));
     let shown = [format!("{machine:?}"), format!("{recorder:?}")].concat();
@@ -611,7 +611,7 @@ fn a_file_is_checked() {
     }
     let forged = |how: &dyn Fn(&mut Vec<u8>)| forge(&file, how);
     assert!(Recording::read(&forged(&|_| ())).is_ok());
-    assert_eq!(error(&forged(&|file| file[6] = 2)), RecordingError::Version, "of the format");
+    assert_eq!(error(&forged(&|file| file[6] = 1)), RecordingError::Version, "of the format");
     assert_eq!(error(&forged(&|file| file[9] = b'9')), RecordingError::Version, "of the crate");
     assert_eq!(error(&forged(&|file| file.push(0))), RecordingError::Damaged, "behind its end");
     // Of a state alone. Found by fuzzing: NULs as a version made a report that fits no buffer.

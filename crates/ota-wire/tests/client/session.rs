@@ -1,6 +1,8 @@
 //! A whole update by literal bytes and times.
 
-use ota_proto::{Event as Device, Installed, Journal, Micros, SlotAction, SlotState, State};
+use ota_proto::{
+    Command, Event as Device, Installed, Journal, Micros, SlotAction, SlotState, State, Work,
+};
 use ota_wire::client::{Config, Disconnect, Event, Found, Link, LinkKind, Timer};
 use ota_wire::mqtt::{Login, SessionError};
 
@@ -87,7 +89,7 @@ fn download(desk: &mut Desk, link: Link) {
 }
 
 /// Up to the restart; the last record in the journal.
-fn install(desk: &mut Desk, link: Link) -> Box<[u8; Journal::LEN]> {
+fn install(desk: &mut Desk, link: Link) -> [u8; Journal::LEN] {
     let said = [
         report0(&progress("downloading", Some(50))),
         report0(&progress("downloading", Some(100))),
@@ -98,13 +100,17 @@ fn install(desk: &mut Desk, link: Link) -> Box<[u8; Journal::LEN]> {
     assert!(desk.events.contains(&install));
 
     let updater = desk.client.updater_mut(FIRST).unwrap();
-    updater.installed(at(10), Installed::NeedsRestart).unwrap();
+    updater.command(at(10), Command::Installed(Installed::NeedsRestart)).unwrap();
     let mut outs = desk.poll(at(10));
-    let (Some(Out::Persist(_, op, record)), true) = (outs.pop(), outs.is_empty()) else { panic!() };
-    desk.client.updater_mut(FIRST).unwrap().handle_persisted(at(10), op, Ok(()));
+    let (Some(Out::Do(_, op, Work::Persist(record))), true) = (outs.pop(), outs.is_empty()) else {
+        panic!()
+    };
+    desk.client.updater_mut(FIRST).unwrap().handle_done(at(10), op, Ok(None));
     let outs = desk.poll(at(10));
-    let [Out::Slot(FIRST, op, SlotAction::Activate)] = outs[..] else { panic!("{outs:?}") };
-    desk.client.updater_mut(FIRST).unwrap().handle_slot(at(10), op, Ok(()));
+    let [Out::Do(FIRST, op, Work::Slot(SlotAction::Activate))] = outs[..] else {
+        panic!("{outs:?}")
+    };
+    desk.client.updater_mut(FIRST).unwrap().handle_done(at(10), op, Ok(None));
     let restart = Event::Device { device: FIRST, event: Device::Restart };
     desk.work(at(10));
     assert!(!desk.events.contains(&restart), "burning is not acknowledged");
@@ -126,7 +132,7 @@ fn after_the_restart(record: &[u8; ota_proto::Journal::LEN]) {
     client.add_device(at(0), device("P", "D"), boot).unwrap();
     let mut desk = Desk { client, ..Desk::new() };
     let link = desk.up(at(0));
-    desk.client.updater_mut(FIRST).unwrap().confirm(at(1)).unwrap();
+    desk.client.updater_mut(FIRST).unwrap().command(at(1), Command::Confirm).unwrap();
     let version = REPORT_010.replace("0.1.0", "1.0.0");
     assert!(desk.sent(at(1), link).starts_with(&report(2, &version)));
     let reply = REPLY.replace("0.1.0", "1.0.0");
@@ -290,15 +296,17 @@ fn while_the_slot_is_busy_the_store_is_not_read() {
     desk.work(at(2));
     assert!(desk.idle.read_store);
     let received = desk.client.handle_received(at(2), store, &IMAGE[..10]);
-    let Some(Found::Write { device: FIRST, write }) = received.found else { panic!() };
+    let Some(Found::Write { device: FIRST, op, at: place, span }) = received.found else {
+        panic!()
+    };
     // Up to the end of what is erased.
-    assert_eq!((write.at, write.span.clone(), received.consumed), (0, 0..8, 8));
+    assert_eq!((place, span, received.consumed), (0, 0..8, 8));
     desk.poll(at(2));
     assert!(!desk.idle.read_store);
     let again = desk.client.handle_received(at(2), store, &IMAGE[8..10]);
     assert_eq!((again.consumed, again.found), (0, None));
     let updater = desk.client.updater_mut(FIRST).unwrap();
-    updater.handle_stored(at(3), write.op, Ok(()));
+    updater.handle_done(at(3), op, Ok(None));
     desk.work(at(3));
     assert!(desk.idle.read_store);
     let rest = desk.client.handle_received(at(3), store, &IMAGE[8..10]);

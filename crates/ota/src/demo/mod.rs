@@ -7,7 +7,9 @@ use std::time::Duration;
 use ota_cloud::Rollout;
 use ota_host::{Clock, DataDir, FileSlot, JournalFile, MemorySwitch, SlotOptions, Storage};
 use ota_proto::credentials::{APP_ID, Secret};
-use ota_proto::{Event, Hold, Identity, Installed, Instant, Outcome, Reason, Rng, Version};
+use ota_proto::{
+    Command, Event, Hold, Identity, Installed, Instant, Outcome, Reason, Rng, Version,
+};
 use ota_server::{Handle, Log, NewFirmware, Running, Service, ServiceConfig};
 use ota_tokio::driver::{DeviceIndex, Driver};
 use ota_wire::client;
@@ -275,14 +277,11 @@ impl Life {
         match event {
             Event::Install { .. } => {
                 let told = Installed::NeedsRestart;
-                self.driver
-                    .command(self.device, |updater, now| updater.installed(now, told))
-                    .map_err(unexpected)?;
+                self.driver.command(self.device, Command::Installed(told)).map_err(unexpected)?;
             }
-            Event::Trial => self
-                .driver
-                .command(self.device, |updater, now| updater.confirm(now))
-                .map_err(unexpected)?,
+            Event::Trial => {
+                self.driver.command(self.device, Command::Confirm).map_err(unexpected)?
+            }
             Event::Restart => return Ok(Some(Ending::Restart)),
             Event::Reported { outcome: Outcome::Failed(why) } => {
                 return Ok(Some(Ending::Failed(*why)));

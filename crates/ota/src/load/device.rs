@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ota_cloud::broker::Broker;
 use ota_host::{Clock, transport_error};
-use ota_proto::{Boot, Event, Identity, Instant, SlotInfo, SlotState, TransportError};
+use ota_proto::{Boot, Command, Event, Identity, Instant, SlotInfo, SlotState, TransportError};
 use ota_wire::Client;
 use ota_wire::client::{Config, DeviceIndex, Event as News, Link, Output};
 use ota_wire::mqtt::Login;
@@ -112,7 +112,7 @@ impl Device {
     ) -> Result<Option<Instant>, Failure> {
         loop {
             let now = self.clock.now();
-            match self.client.poll_output(now) {
+            match self.client.poll(now) {
                 Output::Connect { link, host, port, .. } => {
                     let (host, limit) = (host.to_owned(), Duration::from_secs(10));
                     let opening = TcpStream::connect((host.as_str(), port));
@@ -161,7 +161,7 @@ impl Device {
         self.asked = now;
         if let Some(updater) = self.client.updater_mut(self.index) {
             // Without a session the next one reports by itself.
-            let _ = updater.report_now(now);
+            let _ = updater.command(now, Command::ReportNow);
         }
     }
 

@@ -15,7 +15,7 @@ use ota_embassy::{BootSwitch, Buffers, FlashJournal, FlashSlot, FlashStorage, Ne
 use ota_wire::mqtt::Login;
 use static_cell::StaticCell;
 
-use crate::any::{boot, command, number, text};
+use crate::any::{boot, command, look, number, text};
 
 /// The two links' sockets. To be called once.
 pub fn sockets(stack: Stack<'static>) -> Tcp<'static> {
@@ -47,10 +47,7 @@ pub async fn update<N: Network + 'static>(network: N) {
     let Ok(device) = driver.add_device(machine, text(), storage).await else { return };
     loop {
         black_box(driver.next().await);
-        let given = driver.command(device, |machine, now| {
-            command(machine, now);
-            Ok(())
-        });
-        black_box(given.is_ok());
+        black_box(driver.command(device, command()).is_ok());
+        driver.updater(device).map(look);
     }
 }

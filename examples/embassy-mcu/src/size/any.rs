@@ -5,7 +5,8 @@ use core::hint::black_box;
 
 use embassy_mcu::program::halt;
 use ota_proto::{
-    Boot, Config, Hold, Identity, Installed, Instant, Journal, SlotInfo, SlotState, Updater,
+    Boot, Command, Config, Hold, Identity, Installed, Instant, Journal, SlotInfo, SlotState,
+    Updater,
 };
 
 /// Bytes that could be anything.
@@ -45,27 +46,32 @@ pub fn boot<R>(start: impl FnOnce(Config, Boot<'_>) -> R) -> R {
     start(config, Boot { running: text(), slot, journal, storage })
 }
 
-/// Gives any command, looks at everything.
-pub fn command(machine: &mut Updater, now: Instant) {
+/// Any command.
+#[must_use]
+pub fn command() -> Command {
     let installed = match number() {
         0 => Installed::Running,
         1 => Installed::NeedsRestart,
         _ => Installed::Failed(ota_proto::InstallFault::Image),
     };
-    let done = match number() {
-        0 => machine.accept(now),
-        1 => machine.defer(now, Instant::from_micros(number())),
-        2 => machine.refuse(now),
-        3 => machine.cancel(now),
-        4 => machine.approve(now),
-        5 => machine.veto(now),
-        6 => machine.install(now),
-        7 => machine.installed(now, installed),
-        8 => machine.confirm(now),
-        9 => machine.roll_back(now),
-        10 => machine.forgive(now),
-        _ => machine.report_now(now),
-    };
-    black_box((done.is_ok(), machine.state(), machine.progress(), machine.owed()));
+    match number() {
+        0 => Command::Accept,
+        1 => Command::Defer(Instant::from_micros(number())),
+        2 => Command::Refuse,
+        3 => Command::Cancel,
+        4 => Command::Approve,
+        5 => Command::Veto,
+        6 => Command::Install,
+        7 => Command::Installed(installed),
+        8 => Command::Confirm,
+        9 => Command::RollBack,
+        10 => Command::Forgive,
+        _ => Command::ReportNow,
+    }
+}
+
+/// Looks at everything.
+pub fn look(machine: &Updater) {
+    black_box((machine.state(), machine.progress(), machine.owed()));
     black_box(machine.offer());
 }

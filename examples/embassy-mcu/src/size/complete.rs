@@ -6,15 +6,9 @@ use crate::any::{bytes, number};
 
 /// Ends any storage operation.
 pub fn complete(machine: &mut Updater, now: Instant, op: OpId) {
-    let result = if number() == 0 { Ok(()) } else { Err(StorageError::Failed) };
-    match number() {
-        0 => machine.handle_erased(now, op, result),
-        1 => machine.handle_stored(now, op, result),
-        2 => machine.handle_synced(now, op, result),
-        3 => machine.handle_slot(now, op, result),
-        4 => machine.handle_persisted(now, op, result),
-        _ => machine.handle_digest(now, op, result.map(|()| digest())),
-    }
+    let digest = if number() == 0 { Some(digest()) } else { None };
+    let result = if number() == 0 { Ok(digest) } else { Err(StorageError::Failed) };
+    machine.handle_done(now, op, result);
 }
 
 fn digest() -> Md5 {

@@ -5,7 +5,7 @@
 use core::hint::black_box;
 use core::time::Duration;
 
-use any::{boot, bytes, command, number, text};
+use any::{boot, bytes, command, look, number, text};
 use complete::complete;
 use embassy_mcu::program::halt;
 use ota_proto::{
@@ -34,21 +34,18 @@ fn main() -> ! {
             machine.handle_published(now, id);
         }
         session(&mut machine, now);
-        command(&mut machine, now);
+        black_box(machine.command(now, command()).is_ok());
+        look(&machine);
     }
 }
 
 fn poll(machine: &mut Updater, now: Instant, last: &mut Option<OpId>, id: &mut Option<PubId>) {
     let mut buffer = [0; Config::buffer_len()];
-    let Ok(output) = machine.poll_output(now, &mut buffer) else { return };
+    let Ok(output) = machine.poll(now, &mut buffer) else { return };
     match black_box(output) {
-        Output::Publish { id: new, .. } => *id = Some(new),
-        Output::Fetch { op, .. }
-        | Output::Erase { op, .. }
-        | Output::Sync { op }
-        | Output::Digest { op, .. }
-        | Output::Persist { op, .. }
-        | Output::Slot { op, .. } => *last = Some(op),
+        Output::Publish(publish) => *id = Some(publish.id),
+        Output::Fetch(fetch) => *last = Some(fetch.op),
+        Output::Do(op, _) => *last = Some(op),
         _ => {}
     }
 }

@@ -7,7 +7,7 @@ extern crate alloc;
 use alloc::string::ToString as _;
 use core::hint::black_box;
 
-use any::{boot, bytes, command, number, text};
+use any::{boot, bytes, command, look, number, text};
 use complete::complete;
 use embassy_mcu::program::halt;
 use ota_proto::{Instant, OpId, TransportError};
@@ -36,19 +36,16 @@ fn main() -> ! {
         }
         if let (Some(machine), Some(op)) = (client.updater_mut(device), op) {
             complete(machine, now, op);
-            command(machine, now);
+            black_box(machine.command(now, command()).is_ok());
+            look(machine);
         }
     }
 }
 
 fn poll(client: &mut Client, now: Instant, last: &mut Option<OpId>, open: &mut Option<Link>) {
-    match black_box(client.poll_output(now)) {
+    match black_box(client.poll(now)) {
         Output::Connect { link, .. } | Output::Close { link } => *open = Some(link),
-        Output::Erase { op, .. }
-        | Output::Sync { op, .. }
-        | Output::Digest { op, .. }
-        | Output::Persist { op, .. }
-        | Output::Slot { op, .. } => *last = Some(op),
+        Output::Do { op, .. } => *last = Some(op),
         _ => {}
     }
 }
@@ -65,10 +62,10 @@ fn carry(client: &mut Client, now: Instant, link: Link) {
         4 => client.handle_timeout(now),
         _ => {
             let received = client.handle_received(now, link, bytes());
-            if let Some(Found::Write { write, device }) = black_box(received.found)
+            if let Some(Found::Write { device, op, .. }) = black_box(received.found)
                 && let Some(machine) = client.updater_mut(device)
             {
-                machine.handle_stored(now, write.op, Ok(()));
+                machine.handle_done(now, op, Ok(None));
             }
         }
     }

@@ -18,8 +18,8 @@ pub(crate) use book::Image;
 use book::{Book, Fact, Line};
 pub(crate) use fetch::{Answer, Broken, Bytes};
 pub(crate) use offers::Offered;
+pub(crate) use steps::Job;
 use steps::{Attempt, Foreign, Step};
-pub(crate) use steps::{Command, Job};
 
 pub(crate) const S: u64 = 1_000_000;
 pub(crate) const ERASE: u64 = 4_096;

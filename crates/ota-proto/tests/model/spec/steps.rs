@@ -1,6 +1,6 @@
 //! The attempt after its bytes: digest, installation, restart, trial, and the application's word.
 
-use ota_proto::{InstallFault, Installed, SlotAction};
+use ota_proto::{Command, InstallFault, Installed, SlotAction};
 
 use super::book::{Fact, Image, Line};
 use super::fetch::Body;
@@ -159,24 +159,6 @@ pub(crate) enum Job {
     Slot(SlotAction),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
-    Accept,
-    /// For this many seconds.
-    Defer(u64),
-    Refuse,
-    Unable,
-    Cancel,
-    Approve,
-    Veto,
-    Install,
-    Installed(Installed),
-    Confirm,
-    RollBack,
-    Forgive,
-    Report,
-}
-
 /// The application.
 impl Spec {
     /// Whether the command fits, and what it does.
@@ -190,7 +172,7 @@ impl Spec {
 
     fn obey(&mut self, command: Command) -> Option<()> {
         let now = self.now;
-        if command == Command::Report {
+        if command == Command::ReportNow {
             return self.up.then(|| self.fact(Fact::Asked));
         }
         if command == Command::Forgive {
@@ -212,14 +194,14 @@ impl Spec {
         match (command, &mut attempt.step) {
             (Command::Accept, Step::Consent { .. } | Step::Later { .. }) => self.start(),
             (
-                Command::Refuse | Command::Unable | Command::Cancel,
+                Command::Refuse | Command::Unable(_) | Command::Cancel,
                 Step::Consent { .. } | Step::Later { .. },
             ) => self.turn_down(image),
             (
-                Command::Defer(seconds),
+                Command::Defer(until),
                 step @ (Step::Consent { .. } | Step::Later { .. } | Step::Ready { .. }),
             ) => {
-                *step = Step::Later { until: now + seconds * S };
+                *step = Step::Later { until: until.as_micros() };
                 self.note.accepted = None;
             }
             (Command::Veto, Step::Ready { .. }) => self.fail(Why::Other),
@@ -238,7 +220,7 @@ impl Spec {
                 }
                 *confirmed = true;
             }
-            (Command::Unable, Step::Trial { confirmed: false, back: None, unable, .. }) => {
+            (Command::Unable(_), Step::Trial { confirmed: false, back: None, unable, .. }) => {
                 *unable = true;
             }
             (Command::RollBack, Step::Trial { back: None, .. }) => self.begin_back(Why::Image),

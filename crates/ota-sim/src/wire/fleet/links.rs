@@ -252,9 +252,9 @@ fn feed<P>(now: Instant, client: &mut Client, wire: &mut Wire<P>, reading: bool)
     loop {
         let rx = wire.rx.get(used..).unwrap_or_default();
         let received = client.handle_received(now, wire.link, rx);
-        if let Some(Found::Write { write, .. }) = &received.found {
-            let span = rx.get(write.span.clone()).unwrap_or_default().to_vec();
-            fed.write = Some((write.op, write.at, span));
+        if let Some(Found::Write { op, at, span, .. }) = &received.found {
+            let span = rx.get(span.clone()).unwrap_or_default().to_vec();
+            fed.write = Some((*op, *at, span));
         }
         used = used.saturating_add(received.consumed);
         if received.consumed == 0 && received.found.is_none() {

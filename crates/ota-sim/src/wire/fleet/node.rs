@@ -2,7 +2,9 @@
 
 use core::time::Duration;
 
-use ota_proto::{Boot, Digester, Event, Installed, Instant, OpId, SlotAction, SlotInfo, Updater};
+use ota_proto::{
+    Boot, Command, Digester, Event, Installed, Instant, OpId, SlotAction, SlotInfo, Updater,
+};
 use ota_wire::Client;
 use ota_wire::client::{Config, DeviceIndex, Event as ClientEvent};
 use ota_wire::mqtt::Login;
@@ -143,7 +145,7 @@ impl Node {
         let mut any = false;
         loop {
             let Some(client) = &mut self.client else { return any };
-            match own(client.poll_output(now)) {
+            match own(client.poll(now)) {
                 Out::Idle(idle, _) => {
                     self.idle = idle;
                     return any;
@@ -195,10 +197,12 @@ impl Node {
             Act::PowerOn => self.power_on(now, hub),
             // One that does not fit any more has no effect.
             Act::Installed => {
-                let _ = self.updater().map(|it| it.installed(now, Installed::NeedsRestart));
+                let _ = self
+                    .updater()
+                    .map(|it| it.command(now, Command::Installed(Installed::NeedsRestart)));
             }
             Act::Confirm => {
-                let _ = self.updater().map(|it| it.confirm(now));
+                let _ = self.updater().map(|it| it.command(now, Command::Confirm));
             }
             Act::Reset => {
                 self.client = None;
@@ -241,7 +245,7 @@ impl Node {
         if let Some((_, op, block)) = self.persist.take_if(|(at, ..)| *at <= now) {
             self.journal.write(&block);
             if let Some(device) = self.updater() {
-                device.handle_persisted(now, op, Ok(()));
+                device.handle_done(now, op, Ok(None));
             }
             self.links.touched();
             return true;
@@ -257,13 +261,8 @@ impl Node {
         }
         self.links.touched();
         let Some(device) = self.updater() else { return true };
-        match job {
-            Job::Flash(FlashOp::Erase(_)) => device.handle_erased(now, op, Ok(())),
-            Job::Flash(FlashOp::Write(..)) => device.handle_stored(now, op, Ok(())),
-            Job::Sync => device.handle_synced(now, op, Ok(())),
-            Job::Slot(_) => device.handle_slot(now, op, Ok(())),
-            Job::Digest(_) => device.handle_digest(now, op, Ok(ota_proto::Md5(digest))),
-        }
+        let digest = matches!(job, Job::Digest(_)).then_some(ota_proto::Md5(digest));
+        device.handle_done(now, op, Ok(digest));
         true
     }
 
