@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::count::{FileCount, count};
 use crate::metadata::Metadata;
 
-/// Lines of any function, signature and closing brace included.
+/// Lines of any function, signature and closing brace included. Clippy's `too_many_lines` counts
+/// neither the signature nor comments nor empty lines: with the same number it allows more.
 const FUNCTION_LINES: usize = 70;
 /// Lines of code of an adapter.
 const ADAPTER_CODE: usize = 400;
