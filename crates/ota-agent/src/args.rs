@@ -24,6 +24,7 @@ Example:
   # allow_http = true                # accept offers whose URL is plain http
   # public_store_only = true         # refuse stores at loopback, link-local and private addresses
   # trailing_digest = true           # hash what was synced while more arrives: sooner done, perhaps from a cache
+  # downgrade = \"semver\"            # refuse what is not newer; or \"numeric\", or [\"1.0\", \"1.1\"], the oldest first
   # keep_accepted = true             # slot.img is the accepted image until the next one is: room for two
   # trusted_folders = [\"/srv/app\"]  # others may write there, and root's commands use it all the same
   # app_id = \"12010126\"

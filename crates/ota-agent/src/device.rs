@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ota_host::{SignIn, Storage};
 use ota_proto::credentials::{self, Algorithm, Secret};
-use ota_proto::{Answer, Event, Hold, Identity, Instant, Outcome, Rng, Verify, Version};
+use ota_proto::{Answer, Downgrade, Event, Hold, Identity, Instant, Outcome, Rng, Verify, Version};
 use ota_tokio::driver::{DeviceIndex, Driver, Options};
 use ota_tokio::{Renewal, Tls};
 use ota_wire::client;
@@ -47,6 +47,8 @@ pub struct Setup {
     pub public_store_only: bool,
     /// Hash behind each sync, in place of once at the end.
     pub trailing_digest: bool,
+    /// Whether an older version may be installed.
+    pub downgrade: Downgrade,
     /// Who accepts an offer.
     pub consent: Hold,
     /// Who approves a verified image.
@@ -111,6 +113,7 @@ impl Setup {
         }
         config.timing.divide(self.hurry);
         config.allow_http = self.allow_http;
+        config.downgrade = self.downgrade.clone();
         if self.trailing_digest {
             config.verify = Verify::Trailing;
         }

@@ -516,6 +516,7 @@ fn setup(config: &Config, installer: &Installer) -> Result<Setup, Failure> {
         allow_http: config.allow_http,
         public_store_only: config.public_store_only,
         trailing_digest: config.trailing_digest,
+        downgrade: config.downgrade.clone(),
         // Also where nobody is asked: the machine is looked at before each download.
         consent: Hold::Ask,
         approval: hold(care.verify.is_some()),

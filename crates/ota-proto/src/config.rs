@@ -1,13 +1,11 @@
 //! What the caller decides once: identity, policies, limits and times.
 
-use core::cmp::Ordering;
 use core::fmt;
-use core::hash::{Hash, Hasher};
 
 use crate::identity::Identity;
+use crate::order::Order;
 use crate::time::Micros;
 use crate::url::{BadUrl, Url};
-use crate::version::Version;
 
 /// The configuration of an [`crate::Updater`]. [`Config::new`] has the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -106,48 +104,16 @@ pub enum Verify {
 }
 
 /// Whether an older version may be installed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Downgrade {
     /// Any version.
     #[default]
     Allow,
-    /// Only one that the comparator calls greater; what it cannot compare is refused. It is code
-    /// of the application, which no snapshot can hold.
-    #[cfg_attr(feature = "snapshot", serde(skip))]
-    Refuse(Comparator),
-}
-
-/// Compares an offered version with the running one; `None` when it cannot.
-#[derive(Clone, Copy)]
-pub struct Comparator(pub fn(offered: &Version, running: &Version) -> Option<Ordering>);
-
-impl PartialEq for Comparator {
-    fn eq(&self, other: &Self) -> bool {
-        core::ptr::fn_addr_eq(self.0, other.0)
-    }
-}
-
-impl Eq for Comparator {}
-
-impl Hash for Comparator {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.0 as usize).hash(state);
-    }
-}
-
-impl fmt::Debug for Comparator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Comparator(..)")
-    }
-}
-
-#[cfg(feature = "defmt")]
-impl defmt::Format for Comparator {
-    fn format(&self, f: defmt::Formatter<'_>) {
-        defmt::write!(f, "Comparator(..)");
-    }
+    /// Only one that is newer in this order; one that the order does not know is refused. So is one
+    /// that is equal and written otherwise.
+    Refuse(Order),
 }
 
 /// Bounds of what is accepted from the network, in bytes.

@@ -169,6 +169,7 @@ mod identity;
 mod input;
 pub mod journal;
 pub mod message;
+mod order;
 mod output;
 mod region;
 mod time;
@@ -179,7 +180,7 @@ mod word;
 
 pub use chance::Rng;
 pub use code::{Reason, ResultCode};
-pub use config::{Comparator, Config, ConfigError, Downgrade, Hold, Limits, Timing, Verify};
+pub use config::{Config, ConfigError, Downgrade, Hold, Limits, Timing, Verify};
 pub use decimal::{Decimal, number};
 pub use digest::{Digester, Md5};
 pub use error::{
@@ -191,6 +192,7 @@ pub use input::{
     ResponseHead, SlotInfo, SlotState,
 };
 pub use journal::{Journal, Outcome};
+pub use order::Order;
 pub use output::{
     Body, Done, Event, Fetch, Idle, Offer, OpId, Output, PubId, Publish, QoS, SlotAction, State,
     Timer, Work,

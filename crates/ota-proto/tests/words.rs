@@ -10,8 +10,8 @@ use ota_proto::journal::JournalError;
 use ota_proto::message::Malformed;
 use ota_proto::url::BadUrl;
 use ota_proto::{
-    BadName, BadVersion, BufferTooSmall, Comparator, ConfigError, Digester, Downgrade, FetchError,
-    MessageError, Micros, Misuse, Reason, StorageError, TlsError, TransportError, Version,
+    BadName, BadVersion, BufferTooSmall, ConfigError, Digester, FetchError, MessageError, Micros,
+    Misuse, Reason, StorageError, TlsError, TransportError,
 };
 
 /// One kind of error: its cases have words of their own, which fit into a line of a log.
@@ -141,29 +141,10 @@ fn rule_15_debug_shows_what_is_no_secret() {
     assert_eq!(format!("{:?}", digester.finish()), "Md5(900150983cd24fb0d6963f7d28e17f72)");
     assert_eq!(format!("{:?}", Micros::from_millis(1_500)), "1.5s");
     assert_eq!(format!("{:?}", Secret::from_bytes(b"abc").unwrap()), "Secret(..)");
-    let compare = Comparator(|offered: &Version, running: &Version| offered.partial_cmp(running));
-    assert_eq!(format!("{:?}", Downgrade::Refuse(compare)), "Refuse(Comparator(..))");
     // The vendor's published reply: its secret is not shown.
     let product = ProductSecret::new("hzvf5LF9S0isvBhDSauWMaIk").unwrap();
     let payload =
         "s6FB3a1BA/YYbcmSE12XpeDVmQNDcf1QgVD141RRbmmAnFwQfp1ECAu5O016mCOvYlJJ6V59yM4OqQSiWphfTg==";
     let reply = Reply::decrypt(payload, None, &product).unwrap();
     assert_eq!(format!("{reply:?}"), "Secret(..)");
-}
-
-#[test]
-fn a_comparator_is_equal_to_itself_only() {
-    let newer = Comparator(|offered: &Version, running: &Version| offered.partial_cmp(running));
-    let none = Comparator(|_: &Version, _: &Version| None);
-    assert_eq!(newer, newer);
-    assert_ne!(Downgrade::Refuse(newer), Downgrade::Refuse(none));
-    let hash = |value: Downgrade| {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        value.hash(&mut hasher);
-        hasher.finish()
-    };
-    assert_eq!(hash(Downgrade::Refuse(newer)), hash(Downgrade::Refuse(newer)));
-    assert_ne!(hash(Downgrade::Refuse(newer)), hash(Downgrade::Allow));
-    assert_ne!(hash(Downgrade::Refuse(newer)), hash(Downgrade::Refuse(none)));
 }

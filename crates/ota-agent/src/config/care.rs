@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ota_proto::{Downgrade, Order, Version};
 use toml::Value;
 
 use super::keys::Keys;
@@ -61,6 +62,26 @@ impl Keys<'_> {
             Some(Value::Array(_)) => Ok(Consent::Command(self.command("consent")?.ok_or(wrong)?)),
             Some(_) => Err(wrong.into()),
         }
+    }
+
+    /// Whether the cloud may go back to an older version, and which one is older.
+    pub(super) fn downgrade(&self) -> Result<Downgrade, String> {
+        let wrong = "downgrade: must be \"allow\", \"semver\", \"numeric\" or a list of versions, the oldest \
+                     first, like [\"1.0\", \"1.1\"]";
+        let listed = |items: &[Value]| {
+            let version = |item: &Value| Version::new(item.as_str()?).ok();
+            items.iter().map(version).collect::<Option<Vec<_>>>().filter(|list| !list.is_empty())
+        };
+        Ok(match self.table.get("downgrade") {
+            None => Downgrade::Allow,
+            Some(Value::String(word)) if word == "allow" => Downgrade::Allow,
+            Some(Value::String(word)) if word == "semver" => Downgrade::Refuse(Order::SemVer),
+            Some(Value::String(word)) if word == "numeric" => Downgrade::Refuse(Order::Numeric),
+            Some(Value::Array(items)) => {
+                Downgrade::Refuse(Order::Listed(listed(items).ok_or(wrong)?))
+            }
+            Some(_) => return Err(wrong.into()),
+        })
     }
 
     fn window(&self, key: &str) -> Result<Option<Window>, String> {

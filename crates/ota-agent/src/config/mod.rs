@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ota_host::{HostError, SlotOptions, check_exposure};
-use ota_proto::Version;
 use ota_proto::credentials::APP_ID;
+use ota_proto::{Downgrade, Version};
 use toml::Table;
 
 use crate::device::Account;
@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) allow_http: bool,
     pub(crate) public_store_only: bool,
     pub(crate) trailing_digest: bool,
+    /// Whether an older version may be installed.
+    pub(crate) downgrade: Downgrade,
     pub(crate) connect_spacing: Duration,
     /// How long a login is valid after its connection.
     pub(crate) login_valid: Duration,
@@ -45,7 +47,7 @@ pub(crate) struct Config {
     pub(crate) exposed: Option<PathBuf>,
 }
 
-const KEYS: [&str; 34] = [
+const KEYS: [&str; 35] = [
     "allow_http",
     "app_id",
     "broker",
@@ -62,6 +64,7 @@ const KEYS: [&str; 34] = [
     "device_secret",
     "device_secret_file",
     "download_window",
+    "downgrade",
     "health",
     "install",
     "install_limit",
@@ -137,6 +140,7 @@ impl Config {
             allow_http: keys.flag("allow_http")?.unwrap_or(false),
             public_store_only: keys.flag("public_store_only")?.unwrap_or(false),
             trailing_digest: keys.flag("trailing_digest")?.unwrap_or(false),
+            downgrade: keys.downgrade()?,
             connect_spacing: keys.seconds("connect_spacing")?.unwrap_or(Duration::from_secs(5)),
             login_valid: keys.login_valid()?,
             keep_accepted: keys.flag("keep_accepted")?.unwrap_or(read_by_others),

@@ -1,3 +1,5 @@
+use ota_proto::Order;
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -33,6 +35,25 @@ fn a_whole_configuration() {
     assert_eq!(config.account.app_id, APP_ID);
     let Target::File(file) = config.target else { panic!("{:?}", config.target) };
     assert_eq!(file.path(), Path::new("/etc/ota/version"));
+}
+
+#[test]
+fn what_is_older_is_refused_where_an_order_is_named() {
+    let found = |line: &str| parse(&format!("{GOOD}{line}")).map(|config| config.downgrade);
+    let list = ["1.0", "1.1"].map(|text| Version::new(text).unwrap());
+    for (line, wanted) in [
+        ("", Downgrade::Allow),
+        ("downgrade = \"allow\"", Downgrade::Allow),
+        ("downgrade = \"semver\"", Downgrade::Refuse(Order::SemVer)),
+        ("downgrade = \"numeric\"", Downgrade::Refuse(Order::Numeric)),
+        ("downgrade = [\"1.0\", \"1.1\"]", Downgrade::Refuse(Order::Listed(list.to_vec()))),
+    ] {
+        assert_eq!(found(line), Ok(wanted), "{line}");
+    }
+    for bad in ["false", "\"refuse\"", "[]", "[1]", "[\"a b\"]", "\"\""] {
+        let why = found(&format!("downgrade = {bad}")).unwrap_err();
+        assert!(why.starts_with("downgrade: must be \"allow\", \"semver\", "), "{bad}: {why}");
+    }
 }
 
 #[test]

@@ -6,9 +6,8 @@ use std::ops::Range;
 use ota_proto::journal::{Phase, Record};
 use ota_proto::url::Url;
 use ota_proto::{
-    Boot, Comparator, Config, Downgrade, Event, Hold, Identity, Instant, Journal, Md5, Micros,
-    OpId, Outcome, Output, PubId, Publish, SlotAction, SlotState, State, Timer, Updater, Verify,
-    Work,
+    Boot, Config, Downgrade, Event, Hold, Identity, Instant, Journal, Md5, Micros, OpId, Order,
+    Outcome, Output, PubId, Publish, SlotAction, SlotState, State, Timer, Updater, Verify, Work,
 };
 
 use super::cloud::VERSIONS;
@@ -98,8 +97,7 @@ impl World {
         config.confirm_needs_reply = shape & 16 == 0;
         config.verify = if shape & 32 == 0 { Verify::ReadBack } else { Verify::Trailing };
         if shape & 64 != 0 {
-            let by_text = Comparator(|a, b| Some(a.as_str().cmp(b.as_str())));
-            config.downgrade = Downgrade::Refuse(by_text);
+            config.downgrade = Downgrade::Refuse(Order::SemVer);
         }
         let boot =
             Boot { running: VERSIONS[0], slot: SlotState::Confirmed, journal: None, storage: INFO };

@@ -405,9 +405,9 @@ impl Updater {
         if !url.tls && !self.cfg.allow_http {
             return Err(Reason::PlainHttp);
         }
-        if let Downgrade::Refuse(comparator) = self.cfg.downgrade {
+        if let Downgrade::Refuse(order) = &self.cfg.downgrade {
             let version = Version::new(&offer.version).map_err(|_| Reason::Downgrade)?;
-            if (comparator.0)(&version, &self.running) != Some(Ordering::Greater) {
+            if order.compare(&version, &self.running) != Some(Ordering::Greater) {
                 return Err(Reason::Downgrade);
             }
         }

@@ -3,8 +3,8 @@
 
 use ota_proto::journal::Record;
 use ota_proto::{
-    Boot, Command, Comparator, Config, Downgrade, Event, Fetch, Hold, Identity, Idle, Instant,
-    Journal, Md5, OpId, Output, PubId, Publish, QoS, SlotInfo, StorageError, Updater, Work,
+    Boot, Command, Config, Downgrade, Event, Fetch, Hold, Identity, Idle, Instant, Journal, Md5,
+    OpId, Order, Output, PubId, Publish, QoS, SlotInfo, StorageError, Updater, Work,
 };
 
 use crate::loader::Loader;
@@ -57,8 +57,7 @@ impl World {
         config.allow_http = policy.http;
         config.confirm_needs_reply = policy.needs_reply;
         if policy.no_downgrade {
-            config.downgrade =
-                Downgrade::Refuse(Comparator(|a, b| a.as_str().partial_cmp(b.as_str())));
+            config.downgrade = Downgrade::Refuse(Order::SemVer);
         }
         if trailing {
             config.verify = ota_proto::Verify::Trailing;

@@ -2,7 +2,7 @@
 
 use ota_proto::journal::{Phase, Record, Target};
 use ota_proto::{
-    Command, Comparator, Downgrade, Hold, InstallFault, MessageError, SlotState, State, Version,
+    Command, Downgrade, Hold, InstallFault, MessageError, Order, SlotState, State, Version,
 };
 
 use crate::bench::*;
@@ -331,16 +331,15 @@ fn rule_14_cancel_is_told_and_misuse_has_no_effect() {
 
 #[test]
 fn rule_14_a_downgrade_is_refused_when_it_must_be_and_so_is_the_incomparable() {
-    fn compare(
-        offered: &ota_proto::Version,
-        running: &ota_proto::Version,
-    ) -> Option<std::cmp::Ordering> {
-        let major = |v: &ota_proto::Version| v.as_str().split('.').next()?.parse::<u32>().ok();
-        Some(major(offered)?.cmp(&major(running)?))
-    }
     let mut config = config();
-    config.downgrade = Downgrade::Refuse(Comparator(compare));
-    for (version, taken) in [("1.0.0", true), ("0.0.9", false), ("beta", false)] {
+    config.downgrade = Downgrade::Refuse(Order::SemVer);
+    for (version, taken) in [
+        ("1.0.0", true),
+        ("0.0.9", false),
+        ("beta", false),
+        ("0.1.0-rc.1", false),
+        ("v0.1.0", false),
+    ] {
         let mut bench = Bench::online(config.clone());
         bench.offer(1_000, version);
         let lines = bench.auto(1_000);

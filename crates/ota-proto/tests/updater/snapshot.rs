@@ -1,6 +1,6 @@
 //! A snapshot (feature `snapshot`) is the machine; one that was tampered with is refused.
 
-use ota_proto::{Command, Comparator, Downgrade, Hold, InstallFault, Installed, Updater};
+use ota_proto::{Command, Downgrade, Hold, InstallFault, Installed, Order, Updater, Version};
 use serde_json::{Value, json};
 
 use crate::bench::*;
@@ -75,11 +75,14 @@ fn a_snapshot_with_names_versions_or_blocks_that_are_none_is_refused() {
     }
 }
 
-/// It is code of the application.
 #[test]
-fn a_comparator_is_in_no_snapshot() {
-    let mut config = config();
-    config.downgrade =
-        Downgrade::Refuse(Comparator(|offered, running| offered.partial_cmp(running)));
-    assert!(serde_json::to_string(&Bench::new(config).machine).is_err());
+fn the_order_of_versions_is_in_the_snapshot() {
+    let listed = Order::Listed(vec![Version::new("0.1.0").unwrap(), Version::new("b").unwrap()]);
+    for order in [Order::SemVer, Order::Numeric, listed] {
+        let mut config = config();
+        config.downgrade = Downgrade::Refuse(order);
+        let machine = Bench::new(config).machine;
+        let text = serde_json::to_string(&machine).unwrap();
+        assert_eq!(serde_json::from_str::<Updater>(&text).unwrap(), machine);
+    }
 }

@@ -92,9 +92,8 @@ impl Recorder {
         Ok(Self { client: Client::new(now, config)?, tape })
     }
 
-    /// The file of what is kept. `None` when nothing is, and when it cannot be: a device's
-    /// configuration holds a [`ota_proto::Comparator`], which is code of the application, or more
-    /// than 1 MiB was received in one piece.
+    /// The file of what is kept. `None` when nothing is, and when it cannot be: more than
+    /// 1 MiB was received in one piece.
     #[must_use]
     pub fn recording(&self) -> Option<alloc::vec::Vec<u8>> {
         self.tape.as_ref()?.tape.file()

@@ -8,7 +8,7 @@ use ota_cloud::Rollout;
 use ota_host::{Clock, DataDir, FileSlot, JournalFile, MemorySwitch, SlotOptions, Storage};
 use ota_proto::credentials::{APP_ID, Secret};
 use ota_proto::{
-    Command, Event, Hold, Identity, Installed, Instant, Outcome, Reason, Rng, Version,
+    Command, Downgrade, Event, Hold, Identity, Installed, Instant, Outcome, Reason, Rng, Version,
 };
 use ota_server::{Handle, Log, NewFirmware, Running, Service, ServiceConfig};
 use ota_tokio::driver::{DeviceIndex, Driver};
@@ -86,6 +86,7 @@ fn setup(args: &Demo, account: Account, spacing: Duration) -> Setup {
         allow_http: true,
         public_store_only: false,
         trailing_digest: false,
+        downgrade: Downgrade::Allow,
         consent: Hold::Auto,
         approval: Hold::Auto,
         install: Hold::Auto,
