@@ -2,6 +2,7 @@
 //!
 //! [`Updates`](crate::Updates) is a [`Driver`] with one device.
 
+use alloc::boxed::Box;
 use core::fmt;
 use core::future::poll_fn;
 use core::pin::pin;
@@ -39,13 +40,6 @@ pub struct Buffers<'d> {
     pub store: &'d mut [u8],
 }
 
-/// The broker's and the store's.
-impl<'d, const B: usize, const S: usize> From<(&'d mut [u8; B], &'d mut [u8; S])> for Buffers<'d> {
-    fn from((broker, store): (&'d mut [u8; B], &'d mut [u8; S])) -> Self {
-        Self { broker, store }
-    }
-}
-
 /// One connection to the cloud, for one device and its sub-devices. What an application may do
 /// beside updates (publish, subscribe) is in [`Driver::client`].
 ///
@@ -58,7 +52,8 @@ pub struct Driver<'d, N: Network> {
     /// Of the broker and of the store.
     sockets: [Socket<'d, N>; 2],
     pub(crate) workers: Workers<'d>,
-    pub(crate) sign_in: Option<SignIn<'d>>,
+    /// Behind a pointer to a trait: who does without it has none of its code.
+    pub(crate) sign_in: Option<Box<dyn SignIn + 'd>>,
 }
 
 impl<'d, N: Network + 'd> Driver<'d, N> {
@@ -150,13 +145,13 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
         for _ in 0..TURN {
             match self.engine.poll(now()) {
                 Step::Connect(target) => {
-                    SignIn::connecting(self, &target);
+                    self.sign_in(|it, client| it.connecting(client, &target));
                     self.socket(target.link.kind).open(network, target);
                 }
                 Step::Close(link) => self.socket(link.kind).close(network),
                 Step::Work(device, op, work) => self.workers.push(device, op, work),
                 Step::Event(event) => {
-                    SignIn::told(self, &event);
+                    self.sign_in(|it, client| it.told(client, &event));
                     return Poll::Ready(event);
                 }
                 Step::Wait(deadline) => {
@@ -168,6 +163,12 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    fn sign_in(&mut self, act: impl FnOnce(&mut dyn SignIn, &mut Client)) {
+        if let Some(it) = &mut self.sign_in {
+            act(&mut **it, self.engine.client_mut());
+        }
     }
 
     /// Whether anything happened. If not, whatever can happen wakes the task.

@@ -11,7 +11,7 @@ use ota_proto::{Hold, Region, Rng};
 use ota_wire::client;
 use ota_wire::mqtt::{Expiry, Login};
 
-use super::device::{SignIn, UnixTime};
+use super::device::{Logins, UnixTime};
 use super::{Device, Updates};
 use crate::driver::{Buffers, Driver, Error};
 use crate::flash::{Found, Storage};
@@ -182,8 +182,8 @@ impl<'d> Builder<'d> {
         (client.seed, machine.seed) = (seed, seed);
         machine.allow_http = allow_http.unwrap_or(!N::TLS);
         let mut driver = Driver::new(network, client, buffers)?;
-        let expiry = Expiry::new(login_valid);
-        driver.sign_in = Some(SignIn::new(secret, unix_time, Rng::new(seed), expiry));
+        let (chance, expiry) = (Rng::new(seed), Expiry::new(login_valid));
+        driver.sign_in = Some(Box::new(Logins { secret, unix_time, chance, expiry }));
         driver.workers.add_device(&mut driver.engine, machine, self.running, storage, found)?;
         Ok(Updates { driver, taken: None })
     }

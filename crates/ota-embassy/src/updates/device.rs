@@ -4,12 +4,10 @@ use core::fmt;
 
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
 use ota_proto::{BadName, Identity, Rng};
+use ota_wire::Client;
 use ota_wire::adapter::{Event, Target};
 use ota_wire::client::{self, DeviceIndex, Disconnect, LinkKind};
 use ota_wire::mqtt::{self, Expiry};
-
-use crate::driver::Driver;
-use crate::network::Network;
 
 /// A device of the platform: its product id, its name, and the secret that proves who it is.
 ///
@@ -63,58 +61,52 @@ impl defmt::Format for Device {
 pub(super) type UnixTime<'d> = &'d dyn Fn() -> Option<u64>;
 
 /// Makes a login for each connection.
-pub(crate) struct SignIn<'d> {
-    secret: Secret,
-    unix_time: UnixTime<'d>,
-    chance: Rng,
-    expiry: Expiry,
+pub(crate) trait SignIn {
+    /// A link is about to be opened. If it is the broker's, its login is made now.
+    fn connecting(&mut self, client: &mut Client, target: &Target);
+
+    /// The application is told of this.
+    fn told(&mut self, client: &mut Client, event: &Event);
 }
 
-impl<'d> SignIn<'d> {
-    pub(super) fn new(
-        secret: Secret,
-        unix_time: UnixTime<'d>,
-        chance: Rng,
-        expiry: Expiry,
-    ) -> Self {
-        Self { secret, unix_time, chance, expiry }
-    }
+/// Logins with a device's secret.
+pub(super) struct Logins<'d> {
+    pub(super) secret: Secret,
+    pub(super) unix_time: UnixTime<'d>,
+    pub(super) chance: Rng,
+    pub(super) expiry: Expiry,
+}
 
-    /// A link is about to be opened. If it is the broker's, its login is made now.
-    // Inlined it would widen its caller's frame, which is there in each poll.
-    #[inline(never)]
-    pub(crate) fn connecting<N: Network>(driver: &mut Driver<'d, N>, target: &Target) {
-        let client = driver.engine.client_mut();
-        let Some(sign_in) = driver.sign_in.as_mut() else { return };
+impl SignIn for Logins<'_> {
+    fn connecting(&mut self, client: &mut Client, target: &Target) {
         if target.link.kind != LinkKind::Broker {
             return;
         }
         let device = client.updater(DeviceIndex::FIRST);
         let login =
-            device.and_then(|device| sign_in.login(&device.config().identity, target.least_time));
+            device.and_then(|device| self.login(&device.config().identity, target.least_time));
         let taken = login.and_then(|login| client.set_login(login).ok());
         // The application id and the names are right, and no login is longer than a report.
         debug_assert!(taken.is_some(), "a login that no session can work with");
     }
 
-    /// The application is told of this.
-    #[inline(never)]
-    pub(crate) fn told<N: Network>(driver: &mut Driver<'d, N>, event: &Event) {
-        let Some(sign_in) = driver.sign_in.as_mut() else { return };
+    fn told(&mut self, client: &mut Client, event: &Event) {
         match event {
             // The next connection has a login of its own: this one need not stay in memory.
             Event::Client(client::Event::Connected) => {
                 let none =
                     mqtt::Login { client_id: "none".into(), user_name: None, password: None };
-                let _ = driver.engine.client_mut().set_login(none);
+                let _ = client.set_login(none);
             }
             Event::Client(client::Event::Disconnected {
                 cause: Disconnect::Session(why), ..
-            }) if why.is_login_refused() => sign_in.expiry.refused(),
+            }) if why.is_login_refused() => self.expiry.refused(),
             _ => {}
         }
     }
+}
 
+impl Logins<'_> {
     /// A clock that says less than what is known of the time is not set.
     fn login(&mut self, identity: &Identity, least_time: u64) -> Option<mqtt::Login> {
         let unix = (self.unix_time)().filter(|unix| *unix >= least_time);

@@ -286,6 +286,13 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     }
 }
 
+/// The broker's and the store's.
+impl<'d, const B: usize, const S: usize> From<(&'d mut [u8; B], &'d mut [u8; S])> for Buffers<'d> {
+    fn from((broker, store): (&'d mut [u8; B], &'d mut [u8; S])) -> Self {
+        Self { broker, store }
+    }
+}
+
 impl<N: Network> fmt::Debug for Updates<'_, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Updates").field("driver", &self.driver).finish_non_exhaustive()
