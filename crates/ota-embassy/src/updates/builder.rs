@@ -181,10 +181,11 @@ impl<'d> Builder<'d> {
         let seed = seed.unwrap_or_else(|| own_seed(machine.identity.report_topic()));
         (client.seed, machine.seed) = (seed, seed);
         machine.allow_http = allow_http.unwrap_or(!N::TLS);
-        let mut driver = Driver::new(network, client, buffers)?;
+        let mut driver = Box::new(Driver::new(network, client, buffers)?);
         let (chance, expiry) = (Rng::new(seed), Expiry::new(login_valid));
         driver.sign_in = Some(Box::new(Logins { secret, unix_time, chance, expiry }));
-        driver.workers.add_device(&mut driver.engine, machine, self.running, storage, found)?;
+        let Driver { workers, engine, .. } = &mut *driver;
+        workers.add_device(engine, machine, self.running, storage, found)?;
         Ok(Updates { driver, taken: None })
     }
 }

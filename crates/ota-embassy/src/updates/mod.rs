@@ -3,6 +3,7 @@
 mod builder;
 mod device;
 
+use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
@@ -38,7 +39,8 @@ pub use ota_wire::updates::{Event, Message, NewImage, Status};
 /// Dropping it is as good as a reset; before one that can wait a moment, [`Updates::stop`] saves
 /// what a reset loses.
 pub struct Updates<'d, N: Network> {
-    driver: Driver<'d, N>,
+    /// On the heap: what is returned by value is copied on the stack, once for each caller.
+    driver: Box<Driver<'d, N>>,
     /// The message that the application was given last.
     taken: Option<AckId>,
 }
