@@ -55,9 +55,9 @@
 //! | two sockets, 2 KiB each way | 8,288 | 8,288 |
 //! | receive buffers: longest MQTT packet, and one line of a head | 5,120 | 3,072 |
 //! | a write unit for the slot, one for the boot loader's state | 16 | 16 |
-//! | [`Updates`] | 3,832 | 3,832 |
-//! | heap at its peak, storage included | 4,313 | 4,313 |
-//! | **all** | **21,569** | **19,521** |
+//! | [`Updates`] | 24 | 24 |
+//! | heap at its peak, driver and storage included | 8,145 | 8,145 |
+//! | **all** | **21,593** | **19,545** |
 //!
 //! The heap is that of an offer with a URL of 100 bytes: a longer one, and the offer's own text,
 //! are kept as well, up to `Limits::url` and `Limits::user_defined` of the device's configuration.

@@ -187,7 +187,7 @@ pub(super) fn said_of_memory(line: &str, most: &mut BTreeMap<String, u64>) {
 /// Words of the firmware's line, and what they mean.
 const NAMES: [(&str, &str); 7] = [
     ("updater", "`Updater`, in `Client`"),
-    ("client", "`Client`, in the task"),
+    ("client", "`Client`, in the heap"),
     ("task", "the task's future"),
     ("peak", "heap at peak"),
     ("stack", "deepest stack of the adapter and below"),
