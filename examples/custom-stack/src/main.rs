@@ -114,14 +114,15 @@ fn perform(
                 machine.handle_published(now(), handed_over);
             }
         }
-        Output::Fetch(fetch) => match Download::open(fetch) {
-            Ok(opened) => {
+        Output::Fetch(fetch) => {
+            let op = fetch.op;
+            *download = Download::open(fetch).ok();
+            match download {
                 // What a refused answer leads to comes with the next output.
-                let _ = machine.handle_response(now(), fetch.op, &opened.head());
-                *download = Some(opened);
+                Some(opened) => drop(machine.handle_response(now(), op, &opened.head())),
+                None => machine.handle_fetch_failed(now(), op, TransportError::Refused),
             }
-            Err(_) => machine.handle_fetch_failed(now(), fetch.op, TransportError::Refused),
-        },
+        }
         Output::CancelFetch(_) => *download = None,
         Output::Do(op, work) => {
             let done = flash.run(work);
