@@ -20,13 +20,15 @@ pub fn try_some(count: usize) -> Result<(), Failure> {
 }
 
 /// As many connections as there are devices; where this process may not have so many files open,
-/// half of what it may, for a device that downloads has a second connection.
+/// half of what it may, for a device that downloads has a second connection. Raises the soft limit
+/// as far as it goes.
 pub fn as_many_as(devices: u32) -> Result<u32, Failure> {
     let most = getrlimit(Resource::Nofile).maximum;
     let room = most.map_or(u64::MAX, |most| most.saturating_sub(OTHERS));
     let devices = u64::from(devices);
     let connections = if devices <= room { devices } else { room / 2 };
-    allow("--max-connections", connections)?;
+    // The second connections are worth having, and not worth refusing to start.
+    allow("--max-connections", connections.saturating_mul(2).min(room))?;
     Ok(u32::try_from(connections).unwrap_or(u32::MAX))
 }
 

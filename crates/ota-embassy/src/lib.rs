@@ -17,7 +17,7 @@
 //! let (mut sockets, mut packet, mut body) = ([[0; 2048]; 4], [0; 4096], [0; 4096]);
 //! let [a, b, c, d] = &mut sockets;
 //! let tcp = Tcp::new(stack, (a, b), (c, d));
-//! let mut units = [0; 16];
+//! let mut units = [0; 64]; // one write unit of DFU, and one of the state region
 //! let storage = FlashStorage::with_boot(dfu, state, journal, ACTIVE, &mut units)?;
 //! let buffers = (&mut packet, &mut body).into();
 //!

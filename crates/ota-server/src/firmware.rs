@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -75,72 +76,76 @@ impl Images {
     }
 
     /// Reads what a connection wants: from memory, or in one go on another thread, for a disk may
-    /// take its time. `near` is whether this connection's last read found its image: what the
-    /// system has in memory is then read here, for handing it over costs five times the reading.
-    async fn read(&self, wanted: Wanted, near: bool) -> Result<Vec<u8>, String> {
+    /// take its time. From this connection's second read on, what the system has in memory is read
+    /// here, for handing it over costs five times the reading.
+    async fn read(&self, wanted: Wanted, near: &mut Near) -> Result<Vec<u8>, String> {
         let image = self.shelf.get(&wanted.place).ok_or(GONE)?;
         if let Source::Memory(bytes) = &image.source {
             let at = usize::try_from(wanted.at).unwrap_or(usize::MAX);
             let part = bytes.get(at..at.saturating_add(wanted.len)).ok_or(GONE)?;
             return Ok(part.to_vec());
         }
-        if near {
-            match read(&image, &wanted, ReadWriteFlags::NOWAIT) {
-                Err(Unread::NotNow) => {}
-                Err(Unread::Failed(why)) => return Err(why),
+        if *near == Near::Yes {
+            match read_near(&image, &wanted)? {
                 Ok(bytes) => return Ok(bytes),
+                Err(from_now_on) => *near = from_now_on,
             }
+        } else if *near == Near::Unknown {
+            *near = Near::Yes;
         }
-        let read = move || read(&image, &wanted, ReadWriteFlags::empty());
-        match tokio::task::spawn_blocking(read).await.map_err(|why| why.to_string())? {
-            Ok(bytes) => Ok(bytes),
-            Err(Unread::NotNow) => Err("the firmware's file cannot be read now".to_owned()),
-            Err(Unread::Failed(why)) => Err(why),
-        }
+        let read = tokio::task::spawn_blocking(move || read(&image, &wanted));
+        read.await.map_err(|why| why.to_string())?
     }
+}
+
+/// Whether a connection's image is read on the runtime's thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Near {
+    /// Nothing was read yet, or the last part was not in memory.
+    Unknown,
+    /// Its file was read, so that opening it again takes no time.
+    Yes,
+    /// Its file system cannot tell what is in memory: it may be a network's.
+    Never,
 }
 
 const GONE: &str = "the firmware's file is gone";
 
-/// Why a part of an image was not read.
-enum Unread {
-    /// It is not in memory, and the flags are not to wait for it.
-    NotNow,
-    Failed(String),
+/// Opens an image whose file is still the one that was hashed. Blocking, but not for long.
+fn open(image: &Image) -> Result<File, String> {
+    let file = File::open(image.path().ok_or(GONE)?).map_err(|why| match why.kind() {
+        io::ErrorKind::NotFound => GONE.to_owned(),
+        _ => format!("the firmware's file cannot be opened: {why}"),
+    })?;
+    let now = file.metadata().map_err(|why| why.to_string())?;
+    if image.is_unchanged(&now) { Ok(file) } else { Err(CHANGED.to_owned()) }
 }
 
-impl From<&str> for Unread {
-    fn from(why: &str) -> Self {
-        Self::Failed(why.to_owned())
-    }
+/// Reads a part of an image. Blocking.
+fn read(image: &Image, wanted: &Wanted) -> Result<Vec<u8>, String> {
+    let mut bytes = vec![0; wanted.len];
+    open(image)?.read_exact_at(&mut bytes, wanted.at).map_err(|why| why.to_string())?;
+    Ok(bytes)
 }
 
-/// Reads a part of an image whose file is still the one that was hashed. Blocking, unless `flags`
-/// say not to wait for the disk.
-fn read(image: &Image, wanted: &Wanted, flags: ReadWriteFlags) -> Result<Vec<u8>, Unread> {
-    let path = image.path().ok_or(GONE)?;
-    let file = File::open(path).map_err(|_| GONE)?;
-    if !image.is_unchanged(&file.metadata().map_err(|_| GONE)?) {
-        return Err(CHANGED.into());
-    }
+/// Reads a part of an image that the system has in memory, or says how to go on. Linux 5.9 and 5.10
+/// read nothing where they would have to wait.
+fn read_near(image: &Image, wanted: &Wanted) -> Result<Result<Vec<u8>, Near>, String> {
+    let file = open(image)?;
     let mut bytes = vec![0; wanted.len];
     let (mut rest, mut at) = (bytes.as_mut_slice(), wanted.at);
     while !rest.is_empty() {
-        match preadv2(&file, &mut [IoSliceMut::new(rest)], at, flags) {
-            Ok(0) => return Err(CHANGED.into()),
+        match preadv2(&file, &mut [IoSliceMut::new(rest)], at, ReadWriteFlags::NOWAIT) {
+            Ok(0) | Err(Errno::AGAIN) => return Ok(Err(Near::Unknown)),
             Ok(n) => {
                 rest = rest.get_mut(n..).unwrap_or_default();
                 at = at.saturating_add(n as u64);
             }
             Err(Errno::INTR) => {}
-            // Not every file system can say whether it would wait.
-            Err(Errno::AGAIN | Errno::OPNOTSUPP) if !flags.is_empty() => {
-                return Err(Unread::NotNow);
-            }
-            Err(why) => return Err(Unread::Failed(io::Error::from(why).to_string())),
+            Err(_) => return Ok(Err(Near::Never)),
         }
     }
-    Ok(bytes)
+    Ok(Ok(bytes))
 }
 
 /// What all connections share.
@@ -182,12 +187,11 @@ impl Shell {
     async fn run(&mut self) -> Result<(), String> {
         let mut buf = vec![0; 4_096];
         let mut unflushed = false;
-        let mut near = false;
+        let mut near = Near::Unknown;
         loop {
             let deadline = self.turn()?;
             if let Some(wanted) = self.connection.wants().cloned() {
-                let body = self.firmware.images.read(wanted, near).await;
-                near = body.is_ok();
+                let body = self.firmware.images.read(wanted, &mut near).await;
                 let body = body.as_deref().map_err(String::as_str);
                 let (now, mut origin) = (self.firmware.clock.now(), self.firmware.images.lock());
                 self.connection.handle_body(&mut origin, now, body);

@@ -61,8 +61,8 @@ pub enum Event<I = NewImage> {
     Install(I),
     /// The installation takes too long: stop it, then call `installed` with a failure.
     StopInstall,
-    /// Restart now: what runs after the restart is the new version. Raised again if nothing
-    /// happens.
+    /// Restart now: the boot loader, or whoever starts the program, starts the new version, or after a
+    /// roll-back the old one. Raised again if nothing happens.
     Restart,
     /// This program is the new version, on trial. Test it, then call `confirm` or `roll_back`.
     Trial,
@@ -343,7 +343,7 @@ impl<I: fmt::Display> fmt::Display for Event<I> {
             Self::Ready => f.write_str("the image is verified"),
             Self::Install(image) => write!(f, "to be installed: {image}"),
             Self::StopInstall => f.write_str("the installation takes too long and must stop"),
-            Self::Restart => f.write_str("a restart is needed to start the new version"),
+            Self::Restart => f.write_str("a restart is needed to go on with the update"),
             Self::Trial => f.write_str("the new version runs on trial"),
             Self::Done { version } => write!(f, "the update to version {version} succeeded"),
             Self::Failed { version, reason, answer } => {

@@ -153,7 +153,10 @@ fn heard(
     match packet {
         Packet::Publish(message) => {
             println!("← {} bytes on {}", message.payload.len(), message.topic);
-            if let Err(why) = machine.handle_message(now, &message.topic, &message.payload) {
+            // What the broker kept is an old offer, and may be of somebody else.
+            if message.retain {
+                println!("a retained message is no offer");
+            } else if let Err(why) = machine.handle_message(now, &message.topic, &message.payload) {
                 println!("no message of the cloud's: {why}");
             }
             if message.pkid > 0 {

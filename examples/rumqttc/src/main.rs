@@ -110,7 +110,10 @@ fn heard(
         Mqtt::Incoming(Incoming::SubAck(_)) => machine.handle_session(now, true),
         Mqtt::Incoming(Incoming::Publish(message)) => {
             println!("← {} bytes", message.payload.len());
-            if let Err(why) = machine.handle_message(now, &message.topic, &message.payload) {
+            // What the broker kept is an old offer, and may be of somebody else.
+            if message.retain {
+                println!("a retained message is no offer");
+            } else if let Err(why) = machine.handle_message(now, &message.topic, &message.payload) {
                 println!("no message of the cloud's: {why}");
             }
         }

@@ -132,7 +132,8 @@ impl<'d> Builder<'d> {
         self
     }
 
-    /// Changes what else the update is decided by: limits, times, downgrades.
+    /// Changes what else the update is decided by: limits, times, downgrades. The seed and whether
+    /// plain `http` is fetched are [`Builder::seed`] and [`Builder::allow_http`] alone.
     pub fn machine(mut self, change: impl FnOnce(&mut ota_proto::Config)) -> Self {
         change(&mut self.settings.machine);
         self

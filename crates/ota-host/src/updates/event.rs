@@ -52,8 +52,8 @@ pub enum Event {
     Install(NewImage),
     /// The installation takes too long: stop it, then call `installed` with a failure.
     StopInstall,
-    /// Restart now: what runs after the restart is the new version. Raised again if nothing
-    /// happens.
+    /// Restart now: the boot loader, or whoever starts the program, starts the new version, or after a
+    /// roll-back the old one. Raised again if nothing happens.
     Restart,
     /// This program is the new version, on trial. Test it, then call `confirm` or `roll_back`.
     Trial,
@@ -226,7 +226,7 @@ impl fmt::Display for Event {
                 write!(f, "{}", image.path().display())
             }
             Self::StopInstall => f.write_str("the installation takes too long and must stop"),
-            Self::Restart => f.write_str("a restart is needed to start the new version"),
+            Self::Restart => f.write_str("a restart is needed to go on with the update"),
             Self::Trial => f.write_str("the new version runs on trial"),
             Self::Done { version } => write!(f, "the update to version {version} succeeded"),
             Self::Failed { version, reason, answer } => {
@@ -378,7 +378,7 @@ mod tests {
             ),
             (Event::Ready, "the image is verified"),
             (Event::StopInstall, "the installation takes too long and must stop"),
-            (Event::Restart, "a restart is needed to start the new version"),
+            (Event::Restart, "a restart is needed to go on with the update"),
             (Event::Trial, "the new version runs on trial"),
             (Event::of_end(version, Outcome::Done, None), "the update to version 1.0.0 succeeded"),
             (

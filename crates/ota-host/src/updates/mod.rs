@@ -39,8 +39,8 @@ pub use crate::switch::Switch;
 pub use crate::tls::{BadTls, Certificate, Renewal, Tls};
 pub use ota_proto::credentials::{BadSecret, Secret};
 pub use ota_proto::{
-    Answer, BadName, Command, InstallFault, Installed, Md5, Misuse, Offer, Outcome, QoS, Reason,
-    Region, State, StorageError, Version,
+    Answer, BadName, Command, Downgrade, InstallFault, Installed, Md5, Misuse, Offer, Order,
+    Outcome, QoS, Reason, Region, State, StorageError, Version,
 };
 pub use ota_wire::client::Disconnect;
 pub use ota_wire::mqtt::{PublishError, PublishHandle, SubId, SubscribeError};

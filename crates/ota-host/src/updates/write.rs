@@ -12,10 +12,10 @@ macro_rules! updates {
         pub use $crate::EngineError as Error;
         #[doc(inline)]
         pub use $crate::updates::{
-            AbSlots, Answer, BadName, BadSecret, Builder, Device, Disconnect, Event, HostError,
-            InstallFault, Installed, Md5, Message, Misuse, NewImage, Offer, OpenError, Outcome,
-            PublishError, PublishHandle, QoS, Reason, Region, Secret, SlotOptions, State, Status,
-            StorageError, SubId, SubscribeError, Switch, Version, boot_id,
+            AbSlots, Answer, BadName, BadSecret, Builder, Device, Disconnect, Downgrade, Event,
+            HostError, InstallFault, Installed, Md5, Message, Misuse, NewImage, Offer, OpenError,
+            Order, Outcome, PublishError, PublishHandle, QoS, Reason, Region, Secret, SlotOptions,
+            State, Status, StorageError, SubId, SubscribeError, Switch, Version, boot_id,
         };
         #[cfg(feature = "tls")]
         #[doc(inline)]
@@ -44,7 +44,8 @@ macro_rules! updates {
         impl Updates {
             /// Starts a device that runs `version`, with the defaults of [`Updates::builder`]: it
             /// connects over TLS to the platform's broker in China, downloads over TLS by itself,
-            /// and keeps what it needs in the folder `dir`, which no other program may use.
+            /// and keeps what it needs in the folder `dir`, which no other program may use. The
+            /// platform's CA is a private one: give it to [`Builder::ca_pem`].
             ///
             /// # Errors
             /// [`OpenError`]: the folder cannot be used, or the version is not one.

@@ -229,8 +229,8 @@ impl Updater {
         self.advance();
     }
 
-    /// A [`output::Work`] ended. The digest is taken for [`output::Work::Digest`] only; without one
-    /// that is asked for again.
+    /// A [`output::Work`] ended. The digest is taken for [`output::Work::Digest`] only, which fails
+    /// without one.
     pub fn handle_done(&mut self, now: Instant, op: OpId, result: Done) {
         self.enter(now);
         if self.ledger.is_writing(op) {

@@ -102,6 +102,8 @@ impl Updater {
             (Task::Slot(action), result) => self.on_slot(action, result.map(|_| ())),
             (_, Err(error)) => self.fail(reason_of(error)),
             (Task::Digest { upto }, Ok(Some(digest))) => self.on_digest(upto, digest),
+            // Asked for again it would be answered alike, without an end.
+            (Task::Digest { .. }, Ok(None)) => self.fail(Reason::Storage),
             (task, Ok(_)) => self.on_task(task),
         }
     }

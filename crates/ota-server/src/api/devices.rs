@@ -105,6 +105,7 @@ pub(super) fn register(
     asked: Option<&Asked>,
 ) -> Result<Value, Failed> {
     let now = hub.now();
+    super::products::must_be_there(hub, grant.product())?;
     let (mut inputs, mut rider, mut shown) = (Vec::new(), Rider::default(), Vec::new());
     for new in new {
         let device = grant.device(&new.name)?;

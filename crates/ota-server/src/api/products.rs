@@ -85,6 +85,16 @@ fn fresh() -> Result<ProductSecret, Failed> {
     Ok(ProductSecret::make(random::<{ ProductSecret::RANDOM }>().map_err(no)?))
 }
 
+/// The product of a call is there when the call comes. A body may take minutes to follow, in which
+/// the product is removed: what the call would add then would be of nobody, and of whoever makes
+/// the product again.
+pub(in crate::api) fn must_be_there(hub: &Hub, id: &str) -> Result<(), Failed> {
+    match hub.cloud.store().read().item(Kind::PRODUCT, id)? {
+        Some(_) => Ok(()),
+        None => Err(Problem::unknown_product().into()),
+    }
+}
+
 /// A product's secret, for whoever may add devices.
 pub(super) fn secret(hub: &Hub, grant: &Grant) -> Result<Option<ProductSecret>, Failed> {
     let id = grant.product();
@@ -125,10 +135,7 @@ pub(super) fn set(
     line: NewAudit,
 ) -> Result<(Settings, Option<ProductSecret>), Failed> {
     let id = grant.product();
-    if hub.cloud.store().read().item(Kind::PRODUCT, id)?.is_none() {
-        // It was removed at this moment.
-        return Err(Problem::unknown_product().into());
-    }
+    must_be_there(hub, id)?;
     let mut settings = settings(hub.cloud.store().read(), id)?;
     settings.registration = change.over(settings.registration)?;
     let mut rider = Rider { audit: vec![line], ..Rider::default() };

@@ -8,7 +8,7 @@
 //! `bash examples/run smallest` starts it twice and updates it once.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use ota_tokio::{Device, Event, Installed, Secret, Updates};
@@ -34,11 +34,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Puts the image in the place of this program, in one step: what runs is never half a program.
+/// Puts the image in the place of this program, in one step and on the disk: what runs is never half
+/// a program.
 async fn install(image: PathBuf) -> std::io::Result<()> {
     let program = env::current_exe()?;
     let next = program.with_extension("next");
     fs::copy(image, &next)?;
     fs::set_permissions(&next, fs::metadata(&program)?.permissions())?;
-    fs::rename(next, program)
+    fs::File::open(&next)?.sync_all()?;
+    fs::rename(next, &program)?;
+    fs::File::open(program.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
