@@ -37,6 +37,24 @@ fn rule_12_a_bit_that_was_read_wrongly_once_costs_a_second_hash_and_nothing_else
     }
 }
 
+/// A stack that answers each work alike: asked again and again, it would never come to rest.
+#[test]
+fn rule_16_a_digest_without_a_digest_ends_the_attempt() {
+    let mut bench = Bench::fetching(config());
+    bench.good_head(1_100);
+    bench.body(1_100, SIZE - 1);
+    bench.piece(1_100, SIZE);
+    for kind in [Kind::Write, Kind::Sync, Kind::Persist] {
+        bench.done(1_100, kind);
+        bench.out(1_100);
+    }
+    let op = bench.take(Kind::Digest);
+    bench.machine.handle_done(at(1_100), op, Ok(None));
+    let lines = bench.auto(1_100);
+    assert!(!lines.iter().any(|line| line.starts_with("digest")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("fail")), "{lines:?}");
+}
+
 #[test]
 fn rule_12_a_mismatch_costs_one_clean_download_the_second_is_minus_four() {
     let to_digest = |bench: &mut Bench, ms| {

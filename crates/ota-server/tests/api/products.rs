@@ -193,3 +193,40 @@ async fn a_product_that_is_used_stays_and_one_that_is_made_again_begins_anew() {
     let modules = site.act("ListProductOtaModules", of("A")).await;
     assert_eq!(modules["Modules"].as_array().unwrap().len(), 2);
 }
+
+/// A call that was let in before its product was removed, and whose body comes after it.
+#[tokio::test]
+async fn what_comes_for_a_removed_product_is_taken_by_nobody() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let site = durable().await;
+    for (path, body) in [("devices", r#"{"name":"d1"}"#), ("firmware/2.0", "bytes")] {
+        site.product("A", &[]).await;
+        let addr = site.running.api_addr().unwrap();
+        let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+        let head = format!(
+            "POST /api/v1/products/A/{path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\
+             connection: close\r\n\r\n",
+            site.key,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut go_on = [0; 12];
+        stream.read_exact(&mut go_on).await.unwrap();
+        assert_eq!(&go_on, b"HTTP/1.1 100", "the body is being waited for");
+        assert_eq!(site.call("DELETE", "/products/A", "").await.status, 204);
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).await.unwrap();
+        assert!(
+            rest.contains("HTTP/1.1 404") && rest.contains("unknown-product"),
+            "{path}: {rest}"
+        );
+        site.product("A", &[]).await;
+        let devices = site.get("/products/A/devices").await.expect(200);
+        assert_eq!(devices["devices"], json!([]), "{path}");
+        let firmware = site.get("/products/A/firmware").await.expect(200);
+        assert_eq!(firmware["firmware"], json!([]), "{path}");
+        assert_eq!(site.call("DELETE", "/products/A", "").await.status, 204);
+    }
+}
