@@ -120,8 +120,15 @@ fn open(path: &std::path::Path) -> Storage {
     Storage::new(slot, JournalFile::open(&dir).unwrap(), Box::new(NoSwitch))
 }
 
+/// Each case syncs files, which takes its time; `PROPTEST_CASES` goes further.
+fn settings() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { 32 };
+    ProptestConfig { cases, failure_persistence: None, ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(settings())]
 
     #[test]
     fn storage_does_what_a_vector_does(steps in prop::collection::vec(step(), 1..40)) {

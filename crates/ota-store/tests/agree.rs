@@ -282,8 +282,15 @@ fn everything(read: &dyn Read) -> String {
     text + &format!("{:?}{:?}{:?}", read.audit(0, 1_000), read.audit_anchor(), read.master_key())
 }
 
+/// Each case commits to a disk, which takes its time; `PROPTEST_CASES` goes further.
+fn settings() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { 24 };
+    ProptestConfig { cases, ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(settings())]
 
     #[test]
     fn memory_and_sqlite_answer_alike(calls in vec(call(), 1..30)) {
