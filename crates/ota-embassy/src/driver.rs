@@ -125,7 +125,7 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
 
     /// Gives a command to a device's machine:
     /// `driver.command(device, Command::Accept)`. A moment to come is
-    /// `to_core(embassy_time::Instant::now()) + duration`; see [`crate::to_core`].
+    /// `to_core(embassy_time::Instant::now()) + duration`; see [`to_core`].
     ///
     /// # Errors
     /// [`Misuse`] when the command does not fit the state or there is no such device; nothing
