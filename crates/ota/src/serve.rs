@@ -21,13 +21,13 @@ use crate::stop;
 /// Runs until Ctrl-C.
 pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     let plan = Plan::new(args)?;
-    let connections = match (&plan.broker, args.max_connections) {
-        (Some(_), _) => 0,
-        (None, Some(asked)) => {
+    let connections = match args.max_connections {
+        Some(asked) => {
             open_files::allow("--max-connections", u64::from(asked))?;
             asked
         }
-        (None, None) => open_files::as_many_as(max_devices(args))?,
+        // Also with --broker: devices download here.
+        None => open_files::as_many_as(max_devices(args))?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
