@@ -78,7 +78,7 @@ def main():
                 "run", DOCUMENT, "--url", url, "-H", "Authorization: Bearer " + key,
                 "--checks", CHECKS, "--seed", SEED, "--max-examples", EXAMPLES,
                 "--phases", "examples,coverage,fuzzing", "--rate-limit", "90/s",
-                "--generation-with-security-parameters", "false", "--request-timeout", "10", "--generation-database", "none", "--no-color", *MORE, "--max-time", "45", "--report-ndjson-path", os.path.join(WORK, "report"),
+                "--generation-with-security-parameters", "false", "--request-timeout", "10", "--generation-database", "none", "--no-color", *MORE, "--max-time", "20", "--report-ndjson-path", os.path.join(WORK, "report"),
                 # A stream does not end.
                 "--exclude-path", "/api/v1/events",
             ]
