@@ -21,6 +21,7 @@
 //! struct Flash {
 //!     slot: Vec<u8>,
 //!     journal: Option<[u8; Journal::LEN]>,
+//!     hash: Digester,
 //! }
 //!
 //! impl Flash {
@@ -30,9 +31,11 @@
 //!                 self.slot[at as usize..][..bytes.len()].copy_from_slice(bytes);
 //!             }
 //!             Work::Digest { range } => {
-//!                 let mut hash = Digester::new();
-//!                 hash.update(&self.slot[range.start as usize..range.end as usize]);
-//!                 return Ok(Some(hash.finish()));
+//!                 if range.start == 0 {
+//!                     self.hash = Digester::new(); // else it goes on where the last range ended
+//!                 }
+//!                 self.hash.update(&self.slot[range.start as usize..range.end as usize]);
+//!                 return Ok(Some(self.hash.clone().finish()));
 //!             }
 //!             Work::Persist(record) => self.journal = Some(record),
 //!             Work::Erase { .. } | Work::Sync | Work::Slot(_) => {}
@@ -58,7 +61,7 @@
 //! let mut now = Instant::ZERO;
 //! let mut device = Updater::new(now, config.clone(), boot)?;
 //!
-//! let mut flash = Flash { slot: vec![0xff; 4096], journal: None };
+//! let mut flash = Flash { slot: vec![0xff; 4096], journal: None, hash: Digester::new() };
 //! let (mut fetch, mut taken, mut said) = (None, 0, Vec::new());
 //! let mut buf = [0; Config::buffer_len()];
 //! device.handle_session(now, true); // connected and subscribed

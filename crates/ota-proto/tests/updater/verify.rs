@@ -5,6 +5,17 @@ use ota_proto::{Md5, ResponseHead, SlotInfo, SlotState, TransportError, Verify};
 use crate::bench::*;
 use crate::fetch::{part, resumed};
 
+/// The whole image is stored, and its digest asked for.
+fn to_digest(bench: &mut Bench, ms: u64) {
+    bench.good_head(ms);
+    bench.body(ms, SIZE - 1);
+    bench.piece(ms, SIZE);
+    for kind in [Kind::Write, Kind::Sync, Kind::Persist] {
+        bench.done(ms, kind);
+        bench.out(ms);
+    }
+}
+
 /// The medium does not hold what was offered: it is read twice before that is believed.
 fn wrong(bench: &mut Bench, ms: u64) {
     let op = bench.take(Kind::Digest);
@@ -20,13 +31,7 @@ fn rule_12_a_bit_that_was_read_wrongly_once_costs_a_second_hash_and_nothing_else
         let mut config = config();
         config.verify = verify;
         let mut bench = Bench::fetching(config);
-        bench.good_head(1_100);
-        bench.body(1_100, SIZE - 1);
-        bench.piece(1_100, SIZE);
-        for kind in [Kind::Write, Kind::Sync, Kind::Persist] {
-            bench.done(1_100, kind);
-            bench.out(1_100);
-        }
+        to_digest(&mut bench, 1_100);
         let op = bench.take(Kind::Digest);
         bench.machine.handle_done(at(1_100), op, Ok(Some(Md5([0; 16]))));
         assert_eq!(bench.out(1_100), ["digest 0..10000"], "{verify:?}");
@@ -41,13 +46,7 @@ fn rule_12_a_bit_that_was_read_wrongly_once_costs_a_second_hash_and_nothing_else
 #[test]
 fn rule_16_a_digest_without_a_digest_ends_the_attempt() {
     let mut bench = Bench::fetching(config());
-    bench.good_head(1_100);
-    bench.body(1_100, SIZE - 1);
-    bench.piece(1_100, SIZE);
-    for kind in [Kind::Write, Kind::Sync, Kind::Persist] {
-        bench.done(1_100, kind);
-        bench.out(1_100);
-    }
+    to_digest(&mut bench, 1_100);
     let op = bench.take(Kind::Digest);
     bench.machine.handle_done(at(1_100), op, Ok(None));
     let lines = bench.auto(1_100);
@@ -57,15 +56,6 @@ fn rule_16_a_digest_without_a_digest_ends_the_attempt() {
 
 #[test]
 fn rule_12_a_mismatch_costs_one_clean_download_the_second_is_minus_four() {
-    let to_digest = |bench: &mut Bench, ms| {
-        bench.good_head(ms);
-        bench.body(ms, SIZE - 1);
-        bench.piece(ms, SIZE);
-        for kind in [Kind::Write, Kind::Sync, Kind::Persist] {
-            bench.done(ms, kind);
-            bench.out(ms);
-        }
-    };
     let (mut bench, ms) = resumed();
     to_digest(&mut bench, ms);
     wrong(&mut bench, ms);
