@@ -50,6 +50,8 @@ impl<F: NorFlash> Switch for BootSwitch<'_, F> {
         Ok(match state {
             State::Swap if self.is_swapped().await? => SlotState::Trial,
             State::Swap => SlotState::Armed,
+            // Power that fails while embassy-boot confirms can leave this mark without a swap. The
+            // core then sees that the new version runs, and counts the update as done.
             State::Revert => SlotState::RolledBack,
             State::Boot | State::DfuDetach => SlotState::Confirmed,
         })

@@ -55,8 +55,10 @@ pub struct Record {
     pub owed: Option<Owed>,
     /// The image that failed here, and how often.
     pub guard: Option<Guard>,
-    /// For the broker and for the store: the latest Unix second from which a certificate of it is
-    /// valid that was accepted; 0 for none. A floor for a clock that was lost.
+    /// For the broker and for the firmware server: the latest start of validity, in Unix seconds,
+    /// of the certificates that were accepted; 0 for none. A clock that shows an earlier time is
+    /// wrong. The record does not keep the clock's own time: a clock that was once too far ahead
+    /// would disable TLS until that time has come.
     pub valid_from: [u32; 2],
     /// Digest of the texts (`user_defined`, `fw_type`) with which the application accepted the
     /// attempt under way; none when it was not asked, or that attempt is over.
