@@ -1,0 +1,233 @@
+//! What an application with one device is told: each event of the client and of the machine
+//! arrives, with what the application needs to react, and says itself in a sentence of its own.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use ota_proto::{
+    Answer, Boot, Event as Told, Identity, Instant, Media, MessageError, Outcome, QoS, Reason,
+    SlotInfo, SlotState, State, StorageError, TransportError, Updater, Version,
+};
+use ota_wire::adapter;
+use ota_wire::client::{self, Client, Config, DeviceIndex, Disconnect};
+use ota_wire::mqtt::packet::ConnectCode;
+use ota_wire::mqtt::{Login, SessionError};
+use ota_wire::updates::{Event, Message, NewImage, Status};
+
+const NOW: Instant = Instant::from_micros(5_000_000);
+const DEVICE: DeviceIndex = DeviceIndex::FIRST;
+const OFFER: &str = r#"{"file_size":16,"md5sum":"5eb63bbbe01eeed093cb22bb8f5acdc3","type":"update_firmware","url":"https://server.example/fw","version":"2.0.0"}"#;
+
+/// A device that runs 1.0.0.
+fn updater() -> Updater {
+    let identity = Identity::new("TESTPROD01", "dev001").unwrap();
+    let storage = SlotInfo { capacity: 4_096, erase: 4_096, write: 1 };
+    let boot = Boot { running: "1.0.0", slot: SlotState::Confirmed, journal: None, storage };
+    Updater::new(NOW, ota_proto::Config::new(identity, 7), boot).unwrap()
+}
+
+/// The same, and the cloud offers 2.0.0.
+fn offered() -> Updater {
+    let mut updater = updater();
+    let topic = updater.config().identity.update_topic().to_owned();
+    updater.handle_session(NOW, true);
+    updater.handle_message(NOW, &topic, OFFER.as_bytes()).unwrap();
+    updater
+}
+
+fn event(event: client::Event) -> Event {
+    Event::of(adapter::Event::Client(event), &offered(), NOW, |image| image).unwrap()
+}
+
+fn update(told: Told) -> Event {
+    event(client::Event::Device { device: DEVICE, event: told })
+}
+
+fn version() -> Version {
+    Version::new("2.0.0").unwrap()
+}
+
+fn ended(outcome: Outcome, answer: Option<Answer>) -> Event {
+    update(Told::Finished { version: version(), outcome, answer })
+}
+
+#[test]
+fn each_event_of_an_update_says_itself() {
+    let page = Answer::new(500, Some(12), Media::new(b"text/html"), false);
+    let cases = [
+        (update(Told::Offered), "the cloud offers version 2.0.0 (16 bytes)"),
+        (update(Told::Started { from: 0 }), "the download starts"),
+        (update(Told::Started { from: 8 }), "the download resumes at byte 8"),
+        (update(Told::Progress { percent: 50 }), "50 % of the image is stored"),
+        (
+            update(Told::Retry { cause: Reason::Network }),
+            "the download failed for now: download timed out",
+        ),
+        (update(Told::Ready), "the image is verified"),
+        (update(Told::Install { size: 16 }), "to be installed: version 2.0.0 (16 bytes)"),
+        (update(Told::StopInstall), "the installation takes too long and must stop"),
+        (update(Told::Restart), "a restart is needed to go on with the update"),
+        (update(Told::Trial), "the new version runs on trial"),
+        (ended(Outcome::Done, None), "the update to version 2.0.0 succeeded"),
+        (
+            ended(Outcome::Failed(Reason::Digest), None),
+            "the update to version 2.0.0 failed: md5 does not match",
+        ),
+        (
+            update(Told::Reported { outcome: Outcome::Done }),
+            "the cloud knows that the update is done",
+        ),
+        (
+            update(Told::Reported { outcome: Outcome::Failed(Reason::Digest) }),
+            "the cloud knows that the update failed: md5 does not match",
+        ),
+        (update(Told::VersionAccepted), "the cloud knows which version runs"),
+        (
+            update(Told::VersionRefused { code: 3 }),
+            "the cloud refused the version report with code 3",
+        ),
+        (update(Told::Superseded), "the cloud offers another version instead"),
+        (update(Told::Withdrawn), "the cloud no longer offers the update"),
+        (update(Told::Banned), "the offer is refused: this image failed here too often"),
+    ];
+    for (event, words) in cases {
+        assert_eq!(event.to_string(), words, "{event:?}");
+    }
+    let explained = ended(Outcome::Failed(Reason::ServerError), page).to_string();
+    let answer = page.unwrap().to_string();
+    assert!(explained.ends_with(&format!(": {answer}")), "{explained:?}");
+    let trouble = update(Told::StorageTrouble(StorageError::NoSpace)).to_string();
+    assert_eq!(trouble, format!("cannot write what is stored: {}", StorageError::NoSpace));
+}
+
+#[test]
+fn a_version_that_did_not_last_is_told_apart_from_one_that_never_ran() {
+    let mut rolled_back = 0;
+    for &reason in Reason::ALL {
+        let event = ended(Outcome::Failed(reason), None);
+        let words = event.to_string();
+        match event {
+            Event::RolledBack { version: of, reason: why } => {
+                rolled_back += 1;
+                assert_eq!((of, why), (version(), reason));
+                assert_eq!(words, format!("version 2.0.0 did not last: {reason}"));
+            }
+            Event::Failed { version: of, reason: why, answer: None } => {
+                assert_eq!((of, why), (version(), reason));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(rolled_back, 5);
+}
+
+#[test]
+fn an_event_of_an_offer_needs_one() {
+    let told = |told| {
+        let event = client::Event::Device { device: DEVICE, event: told };
+        Event::of(adapter::Event::Client(event), &updater(), NOW, |image| image)
+    };
+    assert_eq!(told(Told::Offered), None);
+    assert_eq!(told(Told::Ready), Some(Event::Ready));
+}
+
+#[test]
+fn an_installer_is_given_what_the_offer_says() {
+    let Event::Install(NewImage { version: of, size, md5, .. }) =
+        update(Told::Install { size: 16 })
+    else {
+        panic!("no installation");
+    };
+    assert_eq!((of, size), (version(), 16));
+    assert_eq!(md5.to_string(), "5eb63bbbe01eeed093cb22bb8f5acdc3");
+}
+
+#[test]
+fn each_event_of_the_connection_says_itself() {
+    let login = Login::new("id".into(), "user".into(), "secret".into());
+    let config = Config::new("broker.example".into(), 1_883, false, login, 7);
+    let mut client = Client::new(NOW, config).unwrap();
+    let handle = client.publish(NOW, "own/topic", b"payload", QoS::AtLeastOnce).unwrap();
+    let id = client.subscribe(NOW, "own/filter", QoS::AtMostOnce).unwrap();
+    let wrong = MessageError::TooLong;
+    let cases = [
+        (client::Event::Connected, "connected to the broker".to_owned()),
+        (
+            client::Event::Kicked,
+            "the broker keeps ending the connection: does another program use the same login?"
+                .into(),
+        ),
+        (client::Event::LeftOut, "messages were not taken: subscriptions are suspended".into()),
+        (
+            client::Event::BadMessage { device: DEVICE, error: wrong },
+            format!("a message of the cloud was ignored: {wrong}"),
+        ),
+        (client::Event::TooLong { len: 99 }, "a message of 99 bytes is too long: skipped".into()),
+        (
+            client::Event::Retained { device: DEVICE },
+            "the broker repeats an old message; it was ignored".into(),
+        ),
+        (client::Event::Published(handle), "a message was sent".into()),
+        (client::Event::GivenUp(handle), "a message was given up: the broker never took it".into()),
+        (client::Event::Subscribed(id), "a subscription was accepted".into()),
+        (client::Event::SubscribeRefused(id), "the broker refused a subscription".into()),
+        (client::Event::Unsubscribed(id), "a subscription has ended".into()),
+    ];
+    let mut seen = BTreeMap::new();
+    for (told, words) in cases {
+        let event = event(told);
+        assert_eq!(event.to_string(), words, "{event:?}");
+        assert_eq!(seen.insert(words, format!("{event:?}")), None);
+    }
+}
+
+#[test]
+fn a_lost_connection_says_why_what_to_do_and_when_the_next_one_is() {
+    let words = |cause, seconds: u64, millis: u32| {
+        let retry_at = NOW + Duration::new(seconds, millis * 1_000_000);
+        event(client::Event::Disconnected { cause, retry_at }).to_string()
+    };
+    let name = words(Disconnect::Transport(TransportError::Resolve), 9, 900);
+    assert!(name.contains("(check the product id, the region and the name server)"), "{name:?}");
+    assert!(name.ends_with("; the next try is in 9.9 s"), "{name:?}");
+    for code in [ConnectCode::Credentials, ConnectCode::Identifier, ConnectCode::NotAuthorized] {
+        let login = words(Disconnect::Session(SessionError::Refused(code)), 599, 0);
+        let advice = "(check the product id, the device name and the secret)";
+        assert!(login.contains(advice), "{login:?}");
+        assert!(login.ends_with("; the next try is in 599 s"), "{login:?}");
+    }
+    let planned = words(Disconnect::Planned, 660, 0);
+    assert!(planned.ends_with("; the next try is in 11 min"), "{planned:?}");
+    assert!(!planned.contains("check"), "{planned:?}");
+}
+
+#[test]
+fn a_wait_is_told_as_a_time_from_now() {
+    let until = NOW + Duration::from_secs(90);
+    let event = update(Told::HeldBack { until });
+    assert_eq!(event, Event::HeldBack { wait: Duration::from_secs(90) });
+    assert_eq!(event.to_string(), "too many updates failed; the next one starts in 90 s");
+}
+
+#[test]
+fn what_a_message_says_is_shown_nowhere() {
+    let told = adapter::Event::Message {
+        topic: "own/topic".into(),
+        payload: b"a secret".to_vec(),
+        ack: None,
+    };
+    let event: Event = Event::of(told, &updater(), NOW, |image| image).unwrap();
+    assert_eq!(event.to_string(), "a message of 8 bytes arrived on own/topic");
+    assert!(!format!("{event:?}").contains("secret"), "{event:?}");
+    let Event::Message(Message { topic, payload, .. }) = event else { panic!("{event:?}") };
+    assert_eq!((topic.as_str(), payload.as_slice()), ("own/topic", b"a secret".as_slice()));
+}
+
+#[test]
+fn a_status_is_what_the_machine_says_of_itself() {
+    let status = Status::of(&updater());
+    assert_eq!(status.running, Version::new("1.0.0").unwrap());
+    assert_eq!((status.state, status.offered, status.owed), (State::Idle, None, None));
+    assert_eq!(Status::of(&offered()).offered, Some(version()));
+}
