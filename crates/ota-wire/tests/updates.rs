@@ -36,6 +36,28 @@ fn offered() -> Updater {
     updater
 }
 
+/// A client whose broker accepted the login.
+fn connected() -> Client {
+    let login = Login::new("id".into(), "user".into(), "secret".into());
+    let config = Config::new("broker.example".into(), 1_883, false, login, 7);
+    let mut client = Client::new(NOW, config).unwrap();
+    let (now, link) = (0..100)
+        .find_map(|second| {
+            let now = NOW + Duration::from_secs(second);
+            client.handle_timeout(now);
+            match client.poll(now) {
+                client::Output::Connect { link, .. } => Some((now, link)),
+                _ => None,
+            }
+        })
+        .unwrap();
+    client.handle_connected(now, link);
+    client.handle_sent(now, link, client.transmit(link).len());
+    let taken = client.handle_received(now, link, &[0x20, 2, 0, 0]);
+    assert_eq!(taken.consumed, 4);
+    client
+}
+
 fn event(event: client::Event) -> Event {
     Event::of(adapter::Event::Client(event), &offered(), NOW, |image| image).unwrap()
 }
@@ -145,9 +167,7 @@ fn an_installer_is_given_what_the_offer_says() {
 
 #[test]
 fn each_event_of_the_connection_says_itself() {
-    let login = Login::new("id".into(), "user".into(), "secret".into());
-    let config = Config::new("broker.example".into(), 1_883, false, login, 7);
-    let mut client = Client::new(NOW, config).unwrap();
+    let mut client = connected();
     let handle = client.publish(NOW, "own/topic", b"payload", QoS::AtLeastOnce).unwrap();
     let id = client.subscribe(NOW, "own/filter", QoS::AtMostOnce).unwrap();
     let wrong = MessageError::TooLong;
