@@ -93,6 +93,21 @@ impl fmt::Display for StorageError {
 
 impl core::error::Error for StorageError {}
 
+/// A full disk or quota is [`StorageError::NoSpace`], a missing right [`StorageError::ReadOnly`],
+/// a file that is not there [`StorageError::Gone`]. Feature `std`.
+#[cfg(feature = "std")]
+impl From<std::io::Error> for StorageError {
+    fn from(error: std::io::Error) -> Self {
+        use std::io::ErrorKind as K;
+        match error.kind() {
+            K::StorageFull | K::QuotaExceeded | K::FileTooLarge => Self::NoSpace,
+            K::ReadOnlyFilesystem | K::PermissionDenied => Self::ReadOnly,
+            K::NotFound | K::NotADirectory | K::StaleNetworkFileHandle => Self::Gone,
+            _ => Self::Failed,
+        }
+    }
+}
+
 /// Why TLS was refused. Every kind is final for this peer until something changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
@@ -200,6 +215,22 @@ impl fmt::Display for TransportError {
 }
 
 impl core::error::Error for TransportError {}
+
+/// What a socket answered: a connection that ended is [`TransportError::Closed`], one that never
+/// stood [`TransportError::Refused`]. Feature `std`.
+#[cfg(feature = "std")]
+impl From<std::io::Error> for TransportError {
+    fn from(error: std::io::Error) -> Self {
+        use std::io::ErrorKind as K;
+        match error.kind() {
+            K::TimedOut => Self::TimedOut,
+            K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe | K::UnexpectedEof => {
+                Self::Closed
+            }
+            _ => Self::Refused,
+        }
+    }
+}
 
 /// What a completion of a fetch was worth. Informational: the machine has already decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,7 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 use crate::code::Reason;
-use crate::decimal::Decimal;
+use crate::decimal::{Decimal, number};
 use crate::journal::Journal;
 #[allow(unused_imports, reason = "for the documentation")]
 use crate::output::Event;
@@ -70,7 +70,26 @@ pub struct Boot<'a> {
     pub storage: SlotInfo,
 }
 
-/// The head of an HTTP answer, as far as it matters here.
+impl<'a> Boot<'a> {
+    /// A device without a boot loader to ask and, as yet, without a record: the slot holds
+    /// `capacity` bytes and is erased in units of `erase` bytes, for a file say 64 KiB.
+    ///
+    /// ```
+    /// use ota_proto::{Boot, Journal};
+    ///
+    /// # let places = [[0xff; Journal::LEN]; 2];
+    /// let boot = Boot { journal: Journal::newest(&places), ..Boot::new("1.0.0", 1 << 30, 1 << 16) };
+    /// # assert!(boot.journal.is_none());
+    /// ```
+    #[must_use]
+    pub const fn new(running: &'a str, capacity: u64, erase: u32) -> Self {
+        let storage = SlotInfo { capacity, erase, write: 1 };
+        Self { running, slot: SlotState::Unknown, journal: None, storage }
+    }
+}
+
+/// The head of an HTTP answer, as far as it matters here. [`ResponseHead::new`] makes it of the
+/// headers as they came.
 ///
 /// `Debug` hides the query of `location`, which may be a signed URL.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -91,6 +110,52 @@ pub struct ResponseHead<'a> {
     pub coding: Option<Coding>,
     /// `Content-Type`, as far as it is told on.
     pub media: Media,
+}
+
+impl<'a> ResponseHead<'a> {
+    /// A head of its status and all its headers, names and values, from an HTTP client. Names may
+    /// be written in any case.
+    ///
+    /// The client has judged the framing already. A value that cannot be read is left out, and of a
+    /// header that may come once only the first counts.
+    ///
+    /// ```
+    /// use ota_proto::ResponseHead;
+    ///
+    /// let headers: [(&str, &[u8]); 2] =
+    ///     [("Content-Range", b"bytes 4096-9999/10000"), ("ETag", b"\"5f1\"")];
+    /// let head = ResponseHead::new(206, headers);
+    /// assert_eq!(head.content_range.and_then(|range| range.total), Some(10_000));
+    /// assert_eq!(head.content_length, None);
+    /// ```
+    pub fn new(status: u16, headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut head = Self { status, ..Self::default() };
+        for (name, value) in headers {
+            head.add(name.as_bytes(), value.trim_ascii());
+        }
+        head
+    }
+
+    fn add(&mut self, name: &[u8], value: &'a [u8]) {
+        let is = |known: &[u8]| same_word(name, known);
+        if is(b"content-length") {
+            self.content_length = self.content_length.or_else(|| number(value));
+        } else if is(b"content-range") && matches!(self.status, 206 | 416) {
+            self.content_range = self.content_range.or_else(|| ContentRange::parse(value));
+        } else if is(b"etag") {
+            self.etag = self.etag.or(Some(value));
+        } else if is(b"location") && matches!(self.status, 300..=399) {
+            self.location = self.location.or_else(|| core::str::from_utf8(value).ok());
+        } else if is(b"retry-after") {
+            self.retry_after = self.retry_after.max(seconds(value));
+        } else if is(b"content-encoding") {
+            for label in value.split(|&byte| byte == b',') {
+                self.coding = self.coding.max(Coding::of_label(label.trim_ascii()));
+            }
+        } else if is(b"content-type") {
+            self.media = Media::new(value);
+        }
+    }
 }
 
 /// A `Content-Type` in brief: what comes before its parameters, at most [`Media::MAX`] bytes of
@@ -283,6 +348,42 @@ pub struct ContentRange {
     pub total: Option<u64>,
 }
 
+impl ContentRange {
+    /// A header's value: `bytes first-last/total`, `bytes first-last/*` or `bytes */total`. `None`
+    /// if it is another, or contradicts itself.
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let (unit, rest) = value.split_at_checked(6)?;
+        if !same_word(unit, b"bytes ") {
+            return None;
+        }
+        let (span, total) = split(rest, b'/')?;
+        if span == b"*" {
+            return Some(Self { span: None, total: Some(number(total)?) });
+        }
+        let (first, last) = split(span, b'-')?;
+        let (first, last) = (number(first)?, number(last)?);
+        let total = if total == b"*" { None } else { Some(number(total)?) };
+        if first > last || total.is_some_and(|total| last >= total) {
+            return None;
+        }
+        Some(Self { span: Some((first, last)), total })
+    }
+}
+
+/// `Retry-After` as a number; a date is left out, for there is no clock here. What is too large to
+/// count is very long: asking again at once would turn its meaning around.
+fn seconds(value: &[u8]) -> Option<Duration> {
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    is_number.then(|| Duration::from_secs(number(value).unwrap_or(u32::MAX.into())))
+}
+
+/// Parts the bytes at the first of these.
+fn split(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let mut parts = bytes.splitn(2, |&byte| byte == at);
+    Some((parts.next()?, parts.next()?))
+}
+
 /// What the application wants; see [`crate::Updater::command`]. Each is taken only while the machine
 /// waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -342,6 +443,12 @@ pub enum Installed {
     NeedsRestart,
     /// It failed; the old version stays.
     Failed(InstallFault),
+}
+
+impl From<Installed> for Command {
+    fn from(what: Installed) -> Self {
+        Self::Installed(what)
+    }
 }
 
 /// Why an installation failed, and so whose fault it is. Each is told as −5 in its own words.

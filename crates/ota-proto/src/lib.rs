@@ -6,11 +6,40 @@
 //! sockets, no clock, no threads, no `unsafe`: the caller moves bytes, sleeps until a deadline
 //! and writes flash.
 //!
-//! # The loop
+//! ```rust,no_run
+//! # mod stack { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/stack.rs")); }
+//! # use stack::*;
+//! use ota_proto::{Config, Event, Installed, Output, Updater};
 //!
-//! 1. [`Updater::poll`] until it answers [`Output::Idle`]; do what it says.
-//! 2. Wait for a message, for bytes, for the end of an operation, or for the deadline.
-//! 3. Tell the machine by one of its `handle_` methods, with the time. Then again from 1.
+//! # fn live(mut updater: Updater, mut mqtt: Mqtt, mut http: Http, mut flash: Flash) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut buf = [0; Config::buffer_len()];
+//! loop {
+//!     match updater.poll(now(), &mut buf)? {
+//!         Output::Publish(publish) => mqtt.publish(publish),
+//!         Output::Fetch(fetch) => http.get(fetch),
+//!         Output::CancelFetch(_) => http.cancel(),
+//!         Output::Do(op, work) => {
+//!             let done = flash.run(work);
+//!             updater.handle_done(now(), op, done);
+//!         }
+//!         Output::Event(Event::Install { .. }) => {
+//!             install()?; // the image is complete and verified
+//!             updater.command(now(), Installed::NeedsRestart.into())?;
+//!         }
+//!         Output::Event(Event::Restart) => restart(),
+//!         Output::Event(event) => println!("{event:?}"),
+//!         Output::Idle(idle) => wait(idle, &mut updater),
+//!         _ => {}
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! `mqtt`, `http` and `flash` are yours. So is `wait`, until the first of a message, a piece of the
+//! image, the end of an operation and the deadline: it tells the machine by one of its `handle_`
+//! methods, with the time.
+//!
+//! # An update
 //!
 //! A whole update, with a cloud of three messages and a slot in memory:
 //!
@@ -56,10 +85,9 @@
 //! let identity = Identity::new("TESTPROD01", "dev001")?;
 //! let topic = String::from(identity.update_topic());
 //! let config = Config::new(identity, 7);
-//! let storage = SlotInfo { capacity: 4096, erase: 16, write: 1 };
-//! let boot = Boot { running: "1.0.0", slot: SlotState::Confirmed, journal: None, storage };
+//! let (capacity, erase) = (4096, 16);
 //! let mut now = Instant::ZERO;
-//! let mut device = Updater::new(now, config.clone(), boot)?;
+//! let mut device = Updater::new(now, config.clone(), Boot::new("1.0.0", capacity, erase))?;
 //!
 //! let mut flash = Flash { slot: vec![0xff; 4096], journal: None, hash: Digester::new() };
 //! let (mut fetch, mut taken, mut said) = (None, 0, Vec::new());
@@ -79,8 +107,7 @@
 //!             said.push(text);
 //!         }
 //!         Output::Fetch(Fetch { op, from: 0, .. }) => {
-//!             let content_length = Some(image.len() as u64);
-//!             let head = ResponseHead { status: 200, content_length, ..Default::default() };
+//!             let head = ResponseHead::new(200, [("Content-Length", b"16".as_slice())]);
 //!             device.handle_response(now, op, &head)?;
 //!             fetch = Some(op);
 //!         }
@@ -89,15 +116,11 @@
 //!             device.handle_done(now, op, done);
 //!         }
 //!         Output::Event(Event::Install { .. }) => {
-//!             device.command(now, Command::Installed(Installed::NeedsRestart))?;
+//!             device.command(now, Installed::NeedsRestart.into())?;
 //!         }
 //!         Output::Event(Event::Restart) => {
-//!             let boot = Boot {
-//!                 running: "2.0.0",
-//!                 slot: SlotState::Trial,
-//!                 journal: flash.journal.as_ref(),
-//!                 storage,
-//!             };
+//!             let boot = Boot::new("2.0.0", capacity, erase);
+//!             let boot = Boot { slot: SlotState::Trial, journal: flash.journal.as_ref(), ..boot };
 //!             device = Updater::new(now, config.clone(), boot)?;
 //!             device.handle_session(now, true);
 //!         }
@@ -154,11 +177,14 @@
 //! * `defmt`: `defmt::Format` for events, states, errors and configurations. What `Debug` hides is
 //!   hidden there, too. Nothing is logged by this crate.
 //! * `registration`: dynamic registration; includes `credentials`.
+//! * `std`: [`StorageError`] and [`TransportError`] of an `std::io::Error`. Nothing else of `std`.
 //! * `snapshot`: serde's traits for [`Updater`]: its state can be written, and read by the same version.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 mod chance;
 mod code;
@@ -205,3 +231,8 @@ pub use time::{BUILT, Instant, Micros};
 pub use updater::{Gate, Updater};
 pub use version::{BadVersion, Version};
 pub use word::same_word;
+
+/// The program of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

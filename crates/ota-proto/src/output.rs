@@ -24,15 +24,15 @@ pub struct OpId(pub(crate) u32);
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PubId(pub(crate) u32);
 
-/// MQTT quality of service; the platform has no level 2.
+/// MQTT quality of service; the platform has no level 2. `as u8` is the level on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum QoS {
     /// At most once.
-    AtMostOnce,
+    AtMostOnce = 0,
     /// At least once.
-    AtLeastOnce,
+    AtLeastOnce = 1,
 }
 
 /// What became of a piece of body.

@@ -131,6 +131,19 @@ impl Default for Instant {
     }
 }
 
+/// The moment this long after the origin: of a clock that counts from there.
+///
+/// ```
+/// let start = std::time::Instant::now();
+/// let now = || ota_proto::Instant::from(start.elapsed());
+/// assert!(now() <= now());
+/// ```
+impl From<Duration> for Instant {
+    fn from(since_origin: Duration) -> Self {
+        Self::ZERO + since_origin
+    }
+}
+
 impl fmt::Debug for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Instant").field(&self.as_micros()).finish()

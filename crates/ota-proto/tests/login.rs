@@ -268,3 +268,23 @@ fn a_secret_is_found_by_its_hash() {
     assert_eq!(state.hash_one(secret()), state.hash_one(secret()));
     assert_ne!(state.hash_one(secret()), state.hash_one(&other));
 }
+
+#[test]
+fn a_login_of_what_a_device_knows_is_taken_for_a_day() {
+    let me = Identity::new("TESTPROD01", "dev001").unwrap();
+    let (unix, day) = (1_700_000_000, 86_400);
+    let login = me.login(&secret(), Some(unix), 7);
+    let check = |at| verify(&login.username, &login.password, CLIENT, &secret(), at);
+    assert_eq!((check(unix), check(unix + day)), (Ok(()), Ok(())));
+    assert_eq!(check(unix + day + 1), Err(LoginError::Expired));
+    let other = me.login(&secret(), Some(unix), 8);
+    assert_ne!(login.username, other.username, "each connection has an id of its own");
+}
+
+#[test]
+fn a_login_without_the_time_does_not_expire() {
+    let me = Identity::new("TESTPROD01", "dev001").unwrap();
+    let login = me.login(&secret(), None, 7);
+    assert_eq!(Username::parse(&login.username).unwrap().expiry, 4_102_444_800);
+    assert!(!me.login(&secret(), Some(u64::MAX), 7).password.is_empty(), "nothing overflows");
+}

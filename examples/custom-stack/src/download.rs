@@ -1,30 +1,20 @@
-//! One fetch: its head as the machine wants it, and its body in pieces.
+//! One fetch by ureq: its head, and its body in pieces.
 
-use std::io::Read;
-use std::str;
+use std::io::{self, BufRead, BufReader, Read};
 use std::time::Duration;
 
-use ota_proto::{
-    Coding, ContentRange, Fetch, Instant, Media, OpId, ResponseHead, TransportError, Updater,
-};
-use ureq::http::{HeaderMap, HeaderName, header};
-use ureq::{Agent, Error};
-
-use crate::flash::Flash;
+use ureq::http::HeaderMap;
+use ureq::{Agent, Body};
 
 pub struct Download {
-    op: OpId,
-    status: u16,
+    pub status: u16,
     headers: HeaderMap,
-    body: Box<dyn Read>,
-    /// Bytes that are read and not taken yet.
-    rest: Vec<u8>,
+    body: BufReader<Box<dyn Read>>,
 }
 
 impl Download {
     /// Asks for the URL from this byte on. What an answer means, redirects too, is the machine's.
-    pub fn open(fetch: Fetch<'_>) -> Result<Self, Error> {
-        let Fetch { op, url, from, fresh } = fetch;
+    pub fn open(url: &str, from: u64, fresh: bool) -> io::Result<Self> {
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -40,68 +30,24 @@ impl Download {
         if from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
         }
-        let (head, body) = request.call()?.into_parts();
-        let body = Box::new(body.into_reader());
-        Ok(Self { op, status: head.status.as_u16(), headers: head.headers, body, rest: Vec::new() })
+        let (head, body) = request.call().map_err(ureq::Error::into_io)?.into_parts();
+        let body: Box<dyn Read> = Box::new(Body::into_reader(body));
+        let body = BufReader::with_capacity(16 * 1_024, body);
+        Ok(Self { status: head.status.as_u16(), headers: head.headers, body })
     }
 
-    pub fn head(&self) -> ResponseHead<'_> {
-        let text = |name: HeaderName| self.headers.get(name)?.to_str().ok();
-        let number = |name: HeaderName| text(name)?.parse().ok();
-        ResponseHead {
-            status: self.status,
-            content_length: number(header::CONTENT_LENGTH),
-            content_range: text(header::CONTENT_RANGE).and_then(content_range),
-            etag: self.headers.get(header::ETAG).map(|etag| etag.as_bytes()),
-            location: text(header::LOCATION),
-            retry_after: number(header::RETRY_AFTER).map(Duration::from_secs),
-            coding: self
-                .headers
-                .get(header::CONTENT_ENCODING)
-                .and_then(|label| Coding::of_label(label.as_bytes())),
-            media: text(header::CONTENT_TYPE)
-                .map(|media| Media::new(media.as_bytes()))
-                .unwrap_or_default(),
-        }
+    /// All headers as they came.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
     }
 
-    /// Reads a piece and stores what the machine takes of it; `false` at the end.
-    pub fn advance(
-        &mut self,
-        machine: &mut Updater,
-        flash: &mut Flash,
-        now: &dyn Fn() -> Instant,
-    ) -> bool {
-        if self.rest.is_empty() {
-            let mut buf = vec![0; 16 * 1_024];
-            match self.body.read(&mut buf) {
-                Ok(0) => {
-                    machine.handle_body_end(now(), self.op);
-                    return false;
-                }
-                Ok(count) => buf.truncate(count),
-                Err(_) => {
-                    machine.handle_fetch_failed(now(), self.op, TransportError::Closed);
-                    return false;
-                }
-            }
-            self.rest = buf;
-        }
-        let Ok(body) = machine.handle_body(now(), self.op, &self.rest) else { return false };
-        if let Some((op, work)) = body.work {
-            machine.handle_done(now(), op, flash.run(work));
-        }
-        self.rest.drain(..body.consumed);
-        true
+    /// The bytes that are read and not taken yet, or the next ones; empty at the end.
+    pub fn piece(&mut self) -> io::Result<&[u8]> {
+        self.body.fill_buf()
     }
-}
 
-/// `bytes first-last/total`, or `bytes */total`.
-fn content_range(text: &str) -> Option<ContentRange> {
-    let (span, total) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let span = match span.split_once('-') {
-        Some((first, last)) => Some((first.parse().ok()?, last.parse().ok()?)),
-        None => None,
-    };
-    Some(ContentRange { span, total: total.parse().ok() })
+    /// So many bytes of the piece are taken. The rest is offered again.
+    pub fn take(&mut self, count: usize) {
+        self.body.consume(count);
+    }
 }

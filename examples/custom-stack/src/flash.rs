@@ -1,12 +1,11 @@
 //! The medium: an image, a journal and the name of the running version, each a file.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
-use std::ops::Range;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
-use ota_proto::{Digester, Done, Journal, Md5, SlotInfo, StorageError, Work};
+use ota_proto::{Digester, Done, Journal, Work};
 
 const LEN: usize = Journal::LEN;
 
@@ -18,6 +17,11 @@ pub struct Flash {
 }
 
 impl Flash {
+    /// The longest image in bytes.
+    pub const CAPACITY: u64 = 1 << 30;
+    /// The unit of erasing in bytes. A download goes on at multiples of it.
+    pub const ERASE: u32 = 64 * 1_024;
+
     pub fn open(folder: &str) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let folder = PathBuf::from(folder);
@@ -31,11 +35,6 @@ impl Flash {
         };
         let (image, journal) = (open("slot.img")?, open("journal")?);
         Ok(Self { folder, image, journal, digester: Digester::default() })
-    }
-
-    /// Capacity, erase unit and write unit in bytes. Checkpoints are multiples of the second.
-    pub fn info(&self) -> SlotInfo {
-        SlotInfo { capacity: 1 << 30, erase: 64 * 1_024, write: 1 }
     }
 
     pub fn running(&self) -> String {
@@ -59,37 +58,26 @@ impl Flash {
     /// Does what the machine asks of the slot and the journal.
     pub fn run(&mut self, work: Work<&[u8]>) -> Done {
         match work {
-            Work::Write { at, bytes } => self.image.write_all_at(bytes, at).map_err(fault)?,
-            Work::Sync => self.image.sync_all().map_err(fault)?,
-            Work::Digest { range } => return self.digest(range).map(Some).map_err(fault),
+            Work::Write { at, bytes } => self.image.write_all_at(bytes, at)?,
+            Work::Sync => self.image.sync_all()?,
+            Work::Digest { range } => {
+                if range.start == 0 {
+                    self.digester = Digester::default(); // else it goes on where the last range ended
+                }
+                let mut bytes = vec![0; (range.end - range.start) as usize];
+                self.image.read_exact_at(&mut bytes, range.start)?;
+                self.digester.update(&bytes);
+                return Ok(Some(self.digester.clone().finish()));
+            }
             // To the place that the record names: a cut may cost that place, never both.
             Work::Persist(record) => {
                 let at = Journal::place(&record) * LEN;
-                self.journal.write_all_at(&record, at as u64).map_err(fault)?;
-                self.journal.sync_all().map_err(fault)?;
+                self.journal.write_all_at(&record, at as u64)?;
+                self.journal.sync_all()?;
             }
             // A file needs no erase, and there is no boot loader to ask.
             Work::Erase { .. } | Work::Slot(_) => {}
         }
         Ok(None)
-    }
-
-    /// The digest of everything up to the end of the range, which goes on where the last one ended.
-    fn digest(&mut self, range: Range<u64>) -> io::Result<Md5> {
-        if range.start == 0 {
-            self.digester = Digester::default();
-        }
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        self.image.read_exact_at(&mut bytes, range.start)?;
-        self.digester.update(&bytes);
-        Ok(self.digester.clone().finish())
-    }
-}
-
-fn fault(why: io::Error) -> StorageError {
-    match why.kind() {
-        ErrorKind::StorageFull => StorageError::NoSpace,
-        ErrorKind::ReadOnlyFilesystem => StorageError::ReadOnly,
-        _ => StorageError::Failed,
     }
 }

@@ -15,12 +15,8 @@ use std::error::Error;
 use std::net::ToSocketAddrs as _;
 use std::time::{self, Duration, SystemTime};
 
-use mqttbytes::v4::{Packet, PubAck};
-use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
-use ota_proto::{
-    Boot, Command, Config, Event, Identity, Idle, Installed, Instant, Output, SlotState,
-    TransportError, Updater,
-};
+use mqttbytes::v4::{Connect, Packet, Publish};
+use ota_proto::{Boot, Config, Event, Identity, Installed, Output, ResponseHead, Updater};
 
 use download::Download;
 use flash::Flash;
@@ -32,35 +28,34 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: custom-stack HOST PORT PRODUCT DEVICE, and DEVICE_SECRET set".into());
     };
 
-    // Who the device is, and how it logs in.
+    // Who the device is, and how it proves it.
     let identity = Identity::new(product, name)?;
-    let secret = Secret::from_base64(&std::env::var("DEVICE_SECRET")?)?;
-    let unix = SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
-    let seed = unix ^ u64::from(std::process::id()) << 32;
-    let (algorithm, expiry) = (Algorithm::HmacSha256, unix + 365 * 86_400);
-    let login = Login::new(&identity, &secret, algorithm, APP_ID, &conn_id(seed), expiry)?;
+    let secret = std::env::var("DEVICE_SECRET")?.parse()?;
 
     // What it knows at boot: which version runs, what the journal says, where an image goes.
     let mut flash = Flash::open(&format!("{name}-data"))?;
-    let (running, journal) = (flash.running(), flash.record());
-    let slot = SlotState::Confirmed;
-    let boot = Boot { running: &running, slot, journal: journal.as_ref(), storage: flash.info() };
-    let topic = identity.update_topic().to_owned();
-    let mut config = Config::new(identity, seed);
+    let (running, record) = (flash.running(), flash.record());
+    let slot = Boot::new(&running, Flash::CAPACITY, Flash::ERASE);
+    let boot = Boot { journal: record.as_ref(), ..slot };
+    let seed = unix_time()? ^ u64::from(std::process::id()) << 32;
+    let mut config = Config::new(identity.clone(), seed);
     config.allow_http = true; // The cloud on a desk has no TLS.
     let start = time::Instant::now();
-    let now = || Instant::from_micros(start.elapsed().as_micros() as u64);
-    let mut machine = Updater::new(now(), config, boot)?;
+    let mut updater = Updater::new(start.elapsed().into(), config, boot)?;
 
     loop {
         let address = (host.as_str(), port.parse()?).to_socket_addrs()?.next().ok_or("no host")?;
-        match Mqtt::connect(address, &login, &topic) {
+        let unix = unix_time()?;
+        let login = identity.login(&secret, Some(unix), seed ^ unix);
+        let mut connect = Connect::new(login.client_id);
+        connect.set_login(login.username, login.password);
+        match Mqtt::connect(address, connect, identity.update_topic()) {
             Ok(mqtt) => {
-                machine.handle_session(now(), true);
-                if let Err(why) = live(&mut machine, mqtt, &mut flash, &now) {
+                updater.handle_session(start.elapsed().into(), true);
+                if let Err(why) = live(&mut updater, mqtt, &mut flash, start) {
                     println!("the connection is gone: {why}");
                 }
-                machine.handle_session(now(), false);
+                updater.handle_session(start.elapsed().into(), false);
             }
             Err(why) => println!("no connection: {why}"),
         }
@@ -69,106 +64,113 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// One session: outputs until the machine is idle, then whatever comes first.
+fn unix_time() -> Result<u64, time::SystemTimeError> {
+    Ok(SystemTime::UNIX_EPOCH.elapsed()?.as_secs())
+}
+
+/// One session: what the machine asks for until it is idle, then whatever comes first.
 fn live(
-    machine: &mut Updater,
+    updater: &mut Updater,
     mut mqtt: Mqtt,
     flash: &mut Flash,
-    now: &dyn Fn() -> Instant,
+    start: time::Instant,
 ) -> Result<(), Box<dyn Error>> {
-    let mut download: Option<Download> = None;
-    loop {
-        let turn = perform(machine, &mut mqtt, flash, &mut download, now)?;
-        let Some(Idle { deadline, read_body, .. }) = turn else { continue };
-        if deadline.is_some_and(|at| at <= now()) {
-            machine.handle_timeout(now());
-            continue;
-        }
-        // A piece of the image when one is wanted, and whatever the broker has meanwhile.
-        let mut wait = deadline.map_or(Duration::from_secs(1), |at| at.since(now()));
-        if let Some(piece) = download.as_mut().filter(|_| read_body) {
-            if !piece.advance(machine, flash, now) {
-                download = None;
-            }
-            wait = Duration::from_millis(1);
-        }
-        if let Some(packet) = mqtt.receive(wait)? {
-            heard(machine, &mut mqtt, packet, now())?;
-        }
-    }
-}
-
-/// Does what the machine asks for next; `Some` when that is nothing.
-fn perform(
-    machine: &mut Updater,
-    mqtt: &mut Mqtt,
-    flash: &mut Flash,
-    download: &mut Option<Download>,
-    now: &dyn Fn() -> Instant,
-) -> Result<Option<Idle>, Box<dyn Error>> {
+    let now = || start.elapsed().into();
+    let (mut download, mut sent) = (None, Vec::new());
     let mut buf = [0; Config::buffer_len()];
-    match machine.poll(now(), &mut buf)? {
-        Output::Publish(publish) => {
-            println!("→ {}", String::from_utf8_lossy(publish.payload));
-            if let Some(handed_over) = mqtt.publish(publish)? {
-                machine.handle_published(now(), handed_over);
+    loop {
+        match updater.poll(now(), &mut buf)? {
+            Output::Publish(publish) => {
+                let id = publish.id;
+                match mqtt.publish(publish.topic, publish.qos as u8, publish.payload)? {
+                    0 => updater.handle_published(now(), id), // nobody acknowledges it
+                    packet => sent.push((packet, id)),
+                }
             }
-        }
-        Output::Fetch(fetch) => {
-            let op = fetch.op;
-            *download = Download::open(fetch).ok();
-            match download {
-                // What a refused answer leads to comes with the next output.
-                Some(opened) => drop(machine.handle_response(now(), op, &opened.head())),
-                None => machine.handle_fetch_failed(now(), op, TransportError::Refused),
+            Output::Fetch(fetch) => {
+                let op = fetch.op;
+                match Download::open(fetch.url, fetch.from, fetch.fresh) {
+                    Ok(opened) => {
+                        let head = ResponseHead::new(opened.status, opened.headers());
+                        // What a refused answer leads to comes with the next output.
+                        let _ = updater.handle_response(now(), op, &head);
+                        download = Some((op, opened));
+                    }
+                    Err(why) => updater.handle_fetch_failed(now(), op, why.into()),
+                }
             }
-        }
-        Output::CancelFetch(_) => *download = None,
-        Output::Do(op, work) => {
-            let done = flash.run(work);
-            machine.handle_done(now(), op, done);
-        }
-        Output::Event(event) => {
-            println!("* {event:?}");
-            if let Event::Install { .. } = event {
-                // The image is whole and its digest is right: a real device installs it here.
-                let version = machine.offer().map(|offer| offer.version.to_string());
-                flash.set_running(&version.unwrap_or_default())?;
-                machine.command(now(), Command::Installed(Installed::Running))?;
+            Output::CancelFetch(_) => download = None,
+            Output::Do(op, work) => {
+                let done = flash.run(work);
+                updater.handle_done(now(), op, done);
             }
+            Output::Event(event) => told(&event, updater, flash, start)?,
+            Output::Idle(idle) if idle.deadline.is_some_and(|at| at <= now()) => {
+                updater.handle_timeout(now());
+            }
+            Output::Idle(idle) => {
+                let mut wait = idle.deadline.map_or(Duration::MAX, |at| at.since(now()));
+                // A piece of the image if one is wanted, and whatever the broker has meanwhile.
+                if let Some((op, body)) = download.as_mut().filter(|_| idle.read_body) {
+                    match body.piece() {
+                        Ok([]) => updater.handle_body_end(now(), *op),
+                        Ok(piece) => {
+                            // Nothing is taken of a download that is refused, and it is cancelled.
+                            let taken = updater.handle_body(now(), *op, piece).unwrap_or_default();
+                            let count = taken.consumed;
+                            if let Some((op, work)) = taken.work {
+                                updater.handle_done(now(), op, flash.run(work));
+                            }
+                            body.take(count);
+                        }
+                        Err(why) => updater.handle_fetch_failed(now(), *op, why.into()),
+                    }
+                    wait = Duration::ZERO;
+                }
+                match mqtt.receive(wait)? {
+                    Some(Packet::Publish(message)) => {
+                        heard(&message, updater, start);
+                        mqtt.acknowledge(&message)?;
+                    }
+                    Some(Packet::PubAck(ack)) => {
+                        if let Some(at) = sent.iter().position(|(packet, _)| *packet == ack.pkid) {
+                            updater.handle_published(now(), sent.swap_remove(at).1);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
         }
-        Output::Idle(idle) => return Ok(Some(idle)),
-        _ => {}
     }
-    Ok(None)
 }
 
-/// Gives a packet of the broker's to the machine.
-fn heard(
-    machine: &mut Updater,
-    mqtt: &mut Mqtt,
-    packet: Packet,
-    now: Instant,
+/// The application's part.
+fn told(
+    event: &Event,
+    updater: &mut Updater,
+    flash: &Flash,
+    start: time::Instant,
 ) -> Result<(), Box<dyn Error>> {
-    match packet {
-        Packet::Publish(message) => {
-            println!("← {} bytes on {}", message.payload.len(), message.topic);
-            // What the broker kept is an old offer, and may be of somebody else.
-            if message.retain {
-                println!("a retained message is no offer");
-            } else if let Err(why) = machine.handle_message(now, &message.topic, &message.payload) {
-                println!("no message of the cloud's: {why}");
-            }
-            if message.pkid > 0 {
-                mqtt.send(|tx| PubAck::new(message.pkid).write(tx))?;
-            }
-        }
-        Packet::PubAck(ack) => {
-            if let Some(id) = mqtt.acknowledged(ack.pkid) {
-                machine.handle_published(now, id);
-            }
-        }
-        _ => {}
+    println!("* {event:?}");
+    if let Event::Install { .. } = event {
+        // The image is whole and its digest is right: a real device installs it here.
+        let offer = updater.offer().ok_or("an installation without an offer")?;
+        flash.set_running(offer.version.as_str())?;
+        updater.command(start.elapsed().into(), Installed::Running.into())?;
     }
     Ok(())
+}
+
+/// Gives a message of the broker's to the machine.
+fn heard(message: &Publish, updater: &mut Updater, start: time::Instant) {
+    println!("← {} bytes on {}", message.payload.len(), message.topic);
+    // What the broker kept is an old offer, and may be of somebody else.
+    if message.retain {
+        println!("a retained message is no offer");
+    } else if let Err(why) =
+        updater.handle_message(start.elapsed().into(), &message.topic, &message.payload)
+    {
+        println!("no message of the cloud's: {why}");
+    }
 }

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mqttbytes::v4::{
-    self, Connect, ConnectReturnCode, Packet, PingReq, Publish, Subscribe, SubscribeReasonCode,
+    self, Connect, ConnectReturnCode, Packet, PingReq, PubAck, Publish, Subscribe,
+    SubscribeReasonCode,
 };
-use mqttbytes::{Error, QoS};
-use ota_proto::credentials::Login;
-use ota_proto::{PubId, Publish as Said, QoS as Level};
+use mqttbytes::{Error, QoS, qos};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const LONGEST: usize = 4_096;
@@ -20,22 +19,18 @@ pub struct Mqtt {
     rx: BytesMut,
     sent: Instant,
     last_id: u16,
-    /// What is not acknowledged yet.
-    waiting: Vec<(u16, PubId)>,
 }
 
 impl Mqtt {
     /// Connects, logs in and subscribes; the session is up then.
-    pub fn connect(address: SocketAddr, login: &Login, topic: &str) -> io::Result<Self> {
+    pub fn connect(address: SocketAddr, mut connect: Connect, topic: &str) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
         stream.set_nodelay(true)?;
         let (rx, sent) = (BytesMut::new(), Instant::now());
-        let mut mqtt = Self { stream, rx, sent, last_id: 1, waiting: Vec::new() };
+        let mut mqtt = Self { stream, rx, sent, last_id: 1 };
 
-        let mut connect = Connect::new(&login.client_id);
         connect.keep_alive = KEEP_ALIVE.as_secs() as u16;
         connect.clean_session = true;
-        connect.set_login(&login.username, &login.password);
         mqtt.send(|tx| connect.write(tx))?;
         match mqtt.receive(Duration::from_secs(10))? {
             Some(Packet::ConnAck(ack)) if ack.code == ConnectReturnCode::Success => {}
@@ -55,23 +50,25 @@ impl Mqtt {
         }
     }
 
-    /// Publishes; the id comes back at once when nobody acknowledges it.
-    pub fn publish(&mut self, said: Said<'_>) -> io::Result<Option<PubId>> {
-        let Said { id, topic, qos, payload } = said;
-        let mut publish = Publish::new(topic, QoS::AtMostOnce, payload);
-        if qos == Level::AtLeastOnce {
+    /// Publishes at this level, and names the packet: what the broker acknowledges, or 0.
+    pub fn publish(&mut self, topic: &str, level: u8, payload: &[u8]) -> io::Result<u16> {
+        let level = qos(level).map_err(|why| io::Error::other(format!("{why:?}")))?;
+        let mut publish = Publish::new(topic, level, payload);
+        if level != QoS::AtMostOnce {
             self.last_id = self.last_id % u16::MAX + 1;
-            (publish.qos, publish.pkid) = (QoS::AtLeastOnce, self.last_id);
-            self.waiting.push((self.last_id, id));
+            publish.pkid = self.last_id;
         }
+        println!("→ {}", String::from_utf8_lossy(payload));
         self.send(|tx| publish.write(tx))?;
-        Ok((qos == Level::AtMostOnce).then_some(id))
+        Ok(publish.pkid)
     }
 
-    /// The publication that this packet was.
-    pub fn acknowledged(&mut self, packet: u16) -> Option<PubId> {
-        let at = self.waiting.iter().position(|(other, _)| *other == packet)?;
-        Some(self.waiting.swap_remove(at).1)
+    /// Tells the broker that its message is taken.
+    pub fn acknowledge(&mut self, message: &Publish) -> io::Result<()> {
+        match message.qos {
+            QoS::AtMostOnce => Ok(()),
+            _ => self.send(|tx| PubAck::new(message.pkid).write(tx)),
+        }
     }
 
     /// The next packet, if one comes within this time.
@@ -100,7 +97,7 @@ impl Mqtt {
     }
 
     /// Sends the packet that is written here.
-    pub fn send(
+    fn send(
         &mut self,
         write: impl FnOnce(&mut BytesMut) -> Result<usize, Error>,
     ) -> io::Result<()> {

@@ -18,10 +18,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use ota_host::{Clock, DataDir, FileSlot, Job, JournalFile, NoSwitch, SlotOptions, Storage};
-use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
 use ota_proto::{
-    Boot, Command, Config, Event, Fetch, Identity, Idle, Installed, Output, PubId, Publish,
-    QoS as Level, TransportError, Updater, Work,
+    Boot, Config, Event, Fetch, Identity, Idle, Installed, Output, PubId, Publish, QoS as Level,
+    TransportError, Updater, Work,
 };
 use rumqttc::{Client, Event as Mqtt, Incoming, MqttOptions, Outgoing, QoS, RecvTimeoutError};
 
@@ -42,11 +41,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: rumqttc HOST PORT PRODUCT DEVICE, and DEVICE_SECRET set".into());
     };
     let identity = Identity::new(product, name)?;
-    let secret = Secret::from_base64(&std::env::var("DEVICE_SECRET")?)?;
+    let secret = std::env::var("DEVICE_SECRET")?.parse()?;
     let unix = Clock::unix_time().ok_or("the clock is before 1970")?;
     let seed = unix ^ u64::from(std::process::id()) << 32;
-    let (algorithm, expiry) = (Algorithm::HmacSha256, unix + 365 * 86_400);
-    let login = Login::new(&identity, &secret, algorithm, APP_ID, &conn_id(seed), expiry)?;
+    // rumqttc keeps one login for all connections: this one does not expire.
+    let login = identity.login(&secret, None, seed);
 
     let mut options = MqttOptions::new(login.client_id.as_str(), host.as_str(), port.parse()?);
     options.set_credentials(login.username.as_str(), login.password.as_str());
@@ -174,7 +173,7 @@ fn turn(
                 if let Event::Install { .. } = event {
                     // The image is whole and its digest is right: a real device installs it here.
                     println!("installing {}", storage.image().path().display());
-                    machine.command(now, Command::Installed(Installed::Running))?;
+                    machine.command(now, Installed::Running.into())?;
                 }
                 continue;
             }

@@ -4,10 +4,19 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-use super::{Algorithm, Hex, Secret};
+use super::{APP_ID, Algorithm, Hex, Secret};
+use crate::chance::Rng;
 use crate::identity::Identity;
 
+/// How long a login of [`Identity::login`] is valid: a day in seconds.
+const VALID: u64 = 86_400;
+
+/// 2100-01-01 in Unix seconds: the expiry of a login that is made without the time.
+const FAR: u64 = 4_102_444_800;
+
 /// What a device puts into its CONNECT. `Debug` hides the password.
+///
+/// [`Identity::login`] makes it of what a device knows; [`Login::new`] has every setting.
 ///
 /// ```
 /// use ota_proto::Identity;
@@ -52,10 +61,7 @@ impl Login {
         conn_id: &str,
         expiry: u64,
     ) -> Result<Self, BadLogin> {
-        let mut login = Self::certified(identity, app_id, conn_id, expiry)?;
-        let tag = algorithm.sign(secret.expose(), login.username.as_bytes());
-        login.password = format!("{};{}", Hex(tag.as_bytes()), algorithm.word());
-        Ok(login)
+        Ok(Self::certified(identity, app_id, conn_id, expiry)?.signed(secret, algorithm))
     }
 
     /// Names `identity`, which its TLS certificate proves: without a password. See [`Login::new`].
@@ -74,9 +80,47 @@ impl Login {
         if conn_id.len() != 5 || !conn_id.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return Err(BadLogin::ConnId);
         }
+        Ok(Self::named(identity, app_id, conn_id, expiry))
+    }
+
+    fn named(identity: &Identity, app_id: &str, conn_id: &str, expiry: u64) -> Self {
         let client_id = format!("{}{}", identity.product_id(), identity.device_name());
         let username = format!("{client_id};{app_id};{conn_id};{expiry}");
-        Ok(Self { client_id, username, password: String::new() })
+        Self { client_id, username, password: String::new() }
+    }
+
+    fn signed(mut self, secret: &Secret, algorithm: Algorithm) -> Self {
+        let tag = algorithm.sign(secret.expose(), self.username.as_bytes());
+        self.password = format!("{};{}", Hex(tag.as_bytes()), algorithm.word());
+        self
+    }
+}
+
+/// Feature `credentials`.
+impl Identity {
+    /// The MQTT login of one connection: make one for each. It is valid for a day.
+    ///
+    /// `unix_time` is the time of day in Unix seconds; without it, as on a device whose clock is
+    /// not set, the login does not expire. `random` tells this connection from others in the
+    /// cloud's logs. [`Login::new`] has another algorithm, application id and expiry, and
+    /// [`Login::certified`] is for a device that signs in by its TLS certificate.
+    ///
+    /// ```
+    /// use ota_proto::Identity;
+    ///
+    /// let me = Identity::new("TESTPROD01", "dev001")?;
+    /// let secret = "MDEyMzQ1Njc4OWFiY2RlZg==".parse()?;
+    /// let login = me.login(&secret, Some(1_700_000_000), 7);
+    /// assert_eq!(login.client_id, "TESTPROD01dev001");
+    /// assert!(login.username.starts_with("TESTPROD01dev001;12010126;"));
+    /// assert!(login.username.ends_with(";1700086400"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn login(&self, secret: &Secret, unix_time: Option<u64>, random: u64) -> Login {
+        let expiry = unix_time.map_or(FAR, |unix| unix.saturating_add(VALID));
+        let conn_id = conn_id(Rng::new(random).next_u64());
+        Login::named(self, APP_ID, &conn_id, expiry).signed(secret, Algorithm::default())
     }
 }
 

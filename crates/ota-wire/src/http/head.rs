@@ -270,7 +270,7 @@ impl Head {
                 }
             }
             2 => {
-                let range = content_range(value).ok_or(HttpError::ContentRange)?;
+                let range = ContentRange::parse(value).ok_or(HttpError::ContentRange)?;
                 once(&mut kept.content_range, range, HttpError::Repeated)?;
             }
             3 => once(&mut kept.etag, Vec::from(value), HttpError::Repeated)?,
@@ -383,31 +383,6 @@ fn once<T: PartialEq>(slot: &mut Option<T>, value: T, error: HttpError) -> Resul
         None => *slot = Some(value),
     }
     Ok(())
-}
-
-/// `bytes first-last/total`, `bytes first-last/*` or `bytes */total`.
-fn content_range(value: &[u8]) -> Option<ContentRange> {
-    let (unit, rest) = value.split_at_checked(6)?;
-    if !same_word(unit, b"bytes ") {
-        return None;
-    }
-    let (span, total) = split(rest, b'/')?;
-    if span == b"*" {
-        return Some(ContentRange { span: None, total: Some(number(total)?) });
-    }
-    let (first, last) = split(span, b'-')?;
-    let (first, last) = (number(first)?, number(last)?);
-    let total = if total == b"*" { None } else { Some(number(total)?) };
-    if first > last || total.is_some_and(|total| last >= total) {
-        return None;
-    }
-    Some(ContentRange { span: Some((first, last)), total })
-}
-
-/// Parts the bytes at the first of these.
-fn split(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
-    let mut parts = bytes.splitn(2, |&byte| byte == at);
-    Some((parts.next()?, parts.next()?))
 }
 
 /// `Retry-After` as a number. What is too large to count is as long as can be said: asking again
