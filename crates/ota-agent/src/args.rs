@@ -16,7 +16,7 @@ Example:
   device_name = \"dev001\"
   device_secret_file = \"secret\"      # Base64, as the console shows it; or device_secret = \"…\"
   broker = \"mqtts://broker.example\"  # TLS, port 8883; or mqtt://127.0.0.1:1883 without
-  # ca_file = \"ca.pem\"              # trusted for the broker in place of the web's authorities, for firmware beside them
+  # ca_file = \"ca.pem\"              # CAs for the broker instead of the public ones, and for firmware in addition to them
   # client_cert = \"device.pem\"      # for a broker that wants a certificate, in place of device_secret
   # client_key = \"device.key\"
   data_dir = \"/var/lib/ota\"

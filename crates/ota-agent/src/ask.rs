@@ -44,7 +44,7 @@ pub(crate) fn run(config: &Path, wish: Wish, json: bool) -> Result<(), Failure> 
         out(&safe_json(&answer.to_string()));
     }
     if answer["ok"] != true {
-        let why = answer["error"].as_str().unwrap_or("the agent's answer is none");
+        let why = answer["error"].as_str().unwrap_or("the agent's answer has no reason");
         return Err(Failure { code: Code::Misuse, message: clean(why) });
     }
     if !json {

@@ -1,4 +1,4 @@
-//! Why nothing happens: what the agent waits for, and until when. Told when it changes, and to
+//! Explains why nothing happens: what the agent waits for, and until when. Shown when it changes, and to
 //! whoever asks for the status.
 
 use std::fmt;

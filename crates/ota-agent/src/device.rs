@@ -30,7 +30,7 @@ pub struct Account {
     pub port: u16,
     /// The broker speaks TLS.
     pub secure: bool,
-    /// Who is trusted in TLS; `None` for the authorities of the web.
+    /// The CAs that TLS trusts; `None` for the public ones.
     pub tls: Option<Tls>,
     /// Whether that has changed since.
     pub renewal: Option<Renewal>,
@@ -186,7 +186,7 @@ pub fn line(at: Instant, event: &client::Event) -> Option<Line> {
             "* messages were not taken: their subscriptions wait until the device is served",
         ),
         client::Event::BadMessage { error, .. } => {
-            Line::new(at, "bad-message", format!("* a message that is none: {error}"))
+            Line::new(at, "bad-message", format!("* ignored an invalid message: {error}"))
                 .with("error", error.to_string())
         }
         client::Event::TooLong { len } => {

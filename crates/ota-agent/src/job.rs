@@ -69,7 +69,7 @@ impl Kind {
         matches!(self, Self::Empty | Self::Install | Self::Seal)
     }
 
-    /// The command's end in words, when it is none that was hoped for.
+    /// Describes how the command failed.
     pub(crate) fn failed(self, status: ExitStatus) -> String {
         format!("{} failed: {status}", self.name())
     }

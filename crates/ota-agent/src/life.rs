@@ -340,7 +340,7 @@ impl<'a> Device<'a> {
         self.last_answer.map(|answer| format!(": {answer}")).unwrap_or_default()
     }
 
-    /// What was handed out does not disappear without a word.
+    /// Reports that a taken image was removed.
     fn tell_removed(&self) {
         let removed = self.driver.image(self.device).and_then(Image::take_removed);
         let Some(bytes) = removed else { return };

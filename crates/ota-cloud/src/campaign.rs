@@ -5,8 +5,8 @@ use core::time::Duration;
 use ota_proto::Instant;
 use serde::{Deserialize, Serialize};
 
-/// A batch. It never sees its devices: it sees how many are where, and says how many more may
-/// begin. Who they are is the store's to say, what becomes of each is [`Device`](crate::Device)'s.
+/// A batch. It never sees its devices. It gets the number of devices in each state and returns
+/// how many more may start. The store selects them, and [`Device`](crate::Device) updates each.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Campaign {
     plan: CampaignPlan,

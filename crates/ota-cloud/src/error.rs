@@ -16,7 +16,7 @@ pub enum CloudError {
     TooManyDevices,
     /// The payload is over 16 KiB (docs/protocol.md, The cloud's side).
     TooLarge,
-    /// The payload is none of the messages.
+    /// The payload is not a known message.
     Malformed(Malformed),
     /// The version is not 1 to 32 printable ASCII characters.
     BadVersion,

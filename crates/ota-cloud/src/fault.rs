@@ -103,7 +103,7 @@ faults! {
     OfferBeforeReply = "offer-before-reply", Broker, ALWAYS, "the reply to report_version comes 200 ms late, after the offer";
     Withdraw = "withdraw", Broker, ALWAYS, "expire-url, and no second offer ever comes";
     ForeignTopic = "foreign-topic", Broker, ALWAYS, "an offer on another device's topic before each reply";
-    GarbagePayload = "garbage-payload", Broker, ALWAYS, "messages that are none before each reply";
+    GarbagePayload = "garbage-payload", Broker, ALWAYS, "malformed messages before each reply";
     HugePayload = "huge-payload", Broker, ALWAYS, "an offer of 20,000 bytes before each reply";
     DeepJson = "deep-json", Broker, ALWAYS, "an offer with 1,000 nested arrays before each reply";
     BrokerDrop = "broker-drop", Broker, 1, "the broker closes the connection within the offer";
@@ -232,7 +232,7 @@ impl FaultPlan {
     /// [`Fault::ExpireUrl`]; and a first version that is to be superseded stalls.
     ///
     /// # Errors
-    /// [`UnknownFault`] with the first name that is none.
+    /// [`UnknownFault`] with the first unknown name.
     pub fn from_names<'a>(
         seed: u64,
         names: impl IntoIterator<Item = &'a str>,

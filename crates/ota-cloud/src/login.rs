@@ -34,7 +34,7 @@ impl Proof {
         [&[kind], bytes].concat()
     }
 
-    /// From what was kept; `None` when it is none.
+    /// Reads the stored form; `None` if it is invalid.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (kind, bytes) = bytes.split_first()?;

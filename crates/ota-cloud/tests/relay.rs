@@ -350,7 +350,7 @@ fn offers_are_changed_as_their_faults_say() {
 #[test]
 fn what_is_no_packet_or_too_large_passes_as_it_is() {
     let mut world = World::new(&[Fault::Kick]);
-    // A length of 2 MiB: this and all that follows is none of the relay's business.
+    // A length of 2 MiB: the relay passes this and all that follows unchanged.
     let large = [&[0x30, 0x80, 0x80, 0x80, 0x01][..], &publish(REPORTS, Some(1), VERSION)].concat();
     assert_eq!(world.pass(0, End::Device, &large), large);
     let more = publish(REPORTS, Some(1), VERSION);

@@ -3,7 +3,7 @@
 use ota_proto::message::{DeviceMessage, Progress, ProgressState};
 use ota_wire::client::Event;
 
-use crate::table::{End, Row, Told, row};
+use crate::table::{End, Notice, Row, row};
 use crate::{Outcome, Report, Scenario};
 
 /// What is wrong with an outcome, in words; empty when nothing is.
@@ -20,7 +20,7 @@ pub fn judge(scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
     };
     demand(outcome.ended, "it never came to rest".into());
     demand(outcome.struck.contains(&row.fault), "the fault never struck".into());
-    let told: Vec<Told> = outcome.events.iter().filter_map(Told::of).collect();
+    let told: Vec<Notice> = outcome.events.iter().filter_map(Notice::of).collect();
     demand(row.told.is_none_or(|what| told.contains(&what)), format!("told: {told:?}"));
     let requests = outcome.requests.len();
     demand(
@@ -38,7 +38,7 @@ pub fn judge(scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
     wrong
 }
 
-impl Told {
+impl Notice {
     fn of(event: &Event) -> Option<Self> {
         Some(match event {
             Event::Device { event, .. } => match event {
@@ -116,7 +116,7 @@ fn story(row: &Row, scenario: &Scenario, reports: &[Report]) -> Vec<String> {
     for (target, progress) in reports.iter().filter_map(|report| progress(&report.payload)) {
         if target != Scenario::TO {
             // What was superseded was on its way, and then nothing was said of it (rule 3).
-            let before = row.told == Some(Told::Superseded) && percent == 0 && !burning;
+            let before = row.told == Some(Notice::Superseded) && percent == 0 && !burning;
             if !before || progress.state != ProgressState::Downloading {
                 wrong.push(format!("{:?} about {target}", progress.state));
             }

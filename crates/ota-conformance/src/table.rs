@@ -18,7 +18,7 @@ pub enum End {
 
 /// What the application must be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Notice {
     /// [`ota_proto::Event::Withdrawn`].
     Withdrawn,
     /// [`ota_proto::Event::Superseded`].
@@ -49,7 +49,7 @@ pub struct Row {
     /// Sessions that the broker takes, on a device that does not restart.
     pub sessions: RangeInclusive<u64>,
     /// What the application must be told.
-    pub told: Option<Told>,
+    pub told: Option<Notice>,
 }
 
 const fn done(fault: Fault) -> Row {
@@ -88,7 +88,7 @@ impl Row {
         Self { copies, ..self }
     }
 
-    const fn told(self, what: Told) -> Self {
+    const fn told(self, what: Notice) -> Self {
         Self { told: Some(what), ..self }
     }
 
@@ -177,7 +177,7 @@ fn broker() -> Vec<Row> {
         // Rule 1: no reply in time: again. What comes late is as good.
         done(Fault::LostReply),
         done(Fault::LateReply),
-        done(Fault::BadReply).told(Told::VersionRefused),
+        done(Fault::BadReply).told(Notice::VersionRefused),
         // Rule 7: a lost push is made up for by the next report.
         done(Fault::LostOffer),
         // Rules 1 and 6: a missing PUBACK closes the session, and the result comes again.
@@ -186,16 +186,19 @@ fn broker() -> Vec<Row> {
         done(Fault::DuplicateOffer),
         done(Fault::ReplayedOffer),
         // Rule 3: no report for the old one.
-        done(Fault::Supersede).requests(2..=2).told(Told::Superseded),
+        done(Fault::Supersede).requests(2..=2).told(Notice::Superseded),
         // Rule 1: an offer that comes before the reply is the reply.
         done(Fault::OfferBeforeReply),
         // Rule 3: two replies without an offer.
-        Row { end: End::Withdrawn, ..done(Fault::Withdraw).requests(1..=2).told(Told::Withdrawn) },
+        Row {
+            end: End::Withdrawn,
+            ..done(Fault::Withdraw).requests(1..=2).told(Notice::Withdrawn)
+        },
         // Rule 2: none of these changes anything.
         done(Fault::ForeignTopic),
-        done(Fault::GarbagePayload).told(Told::BadMessage),
-        done(Fault::HugePayload).told(Told::TooLong),
-        done(Fault::DeepJson).told(Told::BadMessage),
+        done(Fault::GarbagePayload).told(Notice::BadMessage),
+        done(Fault::HugePayload).told(Notice::TooLong),
+        done(Fault::DeepJson).told(Notice::BadMessage),
         // Rule 10: back-off; a download goes on meanwhile.
         done(Fault::BrokerDrop).sessions(2..=2),
         done(Fault::BrokerGarbage).sessions(2..=2),
@@ -204,6 +207,6 @@ fn broker() -> Vec<Row> {
         // Rule 10: slow and loud; the broker takes the first login, too, and is not heard.
         done(Fault::RefuseLogin).sessions(2..=2),
         // Rule 10: three kicks in a minute raise an event.
-        done(Fault::Kick).sessions(4..=4).told(Told::Kicked),
+        done(Fault::Kick).sessions(4..=4).told(Notice::Kicked),
     ]
 }

@@ -75,7 +75,7 @@ const LEAST: usize = 640;
 ///
 /// The authority is trusted to issue names to their owners, and the server that it vouches for not
 /// to misuse the protocol: embedded-tls panics when a server that has proved itself then sends
-/// handshake messages which a server has no use for.
+/// handshake messages that no server sends on purpose.
 pub struct EmbeddedTls<'s, R, C> {
     tcp: Tcp<'s>,
     authority: Authority<'s>,

@@ -84,7 +84,7 @@ impl<'n, 's: 'n> Sealed<'n, 's> {
         self.mail.valid_from.get()
     }
 
-    /// Says good-bye.
+    /// Sends `close_notify` and closes the connection.
     pub(super) async fn close(mut self) -> End<'n, 's> {
         self.mail.closing.set(true);
         self.until(|_| false).await;
@@ -166,7 +166,7 @@ async fn live<'n, 's: 'n, R: CryptoRngCore>(
     let (mut reader, mut writer) = connection.split();
     let closing = poll_fn(|_| if mail.closing.get() { Poll::Ready(()) } else { Poll::Pending });
     let said = match select3(receive(&mut reader, &mail), send(&mut writer, &mail), closing).await {
-        // Its own good-bye would not be encrypted now, and means nothing to the peer.
+        // A `close_notify` of ours would not be encrypted now, and the peer would ignore it.
         Either3::First(Error::ConnectionClosed) => true,
         Either3::First(_) | Either3::Second(_) => false,
         Either3::Third(()) => Box::pin(connection.close()).await.is_ok(),

@@ -93,9 +93,9 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Ends: makes durable what is stored of an image, says good-bye to the broker, and closes the
-    /// links. What was under way goes on after the next start, and what the events would have told
-    /// until then is told there.
+    /// Stops: makes the stored bytes of an image durable, disconnects from the broker, and closes
+    /// the links. An update in progress resumes after the next start, which also reports the events
+    /// that were not delivered.
     ///
     /// The last checkpoint has two seconds, the broker one; then it is as good as a reset, which
     /// costs no more than bytes that are fetched again. Keep the network stack running until this

@@ -41,7 +41,7 @@ pub trait Network: Copy {
         None
     }
 
-    /// Says good-bye. It is dropped when that takes longer than a second.
+    /// Closes the connection in order. The future is dropped after one second.
     async fn close(self, stream: Self::Stream);
 }
 

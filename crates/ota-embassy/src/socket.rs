@@ -18,7 +18,7 @@ use crate::time::now;
 /// Bytes of one write: they are copied, so that the write can go on whatever becomes of `next`.
 const PIECE: usize = 512;
 
-/// How long a good-bye may take before the connection is reset.
+/// The longest orderly close; then the connection is reset.
 pub(crate) const CLOSING: Duration = Duration::from_secs(1);
 
 type Task<'d, T> = Pin<Box<dyn Future<Output = T> + 'd>>;
@@ -35,12 +35,12 @@ pub(crate) enum Socket<'d, N: Network> {
     Open(Link, N::Stream),
     /// A write is under way; so many bytes of it were taken, or the connection broke.
     Writing(Link, Task<'d, (N::Stream, Option<usize>)>),
-    /// A good-bye, and whom to connect to when it is said.
+    /// An orderly close, and the target to connect to afterwards.
     Closing(Task<'d, ()>, Option<Target>),
 }
 
 impl<'d, N: Network + 'd> Socket<'d, N> {
-    /// Whether a good-bye is to be waited for.
+    /// Whether the connection is open or closing.
     pub(crate) const fn is_up(&self) -> bool {
         matches!(self, Self::Open(..) | Self::Writing(..) | Self::Closing(..))
     }

@@ -26,19 +26,19 @@ fn act(ota: &mut Ota, event: &Event) {
 
 type Command = fn(&mut Ota) -> Result<(), Misuse>;
 
-type Told = Rc<RefCell<Vec<Event>>>;
+type Seen = Rc<RefCell<Vec<Event>>>;
 
 /// A world with this application, and what it is told.
-fn world(act: fn(&mut Ota, &Event)) -> (World, Told) {
+fn world(act: fn(&mut Ota, &Event)) -> (World, Seen) {
     let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 1);
-    let told = Told::default();
+    let told = Seen::default();
     let unix_time = || None;
     world.device.flat = Some(FlatApp { secret: SECRET, unix_time, act, told: Rc::clone(&told) });
     (world, told)
 }
 
 /// Boots until the application is told so.
-fn boot_until(world: &mut World, told: &Told, wanted: fn(&Event) -> bool) -> End {
+fn boot_until(world: &mut World, told: &Seen, wanted: fn(&Event) -> bool) -> End {
     told.borrow_mut().clear();
     let told = Rc::clone(told);
     world.boot(4_000_000_000, move |_, _| told.borrow().iter().any(wanted))
@@ -49,7 +49,7 @@ fn is_reported(event: &Event) -> bool {
 }
 
 /// What was told but the progress, in words.
-fn words(told: &Told) -> Vec<String> {
+fn words(told: &Seen) -> Vec<String> {
     let mut events = told.borrow().clone();
     events.retain(|event| !matches!(event, Event::Progress { .. }));
     events.iter().map(Event::to_string).collect()

@@ -25,7 +25,7 @@ impl Note {
         Self { dir: dir.clone(), name }
     }
 
-    /// Its text; `None` when there is none of at most 512 bytes.
+    /// Returns its text; `None` if there is no file, or it is longer than 512 bytes.
     ///
     /// # Errors
     /// [`HostError::NotAFile`], [`HostError::Io`].

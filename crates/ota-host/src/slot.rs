@@ -297,7 +297,7 @@ impl FileSlot {
     }
 
     /// Begins another image: what was under download goes, and so does a verified one that
-    /// nobody accepted. What was handed out keeps its bytes wherever it is.
+    /// nobody accepted. An image that the application has taken keeps its bytes.
     fn begin(&mut self) -> io::Result<()> {
         self.fitted = None;
         self.body = Body::Nowhere;
@@ -458,7 +458,7 @@ fn read_at(file: &File, mut part: &mut [u8], mut at: u64) -> io::Result<()> {
 /// Drops what is synced of a file from the page cache, from the page of this byte to the end.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn drop_cache(file: &File, from: u64) {
-    // Advice: a file system without a cache to drop is none the worse.
+    // This is advice only: the error of a file system without a cache does not matter.
     let _ = fs::fadvise(file, page(from), None, fs::Advice::DontNeed);
 }
 

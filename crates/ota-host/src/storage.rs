@@ -219,7 +219,7 @@ struct Running {
 }
 
 impl Running {
-    /// The digest to the end of the range. What lies before it is hashed too where it has not
+    /// The digest to the end of the range. The bytes before it are hashed too if they have not
     /// been, so that the answer never depends on what was asked before.
     fn extend(&mut self, slot: &FileSlot, range: &Range<u64>) -> Result<Md5, StorageError> {
         if range.start > range.end {

@@ -13,7 +13,7 @@ use crate::error::HostError;
 use crate::rights::Rights;
 use crate::walk::{Place, folder_in, place};
 
-/// More than any version with its line end; what is longer is none.
+/// Longer than any version with its line end; a longer file is invalid.
 const MOST: u64 = 256;
 
 /// A file that holds a firmware version and nothing else. Its path is the operator's.
@@ -160,7 +160,7 @@ impl VersionFile {
     }
 }
 
-/// A version that is written and has not its name yet: one step is left, and its sync.
+/// A version that is written but not yet renamed: the rename and its sync are left.
 #[derive(Debug)]
 pub(crate) struct NextVersion<'a> {
     path: &'a Path,
@@ -179,7 +179,8 @@ impl NextVersion<'_> {
     }
 }
 
-/// Reads the version from a file in a folder; `path` is its name for a person. A link is none.
+/// Reads the version from a file in a folder; `path` is its name in
+/// messages. Symbolic links are rejected.
 pub(crate) fn read(dir: &File, name: &OsStr, path: &Path) -> Result<Version, HostError> {
     let bad = || HostError::BadVersion { path: path.to_owned() };
     let explain = |why| HostError::io("read", path, why);

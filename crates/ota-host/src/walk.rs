@@ -1,5 +1,5 @@
-//! Paths walked by descriptors, so that nobody can lead our own file work astray: what lies behind
-//! a name is opened once and kept, and a link counts only when it belongs to root or to us.
+//! Walks paths by descriptors, so that another user cannot redirect our file work: each name is
+//! opened once and kept open, and a link is followed only if it belongs to root or to us.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};

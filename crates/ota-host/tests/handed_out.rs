@@ -1,4 +1,4 @@
-//! What was handed out is never written again, whatever its taker did with it; and what was
+//! A taken image is never written again, whatever its taker did with it; and what was
 //! accepted stays until the next image is.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 

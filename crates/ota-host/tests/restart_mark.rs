@@ -72,7 +72,7 @@ fn the_room_for_the_note_is_taken_before_it_says_anything() {
     mark.give_up().unwrap();
     assert_eq!(mark.state(), SlotState::Unknown);
     assert_eq!(inode(), before, "written in place");
-    // The note of another version is none of ours.
+    // The note of another version is not ours.
     let next = RestartMark::open(&dir, version("2.0")).unwrap();
     next.reserve().unwrap();
     assert_ne!(inode(), before);

@@ -118,7 +118,7 @@ reasons! {
     NoSize = 6, Failed, "offer without size";
     /// The image is larger than the slot.
     TooLarge = 7, Failed, "image larger than the slot";
-    /// The URL is longer than the device can hold, or is none.
+    /// The URL is invalid, or longer than the device can hold.
     BadUrl = 8, Failed, "url unusable";
     /// The URL is plain `http` and the device asks for TLS.
     PlainHttp = 9, Failed, "plain http refused";

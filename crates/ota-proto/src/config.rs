@@ -199,7 +199,7 @@ pub struct Timing {
     pub retry_base: Micros,
     /// Longest pause after a failed fetch. 5 min.
     pub retry_cap: Micros,
-    /// Pause after a lie: TLS, a redirect or a server that contradicts. 30 s.
+    /// Pause after a protocol violation: TLS, a redirect or a contradiction. 30 s.
     pub lie: Micros,
     /// An attempt ends after so much time without 4 KiB of progress, counted while the cloud can be
     /// told and the server is the one that is waited for. 30 min.

@@ -48,7 +48,7 @@ impl Decimal {
     }
 }
 
-/// The number that is written in these decimal digits; `None` when it is none, or 2^64 or more.
+/// Parses decimal digits; `None` if the text is not a number, or is 2^64 or more.
 ///
 /// ```
 /// use ota_proto::number;

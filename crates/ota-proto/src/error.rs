@@ -21,7 +21,7 @@ impl fmt::Display for BufferTooSmall {
 
 impl core::error::Error for BufferTooSmall {}
 
-/// The peer's fault: a message that is not for us or is none. It had no effect.
+/// The peer's fault: a message that is invalid or not for this device. It had no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -31,7 +31,7 @@ pub enum MessageError {
     ForeignTopic,
     /// The payload is longer than the configured limit in bytes.
     TooLong,
-    /// The payload is none of the cloud's messages.
+    /// The payload is not a message of the cloud.
     Malformed(Malformed),
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for MessageError {
 
 impl core::error::Error for MessageError {}
 
-/// The caller's fault: a command or completion in a state that has no use for it. No effect.
+/// The caller's fault: the command or completion does not fit the state. It had no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Misuse;

@@ -21,7 +21,7 @@ const fn built(epoch: Option<&str>) -> u64 {
     if told > RELEASED { told } else { RELEASED }
 }
 
-/// A decimal number; 0 when it is none.
+/// Parses a decimal number; 0 if the text is not a number.
 const fn number(text: &[u8]) -> u64 {
     let mut value: u64 = 0;
     let mut rest = text;

@@ -266,7 +266,7 @@ fn cut_again_and_again(seeds: std::ops::Range<u64>) -> (u64, u64) {
     (cuts, doubled)
 }
 
-/// Places that a page has not are none, whatever they read as.
+/// Places outside a page do not count, whatever they read as.
 #[test]
 fn what_lies_behind_a_page_is_passed_over() {
     let fill = |more: &[(usize, usize)]| {

@@ -131,7 +131,7 @@ fn replies_that_give_nothing() {
     assert_eq!(Reply::decrypt(PAYLOAD, Some(53), &other), Err(Undecryptable));
 }
 
-/// Products whose devices have certificates: both parts, or it is none. A secret goes before them.
+/// Products whose devices have certificates: both parts, or it is rejected. A secret goes before them.
 #[test]
 fn replies_with_a_certificate() {
     const START: &str = "XTv6+/pNsmYOjNuQMIRnu";

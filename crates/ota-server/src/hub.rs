@@ -130,13 +130,13 @@ impl Journal {
     }
 }
 
-/// What the broker's session is told besides messages: it has no bound of its own, and needs none,
-/// since a session takes a bounded number of reports that are not acknowledged.
+/// What becomes of a report that came through the broker. The channel is unbounded, which is safe
+/// because a session takes a bounded number of unacknowledged reports.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Told {
+pub(super) enum Verdict {
     /// Acknowledge this report.
     Ack(u16),
-    /// What was delivered could not be kept.
+    /// The report could not be stored.
     NotKept,
 }
 
@@ -144,7 +144,7 @@ pub(super) enum Told {
 #[derive(Debug)]
 pub(super) struct BrokerLink {
     pub(super) outbox: mpsc::Sender<Push>,
-    pub(super) told: mpsc::UnboundedSender<(u64, Told)>,
+    pub(super) told: mpsc::UnboundedSender<(u64, Verdict)>,
 }
 
 /// The cloud and the sessions of its devices.
@@ -335,7 +335,7 @@ impl Hub {
                 }
                 Err(error) => {
                     self.journal.write(None, received(&topic, &payload));
-                    self.tell(session, id.map(Told::Ack));
+                    self.tell(session, id.map(Verdict::Ack));
                     (topic, error)
                 }
             },
@@ -353,7 +353,7 @@ impl Hub {
         self.pending.push(device, cycle::Input::Message(payload.to_vec()), ticket);
     }
 
-    fn tell(&self, session: u64, what: Option<Told>) {
+    fn tell(&self, session: u64, what: Option<Verdict>) {
         if let (Some(broker), Some(what)) = (&self.broker, what) {
             let _ = broker.told.send((session, what));
         }
@@ -565,7 +565,7 @@ impl Hub {
             Ticket::Report(id, _) | Ticket::Joined(id) if unreadable => self.end_session(id),
             Ticket::Broker(..) if unreadable => {}
             Ticket::Report(id, Some(ack)) => self.owe(id, ack),
-            Ticket::Broker(session, ack) => self.tell(session, ack.map(Told::Ack)),
+            Ticket::Broker(session, ack) => self.tell(session, ack.map(Verdict::Ack)),
             Ticket::Report(_, None) | Ticket::Joined(_) | Ticket::Left | Ticket::Nobody => {}
         }
     }
@@ -581,7 +581,7 @@ impl Hub {
         for ((device, input), ticket) in inputs.into_iter().zip(tickets) {
             match ticket {
                 Ticket::Report(id, _) | Ticket::Joined(id) => self.end_session(id),
-                Ticket::Broker(session, _) => self.tell(session, Some(Told::NotKept)),
+                Ticket::Broker(session, _) => self.tell(session, Some(Verdict::NotKept)),
                 Ticket::Call(call) => call(&mut self.cloud, Err(why.clone())),
                 // Nobody says it again.
                 Ticket::Left | Ticket::Nobody if !matches!(why, StoreError::Invalid { .. }) => {

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::hub::{Input, Journal, Told};
+use crate::hub::{Input, Journal, Verdict};
 use crate::log::What;
 use crate::mqtt::{Message, Push};
 use crate::stream::{self, Stream, push_out};
@@ -38,7 +38,7 @@ pub(crate) struct Way {
 pub(crate) struct FromHub {
     pub(crate) pushes: mpsc::Receiver<Push>,
     /// With the number of the session that it is for.
-    pub(crate) told: mpsc::UnboundedReceiver<(u64, Told)>,
+    pub(crate) told: mpsc::UnboundedReceiver<(u64, Verdict)>,
 }
 
 /// Keeps the connection up until the service stops.
@@ -176,11 +176,11 @@ impl Shell<'_> {
     }
 
     /// What the hub says of the reports of a session, this one or one before it.
-    fn tell(&mut self, number: u64, told: Told) {
+    fn tell(&mut self, number: u64, told: Verdict) {
         if number == self.number {
             match told {
-                Told::Ack(id) => self.session.acknowledge(self.clock.now(), id),
-                Told::NotKept => self.session.give_up(),
+                Verdict::Ack(id) => self.session.acknowledge(self.clock.now(), id),
+                Verdict::NotKept => self.session.give_up(),
             }
         }
     }

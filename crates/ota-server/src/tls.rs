@@ -96,7 +96,7 @@ impl ServerTls {
 }
 
 impl ClientTls {
-    /// Trusts the authorities of a PEM text, or those of the web.
+    /// Trusts the CAs of a PEM text, or the public ones.
     ///
     /// # Errors
     /// [`BadTls`]: what of it cannot be used.

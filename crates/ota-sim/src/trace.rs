@@ -25,7 +25,7 @@ pub enum Said {
 }
 
 impl Said {
-    /// Reads a device's message; `None` when it is none.
+    /// Reads a device's message; `None` if it is invalid.
     #[must_use]
     pub fn read(payload: &[u8]) -> Option<Self> {
         Some(match DeviceMessage::decode(payload).ok()? {
@@ -99,7 +99,7 @@ pub enum What {
     /// The device publishes.
     Publish(PubId, Said),
     /// The cloud hears it.
-    Told(Said),
+    Delivered(Said),
     /// The device hears the cloud.
     Heard(Heard),
     /// The device learns that a publication was handed over or acknowledged.
@@ -178,7 +178,7 @@ impl Trace {
     /// What the cloud heard, in order.
     pub fn told(&self) -> impl Iterator<Item = &Said> {
         self.0.iter().filter_map(|(_, what)| match what {
-            What::Told(said) => Some(said),
+            What::Delivered(said) => Some(said),
             _ => None,
         })
     }

@@ -16,7 +16,7 @@ fn results(world: &World) -> Vec<Instant> {
     let told = world
         .trace
         .iter()
-        .filter(|(_, what)| matches!(what, What::Told(Said::Fail(..) | Said::Done(_))));
+        .filter(|(_, what)| matches!(what, What::Delivered(Said::Fail(..) | Said::Done(_))));
     told.map(|(at, _)| *at).collect()
 }
 

@@ -89,7 +89,7 @@ pub enum SealError {
         /// The file.
         path: String,
     },
-    /// The key file has no keys in it, or is none that may be trusted.
+    /// The key file has no keys, or must not be trusted.
     BadFile {
         /// The file.
         path: String,

@@ -285,8 +285,7 @@ pub(crate) struct Serve {
     /// What the firmware's URLs begin with, in place of http:// and the --http address.
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<String>,
-    /// The certificates of the authorities that the broker's may come from, in PEM, in place of
-    /// those of the web.
+    /// CA certificates for the broker's certificate, in PEM, instead of the public CAs.
     #[arg(long, value_name = "FILE", requires = "broker")]
     pub(crate) ca_file: Option<PathBuf>,
     /// The certificate that both addresses show, in PEM, with those between it and its authority:

@@ -30,7 +30,7 @@ const CLOUD: &[&str] =
     &["base16ct", "bytes", "hmac", "httparse", "percent-encoding", "serde", "serde_json", "sha1"];
 const STORE: &[&str] =
     &["chacha20poly1305", "hmac", "md-5", "rusqlite", "rustix", "serde_json", "sha2", "zeroize"];
-/// What a device's program has no use for: the cloud, and another runtime.
+/// Crates that a device's program must not contain: the cloud's, and another runtime.
 const BESIDE_THE_DEVICE: &[&str] =
     &["axum", "hyper", "mqttbytes", "ota-cloud", "ota-server", "ota-store", "rusqlite", "smol"];
 

@@ -118,7 +118,7 @@ fn extract(text: &str) -> Result<Vec<Block>, String> {
 fn mark(info: &str) -> Result<Option<Mark>, String> {
     let (language, rest) = info.split_once(' ').unwrap_or((info, ""));
     if info.contains('`') {
-        return Err("a backtick behind the fence: then it is none".into());
+        return Err("a backtick after the fence: Markdown does not read this as a fence".into());
     }
     match (language, rest.trim()) {
         ("bash" | "shell" | "console", _) => Err("commands are `sh ci` or `sh skip: why`".into()),

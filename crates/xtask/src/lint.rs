@@ -29,9 +29,10 @@ const STRICT: [&str; 10] = [
     "unwrap_used",
 ];
 
-/// rustfmt, clippy, the strict lints, rustdoc; stops at the first failure.
+/// The word list, rustfmt, clippy, the strict lints, rustdoc; stops at the first failure.
 pub(crate) fn run() -> Result<(), String> {
     let metadata = Metadata::load_members()?;
+    crate::words::run(metadata.root())?;
     execute(cargo().args(["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-Dwarnings"];
     execute(cargo().args(clippy))?;

@@ -14,6 +14,7 @@ mod lint;
 mod mcu;
 mod metadata;
 mod package;
+mod words;
 
 use std::process::{Command, ExitCode};
 
@@ -33,7 +34,7 @@ const USAGE: &str =
   instructions
             instructions of one step of the device, by callgrind, against docs/performance.md;
             --write refreshes the page
-  lint      rustfmt, clippy, the strict lints of the IO-free crates, rustdoc
+  lint      the word list, rustfmt, clippy, the strict lints of the IO-free crates, rustdoc
   mcu       the firmware of examples/embassy-mcu on an emulated board: an update and roll-backs;
             `cargo xtask mcu help` says what else
   package   what each published crate must have, and a build from its package alone";

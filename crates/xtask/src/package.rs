@@ -31,7 +31,7 @@ pub(crate) fn run() -> Result<(), String> {
 }
 
 /// Cargo unpacks the packages into its home as if they came from a registry without a name, and
-/// does not look whether an older one of the same version lies there.
+/// does not check for an older one of the same version.
 fn forget(published: &[&Package]) {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));

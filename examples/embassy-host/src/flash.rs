@@ -1,4 +1,4 @@
-//! A NOR flash chip in a file, and where what lies on it.
+//! A NOR flash chip in a file, and its layout.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};

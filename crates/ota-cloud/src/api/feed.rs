@@ -70,7 +70,7 @@ fn number(text: &str) -> Result<u64, Problem> {
 /// A message of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Told<'a> {
+pub enum FeedItem<'a> {
     /// Something happened.
     Event(EventView<'a>),
     /// Events between are not kept any more, or the cursor is of another cloud: look at things as
@@ -83,7 +83,7 @@ pub enum Told<'a> {
     },
 }
 
-impl Told<'_> {
+impl FeedItem<'_> {
     /// Its bytes. JSON has no line of its own in it, so a message is three lines at most.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -97,7 +97,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key and its text, from random bytes. `product` is none for all of them.
+    /// A key and its text, from random bytes. Without a `product` the key is for all of them.
     #[must_use]
     pub fn make(
         random: [u8; 40],
@@ -259,8 +259,8 @@ impl Caller {
         }
     }
 
-    /// The same for a right to a product, or, where it is none, to the whole service: looking at
-    /// that is anybody's, who sees what he may.
+    /// Checks a right to one product or, without one, to the whole service. Every key may read the
+    /// service's lists, which show only what the key may see.
     ///
     /// # Errors
     /// As [`may`](Self::may).

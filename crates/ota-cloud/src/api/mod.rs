@@ -22,7 +22,7 @@ mod view;
 pub use batch::{BatchDeviceView, BatchProgress, BatchView, Choice, NewBatch};
 pub use budget::Budget;
 pub use call::{Call, DeviceFilter, OPERATIONS, Op, Operation, Query, Scope, TaskFilter, find};
-pub use feed::{FeedFilter, Told, keep_alive};
+pub use feed::{FeedFilter, FeedItem, keep_alive};
 pub use firmware::{ChangeFirmware, FirmwareState, FirmwareView, NewFirmware, NewUpdate, module};
 #[cfg(any(feature = "table", feature = "vendor"))]
 pub(crate) use input::is_hidden;

@@ -139,7 +139,7 @@ impl Session {
         }
     }
 
-    /// Says good-bye: a DISCONNECT follows what is unsent.
+    /// Disconnects: sends DISCONNECT after all unsent bytes.
     pub fn disconnect(&mut self, now: Instant) {
         if self.over.is_none() {
             self.write(now, |tx| Disconnect.write(tx));

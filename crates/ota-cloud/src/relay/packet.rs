@@ -87,7 +87,7 @@ pub(super) fn said(publish: &Publish) -> Said {
     }
 }
 
-/// The message with this change, or as it is when it is none or becomes too long.
+/// Returns the changed message, or the original if it does not parse or becomes too long.
 fn change(payload: &[u8], change: impl FnOnce(&mut CloudMessage<'_>)) -> Vec<u8> {
     let Ok(mut message) = CloudMessage::decode(payload) else { return payload.into() };
     change(&mut message);

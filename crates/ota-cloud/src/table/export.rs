@@ -49,7 +49,7 @@ impl Page {
     /// Reads the answer to a list of a product's devices, which begins behind a name.
     ///
     /// # Errors
-    /// [`BadAnswer`]: it is none.
+    /// [`BadAnswer`] if it is not an answer to that call.
     pub fn read(product: &str, after: &str, answer: &[u8]) -> Result<Self, BadAnswer> {
         let list: List = serde_json::from_slice(answer).map_err(|_| BadAnswer)?;
         // One that does not go on would never end.

@@ -88,7 +88,7 @@ pub struct BadAnswer;
 
 impl fmt::Display for BadAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the answer is none of a cloud")
+        f.write_str("the answer is not from a cloud")
     }
 }
 
@@ -180,7 +180,7 @@ impl Import {
     /// what became of the rows are to be kept before the next call is made.
     ///
     /// # Errors
-    /// [`BadAnswer`]: it is none to that call.
+    /// [`BadAnswer`] if it is not an answer to that call.
     pub fn answered(&mut self, answer: &[u8], again: bool) -> Result<Vec<Outcome>, BadAnswer> {
         let Some(range) = self.queue.front().cloned() else { return Err(BadAnswer) };
         let rows = self.rows.get(range).ok_or(BadAnswer)?;

@@ -141,7 +141,7 @@ pub struct BadSource(&'static str);
 
 impl fmt::Display for BadSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the answer of {} is none of the vendor's API", self.0)
+        write!(f, "the answer to {} is not from the vendor's API", self.0)
     }
 }
 
@@ -170,7 +170,7 @@ pub struct Pull {
 }
 
 impl Pull {
-    /// Begins. `products` are those to read; all where there is none.
+    /// Begins. `products` are those to read; an empty list means all.
     #[must_use]
     pub fn new(source: Source, products: &[String]) -> Self {
         let mut pull = Self {
@@ -232,7 +232,7 @@ impl Pull {
     /// The answer to [`Pull::ask`]: what is under `Response`. Returns how many devices came.
     ///
     /// # Errors
-    /// [`BadSource`]: it is none to that call.
+    /// [`BadSource`] if it is not an answer to that call.
     pub fn answered(&mut self, answer: &Value) -> Result<usize, BadSource> {
         let Some(step) = self.steps.pop_front() else { return Ok(0) };
         let before = self.rows.len();
@@ -281,7 +281,7 @@ impl Pull {
         if self.products.contains_key(id) {
             return;
         }
-        // A name that is none here is left out: the product is there all the same.
+        // A name that is invalid here is left out; the product is created without it.
         let body = json!({ "id": id, "name": name }).to_string();
         let fits = name != id && NewProduct::read(body.as_bytes()).is_ok();
         let name = if fits { name.to_owned() } else { String::new() };
@@ -391,7 +391,8 @@ impl Pull {
         Ok(())
     }
 
-    /// What was read: the devices as a table, the products, the firmware, and what is none here.
+    /// Returns what was read: the devices as a table, the products, the firmware, and the items that
+    /// are invalid here.
     #[must_use]
     pub fn done(self) -> (Table, BTreeMap<String, Pulled>, Vec<Image>, Vec<Skipped>) {
         let mut digest = Sha256::new();

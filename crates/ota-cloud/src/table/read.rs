@@ -39,7 +39,7 @@ impl Column {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wrong {
-    /// The first line names no columns, or one of them is none.
+    /// The first line has no column names, or an unknown one.
     Heading,
     /// A column is named twice.
     ColumnTwice,

@@ -55,7 +55,7 @@ macro_rules! actions {
                 known.ok_or_else(|| ApiError::new(Code::InvalidAction, "there is no such action"))
             }
 
-            /// What the action of this name needs; nothing but a key, when there is none.
+            /// The right that the action of this name needs; for an unknown name any key is enough.
             #[must_use]
             pub fn right(name: &str) -> Right {
                 match name {

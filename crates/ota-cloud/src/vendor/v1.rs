@@ -47,8 +47,8 @@ impl OldClaim {
     ///
     /// # Errors
     /// [`Code::MissingParameter`], [`Code::InvalidParameter`], [`Code::TokenFailure`],
-    /// [`Code::SignatureExpire`], [`Code::SignatureFailure`] for what is no signature,
-    /// [`Code::InvalidRequest`] for a host that is none.
+    /// [`Code::SignatureExpire`], [`Code::SignatureFailure`] for a malformed
+    /// signature, [`Code::InvalidRequest`] for an invalid host.
     pub fn read(method: &str, host: &str, form: &str, now: u64) -> Result<Self, ApiError> {
         let host_char = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
         if !host.bytes().all(host_char) {

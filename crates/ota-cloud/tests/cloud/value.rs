@@ -155,7 +155,7 @@ fn a_device_is_some_hundred_bytes_and_damage_is_an_error() {
         assert!(Device::from_bytes(&bytes[..len]).is_err(), "{len}");
     }
     let text = String::from_utf8(bytes).unwrap();
-    // A later release's field is passed over; another identity is none.
+    // A later release's field is passed over; another identity is rejected.
     let later = text.replacen('{', "{\"later\":1,", 1);
     assert!(Device::from_bytes(later.as_bytes()).is_ok());
     for (from, to) in [("TESTPROD01", "TEST/PROD0"), ("\"default\"", "\"a b\"")] {

@@ -113,7 +113,7 @@ fn bytes_that_are_not_there_are_a_500_or_the_end() {
         connection.handle_sent(at(1), n);
         assert_eq!(connection.transmit(&mut origin, at(1)), b"");
         assert!(connection.wants().is_some());
-        // Too few bytes are none.
+        // Too few bytes count as missing.
         connection.handle_body(&mut origin, at(2), brought);
         assert_eq!(connection.transmit(&mut origin, at(2)), b"");
         assert_eq!(connection.closing(), Some(Closing::Reset));

@@ -172,7 +172,7 @@ impl<S: NorFlash, J: NorFlash, B: Switch> Storage for FlashStorage<'_, S, J, B> 
     }
 }
 
-/// An error of the flash: where it lies does not matter to the core.
+/// An error of the flash. The core does not need its cause.
 fn failed<E>(_: E) -> StorageError {
     StorageError::Failed
 }

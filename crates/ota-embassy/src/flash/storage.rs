@@ -135,7 +135,7 @@ impl<'d> Workers<'d> {
     }
 }
 
-/// What lies between the driver and a worker.
+/// The queues between the driver and a worker.
 struct Desk<'d> {
     todo: VecDeque<(OpId, Work<'d>)>,
     done: Option<Ended<Buf<'d>>>,

@@ -92,8 +92,8 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         }
     }
 
-    /// Stops: makes what is stored of an image durable, says good-bye to the broker, and closes the
-    /// connections. An update that was under way resumes after the next start.
+    /// Stops: makes the stored bytes of an image durable, disconnects from the broker, and closes
+    /// the connections. An update in progress resumes after the next start.
     ///
     /// It takes three seconds at most, whatever the network does. Keep the network stack running
     /// until it is done.

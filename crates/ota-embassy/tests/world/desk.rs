@@ -34,7 +34,7 @@ pub struct Desk {
     pub requests: Vec<(u16, core::ops::Range<u64>)>,
     pub struck: Vec<Fault>,
     pub sessions: u64,
-    /// Times that the device said good-bye to the broker.
+    /// How often the device sent DISCONNECT to the broker.
     pub good_byes: u64,
     /// A packet that the broker sends next, of QoS 1 and with [`OWN`] as its identifier.
     pub letter: Option<Vec<u8>>,

@@ -169,7 +169,7 @@ impl Seal {
         self.connection.writer().write(plain).unwrap()
     }
 
-    /// Says good-bye once; whether that is on the wire.
+    /// Sends `close_notify` once; returns whether it is on the wire.
     pub fn close(&mut self) -> bool {
         if !std::mem::replace(&mut self.closed, true) {
             self.connection.send_close_notify();

@@ -7,7 +7,7 @@ use ota_proto::message::{DeviceMessage, Progress, ProgressState};
 use ota_proto::{Md5, Outcome, QoS};
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Reports {
     /// The result on its way: only copies of it may follow.
     result: Option<(String, Outcome)>,
     /// The target of the last progress, and its percent.
@@ -16,7 +16,7 @@ pub(super) struct Told {
     aim: Option<(Md5, u64)>,
 }
 
-impl Told {
+impl Reports {
     /// A record has become durable.
     pub(super) fn durable(&mut self, record: &Record) {
         if record.phase != Phase::Owed {

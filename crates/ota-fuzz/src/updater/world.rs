@@ -12,7 +12,7 @@ use ota_proto::{
 
 use super::cloud::VERSIONS;
 use super::slot::{INFO, Slot};
-use super::told::Told;
+use super::told::Reports;
 use crate::input::Input;
 
 pub(super) type Block = [u8; Journal::LEN];
@@ -74,7 +74,7 @@ pub(super) struct World {
     pub(super) up: bool,
     pub(super) open: bool,
     pub(super) idle: Idle,
-    pub(super) told: Told,
+    pub(super) told: Reports,
     /// The digest that was found right last.
     pub(super) verified: Option<Md5>,
     pub(super) confirmed: bool,
@@ -121,7 +121,7 @@ impl World {
             up: false,
             open: true,
             idle: Idle::default(),
-            told: Told::default(),
+            told: Reports::default(),
             verified: None,
             confirmed: false,
             switched: false,

@@ -31,8 +31,8 @@ use socket::{Opening, Socket};
 /// For the last checkpoint.
 const LAST_NOTE: Duration = Duration::from_secs(2);
 
-/// For the broker to take a good-bye.
-const GOOD_BYE: Duration = Duration::from_secs(1);
+/// The longest wait for the broker to take DISCONNECT.
+const DISCONNECT: Duration = Duration::from_secs(1);
 
 /// For storage jobs to end.
 const LAST_JOBS: Duration = Duration::from_secs(10);
@@ -137,8 +137,9 @@ impl<R: Runtime> Driver<R> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Ends: makes durable what is stored of an image, says good-bye to the broker, waits for the storage jobs that run, so that the data
-    /// folder is free, and closes the links. What was under way goes on after the next start.
+    /// Stops: makes the stored bytes of an image durable, disconnects from the broker, waits for the
+    /// running storage jobs, so that the data folder is free, and closes the links. An update in
+    /// progress resumes after the next start.
     ///
     /// The last checkpoint has two seconds, a broker that does not listen has one, and a disk that does not answer has ten: then
     /// its job is left to itself, and the folder is in use until that has ended.
@@ -148,7 +149,7 @@ impl<R: Runtime> Driver<R> {
         poll_fn(|cx| self.poll_last_note(cx, &mut limit)).await;
         if matches!(self.broker, Socket::Open(..)) {
             self.engine.disconnect();
-            let mut limit = R::sleep(GOOD_BYE);
+            let mut limit = R::sleep(DISCONNECT);
             poll_fn(|cx| self.poll_good_bye(cx, &mut limit)).await;
         }
         let mut limit = R::sleep(LAST_JOBS);

@@ -30,7 +30,7 @@ pub(super) struct Open {
 }
 
 impl Socket {
-    /// Says good-bye as far as that goes without waiting.
+    /// Starts an orderly close, as far as possible without waiting.
     pub(super) fn close(&mut self, cx: &mut Context<'_>) {
         if let Self::Open(_, open) = self {
             let _ = open.stream.as_mut().poll_close(cx);

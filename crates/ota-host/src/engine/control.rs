@@ -110,7 +110,7 @@ impl Control {
         self.client.subscribe(self.clock.now(), filter, qos)
     }
 
-    /// Gives a subscription of the application up; `false` when there is none of that name.
+    /// Removes a subscription of the application; `false` if this id is unknown.
     pub fn unsubscribe(&mut self, id: SubId) -> bool {
         self.client.unsubscribe(self.clock.now(), id)
     }
@@ -138,8 +138,8 @@ impl Control {
         self.client.is_stopped()
     }
 
-    /// Says good-bye to the broker; the next connection follows at the floor.
-    /// [`client::Event::Disconnected`] says when it is done.
+    /// Disconnects from the broker and reconnects after the minimum interval.
+    /// [`client::Event::Disconnected`] reports the end of the session.
     pub fn disconnect(&mut self) {
         self.client.disconnect(self.clock.now());
     }

@@ -25,8 +25,7 @@ pub struct Options {
     /// the longest line of a response head. Default 256 KiB: with a quarter of that the agent took a quarter
     /// more time and processor for an image, in `cargo xtask bench`.
     pub store_buffer: usize,
-    /// Who is trusted in TLS. `None`, the default: the authorities of the web, and no certificate
-    /// of our own.
+    /// Who is trusted in TLS. `None`, the default: the public CAs, and no client certificate.
     #[cfg(feature = "tls")]
     pub tls: Option<crate::Tls>,
     /// Asked before each connection with TLS for what is trusted from now on, where that may

@@ -29,18 +29,18 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Trust, and a certificate of our own for a broker that wants one.
+    /// Sets the trusted CAs and, for brokers that require one, a client certificate.
     ///
-    /// `authorities`: a PEM text of certificates. With it, the broker's certificate must come
-    /// from one of them, and a store's from one of them or an authority of the web: a platform
-    /// may have an authority of its own for brokers and keep firmware with a public service.
-    /// Without, both must come from an authority of the web.
+    /// `authorities` is a PEM text of CA certificates. With it, the broker's certificate must come
+    /// from one of these CAs, and the firmware server's from one of these or a public CA: a
+    /// platform may run a private CA for its brokers and store firmware with a public service.
+    /// Without it, both must come from a public CA.
     ///
-    /// A certificate that a server signed itself may stand there, too, unless it says that it is
-    /// an authority: authorities are no servers.
+    /// The text may also contain a self-signed server certificate. A CA certificate is rejected as
+    /// a server certificate.
     ///
     /// # Errors
-    /// [`BadTls`]: what of it cannot be used.
+    /// [`BadTls`] names the part that cannot be used.
     pub fn new(
         authorities: Option<&[u8]>,
         certificate: Option<Certificate<'_>>,
@@ -128,7 +128,7 @@ impl Trust {
             LinkKind::Broker => &tls.broker,
             LinkKind::Store => &tls.store,
         };
-        // No certificate is for a name that is none.
+        // No certificate matches an invalid name.
         let name = ServerName::try_from(host).map_err(|_| TlsError::WrongHost)?.to_owned();
         Ok(Secure { config: Arc::clone(config), name })
     }

@@ -79,7 +79,7 @@ macro_rules! updates {
                 self.0.next().await
             }
 
-            /// Stops: makes what is stored durable, says good-bye to the broker, and frees the data
+            /// Stops: makes the stored bytes durable, disconnects from the broker, and frees the data
             /// folder. An update that was under way resumes after the next start. It takes up to
             /// thirteen seconds if neither broker nor disk answers.
             pub async fn stop(self) {

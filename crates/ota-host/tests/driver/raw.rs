@@ -191,7 +191,7 @@ async fn what_is_not_http_is_refused_and_tried_again() {
         (b"HTTP/1.1 200 OK\r\nContent-Le".to_vec(), End::Closed),
         (answer(&length, &image), End::Closed),
     ];
-    // Over plain http, lies are put up with for a while.
+    // Over plain http, violations are tolerated for a while.
     let (requests, causes) = update(&image, answers).await;
     assert_eq!(requests.len(), 5);
     let cut = Reason::Closed;

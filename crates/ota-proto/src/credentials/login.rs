@@ -220,7 +220,7 @@ pub fn verify(
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum LoginError {
-    /// The user name has not its four parts.
+    /// The user name does not have four parts.
     Username,
     /// The user name is for another client id.
     ClientId,

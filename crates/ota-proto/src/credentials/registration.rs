@@ -289,7 +289,7 @@ pub enum RegistrationError {
     Refused(i64),
     /// The payload does not decrypt to a credential: most likely the product secret is wrong.
     Undecryptable,
-    /// The device secret in it is none.
+    /// The device secret in it is invalid.
     Secret(BadSecret),
 }
 

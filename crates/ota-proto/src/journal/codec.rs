@@ -146,7 +146,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// What lies beyond the end is dropped; the layout leaves room for all fields.
+    /// Drops bytes beyond the end; the layout leaves room for all fields.
     // Its copies would cost flash.
     #[inline(never)]
     fn put(&mut self, bytes: &[u8]) {

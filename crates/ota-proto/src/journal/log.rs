@@ -147,7 +147,8 @@ impl Log {
         Self { slots, page, slot: 0, number, written: 0 }
     }
 
-    /// What to do for a record; the block's own number does not matter. `None` when it is none.
+    /// What to do for a record; the block's own number does not matter. `None` if the block is
+    /// not a record.
     /// Erase the page that is named, if any, and call [`Log::advance`] when that is done. Then
     /// write and read back; when it is right, call [`Log::written`]. Whatever becomes of the
     /// write, the next record has another place.

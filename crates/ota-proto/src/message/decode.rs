@@ -10,8 +10,8 @@ impl<'a> DeviceMessage<'a> {
     /// Decodes what a device published: either form of each number, unknown keys, any order.
     /// Texts are borrowed unless they have escapes.
     ///
-    /// A missing `percent` is none, a missing `result_msg` empty, a missing `result_code` 0 (but
-    /// with `fail` it must be there). Neither the version nor the numbers are checked for sense.
+    /// A missing `percent` is `None`, a missing `result_msg` is empty, a missing `result_code` is 0
+    /// (`fail` must have one). Neither the version nor the numbers are checked for sense.
     ///
     /// # Errors
     /// [`Malformed`], by what is wrong. Never panics, whatever the bytes.
@@ -43,7 +43,7 @@ impl<'a> CloudMessage<'a> {
     /// escape, a digest of either case. Texts are borrowed unless they have escapes.
     ///
     /// The version of an offer is a [`Version`]; its URL may be any text. A missing, null or empty
-    /// `md5sum` or `file_size` is none.
+    /// `md5sum` or `file_size` is `None`.
     ///
     /// # Errors
     /// [`Malformed`], by what is wrong. Never panics, whatever the bytes.
@@ -225,7 +225,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A number or a text that is one; an empty text is none.
+    /// Reads a number or a numeric text; an empty text is `None`.
     fn integer(self) -> Result<Option<i64>, Malformed> {
         match self.0.unwrap_or_default() {
             Scalar::Absent => Ok(None),

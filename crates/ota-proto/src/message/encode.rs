@@ -36,7 +36,7 @@ impl DeviceMessage<'_> {
 impl CloudMessage<'_> {
     /// Writes the message to the start of `buf` and returns its length in bytes: compact, keys in
     /// alphabetical order, numbers as numbers, no escape that can be avoided (docs/protocol.md, The
-    /// cloud's side). A part that is none is left out.
+    /// cloud's side). Parts that are `None` are left out.
     ///
     /// # Errors
     /// [`BufferTooSmall`] with the length it needs; `buf` then holds nothing of use.

@@ -21,7 +21,8 @@ pub(super) struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
-    /// It may be JSON, but it is no message. Told at the end: what follows may not be JSON.
+    /// The text may be JSON but is not a message. Reported at the end, because what follows may
+    /// not be JSON.
     wrong_shape: bool,
 }
 
@@ -272,7 +273,7 @@ impl<'a> Reader<'a> {
         let number = number(digits.as_bytes()).filter(|_| whole);
         Ok(match number {
             Some(number) if !negative => Scalar::Natural(number),
-            // A zero with a sign is none of our integers.
+            // A zero with a sign is not an integer here.
             Some(number @ 1..) => {
                 0_i64.checked_sub_unsigned(number).map_or(Scalar::Fraction, Scalar::Negative)
             }
@@ -294,7 +295,7 @@ impl<'a> Reader<'a> {
         is_here
     }
 
-    /// Passes over white space. Mostly there is none.
+    /// Skips white space, which is rare.
     fn space(&mut self) {
         if self.peek().is_some_and(|byte| byte <= b' ') {
             self.white();

@@ -139,7 +139,7 @@ pub struct OfferMessage<'a> {
     pub fw_type: Option<Cow<'a, str>>,
 }
 
-/// A payload that is none of the messages. The state it was fed to is unchanged.
+/// The payload is not a known message. It did not change any state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

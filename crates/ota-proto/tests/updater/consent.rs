@@ -566,7 +566,7 @@ fn rule_14_forgive_takes_a_refusal_back() {
     assert!(has(&bench.auto(3_100), "event Offered"));
 }
 
-/// Found in the field: a server without ranges over a line that breaks was called a liar.
+/// Found in the field: a server without ranges on an unstable line was counted as a violation.
 #[test]
 fn rule_9_a_line_that_breaks_before_a_server_without_ranges_is_a_time_out_and_keeps_the_bytes() {
     let mut bench = Bench::fetching(config());

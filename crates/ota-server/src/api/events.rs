@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use hyper::body::Frame;
-use ota_cloud::api::{Code, EventView, FeedFilter, KeyText, Problem, Told, keep_alive};
+use ota_cloud::api::{Code, EventView, FeedFilter, FeedItem, KeyText, Problem, keep_alive};
 use ota_store::{DeviceKey, Event, EventQuery};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -126,14 +126,16 @@ impl Feed {
         };
         if first > self.at.saturating_add(1) || self.at > last {
             let on = if self.at > last { last } else { first.saturating_sub(1) };
-            piece.extend(Told::Lost { after: self.at, on }.to_bytes());
+            piece.extend(FeedItem::Lost { after: self.at, on }.to_bytes());
             self.at = on;
         }
         for Event { seq, what } in &events {
             self.at = *seq;
             if self.filter.lets(&caller, &what.product, &what.name) {
                 let of = (what.product.as_str(), what.name.as_str());
-                piece.extend(Told::Event(EventView::new(*seq, what.at, of, &what.body)).to_bytes());
+                piece.extend(
+                    FeedItem::Event(EventView::new(*seq, what.at, of, &what.body)).to_bytes(),
+                );
             }
         }
         let more = events.len() == MOST;

@@ -48,7 +48,7 @@ impl Document {
             return Err(format!("{value} is no {kinds:?}"));
         }
         if schema["enum"].as_array().is_some_and(|words| !words.contains(value)) {
-            return Err(format!("{value} is none of {}", schema["enum"]));
+            return Err(format!("{value} is not one of {}", schema["enum"]));
         }
         for item in value.as_array().into_iter().flatten() {
             self.check(&schema["items"], item)?;

@@ -177,7 +177,7 @@ async fn in_certificate_mode_the_certificate_is_the_login() {
     client.subscribe(device("mine").update_topic(), QoS::AtMostOnce).await;
     handle.wait_for(&device("mine"), |record| record.online).await.unwrap();
 
-    // Another device's certificate, also with a good chain, is none.
+    // Another device's certificate, is rejected even with a good chain.
     let mut client = Client::on(open(Some(&yours)).await.unwrap());
     assert_eq!(client.log_in(&bare_login("mine")).await, 4);
     // A device with a secret still needs its password, whatever it shows.

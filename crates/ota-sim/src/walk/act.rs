@@ -283,7 +283,8 @@ pub(super) fn configure(setup: &mut Setup, hold: Hold, verify: Verify) {
     let device = &mut setup.device;
     (device.consent, device.approval, device.install) = (hold, hold, hold);
     device.verify = verify;
-    // Pauses after faults of the network are chance: none. Those after lies are not.
+    // Pauses after network faults are random, so they are set to zero. Those after violations are
+    // fixed.
     device.timing.retry_base = ota_proto::Micros::ZERO;
     // So that an offer may grow stale within the moments that the key tells apart.
     device.timing.offer_life = ota_proto::Micros::from_secs(150);

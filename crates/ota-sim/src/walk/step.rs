@@ -183,7 +183,7 @@ impl Env {
             return;
         }
         let (id, qos, said) = self.up.remove(0);
-        self.note(setup, What::Told(said.clone()));
+        self.note(setup, What::Delivered(said.clone()));
         if qos == QoS::AtLeastOnce {
             self.down.push(Down::Ack(id));
         }

@@ -368,7 +368,7 @@ impl World {
         if said.is_result() && self.results.last() != Some(&said) {
             self.results.push(said.clone());
         }
-        self.note(What::Told(said));
+        self.note(What::Delivered(said));
     }
 
     fn fault(&mut self, what: impl Into<String>) {

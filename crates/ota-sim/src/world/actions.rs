@@ -180,7 +180,7 @@ impl World {
         match packet {
             Packet::Report { id, qos, payload } => {
                 if let Some(said) = Said::read(&payload) {
-                    self.note(What::Told(said));
+                    self.note(What::Delivered(said));
                 }
                 let topic = self.setup.device.identity.report_topic().to_owned();
                 let taken = self.cloud.handle_message(self.now, &topic, &payload);

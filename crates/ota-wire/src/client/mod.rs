@@ -130,7 +130,7 @@ impl Client {
         self.broker.subscribe(now, filter, qos)
     }
 
-    /// Gives a subscription of the application up; `false` when there is none of that name.
+    /// Removes a subscription of the application; `false` if this id is unknown.
     pub fn unsubscribe(&mut self, now: Instant, id: SubId) -> bool {
         !self.devices.owns(id) && self.broker.session.unsubscribe(now, id)
     }
@@ -160,7 +160,7 @@ impl Client {
         self.devices.are_stopped()
     }
 
-    /// Says good-bye to the broker; the next connection follows at the floor.
+    /// Disconnects from the broker and reconnects after the minimum interval.
     pub fn disconnect(&mut self, now: Instant) {
         self.broker.session.disconnect(now);
     }

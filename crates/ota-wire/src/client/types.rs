@@ -84,7 +84,7 @@ pub struct Config {
     pub mqtt: mqtt::Config,
     /// When to connect again.
     pub reconnect: ReconnectConfig,
-    /// How much of a store's framing is put up with.
+    /// Limits on the framing of the firmware server.
     pub http: http::Limits,
     /// Longest connecting: name, TCP and TLS. Default 10 s.
     pub connect: Micros,
@@ -276,7 +276,7 @@ pub enum Event {
     /// stands behind them: in the next connection its subscriptions are left out until the devices
     /// have heard from the cloud. [`Event::Subscribed`] tells when they are back.
     LeftOut,
-    /// A message on a device's topic is none of the cloud's. It had no effect.
+    /// A message on a device's topic is not a cloud message. It had no effect.
     BadMessage {
         /// The device.
         device: DeviceIndex,
@@ -289,7 +289,7 @@ pub enum Event {
         len: usize,
     },
     /// The server keeps a message on a device's topic and sends it to whoever subscribes. What
-    /// was said once is no offer and no answer: it had no effect. Told once in a session.
+    /// was said once is no offer and no answer: it had no effect. Reported once per session.
     Retained {
         /// The device.
         device: DeviceIndex,

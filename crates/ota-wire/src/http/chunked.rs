@@ -10,9 +10,9 @@ const DIGITS: u8 = 16;
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Chunked {
     at: At,
-    /// Bytes of extensions that are still put up with.
+    /// Bytes of extensions that may still come.
     extensions: u32,
-    /// Bytes of trailers that are still put up with.
+    /// Bytes of trailers that may still come.
     trailers: u32,
 }
 

@@ -190,7 +190,7 @@ impl Head {
             _ => {}
         }
         let Some(len) = rest.iter().position(|&byte| !is_token(byte)) else {
-            // A name that is longer than those that matter is none of them.
+            // A name that is longer than every known one is unknown.
             return Ok(if rest.len() > LONGEST { self.pass_from(At::Name, 1) } else { Step::More });
         };
         let (name, behind) = rest.split_at_checked(len).unwrap_or_default();

@@ -65,8 +65,7 @@ pub(crate) use self::{
     head::{KNOWN, is_text, is_token},
 };
 
-/// How much of a peer's framing is put up with. All of it is skipped or parsed in place; none of
-/// it is stored.
+/// Limits on the peer's framing, all of which is skipped or parsed in place and never stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -147,7 +146,7 @@ pub enum Found<'a> {
     /// The head of the answer. It comes once, before any body, and is among the consumed bytes;
     /// it borrows the [`Fetch`].
     Head(ResponseHead<'a>),
-    /// Body: this span of the buffer that was given, never empty. Say with
+    /// Body: this span of the given buffer, never empty. Report with
     /// [`Fetch::handle_body_taken`] how much of it was used, drop as much, and offer the rest
     /// again.
     Body(Range<usize>),
@@ -349,7 +348,7 @@ impl Fetch {
         self.kept = Kept::default();
     }
 
-    /// Offers what lies behind `start`, at most `left` bytes of it.
+    /// Offers the bytes after `start`, at most `left` of them.
     fn offer(&mut self, rx: &[u8], start: usize, left: Option<u64>) -> Received<'static> {
         let have = rx.len().saturating_sub(start);
         let left = left.map_or(have, |left| usize::try_from(left).unwrap_or(usize::MAX));

@@ -63,8 +63,8 @@ pub struct Attempt {
     /// Not before then.
     pub at: Instant,
     /// The third session was lost within [`ReconnectConfig::kick_window`]: most likely another
-    /// client logs in as this device (the platform keeps the newer connection). Told once for
-    /// each three.
+    /// client logs in as this device (the platform keeps the newer connection). Reported once
+    /// for every three.
     pub kicked: bool,
 }
 

@@ -62,7 +62,7 @@ fn rule_5_a_store_whose_certificate_is_wrong_is_tried_thrice_and_told_as_minus_f
         tries += 1;
     };
     assert_eq!(tries, 3);
-    assert!(now >= at(62), "a lie does not become true in a second: {now:?}");
+    assert!(now >= at(62), "retried too soon after a violation: {now:?}");
     assert!(told.contains(r#""state":"fail""#) && told.contains(r#""result_code":"-5""#), "{told}");
     assert!(told.contains("certificate is not trusted"), "{told}");
 }
@@ -81,7 +81,7 @@ fn rule_10_a_broker_that_cannot_be_reached_is_tried_again_later() {
     );
     assert_eq!(desk.idle.timer, Some(Timer::Reconnect));
     assert!(desk.idle.deadline.unwrap() >= at(5), "5 s between two connects");
-    // A second word about the same link is none.
+    // A second report about the same link is ignored.
     let before = desk.client.clone();
     desk.client.handle_connect_failed(at(2), link, TransportError::Refused);
     desk.client.handle_connected(at(2), link);

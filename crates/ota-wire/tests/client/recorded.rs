@@ -270,7 +270,7 @@ fn users_of_the_same_shape_are_told_apart() {
     }
 }
 
-/// What is no escape is none in the recording, too: neither URL is taken, or both are.
+/// An invalid escape stays invalid in the recording: neither URL is taken, or both are.
 #[test]
 fn an_escape_that_is_none_stays_none() {
     for user in ["%zz:HUSH", "%4z:HUSH", "%z4:HUSH", "%:HUSH", "%4:HUSH", "%41:HUSH", "%41%42:HUSH"]
@@ -349,7 +349,7 @@ fn a_device_with_many_urls_runs_out_of_letters_and_begins_again() {
     let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
     run(&mut recorder);
     let link = fronts(&recorder)[0].0;
-    // An escape that is none of a URL's is no part of a query.
+    // An escape that URLs do not have is not part of a query.
     for n in 0..30 {
         let offer = publish("$ota/update/P/D", &offer(&format!(r"http://HUSH{n}@a/\b?HUSH{n}")));
         assert_eq!(recorder.handle_received(at(9), link, &offer).consumed, offer.len());
@@ -585,7 +585,7 @@ fn a_buffer_that_holds_what_nobody_put_there_is_refused() {
     let ping = b"\x02\xc0\x00\x01\x02\x04";
     let state = recorder.recording().unwrap();
     assert!(reads(&state));
-    assert!(!reads(&put(&state, ping, b"\x02\xc0\x00\x01\x02\x05")), "no good-bye was said");
+    assert!(!reads(&put(&state, ping, b"\x02\xc0\x00\x01\x02\x05")), "no DISCONNECT was sent");
     assert!(!reads(&put(&state, ping, b"\x02\xc0\x00\x01\x01\x04")), "bytes of no packet");
     let mut recorder = settled();
     recorder.disconnect(at(2));

@@ -157,7 +157,7 @@ fn a_download_goes_on_without_the_broker() {
     assert!(desk.idle.read_store);
     assert!(desk.feed_body(at(8), store, IMAGE).contains(&Out::Close(store)));
     assert_eq!(&desk.flash[..16], IMAGE);
-    // The next session comes at the floor or later, within the cap of an open update.
+    // The next session comes after the minimum interval, within the cap of an open update.
     let Some(Event::Disconnected { retry_at, .. }) =
         desk.events.iter().find(|event| matches!(event, Event::Disconnected { .. }))
     else {

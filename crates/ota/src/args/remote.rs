@@ -301,7 +301,7 @@ pub(crate) struct Import {
     /// Its region.
     #[arg(long = "from-region", value_name = "REGION", default_value = "ap-guangzhou")]
     pub(crate) region: String,
-    /// The authorities that its certificate may come from, in PEM, in place of those of the web.
+    /// CA certificates for its certificate, in PEM, instead of the public CAs.
     #[arg(long, value_name = "FILE", requires = "from")]
     pub(crate) from_ca_file: Option<PathBuf>,
     /// The product of all of the table, where there is no column of products; with --from the one

@@ -198,7 +198,7 @@ enum Ending {
     /// The new version is installed and wants to be started.
     Restart,
     /// The cloud has the result and the new version.
-    Told,
+    Reported,
     /// The cloud has the result, which is this.
     Failed(Reason),
     /// The update is not offered any more.
@@ -289,7 +289,7 @@ impl Life {
             }
             Event::Withdrawn => return Ok(Some(Ending::Withdrawn)),
             Event::Reported { outcome: Outcome::Done } => self.done = true,
-            Event::VersionAccepted if self.done => return Ok(Some(Ending::Told)),
+            Event::VersionAccepted if self.done => return Ok(Some(Ending::Reported)),
             _ => {}
         }
         Ok(None)

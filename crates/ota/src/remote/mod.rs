@@ -57,7 +57,7 @@ enum Sent<'a> {
     Stream(&'a mut dyn Read, u64),
 }
 
-/// An answer that is none of a refusal.
+/// An answer other than a refusal.
 struct Answer {
     body: Vec<u8>,
     /// It is that of an earlier call with the same idempotency key.
@@ -143,7 +143,7 @@ impl Client {
         Ok(Answer { body: body.map_err(|why| lost(&why))?, again })
     }
 
-    /// An answer that is none of a refusal.
+    /// Sends a call and returns an answer other than a refusal.
     fn send(&self, method: &str, path: &str, body: Sent<'_>) -> Result<Response<Body>, Failure> {
         Ok(self.run(method, path, body, None)?)
     }

@@ -48,8 +48,8 @@ pub(super) fn run(args: &args::Import, url: &str) -> Result<(), Failure> {
     let mut pull = Pull::new(origin.source, &named);
     read(&origin, &mut pull, client.json)?;
     let (table, pulled, images, skipped) = pull.done();
-    let mut told = Told { json: client.json, left: 0, brought: 0, there: 0 };
-    skipped.iter().for_each(|one| told.skip(one));
+    let mut summary = Summary { json: client.json, left: 0, brought: 0, there: 0 };
+    skipped.iter().for_each(|one| summary.skip(one));
     if let (Some(row), None) = (table.without_secret(), &args.secrets_to) {
         return Err(Failure::usage(format!(
             "{}/{} comes without its secret, and one would be made: give --secrets-to FILE",
@@ -58,14 +58,14 @@ pub(super) fn run(args: &args::Import, url: &str) -> Result<(), Failure> {
     }
     let secrets = args.secrets_to.as_deref().map(Secrets::new).transpose()?;
     let progress = Progress::of_devices(u64::try_from(table.rows().len()).ok(), client.json);
-    let known = make(&client, &pulled, &progress, &mut told)?;
+    let known = make(&client, &pulled, &progress, &mut summary)?;
     let there = known.clone();
     let counts = bring(&client, table, known, secrets, progress)?;
     for image in images.iter().filter(|image| there.contains(&image.product)) {
-        firmware(&client, &origin, image, &mut told)?;
+        firmware(&client, &origin, image, &mut summary)?;
     }
-    told.end(&counts);
-    match counts.refused.saturating_add(told.left) {
+    summary.end(&counts);
+    match counts.refused.saturating_add(summary.left) {
         0 => Ok(()),
         left => Err(Failure {
             code: Code::Misuse,
@@ -74,15 +74,15 @@ pub(super) fn run(args: &args::Import, url: &str) -> Result<(), Failure> {
     }
 }
 
-/// What was told of what is no device.
-struct Told {
+/// Counts and messages about everything except devices.
+struct Summary {
     json: bool,
     left: usize,
     brought: usize,
     there: usize,
 }
 
-impl Told {
+impl Summary {
     fn line(&self, line: &Value, words: &str) {
         if self.json {
             out(&safe_json(&line.to_string()));
@@ -144,7 +144,7 @@ fn make(
     client: &Client,
     pulled: &std::collections::BTreeMap<String, Pulled>,
     progress: &Progress,
-    told: &mut Told,
+    summary: &mut Summary,
 ) -> Result<BTreeSet<String>, Failure> {
     let mut known: BTreeSet<String> = products(client, progress)?.into_iter().collect();
     for (id, product) in pulled {
@@ -153,7 +153,7 @@ fn make(
             match client.patient_call("POST", "/products", &body, progress) {
                 // `exists` is said of one whose id begins another's, too.
                 Err(refusal) if refusal.code == "exists" => {
-                    told.leave(id.clone(), &refusal.failure.message);
+                    summary.leave(id.clone(), &refusal.failure.message);
                     continue;
                 }
                 made => drop(made?),
@@ -190,7 +190,7 @@ fn firmware(
     client: &Client,
     origin: &Origin,
     image: &Image,
-    told: &mut Told,
+    summary: &mut Summary,
 ) -> Result<(), Failure> {
     let what = format!("{}/{} of {}", image.product, image.version, image.module);
     let path = format!("/products/{}/firmware/{}", part(&image.product), part(&image.version));
@@ -198,11 +198,11 @@ fn firmware(
     let progress = Progress::of_bytes(0);
     match client.patiently(&progress, || client.ask("GET", &of, Sent::Nothing, None)) {
         Ok(there) if there.json()?["md5"] == image.md5.to_string().as_str() => {
-            told.there = told.there.saturating_add(1);
+            summary.there = summary.there.saturating_add(1);
             return Ok(());
         }
         Ok(_) => {
-            told.leave(what, "another firmware of that version is there");
+            summary.leave(what, "another firmware of that version is there");
             return Ok(());
         }
         Err(refusal) if refusal.code == "unknown-firmware" => {}
@@ -211,20 +211,20 @@ fn firmware(
     let answer = match origin.patiently(&image.ask(), &progress) {
         Ok(answer) => answer,
         Err(refused) if !refused.code.is_empty() => {
-            told.leave(what, &refused.failure.message);
+            summary.leave(what, &refused.failure.message);
             return Ok(());
         }
         Err(refused) => return Err(refused.failure),
     };
     drop(progress);
     let Some(url) = Image::url(&answer) else {
-        told.leave(what, "the source has no URL for it");
+        summary.leave(what, "the source has no URL for it");
         return Ok(());
     };
     let mut file = match origin.fetch(url) {
         Ok(file) => file,
         Err(why) => {
-            told.leave(what, &why.message);
+            summary.leave(what, &why.message);
             return Ok(());
         }
     };
@@ -236,13 +236,13 @@ fn firmware(
     let mut counted = Counted(file, Progress::of_bytes(size));
     match client.ask("POST", &path, Sent::Stream(&mut counted, size), None) {
         Ok(_) => {
-            told.brought = told.brought.saturating_add(1);
+            summary.brought = summary.brought.saturating_add(1);
             drop(counted);
-            if told.json {
+            if summary.json {
                 out(&safe_json(&json!({ "firmware": what, "outcome": "made" }).to_string()));
             }
         }
-        Err(Refusal { status: 400..=499, failure, .. }) => told.leave(what, &failure.message),
+        Err(Refusal { status: 400..=499, failure, .. }) => summary.leave(what, &failure.message),
         Err(refusal) => return Err(refusal.into()),
     }
     Ok(())
@@ -309,7 +309,7 @@ impl Origin {
         let read = read.map_err(|why| nobody(lost(&why)))?;
         response(&read).map_err(|(code, words)| {
             if code.is_empty() {
-                let what = format!("the answer of {action} is none of the vendor's API");
+                let what = format!("the answer to {action} is not from the vendor's API");
                 return nobody(Failure::environment(what));
             }
             let message = clean(&format!("the source refuses {action}: {code}: {words}"));

@@ -357,7 +357,7 @@ pub(crate) fn wait_for_status(config: &str, fits: impl Fn(&Value) -> bool) -> Va
     }
 }
 
-/// The next datagram; a signal on the way is none.
+/// Waits for the next datagram, also when a signal interrupts the wait.
 pub(crate) fn datagram(socket: &std::os::unix::net::UnixDatagram) -> String {
     let mut text = [0; 64];
     loop {

@@ -29,7 +29,7 @@ pub(super) fn image(file: &[u8]) -> Result<(u32, Vec<u8>), String> {
     Ok((start, image))
 }
 
-/// Where a section lies in memory, and its length in bytes.
+/// Where a section is in memory, and its length in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Section {
     pub(super) address: u32,

@@ -41,7 +41,7 @@ pub(crate) enum Fact {
     Failed(Image),
     /// It ended: a result is owed.
     Ended,
-    /// A fetch failed: while the cloud could be told; by a lie; why, as the cloud would hear it.
+    /// A fetch failed: while the cloud could be told; by a violation; why, as the cloud would hear it.
     Fault {
         told: bool,
         lie: bool,

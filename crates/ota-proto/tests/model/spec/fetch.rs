@@ -355,11 +355,11 @@ impl Spec {
         let since = self.book.since(|fact| matches!(fact, Fact::Began | Fact::Gain));
         let count = |like: fn(&Fact) -> bool| since.iter().filter(|(_, fact)| like(fact)).count();
         let before = u32::try_from(count(|fact| matches!(fact, Fact::Fault { .. }))).unwrap();
-        let lies = count(|fact| matches!(fact, Fact::Fault { told: true, lie: true, .. }));
-        // Over plain http most lies are told alike.
+        let violations = count(|fact| matches!(fact, Fact::Fault { told: true, lie: true, .. }));
+        // Over plain http most violations are reported alike.
         let alike = plain && !matches!(kind, "tls" | "redirect");
         self.fact(Fact::Fault { told: up, lie, cause: (why, if alike { "else" } else { kind }) });
-        if lie && up && lies >= 2 {
+        if lie && up && violations >= 2 {
             return self.fail(why);
         }
         if up && left.is_none() {

@@ -20,7 +20,7 @@ use super::{FROM, Hub, identity};
 
 const DEVICE: DeviceIndex = DeviceIndex::FIRST;
 const ERASE: u32 = 4_096;
-/// No write crosses an erase unit: what lies behind is not erased yet.
+/// No write crosses an erase unit: the next one is not erased yet.
 const BLANK: [u8; ERASE as usize] = [0xff; ERASE as usize];
 const CAPACITY: u64 = 128 * 1_024;
 /// From one ping of an idle device to the next; the platform takes up to 900 s.

@@ -43,9 +43,9 @@ pub enum Request<'a> {
     Publish(Publish<'a>),
     /// Acknowledges a message of QoS 1.
     PubAck(PacketId),
-    /// Asks for a sign of life.
+    /// Asks the broker for a PINGRESP.
     PingReq,
-    /// Says good-bye.
+    /// Ends the session in order.
     Disconnect,
 }
 

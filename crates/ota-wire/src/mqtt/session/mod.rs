@@ -287,7 +287,7 @@ impl<O: Copy> Session<O> {
         Ok(id)
     }
 
-    /// Gives a subscription up. `false`, without effect, when there is none of that name.
+    /// Removes a subscription. Returns `false`, without effect, if this id is unknown.
     /// [`Found::Unsubscribed`] follows when the server had it, and nothing otherwise.
     pub fn unsubscribe(&mut self, now: Instant, id: SubId) -> bool {
         let now = self.clock(now);
@@ -334,8 +334,8 @@ impl<O: Copy> Session<O> {
         self.subs.iter().filter(|sub| !sub.leaving).map(|sub| (sub.id, sub.filter.as_str()))
     }
 
-    /// Says good-bye: DISCONNECT goes out behind what waits already, and nothing after it. The
-    /// phase is then [`Phase::Closing`]. Without an open session it has no effect.
+    /// Queues DISCONNECT after all waiting packets, and nothing after it. The phase becomes
+    /// [`Phase::Closing`]. Has no effect without an open session.
     pub fn disconnect(&mut self, now: Instant) {
         let now = self.clock(now);
         if self.phase == Phase::Up {
