@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use ota_proto::{
-    Answer, Boot, Event as Told, Identity, Instant, Media, MessageError, Outcome, QoS, Reason,
+    Answer, Boot, Event as CoreEvent, Identity, Instant, Media, MessageError, Outcome, QoS, Reason,
     SlotInfo, SlotState, State, StorageError, TransportError, Updater, Version,
 };
 use ota_wire::adapter;
@@ -62,8 +62,8 @@ fn event(event: client::Event) -> Event {
     Event::of(adapter::Event::Client(event), &offered(), NOW, |image| image).unwrap()
 }
 
-fn update(told: Told) -> Event {
-    event(client::Event::Device { device: DEVICE, event: told })
+fn update(core: CoreEvent) -> Event {
+    event(client::Event::Device { device: DEVICE, event: core })
 }
 
 fn version() -> Version {
@@ -71,47 +71,47 @@ fn version() -> Version {
 }
 
 fn ended(outcome: Outcome, answer: Option<Answer>) -> Event {
-    update(Told::Finished { version: version(), outcome, answer })
+    update(CoreEvent::Finished { version: version(), outcome, answer })
 }
 
 #[test]
 fn each_event_of_an_update_says_itself() {
     let page = Answer::new(500, Some(12), Media::new(b"text/html"), false);
     let cases = [
-        (update(Told::Offered), "the cloud offers version 2.0.0 (16 bytes)"),
-        (update(Told::Started { from: 0 }), "the download starts"),
-        (update(Told::Started { from: 8 }), "the download resumes at byte 8"),
-        (update(Told::Progress { percent: 50 }), "50 % of the image is stored"),
+        (update(CoreEvent::Offered), "the cloud offers version 2.0.0 (16 bytes)"),
+        (update(CoreEvent::Started { from: 0 }), "the download starts"),
+        (update(CoreEvent::Started { from: 8 }), "the download resumes at byte 8"),
+        (update(CoreEvent::Progress { percent: 50 }), "50 % of the image is stored"),
         (
-            update(Told::Retry { cause: Reason::Network }),
+            update(CoreEvent::Retry { cause: Reason::Network }),
             "the download failed for now: download timed out",
         ),
-        (update(Told::Ready), "the image is verified"),
-        (update(Told::Install { size: 16 }), "to be installed: version 2.0.0 (16 bytes)"),
-        (update(Told::StopInstall), "the installation takes too long and must stop"),
-        (update(Told::Restart), "a restart is needed to go on with the update"),
-        (update(Told::Trial), "the new version runs on trial"),
+        (update(CoreEvent::Ready), "the image is verified"),
+        (update(CoreEvent::Install { size: 16 }), "to be installed: version 2.0.0 (16 bytes)"),
+        (update(CoreEvent::StopInstall), "the installation takes too long and must stop"),
+        (update(CoreEvent::Restart), "a restart is needed to go on with the update"),
+        (update(CoreEvent::Trial), "the new version runs on trial"),
         (ended(Outcome::Done, None), "the update to version 2.0.0 succeeded"),
         (
             ended(Outcome::Failed(Reason::Digest), None),
             "the update to version 2.0.0 failed: md5 does not match",
         ),
         (
-            update(Told::Reported { outcome: Outcome::Done }),
+            update(CoreEvent::Reported { outcome: Outcome::Done }),
             "the cloud knows that the update is done",
         ),
         (
-            update(Told::Reported { outcome: Outcome::Failed(Reason::Digest) }),
+            update(CoreEvent::Reported { outcome: Outcome::Failed(Reason::Digest) }),
             "the cloud knows that the update failed: md5 does not match",
         ),
-        (update(Told::VersionAccepted), "the cloud knows which version runs"),
+        (update(CoreEvent::VersionAccepted), "the cloud knows which version runs"),
         (
-            update(Told::VersionRefused { code: 3 }),
+            update(CoreEvent::VersionRefused { code: 3 }),
             "the cloud refused the version report with code 3",
         ),
-        (update(Told::Superseded), "the cloud offers another version instead"),
-        (update(Told::Withdrawn), "the cloud no longer offers the update"),
-        (update(Told::Banned), "the offer is refused: this image failed here too often"),
+        (update(CoreEvent::Superseded), "the cloud offers another version instead"),
+        (update(CoreEvent::Withdrawn), "the cloud no longer offers the update"),
+        (update(CoreEvent::Banned), "the offer is refused: this image failed here too often"),
     ];
     for (event, words) in cases {
         assert_eq!(event.to_string(), words, "{event:?}");
@@ -119,7 +119,7 @@ fn each_event_of_an_update_says_itself() {
     let explained = ended(Outcome::Failed(Reason::ServerError), page).to_string();
     let answer = page.unwrap().to_string();
     assert!(explained.ends_with(&format!(": {answer}")), "{explained:?}");
-    let trouble = update(Told::StorageTrouble(StorageError::NoSpace)).to_string();
+    let trouble = update(CoreEvent::StorageTrouble(StorageError::NoSpace)).to_string();
     assert_eq!(trouble, format!("cannot write what is stored: {}", StorageError::NoSpace));
 }
 
@@ -150,14 +150,14 @@ fn an_event_of_an_offer_needs_one() {
         let event = client::Event::Device { device: DEVICE, event: told };
         Event::of(adapter::Event::Client(event), &updater(), NOW, |image| image)
     };
-    assert_eq!(told(Told::Offered), None);
-    assert_eq!(told(Told::Ready), Some(Event::Ready));
+    assert_eq!(told(CoreEvent::Offered), None);
+    assert_eq!(told(CoreEvent::Ready), Some(Event::Ready));
 }
 
 #[test]
 fn an_installer_is_given_what_the_offer_says() {
     let Event::Install(NewImage { version: of, size, md5, .. }) =
-        update(Told::Install { size: 16 })
+        update(CoreEvent::Install { size: 16 })
     else {
         panic!("no installation");
     };
@@ -225,7 +225,7 @@ fn a_lost_connection_says_why_what_to_do_and_when_the_next_one_is() {
 #[test]
 fn a_wait_is_told_as_a_time_from_now() {
     let until = NOW + Duration::from_secs(90);
-    let event = update(Told::HeldBack { until });
+    let event = update(CoreEvent::HeldBack { until });
     assert_eq!(event, Event::HeldBack { wait: Duration::from_secs(90) });
     assert_eq!(event.to_string(), "too many updates failed; the next one starts in 90 s");
 }
