@@ -17,25 +17,25 @@ Example:
   device_secret_file = \"secret\"      # Base64, as the console shows it; or device_secret = \"…\"
   broker = \"mqtts://broker.example\"  # TLS, port 8883; or mqtt://127.0.0.1:1883 without
   # ca_file = \"ca.pem\"              # CAs for the broker instead of the public ones, and for firmware in addition to them
-  # client_cert = \"device.pem\"      # for a broker that wants a certificate, in place of device_secret
+  # client_cert = \"device.pem\"      # for a broker that requires a certificate, instead of device_secret
   # client_key = \"device.key\"
   data_dir = \"/var/lib/ota\"
   version_file = \"/var/lib/ota/version\"   # holds the running version; written after an update
   # allow_http = true                # accept offers whose URL is plain http
-  # public_store_only = true         # refuse stores at loopback, link-local and private addresses
-  # trailing_digest = true           # hash what was synced while more arrives: sooner done, perhaps from a cache
-  # downgrade = \"semver\"            # refuse what is not newer; or \"numeric\", or [\"1.0\", \"1.1\"], the oldest first
-  # keep_accepted = true             # slot.img is the accepted image until the next one is: room for two
-  # trusted_folders = [\"/srv/app\"]  # others may write there, and root's commands use it all the same
+  # public_store_only = true         # refuse firmware servers at loopback, link-local and private addresses
+  # trailing_digest = true           # hash synced bytes during the download: faster, but possibly from a cache
+  # downgrade = \"semver\"            # refuse versions that are not newer; or \"numeric\", or [\"1.0\", \"1.1\"], the oldest first
+  # keep_accepted = true             # keep slot.img until the next image is accepted: needs room for two
+  # trusted_folders = [\"/srv/app\"]  # folders that others may write and root's commands may use
   # app_id = \"12010126\"
   # connect_spacing = 5              # seconds between two connections; the platform's limit is 5
-  # login_valid = \"24h\"              # how long the login of a connection is worth something, 5m to 30d
+  # login_valid = \"24h\"              # how long the login of a connection is valid, 5m to 30d
   # install = [\"/usr/lib/ota/install\", \"{image}\", \"{version}\"]
-  # install_limit = 600              # seconds; or \"10m\", as all times here
-  # restart = \"none\"                 # needed with install: \"none\", \"exit\", \"installer\" or [\"reboot\"]
-  # version = \"0.1.0\"                # with install, in place of version_file
-  # slots = \"/var/lib/app\"          # a/, b/ and the link current, in place of version_file
-  # slot_starts = 3                  # starts of a new image before it is taken back
+  # install_limit = 600              # seconds; or \"10m\", like all times here
+  # restart = \"none\"                 # required with install: \"none\", \"exit\", \"installer\" or [\"reboot\"]
+  # version = \"0.1.0\"                # with install, instead of version_file
+  # slots = \"/var/lib/app\"          # a/, b/ and the link current, instead of version_file
+  # slot_starts = 3                  # starts of a new image before it is rolled back
   # started_by = \"agent\"             # who counts them: \"service\" runs `ota agent start`
   # health = [\"/usr/lib/app/health\"] # with slots: exit 0 confirms the new image
   # confirm_limit = 600              # seconds of trial
@@ -43,28 +43,28 @@ Example:
   # consent = \"auto\"                 # \"ask\" a person, or a command: 0 yes, 75 later, 77 no
   # verify = [\"/usr/lib/ota/verify\", \"{image}\"]   # any exit but 0 refuses the image
   # window = \"02:00-04:00 +08:00\"    # for download and installation; UTC without the offset
-  # download_window, install_window  # for one of them
-  # command_limit = 300              # seconds that consent, verify, health or restart may take
+  # download_window, install_window  # for one of the two
+  # command_limit = 300              # time limit of consent, verify, health and restart, in seconds
 
-Without `install` the new version is written to version_file, and the agent starts itself again in
-place. With it, the command runs in a process group of its own; a non-zero exit is a failed update.
-Then, by `restart`: \"none\", the new version runs already; \"exit\", the agent ends with 6 and whoever
-started it starts it again; a command, which brings the new version up, as `reboot` does; \"installer\",
-the installer restarts the machine by itself within install_limit.
+Without `install` the agent writes the new version to version_file and restarts itself.
+With `install` the command runs in its own process group; a non-zero exit is a failed update.
+`restart` names the next step: \"none\", the new version is running; \"exit\", the agent exits with 6 and
+the service manager starts it again; a command, which starts the new version, such as `reboot`;
+\"installer\", the installer restarts the machine itself within install_limit.
 With \"none\" version_file, or `version`, must name the new version when the installer ends.
-Where the version is to be found after a restart, in version_file or `version`, is the command's care.
-With `slots` the image is copied into the slot that does not run, as `image`, or `install` fills {slot};
-the link is moved before `restart`, and the image stays when it is healthy and the cloud has answered it.
-docs/gateway.md goes through all of it.
-SIGTERM and SIGINT stop a running installation, disconnect and end with 0, with --once with 143 and
-130. If the agent is killed, the command goes on; the next agent stops it before it installs again.
-The version is the cloud's text: a command must not take it for a path or an option.";
+With a restart, the command must ensure that version_file or `version` names it afterwards.
+With `slots` the agent copies the image into the other slot, as `image`, or `install` fills {slot};
+it moves the link before `restart`, and confirms the image if it is healthy and the cloud has answered.
+docs/gateway.md explains all keys.
+SIGTERM and SIGINT stop a running installation, disconnect and exit with 0, with --once with 143 and
+130. If the agent is killed, the command continues; the next agent stops it before it installs again.
+The version is the cloud's text: a command must not use it as a path or an option.";
 
 /// The device: keeps this machine's firmware up to date.
 #[derive(Debug, Args)]
 #[command(after_help = AGENT)]
 pub struct Agent {
-    /// What a running agent is asked; without it, this is one.
+    /// A command for a running agent; without one, this program is the agent.
     #[command(subcommand)]
     pub command: Option<AgentCommand>,
     /// The configuration, in TOML.
@@ -78,29 +78,29 @@ pub struct Agent {
     /// was a connection. 90s, 30m, 2h, or a number of seconds.
     #[arg(long, value_name = "TIME", requires = "once", value_parser = span::parse)]
     pub wait: Option<Duration>,
-    /// One JSON object a line.
+    /// Prints one JSON object per line.
     #[arg(long, global = true)]
     pub json: bool,
 }
 
-/// What a running agent is asked.
+/// A command for a running agent.
 #[derive(Clone, Debug, Subcommand)]
 pub enum AgentCommand {
-    /// Looks for what would make an update fail on this machine, connects nowhere and changes
-    /// nothing. Ends with 0 when nothing is found.
+    /// Lists what would make an update fail on this machine. Does not connect and changes nothing.
+    /// Ends with 0 if it finds no problem.
     #[command(after_help = "Example:\n  ota agent check-config --config agent.toml")]
     CheckConfig,
-    /// What the agent is doing.
+    /// Show the agent's state.
     #[command(after_help = "Example:\n  ota agent status --json")]
     Status,
-    /// Take the offer of this version now, whatever the window says. Without VERSION a terminal
-    /// shows the offer and asks; elsewhere that ends with 2.
+    /// Accept the offer of this version now, also outside the window. Without VERSION a terminal
+    /// shows the offer and asks; without a terminal the command ends with 2.
     #[command(after_help = "Example:\n  ota agent accept 1.2.0")]
     Accept {
         /// The version that you saw offered.
         version: Option<String>,
     },
-    /// Put the offer, or the verified image, off: 90s, 30m, 2h, 1d; at most 30d.
+    /// Defer the offer or the verified image: 90s, 30m, 2h, 1d; at most 30d.
     #[command(after_help = "Example:\n  ota agent defer 2h 1.2.0")]
     Defer {
         /// For how long.
@@ -109,28 +109,28 @@ pub enum AgentCommand {
         /// The version that you saw offered.
         version: Option<String>,
     },
-    /// Refuse the offer; the cloud is told.
+    /// Refuse the offer and report that to the cloud.
     #[command(after_help = "Example:\n  ota agent refuse 1.2.0")]
     Refuse {
         /// The version that you saw offered.
         version: Option<String>,
     },
-    /// End the update; the cloud is told.
+    /// Cancel the update and report that to the cloud.
     #[command(after_help = "Example:\n  ota agent cancel")]
     Cancel,
-    /// Install the verified image now, whatever the window says.
+    /// Install the verified image now, also outside the window.
     #[command(after_help = "Example:\n  ota agent install 1.2.0")]
     Install {
-        /// Only when it is this version.
+        /// Only if it is this version.
         version: Option<String>,
     },
-    /// Give the version on trial up and go back to the old one.
+    /// Roll the version on trial back to the old one.
     #[command(after_help = "Example:\n  ota agent rollback")]
     Rollback,
     /// Ask the cloud for an update now.
     #[command(after_help = "Example:\n  ota agent check")]
     Check,
-    /// Forget that an image failed here too often.
+    /// Lift the ban of an image that failed too often.
     #[command(after_help = "Example:\n  ota agent forgive")]
     Forgive,
     /// With `slots`, before a service starts the image: count the start and switch the link.
@@ -138,18 +138,18 @@ pub enum AgentCommand {
     Start,
 }
 
-/// The arguments of `ota-agent`; ends the program where they are wrong or ask for help.
+/// Parses the arguments of `ota-agent`; ends the program if they are invalid or ask for help.
 pub(crate) fn parse() -> Agent {
     Agent::from_arg_matches(&command().get_matches()).unwrap_or_else(|why| why.exit())
 }
 
-/// The program `ota-agent`: what `ota agent` has, under its own name.
+/// The program `ota-agent`: the same arguments as `ota agent`, under its own name.
 fn command() -> Command {
     let command = Command::new("ota-agent").version(env!("CARGO_PKG_VERSION")).max_term_width(100);
     renamed(Agent::augment_args(command))
 }
 
-/// The examples of the help begin with the name of this program.
+/// Replaces the program's name in the examples of the help.
 fn renamed(mut command: Command) -> Command {
     if let Some(text) = command.get_after_help() {
         let text = text.to_string().replace("ota agent", "ota-agent");

@@ -1,4 +1,4 @@
-//! `ota agent status` and the other commands: the person's end of the control socket.
+//! `ota agent status` and the other commands: the client side of the control socket.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _};
@@ -16,16 +16,16 @@ use crate::print::{clean, out, safe_json};
 use crate::size::Bytes;
 use crate::{name, span};
 
-/// Longer than an agent waits.
+/// Longer than the agent's own time-out.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bytes of an answer; more than any has.
+/// The longest answer in bytes.
 const ANSWER: u64 = 64 * 1024;
 
-/// What a person wants; decisions with the version that they name.
+/// A person's command; decisions carry the version that they name.
 #[derive(Debug)]
 pub(crate) enum Wish {
-    /// Nothing of it depends on an offer.
+    /// Independent of any offer.
     Plain(Request),
     Accept(Option<String>),
     Defer(Duration, Option<String>),
@@ -33,7 +33,7 @@ pub(crate) enum Wish {
     Install(Option<String>),
 }
 
-/// Asks the agent of this configuration.
+/// Sends a command to the agent of this configuration.
 pub(crate) fn run(config: &Path, wish: Wish, json: bool) -> Result<(), Failure> {
     let data_dir = Config::read_data_dir(config)?;
     let put =
@@ -56,8 +56,8 @@ pub(crate) fn run(config: &Path, wish: Wish, json: bool) -> Result<(), Failure> 
     Ok(())
 }
 
-/// What is asked of the agent. A decision is about the offer that the person has seen: the one
-/// that they name, or the one that a terminal shows them now.
+/// Builds the request. A decision is about the offer that the person has seen: the named one, or
+/// the one that a terminal shows now.
 fn decide(
     wish: Wish,
     json: bool,
@@ -82,13 +82,12 @@ fn decide(
     }
     let status = put(&Request::Status)?;
     let misuse = |message: String| Failure { code: Code::Misuse, message };
-    let seen =
-        offered(&status["status"]).ok_or_else(|| misuse("no offer waits for an answer".into()))?;
+    let seen = offered(&status["status"]).ok_or_else(|| misuse("there is no open offer".into()))?;
     match version {
         Some(version) if *version == seen.version.as_str() => {}
         Some(version) => {
             let found = seen.version;
-            return Err(misuse(format!("{found} is offered, and not {}", clean(version))));
+            return Err(misuse(format!("the offered version is {found}, not {}", clean(version))));
         }
         None => confirm(word, &seen, &status["status"])?,
     }
@@ -101,7 +100,7 @@ fn decide(
     })
 }
 
-/// The offer that a status shows.
+/// Reads the offer from a status.
 fn offered(status: &Value) -> Option<Seen> {
     Some(Seen {
         version: Version::new(status["offered"].as_str()?).ok()?,
@@ -110,12 +109,12 @@ fn offered(status: &Value) -> Option<Seen> {
     })
 }
 
-/// Shows the offer on the terminal, and asks.
+/// Shows the offer on the terminal and asks for confirmation.
 fn confirm(word: &str, seen: &Seen, status: &Value) -> Result<(), Failure> {
     let size = Bytes(status["size"].as_u64().unwrap_or(0));
     let text = seen.user_defined.as_deref().map(|text| format!(", {:?}", clean(text)));
     eprint!(
-        "{} runs; offered is {}, {size}, md5 {}{}\n{word} it? [y/N] ",
+        "{} is running; the cloud offers {}, {size}, md5 {}{}\n{word} it? [y/N] ",
         clean(status["version"].as_str().unwrap_or("?")),
         seen.version,
         seen.md5,
@@ -149,13 +148,13 @@ fn explain(data_dir: &Path, config: &Path, why: &io::Error) -> Failure {
             format!("only root and the agent's own user may command the agent on {data_dir}")
         }
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::UnexpectedEof => {
-            format!("the agent on {data_dir} does not answer: is it ending?")
+            format!("the agent on {data_dir} does not answer; it may be stopping")
         }
         _ => format!("cannot reach the agent on {data_dir}: {why}"),
     })
 }
 
-/// The status for a person: a name and a value a line.
+/// Prints the status for a person: one name and value per line.
 fn tell(status: &Value) {
     for (name, value) in status.as_object().into_iter().flatten() {
         let value = match value {

@@ -1,5 +1,5 @@
-//! Explains why nothing happens: what the agent waits for, and until when. Shown when it changes, and to
-//! whoever asks for the status.
+//! Explains why nothing happens: what the agent waits for, and until when. Printed when it changes,
+//! and part of the status.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::print::Line;
 use crate::size::Bytes;
 use crate::{day, name, sink, span};
 
-/// What is awaited.
+/// What the agent waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaited {
     FirstConnection,
@@ -33,13 +33,13 @@ pub(super) enum Awaited {
     CloudOnTrial,
 }
 
-/// Who put an offer off.
+/// Who deferred an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PutOff {
     Window,
     Command,
     Person,
-    /// Nobody of this life.
+    /// An earlier process.
     Before,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Awaited {
     }
 }
 
-/// A download since it began, or went on.
+/// The measurement of a download since it started or resumed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meter {
     pub(super) since: Instant,
@@ -79,7 +79,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Bytes a second and the time left, once something is known of them.
+    /// Returns bytes per second and the remaining time, once they are known.
     pub(super) fn rate(self, now: Instant, stored: u64, size: u64) -> Option<(u64, Duration)> {
         let millis = u64::try_from(now.since(self.since).as_millis()).ok()?;
         let bytes = stored.saturating_sub(self.from);
@@ -89,7 +89,7 @@ impl Meter {
 }
 
 impl Device<'_> {
-    /// What is awaited, and until when that is known.
+    /// Returns what the agent waits for, and until when if that is known.
     pub(super) fn awaited(&self) -> Option<(Awaited, Option<Instant>)> {
         let updater = self.driver.updater(self.device)?;
         let at = updater.waits_until();
@@ -98,7 +98,7 @@ impl Device<'_> {
             State::Offered if job == Some(Kind::Consent) => (Awaited::Command(Kind::Consent), None),
             State::Offered if self.config.care.consent == Consent::Ask => (Awaited::Person, None),
             State::Deferred => {
-                // The machine is told an hour at most; a person wants to know when it opens.
+                // The machine gets one hour at most; a person wants to know when the window opens.
                 let window = self.config.care.download.filter(|_| self.put_off == PutOff::Window);
                 let opens = closed(window).map(|wait| self.clock.now() + wait);
                 (Awaited::Deferral(self.put_off), opens.or(at))
@@ -108,7 +108,7 @@ impl Device<'_> {
                 let wait = closed(self.config.care.install)?;
                 (Awaited::InstallWindow, Some(self.clock.now() + wait))
             }
-            // Until the cloud knows of it, nothing is begun.
+            // Nothing starts until the cloud has the report.
             State::Installing if job.is_none() => (Awaited::Word, at),
             State::Installing => (Awaited::Installer, at),
             State::Restarting => match job {
@@ -123,7 +123,7 @@ impl Device<'_> {
                 (what, None)
             }
             _ if !self.online && self.connected.is_none() && self.retry_at.is_none() => {
-                // It is spread over this time after the start.
+                // The first connection is spread over this time after the start.
                 (Awaited::FirstConnection, Some(Instant::ZERO + self.config.connect_spacing))
             }
             _ if !self.online => (Awaited::Connection, self.retry_at),
@@ -133,7 +133,7 @@ impl Device<'_> {
         })
     }
 
-    /// Says what is awaited, when that is something else than before.
+    /// Prints what the agent waits for if that has changed.
     pub(super) fn tell_awaited(&mut self) {
         let now = self.awaited();
         let what = now.map(|(what, _)| what);
@@ -156,13 +156,13 @@ impl Device<'_> {
         self.print(&fields.into_iter().fold(line, |line, (key, value)| line.with(key, value)));
     }
 
-    /// How long it is until then, and which Unix time that is.
+    /// Returns the time left until then, and the Unix time of it.
     pub(super) fn left(&self, until: Instant) -> (Duration, Option<u64>) {
         let left = until.since(self.clock.now());
         (left, Clock::unix_time().map(|unix| unix + left.as_secs()))
     }
 
-    /// How far the download is: on a terminal a bar, else a line.
+    /// Shows the progress of the download: a bar on a terminal, a line elsewhere.
     pub(super) fn progress(&self, percent: u8) {
         let now = self.clock.now();
         let progress = self.driver.updater(self.device).and_then(Updater::progress);
@@ -184,7 +184,7 @@ impl Device<'_> {
     }
 }
 
-/// Cells of a bar.
+/// Draws the cells of a bar.
 const CELLS: usize = 30;
 
 fn gauge(percent: u8) -> String {

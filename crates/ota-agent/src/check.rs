@@ -1,5 +1,4 @@
-//! What would make an update fail on this machine, whatever the image: better known before a
-//! download than after it.
+//! Finds what would make every update fail on this machine, before a download starts.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -30,17 +29,17 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
     match found.len() {
         0 if json => Ok(()),
         0 => {
-            out(&format!("{}: nothing found", path.display()));
+            out(&format!("{}: no problem found", path.display()));
             Ok(())
         }
-        1 => Err(Failure::environment("an update would fail on this machine: 1 thing found")),
+        1 => Err(Failure::environment("an update would fail on this machine: 1 problem found")),
         count => Err(Failure::environment(format!(
-            "an update would fail on this machine: {count} things found"
+            "an update would fail on this machine: {count} problems found"
         ))),
     }
 }
 
-/// All that is found, each with its key. Changes nothing.
+/// Returns all problems, each with its key. Changes nothing.
 pub(super) fn find(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
     let command = |key: &str, words: Option<&Vec<String>>| {
@@ -51,7 +50,7 @@ pub(super) fn find(config: &Config) -> Vec<String> {
         found.extend(command("consent", Some(words)));
     }
     found.extend(command("verify", care.verify.as_ref()));
-    // Every command is told where the image is, and that must be what was verified.
+    // Every command gets the path of the image, which must still be the verified file.
     let told = match &config.target {
         Target::File(_) => false,
         Target::Command { .. } => true,
@@ -99,11 +98,11 @@ fn words(restart: &Restart) -> Option<&Vec<String>> {
     }
 }
 
-/// Why a command's program cannot be started.
+/// Returns why a command's program cannot be started.
 fn program(words: &[String]) -> Option<String> {
     let name = words.first()?;
     if name.starts_with('{') {
-        // It comes with the image.
+        // The program comes with the image.
         return None;
     }
     if name.contains('/') {
@@ -115,7 +114,7 @@ fn program(words: &[String]) -> Option<String> {
         return None;
     }
     let path = path.to_string_lossy();
-    Some(format!("{name} is in none of the folders of PATH ({path})"))
+    Some(format!("{name} is not in PATH ({path})"))
 }
 
 fn startable(path: &Path) -> Result<(), io::Error> {
@@ -125,7 +124,7 @@ fn startable(path: &Path) -> Result<(), io::Error> {
     Ok(access(path, Access::EXEC_OK)?)
 }
 
-/// Why the version file could not be replaced by the agent.
+/// Returns why the agent could not replace the version file.
 fn version_file(file: &VersionFile) -> Option<String> {
     let path = file.path();
     let real = match path.canonicalize() {
@@ -145,7 +144,7 @@ fn version_file(file: &VersionFile) -> Option<String> {
     why.map(|why| format!("version_file: {why}"))
 }
 
-/// Whether something is mounted just there: `proc_pid_mountinfo(5)`.
+/// Whether this path is a mount point: `proc_pid_mountinfo(5)`.
 fn is_mounted(mounts: &str, path: &Path) -> bool {
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
     points.map(unescape).any(|point| point == path)
@@ -166,7 +165,7 @@ fn unescape(text: &str) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(&bytes))
 }
 
-/// Why the data folder could not be used, or made.
+/// Returns why the data folder could not be used or created.
 fn folder(path: &Path) -> Option<String> {
     if path.exists() {
         return writable(path).map(|why| format!("data_dir: {why}"));
@@ -180,8 +179,8 @@ fn folder(path: &Path) -> Option<String> {
     writable(parent).map(|why| format!("data_dir: {why}"))
 }
 
-/// Why an image as large as the accepted one would find no room beside it, where both are kept. How
-/// large the next one is nobody knows yet.
+/// Returns why there is no room for a second image of the accepted one's size, if both are kept.
+/// The size of the next image is not known yet.
 fn room(config: &Config) -> Option<String> {
     if !config.keep_accepted {
         return None;
@@ -189,7 +188,7 @@ fn room(config: &Config) -> Option<String> {
     let dir = &config.data_dir;
     let accepted = dir.join("slot.img").metadata().ok()?.len();
     let free = free_room(File::open(dir).ok()?).ok()?;
-    // A part of a download is room of the next one.
+    // The next download reuses the room of a partial one.
     let part = dir.join("slot.part").metadata().map_or(0, |found| found.blocks());
     let part = part.saturating_mul(512);
     let needed = accepted.saturating_add(config.slot().keep_free);
@@ -205,7 +204,7 @@ fn room(config: &Config) -> Option<String> {
     })
 }
 
-/// What is free where that is too little; nothing where the file system does not say.
+/// Returns the free bytes if there are too few; `None` if the file system does not report them.
 fn missing(free: Option<u64>, part: u64, needed: u64) -> Option<u64> {
     free.map(|free| free.saturating_add(part)).filter(|free| *free < needed)
 }
@@ -227,7 +226,7 @@ mod tests {
         assert_eq!(program(&words("/bin/sh")), None);
         assert_eq!(program(&words("{slot}/install")), None);
         for (name, why) in [
-            ("no-such-program", "is in none of the folders of PATH"),
+            ("no-such-program", "is not in PATH"),
             ("/nowhere/install", "cannot start /nowhere/install: No such file"),
             ("/etc/passwd", "cannot start /etc/passwd: Permission denied"),
             ("/etc", "cannot start /etc: is a directory"),

@@ -1,6 +1,6 @@
-//! Who is asked before a download and before an installation, and what the answers mean. The
-//! machine decides what follows: here are only its commands accept, defer, refuse, approve, veto
-//! and install.
+//! Asks for consent before a download and before an installation, and maps the answers to the
+//! commands accept, defer, refuse, approve, veto and install. The state machine decides what
+//! follows.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -16,16 +16,17 @@ use super::life::Device;
 use super::window::Window;
 use crate::print::Line;
 
-/// Exit codes of the consent command beside 0: those of sysexits.h, which no shell gives by chance.
+/// Exit codes of the consent command besides 0. They are those of sysexits.h, which no shell
+/// returns by accident.
 const DEFER: i32 = 75;
 const REFUSE: i32 = 77;
 
-/// A deferral of ours: then the cloud and the clock are asked again. Not longer before a window
-/// either: the clock may be set meanwhile.
+/// How long the agent itself defers before it asks the cloud and reads the clock again. It is not
+/// longer even if a window opens later, because the clock may be set meanwhile.
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What is asked about: an image, and what the cloud says of it. An answer is that to its question
-/// and to no other one.
+/// The subject of a question: an image and the cloud's texts. An answer counts only for this
+/// question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Question {
     version: Version,
@@ -46,7 +47,7 @@ impl Question {
         }
     }
 
-    /// All of it in a few bytes, to be known again after a restart.
+    /// Returns a digest of it, to recognise it after a restart.
     fn digest(&self) -> Md5 {
         let mut digest = Digester::new();
         digest.update(&self.md5.0);
@@ -54,7 +55,7 @@ impl Question {
         let texts =
             [Some(self.version.as_str()), self.user_defined.as_deref(), self.fw_type.as_deref()];
         for text in texts {
-            // Where one ends and the next one begins is part of it.
+            // The separator is hashed too, so that two texts cannot be split differently.
             let length = text.map_or(u64::MAX, |text| text.len() as u64);
             digest.update(&length.to_le_bytes());
             digest.update(text.unwrap_or_default().as_bytes());
@@ -63,7 +64,7 @@ impl Question {
     }
 }
 
-/// What a consent command has said.
+/// The answer of a consent command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Accept,
@@ -72,8 +73,8 @@ enum Answer {
 }
 
 impl Answer {
-    /// From the exit code, at a time when the window is closed for so long: the command may have
-    /// taken longer than the window was open.
+    /// Maps the exit code. `closed` is how long the window is closed now: the command may have run
+    /// longer than the window was open.
     fn of(code: Option<i32>, closed: Option<Duration>) -> Option<Self> {
         match code? {
             0 => Some(closed.map_or(Self::Accept, |wait| Self::Defer(wait.min(HOUR)))),
@@ -85,14 +86,14 @@ impl Answer {
 }
 
 impl Device<'_> {
-    /// There is an offer; raised again while nobody answers.
+    /// An offer is open; repeated while there is no answer.
     pub(super) fn offered(&mut self) {
         let updater = self.driver.updater(self.device);
         let Some(offer) = updater.and_then(Updater::offer) else { return };
         let (version, size, question) = (offer.version, offer.size, Question::of(&offer));
         let of = question.digest();
         if self.told.as_ref() != Some(&question) {
-            // What was asked was asked of another offer.
+            // The earlier question was about another offer.
             self.drop_questions();
             self.told = Some(question);
             let text = format!("* {version} is offered, {size} bytes");
@@ -110,14 +111,14 @@ impl Device<'_> {
             Consent::Auto => self.accept(),
             Consent::Ask => {}
             Consent::Command(words) => match self.danger(Kind::Consent) {
-                // Nobody can be asked, today or in an hour.
+                // The command cannot be run, now or in an hour.
                 Some(why) => self.unable(&[why.why]),
                 None => self.order(Kind::Consent, words),
             },
         }
     }
 
-    /// The image is verified; raised again while it waits.
+    /// The image is verified; repeated while it waits.
     pub(super) fn ready(&mut self) {
         let config = self.config;
         match &config.care.verify {
@@ -126,19 +127,19 @@ impl Device<'_> {
         }
     }
 
-    /// What is asked about now.
+    /// The subject of the current question.
     fn question(&self) -> Option<Question> {
         self.driver.updater(self.device).and_then(Updater::offer).map(|offer| Question::of(&offer))
     }
 
-    /// Whether a command's answer is one to what is asked now. The offer may have changed in the
-    /// moment in which the command ended; then it is asked again.
+    /// Whether a command's answer is for the current question. The offer may change while the
+    /// command ends; then the agent asks again.
     pub(super) fn is_answered(&mut self) -> bool {
         let asked = self.asked.take();
         asked.is_some() && asked == self.question()
     }
 
-    /// The consent command's word. One that cannot say anything has not said yes, and not no.
+    /// Handles the consent command's answer. A command that fails has neither accepted nor refused.
     pub(super) fn consented(&mut self, result: Result<ExitStatus, Broken>) {
         let code = result.as_ref().ok().and_then(ExitStatus::code);
         match Answer::of(code, closed(self.config.care.download)) {
@@ -150,13 +151,13 @@ impl Device<'_> {
             None => {
                 let why =
                     result.map_or_else(|broken| broken.why, |status| Kind::Consent.failed(status));
-                self.warn(&format!("{why}; it is asked again in an hour"));
+                self.warn(&format!("{why}; the agent asks it again in an hour"));
                 self.defer(HOUR, PutOff::Command);
             }
         }
     }
 
-    /// The verify command's word. One that cannot say yes has said no.
+    /// Handles the verify command's answer. A command that fails has refused.
     pub(super) fn verified(&mut self, result: Result<ExitStatus, Broken>) {
         let why = match result {
             Ok(status) if status.success() => {
@@ -171,14 +172,14 @@ impl Device<'_> {
     }
 
     fn install_in_window(&mut self) {
-        // While it is closed the image is held; the machine reminds us.
+        // The image is held while the window is closed; the machine reminds us.
         if self.config.care.install.is_some() && closed(self.config.care.install).is_none() {
             let _ = self.command(Command::Install);
         }
     }
 
-    /// Takes the offer, unless it is known already that this machine could not install it. Then
-    /// the cloud is told, and the agent goes on: perhaps it is by it that the machine is repaired.
+    /// Accepts the offer, unless this machine could not install it. Then the agent reports that to
+    /// the cloud and continues, because a later update may repair the machine.
     fn accept(&mut self) {
         let found = check::find(self.config);
         if !found.is_empty() {
@@ -201,7 +202,7 @@ impl Device<'_> {
         }
     }
 
-    /// The offer is put off. What a window says is found anew after a restart; all else is noted.
+    /// Defers the offer. A window is computed again after a restart; other deferrals are stored.
     pub(super) fn note_deferral(&mut self, wait: Duration, by: PutOff) {
         self.put_off = by;
         let (Some(question), false) = (self.question(), by == PutOff::Window) else { return };
@@ -211,14 +212,14 @@ impl Device<'_> {
         }
     }
 
-    /// The offer is not put off any more.
+    /// The offer is no longer deferred.
     pub(super) fn forget_deferral(&mut self) {
         if let Err(why) = self.deferral.forget() {
             self.warn(&why.to_string());
         }
     }
 
-    /// Starts a command, unless it runs already.
+    /// Starts a command, unless it is already running.
     pub(super) fn order(&mut self, kind: Kind, words: &[String]) {
         let question = matches!(kind, Kind::Consent | Kind::Verify).then(|| self.question());
         let same = question.as_ref().is_none_or(|question| *question == self.asked);
@@ -230,12 +231,12 @@ impl Device<'_> {
         let order = Order { kind, words, fill: self.fill(), limit };
         match self.danger(kind).map_or_else(|| Job::start(&order), Err) {
             Ok(job) => self.job = Some(job),
-            // As if it had ended at once: the answer must not be forgotten.
+            // Handled as a failed command, so that the question is asked again.
             Err(why) => self.job = Some(Job::thread(kind, move |_| Err(why))),
         }
     }
 
-    /// What a command may want to know.
+    /// Returns the values for a command's placeholders.
     pub(super) fn fill(&self) -> Vec<(&'static str, String)> {
         let image = self.driver.image(self.device).map(Image::path).unwrap_or_default();
         let image = std::path::absolute(image).unwrap_or_default().to_string_lossy().into_owned();
@@ -248,13 +249,13 @@ impl Device<'_> {
         fill
     }
 
-    /// What was asked is of no interest any more.
+    /// Drops the running questions.
     pub(super) fn drop_questions(&mut self) {
         self.job.take_if(|job| matches!(job.kind(), Kind::Consent | Kind::Verify));
     }
 }
 
-/// How long the window is closed.
+/// Returns how long the window stays closed.
 pub(super) fn closed(window: Option<Window>) -> Option<Duration> {
     window?.closed_for(Clock::unix_time())
 }

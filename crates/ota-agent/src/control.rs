@@ -1,4 +1,4 @@
-//! The socket by which a person commands a running agent: one line of JSON each way.
+//! The socket through which a person commands a running agent: one line of JSON in each direction.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -23,25 +23,25 @@ use crate::span::MOST;
 
 const NAME: &str = "control";
 
-/// Bytes of a request; more than any has: the text of an offer may be in it, with escapes.
+/// The longest request in bytes: it may contain the text of an offer, with escapes.
 const LINE: u64 = 16 * 1024;
 
-/// Connections at a time; further ones wait in the system.
+/// Concurrent connections; further ones wait in the system's queue.
 const CONNECTIONS: usize = 4;
 
-/// For a whole exchange.
+/// The time limit of an exchange.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The offer that a person has seen: what they decide is said of it and of no other one.
+/// The offer that a person has seen. Their decision applies only to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) version: Version,
     pub(crate) md5: Md5,
-    /// The text that came with it.
+    /// The text of the offer.
     pub(crate) user_defined: Option<String>,
 }
 
-/// What a person may want. Each is a command of the core's, but for the first.
+/// A person's requests. Each is a command of the core, except the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Status,
@@ -49,7 +49,7 @@ pub(crate) enum Request {
     Defer(Duration, Seen),
     Refuse(Seen),
     Cancel,
-    /// The image that waits is the one that was accepted; who names it is held to it.
+    /// The waiting image is the accepted one; if the request names an offer, it must be that one.
     Install(Option<Seen>),
     RollBack,
     Check,
@@ -57,7 +57,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// Its word, as on the command line.
+    /// The word on the command line.
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Status => "status",
@@ -72,7 +72,7 @@ impl Request {
         }
     }
 
-    /// The offer that it is said of.
+    /// The offer that the request is about.
     pub(crate) fn seen(&self) -> Option<&Seen> {
         match self {
             Self::Accept(seen) | Self::Defer(_, seen) | Self::Refuse(seen) => Some(seen),
@@ -81,7 +81,7 @@ impl Request {
         }
     }
 
-    /// The line that asks for it, without its end.
+    /// The request as a line of JSON, without the line end.
     pub(crate) fn to_json(&self) -> Value {
         let mut value = json!({"command": self.word()});
         if let Self::Defer(time, _) = self {
@@ -96,11 +96,10 @@ impl Request {
     }
 
     fn parse(line: &[u8]) -> Result<Self, &'static str> {
-        let value: Value = serde_json::from_slice(line).map_err(|_| "the request is no JSON")?;
+        let value: Value = serde_json::from_slice(line).map_err(|_| "the request is not JSON")?;
         let word = value.get("command").and_then(Value::as_str);
         let seen = || seen(&value);
-        let missing =
-            "name the offer that it is about: its version and its md5, as status has them";
+        let missing = "name the offer by its version and md5, as status shows them";
         Ok(match word.ok_or("the request has no command")? {
             "status" => Self::Status,
             "accept" => Self::Accept(seen()?.ok_or(missing)?),
@@ -121,24 +120,24 @@ impl Request {
     }
 }
 
-/// The offer that a request names; `None` when it names none.
+/// Reads the offer from a request; `None` if it names none.
 fn seen(value: &Value) -> Result<Option<Seen>, &'static str> {
     let text = |key| value.get(key).and_then(Value::as_str);
     let (version, md5) = match (text("version"), text("md5")) {
         (None, None) => return Ok(None),
         (Some(version), Some(md5)) => (version, md5),
-        _ => return Err("an offer is named by its version and its md5, both"),
+        _ => return Err("name an offer by both its version and its md5"),
     };
-    let version = Version::new(version).map_err(|_| "version is no version")?;
-    let md5 = Md5::from_hex(md5).ok_or("md5 is no digest of 32 hex digits")?;
+    let version = Version::new(version).map_err(|_| "the version is invalid")?;
+    let md5 = Md5::from_hex(md5).ok_or("md5 must be a digest of 32 hex digits")?;
     Ok(Some(Seen { version, md5, user_defined: text("user_defined").map(str::to_owned) }))
 }
 
-/// A request, who asks, and where its answer goes.
+/// A request, the user who sent it, and the channel for the answer.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) request: Request,
-    /// The user's number, where the system says it.
+    /// The user's number, if the system reports it.
     pub(crate) by: Option<u32>,
     pub(crate) reply: oneshot::Sender<Value>,
 }
@@ -151,22 +150,22 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Listens in this folder, which nobody else has locked. The socket is the owner's only.
+    /// Listens in this folder, which this process has locked. Only the owner can open the socket.
     pub(crate) fn open(data_dir: impl AsFd) -> io::Result<Self> {
         let listener = UnixListener::from_std(listen(&data_dir)?)?;
         let (sender, asked) = mpsc::channel(CONNECTIONS);
         Ok(Self { asked, task: tokio::spawn(serve(listener, sender)) })
     }
 
-    /// The next request. One whose asker was told that there is no answer is not done any more.
-    /// Cancel-safe.
+    /// Returns the next request, skipping those whose sender was already told that there is no
+    /// answer. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Asked {
         while let Some(asked) = self.asked.recv().await {
             if !asked.reply.is_closed() {
                 return asked;
             }
         }
-        // The task ends with us, or not at all.
+        // The task ends only with this object.
         std::future::pending().await
     }
 }
@@ -177,12 +176,13 @@ impl Drop for Control {
     }
 }
 
-/// The socket's path by way of its folder's descriptor: the system allows sockets only short ones.
+/// Returns the socket's path through its folder's descriptor, because the system limits the length
+/// of socket paths.
 pub(crate) fn path_in(folder: &impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{NAME}", folder.as_fd().as_raw_fd()))
 }
 
-/// In the folder that was opened once: its path may lead elsewhere by now.
+/// Uses the folder that was opened once: its path may lead elsewhere now.
 fn listen(folder: &impl AsFd) -> io::Result<StdListener> {
     match unlinkat(folder, NAME, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
@@ -190,7 +190,7 @@ fn listen(folder: &impl AsFd) -> io::Result<StdListener> {
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket: OwnedFd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    // Before it has a name: nobody finds it with other rights.
+    // Sets the rights before the socket has its name, so nobody can open it with others.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     net::bind(&socket, &SocketAddrUnix::new(path_in(folder))?)?;
     net::listen(&socket, 16)?;
@@ -202,13 +202,13 @@ async fn serve(listener: UnixListener, sender: mpsc::Sender<Asked>) {
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, perhaps: not in a hot loop.
+            // Descriptors may have run out: wait instead of spinning.
             tokio::time::sleep(Duration::from_secs(1)).await;
             continue;
         };
         let sender = sender.clone();
         tokio::spawn(async move {
-            // A peer that is too slow is cut off.
+            // A peer that is too slow is disconnected.
             let _ = timeout(PATIENCE, exchange(stream, sender)).await;
             drop(place);
         });
@@ -222,7 +222,7 @@ async fn exchange(stream: UnixStream, sender: mpsc::Sender<Asked>) -> io::Result
     BufReader::new(input.take(LINE)).read_until(b'\n', &mut line).await?;
     let whole = line.last() == Some(&b'\n');
     let request =
-        if whole { Request::parse(&line) } else { Err("the request is too long, or cut") };
+        if whole { Request::parse(&line) } else { Err("the request is too long or incomplete") };
     let answer = match request {
         Err(why) => refusal(why),
         Ok(request) => {
@@ -237,7 +237,7 @@ async fn exchange(stream: UnixStream, sender: mpsc::Sender<Asked>) -> io::Result
     output.write_all(format!("{}\n", safe_json(&answer.to_string())).as_bytes()).await
 }
 
-/// The answer to what cannot be done.
+/// The answer to an impossible request.
 pub(crate) fn refusal(why: &str) -> Value {
     json!({"ok": false, "error": why})
 }

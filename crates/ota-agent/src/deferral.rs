@@ -1,5 +1,5 @@
-//! Until when an offer is put off, kept over a restart of the agent: the machine has no time of
-//! day, so what it was told ends with the process.
+//! Keeps the end of a deferral over a restart of the agent. The state machine has no time of day,
+//! so its own deadline ends with the process.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use ota_proto::Md5;
 use super::awaited::PutOff;
 use super::window::NEVER_SET;
 
-/// The note in the data folder, and what an earlier life wrote into it.
+/// The note in the data folder, and what the previous process wrote to it.
 pub(super) struct Deferral {
     note: Note,
     before: Option<Kept>,
 }
 
-/// What the note says.
+/// The content of the note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kept {
     /// The offer, with its texts.
     of: Md5,
-    /// The Unix time of its end; `None` where the clock was not set.
+    /// The Unix time of its end; `None` if the clock was not set.
     until: Option<u64>,
-    /// How long it was meant to be, in seconds. No clock makes it longer.
+    /// The intended length in seconds. No clock can make it longer.
     length: u64,
     by: PutOff,
 }
@@ -34,7 +34,7 @@ impl Deferral {
         Ok(Self { note, before })
     }
 
-    /// Notes that this offer is put off for so long.
+    /// Records that this offer is deferred for this long.
     pub(super) fn keep(
         &mut self,
         of: Md5,
@@ -49,26 +49,26 @@ impl Deferral {
         self.note.write(&kept.to_text())
     }
 
-    /// Somebody has decided otherwise, or the update has ended.
+    /// Removes the note: there was another decision, or the update has ended.
     pub(super) fn forget(&mut self) -> Result<(), HostError> {
         self.before = None;
         self.note.remove()
     }
 
-    /// How long an earlier life put this offer off from now on, and for whom. Once: from then on
-    /// the machine counts.
+    /// Returns how long the previous process deferred this offer from now on, and for whom. Answers
+    /// only once: from then on the state machine keeps the time.
     pub(super) fn take(&mut self, of: Md5, unix: Option<u64>) -> Option<(Duration, PutOff)> {
         self.before.take_if(|kept| kept.of == of)?.left(unix)
     }
 }
 
-/// The time of a clock that is set.
+/// The time, if the clock is set.
 fn set(unix: Option<u64>) -> Option<u64> {
     unix.filter(|unix| *unix >= NEVER_SET)
 }
 
 impl Kept {
-    /// Without the time of day it begins anew: rather too long than not at all.
+    /// Without the time of day the full length starts again: too long is better than not at all.
     fn left(self, unix: Option<u64>) -> Option<(Duration, PutOff)> {
         let left = match (self.until, set(unix)) {
             (Some(until), Some(unix)) => until.saturating_sub(unix).min(self.length),

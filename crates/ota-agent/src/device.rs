@@ -1,5 +1,4 @@
-//! What the device has in the demo and in the agent alike: how it is set up, and its events in
-//! words.
+//! What demo and agent share: the set-up of the device, and its events in words.
 
 use std::time::Duration;
 
@@ -15,37 +14,37 @@ use crate::failure::Failure;
 use crate::print::Line;
 use crate::warn;
 
-/// Who a device is, and where it connects.
+/// The device's identity, and where it connects.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// Its product and its name.
+    /// Its product and name.
     pub identity: Identity,
     /// `None`: the certificate in `tls` signs in.
     pub secret: Option<Secret>,
-    /// The application in whose name it logs in.
+    /// The application id of its login.
     pub app_id: String,
     /// The broker's host.
     pub host: String,
     /// The broker's port.
     pub port: u16,
-    /// The broker speaks TLS.
+    /// Whether the broker uses TLS.
     pub secure: bool,
     /// The CAs that TLS trusts; `None` for the public ones.
     pub tls: Option<Tls>,
-    /// Whether that has changed since.
+    /// Whether the certificates have changed since.
     pub renewal: Option<Renewal>,
 }
 
-/// How a device is set up.
+/// The settings of a device.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Who it is.
+    /// Its account.
     pub account: Account,
     /// Accept offers whose URL is plain HTTP.
     pub allow_http: bool,
     /// Refuse firmware servers at loopback, link-local and private addresses.
     pub public_store_only: bool,
-    /// Hash behind each sync, in place of once at the end.
+    /// Hash after each sync, instead of once at the end.
     pub trailing_digest: bool,
     /// Whether an older version may be installed.
     pub downgrade: Downgrade,
@@ -53,32 +52,32 @@ pub struct Setup {
     pub consent: Hold,
     /// Who approves a verified image.
     pub approval: Hold,
-    /// Who says when it is installed.
+    /// Who starts the installation.
     pub install: Hold,
     /// How long a login is valid after its connection.
     pub login_valid: Duration,
-    /// Least time between two connections.
+    /// The minimum interval between two connections.
     pub spacing: Duration,
-    /// The first connection comes within this time.
+    /// The first connection starts within this time.
     pub spread: Duration,
     /// The longest installation.
     pub install_limit: Duration,
-    /// An idle device reports this often, and no back-off is longer; `None` for the usual times.
+    /// The interval of an idle device's reports, and the longest back-off; `None` for the defaults.
     pub longest_pause: Option<Duration>,
-    /// All the usual times are so many times shorter.
+    /// Divides all default times by this.
     pub hurry: u32,
-    /// The longest trial; `None` for the usual one.
+    /// The longest trial; `None` for the default.
     pub trial: Option<Duration>,
-    /// A new image is confirmed only when the cloud has answered its version, too.
+    /// Confirm a new image only after the cloud has answered its version report.
     pub confirm_needs_reply: bool,
-    /// Bytes of the flight recorder, 0 for none.
+    /// Bytes of the flight recorder; 0 for none.
     pub record: usize,
-    /// The seed of all chance.
+    /// The seed of all random numbers.
     pub seed: u64,
 }
 
 impl Setup {
-    /// A driver with this device, which runs this version.
+    /// Makes a driver with this device, which runs this version.
     pub fn driver(
         &self,
         running: Version,
@@ -95,7 +94,8 @@ impl Setup {
         config.divide_times(self.hurry);
         config.reconnect.floor = self.spacing.into();
         config.reconnect.spread = self.spread.into();
-        // Without a spacing there is a back-off still, or failures would make a hot loop.
+        // Without a minimum interval a back-off is still needed, or failures would cause a busy
+        // loop.
         let base = config.reconnect.base;
         config.reconnect.base = base.min(self.spacing.max(Duration::from_millis(200)).into());
         let mut options = Options::default();
@@ -129,16 +129,16 @@ impl Setup {
 }
 
 impl Setup {
-    /// A login for each connection, which lapses some time after it.
+    /// Makes a login for each connection, valid for a limited time.
     fn sign_in(&self, first: &Login) -> SignIn {
         let (account, seed, first) = (self.account.clone(), self.seed, first.clone());
         SignIn::new(Expiry::new(self.login_valid), move |expiry| {
             if expiry == Expiry::FAR {
                 warn(
-                    "this login does not lapse: the clock is not set, or the last login was refused",
+                    "this login does not expire: the clock is not set, or the last login was refused",
                 );
             }
-            // What could be made once can be made again.
+            // The first login succeeded, so later ones do too.
             account.login(seed, expiry).unwrap_or_else(|_| first.clone())
         })
     }
@@ -161,7 +161,7 @@ impl Account {
     }
 }
 
-/// An event of the device's as a line. `None` for what only a program acts on.
+/// Formats an event of the device as a line. `None` for events that only a program handles.
 pub fn line(at: Instant, event: &client::Event) -> Option<Line> {
     Some(match event {
         client::Event::Device { event, .. } => return device_line(at, event),
@@ -173,17 +173,17 @@ pub fn line(at: Instant, event: &client::Event) -> Option<Line> {
         client::Event::Kicked => Line::new(
             at,
             "kicked",
-            "* connections are lost again and again: does another client use this login?",
+            "* connections are lost repeatedly: another client may be using this login",
         ),
         client::Event::Retained { .. } => Line::new(
             at,
             "retained",
-            "* the broker keeps a message for this device and sends it again: it is no offer",
+            "* ignored a retained message of the broker: it is not an offer",
         ),
         client::Event::LeftOut => Line::new(
             at,
             "left-out",
-            "* messages were not taken: their subscriptions wait until the device is served",
+            "* messages were not taken: their subscriptions pause until the device has its reply",
         ),
         client::Event::BadMessage { error, .. } => {
             Line::new(at, "bad-message", format!("* ignored an invalid message: {error}"))
@@ -229,14 +229,14 @@ fn device_line(at: Instant, event: &Event) -> Option<Line> {
             Line::new(at, "version-refused", format!("* the cloud refuses the version: {code}"))
                 .with("code", *code)
         }
-        Event::Superseded => Line::new(at, "superseded", "* another offer took its place"),
-        Event::Withdrawn => Line::new(at, "withdrawn", "* the update is not offered any more"),
+        Event::Superseded => Line::new(at, "superseded", "* another offer replaced this one"),
+        Event::Withdrawn => Line::new(at, "withdrawn", "* the cloud no longer offers the update"),
         Event::Banned => Line::new(at, "banned", "* refused: this image failed here too often"),
         Event::HeldBack { until } => Line::new(
             at,
             "held-back",
             format!(
-                "* too many attempts failed: the cloud is asked again in {} s",
+                "* too many attempts failed: asking the cloud again in {} s",
                 until.since(at).as_secs()
             ),
         ),
@@ -267,10 +267,11 @@ fn outcome_line(
         .with("reason", format!("{reason}{said}"))
 }
 
-/// A seed that no other device has.
+/// A seed that differs from every other device's.
 pub fn seed() -> Result<u64, Failure> {
     let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes)
-        .map_err(|why| Failure::environment(format!("the system gives no random bytes: {why}")))?;
+    getrandom::fill(&mut bytes).map_err(|why| {
+        Failure::environment(format!("the system provides no random bytes: {why}"))
+    })?;
     Ok(u64::from_le_bytes(bytes))
 }

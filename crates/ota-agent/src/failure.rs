@@ -1,4 +1,4 @@
-//! What ends the program, and the exit codes.
+//! The program's end, and its exit codes.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use ota_host::HostError;
 
 use crate::print::clean;
 
-/// The exit codes, as the help states them.
+/// The exit codes, as the help documents them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     /// The arguments or the configuration are wrong. Also what the argument parser exits with.
@@ -15,7 +15,7 @@ pub enum Code {
     NoOffer = 3,
     /// The update failed.
     Failed = 4,
-    /// The machine stands in the way: a lock, a disk, an address.
+    /// The machine prevents it: a lock, a disk, an address.
     Environment = 5,
     /// The installed version starts with the next start of the agent.
     Restart = 6,
@@ -29,12 +29,12 @@ pub enum Code {
     Terminated = 143,
 }
 
-/// The end of the program: a code, and one line that says why and what to do.
+/// The end of the program: a code, and one line with the reason and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What the program ends with.
+    /// The exit code.
     pub code: Code,
-    /// Why, and what to do.
+    /// The reason and the remedy.
     pub message: String,
 }
 
@@ -44,12 +44,12 @@ impl Failure {
         Self { code: Code::Usage, message: message.into() }
     }
 
-    /// What was asked for was tried, and failed.
+    /// The request was tried and failed.
     pub fn failed(message: impl Into<String>) -> Self {
         Self { code: Code::Failed, message: message.into() }
     }
 
-    /// The machine stands in the way.
+    /// The machine prevents it.
     pub fn environment(message: impl Into<String>) -> Self {
         Self { code: Code::Environment, message: message.into() }
     }
@@ -62,7 +62,8 @@ impl From<HostError> for Failure {
 }
 
 impl fmt::Display for Failure {
-    /// One line without controls, whatever an operating system or a peer put into the message.
+    /// One line without control characters, whatever an operating system or a peer put into the
+    /// message.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let message: Vec<String> = self.message.lines().map(clean).collect();
         let mut lines =

@@ -1,4 +1,4 @@
-//! How a verified image comes to run: a version file, a command, or two slots.
+//! How a verified image is installed: by a version file, a command, or two slots.
 
 use std::process::ExitStatus;
 use std::sync::atomic::AtomicBool;
@@ -17,10 +17,10 @@ use super::warn;
 use crate::failure::{Code, Failure};
 use crate::{name, span};
 
-/// How often an image on trial is looked at.
+/// The interval of checks during a trial.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// What the configuration's target is on this machine.
+/// The configuration's target, opened on this machine.
 #[derive(Debug)]
 pub(super) enum Installer {
     File(FileSwitch, Goal),
@@ -32,14 +32,14 @@ pub(super) enum Installer {
         ab: AbSlots,
         limit: Duration,
         trial: Duration,
-        /// A restart is due since before this life.
+        /// A restart has been due since before this process.
         due: bool,
     },
 }
 
 impl Installer {
-    /// Ends what a cut has left undone of a switch, before the slot is opened. An agent that cannot
-    /// is of more use than none: it is tried again before a download takes a name.
+    /// Completes a switch that a power cut interrupted, before the slot is opened. A failure does
+    /// not stop the agent: it tries again before a download takes the name.
     pub(super) fn settle(target: &Target, dir: &DataDir) {
         let Target::File(file) = target else { return };
         if let Err(why) = settle(dir, file) {
@@ -47,7 +47,7 @@ impl Installer {
         }
     }
 
-    /// Also says which version runs.
+    /// Also returns the running version.
     pub(super) fn open(
         target: &Target,
         dir: &DataDir,
@@ -86,7 +86,7 @@ impl Installer {
         }
     }
 
-    /// The longest trial, where there is one.
+    /// The longest trial, if there are trials.
     pub(super) fn trial(&self) -> Option<Duration> {
         match self {
             Self::Slots { trial, .. } => Some(*trial),
@@ -118,7 +118,8 @@ impl Installer {
     }
 }
 
-/// Room for the note of an installer: better missed now than when it runs.
+/// Reserves room for the note of an installer: a failure now is better than one during the
+/// installation.
 fn reserve(dir: &DataDir) -> Result<(), Failure> {
     job::reserve(dir).map_err(|why| {
         let path = dir.path().display();
@@ -131,7 +132,7 @@ fn read(running: &Running) -> Result<Version, Failure> {
         Running::File(file) => file,
         Running::Literal(version) => return Ok(*version),
     };
-    // The disk that it is on may be mounted later.
+    // Its disk may be mounted later.
     file.read().map_err(|why| {
         let path = file.path().display();
         Failure::environment(format!(
@@ -141,7 +142,7 @@ fn read(running: &Running) -> Result<Version, Failure> {
 }
 
 impl Device<'_> {
-    /// The last life was to restart the image, and perhaps did not come to it.
+    /// The previous process was about to restart the image and may not have done so.
     pub(super) fn begin(&mut self) {
         if matches!(self.installer, Installer::Slots { due: true, .. }) {
             self.look = Some(self.clock.now());
@@ -192,7 +193,7 @@ impl Device<'_> {
         self.job = Some(Job::thread(kind, |stop| act(stop).map_err(Broken::from)));
     }
 
-    /// The installation is not over: the next part of it.
+    /// Starts the next part of an installation.
     async fn go_on(&mut self, done: Kind) -> bool {
         let config = self.config;
         let Target::Slots(Slots { fill: Some(words), .. }) = &config.target else { return false };
@@ -222,25 +223,24 @@ impl Device<'_> {
             Some(why) => Err(why),
             None => Job::install(&order, &self.dir).await,
         };
-        // As if it had ended at once, when it cannot start.
+        // If it cannot start, that counts as its end.
         self.job =
             Some(started.unwrap_or_else(|why| Job::thread(Kind::Install, move |_| Err(why))));
     }
 
-    /// Why a command of this kind must not run on what is there: the image is not the one that was
-    /// verified, or others could put theirs in its place meanwhile. Every command is told where
-    /// the image is.
+    /// Returns why a command of this kind must not run: the image is not the verified one, or
+    /// others could replace it meanwhile. Every command gets the path of the image.
     pub(super) fn danger(&self, kind: Kind) -> Option<Broken> {
         let image = match kind {
             Kind::Verify | Kind::Install => self.driver.image(self.device),
-            // None is verified yet, or it may have been moved by the installer.
+            // There is no verified image yet, or the installer may have moved it.
             _ => None,
         };
         let image = image.map_or(Ok(()), Image::check);
         image.and_then(|()| self.config.exposure()).err().map(Broken::from)
     }
 
-    /// A job has ended; the end of this life if that is what follows.
+    /// Handles the end of a job; returns the end of this process if one follows.
     pub(super) async fn ended(
         &mut self,
         kind: Kind,
@@ -281,14 +281,14 @@ impl Device<'_> {
         self.say(what);
     }
 
-    /// What an installer that needs no restart has left behind: the version that runs now must be
-    /// the one that was offered, or the update would begin again with each start of the agent.
+    /// Checks the result of an installer that needs no restart: the offered version must run now,
+    /// or the update would start again with each start of the agent.
     fn installed_in_place(&self, running: &Running) -> Installed {
         let updater = self.driver.updater(self.device);
         let wanted = updater.and_then(|updater| Some(updater.offer()?.version));
         let found = match running {
             Running::File(file) => file.read().map_err(Broken::from),
-            // It stands in the configuration, which the installer has to change.
+            // The version is in the configuration, which the installer must change.
             Running::Literal(_) => Config::read_version(&self.args.config),
         };
         match found {
@@ -296,7 +296,7 @@ impl Device<'_> {
             Ok(version) => {
                 let wanted = wanted.map_or_else(String::new, |wanted| format!(" {wanted}"));
                 self.warn(&format!(
-                    "the installer ended well, but {} says {version} and not{wanted}: let it write \
+                    "the installer succeeded, but {} contains {version}, not{wanted}: let it write \
                      the version exactly as it was offered",
                     running.place(&self.args.config)
                 ));
@@ -304,7 +304,7 @@ impl Device<'_> {
             }
             Err(Broken { why, fault }) => {
                 self.warn(&format!(
-                    "the installer ended well, but the version cannot be read: {why}"
+                    "the installer succeeded, but the version cannot be read: {why}"
                 ));
                 Installed::Failed(fault)
             }
@@ -312,15 +312,14 @@ impl Device<'_> {
     }
 
     pub(super) fn say(&mut self, what: Installed) {
-        // It may have been given up meanwhile.
+        // The attempt may have ended meanwhile.
         let _ = self.command(Command::Installed(what));
     }
 
-    /// The new version, or the old one again, is to be started. Asked for again when nothing
-    /// comes of it.
+    /// Starts the new version, or the old one again. The machine asks repeatedly until it runs.
     pub(super) fn restart(&mut self) -> Option<Result<End, Failure>> {
         let config = self.config;
-        // Asked for again while its command takes its time: that is no further start.
+        // A repeated request while the command is still running is not another start.
         if self.job.as_ref().is_some_and(|job| job.kind() == Kind::Restart) {
             return None;
         }
@@ -328,7 +327,7 @@ impl Device<'_> {
             Target::File(_) => return Some(Ok(End::Again)),
             Target::Command { restart, .. } | Target::Slots(Slots { restart, .. }) => restart,
         };
-        // Before anything is counted: an image that was never started has not failed to start.
+        // Checked before counting: an image that was never started has not failed to start.
         let by_command = matches!(restart, Restart::Command(_));
         let refused = if by_command { self.danger(Kind::Restart) } else { None };
         if let Some(broken) = refused {
@@ -340,7 +339,7 @@ impl Device<'_> {
             Installer::Slots { ab, .. },
         ) = (&config.target, &self.installer)
         {
-            // Counted before it is started.
+            // The start is counted before it happens.
             let boot = boot_id();
             let done = if by_command { ab.restart(&boot) } else { ab.start(&boot) };
             if let Err(why) = done {
@@ -348,12 +347,12 @@ impl Device<'_> {
                 return None;
             }
         }
-        // It is waited for already: that is no further start.
+        // The agent is already waiting for it: this is not another start.
         if *restart == Restart::Installer && self.restart_by.is_some() {
             return None;
         }
         if let Installer::Command { mark: Some(mark), .. } = &self.installer {
-            // Without the note it may be asked for once more, which does no harm.
+            // Without the note the restart may be asked for once more, which does no harm.
             let _ = mark.asked();
         }
         self.run_restart(restart)
@@ -380,8 +379,8 @@ impl Device<'_> {
         }
     }
 
-    /// The installer was to restart the machine and has not, for all the time that it may take:
-    /// what runs now is judged as after a restart.
+    /// The installer did not restart the machine in time. The running version decides, as after a
+    /// restart.
     fn restart_overdue(&mut self) -> Result<End, Failure> {
         let limit = span::show(self.installer.limit());
         self.warn(&format!(
@@ -404,7 +403,7 @@ impl Device<'_> {
             Ok(running) if running.slot != SlotState::Armed => Some(Ok(End::Again)),
             Ok(_) => {
                 self.warn(&format!(
-                    "the restart command has ended and nobody switched the slots: let the service \
+                    "the restart command has ended, but the slots were not switched: let the service \
                      run `{} start` before the image",
                     name::agent()
                 ));
@@ -417,13 +416,13 @@ impl Device<'_> {
         }
     }
 
-    /// The running image is on trial; raised again while it is not confirmed.
+    /// The running image is on trial; repeated until it is confirmed.
     pub(super) fn trial(&mut self) -> Option<Result<End, Failure>> {
         self.look = Some(self.clock.now());
         self.look()
     }
 
-    /// Looks after an image on trial, and after a restart that is due.
+    /// Checks an image on trial, and a restart that is due.
     pub(super) fn look(&mut self) -> Option<Result<End, Failure>> {
         let config = self.config;
         if self.restart_by.is_some_and(|by| by <= self.clock.now()) {
@@ -439,14 +438,14 @@ impl Device<'_> {
             return None;
         };
         let Target::Slots(slots) = &config.target else { return None };
-        // The configuration may have been changed since.
+        // The configuration may have changed since.
         let may_be_due =
             matches!((slots.started_by, &slots.restart), (StartedBy::Agent, Restart::Command(_)));
         let due = may_be_due && ab.is_due().unwrap_or(false);
         let running = ab.running().ok();
         self.look = (on_trial || due).then(|| self.clock.now() + LOOK);
         if due {
-            // Nothing that runs now says anything about the image.
+            // No running program can judge the image.
             return self.run_restart(&slots.restart);
         }
         if !on_trial {
@@ -458,7 +457,7 @@ impl Device<'_> {
         }
         match &slots.health {
             Some(words) => match self.danger(Kind::Health) {
-                // The image cannot be asked, and is not blamed for it.
+                // The image cannot be checked, and gets no strike for that.
                 Some(broken) => {
                     self.warn(&format!("{}; trying again in {} s", broken.why, LOOK.as_secs()));
                     let _ = self.command(Command::Unable(broken.fault));

@@ -1,5 +1,5 @@
-//! What the agent has done for it beside its loop: a command of the operator's in a process group
-//! of its own, or work on a thread.
+//! Work beside the agent's loop: a command of the operator in its own process group, or work on a
+//! thread.
 
 use std::fmt;
 use std::fs::File;
@@ -23,22 +23,22 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::print::{clean, err};
 
-/// What a job is for.
+/// The purpose of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Consent,
     Verify,
-    /// Before the installation: the slot is emptied.
+    /// Before the installation: empties the slot.
     Empty,
     Install,
-    /// After it: the slot is made lasting.
+    /// After it: makes the slot durable.
     Seal,
     Restart,
     Health,
 }
 
 impl Kind {
-    /// What stands before each line that a command writes.
+    /// The prefix of each line that a command writes.
     fn prefix(self) -> &'static str {
         match self {
             Self::Consent => "consent",
@@ -59,7 +59,7 @@ impl Kind {
         }
     }
 
-    /// Whether it may go on when the agent is gone.
+    /// Whether it may continue after the agent has ended.
     fn outlives(self) -> bool {
         matches!(self, Self::Install | Self::Restart)
     }
@@ -75,14 +75,14 @@ impl Kind {
     }
 }
 
-/// Exit code of an installer that could not do its work on this machine, now: that of sysexits.h.
+/// The exit code of sysexits.h for an installer that cannot work on this machine now.
 pub(crate) const NOT_NOW: i32 = 75;
 
-/// Whose fault it is that an installer ended so.
+/// Maps the end of an installer to who is at fault.
 ///
-/// What never ran said nothing about the image: a shell's 126 and 127 are those of a program that
-/// is missing or cannot be started, and these signals come from a person, a shutdown, or a system
-/// without memory.
+/// An installer that never ran says nothing about the image: a shell returns 126 and 127 for a
+/// program that is missing or cannot be started, and these signals come from a person, a shutdown,
+/// or a system without memory.
 pub(crate) fn fault(status: ExitStatus) -> InstallFault {
     let signals = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
     let from_outside = status.signal().is_some_and(|signal| signals.contains(&signal));
@@ -93,7 +93,7 @@ pub(crate) fn fault(status: ExitStatus) -> InstallFault {
     }
 }
 
-/// Why there is no exit status: in words, and whose fault it is.
+/// Why there is no exit status: a text, and who is at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Broken {
     pub(crate) why: String,
@@ -135,13 +135,13 @@ fn machine_fault(why: StorageError) -> InstallFault {
 pub(crate) struct Order<'a> {
     pub(crate) kind: Kind,
     pub(crate) words: &'a [String],
-    /// What stands for `{name}` in the words, and as `OTA_NAME` in the environment.
+    /// The values of `{name}` in the words, and of `OTA_NAME` in the environment.
     pub(crate) fill: Vec<(&'static str, String)>,
-    /// When it is stopped; `None` when somebody else says so.
+    /// When it is stopped; `None` if the caller decides.
     pub(crate) limit: Option<Duration>,
 }
 
-/// A running job. Dropping it kills its process group, but for a restart's.
+/// A running job. Dropping it kills its process group, except a restart's.
 #[derive(Debug)]
 pub(crate) struct Job {
     kind: Kind,
@@ -157,24 +157,24 @@ enum Body {
 }
 
 impl Job {
-    /// Starts the command, with no input.
+    /// Starts the command, without input.
     pub(crate) fn start(order: &Order<'_>) -> Result<Self, Broken> {
         Self::spawn(order, Stdio::null(), None)
     }
 
     /// Starts an installation.
     ///
-    /// The child's standard input is an empty file that this agent has locked. When the agent is
-    /// killed, the lock lives on with the child: so the next agent knows that an installer of its
-    /// predecessor still runs, and stops it before its own. The room for the child's number is
-    /// taken before the child starts.
+    /// The child's standard input is an empty file that this agent has locked. If the agent is
+    /// killed, the child keeps the lock. The next agent then knows that an installer of its
+    /// predecessor is still running, and stops it before it starts its own. The room for the
+    /// child's number is reserved before the child starts.
     pub(crate) async fn install(order: &Order<'_>, data_dir: impl AsFd) -> Result<Self, Broken> {
         let lock = lock(data_dir).await;
         let lock = lock.map_err(|why| Broken::io("cannot lock the installation", &why))?;
         let stdin = lock.try_clone().map_err(|why| Broken::io("cannot lock it", &why))?;
         let mut job = Self::spawn(order, Stdio::from(stdin), Some(lock))?;
         if let Body::Child { child, lock: Some(lock), .. } = &job.body {
-            // In the place that was taken for it: the child reads from the end.
+            // The note uses its reserved place: the child reads from the end.
             if let Err(why) = lock.write_all_at(&note(child.id().unwrap_or(0)), 0) {
                 job.stop();
                 return Err(Broken::io("cannot note the installation", &why));
@@ -183,7 +183,8 @@ impl Job {
         Ok(job)
     }
 
-    /// Starts work on a thread, which looks at the flag now and then: when it is set it ends.
+    /// Starts work on a thread. The thread checks the flag from time to time and ends when it is
+    /// set.
     pub(crate) fn thread(
         kind: Kind,
         work: impl FnOnce(&AtomicBool) -> Result<(), Broken> + Send + 'static,
@@ -200,12 +201,12 @@ impl Job {
         let mut command = Command::new(&program);
         command.args(filled).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         if order.kind.outlives() {
-            // A pipe of ours would end with us, and the command at its next line.
+            // A pipe of ours would end with the agent, and the command at its next line.
             let log = io::stderr().as_fd().try_clone_to_owned();
             let log = log.map_err(|why| Broken::io("cannot pass standard error on", &why))?;
             command.stdout(log).stderr(Stdio::inherit());
         }
-        // The service manager is the agent's own business.
+        // Only the agent talks to the service manager.
         command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
         for (name, value) in order.fill.iter().filter(|(_, value)| !value.contains('\0')) {
             command.env(format!("OTA_{}", name.to_ascii_uppercase()), value);
@@ -230,8 +231,8 @@ impl Job {
         self.kind
     }
 
-    /// Waits for its end: how a command ended, or why there is nothing to say of that. Work on a
-    /// thread ends as a command that succeeds. Cancel-safe.
+    /// Waits for its end: the exit status of a command, or why there is none. Work on a thread ends
+    /// like a command that succeeded. Cancel-safe.
     pub(crate) async fn ended(&mut self) -> Result<ExitStatus, Broken> {
         let name = self.kind.name();
         loop {
@@ -246,7 +247,7 @@ impl Job {
             };
             let last = self.kind != Kind::Empty;
             return match result {
-                // It ended by itself before it was stopped: what it has done is known.
+                // It ended by itself before it was stopped, so its result is known.
                 Ok(status) if status.code().is_some() && last => Ok(status),
                 _ if self.stopped => Err(Broken {
                     why: format!("{name} took too long and was stopped"),
@@ -260,12 +261,12 @@ impl Job {
         }
     }
 
-    /// Kills the process group; [`Job::ended`] says when it is gone.
+    /// Kills the process group; [`Job::ended`] reports when it is gone.
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
         match &self.body {
             Body::Child { group: Some(group), .. } => {
-                // It may have ended by itself this moment.
+                // It may have ended by itself just now.
                 let _ = kill_process_group(*group, Signal::KILL);
             }
             Body::Child { .. } => {}
@@ -280,7 +281,8 @@ impl Body {
             Self::Child { child, group, lock } => {
                 let status = child.wait().await;
                 *group = None;
-                // What the command left running in the background is no installation any more.
+                // Processes that the command left in the background are not part of the
+                // installation.
                 lock.as_ref().map(|lock| flock(lock, FlockOperation::Unlock));
                 status.map_err(|why| Broken::machine(why.to_string()))
             }
@@ -300,20 +302,20 @@ impl Drop for Job {
     }
 }
 
-/// Locks the file, and takes out what it says, against the installer of an agent that was killed;
-/// stops that one if need be.
+/// Locks the file against the installer of an agent that was killed, stops that installer if
+/// necessary, and removes its note.
 async fn lock(data_dir: impl AsFd) -> io::Result<File> {
     let mut file = open_lock(data_dir)?;
     for _ in 0..100 {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
-                // No group of an earlier installer is left there to be taken for the next one's.
-                // This is the room of the next one's note, too.
+                // No group of an earlier installer can be mistaken for the next one's.
+                // This also reserves the room for the next note.
                 file.write_all_at(&note(0), 0)?;
                 file.set_len(NOTE as u64)?;
-                // What cannot be kept is known before anything is started.
+                // A note that cannot be written is an error before anything starts.
                 file.sync_data()?;
-                // The child reads from where we stand: its input stays empty.
+                // The child reads from the current position, so its input stays empty.
                 io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
                 return Ok(file);
             }
@@ -323,20 +325,20 @@ async fn lock(data_dir: impl AsFd) -> io::Result<File> {
         let mut text = String::new();
         io::Seek::rewind(&mut file)?;
         file.read_to_string(&mut text)?;
-        // 0 and 1 would be our own group and everybody.
+        // 0 and 1 would mean our own group and all processes.
         let group = text.trim().parse().ok().filter(|group| *group > 1).and_then(Pid::from_raw);
         if let Some(group) = group {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        // The end of somebody else's child cannot be awaited.
+        // Only children can be awaited, so this polls.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err(io::Error::new(io::ErrorKind::WouldBlock, "an earlier installation still runs"))
 }
 
-/// In the folder that was opened once: its path may lead elsewhere by now.
+/// Uses the folder that was opened once: its path may lead elsewhere now.
 fn open_lock(data_dir: impl AsFd) -> io::Result<File> {
-    // Others may have put a link or a pipe there.
+    // Another user may have put a link or a pipe there.
     let flags =
         OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = File::from(openat(data_dir, "install.lock", flags, Mode::RUSR | Mode::WUSR)?);
@@ -346,8 +348,8 @@ fn open_lock(data_dir: impl AsFd) -> io::Result<File> {
     Ok(file)
 }
 
-/// Takes the room for the lock's file and its note before anything is downloaded. One that is
-/// there is left as it is: an installation may still run.
+/// Reserves room for the lock file and its note before a download. An existing file stays
+/// unchanged: an installation may still be running.
 pub(super) fn reserve(data_dir: impl AsFd) -> io::Result<()> {
     let file = open_lock(data_dir)?;
     let have = usize::try_from(file.metadata()?.len()).unwrap_or(NOTE);
@@ -358,7 +360,7 @@ pub(super) fn reserve(data_dir: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes of a note: always the same, so that no other takes more room.
+/// The fixed length of a note in bytes, so that no later one needs more room.
 const NOTE: usize = 16;
 
 /// The process group of an installer; 0 for none.
@@ -369,8 +371,7 @@ fn note(group: u32) -> [u8; NOTE] {
     note
 }
 
-/// The word with its `{name}`s replaced. What they stand for is the cloud's text, and is not looked
-/// at again.
+/// Replaces `{name}` in a word. The values are the cloud's texts and are not expanded again.
 fn filled(word: &str, fill: &[(&str, String)]) -> String {
     let mut text = String::new();
     let mut rest = word;
@@ -386,11 +387,11 @@ fn filled(word: &str, fill: &[(&str, String)]) -> String {
     text + rest
 }
 
-/// Passes a pipe on to our log, a line at a time.
+/// Copies a pipe to the log, line by line.
 async fn echo(prefix: &str, pipe: impl AsyncRead + Unpin) {
     let mut pipe = BufReader::new(pipe);
     let mut line = Vec::new();
-    // A line without an end must not fill our memory.
+    // A line without an end must not fill the memory.
     while let Ok(1..) = (&mut pipe).take(1024).read_until(b'\n', &mut line).await {
         let text = String::from_utf8_lossy(&line);
         err(&format!("{prefix}: {}", clean(text.trim_end())));

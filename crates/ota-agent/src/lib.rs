@@ -1,9 +1,9 @@
-//! The device as a daemon, and what a person may ask of it: the library behind the program
-//! `ota-agent` and behind `ota agent`, which are the same.
+//! The device as a daemon, and its control commands: the library behind the programs `ota-agent`
+//! and `ota agent`, which behave the same.
 //!
-//! [`main`] is all of `ota-agent`. A program that has the agent as one of its commands takes
-//! [`args::Agent`] into its arguments and calls [`run`]. The other modules are what the program
-//! `ota` shares with the agent, so that both speak alike; they follow it from version to version.
+//! [`main`] is the whole of `ota-agent`. A program with the agent as a subcommand adds
+//! [`args::Agent`] to its arguments and calls [`run`]. The program `ota` uses the other modules for
+//! a common output; their interface changes with each version.
 #![forbid(unsafe_code)]
 
 pub mod args;
@@ -49,7 +49,7 @@ use failure::Failure;
 use life::{Device, End};
 use print::out;
 
-/// The program `ota-agent`: its arguments are those behind `ota agent`.
+/// The program `ota-agent`, with the arguments of `ota agent`.
 pub fn main() -> ExitCode {
     name::alone();
     let code = match run(&args::parse()) {
@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
     code
 }
 
-/// Runs the agent, or asks one that runs.
+/// Runs the agent, or sends a command to a running one.
 pub fn run(args: &Agent) -> Result<(), Failure> {
     match &args.command {
         None => live(args),
@@ -75,7 +75,7 @@ pub fn run(args: &Agent) -> Result<(), Failure> {
 
 /// Runs until a signal, or with `--once` until an update has ended.
 fn live(args: &Agent) -> Result<(), Failure> {
-    // Whoever reads what the agent says does not hold it up.
+    // A slow reader of the output must not delay the agent.
     sink::detach(args.json);
     let config = Config::read(&args.config)?;
     if let Some(path) = &config.exposed {
@@ -85,17 +85,17 @@ fn live(args: &Agent) -> Result<(), Failure> {
     open_files::try_some(DESCRIPTORS)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Slot, journal, an installation and a recording at a time.
+        // Slot, journal, installation and recording may run at the same time.
         .max_blocking_threads(4)
         .build()
         .map_err(|error| Failure::environment(format!("cannot start: {error}")))?;
     let end = runtime.block_on(async {
-        // First of all, so that no signal finds the agent half-way.
+        // Before everything else, so that no signal is missed.
         let stop = stop::Signals::new()?;
         Device::start(args, &config)?.live(stop).await
     });
-    // Nothing of this life may reach into the next one. The driver has waited for its storage, but
-    // not for ever: a disk that does not answer may hang for as long as it likes.
+    // No thread of this run may continue in the next one. The driver has waited for its storage, but
+    // only for a limited time, because a disk may hang.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match end? {
         End::Done => Ok(()),
@@ -103,10 +103,10 @@ fn live(args: &Agent) -> Result<(), Failure> {
     }
 }
 
-/// Files and sockets that an agent has open at once, at most.
+/// The most files and sockets that an agent has open at once.
 const DESCRIPTORS: usize = 24;
 
-/// Starts this program again in place, with the same arguments. Returns only when it cannot.
+/// Replaces this process with the same program and arguments. Returns only on failure.
 fn again() -> Failure {
     let mut args = std::env::args_os();
     let mut command = Command::new("/proc/self/exe");
@@ -117,7 +117,7 @@ fn again() -> Failure {
     Failure::environment(format!("cannot start again in place: {why}; start the agent yourself"))
 }
 
-/// The boot loader's part, before a service starts the image in `current`.
+/// Acts as the boot loader before a service starts the image in `current`.
 fn start(config: &Path) -> Result<(), Failure> {
     let Target::Slots(slots) = Config::read_target(config)? else {
         return Err(Failure::usage("slots: missing; only slots are started by a service"));

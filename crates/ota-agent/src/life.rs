@@ -1,4 +1,4 @@
-//! One life of the agent: from its start to a signal, or to the start of another version.
+//! One run of the agent: from its start to a signal, or to the start of another version.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::print::{Line, Printer};
 use crate::size::Bytes;
 use crate::{name, sink, span, stop};
 
-/// How a life ends well.
+/// How a run ends successfully.
 pub(super) enum End {
     Done,
     /// The new version takes over.
@@ -52,24 +52,24 @@ pub(super) struct Device<'a> {
     pub(super) job: Option<Job>,
     control: Option<Control>,
     notify: Notify,
-    /// When the agent looks again at what nobody tells it of.
+    /// When the agent next polls for changes that cause no event.
     pub(super) look: Option<Instant>,
-    /// When the last connection was made.
+    /// When the last connection started.
     pub(super) connected: Option<Instant>,
     pub(super) online: bool,
     /// The offer that was printed last.
     pub(super) told: Option<Question>,
-    /// What the consent or verify command was started for.
+    /// The subject of the running consent or verify command.
     pub(super) asked: Option<Question>,
-    /// The image that waits was approved.
+    /// The waiting image was approved.
     pub(super) approved: bool,
-    /// An update is under way, or its result.
+    /// An update or its result is open.
     busy: bool,
-    /// Since when there was none.
+    /// Since when none was open.
     idle_since: Instant,
     /// The cloud has this result.
     pub(super) reported: Option<Outcome>,
-    /// Who put the offer off.
+    /// Who deferred the offer.
     pub(super) put_off: PutOff,
     pub(super) deferral: Deferral,
     pub(super) dir: DataDir,
@@ -78,11 +78,11 @@ pub(super) struct Device<'a> {
     /// Why the download waits.
     pub(super) cause: Option<Reason>,
     pub(super) meter: Option<Meter>,
-    /// What the server answered last that was of no use.
+    /// The last unusable answer of the server.
     pub(super) last_answer: Option<Answer>,
-    /// What went wrong last, and the Unix time of it.
+    /// The last error, and the Unix time of it.
     pub(super) last_error: RefCell<Option<(Option<u64>, String)>>,
-    /// What the log says is awaited.
+    /// The last printed reason for waiting.
     pub(super) told_awaited: Option<Awaited>,
     /// Until when the installer may restart the machine.
     pub(super) restart_by: Option<Instant>,
@@ -162,7 +162,7 @@ impl<'a> Device<'a> {
                     match event.map_err(|why| Failure::environment(why.to_string()))? {
                         ota_tokio::driver::Event::Client(event) => self.take(&event).await,
                         ota_tokio::driver::Event::Message { ack, .. } => {
-                            // Nobody asked for it, and unanswered ones would stop all others.
+                            // These are the agent's own; unanswered ones would block all others.
                             ack.map(|ack| self.driver.acknowledge(ack));
                             None
                         }
@@ -174,7 +174,7 @@ impl<'a> Device<'a> {
                     self.ended(kind, result).await
                 }
                 Asked { request, by, reply } = asked(&mut self.control) => {
-                    // Whoever asked may be gone.
+                    // The sender may be gone.
                     let _ = reply.send(self.answer(&request, by));
                     None
                 }
@@ -194,7 +194,7 @@ impl<'a> Device<'a> {
             }
         };
         self.job = None;
-        // The next life is the same process: nothing stops.
+        // The next run is the same process and has not stopped.
         let again = matches!(end, Ok(End::Again));
         if !again {
             self.notify.say("STOPPING=1");
@@ -204,13 +204,13 @@ impl<'a> Device<'a> {
         if !again {
             return end;
         }
-        // Writing may take a while where nobody reads, and the start of the next life forgets a
-        // signal that nobody has heard: so this comes first, and then signals are listened for.
+        // Flush first: writing may take a while if nobody reads, and the next run's start discards
+        // a signal that arrives before its handler. Then listen for signals.
         sink::flush();
         before_the_next(left.max(HEARING), stop.next(), once).await
     }
 
-    /// What follows an event; the end of this life if that is what follows.
+    /// Handles an event; returns the end of this run if one follows.
     async fn take(&mut self, event: &client::Event) -> Option<Result<End, Failure>> {
         let client::Event::Device { event: told, .. } = event else {
             self.tell(event);
@@ -279,13 +279,13 @@ impl<'a> Device<'a> {
         None
     }
 
-    /// What was asked and answered of the attempt so far is of no interest any more.
+    /// Forgets the questions and answers of the attempt.
     fn set_aside(&mut self) {
         self.drop_questions();
         self.last_answer = None;
     }
 
-    /// A folder that is full or read-only may become better; one that is gone will not come back.
+    /// A folder that is full or read-only may recover; one that was removed does not come back.
     fn storage_trouble(&self, why: StorageError) -> Option<Result<End, Failure>> {
         let elsewhere = self.trouble.take();
         let place = elsewhere.as_deref().unwrap_or(&self.config.data_dir).display();
@@ -301,7 +301,7 @@ impl<'a> Device<'a> {
             StorageError::ReadOnly => "make it writable for the agent",
             _ => "look at the system's log for errors of the disk",
         };
-        // A switch that fails ends the update, or is tried again and told of again.
+        // A switch that fails ends the update, or is tried and reported again.
         let again = if elsewhere.is_none() { ". Trying again" } else { "" };
         self.warn(&format!("cannot write to {place}: {why}; {advice}{again}"));
         None
@@ -313,7 +313,7 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// Says what goes wrong, and keeps it for whoever asks.
+    /// Logs an error, and keeps it for the status.
     pub(super) fn warn(&self, text: &str) {
         warn(text);
         self.note_error(text);
@@ -335,7 +335,7 @@ impl<'a> Device<'a> {
         self.note_error(&format!("the download failed for now: {cause}{}", self.said()));
     }
 
-    /// What the server answered last, behind what is wrong with it.
+    /// Appends the server's last answer to an error.
     fn said(&self) -> String {
         self.last_answer.map(|answer| format!(": {answer}")).unwrap_or_default()
     }
@@ -375,36 +375,37 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// Prints what happened here.
+    /// Prints an event of this run.
     pub(super) fn print(&self, line: &Line) {
         self.printer.line(line);
     }
 
-    /// Gives the machine a command. It may have changed its mind meanwhile.
+    /// Sends the machine a command, which may no longer fit its state.
     pub(super) fn command(&mut self, command: Command) -> Result<(), Misuse> {
         self.driver.command(self.device, command)
     }
 
-    /// How long nobody may connect: the next life does so at once, and knows nothing of this one's
+    /// How long no connection may start: the next run connects at once, and does not know of this
+    /// run's connection.
     /// connection.
     fn distance(&self) -> Duration {
         let since = self.connected.map(|connected| self.clock.now().since(connected));
         since.map_or(Duration::ZERO, |since| self.config.connect_spacing.saturating_sub(since))
     }
 
-    /// How long an offer is still waited for.
+    /// How much longer to wait for an offer.
     fn wait_left(&self) -> Duration {
         let wait = self.args.wait.filter(|_| !self.busy);
         let since = self.clock.now().since(self.idle_since);
         wait.map_or(FOREVER, |wait| wait.saturating_sub(since))
     }
 
-    /// What to say when the wait is over.
+    /// The message when the wait is over.
     fn waited(&self) -> Failure {
         let offer = self.driver.updater(self.device).and_then(|updater| updater.offer());
         let (code, message) = match offer {
             Some(offer) => {
-                (Code::NoOffer, format!("nobody answered the offer of {} in time", offer.version))
+                (Code::NoOffer, format!("no decision on the offer of {} in time", offer.version))
             }
             None if self.connected.is_none() => {
                 let Account { host, port, .. } = &self.config.account;
@@ -428,8 +429,8 @@ impl<'a> Device<'a> {
     }
 }
 
-/// Waits until another life may connect. A signal that comes before it is for this one: the next
-/// one would never hear of it.
+/// Waits until the next run may connect. A signal that arrives before then ends this run, because
+/// the next one would not see it.
 async fn before_the_next(
     left: Duration,
     signal: impl Future<Output = Failure>,
@@ -442,13 +443,13 @@ async fn before_the_next(
     }
 }
 
-/// In so short a time a signal that has come is heard.
+/// Long enough to see a signal that has arrived.
 const HEARING: Duration = Duration::from_millis(10);
 
-/// 30 years are beyond all waiting.
+/// 30 years: longer than any wait.
 const FOREVER: Duration = Duration::from_secs(1_000_000_000);
 
-/// The end of the job; pending while there is none.
+/// Waits for the end of the job; pending while there is none.
 async fn ended(job: &mut Option<Job>) -> (Kind, Result<std::process::ExitStatus, Broken>) {
     match job {
         Some(job) => (job.kind(), job.ended().await),
@@ -456,7 +457,7 @@ async fn ended(job: &mut Option<Job>) -> (Kind, Result<std::process::ExitStatus,
     }
 }
 
-/// The next request; pending while nobody can ask.
+/// Waits for the next request; pending without a control socket.
 async fn asked(control: &mut Option<Control>) -> Asked {
     match control {
         Some(control) => control.next().await,
@@ -464,7 +465,7 @@ async fn asked(control: &mut Option<Control>) -> Asked {
     }
 }
 
-/// What a person can do about an update that failed.
+/// What a person can do about a failed update.
 fn what_to_do(reason: Reason) -> &'static str {
     match reason {
         Reason::PlainHttp => {
@@ -474,7 +475,7 @@ fn what_to_do(reason: Reason) -> &'static str {
     }
 }
 
-/// What a person can do about it.
+/// What a person can do about a failed connection.
 fn advice(cause: client::Disconnect) -> &'static str {
     use ConnectCode::{Credentials, Identifier, NotAuthorized};
     let why = match cause {
@@ -490,7 +491,7 @@ fn advice(cause: client::Disconnect) -> &'static str {
     };
     match why {
         TlsError::WrongHost => " (write the name in broker that the certificate is for)",
-        TlsError::Untrusted => " (name the certificate of its authority in ca_file)",
+        TlsError::Untrusted => " (put its CA certificate into ca_file)",
         TlsError::ClockNotSet => " (set the clock; if it is right, remove the folder data_dir)",
         TlsError::ClientRefused => " (see client_cert and client_key)",
         TlsError::Handshake => " (is it a port that speaks TLS, 1.2 or later?)",

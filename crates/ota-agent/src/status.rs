@@ -1,4 +1,4 @@
-//! What a person asks for, and what is answered.
+//! Handles a person's requests and answers them.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::print::Line;
 use crate::{day, span};
 
 impl Device<'_> {
-    /// Does what was asked for.
+    /// Handles a request.
     pub(super) fn answer(&mut self, request: &Request, by: Option<u32>) -> Value {
         if let Some(why) = request.seen().and_then(|seen| self.is_another(seen)) {
             return refusal(&why);
@@ -39,7 +39,7 @@ impl Device<'_> {
         if done.is_err() {
             return refusal(misuse(request));
         }
-        // A person has answered: nobody else is asked any more.
+        // A person has answered, so running questions are dropped.
         match request {
             Request::Status => return json!({"ok": true, "status": self.status()}),
             Request::Defer(time, _) => {
@@ -56,10 +56,10 @@ impl Device<'_> {
         json!({"ok": true})
     }
 
-    /// Why this is not the offer that a person has seen.
+    /// Returns why this is not the offer that the person has seen.
     fn is_another(&self, seen: &Seen) -> Option<String> {
         let offer = self.driver.updater(self.device).and_then(Updater::offer);
-        let Some(offer) = offer else { return Some("there is no offer any more".into()) };
+        let Some(offer) = offer else { return Some("there is no longer an offer".into()) };
         let (found, named) = (offer.version, seen.version);
         if found != named {
             return Some(format!("{found} is offered now, and not {named}"));
@@ -70,7 +70,7 @@ impl Device<'_> {
         None
     }
 
-    /// What a person decided is a line of the log.
+    /// Logs the decision of a person.
     fn tell_decision(&self, request: &Request, version: Option<Version>, by: Option<u32>) {
         let word = request.word();
         let who = by.map_or_else(|| "somebody".into(), |by| format!("user {by}"));
@@ -91,7 +91,7 @@ impl Device<'_> {
         let updater = self.driver.updater(self.device);
         let offer = updater.and_then(Updater::offer);
         let progress = updater.and_then(Updater::progress).filter(|_| offer.is_some());
-        // 0 of 0 is nothing yet.
+        // The size is 0 before the first offer.
         let percent = progress.and_then(|(stored, size)| (stored * 100).checked_div(size));
         let downloads = updater.is_some_and(|updater| updater.state() == State::Fetching);
         let rate = progress.filter(|_| downloads).and_then(|(stored, size)| {
@@ -133,16 +133,16 @@ fn seconds(time: Duration) -> u64 {
     time.as_secs()
 }
 
-/// Why the command does not fit.
+/// Why the command does not fit the state.
 fn misuse(request: &Request) -> &'static str {
     match request {
-        Request::Accept(_) | Request::Refuse(_) => "no offer waits for an answer",
-        Request::Defer(..) => "neither an offer nor a verified image waits",
+        Request::Accept(_) | Request::Refuse(_) => "there is no open offer",
+        Request::Defer(..) => "there is neither an open offer nor a verified image",
         Request::Cancel => "there is no update that could still be cancelled",
-        Request::Install(_) => "no verified image waits for the word to install",
+        Request::Install(_) => "there is no verified image to install",
         Request::RollBack => "no version is on trial",
-        Request::Check => "there is no connection; the version is reported as soon as there is one",
-        Request::Forgive => "no image is remembered as bad",
+        Request::Check => "there is no connection; the agent reports its version once connected",
+        Request::Forgive => "no image has failed here",
         Request::Status => "there is no status",
     }
 }

@@ -1,5 +1,5 @@
-//! The switch of an agent that keeps its version in a file: the file is the evidence. And where a
-//! switch failed that is not in the data folder.
+//! The switch of an agent that keeps its version in a file, which is the evidence of the running
+//! version. It also notes where a switch outside the data folder failed.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ota_host::{HostError, Image, Switch, VersionFile, VersionRoom};
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
 
-/// The version that is being installed: told by the agent, written by the switch.
+/// The version that is being installed: set by the agent, written by the switch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Goal(Arc<Mutex<Option<Version>>>);
 
@@ -23,12 +23,12 @@ impl Goal {
 }
 
 /// Activates a version: its image becomes the accepted one, and its name is written to the version
-/// file; or neither.
+/// file; or neither happens.
 ///
-/// What the file names runs, and for good: [`SlotState::Confirmed`]. So a cut between the journal's
-/// "switching" and the file is a switch that never happened, and the installation is done again.
-/// After a switch whose last step failed the file names the new version already: it is armed, and
-/// the next start says what has become of it.
+/// The version in the file runs and is [`SlotState::Confirmed`]. After a power cut between the
+/// journal's "switching" and the file, the switch has not happened, and the installation starts
+/// again. If only the last step of a switch failed, the file already names the new version: the
+/// slot is armed, and the next start finds the result.
 #[derive(Clone, Debug)]
 pub(crate) struct FileSwitch {
     file: VersionFile,
@@ -43,12 +43,12 @@ impl FileSwitch {
         Self { file, goal, image, room: VersionRoom::default(), trouble: Trouble::default() }
     }
 
-    /// The same switch, which says here where it fails.
+    /// The same switch, with a note of where it fails.
     pub(crate) fn noting(&self, trouble: &Trouble) -> Self {
         Self { trouble: trouble.clone(), ..self.clone() }
     }
 
-    /// Whether it is about the version file; else about the data folder.
+    /// Whether the failure is about the version file; otherwise it is about the data folder.
     fn is_elsewhere(&self, why: &HostError) -> bool {
         match why {
             HostError::Io { path, .. }
@@ -85,12 +85,12 @@ impl Switch for FileSwitch {
     }
 }
 
-/// Where a switch failed last: noted by the switch, taken by the agent.
+/// Where a switch failed last: set by the switch, taken by the agent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trouble(Arc<Mutex<Option<PathBuf>>>);
 
 impl Trouble {
-    /// The place, once for each failure.
+    /// Takes the place, once per failure.
     pub(crate) fn take(&self) -> Option<PathBuf> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -100,8 +100,8 @@ impl Trouble {
     }
 }
 
-/// A switch that is not in the data folder. The machine tells of storage in trouble and not where,
-/// and a person must not look for it in the wrong place.
+/// A switch outside the data folder. The machine reports storage errors without their place, and a
+/// person must not search in the wrong one.
 #[derive(Debug)]
 pub(crate) struct Elsewhere<S> {
     switch: S,
@@ -121,13 +121,13 @@ impl<S: Switch> Switch for Elsewhere<S> {
     }
 
     fn reserve(&mut self) -> Result<(), StorageError> {
-        // Its failure is a result, and no trouble: there would be nobody to take the note.
+        // Its failure is a result, and nothing would take the note.
         self.switch.reserve()
     }
 
     fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
         let done = self.switch.act(action);
-        // A second try that succeeds leaves no trouble, and none of ours is told of then.
+        // A second attempt that succeeds leaves no error to report.
         self.trouble.note(done.is_err().then_some(self.place.as_path()));
         done
     }

@@ -1,20 +1,20 @@
-//! A time of day at which something may be done.
+//! A time of day at which updates may run.
 
 use std::time::Duration;
 
 const DAY: u64 = 86_400;
 const HOUR: u64 = 3_600;
 
-/// From one time of day to another, perhaps over midnight.
+/// From one time of day to another, possibly over midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
-    /// Its begin in seconds of the day, UTC.
+    /// Its start in seconds of the day, UTC.
     from: u64,
-    /// How long it is in seconds, 1 minute to less than a day.
+    /// Its length in seconds, 1 minute to less than a day.
     length: u64,
 }
 
-/// 2020-01-01: a clock before it was never set.
+/// 2020-01-01: an earlier clock was never set.
 pub(super) const NEVER_SET: u64 = 1_577_836_800;
 
 impl Window {
@@ -38,8 +38,8 @@ impl Window {
         (length > 0).then(|| Self { from: (from + 2 * DAY - east) % DAY, length })
     }
 
-    /// How long it stays closed at this Unix time; `None` while it is open. A clock that was never
-    /// set opens no window: an hour then, for it may be set at any time.
+    /// Returns how long it stays closed at this Unix time; `None` while it is open. Without a set
+    /// clock it returns one hour, because the clock may be set at any time.
     pub(crate) fn closed_for(&self, unix: Option<u64>) -> Option<Duration> {
         let Some(unix) = unix.filter(|unix| *unix >= NEVER_SET) else {
             return Some(Duration::from_secs(HOUR));

@@ -175,7 +175,7 @@ fn what_is_missing_is_told_before_the_download_and_the_agent_goes_on() {
     let end = ask(&config, &["check-config"]).expect(5);
     assert_eq!(end.out.len(), 2, "{:?}", end.out);
     assert!(end.out[0].starts_with("install: cannot start "), "{:?}", end.out);
-    assert!(end.out[1].starts_with("restart: no-such-restart is in none of"), "{:?}", end.out);
+    assert!(end.out[1].starts_with("restart: no-such-restart is not in PATH"), "{:?}", end.out);
     let end = ask(&config, &["check-config", "--json"]).expect(5);
     assert_eq!(common::json(&end.out[0])["found"].as_array().unwrap().len(), 2);
 
@@ -188,7 +188,7 @@ fn what_is_missing_is_told_before_the_download_and_the_agent_goes_on() {
 
     let good = desk.plain_device("dev002", &broker);
     let end = ask(&good, &["check-config"]).expect(0);
-    assert!(end.out[0].ends_with("nothing found"), "{:?}", end.out);
+    assert!(end.out[0].ends_with("no problem found"), "{:?}", end.out);
     assert!(!desk.path("dev002").exists(), "it made nothing");
 }
 
@@ -433,7 +433,7 @@ fn once_tells_no_connection_from_no_offer() {
     let last = end.err.last().unwrap();
     assert!(last.contains("in time; last: ") && last.contains("product_id"), "{last}");
     let end = asked.end().expect(3);
-    assert_eq!(end.err, ["ota: nobody answered the offer of 1.0.0 in time"]);
+    assert_eq!(end.err, ["ota: no decision on the offer of 1.0.0 in time"]);
 }
 
 #[test]

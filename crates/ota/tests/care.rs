@@ -80,7 +80,7 @@ fn a_person_defers_and_accepts_and_sees_what_happens() {
         assert!(end.err[0].contains("name the version that you have seen"), "{:?}", end.err);
     }
     let end = ask(&config, &["accept", "6.6.6"]).expect(7);
-    assert_eq!(end.err, ["ota: 1.0.0 is offered, and not 6.6.6"]);
+    assert_eq!(end.err, ["ota: the offered version is 1.0.0, not 6.6.6"]);
     assert_eq!(
         common::status(&config)["waiting_for"],
         "a person: ota agent accept, defer or refuse"
@@ -197,7 +197,7 @@ fn a_terminal_shows_the_offer_and_only_a_yes_is_one() {
         };
         assert_eq!(code, Some(7), "{text}");
         let word = words.split(' ').next().unwrap();
-        assert!(text.contains("0.1.0 runs; offered is 1.0.0, 1000 B, md5 "), "{text}");
+        assert!(text.contains("0.1.0 is running; the cloud offers 1.0.0, 1000 B, md5 "), "{text}");
         assert!(text.contains(&format!("{word} it? [y/N]")), "{text}");
         assert!(text.contains("nothing was done"), "{text}");
     }
@@ -289,7 +289,7 @@ fn a_window_holds_the_installation_until_it_opens_or_a_person_says_so() {
     assert!(status["install_window_opens_in"].as_u64().unwrap() > 3_600, "{status}");
     assert_eq!(desk.read("dev001.version"), b"0.1.0\n");
     let end = ask(&config, &["install", "2.0.0"]).expect(7);
-    assert_eq!(end.err, ["ota: 1.0.0 is offered, and not 2.0.0"]);
+    assert_eq!(end.err, ["ota: the offered version is 1.0.0, not 2.0.0"]);
     ask(&config, &["install"]).expect(0);
     agent.end().expect(0);
     assert_eq!(desk.read("dev001.version"), b"1.0.0\n");

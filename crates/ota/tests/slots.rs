@@ -165,7 +165,7 @@ fn a_restart_that_does_not_switch_the_slots_says_what_is_missing() {
     let lines = "started_by = \"service\"\nrestart = [\"true\"]";
     let (config, slots) = device(&desk, "dev001", &broker, lines);
     let agent = agent(&config, &[]);
-    let said = agent.error("nobody switched the slots");
+    let said = agent.error("the slots were not switched");
     assert!(said.contains("ota agent start"), "{said}");
     assert_eq!(link(&slots), "a");
     assert_eq!(status(&config)["slot"], "a, until the next start");

@@ -110,8 +110,8 @@ fn a_broker_that_is_not_trusted_is_said_with_what_to_do_and_left_alone() {
     let expected = [
         "ota: no connection to BROKER: TLS: certificate is for another host (write the name in \
          broker that the certificate is for)",
-        "ota: no connection to BROKER: TLS: certificate is not from a trusted authority (name \
-         the certificate of its authority in ca_file)",
+        "ota: no connection to BROKER: TLS: certificate is not from a trusted authority (put \
+         its CA certificate into ca_file)",
     ];
     assert_eq!(said, expected.map(str::to_owned).into());
 }

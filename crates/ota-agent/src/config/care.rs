@@ -1,4 +1,4 @@
-//! Who decides over an update, and when.
+//! Who decides about an update, and when.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use toml::Value;
 use super::keys::Keys;
 use crate::window::Window;
 
-/// What stands between an offer and the new version.
+/// The conditions between an offer and the new version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Care {
     pub(crate) consent: Consent,
     pub(crate) download: Option<Window>,
     pub(crate) install: Option<Window>,
-    /// Looks at the verified image and may refuse it.
+    /// Checks the verified image and may refuse it.
     pub(crate) verify: Option<Vec<String>>,
-    /// The longest that a command of these, or one of health or restart, may take.
+    /// The time limit of these commands, of health and of restart.
     pub(crate) limit: Duration,
 }
 
@@ -36,9 +36,7 @@ impl Keys<'_> {
         let both = self.window("window")?;
         let alone = ["download_window", "install_window"];
         if let (Some(_), Some(key)) = (&both, alone.into_iter().find(|key| self.has(key))) {
-            return Err(format!(
-                "{key}: there is window, too, which is for both; keep one of them"
-            ));
+            return Err(format!("{key}: window is also set and covers both; keep one of them"));
         }
         let limit = self.seconds("command_limit")?.unwrap_or(Duration::from_secs(300));
         if limit.is_zero() {
@@ -64,7 +62,7 @@ impl Keys<'_> {
         }
     }
 
-    /// Whether the cloud may go back to an older version, and which one is older.
+    /// Whether older versions may be installed, and the order of versions.
     pub(super) fn downgrade(&self) -> Result<Downgrade, String> {
         let wrong = "downgrade: must be \"allow\", \"semver\", \"numeric\" or a list of versions, the oldest \
                      first, like [\"1.0\", \"1.1\"]";

@@ -1,4 +1,4 @@
-//! Reading a key of each kind. Every error names its key.
+//! Reads keys of each type. Every error names its key.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use crate::span;
 
-/// The table with what it takes to read a key of each kind.
+/// The table, with readers for each type of key.
 pub(super) struct Keys<'a> {
     pub(super) table: &'a Table,
     pub(super) folder: &'a Path,
@@ -81,13 +81,13 @@ impl<'a> Keys<'a> {
         items.iter().map(|item| folder(item).ok_or_else(wrong)).collect()
     }
 
-    /// A command's words. Its program, when it is a path, is one as all others here are; a name
-    /// alone is looked for in `PATH`.
+    /// The words of a command. A program that is a path is relative like all others; a plain name
+    /// is looked up in `PATH`.
     pub(super) fn command(&self, key: &str) -> Result<Option<Vec<String>>, String> {
         self.command_with(key, &[])
     }
 
-    /// The same, of a command that knows `more` than the usual names.
+    /// The same, for a command with `more` placeholders than usual.
     pub(super) fn command_with(
         &self,
         key: &str,
@@ -109,7 +109,7 @@ impl<'a> Keys<'a> {
                 let known = [&NAMES[..], more].concat();
                 words.iter().try_for_each(|word| only_known(key, word, &known))?;
                 if let Some(program) = words.first_mut() {
-                    // What stands for an image or a slot is a whole path.
+                    // The placeholder of an image or a slot is an absolute path.
                     if program.contains('/') && !program.starts_with('{') {
                         let path = self.folder.join(&*program).into_os_string().into_string();
                         *program = path.map_err(|_| format!("{key}: write the whole path"))?;
@@ -122,11 +122,11 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// What may stand in braces in the words of any command.
+/// The placeholders of every command.
 const NAMES: [&str; 4] = ["image", "version", "size", "user_defined"];
 
-/// A name in braces that stands for nothing would reach the command as it is. What a shell may
-/// mean by braces is left alone: `${name}`, `{}`, `{a,b}`.
+/// An unknown placeholder would reach the command unchanged. Braces that a shell may use are left
+/// alone: `${name}`, `{}`, `{a,b}`.
 fn only_known(key: &str, word: &str, known: &[&'static str]) -> Result<(), String> {
     let mut pieces = word.split('{');
     let mut before = pieces.next().unwrap_or("");
@@ -146,13 +146,13 @@ fn only_known(key: &str, word: &str, known: &[&'static str]) -> Result<(), Strin
     Ok(())
 }
 
-/// The known key that is most like this one, if any is.
+/// The known key that is most similar to this one, if any is.
 pub(super) fn nearest(unknown: &str, known: &[&'static str]) -> Option<&'static str> {
     let (distance, key) = known.iter().map(|key| (distance(unknown, key), *key)).min()?;
     (distance <= 1 + key.len() / 3).then_some(key)
 }
 
-/// How many letters must be changed, added or removed to come from one to the other.
+/// How many letters must be changed, added or removed to turn one into the other.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().map(|byte| byte.to_ascii_lowercase()).enumerate() {

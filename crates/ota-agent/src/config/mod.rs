@@ -24,7 +24,7 @@ pub(crate) use care::{Care, Consent};
 use keys::{Keys, nearest};
 pub(crate) use target::{Confirm, Restart, Running, Slots, StartedBy, Target};
 
-/// What the file says, checked.
+/// The checked configuration.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) account: Account,
@@ -35,15 +35,15 @@ pub(crate) struct Config {
     /// Whether an older version may be installed.
     pub(crate) downgrade: Downgrade,
     pub(crate) connect_spacing: Duration,
-    /// How long a login is valid after its connection.
+    /// How long a login is valid after its connection starts.
     pub(crate) login_valid: Duration,
-    /// The image before keeps its name until the next one is there, which needs room for both.
+    /// Keep the accepted image until the next one replaces it, which needs room for both.
     pub(crate) keep_accepted: bool,
-    /// Folders that others may write and the operator answers for.
+    /// Folders that others may write, for which the operator takes responsibility.
     pub(crate) trusted_folders: Vec<PathBuf>,
     pub(crate) target: Target,
     pub(crate) care: Care,
-    /// The file with the secret or the key, when everybody may read it.
+    /// The file with the secret or the key, if everybody may read it.
     pub(crate) exposed: Option<PathBuf>,
 }
 
@@ -89,27 +89,27 @@ impl Config {
     /// Reads the file.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let mut config = load(path, Self::build)?;
-        // The secret stands in this file, or in one of its own.
+        // The secret is in this file or in a separate one.
         let holder = config.exposed.take().unwrap_or_else(|| path.to_owned());
         config.exposed = Some(holder).filter(|path| is_world_readable(path));
         Ok(config)
     }
 
-    /// Reads only where the agent's data is, for a person who may not read the secret.
+    /// Reads only the location of the agent's data, for users who may not read the secret.
     pub(crate) fn read_data_dir(path: &Path) -> Result<PathBuf, Failure> {
         load(path, |keys| Ok(keys.data_dir()?))
     }
 
-    /// Reads only the version that stands in it: an installer may have changed it.
+    /// Reads only the version: an installer may have changed it.
     pub(crate) fn read_version(path: &Path) -> Result<Version, Broken> {
         match load(path, |keys| Ok(keys.target()?)) {
             Ok(Target::Command { running: Running::Literal(version), .. }) => Ok(version),
-            Ok(_) => Err(Broken::machine("the configuration has no version any more")),
+            Ok(_) => Err(Broken::machine("the configuration no longer has a version")),
             Err(failure) => Err(Broken::machine(failure.message)),
         }
     }
 
-    /// Reads only how a new version comes to run.
+    /// Reads only how a new version is installed.
     pub(crate) fn read_target(path: &Path) -> Result<Target, Failure> {
         load(path, |keys| Ok(keys.target()?))
     }
@@ -121,7 +121,7 @@ impl Config {
             broker(url).map_err(|why| format!("broker: {why}"))?;
         let (tls, renewal, key) = keys.tls(secure)?;
         let (secret, exposed) = match keys.secret() {
-            // Of the two, the certificate signs in.
+            // If both are given, the certificate signs in.
             Err(_) if key.is_some() && !keys.has_secret() => (None, key),
             found => found.map(|(secret, file)| (Some(secret), file))?,
         };
@@ -162,17 +162,17 @@ impl Config {
         }
     }
 
-    /// Whether a command that is told of an image or a slot can rely on what it is told: with
-    /// root's rights it must not be led by others.
+    /// Whether a command can rely on the path of an image or a slot: with root's rights, no other
+    /// user may be able to redirect it.
     pub(crate) fn exposure(&self) -> Result<(), HostError> {
         if !rustix::process::geteuid().is_root() {
             return Ok(());
         }
         let place = match &self.target {
-            // No command but the installer is told of a slot.
+            // Only the installer gets the path of a slot.
             Target::Slots(slots) => slots.fill.is_some().then_some(slots.path.as_path()),
             Target::Command { running: Running::File(file), .. } => Some(file.path()),
-            // The agent itself is led astray by nobody.
+            // The agent itself follows no foreign links.
             Target::File(_) | Target::Command { .. } => None,
         };
         let mut places = std::iter::once(self.data_dir.as_path()).chain(place);
@@ -181,7 +181,8 @@ impl Config {
 }
 
 impl Keys<'_> {
-    /// From what two clocks may differ by to what an attacker may keep.
+    /// From the largest difference of two clocks to the longest time that a stolen login may be
+    /// useful.
     fn login_valid(&self) -> Result<Duration, String> {
         let (least, most) = (Duration::from_secs(300), Duration::from_secs(30 * 86_400));
         let wrong = "login_valid: must be from 5 minutes to 30 days, like login_valid = \"24h\"";
@@ -190,7 +191,7 @@ impl Keys<'_> {
     }
 
     fn data_dir(&self) -> Result<PathBuf, String> {
-        let missing = "data_dir: missing; name a folder that the agent has for itself";
+        let missing = "data_dir: missing; name a folder that only the agent uses";
         self.path("data_dir")?.ok_or_else(|| missing.into())
     }
 }
@@ -217,7 +218,7 @@ fn parse<T>(
     if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(Bad::from(match nearest(unknown, &KEYS) {
             Some(known) => format!("{unknown}: no such key; did you mean {known}?"),
-            None => format!("{unknown}: no such key; there are {}", KEYS.join(", ")),
+            None => format!("{unknown}: no such key; the keys are {}", KEYS.join(", ")),
         }));
     }
     build(&Keys { table: &table, folder })

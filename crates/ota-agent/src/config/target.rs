@@ -1,4 +1,4 @@
-//! How a new version comes to run.
+//! How a new version is installed and started.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,12 +9,12 @@ use toml::Value;
 
 use super::keys::Keys;
 
-/// How a new version comes to run.
+/// How a new version is installed.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
-    /// Its name is written to this file, and the agent starts again.
+    /// The version is written to this file, and the agent restarts itself.
     File(VersionFile),
-    /// A command does it.
+    /// A command installs it.
     Command { running: Running, install: Vec<String>, limit: Duration, restart: Restart },
     /// Two slots and a link.
     Slots(Slots),
@@ -28,20 +28,20 @@ pub(crate) struct Slots {
     pub(crate) starts: u8,
     /// Who counts the starts.
     pub(crate) started_by: StartedBy,
-    /// Fills the slot, in place of a copy.
+    /// Fills the slot, instead of a copy.
     pub(crate) fill: Option<Vec<String>>,
     pub(crate) limit: Duration,
     pub(crate) restart: Restart,
-    /// Says whether the new image works.
+    /// Checks whether the new image works.
     pub(crate) health: Option<Vec<String>>,
     /// The longest trial.
     pub(crate) trial: Duration,
-    /// Whose word confirms the new image.
+    /// Who confirms the new image.
     pub(crate) confirm: Confirm,
 }
 
 impl Target {
-    /// Whose word confirms a new image; without slots nothing waits for one.
+    /// Who confirms a new image; without slots there are no trials.
     pub(crate) fn confirm(&self) -> Confirm {
         match self {
             Self::Slots(slots) => slots.confirm,
@@ -50,25 +50,25 @@ impl Target {
     }
 }
 
-/// Whose word confirms a new image.
+/// Who confirms a new image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Confirm {
-    /// The application's, and the cloud's answer to the new version.
+    /// The application, and the cloud's answer to the new version.
     Cloud,
-    /// The application's alone.
+    /// The application alone.
     Application,
 }
 
 /// Who tells the slots that the image is about to be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartedBy {
-    /// The agent, before it runs the restart command, and once in each run of the machine.
+    /// The agent, before it runs the restart command, and once after each start of the machine.
     Agent,
     /// The service that starts the image, by `ota agent start`.
     Service,
 }
 
-/// Where the running version stands.
+/// Where the running version is stored.
 #[derive(Clone, Debug)]
 pub(crate) enum Running {
     File(VersionFile),
@@ -78,18 +78,18 @@ pub(crate) enum Running {
 /// What follows an installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Restart {
-    /// Nothing: the new version runs.
+    /// Nothing: the new version is running.
     None,
     /// The agent ends.
     Exit,
     /// This command.
     Command(Vec<String>),
-    /// The installer restarts the machine by itself.
+    /// The installer restarts the machine itself.
     Installer,
 }
 
 impl Running {
-    /// Where it stands, for a person.
+    /// Where it is stored, for a person.
     pub(crate) fn place(&self, config: &Path) -> String {
         match self {
             Self::File(file) => file.path().display().to_string(),
@@ -107,7 +107,7 @@ impl Keys<'_> {
         };
         if let Some(path) = slots {
             if let Some(key) = ["version", "version_file"].iter().find(|key| self.has(key)) {
-                return Err(format!("{key}: the version stands in the slots; remove it"));
+                return Err(format!("{key}: the slots contain the version; remove it"));
             }
             return Ok(Target::Slots(self.slots(path)?));
         }
@@ -123,7 +123,7 @@ impl Keys<'_> {
             return file.map(Target::File).ok_or_else(|| missing.into());
         };
         let running = match (file, literal) {
-            (Some(_), Some(_)) => return Err("version: there is version_file, too; keep one of them".into()),
+            (Some(_), Some(_)) => return Err("version: version_file is also set; keep one of them".into()),
             (None, None) => return Err("version_file: missing; name the file that holds the running version, or give version".into()),
             (Some(file), None) => Running::File(file),
             (None, Some(text)) => Running::Literal(Version::new(text).map_err(|why| format!("version: {why}"))?),
@@ -169,7 +169,7 @@ impl Keys<'_> {
         self.command_with("install", more)
     }
 
-    /// A limit in seconds; 10 minutes when nothing is said.
+    /// A limit in seconds; 10 minutes by default.
     fn positive(&self, key: &str) -> Result<Duration, String> {
         let limit = self.seconds(key)?.unwrap_or(Duration::from_secs(600));
         if limit.is_zero() {
@@ -183,7 +183,7 @@ impl Keys<'_> {
         let wrong =
             "restart: must be \"none\", \"exit\", \"installer\" or a command like [\"reboot\"]";
         match self.table.get("restart") {
-            // What brings the new version up is a question that only the operator can answer.
+            // Only the operator knows how the new version is started.
             None if installs => Err(
                 "restart: missing; say what follows install: \"none\" where the new version runs \
                  already, \"installer\" where install restarts the machine by itself, \"exit\", or \

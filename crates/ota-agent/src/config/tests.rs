@@ -278,7 +278,7 @@ fn a_bad_target_or_policy_is_named() {
     bad(&[
         ("version_file", "", "version_file: missing"),
         ("version_file", "version = \"1\"", "version: only with install"),
-        ("x", "version = \"1\"\ninstall = [\"i\"]", "version: there is version_file, too"),
+        ("x", "version = \"1\"\ninstall = [\"i\"]", "version: version_file is also set"),
         ("version_file", "install = [\"i\"]", "version_file: missing"),
         ("version_file", "version = \"a b\"\ninstall = [\"i\"]", "version: "),
         ("x", "install = [\"i\"]", "restart: missing; say what follows install: "),
@@ -318,7 +318,7 @@ fn a_bad_target_or_policy_is_named() {
         (
             "x",
             "window = \"02:00-04:00\"\ninstall_window = \"02:00-04:00\"",
-            "install_window: there is window, too",
+            "install_window: window is also set",
         ),
         ("x", "verify = \"v\"", "verify: must be a list of texts"),
         ("x", "command_limit = 0", "command_limit: must be more"),
@@ -326,7 +326,7 @@ fn a_bad_target_or_policy_is_named() {
         ("x", "slot_starts = 3", "slot_starts: only with slots"),
         ("x", "confirm = \"cloud\"", "confirm: only with slots"),
         ("version_file", "slots = \"s\"\nconfirm = \"me\"", "confirm: must be \"cloud\" or"),
-        ("x", "slots = \"s\"", "version_file: the version stands in the slots"),
+        ("x", "slots = \"s\"", "version_file: the slots contain the version"),
         ("version_file", "slots = \"s\"\nslot_starts = 0", "slot_starts: must be a number"),
         ("version_file", "slots = \"s\"\nstarted_by = \"me\"", "started_by: must be \"agent\""),
         ("version_file", "slots = \"s\"\nconfirm_limit = 0", "confirm_limit: must be more"),
