@@ -1,10 +1,10 @@
-//! What the running program is called in its own words: a person types what they read.
+//! The name of the running program in its messages, which people type as they read it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static ALONE: AtomicBool = AtomicBool::new(false);
 
-/// From now on this is `ota-agent`, and no command of `ota`.
+/// Marks this process as `ota-agent` instead of a command of `ota`.
 pub(crate) fn alone() {
     ALONE.store(true, Ordering::Relaxed);
 }
@@ -13,12 +13,12 @@ fn choose(alone: &'static str, command: &'static str) -> &'static str {
     if ALONE.load(Ordering::Relaxed) { alone } else { command }
 }
 
-/// How the program is called.
+/// The program's name.
 pub(crate) fn program() -> &'static str {
     choose("ota-agent", "ota")
 }
 
-/// How the agent is called, up to its arguments.
+/// The agent's command line, without its arguments.
 pub(crate) fn agent() -> &'static str {
     choose("ota-agent", "ota agent")
 }

@@ -1,4 +1,4 @@
-//! What the service manager is told: that the agent is up, and that its loop still turns.
+//! Notifies the service manager that the agent is up and that its loop is running.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// The socket that systemd names in the environment; without one nothing is said.
+/// The socket that systemd names in the environment; without one nothing is sent.
 #[derive(Debug)]
 pub(crate) struct Notify {
     socket: Option<UnixDatagram>,
-    /// Half of what the watchdog allows.
+    /// Half of the watchdog's interval.
     period: Option<Duration>,
     next: Instant,
 }
 
 impl Notify {
-    /// As the environment says: `sd_notify(3)`, `sd_watchdog_enabled(3)`.
+    /// Reads the environment: `sd_notify(3)`, `sd_watchdog_enabled(3)`.
     pub(crate) fn from_env() -> Self {
         let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
         let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
@@ -36,14 +36,15 @@ impl Notify {
         Self { socket, period, next: Instant::now() }
     }
 
-    /// Says this; nobody may be listening.
+    /// Sends this, even if nobody listens.
     pub(crate) fn say(&self, what: &str) {
         if let Some(socket) = &self.socket {
             let _ = socket.send(what.as_bytes());
         }
     }
 
-    /// Waits until the watchdog is to be told, and tells it; for ever without one. Cancel-safe.
+    /// Waits until the next watchdog message is due, and sends it; waits forever without a
+    /// watchdog. Cancel-safe.
     pub(crate) async fn watchdog(&mut self) {
         let Some(period) = self.period.filter(|_| self.socket.is_some()) else {
             return std::future::pending().await;

@@ -1,4 +1,4 @@
-//! What people and programs read on standard output: a transcript, or one JSON object a line.
+//! Output on standard output for people and programs: a transcript, or one JSON object per line.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,25 +11,25 @@ use crate::day;
 use crate::sink::{self, is_unsafe};
 pub use crate::sink::{err, out};
 
-/// One line of the output, for both forms.
+/// One line of the output, in both forms.
 #[derive(Debug)]
 pub struct Line {
-    /// When: microseconds since the start.
+    /// Microseconds since the start.
     at: Instant,
     fields: Vec<(&'static str, Field)>,
-    /// For people.
+    /// The text for people.
     text: String,
 }
 
 #[derive(Debug)]
 enum Field {
     Value(Value),
-    /// JSON as it came.
+    /// JSON of a peer, unchanged.
     Raw(String),
 }
 
 impl Line {
-    /// A line for people, and what happened in one word for programs.
+    /// Makes a line with a text for people and an event name for programs.
     pub fn new(at: Instant, event: &'static str, text: impl Into<String>) -> Self {
         Self { at, fields: vec![("event", Field::Value(event.into()))], text: text.into() }
     }
@@ -40,7 +40,7 @@ impl Line {
         self
     }
 
-    /// Adds the device that it is about, which people see in front where `named` says so.
+    /// Adds the device of the line. People see it in front if `named` is set.
     pub fn of_device(mut self, name: String, named: bool) -> Self {
         if named {
             self.text = format!("{name}  {}", self.text);
@@ -49,7 +49,7 @@ impl Line {
         self
     }
 
-    /// What people read.
+    /// The text for people.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -59,7 +59,8 @@ impl Line {
         self
     }
 
-    /// Adds a message as it came where that is JSON in one line without controls; else as a text.
+    /// Adds a message unchanged if it is JSON in one line without control characters; otherwise as
+    /// a text.
     pub fn payload(self, text: String, is_json: bool) -> Self {
         if is_json && !text.contains(|c: char| c < ' ') {
             self.raw("payload", text)
@@ -72,7 +73,7 @@ impl Line {
         let mut line = format!("{{\"time\":{:.6}", seconds(self.at));
         if let Some(zero) = unix_at_zero {
             let unix = zero.saturating_add(self.at.since(Instant::ZERO));
-            // Not by a float: it has no digits left for microseconds.
+            // A float does not have enough digits for microseconds.
             let _ = write!(line, ",\"unix\":{}.{:06}", unix.as_secs(), unix.subsec_micros());
         }
         for (key, field) in &self.fields {
@@ -87,13 +88,13 @@ impl Line {
     }
 }
 
-/// JSON whose texts have no character that would act on a terminal: those that JSON leaves as they
-/// are stand there as escapes. Nothing but a text has any of them.
+/// Escapes all characters that would act on a terminal in the texts of JSON. Only texts can contain
+/// them.
 pub fn safe_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for c in json.chars() {
         if is_unsafe(c) {
-            // All of them have at most four digits.
+            // Each of them has at most four digits.
             let _ = write!(safe, "\\u{:04x}", u32::from(c));
         } else {
             safe.push(c);
@@ -106,14 +107,14 @@ pub fn safe_json(json: &str) -> String {
 #[derive(Debug)]
 pub struct Printer {
     json: bool,
-    /// The Unix time of the start, for lines that say when by everybody's clock.
+    /// The Unix time of the start, for lines with the time of day.
     unix_at_zero: Option<Duration>,
-    /// The time of day beside the seconds, by a clock that may be set meanwhile.
+    /// Prints the time of day in addition to the seconds, by a clock that may be set meanwhile.
     dated: bool,
 }
 
 impl Printer {
-    /// Lines for programs, or for people.
+    /// Selects the form for programs or for people.
     pub fn new(json: bool) -> Self {
         Self { json, unix_at_zero: None, dated: false }
     }
@@ -123,12 +124,13 @@ impl Printer {
         Self { unix_at_zero: Some(at_zero), ..self }
     }
 
-    /// For what runs for long: the time of day beside the seconds since the start.
+    /// For programs that run long: prints the time of day in addition to the seconds since the
+    /// start.
     pub fn dated(self) -> Self {
         Self { dated: true, ..self }
     }
 
-    /// Whether its lines are JSON.
+    /// Whether the lines are JSON.
     pub fn is_json(&self) -> bool {
         self.json
     }
@@ -143,7 +145,7 @@ impl Printer {
         out(&self.text(line));
     }
 
-    /// The line as it is written.
+    /// The formatted line.
     pub fn text(&self, line: &Line) -> String {
         let day = self.dated.then(Clock::unix_time).flatten();
         match (self.json, day) {
@@ -165,7 +167,8 @@ fn seconds(at: Instant) -> f64 {
     at.since(Instant::ZERO).as_secs_f64()
 }
 
-/// A peer's text without what would move a terminal's cursor or the order of what is read.
+/// Removes from a peer's text the characters that move a terminal's cursor or change the reading
+/// order.
 pub fn clean(text: &str) -> String {
     text.chars().map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! What led to a failure is kept for `ota replay`.
+//! Keeps the inputs before a failure for `ota replay`.
 
 use tokio::task::spawn_blocking;
 
@@ -6,11 +6,11 @@ use super::life::Device;
 use super::warn;
 use crate::print::Line;
 
-/// Bytes of the latest inputs that a life keeps.
+/// The size of the ring of recorded inputs in bytes.
 pub(super) const RECORDER: usize = 256 * 1024;
 
 impl Device<'_> {
-    /// Writes what there is into the data folder, and says where.
+    /// Writes the recording into the data folder, and reports the path.
     pub(super) async fn record(&self) {
         let Some(bytes) = self.driver.recording() else { return };
         let recordings = self.recordings.clone();

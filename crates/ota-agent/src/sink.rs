@@ -1,8 +1,8 @@
-//! The way of a line to standard output and standard error.
+//! Writes lines to standard output and standard error.
 //!
-//! A reader may be slow, or have stopped reading: a pipe is full then, or a terminal is held. A
-//! program whose loop must turn calls [`detach`]: from then on a thread writes, and lines for which
-//! there is no room are dropped and counted.
+//! A slow or stopped reader fills the pipe or holds the terminal. A program whose loop must keep
+//! running calls [`detach`]: from then on a thread writes, and lines that do not fit into the queue
+//! are dropped and counted.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
@@ -11,14 +11,14 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-/// Lines that wait for a reader. More than any burst has.
+/// The length of the queue, more than any burst needs.
 const WAITING: usize = 512;
 
-/// How long the end of the program waits for a reader.
+/// How long the program waits for a reader when it ends.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Whether a character would act on a terminal, or on the order in which a text is read, in place
-/// of being seen: C0, C1, DEL, the marks of direction and the separators of lines.
+/// Whether a character acts on a terminal or changes the reading order: C0, C1, DEL, direction
+/// marks and line separators.
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -27,7 +27,7 @@ pub fn is_unsafe(c: char) -> bool {
         )
 }
 
-/// Writes a line to standard output. Nobody may be reading any more: `ota … | head` is no error.
+/// Writes a line to standard output. A closed pipe, as in `ota … | head`, is not an error.
 pub fn out(line: &str) {
     match DETACHED.get() {
         Some(detached) => detached.out.put(Item::Out(line.to_owned())),
@@ -35,7 +35,7 @@ pub fn out(line: &str) {
     }
 }
 
-/// Writes a line to standard error, whose reader may be gone, too.
+/// Writes a line to standard error. A closed pipe is not an error.
 pub fn err(line: &str) {
     match DETACHED.get() {
         Some(detached) => {
@@ -46,20 +46,19 @@ pub fn err(line: &str) {
     }
 }
 
-/// Draws this below the lines until another call; only where [`has_bar`] says so.
+/// Draws this below the lines until the next call; only if [`has_bar`] is true.
 pub fn bar(text: Option<String>) {
     if let Some(detached) = DETACHED.get().filter(|detached| detached.terminal) {
         detached.out.put(Item::Bar(text));
     }
 }
 
-/// Whether a bar can be drawn: both streams are detached, and a terminal.
+/// Whether a bar can be drawn: both streams are detached and are terminals.
 pub fn has_bar() -> bool {
     DETACHED.get().is_some_and(|detached| detached.terminal)
 }
 
-/// From now on no line holds the caller up. `json`: what is said of lines that were dropped is an
-/// object, too.
+/// From now on no line delays the caller. `json`: the notice about dropped lines is an object too.
 pub fn detach(json: bool) {
     DETACHED.get_or_init(|| {
         let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
@@ -67,7 +66,7 @@ pub fn detach(json: bool) {
             true => format!("{{\"event\":\"lost\",\"count\":{lost}}}"),
             false => format!("({lost} lines were dropped: nobody read them)"),
         };
-        // On one terminal both go one way, so that they do not meet in the bar.
+        // On one terminal both streams use one queue, so that they do not overwrite the bar.
         let err = (!terminal).then(|| {
             Way::open(Box::new(|lost| format!("({lost} lines were dropped: nobody read them)")))
         });
@@ -75,13 +74,13 @@ pub fn detach(json: bool) {
     });
 }
 
-/// Waits a moment until what was said is written: before the end, or before another program.
+/// Waits briefly until all lines are written: before the end, or before another program starts.
 pub fn flush() {
     let Some(detached) = DETACHED.get() else { return };
     bar(None);
     for way in [Some(&detached.out), detached.err.as_ref()].into_iter().flatten() {
         let (done, written) = sync_channel(1);
-        // A reader that is gone is not waited for.
+        // There is no reader to wait for.
         if way.lines.try_send((Item::Done(done), 0)).is_ok() {
             let _ = written.recv_timeout(PATIENCE);
         }
@@ -92,7 +91,7 @@ static DETACHED: OnceLock<Detached> = OnceLock::new();
 
 struct Detached {
     out: Way,
-    /// `None`: as `out`.
+    /// `None`: the same as `out`.
     err: Option<Way>,
     terminal: bool,
 }
@@ -104,7 +103,7 @@ enum Item {
     Done(SyncSender<()>),
 }
 
-/// A thread that writes. Each item comes with the number of lines that were dropped before it.
+/// A thread that writes. Each item has the number of lines that were dropped before it.
 struct Way {
     lines: SyncSender<(Item, u64)>,
     lost: AtomicU64,
@@ -113,7 +112,7 @@ struct Way {
 impl Way {
     fn open(notice: Box<dyn Fn(u64) -> String + Send>) -> Self {
         let (lines, waiting) = sync_channel(WAITING);
-        // Without a thread nothing is written, and the update goes on.
+        // Without a thread nothing is written, but updates continue.
         let _ = thread::Builder::new().name("print".into()).spawn(move || write(&waiting, &notice));
         Self { lines, lost: AtomicU64::new(0) }
     }
@@ -169,8 +168,8 @@ fn write_err(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// In place of the terminal's last line. What is wider than the terminal is cut by it: a line that
-/// goes on in the next one could not be replaced any more.
+/// Replaces the terminal's last line. The terminal truncates a longer text, because a line that
+/// wraps could not be replaced.
 fn draw(text: &str) {
     let mut out = io::stdout().lock();
     let _ = write!(out, "\r\x1b[K\x1b[?7l{text}\x1b[?7h").and_then(|()| out.flush());
