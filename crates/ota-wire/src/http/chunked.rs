@@ -1,11 +1,11 @@
-//! Chunked framing, one byte at a time and nothing stored (RFC 9112 §7.1).
+//! Decodes chunked framing one byte at a time, without storing any (RFC 9112 §7.1).
 
 use super::{HttpError, Limits};
 
-/// Hexadecimal digits of a 64-bit number.
+/// The longest chunk size in hexadecimal digits: 64 bits.
 const DIGITS: u8 = 16;
 
-/// Where in a chunked body the reader stands.
+/// The position of the reader in a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Chunked {
@@ -21,7 +21,7 @@ pub(super) struct Chunked {
 enum At {
     /// In the digits of a size.
     Size { size: u64, digits: u8 },
-    /// In the blanks behind a size.
+    /// In the blanks after a size.
     Blank { size: u64 },
     /// In an extension.
     Extension { size: u64 },
@@ -29,9 +29,9 @@ enum At {
     SizeLf { size: u64 },
     /// In data; bytes to come, never 0.
     Data(u64),
-    /// At the CR behind data.
+    /// At the CR after data.
     DataCr,
-    /// At the LF behind data.
+    /// At the LF after data.
     DataLf,
     /// At the first byte of a trailer line.
     LineStart,
@@ -41,7 +41,7 @@ enum At {
     LineLf,
     /// At the last LF.
     LastLf,
-    /// Behind all of it.
+    /// After the body.
     End,
 }
 
@@ -49,7 +49,7 @@ enum At {
 pub(super) enum Step {
     /// More bytes are needed.
     More,
-    /// So many bytes of data.
+    /// This many bytes of data.
     Data(u64),
     /// Nothing: the body is complete.
     End,
@@ -64,7 +64,7 @@ impl Chunked {
         }
     }
 
-    /// Reads framing up to the next data, and says how many bytes that was.
+    /// Reads framing up to the next data, and returns its length in bytes.
     pub(super) fn advance(&mut self, rx: &[u8]) -> Result<(usize, Step), HttpError> {
         let mut rest = rx.iter();
         let step = loop {
@@ -79,7 +79,7 @@ impl Chunked {
         Ok((rx.len().saturating_sub(rest.len()), step))
     }
 
-    /// Takes data; `None`, and nothing happens, when there is less.
+    /// Takes data; returns `None`, without effect, if there is less.
     pub(super) fn take(&mut self, count: u64) -> Option<()> {
         let left = if let At::Data(left) = self.at { left } else { 0 };
         let rest = left.checked_sub(count)?;
@@ -118,7 +118,7 @@ impl Chunked {
             (At::LineLf, b'\n') => Ok(At::LineStart),
             (At::LastLf, b'\n') => Ok(At::End),
             (At::LineStart | At::Line | At::LineLf | At::LastLf, _) => Err(HttpError::Trailer),
-            // `advance` stops before these.
+            // `advance` returns before these states.
             (At::Data(_) | At::End, _) => Ok(self.at),
         }
     }

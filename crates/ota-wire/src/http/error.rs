@@ -1,27 +1,29 @@
-//! What can be wrong with a request or an answer.
+//! Errors of requests and answers.
 
 use core::fmt;
 
 use ota_proto::TransportError;
 
-/// The peer's fault: why an answer is of no use. The connection must be closed.
+/// The peer's fault: the answer is unusable. Close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum HttpError {
-    /// It does not begin like an HTTP/1.0 or 1.1 answer.
+    /// The answer does not begin like HTTP/1.0 or 1.1.
     NotHttp,
-    /// A malformed header: a bad byte, no name, a CR without LF, a line that matters folded.
+    /// A malformed header: an invalid byte, an empty name, a CR without LF, or folding in a line
+    /// that matters.
     Header,
     /// The head, or a line of it that matters, is longer than the limit.
     HeadTooLong,
     /// More interim answers than the limit.
     Informational,
-    /// The peer switches to a protocol that nobody asked for (101).
+    /// The peer switches to another protocol without a request for it (101).
     Upgraded,
-    /// `Content-Length` is no number below 2^64, or there are two different ones.
+    /// `Content-Length` is not a number below 2^64, or occurs with two different values.
     Length,
-    /// `Content-Length` and `Transfer-Encoding` together: nobody can say where the body ends.
+    /// The answer has both `Content-Length` and `Transfer-Encoding`, so the end of the body is
+    /// ambiguous.
     Ambiguous,
     /// A transfer coding other than one `chunked`, or any at all in HTTP/1.0.
     TransferCoding,
@@ -29,7 +31,7 @@ pub enum HttpError {
     ContentRange,
     /// A header that may occur once has two different values.
     Repeated,
-    /// `Location` has a control.
+    /// `Location` has a control character.
     Location,
     /// A chunk size is malformed or has more than 16 digits.
     ChunkSize,
@@ -75,17 +77,17 @@ impl From<HttpError> for TransportError {
     }
 }
 
-/// Why a URL cannot be requested as it stands: the fault of who made the URL.
+/// The caller's fault: the URL cannot be used in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The host is empty or has bytes that no host name or address has.
+    /// The host is empty or has bytes that are invalid in a host name or address.
     Host,
     /// The target does not begin with `/` or `?`, or has a fragment, a control, a blank or a byte
     /// outside ASCII.
     Target,
-    /// A user name, and the crate is built without `url-user`.
+    /// The URL has a user name, but the crate is built without `url-user`.
     User,
     /// The request would be longer than [`super::Limits::request`] bytes.
     TooLong,

@@ -1,28 +1,28 @@
-//! What a recording has to know of an answer.
+//! Tells a recorder which bytes of an answer it must keep.
 
 use super::{Fetch, Found, Phase};
 
-/// What received bytes are to a [`Fetch`].
+/// How a [`Fetch`] uses received bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Framed {
-    /// So many at the front steer it; of the others only the number counts.
+    /// This many bytes at the front affect the state; of the others only the number does.
     pub(crate) len: usize,
-    /// They are of a head.
+    /// They belong to a head.
     pub(crate) is_head: bool,
-    /// They begin inside a line that is passed over.
+    /// They begin inside a skipped line.
     pub(crate) is_passing: bool,
     /// They begin inside its name.
     pub(crate) is_name: bool,
 }
 
 impl Fetch {
-    /// How many of the bytes that come next are framing.
+    /// Returns how many of the next bytes are framing.
     pub(crate) fn framing(&self, rx: &[u8]) -> Framed {
         let is_head = matches!(self.phase, Phase::Head(_));
         let is_passing = matches!(&self.phase, Phase::Head(head) if head.is_passing());
         let is_name = matches!(&self.phase, Phase::Head(head) if head.is_name());
         let len = match self.clone().handle_received(rx) {
-            // Half a head may yet be an error, and is looked at again.
+            // An incomplete head may still be an error and is read again.
             Ok(received) if is_head && received.found == Found::Nothing => rx.len(),
             Ok(received) => received.consumed,
             Err(_) => self.first_bad(rx),
@@ -30,7 +30,7 @@ impl Fetch {
         Framed { len, is_head, is_passing, is_name }
     }
 
-    /// How many bytes it takes to see the fault in them.
+    /// The number of bytes that show the error in them.
     fn first_bad(&self, rx: &[u8]) -> usize {
         let (mut good, mut bad) = (0, rx.len());
         while good < bad {

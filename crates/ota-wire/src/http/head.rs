@@ -1,5 +1,5 @@
-//! The response head, line by line: a line that matters is read where it stands, any other is
-//! passed over and stored nowhere. What follows the head is decided here, too.
+//! Parses the response head line by line. A line that matters is parsed in place; other lines are
+//! skipped and never stored. This module also decides what follows the head.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,7 +10,7 @@ use ota_proto::{Coding, ContentRange, Media, ResponseHead, number, same_word};
 
 use super::{HttpError, Limits};
 
-/// The headers that matter; [`Head::add`] knows them by their places.
+/// The headers that matter; [`Head::add`] identifies them by their index.
 pub(crate) const KNOWN: [&str; 8] = [
     "content-encoding",
     "content-length",
@@ -22,43 +22,43 @@ pub(crate) const KNOWN: [&str; 8] = [
     "content-type",
 ];
 
-/// The place of the one that is only told on: however it is written, it refuses no answer.
+/// The index of the header that is only reported: no value of it makes an answer invalid.
 const MEDIA: usize = 7;
 
-/// Bytes of the longest of them.
+/// The length of the longest name in bytes.
 const LONGEST: usize = 17;
 
 /// What follows a head (RFC 9112 §6.3, for a GET).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// Another head: this one is interim.
+    /// Another head, because this one is interim.
     Interim,
-    /// So many bytes.
+    /// A body of this many bytes.
     Length(u64),
     Chunked,
-    /// Everything until the connection ends.
+    /// All bytes until the connection ends.
     Close,
 }
 
-/// A head on its way in.
+/// A head that is being received.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Head {
     /// Interim heads before it.
     pub(super) informational: u8,
     at: At,
-    /// Bytes of it that are done with.
+    /// The consumed bytes of it.
     len: usize,
     /// HTTP/1.0.
     old: bool,
-    /// The last line was passed over: so is one that continues it.
+    /// The last line was skipped, so its continuation lines are too.
     fold: bool,
     coded: bool,
     chunked: bool,
     pub(super) kept: Kept,
 }
 
-/// What is kept of a head.
+/// The parsed values.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Kept {
@@ -72,7 +72,7 @@ pub(super) struct Kept {
     media: Media,
 }
 
-/// Where in a head the reader stands.
+/// The position of the reader in a head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 enum At {
@@ -81,43 +81,43 @@ enum At {
     Start,
     /// At the first byte of a line.
     Line,
-    /// In the name of a line that is passed over.
+    /// In the name of a skipped line.
     Name,
-    /// In the rest of one.
+    /// In the rest of a skipped line.
     Value,
-    /// Behind its CR.
+    /// After its CR.
     Cr,
 }
 
-/// How far a line led.
+/// The result of reading a line.
 enum Step {
     /// More bytes are needed.
     More,
-    /// So many bytes are done with.
+    /// This many bytes are consumed.
     Used(usize),
-    /// So many, and the head ends with them.
+    /// This many bytes are consumed, and the head is complete.
     End(usize),
 }
 
 impl Head {
-    /// A head behind so many interim ones.
+    /// A head after this many interim ones.
     pub(super) fn new(informational: u8) -> Self {
         Self { informational, ..Self::default() }
     }
 
-    /// Inside a line that is passed over.
+    /// Whether the position is inside a skipped line.
     #[cfg(feature = "record")]
     pub(super) const fn is_passing(&self) -> bool {
         matches!(self.at, At::Name | At::Value | At::Cr)
     }
 
-    /// Inside the name of one.
+    /// Whether the position is inside the name of a skipped line.
     #[cfg(feature = "record")]
     pub(super) const fn is_name(&self) -> bool {
         matches!(self.at, At::Name)
     }
 
-    /// Reads as far as the bytes go, and says how many are done with; at the end of the head also
+    /// Reads the available bytes and returns how many were consumed; at the end of the head also
     /// what follows.
     pub(super) fn advance(
         &mut self,
@@ -147,14 +147,14 @@ impl Head {
         Ok((used, None))
     }
 
-    /// `HTTP/1.1 200`, and one byte behind it; the reason is passed over.
+    /// `HTTP/1.1 200` and one more byte; the reason phrase is skipped.
     fn start(&mut self, rest: &[u8]) -> Result<Step, HttpError> {
         const START: &[u8; 13] = b"HTTP/1.# ### ";
         for (at, (&byte, &wanted)) in rest.iter().zip(START).enumerate() {
             let good = match wanted {
                 b'#' if at == 7 => matches!(byte, b'0' | b'1'),
                 b'#' => byte.is_ascii_digit(),
-                // No reason, and no blank before it, is what some send.
+                // Some servers send neither a reason nor the blank before it.
                 _ if at == 12 => matches!(byte, b' ' | b'\r' | b'\n'),
                 _ => byte == wanted,
             };
@@ -176,13 +176,13 @@ impl Head {
         Ok(Step::Used(front.len()))
     }
 
-    /// The empty line, a line that matters, or the beginning of one that does not.
+    /// Reads the empty line, a line that matters, or the beginning of another one.
     fn line(&mut self, rest: &[u8], limits: &Limits) -> Result<Step, HttpError> {
         match rest {
             [] | [b'\r'] => return Ok(Step::More),
             [b'\n', ..] => return Ok(Step::End(1)),
             [b'\r', b'\n', ..] => return Ok(Step::End(2)),
-            // It goes on with the line before (RFC 9112 §5.2).
+            // A continuation of the line before (RFC 9112 §5.2).
             [b' ' | b'\t', ..] if self.fold => {
                 self.at = At::Value;
                 return Ok(Step::Used(1));
@@ -221,7 +221,7 @@ impl Head {
         Step::Used(used)
     }
 
-    /// Passes over a line, or as much of it as is there.
+    /// Skips a line, or the available part of it.
     fn pass(&mut self, rest: &[u8]) -> Result<Step, HttpError> {
         let mut at = self.at;
         for (&byte, used) in rest.iter().zip(1..) {
@@ -241,9 +241,9 @@ impl Head {
         Ok(Step::Used(rest.len()))
     }
 
-    /// The place in [`KNOWN`] of a header that means something in an answer of this status.
+    /// The index in [`KNOWN`] of a header that matters in an answer of this status.
     fn known(&self, name: &[u8]) -> Option<usize> {
-        // A call for each would cost more instructions than its copy costs flash.
+        // Separate calls would cost more instructions than the copies cost flash.
         let place = KNOWN.iter().position(|known| name.eq_ignore_ascii_case(known.as_bytes()))?;
         let matters = match (place, self.kept.status) {
             (_, 100..=199) => false,
@@ -262,7 +262,7 @@ impl Head {
                     kept.coding = kept.coding.max(Coding::of_label(label.trim_ascii()));
                 }
             }
-            // A list of equal numbers is what a proxy makes of repeated headers (RFC 9110 §8.6).
+            // Proxies join repeated headers into a list of equal numbers (RFC 9110 §8.6).
             1 => {
                 for part in value.split(|&byte| byte == b',') {
                     let length = number(part.trim_ascii()).ok_or(HttpError::Length)?;
@@ -275,9 +275,9 @@ impl Head {
             }
             3 => once(&mut kept.etag, Vec::from(value), HttpError::Repeated)?,
             4 => once(&mut kept.location, location(value, limits.line)?, HttpError::Repeated)?,
-            // A date is left out: there is no clock here.
+            // A date is ignored: there is no clock here.
             5 => kept.retry_after = kept.retry_after.max(seconds(value)),
-            // Two of them would be chunked twice, which nobody means.
+            // Two codings would mean a body that is chunked twice, which no server intends.
             6 => {
                 self.chunked = !self.coded && same_word(value, b"chunked");
                 self.coded = true;
@@ -298,7 +298,7 @@ impl Head {
         Ok(match (self.kept.status, length) {
             (100..=199, _) => Framing::Interim,
             (204 | 304, _) => {
-                // A length there is that of an answer which is not sent.
+                // A length there describes an answer that is not sent.
                 self.kept.content_length = None;
                 Framing::Length(0)
             }
@@ -324,14 +324,14 @@ impl Kept {
     }
 }
 
-/// Without the location: its query may be a credential.
+/// Hides the location: its query may be a credential.
 impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.head().fmt(f)
     }
 }
 
-/// A byte of a name (RFC 9110 §5.6.2).
+/// Whether this byte may be in a name (RFC 9110 §5.6.2).
 pub(crate) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -340,15 +340,15 @@ pub(crate) const fn is_token(byte: u8) -> bool {
         )
 }
 
-/// A byte of a value: no control but the tab.
+/// Whether this byte may be in a value: no control character except the tab.
 pub(crate) const fn is_text(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=0x7e | 0x80..)
 }
 
-/// A `Location` as the URL that is meant, of at most `most` bytes: blanks and bytes outside ASCII
-/// are escaped, as browsers do it.
+/// Returns the URL of a `Location`, of at most `most` bytes. Blanks and bytes outside ASCII are
+/// escaped, as browsers do it.
 fn location(value: &[u8], most: usize) -> Result<String, HttpError> {
-    // Exactly as much as is needed: growing by doubling would hold three times as much for a moment.
+    // Allocates the exact size: doubling would temporarily hold three times as much.
     let escaped = value.iter().filter(|&&byte| matches!(byte, b' ' | 0x80..)).count();
     let len = value.len().saturating_add(escaped.saturating_mul(2));
     if len > most {
@@ -375,7 +375,7 @@ fn hex(digit: u8) -> &'static str {
     "0123456789ABCDEF".get(at..=at).unwrap_or_default()
 }
 
-/// Keeps a value that may be repeated but not changed.
+/// Keeps a value that may be repeated but must not differ.
 fn once<T: PartialEq>(slot: &mut Option<T>, value: T, error: HttpError) -> Result<(), HttpError> {
     match slot {
         Some(old) if *old != value => return Err(error),
@@ -385,8 +385,8 @@ fn once<T: PartialEq>(slot: &mut Option<T>, value: T, error: HttpError) -> Resul
     Ok(())
 }
 
-/// `Retry-After` as a number. What is too large to count is as long as can be said: asking again
-/// at once would turn its meaning around.
+/// Parses `Retry-After` as a number. A number that is too large becomes the largest one: retrying
+/// at once would be the opposite of its meaning.
 fn seconds(value: &[u8]) -> Option<u32> {
     let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     is_number.then(|| number(value).and_then(|all| u32::try_from(all).ok()).unwrap_or(u32::MAX))

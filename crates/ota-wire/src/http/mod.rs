@@ -1,13 +1,13 @@
 //! One HTTP/1.1 range GET over one connection, without IO (rules 8, 9, 15 and 17 of
 //! docs/rules.md).
 //!
-//! [`Fetch`] writes the request and takes the framing off the answer. Of a head it keeps what
-//! matters, line by line; of a body it owns nothing: the caller keeps received bytes in its own
+//! [`Fetch`] writes the request and removes the framing of the answer. It parses a head line by
+//! line and keeps only the lines that matter. It stores no body: the caller keeps received bytes in its own
 //! buffer, offers them, and drops what was consumed. A piece of body is named as a span of that
 //! buffer, so firmware is never copied, and bytes that nobody wants yet simply stay where they are.
 //!
-//! What the answer *means* (ranges, redirects, a changed `ETag`) is decided by
-//! [`ota_proto::Updater`]; here is only what makes a message well formed.
+//! [`ota_proto::Updater`] decides what the answer *means* (ranges, redirects, a changed `ETag`).
+//! This module only checks that messages are well formed.
 //!
 //! ```
 //! use ota_proto::url::Url;
@@ -70,20 +70,19 @@ pub(crate) use self::{
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Limits {
-    /// Bytes of one response head, its last empty line included. Default 65,536.
+    /// Bytes of one response head, including its last empty line. Default 65,536.
     pub head: usize,
-    /// Bytes of one line of a head that matters (`Location`, `ETag`, what frames the body), its end
-    /// included. The caller's receive buffer must hold at least as many. Other lines are passed
-    /// over, however long. Default 1,024.
+    /// Bytes of one line of a head that matters (`Location`, `ETag`, framing headers), including
+    /// its end. The caller's receive buffer must hold at least as many. Other lines may be longer;
+    /// they are skipped. Default 1,024.
     pub line: usize,
-    /// Bytes of the request, which holds the URL. Default 2,048.
+    /// Bytes of the request, which contains the URL. Default 2,048.
     pub request: usize,
     /// Interim answers (1xx) before the answer. Default 8.
     pub informational: u8,
-    /// Bytes of chunk extensions, and of blanks behind chunk sizes, in a whole body. Default
-    /// 16,384.
+    /// Bytes of chunk extensions and of blanks after chunk sizes, in a whole body. Default 16,384.
     pub extensions: u32,
-    /// Bytes of the trailer section behind the last chunk. Default 4,096.
+    /// Bytes of the trailer section after the last chunk. Default 4,096.
     pub trailers: u32,
 }
 
@@ -101,18 +100,17 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// For a machine with memory to spare: lines of 16 KiB, and requests of 8 KiB, which hold a URL
-    /// of 4 KiB. The rest as by default.
+    /// Limits for a machine with more memory: lines of 16 KiB, and requests of 8 KiB, which hold a
+    /// URL of 4 KiB. The others keep their defaults.
     #[must_use]
     pub fn large() -> Self {
         Self { line: 16 * 1024, request: 8 * 1024, ..Self::default() }
     }
 }
 
-/// One GET: its request on the way out and the framing of its answer. Heap: the request, at most
-/// [`Limits::request`] bytes, given back when all of it is sent; then `ETag` and `Location` of the
-/// answer, at most [`Limits::line`] bytes each, given back with the first look at what is behind
-/// the head.
+/// One GET: sends its request and parses the framing of its answer. It allocates the request, at
+/// most [`Limits::request`] bytes, and frees it once it is sent; then `ETag` and `Location` of the
+/// answer, at most [`Limits::line`] bytes each, and frees them with the first call after the head.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Fetch {
@@ -120,10 +118,10 @@ pub struct Fetch {
     sent: usize,
     limits: Limits,
     phase: Phase,
-    /// Of the head that was found last.
+    /// The values of the last head.
     kept: Kept,
-    /// Bytes of body named by the last [`Found::Body`] and not taken yet; never more than the
-    /// phase has to come, so 0 where no body is.
+    /// Bytes of body in the last [`Found::Body`] that were not taken yet; never more than the phase
+    /// has left, so 0 outside a body.
     offered: usize,
 }
 
@@ -131,10 +129,10 @@ pub struct Fetch {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Received<'a> {
-    /// Bytes of framing at the front of the buffer that are done with. The caller drops them
-    /// whatever was found. A piece of body begins right behind them and is *not* counted.
+    /// Bytes of framing at the front of the buffer that are consumed. The caller drops them,
+    /// whatever was found. A piece of body begins right after them and is *not* counted.
     pub consumed: usize,
-    /// What comes behind them.
+    /// What follows them.
     pub found: Found<'a>,
 }
 
@@ -143,14 +141,13 @@ pub struct Received<'a> {
 pub enum Found<'a> {
     /// Nothing yet: more bytes are needed.
     Nothing,
-    /// The head of the answer. It comes once, before any body, and is among the consumed bytes;
-    /// it borrows the [`Fetch`].
+    /// The head of the answer. It is reported once, before any body, and is part of the consumed
+    /// bytes; it borrows the [`Fetch`].
     Head(ResponseHead<'a>),
-    /// Body: this span of the given buffer, never empty. Report with
-    /// [`Fetch::handle_body_taken`] how much of it was used, drop as much, and offer the rest
-    /// again.
+    /// Body: this span of the given buffer, never empty. Report the number of used bytes with
+    /// [`Fetch::handle_body_taken`], drop them, and offer the rest again.
     Body(Range<usize>),
-    /// The answer is complete. Bytes behind it belong to no answer; close the connection.
+    /// The answer is complete. Bytes after it do not belong to an answer; close the connection.
     End,
 }
 
@@ -158,10 +155,10 @@ pub enum Found<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Closed {
-    /// The answer is whole.
+    /// The answer is complete.
     Complete,
-    /// It ends in the middle: a head without its end, a body shorter than announced, or body that
-    /// was offered and not taken.
+    /// The answer is incomplete: a head without its end, a body shorter than announced, or body
+    /// that was offered and not taken.
     Short,
 }
 
@@ -176,26 +173,26 @@ enum Phase {
     Chunked(Chunked),
     /// A body that ends with the connection.
     Close,
-    /// All of it was seen.
+    /// The answer is complete.
     Done,
 }
 
 impl Fetch {
-    /// A GET of this URL from this byte on (no `Range` header when 0).
+    /// Makes a GET of this URL from this byte on (without a `Range` header if 0).
     ///
     /// # Errors
-    /// [`RequestError`] when the URL cannot be put into a request as it stands. Nothing is
-    /// escaped or mended: the query is a signature.
+    /// [`RequestError`] if the URL cannot be used in a request. It is never escaped or repaired:
+    /// the query is a signature.
     pub fn new(url: &Url<'_>, from: u64, limits: Limits) -> Result<Self, RequestError> {
         Self::with_user(url, None, from, limits, false)
     }
 
-    /// As [`Fetch::new`], with `Authorization: Basic` of a URL's user and password, as
-    /// [`Url::parse_with_user`] hands them out, and, if `fresh`, past all caches on the way:
-    /// `Cache-Control: no-cache`.
+    /// Like [`Fetch::new`], with `Authorization: Basic` for a URL's user and password, as
+    /// [`Url::parse_with_user`] returns them, and with `Cache-Control: no-cache` if `fresh`, to
+    /// bypass caches.
     ///
     /// # Errors
-    /// As [`Fetch::new`]; [`RequestError::User`] without the feature `url-user`.
+    /// Like [`Fetch::new`]; [`RequestError::User`] without the feature `url-user`.
     pub fn with_user(
         url: &Url<'_>,
         user: Option<&str>,
@@ -208,16 +205,16 @@ impl Fetch {
         Ok(Self { request, sent: 0, limits, phase, kept: Kept::default(), offered: 0 })
     }
 
-    /// The bytes of the request that are still to be sent; empty when all are.
+    /// Returns the bytes of the request that are still to be sent; empty once all are.
     #[must_use]
     pub fn transmit(&self) -> &[u8] {
         self.request.get(self.sent..).unwrap_or_default()
     }
 
-    /// So many bytes of [`Self::transmit`] were sent.
+    /// Reports that this many bytes of [`Self::transmit`] were sent.
     ///
     /// # Errors
-    /// [`Misuse`] when there are not so many; nothing happens then.
+    /// [`Misuse`], without effect, if there are fewer.
     pub fn handle_sent(&mut self, count: usize) -> Result<(), Misuse> {
         let left = self.transmit().len();
         if count > left {
@@ -225,22 +222,22 @@ impl Fetch {
         }
         self.sent = self.sent.saturating_add(count);
         if count == left {
-            // It holds a credential and is of no more use.
+            // The request holds a credential and is no longer needed.
             self.request = Vec::new();
             self.sent = 0;
         }
         Ok(())
     }
 
-    /// Looks at received bytes: everything that was received and not yet consumed or taken, in
-    /// one piece. To be called again with what is left after each answer until
-    /// [`Found::Nothing`] or [`Found::End`]; the end may be found in an empty buffer.
+    /// Parses received bytes: everything that was received and not yet consumed or taken, in one
+    /// piece. Call it again with the rest after each answer until [`Found::Nothing`] or
+    /// [`Found::End`]; it may find the end in an empty buffer.
     ///
     /// An answer before the request is sent in full is legal.
     ///
     /// # Errors
-    /// [`HttpError`], always the peer's fault. The state is unchanged and the connection of no
-    /// more use.
+    /// [`HttpError`], always the peer's fault. The state is unchanged and the connection is
+    /// unusable.
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
     pub fn handle_received(&mut self, rx: &[u8]) -> Result<Received<'_>, HttpError> {
@@ -276,11 +273,11 @@ impl Fetch {
         }
     }
 
-    /// So many bytes from the front of the last [`Found::Body`] were taken; 0 is legal, and so is
-    /// to tell it in several parts.
+    /// Reports that this many bytes from the front of the last [`Found::Body`] were taken. 0 is
+    /// legal, and several calls may report parts.
     ///
     /// # Errors
-    /// [`Misuse`] when fewer were offered; nothing happens then.
+    /// [`Misuse`], without effect, if fewer were offered.
     pub fn handle_body_taken(&mut self, count: usize) -> Result<(), Misuse> {
         let offered = self.offered.checked_sub(count).ok_or(Misuse)?;
         let taken = u64::try_from(count).map_err(|_| Misuse)?;
@@ -297,9 +294,9 @@ impl Fetch {
         Ok(())
     }
 
-    /// The peer closed the connection and all that it sent before was offered. Over TLS that means
-    /// a `close_notify`: a connection that was merely cut may hide a shortened body, and is to be
-    /// treated as [`Closed::Short`] without asking here.
+    /// The peer closed the connection, and all bytes that it sent before were offered. Over TLS
+    /// this requires a `close_notify`: a connection without it may hide a truncated body; treat it
+    /// as [`Closed::Short`] without calling this.
     pub fn handle_closed(&mut self) -> Closed {
         match self.phase {
             Phase::Done => Closed::Complete,
@@ -341,7 +338,7 @@ impl Fetch {
         }
     }
 
-    /// Drops what was kept of the head, once it was handed out.
+    /// Frees the values of the head once they were returned.
     // Its copies would cost flash.
     #[inline(never)]
     fn forget_head(&mut self) {
@@ -361,7 +358,7 @@ impl Fetch {
     }
 }
 
-/// Without the request: it holds the URL, and its query is a credential.
+/// Hides the request: it contains the URL, whose query is a credential.
 impl fmt::Debug for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fetch")

@@ -1,4 +1,4 @@
-//! The request, as bytes.
+//! Writes the request.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,7 +8,7 @@ use ota_proto::url::{Url, is_v6};
 
 use super::RequestError;
 
-/// The `User-Agent` that is sent.
+/// The value of `User-Agent`.
 pub const USER_AGENT: &str = concat!("ota-wire/", env!("CARGO_PKG_VERSION"));
 
 pub(super) fn encode(
@@ -29,7 +29,7 @@ pub(super) fn encode(
         Some(b'/') => "",
         Some(_) => return Err(RequestError::Target),
     };
-    // Whatever could end the request line or begin another header is outside this range.
+    // Excludes all bytes that could end the request line or begin another header.
     if !url.target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(RequestError::Target);
     }
@@ -39,15 +39,15 @@ pub(super) fn encode(
     if len > max {
         return Err(RequestError::TooLong);
     }
-    // Exactly as much as is needed: growing by doubling would hold twice the bound.
+    // Allocates the exact size: doubling would temporarily hold twice the bound.
     let mut out = Vec::with_capacity(len);
     let mut put = |part: &str| out.extend_from_slice(part.as_bytes());
     write_to(&mut put, url, basic.as_deref(), (from, caches), v6, slash);
     Ok(out)
 }
 
-/// User and password in the form of `Authorization: Basic` (RFC 7617): without a colon the password
-/// is empty.
+/// Formats user and password for `Authorization: Basic` (RFC 7617): without a colon the password is
+/// empty.
 #[cfg(feature = "url-user")]
 fn basic(user: &str) -> Result<String, RequestError> {
     use base64ct::Encoding as _;
@@ -80,7 +80,8 @@ fn is_host(host: &str, v6: bool) -> bool {
     !host.is_empty() && host.bytes().all(fits)
 }
 
-/// The request in parts, without `core::fmt`: it is called twice, and its copies would cost flash.
+/// Writes the parts of the request without `core::fmt`, whose copies for two callers would cost
+/// flash.
 #[inline(never)]
 fn write_to(
     put: &mut dyn FnMut(&str),

@@ -1,4 +1,4 @@
-//! What the caller decides once.
+//! The configuration of a session.
 
 use alloc::string::String;
 use core::fmt;
@@ -13,22 +13,22 @@ use super::packet::{Connect, Request};
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Config {
-    /// Who connects.
+    /// The login.
     pub login: Login,
-    /// Bounds of memory.
+    /// Memory limits.
     pub limits: Limits,
-    /// All times.
+    /// Time-outs and intervals.
     pub timing: Timing,
 }
 
 impl Config {
-    /// The defaults for this login.
+    /// Returns the defaults for this login.
     #[must_use]
     pub fn new(login: Login) -> Self {
         Self { login, limits: Limits::default(), timing: Timing::default() }
     }
 
-    /// Checks everything that could make a session impossible.
+    /// Rejects values that would make a session impossible.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let Limits { packet, tx, ota_tx, window, ota_window, tries, inbound, .. } = self.limits;
         let control = self.limits.control();
@@ -66,7 +66,7 @@ pub struct Login {
 }
 
 impl Login {
-    /// A login with user name and password.
+    /// Makes a login with user name and password.
     #[must_use]
     pub fn new(client_id: String, user_name: String, password: String) -> Self {
         Self { client_id, user_name: Some(user_name), password: Some(Secret(password)) }
@@ -110,30 +110,29 @@ impl defmt::Format for Secret {
     }
 }
 
-/// Bounds of memory. Nothing else in a session grows.
+/// Memory limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Limits {
-    /// Longest packet taken, in bytes, with its header; longer messages are skipped. The
-    /// caller's receive buffer must hold as much. At least 128. Default 4,096.
+    /// Longest accepted packet in bytes, with its header; longer messages are skipped. The caller's
+    /// receive buffer must hold as much. At least 128. Default 4,096.
     pub packet: usize,
-    /// Bytes waiting to be handed over to the transport. Default 4,096.
+    /// Bytes that wait for the transport. Default 4,096.
     pub tx: usize,
-    /// How many of `tx` only OTA packets may use: at least the longest report of a device, which
-    /// is its topic and 265 bytes. Default 1,024.
+    /// The part of `tx` that only OTA packets may use: at least the longest report of a device,
+    /// which is its topic and 265 bytes. Default 1,024.
     pub ota_tx: usize,
     /// Publications whose completion was not polled yet. Default 8.
     pub window: usize,
-    /// How many of `window` only OTA publications may use. At least 1. Default 2.
+    /// The part of `window` that only OTA publications may use. At least 1. Default 2.
     pub ota_window: usize,
-    /// Bytes of application messages of QoS 1 that are kept across connections, until they are
+    /// Bytes of application messages of QoS 1 that are kept across connections until they are
     /// acknowledged or given up. Default 3,584.
     pub kept: usize,
-    /// Sessions in which a kept message is handed over before it is given up. At least 1.
-    /// Default 5.
+    /// Sessions that send a kept message before it is given up. At least 1. Default 5.
     pub tries: u8,
-    /// Inbound messages of QoS 1 whose acknowledgement has not left yet. Default 8.
+    /// Inbound messages of QoS 1 whose acknowledgement was not sent yet. Default 8.
     pub inbound: usize,
     /// Subscriptions. Default 16.
     pub subscriptions: usize,
@@ -162,7 +161,7 @@ impl Limits {
     }
 }
 
-/// All times of a session.
+/// Time-outs and intervals of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -172,19 +171,19 @@ pub struct Timing {
     pub keep_alive: Micros,
     /// From the connection to CONNACK. Default 10 s.
     pub connack: Micros,
-    /// From SUBSCRIBE or UNSUBSCRIBE handed over to its answer. Default 10 s.
+    /// From sending SUBSCRIBE or UNSUBSCRIBE to its answer. Default 10 s.
     pub suback: Micros,
-    /// From PUBLISH of QoS 1 handed over to PUBACK. Default 10 s.
+    /// From sending PUBLISH of QoS 1 to PUBACK. Default 10 s.
     pub puback: Micros,
-    /// From PINGREQ handed over to PINGRESP. Default 10 s.
+    /// From sending PINGREQ to PINGRESP. Default 10 s.
     pub pingresp: Micros,
-    /// How long the transport may take no byte of what waits for it. Default 10 s.
+    /// How long the transport may accept no byte although some wait. Default 10 s.
     pub write: Micros,
-    /// How long the application may leave [`Limits::inbound`] messages without acknowledgement,
-    /// which stops all reading. Default 60 s.
+    /// How long the application may leave [`Limits::inbound`] messages unacknowledged, which stops
+    /// all reading. Default 60 s.
     pub blocked: Micros,
-    /// From a refused subscription that does not end the session to the next SUBSCRIBE of it.
-    /// Default 60 s.
+    /// From a refused subscription that does not end the session to the next SUBSCRIBE. Default 60
+    /// s.
     pub resubscribe: Micros,
 }
 
@@ -217,10 +216,10 @@ impl Timing {
 pub enum ConfigError {
     /// The login is empty, too long for [`Limits::tx`], or has a password without a user name.
     Login,
-    /// `packet` is below 128 bytes, `tx` leaves nothing beside what is reserved, or a bound of a
-    /// store's answers is 0.
+    /// `packet` is below 128 bytes, `tx` leaves nothing besides its reserved part, or a limit on
+    /// the firmware server's answers is 0.
     Bytes,
-    /// `window` leaves nothing beside `ota_window`, or `ota_window`, `inbound` or `tries` is 0.
+    /// `window` leaves nothing besides `ota_window`, or `ota_window`, `inbound` or `tries` is 0.
     Window,
     /// The keep-alive is not 1 to 65,535 whole seconds.
     KeepAlive,

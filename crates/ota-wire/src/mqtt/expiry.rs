@@ -1,13 +1,13 @@
-//! When the login of a connection lapses.
+//! Computes when the login of a connection expires.
 
 use core::time::Duration;
 
-/// Decides at each connect until when its login holds: a password that is seen once, on a link
-/// without TLS, is worth no more than that.
+/// Sets the expiry of the login at each connect, so that a password seen on a link without TLS is
+/// useful only for a limited time.
 ///
-/// By a clock that is set, a login holds for a day. Without one, and once after a login was
-/// refused, it holds for ever: the clock may be behind the cloud's, which takes such a login for
-/// lapsed, and the device gets in all the same.
+/// With a set clock, a login is valid for one day. Without one, and once after a refused login, it
+/// does not expire: the device's clock may be behind the cloud's, which would treat the login as
+/// expired. The device can then still log in.
 ///
 /// ```
 /// use core::time::Duration;
@@ -23,23 +23,23 @@ use core::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Expiry {
     ahead: Duration,
-    /// The last one was far away.
+    /// The last login did not expire.
     far: bool,
     refused: bool,
 }
 
 impl Expiry {
-    /// 2100-01-01 in Unix seconds: no clock says so.
+    /// 2100-01-01 in Unix seconds, later than any real clock.
     pub const FAR: u64 = 4_102_444_800;
 
-    /// Logins that hold for so long.
+    /// Makes logins that are valid for this long.
     #[must_use]
     pub const fn new(ahead: Duration) -> Self {
         Self { ahead, far: false, refused: false }
     }
 
-    /// Until when the login of the connection that is made now holds, in Unix seconds. `unix`: the
-    /// time of day, by a clock that is set.
+    /// Returns the expiry of the login for the connection that starts now, in Unix seconds. `unix`
+    /// is the time of day, if the clock is set.
     pub fn next(&mut self, unix: Option<u64>) -> u64 {
         let refused = core::mem::take(&mut self.refused);
         let near = unix.filter(|_| !refused);
@@ -48,7 +48,8 @@ impl Expiry {
         near.unwrap_or(Self::FAR)
     }
 
-    /// The cloud refused the last login. When that one held for ever, its expiry was not why.
+    /// Reports that the cloud refused the last login. If that one did not expire, its expiry was
+    /// not the reason.
     pub fn refused(&mut self) {
         self.refused = !self.far;
     }

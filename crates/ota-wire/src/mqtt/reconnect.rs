@@ -1,26 +1,27 @@
-//! When the next connection may be opened (rule 10 of docs/rules.md).
+//! Decides when the next connection may be opened (rule 10 of docs/rules.md).
 
 use ota_proto::{Instant, Micros, Rng};
 
-/// The numbers of [`Reconnect`].
+/// The intervals of [`Reconnect`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ReconnectConfig {
-    /// Least time between two CONNECTs: the platform's limit (docs/protocol.md, Connection).
+    /// Minimum interval between two CONNECTs: the platform's limit (docs/protocol.md, Connection).
     /// Default 5 s.
     pub floor: Micros,
-    /// The jitter's range after the first failure; it doubles with each further one. Default 5 s.
+    /// Range of the jitter after the first failure; it doubles with each further one. Default 5 s.
     pub base: Micros,
     /// Longest wait. Default 5 min.
     pub cap: Micros,
     /// Longest wait while an update is open. Default 30 s.
     pub cap_open: Micros,
-    /// A session of this length forgets the failures before it. Default 60 s.
+    /// A session of this length resets the count of failures. Default 60 s.
     pub stable: Micros,
-    /// The first connection after boot comes within this time. Default 5 s.
+    /// The first connection after boot starts within this time. Default 5 s.
     pub spread: Micros,
-    /// Three sessions that the peer ended within this time are told ([`Attempt::kicked`]). Default 60 s.
+    /// Three sessions that the peer ended within this time are reported ([`Attempt::kicked`]).
+    /// Default 60 s.
     pub kick_window: Micros,
 }
 
@@ -38,21 +39,21 @@ impl Default for ReconnectConfig {
     }
 }
 
-/// How an attempt to have a session ended.
+/// How an attempt to open a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Ended {
-    /// Without a session (not connected, no CONNACK, the service was unavailable), or we ended an
-    /// open one for an error, such as a time-out.
+    /// There was no session (not connected, no CONNACK, the service was unavailable), or we ended
+    /// an open one because of an error, such as a time-out.
     Failed,
-    /// The server does not want the login ([`super::SessionError::is_login_refused`]).
+    /// The server rejects the login ([`super::SessionError::is_login_refused`]).
     LoginRefused,
     /// The peer or the network ended an open session.
     Lost,
-    /// We ended it because the application did not take its messages. However long it was, it
-    /// forgets no failure and is one.
+    /// We ended it because the application did not take its messages. It counts as a failure, and
+    /// however long it was, it resets no count.
     Blocked,
-    /// We ended it on purpose. Only the floor applies.
+    /// We ended it on purpose. Only the minimum interval applies.
     Planned,
 }
 
@@ -60,16 +61,16 @@ pub enum Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Attempt {
-    /// Not before then.
+    /// The earliest time of the attempt.
     pub at: Instant,
     /// The third session was lost within [`ReconnectConfig::kick_window`]: most likely another
-    /// client logs in as this device (the platform keeps the newer connection). Reported once
-    /// for every three.
+    /// client uses this login (the platform keeps the newer connection). Reported once for every
+    /// three.
     pub kicked: bool,
 }
 
-/// Decides when to connect again: exponential back-off with full jitter from a seed, a floor
-/// between CONNECTs, and a cap.
+/// Decides when to connect again: exponential back-off with full jitter from a seed, a minimum
+/// interval between CONNECTs, and a cap.
 ///
 /// ```
 /// use core::time::Duration;
@@ -88,11 +89,11 @@ pub struct Reconnect {
     config: ReconnectConfig,
     rng: Rng,
     next: Instant,
-    /// The last moment a CONNECT may have left.
+    /// The latest time at which a CONNECT may have been sent.
     last: Option<Instant>,
     up: Option<Instant>,
     failures: u32,
-    /// The moments of the last two losses, newest first.
+    /// The times of the last two losses, newest first.
     losses: [Option<Instant>; 2],
 }
 
@@ -105,26 +106,26 @@ impl Reconnect {
         Self { config, rng, next, last: None, up: None, failures: 0, losses: [None; 2] }
     }
 
-    /// The moment of the next attempt, as last decided.
+    /// Returns the time of the next attempt.
     #[must_use]
     pub const fn next(&self) -> Instant {
         self.next
     }
 
-    /// An attempt begins, or the transport is connected and CONNECT goes out: call it at both,
-    /// the floor counts from the later one.
+    /// Reports that an attempt begins, or that the transport is connected and CONNECT is sent. Call
+    /// it at both: the minimum interval counts from the later one.
     pub fn handle_connect(&mut self, now: Instant) {
         self.last = self.last.max(Some(now));
         self.next = self.next.max(now + self.config.floor);
     }
 
-    /// The server took the login.
+    /// Reports that the server accepted the login.
     pub fn handle_up(&mut self, now: Instant) {
         self.up = Some(now);
     }
 
-    /// The attempt or the session ended; decides about the next. `open`: an update is open, so
-    /// the cloud's time-out runs.
+    /// Reports the end of the attempt or session; decides about the next. `open`: an update is
+    /// open, so the cloud's time-out is running.
     pub fn handle_ended(&mut self, now: Instant, how: Ended, open: bool) -> Attempt {
         let config = self.config;
         let up_for = self.up.take().map_or(Micros::ZERO, |up| now.past(up));
@@ -134,7 +135,7 @@ impl Reconnect {
         let cap = if open { config.cap_open } else { config.cap };
         let wait = match how {
             Ended::Planned => Micros::ZERO,
-            // Slow at once, and never without a spread.
+            // A refused login gets the longest pause at once, with jitter.
             Ended::LoginRefused => config.cap.less(self.rng.up_to(config.cap.part(4))),
             Ended::Failed | Ended::Lost | Ended::Blocked => {
                 let factor = 1_u32.checked_shl(self.failures);
@@ -154,7 +155,7 @@ impl Reconnect {
         Attempt { at: self.next, kicked: how == Ended::Lost && self.count_loss(now) }
     }
 
-    /// Notes a lost session; `true` when it is the third within the window.
+    /// Records a lost session; `true` if it is the third within the window.
     fn count_loss(&mut self, now: Instant) -> bool {
         let [newer, older] = self.losses;
         let third = older.is_some_and(|older| now.past(older) <= self.config.kick_window);

@@ -25,7 +25,7 @@ pub fn filter_is_valid(filter: &str) -> bool {
     good
 }
 
-/// Whether a message to `topic` reaches a subscription of `filter`. Both are taken as valid.
+/// Whether a message to `topic` matches a subscription of `filter`. Both must be valid.
 ///
 /// `+` is one level, `#` is the rest and the level above it (`a/#` matches `a`), and a filter
 /// that starts with a wildcard does not match a topic that starts with `$`.

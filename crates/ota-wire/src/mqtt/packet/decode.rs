@@ -1,4 +1,4 @@
-//! Bytes to packets.
+//! Decodes packets.
 
 use super::{ConnectCode, Packet, PacketError, PacketId, Publish};
 use crate::mqtt::topic::topic_is_valid;
@@ -13,11 +13,11 @@ const PINGRESP: u8 = 0xD0;
 /// The fixed header of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Head {
-    /// Type and flags; a type that a server sends and flags that fit it.
+    /// Type and flags: a type that a server sends, with valid flags.
     pub first: u8,
     /// The length of the fixed header in bytes: 2 to 5.
     pub len: usize,
-    /// The number of bytes behind the fixed header: at most 268,435,455.
+    /// The number of bytes after the fixed header: at most 268,435,455.
     pub remaining: usize,
 }
 
@@ -47,7 +47,7 @@ impl Head {
     }
 }
 
-/// Reads the fixed header at the start of `bytes`; `None` when there is not all of it yet.
+/// Reads the fixed header at the start of `bytes`; `None` if it is incomplete.
 ///
 /// # Errors
 /// [`PacketError`] as soon as the bytes cannot become a packet any more.
@@ -67,8 +67,8 @@ pub fn head(bytes: &[u8]) -> Result<Option<Head>, PacketError> {
     if len > 4 { Err(PacketError::LengthEncoding) } else { Ok(None) }
 }
 
-/// Decodes the packet at the start of `bytes` and returns it with its length in bytes; `None`
-/// when there is not all of it yet. Bytes behind it are not looked at.
+/// Decodes the packet at the start of `bytes` and returns it with its length in bytes; `None` if it
+/// is incomplete. Bytes after it are ignored.
 ///
 /// # Errors
 /// [`PacketError`] as soon as the bytes cannot become a packet any more. Never panics.
@@ -88,7 +88,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Packet<'_>, usize)>, PacketError> 
     Ok(Some((packet, total)))
 }
 
-/// Splits a big-endian number off.
+/// Reads a big-endian number from the front.
 pub(crate) fn short(bytes: &[u8]) -> Option<(u16, &[u8])> {
     bytes.split_first_chunk::<2>().map(|(number, rest)| (u16::from_be_bytes(*number), rest))
 }
@@ -96,7 +96,7 @@ pub(crate) fn short(bytes: &[u8]) -> Option<(u16, &[u8])> {
 fn check_first(first: u8) -> Result<(), PacketError> {
     let flags = first & 0x0F;
     match first & 0xF0 {
-        // Repetition is a notion of QoS 1 (MQTT 3.1.1 §3.3.1.1), and QoS 2 is never granted.
+        // DUP exists only at QoS 1 (MQTT 3.1.1 §3.3.1.1), and QoS 2 is never granted.
         PUBLISH => match (flags & 0x08, flags & 0x06) {
             (0, 0) | (_, 0x02) => Ok(()),
             _ => Err(PacketError::Flags),

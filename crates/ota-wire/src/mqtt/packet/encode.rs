@@ -1,17 +1,17 @@
-//! Requests to bytes.
+//! Encodes requests.
 
 use ota_proto::{BufferTooSmall, QoS};
 
 use super::{Connect, EncodeError, PacketId, Publish, Request};
 
-/// The largest remaining length that four bytes can say.
+/// The largest remaining length that four bytes can encode.
 const MAX_REMAINING: usize = 268_435_455;
 
 impl Request<'_> {
     /// The length of the packet in bytes.
     ///
     /// # Errors
-    /// [`EncodeError::TooLong`] when there is no such packet.
+    /// [`EncodeError::TooLong`] if no packet can be that long.
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
         let remaining = self.remaining()?;
         let header = match remaining {
@@ -76,7 +76,7 @@ impl Request<'_> {
         }
     }
 
-    /// The number of bytes behind the fixed header.
+    /// The number of bytes after the fixed header.
     fn remaining(&self) -> Result<usize, EncodeError> {
         let sum = match self {
             Self::Connect(connect) => {
@@ -100,13 +100,13 @@ impl Request<'_> {
 }
 
 impl<'a> Connect<'a> {
-    /// The password that goes out: none without a user name.
+    /// The password to send: none without a user name.
     fn password(&self) -> Option<&'a [u8]> {
         self.user_name.and(self.password)
     }
 }
 
-/// The length of a string with its own length in front.
+/// The length of a string with its length prefix.
 fn string_len(len: usize) -> Result<usize, EncodeError> {
     match u16::try_from(len) {
         Ok(_) => Ok(len.saturating_add(2)),
@@ -114,7 +114,7 @@ fn string_len(len: usize) -> Result<usize, EncodeError> {
     }
 }
 
-/// Writes to the front of a slice that is exactly as long as what is written.
+/// Writes to the front of a slice whose length is exact.
 struct Writer<'b>(&'b mut [u8]);
 
 impl Writer<'_> {
@@ -174,7 +174,7 @@ impl Writer<'_> {
 }
 
 impl<'a> Publish<'a> {
-    /// A message of ours: neither repeated nor to be kept by the server.
+    /// Our messages are neither repeated nor retained.
     #[must_use]
     pub const fn new(topic: &'a str, id: Option<PacketId>, payload: &'a [u8]) -> Self {
         Self { dup: false, retain: false, topic, id, payload }

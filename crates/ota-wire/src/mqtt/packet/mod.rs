@@ -1,7 +1,7 @@
 //! The packets: what a client sends ([`Request`]) and what a server sends ([`Packet`]).
 //!
 //! Decoding is strict. Everything that is not exactly a packet of MQTT 3.1.1 at QoS 0 or 1 is a
-//! [`PacketError`]; the peer is then at fault and the connection must be closed.
+//! [`PacketError`]: the peer is at fault, and the connection must be closed.
 
 mod decode;
 mod encode;
@@ -21,18 +21,19 @@ pub type PacketId = NonZeroU16;
 /// A packet from a client to a server.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Request<'a> {
-    /// Opens the session. Always a clean one, without a will.
+    /// Opens the session: always a clean one, without a will.
     Connect(Connect<'a>),
-    /// Asks for one topic filter; the platform allows one a packet (docs/protocol.md, Connection).
+    /// Subscribes to one topic filter; the platform allows one per packet (docs/protocol.md,
+    /// Connection).
     Subscribe {
         /// Identifier of the request.
         id: PacketId,
         /// The filter, 1 to 65,535 bytes.
         filter: &'a str,
-        /// The highest QoS wanted.
+        /// The highest requested QoS.
         qos: QoS,
     },
-    /// Gives one topic filter up.
+    /// Removes one topic filter.
     Unsubscribe {
         /// Identifier of the request.
         id: PacketId,
@@ -54,12 +55,12 @@ pub enum Request<'a> {
 pub struct Connect<'a> {
     /// Client identifier, at most 65,535 bytes.
     pub client_id: &'a str,
-    /// Keep-alive in seconds; 0 switches it off.
+    /// Keep-alive in seconds; 0 disables it.
     pub keep_alive: u16,
     /// User name, at most 65,535 bytes.
     pub user_name: Option<&'a str>,
-    /// Password, at most 65,535 bytes. It is left out when there is no user name, as
-    /// MQTT 3.1.1 §3.1.2.9 demands.
+    /// Password, at most 65,535 bytes. It is omitted without a user name, as MQTT 3.1.1 §3.1.2.9
+    /// requires.
     pub password: Option<&'a [u8]>,
 }
 
@@ -68,7 +69,7 @@ pub struct Connect<'a> {
 pub struct Publish<'a> {
     /// The packet may have been sent before. Never with QoS 0.
     pub dup: bool,
-    /// The message was kept by the server; never sent by us.
+    /// The retain flag: the server had stored the message. Never set by us.
     pub retain: bool,
     /// The topic: not empty, without NUL and wildcards.
     pub topic: &'a str,
@@ -83,9 +84,9 @@ pub struct Publish<'a> {
 pub enum Packet<'a> {
     /// Answers CONNECT.
     ConnAck {
-        /// The server kept a session. Meaningless for us, who always ask for a clean one.
+        /// The server has an old session. Always ignored, because we request a clean one.
         session_present: bool,
-        /// The verdict.
+        /// The return code.
         code: ConnectCode,
     },
     /// A message.
@@ -96,7 +97,7 @@ pub enum Packet<'a> {
     SubAck {
         /// Identifier of the request.
         id: PacketId,
-        /// One for each filter: the granted QoS (0 to 2) or 0x80 for a refusal. Not empty.
+        /// One return code per filter: the granted QoS (0 to 2) or 0x80 for a refusal. Not empty.
         codes: &'a [u8],
     },
     /// Answers UNSUBSCRIBE.
@@ -105,14 +106,14 @@ pub enum Packet<'a> {
     PingResp,
 }
 
-/// The verdict of CONNACK (MQTT 3.1.1 §3.2.2.3).
+/// The return code of CONNACK (MQTT 3.1.1 §3.2.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ConnectCode {
     /// 0: accepted.
     Accepted,
-    /// 1: the server does not speak this version of the protocol.
+    /// 1: the server does not support this version of the protocol.
     ProtocolVersion,
     /// 2: the client identifier is not allowed.
     Identifier,
@@ -124,7 +125,7 @@ pub enum ConnectCode {
     NotAuthorized,
 }
 
-/// The peer's fault: bytes that are no packet a server may send.
+/// The peer's fault: the bytes are not a packet that a server may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -162,7 +163,7 @@ impl fmt::Display for PacketError {
 
 impl core::error::Error for PacketError {}
 
-/// The caller's fault: a packet that cannot be written. The buffer then holds nothing of use.
+/// The caller's fault: the packet cannot be encoded. The content of the buffer is then undefined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -196,7 +197,7 @@ impl fmt::Debug for Connect<'_> {
 }
 
 impl fmt::Debug for Publish<'_> {
-    /// Without the payload's bytes: an offer carries a signed URL.
+    /// Hides the payload: an offer contains a signed URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publish")
             .field("dup", &self.dup)

@@ -24,28 +24,28 @@ pub use types::{
     Received, SessionError, SubId, SubscribeError, Timer,
 };
 
-/// One device's MQTT connection, and what survives it: the subscriptions, and the application's
-/// messages of QoS 1 that are not acknowledged.
+/// One device's MQTT connection, and the state that survives it: the subscriptions, and the
+/// application's unacknowledged messages of QoS 1.
 ///
-/// `O` is what the caller hangs on a publication to find its way back from the completion.
+/// `O` is the caller's tag of a publication, returned with its completion.
 ///
-/// The loop: write [`transmit`](Self::transmit) and tell [`handle_sent`](Self::handle_sent); read
-/// while [`wants_read`](Self::wants_read) and feed [`handle_received`](Self::handle_received)
-/// until it wants more bytes; ask [`poll_published`](Self::poll_published); sleep until
-/// [`deadline`](Self::deadline) and call [`handle_timeout`](Self::handle_timeout). What was
-/// written must be told before what was read after it. When one of them returns an error, or
-/// [`phase`](Self::phase) is [`Phase::Ended`], close the connection and call
-/// [`handle_closed`](Self::handle_closed).
+/// The loop: write [`transmit`](Self::transmit) and report it with
+/// [`handle_sent`](Self::handle_sent); read while [`wants_read`](Self::wants_read) and pass the
+/// bytes to [`handle_received`](Self::handle_received) until it needs more; call
+/// [`poll_published`](Self::poll_published); sleep until [`deadline`](Self::deadline) and call
+/// [`handle_timeout`](Self::handle_timeout). Report written bytes before bytes that were read after
+/// them. If one of these returns an error, or [`phase`](Self::phase) is [`Phase::Ended`], close the
+/// connection and call [`handle_closed`](Self::handle_closed).
 ///
 /// Every input is legal in every state. Memory is bounded by [`super::Limits`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Session<O> {
     config: Config,
-    /// The latest moment seen: time does not run backwards.
+    /// The latest known time: time does not run backwards.
     now: Instant,
     phase: Phase,
-    /// When the present phase began.
+    /// When the current phase began.
     since: Instant,
     last_sent: Instant,
     last_received: Instant,
@@ -63,7 +63,7 @@ pub struct Session<O> {
 }
 
 impl<O: Copy> Session<O> {
-    /// A session without a connection.
+    /// Makes a session without a connection.
     ///
     /// # Errors
     /// [`ConfigError`].
@@ -99,7 +99,7 @@ impl<O: Copy> Session<O> {
         Ok(())
     }
 
-    /// The transport is connected (after TLS): CONNECT goes out.
+    /// The transport is connected (after TLS): queues CONNECT.
     pub fn handle_connected(&mut self, now: Instant) {
         self.handle_closed(now);
         let now = self.clock(now);
@@ -127,8 +127,8 @@ impl<O: Copy> Session<O> {
         self.watch_blocking(now);
     }
 
-    /// The transport is closed, by whomever. Ends everything but the subscriptions, the
-    /// application's messages of QoS 1, and completions not polled yet.
+    /// The transport is closed, by either side. Keeps only the subscriptions, the application's
+    /// messages of QoS 1, and completions not polled yet.
     pub fn handle_closed(&mut self, now: Instant) {
         self.clock(now);
         self.enter(Phase::Down);
@@ -146,20 +146,20 @@ impl<O: Copy> Session<O> {
         }
     }
 
-    /// Bytes for the transport, empty when there are none. They stay until
+    /// Returns the bytes for the transport, empty if there are none. They stay until
     /// [`Self::handle_sent`]; never more than [`super::Limits::tx`].
     #[must_use]
     pub fn transmit(&self) -> &[u8] {
         self.tx.bytes()
     }
 
-    /// The bounds that it keeps to.
+    /// Returns the limits.
     #[must_use]
     pub const fn limits(&self) -> super::Limits {
         self.config.limits
     }
 
-    /// Where the session stands.
+    /// Returns the state of the session.
     #[must_use]
     pub const fn phase(&self) -> Phase {
         self.phase
@@ -172,7 +172,7 @@ impl<O: Copy> Session<O> {
         self.is_live() && !self.inbound_full()
     }
 
-    /// Takes a completed publication; `None` when there is none. Until it is taken it counts for
+    /// Takes a completed publication; `None` if there is none. Until then it counts towards
     /// [`super::Limits::window`].
     #[must_use]
     pub fn poll_published(&mut self) -> Option<Published<O>> {
@@ -185,11 +185,11 @@ impl<O: Copy> Session<O> {
         })
     }
 
-    /// The longest PUBLISH packet in bytes, header included, that would enter the buffer now; 0
-    /// when none would. A packet is its topic, its payload, and at most 9 bytes.
+    /// Returns the longest PUBLISH packet in bytes, header included, that fits into the buffer now;
+    /// 0 if none does. A packet is its topic, its payload, and at most 9 bytes.
     ///
-    /// [`Self::publish`] takes what fits, but for the application's messages of QoS 1: they wait
-    /// outside the buffer, within [`super::Limits::kept`].
+    /// [`Self::publish`] accepts messages that fit, except the application's messages of QoS 1,
+    /// which wait outside the buffer, within [`super::Limits::kept`].
     #[must_use]
     pub fn room(&self, kind: Kind) -> usize {
         if self.phase != Phase::Up || self.flights.len() >= self.window(kind) {
@@ -198,8 +198,8 @@ impl<O: Copy> Session<O> {
         self.tx_limit(kind).saturating_sub(self.tx.bytes().len())
     }
 
-    /// Publishes a message. Its completion comes from [`Self::poll_published`], or never when the
-    /// connection ends before (but see [`Kind::Application`]).
+    /// Publishes a message. [`Self::poll_published`] returns its completion, unless the connection
+    /// ends before (but see [`Kind::Application`]).
     ///
     /// # Errors
     /// [`PublishError`]; nothing changed.
@@ -238,8 +238,8 @@ impl<O: Copy> Session<O> {
         Ok(handle)
     }
 
-    /// The application took the message: its PUBACK goes out. `false`, without effect, when the
-    /// message is of an earlier connection or acknowledged already.
+    /// The application took the message: queues its PUBACK. Returns `false`, without effect, if the
+    /// message is of an earlier connection or already acknowledged.
     pub fn acknowledge(&mut self, now: Instant, ack: AckId) -> bool {
         let now = self.clock(now);
         let Some(at) = self.inbound.iter().position(|inbound| inbound.ack == ack) else {
@@ -251,7 +251,7 @@ impl<O: Copy> Session<O> {
         true
     }
 
-    /// Subscribes to a filter, now or as soon as there is a session, and again in each later one.
+    /// Subscribes to a filter, now or once there is a session, and again in each later one.
     ///
     /// # Errors
     /// [`SubscribeError`]; nothing changed.
@@ -302,25 +302,25 @@ impl<O: Copy> Session<O> {
         true
     }
 
-    /// The session before ended because the application did not take its messages
-    /// ([`Timer::Blocked`]): its subscriptions are left out, or what is for a device would stand
-    /// behind them again, for ever. They stay out for [`super::Timing::blocked`] from CONNACK at
-    /// least, and until [`Self::release`].
+    /// Leaves the application's subscriptions out after a session that ended because the
+    /// application did not take its messages ([`Timer::Blocked`]); otherwise messages for a device
+    /// would wait behind them again, forever. They stay out for at least [`super::Timing::blocked`]
+    /// from CONNACK, and until [`Self::release`].
     #[must_use]
     pub const fn is_held(&self) -> bool {
         self.held
     }
 
-    /// They are left out for five times as long: who has not heard from the cloud by now is not
-    /// waited for.
+    /// The longest time that they are left out is five times as long: a device that has not heard
+    /// from the cloud by then is not waited for.
     #[must_use]
     pub fn is_held_long(&self, now: Instant) -> bool {
         let long = self.config.timing.blocked.times(5);
         self.held && self.phase == Phase::Up && self.since + long <= now
     }
 
-    /// The devices have heard what they wait for: the application's subscriptions come back.
-    /// Without effect before their time.
+    /// The devices have their replies: the application's subscriptions return. Has no effect before
+    /// their minimum time.
     pub fn release(&mut self, now: Instant) {
         let now = self.clock(now);
         if self.held && self.phase == Phase::Up && self.held_until() <= now {
@@ -329,7 +329,7 @@ impl<O: Copy> Session<O> {
         }
     }
 
-    /// The filters subscribed to, or to be subscribed to, with their names, oldest first.
+    /// The filters subscribed to, or to be subscribed to, with their ids, oldest first.
     pub fn subscriptions(&self) -> impl Iterator<Item = (SubId, &str)> {
         self.subs.iter().filter(|sub| !sub.leaving).map(|sub| (sub.id, sub.filter.as_str()))
     }
@@ -349,7 +349,7 @@ impl<O: Copy> Session<O> {
 }
 
 impl<O: Copy> Session<O> {
-    /// Whether the message can be taken now, with this many bytes in the buffer at most, and the
+    /// Whether the message can be accepted now, with at most this many bytes in the buffer, and the
     /// length of its packet in bytes.
     fn check_publish(&self, message: &Outgoing<'_>, limit: usize) -> Result<usize, PublishError> {
         if !topic_is_valid(message.topic) {
@@ -382,8 +382,8 @@ fn is_kept(message: &Outgoing<'_>) -> bool {
     message.kind == Kind::Application && message.qos == QoS::AtLeastOnce
 }
 
-/// The text in a span of `rx`, which [`Session::handle_received`] found to be a topic. Empty when
-/// the span is not one of `rx`.
+/// The text in a span of `rx`, which [`Session::handle_received`] reported as a topic. Empty if the
+/// span is not within `rx`.
 #[must_use]
 pub fn text<'a>(rx: &'a [u8], span: &Range<usize>) -> &'a str {
     rx.get(span.clone()).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default()

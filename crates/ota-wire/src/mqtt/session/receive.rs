@@ -1,4 +1,4 @@
-//! What the server sent.
+//! Handles received bytes.
 
 use core::mem;
 
@@ -11,10 +11,11 @@ use crate::mqtt::packet::{ConnectCode, Head, Packet, PacketError, PacketId, deco
 use crate::mqtt::topic::topic_is_valid;
 
 impl<O: Copy> Session<O> {
-    /// Bytes came: `rx` is everything received and not yet consumed, oldest first. At most one
-    /// packet is taken a call; call again until [`Found::Incomplete`] or [`Found::Blocked`].
+    /// Handles received bytes: `rx` is everything received and not yet consumed, oldest first. One
+    /// call takes at most one packet; call it again until [`Found::Incomplete`] or
+    /// [`Found::Blocked`].
     ///
-    /// Without an open session all bytes are consumed and ignored.
+    /// Without an open session it consumes and ignores all bytes.
     ///
     /// # Errors
     /// [`SessionError`]: the session is over.
@@ -44,7 +45,7 @@ impl<O: Copy> Session<O> {
             Some(skip) => return self.skip_on(now, skip, rx),
             None => {}
         }
-        // A record of TLS: an alert, which is what such a port says to a CONNECT, or a handshake.
+        // A TLS record: an alert, which a TLS port sends in answer to a CONNECT, or a handshake.
         if self.phase == Phase::Connecting && matches!(rx, [0x15 | 0x16, 3, ..]) {
             return Err(SessionError::SpeaksTls);
         }
@@ -97,7 +98,7 @@ impl<O: Copy> Session<O> {
     }
 
     fn take_connack(&mut self, code: ConnectCode) -> Result<Found, SessionError> {
-        // The server cannot answer a CONNECT that it does not have.
+        // The server cannot answer a CONNECT that was not sent yet.
         if self.phase != Phase::Connecting || !self.tx.bytes().is_empty() {
             return Err(SessionError::Unexpected);
         }
@@ -109,7 +110,8 @@ impl<O: Copy> Session<O> {
     }
 
     fn take_puback(&mut self, id: PacketId) -> Result<Found, SessionError> {
-        // Nothing is in flight under an identifier that was acknowledged twice: harmless.
+        // A second acknowledgement of the same identifier is harmless: nothing is in flight under
+        // it.
         if let Some(flight) = self.flights.iter_mut().find(|flight| flight.id == Some(id)) {
             match flight.progress {
                 Progress::Handed(_) => flight.finish(),
@@ -153,8 +155,8 @@ impl<O: Copy> Session<O> {
         }
     }
 
-    /// Registers an inbound message of QoS 1. `None`: it is a repetition of one that the
-    /// application still has, whose acknowledgement answers both.
+    /// Registers an inbound message of QoS 1. `None` if it repeats one that the application still
+    /// has, whose acknowledgement answers both.
     fn take_id(&mut self, id: PacketId, dup: bool) -> Result<Option<AckId>, SessionError> {
         if self.inbound.iter().any(|inbound| inbound.id == id) {
             return if dup { Ok(None) } else { Err(SessionError::IdInUse) };
@@ -164,8 +166,8 @@ impl<O: Copy> Session<O> {
         Ok(Some(ack))
     }
 
-    /// A packet over the limit begins. When its topic and identifier fit the limit they are
-    /// awaited, so that the caller learns the topic.
+    /// Handles the start of a packet over the limit. If its topic and identifier fit the limit, it
+    /// waits for them, so that the caller learns the topic.
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
     fn start_skip(
@@ -216,7 +218,7 @@ impl<O: Copy> Session<O> {
         })
     }
 
-    /// Passes over what is there of a packet over the limit.
+    /// Skips the available part of a packet over the limit.
     fn skip_on(
         &mut self,
         now: Instant,
@@ -241,7 +243,8 @@ impl<O: Copy> Session<O> {
         let is_pending =
             self.inbound.iter().any(|inbound| Some(inbound.id) == PacketId::new(skip.id));
         if was_front && !is_front(&skip) {
-            // Judged once, when it is known: what is found must not depend on the cuts.
+            // Decided once, when it is known: the result must not depend on how the bytes are
+            // split.
             if skip.at_least_once && skip.id == 0 {
                 return Err(SessionError::Packet(PacketError::PacketId));
             }

@@ -1,21 +1,21 @@
-//! What a recording has to know of a session.
+//! Tells a recorder which bytes of a session it must keep.
 
 use super::state::Ping;
 use super::tx::What;
 use super::{Phase, Session};
 use crate::mqtt::packet::{Head, decode, head, short};
 
-/// What a session makes of the bytes that come next.
+/// How a session uses the next bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Steering {
-    /// So many bytes at the front steer it; of the others only the number counts.
+    /// This many bytes at the front affect the state; of the others only the number does.
     pub(crate) front: usize,
-    /// Behind so many of them stands the payload of a message of the cloud.
+    /// The payload of a cloud message starts after this many bytes.
     pub(crate) message: Option<usize>,
 }
 
 impl<O: Copy> Session<O> {
-    /// What of these bytes matters to the next [`Session::handle_received`].
+    /// Returns which of these bytes matter to the next [`Session::handle_received`].
     pub(crate) fn steering(&self, rx: &[u8]) -> Steering {
         let all = |front: usize| Steering { front: front.min(rx.len()), message: None };
         if !self.is_live() {
@@ -38,7 +38,7 @@ impl<O: Copy> Session<O> {
         }
     }
 
-    /// Whether the state could have come about, as far as anything here relies on it.
+    /// Whether the state is possible, as far as this code relies on it.
     pub(crate) fn is_sound(&self) -> bool {
         let limits = &self.config.limits;
         let count = |what| self.tx.count(what);
@@ -59,7 +59,7 @@ impl<O: Copy> Session<O> {
     }
 }
 
-/// The bytes of a PUBLISH before its payload, as far as they are there.
+/// The available bytes of a PUBLISH before its payload.
 fn before_payload(head: Head, rx: &[u8]) -> usize {
     let topic = rx.get(head.len..).and_then(short).map_or(0, |(len, _)| usize::from(len));
     let id = if head.is_at_least_once() { 2 } else { 0 };

@@ -1,4 +1,4 @@
-//! What a session remembers, and the steps shared by its inputs.
+//! The state of a session, and steps that its inputs share.
 
 use alloc::string::String;
 
@@ -9,7 +9,7 @@ use super::types::{AckId, Kind, Phase, PublishHandle, SessionError, SubId, Timer
 use super::{Session, Tx};
 use crate::mqtt::packet::{PacketId, Request};
 
-/// The bit that marks a PUBLISH as perhaps sent before.
+/// The bit that marks a PUBLISH as possibly sent before.
 const DUP: u8 = 0x08;
 
 /// A publication that is not complete, or whose completion was not polled yet.
@@ -21,38 +21,38 @@ pub(super) struct Flight<O> {
     /// `None` at QoS 0.
     pub(super) id: Option<PacketId>,
     pub(super) progress: Progress,
-    /// In how many earlier sessions it was handed over.
+    /// The number of earlier sessions that sent it.
     pub(super) tries: u8,
-    /// The encoded packet, when it must survive the session.
+    /// The encoded packet, if it must survive the session.
     pub(super) copy: Option<Hidden>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Progress {
-    /// It has yet to enter the buffer.
+    /// It is not in the buffer yet.
     Queued,
     /// It is in the buffer.
     Buffered,
-    /// The transport has all of it since then, and PUBACK is awaited.
+    /// The transport has taken all of it at this time, and PUBACK is awaited.
     Handed(Instant),
     Done,
     GivenUp,
 }
 
 impl<O> Flight<O> {
-    /// It outlives the connection.
+    /// Whether it survives the connection.
     pub(super) fn survives(&self) -> bool {
         self.copy.is_some() || self.is_over()
     }
 
-    /// Its completion can be told.
+    /// Whether its completion can be reported.
     pub(super) const fn is_over(&self) -> bool {
         matches!(self.progress, Progress::Done | Progress::GivenUp)
     }
 
-    /// Prepares it for the next connection. A message that a server answers by closing the
-    /// connection must not end every session there is.
+    /// Prepares it for the next connection. The number of tries is limited, because a server may
+    /// close the connection whenever it gets this message.
     pub(super) fn requeue(&mut self, limit: u8) {
         match self.progress {
             Progress::Done | Progress::GivenUp => return,
@@ -83,9 +83,9 @@ pub(super) struct Sub {
     pub(super) kind: Kind,
     pub(super) filter: String,
     pub(super) qos: QoS,
-    /// It is to be given up.
+    /// Whether it is given up.
     pub(super) leaving: bool,
-    /// Its refusal in this connection was told.
+    /// Its refusal in this connection was reported.
     pub(super) refused: bool,
     pub(super) state: SubState,
 }
@@ -95,11 +95,11 @@ pub(super) struct Sub {
 pub(super) enum SubState {
     /// The server does not know of it.
     Idle,
-    /// A SUBSCRIBE or UNSUBSCRIBE is on its way, handed over at that moment.
+    /// A SUBSCRIBE or UNSUBSCRIBE was sent at this time.
     Asked { id: PacketId, ask: Ask, handed: Option<Instant> },
     /// The server granted it.
     Active,
-    /// The server refused it at that moment.
+    /// The server refused it at this time.
     Refused(Instant),
 }
 
@@ -111,7 +111,7 @@ pub(super) enum Ask {
 }
 
 impl Sub {
-    /// Nobody wants it, and the server does not have it.
+    /// It is not wanted, and the server does not have it.
     pub(super) fn is_gone(&self) -> bool {
         self.leaving && matches!(self.state, SubState::Idle | SubState::Refused(_))
     }
@@ -124,7 +124,7 @@ impl Sub {
     }
 }
 
-/// An inbound message of QoS 1 that is not acknowledged.
+/// An inbound message of QoS 1 that is not acknowledged yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Inbound {
@@ -138,27 +138,27 @@ pub(super) enum Ping {
     None,
     /// PINGREQ is in the buffer.
     Buffered,
-    /// PINGREQ was handed over then.
+    /// PINGREQ was sent at this time.
     Awaited(Instant),
 }
 
-/// A message too long to take, on its way through.
+/// A message over the limit that is being skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Skip {
-    /// Bytes of the topic to come.
+    /// Remaining bytes of the topic.
     pub(super) topic: usize,
-    /// Bytes of the packet identifier to come.
+    /// Remaining bytes of the packet identifier.
     pub(super) id_left: u8,
-    /// The packet identifier as far as it came; 0 at QoS 0.
+    /// The received part of the packet identifier; 0 at QoS 0.
     pub(super) id: u16,
-    /// Bytes of the payload to come.
+    /// Remaining bytes of the payload.
     pub(super) payload: usize,
     /// It is of QoS 1.
     pub(super) at_least_once: bool,
-    /// The server says it may have sent it before.
+    /// The DUP flag is set.
     pub(super) dup: bool,
-    /// [`super::Found::TooLong`] is still to be told, with this length.
+    /// [`super::Found::TooLong`] must still be reported, with this length.
     pub(super) tell: Option<usize>,
 }
 
@@ -192,7 +192,7 @@ impl<O: Copy> Session<O> {
         self.last_unique
     }
 
-    /// A packet identifier that nothing waits under; `None` when all are taken. Using it sets
+    /// Returns an unused packet identifier; `None` if all are in use. Using it sets
     /// `last_packet_id`.
     pub(super) fn free_packet_id(&self) -> Option<PacketId> {
         let taken = |id| {
@@ -205,7 +205,7 @@ impl<O: Copy> Session<O> {
             .find(|id| !taken(*id))
     }
 
-    /// The bytes that packets of this kind may fill the buffer to.
+    /// The limit to which packets of this kind may fill the buffer.
     // Its copies would cost flash.
     #[inline(never)]
     pub(super) fn tx_limit(&self, kind: Kind) -> usize {
@@ -217,7 +217,7 @@ impl<O: Copy> Session<O> {
         }
     }
 
-    /// The publications that may be in flight when one more of this kind is asked for.
+    /// The limit on publications in flight for one more of this kind.
     pub(super) fn window(&self, kind: Kind) -> usize {
         let limits = &self.config.limits;
         match kind {
@@ -230,8 +230,8 @@ impl<O: Copy> Session<O> {
         matches!(self.phase, Phase::Connecting | Phase::Up)
     }
 
-    /// No further message of QoS 1 can be taken: each needs room for its PUBACK. One that is
-    /// being skipped had room when it began, and nothing takes it meanwhile.
+    /// Whether no further message of QoS 1 can be taken: each needs room for its PUBACK. One that
+    /// is being skipped has had room since it began.
     // Its copies would cost flash.
     #[inline(never)]
     pub(super) fn inbound_full(&self) -> bool {
@@ -247,7 +247,7 @@ impl<O: Copy> Session<O> {
         }
     }
 
-    /// A packet left the buffer whole.
+    /// Handles a packet that has left the buffer completely.
     pub(super) fn handed_over(&mut self, now: Instant, what: What) {
         match what {
             What::Publish(handle) => {
@@ -270,8 +270,8 @@ impl<O: Copy> Session<O> {
         }
     }
 
-    /// Moves what is due and fits into the buffer: subscriptions first, then the application's
-    /// kept messages in their order.
+    /// Moves due packets that fit into the buffer: subscriptions first, then the application's kept
+    /// messages in order.
     pub(super) fn pump(&mut self, now: Instant) {
         if self.phase != Phase::Up {
             return;
@@ -299,7 +299,7 @@ impl<O: Copy> Session<O> {
         }
     }
 
-    /// Asks for one subscription if that is due; `false` when there is no room.
+    /// Sends one due SUBSCRIBE or UNSUBSCRIBE; `false` if there is no room.
     fn pump_sub(&mut self, now: Instant, index: usize) -> bool {
         let ask = match self.subs.get(index) {
             Some(Sub { state: SubState::Idle, kind: Kind::Application, .. }) if self.held => {

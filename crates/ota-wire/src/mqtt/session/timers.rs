@@ -25,18 +25,18 @@ impl First {
 }
 
 impl<O: Copy> Session<O> {
-    /// When to call [`Self::handle_timeout`], and what for; `None` without a connection. It stays
-    /// the same until an input changes it.
+    /// Returns when to call [`Self::handle_timeout`], and for what; `None` without a connection. It
+    /// stays the same until an input changes it.
     ///
-    /// The times of answers stand still while [`Self::wants_read`] is `false` for want of
-    /// acknowledgements: then it is not the server who is late.
+    /// Time-outs of answers are suspended while [`Self::wants_read`] is `false` because of missing
+    /// acknowledgements: the server is not late then.
     #[must_use]
     pub fn deadline(&self) -> Option<Deadline> {
         let timing = &self.config.timing;
         let mut first = First::default();
         match self.phase {
             Phase::Down | Phase::Ended(_) => return None,
-            // An empty buffer leaves nothing to wait for: the caller closes now.
+            // With an empty buffer there is nothing to wait for: the caller closes now.
             Phase::Closing => {
                 let since = self.tx.since().unwrap_or(self.since);
                 first.after(Some(since), timing.write, Timer::Write);
@@ -106,13 +106,13 @@ impl<O: Copy> Session<O> {
         Ok(())
     }
 
-    /// Until when the application's subscriptions are left out at least: an offer follows its
+    /// The earliest end of the time without the application's subscriptions: an offer follows its
     /// reply.
     pub(super) fn held_until(&self) -> Instant {
         self.since + self.config.timing.blocked
     }
 
-    /// Asks for what was refused long enough ago: a gateway may have brought a sub-device online.
+    /// Repeats refused subscriptions after a while: a gateway may have brought a sub-device online.
     fn ask_again(&mut self, now: Instant) {
         let wait = self.config.timing.resubscribe;
         for sub in &mut self.subs {
@@ -123,7 +123,7 @@ impl<O: Copy> Session<O> {
         self.pump(now);
     }
 
-    /// Stops the clock of answers when nothing more can be taken, and starts it again.
+    /// Suspends the time-outs of answers when nothing more can be taken, and resumes them.
     pub(super) fn watch_blocking(&mut self, now: Instant) {
         if self.phase == Phase::Up && self.inbound_full() {
             self.blocked.get_or_insert(now);

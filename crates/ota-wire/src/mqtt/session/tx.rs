@@ -1,4 +1,4 @@
-//! The bytes that wait to be handed over, and which packets they are.
+//! The bytes that wait for the transport, and the packets that they form.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -8,7 +8,7 @@ use ota_proto::Instant;
 use super::types::{PublishHandle, SubId};
 use crate::mqtt::packet::Request;
 
-/// What is left allocated of an empty buffer.
+/// The allocation that an empty buffer keeps.
 const IDLE_CAPACITY: usize = 256;
 
 /// Bytes that `Debug` does not show: CONNECT holds the password.
@@ -40,9 +40,9 @@ pub(super) enum What {
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Tx {
     bytes: Hidden,
-    /// Each packet with the bytes of it that are left.
+    /// Each packet with the number of its remaining bytes.
     packets: Vec<(usize, What)>,
-    /// Since when the transport took nothing although there is something.
+    /// Since when the transport has taken nothing although bytes wait.
     since: Option<Instant>,
 }
 
@@ -65,12 +65,12 @@ impl Tx {
         self.packets.iter().filter(|(_, other)| *other == what).count()
     }
 
-    /// The PUBACKs among the packets.
+    /// The number of PUBACKs in the buffer.
     pub(super) fn pubacks(&self) -> usize {
         self.packets.iter().filter(|(_, what)| matches!(what, What::PubAck)).count()
     }
 
-    /// Puts a packet in when the buffer then holds no more than `limit` bytes.
+    /// Adds a packet if the buffer then holds at most `limit` bytes.
     pub(super) fn push(
         &mut self,
         now: Instant,
@@ -92,7 +92,7 @@ impl Tx {
         true
     }
 
-    /// Puts an encoded packet in when the buffer then holds no more than `limit` bytes.
+    /// Adds an encoded packet if the buffer then holds at most `limit` bytes.
     pub(super) fn push_encoded(
         &mut self,
         now: Instant,
@@ -109,8 +109,8 @@ impl Tx {
         fits
     }
 
-    /// Drops `n` bytes from the front; those beyond the end are ignored. Then
-    /// [`Self::next_done`] tells which packets are complete.
+    /// Drops `n` bytes from the front and ignores any excess. Then [`Self::next_done`] returns the
+    /// completed packets.
     pub(super) fn drop_front(&mut self, now: Instant, n: usize) -> usize {
         let n = n.min(self.bytes.0.len());
         self.bytes.0.drain(..n);
@@ -123,7 +123,7 @@ impl Tx {
         n
     }
 
-    /// Takes up to `n` bytes off the first packet; returns the packet when it is complete.
+    /// Removes up to `n` bytes from the first packet; returns the packet once it is complete.
     pub(super) fn next_done(&mut self, n: &mut usize) -> Option<What> {
         let (left, what) = self.packets.first_mut()?;
         if *left > *n {

@@ -1,4 +1,4 @@
-//! What goes into a session and what comes out of it.
+//! The inputs and outputs of a session.
 
 use core::fmt;
 use core::ops::Range;
@@ -7,7 +7,7 @@ use ota_proto::{Instant, QoS};
 
 use crate::mqtt::packet::{ConnectCode, PacketError};
 
-/// A publication that was taken. Unique in the life of a [`super::Session`].
+/// An accepted publication. Unique in the life of a [`super::Session`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -26,31 +26,31 @@ pub struct SubId(pub(super) u64);
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct AckId(pub(super) u64);
 
-/// Whose message or subscription it is.
+/// The purpose of a message or subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Kind {
-    /// The update's. It may use the whole buffer and window. Nothing is kept across connections,
+    /// For the update. It may use the whole buffer and window. Nothing is kept across connections,
     /// because the updater decides again; a refused subscription ends the session.
     Ota,
-    /// As [`Kind::Ota`], for a device behind the one that has the login: a refused subscription is
-    /// reported, once in a connection, and asked for again.
+    /// Like [`Kind::Ota`], for a sub-device: a refused subscription is reported once per connection
+    /// and requested again.
     SubDevice,
-    /// The application's. At QoS 1 it is kept across connections, until it is acknowledged or
-    /// given up ([`Published::given_up`]); a refused subscription is reported, once in a
-    /// connection, and asked for again.
+    /// For the application. At QoS 1 it is kept across connections until it is acknowledged or
+    /// given up ([`Published::given_up`]); a refused subscription is reported once per connection
+    /// and requested again.
     Application,
 }
 
 /// A message to publish.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Outgoing<'a> {
-    /// Whose it is.
+    /// Its purpose.
     pub kind: Kind,
-    /// How it is delivered.
+    /// Its delivery guarantee.
     pub qos: QoS,
-    /// Where to: 1 to 65,535 bytes without NUL and wildcards.
+    /// Its topic: 1 to 65,535 bytes without NUL and wildcards.
     pub topic: &'a str,
     /// The message.
     pub payload: &'a [u8],
@@ -81,90 +81,89 @@ impl defmt::Format for Outgoing<'_> {
     }
 }
 
-/// A publication that is over: at QoS 0 its last byte was handed over to the transport, at QoS 1
-/// it was acknowledged, or given up.
+/// A completed publication: at QoS 0 its last byte was given to the transport, at QoS 1 it was
+/// acknowledged or given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Published<O> {
-    /// What [`super::Session::publish`] returned.
+    /// The value that [`super::Session::publish`] returned.
     pub handle: PublishHandle,
-    /// What it was given.
+    /// The purpose that it was given.
     pub owner: O,
-    /// It was handed over in [`crate::mqtt::Limits::tries`] sessions, and none lived to see its
+    /// It was sent in [`crate::mqtt::Limits::tries`] sessions, none of which lasted until its
     /// PUBACK. Only the application's messages end like this.
     pub given_up: bool,
 }
 
-/// What one call of [`super::Session::handle_received`] did with the bytes.
+/// The result of one call of [`super::Session::handle_received`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub struct Received {
-    /// Bytes at the front of the caller's buffer that are done with. Spans in `found` count from
-    /// the front as it was before these are dropped.
+    /// Bytes at the front of the caller's buffer that are consumed. Spans in `found` count from the
+    /// front as it was before these are dropped.
     pub consumed: usize,
-    /// What was in them.
+    /// The content of the consumed bytes.
     pub found: Found,
 }
 
-/// What was received. Spans are ranges of the caller's buffer.
+/// A received event. Spans are ranges of the caller's buffer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Found {
-    /// Nothing to tell; there may be more behind the consumed bytes.
+    /// Nothing to report; there may be more after the consumed bytes.
     Nothing,
-    /// The buffer holds only a part of a packet: read until it holds `needed` bytes or more
-    /// (never more than [`crate::mqtt::Limits::packet`]) and call again.
+    /// The buffer holds only part of a packet: read until it holds `needed` bytes or more (at most
+    /// [`crate::mqtt::Limits::packet`]) and call again.
     Incomplete {
-        /// Bytes to have in the buffer before the next call can do anything.
+        /// The number of bytes that the next call needs.
         needed: usize,
     },
-    /// A message of QoS 1 is next, and [`crate::mqtt::Limits::inbound`] are not acknowledged yet.
+    /// A message of QoS 1 is next, and [`crate::mqtt::Limits::inbound`] are unacknowledged.
     /// Acknowledge one, then call again with the same bytes.
     Blocked,
-    /// CONNACK: the server took the login. Publishing is possible from now on.
+    /// CONNACK: the server accepted the login. Publishing is now possible.
     Accepted,
-    /// SUBACK: the subscription stands.
+    /// SUBACK: the subscription is active.
     Subscribed(SubId),
-    /// SUBACK: the server refused a subscription of the application. It is tried again in the
-    /// next session.
+    /// SUBACK: the server refused a subscription of the application. The next session requests it
+    /// again.
     Refused(SubId),
-    /// UNSUBACK: the subscription is gone.
+    /// UNSUBACK: the subscription is removed.
     Unsubscribed(SubId),
     /// A message.
     Message {
-        /// Where it was published; [`super::text`] shows it.
+        /// Its topic; [`super::text`] returns it.
         topic: Range<usize>,
         /// The message.
         payload: Range<usize>,
-        /// To be given to [`super::Session::acknowledge`] when the message was taken; `None` at
-        /// QoS 0.
+        /// Pass it to [`super::Session::acknowledge`] once the message was taken; `None` at QoS 0.
         ack: Option<AckId>,
-        /// The server had kept it.
+        /// The retain flag: the server had stored the message.
         retain: bool,
     },
     /// A message longer than [`crate::mqtt::Limits::packet`]. It is skipped, and acknowledged so
-    /// that the server does not send it for ever.
+    /// that the server does not send it forever.
     TooLong {
-        /// Where it was published; empty when the topic alone is too long.
+        /// Its topic; empty if the topic alone is too long.
         topic: Range<usize>,
         /// The length of the packet in bytes.
         len: usize,
     },
 }
 
-/// When something must happen, and what.
+/// A deadline and its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Deadline {
     /// When to call [`super::Session::handle_timeout`].
     pub at: Instant,
-    /// What it will be about.
+    /// What is due then.
     pub timer: Timer,
 }
 
-/// What a deadline is about.
+/// The purpose of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -178,60 +177,60 @@ pub enum Timer {
     PubAck,
     /// PINGRESP is overdue.
     PingResp,
-    /// The transport took no byte.
+    /// The transport accepted no byte.
     Write,
-    /// The application left messages without acknowledgement.
+    /// The application left messages unacknowledged.
     Blocked,
     /// A PINGREQ is due.
     KeepAlive,
-    /// A refused subscription is to be asked for again.
+    /// A refused subscription must be requested again.
     Subscribe,
 }
 
-/// Where the session stands.
+/// The state of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Phase {
     /// There is no connection.
     Down,
-    /// CONNECT is on its way; its answer is awaited.
+    /// CONNECT was queued; its answer is awaited.
     Connecting,
-    /// The server took the login.
+    /// The server accepted the login.
     Up,
-    /// DISCONNECT is on its way. Close the connection when [`super::Session::transmit`] is empty.
+    /// DISCONNECT is queued. Close the connection when [`super::Session::transmit`] is empty.
     Closing,
-    /// It is over. Close the connection and call [`super::Session::handle_closed`].
+    /// The session has ended. Close the connection and call [`super::Session::handle_closed`].
     Ended(SessionError),
 }
 
-/// Why a session ended. The connection must be closed.
+/// Why a session ended. Close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SessionError {
-    /// The peer's fault: no packet of a server.
+    /// The peer's fault: not a packet of a server.
     Packet(PacketError),
-    /// The peer's fault: a packet that is no message and longer than the limit.
+    /// The peer's fault: a packet over the limit that is not a message.
     TooLong,
-    /// The caller's fault: the server answers with TLS, which was not asked for.
+    /// The caller's fault: the server uses TLS, which was not configured.
     SpeaksTls,
-    /// The peer's fault: a packet that does not fit the state, or an answer to what was not
-    /// handed over yet.
+    /// The peer's fault: a packet that does not fit the state, or an answer to a packet that was
+    /// not sent yet.
     Unexpected,
-    /// The peer's fault: a second message under an identifier that was not acknowledged.
+    /// The peer's fault: a second message under an unacknowledged identifier.
     IdInUse,
     /// The server refused the login.
     Refused(ConnectCode),
     /// The server refused a subscription of the update.
     SubscribeRefused(SubId),
-    /// Something was overdue: the network's fault, or the application's for [`Timer::Blocked`].
+    /// A time-out: the network's fault, or the application's for [`Timer::Blocked`].
     TimedOut(Timer),
 }
 
 impl SessionError {
-    /// The server knows the login and does not want it: trying again soon is of no use.
+    /// Whether the server knows the login and rejects it, so that retrying soon is useless.
     #[must_use]
     pub const fn is_login_refused(&self) -> bool {
         matches!(self, Self::Refused(code) if !matches!(code, ConnectCode::Unavailable))
@@ -268,20 +267,20 @@ impl fmt::Display for SessionError {
 
 impl core::error::Error for SessionError {}
 
-/// Why a publication was not taken. Nothing changed.
+/// Why a publication was rejected. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PublishError {
     /// The caller's fault: not a topic name.
     BadTopic,
-    /// The caller's fault: it fits the limits at no time.
+    /// The caller's fault: it never fits the limits.
     TooLong,
-    /// The server has not taken the login (any more). Try again after [`Found::Accepted`].
+    /// There is no accepted login now. Try again after [`Found::Accepted`].
     NotUp,
-    /// Too many publications are not complete. Try again after one is.
+    /// Too many publications are incomplete. Try again after one completes.
     WindowFull,
-    /// Too many bytes wait. Try again after some were handed over or acknowledged.
+    /// Too many bytes wait. Try again after some were sent or acknowledged.
     BufferFull,
 }
 
@@ -299,7 +298,7 @@ impl fmt::Display for PublishError {
 
 impl core::error::Error for PublishError {}
 
-/// Why a subscription was not taken: the caller's fault. Nothing changed.
+/// Why a subscription was rejected: the caller's fault. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -308,9 +307,9 @@ pub enum SubscribeError {
     BadFilter,
     /// Longer than the limits allow.
     TooLong,
-    /// There are [`crate::mqtt::Limits::subscriptions`] already.
+    /// There are already [`crate::mqtt::Limits::subscriptions`].
     Full,
-    /// The same filter is subscribed already, or its UNSUBACK is awaited.
+    /// The same filter is already subscribed, or its UNSUBACK is awaited.
     Duplicate,
 }
 
