@@ -1,10 +1,10 @@
-//! The verified image, and how it and its version come to be the accepted ones together.
+//! Makes the verified image and its version the accepted ones together.
 //!
-//! Two names change, in two folders, and no system changes both in one step. So a note says first
-//! which version is coming, in which file and after which other one; the accepted image keeps a
-//! second name until the version file names the new one for good; and [`settle`] makes one truth of
-//! whatever a cut left: what the version file says runs, and the image is that version's. What
-//! somebody else has put in either place meanwhile is left alone.
+//! Two names in two folders must change, which no system does in one step. Therefore a note first
+//! records the new version, the version file and the old version. The accepted image keeps a second
+//! name until the version file names the new version durably. After a power cut, [`settle`]
+//! restores a consistent state: the version file names the running version, and the image has that
+//! version. Files that another process has put in either place stay unchanged.
 
 use std::fmt;
 use std::io;
@@ -23,47 +23,47 @@ use crate::slot::{IMAGE, NEW, is_replaceable};
 use crate::version_file::{VersionFile, VersionRoom};
 use crate::walk::identity;
 
-/// The accepted image until the next one's version is written.
+/// The second name of the accepted image until the next one's version is written.
 const OLD: &str = "slot.old";
-/// What is about to be accepted.
+/// The note: the version that is about to be accepted.
 const NOTE: &str = "switch";
 const NOTE_NEW: &str = "switch.new";
 
-/// No note is longer.
+/// The longest note.
 const MOST: usize = 256;
 
-/// The image that was verified last, and its place. Clones are of the same image.
+/// The last verified image, and its place. Clones refer to the same image.
 #[derive(Clone, Debug)]
 pub struct Image {
     dir: DataDir,
     shared: Arc<Mutex<Found>>,
-    /// Bytes that the image before had when it was removed; 0 while nobody is to be told.
+    /// The size of the previous image when it was removed; 0 once that was reported.
     removed: Arc<AtomicU64>,
 }
 
-/// Where the verified image is.
+/// The name of the verified image.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     name: &'static str,
-    /// Which file it is; none while none is verified.
+    /// The identity of its file; `None` while no image is verified.
     file: Option<(u64, u64)>,
 }
 
 impl Image {
-    /// None yet; it will have this name.
+    /// Makes one without an image, for this name.
     pub(crate) fn new(dir: &DataDir, name: &'static str) -> Self {
         let shared = Arc::new(Mutex::new(Found { name, file: None }));
         Self { dir: dir.clone(), shared, removed: Arc::default() }
     }
 
-    /// Where an installer finds it. One of two fixed names, whatever the cloud says.
+    /// The path for an installer: one of two fixed names, independent of the cloud.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.dir.join(self.lock().name)
     }
 
-    /// Whether the file that was verified still stands in its place, and no other. To be asked
-    /// before anything is told to use it.
+    /// Checks that the path still refers to the verified file. Call it before a program uses the
+    /// path.
     ///
     /// # Errors
     /// [`HostError::Replaced`]; [`HostError::Io`].
@@ -78,8 +78,8 @@ impl Image {
         }
     }
 
-    /// The size in bytes of the accepted image, if it was removed since the last call because the
-    /// next one needed its room. Tell the user: something may rely on that image.
+    /// Returns the size in bytes of the accepted image if it was removed since the last call,
+    /// because the next one needed its room. Tell the user: something may rely on that image.
     #[must_use]
     pub fn take_removed(&self) -> Option<u64> {
         Some(self.removed.swap(0, Ordering::Relaxed)).filter(|bytes| *bytes > 0)
@@ -89,16 +89,16 @@ impl Image {
         self.removed.store(bytes, Ordering::Relaxed);
     }
 
-    /// The verified image is this file, of this name.
+    /// Records this file as the verified image, under this name.
     pub(crate) fn is_now(&self, name: &'static str, file: Option<(u64, u64)>) {
         *self.lock() = Found { name, file };
     }
 
-    /// Takes the room for [`Image::accept`], and first of all ends what an earlier one has left
-    /// undone: `file` names the version that runs.
+    /// Reserves the room for [`Image::accept`]. First it completes an interrupted earlier call;
+    /// `file` names the running version.
     ///
     /// # Errors
-    /// As [`VersionFile::reserve`].
+    /// Those of [`VersionFile::reserve`].
     pub fn reserve(&self, file: &VersionFile, room: &VersionRoom) -> Result<(), HostError> {
         self.end(file)?;
         let note = self.dir.reserve(&room.note, NOTE_NEW);
@@ -106,24 +106,24 @@ impl Image {
         file.reserve(room)
     }
 
-    /// Makes it the accepted image, `slot.img`, and writes its version to this file: durably, when
-    /// this returns `Ok`. It may be called again.
+    /// Makes it the accepted image, `slot.img`, and writes its version to this file; both are
+    /// durable once this returns `Ok`. It may be called again.
     ///
-    /// All that can fail is done first, so that only names are left to change. When one of these
-    /// cannot be, what was accepted before is so again, and the verified image waits under its
-    /// name; on a file system without hard links it stays `slot.img`, and another call goes on with
-    /// the version. Only when the last step fails, which makes the version's name lasting, both are
-    /// in place for now: the next start, which calls [`settle`], finds what has come of it.
+    /// Everything that can fail is done before the names change. If a rename fails, the previously
+    /// accepted image is restored, and the verified image waits under its own name. On a file
+    /// system without hard links it stays `slot.img`, and another call continues with the version.
+    /// Only if the last step fails, which makes the version's name durable, both are in place for
+    /// now; the next start calls [`settle`], which finds the result.
     ///
     /// # Errors
-    /// As [`Image::check`], [`VersionFile::write`] and [`settle`].
+    /// Those of [`Image::check`], [`VersionFile::write`] and [`settle`].
     pub fn accept(
         &self,
         file: &VersionFile,
         room: &VersionRoom,
         version: &Version,
     ) -> Result<(), HostError> {
-        // An earlier try may have come further than this one: only its last step is left then.
+        // An earlier call may have completed all steps but the last.
         let is_named = || file.read().ok() == Some(*version);
         if !is_named() {
             self.end(file)?;
@@ -133,13 +133,13 @@ impl Image {
         let taken = self.take_place(file, room, version);
         if let Err(why) = taken.and_then(|()| next.rename()) {
             if !is_named() {
-                // Where that fails, too, the next try, download or start does it.
+                // If that fails, the next attempt, download or start does it.
                 let _ = self.end(file);
             }
             return Err(why);
         }
         next.sync()?;
-        // What is left of the old one takes room, and no more: the next start looks after it.
+        // A leftover of the old image only takes room, and the next start removes it.
         let _ = forget(&self.dir);
         Ok(())
     }
@@ -170,23 +170,23 @@ impl Image {
             moved.map_err(|why| explain(why.into()))?;
             found.name = IMAGE;
         }
-        // Also when it was renamed before: that may not be lasting.
+        // Also if it was renamed before, because the rename may not be durable.
         dir.sync().map_err(explain)
     }
 
-    /// Whether there is an accepted image, and only what is ours goes when the next one takes its
-    /// name.
+    /// Whether there is an accepted image, and the next one's name may be taken without removing
+    /// foreign files.
     fn clear_the_way(&self) -> io::Result<bool> {
         let old = self.dir.stat(IMAGE)?;
         if old.as_ref().is_some_and(|old| !is_replaceable(old)) {
-            // A folder there is somebody's.
+            // A folder there belongs to somebody else.
             return Err(Errno::ISDIR.into());
         }
         remove_old(&self.dir)?;
         Ok(old.is_some())
     }
 
-    /// Ends what an earlier call has left undone, with the version that runs in this life.
+    /// Completes an interrupted earlier call, with the version that is running.
     fn end(&self, file: &VersionFile) -> Result<(), HostError> {
         end(&self.dir, file, false)?;
         let mut found = self.lock();
@@ -202,17 +202,16 @@ impl Image {
     }
 }
 
-/// To be called at each start, before the version file is read and the slot is opened: when
-/// [`Image::accept`] was cut, `slot.img` becomes the image of the version that the file names, and
-/// that version's name lasting.
+/// Call this at each start, before the version file is read and the slot is opened. After an
+/// interrupted [`Image::accept`], it makes `slot.img` the image of the version in the file, and
+/// makes that file's name durable.
 ///
-/// A switch that was cut between its two names goes forward, for something may have read the new
-/// image since; where that cannot be, the image before is the accepted one again, and the new one
-/// waits.
+/// A switch that was cut between its two renames is completed, because another program may have
+/// read the new image. If that fails, the previous image is accepted again, and the new one waits.
 ///
 /// # Errors
-/// [`HostError::Io`], and those of [`VersionFile::read`] but for a file without a version: it is not
-/// known yet which image is accepted, and nothing that may be needed for it is removed. It may be
+/// [`HostError::Io`], and those of [`VersionFile::read`], except a file without a version. The
+/// accepted image is then unknown, and nothing that may be needed for it is removed. It may be
 /// called again.
 pub fn settle(dir: &DataDir, file: &VersionFile) -> Result<(), HostError> {
     end(dir, file, true)
@@ -223,11 +222,11 @@ fn end(dir: &DataDir, file: &VersionFile, forward: bool) -> Result<(), HostError
     if dir.stat(NOTE).map_err(explain)?.is_none() {
         return Ok(());
     }
-    // What is no note says nothing of the image.
+    // An invalid note says nothing about the image.
     let Some(pending) = pending(dir)? else { return forget(dir).map_err(explain) };
     let now = file.find()?;
     if now == Some(pending.version) {
-        // It may be named in memory alone, and a power cut brings the one before back.
+        // The name may exist only in memory, and a power cut could restore the old one.
         file.sync()?;
     } else if now == pending.before && pending.is_in_place(dir).map_err(explain)? {
         if forward && file.rename_next(&pending.version) {
@@ -236,7 +235,7 @@ fn end(dir: &DataDir, file: &VersionFile, forward: bool) -> Result<(), HostError
             undo(dir, &pending).map_err(explain)?;
         }
     }
-    // Else it has not come so far, or somebody has put another version or image there since.
+    // Otherwise it did not get that far, or another process has replaced the version or the image.
     forget(dir).map_err(explain)
 }
 
@@ -244,8 +243,8 @@ fn explain(dir: &DataDir, why: io::Error) -> HostError {
     HostError::io("accept", &dir.join(IMAGE), why)
 }
 
-/// Removes what the end of [`Image::accept`] could not; where images are not `accepted` that way,
-/// also what it has left undone.
+/// Removes what [`Image::accept`] could not remove at its end. If images are not `accepted` that
+/// way, also removes what it left unfinished.
 pub(crate) fn sweep(dir: &DataDir, accepted: bool) -> io::Result<()> {
     match dir.stat(NOTE)? {
         Some(_) if accepted => Ok(()),
@@ -257,7 +256,7 @@ pub(crate) fn sweep(dir: &DataDir, accepted: bool) -> io::Result<()> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pending {
     version: Version,
-    /// What the version file named.
+    /// The previous version in the file.
     before: Option<Version>,
     /// The new image's file.
     inode: u64,
@@ -298,8 +297,8 @@ fn pending(dir: &DataDir) -> Result<Option<Pending>, HostError> {
     Ok(dir.read_text(NOTE, MOST)?.as_deref().and_then(Pending::parse))
 }
 
-/// The image before is the accepted one again; the new one, which is in its place, waits, so that
-/// another try needs no download. May be cut anywhere, and done again.
+/// Restores the previous image. The new one waits under another name, so that another attempt needs
+/// no download. A power cut is harmless, and it may be repeated.
 fn undo(dir: &DataDir, pending: &Pending) -> io::Result<()> {
     let rename = |from, to| fs::renameat(dir.as_fd(), from, dir.as_fd(), to);
     if !pending.had {
@@ -314,22 +313,22 @@ fn undo(dir: &DataDir, pending: &Pending) -> io::Result<()> {
     dir.sync()
 }
 
-/// Nothing is under way any more.
+/// Ends the switch.
 fn forget(dir: &DataDir) -> io::Result<()> {
     remove_old(dir)?;
     dir.remove(NOTE)?;
     dir.sync()
 }
 
-/// Removes the image before, unless it is the only one.
+/// Removes the previous image, unless it is the only one.
 fn remove_old(dir: &DataDir) -> io::Result<()> {
     if dir.stat(IMAGE)?.is_some() { dir.remove(OLD) } else { Ok(()) }
 }
 
-/// Gives a file a second name, where files can have one.
+/// Gives a file a second name, if the file system has hard links.
 fn keep(dir: &DataDir, from: &str, to: &str) -> io::Result<()> {
     match fs::linkat(dir.as_fd(), from, dir.as_fd(), to, AtFlags::empty()) {
-        // The name that it has must not be without a file for a moment, as by a rename it would.
+        // The existing name must always refer to a file, which a rename would not guarantee.
         Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => Ok(()),
         done => Ok(done?),
     }

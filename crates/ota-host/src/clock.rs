@@ -1,53 +1,54 @@
-//! The host's clock in the core's terms.
+//! Converts the host's clock to the core's.
 
 use std::time::{self, SystemTime};
 
 use ota_proto::Instant;
 
-/// A monotonic clock whose origin is the moment it was made. Copies agree with each other.
+/// A monotonic clock whose origin is its creation. Copies share the origin.
 ///
-/// It stands still while the machine is suspended, as the runtimes' timers do.
+/// It stops while the machine is suspended, like the runtimes' timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Clock {
     origin: time::Instant,
 }
 
 impl Clock {
-    /// A clock that starts now.
+    /// Makes a clock that starts now.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "the one place where time enters")]
     pub fn start() -> Self {
         Self { origin: time::Instant::now() }
     }
 
-    /// A clock with this origin.
+    /// Makes a clock with this origin.
     #[must_use]
     pub const fn anchored(origin: time::Instant) -> Self {
         Self { origin }
     }
 
-    /// Now.
+    /// The current time.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "the one place where time enters")]
     pub fn now(&self) -> Instant {
         self.to_core(time::Instant::now())
     }
 
-    /// A moment of the system as the core's, rounded down to 1 µs. What was before the origin is
-    /// [`Instant::ZERO`].
+    /// Converts the system's time to the core's, rounded down to 1 µs. Times before the origin
+    /// become [`Instant::ZERO`].
     #[must_use]
     pub fn to_core(&self, at: time::Instant) -> Instant {
         Instant::ZERO + at.saturating_duration_since(self.origin)
     }
 
-    /// A moment of the core as the system's. `None` when the system cannot express it: never.
+    /// Converts the core's time to the system's. `None` if the system cannot represent it, which
+    /// means never.
     #[must_use]
     pub fn to_std(&self, at: Instant) -> Option<time::Instant> {
         self.origin.checked_add(at.since(Instant::ZERO))
     }
 
-    /// Unix seconds of the system's wall clock; `None` when it stands before 1970. It may be
-    /// wrong: the core keeps a floor of its own.
+    /// Unix seconds of the system's wall clock; `None` before 1970. It may be wrong: the core keeps
+    /// its own earliest time.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "the one place where time enters")]
     pub fn unix_time() -> Option<u64> {
@@ -78,7 +79,7 @@ mod tests {
         let first = clock.now();
         assert!(clock.now() >= first);
         let _ = clock.to_std(Instant::MAX);
-        // 2020-01-01: the machine that runs the tests has a clock.
+        // 2020-01-01: the machine that runs the tests has a set clock.
         assert!(Clock::unix_time() > Some(1_577_836_800));
     }
 }

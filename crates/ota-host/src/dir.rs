@@ -1,4 +1,4 @@
-//! The data folder: private, locked, and the only place where files are made.
+//! The data folder: private, locked, and the only place where files are created.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -15,11 +15,11 @@ use crate::error::HostError;
 use crate::rights::Rights;
 use crate::walk::{self, identity};
 
-/// The rights of every file made here: the owner's only.
+/// The mode of every created file: access for the owner only.
 pub(crate) const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// A folder that this process alone uses, until the last clone and everything opened in it are
-/// dropped. The lock also ends with the process, however it ends.
+/// A folder that only this process uses, until the last clone and every open file in it are
+/// dropped. The lock also ends with the process.
 #[derive(Clone, Debug)]
 pub struct DataDir(Arc<Inner>);
 
@@ -32,14 +32,14 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Closing is not enough: a process that another thread starts this moment has a copy of
-        // every file until it runs its program, and the lock is the file's.
+        // Closing the file is not enough: a process that another thread starts now has a copy of
+        // every descriptor until it executes its program, and the lock belongs to the open file.
         let _ = fs::flock(&self.lock, FlockOperation::Unlock);
     }
 }
 
-/// The folder itself, whatever has become of its name: for files that are made in it by others than
-/// this crate.
+/// The folder's descriptor, independent of its name: for files that code outside this crate creates
+/// in it.
 impl AsFd for DataDir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.dir.as_fd()
@@ -47,12 +47,12 @@ impl AsFd for DataDir {
 }
 
 impl DataDir {
-    /// Opens the folder, or makes it with rights 0700, and locks it. Its parent must be there: a
-    /// file system that is mounted later would hide what was made in its place.
+    /// Opens the folder, or creates it with mode 0700, and locks it. Its parent must exist: a file
+    /// system that is mounted later would hide a folder created in its place.
     ///
     /// # Errors
-    /// [`HostError::Locked`] when another agent has it; [`HostError::NotAFile`] when its lock file
-    /// is something else; [`HostError::Io`] when the system refuses.
+    /// [`HostError::Locked`] if another agent has it; [`HostError::NotAFile`] if its lock file is
+    /// not a plain file; [`HostError::Io`] if the system refuses.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, HostError> {
         let path = path.as_ref();
         let dir = open_or_create(path)?;
@@ -71,7 +71,7 @@ impl DataDir {
         &self.0.path
     }
 
-    /// Makes new, renamed and removed names in it durable.
+    /// Makes created, renamed and removed names in it durable.
     ///
     /// # Errors
     /// The system's.
@@ -84,12 +84,12 @@ impl DataDir {
         self.0.path.join(name)
     }
 
-    /// Opens a plain file for reading and writing; `extra` may create it. Follows no link.
+    /// Opens a plain file for reading and writing; `extra` may create it. Does not follow links.
     pub(crate) fn open_file(&self, name: &'static str, extra: OFlags) -> Result<File, HostError> {
         open_private(&self.0.dir, &self.0.path, name, extra)
     }
 
-    /// Opens a plain file that may be missing, and creates none. Follows no link.
+    /// Opens a plain file if it exists. Does not follow links.
     pub(crate) fn find_file(
         &self,
         name: &'static str,
@@ -104,7 +104,7 @@ impl DataDir {
         }
     }
 
-    /// Opens the file of this name for reading, which must be this one.
+    /// Opens the file of this name for reading; it must be this very file.
     pub(crate) fn reopen(&self, file: &File, name: &'static str) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let opened = File::from(fs::openat(&self.0.dir, name, flags, Mode::empty())?);
@@ -115,7 +115,7 @@ impl DataDir {
         }
     }
 
-    /// What stands there; links are not followed.
+    /// Returns the type of the entry, without following links.
     pub(crate) fn stat(&self, name: &'static str) -> io::Result<Option<Stat>> {
         match fs::statat(&self.0.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -124,12 +124,12 @@ impl DataDir {
         }
     }
 
-    /// Removes a file, if there is one.
+    /// Removes a file if it exists.
     pub(crate) fn remove(&self, name: &'static str) -> io::Result<()> {
         clear(&self.0.dir, name.as_ref())
     }
 
-    /// Reads a small file; `None` when there is none, or it holds no text of at most this length.
+    /// Reads a small file; `None` if it does not exist, or is not a text of at most this length.
     pub(crate) fn read_text(
         &self,
         name: &'static str,
@@ -143,7 +143,8 @@ impl DataDir {
         Ok(String::from_utf8(bytes).ok().filter(|text| text.len() <= most))
     }
 
-    /// Puts a file of these bytes in place of `name`: a cut leaves the old file or the new one.
+    /// Replaces `name` with a file of these bytes: after a power cut either the old or the new file
+    /// exists.
     pub(crate) fn replace(
         &self,
         name: &'static str,
@@ -153,7 +154,7 @@ impl DataDir {
         self.replace_in(&Spare::default(), name, temp, bytes)
     }
 
-    /// The same, in room that was taken before.
+    /// The same, in room that was reserved before.
     pub(crate) fn replace_in(
         &self,
         spare: &Spare,
@@ -167,19 +168,19 @@ impl DataDir {
             .map_err(|why| HostError::io("write", &self.join(name), why))
     }
 
-    /// Takes the room for [`DataDir::replace_in`].
+    /// Reserves the room for [`DataDir::replace_in`].
     pub(crate) fn reserve(&self, spare: &Spare, temp: &'static str) -> io::Result<()> {
         spare.take(&self.0.dir, temp.as_ref())
     }
 }
 
-/// Room for one more file of a record, taken before it is needed: a disk that fills up later
-/// cannot stop the record. Clones are of the same room.
+/// Reserved room for one more record file, so that a disk that fills up later cannot prevent the
+/// record. Clones share the room.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spare(Arc<Mutex<Option<File>>>);
 
 impl Spare {
-    /// Takes the room, as a file of this name.
+    /// Reserves the room, as a file of this name.
     pub(crate) fn take(&self, dir: &File, temp: &Path) -> io::Result<()> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.as_ref().is_some_and(|file| stands_at(file, dir, temp)) {
@@ -196,8 +197,8 @@ impl Spare {
         Ok(())
     }
 
-    /// The room that was taken, or a new file of this name, for so many bytes. What it holds is of
-    /// no use.
+    /// Returns the reserved room, or a new file of this name, for this many bytes. Its content is
+    /// meaningless.
     pub(crate) fn open(&self, dir: &File, temp: &Path, length: usize) -> io::Result<File> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match kept.filter(|file| length <= BLOCK && stands_at(file, dir, temp)) {
@@ -207,7 +208,7 @@ impl Spare {
     }
 }
 
-/// A block of every common file system, and more than any record.
+/// A block of every common file system, and longer than any record.
 const BLOCK: usize = 4096;
 
 fn stands_at(file: &File, dir: &File, name: &Path) -> bool {
@@ -216,19 +217,19 @@ fn stands_at(file: &File, dir: &File, name: &Path) -> bool {
     there.is_ok_and(|there| ours.is_ok_and(|ours| identity(&there) == identity(&ours)))
 }
 
-/// A new file, in place of any of that name.
+/// Creates a file and replaces any of that name.
 fn fresh(dir: &File, name: &Path) -> io::Result<File> {
     clear(dir, name)?;
     create(dir, name)
 }
 
-/// A file where nothing stands, not even a link that leads nowhere.
+/// Creates a file if nothing has this name, not even a dangling link.
 fn create(dir: &File, name: &Path) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(fs::openat(dir, name, flags, PRIVATE)?))
 }
 
-/// Makes these bytes the whole file.
+/// Replaces the file's content with these bytes.
 pub(crate) fn fill(file: &File, bytes: &[u8]) -> io::Result<()> {
     file.write_all_at(bytes, 0)?;
     file.set_len(bytes.len() as u64)
@@ -248,8 +249,8 @@ pub(crate) fn put(
     written.sync()
 }
 
-/// A whole file on the medium, under a name that nobody looks for. Only its own name is missing.
-/// Dropped before it has that one, it is removed: a next try would remove it, too.
+/// A complete, durable file under a temporary name. Only its own name is missing. If it is dropped
+/// before it gets that name, it is removed.
 #[derive(Debug)]
 pub(crate) struct Written<D: AsFd> {
     dir: D,
@@ -258,7 +259,7 @@ pub(crate) struct Written<D: AsFd> {
 }
 
 impl<D: AsFd> Written<D> {
-    /// Writes it: all that can fail but for the name.
+    /// Writes it: every step that can fail, except the rename.
     pub(crate) fn new(
         file: &File,
         dir: D,
@@ -273,14 +274,14 @@ impl<D: AsFd> Written<D> {
         Ok(written)
     }
 
-    /// Gives it this name, which is not lasting yet.
+    /// Gives it this name, which is not durable yet.
     pub(crate) fn rename(&mut self, name: &Path) -> io::Result<()> {
         fs::renameat(&self.dir, &self.temp, &self.dir, name)?;
         self.named = true;
         Ok(())
     }
 
-    /// Makes the name lasting.
+    /// Makes the name durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(retry_on_intr(|| fs::fsync(&self.dir))?)
     }
@@ -294,15 +295,16 @@ impl<D: AsFd> Drop for Written<D> {
     }
 }
 
-/// A file without a name, of which nothing is left when it is closed. Where there are none, it has
-/// this one for a moment.
+/// A file without a name, which disappears when it is closed. If the system does not support that,
+/// it has this name for a moment.
 pub(crate) fn nameless(dir: &File, name: &Path) -> io::Result<File> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         match fs::openat(dir, ".", flags, PRIVATE) {
             Ok(file) => return Ok(File::from(file)),
-            // The file system, or an old kernel, knows of none, or a policy allows only names.
+            // The file system or an old kernel does not support it, or a policy forbids unnamed
+            // files.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::ACCESS) => {}
             Err(why) => return Err(why.into()),
         }
@@ -312,7 +314,7 @@ pub(crate) fn nameless(dir: &File, name: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Removes a file, if there is one.
+/// Removes a file if it exists.
 pub(crate) fn clear(dir: &File, name: &Path) -> io::Result<()> {
     match fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -320,7 +322,7 @@ pub(crate) fn clear(dir: &File, name: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether somebody removed the file under us: what is written to it is lost.
+/// Whether the open file was removed: data that is written to it is lost.
 pub(crate) fn is_unlinked(file: &File) -> io::Result<bool> {
     Ok(fs::fstat(file)?.st_nlink == 0)
 }
@@ -336,7 +338,7 @@ fn open_private(
 
 fn open_plain(dir: &File, path: &Path, name: &'static str, how: OFlags) -> Result<File, HostError> {
     let path = path.join(name);
-    // NONBLOCK: a named pipe in its place must not hold us up. It means nothing for plain files.
+    // NONBLOCK: a named pipe in its place must not block. It has no effect on plain files.
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | how;
     let file = match fs::openat(dir.as_fd(), name, flags, PRIVATE) {
         Ok(file) => File::from(file),
@@ -347,11 +349,11 @@ fn open_plain(dir: &File, path: &Path, name: &'static str, how: OFlags) -> Resul
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(HostError::NotAFile { path });
     }
-    // A file that somebody made for us, or copied here, may be open to others.
+    // A file that another user created or copied here may be open to others.
     if stat.st_mode & 0o077 != 0 {
         match fs::fchmod(&file, PRIVATE) {
             Ok(()) => {}
-            // A file system without rights (FAT): whoever mounted it has decided.
+            // A file system without rights (FAT): the mount options decide.
             Err(Errno::PERM) if stat.st_uid == geteuid().as_raw() => {}
             Err(why) => return Err(HostError::io("make private", &path, why)),
         }
@@ -359,7 +361,7 @@ fn open_plain(dir: &File, path: &Path, name: &'static str, how: OFlags) -> Resul
     Ok(file)
 }
 
-/// Opens the folder, or makes it where its parent is there, and makes its name durable.
+/// Opens the folder, or creates it if its parent exists, and makes its name durable.
 fn open_or_create(path: &Path) -> Result<File, HostError> {
     match walk::folder(path) {
         Ok(dir) => return Ok(dir),
@@ -369,7 +371,7 @@ fn open_or_create(path: &Path) -> Result<File, HostError> {
     let create = || -> io::Result<File> {
         let place = walk::place(path)?;
         match fs::mkdirat(&place.dir, &place.name, Mode::RWXU) {
-            // Another agent may have made it meanwhile.
+            // Another agent may have created it meanwhile.
             Ok(()) | Err(Errno::EXIST) => {}
             Err(why) => return Err(why.into()),
         }
@@ -396,7 +398,7 @@ mod tests {
     fn a_process_that_is_just_being_started_holds_no_lock_of_what_was_dropped() {
         let (_temp, dir) = data();
         let path = dir.path().to_owned();
-        // What a child has between its fork and its program.
+        // The descriptors that a child has between fork and exec.
         let copy = dir.0.lock.try_clone().unwrap();
         let clone = dir.clone();
         drop(dir);
@@ -443,7 +445,7 @@ mod tests {
         std::os::unix::fs::symlink("victim", dir.join("link")).unwrap();
         std::os::unix::fs::symlink("nothing", dir.join("loose")).unwrap();
         for name in ["new", "victim", "link", "loose"] {
-            // Somebody put it there after the place was cleared.
+            // Another process put it there after the place was cleared.
             let why = create(folder, name.as_ref()).unwrap_err();
             assert_eq!(why.kind(), io::ErrorKind::AlreadyExists, "{name}");
         }

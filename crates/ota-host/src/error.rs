@@ -1,5 +1,5 @@
-//! Errors of opening things, told in words for a person; and the mapping of the system's errors
-//! to the core's.
+//! Errors of opening files, as texts for people, and the mapping of the system's errors to the
+//! core's.
 
 use std::fmt;
 use std::io;
@@ -13,50 +13,50 @@ use crate::ab::lock::{self, NoLock, Unshared, Waited};
 use crate::rights::Kept;
 use crate::walk::Foreign;
 
-/// Why the data folder, a file in it or the version file cannot be used. Each names its path.
+/// Why the data folder, a file in it or the version file cannot be used. Each error names its path.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HostError {
-    /// Another agent holds this folder.
+    /// Another agent uses this folder.
     Locked {
         /// The folder.
         dir: PathBuf,
     },
-    /// A symbolic link, folder or device stands where a plain file must be.
+    /// A symbolic link, folder or device has the name of a plain file.
     NotAFile {
         /// Its path.
         path: PathBuf,
     },
-    /// The slot's options make no sense: an erase unit or capacity of 0.
+    /// The slot's options are invalid: an erase unit or capacity of 0.
     BadOptions,
-    /// The file holds no firmware version: see [`ota_proto::Version`].
+    /// The file does not contain a firmware version: see [`ota_proto::Version`].
     BadVersion {
         /// Its path.
         path: PathBuf,
     },
-    /// There is no link `current` to a slot `a` or `b`: no image was put there yet.
+    /// There is no link `current` to a slot `a` or `b`: no image was installed yet.
     NoSlots {
         /// The folder of the slots.
         dir: PathBuf,
     },
-    /// The slot that does not run is the way back of an image on trial, or about to start.
+    /// The other slot is the way back of an image that is on trial or about to start.
     Busy {
         /// The folder of the slots.
         dir: PathBuf,
     },
-    /// Another process is changing the slots, or holds their lock and does not.
+    /// Another process is changing the slots or holds their lock.
     Waited {
         /// The lock.
         lock: PathBuf,
-        /// How long it was waited for.
+        /// How long this process waited for it.
         time: Duration,
     },
-    /// What stands in the place of the slots' lock could be held by those who may not change them.
+    /// Users who may not change the slots could hold the file that is in place of the lock.
     NoLock {
         /// Its path.
         path: PathBuf,
     },
-    /// The slots' lock cannot be given to those who may change the slots.
+    /// The slots' lock cannot be given to the users who may change the slots.
     Unshared {
         /// The lock.
         lock: PathBuf,
@@ -65,49 +65,50 @@ pub enum HostError {
         /// Its group.
         group: u32,
     },
-    /// The image is not the one that was verified.
+    /// The image is not the verified one.
     Altered {
         /// Its file.
         path: PathBuf,
     },
-    /// Who owns what runs now could not read what was to take its place: that cannot be given to
-    /// them.
+    /// The owner of the running files could not read the new ones, because they cannot be given to
+    /// that user.
     Kept {
         /// The file or folder.
         path: PathBuf,
-        /// Whose it should be.
+        /// The required owner.
         user: u32,
-        /// Of which group it should be.
+        /// The required group.
         group: u32,
     },
-    /// Another file stands where the verified image was.
+    /// Another file has replaced the verified image.
     Replaced {
         /// Its file.
         path: PathBuf,
     },
-    /// A link on the way belongs to neither root nor us: it may point anywhere tomorrow.
+    /// A link on the path belongs neither to root nor to us, so its owner may redirect it at any
+    /// time.
     ForeignLink {
-        /// The path that was to be opened.
+        /// The path to open.
         path: PathBuf,
         /// The link.
         link: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         user: u32,
     },
-    /// Somebody other than root and the agent's user may change a part of the path.
+    /// Users other than root and the agent's may change a part of the path.
     Exposed {
         /// The path.
         path: PathBuf,
-        /// The part.
+        /// That part.
         part: PathBuf,
     },
-    /// The system refused.
+    /// The system reported an error.
     Io {
-        /// What was tried, as a verb: `create`, `open`, `read`.
+        /// The failed operation, as a verb: `create`, `open`, `read`.
         action: &'static str,
-        /// On what.
+        /// Its file or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -134,7 +135,7 @@ impl HostError {
         Self::Io { action, path, source }
     }
 
-    /// The error as the core knows it.
+    /// Maps the error to the core's.
     #[must_use]
     pub fn storage(&self) -> StorageError {
         match self {
@@ -257,7 +258,7 @@ impl std::error::Error for HostError {
     }
 }
 
-/// What to do about it, where that is clear.
+/// A remedy, if one is known.
 fn advice(error: &io::Error) -> &'static str {
     match storage_error(error) {
         StorageError::NoSpace => "; free some space there",
@@ -266,11 +267,11 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// The system's error as the core knows it.
+/// Maps the system's error to the core's.
 ///
-/// Full disk or quota is [`StorageError::NoSpace`]; a missing right is [`StorageError::ReadOnly`];
-/// a vanished file, mount or device is [`StorageError::Gone`]; the rest is
-/// [`StorageError::Failed`].
+/// A full disk or quota is [`StorageError::NoSpace`]; a missing right is
+/// [`StorageError::ReadOnly`]; a vanished file, mount or device is [`StorageError::Gone`];
+/// everything else is [`StorageError::Failed`].
 #[must_use]
 pub fn storage_error(error: &io::Error) -> StorageError {
     match Errno::from_io_error(error) {

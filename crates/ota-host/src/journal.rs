@@ -16,14 +16,14 @@ use crate::slot::drop_cache;
 const NAME: &str = "journal";
 const TEMP: &str = "journal.new";
 
-/// Bytes from one place to the other: a block of every common file system, so that a torn write
-/// of one place cannot touch the other.
+/// The distance of the two places in bytes: a block of every common file system, so that a torn
+/// write of one place cannot touch the other.
 const STRIDE: usize = 4096;
 const LEN: usize = 2 * STRIDE;
 
 /// The two places of the journal record in the file `journal`.
 ///
-/// The file is written in full when it is made, so a disk that fills up later cannot stop an
+/// The file is written in full when it is created, so a disk that fills up later cannot prevent an
 /// update of it (on file systems that overwrite in place).
 #[derive(Debug)]
 pub struct JournalFile {
@@ -32,11 +32,11 @@ pub struct JournalFile {
 }
 
 impl JournalFile {
-    /// Opens the journal, or makes an empty one with rights 0600. A file that is too short is
-    /// filled up with zeros, and what it holds is kept. Its contents are never an error.
+    /// Opens the journal, or creates an empty one with mode 0600. A file that is too short is
+    /// extended with zeros and keeps its content. No content is an error.
     ///
     /// # Errors
-    /// [`HostError::NotAFile`] when something else has its name; [`HostError::Io`] when the system
+    /// [`HostError::NotAFile`] if something else has its name; [`HostError::Io`] if the system
     /// refuses.
     pub fn open(dir: &DataDir) -> Result<Self, HostError> {
         let path = dir.join(NAME);
@@ -53,19 +53,21 @@ impl JournalFile {
         Ok(Self { file, _dir: dir.clone() })
     }
 
-    /// The newest valid record. `None` when there is none: empty, torn, foreign or unreadable.
+    /// Returns the newest valid record; `None` if both places are empty, torn, foreign or
+    /// unreadable.
     ///
-    /// What was read is made lasting: it may never have left the cache, and a torn place may read
-    /// differently next time. It is not an error when that fails: the record is read as well.
+    /// The record is then written durably again: it may never have left the cache, and a torn place
+    /// may read differently next time. A failure of that is ignored, because the record is valid
+    /// anyway.
     #[must_use]
     pub fn load(&self) -> Option<[u8; Journal::LEN]> {
-        // A place that cannot be read is as good as torn; the other may hold.
+        // An unreadable place counts as torn; the other one may be valid.
         let read = |place: usize| {
             Journal::read_place(|| {
                 let mut block = [0; Journal::LEN];
                 let read = self.file.read_exact_at(&mut block, offset(place));
                 if read.is_err() || !Journal::is_believed(&block) {
-                    // The next reading is to be one of the medium.
+                    // The next read must come from the medium.
                     drop_cache(&self.file, 0);
                 }
                 read.ok().map(|()| block)
@@ -76,12 +78,12 @@ impl JournalFile {
         Journal::newest(blocks.iter().flatten()).copied()
     }
 
-    /// Writes valid records over themselves, and wipes a place that was read and holds none.
+    /// Rewrites valid records in place, and erases a place that was read and contains none.
     fn settle(&self, blocks: &[Option<[u8; Journal::LEN]>; 2]) -> io::Result<()> {
         for (place, block) in blocks.iter().enumerate() {
             let Some(block) = block else { continue };
             let lasting = match Record::decode(block) {
-                // Another release may want its own back.
+                // A record of another release may be needed after a downgrade.
                 Ok(_) | Err(JournalError::Format) => block,
                 Err(_) => &[0; Journal::LEN],
             };
@@ -90,11 +92,12 @@ impl JournalFile {
         self.file.sync_data()
     }
 
-    /// Writes the record to the place that [`Journal::place`] names. Durable when it returns `Ok`.
+    /// Writes the record to the place that [`Journal::place`] names. It is durable once this
+    /// returns `Ok`.
     ///
     /// # Errors
-    /// [`StorageError`]. That place may then hold anything; the other is untouched. The same
-    /// record may be tried again.
+    /// [`StorageError`]. That place may then contain anything; the other one is unchanged. The same
+    /// record may be written again.
     pub fn persist(&mut self, record: &[u8; Journal::LEN]) -> Result<(), StorageError> {
         let write = || {
             self.file.write_all_at(record, offset(Journal::place(record)))?;

@@ -1,4 +1,4 @@
-//! Two lanes of jobs, so that a checkpoint does not wait for a write.
+//! Two queues of jobs, so that a checkpoint does not wait for a write.
 
 use std::collections::VecDeque;
 
@@ -6,8 +6,8 @@ use ota_proto::OpId;
 
 use crate::storage::{Ended, Job, JournalHalf, SlotHalf, Storage, Work};
 
-/// A [`Storage`] split in two: the journal's jobs run beside the slot's, each kind in the order
-/// in which it was given and one at a time. Nothing here blocks or spawns; the adapter does:
+/// A [`Storage`] split in two: the journal's jobs run beside the slot's. Each kind runs in its
+/// order, one at a time. Nothing here blocks or spawns; the adapter does:
 ///
 /// ```
 /// # use ota_host::{DataDir, FileSlot, Job, JournalFile, Lanes, NoSwitch, SlotOptions, Storage, Work};
@@ -31,13 +31,13 @@ pub struct Lanes<T = OpId> {
     journal: Lane<JournalHalf, T>,
 }
 
-/// A job with all it needs to run on another thread. A task that is dropped takes its lane with
-/// it: run it.
+/// A job with all that it needs to run on another thread. Dropping a task loses its lane, so always
+/// run it.
 #[derive(Debug)]
 #[must_use]
 pub struct Task<T = OpId>(Kind<T>);
 
-/// A task that has run: give it back with [`Lanes::finish`].
+/// A finished task: return it with [`Lanes::finish`].
 #[derive(Debug)]
 #[must_use]
 pub struct Finished<T = OpId>(Half, Ended<T>);
@@ -49,7 +49,7 @@ impl<T> Lanes<T> {
         Self { slot: Lane::new(storage.slot), journal: Lane::new(storage.journal) }
     }
 
-    /// Puts a job in its lane. There are as many at once as the core has operations under way.
+    /// Adds a job to its lane. There are at most as many as the core has operations in progress.
     pub fn push(&mut self, job: Job<T>) {
         match job.work {
             Work::Persist(_) => self.journal.queue.push_back(job),
@@ -57,7 +57,7 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// The next task that can run now: at most one of each lane at a time. Call until `None`
+    /// Returns the next task that can run now, at most one per lane at a time. Call it until `None`
     /// after each [`Lanes::push`] and [`Lanes::finish`].
     pub fn start(&mut self) -> Option<Task<T>> {
         if let Some((half, job)) = self.journal.start() {
@@ -67,7 +67,7 @@ impl<T> Lanes<T> {
         Some(Task(Kind::Slot(half, job)))
     }
 
-    /// Takes a task back; its answer is for the core.
+    /// Takes a finished task; the result is for the core.
     pub fn finish(&mut self, finished: Finished<T>) -> Ended<T> {
         let Finished(half, done) = finished;
         match half {
@@ -77,13 +77,13 @@ impl<T> Lanes<T> {
         done
     }
 
-    /// Whether no job waits or runs.
+    /// Whether no job is waiting or running.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.slot.is_idle() && self.journal.is_idle()
     }
 
-    /// The storage again; `None` while a task runs. Jobs that wait are forgotten.
+    /// Returns the storage; `None` while a task is running. Waiting jobs are dropped.
     #[must_use]
     pub fn join(self) -> Option<Storage> {
         Some(Storage { slot: *self.slot.idle?, journal: *self.journal.idle? })
@@ -91,7 +91,7 @@ impl<T> Lanes<T> {
 }
 
 impl<T> Task<T> {
-    /// Does it; blocks.
+    /// Runs it; blocks.
     pub fn run(self) -> Finished<T> {
         match self.0 {
             Kind::Slot(mut half, job) => {
@@ -107,7 +107,7 @@ impl<T> Task<T> {
 }
 
 impl<T> Finished<T> {
-    /// The operation, as it was given: whose lanes it goes back to.
+    /// The operation, unchanged, which identifies its lanes.
     #[must_use]
     pub const fn op(&self) -> &T {
         &self.1.op

@@ -1,4 +1,4 @@
-//! A short text of the application's in the data folder.
+//! A short text of the application in the data folder.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use crate::error::HostError;
 
 const TEMP: &str = "note.new";
 
-/// No note is longer.
+/// The longest note.
 const MOST: usize = 512;
 
-/// What the application wants to know after a restart, in a file of the data folder. A power cut
+/// A text that the application needs after a restart, in a file of the data folder. A power cut
 /// leaves the old text or the new one.
 #[derive(Clone)]
 pub struct Note {
@@ -19,7 +19,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// The note of this name in this folder. No two are written at the same time.
+    /// Opens the note of this name in this folder. Writes are exclusive.
     #[must_use]
     pub fn new(dir: &DataDir, name: &'static str) -> Self {
         Self { dir: dir.clone(), name }
@@ -33,7 +33,7 @@ impl Note {
         self.dir.read_text(self.name, MOST)
     }
 
-    /// Puts this text in place of any other, durably. Blocks.
+    /// Replaces the text, durably. Blocks.
     ///
     /// # Errors
     /// [`HostError::Io`].
@@ -41,7 +41,7 @@ impl Note {
         self.dir.replace(self.name, TEMP, text.as_bytes())
     }
 
-    /// Removes it, if there is one. Blocks.
+    /// Removes it if it exists. Blocks.
     ///
     /// # Errors
     /// [`HostError::Io`].

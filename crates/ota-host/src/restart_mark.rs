@@ -1,4 +1,4 @@
-//! A note for installers of which nothing is known: a restart was due, in this run of the machine.
+//! A note for installers without a known boot loader: a restart is due, in this run of the machine.
 
 use std::os::unix::fs::FileExt as _;
 
@@ -13,19 +13,19 @@ use crate::switch::Switch;
 const NAME: &str = "restart";
 const TEMP: &str = "restart.new";
 
-/// How often a restart is asked for in one run of the machine before it is believed to have come.
+/// How often a restart is requested in one run of the machine before it counts as done.
 const ASKS: u8 = 3;
 
-/// No note is longer.
+/// The longest note.
 const MOST: usize = 256;
 
-/// The switch of an installer that does all of it by itself, and whose version runs after a
-/// restart of the machine or of something else.
+/// The switch for an installer that does everything itself, and whose version runs after a restart
+/// of the machine or of something else.
 ///
-/// When the machine has not been started since the activation, and the old version runs, the
-/// restart has not come yet: [`SlotState::Armed`]. Without this note an agent that is killed
-/// before the restart would take the new version for rolled back. But a restart that came and
-/// changed nothing must end, too: after three of them the state is [`SlotState::Unknown`].
+/// If the machine was not restarted since the activation and the old version runs, the restart has
+/// not happened yet: [`SlotState::Armed`]. Without this note, an agent that is killed before the
+/// restart would report that the new version was rolled back. A restart without effect must end
+/// too: after three of them the state is [`SlotState::Unknown`].
 #[derive(Clone, Debug)]
 pub struct RestartMark {
     dir: DataDir,
@@ -35,7 +35,7 @@ pub struct RestartMark {
 }
 
 impl RestartMark {
-    /// The note in this folder, on a machine that runs this version.
+    /// Opens the note in this folder, on a machine that runs this version.
     ///
     /// # Errors
     /// [`HostError::NotAFile`], [`HostError::Io`].
@@ -45,33 +45,33 @@ impl RestartMark {
         Ok(mark)
     }
 
-    /// The restart is asked for now.
+    /// Records that the restart is requested now.
     ///
     /// # Errors
-    /// [`HostError::Io`]; it may be asked for once more than it should.
+    /// [`HostError::Io`]; it may be requested once too often.
     pub fn asked(&self) -> Result<(), HostError> {
         let asks = self.read()?.map_or(0, |note| note.asks);
         self.write(asks.saturating_add(1))
     }
 
-    /// Takes the room for the note before an installer starts: a disk that is filled meanwhile
-    /// cannot make an installation fail that went well.
+    /// Reserves the room for the note before an installer starts, so that a disk that fills up
+    /// cannot make a successful installation fail.
     ///
     /// # Errors
-    /// [`HostError::Io`]: nothing may be installed now.
+    /// [`HostError::Io`]: do not install now.
     pub fn reserve(&self) -> Result<(), HostError> {
         self.write(ASKS)
     }
 
-    /// The restart is not waited for any more: what runs is what there is.
+    /// Ends the wait for the restart: the running version decides.
     ///
     /// # Errors
-    /// [`HostError::Io`]; it is waited for again.
+    /// [`HostError::Io`]; the wait starts again.
     pub fn give_up(&self) -> Result<(), HostError> {
         self.write(ASKS)
     }
 
-    /// In place where there is a note of ours: one digit changes, which needs no room.
+    /// Changes an existing note of ours in place: one digit changes, which needs no room.
     fn write(&self, asks: u8) -> Result<(), HostError> {
         let asks = asks.min(ASKS);
         if self.read()?.is_some() {
@@ -120,14 +120,14 @@ impl Switch for RestartMark {
 
     fn act(&mut self, action: SlotAction) -> Result<(), StorageError> {
         if action == SlotAction::Activate {
-            // The installer has armed it already: a note that is not taken makes nothing undone.
+            // The installer has already armed it; a note that cannot be written undoes nothing.
             let _ = self.write(0);
         }
         Ok(())
     }
 }
 
-/// What names this run of the machine; empty where the system has no such name.
+/// The id of this run of the machine; empty if the system has none.
 #[must_use]
 pub fn boot_id() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();

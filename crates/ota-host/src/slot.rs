@@ -1,4 +1,4 @@
-//! The image under download, and the one that was verified: plain files.
+//! The image that is being downloaded, and the verified one: plain files.
 
 use std::fs::File;
 use std::io;
@@ -16,39 +16,38 @@ use crate::dir::{DataDir, is_unlinked};
 use crate::error::{HostError, storage_error};
 use crate::walk::identity;
 
-/// What is under download. No command ever hears of this name.
+/// The name during the download, which no command gets.
 const PART: &str = "slot.part";
 /// The image that was verified, or accepted.
 pub(crate) const IMAGE: &str = "slot.img";
-/// The image that was verified, where an accepted one stands beside it.
+/// The verified image while an accepted one keeps its name.
 pub(crate) const NEW: &str = "slot.new";
 
-/// Bytes read at once for a digest.
+/// The read size for a digest in bytes.
 const CHUNK: usize = 128 * 1024;
 
-/// A multiple of every page size in use: a page is dropped from the cache only as a whole.
+/// A multiple of every common page size: the system drops only whole pages from its cache.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const PAGES: u64 = 64 * 1024;
 
-/// How a [`FileSlot`] is made.
+/// The options of a [`FileSlot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlotOptions {
-    /// The largest image in bytes; `None` for what the file system could ever hold. Room is taken
-    /// only when an image begins ([`FileSlot::erase`]).
+    /// The largest image in bytes; `None` for the file system's limit. Room is reserved only when
+    /// an image begins ([`FileSlot::erase`]).
     pub capacity: Option<u64>,
     /// The unit of checkpoints and resumes in bytes, at least 1. The default is 256 KiB.
     pub erase: u32,
-    /// Bytes that an image must leave to the rest of the system. The default is 1 MiB.
+    /// Bytes that an image must leave free for the rest of the system. The default is 1 MiB.
     pub keep_free: u64,
-    /// The image before keeps its name until the next one takes it, even if there is no room for
-    /// both: the next one is refused then. Without this, which is the default, the one before is
-    /// removed when its room is needed, unless it has another name: that would free nothing. An
-    /// image that a process holds open (a loop mount, a program that runs) frees nothing either,
-    /// and only then it is removed in vain: say `keep_before` where the image is used from here.
+    /// Keep the previous image's name until the next image takes it, even if there is no room for
+    /// both; the next image is then refused. By default the previous image is removed when its room
+    /// is needed, unless it has a second name, since removing one would free nothing. An image that
+    /// a process holds open (a loop mount, a running program) frees no room either, and is then
+    /// removed in vain: set `keep_before` if the image is used from here.
     pub keep_before: bool,
-    /// `slot.img` is the image that was accepted, for whatever reads it: a verified one waits as
-    /// `slot.new` for [`Image::accept`]. The default is that every verified image becomes
-    /// `slot.img`.
+    /// `slot.img` is the accepted image, for programs that read it; a verified one waits as
+    /// `slot.new` for [`Image::accept`]. By default every verified image becomes `slot.img`.
     pub accepts: bool,
 }
 
@@ -66,10 +65,9 @@ impl Default for SlotOptions {
 
 /// The slot as files in the data folder.
 ///
-/// An image is received into `slot.part`, a name that nobody else is told. Once its digest is
-/// right it is renamed to what installers are told, and from then on that file is never written
-/// again nor held open for writing, whatever becomes of it: it may be moved, linked, mounted or
-/// run. The next image is another file.
+/// A download is written to `slot.part`, a name that no other program gets. Once its digest is
+/// right, it is renamed to the installers' name. From then on this file is never written or held
+/// open for writing: it may be moved, linked, mounted or run. The next image is another file.
 #[derive(Debug)]
 pub struct FileSlot {
     body: Body,
@@ -77,9 +75,9 @@ pub struct FileSlot {
     options: SlotOptions,
     info: SlotInfo,
     image: Image,
-    /// What a verified image is called.
+    /// The name of a verified image.
     name: &'static str,
-    /// The image's length that room was made for since this slot was opened.
+    /// The image's length for which room was reserved since this slot was opened.
     fitted: Option<u64>,
     /// The lowest byte written since the last successful sync.
     dirty: Option<u64>,
@@ -87,13 +85,13 @@ pub struct FileSlot {
     lost: Option<u64>,
 }
 
-/// Where the slot's bytes are.
+/// The file with the slot's bytes.
 #[derive(Debug)]
 enum Body {
     Nowhere,
-    /// In `slot.part`, for reading and writing.
+    /// `slot.part`, for reading and writing.
     Part(File),
-    /// In a file of this name that was handed out, for reading only.
+    /// A taken file of this name, for reading only.
     Whole(File, &'static str),
 }
 
@@ -107,13 +105,12 @@ impl Body {
 }
 
 impl FileSlot {
-    /// Opens the slot. What it holds is kept: an image under download, or else the last one that
-    /// was verified.
+    /// Opens the slot and keeps its content: a partial download, or else the last verified image.
     ///
     /// # Errors
-    /// [`HostError::NotAFile`] when something else has one of its names (links are not followed);
-    /// [`HostError::BadOptions`]; [`HostError::Io`] when the system refuses, or the file system is
-    /// not larger than what must stay free.
+    /// [`HostError::NotAFile`] if something else has one of its names (links are not followed);
+    /// [`HostError::BadOptions`]; [`HostError::Io`] if the system refuses, or the file system is
+    /// not larger than the room that must stay free.
     pub fn open(dir: &DataDir, options: SlotOptions) -> Result<Self, HostError> {
         if options.erase == 0 || options.capacity == Some(0) {
             return Err(HostError::BadOptions);
@@ -149,7 +146,7 @@ impl FileSlot {
         })
     }
 
-    /// Its capacity and units.
+    /// Its capacity and erase unit.
     #[must_use]
     pub fn info(&self) -> SlotInfo {
         self.info
@@ -161,23 +158,23 @@ impl FileSlot {
         self.image.clone()
     }
 
-    /// Where an installer finds the image. A fixed name, whatever the cloud says.
+    /// The path of the image for an installer: a fixed name, independent of the cloud.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.image.path()
     }
 
-    /// Makes ready to write this range of an image of `size` bytes, 0 when that is not known.
+    /// Prepares this range of an image of `size` bytes for writing; 0 if the size is unknown.
     ///
-    /// A file needs no erasing before it is written, so bytes of this image are left as they are;
-    /// the core writes every byte of the range anew. But an erase at 0 begins another image, in a
-    /// new file, so that nothing of the old one can pass for the new one; and then room for the
-    /// whole image is taken: a disk that is too full says so before the first byte.
+    /// A file needs no erasing, so bytes of this image stay unchanged; the core writes every byte
+    /// of the range again. An erase at 0 begins another image in a new file, so that old bytes
+    /// cannot count as new ones. It also reserves room for the whole image, so that a full disk is
+    /// reported before the first byte.
     ///
     /// # Errors
-    /// [`StorageError::NoSpace`] when the image, or the range, is too large for the capacity or
-    /// the disk; [`StorageError::NoSecondSpace`] when only [`SlotOptions::keep_before`] stands in
-    /// the way; otherwise the system's. Bytes below the range are untouched.
+    /// [`StorageError::NoSpace`] if the image, or the range, is too large for the capacity or the
+    /// disk; [`StorageError::NoSecondSpace`] if only [`SlotOptions::keep_before`] prevents it;
+    /// otherwise the system's. Bytes below the range are unchanged.
     pub fn erase(&mut self, range: Range<u64>, size: u64) -> Result<(), StorageError> {
         if range.end.max(size) > self.info.capacity {
             return Err(StorageError::NoSpace);
@@ -213,8 +210,8 @@ impl FileSlot {
     /// Makes everything written durable and drops it from the page cache.
     ///
     /// A system that fails to write a page back forgets that it was dirty, so a second sync would
-    /// succeed over bytes that are gone. After a failure this fails until the lost bytes are
-    /// erased.
+    /// succeed although the bytes are lost. After a failure this therefore fails until the lost
+    /// bytes are erased.
     ///
     /// # Errors
     /// The system's; [`StorageError::Gone`] when the file was removed under us.
@@ -224,7 +221,7 @@ impl FileSlot {
         }
         let Body::Part(file) = &self.body else { return Ok(()) };
         if let Err(why) = file.sync_data() {
-            // Without a write of ours there is nothing to erase that would end the refusal.
+            // Without a write of ours no erase would end the refusal.
             self.lost = self.dirty.take();
             return Err(failed(why));
         }
@@ -236,13 +233,13 @@ impl FileSlot {
         Ok(())
     }
 
-    /// Adds this range to the digest as the medium holds it: what is synced is dropped from the
-    /// page cache and read back. Bytes that are not there, because nobody wrote them or somebody
-    /// removed the file, count as zeros, as they do in a hole.
+    /// Adds this range to the digest as the medium holds it: synced bytes are dropped from the page
+    /// cache and read back. Missing bytes, because they were never written or the file was removed,
+    /// count as zeros, like those of a hole.
     ///
     /// # Errors
-    /// [`StorageError::Failed`] when the range is backwards or beyond the capacity; otherwise the
-    /// system's. The digest is then of no use.
+    /// [`StorageError::Failed`] if the range is backwards or beyond the capacity; otherwise the
+    /// system's. The digest is then unusable.
     pub fn digest(&self, range: Range<u64>, digester: &mut Digester) -> Result<(), StorageError> {
         let length = range.end.checked_sub(range.start).ok_or(StorageError::Failed)?;
         if range.end > self.info.capacity {
@@ -262,13 +259,13 @@ impl FileSlot {
             digester.update(part);
             at += part.len() as u64;
         }
-        // The hash must not push the system's own files out of memory.
+        // Hashing must not evict the system's own files from memory.
         file.inspect(|file| drop_cache(file, range.start));
         Ok(())
     }
 
-    /// The image of so many bytes is right: gives it the name that installers are told. From now
-    /// on its file is only read.
+    /// The image of this many bytes is right: gives it the installers' name. From now on its file
+    /// is only read.
     ///
     /// # Errors
     /// The system's; the image has not got its name, and this may be tried again.
@@ -283,7 +280,8 @@ impl FileSlot {
                 part.set_len(size)?;
             }
             part.sync_all()?;
-            // By descriptor, before the name: nothing between could take the name's place.
+            // Changes the rights by descriptor, before the rename: otherwise another file could
+            // take the name between the two.
             let opened = self.dir.reopen(part, PART)?;
             fs::renameat(dir, PART, dir, self.name)?;
             // A file that is open for writing can be neither run nor mounted.
@@ -296,8 +294,8 @@ impl FileSlot {
         Ok(())
     }
 
-    /// Begins another image: what was under download goes, and so does a verified one that
-    /// nobody accepted. An image that the application has taken keeps its bytes.
+    /// Begins another image: removes a partial download and a verified image that was not accepted.
+    /// An image that the application has taken keeps its bytes.
     fn begin(&mut self) -> io::Result<()> {
         self.fitted = None;
         self.body = Body::Nowhere;
@@ -307,15 +305,15 @@ impl FileSlot {
             self.dir.remove(NEW)?;
         }
         accept::sweep(&self.dir, self.options.accepts)?;
-        // Better known now than when the image is there.
+        // An error now is better than one after the download.
         match self.dir.stat(self.name)? {
             Some(stat) if !is_replaceable(&stat) => Err(Errno::ISDIR.into()),
             _ => Ok(()),
         }
     }
 
-    /// The file to write into: a new one when there is none, with the bytes below `from` of one
-    /// that was handed out already.
+    /// Returns the file to write into: a new one if there is none, with the bytes below `from` of a
+    /// taken image.
     fn part(&mut self, from: u64) -> Result<&File, StorageError> {
         if !matches!(self.body, Body::Part(_)) {
             self.body = Body::Part(self.fresh(from)?);
@@ -340,14 +338,14 @@ impl FileSlot {
         match copy() {
             Ok(()) => Ok(part),
             Err(why) => {
-                // Half a copy must not pass for the bytes of a download.
+                // An incomplete copy must not count as downloaded bytes.
                 let _ = self.dir.remove(PART);
                 Err(failed(why))
             }
         }
     }
 
-    /// Gives the file this length and takes the room for it. On failure the file is as it was.
+    /// Extends the file to this length and reserves the room. On failure the file is unchanged.
     fn fit(&mut self, size: u64) -> Result<(), StorageError> {
         let full = match self.take_room(size) {
             Err(StorageError::NoSpace) => StorageError::NoSpace,
@@ -377,7 +375,7 @@ impl FileSlot {
         }
         match allocate(part, size) {
             Ok(()) => Ok(()),
-            // The check above must do; the file then grows with each write.
+            // The check above must be enough; the file then grows with each write.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
             Err(why) => {
                 part.set_len(length.min(size)).map_err(failed)?;
@@ -386,22 +384,22 @@ impl FileSlot {
         }
     }
 
-    /// Bytes that the image still has to take.
+    /// Bytes that the image still needs.
     fn wanted(&mut self, size: u64) -> Result<u64, StorageError> {
         let stat = fs::fstat(self.part(0)?).map_err(|why| failed(why.into()))?;
         Ok(size.saturating_sub(taken(&stat)))
     }
 
-    /// Bytes that the image may take.
+    /// Bytes that the image may use.
     fn free(&self) -> Result<u64, StorageError> {
         let free = free_room(&self.dir).map_err(failed)?;
-        // Where it does not say, a write will.
+        // If the system does not report it, a write will fail instead.
         Ok(free.map_or(u64::MAX, |free| free.saturating_sub(self.options.keep_free)))
     }
 }
 
-/// Bytes that this process may take on the file system of this file or folder; `None` where it
-/// does not say, as FUSE and some network file systems.
+/// Bytes that this process may use on the file system of this file or folder; `None` if the system
+/// does not report it, as with FUSE and some network file systems.
 ///
 /// # Errors
 /// The system's.
@@ -414,29 +412,28 @@ fn free(blocks: u64, available: u64, unit: u64) -> Option<u64> {
     (blocks > 0).then(|| available.saturating_mul(unit))
 }
 
-/// The largest image on a file system of so many bytes; 0 bytes is one that does not say.
+/// The largest image on a file system of this many bytes; 0 bytes means unknown.
 fn largest(bytes: u64, keep_free: u64) -> Option<u64> {
     if bytes == 0 { Some(u64::MAX) } else { bytes.checked_sub(keep_free).filter(|most| *most > 0) }
 }
 
-/// Whether a new image may take this name: a folder there is somebody's.
+/// Whether a new image may take this name: a folder there belongs to somebody else.
 pub(crate) fn is_replaceable(stat: &Stat) -> bool {
     fs::FileType::from_raw_mode(stat.st_mode) != fs::FileType::Directory
 }
 
-/// Bytes that removing this name gives back: none while the file has another one. Whether it is
-/// held open besides, which nobody can ask without racing, is known by the room that is there
-/// afterwards.
+/// Bytes that removing this name frees: none if the file has another name. Whether a process holds
+/// it open is known only from the free room afterwards.
 fn freed(stat: &Stat) -> u64 {
     if stat.st_nlink == 1 { taken(stat) } else { 0 }
 }
 
-/// Bytes that a file takes of its disk.
+/// Bytes that a file uses on its disk.
 fn taken(stat: &Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)
 }
 
-/// Fills the buffer; behind the end of the file are zeros.
+/// Fills the buffer; bytes beyond the end of the file are zeros.
 fn read_at(file: &File, mut part: &mut [u8], mut at: u64) -> io::Result<()> {
     while !part.is_empty() {
         match file.read_at(part, at) {
@@ -455,7 +452,7 @@ fn read_at(file: &File, mut part: &mut [u8], mut at: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Drops what is synced of a file from the page cache, from the page of this byte to the end.
+/// Drops the synced pages of a file from the page cache, from the page of this byte to the end.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn drop_cache(file: &File, from: u64) {
     // This is advice only: the error of a file system without a cache does not matter.
@@ -465,7 +462,7 @@ pub(crate) fn drop_cache(file: &File, from: u64) {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn drop_cache(_: &File, _: u64) {}
 
-/// Where the page of this byte begins.
+/// The start of this byte's page.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn page(at: u64) -> u64 {
     at - at % PAGES
@@ -475,7 +472,7 @@ fn page(at: u64) -> u64 {
 fn allocate(file: &File, size: u64) -> Result<(), Errno> {
     loop {
         match fs::fallocate(file, fs::FallocateFlags::empty(), 0, size) {
-            // A signal of whatever kind says nothing of the disk.
+            // An interrupted call says nothing about the disk.
             Err(Errno::INTR) => {}
             done => return done,
         }
@@ -519,7 +516,7 @@ mod tests {
         slot.sync().unwrap();
         slot.write_at(4096, &[2; 100]).unwrap();
         slot.write_at(8192, &[3; 100]).unwrap();
-        // What the system does on a write-back error: the call fails once.
+        // Simulates a write-back error: the call fails once.
         slot.lost = slot.dirty.take();
         assert_eq!(slot.sync(), Err(StorageError::Failed));
         slot.erase(8192..12288, 0).unwrap();
@@ -589,7 +586,7 @@ mod tests {
         assert_eq!(free(9, u64::MAX, 2), Some(u64::MAX));
         #[cfg(target_os = "linux")]
         assert_eq!(free_room(File::open("/proc").unwrap()).unwrap(), None);
-        // What FUSE and some network file systems answer.
+        // Simulates FUSE and some network file systems.
         assert_eq!(largest(0, 1024), Some(u64::MAX));
         assert_eq!(largest(1025, 1024), Some(1));
         assert_eq!(largest(1024, 1024), None);

@@ -1,4 +1,4 @@
-//! Slot, switch and journal as jobs: what an adapter hands to its runtime's blocking pool.
+//! Slot, switch and journal as jobs for a runtime's blocking pool.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,37 +16,37 @@ use crate::journal::JournalFile;
 use crate::slot::FileSlot;
 use crate::switch::Switch;
 
-/// One operation of the core. `T` names it: [`OpId`], or a device's index with it; it comes back
-/// in [`Ended`] as it was.
+/// One operation of the core. `T` identifies it: [`OpId`], or a device's index with it; [`Ended`]
+/// returns it unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job<T = OpId> {
     /// The operation.
     pub op: T,
-    /// What to do.
+    /// The work.
     pub work: Work,
-    /// The digest that the image is to have, when a [`Work::Digest`] ends where the image does. An
-    /// image that has it is given to [`crate::Image`] before the answer.
+    /// The expected digest of the image, if a [`Work::Digest`] ends where the image does. An image
+    /// that has it is passed to [`crate::Image`] before the answer.
     pub whole: Option<Md5>,
 }
 
-/// What a job does, with bytes that can move to another thread. A span outside of its buffer is
+/// The work of a job, with bytes that can move to another thread. A span outside its buffer is
 /// refused.
 pub type Work = ota_proto::Work<Piece<Vec<u8>>>;
 
 impl<T> Job<T> {
-    /// A job without the digest of a whole image.
+    /// Makes a job without the digest of a whole image.
     #[must_use]
     pub const fn new(op: T, work: Work) -> Self {
         Self { op, work, whole: None }
     }
 }
 
-/// A job that has ended.
+/// A finished job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended<T = OpId> {
-    /// The operation, as it was given.
+    /// The operation, unchanged.
     pub op: T,
-    /// How it ended, for the core.
+    /// Its result, for the core.
     pub result: Done,
     /// The buffer of a [`Work::Write`], for the next read.
     pub buf: Option<Vec<u8>>,
@@ -77,7 +77,7 @@ impl Storage {
         self.slot.slot.info()
     }
 
-    /// The switch's word on the running image, for [`ota_proto::Boot`]. May block.
+    /// The switch's state of the running image, for [`ota_proto::Boot`]. May block.
     pub fn slot_state(&mut self) -> SlotState {
         self.slot.switch.state()
     }
@@ -94,7 +94,7 @@ impl Storage {
         self.slot.slot.image()
     }
 
-    /// Does the job; blocks. Every job has an answer: a panic of the switch is a failure too.
+    /// Runs the job; blocks. Every job gets an answer: a panic of the switch is a failure too.
     pub fn run<T>(&mut self, job: Job<T>) -> Ended<T> {
         match job.work {
             Work::Persist(_) => self.journal.run(job),
@@ -102,7 +102,7 @@ impl Storage {
         }
     }
 
-    /// Asks this before every job, for tests.
+    /// Calls this before every job, for tests.
     #[cfg(any(test, feature = "test-faults"))]
     pub fn inject(&mut self, hook: FaultHook) {
         let shared = Faults(Some(Arc::new(Mutex::new(hook))));
@@ -111,13 +111,13 @@ impl Storage {
     }
 }
 
-/// How a job is made to fail.
+/// How a test makes a job fail.
 #[cfg(any(test, feature = "test-faults"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing is done.
     Before(StorageError),
-    /// It is done, and said to have failed.
+    /// The work is done, but reported as failed.
     After(StorageError),
 }
 
@@ -187,8 +187,8 @@ impl SlotHalf {
             })
         };
         let result = match act() {
-            // A disk that failed once may do it now, and a download is worth a second try. What a
-            // failed sync lost is not, and a switch has tries of its own.
+            // A disk that failed once may work now, and a download is worth a second attempt. Lost
+            // bytes of a failed sync are not recovered by that, and a switch has its own attempts.
             Err(StorageError::Failed) if !matches!(work, Work::Slot(_)) => act(),
             result => result,
         };
@@ -196,10 +196,10 @@ impl SlotHalf {
     }
 }
 
-/// Has the switch do it. The core asks for all but an activation again by itself. That one is
-/// tried a second time, for an error on its last step leaves it done and perhaps not lasting. What
-/// is armed then was not refused: the next start decides, and nothing that it will contradict is
-/// told to the cloud.
+/// Runs an action of the switch. The core repeats every action except an activation. This one is
+/// tried a second time, because an error of its last step leaves it done but possibly not durable.
+/// If the slot is then armed, the activation counts as done: the next start decides, and the cloud
+/// gets no report that it would contradict.
 fn act_on(switch: &mut dyn Switch, action: SlotAction) -> Result<(), StorageError> {
     let first = switch.act(action);
     if action != SlotAction::Activate || first.is_ok() {
@@ -219,8 +219,8 @@ struct Running {
 }
 
 impl Running {
-    /// The digest to the end of the range. The bytes before it are hashed too if they have not
-    /// been, so that the answer never depends on what was asked before.
+    /// Returns the digest to the end of the range. The bytes before it are hashed too if they have
+    /// not been, so that the answer never depends on earlier requests.
     fn extend(&mut self, slot: &FileSlot, range: &Range<u64>) -> Result<Md5, StorageError> {
         if range.start > range.end {
             return Err(StorageError::Failed);
@@ -235,7 +235,7 @@ impl Running {
         Ok(next.digester.finish())
     }
 
-    /// Bytes from here on change: a hash of them is of no use any more.
+    /// Bytes from here on change, so hashes of them are invalid.
     fn forget_from(&mut self, at: u64) {
         if at < self.end {
             *self = Self::default();
@@ -243,7 +243,7 @@ impl Running {
     }
 }
 
-/// What a test wants to fail; nothing and no bytes otherwise.
+/// The failure that a test wants; otherwise none and 0 bytes.
 #[cfg(not(any(test, feature = "test-faults")))]
 #[derive(Clone, Debug)]
 struct Faults;
@@ -273,7 +273,7 @@ impl fmt::Debug for Faults {
     }
 }
 
-/// Does the work. Without this a panic on a pool thread would leave the core without an answer.
+/// Runs the work. Without this, a panic on a pool thread would leave the core without an answer.
 fn guarded<R>(
     faults: &Faults,
     work: &Work,

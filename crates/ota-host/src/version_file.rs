@@ -16,14 +16,14 @@ use crate::walk::{Place, folder_in, place};
 /// Longer than any version with its line end; a longer file is invalid.
 const MOST: u64 = 256;
 
-/// A file that holds a firmware version and nothing else. Its path is the operator's.
+/// A file that contains only a firmware version. The operator chooses its path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VersionFile {
     path: PathBuf,
 }
 
-/// Room for the next version, and for the note of [`crate::Image::accept`]: a disk that fills up
-/// meanwhile cannot stop them.
+/// Reserved room for the next version, and for the note of [`crate::Image::accept`], so that a disk
+/// that fills up cannot prevent them.
 #[derive(Clone, Debug, Default)]
 pub struct VersionRoom {
     version: Spare,
@@ -31,7 +31,7 @@ pub struct VersionRoom {
 }
 
 impl VersionFile {
-    /// The file at this path, which need not exist yet.
+    /// The file at this path, which may not exist yet.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
@@ -43,19 +43,19 @@ impl VersionFile {
         &self.path
     }
 
-    /// Reads the version; white space around it is ignored.
+    /// Reads the version; surrounding white space is ignored.
     ///
     /// # Errors
-    /// [`HostError::BadVersion`], [`HostError::ForeignLink`], or [`HostError::Io`] when it cannot
-    /// be read.
+    /// [`HostError::BadVersion`], [`HostError::ForeignLink`], or [`HostError::Io`] if it cannot be
+    /// read.
     pub fn read(&self) -> Result<Version, HostError> {
         let place = place(&self.path).map_err(|why| HostError::io("read", &self.path, why))?;
         read(&place.dir, &place.name, &self.path)
     }
 
-    /// Writes the version and a line end. A cut leaves the old version or the new one, and it is
-    /// durable when this returns `Ok`. The owner and the rights of an existing file are kept, a new
-    /// one is 0600; of a link that root or we own, the file that it points to is replaced.
+    /// Writes the version and a line end. A power cut leaves the old version or the new one, and it
+    /// is durable once this returns `Ok`. Keeps the owner and the rights of an existing file; a new
+    /// one has mode 0600. Of a link that root or we own, the target is replaced.
     ///
     /// # Errors
     /// [`HostError::Kept`]; [`HostError::ForeignLink`]; [`HostError::NotAFile`];
@@ -64,11 +64,11 @@ impl VersionFile {
         self.write_in(&VersionRoom::default(), version)
     }
 
-    /// Whether [`VersionFile::write`] could do it now, as far as that can be known: better before a
-    /// download than after it. Changes nothing.
+    /// Checks whether [`VersionFile::write`] would succeed now, as far as that is known, so that a
+    /// problem is found before a download. Changes nothing.
     ///
     /// # Errors
-    /// As [`VersionFile::write`].
+    /// Those of [`VersionFile::write`].
     pub fn check(&self) -> Result<(), HostError> {
         let explain = |why| HostError::io("write", &self.path, why);
         let Place { dir, name } = place(&self.path).map_err(explain)?;
@@ -85,10 +85,11 @@ impl VersionFile {
         rights.check(&dir, probe.as_ref()).map_err(explain)
     }
 
-    /// Takes the room for [`VersionFile::write_in`], and finds out what [`VersionFile::check`] does.
+    /// Reserves the room for [`VersionFile::write_in`], and checks the same as
+    /// [`VersionFile::check`].
     ///
     /// # Errors
-    /// As [`VersionFile::write`].
+    /// Those of [`VersionFile::write`].
     pub fn reserve(&self, room: &VersionRoom) -> Result<(), HostError> {
         self.check()?;
         let take = || {
@@ -98,17 +99,17 @@ impl VersionFile {
         take().map_err(|why| HostError::io("make room for", &self.path, why))
     }
 
-    /// As [`VersionFile::write`], in room that was taken before.
+    /// Like [`VersionFile::write`], in room that was reserved before.
     ///
     /// # Errors
-    /// As [`VersionFile::write`].
+    /// Those of [`VersionFile::write`].
     pub fn write_in(&self, room: &VersionRoom, version: &Version) -> Result<(), HostError> {
         let mut next = self.prepare(room, version)?;
         next.rename()?;
         next.sync()
     }
 
-    /// Does all of [`VersionFile::write_in`] that changes nothing yet.
+    /// Runs all steps of [`VersionFile::write_in`] that change nothing yet.
     pub(crate) fn prepare(
         &self,
         room: &VersionRoom,
@@ -121,7 +122,7 @@ impl VersionFile {
         Ok(NextVersion { path: &self.path, name, written })
     }
 
-    /// The version, if the file holds one.
+    /// Returns the version if the file contains one.
     pub(crate) fn find(&self) -> Result<Option<Version>, HostError> {
         match self.read() {
             Ok(version) => Ok(Some(version)),
@@ -133,8 +134,8 @@ impl VersionFile {
         }
     }
 
-    /// Does the last step but one of [`VersionFile::write_in`], if all before was done of this
-    /// version. Whether the file names it now.
+    /// Runs the last step but one of [`VersionFile::write_in`] if all earlier ones were done for
+    /// this version. Returns whether the file names it now.
     pub(crate) fn rename_next(&self, version: &Version) -> bool {
         let Ok(Place { dir, name }) = place(&self.path) else { return false };
         let temp = temp(&name);
@@ -142,13 +143,13 @@ impl VersionFile {
         is_whole && fs::renameat(&dir, &temp, &dir, &name).is_ok()
     }
 
-    /// Makes the name of what stands there lasting.
+    /// Makes the current name durable.
     pub(crate) fn sync(&self) -> Result<(), HostError> {
         let sync = || folder_in(&place(&self.path)?.dir, ".")?.sync_all();
         sync().map_err(|why| HostError::io("write", &self.path, why))
     }
 
-    /// Those that the next file will have.
+    /// The owner and rights for the next file.
     fn rights(&self, dir: &File, name: &OsStr) -> Result<Rights, HostError> {
         let explain = |why| HostError::io("write", &self.path, why);
         match open(dir, name) {
@@ -195,7 +196,7 @@ pub(crate) fn read(dir: &File, name: &OsStr, path: &Path) -> Result<Version, Hos
     text.and_then(|text| Version::new(text.trim_ascii()).ok()).ok_or_else(bad)
 }
 
-/// Writes a file with this version in place of another.
+/// Writes a file with this version and replaces the old one.
 pub(crate) fn write(dir: &File, name: &OsStr, version: &Version, rights: Rights) -> io::Result<()> {
     let mut next = written(dir, name, version, rights, &Spare::default())?;
     next.rename(name.as_ref())?;
@@ -210,7 +211,7 @@ fn written(
     spare: &Spare,
 ) -> io::Result<Written<File>> {
     let temp = temp(name);
-    // The folder may be open for its names alone, and syncing it takes more.
+    // The folder may be open only for its names, which does not allow syncing it.
     let dir = folder_in(dir, ".")?;
     let text = format!("{version}\n");
     let file = spare.open(&dir, temp.as_ref(), text.len())?;
@@ -224,7 +225,7 @@ fn temp(name: &OsStr) -> OsString {
     temp
 }
 
-/// A named pipe in its place must not hold us up.
+/// A named pipe in its place must not block.
 fn open(dir: &File, name: &OsStr) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     Ok(File::from(fs::openat(dir, name, flags, Mode::empty())?))

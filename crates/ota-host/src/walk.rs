@@ -16,14 +16,14 @@ use rustix::process::geteuid;
 
 use crate::error::HostError;
 
-/// Links on one path, as the kernel counts them.
+/// The most links on one path, like the kernel's limit.
 const LINKS: u8 = 40;
 
-/// Folders within folders that are removed, so that a tree made to be deep cannot use up our
-/// stack or our descriptors.
+/// The deepest nesting of folders to remove, so that a deep tree cannot exhaust the stack or the
+/// descriptors.
 const DEPTH: u8 = 64;
 
-/// To look at what a name is, whatever it is.
+/// Opens any type of entry, to examine it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -32,14 +32,14 @@ const LOOK: OFlags =
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// A name in a folder that is open, as far as names in it go. Nothing may stand there yet.
+/// A name in an open folder. The entry may not exist yet.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) dir: File,
     pub(crate) name: OsString,
 }
 
-/// Opens a folder. Links on the way are followed when root or we own them.
+/// Opens a folder. Follows links on the path only if root or we own them.
 pub(crate) fn folder(path: &Path) -> io::Result<File> {
     if let Some(dir) = without_links(path)? {
         return Ok(dir);
@@ -49,28 +49,28 @@ pub(crate) fn folder(path: &Path) -> io::Result<File> {
     Ok(File::from(fs::openat(last, ".", FOLDER, Mode::empty())?))
 }
 
-/// The place that a path names, behind all links.
+/// Resolves a path, following all links.
 pub(crate) fn place(path: &Path) -> io::Result<Place> {
     let end = walk(path, &mut |_, _| {})?;
     let name = end.name.ok_or(Errno::ISDIR)?;
     Ok(Place { dir: File::from(end.dir), name })
 }
 
-/// Opens a folder in another one, and no link in its place.
+/// Opens a folder in another one, without following a link.
 pub(crate) fn folder_in(dir: &File, name: impl AsRef<Path>) -> io::Result<File> {
     let flags = FOLDER.union(OFlags::NOFOLLOW);
     Ok(File::from(fs::openat(dir, name.as_ref(), flags, Mode::empty())?))
 }
 
-/// Which file or folder it is, whatever its name.
+/// The identity of a file or folder, independent of its name.
 pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
     // Their types differ between systems.
     #[allow(clippy::unnecessary_cast, trivial_numeric_casts, reason = "not on every system")]
     (stat.st_dev as u64, stat.st_ino as u64)
 }
 
-/// Removes whatever has this name, a folder with all that is in it. Follows no link, and it is no
-/// error when there is nothing.
+/// Removes the entry of this name, a folder with all its content. Follows no link; a missing entry
+/// is not an error.
 pub(crate) fn remove(dir: &File, name: &OsStr) -> io::Result<()> {
     remove_within(dir, name, DEPTH)
 }
@@ -78,7 +78,7 @@ pub(crate) fn remove(dir: &File, name: &OsStr) -> io::Result<()> {
 fn remove_within(dir: &File, name: &OsStr, depth: u8) -> io::Result<()> {
     match fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        // Linux says that it is a folder; POSIX that we may not.
+        // Linux returns EISDIR; POSIX specifies EPERM.
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(why) => return Err(why.into()),
     }
@@ -96,16 +96,16 @@ fn remove_within(dir: &File, name: &OsStr, depth: u8) -> io::Result<()> {
     }
 }
 
-/// Refuses a path of which somebody other than root and we may change a part: what a command with
-/// our rights is told to use could be replaced under it.
+/// Refuses a path of which users other than root and us may change a part: they could replace a
+/// file that a command uses with our rights.
 ///
-/// `trusted` names folders that the operator answers for, with all that is in them. A folder that
-/// everybody may write and nobody else's names may be changed in, as `/tmp`, does no harm on the
-/// way to something of ours. Nor does one that root's group (0) may write.
+/// `trusted` names folders for which the operator takes responsibility, with all their content. A
+/// folder like `/tmp`, where everybody may write but nobody may rename the files of others, is
+/// allowed on the path to our own files. So is one that root's group (0) may write.
 ///
 /// # Errors
-/// [`HostError::Exposed`]; [`HostError::ForeignLink`]; [`HostError::Io`] when a part of the path
-/// cannot be looked at.
+/// [`HostError::Exposed`]; [`HostError::ForeignLink`]; [`HostError::Io`] if a part of the path
+/// cannot be examined.
 pub fn check_exposure(path: &Path, trusted: &[PathBuf]) -> Result<(), HostError> {
     let explain = |why| HostError::io("look at", path, why);
     let whole = std::path::absolute(path).map_err(explain)?;
@@ -115,7 +115,7 @@ pub fn check_exposure(path: &Path, trusted: &[PathBuf]) -> Result<(), HostError>
     for (n, (at, stat)) in parts.iter().enumerate() {
         let link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
         let sticky = stat.st_mode & 0o1000 != 0 && owners.get(n + 1).copied().unwrap_or(false);
-        // Whoever is in root's group is root's choice.
+        // Root chooses the members of root's group.
         let others = if stat.st_gid == 0 { 0o002 } else { 0o022 };
         let writable = !link && stat.st_mode & others != 0 && !sticky;
         if (writable || !is_ours(stat)) && !trusted.iter().any(|folder| at.starts_with(folder)) {
@@ -129,8 +129,8 @@ fn is_ours(stat: &Stat) -> bool {
     stat.st_uid == 0 || stat.st_uid == geteuid().as_raw()
 }
 
-/// Opens the folder in one call where no part of the path is a link. `None` when one is, or the
-/// system has no such call or forbids it.
+/// Opens the folder in one call if no part of the path is a link. `None` if one is, or if the
+/// system lacks or forbids the call.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn without_links(path: &Path) -> io::Result<Option<File>> {
     use rustix::fs::{CWD, ResolveFlags, openat2};
@@ -151,17 +151,17 @@ fn here_if_empty(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
-/// Where a walk has come to.
+/// The position of a walk.
 struct End {
     /// The folder of the last name.
     dir: OwnedFd,
-    /// The last name; none when the path ends with no name.
+    /// The last name; `None` if the path ends without one.
     name: Option<OsString>,
-    /// What stands there.
+    /// The entry of that name.
     last: Option<OwnedFd>,
 }
 
-/// Walks step by step, and shows each part with where it stands.
+/// Walks step by step, and passes each part with its position to the callback.
 fn walk(path: &Path, seen: &mut dyn FnMut(&Path, &Stat)) -> io::Result<End> {
     let mut left: VecDeque<OsString> = names(path);
     let (mut dir, mut at) = start(path)?;
@@ -216,7 +216,7 @@ fn start(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     Ok((fs::open(from, LOOK, Mode::empty())?, PathBuf::from(from)))
 }
 
-/// The names of a path; those that change nothing are left out.
+/// The names of a path, without `.` and empty ones.
 fn names(path: &Path) -> VecDeque<OsString> {
     path.components()
         .filter_map(|part| match part {
@@ -227,7 +227,7 @@ fn names(path: &Path) -> VecDeque<OsString> {
         .collect()
 }
 
-/// A link on the way belongs to somebody else. It travels in an [`io::Error`].
+/// A link on the path belongs to another user. Carried in an [`io::Error`].
 #[derive(Clone, Debug)]
 pub(crate) struct Foreign {
     pub(crate) link: PathBuf,
@@ -242,8 +242,8 @@ impl fmt::Display for Foreign {
 
 impl std::error::Error for Foreign {}
 
-/// Makes the names in a folder lasting. A folder that may be written and not read cannot be
-/// synced by itself: then what was made in it is, with all of its file system.
+/// Makes the names in a folder durable. A folder that may be written but not read cannot be synced
+/// itself; then the new file is, with its whole file system.
 pub(crate) fn sync_names(dir: &File, made: impl AsFd) -> io::Result<()> {
     match fs::openat(dir, ".", FOLDER, Mode::empty()) {
         Ok(dir) => File::from(dir).sync_all(),
@@ -252,7 +252,7 @@ pub(crate) fn sync_names(dir: &File, made: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Everything that was written to this file system is on the medium.
+/// Makes everything written to this file system durable.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn flush(within: impl AsFd) -> io::Result<()> {
     Ok(fs::syncfs(within)?)
