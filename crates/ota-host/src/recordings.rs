@@ -1,4 +1,4 @@
-//! Recordings of updates that failed, a few of them, in the data folder.
+//! Stores a few recordings of failed updates in the data folder.
 
 use std::path::PathBuf;
 
@@ -7,31 +7,31 @@ use crate::error::HostError;
 
 const NAMES: [&str; 4] = ["failed-1.rec", "failed-2.rec", "failed-3.rec", "failed-4.rec"];
 
-/// Keeps up to [`Recordings::MOST`] files: a new one takes the place of the oldest.
+/// Keeps up to [`Recordings::MOST`] files: a new one replaces the oldest.
 #[derive(Clone, Debug)]
 pub struct Recordings(DataDir);
 
 impl Recordings {
-    /// How many there are at most.
+    /// The most files.
     pub const MOST: usize = NAMES.len();
 
-    /// The recordings of this folder.
+    /// The recordings in this folder.
     #[must_use]
     pub fn new(dir: &DataDir) -> Self {
         Self(dir.clone())
     }
 
-    /// Keeps a recording, durably, and says in which file: one that only its owner may read.
+    /// Stores a recording durably and returns the path of its file, which only its owner can read.
     /// Blocks.
     ///
     /// # Errors
-    /// [`HostError::Io`] when the system refuses.
+    /// [`HostError::Io`] if the system refuses.
     pub fn keep(&self, recording: &[u8]) -> Result<PathBuf, HostError> {
         let written = |name: &&'static str| {
             let found = self.0.stat(name).ok().flatten();
             found.map(|found| (found.st_mtime, found.st_mtime_nsec))
         };
-        // A name that is not taken is older than all.
+        // An unused name counts as the oldest.
         let name = NAMES.into_iter().min_by_key(written).unwrap_or(NAMES[0]);
         self.0.replace(name, "failed.rec.new", recording)?;
         Ok(self.0.join(name))

@@ -1,4 +1,4 @@
-//! Whose a file is, and who may do what with it.
+//! Owner and rights of files.
 
 use std::fmt;
 use std::fs::{File, Metadata, Permissions};
@@ -10,16 +10,16 @@ use rustix::io::Errno;
 
 use crate::dir::nameless;
 
-/// What a file that takes the place of another gets from it.
+/// The owner and rights that a file copies from the one it replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rights {
     mode: u32,
-    /// User and group; `None` is whoever makes it.
+    /// User and group; `None` means the creator's.
     owner: Option<(u32, u32)>,
 }
 
 impl Rights {
-    /// The maker's only.
+    /// The rights of a file for its creator only.
     pub(crate) const PRIVATE: Self = Self { mode: 0o600, owner: None };
 
     /// Those of this file or folder.
@@ -28,8 +28,8 @@ impl Rights {
         Self { mode, owner: Some((found.uid(), found.gid())) }
     }
 
-    /// Gives them. It may be out of our own reach then: done last, it needs no right but that of
-    /// giving files away.
+    /// Applies them. The file may then be out of our own reach: the ownership is changed last,
+    /// which needs only the right to give files away.
     pub(crate) fn give(self, file: &File) -> io::Result<()> {
         let found = file.metadata()?;
         if found.mode() & 0o7777 != self.mode {
@@ -50,31 +50,31 @@ impl Rights {
         }
     }
 
-    /// Whether they can be given to what is made in this folder. Leaves nothing behind; `name` is
-    /// one that may be used for a moment.
+    /// Checks whether they can be applied to a file in this folder. Leaves nothing behind; `name`
+    /// is used for a moment.
     pub(crate) fn check(self, dir: &File, name: &Path) -> io::Result<()> {
-        // A folder's own bits mean something else on a file.
+        // Some bits of a folder mean something else on a file.
         match nameless(dir, name) {
             Ok(file) => Self { mode: self.mode & 0o777, ..self }.give(&file),
-            // Somebody has the name: nothing is known.
+            // The name is in use, so the result is unknown.
             Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(why) => Err(why),
         }
     }
 
-    /// Whether everybody may read and run what the owner and the group may: then it does not
-    /// matter whose it is.
+    /// Whether everybody may read and run what the owner and the group may: then the owner does not
+    /// matter.
     fn are_everybodys(self) -> bool {
         ((self.mode >> 6) | (self.mode >> 3)) & 0o5 & !self.mode == 0
     }
 }
 
-/// The kernel's answers to one who may not give files away, or not to a user it does not know.
+/// The kernel's errors for users who may not give files away, or not to an unknown user.
 fn is_refusal(why: &io::Error) -> bool {
     matches!(Errno::from_io_error(why), Some(Errno::PERM | Errno::INVAL))
 }
 
-/// A file could not be given to this user and group. It travels in an [`io::Error`].
+/// A file could not be given to this user and group. Carried in an [`io::Error`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept {
     pub(crate) user: u32,
@@ -93,7 +93,7 @@ impl std::error::Error for Kept {}
 mod tests {
     use super::*;
 
-    /// Nobody by long custom, and no user of the tests.
+    /// The user `nobody` by convention; tests do not run as this user.
     const OTHER: u32 = 65_534;
 
     fn rights(mode: u32) -> Rights {
@@ -122,7 +122,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn rights_that_are_right_are_left_alone() {
-        // Nobody may change the mode of this one.
+        // No user may change the mode of this file.
         let file = File::open("/proc/self/status").unwrap();
         let found = file.metadata().unwrap();
         assert!(file.set_permissions(found.permissions()).is_err());

@@ -1,7 +1,7 @@
-//! What a boot loader, or an installer with two places, can do for the core.
+//! The interface to a boot loader, or to an installer with two slots.
 //!
-//! Another kind of switch (two image files and a link, a boot loader's variables) is another
-//! implementation of [`Switch`], given to [`crate::Storage::new`]; nothing else changes.
+//! For another kind of switch (two image files and a link, a boot loader's variables), implement
+//! [`Switch`] and pass it to [`crate::Storage::new`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,12 +9,11 @@ use ota_proto::{SlotAction, SlotState, StorageError};
 
 /// The switch between the old and the new image. Both calls may block.
 pub trait Switch {
-    /// What is known of the image that runs, asked once at start.
+    /// Returns the state of the running image. Called once at the start.
     fn state(&mut self) -> SlotState;
 
-    /// Takes the room that the notes of an update will need, asked before the first byte of its
-    /// image: later a full disk must not leave an installation without its record. The default
-    /// needs none.
+    /// Reserves the room for the notes of an update. Called before the first byte of its image, so
+    /// that a full disk cannot leave an installation without its record. The default needs no room.
     ///
     /// # Errors
     /// [`StorageError`]: the update is refused with it.
@@ -22,18 +21,19 @@ pub trait Switch {
         Ok(())
     }
 
-    /// Does it, durably: when this returns `Ok`, a power cut cannot undo it. The core may ask for
-    /// the same action again, which must then succeed.
+    /// Performs the action durably: once this returns `Ok`, a power cut cannot undo it. The core
+    /// may request the same action again, which must then succeed.
     ///
     /// # Errors
     /// [`StorageError`]: nothing changed, or the same action may be tried again. After an
-    /// activation that fails twice [`Switch::state`] is asked: what is [`SlotState::Armed`] counts
-    /// as activated, anything else is told to the cloud as a failure, and must not start later.
+    /// activation that fails twice, the core calls [`Switch::state`]. [`SlotState::Armed`] then
+    /// counts as activated; any other state is reported to the cloud as a failure, and the image
+    /// must not start later.
     fn act(&mut self, action: SlotAction) -> Result<(), StorageError>;
 }
 
-/// There is nobody to ask: an installer command or a version file does all of it. The state is
-/// [`SlotState::Unknown`]; every action succeeds and does nothing.
+/// No boot loader: an installer command or a version file does everything. The state is
+/// [`SlotState::Unknown`]; every action succeeds without effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NoSwitch;
 
@@ -47,15 +47,15 @@ impl Switch for NoSwitch {
     }
 }
 
-/// Two banks in memory, for tests and desks: a boot loader that starts the new image once it is
-/// activated, on trial until it is confirmed. Clones are the same banks, so that a device which
+/// Two banks in memory, for tests and demos: a boot loader that starts the new image once it is
+/// activated, on trial until it is confirmed. Clones share the banks, so that a device that
 /// restarts within one process finds them again. Nothing survives the process.
 #[derive(Clone, Debug, Default)]
 pub struct MemorySwitch(Arc<Mutex<Banks>>);
 
 #[derive(Debug, Default)]
 struct Banks {
-    /// The next start takes the new image.
+    /// The next start uses the new image.
     new: bool,
     /// The new image has started.
     started: bool,
@@ -63,7 +63,7 @@ struct Banks {
 }
 
 impl MemorySwitch {
-    /// A start of the device. True when the new image runs now.
+    /// Starts the device. Returns whether the new image is running now.
     pub fn boot(&self) -> bool {
         let mut banks = self.banks();
         banks.started = banks.new;

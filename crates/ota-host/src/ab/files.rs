@@ -1,4 +1,4 @@
-//! The few operations on the slots' folder, so that tests can cut the power between any two.
+//! The operations on the slots' folder, so that tests can cut the power between any two.
 
 use std::fmt;
 use std::fs::File;
@@ -12,24 +12,23 @@ use crate::dir::{Spare, clear, fill};
 pub(super) trait Files: fmt::Debug + Send + Sync {
     /// A small file's text.
     fn read(&self, name: &str) -> io::Result<String>;
-    /// Takes the room for the next [`Files::write`] of this name.
+    /// Reserves the room for the next [`Files::write`] of this name.
     fn reserve(&self, _name: &str) -> io::Result<()> {
         Ok(())
     }
-    /// Writes a new file in place of any of that name; its bytes are on the medium, its name is
-    /// not yet.
+    /// Writes a new file and replaces any of that name; its bytes are durable, its name is not yet.
     fn write(&self, name: &str, text: &str) -> io::Result<()>;
-    /// Where a link points.
+    /// Returns the target of a link.
     fn read_link(&self, name: &str) -> io::Result<String>;
-    /// Makes a new link in place of any file of that name.
+    /// Creates a link and replaces any file of that name.
     fn link(&self, name: &str, to: &str) -> io::Result<()>;
-    /// Renames, over what is there.
+    /// Renames a file and replaces the target.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Makes all names lasting.
+    /// Makes all names durable.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// No file read here is longer.
+/// The longest file that is read.
 const MOST: u64 = 512;
 
 /// A folder of the system.

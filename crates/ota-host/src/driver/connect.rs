@@ -1,4 +1,4 @@
-//! By which of its addresses a host is reached.
+//! Selects the address of a host.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,15 +11,15 @@ use ota_proto::TransportError;
 
 use crate::engine::transport_error;
 
-/// How long an address of a name has before the next one is tried beside it.
+/// How long to wait for an address before the next one is tried too.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// The first connection to succeed. The addresses are tried in their order, each beside the ones
-/// before it once those have had a moment: one that does not answer must not cost the others the
-/// time that there is for connecting.
+/// Returns the first connection that succeeds. The addresses are tried in order; the next one
+/// starts when the earlier ones have not answered for a moment, so that a dead address does not use
+/// up the time for connecting.
 ///
 /// # Errors
-/// What the last address answered; [`TransportError::Resolve`] when there are none.
+/// The error of the last address; [`TransportError::Resolve`] without addresses.
 pub(super) async fn first_to_connect<S, C: Future<Output = io::Result<S>>, P: Future>(
     addresses: impl IntoIterator<Item = SocketAddr>,
     connect: impl Fn(SocketAddr) -> C,
@@ -43,15 +43,15 @@ pub(super) async fn first_to_connect<S, C: Future<Output = io::Result<S>>, P: Fu
     }
 }
 
-/// The addresses that are being tried.
+/// The attempts in progress.
 struct Tries<C> {
     running: Vec<Pin<Box<C>>>,
-    /// Why the last one failed.
+    /// The last error.
     error: TransportError,
 }
 
 impl<S, C: Future<Output = io::Result<S>>> Tries<C> {
-    /// The next one to end: `None` when it failed, or when none is left.
+    /// Waits for the next attempt to end: `None` if it failed or none is left.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<S>> {
         let ended = self.running.iter_mut().enumerate().find_map(|(place, one)| {
             let Poll::Ready(end) = one.as_mut().poll(cx) else { return None };
@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    /// What an address does.
+    /// How a test's address behaves.
     #[derive(Clone, Copy)]
     enum Peer {
         Answers,
@@ -93,7 +93,7 @@ mod tests {
         Hangs,
     }
 
-    /// One poll, with pauses that are over at once or never; also the addresses that were tried.
+    /// Polls once, with pauses that end at once or never; also returns the tried addresses.
     fn connect(peers: &[Peer], passed: bool) -> (Poll<Result<u16, TransportError>>, Vec<u16>) {
         let addresses = (0..).zip(peers).map(|(port, _)| SocketAddr::from(([127, 0, 0, 1], port)));
         let tried = Mutex::new(Vec::new());

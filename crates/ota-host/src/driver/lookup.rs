@@ -1,4 +1,4 @@
-//! Names are looked up on threads of their own.
+//! Resolves names on separate threads.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,7 +10,7 @@ use std::thread;
 
 use super::Later;
 
-/// Lookups under way in this process, at most: the system's resolver may hang, and cannot be
+/// The most concurrent lookups in this process: the system's resolver may hang, and cannot be
 /// stopped.
 const MOST: usize = 8;
 
@@ -24,8 +24,8 @@ struct Shared {
     waker: Option<Waker>,
 }
 
-/// The addresses of a host. The thread that asks the system for them holds up nothing else, least
-/// of all the pool that storage runs on; when nobody waits for it any more it ends unheard.
+/// Resolves a host. The thread that calls the system blocks nothing else, in particular not the
+/// pool for storage. If its result is no longer needed, it ends by itself.
 ///
 /// # Errors
 /// The system's; [`io::ErrorKind::ResourceBusy`] while too many lookups hang.
@@ -76,7 +76,7 @@ fn start(
     thread::Builder::new().name("ota-lookup".into()).spawn(work).map(drop)
 }
 
-/// One of the lookups that may run.
+/// A permit for one lookup.
 struct Place;
 
 impl Place {
@@ -133,7 +133,8 @@ mod tests {
         assert_eq!(wait(later).unwrap(), [one]);
         assert!(wait(lookup("localhost".into(), 7)).is_ok_and(|found| !found.is_empty()));
 
-        // The resolver hangs: each lookup has its thread, up to a bound, and nobody waits for them.
+        // The resolver hangs: each lookup has its thread, up to a limit, and nothing waits for
+        // them.
         let (release, held) = mpsc::channel::<()>();
         let held = Arc::new(Mutex::new(held));
         let hang = || {

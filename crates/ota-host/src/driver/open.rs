@@ -1,4 +1,4 @@
-//! How a link is opened: name, TCP, TLS.
+//! Opens a link: name, TCP, TLS.
 
 use std::net::SocketAddr;
 use std::sync::PoisonError;
@@ -12,7 +12,7 @@ use super::lookup::lookup;
 use super::{Reach, Runtime, Stream};
 use crate::tls::Secure;
 
-/// The stream, and from when the certificate of the peer is valid, where there is one.
+/// Returns the stream, and the start of validity of the peer's certificate, if there is one.
 pub(super) async fn open<R: Runtime>(
     kind: LinkKind,
     reach: Reach,
@@ -28,7 +28,7 @@ pub(super) async fn open<R: Runtime>(
     }
 }
 
-/// The addresses that the link may go to.
+/// Returns the addresses that the link may use.
 fn admitted(
     kind: LinkKind,
     reach: &Reach,

@@ -14,8 +14,7 @@ use crate::tls;
 /// A connection that is being opened: name, TCP and TLS.
 pub(super) type Opening = Later<Result<(Box<dyn Stream>, Option<u64>), TransportError>>;
 
-/// Where a link stands. All that is in progress is here, so that no future that is dropped takes
-/// it along.
+/// The state of a link. All progress is stored here, so that dropping a future loses nothing.
 pub(super) enum Socket {
     Closed,
     Opening(Link, Opening),
@@ -25,7 +24,7 @@ pub(super) enum Socket {
 /// An open connection.
 pub(super) struct Open {
     stream: Pin<Box<dyn Stream>>,
-    /// The stream took bytes that it may not have sent.
+    /// The stream has accepted bytes that it may not have sent yet.
     held: bool,
 }
 
@@ -82,7 +81,7 @@ impl Open {
         true
     }
 
-    /// Whether the link broke over it.
+    /// Whether the link broke.
     fn flush(&mut self, cx: &mut Context<'_>, engine: &mut Engine, link: Link) -> bool {
         let Poll::Ready(result) = self.stream.as_mut().poll_flush(cx) else { return false };
         self.held = false;
@@ -102,7 +101,8 @@ impl Open {
             Ok(0) => engine.handle_closed(link, true),
             Ok(count) => engine.handle_received(link, count),
             Err(why) => match tls::refusal(&why) {
-                // With TLS 1.3 a server looks at our certificate when we are done already.
+                // With TLS 1.3 a server checks our certificate only after our handshake is
+                // complete.
                 Some(why) => engine.handle_connect_failed(link, TransportError::Tls(why)),
                 None => engine.handle_closed(link, false),
             },

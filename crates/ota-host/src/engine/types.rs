@@ -1,4 +1,4 @@
-//! What goes into an engine and what comes out of it.
+//! Inputs and outputs of the engine.
 
 use std::error::Error;
 use std::fmt;
@@ -13,38 +13,38 @@ use ota_wire::mqtt::{self, Expiry};
 
 use crate::lanes::Task;
 
-/// What names a storage job of an engine.
+/// The id of a storage job.
 pub type Operation = (DeviceIndex, OpId);
 
-/// What an adapter decides once, beside the client's configuration.
+/// The adapter's options, in addition to the client's configuration.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Bytes of each of the two buffers that firmware is received into: one is read into while
-    /// the other is written to the slot. They exist only while a store's link is open. Raised to
-    /// the longest line of a response head. Default 256 KiB: with a quarter of that the agent took a quarter
-    /// more time and processor for an image, in `cargo xtask bench`.
+    /// Bytes of each of the two buffers for firmware: one receives while the other is written to
+    /// the slot. They exist only while the firmware server's link is open. Raised to the longest
+    /// line of a response head. Default 256 KiB: a quarter of that cost the agent a quarter more
+    /// time and CPU for an image, in `cargo xtask bench`.
     pub store_buffer: usize,
     /// Who is trusted in TLS. `None`, the default: the public CAs, and no client certificate.
     #[cfg(feature = "tls")]
     pub tls: Option<crate::Tls>,
-    /// Asked before each connection with TLS for what is trusted from now on, where that may
-    /// change. `None`, the default: it does not.
+    /// Called before each connection with TLS, to update the trusted certificates. `None`, the
+    /// default: they never change.
     #[cfg(feature = "tls")]
     pub renewal: Option<crate::Renewal>,
-    /// Refuse a store whose address is loopback, link-local, private or otherwise not of the
-    /// internet, at each redirect anew; the broker's own addresses are exempt. Default `false`:
-    /// the store of a network of its own is one.
+    /// Refuse a firmware server whose address is loopback, link-local, private or otherwise not on
+    /// the internet, at each redirect; the broker's own addresses are exempt. Default `false`,
+    /// because many firmware servers are on private networks.
     pub public_store_only: bool,
-    /// Bytes of the latest inputs that are kept for [`super::Control::recording`]; 0 for none,
-    /// which is the default.
+    /// Bytes of the latest inputs to keep for [`super::Control::recording`]; 0, the default, for
+    /// none.
     pub record: usize,
-    /// Makes a login for each connection. `None`, the default: the one of the configuration, or of
-    /// [`super::Control::set_login`], is used for all.
+    /// Makes a login for each connection. `None`, the default: the login of the configuration, or
+    /// of [`super::Control::set_login`], is used for all.
     pub sign_in: Option<SignIn>,
 }
 
-/// Makes a login for each connection, with an expiry of its own.
+/// Makes a login for each connection, with its own expiry.
 #[derive(Clone)]
 pub struct SignIn {
     pub(super) make: Arc<dyn Fn(u64) -> mqtt::Login + Send + Sync>,
@@ -52,16 +52,15 @@ pub struct SignIn {
 }
 
 impl SignIn {
-    /// Logins that `make` makes for an expiry in Unix seconds, which `expiry` decides. It is
-    /// [`Expiry::FAR`] while the clock is not set, and once after a refused login; where that
-    /// matters, `make` is the one to say so.
+    /// Calls `make` with an expiry in Unix seconds, which `expiry` decides. It is [`Expiry::FAR`]
+    /// while the clock is not set, and once after a refused login; `make` may report that.
     #[must_use]
     pub fn new(expiry: Expiry, make: impl Fn(u64) -> mqtt::Login + Send + Sync + 'static) -> Self {
         Self { make: Arc::new(make), expiry }
     }
 }
 
-/// Without what it makes.
+/// Hides the closure.
 impl fmt::Debug for SignIn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignIn").field("expiry", &self.expiry).finish_non_exhaustive()
@@ -83,12 +82,12 @@ impl Default for Options {
     }
 }
 
-/// What an adapter has to do.
+/// The next task of an adapter.
 #[derive(Debug)]
 #[must_use]
 pub enum Step {
     /// Open this link; answer with [`super::Engine::handle_connected`] or
-    /// [`super::Engine::handle_connect_failed`]. The one before of its kind was closed.
+    /// [`super::Engine::handle_connect_failed`]. The previous link of its kind was closed.
     Connect {
         /// The link.
         link: Link,
@@ -99,14 +98,14 @@ pub enum Step {
         /// With TLS, the certificate checked against `host`.
         tls: bool,
     },
-    /// Close this link, or stop opening it. Nothing is answered.
+    /// Close this link, or stop opening it. Needs no answer.
     Close {
         /// The link.
         link: Link,
     },
     /// Run this on the blocking pool; answer with [`super::Engine::handle_finished`].
     Run(Task<Operation>),
-    /// Tell the application.
+    /// Pass this event to the application.
     Event(Event),
     /// Wait for a link, a job, the application or the deadline, whichever comes first.
     Wait {
@@ -115,7 +114,7 @@ pub enum Step {
     },
 }
 
-/// Why there is no engine, or not that device, or no way on.
+/// Errors of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EngineError {
@@ -123,10 +122,10 @@ pub enum EngineError {
     Session(mqtt::ConfigError),
     /// The caller's fault: the device cannot be added.
     Device(AddError),
-    /// The caller's fault: the broker wants TLS and this build has none.
+    /// The caller's fault: the broker requires TLS, but this build has none.
     NoTls,
-    /// The environment's fault: the runtime gave a storage job up, as it does when it shuts down.
-    /// The engine is of no more use.
+    /// The environment's fault: the runtime dropped a storage job, as it does when it shuts down.
+    /// The engine is unusable.
     Lost,
 }
 
@@ -143,7 +142,7 @@ impl fmt::Display for EngineError {
 
 impl Error for EngineError {}
 
-/// The system's answer to a connect as the core knows it.
+/// Maps the system's error of a connect to the core's.
 #[must_use]
 pub fn transport_error(error: &io::Error) -> TransportError {
     match error.kind() {

@@ -1,10 +1,10 @@
-//! What a certificate says that rustls does not tell.
+//! Reads certificate fields that rustls does not expose.
 
 use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
 use der::{Decode as _, SliceReader, Tag, Tagged as _};
 
-/// From when a certificate is valid that was accepted before, in Unix seconds; `None` when that
-/// cannot be read.
+/// Returns the start of validity of an accepted certificate, in Unix seconds; `None` if it cannot
+/// be read.
 pub(super) fn valid_from(certificate: &[u8]) -> Option<u64> {
     let mut whole = within(AnyRef::from_der(certificate).ok()?)?;
     let mut signed = within(AnyRef::decode(&mut whole).ok()?)?;

@@ -1,4 +1,4 @@
-//! TLS: who is trusted, and what a refusal means. A peer is always checked; there is no switch.
+//! TLS: trust, and the meaning of a refusal. Peers are always checked; no option turns that off.
 
 mod leaf;
 mod refusal;
@@ -20,8 +20,8 @@ use crate::engine::{Options, transport_error};
 pub(crate) use refusal::refusal;
 pub use setup::{BadTls, Certificate};
 
-/// Whom a device trusts in TLS, and how it shows itself. Certificates and host names are always
-/// checked; TLS 1.2 and 1.3.
+/// The certificates that a device trusts in TLS, and its own one. Certificates and host names are
+/// always checked; TLS 1.2 and 1.3.
 #[derive(Clone)]
 pub struct Tls {
     broker: Arc<ClientConfig>,
@@ -58,15 +58,15 @@ impl Tls {
     }
 }
 
-/// Without the key.
+/// Hides the key.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").finish_non_exhaustive()
     }
 }
 
-/// Says what is trusted from now on, or that nothing has changed: certificates lapse, and are
-/// replaced on disk while a device runs.
+/// Updates the trusted certificates while a device runs: certificates expire and are replaced on
+/// disk.
 ///
 /// ```
 /// use ota_host::{Options, Renewal, Tls};
@@ -82,7 +82,7 @@ impl fmt::Debug for Tls {
 pub struct Renewal(Arc<dyn Fn() -> Option<Tls> + Send + Sync>);
 
 impl Renewal {
-    /// Asks this before each connection. It may read small files; what is open stays open.
+    /// Calls this before each connection. It may read small files; open connections stay open.
     pub fn new(changed: impl Fn() -> Option<Tls> + Send + Sync + 'static) -> Self {
         Self(Arc::new(changed))
     }
@@ -103,7 +103,7 @@ impl Trust {
         Self(options.tls.clone(), options.renewal.clone())
     }
 
-    /// Another link is to be opened: with what is trusted now.
+    /// Returns the current configuration for another link.
     pub(crate) fn renew(&mut self) {
         if let Some(new) = self.1.as_ref().and_then(|renewal| (renewal.0)()) {
             self.0 = Some(new);
@@ -141,7 +141,8 @@ pub(crate) struct Secure {
 }
 
 impl Secure {
-    /// The stream within, and from when the peer's own certificate is valid, in Unix seconds.
+    /// Returns the inner stream, and the start of validity of the peer's own certificate, in Unix
+    /// seconds.
     pub(crate) async fn shake_hands(
         self,
         stream: Box<dyn Stream>,

@@ -1,18 +1,18 @@
-//! What an error of rustls means for the core.
+//! Maps errors of rustls to the core's.
 
 use std::io;
 
 use futures_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 use ota_proto::TlsError;
 
-/// What an error of a handshake means; `None` when it is one of the connection below.
+/// Maps an error of a handshake; `None` if it comes from the connection below.
 pub(super) fn kind(error: &io::Error) -> Option<TlsError> {
     Some(match tls(error)? {
         Error::InvalidCertificate(why) => certificate(why),
         Error::NoCertificatesPresented => TlsError::Untrusted,
-        // The first byte is no TLS record's.
+        // The first byte is not a TLS record's.
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => TlsError::NotTls,
-        // Neither side's fault: they have no kind of key, signature or group in common.
+        // Neither side's fault: they have no common kind of key, signature or group.
         Error::PeerIncompatible(_)
         | Error::AlertReceived(
             AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
@@ -21,7 +21,7 @@ pub(super) fn kind(error: &io::Error) -> Option<TlsError> {
     })
 }
 
-/// Whether an error says that the peer refuses our certificate, or wants one.
+/// Whether an error means that the peer refuses our certificate, or requires one.
 pub(crate) fn refusal(error: &io::Error) -> Option<TlsError> {
     use AlertDescription::{
         AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,

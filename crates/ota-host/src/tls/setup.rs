@@ -1,4 +1,4 @@
-//! The configurations of rustls.
+//! Builds the configurations of rustls.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use futures_rustls::rustls::client::Resumption;
 use futures_rustls::rustls::crypto::ring;
 use futures_rustls::rustls::{ClientConfig, Error, RootCertStore};
 
-/// Sessions that can be resumed; each costs some KiB, and there are two peers.
+/// The number of resumable sessions; each costs some KiB, and there are two peers.
 const SESSIONS: usize = 4;
 
-/// A certificate of a device's own, for a broker that wants one.
+/// The device's own certificate, for a broker that requires one.
 #[derive(Clone, Copy)]
 pub struct Certificate<'a> {
-    /// A PEM text: the certificate, and those between it and the authority.
+    /// A PEM text: the certificate and the intermediate ones up to the CA.
     pub chain: &'a [u8],
     /// A PEM text: its private key (PKCS #8, PKCS #1 or SEC 1), without a passphrase.
     pub key: &'a [u8],
 }
 
-/// Without the key.
+/// Hides the key.
 impl fmt::Debug for Certificate<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Certificate").finish_non_exhaustive()
@@ -32,13 +32,13 @@ impl fmt::Debug for Certificate<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BadTls {
-    /// There is no certificate in the authorities' text, or one that cannot be read.
+    /// The text of CA certificates has none, or one that cannot be read.
     Authorities,
-    /// There is no certificate in our own certificate's text, or one that cannot be read.
+    /// The text of our own certificate has none, or one that cannot be read.
     Chain,
-    /// There is no key in its text, or one that cannot be used.
+    /// The text has no key, or one that cannot be used.
     Key,
-    /// The key is not that of the certificate.
+    /// The key does not fit the certificate.
     Mismatch,
     /// The cryptography cannot be used.
     Cryptography,
@@ -58,7 +58,7 @@ impl fmt::Display for BadTls {
 
 impl std::error::Error for BadTls {}
 
-/// The certificates of a PEM text as trusted ones.
+/// Reads the trusted certificates of a PEM text.
 pub(super) fn roots(pem: &[u8]) -> Result<RootCertStore, BadTls> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem).ok_or(BadTls::Authorities)? {
@@ -67,7 +67,7 @@ pub(super) fn roots(pem: &[u8]) -> Result<RootCertStore, BadTls> {
     Ok(roots)
 }
 
-/// A configuration that trusts these.
+/// Builds a configuration that trusts these.
 pub(super) fn config(
     roots: Arc<RootCertStore>,
     certificate: Option<Certificate<'_>>,
