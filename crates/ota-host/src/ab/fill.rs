@@ -1,4 +1,4 @@
-//! Filling the slot that does not run. Nothing looks at it before it is activated.
+//! Fills the other slot, which is not used before it is activated.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -19,16 +19,16 @@ use crate::rights::Rights;
 use crate::walk::{flush, folder_in, identity, remove};
 
 const IMAGE: &str = "image";
-/// A name for a moment, with the number of this process.
+/// A temporary name with the number of this process.
 const PROBE: &str = ".try";
 pub(super) const VERSION: &str = "version";
 
-/// Bytes copied at once, and between two looks at the stop flag.
+/// Bytes per copy step, between two checks of the stop flag.
 const CHUNK: usize = 128 * 1024;
 
 impl AbSlots {
-    /// Empties the slot that does not run, and says where it is. Its owner and its rights are those
-    /// of the running one. Whatever stands in its place is removed and no link is followed.
+    /// Empties the other slot and returns its path. It gets the owner and rights of the running
+    /// one. Existing entries are removed, and no link is followed.
     ///
     /// # Errors
     /// [`HostError::Busy`] while it is the way back, or about to start; [`HostError::Kept`];
@@ -42,7 +42,7 @@ impl AbSlots {
 
     fn clear(&self, side: Side) -> io::Result<File> {
         let running = self.side(side.other())?.metadata()?;
-        // First of all it is no image any more.
+        // First, so that it no longer counts as an image.
         if let Ok(slot) = folder_in(&self.dir, side.name()) {
             remove(&slot, VERSION.as_ref())?;
             slot.sync_all()?;
@@ -51,7 +51,7 @@ impl AbSlots {
         fs::mkdirat(&self.dir, side.name(), Mode::RWXU)?;
         let made = folder_in(&self.dir, side.name())?;
         if made.metadata()?.uid() != geteuid().as_raw() {
-            // Somebody was faster, and put one of theirs there.
+            // Another process has created a folder there first.
             return Err(Errno::EXIST.into());
         }
         Rights::of(&running).give(&made)?;
@@ -60,14 +60,14 @@ impl AbSlots {
         Ok(made)
     }
 
-    /// Empties the slot that does not run and puts this image there, with the owner and the
-    /// rights that the running one has, as `image`; reads it back. Ends early when `stop` is set.
+    /// Empties the other slot and copies this image there, as `image`, with the owner and rights of
+    /// the running one; reads it back. Ends early if `stop` is set.
     ///
-    /// The copy must be the image that was verified: what stands in its file may have been
-    /// changed since.
+    /// The copy must equal the verified image, whose file may have changed since.
     ///
     /// # Errors
-    /// [`HostError::Altered`] when it has not this size and digest; as [`AbSlots::empty`].
+    /// [`HostError::Altered`] if it does not have this size and digest; those of
+    /// [`AbSlots::empty`].
     pub fn copy(
         &self,
         image: &Path,
@@ -103,10 +103,10 @@ impl AbSlots {
         }
     }
 
-    /// The slot that does not run now holds this version, durably: it can be activated.
+    /// Records that the other slot contains this version, durably: it can then be activated.
     ///
     /// # Errors
-    /// [`HostError::Replaced`] when it is not the folder that [`AbSlots::empty`] made; as
+    /// [`HostError::Replaced`] if it is not the folder that [`AbSlots::empty`] created; those of
     /// [`AbSlots::empty`].
     pub fn seal(&self, version: Version) -> Result<(), HostError> {
         let side = self.spare()?;
@@ -127,9 +127,9 @@ impl AbSlots {
         }
     }
 
-    /// Whether the slot that does not run, and the version in it, could be given to whom the running
-    /// ones belong; the image, too, for [`AbSlots::copy`]; and whether the lock can be had. Changes
-    /// nothing: better known before a download than after it.
+    /// Checks whether the other slot, its version and, for [`AbSlots::copy`], its image could be
+    /// given to the owner of the running ones, and whether the lock can be taken. Changes nothing:
+    /// a problem is better found before a download.
     ///
     /// # Errors
     /// [`HostError::Waited`]; [`HostError::NoLock`]; [`HostError::Unshared`]; [`HostError::Kept`];
@@ -155,7 +155,7 @@ impl AbSlots {
         look(&slot.join(IMAGE), Ok(self.rights_of_image(spare)))
     }
 
-    /// Without an image to look at, they are ours alone.
+    /// Without an image to copy from, they belong to us only.
     fn rights_of_image(&self, spare: Side) -> Rights {
         self.rights_of_running(spare, IMAGE).unwrap_or(Rights::PRIVATE)
     }
@@ -171,7 +171,7 @@ impl AbSlots {
         *self.made.lock().unwrap_or_else(PoisonError::into_inner) = made;
     }
 
-    /// Which folder was made for the image.
+    /// The identity of the folder that was created for the image.
     fn kept(&self) -> io::Result<Option<(u64, u64)>> {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.as_ref().map(id_of).transpose()
@@ -193,7 +193,7 @@ impl AbSlots {
     }
 }
 
-/// The verified image, unless something else stands there: a named pipe must not hold us up.
+/// Opens the verified image; a named pipe in its place must not block.
 fn verified(path: &Path, size: u64) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = match fs::open(path, flags, Mode::empty()) {
@@ -208,7 +208,7 @@ fn id_of(folder: &File) -> io::Result<(u64, u64)> {
     Ok(identity(&fs::fstat(folder)?))
 }
 
-/// Passes everything on; its digest.
+/// Copies everything and returns the digest.
 fn pass(from: &mut File, to: &mut dyn io::Write, stop: &AtomicBool) -> io::Result<Md5> {
     let mut chunk = vec![0; CHUNK];
     let mut digester = Digester::default();

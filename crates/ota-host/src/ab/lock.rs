@@ -1,7 +1,7 @@
-//! One change of the slots at a time, whatever the process.
+//! Allows one change of the slots at a time, across processes.
 //!
-//! The lock is a file of its own: the folder may be opened by everybody who may read it, and who
-//! has opened it could lock it for as long as they like.
+//! The lock is a separate file: every user who may read the folder can open it, and could then lock
+//! it for any time.
 
 use std::fmt;
 use std::fs::{File, Metadata, Permissions};
@@ -21,16 +21,16 @@ use crate::walk::identity;
 
 const NAME: &str = "switch.lock";
 
-/// For another process: a change takes a few syncs of the disk.
+/// The wait for another process: a change takes a few syncs of the disk.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Between two looks: nobody tells when the lock of another process is free.
+/// The polling interval: no event reports that another process has released the lock.
 const PAUSE: Duration = Duration::from_millis(20);
 
 const FLAGS: OFlags =
     OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
-/// The lock of the slots in a folder. Nobody has it where nothing can be changed.
+/// The lock of the slots in a folder. There is none if nothing can be changed.
 #[derive(Debug)]
 pub(super) struct Lock(Option<File>);
 
@@ -43,22 +43,22 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing leaves it to a process that another thread starts this moment.
+        // Closing is not enough: a process that another thread starts now would keep it.
         self.0.as_ref().map(|lock| flock(lock, FlockOperation::Unlock));
     }
 }
 
-/// Takes the lock, and waits for it no longer than this.
+/// Takes the lock; waits at most this long.
 pub(super) fn take(dir: &File, patience: Duration) -> io::Result<Lock> {
     patiently(patience, || try_take(dir)).map(Lock)
 }
 
-/// Makes its file, whose room may be missing later.
+/// Creates its file, because there may be no room later.
 pub(super) fn reserve(dir: &File, patience: Duration) -> io::Result<()> {
     patiently(patience, || open(dir).map(drop))
 }
 
-/// Whether it could be taken. Makes no file.
+/// Checks whether it could be taken. Creates no file.
 pub(super) fn check(dir: &File, patience: Duration) -> io::Result<()> {
     match fs::statat(dir, NAME, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => take(dir, patience).map(drop),
@@ -89,7 +89,7 @@ fn patiently<T>(patience: Duration, act: impl Fn() -> io::Result<T>) -> io::Resu
 fn try_take(dir: &File) -> io::Result<Option<File>> {
     let Some(lock) = open(dir)? else { return Ok(None) };
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-    // A lock that somebody removed meanwhile excludes nobody.
+    // A lock file that was removed meanwhile excludes nobody.
     match fs::statat(dir, NAME, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(there) if identity(&there) == identity(&fs::fstat(&lock)?) => Ok(Some(lock)),
         Ok(_) | Err(Errno::NOENT) => Err(Errno::AGAIN.into()),
@@ -97,13 +97,13 @@ fn try_take(dir: &File) -> io::Result<Option<File>> {
     }
 }
 
-/// Another process has it, or is just making it where a file cannot be named later, and has not
-/// given it its rights yet.
+/// Another process has it, or is creating it on a system without unnamed files, and has not set its
+/// rights yet.
 fn may_pass(why: &io::Error) -> bool {
     matches!(Errno::from_io_error(why), Some(Errno::AGAIN | Errno::ACCESS | Errno::INTR))
 }
 
-/// Opens the file, or makes it. `None` where we can change nothing in the folder.
+/// Opens the file, or creates it. `None` if we can change nothing in the folder.
 fn open(dir: &File) -> io::Result<Option<File>> {
     match fs::openat(dir, NAME, FLAGS, Mode::empty()) {
         Ok(file) => known(dir, File::from(file)).map(Some),
@@ -125,13 +125,13 @@ fn is_closed(dir: &File, why: Errno) -> bool {
 }
 
 enum Made {
-    /// Nothing can be changed, or it was only to be seen whether it can be made.
+    /// Nothing can be changed, or the call only checks whether it can be created.
     Nothing,
     Lock(File),
 }
 
-/// Makes it under a name of our own, and names it when it has its rights: whoever finds it half
-/// made might never be able to open it.
+/// Creates it under a temporary name, and renames it once it has its rights: a process that finds
+/// an incomplete one might never be able to open it.
 fn make(dir: &File, named: bool) -> io::Result<Made> {
     let own = own_name();
     let flags = FLAGS | OFlags::CREATE | OFlags::EXCL;
@@ -148,7 +148,7 @@ fn make(dir: &File, named: bool) -> io::Result<Made> {
             return Ok(());
         }
         match fs::linkat(dir, own.as_str(), dir, NAME, AtFlags::empty()) {
-            // A file system that knows of one name for each file has no rights either.
+            // A file system without hard links has no rights either.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {
                 let made = fs::openat(dir, NAME, flags, PRIVATE)?;
                 give(&File::from(made), &folder)
@@ -159,7 +159,7 @@ fn make(dir: &File, named: bool) -> io::Result<Made> {
     let _ = clear(dir, own.as_ref());
     match done {
         Ok(()) if !named => Ok(Made::Nothing),
-        // Ours, or that of another process that was faster.
+        // Either ours, or that of another process that was faster.
         Ok(()) => again(dir),
         Err(why) if Errno::from_io_error(&why) == Some(Errno::EXIST) => again(dir),
         Err(why) => Err(why),
@@ -176,15 +176,15 @@ fn again(dir: &File) -> io::Result<Made> {
     }
 }
 
-/// Of no other process, and of no other thread.
+/// Unique to this process and thread.
 fn own_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("{NAME}.{}.{count}", std::process::id())
 }
 
-/// Lets only those take it who may change the slots, and so could do worse: the folder's owner,
-/// as whom the image's service may run, and whoever else may write there.
+/// Allows only users who may change the slots: the folder's owner, as whom the image's service may
+/// run, and users with write access to the folder.
 fn known(dir: &File, file: File) -> io::Result<File> {
     let (folder, found) = (dir.metadata()?, file.metadata()?);
     let (want, us) = (mode(&folder), geteuid().as_raw());
@@ -193,20 +193,20 @@ fn known(dir: &File, file: File) -> io::Result<File> {
     if !found.is_file() || !known {
         return Err(foreign());
     }
-    // The folder's own rights may have changed. A file that has anything in it, or another name,
-    // is no lock of ours. What cannot be given by us is left as it is.
+    // The folder's rights may have changed. A file with content or another name is not our lock.
+    // Rights that we cannot set stay unchanged.
     let empty = found.len() == 0 && found.nlink() == 1;
     if empty && [us, folder.uid()].contains(&found.uid()) {
         let _ = give(&file, &folder);
     }
-    // A file system without rights (FAT): whoever mounted it has decided, and may have made every
-    // file a program.
+    // A file system without rights (FAT): the mount options decide, and may have made every file
+    // executable.
     let closed = found.uid() == us || file.metadata()?.mode() & 0o666 & !want == 0;
     if closed { Ok(file) } else { Err(foreign()) }
 }
 
-/// Gives the file to the folder's owner and group, so that each of them can take it who may change
-/// the slots.
+/// Gives the file to the folder's owner and group, so that all users who may change the slots can
+/// take it.
 fn give(file: &File, folder: &Metadata) -> io::Result<()> {
     let want = mode(folder);
     let grouped = fchown(file, None, Some(folder.gid())).is_ok();
@@ -215,18 +215,18 @@ fn give(file: &File, folder: &Metadata) -> io::Result<()> {
     let _ = fchown(file, Some(folder.uid()), None);
     let (user, group) = (folder.uid(), folder.gid());
     let shared = want & 0o060 == 0 || file.metadata()?.gid() == group;
-    // Root needs no right. Where others may write, too, the owner is one of them.
+    // Root needs no right. If others may write too, the owner is one of them.
     let owned = want & 0o066 != 0 || user == 0 || file.metadata()?.uid() == user;
     if shared && owned { Ok(()) } else { Err(io::Error::other(Unshared { user, group })) }
 }
 
-/// Reading and writing for those who may write in the folder.
+/// Read and write access for users with write access to the folder.
 fn mode(folder: &Metadata) -> u32 {
     let write = folder.mode() & 0o022 | 0o200;
     write | write << 1
 }
 
-/// Another process holds the lock. It travels in an [`io::Error`].
+/// Another process holds the lock. Carried in an [`io::Error`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waited(pub(crate) Duration);
 
@@ -238,7 +238,7 @@ impl fmt::Display for Waited {
 
 impl std::error::Error for Waited {}
 
-/// The lock cannot be given to those who may change the slots. It travels in an [`io::Error`].
+/// The lock cannot be given to the users who may change the slots. Carried in an [`io::Error`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unshared {
     pub(crate) user: u32,
@@ -253,7 +253,7 @@ impl fmt::Display for Unshared {
 
 impl std::error::Error for Unshared {}
 
-/// What stands in the lock's place could be held by anybody. It travels in an [`io::Error`].
+/// Any user could hold the file in the lock's place. Carried in an [`io::Error`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoLock;
 
@@ -269,7 +269,7 @@ fn foreign() -> io::Error {
     io::Error::other(NoLock)
 }
 
-/// Its path, in the folder of this one.
+/// Its path in this folder.
 pub(crate) fn path(folder: &Path) -> PathBuf {
     folder.join(NAME)
 }

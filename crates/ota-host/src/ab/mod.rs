@@ -1,4 +1,4 @@
-//! Two slots in a folder and a link to the one that runs.
+//! Two slots in a folder, and a link to the running one.
 
 mod files;
 mod fill;
@@ -26,48 +26,49 @@ const LINK_NEW: &str = "current.new";
 const STATE: &str = "state";
 const STATE_NEW: &str = "state.new";
 
-/// Two slots as folders, `a` and `b`, and the link `current` to the one that runs. Each holds the
-/// file `version`, and the image as `image` or in whatever form an installer gave it.
+/// Two slots as folders, `a` and `b`, and the link `current` to the running one. Each slot contains
+/// the file `version`, and the image as `image` or in the form that an installer created.
 ///
-/// It is boot loader and switch in one, for images that are plain files. What it knows stands in
-/// the file `state`, which is replaced and never changed; the link follows it. Each step is
-/// durable before the next, so a power cut between any two leaves a whole image to run:
+/// This is boot loader and switch in one, for images that are plain files. Its state is in the file
+/// `state`, which is only ever replaced; the link follows it. Each step is durable before the next,
+/// so a power cut between any two leaves a complete image to run:
 ///
-/// * [`SlotAction::Activate`] notes that the next start is the other slot's;
-/// * [`AbSlots::start`], before the image is started, counts the start and then moves the link;
-///   when an image on trial has been started too often, it moves it back;
-/// * [`SlotAction::Confirm`] ends the trial; [`SlotAction::RollBack`] notes that the next start is
-///   the old slot's.
+/// * [`SlotAction::Activate`] records that the next start uses the other slot;
+/// * [`AbSlots::start`], before the image is started, counts the start and then moves the link; if
+///   an image on trial has been started too often, it moves the link back;
+/// * [`SlotAction::Confirm`] ends the trial; [`SlotAction::RollBack`] records that the next start
+///   uses the old slot.
 ///
-/// Clones are of the same folder. Calls block, and exclude those of other processes by the file
-/// `switch.lock`, which only those may open who may change the folder; they wait for it for 5 s.
+/// Clones share the folder. Calls block, and exclude those of other processes with the file
+/// `switch.lock`, which only users who may change the folder can open; they wait up to 5 s for it.
 #[derive(Clone, Debug)]
 pub struct AbSlots {
     path: PathBuf,
-    /// The folder, opened once: whatever happens to its name, this is the one.
+    /// The folder, opened once and kept, independent of its name.
     dir: Arc<File>,
     files: Arc<dyn Files>,
     starts: u8,
     /// The slot that was emptied for an image.
     made: Arc<Mutex<Option<File>>>,
-    /// How long a change waits for one of another process.
+    /// How long a change waits for another process.
     patience: Duration,
 }
 
-/// What runs, as far as the folder tells.
+/// The running slot, as the folder shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Running {
-    /// In which slot it is.
+    /// The slot.
     pub side: Side,
-    /// What the core is to know of it.
+    /// Its state for the core.
     pub slot: SlotState,
 }
 
 impl AbSlots {
-    /// The slots in this folder; an image on trial may be started `starts` times, at least once.
+    /// Opens the slots in this folder; an image on trial may be started `starts` times, at least
+    /// once.
     ///
     /// # Errors
-    /// [`HostError::NoSlots`] when there is no image that runs; [`HostError::ForeignLink`];
+    /// [`HostError::NoSlots`] if there is no running image; [`HostError::ForeignLink`];
     /// [`HostError::Io`].
     pub fn open(path: impl Into<PathBuf>, starts: u8) -> Result<Self, HostError> {
         let path = path.into();
@@ -96,7 +97,7 @@ impl AbSlots {
         &self.path
     }
 
-    /// What runs.
+    /// Returns the running slot.
     ///
     /// # Errors
     /// [`HostError::NoSlots`]; [`HostError::Io`].
@@ -106,7 +107,7 @@ impl AbSlots {
         Ok(Running { side, slot })
     }
 
-    /// The version that runs.
+    /// Returns the running version.
     ///
     /// # Errors
     /// As [`AbSlots::running`]; [`HostError::BadVersion`].
@@ -114,9 +115,9 @@ impl AbSlots {
         self.version_of(self.running()?.side)
     }
 
-    /// To be called before each start of the image, durable when it returns: counts it and moves
-    /// the link. `boot` names this run of the machine. Whether the link was moved: what was
-    /// started from the old one must be started again.
+    /// Call this before each start of the image: it counts the start and moves the link, durably.
+    /// `boot` identifies this run of the machine. Returns whether the link was moved: a program
+    /// that was started from the old slot must then be restarted.
     ///
     /// # Errors
     /// As [`AbSlots::running`]; [`HostError::Waited`]; [`HostError::NoLock`]. The link points to a
@@ -125,8 +126,8 @@ impl AbSlots {
         self.switch(boot, false)
     }
 
-    /// As [`AbSlots::start`], for whoever has the image started by somebody else: until
-    /// [`AbSlots::restarted`] is called, or the machine is started, the start is due.
+    /// Like [`AbSlots::start`], for callers whose service manager starts the image: the start is
+    /// due until [`AbSlots::restarted`] is called, or the machine is restarted.
     ///
     /// # Errors
     /// As [`AbSlots::start`].
@@ -134,7 +135,7 @@ impl AbSlots {
         self.switch(boot, true)
     }
 
-    /// The start after [`AbSlots::restart`] was done.
+    /// Reports that the start after [`AbSlots::restart`] was done.
     ///
     /// # Errors
     /// As [`AbSlots::start`].
@@ -147,8 +148,8 @@ impl AbSlots {
         self.locked(done).map_err(|why| self.explain("switch", why))
     }
 
-    /// For whoever sees only that the machine was started, and not the image, at its own start:
-    /// counts once for each run of the machine. Whether a restart is due.
+    /// For callers that only see the machine's starts, not the image's. Call it at the caller's own
+    /// start: it counts once in each run of the machine. Returns whether a restart is due.
     ///
     /// # Errors
     /// As [`AbSlots::start`].
@@ -157,10 +158,10 @@ impl AbSlots {
         let (same, followed) =
             (state.boot == state::boot(boot), state.link().is_none_or(|to| to == link));
         match state.mark {
-            // The core asks for the start.
+            // The core requests the start.
             Mark::Armed => Ok(false),
             Mark::Trial if !followed => Ok(false),
-            // The start that was due has come with the machine's.
+            // The machine's restart has done the due start.
             _ if state.due && followed && !same => self.restarted(boot).map(|()| false),
             _ if state.due && followed => Ok(true),
             Mark::Trial | Mark::Back if !same => {
@@ -175,7 +176,7 @@ impl AbSlots {
         }
     }
 
-    /// Whether a restart is due.
+    /// Returns whether a restart is due.
     ///
     /// # Errors
     /// As [`AbSlots::running`].
@@ -211,7 +212,7 @@ impl AbSlots {
         let link = self.files.read_link(LINK)?;
         let link = Side::from_name(&link).ok_or(io::ErrorKind::InvalidData)?;
         let state = match self.files.read(STATE) {
-            // What nobody wrote says nothing: the link is right.
+            // Without a state file the link is right.
             Ok(text) => State::from_text(&text),
             Err(why) if matches!(why.kind(), io::ErrorKind::NotFound) => None,
             Err(why) if matches!(why.kind(), io::ErrorKind::InvalidData) => None,
@@ -225,7 +226,7 @@ impl AbSlots {
             self.files.write(STATE_NEW, &next.to_text())?;
             self.files.rename(STATE_NEW, STATE)?;
         }
-        // Also when nothing changed: it may have been read before it was lasting.
+        // Synced even without a change: the state that was read may not be durable.
         self.files.sync()
     }
 
@@ -251,7 +252,7 @@ impl AbSlots {
         }
     }
 
-    /// One at a time, whatever the process.
+    /// Runs one change at a time, across processes.
     fn locked<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let lock = lock::take(&self.dir, self.patience)?;
         let done = act();

@@ -1,4 +1,4 @@
-//! What is known of the two slots, and what each act makes of it. Nothing here does IO.
+//! The state of the two slots and its transitions. No IO.
 
 use std::fmt::Write as _;
 
@@ -23,7 +23,7 @@ impl Side {
         }
     }
 
-    /// The other one.
+    /// The other slot.
     #[must_use]
     pub const fn other(self) -> Self {
         match self {
@@ -32,7 +32,7 @@ impl Side {
         }
     }
 
-    /// The slot of this name; a slash at the end is what people type.
+    /// The slot of this name; a trailing slash is accepted because people type it.
     pub(super) fn from_name(name: &str) -> Option<Self> {
         match name.strip_suffix('/').unwrap_or(name) {
             "a" => Some(Self::A),
@@ -42,18 +42,18 @@ impl Side {
     }
 }
 
-/// How far the switch to a slot has come.
+/// The phase of a switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// It runs for good.
+    /// The slot is confirmed.
     Confirmed,
-    /// The next start starts it, on trial.
+    /// The next start uses it, on trial.
     Armed,
-    /// It has been started and is not confirmed.
+    /// It was started and is not confirmed.
     Trial,
-    /// It is to go at the next start.
+    /// The next start leaves it.
     Back,
-    /// The other one is back, and that has not been told yet.
+    /// The other slot is back, but that was not reported yet.
     RolledBack,
 }
 
@@ -65,23 +65,23 @@ const MARKS: [(Mark, &str); 5] = [
     (Mark::RolledBack, "rolled-back"),
 ];
 
-/// What the file `state` says.
+/// The content of the file `state`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) mark: Mark,
     pub(super) side: Side,
-    /// Starts on trial, counted before each.
+    /// Starts on trial, each counted before it happens.
     pub(super) starts: u8,
-    /// During which run of the machine the last one was.
+    /// The run of the machine of the last one.
     pub(super) boot: String,
-    /// The link was moved, and what was started from the old one runs perhaps still.
+    /// The link was moved, but the program started from the old slot may still be running.
     pub(super) due: bool,
 }
 
-/// No boot id is longer.
+/// The longest boot id.
 const BOOT: usize = 64;
 
-/// The id as it is kept.
+/// The id as it is stored.
 pub(super) fn boot(id: &str) -> String {
     id.chars().filter(char::is_ascii_graphic).take(BOOT).collect()
 }
@@ -101,7 +101,7 @@ impl State {
         text
     }
 
-    /// `None` for what [`State::to_text`] never wrote.
+    /// `None` for a text that [`State::to_text`] never writes.
     pub(super) fn from_text(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         if lines.next()? != "ota-slots 1" {
@@ -122,7 +122,7 @@ impl State {
         Some(Self { mark: *mark, side: Side::from_name(side)?, starts, boot: boot.to_owned(), due })
     }
 
-    /// What runs while the link says `link`, and how the core calls that.
+    /// The running slot and its state while the link points to `link`.
     pub(super) fn evidence(&self, link: Side) -> (Side, SlotState) {
         match self.mark {
             Mark::Confirmed => (link, SlotState::Confirmed),
@@ -134,7 +134,7 @@ impl State {
         }
     }
 
-    /// Where the link must point while this holds; `None` while a person may move it.
+    /// The required target of the link in this state; `None` if a person may move it.
     pub(super) fn link(&self) -> Option<Side> {
         match self.mark {
             Mark::Confirmed => None,
@@ -143,7 +143,7 @@ impl State {
         }
     }
 
-    /// What the action makes of it; `None` when it does not fit.
+    /// The state after the action; `None` if it does not fit.
     pub(super) fn after(&self, action: SlotAction, link: Side) -> Option<Self> {
         match (action, self.mark) {
             (SlotAction::Activate, Mark::Confirmed) => Some(Self::new(Mark::Armed, link.other())),
@@ -158,7 +158,7 @@ impl State {
             (SlotAction::RollBack, Mark::Trial) => {
                 Some(Self { mark: Mark::Back, due: false, ..self.clone() })
             }
-            // The restart may be due still.
+            // The restart may still be due.
             (SlotAction::ClearMark, Mark::RolledBack) => {
                 Some(Self { mark: Mark::Confirmed, side: self.side.other(), ..self.clone() })
             }
@@ -166,8 +166,8 @@ impl State {
         }
     }
 
-    /// What a start makes of it, when an image on trial may be started `most` times. It is `due`
-    /// until somebody says that it was done.
+    /// The state after a start, if an image on trial may be started `most` times. The restart stays
+    /// due until it is reported as done.
     pub(super) fn started(&self, most: u8, boot: &str, due: bool) -> Self {
         let boot = self::boot(boot);
         let (mark, starts) = match self.mark {
