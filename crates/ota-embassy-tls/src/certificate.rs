@@ -1,5 +1,5 @@
-//! Certificates, read strictly: what a private authority issues with P-256 keys. All else is
-//! none, and so is one with a critical extension that is not known here.
+//! Parses certificates strictly: only those that a private CA issues with P-256 keys. Everything
+//! else is rejected, including unknown critical extensions.
 
 use core::net::Ipv4Addr;
 
@@ -26,31 +26,32 @@ const KEY: &[u8] =
     &[OID, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, OID, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
 
-/// Bits of the first octet of a key's usage.
+/// Bits of the first octet of the key usage.
 const DIGITAL_SIGNATURE: u8 = 0x80;
 const CERTIFICATE_SIGNATURE: u8 = 0x04;
 
-/// A certificate's parts, as they were sent.
+/// The fields of a certificate, as they were sent.
 pub(super) struct Certificate<'a> {
-    /// What is signed.
+    /// The signed bytes.
     pub(super) signed: &'a [u8],
-    /// Of ECDSA with SHA-256, in DER.
+    /// The signature: ECDSA with SHA-256, in DER.
     pub(super) signature: &'a [u8],
     pub(super) issuer: &'a [u8],
     pub(super) subject: &'a [u8],
-    /// Seconds since 1970, both included.
+    /// Start and end in seconds since 1970, inclusive.
     pub(super) valid: (u64, u64),
     /// A point of P-256.
     pub(super) key: &'a [u8],
     names: Der<'a>,
     is_authority: bool,
     usage: Option<u8>,
-    /// Whether servers are among the purposes, where purposes are named.
+    /// Whether the purposes include servers, if there are purposes.
     server: Option<bool>,
 }
 
 impl<'a> Certificate<'a> {
-    /// `None` when it is not one of those described above; [`fault`] says why.
+    /// Parses a certificate; `None` if it is not one of those described above. [`fault`] returns
+    /// the reason.
     pub(super) fn read(der: &'a [u8]) -> Option<Self> {
         let mut whole = Der(der).only(SEQUENCE)?;
         let (SEQUENCE, signed, tbs) = whole.any()? else { return None };
@@ -116,23 +117,23 @@ impl<'a> Certificate<'a> {
         Some(self)
     }
 
-    /// It may issue others.
+    /// Whether it may issue other certificates.
     pub(super) fn is_authority(&self) -> bool {
         self.is_authority && self.usage.is_none_or(|usage| usage & CERTIFICATE_SIGNATURE != 0)
     }
 
-    /// It says of itself that it is an authority's, which a server's does not.
+    /// Whether it claims to be a CA's, which a server certificate does not.
     pub(super) fn claims_authority(&self) -> bool {
         self.is_authority
     }
 
-    /// It is for a server's purposes.
+    /// Whether it may be used by a server.
     pub(super) fn is_server(&self) -> bool {
         let signs = self.usage.is_none_or(|usage| usage & DIGITAL_SIGNATURE != 0);
         !self.is_authority && signs && self.server != Some(false)
     }
 
-    /// The host is among its names: without wildcards, and never by its subject.
+    /// Whether the host is among its names: without wildcards, and never by its subject.
     pub(super) fn names(&self, host: &str) -> bool {
         let address = host.parse::<Ipv4Addr>().map(|address| address.octets());
         let mut names = self.names;
@@ -150,17 +151,17 @@ impl<'a> Certificate<'a> {
     }
 }
 
-/// Why [`Certificate::read`] reads none there.
+/// Why [`Certificate::read`] rejects it.
 pub(super) fn fault(der: &[u8]) -> TlsError {
     unsupported(der).unwrap_or(TlsError::Unfit)
 }
 
-/// What it is, when it is a certificate of a kind that is not read.
+/// The kind of a certificate that is not supported.
 fn unsupported(der: &[u8]) -> Option<TlsError> {
     let mut whole = Der(der).only(SEQUENCE)?;
     let mut tbs = Der(whole.take(SEQUENCE)?);
     if tbs.maybe(VERSION).is_none() {
-        // Only the first version leaves its number out.
+        // Only version 1 omits its number.
         return tbs.take(INTEGER).map(|_| TlsError::Version1);
     }
     tbs.take(INTEGER)?;
@@ -173,12 +174,12 @@ fn unsupported(der: &[u8]) -> Option<TlsError> {
     (algorithm != ALGORITHM || key != KEY).then_some(TlsError::Algorithm)
 }
 
-/// Elements of DER, one after the other.
+/// A sequence of DER elements.
 #[derive(Clone, Copy)]
 struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
-    /// The next element: its tag, all of it, and its content.
+    /// Returns the next element: its tag, all of it, and its content.
     fn any(&mut self) -> Option<(u8, &'a [u8], &'a [u8])> {
         let (tag, head, len) = match *self.0 {
             [tag, len @ ..=0x7f, ..] => (tag, 2, usize::from(len)),
@@ -193,25 +194,25 @@ impl<'a> Der<'a> {
         Some((tag, all, all.get(head..)?))
     }
 
-    /// The next element's content, when it has this tag.
+    /// Returns the next element's content if it has this tag.
     fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         let (found, _, content) = self.any()?;
         (found == tag).then_some(content)
     }
 
-    /// The same, and nothing is taken when it has another one.
+    /// The same, but takes nothing if the tag differs.
     fn maybe(&mut self, tag: u8) -> Option<&'a [u8]> {
         (self.0.first() == Some(&tag)).then(|| self.take(tag)).flatten()
     }
 
-    /// What is in the only element.
+    /// Returns the content of the only element.
     fn only(mut self, tag: u8) -> Option<Self> {
         let content = self.take(tag)?;
         self.end()?;
         Some(Self(content))
     }
 
-    /// A string of whole octets.
+    /// A bit string of whole octets.
     fn bits(&mut self) -> Option<&'a [u8]> {
         let (unused, bits) = self.take(BITS)?.split_first()?;
         (*unused < 8).then_some(bits)
@@ -221,7 +222,7 @@ impl<'a> Der<'a> {
         self.0.is_empty().then_some(())
     }
 
-    /// A moment in seconds since 1970, which is also what an earlier one counts as.
+    /// Parses a time in seconds since 1970; earlier times count as 0.
     fn time(&mut self) -> Option<u64> {
         let (tag, _, text) = self.any()?;
         let (year, rest) = match tag {
@@ -242,7 +243,7 @@ impl<'a> Der<'a> {
         if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
             return None;
         }
-        // Years begin in March, so that the day that may be missing is a year's last one.
+        // Years begin in March, so that the leap day is a year's last day.
         let year = if month < 3 { year.saturating_sub(1) } else { year };
         let days = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
         let days = 365 * year + year / 4 + year / 400 + days - year / 100;

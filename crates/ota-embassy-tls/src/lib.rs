@@ -1,13 +1,14 @@
 //! TLS for `ota-embassy`: **TLS 1.3 only**, with embedded-tls, over the sockets of [`Tcp`], and
-//! **only for servers of one private authority, which is given to it**. It is no client for the web.
+//! **only for servers of one private CA, which the caller provides**. It does not work with public
+//! servers.
 //!
-//! It always checks the peer: authority, time, purpose, host name, and the proof of the key; no
-//! switch turns that off. The caller gives memory for records, a clock and a source of chance:
+//! It always checks the peer: the CA's signature, time, purpose, host name, and the proof of the
+//! key. The caller provides memory for records, a clock and a random source:
 //!
 //! | what | bytes |
 //! |---|---:|
-//! | a record that is received, for each link: 16,640, unless the servers send shorter ones | 33,280 |
-//! | a record that is sent, for each link | 2,048 |
+//! | a received record for each link: 16,640, unless the servers send shorter ones | 33,280 |
+//! | a sent record for each link | 2,048 |
 //! | heap, with both links open | 6,866 |
 //!
 //! ```no_run
@@ -52,30 +53,30 @@ use ota_wire::client::LinkKind;
 use stream::{Lent, Sealed, Setup};
 use verify::Authority;
 
-/// Buffers for a record that is received and for one that is sent, in bytes.
+/// Buffers for a received and a sent record.
 ///
-/// The first must hold the longest record that the server sends: 16,640, unless the server is
-/// known to send shorter ones. The second is at least 640; longer writes are cut to fit.
+/// The first must hold the longest record that the server sends: 16,640 bytes, unless the server is
+/// known to send shorter ones. The second needs at least 640 bytes; longer writes are split.
 pub type RecordBuffers<'s> = (&'s mut [u8], &'s mut [u8]);
 
-/// The least of them: a handshake's messages.
+/// The minimum of the second: the handshake's messages.
 const LEAST: usize = 640;
 
-/// TLS 1.3, and nothing older, for servers whose certificates come from **one private authority**.
-/// It is no client for the web: servers there use other keys, chains and wildcards.
+/// TLS 1.3, and no older version, for servers whose certificates come from **one private CA**. It
+/// does not work with public servers, which use other keys, chains and wildcards.
 ///
-/// A peer is always checked, and there is no way to do without: its certificate must be issued
-/// by the authority itself, be within its time, be a server's, and name the host (a DNS name or
-/// an IPv4 address among its alternative names; no wildcards), and the peer must prove that it
-/// has its key. Keys are ECDSA on P-256 with SHA-256, the cipher suite is
-/// `TLS_AES_128_GCM_SHA256`. A device has no certificate of its own.
+/// The peer is always checked, and no option turns that off. Its certificate must be issued by the
+/// CA directly, be valid now, be a server's, and name the host (a DNS name or an IPv4 address among
+/// its alternative names; no wildcards), and the peer must prove that it has the key. Keys are
+/// ECDSA on P-256 with SHA-256, the cipher suite is `TLS_AES_128_GCM_SHA256`. A device has no
+/// certificate of its own.
 ///
-/// A connection that is asked for without TLS is a plain one: whether it may be is the client's
-/// configuration (`Config::tls`, `Config::allow_http`).
+/// A connection without TLS is plain: the client's configuration allows it or not (`Config::tls`,
+/// `Config::allow_http`).
 ///
-/// The authority is trusted to issue names to their owners, and the server that it vouches for not
-/// to misuse the protocol: embedded-tls panics when a server that has proved itself then sends
-/// handshake messages that no server sends on purpose.
+/// The CA is trusted to issue names only to their owners, and its servers are trusted to follow the
+/// protocol: embedded-tls panics when a server that has proved itself then sends handshake messages
+/// that no server sends on purpose.
 pub struct EmbeddedTls<'s, R, C> {
     tcp: Tcp<'s>,
     authority: Authority<'s>,
@@ -85,15 +86,14 @@ pub struct EmbeddedTls<'s, R, C> {
 }
 
 impl<'s, R: CryptoRngCore, C: Fn() -> Option<u64>> EmbeddedTls<'s, R, C> {
-    /// TLS over these sockets. `authority` is its certificate in DER. `chance` must be a good
-    /// source (a hardware generator, or one seeded by it): all secrecy rests on it. `clock` says
-    /// how many seconds have passed since 1970, `None` as long as it is not set: then nothing is
-    /// connected, nor when it says less than the journal knows (`Updater::least_time`).
+    /// TLS over these sockets. `authority` is the CA certificate in DER. `chance` must be a good
+    /// random source (a hardware generator, or one seeded by it): all secrecy depends on it.
+    /// `clock` returns the seconds since 1970, or `None` while it is not set. Then, and if it shows
+    /// an earlier time than the journal (`Updater::least_time`), nothing is connected.
     ///
     /// # Errors
-    /// [`TlsError::NotAuthority`] when this is not an authority's certificate;
-    /// [`TlsError::Version1`] and [`TlsError::Algorithm`] when it is one of a kind that is not
-    /// read.
+    /// [`TlsError::NotAuthority`] if this is not a CA certificate; [`TlsError::Version1`] and
+    /// [`TlsError::Algorithm`] if its kind is not supported.
     pub fn new(
         tcp: Tcp<'s>,
         authority: &'s [u8],
@@ -122,7 +122,7 @@ impl<'n, 's: 'n, R: CryptoRngCore, C: Fn() -> Option<u64>> Network for &'n Embed
         let now = now.ok_or(TransportError::Tls(TlsError::ClockNotSet))?;
         let [broker, store] = &self.records;
         let records = if target.link.kind == LinkKind::Broker { broker } else { store };
-        // They are away only when the caller keeps a stream beyond its link.
+        // They are missing only if the caller keeps a stream beyond its link.
         let lent = Lent(records.try_borrow_mut().map_err(|_| TransportError::Refused)?);
         if lent.0.0.len() < LEAST || lent.0.1.len() < LEAST {
             return Err(TransportError::Tls(TlsError::Unavailable));
@@ -151,8 +151,7 @@ impl<'n, 's: 'n, R: CryptoRngCore, C: Fn() -> Option<u64>> Network for &'n Embed
     }
 }
 
-/// A connection of [`EmbeddedTls`]. Its socket and its buffers are free for the next one when it
-/// is dropped.
+/// A connection of [`EmbeddedTls`]. Dropping it frees its socket and buffers for the next one.
 pub struct TlsStream<'n, 's>(Kind<'n, 's>);
 
 enum Kind<'n, 's> {

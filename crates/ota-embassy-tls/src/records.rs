@@ -13,24 +13,24 @@ const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 
-/// All kinds that there are (RFC 8446, 5.1).
+/// All record types (RFC 8446, 5.1).
 const RECORDS: RangeInclusive<u8> = CHANGE_CIPHER_SPEC..=APPLICATION_DATA;
 
-/// What every record of a server's has, whatever it means.
+/// The bytes that every record of a server has.
 const VERSION: [u8; 2] = [3, 3];
 
-/// A record's encrypted content: one byte for its kind, and the tag.
+/// The least content of an encrypted record: one byte for its type, and the tag.
 const SEALED: u16 = 17;
 
-/// What has been read of a peer's records.
+/// The state of reading a peer's records.
 pub(super) struct Records<S> {
     pub(super) stream: S,
     head: [u8; HEAD],
-    /// Bytes of a head.
+    /// Read bytes of a header.
     have: usize,
-    /// Bytes of a record's content that are to come.
+    /// Remaining bytes of a record's content.
     left: usize,
-    /// The kind of the last record.
+    /// The type of the last record.
     last: Option<u8>,
 }
 
@@ -39,13 +39,13 @@ impl<S> Records<S> {
         Self { stream, head: [0; HEAD], have: 0, left: 0, last: None }
     }
 
-    /// Takes note of bytes that were read.
+    /// Checks bytes that were read.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidData`] when a record must not be there: after the first one all are
-    /// encrypted, but for one without a meaning. embedded-tls would take what is not, from anybody
-    /// on the way, and stumbles over empty ones. [`ErrorKind::Unsupported`] when the first byte of
-    /// all is no record's: the peer does not speak TLS.
+    /// [`ErrorKind::InvalidData`] if a record is not allowed: after the first one all must be
+    /// encrypted, except one without meaning. embedded-tls would accept unencrypted ones from any
+    /// attacker, and panics on empty ones. [`ErrorKind::Unsupported`] if the first byte is not a
+    /// record's: the peer does not use TLS.
     fn note(&mut self, bytes: &[u8]) -> Result<(), ErrorKind> {
         let first = self.last.is_none() && self.have == 0;
         if first && bytes.first().is_some_and(|kind| !RECORDS.contains(kind)) {
@@ -80,7 +80,7 @@ impl<S> Records<S> {
     }
 }
 
-/// One of the halves.
+/// One of the two halves.
 pub(super) struct Half<'a, S>(pub(super) &'a RefCell<Records<S>>);
 
 impl<S> Clone for Half<'_, S> {
@@ -94,14 +94,14 @@ impl<S> ErrorType for Half<'_, S> {
 }
 
 impl<S: Read> Read for Half<'_, S> {
-    /// Reads a head or a content, never beyond.
+    /// Reads a header or a content, never beyond.
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ErrorKind> {
         poll_fn(|cx| {
             let records = &mut *self.0.borrow_mut();
             let most = if records.left > 0 { records.left } else { HEAD - records.have };
             let most = buf.len().min(most);
             let Some(room) = buf.get_mut(..most) else { return Err(ErrorKind::Other).into() };
-            // Dropped when it is pending, as the driver does.
+            // A pending future is dropped, as the driver does.
             let read = pin!(records.stream.read(room)).poll(cx);
             read.map(|read| {
                 let count = read.map_err(|error| error.kind())?;
@@ -122,7 +122,7 @@ impl<S: Write> Write for Half<'_, S> {
         .await
     }
 
-    /// Does nothing: what the stack has taken is on its way.
+    /// Does nothing: the stack sends what it has accepted.
     async fn flush(&mut self) -> Result<(), ErrorKind> {
         Ok(())
     }
@@ -134,7 +134,7 @@ mod tests {
 
     use super::{ErrorKind, Records};
 
-    /// Whether all of these may be there, whatever pieces they come in.
+    /// Whether all of these are accepted, however they are split.
     fn fits(records: &[&[u8]]) -> bool {
         [1, 4, 5].map(|most| pieces(records, most)).into_iter().all(|fits| fits)
     }

@@ -1,5 +1,5 @@
-//! A connection with TLS: a future that lives as long, because embedded-tls loses what it has read
-//! of a record when a read is dropped, and the driver drops reads.
+//! A TLS connection: a future that lives as long as the connection, because embedded-tls loses the
+//! bytes of a record when a read is dropped, and the driver drops reads.
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -24,11 +24,11 @@ use super::RecordBuffers;
 use super::records::{Half, Records};
 use super::verify::{Authority, Verifier};
 
-/// Bytes that are handed over at once, in either direction.
+/// Bytes per transfer, in either direction.
 const PIECE: usize = 512;
 
-/// What the driver and the connection's future tell each other. Nobody wakes anybody: whoever
-/// changes something polls the future next.
+/// The messages between the driver and the connection's future. No waker is needed: after a change
+/// the future is polled next.
 #[derive(Default)]
 struct Mail {
     open: Cell<bool>,
@@ -37,14 +37,14 @@ struct Mail {
     closing: Cell<bool>,
     received: RefCell<Vec<u8>>,
     to_send: RefCell<Vec<u8>>,
-    /// Bytes to send are not with the stack yet.
+    /// The stack does not have all bytes to send yet.
     sending: Cell<bool>,
 }
 
-/// A connection's buffers, back when it is dropped.
+/// A connection's buffers, returned when it is dropped.
 pub(super) struct Lent<'n, 's>(pub(super) RefMut<'n, RecordBuffers<'s>>);
 
-/// Of a handshake.
+/// The settings of a handshake.
 pub(super) struct Setup<'n, R> {
     pub(super) authority: &'n Authority<'n>,
     pub(super) host: String,
@@ -53,7 +53,7 @@ pub(super) struct Setup<'n, R> {
     pub(super) chance: &'n RefCell<R>,
 }
 
-/// How a connection ended: the one below it, when all was said.
+/// The end of a connection: the lower one, if everything was sent.
 type End<'n, 's> = Result<TcpStream<'n, 's>, TransportError>;
 
 /// An open connection.
@@ -79,7 +79,7 @@ impl<'n, 's: 'n> Sealed<'n, 's> {
         }
     }
 
-    /// From when the peer's certificate is valid.
+    /// The start of validity of the peer's certificate.
     pub(super) fn valid_from(&self) -> u64 {
         self.mail.valid_from.get()
     }
@@ -91,7 +91,7 @@ impl<'n, 's: 'n> Sealed<'n, 's> {
         self.end.unwrap_or(Err(TransportError::Closed))
     }
 
-    /// Runs until this holds, or until the end.
+    /// Runs until this condition is met, or until the end.
     async fn until(&mut self, holds: impl Fn(&Mail) -> bool) {
         poll_fn(|cx| {
             self.run(cx);
@@ -150,7 +150,7 @@ impl<'n, 's: 'n> Write for Sealed<'n, 's> {
     }
 }
 
-/// All of a connection.
+/// Runs the whole connection.
 async fn live<'n, 's: 'n, R: CryptoRngCore>(
     stream: TcpStream<'n, 's>,
     mut buffers: Lent<'n, 's>,
@@ -160,7 +160,7 @@ async fn live<'n, 's: 'n, R: CryptoRngCore>(
     let records = RefCell::new(Records::new(stream));
     let (read, write) = &mut *buffers.0;
     let mut connection = TlsConnection::new(Half(&records), read, write);
-    // Apart, and gone when it is done.
+    // A separate future, freed when it is done.
     mail.valid_from.set(Box::pin(shake_hands(&mut connection, &setup)).await?);
     mail.open.set(true);
     let (mut reader, mut writer) = connection.split();
@@ -181,7 +181,7 @@ async fn shake_hands<R: CryptoRngCore>(
     setup: &Setup<'_, R>,
 ) -> Result<u64, TransportError> {
     let mut config = TlsConfig::new();
-    // An address is not sent as a name (RFC 6066).
+    // An address is not sent as a server name (RFC 6066).
     if setup.host.parse::<Ipv4Addr>().is_err() {
         config = config.with_server_name(&setup.host);
     }

@@ -1,4 +1,4 @@
-//! Who the peer is.
+//! Verifies the peer.
 
 use core::cell::RefCell;
 
@@ -15,10 +15,10 @@ use rand_core::{CryptoRng, RngCore};
 
 use super::certificate::{Certificate, fault};
 
-/// What a server signs begins with this (RFC 8446, 4.4.3).
+/// The prefix of the bytes that a server signs (RFC 8446, 4.4.3).
 const CONTEXT: (&[u8], &[u8]) = (&[b' '; 64], b"TLS 1.3, server CertificateVerify\0");
 
-/// Whose certificates are believed.
+/// The trusted CA.
 pub(super) struct Authority<'a> {
     name: &'a [u8],
     key: VerifyingKey,
@@ -36,7 +36,7 @@ impl<'a> Authority<'a> {
         Ok(Self { name: certificate.subject, key })
     }
 
-    /// The peer's key, and from when its certificate is valid.
+    /// Checks a certificate; returns the peer's key, and the start of validity.
     fn check(&self, der: &[u8], host: &str, now: u64) -> Result<(VerifyingKey, u64), TlsError> {
         let certificate = Certificate::read(der).ok_or_else(|| fault(der))?;
         let signature = DerSignature::try_from(certificate.signature);
@@ -44,7 +44,7 @@ impl<'a> Authority<'a> {
         let signed = self.key.verify(certificate.signed, &signature).is_ok();
         let (from, to) = certificate.valid;
         match () {
-            // Most often one that a server made for itself, and its own words say what to do.
+            // Most often a self-signed server certificate, whose own reason explains what to do.
             () if certificate.claims_authority() => Err(TlsError::Authority),
             () if !signed || certificate.issuer != self.name => Err(TlsError::Untrusted),
             () if now < from => Err(TlsError::NotYetValid),
@@ -59,8 +59,8 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// What an error of a handshake means that is neither the connection's nor about what the peer has
-/// shown; in the words that rustls' errors have elsewhere.
+/// Maps an error of a handshake that is neither the connection's nor about the peer's messages, to
+/// the same texts as rustls' errors.
 fn kind(error: &Error) -> TlsError {
     use AlertDescription as A;
     match error {
@@ -84,18 +84,19 @@ fn kind(error: &Error) -> TlsError {
     }
 }
 
-/// What the peer has shown so far. embedded-tls asks in the order in which the peer sends, and
-/// would do without either message: nothing is believed until both have come, in their order.
+/// The messages that the peer has shown so far. embedded-tls calls in the order in which the peer
+/// sends, and would accept a handshake without either message: the peer is verified only after both
+/// have come, in order.
 enum Shown {
     Nothing,
-    /// A good certificate, in a handshake with this hash.
+    /// A valid certificate, in a handshake with this hash.
     Certificate(VerifyingKey, Sha256),
-    /// And that it has its key.
+    /// And the proof of its key.
     Key,
     Refused(TlsError),
 }
 
-/// Checks a peer, and lends the handshake the caller's chance.
+/// Checks a peer, and lends the caller's random source to the handshake.
 pub(super) struct Verifier<'a, R> {
     authority: &'a Authority<'a>,
     host: &'a str,
@@ -106,7 +107,7 @@ pub(super) struct Verifier<'a, R> {
 }
 
 impl<'a, R> Verifier<'a, R> {
-    /// `now` in seconds since 1970.
+    /// `now` is in seconds since 1970.
     pub(super) fn new(
         authority: &'a Authority<'a>,
         host: &'a str,
@@ -117,19 +118,19 @@ impl<'a, R> Verifier<'a, R> {
         Self { authority, host, now, chance: Chance(chance), shown, valid_from: 0 }
     }
 
-    /// What a handshake came to that embedded-tls says this of: from when the peer's certificate is
-    /// valid.
+    /// Returns the result of a handshake that embedded-tls reports like this: the start of validity
+    /// of the peer's certificate.
     pub(super) fn judge(&self, opened: Result<(), Error>) -> Result<u64, TransportError> {
         match (&self.shown, opened) {
             (Shown::Refused(why), _) => Err(TransportError::Tls(*why)),
             (Shown::Key, Ok(())) => Ok(self.valid_from),
             (_, Ok(())) => Err(TransportError::Tls(TlsError::Untrusted)),
-            // A record longer than the caller's buffer.
+            // A record that is longer than the caller's buffer.
             (_, Err(Error::InsufficientSpace)) => Err(TransportError::Tls(TlsError::Unavailable)),
             (_, Err(Error::Io(ErrorKind::InvalidData))) => {
                 Err(TransportError::Tls(TlsError::Handshake))
             }
-            // No record: see `Records`.
+            // Not a record: see `Records`.
             (_, Err(Error::Io(ErrorKind::Unsupported))) => {
                 Err(TransportError::Tls(TlsError::NotTls))
             }
@@ -145,13 +146,13 @@ impl<'a, R> Verifier<'a, R> {
 }
 
 impl<R> TlsVerifier<Aes128GcmSha256> for Verifier<'_, R> {
-    /// It has been told.
+    /// Already reported.
     fn set_hostname_verification(&mut self, _: &str) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Only the peer's own certificate counts: what else it sends could make a certificate
-    /// that it has been issued an authority.
+    /// Only the peer's own certificate counts: with other certificates that it sends, a certificate
+    /// issued to it could act as a CA.
     fn verify_certificate(&mut self, seen: &Sha256, sent: CertificateRef) -> Result<(), Error> {
         let Some(CertificateEntryRef::X509(der)) = sent.entries.first() else {
             return self.refuse(TlsError::Untrusted);
@@ -199,7 +200,7 @@ impl<R: CryptoRngCore> CryptoProvider for Verifier<'_, R> {
     }
 }
 
-/// A source of chance that two connections share.
+/// A random source that two connections share.
 struct Chance<'a, R>(&'a RefCell<R>);
 
 impl<R: CryptoRngCore> RngCore for Chance<'_, R> {

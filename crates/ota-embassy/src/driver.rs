@@ -1,4 +1,4 @@
-//! One level down: several devices on one connection, and their own events and configurations.
+//! Several devices on one connection, with their own events and configurations.
 //!
 //! [`Updates`](crate::Updates) is a [`Driver`] with one device.
 
@@ -24,13 +24,13 @@ pub use crate::time::{to_core, to_ticks};
 pub use ota_wire::adapter::{EngineError as Error, Event};
 pub use ota_wire::client::{Config, DeviceIndex};
 
-/// Steps and waits of one turn; then other tasks have theirs.
+/// The most steps and waits per turn; then other tasks run.
 const TURN: usize = 16;
 
-/// For the last checkpoint.
+/// The time limit of the last checkpoint.
 const LAST_NOTE: Duration = Duration::from_secs(2);
 
-/// Receive buffers, in memory of the caller's.
+/// Receive buffers, in the caller's memory.
 #[derive(Debug)]
 pub struct Buffers<'d> {
     /// At least the longest MQTT packet, `Config::mqtt.limits.packet`.
@@ -40,27 +40,27 @@ pub struct Buffers<'d> {
     pub store: &'d mut [u8],
 }
 
-/// One connection to the cloud, for one device and its sub-devices. What an application may do
-/// beside updates (publish, subscribe) is in [`Driver::client`].
+/// One connection to the cloud, for one device and its sub-devices. [`Driver::client`] has the
+/// application's other calls (publish, subscribe).
 ///
-/// Nothing happens but in [`Driver::next`]: call it again and again, in a `select` with whatever
-/// else the application waits for. Dropping the driver is as good as a reset; before one that can
-/// wait a moment, [`Driver::stop`] saves what a reset loses.
+/// Everything happens within [`Driver::next`]: call it repeatedly, in a `select` with the
+/// application's other futures. Dropping the driver acts like a reset; before a reset that can wait
+/// briefly, [`Driver::stop`] saves what the reset would lose.
 pub struct Driver<'d, N: Network> {
     network: N,
     pub(crate) engine: Engine<Buf<'d>>,
-    /// Of the broker and of the store.
+    /// The broker's and the firmware server's.
     sockets: [Socket<'d, N>; 2],
     pub(crate) workers: Workers<'d>,
-    /// Behind a pointer to a trait: who does without it has none of its code.
+    /// A trait object: a program without it contains none of its code.
     pub(crate) sign_in: Option<Box<dyn SignIn + 'd>>,
 }
 
 impl<'d, N: Network + 'd> Driver<'d, N> {
-    /// A driver without devices.
+    /// Makes a driver without devices.
     ///
     /// # Errors
-    /// [`Error`], when nothing could ever work with the configuration or the buffers.
+    /// [`Error`] if the configuration or the buffers can never work.
     pub fn new(network: N, config: Config, buffers: Buffers<'d>) -> Result<Self, Error> {
         if config.tls && !N::TLS {
             return Err(Error::NoTls);
@@ -70,10 +70,10 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
         Ok(Self { network, engine, sockets, workers: Workers::default(), sign_in: None })
     }
 
-    /// Adds a device that runs this version; the first is the one whose login the connection has.
+    /// Adds a device that runs this version; the first one has the login of the connection.
     ///
     /// # Errors
-    /// [`Error::Storage`] or [`Error::Device`]; nothing changed, and the storage is gone.
+    /// [`Error::Storage`] or [`Error::Device`]; nothing changed, but the storage is consumed.
     #[allow(clippy::manual_async_fn, reason = "an `async fn` would hold its arguments twice")]
     pub fn add_device(
         &mut self,
@@ -87,8 +87,8 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
         }
     }
 
-    /// Runs until there is something to tell. Cancel-safe: a future that is dropped loses
-    /// nothing, the next one goes on.
+    /// Runs until there is an event. Cancel-safe: dropping the future loses nothing, and the next
+    /// one continues.
     pub async fn next(&mut self) -> Event {
         poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -97,9 +97,9 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
     /// the links. An update in progress resumes after the next start, which also reports the events
     /// that were not delivered.
     ///
-    /// The last checkpoint has two seconds, the broker one; then it is as good as a reset, which
-    /// costs no more than bytes that are fetched again. Keep the network stack running until this
-    /// is ready.
+    /// The last checkpoint may take two seconds, the broker one; after that this acts like a reset,
+    /// which only costs bytes that are fetched again. Keep the network stack running until this
+    /// returns.
     pub async fn stop(mut self) {
         self.engine.client_mut().prepare_stop(now());
         self.until(LAST_NOTE, |it| it.engine.client().is_stopped()).await;
@@ -107,35 +107,33 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
         self.until(CLOSING, |it| !it.sockets.first().is_some_and(Socket::is_up)).await;
     }
 
-    /// Runs until this holds, or until it is no use to wait.
+    /// Runs until this condition is met or waiting is useless.
     async fn until(&mut self, limit: Duration, holds: impl Fn(&Self) -> bool) {
         let held = poll_fn(|cx| {
-            // Looked at behind it: what it did may be the last, and then nothing wakes us again.
+            // Checked after the turn: its change may be the last one, with no later wake-up.
             while self.poll_next(cx).is_ready() && !holds(self) {}
             if holds(self) { Poll::Ready(()) } else { Poll::Pending }
         });
         let _ = with_timeout(limit, held).await;
     }
 
-    /// A device's machine: its state, progress and offer. `None` when there is no such device.
+    /// Returns a device's machine: its state, progress and offer. `None` for an unknown device.
     #[must_use]
     pub fn updater(&self, device: DeviceIndex) -> Option<&Updater> {
         self.engine.client().updater(device)
     }
 
-    /// Gives a command to a device's machine:
-    /// `driver.command(device, Command::Accept)`. A moment to come is
-    /// `to_core(embassy_time::Instant::now()) + duration`; see [`to_core`].
+    /// Sends a command to a device's machine: `driver.command(device, Command::Accept)`. For a time
+    /// in the future use `to_core(embassy_time::Instant::now()) + duration`; see [`to_core`].
     ///
     /// # Errors
-    /// [`Misuse`] when the command does not fit the state or there is no such device; nothing
-    /// changed.
+    /// [`Misuse`], without effect, if the command does not fit the state or the device is unknown.
     pub fn command(&mut self, device: DeviceIndex, command: Command) -> Result<(), Misuse> {
         self.engine.command(now(), device, command)
     }
 
-    /// The client and the time of its inputs, for the application's own messages: publish,
-    /// subscribe, acknowledge, disconnect. Links and operations are the driver's.
+    /// Returns the client and the time of its inputs, for the application's own messages: publish,
+    /// subscribe, acknowledge, disconnect. Only the driver may use links and operations.
     pub fn client(&mut self) -> (&mut Client, Instant) {
         (self.engine.client_mut(), now())
     }
@@ -171,8 +169,8 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
         }
     }
 
-    /// Whether anything happened. If not, whatever can happen wakes the task.
-    // In one frame with what the engine needs the stack would have to hold both.
+    /// Returns whether anything happened. If not, every possible event wakes the task.
+    // A separate function: in one frame with the engine's needs, the stack would have to hold both.
     #[inline(never)]
     fn poll_waits(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
         let mut happened = self.workers.poll(cx, &mut self.engine);
@@ -180,8 +178,8 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
             happened |= socket.poll(cx, self.network, &mut self.engine);
         }
         let at = deadline.filter(|_| !happened).map(to_ticks);
-        // The clock is compared first: a timer that is new waits once in any case. It need not be
-        // kept, since the time driver remembers when to wake the task.
+        // Compares the clock first, because a new timer always waits once. The timer need not be
+        // kept: the time driver remembers when to wake the task.
         let due = |at| Ticks::now() >= at || pin!(Timer::at(at)).poll(cx).is_ready();
         if at.is_some_and(due) {
             self.engine.handle_timeout(now());

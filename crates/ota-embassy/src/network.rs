@@ -1,4 +1,4 @@
-//! Connections: the trait that an own transport implements, and TCP over embassy-net.
+//! Connections: a trait for transports, and TCP over embassy-net.
 
 use core::cell::{RefCell, RefMut};
 
@@ -11,32 +11,32 @@ use ota_proto::{TlsError, TransportError};
 use ota_wire::adapter::{Reach, Target};
 use ota_wire::client::LinkKind;
 
-/// What the addresses of a name share: as long as a try has by default.
+/// The time that the addresses of a name share: the default limit of an attempt.
 const TRY: Duration = Duration::from_secs(10);
 
-/// What opens connections. It is a handle: copies of it share the sockets. [`Tcp`] is one over
-/// embassy-net; an own one wraps its streams in TLS, or talks to a modem.
+/// Opens connections. This is a handle: copies share the sockets. [`Tcp`] implements it over
+/// embassy-net; your own implementation can wrap its streams in TLS, or use a modem.
 #[allow(async_fn_in_trait, reason = "an executor for microcontrollers has one thread")]
 pub trait Network: Copy {
-    /// An open connection. `read` must be side-effect-free on cancel, as its trait calls it;
-    /// `write` and `flush` are never cancelled but by the end of the connection. Dropping it
-    /// resets the connection.
+    /// An open connection. Cancelling `read` must have no side effects, as its trait requires;
+    /// `write` and `flush` are cancelled only by the end of the connection. Dropping it resets the
+    /// connection.
     type Stream: Read + Write;
 
-    /// It can open connections with TLS.
+    /// Whether it can open connections with TLS.
     const TLS: bool;
 
-    /// Opens a connection; with `tls` the peer's certificate is checked against `host`, and not by
-    /// a clock that says less than `least_time`. There is one of a kind at a time. There is no need
-    /// to end by itself: the client's deadline drops it.
+    /// Opens a connection. With `tls` the peer's certificate is checked against `host`, and a clock
+    /// before `least_time` is rejected. There is one connection of a kind at a time. It needs no
+    /// time-out: the client drops the future at its deadline.
     ///
     /// # Errors
-    /// [`TransportError`] as it was.
+    /// The [`TransportError`] that happened.
     async fn open(self, target: Target) -> Result<Self::Stream, TransportError>;
 
-    /// From which Unix second on the peer's own certificate is valid, which was accepted for the
-    /// right host; `None` without TLS, or where TLS does not tell (a modem's). The journal keeps
-    /// it, and it comes back as `least_time`.
+    /// Returns the start of validity, in Unix seconds, of the peer's own certificate, which was
+    /// accepted for the right host; `None` without TLS, or if the TLS does not report it (a
+    /// modem's). The journal keeps it and passes it back as `least_time`.
     fn valid_from(self, _: &Self::Stream) -> Option<u64> {
         None
     }
@@ -45,26 +45,26 @@ pub trait Network: Copy {
     async fn close(self, stream: Self::Stream);
 }
 
-/// Two TCP sockets of an embassy-net stack, one for the broker and one for the store, in memory
-/// of the caller's. No TLS: see [`Network`] for a way to wrap it.
+/// Two TCP sockets of an embassy-net stack, one for the broker and one for the firmware server, in
+/// the caller's memory. It has no TLS: see [`Network`] for how to wrap it.
 ///
-/// The addresses of a name share the 10 s that a try has by default. smoltcp keeps one address
-/// and asks one name server unless its features say otherwise: `dns-max-result-count-4` and
-/// `dns-max-server-count-3`, for example.
+/// The addresses of a name share the 10 s of an attempt (the default). smoltcp keeps one address
+/// and asks one name server unless its features allow more, for example `dns-max-result-count-4`
+/// and `dns-max-server-count-3`.
 ///
-/// The application's stack needs resources for two sockets more, and for DNS a third.
+/// The application's stack needs resources for two more sockets, and for DNS a third.
 pub struct Tcp<'s> {
     stack: Stack<'s>,
     sockets: [RefCell<TcpSocket<'s>>; 2],
     reach: RefCell<Reach>,
 }
 
-/// Receive and send buffer of a TCP socket, in bytes: the window that the peer sees is at most
-/// the first one's length. 2 KiB each are enough.
+/// Receive and send buffer of a TCP socket, in bytes: the window is at most the first one's length.
+/// 2 KiB each are enough.
 pub type SocketBuffers<'s> = (&'s mut [u8], &'s mut [u8]);
 
 impl<'s> Tcp<'s> {
-    /// Sockets for both links, with these buffers.
+    /// Creates sockets for both links, with these buffers.
     pub fn new(stack: Stack<'s>, broker: SocketBuffers<'s>, store: SocketBuffers<'s>) -> Self {
         let socket = |(receive, send): SocketBuffers<'s>| {
             let mut socket = TcpSocket::new(stack, receive, send);
@@ -74,10 +74,9 @@ impl<'s> Tcp<'s> {
         Self { stack, sockets: [socket(broker), socket(store)], reach: RefCell::default() }
     }
 
-    /// Refuses stores whose address is loopback, link-local, private or otherwise none of the
-    /// internet, at each redirect anew: an offer must not make the device ask what only its own
-    /// network reaches. The broker's own address is exempt. An own [`Network`] asks [`Reach`]
-    /// itself.
+    /// Refuses firmware servers whose address is loopback, link-local, private or otherwise not on
+    /// the internet, at each redirect: an offer must not make the device send requests into its own
+    /// network. The broker's own address is exempt. Your own [`Network`] must use [`Reach`] itself.
     #[must_use]
     pub fn public_store_only(self) -> Self {
         Self { reach: RefCell::new(Reach::new(true)), ..self }
@@ -96,7 +95,7 @@ impl<'n, 's> Network for &'n Tcp<'s> {
         }
         let [broker, store] = &self.sockets;
         let socket = if link.kind == LinkKind::Broker { broker } else { store };
-        // It is away only when the caller keeps a stream beyond its link.
+        // It is missing only if the caller keeps a stream beyond its link.
         let Ok(socket) = socket.try_borrow_mut() else { return Err(TransportError::Refused) };
         let mut stream = TcpStream(socket);
         self.stack.wait_config_up().await;
@@ -121,13 +120,13 @@ impl<'n, 's> Network for &'n Tcp<'s> {
     async fn close(self, mut stream: TcpStream<'n, 's>) {
         stream.0.close();
         let _ = stream.0.flush().await;
-        // The peer's own end, so that it is not told of a reset. What else it sends is not waited
-        // for.
+        // Waits for the peer's end, so that the peer gets no reset. Other bytes that it sends are
+        // not waited for.
         let _ = stream.0.read(&mut [0; 16]).await;
     }
 }
 
-/// A connection of [`Tcp`]. Its socket is free for the next one when it is dropped.
+/// A connection of [`Tcp`]. Dropping it frees its socket for the next one.
 pub struct TcpStream<'n, 's>(RefMut<'n, TcpSocket<'s>>);
 
 impl ErrorType for TcpStream<'_, '_> {
@@ -145,7 +144,7 @@ impl Write for TcpStream<'_, '_> {
         self.0.write(buf).await
     }
 
-    /// Does nothing: what the stack has taken is on its way.
+    /// Does nothing: the stack sends what it has accepted.
     async fn flush(&mut self) -> Result<(), Error> {
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::flash::Buf;
 use crate::network::Network;
 use crate::time::now;
 
-/// Bytes of one write: they are copied, so that the write can go on whatever becomes of `next`.
+/// The size of one write. Bytes are copied, so that the write continues if `next` is dropped.
 const PIECE: usize = 512;
 
 /// The longest orderly close; then the connection is reset.
@@ -23,17 +23,17 @@ pub(crate) const CLOSING: Duration = Duration::from_secs(1);
 
 type Task<'d, T> = Pin<Box<dyn Future<Output = T> + 'd>>;
 
-/// Where a link stands. All that is in progress is here, so that no future that is dropped takes
-/// it along.
+/// The state of a link. All progress is stored here, so that dropping a future loses nothing.
 pub(crate) enum Socket<'d, N: Network> {
     Closed,
-    /// It was begun in the try before.
+    /// It was begun in the previous attempt.
     Opening(Target, Task<'d, Result<N::Stream, TransportError>>, bool),
-    /// A try was too short for what it began; the next one for the same target goes on with it,
-    /// once. A name server that does not answer costs as long as a try has.
+    /// An attempt was too short for what it began; the next one for the same target continues it,
+    /// once. A name server that does not answer takes as long as an attempt.
     Parked(Target, Task<'d, Result<N::Stream, TransportError>>),
     Open(Link, N::Stream),
-    /// A write is under way; so many bytes of it were taken, or the connection broke.
+    /// A write is in progress; it returns the number of bytes that were taken, or that the
+    /// connection broke.
     Writing(Link, Task<'d, (N::Stream, Option<usize>)>),
     /// An orderly close, and the target to connect to afterwards.
     Closing(Task<'d, ()>, Option<Target>),
@@ -50,7 +50,7 @@ impl<'d, N: Network + 'd> Socket<'d, N> {
             *next = Some(target);
             return;
         }
-        // The connection before it is gone when this one is begun.
+        // The previous connection is gone when this one begins.
         *self = match mem::replace(self, Self::Closed) {
             Self::Parked(was, it) if was.is_same_peer(&target) => Self::Opening(target, it, true),
             _ => Self::Opening(target.clone(), Box::pin(network.open(target)), false),
@@ -127,7 +127,7 @@ impl<'d, N: Network + 'd> Socket<'d, N> {
         }
     }
 
-    /// Begins to write, when there is anything to be sent.
+    /// Begins to write if there are bytes to send.
     fn write(&mut self, engine: &Engine<Buf<'d>>, link: Link) -> bool {
         let bytes = engine.transmit(link);
         let piece: Box<[u8]> = bytes.get(..PIECE).unwrap_or(bytes).into();
@@ -155,7 +155,7 @@ fn read(
     if room.is_empty() {
         return false;
     }
-    // Dropped when it is pending: that has no effect but the waker.
+    // A pending future is dropped, which has no effect except on the waker.
     let Poll::Ready(result) = pin!(stream.read(room)).poll(cx) else { return false };
     engine.handle_read(link, result);
     true

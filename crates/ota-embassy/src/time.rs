@@ -1,16 +1,16 @@
-//! embassy-time's moments in the core's terms.
+//! Converts the times of embassy-time to the core's.
 
 use embassy_time::{Instant as Ticks, TICK_HZ};
 use ota_proto::Instant;
 
 const SECOND: u64 = 1_000_000;
 
-/// Now.
+/// The current time.
 pub(crate) fn now() -> Instant {
     to_core(Ticks::now())
 }
 
-/// A moment of embassy-time as the core's, rounded down to 1 µs.
+/// Converts a time of embassy-time to the core's, rounded down to 1 µs.
 #[must_use]
 pub fn to_core(at: Ticks) -> Instant {
     let (seconds, rest) = (at.as_ticks() / TICK_HZ, at.as_ticks() % TICK_HZ);
@@ -18,7 +18,7 @@ pub fn to_core(at: Ticks) -> Instant {
     Instant::from_micros(seconds.saturating_mul(SECOND).saturating_add(micros))
 }
 
-/// A moment of the core as embassy-time's, rounded up to a tick: [`to_core`] of it is never
+/// Converts a time of the core to embassy-time's, rounded up to a tick: [`to_core`] of it is never
 /// earlier.
 #[must_use]
 pub fn to_ticks(at: Instant) -> Ticks {

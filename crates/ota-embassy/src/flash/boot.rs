@@ -12,12 +12,13 @@ use super::{FlashError, Switch, failed};
 /// reset, in the boot loader, and an image that is not confirmed is swapped back at the one after.
 pub struct BootSwitch<'d, F> {
     flash: F,
-    /// As long as the longer one of the write and the read unit.
+    /// As long as the larger of the write unit and the read unit.
     aligned: &'d mut [u8],
 }
 
 impl<'d, F: NorFlash> BootSwitch<'d, F> {
-    /// The state partition, with a buffer as long as the longer one of its write and read unit.
+    /// Uses the state partition, with a buffer as long as the larger of its write unit and read
+    /// unit.
     ///
     /// # Errors
     /// [`FlashError::Buffer`].
@@ -31,9 +32,9 @@ impl<'d, F: NorFlash> BootSwitch<'d, F> {
         FirmwareState::new(&mut self.flash, self.aligned)
     }
 
-    /// The boot loader notes its progress from the third write unit on. There is flash that
-    /// erases to zeros: what erased bytes read as is seen at the partition's end, which is written
-    /// as the last of a swap back, and no image is started before that is through.
+    /// The boot loader records its progress from the third write unit on. Some flash erases to
+    /// zeros: the value of erased bytes is read at the partition's end, which is written last in a
+    /// swap back, and no image starts before that is complete.
     async fn is_swapped(&mut self) -> Result<bool, StorageError> {
         let end = self.flash.capacity().saturating_sub(self.aligned.len());
         self.flash.read(end as u32, self.aligned).await.map_err(failed)?;
@@ -86,15 +87,15 @@ impl<F> fmt::Debug for BootSwitch<'_, F> {
 pub struct Signature {
     /// The signature.
     pub bytes: [u8; 64],
-    /// Bytes of the image, as `Install` tells them.
+    /// The image's size in bytes, as `Install` has it.
     pub len: u32,
 }
 
-/// [`BootSwitch`], and nothing is activated whose signature embassy-boot does not find right: the
-/// attempt then ends in a failure, and the old version goes on running.
+/// [`BootSwitch`] that activates only images whose signature embassy-boot accepts. With any other
+/// signature the attempt fails, and the old version keeps running.
 ///
 /// The application puts the signature into the cell before it approves the image, or before it
-/// answers `Install`. The offer's `user_defined` text is a place to carry it.
+/// answers `Install`. The offer's `user_defined` text can carry it.
 #[cfg(any(feature = "ed25519-dalek", feature = "ed25519-salty"))]
 pub struct SignedSwitch<'d, D, F> {
     switch: BootSwitch<'d, F>,
@@ -105,10 +106,10 @@ pub struct SignedSwitch<'d, D, F> {
 
 #[cfg(any(feature = "ed25519-dalek", feature = "ed25519-salty"))]
 impl<'d, D: NorFlash, F: NorFlash> SignedSwitch<'d, D, F> {
-    /// The switch, the DFU partition (the slot's own, a second time) and the public key.
+    /// Takes the switch, the DFU partition (the slot's, a second time) and the public key.
     ///
     /// # Errors
-    /// [`FlashError::Region`], when the partition's read unit does not divide 256 bytes.
+    /// [`FlashError::Region`] if the partition's read unit does not divide 256 bytes.
     pub fn new(
         switch: BootSwitch<'d, F>,
         dfu: D,
@@ -121,13 +122,13 @@ impl<'d, D: NorFlash, F: NorFlash> SignedSwitch<'d, D, F> {
 
     async fn activate(&mut self) -> Result<(), StorageError> {
         if self.switch.loader().get_state().await.map_err(failed)? == State::Swap {
-            // It was asked for already, and found right.
+            // The signature was checked before and found right.
             return Ok(());
         }
         let signature = self.signature.get();
         let capacity = embedded_storage_async::nor_flash::ReadNorFlash::capacity(&self.dfu);
         let fits = |signature: &Signature| signature.len as usize <= capacity;
-        // The slot was written since they were read.
+        // The slot may have been written since the last read.
         self.dfu.forget();
         let Signature { bytes, len } = signature.filter(fits).ok_or(StorageError::Failed)?;
         let BootSwitch { flash, aligned } = &mut self.switch;

@@ -6,10 +6,10 @@ use ota_proto::journal::{Entry, Journal, Log, Newest, Scan};
 
 use super::{FlashError, failed};
 
-/// The journal in a region of its own. Each half of it is a page; a page is erased when it is
-/// full, so that many records cost one erase: 18 in 4 KiB, the first of which is written four
-/// times. The first record of a boot begins a page, and no place is programmed twice between two
-/// erases, whatever a power cut left: flash with an error-correcting code forbids it.
+/// The journal in its own region. Each half is a page, which is erased when it is full, so that
+/// many records cost one erase: 18 in 4 KiB, the first of which is written four times. The first
+/// record of a boot begins a page, and no place is programmed twice between two erases, even after
+/// a power cut, because flash with an error-correcting code forbids it.
 #[derive(Debug)]
 pub struct FlashJournal<F> {
     flash: F,
@@ -22,8 +22,8 @@ impl<F: NorFlash> FlashJournal<F> {
     /// The journal in this region.
     ///
     /// # Errors
-    /// [`FlashError::Region`], when half the region is no multiple of the erase unit or holds less than
-    /// [`Log::MIN_SLOTS`] records, or when the read or the write unit does not divide a record.
+    /// [`FlashError::Region`] if half the region is not a multiple of the erase unit or holds less
+    /// than [`Log::MIN_SLOTS`] records, or if the read or the write unit does not divide a record.
     pub fn new(flash: F) -> Result<Self, FlashError> {
         let page = flash.capacity() / 2;
         let fits = page.is_multiple_of(F::ERASE_SIZE)
@@ -38,8 +38,8 @@ impl<F: NorFlash> FlashJournal<F> {
         Ok(Self { flash, page, log })
     }
 
-    /// Reads the newest record, and appends it once more unless it is lasting. It is not an error
-    /// when that fails: then no record can be written, and without one no update is begun.
+    /// Reads the newest record, and appends it again unless it is durable in all copies. A failure
+    /// of that is ignored: then no record can be written, and without records no update begins.
     pub async fn boot(&mut self) -> Option<[u8; Journal::LEN]> {
         let slots = self.page / Journal::LEN;
         let mut scan = Scan::new(slots);
@@ -58,8 +58,8 @@ impl<F: NorFlash> FlashJournal<F> {
         Some(block)
     }
 
-    /// What a place reads as. What cannot be read is as good as torn, but one bad reading is not
-    /// believed: what is torn is outranked for ever by what is written next.
+    /// Returns the content of a place. An unreadable place counts as torn, but only after several
+    /// reads: a torn record is outranked forever by the next one.
     async fn read(&mut self, page: usize, slot: usize) -> Option<[u8; Journal::LEN]> {
         let at = self.offset(page, slot);
         let mut last = None;
@@ -73,11 +73,11 @@ impl<F: NorFlash> FlashJournal<F> {
         last
     }
 
-    /// Appends the record, reads it back, and again until it is lasting: four times where a page
-    /// begins, once elsewhere.
+    /// Appends the record, reads it back, and repeats until it is durable: four times at the start
+    /// of a page, once elsewhere.
     ///
     /// # Errors
-    /// [`StorageError::Failed`]: it may or may not be there; the one before it is.
+    /// [`StorageError::Failed`]: it may or may not have been written; the previous one is valid.
     pub async fn persist(&mut self, record: &[u8; Journal::LEN]) -> Result<(), StorageError> {
         loop {
             let entry = self.log.entry(record).ok_or(StorageError::Failed)?;
@@ -101,7 +101,7 @@ impl<F: NorFlash> FlashJournal<F> {
         }
     }
 
-    /// In bytes from the region's start. A region of a flash is below 4 GiB.
+    /// In bytes from the region's start. A flash region is shorter than 4 GiB.
     fn offset(&self, page: usize, slot: usize) -> u32 {
         (page * self.page + slot * Journal::LEN) as u32
     }

@@ -23,17 +23,17 @@ pub use slot::FlashSlot;
 pub(crate) use storage::{Buf, Workers};
 pub use storage::{Found, Storage};
 
-/// The caller's fault: the flash and what it is to be used for do not go together.
+/// The caller's fault: the flash does not fit its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum FlashError {
-    /// The region is too small, its length is no multiple of its erase unit, or its read or write
-    /// unit does not fit.
+    /// The region is too small, its length is not a multiple of its erase unit, or its read or
+    /// write unit does not fit.
     Region,
     /// The buffer for a unit is too short.
     Buffer {
-        /// Bytes that it must have.
+        /// The required number of bytes.
         needed: usize,
     },
 }
@@ -49,27 +49,28 @@ impl fmt::Display for FlashError {
 
 impl core::error::Error for FlashError {}
 
-/// What a boot loader can do for the core.
+/// The interface to a boot loader.
 #[allow(async_fn_in_trait, reason = "an executor for microcontrollers has one thread")]
 pub trait Switch {
-    /// What is known of the image that runs, asked once at start.
+    /// Returns the state of the running image. Called once at the start.
     ///
     /// # Errors
     /// [`StorageError`]: it cannot be read.
     async fn state(&mut self) -> Result<SlotState, StorageError>;
 
-    /// Does it, durably: when this returns `Ok`, a power cut cannot undo it. The core may ask for
-    /// the same action again, which must then succeed.
+    /// Performs the action durably: once this returns `Ok`, a power cut cannot undo it. The core
+    /// may request the same action again, which must then succeed.
     ///
     /// # Errors
     /// [`StorageError`]: nothing changed, or the same action may be tried again. After an
-    /// activation that fails twice [`Switch::state`] is asked: what is [`SlotState::Armed`] counts
-    /// as activated, anything else is told to the cloud as a failure, and must not start later.
+    /// activation that fails twice, the core calls [`Switch::state`]. [`SlotState::Armed`] then
+    /// counts as activated; any other state is reported to the cloud as a failure, and the image
+    /// must not start later.
     async fn act(&mut self, action: SlotAction) -> Result<(), StorageError>;
 }
 
-/// There is nobody to ask: the application installs by itself. The state is
-/// [`SlotState::Unknown`]; every action succeeds and does nothing.
+/// No boot loader: the application installs the image itself. The state is [`SlotState::Unknown`];
+/// every action succeeds without effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct NoSwitch;
@@ -84,8 +85,8 @@ impl Switch for NoSwitch {
     }
 }
 
-/// [`Storage`] on NOR flash: a region for the slot, one for the journal, and a switch. Regions of
-/// one chip are made with `Partition` of embassy-embedded-hal.
+/// [`Storage`] on NOR flash: a region for the slot, one for the journal, and a switch. `Partition`
+/// of embassy-embedded-hal divides one chip into regions.
 #[derive(Debug)]
 pub struct FlashStorage<'d, S, J, B> {
     slot: FlashSlot<'d, S>,
@@ -102,13 +103,13 @@ impl<'d, S: NorFlash, J: NorFlash, B: Switch> FlashStorage<'d, S, J, B> {
 
 #[cfg(feature = "boot")]
 impl<'d, S: NorFlash, J: NorFlash, B: NorFlash> FlashStorage<'d, S, J, BootSwitch<'d, B>> {
-    /// [`FlashSlot`], [`BootSwitch`] and [`FlashJournal`] in one: embassy-boot's DFU and state
-    /// partitions, and one for the journal. An image may have `capacity` bytes, as many as the
-    /// active partition. `units` is memory for a write unit of the DFU partition, and for the longer
-    /// one of the state partition's write and read unit.
+    /// Combines [`FlashSlot`], [`BootSwitch`] and [`FlashJournal`]: embassy-boot's DFU and state
+    /// partitions, and one for the journal. `capacity` is the longest image, the length of the
+    /// active partition. `units` is memory for a write unit of the DFU partition, and for the
+    /// larger of the state partition's write unit and read unit.
     ///
     /// # Errors
-    /// As each of them.
+    /// Those of each.
     pub fn with_boot(
         dfu: S,
         state: B,
@@ -145,7 +146,7 @@ impl<S: NorFlash, J: NorFlash, B: Switch> Storage for FlashStorage<'_, S, J, B> 
         self.slot.write(at, data).await
     }
 
-    /// Nothing to do: what a NOR flash has written is durable.
+    /// Nothing to do: written NOR flash is durable.
     async fn sync(&mut self) -> Result<(), StorageError> {
         Ok(())
     }
@@ -158,8 +159,8 @@ impl<S: NorFlash, J: NorFlash, B: Switch> Storage for FlashStorage<'_, S, J, B> 
         self.journal.persist(record).await
     }
 
-    /// The core asks for all but an activation again by itself. What is armed after one that
-    /// failed twice was not refused: the next start decides.
+    /// The core repeats every action except an activation. If the slot is armed after one that
+    /// failed twice, the activation counts as done: the next start decides.
     async fn switch(&mut self, action: SlotAction) -> Result<(), StorageError> {
         let first = self.switch.act(action).await;
         if action != SlotAction::Activate || first.is_ok() {

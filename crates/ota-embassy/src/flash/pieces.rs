@@ -1,4 +1,4 @@
-//! A partition that is read in pieces.
+//! Reads a partition in pieces.
 
 use embassy_futures::yield_now;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
@@ -6,12 +6,12 @@ use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use super::slot::CHUNK;
 use super::{FlashError, slot};
 
-/// Reads of any length, at any place, out of pieces that the flash can read, with a yield between
+/// Allows reads of any length and place from pieces that the flash can read, and yields between
 /// them: embassy-boot hashes 2 bytes at a time.
 pub(super) struct Pieces<F> {
     flash: F,
     piece: [u8; CHUNK],
-    /// Where the piece begins, if there is one.
+    /// The start of the piece, if there is one.
     at: Option<u32>,
 }
 
@@ -23,17 +23,17 @@ impl<F: NorFlash> Pieces<F> {
         Ok(Self { flash, piece: [0; CHUNK], at: None })
     }
 
-    /// What was read before may be written anew.
+    /// The bytes that were read may be overwritten.
     pub(super) fn forget(&mut self) {
         self.at = None;
     }
 
-    /// The bytes from here on, up to the piece's end.
+    /// Returns the bytes from here to the piece's end.
     async fn ahead(&mut self, at: u32) -> Result<&[u8], F::Error> {
         let start = at - at % CHUNK as u32;
         if self.at != Some(start) {
             self.at = None;
-            // The last piece may be a short one.
+            // The last piece may be shorter.
             let len = self.flash.capacity().saturating_sub(start as usize).min(CHUNK);
             let piece = self.piece.get_mut(..len).unwrap_or_default();
             self.flash.read(start, piece).await?;
@@ -67,7 +67,7 @@ impl<F: NorFlash> ReadNorFlash for Pieces<F> {
     }
 }
 
-/// Nothing writes through it; embassy-boot asks for one that could.
+/// Never used for writing, but embassy-boot requires the trait.
 impl<F: NorFlash> NorFlash for Pieces<F> {
     const WRITE_SIZE: usize = F::WRITE_SIZE;
     const ERASE_SIZE: usize = F::ERASE_SIZE;

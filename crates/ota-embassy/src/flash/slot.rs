@@ -1,4 +1,4 @@
-//! The slot that an update is written to.
+//! The slot for the downloaded image.
 
 use core::fmt;
 use core::ops::Range;
@@ -9,43 +9,43 @@ use ota_proto::{Digester, Md5, SlotInfo, StorageError};
 
 use super::{FlashError, failed};
 
-/// Bytes of one read while hashing.
+/// The read size while hashing.
 pub(super) const CHUNK: usize = 256;
-/// Bytes hashed in one step, between two yields.
+/// Bytes hashed per step, between two yields.
 const STEP: usize = 4096;
 
-/// The read unit divides what is read at once.
+/// The read unit must divide the read size.
 pub(super) fn reads_in_chunks<F: NorFlash>() -> bool {
     CHUNK.is_multiple_of(F::READ_SIZE)
 }
 
-/// The slot in a region of its own.
+/// The slot in its own region.
 pub struct FlashSlot<'d, F> {
     flash: F,
     capacity: u32,
     tail: Tail<'d>,
-    /// The image's size: behind its last byte the last write unit is filled up.
+    /// The image's size: the last write unit is padded after its last byte.
     size: u64,
     /// The digest of everything before `hashed`.
     digester: Digester,
     hashed: u32,
 }
 
-/// The begun write unit.
+/// The incomplete write unit.
 struct Tail<'d> {
     unit: &'d mut [u8],
-    /// Where it begins in the slot.
+    /// Its start in the slot.
     at: u32,
     len: usize,
 }
 
 impl<'d, F: NorFlash> FlashSlot<'d, F> {
-    /// The slot in this region, for images of at most `capacity` bytes (with embassy-boot: the
-    /// length of the active partition). `unit` is as long as the flash's write unit, or longer.
+    /// Uses this region, for images of at most `capacity` bytes (with embassy-boot: the length of
+    /// the active partition). `unit` is at least as long as the flash's write unit.
     ///
     /// # Errors
-    /// [`FlashError::Buffer`]; [`FlashError::Region`] when `capacity` is no multiple of the erase unit or
-    /// beyond the region, or when the units make no sense.
+    /// [`FlashError::Buffer`]; [`FlashError::Region`] if `capacity` is not a multiple of the erase
+    /// unit or is beyond the region, or if the units are invalid.
     pub fn new(flash: F, capacity: usize, unit: &'d mut [u8]) -> Result<Self, FlashError> {
         let unit =
             unit.get_mut(..F::WRITE_SIZE).ok_or(FlashError::Buffer { needed: F::WRITE_SIZE })?;
@@ -73,8 +73,9 @@ impl<'d, F: NorFlash> FlashSlot<'d, F> {
         self.flash.erase(self.place(from)?, self.place(to)?).await.map_err(failed)
     }
 
-    /// Whole write units go to the flash; the rest waits for what follows, or for the end of the
-    /// image. Nobody is told that more is durable than is: checkpoints lie on erase units.
+    /// Writes whole write units to the flash; the rest waits for more bytes, or for the end of the
+    /// image. Checkpoints are on erase units, so no record claims bytes that are still in the
+    /// buffer.
     pub(super) async fn write(&mut self, at: u64, mut data: &[u8]) -> Result<(), StorageError> {
         let end = self.place(at.saturating_add(data.len() as u64))?;
         let mut at = self.place(at)?;
@@ -104,7 +105,7 @@ impl<'d, F: NorFlash> FlashSlot<'d, F> {
         if u64::from(end) >= self.size { self.flush(1).await } else { Ok(()) }
     }
 
-    /// Writes the begun unit, when it has so many bytes at least.
+    /// Writes the incomplete unit if it has at least this many bytes.
     async fn flush(&mut self, least: usize) -> Result<(), StorageError> {
         let Tail { unit, at, len } = &mut self.tail;
         if *len < least {
@@ -117,7 +118,7 @@ impl<'d, F: NorFlash> FlashSlot<'d, F> {
         self.flash.write(*at, unit).await.map_err(failed)
     }
 
-    /// What the flash holds is hashed, and the begun unit behind it.
+    /// Hashes what the flash holds, and then the incomplete unit.
     pub(super) async fn digest(&mut self, range: Range<u64>) -> Result<Md5, StorageError> {
         let end = self.place(range.end)?;
         let written = if self.tail.len > 0 { self.tail.at.min(end) } else { end };
@@ -147,7 +148,7 @@ impl<'d, F: NorFlash> FlashSlot<'d, F> {
         Ok(digester.finish())
     }
 
-    /// Bytes from here on change: a hash of them is of no use any more.
+    /// Bytes from here on change, so hashes of them are invalid.
     fn forget_from(&mut self, at: u32) {
         if at < self.hashed || at == 0 {
             self.digester = Digester::new();
@@ -161,7 +162,7 @@ impl<'d, F: NorFlash> FlashSlot<'d, F> {
 }
 
 impl Tail<'_> {
-    /// Bytes fill it; what is too much is returned.
+    /// Adds bytes to the unit; returns the excess.
     fn take<'a>(&mut self, data: &'a [u8]) -> &'a [u8] {
         let room = self.unit.get_mut(self.len..).unwrap_or_default();
         let (taken, rest) = data.split_at(data.len().min(room.len()));

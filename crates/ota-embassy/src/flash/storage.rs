@@ -17,16 +17,16 @@ use ota_wire::client::DeviceIndex;
 
 use crate::time::now;
 
-/// What was found at boot.
+/// The state that was found at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// What the boot loader says of the running image.
+    /// The boot loader's state of the running image.
     pub slot: SlotState,
-    /// The newest journal record, made lasting.
+    /// The newest journal record, which is now durable.
     pub record: Option<[u8; Journal::LEN]>,
 }
 
-/// Without the record's bytes.
+/// Hides the record's bytes.
 #[cfg(feature = "defmt")]
 impl defmt::Format for Found {
     fn format(&self, f: defmt::Formatter<'_>) {
@@ -35,42 +35,42 @@ impl defmt::Format for Found {
     }
 }
 
-/// Where a device keeps its update. [`crate::FlashStorage`] is one for NOR flash.
+/// The storage of a device's update. [`crate::FlashStorage`] implements it for NOR flash.
 ///
-/// Operations come one at a time, and none is begun before the one before it has ended.
+/// Operations come one at a time: each begins after the previous one has ended.
 #[allow(async_fn_in_trait, reason = "an executor for microcontrollers has one thread")]
 pub trait Storage {
     /// The slot's capacity and units in bytes.
     fn info(&self) -> SlotInfo;
 
-    /// Reads what is known at boot, and makes the record lasting: its own write may have been
-    /// cut, and may read differently next time.
+    /// Reads the state at boot, and makes the record durable: its own write may have been cut, and
+    /// may read differently next time.
     ///
     /// # Errors
-    /// [`StorageError`]: what was read cannot be made lasting.
+    /// [`StorageError`]: the record cannot be made durable.
     async fn boot(&mut self) -> Result<Found, StorageError>;
 
-    /// Erases this range of the slot. `size` is the whole image's.
+    /// Erases this range of the slot. `size` is the size of the whole image.
     ///
     /// # Errors
     /// [`StorageError`].
     async fn erase(&mut self, range: Range<u64>, size: u64) -> Result<(), StorageError>;
 
-    /// Writes to erased bytes of the slot. The pieces of an image come in order, from the start
-    /// of the range that was erased last, and of any length.
+    /// Writes to erased bytes of the slot. The pieces of an image come in order, in any length,
+    /// from the start of the last erased range.
     ///
     /// # Errors
     /// [`StorageError`].
     async fn write(&mut self, at: u64, data: &[u8]) -> Result<(), StorageError>;
 
-    /// Makes all that was written up to the last write unit durable.
+    /// Makes all written bytes up to the last write unit durable.
     ///
     /// # Errors
     /// [`StorageError`].
     async fn sync(&mut self) -> Result<(), StorageError>;
 
-    /// The digest of the slot from 0 to the end of the range, in small steps with a yield between
-    /// them. Bytes before the range need not be read again.
+    /// Returns the digest of the slot from 0 to the end of the range, in small steps with a yield
+    /// between them. Bytes before the range need not be read again.
     ///
     /// # Errors
     /// [`StorageError`].
@@ -82,8 +82,8 @@ pub trait Storage {
     /// [`StorageError`].
     async fn persist(&mut self, record: &[u8; Journal::LEN]) -> Result<(), StorageError>;
 
-    /// Does this to the boot loader's state, durably. It may be asked for again.
-    /// An activation that is answered with an error must not start the new image later.
+    /// Applies the action to the boot loader's state, durably. The core may request it again. An
+    /// activation that returns an error must not start the new image later.
     ///
     /// # Errors
     /// [`StorageError`].
@@ -93,7 +93,7 @@ pub trait Storage {
 /// The receive buffers' memory.
 pub(crate) type Buf<'d> = &'d mut [u8];
 
-/// What is to be done, with the bytes in the receive buffers.
+/// The work, with its bytes in the receive buffers.
 pub(crate) type Work<'d> = ota_proto::Work<Piece<Buf<'d>>>;
 
 /// The workers of all devices.
@@ -122,7 +122,7 @@ impl<'d> Workers<'d> {
         }
     }
 
-    /// Works on; whether anything has ended.
+    /// Continues the work; returns whether anything has ended.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, engine: &mut Engine<Buf<'d>>) -> bool {
         let mut ended = false;
         for (device, worker) in &mut self.0 {
@@ -141,8 +141,8 @@ struct Desk<'d> {
     done: Option<Ended<Buf<'d>>>,
 }
 
-/// The storage of one device at work. What is under way is kept here and goes on with the next
-/// poll, so that no dropped future leaves a half-done write behind. It is allocated once.
+/// The storage of one device with its running operation. The operation is kept here and continues
+/// with the next poll, so that a dropped future leaves no half-done write. It is allocated once.
 struct Worker<'d> {
     desk: Rc<RefCell<Desk<'d>>>,
     task: Pin<Box<dyn Future<Output = Infallible> + 'd>>,
@@ -159,7 +159,7 @@ impl<'d> Worker<'d> {
         self.desk.borrow_mut().todo.push_back((op, work));
     }
 
-    /// Works on; what has ended, if anything.
+    /// Continues the work; returns the ended operation, if any.
     fn poll(&mut self, cx: &mut Context<'_>) -> Option<Ended<Buf<'d>>> {
         let _never = self.task.as_mut().poll(cx);
         self.desk.borrow_mut().done.take()
@@ -168,7 +168,7 @@ impl<'d> Worker<'d> {
 
 async fn run<'d>(mut storage: impl Storage, desk: Rc<RefCell<Desk<'d>>>) -> Infallible {
     loop {
-        // No waker: the driver polls whenever it has put something here, or taken something.
+        // No waker: the driver polls whenever it has added or taken something.
         let (op, work) = poll_fn(|_| {
             let mut desk = desk.borrow_mut();
             let next = if desk.done.is_none() { desk.todo.pop_front() } else { None };

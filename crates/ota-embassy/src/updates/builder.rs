@@ -1,4 +1,4 @@
-//! Everything that an application may decide before its device connects.
+//! The settings of a device.
 
 use alloc::borrow::ToOwned as _;
 use alloc::boxed::Box;
@@ -18,11 +18,12 @@ use crate::flash::{Found, Storage};
 use crate::network::Network;
 use crate::time::now;
 
-/// How a device updates itself: [`Builder::start`] starts it. Each method replaces one default.
+/// Sets up a device; [`Builder::start`] starts it. Each method replaces one default.
 #[must_use = "nothing happens before `start`"]
 pub struct Builder<'d> {
     running: &'d str,
-    /// On the heap, and gone when the device has started: tasks of microcontrollers live for ever.
+    /// On the heap, and freed when the device has started, because tasks of microcontrollers never
+    /// end.
     settings: Box<Settings<'d>>,
 }
 
@@ -40,10 +41,10 @@ struct Settings<'d> {
 }
 
 impl<'d> Builder<'d> {
-    /// The defaults for this device, which runs this version.
+    /// Makes the defaults for this device, which runs this version.
     pub fn new(device: Device, running: &'d str) -> Self {
         let Device { identity, secret } = device;
-        // Host, port, seed and login follow.
+        // Host, port, seed and login are set at the start.
         let login = Login { client_id: "none".into(), user_name: None, password: None };
         let settings = Settings {
             secret,
@@ -60,47 +61,49 @@ impl<'d> Builder<'d> {
         Self { running, settings: Box::new(settings) }
     }
 
-    /// The region of the product, which decides the broker's name. Default [`Region::China`].
+    /// Sets the region of the product, which determines the broker's name. Default
+    /// [`Region::China`].
     pub fn region(mut self, region: Region) -> Self {
         self.settings.region = region;
         self
     }
 
-    /// Another broker than the platform's.
+    /// Uses another broker than the platform's.
     pub fn broker(mut self, host: &str, port: u16) -> Self {
         self.settings.broker = Some((host.to_owned(), port));
         self
     }
 
-    /// Connects to the broker without TLS on a network that has it, for tests on a desk.
+    /// Connects to the broker without TLS although the network has it, for tests.
     pub fn without_tls(mut self) -> Self {
         self.settings.without_tls = true;
         self
     }
 
-    /// Whether firmware is fetched over plain `http`. Default: on a network without TLS, where
-    /// nothing else can be fetched, and where whoever changes the firmware on its way could change
-    /// the offer as well. Check a signature before you approve an image.
+    /// Whether to fetch firmware over plain `http`. Default: only on a network without TLS, which
+    /// cannot fetch anything else, and where an attacker who can change the firmware could change
+    /// the offer too. Check a signature before you approve an image.
     pub fn allow_http(mut self, allow: bool) -> Self {
         self.settings.allow_http = Some(allow);
         self
     }
 
-    /// The clock: the time of day in Unix seconds, from a real-time clock or from the network;
-    /// `None` while it is not known. Default: there is none.
+    /// The clock: the time of day in Unix seconds, from a real-time clock or the network; `None`
+    /// while it is unknown. Default: no clock.
     ///
-    /// With it a login is valid for a day ([`Builder::login_valid`]). A device without a clock, or
-    /// whose clock is not set or says less than the journal knows, makes logins that are valid
-    /// until the year 2100, as the vendor's SDKs do: on a link without TLS, whoever has seen such a
-    /// login can use it for ever. So does one login after a refused one: the clock may be wrong.
+    /// With a clock a login is valid for one day ([`Builder::login_valid`]). Without one, or while
+    /// it is not set or shows an earlier time than the journal, logins are valid until the year
+    /// 2100, like those of the vendor's SDKs: whoever sees one on a link without TLS can use it
+    /// until then. The same holds for one login after a refused one, because the clock may be
+    /// wrong.
     ///
-    /// TLS has a clock of its own.
+    /// TLS has its own clock.
     pub fn clock(mut self, unix_time: &'d dyn Fn() -> Option<u64>) -> Self {
         self.settings.unix_time = unix_time;
         self
     }
 
-    /// How long a login is valid after its connection, by the clock. Default: a day.
+    /// How long a login is valid after its connection starts, by the clock. Default: one day.
     pub fn login_valid(mut self, time: Duration) -> Self {
         self.settings.login_valid = time;
         self
@@ -112,45 +115,45 @@ impl<'d> Builder<'d> {
         self
     }
 
-    /// Asks whether a verified image is approved, for a signature of your own: `Event::Ready`.
-    /// Default: it is.
+    /// Asks whether to approve a verified image, for your own signature: `Event::Ready`. Default:
+    /// it is approved.
     pub fn ask_to_approve(mut self) -> Self {
         self.settings.machine.approval = Hold::Ask;
         self
     }
 
-    /// Asks when a verified image is to be installed: `Event::Ready`. Default: at once.
+    /// Asks when to install a verified image: `Event::Ready`. Default: at once.
     pub fn ask_to_install(mut self) -> Self {
         self.settings.machine.install = Hold::Ask;
         self
     }
 
-    /// The seed of all chance, which keeps the devices of a fleet apart in time. Default: made of
-    /// the device's names and the moment.
+    /// The seed of all random numbers, which spreads the devices of a fleet in time. Default: made
+    /// from the device's names and the current time.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = Some(seed);
         self
     }
 
-    /// Changes what else the update is decided by: limits, times, downgrades. The seed and whether
-    /// plain `http` is fetched are [`Builder::seed`] and [`Builder::allow_http`] alone.
+    /// Changes the other settings of the update: limits, times, downgrades. Set the seed and plain
+    /// `http` only with [`Builder::seed`] and [`Builder::allow_http`].
     pub fn machine(mut self, change: impl FnOnce(&mut ota_proto::Config)) -> Self {
         change(&mut self.settings.machine);
         self
     }
 
-    /// Changes what else the connection is decided by: limits, times, the spacing of connections.
-    /// Its host, port, login and seed are set by [`Builder::start`].
+    /// Changes the other settings of the connection: limits, times, the interval between
+    /// connections. [`Builder::start`] sets its host, port, login and seed.
     pub fn client(mut self, change: impl FnOnce(&mut client::Config)) -> Self {
         change(&mut self.settings.client);
         self
     }
 
-    /// Reads what is known at boot, and starts the device on this network. It connects when `next`
-    /// is called.
+    /// Reads the state at boot, and starts the device on this network. It connects when `next` is
+    /// called.
     ///
     /// # Errors
-    /// [`Error`]: the flash cannot be read, a buffer is too short, or the settings make no sense.
+    /// [`Error`]: the flash cannot be read, a buffer is too short, or the settings are invalid.
     #[allow(clippy::manual_async_fn, reason = "an `async fn` would hold its arguments twice")]
     pub fn start<N: Network + 'd>(
         self,
@@ -160,7 +163,7 @@ impl<'d> Builder<'d> {
     ) -> impl Future<Output = Result<Updates<'d, N>, Error>> {
         async move {
             let found = storage.boot().await.map_err(Error::Storage)?;
-            // Nothing waits from here on: the task need not hold the driver twice.
+            // Nothing is awaited from here on, so the task need not hold the driver twice.
             self.finish(network, storage, found, buffers)
         }
     }
@@ -191,7 +194,7 @@ impl<'d> Builder<'d> {
     }
 }
 
-/// A number that no other device has, and hardly another start of this one.
+/// A number that differs from other devices', and almost always from earlier starts of this one.
 fn own_seed(name: &str) -> u64 {
     let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     name.bytes().fold(0xcbf2_9ce4_8422_2325 ^ now().as_micros(), hash)

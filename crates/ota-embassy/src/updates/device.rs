@@ -1,4 +1,4 @@
-//! Who signs in, and the login of each connection.
+//! The device's identity, and the login of each connection.
 
 use core::fmt;
 
@@ -9,7 +9,7 @@ use ota_wire::adapter::{Event, Target};
 use ota_wire::client::{self, DeviceIndex, Disconnect, LinkKind};
 use ota_wire::mqtt::{self, Expiry};
 
-/// A device of the platform: its product id, its name, and the secret that proves who it is.
+/// A device of the platform: its product id, its name, and its secret.
 ///
 /// ```
 /// use ota_embassy::Device;
@@ -25,7 +25,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// A device that signs in with its secret, as the platform's console shows it.
+    /// Makes a device that signs in with its secret, as the platform's console shows it.
     ///
     /// # Errors
     /// [`BadName`] if the product id or the name has a length or a character that the platform
@@ -41,14 +41,14 @@ impl Device {
     }
 }
 
-/// Without the secret.
+/// Hides the secret.
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Device({}/{})", self.identity.product_id(), self.identity.device_name())
     }
 }
 
-/// Without the secret.
+/// Hides the secret.
 #[cfg(feature = "defmt")]
 impl defmt::Format for Device {
     fn format(&self, f: defmt::Formatter<'_>) {
@@ -62,10 +62,10 @@ pub(super) type UnixTime<'d> = &'d dyn Fn() -> Option<u64>;
 
 /// Makes a login for each connection.
 pub(crate) trait SignIn {
-    /// A link is about to be opened. If it is the broker's, its login is made now.
+    /// Called before a link opens. If it is the broker's, this makes its login.
     fn connecting(&mut self, client: &mut Client, target: &Target);
 
-    /// The application is told of this.
+    /// Called with each event for the application.
     fn told(&mut self, client: &mut Client, event: &Event);
 }
 
@@ -86,13 +86,13 @@ impl SignIn for Logins<'_> {
         let login =
             device.and_then(|device| self.login(&device.config().identity, target.least_time));
         let taken = login.and_then(|login| client.set_login(login).ok());
-        // The application id and the names are right, and no login is longer than a report.
+        // The application id and the names are valid, and no login is longer than a report.
         debug_assert!(taken.is_some(), "a login that no session can work with");
     }
 
     fn told(&mut self, client: &mut Client, event: &Event) {
         match event {
-            // The next connection has a login of its own: this one need not stay in memory.
+            // The next connection gets a new login, so this one need not stay in memory.
             Event::Client(client::Event::Connected) => {
                 let none =
                     mqtt::Login { client_id: "none".into(), user_name: None, password: None };
@@ -107,7 +107,7 @@ impl SignIn for Logins<'_> {
 }
 
 impl Logins<'_> {
-    /// A clock that says less than what is known of the time is not set.
+    /// A clock with an earlier time than the journal's is not set.
     fn login(&mut self, identity: &Identity, least_time: u64) -> Option<mqtt::Login> {
         let unix = (self.unix_time)().filter(|unix| *unix >= least_time);
         let (expiry, conn_id) = (self.expiry.next(unix), conn_id(self.chance.next_u64()));

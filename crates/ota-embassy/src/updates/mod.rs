@@ -1,4 +1,4 @@
-//! One device on one connection, for an application that needs nothing else.
+//! One device on one connection, the simplest interface.
 
 mod builder;
 mod device;
@@ -32,22 +32,22 @@ pub use ota_wire::updates::{Event, Message, NewImage, Status};
 /// The updates of one device, and its connection to the platform, which the application's own
 /// topics share.
 ///
-/// Call [`Updates::next`] in a loop and react to its [`Event`]s; nothing happens while nobody calls
-/// it, not even the keep-alive of the connection. Commands can be given between two calls. A
-/// command that does not fit the state is refused with [`Misuse`] and changes nothing.
+/// Call [`Updates::next`] in a loop and react to its [`Event`]s. Everything happens within this
+/// call, even the connection's keep-alive. You can give commands between two calls. A command that
+/// does not fit the state returns [`Misuse`] and changes nothing.
 ///
-/// Dropping it is as good as a reset; before one that can wait a moment, [`Updates::stop`] saves
-/// what a reset loses.
+/// Dropping it acts like a reset; before a reset that can wait briefly, [`Updates::stop`] saves
+/// what the reset would lose.
 pub struct Updates<'d, N: Network> {
-    /// On the heap: what is returned by value is copied on the stack, once for each caller.
+    /// On the heap: a value that is returned is copied on each caller's stack.
     driver: Box<Driver<'d, N>>,
-    /// The message that the application was given last.
+    /// The last message that the application got.
     taken: Option<AckId>,
 }
 
 impl Updates<'static, &'static Tcp<'static>> {
-    /// As [`Updates::new`], with other settings: the region or the broker, the clock, who is asked.
-    /// End it with [`Builder::start`].
+    /// Like [`Updates::new`], with other settings: region or broker, clock, consent. Finish it with
+    /// [`Builder::start`].
     pub fn builder<'d>(device: Device, running: &'d str) -> Builder<'d> {
         Builder::new(device, running)
     }
@@ -95,7 +95,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// Stops: makes the stored bytes of an image durable, disconnects from the broker, and closes
     /// the connections. An update in progress resumes after the next start.
     ///
-    /// It takes three seconds at most, whatever the network does. Keep the network stack running
+    /// It takes at most three seconds, whatever the network does. Keep the network stack running
     /// until it is done.
     pub async fn stop(self) {
         self.driver.stop().await;
@@ -121,7 +121,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         self.command(Command::Defer(now() + time))
     }
 
-    /// Refuses the offer. The cloud is told.
+    /// Refuses the offer and reports that to the cloud.
     ///
     /// # Errors
     /// [`Misuse`] if no offer waits.
@@ -129,8 +129,8 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         self.command(Command::Refuse)
     }
 
-    /// Says that this machine could not install the offer, or that it cannot find out whether a
-    /// version on trial works. The image is not blamed.
+    /// Reports that this machine could not install the offer, or cannot find out whether a version
+    /// on trial works. The image gets no strike.
     ///
     /// # Errors
     /// [`Misuse`] if no offer waits and nothing is on trial.
@@ -138,7 +138,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         self.command(Command::Unable(why))
     }
 
-    /// Cancels the update. The cloud is told.
+    /// Cancels the update and reports that to the cloud.
     ///
     /// # Errors
     /// [`Misuse`] if there is none, or the installation may have begun.
@@ -154,7 +154,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         self.command(Command::Approve)
     }
 
-    /// Rejects the verified image. The cloud is told.
+    /// Rejects the verified image and reports that to the cloud.
     ///
     /// # Errors
     /// [`Misuse`] if none waits.
@@ -162,7 +162,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         self.command(Command::Veto)
     }
 
-    /// Lets the verified image be installed now.
+    /// Allows the installation of the verified image now.
     ///
     /// # Errors
     /// [`Misuse`] if none waits for it.
@@ -170,7 +170,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         self.command(Command::Install)
     }
 
-    /// Says what became of the installation. The image is in the slot already: with a boot loader
+    /// Reports the result of the installation. The image is already in the slot: with a boot loader
     /// the answer is [`Installed::NeedsRestart`].
     ///
     /// # Errors
@@ -181,10 +181,10 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
 
     /// Confirms the version on trial.
     ///
-    /// The slot is confirmed only when the cloud has answered this version's report, too: a version
-    /// that cannot reach the cloud could not be replaced by the next one. The answer is waited for
-    /// half an hour after this call; without one the device returns to the old version.
-    /// [`Event::Done`] says that the slot is confirmed. Until then any reset returns to the old
+    /// The slot is confirmed only after the cloud has answered this version's report too: a version
+    /// that cannot reach the cloud could not be replaced by the next one. The device waits for the
+    /// answer for half an hour after this call, and then returns to the old version.
+    /// [`Event::Done`] reports that the slot is confirmed. Until then any reset returns to the old
     /// version.
     ///
     /// # Errors
@@ -201,18 +201,18 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         self.command(Command::RollBack)
     }
 
-    /// Forgets which images failed here and how often, and asks the cloud for an offer.
+    /// Lifts all bans and strikes, and asks the cloud for an offer.
     ///
     /// # Errors
-    /// [`Misuse`] if nothing is remembered.
+    /// [`Misuse`] if there are none.
     pub fn forgive(&mut self) -> Result<(), Misuse> {
         self.command(Command::Forgive)
     }
 
-    /// Reports the version now, so that the cloud offers what it has.
+    /// Reports the version now, so that the cloud repeats its offer.
     ///
     /// # Errors
-    /// [`Misuse`] if there is no connection: the next one reports by itself.
+    /// [`Misuse`] if there is no connection: the next one reports the version itself.
     pub fn report_now(&mut self) -> Result<(), Misuse> {
         self.command(Command::ReportNow)
     }
@@ -224,7 +224,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
 
 /// What is known.
 impl<'d, N: Network + 'd> Updates<'d, N> {
-    /// Where the update stands.
+    /// The state of the update.
     #[must_use]
     pub fn status(&self) -> Status {
         Status::of(self.updater())
@@ -236,7 +236,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         self.updater().running()
     }
 
-    /// The offer that the update is about.
+    /// The open offer.
     #[must_use]
     pub fn offer(&self) -> Option<Offer<'_>> {
         self.updater().offer()
@@ -275,20 +275,20 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         client.subscribe(now, filter, qos)
     }
 
-    /// Ends a subscription; `false` if it has ended already.
+    /// Ends a subscription; `false` if it has already ended.
     pub fn unsubscribe(&mut self, id: SubId) -> bool {
         let (client, now) = self.driver.client();
         client.unsubscribe(now, id)
     }
 
-    /// Ends the connection. The next one follows by itself, with a new login.
+    /// Ends the connection. The next one opens by itself, with a new login.
     pub fn reconnect(&mut self) {
         let (client, now) = self.driver.client();
         client.disconnect(now);
     }
 }
 
-/// The broker's and the store's.
+/// The broker's and the firmware server's.
 impl<'d, const B: usize, const S: usize> From<(&'d mut [u8; B], &'d mut [u8; S])> for Buffers<'d> {
     fn from((broker, store): (&'d mut [u8; B], &'d mut [u8; S])) -> Self {
         Self { broker, store }

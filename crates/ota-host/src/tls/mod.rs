@@ -110,7 +110,8 @@ impl Trust {
         }
     }
 
-    /// What a link to this host needs. `least`: what a clock that is set says, in Unix seconds.
+    /// Returns the TLS settings for this host. `least` is the earliest plausible time, in Unix
+    /// seconds.
     pub(crate) fn secure(
         &mut self,
         kind: LinkKind,
