@@ -1,4 +1,4 @@
-//! The arguments of the commands that ask a running cloud.
+//! The arguments of the commands for a running cloud.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,44 +7,43 @@ use clap::{Args, Subcommand};
 
 use crate::span;
 
-/// Which cloud, and who asks.
+/// The cloud and the key.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Remote {
-    /// The cloud's API; else OTA_CLOUD_URL.
+    /// The URL of the cloud's API. Default: OTA_CLOUD_URL.
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// The file with the key; else OTA_CLOUD_KEY_FILE, or the key itself in OTA_CLOUD_KEY.
+    /// The file with the key. Default: OTA_CLOUD_KEY_FILE, or the key itself in OTA_CLOUD_KEY.
     #[arg(long, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
-    /// The authorities that the cloud's certificate may come from, in PEM, in place of those of the
-    /// web.
+    /// CA certificates for the cloud's certificate, in PEM, instead of the public CAs.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// The key may go through the network in plain text.
+    /// Allows sending the key over the network in plain text.
     #[arg(long)]
     pub(crate) plain_text: bool,
-    /// JSON, as the API answers.
+    /// Prints JSON, as the API answers.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProductCommand {
-    /// Makes a product.
+    /// Create a product.
     #[command(after_help = "Example:\n  ota cloud product add TESTPROD01")]
     Add {
         /// Its id.
         product: String,
-        /// What people call it.
+        /// A name for people.
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         name: String,
-        /// What people say of it.
+        /// A description for people.
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         description: String,
         #[command(flatten)]
         remote: Remote,
     },
-    /// One product.
+    /// Show a product.
     #[command(after_help = "Example:\n  ota cloud product show TESTPROD01")]
     Show {
         /// Its id.
@@ -52,7 +51,7 @@ pub(crate) enum ProductCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Removes a product that has neither devices nor firmware any more.
+    /// Remove a product that has no devices and no firmware.
     #[command(after_help = "Example:\n  ota cloud product remove TESTPROD01")]
     Remove {
         /// Its id.
@@ -60,9 +59,9 @@ pub(crate) enum ProductCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Which devices may register themselves with the product's secret; shows it, or changes it.
+    /// Show or change which devices may register themselves with the product's secret.
     Registration(Box<Registration>),
-    /// The products that the key is for.
+    /// List the products that the key is for.
     #[command(after_help = "Example:\n  ota cloud product list")]
     List {
         #[command(flatten)]
@@ -75,23 +74,23 @@ Example:
   ota cloud product registration TESTPROD01 --mode known
   (umask 077 && ota cloud product registration TESTPROD01 --secret > product.secret)
 
-It is kept and shown. No endpoint of the cloud takes registrations yet.";
+The setting is stored and shown. The cloud has no endpoint for registrations yet.";
 
 #[derive(Debug, Args)]
 #[command(after_help = REGISTRATION)]
 pub(crate) struct Registration {
     /// The product.
     pub(crate) product: String,
-    /// off: none; known: those that were added; any: others, too, which are added by it.
+    /// off: none; known: only added devices; any: also others, which registration adds.
     #[arg(long, value_name = "WORD")]
     pub(crate) mode: Option<String>,
-    /// How many may be added by it.
+    /// How many devices registration may add.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) limit: Option<u64>,
-    /// The file with the product's secret from now on, in place of one that is made.
+    /// The file with the product's new secret, instead of a generated one.
     #[arg(long, value_name = "FILE")]
     pub(crate) secret_file: Option<PathBuf>,
-    /// Print the product's secret, and nothing else.
+    /// Prints only the product's secret.
     #[arg(long)]
     pub(crate) secret: bool,
     #[command(flatten)]
@@ -100,7 +99,7 @@ pub(crate) struct Registration {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
-    /// The devices of a product.
+    /// List the devices of a product.
     #[command(after_help = "Example:\n  ota cloud device list TESTPROD01 task=failed")]
     List {
         /// The product.
@@ -110,7 +109,7 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// One device: its versions, its update, why it is offered nothing.
+    /// Show a device: its versions, its update, why it gets no offer.
     #[command(after_help = "Example:\n  ota cloud device show TESTPROD01/dev001")]
     Show {
         /// PRODUCT/NAME.
@@ -118,18 +117,18 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Adds a device and prints its secret, this once.
+    /// Add a device and print its secret, only this once.
     #[command(after_help = "Example:\n  ota cloud device add TESTPROD01/dev001 > secret")]
     Add {
         /// PRODUCT/NAME.
         device: String,
-        /// The file with a secret in Base64, in place of one that is made.
+        /// The file with a secret in Base64, instead of a generated one.
         #[arg(long, value_name = "FILE")]
         secret_file: Option<PathBuf>,
         #[command(flatten)]
         remote: Remote,
     },
-    /// Sends a device away and does not let it in.
+    /// Disconnect a device and refuse its logins.
     #[command(after_help = "Example:\n  ota cloud device disable TESTPROD01/dev001")]
     Disable {
         /// PRODUCT/NAME.
@@ -137,7 +136,7 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Lets a device in again.
+    /// Allow a device's logins again.
     #[command(after_help = "Example:\n  ota cloud device enable TESTPROD01/dev001")]
     Enable {
         /// PRODUCT/NAME.
@@ -145,7 +144,7 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Removes a device and its secret.
+    /// Remove a device and its secret.
     #[command(after_help = "Example:\n  ota cloud device remove TESTPROD01/dev001")]
     Remove {
         /// PRODUCT/NAME.
@@ -153,7 +152,7 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// What happened to a device, oldest first.
+    /// Show the events of a device, oldest first.
     #[command(after_help = "Example:\n  ota cloud device history TESTPROD01/dev001")]
     History {
         /// PRODUCT/NAME.
@@ -161,7 +160,7 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Why devices cannot log in: the last refusals by client id.
+    /// Show why devices cannot log in: the last refusals by client id.
     #[command(after_help = "Example:\n  ota cloud device refused TESTPROD01")]
     Refused {
         /// The product.
@@ -173,7 +172,7 @@ pub(crate) enum DeviceCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum FirmwareCommand {
-    /// The firmware of a product.
+    /// List the firmware of a product.
     #[command(after_help = "Example:\n  ota cloud firmware list TESTPROD01")]
     List {
         /// The product.
@@ -181,9 +180,9 @@ pub(crate) enum FirmwareCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Uploads a firmware.
+    /// Upload a firmware.
     Add(Box<FirmwareAdd>),
-    /// Devices may be updated to it from now on.
+    /// Allow updates to a firmware.
     #[command(after_help = "Example:\n  ota cloud firmware release TESTPROD01/2.0.0")]
     Release {
         /// PRODUCT/VERSION.
@@ -194,7 +193,7 @@ pub(crate) enum FirmwareCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// It is offered no more.
+    /// Stop offering a firmware.
     #[command(after_help = "Example:\n  ota cloud firmware withdraw TESTPROD01/2.0.0")]
     Withdraw {
         /// PRODUCT/VERSION.
@@ -205,7 +204,7 @@ pub(crate) enum FirmwareCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Removes a firmware that nothing uses.
+    /// Remove an unused firmware.
     #[command(after_help = "Example:\n  ota cloud firmware remove TESTPROD01/2.0.0")]
     Remove {
         /// PRODUCT/VERSION.
@@ -216,7 +215,7 @@ pub(crate) enum FirmwareCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Fetches the bytes into a file that is not there yet.
+    /// Download the bytes into a new file.
     #[command(after_help = "Example:\n  ota cloud firmware get TESTPROD01/2.0.0 image.bin")]
     Get {
         /// PRODUCT/VERSION.
@@ -238,25 +237,25 @@ pub(crate) struct FirmwareAdd {
     pub(crate) firmware: String,
     /// The image.
     pub(crate) file: PathBuf,
-    /// No device may be updated to it before it is released.
+    /// Allows no updates to it before it is released.
     #[arg(long)]
     pub(crate) draft: bool,
     /// The module that it is for.
     #[arg(long, value_name = "NAME")]
     pub(crate) module: Option<String>,
-    /// What people call it.
+    /// A name for people.
     #[arg(long, value_name = "TEXT")]
     pub(crate) name: Option<String>,
-    /// What people say of it.
+    /// A description for people.
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
-    /// A text that devices are handed with each offer.
+    /// A text for devices in each offer.
     #[arg(long, value_name = "TEXT")]
     pub(crate) user_defined: Option<String>,
-    /// What the bytes must hash to.
+    /// The expected SHA-256 of the bytes.
     #[arg(long, value_name = "HEX")]
     pub(crate) sha256: Option<String>,
-    /// The same, MD5.
+    /// The expected MD5 of the bytes.
     #[arg(long, value_name = "HEX")]
     pub(crate) md5: Option<String>,
     #[command(flatten)]
@@ -268,19 +267,19 @@ Example:
   ota cloud import devices.csv --secrets-to secrets.csv
   ota cloud import --from https://iotexplorer.tencentcloudapi.com --from-key-file vendor.key
 
-The table is CSV. Its first line names the columns: name, and as needed product, secret, tags, disabled.
-A secret is in Base64; without one it is made, and written to a new file that only you may read, on the
-disk before the next devices are sent. Tags are line=7;place=hall, with %3B for ; %3D for = and %25 for %.
-disabled is true, false or empty. A product that is not there is made, for which the key must be an
-admin's. Devices that are there are left as they are.
+The table is CSV. Its first line names the columns: name, and optionally product, secret, tags, disabled.
+A secret is in Base64; a missing one is generated and written to a new file that only you can read,
+durably before the next devices are sent. Tags are line=7;place=hall, with %3B for ; %3D for = and %25
+for %. disabled is true, false or empty. Missing products are created, which needs an admin's key.
+Existing devices stay unchanged.
 
-A wrong line is told by its number, and nothing is sent then. A run that was cut off is begun again with
-the same table: within an hour the cloud answers as it did, and another --secrets-to gets every secret.
-With --from it reads products, how their devices register themselves, devices with secrets and tags, and
-released firmware with its bytes, and brings over what is not there yet. It only reads there, one call
-after the other. What is no product, device or firmware here is left out, and told.
+Invalid lines are listed by number, and nothing is sent then. Start an interrupted run again with the same
+table: within an hour the cloud repeats its answers, and another --secrets-to gets every secret.
+--from reads products, their registration settings, devices with secrets and tags, and released firmware
+with its bytes, and imports what does not exist yet. It only reads there, one call after the other. Items
+that are invalid here are left out and listed.
 
-It ends with 0 when every device is there, with 7 when some were refused, else as the other commands.";
+It ends with 0 if every device exists, with 7 if some were refused, otherwise like the other commands.";
 
 #[derive(Debug, Args)]
 #[command(after_help = IMPORT)]
@@ -288,14 +287,14 @@ pub(crate) struct Import {
     /// The table.
     #[arg(required_unless_present = "from", conflicts_with = "from")]
     pub(crate) file: Option<PathBuf>,
-    /// The vendor's API, or another cloud's, in place of a table.
+    /// The vendor's API, or another cloud's, instead of a table.
     #[arg(long, value_name = "URL")]
     pub(crate) from: Option<String>,
-    /// The file with its SecretId and SecretKey, a line for each, or with a key of another cloud;
-    /// else TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY.
+    /// The file with its SecretId and SecretKey, one per line, or with a key of another cloud.
+    /// Default: TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY.
     #[arg(long, value_name = "FILE", requires = "from")]
     pub(crate) from_key_file: Option<PathBuf>,
-    /// Which of the vendor's products it is: explorer or hub.
+    /// The vendor's product: explorer or hub.
     #[arg(long = "from-service", value_name = "WORD", default_value = "explorer")]
     pub(crate) service: String,
     /// Its region.
@@ -304,11 +303,11 @@ pub(crate) struct Import {
     /// CA certificates for its certificate, in PEM, instead of the public CAs.
     #[arg(long, value_name = "FILE", requires = "from")]
     pub(crate) from_ca_file: Option<PathBuf>,
-    /// The product of all of the table, where there is no column of products; with --from the one
-    /// to bring over, in place of all.
+    /// The product of the whole table if it has no product column; with --from the only product to
+    /// import.
     #[arg(long, value_name = "PRODUCT")]
     pub(crate) product: Option<String>,
-    /// The file, not there yet, for the secrets that are made.
+    /// A new file for generated secrets.
     #[arg(long, value_name = "FILE")]
     pub(crate) secrets_to: Option<PathBuf>,
     #[command(flatten)]
@@ -319,16 +318,16 @@ const EXPORT: &str = "\
 Example:
   ota cloud export --to devices.csv
 
-The table is one for ota cloud import: product,name,secret,tags,disabled. The secrets are empty, since a
-cloud shows none again. What a program for tables would run as a formula is written behind a quote, which
-the import takes away. With --json each line is a device as the API shows it.";
+The table fits ota cloud import: product,name,secret,tags,disabled. The secrets are empty, because a
+cloud never shows them again. Cells that a spreadsheet would run as a formula get a leading quote, which
+the import removes. With --json each line is a device as the API shows it.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXPORT)]
 pub(crate) struct Export {
-    /// The products; all that the key is for by default.
+    /// The products. Default: all that the key is for.
     pub(crate) products: Vec<String>,
-    /// A file that is not there yet, in place of standard output.
+    /// A new file, instead of standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) to: Option<PathBuf>,
     #[command(flatten)]
@@ -339,8 +338,8 @@ const UPDATE: &str = "\
 Example:
   ota cloud update TESTPROD01/dev001 --to 2.0.0 --wait 10m
 
-With --wait it ends with 0 when the device has reported the new version, with 4 when the update failed,
-with 3 when the time has passed: the update goes on then.";
+With --wait it ends with 0 when the device has reported the new version, with 4 if the update failed,
+and with 3 after the given time; the update then continues.";
 
 #[derive(Debug, Args)]
 #[command(after_help = UPDATE)]
@@ -353,10 +352,10 @@ pub(crate) struct Update {
     /// The module.
     #[arg(long, value_name = "NAME")]
     pub(crate) module: Option<String>,
-    /// Nothing is offered before somebody has confirmed it.
+    /// Offers nothing before a person has confirmed it.
     #[arg(long)]
     pub(crate) confirm: bool,
-    /// Wait so long for the device to prove that it runs it: 90s, 30m, 2h.
+    /// Waits this long for the device to prove that it runs the version: 90s, 30m, 2h.
     #[arg(long, value_name = "TIME", value_parser = span::parse)]
     pub(crate) wait: Option<Duration>,
     #[command(flatten)]
@@ -367,17 +366,17 @@ const EVENTS: &str = "\
 Example:
   ota cloud events TESTPROD01/dev001 --after 0
 
-Each event has a number. A connection that breaks is made again, and goes on after the last number.";
+Each event has a number. A lost connection is opened again, and continues after the last number.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EVENTS)]
 pub(crate) struct Events {
-    /// PRODUCT or PRODUCT/NAME; all that the key is for by default.
+    /// PRODUCT or PRODUCT/NAME. Default: all that the key is for.
     pub(crate) of: Option<String>,
-    /// Begin after this number, 0 for all that are kept; by default with what happens from now on.
+    /// Starts after this number; 0 for all stored events. Default: only new events.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) after: Option<u64>,
-    /// End after so many.
+    /// Ends after this many events.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) count: Option<u64>,
     #[command(flatten)]
@@ -386,7 +385,7 @@ pub(crate) struct Events {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
-    /// The open or last updates of a product's devices.
+    /// List the open or last updates of a product's devices.
     #[command(after_help = "Example:\n  ota cloud task list TESTPROD01 open=true version=2.0.0")]
     List {
         /// The product.
@@ -396,7 +395,7 @@ pub(crate) enum TaskCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Ends the open update; the device is not told.
+    /// Cancel the open update, without telling the device.
     #[command(after_help = "Example:\n  ota cloud task cancel TESTPROD01/dev001")]
     Cancel {
         /// PRODUCT/NAME.
@@ -404,7 +403,7 @@ pub(crate) enum TaskCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Begins the next attempt of an update that failed.
+    /// Start the next attempt of a failed update.
     #[command(after_help = "Example:\n  ota cloud task retry TESTPROD01/dev001")]
     Retry {
         /// PRODUCT/NAME.
@@ -412,7 +411,7 @@ pub(crate) enum TaskCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Agrees to an update that waits for somebody.
+    /// Confirm an update that waits for a person.
     #[command(after_help = "Example:\n  ota cloud task confirm TESTPROD01/dev001")]
     Confirm {
         /// PRODUCT/NAME.
@@ -420,7 +419,7 @@ pub(crate) enum TaskCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Pushes the offer of the open update once more.
+    /// Push the offer of the open update again.
     #[command(after_help = "Example:\n  ota cloud task push TESTPROD01/dev001")]
     Push {
         /// PRODUCT/NAME.
@@ -432,9 +431,9 @@ pub(crate) enum TaskCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BatchCommand {
-    /// Updates the devices that are named, or that match now.
+    /// Update the named devices, or those that match now.
     Start(Box<BatchStart>),
-    /// The batches of a product, the newest first.
+    /// List the batches of a product, newest first.
     #[command(after_help = "Example:\n  ota cloud batch list TESTPROD01")]
     List {
         /// The product.
@@ -442,18 +441,18 @@ pub(crate) enum BatchCommand {
         #[command(flatten)]
         remote: Remote,
     },
-    /// How a batch goes, and each device of it.
+    /// Show the state of a batch and of each of its devices.
     #[command(after_help = "Example:\n  ota cloud batch show TESTPROD01/3")]
     Show {
         /// PRODUCT/NUMBER.
         batch: String,
-        /// Wait so long for all its devices to end, telling of each change: 90s, 30m, 2h.
+        /// Waits this long for all its devices, and prints each change: 90s, 30m, 2h.
         #[arg(long, value_name = "TIME", value_parser = span::parse)]
         wait: Option<Duration>,
         #[command(flatten)]
         remote: Remote,
     },
-    /// Ends a batch: nobody begins any more, open updates end. Devices are not told.
+    /// Cancel a batch: no device starts any more, and open updates end. Devices are not told.
     #[command(after_help = "Example:\n  ota cloud batch cancel TESTPROD01/3")]
     Cancel {
         /// PRODUCT/NUMBER.
@@ -468,8 +467,8 @@ Example:
   ota cloud batch start TESTPROD01 --to 2.0.0 --from-version 1.0.0
   ota cloud batch start TESTPROD01 --to 2.0.0 --devices-from first.csv --wait 30m
 
-It has at most 2,000 devices. Those that match later are not of it. With --wait the exit code is 0 only
-if every device proved the version or said that it is done.";
+A batch has at most 2,000 devices. Devices that match later do not join it. With --wait the exit code is
+0 only if every device proved the version or reported done.";
 
 #[derive(Debug, Args)]
 #[command(after_help = BATCH)]
@@ -482,16 +481,16 @@ pub(crate) struct BatchStart {
     /// A device; may be repeated.
     #[arg(long = "device", value_name = "NAME")]
     pub(crate) devices: Vec<String>,
-    /// The devices of a file: a line for each, of which the first field of a CSV counts.
+    /// The devices of a file: one per line; of a CSV the first field counts.
     #[arg(long, value_name = "FILE")]
     pub(crate) devices_from: Option<PathBuf>,
-    /// Only those that run this version; may be repeated.
+    /// Only devices that run this version; may be repeated.
     #[arg(long = "from-version", value_name = "VERSION")]
     pub(crate) from_versions: Vec<String>,
-    /// Those that have this tag.
+    /// Devices with this tag.
     #[arg(long, value_name = "NAME:VALUE")]
     pub(crate) tag: Option<String>,
-    /// Those whose names begin so.
+    /// Devices whose names begin with this.
     #[arg(long, value_name = "TEXT")]
     pub(crate) prefix: Option<String>,
     /// All devices of the product.
@@ -500,16 +499,16 @@ pub(crate) struct BatchStart {
     /// The module.
     #[arg(long, value_name = "NAME")]
     pub(crate) module: Option<String>,
-    /// Nothing is offered before somebody has confirmed it, device by device.
+    /// Offers nothing before a person has confirmed it, device by device.
     #[arg(long)]
     pub(crate) confirm: bool,
-    /// Open updates of these devices end first.
+    /// Ends open updates of these devices first.
     #[arg(long = "override")]
     pub(crate) overrides: bool,
     /// How long a device may be silent: 60s to 1h.
     #[arg(long, value_name = "TIME", value_parser = span::parse)]
     pub(crate) timeout: Option<Duration>,
-    /// Wait so long for all its devices to end, telling of each change: 90s, 30m, 2h.
+    /// Waits this long for all its devices, and prints each change: 90s, 30m, 2h.
     #[arg(long, value_name = "TIME", value_parser = span::parse)]
     pub(crate) wait: Option<Duration>,
     #[command(flatten)]
