@@ -4,7 +4,7 @@ use crate::args::Backup;
 use crate::failure::Failure;
 use crate::print;
 
-/// Copies, checks, and says what the copy holds.
+/// Copies and checks the database, and prints its content.
 pub(crate) fn run(args: &Backup) -> Result<(), Failure> {
     let held = ota_store::backup(&args.folder, &args.file)
         .map_err(|why| Failure::environment(why.to_string()))?;

@@ -1,4 +1,4 @@
-//! `ota cloud faults`, and plans of faults by name.
+//! `ota cloud faults`, and fault plans by name.
 
 use ota_cloud::fault::{Fault, FaultPlan, Place};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use crate::args::Faults;
 use crate::failure::Failure;
 use crate::print;
 
-/// Lists every fault there is.
+/// Lists all faults.
 pub(crate) fn list(args: &Faults) {
     for fault in Fault::ALL {
         let (name, about) = (fault.name(), fault.about());
@@ -24,7 +24,7 @@ pub(crate) fn list(args: &Faults) {
     }
 }
 
-/// The plan of these faults.
+/// Makes a plan of these faults.
 pub(crate) fn plan(seed: u64, names: &[String]) -> Result<FaultPlan, Failure> {
     FaultPlan::from_names(seed, names.iter().map(String::as_str))
         .map_err(|why| Failure::usage(format!("--fault: {why}; `ota cloud faults` lists them all")))

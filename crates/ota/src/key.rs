@@ -6,7 +6,7 @@ use crate::args::KeyAdd;
 use crate::failure::Failure;
 use crate::print;
 
-/// Makes a key and prints it.
+/// Creates a key and prints it.
 pub(crate) fn add(args: &KeyAdd) -> Result<(), Failure> {
     let role = Role::parse(&args.role)
         .ok_or_else(|| Failure::usage("--role: viewer, operator, publisher or admin"))?;

@@ -1,4 +1,4 @@
-//! The program `ota`; `ota --help` says what it does.
+//! The program `ota`; see `ota --help`.
 #![forbid(unsafe_code)]
 
 mod args;

@@ -1,4 +1,4 @@
-//! What people and programs read on standard output: a transcript, or one JSON object a line.
+//! Output on standard output for people and programs: a transcript, or one JSON object per line.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use ota_proto::Instant;
 use ota_server::{Entry, Payload, What};
 use serde_json::Value;
 
-/// Writes lines to standard output, and what the cloud logged.
+/// Writes lines to standard output, including the cloud's log.
 pub(crate) struct Printer {
     lines: ota_agent::print::Printer,
     show_secrets: bool,
-    /// For people: one device, and only what tells its story.
+    /// For people: only the important lines of one device.
     brief: bool,
     bar: Option<ProgressBar>,
 }
@@ -31,13 +31,13 @@ impl Printer {
         Self { lines: self.lines.with_unix(at_zero), ..self }
     }
 
-    /// Draws how much of `total` bytes is there, on a terminal only.
+    /// Draws the part of `total` bytes that is present, on a terminal only.
     pub(crate) fn progress(&mut self, total: u64, percent: u8) {
         if self.lines.is_json() {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
-            // Draws on standard error, and nothing when that is no terminal.
+            // Draws on standard error, and only on a terminal.
             let bar = ProgressBar::new(total);
             let style = ProgressStyle::with_template("          [{bar:40}] {bytes}/{total_bytes}");
             bar.with_style(
@@ -62,7 +62,7 @@ impl Printer {
         }
     }
 
-    /// Writes what the cloud logged, if it says anything new.
+    /// Writes an entry of the cloud's log, if it is new information.
     pub(crate) fn entry(&self, entry: &Entry) {
         let detail = matches!(
             entry.what,
@@ -123,7 +123,7 @@ impl Printer {
     }
 }
 
-/// A message of the protocol in a few words; `None` when it is another one.
+/// Summarises a message of the protocol; `None` for others.
 fn summary(message: &Value) -> Option<String> {
     let text = |value: &Value, key: &str| match value.get(key) {
         Some(Value::String(text)) => clean(text),
@@ -161,7 +161,7 @@ fn summary(message: &Value) -> Option<String> {
     Some(format!("{kind:<18} {rest}"))
 }
 
-/// A change that the cloud concluded. What only repeats a message is left out.
+/// A change that the cloud concluded. Entries that only repeat a message are left out.
 fn event(at: Instant, kind: &EventKind) -> Option<Line> {
     Some(match kind {
         EventKind::Registered => Line::new(at, "registered", "· registered"),
@@ -219,7 +219,7 @@ fn event(at: Instant, kind: &EventKind) -> Option<Line> {
     })
 }
 
-/// What is neither a message nor a conclusion.
+/// Entries that are neither messages nor conclusions.
 fn journal(at: Instant, what: &What) -> Option<Line> {
     Some(match what {
         What::LoggedIn { peer, legacy } => {
@@ -266,7 +266,7 @@ fn journal(at: Instant, what: &What) -> Option<Line> {
     })
 }
 
-/// What is of no device's connection: the firmware server, the faults, the broker, the log.
+/// Entries without a device's connection: the firmware server, the faults, the broker, the log.
 fn beside(at: Instant, what: &What) -> Option<Line> {
     Some(match what {
         What::Fault { fault } => Line::new(at, "fault", format!("! {fault}: {}", fault.about()))
@@ -277,7 +277,7 @@ fn beside(at: Instant, what: &What) -> Option<Line> {
                 0 => "no answer".to_owned(),
                 _ if !why.is_empty() => format!("{status}, {}", clean(why)),
                 _ if range.is_empty() => format!("{status}, no bytes"),
-                // As HTTP counts: the last one is part of it.
+                // Like in HTTP, the last byte is included.
                 _ => format!("{status}, bytes {}-{}", range.start, range.end - 1),
             };
             let text = format!("· {} {}: {answer}", clean(method), clean(path));
@@ -300,7 +300,7 @@ fn beside(at: Instant, what: &What) -> Option<Line> {
         What::Withdrawn { product_id, version, why } => Line::new(
             at,
             "withdrawn",
-            format!("· {product_id} {version} is offered no more: {why}"),
+            format!("· {product_id} {version} is no longer offered: {why}"),
         )
         .with("product", product_id.as_str())
         .with("version", version.as_str())
@@ -316,7 +316,7 @@ fn beside(at: Instant, what: &What) -> Option<Line> {
         }
         What::BrokerLost { broker, why, retry } => {
             let (why, retry) = (clean(&why.to_string()), retry.as_secs_f64());
-            let text = format!("· not with {broker}: {why}; tried again in {retry:.0} s");
+            let text = format!("· no connection to {broker}: {why}; trying again in {retry:.0} s");
             Line::new(at, "broker-lost", text)
                 .with("broker", broker.as_str())
                 .with("why", why)

@@ -1,4 +1,4 @@
-//! `ota replay`: what a flight recorder kept, played.
+//! `ota replay`: replays a flight recorder's file.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -14,10 +14,10 @@ use crate::device;
 use crate::failure::Failure;
 use crate::print::{Line, Printer, clean};
 
-/// Far more than any recorder keeps.
+/// Far longer than any recording.
 const LONGEST: u64 = 64 << 20;
 
-/// Plays the file to its end.
+/// Replays the whole file.
 pub(crate) fn run(args: &Replay) -> Result<(), Failure> {
     let path = args.file.display();
     let mut file = Vec::new();
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Replay) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the operations under way are.
+/// The operations in progress.
 #[derive(Default)]
 struct Names(Vec<((DeviceIndex, OpId), &'static str)>);
 
@@ -70,13 +70,13 @@ impl Names {
             }
             _ => return,
         };
-        // A device has one of the slot's and one of the journal's.
+        // A device has one operation of the slot and one of the journal.
         self.0.insert(0, (op, name));
         self.0.truncate(256);
     }
 
     fn of(&self, op: (DeviceIndex, OpId)) -> &'static str {
-        // It was begun before the recording.
+        // It started before the recording.
         self.0.iter().find(|(known, _)| *known == op).map_or("work", |(_, name)| name)
     }
 }
@@ -92,7 +92,7 @@ fn name<B>(work: &Work<B>) -> &'static str {
     }
 }
 
-/// Where a device's update stands.
+/// The state of a device's update.
 #[derive(PartialEq, Eq)]
 struct Standing {
     device: DeviceIndex,
@@ -139,7 +139,7 @@ fn outcome(outcome: Outcome) -> String {
     }
 }
 
-/// The input, and what it came to. For people only what says something.
+/// The input and its effect. For people only those with information.
 fn show(printer: &Printer, step: &Step<'_>, names: &Names, all: bool) {
     let at = step.at;
     let idle = Received { consumed: 0, found: None };
@@ -191,7 +191,7 @@ fn kind(link: Link) -> &'static str {
     }
 }
 
-/// An input's name and its words.
+/// An input's name and text.
 fn input(input: &Input<'_>, names: &Names) -> (&'static str, String) {
     match input {
         Input::Poll => ("poll", "asked for what is to be done".into()),
@@ -199,7 +199,7 @@ fn input(input: &Input<'_>, names: &Names) -> (&'static str, String) {
         Input::Sent { link, count } => ("sent", format!("{}: sent {count} bytes", kind(*link))),
         Input::Received { link, front, more } => {
             let mut text = format!("{}: received {} bytes", kind(*link), front.len() + more);
-            // The payload of a message of the cloud.
+            // The payload of a cloud message.
             let json = front.iter().position(|byte| *byte == b'{');
             if let Some(json) = json.and_then(|start| front.get(start..)) {
                 text += &format!(": {}", clean(&String::from_utf8_lossy(json)));

@@ -1,4 +1,4 @@
-//! `ota cloud serve`: the cloud on a desk.
+//! `ota cloud serve`: runs the cloud.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
             open_files::allow("--max-connections", u64::from(asked))?;
             asked
         }
-        // Also with --broker: devices download here.
+        // Also with --broker, because devices download here.
         None => open_files::as_many_as(max_devices(args))?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     runtime.block_on(serve(args, plan, connections))
 }
 
-/// A folder is for a fleet, memory for a desk.
+/// A folder holds a fleet, memory a few devices.
 fn max_devices(args: &Serve) -> u32 {
     args.max_devices.unwrap_or(if args.data.is_some() { 1_000_000 } else { 1024 })
 }
@@ -55,7 +55,7 @@ async fn serve(args: &Serve, plan: Plan, connections: u32) -> Result<(), Failure
         data: args.data.clone(),
         faults: faults::plan(args.seed, &args.faults)?,
         max_connections: usize::try_from(connections).unwrap_or(usize::MAX),
-        // A burst of thousands of devices at once costs no line.
+        // A burst of thousands of devices at once drops no line.
         log_entries: 16_384,
         log_messages: !args.quiet,
         ..ServiceConfig::default()
@@ -95,14 +95,14 @@ async fn serve(args: &Serve, plan: Plan, connections: u32) -> Result<(), Failure
         }
     }
     running.shutdown().await;
-    // What it has seen and not yet said.
+    // Events that were seen but not printed yet.
     while let Some(entry) = log.next().await {
         show(&entry);
     }
     Ok(())
 }
 
-/// Says where it listens.
+/// Prints the addresses.
 fn greet(printer: &Printer, running: &Running, broker: Option<String>) {
     let http = running.http_addr().to_string();
     let (kind, front) = match broker {
@@ -124,7 +124,7 @@ fn greet(printer: &Printer, running: &Running, broker: Option<String>) {
     }
 }
 
-/// Where the API is served.
+/// The address of the API.
 fn api(args: &Serve) -> Option<ApiConfig> {
     let mut api = ApiConfig::new(args.api?);
     api.plain = args.api_plain_text;
@@ -134,7 +134,7 @@ fn api(args: &Serve) -> Option<ApiConfig> {
     Some(api)
 }
 
-/// Whether it is worth a line when only trouble is.
+/// Whether it is printed with --quiet.
 fn is_trouble(what: &What) -> bool {
     match what {
         What::BrokerLost { .. }
@@ -154,7 +154,7 @@ fn is_trouble(what: &What) -> bool {
     }
 }
 
-/// The devices, the firmware and the broker, taken apart and checked.
+/// The parsed and checked devices, firmware and broker.
 struct Plan {
     devices: Vec<(Identity, Proof)>,
     firmware: Vec<NewFirmware>,
@@ -163,12 +163,12 @@ struct Plan {
     tls: Option<ServerTls>,
 }
 
-/// What a device shows for itself.
+/// The credentials of a device.
 enum Proof {
     Secret(Secret),
     /// In PEM.
     Certificate(Vec<u8>),
-    /// Nothing: it does not log in here.
+    /// None: it does not log in here.
     None,
 }
 
@@ -245,7 +245,7 @@ fn refused(option: &str, what: &str, why: &HandleError) -> Failure {
     Failure::usage(format!("{option} {what}: {why}"))
 }
 
-/// Takes `PRODUCT/NAME[=SECRET|=@FILE|=cert:FILE]` apart. The secret is not repeated.
+/// Parses `PRODUCT/NAME[=SECRET|=@FILE|=cert:FILE]`. Errors do not repeat the secret.
 fn device(text: &str) -> Result<(Identity, Proof), Failure> {
     let shape = "write --device PRODUCT/NAME=SECRET, or =@FILE for a file with the secret";
     let (names, secret) = match text.split_once('=') {
@@ -272,7 +272,7 @@ fn device(text: &str) -> Result<(Identity, Proof), Failure> {
     Ok((device, Proof::Secret(secret)))
 }
 
-/// The firmware, each with the URL that stands for it.
+/// The firmware, each with the URL for its offers.
 fn firmware(args: &Serve) -> Result<Vec<NewFirmware>, Failure> {
     let mut list: Vec<NewFirmware> = Vec::new();
     for text in &args.firmware {
@@ -298,7 +298,8 @@ fn firmware(args: &Serve) -> Result<Vec<NewFirmware>, Failure> {
     Ok(list)
 }
 
-/// Takes `PRODUCT/VERSION=REST` apart. The rest is not repeated: a URL may hold a signature.
+/// Parses `PRODUCT/VERSION=REST`. Errors do not repeat the rest, because a URL may contain a
+/// signature.
 fn release<'a>(shape: &str, text: &'a str) -> Result<(&'a str, &'a str, &'a str), Failure> {
     let parts = text.split_once('=').and_then(|(names, rest)| {
         let (product, version) = names.split_once('/')?;
@@ -309,7 +310,7 @@ fn release<'a>(shape: &str, text: &'a str) -> Result<(&'a str, &'a str, &'a str)
         .ok_or_else(|| Failure::usage(format!("something is missing; write {shape}")))
 }
 
-/// The broker with its password, which may come in three ways. None of it is repeated.
+/// The broker with its password, which may come from three sources. Errors repeat none of it.
 fn broker(args: &Serve) -> Result<Option<Broker>, Failure> {
     let Some(url) = &args.broker else { return Ok(None) };
     let wrong = |option: &str, why: &dyn std::fmt::Display| {
@@ -332,7 +333,7 @@ fn broker(args: &Serve) -> Result<Option<Broker>, Failure> {
     Ok(Some(broker))
 }
 
-/// Whom to trust as the broker.
+/// The CAs for the broker.
 fn broker_tls(args: &Serve, broker: &Broker) -> Result<Option<ClientTls>, Failure> {
     if !broker.is_secure() {
         return match &args.ca_file {
@@ -347,7 +348,7 @@ fn broker_tls(args: &Serve, broker: &Broker) -> Result<Option<ClientTls>, Failur
     Ok(Some(tls.map_err(|why| Failure::usage(format!("--ca-file: {why}")))?))
 }
 
-/// What the listeners show and whom they take.
+/// The certificate of the listeners, and the CAs of their clients.
 fn tls(args: &Serve) -> Result<Option<ServerTls>, Failure> {
     let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) else { return Ok(None) };
     let (chain, key) = (pem("--tls-cert", chain)?, pem("--tls-key", key)?);

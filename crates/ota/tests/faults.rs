@@ -21,7 +21,7 @@ fn judge(row: &Row, end: &End) -> Option<String> {
     let right = match row.end {
         table::End::Done => end.code == Some(0) && last["result"] == "proved",
         table::End::Fail(code, words) => {
-            let words = format!("the cloud was told {code}: {words}");
+            let words = format!("the cloud has {code}: {words}");
             end.code == Some(4) && last["result"] == "failed" && told(&words)
         }
         table::End::Withdrawn => end.code == Some(3) && last["result"] == "withdrawn",

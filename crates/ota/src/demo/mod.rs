@@ -1,4 +1,4 @@
-//! `ota demo`: the whole story in one process.
+//! `ota demo`: a whole update in one process.
 
 mod verdict;
 
@@ -27,15 +27,15 @@ use crate::{open_files, stop};
 
 const OLD: &str = "0.1.0";
 const NEW: &str = "1.0.0";
-/// The platform's least time between two connections.
+/// The platform's minimum interval between two connections.
 const SPACING: Duration = Duration::from_secs(5);
-/// The longest pause in a demo of a fault: what a lost push costs, in place of a day, and a
-/// refusal, in place of five minutes.
+/// The longest pause in a demo of a fault: replaces a day after a lost push, and five minutes after
+/// a refusal.
 const MINUTE: Duration = Duration::from_secs(60);
-/// How much shorter all times of the device are in a fast demo of a fault.
+/// Divides all times of the device in a fast demo of a fault.
 const HURRY: u32 = 20;
 
-/// Files and sockets that a device and its cloud have open at once, at most.
+/// The most files and sockets that a device and its cloud have open at once.
 const DESCRIPTORS: usize = 48;
 
 /// Runs the demo.
@@ -69,8 +69,8 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     })
 }
 
-/// When the demo is over, one way or the other: after a minute, and a second for each MiB. With
-/// a fault it may take the device many tries, each as slow as the slowest server.
+/// The time limit of the demo: a minute, and a second per MiB. With a fault the device may need
+/// many attempts, each as slow as the slowest server.
 fn patience(args: &Demo) -> Duration {
     if args.faults.is_empty() {
         return Duration::from_secs(60 + (args.size >> 20));
@@ -78,7 +78,7 @@ fn patience(args: &Demo) -> Duration {
     Duration::from_secs(900 + (args.size >> 10))
 }
 
-/// The demo's device: it asks nobody.
+/// The demo's device, which asks for no consent.
 fn setup(args: &Demo, account: Account, spacing: Duration) -> Setup {
     Setup {
         account,
@@ -139,7 +139,7 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
         if ending != Ending::Restart {
             break ending;
         }
-        // The next life knows nothing of this one's connection.
+        // The next run does not know of this run's connection.
         let left = spacing.saturating_sub(clock.now().since(connected));
         pass(&printer, &mut log, sleep(left)).await;
     };
@@ -157,7 +157,7 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The cloud with one device and one firmware. It holds devices to the spacing.
+/// The cloud with one device and one firmware. It enforces the interval between connections.
 async fn cloud(
     config: ServiceConfig,
     device: &Identity,
@@ -175,7 +175,7 @@ async fn cloud(
     Ok(running)
 }
 
-/// A clock with the cloud's origin, so that both sides' lines have the same times.
+/// A clock with the cloud's origin, so that the lines of both sides have comparable times.
 fn same_clock(cloud: &Handle) -> Clock {
     let ours = Clock::start();
     let ahead = cloud.now().since(ours.now());
@@ -183,7 +183,7 @@ fn same_clock(cloud: &Handle) -> Clock {
     origin.map_or(ours, Clock::anchored)
 }
 
-/// The device from one start to the next.
+/// One run of the device, from a start to the next.
 struct Life {
     driver: Driver,
     device: DeviceIndex,
@@ -192,16 +192,16 @@ struct Life {
     done: bool,
 }
 
-/// What a life ends with.
+/// The end of a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
-    /// The new version is installed and wants to be started.
+    /// The new version is installed and must be started.
     Restart,
     /// The cloud has the result and the new version.
     Reported,
-    /// The cloud has the result, which is this.
+    /// The cloud has the result, which failed for this reason.
     Failed(Reason),
-    /// The update is not offered any more.
+    /// The cloud no longer offers the update.
     Withdrawn,
 }
 
@@ -235,12 +235,12 @@ impl Life {
     ) -> Result<Ending, Failure> {
         loop {
             tokio::select! {
-                // In the order in which things happened, as far as that can be told.
+                // Prints in the order of events, as far as it is known.
                 biased;
                 Some(entry) = log.next() => printer.entry(&entry),
                 event = self.driver.next() => {
                     let ota_tokio::driver::Event::Client(event) = event.map_err(unexpected)? else { continue };
-                    // What the cloud said before this comes before it.
+                    // Earlier lines of the cloud come first.
                     pass(printer, log, std::future::ready(())).await;
                     self.print(&event, printer, size);
                     if let Some(ending) = self.take(&event)? {
@@ -265,7 +265,7 @@ impl Life {
         }
     }
 
-    /// Does what the event asks for; says what has come to its end.
+    /// Handles an event; returns the end of the run if it is one.
     fn take(&mut self, event: &client::Event) -> Result<Option<Ending>, Failure> {
         let event = match event {
             client::Event::Device { event, .. } => event,
@@ -295,14 +295,14 @@ impl Life {
         Ok(None)
     }
 
-    /// Ends as a power switch does, once the data folder is free; says when it was connected.
+    /// Ends like a power cut, once the data folder is free; returns when the device was connected.
     async fn end(self) -> Instant {
         self.driver.stop().await;
         self.connected
     }
 }
 
-/// Prints what the cloud has said, and what it says until this is over.
+/// Prints the cloud's log until this future ends.
 async fn pass(printer: &Printer, log: &mut Log, over: impl Future<Output = ()>) {
     tokio::pin!(over);
     loop {
@@ -314,7 +314,7 @@ async fn pass(printer: &Printer, log: &mut Log, over: impl Future<Output = ()>) 
     }
 }
 
-/// The firmware: bytes from the seed.
+/// The firmware: bytes generated from the seed.
 fn firmware(seed: u64, size: u64) -> Result<Vec<u8>, Failure> {
     let too_large = || Failure::usage(format!("--size: {} do not fit into memory", Bytes(size)));
     let len = usize::try_from(size).map_err(|_| too_large())?;
@@ -328,14 +328,14 @@ fn firmware(seed: u64, size: u64) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// The device's secret: 16 bytes from the seed. It guards nothing but the demo.
+/// The device's secret: 16 bytes generated from the seed. It protects only the demo.
 fn secret(seed: u64) -> Result<Secret, Failure> {
     let mut rng = Rng::new(!seed);
     let words = [rng.next_u64().to_le_bytes(), rng.next_u64().to_le_bytes()];
     Secret::from_bytes(words.as_flattened()).map_err(unexpected)
 }
 
-/// Nothing that the user did can be the reason.
+/// An error that the user cannot have caused.
 fn unexpected(why: impl std::fmt::Display) -> Failure {
     Failure::failed(format!("the demo broke: {why}"))
 }

@@ -1,4 +1,4 @@
-//! How the demo ended: by the cloud's record and the slot, not by what the device says.
+//! The result of the demo, from the cloud's record and the slot instead of the device's reports.
 
 use ota_cloud::{Device, EventKind, Status};
 use ota_host::{DataDir, FileSlot, JournalFile, SlotOptions};
@@ -13,14 +13,14 @@ use crate::failure::{Code, Failure};
 use crate::print::{self, Line, Printer};
 use crate::size::Bytes;
 
-/// What the cloud and the disk say in the end.
+/// The evidence from the cloud and the disk.
 pub(super) struct Verdict {
     messages: u64,
     checkpoints: u32,
     sessions: u64,
 }
 
-/// Asks the cloud's record and reads the slot: nobody's word is taken for it.
+/// Reads the cloud's record and the slot.
 pub(super) async fn judge(
     cloud: &Handle,
     device: &Identity,
@@ -35,7 +35,7 @@ pub(super) async fn judge(
             task.is_some_and(|task| task.proved.is_some()),
         );
         return Err(Failure::failed(format!(
-            "the cloud's record does not say proved: claimed {claimed}, proved {proved}"
+            "the cloud has no proof of the update: claimed {claimed}, proved {proved}"
         )));
     }
     let dir = DataDir::open(folder.path())?;
@@ -45,7 +45,7 @@ pub(super) async fn judge(
     if stored != firmware {
         return Err(Failure::failed("the slot does not hold the firmware's bytes"));
     }
-    // Each record has the number of the one before it and one.
+    // Each record has the number of the previous one plus one.
     let journal = JournalFile::open(&dir)?.load();
     let (checkpoints, _) = journal
         .and_then(|block| Record::decode(&block).ok())
@@ -59,7 +59,7 @@ async fn record(cloud: &Handle, device: &Identity) -> Result<Device, Failure> {
     record.ok_or_else(|| Failure::failed("the cloud does not know the device"))
 }
 
-/// The cloud must have been told of the same failure, and that the old version runs.
+/// The cloud must have recorded the same failure, and that the old version runs.
 pub(super) async fn failed(
     cloud: &Handle,
     device: &Identity,
@@ -71,7 +71,7 @@ pub(super) async fn failed(
         matches!(event, EventKind::Status { to: Status::Failed, code, text, .. }
             if *code == number && text.starts_with(why.text()))
     };
-    // Also of a task before its last.
+    // Also counts earlier tasks.
     let (mut told, mut after) = (false, 0);
     loop {
         let events = cloud.history(device, after).await.map_err(unexpected)?;
@@ -81,10 +81,10 @@ pub(super) async fn failed(
     }
     let runs = record.runs() == Some(OLD);
     if !(told && runs) {
-        return Err(Failure::failed(format!("the cloud's record does not say: {why}")));
+        return Err(Failure::failed(format!("the cloud has no record of: {why}")));
     }
     let code = why.code().number();
-    Ok(Failure::failed(format!("the update failed, and the cloud was told {code}: {why}")))
+    Ok(Failure::failed(format!("the update failed, and the cloud has {code}: {why}")))
 }
 
 /// The offer was withdrawn: the cloud has no result.
@@ -93,7 +93,7 @@ pub(super) async fn withdrawn(cloud: &Handle, device: &Identity) -> Result<Failu
     if results != 0 {
         return Err(Failure::failed(format!("withdrawn, and the cloud has {results} results")));
     }
-    let message = "the update is not offered any more: nothing was reported".to_owned();
+    let message = "the cloud no longer offers the update: nothing was reported".to_owned();
     Ok(Failure { code: Code::NoOffer, message })
 }
 

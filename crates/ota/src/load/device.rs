@@ -1,4 +1,4 @@
-//! One device of the load: a real client on a socket of its own, without storage.
+//! One device of the load: a real client on its own socket, without storage.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,9 +18,9 @@ use tokio::time::sleep_until;
 use super::{Counters, Phase, moment};
 use crate::failure::Failure;
 
-/// Ten characters, as the platform's.
+/// Ten characters, like the platform's.
 const PRODUCT: &str = "LOADTEST01";
-/// The longest packet that comes is a reply of some hundred bytes.
+/// The longest received packet is a reply of a few hundred bytes.
 const READ: usize = 1024;
 
 pub(super) struct Device {
@@ -29,7 +29,7 @@ pub(super) struct Device {
     clock: Clock,
     socket: Option<(Link, TcpStream)>,
     rx: Vec<u8>,
-    /// When the report that is out was asked for.
+    /// When the current report was requested.
     asked: Instant,
     ready: bool,
     latencies: Vec<Duration>,
@@ -70,7 +70,7 @@ impl Device {
         })
     }
 
-    /// Runs until the load stops; how long each report took.
+    /// Runs until the load stops; returns the duration of each report.
     pub(super) async fn run(
         mut self,
         counters: Arc<Counters>,
@@ -104,7 +104,7 @@ impl Device {
         }
     }
 
-    /// Takes outputs to the end; the deadline.
+    /// Handles all outputs; returns the deadline.
     async fn turn(
         &mut self,
         phase: Phase,
@@ -193,7 +193,7 @@ enum Moved {
     Closed(bool),
 }
 
-/// Reads or writes, whichever can be done first.
+/// Reads or writes, whichever is possible first.
 async fn exchange(
     socket: &mut Option<(Link, TcpStream)>,
     rx: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! `ota cloud load`: many devices at once, each with a connection and a client of its own.
+//! `ota cloud load`: many devices at once, each with its own connection and client.
 
 mod device;
 
@@ -20,24 +20,24 @@ use crate::open_files;
 use crate::print;
 use device::Device;
 
-/// What the devices do.
+/// The phase of the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Connect, report, and rest.
+    /// Connect, report once, and wait.
     Rest,
-    /// Report again whenever the cloud has answered.
+    /// Report again after each answer of the cloud.
     Report,
     Stop,
 }
 
-/// What they count together.
+/// The shared counters.
 #[derive(Debug, Default)]
 struct Counters {
-    /// Devices whose first report was answered.
+    /// Devices with an answer to their first report.
     ready: AtomicU64,
     /// Answers while [`Phase::Report`] lasted.
     answers: AtomicU64,
-    /// Connections that ended, or could not be made.
+    /// Connections that were lost or could not be opened.
     lost: AtomicU64,
 }
 
@@ -104,7 +104,7 @@ async fn load(args: &Load) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until each device's first report was answered; says how long it took.
+/// Waits until each device has an answer to its first report; returns the duration.
 async fn all_ready(
     args: &Load,
     counters: &Counters,
@@ -125,7 +125,7 @@ async fn all_ready(
                 args.devices
             )));
         }
-        // A device ends by itself only when something is wrong.
+        // A device ends by itself only after an error.
         let tick = Moment::now() + Duration::from_millis(10);
         if let Ok(Some(ended)) = timeout_at(tick, tasks.join_next()).await {
             ended.map_err(|why| Failure::failed(why.to_string()))??;
@@ -133,7 +133,7 @@ async fn all_ready(
     }
 }
 
-/// How long after the spread the last device may be answered.
+/// How long after the spread the last device may get its answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Summary {
@@ -144,7 +144,7 @@ struct Summary {
     median: Duration,
     slow: Duration,
     lost: u64,
-    /// The seconds of a core that the cloud took for them.
+    /// The cloud's CPU seconds for them.
     core: Option<f64>,
     rest: Option<u64>,
     loaded: Option<u64>,
@@ -185,18 +185,18 @@ impl Summary {
     }
 }
 
-/// The value that `percent` of the sorted ones do not exceed.
+/// The value that `percent` of the sorted values do not exceed.
 fn part(sorted: &[Duration], percent: usize) -> Duration {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
     sorted.get(at).copied().unwrap_or_default()
 }
 
-/// What the process that is watched uses.
+/// The resource usage of the watched process.
 #[derive(Clone, Copy)]
 struct Usage {
     /// Anonymous memory in bytes.
     memory: u64,
-    /// Seconds of a core so far.
+    /// CPU seconds so far.
     core: f64,
 }
 
@@ -211,7 +211,7 @@ impl Usage {
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
         let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
         // The name in parentheses may have spaces; user and system time are the 12th and 13th
-        // behind it.
+        // fields after it.
         let ticks = stat.rsplit_once(')').and_then(|(_, rest)| {
             let mut times = rest.split_whitespace().skip(11).map(str::parse::<u64>);
             Some(times.next()?.ok()? + times.next()?.ok()?)
@@ -224,7 +224,7 @@ impl Usage {
     }
 }
 
-/// A moment of the clock as one of the runtime.
+/// Converts a time of the clock to the runtime's.
 fn moment(clock: Clock, at: Instant) -> Option<Moment> {
     clock.to_std(at).map(Moment::from_std)
 }

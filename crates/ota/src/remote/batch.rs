@@ -14,12 +14,12 @@ use crate::failure::{Code, Failure};
 use crate::print::{clean, err, out};
 use crate::stop;
 
-/// The pause between two looks.
+/// The polling interval.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The longest file of names.
+/// The longest file of names in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Begins batches, shows them, ends them.
+/// Starts, shows and cancels batches.
 pub(crate) fn run(command: &BatchCommand) -> Result<(), Failure> {
     match command {
         BatchCommand::Start(args) => start(args),
@@ -90,7 +90,7 @@ fn start(args: &BatchStart) -> Result<(), Failure> {
     }
 }
 
-/// The names of a file: a line for each, of which the first field counts.
+/// Reads the names of a file: one per line, of which the first CSV field counts.
 fn names_of(path: &Path) -> Result<Vec<String>, Failure> {
     let wrong = |why: &dyn std::fmt::Display| {
         Failure::usage(format!("--devices-from {}: {why}", path.display()))
@@ -110,7 +110,7 @@ fn names_of(path: &Path) -> Result<Vec<String>, Failure> {
     if names.is_empty() { Err(wrong(&"there is no name in it")) } else { Ok(names) }
 }
 
-/// Its number, its target, how many devices.
+/// Its number, its target and its number of devices.
 fn words(batch: &Value) -> String {
     let text = |name: &str| batch[name].as_str().unwrap_or("-").to_owned();
     let ended = if batch["cancelled"] == true { ", cancelled" } else { "" };
@@ -118,7 +118,7 @@ fn words(batch: &Value) -> String {
     format!("batch {number} to {} of {}: {devices} devices{ended}", text("version"), text("module"))
 }
 
-/// How many of its devices stand how.
+/// How many of its devices are in each state.
 fn counts(batch: &Value) -> String {
     let counts = batch["counts"].as_object().into_iter().flatten();
     let counts: Vec<String> = counts.map(|(status, count)| format!("{count} {status}")).collect();
@@ -174,7 +174,7 @@ fn show(client: &Client, path: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells of each change until every device has ended.
+/// Prints each change until every device has ended.
 fn follow(client: &Client, path: &str, wait: Duration) -> Result<(), Failure> {
     super::runtime()?.block_on(watch(client, path, wait))
 }
@@ -185,7 +185,7 @@ async fn watch(client: &Client, path: &str, wait: Duration) -> Result<(), Failur
     let mut told = String::new();
     loop {
         let batch = match client.get(path) {
-            // It may be back before the time is over.
+            // It may be back in time.
             Err(why) if may_pass(&why) && Instant::now() < end => {
                 if told != why.message {
                     err(&clean(&format!("ota: waiting for the cloud: {}", why.message)));
@@ -221,7 +221,7 @@ async fn watch(client: &Client, path: &str, wait: Duration) -> Result<(), Failur
     }
 }
 
-/// The cloud is not there, or asks to wait.
+/// The cloud is unreachable, or asks to wait.
 fn may_pass(why: &Failure) -> bool {
     matches!(why.code, Code::NoConnection | Code::Environment)
 }

@@ -28,7 +28,7 @@ pub(crate) fn run(command: &DeviceCommand) -> Result<(), Failure> {
     }
 }
 
-/// Where a device is.
+/// The path of a device.
 pub(super) fn path(device: &str) -> Result<String, Failure> {
     let (product, name) = split(device)?;
     Ok(format!("/products/{}/devices/{}", part(product), part(name)))
@@ -60,7 +60,7 @@ fn row(device: &Value) -> Vec<String> {
     ]
 }
 
-/// A task in some words.
+/// Summarises a task.
 pub(super) fn task(task: &Value) -> String {
     let Some(version) = task["version"].as_str() else { return "-".to_owned() };
     let status = task["status"].as_str().unwrap_or("?");
@@ -94,7 +94,7 @@ fn add(client: &Client, device: &str, secret: Option<&std::path::Path>) -> Resul
     }
     let made = client.post(&format!("/products/{}/devices", part(product)), &body)?;
     client.show(&made, |made| match made["secret"].as_str() {
-        // Shown this once.
+        // Shown only this once.
         Some(secret) => out(secret),
         None => out(&format!("{}: added", clean(device))),
     });
@@ -126,7 +126,7 @@ fn history(client: &Client, device: &str) -> Result<(), Failure> {
     }
 }
 
-/// An event in words: its kind, and what belongs to that.
+/// Summarises an event: its kind and its fields.
 pub(super) fn happened(event: &Value) -> String {
     let rest = event.as_object().into_iter().flatten();
     let known = ["seq", "at", "product", "device", "kind"];

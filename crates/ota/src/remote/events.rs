@@ -12,7 +12,7 @@ use crate::args::Events;
 use crate::failure::{Code, Failure};
 use crate::print::{clean, err, out};
 
-/// The pause before a stream that broke is opened again, and how often that may fail in a row.
+/// The pause before a lost stream is opened again, and the most failures in a row.
 const PAUSE: Duration = Duration::from_secs(2);
 const TRIES: u32 = 10;
 
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Events) -> Result<(), Failure> {
     }
 }
 
-/// Shows what comes, until as many came as were asked for or the stream ends.
+/// Prints events until the requested number was printed or the stream ends.
 fn read(
     client: &Client,
     lines: impl Iterator<Item = String>,

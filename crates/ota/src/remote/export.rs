@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Export) -> Result<(), Failure> {
     let (mut count, mut unreadable) = (0_usize, 0_usize);
     let mut put = |line: &str| match &mut to {
         Some(to) => to.put(line),
-        // Not by way of the printer, which goes on when nobody takes its lines.
+        // Does not use the printer, which drops lines for slow readers.
         None => writeln!(io::stdout().lock(), "{line}").map_err(|why| {
             Failure::environment(format!("the table cannot be written, and is cut: {why}"))
         }),
@@ -70,14 +70,14 @@ pub(crate) fn run(args: &Export) -> Result<(), Failure> {
     }
 }
 
-/// Devices as the API shows them, without those that cannot be read.
+/// Devices as the API shows them, without unreadable ones.
 fn objects(page: &Value) -> Vec<String> {
     let devices = page["devices"].as_array().into_iter().flatten();
     let devices = devices.filter(|device| device["unreadable"] != true);
     devices.map(|device| safe_json(&device.to_string())).collect()
 }
 
-/// A file that gets its name when all of it is written, and takes nobody's.
+/// A file that gets its name once it is complete, and never replaces another.
 struct To(BufWriter<NamedTempFile>);
 
 impl To {
@@ -88,7 +88,7 @@ impl To {
             return Err(wrong(&"the file is there already"));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        // For its owner only.
+        // Readable for its owner only.
         let file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
         Ok(Self(BufWriter::new(file.map_err(|why| wrong(&why))?)))
     }

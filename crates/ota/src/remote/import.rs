@@ -1,4 +1,4 @@
-//! `ota cloud import`: the devices of a table go into a cloud.
+//! `ota cloud import`: imports the devices of a table into a cloud.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &args::Import) -> Result<(), Failure> {
     }
 }
 
-/// Brings devices into a cloud that has these products.
+/// Imports devices into a cloud that has these products.
 pub(super) fn bring(
     client: &Client,
     table: Table,
@@ -92,7 +92,7 @@ pub(super) fn products(client: &Client, progress: &Progress) -> Result<Vec<Strin
     Ok(products.filter_map(|product| product["id"].as_str().map(str::to_owned)).collect())
 }
 
-/// One call after the other: what the cloud made is kept before the next one is sent.
+/// One call after the other: generated secrets are stored before the next call is sent.
 fn send(
     client: &Client,
     import: &mut Import,
@@ -155,7 +155,7 @@ pub(super) fn words(counts: &Counts) -> String {
     words.join(", ")
 }
 
-/// The file of the secrets that the cloud makes.
+/// The file of the secrets that the cloud generates.
 pub(super) struct Secrets {
     path: PathBuf,
     file: File,
@@ -163,7 +163,7 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// A file that was not there, for its owner only; nothing is sent before it is.
+    /// Creates a new file, for its owner only; nothing is sent before it exists.
     pub(super) fn new(path: &Path) -> Result<Self, Failure> {
         let wrong =
             |why: std::io::Error| Failure::usage(format!("--secrets-to {}: {why}", path.display()));
@@ -175,7 +175,7 @@ impl Secrets {
         Ok(secrets)
     }
 
-    /// On the disk, or the import ends.
+    /// Durable, or the import ends.
     fn keep(&mut self, outcomes: &[Outcome]) -> Result<(), Failure> {
         let mut text = String::new();
         for line in outcomes.iter().filter_map(secret_line) {
@@ -202,7 +202,7 @@ impl Secrets {
 }
 
 impl Drop for Secrets {
-    /// Nothing was made: the name is free for the next run.
+    /// Nothing was generated: the name is free for the next run.
     fn drop(&mut self) {
         if self.is_empty {
             let _ = std::fs::remove_file(&self.path);
@@ -211,7 +211,7 @@ impl Drop for Secrets {
 }
 
 impl Client {
-    /// Makes a call, and makes it again as long as the cloud asks to wait.
+    /// Makes a call, and repeats it while the cloud asks to wait.
     pub(super) fn patiently(
         &self,
         progress: &Progress,

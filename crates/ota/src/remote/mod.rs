@@ -35,14 +35,14 @@ pub(crate) use import::run as import;
 pub(crate) use product::run as product;
 pub(crate) use update::{act, run as update};
 
-/// The longest answer that is taken in.
+/// The longest accepted answer.
 const MAX_ANSWER: u64 = 64 << 20;
-/// How long a connection, or the head of an answer, may take.
+/// The time limit for a connection, and for the head of an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The longest file of a key.
+/// The longest key file.
 const MAX_KEY: u64 = 1_024;
 
-/// The way to a cloud.
+/// The connection to a cloud.
 pub(crate) struct Client {
     agent: Agent,
     base: String,
@@ -60,7 +60,7 @@ enum Sent<'a> {
 /// An answer other than a refusal.
 struct Answer {
     body: Vec<u8>,
-    /// It is that of an earlier call with the same idempotency key.
+    /// Whether it repeats the answer to an earlier call with the same idempotency key.
     again: bool,
 }
 
@@ -74,11 +74,11 @@ impl Answer {
     }
 }
 
-/// Why there is no answer, for who goes on with it.
+/// Why there is no answer, for callers that continue.
 struct Refusal {
-    /// 0 where nobody answered.
+    /// 0 without an answer.
     status: u16,
-    /// The word of the API.
+    /// The API's error code.
     code: String,
     /// `Retry-After`.
     retry_after: Option<u64>,
@@ -189,7 +189,7 @@ impl Client {
         Err(Refusal { status, code, retry_after, failure: refused(status, &problem) })
     }
 
-    /// Shows the rows of all pages of a list, whose path has a query already.
+    /// Prints the rows of all pages of a list, whose path already has a query.
     fn pages(&self, base: &str, name: &str, mut row: impl FnMut(&Value)) -> Result<(), Failure> {
         let mut after = String::new();
         loop {
@@ -205,7 +205,7 @@ impl Client {
         }
     }
 
-    /// Shows a value for programs, or else in words for people.
+    /// Prints a value for programs, or a text for people.
     fn show(&self, value: &Value, words: impl FnOnce(&Value)) {
         if self.json {
             print::out(&print::safe_json(&value.to_string()));
@@ -215,7 +215,7 @@ impl Client {
     }
 }
 
-/// What makes requests: of one server alone, and without a proxy.
+/// Makes requests to one server only, without a proxy.
 fn agent(ca_file: Option<&Path>) -> Result<Agent, Failure> {
     let mut tls = TlsConfig::builder();
     if let Some(path) = ca_file {
@@ -234,7 +234,7 @@ fn agent(ca_file: Option<&Path>) -> Result<Agent, Failure> {
     Ok(config.new_agent())
 }
 
-/// What the cloud refuses, in its own words.
+/// The cloud's refusal, in its own words.
 fn refused(status: u16, problem: &Value) -> Failure {
     let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
     let (title, field) = (text("title"), text("field"));
@@ -252,7 +252,7 @@ fn lost(why: &ureq::Error) -> Failure {
     Failure { code: Code::NoConnection, message: format!("no answer from the cloud: {why}") }
 }
 
-/// A key is not shown to a network in plain text by accident.
+/// Protects a key from being sent in plain text by accident.
 fn check_url(of: &str, base: &str, plain: bool) -> Result<(), Failure> {
     let shape = || Failure::usage(format!("{of}: write it like https://cloud.lan:8081"));
     let uri: Uri = base.parse().map_err(|_| shape())?;
@@ -292,7 +292,7 @@ fn roots(path: &Path) -> Result<RootCerts, Failure> {
     Ok(RootCerts::new_with_certs(&certificates))
 }
 
-/// The key: of a file, or of the environment. Never an argument: the system shows those.
+/// The key, from a file or the environment. Never an argument, because the system shows those.
 fn key(args: &Remote) -> Result<String, Failure> {
     let path = args
         .key_file
@@ -321,13 +321,13 @@ fn pause(time: Duration) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Takes `PRODUCT/NAME` apart.
+/// Parses `PRODUCT/NAME`.
 fn split(text: &str) -> Result<(&str, &str), Failure> {
     let parts = text.split_once('/').filter(|(a, b)| !a.is_empty() && !b.is_empty());
     parts.ok_or_else(|| Failure::usage("write PRODUCT/NAME, or PRODUCT/VERSION of a firmware"))
 }
 
-/// A part of a path or a query, escaped.
+/// Escapes a part of a path or a query.
 fn part(text: &str) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {
@@ -340,13 +340,13 @@ fn part(text: &str) -> String {
     escaped
 }
 
-/// For what waits.
+/// Runs a future to its end.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|why| Failure::environment(format!("cannot start: {why}")))
 }
 
-/// Filters of a list as the rest of a query.
+/// Formats the filters of a list as the rest of a query.
 fn query(filters: &[String]) -> Result<String, Failure> {
     let mut query = String::new();
     for filter in filters {

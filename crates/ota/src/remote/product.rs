@@ -52,7 +52,7 @@ fn show(client: &Client, product: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Shows how devices may register themselves, after it was changed as the arguments say.
+/// Shows how devices may register themselves, after the arguments changed it.
 fn registration(args: &Registration) -> Result<(), Failure> {
     let client = Client::new(&args.remote)?;
     let path = format!("{}/registration", path(&args.product));
@@ -78,7 +78,7 @@ fn registration(args: &Registration) -> Result<(), Failure> {
         return Ok(());
     }
     if let Value::Object(fields) = &mut shown {
-        // Whoever wants it says so.
+        // Shown only on request.
         fields.remove("secret");
     }
     client.show(&shown, |shown| {

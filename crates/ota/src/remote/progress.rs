@@ -1,4 +1,4 @@
-//! How far long work is: a bar on a terminal, a line now and then elsewhere.
+//! Shows the progress of long work: a bar on a terminal, a line from time to time elsewhere.
 
 use std::io::{self, IsTerminal as _, Read};
 
@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::print::err;
 use crate::size::Bytes;
 
-/// Where there is no bar, a line for so many devices, or so many bytes.
+/// Without a bar, prints a line per this many devices or bytes.
 const EVERY: (u64, u64) = (10_000, 64 << 20);
 
 pub(super) struct Progress {
@@ -18,8 +18,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Of devices, as many as `total` where that is known. Where the work's own lines go to the
-    /// terminal, they are progress enough: `has_lines`.
+    /// Counts devices, of `total` if that is known. If the work's own lines go to the terminal
+    /// (`has_lines`), there is no bar.
     pub(super) fn of_devices(total: Option<u64>, has_lines: bool) -> Self {
         let template = match total {
             Some(_) => "[{bar:40}] {human_pos} of {human_len} devices",
@@ -63,7 +63,7 @@ impl Progress {
         }
     }
 
-    /// Says a line, above the bar.
+    /// Prints a line above the bar.
     pub(super) fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| err(line)),
@@ -80,7 +80,7 @@ impl Drop for Progress {
     }
 }
 
-/// What is read of it is progress.
+/// Counts the bytes read from it.
 pub(super) struct Counted<R>(pub(super) R, pub(super) Progress);
 
 impl<R: Read> Read for Counted<R> {

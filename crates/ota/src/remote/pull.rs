@@ -1,5 +1,5 @@
-//! `ota cloud import --from`: what the vendor's API gives goes into a cloud. Its calls only read,
-//! one after the other and below the rate that the vendor allows.
+//! `ota cloud import --from`: imports the data of the vendor's API into a cloud. Its calls only
+//! read, one after the other and below the vendor's rate limit.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Seek as _, Write as _};
@@ -19,12 +19,12 @@ use crate::args;
 use crate::failure::{Code, Failure};
 use crate::print::{clean, out, safe_json};
 
-/// Between two calls: the vendor allows 20 a second.
+/// The pause between two calls: the vendor allows 20 per second.
 const PACE: Duration = Duration::from_millis(75);
 /// The largest image in bytes.
 const MAX_IMAGE: u64 = 2_048 << 20;
 
-/// The vendor's API, or one that speaks as it does.
+/// The vendor's API, or a compatible one.
 struct Origin {
     agent: Agent,
     url: String,
@@ -35,7 +35,7 @@ struct Origin {
     key: String,
 }
 
-/// Why the source gives no answer: its code, empty where nobody answered, and the words.
+/// Why the source gives no answer: its code, empty without an answer, and the text.
 struct Refused {
     code: String,
     failure: Failure,
@@ -122,7 +122,7 @@ impl Summary {
     }
 }
 
-/// Reads all of the source.
+/// Reads the whole source.
 fn read(origin: &Origin, pull: &mut Pull, json: bool) -> Result<(), Failure> {
     let mut progress = Progress::of_devices(None, json);
     while let Some(ask) = pull.ask() {
@@ -138,8 +138,8 @@ fn read(origin: &Origin, pull: &mut Pull, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes the products that are not there, and sets how devices may register themselves where
-/// nobody has set it. Returns those that are there then.
+/// Creates missing products, and applies their registration settings unless they are already set.
+/// Returns the products that then exist.
 fn make(
     client: &Client,
     pulled: &std::collections::BTreeMap<String, Pulled>,
@@ -151,7 +151,7 @@ fn make(
         if !known.contains(id) {
             let body = json!({ "id": id, "name": product.name }).to_string();
             match client.patient_call("POST", "/products", &body, progress) {
-                // `exists` is said of one whose id begins another's, too.
+                // The code `exists` is also returned for an id that begins another's.
                 Err(refusal) if refusal.code == "exists" => {
                     summary.leave(id.clone(), &refusal.failure.message);
                     continue;
@@ -185,7 +185,7 @@ fn registration(
     Ok(())
 }
 
-/// Brings a firmware over, unless it is there.
+/// Imports a firmware unless it exists.
 fn firmware(
     client: &Client,
     origin: &Origin,
@@ -265,8 +265,8 @@ impl Origin {
         Ok(Self { agent, url, host, source, region, id, key })
     }
 
-    /// Asks, and asks again while the source wants to be waited for or does not answer: what only
-    /// reads may be asked twice.
+    /// Calls the source, and repeats while it asks to wait or does not answer: read calls may be
+    /// repeated.
     fn patiently(&self, ask: &Ask, progress: &Progress) -> Result<Value, Refused> {
         let mut patience = Patience::default();
         loop {
@@ -317,7 +317,7 @@ impl Origin {
         })
     }
 
-    /// The bytes at a URL, in a file without a name.
+    /// Downloads a URL into a file without a name.
     fn fetch(&self, url: &str) -> Result<std::fs::File, Failure> {
         let mut answer = self.agent.get(url).call().map_err(|why| lost(&why))?;
         if !answer.status().is_success() {
@@ -341,8 +341,8 @@ fn unix() -> u64 {
     now.map_or(0, |now| now.as_secs())
 }
 
-/// The credential: of a file with SecretId and SecretKey, or a key of one of our clouds, or of the
-/// environment, under the names that the vendor's SDKs read. Never an argument.
+/// The credential, from a file with SecretId and SecretKey, from a key of one of our clouds, or
+/// from the environment, under the names that the vendor's SDKs read. Never an argument.
 fn credential(args: &args::Import) -> Result<(String, String), Failure> {
     let none = || {
         Failure::usage(
@@ -369,7 +369,7 @@ fn credential(args: &args::Import) -> Result<(String, String), Failure> {
     })
 }
 
-/// What can stand in a header.
+/// The characters that a header may contain.
 fn fit(id: &str, key: &str) -> Option<(String, String)> {
     let fits = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     (fits(id) && !id.is_empty()).then(|| (id.to_owned(), key.to_owned()))

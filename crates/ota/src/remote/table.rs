@@ -1,8 +1,8 @@
-//! Rows for people.
+//! Tables for people.
 
 use crate::print::{clean, out};
 
-/// Writes rows under their heads, each column as wide as it must be.
+/// Prints rows under their headings, with columns as wide as needed.
 pub(super) fn write(heads: &[&str], rows: &[Vec<String>]) {
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();

@@ -12,10 +12,10 @@ use crate::failure::{Code, Failure};
 use crate::print::{clean, out};
 use crate::stop;
 
-/// The pause between two looks.
+/// The polling interval.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Updates a device, and waits for its proof where that is asked for.
+/// Updates a device, and waits for its proof if requested.
 pub(crate) fn run(args: &Update) -> Result<(), Failure> {
     let client = Client::new(&args.remote)?;
     let device = path(&args.device)?;
@@ -49,7 +49,7 @@ async fn watch(client: &Client, device: &str, id: &Value, wait: Duration) -> Res
         if !task["proved"].is_null() && task["status"] == "complete" {
             return Ok(());
         }
-        // `done` is what the device says; what it runs then is waited for.
+        // `done` is only a claim of the device, so this waits for its version.
         if !task["ended"].is_null() && task["how"] != "done" {
             let why = task["text"].as_str().filter(|text| !text.is_empty());
             let how = task["how"].as_str().unwrap_or("ended");
@@ -85,7 +85,7 @@ fn row(task: &Value) -> Vec<String> {
     vec![text("device"), text("module"), words(task), attempt, began, text("text")]
 }
 
-/// Does something with the task of a device.
+/// Runs a command on the task of a device.
 pub(crate) fn act(command: &TaskCommand) -> Result<(), Failure> {
     let (device, remote, act) = match command {
         TaskCommand::List { product, filters, remote } => {
