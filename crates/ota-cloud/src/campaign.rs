@@ -1,4 +1,4 @@
-//! One batch of updates as a value: how many devices more may go, and when it is over.
+//! The pace of one batch as a value: how many more devices may start, and when it is over.
 
 use core::time::Duration;
 
@@ -11,51 +11,51 @@ use serde::{Deserialize, Serialize};
 pub struct Campaign {
     plan: CampaignPlan,
     state: CampaignState,
-    /// When the minute began in which devices were last admitted, and how many were.
+    /// When the current minute of admissions began, and the number of admitted devices.
     minute: Option<(Instant, u32)>,
-    /// The failures that were there when a person let the batch go on: they do not stop it again.
+    /// The number of failures when a person resumed the batch; these do not stop it again.
     forgiven: u64,
 }
 
-/// How a batch is run.
+/// The plan of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CampaignPlan {
-    /// Begins at this moment; at once without one.
+    /// Begins at this time; at once without one.
     pub starts: Option<Instant>,
-    /// Ends at this moment, whoever has begun or not; never without one.
+    /// Ends at this time in any case; never without one.
     pub ends: Option<Instant>,
-    /// The most devices that begin within a minute; 0 means any number.
+    /// The most devices that start per minute; 0 means any number.
     pub per_minute: u32,
-    /// The most devices under way at a time; 0 means any number.
+    /// The most devices in progress; 0 means any number.
     pub at_once: u32,
     /// What stops it.
     pub stop: Option<StopRule>,
-    /// It stays open for devices that come to match later (the platform's dynamic batch).
+    /// It stays open for devices that match later (the platform's dynamic batch).
     pub stays_open: bool,
 }
 
 /// When failures stop a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StopRule {
-    /// As many failures as this.
+    /// This many failures.
     Failures(u64),
-    /// More than this percent of the devices that have ended, once so many have.
+    /// More than this percentage of the ended devices, once enough have ended.
     Percent {
         /// 0 to 100.
         percent: u8,
-        /// Not before this many have ended.
+        /// The minimum number of ended devices.
         of_at_least: u64,
     },
 }
 
-/// Where a batch stands.
+/// The state of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CampaignState {
-    /// Devices begin as the plan allows.
+    /// Devices start as the plan allows.
     Running,
-    /// Nobody begins, and nobody is offered anything.
+    /// No device starts, and none gets an offer.
     Paused(PauseReason),
     /// It is over.
     Closed(CloseReason),
@@ -65,7 +65,7 @@ pub enum CampaignState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum PauseReason {
-    /// A person's word.
+    /// A person's command.
     Asked,
     /// Its stop rule.
     StopRule,
@@ -77,13 +77,13 @@ pub enum PauseReason {
 pub enum CloseReason {
     /// Every device has ended.
     Complete,
-    /// Its end has come.
+    /// Its end time has come.
     Ended,
-    /// A person's word.
+    /// A person's command.
     Cancelled,
 }
 
-/// How many of its devices are where.
+/// How many of its devices are in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CampaignCounts {
     /// Not admitted yet.
@@ -92,21 +92,21 @@ pub struct CampaignCounts {
     pub open: u64,
     /// Ended with the new version.
     pub succeeded: u64,
-    /// Ended without.
+    /// Ended without it.
     pub failed: u64,
 }
 
-/// What a batch is told.
+/// Inputs of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CampaignInput {
     /// Counts have changed, or its wake-up is due.
     Tick,
-    /// A person wants nobody to begin, and nobody to be offered anything.
+    /// A person pauses it.
     Pause,
-    /// A person wants it to go on. The failures so far do not stop it again.
+    /// A person resumes it. The failures so far do not stop it again.
     Resume,
-    /// A person wants it over. What has begun goes on: a device cannot be told.
+    /// A person ends it. Started devices continue, because they cannot be told.
     Cancel,
 }
 
@@ -115,37 +115,38 @@ pub enum CampaignInput {
 #[must_use]
 #[non_exhaustive]
 pub struct CampaignChange {
-    /// So many of the waiting devices may begin now.
+    /// This many waiting devices may start now.
     pub admit: u32,
-    /// It has moved to this state.
+    /// Its new state.
     pub moved: Option<CampaignState>,
-    /// When to tell it [`CampaignInput::Tick`] at the latest, besides after each change of counts.
+    /// The latest time of the next [`CampaignInput::Tick`], in addition to those after changes of
+    /// counts.
     pub wake: Option<Instant>,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Campaign {
-    /// A batch that begins as its plan says.
+    /// Makes a batch that begins as planned.
     #[must_use]
     pub const fn new(plan: CampaignPlan) -> Self {
         Self { plan, state: CampaignState::Running, minute: None, forgiven: 0 }
     }
 
-    /// Where it stands.
+    /// Its state.
     #[must_use]
     pub const fn state(&self) -> CampaignState {
         self.state
     }
 
-    /// Whether its devices may be offered their tasks, also again.
+    /// Whether its devices may get offers of their tasks, also repeated ones.
     #[must_use]
     pub const fn offers(&self) -> bool {
         !matches!(self.state, CampaignState::Paused(_))
     }
 
-    /// Takes an input at a moment, which is not before that of the last one. What it admits counts
-    /// as begun: the counts of the next call have it as open.
+    /// Applies an input at a time that is not before the last one. Admitted devices count as
+    /// started: the next call's counts must include them as open.
     pub fn apply(
         &mut self,
         now: Instant,
@@ -176,7 +177,7 @@ impl Campaign {
         }
     }
 
-    /// Ends or stops it by time and by counts.
+    /// Ends or stops it by time and counts.
     fn judge(&mut self, now: Instant, counts: &CampaignCounts) {
         if matches!(self.state, CampaignState::Closed(_)) {
             return;
@@ -208,7 +209,7 @@ impl Campaign {
         }
     }
 
-    /// How many may begin now; takes note of them.
+    /// Returns how many may start now, and records them.
     fn admit(&mut self, now: Instant, counts: &CampaignCounts) -> u32 {
         let early = self.plan.starts.is_some_and(|at| now < at);
         if self.state != CampaignState::Running || early || counts.waiting == 0 {

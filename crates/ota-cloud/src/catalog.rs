@@ -1,4 +1,4 @@
-//! What a product's devices may be updated to, and what they shall be.
+//! The firmware catalogue, and the standing rules of products.
 
 use std::collections::BTreeMap;
 
@@ -16,20 +16,20 @@ pub struct Firmware {
     pub product_id: String,
     /// Its version, unique in the product and module: 1 to 32 of `[A-Za-z0-9._-]`.
     pub version: String,
-    /// The digest that offers state.
+    /// The digest in offers.
     pub md5: Md5,
-    /// The size in bytes that offers state, 1 to [`Firmware::MAX_SIZE`].
+    /// The size in bytes in offers, 1 to [`Firmware::MAX_SIZE`].
     pub size: u64,
-    /// The path of its URL, from `/` on, not percent-encoded.
+    /// The path of its URL, from `/`, not percent-encoded.
     pub path: String,
-    /// A URL of another web server that has the image, in place of a signed one of ours: offers
-    /// state it as it is. At most [`Firmware::MAX_URL`] bytes.
+    /// The image's URL on another web server, which offers contain unchanged instead of a signed
+    /// one. At most [`Firmware::MAX_URL`] bytes.
     pub url: Option<String>,
-    /// A text that is handed to the device, at most [`Firmware::MAX_USER_DEFINED`] bytes.
-    /// `Some("")` is sent as an empty text: EXP-C devices ignore an offer without it.
+    /// A text for the device, at most [`Firmware::MAX_USER_DEFINED`] bytes. `Some("")` is sent as
+    /// an empty text: EXP-C devices ignore an offer without it.
     pub user_defined: Option<String>,
-    /// The module that it is for, as offers state it: `mcu`, `module`, or a name of the product's
-    /// own; `None` says nothing, which means the device's own.
+    /// Its module in offers: `mcu`, `module`, or a name of the product; `None` means the device's
+    /// own.
     pub fw_type: Option<String>,
 }
 
@@ -38,13 +38,13 @@ impl Firmware {
     pub const MAX_SIZE: u64 = 2_048 * 1_024 * 1_024;
     /// The longest `user_defined` in bytes (docs/protocol.md, Cloud to device).
     pub const MAX_USER_DEFINED: usize = 1_536;
-    /// The longest `url` in bytes: what a device takes.
+    /// The longest `url` in bytes that a device accepts.
     pub const MAX_URL: usize = 1_024;
     /// The longest path in bytes.
     pub const MAX_PATH: usize = 512;
 
-    /// A firmware at the path that the platform would give it, `/{product}_{version}`, without the
-    /// optional fields.
+    /// Makes a firmware at the platform's path, `/{product}_{version}`, without the optional
+    /// fields.
     #[must_use]
     pub fn new(product_id: &str, version: &str, md5: Md5, size: u64) -> Self {
         Self {
@@ -59,8 +59,7 @@ impl Firmware {
         }
     }
 
-    /// The module that it is for. What is no name, which no catalogue takes, counts as the
-    /// device's own.
+    /// Its module. An invalid name, which no catalogue accepts, counts as the device's own.
     #[must_use]
     pub fn module(&self) -> Module {
         Module::new(self.fw_type.as_deref()).unwrap_or_default()
@@ -99,33 +98,33 @@ fn is_url(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
-/// An image of the catalogue as it is kept: JSON, whose fields are only ever added.
+/// A stored image of the catalogue: JSON, whose later versions only add fields.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Listed {
     /// The image.
     pub firmware: Firmware,
-    /// Why it is not offered any more.
+    /// Why it is no longer offered.
     #[serde(default)]
     pub withdrawn: Option<String>,
-    /// The name under which its bytes are kept, where they are.
+    /// The name of its stored bytes, if they are stored.
     #[serde(default)]
     pub image: Option<String>,
-    /// It is not offered yet.
+    /// It is a draft.
     #[serde(default)]
     pub draft: bool,
-    /// What people call it.
+    /// A name for people.
     #[serde(default)]
     pub name: String,
-    /// What people say of it.
+    /// A description for people.
     #[serde(default)]
     pub description: String,
-    /// When it was added, in microseconds since 1970; 0 where that was not noted.
+    /// When it was added, in microseconds since 1970; 0 if unknown.
     #[serde(default)]
     pub made: u64,
 }
 
 impl Listed {
-    /// An image that is offered, whose bytes are kept under this name.
+    /// Makes an offered image whose bytes are stored under this name.
     #[must_use]
     pub fn new(firmware: Firmware, image: Option<String>) -> Self {
         let (name, description) = (String::new(), String::new());
@@ -155,10 +154,10 @@ impl Listed {
     }
 }
 
-/// A product as it is kept: JSON, whose fields are only ever added.
+/// A stored product: JSON, whose later versions only add fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Product {
-    /// Its standing rules, one for each module at most.
+    /// Its standing rules, at most one per module.
     #[serde(default)]
     pub rules: Vec<Rollout>,
 }
@@ -187,7 +186,7 @@ pub struct Catalog {
     products: BTreeMap<String, BTreeMap<Module, Shelf>>,
 }
 
-/// What there is for one module.
+/// The firmware and the rule of one module.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Shelf {
     firmware: BTreeMap<String, Entry>,
@@ -197,14 +196,14 @@ struct Shelf {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Entry {
     firmware: Firmware,
-    /// Why it is not offered any more.
+    /// Why it is no longer offered.
     withdrawn: Option<String>,
-    /// It is not offered yet.
+    /// It is a draft.
     draft: bool,
 }
 
 impl Catalog {
-    /// Whether an image can be added, while its product has fewer than `most`.
+    /// Checks whether an image can be added, while its product has fewer than `most`.
     ///
     /// # Errors
     /// [`CatalogError`], by what is wrong with it.
@@ -235,7 +234,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Adds an image that is kept, without asking whether there is room.
+    /// Adds a stored image without checking for room.
     ///
     /// # Errors
     /// [`CatalogError`], by what is wrong with it; nothing is added.
@@ -245,8 +244,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Takes over whether an image is a draft, offered or withdrawn. Returns whether there is such
-    /// an image.
+    /// Sets whether an image is a draft, offered or withdrawn. Returns whether it exists.
     pub fn set_state(&mut self, listed: &Listed) -> bool {
         let Some(entry) = self.entry_mut(&listed.firmware) else { return false };
         entry.withdrawn.clone_from(&listed.withdrawn);
@@ -254,27 +252,27 @@ impl Catalog {
         true
     }
 
-    /// Forgets an image. Returns whether there was such an image.
+    /// Removes an image. Returns whether it existed.
     pub fn remove(&mut self, firmware: &Firmware) -> bool {
         let shelf = self.products.get_mut(&firmware.product_id);
         let shelf = shelf.and_then(|product| product.get_mut(&firmware.module()));
         shelf.and_then(|shelf| shelf.firmware.remove(&firmware.version)).is_some()
     }
 
-    /// Whether an image is not offered yet.
+    /// Whether an image is a draft.
     #[must_use]
     pub fn is_draft(&self, product_id: &str, module: &Module, version: &str) -> bool {
         self.entry(product_id, module, version).is_some_and(|entry| entry.draft)
     }
 
-    /// A product's standing rules, as they are kept.
+    /// A product's standing rules in their stored form.
     #[must_use]
     pub fn product(&self, product_id: &str) -> Product {
         let shelves = self.products.get(product_id).into_iter().flat_map(BTreeMap::values);
         Product { rules: shelves.filter_map(|shelf| shelf.rule.clone()).collect() }
     }
 
-    /// Every image, by product, module and version.
+    /// All images, by product, module and version.
     pub fn iter(&self) -> impl Iterator<Item = &Firmware> {
         let shelves = self.products.values().flat_map(BTreeMap::values);
         shelves.flat_map(|shelf| shelf.firmware.values()).map(|entry| &entry.firmware)
@@ -286,13 +284,13 @@ impl Catalog {
         self.entry(product_id, module, version).map(|entry| &entry.firmware)
     }
 
-    /// Why an image is not offered any more.
+    /// Why an image is no longer offered.
     #[must_use]
     pub fn withdrawn(&self, product_id: &str, module: &Module, version: &str) -> Option<&str> {
         self.entry(product_id, module, version)?.withdrawn.as_deref()
     }
 
-    /// Stops the offers of an image, with the reason. Returns whether there is such an image.
+    /// Stops the offers of an image, for this reason. Returns whether it exists.
     pub fn withdraw(
         &mut self,
         product_id: &str,

@@ -1,16 +1,16 @@
-//! What the cloud refuses.
+//! Errors of the cloud.
 
 use core::fmt;
 
 use ota_proto::message::Malformed;
 
-/// A message that is refused; the state is unchanged. The peer is at fault.
+/// The peer's fault: the message is refused, and the state is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloudError {
     /// The topic is not `$ota/report/{product}/{device}`.
     ForeignTopic,
-    /// The device is not known, and unknown ones are not taken.
+    /// The device is unknown, and unknown ones are not accepted.
     UnknownDevice,
     /// There is no room for another device.
     TooManyDevices,
@@ -22,7 +22,7 @@ pub enum CloudError {
     BadVersion,
 }
 
-/// A firmware that is refused; the catalogue is unchanged. The caller is at fault.
+/// The caller's fault: the firmware is refused, and the catalogue is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CatalogError {
@@ -43,12 +43,12 @@ pub enum CatalogError {
     BadFwType,
     /// `FirmwareAlreadyExist`: the product has this version.
     FirmwareAlreadyExist,
-    /// `FirmwareExceedLimit`: the product has as much firmware as it may.
+    /// `FirmwareExceedLimit`: the product has the maximum number of firmware.
     FirmwareExceedLimit,
 }
 
-/// A command about a task that is refused; the state is unchanged. The caller is at fault. The
-/// names are the platform's where it has one (docs/protocol.md, The cloud's side).
+/// The caller's fault: the command about a task is refused, and the state is unchanged. Names are
+/// the platform's if it has one (docs/protocol.md, The cloud's side).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TaskError {
@@ -60,9 +60,9 @@ pub enum TaskError {
     FirmwareWithdrawn,
     /// The firmware is a draft: release it first.
     FirmwareIsDraft,
-    /// The device has an unfinished task: one at a time.
+    /// The device already has an open task.
     DeviceRunningOtherOtaTask,
-    /// The device reported this version already.
+    /// The device already reported this version.
     DeviceFirmwareIsUpdated,
     /// The device is disabled.
     DeviceDisabled,
@@ -70,7 +70,7 @@ pub enum TaskError {
     DeviceHasNoFirmware,
     /// The device reported a version that the task is not for.
     OtherVersion,
-    /// The device's current task is another one, or it has none.
+    /// The device has another task, or none.
     DeviceFirmwareTaskNotExist,
     /// The task is over.
     DeviceFirmwareTaskAlreadDone,

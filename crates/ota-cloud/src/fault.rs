@@ -1,16 +1,16 @@
-//! What goes wrong on demand: the names of the faults and the plan of when they strike.
+//! Faults on demand: their names, and the plan of when they happen.
 //!
 //! One list for the program's options, the demo and the tests. The firmware server
-//! ([`origin`](crate::origin)) and the line to the broker (`relay`) each act on their part of it.
+//! ([`origin`](crate::origin)) and the broker's connection (`relay`) each implement their part.
 
 use core::fmt;
 use core::time::Duration;
 
-/// Declares [`Fault`] with its name, its default number of times and its line of help in one
-/// place, so that they cannot drift apart.
+/// Declares [`Fault`] with its name, its default count and its help text in one place, so that they
+/// stay consistent.
 macro_rules! faults {
     ($($variant:ident = $name:literal, $kind:ident, $times:expr, $about:literal;)*) => {
-        /// Something that goes wrong.
+        /// A fault.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Fault {
@@ -18,7 +18,7 @@ macro_rules! faults {
         }
 
         impl Fault {
-            /// Every fault there is, in the order of the list.
+            /// All faults, in the order of the list.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// Its name: lower case with dashes.
@@ -27,19 +27,19 @@ macro_rules! faults {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// One line for people.
+            /// Its help text.
             #[must_use]
             pub const fn about(self) -> &'static str {
                 match self { $(Self::$variant => $about,)* }
             }
 
-            /// How often it strikes when nothing else is said.
+            /// How often it happens by default.
             #[must_use]
             pub const fn times(self) -> u32 {
                 match self { $(Self::$variant => $times,)* }
             }
 
-            /// What it does to a response of the firmware server.
+            /// Its effect on a response of the firmware server.
             pub(crate) const fn kind(self) -> Kind {
                 match self { $(Self::$variant => Kind::$kind,)* }
             }
@@ -47,16 +47,16 @@ macro_rules! faults {
     };
 }
 
-/// What a fault does to a response.
+/// The effect of a fault on a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Another response comes instead.
+    /// Another response is sent instead.
     Instead,
     /// The response is changed; several such faults combine.
     Shape,
-    /// As `Shape`, and only a request from an offset above zero can show it.
+    /// Like `Shape`, but only visible in a request with an offset above zero.
     Resume,
-    /// Nothing: it is one of messages or of the broker's connection.
+    /// None: it affects messages or the broker's connection.
     Broker,
 }
 
@@ -151,62 +151,62 @@ impl fmt::Display for Fault {
     }
 }
 
-/// When a fault strikes.
+/// When a fault happens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// The fault.
     pub fault: Fault,
-    /// The requests that pass before it may strike, or the messages of its kind. Only requests
-    /// that would be served count.
+    /// The number of requests before it may happen, or of messages of its kind. Only requests that
+    /// would be served count.
     pub skip: u32,
-    /// How often it strikes.
+    /// How often it happens.
     pub times: u32,
-    /// The body bytes of a response before it breaks off, or the place of the wrong byte in the
-    /// object. `None` draws it from the seed.
+    /// The number of body bytes before the response breaks off, or the position of the wrong byte
+    /// in the object. `None` derives it from the seed.
     pub after: Option<u64>,
-    /// How late a late message is. `None` is what the fault's line says.
+    /// The delay of a late message. `None` is the default in the fault's help text.
     pub delay: Option<Duration>,
 }
 
 impl Rule {
-    /// The fault from the first request on, as often as [`Fault::times`] says.
+    /// A rule for the fault from the first request on, [`Fault::times`] times.
     #[must_use]
     pub const fn new(fault: Fault) -> Self {
         Self { fault, skip: 0, times: fault.times(), after: None, delay: None }
     }
 
-    /// With another number of requests before it.
+    /// Sets the number of requests before it.
     #[must_use]
     pub const fn skip(self, skip: u32) -> Self {
         Self { skip, ..self }
     }
 
-    /// With another number of times; `u32::MAX` is always.
+    /// Sets the number of times; `u32::MAX` means always.
     #[must_use]
     pub const fn times(self, times: u32) -> Self {
         Self { times, ..self }
     }
 
-    /// With a stated place in bytes.
+    /// Sets the position in bytes.
     #[must_use]
     pub const fn after(self, after: u64) -> Self {
         Self { after: Some(after), ..self }
     }
 
-    /// With a stated lateness.
+    /// Sets the delay.
     #[must_use]
     pub const fn delay(self, delay: Duration) -> Self {
         Self { delay: Some(delay), ..self }
     }
 }
 
-/// Which faults strike when, with the seed of what is left to chance.
+/// The plan of faults, with the seed for random choices.
 ///
-/// For each request that would be served, the first due rule with another response wins; without
-/// one, all due rules change the response together, in their order.
+/// For each request that would be served, the first due rule with another response applies; without
+/// one, all due rules change the response, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FaultPlan {
-    /// Where places that are not stated come from.
+    /// The source of positions that are not set.
     pub seed: u64,
     /// The rules.
     pub rules: Vec<Rule>,
@@ -219,17 +219,17 @@ impl FaultPlan {
         Self { seed, rules: Vec::new() }
     }
 
-    /// With one rule more.
+    /// Adds a rule.
     #[must_use]
     pub fn with(mut self, rule: Rule) -> Self {
         self.rules.push(rule);
         self
     }
 
-    /// A plan of faults by name, each as [`Rule::new`], and of what they need in order to show:
-    /// one that shows only when a download is resumed brings a [`Fault::Truncate`], unless
-    /// something cuts already; one that shows only when an offer is asked for again brings a
-    /// [`Fault::ExpireUrl`]; and a first version that is to be superseded stalls.
+    /// Makes a plan of faults by name, each as [`Rule::new`], with the other faults that they need:
+    /// one that only affects a resumed download adds a [`Fault::Truncate`], unless another fault
+    /// already interrupts; one that only affects a repeated offer adds a [`Fault::ExpireUrl`]; and
+    /// a first version that will be superseded stalls.
     ///
     /// # Errors
     /// [`UnknownFault`] with the first unknown name.
@@ -256,7 +256,7 @@ impl FaultPlan {
     }
 }
 
-/// A name that is no fault's.
+/// The name is not a fault's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UnknownFault(pub String);
 
@@ -268,7 +268,7 @@ impl fmt::Display for UnknownFault {
 
 impl core::error::Error for UnknownFault {}
 
-/// A number from two: the mixing step of `SplitMix64`.
+/// Mixes two numbers: the mixing step of `SplitMix64`.
 pub(crate) const fn mix(seed: u64, n: u64) -> u64 {
     let z = seed.wrapping_add(n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,7 +1,7 @@
-//! Where an MQTT packet ends, for both ends of a connection: what a peer announces is judged
-//! before it is waited for.
+//! Finds the end of an MQTT packet, for both ends of a connection: announced lengths are checked
+//! before the packet is awaited.
 
-/// A packet's place at the start of a buffer.
+/// The lengths of the packet at the start of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     /// Bytes of the fixed header: 2 to 5.

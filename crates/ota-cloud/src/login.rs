@@ -1,4 +1,4 @@
-//! Whether a CONNECT is a device's.
+//! Checks whether a CONNECT is a device's.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use crate::endpoint::{Login, Refusal};
 /// The length of the platform's product ids in bytes.
 const PRODUCT_ID: usize = 10;
 
-/// What a registered device shows for itself. `Debug` hides it.
+/// The credentials of a registered device. `Debug` hides them.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Proof {
-    /// Nothing: it logs in nowhere.
+    /// None: it cannot log in.
     None,
     /// The secret's raw bytes.
     Secret(Vec<u8>),
@@ -23,7 +23,7 @@ pub enum Proof {
 }
 
 impl Proof {
-    /// As it is kept: a letter for its kind, and the bytes.
+    /// The stored form: a letter for its kind, and the bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let (kind, bytes): (u8, &[u8]) = match self {
@@ -57,18 +57,18 @@ impl fmt::Debug for Proof {
     }
 }
 
-/// What a login is held against.
+/// The data for checking a login.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
     /// The registered device that has the [`client_id`] of the login.
     pub device: Option<(&'a Identity, &'a Proof)>,
-    /// Whether devices that are not registered are taken.
+    /// Whether unregistered devices are accepted.
     pub allow_unknown: bool,
     /// Seconds since 1970.
     pub unix: u64,
 }
 
-/// The client id that a login stands for: its own, or where it has none the one in its user name.
+/// The client id of a login: its own, or else the one in its user name.
 #[must_use]
 pub fn client_id(login: &Login) -> &str {
     if login.client_id.is_empty() { named(login) } else { &login.client_id }
@@ -78,7 +78,8 @@ fn named(login: &Login) -> &str {
     login.user_name.split(';').next().unwrap_or("")
 }
 
-/// The devices of these products that could have this client id: product and name run together.
+/// The devices of these products that could have this client id, which is product and name without
+/// a separator.
 pub fn devices_of<'a>(
     client_id: &'a str,
     products: impl Iterator<Item = &'a str> + 'a,
@@ -86,10 +87,10 @@ pub fn devices_of<'a>(
     products.filter_map(|product| Identity::new(product, client_id.strip_prefix(product)?).ok())
 }
 
-/// Finds the device of a login and checks its password, or the certificate that it showed, in DER.
+/// Finds the device of a login and checks its password, or its certificate in DER.
 ///
 /// # Errors
-/// [`Refusal`], as the device is told.
+/// The [`Refusal`] for the device.
 pub fn check(
     login: &Login,
     certificate: Option<&[u8]>,
@@ -109,7 +110,7 @@ pub fn check(
     if !known.allow_unknown {
         return Err(Refusal::UnknownDevice);
     }
-    // A registered device does not get in without its password by leaving its client id out.
+    // A registered device cannot avoid its password by omitting its client id.
     if known.device.is_some() {
         return Err(Refusal::BadClientId);
     }
@@ -125,7 +126,7 @@ fn check_proof(
     unix: u64,
 ) -> Result<(), Refusal> {
     let good = match proof {
-        // The platform's certificate mode: a password is sent or not, and says nothing.
+        // The platform's certificate mode: a password is optional and ignored.
         Proof::Certificate(its) => certificate == Some(its.as_slice()),
         Proof::Secret(secret) => Secret::from_bytes(secret).is_ok_and(|secret| {
             let (user, password) = (&login.user_name, &login.password);

@@ -1,10 +1,10 @@
-//! The parts of a device that have a firmware of their own.
+//! The parts of a device with separate firmware.
 
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A module: what a report or a firmware names in `fw_type`.
+/// A module: the value of `fw_type` in a report or a firmware.
 ///
 /// Nothing, `default` and `mcu` name the same one, the device's own; `moudule`, as the platform's
 /// API has it, is `module` (docs/cloud-design.md, Values).

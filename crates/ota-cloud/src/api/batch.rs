@@ -1,4 +1,4 @@
-//! Batches: what callers send of them, and what they are shown.
+//! Batches in requests and answers.
 
 use std::collections::BTreeMap;
 
@@ -12,43 +12,43 @@ use super::problem::Problem;
 use super::view::slug;
 use crate::batch::{Batch, Line, Mode};
 
-/// A batch to be begun.
+/// A requested batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct NewBatch {
-    /// The version to go to.
+    /// The target version.
     pub version: String,
     module: Option<String>,
     timeout: Option<u64>,
     confirm: bool,
-    /// Open tasks of its devices are cancelled first.
+    /// Cancel open tasks of its devices first.
     #[serde(rename = "override")]
     overrides: bool,
     /// These devices.
     devices: Option<Vec<String>>,
-    /// Those that run one of these.
+    /// Devices that run one of these.
     from_versions: Vec<String>,
-    /// Those that have this tag, `NAME:VALUE`.
+    /// Devices with this tag, `NAME:VALUE`.
     tag: Option<String>,
-    /// Those whose names begin so.
+    /// Devices whose names begin with this.
     prefix: Option<String>,
-    /// All of the product.
+    /// All devices of the product.
     all: bool,
 }
 
-/// Which devices a batch is for.
+/// The devices of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Choice {
     /// These.
     Names(Vec<String>),
-    /// Those that one of these lets through when the batch begins.
+    /// Devices that match one of these when the batch begins.
     Matching(Vec<DeviceFilter>),
 }
 
 impl NewBatch {
-    /// Reads a body: a batch of the product that has no device so far, and which it is for.
+    /// Parses a body: a batch of the product without devices, and the selection of its devices.
     ///
     /// # Errors
     /// [`Code::Invalid`](super::Code::Invalid).
@@ -57,7 +57,7 @@ impl NewBatch {
         let options =
             task_options(&new.version, new.module, new.timeout, new.confirm, new.from_versions)?;
         let filters = new.tag.is_some() || new.prefix.is_some();
-        // What a script leaves empty is no choice of everybody.
+        // An empty value, for example from a script, must not select all devices.
         if new.prefix.as_ref().is_some_and(String::is_empty) {
             return Err(Problem::field("prefix", "it is empty: all devices are \"all\": true"));
         }
@@ -115,20 +115,20 @@ pub struct BatchView<'a> {
     pub module: &'a str,
     /// The target version.
     pub version: &'a str,
-    /// How its devices were chosen.
+    /// How its devices were selected.
     pub by: &'static str,
     /// When it was begun.
     pub made: u64,
-    /// A person ended it.
+    /// A person cancelled it.
     pub cancelled: bool,
-    /// How many devices it has.
+    /// The number of its devices.
     pub devices: usize,
     /// How many of them have no task yet.
     pub waiting: usize,
 }
 
 impl<'a> BatchView<'a> {
-    /// What is shown of a batch.
+    /// The view of a batch.
     #[must_use]
     pub fn new(batch: &'a Batch) -> Self {
         Self {
@@ -144,21 +144,21 @@ impl<'a> BatchView<'a> {
     }
 }
 
-/// A batch, and how it goes.
+/// A batch and its progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BatchProgress<'a> {
-    /// What it is.
+    /// The batch.
     #[serde(flatten)]
     pub what: BatchView<'a>,
     /// `creating`, `running`, `finished` or `cancelled`.
     pub status: &'static str,
-    /// How many of its devices stand how.
+    /// How many of its devices are in each state.
     pub counts: BTreeMap<String, u64>,
 }
 
 impl<'a> BatchProgress<'a> {
-    /// What is shown of a batch whose devices stand so.
+    /// The view of a batch whose devices have these states.
     #[must_use]
     pub fn new(batch: &'a Batch, lines: &[Line]) -> Self {
         let mut counts = BTreeMap::new();
@@ -177,24 +177,24 @@ impl<'a> BatchProgress<'a> {
 pub struct BatchDeviceView<'a> {
     /// Its name.
     pub device: &'a str,
-    /// What it ran when its task began; empty if that is not known.
+    /// The version that it ran when its task began; empty if unknown.
     pub from: &'a str,
-    /// Where its task stands: a word.
+    /// The state of its task, as a word.
     pub status: String,
     /// 0 to 100.
     pub percent: Option<u8>,
     /// The latest result's code, 0 before one.
     pub code: i64,
-    /// The device's words, or why it got no task.
+    /// The device's text, or the reason why it got no task.
     pub text: &'a str,
-    /// When it was last heard of; `null` for never.
+    /// The time of its last message; `null` for never.
     pub at: Option<u64>,
     /// 1, and one more for each retry.
     pub attempt: u32,
 }
 
 impl<'a> BatchDeviceView<'a> {
-    /// What is shown of a device of a batch.
+    /// The view of a device of a batch.
     #[must_use]
     pub fn new(line: &'a Line) -> Self {
         Self {

@@ -1,13 +1,13 @@
-//! How often somebody may ask.
+//! Rate limits of callers.
 
 use core::time::Duration;
 
 use ota_proto::Instant;
 
-/// What somebody may still ask for: a number at once, and more as time passes.
+/// A caller's budget: a number of calls at once, and more as time passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Microseconds of waiting that are saved up.
+    /// Saved-up waiting time in microseconds.
     saved: u64,
     at: Instant,
     each: u64,
@@ -15,37 +15,37 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// One of a key: 200 calls at once, and 100 a second.
+    /// The budget of a key: 200 calls at once, and 100 per second.
     #[must_use]
     pub const fn of_key(now: Instant) -> Self {
         Self::new(now, 200, Duration::from_millis(10))
     }
 
-    /// One of an address that shows no good key: 20 tries at once, and ten a minute.
+    /// The budget of an address without a valid key: 20 attempts at once, and ten per minute.
     #[must_use]
     pub const fn of_stranger(now: Instant) -> Self {
         Self::new(now, 20, Duration::from_secs(6))
     }
 
-    /// One of an address that names a key and has not yet shown that it has it: as many at once as
-    /// the key has, and ten a minute for those that never do. What is proved is
-    /// [given back](Self::give_back).
+    /// The budget of an address that names a key without proof of it yet: as many at once as the
+    /// key has, and ten per minute for addresses without proof. Proved calls are [given
+    /// back](Self::give_back).
     #[must_use]
     pub const fn of_claim(now: Instant) -> Self {
         Self::new(now, 200, Duration::from_secs(6))
     }
 
     const fn new(now: Instant, most: u64, each: Duration) -> Self {
-        // Some days fit.
+        // A few days fit.
         let each = each.as_micros() as u64;
         let most = most.saturating_mul(each);
         Self { saved: most, at: now, each, most }
     }
 
-    /// Takes one, if there is one.
+    /// Takes one call from the budget.
     ///
     /// # Errors
-    /// How long to wait for the next.
+    /// The wait until the next call.
     pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let since = now.since(self.at).as_micros();
         let since = u64::try_from(since).unwrap_or(u64::MAX);
@@ -59,12 +59,12 @@ impl Budget {
         }
     }
 
-    /// Gives one back that was taken.
+    /// Returns a taken call.
     pub fn give_back(&mut self) {
         self.saved = self.saved.saturating_add(self.each).min(self.most);
     }
 
-    /// Whether it is as if nobody had asked: it need not be kept.
+    /// Whether the budget is full, so that it need not be kept.
     #[must_use]
     pub fn is_whole(&self, now: Instant) -> bool {
         let since = u64::try_from(now.since(self.at).as_micros()).unwrap_or(u64::MAX);

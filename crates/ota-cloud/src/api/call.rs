@@ -1,4 +1,4 @@
-//! Which request is which call.
+//! Maps requests to calls.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::problem::{Code, Problem};
 use crate::device::{Status, Task};
 use crate::module::Module;
 
-/// What can be called.
+/// The calls of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each says what it does in `OPERATIONS`")]
@@ -52,7 +52,7 @@ pub enum Op {
     ChangeRegistration,
 }
 
-/// What a call is about.
+/// The scope of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scope {
@@ -60,7 +60,7 @@ pub enum Scope {
     Product,
     /// The whole service: the key must be for all products.
     Service,
-    /// Whatever the caller may see.
+    /// Everything that the caller may see.
     Anybody,
 }
 
@@ -68,7 +68,7 @@ pub enum Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Operation {
-    /// Which.
+    /// The call.
     pub op: Op,
     /// The method of HTTP.
     pub method: &'static str,
@@ -76,13 +76,13 @@ pub struct Operation {
     pub path: &'static str,
     /// The names that its query may have.
     pub query: &'static [&'static str],
-    /// What it needs.
+    /// The required right.
     pub right: Right,
-    /// What it is about.
+    /// Its scope.
     pub scope: Scope,
-    /// The status of HTTP when it is done.
+    /// The HTTP status of success.
     pub status: u16,
-    /// What it does.
+    /// Its summary.
     pub summary: &'static str,
 }
 
@@ -92,8 +92,8 @@ const OPERATE: (Right, Scope) = (Right::Operate, Scope::Product);
 const ROOT: (Right, Scope) = (Right::Administer, Scope::Service);
 const ANY: (Right, Scope) = (Right::Read, Scope::Anybody);
 
-/// A row: which, its line of a request with the names of its query, what it needs, the status when
-/// it is done, what it does.
+/// Makes a row: the call, its request line with the names of its query, the required right, the
+/// status of success, and a summary.
 const fn row(
     op: Op,
     (method, path, query): (&'static str, &'static str, &'static [&'static str]),
@@ -125,7 +125,7 @@ const FILTERS: &[&str] =
 
 const TASKS: &[&str] = &["after", "limit", "module", "open", "prefix", "task", "version"];
 
-/// Everything that can be called.
+/// All calls.
 pub const OPERATIONS: &[Operation] = &[
     row(Op::Describe, ("GET", "/api/v1/openapi.json", &[]), ANY, 200, "This document"),
     row(Op::Products, ("GET", "/api/v1/products", &[]), ANY, 200, "The products of the key"),
@@ -296,7 +296,7 @@ pub const OPERATIONS: &[Operation] = &[
     ),
 ];
 
-/// A request that was found in [`OPERATIONS`].
+/// A request that matches a row of [`OPERATIONS`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     operation: &'static Operation,
@@ -310,8 +310,9 @@ impl Call {
         self.operation
     }
 
-    /// Whether a body of this `Content-Type` is taken, and is CSV. None, and what `curl -d` says by
-    /// itself, are JSON; an image is of any type but a form's, whose frame would be stored with it.
+    /// Whether a body of this `Content-Type` is accepted, and is CSV. No type, and the default of
+    /// `curl -d`, count as JSON. An image may have any type except a form's, whose framing would be
+    /// stored with it.
     ///
     /// # Errors
     /// [`Code::BadType`].
@@ -338,20 +339,20 @@ impl Call {
         }
     }
 
-    /// The product that it is about; empty for none.
+    /// The product of the call; empty without one.
     #[must_use]
     pub fn product(&self) -> &str {
         self.name("product")
     }
 
-    /// A name of the path, decoded; empty when it has none.
+    /// A decoded name of the path; empty if it has none.
     #[must_use]
     pub fn name(&self, of: &str) -> &str {
         self.names.get(of).map_or("", String::as_str)
     }
 }
 
-/// Finds a request's call by its method and its path, as they were sent.
+/// Finds the call of a request by its raw method and path.
 ///
 /// # Errors
 /// [`Code::UnknownPath`] or [`Code::BadMethod`].
@@ -398,8 +399,7 @@ impl Query {
     /// The longest query in bytes.
     const MAX: usize = 4_096;
 
-    /// Reads a query; names that are not among these are refused, for a misspelt filter would let
-    /// everything through.
+    /// Parses a query; unknown names are refused, because a misspelt filter would match everything.
     ///
     /// # Errors
     /// [`Code::Invalid`].
@@ -482,11 +482,11 @@ impl Query {
     }
 }
 
-/// Which devices; all that is given must hold.
+/// Filters of devices; all of them must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeviceFilter {
-    /// Its name begins so.
+    /// Its name begins with this.
     pub prefix: String,
     /// It reported this version, of this module.
     pub version: Option<(Module, String)>,
@@ -494,12 +494,12 @@ pub struct DeviceFilter {
     pub unreported: bool,
     /// It has this tag with this value.
     pub tag: Option<(String, String)>,
-    /// Its task stands so; `Some(None)`: it has none.
+    /// Its task is in this state; `Some(None)`: it has none.
     pub task: Option<Option<Status>>,
 }
 
 impl DeviceFilter {
-    /// From a query.
+    /// Parses a query.
     ///
     /// # Errors
     /// [`Code::Invalid`].
@@ -522,7 +522,7 @@ impl DeviceFilter {
         Ok(Self { version, unreported, task: task.transpose()?, ..base })
     }
 
-    /// By a tag, `NAME:VALUE`, and by what names begin with.
+    /// Filters by a tag, `NAME:VALUE`, and by a prefix of the name.
     ///
     /// # Errors
     /// [`Code::Invalid`].
@@ -537,15 +537,15 @@ impl DeviceFilter {
     }
 }
 
-/// Which tasks; all that is given must hold. A device has its open task, or else its last.
+/// Filters of tasks; all of them must match. A device has its open task, or else its last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TaskFilter {
-    /// Its device's name begins so.
+    /// Its device's name begins with this.
     pub prefix: String,
-    /// It stands so.
+    /// It is in this state.
     pub status: Option<Status>,
-    /// It is open, or over.
+    /// Whether it is open or over.
     pub open: Option<bool>,
     /// The target.
     pub version: Option<String>,
@@ -554,7 +554,7 @@ pub struct TaskFilter {
 }
 
 impl TaskFilter {
-    /// From a query.
+    /// Parses a query.
     ///
     /// # Errors
     /// [`Code::Invalid`].
@@ -576,7 +576,7 @@ impl TaskFilter {
         })
     }
 
-    /// Whether it lets a task through.
+    /// Whether it matches a task.
     #[must_use]
     pub fn lets(&self, task: &Task) -> bool {
         self.status.is_none_or(|status| task.status == status)
@@ -586,7 +586,7 @@ impl TaskFilter {
     }
 }
 
-/// A status by its word, with `-` in place of blanks.
+/// Parses the word of a status, with `-` instead of blanks.
 fn status(word: &str) -> Result<Status, Problem> {
     let all = [
         Status::Offline,

@@ -8,21 +8,21 @@ use super::key::{Caller, Grant};
 use super::problem::Problem;
 use super::view::{EventView, to_json};
 
-/// Which events, and after which.
+/// The selection of events, and the cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FeedFilter {
-    /// Of this product only.
+    /// Only of this product.
     pub product: Option<String>,
-    /// Of this device only.
+    /// Only of this device.
     pub device: Option<Identity>,
-    /// After this event; none: from now on.
+    /// After this event; `None`: only new ones.
     pub after: Option<u64>,
 }
 
 impl FeedFilter {
-    /// From a query, and the `Last-Event-ID` that a client shows when it comes back: that is newer
-    /// than the query, which stays as it was. `known`: the query's product is there.
+    /// Parses a query and the `Last-Event-ID` of a client that reconnects, which is newer than the
+    /// unchanged query. `known`: the query's product exists.
     ///
     /// # Errors
     /// [`Code::Invalid`](super::Code::Invalid), [`Problem::unknown_product`] or
@@ -51,7 +51,7 @@ impl FeedFilter {
         Ok(Self { product, device, after })
     }
 
-    /// Whether it lets an event through to this caller, who may see less than a moment ago.
+    /// Whether an event matches for this caller, whose rights may have shrunk.
     #[must_use]
     pub fn lets(&self, caller: &Caller, product: &str, device: &str) -> bool {
         let of = |device: &str, wanted: &Identity| device == wanted.device_name();
@@ -67,24 +67,24 @@ fn number(text: &str) -> Result<u64, Problem> {
     number.ok_or_else(|| Problem::field("Last-Event-ID", "it is the `id` of an event"))
 }
 
-/// A message of the stream.
+/// An item of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FeedItem<'a> {
-    /// Something happened.
+    /// An event.
     Event(EventView<'a>),
-    /// Events between are not kept any more, or the cursor is of another cloud: look at things as
-    /// they are now.
+    /// Events were lost: they are no longer stored, or the cursor is of another cloud. Read the
+    /// present state instead.
     Lost {
-        /// The cursor was here.
+        /// The position of the cursor.
         after: u64,
-        /// It goes on after this event.
+        /// The stream continues after this event.
         on: u64,
     },
 }
 
 impl FeedItem<'_> {
-    /// Its bytes. JSON has no line of its own in it, so a message is three lines at most.
+    /// Formats the item. JSON contains no line breaks, so an item has at most three lines.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let (head, data) = match self {
@@ -101,7 +101,7 @@ impl FeedItem<'_> {
     }
 }
 
-/// What says that the stream is alive, and nothing else.
+/// A comment that only keeps the connection alive.
 #[must_use]
 pub const fn keep_alive() -> &'static [u8] {
     b":\n\n"

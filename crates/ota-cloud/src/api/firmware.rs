@@ -18,24 +18,24 @@ const MAX_NAME: usize = 128;
 const MAX_DESCRIPTION: usize = 1_024;
 /// The most source versions of an update.
 const MAX_FROM: usize = 50;
-/// What a person's withdrawal says.
+/// The reason of a withdrawal by a person.
 const BY_HAND: &str = "by hand";
 
-/// Where a firmware stands.
+/// The state of a firmware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum FirmwareState {
-    /// It is there, and no device may be updated to it.
+    /// It is stored, and no device may be updated to it.
     Draft,
     /// Devices may be updated to it.
     Released,
-    /// It is offered no more.
+    /// It is no longer offered.
     Withdrawn,
 }
 
 impl FirmwareState {
-    /// Where a firmware stands.
+    /// The state of a firmware.
     #[must_use]
     pub const fn of(listed: &Listed) -> Self {
         if listed.withdrawn.is_some() {
@@ -48,7 +48,7 @@ impl FirmwareState {
     }
 }
 
-/// The module that a query names: the device's own where it names none.
+/// The module of a query; the device's own if it names none.
 ///
 /// # Errors
 /// [`Code::Invalid`].
@@ -57,7 +57,7 @@ pub fn module(query: &Query) -> Result<Module, Problem> {
     module.ok_or_else(|| Problem::field("module", "1 to 32 letters, digits, _ or -"))
 }
 
-/// A firmware to be added, without its bytes.
+/// A new firmware, without its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewFirmware {
@@ -73,7 +73,7 @@ pub struct NewFirmware {
 }
 
 impl NewFirmware {
-    /// From the version of a path, and a query.
+    /// Parses the version of a path, and a query.
     ///
     /// # Errors
     /// [`Code::Invalid`].
@@ -94,7 +94,7 @@ impl NewFirmware {
         Ok(new)
     }
 
-    /// A released one, from its parts.
+    /// Makes a released one from its parts.
     ///
     /// # Errors
     /// [`Code::Invalid`].
@@ -122,7 +122,7 @@ impl NewFirmware {
         Ok(Self { product, version, fw_type, user_defined, name, description, draft, md5, sha256 })
     }
 
-    /// Whether a body of this length may come, where that is stated.
+    /// Checks whether a body of this length, if it is stated, is allowed.
     ///
     /// # Errors
     /// [`Code::Invalid`] for none, [`Code::TooLarge`].
@@ -134,7 +134,7 @@ impl NewFirmware {
         }
     }
 
-    /// Whether the bytes that came are the ones that were meant.
+    /// Checks whether the received bytes match.
     ///
     /// # Errors
     /// [`Code::Invalid`] with the digest that differs.
@@ -149,7 +149,7 @@ impl NewFirmware {
         Ok(())
     }
 
-    /// The row, once the bytes are there.
+    /// Makes the row, once the bytes are stored.
     #[must_use]
     pub fn listed(self, md5: [u8; 16], size: u64, image: Option<String>) -> Listed {
         let mut firmware = Firmware::new(&self.product, &self.version, Md5(md5), size);
@@ -177,16 +177,16 @@ fn digest<const N: usize>(field: &'static str, text: &str) -> Result<[u8; N], Pr
     whole.then_some(bytes).ok_or_else(|| Problem::field(field, "a digest in hexadecimal"))
 }
 
-/// What is to be changed of a firmware.
+/// A change of a firmware.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct ChangeFirmware {
-    /// Where it stands from now on: `released` or `withdrawn`.
+    /// The new state: `released` or `withdrawn`.
     pub state: Option<FirmwareState>,
-    /// What people call it.
+    /// A name for people.
     pub name: Option<String>,
-    /// What people say of it.
+    /// A description for people.
     pub description: Option<String>,
 }
 
@@ -202,7 +202,7 @@ impl ChangeFirmware {
         Ok(change)
     }
 
-    /// Of its words alone.
+    /// Makes a change of only its texts.
     ///
     /// # Errors
     /// [`Code::Invalid`].
@@ -214,8 +214,8 @@ impl ChangeFirmware {
     /// Changes a row.
     ///
     /// # Errors
-    /// [`Code::WrongState`]: what was offered once is no draft again, and a draft is removed, not
-    /// withdrawn.
+    /// [`Code::WrongState`]: a firmware that was offered cannot become a draft again, and a draft
+    /// is removed, not withdrawn.
     pub fn apply(self, listed: &mut Listed) -> Result<(), Problem> {
         let wrong = |what: &str| Err(Problem::new(Code::WrongState, what));
         match (FirmwareState::of(listed), self.state) {
@@ -252,26 +252,26 @@ pub struct FirmwareView<'a> {
     pub version: &'a str,
     /// The module that it is for.
     pub module: String,
-    /// Where it stands.
+    /// Its state.
     pub state: FirmwareState,
     /// Why it was withdrawn.
     pub why: Option<&'a str>,
     /// Its bytes.
     pub size: u64,
-    /// The digest that offers state.
+    /// The digest in offers.
     pub md5: String,
-    /// The digest under which its bytes are kept, in a data folder.
+    /// The digest that names its bytes in a data folder.
     pub sha256: Option<&'a str>,
-    /// What people call it.
+    /// A name for people.
     pub name: &'a str,
-    /// What people say of it.
+    /// A description for people.
     pub description: &'a str,
-    /// The text that devices are handed.
+    /// The text for devices.
     pub user_defined: Option<&'a str>,
 }
 
 impl<'a> FirmwareView<'a> {
-    /// What is shown of a firmware.
+    /// The view of a firmware.
     #[must_use]
     pub fn new(listed: &'a Listed) -> Self {
         let firmware = &listed.firmware;
@@ -296,18 +296,18 @@ impl<'a> FirmwareView<'a> {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct NewUpdate {
-    /// The version to go to.
+    /// The target version.
     pub version: String,
     /// The module; the device's own by default.
     #[serde(default)]
     module: Option<String>,
-    /// How many seconds the device may be silent.
+    /// The longest silence of the device in seconds.
     #[serde(default)]
     timeout: Option<u64>,
-    /// A person has to agree first.
+    /// A person must confirm first.
     #[serde(default)]
     confirm: bool,
-    /// Only when it runs one of these.
+    /// Only if the device runs one of these.
     #[serde(default)]
     from_versions: Vec<String>,
 }
@@ -325,7 +325,7 @@ impl NewUpdate {
     }
 }
 
-/// How a task for a version is to be run.
+/// The options of a task for a version.
 pub(super) fn task_options(
     version: &str,
     module: Option<String>,

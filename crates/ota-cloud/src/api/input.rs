@@ -1,4 +1,4 @@
-//! What callers send.
+//! Requests of callers.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ const MAX_TAGS: usize = 16;
 const MAX_NAME: usize = 64;
 /// The longest value of a tag in bytes.
 const MAX_VALUE: usize = 256;
-/// What a CSV may begin with.
+/// The byte order mark of a CSV.
 const HEADS: [&str; 4] = ["name", "name,secret", "name,secret,tags", "name,secret,tags,disabled"];
 /// The most devices of one CSV.
 pub(crate) const MAX_ROWS: usize = 500;
@@ -26,7 +26,7 @@ pub(crate) const MAX_ROWS: usize = 500;
 /// Reads a JSON body.
 ///
 /// # Errors
-/// [`Code::Invalid`], with where in the body and never with what stands there.
+/// [`Code::Invalid`], with the place in the body but never its content.
 pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|why| {
         let what = match why.classify() {
@@ -38,7 +38,7 @@ pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     })
 }
 
-/// A text that people read: no controls, and nothing that turns the direction of writing.
+/// Checks a text for people: no control characters, and none that change the direction of writing.
 pub(super) fn text(field: &'static str, text: &str, most: usize) -> Result<(), Problem> {
     if text.len() > most {
         return Err(Problem::field(field, format!("at most {most} bytes")));
@@ -49,7 +49,7 @@ pub(super) fn text(field: &'static str, text: &str, most: usize) -> Result<(), P
     Ok(())
 }
 
-/// Characters that a reader does not see, and that change what he sees.
+/// Invisible characters that change the visible text.
 pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
@@ -60,22 +60,22 @@ pub(super) fn check_product(field: &'static str, product: &str) -> Result<(), Pr
     Identity::new(product, "device").map(drop).map_err(|why| Problem::field(field, why.to_string()))
 }
 
-/// An API key to be made.
+/// A requested API key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct NewKey {
-    /// Whose it is, for people.
+    /// A name for people.
     pub name: String,
-    /// What it may do.
+    /// Its role.
     pub role: Role,
-    /// The product that it is for; none for all of them.
+    /// Its product; `None` for all.
     #[serde(default)]
     pub product: Option<String>,
 }
 
 impl NewKey {
-    /// One that was put together elsewhere.
+    /// Makes one from its parts.
     ///
     /// # Errors
     /// [`Code::Invalid`].
@@ -99,14 +99,14 @@ impl NewKey {
     }
 }
 
-/// A device to be added.
+/// A requested device.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct NewDevice {
     /// Its name: 1 to 48 letters, digits or `_ - : .`.
     pub name: String,
-    /// Its secret in Base64; one is made where there is none.
+    /// Its secret in Base64; generated if missing.
     #[serde(default)]
     pub secret: Option<String>,
     /// Its tags.
@@ -124,7 +124,7 @@ impl core::fmt::Debug for NewDevice {
 }
 
 impl NewDevice {
-    /// One of this name, without a secret and tags.
+    /// Makes one of this name, without a secret and tags.
     #[cfg(feature = "table")]
     pub(crate) fn named(name: &str) -> Self {
         Self { name: name.to_owned(), secret: None, tags: BTreeMap::new(), disabled: false }
@@ -145,7 +145,7 @@ impl NewDevice {
         check_tags(&self.tags)
     }
 
-    /// The secret that was given.
+    /// The given secret.
     ///
     /// # Errors
     /// [`Code::Invalid`]; the secret is not repeated.
@@ -157,13 +157,12 @@ impl NewDevice {
     }
 }
 
-/// The devices of a CSV: a line for each, `name,secret,tags,disabled` or less of it, the secret
-/// empty where one is to be made; a first line that says so is passed over. Tags are
-/// `NAME=VALUE;NAME=VALUE`, in which `%` and two digits stand for a sign. `disabled` is `true`,
-/// `false` or empty.
+/// Parses the devices of a CSV: a line per device with `name,secret,tags,disabled` or fewer fields.
+/// An empty secret is generated; a heading line is skipped. Tags are `NAME=VALUE;NAME=VALUE`, in
+/// which `%` and two digits encode a byte. `disabled` is `true`, `false` or empty.
 ///
 /// # Errors
-/// [`Code::Invalid`] with the line; nothing of it is taken then.
+/// [`Code::Invalid`] with the line; no line is accepted then.
 pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
     let body = core::str::from_utf8(body)
         .map_err(|_| Problem::new(Code::Invalid, "the body is no UTF-8 text"))?;
@@ -201,7 +200,7 @@ pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
     Ok(devices)
 }
 
-/// Tags of a line; none is named twice.
+/// Parses the tags of a line; names must be unique.
 pub(crate) fn tags_of_csv(text: &str) -> Option<BTreeMap<String, String>> {
     let mut tags = BTreeMap::new();
     for tag in text.split(';').filter(|tag| !tag.is_empty()) {
@@ -214,7 +213,7 @@ pub(crate) fn tags_of_csv(text: &str) -> Option<BTreeMap<String, String>> {
     Some(tags)
 }
 
-/// A cell that says whether; programs for tables write it in capitals.
+/// Parses a boolean cell; spreadsheets write it in capitals.
 pub(crate) fn flag(text: &str) -> Option<bool> {
     match text {
         "" => Some(false),
@@ -229,14 +228,14 @@ fn unquoted(field: &str) -> &str {
     field.strip_prefix('"').and_then(|field| field.strip_suffix('"')).unwrap_or(field)
 }
 
-/// What is to be changed of a device.
+/// A change of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct ChangeDevice {
     /// Whether it may log in.
     pub disabled: Option<bool>,
-    /// All its tags from now on.
+    /// All its tags after the change.
     #[serde(deserialize_with = "some_tags")]
     pub tags: Option<BTreeMap<String, String>>,
 }
@@ -255,7 +254,7 @@ impl ChangeDevice {
     }
 }
 
-/// Tags, of which none is named twice. (Of a structure's fields none is anyway.)
+/// Tags with unique names. (The fields of a structure are unique anyway.)
 fn tags<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
     struct Tags;
     impl<'de> Visitor<'de> for Tags {

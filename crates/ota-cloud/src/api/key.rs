@@ -11,12 +11,12 @@ use super::call::{Call, Scope};
 use super::problem::{Code, Problem};
 use crate::device::BadState;
 
-/// What a key's owner is: each may do what those before it may.
+/// The role of a key; each includes the rights of those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Role {
-    /// Looks.
+    /// Reads.
     Viewer,
     /// Adds and removes devices, and updates them.
     Operator,
@@ -47,11 +47,11 @@ impl Role {
     }
 }
 
-/// What a call needs.
+/// The right that a call requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Right {
-    /// To look.
+    /// To read.
     Read,
     /// To change devices and their tasks.
     Operate,
@@ -62,7 +62,7 @@ pub enum Right {
 }
 
 impl Right {
-    /// The least role that has it.
+    /// The lowest role that includes it.
     #[must_use]
     pub const fn role(self) -> Role {
         match self {
@@ -74,30 +74,31 @@ impl Right {
     }
 }
 
-/// What stands for every product.
+/// The name for all products.
 const ALL: &str = "*";
-/// What every key's text begins with.
+/// The prefix of each key's text.
 const MARK: &str = "ota1";
 
-/// A key as it is kept: JSON, whose fields are only ever added. Of its secret there is the SHA-256,
-/// which is enough for 256 random bits.
+/// A stored key: JSON, whose later versions only add fields. Its secret is stored as SHA-256, which
+/// is enough for 256 random bits.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Key {
     /// Its public half: 16 hexadecimal digits.
     pub id: String,
-    /// Whose it is, for people.
+    /// A name for people.
     pub name: String,
     /// The role for each product, and under `*` for all of them.
     pub roles: BTreeMap<String, Role>,
-    /// When it was made, in microseconds since 1970.
+    /// Its creation time, in microseconds since 1970.
     pub made: u64,
     /// SHA-256 of its secret, in hexadecimal.
     hash: String,
 }
 
 impl Key {
-    /// A key and its text, from random bytes. Without a `product` the key is for all of them.
+    /// Generates a key and its text from random bytes. Without a `product` the key is for all of
+    /// them.
     #[must_use]
     pub fn make(
         random: [u8; 40],
@@ -111,7 +112,7 @@ impl Key {
         (Self::of(&text, name, product, role, made), text)
     }
 
-    /// The key of a text that is there already.
+    /// Makes the key of an existing text.
     #[must_use]
     pub fn of(text: &KeyText, name: &str, product: Option<&str>, role: Role, made: u64) -> Self {
         let roles = BTreeMap::from([(product.unwrap_or(ALL).to_owned(), role)]);
@@ -119,7 +120,7 @@ impl Key {
         Self { id, name: name.to_owned(), roles, made, hash }
     }
 
-    /// Whether it is an admin of everything.
+    /// Whether it is an admin of all products.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.roles.get(ALL) == Some(&Role::Admin)
@@ -130,7 +131,7 @@ impl Key {
     pub fn opens(self, text: &KeyText) -> Option<Caller> {
         let (ours, theirs) = (self.hash.as_bytes(), text.hash());
         let same = ours.len() == theirs.len() && self.id == text.id;
-        // All of it is looked at, wherever they differ.
+        // Compares in constant time.
         let differ = ours.iter().zip(theirs.as_bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
         (same && differ == 0).then_some(Caller(self))
     }
@@ -158,7 +159,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// What a caller shows: `ota1.ID.SECRET`. `Debug` hides it.
+/// The credential of a caller: `ota1.ID.SECRET`. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyText {
     id: String,
@@ -191,7 +192,7 @@ impl KeyText {
         &self.id
     }
 
-    /// Its secret half: the vendor's API has it as SecretKey, and the id as SecretId.
+    /// Its secret half: the vendor's API calls it SecretKey, and the id SecretId.
     #[must_use]
     pub fn secret(&self) -> &str {
         &self.secret
@@ -220,7 +221,7 @@ impl fmt::Debug for KeyText {
     }
 }
 
-/// Who calls: the owner of a key that was shown.
+/// The owner of a verified key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller(Key);
 
@@ -243,12 +244,11 @@ impl Caller {
         self.role(product).is_some()
     }
 
-    /// The one place where it is decided whether a call may be made. `known`: the product that it
-    /// is about is there.
+    /// Decides whether a call is allowed; no other place does. `known`: its product exists.
     ///
     /// # Errors
-    /// [`Problem::unknown_product`] for one that is not there and for one that is not this
-    /// caller's, alike; [`Code::Forbidden`] when the role is too little.
+    /// [`Problem::unknown_product`] both for a product that does not exist and for one of others;
+    /// [`Code::Forbidden`] if the role is too low.
     pub fn may(&self, call: &Call, known: bool) -> Result<Grant, Problem> {
         let operation = call.operation();
         let product = Some(call.product());
@@ -285,8 +285,8 @@ impl Caller {
     }
 }
 
-/// That a caller may make the call it was given for. Nobody but [`Caller::may`] makes one, and
-/// whatever a call touches is of the grant's product.
+/// Proves that a caller may make a call. Only [`Caller::may`] creates one, and a call may only
+/// access the grant's product.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     product: String,
@@ -294,13 +294,13 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// The product; empty for a call of none.
+    /// The product; empty for a call without one.
     #[must_use]
     pub fn product(&self) -> &str {
         &self.product
     }
 
-    /// Who calls.
+    /// The caller.
     #[must_use]
     pub const fn caller(&self) -> &Caller {
         &self.caller
@@ -318,7 +318,7 @@ impl Grant {
     /// A device of the grant's product.
     ///
     /// # Errors
-    /// [`Problem::unknown_device`]: no device has such a name.
+    /// [`Problem::unknown_device`]: no device can have this name.
     pub fn device(&self, name: &str) -> Result<Identity, Problem> {
         Identity::new(&self.product, name).map_err(|_| Problem::unknown_device())
     }

@@ -1,9 +1,7 @@
-//! The decisions of the REST API under `/api/v1`: who may do what, which request is which call,
-//! what of it is refused and how that is said. IO-free: bytes of a request come in, a [`Call`],
-//! a [`Grant`] or a [`Problem`] goes out.
+//! The decisions of the REST API under `/api/v1`: authorisation, routing, validation and errors.
+//! IO-free: it takes the bytes of a request and returns a [`Call`], a [`Grant`] or a [`Problem`].
 //!
-//! [`OPERATIONS`] is the one table of what there is: requests are found in it, rights are asked
-//! for by it, and tests walk it.
+//! [`OPERATIONS`] is the one table of calls: routing, authorisation and tests use it.
 
 mod batch;
 mod budget;

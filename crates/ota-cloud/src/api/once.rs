@@ -1,4 +1,4 @@
-//! Calls that are made once, however often they are sent.
+//! Idempotency keys.
 
 use core::time::Duration;
 
@@ -10,12 +10,12 @@ use super::key::{Caller, hex};
 use super::problem::{Code, Problem};
 use crate::device::BadState;
 
-/// The header that names a call.
+/// The header with the key of a call.
 const FIELD: &str = "Idempotency-Key";
-/// The longest name of a call in bytes.
+/// The longest key in bytes.
 const MAX: usize = 128;
 
-/// A call with a name of the caller's choice: sent again, it has the answer of the first time.
+/// A call with a key of the caller's choice: a repetition gets the first answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Once {
     id: String,
@@ -23,12 +23,12 @@ pub struct Once {
 }
 
 impl Once {
-    /// How long an answer is kept.
+    /// How long an answer is stored.
     pub const LIFE: Duration = Duration::from_secs(3_600);
-    /// The most answers that are kept for a key; the oldest goes for a new one.
+    /// The most stored answers per API key; a new one replaces the oldest.
     pub const MOST: usize = 1_000;
 
-    /// From the header's value, if there is one. `target` is the path with its query as sent.
+    /// Parses the header, if there is one. `target` is the raw path with its query.
     ///
     /// # Errors
     /// [`Code::Invalid`]: the value is no name, or the call takes none.
@@ -46,7 +46,7 @@ impl Once {
         if value.is_empty() || value.len() > MAX || !value.iter().all(u8::is_ascii_graphic) {
             return Err(Problem::field(FIELD, "1 to 128 letters, digits or signs of ASCII"));
         }
-        // A name is the caller's own: of two keys the same is not the same.
+        // Keys belong to their callers: equal keys of two callers differ.
         let id = Sha256::new().chain_update(caller.id()).chain_update([0]).chain_update(value);
         let hash = Sha256::new()
             .chain_update(target)
@@ -56,13 +56,13 @@ impl Once {
         Ok(Some(Self { id, hash: hex(&hash.finalize()) }))
     }
 
-    /// Under what it is kept, behind the key's id: nothing that the caller chose.
+    /// The name in the store, after the API key's id. It contains nothing that the caller chose.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// What is kept of the call. Its answer, which may hold secrets, is sealed elsewhere.
+    /// The stored part of the call. Its answer, which may contain secrets, is sealed elsewhere.
     ///
     /// # Errors
     /// [`BadState`]; none is known.
@@ -70,10 +70,10 @@ impl Once {
         BadState::write(&Kept { hash: self.hash.clone(), status })
     }
 
-    /// The status of the answer to the call that was kept under this name.
+    /// The status of the answer that was stored under this key.
     ///
     /// # Errors
-    /// [`Code::KeyReused`] when that was another call.
+    /// [`Code::KeyReused`] if it was another call.
     pub fn answered(&self, kept: &[u8]) -> Result<Result<u16, Problem>, BadState> {
         let kept: Kept = BadState::read(kept)?;
         if kept.hash == self.hash {

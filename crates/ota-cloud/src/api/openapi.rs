@@ -1,4 +1,4 @@
-//! The API as an OpenAPI document, made of [`OPERATIONS`].
+//! The API as an OpenAPI document, generated from [`OPERATIONS`].
 
 use serde_json::{Map, Value, json};
 

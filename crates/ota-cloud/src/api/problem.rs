@@ -1,4 +1,4 @@
-//! What a caller is told when a call is refused: RFC 9457, with a code that never changes.
+//! Errors of the API: RFC 9457, with stable codes.
 
 use core::fmt;
 
@@ -7,13 +7,13 @@ use serde::Serialize;
 use super::view::to_json;
 use crate::error::{CatalogError, CloudError, TaskError};
 
-/// Why a call is refused: a word for programs. Words are only ever added.
+/// The reason of a refusal, as a word for programs. Words are only ever added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Code {
-    /// The request cannot be read, or a field of it is wrong.
+    /// The request cannot be parsed, or has an invalid field.
     Invalid,
-    /// There is no key, or it is not one of ours.
+    /// There is no key, or it is unknown.
     NoKey,
     /// The key's role does not allow it.
     Forbidden,
@@ -27,31 +27,31 @@ pub enum Code {
     UnknownKey,
     /// There is no such firmware.
     UnknownFirmware,
-    /// The device's task is another one, or it has none.
+    /// The device has another task, or none.
     UnknownTask,
     /// The product has no such batch.
     UnknownBatch,
-    /// The path is there, the method is not.
+    /// The path exists, but not with this method.
     BadMethod,
-    /// It is there already.
+    /// It exists already.
     Exists,
-    /// The thing, as it stands, does not allow it.
+    /// The state of the object does not allow it.
     WrongState,
-    /// It is used by something.
+    /// It is in use.
     InUse,
-    /// Something else changed the same thing at the same moment: try again.
+    /// There was a concurrent change: try again.
     Conflict,
     /// The idempotency key names another call.
     KeyReused,
-    /// The request is longer than it may be.
+    /// The request is too long.
     TooLarge,
-    /// The body is of a type that is not taken.
+    /// The body's type is not supported.
     BadType,
     /// Too many requests: wait.
     TooMany,
     /// There is no room for more.
     Full,
-    /// The service is at fault; nothing is changed.
+    /// An internal error; nothing was changed.
     Internal,
     /// The service cannot answer now: try again.
     Unavailable,
@@ -114,15 +114,15 @@ impl Code {
     }
 }
 
-/// Why a call is refused. Its words are ours: nothing that a caller sent is repeated in them.
+/// The reason of a refusal. Its texts never repeat what a caller sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
     /// For programs.
     pub code: Code,
-    /// For people: what is wrong, and what to do.
+    /// For people: the error and the remedy.
     pub detail: String,
-    /// The field that is wrong.
+    /// The invalid field.
     pub field: Option<&'static str>,
 }
 
@@ -136,19 +136,19 @@ struct Body<'a> {
 }
 
 impl Problem {
-    /// A problem of no field.
+    /// A problem without a field.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), field: None }
     }
 
-    /// A field is wrong.
+    /// A problem of a field.
     #[must_use]
     pub fn field(field: &'static str, detail: impl Into<String>) -> Self {
         Self { code: Code::Invalid, detail: detail.into(), field: Some(field) }
     }
 
-    /// What a caller is told who is not to learn whether the product is there.
+    /// The same error for an unknown product and for one that the caller may not see.
     #[must_use]
     pub fn unknown_product() -> Self {
         Self::new(Code::UnknownProduct, "there is no such product, or this key is not for it")
@@ -160,7 +160,7 @@ impl Problem {
         Self::new(Code::UnknownDevice, "the product has no such device")
     }
 
-    /// The body that says so, `application/problem+json`.
+    /// The body, `application/problem+json`.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         let (status, code) = (self.code.status(), self.code.word());

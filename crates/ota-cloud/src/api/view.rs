@@ -1,4 +1,4 @@
-//! What callers are shown. Fields are only ever added. Moments are microseconds since 1970.
+//! Answers to callers. Fields are only ever added. Times are microseconds since 1970.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize as _, Serialize};
 use super::key::{Key, Role};
 use crate::device::{Counters, Device, EventKind, Finish, NotOffered, Status, Task};
 
-/// JSON, or an empty object where a value has none: none of ours is such.
+/// Formats as JSON, or as an empty object if that fails, which no view does.
 #[must_use]
 pub fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_else(|_| b"{}".to_vec())
@@ -24,7 +24,7 @@ pub struct DeviceView<'a> {
     pub name: &'a str,
     /// Connected, and subscribed to its update topic.
     pub online: bool,
-    /// It may not log in.
+    /// Whether it must not log in.
     pub disabled: bool,
     /// Its tags.
     pub tags: &'a BTreeMap<String, String>,
@@ -34,22 +34,22 @@ pub struct DeviceView<'a> {
     pub task: Option<TaskView<'a>>,
     /// Why its latest report drew no offer.
     pub not_offered: Option<NotOfferedView>,
-    /// How often what happened.
+    /// Its counters.
     pub counters: Counters,
 }
 
-/// What a module runs.
+/// The version of a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ModuleView<'a> {
     /// The version.
     pub version: &'a str,
-    /// When it was reported.
+    /// The time of its report.
     pub at: u64,
 }
 
 impl<'a> DeviceView<'a> {
-    /// What is shown of a device; tags and whether it may log in are in its row.
+    /// The view of a device; tags and login state come from its row.
     #[must_use]
     pub fn new(device: &'a Device, tags: &'a BTreeMap<String, String>, disabled: bool) -> Self {
         let modules = device.modules.iter();
@@ -71,7 +71,7 @@ impl<'a> DeviceView<'a> {
     }
 }
 
-/// Why nothing is offered.
+/// Why it gets no offer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NotOfferedView {
@@ -82,7 +82,7 @@ pub struct NotOfferedView {
 }
 
 impl NotOfferedView {
-    /// What is shown of a reason.
+    /// The view of a reason.
     #[must_use]
     pub fn new(why: &NotOffered) -> Self {
         Self { code: why.name(), detail: why.to_string() }
@@ -101,7 +101,7 @@ pub struct TaskView<'a> {
     pub version: &'a str,
     /// 1, and one more for each retry.
     pub attempt: u32,
-    /// Where it stands: a word.
+    /// Its state, as a word.
     pub status: String,
     /// The platform's number for it.
     pub number: u8,
@@ -109,21 +109,21 @@ pub struct TaskView<'a> {
     pub percent: Option<u8>,
     /// The latest result's code, 0 before one.
     pub code: i64,
-    /// The latest result's words: the device's.
+    /// The latest result's text, from the device.
     pub text: &'a str,
-    /// When the attempt began.
+    /// The start of the attempt.
     pub began: u64,
-    /// When it was first pushed.
+    /// The time of the first push.
     pub pushed: Option<u64>,
-    /// When the device said `done`.
+    /// The time of the device's `done`.
     pub claimed: Option<u64>,
-    /// When the device reported the target as what it runs.
+    /// The time of the device's report that it runs the target.
     pub proved: Option<u64>,
-    /// When it ended.
+    /// Its end.
     pub ended: Option<u64>,
     /// How it ended: `done`, `proved`, `already-there`, `failed`, `timed-out`, `cancelled`.
     pub how: Option<&'static str>,
-    /// A standing rule made it.
+    /// Whether a standing rule created it.
     pub by_rule: bool,
 }
 
@@ -133,7 +133,7 @@ pub(super) fn slug(status: Status) -> String {
 }
 
 impl<'a> TaskView<'a> {
-    /// What is shown of a task.
+    /// The view of a task.
     #[must_use]
     pub fn new(task: &'a Task) -> Self {
         let micros = |at: Option<Instant>| at.map(Instant::as_micros);
@@ -166,31 +166,31 @@ impl<'a> TaskView<'a> {
     }
 }
 
-/// Something that happened to a device.
+/// An event of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct EventView<'a> {
     /// Its number.
     pub seq: u64,
-    /// When.
+    /// Its time.
     pub at: u64,
     /// The product.
     pub product: &'a str,
     /// The device.
     pub device: &'a str,
-    /// What: its `kind`, and what belongs to that.
+    /// Its `kind`, and the fields of the kind.
     #[serde(flatten)]
     pub what: serde_json::Value,
 }
 
 impl<'a> EventView<'a> {
-    /// What is shown of an event, whose body is an [`EventKind`] as it is kept. Tasks, statuses and
-    /// reasons are called as everywhere in the API.
+    /// The view of an event, whose body is a stored [`EventKind`]. Tasks, states and reasons have
+    /// the same names as everywhere in the API.
     #[must_use]
     pub fn new(seq: u64, at: u64, (product, device): (&'a str, &'a str), body: &[u8]) -> Self {
         let kept = serde_json::from_slice(body).ok().filter(serde_json::Value::is_object);
         let mut what = kept.unwrap_or_else(|| serde_json::json!({}));
-        // A kind of a later release is shown as it is.
+        // A kind of a later release is shown unchanged.
         let fields = EventKind::deserialize(&what).map(|kind| shown(&kind)).unwrap_or_default();
         if let Some(object) = what.as_object_mut() {
             object.extend(fields.into_iter().map(|(name, value)| (name.into(), value.into())));
@@ -199,7 +199,7 @@ impl<'a> EventView<'a> {
     }
 }
 
-/// The fields of an event that are shown otherwise than they are kept.
+/// The fields that are shown differently than stored.
 fn shown(kind: &EventKind) -> Vec<(&'static str, String)> {
     match kind {
         EventKind::Status { task, from, to, .. } => {
@@ -222,7 +222,7 @@ fn shown(kind: &EventKind) -> Vec<(&'static str, String)> {
 pub struct KeyView<'a> {
     /// Its public half.
     pub id: &'a str,
-    /// Whose it is.
+    /// Its name.
     pub name: &'a str,
     /// The role for each product, and under `*` for all of them.
     pub roles: &'a BTreeMap<String, Role>,
@@ -231,7 +231,7 @@ pub struct KeyView<'a> {
 }
 
 impl<'a> KeyView<'a> {
-    /// What is shown of a key.
+    /// The view of a key.
     #[must_use]
     pub fn new(key: &'a Key) -> Self {
         Self { id: &key.id, name: &key.name, roles: &key.roles, made: key.made }

@@ -1,4 +1,4 @@
-//! How a cloud behaves.
+//! The configuration of a cloud.
 
 use core::time::Duration;
 
@@ -7,36 +7,37 @@ use crate::sign::UrlSigner;
 /// The settings of a [`Cloud`](crate::Cloud).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CloudConfig {
-    /// Signs the URLs of offers, each afresh.
+    /// Signs the URLs of offers, each time anew.
     pub signer: UrlSigner,
     /// The Unix time in seconds of [`Instant::ZERO`](ota_proto::Instant::ZERO): the cloud has no
     /// clock, and a URL's life is in Unix time.
     pub unix_at_zero: u64,
-    /// How long a device may take, or be silent, before its task counts as timed out. The
-    /// platform takes 60 to 3,600 s (docs/protocol.md, The cloud's side). 10 min by default.
+    /// How long a device may take, or be silent, before its task times out. The platform allows 60
+    /// to 3,600 s (docs/protocol.md, The cloud's side). 10 min by default.
     pub timeout_interval: Duration,
-    /// What the time-out is counted from.
+    /// The start of the time-out.
     pub timeout_from: TimeoutFrom,
-    /// The pause between the reply to `report_version` and the offer. Even with zero they are two
-    /// outputs, the reply first. 50 ms by default (docs/protocol.md, The cloud's side).
+    /// The pause between the reply to `report_version` and the offer. Even if it is zero, these are
+    /// two outputs, the reply first. 50 ms by default (docs/protocol.md, The cloud's side).
     pub reply_gap: Duration,
-    /// A message from a device that is not connected makes it so. For a cloud that joins a broker
-    /// as a client and sees no connects. Off by default.
+    /// A message from a device that is not connected makes it connected. For a cloud that is a
+    /// client of a broker and does not see connects. Off by default.
     pub presume_connected: bool,
-    /// The most devices, 10,000 by default. A device that floods us costs at most some 40 KB.
+    /// The most devices, 10,000 by default. A hostile device costs at most about 40 KB.
     pub max_devices: u32,
-    /// The most firmware of a product. 100 by default, as an account of the platform has
-    /// (docs/protocol.md, The cloud's side): no product keeps another from its own.
+    /// The most firmware of a product. 100 by default, like an account of the platform
+    /// (docs/protocol.md, The cloud's side): the limit is per product, so that products do not
+    /// affect each other.
     pub max_firmware: usize,
-    /// The most entries in a device's log; the oldest goes first. 128 by default.
+    /// The most entries in a device's log; the oldest are dropped. 128 by default.
     pub max_log: usize,
-    /// The most ended tasks kept for a device; the oldest goes first. 16 by default.
+    /// The most ended tasks kept per device; the oldest are dropped. 16 by default.
     pub max_history: usize,
-    /// The most events that wait to be taken; the oldest goes first. 65,536 by default.
+    /// The most pending events; the oldest are dropped. 65,536 by default.
     pub max_events: usize,
 }
 
-/// What a task's time-out is counted from. The platform does not say (docs/protocol.md, The cloud's
+/// The start of a task's time-out. The platform does not document it (docs/protocol.md, The cloud's
 /// side).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimeoutFrom {

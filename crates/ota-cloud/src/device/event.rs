@@ -1,4 +1,4 @@
-//! What is known of a device's past: versions, numbers, events.
+//! A device's past: versions, counters, events.
 
 use core::fmt;
 
@@ -18,21 +18,21 @@ pub struct Reported {
     pub module: Module,
     /// The version, 1 to 32 printable ASCII characters.
     pub version: String,
-    /// When.
+    /// The time of the report.
     pub at: Instant,
     /// The target of the standing rule that made tasks, and how many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) rule: Option<(String, u32)>,
 }
 
-/// Numbers of a device. They saturate.
+/// Counters of a device. They saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Times it connected.
+    /// Connections.
     pub sessions: u64,
-    /// Messages from it that were taken.
+    /// Accepted messages.
     pub received: u64,
     /// `report_version` among them.
     pub versions: u64,
@@ -40,7 +40,7 @@ pub struct Counters {
     pub progress: u64,
     /// `done` and `fail` among them.
     pub results: u64,
-    /// Progress that belongs to no task of the device.
+    /// Progress reports outside any task of the device.
     pub stray: u64,
     /// Replies sent to it.
     pub replies: u64,
@@ -48,80 +48,80 @@ pub struct Counters {
     pub offers: u64,
 }
 
-/// What happened to a device. Serialised it has its name as `kind`.
+/// An event of a device. Its serialised form has its name as `kind`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum EventKind {
-    /// It was not known and has a record now.
+    /// It was unknown and has a record now.
     Registered,
-    /// It is no device any more.
+    /// It was removed.
     Removed,
-    /// It may not log in from now on.
+    /// Its logins are refused from now on.
     Disabled,
-    /// It may log in again.
+    /// Its logins are allowed again.
     Enabled,
     /// It is connected and subscribed.
     Connected,
-    /// It is gone.
+    /// It disconnected.
     Disconnected,
     /// It reported its version.
     Version {
         /// The version it runs.
         version: String,
-        /// The module that runs it; `None` when what was named is no module.
+        /// The module that runs it; `None` if the name is invalid.
         module: Option<Module>,
     },
     /// It reported progress.
     Progress {
-        /// The target it names, cut to 64 bytes.
+        /// The reported target, cut to 64 bytes.
         version: String,
         /// The state.
         state: ProgressState,
-        /// As sent, odd values included.
+        /// As sent, even invalid values.
         percent: Option<i64>,
         /// As sent.
         result_code: i64,
         /// As sent, cut to 128 bytes.
         result_msg: String,
-        /// It belongs to no task of the device.
+        /// It is outside any task of the device.
         stray: bool,
     },
-    /// An offer was handed out to be sent.
+    /// An offer was sent.
     Offered {
         /// The task.
         task: TaskId,
         /// The target.
         version: String,
     },
-    /// A task began: the first of its statuses.
+    /// A task began, in its first state.
     Began {
         /// The task.
         task: TaskId,
         /// The target.
         version: String,
     },
-    /// A task's status changed.
+    /// A task's state changed.
     Status {
         /// The task.
         task: TaskId,
-        /// What it was.
+        /// The old state.
         from: Status,
-        /// What it is.
+        /// The new state.
         to: Status,
         /// The latest result's code, 0 before one.
         code: i64,
-        /// The latest result's words, or ours where the device said none.
+        /// The latest result's text, or the cloud's if the device sent none.
         text: String,
     },
-    /// The device says that it runs the target.
+    /// The device reported `done`.
     Claimed {
         /// The task.
         task: TaskId,
-        /// After the task had ended otherwise.
+        /// The report came after the task had ended otherwise.
         late: bool,
     },
-    /// The device reported the target as the version it runs.
+    /// The device reported the target as its running version.
     Proved {
         /// The task.
         task: TaskId,
@@ -135,30 +135,30 @@ pub enum EventKind {
     },
 }
 
-/// Why a device that reports its version is offered nothing (rule R10 of docs/cloud-design.md).
+/// Why a device that reports its version gets no offer (rule R10 of docs/cloud-design.md).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum NotOffered {
-    /// It runs what it is to run.
+    /// It runs the wanted version.
     UpToDate,
-    /// There is neither a task for it, nor a standing rule for its product and module.
+    /// There is no task for it, and no standing rule for its product and module.
     NoRule,
-    /// `fw_type` is no name of a module, or the device has named more modules than are kept.
+    /// `fw_type` is not a valid module name, or the device has named too many modules.
     UnknownModule,
     /// The standing rule is for devices that run another version.
     OtherVersion,
-    /// The standing rule has made as many tasks for it as it may.
+    /// The standing rule has created the maximum number of tasks for it.
     AttemptsUsed {
-        /// How many.
+        /// The number of tasks.
         attempts: u32,
     },
     /// Its last task failed in this session; the next begins in a new one.
     WaitsForSession,
     /// Its open task is for another module.
     OtherModule,
-    /// A person has to agree first.
+    /// A person must confirm first.
     AwaitingConfirm,
-    /// It has not subscribed to its update topic.
+    /// It is not subscribed to its update topic.
     NotSubscribed,
     /// The firmware is not in the catalogue.
     NoFirmware,
@@ -170,7 +170,7 @@ pub enum NotOffered {
 }
 
 impl NotOffered {
-    /// A name for programs: `attempts-used`.
+    /// The name for programs: `attempts-used`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -188,7 +188,7 @@ impl NotOffered {
         }
     }
 
-    /// Whether somebody has to do something before the device is updated.
+    /// Whether a person must act before the device is updated.
     #[must_use]
     pub const fn is_trouble(&self) -> bool {
         matches!(

@@ -1,4 +1,4 @@
-//! One device as a value: its modules, its open task, and what it does next.
+//! One device as a value: its modules, its open task, and its next action.
 
 mod config;
 mod event;
@@ -25,17 +25,17 @@ pub use task::{Finish, Rollout, Status, Task, TaskId, TaskOptions};
 /// The largest payload from a device, in bytes (docs/protocol.md, The cloud's side).
 pub const MAX_PAYLOAD: usize = 16 * 1_024;
 
-/// The most modules that are kept of a device.
+/// The most modules per device.
 pub const MAX_MODULES: usize = 8;
 
-/// One device. It has no clock, no chance and no log; it is changed by [`Device::apply`] only.
+/// One device. It has no clock, no random source and no log; only [`Device::apply`] changes it.
 ///
-/// Serialised it is some hundred bytes, whatever the device sends. Presence is not a part of that:
-/// a process that starts has no sessions, so a device that is read is away.
+/// Its serialised form has a few hundred bytes, whatever the device sends. It does not include the
+/// presence: a process that starts has no sessions, so a device that was read is absent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Device {
-    /// Who it is.
+    /// Its identity.
     pub identity: Identity,
     /// Connected and subscribed.
     #[serde(skip)]
@@ -46,15 +46,15 @@ pub struct Device {
     /// Its open task, or its last.
     #[serde(default)]
     pub task: Option<Task>,
-    /// How often what happened.
+    /// Its counters.
     #[serde(default)]
     pub counters: Counters,
     /// Why its latest report drew no offer; `None` when it did.
     #[serde(default)]
     pub not_offered: Option<NotOffered>,
-    /// Its number in its cloud, which is in the names of its tasks.
+    /// Its number in its cloud, a part of its tasks' names.
     number: u32,
-    /// Tasks made for it so far.
+    /// The number of its tasks so far.
     #[serde(default)]
     tasks: u32,
     /// When the next offer is due.
@@ -68,51 +68,51 @@ pub struct Device {
     ended_in: u64,
 }
 
-/// What a decision about a device reads besides the device.
+/// The data for decisions about a device, besides the device.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// How the cloud behaves.
+    /// The configuration of the cloud.
     pub config: &'a CloudConfig,
     /// The firmware and the standing rules.
     pub catalog: &'a Catalog,
 }
 
-/// What a device is told.
+/// Inputs of a device.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum DeviceInput<'a> {
-    /// It was taken at first sight.
+    /// It was accepted at first sight.
     Registered,
-    /// It has connected and subscribed to its update topic. Each is a new session.
+    /// It connected and subscribed to its update topic. Each time is a new session.
     Connected,
-    /// It is gone.
+    /// It disconnected.
     Disconnected,
-    /// A message came, as [`read_message`] takes it.
+    /// A message, as [`read_message`] returns it.
     Message(&'a DeviceMessage<'a>),
     /// Time has passed: [`Device::wake`] may be due.
     Woken,
-    /// What [`Effect::Offer`] asked for was handed to its connection.
+    /// The offer of [`Effect::Offer`] was given to its connection.
     Offered(TaskId),
-    /// What [`Effect::Offer`] asked for cannot be handed out as things are: it is decided anew.
+    /// The offer of [`Effect::Offer`] cannot be sent in this state: decide again.
     NotOffered(TaskId),
     /// Begin a task.
     Start {
-        /// The version to go to.
+        /// The target version.
         target: &'a str,
-        /// How.
+        /// Its options.
         options: &'a TaskOptions,
     },
-    /// End the open task.
+    /// Cancel the open task.
     Cancel(TaskId),
     /// Begin the next attempt of the last task.
     Retry(TaskId),
-    /// A person agrees to the task.
+    /// A person confirms the task.
     Confirm(TaskId),
-    /// Push the offer of the open task now, once more.
+    /// Push the offer of the open task again now.
     Push(TaskId),
     /// A standing rule was set for this module.
     RuleSet(&'a Module),
-    /// Forget how many tasks the standing rules have made.
+    /// Reset the number of tasks of the standing rules.
     TryAgain,
 }
 
@@ -121,26 +121,26 @@ pub enum DeviceInput<'a> {
 #[must_use]
 #[non_exhaustive]
 pub struct Change {
-    /// What happened, in order.
+    /// Events, in order.
     pub events: Vec<EventKind>,
-    /// What is to be done once the change is durable, in order.
+    /// Effects to perform once the change is durable, in order.
     pub effects: Vec<Effect>,
-    /// How the numbers of tasks by status change.
+    /// Changes of the numbers of tasks by state.
     pub counts: Vec<(Status, i8)>,
-    /// The task that had to make room for a new one.
+    /// The task that a new one replaced.
     pub replaced: Option<Task>,
     /// How soon the change must be durable.
     pub write: Write,
-    /// Whether the events belong into the journal. Progress without news does not, nor does a
-    /// version report that says what the last one said.
+    /// Whether the events belong in the journal. Progress without news does not, nor does a
+    /// repeated version report.
     pub journal: bool,
-    /// Whether a command was taken.
+    /// Whether a command was accepted.
     pub answer: Result<(), TaskError>,
-    /// When to tell it [`DeviceInput::Woken`] at the latest.
+    /// The latest time of the next [`DeviceInput::Woken`].
     pub wake: Option<Instant>,
 }
 
-/// Something to be done for a device.
+/// An effect for a device.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Effect {
@@ -149,7 +149,7 @@ pub enum Effect {
         /// The version that was reported.
         version: String,
     },
-    /// Publish [`Device::offer`], then tell it [`DeviceInput::Offered`].
+    /// Publish [`Device::offer`], then report [`DeviceInput::Offered`].
     Offer(TaskId),
 }
 
@@ -165,7 +165,7 @@ pub enum Write {
 }
 
 impl Device {
-    /// A device that nothing is known of. `number` is its own in its cloud.
+    /// Makes a device without a past. `number` is its own in its cloud.
     #[must_use]
     pub fn new(identity: Identity, number: u32) -> Self {
         Self {
@@ -183,20 +183,20 @@ impl Device {
         }
     }
 
-    /// Takes an input at a moment, which is not before that of the last one.
+    /// Applies an input at a time that is not before the last one.
     pub fn apply(&mut self, now: Instant, context: &Context<'_>, input: DeviceInput<'_>) -> Change {
         let mut change = Turn::run(self, now, context, input);
         change.wake = self.wake();
         change
     }
 
-    /// When to tell it [`DeviceInput::Woken`] at the latest.
+    /// The latest time of the next [`DeviceInput::Woken`].
     #[must_use]
     pub fn wake(&self) -> Option<Instant> {
         self.offer.into_iter().chain(self.timeout).min()
     }
 
-    /// The name that its next task will have.
+    /// The name of its next task.
     #[must_use]
     pub const fn next_task(&self) -> TaskId {
         TaskId { device: self.number, number: self.tasks.saturating_add(1) }
@@ -214,32 +214,32 @@ impl Device {
         self.timeout
     }
 
-    /// What a module reported last.
+    /// The last reported version of a module.
     #[must_use]
     pub fn reported(&self, module: &Module) -> Option<&Reported> {
         self.modules.iter().find(|reported| reported.module == *module)
     }
 
-    /// The version that the device's own module reported last.
+    /// The last reported version of the device's own module.
     #[must_use]
     pub fn runs(&self) -> Option<&str> {
         self.reported(&Module::default()).map(|reported| reported.version.as_str())
     }
 
-    /// Whether it has a task that is not over.
+    /// Whether it has an open task.
     #[must_use]
     pub fn has_open_task(&self) -> bool {
         self.task.as_ref().is_some_and(|task| task.finished.is_none())
     }
 
-    /// Whether its task is proved, and it still runs the target.
+    /// Whether its task is proved and it still runs the target.
     #[must_use]
     pub fn is_proved(&self) -> bool {
         let Some(task) = self.task.as_ref().filter(|task| task.is_proved()) else { return false };
         self.reported(&task.module).is_some_and(|reported| reported.version == task.target)
     }
 
-    /// Whether its task is proved and it has said `done`, too: it has nothing more to say.
+    /// Whether its task is proved and it has reported `done`: no further report is expected.
     #[must_use]
     pub fn is_claimed_and_proved(&self) -> bool {
         self.is_proved() && self.task.as_ref().is_some_and(|task| task.claimed.is_some())
@@ -252,7 +252,7 @@ impl Device {
         context.catalog.get(self.identity.product_id(), &task.module, &task.target)
     }
 
-    /// The payload that offers its open task, with a URL that is signed now.
+    /// The offer of its open task, with a URL that is signed now.
     #[must_use]
     pub fn offer(&self, now: Instant, context: &Context<'_>) -> Option<Vec<u8>> {
         let firmware = self.firmware(context)?;
@@ -272,7 +272,7 @@ impl Device {
         }))
     }
 
-    /// The device as it is kept: JSON, whose fields are only ever added.
+    /// The stored form of the device: JSON, whose later versions only add fields.
     ///
     /// # Errors
     /// [`BadState`]; none is known.
@@ -280,7 +280,7 @@ impl Device {
         BadState::write(self)
     }
 
-    /// The device from what was kept.
+    /// Reads the stored form of a device.
     ///
     /// # Errors
     /// [`BadState`] when these are not the bytes of a device.
@@ -293,7 +293,7 @@ impl Device {
     }
 }
 
-/// A row that cannot be read: the database is damaged, or of a later release.
+/// An unreadable row: the database is damaged, or of a later release.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BadState(String);
 
@@ -315,7 +315,7 @@ impl fmt::Display for BadState {
 
 impl core::error::Error for BadState {}
 
-/// The payload that answers a version report.
+/// The answer to a version report.
 #[must_use]
 pub fn reply(version: &str) -> Option<Vec<u8>> {
     encode(&CloudMessage::VersionReply {
@@ -325,7 +325,7 @@ pub fn reply(version: &str) -> Option<Vec<u8>> {
     })
 }
 
-/// Who published to this topic. The caller has made sure that this device may.
+/// The device of this topic. The caller must check that this device may publish there.
 ///
 /// # Errors
 /// [`CloudError::ForeignTopic`].
@@ -352,13 +352,14 @@ pub fn read_message(payload: &[u8]) -> Result<DeviceMessage<'_>, CloudError> {
 }
 
 fn encode(message: &CloudMessage<'_>) -> Option<Vec<u8>> {
-    // What most have room in. It is copied out, so that what waits for a device has its length.
+    // The buffer size that is enough for most messages. Messages are copied out, so that pending
+    // ones use only their length.
     let mut payload = [0; 512];
     let needed = match message.encode(&mut payload) {
         Ok(len) => return payload.get(..len).map(<[u8]>::to_vec),
         Err(small) => small.needed,
     };
-    // The lengths are our own: the catalogue bounds them.
+    // The cloud chooses the texts, and the catalogue limits their lengths.
     let mut payload = vec![0; needed];
     let len = message.encode(&mut payload).ok()?;
     payload.truncate(len);

@@ -27,7 +27,7 @@ impl TaskId {
 impl core::str::FromStr for TaskId {
     type Err = TaskError;
 
-    /// As [`fmt::Display`] writes it; what is no name of a task names none that there is.
+    /// Parses what [`fmt::Display`] writes; an invalid name names no existing task.
     fn from_str(text: &str) -> Result<Self, TaskError> {
         let number = |text: &str| {
             let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -48,23 +48,23 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// How a task is to be run.
+/// The options of a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TaskOptions {
-    /// In place of [`CloudConfig::timeout_interval`](crate::CloudConfig::timeout_interval).
+    /// Instead of [`CloudConfig::timeout_interval`](crate::CloudConfig::timeout_interval).
     pub timeout: Option<Duration>,
     /// The push waits for [`Cloud::confirm_task`](crate::Cloud::confirm_task): the platform's
-    /// upgrade method 1, where a person is asked first.
+    /// upgrade method 1, which asks a person first.
     pub confirm: bool,
     /// Only for a device that last reported one of these versions ("by version"); empty for any.
     pub from_versions: Vec<String>,
-    /// The module that the target is a firmware of; the device's own by default.
+    /// The target's module; the device's own by default.
     pub module: Module,
 }
 
 impl TaskOptions {
-    /// Whether a device that runs this may have such a task.
+    /// Whether a device that runs this version may have such a task.
     pub(crate) fn check_source(&self, runs: Option<&str>) -> Result<(), TaskError> {
         if self.from_versions.is_empty() {
             return Ok(());
@@ -81,18 +81,17 @@ impl TaskOptions {
 pub struct Rollout {
     /// The target.
     pub version: String,
-    /// The module that the rule is for; the device's own by default. It counts in place of
-    /// [`TaskOptions::module`].
+    /// The rule's module; the device's own by default. It replaces [`TaskOptions::module`].
     pub module: Module,
     /// The options of each task.
     pub options: TaskOptions,
-    /// The most tasks a device gets by this rule, 1 at least. Each after the first needs a new
-    /// session of the device, so that one which fails at once is not driven round in a circle.
+    /// The most tasks of a device by this rule, at least 1. Each after the first needs a new
+    /// session of the device, so that a device that fails at once does not loop.
     pub attempts: u32,
 }
 
 impl Rollout {
-    /// A rule with default options and three attempts.
+    /// Makes a rule with default options and three attempts.
     #[must_use]
     pub fn new(version: impl Into<String>) -> Self {
         Self {
@@ -104,12 +103,13 @@ impl Rollout {
     }
 }
 
-/// Where a device stands in its task: the platform's numbers (docs/protocol.md, The cloud's side).
-/// Its 7, "being processed", is never given: no source says when it would be.
+/// The state of a task, with the platform's numbers (docs/protocol.md, The cloud's side). Its 7,
+/// "being processed", is never used: no source documents it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Status {
-    /// 0: the device was not connected when the push was due; its next `report_version` draws it.
+    /// 0: the device was not connected when the push was due; its next `report_version` draws the
+    /// offer.
     Offline,
     /// 1: the push is due.
     Pending,
@@ -125,7 +125,7 @@ pub enum Status {
     Complete,
     /// 8: the push waits for a person.
     AwaitingConfirm,
-    /// 10: the device was silent, or took, too long.
+    /// 10: the device was silent, or the update took, too long.
     TimedOut,
     /// 20: the device reported `downloading` with 100 percent.
     Downloaded,
@@ -149,7 +149,7 @@ impl Status {
         }
     }
 
-    /// A word for people: `downloading`.
+    /// The word for people: `downloading`.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -181,7 +181,7 @@ pub enum Finish {
     Done,
     /// The device reported the target as the version that it runs.
     Proved,
-    /// The device reported the target before anything was pushed: it got there in another way.
+    /// The device reported the target before any push: it was updated in another way.
     AlreadyThere,
     /// The device reported `fail`.
     Failed,
@@ -192,7 +192,7 @@ pub enum Finish {
     Cancelled,
 }
 
-/// A task: one device, one target. Made by the cloud and read by anyone.
+/// A task: one device, one target. Created by the cloud, readable by everyone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Task {
@@ -217,24 +217,24 @@ pub struct Task {
     pub pushes: u32,
     /// The latest message of the device in this attempt.
     pub heard: Option<Instant>,
-    /// Where the device stands.
+    /// Its state.
     pub status: Status,
     /// 0 to 100, from the latest report that had one.
     pub percent: Option<u8>,
     /// `Retcode`: the latest result's code, 0 before one.
     pub retcode: i64,
-    /// `ErrMsg`: the latest result's words, cut to 128 bytes.
+    /// `ErrMsg`: the latest result's text, cut to 128 bytes.
     pub err_msg: String,
-    /// The first `done` in this attempt: what the device *says*.
+    /// The time of the first `done` in this attempt, the device's *claim*.
     pub claimed: Option<Instant>,
-    /// The first `report_version` of the target in this attempt: what the device *shows*.
+    /// The time of the first `report_version` of the target in this attempt, the *proof*.
     pub proved: Option<Instant>,
     /// How and when it first ended. A late result changes `status`, not this.
     pub finished: Option<(Instant, Finish)>,
-    /// The result, or the proof, came after the task had ended by time-out, failure or
+    /// Whether the result or the proof came after the task had ended by time-out, failure or
     /// cancellation.
     pub late: bool,
-    /// Whether the rule of a rollout made it.
+    /// Whether a roll-out created it.
     pub by_rollout: bool,
 }
 
@@ -269,7 +269,7 @@ impl Task {
         }
     }
 
-    /// Proved by a version report, and nothing that came later says otherwise.
+    /// Whether a version report proved it and no later report contradicts.
     #[must_use]
     pub fn is_proved(&self) -> bool {
         self.proved.is_some() && self.status == Status::Complete

@@ -1,4 +1,4 @@
-//! One input to a device: what it changes and what it draws.
+//! The effect of one input to a device.
 
 use core::time::Duration;
 
@@ -11,11 +11,11 @@ use super::{Change, Context, Device, DeviceInput, Effect, MAX_MODULES, TimeoutFr
 use crate::error::TaskError;
 use crate::module::Module;
 
-/// The longest texts that are kept of a device's message, in bytes.
+/// The longest stored texts of a device's message, in bytes.
 const MAX_MSG: usize = 128;
 const MAX_VERSION: usize = 64;
 
-/// How long an offer that was claimed may take to be published: then it is due again.
+/// How long the publication of a claimed offer may take; then the offer is due again.
 const LEASE: Duration = Duration::from_secs(10);
 
 pub(super) struct Turn<'a> {
@@ -62,7 +62,7 @@ impl<'a> Turn<'a> {
             }
             DeviceInput::Message(message) => {
                 self.presume();
-                // A message kind of a later protocol crate: known to be well formed, of no use.
+                // A message kind of a later protocol crate: well formed, but not used.
                 if let DeviceMessage::ReportVersion { version, fw_type } = message {
                     self.version_reported(version, fw_type.as_deref());
                 }
@@ -103,7 +103,7 @@ impl<'a> Turn<'a> {
                 Ok(())
             }
             DeviceInput::TryAgain => {
-                // A fleet is walked: most devices have used nothing up.
+                // A whole fleet is processed, and most devices have used nothing up.
                 if !self.try_again() {
                     return;
                 }
@@ -116,7 +116,7 @@ impl<'a> Turn<'a> {
         self.change.answer = answer;
     }
 
-    /// Ends what has timed out.
+    /// Ends timed-out tasks.
     fn expire(&mut self) {
         if self.device.timeout.is_some_and(|at| at <= self.now) {
             self.device.timeout = None;
@@ -124,7 +124,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// A cloud that joins a broker sees no connects.
+    /// A cloud that is a client of a broker does not see connects.
     fn presume(&mut self) {
         if self.context.config.presume_connected && !self.device.online {
             self.set_online();
@@ -173,13 +173,13 @@ impl<'a> Turn<'a> {
         if let Err(why) = drawn {
             self.emit(EventKind::NotOffered { module: kept.unwrap_or_default(), why });
         }
-        // The version, and why it draws nothing.
+        // The version, and why it draws no offer.
         let told = 1_usize.saturating_add(usize::from(self.device.not_offered.is_some()));
         let same = before == self.device.not_offered && self.change.events.len() == told;
         self.change.journal = !(again && same);
     }
 
-    /// Keeps what a module reports, while there is room.
+    /// Stores a module's report, while there is room.
     fn keep(&mut self, module: &Module, version: &str) -> bool {
         let modules = &mut self.device.modules;
         match modules.binary_search_by(|known| known.module.cmp(module)) {
@@ -198,7 +198,7 @@ impl<'a> Turn<'a> {
         true
     }
 
-    /// What a version report draws: proof, an offer, or nothing for a reason.
+    /// Decides what a version report causes: proof, an offer, or no offer for a reason.
     fn draw(&mut self, module: &Module, version: &str) -> Result<(), NotOffered> {
         let push_at = self.now + self.context.config.reply_gap;
         let open = self.device.has_open_task();
@@ -214,7 +214,7 @@ impl<'a> Turn<'a> {
             if self.prove() {
                 return Ok(());
             }
-            // It has what its task wanted, and a rule that was set since may want more.
+            // The task's target runs, and a rule that was set later may require more.
             return match self.roll_out(module, push_at) {
                 Err(NotOffered::NoRule) => Err(NotOffered::UpToDate),
                 drawn => drawn,
@@ -232,8 +232,8 @@ impl<'a> Turn<'a> {
         if self.device.online { Ok(()) } else { Err(NotOffered::NotSubscribed) }
     }
 
-    /// The target of the task was reported, which ends it, whatever was said before. Returns whether
-    /// it is the first such report.
+    /// The task's target was reported, which ends the task whatever was reported before. Returns
+    /// whether this is the first such report.
     fn prove(&mut self) -> bool {
         self.device.offer = None;
         let Some(task) = &mut self.device.task else { return false };
@@ -250,14 +250,14 @@ impl<'a> Turn<'a> {
 
     fn progress_reported(&mut self, version: &str, progress: &Progress<'_>, fw_type: Option<&str>) {
         let result = matches!(progress.state, ProgressState::Done | ProgressState::Fail);
-        // What names no module is meant for the open task.
+        // A report without a valid module counts for the open task.
         let fits = |task: &Task| {
             fw_type.is_none() || Module::new(fw_type).is_some_and(|module| module == task.module)
         };
         let task = self.device.task.as_ref();
         let task = task.filter(|task| task.target == version && fits(task));
-        // Before the first push of an attempt only `done` can be meant for it: anything else is
-        // left over from the attempt before.
+        // Before the first push of an attempt only `done` can belong to it: everything else is left
+        // over from the previous attempt.
         let stray = task.is_none_or(|task| {
             task.finished.is_none()
                 && task.pushed.is_none()
@@ -323,8 +323,8 @@ impl<'a> Turn<'a> {
 
     fn failed(&mut self, progress: &Progress<'_>) {
         let Some(task) = &mut self.device.task else { return };
-        // What the device has both said and shown is not undone by what it says. What it has only
-        // shown is: an image on trial reports its version, too, and may be rolled back.
+        // A task that is both claimed and proved stays done. One that is only proved does not: an
+        // image on trial also reports its version and may be rolled back.
         if (task.claimed.is_some() && task.proved.is_some())
             || matches!(task.finished, Some((_, Finish::AlreadyThere)))
         {
@@ -423,18 +423,18 @@ impl<'a> Turn<'a> {
         used || !self.change.events.is_empty()
     }
 
-    /// The device's task, when it is this one.
+    /// The device's task, if it is this one.
     fn current(&mut self, task: TaskId) -> Result<&mut Task, TaskError> {
         let current = self.device.task.as_mut().filter(|current| current.id == task);
         current.ok_or(TaskError::DeviceFirmwareTaskNotExist)
     }
 
-    /// The device's task while it is not over.
+    /// The device's task, if it is open.
     fn open_task(&mut self) -> Option<&mut Task> {
         self.device.task.as_mut().filter(|task| task.finished.is_none())
     }
 
-    /// Makes a task; the device has no open one.
+    /// Creates a task; the device has no open one.
     fn begin(
         &mut self,
         module: &Module,
@@ -456,7 +456,7 @@ impl<'a> Turn<'a> {
         }
         self.change.counts.push((task.status, 1));
         self.change.replaced = device.task.replace(task);
-        // Counted are the tasks that stand in rows, and a row has one.
+        // Only tasks in rows count, and a row has one.
         let gone = self.change.replaced.as_ref().map(|task| (task.status, -1));
         self.change.counts.extend(gone);
         self.emit(EventKind::Began { task: id, version: target.into() });
@@ -465,7 +465,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Begins a task when the standing rule of the module wants one.
+    /// Begins a task if the module's standing rule requires one.
     fn roll_out(&mut self, module: &Module, push_at: Instant) -> Result<(), NotOffered> {
         let product = self.device.identity.product_id();
         let rule = self.context.catalog.rule(product, module).ok_or(NotOffered::NoRule)?;
@@ -487,7 +487,7 @@ impl<'a> Turn<'a> {
         if online { Ok(()) } else { Err(NotOffered::NotSubscribed) }
     }
 
-    /// Whether a rule may make the next task for a device that runs this.
+    /// Whether a rule may create the next task for a device that runs this version.
     fn check_rule(&self, rule: &Rollout, runs: &str, made: u32) -> Result<(), NotOffered> {
         let attempts = rule.attempts.max(1);
         if self.device.has_open_task() {
@@ -517,7 +517,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Plans an offer for the open task, or leaves it until the device is back.
+    /// Schedules an offer for the open task, or waits until the device is back.
     fn make_due(&mut self, at: Instant) {
         let online = self.device.online;
         let Some(task) = self.open_task() else { return };
@@ -569,14 +569,14 @@ impl<'a> Turn<'a> {
         let counters = &mut self.device.counters;
         counters.offers = counters.offers.saturating_add(1);
         self.emit(EventKind::Offered { task: id, version });
-        // A repeated offer says nothing new of the device: its status stays.
+        // A repeated offer is no news of the device: its state stays.
         if first {
             self.set_status(Status::Delivered);
         }
         self.watch();
     }
 
-    /// Ends the device's task, or takes a late result for one that has ended.
+    /// Ends the device's task, or records a late result of an ended one.
     fn finish(&mut self, how: Finish, status: Status) {
         let Some(task) = &mut self.device.task else { return };
         if task.finished.is_none() {
@@ -609,7 +609,7 @@ impl<'a> Turn<'a> {
         self.emit(EventKind::Status { task: id, from, to, code, text });
     }
 
-    /// Marks that the device was heard, which may put its time-out off.
+    /// Records a message of the device, which may delay its time-out.
     fn hear(&mut self) {
         let now = self.now;
         if let Some(task) = self.open_task() {
@@ -618,7 +618,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Plans the time-out of the open task. One that was never pushed has none.
+    /// Schedules the time-out of the open task. One that was never pushed has none.
     fn watch(&mut self) {
         let from = self.context.config.timeout_from;
         let Some(task) = self.open_task() else { return };
@@ -637,12 +637,12 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// Whether a task that ended so was held for lost.
+/// Whether a task that ended like this was considered lost.
 fn is_otherwise(how: Finish) -> bool {
     matches!(how, Finish::Failed | Finish::TimedOut | Finish::Cancelled)
 }
 
-/// The first `max` bytes of a text, or a little less so that no character is split.
+/// The first `max` bytes of a text, or slightly fewer so that no character is split.
 fn cut(text: &str, max: usize) -> String {
     let mut end = max.min(text.len());
     while !text.is_char_boundary(end) {
