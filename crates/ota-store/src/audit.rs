@@ -1,8 +1,8 @@
-//! Lines that cannot be changed unseen: each is chained to the one before it by an HMAC.
+//! Tamper-evident audit lines: an HMAC chains each to the one before it.
 //!
-//! Whoever lacks the master key cannot make a line, change one, or take one out of the middle.
-//! The newest lines can be cut off unseen by whoever may write to the database: compare the head
-//! with one that was noted elsewhere.
+//! Without the master key nobody can create or change a line, or remove one from the middle. A user
+//! who can write to the database can remove the newest lines unnoticed: compare the head with a
+//! copy that is stored elsewhere.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::row::{AuditLine, Link, NewAudit, SecretId};
 use crate::seal::{KeyId, Ring, SealError};
 use crate::store::Read;
 
-/// Lines that are read at once.
+/// Lines per read.
 const BATCH: usize = 500;
 
 /// The key of the chain, derived from a master key. `Debug` hides it.
@@ -30,7 +30,7 @@ impl AuditKey {
         Self { id, key }
     }
 
-    /// The master key that it is derived from.
+    /// The master key from which it is derived.
     #[must_use]
     pub const fn id(&self) -> KeyId {
         self.id
@@ -56,7 +56,7 @@ impl fmt::Debug for AuditKey {
     }
 }
 
-/// Keys of 32 bytes: shorter than a block, so that every length is taken.
+/// Keys of 32 bytes are shorter than a block, so HMAC accepts them.
 pub(crate) fn keyed(key: &[u8]) -> Hmac<Sha256> {
     let mut block = Zeroizing::new([0; 64]);
     for (to, from) in block.iter_mut().zip(key) {
@@ -72,7 +72,7 @@ pub(crate) fn next(key: &AuditKey, head: (u64, Link), what: &NewAudit) -> AuditL
     AuditLine { seq, what: what.clone(), key: key.id, link }
 }
 
-/// The newest line: worth noting elsewhere.
+/// The newest line; store a copy of it elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Its number; 0 before the first.
@@ -81,11 +81,11 @@ pub struct Head {
     pub link: Link,
 }
 
-/// Why the audit does not verify.
+/// Why the audit is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuditError {
-    /// This line, or what stood before it, was changed.
+    /// This line, or the one before it, was changed.
     Changed {
         /// The line.
         seq: u64,
@@ -95,14 +95,14 @@ pub enum AuditError {
         /// The line after the gap.
         seq: u64,
     },
-    /// A line was linked under a master key that is not known here.
+    /// A line was linked under an unknown master key.
     UnknownKey {
         /// The line.
         seq: u64,
         /// The key.
         key: KeyId,
     },
-    /// The key of older lines does not open.
+    /// The key of older lines cannot be opened.
     Seal(SealError),
     /// The lines cannot be read.
     Store(StoreError),
@@ -136,7 +136,7 @@ impl From<StoreError> for AuditError {
     }
 }
 
-/// Walks the chain from the last pruned line to its head.
+/// Verifies the chain from the last pruned line to its head.
 ///
 /// # Errors
 /// [`AuditError`], by the first line that does not fit.
@@ -167,7 +167,7 @@ pub fn verify(read: &dyn Read, ring: &Ring) -> Result<Head, AuditError> {
     }
 }
 
-/// The key of a line: derived from a master key at hand, or sealed under one by a rotation.
+/// The key of a line: derived from an available master key, or sealed under one by a rotation.
 fn key_of(read: &dyn Read, ring: &Ring, line: &AuditLine) -> Result<AuditKey, AuditError> {
     if let Some(key) = ring.audit_key_of(line.key) {
         return Ok(key);
@@ -180,7 +180,7 @@ fn key_of(read: &dyn Read, ring: &Ring, line: &AuditLine) -> Result<AuditKey, Au
     Ok(AuditKey::new(line.key, Zeroizing::new(bytes)))
 }
 
-/// Where the audit key of an earlier master key is kept.
+/// The place of an earlier master key's audit key.
 pub(crate) fn kept_key(key: KeyId) -> SecretId {
     SecretId::new("audit", "key", key.to_string())
 }

@@ -1,4 +1,4 @@
-//! What is changed at once, and what of it no store takes.
+//! Atomic changes and their limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,25 +13,26 @@ const MAX_NAME: usize = 64;
 /// The longest version, tag value, item id or row of a secret, in bytes.
 const MAX_TEXT: usize = 256;
 
-/// The most events of a commit: a device may have several to tell.
+/// The most events of a commit: a device may cause several.
 const MAX_EVENTS: usize = 10_000;
 
-/// Everything that happens at once or not at all. At most 1,000 of each, but 10,000 events.
+/// A set of changes that is applied completely or not at all. At most 1,000 of each kind, but
+/// 10,000 events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
-    /// Device rows as they are from now on, each with the revision that was loaded.
+    /// New device rows, each with the loaded revision.
     pub devices: Vec<DeviceRow>,
-    /// Device rows that go, with the revision that was loaded.
+    /// Removed device rows, with the loaded revision.
     pub gone_devices: Vec<(DeviceKey, u64)>,
-    /// Items as they are from now on, each with the revision that was loaded.
+    /// New items, each with the loaded revision.
     pub items: Vec<Item>,
-    /// Items that go, with the revision that was loaded.
+    /// Removed items, with the loaded revision.
     pub gone_items: Vec<(Kind, String, u64)>,
-    /// Secrets. They have no revision: whose secret it is has one.
+    /// Secrets. They have no revision of their own: their owner's row has one.
     pub secrets: Vec<SecretWrite>,
-    /// What happened, in order.
+    /// Events, in order.
     pub events: Vec<NewEvent>,
-    /// Differences of counts, by name (1 to 256 bytes). A count that comes to 0 is gone.
+    /// Differences of counts, by name (1 to 256 bytes). A count of 0 is removed.
     pub counts: BTreeMap<String, i64>,
     /// Lines of the audit, in order. They need [`Store::set_audit_key`](crate::Store).
     pub audit: Vec<NewAudit>,
@@ -40,17 +41,17 @@ pub struct Commit {
 /// A change of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretWrite {
-    /// It is this from now on.
+    /// Set it to this.
     Put(SecretId, Sealed),
-    /// It goes, if it is there.
+    /// Remove it, if it exists.
     Remove(SecretId),
 }
 
-/// What a commit came to.
+/// The result of a commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Committed {
-    /// The number of the latest event, this commit's or an older one.
+    /// The number of the latest event, of this or an earlier commit.
     pub last_event: u64,
     /// The number of the latest line of the audit.
     pub last_audit: u64,
@@ -63,7 +64,7 @@ impl Commit {
         *self == Self::default()
     }
 
-    /// What is wrong with it whatever is stored. Both stores ask this first.
+    /// Checks that do not depend on stored data. All stores use them first.
     pub(crate) fn check(&self, has_audit_key: bool) -> Result<(), StoreError> {
         let counts = [
             self.devices.len(),
@@ -153,7 +154,7 @@ impl Commit {
     }
 }
 
-/// Whether a load is of a size that every store takes.
+/// Checks that every store accepts a load of this size.
 pub(crate) fn check_load(keys: &[DeviceKey]) -> Result<(), StoreError> {
     need(keys.len() <= MAX_EACH, "a load of more than 1,000 devices")
 }

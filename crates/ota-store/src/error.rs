@@ -1,4 +1,4 @@
-//! What a store says no to, by who is at fault.
+//! Errors of a store, by who is at fault.
 
 use std::fmt;
 use std::path::Path;
@@ -11,53 +11,53 @@ use crate::row::{DeviceKey, Kind};
 pub enum StoreError {
     /// Rows were changed since they were loaded. Nothing was written.
     Conflict(Conflict),
-    /// The caller asked for what no store takes. Nothing was written.
+    /// The request is invalid for every store. Nothing was written.
     Invalid {
-        /// What.
+        /// The reason.
         what: String,
     },
-    /// Another process has the data folder, or another program holds the database.
+    /// Another process uses the data folder, or another program has locked the database.
     Locked {
-        /// What is locked.
+        /// The locked file.
         path: String,
-        /// The id of the process that has it, where that is known.
+        /// The id of that process, if known.
         holder: Option<u32>,
     },
     /// File or folder cannot be written.
     ReadOnly {
-        /// What the system says.
+        /// The system's error.
         why: String,
     },
-    /// No room. Nothing was lost: the next commit works once there is some.
+    /// The disk is full. Nothing was lost: the next commit works once there is room.
     Full {
-        /// What the system says.
+        /// The system's error.
         why: String,
     },
-    /// The file is damaged, or is no database.
+    /// The file is damaged, or is not a database.
     Corrupt {
-        /// Where, or what is wrong.
+        /// The place or the fault.
         why: String,
     },
     /// The file is another program's database.
     Foreign {
-        /// Which file.
+        /// The file.
         path: String,
     },
     /// A newer version of this program wrote the file.
     Newer {
         /// The schema of the file.
         found: u32,
-        /// The newest schema that is known here.
+        /// The newest known schema.
         known: u32,
     },
-    /// The file to write to is there already.
+    /// The file to write already exists.
     Exists {
-        /// Which file.
+        /// The file.
         path: String,
     },
-    /// The system refuses for another reason.
+    /// Another error of the system.
     Io {
-        /// What was tried, and what the system says.
+        /// The operation, and the system's error.
         why: String,
     },
 }
@@ -78,7 +78,7 @@ impl Conflict {
 }
 
 impl StoreError {
-    /// What the file system refuses, told apart as a database's refusals are.
+    /// Maps errors of the file system like those of a database.
     pub(crate) fn io(what: &str, path: &Path, why: &std::io::Error) -> Self {
         use std::io::ErrorKind;
         let text = format!("{what} {}: {why}", path.display());

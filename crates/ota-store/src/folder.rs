@@ -1,4 +1,4 @@
-//! The data folder: private, and of one process.
+//! The data folder: private, and used by one process.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -10,11 +10,11 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::error::StoreError;
 
-/// Bytes of a process's id in decimal, and more.
+/// Longer than a process id in decimal.
 const MAX_ID: u64 = 32;
 
-/// A folder that this process alone uses, until the last clone of this and all that was opened
-/// in it are dropped. The lock ends with the process, however it ends.
+/// A folder that only this process uses, until the last clone and every open file in it are
+/// dropped. The lock also ends with the process.
 #[derive(Clone, Debug)]
 pub struct DataFolder(Arc<Inner>);
 
@@ -26,17 +26,17 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Closing is not enough: a process that another thread starts this moment has a copy of
-        // every file until it runs its program, and the lock is the file's.
+        // Closing the file is not enough: a process that another thread starts now has a copy of
+        // every descriptor until it executes its program, and the lock belongs to the open file.
         let _ = self.lock.unlock();
     }
 }
 
 impl DataFolder {
-    /// Opens the folder, or makes it with rights 0700, and locks it.
+    /// Opens the folder, or creates it with mode 0700, and locks it.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when another process has it; what the system refuses.
+    /// [`StoreError::Locked`] if another process has it; or the system's error.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
         DirBuilder::new()
@@ -50,7 +50,7 @@ impl DataFolder {
         let mut lock = options.open(&name).map_err(|why| StoreError::io("open", &name, &why))?;
         match lock.try_lock() {
             Ok(()) => {
-                // Only for whoever comes second: the lock does not rest on it.
+                // Only information for a second process: the lock does not depend on it.
                 let said = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
                 said.map_err(|why| StoreError::io("write", &name, &why))?;
                 Ok(Self(Arc::new(Inner { path: path.to_owned(), lock })))
@@ -71,7 +71,7 @@ impl DataFolder {
         &self.0.path
     }
 
-    /// Where the database is.
+    /// The path of the database.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         Self::database_in(self.path())
@@ -81,24 +81,24 @@ impl DataFolder {
         path.join("cloud.db")
     }
 
-    /// Where the master key is, unless it is kept elsewhere.
+    /// The default path of the master key.
     #[must_use]
     pub fn master_key(&self) -> PathBuf {
         self.path().join("master.key")
     }
 
-    /// Where the images are.
+    /// The path of the images.
     #[must_use]
     pub fn images(&self) -> PathBuf {
         self.path().join("images")
     }
 }
 
-/// Gives a synced file its name, and makes the name durable.
+/// Renames a synced file, and makes the name durable.
 pub(crate) fn publish(temporary: &Path, path: &Path, replace: bool) -> Result<(), StoreError> {
     let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
     let renamed = match renameat_with(CWD, temporary, CWD, path, flags) {
-        // Some file systems do not know the flag; the folder is ours alone.
+        // Some file systems do not support the flag; the folder belongs to this process alone.
         Err(rustix::io::Errno::INVAL) if !path.exists() => fs::rename(temporary, path),
         other => other.map_err(io::Error::from),
     };
@@ -119,7 +119,7 @@ mod tests {
     fn a_process_that_is_just_being_started_holds_no_lock_of_what_was_dropped() {
         let temp = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(temp.path()).unwrap();
-        // What a child has between its fork and its program.
+        // The descriptors that a child has between fork and exec.
         let copy = folder.0.lock.try_clone().unwrap();
         let clone = folder.clone();
         drop(folder);

@@ -14,15 +14,15 @@ use sha2::{Digest as _, Sha256};
 use crate::error::StoreError;
 use crate::folder;
 
-/// What ends the name of an upload that is not whole.
+/// The suffix of an incomplete upload.
 const PART: &str = "part";
 
-/// The SHA-256 of an image: its name.
+/// The SHA-256 of an image, its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageName([u8; 32]);
 
 impl ImageName {
-    /// From the digest.
+    /// Makes it from the digest.
     #[must_use]
     pub const fn new(sha256: [u8; 32]) -> Self {
         Self(sha256)
@@ -34,7 +34,7 @@ impl ImageName {
         &self.0
     }
 
-    /// From 64 lower-case hexadecimal digits, as [`fmt::Display`] writes it.
+    /// Parses 64 lower-case hexadecimal digits, as [`fmt::Display`] writes them.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut digest = [0; 32];
@@ -60,25 +60,25 @@ impl fmt::Debug for ImageName {
     }
 }
 
-/// What the folder may come to.
+/// The limits of the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one image.
     pub file: u64,
-    /// Bytes of all images, uploads that are not whole among them.
+    /// Bytes of all images, including incomplete uploads.
     pub all: u64,
-    /// Bytes of the disk that stay free.
+    /// Bytes of the disk that must stay free.
     pub reserve: u64,
 }
 
 impl Default for Limits {
-    /// 2 GiB an image, 64 GiB in all, 1 GiB of the disk stays free.
+    /// 2 GiB per image, 64 GiB in all, and 1 GiB of the disk stays free.
     fn default() -> Self {
         Self { file: 2 << 30, all: 64 << 30, reserve: 1 << 30 }
     }
 }
 
-/// An image that is there.
+/// A stored image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Its name.
@@ -89,33 +89,33 @@ pub struct Stored {
     pub size: u64,
 }
 
-/// Why an image is not taken, or not there. Nothing of an upload that was refused stays.
+/// Why an image was refused or is missing. A refused upload leaves nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// It has more bytes than one image may have, or than its upload was opened for.
+    /// It has more bytes than allowed, or than its upload announced.
     TooLong {
-        /// The most.
+        /// The limit.
         most: u64,
     },
-    /// It has fewer bytes than its upload was opened for.
+    /// It has fewer bytes than its upload announced.
     TooShort {
-        /// The bytes that were stated.
+        /// The announced number of bytes.
         stated: u64,
-        /// The bytes that came.
+        /// The received number of bytes.
         came: u64,
     },
-    /// All images together would be more than is allowed.
+    /// All images together would exceed the limit.
     Quota {
-        /// The most.
+        /// The limit.
         most: u64,
     },
-    /// The disk would have less room than is to stay free.
+    /// The disk would have too little free room.
     Reserve {
-        /// The bytes that stay free.
+        /// The bytes that must stay free.
         reserve: u64,
     },
-    /// An upload that is under way has come to the same bytes.
+    /// An upload in progress has the same bytes.
     Claimed {
         /// The name.
         name: ImageName,
@@ -125,7 +125,7 @@ pub enum ImageError {
         /// The name.
         name: ImageName,
     },
-    /// The system refuses.
+    /// An error of the system.
     Store(StoreError),
 }
 
@@ -153,7 +153,7 @@ impl fmt::Display for ImageError {
 
 impl std::error::Error for ImageError {}
 
-/// The folder of images. Clones share it. One process at a time: it is part of a
+/// The folder of images. Clones share it. Only one process may use it: it is part of a
 /// [`DataFolder`](crate::DataFolder).
 #[derive(Clone, Debug)]
 pub struct Images(Arc<Inner>);
@@ -165,17 +165,17 @@ struct Inner {
     use_: Mutex<Use>,
 }
 
-/// Bytes that are there or on their way, and the number of the next upload.
+/// Stored and reserved bytes, and the number of the next upload.
 #[derive(Debug, Default)]
 struct Use {
     bytes: u64,
     uploads: u64,
-    /// Images that are not removed, each with how many claim it.
+    /// Images that must not be removed, with their number of claims.
     claims: BTreeMap<ImageName, usize>,
 }
 
 impl Images {
-    /// Opens the folder, or makes it with rights 0700. What uploads that were cut left goes.
+    /// Opens the folder, or creates it with mode 0700. Removes incomplete uploads.
     ///
     /// # Errors
     /// What the system refuses.
@@ -197,11 +197,11 @@ impl Images {
         Ok(Self(Arc::new(Inner { path, limits, use_ })))
     }
 
-    /// Begins an upload. `stated` is how many bytes it will have, where that is known: room for
-    /// all of them is asked for at once, and other lengths are refused.
+    /// Begins an upload. `stated` is its announced length, if known: the room is reserved at once,
+    /// and other lengths are refused.
     ///
     /// # Errors
-    /// [`ImageError`]; nothing was made then.
+    /// [`ImageError`]; nothing was created then.
     pub fn upload(&self, stated: Option<u64>) -> Result<Upload, ImageError> {
         let most = stated.unwrap_or(self.0.limits.file);
         if most > self.0.limits.file {
@@ -239,19 +239,19 @@ impl Images {
         Ok((file, size))
     }
 
-    /// Where an image is, or would be.
+    /// The path of an image, which may not exist.
     #[must_use]
     pub fn path(&self, name: ImageName) -> PathBuf {
         self.0.path.join(name.to_string())
     }
 
-    /// Removes an image. Whoever reads it reads on.
+    /// Removes an image. Open readers can continue.
     ///
     /// # Errors
     /// [`ImageError::Unknown`], [`ImageError::Claimed`], or what the system refuses.
     pub fn remove(&self, name: ImageName) -> Result<(), ImageError> {
         let path = self.path(name);
-        // Until it is gone nobody claims it.
+        // No claim is possible until it is removed.
         let mut used = self.0.used();
         if used.claims.contains_key(&name) {
             return Err(ImageError::Claimed { name });
@@ -276,7 +276,7 @@ impl Images {
         Ok(names)
     }
 
-    /// Bytes of all images, uploads that are not whole among them.
+    /// Bytes of all images, including incomplete uploads.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.0.used().bytes
@@ -288,7 +288,7 @@ impl Inner {
         self.use_.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes room for `bytes` more, of which `unwritten` are not on the disk yet.
+    /// Reserves `bytes` more, of which `unwritten` are not on the disk yet.
     fn take(&self, bytes: u64, unwritten: u64) -> Result<u64, ImageError> {
         let mut used = self.used();
         let sum = used.bytes.saturating_add(bytes);
@@ -319,7 +319,7 @@ fn image_of(path: &Path) -> Option<ImageName> {
     ImageName::parse(path.file_name()?.to_str()?)
 }
 
-/// An image that is not removed while this lives.
+/// Protects an image from removal while this lives.
 #[derive(Debug)]
 pub struct Claim {
     images: Images,
@@ -336,27 +336,27 @@ impl Drop for Claim {
     }
 }
 
-/// An image on its way. Dropped before [`finish`](Self::finish), it leaves nothing.
+/// An upload in progress. Dropping it before [`finish`](Self::finish) removes it.
 #[derive(Debug)]
 pub struct Upload {
     images: Images,
     file: File,
-    /// Gone once it has its name.
+    /// `None` once it has its name.
     part: Option<PathBuf>,
     stated: Option<u64>,
     most: u64,
     size: u64,
-    /// Bytes counted in the folder's use.
+    /// Bytes counted in the folder's usage.
     taken: u64,
     md5: Md5,
     sha256: Sha256,
 }
 
 impl Upload {
-    /// Takes the next bytes.
+    /// Writes the next bytes.
     ///
     /// # Errors
-    /// [`ImageError`]; the upload is over then, drop it.
+    /// [`ImageError`]; the upload has failed then, so drop it.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
         let size = self.size.saturating_add(bytes.len() as u64);
         if size > self.most {
@@ -374,14 +374,14 @@ impl Upload {
         Ok(())
     }
 
-    /// The MD5 and the SHA-256 of the bytes so far.
+    /// Returns the MD5 and the SHA-256 of the bytes so far.
     #[must_use]
     pub fn digests(&self) -> ([u8; 16], [u8; 32]) {
         (self.md5.clone().finalize().into(), self.sha256.clone().finalize().into())
     }
 
-    /// While the claim lives, an image of the bytes so far is not removed: whoever will refer to it
-    /// takes the claim before [`finish`](Self::finish), and drops it once he does.
+    /// Claims the image of the bytes so far: it is not removed while the claim lives. Take the
+    /// claim before [`finish`](Self::finish), and drop it once a row refers to the image.
     #[must_use]
     pub fn claim(&self) -> Claim {
         let name = ImageName(self.sha256.clone().finalize().into());
@@ -392,10 +392,10 @@ impl Upload {
         Claim { images: self.images.clone(), name }
     }
 
-    /// Makes it durable under its name. An image that is there already stays as it is.
+    /// Makes it durable under its name. An existing image stays unchanged.
     ///
     /// # Errors
-    /// [`ImageError`]; nothing of it stays.
+    /// [`ImageError`]; nothing of it is left.
     pub fn finish(mut self) -> Result<Stored, ImageError> {
         if let Some(stated) = self.stated.filter(|stated| *stated != self.size) {
             return Err(ImageError::TooShort { stated, came: self.size });
@@ -410,7 +410,7 @@ impl Upload {
                 self.part = None;
                 self.taken = 0;
             }
-            // The same bytes under the same name: dropping this gives its room back.
+            // The image exists already: dropping this frees its room.
             Err(StoreError::Exists { .. }) => {}
             Err(error) => return Err(ImageError::Store(error)),
         }
@@ -426,7 +426,7 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         if let Some(part) = &self.part {
-            // What cannot be removed now goes at the next start.
+            // A file that cannot be removed now is removed at the next start.
             let _ = fs::remove_file(part);
         }
         let mut used = self.images.0.used();

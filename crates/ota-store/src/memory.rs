@@ -1,5 +1,4 @@
-//! The store that forgets, and the model that the others are tested against: maps, and nothing
-//! clever.
+//! The store in memory, and the model for testing the others: plain maps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -40,7 +39,7 @@ struct State {
 }
 
 impl Memory {
-    /// An empty store.
+    /// Makes an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -1,4 +1,4 @@
-//! Files with keys in them: who else could have read or written one.
+//! Key files: checks that no other user could have read or written one.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -11,28 +11,28 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-/// Links on the way to a file, as many as the system follows.
+/// The most links on a path, like the system's limit.
 const MOST_LINKS: usize = 40;
 
-/// Why a file is not read.
+/// Why a file is rejected.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Unfit {
     /// It is a folder, a pipe or a device.
     NotRegular,
-    /// It belongs to another user, and not to root.
+    /// It belongs to another user than root.
     Foreign,
-    /// Others than its owner may read or write it.
+    /// Users other than its owner may read or write it.
     Exposed,
-    /// It is a symbolic link, and somebody else could have laid it: what is on the way to its file
+    /// It is a symbolic link that another user could have created: a part of the path to its target
     /// belongs to another user, or others may write it.
     Way,
-    /// What the system says.
+    /// The system's error.
     System(io::Error),
 }
 
 impl Unfit {
-    /// The same in words, without the system's own.
+    /// The reason as a text, without the system's error.
     #[must_use]
     pub const fn text(&self) -> &'static str {
         match self {
@@ -59,9 +59,9 @@ impl fmt::Display for Unfit {
 
 impl std::error::Error for Unfit {}
 
-/// Opens a file with a key in it: a regular one of the process's user or of root, which its owner
-/// alone may read. A symbolic link is followed when nobody but these two could have laid any part
-/// of its way; so secrets are mounted that change as one.
+/// Opens a key file: a regular file of the process's user or of root, which only its owner may
+/// read. A symbolic link is followed if only these two users could have created each part of its
+/// path, because mounted secrets that change atomically use links.
 ///
 /// # Errors
 /// [`Unfit`].
@@ -86,7 +86,7 @@ pub fn open(path: &Path) -> Result<File, Unfit> {
     Ok(file)
 }
 
-/// Opens no link. What waits for a writer would hold the start up.
+/// Does not open links. A pipe would block the start.
 fn open_itself(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     File::options().read(true).custom_flags(flags).open(path)
@@ -96,8 +96,8 @@ fn is_ours(metadata: &Metadata) -> bool {
     [0, geteuid().as_raw()].contains(&metadata.uid())
 }
 
-/// The path without links. Since nobody else may write any folder on it, nobody else changes it
-/// before it is used. In a folder with the sticky bit nobody moves what is not his own.
+/// Resolves all links of the path. Only these users can write to its folders, so nobody else can
+/// change it before its use. In a folder with the sticky bit nobody can rename the files of others.
 fn follow(path: &Path) -> Result<PathBuf, Unfit> {
     let path = std::path::absolute(path).map_err(Unfit::System)?;
     let (mut at, mut todo, mut links) = (PathBuf::from("/"), Vec::new(), 0_usize);
@@ -126,7 +126,7 @@ fn follow(path: &Path) -> Result<PathBuf, Unfit> {
     Ok(at)
 }
 
-/// Puts the parts of a path before what is to be done already.
+/// Adds the parts of a path before the pending ones.
 fn push(path: &Path, todo: &mut Vec<OsString>) {
     let parts = path.components().rev();
     todo.extend(parts.filter_map(|part| match part {
@@ -136,7 +136,7 @@ fn push(path: &Path, todo: &mut Vec<OsString>) {
     }));
 }
 
-/// Whether this part of the way is a link.
+/// Whether this part of the path is a link.
 fn check(part: &Path) -> Result<bool, Unfit> {
     let metadata = fs::symlink_metadata(part).map_err(Unfit::System)?;
     let is_open = metadata.is_dir() && metadata.mode() & 0o022 != 0;

@@ -1,4 +1,4 @@
-//! What is stored: rows, events, secrets, lines of the audit.
+//! Stored data: rows, events, secrets, audit lines.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use crate::seal::KeyId;
 /// Microseconds since the Unix epoch, at most 2⁶³ − 1.
 pub type Micros = u64;
 
-/// Who a device is. Ordered by product, then name, by bytes.
+/// The key of a device. Ordered by product, then name, by bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceKey {
     /// The product's id, 1 to 64 bytes.
@@ -34,26 +34,26 @@ impl fmt::Display for DeviceKey {
 /// A device. `Debug` shows the length of its state.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DeviceRow {
-    /// Who it is.
+    /// Its key.
     pub key: DeviceKey,
-    /// The revision that was loaded; 0 for a row that was never committed.
+    /// The loaded revision; 0 for a row that was never committed.
     pub rev: u64,
-    /// The earliest moment at which it needs a turn.
+    /// The earliest time at which it needs a turn.
     pub wake: Option<Micros>,
-    /// The state of its task, as its owner numbers them.
+    /// The state of its task, in its owner's numbers.
     pub task: Option<u8>,
     /// The reported version of each module: 1 to 64 bytes, and 1 to 256.
     pub versions: BTreeMap<String, String>,
     /// Names of 1 to 64 bytes, values of at most 256.
     pub tags: BTreeMap<String, String>,
-    /// Whether it may not log in.
+    /// Whether it must not log in.
     pub disabled: bool,
-    /// The device as its owner writes it, at most 1 MiB.
+    /// The device in its owner's format, at most 1 MiB.
     pub state: Vec<u8>,
 }
 
 impl DeviceRow {
-    /// A row that was never committed.
+    /// Makes a row that was never committed.
     #[must_use]
     pub const fn new(key: DeviceKey) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl fmt::Debug for DeviceRow {
     }
 }
 
-/// What sort of row an [`Item`] is. The store tells kinds apart and knows no more of them.
+/// The kind of an [`Item`]. The store only distinguishes kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind(pub u8);
 
@@ -97,37 +97,37 @@ impl Kind {
     pub const CAMPAIGN: Self = Self(3);
     /// An API key. Its secret is a sealed one, not in the body.
     pub const API_KEY: Self = Self(4);
-    /// The answer to a call that may be repeated. Its wake-up is when it may go.
+    /// The answer to a repeatable call. Its wake-up is its expiry.
     pub const IDEMPOTENCY: Self = Self(5);
-    /// A place where bytes may be put. Its wake-up is when it goes.
+    /// An upload place. Its wake-up is its expiry.
     pub const UPLOAD: Self = Self(6);
     /// A module that a product names.
     pub const MODULE: Self = Self(7);
-    /// A signature that was used. Its wake-up is when it may go.
+    /// A used signature. Its wake-up is its expiry.
     pub const REPLAY: Self = Self(8);
-    /// A call that made a batch. Its wake-up is when it may go.
+    /// A call that created a batch. Its wake-up is its expiry.
     pub const CALL: Self = Self(9);
-    /// What is set of a product; its id is the product's. Its secret is a sealed one.
+    /// The settings of a product; the id is the product's. Its secret is sealed elsewhere.
     pub const SETTINGS: Self = Self(10);
 }
 
-/// A row that is no device. `Debug` shows the length of its body.
+/// A row other than a device. `Debug` shows the length of its body.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Item {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// Its name among its kind, 1 to 256 bytes.
+    /// Its id within its kind, 1 to 256 bytes.
     pub id: String,
-    /// The revision that was loaded; 0 for a row that was never committed.
+    /// The loaded revision; 0 for a row that was never committed.
     pub rev: u64,
-    /// The earliest moment at which it needs a turn.
+    /// The earliest time at which it needs a turn.
     pub wake: Option<Micros>,
-    /// The rest, as its owner writes it, at most 1 MiB.
+    /// The rest in its owner's format, at most 1 MiB.
     pub body: Vec<u8>,
 }
 
 impl Item {
-    /// A row that was never committed.
+    /// Makes a row that was never committed.
     #[must_use]
     pub fn new(kind: Kind, id: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
         Self { kind, id: id.into(), rev: 0, wake: None, body: body.into() }
@@ -146,31 +146,31 @@ impl fmt::Debug for Item {
     }
 }
 
-/// Something that happened, before it has a number.
+/// An event without a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
-    /// When.
+    /// Its time.
     pub at: Micros,
     /// The product concerned, or empty.
     pub product: String,
     /// The device concerned, or empty.
     pub name: String,
-    /// What sort of event, 1 to 64 bytes.
+    /// The kind of event, 1 to 64 bytes.
     pub kind: String,
-    /// What is told, as its owner writes it, at most 1 MiB. No secrets.
+    /// The content in its owner's format, at most 1 MiB. No secrets.
     pub body: Vec<u8>,
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its number: 1 for the first, and no gaps.
+    /// Its number: 1 for the first, without gaps.
     pub seq: u64,
     /// The rest.
     pub what: NewEvent,
 }
 
-/// Where a secret belongs. It is part of the seal: a sealed value is good in its place only.
+/// The place of a secret. It is part of the seal: a sealed value is valid only in its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretId {
     /// The table, 1 to 64 bytes.
@@ -196,9 +196,9 @@ impl SecretId {
 /// A sealed secret. `Debug` shows its key and its length.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed {
-    /// The key it is sealed under.
+    /// The id of the sealing key.
     pub key: KeyId,
-    /// Drawn anew for each seal.
+    /// Random for each seal.
     pub nonce: [u8; 24],
     /// The secret and its tag, at most 1 MiB.
     pub bytes: Vec<u8>,
@@ -210,27 +210,27 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// A line of the audit, before it has a number.
+/// An audit line without a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewAudit {
-    /// When.
+    /// Its time.
     pub at: Micros,
-    /// Who did what, as its owner writes it, at most 1 MiB. No secrets.
+    /// Who did what, in its owner's format, at most 1 MiB. No secrets.
     pub body: Vec<u8>,
 }
 
-/// What chains a line to the one before it.
+/// The link to the previous line.
 pub type Link = [u8; 32];
 
-/// A line of the audit.
+/// An audit line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditLine {
-    /// Its number: 1 for the first, and no gaps.
+    /// Its number: 1 for the first, without gaps.
     pub seq: u64,
     /// The rest.
     pub what: NewAudit,
     /// The master key whose audit key made the link.
     pub key: KeyId,
-    /// HMAC-SHA256 over the link before it, its number, its moment and its body.
+    /// HMAC-SHA256 of the previous link, its number, its time and its body.
     pub link: Link,
 }

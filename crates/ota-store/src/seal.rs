@@ -1,7 +1,6 @@
-//! Secrets that are needed as they are: sealed under a master key that the database does not
-//! hold.
+//! Secrets that must be readable: sealed under a master key that is not in the database.
 //!
-//! XChaCha20-Poly1305 with a nonce of the caller's, and the secret's place as associated data.
+//! XChaCha20-Poly1305 with the caller's nonce, and the secret's place as associated data.
 
 use std::fmt::{self, Write as _};
 use std::fs::{self, OpenOptions};
@@ -21,17 +20,17 @@ use crate::private::{self, Unfit};
 use crate::row::{Sealed, SecretId};
 use crate::store::Store;
 
-/// Keys in a file at most: a rotation has two.
+/// The most keys in a file: a rotation has two.
 const MAX_KEYS: usize = 8;
 /// Bytes of a line: 64 digits and its end.
 const LINE: usize = 65;
 
-/// The name of a master key, derived from it, so that a wrong key is known before it is used.
+/// The id of a master key, derived from it, so that a wrong key is detected before its use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(u64);
 
 impl KeyId {
-    /// From its number, at most 2⁶³ − 1; the highest bit is dropped.
+    /// Makes it from its number, at most 2⁶³ − 1; the highest bit is dropped.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number & (u64::MAX >> 1))
@@ -50,7 +49,7 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// An opened secret. `Debug` hides it; its memory is wiped when it goes.
+/// An opened secret. `Debug` hides it; its memory is erased when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
@@ -68,23 +67,23 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why a key file or a seal is not taken. None of its texts has a secret in it.
+/// Why a key file or a seal is rejected. No text contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SealError {
-    /// The database has secrets, and the key file is not there.
+    /// The database has secrets, but the key file does not exist.
     MissingKey {
         /// The file.
         path: String,
-        /// The key that is wanted.
+        /// The required key.
         wanted: KeyId,
     },
     /// The key file has other keys.
     WrongKey {
-        /// The key that is wanted.
+        /// The required key.
         wanted: KeyId,
     },
-    /// Others than its owner may read the key file.
+    /// Users other than its owner may read the key file.
     Exposed {
         /// The file.
         path: String,
@@ -93,10 +92,10 @@ pub enum SealError {
     BadFile {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The fault.
         why: &'static str,
     },
-    /// The seal is broken: the bytes were changed, or belong elsewhere.
+    /// The seal is invalid: the bytes were changed, or belong elsewhere.
     Broken {
         /// The secret.
         id: SecretId,
@@ -151,7 +150,7 @@ pub struct MasterKey {
 }
 
 impl MasterKey {
-    /// Takes 32 bytes from a source of randomness.
+    /// Makes a key from 32 random bytes.
     #[must_use]
     pub fn new(mut bytes: [u8; 32]) -> Self {
         let key = Zeroizing::new(bytes);
@@ -186,7 +185,7 @@ fn derive(key: &[u8; 32], what: &[u8]) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(mac.finalize().into_bytes().into())
 }
 
-/// The master keys at hand. The first one seals, every one opens.
+/// The available master keys. The first one seals, all of them open.
 #[derive(Clone, Debug)]
 pub struct Ring {
     first: MasterKey,
@@ -194,26 +193,26 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring of one key.
+    /// Makes a ring of one key.
     #[must_use]
     pub const fn new(key: MasterKey) -> Self {
         Self { first: key, others: Vec::new() }
     }
 
-    /// The ring in which `key` seals and the present ones still open.
+    /// Makes the ring in which `key` seals and the present keys still open.
     #[must_use]
     pub fn with_new(&self, key: MasterKey) -> Self {
         let others = self.keys().filter(|old| old.id != key.id).cloned().collect();
         Self { first: key, others }
     }
 
-    /// The ring of the first key alone, once [`rekey`] has left nothing under the others.
+    /// Makes the ring of the first key alone, once [`rekey`] has left nothing under the others.
     #[must_use]
     pub fn without_old(&self) -> Self {
         Self::new(self.first.clone())
     }
 
-    /// The key that seals.
+    /// The sealing key.
     #[must_use]
     pub const fn sealing(&self) -> KeyId {
         self.first.id
@@ -237,7 +236,7 @@ impl Ring {
         self.keys().find(|key| key.id == id)
     }
 
-    /// Seals a secret for its place. A nonce must be random and is used once.
+    /// Seals a secret for its place. A nonce must be random and used only once.
     ///
     /// # Errors
     /// [`SealError::TooLong`].
@@ -253,8 +252,8 @@ impl Ring {
     /// Opens a secret in its place.
     ///
     /// # Errors
-    /// [`SealError::WrongKey`] when its key is not in the ring, [`SealError::Broken`] when the
-    /// bytes are not the ones that were sealed for this place.
+    /// [`SealError::WrongKey`] if its key is not in the ring, [`SealError::Broken`] if the bytes
+    /// were not sealed for this place.
     pub fn open(&self, id: &SecretId, sealed: &Sealed) -> Result<Secret, SealError> {
         let key = self.key(sealed.key).ok_or(SealError::WrongKey { wanted: sealed.key })?;
         let cipher = XChaCha20Poly1305::new((&*key.key).into());
@@ -265,10 +264,10 @@ impl Ring {
         Ok(Secret(Zeroizing::new(opened)))
     }
 
-    /// Reads a key file: a line of 64 hexadecimal digits for each key, the one that seals first.
+    /// Reads a key file: one line of 64 hexadecimal digits per key, the sealing key first.
     ///
     /// # Errors
-    /// [`SealError`]; `Ok(None)` when there is no such file.
+    /// [`SealError`]; `Ok(None)` if there is no such file.
     pub fn read(path: &Path) -> Result<Option<Self>, SealError> {
         let shown = path.display().to_string();
         let mut file = match private::open(path) {
@@ -286,7 +285,7 @@ impl Ring {
         if metadata.len() > (LINE * MAX_KEYS) as u64 {
             return Err(bad("it has more than 8 lines of 64 hexadecimal digits"));
         }
-        // All at once: a buffer that grows leaves copies of what it held.
+        // Reads at once: a growing buffer would leave copies of the keys.
         let mut text = Zeroizing::new(vec![0; LINE * MAX_KEYS]);
         let mut filled = 0;
         while let Some(free) = text.get_mut(filled..).filter(|free| !free.is_empty()) {
@@ -304,11 +303,11 @@ impl Ring {
         Ok(Some(Self { first, others: keys.collect() }))
     }
 
-    /// Writes the key file with rights 0600: under another name, synced, renamed. With `replace`
-    /// it takes the place of the one that is there.
+    /// Writes the key file with mode 0600: under another name, synced, renamed. `replace` allows
+    /// replacing an existing one.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when it is there and may not be replaced; what the system refuses.
+    /// [`StoreError::Exists`] if it exists and must not be replaced; or the system's error.
     pub fn write(&self, path: &Path, replace: bool) -> Result<(), SealError> {
         let mut text = Zeroizing::new(String::with_capacity(LINE * MAX_KEYS));
         for key in self.keys().take(MAX_KEYS) {
@@ -348,7 +347,7 @@ fn unhex(line: &[u8]) -> Option<[u8; 32]> {
     Some(key)
 }
 
-/// The associated data: each part with its length, so that no two places read alike.
+/// The associated data: each part with its length, so that different places have different data.
 fn place(id: &SecretId) -> Vec<u8> {
     let mut text = Vec::new();
     for part in [&id.table, &id.column, &id.row] {
@@ -358,12 +357,12 @@ fn place(id: &SecretId) -> Vec<u8> {
     text
 }
 
-/// The ring for a store. A store without secrets gets the key of the file, or a new file with
-/// `fresh`, 32 random bytes; a store with secrets gets the key they are sealed under, or an error.
-/// The audit's key is set.
+/// Returns the ring for a store. A store without secrets gets the key of the file, or a new file
+/// with `fresh`, 32 random bytes. A store with secrets gets the key under which they are sealed, or
+/// an error. Sets the audit key.
 ///
 /// # Errors
-/// [`SealError`]; neither file nor store was changed then.
+/// [`SealError`]; file and store are unchanged then.
 pub fn open_ring(store: &mut dyn Store, path: &Path, fresh: [u8; 32]) -> Result<Ring, SealError> {
     let wanted = store.read().master_key()?;
     let ring = match (Ring::read(path)?, wanted) {
@@ -387,11 +386,12 @@ pub fn open_ring(store: &mut dyn Store, path: &Path, fresh: [u8; 32]) -> Result<
     Ok(ring)
 }
 
-/// Seals a batch of secrets anew under the ring's first key, in one commit. Returns how many;
-/// 0 when nothing was left, and the store notes the new key then. `nonce` draws a random nonce.
+/// Seals a number of secrets again under the ring's first key, in one commit. Returns how many;
+/// after the last one it returns 0, and the store records the new key. `nonce` returns a random
+/// nonce.
 ///
 /// # Errors
-/// [`SealError`]; the batch is as it was then.
+/// [`SealError`]; these secrets are unchanged then.
 pub fn rekey(
     store: &mut dyn Store,
     ring: &Ring,
@@ -399,7 +399,7 @@ pub fn rekey(
     nonce: &mut dyn FnMut() -> [u8; 24],
 ) -> Result<usize, SealError> {
     let mut secrets = Vec::new();
-    // Lines that were linked under an older key must verify when that key is gone.
+    // Lines that were linked under an older key must stay verifiable without that key.
     for old in &ring.others {
         let id = audit::kept_key(old.id);
         if store.read().secret(&id)?.is_none() {

@@ -12,23 +12,23 @@ use crate::seal::KeyId;
 
 /// The most rows of a page.
 pub(crate) const MAX_PAGE: usize = 100;
-/// The most rows of a sort in one load, commit, or batch of due rows.
+/// The most rows of a kind in one load, commit, or batch of due rows.
 pub(crate) const MAX_EACH: usize = 1_000;
 /// The largest number that every store holds.
 pub(crate) const MAX_NUMBER: u64 = i64::MAX as u64;
 
-/// Which devices of a product. All that is given must hold.
+/// Selects devices of a product. All given filters must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The product.
     pub product: String,
     /// By reported version.
     pub version: Option<VersionFilter>,
-    /// Has this tag with this value.
+    /// With this tag and value.
     pub tag: Option<(String, String)>,
-    /// Has a task in this state, or `Some(None)`: has none.
+    /// With a task in this state, or `Some(None)`: without a task.
     pub task: Option<Option<u8>>,
-    /// Its name begins with this.
+    /// With names that begin with this.
     pub prefix: String,
 }
 
@@ -40,7 +40,7 @@ impl Filter {
     }
 }
 
-/// Which version a device has reported.
+/// Selects by reported version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionFilter {
     /// This one of this module.
@@ -50,18 +50,18 @@ pub enum VersionFilter {
         /// The version.
         version: String,
     },
-    /// None, of no module.
+    /// No version, of any module.
     Unreported,
 }
 
-/// A page that is asked for.
+/// A request for a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
-    /// Which devices.
+    /// The selection.
     pub filter: Filter,
     /// The page begins after this name.
     pub after: Option<String>,
-    /// Rows, 1 to 100; more is cut to 100.
+    /// Rows, 1 to 100; larger numbers count as 100.
     pub limit: usize,
 }
 
@@ -70,39 +70,39 @@ pub struct Query {
 pub struct Page {
     /// The rows.
     pub rows: Vec<DeviceRow>,
-    /// Where the next page begins; `None` at the end.
+    /// The start of the next page; `None` at the end.
     pub next: Option<String>,
 }
 
-/// Which events.
+/// Selects events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventQuery {
     /// Numbers above this one.
     pub after: u64,
-    /// Of one device only.
+    /// Only of this device.
     pub device: Option<DeviceKey>,
 }
 
-/// A count that is not what the rows come to.
+/// A count that differs from the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountFault {
     /// Its name.
     pub name: String,
-    /// What is stored.
+    /// The stored value.
     pub stored: i64,
-    /// What the rows come to.
+    /// The value of the rows.
     pub counted: i64,
 }
 
-/// What a device is counted under: a sink that takes a name and a number.
+/// Visits the names under which a device counts, with a number each.
 pub type Counting<'a> = dyn FnMut(&DeviceRow, &mut dyn FnMut(&str, i64)) + 'a;
 
-/// Everything that only reads. Each call sees one moment.
+/// The reading half. Each call sees one moment.
 pub trait Read {
     /// One device.
     ///
     /// # Errors
-    /// What the system refuses; see [`StoreError`]. The same for all below.
+    /// The system's errors; see [`StoreError`]. The same for all below.
     fn device(&self, key: &DeviceKey) -> Result<Option<DeviceRow>, StoreError>;
 
     /// A page of a product's devices.
@@ -111,7 +111,7 @@ pub trait Read {
     /// See [`Self::device`].
     fn list(&self, query: &Query) -> Result<Page, StoreError>;
 
-    /// How many devices there are, counted up to `cap`.
+    /// Counts devices, up to `cap`.
     ///
     /// # Errors
     /// See [`Self::device`].
@@ -141,7 +141,7 @@ pub trait Read {
     /// See [`Self::device`].
     fn events(&self, query: &EventQuery, limit: usize) -> Result<Vec<Event>, StoreError>;
 
-    /// The number of the latest event; 0 before the first. It may be gone.
+    /// The number of the latest event, which may be pruned; 0 before the first.
     ///
     /// # Errors
     /// See [`Self::device`].
@@ -153,8 +153,8 @@ pub trait Read {
     /// See [`Self::device`].
     fn counts(&self, prefix: &str) -> Result<BTreeMap<String, i64>, StoreError>;
 
-    /// Counts all devices again and compares the counts whose names begin with `prefix`.
-    /// `counting` says what a device is counted under. Reads every device: not for each minute.
+    /// Counts all devices again and compares the counts whose names begin with `prefix`. `counting`
+    /// returns what a device counts under. Reads every device: do not call it often.
     ///
     /// # Errors
     /// See [`Self::device`].
@@ -170,7 +170,7 @@ pub trait Read {
     /// See [`Self::device`].
     fn secret(&self, id: &SecretId) -> Result<Option<Sealed>, StoreError>;
 
-    /// Secrets sealed under another key than this one, in order; at most 1,000.
+    /// Secrets that are sealed under another key, in order; at most 1,000.
     ///
     /// # Errors
     /// See [`Self::device`].
@@ -192,45 +192,44 @@ pub trait Read {
     /// See [`Self::device`].
     fn audit_anchor(&self) -> Result<(u64, Link), StoreError>;
 
-    /// The master key that the secrets are sealed under; none before there is one.
+    /// The master key under which the secrets are sealed; `None` before the first.
     ///
     /// # Errors
     /// See [`Self::device`].
     fn master_key(&self) -> Result<Option<KeyId>, StoreError>;
 }
 
-/// The state of a cloud. One owner, who alone writes.
+/// The state of a cloud. Its one owner is the only writer.
 pub trait Store: Send {
     /// Its reading half.
     fn read(&self) -> &dyn Read;
 
-    /// Another reader, for another thread. It sees what was committed when each call begins.
+    /// Opens another reader, for another thread. Each call sees what was committed when it begins.
     ///
     /// # Errors
     /// What the system refuses; see [`StoreError`].
     fn reader(&self) -> Result<Box<dyn Read + Send>, StoreError>;
 
-    /// The rows of these devices, in this order, `None` for one that is not there.
+    /// Loads the rows of these devices, in this order, with `None` for missing ones.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`] for more than 1,000 keys, or what the system refuses.
+    /// [`StoreError::Invalid`] for more than 1,000 keys, or the system's error.
     fn load(&mut self, keys: &[DeviceKey]) -> Result<Vec<Option<DeviceRow>>, StoreError>;
 
-    /// Changes all of it, or nothing. What is durable when it returns `Ok` survives a kill and a
-    /// power cut.
+    /// Applies all changes or none. Once it returns `Ok`, they survive a kill and a power cut.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when a row has another revision than the one loaded: load again.
-    /// [`StoreError::Invalid`] for what no store takes. Otherwise what the system refuses.
+    /// [`StoreError::Conflict`] if a row does not have the loaded revision: load again.
+    /// [`StoreError::Invalid`] for invalid requests. Otherwise the system's error.
     fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError>;
 
-    /// Devices whose wake-up is at `now` or before, by wake-up, product and name; at most 1,000.
+    /// Devices that are due at `now`, by wake-up, product and name; at most 1,000.
     ///
     /// # Errors
     /// What the system refuses; see [`StoreError`].
     fn due(&mut self, now: Micros, limit: usize) -> Result<Vec<DeviceKey>, StoreError>;
 
-    /// The earliest wake-up of any device; none when no device has one.
+    /// The earliest wake-up of any device; `None` without one.
     ///
     /// # Errors
     /// What the system refuses; see [`StoreError`].
@@ -247,7 +246,8 @@ pub trait Store: Send {
         limit: usize,
     ) -> Result<Vec<String>, StoreError>;
 
-    /// Removes the oldest events up to the number `upto`, at most `limit`. Returns how many went.
+    /// Removes the oldest events up to the number `upto`, at most `limit`. Returns how many were
+    /// removed.
     ///
     /// # Errors
     /// What the system refuses; see [`StoreError`].
@@ -259,17 +259,17 @@ pub trait Store: Send {
     /// What the system refuses; see [`StoreError`].
     fn prune_audit(&mut self, upto: u64, limit: usize) -> Result<u64, StoreError>;
 
-    /// The key that later lines of the audit are linked with. It is not stored.
+    /// Sets the key for linking later audit lines. It is not stored.
     fn set_audit_key(&mut self, key: AuditKey);
 
-    /// Notes the master key that secrets are sealed under.
+    /// Records the master key under which secrets are sealed.
     ///
     /// # Errors
     /// What the system refuses; see [`StoreError`].
     fn set_master_key(&mut self, key: KeyId) -> Result<(), StoreError>;
 }
 
-/// A store that is chosen when the program runs.
+/// A store that is selected at run time.
 impl<S: Store + ?Sized> Store for Box<S> {
     fn read(&self) -> &dyn Read {
         (**self).read()

@@ -1,4 +1,4 @@
-//! Copies of the database, and whether a copy is good.
+//! Copies of the database, and their checks.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::error::StoreError;
 use crate::folder::{DataFolder, publish};
 use crate::store::Read as _;
 
-/// What a copy holds.
+/// The content of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Held {
@@ -28,14 +28,14 @@ pub struct Held {
 const READ_ONLY: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
-/// Copies the database of a data folder, which another process may be using, to a file that is not
-/// there yet. The copy has neither the master key nor the images.
+/// Copies the database of a data folder, which another process may be using, to a new file. The
+/// copy does not contain the master key and the images.
 ///
 /// # Errors
-/// [`StoreError`]; there is no file then.
+/// [`StoreError`]; the file does not exist then.
 pub fn backup(folder: &Path, to: &Path) -> Result<Held, StoreError> {
     let database = DataFolder::database_in(folder);
-    // Opening it would make one.
+    // Opening it would create one.
     fs::metadata(&database).map_err(|why| StoreError::io("read", &database, &why))?;
     run(&database, to)
 }
@@ -60,7 +60,7 @@ pub(super) fn run(from: &Path, to: &Path) -> Result<Held, StoreError> {
     held
 }
 
-/// All pages in one step: one moment of the database. The log goes on meanwhile.
+/// All pages in one step, of one moment of the database. Commits continue in the log.
 fn copy(from: &Path, part: &Path) -> Result<(), StoreError> {
     let source =
         connect(from, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -73,13 +73,13 @@ fn copy(from: &Path, part: &Path) -> Result<(), StoreError> {
             _ => return Err(StoreError::Locked { path: from.display().to_string(), holder: None }),
         }
     }
-    // A copy is one file, which can be opened where nothing can be written.
+    // A copy is one file, which can be opened on read-only media.
     target.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(())).map_err(refused)?;
     target.close().map_err(|(_, why)| refused(why))
 }
 
-/// Whether a copy of the database is whole: its pages, its schema, its rows. Nothing is written.
-/// A copy with an older schema is only looked at page by page: opening it brings it up to date.
+/// Checks a copy of the database: its pages, its schema, its rows. Writes nothing. Of a copy with
+/// an older schema only the pages are checked: opening it upgrades it.
 ///
 /// # Errors
 /// [`StoreError`], by what is wrong with it.

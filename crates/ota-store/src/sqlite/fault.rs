@@ -1,4 +1,4 @@
-//! What SQLite refuses, by who is at fault.
+//! Maps errors of SQLite, by who is at fault.
 
 use rusqlite::{Error, ErrorCode};
 
@@ -29,7 +29,7 @@ pub(super) fn refused(error: Error) -> StoreError {
     }
 }
 
-/// What a row holds that none of ours does.
+/// A value that this program never writes.
 pub(super) fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt { why: what.into() }
 }

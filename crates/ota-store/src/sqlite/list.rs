@@ -1,4 +1,4 @@
-//! Pages of devices: one index is followed, the other filters are asked for each row.
+//! Pages of devices: the query follows one index and checks the other filters for each row.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -26,7 +26,7 @@ impl Sql {
 pub(super) fn page(connection: &Connection, query: &Query) -> Result<Page, StoreError> {
     let limit = query.limit.clamp(1, MAX_PAGE);
     let mut sql = filtered(COLUMNS, &query.filter, query.after.as_deref());
-    // One row more tells whether there is a next page.
+    // One extra row shows whether there is a next page.
     let most = sql.add(limit.saturating_add(1) as i64);
     sql.text.push_str(&format!(" ORDER BY s.name LIMIT {most}"));
     let mut statement = connection.prepare_cached(&sql.text).map_err(refused)?;
@@ -50,7 +50,7 @@ pub(super) fn count(connection: &Connection, filter: &Filter, cap: u64) -> Resul
     statement.query_row(params_from_iter(sql.values), |row| row.get(0)).map_err(refused)
 }
 
-/// `s` is the table whose index is followed, `d` the device. `CROSS JOIN` keeps their order.
+/// `s` is the table with the index, `d` the device. `CROSS JOIN` keeps this order.
 fn filtered(columns: &str, filter: &Filter, after: Option<&str>) -> Sql {
     let mut sql = Sql { text: String::new(), values: Vec::new() };
     let product = sql.add(filter.product.clone());

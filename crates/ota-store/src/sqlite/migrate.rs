@@ -1,4 +1,4 @@
-//! The schema and how it came about. A migration that was released never changes.
+//! The schema and its migrations. A released migration never changes.
 
 use std::path::Path;
 
@@ -7,17 +7,17 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::fault::refused;
 use crate::error::StoreError;
 
-/// In the file's header: this file is ours. "OTAs".
+/// The application id in the file's header: "OTAs".
 const APPLICATION: i32 = 0x4f54_4173;
 
-/// What brings a file from schema n to n + 1.
+/// Migrations from schema n to n + 1.
 pub(super) const MIGRATIONS: [&str; 2] =
     [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// The schema that this program writes.
 pub(super) const LATEST: u32 = MIGRATIONS.len() as u32;
 
-/// Which schema a file has, without changing it; 0 for a new one.
+/// Returns a file's schema without changing it; 0 for a new one.
 pub(super) fn schema(connection: &Connection, path: &Path) -> Result<u32, StoreError> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(refused);
     let application = number("PRAGMA application_id")?;
@@ -37,7 +37,7 @@ pub(super) fn schema(connection: &Connection, path: &Path) -> Result<u32, StoreE
     Ok(found)
 }
 
-/// Runs what is missing up to `to`, each migration in a transaction of its own.
+/// Runs the missing migrations up to `to`, each in its own transaction.
 pub(super) fn run(connection: &mut Connection, from: u32, to: u32) -> Result<(), StoreError> {
     for (number, sql) in (1..=LATEST).zip(MIGRATIONS) {
         if number <= from || number > to {

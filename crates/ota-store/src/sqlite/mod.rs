@@ -1,4 +1,4 @@
-//! State in one file.
+//! The state in one file.
 
 mod backup;
 mod fault;
@@ -26,17 +26,17 @@ use crate::store::{MAX_EACH, Read, Store};
 pub use backup::{Held, backup, check_backup};
 use fault::{corrupt, refused};
 
-/// Statements that stay prepared: each that the store has, lists by filter among them.
+/// The number of prepared statements: all of the store's, including lists by filter.
 const STATEMENTS: usize = 96;
-/// KiB of pages that the writer keeps, and each reader.
+/// KiB of page cache, of the writer and of each reader.
 const WRITER_CACHE: i64 = 64 * 1_024;
 const READER_CACHE: i64 = 8 * 1_024;
-/// Pages of the log before it goes into the file.
+/// Pages in the log before a checkpoint.
 const CHECKPOINT: i64 = 4_000;
-/// How long a lock of another program is waited for.
+/// How long to wait for a lock of another program.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// State in the data folder's database. It holds the folder's lock.
+/// The state in the data folder's database. Holds the folder's lock.
 #[derive(Debug)]
 pub struct Sqlite {
     reader: read::Reader,
@@ -47,11 +47,10 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the database of a data folder, makes it if there is none, and brings its schema up
-    /// to date.
+    /// Opens the database of a data folder, creates it if there is none, and upgrades its schema.
     ///
     /// # Errors
-    /// [`StoreError`]; what is not ours or newer is not touched.
+    /// [`StoreError`]; a foreign or newer file is not changed.
     pub fn open(folder: &DataFolder) -> Result<Self, StoreError> {
         Self::open_at(folder, migrate::LATEST)
     }
@@ -83,19 +82,19 @@ impl Sqlite {
         Ok(store)
     }
 
-    /// Checks every page, and that the tables for searching say what the rows say. Slow.
+    /// Checks every page, and that the search tables match the rows. Slow.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] with the first fault, or what the system refuses.
+    /// [`StoreError::Corrupt`] with the first fault, or the system's error.
     pub fn check(&self) -> Result<(), StoreError> {
         self.reader.check()
     }
 
-    /// Copies the database as it is now to a file that is not there yet, while commits go on.
-    /// The copy has neither the master key nor the images.
+    /// Copies the present database to a new file, while commits continue. The copy does not contain
+    /// the master key and the images.
     ///
     /// # Errors
-    /// [`StoreError`]; there is no file then.
+    /// [`StoreError`]; the file does not exist then.
     pub fn backup(&self, to: &Path) -> Result<Held, StoreError> {
         backup::run(&self.folder.database(), to)
     }
@@ -139,7 +138,7 @@ fn link_of(table: &str) -> &'static str {
     if table == "audit" { "link" } else { "NULL" }
 }
 
-/// Makes an empty file with rights 0600 where there is none; SQLite's log gets the same rights.
+/// Creates an empty file with mode 0600 if there is none; SQLite's log gets the same mode.
 fn make_private(path: &Path) -> Result<(), StoreError> {
     let mut options = OpenOptions::new();
     match options.write(true).create_new(true).mode(0o600).open(path) {

@@ -1,29 +1,29 @@
-//! Which part of an index has the texts that begin with a prefix and come after a text.
+//! The range of an index with texts that begin with a prefix and come after a text.
 
 use rusqlite::types::Value;
 
-/// From `low` on and below `high`. An index is entered at one bound and left at the other: of two
-/// lower bounds SQLite takes the first and reads all rows up to the second.
+/// From `low` to below `high`. SQLite uses only one lower bound: of two it takes the first and
+/// reads all rows up to the second.
 pub(super) struct Range {
     pub(super) low: String,
     pub(super) high: Value,
 }
 
 impl Range {
-    /// The texts that begin with `prefix`; of them those above `after`.
+    /// The texts that begin with `prefix` and are above `after`.
     pub(super) fn new(prefix: &str, after: Option<&str>) -> Self {
         let low = match after {
-            // The least text above a text has a NUL more.
+            // The least text above a text has an additional NUL.
             Some(after) if after >= prefix => format!("{after}\0"),
             _ => prefix.to_owned(),
         };
-        // To SQLite every blob is above every text.
+        // In SQLite every blob is above every text.
         let high = above(prefix).map_or(Value::Blob(Vec::new()), Value::Text);
         Self { low, high }
     }
 }
 
-/// The least text above every text that begins with `prefix`; none when there is no such text.
+/// The least text above every text that begins with `prefix`; `None` if there is none.
 fn above(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {

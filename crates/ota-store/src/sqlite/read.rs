@@ -1,4 +1,4 @@
-//! Everything that only reads.
+//! The reading half.
 
 use std::collections::BTreeMap;
 
@@ -26,11 +26,11 @@ pub(super) const ITEMS: &str = "SELECT kind, id, rev, wake, body FROM item \
      WHERE kind = ?1 AND id >= ?2 AND id < ?3 ORDER BY id LIMIT ?4";
 pub(super) const COUNTS: &str = "SELECT name, number FROM count WHERE name >= ?1 AND name < ?2";
 
-/// A connection that reads. The writer reads by the same code.
+/// A reading connection. The writer uses the same code.
 #[derive(Debug)]
 pub(super) struct Reader {
     connection: Connection,
-    /// Keeps the folder locked while this reader is there.
+    /// Keeps the folder locked while this reader exists.
     _folder: Option<DataFolder>,
 }
 
@@ -112,7 +112,7 @@ fn found(
     if there { Ok(()) } else { Err(corrupt(&format!("{key} is not found by what it has"))) }
 }
 
-/// What a device is searched by: a device that reported nothing, by empty texts.
+/// The search keys of a device; one that reported nothing has empty texts.
 pub(super) fn searched_versions(
     versions: &BTreeMap<String, String>,
 ) -> impl Iterator<Item = (&str, &str)> {
@@ -120,7 +120,7 @@ pub(super) fn searched_versions(
     versions.iter().map(|(module, version)| (module.as_str(), version.as_str())).chain(none)
 }
 
-/// Runs over all devices, in order of their keys.
+/// Visits all devices, in order of their keys.
 fn each_device(
     connection: &Connection,
     take: &mut dyn FnMut(&DeviceRow) -> Result<(), StoreError>,
@@ -292,7 +292,7 @@ impl Read for Reader {
         prefix: &str,
         counting: &mut Counting<'_>,
     ) -> Result<Vec<CountFault>, StoreError> {
-        // Rows and counts of one moment.
+        // Rows and counts of the same moment.
         let moment = self.connection.unchecked_transaction().map_err(refused)?;
         let mut counted = BTreeMap::new();
         each_device(&moment, &mut |row| {
@@ -318,7 +318,7 @@ impl Read for Reader {
         key: KeyId,
         limit: usize,
     ) -> Result<Vec<(SecretId, Sealed)>, StoreError> {
-        // In order of names. A rotation empties this from the front, so it stays short to find.
+        // In order of names. A rotation empties this from the front, so the search stays short.
         let sql = "SELECT table_name, column_name, row, key, nonce, bytes FROM secret \
              WHERE key != ?1 ORDER BY table_name, column_name, row LIMIT ?2";
         let mut statement = self.connection.prepare_cached(sql).map_err(refused)?;

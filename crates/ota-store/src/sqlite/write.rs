@@ -1,4 +1,4 @@
-//! One commit: all revisions are looked at first, then everything is written.
+//! A commit: checks all revisions first, then writes everything.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::commit::{self, Commit, SecretWrite};
 use crate::error::{Conflict, StoreError};
 use crate::row::{DeviceKey, DeviceRow, Item, Kind, Link};
 
-/// Where events and audit stand.
+/// The numbers of events and audit.
 pub(super) struct Numbers {
     pub(super) last_event: u64,
     pub(super) head: (u64, Link),
 }
 
-/// A device as it is stored: enough to change it and what it is searched by.
+/// The stored device: enough to change it and its search keys.
 struct Stored {
     id: i64,
     rev: u64,
@@ -171,7 +171,7 @@ fn remove_device(
     Ok(())
 }
 
-/// How a table for searching is written: insert, delete.
+/// The statements of a search table: insert, delete.
 struct Searched([&'static str; 2]);
 
 const VERSION: Searched = Searched([
@@ -266,7 +266,7 @@ fn put_secrets(transaction: &Transaction<'_>, secrets: &[SecretWrite]) -> Result
     Ok(())
 }
 
-/// Events and lines of the audit get their numbers.
+/// Numbers the events and audit lines.
 fn append(
     transaction: &Transaction<'_>,
     commit: &Commit,
