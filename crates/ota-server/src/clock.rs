@@ -1,11 +1,11 @@
-//! The one place of the service that reads clocks.
+//! The only place in the service that reads clocks.
 
 use std::time::{Duration, SystemTime};
 
 use ota_proto::Instant;
 
-/// A monotonic clock with the Unix time of its origin. Both halves of the service use the same
-/// one, so that a URL's life and the cloud's time-outs agree even when the system's clock is set.
+/// A monotonic clock with the Unix time of its origin. All parts of the service use the same one,
+/// so that the lifetime of URLs and the time-outs agree even when the system's clock is set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     origin: tokio::time::Instant,
@@ -13,7 +13,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// A clock that starts now.
+    /// Makes a clock that starts now.
     #[allow(clippy::disallowed_methods)] // The service is the shell that owns the clock.
     pub(super) fn start() -> Self {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -34,17 +34,17 @@ impl Clock {
         self.unix_at_zero.saturating_add(self.origin.elapsed()).as_secs()
     }
 
-    /// Microseconds since 1970, now: the time of what is stored.
+    /// Microseconds since 1970, now: the time in stored data.
     pub(super) fn unix_micros(&self) -> Instant {
         Instant::ZERO + self.unix_at_zero.saturating_add(self.origin.elapsed())
     }
 
-    /// A moment of that time on this clock; what was before its zero is its zero.
+    /// Converts that time to this clock's; times before its zero become zero.
     pub(super) fn moment(&self, at: Instant) -> Instant {
         Instant::ZERO + at.since(Instant::ZERO).saturating_sub(self.unix_at_zero)
     }
 
-    /// Waits for `deadline`, or for ever without one.
+    /// Waits for `deadline`, or forever without one.
     pub(super) async fn sleep_until(&self, deadline: Option<Instant>) {
         match deadline.and_then(|deadline| self.moment_of(deadline)) {
             Some(at) => tokio::time::sleep_until(at).await,
@@ -52,7 +52,7 @@ impl Clock {
         }
     }
 
-    /// A moment of this clock as one of the runtime.
+    /// Converts a time of this clock to the runtime's.
     pub(super) fn moment_of(&self, at: Instant) -> Option<tokio::time::Instant> {
         self.origin.checked_add(Duration::from_micros(at.as_micros()))
     }

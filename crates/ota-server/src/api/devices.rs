@@ -44,7 +44,7 @@ pub(super) fn filter_of(product: &str, filter: DeviceFilter) -> Filter {
     }
 }
 
-/// A row of a list. One that cannot be read is shown as such.
+/// A row of a list. An unreadable one is shown as such.
 fn view_of(hub: &Hub, row: &DeviceRow) -> Value {
     match Device::from_bytes(&row.state) {
         Ok(mut device) => {
@@ -94,8 +94,8 @@ pub(super) async fn add_many(api: &Api, asked: Asked) -> Result<Reply, Problem> 
     Ok(Reply::json(201, &added))
 }
 
-/// Registers devices with their secrets, all in one commit. Those that are there already are left
-/// as they are, or with `strict` refused. The answer is kept for a call that may be sent again.
+/// Registers devices with their secrets, all in one commit. Existing ones stay unchanged, or are
+/// refused with `strict`. The answer is stored for a repeatable call.
 pub(super) fn register(
     hub: &mut Hub,
     grant: &Grant,
@@ -141,8 +141,8 @@ pub(super) fn register(
         return Err(Problem::new(Code::Full, "there is no room for so many devices").into());
     }
     let answer = if strict { shown.pop().unwrap_or_default() } else { json!({ "devices": shown }) };
-    // A call that changes nothing is answered alike another time, and takes the place of no answer
-    // with secrets.
+    // A call without changes has the same answer the next time, and its answer must not displace
+    // one with secrets.
     if let Some(asked) = asked.filter(|_| strict || !inputs.is_empty()) {
         once::mount(hub, asked, &mut rider, Some(&answer))?;
     }
@@ -154,7 +154,7 @@ pub(super) fn register(
     Ok(answer)
 }
 
-/// A device's secret, and whether it was given.
+/// A device's secret, and whether the caller provided it.
 fn secret_of(new: &NewDevice) -> Result<(Vec<u8>, bool), Failed> {
     if let Some(secret) = new.given()? {
         return Ok((secret.expose().to_vec(), true));
@@ -164,7 +164,7 @@ fn secret_of(new: &NewDevice) -> Result<(Vec<u8>, bool), Failed> {
     Ok((bytes.to_vec(), false))
 }
 
-/// As devices are configured with it.
+/// In the format of the devices' configuration.
 fn base64(secret: &[u8]) -> String {
     Secret::from_bytes(secret).map(|secret| secret.expose_base64()).unwrap_or_default()
 }
@@ -216,7 +216,7 @@ pub(super) async fn history(api: &Api, asked: Asked) -> Result<Reply, Problem> {
         .read(move |read| {
             let there = read.device(&key)?.is_some();
             let events = read.events(&EventQuery { after, device: Some(key) }, limit)?;
-            // One that was removed still has its history.
+            // A removed device still has its history.
             Ok((there || !events.is_empty() || after > 0).then_some(events))
         })
         .await?
@@ -239,7 +239,8 @@ pub(super) async fn refused(api: &Api, asked: Asked) -> Result<Reply, Problem> {
             let products: Vec<&str> = hub.cloud.products().collect();
             let mut shown: BTreeMap<String, Value> = BTreeMap::new();
             for (client_id, refused) in hub.refusals.iter() {
-                // Product and name run together: it is the longest product's.
+                // The name is product and device without a separator: the longest matching product
+                // counts.
                 let devices = login::devices_of(client_id, products.iter().copied());
                 let longest = devices.max_by_key(|device| device.product_id().len());
                 if longest.is_some_and(|device| device.product_id() == product) {

@@ -1,5 +1,5 @@
-//! Events as a stream. A client is a cursor into the journal: what it has not read yet waits there
-//! and not in memory, however slow it is.
+//! Events as a stream. A client is a cursor into the journal: unread events stay there and not in
+//! memory, however slow the client is.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,13 +17,13 @@ use tokio::time::{Instant, sleep, timeout};
 use super::reply::Reply;
 use super::{Api, Asked};
 
-/// Events that are read at a time.
+/// Events per read.
 const MOST: usize = 500;
-/// How long events are gathered, so that a busy cloud is not asked for each.
+/// How long events are gathered, so that a busy cloud does not query for each.
 const GATHER: Duration = Duration::from_millis(50);
-/// How long a stream rests before its key is looked at again.
+/// How often an idle stream checks its key.
 const REST: Duration = Duration::from_secs(1);
-/// How long a stream says nothing.
+/// How long a stream may be silent.
 const SILENCE: Duration = Duration::from_secs(15);
 
 pub(super) async fn follow(api: &Api, asked: Asked) -> Result<Reply, Problem> {
@@ -49,7 +49,7 @@ pub(super) async fn follow(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     Ok(Reply::whole(response))
 }
 
-/// What has been told of a stream's events, and where the next goes.
+/// The position of a stream.
 struct Feed {
     api: Api,
     key: KeyText,
@@ -59,8 +59,8 @@ struct Feed {
 }
 
 impl Feed {
-    /// Tells events until the client is gone or takes nothing for too long, its key is gone, or the
-    /// service stops.
+    /// Sends events until the client is gone or reads nothing for too long, its key is invalid, or
+    /// the service stops.
     async fn run(mut self) {
         let mut news = self.api.0.handle.news.clone();
         let mut said = Instant::now();
@@ -101,25 +101,25 @@ impl Feed {
         matches!(sent.await, Ok(Ok(())))
     }
 
-    /// The events after the cursor, and whether there are more; `None` at the end: the key is good
-    /// for nothing any more, or nothing can be read.
+    /// The events after the cursor, and whether there are more; `None` at the end: the key is no
+    /// longer valid, or nothing can be read.
     async fn next(&mut self) -> Option<(Vec<u8>, bool)> {
         let caller = self.api.0.known.caller(&self.key)?;
         let device = self.filter.device.as_ref();
         let device = device.map(|of| DeviceKey::new(of.product_id(), of.device_name()));
         let (query, whole) = (EventQuery { after: self.at, device }, self.filter.device.is_none());
         let read = self.api.read(move |read| {
-            // Before the events: what comes between is the next time's.
+            // Read before the events: later changes count next time.
             let last = read.last_event()?;
             let events = read.events(&query, MOST)?;
-            // After them: what is kept of one device does not tell what is gone.
+            // Read after them: the stored events of one device do not show what was pruned.
             let oldest = if whole { None } else { read.events(&EventQuery::default(), 1)?.pop() };
             Ok((last, events, oldest.map(|event| event.seq)))
         });
         let (last, events, oldest) = read.await.ok()?;
         let mut piece = Vec::new();
         let (end, first) = (last.saturating_add(1), events.first().map(|event| event.seq));
-        // Numbers have no gaps: what is missing is not kept any more.
+        // Numbers have no gaps: missing ones were pruned.
         let first = match first {
             first if whole => first.unwrap_or(end),
             first => oldest.unwrap_or(end).min(first.unwrap_or(u64::MAX)),
@@ -140,14 +140,14 @@ impl Feed {
         }
         let more = events.len() == MOST;
         if !more {
-            // What comes up to there is read, though it may be of others.
+            // Everything up to there was read, even if it belongs to others.
             self.at = self.at.max(last);
         }
         Some((piece, more))
     }
 }
 
-/// A body of pieces that come.
+/// A body that arrives in pieces.
 struct Pieces(mpsc::Receiver<Bytes>);
 
 impl HttpBody for Pieces {

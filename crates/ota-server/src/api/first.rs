@@ -1,4 +1,4 @@
-//! The first key: whoever may read the file, or the data folder, may have one.
+//! The first key: whoever can read the file or the data folder can have one.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -15,31 +15,31 @@ use crate::clock::Clock;
 use crate::keys::{Keys, key_place};
 use crate::random;
 
-/// Why there is no key. The environment is at fault.
+/// Why there is no key: the environment's fault.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum KeyError {
     /// The file of the first key cannot be read or written.
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
     },
-    /// The file is another user's, others may read it, or there is no key in it.
+    /// The file belongs to another user, others may read it, or it contains no key.
     Unfit {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         why: &'static str,
     },
-    /// The state is in memory, and no file is named for the first key.
+    /// The state is in memory, and no file for the first key was named.
     NoFile,
     /// The data folder cannot be used.
     Data(StoreError),
     /// The master key cannot be used.
     Key(SealError),
-    /// The system gives no random bytes.
+    /// The system provides no random bytes.
     NoRandom,
 }
 
@@ -70,10 +70,10 @@ impl From<StoreError> for KeyError {
     }
 }
 
-/// Makes a key in a data folder that no service uses. The text is shown this once.
+/// Creates a key in a data folder that no service uses. The text is shown only this once.
 ///
 /// # Errors
-/// [`KeyError`]; nothing was made then.
+/// [`KeyError`]; nothing was created then.
 pub fn add_key(data: &Path, new: &NewKey) -> Result<KeyText, KeyError> {
     let folder = DataFolder::open(data)?;
     let mut store = Sqlite::open(&folder)?;
@@ -86,8 +86,8 @@ pub fn add_key(data: &Path, new: &NewKey) -> Result<KeyText, KeyError> {
     Ok(text)
 }
 
-/// While nobody has a key for everything, one is taken from the file, or made and written there.
-/// Returns the file when that was so.
+/// If no key has all rights, reads one from the file, or creates one and writes it there. Returns
+/// the file in that case.
 pub(crate) fn first_key(
     store: &mut dyn Store,
     keys: &Keys,
@@ -111,7 +111,7 @@ pub(crate) fn first_key(
     Ok(Some(path))
 }
 
-/// Whether there is a key for everything, besides one.
+/// Whether a key with all rights exists, other than this one.
 pub(super) fn has_root(read: &dyn Read, besides: &str) -> Result<bool, StoreError> {
     let mut after: Option<String> = None;
     loop {
@@ -136,7 +136,7 @@ fn put(store: &mut dyn Store, keys: &Keys, key: &Key, text: &KeyText) -> Result<
     store.commit(&Commit { items: vec![item], secrets, ..Commit::default() }).map(drop)
 }
 
-/// The key that the file holds; none when it is not there.
+/// Reads the key in the file; `None` if the file does not exist.
 fn read(path: &Path) -> Result<Option<KeyText>, KeyError> {
     let fail = |source| KeyError::File { path: path.to_owned(), source };
     let unfit = |why| KeyError::Unfit { path: path.to_owned(), why };

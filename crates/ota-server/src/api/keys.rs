@@ -11,7 +11,7 @@ use crate::cycle::Rider;
 use crate::keys::key_place;
 use crate::random;
 
-/// Items that are read at a time.
+/// Items per read.
 const PAGE: usize = 100;
 
 /// All items of a kind.
@@ -70,7 +70,7 @@ pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
         }
         let item = hub.cloud.store().read().item(Kind::API_KEY, &id)?.ok_or_else(unknown)?;
         if is_root(&item) && !has_root(hub.cloud.store().read(), &id)? {
-            // The next start would take it from its file again.
+            // Otherwise the next start would read it from its file again.
             let what = "no other key may do everything: make one first";
             return Err(Problem::new(Code::InUse, what).into());
         }

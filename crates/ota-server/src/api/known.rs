@@ -1,5 +1,5 @@
-//! The API keys, in memory: whoever shows one is looked up without the loop and without the store,
-//! so that strangers keep neither busy.
+//! The API keys, in memory: credentials are checked without the loop and the store, so that
+//! unauthenticated clients load neither.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
@@ -9,10 +9,10 @@ use ota_store::{Kind, Read, Sealed, StoreError};
 
 use crate::keys::{Keys, key_place};
 
-/// Rows that are read at a time.
+/// Rows per read.
 const PAGE: usize = 100;
 
-/// What the rows of keys say.
+/// The data of the key rows.
 #[derive(Debug)]
 pub(super) struct Known {
     keys: RwLock<BTreeMap<String, (Key, Option<Sealed>)>>,
@@ -20,7 +20,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// From the rows. One that cannot be read is no key.
+    /// Reads the rows. An unreadable one is not a key.
     pub(super) fn read(read: &dyn Read, ring: Keys) -> Result<Self, StoreError> {
         let mut keys = BTreeMap::new();
         let mut after: Option<String> = None;
@@ -38,25 +38,25 @@ impl Known {
         Ok(Self { keys: RwLock::new(keys), ring })
     }
 
-    /// A key was made, and its rows are kept. What was committed is not read again: a reading that
-    /// fails would leave the key unknown.
+    /// Adds a new key with stored rows. The rows are not read again: a failed read would make the
+    /// key unknown.
     pub(super) fn made(&self, key: Key, sealed: Sealed) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         keys.insert(key.id.clone(), (key, Some(sealed)));
     }
 
-    /// A key's rows are gone.
+    /// Removes a key.
     pub(super) fn removed(&self, id: &str) {
         self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
-    /// Whose text it is.
+    /// The owner of this text.
     pub(super) fn caller(&self, text: &KeyText) -> Option<Caller> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.get(text.id()).and_then(|(key, _)| key.clone().opens(text))
     }
 
-    /// The owner of the key with this id, and its text, with which he signs.
+    /// The owner of the key with this id, and its text, which is the signing secret.
     pub(super) fn signer(&self, id: &str) -> Result<Option<(Caller, KeyText)>, StoreError> {
         let found = {
             let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! How often keys and strangers may ask, and how much at once.
+//! Rate limits of keys and of unauthenticated addresses, and limits of concurrent work.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use ota_proto::Instant;
 
 use crate::listen::network;
 
-/// The most keys, and the most addresses, whose budgets are kept. More of them at once are one.
+/// The most keys, and the most addresses, with separate budgets. Further ones share one.
 const MOST: usize = 10_000;
 
 #[derive(Debug, Default)]
@@ -20,36 +20,35 @@ pub(super) struct Budgets {
 }
 
 impl Budgets {
-    /// Takes a call of a key that is good.
+    /// Counts a call of a valid key.
     pub(super) fn key(&mut self, now: Instant, id: &str) -> Result<(), Problem> {
         trim(&mut self.keys, now);
         let budget = self.keys.entry(id.to_owned()).or_insert_with(|| Budget::of_key(now));
         budget.take(now).map_err(|_| too_many())
     }
 
-    /// Takes a call from an address that has shown no good key. Good keys from there are taken
-    /// whatever others do.
+    /// Counts a call from an address without a valid key. Valid keys from there are not affected.
     pub(super) fn stranger(&mut self, now: Instant, from: IpAddr) -> Result<(), Problem> {
         trim(&mut self.strangers, now);
         let budget = self.strangers.entry(network(from));
         budget.or_insert_with(|| Budget::of_stranger(now)).take(now).map_err(|_| too_many())
     }
 
-    /// What was taken from the address before it was known who calls is given back.
+    /// Returns what was counted for the address before the caller was known.
     pub(super) fn no_stranger(&mut self, from: IpAddr) {
         if let Some(budget) = self.strangers.get_mut(&network(from)) {
             budget.give_back();
         }
     }
 
-    /// Takes a call that names a key of ours, before it is known whether the caller has it.
+    /// Counts a call that names a known key, before the caller has proved it.
     pub(super) fn claim(&mut self, now: Instant, from: IpAddr, id: &str) -> Result<(), Problem> {
         trim(&mut self.claims, now);
         let budget = self.claims.entry((network(from), id.to_owned()));
         budget.or_insert_with(|| Budget::of_claim(now)).take(now).map_err(|_| too_many())
     }
 
-    /// The caller has the key.
+    /// The caller has proved the key.
     pub(super) fn proved(&mut self, from: IpAddr, id: &str) {
         if let Some(budget) = self.claims.get_mut(&(network(from), id.to_owned())) {
             budget.give_back();
@@ -57,9 +56,8 @@ impl Budgets {
     }
 }
 
-/// What takes its time and is counted by its owner: a key, or a product. Each owner may have some
-/// at once; the first one is his whatever the others have, and more are there only while all of
-/// them together have not too many.
+/// Limits concurrent long work per owner, a key or a product. Each owner may always have one;
+/// further ones are allowed only while the total is below its limit.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     taken: Arc<Mutex<BTreeMap<String, usize>>>,
@@ -67,7 +65,7 @@ pub(super) struct Places {
     of_all: usize,
 }
 
-/// One of them, which it gives back.
+/// A permit, returned when dropped.
 #[derive(Debug)]
 pub(super) struct Place(Places, String);
 

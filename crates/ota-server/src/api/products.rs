@@ -18,7 +18,7 @@ use crate::hub::Hub;
 use crate::keys::Keys;
 use crate::random;
 
-/// Rows of a removed product that go in one commit.
+/// Rows of a removed product per commit.
 const PIECE: usize = 100;
 
 pub(super) async fn list(api: &Api, asked: Asked) -> Result<Reply, Problem> {
@@ -43,7 +43,7 @@ pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     Ok(Reply::json(201, &shown))
 }
 
-/// Makes a product with what is set of it. Returns whether it was not there.
+/// Creates a product with its settings. Returns whether it is new.
 pub(super) fn make(
     hub: &mut Hub,
     id: &str,
@@ -67,7 +67,7 @@ pub(super) async fn show(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     Ok(Reply::json(200, &json!(ProductView::new(&id, &settings))))
 }
 
-/// What is set of a product; one that is older than settings has none.
+/// The settings of a product; one that is older than settings has none.
 pub(super) fn settings(read: &dyn Read, id: &str) -> Result<Settings, StoreError> {
     let item = read.item(Kind::SETTINGS, id)?;
     let read = |item: Item| Settings::from_bytes(&item.body).map_err(|why| corrupt(&why));
@@ -85,9 +85,9 @@ fn fresh() -> Result<ProductSecret, Failed> {
     Ok(ProductSecret::make(random::<{ ProductSecret::RANDOM }>().map_err(no)?))
 }
 
-/// The product of a call is there when the call comes. A body may take minutes to follow, in which
-/// the product is removed: what the call would add then would be of nobody, and of whoever makes
-/// the product again.
+/// The product exists when the call arrives. A slow body may take minutes, in which the product is
+/// removed. Its new rows would then belong to nobody, and later to whoever creates the product
+/// again.
 pub(in crate::api) fn must_be_there(hub: &Hub, id: &str) -> Result<(), Failed> {
     match hub.cloud.store().read().item(Kind::PRODUCT, id)? {
         Some(_) => Ok(()),
@@ -95,7 +95,7 @@ pub(in crate::api) fn must_be_there(hub: &Hub, id: &str) -> Result<(), Failed> {
     }
 }
 
-/// A product's secret, for whoever may add devices.
+/// A product's secret, for callers who may add devices.
 pub(super) fn secret(hub: &Hub, grant: &Grant) -> Result<Option<ProductSecret>, Failed> {
     let id = grant.product();
     if grant.caller().allows(Right::Operate, Some(id), true).is_err() {
@@ -127,7 +127,7 @@ pub(super) async fn change_registration(api: &Api, asked: Asked) -> Result<Reply
     Ok(Reply::json(200, &shown))
 }
 
-/// Changes how devices may register themselves. A product whose devices may has a secret.
+/// Changes the registration settings. A product that allows registration has a secret.
 pub(super) fn set(
     hub: &mut Hub,
     grant: &Grant,
@@ -161,7 +161,7 @@ pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     Ok(Reply::empty())
 }
 
-/// What keeps a product from being removed.
+/// Why a product cannot be removed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Used {
     ByDevices,
@@ -178,16 +178,16 @@ impl From<Used> for Problem {
     }
 }
 
-/// Makes a line of the audit.
+/// Makes an audit line.
 pub(super) type Line = Arc<dyn Fn(Instant) -> NewAudit + Send + Sync>;
 
-/// Removes a product that nothing uses: some of its rows at a time, and its own ones last.
+/// Removes an unused product: its rows in pieces, its own row last.
 pub(super) async fn removed(api: &Api, id: &str, line: Line) -> Result<(), Problem> {
     while !step(api, id, Arc::clone(&line)).await?? {}
     Ok(())
 }
 
-/// A step of it; whether it was the last one.
+/// Performs a step; returns whether it was the last.
 async fn step(api: &Api, id: &str, line: Line) -> Result<Result<bool, Used>, Problem> {
     let id = id.to_owned();
     api.ask(move |hub, now| {

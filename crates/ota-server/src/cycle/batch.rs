@@ -14,27 +14,27 @@ use ota_proto::{Identity, Instant};
 
 use super::work::{Done, Kept, Work};
 
-/// Devices that need not be read. Hashed, since each report looks for one among many thousands.
+/// Devices that need not be read. Hashed, because each report looks one up among many thousands.
 pub(super) type Memory = HashMap<Identity, Box<Kept>>;
 
-/// What is known of a device.
+/// The state of a device in this turn.
 #[derive(Debug, Default)]
 pub(super) enum Found {
     #[default]
     Unknown,
-    /// Its row cannot be read.
+    /// Its row is unreadable.
     Bad(BadState),
     Known(Work),
 }
 
-/// Devices in the order in which they were first named.
+/// Devices in the order of their first mention.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     devices: Vec<Identity>,
     found: Vec<Found>,
-    /// Where the device of each input is.
+    /// The index of each input's device.
     slots: Vec<usize>,
-    /// For what is nowhere.
+    /// For unknown indices.
     none: Found,
 }
 
@@ -57,7 +57,7 @@ impl Batch {
         batch
     }
 
-    /// Where the device of an input is.
+    /// The index of an input's device.
     pub(super) fn slot(&self, input: usize) -> usize {
         self.slots.get(input).copied().unwrap_or(usize::MAX)
     }
@@ -95,7 +95,7 @@ impl Batch {
         }
     }
 
-    /// The devices that are known, each with its place.
+    /// The known devices, each with its index.
     pub(super) fn works(&mut self) -> impl Iterator<Item = (usize, &mut Work)> {
         self.found.iter_mut().enumerate().filter_map(|(slot, found)| match found {
             Found::Known(of) => Some((slot, of)),
@@ -110,12 +110,12 @@ impl Batch {
         })
     }
 
-    /// What is kept of them once the turn is durable.
+    /// What stays in memory of them once the turn is durable.
     pub(super) fn done(self, now: Instant) -> impl Iterator<Item = Done> {
         self.into_works().map(move |of| of.done(now))
     }
 
-    /// What is kept of them when nothing of the turn has happened.
+    /// What stays in memory of them if the turn failed.
     pub(super) fn undone(self) -> impl Iterator<Item = (Identity, Box<Kept>)> {
         self.into_works().filter_map(Work::undone)
     }

@@ -1,4 +1,4 @@
-//! What a person changes of devices beside their tasks: columns of the row that no device decides.
+//! Changes of devices by a person, other than tasks: columns that no device decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,21 +10,21 @@ use ota_store::{Commit, Item, Kind, NewAudit, SecretWrite, Store, StoreError};
 use super::work::{self, Work};
 use super::{CommandError, DISABLED, Engine, GONE, Input, Outcome, Refused, tasks};
 
-/// What is committed together with a command, or not at all.
+/// Changes that are committed together with a command, or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rider {
     /// Secrets.
     pub secrets: Vec<SecretWrite>,
-    /// Items as they are from now on.
+    /// New items.
     pub items: Vec<Item>,
-    /// Items that go.
+    /// Removed items.
     pub gone_items: Vec<(Kind, String, u64)>,
-    /// Lines of the audit.
+    /// Audit lines.
     pub audit: Vec<NewAudit>,
-    /// Tags of devices that the same turn makes known.
+    /// Tags of devices that the same turn creates.
     pub tags: BTreeMap<Identity, BTreeMap<String, String>>,
-    /// Those of them that may not log in.
+    /// Those of them that must not log in.
     pub disabled: BTreeSet<Identity>,
 }
 
@@ -37,7 +37,7 @@ impl Rider {
     }
 }
 
-/// What is changed of a device.
+/// A change of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Edit {
@@ -51,7 +51,7 @@ pub struct Edit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Seen {
-    /// The device as the last turn left it.
+    /// The device after the last turn.
     pub device: Device,
     /// Whether it may not log in.
     pub disabled: bool,
@@ -60,8 +60,8 @@ pub struct Seen {
 }
 
 impl<S: Store> Engine<S> {
-    /// As [`Engine::turn`]; when every input is taken, `rider` is in the same commit, and else it
-    /// is not.
+    /// Like [`Engine::turn`]. If every input is accepted, `rider` is in the same commit, otherwise
+    /// it is dropped.
     ///
     /// # Errors
     /// As [`Engine::turn`].
@@ -77,16 +77,16 @@ impl<S: Store> Engine<S> {
         outcome
     }
 
-    /// Whether a device has a row, which may be one that cannot be read.
+    /// Whether a device has a row, which may be unreadable.
     ///
     /// # Errors
-    /// What the store refuses.
+    /// The store's error.
     pub fn is_there(&self, identity: &Identity) -> Result<bool, StoreError> {
         let kept = self.kept.contains_key(identity);
         Ok(kept || self.store.read().device(&work::key(identity))?.is_some())
     }
 
-    /// How many more devices there may be.
+    /// How many more devices are allowed.
     #[must_use]
     pub const fn room(&self) -> u32 {
         self.config.max_devices.saturating_sub(self.numbers.saturating_sub(self.gone))
@@ -110,10 +110,10 @@ impl<S: Store> Engine<S> {
         self.online.contains(identity)
     }
 
-    /// Whether a device may not log in. Costs nothing while every device may.
+    /// Whether a device must not log in. Free while no device is disabled.
     ///
     /// # Errors
-    /// What the store refuses.
+    /// The store's error.
     pub fn is_disabled(&self, identity: &Identity) -> Result<bool, StoreError> {
         if self.disabled == 0 {
             return Ok(false);
@@ -128,7 +128,7 @@ impl<S: Store> Engine<S> {
     /// Changes a device's row.
     ///
     /// # Errors
-    /// [`CloudError::UnknownDevice`], or what the store refuses; nothing is changed.
+    /// [`CloudError::UnknownDevice`], or the store's error; nothing is changed.
     pub fn edit(
         &mut self,
         now: Instant,
@@ -164,7 +164,7 @@ impl<S: Store> Engine<S> {
         Ok(outcome)
     }
 
-    /// What the rider says of a device that the turn makes known.
+    /// Applies the rider to a device that the turn creates.
     pub(super) fn dress(
         &self,
         now: Instant,
@@ -209,18 +209,18 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
-    /// What is kept of a device whose row was changed behind it is old.
+    /// The copy in memory of a device whose row was changed elsewhere is outdated.
     fn forget_old(&mut self, identity: &Identity, why: &StoreError) {
         if matches!(why, StoreError::Conflict(_)) {
             self.forget_one(identity);
         }
     }
 
-    /// Removes a device. Its events stay, and its number is not given again. The caller has ended
+    /// Removes a device. Its events stay, and its number is not used again. The caller has ended
     /// its session.
     ///
     /// # Errors
-    /// [`CloudError::UnknownDevice`], or what the store refuses; nothing is changed.
+    /// [`CloudError::UnknownDevice`], or the store's error; nothing is changed.
     pub fn remove(
         &mut self,
         now: Instant,
@@ -234,7 +234,7 @@ impl<S: Store> Engine<S> {
                 let task = kept.device.task.as_ref().map(|task| task.status.number());
                 (kept.rev, kept.disabled, task)
             }
-            // Its columns only: a row whose state cannot be read goes, too.
+            // Reads only its columns: a row with an unreadable state can be removed too.
             None => {
                 let row = self.store.read().device(&key)?.ok_or_else(unknown)?;
                 (row.rev, row.disabled, row.task)
@@ -245,7 +245,7 @@ impl<S: Store> Engine<S> {
         if disabled {
             commit.counts.insert(DISABLED.to_owned(), -1);
         }
-        // Counted are the tasks that stand in rows.
+        // Only tasks in rows count.
         if let Some(task) = task {
             commit.counts.insert(tasks(identity, task), -1);
         }
@@ -263,7 +263,7 @@ impl<S: Store> Engine<S> {
         Ok(Outcome { events, written: 1, ..Outcome::default() })
     }
 
-    /// Commits what is of no device.
+    /// Commits changes without devices.
     ///
     /// # Errors
     /// What the store refuses; nothing is changed.

@@ -1,9 +1,9 @@
 //! The loop of docs/cloud-design.md over a store: gather, load, apply, commit once, and only then
-//! what comes of it.
+//! perform the effects.
 //!
-//! [`Engine`] is one turn, without sockets and clock; the service gathers what arrives and takes
-//! the turns. What a turn comes to is handed out once its commit has returned, and not at all when
-//! the commit fails.
+//! [`Engine`] performs one turn, without sockets and clock; the service gathers inputs and calls
+//! it. It returns the effects of a turn once its commit has succeeded, and never if the commit
+//! fails.
 
 mod batch;
 mod edit;
@@ -29,59 +29,59 @@ pub use gather::{GATHER, MOST, gather};
 use shelf::Shelf;
 use work::{Done, Kept, Work};
 
-/// How often a turn is taken again because a row was changed behind it.
+/// How often a turn is repeated because a row was changed elsewhere.
 const TRIES: usize = 5;
-/// Devices that are woken in one turn.
+/// Devices to wake per turn.
 const DUE: usize = 256;
-/// Devices that stay in memory beside those that are connected.
+/// Devices that stay in memory in addition to connected ones.
 const KEEP: usize = 4_096;
-/// Events of a device that are read at a time.
+/// Events of a device per read.
 const HISTORY: usize = 1_000;
-/// Events that are pruned at a time.
+/// Events to prune at a time.
 const PRUNE: usize = 2_000;
-/// The pause before a row that cannot be read is met again.
+/// The pause before an unreadable row is tried again.
 const BAD: Duration = Duration::from_secs(1);
-/// The count that says how many devices have a number.
+/// The count of assigned device numbers.
 const NUMBERS: &str = "device numbers";
-/// The count that says how many of them are gone.
+/// The count of removed devices.
 const GONE: &str = "device numbers gone";
-/// The count that says how many devices may not log in.
+/// The count of disabled devices.
 const DISABLED: &str = "devices disabled";
 
-/// What happens to a device.
+/// Inputs of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Input {
-    /// It has connected and subscribed to its update topic.
+    /// It connected and subscribed to its update topic.
     Connected,
-    /// It is gone.
+    /// It disconnected.
     Disconnected,
-    /// It has published this on its report topic.
+    /// It published this on its report topic.
     Message(Vec<u8>),
-    /// The offer of this task, which an [`Outcome`] handed out, was published.
+    /// The offer of this task, which an [`Outcome`] returned, was published.
     Offered(TaskId),
-    /// The same offer was not published, and it is to be decided anew whether there is one.
+    /// The same offer could not be published; decide again whether there is one.
     NotOffered(TaskId),
-    /// Make it known.
+    /// Register it.
     Register,
     /// Begin a task.
     Start {
-        /// The version to go to.
+        /// The target version.
         target: String,
-        /// How.
+        /// Its options.
         options: TaskOptions,
     },
-    /// End the open task.
+    /// Cancel the open task.
     Cancel(TaskId),
     /// Begin the next attempt of the last task.
     Retry(TaskId),
-    /// A person agrees to the task.
+    /// A person confirms the task.
     Confirm(TaskId),
-    /// Push the offer of the open task once more.
+    /// Push the offer of the open task again.
     Push(TaskId),
     /// A standing rule was set for this module.
     RuleSet(Module),
-    /// Forget how many tasks the standing rules have made.
+    /// Reset the number of tasks of the standing rules.
     TryAgain,
 }
 
@@ -91,24 +91,24 @@ pub enum Input {
 pub enum Refused {
     /// The device is at fault.
     Peer(CloudError),
-    /// The command cannot be followed.
+    /// The command is invalid in this state.
     Command(TaskError),
-    /// The firmware cannot be taken.
+    /// The firmware is invalid.
     Catalog(CatalogError),
-    /// The device's row cannot be read.
+    /// The device's row is unreadable.
     Row(BadState),
-    /// The product's id begins another one's, or another one's begins it: product and name run
-    /// together in client ids and in paths of firmware, so one could take what is the other's.
+    /// The product's id is a prefix of another's, or the reverse. Client ids and firmware paths
+    /// join product and name without a separator, so one product could access the other's.
     Ambiguous,
 }
 
-/// Why a command was not carried out; nothing is changed.
+/// Why a command failed; nothing is changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// It cannot be followed.
+    /// It is invalid in this state.
     Refused(Refused),
-    /// The store refuses.
+    /// The store's error.
     Store(StoreError),
 }
 
@@ -155,32 +155,32 @@ impl std::error::Error for Refused {}
 /// A message to a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
-    /// To whom.
+    /// The device.
     pub device: Identity,
-    /// What.
+    /// The payload.
     pub payload: Vec<u8>,
-    /// It is the offer of this task: [`Input::Offered`] follows once it is published.
+    /// Set if it is the offer of this task: send [`Input::Offered`] once it is published.
     pub offer: Option<TaskId>,
-    /// What the offer is of.
+    /// The firmware of the offer.
     pub firmware: Option<Firmware>,
 }
 
-/// What a turn came to. All of it is durable.
+/// The result of a turn. All of it is durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// Whether each input was taken, in their order.
+    /// Whether each input was accepted, in order.
     pub answers: Vec<Result<(), Refused>>,
-    /// What is to be published, in order.
+    /// Messages to publish, in order.
     pub publish: Vec<Publish>,
-    /// What happened, in order.
+    /// Events, in order.
     pub events: Vec<(Identity, EventKind)>,
     /// Rows that were written.
     pub written: usize,
 }
 
-/// The cloud over a store. It has no clock: each turn is told the moment, which is not before
-/// that of the last one; [`Instant::ZERO`] is the Unix epoch.
+/// The cloud over a store. It has no clock: each turn gets the time, which is not before that of
+/// the last one; [`Instant::ZERO`] is the Unix epoch.
 #[derive(Debug)]
 pub struct Engine<S> {
     store: S,
@@ -188,34 +188,34 @@ pub struct Engine<S> {
     shelf: Shelf,
     allow_unknown: bool,
     tell_all: bool,
-    /// Devices that have a number.
+    /// Assigned device numbers.
     numbers: u32,
     /// How many of them were removed.
     gone: u32,
-    /// Devices that may not log in.
+    /// Disabled devices.
     disabled: u64,
-    /// What the next turn's commit has beside its own.
+    /// Additional changes for the next turn's commit.
     rider: Rider,
     kept: Memory,
-    /// Those of them that have news which are not in their rows, by when these must be.
+    /// Those of them with changes that are not in their rows, by the deadline for writing.
     late: BTreeSet<(Instant, Identity)>,
-    /// Devices whose rows cannot be read: they are not asked for again when time has come.
+    /// Devices with unreadable rows, which are not read again when they are due.
     bad: BTreeSet<DeviceKey>,
-    /// Devices with a session of this process. Presence is in no row.
+    /// Devices with a session of this process. Rows do not contain presence.
     online: BTreeSet<Identity>,
-    /// The moment of the last turn.
+    /// The time of the last turn.
     now: Instant,
-    /// Events that are kept; older ones go.
+    /// The number of events to keep.
     keep_events: u64,
-    /// The latest event that is gone, as far as is known.
+    /// The latest known pruned event.
     pruned: u64,
 }
 
 impl<S: Store> Engine<S> {
-    /// A cloud over what is stored.
+    /// Makes a cloud over a store.
     ///
     /// # Errors
-    /// What the store refuses.
+    /// The store's error.
     pub fn new(store: S, config: CloudConfig) -> Result<Self, StoreError> {
         let counts = store.read().counts("device")?;
         let count = |name| counts.get(name).copied().unwrap_or(0);
@@ -240,29 +240,29 @@ impl<S: Store> Engine<S> {
         })
     }
 
-    /// Whether devices that are not known are taken at first sight. Off at first.
+    /// Whether unknown devices are accepted at first sight. Off at first.
     pub fn allow_unknown(&mut self, allow: bool) {
         self.allow_unknown = allow;
     }
 
-    /// Whether [`Outcome::events`] has those that are no news, too: a version report that says what
-    /// the last one said, and progress between two statuses. They are in no journal. On at first.
+    /// Whether [`Outcome::events`] includes repeated version reports, and progress between two
+    /// states. They are never in the journal. On at first.
     pub fn tell_all(&mut self, all: bool) {
         self.tell_all = all;
     }
 
-    /// How many events are kept; the oldest go. All of them at first.
+    /// Sets how many events are kept; older ones are pruned. All of them at first.
     pub fn keep_events(&mut self, most: u64) {
         self.keep_events = most;
     }
 
-    /// When the next turn is due, if nothing comes before.
+    /// When the next turn is due without inputs.
     ///
     /// # Errors
-    /// What the store refuses.
+    /// The store's error.
     pub fn deadline(&mut self) -> Result<Option<Instant>, StoreError> {
         let wake = self.store.next_wake()?.map(Instant::from_micros);
-        // What the last turn left: more than it takes, or rows that cannot be read.
+        // More than one turn handles, or unreadable rows.
         let rest = if self.bad.is_empty() { self.now } else { self.now + BAD };
         let wake = wake.map(|wake| if wake <= self.now { rest } else { wake });
         Ok(wake.into_iter().chain(self.late.first().map(|(at, _)| *at)).min())
@@ -274,15 +274,15 @@ impl<S: Store> Engine<S> {
         &self.store
     }
 
-    /// The store, for what is no device.
+    /// The store, for changes without devices.
     pub fn store_mut(&mut self) -> &mut S {
         &mut self.store
     }
 
-    /// A device as the last turn left it.
+    /// A device after the last turn.
     ///
     /// # Errors
-    /// What the store refuses, and a row that cannot be read as [`StoreError::Corrupt`].
+    /// The store's error; [`StoreError::Corrupt`] for an unreadable row.
     pub fn device(&mut self, identity: &Identity) -> Result<Option<Device>, StoreError> {
         if let Some(kept) = self.kept.get(identity) {
             return Ok(Some(kept.device.clone()));
@@ -290,7 +290,7 @@ impl<S: Store> Engine<S> {
         Ok(self.stored(identity)?.map(|kept| kept.device))
     }
 
-    /// A device as its row has it.
+    /// A device from its row.
     fn stored(&self, identity: &Identity) -> Result<Option<Box<Kept>>, StoreError> {
         let row = self.store.read().device(&work::key(identity))?;
         let Some(row) = row else { return Ok(None) };
@@ -299,11 +299,11 @@ impl<S: Store> Engine<S> {
             .map_err(|why| StoreError::Corrupt { why: why.to_string() })
     }
 
-    /// What happened to a device after the event with this number, oldest first, at most 1,000:
-    /// each with its number and its moment.
+    /// Events of a device after the event with this number, oldest first, at most 1,000, each with
+    /// its number and time.
     ///
     /// # Errors
-    /// What the store refuses, and an event that cannot be read as [`StoreError::Corrupt`].
+    /// The store's error; [`StoreError::Corrupt`] for an unreadable event.
     pub fn history(
         &self,
         identity: &Identity,
@@ -319,11 +319,11 @@ impl<S: Store> Engine<S> {
         events.map(read).collect()
     }
 
-    /// Takes inputs in order, and wakes what is due. At most [`MOST`] inputs belong into one turn.
+    /// Applies inputs in order, and wakes due devices. A turn may have at most [`MOST`] inputs.
     ///
     /// # Errors
-    /// What the store refuses: nothing has happened then, and nothing may be answered. The same
-    /// inputs may be tried again.
+    /// The store's error: nothing has happened, and nothing may be answered. The same inputs may be
+    /// tried again.
     pub fn turn(
         &mut self,
         now: Instant,
@@ -334,8 +334,8 @@ impl<S: Store> Engine<S> {
             tries = tries.saturating_add(1);
             match self.attempt(now, inputs) {
                 Err(StoreError::Conflict(conflict)) if tries < TRIES => {
-                    // What is kept of these is old. What of it was not written yet is lost with
-                    // it: progress, which nobody acknowledged.
+                    // The copies of these devices in memory are outdated. Unwritten changes are
+                    // lost with them, which are only progress reports that nobody has acknowledged.
                     for identity in conflict.devices.iter().filter_map(work::identity) {
                         self.forget_one(&identity);
                     }
@@ -361,8 +361,8 @@ impl<S: Store> Engine<S> {
             let answer = self.take(now, identity, input, slot, &mut batch, &mut next, &mut outcome);
             outcome.answers.push(answer);
         }
-        // Also what became due by an input: an offer without a pause is claimed in the commit that
-        // makes it.
+        // Also handles devices that an input made due: an offer without a pause is claimed in the
+        // commit that creates it.
         for (slot, of) in batch.works() {
             if of.device().wake().is_some_and(|wake| wake <= now) {
                 of.wake();
@@ -380,14 +380,14 @@ impl<S: Store> Engine<S> {
             return Err(why);
         }
         outcome.written = next.commit.devices.len();
-        // From here on it is durable.
+        // It is durable from here on.
         self.count(&next.commit);
         self.hand_out(now, &batch, &mut next, &mut outcome);
         self.keep(now, batch);
         Ok(outcome)
     }
 
-    /// Devices whose wake-up has come, and those whose progress waited long enough.
+    /// Devices that are due, and those whose progress must be written.
     fn due(&mut self, now: Instant) -> Result<BTreeSet<Identity>, StoreError> {
         let limit = DUE.saturating_add(self.bad.len());
         let mut due = BTreeSet::new();
@@ -414,7 +414,7 @@ impl<S: Store> Engine<S> {
             batch.devices().filter(|identity| !self.kept.contains_key(*identity)).collect();
         let keys: Vec<_> = missing.iter().map(|identity| work::key(identity)).collect();
         let mut rows = self.store.load(&keys)?.into_iter();
-        // From here on nothing fails: devices leave the memory for the turn.
+        // Nothing fails from here on: devices leave the memory for the turn.
         for at in batch.slots() {
             let Some(identity) = batch.device(at) else { continue };
             if let Some((identity, kept)) = self.kept.remove_entry(identity) {
@@ -435,7 +435,7 @@ impl<S: Store> Engine<S> {
         Ok(batch)
     }
 
-    /// A row that cannot be read is not asked for again.
+    /// An unreadable row is not read again.
     fn is_bad(&mut self, key: DeviceKey) {
         if self.bad.len() < KEEP {
             self.bad.insert(key);
@@ -493,7 +493,7 @@ impl<S: Store> Engine<S> {
         self.apply(now, slot, of, input, next, outcome).map_err(Refused::Command)
     }
 
-    /// Whether an unknown device may have a row for this.
+    /// Whether this input creates a row for an unknown device.
     fn admit(&self, input: &Input, next: &Next) -> Result<(), Refused> {
         let taken = match input {
             Input::Register => true,
@@ -530,7 +530,7 @@ impl<S: Store> Engine<S> {
             *count = count.saturating_add(i64::from(difference));
         }
         for event in change.events {
-            // What is no news is told, and is not in the journal.
+            // Returned as an event, but not in the journal.
             if change.journal {
                 next.commit.events.extend(work::journal(now, identity, &event));
             }
@@ -543,7 +543,7 @@ impl<S: Store> Engine<S> {
         change.answer
     }
 
-    /// Writes what must be written.
+    /// Writes the changes that must be written.
     fn write(
         &mut self,
         now: Instant,
@@ -569,7 +569,7 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
-    /// What may leave now.
+    /// The effects that may leave now.
     fn hand_out(&self, now: Instant, batch: &Batch, next: &mut Next, outcome: &mut Outcome) {
         let context = Context { config: &self.config, catalog: &self.shelf.catalog };
         for (slot, effect) in next.offers.drain(..) {
@@ -587,7 +587,7 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Devices go back to memory.
+    /// Returns devices to memory.
     fn keep(&mut self, now: Instant, batch: Batch) {
         for done in batch.done(now) {
             self.keep_one(done);
@@ -608,8 +608,7 @@ impl<S: Store> Engine<S> {
         self.kept.insert(done.identity, done.kept);
     }
 
-    /// Old events go, some at a time. They are told when they happen; one that cannot be removed
-    /// now is removed later.
+    /// Prunes old events in pieces. An event that cannot be removed now is removed later.
     fn prune(&mut self, last: u64) {
         let upto = last.saturating_sub(self.keep_events);
         if upto < self.pruned.saturating_add(PRUNE as u64) {
@@ -627,7 +626,7 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Keeps memory bounded: who is connected stays, and who has news that were not written.
+    /// Limits memory: connected devices and those with unwritten changes stay.
     fn forget(&mut self) {
         if self.kept.len() > self.online.len().saturating_add(KEEP) {
             let online = &self.online;
@@ -641,12 +640,12 @@ fn tasks(identity: &Identity, status: u8) -> String {
     format!("{}/task/{status}", identity.product_id())
 }
 
-/// What somebody has to do something about is told each time.
+/// Reasons that a person must act on are reported each time.
 fn is_trouble(event: &EventKind) -> bool {
     matches!(event, EventKind::NotOffered { why, .. } if why.is_trouble())
 }
 
-/// What a turn has gathered for its commit.
+/// The gathered changes of a turn's commit.
 struct Next {
     numbers: u32,
     offers: Vec<(usize, Effect)>,

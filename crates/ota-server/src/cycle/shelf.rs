@@ -1,4 +1,4 @@
-//! Products, firmware and rules between two turns: a change of them is a row first.
+//! Products, firmware and rules, changed between two turns: each change is first written to a row.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -12,11 +12,11 @@ use ota_store::{Commit, Filter, Item, Kind, Query, Store, StoreError};
 
 use super::{CommandError, Engine, Input, Outcome, Refused, Rider, work};
 
-/// Rows of a list at a time.
+/// Rows per page of a list.
 const PAGE: usize = 100;
-/// Pages that are searched for open tasks.
+/// The most pages in the search for open tasks.
 const MOST_PAGES: usize = 20;
-/// Where a task stands that is not over.
+/// The states of open tasks.
 const OPEN: [Status; 7] = [
     Status::Offline,
     Status::Pending,
@@ -27,11 +27,11 @@ const OPEN: [Status; 7] = [
     Status::Downloaded,
 ];
 
-/// What is kept besides devices.
+/// The data besides devices.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     pub(super) catalog: Catalog,
-    /// Every product that has a row.
+    /// All products with a row.
     products: BTreeSet<String>,
 }
 
@@ -57,7 +57,7 @@ impl Shelf {
         self.products.contains(product_id)
     }
 
-    /// Whether this id begins that of another product, or another's begins this one.
+    /// Whether this id is a prefix of another product's, or the reverse.
     fn is_ambiguous(&self, product_id: &str) -> bool {
         let after = (Bound::Excluded(product_id), Bound::Unbounded);
         let next = self.products.range::<str, _>(after).next();
@@ -94,12 +94,12 @@ impl<S: Store> Engine<S> {
         &self.shelf.catalog
     }
 
-    /// The products that have devices, firmware or rules by a command.
+    /// The products that a command has created devices, firmware or rules for.
     pub fn products(&self) -> impl Iterator<Item = &str> {
         self.shelf.products.iter().map(String::as_str)
     }
 
-    /// The firmware as it is kept.
+    /// The stored firmware.
     ///
     /// # Errors
     /// What the store refuses, and a row that cannot be read as [`StoreError::Corrupt`].
@@ -111,7 +111,7 @@ impl<S: Store> Engine<S> {
             .map_err(|why| StoreError::Corrupt { why: why.to_string() })
     }
 
-    /// Makes a device known. Registering a known one again changes nothing.
+    /// Registers a device. Registering it again changes nothing.
     ///
     /// # Errors
     /// [`CommandError`]; nothing is changed.
@@ -124,7 +124,7 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Adds an image to the catalogue; `image` is the name under which its bytes are kept.
+    /// Adds an image to the catalogue; `image` is the name of its stored bytes.
     ///
     /// # Errors
     /// [`CommandError`]; nothing is changed.
@@ -134,13 +134,13 @@ impl<S: Store> Engine<S> {
         image: Option<String>,
     ) -> Result<(), CommandError> {
         let listed = Listed::new(firmware, image);
-        // What is refused makes no product known.
+        // A refused image creates no product.
         self.shelf.catalog.check(&listed.firmware, self.config.max_firmware)?;
         self.know(&listed.firmware.product_id)?;
         self.add_listed(&listed, Rider::default())
     }
 
-    /// Adds an image to the catalogue, whose product is known.
+    /// Adds an image of an existing product to the catalogue.
     ///
     /// # Errors
     /// [`CommandError`]; nothing is changed.
@@ -148,11 +148,11 @@ impl<S: Store> Engine<S> {
         let (catalog, most) = (&mut self.shelf.catalog, self.config.max_firmware);
         catalog.check(&listed.firmware, most)?;
         self.list(listed, rider)?;
-        // It was checked.
+        // Already checked.
         Ok(self.shelf.catalog.restore(listed.clone())?)
     }
 
-    /// A firmware as it is kept.
+    /// A stored firmware.
     ///
     /// # Errors
     /// What the store refuses, and a row that cannot be read as [`StoreError::Corrupt`].
@@ -176,7 +176,7 @@ impl<S: Store> Engine<S> {
         firmware.url.clone().unwrap_or_else(|| signer.sign(&firmware.path, unix))
     }
 
-    /// Changes a firmware that is there: its state and its words.
+    /// Changes an existing firmware: its state and its texts.
     ///
     /// # Errors
     /// What the store refuses; nothing is changed.
@@ -186,7 +186,7 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
-    /// Removes a firmware. The file of its bytes is the caller's to remove.
+    /// Removes a firmware. The caller removes the file of its bytes.
     ///
     /// # Errors
     /// What the store refuses; nothing is changed.
@@ -199,8 +199,8 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
-    /// Whether a firmware is the target of a rule or of an open task. Of too many devices with
-    /// open tasks it is said to be.
+    /// Whether a firmware is the target of a rule or of an open task. With too many open tasks the
+    /// answer is yes.
     ///
     /// # Errors
     /// What the store refuses.
@@ -219,7 +219,7 @@ impl<S: Store> Engine<S> {
                 let query = Query { filter: filter.clone(), after, limit: PAGE };
                 let page = self.store.read().list(&query)?;
                 let targets = |row: &ota_store::DeviceRow| {
-                    // A row that cannot be read may have any target.
+                    // An unreadable row may have any target.
                     let Ok(device) = ota_cloud::Device::from_bytes(&row.state) else { return true };
                     device.task.is_some_and(|task| {
                         task.finished.is_none()
@@ -240,7 +240,7 @@ impl<S: Store> Engine<S> {
         Ok(false)
     }
 
-    /// Stops the offers of an image, with the reason that its devices' events have from then on.
+    /// Stops the offers of an image, for this reason.
     ///
     /// # Errors
     /// What the store refuses; nothing is changed.
@@ -255,8 +255,8 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
-    /// Sets a product's standing rule, or with `None` ends all of them. Returns the devices that
-    /// are connected: [`Input::RuleSet`] is for them. The others learn of it when they report.
+    /// Sets a product's standing rule, or ends all of them with `None`. Returns the connected
+    /// devices: send [`Input::RuleSet`] for them. The others learn of it when they report.
     ///
     /// # Errors
     /// [`CommandError`]; nothing is changed.
@@ -278,7 +278,7 @@ impl<S: Store> Engine<S> {
         Ok(online.cloned().collect())
     }
 
-    /// A page of a product's devices, after a name; and where the next page begins.
+    /// A page of a product's devices, after a name; and the start of the next page.
     ///
     /// # Errors
     /// What the store refuses.
@@ -305,7 +305,7 @@ impl<S: Store> Engine<S> {
         self.add_product(product_id, Rider::default()).map(drop)
     }
 
-    /// Makes a product, unless it is there. Returns whether it was made.
+    /// Creates a product, unless it exists. Returns whether it is new.
     ///
     /// # Errors
     /// [`Refused::Ambiguous`], or what the store refuses; nothing is changed.
@@ -328,7 +328,7 @@ impl<S: Store> Engine<S> {
         Ok(true)
     }
 
-    /// Removes a product's row. What else it has is the caller's to remove before.
+    /// Removes a product's row. The caller must remove everything else of it before.
     ///
     /// # Errors
     /// What the store refuses; nothing is changed.

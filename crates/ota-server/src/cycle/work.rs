@@ -8,7 +8,7 @@ use ota_cloud::{Device, EventKind};
 use ota_proto::{Identity, Instant};
 use ota_store::{DeviceKey, DeviceRow, NewEvent};
 
-/// How long progress that nobody acknowledges may stay unwritten.
+/// How long unacknowledged progress may stay unwritten.
 const LATER: Duration = Duration::from_secs(10);
 
 pub(crate) fn key(identity: &Identity) -> DeviceKey {
@@ -19,22 +19,22 @@ pub(crate) fn identity(key: &DeviceKey) -> Option<Identity> {
     Identity::new(&key.product, &key.name).ok()
 }
 
-/// A device in memory, as its row is or newer. What the row has besides a copy of what the device
-/// says is kept with it.
+/// A device in memory, the same as its row or newer, with the row's columns that the device does
+/// not decide.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) rev: u64,
-    /// As it stands in the row.
+    /// The same as the row.
     wake: Option<u64>,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) disabled: bool,
     pub(crate) device: Device,
-    /// Since when it has news that are not in the row.
+    /// Since when it has unwritten changes.
     unsaved: Option<Instant>,
 }
 
 impl Kept {
-    /// A device that has no row.
+    /// A device without a row.
     pub(crate) const fn new(device: Device) -> Self {
         let tags = BTreeMap::new();
         Self { rev: 0, wake: None, tags, disabled: false, device, unsaved: None }
@@ -51,12 +51,12 @@ impl Kept {
         self.unsaved.is_some()
     }
 
-    /// When its news have waited long enough.
+    /// When its changes must be written.
     pub(crate) fn write_at(&self) -> Option<Instant> {
         self.unsaved.map(|since| since + LATER)
     }
 
-    /// The row from now on: the plain columns are a copy of what the device says.
+    /// Makes the row: the plain columns are a copy of the device's data.
     fn written(&mut self, identity: &Identity) -> Result<DeviceRow, BadState> {
         let device = &self.device;
         self.wake = device.wake().map(Instant::as_micros);
@@ -76,19 +76,19 @@ impl Kept {
     }
 }
 
-/// A device within a turn. It is taken out of memory for it, and not copied: what a turn did that
-/// was not committed is forgotten with it, and read from the row again.
+/// A device within a turn. It is moved out of memory and not copied: if the turn fails, its changes
+/// are dropped with it, and the row is read again.
 #[derive(Debug)]
 pub(crate) struct Work {
     identity: Identity,
     kept: Box<Kept>,
-    /// What a turn that fails leaves of a device with news that are in no row.
+    /// What remains, after a failed turn, of a device with unwritten changes.
     before: Option<Box<Kept>>,
     touched: bool,
     was_online: bool,
     was_late: Option<Instant>,
     write: Write,
-    /// Its wake-up had come.
+    /// Whether it was due.
     woken: bool,
     writes: bool,
 }
@@ -104,12 +104,12 @@ impl Work {
         &self.kept.device
     }
 
-    /// The device, which is about to change.
+    /// The device, for changes.
     pub(crate) fn device_mut(&mut self) -> &mut Device {
         &mut self.kept_mut().device
     }
 
-    /// The device with the columns of its row, which are about to change.
+    /// The device with the columns of its row, for changes.
     pub(crate) fn kept_mut(&mut self) -> &mut Kept {
         if !self.touched {
             self.touched = true;
@@ -123,7 +123,7 @@ impl Work {
         self.write = self.write.max(write);
     }
 
-    /// Its wake-up has come.
+    /// Marks that it is due.
     pub(crate) const fn wake(&mut self) {
         self.woken = true;
     }
@@ -161,7 +161,7 @@ impl Work {
     }
 }
 
-/// What a turn leaves of a device.
+/// What remains of a device after a turn.
 pub(crate) struct Done {
     pub(crate) identity: Identity,
     pub(crate) kept: Box<Kept>,

@@ -1,6 +1,6 @@
-//! Batches: their rows, and their turns. A batch is a row that names its devices; some of them get
-//! their tasks in each commit, with the row. What a fault or a kill leaves half made, the hub goes
-//! on with.
+//! Rows and turns of batches. A batch is a row that names its devices; each commit creates the
+//! tasks of some of them and updates the row. After a fault or a kill the hub continues incomplete
+//! batches.
 
 mod rest;
 mod walk;
@@ -18,7 +18,7 @@ use crate::hub::{Chores, Cloud, Hub};
 pub(super) use rest::{cancel, devices, list, show, start};
 pub(super) use walk::Walk;
 
-/// Whether the target can be offered.
+/// Checks that the target can be offered.
 pub(super) fn target(cloud: &Cloud, batch: &Batch) -> Result<(), Problem> {
     let (catalog, module) = (cloud.catalog(), &batch.options.module);
     let (product, version) = (batch.product.as_str(), batch.version.as_str());
@@ -34,11 +34,11 @@ pub(super) fn target(cloud: &Cloud, batch: &Batch) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Devices that are looked up at a time.
+/// Devices per look-up.
 const PIECE: usize = 100;
 
-/// Every name is a device's. Some at a time, and beside the loop: nobody waits for all of them. One
-/// that is removed meanwhile fails in its row.
+/// Checks that every name is a device's, in pieces and beside the loop, so that nobody waits for
+/// all of them. A device that is removed meanwhile fails in its row.
 pub(super) async fn all_known(api: &Api, grant: &Grant, names: &[String]) -> Result<(), Problem> {
     for (piece, some) in names.chunks(PIECE).enumerate() {
         let (grant, some) = (grant.clone(), some.to_vec());
@@ -61,7 +61,7 @@ pub(super) async fn all_known(api: &Api, grant: &Grant, names: &[String]) -> Res
     Ok(())
 }
 
-/// Gives a batch its number, and puts its row into a commit.
+/// Assigns a number to a batch, and adds its row to a commit.
 pub(super) fn add(
     hub: &mut Hub,
     now: Instant,
@@ -82,7 +82,7 @@ pub(super) fn add(
     Ok(())
 }
 
-/// Ends a batch in a commit: no device of it begins any more. Its open tasks end some at a time.
+/// Cancels a batch in a commit: no device starts any more. Its open tasks end in pieces.
 pub(super) fn end(
     hub: &mut Hub,
     now: Instant,
@@ -99,16 +99,15 @@ pub(super) fn read_batch(item: &Item) -> Result<Batch, StoreError> {
     Batch::from_bytes(&item.body).map_err(|why| corrupt(&why))
 }
 
-/// The row of a batch. While it is not made, or not ended, it has its place among those that need a
-/// turn.
+/// The row of a batch. While the batch is not complete or not ended, the row has a wake-up.
 fn row(batch: &Batch, id: &str, (rev, turn): (u64, u64)) -> Result<Item, StoreError> {
     let body = batch.to_bytes().map_err(|why| StoreError::Invalid { what: why.to_string() })?;
     let wake = batch.is_due().then_some(turn);
     Ok(Item { rev, wake, ..Item::new(Kind::CAMPAIGN, id, body) })
 }
 
-/// A step of a batch: some of its devices get their tasks, or, when it is cancelled, some of its
-/// tasks end. Returns whether it needs another one.
+/// Performs a step of a batch: creates tasks of some devices or, if it is cancelled, ends some of
+/// its tasks. Returns whether it needs another step.
 pub(super) fn advance(
     cloud: &mut Cloud,
     (now, turn): (Instant, u64),
@@ -137,7 +136,7 @@ pub(super) fn advance(
         }
     }
     if wrong {
-        // Then the row was not in the commit.
+        // The row was not in the commit.
         let mut rider = Rider::default();
         rider.items.push(row(&batch, id, (item.rev, turn))?);
         cloud.put_rider(rider)?;
@@ -145,7 +144,7 @@ pub(super) fn advance(
     Ok((batch.is_due(), outcome))
 }
 
-/// What gives some of a batch's devices their tasks.
+/// Creates the tasks of some of a batch's devices.
 fn begin_some(
     cloud: &mut Cloud,
     now: Instant,
@@ -160,7 +159,7 @@ fn begin_some(
             continue;
         };
         let seen = match cloud.seen(&identity) {
-            // One row that cannot be read fails by itself, and holds nobody else up.
+            // An unreadable row fails by itself, without delaying the others.
             Err(StoreError::Corrupt { why }) => {
                 batch.take_on(now, &name, None);
                 batch.refuse(now, &name, format!("its row cannot be read: {why}"));
@@ -179,7 +178,7 @@ fn begin_some(
     Ok(inputs)
 }
 
-/// What ends the open tasks of some of a cancelled batch's devices.
+/// Ends the open tasks of some of a cancelled batch's devices.
 fn end_some(cloud: &mut Cloud, batch: &mut Batch) -> Result<Vec<(Identity, Input)>, StoreError> {
     let mut inputs = Vec::new();
     for entry in batch.end_some(Batch::CHUNK) {
@@ -194,11 +193,11 @@ fn end_some(cloud: &mut Cloud, batch: &mut Batch) -> Result<Vec<(Identity, Input
     Ok(inputs)
 }
 
-/// A step of a batch that needs one: what a fault or a stop has left half made, or half ended. None
-/// when no batch needs one. One whose row cannot be read is passed over: the others go on.
+/// Performs a step of a batch that a fault or a stop left incomplete. `None` if no batch needs one.
+/// A batch with an unreadable row is skipped.
 ///
-/// Whose last step is longest ago comes first, whatever its product. A turn is far below any moment
-/// of a clock in microseconds, so that one which was set back holds nobody up.
+/// The batch whose last step is longest ago comes first, in any product. A turn number is far below
+/// any time in microseconds, so a clock that was set back delays nobody.
 pub(crate) fn go_on(
     cloud: &mut Cloud,
     (now, turn): (Instant, u64),
@@ -212,7 +211,7 @@ pub(crate) fn go_on(
     Ok(None)
 }
 
-/// All steps that batches need, at a start.
+/// All steps of batches at a start.
 pub(crate) fn finish(cloud: &mut Cloud, now: Instant) -> Result<(), StoreError> {
     let mut chores = Chores::default();
     while go_on(cloud, (now, chores.turn(now)))?.is_some() {}

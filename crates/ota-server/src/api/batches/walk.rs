@@ -1,5 +1,5 @@
-//! Batches are read piece by piece with a reader of their own, so that no call of this keeps
-//! another waiting, and how much one call reads is bounded.
+//! Reads batches piece by piece with a separate reader, so that these calls delay no others, and
+//! limits how much one call reads.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,10 @@ use super::read_batch;
 use crate::api::Api;
 use crate::api::limits::Place;
 
-/// Events of a device that are read at a time, and how often, for a task that is not its last.
+/// Events of a device per read, and the most reads, for a task that is not its last.
 const EVENTS: (usize, usize) = (1_000, 5);
-/// What one call may read: a device's row counts one, and so do ten of its events, and a KiB of a
-/// batch's row.
+/// The read budget of a call: a device's row counts one, and so do ten of its events, and a KiB of
+/// a batch's row.
 const MOST: usize = 50_000;
 /// Batches of one piece.
 const BATCHES: usize = 8;
@@ -28,7 +28,7 @@ fn too_much() -> Problem {
     Problem::new(Code::TooLarge, what)
 }
 
-/// What became of a task that is not the device's last, and what it cost to read.
+/// The end of a task that is not the device's last, and the cost of reading it.
 fn past(
     read: &dyn Read,
     key: &DeviceKey,
@@ -54,8 +54,8 @@ fn past(
     Ok((end, cost))
 }
 
-/// Devices of a batch as they stand, and what is left of what may be read. What is not in their
-/// rows any more is looked for among their events.
+/// Devices of a batch with their states, and the rest of the budget. Older tasks are searched in
+/// the events.
 fn lines(
     read: &dyn Read,
     product: &str,
@@ -86,11 +86,11 @@ fn lines(
     Ok(Ok((rows, left)))
 }
 
-/// One call on its way through batches.
+/// A call that reads batches.
 pub(in crate::api) struct Walk {
     api: Api,
     product: String,
-    /// What it may still read.
+    /// Its remaining budget.
     left: usize,
     /// The row of the batch that was read last.
     after: Option<String>,
@@ -108,13 +108,13 @@ impl Walk {
         Ok(Self { api, product, left: MOST, after: None, _place: place })
     }
 
-    /// Begins behind this batch.
+    /// Starts after this batch.
     pub(in crate::api) fn behind(&mut self, number: u32) {
         self.after = Some(Batch::id(&self.product, number));
     }
 
-    /// The names of the devices that one of these filters lets through, each once, at most one more
-    /// than a batch has: that is enough to refuse it.
+    /// The names of the devices that match one of these filters, each once, at most one more than
+    /// the limit of a batch, which is enough to refuse it.
     pub(in crate::api) async fn matching(
         &mut self,
         filters: impl IntoIterator<Item = Filter>,
@@ -125,7 +125,7 @@ impl Walk {
             loop {
                 let query = Query { filter: filter.clone(), after, limit: PIECE };
                 let page = self.api.walk(move |read| read.list(&query)).await?;
-                // One that has changed its version meanwhile may match twice.
+                // A device whose version changes meanwhile may match twice.
                 let new = page.rows.into_iter().map(|row| row.key.name);
                 names.extend(new.filter(|name| seen.insert(name.clone())));
                 if names.len() > Batch::MOST {
@@ -140,7 +140,7 @@ impl Walk {
         Ok(names)
     }
 
-    /// The next batches of the product, the newest first; none at the end.
+    /// The next batches of the product, newest first; none at the end.
     pub(in crate::api) async fn batches(&mut self) -> Result<Vec<Batch>, Problem> {
         let prefix = format!("{}/", self.product);
         let after = self.after.clone();
@@ -196,7 +196,7 @@ impl Walk {
         Ok(false)
     }
 
-    /// As many devices of a batch as its status takes.
+    /// As many devices of a batch as its status needs.
     pub(in crate::api) async fn enough(&mut self, batch: &Batch) -> Result<Vec<Line>, Problem> {
         let mut rows = Vec::new();
         let is_known = |rows: &[Line]| {

@@ -1,4 +1,4 @@
-//! Who calls, and whether he may.
+//! Authenticates and authorises callers.
 
 use axum::body::Bytes;
 use axum::http::request::Parts;
@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 
-/// What a request claims, before anything of it is proved.
+/// The unproved claim of a request.
 struct Claimed {
     secret_id: String,
     action: String,
@@ -19,7 +19,7 @@ struct Claimed {
     params: Result<Params, ApiError>,
 }
 
-/// One request from its bytes to its answer.
+/// Handles one request from its bytes to its answer.
 pub(super) async fn run(api: Api, peer: SocketAddr, request: Request, line: &mut Line) -> Answer {
     let (head, body) = request.into_parts();
     let (claimed, caller) = prove(&api, peer, &head, body).await?;
@@ -68,7 +68,7 @@ async fn checked(
         let mark = first_time(&asked, &claimed).await?;
         let answer = dispatch(asked.clone(), action).await;
         if answer.is_err() {
-            // It changed nothing, so it may come again.
+            // It changed nothing, so it may be repeated.
             asked.ask(move |hub, _| forget(hub, mark)).await?;
         }
         answer
@@ -76,7 +76,7 @@ async fn checked(
     checked.await.map_err(|why| (why, version))
 }
 
-/// Forgets a signature.
+/// Removes a signature.
 fn forget(hub: &mut Hub, id: String) -> Result<(), Oops> {
     let mut rider = Rider::default();
     if let Some(item) = hub.cloud.store().read().item(Kind::REPLAY, &id)? {
@@ -85,8 +85,8 @@ fn forget(hub: &mut Hub, id: String) -> Result<(), Oops> {
     Ok(hub.cloud.put_rider(rider)?)
 }
 
-/// Keeps a signature that is about to change something, and refuses one that is kept. Returns the
-/// name of its row.
+/// Stores a signature that is about to change something, and refuses a stored one. Returns the id
+/// of its row.
 async fn first_time(asked: &Asked, claimed: &Claimed) -> Result<String, ApiError> {
     let hex: String = claimed.signature.iter().map(|byte| format!("{byte:02x}")).collect();
     let id = format!("{}/{hex}/{}", claimed.secret_id, asked.action);
@@ -116,8 +116,8 @@ async fn first_time(asked: &Asked, claimed: &Claimed) -> Result<String, ApiError
     marked.map(|()| mark)
 }
 
-/// The claim of a request, proved, and whose it is. A stranger costs little: his address pays before
-/// anything of his is read, and the keys are in memory.
+/// Proves the claim of a request. An unauthenticated request is cheap: its address is charged
+/// before its body is read, and the keys are in memory.
 async fn prove(
     api: &Api,
     peer: SocketAddr,
@@ -167,7 +167,7 @@ async fn prove(
     Ok((claimed, caller))
 }
 
-/// The same for a signature of old: the key's id may be in the body.
+/// The same for an old signature: the key's id may be in the body.
 async fn prove_old(
     api: &Api,
     peer: SocketAddr,
@@ -196,7 +196,7 @@ async fn prove_old(
     Ok((claimed, caller))
 }
 
-/// What a stranger is told, whose address pays for it.
+/// The answer to an unauthenticated request, which is charged to its address.
 fn stranger(api: &Api, peer: SocketAddr, why: ApiError) -> ApiError {
     let now = api.0.journal.clock.now();
     let budget = api.budgets(|budgets| budgets.stranger(now, peer.ip()));
@@ -223,7 +223,7 @@ async fn body_of(api: &Api, body: Body) -> Result<Bytes, ApiError> {
     }
 }
 
-/// What URLs of uploads begin with: the host is one that the request was signed for.
+/// The prefix of upload URLs: the signature covers the host.
 fn base(api: &Api, head: &Parts) -> String {
     if let Some(url) = &api.0.public_url {
         return url.trim_end_matches('/').to_owned();
