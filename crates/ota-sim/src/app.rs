@@ -1,10 +1,10 @@
-//! The application beside the updater: who answers its events, and how.
+//! The simulated application: who answers the updater's events, and how.
 
 use core::time::Duration;
 
 use ota_proto::{Event, Installed};
 
-/// How the installer answers.
+/// The installer's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Install {
     /// The new version runs after a switch and a restart.
@@ -17,18 +17,18 @@ pub enum Install {
     Hangs,
 }
 
-/// What the application says to an image on trial.
+/// The application's judgement of an image on trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// It works.
     Confirm,
-    /// It does not.
+    /// It does not work.
     RollBack,
-    /// Nothing.
+    /// No answer.
     Silent,
 }
 
-/// What the application does about an event.
+/// The application's reaction to an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Act {
     Accept,
@@ -42,11 +42,11 @@ pub(crate) enum Act {
 /// The application's policy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct App {
-    /// How the installer answers.
+    /// The installer's result.
     pub install: Install,
     /// How long it takes.
     pub install_time: Duration,
-    /// What is said to an image on trial.
+    /// The judgement of an image on trial.
     pub verdict: Verdict,
     /// How long the self-test takes.
     pub trial_time: Duration,
@@ -54,7 +54,7 @@ pub struct App {
     pub restart_time: Duration,
     /// Whether the installed image starts at all.
     pub bootable: bool,
-    /// How often an offer is put off before it is accepted, and for how long.
+    /// How often an offer is deferred before it is accepted, and for how long.
     pub defers: (u8, Duration),
 }
 
@@ -73,7 +73,7 @@ impl Default for App {
 }
 
 impl App {
-    /// What it does about an event, and how much later.
+    /// Its reaction to an event, and the delay.
     pub(crate) fn answer(&self, event: &Event) -> Option<(Duration, Act)> {
         let prompt = Duration::from_millis(50);
         Some(match event {

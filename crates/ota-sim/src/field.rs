@@ -1,4 +1,4 @@
-//! What is met in the field and drawn by chance, and what came of it.
+//! Trouble from the field, drawn at random, and its effects.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,31 @@ use ota_proto::Event;
 use crate::random::Level;
 use crate::trace::{Trace, What};
 
-/// A kind of trouble that lasts, or comes back.
+/// A kind of trouble that lasts or repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// The program lives for seconds only, many times over.
+    /// The program runs only for seconds, many times in a row.
     ShortLives,
-    /// Among the ends of its lives: it is asked to stop, and has two seconds for it.
+    /// Some of its runs end with an orderly stop, which has two seconds.
     OrderlyStop,
     /// The firmware server is away for minutes, hours or a day.
     StoreAway,
     /// The operator offers one image and the other in turn.
     OffersInTurn,
-    /// The device's clock of the day says another year at each connection.
+    /// The device's clock shows another year at each connection.
     ClockSteps,
     /// The text of the offer changes.
     ChangedText,
-    /// The installer moves the image away, whatever it says afterwards.
+    /// The installer moves the image away, whatever its result.
     MovedImage,
     /// A bit is flipped in one reading of the slot.
     FlippedBit,
     /// Words of the slot cannot be read, until they are erased or for good.
     UnreadableWords,
-    /// At a start a place of the journal is read wrongly, or not at all, and rightly when it is
+    /// At a start a place of the journal is read wrongly or not at all, and correctly when it is
     /// read again.
     MisreadJournal,
-    /// Power goes within an operation, and a byte of it reads differently each time.
+    /// Power fails within an operation, and a byte of it reads differently each time.
     HalfDone,
 }
 
@@ -51,7 +51,7 @@ impl Kind {
         Self::HalfDone,
     ];
 
-    /// Those that the worlds of this level draw.
+    /// The kinds that this level's worlds draw.
     #[must_use]
     pub fn of(level: Level) -> &'static [Self] {
         match level {
@@ -68,19 +68,19 @@ impl Kind {
         }
     }
 
-    /// Whether this is what it provokes, once it has happened.
+    /// Whether this is its effect, once it has happened.
     fn provokes(self, what: &What) -> bool {
         let What::Event(event) = what else {
             return match (self, what) {
                 (Self::ClockSteps, What::Persist(_, record)) => record.valid_from[0] > 0,
                 (Self::FlippedBit | Self::MovedImage, What::Digest(..)) => true,
-                // A record is found all the same.
+                // A record is found anyway.
                 (Self::MisreadJournal, What::Boot { record, .. }) => record.is_some(),
                 _ => false,
             };
         };
         match self {
-            // The bytes of an earlier life are gone on with.
+            // The bytes of an earlier run are used.
             Self::ShortLives | Self::OrderlyStop => {
                 matches!(event, Event::Started { from: 1.. })
             }
@@ -96,17 +96,17 @@ impl Kind {
     }
 }
 
-/// What came of a kind of trouble in one run.
+/// The effect of a kind of trouble in one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Met {
     /// How often it happened.
     pub happened: u32,
-    /// How often what it provokes came behind the first time.
+    /// How often its effect followed the first occurrence.
     pub provoked: u32,
 }
 
 impl Trace {
-    /// What was met, by kind. A kind that was not is not there.
+    /// The occurrences by kind, without zero entries.
     #[must_use]
     pub fn met(&self) -> BTreeMap<Kind, Met> {
         let mut all: BTreeMap<Kind, Met> = BTreeMap::new();

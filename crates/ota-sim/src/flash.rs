@@ -6,7 +6,7 @@ use ota_proto::Rng;
 
 use crate::tear::{Flaky, Tear};
 
-/// What is done to a slot.
+/// An operation of a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FlashOp {
     /// Sets the range to 0xff.
@@ -16,7 +16,7 @@ pub enum FlashOp {
 }
 
 impl FlashOp {
-    /// How many bytes it changes.
+    /// The number of bytes that it changes.
     pub(crate) fn len(&self) -> usize {
         self.range().len()
     }
@@ -32,20 +32,20 @@ impl FlashOp {
 /// A slot in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Flash {
-    /// What a read returns now.
+    /// The present content for a read.
     view: Vec<u8>,
-    /// Which bytes were not written since they were erased.
+    /// The bytes that were not written since their erase.
     blank: Vec<bool>,
-    /// What surely survives a power cut, but for `pending`.
+    /// The content that survives a power cut, except `pending`.
     durable: Vec<u8>,
-    /// Done and not yet synced, oldest first.
+    /// Completed but unsynced operations, oldest first.
     pending: Vec<FlashOp>,
-    /// Bytes that read differently each time, until they are erased or written.
+    /// Bytes that read differently each time until they are erased or written.
     flaky: Vec<Flaky>,
 }
 
 impl Flash {
-    /// A slot of this many bytes that holds garbage.
+    /// Makes a slot of this many bytes of garbage.
     #[must_use]
     pub fn new(capacity: u64, rng: &mut Rng) -> Self {
         let view: Vec<u8> = (0..capacity).map(|_| garbage(rng)).collect();
@@ -58,17 +58,17 @@ impl Flash {
         }
     }
 
-    /// Puts an image at its start, durably.
+    /// Writes an image at its start, durably.
     pub fn fill(&mut self, image: &[u8]) {
         self.view.iter_mut().zip(image).for_each(|(cell, byte)| *cell = *byte);
         self.durable.clone_from(&self.view);
         self.blank.fill(false);
     }
 
-    /// Does an operation whole.
+    /// Performs a whole operation.
     ///
     /// # Errors
-    /// What was wrong with it: outside the slot, or a write to bytes that were not erased.
+    /// The violation: outside the slot, or a write to bytes that were not erased.
     pub fn apply(&mut self, op: &FlashOp) -> Result<(), String> {
         let range = op.range();
         let (Some(view), Some(blank)) =
@@ -100,20 +100,20 @@ impl Flash {
         self.pending.clear();
     }
 
-    /// Whether all that was done is durable.
+    /// Whether all operations are durable.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         self.pending.is_empty()
     }
 
-    /// What a read returns now.
+    /// The present content for a read.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.view
     }
 
-    /// Whether the durable bytes begin with the first `length` of this image, and nothing that is
-    /// pending touches them.
+    /// Whether the durable bytes begin with the first `length` of this image, and no pending
+    /// operation touches them.
     #[must_use]
     pub fn surely_holds(&self, image: &[u8], length: u64) -> bool {
         let length = index(length);
@@ -122,8 +122,8 @@ impl Flash {
         same && steady && self.pending.iter().all(|op| op.range().start >= length)
     }
 
-    /// Power is gone. Each byte that was not synced keeps its old value (`keep` = 0), has its new
-    /// one (255), or either, or neither, by chance; `torn` was under way.
+    /// Cuts the power. Each unsynced byte keeps its old value (`keep` = 0), has its new one (255),
+    /// or randomly either or neither; `torn` was in progress.
     pub fn cut(&mut self, torn: Option<&FlashOp>, keep: u8, rng: &mut Rng) {
         let mut pending = std::mem::take(&mut self.pending);
         pending.extend(torn.cloned());
@@ -143,12 +143,12 @@ impl Flash {
             }
         }
         self.view.clone_from(&self.durable);
-        // Nobody knows what is blank: it must be erased again.
+        // The blank bytes are unknown: they must be erased again.
         self.blank.fill(false);
     }
 
-    /// Power is gone: what was not synced is kept, in part or not, by `keep` as in [`Self::cut`],
-    /// and `op`, if any, stops at a byte.
+    /// Cuts the power: unsynced bytes are kept or not, as `keep` says in [`Self::cut`], and `op`,
+    /// if any, stops at a byte.
     pub(crate) fn tear(&mut self, op: Option<&FlashOp>, tear: Tear, keep: u8, rng: &mut Rng) {
         self.cut(None, keep, rng);
         let Some(op) = op else { return };
@@ -165,7 +165,7 @@ impl Flash {
         self.view.clone_from(&self.durable);
     }
 
-    /// The medium is read anew: what is flaky may read differently.
+    /// A new reading of the medium: flaky bytes may read differently.
     pub(crate) fn reread(&mut self, rng: &mut Rng) {
         for flaky in &self.flaky {
             let byte = flaky.read(rng);
@@ -177,7 +177,7 @@ impl Flash {
         }
     }
 
-    /// The process died and the medium did not: what was done stays, and is as undurable as before.
+    /// The process ended and the medium did not: completed operations stay, still not durable.
     pub fn forget_blank(&mut self) {
         self.blank.fill(false);
     }
@@ -187,7 +187,7 @@ pub(crate) fn garbage(rng: &mut Rng) -> u8 {
     u8::try_from(rng.below(256)).unwrap_or(0)
 }
 
-/// An offset as an index; the last one there is when it does not fit.
+/// An offset as an index; the last index if it does not fit.
 fn index(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! What must hold at every step, each stated once.
+//! The conditions of every step, each stated once.
 //!
 //! The ordering table of docs/architecture.md, seen from outside (O16 is the client's):
 //!
@@ -45,7 +45,7 @@ use crate::setup::Setup;
 use crate::trace::{Heard, Said, What};
 use crate::world::Storage;
 
-/// The watch. It knows what a bystander saw, and looks into the storage.
+/// The checker. It sees what an observer sees, and looks into the storage.
 #[derive(Clone, Debug, Default)]
 pub struct Invariants {
     broken: Vec<String>,
@@ -54,32 +54,32 @@ pub struct Invariants {
     result: Option<Said>,
 }
 
-/// What was seen since the device's program began.
+/// Observations since the device's program began.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     up: bool,
-    /// The device waits, or died: the next deadline must be later.
+    /// The device waits or has died: the next deadline must be later.
     woken: bool,
     job: Option<OpId>,
     persisting: Option<(OpId, Record)>,
-    /// Writes whose fate is unknown: they failed, or were not over.
+    /// Writes with an unknown result: they failed, or did not end.
     doubt: Option<Record>,
     tries: u8,
     /// A digest of the whole image was right, and nothing was written since.
     verified: bool,
     digesting: Option<(OpId, u64)>,
     percent: i64,
-    /// The version that `percent` is of.
+    /// The version of `percent`.
     of: String,
     counts: Counts,
     burning: Option<(PubId, Instant)>,
     acknowledged: bool,
     slotting: Option<(OpId, SlotAction)>,
-    /// When that was asked for.
+    /// When it was requested.
     slotting_since: Option<Instant>,
     /// Roll-backs that the slot refused.
     refused: u8,
-    /// Since when no record has become durable that was to.
+    /// Since when a wanted record has not become durable.
     unsaved: Option<Instant>,
     switched: bool,
     rolled_back: bool,
@@ -90,7 +90,7 @@ struct Seen {
     stopping: bool,
     /// A bit was read wrongly, and nothing was hashed or offered since.
     misread: bool,
-    /// The image under way was offered before what is being hashed.
+    /// The image in progress was offered before the hashed one.
     hashing_ours: bool,
     /// Publications of the result in this session.
     results: Vec<PubId>,
@@ -98,15 +98,15 @@ struct Seen {
 }
 
 const BURNING: Duration = Duration::from_secs(5);
-/// How long the slot may take for an action.
+/// The limit for an action of the slot.
 const SLOT: Duration = Duration::from_secs(600);
-/// How long the journal may take for a record.
+/// The limit for a record of the journal.
 const JOURNAL: Duration = Duration::from_secs(1_800);
-/// Refused roll-backs that are followed by another one.
+/// Refused roll-backs before another attempt.
 const REFUSED: u8 = 3;
 
 impl Invariants {
-    /// What was found broken, in order.
+    /// The violations, in order.
     #[must_use]
     pub fn broken(&self) -> &[String] {
         &self.broken
@@ -122,12 +122,12 @@ impl Invariants {
         }
     }
 
-    /// Sees one thing. `storage` is as it was just before it, but for ends of operations.
+    /// Checks one event. `storage` is the state just before it, except for ends of operations.
     pub(crate) fn observe(&mut self, now: Instant, what: &What, setup: &Setup, storage: &Storage) {
         match what {
             What::Boot { record, slot, .. } => {
                 let tries = record.as_ref().map_or(0, |record| record.tries);
-                // What was armed before the program ended is switched.
+                // An image that was armed before the program ended is switched.
                 let switched = *slot == SlotState::Armed;
                 let counts = Counts::new(now);
                 self.seen = Seen { percent: -1, tries, switched, counts, ..Seen::default() };
@@ -185,7 +185,7 @@ impl Invariants {
             _ => {}
         }
         if !matches!(what, What::Timeout | What::Idle(..)) {
-            // The state changed: a deadline may be overdue until it is served.
+            // The state changed: a deadline may be overdue until it is handled.
             self.seen.woken = false;
         }
     }
@@ -195,7 +195,7 @@ impl Invariants {
         self.must(busy.is_none(), || "O3: two slot operations at once".into());
     }
 
-    /// The first time, of an image that is whole, costs a second hash and no download.
+    /// The first wrong digest of a complete image costs a second hash and no download.
     fn on_misread(&mut self, setup: &Setup, storage: &Storage) {
         let image = target_image(setup, storage).unwrap_or_default();
         let holds = storage.target().surely_holds(image, image.len() as u64);
@@ -303,7 +303,7 @@ impl Invariants {
             let holds = image
                 .is_some_and(|i| storage.target().surely_holds(&i.bytes, target.offset))
                 || storage.loader.running() == target.version.as_str();
-            // A wrong byte from the server is what the digest is for.
+            // Detecting a wrong byte of the server is the digest's task.
             let honest = self.seen.verified || !setup.lying_server;
             self.must(!honest || holds, || format!("O1: {} claimed", target.offset));
         }
@@ -387,7 +387,7 @@ impl Invariants {
         let answer = match heard {
             Heard::Reply(version) => version == storage.loader.running(),
             Heard::Offer(_) => {
-                // It may be of another image, which is fetched whatever becomes of the hash.
+                // It may be of another image, which is fetched whatever the result of the hash.
                 (self.seen.misread, self.seen.hashing_ours) = (false, false);
                 true
             }
@@ -411,7 +411,7 @@ impl Invariants {
                 self.must(verified, || "O5: the digest was not right".into());
                 let phase = record.phase == Phase::Installing && record.tries > 0;
                 self.must(phase, || "O5: not journalled".into());
-                // Without a session the machine waits, but not for ever.
+                // Without a session the machine waits, but not forever.
                 let told = spoken.is_some() || !self.seen.up || self.waited(now);
                 self.must(told, || "O5: burning was not handed over".into());
             }
@@ -439,19 +439,19 @@ impl Invariants {
             || (trial && self.seen.refused > REFUSED)
     }
 
-    /// `burning` was handed over 5 s ago.
+    /// `burning` was sent 5 s ago.
     fn waited(&self, now: Instant) -> bool {
         self.seen.burning.is_none_or(|(_, at)| now.since(at) >= BURNING)
     }
 }
 
-/// The image that the journal speaks of.
+/// The image in the journal.
 fn target_image<'a>(setup: &'a Setup, storage: &Storage) -> Option<&'a [u8]> {
     let target = storage.journal.record()?.target?;
     Some(&setup.image_of(target.md5)?.bytes)
 }
 
-/// The result that the journal owes.
+/// The owed result in the journal.
 fn owes(storage: &Storage) -> Option<Owed> {
     let record = storage.journal.record()?;
     record.owed.filter(|_| record.phase == Phase::Owed)

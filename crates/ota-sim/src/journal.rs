@@ -1,4 +1,4 @@
-//! The journal's two places.
+//! The two places of the journal.
 
 use ota_proto::journal::Record;
 use ota_proto::{Journal, Rng};
@@ -8,9 +8,9 @@ use crate::tear::{Flaky, Tear};
 /// Two blocks, written in turn.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JournalPlaces {
-    /// What the last reading gave.
+    /// The result of the last reading.
     blocks: [[u8; Journal::LEN]; 2],
-    /// One byte a place that reads differently each time, until the place is written.
+    /// One byte per place that reads differently each time, until the place is written.
     flaky: [Option<Flaky>; 2],
 }
 
@@ -42,8 +42,8 @@ impl JournalPlaces {
         }
     }
 
-    /// Stops the write of a block at a byte: of the erase of its place, of the write to what was
-    /// erased, or of a write over what was there, one after the other [`Journal::LEN`] long.
+    /// Stops the write of a block at a byte: of the erase of its place, of the write to erased
+    /// bytes, or of an overwrite, in this order, each [`Journal::LEN`] long.
     pub(crate) fn tear_at(&mut self, block: &[u8; Journal::LEN], tear: Tear, rng: &mut Rng) {
         let at = Journal::place(block);
         let (Some(place), Some(flaky)) = (self.blocks.get_mut(at), self.flaky.get_mut(at)) else {
@@ -61,14 +61,14 @@ impl JournalPlaces {
         };
     }
 
-    /// What the places hold.
+    /// The content of the places.
     pub(crate) fn blocks(&self) -> [[u8; Journal::LEN]; 2] {
         self.blocks
     }
 
-    /// What was read is made lasting before anybody acts on it: a record is written over itself,
-    /// and a place that was read and holds none is wiped. A cut in between changes nothing that a
-    /// later reading does not put right, so this is one step here.
+    /// A record that was read is made durable before it is used: it is rewritten in place, and a
+    /// place without a record is erased. A power cut in between changes nothing that a later
+    /// reading does not correct, so this is one step here.
     pub(crate) fn settle(&mut self, read: &[Option<[u8; Journal::LEN]>; 2]) {
         for ((place, flaky), read) in self.blocks.iter_mut().zip(&mut self.flaky).zip(read) {
             let Some(block) = read else { continue };
@@ -77,7 +77,7 @@ impl JournalPlaces {
         }
     }
 
-    /// The medium is read anew: what is flaky may read differently.
+    /// A new reading of the medium: flaky bytes may read differently.
     pub(crate) fn reread(&mut self, rng: &mut Rng) {
         for (place, flaky) in self.blocks.iter_mut().zip(&self.flaky) {
             if let Some(flaky) = flaky {
@@ -88,7 +88,7 @@ impl JournalPlaces {
         }
     }
 
-    /// Writes the first bytes of a block and garbage behind them: power went.
+    /// Writes the first bytes of a block and garbage after them: a power cut.
     pub fn tear(&mut self, block: &[u8; Journal::LEN], rng: &mut Rng) {
         let Some(place) = self.blocks.get_mut(Journal::place(block)) else { return };
         let whole = usize::try_from(rng.below(Journal::LEN as u64)).unwrap_or(0);

@@ -1,32 +1,32 @@
-//! The link between device and cloud: sessions, packets under way, faults.
+//! The link between device and cloud: sessions, packets in flight, faults.
 
 use std::collections::BTreeMap;
 
 use ota_proto::{Instant, PubId, QoS};
 
-/// Which way a packet goes.
+/// The direction of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
     /// Device to cloud.
     ToCloud,
-    /// Cloud to device, acknowledgements included.
+    /// Cloud to device, including acknowledgements.
     ToDevice,
 }
 
-/// What happens to one packet.
+/// The fate of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MessageFault {
     /// It never arrives.
     Lost,
     /// It arrives twice.
     Doubled,
-    /// It arrives after the next one that goes the same way, or 3 s late.
+    /// It arrives after the next one in the same direction, or 3 s late.
     Swapped,
     /// It arrives this many milliseconds late.
     Late(u64),
 }
 
-/// What is under way.
+/// Packets in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Packet {
     Report { id: PubId, qos: QoS, payload: Vec<u8> },
@@ -46,25 +46,25 @@ impl Packet {
 /// The client's side of a session, as far as the updater sees it (rule 1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Link {
-    /// The session's number; packets of another one are dropped.
+    /// The session's number; packets of others are dropped.
     pub(crate) epoch: u32,
     pub(crate) up: bool,
-    /// When the next session comes up.
+    /// When the next session opens.
     pub(crate) connect_at: Option<Instant>,
-    /// When the last one was begun.
+    /// When the last one began.
     pub(crate) connected: Option<Instant>,
     /// Publications that wait for their acknowledgement, and until when.
     pub(crate) unacked: BTreeMap<PubId, Instant>,
-    /// Packets that were sent so far, both ways.
+    /// The number of packets so far, in both directions.
     pub(crate) packets: u64,
-    /// What happens to which packet.
+    /// The fates of packets.
     pub(crate) plan: BTreeMap<u64, MessageFault>,
-    /// A packet that waits for the next one, one a direction.
+    /// A packet that waits for the next one, one per direction.
     pub(crate) held: BTreeMap<Direction, Packet>,
 }
 
 impl Link {
-    /// The session is gone with all that was under way.
+    /// Ends the session and drops all packets in flight.
     pub(crate) fn drop_session(&mut self, connect_at: Option<Instant>) {
         self.epoch = self.epoch.wrapping_add(1);
         self.up = false;
@@ -73,7 +73,7 @@ impl Link {
         self.connect_at = connect_at;
     }
 
-    /// The next moment at which the client does something by itself.
+    /// The next time at which the client acts by itself.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let unacked = self.unacked.values().copied();
         self.connect_at.into_iter().chain(unacked).min()

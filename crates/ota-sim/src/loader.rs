@@ -4,7 +4,7 @@ use ota_proto::{Rng, SlotAction, SlotState};
 
 use crate::tear::{Mode, Tear};
 
-/// What the next reset does.
+/// The action of the next reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Next {
     /// The same image again.
@@ -19,22 +19,22 @@ enum Next {
 /// The boot loader's durable state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Loader {
-    /// The slot that runs, 0 or 1.
+    /// The running slot, 0 or 1.
     active: usize,
     /// The versions in the slots.
     versions: [String; 2],
     trial: bool,
     mark: bool,
     next: Next,
-    /// A mark that was half written: each reset reads it as written or not.
+    /// A half-written mark: each reset reads it as written or not.
     flaky: Option<(SlotAction, String)>,
 }
 
 impl Loader {
-    /// The bytes of a mark. It counts only when all of them are right.
+    /// The length of a mark. It counts only when all of its bytes are right.
     pub(crate) const MARK: usize = 16;
 
-    /// Slot 0 runs this version for good.
+    /// Slot 0 runs this version, confirmed.
     #[must_use]
     pub fn new(version: &str) -> Self {
         Self {
@@ -47,31 +47,31 @@ impl Loader {
         }
     }
 
-    /// The slot that runs.
+    /// The running slot.
     #[must_use]
     pub fn active(&self) -> usize {
         self.active
     }
 
-    /// The slot that updates are written to.
+    /// The slot for updates.
     #[must_use]
     pub fn other(&self) -> usize {
         1 - self.active
     }
 
-    /// The version that runs.
+    /// The running version.
     #[must_use]
     pub fn running(&self) -> &str {
         self.versions.get(self.active).map_or("", String::as_str)
     }
 
-    /// What runs is on trial.
+    /// Whether the running image is on trial.
     #[must_use]
     pub fn is_trial(&self) -> bool {
         self.trial
     }
 
-    /// What the updater is told at boot.
+    /// The updater's view at boot.
     #[must_use]
     pub fn state(&self) -> SlotState {
         match (self.trial, self.mark) {
@@ -82,7 +82,7 @@ impl Loader {
         }
     }
 
-    /// Does what the updater asks, durably. `version` is what the other slot holds.
+    /// Performs the updater's action durably. `version` is the other slot's.
     pub fn apply(&mut self, action: SlotAction, version: &str) {
         self.flaky = None;
         match action {
@@ -114,7 +114,7 @@ impl Loader {
         }
     }
 
-    /// The marks are read anew. What reads as written the loader makes lasting before it acts.
+    /// Reads the marks again. The loader makes a written mark durable before it acts.
     pub(crate) fn reread(&mut self, rng: &mut Rng) {
         if self.flaky.is_some() && rng.below(2) == 0 {
             if let Some((action, version)) = self.flaky.take() {
@@ -123,14 +123,14 @@ impl Loader {
         }
     }
 
-    /// The other version runs at once, without a switch of slots: an installer in place.
+    /// Runs the other version at once, without a switch of slots: an installation in place.
     pub fn replace(&mut self, version: &str) {
         if let Some(name) = self.versions.get_mut(self.active) {
             *name = version.into();
         }
     }
 
-    /// The device is reset. `bootable` says whether the other slot's image starts at all.
+    /// Resets the device. `bootable` tells whether the other slot's image starts at all.
     pub fn reset(&mut self, bootable: bool) {
         if self.next != Next::Stay || self.trial {
             // It writes its marks.
@@ -144,7 +144,7 @@ impl Loader {
             }
             Next::Switch => self.mark = true,
             Next::Stay if !self.trial => {}
-            // An image that was not confirmed does not get a second start.
+            // An unconfirmed image is not started twice.
             Next::Back | Next::Stay => {
                 self.active = self.other();
                 self.trial = false;

@@ -8,14 +8,14 @@ use core::time::Duration;
 
 use ota_proto::{ContentRange, Instant, OpId, ResponseHead, TransportError};
 
-/// What goes wrong with one fetch.
+/// The fault of one fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FetchFault {
-    /// It ends before the head.
+    /// It fails before the head.
     Fails(TransportError),
-    /// Only this status, perhaps with `Retry-After` in seconds.
+    /// Only this status, possibly with `Retry-After` in seconds.
     Status(u16, Option<u64>),
-    /// The whole image, whatever range was asked for.
+    /// The whole image, whatever the requested range.
     Whole,
     /// Another ETag than before.
     Etag(&'static str),
@@ -31,26 +31,26 @@ pub enum FetchFault {
     Wrong(u64),
 }
 
-/// A fetch under way.
+/// A fetch in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Fetch {
     pub(crate) op: OpId,
-    /// The bytes behind the URL.
+    /// The bytes of the URL.
     pub(crate) image: Arc<[u8]>,
-    /// The first byte that was asked for.
+    /// The first requested byte.
     pub(crate) from: u64,
     /// The next byte of the image.
     pub(crate) at: u64,
     /// Bytes sent.
     pub(crate) sent: u64,
-    /// The head has been given.
+    /// Whether the head was sent.
     pub(crate) answered: bool,
-    /// When the next part is there.
+    /// When the next part is available.
     pub(crate) next_at: Instant,
     pub(crate) fault: Option<FetchFault>,
 }
 
-/// What the server does next for the fetch under way.
+/// The server's next action for the current fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Head(Head),
@@ -60,7 +60,7 @@ pub(crate) enum Next {
     Nothing,
 }
 
-/// An answer's head, owned.
+/// An owned head of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) status: u16,
@@ -85,14 +85,14 @@ impl Head {
     }
 }
 
-/// The server: faults in the order of the fetches, then none.
+/// The server, with faults for the first fetches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Server {
-    /// The fault of each fetch to come.
+    /// The faults of the next fetches.
     pub plan: VecDeque<Option<FetchFault>>,
     /// Fetches so far.
     pub fetches: u64,
-    /// Each fetch whose answer would come in this time has this fault instead.
+    /// Each fetch whose answer would come within this time has this fault instead.
     pub away: Option<(FetchFault, Range<Instant>)>,
     pub(crate) current: Option<Fetch>,
 }
@@ -100,7 +100,7 @@ pub struct Server {
 const ETAG: &str = "\"1\"";
 
 impl Server {
-    /// A fetch begins; whether the server is away.
+    /// Begins a fetch; returns whether the server is away.
     pub(crate) fn begin(
         &mut self,
         op: OpId,
@@ -125,7 +125,7 @@ impl Server {
         self.current.take_if(|fetch| fetch.op == op);
     }
 
-    /// When the next part is there; a body also waits for its reader.
+    /// When the next part is available; a body also waits for its reader.
     pub(crate) fn deadline(&self, reading: bool) -> Option<Instant> {
         let fetch = self.current.as_ref()?;
         let silent = match fetch.fault {
@@ -136,7 +136,7 @@ impl Server {
         (!silent && (!fetch.answered || reading)).then_some(fetch.next_at)
     }
 
-    /// What comes next; `consumed` must be called for a body.
+    /// Returns the next part; call `consumed` for a body.
     pub(crate) fn next(&mut self, chunk: usize, pace: Duration) -> Next {
         let Some(fetch) = &mut self.current else { return Next::Nothing };
         let image = fetch.image.clone();

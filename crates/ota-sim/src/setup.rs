@@ -1,4 +1,4 @@
-//! What a world is made of.
+//! The setup of a world. The same setup gives the same run.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use ota_proto::{Config, Digester, Identity, Instant, Md5, Rng};
 
 use crate::app::App;
 
-/// An image that may be offered.
+/// An image for offers.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// Its version.
@@ -19,53 +19,53 @@ pub struct Image {
     pub md5: Md5,
 }
 
-/// What a world is made of. The same setup gives the same run.
+/// The setup of a world. The same setup gives the same run.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The device's configuration: its identity, policies and times.
     pub device: Config,
-    /// The version that runs at first.
+    /// The initial version.
     pub from: &'static str,
     /// The version of the task.
     pub to: &'static str,
     /// The image of the task.
     pub image: Arc<[u8]>,
-    /// Every image that the server has.
+    /// All images of the server.
     pub images: Vec<Image>,
-    /// What the old version's slot holds.
+    /// The content of the old version's slot.
     pub old: Arc<[u8]>,
     /// The bytes of each slot.
     pub capacity: u64,
     /// The erase unit in bytes.
     pub erase: u32,
-    /// From one end of the link to the other.
+    /// The latency of the link.
     pub latency: Duration,
-    /// Bytes of body that come at once.
+    /// Bytes of body per piece.
     pub chunk: usize,
-    /// From one piece of body to the next.
+    /// The interval between pieces of body.
     pub pace: Duration,
-    /// How long an erase, write, sync, digest, persist or slot action takes.
+    /// The duration of an erase, write, sync, digest, persist or slot action.
     pub job: Duration,
     /// From power-on to the first connect.
     pub boot: Duration,
-    /// Least time between two connects (the platform's 5 s).
+    /// The minimum interval between two connects (the platform's 5 s).
     pub connect: Duration,
-    /// Wait for an acknowledgement before the client closes the session (rule 1).
+    /// The wait for an acknowledgement before the client closes the session (rule 1).
     pub puback: Duration,
     /// When the task begins.
     pub task_at: Duration,
-    /// The server may send wrong bytes: a checkpoint may then claim them until the digest.
+    /// The server may send wrong bytes: a checkpoint may claim them until the digest.
     pub lying_server: bool,
-    /// The device makes lasting what it read from the journal before it acts on it.
+    /// The device makes a record durable before it acts on it.
     pub settles_journal: bool,
-    /// The device's clock of the day says another year at each connection.
+    /// The device's clock shows another year at each connection.
     pub clock_jumps: bool,
-    /// The installer moves the image away, whatever it says afterwards. Only one that installs in
-    /// place, or fails, can.
+    /// The installer moves the image away, whatever its result. Only one that installs in place, or
+    /// fails, can.
     pub moves_image: bool,
     /// The application.
     pub app: App,
-    /// Seed of all chance in the world.
+    /// The seed of all random numbers in the world.
     pub seed: u64,
 }
 
@@ -73,7 +73,7 @@ impl Setup {
     /// A device at 0.1.0 and a task to 1.0.0 of this many bytes, with default times.
     ///
     /// # Panics
-    /// Never: the identity is a good one.
+    /// Never: the identity is valid.
     #[must_use]
     pub fn new(size: usize, seed: u64) -> Self {
         let identity = Identity::new("TESTPROD01", "dev001").expect("a good identity");
@@ -110,9 +110,10 @@ impl Setup {
         md5_of(&self.image)
     }
 
-    /// What the device's clock of the day says now, in seconds since 1970, when it is asked.
+    /// The time of the device's clock, in seconds since 1970.
     pub(crate) fn clock(&self, now: Instant) -> Option<u64> {
-        // Two centuries and a half, by a chance of their own: the world's stays as it is.
+        // Two and a half centuries, from a separate random source, so that the world's sequence
+        // stays the same.
         let mut rng = Rng::new(self.seed ^ now.as_micros());
         self.clock_jumps.then(|| rng.below(1 << 33))
     }
@@ -125,7 +126,7 @@ impl Setup {
 }
 
 impl Image {
-    /// An image of this many bytes; the seed makes it another one.
+    /// Makes an image of this many bytes; each seed makes another one.
     #[must_use]
     pub fn new(version: &'static str, size: usize, seed: u64) -> Self {
         let bytes = bytes(size, seed);

@@ -1,4 +1,4 @@
-//! Power cuts to the byte.
+//! Power cuts at single bytes.
 
 use core::fmt;
 
@@ -6,18 +6,18 @@ use ota_proto::Rng;
 
 use crate::flash::garbage;
 
-/// How a power cut meets an operation.
+/// The effect of a power cut on an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
-    /// Nothing of it happened.
+    /// Nothing happened.
     Before,
-    /// What is before the byte is new, the byte is garbage, and what is behind it old.
+    /// Bytes before the position are new, its byte is garbage, and later ones are old.
     Torn,
-    /// All of it, but nobody was told.
+    /// Everything happened, but was not reported.
     After,
-    /// As torn, but the byte reads differently each time.
+    /// Like torn, but the byte reads differently each time.
     Half,
-    /// All of it is new, but the byte reads differently each time.
+    /// Everything is new, but the byte reads differently each time.
     Weak,
 }
 
@@ -44,12 +44,12 @@ impl Mode {
     }
 }
 
-/// Where a power cut meets an operation.
+/// The position of a power cut in an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tear {
-    /// How.
+    /// The mode.
     pub mode: Mode,
-    /// The byte of the operation that was under way; of no matter before and after.
+    /// The byte of the operation in progress; irrelevant before and after.
     pub byte: usize,
 }
 
@@ -79,7 +79,7 @@ impl fmt::Display for Tear {
 }
 
 impl Tear {
-    /// Turns old bytes into new ones up to the cut.
+    /// Replaces old bytes by new ones up to the cut.
     pub(crate) fn apply(self, cells: &mut [u8], new: &[u8], rng: &mut Rng) -> Option<Flaky> {
         let mut flaky = None;
         for (at, (cell, new)) in cells.iter_mut().zip(new).enumerate() {

@@ -1,4 +1,4 @@
-//! What happened, for checkers and for people.
+//! The events of a run, for checkers and people.
 
 use core::fmt;
 use core::ops::Range;
@@ -9,7 +9,7 @@ use ota_proto::{Event, Instant, OpId, PubId, SlotAction, SlotState, Timer};
 
 use crate::field::Kind;
 
-/// What a device says.
+/// A device's message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Said {
     /// `report_version`.
@@ -20,7 +20,7 @@ pub enum Said {
     Burning(String),
     /// `done`: target.
     Done(String),
-    /// `fail`: target, code and words.
+    /// `fail`: target, code and text.
     Fail(String, i64, String),
 }
 
@@ -48,21 +48,21 @@ impl Said {
         })
     }
 
-    /// It ends an attempt.
+    /// Whether it ends an attempt.
     #[must_use]
     pub fn is_result(&self) -> bool {
         matches!(self, Self::Done(_) | Self::Fail(..))
     }
 }
 
-/// What a device hears.
+/// A cloud message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Heard {
     /// The reply to this version.
     Reply(String),
     /// An offer of this version.
     Offer(String),
-    /// None of the two.
+    /// Another message.
     Other,
 }
 
@@ -80,29 +80,29 @@ impl Heard {
     }
 }
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum What {
-    /// The device's program begins.
+    /// The device's program starts.
     Boot {
-        /// The version that runs.
+        /// The running version.
         running: String,
         /// The state of its slot.
         slot: SlotState,
-        /// What the journal says.
+        /// The content of the journal.
         record: Option<Record>,
     },
-    /// The device's program is gone.
+    /// The device's program ended.
     Off(&'static str),
-    /// The session came up or went down.
+    /// The session opened or closed.
     Session(bool),
     /// The device publishes.
     Publish(PubId, Said),
-    /// The cloud hears it.
+    /// The message reaches the cloud.
     Delivered(Said),
-    /// The device hears the cloud.
+    /// The message reaches the device.
     Heard(Heard),
-    /// The device learns that a publication was handed over or acknowledged.
+    /// The device learns that a publication was sent or acknowledged.
     Published(PubId),
     /// The device fetches from this byte on.
     Fetch(OpId, u64),
@@ -124,11 +124,11 @@ pub enum What {
     Done(OpId, bool),
     /// A journal write begins.
     Persist(OpId, Record),
-    /// It ended.
+    /// The journal write ended.
     Persisted(OpId, bool),
-    /// The application is told.
+    /// The application gets an event.
     Event(Event),
-    /// The application commands.
+    /// The application gives a command.
     Command(&'static str),
     /// The device waits.
     Idle(Option<Instant>, Option<Timer>),
@@ -136,32 +136,32 @@ pub enum What {
     Timeout,
     /// A fault of the world.
     Fault(String),
-    /// Trouble of this kind.
+    /// Trouble of this kind happened.
     Met(Kind),
 }
 
-/// The list of what happened.
+/// The list of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace(Vec<(Instant, What)>);
 
 impl Trace {
-    /// Notes something.
+    /// Adds an event.
     pub fn push(&mut self, now: Instant, what: What) {
         self.0.push((now, what));
     }
 
-    /// All of it, oldest first.
+    /// All events, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &(Instant, What)> {
         self.0.iter()
     }
 
-    /// How much there is.
+    /// The number of events.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Nothing happened yet.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -175,7 +175,7 @@ impl Trace {
         })
     }
 
-    /// What the cloud heard, in order.
+    /// The messages that the cloud got, in order.
     pub fn told(&self) -> impl Iterator<Item = &Said> {
         self.0.iter().filter_map(|(_, what)| match what {
             What::Delivered(said) => Some(said),

@@ -1,4 +1,5 @@
-//! Cuts the power at every byte of every write and erase of an update, and prints how often.
+//! Cuts the power at every byte of every write and erase of an update, and prints the number of
+//! cuts.
 //!
 //! `cuts [--full] [--stride N] [--seed N]`: every byte, or every N-th; `--full` also pairs cuts,
 //! and makes every byte of the next seed.

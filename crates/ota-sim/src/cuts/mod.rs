@@ -1,9 +1,9 @@
-//! Every power cut of a whole update.
+//! Makes every power cut of a whole update.
 //!
 //! A world runs from its task to the cloud's proof. Wherever it begins a slot operation or a
-//! journal write it is forked once for each byte and [`Mode`], power goes there, and the fork must
-//! end well: the device boots, ends on the old or the new image with the right bytes, and the
-//! cloud hears one result, the right one. The fork may lose power once more while it recovers.
+//! journal write, it is forked once per byte and [`Mode`] with a power cut there. Each fork must
+//! end well: the device boots, ends on the old or the new image with the right bytes, and the cloud
+//! gets exactly one, correct result. A fork may lose power again during its recovery.
 
 mod point;
 mod scenario;
@@ -18,30 +18,30 @@ use crate::world::{Outcome, World};
 pub use point::{Point, Second};
 pub use scenario::Scenario;
 
-/// How thorough a sweep is.
+/// The extent of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depth {
-    /// Every how many bytes a first cut is made, the last one included; 1 for every byte.
+    /// The distance of first cuts in bytes, always with the last byte; 1 for every byte.
     pub stride: usize,
-    /// After each first cut also a second one, by chance.
+    /// Whether each first cut gets a random second one.
     pub again: bool,
-    /// After some first cuts (each operation and mode; the first, a middle and the last byte)
-    /// second ones at every operation of the recovery, every so many bytes. 0 for none.
+    /// After some first cuts (each operation and mode; the first, a middle and the last byte) makes
+    /// second cuts at every operation of the recovery, at this distance in bytes. 0 for none.
     pub pairs: usize,
 }
 
-/// What a sweep counted.
+/// The counters of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Runs with one cut, in the order of [`Mode::ALL`].
     pub single: [u64; 5],
     /// Runs with two cuts, by the mode of the second.
     pub double: [u64; 5],
-    /// Operations at which power was cut.
+    /// Operations with a power cut.
     pub operations: u64,
-    /// Runs that ended on the new image, told as `done`.
+    /// Runs that ended on the new image and reported `done`.
     pub proved: u64,
-    /// Runs that ended on the old image, told as `fail`.
+    /// Runs that ended on the old image and reported `fail`.
     pub failed: u64,
 }
 
@@ -52,7 +52,7 @@ impl Counts {
         self.single.iter().chain(&self.double).sum()
     }
 
-    /// Adds what another sweep counted.
+    /// Adds the counters of another sweep.
     pub fn add(&mut self, other: &Self) {
         let both = |mine: &mut [u64; 5], theirs: &[u64; 5]| {
             mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
@@ -70,9 +70,9 @@ impl Counts {
 pub struct Failure {
     /// The seed of the world.
     pub seed: u64,
-    /// Where power was cut.
+    /// The position of the power cut.
     pub point: Point,
-    /// What went wrong, and the trace.
+    /// The violation and the trace.
     pub why: String,
 }
 
@@ -95,7 +95,7 @@ pub fn sweep(scenario: Scenario, seed: u64, depth: Depth) -> Result<Counts, Fail
 /// Makes one cut, or two, from the beginning.
 ///
 /// # Errors
-/// What went wrong, and the trace.
+/// The violation and the trace.
 pub fn replay(seed: u64, point: Point) -> Result<World, Failure> {
     let fail = |why: String| Failure { seed, point, why };
     let mut world = point.scenario.world(seed);
@@ -155,7 +155,7 @@ impl Sweep {
         Ok(())
     }
 
-    /// Once more at a byte of an operation of the recovery, by chance.
+    /// Cuts again at a random byte of an operation of the recovery.
     fn second_by_chance(
         &mut self,
         recovery: &World,
@@ -169,7 +169,7 @@ impl Sweep {
             if self.check(point, to_operation(&mut world, op))? {
                 return self.tear_again(world, point, op, trial, &mut rng);
             }
-            // The recovery has fewer operations: an earlier one, or none.
+            // The recovery has fewer operations: takes an earlier one, or none.
             if op == 0 {
                 return Ok(());
             }
@@ -194,7 +194,7 @@ impl Sweep {
         self.finish(&mut world, Point { second: Some(Second { op, tear }), ..point }, trial)
     }
 
-    /// Once more at every operation of the recovery.
+    /// Cuts again at every operation of the recovery.
     fn pairs(&mut self, mut world: World, point: Point, trial: bool) -> Result<(), Failure> {
         let mut op = 0;
         while self.check(point, to_operation(&mut world, 0))? {
@@ -230,8 +230,8 @@ impl Sweep {
     }
 }
 
-/// Every cut of an operation that changes this many bytes; the last byte, which completes it, is
-/// always among them.
+/// Makes every cut of an operation that changes this many bytes, always including the last byte,
+/// which completes it.
 fn tears(bytes: usize, stride: usize) -> impl Iterator<Item = Tear> {
     Mode::ALL.into_iter().flat_map(move |mode| {
         let most = if mode.is_bytewise() { bytes } else { 1 };
@@ -239,8 +239,8 @@ fn tears(bytes: usize, stride: usize) -> impl Iterator<Item = Tear> {
     })
 }
 
-/// Runs until the operation after this many others has just begun. `false` when the run ends
-/// before it.
+/// Runs until the operation after this many others has just begun. `false` if the run ends before
+/// it.
 fn to_operation(world: &mut World, skip: u32) -> Result<bool, String> {
     let mut skip = skip;
     let mut last = world.storing();
@@ -264,7 +264,7 @@ fn to_operation(world: &mut World, skip: u32) -> Result<bool, String> {
     Err(format!("no end\n{}", world.trace))
 }
 
-/// Cuts the power. Whether an image was on trial, which will then be rolled back.
+/// Cuts the power. Returns whether an image was on trial, which will then be rolled back.
 fn cut(world: &mut World, seed: u64, op: u32, tear: Tear) -> bool {
     let trial = world.storage.loader.is_trial();
     world.reseed(mix(seed, op, tear));
@@ -272,7 +272,7 @@ fn cut(world: &mut World, seed: u64, op: u32, tear: Tear) -> bool {
     trial
 }
 
-/// Runs to the end, and judges it.
+/// Runs to the end and checks the result.
 fn end(world: &mut World, scenario: Scenario, trial: bool) -> Result<Outcome, String> {
     let outcome = world.end()?;
     let mut results = world.trace.told().filter(|said| said.is_result());

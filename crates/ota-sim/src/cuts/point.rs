@@ -1,4 +1,4 @@
-//! Where power is cut, as text and back.
+//! The position of a power cut, with its text form.
 
 use core::fmt;
 use core::str::FromStr;
@@ -7,25 +7,25 @@ use crate::tear::{Mode, Tear};
 
 use super::Scenario;
 
-/// Where power is cut.
+/// The position of a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
-    /// In which update.
+    /// The update.
     pub scenario: Scenario,
-    /// At which of its operations, from 0.
+    /// The index of its operation, from 0.
     pub op: u32,
-    /// How, and at which byte.
+    /// The mode and the byte.
     pub tear: Tear,
-    /// And once more, while it recovers.
+    /// The second cut, during the recovery.
     pub second: Option<Second>,
 }
 
 /// A second cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Second {
-    /// At which operation after the first cut, from 0.
+    /// The index of the operation after the first cut, from 0.
     pub op: u32,
-    /// How, and at which byte.
+    /// The mode and the byte.
     pub tear: Tear,
 }
 

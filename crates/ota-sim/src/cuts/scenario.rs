@@ -1,4 +1,4 @@
-//! The updates that are cut.
+//! The updates for power cuts.
 
 use core::fmt;
 use core::str::FromStr;
@@ -10,20 +10,20 @@ use crate::server::FetchFault;
 use crate::setup::Setup;
 use crate::world::World;
 
-/// An update to cut: small, so that all of its bytes can be tried.
+/// An update for power cuts, small enough to try every byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
     /// 150 bytes in units of 64; the first fetch breaks after 70 bytes and is resumed.
     Resume,
-    /// The same, hashed while it is written.
+    /// The same, with the trailing hash.
     Trailing,
     /// 192 bytes in units of 64: the image fills the slot.
     Aligned,
-    /// The application does not like the new image.
+    /// The application vetoes the new image.
     RolledBack,
     /// The new image does not start.
     Unbootable,
-    /// Nobody confirms the new image.
+    /// The new image is never confirmed.
     Silent,
 }
 
@@ -38,7 +38,7 @@ impl Scenario {
         Self::Silent,
     ];
 
-    /// Its world at the beginning.
+    /// Its initial world.
     #[must_use]
     pub fn world(self, seed: u64) -> World {
         let size = if self == Self::Aligned { 192 } else { 150 };
@@ -58,7 +58,7 @@ impl Scenario {
         world
     }
 
-    /// It ends on the new image, unless power goes while that is on trial.
+    /// Ends on the new image, unless power fails during the trial.
     pub(super) fn proves(self) -> bool {
         matches!(self, Self::Resume | Self::Trailing | Self::Aligned)
     }

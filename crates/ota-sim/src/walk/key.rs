@@ -1,4 +1,4 @@
-//! One number for all states that behave alike.
+//! One key for all states that behave the same.
 //!
 //! The key is a hash of the state's `Debug` text, which has every field, in a canonical form:
 //!

@@ -26,22 +26,22 @@ pub use act::{Action, Cut, Head};
 
 use env::{Env, VERSIONS};
 
-/// How far to go.
+/// The bounds of a walk.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Faults in one run.
+    /// Faults per run.
     pub faults: u8,
-    /// Only one state in this many, chosen by its key, has a first fault.
+    /// Only one state in this many, chosen by its key, gets a first fault.
     pub first: u64,
     /// The same for further faults.
     pub further: u64,
-    /// States before no more faults are tried.
+    /// The number of states after which no more faults are tried.
     pub states: usize,
     /// Steps of a calm run from any state.
     pub calm: u32,
 }
 
-/// What was seen.
+/// The results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Different states.
@@ -50,11 +50,12 @@ pub struct Seen {
     pub transitions: u64,
     /// Steps of the longest path.
     pub depth: u32,
-    /// Different states in which all is over.
+    /// Different final states.
     pub ends: usize,
     /// Steps of the longest calm run.
     pub calm: u32,
-    /// All states within the bound of faults were seen: the bound of states was not met.
+    /// Whether all states within the bound of faults were visited, without reaching the bound of
+    /// states.
     pub complete: bool,
 }
 
@@ -72,7 +73,7 @@ pub fn setup(hold: Hold, verify: Verify) -> Setup {
 /// Walks.
 ///
 /// # Errors
-/// What broke, with the steps that lead there and their trace.
+/// The violation, with the steps that lead there and their trace.
 pub fn walk(setup: &Setup, bounds: Bounds) -> Result<Seen, String> {
     let mut walk =
         Walk { setup, bounds, states: Vec::new(), known: BTreeMap::new(), seen: Seen::default() };
@@ -85,14 +86,14 @@ pub fn walk(setup: &Setup, bounds: Bounds) -> Result<Seen, String> {
     Ok(walk.seen)
 }
 
-/// What is kept of a state.
+/// The record of a state.
 struct State {
     parent: usize,
     action: Option<Action>,
     /// Faults that a run through it may still have.
     left: u8,
     depth: u32,
-    /// Where the calm step leads; itself at an end.
+    /// The successor of the calm step; itself at an end.
     calm: usize,
 }
 
@@ -114,7 +115,7 @@ impl Walk<'_> {
         let mut stack = vec![(start, 0, left)];
         while let Some((env, index, left)) = stack.pop() {
             if self.states.get(index).is_none_or(|state| state.left > left) {
-                // Seen meanwhile with more faults to come.
+                // Visited meanwhile with more faults left.
                 continue;
             }
             if env.is_end() {
@@ -150,7 +151,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The state with this key, and the faults it may still have if it is to be gone on from.
+    /// The state with this key, and its remaining faults if its successors must be visited.
     fn meet(&mut self, key: u128, parent: usize, action: Action, left: u8) -> (usize, Option<u8>) {
         let depth = self.states.get(parent).map_or(0, |state| state.depth).saturating_add(1);
         if let Some(index) = self.known.get(&key) {
@@ -158,7 +159,7 @@ impl Walk<'_> {
             if state.left >= left {
                 return (*index, None);
             }
-            // With more faults to come its successors are to be seen again.
+            // With more faults left, its successors must be visited again.
             state.left = left;
             return (*index, Some(left));
         }
@@ -169,7 +170,7 @@ impl Walk<'_> {
         (index, Some(left))
     }
 
-    /// From every state the calm run ends.
+    /// The calm run from every state ends.
     fn check_ends(&mut self) -> Result<(), String> {
         const UNKNOWN: u32 = u32::MAX;
         let mut steps = vec![UNKNOWN; self.states.len()];
@@ -205,7 +206,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The way to a state, and its trace; when nothing comes after it, its calm run.
+    /// The path to a state, and its trace; at the last state also its calm run.
     fn explain(&self, index: usize, last: Option<Action>, why: &str) -> String {
         let mut actions: Vec<_> = last.into_iter().collect();
         let mut at = index;

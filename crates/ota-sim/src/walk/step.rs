@@ -1,4 +1,4 @@
-//! What each step does to a state.
+//! The effect of each step on a state.
 
 use core::time::Duration;
 
@@ -18,7 +18,7 @@ use super::env::{Ask, Down, Env, VERSIONS, version};
 const ETAG: Option<&[u8]> = Some(b"\"1\"");
 
 impl Env {
-    /// Does this, and takes what the machine puts out.
+    /// Performs a step, and handles the machine's outputs.
     pub(super) fn apply(&mut self, setup: &Setup, action: Action) {
         if let Some(trace) = &mut self.trace {
             trace.push(self.now, What::Fault(format!("-- {action:?}")));
@@ -177,7 +177,7 @@ impl Env {
         }
     }
 
-    /// The cloud hears, and answers.
+    /// The cloud gets a message and answers.
     fn tell_first(&mut self, setup: &Setup, refuse: bool) {
         if self.up.is_empty() {
             return;
@@ -251,7 +251,7 @@ impl Env {
         self.storage.loader.reset(cut != Cut::Unbootable);
     }
 
-    /// A message is lost, comes twice, or too late.
+    /// A message is lost, duplicated or late.
     fn meddle(&mut self, action: Action) {
         match action {
             Action::Lose(true) if !self.up.is_empty() => {
