@@ -17,12 +17,12 @@
 //! # use rand_core::{CryptoRng, RngCore};
 //!
 //! # async fn run<'s>(
-//! #     tcp: Tcp<'s>, authority: &'s [u8], chance: impl CryptoRng + RngCore, me: Device,
+//! #     tcp: Tcp<'s>, authority: &'s [u8], rng: impl CryptoRng + RngCore, me: Device,
 //! #     storage: impl Storage, buffers: Buffers<'_>, records: &'s mut [[u8; 16_640]; 4],
 //! # ) -> Result<(), Box<dyn core::error::Error>> {
 //! let [a, b, c, d] = records;
 //! let unix_time = || Some(1_800_000_000); // a real-time clock
-//! let tls = EmbeddedTls::new(tcp, authority, chance, unix_time, (a, b), (c, d))?;
+//! let tls = EmbeddedTls::new(tcp, authority, rng, unix_time, (a, b), (c, d))?;
 //! let mut ota = Updates::new(&tls, me, "1.0.0", storage, buffers).await?;
 //! # Ok(())
 //! # }
@@ -80,13 +80,13 @@ const LEAST: usize = 640;
 pub struct EmbeddedTls<'s, R, C> {
     tcp: Tcp<'s>,
     authority: Authority<'s>,
-    chance: RefCell<R>,
+    rng: RefCell<R>,
     clock: C,
     records: [RefCell<RecordBuffers<'s>>; 2],
 }
 
 impl<'s, R: CryptoRngCore, C: Fn() -> Option<u64>> EmbeddedTls<'s, R, C> {
-    /// TLS over these sockets. `authority` is the CA certificate in DER. `chance` must be a good
+    /// TLS over these sockets. `authority` is the CA certificate in DER. `rng` must be a good
     /// random source (a hardware generator, or one seeded by it): all secrecy depends on it.
     /// `clock` returns the seconds since 1970, or `None` while it is not set. Then, and if it shows
     /// an earlier time than the journal (`Updater::least_time`), nothing is connected.
@@ -97,14 +97,14 @@ impl<'s, R: CryptoRngCore, C: Fn() -> Option<u64>> EmbeddedTls<'s, R, C> {
     pub fn new(
         tcp: Tcp<'s>,
         authority: &'s [u8],
-        chance: R,
+        rng: R,
         clock: C,
         broker: RecordBuffers<'s>,
         store: RecordBuffers<'s>,
     ) -> Result<Self, TlsError> {
         let authority = Authority::read(authority)?;
         let records = [RefCell::new(broker), RefCell::new(store)];
-        Ok(Self { tcp, authority, chance: RefCell::new(chance), clock, records })
+        Ok(Self { tcp, authority, rng: RefCell::new(rng), clock, records })
     }
 }
 
@@ -129,7 +129,7 @@ impl<'n, 's: 'n, R: CryptoRngCore, C: Fn() -> Option<u64>> Network for &'n Embed
         }
         let host = target.host.clone();
         let stream = (&self.tcp).open(Target { tls: false, ..target }).await?;
-        let setup = Setup { authority: &self.authority, host, now, chance: &self.chance };
+        let setup = Setup { authority: &self.authority, host, now, rng: &self.rng };
         Ok(TlsStream(Kind::Sealed(Sealed::open(stream, lent, setup).await?)))
     }
 

@@ -50,7 +50,7 @@ pub(super) struct Setup<'n, R> {
     pub(super) host: String,
     /// Seconds since 1970.
     pub(super) now: u64,
-    pub(super) chance: &'n RefCell<R>,
+    pub(super) rng: &'n RefCell<R>,
 }
 
 /// The end of a connection: the lower one, if everything was sent.
@@ -185,7 +185,7 @@ async fn shake_hands<R: CryptoRngCore>(
     if setup.host.parse::<Ipv4Addr>().is_err() {
         config = config.with_server_name(&setup.host);
     }
-    let mut verifier = Verifier::new(setup.authority, &setup.host, setup.now, setup.chance);
+    let mut verifier = Verifier::new(setup.authority, &setup.host, setup.now, setup.rng);
     let opened = connection.open(TlsContext::new(&config, &mut verifier)).await;
     verifier.judge(opened)
 }

@@ -101,7 +101,7 @@ pub(super) struct Verifier<'a, R> {
     authority: &'a Authority<'a>,
     host: &'a str,
     now: u64,
-    chance: Chance<'a, R>,
+    rng: SharedRng<'a, R>,
     shown: Shown,
     valid_from: u64,
 }
@@ -112,10 +112,10 @@ impl<'a, R> Verifier<'a, R> {
         authority: &'a Authority<'a>,
         host: &'a str,
         now: u64,
-        chance: &'a RefCell<R>,
+        rng: &'a RefCell<R>,
     ) -> Self {
         let shown = Shown::Nothing;
-        Self { authority, host, now, chance: Chance(chance), shown, valid_from: 0 }
+        Self { authority, host, now, rng: SharedRng(rng), shown, valid_from: 0 }
     }
 
     /// Returns the result of a handshake that embedded-tls reports like this: the start of validity
@@ -192,7 +192,7 @@ impl<R: CryptoRngCore> CryptoProvider for Verifier<'_, R> {
     type Signature = [u8; 0];
 
     fn rng(&mut self) -> impl CryptoRngCore {
-        Chance(self.chance.0)
+        SharedRng(self.rng.0)
     }
 
     fn verifier(&mut self) -> Result<&mut impl TlsVerifier<Aes128GcmSha256>, Error> {
@@ -201,9 +201,9 @@ impl<R: CryptoRngCore> CryptoProvider for Verifier<'_, R> {
 }
 
 /// A random source that two connections share.
-struct Chance<'a, R>(&'a RefCell<R>);
+struct SharedRng<'a, R>(&'a RefCell<R>);
 
-impl<R: CryptoRngCore> RngCore for Chance<'_, R> {
+impl<R: CryptoRngCore> RngCore for SharedRng<'_, R> {
     fn next_u32(&mut self) -> u32 {
         self.0.borrow_mut().next_u32()
     }
@@ -221,7 +221,7 @@ impl<R: CryptoRngCore> RngCore for Chance<'_, R> {
     }
 }
 
-impl<R: CryptoRngCore> CryptoRng for Chance<'_, R> {}
+impl<R: CryptoRngCore> CryptoRng for SharedRng<'_, R> {}
 
 #[cfg(test)]
 mod tests;

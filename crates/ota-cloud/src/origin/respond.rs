@@ -167,8 +167,8 @@ fn shape(reply: &mut Reply, rule: &Rule, seed: u64, seen: u32) {
     let Some(piece) = &mut reply.piece else { return };
     let len = piece.end.saturating_sub(piece.at);
     let total = piece.file.content.len();
-    let chance = mix(seed, u64::from(seen));
-    let after = rule.after.unwrap_or_else(|| chance.checked_rem(len).unwrap_or(0)).min(len);
+    let random = mix(seed, u64::from(seen));
+    let after = rule.after.unwrap_or_else(|| random.checked_rem(len).unwrap_or(0)).min(len);
     match rule.fault {
         Fault::IgnoreRange => {
             (piece.at, piece.end) = (0, total);
@@ -189,10 +189,10 @@ fn shape(reply: &mut Reply, rule: &Rule, seed: u64, seen: u32) {
         }
         Fault::ChangedObject => {
             piece.mask = 1;
-            set(reply, "ETag", format!("\"{chance:032x}\""));
+            set(reply, "ETag", format!("\"{random:032x}\""));
             reply.cut = reply.cut.or(Some((after, Ending::Close)));
         }
-        Fault::FlappingEtag => set(reply, "ETag", format!("\"{chance:032x}\"")),
+        Fault::FlappingEtag => set(reply, "ETag", format!("\"{random:032x}\"")),
         Fault::Truncate => reply.cut = reply.cut.or(Some((after, Ending::Close))),
         Fault::Stall => reply.cut = reply.cut.or(Some((after, Ending::Halt))),
         Fault::Reset => reply.cut = reply.cut.or(Some((after, Ending::Reset))),

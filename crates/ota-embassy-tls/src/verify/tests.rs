@@ -20,8 +20,8 @@ fn certificates() -> [Vec<u8>; 2] {
 fn with(act: impl FnOnce(&mut Verifier<'_, Rng>, &[u8])) {
     let [authority, server] = certificates();
     let authority = Authority::read(&authority).unwrap();
-    let chance = RefCell::new(Rng::new(1));
-    act(&mut Verifier::new(&authority, "a.example", 1_780_000_000, &chance), &server);
+    let rng = RefCell::new(Rng::new(1));
+    act(&mut Verifier::new(&authority, "a.example", 1_780_000_000, &rng), &server);
 }
 
 fn show(verifier: &mut Verifier<'_, Rng>, certificates: &[&[u8]]) -> bool {

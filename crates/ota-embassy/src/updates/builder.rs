@@ -186,8 +186,8 @@ impl<'d> Builder<'d> {
         (client.seed, machine.seed) = (seed, seed);
         machine.allow_http = allow_http.unwrap_or(!N::TLS);
         let mut driver = Box::new(Driver::new(network, client, buffers)?);
-        let (chance, expiry) = (Rng::new(seed), Expiry::new(login_valid));
-        driver.sign_in = Some(Box::new(Logins { secret, unix_time, chance, expiry }));
+        let (rng, expiry) = (Rng::new(seed), Expiry::new(login_valid));
+        driver.sign_in = Some(Box::new(Logins { secret, unix_time, rng, expiry }));
         let Driver { workers, engine, .. } = &mut *driver;
         workers.add_device(engine, machine, self.running, storage, found)?;
         Ok(Updates { driver, taken: None })

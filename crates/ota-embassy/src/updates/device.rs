@@ -73,7 +73,7 @@ pub(crate) trait SignIn {
 pub(super) struct Logins<'d> {
     pub(super) secret: Secret,
     pub(super) unix_time: UnixTime<'d>,
-    pub(super) chance: Rng,
+    pub(super) rng: Rng,
     pub(super) expiry: Expiry,
 }
 
@@ -110,7 +110,7 @@ impl Logins<'_> {
     /// A clock with an earlier time than the journal's is not set.
     fn login(&mut self, identity: &Identity, least_time: u64) -> Option<mqtt::Login> {
         let unix = (self.unix_time)().filter(|unix| *unix >= least_time);
-        let (expiry, conn_id) = (self.expiry.next(unix), conn_id(self.chance.next_u64()));
+        let (expiry, conn_id) = (self.expiry.next(unix), conn_id(self.rng.next_u64()));
         let login =
             Login::new(identity, &self.secret, Algorithm::HmacSha256, APP_ID, &conn_id, expiry);
         let Login { client_id, username, password, .. } = login.ok()?;

@@ -53,7 +53,7 @@ fn main() -> ! {
 
 fn start(spawner: Spawner) {
     let Some(nic) = Lan9118::start() else { panic!("there is no LAN9118") };
-    // The board has no source of chance. A number that no other start has keeps TCP's ports and
+    // The board has no source of random numbers. A number that no other start has keeps TCP's ports and
     // the jitter of two starts apart.
     let seed = settings::seed(factory::value, bench::boot());
     static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();

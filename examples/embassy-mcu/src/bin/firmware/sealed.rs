@@ -46,7 +46,7 @@ fn unix_time() -> Option<u64> {
 }
 
 /// **Not to be copied**: anybody can guess these numbers, and with them all that is sealed. The
-/// emulated board has no source of chance; a real one takes its hardware generator here.
+/// emulated board has no source of random numbers; a real one takes its hardware generator here.
 pub(crate) struct Dice(Rng);
 
 impl RngCore for Dice {
