@@ -1,12 +1,12 @@
-//! The cloud half of a firmware update on Tencent Cloud IoT, for tests, simulations and desks.
+//! The cloud half of firmware updates on Tencent Cloud IoT, for tests, simulations and laboratories.
 //!
-//! * [`Device`] decides what becomes of one device, and is a value. [`Cloud`] keeps many, with
-//!   firmware and rules; it speaks `(topic, payload)`.
+//! * [`Device`] decides about one device, and is a value. [`Cloud`] keeps many, with firmware and
+//!   rules; its messages are `(topic, payload)`.
 //! * [`origin`] serves the images over HTTP/1.1, with faults on demand.
 //! * [`sign`] makes and checks the signed URLs that join the two.
 //!
-//! All of it is IO-free: no sockets, no clock, no chance. Every input carries the moment at
-//! which it happened, so that one seed gives one history. The crate `ota-server` puts it on sockets.
+//! Everything is IO-free: no sockets, no clock, no random source. Every input carries its time, so
+//! that a seed determines the whole run. The crate `ota-server` connects it to sockets.
 //!
 //! ```
 //! use ota_cloud::origin::{Connection, Origin, OriginConfig};

@@ -1,5 +1,5 @@
-//! The whole cloud half as a device's network sees it, IO-free: connections to a broker and to a
-//! firmware server, bytes in and bytes out.
+//! The whole cloud half as a device's network sees it, IO-free: bytes of connections to a broker
+//! and to a firmware server.
 //!
 //! [`Peer`] joins [`Cloud`], [`endpoint`], [`relay`](crate::relay) and [`origin`]. For worlds in virtual time;
 //! over sockets the crate `ota-server` has the same parts.
@@ -17,7 +17,7 @@ use crate::origin::{self, Closing, Origin, Served};
 use crate::relay::{Line, Relay};
 use crate::{Cloud, CloudError, CloudEvent, Output, Secret};
 
-/// What a connection is to.
+/// The target of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Port {
     /// The broker.
@@ -26,37 +26,37 @@ pub enum Port {
     Http,
 }
 
-/// A connection's name; never used twice.
+/// A connection's id; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(u64);
 
-/// What there is to tell.
+/// A note about an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
     /// A device logged in.
     LoggedIn(Identity),
-    /// A message on a device's report topic, as it came.
+    /// A message on a device's report topic, unchanged.
     Report {
         /// The device.
         device: Identity,
         /// The message.
         payload: Bytes,
     },
-    /// The message was refused; it changed nothing.
+    /// The message was refused and changed nothing.
     Refused(CloudError),
-    /// Something the cloud concluded.
+    /// A conclusion of the cloud.
     Event(CloudEvent),
-    /// The firmware server took a request.
+    /// The firmware server handled a request.
     Request(Served),
-    /// A fault struck.
+    /// A fault happened.
     Fault(Fault),
 }
 
 /// The cloud, its broker and its firmware server.
 ///
-/// The loop is: feed one input, send what [`Peer::transmit`] gives for each connection, close what
-/// [`Peer::closing`] names, wait for bytes or [`Peer::deadline`].
+/// The loop is: apply one input, send what [`Peer::transmit`] returns for each connection, close
+/// the connections that [`Peer::closing`] names, wait for bytes or [`Peer::deadline`].
 #[derive(Debug)]
 pub struct Peer {
     /// The cloud: for firmware, tasks and records. Call [`Peer::handle_timeout`] after a change.
@@ -86,11 +86,11 @@ struct Session {
     subscribed: bool,
 }
 
-/// The most notes that wait to be asked for; the oldest goes first.
+/// The most pending notes; the oldest are dropped.
 const MAX_NOTES: usize = 65_536;
 
 impl Peer {
-    /// Joins a cloud and a firmware server, with what goes wrong. The Unix time in seconds of the
+    /// Joins a cloud and a firmware server, with a plan of faults. The Unix time in seconds of the
     /// clock's origin is for the logins.
     #[must_use]
     pub fn new(cloud: Cloud, mut origin: Origin, plan: FaultPlan, unix_at_zero: u64) -> Self {
@@ -112,7 +112,7 @@ impl Peer {
     /// Registers a device with its secret's raw bytes.
     ///
     /// # Errors
-    /// As [`Cloud::add_device`].
+    /// Those of [`Cloud::add_device`].
     pub fn add_device(&mut self, device: &Identity, secret: Secret) -> Result<(), CloudError> {
         self.cloud.add_device(device, secret)?;
         let id = format!("{}{}", device.product_id(), device.device_name());
@@ -120,7 +120,7 @@ impl Peer {
         Ok(())
     }
 
-    /// A connection has been opened.
+    /// Opens a connection.
     pub fn accept(&mut self, now: Instant, port: Port) -> ConnId {
         self.last = self.last.wrapping_add(1);
         let id = ConnId(self.last);
@@ -153,7 +153,7 @@ impl Peer {
         taken
     }
 
-    /// The bytes to send on a connection now. The same come again until [`Peer::handle_sent`].
+    /// Returns the bytes to send on a connection now. They stay until [`Peer::handle_sent`].
     pub fn transmit(&mut self, now: Instant, id: ConnId) -> &[u8] {
         self.note_requests(now);
         match self.conns.get_mut(&id) {
@@ -163,7 +163,7 @@ impl Peer {
         }
     }
 
-    /// The first `n` of the bytes to send have left.
+    /// Reports that the first `n` of the bytes were sent.
     pub fn handle_sent(&mut self, now: Instant, id: ConnId, n: usize) {
         match self.conns.get_mut(&id) {
             Some(Conn::Http(conn)) => conn.handle_sent(now, n),
@@ -173,8 +173,7 @@ impl Peer {
         self.settle(now);
     }
 
-    /// How to end a connection, when it is to be ended and everything has been sent. Call
-    /// [`Peer::handle_closed`] then.
+    /// How to end a connection, once everything is sent. Call [`Peer::handle_closed`] then.
     #[must_use]
     pub fn closing(&self, id: ConnId) -> Option<Closing> {
         match self.conns.get(&id)? {
@@ -187,10 +186,10 @@ impl Peer {
         }
     }
 
-    /// A connection is gone, by whoever's will.
+    /// Reports that a connection is closed, by either side.
     pub fn handle_closed(&mut self, now: Instant, id: ConnId) {
         if let Some(Conn::Mqtt(session)) = self.conns.remove(&id) {
-            // A device that came back before its old connection was seen to end is still there.
+            // The device may have a newer connection already.
             let still_there = self.conns.values().any(|conn| {
                 matches!(conn, Conn::Mqtt(newer) if newer.subscribed && newer.device == session.device)
             });
@@ -201,7 +200,7 @@ impl Peer {
         self.settle(now);
     }
 
-    /// When to call [`Peer::handle_timeout`] at the latest.
+    /// The latest time of the next [`Peer::handle_timeout`].
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let conns = self.conns.values().filter_map(|conn| match conn {
@@ -211,7 +210,7 @@ impl Peer {
         conns.chain(self.deadline).min()
     }
 
-    /// Time has passed, or the cloud was given a command.
+    /// Handles passed time, or a command to the cloud.
     pub fn handle_timeout(&mut self, now: Instant) {
         for conn in self.conns.values_mut() {
             match conn {
@@ -223,12 +222,12 @@ impl Peer {
         self.settle(now);
     }
 
-    /// The next thing to tell, with its moment.
+    /// Returns the next note, with its time.
     pub fn next_note(&mut self) -> Option<(Instant, Note)> {
         self.notes.pop_front()
     }
 
-    /// Does all that can be done without time or bytes.
+    /// Does everything that is possible without time or bytes.
     fn settle(&mut self, now: Instant) {
         let mut again = true;
         while again {
@@ -306,19 +305,19 @@ impl Peer {
                     self.note(now, Note::Refused(why));
                 }
             }
-            // The application's topics lead nowhere here.
+            // The application's topics are not routed here.
             _ => {}
         }
     }
 
-    /// Hands a message to the device's latest connection.
+    /// Sends a message to the device's latest connection.
     fn push(&mut self, now: Instant, device: &Identity, topic: &str, payload: &Bytes) {
         let sessions = self.conns.values_mut().rev().filter_map(|conn| match conn {
             Conn::Mqtt(session) if session.device.as_ref() == Some(device) => Some(session),
             _ => None,
         });
         for session in sessions.take(1) {
-            // Lost, as QoS 0 may be; the reason shows in the endpoint's own state.
+            // Lost, as QoS 0 allows; the endpoint's own state shows the reason.
             let _ = session.line.endpoint.publish(now, topic, payload, QoS::AtMostOnce);
             session.line.pump(&mut self.relay, now);
         }
@@ -328,7 +327,7 @@ impl Peer {
         let mut notes = Vec::new();
         for conn in self.conns.values_mut() {
             let Conn::Http(conn) = conn else { continue };
-            // The next response begins when it is asked for.
+            // The next response begins on request.
             conn.transmit(&mut self.origin, now);
             while let Some(served) = conn.next_served() {
                 notes.extend(served.faults.iter().copied().map(Note::Fault));

@@ -11,19 +11,19 @@ use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha1::{Digest, Sha1};
 
-/// How far the clocks of the signer and the server may differ, in seconds.
+/// The allowed difference of the signer's and the server's clocks, in seconds.
 const SKEW: u64 = 60;
-/// The longest request target that is looked at, in bytes.
+/// The longest parsed request target, in bytes.
 const MAX_TARGET: usize = 4096;
-/// The only value of the access key id: a stand-in has one key.
+/// The only access key id: this server has one key.
 const ACCESS_KEY: &str = "stand-in";
 
-/// What stays as it is inside the parameter.
+/// Unescaped bytes of the parameter.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-/// What stays as it is in a path.
+/// Unescaped bytes of a path.
 const PATH: &AsciiSet = &VALUE.remove(b'/').remove(b':');
 
-/// Makes and checks URLs that lapse. `Debug` hides the key.
+/// Makes and checks URLs that expire. `Debug` hides the key.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct UrlSigner {
     base: String,
@@ -31,14 +31,14 @@ pub struct UrlSigner {
     life: Duration,
 }
 
-/// What a good URL says.
+/// The content of a valid URL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Signed {
     /// The path, percent-decoded, from its `/` on.
     pub path: String,
     /// When it was signed, in Unix seconds.
     pub start: u64,
-    /// The last second of its life, in Unix seconds.
+    /// The last second of its validity, in Unix seconds.
     pub end: u64,
 }
 
@@ -46,33 +46,33 @@ pub struct Signed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The signature is right, but its time is over (or more than a minute ahead).
+    /// The signature is right, but has expired (or is more than a minute ahead).
     Expired,
-    /// There is a signature and it is not ours, not for this path, or unreadable.
+    /// The signature is not ours, not for this path, or unreadable.
     Forged,
     /// There is no signature.
     Missing,
 }
 
 impl UrlSigner {
-    /// The life of the platform's URLs: 24 h in every sample (docs/protocol.md, Download).
+    /// The lifetime of the platform's URLs: 24 h in every sample (docs/protocol.md, Download).
     pub const LIFE: Duration = Duration::from_secs(86_400);
 
-    /// A signer for URLs under `base` (`http://host:port`, without a slash at its end). `key` may
-    /// have any length. `life` counts in whole seconds.
+    /// A signer for URLs under `base` (`http://host:port`, without a trailing slash). `key` may
+    /// have any length. `life` is rounded to whole seconds.
     #[must_use]
     pub fn new(base: impl Into<String>, key: impl Into<Vec<u8>>, life: Duration) -> Self {
         Self { base: base.into(), key: key.into(), life }
     }
 
-    /// What stands before every path.
+    /// The prefix of every path.
     #[must_use]
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// The URL of `path` (which begins with `/`), good from `unix` (seconds) for the signer's life.
-    /// Signing the same path in the same second gives the same URL.
+    /// The URL of `path` (which begins with `/`), valid from `unix` (seconds) for the signer's
+    /// lifetime. Signing the same path in the same second returns the same URL.
     #[must_use]
     pub fn sign(&self, path: &str, unix: u64) -> String {
         let time = format!("{unix};{}", unix.saturating_add(self.life.as_secs()));
@@ -88,10 +88,10 @@ impl UrlSigner {
     }
 
     /// Checks a request target (`/path?sign=…`, as in the request line) at `unix` seconds. Other
-    /// parameters are allowed and not covered.
+    /// parameters are allowed and not signed.
     ///
     /// # Errors
-    /// [`Refusal`], by what is wrong. Never panics, whatever the text.
+    /// [`Refusal`] names the reason. Never panics, whatever the text.
     pub fn check(&self, target: &str, unix: u64) -> Result<Signed, Refusal> {
         let (path, query) = target.split_once('?').ok_or(Refusal::Missing)?;
         let value = query
@@ -111,7 +111,7 @@ impl UrlSigner {
         let given = field("q-signature").ok_or(Refusal::Forged)?;
         let given = base16ct::mixed::decode_vec(given).map_err(|_| Refusal::Forged)?;
         self.mac(&path, time).verify_slice(&given).map_err(|_| Refusal::Forged)?;
-        // The recipe covers the time and the path only: the rest must be as we write it.
+        // The signature covers only the time and the path; the rest must have exactly our format.
         if value != self::value(time, &base16ct::lower::encode_string(&given)) {
             return Err(Refusal::Forged);
         }
@@ -124,7 +124,8 @@ impl UrlSigner {
         Ok(Signed { path: path.into_owned(), start, end })
     }
 
-    /// The store's recipe: a key for the time span, then the hash of the request, both HMAC-SHA1.
+    /// The object store's algorithm: a key for the time span, then the hash of the request, both
+    /// HMAC-SHA1.
     fn mac(&self, path: &str, time: &str) -> Hmac<Sha1> {
         let mut span = keyed(&self.key);
         span.update(time.as_bytes());
@@ -160,7 +161,7 @@ impl fmt::Display for Refusal {
 
 impl core::error::Error for Refusal {}
 
-/// The value of the parameter before it is percent-encoded.
+/// The value of the parameter before percent-encoding.
 fn value(time: &str, signature: &str) -> String {
     format!(
         "q-sign-algorithm=sha1&q-ak={ACCESS_KEY}&q-sign-time={time}&q-key-time={time}\
@@ -170,7 +171,7 @@ fn value(time: &str, signature: &str) -> String {
 
 /// An HMAC over a key of any length.
 fn keyed(key: &[u8]) -> Hmac<Sha1> {
-    // A longer key is hashed first: that is what HMAC itself does, so the result is the same.
+    // HMAC itself hashes a longer key first, so the result is the same.
     let mut block = [0; 64];
     let short = Sha1::digest(key);
     let key = if key.len() > block.len() { short.as_slice() } else { key };

@@ -1,4 +1,4 @@
-//! What must hold of a broker's packet before the codec sees it.
+//! Checks a broker's packet before the codec sees it.
 
 use super::Lost;
 use crate::frame::{BadLength, Frame};
@@ -8,7 +8,7 @@ pub(super) const PUBLISH: u8 = 3;
 pub(super) const SUBACK: u8 = 9;
 pub(super) const PINGRESP: u8 = 13;
 
-/// The packet at the start of `bytes`, which need not be complete.
+/// Returns the packet at the start of `bytes`, which may be incomplete.
 pub(super) fn frame(bytes: &[u8]) -> Result<Option<Frame>, Lost> {
     let Some(first) = bytes.first() else { return Ok(None) };
     check_first(*first)?;
@@ -20,7 +20,7 @@ pub(super) fn check(packet: &[u8], frame: Frame) -> Result<(), Lost> {
     let body = packet.get(frame.head..).unwrap_or(&[]);
     let right = match packet.first().copied().unwrap_or(0) >> 4 {
         CONNACK => matches!(body, [0 | 1, _]),
-        // One filter was asked for.
+        // Exactly one filter was requested.
         SUBACK => matches!(body, [_, _, 0 | 1 | 2 | 0x80]),
         PINGRESP => body.is_empty(),
         _ => true,
@@ -28,7 +28,7 @@ pub(super) fn check(packet: &[u8], frame: Frame) -> Result<(), Lost> {
     if right { Ok(()) } else { Err(Lost::Malformed("length or contents of an answer")) }
 }
 
-/// Where a PUBLISH's topic and packet id are.
+/// The positions of a PUBLISH's topic and packet id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head<'a> {
     pub(super) topic: &'a [u8],
@@ -36,8 +36,7 @@ pub(super) struct Head<'a> {
     pub(super) id: Option<u16>,
 }
 
-/// Reads the start of a PUBLISH, of which `bytes` are what has come; `None` while that is too
-/// little.
+/// Parses the start of a PUBLISH from the received `bytes`; `None` if they are too few.
 pub(super) fn head(bytes: &[u8], frame: Frame) -> Result<Option<Head<'_>>, Lost> {
     let short = Lost::Malformed("length of PUBLISH");
     let body = bytes.get(..frame.len.min(bytes.len())).and_then(|packet| packet.get(frame.head..));
@@ -59,7 +58,7 @@ pub(super) fn head(bytes: &[u8], frame: Frame) -> Result<Option<Head<'_>>, Lost>
     }
 }
 
-/// A kind a broker sends to a client that subscribes at QoS 1 and publishes at QoS 0.
+/// A packet type that a broker sends to a client that subscribes at QoS 1 and publishes at QoS 0.
 fn check_first(first: u8) -> Result<(), Lost> {
     let flags = first & 0x0f;
     match first >> 4 {

@@ -1,10 +1,10 @@
-//! The cloud as a client of somebody else's MQTT broker, in place of its own endpoint, free of IO.
+//! The cloud as a client of another MQTT broker, instead of its own endpoint, IO-free.
 //!
-//! It reads [`FILTER`] and writes `$ota/update/…`; the broker checks who its clients are, and
-//! must see to it that a device publishes on its own topic only. The cloud does not see devices
-//! come and go: one is there from its first report on. While the broker is away what is to be
-//! sent waits; with a client id of its own ([`Broker::set_client_id`]) the broker keeps the reports
-//! of that time, too.
+//! It subscribes to [`FILTER`] and publishes to `$ota/update/…`. The broker authenticates its
+//! clients, and must ensure that a device publishes only to its own topic. The cloud does not see
+//! devices connect or disconnect: a device is present from its first report on. While the broker is
+//! away, messages to send wait; with a client id ([`Broker::set_client_id`]) the broker also queues
+//! the reports of that time.
 
 mod fence;
 mod session;
@@ -18,10 +18,10 @@ use percent_encoding::percent_decode_str;
 pub use session::Session;
 pub use types::{Event, Lost, Refused};
 
-/// What the cloud subscribes to.
+/// The cloud's subscription.
 pub const FILTER: &str = "$ota/report/+/+";
 
-/// Where the broker is, and who the cloud is to it. `Debug` hides the password.
+/// The broker's address and the cloud's login. `Debug` hides the password.
 #[derive(Clone)]
 pub struct Broker {
     host: String,
@@ -30,22 +30,22 @@ pub struct Broker {
     user: String,
     password: String,
     client_id: Option<String>,
-    /// Half of this between two pings. Default 60 s.
+    /// The keep-alive: a ping is sent after half of it. Default 60 s.
     pub keep_alive: Duration,
-    /// How long the broker may take to connect, to answer, or leave bytes unread. Default 10 s.
+    /// How long the broker may take to connect, to answer, or to read waiting bytes. Default 10 s.
     pub answer: Duration,
-    /// The first pause before another try, doubled up to a minute; refusals begin there. Default
-    /// 1 s.
+    /// The first pause before another attempt, doubled each time up to a minute. Pauses after
+    /// refusals start there. Default 1 s.
     pub pause: Duration,
 }
 
-/// A broker's URL, or something beside it, that cannot be used. Says nothing of what stood in it.
+/// A broker's URL, or one of its other settings, is invalid. Does not repeat it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BadBroker {
-    /// Neither `mqtt://` nor `mqtts://`.
+    /// The scheme is neither `mqtt://` nor `mqtts://`.
     Scheme,
-    /// No host, or one with odd characters, or something behind the port.
+    /// There is no host, it has invalid characters, or something follows the port.
     Host,
     /// The port is not 1 to 65535.
     Port,
@@ -55,11 +55,11 @@ pub enum BadBroker {
 }
 
 impl Broker {
-    /// Takes `mqtt[s]://[user:password@]host[:port]` apart. User name and password may be
+    /// Parses `mqtt[s]://[user:password@]host[:port]`. User name and password may be
     /// percent-encoded. The port is 1883, or 8883 with `mqtts`.
     ///
     /// # Errors
-    /// [`BadBroker`], by what is wrong with it.
+    /// [`BadBroker`] names the invalid part.
     pub fn from_url(url: &str) -> Result<Self, BadBroker> {
         let (scheme, rest) = url.split_once("://").ok_or(BadBroker::Scheme)?;
         let (secure, standard) = match scheme {
@@ -101,7 +101,7 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Sets the password, in place of one in the URL.
+    /// Sets the password, instead of one in the URL.
     ///
     /// # Errors
     /// [`BadBroker::Login`].
@@ -114,7 +114,7 @@ impl Broker {
     }
 
     /// Sets a client id that no other client of the broker has. The broker then keeps the session
-    /// over breaks. Without one the broker chooses a name for each connection.
+    /// when the connection breaks. Without one the broker assigns an id to each connection.
     ///
     /// # Errors
     /// [`BadBroker::Login`].
@@ -135,13 +135,13 @@ impl Broker {
         self.port
     }
 
-    /// Whether it speaks TLS.
+    /// Whether it uses TLS.
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// An empty one lets the broker choose, which MQTT 3.1.1 allows with a clean session.
+    /// An empty client id lets the broker choose, which MQTT 3.1.1 allows with a clean session.
     fn client_id(&self) -> &str {
         self.client_id.as_deref().unwrap_or("")
     }
@@ -189,7 +189,7 @@ impl fmt::Display for BadBroker {
 
 impl std::error::Error for BadBroker {}
 
-/// Takes `host[:port]` apart; an IPv6 address stands in brackets.
+/// Parses `host[:port]`; an IPv6 address is in brackets.
 fn host_and_port(place: &str) -> Result<(&str, Option<u16>), BadBroker> {
     let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => (host, None),
@@ -207,7 +207,7 @@ fn host_and_port(place: &str) -> Result<(&str, Option<u16>), BadBroker> {
     Ok((host, port.map(number).transpose()?))
 }
 
-/// A text that may stand in a CONNECT.
+/// Whether a text is allowed in a CONNECT.
 fn text(text: String) -> Result<String, BadBroker> {
     let good = (1..=1024).contains(&text.len()) && !text.contains(char::is_control);
     if good { Ok(text) } else { Err(BadBroker::Login) }

@@ -14,25 +14,25 @@ use super::{Broker, Event, FILTER, Lost, Refused, fence, half};
 use crate::acks::Acks;
 use crate::frame::Frame;
 
-/// One connection to a broker, free of IO. Feed it with [`Session::handle_received`], drain
-/// [`Session::poll_event`], write out [`Session::unsent`], and call [`Session::handle_timeout`]
-/// at [`Session::deadline`].
+/// One connection to a broker, IO-free. Call [`Session::handle_received`] with its bytes, drain
+/// [`Session::poll_event`], write [`Session::unsent`], and call [`Session::handle_timeout`] at
+/// [`Session::deadline`].
 ///
-/// It logs in, subscribes to [`FILTER`] at QoS 1 and waits for the SUBACK: before that nothing
-/// may be published, since the answer to it could be missed.
+/// It logs in, subscribes to [`FILTER`] at QoS 1 and waits for the SUBACK: nothing may be published
+/// before, because the reply could be missed.
 #[derive(Debug)]
 pub struct Session {
     answer: Duration,
-    /// Between two pings.
+    /// The interval of pings.
     pace: Duration,
     phase: Phase,
     rx: BytesMut,
-    /// Bytes of a packet that are still to come and of no use.
+    /// Bytes of a packet that are still to be skipped.
     skip: usize,
     tx: BytesMut,
-    /// When bytes last began to wait for the socket, or last moved.
+    /// When bytes began to wait for the socket, or were last written.
     tx_since: Instant,
-    /// Since when an answer is owed.
+    /// Since when an answer is due.
     asked: Option<Instant>,
     acks: Acks,
     /// When the last ping was due.
@@ -48,12 +48,12 @@ enum Phase {
 }
 
 impl Session {
-    /// The largest message that is taken, with its topic, in bytes. A device's message has 16 KiB
-    /// at most; the rest is so that the start of any larger one can be read, and the message be
-    /// acknowledged and skipped: one device must not cost the others their cloud.
+    /// The largest accepted message, with its topic, in bytes. A device's message has at most 16
+    /// KiB; the excess allows parsing the start of any larger one, to acknowledge and skip it: one
+    /// device must not cut off the others.
     pub const MAX_PACKET: usize = 128 * 1024;
 
-    /// A connection that was made `now`: the CONNECT is in [`Session::unsent`].
+    /// A connection that was opened `now`: the CONNECT is in [`Session::unsent`].
     #[must_use]
     pub fn new(now: Instant, broker: &Broker) -> Self {
         let keep_alive = broker.keep_alive.as_secs().clamp(1, u64::from(u16::MAX));
@@ -80,8 +80,8 @@ impl Session {
         session
     }
 
-    /// Takes bytes from the socket, at most some thousand at a time and only while
-    /// [`Session::wants_read`] says so: that bounds the buffer.
+    /// Takes bytes from the socket, at most a few thousand at a time and only while
+    /// [`Session::wants_read`] is true, which bounds the buffer.
     pub fn handle_received(&mut self, data: &[u8]) {
         if self.over.is_none() {
             self.rx.extend_from_slice(data);
@@ -97,8 +97,8 @@ impl Session {
             && self.acks.len() < UNACKNOWLEDGED
     }
 
-    /// The next event. A report at QoS 1 is acknowledged by [`Session::acknowledge`], and
-    /// everything else here. `None`: more bytes are needed, or an acknowledgement.
+    /// Returns the next event. [`Session::acknowledge`] acknowledges a report at QoS 1; everything
+    /// else is acknowledged here. `None`: more bytes are needed, or an acknowledgement.
     pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
         while self.over.is_none() && self.acks.len() < UNACKNOWLEDGED {
             match self.step(now) {
@@ -111,15 +111,15 @@ impl Session {
         None
     }
 
-    /// What a report changed is durable: acknowledges it, by the `id` of its event. What came
-    /// before it is acknowledged before it.
+    /// Acknowledges a report whose changes are durable, by the `id` of its event. Earlier messages
+    /// are acknowledged before it.
     pub fn acknowledge(&mut self, now: Instant, id: u16) {
         self.acks.done(id);
         self.write_acks(now);
     }
 
-    /// What was taken from the broker could not be kept: ends the connection, so that the broker
-    /// delivers again what was not acknowledged.
+    /// Reports that a message could not be stored: ends the connection, so that the broker delivers
+    /// unacknowledged messages again.
     pub fn give_up(&mut self) {
         self.end(Lost::NotKept);
     }
@@ -147,7 +147,7 @@ impl Session {
         }
     }
 
-    /// When [`Session::handle_timeout`] has something to do; `None` at the end.
+    /// The time of the next [`Session::handle_timeout`]; `None` at the end.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         if self.over.is_some() {
@@ -174,19 +174,19 @@ impl Session {
         }
     }
 
-    /// Bytes for the socket. After the end these are the last ones.
+    /// The bytes for the socket. After the end these are the last ones.
     #[must_use]
     pub fn unsent(&self) -> &[u8] {
         &self.tx
     }
 
-    /// `n` bytes of [`Session::unsent`] were written.
+    /// Reports that `n` bytes of [`Session::unsent`] were written.
     pub fn handle_sent(&mut self, now: Instant, n: usize) {
         self.tx.advance(n.min(self.tx.len()));
         self.tx_since = now;
     }
 
-    /// Why the connection is to be closed, once [`Session::unsent`] is written.
+    /// Why the connection must be closed, once [`Session::unsent`] is written.
     #[must_use]
     pub fn over(&self) -> Option<&Lost> {
         self.over.as_ref()
@@ -221,7 +221,7 @@ impl Session {
     }
 
     fn take_publish(&mut self, frame: Frame, now: Instant) -> Result<Step, Lost> {
-        // A session that the broker kept sends what it has before it grants the subscription.
+        // The broker of a kept session sends queued messages before it grants the subscription.
         if self.phase == Phase::Connecting {
             return Err(Lost::Malformed("a message before the login"));
         }
@@ -242,7 +242,7 @@ impl Session {
         else {
             return Err(Lost::Malformed("PUBLISH"));
         };
-        // A retained message was published some time ago: no device speaks now.
+        // A retained message was published earlier: no device sends it now.
         self.receive(id, publish.retain, now);
         if publish.retain {
             return Ok(Step::Nothing);
@@ -279,7 +279,7 @@ impl Session {
         }
     }
 
-    /// A message at QoS 1 has come; `done` when nobody has to do anything about it.
+    /// Adds a message at QoS 1; `done` if nothing has to become durable for it.
     fn receive(&mut self, id: Option<u16>, done: bool, now: Instant) {
         if let Some(id) = id {
             self.acks.take(id, done);
@@ -287,15 +287,15 @@ impl Session {
         }
     }
 
-    /// Writes what is to be acknowledged.
+    /// Writes due acknowledgements.
     fn write_acks(&mut self, now: Instant) {
         while let Some(id) = self.acks.next().filter(|_| self.over.is_none()) {
             self.write(now, |tx| PubAck::new(id).write(tx));
         }
     }
 
-    /// Every write of the codec: into a scratch first, since the codec leaves half a packet
-    /// behind when it fails.
+    /// Encodes into a scratch buffer first, because the codec leaves half a packet behind when it
+    /// fails.
     fn write(
         &mut self,
         now: Instant,
@@ -312,7 +312,7 @@ impl Session {
     }
 }
 
-/// What one look at the received bytes gave.
+/// The result of parsing the received bytes.
 enum Step {
     Event(Event),
     Nothing,
@@ -320,7 +320,7 @@ enum Step {
     Short,
 }
 
-/// The most messages at QoS 1 that are taken and not yet acknowledged.
+/// The most accepted and unacknowledged messages at QoS 1.
 const UNACKNOWLEDGED: usize = 1_024;
 /// The most bytes that wait for a broker that does not read.
 const UNSENT: usize = 256 * 1024;

@@ -1,28 +1,28 @@
-//! What goes in and out of a [`Session`](super::Session).
+//! Inputs and outputs of a [`Session`](super::Session).
 
 use std::fmt;
 
 use bytes::Bytes;
 
-/// What a broker did.
+/// Events of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The login and the subscription are granted: reports come from now on.
+    /// The login and the subscription are granted: reports arrive from now on.
     Joined,
     /// A message on a `$ota/report/…` topic.
     Report {
-        /// The topic, as the broker says.
+        /// The topic, as the broker sent it.
         topic: String,
-        /// The JSON, not yet looked at.
+        /// The JSON, not parsed yet.
         payload: Bytes,
-        /// At QoS 1, what [`acknowledge`](super::Session::acknowledge) wants once what it changed
-        /// is durable.
+        /// At QoS 1, the id for [`acknowledge`](super::Session::acknowledge) once its changes are
+        /// durable.
         id: Option<u16>,
     },
     /// A message over the limit; it was acknowledged and skipped.
     Oversized {
-        /// The topic, with `U+FFFD` for what is not UTF-8.
+        /// The topic, with `U+FFFD` for invalid UTF-8.
         topic: String,
     },
 }
@@ -35,19 +35,19 @@ pub enum Lost {
     Refused(Refused),
     /// The broker refused the subscription to [`FILTER`](super::FILTER).
     NotSubscribed,
-    /// No TCP connection; says why.
+    /// No TCP connection, with the reason.
     NoConnection(String),
-    /// No TLS session; says why.
+    /// No TLS session, with the reason.
     Tls(String),
     /// No answer to CONNECT, SUBSCRIBE or PINGREQ in time.
     Silent,
-    /// The broker does not read what it is sent.
+    /// The broker does not read.
     Slow,
-    /// A packet that breaks the standard, or that nothing asked for; says what is wrong with it.
+    /// A packet that violates the standard, or that was not requested, with the reason.
     Malformed(&'static str),
-    /// We ended it: what the broker delivered could not be kept, and is to be delivered again.
+    /// We ended it: a delivered message could not be stored and must be delivered again.
     NotKept,
-    /// The broker, or something between, ended the connection.
+    /// The broker, or something in between, ended the connection.
     Closed,
 }
 
@@ -55,9 +55,9 @@ pub enum Lost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refused {
-    /// 1: it does not speak MQTT 3.1.1.
+    /// 1: it does not support MQTT 3.1.1.
     Protocol,
-    /// 2: it does not take the client id.
+    /// 2: it rejects the client id.
     ClientId,
     /// 3: it is not available.
     Unavailable,
@@ -68,7 +68,7 @@ pub enum Refused {
 }
 
 impl Lost {
-    /// Whether trying again soon is of no use: somebody must change something first.
+    /// Whether retrying soon is useless, because a person must change something first.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {

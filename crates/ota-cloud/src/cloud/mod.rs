@@ -19,11 +19,10 @@ pub use record::{CloudEvent, DeviceRecord, LogEntry, Secret};
 
 /// The cloud half of the protocol as a state machine without sockets and clock.
 ///
-/// What is decided about a device is decided by [`Device`]. The loop is: feed one input, then take
-/// outputs until [`Output::Idle`], then wait for the next input or the deadline. Every input is
-/// legal in every state and without draining. A moment before the last one counts as the last one.
-/// A command that is refused changes nothing but what time has changed by then; a message that is
-/// refused changes nothing at all.
+/// [`Device`] decides about each device. The loop is: apply one input, take outputs until
+/// [`Output::Idle`], then wait for the next input or the deadline. Every input is legal in every
+/// state and without draining. A time before the last one counts as the last one. A refused command
+/// changes nothing except what is due by then; a refused message changes nothing at all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cloud {
     config: CloudConfig,
@@ -33,18 +32,18 @@ pub struct Cloud {
     index: BTreeMap<Identity, u32>,
     devices: Vec<DeviceRecord>,
     events: VecDeque<CloudEvent>,
-    /// Devices that a reply is due for, with the version that was reported last.
+    /// Devices with a pending reply, and the version reported last.
     replies: BTreeMap<u32, String>,
-    /// Offers by when they are due.
+    /// Offers by due time.
     offers: BTreeSet<(Instant, u32)>,
-    /// Time-outs of tasks by when they are due.
+    /// Time-outs of tasks by due time.
     timeouts: BTreeSet<(Instant, u32)>,
 }
 
-/// What an input to a device came to.
+/// The effect of an input on a device.
 struct Turned {
     answer: Result<(), TaskError>,
-    /// An offer of this task is to be sent.
+    /// An offer of this task must be sent.
     offer: Option<TaskId>,
 }
 
@@ -52,7 +51,7 @@ impl Cloud {
     /// The largest payload from a device, in bytes (docs/protocol.md, The cloud's side).
     pub const MAX_PAYLOAD: usize = MAX_PAYLOAD;
 
-    /// A cloud without devices and firmware.
+    /// Makes a cloud without devices and firmware.
     #[must_use]
     pub fn new(config: CloudConfig) -> Self {
         Self {
@@ -69,7 +68,7 @@ impl Cloud {
         }
     }
 
-    /// Registers a device, or gives a known one another secret. `secret` is the raw bytes.
+    /// Registers a device, or changes the secret of a registered one. `secret` is the raw bytes.
     ///
     /// # Errors
     /// [`CloudError::TooManyDevices`].
@@ -84,19 +83,19 @@ impl Cloud {
         Ok(())
     }
 
-    /// Whether devices that are not registered are taken, and get a record at first sight. Such a
+    /// Sets whether unregistered devices are accepted, and get a record at first sight. Such a
     /// device has no secret. Off at first.
     pub fn allow_unknown(&mut self, allow: bool) {
         self.allow_unknown = allow;
     }
 
-    /// Whether devices that are not registered are taken.
+    /// Whether unregistered devices are accepted.
     #[must_use]
     pub fn allows_unknown(&self) -> bool {
         self.allow_unknown
     }
 
-    /// A device's secret, to check its password with.
+    /// A device's secret, for checking its password.
     #[must_use]
     pub fn secret(&self, identity: &Identity) -> Option<&Secret> {
         self.device(identity)?.secret.as_ref()
@@ -110,26 +109,26 @@ impl Cloud {
         self.catalog.add(firmware, self.config.max_firmware)
     }
 
-    /// Stops the offers of an image, with the reason that its devices' events have from then on.
-    /// Returns whether there is such an image. Tasks for it stay, and are offered no more.
+    /// Stops the offers of an image, for the reason that its devices' events then contain. Returns
+    /// whether the image exists. Tasks for it stay, without offers.
     pub fn withdraw_firmware(&mut self, firmware: &Firmware, why: &str) -> bool {
         let Firmware { product_id, version, .. } = firmware;
         self.catalog.withdraw(product_id, &firmware.module(), version, why)
     }
 
-    /// Whether an image is offered no more.
+    /// Whether an image is no longer offered.
     #[must_use]
     pub fn is_withdrawn(&self, firmware: &Firmware) -> bool {
         let Firmware { product_id, version, .. } = firmware;
         self.catalog.withdrawn(product_id, &firmware.module(), version).is_some()
     }
 
-    /// Every image, by product, module and version.
+    /// All images, by product, module and version.
     pub fn firmware(&self) -> impl Iterator<Item = &Firmware> {
         self.catalog.iter()
     }
 
-    /// The image that [`Cloud::poll_output`] offers next, when an offer is due.
+    /// The image that [`Cloud::poll_output`] offers next, if an offer is due.
     #[must_use]
     pub fn next_offer(&self) -> Option<&Firmware> {
         let (at, device) = self.offers.first()?;
@@ -137,11 +136,11 @@ impl Cloud {
         record.device.firmware(&self.context())
     }
 
-    /// Starts a task: pushed at once to a connected device, on its next `report_version` to
-    /// another.
+    /// Starts a task: pushed at once to a connected device, to another one after its next
+    /// `report_version`.
     ///
     /// # Errors
-    /// [`TaskError`], by what is in the way; nothing is changed.
+    /// [`TaskError`] names the reason; nothing is changed.
     pub fn start_task(
         &mut self,
         now: Instant,
@@ -156,9 +155,9 @@ impl Cloud {
         task.map(|task| task.id).ok_or(TaskError::DeviceNotExist)
     }
 
-    /// Sets the product's standing rule: each of its devices that reports, or has reported,
-    /// another version of the rule's module gets a task. `None` ends all rules of the product;
-    /// their tasks stay.
+    /// Sets the product's standing rule: each of its devices that reports, or has reported, another
+    /// version of the rule's module gets a task. `None` ends all rules of the product; their tasks
+    /// stay.
     ///
     /// # Errors
     /// [`TaskError::FirmwareNotExist`]; nothing is changed.
@@ -181,8 +180,8 @@ impl Cloud {
         Ok(())
     }
 
-    /// Forgets how many tasks the standing rules have made, so that devices which used up their
-    /// attempts are tried again: those that are connected at once.
+    /// Resets the number of tasks of the standing rules, so that devices that have used up their
+    /// attempts are tried again, connected ones at once.
     pub fn try_again(&mut self, now: Instant) {
         self.advance(now);
         let devices: Vec<u32> = self.index.values().copied().collect();
@@ -191,7 +190,7 @@ impl Cloud {
         }
     }
 
-    /// Ends a device's unfinished task. The device is not told: the protocol has no such message.
+    /// Cancels a device's open task. The device is not told: the protocol has no such message.
     ///
     /// # Errors
     /// [`TaskError::DeviceFirmwareTaskNotExist`] or [`TaskError::DeviceFirmwareTaskAlreadDone`].
@@ -199,7 +198,7 @@ impl Cloud {
         self.command(now, task, DeviceInput::Cancel(task))
     }
 
-    /// Begins the next attempt of a device's last task, which ended without success.
+    /// Starts the next attempt of a device's last task, which ended without success.
     ///
     /// # Errors
     /// [`TaskError::DeviceFirmwareTaskNotExist`] when it is not the device's last task,
@@ -209,7 +208,7 @@ impl Cloud {
         self.command(now, task, DeviceInput::Retry(task))
     }
 
-    /// A person agrees to a task started with [`TaskOptions::confirm`]: it is pushed.
+    /// Confirms a task that was started with [`TaskOptions::confirm`]: it is pushed.
     ///
     /// # Errors
     /// [`TaskError::DeviceFirmwareTaskNotExist`] or [`TaskError::NotAwaitingConfirm`].
@@ -217,7 +216,8 @@ impl Cloud {
         self.command(now, task, DeviceInput::Confirm(task))
     }
 
-    /// The device has connected and subscribed to its update topic. Each call is a new session.
+    /// Reports that the device connected and subscribed to its update topic. Each call is a new
+    /// session.
     ///
     /// # Errors
     /// [`CloudError::UnknownDevice`] or [`CloudError::TooManyDevices`]; the state is unchanged.
@@ -234,7 +234,8 @@ impl Cloud {
         Ok(())
     }
 
-    /// The device is gone: nothing more is sent to it. Unknown devices are ignored.
+    /// Reports that the device disconnected: nothing more is sent to it. Unknown devices are
+    /// ignored.
     pub fn handle_disconnected(&mut self, now: Instant, identity: &Identity) {
         self.advance(now);
         if let Some(device) = self.index.get(identity).copied() {
@@ -243,9 +244,9 @@ impl Cloud {
         }
     }
 
-    /// Takes a message that a device published.
+    /// Handles a message that a device published.
     ///
-    /// The topic names the device: the caller has made sure that this device may publish there.
+    /// The topic identifies the device: the caller must check that this device may publish there.
     ///
     /// # Errors
     /// [`CloudError`], by what is wrong; the state is unchanged.
@@ -264,14 +265,14 @@ impl Cloud {
         Ok(())
     }
 
-    /// Time has passed: a deadline of [`Output::Idle`] may be due.
+    /// Handles passed time: a deadline of [`Output::Idle`] may be due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
     }
 
-    /// The next thing to do; [`Output::Idle`] when there is nothing before its deadline. What
-    /// an input caused comes as events before the messages that it draws;
-    /// [`EventKind::Offered`] follows its message.
+    /// Returns the next output; [`Output::Idle`] if there is nothing before its deadline. Events of
+    /// an input come before the messages that it causes; [`EventKind::Offered`] follows its
+    /// message.
     pub fn poll_output(&mut self, now: Instant) -> Output {
         self.advance(now);
         loop {
@@ -307,7 +308,7 @@ impl Cloud {
         self.record(*self.index.get(identity)?)
     }
 
-    /// Every device's record, in the order of registration.
+    /// All devices' records, in the order of registration.
     pub fn devices(&self) -> impl Iterator<Item = &DeviceRecord> {
         self.devices.iter()
     }
@@ -329,7 +330,7 @@ impl Cloud {
         known.map(|(_, device)| *device).collect()
     }
 
-    /// The device's index, or `None` when it is unknown and may be admitted.
+    /// The device's index, or `None` if it is unknown and may be admitted.
     fn find(&self, identity: &Identity) -> Result<Option<u32>, CloudError> {
         match self.index.get(identity) {
             Some(device) => Ok(Some(*device)),
@@ -360,14 +361,14 @@ impl Cloud {
         Ok(device)
     }
 
-    /// Moves the clock on and ends what has timed out.
+    /// Advances the clock and ends timed-out tasks.
     fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
         while let Some((at, device)) = self.timeouts.first().copied() {
             if at > self.now {
                 break;
             }
-            // Its time-out is over with this.
+            // This ends its time-out.
             self.turn(device, DeviceInput::Woken);
             self.timeouts.remove(&(at, device));
         }
@@ -386,7 +387,7 @@ impl Cloud {
         self.turn(task.device(), input).answer
     }
 
-    /// Applies an input to a device, and takes note of what comes of it.
+    /// Applies an input to a device, and schedules its effects.
     fn turn(&mut self, device: u32, input: DeviceInput<'_>) -> Turned {
         let context = Context { config: &self.config, catalog: &self.catalog };
         let record = usize::try_from(device).ok().and_then(|at| self.devices.get_mut(at));
@@ -411,7 +412,7 @@ impl Cloud {
         turned
     }
 
-    /// Notes an event in the device's log and hands it out.
+    /// Adds an event to the device's log and returns it as an output.
     fn emit(&mut self, device: u32, kind: EventKind) {
         let at = self.now;
         let (max_log, max_events) = (self.config.max_log, self.config.max_events);
@@ -427,7 +428,7 @@ impl Cloud {
         }
     }
 
-    /// Claims the device's offer and hands it out.
+    /// Claims the device's offer and returns it as an output.
     fn offer(&mut self, device: u32) -> Option<Output> {
         let task = self.turn(device, DeviceInput::Woken).offer?;
         let payload = self.record(device)?.device.offer(self.now, &self.context());
@@ -456,7 +457,7 @@ fn plan(
     }
 }
 
-/// Keeps a task that had to make room.
+/// Keeps a task that a new one replaced.
 fn remember(record: &mut DeviceRecord, task: Option<Task>, most: usize) {
     record.history.extend(task);
     while record.history.len() > most {

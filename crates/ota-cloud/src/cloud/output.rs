@@ -1,4 +1,4 @@
-//! What the cloud wants done.
+//! Outputs of the cloud.
 
 use core::fmt;
 
@@ -6,8 +6,8 @@ use ota_proto::{Identity, Instant};
 
 use super::record::CloudEvent;
 
-/// What [`Cloud::poll_output`](crate::Cloud::poll_output) asks for. `Debug` shows a payload's
-/// length only: an offer holds a signed URL.
+/// An output of [`Cloud::poll_output`](crate::Cloud::poll_output). `Debug` shows only a payload's
+/// length: an offer contains a signed URL.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[must_use]
 pub enum Output {
@@ -20,12 +20,12 @@ pub enum Output {
         /// The message, under 16 KiB.
         payload: Vec<u8>,
     },
-    /// Something happened.
+    /// An event.
     Event(CloudEvent),
     /// Nothing to do before the deadline, when
     /// [`Cloud::handle_timeout`](crate::Cloud::handle_timeout) is due.
     Idle {
-        /// The next deadline; `None` when there is none.
+        /// The next deadline; `None` without one.
         deadline: Option<Instant>,
     },
 }

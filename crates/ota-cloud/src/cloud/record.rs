@@ -1,4 +1,4 @@
-//! What the cloud keeps of a device besides the device itself.
+//! The cloud's data of a device besides the device itself.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -14,7 +14,7 @@ use crate::device::{Device, EventKind, Task};
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Takes the raw bytes.
+    /// Makes it from the raw bytes.
     #[must_use]
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
@@ -33,15 +33,15 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A device with its past. Bounded whatever the device sends.
+/// A device with its history. Bounded, whatever the device sends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct DeviceRecord {
-    /// The device; its fields can be read from the record itself.
+    /// The device; its fields are accessible from the record.
     pub device: Device,
     /// The tasks before its last, oldest first.
     pub history: VecDeque<Task>,
-    /// What happened, oldest first.
+    /// Its events, oldest first.
     pub log: VecDeque<LogEntry>,
     pub(super) secret: Option<Secret>,
 }
@@ -64,20 +64,20 @@ impl Deref for DeviceRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct LogEntry {
-    /// When.
+    /// The time.
     pub at: Instant,
-    /// What.
+    /// The event.
     pub kind: EventKind,
 }
 
-/// Something that happened to a device.
+/// An event of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct CloudEvent {
     /// The device.
     pub device: Identity,
-    /// When.
+    /// The time.
     pub at: Instant,
-    /// What.
+    /// The event.
     pub kind: EventKind,
 }

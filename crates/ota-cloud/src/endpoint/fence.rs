@@ -1,5 +1,5 @@
-//! What must hold of a packet before the codec sees it. The codec is sound on hostile bytes, but
-//! it checks neither header flags, nor lengths of packets with a fixed one, nor what is left over.
+//! Checks a packet before the codec sees it. The codec is safe on hostile bytes, but does not check
+//! header flags, the lengths of packets with a fixed one, and left-over bytes.
 
 use bytes::{BufMut as _, BytesMut};
 
@@ -16,8 +16,8 @@ const DISCONNECT: u8 = 14;
 
 /// Finds the packet at the start of `bytes`; `None` while it is incomplete.
 ///
-/// The first byte and the length are judged as soon as they are there: a client is not waited for
-/// that announces what it may not send.
+/// The first byte and the length are checked as soon as they are received: a client that announces
+/// an invalid packet is rejected at once.
 pub(super) fn frame(bytes: &[u8], max: usize) -> Result<Option<Frame>, Close> {
     let Some(first) = bytes.first() else { return Ok(None) };
     check_first(*first)?;
@@ -42,12 +42,12 @@ pub(super) fn check(packet: &[u8], frame: Frame) -> Result<(), Close> {
     }
 }
 
-/// What protocol a CONNECT speaks.
+/// The protocol of a CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Level {
     /// `MQTT`, 4.
     V311,
-    /// `MQIsdp`, 3, as the vendor's Python SDK speaks it.
+    /// `MQIsdp`, 3, which the vendor's Python SDK uses.
     V31,
     /// One of the two names with another level.
     Other,
@@ -68,8 +68,8 @@ pub(super) fn level(body: &[u8]) -> Result<Level, Close> {
     }
 }
 
-/// Rewrites an MQTT 3.1 CONNECT as the 3.1.1 one of the same meaning: the two differ in the name
-/// and the level only. (3.1 also bounds the client id at 23 characters; the platform does not.)
+/// Rewrites an MQTT 3.1 CONNECT as the equivalent 3.1.1 one: the two differ only in name and level.
+/// (3.1 also limits the client id to 23 characters; the platform does not.)
 pub(super) fn rewrite_31(packet: &[u8], frame: Frame) -> Option<BytesMut> {
     let rest = packet.get(frame.head..)?.strip_prefix(NAME_31)?.get(1..)?;
     let mut out = BytesMut::with_capacity(packet.len());
@@ -92,7 +92,7 @@ pub(super) fn rewrite_31(packet: &[u8], frame: Frame) -> Option<BytesMut> {
 const NAME_311: &[u8] = b"\0\x04MQTT";
 const NAME_31: &[u8] = b"\0\x06MQIsdp";
 
-/// A kind a client may send, with the flags of that kind.
+/// A packet type that a client may send, with its valid flags.
 fn check_first(first: u8) -> Result<(), Close> {
     let flags = first & 0x0f;
     match first >> 4 {
@@ -112,7 +112,7 @@ fn check_first(first: u8) -> Result<(), Close> {
     }
 }
 
-/// Flags that fit together, and a payload that ends where the packet does.
+/// The flags are consistent, and the payload ends where the packet does.
 fn check_connect(body: &[u8]) -> Result<(), Close> {
     let name = match level(body)? {
         Level::V311 => NAME_311.len(),
@@ -129,7 +129,7 @@ fn check_connect(body: &[u8]) -> Result<(), Close> {
         return Err(Close::Unsupported("a will"));
     }
     rest = rest.get(3..).ok_or(short)?;
-    // The client id is always there, user name and password by their flags.
+    // The client id is always present, user name and password if their flags are set.
     for present in [true, flags & 0x80 != 0, flags & 0x40 != 0] {
         if present {
             (_, rest) = field(rest).ok_or(short)?;
@@ -161,7 +161,7 @@ fn check_filters(body: &[u8], options: usize) -> Result<(), Close> {
     Ok(())
 }
 
-/// A field with a 16-bit length before it, and what follows.
+/// A field with a 16-bit length prefix, and the rest.
 fn field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk::<2>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))

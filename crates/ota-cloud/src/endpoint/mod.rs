@@ -1,9 +1,10 @@
-//! One client's MQTT 3.1.1 connection, seen from the cloud and free of IO: bytes and time go in,
-//! events and bytes come out.
+//! One client's MQTT 3.1.1 connection, seen from the cloud, IO-free: it takes bytes and time, and
+//! returns events and bytes.
 //!
-//! The codec is mqttbytes, an implementation independent of the devices' own; a fence stands
-//! before it, and any error of either closes the connection. What the platform does not support
-//! (QoS 2, wills, retained messages: docs/protocol.md, The cloud's side) closes it too.
+//! The codec is mqttbytes, an implementation independent of the devices' own. A fence checks
+//! packets before it, and any error of either closes the connection. Features that the platform
+//! does not support (QoS 2, wills, retained messages: docs/protocol.md, The cloud's side) close it
+//! too.
 
 mod fence;
 mod topic;
@@ -25,11 +26,11 @@ pub use topic::{is_filter, is_topic, matches};
 pub use types::{Close, Event, Limits, Login, NotSent, Refusal};
 use types::{keep_alive, one_and_a_half};
 
-/// Room that a connection at rest keeps for the next packets, in bytes.
+/// The buffer that an idle connection keeps, in bytes.
 const SPARE: usize = 1024;
 
-/// One connection. Feed it with [`Connection::handle_received`], drain
-/// [`Connection::poll_event`], write out [`Connection::unsent`], and call
+/// One connection. Call [`Connection::handle_received`] with its bytes, drain
+/// [`Connection::poll_event`], write [`Connection::unsent`], and call
 /// [`Connection::handle_timeout`] at [`Connection::deadline`].
 #[derive(Debug)]
 pub struct Connection {
@@ -37,9 +38,9 @@ pub struct Connection {
     phase: Phase,
     rx: BytesMut,
     tx: BytesMut,
-    /// When bytes last began to wait for the socket, or last moved.
+    /// When bytes began to wait for the socket, or were last written.
     tx_since: Instant,
-    /// The last whole packet, or the connection's start.
+    /// The time of the last complete packet, or of the connection's start.
     heard: Instant,
     keep_alive: Duration,
     filters: BTreeMap<String, QoS>,
@@ -53,12 +54,12 @@ pub struct Connection {
 enum Phase {
     /// No CONNECT yet.
     New,
-    /// The event `Login` is out, the answer not yet in.
+    /// The event `Login` was returned, and the decision is pending.
     Deciding,
     Up(Identity),
 }
 
-/// What a device publishes to.
+/// The topics of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
     /// Its report topic.
@@ -102,8 +103,8 @@ impl Connection {
         }
     }
 
-    /// Takes bytes from the socket. Nothing is decoded yet. Read at most a packet's worth at a
-    /// time, and only while [`Connection::wants_read`] says so: that bounds the buffer.
+    /// Takes bytes from the socket without decoding them. Read at most a packet's length at a time,
+    /// and only while [`Connection::wants_read`] is true, which bounds the buffer.
     pub fn handle_received(&mut self, data: &[u8]) {
         if self.closed.is_none() {
             self.rx.extend_from_slice(data);
@@ -120,9 +121,9 @@ impl Connection {
             && self.acks.len() < self.limits.received.max(1)
     }
 
-    /// The next event. A report at QoS 1 is acknowledged by [`Connection::acknowledge`], and
-    /// everything else here. `None`: more bytes are needed, a decision on the login, or an
-    /// acknowledgement.
+    /// Returns the next event. [`Connection::acknowledge`] acknowledges a report at QoS 1;
+    /// everything else is acknowledged here. `None`: more bytes are needed, a decision on the
+    /// login, or an acknowledgement.
     pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
         while self.closed.is_none()
             && self.phase != Phase::Deciding
@@ -142,14 +143,14 @@ impl Connection {
         None
     }
 
-    /// What a report changed is durable: acknowledges it, by the `id` of its event. What came
-    /// before it is acknowledged before it.
+    /// Acknowledges a report whose changes are durable, by the `id` of its event. Earlier messages
+    /// are acknowledged before it.
     pub fn acknowledge(&mut self, now: Instant, id: u16) {
         self.acks.done(id);
         self.write_acks(now);
     }
 
-    /// Takes the login: the device may now use its own topics.
+    /// Accepts the login: the device may now use its own topics.
     pub fn accept(&mut self, now: Instant, device: Identity) {
         if self.closed.is_none() && self.phase == Phase::Deciding {
             self.phase = Phase::Up(device);
@@ -166,8 +167,8 @@ impl Connection {
         }
     }
 
-    /// Sends a message, when the device has subscribed to its topic; at the lower of `qos` and
-    /// the granted one. Returns whether it had.
+    /// Sends a message if the device is subscribed to its topic, at the lower of `qos` and the
+    /// granted one. Returns whether it was subscribed.
     ///
     /// # Errors
     /// [`NotSent`]: nothing was written.
@@ -199,7 +200,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// When [`Connection::handle_timeout`] has something to do; `None` when closed.
+    /// The time of the next [`Connection::handle_timeout`]; `None` when closed.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         if self.closed.is_some() {
@@ -226,13 +227,13 @@ impl Connection {
         });
     }
 
-    /// Bytes for the socket. After a close these are the last ones.
+    /// The bytes for the socket. After a close these are the last ones.
     #[must_use]
     pub fn unsent(&self) -> &[u8] {
         &self.tx
     }
 
-    /// `n` bytes of [`Connection::unsent`] were written.
+    /// Reports that `n` bytes of [`Connection::unsent`] were written.
     pub fn handle_sent(&mut self, now: Instant, n: usize) {
         self.tx.advance(n.min(self.tx.len()));
         if self.tx.is_empty() && self.tx.capacity() > SPARE {
@@ -254,7 +255,7 @@ impl Connection {
 
     /// Takes one packet from the receive buffer through the fence and the codec.
     fn next_packet(&mut self, now: Instant) -> Result<Option<(Packet, bool)>, Close> {
-        // Before all else, so that the reason does not depend on how much has come.
+        // Checked first, so that the reason does not depend on how many bytes have arrived.
         self.check_start()?;
         let Some(frame) = fence::frame(&self.rx, self.limits.packet())? else { return Ok(None) };
         let mut packet = self.rx.split_to(frame.len);
@@ -282,7 +283,7 @@ impl Connection {
         }
     }
 
-    /// The first packet must be a CONNECT; that shows in its first byte.
+    /// The first packet must be a CONNECT, which its first byte shows.
     fn check_start(&self) -> Result<(), Close> {
         match (&self.phase, self.rx.first()) {
             (Phase::New, Some(first)) if first >> 4 != fence::CONNECT => Err(Close::NotConnect),
@@ -343,7 +344,7 @@ impl Connection {
         let Publish { topic, payload, qos, pkid, .. } = publish;
         let id = (qos == QoS::AtLeastOnce).then_some(pkid);
         if let Some(id) = id {
-            // A foreign message is acknowledged too: it is dropped, not asked for again.
+            // A foreign message is acknowledged too: it is dropped, and must not be repeated.
             self.acks.take(id, whose != Whose::Reports);
             self.write_acks(now);
         }
@@ -398,19 +399,19 @@ impl Connection {
     }
 
     fn connack(&mut self, code: ConnectReturnCode, now: Instant) {
-        // No session outlives its connection, so none is ever present.
+        // Sessions end with their connection, so none is ever present.
         self.write(now, |tx| ConnAck::new(code, false).write(tx));
     }
 
-    /// Writes what is to be acknowledged.
+    /// Writes due acknowledgements.
     fn write_acks(&mut self, now: Instant) {
         while let Some(id) = self.acks.next().filter(|_| self.closed.is_none()) {
             self.write(now, |tx| PubAck::new(id).write(tx));
         }
     }
 
-    /// Every write of the codec: into a scratch first, since the codec leaves half a packet
-    /// behind when it fails.
+    /// Encodes into a scratch buffer first, because the codec leaves half a packet behind when it
+    /// fails.
     fn write(
         &mut self,
         now: Instant,
@@ -429,7 +430,7 @@ impl Connection {
         self.tx.extend_from_slice(&scratch);
     }
 
-    /// The next free packet id; there is one, since the window is smaller than the ids are many.
+    /// The next free packet id; there is one, because the window is smaller than the number of ids.
     fn next_id(&mut self) -> u16 {
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);

@@ -1,17 +1,17 @@
-//! Topics and filters: the codec's own match is always false below `$` and panics on some
-//! first characters, so this one is ours.
+//! Topics and filters. The codec's own match is always false below `$` and panics on some first
+//! characters, so this one replaces it.
 
 use ota_proto::Identity;
 
-/// Whether `topic` may stand in a PUBLISH: 1 to 255 bytes (docs/protocol.md, The cloud's
-/// side), no wildcard, no NUL.
+/// Whether `topic` is valid in a PUBLISH: 1 to 255 bytes (docs/protocol.md, The cloud's side), no
+/// wildcard, no NUL.
 #[must_use]
 pub fn is_topic(topic: &str) -> bool {
     (1..=MAX_TOPIC).contains(&topic.len()) && !topic.contains(['+', '#', '\0'])
 }
 
-/// Whether `filter` may stand in a SUBSCRIBE: 1 to 255 bytes, `+` alone in a level, `#` alone in
-/// the last one, no NUL.
+/// Whether `filter` is valid in a SUBSCRIBE: 1 to 255 bytes, `+` alone in a level, `#` alone in the
+/// last one, no NUL.
 #[must_use]
 pub fn is_filter(filter: &str) -> bool {
     if !(1..=MAX_TOPIC).contains(&filter.len()) || filter.contains('\0') {
@@ -49,7 +49,7 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     topic.next().is_none()
 }
 
-/// What a device may subscribe to.
+/// Whether a device may subscribe to this.
 ///
 /// Its own `$ota/update/…`; what is below its own `{product}/{device}`, as on the platform; and its
 /// own address under other services (`$thing/down/property/{product}/{device}` and the like), where
@@ -58,7 +58,7 @@ pub(super) fn may_subscribe(device: &Identity, filter: &str) -> bool {
     filter == device.update_topic() || may_use(device, filter)
 }
 
-/// What a device may publish to besides its own `$ota/report/…`.
+/// Whether a device may publish to this, besides its own `$ota/report/…`.
 pub(super) fn may_use(device: &Identity, topic: &str) -> bool {
     if let Some(rest) = topic.strip_prefix('$') {
         let Some((service, rest)) = rest.split_once('/') else { return false };
@@ -68,7 +68,7 @@ pub(super) fn may_use(device: &Identity, topic: &str) -> bool {
             && !topic.contains(['+', '#']);
         return own && service != "ota";
     }
-    // A wildcard in one of the two would reach the product's other devices.
+    // A wildcard in one of the two would match the product's other devices.
     let mut levels = topic.split('/');
     levels.next() == Some(device.product_id()) && levels.next() == Some(device.device_name())
 }

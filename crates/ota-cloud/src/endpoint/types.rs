@@ -1,4 +1,4 @@
-//! What goes in and out of a [`Connection`](super::Connection).
+//! Inputs and outputs of a [`Connection`](super::Connection).
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use mqttbytes::v4::{Connect, ConnectReturnCode};
 
 use super::topic::MAX_TOPIC;
 
-/// Bounds of one connection.
+/// Limits of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// The largest payload of a message in bytes. Default 16 KiB, the platform's limit
@@ -20,9 +20,9 @@ pub struct Limits {
     pub unsent: usize,
     /// The most filters of one client. Default 64.
     pub subscriptions: usize,
-    /// The most QoS 1 messages not yet acknowledged, at most 65,534. Default 32.
+    /// The most unacknowledged QoS 1 messages to the client, at most 65,534. Default 32.
     pub in_flight: usize,
-    /// The most messages at QoS 1 that are taken and not yet acknowledged; 1 at least. Default 32.
+    /// The most accepted and unacknowledged QoS 1 messages from the client; at least 1. Default 32.
     pub received: usize,
     /// How long a client may take for its CONNECT. Default 10 s.
     pub connect: Duration,
@@ -52,7 +52,7 @@ impl Default for Limits {
     }
 }
 
-/// What a client did.
+/// Events of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -61,10 +61,10 @@ pub enum Event {
     Login(Login),
     /// A message on the device's own `$ota/report/…`.
     Report {
-        /// The JSON, not yet looked at.
+        /// The JSON, not parsed yet.
         payload: Bytes,
-        /// At QoS 1, what [`acknowledge`](super::Connection::acknowledge) wants once what it
-        /// changed is durable.
+        /// At QoS 1, the id for [`acknowledge`](super::Connection::acknowledge) once its changes
+        /// are durable.
         id: Option<u16>,
     },
     /// A message on another topic the device may use.
@@ -76,26 +76,26 @@ pub enum Event {
         /// 0 or 1.
         qos: QoS,
     },
-    /// A message on a topic the device may not use; it is dropped.
+    /// A message on a topic that the device must not use; it is dropped.
     Foreign {
         /// The topic.
         topic: String,
     },
     /// A SUBSCRIBE was answered.
     Subscribed {
-        /// The filters that count now.
+        /// The granted filters.
         granted: Vec<String>,
-        /// The filters answered with 0x80.
+        /// The refused filters, answered with 0x80.
         refused: Vec<String>,
     },
     /// An UNSUBSCRIBE was answered.
     Unsubscribed {
-        /// The filters that no longer count.
+        /// The removed filters.
         filters: Vec<String>,
     },
 }
 
-/// Who wants to log in. `Debug` hides the password.
+/// The login of a CONNECT. `Debug` hides the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
     /// `{ProductId}{DeviceName}`.
@@ -104,7 +104,7 @@ pub struct Login {
     pub user_name: String,
     /// `{hex HMAC};{method}`; empty when none was sent.
     pub password: String,
-    /// Keep-alive in seconds, as asked for.
+    /// The requested keep-alive in seconds.
     pub keep_alive: u16,
     /// Whether the CONNECT was one of MQTT 3.1.
     pub legacy: bool,
@@ -136,13 +136,13 @@ impl fmt::Debug for Login {
 pub enum Refusal {
     /// No such device: return code 5.
     UnknownDevice,
-    /// The user name or the password is wrong, or the signature has lapsed: return code 4.
+    /// The user name or the password is wrong, or the login has expired: return code 4.
     BadCredentials,
     /// The client id is not the one of the user name: return code 2.
     BadClientId,
     /// Less than the platform's 5 s since the last CONNECT, or too many clients: return code 3.
     TooOften,
-    /// The device may not log in: return code 5.
+    /// The device is disabled: return code 5.
     Disabled,
 }
 
@@ -173,25 +173,25 @@ impl fmt::Display for Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Close {
-    /// The client said DISCONNECT.
+    /// The client sent DISCONNECT.
     Disconnect,
     /// The login was refused.
     Refused(Refusal),
-    /// The first packet was no CONNECT.
+    /// The first packet was not a CONNECT.
     NotConnect,
     /// No CONNECT in time.
     NoConnect,
-    /// A CONNECT on a connection that has had one.
+    /// A second CONNECT on the same connection.
     SecondConnect,
-    /// A packet that breaks the standard; says what is wrong with it.
+    /// A packet that violates the standard, with the reason.
     Malformed(&'static str),
     /// A packet or a payload over the limit.
     TooLarge,
-    /// What the platform does not support; says what.
+    /// A feature that the platform does not support, with its name.
     Unsupported(&'static str),
-    /// Nothing heard for 1.5 times the keep-alive.
+    /// Nothing was received for 1.5 times the keep-alive.
     KeepAlive,
-    /// The client does not read what it is sent.
+    /// The client does not read.
     Slow,
 }
 
@@ -218,9 +218,9 @@ impl fmt::Display for Close {
 pub enum NotSent {
     /// The connection is closed.
     Closed,
-    /// The payload is over the limit, or the topic cannot stand in a packet.
+    /// The payload is over the limit, or the topic does not fit into a packet.
     TooLarge,
-    /// As many QoS 1 messages as allowed wait for their acknowledgement.
+    /// The maximum number of QoS 1 messages is unacknowledged.
     WindowFull,
 }
 
@@ -237,7 +237,7 @@ impl fmt::Display for NotSent {
 impl std::error::Error for NotSent {}
 impl std::error::Error for Close {}
 
-/// Fixed header, topic length and packet id: the most that a PUBLISH has besides its contents.
+/// Fixed header, topic length and packet id: the longest part of a PUBLISH besides its content.
 pub(super) const HEADERS: usize = 9;
 
 pub(super) fn one_and_a_half(span: Duration) -> Duration {
@@ -245,8 +245,8 @@ pub(super) fn one_and_a_half(span: Duration) -> Duration {
 }
 
 /// The platform allows 0 to 900 s (docs/protocol.md, The cloud's side). 0 would keep a half-open
-/// connection for ever, and the standard lets a server close on any silent client: it gets the
-/// longest.
+/// connection forever, and the standard lets a server close any silent client: such a client gets
+/// the longest keep-alive.
 pub(super) fn keep_alive(secs: u16) -> Duration {
     Duration::from_secs(if secs == 0 { 900 } else { u64::from(secs.min(900)) })
 }

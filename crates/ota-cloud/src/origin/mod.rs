@@ -1,8 +1,8 @@
 //! An IO-free HTTP/1.1 server for firmware images, with faults on demand.
 //!
-//! [`Origin`] is what all connections share; [`Connection`] is one of them. GET and HEAD, one
-//! range, keep-alive, pipelining; every response has an exact `Content-Length` unless a fault
-//! takes it away (docs/protocol.md, The cloud's side).
+//! [`Origin`] is shared by all connections; [`Connection`] is one of them. Supports GET and HEAD,
+//! one range, keep-alive and pipelining; every response has an exact `Content-Length` unless a
+//! fault removes it (docs/protocol.md, The cloud's side).
 
 mod connection;
 mod content;
@@ -26,17 +26,17 @@ use crate::fault::{Fault, FaultPlan, Kind, Rule};
 use crate::sign::UrlSigner;
 use content::File;
 
-/// The most URLs that a fault keeps refusing; the oldest goes first.
+/// The most URLs that a fault keeps refusing; the oldest are dropped.
 const MAX_EXPIRED: usize = 64;
 
 /// The settings of an [`Origin`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OriginConfig {
-    /// Checks the URLs; without one, every path is open.
+    /// Checks the URLs; without it every path is open.
     pub signer: Option<UrlSigner>,
-    /// The Unix time in seconds of the clock's origin, for the URLs' life.
+    /// The Unix time in seconds of the clock's origin, for the lifetime of URLs.
     pub unix_at_zero: u64,
-    /// How long a connection may be silent between requests, and how long the head of one may take.
+    /// How long a connection may be silent between requests, and how long a request head may take.
     /// 60 s by default.
     pub idle: Duration,
     /// How long an answer may stay unread before the connection is reset. No limit by default.
@@ -51,34 +51,34 @@ impl OriginConfig {
     }
 }
 
-/// The images, the plan of faults and the numbers: what all connections share.
+/// The images, the plan of faults and the counters, which all connections share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     config: OriginConfig,
     files: BTreeMap<String, Arc<File>>,
     plan: FaultPlan,
-    /// How often each rule has struck.
+    /// How often each rule has applied.
     used: Vec<u32>,
-    /// Requests that the plan has seen.
+    /// Requests that the plan has counted.
     seen: u32,
-    /// Targets that a fault has let expire.
+    /// Targets that a fault has expired.
     expired: VecDeque<String>,
     counters: OriginCounters,
 }
 
-/// Numbers of an [`Origin`]. They saturate.
+/// Counters of an [`Origin`]. They saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct OriginCounters {
-    /// Requests with a whole head, malformed ones left out.
+    /// Requests with a complete head, without malformed ones.
     pub requests: u64,
-    /// Those that asked for a range.
+    /// Requests for a range.
     pub ranges: u64,
-    /// Those refused with 403.
+    /// Requests refused with 403.
     pub refused: u64,
-    /// Faults that struck.
+    /// Faults that happened.
     pub faults: u64,
-    /// Bytes of images that were handed out to be sent.
+    /// Bytes of images that were given out for sending.
     pub body_bytes: u64,
 }
 
@@ -86,22 +86,22 @@ pub struct OriginCounters {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Served {
-    /// The method, cut to 16 letters. It is the client's choice: escape it for a screen.
+    /// The method, cut to 16 letters. The client chooses it: escape it for a screen.
     pub method: String,
-    /// The path, without its query, as it was sent.
+    /// The raw path, without its query.
     pub path: String,
-    /// The status; 0 when a fault keeps the answer back.
+    /// The status; 0 if a fault suppresses the answer.
     pub status: u16,
-    /// The bytes of the image that the answer has.
+    /// The range of the image in the answer.
     pub range: Range<u64>,
-    /// What is wrong, in words; empty when the image is sent, or a fault's answer.
+    /// The error as a text; empty if the image, or a fault's answer, is sent.
     pub why: String,
-    /// The faults that struck.
+    /// The faults that happened.
     pub faults: Vec<Fault>,
 }
 
 impl Origin {
-    /// A server without images and faults.
+    /// Makes a server without images and faults.
     #[must_use]
     pub const fn new(config: OriginConfig) -> Self {
         Self {
@@ -121,8 +121,8 @@ impl Origin {
         }
     }
 
-    /// Puts an image at a path (from `/` on, not percent-encoded), in place of one that is there,
-    /// and returns its digest. Responses under way keep the old one. Its `ETag` is its digest.
+    /// Adds an image at a path (from `/`, not percent-encoded), replacing an existing one, and
+    /// returns its digest. Responses in progress keep the old one. Its `ETag` is its digest.
     pub fn add_file(&mut self, path: impl Into<String>, content: impl Into<Content>) -> Md5 {
         let file = File::new(content.into());
         let md5 = file.md5;
@@ -130,12 +130,12 @@ impl Origin {
         md5
     }
 
-    /// Takes an image away.
+    /// Removes an image.
     pub fn remove_file(&mut self, path: &str) {
         self.files.remove(path);
     }
 
-    /// Sets the plan of faults; its counts begin at zero.
+    /// Sets the plan of faults; its counters start at zero.
     pub fn set_faults(&mut self, plan: FaultPlan) {
         self.used = vec![0; plan.rules.len()];
         self.plan = plan;
@@ -143,7 +143,7 @@ impl Origin {
         self.expired.clear();
     }
 
-    /// The numbers so far.
+    /// The counters.
     #[must_use]
     pub const fn counters(&self) -> OriginCounters {
         self.counters
@@ -165,8 +165,8 @@ impl Origin {
         self.config.unix_at_zero.saturating_add(now.as_micros() / 1_000_000)
     }
 
-    /// The rules that strike this request, and its number. `resumed` says whether it is one from
-    /// an offset above zero; `hop` how often it was redirected.
+    /// The rules that apply to this request, and its number. `resumed`: it has an offset above
+    /// zero; `hop`: how often it was redirected.
     fn strike(&mut self, resumed: bool, hop: u32) -> (Vec<Rule>, u32) {
         let seen = self.seen;
         self.seen = seen.saturating_add(1);
@@ -196,7 +196,7 @@ impl Origin {
         (struck, seen)
     }
 
-    /// Lets this target be refused from now on.
+    /// Refuses this target from now on.
     fn expire(&mut self, target: &str) {
         self.expired.push_back(target.into());
         if self.expired.len() > MAX_EXPIRED {

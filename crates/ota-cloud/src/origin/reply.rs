@@ -1,4 +1,4 @@
-//! Responses as scripts: what to send, how fast, and how it ends.
+//! Responses as scripts: what to send, how fast, and how to end.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -13,23 +13,23 @@ use super::content::File;
 pub(super) enum Step {
     Bytes(Vec<u8>),
     Body(Piece),
-    /// From here on at most so many bytes in so long.
+    /// From here on, at most this many bytes in this time.
     Pace(usize, Duration),
-    /// Nothing more, and the connection stays open.
+    /// Sends nothing more, and keeps the connection open.
     Halt,
     Close,
     Reset,
 }
 
-/// A part of an image on its way.
+/// A part of an image that is being sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Piece {
     pub(super) file: Arc<File>,
     pub(super) at: u64,
     pub(super) end: u64,
-    /// The place of a byte that is turned over.
+    /// The position of an inverted byte.
     pub(super) flip: Option<u64>,
-    /// Added to every byte: another object.
+    /// Added to every byte, to make another object.
     pub(super) mask: u8,
 }
 
@@ -41,18 +41,18 @@ pub(super) enum Ending {
     Halt,
 }
 
-/// A response before it is written out, so that faults can change it.
+/// A response before it is written, so that faults can change it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Reply {
     pub(super) status: &'static str,
     pub(super) headers: Vec<(&'static str, String)>,
-    /// The length that is stated, with chunks and without either.
+    /// The stated length, with chunks and without either.
     pub(super) framing: Framing,
     pub(super) text: Vec<u8>,
     pub(super) piece: Option<Piece>,
-    /// What follows the body.
+    /// Bytes after the body.
     pub(super) tail: Vec<u8>,
-    /// The body bytes before the response breaks off, and how.
+    /// The number of body bytes before the response breaks off, and the way it ends.
     pub(super) cut: Option<(u64, Ending)>,
     pub(super) pace: Option<(usize, Duration)>,
     pub(super) close: bool,
@@ -87,7 +87,7 @@ impl Reply {
         self
     }
 
-    /// Writes the response out. `head_only` leaves the body away, as for HEAD.
+    /// Writes the response. `head_only` omits the body, as for HEAD.
     pub(super) fn script(mut self, head_only: bool) -> VecDeque<Step> {
         let mut script = VecDeque::new();
         if self.framing == Framing::Connection {
@@ -162,7 +162,7 @@ impl Reply {
     }
 }
 
-/// The piece whole, or in three parts for chunks. None of them is empty.
+/// The whole piece, or three parts for chunks. None is empty.
 fn parts(piece: Piece, split: bool) -> Vec<Piece> {
     let len = piece.end.saturating_sub(piece.at);
     let step = if split { (len / 3).max(1) } else { len };

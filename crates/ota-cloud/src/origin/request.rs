@@ -2,24 +2,24 @@
 
 use super::Connection;
 
-/// The letters of a method that are kept.
+/// The stored letters of a method.
 const MAX_METHOD: usize = 16;
 
-/// A request, as far as the server looks at it.
+/// A request, as far as the server uses it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Request {
     pub(super) method: Method,
-    /// The method's name, cut.
+    /// The method, cut.
     pub(super) verb: String,
-    /// From `/` on, with the query.
+    /// The target from `/`, with the query.
     pub(super) target: String,
     pub(super) host: Option<String>,
-    /// It has one `Host`, or none where HTTP/1.0 allows that.
+    /// Whether it has one `Host`, or none if HTTP/1.0 allows that.
     pub(super) addressed: bool,
     pub(super) range: Option<Span>,
     pub(super) if_range: Option<String>,
     pub(super) keep_alive: bool,
-    /// It announces a body, which no request here has.
+    /// Whether it announces a body, which no request here has.
     pub(super) body: bool,
 }
 
@@ -41,18 +41,18 @@ pub enum Span {
     Last(u64),
 }
 
-/// What the bytes so far are.
+/// The result of parsing.
 pub(super) enum Parsed {
     /// A request, and the length of its head.
     Request(Request, usize),
-    /// The head goes on.
+    /// The head is incomplete.
     Partial,
-    /// No request of HTTP/1.
+    /// Not an HTTP/1 request.
     Bad,
 }
 
 impl Request {
-    /// Reads one head from the start of `bytes`.
+    /// Parses one head from the start of `bytes`.
     pub(super) fn parse(bytes: &[u8]) -> Parsed {
         let mut headers = [httparse::EMPTY_HEADER; Connection::MAX_HEADERS];
         let mut head = httparse::Request::new(&mut headers);
@@ -113,8 +113,8 @@ impl Request {
 }
 
 impl Span {
-    /// Reads a `Range` value. One that is malformed or of several parts is as good as none, which
-    /// RFC 9110 §14.2 allows.
+    /// Parses a `Range` value. A malformed one, or one with several parts, is ignored, which RFC
+    /// 9110 §14.2 allows.
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
         let (unit, spec) = value.split_once('=')?;
@@ -132,8 +132,8 @@ impl Span {
         }
     }
 
-    /// The first byte and the one after the last, within an object of `len` bytes; `None` when
-    /// it begins past the end.
+    /// The first byte and the one after the last, within an object of `len` bytes; `None` if it
+    /// begins beyond the end.
     #[must_use]
     pub fn within(self, len: u64) -> Option<(u64, u64)> {
         let (from, to) = match self {
@@ -145,13 +145,13 @@ impl Span {
     }
 }
 
-/// Digits; more than fit count as the largest number.
+/// Parses digits; a number that is too large counts as the largest one.
 fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// The target from `/` on, also of a whole URL.
+/// The target from `/`, also of an absolute URL.
 fn origin_form(target: &str) -> Option<&str> {
     if target.starts_with('/') {
         return Some(target);

@@ -1,4 +1,4 @@
-//! Which response a request gets, and what the faults make of it.
+//! Selects the response to a request, and applies the faults.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) fn is_single_redirect(fault: Fault) -> bool {
 }
 
 impl Origin {
-    /// The response to a request, as a script, and what there is to tell of it.
+    /// The response to a request, as a script, and the note about it.
     pub(super) fn respond(&mut self, now: Instant, request: &Request) -> (VecDeque<Step>, Served) {
         let counters = &mut self.counters;
         counters.requests = counters.requests.saturating_add(1);
@@ -48,12 +48,12 @@ impl Origin {
         if reply.status.starts_with("403") {
             self.counters.refused = self.counters.refused.saturating_add(1);
         }
-        // A body that is not expected would be read as the next request.
+        // An unexpected body would be parsed as the next request.
         reply.close |= !request.keep_alive || request.body;
         (reply.script(head_only), served)
     }
 
-    /// The image that the request may have.
+    /// The image of the request.
     fn find(&self, now: Instant, request: &Request) -> Result<Arc<File>, (Box<Reply>, String)> {
         let err = |reply, why: &str| Err((Box::new(reply), why.to_owned()));
         if !request.addressed {
@@ -84,7 +84,7 @@ impl Origin {
         }
     }
 
-    /// The response with the image, or what the faults make of it; `None` is silence.
+    /// The response with the image, changed by the faults; `None` is silence.
     fn serve(
         &mut self,
         request: &Request,
@@ -116,7 +116,7 @@ impl Origin {
     }
 }
 
-/// The response as it should be.
+/// The response without faults.
 fn image(request: &Request, file: &Arc<File>) -> Reply {
     let len = file.content.len();
     let etag = format!("\"{}\"", file.md5);
@@ -162,7 +162,7 @@ fn instead(fault: Fault, request: &Request, hop: u32) -> Option<Reply> {
     })
 }
 
-/// Changes the response as a fault does.
+/// Applies a fault to the response.
 fn shape(reply: &mut Reply, rule: &Rule, seed: u64, seen: u32) {
     let Some(piece) = &mut reply.piece else { return };
     let len = piece.end.saturating_sub(piece.at);
@@ -207,23 +207,23 @@ fn shape(reply: &mut Reply, rule: &Rule, seed: u64, seen: u32) {
         Fault::Slow => reply.pace = Some((512, Duration::from_millis(250))),
         Fault::Trickle => reply.pace = Some((16, Duration::from_secs(1))),
         Fault::WrongDigest => {
-            // The same place in every response, so that no resume mends it.
+            // The same position in every response, so that resuming does not help.
             let place = rule.after.or_else(|| mix(seed, u64::MAX).checked_rem(total));
             piece.flip = place;
         }
-        // Other responses, and what does nothing to one.
+        // Faults with other responses, or without an effect on one.
         _ => {}
     }
 }
 
-/// Sets the stated length, where one is stated.
+/// Sets the stated length, if there is one.
 const fn restate(framing: &mut Framing, len: u64) {
     if let Framing::Length(stated) = framing {
         *stated = len;
     }
 }
 
-/// Sets a header that is there.
+/// Sets an existing header.
 fn set(reply: &mut Reply, name: &str, value: String) {
     if let Some((_, old)) = reply.headers.iter_mut().find(|(found, _)| *found == name) {
         *old = value;
@@ -242,7 +242,7 @@ fn missing() -> Reply {
     error("404 Not Found", "NoSuchKey", "there is no such object")
 }
 
-/// An error in the form of the platform's store.
+/// An error in the format of the platform's object store.
 fn error(status: &'static str, code: &str, message: &str) -> Reply {
     let text = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
     Reply::text(status, &text).header("Content-Type", "application/xml")
@@ -254,7 +254,7 @@ fn hop(target: &str) -> u32 {
     hop.and_then(|hop| hop.parse().ok()).unwrap_or(0)
 }
 
-/// The target with its count of redirects raised.
+/// The target with its redirect count increased.
 fn with_hop(target: &str, hop: u32) -> String {
     let next = hop.saturating_add(1);
     let old = format!("{HOP}{hop}");

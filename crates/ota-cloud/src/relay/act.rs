@@ -1,4 +1,4 @@
-//! What each fault does to the packets that pass.
+//! The effect of each fault on passing packets.
 
 use core::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::fault::Fault;
 const REFUSED: [u8; 4] = [0x20, 2, 0, 4];
 /// A packet type that does not exist, and a length without end.
 const GARBAGE: [u8; 8] = [0xf0, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00, 0x2a];
-/// How late a late message is.
+/// The delay of a late message.
 const LATE: Duration = Duration::from_secs(12);
-/// How late a reply is that lets the offer pass.
+/// The delay of a reply that lets the offer pass.
 const BEHIND: Duration = Duration::from_millis(200);
-/// An offer that is held back for a download to begin comes after this time in any case.
+/// An offer that waits for a download to begin is sent after this time in any case.
 const HELD: Duration = Duration::from_secs(10);
 
 /// A change of an offer.
@@ -94,7 +94,7 @@ impl Connection {
         }
     }
 
-    /// What a device must not be moved by.
+    /// A message that a device must ignore.
     fn nonsense(&mut self, relay: &mut Relay, topic: &str) {
         if relay.strikes(Fault::ForeignTopic) {
             let foreign = format!("{topic}-other");

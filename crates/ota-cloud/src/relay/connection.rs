@@ -1,4 +1,4 @@
-//! One line between a device and a broker.
+//! One connection between a device and a broker.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::Relay;
 use super::packet::MAX;
 use crate::frame::Frame;
 
-/// An end of the line.
+/// An end of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum End {
     /// The device.
@@ -19,44 +19,44 @@ pub enum End {
     Broker,
 }
 
-/// One line: bytes of either end in, bytes for either end out, on the caller's clock.
+/// One connection: takes bytes of either end, returns bytes for either end, on the caller's clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Connection {
     from_device: Half,
     from_broker: Half,
     to_device: Vec<u8>,
     to_broker: Vec<u8>,
-    /// Packets for the device by when they leave.
+    /// Packets for the device by time.
     late: BTreeMap<(Instant, u64), Vec<u8>>,
     sequence: u64,
-    /// Nothing passes any more, and nobody is told.
+    /// Nothing passes any more, without notice to either end.
     pub(super) frozen: bool,
     closing: bool,
-    /// The offer that follows the last reply is lost.
+    /// The offer after the last reply is lost.
     pub(super) lose_offer: bool,
-    /// The offer that follows the last reply is late by this.
+    /// The offer after the last reply is delayed by this.
     pub(super) late_offer: Option<Duration>,
-    /// Offers for when the device reports a download.
+    /// Offers that wait for the device's download.
     pub(super) on_download: Vec<Vec<u8>>,
-    /// When they leave in any case.
+    /// When they are sent in any case.
     pub(super) release: Option<Instant>,
-    /// Packet ids of results that were not acknowledged yet.
+    /// Packet ids of unacknowledged results.
     pub(super) results: BTreeSet<u16>,
 }
 
-/// What came from one end and is no whole packet yet.
+/// Received bytes of one end that are not a complete packet yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Half {
     bytes: Vec<u8>,
-    /// It is no MQTT, or too large: all of it passes from now on.
+    /// It is not MQTT, or too large: everything passes unchanged from now on.
     plain: bool,
 }
 
-/// The most bytes that wait for an end before no more are wanted of the other.
+/// The most bytes that wait for an end before the other one must not send more.
 const WAITING: usize = 64 * 1_024;
 
 impl Connection {
-    /// A line that has just been opened.
+    /// Makes a connection that was just opened.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -83,7 +83,7 @@ impl Connection {
         }
     }
 
-    /// Whether bytes of this end are wanted now.
+    /// Whether bytes of this end are accepted now.
     #[must_use]
     pub fn wants_read(&self, from: End) -> bool {
         let waiting = match from {
@@ -93,7 +93,7 @@ impl Connection {
         !self.closing && waiting.len() < WAITING
     }
 
-    /// Bytes for an end. They stay until [`Connection::handle_sent`].
+    /// The bytes for an end. They stay until [`Connection::handle_sent`].
     #[must_use]
     pub fn transmit(&self, to: End) -> &[u8] {
         match to {
@@ -102,19 +102,19 @@ impl Connection {
         }
     }
 
-    /// The first `n` of the bytes for an end have left.
+    /// Reports that the first `n` of the bytes for an end were sent.
     pub fn handle_sent(&mut self, to: End, n: usize) {
         let waiting = self.waiting(to);
         waiting.drain(..n.min(waiting.len()));
     }
 
-    /// Both ends are to be closed, once the bytes for the device have left.
+    /// Whether both ends must be closed, once the bytes for the device are sent.
     #[must_use]
     pub const fn is_closing(&self) -> bool {
         self.closing
     }
 
-    /// When to call [`Connection::handle_timeout`].
+    /// The time of the next [`Connection::handle_timeout`].
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         if self.closing || self.frozen {
@@ -125,7 +125,7 @@ impl Connection {
         late.into_iter().chain(release).min()
     }
 
-    /// Sends what is due.
+    /// Sends due packets.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.closing || self.frozen {
             return;
@@ -171,7 +171,7 @@ impl Connection {
 }
 
 impl Half {
-    /// The next whole packet.
+    /// Returns the next complete packet.
     fn next(&mut self) -> Option<Vec<u8>> {
         if self.plain {
             return None;

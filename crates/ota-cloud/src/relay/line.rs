@@ -5,17 +5,16 @@ use ota_proto::Instant;
 use super::{Connection, End, Relay};
 use crate::endpoint;
 
-/// An [`endpoint::Connection`] behind a relay, or without one: whoever has its socket need not
-/// care.
+/// An [`endpoint::Connection`] with or without a relay in front, with one interface for both.
 #[derive(Debug)]
 pub struct Line {
-    /// The endpoint: for logins, events and messages. Call [`Line::pump`] after.
+    /// The endpoint: for logins, events and messages. Call [`Line::pump`] afterwards.
     pub endpoint: endpoint::Connection,
     relay: Option<Connection>,
 }
 
 impl Line {
-    /// A line that has just been opened; `faulty` when there is something to act on.
+    /// Makes a connection that was just opened; `faulty` if the relay must act on it.
     #[must_use]
     pub fn new(endpoint: endpoint::Connection, faulty: bool) -> Self {
         Self { endpoint, relay: faulty.then(Connection::new) }
@@ -29,14 +28,14 @@ impl Line {
         }
     }
 
-    /// Whether bytes of the device can be taken.
+    /// Whether bytes of the device are accepted now.
     #[must_use]
     pub fn wants_read(&self) -> bool {
         let line = self.relay.as_ref().is_none_or(|line| line.wants_read(End::Device));
         line && self.endpoint.wants_read()
     }
 
-    /// Moves bytes between the endpoint and the relay. There may be events after it.
+    /// Moves bytes between the endpoint and the relay. This may cause events.
     pub fn pump(&mut self, relay: &mut Relay, now: Instant) {
         let Some(line) = &mut self.relay else { return };
         line.handle_timeout(now);
@@ -63,7 +62,7 @@ impl Line {
         }
     }
 
-    /// `n` bytes of [`Line::unsent`] have left.
+    /// Reports that `n` bytes of [`Line::unsent`] were sent.
     pub fn handle_sent(&mut self, now: Instant, n: usize) {
         match &mut self.relay {
             None => self.endpoint.handle_sent(now, n),
@@ -71,14 +70,14 @@ impl Line {
         }
     }
 
-    /// When to call [`Line::handle_timeout`].
+    /// The time of the next [`Line::handle_timeout`].
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let line = self.relay.as_ref().and_then(Connection::deadline);
         self.endpoint.deadline().into_iter().chain(line).min()
     }
 
-    /// Time has passed.
+    /// Handles passed time.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
         if let Some(line) = &mut self.relay {
@@ -86,7 +85,7 @@ impl Line {
         }
     }
 
-    /// A fault closes the line, once [`Line::unsent`] has left.
+    /// Whether a fault closes the connection, once [`Line::unsent`] is sent.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.relay.as_ref().is_some_and(Connection::is_closing)

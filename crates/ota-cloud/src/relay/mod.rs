@@ -1,9 +1,9 @@
-//! The faults of messages and of the broker's connection, IO-free: what stands on the line
-//! between a device and a broker and does what the plan says.
+//! The faults of messages and of the broker's connection, IO-free: a relay between a device and a
+//! broker that follows the plan.
 //!
-//! [`Relay`] is what all lines share; [`Connection`] is one of them. Bytes of either end go in,
-//! bytes for the other come out, packet by packet. Whatever is no packet passes as it is: the ends
-//! judge it. Any broker will do, ours or another.
+//! [`Relay`] is shared by all connections; [`Connection`] is one of them. It takes bytes of either
+//! end and returns bytes for the other, packet by packet. Bytes that are not packets pass
+//! unchanged. It works with any broker.
 
 mod act;
 mod connection;
@@ -17,12 +17,12 @@ use crate::fault::{Fault, FaultPlan, Kind, Rule};
 pub use connection::{Connection, End};
 pub use line::Line;
 
-/// The most devices whose first offer is remembered.
+/// The most devices whose first offer is stored.
 const MAX_OFFERS: usize = 64;
-/// The most strikes that wait to be asked for; the oldest goes first.
+/// The most pending notes; the oldest are dropped.
 const MAX_STRUCK: usize = 64;
 
-/// The plan, and what all lines share.
+/// The plan and the shared state of all connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Relay {
     rules: Vec<Count>,
@@ -31,7 +31,7 @@ pub struct Relay {
     struck: VecDeque<Fault>,
 }
 
-/// A rule, with how often it could have struck and did.
+/// A rule, with the number of its occasions and of its faults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Count {
     rule: Rule,
@@ -40,7 +40,7 @@ struct Count {
 }
 
 impl Relay {
-    /// A relay that acts on the plan's faults of messages and of the broker's connection.
+    /// Makes a relay for the plan's faults of messages and of the broker's connection.
     #[must_use]
     pub fn new(plan: &FaultPlan) -> Self {
         let rules = plan.rules.iter().filter(|rule| rule.fault.kind() == Kind::Broker);
@@ -50,18 +50,18 @@ impl Relay {
         }
     }
 
-    /// Whether there is nothing to act on.
+    /// Whether there is nothing to do.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// The next fault that struck, for a log.
+    /// Returns the next fault that happened, for a log.
     pub fn next_struck(&mut self) -> Option<Fault> {
         self.struck.pop_front()
     }
 
-    /// An occasion for this fault: its rule, when it strikes.
+    /// Counts an occasion for this fault; returns its rule if the fault happens.
     fn strike(&mut self, fault: Fault) -> Option<Rule> {
         let count = self.rules.iter_mut().find(|count| count.rule.fault == fault)?;
         let seen = count.seen;
@@ -81,7 +81,7 @@ impl Relay {
         self.strike(fault).is_some()
     }
 
-    /// The first offer on this topic, when this one is not the first.
+    /// The first offer on this topic, if this is a later one.
     fn first_offer(&mut self, topic: &str, payload: &[u8]) -> Option<Vec<u8>> {
         let first = self.offers.get(topic).cloned();
         if first.is_none() && self.offers.len() < MAX_OFFERS {

@@ -1,4 +1,4 @@
-//! The packets that matter to a relay, taken apart and put together.
+//! Parses and builds the packets that matter to a relay.
 
 use bytes::BytesMut;
 use mqttbytes::QoS;
@@ -6,12 +6,12 @@ use mqttbytes::v4::{self, Packet, Publish};
 use ota_proto::Md5;
 use ota_proto::message::{CloudMessage, DeviceMessage, OfferMessage, ProgressState};
 
-/// The largest packet that is looked at in bytes; a larger one passes.
+/// The largest parsed packet in bytes; larger ones pass.
 pub(super) const MAX: usize = 64 * 1_024;
-/// The largest message that is made here.
+/// The largest built message.
 const MESSAGE: usize = 8 * 1_024;
 
-/// What a packet is.
+/// The kind of a packet.
 pub(super) enum Kind {
     /// An answer to CONNECT.
     ConnAck,
@@ -19,11 +19,11 @@ pub(super) enum Kind {
     PubAck(u16),
     /// A message.
     Publish(Publish),
-    /// Something that passes.
+    /// A packet that passes unchanged.
     Other,
 }
 
-/// What a whole packet is.
+/// Returns the kind of a complete packet.
 pub(super) fn read(bytes: &[u8]) -> Kind {
     match v4::read(&mut BytesMut::from(bytes), MAX) {
         Ok(Packet::ConnAck(_)) => Kind::ConnAck,
@@ -33,12 +33,12 @@ pub(super) fn read(bytes: &[u8]) -> Kind {
     }
 }
 
-/// The packet of a message at QoS 0; empty when it cannot be one.
+/// Builds a PUBLISH at QoS 0; empty if that is impossible.
 pub(super) fn message(topic: &str, payload: impl Into<Vec<u8>>) -> Vec<u8> {
     write(&Publish::new(topic, QoS::AtMostOnce, payload))
 }
 
-/// The packet of a message with other contents.
+/// Builds the packet of a message with another payload.
 pub(super) fn with(publish: &Publish, payload: Vec<u8>) -> Vec<u8> {
     let mut other = Publish::new(publish.topic.as_str(), publish.qos, payload);
     other.pkid = publish.pkid;
@@ -53,7 +53,7 @@ fn write(publish: &Publish) -> Vec<u8> {
     }
 }
 
-/// What a message on a device's own topics is.
+/// Returns the kind of a message on a device's own topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Version,
@@ -64,7 +64,7 @@ pub(super) enum Said {
     Other,
 }
 
-/// What a message is.
+/// The kind of a message.
 pub(super) fn said(publish: &Publish) -> Said {
     if publish.topic.starts_with("$ota/report/") {
         return match DeviceMessage::decode(&publish.payload) {
@@ -104,7 +104,7 @@ fn change_offer(payload: &[u8], change_it: impl FnOnce(&mut OfferMessage<'_>)) -
     })
 }
 
-/// The reply as a refusal.
+/// The reply changed to a refusal.
 pub(super) fn refusal(payload: &[u8]) -> Vec<u8> {
     change(payload, |message| {
         if let CloudMessage::VersionReply { result_code, result_msg, .. } = message {
@@ -114,7 +114,7 @@ pub(super) fn refusal(payload: &[u8]) -> Vec<u8> {
     })
 }
 
-/// The offer of another version, with a digest that nothing has.
+/// The offer of another version, with a digest that no image has.
 pub(super) fn another(payload: &[u8]) -> Vec<u8> {
     change_offer(payload, |offer| {
         let version: String = offer.version.chars().take(30).chain("-0".chars()).collect();
@@ -123,7 +123,7 @@ pub(super) fn another(payload: &[u8]) -> Vec<u8> {
     })
 }
 
-/// The offer with the URL of another one.
+/// The offer with another's URL.
 pub(super) fn with_url_of(payload: &[u8], other: &[u8]) -> Vec<u8> {
     let Ok(CloudMessage::Offer(other)) = CloudMessage::decode(other) else {
         return payload.into();
@@ -160,14 +160,14 @@ pub(super) fn escaped(payload: &[u8]) -> Vec<u8> {
     text.replace(offer.url.as_ref(), &url).into_bytes()
 }
 
-/// An offer that nobody may take, with this in an unknown key.
+/// An offer that must be ignored, with this in an unknown key.
 pub(super) fn bogus(extra: &str) -> String {
     format!(
         r#"{{"extra":{extra},"file_size":1,"md5sum":"00000000000000000000000000000000","type":"update_firmware","url":"http://127.0.0.1:9/bogus","version":"bogus"}}"#
     )
 }
 
-/// Payloads that are no message.
+/// Malformed payloads.
 pub(super) const GARBAGE: [&[u8]; 5] = [
     b"\xff\xfe\x00",
     b"",
