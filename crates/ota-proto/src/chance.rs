@@ -1,4 +1,4 @@
-//! Chance from a seed: the only randomness there is.
+//! Random numbers from a seed, the only source of randomness.
 
 use crate::time::Micros;
 

@@ -13,9 +13,9 @@ pub enum ResultCode {
     Timeout,
     /// `-2`: the file does not exist.
     NotFound,
-    /// `-3`: the signature in the URL lapsed or was refused.
+    /// `-3`: the signature in the URL expired or was refused.
     Unauthorized,
-    /// `-4`: the digest of the stored image is not the offered one.
+    /// `-4`: the digest of the stored image differs from the offered one.
     Digest,
     /// `-5`: the update failed in another way.
     Failed,
@@ -35,8 +35,8 @@ impl ResultCode {
     }
 }
 
-/// Declares [`Reason`] with its stored number, its result code and its words in one place, so
-/// that the three cannot drift apart.
+/// Declares [`Reason`] with its stored number, its result code and its text in one place, so that
+/// the three stay consistent.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $code:ident, $text:literal;)*) => {
         /// Why an attempt failed. Stored in the journal as one byte; the text is derived.
@@ -57,7 +57,7 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// Every reason there is.
+            /// All reasons.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// The number in the journal, 1 to 255. It never changes between releases.
@@ -72,16 +72,16 @@ macro_rules! reasons {
                 match number { $($number => Some(Self::$name),)* _ => None }
             }
 
-            /// The code that the cloud is told (docs/protocol.md, Result codes).
+            /// The code for the cloud (docs/protocol.md, Result codes).
             #[must_use]
             pub const fn code(self) -> ResultCode {
                 match self { $(Self::$name => ResultCode::$code,)* }
             }
 
-            /// The words for `result_msg`: ASCII without quotes and backslashes, at most 48 bytes.
+            /// The text for `result_msg`: ASCII without quotes and backslashes, at most 48 bytes.
             #[must_use]
             pub const fn text(self) -> &'static str {
-                // A table of texts would take 8 bytes for each beside it.
+                // A table of texts would take 8 more bytes for each.
                 let mut lengths: &[u8] = &[$($text.len() as u8,)*];
                 let mut texts = concat!($($text,)*).as_bytes();
                 let mut before = self as u8;
@@ -104,7 +104,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// No byte came for too long, or too few; or faults of several kinds, until patience ended.
+    /// No byte came for too long, or too few did; or patience ended after faults of several kinds.
     Network = 1, Timeout, "download timed out";
     /// 404 or 410, also from a fresh URL.
     NotFound = 2, NotFound, "file does not exist";
@@ -120,15 +120,14 @@ reasons! {
     TooLarge = 7, Failed, "image larger than the slot";
     /// The URL is invalid, or longer than the device can hold.
     BadUrl = 8, Failed, "url unusable";
-    /// The URL is plain `http` and the device asks for TLS.
+    /// The URL is plain `http`, but the device requires TLS.
     PlainHttp = 9, Failed, "plain http refused";
-    /// TLS failed: no common version, or it is not built in. The kinds with a reason of their own
-    /// follow.
+    /// TLS failed: no common version, or not built in. Other kinds have their own reasons below.
     Tls = 10, Failed, "tls failed";
     /// Too many redirects, or one from https to http.
     Redirect = 11, Failed, "redirect refused";
-    /// The body ended where the image does not, and told no length. The kinds of contradiction that
-    /// have a reason of their own follow.
+    /// The body ended elsewhere than the image and had no length. Other contradictions have their
+    /// own reasons below.
     Contradiction = 12, Failed, "server contradicts the offer";
     /// The slot has no room.
     NoSpace = 13, Failed, "no space";
@@ -136,7 +135,7 @@ reasons! {
     Storage = 14, Failed, "storage error";
     /// The installer failed.
     Install = 15, Failed, "install failed";
-    /// The installer ran past its limit and was stopped.
+    /// The installer exceeded its limit and was stopped.
     InstallTimeout = 16, Failed, "install timed out";
     /// The installation was cut short by resets too often.
     InstallCut = 17, Failed, "install interrupted too often";
@@ -156,7 +155,7 @@ reasons! {
     BootFailed = 24, Failed, "rolled back: did not start";
     /// The new image reports another version than the offered one.
     WrongVersion = 25, Failed, "wrong version";
-    /// The offer is older than what runs, or cannot be compared.
+    /// The offer is older than the running version, or cannot be compared.
     Downgrade = 26, Failed, "downgrade refused";
     /// This image failed too often on this device.
     Banned = 27, Failed, "image failed here before";
@@ -180,19 +179,20 @@ reasons! {
     ClockNotSet = 37, Failed, "tls: the clock is not set";
     /// [`TlsError::ClientRefused`].
     TlsClientRefused = 38, Failed, "tls: our certificate is refused";
-    /// The installer could not run on this machine: the image is not blamed.
+    /// The installer could not run on this machine: the image gets no strike.
     Machine = 39, Failed, "this machine could not install it";
-    /// The line broke so often that three times the image came, and never all of it.
+    /// The connection broke so often that three times the image's bytes came, but never the whole
+    /// image.
     Broken = 40, Timeout, "download broke off too often";
     /// [`StorageError::NoSecondSpace`](crate::StorageError::NoSecondSpace).
     NoSecondSpace = 45, Failed, "no space for a second image";
     /// [`StorageError::ReadOnly`](crate::StorageError::ReadOnly).
     ReadOnly = 46, Failed, "storage may not be written";
-    /// Over plain http the server answers with something that is not the image: a captive portal,
-    /// a proxy, another server.
+    /// Over plain http the server answers with something other than the image: a captive portal, a
+    /// proxy, another server.
     SomethingElse = 50, Failed, "server answers with something else";
-    /// The application has confirmed the new image, and the cloud did not answer: no fault of the
-    /// image.
+    /// The application has confirmed the new image, but the cloud did not answer: not the image's
+    /// fault.
     NoAnswer = 51, Failed, "rolled back: no answer from the cloud";
     /// [`TlsError::Version1`].
     TlsVersion1 = 60, Failed, "tls: certificate is x509 version 1";
@@ -202,9 +202,10 @@ reasons! {
     TlsAlgorithm = 62, Failed, "tls: key or signature kind not supported";
     /// [`TlsError::NotTls`].
     NotTls = 63, Failed, "tls: the server speaks no tls there";
-    /// The body is compressed, and has not the offered length.
+    /// The body is compressed and does not have the offered length.
     Encoded = 80, Failed, "server sends it compressed";
-    /// As [`Reason::Digest`], of a body that the server calls by this coding, as the next ones.
+    /// Like [`Reason::Digest`], of a body that the server labels with this coding, like the next
+    /// ones.
     DigestGzip = 81, Digest, "md5 does not match, sent as gzip";
     /// `deflate`.
     DigestDeflate = 82, Digest, "md5 does not match, sent as deflate";
@@ -216,9 +217,10 @@ reasons! {
     DigestCompress = 85, Digest, "md5 does not match, sent as compress";
     /// `aws-chunked`.
     DigestAwsChunked = 86, Digest, "md5 does not match, sent as aws-chunked";
-    /// A label that is no coding of HTTP.
+    /// A label that is not an HTTP coding.
     DigestLabelled = 87, Digest, "md5 does not match, sent as some coding";
-    /// The address of the store is loopback, link-local or private, and such ones are refused.
+    /// The address of the firmware server is loopback, link-local or private, and such addresses
+    /// are refused.
     NotPublic = 88, Failed, "the store has no public address";
     /// [`TransportError::Resolve`].
     NoName = 89, Timeout, "host name of the store not found";
@@ -236,18 +238,18 @@ reasons! {
     HeadTooLong = 95, Failed, "head of the answer too long";
     /// [`TransportError::Malformed`].
     Malformed = 96, Failed, "answer is malformed http";
-    /// The server's file, or what it says of it, has not the offered size.
+    /// The server's file, or its stated length, does not have the offered size.
     OtherLength = 97, Failed, "server has another length than the offer";
-    /// The server sends another part than the one that was asked for, or none.
+    /// The server sends another part than the requested one, or none.
     OtherRange = 98, Failed, "server sends another range than asked for";
-    /// A status that no download has.
+    /// A status that a download cannot have.
     OddStatus = 99, Failed, "server answers with an unusable status";
     /// More bytes came than the image has.
     TooLong = 100, Failed, "server sends more than the image";
 }
 
 impl Reason {
-    /// A wrong digest of a body with this label.
+    /// The reason for a wrong digest of a body with this label.
     pub(crate) const fn wrong_digest(coding: Option<Coding>) -> Self {
         use Coding as C;
         match coding {
@@ -262,8 +264,7 @@ impl Reason {
         }
     }
 
-    /// Whether asking again at once brings the same answer: the server, or whoever answers in its
-    /// place, says what cannot be.
+    /// Whether the peer violates the protocol, so that an immediate retry gets the same answer.
     pub(crate) const fn is_lie(self) -> bool {
         let other = matches!(self, Self::Redirect | Self::NotPublic | Self::BadUrl);
         other || self.is_tls() || self.is_contradiction()
@@ -286,7 +287,7 @@ impl Reason {
         )
     }
 
-    /// Whether what the server answered is told beside it.
+    /// Whether the server's answer is reported with it.
     #[must_use]
     pub const fn is_explained(self) -> bool {
         use Reason as R;

@@ -1,4 +1,4 @@
-//! What the caller decides once: identity, policies, limits and times.
+//! The configuration: identity, policies, limits and times.
 
 use core::fmt;
 
@@ -13,37 +13,37 @@ use crate::url::{BadUrl, Url};
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Config {
-    /// Who the device is.
+    /// The device's identity.
     pub identity: Identity,
-    /// Seed of all chance (back-off jitter): give each device its own.
+    /// The seed of all random numbers (back-off jitter): use a different one for each device.
     pub seed: u64,
     /// Who accepts an offer. Default [`Hold::Auto`].
     pub consent: Hold,
     /// Who approves a verified image (signature, anti-rollback). Default [`Hold::Auto`].
     pub approval: Hold,
-    /// Who says when an approved image is installed. Default [`Hold::Auto`].
+    /// Who starts the installation of an approved image. Default [`Hold::Auto`].
     pub install: Hold,
     /// Accept offers whose URL is plain `http`. Default `false`.
     pub allow_http: bool,
-    /// Take URLs with `user:password@`: who makes the requests sends them as Basic to that origin
-    /// and no other. Default `false`: such a URL is refused.
+    /// Accept URLs with `user:password@`. The HTTP client must send these as Basic authentication
+    /// to that origin only. Default `false`: such a URL is refused.
     pub url_user: bool,
     /// Whether an older version may be installed. Default [`Downgrade::Allow`]: an operator who
-    /// offers an older version means it.
+    /// offers an older version intends it.
     pub downgrade: Downgrade,
-    /// A new image is confirmed only when the cloud has answered its version report, too, for which
-    /// [`Timing::patience`] is waited after the application's word. Default `true`.
+    /// Confirm a new image only after the cloud has answered its version report too. The wait for
+    /// that is [`Timing::patience`] after the application's word. Default `true`.
     pub confirm_needs_reply: bool,
     /// How the image is verified. Default [`Verify::ReadBack`].
     pub verify: Verify,
-    /// Bounds of what is accepted from the network.
+    /// Limits on data from the network.
     pub limits: Limits,
-    /// All times.
+    /// Time-outs and intervals.
     pub timing: Timing,
 }
 
 impl Config {
-    /// The defaults for this device.
+    /// Returns the defaults for this device.
     #[must_use]
     pub fn new(identity: Identity, seed: u64) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Config {
         }
     }
 
-    /// Takes a URL apart, with the user in it where that is taken.
+    /// Parses a URL, with the user in it if that is accepted.
     pub(crate) fn parse_url<'a>(
         &self,
         text: &'a str,
@@ -78,7 +78,7 @@ impl Config {
     }
 }
 
-/// Who decides at a gate of the update.
+/// Who decides at a hold point of the update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -98,8 +98,8 @@ pub enum Verify {
     /// Once, after the last byte, from the medium with the cache dropped.
     #[default]
     ReadBack,
-    /// In parts behind each sync, so that little is left at the end. The bytes are still read
-    /// from the slot, but perhaps from a cache.
+    /// In parts after each sync, so that little is left at the end. The bytes are still read from
+    /// the slot, but possibly from a cache.
     Trailing,
 }
 
@@ -111,12 +111,12 @@ pub enum Downgrade {
     /// Any version.
     #[default]
     Allow,
-    /// Only one that is newer in this order; one that the order does not know is refused. So is one
-    /// that is equal and written otherwise.
+    /// Only a version that is newer in this order. Versions that do not fit the order are refused,
+    /// and so are equal ones with another spelling.
     Refuse(Order),
 }
 
-/// Bounds of what is accepted from the network, in bytes.
+/// Limits on data from the network, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -131,7 +131,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether an offer can get through: a payload of 256 bytes and a URL of 32 at least.
+    /// Whether an offer fits the limits: a payload of at least 256 bytes and a URL of at least 32.
     #[must_use]
     pub const fn is_sound(&self) -> bool {
         self.payload >= 256 && self.url >= 32
@@ -152,48 +152,49 @@ impl Default for Limits {
 pub struct Timing {
     /// Wait for the answer to `report_version`, then again with back-off. 10 s.
     pub reply: Micros,
-    /// Wait for the PUBACK of a result in a session that stays up, then the same again. 15 s.
+    /// Wait for the PUBACK of a result in an open session, then repeat it. 15 s.
     pub puback: Micros,
-    /// Longest pause between two version reports that go unanswered or are refused, or while a
+    /// Longest pause between two version reports that are unanswered or refused, or while a
     /// download waits for its server. 5 min.
     pub report_cap: Micros,
-    /// An idle device reports its version this often, ± 10 %. 24 h.
+    /// Interval of an idle device's version reports, ± 10 %. 24 h.
     pub idle_report: Micros,
-    /// A version report draws an offer within this time, or the offer is an operator's act. 30 s.
+    /// A version report draws an offer within this time; a later offer counts as an operator's act.
+    /// 30 s.
     pub elicited: Micros,
-    /// Two replies this far apart without the awaited offer withdraw it. 10 s.
+    /// Two replies with this distance and without the awaited offer withdraw it. 10 s.
     pub withdrawn: Micros,
     /// Longest wait for a fresh offer after a refused URL. 30 s.
     pub fresh_offer: Micros,
-    /// Wait before a URL that was refused is tried again. After a pause that may last as long the
-    /// version is reported first, which draws a fresh URL. 60 s.
+    /// Wait before a refused URL is tried again. After a pause that may be as long, the device
+    /// first reports its version, which draws a fresh URL. 60 s.
     pub same_url: Micros,
-    /// An image whose attempt failed is begun again this late at the earliest when a report of
-    /// ours draws its offer; doubles up to `retry_after_cap`. 60 s.
+    /// Earliest time until a failed image is attempted again when the device's own report draws its
+    /// offer; doubles up to `retry_after_cap`. 60 s.
     pub after_failure: Micros,
-    /// Of any images at all, eight attempts may begin at once without a success, and then one more
-    /// in each of these. 10 min.
+    /// For all images together, eight attempts may begin at once without a success, and then one
+    /// more in each of these intervals. 10 min.
     pub attempt: Micros,
     /// An offer older than this is refreshed before use. 23 h.
     pub offer_life: Micros,
     /// At most one superseding offer in this time. 60 s.
     pub supersede: Micros,
-    /// Least time between two progress reports. 1 s.
+    /// Minimum interval between two progress reports. 1 s.
     pub progress: Micros,
     /// Longest silence in an open attempt. 20 s.
     pub repeat: Micros,
-    /// The same while it waits: the platform's least time-out is 60 s. 45 s.
+    /// The same while it waits: the platform's shortest time-out is 60 s. 45 s.
     pub repeat_waiting: Micros,
     /// From asking for a fetch to the response head. 20 s: 10 s to connect, 10 s to answer.
     pub response: Micros,
     /// Longest wait for the next byte of a body. 15 s.
     pub idle: Micros,
     /// Longest time that a body is not read because slot or journal do not answer; then its
-    /// connection is given up, for other devices may wait for it. 60 s.
+    /// connection is given up, because other devices may wait for it. 60 s.
     pub unread: Micros,
-    /// Window of the least rate. 60 s.
+    /// Window of the minimum rate. 60 s.
     pub floor_window: Micros,
-    /// Least rate over the window, in bytes per second. 256.
+    /// Minimum rate over the window, in bytes per second. 256.
     pub floor_rate: u32,
     /// First pause after a failed fetch; doubles. 1 s.
     pub retry_base: Micros,
@@ -201,14 +202,16 @@ pub struct Timing {
     pub retry_cap: Micros,
     /// Pause after a protocol violation: TLS, a redirect or a contradiction. 30 s.
     pub lie: Micros,
-    /// An attempt ends after so much time without 4 KiB of progress, counted while the cloud can be
-    /// told and the server is the one that is waited for. 30 min.
+    /// An attempt ends after this time without 4 KiB of progress. It is counted while the cloud can
+    /// get the result and the server is the one that is waited for. 30 min.
     pub patience: Micros,
-    /// How much of it answers of something else may take over plain http: a captive portal. 10 min.
+    /// The part of it that answers with other content may take over plain http: a captive portal.
+    /// 10 min.
     pub portal: Micros,
-    /// Longest `Retry-After` that is honoured; so much of them in all is no lack of progress. 1 h.
+    /// Longest `Retry-After` that is followed; up to this total they do not count as lack of
+    /// progress. 1 h.
     pub retry_after_cap: Micros,
-    /// New bytes are made durable at least this often. 60 s.
+    /// Longest time until new bytes are made durable. 60 s.
     pub checkpoint: Micros,
     /// Most bytes between two checkpoints, but never less than the erase unit. 32 MiB.
     pub checkpoint_cap: u64,
@@ -217,7 +220,7 @@ pub struct Timing {
     pub burning: Micros,
     /// Longest installation. 10 min.
     pub install: Micros,
-    /// An unanswered event that asks the application for an act is raised again. 60 s.
+    /// Interval of repeating an event that needs an answer of the application. 60 s.
     pub ask_again: Micros,
     /// A new image must be confirmed within this time. 10 min.
     pub trial: Micros,
@@ -226,8 +229,8 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Makes all waits so many times shorter, for tests and demonstrations. The life of an offer,
-    /// the longest `Retry-After` and the least rate are the cloud's business, and stay.
+    /// Divides all waits by this, for tests and demonstrations. The lifetime of an offer, the
+    /// longest `Retry-After` and the minimum rate stay, because the cloud determines them.
     pub fn divide(&mut self, by: u32) {
         for time in [
             &mut self.reply,
@@ -264,9 +267,9 @@ impl Timing {
         }
     }
 
-    /// Whether a machine can go by it: every time but [`Timing::retry_base`] and
-    /// [`Timing::burning`] is at least a microsecond. Else something would be due again at once,
-    /// for ever, or over before it began.
+    /// Whether a machine can work with it: every time except [`Timing::retry_base`] and
+    /// [`Timing::burning`] is at least a microsecond. Otherwise something would be due again at
+    /// once, forever, or over before it began.
     #[must_use]
     pub const fn is_sound(&self) -> bool {
         let times = [
@@ -311,7 +314,7 @@ impl Timing {
     }
 }
 
-/// One table: written field by field it is twice as large.
+/// One table: setting field by field takes twice as much flash.
 const TIMING: Timing = {
     const fn secs(secs: u64) -> Micros {
         Micros::from_secs(secs)
@@ -359,12 +362,12 @@ impl Default for Timing {
     }
 }
 
-/// The caller's fault: what [`crate::Updater::new`] was given makes no sense.
+/// The caller's fault: invalid arguments of [`crate::Updater::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The running version is no version.
+    /// The running version is invalid.
     Version,
     /// The erase unit is zero, or the capacity is.
     Storage,

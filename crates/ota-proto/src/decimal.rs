@@ -1,5 +1,5 @@
-//! Numbers and their decimal digits: `core::fmt` and `core::str::FromStr` would cost 3 KiB of a
-//! microcontroller's flash.
+//! Decimal numbers: `core::fmt` and `core::str::FromStr` would cost 3 KiB of a microcontroller's
+//! flash.
 
 use core::str;
 
@@ -13,15 +13,15 @@ use core::str;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Decimal {
     digits: [u8; Decimal::MAX],
-    /// Where they begin.
+    /// The index of the first digit.
     at: usize,
 }
 
 impl Decimal {
-    /// Digits of the largest number.
+    /// The length of the largest number.
     const MAX: usize = 20;
 
-    /// The digits of a number.
+    /// Formats a number.
     #[must_use]
     #[inline(never)]
     pub fn new(number: u64) -> Self {

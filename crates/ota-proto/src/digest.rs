@@ -4,13 +4,13 @@ use core::fmt;
 
 use md5::{Digest as _, Md5 as Hasher};
 
-/// An MD5 digest: what the platform offers for integrity. It is no proof of authenticity.
+/// An MD5 digest, which the platform provides for integrity. It does not prove authenticity.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Md5(pub [u8; 16]);
 
 impl Md5 {
-    /// Reads 32 hex digits of either case.
+    /// Parses 32 hex digits of either case.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut out = [0; 16];
@@ -20,7 +20,7 @@ impl Md5 {
 }
 
 impl fmt::Display for Md5 {
-    /// 32 lower-case hex digits, as the cloud writes them.
+    /// 32 lower-case hex digits, the cloud's format.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }

@@ -1,15 +1,15 @@
-//! Errors, told apart by who is at fault.
+//! Errors, by who is at fault.
 
 use core::fmt;
 
 use crate::message::Malformed;
 
-/// The caller's buffer cannot hold the output. The state is unchanged: call again with a larger
-/// one. [`crate::Config::buffer_len`] says what always suffices.
+/// The caller's buffer is too small for the output. The state is unchanged: call again with a
+/// larger one. [`crate::Config::buffer_len`] is always enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct BufferTooSmall {
-    /// The length in bytes that would have sufficed.
+    /// The required length in bytes.
     pub needed: usize,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for Misuse {
 
 impl core::error::Error for Misuse {}
 
-/// The environment's fault: what a slot or a journal answered.
+/// The environment's fault: an error of the slot or the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -68,8 +68,8 @@ impl core::error::Error for Misuse {}
 pub enum StorageError {
     /// No room left.
     NoSpace,
-    /// No room for a second image beside the accepted one, which is kept until another takes its
-    /// place.
+    /// There is no room for a second image beside the accepted one, which is kept until it is
+    /// replaced.
     NoSecondSpace,
     /// The medium cannot be written.
     ReadOnly,
@@ -185,15 +185,15 @@ pub enum TransportError {
     Closed,
     /// TLS failed.
     Tls(TlsError),
-    /// The answer does not begin as one of HTTP.
+    /// The answer does not begin like HTTP.
     NotHttp,
     /// The head of the answer is longer than the limit.
     HeadTooLong,
     /// The answer breaks the rules of HTTP, or contradicts itself.
     Malformed,
-    /// The URL cannot be put into a request.
+    /// The URL cannot be used in a request.
     BadUrl,
-    /// The address of the host is loopback, link-local or private, and such ones are refused.
+    /// The address of the host is loopback, link-local or private, and such addresses are refused.
     NotPublic,
 }
 
@@ -216,8 +216,8 @@ impl fmt::Display for TransportError {
 
 impl core::error::Error for TransportError {}
 
-/// What a socket answered: a connection that ended is [`TransportError::Closed`], one that never
-/// stood [`TransportError::Refused`]. Feature `std`.
+/// Maps the error of a socket: a connection that ended is [`TransportError::Closed`], one that was
+/// never open [`TransportError::Refused`]. Feature `std`.
 #[cfg(feature = "std")]
 impl From<std::io::Error> for TransportError {
     fn from(error: std::io::Error) -> Self {
@@ -232,14 +232,14 @@ impl From<std::io::Error> for TransportError {
     }
 }
 
-/// What a completion of a fetch was worth. Informational: the machine has already decided.
+/// Informational errors of a completion of a fetch: the machine has already decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum FetchError {
-    /// The operation is not the current one; nothing happened.
+    /// The operation is not the current one; it had no effect.
     Stale,
-    /// The answer is of no use; a [`crate::Output::CancelFetch`] follows.
+    /// The answer is unusable; a [`crate::Output::CancelFetch`] follows.
     Refused,
 }
 

@@ -1,9 +1,9 @@
-//! Who a device is, and its two topics.
+//! The identity of a device, and its two topics.
 
 use alloc::string::String;
 use core::fmt;
 
-/// A device's product id and name, with the two topics that follow from them.
+/// A device's product id and name, with the resulting two topics.
 ///
 /// ```
 /// use ota_proto::{Identity, Topic, TopicKind};
@@ -19,7 +19,7 @@ use core::fmt;
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "snapshot", serde(try_from = "Stored"))]
 pub struct Identity {
-    /// `$ota/report/{product}/{device}`; the other topic and both names are cut from it.
+    /// `$ota/report/{product}/{device}`; the other topic and both names are derived from it.
     report: String,
     update: String,
     product_len: usize,
@@ -28,7 +28,7 @@ pub struct Identity {
 const REPORT: &str = "$ota/report/";
 const UPDATE: &str = "$ota/update/";
 
-/// Which of the two OTA topics.
+/// The kind of an OTA topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum TopicKind {
@@ -38,7 +38,7 @@ pub enum TopicKind {
     Update,
 }
 
-/// An OTA topic, parsed: nothing in it is trusted but its shape.
+/// A parsed OTA topic: only its form is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Topic<'a> {
@@ -66,7 +66,7 @@ impl<'a> Topic<'a> {
     }
 }
 
-/// What stands in a snapshot: a file may hold anything.
+/// Checks the content of a snapshot, which may be anything.
 #[cfg(feature = "snapshot")]
 #[derive(serde::Deserialize)]
 struct Stored {
@@ -94,11 +94,11 @@ impl Identity {
     /// The longest device name in bytes (docs/protocol.md, Connection).
     pub const MAX_NAME: usize = 48;
 
-    /// Takes a product id and a device name: letters, digits and `_ - : .`, since both stand in
-    /// topics.
+    /// Makes an identity of a product id and a device name: letters, digits and `_ - : .`, because
+    /// both are parts of topics.
     ///
     /// # Errors
-    /// [`BadName`] when one is empty, too long or has another character.
+    /// [`BadName`] if one is empty, too long or has another character.
     pub fn new(product_id: &str, device_name: &str) -> Result<Self, BadName> {
         if !is_name(product_id, Self::MAX_PRODUCT) {
             return Err(BadName::ProductId);
@@ -128,13 +128,13 @@ impl Identity {
         self.names().1
     }
 
-    /// `$ota/report/{product}/{device}`: where the device publishes.
+    /// `$ota/report/{product}/{device}`: the device publishes to it.
     #[must_use]
     pub fn report_topic(&self) -> &str {
         &self.report
     }
 
-    /// `$ota/update/{product}/{device}`: where the cloud publishes.
+    /// `$ota/update/{product}/{device}`: the cloud publishes to it.
     #[must_use]
     pub fn update_topic(&self) -> &str {
         &self.update
@@ -160,7 +160,7 @@ fn is_name(text: &str, max: usize) -> bool {
     !text.is_empty() && text.len() <= max && text.bytes().all(ok)
 }
 
-/// A product id or device name that cannot stand in a topic.
+/// The product id or device name is invalid in a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

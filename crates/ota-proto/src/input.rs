@@ -1,4 +1,4 @@
-//! What goes into the machine beside messages.
+//! Inputs of the machine besides messages.
 
 use core::fmt;
 use core::num::NonZeroU16;
@@ -13,66 +13,67 @@ use crate::time::Instant;
 use crate::url::Redacted;
 use crate::word::same_word;
 
-/// What the boot loader or installer says of the image that runs.
+/// The state of the running image, from the boot loader or installer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SlotState {
-    /// It runs for good.
+    /// It is confirmed.
     Confirmed,
-    /// It runs on trial: the next reset brings the old one back unless it is confirmed.
+    /// It runs on trial: the next reset restores the old one unless it is confirmed.
     Trial,
-    /// It runs, but the next reset starts the other image: activated and not restarted into.
+    /// It runs, but the next reset starts the other image, which was activated before. Then only
+    /// the restart is missing, and nothing is written.
     Armed,
-    /// It is the old one, back after a trial failed.
+    /// It is the old image, after a failed trial.
     RolledBack,
-    /// There is nobody to ask.
+    /// There is no boot loader to ask.
     Unknown,
 }
 
-/// The slot that an update is written to.
+/// The slot for updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SlotInfo {
-    /// Bytes that it can hold.
+    /// Its capacity in bytes.
     pub capacity: u64,
     /// Its erase unit in bytes, at least 1. Checkpoints and resumes are multiples of it.
     pub erase: u32,
-    /// Its write unit in bytes. Alignment to it is the slot's own business; it is here for the
-    /// application to see.
+    /// Its write unit in bytes, for the application's information: the slot handles alignment
+    /// itself.
     pub write: u32,
 }
 
-/// Whom a link leads to.
+/// The peer of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Peer {
     /// The MQTT broker.
     Broker,
-    /// The server that keeps firmware.
+    /// The firmware server.
     Store,
 }
 
-/// What is known at boot.
+/// The state at boot.
 #[derive(Clone, Copy, Debug)]
 pub struct Boot<'a> {
-    /// The version that runs now.
+    /// The running version.
     pub running: &'a str,
     /// The state of its slot.
     pub slot: SlotState,
     /// The newest valid journal record ([`Journal::newest`]) of places that were read with
-    /// [`Journal::read_place`], written once more before the machine
-    /// acts on it: its own write may have been cut, and may read differently next time.
+    /// [`Journal::read_place`]. Write it again before the machine acts on it: its own write may
+    /// have been cut, and may read differently next time.
     pub journal: Option<&'a [u8; Journal::LEN]>,
-    /// The slot that an update is written to.
+    /// The slot for updates.
     pub storage: SlotInfo,
 }
 
 impl<'a> Boot<'a> {
-    /// A device without a boot loader to ask and, as yet, without a record: the slot holds
-    /// `capacity` bytes and is erased in units of `erase` bytes, for a file say 64 KiB.
+    /// Makes the state of a device without a boot loader and without a record: the slot holds
+    /// `capacity` bytes and is erased in units of `erase` bytes, for a file for example 64 KiB.
     ///
     /// ```
     /// use ota_proto::{Boot, Journal};
@@ -88,8 +89,8 @@ impl<'a> Boot<'a> {
     }
 }
 
-/// The head of an HTTP answer, as far as it matters here. [`ResponseHead::new`] makes it of the
-/// headers as they came.
+/// The relevant part of the head of an HTTP answer. [`ResponseHead::new`] makes it from the raw
+/// headers.
 ///
 /// `Debug` hides the query of `location`, which may be a signed URL.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -98,26 +99,25 @@ pub struct ResponseHead<'a> {
     pub status: u16,
     /// `Content-Length` in bytes; absent with chunked bodies.
     pub content_length: Option<u64>,
-    /// `Content-Range`, when it could be read.
+    /// `Content-Range`, if it is valid.
     pub content_range: Option<ContentRange>,
     /// `ETag` as sent.
     pub etag: Option<&'a [u8]>,
     /// `Location` as sent.
     pub location: Option<&'a str>,
-    /// `Retry-After` when given in seconds.
+    /// `Retry-After` if it is in seconds.
     pub retry_after: Option<Duration>,
     /// `Content-Encoding` other than `identity`.
     pub coding: Option<Coding>,
-    /// `Content-Type`, as far as it is told on.
+    /// `Content-Type`, for reports.
     pub media: Media,
 }
 
 impl<'a> ResponseHead<'a> {
-    /// A head of its status and all its headers, names and values, from an HTTP client. Names may
-    /// be written in any case.
+    /// Makes a head from the status and all headers of an HTTP client. Names may have any case.
     ///
-    /// The client has judged the framing already. A value that cannot be read is left out, and of a
-    /// header that may come once only the first counts.
+    /// The client must have checked the framing. An unreadable value is omitted, and of a header
+    /// that may occur only once the first counts.
     ///
     /// ```
     /// use ota_proto::ResponseHead;
@@ -158,19 +158,19 @@ impl<'a> ResponseHead<'a> {
     }
 }
 
-/// A `Content-Type` in brief: what comes before its parameters, at most [`Media::MAX`] bytes of
-/// letters, digits, `/`, `+`, `-` and `.`. What follows another byte is left out, so it can be
-/// printed anywhere.
+/// A short `Content-Type`: the part before its parameters, at most [`Media::MAX`] bytes of letters,
+/// digits, `/`, `+`, `-` and `.`. Everything from another byte on is dropped, so it can be printed
+/// anywhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Media([u8; Media::MAX]);
 
 impl Media {
-    /// Most bytes that are kept.
+    /// The maximum length in bytes.
     pub const MAX: usize = 18;
 
-    /// The type that a header's value begins with.
+    /// The type at the start of a header's value.
     #[must_use]
     pub fn new(value: &[u8]) -> Self {
         let told = |byte: &&u8| byte.is_ascii_alphanumeric() || b"/+-.".contains(byte);
@@ -180,7 +180,7 @@ impl Media {
         media
     }
 
-    /// The type; empty when there is none.
+    /// The type; empty if there is none.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(Self::MAX);
@@ -189,26 +189,25 @@ impl Media {
     }
 }
 
-/// What a server answered, in brief: it goes with a result that says no more than that the answer
-/// was of no use.
+/// A server's answer in brief, to explain a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Answer {
-    /// With [`COMPRESSED`] when the body was called so. Never 0: four records have room for one.
+    /// With [`COMPRESSED`] if the body was labelled so. Never 0: four records have room for one.
     status: NonZeroU16,
     length: u32,
     media: Media,
 }
 
-/// No status has this bit.
+/// A bit that no status has.
 const COMPRESSED: u16 = 1 << 15;
-/// The length was not told.
+/// The length is unknown.
 const NO_LENGTH: u32 = u32::MAX;
 
 impl Answer {
-    /// An answer of this status, with this length of the body if the head told it (4 GiB at most)
-    /// and this type, called compressed or not. `None` for what is no status of HTTP.
+    /// Makes an answer of this status, with the length of the body if the head has one (4 GiB at
+    /// most) and this type, labelled as compressed or not. `None` if the status is not one of HTTP.
     #[must_use]
     pub fn new(status: u16, length: Option<u64>, media: Media, compressed: bool) -> Option<Self> {
         let flag = if compressed { COMPRESSED } else { 0 };
@@ -218,7 +217,7 @@ impl Answer {
         Some(Self { status, length: told.unwrap_or(NO_LENGTH), media })
     }
 
-    /// Of a head.
+    /// Makes it from a head.
     pub(crate) fn of(head: &ResponseHead<'_>) -> Option<Self> {
         let compressed = head.coding.is_some_and(Coding::is_real);
         Self::new(head.status, head.content_length, head.media, compressed)
@@ -230,7 +229,7 @@ impl Answer {
         self.status.get() & !COMPRESSED
     }
 
-    /// The length of the body, if it was told.
+    /// The length of the body, if known.
     #[must_use]
     pub fn length(&self) -> Option<u32> {
         Some(self.length).filter(|length| *length != NO_LENGTH)
@@ -242,18 +241,18 @@ impl Answer {
         self.media
     }
 
-    /// The body was called compressed.
+    /// Whether the body was labelled as compressed.
     #[must_use]
     pub const fn is_compressed(&self) -> bool {
         self.status.get() & COMPRESSED != 0
     }
 
-    /// As it is kept: status, length and type.
+    /// The stored form: status, length and type.
     pub(crate) const fn parts(&self) -> (u16, u32, &[u8; Media::MAX]) {
         (self.status.get(), self.length, &self.media.0)
     }
 
-    /// What was kept.
+    /// Reads the stored form.
     pub(crate) fn of_parts(status: u16, length: u32, media: &[u8; Media::MAX]) -> Option<Self> {
         let told = Some(length).filter(|length| *length != NO_LENGTH).map(u64::from);
         Self::new(status & !COMPRESSED, told, Media::new(media), status & COMPRESSED != 0)
@@ -261,7 +260,7 @@ impl Answer {
 }
 
 impl Answer {
-    /// Its words in parts, without `core::fmt`.
+    /// The parts of its text, without `core::fmt`.
     pub(crate) fn tell(&self, put: &mut dyn FnMut(&str)) {
         put(Decimal::new(self.status().into()).as_str());
         if let Some(length) = self.length() {
@@ -287,16 +286,16 @@ impl fmt::Display for Answer {
     }
 }
 
-/// What a `Content-Encoding` calls the body. Servers say such things of files that are sent as they
-/// are stored, so the length decides whether it is believed.
+/// The `Content-Encoding` of a body. Servers also label files that are sent as they are stored, so
+/// the length decides whether the label is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Coding {
-    /// A label that is no coding of HTTP.
+    /// A label that is not an HTTP coding.
     Other,
-    /// `aws-chunked`, which is one of uploads.
+    /// `aws-chunked`, a coding of uploads.
     AwsChunked,
     /// `compress`, `x-compress`.
     Compress,
@@ -311,7 +310,7 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// What a label means; `None` for `identity`, and for none.
+    /// Parses a label; `None` for `identity`, and without a label.
     #[must_use]
     pub fn of_label(label: &[u8]) -> Option<Self> {
         const ALL: [(&str, Option<Coding>); 10] = [
@@ -330,7 +329,7 @@ impl Coding {
         known.map_or(Some(Self::Other), |(_, coding)| *coding)
     }
 
-    /// Whether a body of that coding has other bytes than the file.
+    /// Whether a body of this coding has other bytes than the file.
     #[must_use]
     pub fn is_real(self) -> bool {
         self >= Self::Compress
@@ -342,15 +341,15 @@ impl Coding {
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ContentRange {
-    /// First and last byte; absent in `bytes */total`.
+    /// First and last byte; `None` for `bytes */total`.
     pub span: Option<(u64, u64)>,
-    /// Length of the whole; absent in `…/*`.
+    /// Length of the whole; `None` for `…/*`.
     pub total: Option<u64>,
 }
 
 impl ContentRange {
-    /// A header's value: `bytes first-last/total`, `bytes first-last/*` or `bytes */total`. `None`
-    /// if it is another, or contradicts itself.
+    /// Parses a header's value: `bytes first-last/total`, `bytes first-last/*` or `bytes */total`.
+    /// `None` if it has another form, or contradicts itself.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
         let (unit, rest) = value.split_at_checked(6)?;
@@ -371,73 +370,74 @@ impl ContentRange {
     }
 }
 
-/// `Retry-After` as a number; a date is left out, for there is no clock here. What is too large to
-/// count is very long: asking again at once would turn its meaning around.
+/// Parses `Retry-After` as a number; a date is ignored, because there is no clock here. A number
+/// that is too large becomes the largest one: retrying at once would be the opposite of its
+/// meaning.
 fn seconds(value: &[u8]) -> Option<Duration> {
     let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     is_number.then(|| Duration::from_secs(number(value).unwrap_or(u32::MAX.into())))
 }
 
-/// Parts the bytes at the first of these.
+/// Splits the bytes at the first of these.
 fn split(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     let mut parts = bytes.splitn(2, |&byte| byte == at);
     Some((parts.next()?, parts.next()?))
 }
 
-/// What the application wants; see [`crate::Updater::command`]. Each is taken only while the machine
-/// waits for it.
+/// A command of the application; see [`crate::Updater::command`]. Each is accepted only while the
+/// machine waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Command {
-    /// Take the offer ([`Event::Offered`]), or end its deferral early.
+    /// Accept the offer ([`Event::Offered`]), or end its deferral early.
     Accept,
-    /// Put the offer or the verified image off until then. At that moment the version is reported,
-    /// and what the cloud then offers counts. The same offer in between is silent, a different one
-    /// ends the deferral.
+    /// Defer the offer or the verified image until then. At that time the device reports its
+    /// version, and the cloud's next offer counts. The same offer before that is ignored, a
+    /// different one ends the deferral.
     Defer(Instant),
-    /// Refuse the offer: the cloud is told −5.
+    /// Refuse the offer: the cloud gets −5.
     Refuse,
     /// Refuse the offer because this machine could not install it ([`InstallFault::Machine`],
-    /// [`InstallFault::NoSpace`]): known before its first byte, and told as −5 in the words of the
-    /// fault. The image is not blamed.
+    /// [`InstallFault::NoSpace`]), before its first byte. The cloud gets −5 with the fault's text,
+    /// and the image gets no strike.
     ///
-    /// On trial ([`Event::Trial`]) it says that this machine cannot find out whether the image
-    /// works. The trial goes on; an image that is not confirmed in time is rolled back with this
-    /// fault, unless the event was raised once more since.
+    /// On trial ([`Event::Trial`]) it means that this machine cannot find out whether the image
+    /// works. The trial continues; if the image is not confirmed in time, it is rolled back with
+    /// this fault, unless the event was raised again since.
     Unable(InstallFault),
-    /// End the update before the installer may have begun: the cloud is told −5.
+    /// Cancel the update before the installer may have begun: the cloud gets −5.
     Cancel,
     /// Approve the verified image ([`Event::Ready`]).
     Approve,
-    /// Do not approve the verified image: the cloud is told −5.
+    /// Refuse the verified image: the cloud gets −5.
     Veto,
-    /// Let the verified image be installed ([`Event::Ready`]).
+    /// Install the verified image ([`Event::Ready`]).
     Install,
-    /// What became of the installation ([`Event::Install`]). After [`Event::StopInstall`] say so
-    /// only when the installer has really ended.
+    /// The result of the installation ([`Event::Install`]). After [`Event::StopInstall`] send it
+    /// only once the installer has really ended.
     Installed(Installed),
-    /// The new image works ([`Event::Trial`]). It is made to stay as soon as the cloud has
-    /// answered its version report, too (unless configured otherwise).
+    /// The new image works ([`Event::Trial`]). It is confirmed once the cloud has also answered its
+    /// version report (unless configured otherwise).
     Confirm,
-    /// The new image does not work ([`Event::Trial`]): go back to the old one.
+    /// The new image does not work ([`Event::Trial`]): roll back.
     RollBack,
-    /// Forget what is held against images: that one failed here, what was refused in this session,
-    /// and how many attempts there were. The version is reported, so that the cloud offers what it
-    /// has. Refused when nothing is remembered.
+    /// Lift all restrictions on images: strikes and bans, refusals of this session, and the number
+    /// of attempts. The device then reports its version, so that the cloud repeats its offer.
+    /// Refused if there are none.
     Forgive,
-    /// Report the version soon: the cloud then offers what it has. Refused when no session is up;
-    /// the next one reports by itself.
+    /// Report the version soon, so that the cloud repeats its offer. Refused without a session; the
+    /// next one reports by itself.
     ReportNow,
 }
 
-/// What the installer says.
+/// The installer's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Installed {
-    /// The new version runs already; no restart is needed.
+    /// The new version is already running; no restart is needed.
     Running,
     /// The new version runs after a switch of slots and a restart.
     NeedsRestart,
@@ -451,20 +451,22 @@ impl From<Installed> for Command {
     }
 }
 
-/// Why an installation failed, and so whose fault it is. Each is told as −5 in its own words.
+/// Why an installation failed, which tells who is at fault. The cloud gets −5 with the text of
+/// each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum InstallFault {
-    /// The installer ran and did not take the image. Counts against the image.
+    /// The installer ran and rejected the image. Counts against the image.
     Image,
-    /// The installer succeeded, and what it left behind is not the offered version. Counts against
-    /// the image.
+    /// The installer succeeded, but its result is not the offered version. Counts against the
+    /// image.
     WrongVersion,
-    /// There is no room on this machine to install it. The image is not blamed.
+    /// There is no room on this machine to install it. The image gets no strike.
     NoSpace,
-    /// The installer could not be started, or this machine failed it. The image is not blamed.
+    /// The installer could not be started, or this machine caused the failure. The image gets no
+    /// strike.
     Machine,
 }
 

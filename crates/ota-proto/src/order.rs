@@ -1,16 +1,14 @@
-//! Which of two versions is the newer one.
+//! Orders of versions.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use crate::version::Version;
 
-/// How versions are ordered. A device that must not go back says it by
-/// [`crate::Downgrade::Refuse`].
+/// The order of versions. [`crate::Downgrade::Refuse`] uses it to prevent downgrades.
 ///
-/// Each order says nothing of a version that is not written in its way; an offer of such a version
-/// is refused. A `v` in front of the first digit is no part of the version in [`Order::SemVer`] and
-/// [`Order::Numeric`].
+/// An order does not apply to versions with another format; offers of such versions are refused. A
+/// leading `v` is ignored by [`Order::SemVer`] and [`Order::Numeric`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -25,12 +23,12 @@ pub enum Order {
     /// mean nothing, and a number that is missing at the end is 0: `1.2`, `1.2.0` and `01.2` are
     /// equal.
     Numeric,
-    /// These versions, the oldest first, each as it is written here.
+    /// These exact versions, the oldest first.
     Listed(Vec<Version>),
 }
 
 impl Order {
-    /// Compares two versions; `None` when one of them is not written in this way.
+    /// Compares two versions; `None` if one of them does not fit the order.
     #[must_use]
     pub fn compare(&self, one: &Version, other: &Version) -> Option<Ordering> {
         let (one_text, other_text) = (one.as_str(), other.as_str());
@@ -45,7 +43,7 @@ impl Order {
     }
 }
 
-/// Without the `v` before the first digit.
+/// Removes the leading `v`.
 fn bare(text: &str) -> &str {
     text.strip_prefix('v').unwrap_or(text)
 }
@@ -77,7 +75,7 @@ fn numeric(one: &str, other: &str) -> Option<Ordering> {
     }
 }
 
-/// The parts that have an order.
+/// The parts that determine the order.
 struct SemVer<'a> {
     numbers: [&'a str; 3],
     pre: Option<&'a str>,
@@ -127,7 +125,8 @@ fn is_padded(text: &str) -> bool {
     text.len() > 1 && text.starts_with('0') && is_number(text)
 }
 
-/// Numbers by value and before words, words by their bytes, and what goes on is newer.
+/// Numbers compare by value and are below words, words compare by bytes, and of two with equal
+/// parts the longer is newer.
 fn pre_releases(one: &str, other: &str) -> Ordering {
     let (mut ones, mut others) = (one.split('.'), other.split('.'));
     loop {

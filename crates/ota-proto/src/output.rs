@@ -1,4 +1,4 @@
-//! What comes out of the machine.
+//! Outputs of the machine.
 
 use core::fmt;
 use core::ops::Range;
@@ -12,19 +12,19 @@ use crate::time::Instant;
 use crate::url::Redacted;
 use crate::version::Version;
 
-/// An operation that the machine asked for. Opaque; a completion for a stale id is ignored.
+/// An operation that the machine requested. Opaque; a completion with a stale id is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct OpId(pub(crate) u32);
 
-/// A publication that the machine asked for. Opaque; an acknowledgement of a stale id is ignored.
+/// A publication that the machine requested. Opaque; an acknowledgement of a stale id is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PubId(pub(crate) u32);
 
-/// MQTT quality of service; the platform has no level 2. `as u8` is the level on the wire.
+/// MQTT quality of service; the platform does not use level 2. `as u8` is the level on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -35,47 +35,47 @@ pub enum QoS {
     AtLeastOnce = 1,
 }
 
-/// What became of a piece of body.
+/// The result of a piece of body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub struct Body<'d> {
-    /// Bytes taken from the front of the piece. Zero without work means: do not read now, the
+    /// Bytes taken from the front of the piece. Zero without work means: stop reading, because the
     /// machine waits for storage; offer the same bytes again after the next completion.
     pub consumed: usize,
-    /// The [`Work::Write`] of all that was consumed, to be done like that of an [`Output::Do`]. It
+    /// The [`Work::Write`] of all consumed bytes; handle it like that of an [`Output::Do`]. It
     /// never crosses an erase unit.
     pub work: Option<(OpId, Work<&'d [u8]>)>,
 }
 
-/// What the slot must do (O6, O8 and O11 of docs/architecture.md).
+/// An action of the slot (O6, O8 and O11 of docs/architecture.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SlotAction {
-    /// Make the new image the one that the next reset starts, on trial. Durable when answered. An
-    /// error is told to the cloud as a failure: the next reset must still start the old image.
+    /// The next reset starts the new image, on trial. Durable when answered. An error is reported
+    /// to the cloud as a failure, and then the next reset must still start the old image.
     Activate,
-    /// Make the running image the one that stays. Durable when answered.
+    /// Confirm the running image. Durable when answered.
     Confirm,
-    /// Make the old image the one that the next reset starts. Durable when answered.
+    /// The next reset starts the old image. Durable when answered.
     RollBack,
-    /// Forget that a roll-back happened: its result is journalled.
+    /// Clear the mark of a roll-back: its result is in the journal.
     ClearMark,
 }
 
-/// What the slot or the journal must do; answer each with [`crate::Updater::handle_done`].
+/// An operation of the slot or the journal; answer each with [`crate::Updater::handle_done`].
 ///
-/// `B` is where the bytes of a write are: a slice, or whatever else an adapter keeps them in.
-/// `Debug` hides the bytes of images and records.
+/// `B` holds the bytes of a write: a slice, or an adapter's own type. `Debug` hides the bytes of
+/// images and records.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Work<B> {
     /// Erase this range of the slot: one erase unit, or less at its end.
     Erase {
         /// Bytes from the slot's start.
         range: Range<u64>,
-        /// The size of the whole image: room for it is checked and taken with the first erase.
+        /// The size of the whole image: the first erase reserves its room.
         size: u64,
     },
     /// Write to erased bytes of the slot. The pieces of an image come in order and in any length.
@@ -88,23 +88,24 @@ pub enum Work<B> {
     /// Make all stored bytes durable.
     Sync,
     /// Hash this range of the slot as the medium holds it. A range that begins where the last one
-    /// ended continues the hash; one that begins at 0 begins it anew. The answer is the digest of
-    /// everything from 0 to the end of the range.
+    /// ended continues the hash, so that the trailing hash is the same operation; one that begins
+    /// at 0 starts a new hash. The answer is the digest of everything from 0 to the end of the
+    /// range.
     Digest {
         /// Bytes from the slot's start.
         range: Range<u64>,
     },
     /// Write the record to the journal, durably, in the place that [`Journal::place`] names.
     Persist([u8; Journal::LEN]),
-    /// Do this to the slot, durably.
+    /// Perform this action, durably.
     Slot(SlotAction),
 }
 
-/// How a [`Work`] ended: with the digest for [`Work::Digest`], with `None` for any other.
+/// The result of a [`Work`]: with the digest for [`Work::Digest`], otherwise `None`.
 pub type Done = Result<Option<Md5>, StorageError>;
 
 impl<B> Work<B> {
-    /// The same work with its bytes elsewhere.
+    /// Maps the bytes of the work.
     pub fn map<C>(self, bytes: impl FnOnce(B) -> C) -> Work<C> {
         match self {
             Self::Erase { range, size } => Work::Erase { range, size },
@@ -117,7 +118,7 @@ impl<B> Work<B> {
     }
 }
 
-/// What the machine wants done. Poll until [`Output::Idle`].
+/// An output of the machine. Poll until [`Output::Idle`].
 ///
 /// `Debug` hides the query of a URL and the bytes of messages and records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,13 +128,13 @@ impl<B> Work<B> {
 pub enum Output<'b> {
     /// Publish; answer with [`crate::Updater::handle_published`].
     Publish(Publish<'b>),
-    /// GET the URL. It replaces a fetch under way.
+    /// GET the URL. It replaces a fetch in progress.
     Fetch(Fetch<'b>),
-    /// Drop that fetch.
+    /// Drop this fetch.
     CancelFetch(OpId),
-    /// Do this with the slot or the journal; answer with [`crate::Updater::handle_done`].
+    /// Perform this work of the slot or the journal; answer with [`crate::Updater::handle_done`].
     Do(OpId, Work<&'b [u8]>),
-    /// Tell the application.
+    /// Pass this event to the application.
     Event(Event),
     /// Nothing to do before the deadline.
     Idle(Idle),
@@ -160,25 +161,25 @@ pub struct Fetch<'b> {
     pub op: OpId,
     /// The URL. Its query is a credential.
     pub url: &'b str,
-    /// The first byte wanted; no `Range` header when 0.
+    /// The first requested byte; no `Range` header if it is 0.
     pub from: u64,
-    /// Past all caches on the way, which may hold a damaged copy: `Cache-Control: no-cache`.
+    /// Bypass all caches, which may hold a damaged copy: `Cache-Control: no-cache`.
     pub fresh: bool,
 }
 
-/// What to wait for.
+/// The next deadline and its purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Idle {
-    /// When to call [`crate::Updater::handle_timeout`]; `None` when only an input can help.
+    /// When to call [`crate::Updater::handle_timeout`]; `None` if only an input can help.
     pub deadline: Option<Instant>,
-    /// What the deadline is for.
+    /// The purpose of the deadline.
     pub timer: Option<Timer>,
-    /// Whether body bytes are wanted now: back-pressure.
+    /// Whether the machine accepts body bytes now: back-pressure.
     pub read_body: bool,
 }
 
-/// What a deadline is for.
+/// The purpose of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -191,7 +192,7 @@ pub enum Timer {
     Puback,
     /// The next progress report.
     Progress,
-    /// The response head, the next byte or the least rate.
+    /// The response head, the next byte or the minimum rate.
     Fetch,
     /// The next fetch after a failure.
     Retry,
@@ -201,17 +202,17 @@ pub enum Timer {
     Deferral,
     /// The next checkpoint.
     Checkpoint,
-    /// `burning` to be handed over or acknowledged.
+    /// `burning` must be sent or acknowledged.
     Burning,
     /// An answer of the application.
     Application,
     /// The end of the installation's or trial's limit.
     Limit,
-    /// The next try to write the journal or the slot's state.
+    /// The next attempt to write the journal or the slot's state.
     Storage,
 }
 
-/// What the application is told.
+/// Events for the application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -219,20 +220,20 @@ pub enum Timer {
 pub enum Event {
     /// There is an offer ([`crate::Updater::offer`]): answer with accept, defer or refuse.
     Offered,
-    /// The download begins or goes on at this byte.
+    /// The download starts or resumes at this byte.
     Started {
         /// Bytes already stored.
         from: u64,
     },
-    /// This much is stored, 0 to 99; each number at most once per start. [`Event::Ready`] says that
-    /// the image is whole and right.
+    /// This much is stored, 0 to 99; each number at most once per start. [`Event::Ready`] reports
+    /// that the image is complete and right.
     Progress {
         /// Percent.
         percent: u8,
     },
-    /// The download failed for now and goes on later.
+    /// The download failed for now and will continue.
     Retry {
-        /// What is wrong.
+        /// The cause.
         cause: Reason,
     },
     /// The image is verified: answer with approve or veto, and with install, as configured.
@@ -242,19 +243,19 @@ pub enum Event {
         /// Bytes in the slot.
         size: u64,
     },
-    /// The installation ran past its limit: stop it, then answer with installed (failed).
+    /// The installation exceeded its limit: stop it, then answer with installed (failed).
     StopInstall,
-    /// Restart the device now. Raised again when nothing happens.
+    /// Restart the device now. Repeated if nothing happens.
     Restart,
-    /// This image runs on trial: check it and answer with confirm or `roll_back`.
+    /// This image runs on trial: test it and answer with confirm or `roll_back`.
     Trial,
-    /// The attempt is over; the cloud will be told.
+    /// The attempt is over; the cloud will get the result.
     Finished {
         /// The target version.
         version: Version,
         /// How it ended.
         outcome: Outcome,
-        /// What the server answered, where that explains the outcome.
+        /// The server's answer, if it explains the outcome.
         answer: Option<Answer>,
     },
     /// The cloud has acknowledged the result.
@@ -264,28 +265,28 @@ pub enum Event {
     },
     /// The cloud has answered the version report.
     VersionAccepted,
-    /// The cloud refused the version report; it is repeated slowly.
+    /// The cloud refused the version report; it is repeated at a slow rate.
     VersionRefused {
         /// The cloud's code, not 0.
         code: i64,
     },
-    /// A different offer took the place of the one under way.
+    /// A different offer replaced the current one.
     Superseded,
-    /// The cloud does not offer the update any more; the bytes are kept.
+    /// The cloud no longer offers the update; the bytes are kept.
     Withdrawn,
     /// The offer of an image that failed here too often was refused.
     Banned,
-    /// No attempt begins before this moment: too many failed, of this image or of any. Then the
-    /// version is reported, and what the cloud offers counts.
+    /// No attempt begins before this time: too many failed, of this image or of all. Then the
+    /// device reports its version, and the cloud's next offer counts.
     HeldBack {
-        /// When the version is reported.
+        /// The time of the version report.
         until: Instant,
     },
-    /// The journal or the slot's state cannot be written; it is tried again.
+    /// The journal or the slot's state cannot be written; the machine tries again.
     StorageTrouble(StorageError),
 }
 
-/// Where the update stands.
+/// The state of the update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -294,25 +295,25 @@ pub enum State {
     Idle,
     /// An offer waits for the application.
     Offered,
-    /// The application put the offer off.
+    /// The application deferred the offer.
     Deferred,
-    /// Bytes are on their way.
+    /// The download is in progress.
     Fetching,
     /// A pause, or the wait for a fresh offer.
     Waiting,
     /// The image is being hashed.
     Verifying,
-    /// The image is right and waits for approval or the word to install.
+    /// The image is right and waits for approval or the command to install.
     Ready,
     /// The image is being installed.
     Installing,
     /// The slot is switched; the restart is due.
     Restarting,
-    /// The new image runs and is not confirmed.
+    /// The new image is running and not confirmed.
     Trial,
 }
 
-/// An offer as the application sees it.
+/// The application's view of an offer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Offer<'a> {
@@ -322,15 +323,15 @@ pub struct Offer<'a> {
     pub md5: Md5,
     /// Its size in bytes.
     pub size: u64,
-    /// The text given when the firmware was uploaded.
+    /// The text of the firmware's upload.
     pub user_defined: Option<&'a str>,
     /// `mcu` or `module`.
     pub fw_type: Option<&'a str>,
-    /// Where the image is. Its query is a credential; `Debug` hides it.
+    /// The image's URL. Its query is a credential; `Debug` hides it.
     pub url: &'a str,
 }
 
-/// Without the bytes of an image or a record.
+/// Hides the bytes of an image or a record.
 impl<B> fmt::Debug for Work<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -344,7 +345,7 @@ impl<B> fmt::Debug for Work<B> {
     }
 }
 
-/// Without the message's bytes.
+/// Hides the message's bytes.
 impl fmt::Debug for Publish<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, topic, qos, payload } = self;
@@ -352,7 +353,7 @@ impl fmt::Debug for Publish<'_> {
     }
 }
 
-/// Without the URL's query.
+/// Hides the URL's query.
 impl fmt::Debug for Fetch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}, {:?} from {}", self.op, Redacted(self.url), self.from)
@@ -388,7 +389,7 @@ impl defmt::Format for Offer<'_> {
     }
 }
 
-/// Without the bytes of an image or a record.
+/// Hides the bytes of an image or a record.
 #[cfg(feature = "defmt")]
 impl<B> defmt::Format for Work<B> {
     fn format(&self, f: defmt::Formatter<'_>) {
@@ -403,7 +404,7 @@ impl<B> defmt::Format for Work<B> {
     }
 }
 
-/// Without the message's bytes.
+/// Hides the message's bytes.
 #[cfg(feature = "defmt")]
 impl defmt::Format for Publish<'_> {
     fn format(&self, f: defmt::Formatter<'_>) {
@@ -413,7 +414,7 @@ impl defmt::Format for Publish<'_> {
     }
 }
 
-/// Without the URL's query.
+/// Hides the URL's query.
 #[cfg(feature = "defmt")]
 impl defmt::Format for Fetch<'_> {
     fn format(&self, f: defmt::Formatter<'_>) {

@@ -1,10 +1,10 @@
-//! Where the platform's brokers are (docs/protocol.md, Connection).
+//! The addresses of the platform's brokers (docs/protocol.md, Connection).
 
 use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-/// A region of the platform. A product belongs to one; its devices connect there.
+/// A region of the platform. A product belongs to one, and its devices connect there.
 ///
 /// ```
 /// use ota_proto::Region;

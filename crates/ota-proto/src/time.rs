@@ -1,18 +1,18 @@
-//! A moment on the caller's clock.
+//! Times of the caller's clock.
 
 use core::fmt;
 use core::num::NonZeroU64;
 use core::ops::Add;
 use core::time::Duration;
 
-/// 2026-01-01 in Unix seconds: this code is no older.
+/// 2026-01-01 in Unix seconds: this code is not older.
 const RELEASED: u64 = 1_767_225_600;
 
-/// When this was built, in Unix seconds, as `SOURCE_DATE_EPOCH` said at the build, or when it was
-/// released: no right clock says less.
+/// The time of the build in Unix seconds, from `SOURCE_DATE_EPOCH`, or the release: a right clock
+/// never shows an earlier time.
 pub const BUILT: u64 = built(option_env!("SOURCE_DATE_EPOCH"));
 
-/// The later of the release and what the build was told.
+/// The later of the release and the build's setting.
 const fn built(epoch: Option<&str>) -> u64 {
     let told = match epoch {
         Some(text) => number(text.as_bytes()),
@@ -32,13 +32,13 @@ const fn number(text: &[u8]) -> u64 {
     if rest.is_empty() { value } else { 0 }
 }
 
-/// A moment in microseconds since an origin of the caller's choice (usually its boot).
+/// A time in microseconds since an origin of the caller's choice (usually its boot).
 ///
-/// The core never reads a clock: every input carries the moment at which it happened. The clock
-/// must not run backwards; a moment before the last one is treated as the last one.
-/// Arithmetic saturates, at 584,542 years.
+/// The core never reads a clock: every input carries its time. The clock must not run backwards; a
+/// time before the last one counts as the last one. Arithmetic saturates, at 584,542 years.
 ///
-/// An `Option<Instant>` takes no more memory than an `Instant`, for a device holds dozens of them.
+/// An `Option<Instant>` takes no more memory than an `Instant`, because a device stores dozens of
+/// them.
 ///
 /// ```
 /// use core::time::Duration;
@@ -51,14 +51,14 @@ const fn number(text: &[u8]) -> u64 {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Instant(
-    // One more than the microseconds: zero is left for `None`.
+    // One more than the microseconds: zero represents `None`.
     #[cfg_attr(feature = "snapshot", serde(with = "micros"))] NonZeroU64,
 );
 
 impl Instant {
     /// The origin.
     pub const ZERO: Self = Self(NonZeroU64::MIN);
-    /// The last moment there is; "never" in comparisons.
+    /// The latest time; "never" in comparisons.
     pub const MAX: Self = Self(NonZeroU64::MAX);
 
     /// The moment `micros` microseconds after the origin, at most [`Instant::MAX`].
@@ -91,7 +91,7 @@ impl Instant {
         self.as_micros() / 1_000
     }
 
-    /// The time from `earlier` to `self`; zero when `earlier` is the later one.
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.past(earlier).0)
@@ -106,7 +106,7 @@ impl Instant {
     }
 }
 
-/// A moment is kept as its microseconds.
+/// A time is stored as its microseconds.
 #[cfg(feature = "snapshot")]
 mod micros {
     use core::num::NonZeroU64;
@@ -131,7 +131,7 @@ impl Default for Instant {
     }
 }
 
-/// The moment this long after the origin: of a clock that counts from there.
+/// The time this long after the origin, for clocks that start there.
 ///
 /// ```
 /// let start = std::time::Instant::now();
@@ -170,8 +170,8 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// A length of time in whole microseconds: as exact as an [`Instant`], of half the size of a
-/// [`Duration`], and added to a moment without a multiplication. Arithmetic saturates.
+/// A duration in whole microseconds: as exact as an [`Instant`], half the size of a [`Duration`],
+/// and added without a multiplication. Arithmetic saturates.
 ///
 /// ```
 /// use core::time::Duration;
@@ -274,7 +274,7 @@ impl From<Micros> for Duration {
     }
 }
 
-/// As a [`Duration`] shows it: `1.5s`.
+/// Formatted like a [`Duration`]: `1.5s`.
 impl fmt::Debug for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Duration::from(*self).fmt(f)

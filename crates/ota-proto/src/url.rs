@@ -1,4 +1,5 @@
-//! Just enough of a URL for a download: http and https, taken apart and joined.
+//! The URL functions that a download needs: parsing http and https URLs, and resolving relative
+//! ones.
 
 use alloc::string::String;
 use core::fmt;
@@ -6,8 +7,8 @@ use core::fmt;
 use crate::decimal::{Decimal, number};
 use crate::word::same_word;
 
-/// An absolute `http` or `https` URL, taken apart. The query is kept byte for byte: it is a
-/// signature. `Debug` and `Display` show neither path nor query.
+/// A parsed absolute `http` or `https` URL. The query is kept byte for byte: it is a signature.
+/// `Debug` and `Display` show neither path nor query.
 ///
 /// ```
 /// use ota_proto::url::Url;
@@ -27,35 +28,34 @@ pub struct Url<'a> {
     pub host: &'a str,
     /// The port, 443 or 80 unless given.
     pub port: u16,
-    /// Path and query, as sent in the request line, without a fragment. When it does not begin
-    /// with `/` (it is empty, or a query alone), a `/` must be sent before it.
+    /// Path and query, as sent in the request line, without a fragment. If it does not begin with
+    /// `/` (it is empty, or only a query), the request needs a `/` before it.
     pub target: &'a str,
 }
 
-/// Why a text is no usable URL.
+/// Why a URL is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum BadUrl {
     /// Neither `http` nor `https`.
     Scheme,
-    /// The host is missing or has bytes that no host has; also when a user name is given where
-    /// none is taken.
+    /// The host is missing or has invalid bytes; or there is a user name where none is accepted.
     Host,
     /// Not a port from 1 to 65535.
     Port,
-    /// Controls, spaces or bytes outside ASCII.
+    /// Control characters, spaces or bytes outside ASCII.
     Bytes,
     /// Longer than the caller's limit.
     TooLong,
 }
 
 impl<'a> Url<'a> {
-    /// Takes an absolute URL apart. The host is a DNS name, an IPv4 address or an IPv6 address in
+    /// Parses an absolute URL. The host is a DNS name, an IPv4 address or an IPv6 address in
     /// brackets without a zone; a user name is refused.
     ///
     /// # Errors
-    /// [`BadUrl`], by what is wrong; never `TooLong`.
+    /// [`BadUrl`] names the fault; never `TooLong`.
     pub fn parse(text: &'a str) -> Result<Self, BadUrl> {
         match Self::parse_with_user(text)? {
             (url, None) => Ok(url),
@@ -63,11 +63,11 @@ impl<'a> Url<'a> {
         }
     }
 
-    /// As [`Url::parse`], with the user name and password that stand before the host, as they are
+    /// Like [`Url::parse`], but also returns the user name and password before the host as they are
     /// written: `user:password`, percent-encoded. They are a credential of this origin.
     ///
     /// # Errors
-    /// [`BadUrl`], by what is wrong; never `TooLong`.
+    /// [`BadUrl`] names the fault; never `TooLong`.
     pub fn parse_with_user(text: &'a str) -> Result<(Self, Option<&'a str>), BadUrl> {
         check_bytes(text)?;
         let (scheme, rest) = once(text, b':').ok_or(BadUrl::Scheme)?;
@@ -85,26 +85,26 @@ impl<'a> Url<'a> {
         };
         let (host, port) = split_authority(authority)?;
         let port = if port.is_empty() { default_port(tls) } else { parse_port(port)? };
-        // In a user name it would be escaped: who knows which host is meant.
+        // In a user name it would be escaped: the intended host is ambiguous.
         if user.is_some_and(|user| once(user, b'@').is_some()) {
             return Err(BadUrl::Host);
         }
         Ok((Self { tls, host, port, target }, user))
     }
 
-    /// The same scheme, host and port: what a credential is for.
+    /// Whether scheme, host and port are the same: the scope of a credential.
     #[must_use]
     pub fn is_same_origin(&self, other: &Url<'_>) -> bool {
         (self.tls, self.port) == (other.tls, other.port)
             && same_word(self.host.as_bytes(), other.host.as_bytes())
     }
 
-    /// The absolute URL that a `Location` header means when it answers a request for `self`:
-    /// absolute, `//host/path`, `/path`, `?query` or a relative path, dot segments removed. Its
-    /// query is kept byte for byte, and so is a user name of its own; its fragment is dropped.
+    /// Resolves the `Location` of an answer to a request for `self`: an absolute URL,
+    /// `//host/path`, `/path`, `?query` or a relative path, with dot segments removed. Its query is
+    /// kept byte for byte, and so is its own user name; its fragment is dropped.
     ///
     /// # Errors
-    /// [`BadUrl`], by what is wrong with the result; `TooLong` above `max` bytes.
+    /// [`BadUrl`] names the fault of the result; `TooLong` above `max` bytes.
     pub fn join(&self, location: &str, max: usize) -> Result<String, BadUrl> {
         check_bytes(location)?;
         let location = without_fragment(location);
@@ -132,12 +132,12 @@ impl<'a> Url<'a> {
         self.write(None, None, (own_path, query), max)
     }
 
-    /// This URL with a user name and password.
+    /// Adds a user name and password.
     pub(crate) fn with_user(&self, user: &str, max: usize) -> Result<String, BadUrl> {
         self.write(Some(user), None, split_query(self.target), max)
     }
 
-    /// This origin with a path behind a directory, dot segments removed, and a query.
+    /// Makes a URL of this origin with a path below a directory, dot segments removed, and a query.
     fn write(
         &self,
         user: Option<&str>,
@@ -145,7 +145,7 @@ impl<'a> Url<'a> {
         (path, query): (&str, &str),
         max: usize,
     ) -> Result<String, BadUrl> {
-        // As much as may be needed: growing by doubling would hold three times as much for a moment.
+        // Allocates enough at once: doubling would temporarily hold three times as much.
         let parts =
             [user.unwrap_or_default(), self.host, directory.unwrap_or_default(), path, query];
         let rest = parts.iter().fold(ORIGIN, |sum, part| sum.saturating_add(part.len()));
@@ -161,7 +161,7 @@ impl<'a> Url<'a> {
     }
 }
 
-/// Adds a path behind an origin, dot segments removed; `whole`: it ends with this path.
+/// Appends a path, dot segments removed; `whole`: the path ends here.
 #[inline(never)]
 fn push_path(out: &mut String, origin: usize, path: &str, whole: bool) {
     let mut rest = Some(path);
@@ -183,12 +183,12 @@ fn push_path(out: &mut String, origin: usize, path: &str, whole: bool) {
     }
 }
 
-/// Bytes of a URL besides its parts: scheme, brackets, port and separators.
+/// The length of a URL besides its parts: scheme, brackets, port and separators.
 const ORIGIN: usize = 24;
 
 impl fmt::Display for Url<'_> {
-    /// Scheme, host and port: `https://host:8443`. The path may name an account, the query is a
-    /// credential.
+    /// Scheme, host and port: `https://host:8443`. The path may contain an account name, and the
+    /// query is a credential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut done = Ok(());
         self.tell_origin(None, &mut |part| done = done.and_then(|()| f.write_str(part)));
@@ -197,7 +197,7 @@ impl fmt::Display for Url<'_> {
 }
 
 impl Url<'_> {
-    /// Scheme, user, host and port in parts: `core::fmt` would cost 2 KiB of flash.
+    /// The parts scheme, user, host and port: `core::fmt` would cost 2 KiB of flash.
     fn tell_origin(&self, user: Option<&str>, put: &mut dyn FnMut(&str)) {
         put(if self.tls { "https://" } else { "http://" });
         if let Some(user) = user {
@@ -243,11 +243,11 @@ impl fmt::Display for BadUrl {
 
 impl core::error::Error for BadUrl {}
 
-/// Shows a URL without its query and without a user and password, which are credentials.
+/// Formats a URL without its query and without user and password, which are credentials.
 pub(crate) struct Redacted<'a>(pub(crate) &'a str);
 
 impl Redacted<'_> {
-    /// What stands for user and password, what is shown, and what stands for the query.
+    /// The placeholder for user and password, the visible part, and the placeholder for the query.
     fn parts(&self) -> [&str; 3] {
         let (shown, query) = match self.0.split_once('?') {
             Some((shown, _)) => (shown, "?…"),
@@ -256,7 +256,7 @@ impl Redacted<'_> {
         let is_path =
             |before: &str| before.split_once("://").map_or(before, |(_, rest)| rest).contains('/');
         match shown.rsplit_once('@') {
-            // A path, or a password with a slash: of which host this is a path nobody knows.
+            // This may be a path or a password with a slash, so the host is unknown.
             Some((before, _)) if is_path(before) => ["…@…", "", query],
             Some((_, behind)) => ["…@", behind, query],
             None => ["", shown, query],
@@ -279,7 +279,7 @@ impl defmt::Format for Redacted<'_> {
     }
 }
 
-/// A URL that is kept: `Debug` hides its query.
+/// A stored URL: `Debug` hides its query.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct SecretUrl(pub(crate) String);
@@ -304,26 +304,26 @@ fn split_query(target: &str) -> (&str, &str) {
     part(target, find(target, b'?', b'?'))
 }
 
-/// Where the first of these two bytes is, both of ASCII; the end when none is. By bytes: searching
-/// for characters costs flash.
+/// The index of the first of these two ASCII bytes, or the length. Searching by bytes saves the
+/// flash of searching for characters.
 #[inline(never)]
 fn find(text: &str, one: u8, other: u8) -> usize {
     text.bytes().position(|byte| byte == one || byte == other).unwrap_or(text.len())
 }
 
-/// The text in two parts.
+/// Splits the text in two.
 #[inline(never)]
 fn part(text: &str, at: usize) -> (&str, &str) {
     text.split_at_checked(at).unwrap_or((text, ""))
 }
 
-/// What is before and behind the first of these bytes.
+/// The parts before and after the first of these bytes.
 fn once(text: &str, byte: u8) -> Option<(&str, &str)> {
     let (before, behind) = part(text, find(text, byte, byte));
     Some((before, behind.get(1..)?))
 }
 
-/// What is before and behind the last of these bytes.
+/// The parts before and after the last of these bytes.
 #[inline(never)]
 fn last(text: &str, byte: u8) -> Option<(&str, &str)> {
     let at = text.bytes().rposition(|other| other == byte)?;
@@ -354,7 +354,8 @@ fn split_authority(authority: &str) -> Result<(&str, &str), BadUrl> {
     if is_host(host) { Ok((host, port)) } else { Err(BadUrl::Host) }
 }
 
-/// Labels of 1 to 63 letters, digits, `-` and `_`, 253 bytes in all; one dot at the end is fine.
+/// Labels of 1 to 63 letters, digits, `-` and `_`, at most 253 bytes in all; a final dot is
+/// allowed.
 fn is_host(host: &str) -> bool {
     let labels = host.strip_suffix(".").unwrap_or(host).as_bytes();
     let ok = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
@@ -363,8 +364,8 @@ fn is_host(host: &str) -> bool {
         && parts.all(|label| (1..=63).contains(&label.len()) && label.iter().all(ok))
 }
 
-/// Whether a host is an IPv6 address without a zone: what [`core::net::Ipv6Addr`] reads from a
-/// text, in a fifth of its flash.
+/// Whether a host is an IPv6 address without a zone: the same as [`core::net::Ipv6Addr`] accepts,
+/// in a fifth of its flash.
 ///
 /// ```
 /// use ota_proto::url::is_v6;
@@ -380,14 +381,14 @@ pub fn is_v6(host: &str) -> bool {
     };
     let (front, behind) = host.split_at_checked(at).unwrap_or_default();
     let back = behind.get(2..).unwrap_or_default();
-    // The gap stands for one group at least, and an IPv4 address only at the end.
+    // The gap replaces at least one group, and an IPv4 address is only allowed at the end.
     match (groups(front, false), groups(back, true)) {
         (Some(front), Some(back)) => front.saturating_add(back) <= 7,
         _ => false,
     }
 }
 
-/// How many groups of 16 bits these are; `v4`: the last two may be an IPv4 address.
+/// The number of groups of 16 bits; `v4`: the last two may be an IPv4 address.
 fn groups(text: &[u8], v4: bool) -> Option<usize> {
     if text.is_empty() {
         return Some(0);
@@ -405,7 +406,7 @@ fn groups(text: &[u8], v4: bool) -> Option<usize> {
     Some(count)
 }
 
-/// Four numbers up to 255, without zeros before them.
+/// Four numbers up to 255, without leading zeros.
 fn is_v4(text: &[u8]) -> bool {
     let is_byte = |part: &[u8]| {
         let plain = part.len() <= 3 && (part.len() == 1 || part.first() != Some(&b'0'));

@@ -5,8 +5,8 @@ use core::str;
 
 /// A firmware version: 1 to 32 bytes of printable ASCII without `"`, `\` and spaces.
 ///
-/// The platform's own alphabet is `[A-Za-z0-9._-]` (docs/protocol.md, The cloud's side); a device
-/// may already run something else, so the core accepts a little more. It is data, never a path.
+/// The platform's own alphabet is `[A-Za-z0-9._-]` (docs/protocol.md, The cloud's side). A device
+/// may already run another version, so the core accepts a little more. It is data, never a path.
 ///
 /// ```
 /// use ota_proto::Version;
@@ -27,11 +27,11 @@ impl Version {
     /// The longest version in bytes (docs/protocol.md, Device to cloud).
     pub const MAX: usize = 32;
 
-    /// Takes a version string.
+    /// Makes a version.
     ///
     /// # Errors
-    /// [`BadVersion`] when it is empty, longer than [`Version::MAX`] bytes or has a byte outside
-    /// the alphabet.
+    /// [`BadVersion`] if it is empty, longer than [`Version::MAX`] bytes or has a byte outside the
+    /// alphabet.
     pub fn new(text: &str) -> Result<Self, BadVersion> {
         let ok = |b: &u8| b.is_ascii_graphic() && *b != b'"' && *b != b'\\';
         if text.is_empty() || !text.as_bytes().iter().all(ok) {
@@ -52,7 +52,7 @@ impl Version {
     }
 }
 
-/// What stands in a snapshot: a file may hold anything.
+/// Checks the content of a snapshot, which may be anything.
 #[cfg(feature = "snapshot")]
 #[derive(serde::Deserialize)]
 struct Stored {
@@ -89,7 +89,8 @@ impl fmt::Display for Version {
     }
 }
 
-/// The text is no version: empty, over 32 bytes, or with a byte that is not printable ASCII.
+/// The text is not a version: it is empty, over 32 bytes, or has a byte that is not printable
+/// ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct BadVersion;

@@ -1,6 +1,6 @@
-//! Words of protocols, of which the case does not matter.
+//! Case-insensitive words of protocols.
 
-/// Whether two words are the same but for the case of their ASCII letters.
+/// Whether two words are equal, ignoring the case of ASCII letters.
 ///
 /// ```
 /// use ota_proto::same_word;

@@ -34,8 +34,8 @@ pub struct Broker {
     pub keep_alive: Duration,
     /// How long the broker may take to connect, to answer, or to read waiting bytes. Default 10 s.
     pub answer: Duration,
-    /// The first pause before another attempt, doubled each time up to a minute. Pauses after
-    /// refusals start there. Default 1 s.
+    /// The first pause before another attempt, doubled each time up to a minute. After refusals the
+    /// first pause is four times as long. Default 1 s.
     pub pause: Duration,
 }
 

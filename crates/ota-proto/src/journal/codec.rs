@@ -1,4 +1,4 @@
-//! The record as bytes.
+//! The binary format of the record.
 //!
 //! All numbers are little-endian, absent parts are zero, and so is the rest up to the checksum.
 //! Format 1 is read, too: it has neither the digest of the texts nor the device's name, and in
@@ -35,11 +35,11 @@ use crate::version::Version;
 
 const MAGIC: [u8; 4] = *b"OTAj";
 const FORMAT: u8 = 2;
-/// The format of the builds before, which a device that was just updated finds.
+/// The format of earlier builds, which a device may find after an update.
 const OLD_FORMAT: u8 = 1;
 const SEQUENCE_AT: usize = 8;
 const SUM_AT: usize = Journal::LEN - 4;
-/// Bit by bit: a table is 1 KiB of flash, and few bytes are summed up.
+/// Bit by bit: a table would take 1 KiB of flash, and few bytes are checked.
 const SUM: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 
 const HAS_TARGET: u8 = 1;
@@ -51,7 +51,7 @@ const HAS_ACCEPTED: u8 = 32;
 const HAS_ANSWER: u8 = 64;
 
 impl Record {
-    /// The record as a block, with this sequence number and a checksum.
+    /// Encodes the record, with this sequence number and a checksum.
     #[must_use]
     pub fn encode(&self, sequence: u32) -> [u8; Journal::LEN] {
         self.block(FORMAT, sequence)
@@ -88,10 +88,10 @@ impl Record {
         w.block
     }
 
-    /// The sequence number and the record of a block.
+    /// Decodes a block to its sequence number and record.
     ///
     /// # Errors
-    /// [`JournalError`], by what is wrong. Never panics, whatever the bytes.
+    /// [`JournalError`] names the fault. Never panics, whatever the bytes.
     pub fn decode(block: &[u8; Journal::LEN]) -> Result<(u32, Self), JournalError> {
         let mut r = Reader(block);
         if r.take() != Some(MAGIC) {
@@ -108,7 +108,7 @@ impl Record {
         if format == OLD_FORMAT && new {
             return Err(JournalError::Field);
         }
-        // There is one block for each record: what was not read must be as we write it, too.
+        // Each record has exactly one encoding: unused bytes must be as this code writes them, too.
         if !record.is_consistent() || record.block(format, sequence) != *block {
             return Err(JournalError::Field);
         }
@@ -134,7 +134,7 @@ impl Record {
     }
 }
 
-/// The sequence number of a block, valid or not.
+/// The sequence number of a block, even an invalid one.
 pub(super) fn sequence(block: &[u8; Journal::LEN]) -> u32 {
     let bytes = block.get(SEQUENCE_AT..).and_then(<[u8]>::first_chunk);
     bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
@@ -191,7 +191,7 @@ impl Reader<'_> {
         Version::new(text).ok().map(Some)
     }
 
-    /// Everything behind the format number.
+    /// Everything after the format number.
     fn record(&mut self) -> Option<(u32, Record)> {
         let [phase, tries, parts] = self.take()?;
         let has = |bit: u8| parts & bit != 0;
@@ -265,7 +265,7 @@ const fn phase_of(number: u8) -> Option<Phase> {
     }
 }
 
-/// 0 is free: no reason has it.
+/// 0 is not the number of a reason.
 const fn outcome_number(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Done => 0,

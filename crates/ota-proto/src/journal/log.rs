@@ -16,25 +16,25 @@
 
 use super::{Journal, Record, is_after, is_blank};
 
-/// Records that are written to a page before one is lasting: copies, as a rule.
+/// Copies of a record at the start of a page.
 const COPIES: usize = 4;
-/// So many valid ones: whatever a cut has met, at least two of them are there.
+/// With this many valid ones, at least two remain after any power cut.
 const SURE: usize = 3;
 
-/// Takes what the places of both pages read as; [`Scan::finish`] says what they come to.
+/// Collects what the places of both pages contain; [`Scan::finish`] evaluates it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scan {
     slots: usize,
     pages: [Page; 2],
 }
 
-/// What a page holds.
+/// The content of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Page {
     newest: Option<Place>,
     /// Valid records.
     valid: usize,
-    /// Places from the start that are not blank any more.
+    /// Places from the start that are no longer blank.
     used: usize,
 }
 
@@ -44,7 +44,7 @@ struct Place {
     slot: usize,
     number: u32,
     record: Record,
-    /// The place before it holds the same record.
+    /// Whether the previous place contains the same record.
     twin: bool,
 }
 
@@ -53,50 +53,49 @@ struct Place {
 pub struct Newest {
     /// The record as a block.
     pub block: [u8; Journal::LEN],
-    /// Every later boot reads this record, too, or a newer one. Otherwise its write may have been
-    /// cut: append it once more, until [`Entry::lasting`], before anything is built on it.
+    /// Whether every later boot reads this record or a newer one. Otherwise its write may have been
+    /// cut: append it again, until [`Entry::lasting`], before you rely on it.
     pub lasting: bool,
 }
 
-/// Where the next record goes.
+/// The position of the next record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Log {
     slots: usize,
-    /// The next place: a page, 0 or 1, and a slot, which may lie behind its last one.
+    /// The next place: a page, 0 or 1, and an index, which may be beyond its last one.
     page: usize,
     slot: usize,
-    /// The sequence number that belongs to it.
+    /// Its sequence number.
     number: u32,
     /// Records that were written to this page and read back.
     written: usize,
 }
 
-/// A write that the log asks for.
+/// A write for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
-    /// The page to be erased first, 0 or 1.
+    /// The page to erase first, 0 or 1.
     pub erase: Option<usize>,
     /// The page to write to, 0 or 1.
     pub page: usize,
     /// The place in that page, in records from its start.
     pub slot: usize,
-    /// The record under the number that belongs to the place.
+    /// The record with the sequence number of the place.
     pub block: [u8; Journal::LEN],
-    /// Once this is written the record is lasting; otherwise append it again.
+    /// Whether this write makes the record lasting; otherwise append it again.
     pub lasting: bool,
 }
 
 impl Scan {
-    /// Two pages of so many records each, at least [`Log::MIN_SLOTS`].
+    /// Two pages of this many records each, at least [`Log::MIN_SLOTS`].
     #[must_use]
     pub fn new(slots: usize) -> Self {
         Self { slots: slots.max(Log::MIN_SLOTS), pages: [Page::default(), Page::default()] }
     }
 
-    /// One place: page 0 or 1, its slot, and what it holds; `None` when it cannot be read. Read one
-    /// again that is not [believed](Journal::is_believed). Give it all of them, those of a page in
-    /// their order. Blank is what is all ones, or all zeros:
-    /// there is flash that erases to either.
+    /// Adds one place: page 0 or 1, its index, and its content; `None` if it cannot be read. Read a
+    /// place again whose content is not [believed](Journal::is_believed). Add all places, those of
+    /// a page in order. Blank means all ones or all zeros: some flash erases to zeros.
     pub fn take(&mut self, page: usize, slot: usize, block: Option<&[u8; Journal::LEN]>) {
         let Some(page) = self.pages.get_mut(page).filter(|_| slot < self.slots) else { return };
         if block.is_some_and(is_blank) {
@@ -113,7 +112,7 @@ impl Scan {
         }
     }
 
-    /// Where to go on, and the newest record, if any.
+    /// Returns the position of the next record, and the newest record, if any.
     #[must_use]
     pub fn finish(self) -> (Log, Option<Newest>) {
         let slots = self.slots;
@@ -125,14 +124,14 @@ impl Scan {
         let (page, other) = if in_second { (second, first) } else { (first, second) };
         let Some(newest) = &page.newest else { return (Log::new(slots, 0, 0), None) };
         let begun = u32::try_from(newest.slot).map_or(0, |slot| newest.number.wrapping_sub(slot));
-        // The page to be erased, and the number of its first place.
+        // The page to erase, and the number of its first place.
         let anew = page.valid < SURE && other.newest.is_some();
         let length = if anew { 0 } else { u32::try_from(slots).unwrap_or(u32::MAX) };
         let log = Log::new(slots, usize::from(in_second == anew), begun.wrapping_add(length));
-        // A single one may be half written; what was before it stands in the other page.
+        // A single record may be half written; the previous one is in the other page.
         let source = if page.valid == 1 { other.newest.as_ref() } else { None };
         let Place { number, record, .. } = source.unwrap_or(newest);
-        // Nothing but the twin can be half written.
+        // Only the twin can be half written.
         let last = newest.slot.checked_add(1) == Some(page.used);
         let lasting = last && newest.twin && page.valid >= COPIES;
         (log, Some(Newest { block: record.encode(*number), lasting }))
@@ -140,7 +139,7 @@ impl Scan {
 }
 
 impl Log {
-    /// The least number of records in a page: those that begin it.
+    /// The least number of records in a page: the copies at its start.
     pub const MIN_SLOTS: usize = COPIES;
 
     fn new(slots: usize, page: usize, number: u32) -> Self {
@@ -161,20 +160,20 @@ impl Log {
         Some(Entry { erase, page, slot, block: record.encode(number), lasting })
     }
 
-    /// The place of [`Log::entry`] is used up.
+    /// The place of [`Log::entry`] is used.
     pub fn advance(&mut self) {
         *self = self.here();
         self.slot = self.slot.saturating_add(1);
         self.number = self.number.wrapping_add(1);
     }
 
-    /// The last place reads as it was to be written.
+    /// The last write was read back correctly.
     pub fn written(&mut self) {
         self.written = self.written.saturating_add(1);
     }
 
-    /// Behind a page the other one begins; but the same again, when it holds too little to go
-    /// without the other.
+    /// After a page comes the other one; but the same again if it holds too few records to be used
+    /// alone.
     fn here(&self) -> Self {
         if self.slot < self.slots {
             return self.clone();

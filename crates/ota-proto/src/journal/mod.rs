@@ -1,7 +1,7 @@
-//! The journal record: all that survives a reset, in one fixed-size block.
+//! The journal record: all state that survives a reset, in one fixed-size block.
 //!
 //! A record is written whole to one of two places in turn; the newest valid one counts. A torn,
-//! foreign or empty place is no record. Nothing in it is a secret: no URL, no credential.
+//! foreign or empty place is not a record. It contains no secret: no URL, no credential.
 //!
 //! ```
 //! use ota_proto::journal::{Journal, Record};
@@ -32,26 +32,26 @@ use crate::version::Version;
 
 pub use log::{Entry, Log, Newest, Scan};
 
-/// What survives a reset.
+/// The state that survives a reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Record {
-    /// Where the update stands.
+    /// The phase of the update.
     pub phase: Phase,
-    /// How often the installation of `target` was begun.
+    /// How often the installation of `target` was started.
     pub tries: u8,
-    /// How many attempts counted against those that may begin at once when this was written, 0 to
-    /// 8: the time without power is not known, and takes none of them away.
+    /// How many attempts counted towards the limit when this was written, 0 to 8. The time without
+    /// power is unknown and does not reduce it.
     pub attempts: u8,
-    /// How many starts in a row, up to 3, brought no checkpoint at its time: the next start takes
-    /// its first one sooner.
+    /// How many starts in a row, up to 3, took no checkpoint in time: the next start takes its
+    /// first one sooner.
     pub starts: u8,
-    /// The image that the slot holds a part of, or that is being installed.
+    /// The image that is partly in the slot, or that is being installed.
     pub target: Option<Target>,
-    /// The version that ran when the attempt began.
+    /// The running version when the attempt began.
     pub from: Option<Version>,
-    /// The result that the cloud must still hear, or the reason of a roll-back under way.
+    /// The result that the cloud must still get, or the reason of a roll-back in progress.
     pub owed: Option<Owed>,
     /// The image that failed here, and how often.
     pub guard: Option<Guard>,
@@ -61,9 +61,9 @@ pub struct Record {
     /// would disable TLS until that time has come.
     pub valid_from: [u32; 2],
     /// Digest of the texts (`user_defined`, `fw_type`) with which the application accepted the
-    /// attempt under way; none when it was not asked, or that attempt is over.
+    /// current attempt; `None` if it was not asked, or the attempt is over.
     pub accepted: Option<Md5>,
-    /// Whose record it is: a hash of product and device name, 0 in records of older builds.
+    /// The owner of the record: a hash of product and device name, 0 in records of older builds.
     pub device: u32,
 }
 
@@ -82,11 +82,11 @@ pub enum Phase {
     Installing,
     /// The switch to `target` may have happened.
     Switching,
-    /// `owed` must reach the cloud.
+    /// The cloud must get `owed`.
     Owed,
 }
 
-/// An image, and how much of it the slot holds.
+/// An image, and the part of it in the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -97,27 +97,27 @@ pub struct Target {
     pub md5: Md5,
     /// Its size in bytes.
     pub size: u64,
-    /// Bytes that are surely in the slot: a multiple of the erase unit, or `size`.
+    /// Bytes that are durable in the slot: a multiple of the erase unit, or `size`.
     pub offset: u64,
     /// Hash of the server's ETag, 0 for none.
     pub etag: u32,
 }
 
-/// A result that the cloud must hear.
+/// A result for the cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Owed {
-    /// What the result is.
+    /// The result.
     pub result: Outcome,
-    /// It may have been handed to a connection: it must not be replaced.
+    /// It may have been sent: it must not be replaced.
     pub sent: bool,
-    /// What the server answered, where that explains the result.
+    /// The server's answer, if it explains the result.
     pub answer: Option<Answer>,
 }
 
-/// The words for `result_msg`: those of the reason, and what was answered. At most 105 bytes of
-/// ASCII without quotes and backslashes; nothing for a success.
+/// The text for `result_msg`: the reason's, and the answer. At most 105 bytes of ASCII without
+/// quotes and backslashes; empty for a success.
 impl fmt::Display for Owed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut done = Ok(());
@@ -127,7 +127,7 @@ impl fmt::Display for Owed {
 }
 
 impl Owed {
-    /// Its words, without `core::fmt`.
+    /// Its text, without `core::fmt`.
     pub(crate) fn words(&self) -> String {
         let mut words = String::new();
         self.tell(&mut |part| words.push_str(part));
@@ -157,7 +157,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The code that the cloud is told: 0, or −1 to −5.
+    /// The code for the cloud: 0, or −1 to −5.
     #[must_use]
     pub const fn code(self) -> i8 {
         match self {
@@ -174,24 +174,24 @@ impl Outcome {
 pub struct Guard {
     /// Its digest.
     pub md5: Md5,
-    /// Hash of its version string.
+    /// Hash of its version.
     pub version: u32,
-    /// How often it failed by its own fault.
+    /// The number of its strikes.
     pub count: u8,
 }
 
-/// Why a block is no record. A torn write looks like [`JournalError::Checksum`].
+/// Why a block is not a record. A torn write looks like [`JournalError::Checksum`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum JournalError {
-    /// Not our magic number: empty, erased or foreign.
+    /// The magic number is wrong: the block is empty, erased or foreign.
     Magic,
     /// A format of another release.
     Format,
     /// The checksum is wrong.
     Checksum,
-    /// The checksum holds but a field makes no sense: our own bug, or a forger.
+    /// The checksum is right, but a field is invalid: a bug of ours, or a forgery.
     Field,
 }
 
@@ -216,12 +216,12 @@ impl Journal {
     /// The length of a record in bytes; a multiple of 32, the largest write unit in use.
     pub const LEN: usize = 192;
 
-    /// How many readings of a place it takes before the place counts as torn.
+    /// How often a place is read before it counts as torn.
     pub const READINGS: usize = 3;
 
     /// Whether one reading of a place is enough: it is a record, or blank. Anything else may be a
-    /// record of which one bit was read wrongly, and writing over the place would lose it. Read it
-    /// again, [`Journal::READINGS`] times in all.
+    /// record with one wrongly read bit, which writing over the place would lose. Read it again,
+    /// [`Journal::READINGS`] times in all.
     #[must_use]
     pub fn is_believed(block: &[u8; Self::LEN]) -> bool {
         is_blank(block) || Record::decode(block).is_ok()
@@ -268,19 +268,19 @@ impl Journal {
 }
 
 impl Record {
-    /// So many installations of one image are counted.
+    /// The highest counted number of installations of one image.
     pub const TRIES: u8 = 63;
-    /// So many starts without a checkpoint are counted.
+    /// The highest counted number of starts without a checkpoint.
     pub const STARTS: u8 = 3;
-    /// So many attempts may begin at once.
+    /// The number of attempts that may begin at once.
     pub const ATTEMPTS: u8 = 8;
 
-    /// Whether the parts agree with the phase and with each other; what does not agree is refused
-    /// by [`Record::decode`] with [`JournalError::Field`].
+    /// Whether the parts agree with the phase and with each other; otherwise [`Record::decode`]
+    /// returns [`JournalError::Field`].
     ///
-    /// A phase but `None` and `Owed` needs a target, `Switching` the version before it, `Owed` a
-    /// result. No result is owed in `None` and `Fetching`. A target has a size above zero, and no
-    /// more of it is stored than there is.
+    /// Every phase except `None` and `Owed` needs a target, `Switching` the previous version,
+    /// `Owed` a result. `None` and `Fetching` have no result. A target has a size above zero, and
+    /// at most that many stored bytes.
     #[must_use]
     pub fn is_consistent(&self) -> bool {
         let parts = match self.phase {
@@ -297,12 +297,12 @@ impl Record {
     }
 }
 
-/// All ones, or all zeros: there is flash that erases to either, and a file begins with zeros.
+/// All ones, or all zeros: some flash erases to zeros, and a file begins with zeros.
 fn is_blank(block: &[u8; Journal::LEN]) -> bool {
     [0xff, 0].iter().any(|value| block.iter().all(|byte| byte == value))
 }
 
-/// Serial-number order: `a` comes after `b` when it is less than half the range ahead.
+/// Serial-number order: `a` is after `b` if it is less than half the range ahead.
 fn is_after(a: u32, b: u32) -> bool {
     let ahead = a.wrapping_sub(b);
     ahead != 0 && ahead < 1 << 31

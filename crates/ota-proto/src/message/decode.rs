@@ -1,4 +1,4 @@
-//! JSON to messages.
+//! Decodes messages from JSON.
 
 use super::json::{self, Reader, Scalar, Text};
 use super::{CloudMessage, DeviceMessage, Malformed, OfferMessage, Progress, ProgressState};
@@ -7,14 +7,14 @@ use crate::digest::Md5;
 use crate::version::Version;
 
 impl<'a> DeviceMessage<'a> {
-    /// Decodes what a device published: either form of each number, unknown keys, any order.
-    /// Texts are borrowed unless they have escapes.
+    /// Decodes a device's message: either form of each number, unknown keys, any order. Texts are
+    /// borrowed unless they have escapes.
     ///
     /// A missing `percent` is `None`, a missing `result_msg` is empty, a missing `result_code` is 0
     /// (`fail` must have one). Neither the version nor the numbers are checked for sense.
     ///
     /// # Errors
-    /// [`Malformed`], by what is wrong. Never panics, whatever the bytes.
+    /// [`Malformed`] names the fault. Never panics, whatever the bytes.
     pub fn decode(payload: &'a [u8]) -> Result<Self, Malformed> {
         let mut raw = RawDevice::default();
         json::read(payload, &mut |reader, key| raw.member(reader, key))?;
@@ -39,21 +39,21 @@ impl<'a> DeviceMessage<'a> {
 }
 
 impl<'a> CloudMessage<'a> {
-    /// Decodes what the cloud published: either form of each number, unknown keys, any order, any
-    /// escape, a digest of either case. Texts are borrowed unless they have escapes.
+    /// Decodes a cloud message: either form of each number, unknown keys, any order, any escape, a
+    /// digest of either case. Texts are borrowed unless they have escapes.
     ///
     /// The version of an offer is a [`Version`]; its URL may be any text. A missing, null or empty
     /// `md5sum` or `file_size` is `None`.
     ///
     /// # Errors
-    /// [`Malformed`], by what is wrong. Never panics, whatever the bytes.
+    /// [`Malformed`] names the fault. Never panics, whatever the bytes.
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
     pub fn decode(payload: &'a [u8]) -> Result<Self, Malformed> {
         let mut raw = RawCloud::default();
         json::read(payload, &mut |reader, key| raw.member(reader, key))?;
         let kind = raw.kind.text()?.ok_or(Malformed::Shape)?;
-        // Nothing is read before all of it is judged: what was read would have to be freed.
+        // Checks everything before it reads anything, because read values would have to be freed.
         match &*kind.read() {
             "report_version_rsp" => {
                 let result_code = raw.result_code.integer()?.ok_or(Malformed::Shape)?;
@@ -206,7 +206,7 @@ impl<'a> RawProgress<'a> {
     }
 }
 
-/// A key that we know.
+/// A known key.
 #[derive(Default)]
 struct Field<'a>(Option<Scalar<'a>>);
 
@@ -251,7 +251,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Digits, and nothing else.
+/// Only digits.
 fn natural(text: &str) -> Result<Option<u64>, Malformed> {
     if text.is_empty() {
         return Ok(None);
@@ -259,7 +259,7 @@ fn natural(text: &str) -> Result<Option<u64>, Malformed> {
     number(text.as_bytes()).map(Some).ok_or(Malformed::Value)
 }
 
-/// Digits with a minus sign before them at most: no plus sign, no space.
+/// Digits with an optional minus sign: no plus sign, no space.
 fn integer(text: &str) -> Result<Option<i64>, Malformed> {
     let Some(digits) = text.strip_prefix("-") else {
         return natural(text)?.map(i64::try_from).transpose().map_err(|_| Malformed::Value);

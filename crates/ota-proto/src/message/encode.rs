@@ -1,4 +1,4 @@
-//! Messages to JSON, in exactly the documented shapes.
+//! Encodes messages as JSON, in exactly the documented forms.
 
 use core::fmt::{self, Write as _};
 
@@ -11,7 +11,7 @@ impl DeviceMessage<'_> {
     /// `percent` and `result_code` as strings (docs/protocol.md, Device to cloud).
     ///
     /// # Errors
-    /// [`BufferTooSmall`] with the length it needs; `buf` then holds nothing of use.
+    /// [`BufferTooSmall`] with the required length; the content of `buf` is then undefined.
     pub fn encode(&self, buf: &mut [u8]) -> Result<usize, BufferTooSmall> {
         let mut out = Cursor { buf, at: 0 };
         match self {
@@ -39,7 +39,7 @@ impl CloudMessage<'_> {
     /// cloud's side). Parts that are `None` are left out.
     ///
     /// # Errors
-    /// [`BufferTooSmall`] with the length it needs; `buf` then holds nothing of use.
+    /// [`BufferTooSmall`] with the required length; the content of `buf` is then undefined.
     pub fn encode(&self, buf: &mut [u8]) -> Result<usize, BufferTooSmall> {
         let mut out = Cursor { buf, at: 0 };
         match self {
@@ -57,7 +57,7 @@ impl CloudMessage<'_> {
     }
 }
 
-/// Writes what fits and counts all, so that the needed length is known at the end.
+/// Writes what fits and counts everything, so that the required length is known at the end.
 struct Cursor<'b> {
     buf: &'b mut [u8],
     at: usize,
@@ -109,7 +109,7 @@ impl Cursor<'_> {
 
     fn value(&mut self, key: &str, value: impl fmt::Display) {
         self.raw(key);
-        // Writing to the cursor itself cannot fail.
+        // Writing to the cursor cannot fail.
         let _ = write!(self, "{value}");
     }
 
@@ -126,11 +126,11 @@ impl Cursor<'_> {
         }
     }
 
-    /// A JSON string: only what must be escaped is.
+    /// Writes a JSON string and escapes only what must be escaped.
     fn text(&mut self, text: &str) {
         self.raw("\"");
         let mut rest = text;
-        // By bytes, for what is escaped is of one byte.
+        // Byte by byte, because all escaped characters have one byte.
         let escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
         while let Some(at) = rest.bytes().position(escaped) {
             let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));

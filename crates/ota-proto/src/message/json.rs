@@ -1,6 +1,6 @@
-//! JSON as far as messages need it: one walk over the text, of bounded depth, without numbers
-//! that have a point. A third of the size of a general library, which on a microcontroller is
-//! 25 KiB; `tests/json.rs` holds it against serde_json.
+//! The JSON that messages need: one pass over the text, of bounded depth, without fractions. It has
+//! a third of the size of a general library, which would take 25 KiB of a microcontroller's flash;
+//! `tests/json.rs` compares it with serde_json.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -9,14 +9,14 @@ use core::str;
 use super::Malformed;
 use crate::decimal::number;
 
-/// How deep a message may nest. The documented ones have three levels; the rest is for keys that
-/// we do not know.
+/// The deepest nesting of a message. The documented ones have three levels; the rest is for unknown
+/// keys.
 const MAX_DEPTH: usize = 32;
 
-/// What is done with a key and the value that follows it.
+/// Handles a key and the value that follows it.
 pub(super) type Member<'m, 'a> = &'m mut dyn FnMut(&mut Reader<'a>, &str) -> Result<(), Malformed>;
 
-/// A text, read from its front. Byte by byte: all that is looked for is of one byte.
+/// Reads a text byte by byte: all searched characters have one byte.
 pub(super) struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -26,8 +26,8 @@ pub(super) struct Reader<'a> {
     wrong_shape: bool,
 }
 
-/// The value of a key that we know. Its type is judged only when the message's type is known,
-/// which may stand behind it.
+/// The value of a known key. Its type is checked only when the message's type is known, which may
+/// come later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Scalar<'a> {
     /// Missing or null.
@@ -42,7 +42,7 @@ pub(super) enum Scalar<'a> {
     Other,
 }
 
-/// A string as it stands between its quotes, known to be one: nothing to be freed until it is read.
+/// The valid raw content of a string: nothing is allocated until it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Text<'a> {
     written: &'a str,
@@ -54,7 +54,7 @@ impl<'a> Text<'a> {
         self.written.is_empty()
     }
 
-    /// What it means; borrowed unless it has escapes.
+    /// Its value; borrowed unless it has escapes.
     #[inline(never)]
     pub(super) fn read(self) -> Cow<'a, str> {
         if !self.escapes {
@@ -62,7 +62,7 @@ impl<'a> Text<'a> {
         }
         let mut whole = String::new();
         let mut reader = Reader::new(self.written);
-        // It was walked over before: nothing is wrong with it.
+        // It was checked before, so this cannot fail.
         while reader.unescape(&mut whole).is_ok() {}
         Cow::Owned(whole)
     }
@@ -106,12 +106,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Puts what was read into its place; a key must not come twice.
+    /// Stores a value; a key must not occur twice.
     pub(super) fn once<T>(&mut self, place: &mut Option<T>, value: T) {
         self.wrong_shape |= place.replace(value).is_some();
     }
 
-    /// Reads a value. Of arrays and objects nothing is kept.
+    /// Reads a value. Arrays and objects are not stored.
     pub(super) fn scalar(&mut self) -> Result<Scalar<'a>, Malformed> {
         self.space();
         match self.peek() {
@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes over a value.
+    /// Skips a value.
     pub(super) fn skip(&mut self) -> Result<(), Malformed> {
         self.space();
         let end = match self.peek() {
@@ -150,7 +150,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Into an array or object.
+    /// Enters an array or object.
     fn open(&mut self) -> Result<(), Malformed> {
         self.depth = self.depth.saturating_add(1);
         if self.depth > MAX_DEPTH {
@@ -167,7 +167,7 @@ impl<'a> Reader<'a> {
         ends
     }
 
-    /// Behind a member or an element: whether it was the last.
+    /// After a member or an element: whether it was the last.
     fn is_last(&mut self, end: u8) -> Result<bool, Malformed> {
         if self.is_empty(end) {
             return Ok(true);
@@ -180,14 +180,13 @@ impl<'a> Reader<'a> {
         self.expect(b':')
     }
 
-    /// A string. Of one that is not to be `kept`, halves of characters beyond 16 bits may stand
-    /// alone.
+    /// Reads a string. In one that is not `kept`, halves of characters beyond 16 bits may be alone.
     fn string(&mut self, kept: bool) -> Result<Text<'a>, Malformed> {
         self.expect(b'"')?;
         let begin = self.at;
         let mut escapes = false;
         loop {
-            // Up to its end, an escape, or what may not be in it.
+            // Reads up to the end, an escape, or an invalid byte.
             self.pass(|byte| byte != b'"' && byte != b'\\' && byte >= b' ');
             let written = self.since(begin);
             match self.next()? {
@@ -205,7 +204,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Adds what comes up to the next escape, and the escape; an error at the end.
+    /// Adds the bytes up to the next escape, and the escape; an error at the end.
     fn unescape(&mut self, whole: &mut String) -> Result<(), Malformed> {
         let begin = self.at;
         self.pass(|byte| byte != b'\\');
@@ -230,7 +229,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Beyond 16 bits it takes two of them, and neither may be alone.
+    /// A character beyond 16 bits needs two escapes, and neither may be alone.
     fn unicode(&mut self) -> Result<char, Malformed> {
         let mut code = self.hex()?;
         if code & 0xfc00 == 0xd800 {
@@ -312,14 +311,14 @@ impl<'a> Reader<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// Passes over bytes as long as they are such.
+    /// Skips bytes while they match.
     fn pass(&mut self, such: impl Fn(u8) -> bool) {
         while self.peek().is_some_and(&such) {
             self.at = self.at.saturating_add(1);
         }
     }
 
-    /// What was passed over since then.
+    /// The bytes that were skipped since then.
     fn since(&self, begin: usize) -> &'a str {
         self.text.get(begin..self.at).unwrap_or_default()
     }

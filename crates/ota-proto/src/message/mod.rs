@@ -1,7 +1,7 @@
-//! The four messages, both directions: what a device and the cloud say to each other.
+//! The four messages in both directions between device and cloud.
 //!
-//! Liberal in, strict out: decoding takes numbers or numeric strings, unknown keys, any order and
-//! any JSON escape; encoding writes exactly the documented shapes (docs/protocol.md).
+//! Liberal in, strict out: decoding accepts numbers or numeric strings, unknown keys, any order and
+//! any JSON escape; encoding writes exactly the documented forms (docs/protocol.md).
 //!
 //! What a device says, as bytes:
 //!
@@ -41,20 +41,20 @@ use crate::digest::Md5;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum DeviceMessage<'a> {
-    /// `report_version`: what runs now.
+    /// `report_version`: the running version.
     ReportVersion {
         /// The running version.
         version: Cow<'a, str>,
         /// `mcu` or `module`, from devices of 2022 to 2024; never sent by us.
         fw_type: Option<Cow<'a, str>>,
     },
-    /// `report_progress`: how the update to `version` stands.
+    /// `report_progress`: the state of the update to `version`.
     ReportProgress {
         /// The target version.
         version: Cow<'a, str>,
         /// The state with its numbers.
         progress: Progress<'a>,
-        /// As in `report_version`.
+        /// Like in `report_version`.
         fw_type: Option<Cow<'a, str>>,
     },
 }
@@ -65,11 +65,11 @@ pub enum DeviceMessage<'a> {
 pub struct Progress<'a> {
     /// The state.
     pub state: ProgressState,
-    /// Percent of the download, with `downloading` only. Peers send odd ones ("101").
+    /// Percent of the download, only with `downloading`. Peers send invalid ones ("101").
     pub percent: Option<i64>,
     /// 0, or −5 to −1 with `fail`.
     pub result_code: i64,
-    /// Words for a person; any text.
+    /// A text for people.
     pub result_msg: Cow<'a, str>,
 }
 
@@ -80,13 +80,13 @@ pub struct Progress<'a> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ProgressState {
-    /// The image is on its way.
+    /// The image is being downloaded.
     Downloading,
     /// The image is being installed, restarted into or on trial.
     Burning,
-    /// The new version runs.
+    /// The new version is running.
     Done,
-    /// The attempt is over without success.
+    /// The attempt failed.
     Fail,
 }
 
@@ -110,11 +110,11 @@ impl ProgressState {
 pub enum CloudMessage<'a> {
     /// `report_version_rsp`: the answer to `report_version`.
     VersionReply {
-        /// 0 when the version was taken.
+        /// 0 if the version was accepted.
         result_code: i64,
-        /// Words for a person.
+        /// A text for people.
         result_msg: Cow<'a, str>,
-        /// The version that was reported.
+        /// The reported version.
         version: Option<Cow<'a, str>>,
     },
     /// `update_firmware`: an offer.
@@ -127,13 +127,13 @@ pub enum CloudMessage<'a> {
 pub struct OfferMessage<'a> {
     /// The target version.
     pub version: Cow<'a, str>,
-    /// Where the image is; the query is a signature and must be kept byte for byte.
+    /// The image's URL; the query is a signature and must be kept byte for byte.
     pub url: Cow<'a, str>,
     /// The digest; absent or empty in a message that must be refused.
     pub md5sum: Option<Md5>,
     /// The size in bytes; absent in a message that must be refused.
     pub file_size: Option<u64>,
-    /// The text given when the firmware was uploaded, at most 1,536 bytes by a source comment.
+    /// The text of the firmware's upload, at most 1,536 bytes by a source comment.
     pub user_defined: Option<Cow<'a, str>>,
     /// `mcu` or `module`.
     pub fw_type: Option<Cow<'a, str>>,
@@ -145,13 +145,13 @@ pub struct OfferMessage<'a> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Malformed {
-    /// Not UTF-8 or not JSON, cut short, or nested too deep.
+    /// Not UTF-8 or not JSON, incomplete, or nested too deep.
     Syntax,
-    /// JSON, but a key that must be there is missing or has the wrong type.
+    /// JSON, but a required key is missing or has the wrong type.
     Shape,
-    /// A `type` or `state` that is not known.
+    /// An unknown `type` or `state`.
     Unknown,
-    /// A value outside its bounds: a version, a digest, a number.
+    /// An invalid value: a version, a digest, a number.
     Value,
 }
 
