@@ -1,4 +1,4 @@
-//! Whether an outcome is what the table and the rules demand.
+//! Checks outcomes against the table and the rules.
 
 use ota_proto::message::{DeviceMessage, Progress, ProgressState};
 use ota_wire::client::Event;
@@ -6,7 +6,7 @@ use ota_wire::client::Event;
 use crate::table::{End, Notice, Row, row};
 use crate::{Outcome, Report, Scenario};
 
-/// What is wrong with an outcome, in words; empty when nothing is.
+/// The violations of an outcome as texts; empty if there are none.
 #[must_use]
 pub fn judge(scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -55,7 +55,7 @@ impl Notice {
     }
 }
 
-/// What runs, and what the slot holds.
+/// The running version, and the content of the slot.
 fn the_end(row: &Row, scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
     let mut wrong = Vec::new();
     let (runs, image) = (outcome.running.as_str(), &scenario.image);
@@ -78,7 +78,7 @@ fn the_end(row: &Row, scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
     wrong
 }
 
-/// The highest percentage that was told.
+/// The highest reported percentage.
 fn stored(reports: &[Report]) -> usize {
     let percent = |report: &Report| progress(&report.payload)?.1.percent;
     reports
@@ -104,7 +104,7 @@ fn shapes(reports: &[Report]) -> Vec<String> {
     odd.collect()
 }
 
-/// Rules 1, 4 and 6: what comes after what, and how often.
+/// Rules 1, 4 and 6: the order and number of messages.
 fn story(row: &Row, scenario: &Scenario, reports: &[Report]) -> Vec<String> {
     let mut wrong = Vec::new();
     if reports.first().and_then(|r| version(&r.payload)).as_deref() != Some(Scenario::FROM) {
@@ -115,7 +115,7 @@ fn story(row: &Row, scenario: &Scenario, reports: &[Report]) -> Vec<String> {
     let mut results = Vec::new();
     for (target, progress) in reports.iter().filter_map(|report| progress(&report.payload)) {
         if target != Scenario::TO {
-            // What was superseded was on its way, and then nothing was said of it (rule 3).
+            // A superseded update was in progress, and was not reported after that (rule 3).
             let before = row.told == Some(Notice::Superseded) && percent == 0 && !burning;
             if !before || progress.state != ProgressState::Downloading {
                 wrong.push(format!("{:?} about {target}", progress.state));
@@ -160,7 +160,7 @@ fn story(row: &Row, scenario: &Scenario, reports: &[Report]) -> Vec<String> {
     wrong
 }
 
-/// The words, or the words and what the server answered.
+/// The text, or the text with the server's answer.
 fn says(said: &str, words: &str) -> bool {
     said.strip_prefix(words).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
 }

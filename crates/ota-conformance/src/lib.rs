@@ -1,7 +1,7 @@
-//! One suite for all adapters: each fault of [`ota_cloud::fault`], and what must come of it.
+//! One suite for all adapters: each fault of [`ota_cloud::fault`], and its required outcome.
 //!
-//! An adapter brings a [`World`]: its device and a cloud, joined by real sockets or in virtual
-//! time. The suite gives it one [`Scenario`] after another, and judges the [`Outcome`]s by
+//! An adapter implements a [`World`]: its device and a cloud, connected by real sockets or in
+//! virtual time. The suite runs one [`Scenario`] after another, and checks the [`Outcome`]s against
 //! [`table`], which follows from the rules of behaviour and not from the code.
 //!
 //! ```no_run
@@ -37,19 +37,19 @@ pub use scenario::Scenario;
 
 /// A device on an adapter, and a cloud.
 pub trait World: Sync {
-    /// How many scenarios may run at the same time. More than one needs real time: they mostly
+    /// The number of concurrent scenarios. More than one requires real time, in which they mostly
     /// wait.
     fn parallel(&self) -> usize {
         1
     }
 
-    /// Whether the firmware comes over TLS.
+    /// Whether the firmware uses TLS.
     fn tls(&self) -> bool {
         false
     }
 
-    /// Runs a scenario until the device has nothing left to do and the cloud's task is over, or
-    /// the offer is withdrawn, or [`Scenario::limit`] has passed.
+    /// Runs a scenario until the device is idle and the cloud's task is over, or the offer is
+    /// withdrawn, or [`Scenario::limit`] has passed.
     fn run(&self, scenario: &Scenario) -> Outcome;
 }
 

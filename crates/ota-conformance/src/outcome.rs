@@ -1,4 +1,4 @@
-//! What a world gives back.
+//! The result of a world.
 
 use core::ops::Range;
 use core::time::Duration;
@@ -6,33 +6,33 @@ use core::time::Duration;
 use ota_cloud::fault::Fault;
 use ota_wire::client::Event;
 
-/// What became of a scenario.
+/// The outcome of a scenario.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The device came to rest before [`crate::Scenario::limit`].
+    /// Whether the device was idle before [`crate::Scenario::limit`].
     pub ended: bool,
-    /// The version that runs at the end.
+    /// The final running version.
     pub running: String,
-    /// What the slot holds at the end, from its start; as long as the world likes.
+    /// The final content of the slot, from its start; any length.
     pub slot: Vec<u8>,
-    /// Every message on the device's report topic, in the order in which the cloud took them.
+    /// All messages on the device's report topic, in the order of their arrival.
     pub reports: Vec<Report>,
-    /// Every request that the firmware server took, in order.
+    /// All requests to the firmware server, in order.
     pub requests: Vec<Request>,
-    /// Every fault that struck, in order.
+    /// All faults that happened, in order.
     pub struck: Vec<Fault>,
-    /// Every event that the application was told.
+    /// All events of the application.
     pub events: Vec<Event>,
-    /// Logins that the cloud took.
+    /// Accepted logins.
     pub sessions: u64,
-    /// Restarts of the device; each of them costs a session.
+    /// Restarts of the device; each costs a session.
     pub restarts: u64,
 }
 
 /// A message from the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// When, since the world began.
+    /// Its time since the start of the world.
     pub at: Duration,
     /// Its bytes.
     pub payload: Vec<u8>,
@@ -43,6 +43,6 @@ pub struct Report {
 pub struct Request {
     /// The answer's status, 0 for none.
     pub status: u16,
-    /// The bytes of the image that the answer had.
+    /// The range of the image in the answer.
     pub range: Range<u64>,
 }

@@ -1,4 +1,4 @@
-//! What a world is given.
+//! The input of a world.
 
 use core::time::Duration;
 
@@ -7,21 +7,21 @@ use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
 use ota_proto::{Identity, Rng};
 use ota_wire::{client, mqtt};
 
-/// One run: a device that runs [`Scenario::FROM`], a cloud that offers [`Scenario::TO`], and what
-/// goes wrong.
+/// One run: a device that runs [`Scenario::FROM`], a cloud that offers [`Scenario::TO`], and a
+/// fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
     /// The fault, for the table.
     pub fault: Fault,
-    /// The plan that makes it strike.
+    /// The plan of the fault.
     pub faults: FaultPlan,
-    /// The image that is offered.
+    /// The offered image.
     pub image: Vec<u8>,
-    /// The seed of all chance.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// All times of the device are so many times shorter than their defaults; 1 in virtual time.
+    /// Divides the device's default times; 1 in virtual time.
     pub scale: u32,
-    /// The firmware comes over TLS: what contradicts the offer there is no captive portal.
+    /// Whether the firmware uses TLS: then a contradiction is not a captive portal.
     pub tls: bool,
 }
 
@@ -30,18 +30,18 @@ impl Scenario {
     pub const PRODUCT: &str = "TESTPROD01";
     /// The device's name.
     pub const DEVICE: &str = "dev001";
-    /// The version that runs at first.
+    /// The initial version.
     pub const FROM: &str = "0.1.0";
-    /// The version that is offered.
+    /// The offered version.
     pub const TO: &str = "1.0.0";
     /// Bytes of the image. At 2,048 bytes a second it takes five seconds.
     pub const SIZE: usize = 10_000;
-    /// The body bytes of a response that breaks off: a resume begins above zero.
+    /// The body bytes of a response that breaks off, so that a resume starts above zero.
     pub const CUT: u64 = 6_000;
-    /// The slot's erase unit in bytes, at most: a resume begins at a multiple of it.
+    /// The largest erase unit of the slot in bytes: a resume starts at a multiple of it.
     pub const ERASE: u32 = 1_024;
 
-    /// The scenario of one fault. Places that the plan leaves to chance come from the seed.
+    /// Makes the scenario of one fault. Positions that the plan leaves open come from the seed.
     ///
     /// # Panics
     /// Never: a fault has a name.
@@ -53,7 +53,7 @@ impl Scenario {
                 .contains(&rule.fault);
             rule.after = cuts.then_some(Self::CUT);
             if rule.fault == Fault::LateReply {
-                // Later than the device waits.
+                // Later than the device's time-out.
                 rule.delay = Some(Duration::from_secs(12) / scale.max(1));
             }
         }
@@ -63,7 +63,7 @@ impl Scenario {
         Self { fault, faults, image, seed, scale: scale.max(1), tls: false }
     }
 
-    /// Who the device is.
+    /// The device's identity.
     ///
     /// # Panics
     /// Never: the names are good.
@@ -81,14 +81,14 @@ impl Scenario {
         Secret::from_bytes(b"0123456789abcdef").expect("a good secret")
     }
 
-    /// How long a run may take, on the world's clock.
+    /// The time limit of a run, on the world's clock.
     #[must_use]
     pub fn limit(&self) -> Duration {
-        // The floor for what does not scale: 2,048 bytes a second, Retry-After.
+        // A minimum for times that do not scale: 2,048 bytes a second, Retry-After.
         self.time(600) + Duration::from_secs(20)
     }
 
-    /// So many seconds, scaled.
+    /// Scales this many seconds.
     #[must_use]
     pub fn time(&self, seconds: u64) -> Duration {
         Duration::from_secs(seconds) / self.scale
@@ -99,11 +99,11 @@ impl Scenario {
     pub fn device_config(&self) -> ota_proto::Config {
         let mut config = ota_proto::Config::new(self.identity(), self.seed);
         config.allow_http = true;
-        // A lost push is made up for by the next report of an idle device.
+        // The next report of an idle device replaces a lost push.
         config.timing.idle_report = ota_proto::Micros::from_secs(60);
-        // A refused report is repeated this late.
+        // The delay of the next report after a refused one.
         config.timing.report_cap = ota_proto::Micros::from_secs(60);
-        // The worlds speak plain http: what answers with something else is waited for so long.
+        // The worlds use plain http: other content is tolerated for this long.
         config.timing.portal = ota_proto::Micros::from_secs(60);
         config.timing.divide(self.scale);
         config
@@ -122,7 +122,7 @@ impl Scenario {
             .expect("a good login");
         let login = mqtt::Login::new(login.client_id, login.username, login.password);
         let mut config = client::Config::new(host.into(), port, false, login, self.seed);
-        // A refused login is tried again this late.
+        // The delay of the next login after a refused one.
         config.reconnect.cap = ota_proto::Micros::from_secs(60);
         config.divide_times(self.scale);
         config

@@ -1,4 +1,4 @@
-//! Runs all of it.
+//! Runs the suite.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -12,20 +12,20 @@ use crate::{Outcome, Report, Scenario, World, judge};
 /// The seed of every scenario.
 const SEED: u64 = 1;
 
-/// Runs every fault there is.
+/// Runs all faults.
 ///
 /// # Panics
-/// With all that is wrong, when anything is.
+/// With all violations, if there are any.
 pub fn run(world: &impl World, scale: u32) {
     run_some(world, scale, Fault::ALL);
 }
 
-/// Runs these faults. In real time, where a world runs several scenarios at once, a busy machine
-/// can break what a short time promises. So one that goes wrong there is run once more, alone and
-/// with times four times as long: a mistake is one at any speed.
+/// Runs these faults. In real time, with several scenarios at once, a busy machine can violate a
+/// short time limit. A failed scenario is therefore run once more, alone and with times four times
+/// as long: a real mistake fails at any speed.
 ///
 /// # Panics
-/// As [`run`].
+/// Like [`run`].
 pub fn run_some(world: &impl World, scale: u32, faults: &[Fault]) {
     let parallel = world.parallel().clamp(1, faults.len().max(1));
     let mut wrong = judge_each(world, parallel, scale, faults);
@@ -37,7 +37,7 @@ pub fn run_some(world: &impl World, scale: u32, faults: &[Fault]) {
     assert!(wrong.is_empty(), "{}", texts(&wrong));
 }
 
-/// How much slower a second run is.
+/// The factor of a second run's times.
 const SLOWER: u32 = 4;
 
 fn texts(wrong: &[(Fault, String)]) -> String {
@@ -48,7 +48,7 @@ fn scenario(world: &impl World, fault: Fault, scale: u32) -> Scenario {
     Scenario { tls: world.tls(), ..Scenario::new(fault, SEED, scale) }
 }
 
-/// The faults that went wrong, and all that is to be said of it.
+/// The failed faults, and all their violations.
 fn judge_each(
     world: &impl World,
     parallel: usize,
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::table;
 
-    /// Nothing is ever right here.
+    /// A world in which everything fails.
     struct Broken {
         parallel: usize,
         scales: Mutex<Vec<u32>>,

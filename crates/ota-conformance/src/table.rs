@@ -1,5 +1,4 @@
-//! What must come of each fault, as data, by the rules of behaviour (`docs/architecture.md` names
-//! the machine; the numbers of rules are those of the design).
+//! The required outcome of each fault, as data, by the rules of behaviour in docs/rules.md.
 
 use core::ops::RangeInclusive;
 
@@ -10,9 +9,9 @@ use ota_cloud::fault::Fault;
 pub enum End {
     /// `done`: the new version runs, and the slot holds its image.
     Done,
-    /// `fail` with this code and these words; the old version runs.
+    /// `fail` with this code and text; the old version runs.
     Fail(i64, &'static str),
-    /// No result at all: the offer was withdrawn (rule 3).
+    /// No result: the offer was withdrawn (rule 3).
     Withdrawn,
 }
 
@@ -40,13 +39,13 @@ pub struct Row {
     pub fault: Fault,
     /// How the task ends.
     pub end: End,
-    /// The bytes that were told as stored are in the slot at the end (rule 5).
+    /// Whether the reported bytes are in the slot at the end (rule 5).
     pub kept: bool,
-    /// How often the result is told.
+    /// The number of copies of the result.
     pub copies: RangeInclusive<usize>,
-    /// Requests that the firmware server takes.
+    /// The number of requests to the firmware server.
     pub requests: RangeInclusive<usize>,
-    /// Sessions that the broker takes, on a device that does not restart.
+    /// The number of sessions, of a device that does not restart.
     pub sessions: RangeInclusive<u64>,
     /// What the application must be told.
     pub told: Option<Notice>,
@@ -70,7 +69,7 @@ const fn fail(fault: Fault, code: i64, words: &'static str) -> Row {
 }
 
 impl Row {
-    /// The row as it is over TLS, where no captive portal can answer.
+    /// The row over TLS, where no captive portal can answer.
     #[must_use]
     pub fn over(self, tls: bool) -> Self {
         let words = "server has another length than the offer";
@@ -97,14 +96,14 @@ impl Row {
     }
 }
 
-/// The row of a fault. `None`: the suite does not know it, which its own test forbids.
+/// The row of a fault. `None` if the suite does not know it, which its own test rules out.
 #[must_use]
 pub fn row(fault: Fault) -> Option<Row> {
     rows().into_iter().find(|row| row.fault == fault)
 }
 
 const REFUSED: &str = "url expired or refused";
-/// The worlds speak plain http, over which a captive portal may answer for a while.
+/// The worlds use plain http, over which a captive portal may answer for a while.
 const SOMETHING_ELSE: &str = "server answers with something else";
 
 /// All rows, in the order of [`Fault::ALL`].
@@ -115,7 +114,7 @@ pub fn rows() -> Vec<Row> {
     rows
 }
 
-/// What the firmware server does.
+/// Faults of the firmware server.
 fn store() -> Vec<Row> {
     vec![
         // Rule 8: a fresh URL; when it is the same one, once more after a while.
@@ -127,7 +126,7 @@ fn store() -> Vec<Row> {
         // Rule 8: back-off.
         done(Fault::ServerError).requests(3..=3),
         done(Fault::Throttle).requests(3..=3),
-        // Rule 8: at most five hops, and none from https to http; the worlds speak http.
+        // Rule 8: at most five redirects, and none from https to http; the worlds use http.
         done(Fault::Redirect).requests(2..=2),
         fail(Fault::RedirectLoop, -5, "redirect refused").requests(12..=240),
         done(Fault::RedirectDowngrade).requests(2..=2),
@@ -144,26 +143,26 @@ fn store() -> Vec<Row> {
         done(Fault::FlappingEtag),
         // Rule 8: a short body resumes.
         done(Fault::Truncate).requests(2..=2),
-        // What follows a body is not of it.
+        // Bytes after a body do not belong to it.
         done(Fault::ExtraBytes),
         // Rules 5 and 8: over-long or contradictory bodies are refused.
         fail(Fault::LyingLength, -5, SOMETHING_ELSE).requests(2..=40),
         // HTTP allows both.
         done(Fault::Chunked),
         done(Fault::NoLength),
-        // Rule 8: a label is believed only where the length does not speak against it.
+        // Rule 8: a label is believed only if the length does not contradict it.
         done(Fault::Compressed),
-        // Rule 9: above the floor it may take its time, below it the fetch begins again.
+        // Rule 9: above the minimum rate the fetch continues, below it starts again.
         done(Fault::Slow),
         done(Fault::Trickle).requests(2..=2),
         done(Fault::Stall).requests(2..=2),
         done(Fault::Reset).requests(2..=2),
-        // Rule 12: one clean download, past all caches.
+        // Rule 12: one clean download that bypasses all caches.
         fail(Fault::WrongDigest, -4, "md5 does not match").requests(2..=2),
     ]
 }
 
-/// What messages and the broker's connection do.
+/// Faults of messages and of the broker's connection.
 fn broker() -> Vec<Row> {
     vec![
         // Rule 8: the same URL again is tried once more, later, unless a version report of the
@@ -174,11 +173,11 @@ fn broker() -> Vec<Row> {
         // Rule 2: liberal in.
         done(Fault::UpperCaseDigest),
         done(Fault::EscapedUrl),
-        // Rule 1: no reply in time: again. What comes late is as good.
+        // Rule 1: no reply in time: report again. A late reply also counts.
         done(Fault::LostReply),
         done(Fault::LateReply),
         done(Fault::BadReply).told(Notice::VersionRefused),
-        // Rule 7: a lost push is made up for by the next report.
+        // Rule 7: the next report replaces a lost push.
         done(Fault::LostOffer),
         // Rules 1 and 6: a missing PUBACK closes the session, and the result comes again.
         done(Fault::LostAck).sessions(2..=2).copies(2..=2),

@@ -1,5 +1,5 @@
-//! The agent against what a person would type: `curl`, `sync` and `md5sum` of the same file from
-//! the same server, in turn, on the same disk.
+//! Compares the agent with manual commands: `curl`, `sync` and `md5sum` of the same file from the
+//! same server, alternately, on the same disk.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -15,11 +15,11 @@ use crate::metadata::Metadata;
 use crate::{cargo, execute};
 
 const DEVICE: &str = "BENCHPRD01/dev001=MDEyMzQ1Njc4OWFiY2RlZg==";
-/// Between two looks at a process's memory.
+/// The interval of memory measurements.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Both modes of verification at this size, `rounds` times in turn, then the agent's memory at
-/// 16 MiB and at 1 GiB. Prints ratios; the times beside them are of this machine at this moment.
+/// Runs both modes of verification at this size, `rounds` times alternately, then measures the
+/// agent's memory at 16 MiB and at 1 GiB. Prints ratios; the times are of this machine now.
 pub(crate) fn run(mib: u64, rounds: usize) -> Result<(), String> {
     let root = Metadata::load_members()?.workspace_root;
     execute(cargo().args(["build", "--release", "--bin", "ota"]).current_dir(&root))?;
@@ -40,7 +40,7 @@ struct Bench {
     dir: PathBuf,
 }
 
-/// Seconds on the wall and of the processor.
+/// Wall and CPU seconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
     pub(crate) wall: f64,
@@ -60,7 +60,7 @@ impl Bench {
                 let agent = self.agent(trailing)?.cost;
                 let [curl, sync, md5] = self.by_hand()?;
                 let hand = Cost {
-                    // With the trailing hash, the slower one is what cannot be saved.
+                    // With the trailing hash, the slower of the two is the lower bound.
                     wall: if trailing {
                         curl.wall.max(md5.wall)
                     } else {
@@ -85,7 +85,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The agent's private memory at its peak, for images of these sizes.
+    /// The agent's peak private memory, for images of these sizes.
     fn memory(&self, sizes: &[u64]) -> Result<(), String> {
         println!("\n| image | RssAnon of the agent at its peak |\n|---|---:|");
         for mib in sizes {
@@ -95,7 +95,7 @@ impl Bench {
         Ok(())
     }
 
-    /// An image that does not compress, the same each time.
+    /// A deterministic image that does not compress.
     fn image(&self, mib: u64) -> Result<(), String> {
         let mut file = File::create(self.dir.join("image")).map_err(|error| error.to_string())?;
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -122,7 +122,7 @@ impl Bench {
         Ok((cloud, listening))
     }
 
-    /// From the first byte asked for to the verified image.
+    /// From the first requested byte to the verified image.
     fn agent(&self, trailing: bool) -> Result<Run, String> {
         let (_cloud, listening) = self.serve()?;
         let folder = self.dir.join("agent");
@@ -157,7 +157,7 @@ impl Bench {
         Ok(Run { cost, rss_kib: rss_kib.into_inner() })
     }
 
-    /// The same by hand: curl, sync, md5sum of what is not in the cache.
+    /// The same manually: curl, sync, md5sum without the cache.
     fn by_hand(&self) -> Result<[Cost; 3], String> {
         let (mut cloud, listening) = self.serve()?;
         let url =
@@ -178,7 +178,7 @@ struct Run {
     rss_kib: u64,
 }
 
-/// A program that prints JSON lines; ended when dropped.
+/// A program that prints JSON lines; killed when dropped.
 struct Process {
     child: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
@@ -207,7 +207,7 @@ impl Process {
         Err("the program ended before it said what was awaited".to_owned())
     }
 
-    /// What it costs from the first request to the verified image.
+    /// The cost from the first request to the verified image.
     #[expect(clippy::disallowed_methods, reason = "a stopwatch")]
     fn download(&mut self) -> Result<Cost, String> {
         let id = self.child.id();
@@ -221,7 +221,7 @@ impl Process {
         Ok(cost)
     }
 
-    /// The URL of the firmware, signed: what an offer of this cloud says.
+    /// The signed URL of the firmware, as in an offer of this cloud.
     fn url(&mut self, ota: &Path, dir: &Path, mqtt: &str) -> Result<String, String> {
         let folder = dir.join("asks");
         let _ = fs::remove_dir_all(&folder);
@@ -233,7 +233,7 @@ impl Process {
         );
         write(&folder.join("agent.toml"), &config)?;
         write(&folder.join("version"), "1.0.0\n")?;
-        // Plain http is not allowed: the offer is refused, and all that matters was said.
+        // Plain http is not allowed: the offer is refused, and its URL is known by then.
         let mut command = Command::new(ota);
         command.args(["agent", "--once", "--json", "--config"]).arg(folder.join("agent.toml"));
         command.stderr(Stdio::null());
@@ -252,7 +252,7 @@ impl Drop for Process {
     }
 }
 
-/// Runs a line of shell; bash tells what it cost.
+/// Runs a shell command; bash reports its cost.
 pub(crate) fn time(line: &str) -> Result<Cost, String> {
     let script = format!("TIMEFORMAT='%R %U %S'; time {line} >/dev/null");
     let run = Command::new("bash").args(["-c", &script]).env("LC_ALL", "C").output();
@@ -267,11 +267,11 @@ pub(crate) fn time(line: &str) -> Result<Cost, String> {
     }
 }
 
-/// Processor seconds of a process, all its threads.
+/// CPU seconds of a process with all its threads.
 fn cpu_of(id: u32) -> Result<f64, String> {
     let path = format!("/proc/{id}/stat");
     let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    // The name may hold spaces; behind it, the 12th and 13th field are user and system ticks.
+    // The name may contain spaces; the 12th and 13th fields after it are user and system ticks.
     let (_, fields) = text.rsplit_once(')').ok_or(path)?;
     let ticks: f64 =
         fields.split_whitespace().skip(11).take(2).filter_map(|f| f.parse::<f64>().ok()).sum();

@@ -1,4 +1,4 @@
-//! The size bounds of this workspace, measured.
+//! Measures the size bounds of this workspace.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,16 +16,16 @@ const ADAPTER_CODE: usize = 400;
 /// Packages with at least as many lines of tests as of code.
 const TESTED: [&str; 2] = ["ota-proto", "ota-wire"];
 
-/// Adapters, each with the parts that are counted apart: storage and `Updates`, which
-/// `ota-host` has for the others.
+/// Adapters, each with the parts that are counted separately: storage and `Updates`, which
+/// `ota-host` contains for the others.
 const ADAPTERS: [(&str, &[&str]); 3] =
     [("ota-tokio", &[]), ("ota-smol", &[]), ("ota-embassy", &["src/flash", "src/updates"])];
-/// Crates whose root says `#![no_std]` without a condition.
+/// Crates with an unconditional `#![no_std]`.
 const NO_STD: [&str; 4] = ["ota-embassy", "ota-embassy-tls", "ota-proto", "ota-wire"];
-/// Roots that may do without `#![forbid(unsafe_code)]`: path and reason.
+/// Roots without `#![forbid(unsafe_code)]`: path and reason.
 const UNSAFE_ROOTS: [(&str, &str); 0] = [];
 
-/// Prints the table; fails with the offenders. `write` refreshes `docs/bounds.md`.
+/// Prints the table; fails with the violations. `write` updates `docs/bounds.md`.
 pub(crate) fn run(write: bool) -> Result<(), String> {
     let metadata = Metadata::load_members()?;
     let mut packages = Vec::new();
@@ -50,7 +50,7 @@ pub(crate) fn run(write: bool) -> Result<(), String> {
 
 struct Measured {
     name: String,
-    /// Path from the workspace's root, whether all of it is test, what it holds.
+    /// Path from the workspace's root, whether all of it is test code, and its counts.
     files: Vec<(String, bool, FileCount)>,
     roots: Vec<String>,
 }
@@ -116,7 +116,7 @@ fn measure(root: &Path, name: &str, dir: &Path, roots: Vec<PathBuf>) -> Result<M
     })
 }
 
-/// Where the files of a module's children lie.
+/// The folder of a module's children.
 fn module_dir(path: &Path) -> PathBuf {
     let parent = path.parent().unwrap_or(Path::new(""));
     match path.file_stem().and_then(|stem| stem.to_str()) {

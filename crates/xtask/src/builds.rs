@@ -1,4 +1,5 @@
-//! What a user of each published crate waits for: packages to compile, and a build from nothing.
+//! Measures the build of each published crate: the number of packages, and the time of a build from
+//! scratch.
 
 use std::collections::BTreeSet;
 use std::fs;

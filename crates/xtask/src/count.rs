@@ -1,4 +1,4 @@
-//! What one Rust file holds: lines of code and of tests, functions, attributes of the root.
+//! Counts one Rust file: lines of code and of tests, functions, attributes of the root.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -7,7 +7,7 @@ use proc_macro2::{Delimiter, Spacing, Span, TokenStream, TokenTree};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// A line of code is a line some token touches, documentation left out.
+/// A line of code has at least one token other than documentation.
 #[derive(Debug, Default)]
 pub(crate) struct FileCount {
     /// All lines, as an editor counts them.
@@ -165,7 +165,7 @@ fn ends_item(tree: &TokenTree) -> bool {
     }
 }
 
-/// The name in `mod name;` when that is what follows (further attributes skipped).
+/// The name in `mod name;` if that follows (after further attributes).
 fn declared_module(mut rest: &[TokenTree]) -> Option<String> {
     while let Some((_, after)) = attribute(rest) {
         rest = after;

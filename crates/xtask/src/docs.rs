@@ -1,4 +1,4 @@
-//! The commands in README.md and docs/: each is run here, or says why not.
+//! Runs the commands in README.md and docs/, except those with a reason to skip.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,27 +6,27 @@ use std::process::Command;
 
 use crate::metadata::Metadata;
 
-/// Seconds one block may take.
+/// The time limit of one block in seconds.
 const LIMIT: &str = "600";
 
-/// What the word after the fence's `sh` says.
+/// The mark after the fence's `sh`.
 #[derive(Debug, PartialEq, Eq)]
 enum Mark {
     /// `sh ci`: run from the workspace's root with `bash -euo pipefail`.
     Run,
-    /// `sh skip: why`: shown with its reason.
+    /// `sh skip: why`: skipped, with its reason printed.
     Skip(String),
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Block {
-    /// Line of the fence, from 1.
+    /// The line of the fence, from 1.
     line: usize,
     mark: Mark,
     text: String,
 }
 
-/// Checks marks and links of every page, then runs the blocks, unless only a list is asked for.
+/// Checks marks and links of every page, then runs the blocks, unless only the list is requested.
 pub(crate) fn run(list_only: bool) -> Result<(), String> {
     let root = Metadata::load_members()?.workspace_root;
     let (mut blocks, mut faults) = (Vec::new(), Vec::new());
@@ -70,7 +70,7 @@ fn pages(root: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(pages)
 }
 
-/// All Rust of a folder, one file after the other.
+/// Reads all Rust files of a folder.
 fn sources(dir: &Path, code: &mut String) -> Result<(), String> {
     let fail = |error| format!("{}: {error}", dir.display());
     for entry in fs::read_dir(dir).map_err(fail)? {
@@ -114,7 +114,7 @@ fn extract(text: &str) -> Result<Vec<Block>, String> {
     Ok(blocks)
 }
 
-/// `None` for a fence that holds no commands.
+/// `None` for a fence without commands.
 fn mark(info: &str) -> Result<Option<Mark>, String> {
     let (language, rest) = info.split_once(' ').unwrap_or((info, ""));
     if info.contains('`') {
@@ -131,7 +131,7 @@ fn mark(info: &str) -> Result<Option<Mark>, String> {
     }
 }
 
-/// Relative links whose file is not there.
+/// Finds relative links to missing files.
 fn broken_links(page: &Path, text: &str) -> Vec<String> {
     let dir = page.parent().unwrap_or(Path::new("."));
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));

@@ -1,4 +1,4 @@
-//! Instructions of one step of the device, counted by callgrind and held against
+//! Counts the instructions of single steps of the device with callgrind, and compares them with
 //! `docs/performance.md`.
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ const KEPT: Kept = Kept {
     growth: 10,
 };
 
-/// Counts each case, prints the table, and holds it against the page, or writes it there.
+/// Counts each case, prints the table, and compares it with the page, or writes it there.
 pub(crate) fn run(write: bool) -> Result<(), String> {
     let root = Metadata::load_members()?.workspace_root;
     let counts = count_all(&root)?.into_iter().map(|(case, count)| (format!("`{case}`"), count));
@@ -44,7 +44,7 @@ fn count_all(root: &Path) -> Result<Vec<(String, u64)>, String> {
     .collect()
 }
 
-/// Where cargo put the bench: it says so in its messages.
+/// The path of the bench, from cargo's messages.
 fn program(root: &Path) -> Result<PathBuf, String> {
     let mut command = cargo();
     command.args(["bench", "--package", "ota-wire", "--bench", "instructions", "--no-run"]);

@@ -1,5 +1,5 @@
-//! Numbers kept in a page of `docs/`, between two marks: shown, held against what they were, or
-//! written anew.
+//! Numbers in a page of `docs/`, between two marks: printed, compared with the old ones, or
+//! updated.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,15 +11,15 @@ pub(crate) struct Kept {
     pub(crate) page: &'static str,
     /// The command that writes it, and the name of its marks.
     pub(crate) command: &'static str,
-    /// The heads of the two columns.
+    /// The headings of the two columns.
     pub(crate) heads: [&'static str; 2],
-    /// Per cent that a number may grow before it is a fault.
+    /// The allowed growth of a number in percent.
     pub(crate) growth: u64,
 }
 
 impl Kept {
-    /// Prints the table; holds it against the page, or writes it there. `made_with` names the
-    /// compiler: numbers of another one are shown and not held against each other.
+    /// Prints the table; compares it with the page, or writes it there. `made_with` names the
+    /// compiler: numbers of different ones are not compared.
     pub(crate) fn run(
         &self,
         root: &Path,
@@ -70,7 +70,7 @@ impl Kept {
         text
     }
 
-    /// The rows that are more than the old table allows, and those that it does not have.
+    /// Rows that exceed the old table's limits, and rows that it does not have.
     fn grown(&self, old: &str, rows: &[(String, u64)]) -> Vec<String> {
         let mut faults = Vec::new();
         for (name, count) in rows {

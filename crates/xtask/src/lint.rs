@@ -7,15 +7,15 @@ use crate::bounds::outside;
 use crate::metadata::Metadata;
 use crate::{cargo, execute};
 
-/// Crates where input of a peer may never panic, with the features to look at. The
-/// simulator is not among them: finding a violation, it stops with its trace, and that is a panic.
+/// Crates in which input of a peer must never panic, with their features. The simulator is not one
+/// of them: it reports a violation with its trace by a panic.
 const IO_FREE: [(&str, &str); 3] = [
     ("ota-cloud", "--all-features"),
     ("ota-proto", "--all-features"),
     ("ota-wire", "--all-features"),
 ];
 
-/// Forbidden there, so that no `allow` can lift them one by one. Tests are not held to them.
+/// Lints that are forbidden there, so that no `allow` can disable them. They do not apply to tests.
 const STRICT: [&str; 10] = [
     "arithmetic_side_effects",
     "expect_used",
@@ -44,8 +44,8 @@ pub(crate) fn run() -> Result<(), String> {
     for dir in outside(metadata.root()) {
         let manifest = dir.join("Cargo.toml");
         execute(cargo().args(["fmt", "--check", "--manifest-path"]).arg(&manifest))?;
-        // The fuzz targets build with their own flags only. A board's firmware builds for its board
-        // only, and can be looked at without being built.
+        // The fuzz targets build only with their own flags. A board's firmware builds only for its
+        // board, and can be checked without a build.
         if !dir.ends_with("fuzz") {
             for features in ["--no-default-features", "--all-features"] {
                 let clippy = ["clippy", "--quiet", "--all-targets", features, "--manifest-path"];
@@ -57,7 +57,7 @@ pub(crate) fn run() -> Result<(), String> {
     execute(cargo().args(doc).env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
-/// Every library with every set of its features.
+/// Checks every library with every set of its features.
 pub(crate) fn features() -> Result<(), String> {
     let metadata = Metadata::load_members()?;
     let mut count = 0;
@@ -76,7 +76,7 @@ pub(crate) fn features() -> Result<(), String> {
     Ok(())
 }
 
-/// All sets, each once, whichever of its features were named: one brings in others.
+/// All sets of features, each once, including the features that others enable.
 fn feature_sets(features: &BTreeMap<String, Vec<String>>) -> BTreeSet<BTreeSet<&str>> {
     let mut sets = BTreeSet::from([BTreeSet::new()]);
     for feature in features.keys().filter(|feature| *feature != "default") {

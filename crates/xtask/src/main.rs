@@ -1,4 +1,4 @@
-//! Checks of this workspace, one subcommand each. `.ci/run` calls them; so may you.
+//! Checks of this workspace, one subcommand each. `.ci/run` calls them; you can too.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -84,7 +84,7 @@ fn execute(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// The `cargo` that runs us: no toolchain manager is needed.
+/// The `cargo` that runs this program: no toolchain manager is needed.
 fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
@@ -95,7 +95,7 @@ fn show(command: &Command) -> String {
     words.join(" ")
 }
 
-/// One line for each fault, under a heading; nothing when there are none.
+/// Formats one line per fault under a heading; `Ok` without faults.
 fn faults(heading: &str, list: &[String]) -> Result<(), String> {
     if list.is_empty() {
         return Ok(());

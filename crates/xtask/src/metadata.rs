@@ -1,17 +1,17 @@
-//! What `cargo metadata` says, as far as the checks need it.
+//! The part of `cargo metadata` that the checks need.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// The whole graph, all features of all members together.
+/// The whole graph, with all features of all members.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Metadata {
     pub(crate) packages: Vec<Package>,
     pub(crate) workspace_members: Vec<String>,
     pub(crate) workspace_root: PathBuf,
-    /// `None` when only the members were asked for.
+    /// `None` if only the members were requested.
     pub(crate) resolve: Option<Resolve>,
 }
 
@@ -74,12 +74,12 @@ pub(crate) struct DepKind {
 }
 
 impl Metadata {
-    /// The workspace this program belongs to, and all it depends on.
+    /// Loads the workspace of this program with all dependencies.
     pub(crate) fn load() -> Result<Self, String> {
         Self::ask("--all-features")
     }
 
-    /// The members alone: nothing is resolved, nothing is downloaded.
+    /// Loads only the members, without resolving or downloading.
     pub(crate) fn load_members() -> Result<Self, String> {
         Self::ask("--no-deps")
     }

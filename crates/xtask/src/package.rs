@@ -1,5 +1,5 @@
-//! What goes to the registry: metadata, the files that belong to every package, and a build of
-//! each package from what it holds.
+//! Checks published packages: metadata, required files, and a build of each package from its own
+//! content.
 
 use std::fs::DirEntry;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ const FILES: [&str; 4] = ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "READ
 /// Keywords and categories the registry takes.
 const MOST: usize = 5;
 
-/// Checks all that is published, then packages and builds it.
+/// Checks all published packages, then packages and builds them.
 pub(crate) fn run() -> Result<(), String> {
     let metadata = Metadata::load_members()?;
     let (published, kept): (Vec<_>, Vec<_>) = metadata.members().partition(|p| p.is_published());
@@ -30,8 +30,8 @@ pub(crate) fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// Cargo unpacks the packages into its home as if they came from a registry without a name, and
-/// does not check for an older one of the same version.
+/// Cargo unpacks the packages into its home as if they came from an unnamed registry, and does not
+/// check for an older one of the same version.
 fn forget(published: &[&Package]) {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));

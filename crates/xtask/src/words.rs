@@ -1,11 +1,11 @@
-//! Words and phrases that readers stumbled over, each with the plain one. They are rejected in
-//! code, comments, texts and pages.
+//! A list of words and phrases that readers stumble over, each with a plain one. They are rejected
+//! in code, comments, texts and pages.
 
 use std::fs;
 use std::path::Path;
 
-/// What to reject, and what to write instead. Lower case matches any case; a word with a capital
-/// is a name in code and matches as it stands.
+/// The rejected phrases, and better ones. Lower case matches any case; a phrase with a capital
+/// matches exactly.
 const WORDS: [(&str, &str); 33] = [
     ("a lie", "a violation"),
     ("are none of", "are not"),
@@ -42,10 +42,10 @@ const WORDS: [(&str, &str); 33] = [
     ("Told", "what is told: Event, Reply, or Reported"),
 ];
 
-/// Where these words may stand.
+/// Paths that may contain these words.
 const EXEMPT: [&str; 2] = ["crates/xtask/src/words.rs", "crates/ota-proto/src/updater/"];
 
-/// Fails with each place of a rejected word.
+/// Fails with the place of each rejected word.
 pub(crate) fn run(root: &Path) -> Result<(), String> {
     let mut faults = Vec::new();
     for part in ["README.md", "deny.toml", "docs", "crates", "examples", "fuzz"] {
@@ -77,7 +77,8 @@ fn walk(root: &Path, path: &Path, faults: &mut Vec<String>) -> Result<(), String
     Ok(())
 }
 
-/// Line, word and better word of each hit. A phrase may go on in the next line of a comment.
+/// Returns the line, the word and the better one of each hit. A phrase may continue in the next
+/// line of a comment.
 fn find(text: &str) -> Vec<(usize, &'static str, &'static str)> {
     let (mut joined, mut starts) = (String::from(" "), Vec::new());
     for line in text.lines() {

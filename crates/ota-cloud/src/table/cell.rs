@@ -1,12 +1,12 @@
-//! One cell, and one line.
+//! Reads and writes cells and lines.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::api::is_hidden;
 
-/// Whether a program for tables would take a cell that begins with this for a formula, the wide
-/// forms among them, which some take for the same.
+/// Whether a spreadsheet would treat a cell that begins with this as a formula, including the wide
+/// forms that some accept.
 const fn runs(c: char) -> bool {
     matches!(
         c,
@@ -23,7 +23,7 @@ const fn runs(c: char) -> bool {
     )
 }
 
-/// A text as it stands in a cell.
+/// Formats a text as a cell.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     if text.starts_with(|c| runs(c) || c == '\'') {
         return Cow::Owned(format!("'{text}"));
@@ -31,15 +31,15 @@ pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
-/// The text of a cell.
+/// Parses the text of a cell.
 pub(super) fn unescaped(cell: &str) -> &str {
     let behind = cell.strip_prefix('\'');
     behind.filter(|text| text.starts_with(|c| runs(c) || c == '\'')).unwrap_or(cell)
 }
 
-/// A tag's name or value as it stands in a cell: what has a meaning there, what is not seen, and a
-/// space that a program may drop, are written as `%` and two digits for each byte. So is, in
-/// a text that begins a tag, what would run where a program takes `;` for the end of a cell.
+/// Formats a tag's name or value: characters with a meaning in a cell, invisible ones, and spaces
+/// that a program may drop are written as `%` and two digits per byte. At the start of a tag the
+/// same is done with characters that would start a formula in programs that end cells at `;`.
 pub(super) fn tag(text: &str, begins: bool) -> String {
     let mut written = String::new();
     let last = text.chars().count().saturating_sub(1);
@@ -48,7 +48,7 @@ pub(super) fn tag(text: &str, begins: bool) -> String {
         let runs = begins && at == 0 && (runs(c) || c == '\'');
         if matches!(c, '%' | ';' | '=') || drops || runs || is_hidden(c) {
             for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                // A string takes everything.
+                // Writing to a string cannot fail.
                 let _ = write!(written, "%{byte:02X}");
             }
         } else {
@@ -58,7 +58,7 @@ pub(super) fn tag(text: &str, begins: bool) -> String {
     written
 }
 
-/// Cells as a line without its end.
+/// Formats cells as a line without its end.
 pub(super) fn line(cells: &[&str]) -> Option<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(cells).ok()?;

@@ -1,4 +1,4 @@
-//! What comes out of a cloud.
+//! Exports devices from a cloud.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +8,22 @@ use serde::Deserialize;
 use super::cell::{escaped, line, tag};
 use super::import::{BadAnswer, Outcome, What};
 
-/// The first line of a table that came out of a cloud.
+/// The first line of an exported table.
 pub const HEADING: &str = "product,name,secret,tags,disabled";
 
 /// The first line of a table of secrets.
 pub const SECRETS_HEADING: &str = "product,name,secret";
 
-/// A page of a list of devices as lines of a table. There are no secrets in it: no cloud shows one
-/// again.
+/// A page of a list of devices as lines of a table. It contains no secrets, which a cloud never
+/// shows again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page {
-    /// A line for each device.
+    /// One line per device.
     pub lines: Vec<String>,
-    /// The names of those whose rows the cloud cannot read.
+    /// The names of devices with unreadable rows.
     pub unreadable: Vec<String>,
-    /// Where the next page begins.
+    /// The start of the next page.
     pub next: Option<String>,
 }
 
@@ -46,13 +46,13 @@ struct Shown {
 }
 
 impl Page {
-    /// Reads the answer to a list of a product's devices, which begins behind a name.
+    /// Parses the answer to a list of a product's devices, which starts after a name.
     ///
     /// # Errors
     /// [`BadAnswer`] if it is not an answer to that call.
     pub fn read(product: &str, after: &str, answer: &[u8]) -> Result<Self, BadAnswer> {
         let list: List = serde_json::from_slice(answer).map_err(|_| BadAnswer)?;
-        // One that does not go on would never end.
+        // A list that does not advance would never end.
         if list.next.as_deref().is_some_and(|next| next <= after) {
             return Err(BadAnswer);
         }
@@ -81,8 +81,8 @@ fn line_of(device: &Shown) -> Option<String> {
     line(&[&escaped(&device.product), &escaped(&device.name), "", &escaped(&tags), disabled])
 }
 
-/// A line of a table of secrets, where one was made. The secret stands there as it is: a device is
-/// configured with it.
+/// A line of a table of secrets, if one was generated. The secret is unchanged, for the device's
+/// configuration.
 #[must_use]
 pub fn secret_line(outcome: &Outcome) -> Option<String> {
     let What::Made(Some(secret)) = &outcome.what else { return None };

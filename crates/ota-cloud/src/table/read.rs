@@ -1,4 +1,4 @@
-//! A table that goes into a cloud.
+//! Parses a table for a cloud.
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::cell::unescaped;
 use crate::api::{Code, NewDevice, Problem, flag, hex, tags_of_csv};
 
-/// The most faults that are told of a table.
+/// The most reported faults of a table.
 const MAX_FAULTS: usize = 100;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +35,7 @@ impl Column {
     }
 }
 
-/// What is wrong with a line. None repeats what stands in it.
+/// The fault of a line. None repeats its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wrong {
@@ -43,32 +43,32 @@ pub enum Wrong {
     Heading,
     /// A column is named twice.
     ColumnTwice,
-    /// There is no column of products, and none was named for all.
+    /// There is no product column, and no product was named for all.
     NoProduct,
-    /// There is a column of products, and one was named for all.
+    /// There is a product column, but a product was named for all.
     ProductTwice,
     /// There is no device in the table.
     Empty,
     /// The table is longer than [`Table::MAX`].
     TooLong,
-    /// It is no UTF-8.
+    /// It is not UTF-8.
     NoText,
-    /// A cell goes on in the next line.
+    /// A cell continues in the next line.
     LineBreak,
     /// It has more cells than the heading.
     TooManyCells,
-    /// Its tags are not written as such.
+    /// Its tags have an invalid format.
     Tags,
-    /// It says neither that the device may log in nor that it may not.
+    /// Its disabled field is invalid.
     Disabled,
-    /// No device has such a name, secret or tags.
+    /// The name, secret or tags are invalid.
     Device(Problem),
-    /// The device stands in another line already.
+    /// The device is also in another line.
     Twice {
-        /// Which.
+        /// That line.
         line: u64,
     },
-    /// More is wrong than is told.
+    /// There are more faults.
     More,
 }
 
@@ -101,13 +101,13 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// What is wrong, and where.
+/// A fault and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fault {
-    /// The line, from 1 on.
+    /// The line, from 1.
     pub line: u64,
-    /// What.
+    /// The fault.
     pub why: Wrong,
 }
 
@@ -123,19 +123,19 @@ impl std::error::Error for Fault {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Row {
-    /// The line that it begins in, from 1 on.
+    /// The line where it begins, from 1.
     pub line: u64,
     /// Its product.
     pub product: String,
-    /// The rest of it.
+    /// Its other fields.
     pub device: NewDevice,
 }
 
-/// A table of which every line is good.
+/// A valid table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     pub(super) rows: Vec<Row>,
-    /// Of all its bytes.
+    /// A digest of all its bytes.
     pub(super) digest: String,
 }
 
@@ -143,10 +143,10 @@ impl Table {
     /// The longest table in bytes.
     pub const MAX: usize = 64 << 20;
 
-    /// Reads a table; `product` is that of every line where no column names products.
+    /// Parses a table; `product` is the product of every line if there is no product column.
     ///
     /// # Errors
-    /// What is wrong, in order of lines, and at least one thing: nothing of the table is taken then.
+    /// The faults in order of lines, at least one: nothing of the table is accepted then.
     pub fn read(bytes: &[u8], product: Option<&str>) -> Result<Self, Vec<Fault>> {
         let one = |line, why| vec![Fault { line, why }];
         if bytes.len() > Self::MAX {
@@ -160,7 +160,7 @@ impl Table {
         let mut columns: Option<Vec<Column>> = None;
         let mut read = Rows { product, rows: Vec::new(), lines: BTreeMap::new() };
         let mut faults = Vec::new();
-        // Bytes in memory are always read.
+        // Reading from memory cannot fail.
         while let Ok(true) = reader.read_byte_record(&mut record) {
             let line = lines.of(record.position().map_or(0, csv::Position::byte));
             if record.iter().all(<[u8]>::is_empty) {
@@ -188,20 +188,20 @@ impl Table {
         Ok(Self { rows: read.rows, digest: hex(&Sha256::digest(bytes)) })
     }
 
-    /// Its devices in the order of its lines.
+    /// Its devices, in the order of its lines.
     #[must_use]
     pub fn rows(&self) -> &[Row] {
         &self.rows
     }
 
-    /// The first device that comes without a secret: one is made for it.
+    /// The first device without a secret, for which one is generated.
     #[must_use]
     pub fn without_secret(&self) -> Option<&Row> {
         self.rows.iter().find(|row| row.device.secret.is_none())
     }
 }
 
-/// Which column is where.
+/// The index of each column.
 fn heading(record: &ByteRecord, product: Option<&str>) -> Result<Vec<Column>, Wrong> {
     let mut columns = Vec::new();
     for cell in record {
@@ -222,11 +222,11 @@ fn heading(record: &ByteRecord, product: Option<&str>) -> Result<Vec<Column>, Wr
     }
 }
 
-/// The rows that were read.
+/// The parsed rows.
 struct Rows<'a> {
     product: Option<&'a str>,
     rows: Vec<Row>,
-    /// Which device stands where.
+    /// The line of each device.
     lines: BTreeMap<(String, String), u64>,
 }
 
@@ -266,7 +266,7 @@ impl Rows<'_> {
     }
 }
 
-/// Counts lines up to places, which come in order.
+/// Counts the lines before positions, which come in order.
 struct Lines<'a> {
     body: &'a [u8],
     at: usize,
@@ -274,7 +274,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// The line of what stands at a place, behind the empty lines there.
+    /// The line of a position, after any empty lines there.
     fn of(&mut self, place: u64) -> u64 {
         let mut place = usize::try_from(place).unwrap_or(usize::MAX);
         while self.body.get(place).is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {

@@ -1,16 +1,16 @@
-//! The actions of all versions of the API, as one set: firmware, and what is needed around it.
+//! The actions of all versions of the API, as one set: firmware, and what updates need besides.
 
 use super::error::{ApiError, Code};
 use super::params::{Params, Psk, Take};
 use super::product::{self, Properties};
 use crate::api::Right;
 
-/// A search by key. Which keys there are is the vendor's secret; ours are told apart later.
+/// A search by key. The vendor does not publish the keys; ours are distinguished later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// What is searched by.
+    /// The key.
     pub key: String,
-    /// What it must be.
+    /// The value.
     pub value: Option<String>,
 }
 
@@ -20,8 +20,8 @@ macro_rules! actions {
             $($field:ident: $type:ty = $param:literal,)*
         }
     )*) => {
-        /// What a request asks for, with its parameters. A field's documentation is the
-        /// parameter's name. `Debug` hides secrets.
+        /// The action of a request, with its parameters. A field's documentation is the parameter's
+        /// name. `Debug` hides secrets.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Action {
@@ -46,7 +46,7 @@ macro_rules! actions {
                 }
             }
 
-            /// The name as it is written here.
+            /// Finds a name in this spelling.
             ///
             /// # Errors
             /// [`Code::InvalidAction`].
@@ -64,7 +64,7 @@ macro_rules! actions {
                 }
             }
 
-            /// Whether it changes something, or only reads.
+            /// Whether it changes something.
             #[must_use]
             pub const fn changes(&self) -> bool {
                 match self {
@@ -315,12 +315,12 @@ actions! {
 }
 
 impl Action {
-    /// Reads the parameters of an action. `name` is as the SDKs send it, its first letter in
-    /// upper case. Parameters that no action has are passed over: an SDK may be newer than we are.
+    /// Parses the parameters of an action. `name` is in the SDKs' spelling, with a capital first
+    /// letter. Unknown parameters are ignored, because an SDK may be newer than this server.
     ///
     /// # Errors
     /// [`Code::InvalidAction`], [`Code::MissingParameter`], [`Code::InvalidParameter`] for a wrong
-    /// type, [`Code::InvalidParameterValue`] for a value out of its bounds.
+    /// type, [`Code::InvalidParameterValue`] for an invalid value.
     pub fn decode(name: &str, params: &Params) -> Result<Self, ApiError> {
         let action = Self::take(name, params)?;
         action.check()?;
@@ -433,7 +433,7 @@ impl Action {
         self.refuse_later()
     }
 
-    /// What a batch cannot do yet is refused, never passed over. A zero asks for nothing.
+    /// Unsupported options of a batch are refused and never ignored. A zero means no option.
     fn refuse_later(&self) -> Result<(), ApiError> {
         let Self::BatchUpdateFirmware {
             kind,

@@ -1,4 +1,4 @@
-//! Errors as the vendor's clients know them, and the envelope of every answer.
+//! Errors in the form of the vendor's clients, and the envelope of every answer.
 
 use core::fmt;
 
@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 use crate::api::{self, Problem};
 use crate::error::{CatalogError, TaskError};
 
-/// The content type of every answer, to the letter.
+/// The exact content type of every answer.
 pub const CONTENT_TYPE: &str = "application/json";
 
-/// The versions of the API, IoT Explorer's first. Each action is served under each.
+/// The versions of the API, IoT Explorer's first. All actions exist in each.
 pub const VERSIONS: [&str; 5] = [EXPLORER, "2021-04-08", "2018-06-14", "2020-12-15", "2021-11-25"];
 const EXPLORER: &str = "2019-04-23";
 
 macro_rules! codes {
     ($($variant:ident = $code:literal)*) => {
-        /// What went wrong, by the vendor's names: no other leaves.
+        /// Error codes with the vendor's names; no others are sent.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Code {
@@ -85,23 +85,23 @@ codes! {
     ResourceNotFound = "ResourceNotFound"
 }
 
-/// A request that is refused. The text says which parameter or header, and never a secret.
+/// A refused request. The text names the parameter or header, and never a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
-    /// What went wrong.
+    /// The code.
     pub code: Code,
-    /// The same in words.
+    /// The text.
     pub message: String,
 }
 
 impl ApiError {
-    /// A code and its words.
+    /// Makes an error of a code and a text.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
 
-    /// As the clients of a version of the API know it: three names differ.
+    /// The code's name in a version of the API: three names differ.
     #[must_use]
     pub fn in_version(mut self, version: &str) -> Self {
         let explorer = version == EXPLORER;
@@ -114,7 +114,7 @@ impl ApiError {
         self
     }
 
-    /// A required parameter or header is not there.
+    /// A required parameter or header is missing.
     pub(super) fn missing(name: &str) -> Self {
         Self::new(Code::MissingParameter, format!("the required parameter {name} is missing"))
     }
@@ -194,8 +194,8 @@ impl From<CatalogError> for ApiError {
     }
 }
 
-/// The body of an answer, for status 200. `request_id` is in each, in an error's, too: an SDK
-/// reads it without looking. What is no object counts as an empty one.
+/// The body of an answer, for status 200. Every answer has `request_id`, also an error: an SDK
+/// reads it unconditionally. A value that is not an object counts as an empty one.
 #[must_use]
 pub fn reply(request_id: &str, answer: Result<Value, &ApiError>) -> String {
     let mut response = match answer {

@@ -1,4 +1,4 @@
-//! Modules that a product names.
+//! Named modules of products.
 
 use ota_proto::Instant;
 use serde::{Deserialize, Serialize};
@@ -11,18 +11,18 @@ use crate::module::Module;
 /// The longest name or remark in bytes.
 const MAX_TEXT: usize = 256;
 
-/// A module that was named, as it is kept: JSON, whose fields are only ever added.
+/// A stored named module: JSON, whose later versions only add fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NamedModule {
     /// Its product.
     pub product: String,
-    /// What firmware and reports name.
+    /// The name in firmware and reports.
     pub fw_type: String,
-    /// What people call it.
+    /// A name for people.
     #[serde(default)]
     pub name: String,
-    /// What people say of it.
+    /// A description for people.
     #[serde(default)]
     pub remark: String,
     /// When it was named, in microseconds since 1970.
@@ -33,10 +33,10 @@ pub struct NamedModule {
 }
 
 impl NamedModule {
-    /// A module, new or in place of what it was.
+    /// Makes a module, or replaces one.
     ///
     /// # Errors
-    /// [`Code::InvalidParameterValue`]: a text is too long, or has controls.
+    /// [`Code::InvalidParameterValue`]: a text is too long, or has control characters.
     pub fn new(
         product: &str,
         module: &Module,
@@ -65,7 +65,7 @@ impl NamedModule {
         Ok(named)
     }
 
-    /// As it is kept.
+    /// The stored form.
     ///
     /// # Errors
     /// [`BadState`]; none is known.
@@ -73,7 +73,7 @@ impl NamedModule {
         BadState::write(self)
     }
 
-    /// From what was kept.
+    /// Reads the stored form.
     ///
     /// # Errors
     /// [`BadState`] when these are not the bytes of one.
@@ -82,7 +82,7 @@ impl NamedModule {
     }
 }
 
-/// The modules that every product has: `default` and `mcu` are the same one here.
+/// The modules of every product: `default` and `mcu` are the same one here.
 #[must_use]
 pub fn built_in(product: &str) -> Vec<NamedModule> {
     let of = |fw_type: &str| NamedModule {

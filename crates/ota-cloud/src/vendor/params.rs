@@ -12,14 +12,14 @@ use super::action::Filter;
 use super::error::{ApiError, Code};
 use super::product::{OTHERS, Properties};
 
-/// The longest query in bytes, as the vendor's.
+/// The longest query in bytes, like the vendor's.
 const MAX_QUERY: usize = 32 * 1_024;
-/// The most elements of a list in a query: each costs one parameter at least.
+/// The most elements of a list in a query: each needs at least one parameter.
 const MAX_INDEX: usize = 10_000;
-/// How deep a flattened name may go: `Filters.0.Key`.
+/// The deepest flattened name: `Filters.0.Key`.
 const MAX_DEPTH: usize = 4;
 
-/// Parameters by name. `Debug` shows the names alone: a value may be a device's secret.
+/// Parameters by name. `Debug` shows only the names: a value may be a device's secret.
 #[derive(Clone, Default, PartialEq)]
 pub struct Params(Map<String, Value>);
 
@@ -29,7 +29,7 @@ impl fmt::Debug for Params {
     }
 }
 
-/// A device's secret as a request has it, in Base64. `Debug` hides it.
+/// A device's secret of a request, in Base64. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Psk(String);
 
@@ -48,8 +48,8 @@ impl fmt::Debug for Psk {
 }
 
 impl Params {
-    /// From the body of a POST: one JSON object, in which no name stands twice, nor the product in
-    /// both spellings. The caller bounds its length.
+    /// Parses the body of a POST: one JSON object with unique names, and the product in at most one
+    /// spelling. The caller limits its length.
     ///
     /// # Errors
     /// [`Code::InvalidParameter`].
@@ -63,7 +63,7 @@ impl Params {
         }
     }
 
-    /// Which of two products is meant, nobody can say.
+    /// Two products are ambiguous.
     fn of(fields: Map<String, Value>) -> Result<Self, ApiError> {
         if fields.contains_key("ProductId") && fields.contains_key("ProductID") {
             let what = "ProductId and ProductID are the same: give one of them";
@@ -72,7 +72,7 @@ impl Params {
         Ok(Self(fields))
     }
 
-    /// From the query of a GET, as it was sent: `DeviceNames.0=d1&Filters.0.Key=Status`.
+    /// Parses the raw query of a GET: `DeviceNames.0=d1&Filters.0.Key=Status`.
     ///
     /// # Errors
     /// [`Code::InvalidParameter`].
@@ -80,7 +80,7 @@ impl Params {
         Self::from_form(query, MAX_QUERY)
     }
 
-    /// From a form of at most so many bytes.
+    /// Parses a form of at most this many bytes.
     pub(super) fn from_form(query: &str, most: usize) -> Result<Self, ApiError> {
         let bad = |what: &str| ApiError::new(Code::InvalidParameter, what);
         if query.len() > most {
@@ -103,13 +103,13 @@ impl Params {
         }
     }
 
-    /// The product, where one is named.
+    /// The product, if one is named.
     #[must_use]
     pub fn product(&self) -> Option<&str> {
         self.get("ProductId").and_then(Value::as_str)
     }
 
-    /// A parameter; `null` counts as none, and `ProductID` is `ProductId`.
+    /// A parameter; `null` counts as missing, and `ProductID` as `ProductId`.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         let other = match name {
             "ProductId" => "ProductID",
@@ -120,7 +120,7 @@ impl Params {
     }
 }
 
-/// A JSON value in which no object has a name twice: of two values somebody else may see the other.
+/// A JSON value with unique names in all objects: of two values another reader may take the other.
 struct Once(Value);
 
 impl<'de> Deserialize<'de> for Once {
@@ -181,7 +181,7 @@ impl<'de> Visitor<'de> for OnceVisitor {
     }
 }
 
-/// `+` is a space: the SDKs write queries as forms.
+/// `+` is a space: the SDKs write queries like forms.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('+') {
         return percent_decode_str(text).decode_utf8().ok();
@@ -191,7 +191,7 @@ fn decode(text: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(decoded.into_owned()))
 }
 
-/// Puts a value where its name says; `None` when something else is there.
+/// Inserts a value at its name; `None` if something else is there.
 fn insert<'a>(
     place: &mut Value,
     mut parts: impl Iterator<Item = &'a str>,
@@ -219,7 +219,7 @@ fn insert<'a>(
 
 /// A type that a parameter may have.
 pub(super) trait Take: Sized {
-    /// The parameter, or why it is refused.
+    /// The parameter, or the reason of its refusal.
     fn take(params: &Params, name: &str) -> Result<Self, ApiError>;
 }
 
@@ -231,7 +231,7 @@ fn text(name: &str, value: &Value) -> Result<String, ApiError> {
     value.as_str().map(str::to_owned).ok_or_else(|| wrong(name, "a text"))
 }
 
-/// A number, or a text of digits: the vendor's own examples have both.
+/// A number, or a text of digits: the vendor's examples have both.
 fn unsigned(name: &str, value: &Value) -> Result<u64, ApiError> {
     let number = match value {
         Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
@@ -290,7 +290,7 @@ impl Take for Properties {
         let Some(value) = params.get(name) else { return Ok(Self::default()) };
         let fields = value.as_object().ok_or_else(|| wrong(name, "an object"))?;
         let fields = Params(fields.clone());
-        // A number counts as its text.
+        // A number also counts as a text.
         let asks = |other: &str, nothing: &[&str]| match fields.get(other) {
             None => false,
             Some(Value::String(text)) => !nothing.contains(&text.as_str()),

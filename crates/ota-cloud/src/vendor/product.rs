@@ -1,4 +1,4 @@
-//! Products, as both of the vendor's consoles make and show them.
+//! Products in the form of both consoles of the vendor.
 
 use serde_json::{Value, json};
 
@@ -9,11 +9,10 @@ use crate::api::{ProductSecret, Registering, Registration, Settings, Studio};
 const SECOND: u64 = 1_000_000;
 /// The longest name in bytes.
 const MAX_NAME: usize = 32;
-/// The longest description, and the longest of the texts beside, in bytes.
+/// The longest description, and the longest other text, in bytes.
 const MAX_TEXT: usize = 256;
 
-/// `ProductProperties` of a product to be made, as far as they mean something here. `Debug` hides
-/// the secret.
+/// The relevant `ProductProperties` of a new product. `Debug` hides the secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Properties {
@@ -29,11 +28,11 @@ pub struct Properties {
     pub limit: Option<u64>,
     /// `ProductSecret`
     pub secret: Option<Psk>,
-    /// The first of the others that asks for something.
+    /// The first unsupported property that is set.
     pub other: Option<&'static str>,
 }
 
-/// What else `ProductProperties` may have, and what of it asks for nothing.
+/// The other `ProductProperties`, with their unset values.
 pub(super) const OTHERS: &[(&str, &[&str])] = &[
     ("Appeui", &[""]),
     ("AppEUI", &[""]),
@@ -55,7 +54,7 @@ fn bad(what: impl Into<String>) -> ApiError {
     ApiError::new(Code::InvalidParameterValue, what)
 }
 
-/// A product has a name of this form.
+/// The product's name is valid.
 pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     let sign = |byte: u8| byte.is_ascii_alphanumeric() || b":_-".contains(&byte);
     if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(sign) {
@@ -64,7 +63,7 @@ pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     Err(bad("ProductName has 1 to 32 letters, digits or : _ -"))
 }
 
-/// Devices show a secret here, and none is a gateway.
+/// Only products of devices with secrets are supported, not gateways.
 pub(super) fn check_kind(encryption: Option<&str>, kind: Option<u64>) -> Result<(), ApiError> {
     match encryption {
         Some("2") => {}
@@ -105,7 +104,7 @@ impl Properties {
         registration(self.register.unwrap_or(0), self.limit.unwrap_or(0))
     }
 
-    /// What is kept of it, for a product of a checked request.
+    /// The stored settings, for a product of a checked request.
     ///
     /// # Errors
     /// [`Code::InvalidParameterValue`].
@@ -121,7 +120,7 @@ impl Properties {
     }
 }
 
-/// What is kept of a product of IoT Explorer.
+/// The stored settings of a product of IoT Explorer.
 #[must_use]
 pub fn studio_settings(name: &str, description: &str, studio: Studio, now: u64) -> Settings {
     Settings {
@@ -134,7 +133,7 @@ pub fn studio_settings(name: &str, description: &str, studio: Studio, now: u64) 
 }
 
 impl Studio {
-    /// What IoT Explorer asks of a product beside.
+    /// IoT Explorer's additional fields of a product.
     #[must_use]
     pub fn new(category: i64, net: &str, protocol: i64, project: &str) -> Self {
         Self { category, net: net.to_owned(), protocol, project: project.to_owned() }
@@ -153,7 +152,8 @@ pub fn registration(kind: u64, limit: u64) -> Result<Registration, ApiError> {
     })
 }
 
-/// The answer of the actions about dynamic registration. The secret is for whoever may add devices.
+/// The answer of the actions about dynamic registration. The secret is only for callers who may add
+/// devices.
 #[must_use]
 pub fn registration_info(of: Registration, secret: Option<&ProductSecret>) -> Value {
     json!({
@@ -163,7 +163,7 @@ pub fn registration_info(of: Registration, secret: Option<&ProductSecret>) -> Va
     })
 }
 
-/// A product with the fields of both consoles; what is not kept is 0 or empty.
+/// A product with the fields of both consoles; fields without data are 0 or empty.
 #[must_use]
 pub fn product_info(id: &str, settings: &Settings, secret: Option<&ProductSecret>) -> Value {
     let Settings { description, made, registration, .. } = settings;

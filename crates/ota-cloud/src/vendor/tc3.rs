@@ -7,25 +7,25 @@ use sha2::{Digest, Sha256};
 
 use super::error::{ApiError, Code};
 
-/// How far a request's time may be from ours, in seconds.
+/// The allowed difference between a request's time and ours, in seconds.
 pub const SKEW: u64 = 300;
 
-/// How long a signature that changed something is remembered, in seconds: one of the farthest
-/// future is good for this long, its last second included.
+/// How long a signature that changed something is stored, in seconds: even one with the latest
+/// accepted time has then expired.
 pub const REPLAY: u64 = 2 * SKEW + 1;
 
 const ALGORITHM: &str = "TC3-HMAC-SHA256";
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
-/// What was sent, without the body. `Debug` shows the method alone: a query may have a secret, and
-/// a header the signature.
+/// The request without its body. `Debug` shows only the method: a query may have a secret, and a
+/// header the signature.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// `POST` or `GET`.
     pub method: &'a str,
     /// The raw query of a GET, without `?`; empty for a POST.
     pub query: &'a str,
-    /// Names in any case, values as they came.
+    /// Names in any case, raw values.
     pub headers: &'a [(&'a str, &'a str)],
 }
 
@@ -48,11 +48,11 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Who says that they signed a request, and what. Nothing of it is proved before
-/// [`verify`](Self::verify). `Debug` hides the signature: it is good for a while.
+/// The unproved claim of a signed request. [`verify`](Self::verify) proves it. `Debug` hides the
+/// signature, which is valid for a while.
 #[derive(Clone)]
 pub struct Claim<'a> {
-    /// Whose key.
+    /// The key's id.
     pub secret_id: &'a str,
     /// `X-TC-Action`.
     pub action: &'a str,
@@ -60,11 +60,11 @@ pub struct Claim<'a> {
     pub version: &'a str,
     /// `X-TC-Timestamp`: Unix seconds.
     pub timestamp: u64,
-    /// The signature covers the action: otherwise whoever is in the middle may change it.
+    /// The signature must cover the action, or an attacker in between could change it.
     pub signs_action: bool,
-    /// The signature covers the body.
+    /// The signature must cover the body.
     pub signs_body: bool,
-    /// For the table of what was seen.
+    /// The key in the table of used signatures.
     pub signature: [u8; 32],
     date: &'a str,
     service: &'a str,
@@ -84,7 +84,7 @@ impl fmt::Debug for Claim<'_> {
 }
 
 impl<'a> Claim<'a> {
-    /// Reads the headers at a moment, in Unix seconds.
+    /// Parses the headers at a time in Unix seconds.
     ///
     /// # Errors
     /// [`Code::MissingParameter`], [`Code::InvalidAuthorization`], [`Code::TokenFailure`] for
@@ -123,7 +123,7 @@ impl<'a> Claim<'a> {
         let mut signature = [0; 32];
         let hex = base16ct::lower::decode(field("Signature")?, &mut signature);
         if hex.is_ok_and(|bytes| bytes.len() == 32) {
-            // It fits.
+            // The value fits.
         } else {
             return Err(bad());
         }
@@ -152,9 +152,10 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Whether the key signed the request. `body` is the SHA-256 of the body, of none for a GET.
+    /// Checks that the key signed the request. `body` is the SHA-256 of the body, of an empty one
+    /// for a GET.
     ///
-    /// Two habits of clients are borne with: one signs the host without the port that it sends,
+    /// Two deviations of clients are accepted: one signs the host without the port that it sends,
     /// some sign the action in lower case.
     ///
     /// # Errors
@@ -187,7 +188,7 @@ impl<'a> Claim<'a> {
         digest(&digest(&digest(&first, self.date), self.service), "tc3_request")
     }
 
-    /// The text that is signed; `None` when a signed header is not there.
+    /// The text to sign; `None` if a signed header is missing.
     fn to_sign(
         &self,
         request: &Request<'_>,
@@ -218,12 +219,12 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// A call to be signed: a POST of JSON, with the action signed, too.
+/// Signs a call: a POST of JSON, including the action.
 #[derive(Clone, Copy, Debug)]
 pub struct Unsigned<'a> {
     /// `X-TC-Action`.
     pub action: &'a str,
-    /// `Host`, with the port where it has one.
+    /// `Host`, with the port if it has one.
     pub host: &'a str,
     /// `iotexplorer` or `iotcloud`.
     pub service: &'a str,
@@ -237,8 +238,8 @@ impl Unsigned<'_> {
     /// The content type of the request.
     pub const CONTENT_TYPE: &'static str = "application/json";
 
-    /// The value of `Authorization`. The action is signed in lower case, as the vendor's newer
-    /// pages have it.
+    /// The value of `Authorization`. The action is signed in lower case, like on the vendor's newer
+    /// pages.
     #[must_use]
     pub fn sign(&self, secret_id: &str, secret_key: &[u8]) -> String {
         let (now, action) = (self.now.to_string(), self.action.to_ascii_lowercase());
@@ -263,7 +264,7 @@ impl Unsigned<'_> {
             timestamp_text: &now,
         };
         let body = Sha256::digest(self.body).into();
-        // Every header that is signed is there.
+        // All signed headers are present.
         let text = claim.to_sign(&request, body, true, false).unwrap_or_default();
         let signature = mac(&claim.key(secret_key), text.as_bytes()).finalize().into_bytes();
         let signature = base16ct::lower::encode_string(&signature);
@@ -281,7 +282,7 @@ fn mac(key: &[u8], text: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
-/// A key of any length as the block that HMAC begins with: a long one is hashed first.
+/// The first block of HMAC for a key of any length: a long one is hashed first.
 pub(super) fn block<D: Digest>(key: &[u8]) -> [u8; 64] {
     let mut block = [0; 64];
     let hashed;
@@ -297,7 +298,7 @@ pub(super) fn block<D: Digest>(key: &[u8]) -> [u8; 64] {
     block
 }
 
-/// The UTC day of a Unix time, `2023-11-14`; good for the years 1970 to 9999.
+/// The UTC day of a Unix time, `2023-11-14`, for the years 1970 to 9999.
 fn day(unix: u64) -> String {
     // Days since 0000-03-01: a year that begins in March has its leap day at its end.
     let days = (unix / 86_400).saturating_add(719_468);

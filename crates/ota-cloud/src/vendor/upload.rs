@@ -1,4 +1,4 @@
-//! Where bytes may be put, once: the second of three steps by which firmware comes in.
+//! Upload places, the second of three steps to add firmware.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -9,12 +9,12 @@ use crate::catalog::Firmware;
 use crate::device::BadState;
 use crate::module::Module;
 
-/// How long bytes may be put, in seconds.
+/// How long an upload is possible, in seconds.
 const OPEN: u64 = 3_600;
-/// How long bytes that came are kept, in seconds.
+/// How long uploaded bytes are kept, in seconds.
 const KEPT: u64 = 24 * 3_600;
 
-/// What the bytes are.
+/// The purpose of the bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -26,22 +26,22 @@ pub enum Subject {
         /// Its version.
         version: String,
     },
-    /// Names of devices, a line for each.
+    /// Names of devices, one per line.
     List {
-        /// What it is called.
+        /// The list's name.
         name: String,
     },
 }
 
-/// Bytes that came.
+/// Uploaded bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Came {
     /// Their MD5, in hexadecimal.
     pub md5: String,
-    /// How many.
+    /// Their number.
     pub size: u64,
-    /// The name under which an image is kept, where that is a folder.
+    /// The name of the stored image, if there is a folder.
     #[serde(default)]
     pub image: Option<String>,
     /// The names of a list.
@@ -50,44 +50,44 @@ pub struct Came {
 }
 
 impl Came {
-    /// Bytes with this digest.
+    /// Makes it of bytes with this digest.
     #[must_use]
     pub const fn new(md5: String, size: u64) -> Self {
         Self { md5, size, image: None, names: Vec::new() }
     }
 }
 
-/// A place for bytes, as it is kept: JSON, whose fields are only ever added.
+/// A stored upload place: JSON, whose later versions only add fields.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Slot {
     /// The product.
     pub product: String,
-    /// What the bytes are.
+    /// The purpose of the bytes.
     pub subject: Subject,
-    /// How many, where that was said.
+    /// Their number, if announced.
     pub size: Option<u64>,
-    /// Until when it is open, or what came is kept: Unix seconds.
+    /// Until when it is open, or its bytes are kept, in Unix seconds.
     pub until: u64,
-    /// What came.
+    /// The uploaded bytes.
     #[serde(default)]
     pub came: Option<Came>,
-    /// SHA-256 of what the URL shows, in hexadecimal.
+    /// SHA-256 of the URL's token, in hexadecimal.
     token: String,
 }
 
 impl Slot {
     /// The largest list in bytes.
     pub const MAX_LIST: u64 = 256 * 1_024;
-    /// The most places of a product to which nothing was put yet.
+    /// The most open places of a product without bytes.
     pub const MOST_OPEN: usize = 100;
-    /// The most places of a product, with those whose bytes are kept.
+    /// The most places of a product, including those with bytes.
     pub const MOST: usize = 500;
 
-    /// An open place, at a moment in Unix seconds.
+    /// Makes an open place at a time in Unix seconds.
     ///
     /// # Errors
-    /// [`Code::InvalidParameterValue`]: no such firmware can be.
+    /// [`Code::InvalidParameterValue`]: the firmware is invalid.
     pub fn open(
         product: &str,
         subject: Subject,
@@ -109,7 +109,7 @@ impl Slot {
         Ok(Self { product, subject, size, until, came: None, token: hash(token) })
     }
 
-    /// Whether a product may have another place, by those that it has.
+    /// Checks whether a product may have another place.
     ///
     /// # Errors
     /// [`Code::LimitExceeded`].
@@ -123,7 +123,7 @@ impl Slot {
         Err(ApiError::new(Code::LimitExceeded, what))
     }
 
-    /// The name of its row: one for each product, module and version.
+    /// The id of its row: one per product, module and version.
     #[must_use]
     pub fn id(&self) -> String {
         match &self.subject {
@@ -132,7 +132,7 @@ impl Slot {
         }
     }
 
-    /// The most bytes that may be put.
+    /// The longest upload.
     #[must_use]
     pub const fn most(&self) -> u64 {
         match (&self.subject, self.size) {
@@ -142,7 +142,7 @@ impl Slot {
         }
     }
 
-    /// Whether bytes may be put with this token. All of it is looked at, wherever it differs.
+    /// Whether an upload with this token is allowed. Compares in constant time.
     #[must_use]
     pub fn takes(&self, token: &str, now: u64) -> bool {
         let (ours, theirs) = (self.token.as_bytes(), hash(token));
@@ -150,15 +150,15 @@ impl Slot {
         differ == 0 && ours.len() == theirs.len() && self.came.is_none() && now <= self.until
     }
 
-    /// Takes bytes that came: nothing more may be put.
+    /// Records uploaded bytes: no further upload is possible.
     pub fn fill(&mut self, came: Came, now: u64) {
         (self.came, self.until) = (Some(came), now.saturating_add(KEPT));
     }
 
-    /// What came, when it is what was meant.
+    /// The uploaded bytes, if they are the expected ones.
     ///
     /// # Errors
-    /// [`Code::FailedOperation`]: nothing came, or something else.
+    /// [`Code::FailedOperation`]: there are none, or others.
     pub fn claim(&self, md5: Option<&str>, size: Option<u64>) -> Result<&Came, ApiError> {
         let refused = |what: &str| ApiError::new(Code::FailedOperation, what);
         let came = self.came.as_ref().ok_or_else(|| {
@@ -173,7 +173,7 @@ impl Slot {
         Ok(came)
     }
 
-    /// As it is kept.
+    /// The stored form.
     ///
     /// # Errors
     /// [`BadState`]; none is known.
@@ -181,7 +181,7 @@ impl Slot {
         BadState::write(self)
     }
 
-    /// From what was kept.
+    /// Reads the stored form.
     ///
     /// # Errors
     /// [`BadState`] when these are not the bytes of one.
@@ -190,7 +190,7 @@ impl Slot {
     }
 }
 
-/// The names of a list: a line for each, blank ones passed over.
+/// Parses the names of a list: one per line, without empty ones.
 ///
 /// # Errors
 /// [`Code::InvalidParameterValue`].

@@ -1,4 +1,5 @@
-//! The old signatures, `HmacSHA1` and `HmacSHA256`: everything is a form field, also the signature.
+//! The old signatures, `HmacSHA1` and `HmacSHA256`: everything is a form field, including the
+//! signature.
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -13,14 +14,14 @@ use super::error::{ApiError, Code};
 use super::params::Params;
 use super::tc3::{SKEW, block};
 
-/// The longest form in bytes, as the vendor's.
+/// The longest form in bytes, like the vendor's.
 const MAX_FORM: usize = 1_024 * 1_024;
 
-/// A request that is signed in the old way. Nothing of it is proved before
-/// [`verify`](Self::verify). The signature covers all of it, the action and its parameters too.
+/// A request with an old signature, unproved until [`verify`](Self::verify). The signature covers
+/// everything, including the action and its parameters.
 ///
-/// What is signed are names and values as they are, with `&` and `=` between them. So a form is
-/// refused when another one has the same text to sign.
+/// The signed text contains raw names and values, joined with `&` and `=`. A form is refused if
+/// another one has the same signed text.
 #[derive(Clone)]
 pub struct OldClaim {
     fields: BTreeMap<String, String>,
@@ -31,7 +32,7 @@ pub struct OldClaim {
     signature: Vec<u8>,
 }
 
-/// Neither the signature nor a parameter is shown.
+/// Hides the signature and the parameters.
 impl fmt::Debug for OldClaim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OldClaim")
@@ -43,7 +44,7 @@ impl fmt::Debug for OldClaim {
 }
 
 impl OldClaim {
-    /// Reads a form, the query of a GET or the body of a POST, at a moment in Unix seconds.
+    /// Parses a form, the query of a GET or the body of a POST, at a time in Unix seconds.
     ///
     /// # Errors
     /// [`Code::MissingParameter`], [`Code::InvalidParameter`], [`Code::TokenFailure`],
@@ -99,7 +100,7 @@ impl OldClaim {
         self.fields.get(name).map_or("", String::as_str)
     }
 
-    /// Whose key.
+    /// The key's id.
     #[must_use]
     pub fn secret_id(&self) -> &str {
         self.field("SecretId")
@@ -117,19 +118,19 @@ impl OldClaim {
         self.field("Version")
     }
 
-    /// The parameters, with the common ones among them.
+    /// The parameters, including the common ones.
     #[must_use]
     pub const fn params(&self) -> &Params {
         &self.params
     }
 
-    /// For the table of what was seen.
+    /// The key in the table of used signatures.
     #[must_use]
     pub fn signature(&self) -> &[u8] {
         &self.signature
     }
 
-    /// Whether the key signed the request; with the host as it was sent, or without its port.
+    /// Checks that the key signed the request, with the host as it was sent, or without its port.
     ///
     /// # Errors
     /// [`Code::SignatureFailure`].
@@ -153,7 +154,7 @@ impl OldClaim {
         Err(failure())
     }
 
-    /// Names in the order of ASCII, values as they are.
+    /// Names in ASCII order, raw values.
     fn to_sign(&self, host: &str) -> String {
         let mut text = format!("{}{host}/?", self.method);
         let signed = self.fields.iter().filter(|(name, _)| *name != "Signature");
@@ -174,7 +175,7 @@ fn failure() -> ApiError {
     ApiError::new(Code::SignatureFailure, what)
 }
 
-/// The fields of a form; no name twice.
+/// The fields of a form; names must be unique.
 fn fields(form: &str) -> Result<BTreeMap<String, String>, ApiError> {
     let bad = |what| ApiError::new(Code::InvalidParameter, what);
     let mut fields = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Answers. Fields of all versions of the API are in each: SDKs pass over what they do not know.
+//! Answers, with the fields of all versions of the API: SDKs ignore unknown fields.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ const fn upgrade_mode(mode: Mode) -> &'static str {
     }
 }
 
-/// How a module is named in answers: `mcu` for the device's own, as the vendor's.
+/// The name of a module in answers: `mcu` for the device's own, like the vendor's.
 #[must_use]
 pub fn fw_type(module: &Module) -> &str {
     if *module == Module::default() { "mcu" } else { module.as_str() }
@@ -184,8 +184,8 @@ pub fn device_firmwares(device: &Device) -> Value {
     json!({ "Firmwares": modules.collect::<Vec<_>>() })
 }
 
-/// The answer of `DescribeDeviceFirmWare`: a JSON text. What devices tell of their hardware is not
-/// kept; the version is the one that they report for updates.
+/// The answer of `DescribeDeviceFirmWare`: a JSON text. Hardware information of devices is not
+/// stored; the version is the one in version reports.
 #[must_use]
 pub fn device_firmware(device: &Device) -> Value {
     let data = json!({
@@ -195,13 +195,13 @@ pub fn device_firmware(device: &Device) -> Value {
     json!({ "Data": data.to_string() })
 }
 
-/// What a list is searched by.
+/// The filters of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Search(Vec<(String, String)>);
 
 impl Search {
-    /// Of filters, by these keys: the vendor publishes no list, so each is ours.
+    /// Makes it of filters with these keys: the vendor publishes no list, so the keys are ours.
     ///
     /// # Errors
     /// [`Code::InvalidParameterValue`] for another key, or one without a value.
@@ -218,19 +218,19 @@ impl Search {
         filters.iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether there is a search by this key.
+    /// Whether there is a filter with this key.
     #[must_use]
     pub fn is_by(&self, key: &str) -> bool {
         self.0.iter().any(|(known, _)| known == key)
     }
 
-    /// Whether a value of a key is looked for.
+    /// Whether a value matches the filter of a key.
     #[must_use]
     pub fn fits(&self, key: &str, value: &str) -> bool {
         self.0.iter().all(|(known, wanted)| known != key || wanted == value)
     }
 
-    /// The same for an entry of an answer that is such a field.
+    /// The same for a field of an answer.
     #[must_use]
     pub fn fits_json(&self, entry: &Value, fields: &[&str]) -> bool {
         fields.iter().all(|field| {
@@ -241,8 +241,8 @@ impl Search {
     }
 }
 
-/// A device, with the fields of both products; what is not kept is 0. Its secret is shown when it
-/// is made, and not again.
+/// A device, with the fields of both products; fields without data are 0. Its secret is shown only
+/// when it is created.
 #[must_use]
 pub fn device_info(device: &Device, tags: &BTreeMap<String, String>, disabled: bool) -> Value {
     let online = u8::from(device.online);

@@ -1,4 +1,4 @@
-//! The cloud's service on a thread of its own: no adapter's runtime carries it.
+//! Runs the cloud's service on a separate thread, independent of the adapter's runtime.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::GLANCE;
 use crate::{Outcome, Report, Request, Scenario};
 
-/// A task ends by the device, not by the cloud's patience.
+/// The device ends the task, not the cloud's time-out.
 const TASK: Duration = Duration::from_secs(86_400);
 
 pub(super) struct Desk {
@@ -27,7 +27,7 @@ pub(super) struct Desk {
 struct Seen {
     entries: Mutex<Vec<Entry>>,
     finished: Mutex<bool>,
-    /// Something was logged, or a glance is due.
+    /// There is a new log entry, or the polling interval has passed.
     changed: Notify,
     stop: Notify,
 }
@@ -59,14 +59,14 @@ impl Desk {
         self.seen.changed.notified().await;
     }
 
-    /// The task is over, or the device takes it for withdrawn.
+    /// The task is over, or the device considers it withdrawn.
     pub(super) fn is_over(&self, events: &[Event]) -> bool {
         let withdrawn =
             |event: &Event| matches!(event, Event::Device { event: Update::Withdrawn, .. });
         *lock(&self.seen.finished) || events.iter().any(withdrawn)
     }
 
-    /// Stops the cloud, and tells what it has seen.
+    /// Stops the cloud, and returns its observations.
     pub(super) fn tell(mut self, outcome: &mut Outcome) {
         self.seen.stop.notify_one();
         if let Some(thread) = self.thread.take() {
@@ -113,7 +113,7 @@ impl Seen {
     }
 }
 
-/// A cloud that offers the image to the device, once.
+/// Starts a cloud that offers the image to the device once.
 async fn cloud(scenario: &Scenario) -> Running {
     let config = ServiceConfig { faults: scenario.faults.clone(), ..ServiceConfig::default() };
     let running = Service::start(config).await.expect("loopback");

@@ -1,5 +1,5 @@
-//! Worlds of real sockets and files: the cloud's service on a thread of its own, and a device
-//! with a boot loader on an [`ota_host::Runtime`].
+//! Worlds with real sockets and files: the cloud's service on a separate thread, and a device with
+//! a boot loader on an [`ota_host::Runtime`].
 
 mod desk;
 
@@ -20,7 +20,7 @@ const DEVICE: DeviceIndex = DeviceIndex::FIRST;
 /// Runs a scenario on an adapter, on its runtime: [`crate::World::run`] blocks on this.
 ///
 /// # Panics
-/// When the machine stands in the way: no loopback, no temporary folder.
+/// If the machine has no loopback or no temporary folder.
 pub async fn run<R: Runtime + Default>(scenario: &Scenario) -> Outcome {
     let desk = Desk::start(scenario);
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -52,12 +52,12 @@ pub async fn run<R: Runtime + Default>(scenario: &Scenario) -> Outcome {
     outcome
 }
 
-/// Starts; says which version runs.
+/// Starts; returns the running version.
 fn version(board: &MemorySwitch) -> &'static str {
     if board.boot() { Scenario::TO } else { Scenario::FROM }
 }
 
-/// The device from one start to the next.
+/// One run of the device, from a start to the next.
 struct Life<R: Runtime> {
     driver: Driver<R>,
 }
@@ -81,11 +81,11 @@ impl<R: Runtime + Default> Life<R> {
         Self { driver }
     }
 
-    /// Does what an application must; says whether to restart.
+    /// Performs an application's duties; returns whether to restart.
     fn take(&mut self, event: &Client) -> bool {
         let Client::Device { event, .. } = event else { return false };
         let control = &mut self.driver;
-        // One that does not fit any more has no effect.
+        // A command that does not fit the state any more has no effect.
         let _ = match event {
             Update::Install { .. } => {
                 control.command(DEVICE, Command::Installed(Installed::NeedsRestart))
@@ -102,7 +102,7 @@ impl<R: Runtime + Default> Life<R> {
     }
 }
 
-/// What the slot holds: nothing before an image was accepted.
+/// The content of the slot: empty before an image was accepted.
 fn slot(folder: &std::path::Path) -> Vec<u8> {
     let dir = DataDir::open(folder).expect("a folder");
     let slot = FileSlot::open(&dir, SlotOptions::default()).expect("a slot");
@@ -113,5 +113,5 @@ fn slot(folder: &std::path::Path) -> Vec<u8> {
     }
 }
 
-/// How often the cloud's state is looked at when nothing is told.
+/// The polling interval of the cloud's state.
 const GLANCE: Duration = Duration::from_millis(20);
