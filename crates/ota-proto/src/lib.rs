@@ -176,7 +176,6 @@
 //! * `credentials`: MQTT user name and password from a device secret, and their check.
 //! * `defmt`: `defmt::Format` for events, states, errors and configurations. What `Debug` hides is
 //!   hidden there, too. Nothing is logged by this crate.
-//! * `registration`: dynamic registration; includes `credentials`.
 //! * `std`: [`StorageError`] and [`TransportError`] of an `std::io::Error`. Nothing else of `std`.
 //! * `snapshot`: serde's traits for [`Updater`]: its state can be written, and read by the same version.
 #![no_std]

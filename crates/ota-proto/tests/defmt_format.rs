@@ -6,7 +6,6 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use defmt::Format;
-use ota_proto::credentials::registration::{ProductSecret, RegistrationError, Reply, Request};
 use ota_proto::credentials::{
     APP_ID, Algorithm, BadLogin, BadSecret, Login, LoginError, Secret, Username,
 };
@@ -102,7 +101,6 @@ fn every_type_that_is_logged_has_a_format() {
         all::<(CloudMessage<'_>, DeviceMessage<'_>, Malformed, OfferMessage<'_>)>();
         all::<(Progress<'_>, ProgressState, BadUrl, Url<'_>)>();
         all::<(Algorithm, BadLogin, BadSecret, Login, LoginError, Secret, Username<'_>)>();
-        all::<(ProductSecret, RegistrationError, Reply, Request<'_>)>();
     }
     each();
 }
@@ -217,10 +215,4 @@ fn no_credential_is_shown() {
     login.password = HIDDEN.to_owned();
     hides(&login, &["TESTPROD01dev001;12010126;AbC12;7"]);
     hides(&secret, &[]);
-    hides(&Reply::Secret(secret), &[]);
-    hides(&Reply::Certificate { cert: HIDDEN.to_owned(), key: HIDDEN.to_owned() }, &[]);
-    hides(&ProductSecret::new(HIDDEN).unwrap(), &[]);
-    let (host, timestamp, nonce) = ("gateway.example", 1_700_000_000, 5456);
-    let request = Request { identity: &identity, host, algorithm, timestamp, nonce };
-    hides(&request, &["gateway.example"]);
 }

@@ -21,7 +21,8 @@ const TESTED: [&str; 2] = ["ota-proto", "ota-wire"];
 const ADAPTERS: [(&str, &[&str]); 3] =
     [("ota-tokio", &[]), ("ota-smol", &[]), ("ota-embassy", &["src/flash", "src/updates"])];
 /// Crates with an unconditional `#![no_std]`.
-const NO_STD: [&str; 4] = ["ota-embassy", "ota-embassy-tls", "ota-proto", "ota-wire"];
+const NO_STD: [&str; 5] =
+    ["ota-embassy", "ota-embassy-tls", "ota-proto", "ota-register", "ota-wire"];
 /// Roots without `#![forbid(unsafe_code)]`: path and reason.
 const UNSAFE_ROOTS: [(&str, &str); 0] = [];
 

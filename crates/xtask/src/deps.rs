@@ -24,8 +24,9 @@ struct Rule {
 
 const ADAPTERS: [&str; 3] = ["ota-embassy", "ota-smol", "ota-tokio"];
 const RUNTIMES: &[&str] = &["async-io", "axum", "embassy-executor", "mqttbytes", "smol", "tokio"];
-const HASHES: &[&str] =
-    &["aes", "base64ct", "cbc", "defmt", "hmac", "serde", "serde_json", "sha1", "sha2"];
+const HASHES: &[&str] = &["base64ct", "defmt", "hmac", "serde", "sha1", "sha2"];
+const REGISTER: &[&str] =
+    &["aes", "base16ct", "base64ct", "cbc", "hmac", "serde", "serde_json", "sha1", "sha2"];
 const CLOUD: &[&str] =
     &["base16ct", "bytes", "hmac", "httparse", "percent-encoding", "serde", "serde_json", "sha1"];
 const STORE: &[&str] =
@@ -38,13 +39,20 @@ const fn rule(name: &'static str, own: &'static [&'static str]) -> Rule {
     Rule { name, own, always: None, behind: None, never: &[], no_std: false }
 }
 
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 17] = [
     Rule {
         always: Some(&["base16ct", "crc", "md-5"]),
         behind: Some(HASHES),
         never: RUNTIMES,
         no_std: true,
         ..rule("ota-proto", &[])
+    },
+    Rule {
+        always: Some(REGISTER),
+        behind: Some(&["defmt"]),
+        never: RUNTIMES,
+        no_std: true,
+        ..rule("ota-register", &["ota-proto"])
     },
     Rule {
         always: Some(&[]),

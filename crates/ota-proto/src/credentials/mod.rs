@@ -1,12 +1,10 @@
-//! Who a device proves to be: the MQTT user name and password that follow from its secret, the
-//! cloud's check of them, and (feature `registration`) how a device comes by its secret
-//! (docs/protocol.md, Connection).
+//! Who a device proves to be: the MQTT user name and password that follow from its secret, and the
+//! cloud's check of them (docs/protocol.md, Connection). The crate `ota-register` asks for a
+//! device's secret.
 //!
 //! No secret is ever shown by `Debug`. Nothing here reads a clock or draws a random number.
 
 mod login;
-#[cfg(feature = "registration")]
-pub mod registration;
 
 use alloc::string::String;
 use core::fmt;
@@ -120,10 +118,10 @@ impl defmt::Format for Secret {
     }
 }
 
-/// How a login or a request is signed.
+/// How a login or a request is signed. Whoever signs must know each algorithm, so a match on it
+/// needs no wildcard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
 pub enum Algorithm {
     /// HMAC with SHA-1, as the vendor's C and Python SDKs do.
     HmacSha1,

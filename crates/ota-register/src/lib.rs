@@ -1,25 +1,41 @@
-//! Dynamic registration (docs/protocol.md, Connection): a device that knows only the secret of its
-//! product asks for its own.
+//! Dynamic registration on Tencent Cloud IoT: a device that knows only the secret of its product
+//! asks for its own.
 //!
 //! The exchange is one HTTP POST to the region's gateway: [`Request`] has the path, headers and
 //! body, and [`Reply::decode`] reads the answer. There are two forms; the old one is for products
-//! whose gateway has not the new one.
+//! whose gateway does not have the new one.
+//!
+//! Nothing here reads a clock, draws a random number or does IO, and `Debug` shows no secret.
+//!
+//! # Features
+//!
+//! * `defmt`: `defmt::Format` for requests, replies and errors. What `Debug` hides is hidden there,
+//!   too.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use aes::Aes128;
+use base16ct::HexDisplay;
 use base64ct::{Base64, Encoding as _};
 use cbc::Decryptor;
 use cbc::cipher::block_padding::NoPadding;
 use cbc::cipher::{BlockModeDecrypt as _, KeyIvInit as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use ota_proto::Identity;
+use ota_proto::credentials::{Algorithm, BadSecret, Secret};
 use serde::Deserialize;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
-use super::{Algorithm, BLOCK, BadSecret, Hex, Secret};
-use crate::identity::Identity;
+/// The block length of both hashes in bytes. A longer key would be hashed first; none is.
+const BLOCK: usize = 64;
 
 /// The longest answer that is read, in bytes. One with a certificate and a key has about 5 KiB.
 pub const MAX_REPLY: usize = 16 * 1024;
@@ -44,6 +60,21 @@ impl ProductSecret {
     fn aes_key(&self) -> [u8; 16] {
         self.0.as_bytes().first_chunk().copied().unwrap_or_default()
     }
+
+    /// The code of a message under this secret.
+    fn sign(&self, algorithm: Algorithm, message: &str) -> Vec<u8> {
+        let mut key = [0; BLOCK];
+        key.iter_mut().zip(self.0.bytes()).for_each(|(place, byte)| *place = byte);
+        let (key, message) = (key.into(), message.as_bytes());
+        match algorithm {
+            Algorithm::HmacSha1 => {
+                Hmac::<Sha1>::new(&key).chain_update(message).finalize().into_bytes().to_vec()
+            }
+            Algorithm::HmacSha256 => {
+                Hmac::<Sha256>::new(&key).chain_update(message).finalize().into_bytes().to_vec()
+            }
+        }
+    }
 }
 
 impl fmt::Debug for ProductSecret {
@@ -64,7 +95,7 @@ impl defmt::Format for ProductSecret {
 /// ```
 /// use ota_proto::Identity;
 /// use ota_proto::credentials::Algorithm;
-/// use ota_proto::credentials::registration::{ProductSecret, Request};
+/// use ota_register::{ProductSecret, Request};
 ///
 /// let identity = Identity::new("TESTPROD01", "dev001")?;
 /// let request = Request {
@@ -126,26 +157,19 @@ impl Request<'_> {
     #[must_use]
     pub fn string_to_sign(&self) -> String {
         let body = self.body();
-        let (sha1, sha256);
         let hash = match self.algorithm {
-            Algorithm::HmacSha1 => {
-                sha1 = Sha1::digest(body.as_bytes());
-                Hex(&sha1)
-            }
-            Algorithm::HmacSha256 => {
-                sha256 = Sha256::digest(body.as_bytes());
-                Hex(&sha256)
-            }
+            Algorithm::HmacSha1 => Sha1::digest(body.as_bytes()).to_vec(),
+            Algorithm::HmacSha256 => Sha256::digest(body.as_bytes()).to_vec(),
         };
+        let hash = HexDisplay(&hash);
         let (host, path, word) = (self.host, Self::PATH, self.algorithm.word());
-        format!("POST\n{host}\n{path}\n\n{word}\n{}\n{}\n{hash}", self.timestamp, self.nonce)
+        format!("POST\n{host}\n{path}\n\n{word}\n{}\n{}\n{hash:x}", self.timestamp, self.nonce)
     }
 
     /// The signature: the Base64 of the raw code.
     #[must_use]
     pub fn signature(&self, secret: &ProductSecret) -> String {
-        let tag = self.algorithm.sign(secret.0.as_bytes(), self.string_to_sign().as_bytes());
-        Base64::encode_string(tag.as_bytes())
+        Base64::encode_string(&secret.sign(self.algorithm, &self.string_to_sign()))
     }
 
     /// The text that the old form signs.
@@ -159,9 +183,8 @@ impl Request<'_> {
     /// The signature of the old form: the Base64 of the code's hex digits, always with SHA-1.
     #[must_use]
     pub fn old_signature(&self, secret: &ProductSecret) -> String {
-        let text = self.old_string_to_sign();
-        let tag = Algorithm::HmacSha1.sign(secret.0.as_bytes(), text.as_bytes());
-        Base64::encode_string(format!("{}", Hex(tag.as_bytes())).as_bytes())
+        let tag = secret.sign(Algorithm::HmacSha1, &self.old_string_to_sign());
+        Base64::encode_string(format!("{:x}", HexDisplay(&tag)).as_bytes())
     }
 
     /// The body of the old form, which carries its signature.
@@ -185,7 +208,7 @@ impl Request<'_> {
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reply {
-    /// The device's secret, for [`super::Login`].
+    /// The device's secret, for [`ota_proto::credentials::Login`].
     Secret(Secret),
     /// A certificate and its key, in PEM.
     Certificate {

@@ -2,10 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use ota_proto::Identity;
-use ota_proto::credentials::registration::{
-    MAX_REPLY, ProductSecret, RegistrationError, Reply, Request,
-};
 use ota_proto::credentials::{Algorithm, BadSecret, Secret};
+use ota_register::{MAX_REPLY, ProductSecret, RegistrationError, Reply, Request};
 use proptest::prelude::*;
 
 const PAYLOAD: &str =
@@ -98,7 +96,9 @@ fn the_vendors_published_vector() {
         "s6FB3a1BA/YYbcmSE12XpeDVmQNDcf1QgVD141RRbmmAnFwQfp1ECAu5O016mCOvYlJJ6V59yM4OqQSiWphfTg==";
     let expected = Secret::from_base64("lDZ6Uqt+I9E0wW7rvDUs7Q==").unwrap();
     for len in [Some(53), None] {
-        assert_eq!(Reply::decrypt(payload, len, &product), Ok(Reply::Secret(expected.clone())));
+        let reply = Reply::decrypt(payload, len, &product);
+        assert_eq!(reply, Ok(Reply::Secret(expected.clone())));
+        assert_eq!(format!("{reply:?}"), "Ok(Secret(..))");
     }
 }
 
@@ -193,4 +193,22 @@ fn an_answer_may_be_as_long_as_the_limit() {
     ] {
         assert_eq!(Reply::decrypt(&"A".repeat(length), None, &product()), Err(why), "{length}");
     }
+}
+
+/// Each error has words of its own, which fit into a line of a log and say the cause.
+#[test]
+fn errors_say_what_is_wrong() {
+    let words = [
+        RegistrationError::TooLong,
+        RegistrationError::Malformed,
+        RegistrationError::Refused(-7),
+        RegistrationError::Undecryptable,
+        RegistrationError::Secret(BadSecret::Base64),
+    ]
+    .map(|error| error.to_string());
+    for (at, text) in words.iter().enumerate() {
+        assert!(!text.is_empty() && text.len() <= 100 && !text.contains('\n'), "{text:?}");
+        assert!(!words[..at].contains(text), "two errors in the same words: {words:?}");
+    }
+    assert!(words[2].contains("-7") && words[4].contains(&BadSecret::Base64.to_string()));
 }
