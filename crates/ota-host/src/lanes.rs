@@ -76,18 +76,6 @@ impl<T> Lanes<T> {
         }
         done
     }
-
-    /// Whether no job is waiting or running.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.slot.is_idle() && self.journal.is_idle()
-    }
-
-    /// Returns the storage; `None` while a task is running. Waiting jobs are dropped.
-    #[must_use]
-    pub fn join(self) -> Option<Storage> {
-        Some(Storage { slot: *self.slot.idle?, journal: *self.journal.idle? })
-    }
 }
 
 impl<T> Task<T> {
@@ -145,9 +133,5 @@ impl<H, T> Lane<H, T> {
             return None;
         };
         Some((half, job))
-    }
-
-    fn is_idle(&self) -> bool {
-        self.idle.is_some() && self.queue.is_empty()
     }
 }

@@ -4,13 +4,14 @@
 
 use ota_proto::Identity;
 use ota_proto::credentials::{
-    APP_ID, APP_ID_SDK, Algorithm, BadLogin, BadSecret, Login, LoginError, Secret, Username,
-    conn_id, verify,
+    APP_ID, Algorithm, BadLogin, BadSecret, Login, LoginError, Secret, Username, conn_id, verify,
 };
 use proptest::prelude::*;
 
 const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
 const CLIENT: &str = "TESTPROD01dev001";
+/// The application id of the vendor's C and Python SDKs.
+const SDK: &str = "21010406";
 
 fn secret() -> Secret {
     Secret::from_base64(SECRET).unwrap()
@@ -34,18 +35,18 @@ fn computed_vectors() {
         (HmacSha1, APP_ID, 4_102_444_800, "0894c71fde6b2520160884c4bd76640c7019c559"),
         (
             HmacSha256,
-            APP_ID_SDK,
+            SDK,
             4_102_444_800,
             "a10a9f37a362b7680a5d1f8d3fc21d73c6d439b94eef199b033f94dffe8d5265",
         ),
-        (HmacSha1, APP_ID_SDK, 4_102_444_800, "55f4a60e47fc3b6c7c486687c341d0b24c492355"),
+        (HmacSha1, SDK, 4_102_444_800, "55f4a60e47fc3b6c7c486687c341d0b24c492355"),
         (
             HmacSha256,
-            APP_ID_SDK,
+            SDK,
             2_147_483_647,
             "32a04ef72c1a6610586c5b5caee79bb361386b45739c9825077298bfc9ea1975",
         ),
-        (HmacSha1, APP_ID_SDK, 2_147_483_647, "b85d7b16ee4518d5203d70cac4417767a33a9cfe"),
+        (HmacSha1, SDK, 2_147_483_647, "b85d7b16ee4518d5203d70cac4417767a33a9cfe"),
     ] {
         let login = login(algorithm, app_id, "AbC12", expiry);
         assert_eq!(login.client_id, CLIENT);
@@ -70,8 +71,8 @@ fn captured_from_the_vendors_sdks() {
         ),
     ] {
         let parsed = Username::parse(username).unwrap();
-        assert_eq!((parsed.client_id, parsed.app_id, parsed.expiry), (CLIENT, APP_ID_SDK, expiry));
-        let ours = login(Algorithm::HmacSha1, APP_ID_SDK, parsed.conn_id, expiry);
+        assert_eq!((parsed.client_id, parsed.app_id, parsed.expiry), (CLIENT, SDK, expiry));
+        let ours = login(Algorithm::HmacSha1, SDK, parsed.conn_id, expiry);
         assert_eq!((&*ours.username, &*ours.password), (username, password));
         assert_eq!(verify(username, password, CLIENT, &secret(), 1_795_431_582), Ok(()));
     }

@@ -46,7 +46,7 @@ pub struct Login {
 impl Login {
     /// Signs in as `identity`.
     ///
-    /// `app_id` is [`super::APP_ID`] or [`super::APP_ID_SDK`], `conn_id` five letters or digits
+    /// `app_id` is [`super::APP_ID`] or another one, `conn_id` five letters or digits
     /// ([`conn_id`] makes them from a random number), `expiry` the Unix time in seconds at which
     /// the login lapses. A device without a clock says a moment that no clock reaches,
     /// as the vendor's SDKs do.

@@ -19,11 +19,9 @@ use sha2::Sha256;
 
 pub use login::{BadLogin, Login, LoginError, Username, conn_id, verify};
 
-/// The application id in the vendor's documents and Java SDK (docs/protocol.md, Connection).
+/// The application id in the vendor's documents and Java SDK (docs/protocol.md, Connection). The C
+/// and Python SDKs have another, `21010406`; both are in use.
 pub const APP_ID: &str = "12010126";
-
-/// The application id of the vendor's C and Python SDKs; both are in use.
-pub const APP_ID_SDK: &str = "21010406";
 
 /// The block length of both hashes in bytes. A longer key would be hashed first; none is.
 const BLOCK: usize = 64;

@@ -39,4 +39,4 @@ pub use session::{
     AckId, Deadline, Found, Kind, Outgoing, Phase, PublishError, PublishHandle, Published,
     Received, Session, SessionError, SubId, SubscribeError, Timer, text,
 };
-pub use topic::{filter_is_valid, matches, topic_is_valid};
+pub use topic::{filter_is_valid, topic_is_valid};

@@ -25,34 +25,6 @@ pub fn filter_is_valid(filter: &str) -> bool {
     good
 }
 
-/// Whether a message to `topic` matches a subscription of `filter`. Both must be valid.
-///
-/// `+` is one level, `#` is the rest and the level above it (`a/#` matches `a`), and a filter
-/// that starts with a wildcard does not match a topic that starts with `$`.
-///
-/// ```
-/// use ota_wire::mqtt::matches;
-///
-/// assert!(matches("plant/+/temperature", "plant/7/temperature"));
-/// assert!(!matches("#", "$ota/update/TESTPROD01/dev001"));
-/// ```
-#[must_use]
-pub fn matches(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return false;
-    }
-    let mut names = topic.split('/');
-    for level in filter.split('/') {
-        match (level, names.next()) {
-            ("#", _) => return true,
-            ("+", Some(_)) => {}
-            (level, Some(name)) if level == name => {}
-            _ => return false,
-        }
-    }
-    names.next().is_none()
-}
-
 fn fits(text: &str) -> bool {
     (1..=usize::from(u16::MAX)).contains(&text.len())
 }
@@ -60,35 +32,6 @@ fn fits(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn matches_by_levels() {
-        for (filter, topic, expected) in [
-            ("a/b", "a/b", true),
-            ("a/b", "a/c", false),
-            ("a/b", "a", false),
-            ("a", "a/b", false),
-            ("a/+", "a/b", true),
-            ("a/+", "a/", true),
-            ("a/+", "a", false),
-            ("+", "/", false),
-            ("+/+", "/", true),
-            ("/+", "/a", true),
-            ("a/#", "a", true),
-            ("a/#", "a/b/c", true),
-            ("a/#", "b/a", false),
-            ("#", "a/b", true),
-            ("+/b/#", "a/b/c", true),
-            ("#", "$ota/update/P/D", false),
-            ("+/update/P/D", "$ota/update/P/D", false),
-            ("$ota/#", "$ota/update/P/D", true),
-            ("$ota/update/+/+", "$ota/update/P/D", true),
-            ("设备/+", "设备/一", true),
-            ("设备", "设", false),
-        ] {
-            assert_eq!(matches(filter, topic), expected, "{filter} {topic}");
-        }
-    }
 
     #[test]
     fn judges_names_and_filters() {

@@ -171,7 +171,6 @@ fn unsubscribes_in_every_state() {
     // Asked for: the answer is awaited first.
     let sub = session.subscribe(at(0), Kind::Application, "a", QoS::AtMostOnce).unwrap();
     assert!(session.unsubscribe(at(0), sub));
-    assert_eq!(session.subscriptions().count(), 0);
     assert_eq!(
         session.subscribe(at(0), Kind::Ota, "a", QoS::AtMostOnce),
         Err(SubscribeError::Duplicate)
@@ -199,8 +198,6 @@ fn subscribes_again_after_a_reconnect() {
         feed(&mut session, at(6), b"\x90\x03\0\x03\x01\x90\x03\0\x04\0"),
         [Found::Subscribed(first), Found::Subscribed(second)]
     );
-    let names: Vec<_> = session.subscriptions().collect();
-    assert_eq!(names, [(first, UPDATE), (second, "a")]);
 }
 
 #[test]

@@ -329,11 +329,6 @@ impl<O: Copy> Session<O> {
         }
     }
 
-    /// The filters subscribed to, or to be subscribed to, with their ids, oldest first.
-    pub fn subscriptions(&self) -> impl Iterator<Item = (SubId, &str)> {
-        self.subs.iter().filter(|sub| !sub.leaving).map(|sub| (sub.id, sub.filter.as_str()))
-    }
-
     /// Queues DISCONNECT after all waiting packets, and nothing after it. The phase becomes
     /// [`Phase::Closing`]. Has no effect without an open session.
     pub fn disconnect(&mut self, now: Instant) {
