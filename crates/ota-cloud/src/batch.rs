@@ -1,7 +1,7 @@
 //! A batch of updates: one wave, whose devices begin at once.
 //!
-//! A batch is a row of its own. It says which devices it is for and which task each was given; how
-//! a task goes on is in its device's row, where the REST API has it, too.
+//! A batch is a separate row, with its devices and the task that each got. The state of a task is
+//! in its device's row, where the REST API also reads it.
 
 use std::collections::BTreeSet;
 
@@ -13,23 +13,23 @@ use crate::api::{Code, Problem};
 use crate::device::{BadState, Device, EventKind, Finish, Status, Task, TaskId, TaskOptions};
 use crate::error::TaskError;
 
-/// How the devices of a batch were chosen.
+/// How the devices of a batch were selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Mode {
     /// All that report a version.
     OriginalVersion,
-    /// By a list that was uploaded.
+    /// By an uploaded list.
     FileName,
-    /// By a list of the request.
+    /// By a list in the request.
     DeviceNames,
-    /// All that had a tag, or a name that begins so.
+    /// All with a tag, or with names that begin with a prefix.
     Filter,
 }
 
 impl Mode {
-    /// Our word for it.
+    /// The word for it.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Mode {
     }
 }
 
-/// How a batch stands: of the vendor's numbers only 6 is published, the others are ours.
+/// The state of a batch: of the vendor's numbers only 6 is published, the others are ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BatchStatus {
@@ -51,12 +51,12 @@ pub enum BatchStatus {
     Running,
     /// 5: every device has ended.
     Finished,
-    /// 6: a person ended it.
+    /// 6: a person cancelled it.
     Cancelled,
 }
 
 impl BatchStatus {
-    /// Our word for it.
+    /// The word for it.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -79,7 +79,7 @@ impl BatchStatus {
     }
 }
 
-/// What became of a device of a batch, once nothing can change it any more.
+/// The final state of a device of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct End {
@@ -87,9 +87,9 @@ pub struct End {
     pub status: Status,
     /// The latest result's code, 0 before one.
     pub code: i64,
-    /// In words: the device's, or ours.
+    /// The text: the device's, or ours.
     pub text: String,
-    /// When, in microseconds since 1970.
+    /// The time, in microseconds since 1970.
     pub at: u64,
 }
 
@@ -99,25 +99,25 @@ pub struct End {
 pub struct Entry {
     /// Its name.
     pub name: String,
-    /// The task that it was given.
+    /// Its task.
     #[serde(default)]
     pub task: Option<TaskId>,
-    /// What it ran then.
+    /// The version that it ran then.
     #[serde(default)]
     pub from: String,
-    /// What became of it, when its row says nothing of it: it got no task, or has another by now.
+    /// Its final state if its row no longer has it: it got no task, or has another by now.
     #[serde(default)]
     pub end: Option<End>,
 }
 
 impl Entry {
-    /// Whether the task of a row is this one's.
+    /// Whether the task of a row belongs to this entry.
     #[must_use]
     pub fn is_of(&self, task: &Task) -> bool {
         self.end.is_none() && self.task == Some(task.id)
     }
 
-    /// What became of its task, from the device's events after it has another one.
+    /// The end of its task from the device's events, after the device got another task.
     #[must_use]
     pub fn end_of<'a>(
         &self,
@@ -150,7 +150,7 @@ impl Entry {
     }
 }
 
-/// A device of a batch as it stands.
+/// A device of a batch with its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Line {
@@ -160,20 +160,20 @@ pub struct Line {
     pub status: Status,
     /// The latest result's code, 0 before one.
     pub code: i64,
-    /// In words: the device's, or ours.
+    /// The text: the device's, or ours.
     pub text: String,
     /// 0 to 100.
     pub percent: Option<u8>,
-    /// What it ran when its task began.
+    /// The version that it ran when its task began.
     pub from: String,
-    /// When it was last heard of, in microseconds since 1970; 0 for never.
+    /// The time of its last message, in microseconds since 1970; 0 for never.
     pub at: u64,
-    /// How often its task was begun anew.
+    /// The number of retries of its task.
     pub retries: u32,
 }
 
 impl Line {
-    /// From the device's row, when its task is still that of the batch.
+    /// Makes it from the device's row, if the row still has the batch's task.
     #[must_use]
     pub fn of_task(entry: &Entry, task: &Task) -> Self {
         let moments = [Some(task.began), task.last_push, task.heard, task.claimed, task.proved];
@@ -198,7 +198,7 @@ impl Line {
         }
     }
 
-    /// From what the batch itself says, when that is its end.
+    /// Makes it from the batch's final state.
     #[must_use]
     pub fn of_end(entry: &Entry) -> Option<Self> {
         let end = entry.end.as_ref()?;
@@ -214,7 +214,7 @@ impl Line {
         })
     }
 
-    /// What nothing is known of any more: its events are gone.
+    /// Makes it for a device whose events were pruned.
     #[must_use]
     pub fn unknown(entry: &Entry) -> Self {
         Self {
@@ -229,7 +229,7 @@ impl Line {
         }
     }
 
-    /// One whose turn is yet to come.
+    /// Makes it for a waiting device.
     #[must_use]
     pub fn waiting(name: &str) -> Self {
         Self {
@@ -244,53 +244,53 @@ impl Line {
         }
     }
 
-    /// Whether nothing of it is under way.
+    /// Whether nothing of it is in progress.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         is_over(self.status)
     }
 }
 
-/// What is done to a device for a batch.
+/// The action on a device for a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Begin {
-    /// The task that ends first: a batch may override.
+    /// The task to cancel first, if the batch overrides.
     pub cancel: Option<TaskId>,
 }
 
-/// A batch as it is kept: JSON, whose fields are only ever added.
+/// A stored batch: JSON, whose later versions only add fields.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Batch {
-    /// Its number in its product, from 1 on: the vendor's `TaskId`.
+    /// Its number in its product, from 1: the vendor's `TaskId`.
     pub number: u32,
     /// Its product.
     pub product: String,
     /// Its target.
     pub version: String,
-    /// How the tasks are run; the module is in it.
+    /// The options of the tasks, including the module.
     pub options: TaskOptions,
-    /// How its devices were chosen.
+    /// How its devices were selected.
     pub mode: Mode,
-    /// An open task of a device makes room.
+    /// Whether it cancels open tasks of its devices.
     #[serde(default)]
     pub overrides: bool,
-    /// When it was made, in microseconds since 1970.
+    /// Its creation time, in microseconds since 1970.
     pub made: u64,
-    /// A person ended it.
+    /// Whether a person cancelled it.
     #[serde(default)]
     pub cancelled: bool,
-    /// Tasks of it may be open, though it is cancelled.
+    /// Whether tasks of it may still be open although it is cancelled.
     #[serde(default)]
     pub ending: bool,
-    /// How many of its devices have no open task of it any more, while it is ending.
+    /// How many of its devices have no open task of it, while it is ending.
     #[serde(default)]
     pub ended: usize,
-    /// Devices whose turn is yet to come.
+    /// Waiting devices.
     #[serde(default)]
     pub waiting: Vec<String>,
-    /// The others.
+    /// The other devices.
     #[serde(default)]
     pub entries: Vec<Entry>,
 }
@@ -298,13 +298,13 @@ pub struct Batch {
 impl Batch {
     /// The most devices of a batch.
     pub const MOST: usize = 2_000;
-    /// The most of them that begin in one commit.
+    /// The most devices that begin in one commit.
     pub const CHUNK: usize = 200;
-    /// How long the same call is the same batch, in seconds: a client that got no answer sends it
-    /// again.
+    /// How long a repeated call returns the same batch, in seconds: a client without an answer
+    /// repeats it.
     pub const SAME: u64 = 300;
 
-    /// A batch of no device so far.
+    /// Makes a batch without devices.
     #[must_use]
     pub fn new(product: &str, version: &str, mode: Mode, options: TaskOptions) -> Self {
         Self {
@@ -323,23 +323,23 @@ impl Batch {
         }
     }
 
-    /// The name of the row of a product's batch. The newest is first.
+    /// The id of the row of a product's batch. The newest comes first.
     #[must_use]
     pub fn id(product: &str, number: u32) -> String {
         format!("{product}/{:010}", u32::MAX.saturating_sub(number))
     }
 
-    /// The number in the name of a row, whatever the row holds; `None` if it is no such name.
+    /// The number in the id of a row, whatever the row contains; `None` if it is not such an id.
     #[must_use]
     pub fn number_in(id: &str) -> Option<u32> {
         let (_, digits) = id.rsplit_once('/')?;
         digits.parse().ok().map(|left| u32::MAX.saturating_sub(left))
     }
 
-    /// Whether a device may have a task of it, and what has to end for that.
+    /// Checks whether a device may have a task of it, and returns what must be cancelled first.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason against it.
     pub fn admit(&self, device: &Device, disabled: bool) -> Result<Begin, TaskError> {
         if disabled {
             return Err(TaskError::DeviceDisabled);
@@ -356,8 +356,8 @@ impl Batch {
         }
     }
 
-    /// Takes a device of [`waiting`](Self::waiting) on. `None`: it gets no task, for there is no
-    /// such device any more, or it is one that is not [admitted](Self::admit).
+    /// Handles a device of [`waiting`](Self::waiting). `None`: it gets no task, because it no
+    /// longer exists or is not [admitted](Self::admit).
     pub fn take_on(
         &mut self,
         now: Instant,
@@ -388,18 +388,18 @@ impl Batch {
         }
     }
 
-    /// A device's task could not begin after all.
+    /// Reports that a device's task could not begin.
     pub fn refuse(&mut self, now: Instant, name: &str, why: String) {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.name == name) {
             *entry = Entry::refused(name, why, now.as_micros());
         }
     }
 
-    /// Its devices: each once, in the order given.
+    /// Sets its devices: each once, in the given order.
     ///
     /// # Errors
-    /// [`Code::Invalid`] for one that is named twice, [`Code::TooLarge`],
-    /// [`Code::UnknownDevice`] when there is none.
+    /// [`Code::Invalid`] for a repeated one, [`Code::TooLarge`], [`Code::UnknownDevice`] if there
+    /// are none.
     pub fn wait_for(&mut self, names: Vec<String>) -> Result<(), Problem> {
         if names.is_empty() {
             return Err(Problem::new(Code::UnknownDevice, "no device is meant"));
@@ -416,13 +416,13 @@ impl Batch {
         Ok(())
     }
 
-    /// What tells the call of a key that made it from every other one, in hexadecimal. `action` is
-    /// the call's, and the batch as the call has it, with all its devices waiting.
+    /// A fingerprint of the call and its key, in hexadecimal. `action` is the call's name, and the
+    /// batch has all its devices waiting.
     ///
     /// # Errors
     /// [`BadState`]; none is known.
     pub fn call(&self, key: &str, action: &str) -> Result<String, BadState> {
-        // Which devices report a version may change between the two.
+        // The devices that report a version may change between two calls.
         let waiting: &[String] =
             if self.mode == Mode::OriginalVersion { &[] } else { &self.waiting };
         let of = (&self.product, &self.version, &self.options, self.mode, self.overrides, waiting);
@@ -430,8 +430,8 @@ impl Batch {
         Ok(base16ct::lower::encode_string(&Sha256::digest(bytes)))
     }
 
-    /// Which of its devices may have an open task that is to end now, at most so many. They count
-    /// as [ended](Self::ended) then.
+    /// Returns some of its devices with possibly open tasks that must end now, at most this many.
+    /// They then count as [ended](Self::ended).
     pub fn end_some(&mut self, most: usize) -> Vec<Entry> {
         let some: Vec<Entry> = self.entries.iter().skip(self.ended).take(most).cloned().collect();
         self.ended = self.ended.saturating_add(some.len());
@@ -445,7 +445,7 @@ impl Batch {
         self.ending || !self.waiting.is_empty()
     }
 
-    /// Ends it: what is waiting gets no task. Its open tasks are [ending](Self::ending).
+    /// Cancels it: waiting devices get no task. Its open tasks are [ending](Self::ending).
     pub fn cancel(&mut self, now: Instant) {
         (self.cancelled, self.ending, self.ended) = (true, true, 0);
         for name in core::mem::take(&mut self.waiting) {
@@ -453,7 +453,7 @@ impl Batch {
         }
     }
 
-    /// How it stands, from the statuses of its devices.
+    /// Its state, from the states of its devices.
     #[must_use]
     pub fn status(&self, devices: impl IntoIterator<Item = Status>) -> BatchStatus {
         if self.cancelled {
@@ -475,7 +475,7 @@ impl Batch {
         BadState::write(self)
     }
 
-    /// From what was kept.
+    /// Makes it from the batch's final state.
     ///
     /// # Errors
     /// [`BadState`] when these are not the bytes of one.
@@ -484,7 +484,7 @@ impl Batch {
     }
 }
 
-/// Why a device gets no task of a batch, in words: the platform's where it has some.
+/// Why a device gets no task of a batch, as a text: the platform's if it has one.
 #[must_use]
 pub fn refusal(why: TaskError) -> String {
     match why {
@@ -499,7 +499,7 @@ pub fn refusal(why: TaskError) -> String {
     }
 }
 
-/// Whether a status is an end: failed, complete or timed out.
+/// Whether a state is final: failed, complete or timed out.
 pub(crate) const fn is_over(status: Status) -> bool {
     matches!(status, Status::Failed | Status::Complete | Status::TimedOut)
 }

@@ -1,5 +1,5 @@
-//! What requests and answers hold, as JSON Schema. Tests hold it against what bodies are read to,
-//! and against what the service answers.
+//! JSON Schemas of requests and answers. Tests compare them with the parsed bodies and with the
+//! service's answers.
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,7 @@ use super::call::Op;
 use super::product::Registration;
 use crate::batch::Batch;
 
-/// An object of a request: nothing else is in it.
+/// An object of a request, without further fields.
 fn taken(required: &[&str], fields: Value) -> Value {
     json!({
         "type": "object", "required": required, "properties": fields,
@@ -15,12 +15,12 @@ fn taken(required: &[&str], fields: Value) -> Value {
     })
 }
 
-/// An object of an answer: fields are only ever added.
+/// An object of an answer, to which fields may be added.
 fn shown(required: &[&str], fields: Value) -> Value {
     json!({ "type": "object", "required": required, "properties": fields })
 }
 
-/// A list in an answer, and where the next page begins.
+/// A list in an answer, with the start of the next page.
 fn page(name: &str, of: &str, next: Option<&str>) -> Value {
     let mut fields = json!({ name: { "type": "array", "items": of_name(of) } });
     let mut required = vec![name];
@@ -54,7 +54,7 @@ fn one_of(words: &[&str]) -> Value {
 const ROLES: &[&str] = &["viewer", "operator", "publisher", "admin"];
 const STATES: &[&str] = &["draft", "released", "withdrawn"];
 
-/// All that have a name.
+/// All named schemas.
 pub(super) fn schemas() -> Value {
     let mut all = Map::new();
     for part in [common(), devices(), tasks(), batches(), firmware()] {
@@ -131,7 +131,7 @@ fn devices() -> Value {
             "disabled": or_null("boolean"),
             "tags": { "type": ["object", "null"], "additionalProperties": of("string") },
         })),
-        // A row that cannot be read has `unreadable` in place of the rest.
+        // An unreadable row has `unreadable` instead of the other fields.
         "Device": shown(&["product", "name"], json!({
             "product": of("string"), "name": of("string"), "online": of("boolean"),
             "disabled": of("boolean"), "tags": tags(), "modules": map_of(of_name("Module")),
@@ -250,7 +250,7 @@ fn firmware() -> Value {
     })
 }
 
-/// What a call's body holds; none where it has none.
+/// The body of a call; `None` without one.
 pub(super) fn body(op: Op) -> Option<Value> {
     let json = |schema: &str| json!({ "application/json": { "schema": of_name(schema) } });
     let content = match op {
@@ -273,7 +273,7 @@ pub(super) fn body(op: Op) -> Option<Value> {
     Some(json!({ "required": true, "content": content }))
 }
 
-/// What a call's answer holds; none where it is empty.
+/// The answer of a call; `None` if it is empty.
 pub(super) fn answer(op: Op) -> Option<Value> {
     let json = |schema: Value| json!({ "application/json": { "schema": schema } });
     Some(match op {

@@ -1,4 +1,4 @@
-//! The MQTT login (docs/protocol.md, Connection): made by the device, checked by the cloud.
+//! The MQTT login (docs/protocol.md, Connection), which the device makes and the cloud checks.
 
 use alloc::format;
 use alloc::string::String;
@@ -11,12 +11,12 @@ use crate::identity::Identity;
 /// How long a login of [`Identity::login`] is valid: a day in seconds.
 const VALID: u64 = 86_400;
 
-/// 2100-01-01 in Unix seconds: the expiry of a login that is made without the time.
+/// 2100-01-01 in Unix seconds: the expiry of a login without a known time.
 const FAR: u64 = 4_102_444_800;
 
-/// What a device puts into its CONNECT. `Debug` hides the password.
+/// The login fields of a CONNECT. `Debug` hides the password.
 ///
-/// [`Identity::login`] makes it of what a device knows; [`Login::new`] has every setting.
+/// [`Identity::login`] makes it from the device's data; [`Login::new`] has all settings.
 ///
 /// ```
 /// use ota_proto::Identity;
@@ -39,7 +39,7 @@ pub struct Login {
     pub client_id: String,
     /// `{product}{device};{application};{connection};{expiry}`.
     pub username: String,
-    /// `{hex};{algorithm}`, the signature of the user name; empty where a certificate signs in.
+    /// `{hex};{algorithm}`, the signature of the user name; empty if a certificate signs in.
     pub password: String,
 }
 
@@ -64,7 +64,8 @@ impl Login {
         Ok(Self::certified(identity, app_id, conn_id, expiry)?.signed(secret, algorithm))
     }
 
-    /// Names `identity`, which its TLS certificate proves: without a password. See [`Login::new`].
+    /// Makes a login without a password, for a TLS certificate that proves the identity. See
+    /// [`Login::new`].
     ///
     /// # Errors
     /// [`BadLogin`], by what is wrong.
