@@ -475,7 +475,7 @@ impl Batch {
         BadState::write(self)
     }
 
-    /// Makes it from the batch's final state.
+    /// Reads the stored form.
     ///
     /// # Errors
     /// [`BadState`] when these are not the bytes of one.

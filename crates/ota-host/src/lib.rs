@@ -1,15 +1,15 @@
-//! What the std adapters of the OTA core share. Nothing here decides: the core says what to write
-//! and when, this crate does it on a Unix file system such that a power cut at any moment loses
-//! nothing that was answered for.
+//! The shared part of the std adapters of the OTA core. This crate makes no decisions: the core
+//! decides what to write and when, and this crate does it on a Unix file system such that a power
+//! cut at any moment loses nothing that was answered.
 //!
 //! * [`DataDir`]: the folder, private and locked against a second agent.
-//! * [`FileSlot`]: the image under download, one plain file.
+//! * [`FileSlot`]: the image of a download, one plain file.
 //! * [`JournalFile`]: the two places of the journal record, one preallocated file.
 //! * [`Storage`], [`Lanes`]: both as jobs for a runtime's blocking pool.
-//! * [`Switch`]: what a boot loader can do; [`NoSwitch`] where there is none.
+//! * [`Switch`]: the interface to a boot loader; [`NoSwitch`] without one.
 //! * [`AbSlots`]: two image folders and a link, a switch and boot loader for plain files.
-//! * [`RestartMark`]: whether a restart has come, where nobody else can tell.
-//! * [`Recordings`]: what the flight recorder has of updates that failed.
+//! * [`RestartMark`]: whether a restart has happened, for installers without a boot loader.
+//! * [`Recordings`]: recordings of failed updates.
 //! * [`VersionFile`]: the running version in a text file.
 //! * [`Engine`]: client, storage and receive buffers behind one surface; [`Control`] is its side
 //!   towards the application.

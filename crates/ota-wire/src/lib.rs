@@ -1,20 +1,20 @@
-//! The two wires of a firmware update on Tencent Cloud IoT, without IO: an MQTT 3.1.1 session
+//! MQTT and HTTP for firmware updates on Tencent Cloud IoT, without IO: an MQTT 3.1.1 session
 //! and an HTTP/1.1 range GET.
 //!
-//! Nothing here opens a socket, reads a clock or draws chance from anywhere but a seed. Bytes
-//! come in with the moment they came, bytes to send are a slice to be handed over, and every
-//! wait is a deadline the caller sleeps until.
+//! Nothing here opens a socket or reads a clock, and random numbers come only from a seed. Received
+//! bytes come with their time, bytes to send are a slice, and every wait is a deadline until which
+//! the caller sleeps.
 //!
 //! * [`mqtt::Session`]: the MQTT connection. [`http::Fetch`]: one range GET.
-//! * [`Client`]: both, joined with the machines of one or more devices; what an adapter drives.
-//! * [`adapter`]: what adapters share beyond that, still without IO.
-//! * [`updates`]: what an application with one device is told, in one flat event.
+//! * [`Client`]: both, with the state machines of one or more devices, for adapters.
+//! * [`adapter`]: other shared parts of adapters, without IO.
+//! * [`updates`]: one flat event for an application with one device.
 //!
 //! # The loop
 //!
-//! An adapter asks [`Client::poll`] until it is idle, and waits for bytes, room to send,
-//! the end of a storage operation or the deadline. Here the loop plays the broker itself, until
-//! the device has reported the version it runs:
+//! An adapter calls [`Client::poll`] until it is idle, and waits for bytes, room to send,
+//! the end of a storage operation or the deadline. The loop in this example also acts as the
+//! broker, until the device has reported its version:
 //!
 //! ```
 //! use ota_proto::{Boot, Identity, Instant, SlotInfo, SlotState};
@@ -67,16 +67,16 @@
 //! | heap of a client with one device, at rest | at most 2 KiB |
 //! | the same at its peak, with the longest URL and text, and the application's windows full | at most 16 KiB |
 //! | growth with the image, allocations for a piece of body | none |
-//! | receive buffers | the caller's: a line of a response head, 1 KiB, for the store; a packet, 4 KiB, for the broker |
+//! | receive buffers | the caller's: a line of a response head, 1 KiB, for the firmware server; a packet, 4 KiB, for the broker |
 //!
-//! A host has memory to spare: with [`client::Config::enlarge`] and the limits of a device that
+//! A host can use more memory: with [`client::Config::enlarge`] and the limits of a device that
 //! [`client::enlarge_device`] sets, packets and lines have 16 KiB, URLs 4 KiB, and the peak is at
-//! most 64 KiB. `tests/client_heap.rs` holds both.
+//! most 64 KiB. `tests/client_heap.rs` checks both.
 //!
 //! # Features
 //!
 //! * `defmt`: `defmt::Format` for events, errors and configurations, those of `ota-proto` included.
-//!   Passwords, payloads, records and images are not shown. Nothing is logged by this crate.
+//!   Passwords, payloads, records and images are hidden. This crate logs nothing itself.
 //! * `url-user`: the user and password of a URL are sent as `Authorization: Basic`, to that origin
 //!   and no other; without it such a URL is refused.
 //! * `record`: the flight recorder, `record`; a [`Client`] then has serde's traits.
