@@ -420,7 +420,7 @@ impl Batch {
     /// batch has all its devices waiting.
     ///
     /// # Errors
-    /// [`BadState`]; none is known.
+    /// [`BadState`] if it cannot be written; no such case is known.
     pub fn call(&self, key: &str, action: &str) -> Result<String, BadState> {
         // The devices that report a version may change between two calls.
         let waiting: &[String] =
@@ -467,10 +467,10 @@ impl Batch {
         }
     }
 
-    /// As it is kept.
+    /// Returns the stored form.
     ///
     /// # Errors
-    /// [`BadState`]; none is known.
+    /// [`BadState`] if it cannot be written; no such case is known.
     pub fn to_bytes(&self) -> Result<Vec<u8>, BadState> {
         BadState::write(self)
     }
@@ -478,7 +478,7 @@ impl Batch {
     /// Reads the stored form.
     ///
     /// # Errors
-    /// [`BadState`] when these are not the bytes of one.
+    /// [`BadState`] if these are not its bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
         BadState::read(bytes)
     }

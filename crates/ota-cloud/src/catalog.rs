@@ -137,18 +137,18 @@ impl Listed {
         format!("{}/{}/{}", firmware.product_id, firmware.module(), firmware.version)
     }
 
-    /// As it is kept.
+    /// Returns the stored form.
     ///
     /// # Errors
-    /// [`BadState`]; none is known.
+    /// [`BadState`] if it cannot be written; no such case is known.
     pub fn to_bytes(&self) -> Result<Vec<u8>, BadState> {
         BadState::write(self)
     }
 
-    /// From what was kept.
+    /// Reads the stored form.
     ///
     /// # Errors
-    /// [`BadState`] when these are not the bytes of one.
+    /// [`BadState`] if these are not its bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
         BadState::read(bytes)
     }
@@ -163,18 +163,18 @@ pub struct Product {
 }
 
 impl Product {
-    /// As it is kept.
+    /// Returns the stored form.
     ///
     /// # Errors
-    /// [`BadState`]; none is known.
+    /// [`BadState`] if it cannot be written; no such case is known.
     pub fn to_bytes(&self) -> Result<Vec<u8>, BadState> {
         BadState::write(self)
     }
 
-    /// From what was kept.
+    /// Reads the stored form.
     ///
     /// # Errors
-    /// [`BadState`] when these are not the bytes of one.
+    /// [`BadState`] if these are not its bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
         BadState::read(bytes)
     }
@@ -206,7 +206,7 @@ impl Catalog {
     /// Checks whether an image can be added, while its product has fewer than `most`.
     ///
     /// # Errors
-    /// [`CatalogError`], by what is wrong with it.
+    /// [`CatalogError`] names the fault.
     pub fn check(&self, firmware: &Firmware, most: usize) -> Result<(), CatalogError> {
         firmware.check()?;
         if self.get(&firmware.product_id, &firmware.module(), &firmware.version).is_some() {

@@ -67,7 +67,7 @@ fn run(
             }
             Found::Body(span) => {
                 assert!(head.is_some() && span.start == received.consumed && !span.is_empty());
-                // Nothing may be taken for a while, but not for ever.
+                // Nothing may be taken for a while, but not forever.
                 idle += 1;
                 let count = take().max(usize::from(idle % 4 == 0)).min(span.len());
                 fetch.handle_body_taken(count).expect("it was offered");

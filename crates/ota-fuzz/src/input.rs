@@ -41,7 +41,7 @@ impl<'a> Input<'a> {
         front
     }
 
-    /// A number: mostly a small one, now and then one at the edges.
+    /// A number: mostly a small one, from time to time one at the edges.
     pub(crate) fn number(&mut self) -> u64 {
         match self.byte() {
             byte @ 0..=199 => byte.into(),

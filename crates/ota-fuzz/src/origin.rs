@@ -60,7 +60,7 @@ fn run(plan: &FaultPlan, requests: &[u8], [piece, take]: [usize; 2]) -> (Vec<u8>
     }
     let closing = connection.closing();
     if closing.is_none() {
-        // A peer that is silent is let go, unless a fault holds the answer back for ever.
+        // A peer that is silent is let go, unless a fault holds the answer back forever.
         if let Some(deadline) = connection.deadline(&origin) {
             connection.handle_timeout(&origin, deadline);
             assert_eq!(connection.closing(), Some(Closing::Close));

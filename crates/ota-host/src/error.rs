@@ -51,7 +51,7 @@ pub enum HostError {
         /// How long this process waited for it.
         time: Duration,
     },
-    /// Users who may not change the slots could hold the file that is in place of the lock.
+    /// Users who may not change the slots could hold the file in the lock's place.
     NoLock {
         /// Its path.
         path: PathBuf,

@@ -223,7 +223,7 @@ impl Reply {
     /// Reads the body of the answer in either form.
     ///
     /// # Errors
-    /// [`RegistrationError`], by what is wrong. Never panics, whatever the bytes.
+    /// [`RegistrationError`] names the fault. Never panics, whatever the bytes.
     pub fn decode(body: &[u8], secret: &ProductSecret) -> Result<Self, RegistrationError> {
         if body.len() > MAX_REPLY {
             return Err(RegistrationError::TooLong);

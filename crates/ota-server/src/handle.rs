@@ -86,7 +86,7 @@ impl Handle {
         self.register(device, Proof::Secret(secret.expose().to_vec())).await
     }
 
-    /// Registers a device that shows this certificate, given in PEM, in place of a password: the
+    /// Registers a device that shows this certificate, given in PEM, instead of a password: the
     /// platform's certificate mode. The MQTT listener must ask for certificates
     /// ([`super::ServerTls::new`]).
     ///

@@ -620,7 +620,7 @@ impl Hub {
         }
     }
 
-    /// A step of a batch that a fault or a stop has cut off, or that is under way: others have
+    /// A step of a batch that a fault or a stop has cut off, or that is in progress: others have
     /// their turn between two.
     fn go_on(&mut self) {
         if !self.chores.batches || !self.is_time() {
@@ -784,7 +784,7 @@ fn received(topic: &str, payload: &[u8]) -> What {
     What::Received { topic: topic.to_owned(), payload: Payload::new(payload) }
 }
 
-/// Waits until the queue has room, or for ever without one.
+/// Waits until the queue has room, or forever without one.
 async fn room(queue: Option<&mpsc::Sender<Push>>) {
     match queue {
         // A queue without its other end is as good as full: the service stops.

@@ -95,15 +95,15 @@ pub use tls::{ClientTls, ServerTls};
 pub struct ServiceConfig {
     /// Where devices connect. Default `127.0.0.1:0`: the system chooses the port.
     pub mqtt_addr: SocketAddr,
-    /// The broker to join as a client, in place of listening for devices. Default none.
+    /// The broker to join as a client, instead of listening for devices. Default none.
     pub broker: Option<Broker>,
     /// Whom to trust as the broker. Needed when its URL says `mqtts`. Default none.
     pub broker_tls: Option<ClientTls>,
     /// Where firmware is served. Default `127.0.0.1:0`.
     pub http_addr: SocketAddr,
-    /// What offers' URLs begin with (`https://host:port`, no slash at the end) in place of
-    /// `http://` (with TLS `https://`) and the bound address: for a proxy in front, an address of
-    /// 0.0.0.0, or the name that a certificate is for.
+    /// What offers' URLs begin with (`https://host:port`, no slash at the end) instead of `http://`
+    /// (with TLS `https://`) and the bound address: for a proxy in front, an address of 0.0.0.0, or
+    /// the name that a certificate is for.
     pub public_url: Option<String>,
     /// With it both listeners speak TLS, and nothing else. Default none.
     pub tls: Option<ServerTls>,
@@ -158,7 +158,7 @@ pub struct ApiConfig {
     /// The file of the first key, which is for everything: it is read, or with rights 0600 made,
     /// while there is no such key. Default `first-start` in the data folder.
     pub key_file: Option<PathBuf>,
-    /// What the URLs of uploads begin with (`https://host:port`), in place of the host that a
+    /// What the URLs of uploads begin with (`https://host:port`), instead of the host that a
     /// request names: for a proxy in front. Default none.
     pub public_url: Option<String>,
     /// The vendor's signatures of old, `HmacSHA1` and `HmacSHA256`, are taken, too. Default no.

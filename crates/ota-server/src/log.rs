@@ -34,7 +34,7 @@ pub enum What {
     LoggedIn {
         /// From where.
         peer: SocketAddr,
-        /// With MQTT 3.1 in place of 3.1.1.
+        /// With MQTT 3.1 instead of 3.1.1.
         legacy: bool,
     },
     /// A login was refused.
@@ -139,7 +139,7 @@ pub enum What {
         key: String,
         /// The method; empty when it was none of the API's calls.
         method: &'static str,
-        /// The path, with names in braces in place of the caller's.
+        /// The path, with names in braces instead of the caller's.
         path: &'static str,
         /// The status.
         status: u16,
@@ -198,7 +198,7 @@ impl Payload {
 }
 
 impl fmt::Display for Payload {
-    /// The text, with `…` in place of the user, password and query of every URL.
+    /// The text, with `…` instead of the user, password and query of every URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = String::from_utf8_lossy(&self.0);
         let mut rest: &str = &text;

@@ -116,7 +116,7 @@ impl Shell {
     /// Runs until the connection is to be closed; says why.
     async fn run(&mut self) -> String {
         let clock = self.wire.clock;
-        // Set anew only when something is due before it: with each packet the deadline moves on.
+        // Set again only when something is due before it: with each packet the deadline moves on.
         let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
         let mut rings: Option<Instant> = None;
         loop {

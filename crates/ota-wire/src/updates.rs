@@ -96,7 +96,7 @@ pub enum Event<I = NewImage> {
         /// The cloud's code, not 0.
         code: i64,
     },
-    /// The cloud offers another version in place of this one.
+    /// The cloud offers another version instead of this one.
     Superseded,
     /// The cloud no longer offers the version. What is stored of it is kept.
     Withdrawn,

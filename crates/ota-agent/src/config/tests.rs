@@ -209,7 +209,7 @@ fn certificates_are_files_and_what_is_wrong_with_them_is_said() {
     assert!(parse(secret, plain).unwrap_err().starts_with("client_cert: only with TLS"));
 }
 
-/// Each line in place of a key's is refused with words that begin so.
+/// Each line instead of a key's is refused with words that begin so.
 fn bad(cases: &[(&str, &str, &str)]) {
     for (key, line, words) in cases {
         let error = parse(&with(key, line)).unwrap_err();

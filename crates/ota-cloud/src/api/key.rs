@@ -136,18 +136,18 @@ impl Key {
         (same && differ == 0).then_some(Caller(self))
     }
 
-    /// As it is kept.
+    /// Returns the stored form.
     ///
     /// # Errors
-    /// [`BadState`]; none is known.
+    /// [`BadState`] if it cannot be written; no such case is known.
     pub fn to_bytes(&self) -> Result<Vec<u8>, BadState> {
         BadState::write(self)
     }
 
-    /// From what was kept.
+    /// Reads the stored form.
     ///
     /// # Errors
-    /// [`BadState`] when these are not the bytes of one.
+    /// [`BadState`] if these are not its bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
         BadState::read(bytes)
     }

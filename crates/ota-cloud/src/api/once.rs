@@ -65,7 +65,7 @@ impl Once {
     /// The stored part of the call. Its answer, which may contain secrets, is sealed elsewhere.
     ///
     /// # Errors
-    /// [`BadState`]; none is known.
+    /// [`BadState`] if it cannot be written; no such case is known.
     pub fn to_bytes(&self, status: u16) -> Result<Vec<u8>, BadState> {
         BadState::write(&Kept { hash: self.hash.clone(), status })
     }

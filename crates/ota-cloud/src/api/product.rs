@@ -137,18 +137,18 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// As they are kept.
+    /// Returns the stored form.
     ///
     /// # Errors
-    /// [`BadState`]; none is known.
+    /// [`BadState`] if it cannot be written; no such case is known.
     pub fn to_bytes(&self) -> Result<Vec<u8>, BadState> {
         BadState::write(self)
     }
 
-    /// From what was kept.
+    /// Reads the stored form.
     ///
     /// # Errors
-    /// [`BadState`] when these are not the bytes of one.
+    /// [`BadState`] if these are not its bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
         BadState::read(bytes)
     }

@@ -7,7 +7,7 @@ use crate::sign::UrlSigner;
 /// The settings of a [`Cloud`](crate::Cloud).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CloudConfig {
-    /// Signs the URLs of offers, each time anew.
+    /// Signs the URL of each offer separately.
     pub signer: UrlSigner,
     /// The Unix time in seconds of [`Instant::ZERO`](ota_proto::Instant::ZERO): the cloud has no
     /// clock, and a URL's life is in Unix time.

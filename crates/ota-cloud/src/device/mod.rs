@@ -275,7 +275,7 @@ impl Device {
     /// The stored form of the device: JSON, whose later versions only add fields.
     ///
     /// # Errors
-    /// [`BadState`]; none is known.
+    /// [`BadState`] if it cannot be written; no such case is known.
     pub fn to_bytes(&self) -> Result<Vec<u8>, BadState> {
         BadState::write(self)
     }
@@ -339,7 +339,7 @@ pub fn sender(topic: &str) -> Result<Identity, CloudError> {
 /// Checks a device's message.
 ///
 /// # Errors
-/// [`CloudError`], by what is wrong with it.
+/// [`CloudError`] names the fault.
 pub fn read_message(payload: &[u8]) -> Result<DeviceMessage<'_>, CloudError> {
     if payload.len() > MAX_PAYLOAD {
         return Err(CloudError::TooLarge);

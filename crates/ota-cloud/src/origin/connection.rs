@@ -36,7 +36,7 @@ pub struct Connection {
     served: VecDeque<Served>,
     /// Bytes that must be brought before it goes on.
     wants: Option<Wanted>,
-    /// Whether some of the response under way was given out.
+    /// Whether some of the response in progress was given out.
     begun: bool,
 }
 
@@ -92,7 +92,7 @@ impl Connection {
         }
     }
 
-    /// Takes received bytes and returns how many: fewer than given while a response is under way
+    /// Takes received bytes and returns how many: fewer than given while a response is in progress
     /// and the buffer for the next requests is full. Offer the rest again later.
     #[must_use = "bytes that were not taken must be offered again"]
     pub fn handle_received(&mut self, now: Instant, data: &[u8]) -> usize {
@@ -171,7 +171,7 @@ impl Connection {
         }
     }
 
-    /// There are no bytes for the response under way.
+    /// There are no bytes for the response in progress.
     fn fail(&mut self, why: &str) {
         self.out.clear();
         self.sent = 0;

@@ -68,7 +68,7 @@ impl NamedModule {
     /// The stored form.
     ///
     /// # Errors
-    /// [`BadState`]; none is known.
+    /// [`BadState`] if it cannot be written; no such case is known.
     pub fn to_bytes(&self) -> Result<Vec<u8>, BadState> {
         BadState::write(self)
     }
@@ -76,7 +76,7 @@ impl NamedModule {
     /// Reads the stored form.
     ///
     /// # Errors
-    /// [`BadState`] when these are not the bytes of one.
+    /// [`BadState`] if these are not its bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
         BadState::read(bytes)
     }

@@ -72,7 +72,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     }
 
     /// Waits for the next event. Cancel-safe: a future that is dropped loses nothing, so it can
-    /// stand in a `select`. An erase or a write that is under way goes on with the next call.
+    /// stand in a `select`. An erase or a write that is in progress goes on with the next call.
     ///
     /// The broker is told that the application has taken an [`Event::Message`] when this is called
     /// again.
@@ -174,7 +174,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// the answer is [`Installed::NeedsRestart`].
     ///
     /// # Errors
-    /// [`Misuse`] if none is under way.
+    /// [`Misuse`] if none is in progress.
     pub fn installed(&mut self, what: Installed) -> Result<(), Misuse> {
         self.command(Command::Installed(what))
     }

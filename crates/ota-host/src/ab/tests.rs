@@ -68,7 +68,7 @@ impl Model {
             return Err(Errno::IO.into());
         }
         if medium.left == 0 {
-            // It may have been under way.
+            // It may have been in progress.
             if let Some(Op::Put(name, text)) = op {
                 medium.pending.push(Op::Put(name, text[..text.len() / 2].to_owned()));
             } else if let Some(op) = op {

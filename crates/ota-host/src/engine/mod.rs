@@ -33,7 +33,7 @@ pub use types::{EngineError, Operation, Options, SignIn, Step, transport_error};
 pub struct Engine {
     control: Control,
     inboxes: Inboxes<Vec<u8>>,
-    /// The second buffer of the store's link, while it is not being written.
+    /// The second buffer of the firmware server's link, while it is not being written.
     spare: Option<Vec<u8>>,
     broker_buffer: usize,
     store_buffer: usize,

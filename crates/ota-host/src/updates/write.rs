@@ -79,9 +79,9 @@ macro_rules! updates {
                 self.0.next().await
             }
 
-            /// Stops: makes the stored bytes durable, disconnects from the broker, and frees the data
-            /// folder. An update that was under way resumes after the next start. It takes up to
-            /// thirteen seconds if neither broker nor disk answers.
+            /// Stops: makes the stored bytes durable, disconnects from the broker, and frees the
+            /// data folder. An update that was in progress resumes after the next start. It takes
+            /// up to thirteen seconds if neither broker nor disk answers.
             pub async fn stop(self) {
                 self.0.stop().await;
             }
@@ -159,7 +159,7 @@ macro_rules! updates {
             /// Says what became of the installation.
             ///
             /// # Errors
-            /// [`Misuse`] if none is under way.
+            /// [`Misuse`] if none is in progress.
             pub fn installed(&mut self, what: Installed) -> Result<(), Misuse> {
                 self.0.command($crate::updates::Command::Installed(what))
             }

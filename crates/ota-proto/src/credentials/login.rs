@@ -52,7 +52,7 @@ impl Login {
     /// as the vendor's SDKs do.
     ///
     /// # Errors
-    /// [`BadLogin`], by what is wrong.
+    /// [`BadLogin`] names the fault.
     pub fn new(
         identity: &Identity,
         secret: &Secret,
@@ -68,7 +68,7 @@ impl Login {
     /// [`Login::new`].
     ///
     /// # Errors
-    /// [`BadLogin`], by what is wrong.
+    /// [`BadLogin`] names the fault.
     pub fn certified(
         identity: &Identity,
         app_id: &str,
@@ -192,7 +192,7 @@ impl<'a> Username<'a> {
 /// whose signature is right.
 ///
 /// # Errors
-/// [`LoginError`], by what is wrong.
+/// [`LoginError`] names the fault.
 pub fn verify(
     username: &str,
     password: &str,

@@ -43,7 +43,7 @@ impl Secret {
     /// dropped, so that a file with a line end will do.
     ///
     /// # Errors
-    /// [`BadSecret`], by what is wrong.
+    /// [`BadSecret`] names the fault.
     pub fn from_base64(text: &str) -> Result<Self, BadSecret> {
         let text = text.trim_ascii();
         // The longest text has 64 characters; a longer one needs no decoding.

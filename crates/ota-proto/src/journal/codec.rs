@@ -1,9 +1,9 @@
 //! The binary format of the record.
 //!
 //! All numbers are little-endian, absent parts are zero, and so is the rest up to the checksum.
-//! Format 1 is read, too: it has neither the digest of the texts nor the device's name, and in
-//! place of the certificates a time of day, which is ignored: it may have been a wrong one.
-//! An answer is in no record that a trial writes: a build before that knows none can read those.
+//! Format 1 is read, too: it has neither the digest of the texts nor the device's name, and instead
+//! of the certificates a time of day, which is ignored: it may have been a wrong one. An answer is
+//! in no record that a trial writes: a build before that knows none can read those.
 //!
 //! | bytes | what |
 //! |---|---|

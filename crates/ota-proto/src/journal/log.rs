@@ -8,7 +8,7 @@
 //! What a cut has met may read as written, as torn or as blank, and differently each time. So a
 //! page begins with four records, and the last of them is lasting with the fourth. A page with
 //! fewer than three valid ones cannot be told from one whose first write was cut: the other page
-//! still holds all that was acted on, and this one is begun anew. From three on two are surely
+//! still holds all that was acted on, and this one is begun again. From three on two are surely
 //! there, and it is the other page that may be erased.
 //!
 //! A number belongs to each place, so what is written later outranks all that was tried before,

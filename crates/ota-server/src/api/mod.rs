@@ -92,7 +92,7 @@ struct Inner {
     patience: Duration,
     /// The listener speaks TLS.
     secure: bool,
-    /// What URLs of uploads begin with, in place of the host that a request names.
+    /// What URLs of uploads begin with, instead of the host that a request names.
     public_url: Option<String>,
     /// The vendor's signatures of old are taken.
     old_signatures: bool,

@@ -130,7 +130,7 @@ fn stored(read: &dyn Read, key: &str) -> Result<BTreeSet<(u64, String)>, StoreEr
     }
 }
 
-/// Keeps an answer that is known only after the commit. Without it the answer is made anew.
+/// Keeps an answer that is known only after the commit. Without it the answer is made again.
 pub(super) fn after(hub: &mut Hub, asked: &Asked, answer: &Value) {
     let Some(once) = &asked.once else { return };
     if let Ok(sealed) = hub.keys.sealed_answer(once.id(), &to_json(answer)) {

@@ -131,7 +131,7 @@ fn end_life(world: &mut World, rng: &mut Rng) {
     }
 }
 
-/// Power goes within what is under way.
+/// Power goes within what is in progress.
 pub(super) fn tear(world: &mut World, rng: &mut Rng) {
     let length = world.storage.bytes_under_way();
     let tear = Tear { mode: pick(rng, &Mode::ALL), byte: below(rng, length) };

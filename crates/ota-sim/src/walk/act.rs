@@ -23,7 +23,7 @@ pub enum Head {
     Redirect,
 }
 
-/// Power, and what is under way when it goes.
+/// Power, and what is in progress when it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cut {
     /// Nothing of it happened.
@@ -92,7 +92,7 @@ pub enum Action {
     Stop,
     /// Fault: the session breaks.
     Drop,
-    /// Fault: a new session comes in place of the old one.
+    /// Fault: a new session comes instead of the old one.
     Renew,
     /// Fault: another head comes.
     OtherHead(Head),

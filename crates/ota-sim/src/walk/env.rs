@@ -1,4 +1,4 @@
-//! One machine and the little around it: what is under way, and who may answer.
+//! One machine and the little around it: what is in progress, and who may answer.
 
 use std::fmt::Write as _;
 
@@ -43,7 +43,7 @@ pub(super) enum Ask {
     Judge,
 }
 
-/// A fetch under way.
+/// A fetch in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Get {
     pub(super) op: OpId,
@@ -184,7 +184,7 @@ impl Env {
         self.lost = false;
     }
 
-    /// Takes all outputs. What they ask for is then under way.
+    /// Takes all outputs. What they ask for is then in progress.
     pub(super) fn drain(&mut self, setup: &Setup) {
         for _ in 0..100 {
             let Some(mut device) = self.device.take() else { return };

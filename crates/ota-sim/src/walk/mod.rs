@@ -7,8 +7,8 @@
 //! * nothing panics, and the [`Invariants`](crate::Invariants) hold, the deadline after
 //!   `handle_timeout` among them;
 //! * a command that is a misuse has no effect;
-//! * the calm run from there, in which nothing more goes wrong, ends idle within
-//!   [`Bounds::calm`] steps: nothing owed, on trial or under way, the task over.
+//! * the calm run from there, in which nothing more goes wrong, ends idle within [`Bounds::calm`]
+//!   steps: nothing owed, on trial or in progress, the task over.
 
 mod act;
 mod env;

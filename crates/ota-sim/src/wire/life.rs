@@ -20,7 +20,7 @@ pub struct Lives {
     pub ring: usize,
     /// Those that are over.
     pub over: Vec<Life>,
-    /// What the one under way has said so far.
+    /// What the one in progress has said so far.
     answers: Vec<String>,
 }
 

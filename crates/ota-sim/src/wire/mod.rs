@@ -72,7 +72,7 @@ pub struct Wires {
     pub broker: Chunks,
     /// How bytes arrive from the store.
     pub store: Chunks,
-    /// Bytes under way in one direction of a connection.
+    /// Bytes in progress in one direction of a connection.
     pub window: usize,
     /// Whether the cloud's messages are sent at QoS 1.
     pub qos1: bool,
@@ -212,7 +212,7 @@ impl World {
         self.cloud.device(&self.setup.device.identity).expect("registered")
     }
 
-    /// The task is over and the device idle: nothing is owed, on trial or under way.
+    /// The task is over and the device idle: nothing is owed, on trial or in progress.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         let device = self.client.as_ref()?.updater(DeviceIndex::FIRST)?;

@@ -1,4 +1,4 @@
-//! One direction of a connection: bytes under way, and how they arrive.
+//! One direction of a connection: bytes in progress, and how they arrive.
 
 use std::collections::VecDeque;
 

@@ -18,7 +18,7 @@ impl World {
         self.restart();
     }
 
-    /// Power is gone at a byte of the latest slot operation or journal write under way, and comes
+    /// Power is gone at a byte of the latest slot operation or journal write in progress, and comes
     /// back after 100 ms.
     pub fn power_cut_at(&mut self, tear: Tear) {
         self.note(What::Off("power cut"));

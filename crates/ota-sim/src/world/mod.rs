@@ -24,7 +24,7 @@ use crate::trace::{Trace, What};
 pub(crate) use self::storage::Job;
 pub use self::storage::{Misreads, Storage, Unreadable};
 
-/// How a power cut meets what is under way and what is not synced.
+/// How a power cut meets what is in progress and what is not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cut {
     /// Nothing of it happened.
@@ -208,7 +208,7 @@ impl World {
         true
     }
 
-    /// The cloud offers the image under way again, with this text.
+    /// The cloud offers the image in progress again, with this text.
     pub fn change_text(&mut self, text: &str) {
         let Some(offer) = self.device.as_ref().and_then(Updater::offer) else { return };
         let payload = format!(
@@ -250,13 +250,13 @@ impl World {
         self.link.packets
     }
 
-    /// A slot operation or a journal write is under way.
+    /// A slot operation or a journal write is in progress.
     #[must_use]
     pub fn is_storing(&self) -> bool {
         self.storage.job.is_some() || self.storage.persist.is_some()
     }
 
-    /// The latest slot operation or journal write under way, after the number of boots before it.
+    /// The latest slot operation or journal write in progress, after the number of boots before it.
     #[must_use]
     pub fn storing(&self) -> Option<(u32, OpId)> {
         Some((self.boot, self.storage.latest()?))
@@ -271,7 +271,7 @@ impl World {
         self.cloud.device(&self.setup.device.identity).expect("registered")
     }
 
-    /// The task is over and the device idle: nothing is owed, on trial or under way.
+    /// The task is over and the device idle: nothing is owed, on trial or in progress.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         let device = self.device.as_ref()?;

@@ -107,7 +107,7 @@ impl Storage {
         self.loader.apply(action, &version);
     }
 
-    /// Does the job under way. A digest has an answer.
+    /// Does the job in progress. A digest has an answer.
     pub(crate) fn finish_job(&mut self, job: &Job, rng: &mut Rng) -> Result<Option<Md5>, String> {
         match job {
             Job::Flash(op) => {
@@ -188,7 +188,7 @@ impl Storage {
         self.target_mut().fill(&vec![0xa5; size]);
     }
 
-    /// Power is gone in the middle of whatever is under way.
+    /// Power is gone in the middle of whatever is in progress.
     pub(crate) fn cut(&mut self, cut: Cut, rng: &mut Rng) {
         let half = match cut {
             Cut::Before => 0,
@@ -215,7 +215,7 @@ impl Storage {
         }
     }
 
-    /// How many bytes the latest operation under way changes, by kind of medium for the journal.
+    /// How many bytes the latest operation in progress changes, by kind of medium for the journal.
     #[must_use]
     pub fn bytes_under_way(&self) -> usize {
         if self.latest_is_journal() {
@@ -228,7 +228,7 @@ impl Storage {
         }
     }
 
-    /// The latest operation under way.
+    /// The latest operation in progress.
     #[must_use]
     pub fn latest(&self) -> Option<OpId> {
         let job = self.job.as_ref().map(|(op, _)| *op);
@@ -240,8 +240,8 @@ impl Storage {
         persist.is_some() && persist == self.latest()
     }
 
-    /// Power is gone at a byte of the latest operation under way; what else is under way and what
-    /// is not synced is done or not by chance.
+    /// Power is gone at a byte of the latest operation in progress; what else is in progress and
+    /// what is not synced is done or not by chance.
     pub(crate) fn tear(&mut self, tear: Tear, rng: &mut Rng) {
         let chance = match rng.below(3) {
             0 => Mode::Before,
@@ -275,7 +275,7 @@ impl Storage {
         }
     }
 
-    /// A boot reads everything anew.
+    /// A boot reads everything again.
     pub(crate) fn reread(&mut self, rng: &mut Rng) {
         for flash in &mut self.flash {
             flash.reread(rng);
@@ -284,7 +284,7 @@ impl Storage {
         self.loader.reread(rng);
     }
 
-    /// The program ended in an orderly way: what may be under way is a reading.
+    /// The program ended in an orderly way: what may be in progress is a reading.
     pub(crate) fn end_program(&mut self) {
         self.job = None;
         for flash in &mut self.flash {

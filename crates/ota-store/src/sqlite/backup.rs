@@ -82,7 +82,7 @@ fn copy(from: &Path, part: &Path) -> Result<(), StoreError> {
 /// an older schema only the pages are checked: opening it upgrades it.
 ///
 /// # Errors
-/// [`StoreError`], by what is wrong with it.
+/// [`StoreError`] names the fault.
 pub fn check_backup(path: &Path) -> Result<Held, StoreError> {
     let connection = connect(path, READ_ONLY)?;
     let schema = migrate::schema(&connection, path)?;

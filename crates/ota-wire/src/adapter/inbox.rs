@@ -92,7 +92,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Inbox<B> {
     }
 
     /// Goes on with another buffer of the same length. What is unread is copied there; the old
-    /// buffer is returned as it was, for a write that is under way.
+    /// buffer is returned as it was, for a write that is in progress.
     pub fn swap(&mut self, mut next: B) -> B {
         let rest = self.unread();
         let count = rest.len();
@@ -103,7 +103,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Inbox<B> {
         mem::replace(&mut self.buf, next)
     }
 
-    /// Lends the buffer to a write that is under way. Nothing is read or received until
+    /// Lends the buffer to a write that is in progress. Nothing is read or received until
     /// [`Inbox::give_back`].
     pub fn lend(&mut self) -> B {
         mem::take(&mut self.buf)

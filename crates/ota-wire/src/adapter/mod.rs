@@ -107,7 +107,7 @@ pub enum Look {
 }
 
 impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Inboxes<B> {
-    /// The inbox of the store's link.
+    /// The inbox of the firmware server's link.
     pub fn store(&mut self) -> &mut Inbox<B> {
         &mut self.store
     }
@@ -183,7 +183,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Inboxes<B> {
                 }
                 None => {}
             }
-            // Bytes that wait for storage come before the end of the store's link.
+            // Bytes that wait for storage come before the end of the firmware server's link.
             let waits = link.kind == LinkKind::Store && !read_store && inbox.holds_any();
             let closed = if waits { None } else { inbox.take_closed() };
             if let Some(clean) = closed {

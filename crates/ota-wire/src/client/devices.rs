@@ -127,7 +127,7 @@ impl Devices {
     }
 
     /// Every device that is online has heard from the cloud, or the cloud is `silent`, and nothing
-    /// is under way that would hear more.
+    /// is in progress that would hear more.
     pub(super) fn are_settled(&self, silent: bool) -> bool {
         self.first.as_ref().is_none_or(|device| device.up)
             && self.iter().filter(|device| device.up).all(|Device { updater, .. }| {

@@ -56,7 +56,7 @@ impl StoreLink {
         if fits { Ok(()) } else { Err(AddError::Limit { what: "request", needed }) }
     }
 
-    /// No fetch is under way.
+    /// No fetch is in progress.
     pub(crate) fn is_free(&self) -> bool {
         self.get.is_none()
     }

@@ -203,8 +203,8 @@ fn hide_authority(text: &mut [u8], context: Context) {
     }
 }
 
-/// Filler for what is passed over: its first colon may yet be the end of a name, and what no name
-/// has its fault.
+/// Filler for what is skipped: its first colon may yet be the end of a name, and what no name has
+/// its fault.
 fn veil(text: &mut [u8], is_name: bool) {
     let mut is_name = is_name;
     for byte in text {

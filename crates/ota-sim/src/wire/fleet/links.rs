@@ -16,7 +16,7 @@ use super::{Hub, identity};
 
 /// From one end of a connection to the other.
 const LATENCY: Duration = Duration::from_millis(20);
-/// Bytes under way in one direction.
+/// Bytes in progress in one direction.
 const WINDOW: usize = 16 * 1_024;
 
 /// Bytes to be written: the operation, the place, the bytes.

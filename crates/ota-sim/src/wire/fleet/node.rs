@@ -39,7 +39,7 @@ enum Act {
     Reset,
 }
 
-/// A journal write under way.
+/// A journal write in progress.
 type Writing = (Instant, OpId, Box<[u8; ota_proto::Journal::LEN]>);
 
 /// One device.

@@ -146,7 +146,7 @@ impl<O: Copy> Session<O> {
         }
     }
 
-    /// Since when a PINGREQ was not needed; `None` while one is under way.
+    /// Since when a PINGREQ was not needed; `None` while one is in progress.
     ///
     /// Nothing received counts, too: a connection that died while only messages of QoS 0 are sent
     /// would not be noticed otherwise. While we do not read, the answer to the last PINGREQ may
