@@ -343,7 +343,10 @@ fn open_lock(data_dir: impl AsFd) -> io::Result<File> {
         OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = File::from(openat(data_dir, "install.lock", flags, Mode::RUSR | Mode::WUSR)?);
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "install.lock is no plain file"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "install.lock is not a plain file",
+        ));
     }
     Ok(file)
 }

@@ -39,7 +39,7 @@ async fn a_lock_that_is_a_link_or_a_pipe_is_refused() {
     std::fs::remove_file(&lock).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&lock).status().unwrap().success());
     let error = Job::install(&order, open(folder.path())).await.unwrap_err();
-    assert!(error.why.ends_with("install.lock is no plain file"), "{error}");
+    assert!(error.why.ends_with("install.lock is not a plain file"), "{error}");
     assert_eq!(error.fault, InstallFault::Machine);
 }
 

@@ -494,7 +494,7 @@ fn advice(cause: client::Disconnect) -> &'static str {
         TlsError::Untrusted => " (put its CA certificate into ca_file)",
         TlsError::ClockNotSet => " (set the clock; if it is right, remove the folder data_dir)",
         TlsError::ClientRefused => " (see client_cert and client_key)",
-        TlsError::Handshake => " (is it a port that speaks TLS, 1.2 or later?)",
+        TlsError::Handshake => " (check that the port uses TLS 1.2 or later)",
         TlsError::NotTls => " (write its port for TLS, or mqtt:// where there is none)",
         TlsError::Version1 => {
             " (make one of version 3: openssl req -x509 -addext subjectAltName=…)"

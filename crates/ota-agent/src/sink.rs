@@ -64,11 +64,13 @@ pub fn detach(json: bool) {
         let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
         let notice = move |lost: u64| match json {
             true => format!("{{\"event\":\"lost\",\"count\":{lost}}}"),
-            false => format!("({lost} lines were dropped: nobody read them)"),
+            false => format!("({lost} lines were dropped: the reader is too slow)"),
         };
         // On one terminal both streams use one queue, so that they do not overwrite the bar.
         let err = (!terminal).then(|| {
-            Way::open(Box::new(|lost| format!("({lost} lines were dropped: nobody read them)")))
+            Way::open(Box::new(|lost| {
+                format!("({lost} lines were dropped: the reader is too slow)")
+            }))
         });
         Detached { out: Way::open(Box::new(notice)), err, terminal }
     });

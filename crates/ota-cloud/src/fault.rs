@@ -82,7 +82,7 @@ faults! {
     LyingLength = "lying-length", Shape, ALWAYS, "Content-Length and body are 1024 bytes longer than the object or range";
     Chunked = "chunked", Shape, ALWAYS, "Transfer-Encoding: chunked in place of Content-Length";
     NoLength = "no-length", Shape, ALWAYS, "no Content-Length; the body ends with the connection";
-    Compressed = "compressed", Shape, ALWAYS, "Content-Encoding: gzip, which nobody asked for";
+    Compressed = "compressed", Shape, ALWAYS, "Content-Encoding: gzip, which was not requested";
     Slow = "slow", Shape, ALWAYS, "2,048 bytes a second";
     Trickle = "trickle", Shape, 1, "16 bytes a second";
     Stall = "stall", Shape, 1, "the body stops and the connection stays open";
@@ -107,7 +107,7 @@ faults! {
     HugePayload = "huge-payload", Broker, ALWAYS, "an offer of 20,000 bytes before each reply";
     DeepJson = "deep-json", Broker, ALWAYS, "an offer with 1,000 nested arrays before each reply";
     BrokerDrop = "broker-drop", Broker, 1, "the broker closes the connection within the offer";
-    BrokerGarbage = "broker-garbage", Broker, 1, "bytes that are no MQTT in place of the offer";
+    BrokerGarbage = "broker-garbage", Broker, 1, "bytes that are not MQTT instead of the offer";
     HalfOpen = "half-open", Broker, 1, "from the first report_version on nothing passes, and the broker's connection stays open";
     RefuseLogin = "refuse-login", Broker, 1, "the broker refuses the login with return code 4";
     Kick = "kick", Broker, 3, "the broker closes the connection when the version is reported, three times";

@@ -40,7 +40,7 @@ impl fmt::Display for MessageError {
         match self {
             Self::ForeignTopic => f.write_str("not this device's update topic"),
             Self::TooLong => f.write_str("payload longer than the limit"),
-            Self::Malformed(why) => write!(f, "payload is no message of the cloud: {why}"),
+            Self::Malformed(why) => write!(f, "payload is not a cloud message: {why}"),
         }
     }
 }
@@ -247,7 +247,7 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Stale => "not the current fetch",
-            Self::Refused => "the answer is of no use",
+            Self::Refused => "the answer is unusable",
         })
     }
 }

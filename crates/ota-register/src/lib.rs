@@ -320,7 +320,7 @@ impl fmt::Display for RegistrationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong => f.write_str("the answer is too long"),
-            Self::Malformed => f.write_str("the answer has not the documented shape"),
+            Self::Malformed => f.write_str("the answer does not have the documented form"),
             Self::Refused(code) => write!(f, "registration refused with code {code}"),
             Self::Undecryptable => f.write_str("the answer does not decrypt: wrong product secret"),
             Self::Secret(why) => write!(f, "the answer has no usable secret: {why}"),

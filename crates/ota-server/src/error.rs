@@ -62,8 +62,10 @@ impl fmt::Display for StartError {
                  certificate, or say that plain text is meant",
             ),
             Self::ApiKey(why) => why.fmt(f),
-            Self::NoTls => f.write_str("the broker wants TLS, and nobody is trusted"),
-            Self::NoRandom => f.write_str("the system gives no random bytes for the signing key"),
+            Self::NoTls => f.write_str("the broker requires TLS, but no CA is trusted"),
+            Self::NoRandom => {
+                f.write_str("the system provides no random bytes for the signing key")
+            }
         }
     }
 }

@@ -211,7 +211,7 @@ impl Service {
     /// Binds both addresses and starts. Must be called in a tokio runtime with IO and time.
     ///
     /// # Errors
-    /// [`StartError`]: an address cannot be had, or there is no randomness for the key.
+    /// [`StartError`]: an address cannot be had, or the system provides no random numbers for the key.
     pub async fn start(config: ServiceConfig) -> Result<Running, StartError> {
         Ok(Self::prepare(config).await?.open())
     }

@@ -208,7 +208,7 @@ impl Invariants {
         let stopping = self.seen.stopping;
         self.must(!stopping, || "a fetch after an orderly stop was asked for".into());
         let misread = self.seen.misread;
-        self.must(!misread, || "fetched anew for one bit that was read wrongly".into());
+        self.must(!misread, || "fetched again for one wrongly read bit".into());
         let owed = owes(storage).is_some();
         self.must(!owed, || "O13: a fetch while a result is owed".into());
     }
@@ -226,7 +226,7 @@ impl Invariants {
         let durable = storage.journal.record();
         let md5 = durable.as_ref().and_then(|record| record.target).map(|target| target.md5);
         let known = md5.is_some_and(|md5| setup.image_of(md5).is_some());
-        self.must(known, || "O2: the journal speaks of no image that there is".into());
+        self.must(known, || "O2: the journal names an unknown image".into());
         let fits = |record: &Record| {
             record.phase == Phase::Fetching
                 && record.target.is_some_and(|t| Some(t.md5) == md5 && t.offset <= start)

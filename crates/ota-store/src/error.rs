@@ -117,7 +117,7 @@ impl fmt::Display for StoreError {
                 write!(f, "{why}: give this user the right to write there, or mount it writable")
             }
             Self::Full { why } => {
-                write!(f, "{why}: make room; nothing was lost, and the next try goes on")
+                write!(f, "{why}: make room; nothing was lost, and the next attempt continues")
             }
             Self::Corrupt { why } => {
                 write!(f, "the database is damaged: {why}; keep the file and restore a backup")
@@ -131,7 +131,7 @@ impl fmt::Display for StoreError {
                  version that wrote it, or a newer one"
             ),
             Self::Exists { path } => {
-                write!(f, "{path} is there already and is not overwritten: name another file")
+                write!(f, "{path} exists already and is not overwritten: name another file")
             }
             Self::Io { why } => f.write_str(why),
         }

@@ -143,7 +143,7 @@ impl fmt::Display for ImageError {
                 write!(f, "{reserve} bytes of the disk are to stay free: make room")
             }
             Self::Claimed { name } => {
-                write!(f, "the image {name} is also that of an upload under way")
+                write!(f, "the image {name} is also that of an upload in progress")
             }
             Self::Unknown { name } => write!(f, "there is no image {name}"),
             Self::Store(error) => error.fmt(f),

@@ -36,7 +36,7 @@ impl Unfit {
     #[must_use]
     pub const fn text(&self) -> &'static str {
         match self {
-            Self::NotRegular => "it is no regular file",
+            Self::NotRegular => "it is not a regular file",
             Self::Foreign => "it is another user's, who may know the key: chown it, or remove it",
             Self::Exposed => "others than its owner may read it: chmod 600",
             Self::Way => {

@@ -122,10 +122,10 @@ impl fmt::Display for SealError {
             Self::Exposed { path } => {
                 write!(f, "{path} can be read by others than its owner: chmod 600 {path}")
             }
-            Self::BadFile { path, why } => write!(f, "{path} is no key file: {why}"),
+            Self::BadFile { path, why } => write!(f, "{path} is not a key file: {why}"),
             Self::Broken { id } => write!(
                 f,
-                "the seal of {}.{} of {:?} is broken: set this secret anew",
+                "the seal of {}.{} of {:?} is broken: set this secret again",
                 id.table, id.column, id.row
             ),
             Self::TooLong => f.write_str("the secret is too long to be sealed"),

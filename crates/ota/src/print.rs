@@ -359,7 +359,7 @@ mod tests {
         for (what, text) in [
             (
                 login,
-                "· login of P\u{fffd}[2J from 127.0.0.1:9 refused: wrong or lapsed credentials",
+                "· login of P\u{fffd}[2J from 127.0.0.1:9 refused: wrong or expired credentials",
             ),
             (message, "· refused: $ota/report/P/\u{fffd}[2J: not the report topic of a device"),
         ] {

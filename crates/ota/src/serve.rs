@@ -191,7 +191,7 @@ impl Plan {
                     "its secret is missing; only with --broker it needs none"
                 }
                 Proof::Certificate(_) if args.tls_client_ca.is_none() => {
-                    "nobody asks for its certificate; give --tls-client-ca, too"
+                    "its certificate needs --tls-client-ca"
                 }
                 _ => continue,
             };

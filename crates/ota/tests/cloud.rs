@@ -13,7 +13,7 @@ fn from_nothing_to_a_proved_update_by_commands() {
     let mut site = Site::new();
     site.ask(&["product", "add", "TESTPROD01"]).expect(0);
     let again = site.ask(&["product", "add", "TESTPROD01"]).expect(7);
-    assert!(again.err[0].contains("there already"), "{:?}", again.err);
+    assert!(again.err[0].contains("exists already"), "{:?}", again.err);
     let made = site.ask(&["device", "add", "TESTPROD01/dev001"]).expect(0);
     let config = site.desk.plain_device("dev001", &site.mqtt);
     let secret = site.desk.write("secret", &made.out[0]);

@@ -57,5 +57,5 @@ pub(super) fn file(path: &Path) -> Result<Vec<u8>, Bad> {
 /// Bytes as a text.
 pub(super) fn text_of(bytes: &[u8]) -> Result<String, Bad> {
     let text = std::str::from_utf8(bytes);
-    text.map(str::to_owned).map_err(|_| "it is no text in UTF-8".into())
+    text.map(str::to_owned).map_err(|_| "it is not UTF-8 text".into())
 }

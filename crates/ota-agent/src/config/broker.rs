@@ -28,7 +28,7 @@ impl Keys<'_> {
         let explain = |why| format!("{why}; write the Base64 text that the console shows");
         match (self.text("device_secret")?, self.path("device_secret_file")?) {
             (Some(_), Some(_)) => {
-                Err("device_secret_file: there is device_secret, too; keep one of them".into())
+                Err("device_secret_file: device_secret is also set; keep one of them".into())
             }
             (None, None) => Err("device_secret: missing; give it, or device_secret_file".into()),
             (Some(text), None) => {

@@ -233,7 +233,7 @@ fn a_bad_key_is_named() {
             "device_secret_file = \"/nowhere/s\"",
             "device_secret_file: cannot read /nowhere/s",
         ),
-        ("x", "device_secret_file = \"s\"", "device_secret_file: there is device_secret, too"),
+        ("x", "device_secret_file = \"s\"", "device_secret_file: device_secret is also set"),
         ("broker", "", "broker: missing"),
         ("broker", "broker = \"h:1883\"", "broker: write it like mqtts://host:8883"),
         ("broker", "broker = \"mqtt://\"", "broker: no host in it"),

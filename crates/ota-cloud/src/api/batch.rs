@@ -75,7 +75,7 @@ impl NewBatch {
             }
             Some(names) => {
                 if let Some(at) = names.iter().position(|name| Identity::new("P", name).is_err()) {
-                    let what = format!("number {at} of the list is no name of a device");
+                    let what = format!("number {at} of the list is not a valid device name");
                     return Err(Problem::field("devices", what));
                 }
                 (Mode::DeviceNames, Choice::Names(names))

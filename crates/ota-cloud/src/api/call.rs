@@ -418,7 +418,7 @@ impl Query {
             let value = value.replace('+', " ");
             let value = percent_decode_str(&value).decode_utf8();
             let value =
-                value.map_err(|_| Problem::new(Code::Invalid, "the query is no UTF-8 text"))?;
+                value.map_err(|_| Problem::new(Code::Invalid, "the query is not UTF-8 text"))?;
             if found.insert(name.to_owned(), value.into_owned()).is_some() {
                 return Err(Problem::new(Code::Invalid, "the query has a name twice"));
             }
@@ -505,7 +505,8 @@ impl DeviceFilter {
     /// [`Code::Invalid`].
     pub fn read(query: &Query) -> Result<Self, Problem> {
         let module = Module::new(query.get("module"));
-        let module = module.ok_or_else(|| Problem::field("module", "it is no name of a module"))?;
+        let module =
+            module.ok_or_else(|| Problem::field("module", "it is not a valid module name"))?;
         let version = query.get("version").map(|version| (module, version.to_owned()));
         if version.is_none() && query.get("module").is_some() {
             return Err(Problem::field("module", "it goes with `version`"));
@@ -561,7 +562,7 @@ impl TaskFilter {
     pub fn read(query: &Query) -> Result<Self, Problem> {
         let module = query.get("module").map(|name| {
             let module = Module::new(Some(name));
-            module.ok_or_else(|| Problem::field("module", "it is no name of a module"))
+            module.ok_or_else(|| Problem::field("module", "it is not a valid module name"))
         });
         let prefix = query.get("prefix").unwrap_or("").to_owned();
         if prefix.len() > Identity::MAX_NAME {

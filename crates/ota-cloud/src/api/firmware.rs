@@ -222,10 +222,10 @@ impl ChangeFirmware {
             (_, None) => {}
             (from, Some(to)) if from == to => {}
             (_, Some(FirmwareState::Draft)) => {
-                return wrong("what was released is no draft again: withdraw it");
+                return wrong("a released firmware cannot become a draft: withdraw it");
             }
             (FirmwareState::Draft, Some(FirmwareState::Withdrawn)) => {
-                return wrong("a draft is offered to nobody: remove it");
+                return wrong("a draft is not offered to any device: remove it");
             }
             (_, Some(FirmwareState::Released)) => {
                 (listed.draft, listed.withdrawn) = (false, None);
@@ -338,7 +338,7 @@ pub(super) fn task_options(
         return Err(Problem::field("version", what));
     }
     let module = Module::new(module.as_deref());
-    let module = module.ok_or_else(|| Problem::field("module", "it is no name of a module"))?;
+    let module = module.ok_or_else(|| Problem::field("module", "it is not a valid module name"))?;
     if timeout.is_some_and(|seconds| !(60..=3_600).contains(&seconds)) {
         return Err(Problem::field("timeout", "60 to 3,600 seconds"));
     }

@@ -31,7 +31,7 @@ pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|why| {
         let what = match why.classify() {
             serde_json::error::Category::Data => "a field is missing, unknown or of another type",
-            _ => "the body is no JSON",
+            _ => "the body is not JSON",
         };
         let (line, column) = (why.line(), why.column());
         Problem::new(Code::Invalid, format!("{what}, at line {line}, column {column}"))
@@ -165,7 +165,7 @@ impl NewDevice {
 /// [`Code::Invalid`] with the line; no line is accepted then.
 pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
     let body = core::str::from_utf8(body)
-        .map_err(|_| Problem::new(Code::Invalid, "the body is no UTF-8 text"))?;
+        .map_err(|_| Problem::new(Code::Invalid, "the body is not UTF-8 text"))?;
     let (mut devices, mut names) = (Vec::new(), BTreeSet::new());
     for (at, line) in body.trim_start_matches('\u{feff}').lines().enumerate() {
         let line = line.trim();
@@ -187,7 +187,7 @@ pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
         let new = NewDevice { name: cell(0).to_owned(), secret, tags, disabled };
         new.check().map_err(|why| wrong(&why.detail))?;
         if !names.insert(new.name.clone()) {
-            return Err(wrong("the name stands there twice"));
+            return Err(wrong("the name occurs twice"));
         }
         devices.push(new);
         if devices.len() > MAX_ROWS {
@@ -195,7 +195,7 @@ pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
         }
     }
     if devices.is_empty() {
-        return Err(Problem::new(Code::Invalid, "there is no device in it"));
+        return Err(Problem::new(Code::Invalid, "it contains no device"));
     }
     Ok(devices)
 }

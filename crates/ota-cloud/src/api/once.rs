@@ -41,7 +41,10 @@ impl Once {
         let Some(value) = value else { return Ok(None) };
         let operation = call.operation();
         if operation.method != "POST" || operation.op == Op::AddFirmware {
-            return Err(Problem::field(FIELD, "it goes with a POST that is no upload"));
+            return Err(Problem::field(
+                FIELD,
+                "it is only allowed with a POST other than an upload",
+            ));
         }
         if value.is_empty() || value.len() > MAX || !value.iter().all(u8::is_ascii_graphic) {
             return Err(Problem::field(FIELD, "1 to 128 letters, digits or signs of ASCII"));

@@ -177,7 +177,7 @@ impl fmt::Display for BadBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Scheme => "it begins with neither mqtt:// nor mqtts://",
-            Self::Host => "there is no host in it, or something odd",
+            Self::Host => "the host is missing or invalid",
             Self::Port => "the port is not 1 to 65535",
             Self::Login => {
                 "a user name, a password or a client id is empty, too long or has control \

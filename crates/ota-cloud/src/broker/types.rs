@@ -93,7 +93,7 @@ impl fmt::Display for Lost {
             Self::Tls(why) => write!(f, "no TLS with the broker: {why}"),
             Self::Silent => f.write_str("the broker does not answer"),
             Self::Slow => f.write_str("the broker does not read what it is sent"),
-            Self::Malformed(what) => write!(f, "the broker sent what is no MQTT 3.1.1: {what}"),
+            Self::Malformed(what) => write!(f, "the broker violated MQTT 3.1.1: {what}"),
             Self::NotKept => f.write_str("its reports cannot be kept now; it delivers them again"),
             Self::Closed => f.write_str("the connection was closed"),
         }

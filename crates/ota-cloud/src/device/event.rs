@@ -217,7 +217,7 @@ impl fmt::Display for NotOffered {
             }
             Self::OtherModule => "its open task is for another module",
             Self::AwaitingConfirm => "a person has to agree first",
-            Self::NotSubscribed => "it has not subscribed to its update topic",
+            Self::NotSubscribed => "it is not subscribed to its update topic",
             Self::NoFirmware => "the firmware is not in the catalogue",
             Self::Withdrawn { why } => return write!(f, "the firmware was withdrawn: {why}"),
         })

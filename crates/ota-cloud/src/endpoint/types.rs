@@ -161,7 +161,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::UnknownDevice => "no such device",
-            Self::BadCredentials => "wrong or lapsed credentials",
+            Self::BadCredentials => "wrong or expired credentials",
             Self::BadClientId => "the client id is not the device's",
             Self::TooOften => "too many logins, or too soon after the last one",
             Self::Disabled => "the device is disabled",

@@ -380,7 +380,9 @@ impl Pull {
             let version = one.get("Version").and_then(Value::as_str).unwrap_or("");
             match image(product, version, one) {
                 Some(image) => self.images.push(image),
-                None => self.skip(format!("{product}/{version}"), "it is no firmware here"),
+                None => {
+                    self.skip(format!("{product}/{version}"), "it is not a valid firmware here")
+                }
             }
         }
         let offset = page.saturating_sub(1).saturating_mul(PAGE);

@@ -80,12 +80,12 @@ impl fmt::Display for Wrong {
                  secret,tags,disabled"
             }
             Self::ColumnTwice => "a column is named twice",
-            Self::NoProduct => "there is no column of products: name the product",
+            Self::NoProduct => "there is no product column: name the product",
             Self::ProductTwice => "the table names products: name none for all of it",
-            Self::Empty => "there is no device in the table",
+            Self::Empty => "the table contains no device",
             Self::TooLong => "the table is longer than 64 MiB: send it in parts",
-            Self::NoText => "it is no UTF-8 text",
-            Self::LineBreak => "a cell goes on in the next line: is a quote not closed?",
+            Self::NoText => "it is not UTF-8 text",
+            Self::LineBreak => "a cell continues in the next line: close its quote",
             Self::TooManyCells => "there are more cells than columns",
             Self::Tags => "write tags NAME=VALUE;NAME=VALUE, each name once",
             Self::Disabled => "disabled is true or false",
@@ -94,9 +94,9 @@ impl fmt::Display for Wrong {
                 return write!(f, "{field}{}", why.detail);
             }
             Self::Twice { line } => {
-                return write!(f, "the device stands in line {line} already");
+                return write!(f, "the device is already in line {line}");
             }
-            Self::More => "from here on more is wrong than is told",
+            Self::More => "there are more faults after this line",
         })
     }
 }

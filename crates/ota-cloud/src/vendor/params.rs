@@ -58,7 +58,7 @@ impl Params {
         match serde_json::from_slice(body) {
             Ok(Once(Value::Object(fields))) => Self::of(fields),
             Ok(_) => Err(bad("the body is not a JSON object")),
-            Err(why) if why.is_data() => Err(bad("a name stands in an object twice")),
+            Err(why) if why.is_data() => Err(bad("a name occurs twice in an object")),
             Err(_) => Err(bad("the body is not JSON, or is nested too deep")),
         }
     }
@@ -174,7 +174,7 @@ impl<'de> Visitor<'de> for OnceVisitor {
         let mut fields = Map::new();
         while let Some((name, Once(value))) = object.next_entry::<String, Once>()? {
             if fields.insert(name, value).is_some() {
-                return Err(A::Error::custom("a name stands there twice"));
+                return Err(A::Error::custom("a name occurs twice"));
             }
         }
         Ok(fields.into())

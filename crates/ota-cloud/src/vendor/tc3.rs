@@ -100,7 +100,7 @@ impl<'a> Claim<'a> {
             ApiError::new(Code::InvalidAuthorization, form)
         };
         if request.header("X-TC-Token").is_some_and(|token| !token.is_empty()) {
-            let none = "there are no temporary credentials here";
+            let none = "temporary credentials are not supported";
             return Err(ApiError::new(Code::TokenFailure, none));
         }
         let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(bad)?;

@@ -196,7 +196,7 @@ impl Slot {
 /// [`Code::InvalidParameterValue`].
 pub fn names_of_list(bytes: &[u8]) -> Result<Vec<String>, ApiError> {
     let bad = |what: &str| ApiError::new(Code::InvalidParameterValue, what);
-    let text = core::str::from_utf8(bytes).map_err(|_| bad("the list is no UTF-8 text"))?;
+    let text = core::str::from_utf8(bytes).map_err(|_| bad("the list is not UTF-8 text"))?;
     let lines = text.trim_start_matches('\u{feff}').lines();
     let names: Vec<String> = lines
         .map(|line| line.trim().trim_matches(',').to_owned())
@@ -209,7 +209,7 @@ pub fn names_of_list(bytes: &[u8]) -> Result<Vec<String>, ApiError> {
         return Err(bad("the list has more names than a batch may have"));
     }
     if names.iter().any(|name| ota_proto::Identity::new("P", name).is_err()) {
-        return Err(bad("the list has a line that is no name of a device"));
+        return Err(bad("the list has a line without a valid device name"));
     }
     Ok(names)
 }

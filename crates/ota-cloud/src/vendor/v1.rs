@@ -53,7 +53,7 @@ impl OldClaim {
     pub fn read(method: &str, host: &str, form: &str, now: u64) -> Result<Self, ApiError> {
         let host_char = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
         if !host.bytes().all(host_char) {
-            return Err(ApiError::new(Code::InvalidRequest, "Host is no host"));
+            return Err(ApiError::new(Code::InvalidRequest, "Host is invalid"));
         }
         let params = Params::from_form(form, MAX_FORM)?;
         let fields = fields(form)?;
@@ -65,7 +65,7 @@ impl OldClaim {
             field(name)?;
         }
         if fields.get("Token").is_some_and(|token| !token.is_empty()) {
-            let none = "there are no temporary credentials here";
+            let none = "temporary credentials are not supported";
             return Err(ApiError::new(Code::TokenFailure, none));
         }
         let is_sha256 = match fields.get("SignatureMethod").map(String::as_str) {
@@ -194,7 +194,7 @@ fn fields(form: &str) -> Result<BTreeMap<String, String>, ApiError> {
             ));
         }
         if fields.insert(name, value).is_some() {
-            return Err(bad("a name stands in the form twice"));
+            return Err(bad("a name occurs twice in the form"));
         }
     }
     Ok(fields)

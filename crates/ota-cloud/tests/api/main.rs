@@ -165,7 +165,7 @@ fn a_csv_is_taken_whole_or_not_at_all() {
     for (csv, words) in [
         (&b""[..], "no device"),
         (b"name,secret\n", "no device"),
-        (b"a\na\n", "line 2: the name stands there twice"),
+        (b"a\na\n", "line 2: the name occurs twice"),
         (b"a\nb/c\n", "line 2: "),
         (b"a,b,c,d,e\n", "line 1: write"),
         (b"a,,,yes\n", "line 1: disabled is"),

@@ -49,8 +49,8 @@ fn a_table_that_is_none_is_refused_by_its_first_line() {
         ("product,name,tag\n", "the first line names the columns"),
         ("product,secret\nP,\n", "the first line names the columns"),
         ("product,name,name\n", "a column is named twice"),
-        ("name\nd1\n", "there is no column of products"),
-        ("product,name\n\n,,\n", "there is no device"),
+        ("name\nd1\n", "there is no product column"),
+        ("product,name\n\n,,\n", "the table contains no device"),
     ] {
         let found = faults(text.as_bytes(), None);
         assert!(found.len() == 1 && found[0].contains(why), "{text}: {found:?}");
@@ -82,7 +82,7 @@ fn every_line_that_is_wrong_is_told_and_nothing_of_it_is_repeated() {
         (6, "write tags NAME=VALUE"),
         (7, "disabled is true or false"),
         (8, "more cells than columns"),
-        (9, "goes on in the next line"),
+        (9, "continues in the next line"),
         (11, "tags: control characters"),
         (12, "product"),
         (13, "name"),
@@ -95,9 +95,9 @@ fn every_line_that_is_wrong_is_told_and_nothing_of_it_is_repeated() {
     }
     assert!(found.len() == 10 && !found.concat().contains("verysecret"), "{found:?}");
     let found = faults(b"product,name\nP,d\nP,\xff\n", None);
-    assert_eq!(found, ["line 3: it is no UTF-8 text"]);
+    assert_eq!(found, ["line 3: it is not UTF-8 text"]);
     // A quote that is not closed takes in the rest.
-    assert!(faults(b"product,name\nP,\"d1\nP,d2\n", None)[0].contains("is a quote not closed"));
+    assert!(faults(b"product,name\nP,\"d1\nP,d2\n", None)[0].contains("close its quote"));
     let many = format!("product,name\n{}", "P,/\n".repeat(1_000));
     let found = Table::read(many.as_bytes(), None).unwrap_err();
     assert_eq!((found.len(), &found[100].why), (101, &Wrong::More));

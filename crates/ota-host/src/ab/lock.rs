@@ -259,7 +259,7 @@ pub(crate) struct NoLock;
 
 impl fmt::Display for NoLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("something else stands in the place of the lock")
+        f.write_str("another file has the lock's name")
     }
 }
 

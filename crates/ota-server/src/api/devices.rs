@@ -118,7 +118,7 @@ pub(super) fn register(
         }
         if hub.cloud.is_there(&device)? {
             if strict {
-                return Err(Problem::new(Code::Exists, "the device is there already").into());
+                return Err(Problem::new(Code::Exists, "the device exists already").into());
             }
             shown.push(json!({ "product": product, "name": new.name, "made": false }));
             continue;
@@ -138,7 +138,7 @@ pub(super) fn register(
         rider.tags.insert(device, new.tags);
     }
     if hub.cloud.room() < u32::try_from(inputs.len()).unwrap_or(u32::MAX) {
-        return Err(Problem::new(Code::Full, "there is no room for so many devices").into());
+        return Err(Problem::new(Code::Full, "there is no room for this many devices").into());
     }
     let answer = if strict { shown.pop().unwrap_or_default() } else { json!({ "devices": shown }) };
     // A call without changes has the same answer the next time, and its answer must not displace
@@ -159,7 +159,7 @@ fn secret_of(new: &NewDevice) -> Result<(Vec<u8>, bool), Failed> {
     if let Some(secret) = new.given()? {
         return Ok((secret.expose().to_vec(), true));
     }
-    let no = |_| Problem::new(Code::Internal, "there is no randomness");
+    let no = |_| Problem::new(Code::Internal, "the system provides no random numbers");
     let bytes: [u8; 16] = random().map_err(no)?;
     Ok((bytes.to_vec(), false))
 }

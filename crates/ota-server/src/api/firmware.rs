@@ -110,7 +110,7 @@ pub(super) async fn download(api: &Api, asked: Asked) -> Result<Reply, Problem> 
 
 /// A place for an upload.
 pub(super) fn place(api: &Api, product: &str) -> Result<Place, Problem> {
-    let busy = || Problem::new(Code::TooMany, "four uploads are under way: wait for one");
+    let busy = || Problem::new(Code::TooMany, "four uploads are in progress: wait for one");
     api.0.uploads.take(product).ok_or_else(busy)
 }
 

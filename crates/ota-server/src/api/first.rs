@@ -57,7 +57,7 @@ impl fmt::Display for KeyError {
             ),
             Self::Data(why) => why.fmt(f),
             Self::Key(why) => why.fmt(f),
-            Self::NoRandom => f.write_str("the system gives no random bytes for an API key"),
+            Self::NoRandom => f.write_str("the system provides no random bytes for an API key"),
         }
     }
 }
@@ -148,7 +148,7 @@ fn read(path: &Path) -> Result<Option<KeyText>, KeyError> {
     };
     let mut text = String::new();
     file.take(1_024).read_to_string(&mut text).map_err(fail)?;
-    KeyText::parse(text.trim()).map(Some).ok_or_else(|| unfit("there is no key in it"))
+    KeyText::parse(text.trim()).map(Some).ok_or_else(|| unfit("it contains no key"))
 }
 
 fn write(path: &Path, text: &KeyText) -> io::Result<()> {

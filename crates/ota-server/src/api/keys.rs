@@ -36,7 +36,8 @@ pub(super) async fn list(api: &Api) -> Result<Reply, Problem> {
 
 pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let new = NewKey::read(&asked.body)?;
-    let bytes = random().map_err(|_| Problem::new(Code::Internal, "there is no randomness"))?;
+    let bytes = random()
+        .map_err(|_| Problem::new(Code::Internal, "the system provides no random numbers"))?;
     let for_ask = api.clone();
     let shown = api
         .ask(move |hub, now| {

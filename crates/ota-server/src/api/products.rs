@@ -39,7 +39,7 @@ pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
             Ok(make(hub, &new.id, &settings, rider)?.then_some(shown))
         })
         .await?;
-    let shown = shown.ok_or_else(|| Problem::new(Code::Exists, "the product is there already"))?;
+    let shown = shown.ok_or_else(|| Problem::new(Code::Exists, "the product exists already"))?;
     Ok(Reply::json(201, &shown))
 }
 
@@ -81,7 +81,7 @@ fn row(read: &dyn Read, id: &str, settings: &Settings) -> Result<Item, StoreErro
 }
 
 fn fresh() -> Result<ProductSecret, Failed> {
-    let no = |_| Problem::new(Code::Internal, "there is no randomness");
+    let no = |_| Problem::new(Code::Internal, "the system provides no random numbers");
     Ok(ProductSecret::make(random::<{ ProductSecret::RANDOM }>().map_err(no)?))
 }
 

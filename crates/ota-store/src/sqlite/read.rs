@@ -135,7 +135,7 @@ fn each_device(
 }
 
 pub(super) fn texts(json: &str) -> Result<BTreeMap<String, String>, StoreError> {
-    serde_json::from_str(json).map_err(|_| corrupt("versions or tags that are no JSON"))
+    serde_json::from_str(json).map_err(|_| corrupt("versions or tags that are not JSON"))
 }
 
 fn get<T: FromSql>(row: &Row<'_>, column: usize) -> Result<T, StoreError> {

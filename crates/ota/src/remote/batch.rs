@@ -107,7 +107,7 @@ fn names_of(path: &Path) -> Result<Vec<String>, Failure> {
         .filter(|(at, name)| !name.is_empty() && (*at > 0 || *name != "name"))
         .map(|(_, name)| name.to_owned())
         .collect();
-    if names.is_empty() { Err(wrong(&"there is no name in it")) } else { Ok(names) }
+    if names.is_empty() { Err(wrong(&"it contains no name")) } else { Ok(names) }
 }
 
 /// Its number, its target and its number of devices.
@@ -214,7 +214,7 @@ async fn watch(client: &Client, path: &str, wait: Duration) -> Result<(), Failur
             };
         }
         if Instant::now() >= end {
-            let message = format!("not ended in time: {told}");
+            let message = format!("not finished in time: {told}");
             return Err(Failure { code: Code::NoOffer, message });
         }
         pause(&mut signals).await?;
@@ -230,7 +230,7 @@ async fn pause(signals: &mut stop::Signals) -> Result<(), Failure> {
     tokio::select! {
         () = sleep(PAUSE) => Ok(()),
         why = signals.next() => {
-            Err(Failure { message: "stopped waiting; the batch goes on".into(), ..why })
+            Err(Failure { message: "stopped waiting; the batch continues".into(), ..why })
         }
     }
 }

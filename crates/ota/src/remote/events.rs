@@ -67,7 +67,7 @@ fn read(
             Some(("data", text)) => {
                 let data: Value = serde_json::from_str(text).unwrap_or_default();
                 if lost {
-                    err(&format!("events are gone: it goes on after {}", data["on"]));
+                    err(&format!("events were pruned: continuing after {}", data["on"]));
                 } else {
                     show(client, &data);
                     *left = left.map(|left| left.saturating_sub(1));

@@ -85,7 +85,7 @@ impl To {
         let wrong =
             |why: &dyn std::fmt::Display| Failure::usage(format!("--to {}: {why}", path.display()));
         if path.symlink_metadata().is_ok() {
-            return Err(wrong(&"the file is there already"));
+            return Err(wrong(&"the file exists already"));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         // Readable for its owner only.

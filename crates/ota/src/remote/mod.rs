@@ -70,7 +70,7 @@ impl Answer {
             return Ok(Value::Null);
         }
         serde_json::from_slice(&self.body)
-            .map_err(|_| Failure::environment("the answer is no JSON"))
+            .map_err(|_| Failure::environment("the answer is not JSON"))
     }
 }
 
@@ -287,7 +287,7 @@ fn roots(path: &Path) -> Result<RootCerts, Failure> {
         })
         .collect();
     if certificates.is_empty() {
-        return Err(wrong(&"there is no certificate in it"));
+        return Err(wrong(&"it contains no certificate"));
     }
     Ok(RootCerts::new_with_certs(&certificates))
 }
@@ -311,7 +311,7 @@ fn key(args: &Remote) -> Result<String, Failure> {
         })?,
     };
     let key = ota_cloud::api::KeyText::parse(text.trim());
-    key.map(|key| key.reveal()).ok_or_else(|| Failure::usage("there is no key in what was given"))
+    key.map(|key| key.reveal()).ok_or_else(|| Failure::usage("the given key is empty"))
 }
 
 /// Waits.

@@ -252,7 +252,7 @@ impl Origin {
     fn new(args: &args::Import, url: &str) -> Result<Self, Failure> {
         let url = url.trim_end_matches('/').to_owned();
         check_url("--from", &url, args.remote.plain_text)?;
-        let uri: Uri = url.parse().map_err(|_| Failure::usage("--from: it is no URL"))?;
+        let uri: Uri = url.parse().map_err(|_| Failure::usage("--from: it is not a URL"))?;
         let host = uri.authority().map(|host| host.as_str().to_owned()).unwrap_or_default();
         let (id, key) = credential(args)?;
         let source = match args.service.as_str() {

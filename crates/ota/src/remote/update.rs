@@ -53,7 +53,7 @@ async fn watch(client: &Client, device: &str, id: &Value, wait: Duration) -> Res
         if !task["ended"].is_null() && task["how"] != "done" {
             let why = task["text"].as_str().filter(|text| !text.is_empty());
             let how = task["how"].as_str().unwrap_or("ended");
-            return Err(Failure::failed(format!("{how}: {}", why.unwrap_or("no reason was told"))));
+            return Err(Failure::failed(format!("{how}: {}", why.unwrap_or("without a reason"))));
         }
         if Instant::now() >= end {
             let message = format!("not proved in time: {told}");
@@ -62,7 +62,7 @@ async fn watch(client: &Client, device: &str, id: &Value, wait: Duration) -> Res
         tokio::select! {
             () = sleep(PAUSE) => {}
             why = signals.next() => {
-                return Err(Failure { message: "stopped waiting; the update goes on".into(), ..why });
+                return Err(Failure { message: "stopped waiting; the update continues".into(), ..why });
             }
         }
     }

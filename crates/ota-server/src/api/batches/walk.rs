@@ -101,7 +101,7 @@ impl Walk {
     /// For a key, in a product.
     pub(in crate::api) fn begin(api: &Api, key: &str, product: &str) -> Result<Self, Problem> {
         let place = api.0.walks.take(key).ok_or_else(|| {
-            let what = "eight calls of the key that read many rows are under way: wait for one";
+            let what = "eight calls of the key that read many rows are in progress: wait for one";
             Problem::new(Code::TooMany, what)
         })?;
         let (api, product) = (api.clone(), product.to_owned());

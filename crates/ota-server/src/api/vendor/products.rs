@@ -113,7 +113,7 @@ fn made(
         };
     }
     for _ in 0..DRAWS {
-        let no = |_| ApiError::new(Code::InternalError, "there is no randomness");
+        let no = |_| ApiError::new(Code::InternalError, "the system provides no random numbers");
         let id = product_id(random().map_err(no)?);
         let rider = who.rider(now, &id);
         match products::make(hub, &id, settings, rider) {

@@ -19,8 +19,8 @@ use crate::store::Image;
 pub(in crate::api) const PATH: &str = "/upload/";
 
 fn hex<const N: usize>() -> Result<String, ApiError> {
-    let bytes: [u8; N] =
-        random().map_err(|_| ApiError::new(Code::InternalError, "there is no randomness"))?;
+    let bytes: [u8; N] = random()
+        .map_err(|_| ApiError::new(Code::InternalError, "the system provides no random numbers"))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -130,7 +130,7 @@ pub(crate) fn sweep(cloud: &mut Cloud, folder: &Images, now: Instant) -> Result<
 }
 
 fn closed() -> Problem {
-    let what = "nothing is taken here: the URL is used up, too old, or was never given";
+    let what = "this URL was already used, has expired, or is unknown";
     Problem::new(ota_cloud::api::Code::Forbidden, what)
 }
 
