@@ -1,19 +1,20 @@
-//! The update machine's state: one attempt, from the offer to the trial.
+//! The update machine's state: one attempt, from the offer to the trial. What is particular to where
+//! it stands is in [`super::stage`].
 
 use alloc::string::String;
 
 use crate::code::Reason;
 use crate::config::Timing;
 use crate::digest::{Digester, Md5};
-use crate::input::{Answer, Coding, InstallFault};
+use crate::input::{Answer, Coding};
 use crate::journal::Target;
-use crate::output::OpId;
 use crate::time::{Instant, Micros};
 use crate::url::SecretUrl;
 use crate::version::Version;
 use crate::word::same_word;
 
 use super::meter::Meter;
+use super::stage::{Net, Silence, Stage};
 
 /// What makes two offers the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -220,191 +221,6 @@ impl Patience {
     }
 }
 
-/// Replies to version reports that came without the offer that is waited for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Silence {
-    /// How many, at most two, and when the last one that counts came.
-    pub(super) replies: u8,
-    pub(super) reply_at: Instant,
-    /// The second report was asked for.
-    pub(super) again: bool,
-}
-
-impl Silence {
-    /// When a second report is due, or when the silence after it ends: an awaited offer that two
-    /// replies did not bring is withdrawn.
-    pub(super) fn over_at(&self, timing: &Timing) -> Option<Instant> {
-        let waiting = (self.replies == 1 && !self.again) || self.replies >= 2;
-        waiting.then(|| self.reply_at + timing.withdrawn)
-    }
-}
-
-/// Where the attempt stands. The states of docs/architecture.md.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum Stage {
-    /// Waits for the application's accept; the event is raised again at `ask`.
-    Offered { ask: Instant },
-    /// Put off by the application.
-    Deferred { until: Instant },
-    /// Bytes are on their way.
-    Fetching(Net),
-    /// A pause after a failure, or after a URL that was offered again. Up to `free` the server has
-    /// asked for it; with `ask` a fresh URL is asked for at its end.
-    Backoff { until: Instant, free: Instant, ask: bool },
-    /// Waits for a fresh offer.
-    Recall(Recall),
-    /// Sync, then hash.
-    Verifying,
-    /// Verified; waits for the gates.
-    Ready { approved: bool, go: bool, since: Instant, ask: Instant },
-    /// `started` when the application was asked to install.
-    Installing { since: Instant, started: Option<Started> },
-    /// `ask` when the application was asked to restart; before that, the slot is switched. Not
-    /// `ours` when somebody else armed it.
-    Restarting { since: Instant, active: bool, ask: Option<Instant>, ours: bool },
-    /// The new image runs.
-    Trial(Trial),
-}
-
-/// An installation under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Started {
-    /// When it is stopped, or asked to stop again.
-    pub(super) limit: Instant,
-    /// It was asked to stop.
-    pub(super) late: bool,
-}
-
-/// The connection's side of a fetch.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum Net {
-    /// A fetch is due, of this redirect target or of the offer's URL.
-    Due { hop: Option<SecretUrl>, hops: u8 },
-    /// Waits for the head.
-    Asked { op: OpId, from: u64, deadline: Instant, url: Option<SecretUrl>, hops: u8 },
-    /// The body comes in.
-    Body(Stream),
-}
-
-/// A body on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Stream {
-    pub(super) op: OpId,
-    /// Bytes to pass over: a whole image in answer to a range request.
-    pub(super) skip: u64,
-    /// The answer declared its length, and it is the right one.
-    pub(super) declared: bool,
-    /// What was stored before it.
-    pub(super) begun: u64,
-    /// When the next byte must have come.
-    pub(super) idle: Instant,
-    /// When the least rate is judged, and the bytes since.
-    pub(super) window: Instant,
-    pub(super) bytes: u64,
-    /// Since when *we* do not read: deadlines stand still.
-    pub(super) paused: Option<Instant>,
-    /// The network's side is over; a write may still be under way.
-    pub(super) end: Option<End>,
-}
-
-impl Stream {
-    /// While we do not read: until when the link is kept.
-    pub(super) fn unread_until(&self, timing: &Timing) -> Option<Instant> {
-        let since = self.paused.filter(|_| self.end.is_none())?;
-        Some(since + timing.unread)
-    }
-}
-
-/// How the network's side of a body ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum End {
-    /// As the framing says.
-    Clean,
-    /// Early.
-    Failed(Reason),
-}
-
-/// The wait for a fresh offer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Recall {
-    pub(super) why: Why,
-    /// When the wait ends for [`Why::Refused`], [`Why::Gone`] and [`Why::Paused`]; runs only in a
-    /// session.
-    pub(super) until: Option<Instant>,
-}
-
-/// Why a fresh offer is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum Why {
-    /// The URL was answered by 401 or 403.
-    Refused,
-    /// The URL was answered by 404.
-    Gone,
-    /// A long pause is over: the task may be, too, and its URL.
-    Paused,
-    /// The offer is too old to use.
-    Stale,
-    /// The deferral is over; the application is asked again.
-    Deferral,
-    /// The device has booted and holds a part.
-    Boot,
-}
-
-/// A new image that runs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Trial {
-    /// When it is rolled back; none for an image that we did not install.
-    pub(super) limit: Option<Instant>,
-    /// When the event is raised again, or a failed slot operation is tried again.
-    pub(super) ask: Instant,
-    /// The application confirmed.
-    pub(super) confirmed: bool,
-    /// This machine cannot tell whether the image works: told since the application was asked last.
-    pub(super) unable: Option<InstallFault>,
-    /// The roll-back began; the slot was told.
-    pub(super) back: Option<bool>,
-}
-
-impl Recall {
-    /// A reply came without the offer: who waits for so long only waits on for the reply to the
-    /// second report, and for the silence behind that.
-    pub(super) fn replied(&mut self, now: Instant, timing: &Timing) {
-        if let (Why::Paused, Some(until)) = (self.why, &mut self.until) {
-            *until = (*until).max(now + timing.withdrawn + timing.reply);
-        }
-    }
-
-    /// A wait that begins now.
-    pub(super) fn new(why: Why, now: Instant, up: bool, timing: &Timing) -> Self {
-        let mut recall = Self { why, until: None };
-        recall.session_changed(now, up, timing);
-        recall
-    }
-
-    /// The wait runs only while the cloud can be asked; a new session asks anew.
-    // Its copies would cost flash.
-    #[inline(never)]
-    pub(super) fn session_changed(&mut self, now: Instant, up: bool, timing: &Timing) {
-        let timed = match self.why {
-            Why::Refused | Why::Gone => up,
-            // Who cannot be asked is not waited for.
-            Why::Paused => true,
-            Why::Stale | Why::Deferral | Why::Boot => false,
-        };
-        let wait = if up { timing.fresh_offer } else { Micros::ZERO };
-        self.until = timed.then(|| now + wait);
-    }
-}
-
 impl Attempt {
     /// A new attempt that holds `kept` bytes already.
     pub(super) fn new(image: Image, source: Source, stage: Stage, kept: u64, etag: u32) -> Self {
@@ -465,46 +281,6 @@ impl Attempt {
             1 => 2,
             2 => 4,
             _ => 12,
-        }
-    }
-
-    /// The server's answers are waited for, now or after a pause.
-    pub(super) fn is_waiting(&self) -> bool {
-        match self.stage {
-            Stage::Fetching(_) => self.faults.streak > 0,
-            Stage::Backoff { .. } | Stage::Recall(Recall { why: Why::Paused, .. }) => true,
-            _ => false,
-        }
-    }
-
-    /// Since when the attempt lacks progress that only the server can bring, if it does now.
-    pub(super) fn waits_from(&self, now: Instant) -> Option<Instant> {
-        match &self.stage {
-            Stage::Fetching(Net::Asked { .. }) | Stage::Recall(Recall { why: Why::Paused, .. }) => {
-                Some(now)
-            }
-            // What is passed over is no progress, and yet the server does what it can.
-            Stage::Fetching(Net::Body(stream))
-                if stream.paused.is_none() && stream.end.is_none() && stream.skip == 0 =>
-            {
-                Some(now)
-            }
-            Stage::Backoff { free, .. } => Some(now.max(*free)),
-            _ => None,
-        }
-    }
-
-    /// The installer may have begun: no way back but a result.
-    pub(super) fn is_past_return(&self) -> bool {
-        matches!(self.stage, Stage::Installing { .. } | Stage::Restarting { .. } | Stage::Trial(_))
-    }
-
-    /// The fetch under way, if there is one.
-    pub(super) fn fetch_op(&self) -> Option<OpId> {
-        match &self.stage {
-            Stage::Fetching(Net::Asked { op, .. }) => Some(*op),
-            Stage::Fetching(Net::Body(stream)) if stream.end.is_none() => Some(stream.op),
-            _ => None,
         }
     }
 

@@ -10,11 +10,12 @@ use crate::output::Event;
 use crate::time::Instant;
 use crate::version::Version;
 
-use super::attempt::{Attempt, Image, Recall, Source, Stage, Trial, Why};
+use super::attempt::{Attempt, Image, Source};
 use super::ledger::Ledger;
 use super::news::News;
 use super::result::{Owing, hash};
 use super::session::Session;
+use super::stage::{Recall, Restarting, Stage, Trial, Why};
 use super::{Gate, Updater};
 
 /// How often the installation of one image may be cut short.
@@ -215,8 +216,8 @@ impl Updater {
     }
 
     fn open_armed(&mut self, target: Target, ours: bool) {
-        let stage = Stage::Restarting { since: self.now, active: true, ask: None, ours };
-        self.open(target, stage, target.size);
+        let armed = Restarting { since: self.now, active: true, ask: None, ours };
+        self.open(target, Stage::Restarting(armed), target.size);
     }
 
     fn open_trial(&mut self, target: Target, ours: bool) {

@@ -2,13 +2,12 @@
 
 use crate::code::Reason;
 use crate::error::Misuse;
-use crate::input::{Command, InstallFault, Installed};
-use crate::journal::{Outcome, Phase};
+use crate::input::Command;
 use crate::output::Event;
 use crate::time::Instant;
 
 use super::Updater;
-use super::attempt::{Stage, Started};
+use super::stage::{Deferred, Ready, Stage};
 
 impl Updater {
     /// Takes a command of the application.
@@ -36,32 +35,30 @@ impl Updater {
             (Command::ReportNow, _) if self.session.is_up() => self.session.report_now(now),
             (Command::Cancel, Some(_)) => return self.cancel(),
             (Command::Installed(what), Some(_)) => return self.on_installed(what),
-            (Command::Accept, Some(Stage::Offered { .. } | Stage::Deferred { .. })) => {
+            (Command::Accept, Some(Stage::Offered(_) | Stage::Deferred(_))) => {
                 self.news.drop_kind(&Event::Offered);
                 self.start_attempt();
             }
-            (Command::Refuse, Some(Stage::Offered { .. } | Stage::Deferred { .. })) => {
+            (Command::Refuse, Some(Stage::Offered(_) | Stage::Deferred(_))) => {
                 return self.refuse(Reason::Refused);
             }
-            (Command::Unable(fault), Some(Stage::Offered { .. } | Stage::Deferred { .. })) => {
+            (Command::Unable(fault), Some(Stage::Offered(_) | Stage::Deferred(_))) => {
                 return self.refuse(fault.into());
             }
             (
                 Command::Defer(until),
-                Some(
-                    stage @ (Stage::Offered { .. } | Stage::Deferred { .. } | Stage::Ready { .. }),
-                ),
+                Some(stage @ (Stage::Offered(_) | Stage::Deferred(_) | Stage::Ready(_))),
             ) => {
-                *stage = Stage::Deferred { until };
+                *stage = Stage::Deferred(Deferred { until });
                 self.ledger.wanted.accepted = None;
                 self.news.drop_kind(&Event::Offered);
                 self.news.drop_kind(&Event::Ready);
             }
-            (Command::Approve, Some(Stage::Ready { approved: word @ false, since, .. }))
-            | (Command::Install, Some(Stage::Ready { go: word @ false, since, .. })) => {
+            (Command::Approve, Some(Stage::Ready(Ready { approved: word @ false, since, .. })))
+            | (Command::Install, Some(Stage::Ready(Ready { go: word @ false, since, .. }))) => {
                 (*word, *since) = (true, now);
             }
-            (Command::Veto, Some(Stage::Ready { .. })) => self.fail(Reason::Vetoed),
+            (Command::Veto, Some(Stage::Ready(_))) => self.fail(Reason::Vetoed),
             (Command::Unable(fault), Some(Stage::Trial(trial)))
                 if trial.back.is_none() && !trial.confirmed =>
             {
@@ -83,53 +80,12 @@ impl Updater {
     }
 
     fn cancel(&mut self) -> Option<()> {
-        let open = self.update.as_ref().filter(|attempt| !attempt.is_past_return())?;
-        if matches!(open.stage, Stage::Offered { .. } | Stage::Deferred { .. }) {
+        let open = self.update.as_ref().filter(|attempt| !attempt.stage.is_past_return())?;
+        if matches!(open.stage, Stage::Offered(_) | Stage::Deferred(_)) {
             return self.refuse(Reason::Cancelled);
         }
         self.fail(Reason::Cancelled);
         Some(())
-    }
-
-    fn on_installed(&mut self, what: Installed) -> Option<()> {
-        let since = self.now;
-        let attempt = self.update.as_mut()?;
-        let Stage::Installing { started: Some(Started { late, .. }), .. } = attempt.stage else {
-            return None;
-        };
-        match what {
-            Installed::Failed(InstallFault::Image) if late => self.fail(Reason::InstallTimeout),
-            Installed::Failed(why) => self.fail(why.into()),
-            Installed::NeedsRestart => {
-                attempt.stage = Stage::Restarting { since, active: false, ask: None, ours: true };
-                self.ledger.wanted.phase = Phase::Switching;
-            }
-            Installed::Running => {
-                let target = attempt.target(attempt.image.size);
-                self.running = target.version;
-                self.proved = false;
-                self.finish(target, Outcome::Done);
-                // Unlike a confirmed slot, what was installed in place may be lost with the
-                // power: the result is marked when it is about to leave, and not before.
-                if let Some(owed) = &mut self.ledger.wanted.owed {
-                    owed.sent = false;
-                }
-            }
-        }
-        self.news.drop_kind(&Event::StopInstall);
-        Some(())
-    }
-
-    fn confirm(&mut self) {
-        let waits = self.waits_for_word();
-        let limit = self.now + self.cfg.timing.patience;
-        let Some(trial) = self.trial() else { return };
-        if waits && !trial.confirmed {
-            // From here on only the cloud is waited for, which is no fault of the image.
-            trial.limit = trial.limit.map(|_| limit);
-        }
-        trial.confirmed = true;
-        self.news.drop_kind(&Event::Trial);
     }
 
     fn forgive(&mut self) -> Option<()> {

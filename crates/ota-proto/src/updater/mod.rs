@@ -1,16 +1,16 @@
 //! The machine: sessions, the update and its result, side by side.
 //!
 //! * [`session`]: Down, Up (settling, reporting, online);
-//! * [`attempt`]: the update's stages; [`offer`], [`fetch`], [`storage`], [`advance`] move it;
+//! * [`attempt`]: what is common to the stages of an update; [`stage`]: a file for each of them;
+//!   [`offer`] and [`commands`] begin it, [`storage`] has what slot and journal answer;
 //! * [`result`]: None, Saving, Owed, InFlight, Clearing; [`ledger`] makes it durable;
-//! * [`tick`] is what time does, [`poll`] what comes out, [`boot`] where it begins.
+//! * [`tick`] is what time does, [`advance`] what follows by itself, [`poll`] what comes out,
+//!   [`boot`] where it begins.
 
 mod advance;
 mod attempt;
 mod boot;
 mod commands;
-mod fetch;
-mod judge;
 mod ledger;
 mod meter;
 mod news;
@@ -18,6 +18,7 @@ mod offer;
 mod poll;
 mod result;
 mod session;
+mod stage;
 mod storage;
 mod tick;
 
@@ -33,11 +34,12 @@ use crate::output::{Body, Done, Offer, OpId, PubId, State};
 use crate::time::{BUILT, Instant};
 use crate::version::Version;
 
-use attempt::{Attempt, Failed, Net, Stage, Why};
+use attempt::{Attempt, Failed};
 use ledger::Ledger;
 use news::News;
 use result::Owing;
 use session::{Report, Session};
+use stage::{Stage, Why};
 use storage::{Job, Task};
 
 /// One device's side of its updates: `(state, input, now) → (state, outputs)`.
@@ -302,18 +304,7 @@ impl Updater {
     /// Where the update stands.
     #[must_use]
     pub fn state(&self) -> State {
-        match self.update.as_ref().map(|attempt| &attempt.stage) {
-            None => State::Idle,
-            Some(Stage::Offered { .. }) => State::Offered,
-            Some(Stage::Deferred { .. }) => State::Deferred,
-            Some(Stage::Fetching(_)) => State::Fetching,
-            Some(Stage::Backoff { .. } | Stage::Recall(_)) => State::Waiting,
-            Some(Stage::Verifying) => State::Verifying,
-            Some(Stage::Ready { .. }) => State::Ready,
-            Some(Stage::Installing { .. }) => State::Installing,
-            Some(Stage::Restarting { .. }) => State::Restarting,
-            Some(Stage::Trial(_)) => State::Trial,
-        }
+        self.update.as_ref().map_or(State::Idle, |attempt| attempt.stage.state())
     }
 
     /// When what the attempt waits for comes, or is tried again, for a person: the end of a
@@ -400,23 +391,5 @@ impl Updater {
     fn next_pub(&mut self) -> PubId {
         self.last_pub = self.last_pub.wrapping_add(1);
         PubId(self.last_pub)
-    }
-
-    /// Body bytes are wanted now: the network is to be read.
-    fn is_reading(&self) -> bool {
-        let Some(attempt) = &self.update else { return false };
-        match &attempt.stage {
-            _ if self.stopping => false,
-            Stage::Fetching(Net::Asked { .. }) => true,
-            Stage::Fetching(Net::Body(stream)) => {
-                let room = stream.skip > 0
-                    || attempt.stored >= attempt.image.size
-                    || (attempt.erased > attempt.stored
-                        && self.may_write(attempt)
-                        && !self.outruns_journal(attempt));
-                room && self.job.is_none()
-            }
-            _ => false,
-        }
     }
 }

@@ -14,9 +14,10 @@ use crate::url::SecretUrl;
 use crate::version::Version;
 
 use super::Updater;
-use super::attempt::{Attempt, Image, Silence, Source, Stage, Why};
+use super::attempt::{Attempt, Image, Source};
 use super::result::{Owing, hash};
 use super::session::{Report, Session};
+use super::stage::{Backoff, Offered, Silence, Stage, Why};
 use super::storage::{Job, Task};
 
 /// How often an image may fail by its own fault before it is banned.
@@ -62,7 +63,7 @@ impl Updater {
             size: offer.file_size.unwrap_or(0),
         };
         match &self.update {
-            Some(attempt) if attempt.is_past_return() => {}
+            Some(attempt) if attempt.stage.is_past_return() => {}
             Some(attempt) if attempt.image == image => self.on_same_offer(offer),
             _ => self.on_new_offer(image, offer),
         }
@@ -120,25 +121,6 @@ impl Updater {
         self.now + period.less(tenth) + jitter
     }
 
-    /// A reply without an offer: one more sign that the task is withdrawn.
-    fn count_reply(&mut self) {
-        let (now, timing) = (self.now, &self.cfg.timing);
-        let Some(Attempt { stage, silence, .. }) = &mut self.update else { return };
-        let recall = match stage {
-            Stage::Recall(recall) => Some(recall),
-            Stage::Backoff { .. } => None,
-            _ => return,
-        };
-        let apart = now.past(silence.reply_at) >= timing.withdrawn;
-        if silence.replies == 0 || (silence.replies == 1 && apart) {
-            silence.replies = silence.replies.saturating_add(1);
-            silence.reply_at = now;
-            if let Some(recall) = recall {
-                recall.replied(now, timing);
-            }
-        }
-    }
-
     fn on_offer_of_running(&mut self) {
         if let Session::Up(up) = &mut self.session {
             if !up.told_running {
@@ -167,7 +149,7 @@ impl Updater {
         }
         let looks = match &attempt.stage {
             Stage::Recall(recall) if matches!(recall.why, Why::Boot | Why::Deferral) => false,
-            Stage::Ready { .. } | Stage::Deferred { .. } => {
+            Stage::Ready(_) | Stage::Deferred(_) => {
                 [self.cfg.consent, self.cfg.approval, self.cfg.install].contains(&Hold::Ask)
             }
             _ => self.cfg.consent == Hold::Ask,
@@ -181,7 +163,7 @@ impl Updater {
             None => {}
             Some(Why::Refused) if same_url => {
                 let until = self.now + self.cfg.timing.same_url;
-                attempt.stage = Stage::Backoff { until, free: self.now, ask: false };
+                attempt.stage = Stage::Backoff(Backoff { until, free: self.now, ask: false });
             }
             Some(Why::Refused | Why::Gone | Why::Stale | Why::Paused) => attempt.resume(),
             Some(Why::Boot) if self.is_accepted() => self.start_attempt(),
@@ -262,7 +244,7 @@ impl Updater {
         self.budget = self.budget.max(self.now) + self.cfg.timing.attempt;
         let (kept, etag) = self.kept(&image);
         let source = self.source_of(offer);
-        let stage = Stage::Offered { ask: self.now };
+        let stage = Stage::Offered(Offered { ask: self.now });
         self.update = Some(Attempt::new(image, source, stage, kept, etag));
         self.ask_or_start();
     }
@@ -287,7 +269,7 @@ impl Updater {
             return self.start_attempt();
         }
         if let Some(attempt) = &mut self.update {
-            attempt.stage = Stage::Offered { ask: self.now + self.cfg.timing.ask_again };
+            attempt.stage = Stage::Offered(Offered { ask: self.now + self.cfg.timing.ask_again });
             self.news.push(Event::Offered);
         }
     }

@@ -1,19 +1,16 @@
 //! The slot's and the journal's answers.
 
 use crate::code::Reason;
-use crate::config::Hold;
-use crate::digest::Md5;
+use crate::config::Timing;
 use crate::error::StorageError;
 use crate::input::SlotState;
-use crate::journal::{Outcome, Phase, Record};
+use crate::journal::{Phase, Record};
 use crate::output::{Done, Event, OpId, SlotAction};
 use crate::time::{Instant, Micros};
 
 use super::Updater;
-use super::attempt::{Attempt, Recall, Stage, Trial, Why};
-
-/// How often a roll-back is asked for again before the restart is.
-const ROLL_BACKS: u8 = 3;
+use super::attempt::Attempt;
+use super::stage::Stage;
 
 /// The one slot operation under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,41 +50,20 @@ impl Updater {
         op
     }
 
-    /// When the attempt has waited long enough for its slot, or for the journal.
-    pub(super) fn stuck_at(&self) -> Option<Instant> {
-        let attempt = self.update.as_ref()?;
-        let (slot, journal) = match &attempt.stage {
-            Stage::Fetching(_)
-            | Stage::Backoff { .. }
-            | Stage::Recall(Recall { why: Why::Paused, .. }) => (true, !self.may_write(attempt)),
-            Stage::Verifying => (true, false),
-            Stage::Installing { started: None, .. } | Stage::Restarting { active: false, .. } => {
-                (true, true)
-            }
-            // The reason first (O11).
-            Stage::Trial(Trial { back: Some(false), .. }) => (self.ledger.settled(), true),
-            _ => return None,
-        };
-        let slot = self.job.as_ref().filter(|_| slot).map(|job| job.limit);
-        let journal = self.ledger.limit().filter(|_| journal);
-        slot.into_iter().chain(journal).min()
-    }
-
     pub(super) fn is_stuck(&self) -> bool {
         self.stuck_at().is_some_and(|at| at <= self.now)
     }
 
-    /// Slot or journal never answer: what is under way is nobody's from now on. What a restart
-    /// decides by the evidence is left to the restart.
+    /// Slot or journal never answer: what is under way is nobody's from now on.
     pub(super) fn give_storage_up(&mut self) {
         match self.update.as_mut().map(|attempt| &mut attempt.stage) {
-            Some(Stage::Restarting { active, .. })
+            Some(Stage::Restarting(_))
                 if matches!(
                     &self.job,
                     Some(Job { task: Task::Slot(SlotAction::Activate), orphan: false, .. })
                 ) =>
             {
-                *active = true;
+                self.activated();
             }
             Some(Stage::Trial(_)) => self.rolled_back(),
             _ => self.fail(Reason::Storage),
@@ -105,47 +81,6 @@ impl Updater {
             // Asked for again it would be answered alike, without an end.
             (Task::Digest { .. }, Ok(None)) => self.fail(Reason::Storage),
             (task, Ok(_)) => self.on_task(task),
-        }
-    }
-
-    // Inlined it would widen its caller's frame, and cost flash.
-    #[inline(never)]
-    fn on_digest(&mut self, upto: u64, digest: Md5) {
-        let Some(attempt) = &mut self.update else { return };
-        attempt.hashed = upto;
-        if upto < attempt.image.size {
-            return;
-        }
-        // One bit that was read wrongly is no fault of the image: the medium is read once more.
-        if digest != attempt.image.md5 && !attempt.rehashed {
-            attempt.rehashed = true;
-            attempt.hashed = 0;
-            return;
-        }
-        // A body of undeclared length may still be open: nothing of it is wanted any more.
-        self.cancel_fetch();
-        let Some(attempt) = &mut self.update else { return };
-        if digest == attempt.image.md5 {
-            let timing = &self.cfg.timing;
-            attempt.stage = Stage::Ready {
-                approved: self.cfg.approval == Hold::Auto,
-                go: self.cfg.install == Hold::Auto,
-                since: self.now,
-                ask: self.now + timing.ask_again,
-            };
-            self.news.push(Event::Ready);
-            return;
-        }
-        // Bytes of two answers may not belong together, and a copy on the way may be damaged: the
-        // image is fetched anew once, past all caches, before it is blamed.
-        if attempt.faults.digest {
-            let coding = attempt.coding;
-            return self.fail(Reason::wrong_digest(coding));
-        }
-        attempt.faults.digest = true;
-        self.restart();
-        if let Some(attempt) = &mut self.update {
-            attempt.resume();
         }
     }
 
@@ -211,6 +146,57 @@ impl Updater {
         }
     }
 
+    /// Enough new bytes, or old enough ones, wait to be made durable; or an erase unit does, and
+    /// nothing comes for a while (rule 11).
+    pub(super) fn is_checkpoint_due(&self, attempt: &Attempt) -> bool {
+        let waits = self.stopping || !matches!(attempt.stage, Stage::Fetching(_));
+        let least = if waits { 1 } else { self.checkpoint_interval(attempt) };
+        self.gained(attempt) >= least || self.checkpoint_at().is_some_and(|at| at <= self.now)
+    }
+
+    /// When bytes that wait for a checkpoint are to be made durable.
+    pub(super) fn checkpoint_at(&self) -> Option<Instant> {
+        let attempt = self.update.as_ref()?;
+        let fetching = matches!(attempt.stage, Stage::Fetching(_) | Stage::Backoff(_));
+        let ready = fetching && self.job.is_none() && self.gained(attempt) > 0;
+        if !ready {
+            return None;
+        }
+        let wait = self.cfg.timing.checkpoint.part(attempt.hurry());
+        Some(attempt.checkpoint_at + wait)
+    }
+
+    /// Bytes in whole erase units that no checkpoint claims.
+    pub(super) fn gained(&self, attempt: &Attempt) -> u64 {
+        let claimed = self.ledger.wanted.target.map_or(0, |target| target.offset);
+        self.floor(attempt.stored).saturating_sub(claimed)
+    }
+
+    /// A checkpoint that is due is not durable yet: a reset now costs its bytes, and must not cost
+    /// more. A journal that fails does not hold up the download.
+    pub(super) fn outruns_journal(&self, attempt: &Attempt) -> bool {
+        let durable = self.ledger.durable().target.map_or(0, |target| target.offset);
+        let gained = self.floor(attempt.stored).saturating_sub(durable);
+        gained >= self.checkpoint_interval(attempt) && !self.is_journal_failing()
+    }
+
+    // Its copies would cost flash.
+    #[inline(never)]
+    fn checkpoint_interval(&self, attempt: &Attempt) -> u64 {
+        let unit = u64::from(self.storage.erase);
+        let cap = self.cfg.timing.checkpoint_cap.max(unit);
+        let hurry = u64::from(attempt.hurry());
+        attempt.image.size.div_ceil(hurry.saturating_mul(32)).clamp(unit, cap)
+    }
+
+    /// The last write of the journal failed, or is not answered for so long that a link is given up
+    /// for it.
+    pub(super) fn is_journal_failing(&self) -> bool {
+        let Timing { patience, unread, .. } = self.cfg.timing;
+        let since = self.now + patience.less(unread);
+        self.ledger.is_failing() || self.ledger.limit().is_some_and(|limit| limit <= since)
+    }
+
     /// The journal may claim this much: it is on the medium (O1).
     fn checkpoint(&mut self, offset: u64) {
         let Some(attempt) = &mut self.update else { return };
@@ -227,62 +213,14 @@ impl Updater {
         if let Err(error) = result {
             self.news.push(Event::StorageTrouble(error));
         }
-        match (action, result) {
-            (SlotAction::Activate, Ok(())) => {
-                if let Some(Attempt { stage: Stage::Restarting { active, .. }, .. }) =
-                    &mut self.update
-                {
-                    *active = true;
-                }
-            }
-            (SlotAction::Activate, Err(_)) => self.fail(Reason::Activate),
-            (SlotAction::Confirm, Ok(())) => self.on_confirmed(),
-            (SlotAction::ClearMark, Ok(())) => self.mark = None,
-            (SlotAction::ClearMark, Err(_)) => {
+        match action {
+            SlotAction::Activate => self.on_activated(result),
+            SlotAction::Confirm => self.on_confirmed(result),
+            SlotAction::RollBack => self.on_rolled_back(result),
+            SlotAction::ClearMark => {
                 let left = self.mark.map_or(0, |(left, _)| left.saturating_sub(1));
-                self.mark = (left > 0).then_some((left, again));
+                self.mark = (result.is_err() && left > 0).then_some((left, again));
             }
-            (SlotAction::RollBack, Err(_)) if self.job_faults >= ROLL_BACKS => self.rolled_back(),
-            (SlotAction::RollBack, Ok(())) => self.rolled_back(),
-            (_, Err(_)) => {
-                self.job_faults = self.job_faults.saturating_add(1);
-                self.job_retry = Some(again);
-            }
-        }
-    }
-
-    /// The slot was told that the new image goes, or cannot be told: the reset brings the old one
-    /// back either way, for nothing was confirmed.
-    fn rolled_back(&mut self) {
-        let ask = self.now + self.cfg.timing.ask_again;
-        self.job_faults = 0;
-        if let Some(trial) = self.trial() {
-            trial.back = Some(true);
-            trial.ask = ask;
-            self.news.push(Event::Restart);
-        }
-    }
-
-    fn on_confirmed(&mut self) {
-        self.job_faults = 0;
-        self.slot = SlotState::Confirmed;
-        let Some(attempt) = &self.update else { return };
-        let ours = matches!(&attempt.stage, Stage::Trial(Trial { limit: Some(_), .. }));
-        let target = attempt.target(attempt.image.size);
-        if ours {
-            self.finish(target, Outcome::Done);
-        } else {
-            self.drop_attempt();
-            self.session.report_now(self.now);
-        }
-    }
-
-    // Its copies would cost flash.
-    #[inline(never)]
-    pub(super) fn trial(&mut self) -> Option<&mut Trial> {
-        match &mut self.update.as_mut()?.stage {
-            Stage::Trial(trial) => Some(trial),
-            _ => None,
         }
     }
 }

@@ -1,27 +1,19 @@
-//! The download: answers, bodies, faults and their bounds (rules 8 and 9 of docs/rules.md).
+//! The server's answers while bytes are on their way: heads, bodies and their ends (rules 8 and 9
+//! of docs/rules.md).
 
-use crate::chance::Rng;
 use crate::code::Reason;
 use crate::error::{FetchError, TransportError};
 use crate::input::{Answer, ResponseHead};
-use crate::output::{Body, Event, OpId, Work};
-use crate::time::Micros;
+use crate::output::{Body, OpId, Work};
+use crate::updater::Updater;
+use crate::updater::attempt::{Attempt, PROGRESS};
+use crate::updater::storage::Task;
 use crate::url::SecretUrl;
 
-use super::Updater;
-use super::attempt::{Attempt, End, Net, PROGRESS, Recall, Silence, Stage, Stream, Why};
+use super::fetching::{End, Net, Stream};
 use super::judge::{Asked, Verdict, etag_of, judge};
-use super::session::{Report, Session};
-use super::storage::Task;
+use super::{Stage, Why};
 
-/// Lies without progress, while the cloud can be told: TLS, redirects, contradictions.
-const LIES: u8 = 3;
-/// Asks for a fresh URL without a new byte, for one that is refused.
-const ROUNDS: u8 = 3;
-/// The same for a missing object: a fresh URL at once, and one a minute later.
-const GONE_ROUNDS: u8 = 2;
-/// The shortest pause but the first.
-const LEAST_PAUSE: Micros = Micros::from_millis(1);
 /// Restarts from zero for answers that do not fit: then the digest is to decide.
 const RESTARTS: u8 = 2;
 /// Body bytes in all, as a multiple of the image's size; once more for a wrong digest.
@@ -30,7 +22,7 @@ const RECEIVED: u64 = 3;
 impl Updater {
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
-    pub(super) fn on_response(
+    pub(in crate::updater) fn on_response(
         &mut self,
         op: OpId,
         head: &ResponseHead<'_>,
@@ -88,7 +80,11 @@ impl Updater {
 
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
-    pub(super) fn on_body<'d>(&mut self, op: OpId, data: &'d [u8]) -> Result<Body<'d>, FetchError> {
+    pub(in crate::updater) fn on_body<'d>(
+        &mut self,
+        op: OpId,
+        data: &'d [u8],
+    ) -> Result<Body<'d>, FetchError> {
         let reading = self.is_reading();
         let Some(attempt) = &mut self.update else { return Err(FetchError::Stale) };
         let Stage::Fetching(Net::Body(stream)) = &mut attempt.stage else {
@@ -133,11 +129,11 @@ impl Updater {
         Ok(Body { consumed, work: Some((op, Work::Write { at, bytes })) })
     }
 
-    pub(super) fn on_body_end(&mut self, op: OpId) {
+    pub(in crate::updater) fn on_body_end(&mut self, op: OpId) {
         self.end_stream(op, End::Clean);
     }
 
-    pub(super) fn on_fetch_failed(&mut self, op: OpId, error: TransportError) {
+    pub(in crate::updater) fn on_fetch_failed(&mut self, op: OpId, error: TransportError) {
         self.end_stream(op, End::Failed(error.into()));
     }
 
@@ -216,7 +212,7 @@ impl Updater {
     }
 
     /// Bytes were stored: what counts as progress forgives what went wrong before.
-    pub(super) fn note_progress(&mut self) {
+    pub(in crate::updater) fn note_progress(&mut self) {
         let Some(attempt) = &mut self.update else { return };
         if attempt.stored > attempt.high {
             attempt.high = attempt.stored;
@@ -228,83 +224,11 @@ impl Updater {
     }
 
     /// The clock of patience runs while the cloud can be told and the server is waited for.
-    pub(super) fn run_patience(&mut self) {
+    pub(in crate::updater) fn run_patience(&mut self) {
         let (now, up) = (self.now, self.session.is_up());
         if let Some(attempt) = &mut self.update {
             let from = attempt.waits_from(now).filter(|_| up);
             attempt.patience.run(now, from);
-        }
-    }
-
-    /// The fetch under way is over without success: pause, or give up.
-    pub(super) fn fetch_fault(&mut self, cause: Reason, after: Option<Micros>) {
-        self.cancel_fetch();
-        let (now, up) = (self.now, self.session.is_up());
-        let timing = &self.cfg.timing;
-        let Some(attempt) = &mut self.update else { return };
-        attempt.patience.run(now, None);
-        attempt.silence = Silence::default();
-        let spent = attempt.patience.spent(now);
-        let plain = attempt.source.is_plain();
-        // What contradicts over plain http is told as what it most likely is.
-        let told = if plain && cause.is_contradiction() { Reason::SomethingElse } else { cause };
-        let exponent = attempt.faults.streak;
-        let alone = exponent == 0 || attempt.faults.cause == Some(told);
-        attempt.faults.cause = alone.then_some(told);
-        attempt.faults.streak = exponent.saturating_add(1);
-        let mut most = Rng::backoff_most(timing.retry_base, exponent, timing.retry_cap);
-        let mut pause = self.rng.up_to(most);
-        if exponent > 0 {
-            // Whatever the base is: not again at the same moment, for ever.
-            (pause, most) = (pause.max(LEAST_PAUSE), most.max(LEAST_PAUSE));
-        }
-        if cause.is_lie() && plain {
-            // A captive portal answers until somebody has logged in.
-            let odd = *attempt.patience.odd.get_or_insert(spent);
-            let left = odd.plus(timing.portal).less(spent);
-            if up && left.is_zero() {
-                return self.fail(told);
-            }
-            // The last try is at the limit.
-            (pause, most) = if up { (pause.min(left), most.min(left)) } else { (pause, most) };
-        } else if cause.is_lie() {
-            attempt.faults.lies = attempt.faults.lies.saturating_add(u8::from(up));
-            // What is compressed once is compressed always.
-            if attempt.faults.lies >= LIES || cause == Reason::Encoded {
-                return self.fail(cause);
-            }
-            // A lie does not become true in a second.
-            (pause, most) = (timing.lie, timing.lie);
-        }
-        let after = after.unwrap_or_default().min(timing.retry_after_cap);
-        let free = after.min(timing.retry_after_cap.less(attempt.patience.asked));
-        attempt.patience.asked = attempt.patience.asked.plus(free);
-        attempt.stage = Stage::Backoff {
-            until: now + pause.max(after),
-            free: now + free,
-            ask: most.max(after) >= timing.same_url,
-        };
-        self.news.push(Event::Retry { cause });
-        self.wait_aloud();
-    }
-
-    /// Why patience is over: the cause of all faults since the last progress, if they have but one.
-    pub(super) fn waited_for(&self) -> Reason {
-        let faults = self.update.as_ref().map(|attempt| &attempt.faults);
-        faults
-            .and_then(|faults| faults.cause.filter(|_| faults.streak > 0))
-            .unwrap_or(Reason::Network)
-    }
-
-    /// While the server is waited for, the version is reported more often: whether the task is
-    /// still open, and its URL, is news.
-    fn wait_aloud(&mut self) {
-        let soon = self.asked.map_or(self.now, |asked| asked + self.cfg.timing.report_cap);
-        if let Session::Up(up) = &mut self.session {
-            if let Report::Answered(at) = &mut up.report {
-                *at = soon.min(*at);
-            }
-            up.tick(self.now);
         }
     }
 
@@ -333,41 +257,8 @@ impl Updater {
         self.ledger.wanted.target = Some(attempt.target(claimed.min(kept)));
     }
 
-    /// Asks the cloud for a fresh URL, or gives up after too many rounds.
-    pub(super) fn ask_for_url(&mut self, why: Why) {
-        self.cancel_fetch();
-        let (now, timing) = (self.now, &self.cfg.timing);
-        let Some(attempt) = &mut self.update else { return };
-        if let Why::Refused | Why::Gone = why {
-            // Each has tries of its own.
-            let (count, most, reason) = match why {
-                Why::Gone => (&mut attempt.faults.gone, GONE_ROUNDS, Reason::NotFound),
-                _ => (&mut attempt.faults.rounds, ROUNDS, Reason::Unauthorized),
-            };
-            let before = *count;
-            if before >= most {
-                return self.fail(reason);
-            }
-            *count = before.saturating_add(1);
-            attempt.silence = Silence::default();
-            self.news.push(Event::Retry { cause: reason });
-            if why == Why::Gone && before > 0 {
-                // The fresh URL is no better: perhaps the store is not filled yet.
-                let until = now + timing.same_url;
-                attempt.stage = Stage::Backoff { until, free: now, ask: true };
-                return;
-            }
-        }
-        let recall = Recall::new(why, now, self.session.is_up(), timing);
-        if why != Why::Paused {
-            attempt.silence = Silence::default();
-        }
-        attempt.stage = Stage::Recall(recall);
-        self.session.report_now(now);
-    }
-
     /// Drops the fetch under way, if there is one.
-    pub(super) fn cancel_fetch(&mut self) {
+    pub(in crate::updater) fn cancel_fetch(&mut self) {
         if let Some(op) = self.update.as_ref().and_then(Attempt::fetch_op) {
             self.cancel = Some(op);
         }

@@ -6,8 +6,7 @@ use crate::code::Reason;
 use crate::config::Config;
 use crate::input::{Coding, ContentRange, ResponseHead};
 use crate::time::Micros;
-
-use super::result::hash;
+use crate::updater::result::hash;
 
 /// Most redirects in a row.
 const HOPS: u8 = 5;

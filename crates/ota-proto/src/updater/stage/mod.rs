@@ -1,0 +1,208 @@
+//! The stages of an attempt: the states of docs/architecture.md.
+//!
+//! What is particular to a stage is in its file: its data, what it reports, its deadline, what time
+//! does to it, its next work and its answers. Here each of these questions is asked of the stage
+//! that the attempt is in, one row a stage.
+
+mod answers;
+mod fetching;
+mod installing;
+mod judge;
+mod offered;
+mod ready;
+mod restarting;
+mod trial;
+mod verifying;
+mod waiting;
+
+use crate::output::{SlotAction, State, Timer};
+use crate::time::Instant;
+
+use super::Updater;
+use super::meter::Say;
+use super::storage::Task;
+
+pub(super) use fetching::Net;
+pub(super) use installing::Installing;
+pub(super) use offered::{Deferred, Offered};
+pub(super) use ready::Ready;
+pub(super) use restarting::Restarting;
+pub(super) use trial::Trial;
+pub(super) use waiting::{Backoff, Recall, Silence, Why};
+
+/// Where the attempt stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub(super) enum Stage {
+    /// Waits for the application's accept.
+    Offered(Offered),
+    /// Put off by the application.
+    Deferred(Deferred),
+    /// Bytes are on their way.
+    Fetching(Net),
+    /// A pause after a failure, or after a URL that was offered again.
+    Backoff(Backoff),
+    /// Waits for a fresh offer.
+    Recall(Recall),
+    /// Sync, then hash.
+    Verifying,
+    /// Verified; waits for the gates.
+    Ready(Ready),
+    /// The application installs, or is about to.
+    Installing(Installing),
+    /// The slot is switched, then a restart is asked for.
+    Restarting(Restarting),
+    /// The new image runs.
+    Trial(Trial),
+}
+
+impl Stage {
+    /// What the application is shown.
+    pub(super) fn state(&self) -> State {
+        match self {
+            Self::Offered(_) => State::Offered,
+            Self::Deferred(_) => State::Deferred,
+            Self::Fetching(_) => State::Fetching,
+            Self::Backoff(_) | Self::Recall(_) => State::Waiting,
+            Self::Verifying => State::Verifying,
+            Self::Ready(_) => State::Ready,
+            Self::Installing(_) => State::Installing,
+            Self::Restarting(_) => State::Restarting,
+            Self::Trial(_) => State::Trial,
+        }
+    }
+
+    /// The installer may have begun: no way back but a result.
+    pub(super) fn is_past_return(&self) -> bool {
+        matches!(self, Self::Installing(_) | Self::Restarting(_) | Self::Trial(_))
+    }
+}
+
+impl Updater {
+    /// What the open attempt has to say to the cloud, if anything.
+    pub(super) fn say(&self) -> Option<Say> {
+        let attempt = self.update.as_ref()?;
+        let say = match &attempt.stage {
+            Stage::Offered(_) | Stage::Deferred(_) => return None,
+            Stage::Recall(recall) if !recall.is_told() => return None,
+            Stage::Fetching(_) | Stage::Backoff(_) | Stage::Recall(_) | Stage::Verifying => {
+                Say::Downloading(attempt.percent())
+            }
+            Stage::Ready(_) => Say::Downloading(100),
+            Stage::Restarting(restarting) if !restarting.ours => return None,
+            Stage::Trial(trial) if !trial.is_ours() => return None,
+            Stage::Installing(_) | Stage::Restarting(_) | Stage::Trial(_) => Say::Burning,
+        };
+        Some(attempt.meter.floor(say))
+    }
+
+    /// When time does something to the stage.
+    pub(super) fn stage_deadline(&self) -> Option<(Instant, Timer)> {
+        let timing = &self.cfg.timing;
+        // When `burning` counts as told: over when `advance` has seen it pass, and not when a poll
+        // merely came late.
+        let told_by = |since: Instant| {
+            Some((since + timing.burning, Timer::Burning)).filter(|(at, _)| *at > self.advanced)
+        };
+        match &self.update.as_ref()?.stage {
+            Stage::Offered(Offered { ask }) => Some((*ask, Timer::Application)),
+            Stage::Deferred(Deferred { until }) => Some((*until, Timer::Deferral)),
+            Stage::Fetching(net) => net.deadline(timing).map(|at| (at, Timer::Fetch)),
+            Stage::Backoff(Backoff { until, .. }) => Some((*until, Timer::Retry)),
+            Stage::Recall(Recall { until, .. }) => until.map(|until| (until, Timer::Offer)),
+            Stage::Verifying => None,
+            Stage::Ready(ready) if ready.is_released() => told_by(ready.since),
+            Stage::Ready(Ready { ask, .. }) => Some((*ask, Timer::Application)),
+            Stage::Installing(Installing { started: Some(started), .. }) => {
+                Some((started.limit, Timer::Limit))
+            }
+            Stage::Restarting(Restarting { ask: Some(ask), .. }) => {
+                Some((*ask, Timer::Application))
+            }
+            Stage::Installing(Installing { since, .. })
+            | Stage::Restarting(Restarting { since, .. }) => told_by(*since),
+            Stage::Trial(trial) => trial.deadline(),
+        }
+    }
+
+    /// What time does to the stage.
+    pub(super) fn tick_stage(&mut self) {
+        let now = self.now;
+        let again = now + self.cfg.timing.ask_again;
+        let Some(attempt) = &mut self.update else { return };
+        let event = match &mut attempt.stage {
+            Stage::Offered(offered) => offered.tick(now, again),
+            Stage::Deferred(Deferred { until }) if *until <= now => {
+                return self.ask_for_url(Why::Deferral);
+            }
+            Stage::Fetching(_) => return self.tick_fetch(),
+            Stage::Backoff(Backoff { until, .. }) if *until <= now => return self.end_backoff(),
+            Stage::Recall(Recall { why, until: Some(until) }) if *until <= now => match *why {
+                Why::Paused => return attempt.resume(),
+                why => return self.ask_for_url(why),
+            },
+            Stage::Ready(ready) => ready.tick(now, again),
+            Stage::Installing(installing) => installing.tick(now, again),
+            Stage::Restarting(restarting) => restarting.tick(now, again),
+            Stage::Trial(_) => return self.tick_trial(again),
+            Stage::Deferred(_) | Stage::Backoff(_) | Stage::Recall(_) | Stage::Verifying => None,
+        };
+        if let Some(event) = event {
+            self.news.push(event);
+        }
+    }
+
+    /// What follows from the stage by itself, after every input.
+    pub(super) fn advance_stage(&mut self) {
+        self.refresh_stale_offer();
+        self.settle_stream();
+        self.leave_ready();
+        self.ask_install();
+        self.ask_restart();
+        self.pause_deadlines();
+    }
+
+    /// The stage's next work in the slot, but for switching it.
+    // Inlined it would widen its caller's frame, and cost flash.
+    #[inline(never)]
+    pub(super) fn next_storage(&self) -> Option<Task> {
+        let attempt = self.update.as_ref()?;
+        match &attempt.stage {
+            Stage::Fetching(_) | Stage::Backoff(_) => self.next_of_download(attempt),
+            Stage::Recall(_) => {
+                self.is_checkpoint_due(attempt).then_some(Task::Sync { upto: attempt.stored })
+            }
+            Stage::Verifying => Some(attempt.next_of_verifying()),
+            _ => None,
+        }
+    }
+
+    /// The stage's next word to the slot.
+    pub(super) fn next_switch(&self) -> Option<SlotAction> {
+        let attempt = self.update.as_ref().filter(|_| self.job_retry.is_none())?;
+        match &attempt.stage {
+            Stage::Restarting(restarting) => self.next_of_restarting(restarting),
+            Stage::Trial(trial) => self.next_of_trial(trial),
+            _ => None,
+        }
+    }
+
+    /// When the stage has waited long enough for its slot, or for the journal.
+    pub(super) fn stuck_at(&self) -> Option<Instant> {
+        let attempt = self.update.as_ref()?;
+        let (slot, journal) = match &attempt.stage {
+            Stage::Fetching(_)
+            | Stage::Backoff(_)
+            | Stage::Recall(Recall { why: Why::Paused, .. }) => (true, !self.may_write(attempt)),
+            Stage::Verifying => (true, false),
+            Stage::Installing(Installing { started: None, .. })
+            | Stage::Restarting(Restarting { active: false, .. }) => (true, true),
+            // The reason first (O11).
+            Stage::Trial(Trial { back: Some(false), .. }) => (self.ledger.settled(), true),
+            _ => return None,
+        };
+        let slot = self.job.as_ref().filter(|_| slot).map(|job| job.limit);
+        let journal = self.ledger.limit().filter(|_| journal);
+        slot.into_iter().chain(journal).min()
+    }
+}

@@ -1,0 +1,72 @@
+//! The image is good: the application's words are waited for, and then the cloud.
+
+use crate::config::{Hold, Timing};
+use crate::journal::{Phase, Record};
+use crate::output::Event;
+use crate::time::Instant;
+use crate::updater::Updater;
+use crate::updater::meter::Say;
+use crate::updater::result::Owing;
+
+use super::{Installing, Stage};
+
+/// Verified; waits for the gates.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub(in crate::updater) struct Ready {
+    /// The image may be installed.
+    pub(in crate::updater) approved: bool,
+    /// Now is the time to.
+    pub(in crate::updater) go: bool,
+    /// When the last of both was said.
+    pub(in crate::updater) since: Instant,
+    /// When the event is raised again.
+    pub(in crate::updater) ask: Instant,
+}
+
+impl Ready {
+    /// Nobody but the cloud is waited for.
+    pub(super) fn is_released(&self) -> bool {
+        self.approved && self.go
+    }
+
+    pub(super) fn tick(&mut self, now: Instant, again: Instant) -> Option<Event> {
+        if self.ask > now || self.is_released() {
+            return None;
+        }
+        self.ask = again;
+        Some(Event::Ready)
+    }
+}
+
+impl Updater {
+    /// The digest is right.
+    pub(super) fn enter_ready(&mut self) {
+        let Timing { ask_again, .. } = self.cfg.timing;
+        let Some(attempt) = &mut self.update else { return };
+        attempt.stage = Stage::Ready(Ready {
+            approved: self.cfg.approval == Hold::Auto,
+            go: self.cfg.install == Hold::Auto,
+            since: self.now,
+            ask: self.now + ask_again,
+        });
+        self.news.push(Event::Ready);
+    }
+
+    /// Approved and let go, and the cloud has heard "100": the installation is journalled.
+    pub(super) fn leave_ready(&mut self) {
+        let patience = self.cfg.timing.burning;
+        let Some(attempt) = &mut self.update else { return };
+        let Stage::Ready(Ready { approved: true, go: true, since, .. }) = attempt.stage else {
+            return;
+        };
+        let told = attempt.meter.has_said(Say::Downloading(100));
+        if self.owing != Owing::None || !(told || self.now >= since + patience) {
+            return;
+        }
+        attempt.stage = Stage::Installing(Installing { since: self.now, started: None });
+        self.ledger.wanted.phase = Phase::Installing;
+        let tries = self.ledger.wanted.tries.saturating_add(1);
+        self.ledger.wanted.tries = tries.min(Record::TRIES);
+    }
+}

@@ -1,0 +1,307 @@
+//! The server is waited for: a pause after a fault, or a fresh offer (rules 3, 8 and 9 of
+//! docs/rules.md).
+
+use crate::chance::Rng;
+use crate::code::Reason;
+use crate::config::Timing;
+use crate::output::Event;
+use crate::time::{Instant, Micros};
+use crate::updater::Updater;
+use crate::updater::attempt::Attempt;
+use crate::updater::session::{Report, Session};
+
+use super::{Net, Stage};
+
+/// Lies without progress, while the cloud can be told: TLS, redirects, contradictions.
+const LIES: u8 = 3;
+/// Asks for a fresh URL without a new byte, for one that is refused.
+const ROUNDS: u8 = 3;
+/// The same for a missing object: a fresh URL at once, and one a minute later.
+const GONE_ROUNDS: u8 = 2;
+/// The shortest pause but the first.
+const LEAST_PAUSE: Micros = Micros::from_millis(1);
+
+/// A pause after a failure, or after a URL that was offered again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub(in crate::updater) struct Backoff {
+    pub(in crate::updater) until: Instant,
+    /// Up to here the server has asked for it.
+    pub(in crate::updater) free: Instant,
+    /// A fresh URL is asked for at its end.
+    pub(in crate::updater) ask: bool,
+}
+
+/// The wait for a fresh offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub(in crate::updater) struct Recall {
+    pub(in crate::updater) why: Why,
+    /// When the wait ends for [`Why::Refused`], [`Why::Gone`] and [`Why::Paused`]; runs only in a
+    /// session.
+    pub(in crate::updater) until: Option<Instant>,
+}
+
+/// Why a fresh offer is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub(in crate::updater) enum Why {
+    /// The URL was answered by 401 or 403.
+    Refused,
+    /// The URL was answered by 404.
+    Gone,
+    /// A long pause is over: the task may be, too, and its URL.
+    Paused,
+    /// The offer is too old to use.
+    Stale,
+    /// The deferral is over; the application is asked again.
+    Deferral,
+    /// The device has booted and holds a part.
+    Boot,
+}
+
+/// Replies to version reports that came without the offer that is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub(in crate::updater) struct Silence {
+    /// How many, at most two, and when the last one that counts came.
+    pub(in crate::updater) replies: u8,
+    pub(in crate::updater) reply_at: Instant,
+    /// The second report was asked for.
+    pub(in crate::updater) again: bool,
+}
+
+impl Silence {
+    /// When a second report is due, or when the silence after it ends: an awaited offer that two
+    /// replies did not bring is withdrawn.
+    pub(super) fn over_at(&self, timing: &Timing) -> Option<Instant> {
+        let waiting = (self.replies == 1 && !self.again) || self.replies >= 2;
+        waiting.then(|| self.reply_at + timing.withdrawn)
+    }
+}
+
+impl Recall {
+    /// A reply came without the offer: who waits for so long only waits on for the reply to the
+    /// second report, and for the silence behind that.
+    pub(in crate::updater) fn replied(&mut self, now: Instant, timing: &Timing) {
+        if let (Why::Paused, Some(until)) = (self.why, &mut self.until) {
+            *until = (*until).max(now + timing.withdrawn + timing.reply);
+        }
+    }
+
+    /// A wait that begins now.
+    pub(in crate::updater) fn new(why: Why, now: Instant, up: bool, timing: &Timing) -> Self {
+        let mut recall = Self { why, until: None };
+        recall.session_changed(now, up, timing);
+        recall
+    }
+
+    /// The wait runs only while the cloud can be asked; a new session asks anew.
+    // Its copies would cost flash.
+    #[inline(never)]
+    pub(in crate::updater) fn session_changed(&mut self, now: Instant, up: bool, timing: &Timing) {
+        let timed = match self.why {
+            Why::Refused | Why::Gone => up,
+            // Who cannot be asked is not waited for.
+            Why::Paused => true,
+            Why::Stale | Why::Deferral | Why::Boot => false,
+        };
+        let wait = if up { timing.fresh_offer } else { Micros::ZERO };
+        self.until = timed.then(|| now + wait);
+    }
+
+    /// The cloud hears of the attempt meanwhile: not of one that is not accepted yet.
+    pub(super) fn is_told(&self) -> bool {
+        !matches!(self.why, Why::Boot | Why::Deferral)
+    }
+}
+
+impl Attempt {
+    /// The server's answers are waited for, now or after a pause.
+    pub(in crate::updater) fn is_waiting(&self) -> bool {
+        match self.stage {
+            Stage::Fetching(_) => self.faults.streak > 0,
+            Stage::Backoff(_) | Stage::Recall(Recall { why: Why::Paused, .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// Since when the attempt lacks progress that only the server can bring, if it does now.
+    pub(in crate::updater) fn waits_from(&self, now: Instant) -> Option<Instant> {
+        match &self.stage {
+            Stage::Fetching(Net::Asked { .. }) | Stage::Recall(Recall { why: Why::Paused, .. }) => {
+                Some(now)
+            }
+            // What is passed over is no progress, and yet the server does what it can.
+            Stage::Fetching(Net::Body(stream))
+                if stream.paused.is_none() && stream.end.is_none() && stream.skip == 0 =>
+            {
+                Some(now)
+            }
+            Stage::Backoff(Backoff { free, .. }) => Some(now.max(*free)),
+            _ => None,
+        }
+    }
+}
+
+impl Updater {
+    /// The pause is over.
+    pub(super) fn end_backoff(&mut self) {
+        let Some(attempt) = &mut self.update else { return };
+        let Stage::Backoff(Backoff { ask, .. }) = attempt.stage else { return };
+        // Who heard a reply without an offer asks again before he fetches on.
+        if self.session.is_up() && (ask || attempt.silence.replies > 0) {
+            self.ask_for_url(Why::Paused);
+        } else {
+            attempt.resume();
+        }
+    }
+
+    /// The fetch under way is over without success: pause, or give up.
+    pub(in crate::updater) fn fetch_fault(&mut self, cause: Reason, after: Option<Micros>) {
+        self.cancel_fetch();
+        let (now, up) = (self.now, self.session.is_up());
+        let timing = &self.cfg.timing;
+        let Some(attempt) = &mut self.update else { return };
+        attempt.patience.run(now, None);
+        attempt.silence = Silence::default();
+        let spent = attempt.patience.spent(now);
+        let plain = attempt.source.is_plain();
+        // What contradicts over plain http is told as what it most likely is.
+        let told = if plain && cause.is_contradiction() { Reason::SomethingElse } else { cause };
+        let exponent = attempt.faults.streak;
+        let alone = exponent == 0 || attempt.faults.cause == Some(told);
+        attempt.faults.cause = alone.then_some(told);
+        attempt.faults.streak = exponent.saturating_add(1);
+        let mut most = Rng::backoff_most(timing.retry_base, exponent, timing.retry_cap);
+        let mut pause = self.rng.up_to(most);
+        if exponent > 0 {
+            // Whatever the base is: not again at the same moment, for ever.
+            (pause, most) = (pause.max(LEAST_PAUSE), most.max(LEAST_PAUSE));
+        }
+        if cause.is_lie() && plain {
+            // A captive portal answers until somebody has logged in.
+            let odd = *attempt.patience.odd.get_or_insert(spent);
+            let left = odd.plus(timing.portal).less(spent);
+            if up && left.is_zero() {
+                return self.fail(told);
+            }
+            // The last try is at the limit.
+            (pause, most) = if up { (pause.min(left), most.min(left)) } else { (pause, most) };
+        } else if cause.is_lie() {
+            attempt.faults.lies = attempt.faults.lies.saturating_add(u8::from(up));
+            // What is compressed once is compressed always.
+            if attempt.faults.lies >= LIES || cause == Reason::Encoded {
+                return self.fail(cause);
+            }
+            // A lie does not become true in a second.
+            (pause, most) = (timing.lie, timing.lie);
+        }
+        let after = after.unwrap_or_default().min(timing.retry_after_cap);
+        let free = after.min(timing.retry_after_cap.less(attempt.patience.asked));
+        attempt.patience.asked = attempt.patience.asked.plus(free);
+        attempt.stage = Stage::Backoff(Backoff {
+            until: now + pause.max(after),
+            free: now + free,
+            ask: most.max(after) >= timing.same_url,
+        });
+        self.news.push(Event::Retry { cause });
+        self.wait_aloud();
+    }
+
+    /// Why patience is over: the cause of all faults since the last progress, if they have but one.
+    pub(in crate::updater) fn waited_for(&self) -> Reason {
+        let faults = self.update.as_ref().map(|attempt| &attempt.faults);
+        faults
+            .and_then(|faults| faults.cause.filter(|_| faults.streak > 0))
+            .unwrap_or(Reason::Network)
+    }
+
+    /// While the server is waited for, the version is reported more often: whether the task is
+    /// still open, and its URL, is news.
+    fn wait_aloud(&mut self) {
+        let soon = self.asked.map_or(self.now, |asked| asked + self.cfg.timing.report_cap);
+        if let Session::Up(up) = &mut self.session {
+            if let Report::Answered(at) = &mut up.report {
+                *at = soon.min(*at);
+            }
+            up.tick(self.now);
+        }
+    }
+
+    /// Asks the cloud for a fresh URL, or gives up after too many rounds.
+    pub(in crate::updater) fn ask_for_url(&mut self, why: Why) {
+        self.cancel_fetch();
+        let (now, timing) = (self.now, &self.cfg.timing);
+        let Some(attempt) = &mut self.update else { return };
+        if let Why::Refused | Why::Gone = why {
+            // Each has tries of its own.
+            let (count, most, reason) = match why {
+                Why::Gone => (&mut attempt.faults.gone, GONE_ROUNDS, Reason::NotFound),
+                _ => (&mut attempt.faults.rounds, ROUNDS, Reason::Unauthorized),
+            };
+            let before = *count;
+            if before >= most {
+                return self.fail(reason);
+            }
+            *count = before.saturating_add(1);
+            attempt.silence = Silence::default();
+            self.news.push(Event::Retry { cause: reason });
+            if why == Why::Gone && before > 0 {
+                // The fresh URL is no better: perhaps the store is not filled yet.
+                let until = now + timing.same_url;
+                attempt.stage = Stage::Backoff(Backoff { until, free: now, ask: true });
+                return;
+            }
+        }
+        let recall = Recall::new(why, now, self.session.is_up(), timing);
+        if why != Why::Paused {
+            attempt.silence = Silence::default();
+        }
+        attempt.stage = Stage::Recall(recall);
+        self.session.report_now(now);
+    }
+
+    /// A reply without an offer: one more sign that the task is withdrawn.
+    pub(in crate::updater) fn count_reply(&mut self) {
+        let (now, timing) = (self.now, &self.cfg.timing);
+        let Some(Attempt { stage, silence, .. }) = &mut self.update else { return };
+        let recall = match stage {
+            Stage::Recall(recall) => Some(recall),
+            Stage::Backoff(_) => None,
+            _ => return,
+        };
+        let apart = now.past(silence.reply_at) >= timing.withdrawn;
+        if silence.replies == 0 || (silence.replies == 1 && apart) {
+            silence.replies = silence.replies.saturating_add(1);
+            silence.reply_at = now;
+            if let Some(recall) = recall {
+                recall.replied(now, timing);
+            }
+        }
+    }
+
+    /// When an offer that is waited for is asked for again, or taken as withdrawn.
+    pub(in crate::updater) fn silence_at(&self) -> Option<Instant> {
+        let attempt = self.update.as_ref()?;
+        let waits = matches!(attempt.stage, Stage::Backoff(_) | Stage::Recall(_));
+        attempt.silence.over_at(&self.cfg.timing).filter(|_| waits)
+    }
+
+    /// Replies without the offer that is waited for: the second report, or the end.
+    pub(in crate::updater) fn tick_silence(&mut self) {
+        let now = self.now;
+        if self.silence_at().is_none_or(|at| at > now) {
+            return;
+        }
+        let Some(attempt) = &mut self.update else { return };
+        if attempt.silence.replies >= 2 {
+            // The bytes stay, for an offer to come.
+            self.drop_attempt();
+            self.news.push(Event::Withdrawn);
+            return;
+        }
+        attempt.silence.again = true;
+        self.session.report_now(now);
+    }
+}
