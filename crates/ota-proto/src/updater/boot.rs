@@ -103,58 +103,64 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
     Ok(machine)
 }
 
-/// The table of docs/rules.md.
+/// What runs, beside what the journal speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runs {
+    /// The version that was offered.
+    New,
+    /// The one from before, as far as the journal knows it.
+    Old,
+    /// What was installed names itself otherwise.
+    Neither,
+}
+
+/// The table "What is found at boot" of docs/rules.md, from the top: the first row that holds.
 // Inlined it would widen its caller's frame, and cost flash.
 #[inline(never)]
 fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
+    use Phase::{Fetching, Installing, Switching};
+    use Runs::{Neither, New, Old};
+    use SlotState::{Armed, Confirmed, RolledBack, Trial, Unknown};
     // What is on trial or about to start without a word in the journal is adopted later.
     let Some(target) = record.target else { return Finding::Nothing };
+    // The reason of a roll-back, or the result that is owed.
     let reason = match record.owed {
         Some(Owed { result: Outcome::Failed(reason), .. }) => Some(reason),
         _ => None,
     };
-    let old_runs = running != target.version;
-    match phase_of(record, &target, slot, old_runs) {
-        Phase::Owed => weigh_owed(record, target, old_runs),
-        Phase::None => Finding::Nothing,
-        Phase::Fetching if matches!(slot, SlotState::Trial | SlotState::Armed) => Finding::Nothing,
-        Phase::Fetching => Finding::Part(target),
-        Phase::Installing | Phase::Switching => match slot {
-            SlotState::Trial if old_runs => Finding::Back(target, Reason::WrongVersion),
-            // Everything is done but the restart.
-            SlotState::Armed if old_runs => Finding::Armed(target),
-            // It runs, and the next reset may take it back: a loader that reads its own progress
-            // as none calls a trial armed. A roll-back that was cut after its reason was
-            // journalled goes on.
-            SlotState::Trial | SlotState::Armed => {
-                reason.map_or(Finding::Trial(target), |why| Finding::Back(target, why))
-            }
-            // A boot loader may come to its mark without having swapped: what runs is evidence.
-            SlotState::RolledBack if old_runs || reason.is_some() => {
-                let why = reason.unwrap_or(Reason::BootFailed);
-                Finding::Result(target, Outcome::Failed(why))
-            }
-            // It runs, and nobody can take it back.
-            _ if !old_runs => Finding::Result(target, Outcome::Done),
-            // Neither the old one nor the offered one: what was installed names itself otherwise.
-            _ if reason.is_none() && record.from.is_some_and(|from| from != running) => {
-                Finding::Result(target, Outcome::Failed(Reason::WrongVersion))
-            }
-            SlotState::Unknown if record.phase == Phase::Switching => {
-                let why = reason.unwrap_or(Reason::NotDurable);
-                Finding::Result(target, Outcome::Failed(why))
-            }
-            // The old one was brought back and confirmed as if nothing had been.
-            _ if reason.is_some() => {
-                let why = reason.unwrap_or(Reason::RolledBack);
-                Finding::Result(target, Outcome::Failed(why))
-            }
-            // The installation or the switch was cut: it is done again, but not for ever.
-            _ if record.tries >= TRIES => {
-                Finding::Result(target, Outcome::Failed(Reason::InstallCut))
-            }
-            _ => Finding::Part(target),
-        },
+    let runs = match record.from {
+        _ if running == target.version => New,
+        Some(from) if from != running => Neither,
+        _ => Old,
+    };
+    let fail = |why| Finding::Result(target, Outcome::Failed(why));
+    match (phase_of(record, &target, slot, runs != New), slot, runs, reason) {
+        (Phase::None, _, _, _) => Finding::Nothing,
+        (Phase::Owed, _, _, _) => weigh_owed(record, target, runs != New),
+        (Fetching, Trial | Armed, _, _) => Finding::Nothing,
+        (Fetching, Confirmed | Unknown | RolledBack, _, _) => Finding::Part(target),
+        (_, Trial, Old | Neither, _) => Finding::Back(target, Reason::WrongVersion),
+        // Everything is done but the restart.
+        (_, Armed, Old | Neither, _) => Finding::Armed(target),
+        // It runs, and the next reset may take it back: a loader that reads its own progress as
+        // none calls a trial armed.
+        (_, Trial | Armed, New, None) => Finding::Trial(target),
+        // A roll-back that was cut after its reason was journalled goes on.
+        (_, Trial | Armed, New, Some(why)) => Finding::Back(target, why),
+        (_, RolledBack, _, Some(why)) => fail(why),
+        (_, RolledBack, Old | Neither, None) => fail(Reason::BootFailed),
+        // It runs, and nobody can take it back. A boot loader may come to its mark of a roll-back
+        // without having swapped: what runs is evidence.
+        (_, Confirmed | Unknown | RolledBack, New, _) => Finding::Result(target, Outcome::Done),
+        // The old one was brought back and confirmed as if nothing had been.
+        (_, Confirmed | Unknown, Old | Neither, Some(why)) => fail(why),
+        (_, Confirmed | Unknown, Neither, None) => fail(Reason::WrongVersion),
+        (Switching, Unknown, Old, None) => fail(Reason::NotDurable),
+        // The installation or the switch was cut: it is done again, but not for ever.
+        (Installing | Switching, Confirmed | Unknown, Old, None) if record.tries >= TRIES => {
+            fail(Reason::InstallCut)
+        }
+        (Installing | Switching, Confirmed | Unknown, Old, None) => Finding::Part(target),
     }
 }
 

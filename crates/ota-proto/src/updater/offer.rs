@@ -25,6 +25,21 @@ const STRIKES: u8 = 3;
 /// How many refusals of offers one session hears: each costs journal writes.
 const REFUSALS: usize = 8;
 
+/// What becomes of an offer that is not the one under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing is said of it any more.
+    Silent,
+    /// A `fail` is owed for it.
+    Refuse(Reason),
+    /// The version is reported at this moment, which draws it again.
+    HoldBack(Instant),
+    /// A `fail` is owed, and the application hears why.
+    Ban,
+    /// An attempt begins.
+    Take,
+}
+
 impl Updater {
     /// `report_version_rsp` came.
     pub(super) fn on_reply(&mut self, code: i64, version: Option<&str>) {
@@ -202,16 +217,8 @@ impl Updater {
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
     fn on_new_offer(&mut self, image: Image, offer: &OfferMessage<'_>) {
-        let elicited =
-            self.asked.is_some_and(|asked| self.now.past(asked) <= self.cfg.timing.elicited);
-        let usable = self.check_offer(offer);
-        let banned = elicited && self.is_banned(&image);
-        let refused = usable.is_err() || banned;
-        let told = elicited && self.was_refused(&image) || refused && self.refuses_no_more(&image);
-        let failed = self.failed.filter(|_| elicited);
-        let free_at = failed.and_then(|failed| failed.free_at(&image)).max(self.budget_at());
-        let early = free_at.filter(|at| *at > self.now);
-        if refused || told || early.is_some() {
+        let verdict = self.judge_offer(&image, offer);
+        if verdict != Verdict::Take {
             // What cannot be taken replaces nothing: a report draws it again when that is over.
             match self.update.as_ref().map(|attempt| &attempt.stage) {
                 None => {}
@@ -223,21 +230,48 @@ impl Updater {
                 Some(_) => return,
             }
         }
-        if told {
-            return;
+        match verdict {
+            Verdict::Silent => {}
+            Verdict::Refuse(reason) => self.refuse_image(image, reason),
+            Verdict::HoldBack(until) => {
+                self.recall = Some(until);
+                self.news.push(Event::HeldBack { until });
+            }
+            Verdict::Ban => {
+                self.news.push(Event::Banned);
+                self.refuse_image(image, Reason::Banned);
+            }
+            Verdict::Take => self.take_offer(image, offer),
         }
-        if let Err(reason) = usable {
-            return self.refuse_image(image, reason);
-        }
-        if let Some(until) = early {
+    }
+
+    /// What rules 3 and 14 of docs/rules.md make of such an offer: the first row that holds.
+    fn judge_offer(&self, image: &Image, offer: &OfferMessage<'_>) -> Verdict {
+        // A report of ours drew it: it is no operator's act.
+        let elicited =
+            self.asked.is_some_and(|asked| self.now.past(asked) <= self.cfg.timing.elicited);
+        let usable = self.check_offer(offer);
+        let banned = elicited && self.is_banned(image);
+        let refused = usable.is_err() || banned;
+        let told = elicited && self.was_refused(image) || refused && self.refuses_no_more(image);
+        let failed = self.failed.filter(|_| elicited);
+        let free_at = failed.and_then(|failed| failed.free_at(image)).max(self.budget_at());
+        let early = free_at.filter(|at| *at > self.now);
+        match (told, usable, early, banned) {
+            // A session hears each refusal once, and so many at most.
+            (true, _, _, _) => Verdict::Silent,
+            // Nothing but another offer mends that.
+            (_, Err(reason), _, _) => Verdict::Refuse(reason),
             // Each attempt costs journal and slot, and what failed may fail at once again.
-            self.recall = early;
-            return self.news.push(Event::HeldBack { until });
+            (_, _, Some(until), _) => Verdict::HoldBack(until),
+            // The image itself failed too often.
+            (_, _, _, true) => Verdict::Ban,
+            (false, Ok(()), None, false) => Verdict::Take,
         }
-        if banned {
-            self.news.push(Event::Banned);
-            return self.refuse_image(image, Reason::Banned);
-        }
+    }
+
+    /// Begins the attempt at this offer, if the one under way makes way.
+    fn take_offer(&mut self, image: Image, offer: &OfferMessage<'_>) {
         if !self.make_way() {
             return;
         }

@@ -173,7 +173,8 @@ impl Updater {
                 self.is_checkpoint_due(attempt).then_some(Task::Sync { upto: attempt.stored })
             }
             Stage::Verifying => Some(attempt.next_of_verifying()),
-            _ => None,
+            Stage::Offered(_) | Stage::Deferred(_) | Stage::Ready(_) => None,
+            Stage::Installing(_) | Stage::Restarting(_) | Stage::Trial(_) => None,
         }
     }
 
@@ -183,7 +184,8 @@ impl Updater {
         match &attempt.stage {
             Stage::Restarting(restarting) => self.next_of_restarting(restarting),
             Stage::Trial(trial) => self.next_of_trial(trial),
-            _ => None,
+            Stage::Offered(_) | Stage::Deferred(_) | Stage::Fetching(_) | Stage::Backoff(_) => None,
+            Stage::Recall(_) | Stage::Verifying | Stage::Ready(_) | Stage::Installing(_) => None,
         }
     }
 
@@ -199,7 +201,11 @@ impl Updater {
             | Stage::Restarting(Restarting { active: false, .. }) => (true, true),
             // The reason first (O11).
             Stage::Trial(Trial { back: Some(false), .. }) => (self.ledger.settled(), true),
-            _ => return None,
+            // The application is waited for, or the cloud.
+            Stage::Offered(_) | Stage::Deferred(_) | Stage::Recall(_) | Stage::Ready(_) => {
+                return None;
+            }
+            Stage::Installing(_) | Stage::Restarting(_) | Stage::Trial(_) => return None,
         };
         let slot = self.job.as_ref().filter(|_| slot).map(|job| job.limit);
         let journal = self.ledger.limit().filter(|_| journal);
