@@ -44,6 +44,7 @@ impl Decimal {
     #[inline(never)]
     pub fn as_str(&self) -> &str {
         let digits = self.digits.get(self.at..).unwrap_or_default();
+        debug_assert!(!digits.is_empty() && digits.is_ascii(), "a number has a digit");
         str::from_utf8(digits).unwrap_or_default()
     }
 }

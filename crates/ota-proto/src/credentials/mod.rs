@@ -70,7 +70,9 @@ impl Secret {
     /// The raw bytes, for TLS-PSK and for storing. Handle with care.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or(&[])
+        let bytes = self.bytes.get(..usize::from(self.len));
+        debug_assert!(bytes.is_some(), "a secret has at most so many bytes");
+        bytes.unwrap_or(&[])
     }
 
     /// The secret in Base64, for storing. Handle with care.
@@ -208,6 +210,7 @@ impl core::error::Error for BadSecret {}
 /// A key filled up with zeros, as HMAC does with a short one.
 fn block(key: &[u8]) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
+    debug_assert!(key.len() <= BLOCK, "a longer key would be hashed first");
     block.iter_mut().zip(key).for_each(|(place, byte)| *place = *byte);
     block
 }
@@ -220,6 +223,7 @@ struct Tag {
 
 impl Tag {
     fn put(&mut self, bytes: &[u8]) {
+        debug_assert!(bytes.len() <= self.bytes.len(), "no code is longer");
         self.bytes.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
         self.len = bytes.len();
     }

@@ -134,6 +134,7 @@ impl Cursor<'_> {
         let escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
         while let Some(at) = rest.bytes().position(escaped) {
             let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
+            debug_assert!(!tail.is_empty(), "what is escaped is a character of its own");
             self.raw(plain);
             match tail.bytes().next().unwrap_or_default() {
                 b'"' => self.raw("\\\""),

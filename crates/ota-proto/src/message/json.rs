@@ -320,7 +320,9 @@ impl<'a> Reader<'a> {
 
     /// The bytes that were skipped since then.
     fn since(&self, begin: usize) -> &'a str {
-        self.text.get(begin..self.at).unwrap_or_default()
+        let passed = self.text.get(begin..self.at);
+        debug_assert!(passed.is_some(), "only whole characters are passed over");
+        passed.unwrap_or_default()
     }
 
     fn eat(&mut self, byte: u8) -> bool {

@@ -42,6 +42,7 @@ impl Updater {
             self.enter(now);
             let (id, qos) = self.publish(told);
             self.advance();
+            debug_assert!(length <= buf.len(), "what does not fit is an error");
             let payload = buf.get(..length).unwrap_or_default();
             let topic = self.cfg.identity.report_topic();
             return Ok(Output::Publish(Publish { id, topic, qos, payload }));

@@ -125,6 +125,7 @@ impl Updater {
         let at = attempt.stored;
         let end = at.saturating_add(taken);
         let op = self.begin_job(Task::Write { end });
+        debug_assert!(consumed <= data.len(), "no more is taken than there is");
         let bytes = data.get(..consumed).unwrap_or_default();
         Ok(Body { consumed, work: Some((op, Work::Write { at, bytes })) })
     }
@@ -266,6 +267,7 @@ impl Updater {
 
     fn begin_body(&mut self, op: OpId, skip: u64, declared: bool, head: &ResponseHead<'_>) {
         let timing = &self.cfg.timing;
+        debug_assert!(self.update.is_some(), "its head was taken");
         let Some(attempt) = &mut self.update else { return };
         if attempt.stored == 0 {
             attempt.etag = etag_of(head);

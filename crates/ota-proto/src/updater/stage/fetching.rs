@@ -3,7 +3,7 @@
 
 use crate::code::Reason;
 use crate::config::{Timing, Verify};
-use crate::output::{Fetch, OpId, Output};
+use crate::output::{Fetch, OpId, Output, State};
 use crate::time::Instant;
 use crate::updater::Updater;
 use crate::updater::attempt::Attempt;
@@ -126,6 +126,7 @@ impl Updater {
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
     pub(in crate::updater) fn begin_fetch(&mut self) -> Output<'_> {
+        debug_assert!(self.is_fetch_due(), "it is asked for only then");
         let op = self.next_op();
         let deadline = self.now + self.cfg.timing.response;
         let Some(attempt) = &mut self.update else { return Output::CancelFetch(op) };
@@ -156,6 +157,7 @@ impl Updater {
     pub(super) fn tick_fetch(&mut self) {
         let now = self.now;
         let timing = &self.cfg.timing;
+        debug_assert!(self.is_in(State::Fetching), "the stage's own time");
         let Some(attempt) = &mut self.update else { return };
         match &mut attempt.stage {
             Stage::Fetching(Net::Body(stream))

@@ -79,6 +79,11 @@ impl Stage {
 }
 
 impl Updater {
+    /// For assertions: the attempt is in this stage.
+    fn is_in(&self, state: State) -> bool {
+        self.state() == state
+    }
+
     /// What the open attempt has to say to the cloud, if anything.
     pub(super) fn say(&self) -> Option<Say> {
         let attempt = self.update.as_ref()?;

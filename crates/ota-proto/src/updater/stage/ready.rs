@@ -43,6 +43,7 @@ impl Updater {
     /// The digest is right.
     pub(super) fn enter_ready(&mut self) {
         let Timing { ask_again, .. } = self.cfg.timing;
+        debug_assert!(self.update.is_some(), "its digest is right");
         let Some(attempt) = &mut self.update else { return };
         attempt.stage = Stage::Ready(Ready {
             approved: self.cfg.approval == Hold::Auto,

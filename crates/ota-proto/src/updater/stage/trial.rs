@@ -4,7 +4,7 @@ use crate::code::Reason;
 use crate::error::StorageError;
 use crate::input::{InstallFault, SlotState};
 use crate::journal::{Outcome, Owed};
-use crate::output::{Event, SlotAction, Timer};
+use crate::output::{Event, SlotAction, State, Timer};
 use crate::time::Instant;
 use crate::updater::Updater;
 
@@ -59,6 +59,7 @@ impl Updater {
     }
 
     pub(super) fn tick_trial(&mut self, again: Instant) {
+        debug_assert!(self.is_in(State::Trial), "the stage's own time");
         let (now, waits) = (self.now, self.waits_for_word());
         let Some(trial) = self.trial() else { return };
         match trial.back {
@@ -104,6 +105,7 @@ impl Updater {
     pub(in crate::updater) fn confirm(&mut self) {
         let waits = self.waits_for_word();
         let limit = self.now + self.cfg.timing.patience;
+        debug_assert!(self.is_in(State::Trial), "the word is taken in no other stage");
         let Some(trial) = self.trial() else { return };
         if waits && !trial.confirmed {
             // From here on only the cloud is waited for, which is no fault of the image.

@@ -4,7 +4,7 @@
 use crate::chance::Rng;
 use crate::code::Reason;
 use crate::config::Timing;
-use crate::output::Event;
+use crate::output::{Event, State};
 use crate::time::{Instant, Micros};
 use crate::updater::Updater;
 use crate::updater::attempt::Attempt;
@@ -147,6 +147,7 @@ impl Attempt {
 impl Updater {
     /// The pause is over.
     pub(super) fn end_backoff(&mut self) {
+        debug_assert!(self.is_in(State::Waiting), "the stage's own time");
         let Some(attempt) = &mut self.update else { return };
         let Stage::Backoff(Backoff { ask, .. }) = attempt.stage else { return };
         // Who heard a reply without an offer asks again before he fetches on.
