@@ -99,7 +99,6 @@ extern crate alloc;
 pub mod adapter;
 pub mod client;
 pub mod http;
-mod link;
 pub mod mqtt;
 #[cfg(feature = "record")]
 pub mod record;

@@ -10,8 +10,10 @@
 //! [`Client::transmit`] until [`Client::handle_sent`] says how many left. No write is ever
 //! awaited, so two full pipes cannot lock each other.
 
+mod broker;
 mod devices;
 mod poll;
+mod store;
 mod types;
 
 use alloc::vec::Vec;
@@ -19,13 +21,14 @@ use core::mem::discriminant;
 
 use ota_proto::{Boot, Instant, QoS, TransportError, Updater};
 
-use crate::link::{BrokerLink, Ending, StoreLink};
 use crate::mqtt::{
     self, AckId, Kind, Outgoing, PublishError, PublishHandle, SubId, SubscribeError,
 };
 
+use broker::{BrokerLink, Ending};
 use devices::Devices;
-pub(crate) use types::Owner;
+use store::StoreLink;
+use types::Owner;
 pub use types::{
     AddError, Config, DeviceIndex, Disconnect, Event, Found, Link, LinkKind, Output, Received,
     Timer, enlarge_device,

@@ -6,8 +6,8 @@ use ota_proto::{
     Config as DeviceConfig, Fetch, Gate, Idle, Instant, Output as Device, Publish, TransportError,
 };
 
+use super::broker::{earlier, longest_report};
 use super::{Client, DeviceIndex, Event, Link, LinkKind, Output, Owner, Timer};
-use crate::link::{earlier, longest_report};
 use crate::mqtt::{Kind, Outgoing};
 
 /// What a turn over the devices came to.

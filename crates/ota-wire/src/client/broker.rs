@@ -1,11 +1,12 @@
-//! The link to the broker: an MQTT session, and when to have the next one.
+//! The link to the broker: an MQTT session, and when to have the next one. It knows nothing of the
+//! other link, of devices or of the application.
 
 use alloc::string::String;
 use core::mem;
 
 use ota_proto::{Instant, Micros, QoS, TlsError, TransportError};
 
-use crate::client::{AddError, Config, Disconnect, Link, Output, Owner, Timer};
+use super::{AddError, Config, Disconnect, Link, Output, Owner, Timer};
 use crate::mqtt::{
     self, Ended, Found, Kind, Outgoing, Phase, PublishError, PublishHandle, Received, Reconnect,
     Session, SubId, SubscribeError,
@@ -31,13 +32,13 @@ pub(crate) struct BrokerLink {
 
 /// How a link ended, and when the next one comes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ending {
-    pub(crate) cause: Disconnect,
-    pub(crate) next: mqtt::Attempt,
+pub(super) struct Ending {
+    pub(super) cause: Disconnect,
+    pub(super) next: mqtt::Attempt,
 }
 
 impl BrokerLink {
-    pub(crate) fn new(now: Instant, config: Config) -> Result<Self, mqtt::ConfigError> {
+    pub(super) fn new(now: Instant, config: Config) -> Result<Self, mqtt::ConfigError> {
         Ok(Self {
             session: Session::new(config.mqtt)?,
             host: config.host,
@@ -53,7 +54,7 @@ impl BrokerLink {
     }
 
     /// Whether a device's messages fit the session's bounds, both ways.
-    pub(crate) fn check_room(&self, device: &ota_proto::Config) -> Result<(), AddError> {
+    pub(super) fn check_room(&self, device: &ota_proto::Config) -> Result<(), AddError> {
         let mqtt::Limits { ota_tx, packet, .. } = self.session.limits();
         let report = longest_report(device);
         let offer = device.identity.update_topic().len().saturating_add(OFFER);
@@ -70,19 +71,19 @@ impl BrokerLink {
     }
 
     /// The next link is due.
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
+    pub(super) fn is_due(&self, now: Instant) -> bool {
         self.link.is_none() && self.reconnect.next() <= now
     }
 
     /// Opens the next link.
-    pub(crate) fn open(&mut self, now: Instant, link: Link) -> Output<'_> {
+    pub(super) fn open(&mut self, now: Instant, link: Link) -> Output<'_> {
         self.link = Some(link);
         self.opening = Some(now + self.connect);
         self.reconnect.handle_connect(now);
         Output::Connect { link, host: &self.host, port: self.port, tls: self.tls }
     }
 
-    pub(crate) fn opened(&mut self, now: Instant) {
+    pub(super) fn opened(&mut self, now: Instant) {
         if self.opening.take().is_some() {
             self.reconnect.handle_connect(now);
             self.session.handle_connected(now);
@@ -90,7 +91,7 @@ impl BrokerLink {
     }
 
     /// What was received; `None` when the session is over: [`Self::verdict`] says why.
-    pub(crate) fn receive(&mut self, now: Instant, rx: &[u8]) -> Option<Received> {
+    pub(super) fn receive(&mut self, now: Instant, rx: &[u8]) -> Option<Received> {
         let received = self.session.handle_received(now, rx).ok()?;
         if received.found == Found::Accepted {
             self.accepted = true;
@@ -100,7 +101,7 @@ impl BrokerLink {
     }
 
     /// Publishes a message of the application.
-    pub(crate) fn publish(
+    pub(super) fn publish(
         &mut self,
         now: Instant,
         message: Outgoing<'_>,
@@ -112,7 +113,7 @@ impl BrokerLink {
     }
 
     /// Subscribes to a filter of the application's.
-    pub(crate) fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         now: Instant,
         filter: &str,
@@ -125,14 +126,14 @@ impl BrokerLink {
     }
 
     /// A deadline may have come. The session's end shows in [`Self::verdict`].
-    pub(crate) fn tick(&mut self, now: Instant) -> Option<Disconnect> {
+    pub(super) fn tick(&mut self, now: Instant) -> Option<Disconnect> {
         let _ = self.session.handle_timeout(now);
         let overdue = self.opening.is_some_and(|deadline| deadline <= now);
         overdue.then_some(Disconnect::Transport(TransportError::TimedOut))
     }
 
     /// What the session says of its own end.
-    pub(crate) fn verdict(&self) -> Option<Disconnect> {
+    pub(super) fn verdict(&self) -> Option<Disconnect> {
         match self.session.phase() {
             Phase::Ended(error) => Some(Disconnect::Session(error)),
             Phase::Closing if self.session.transmit().is_empty() => Some(Disconnect::Planned),
@@ -141,7 +142,7 @@ impl BrokerLink {
     }
 
     /// The link is gone or goes; decides when the next one comes. `busy`: an update is open.
-    pub(crate) fn end(&mut self, now: Instant, cause: Disconnect, busy: bool) -> Option<Ending> {
+    pub(super) fn end(&mut self, now: Instant, cause: Disconnect, busy: bool) -> Option<Ending> {
         let link = self.link.take()?;
         // What the session says itself comes before what became of its link afterwards.
         let cause = match self.session.phase() {
@@ -172,12 +173,12 @@ impl BrokerLink {
     }
 
     /// The link that is to be closed.
-    pub(crate) fn poll_close(&mut self) -> Option<Link> {
+    pub(super) fn poll_close(&mut self) -> Option<Link> {
         self.closing.take()
     }
 
     /// The earliest deadline.
-    pub(crate) fn deadline(&self) -> Option<(Instant, Timer)> {
+    pub(super) fn deadline(&self) -> Option<(Instant, Timer)> {
         let session = self.session.deadline().map(|next| (next.at, Timer::Mqtt(next.timer)));
         let due = self.link.is_none().then(|| (self.reconnect.next(), Timer::Reconnect));
         let opening = self.opening.map(|at| (at, Timer::Connect));
@@ -188,7 +189,7 @@ impl BrokerLink {
 /// The earlier of two deadlines.
 // Its copies would cost flash.
 #[inline(never)]
-pub(crate) fn earlier(
+pub(super) fn earlier(
     one: Option<(Instant, Timer)>,
     other: Option<(Instant, Timer)>,
 ) -> Option<(Instant, Timer)> {
@@ -200,7 +201,7 @@ pub(crate) fn earlier(
 
 /// Bytes of the longest PUBLISH of a device's: its topic and payload; header, length, topic length
 /// and identifier.
-pub(crate) fn longest_report(device: &ota_proto::Config) -> usize {
+pub(super) fn longest_report(device: &ota_proto::Config) -> usize {
     let topic = device.identity.report_topic().len();
     topic.saturating_add(ota_proto::Config::buffer_len()).saturating_add(9)
 }

@@ -1,11 +1,11 @@
-//! The link to the store: one fetch of one device.
+//! The link to the store: one fetch of one device. It knows nothing of the other link.
 
 use alloc::string::String;
 
 use ota_proto::url::Url;
 use ota_proto::{Instant, Micros, OpId, TransportError, Updater, Work};
 
-use crate::client::{AddError, Config, DeviceIndex, Found, Link, Output, Received, Timer};
+use super::{AddError, Config, DeviceIndex, Found, Link, Output, Received, Timer};
 use crate::http::{self, Closed, Fetch};
 
 /// The link to the store, when there is a fetch.
@@ -45,19 +45,19 @@ enum State {
 const REQUEST: usize = 256;
 
 impl StoreLink {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self { limits: config.http, connect: config.connect, get: None, closing: None }
     }
 
     /// Whether a request holds the longest URL of a device.
-    pub(crate) fn check_room(&self, device: &ota_proto::Config) -> Result<(), AddError> {
+    pub(super) fn check_room(&self, device: &ota_proto::Config) -> Result<(), AddError> {
         let needed = device.limits.url.saturating_add(REQUEST);
         let fits = self.limits.request >= needed;
         if fits { Ok(()) } else { Err(AddError::Limit { what: "request", needed }) }
     }
 
     /// No fetch is in progress.
-    pub(crate) fn is_free(&self) -> bool {
+    pub(super) fn is_free(&self) -> bool {
         self.get.is_none()
     }
 
@@ -65,19 +65,19 @@ impl StoreLink {
         self.get.as_ref().is_some_and(|get| get.link == link)
     }
 
-    pub(crate) fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.get.as_ref().is_some_and(|get| get.state == State::Open)
     }
 
     /// Whose fetch it is.
-    pub(crate) fn device(&self) -> Option<DeviceIndex> {
+    pub(super) fn device(&self) -> Option<DeviceIndex> {
         self.get.as_ref().map(|get| get.device)
     }
 
     /// A device asked for a fetch; `false` when no request can hold its URL.
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
-    pub(crate) fn begin(
+    pub(super) fn begin(
         &mut self,
         link: Link,
         (device, op): (DeviceIndex, OpId),
@@ -97,25 +97,25 @@ impl StoreLink {
     }
 
     /// A device dropped its fetch.
-    pub(crate) fn cancel(&mut self, device: DeviceIndex, op: OpId) {
+    pub(super) fn cancel(&mut self, device: DeviceIndex, op: OpId) {
         if self.get.as_ref().is_some_and(|get| (get.device, get.op) == (device, op)) {
             self.close();
         }
     }
 
     /// The link is due.
-    pub(crate) fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         self.get.as_ref().is_some_and(|get| get.state == State::Due)
     }
 
     /// Opens the link.
-    pub(crate) fn open(&mut self, now: Instant) -> Option<Output<'_>> {
+    pub(super) fn open(&mut self, now: Instant) -> Option<Output<'_>> {
         let get = self.get.as_mut()?;
         get.state = State::Opening(now + self.connect);
         Some(Output::Connect { link: get.link, host: &get.host, port: get.port, tls: get.tls })
     }
 
-    pub(crate) fn opened(&mut self) {
+    pub(super) fn opened(&mut self) {
         if let Some(get) = &mut self.get {
             if matches!(get.state, State::Opening(_)) {
                 get.state = State::Open;
@@ -123,26 +123,26 @@ impl StoreLink {
         }
     }
 
-    pub(crate) fn transmit(&self, link: Link) -> &[u8] {
+    pub(super) fn transmit(&self, link: Link) -> &[u8] {
         match &self.get {
             Some(get) if get.state == State::Open && get.link == link => get.fetch.transmit(),
             _ => &[],
         }
     }
 
-    pub(crate) fn sent(&mut self, count: usize) {
+    pub(super) fn sent(&mut self, count: usize) {
         // More than was offered cannot leave; the excess is an adapter's slip without effect.
         if let Some(get) = self.get.as_mut().filter(|get| get.state == State::Open) {
             let _ = get.fetch.handle_sent(count.min(get.fetch.transmit().len()));
         }
     }
 
-    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
         self.deadline().is_some_and(|(deadline, _)| deadline <= now)
     }
 
     /// The fetch failed.
-    pub(crate) fn fail(&mut self, now: Instant, error: TransportError, updater: &mut Updater) {
+    pub(super) fn fail(&mut self, now: Instant, error: TransportError, updater: &mut Updater) {
         if let Some(get) = &self.get {
             updater.handle_fetch_failed(now, get.op, error);
             self.close();
@@ -150,7 +150,7 @@ impl StoreLink {
     }
 
     /// The peer closed the link.
-    pub(crate) fn closed(&mut self, now: Instant, clean: bool, updater: &mut Updater) {
+    pub(super) fn closed(&mut self, now: Instant, clean: bool, updater: &mut Updater) {
         let Some(get) = &mut self.get else { return };
         if clean && get.fetch.handle_closed() == Closed::Complete {
             self.complete(now, updater);
@@ -162,7 +162,7 @@ impl StoreLink {
     /// Bytes came; the machine takes as much of a body as it has room for.
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
-    pub(crate) fn receive(&mut self, now: Instant, rx: &[u8], updater: &mut Updater) -> Received {
+    pub(super) fn receive(&mut self, now: Instant, rx: &[u8], updater: &mut Updater) -> Received {
         let nothing = |consumed| Received { consumed, found: None };
         let Some(Get { device, op, fetch, state: State::Open, .. }) = &mut self.get else {
             return nothing(rx.len());
@@ -211,12 +211,12 @@ impl StoreLink {
     }
 
     /// The link that is to be closed.
-    pub(crate) fn poll_close(&mut self) -> Option<Link> {
+    pub(super) fn poll_close(&mut self) -> Option<Link> {
         self.closing.take()
     }
 
     /// When the link must be open.
-    pub(crate) fn deadline(&self) -> Option<(Instant, Timer)> {
+    pub(super) fn deadline(&self) -> Option<(Instant, Timer)> {
         match self.get.as_ref()?.state {
             State::Opening(deadline) => Some((deadline, Timer::Connect)),
             _ => None,
