@@ -6,8 +6,10 @@ use std::io::Read as _;
 use ota_proto::{Instant, OpId, Outcome, State, Work};
 use ota_tokio::driver::DeviceIndex;
 use ota_wire::Client;
-use ota_wire::client::{Event, Found, Link, LinkKind, Output, Received};
-use ota_wire::record::{Act, Effect, Input, Recording, Step};
+use ota_wire::client::{
+    DeviceInput, Effect, Event, Found, Input, Link, LinkKind, Output, Received,
+};
+use ota_wire::record::{KeptInput, Recording, Step};
 
 use crate::args::Replay;
 use crate::device;
@@ -146,11 +148,11 @@ fn show(printer: &Printer, step: &Step<'_>, names: &Names, all: bool) {
     if all || (step.input != Input::Poll && step.effect != Effect::Received(idle)) {
         let (name, text) = input(&step.input, names);
         let mut line = Line::new(at, "input", format!("> {text}")).with("input", name);
-        if let Input::Received { link, front, more } = &step.input {
+        if let Input::Received { link, bytes } = &step.input {
             line = line
                 .with("link", kind(*link))
-                .with("bytes", front.len() + more)
-                .with("front", front.escape_ascii().to_string());
+                .with("bytes", bytes.count())
+                .with("front", bytes.front.escape_ascii().to_string());
         }
         if step.effect == Effect::Refused {
             line = line.with("refused", true);
@@ -192,14 +194,15 @@ fn kind(link: Link) -> &'static str {
 }
 
 /// An input's name and text.
-fn input(input: &Input<'_>, names: &Names) -> (&'static str, String) {
+fn input(input: &KeptInput<'_>, names: &Names) -> (&'static str, String) {
     match input {
         Input::Poll => ("poll", "asked for what is to be done".into()),
         Input::Timeout => ("timeout", "the deadline has come".into()),
         Input::Sent { link, count } => ("sent", format!("{}: sent {count} bytes", kind(*link))),
-        Input::Received { link, front, more } => {
-            let mut text = format!("{}: received {} bytes", kind(*link), front.len() + more);
+        Input::Received { link, bytes } => {
+            let mut text = format!("{}: received {} bytes", kind(*link), bytes.count());
             // The payload of a cloud message.
+            let front = bytes.front;
             let json = front.iter().position(|byte| *byte == b'{');
             if let Some(json) = json.and_then(|start| front.get(start..)) {
                 text += &format!(": {}", clean(&String::from_utf8_lossy(json)));
@@ -217,14 +220,14 @@ fn input(input: &Input<'_>, names: &Names) -> (&'static str, String) {
             let how = if *clean { "" } else { ", cut" };
             ("closed", format!("{}: closed{how}", kind(*link)))
         }
-        Input::Device { device, act } => ("device", self::act(act, *device, names)),
+        Input::Device { device, input } => ("device", told_device(input, *device, names)),
         Input::AddDevice(added) => {
             let config = &added.config.identity;
             let (product, name) = (config.product_id(), config.device_name());
             ("add-device", format!("device {product}/{name} runs {}", clean(added.running)))
         }
-        Input::Publish { topic, len, .. } => {
-            ("publish", format!("publish {len} bytes on {}", clean(topic)))
+        Input::Publish { topic, payload, .. } => {
+            ("publish", format!("publish {payload} bytes on {}", clean(topic)))
         }
         Input::Subscribe { filter, .. } => ("subscribe", format!("subscribe {}", clean(filter))),
         Input::Unsubscribe(_) => ("unsubscribe", "unsubscribe".into()),
@@ -235,15 +238,15 @@ fn input(input: &Input<'_>, names: &Names) -> (&'static str, String) {
     }
 }
 
-fn act(act: &Act, device: DeviceIndex, names: &Names) -> String {
-    match *act {
-        Act::Done(op, Ok(Some(md5))) => format!("{}: {md5}", names.of((device, op))),
-        Act::Done(op, Ok(None)) => format!("{}: done", names.of((device, op))),
-        Act::Done(op, Err(why)) => format!("{}: {why}", names.of((device, op))),
-        Act::Certificate(peer, from) => {
+fn told_device(input: &DeviceInput, device: DeviceIndex, names: &Names) -> String {
+    match *input {
+        DeviceInput::Done(op, Ok(Some(md5))) => format!("{}: {md5}", names.of((device, op))),
+        DeviceInput::Done(op, Ok(None)) => format!("{}: done", names.of((device, op))),
+        DeviceInput::Done(op, Err(why)) => format!("{}: {why}", names.of((device, op))),
+        DeviceInput::Certificate(peer, from) => {
             format!("certificate of the {}, valid from {from}", format!("{peer:?}").to_lowercase())
         }
-        Act::Command(command) => format!("command {command:?}"),
+        DeviceInput::Command(command) => format!("command {command:?}"),
         other => format!("{other:?}"),
     }
 }

@@ -1,7 +1,7 @@
 //! The application's side of an engine.
 
 use ota_proto::{BUILT, Boot, Command, Md5, Misuse, Peer, QoS, Updater};
-use ota_wire::client::{self, DeviceIndex, LinkKind};
+use ota_wire::client::{self, DeviceIndex, DeviceInput, Effect, Input, LinkKind};
 use ota_wire::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeError};
 use ota_wire::record::Recorder;
 
@@ -70,8 +70,11 @@ impl Control {
     /// [`Misuse`] when the command does not fit the state or there is no such device; nothing
     /// changed.
     pub fn command(&mut self, device: DeviceIndex, command: Command) -> Result<(), Misuse> {
-        let now = self.clock.now();
-        self.client.updater_mut(device).ok_or(Misuse)?.command(now, command)
+        if self.tell(Input::Device { device, input: DeviceInput::Command(command) }) {
+            Ok(())
+        } else {
+            Err(Misuse)
+        }
     }
 
     /// A device's verified image, for an installer.
@@ -112,12 +115,12 @@ impl Control {
 
     /// Removes a subscription of the application; `false` if this id is unknown.
     pub fn unsubscribe(&mut self, id: SubId) -> bool {
-        self.client.unsubscribe(self.clock.now(), id)
+        self.tell(Input::Unsubscribe(id))
     }
 
     /// The application has taken a message; `false` when it is of an earlier connection.
     pub fn acknowledge(&mut self, ack: AckId) -> bool {
-        self.client.acknowledge(self.clock.now(), ack)
+        self.tell(Input::Acknowledge(ack))
     }
 
     /// Replaces the login from the next connection on.
@@ -125,12 +128,12 @@ impl Control {
     /// # Errors
     /// [`EngineError::Session`]; the old one stays.
     pub fn set_login(&mut self, login: mqtt::Login) -> Result<(), EngineError> {
-        self.client.set_login(login).map_err(EngineError::Session)
+        self.client.set_login(self.clock.now(), login).map_err(EngineError::Session)
     }
 
     /// What is stored of an image is made durable, and nothing more is fetched.
     pub(crate) fn prepare_stop(&mut self) {
-        self.client.prepare_stop(self.clock.now());
+        self.tell(Input::PrepareStop);
     }
 
     /// That is so.
@@ -141,7 +144,7 @@ impl Control {
     /// Disconnects from the broker and reconnects after the minimum interval.
     /// [`client::Event::Disconnected`] reports the end of the session.
     pub fn disconnect(&mut self) {
-        self.client.disconnect(self.clock.now());
+        self.tell(Input::Disconnect);
     }
 
     /// The recording up to now, for a file; see [`ota_wire::record`]. `None` without
@@ -171,11 +174,16 @@ impl Control {
         times.map(|updater| updater.least_time(kind.peer())).max().unwrap_or(BUILT)
     }
 
+    /// Whether the client has taken it.
+    fn tell(&mut self, input: Input<'_>) -> bool {
+        self.client.handle(self.clock.now(), input) == Effect::Taken
+    }
+
     pub(super) fn tell_certificate(&mut self, peer: Peer, valid_from: u64) {
+        let now = self.clock.now();
         for local in &self.devices {
-            if let Some(mut updater) = self.client.updater_mut(local.device) {
-                updater.handle_certificate(peer, valid_from);
-            }
+            let input = DeviceInput::Certificate(peer, valid_from);
+            self.client.handle(now, Input::Device { device: local.device, input });
         }
     }
 
@@ -191,10 +199,9 @@ impl Control {
 
     /// Takes a task back and tells its machine; a write's buffer is returned.
     pub(super) fn finish(&mut self, finished: Finished<Operation>) -> Option<Vec<u8>> {
-        let now = self.clock.now();
         let local = self.devices.get_mut(finished.op().0.get())?;
         let Ended { op: (device, op), result, buf } = local.lanes.finish(finished);
-        self.client.updater_mut(device)?.handle_done(now, op, result);
+        self.tell(Input::Device { device, input: DeviceInput::Done(op, result) });
         buf
     }
 }

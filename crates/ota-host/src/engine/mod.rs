@@ -19,7 +19,7 @@ use std::ops::{Deref, DerefMut, Range};
 
 use ota_proto::{Instant, TransportError};
 use ota_wire::adapter::{Event, Inboxes, Look, Piece};
-use ota_wire::client::{self, Disconnect, Link, LinkKind, Output};
+use ota_wire::client::{self, Disconnect, Input, Link, LinkKind, Output};
 
 use crate::clock::Clock;
 use crate::lanes::Finished;
@@ -70,7 +70,7 @@ impl Engine {
     pub fn poll(&mut self) -> Step {
         let now = self.control.clock.now();
         if self.deadline.take().is_some_and(|at| at <= now) {
-            self.control.client.handle_timeout(now);
+            self.control.client.handle(now, Input::Timeout);
         }
         loop {
             let now = self.control.clock.now();
@@ -90,13 +90,13 @@ impl Engine {
         if link.kind == LinkKind::Broker {
             self.sign_in();
         }
-        self.control.client.handle_connected(now, link);
+        self.control.client.handle(now, Input::Connected { link });
     }
 
     /// A link could not be opened, or the peer refuses us after all.
     pub fn handle_connect_failed(&mut self, link: Link, error: TransportError) {
         let now = self.control.clock.now();
-        self.control.client.handle_connect_failed(now, link, error);
+        self.control.client.handle(now, Input::ConnectFailed { link, error });
     }
 
     /// Bytes to be written to an open link, empty when there are none. They stay until
@@ -109,7 +109,7 @@ impl Engine {
     /// The link took so many bytes from the front of [`Engine::transmit`].
     pub fn handle_sent(&mut self, link: Link, count: usize) {
         let now = self.control.clock.now();
-        self.control.client.handle_sent(now, link, count);
+        self.control.client.handle(now, Input::Sent { link, count });
     }
 
     /// Where to receive into from an open link; empty when it is not to be read now.

@@ -2,9 +2,11 @@
 
 use ota_proto::journal::Record;
 use ota_proto::{Boot, Command, Event, Instant, OpId, SlotInfo, StorageError, Work};
-use ota_wire::client::{Config, DeviceIndex, Event as ClientEvent, Found, LinkKind, Output};
+use ota_wire::client::{
+    Config, DeviceIndex, DeviceInput, Event as ClientEvent, Found, Input, LinkKind, Output,
+};
 use ota_wire::mqtt::Login;
-use ota_wire::record::{Machine, Recorder};
+use ota_wire::record::Recorder;
 
 use crate::app::{Act, Verdict};
 use crate::field::Kind;
@@ -79,7 +81,7 @@ impl World {
     pub(super) fn wake_device(&mut self) {
         let now = self.now;
         if let Some(client) = &mut self.client {
-            client.handle_timeout(now);
+            client.handle(now, Input::Timeout);
         }
         self.touched();
         self.idle.woken = true;
@@ -159,11 +161,9 @@ impl World {
             self.met(Kind::FlippedBit);
         }
         self.note(What::Done(op, !unreadable));
-        let now = self.now;
         self.touched();
-        let Some(mut device) = self.updater() else { return };
         let result = if unreadable { Err(StorageError::Failed) } else { Ok(digest) };
-        device.handle_done(now, op, result);
+        self.tell(DeviceInput::Done(op, result));
     }
 
     pub(super) fn end_persist(&mut self, op: OpId) {
@@ -171,23 +171,20 @@ impl World {
             return;
         };
         self.storage.journal.write(&block);
-        let now = self.now;
         self.touched();
-        if let Some(mut device) = self.updater() {
-            device.handle_done(now, op, Ok(None));
-        }
+        self.tell(DeviceInput::Done(op, Ok(None)));
     }
 
-    fn updater(&mut self) -> Option<Machine<'_>> {
-        self.client.as_mut()?.updater_mut(DEVICE)
+    fn tell(&mut self, input: DeviceInput) {
+        if let Some(client) = &mut self.client {
+            client.handle(self.now, Input::Device { device: DEVICE, input });
+        }
     }
 
     /// The clock of the day is asked when a connection stands.
     pub(super) fn tell_time(&mut self) {
         let Some(unix) = self.setup.clock(self.now) else { return };
-        if let Some(mut device) = self.updater() {
-            device.handle_certificate(ota_proto::Peer::Broker, unix);
-        }
+        self.tell(DeviceInput::Certificate(ota_proto::Peer::Broker, unix));
         self.met(Kind::ClockSteps);
     }
 
@@ -242,7 +239,7 @@ impl World {
     pub fn stop(&mut self) -> Result<(), String> {
         self.met(Kind::OrderlyStop);
         if let Some(client) = &mut self.client {
-            client.prepare_stop(self.now);
+            client.handle(self.now, Input::PrepareStop);
         }
         self.touched();
         let (boot, until) = (self.boot, self.now + core::time::Duration::from_secs(2));
@@ -274,23 +271,22 @@ impl World {
     }
 
     pub(super) fn act(&mut self, act: Act) {
-        let now = self.now;
         self.touched();
         if act == Act::Reset {
             return self.power_cut(Cut::After);
         }
-        let Some(mut device) = self.updater() else { return };
-        // One that does not fit any more has no effect.
-        let _ = match act {
-            Act::Installed(what) => device.command(now, Command::Installed(what)),
-            Act::Judge(Verdict::Confirm) => device.command(now, Command::Confirm),
-            Act::Judge(Verdict::RollBack) => device.command(now, Command::RollBack),
+        let command = match act {
+            Act::Installed(what) => Command::Installed(what),
+            Act::Judge(Verdict::Confirm) => Command::Confirm,
+            Act::Judge(Verdict::RollBack) => Command::RollBack,
             Act::Judge(Verdict::Silent)
             | Act::Accept
             | Act::Defer(_)
             | Act::ApproveAndInstall
-            | Act::Reset => Ok(()),
+            | Act::Reset => return,
         };
+        // One that does not fit any more has no effect.
+        self.tell(DeviceInput::Command(command));
     }
 }
 

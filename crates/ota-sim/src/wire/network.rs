@@ -2,7 +2,7 @@
 
 use ota_cloud::origin::{Closing, Connection};
 use ota_proto::{Instant, TransportError};
-use ota_wire::client::{Link, LinkKind};
+use ota_wire::client::{Input, Link, LinkKind};
 
 use crate::field::Kind;
 
@@ -168,13 +168,13 @@ impl World {
         let away = self.away.as_ref().is_some_and(|span| span.contains(&now));
         let (Some(link), Some(client)) = (link, &mut self.client) else { return false };
         if away && link.kind == LinkKind::Store {
-            client.handle_connect_failed(now, link, TransportError::Refused);
+            client.handle(now, Input::ConnectFailed { link, error: TransportError::Refused });
             self.store = None;
             self.met(Kind::StoreAway);
             self.touched();
             return true;
         }
-        client.handle_connected(now, link);
+        client.handle(now, Input::Connected { link });
         self.touched();
         self.tell_time();
         true
@@ -200,7 +200,7 @@ impl World {
             let count = self.wires.sends.next(there, *sent, &mut self.rng);
             *sent = sent.saturating_add(count as u64);
             let bytes = client.transmit(link).get(..count).unwrap_or_default().to_vec();
-            client.handle_sent(self.now, link, count);
+            client.handle(self.now, Input::Sent { link, count });
             let (now, latency) = (self.now, self.setup.latency);
             match kind {
                 LinkKind::Broker => {
@@ -369,7 +369,7 @@ impl World {
             self.offline();
         }
         let (Some(link), Some(client)) = (link, &mut self.client) else { return };
-        client.handle_closed(self.now, link, end.clean);
+        client.handle(self.now, Input::Closed { link, clean: end.clean });
         self.fault(format!("{kind:?} ended, clean: {}", end.clean));
         self.touched();
     }

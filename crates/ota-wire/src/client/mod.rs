@@ -12,6 +12,7 @@
 
 mod broker;
 mod devices;
+mod input;
 mod poll;
 mod store;
 mod types;
@@ -27,6 +28,7 @@ use crate::mqtt::{
 
 use broker::{BrokerLink, Ending};
 use devices::Devices;
+pub use input::{Added, DeviceInput, Effect, Input};
 use store::StoreLink;
 use types::Owner;
 pub use types::{

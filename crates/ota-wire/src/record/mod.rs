@@ -15,16 +15,17 @@
 //!   the machine asks, and nothing more.
 //!
 //! ```
-//! # use ota_wire::client::{Config, Output};
+//! # use ota_wire::client::Config;
 //! # use ota_wire::mqtt::Login;
 //! use ota_proto::Instant;
+//! use ota_wire::client::{Input, Output};
 //! use ota_wire::record::{Recorder, Recording};
 //!
 //! # let login = Login::new("PD".into(), "PD;1;x;2".into(), "secret".into());
 //! # let config = Config::new("broker.example".into(), 1883, false, login, 7);
 //! let mut recorder = Recorder::new(Instant::ZERO, config, 64 * 1024)?;
 //! let Output::Idle { deadline: Some(at), .. } = recorder.poll(Instant::ZERO) else { return Ok(()) };
-//! recorder.handle_timeout(at);
+//! recorder.handle(at, Input::Timeout);
 //! assert!(matches!(recorder.poll(at), Output::Connect { .. }));
 //!
 //! let file = recorder.recording().unwrap();
@@ -39,8 +40,7 @@
 //! ```
 
 mod hide;
-mod input;
-mod machine;
+mod kept;
 mod replay;
 mod tape;
 
@@ -49,20 +49,22 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::ops::Deref;
 
-use ota_proto::{Boot, Instant, QoS, TransportError};
+use ota_proto::{Boot, Instant, QoS};
 
 use crate::adapter::Links;
-use crate::client::{AddError, Client, Config, DeviceIndex, Link, Output, Received};
-use crate::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeError};
+use crate::client::{
+    AddError, Added, Client, Config, DeviceIndex, Effect, Input, Link, Output, Received,
+};
+use crate::mqtt::{self, PublishError, PublishHandle, SubId, SubscribeError};
 
 use hide::Hider;
-pub use input::{Act, Added, Effect, Input};
-pub use machine::Machine;
+pub use kept::{Kept, KeptInput};
 pub use replay::{Recording, RecordingError, Replay, Step};
 use tape::Tape;
 
-/// A client that notes its inputs, or does not: see the [module](self). Its methods are those of
-/// [`Client`]; what only looks is reached through it.
+/// A client that notes its inputs, or does not: see the [module](self). All of them go in by
+/// [`Recorder::handle`]; the methods beside it return more than an [`Effect`] says. What only looks
+/// is reached through the [`Client`].
 #[derive(Clone)]
 pub struct Recorder {
     client: Client,
@@ -99,6 +101,21 @@ impl Recorder {
         self.tape.as_ref()?.tape.file()
     }
 
+    /// See [`Client::handle`].
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) -> Effect<'_> {
+        self.note(now, || input.clone()).handle(now, input)
+    }
+
+    /// See [`Client::poll`].
+    pub fn poll(&mut self, now: Instant) -> Output<'_> {
+        self.note(now, || Input::Poll).poll(now)
+    }
+
+    /// See [`Client::handle_received`].
+    pub fn handle_received(&mut self, now: Instant, link: Link, bytes: &[u8]) -> Received {
+        self.note(now, || Input::Received { link, bytes }).handle_received(now, link, bytes)
+    }
+
     /// See [`Client::add_device`].
     ///
     /// # Errors
@@ -109,20 +126,9 @@ impl Recorder {
         config: ota_proto::Config,
         boot: Boot<'_>,
     ) -> Result<DeviceIndex, AddError> {
-        let Boot { running, slot, journal, storage } = boot;
-        if let Some(noting) = &mut self.tape {
-            let journal = journal.map(|record| record.as_slice());
-            let config = Cow::Borrowed(&config);
-            let added = Added { config, running, slot, journal, storage };
-            noting.tape.push(now, &Input::AddDevice(Box::new(added)));
-        }
+        let added = || Added::new(Cow::Borrowed(&config), boot);
+        self.note(now, || Input::AddDevice(Box::new(added())));
         self.client.add_device(now, config, boot)
-    }
-
-    /// See [`Client::updater_mut`].
-    pub fn updater_mut(&mut self, device: DeviceIndex) -> Option<Machine<'_>> {
-        let tape = self.tape.as_deref_mut().map(|noting| &mut noting.tape);
-        Some(Machine::new(device, self.client.updater_mut(device)?, tape))
     }
 
     /// See [`Client::publish`].
@@ -136,8 +142,7 @@ impl Recorder {
         payload: &[u8],
         qos: QoS,
     ) -> Result<PublishHandle, PublishError> {
-        self.note(now, &Input::Publish { topic, len: payload.len(), qos });
-        self.client.publish(now, topic, payload, qos)
+        self.note(now, || Input::Publish { topic, payload, qos }).publish(now, topic, payload, qos)
     }
 
     /// See [`Client::subscribe`].
@@ -150,95 +155,34 @@ impl Recorder {
         filter: &str,
         qos: QoS,
     ) -> Result<SubId, SubscribeError> {
-        self.note(now, &Input::Subscribe { filter, qos });
-        self.client.subscribe(now, filter, qos)
-    }
-
-    /// See [`Client::unsubscribe`].
-    pub fn unsubscribe(&mut self, now: Instant, id: SubId) -> bool {
-        self.note(now, &Input::Unsubscribe(id));
-        self.client.unsubscribe(now, id)
-    }
-
-    /// See [`Client::acknowledge`].
-    pub fn acknowledge(&mut self, now: Instant, ack: AckId) -> bool {
-        self.note(now, &Input::Acknowledge(ack));
-        self.client.acknowledge(now, ack)
+        self.note(now, || Input::Subscribe { filter, qos }).subscribe(now, filter, qos)
     }
 
     /// See [`Client::set_login`].
     ///
     /// # Errors
     /// As there.
-    pub fn set_login(&mut self, login: mqtt::Login) -> Result<(), mqtt::ConfigError> {
-        if let Some(noting) = &mut self.tape {
-            noting.tape.push(noting.tape.last(), &Input::SetLogin(hide::login(&login)));
-        }
-        self.client.set_login(login)
+    pub fn set_login(&mut self, now: Instant, login: mqtt::Login) -> Result<(), mqtt::ConfigError> {
+        self.note(now, || Input::SetLogin(login.clone())).set_login(login)
     }
 
-    /// See [`Client::prepare_stop`].
-    pub fn prepare_stop(&mut self, now: Instant) {
-        self.note(now, &Input::PrepareStop);
-        self.client.prepare_stop(now);
-    }
-
-    /// See [`Client::disconnect`].
-    pub fn disconnect(&mut self, now: Instant) {
-        self.note(now, &Input::Disconnect);
-        self.client.disconnect(now);
-    }
-
-    /// See [`Client::handle_connected`].
-    pub fn handle_connected(&mut self, now: Instant, link: Link) {
-        self.note(now, &Input::Connected { link });
-        self.client.handle_connected(now, link);
-    }
-
-    /// See [`Client::handle_connect_failed`].
-    pub fn handle_connect_failed(&mut self, now: Instant, link: Link, error: TransportError) {
-        self.note(now, &Input::ConnectFailed { link, error });
-        self.client.handle_connect_failed(now, link, error);
-    }
-
-    /// See [`Client::handle_sent`].
-    pub fn handle_sent(&mut self, now: Instant, link: Link, count: usize) {
-        self.note(now, &Input::Sent { link, count });
-        self.client.handle_sent(now, link, count);
-    }
-
-    /// See [`Client::handle_received`].
-    pub fn handle_received(&mut self, now: Instant, link: Link, rx: &[u8]) -> Received {
+    /// Notes what the client, which is returned, is about to be given.
+    fn note<'a>(&mut self, now: Instant, input: impl FnOnce() -> Input<'a>) -> &mut Client {
         if let Some(Noting { tape, hider }) = self.tape.as_deref_mut() {
-            let front = hider.received(&self.client, link, rx);
-            let more = rx.len().saturating_sub(front.len());
-            tape.push(now, &Input::Received { link, front, more });
+            let mut input = input();
+            if let Input::SetLogin(login) = &mut input {
+                *login = hide::login(login);
+            }
+            let kept = input.map(
+                |link, all| {
+                    let front = hider.received(&self.client, link, all);
+                    Kept { front, more: all.len().saturating_sub(front.len()) }
+                },
+                <[u8]>::len,
+            );
+            tape.push(now, &kept);
         }
-        self.client.handle_received(now, link, rx)
-    }
-
-    /// See [`Client::handle_closed`].
-    pub fn handle_closed(&mut self, now: Instant, link: Link, clean: bool) {
-        self.note(now, &Input::Closed { link, clean });
-        self.client.handle_closed(now, link, clean);
-    }
-
-    /// See [`Client::handle_timeout`].
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.note(now, &Input::Timeout);
-        self.client.handle_timeout(now);
-    }
-
-    /// See [`Client::poll`].
-    pub fn poll(&mut self, now: Instant) -> Output<'_> {
-        self.note(now, &Input::Poll);
-        self.client.poll(now)
-    }
-
-    fn note(&mut self, now: Instant, input: &Input<'_>) {
-        if let Some(noting) = &mut self.tape {
-            noting.tape.push(now, input);
-        }
+        &mut self.client
     }
 }
 
@@ -248,7 +192,7 @@ impl Links for Recorder {
     }
 
     fn handle_closed(&mut self, now: Instant, link: Link, clean: bool) {
-        Self::handle_closed(self, now, link, clean);
+        self.handle(now, Input::Closed { link, clean });
     }
 }
 

@@ -18,8 +18,8 @@ use core::fmt;
 use ota_proto::Instant;
 use serde::{Deserialize, Serialize};
 
-use super::input::{Effect, Input};
-use crate::client::Client;
+use super::kept::KeptInput;
+use crate::client::{Client, Effect};
 
 const MAGIC: &[u8; 6] = b"OTAREC";
 const FORMAT: u16 = 2;
@@ -52,7 +52,7 @@ impl Base {
 
 /// An input behind the one at `last`: the time between them, which may be negative, and the call;
 /// its length before it. `None` when it holds something that cannot be written.
-pub(super) fn encode(last: Instant, now: Instant, input: &Input<'_>) -> Option<Vec<u8>> {
+pub(super) fn encode(last: Instant, now: Instant, input: &KeptInput<'_>) -> Option<Vec<u8>> {
     let delta = now.as_micros().wrapping_sub(last.as_micros()) as i64;
     let body = postcard::to_allocvec(&(delta, input)).ok()?;
     postcard::to_allocvec(body.as_slice()).ok()
@@ -76,8 +76,8 @@ pub(super) fn pop(ring: &mut VecDeque<u8>) -> Vec<u8> {
     ring.drain(..len.min(ring.len())).collect()
 }
 
-fn decode(last: Instant, entry: &[u8]) -> Option<(Instant, Input<'_>)> {
-    let (delta, input): (i64, Input<'_>) = postcard::from_bytes(entry).ok()?;
+fn decode(last: Instant, entry: &[u8]) -> Option<(Instant, KeptInput<'_>)> {
+    let (delta, input): (i64, KeptInput<'_>) = postcard::from_bytes(entry).ok()?;
     let at = Instant::from_micros(last.as_micros().wrapping_add_signed(delta));
     (at <= LATEST && input.is_bounded()).then_some((at, input))
 }
@@ -172,7 +172,7 @@ pub struct Step<'a> {
     /// When.
     pub at: Instant,
     /// The input.
-    pub input: Input<'a>,
+    pub input: KeptInput<'a>,
     /// What it came to.
     pub effect: Effect<'a>,
 }
@@ -193,11 +193,11 @@ impl<'a> Replay<'a> {
     /// Plays the next input; `None` at the end.
     pub fn step(&mut self) -> Option<Step<'_>> {
         let (at, input) = self.next_input()?;
-        let effect = input.give(&mut self.client, at, &mut self.scratch);
+        let effect = input.clone().give(&mut self.client, at, &mut self.scratch);
         Some(Step { at, input, effect })
     }
 
-    fn next_input(&mut self) -> Option<(Instant, Input<'a>)> {
+    fn next_input(&mut self) -> Option<(Instant, KeptInput<'a>)> {
         let (entry, rest): (&[u8], _) = postcard::take_from_bytes(self.rest).ok()?;
         let (at, input) = decode(self.at, entry)?;
         (self.at, self.rest) = (at, rest);

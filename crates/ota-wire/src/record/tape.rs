@@ -6,7 +6,7 @@ use core::fmt;
 
 use ota_proto::Instant;
 
-use super::input::Input;
+use super::kept::KeptInput;
 use super::replay::{self, Base};
 use crate::client::Client;
 
@@ -36,13 +36,8 @@ impl Tape {
         }
     }
 
-    /// The moment of the latest input.
-    pub(super) fn last(&self) -> Instant {
-        self.last
-    }
-
     /// Notes an input. The oldest ones make room: the base takes them in.
-    pub(super) fn push(&mut self, now: Instant, input: &Input<'_>) {
+    pub(super) fn push(&mut self, now: Instant, input: &KeptInput<'_>) {
         let Some(entry) = replay::encode(self.last, now, input).filter(|_| input.is_bounded())
         else {
             self.lost = true;

@@ -9,7 +9,7 @@ use ota_proto::{
     Command, Hold, Installed, Instant, OpId, QoS, StorageError, TlsError, TransportError, Work,
 };
 use ota_wire::Client;
-use ota_wire::client::{DeviceIndex, Found, Link, LinkKind};
+use ota_wire::client::{DeviceIndex, DeviceInput, Found, Input as Call, Link, LinkKind};
 use ota_wire::mqtt::AckId;
 use ota_wire::record::Recorder;
 use proptest::prelude::*;
@@ -159,16 +159,16 @@ impl Play {
                 if let Some(deadline) = idle.deadline {
                     self.now = self.now.max(deadline);
                     let before = self.client.clone();
-                    self.client.handle_timeout(self.now);
+                    self.give(Call::Timeout);
                     let later = self.poll().deadline.is_none_or(|next| next > self.now);
                     assert!(later || *self.client != *before, "a stale deadline {:?}", idle);
                 }
             }
-            Input::Early => self.client.handle_timeout(now),
+            Input::Early => self.give(Call::Timeout),
             Input::Poll => {
                 self.poll();
             }
-            Input::Connected(link) => self.client.handle_connected(now, self.link(*link)),
+            Input::Connected(link) => self.give(Call::Connected { link: self.link(*link) }),
             Input::Failed(link, why) => {
                 let why = match why {
                     0 => TransportError::Resolve,
@@ -178,12 +178,12 @@ impl Play {
                     4 => TransportError::Closed,
                     _ => TransportError::Malformed,
                 };
-                self.client.handle_connect_failed(now, self.link(*link), why);
+                self.give(Call::ConnectFailed { link: self.link(*link), error: why });
             }
-            Input::Sent(link, n) => self.client.handle_sent(now, self.link(*link), *n),
+            Input::Sent(link, n) => self.give(Call::Sent { link: self.link(*link), count: *n }),
             Input::Received(link, rx) => self.receive(self.link(*link), rx),
             Input::Closed(link, clean) => {
-                self.client.handle_closed(now, self.link(*link), *clean);
+                self.give(Call::Closed { link: self.link(*link), clean: *clean });
             }
             Input::Stored(good) => self.complete(*good),
             Input::Command(n) => self.command(*n),
@@ -198,11 +198,11 @@ impl Play {
             }
             Input::Acknowledge => {
                 if let Some(ack) = self.acks.pop() {
-                    self.client.acknowledge(now, ack);
+                    self.give(Call::Acknowledge(ack));
                 }
             }
-            Input::Disconnect => self.client.disconnect(now),
-            Input::PrepareStop => self.client.prepare_stop(now),
+            Input::Disconnect => self.give(Call::Disconnect),
+            Input::PrepareStop => self.give(Call::PrepareStop),
         }
     }
 
@@ -231,40 +231,45 @@ impl Play {
     }
 
     fn complete(&mut self, good: bool) {
-        let now = self.now;
         let result = if good { Ok(()) } else { Err(StorageError::Failed) };
         if let Some((device, op)) = self.writes.pop() {
-            self.client.updater_mut(device).unwrap().handle_done(now, op, result.map(|()| None));
+            self.tell(device, DeviceInput::Done(op, result.map(|()| None)));
         }
         let Some((device, op, hashes)) = self.ops.pop() else { return };
-        let mut updater = self.client.updater_mut(device).unwrap();
-        updater.handle_done(now, op, result.map(|()| hashes.then(|| digest(IMAGE))));
+        self.tell(device, DeviceInput::Done(op, result.map(|()| hashes.then(|| digest(IMAGE)))));
+    }
+
+    fn tell(&mut self, device: DeviceIndex, input: DeviceInput) {
+        self.give(Call::Device { device, input });
+    }
+
+    fn give(&mut self, input: Call<'_>) {
+        self.client.handle(self.now, input);
     }
 
     fn command(&mut self, n: u8) {
         let now = self.now;
         let Some(device) = self.client.devices().nth(usize::from(n % 2)) else { return };
-        let mut updater = self.client.updater_mut(device).unwrap();
-        let _ = match n / 2 {
-            0 => updater.command(now, Command::Cancel),
-            1 => updater.command(now, Command::Installed(Installed::NeedsRestart)),
-            2 => updater.command(now, Command::Installed(Installed::Running)),
-            3 => updater.command(now, Command::ReportNow),
-            4 => updater.command(now, Command::Confirm),
-            5 => updater.command(now, Command::Accept),
-            6 => updater.command(now, Command::Defer(now + Duration::from_secs(30))),
-            7 => updater.command(now, Command::Refuse),
-            8 => updater.command(now, Command::Approve),
-            9 => updater.command(now, Command::Veto),
-            10 => updater.command(now, Command::Install),
-            11 => updater.command(now, Command::RollBack),
-            12 => updater.command(now, Command::Forgive),
+        let command = match n / 2 {
+            0 => Command::Cancel,
+            1 => Command::Installed(Installed::NeedsRestart),
+            2 => Command::Installed(Installed::Running),
+            3 => Command::ReportNow,
+            4 => Command::Confirm,
+            5 => Command::Accept,
+            6 => Command::Defer(now + Duration::from_secs(30)),
+            7 => Command::Refuse,
+            8 => Command::Approve,
+            9 => Command::Veto,
+            10 => Command::Install,
+            11 => Command::RollBack,
+            12 => Command::Forgive,
             _ => {
                 let from = 1_700_000_000 + now.as_millis() / 1_000;
-                updater.handle_certificate(ota_proto::Peer::Broker, from);
-                Ok(())
+                return self.tell(device, DeviceInput::Certificate(ota_proto::Peer::Broker, from));
             }
         };
+        self.tell(device, DeviceInput::Command(command));
     }
 }
 

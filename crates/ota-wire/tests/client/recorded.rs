@@ -2,9 +2,9 @@
 
 use ota_proto::{Command, Downgrade, Installed, Order, QoS, State, Work};
 use ota_wire::adapter::Links;
-use ota_wire::client::{Found, Output};
+use ota_wire::client::{DeviceInput, Effect, Found, Input as Call, Output};
 use ota_wire::mqtt::Login;
-use ota_wire::record::{Input as Call, Recorder, Recording, RecordingError};
+use ota_wire::record::{Recorder, Recording, RecordingError};
 use proptest::prelude::*;
 
 use crate::common::*;
@@ -63,22 +63,24 @@ fn run_with(recorder: &mut Recorder, answer: [&[u8]; 2]) -> Vec<String> {
         match output {
             Output::Connect { link, .. } => {
                 links.push(link);
-                recorder.handle_connected(now, link);
+                recorder.handle(now, Call::Connected { link });
             }
             Output::Do { device, op, work: Work::Persist(_) } => {
-                recorder.updater_mut(device).unwrap().handle_done(now, op, Ok(None));
+                recorder
+                    .handle(now, Call::Device { device, input: DeviceInput::Done(op, Ok(None)) });
             }
             Output::Do { device, op, work: Work::Erase { .. } } => {
-                recorder.updater_mut(device).unwrap().handle_done(now, op, Ok(None));
+                recorder
+                    .handle(now, Call::Device { device, input: DeviceInput::Done(op, Ok(None)) });
             }
             Output::Idle { deadline, .. } if links.is_empty() => {
                 now = deadline.unwrap();
-                recorder.handle_timeout(now);
+                recorder.handle(now, Call::Timeout);
             }
             Output::Idle { .. } => {
                 for link in &links {
                     let len = recorder.transmit(*link).len();
-                    recorder.handle_sent(now, *link, len);
+                    recorder.handle(now, Call::Sent { link: *link, count: len });
                 }
                 let Some((link, rx)) = received.next() else { return answers };
                 let found = recorder.handle_received(now, links[link], rx);
@@ -101,7 +103,7 @@ fn every_answer_comes_again() {
     while let Some(at) = replay.step().map(|step| step.at) {
         assert_eq!(replay.at(), at);
     }
-    recorder.handle_timeout(at(77));
+    recorder.handle(at(77), Call::Timeout);
     let file = recorder.recording().unwrap();
     let mut replay = Recording::read(&file).unwrap().replay();
     while replay.step().is_some() {}
@@ -122,40 +124,40 @@ fn every_call_comes_again_taken_or_refused() {
     let mut taken = vec![
         true,
         recorder.subscribe(now, "data", QoS::AtLeastOnce).is_ok(),
-        recorder.unsubscribe(now, filter),
-        recorder.unsubscribe(now, filter),
-        recorder.acknowledge(now, ack),
-        recorder.acknowledge(now, ack),
+        recorder.handle(now, Call::Unsubscribe(filter)) == Effect::Taken,
+        recorder.handle(now, Call::Unsubscribe(filter)) == Effect::Taken,
+        recorder.handle(now, Call::Acknowledge(ack)) == Effect::Taken,
+        recorder.handle(now, Call::Acknowledge(ack)) == Effect::Taken,
         recorder.publish(now, "data", b"HUSH", QoS::AtLeastOnce).is_ok(),
         recorder.publish(now, "$ota/report/P/D", b"HUSH", QoS::AtMostOnce).is_ok(),
-        recorder.set_login(login("PD")).is_ok(),
-        recorder.set_login(login("")).is_ok(),
+        recorder.set_login(now, login("PD")).is_ok(),
+        recorder.set_login(now, login("")).is_ok(),
         true,
     ];
-    let mut machine = recorder.updater_mut(FIRST).unwrap();
-    machine.handle_certificate(ota_proto::Peer::Broker, 1_700_000_000);
-    assert_eq!(machine.state(), State::Fetching);
+    let mut give =
+        |input| recorder.handle(now, Call::Device { device: FIRST, input }) == Effect::Taken;
+    give(DeviceInput::Certificate(ota_proto::Peer::Broker, 1_700_000_000));
     let commands = [
-        machine.command(now, Command::Accept),
-        machine.command(now, Command::Defer(at(99))),
-        machine.command(now, Command::Approve),
-        machine.command(now, Command::Veto),
-        machine.command(now, Command::Install),
-        machine.command(now, Command::Installed(Installed::Running)),
-        machine.command(now, Command::Confirm),
-        machine.command(now, Command::RollBack),
-        machine.command(now, Command::ReportNow),
-        machine.command(now, Command::Forgive),
-        machine.command(now, Command::Cancel),
-        machine.command(now, Command::Refuse),
+        Command::Accept,
+        Command::Defer(at(99)),
+        Command::Approve,
+        Command::Veto,
+        Command::Install,
+        Command::Installed(Installed::Running),
+        Command::Confirm,
+        Command::RollBack,
+        Command::ReportNow,
+        Command::Forgive,
+        Command::Cancel,
+        Command::Refuse,
     ];
-    taken.extend(commands.iter().map(Result::is_ok));
-    let shown = [format!("{machine:?}"), format!("{recorder:?}")].concat();
+    taken.extend(commands.map(|command| give(DeviceInput::Command(command))));
+    let shown = format!("{recorder:?}");
     assert!(shown.contains("records: true") && !shown.contains("HUSH"), "{shown}");
     Links::handle_closed(&mut recorder, now, broker, false);
     let closed = Links::handle_received(&mut recorder, now, broker, CONNACK);
     assert_eq!(closed.consumed, CONNACK.len());
-    recorder.disconnect(now);
+    recorder.handle(now, Call::Disconnect);
     let effects = replayed::effects(&recorder).split_off(before);
     let words = taken.iter().map(|taken| if *taken { "Taken" } else { "Refused" });
     let rest = ["Taken", "Received { consumed: 4, found: None }", "Taken"];
@@ -451,8 +453,8 @@ fn fronts(recorder: &Recorder) -> Vec<(ota_wire::client::Link, Vec<u8>)> {
     let mut replay = recording.replay();
     let mut fronts = Vec::new();
     while let Some(step) = replay.step() {
-        if let Call::Received { link, front, .. } = step.input {
-            fronts.push((link, front.to_vec()));
+        if let Call::Received { link, bytes } = step.input {
+            fronts.push((link, bytes.front.to_vec()));
         }
     }
     fronts
@@ -520,7 +522,7 @@ fn settled() -> Recorder {
     run(&mut recorder);
     let link = broker();
     let count = recorder.transmit(link).len();
-    recorder.handle_sent(at(1), link, count);
+    recorder.handle(at(1), Call::Sent { link, count });
     for id in 1..9 {
         let _ = recorder.handle_received(at(1), link, &[0x40, 2, 0, id]);
     }
@@ -580,7 +582,7 @@ fn a_session_that_holds_more_than_it_may_is_refused() {
 #[test]
 fn a_buffer_that_holds_what_nobody_put_there_is_refused() {
     let (mut recorder, link) = (settled(), broker());
-    recorder.handle_timeout(at(62));
+    recorder.handle(at(62), Call::Timeout);
     assert_eq!(recorder.transmit(link), b"\xc0\x00");
     let ping = b"\x02\xc0\x00\x01\x02\x04";
     let state = recorder.recording().unwrap();
@@ -588,7 +590,7 @@ fn a_buffer_that_holds_what_nobody_put_there_is_refused() {
     assert!(!reads(&put(&state, ping, b"\x02\xc0\x00\x01\x02\x05")), "no DISCONNECT was sent");
     assert!(!reads(&put(&state, ping, b"\x02\xc0\x00\x01\x01\x04")), "bytes of no packet");
     let mut recorder = settled();
-    recorder.disconnect(at(2));
+    recorder.handle(at(2), Call::Disconnect);
     let bye = b"\x02\xe0\x00\x01\x02\x05";
     let state = recorder.recording().unwrap();
     assert!(reads(&state));

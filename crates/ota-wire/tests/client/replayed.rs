@@ -2,7 +2,8 @@
 //! secret. The simulator's tests include this file, too.
 
 use ota_wire::Client;
-use ota_wire::record::{Effect, Recorder, Recording};
+use ota_wire::client::Effect;
+use ota_wire::record::{Recorder, Recording};
 
 /// All that can be seen of a client but its secrets, which differ.
 pub(crate) fn look(client: &Client) -> String {
