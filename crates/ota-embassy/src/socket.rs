@@ -86,7 +86,7 @@ impl<'d, N: Network + 'd> Socket<'d, N> {
                 *self = match opened {
                     Ok(stream) => {
                         if let Some(from) = network.valid_from(&stream) {
-                            engine.handle_certificate(link, from);
+                            engine.handle_certificate(now(), link, from);
                         }
                         engine.handle_connected(now(), link);
                         Self::Open(link, stream)

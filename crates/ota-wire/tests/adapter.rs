@@ -102,7 +102,7 @@ impl Bench {
             match self.engine.poll(self.now) {
                 Step::Wait(_) => return None,
                 Step::Work(_, op, Work::Persist(_) | Work::Erase { .. }) => {
-                    self.finish(Ended { op, result: Ok(None), piece: None });
+                    self.finish(Ended { op, result: Ok(None), buf: None });
                 }
                 step => return Some(step),
             }
@@ -163,7 +163,7 @@ fn while_a_write_has_the_buffer_nothing_is_received() {
     let (op, piece) = bench.write(store, IMAGE);
     assert!(bench.engine.room(store).is_empty());
     bench.settle();
-    bench.finish(Ended { op, result: Ok(None), piece: Some(piece) });
+    bench.finish(Ended { op, result: Ok(None), buf: Some(piece.buf) });
     let Some(Step::Close(link)) = bench.next() else { panic!("the body is whole") };
     assert_eq!(link, store);
     let Some(Step::Work(_, _, Work::Sync)) = bench.next() else { panic!("all is stored") };
@@ -179,7 +179,7 @@ fn a_buffer_that_comes_back_to_a_link_that_is_gone_is_the_next_ones() {
         closed |= matches!(step, Step::Close(link) if link == store);
     }
     assert!(closed && bench.engine.room(store).is_empty(), "it is gone");
-    bench.finish(Ended { op, result: Ok(None), piece: Some(piece) });
+    bench.finish(Ended { op, result: Ok(None), buf: Some(piece.buf) });
     let next = bench.connect(LinkKind::Store);
     assert_ne!(next, store);
     assert_eq!(bench.engine.room(next).len(), 4_096);
@@ -188,12 +188,12 @@ fn a_buffer_that_comes_back_to_a_link_that_is_gone_is_the_next_ones() {
 #[test]
 fn what_a_peers_certificate_says_of_the_time_is_said_at_its_next_links() {
     let (mut bench, store) = Bench::fetching();
-    bench.engine.handle_certificate(store, BUILT + 9);
+    bench.engine.handle_certificate(bench.now, store, BUILT + 9);
     bench.engine.handle_closed(store, false);
     assert_eq!(bench.least_time(LinkKind::Store), BUILT + 9);
     let (mut bench, store) = Bench::fetching();
     let broker = bench.broker.unwrap();
-    bench.engine.handle_certificate(broker, BUILT + 7);
+    bench.engine.handle_certificate(bench.now, broker, BUILT + 7);
     bench.engine.handle_closed(store, false);
     assert_eq!(bench.least_time(LinkKind::Store), BUILT, "each peer has its own");
     bench.engine.handle_closed(broker, true);

@@ -98,7 +98,7 @@ fn what_is_unread_moves_only_when_there_is_no_room_behind_it() {
     assert_eq!(inboxes.room(store, false).len(), 8, "empty");
     let lent = inboxes.store().lend();
     assert!(inboxes.room(store, false).is_empty() && inboxes.store().unread().is_empty());
-    assert_eq!(inboxes.store().give_back(store, lent), None);
+    assert_eq!(inboxes.store().give_back(lent), None);
     assert_eq!(inboxes.room(store, false).len(), 8);
 }
 

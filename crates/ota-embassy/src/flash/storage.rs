@@ -175,12 +175,12 @@ async fn run<'d>(mut storage: impl Storage, desk: Rc<RefCell<Desk<'d>>>) -> Infa
             next.map_or(Poll::Pending, Poll::Ready)
         })
         .await;
-        let (mut digest, mut piece) = (None, None);
+        let (mut digest, mut buf) = (None, None);
         let result = match work {
             Work::Erase { range, size } => storage.erase(range, size).await,
             Work::Write { at, bytes } => {
                 let written = storage.write(at, bytes.bytes()).await;
-                piece = Some(bytes);
+                buf = Some(bytes.buf);
                 written
             }
             Work::Sync => storage.sync().await,
@@ -188,6 +188,6 @@ async fn run<'d>(mut storage: impl Storage, desk: Rc<RefCell<Desk<'d>>>) -> Infa
             Work::Persist(record) => storage.persist(&record).await,
             Work::Slot(action) => storage.switch(action).await,
         };
-        desk.borrow_mut().done = Some(Ended { op, result: result.map(|()| digest), piece });
+        desk.borrow_mut().done = Some(Ended { op, result: result.map(|()| digest), buf });
     }
 }

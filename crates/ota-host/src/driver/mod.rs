@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use futures_io::{AsyncRead, AsyncWrite};
 use ota_proto::TransportError;
-use ota_wire::adapter::{self, Event};
+use ota_wire::adapter::{self, Event, Target};
 use ota_wire::client::{Config, Link, LinkKind};
 
 use crate::engine::{Control, Engine, EngineError, Operation, Options, Step};
@@ -218,16 +218,17 @@ impl<R: Runtime> Driver<R> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, EngineError>> {
         for _ in 0..TURN {
             match self.engine.poll() {
-                Step::Connect { link, host, port, tls } => {
-                    match self.open(link.kind, host, port, tls) {
+                Step::Connect(target) => {
+                    let link = target.link;
+                    match self.open(target) {
                         Ok(opening) => *self.socket(link) = Socket::Opening(link, opening),
                         Err(why) => self.engine.handle_connect_failed(link, why),
                     }
                 }
-                Step::Close { link } => self.socket(link).close(cx),
+                Step::Close(link) => self.socket(link).close(cx),
                 Step::Run(task) => self.runtime.spawn(task),
                 Step::Event(event) => return Poll::Ready(Ok(event)),
-                Step::Wait { deadline } => {
+                Step::Wait(deadline) => {
                     if !self.poll_waits(cx, deadline)? {
                         return Poll::Pending;
                     }
@@ -255,17 +256,11 @@ impl<R: Runtime> Driver<R> {
         Ok(happened || deadline.is_some_and(due))
     }
 
-    fn open(
-        &mut self,
-        kind: LinkKind,
-        host: String,
-        port: u16,
-        tls: bool,
-    ) -> Result<Opening, TransportError> {
+    fn open(&mut self, target: Target) -> Result<Opening, TransportError> {
+        let Target { link: Link { kind, .. }, host, port, tls, least_time } = target;
         let secure = if tls {
             self.trust.renew();
-            let least = self.engine.least_time(kind);
-            Some(self.trust.secure(kind, &host, least).map_err(TransportError::Tls)?)
+            Some(self.trust.secure(kind, &host, least_time).map_err(TransportError::Tls)?)
         } else {
             None
         };

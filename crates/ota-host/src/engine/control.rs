@@ -1,10 +1,12 @@
 //! The application's side of an engine.
 
-use ota_proto::{BUILT, Boot, Command, Md5, Misuse, Peer, QoS, Updater};
-use ota_wire::client::{self, DeviceIndex, DeviceInput, Effect, Input, LinkKind};
+use ota_proto::{Boot, Command, Md5, Misuse, QoS, Updater};
+use ota_wire::adapter;
+use ota_wire::client::{self, DeviceIndex, Effect, Input};
 use ota_wire::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeError};
 use ota_wire::record::Recorder;
 
+use super::buffers::Heap;
 use super::types::{EngineError, Operation};
 use crate::accept::Image;
 use crate::clock::Clock;
@@ -16,14 +18,13 @@ use crate::storage::{Ended, Job, Storage};
 #[derive(Debug)]
 pub struct Control {
     pub(super) clock: Clock,
-    pub(super) client: Recorder,
+    pub(super) engine: adapter::Engine<Vec<u8>, Recorder, Heap>,
     devices: Vec<Local>,
 }
 
 /// What this host has of a device.
 #[derive(Debug)]
 struct Local {
-    device: DeviceIndex,
     lanes: Lanes<Operation>,
     image: Image,
 }
@@ -49,17 +50,17 @@ impl Control {
             journal: record.as_ref(),
             storage: storage.info(),
         };
-        let added = self.client.add_device(self.clock.now(), config, boot);
+        let added = self.engine.client_mut().add_device(self.clock.now(), config, boot);
         let device = added.map_err(EngineError::Device)?;
         let image = storage.image();
-        self.devices.push(Local { device, image, lanes: Lanes::new(storage) });
+        self.devices.push(Local { image, lanes: Lanes::new(storage) });
         Ok(device)
     }
 
     /// A device's machine: its state, progress and offer. `None` when there is no such device.
     #[must_use]
     pub fn updater(&self, device: DeviceIndex) -> Option<&Updater> {
-        self.client.updater(device)
+        self.engine.client().updater(device)
     }
 
     /// Gives a command to a device's machine:
@@ -70,11 +71,7 @@ impl Control {
     /// [`Misuse`] when the command does not fit the state or there is no such device; nothing
     /// changed.
     pub fn command(&mut self, device: DeviceIndex, command: Command) -> Result<(), Misuse> {
-        if self.tell(Input::Device { device, input: DeviceInput::Command(command) }) {
-            Ok(())
-        } else {
-            Err(Misuse)
-        }
+        self.engine.command(self.clock.now(), device, command)
     }
 
     /// A device's verified image, for an installer.
@@ -102,7 +99,7 @@ impl Control {
         payload: &[u8],
         qos: QoS,
     ) -> Result<PublishHandle, PublishError> {
-        self.client.publish(self.clock.now(), topic, payload, qos)
+        self.engine.client_mut().publish(self.clock.now(), topic, payload, qos)
     }
 
     /// Subscribes to a filter of the application's, in this session and in each later one.
@@ -110,7 +107,7 @@ impl Control {
     /// # Errors
     /// [`SubscribeError`]; nothing changed. `$ota/…` is the client's own.
     pub fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<SubId, SubscribeError> {
-        self.client.subscribe(self.clock.now(), filter, qos)
+        self.engine.client_mut().subscribe(self.clock.now(), filter, qos)
     }
 
     /// Removes a subscription of the application; `false` if this id is unknown.
@@ -128,7 +125,8 @@ impl Control {
     /// # Errors
     /// [`EngineError::Session`]; the old one stays.
     pub fn set_login(&mut self, login: mqtt::Login) -> Result<(), EngineError> {
-        self.client.set_login(self.clock.now(), login).map_err(EngineError::Session)
+        let now = self.clock.now();
+        self.engine.client_mut().set_login(now, login).map_err(EngineError::Session)
     }
 
     /// What is stored of an image is made durable, and nothing more is fetched.
@@ -138,7 +136,7 @@ impl Control {
 
     /// That is so.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.client.is_stopped()
+        self.engine.client().is_stopped()
     }
 
     /// Disconnects from the broker and reconnects after the minimum interval.
@@ -151,7 +149,7 @@ impl Control {
     /// [`super::Options::record`].
     #[must_use]
     pub fn recording(&self) -> Option<Vec<u8>> {
-        self.client.recording()
+        self.engine.client().recording()
     }
 
     /// The clock of all moments here.
@@ -162,29 +160,20 @@ impl Control {
 }
 
 impl Control {
-    pub(super) fn new(config: client::Config, record: usize) -> Result<Self, EngineError> {
+    pub(super) fn new(
+        config: client::Config,
+        record: usize,
+        buffers: Heap,
+    ) -> Result<Self, EngineError> {
         let clock = Clock::start();
         let client = Recorder::new(clock.now(), config, record).map_err(EngineError::Session)?;
-        Ok(Self { clock, client, devices: Vec::new() })
-    }
-
-    /// What a clock that is set says at least, by what any machine knows of this peer.
-    pub(crate) fn least_time(&self, kind: LinkKind) -> u64 {
-        let times = self.devices.iter().filter_map(|local| self.updater(local.device));
-        times.map(|updater| updater.least_time(kind.peer())).max().unwrap_or(BUILT)
+        let engine = adapter::Engine::with(client, buffers);
+        Ok(Self { clock, engine, devices: Vec::new() })
     }
 
     /// Whether the client has taken it.
     fn tell(&mut self, input: Input<'_>) -> bool {
-        self.client.handle(self.clock.now(), input) == Effect::Taken
-    }
-
-    pub(super) fn tell_certificate(&mut self, peer: Peer, valid_from: u64) {
-        let now = self.clock.now();
-        for local in &self.devices {
-            let input = DeviceInput::Certificate(peer, valid_from);
-            self.client.handle(now, Input::Device { device: local.device, input });
-        }
+        self.engine.client_mut().handle(self.clock.now(), input) == Effect::Taken
     }
 
     pub(super) fn push(&mut self, job: Job<Operation>) {
@@ -197,11 +186,10 @@ impl Control {
         self.devices.iter_mut().find_map(|local| local.lanes.start())
     }
 
-    /// Takes a task back and tells its machine; a write's buffer is returned.
-    pub(super) fn finish(&mut self, finished: Finished<Operation>) -> Option<Vec<u8>> {
-        let local = self.devices.get_mut(finished.op().0.get())?;
+    /// Takes a task back and tells its machine.
+    pub(super) fn finish(&mut self, finished: Finished<Operation>) {
+        let Some(local) = self.devices.get_mut(finished.op().0.get()) else { return };
         let Ended { op: (device, op), result, buf } = local.lanes.finish(finished);
-        self.tell(Input::Device { device, input: DeviceInput::Done(op, result) });
-        buf
+        self.engine.finish(self.clock.now(), device, adapter::Ended { op, result, buf });
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time;
 
 use ota_proto::{OpId, TransportError};
-use ota_wire::adapter::Event;
+use ota_wire::adapter::{Event, Target};
 use ota_wire::client::{AddError, DeviceIndex, Link};
 use ota_wire::mqtt::{self, Expiry};
 
@@ -88,30 +88,16 @@ impl Default for Options {
 pub enum Step {
     /// Open this link; answer with [`super::Engine::handle_connected`] or
     /// [`super::Engine::handle_connect_failed`]. The previous link of its kind was closed.
-    Connect {
-        /// The link.
-        link: Link,
-        /// Host name or address, an IPv6 one without brackets.
-        host: String,
-        /// Port.
-        port: u16,
-        /// With TLS, the certificate checked against `host`.
-        tls: bool,
-    },
+    Connect(Target),
     /// Close this link, or stop opening it. Needs no answer.
-    Close {
-        /// The link.
-        link: Link,
-    },
+    Close(Link),
     /// Run this on the blocking pool; answer with [`super::Engine::handle_finished`].
     Run(Task<Operation>),
     /// Pass this event to the application.
     Event(Event),
-    /// Wait for a link, a job, the application or the deadline, whichever comes first.
-    Wait {
-        /// Call [`super::Engine::poll`] then.
-        deadline: Option<time::Instant>,
-    },
+    /// Wait for a link, a job, the application or this moment, whichever comes first; at that
+    /// moment call [`super::Engine::poll`].
+    Wait(Option<time::Instant>),
 }
 
 /// Errors of the engine.

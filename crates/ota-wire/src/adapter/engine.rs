@@ -1,5 +1,4 @@
-//! A client with its receive buffers in memory of the caller's: all that an adapter does but
-//! sockets, a timer and storage.
+//! A client with its receive buffers: all that an adapter does but sockets, a timer and storage.
 //!
 //! The loop of an adapter, each turn:
 //! 1. [`Engine::poll`] until [`Step::Wait`], doing what each step says;
@@ -17,26 +16,21 @@ use ota_proto::{
     BUILT, Boot, Command, Done, Instant, Misuse, OpId, StorageError, TransportError, Work,
 };
 
-use super::{Event, Inboxes, Look};
-use crate::client::{AddError, Client, Config, DeviceIndex, Link, LinkKind, Output};
+use super::{Buffers, Event, Inboxes, Look, Noted, Spare};
+use crate::client::{
+    AddError, Client, Config, DeviceIndex, DeviceInput, Input, Link, LinkKind, Output,
+};
 use crate::mqtt;
 
-/// A client and what it receives into. `B` is `&mut [u8]`.
+/// A client and what it receives into: buffers `B`, which come from `P`. On a microcontroller a
+/// buffer is a `&mut [u8]`, and there is one for each kind of link.
 #[derive(Debug)]
-pub struct Engine<B> {
-    client: Client,
+pub struct Engine<B, C = Client, P = Spare<B>> {
+    client: C,
     inboxes: Inboxes<B>,
-    spare: Spare<B>,
-    /// The link whose buffer a write has borrowed.
-    lender: Option<Link>,
+    buffers: P,
     /// The broker's link is worth reading.
     read_broker: bool,
-}
-
-/// The buffers, while no link of their kind is open and no write has them.
-struct Spare<B> {
-    broker: Option<B>,
-    store: Option<B>,
 }
 
 /// To whom a link goes.
@@ -107,8 +101,8 @@ pub struct Ended<B> {
     pub op: OpId,
     /// How it ended.
     pub result: Done,
-    /// What a write has borrowed.
-    pub piece: Option<Piece<B>>,
+    /// The buffer that a write has borrowed.
+    pub buf: Option<B>,
 }
 
 /// Why there is no engine, or not that device.
@@ -145,8 +139,15 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
             }
         }
         let client = Client::new(now, config).map_err(EngineError::Session)?;
-        let spare = Spare { broker: Some(broker), store: Some(store) };
-        Ok(Self { client, inboxes: Inboxes::default(), spare, lender: None, read_broker: false })
+        Ok(Self::with(client, Spare::new(broker, store)))
+    }
+}
+
+impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, C, P> {
+    /// An engine of this client, which has no devices yet. Its buffers are as long as
+    /// [`Engine::new`] says.
+    pub fn with(client: C, buffers: P) -> Self {
+        Self { client, inboxes: Inboxes::default(), buffers, read_broker: false }
     }
 
     /// Adds a device; the first is the one whose login the connection has.
@@ -159,17 +160,18 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
         config: ota_proto::Config,
         boot: Boot<'_>,
     ) -> Result<DeviceIndex, EngineError> {
-        self.client.add_device(now, config, boot).map_err(EngineError::Device)
+        let client = self.client.note(now, || Input::add_device(&config, boot));
+        client.add_device(now, config, boot).map_err(EngineError::Device)
     }
 
     /// The client: devices, and the application's own messages.
     #[must_use]
-    pub fn client(&self) -> &Client {
+    pub fn client(&self) -> &C {
         &self.client
     }
 
     /// The client, for commands. Links, operations and time are the engine's.
-    pub fn client_mut(&mut self) -> &mut Client {
+    pub fn client_mut(&mut self) -> &mut C {
         &mut self.client
     }
 
@@ -184,7 +186,9 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
         device: DeviceIndex,
         command: Command,
     ) -> Result<(), Misuse> {
-        self.client.updater_mut(device).ok_or(Misuse)?.command(now, command)
+        let input = DeviceInput::Command(command);
+        let client = self.client.note(now, || Input::Device { device, input });
+        client.updater_mut(device).ok_or(Misuse)?.command(now, command)
     }
 
     /// What is to be done next.
@@ -192,7 +196,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
     #[inline(never)]
     pub fn poll(&mut self, now: Instant) -> Step<B> {
         loop {
-            let (device, op, work) = match self.client.poll(now) {
+            let (device, op, work) = match self.client.note(now, || Input::Poll).poll(now) {
                 Output::Connect { link, host, port, tls } => {
                     let host = host.to_owned();
                     let least_time = self.least_time(link.kind);
@@ -202,7 +206,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
                 }
                 Output::Close { link } => {
                     let old = self.inboxes.of_link(link).map(super::Inbox::close);
-                    self.spare.keep(link.kind, old);
+                    self.keep(link.kind, old, false);
                     return Step::Close(link);
                 }
                 Output::Event(event) => return Step::Event(Event::Client(event)),
@@ -221,8 +225,11 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
             };
             let store = self.inboxes.store();
             let work = work.map(|span| {
-                self.lender = store.link();
-                Piece { buf: store.lend(), span }
+                let buf = match self.buffers.second() {
+                    Some(next) => store.swap(next),
+                    None => store.lend(),
+                };
+                Piece { buf, span }
             });
             return Step::Work(device, op, work);
         }
@@ -230,40 +237,44 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
 
     /// The deadline of the last [`Step::Wait`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.client.handle_timeout(now);
+        self.client.note(now, || Input::Timeout).handle_timeout(now);
     }
 
     /// A link is open, after TLS.
     pub fn handle_connected(&mut self, now: Instant, link: Link) {
-        self.client.handle_connected(now, link);
+        self.client.note(now, || Input::Connected { link }).handle_connected(now, link);
     }
 
     /// The peer of a link has shown a certificate of its own that was accepted for the right host,
     /// and is valid from this Unix second on: every machine keeps that with its next record, and
     /// [`Target::least_time`] says it from then on, also after a reset.
-    pub fn handle_certificate(&mut self, link: Link, valid_from: u64) {
-        for device in self.client.devices() {
-            if let Some(updater) = self.client.updater_mut(device) {
-                updater.handle_certificate(link.kind.peer(), valid_from);
+    pub fn handle_certificate(&mut self, now: Instant, link: Link, valid_from: u64) {
+        let peer = link.kind.peer();
+        for device in self.client.client().devices() {
+            let input = DeviceInput::Certificate(peer, valid_from);
+            let client = self.client.note(now, || Input::Device { device, input });
+            if let Some(updater) = client.updater_mut(device) {
+                updater.handle_certificate(peer, valid_from);
             }
         }
     }
 
     /// A link could not be opened.
     pub fn handle_connect_failed(&mut self, now: Instant, link: Link, error: TransportError) {
-        self.client.handle_connect_failed(now, link, error);
+        let client = self.client.note(now, || Input::ConnectFailed { link, error });
+        client.handle_connect_failed(now, link, error);
     }
 
     /// Bytes to be written to an open link, empty when there are none. They stay until
     /// [`Engine::handle_sent`].
     #[must_use]
     pub fn transmit(&self, link: Link) -> &[u8] {
-        self.inboxes.transmit(&self.client, link)
+        self.inboxes.transmit(self.client.client(), link)
     }
 
     /// The link took so many bytes from the front of [`Engine::transmit`].
     pub fn handle_sent(&mut self, now: Instant, link: Link, count: usize) {
-        self.client.handle_sent(now, link, count);
+        self.client.note(now, || Input::Sent { link, count }).handle_sent(now, link, count);
     }
 
     /// Where to receive into from an open link; empty when it is not to be read now.
@@ -293,48 +304,38 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
 
     /// An operation has ended.
     pub fn finish(&mut self, now: Instant, device: DeviceIndex, ended: Ended<B>) {
-        let Ended { op, result, piece } = ended;
-        if let Some(Piece { buf, .. }) = piece {
+        let Ended { op, result, buf } = ended;
+        if let Some(buf) = buf {
             let store = self.inboxes.store();
-            // The next link may have been opened without it.
-            let links = [self.lender.take(), store.link()];
-            let give = |buf: Option<B>, link| buf.and_then(|buf| store.give_back(link, buf));
-            let back = links.into_iter().flatten().fold(Some(buf), give);
-            self.spare.keep(LinkKind::Store, back);
+            let back = store.give_back(buf);
+            let open = store.link().is_some();
+            self.keep(LinkKind::Store, back, open);
         }
-        if let Some(updater) = self.client.updater_mut(device) {
+        let input = DeviceInput::Done(op, result);
+        let client = self.client.note(now, || Input::Device { device, input });
+        if let Some(updater) = client.updater_mut(device) {
             updater.handle_done(now, op, result);
         }
     }
 
-    fn least_time(&self, kind: LinkKind) -> u64 {
-        let machines = self.client.devices().filter_map(|device| self.client.updater(device));
+    /// What [`Target::least_time`] says of a link of this kind.
+    pub fn least_time(&self, kind: LinkKind) -> u64 {
+        let client = self.client.client();
+        let machines = client.devices().filter_map(|device| client.updater(device));
         machines.map(|updater| updater.least_time(kind.peer())).max().unwrap_or(BUILT)
     }
 
     /// A new link. It has no room until a write of the one before has given the buffer back.
     fn open(&mut self, link: Link) {
-        let buf = self.spare.of(link.kind).take().unwrap_or_default();
+        let buf = self.buffers.first(link.kind).unwrap_or_default();
         let old = self.inboxes.of(link.kind).open(link, buf);
-        self.spare.keep(link.kind, Some(old));
-    }
-}
-
-impl<B: AsRef<[u8]>> Spare<B> {
-    fn of(&mut self, kind: LinkKind) -> &mut Option<B> {
-        if kind == LinkKind::Broker { &mut self.broker } else { &mut self.store }
+        self.keep(link.kind, Some(old), true);
     }
 
-    fn keep(&mut self, kind: LinkKind, buf: Option<B>) {
+    fn keep(&mut self, kind: LinkKind, buf: Option<B>, open: bool) {
         if let Some(buf) = buf.filter(|buf| !buf.as_ref().is_empty()) {
-            *self.of(kind) = Some(buf);
+            self.buffers.keep(kind, buf, open);
         }
-    }
-}
-
-impl<B> fmt::Debug for Spare<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Spare({}, {})", self.broker.is_some(), self.store.is_some())
     }
 }
 

@@ -109,10 +109,10 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Inbox<B> {
         mem::take(&mut self.buf)
     }
 
-    /// Gives the lent buffer back to the link that lent it; `Some`: it is open no more, and the
-    /// buffer is the next one's.
-    pub fn give_back(&mut self, link: Link, buf: B) -> Option<B> {
-        if self.link != Some(link) {
+    /// Gives the lent buffer back to the link that lent it, or to the next one, which was opened
+    /// without it; `Some`: there is none, or it has another.
+    pub fn give_back(&mut self, buf: B) -> Option<B> {
+        if self.link.is_none() || !self.buf.as_ref().is_empty() {
             return Some(buf);
         }
         self.buf = buf;

@@ -4,6 +4,7 @@
 //! An adapter has sockets, a timer and storage. Whatever it would have to decide about received
 //! bytes is here.
 
+mod buffers;
 mod engine;
 mod inbox;
 mod reach;
@@ -15,9 +16,10 @@ use core::ops::Range;
 
 use ota_proto::{Instant, OpId};
 
-use crate::client::{self, Client, DeviceIndex, Found, Link, LinkKind, Received};
+use crate::client::{self, Client, DeviceIndex, Found, Input, Link, LinkKind, Received};
 use crate::mqtt::{self, AckId};
 
+pub use buffers::{Buffers, Spare};
 pub use engine::{Ended, Engine, EngineError, Piece, Step, Target};
 pub use inbox::Inbox;
 pub use reach::{Reach, is_public};
@@ -56,7 +58,26 @@ impl defmt::Format for Event {
     }
 }
 
-/// Who is told what came on its links: a [`Client`], or one that records it.
+/// A [`Client`], or one whose inputs are noted on their way in.
+pub trait Noted {
+    /// The client.
+    fn client(&self) -> &Client;
+
+    /// Notes an input, and returns the client, which is to be given that and nothing else.
+    fn note<'a>(&mut self, now: Instant, input: impl FnOnce() -> Input<'a>) -> &mut Client;
+}
+
+impl Noted for Client {
+    fn client(&self) -> &Client {
+        self
+    }
+
+    fn note<'a>(&mut self, _: Instant, _: impl FnOnce() -> Input<'a>) -> &mut Client {
+        self
+    }
+}
+
+/// Who is told what came on its links: a client, noted or not.
 pub trait Links {
     /// See [`Client::handle_received`].
     fn handle_received(&mut self, now: Instant, link: Link, rx: &[u8]) -> Received;
@@ -65,13 +86,13 @@ pub trait Links {
     fn handle_closed(&mut self, now: Instant, link: Link, clean: bool);
 }
 
-impl Links for Client {
-    fn handle_received(&mut self, now: Instant, link: Link, rx: &[u8]) -> Received {
-        Self::handle_received(self, now, link, rx)
+impl<C: Noted> Links for C {
+    fn handle_received(&mut self, now: Instant, link: Link, bytes: &[u8]) -> Received {
+        self.note(now, || Input::Received { link, bytes }).handle_received(now, link, bytes)
     }
 
     fn handle_closed(&mut self, now: Instant, link: Link, clean: bool) {
-        Self::handle_closed(self, now, link, clean);
+        self.note(now, || Input::Closed { link, clean }).handle_closed(now, link, clean);
     }
 }
 

@@ -109,12 +109,13 @@ pub struct Added<'a> {
     pub storage: SlotInfo,
 }
 
-impl<'a> Added<'a> {
-    /// A device with this configuration that boots so.
+impl<'a, B, P> Input<'a, B, P> {
+    /// A device with this configuration, which boots so, is added.
     #[must_use]
-    pub fn new(config: Cow<'a, ota_proto::Config>, boot: Boot<'a>) -> Self {
+    pub fn add_device(config: &'a ota_proto::Config, boot: Boot<'a>) -> Self {
         let Boot { running, slot, journal, storage } = boot;
-        Self { config, running, slot, journal: journal.map(|record| record.as_slice()), storage }
+        let (config, journal) = (Cow::Borrowed(config), journal.map(|record| record.as_slice()));
+        Self::AddDevice(Box::new(Added { config, running, slot, journal, storage }))
     }
 }
 

@@ -44,17 +44,14 @@ mod kept;
 mod replay;
 mod tape;
 
-use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use core::fmt;
 use core::ops::Deref;
 
 use ota_proto::{Boot, Instant, QoS};
 
-use crate::adapter::Links;
-use crate::client::{
-    AddError, Added, Client, Config, DeviceIndex, Effect, Input, Link, Output, Received,
-};
+use crate::adapter::Noted;
+use crate::client::{AddError, Client, Config, DeviceIndex, Effect, Input, Link, Output, Received};
 use crate::mqtt::{self, PublishError, PublishHandle, SubId, SubscribeError};
 
 use hide::Hider;
@@ -126,9 +123,7 @@ impl Recorder {
         config: ota_proto::Config,
         boot: Boot<'_>,
     ) -> Result<DeviceIndex, AddError> {
-        let added = || Added::new(Cow::Borrowed(&config), boot);
-        self.note(now, || Input::AddDevice(Box::new(added())));
-        self.client.add_device(now, config, boot)
+        self.note(now, || Input::add_device(&config, boot)).add_device(now, config, boot)
     }
 
     /// See [`Client::publish`].
@@ -165,8 +160,13 @@ impl Recorder {
     pub fn set_login(&mut self, now: Instant, login: mqtt::Login) -> Result<(), mqtt::ConfigError> {
         self.note(now, || Input::SetLogin(login.clone())).set_login(login)
     }
+}
 
-    /// Notes what the client, which is returned, is about to be given.
+impl Noted for Recorder {
+    fn client(&self) -> &Client {
+        &self.client
+    }
+
     fn note<'a>(&mut self, now: Instant, input: impl FnOnce() -> Input<'a>) -> &mut Client {
         if let Some(Noting { tape, hider }) = self.tape.as_deref_mut() {
             let mut input = input();
@@ -183,16 +183,6 @@ impl Recorder {
             tape.push(now, &kept);
         }
         &mut self.client
-    }
-}
-
-impl Links for Recorder {
-    fn handle_received(&mut self, now: Instant, link: Link, rx: &[u8]) -> Received {
-        Self::handle_received(self, now, link, rx)
-    }
-
-    fn handle_closed(&mut self, now: Instant, link: Link, clean: bool) {
-        self.handle(now, Input::Closed { link, clean });
     }
 }
 

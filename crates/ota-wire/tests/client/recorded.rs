@@ -134,6 +134,7 @@ fn every_call_comes_again_taken_or_refused() {
         recorder.set_login(now, login("")).is_ok(),
         true,
     ];
+    assert_eq!(recorder.updater(FIRST).unwrap().state(), State::Fetching);
     let mut give =
         |input| recorder.handle(now, Call::Device { device: FIRST, input }) == Effect::Taken;
     give(DeviceInput::Certificate(ota_proto::Peer::Broker, 1_700_000_000));
@@ -444,6 +445,15 @@ fn broker() -> ota_wire::client::Link {
     let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
     run(&mut recorder);
     fronts(&recorder)[0].0
+}
+
+/// Whoever has a file of format 2 can read it with the version that made it.
+#[test]
+fn of_a_publication_the_topic_and_the_length_are_kept() {
+    let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
+    assert!(recorder.publish(at(0), "t", b"HUSH", QoS::AtLeastOnce).is_ok());
+    let file = recorder.recording().unwrap();
+    assert!(file[..file.len() - 4].ends_with(&[6, 0, 9, 1, b't', 4, 1]), "{file:?}");
 }
 
 /// What was received, as it is kept.
