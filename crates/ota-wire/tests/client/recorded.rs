@@ -447,11 +447,11 @@ fn broker() -> ota_wire::client::Link {
     fronts(&recorder)[0].0
 }
 
-/// Whoever has a file of format 2 can read it with the version that made it.
+/// As format 2 has it, also of a publication that is refused.
 #[test]
 fn of_a_publication_the_topic_and_the_length_are_kept() {
     let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
-    assert!(recorder.publish(at(0), "t", b"HUSH", QoS::AtLeastOnce).is_ok());
+    let _ = recorder.publish(at(0), "t", b"HUSH", QoS::AtLeastOnce);
     let file = recorder.recording().unwrap();
     assert!(file[..file.len() - 4].ends_with(&[6, 0, 9, 1, b't', 4, 1]), "{file:?}");
 }
