@@ -58,11 +58,11 @@ fn an_installer_in_place_must_leave_the_offered_version_behind() {
     };
     let file = |name: &str| format!("version_file = \"{name}.version\"\n");
     for (name, lines, words) in [
-        ("nothing", file("nothing") + &write("nothing", "true"), "says 0.1.0 and not 1.0.0"),
+        ("nothing", file("nothing") + &write("nothing", "true"), "contains 0.1.0, not 1.0.0"),
         (
             "prefix",
             file("prefix") + &write("prefix", "echo v$0 > FILE"),
-            "says v1.0.0 and not 1.0.0",
+            "contains v1.0.0, not 1.0.0",
         ),
         (
             "literal",

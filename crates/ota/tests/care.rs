@@ -40,7 +40,11 @@ fn a_consent_command_that_cannot_say_anything_defers() {
     let (desk, _cloud, broker) = setup(&names, image(2, 1000));
     for (name, line, words) in [
         ("later", "consent = [\"sh\", \"-c\", \"exit 75\"]", ""),
-        ("broken", "consent = [\"sh\", \"-c\", \"exit 1\"]", "failed: exit status: 1; it is asked"),
+        (
+            "broken",
+            "consent = [\"sh\", \"-c\", \"exit 1\"]",
+            "failed: exit status: 1; the agent asks",
+        ),
         ("missing", "consent = [\"/nowhere/c\"]", "cannot start /nowhere/c"),
         ("slow", "consent = [\"sleep\", \"60\"]\ncommand_limit = 0.1", "took too long"),
     ] {

@@ -76,7 +76,7 @@ fn every_line_that_is_wrong_is_told_and_nothing_of_it_is_repeated() {
         P, d9\n";
     let found = faults(text.as_bytes(), None);
     for (at, (line, why)) in [
-        (3, "the device stands in line 2 already"),
+        (3, "the device is already in line 2"),
         (4, "name"),
         (5, "secret: "),
         (6, "write tags NAME=VALUE"),
