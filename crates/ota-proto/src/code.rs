@@ -265,7 +265,7 @@ impl Reason {
     }
 
     /// Whether the peer violates the protocol, so that an immediate retry gets the same answer.
-    pub(crate) const fn is_lie(self) -> bool {
+    pub(crate) const fn is_violation(self) -> bool {
         let other = matches!(self, Self::Redirect | Self::NotPublic | Self::BadUrl);
         other || self.is_tls() || self.is_contradiction()
     }

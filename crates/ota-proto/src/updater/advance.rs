@@ -23,10 +23,10 @@ impl Updater {
         // Another attempt is accepted anew.
         self.ledger.wanted.accepted = None;
         self.orphan_job();
-        self.news.drop_attempt();
+        self.events.drop_attempt();
     }
 
-    /// The operation under way is none of the attempt's any more: its end only frees the slot (O3).
+    /// Detaches the running operation from the attempt: its end only frees the slot (O3).
     pub(super) fn orphan_job(&mut self) {
         if let Some(job) = &mut self.job {
             job.orphan = !matches!(job.task, Task::Slot(crate::SlotAction::ClearMark));

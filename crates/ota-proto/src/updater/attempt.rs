@@ -13,7 +13,7 @@ use crate::url::SecretUrl;
 use crate::version::Version;
 use crate::word::same_word;
 
-use super::meter::Meter;
+use super::progress::Progress;
 use super::stage::{Net, Silence, Stage};
 
 /// What makes two offers the same.
@@ -131,7 +131,7 @@ pub(super) struct Attempt {
     pub(super) patience: Patience,
     /// Replies that came without the offer while one is waited for.
     pub(super) silence: Silence,
-    pub(super) meter: Meter,
+    pub(super) progress: Progress,
 }
 
 /// What went wrong so far, against the bounds of rules 8 and 9 (docs/rules.md).
@@ -142,8 +142,9 @@ pub(super) struct Faults {
     pub(super) streak: u8,
     /// What all of them are, as the cloud would be told; none when they differ.
     pub(super) cause: Option<Reason>,
-    /// Lies among them (TLS, redirects, contradictions), counted only while the cloud can be told.
-    pub(super) lies: u8,
+    /// Protocol violations among them (TLS, redirects, contradictions), counted only while the cloud
+    /// can be told.
+    pub(super) violations: u8,
     /// Asks for a fresh offer since the last new byte: for a URL that is refused, and for one
     /// without an object.
     pub(super) rounds: u8,
@@ -244,7 +245,7 @@ impl Attempt {
             faults: Faults::default(),
             patience: Patience { base: kept, ..Patience::default() },
             silence: Silence::default(),
-            meter: Meter::default(),
+            progress: Progress::default(),
         }
     }
 

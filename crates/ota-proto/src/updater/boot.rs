@@ -11,8 +11,8 @@ use crate::time::Instant;
 use crate::version::Version;
 
 use super::attempt::{Attempt, Image, Source};
+use super::events::Events;
 use super::ledger::Ledger;
-use super::news::News;
 use super::result::{Owing, hash};
 use super::session::Session;
 use super::stage::{Recall, Restarting, Stage, Trial, Why};
@@ -86,7 +86,7 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
         job_retry: None,
         job_faults: 0,
         cancel: None,
-        news: News::default(),
+        events: Events::default(),
         asked: None,
         superseded: None,
         failed: None,
@@ -240,7 +240,7 @@ impl Updater {
             back: None,
         };
         self.open(target, Stage::Trial(trial), target.size);
-        self.news.push(Event::Trial);
+        self.events.push(Event::Trial);
     }
 
     fn open(&mut self, target: Target, stage: Stage, kept: u64) {

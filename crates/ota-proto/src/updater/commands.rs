@@ -36,7 +36,7 @@ impl Updater {
             (Command::Cancel, Some(_)) => return self.cancel(),
             (Command::Installed(what), Some(_)) => return self.on_installed(what),
             (Command::Accept, Some(Stage::Offered(_) | Stage::Deferred(_))) => {
-                self.news.drop_kind(&Event::Offered);
+                self.events.drop_kind(&Event::Offered);
                 self.start_attempt();
             }
             (Command::Refuse, Some(Stage::Offered(_) | Stage::Deferred(_))) => {
@@ -51,8 +51,8 @@ impl Updater {
             ) => {
                 *stage = Stage::Deferred(Deferred { until });
                 self.ledger.wanted.accepted = None;
-                self.news.drop_kind(&Event::Offered);
-                self.news.drop_kind(&Event::Ready);
+                self.events.drop_kind(&Event::Offered);
+                self.events.drop_kind(&Event::Ready);
             }
             (Command::Approve, Some(Stage::Ready(Ready { approved: word @ false, since, .. })))
             | (Command::Install, Some(Stage::Ready(Ready { go: word @ false, since, .. }))) => {

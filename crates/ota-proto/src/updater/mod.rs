@@ -11,11 +11,11 @@ mod advance;
 mod attempt;
 mod boot;
 mod commands;
+mod events;
 mod ledger;
-mod meter;
-mod news;
 mod offer;
 mod poll;
+mod progress;
 mod result;
 mod session;
 mod stage;
@@ -35,8 +35,8 @@ use crate::time::{BUILT, Instant};
 use crate::version::Version;
 
 use attempt::{Attempt, Failed};
+use events::Events;
 use ledger::Ledger;
-use news::News;
 use result::Owing;
 use session::{Report, Session};
 use stage::{Stage, Why};
@@ -75,7 +75,7 @@ pub struct Updater {
     job_retry: Option<Instant>,
     job_faults: u8,
     cancel: Option<OpId>,
-    news: News,
+    events: Events,
     /// When the version was last reported.
     asked: Option<Instant>,
     /// When an offer last took the place of another.
@@ -125,7 +125,7 @@ impl Updater {
         self.enter(now);
         self.owing.session_changed();
         if let Some(attempt) = &mut self.update {
-            attempt.meter.new_session();
+            attempt.progress.new_session();
             // A new session asks anew.
             attempt.silence.again = false;
             if !up {
@@ -146,7 +146,7 @@ impl Updater {
     /// A message came on a topic that the session subscribed.
     ///
     /// # Errors
-    /// [`MessageError`] when it is none of the cloud's to this device; it had no effect.
+    /// [`MessageError`] if it is not a cloud message for this device; it had no effect.
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
     pub fn handle_message(
@@ -180,7 +180,7 @@ impl Updater {
             self.acknowledge_result();
         }
         if let Some(attempt) = &mut self.update {
-            attempt.meter.published(id);
+            attempt.progress.published(id);
         }
         self.advance();
     }

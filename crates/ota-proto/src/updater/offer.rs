@@ -49,14 +49,14 @@ impl Updater {
         }
         if code == 0 {
             self.on_answer();
-            self.news.push(Event::VersionAccepted);
+            self.events.push(Event::VersionAccepted);
             self.count_reply();
         } else {
             let again = self.now + self.cfg.timing.report_cap;
             if let Session::Up(up) = &mut self.session {
                 up.report = Report::Due(again);
             }
-            self.news.push(Event::VersionRefused { code });
+            self.events.push(Event::VersionRefused { code });
         }
     }
 
@@ -112,7 +112,7 @@ impl Updater {
         if let (Some(attempt), true) = (&mut self.update, found) {
             attempt.short = starts;
         }
-        self.news.push(Event::Started { from });
+        self.events.push(Event::Started { from });
     }
 
     /// The cloud has the running version.
@@ -200,7 +200,7 @@ impl Updater {
         }
         self.cancel_fetch();
         for event in [Event::Offered, Event::Ready] {
-            self.news.drop_kind(&event);
+            self.events.drop_kind(&event);
         }
         if matches!(&self.job, Some(Job { task: Task::Digest { .. }, .. })) {
             self.orphan_job();
@@ -235,10 +235,10 @@ impl Updater {
             Verdict::Refuse(reason) => self.refuse_image(image, reason),
             Verdict::HoldBack(until) => {
                 self.recall = Some(until);
-                self.news.push(Event::HeldBack { until });
+                self.events.push(Event::HeldBack { until });
             }
             Verdict::Ban => {
-                self.news.push(Event::Banned);
+                self.events.push(Event::Banned);
                 self.refuse_image(image, Reason::Banned);
             }
             Verdict::Take => self.take_offer(image, offer),
@@ -304,7 +304,7 @@ impl Updater {
         }
         if let Some(attempt) = &mut self.update {
             attempt.stage = Stage::Offered(Offered { ask: self.now + self.cfg.timing.ask_again });
-            self.news.push(Event::Offered);
+            self.events.push(Event::Offered);
         }
     }
 
@@ -329,7 +329,7 @@ impl Updater {
             return false;
         }
         self.superseded = Some(self.now);
-        self.news.push(Event::Superseded);
+        self.events.push(Event::Superseded);
         true
     }
 

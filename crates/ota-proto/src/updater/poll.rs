@@ -10,7 +10,7 @@ use crate::time::Instant;
 use crate::version::Version;
 
 use super::Updater;
-use super::meter::Say;
+use super::progress::ProgressReport;
 use super::result::Owing;
 use super::session::Session;
 use super::stage::{Restarting, Stage};
@@ -54,7 +54,7 @@ impl Updater {
         if self.is_fetch_due() {
             return Ok(self.begin_fetch());
         }
-        if let Some(event) = self.news.pop() {
+        if let Some(event) = self.events.pop() {
             return Ok(Output::Event(event));
         }
         let (deadline, timer) = self.deadline().unzip();
@@ -73,50 +73,50 @@ impl Updater {
     /// The message that is due, result first, then version, then progress (O12).
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
-    fn next_message(&self, now: Instant) -> Option<(Version, Told)> {
+    fn next_message(&self, now: Instant) -> Option<(Version, Due)> {
         if !self.gate.publish {
             return None;
         }
         if self.is_result_due(now) {
             let (version, owed) = self.owed_report()?;
-            return Some((version, Told::Result(owed)));
+            return Some((version, Due::Result(owed)));
         }
         if self.owing != Owing::None {
             return None;
         }
         if self.session.is_report_due(now) {
-            return Some((self.running, Told::Version));
+            return Some((self.running, Due::Version));
         }
-        if self.say_at().is_some_and(|at| at <= now) {
-            let say = self.say()?;
+        if self.progress_at().is_some_and(|at| at <= now) {
+            let say = self.progress_report()?;
             let version = self.update.as_ref()?.image.version;
-            return Some((version, Told::Progress(say)));
+            return Some((version, Due::Progress(say)));
         }
         None
     }
 
     /// Notes that a message was handed out.
-    fn publish(&mut self, told: Told) -> (PubId, QoS) {
+    fn publish(&mut self, told: Due) -> (PubId, QoS) {
         let now = self.now;
         let id = self.next_pub();
         let mut qos = QoS::AtLeastOnce;
         match told {
-            Told::Result(_) => {
+            Due::Result(_) => {
                 let deadline = now + self.cfg.timing.puback;
                 self.owing.published(id, deadline);
             }
-            Told::Version => {
+            Due::Version => {
                 self.asked = Some(now);
                 if let Session::Up(up) = &mut self.session {
                     up.reported(now, id, &self.cfg.timing, &mut self.rng);
                 }
             }
-            Told::Progress(say) => {
-                if matches!(say, Say::Downloading(_)) {
+            Due::Progress(say) => {
+                if matches!(say, ProgressReport::Downloading(_)) {
                     qos = QoS::AtMostOnce;
                 }
                 if let Some(attempt) = &mut self.update {
-                    attempt.meter.said(now, say, id);
+                    attempt.progress.mark_sent(now, say, id);
                 }
             }
         }
@@ -168,22 +168,22 @@ impl Updater {
 
 /// What a message tells.
 #[derive(Clone, Copy, Debug)]
-enum Told {
+enum Due {
     Result(Owed),
     Version,
-    Progress(Say),
+    Progress(ProgressReport),
 }
 
-impl Told {
+impl Due {
     /// The message about this version.
     fn message(self, version: &Version) -> DeviceMessage<'_> {
         let version = Cow::Borrowed(version.as_str());
         let (state, percent, owed) = match self {
             Self::Version => return DeviceMessage::ReportVersion { version, fw_type: None },
-            Self::Progress(Say::Downloading(percent)) => {
+            Self::Progress(ProgressReport::Downloading(percent)) => {
                 (ProgressState::Downloading, Some(i64::from(percent)), None)
             }
-            Self::Progress(Say::Burning) => (ProgressState::Burning, None, None),
+            Self::Progress(ProgressReport::Burning) => (ProgressState::Burning, None, None),
             Self::Result(owed) if owed.result == Outcome::Done => (ProgressState::Done, None, None),
             Self::Result(owed) => (ProgressState::Fail, None, Some(owed)),
         };

@@ -71,7 +71,7 @@ impl Updater {
             ..durable
         };
         self.owing = Owing::Saving;
-        self.news.push(Event::Finished { version: target.version, outcome, answer });
+        self.events.push(Event::Finished { version: target.version, outcome, answer });
     }
 
     /// Ends the open attempt with a failure.
@@ -105,7 +105,7 @@ impl Updater {
             wanted.from = None;
         }
         self.owing = Owing::Clearing;
-        self.news.push(Event::Reported { outcome: owed.result });
+        self.events.push(Event::Reported { outcome: owed.result });
     }
 
     /// Moves the result machine as far as the durable record allows.
@@ -121,7 +121,7 @@ impl Updater {
         }
         if self.owing == Owing::Owed
             && self.session.is_up()
-            && let_sent(&mut self.ledger.wanted.owed)
+            && mark_sent(&mut self.ledger.wanted.owed)
         {
             // The mark goes to the journal before the first copy leaves.
             self.owing = Owing::Saving;
@@ -146,7 +146,7 @@ impl Updater {
 }
 
 /// Marks the result as possibly handed over; whether the mark is new.
-fn let_sent(owed: &mut Option<Owed>) -> bool {
+fn mark_sent(owed: &mut Option<Owed>) -> bool {
     match owed {
         Some(owed) if !owed.sent => {
             owed.sent = true;

@@ -94,7 +94,7 @@ impl Updater {
         let factor = 1_u32.checked_shl(before).unwrap_or(u32::MAX);
         let pause = timing.journal_retry.times(factor).min(timing.report_cap);
         self.ledger.retry(self.now + pause);
-        self.news.push(Event::StorageTrouble(error));
+        self.events.push(Event::StorageTrouble(error));
     }
 
     /// Bytes may be erased and written: every record that a reset may find speaks of this image and
@@ -132,7 +132,7 @@ impl Updater {
                 attempt.stored = end;
                 let percent = attempt.percent();
                 if percent > before {
-                    self.news.push(Event::Progress { percent });
+                    self.events.push(Event::Progress { percent });
                 }
                 self.note_progress();
             }
@@ -211,7 +211,7 @@ impl Updater {
     fn on_slot(&mut self, action: SlotAction, result: Result<(), StorageError>) {
         let again = self.now + self.cfg.timing.ask_again;
         if let Err(error) = result {
-            self.news.push(Event::StorageTrouble(error));
+            self.events.push(Event::StorageTrouble(error));
         }
         match action {
             SlotAction::Activate => self.on_activated(result),

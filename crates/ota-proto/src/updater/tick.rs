@@ -64,7 +64,7 @@ impl Updater {
         first.of(self.ledger.retry_at(), Timer::Storage);
         first.of(job, Timer::Storage);
         first.of(self.recall, Timer::Report);
-        first.of(self.say_at(), Timer::Progress);
+        first.of(self.progress_at(), Timer::Progress);
         first.of(self.checkpoint_at(), Timer::Checkpoint);
         first.of(self.patience_at(), Timer::Retry);
         first.of(self.stuck_at(), Timer::Storage);
@@ -76,16 +76,16 @@ impl Updater {
     }
 
     /// When the next progress report is due.
-    pub(super) fn say_at(&self) -> Option<Instant> {
+    pub(super) fn progress_at(&self) -> Option<Instant> {
         if !self.session.is_up() || self.owing != Owing::None || !self.gate.publish {
             return None;
         }
-        let say = self.say()?;
+        let say = self.progress_report()?;
         let attempt = self.update.as_ref()?;
         let timing = &self.cfg.timing;
         let waits = attempt.is_waiting() || matches!(attempt.stage, Stage::Recall(_));
         let repeat = if waits { timing.repeat_waiting } else { timing.repeat };
-        Some(attempt.meter.due(say, timing.progress, repeat))
+        Some(attempt.progress.due(say, timing.progress, repeat))
     }
 
     /// When the attempt has waited long enough for its server.

@@ -114,7 +114,7 @@ impl Updater {
         attempt.faults.received = attempt.faults.received.saturating_add(taken);
         let times = RECEIVED.saturating_add(u64::from(attempt.faults.digest));
         if attempt.faults.received > attempt.image.size.saturating_mul(times) {
-            // The server lies about nothing: its line breaks more often than the image is worth.
+            // The server is honest: its line breaks more often than the image is worth.
             self.fail(Reason::Broken);
             return Err(FetchError::Refused);
         }
@@ -220,7 +220,7 @@ impl Updater {
             (attempt.faults.rounds, attempt.faults.gone) = (0, 0);
         }
         if attempt.patience.progress(self.now, attempt.high) {
-            (attempt.faults.streak, attempt.faults.lies) = (0, 0);
+            (attempt.faults.streak, attempt.faults.violations) = (0, 0);
         }
     }
 

@@ -6,7 +6,7 @@ use crate::journal::{Outcome, Phase};
 use crate::output::Event;
 use crate::time::Instant;
 use crate::updater::Updater;
-use crate::updater::meter::Say;
+use crate::updater::progress::ProgressReport;
 
 use super::{Restarting, Stage};
 
@@ -45,12 +45,13 @@ impl Updater {
         let counted = self.ledger.durable().phase == Phase::Installing && self.ledger.settled();
         let Some(attempt) = &mut self.update else { return };
         let Stage::Installing(Installing { since, started }) = &mut attempt.stage else { return };
-        let told = attempt.meter.has_said(Say::Burning) || self.now >= *since + timing.burning;
+        let told = attempt.progress.is_sent(ProgressReport::Burning)
+            || self.now >= *since + timing.burning;
         if started.is_some() || !counted || !told || self.job.is_some() {
             return;
         }
         *started = Some(Started { limit: self.now + timing.install, late: false });
-        self.news.push(Event::Install { size: attempt.image.size });
+        self.events.push(Event::Install { size: attempt.image.size });
     }
 
     /// The application's answer.
@@ -82,7 +83,7 @@ impl Updater {
                 }
             }
         }
-        self.news.drop_kind(&Event::StopInstall);
+        self.events.drop_kind(&Event::StopInstall);
         Some(())
     }
 }

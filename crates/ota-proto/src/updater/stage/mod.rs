@@ -19,7 +19,7 @@ use crate::output::{SlotAction, State, Timer};
 use crate::time::Instant;
 
 use super::Updater;
-use super::meter::Say;
+use super::progress::ProgressReport;
 use super::storage::Task;
 
 pub(super) use fetching::Net;
@@ -85,20 +85,22 @@ impl Updater {
     }
 
     /// What the open attempt has to say to the cloud, if anything.
-    pub(super) fn say(&self) -> Option<Say> {
+    pub(super) fn progress_report(&self) -> Option<ProgressReport> {
         let attempt = self.update.as_ref()?;
         let say = match &attempt.stage {
             Stage::Offered(_) | Stage::Deferred(_) => return None,
             Stage::Recall(recall) if !recall.is_told() => return None,
             Stage::Fetching(_) | Stage::Backoff(_) | Stage::Recall(_) | Stage::Verifying => {
-                Say::Downloading(attempt.percent())
+                ProgressReport::Downloading(attempt.percent())
             }
-            Stage::Ready(_) => Say::Downloading(100),
+            Stage::Ready(_) => ProgressReport::Downloading(100),
             Stage::Restarting(restarting) if !restarting.ours => return None,
             Stage::Trial(trial) if !trial.is_ours() => return None,
-            Stage::Installing(_) | Stage::Restarting(_) | Stage::Trial(_) => Say::Burning,
+            Stage::Installing(_) | Stage::Restarting(_) | Stage::Trial(_) => {
+                ProgressReport::Burning
+            }
         };
-        Some(attempt.meter.floor(say))
+        Some(attempt.progress.floor(say))
     }
 
     /// When time does something to the stage.
@@ -153,7 +155,7 @@ impl Updater {
             Stage::Deferred(_) | Stage::Backoff(_) | Stage::Recall(_) | Stage::Verifying => None,
         };
         if let Some(event) = event {
-            self.news.push(event);
+            self.events.push(event);
         }
     }
 

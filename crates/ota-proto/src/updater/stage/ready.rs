@@ -5,7 +5,7 @@ use crate::journal::{Phase, Record};
 use crate::output::Event;
 use crate::time::Instant;
 use crate::updater::Updater;
-use crate::updater::meter::Say;
+use crate::updater::progress::ProgressReport;
 use crate::updater::result::Owing;
 
 use super::{Installing, Stage};
@@ -51,7 +51,7 @@ impl Updater {
             since: self.now,
             ask: self.now + ask_again,
         });
-        self.news.push(Event::Ready);
+        self.events.push(Event::Ready);
     }
 
     /// Approved and let go, and the cloud has heard "100": the installation is journalled.
@@ -61,7 +61,7 @@ impl Updater {
         let Stage::Ready(Ready { approved: true, go: true, since, .. }) = attempt.stage else {
             return;
         };
-        let told = attempt.meter.has_said(Say::Downloading(100));
+        let told = attempt.progress.is_sent(ProgressReport::Downloading(100));
         if self.owing != Owing::None || !(told || self.now >= since + patience) {
             return;
         }

@@ -7,7 +7,7 @@ use crate::output::{Event, SlotAction};
 use crate::time::Instant;
 use crate::updater::Updater;
 use crate::updater::attempt::Attempt;
-use crate::updater::meter::Say;
+use crate::updater::progress::ProgressReport;
 
 use super::Stage;
 
@@ -65,11 +65,11 @@ impl Updater {
         else {
             return;
         };
-        let told =
-            attempt.meter.is_acknowledged(Say::Burning) || self.now >= *since + timing.burning;
+        let told = attempt.progress.is_acknowledged(ProgressReport::Burning)
+            || self.now >= *since + timing.burning;
         if told {
             *ask = Some(self.now + timing.ask_again);
-            self.news.push(Event::Restart);
+            self.events.push(Event::Restart);
         }
     }
 }

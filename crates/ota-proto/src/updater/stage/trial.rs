@@ -74,11 +74,11 @@ impl Updater {
             }
             None if trial.ask <= now && !trial.confirmed => {
                 (trial.ask, trial.unable) = (again, None);
-                self.news.push(Event::Trial);
+                self.events.push(Event::Trial);
             }
             Some(true) if trial.ask <= now => {
                 trial.ask = again;
-                self.news.push(Event::Restart);
+                self.events.push(Event::Restart);
             }
             _ => {}
         }
@@ -112,7 +112,7 @@ impl Updater {
             trial.limit = trial.limit.map(|_| limit);
         }
         trial.confirmed = true;
-        self.news.drop_kind(&Event::Trial);
+        self.events.drop_kind(&Event::Trial);
     }
 
     /// The new image goes: first the reason (O11), then the slot, then the restart.
@@ -124,7 +124,7 @@ impl Updater {
             let result = Outcome::Failed(reason);
             self.ledger.wanted.owed = Some(Owed { result, sent: false, answer: None });
         }
-        self.news.drop_kind(&Event::Trial);
+        self.events.drop_kind(&Event::Trial);
     }
 
     /// The slot's answer to [`SlotAction::Confirm`].
@@ -161,7 +161,7 @@ impl Updater {
         if let Some(trial) = self.trial() {
             trial.back = Some(true);
             trial.ask = ask;
-            self.news.push(Event::Restart);
+            self.events.push(Event::Restart);
         }
     }
 

@@ -12,8 +12,9 @@ use crate::updater::session::{Report, Session};
 
 use super::{Net, Stage};
 
-/// Lies without progress, while the cloud can be told: TLS, redirects, contradictions.
-const LIES: u8 = 3;
+/// Protocol violations without progress, while the cloud can be told: TLS, redirects,
+/// contradictions.
+const VIOLATIONS: u8 = 3;
 /// Asks for a fresh URL without a new byte, for one that is refused.
 const ROUNDS: u8 = 3;
 /// The same for a missing object: a fresh URL at once, and one a minute later.
@@ -180,7 +181,7 @@ impl Updater {
             // Whatever the base is: not again at the same moment, for ever.
             (pause, most) = (pause.max(LEAST_PAUSE), most.max(LEAST_PAUSE));
         }
-        if cause.is_lie() && plain {
+        if cause.is_violation() && plain {
             // A captive portal answers until somebody has logged in.
             let odd = *attempt.patience.odd.get_or_insert(spent);
             let left = odd.plus(timing.portal).less(spent);
@@ -189,13 +190,13 @@ impl Updater {
             }
             // The last try is at the limit.
             (pause, most) = if up { (pause.min(left), most.min(left)) } else { (pause, most) };
-        } else if cause.is_lie() {
-            attempt.faults.lies = attempt.faults.lies.saturating_add(u8::from(up));
+        } else if cause.is_violation() {
+            attempt.faults.violations = attempt.faults.violations.saturating_add(u8::from(up));
             // What is compressed once is compressed always.
-            if attempt.faults.lies >= LIES || cause == Reason::Encoded {
+            if attempt.faults.violations >= VIOLATIONS || cause == Reason::Encoded {
                 return self.fail(cause);
             }
-            // A lie does not become true in a second.
+            // Who violates the protocol does not stop within a second.
             (pause, most) = (timing.lie, timing.lie);
         }
         let after = after.unwrap_or_default().min(timing.retry_after_cap);
@@ -206,7 +207,7 @@ impl Updater {
             free: now + free,
             ask: most.max(after) >= timing.same_url,
         });
-        self.news.push(Event::Retry { cause });
+        self.events.push(Event::Retry { cause });
         self.wait_aloud();
     }
 
@@ -218,8 +219,8 @@ impl Updater {
             .unwrap_or(Reason::Network)
     }
 
-    /// While the server is waited for, the version is reported more often: whether the task is
-    /// still open, and its URL, is news.
+    /// While the server is waited for, the version is reported more often: the reply says whether
+    /// the task is still open, and brings its URL.
     fn wait_aloud(&mut self) {
         let soon = self.asked.map_or(self.now, |asked| asked + self.cfg.timing.report_cap);
         if let Session::Up(up) = &mut self.session {
@@ -247,7 +248,7 @@ impl Updater {
             }
             *count = before.saturating_add(1);
             attempt.silence = Silence::default();
-            self.news.push(Event::Retry { cause: reason });
+            self.events.push(Event::Retry { cause: reason });
             if why == Why::Gone && before > 0 {
                 // The fresh URL is no better: perhaps the store is not filled yet.
                 let until = now + timing.same_url;
@@ -299,7 +300,7 @@ impl Updater {
         if attempt.silence.replies >= 2 {
             // The bytes stay, for an offer to come.
             self.drop_attempt();
-            self.news.push(Event::Withdrawn);
+            self.events.push(Event::Withdrawn);
             return;
         }
         attempt.silence.again = true;

@@ -9,9 +9,9 @@ use crate::output::Event;
 /// that does not listen costs a bounded amount of memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct News(Vec<Event>);
+pub(super) struct Events(Vec<Event>);
 
-impl News {
+impl Events {
     /// Adds an event; an older one of the same kind makes way.
     pub(super) fn push(&mut self, event: Event) {
         self.drop_kind(&event);

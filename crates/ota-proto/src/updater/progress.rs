@@ -6,7 +6,7 @@ use crate::time::{Instant, Micros};
 /// What a progress report says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum Say {
+pub(super) enum ProgressReport {
     /// `downloading` with a percent.
     Downloading(u8),
     /// `burning`.
@@ -16,26 +16,28 @@ pub(super) enum Say {
 /// What was said last, and when: reports coalesce, the newest wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Meter {
-    last: Option<(Say, Instant)>,
+pub(super) struct Progress {
+    last: Option<(ProgressReport, Instant)>,
     /// Handed out and not yet handed over or acknowledged.
     flight: Option<PubId>,
     /// The session that heard the last one is gone.
     stale: bool,
 }
 
-impl Meter {
+impl Progress {
     /// When `want` is due: after `pause` when it has changed, after `repeat` in any case. A percent
-    /// never falls: the caller passes it through [`Meter::floor`].
-    pub(super) fn due(&self, want: Say, pause: Micros, repeat: Micros) -> Instant {
+    /// never falls: the caller passes it through [`Progress::floor`].
+    pub(super) fn due(&self, want: ProgressReport, pause: Micros, repeat: Micros) -> Instant {
         let Some((last, at)) = self.last else { return Instant::ZERO };
         if self.stale {
             return Instant::ZERO;
         }
         let repeat = at + repeat;
         match (last, want) {
-            (Say::Burning, Say::Burning) => repeat,
-            (Say::Downloading(old), Say::Downloading(new)) if new < 100 || old == 100 => {
+            (ProgressReport::Burning, ProgressReport::Burning) => repeat,
+            (ProgressReport::Downloading(old), ProgressReport::Downloading(new))
+                if new < 100 || old == 100 =>
+            {
                 let step = new.saturating_sub(old) >= 5 && self.flight.is_none();
                 if step { at + pause } else { repeat }
             }
@@ -44,17 +46,17 @@ impl Meter {
     }
 
     /// What may be said: never less than was said before.
-    pub(super) fn floor(&self, want: Say) -> Say {
+    pub(super) fn floor(&self, want: ProgressReport) -> ProgressReport {
         match (self.last, want) {
-            (Some((Say::Downloading(old), _)), Say::Downloading(new)) => {
-                Say::Downloading(new.max(old))
+            (Some((ProgressReport::Downloading(old), _)), ProgressReport::Downloading(new)) => {
+                ProgressReport::Downloading(new.max(old))
             }
             _ => want,
         }
     }
 
     /// It was handed out.
-    pub(super) fn said(&mut self, now: Instant, say: Say, id: PubId) {
+    pub(super) fn mark_sent(&mut self, now: Instant, say: ProgressReport, id: PubId) {
         self.last = Some((say, now));
         self.flight = Some(id);
         self.stale = false;
@@ -72,12 +74,12 @@ impl Meter {
     }
 
     /// `say` was handed out in this session.
-    pub(super) fn has_said(&self, say: Say) -> bool {
+    pub(super) fn is_sent(&self, say: ProgressReport) -> bool {
         !self.stale && self.last.is_some_and(|(last, _)| last == say)
     }
 
     /// `say` was handed out in this session and is acknowledged.
-    pub(super) fn is_acknowledged(&self, say: Say) -> bool {
-        self.has_said(say) && self.flight.is_none()
+    pub(super) fn is_acknowledged(&self, say: ProgressReport) -> bool {
+        self.is_sent(say) && self.flight.is_none()
     }
 }
