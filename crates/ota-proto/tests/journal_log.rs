@@ -37,19 +37,19 @@ enum Cell {
 
 #[derive(Clone)]
 struct Pages {
-    slots: usize,
+    places: usize,
     cells: Vec<Cell>,
     erases: usize,
 }
 
 impl Pages {
-    fn new(slots: usize) -> Self {
+    fn new(places: usize) -> Self {
         // Whatever was there before.
-        Self { slots, cells: vec![Cell::Doubtful([0x55; Journal::LEN]); 2 * slots], erases: 0 }
+        Self { places, cells: vec![Cell::Doubtful([0x55; Journal::LEN]); 2 * places], erases: 0 }
     }
 
     fn boot(&self, rng: &mut Rng) -> (Log, Option<Newest>) {
-        let mut scan = Scan::new(self.slots);
+        let mut scan = Scan::new(self.places);
         for (at, cell) in self.cells.iter().enumerate() {
             let read = match *cell {
                 Cell::Blank => Some(BLANK),
@@ -64,7 +64,7 @@ impl Pages {
                     _ => Some(block),
                 },
             };
-            scan.take(at / self.slots, at % self.slots, read.as_ref());
+            scan.take(at / self.places, at % self.places, read.as_ref());
         }
         scan.finish()
     }
@@ -84,17 +84,17 @@ impl Pages {
         };
         loop {
             let entry = log.entry(block).unwrap();
-            let at = entry.page * self.slots + entry.slot;
+            let at = entry.page * self.places + entry.place;
             if let Some(page) = entry.erase {
-                assert_eq!(at, page * self.slots);
-                let cells = &mut self.cells[at..at + self.slots];
+                assert_eq!(at, page * self.places);
+                let cells = &mut self.cells[at..at + self.places];
                 self.erases += 1;
                 if goes() {
-                    let done = rng.below(2 * self.slots as u64) as usize;
-                    for (slot, cell) in cells.iter_mut().enumerate() {
+                    let done = rng.below(2 * self.places as u64) as usize;
+                    for (place, cell) in cells.iter_mut().enumerate() {
                         *cell = match *cell {
                             // Half of it is done, or all of it is in between.
-                            _ if slot < done && done < self.slots => Cell::Doubtful(BLANK),
+                            _ if place < done && done < self.places => Cell::Doubtful(BLANK),
                             Cell::Blank => Cell::Doubtful(BLANK),
                             Cell::Written(old) | Cell::Doubtful(old) => Cell::Doubtful(old),
                         };
@@ -144,7 +144,7 @@ fn a_boot_begins_the_other_page_unless_the_newest_record_is_lasting() {
     let (log, newest) = pages.boot(&mut rng);
     assert!(newest.unwrap().lasting, "nothing is to be written");
     let entry = log.entry(&record(2)).unwrap();
-    assert_eq!((entry.erase, entry.page, entry.slot, entry.lasting), (Some(1), 1, 0, false));
+    assert_eq!((entry.erase, entry.page, entry.place, entry.lasting), (Some(1), 1, 0, false));
     let mut log = log;
     for time in 2..4 {
         pages.persist(&mut log, &record(time), &mut { NEVER }, &mut rng);
@@ -174,8 +174,8 @@ fn what_a_cut_leaves_of_the_first_copies_decides_which_page_is_erased() {
     for (places, time, erase, lasting) in table {
         let mut scan = Scan::new(7);
         for (page, places) in [(0, &old[..]), (1, places)] {
-            for slot in 0..7 {
-                scan.take(page, slot, places.get(slot).unwrap_or(&blank).as_ref());
+            for place in 0..7 {
+                scan.take(page, place, places.get(place).unwrap_or(&blank).as_ref());
             }
         }
         let (log, newest) = scan.finish();
@@ -193,8 +193,8 @@ fn what_a_cut_leaves_of_the_first_copies_decides_which_page_is_erased() {
 fn flash_that_erases_to_zeros_is_blank_too() {
     for value in [0x00, 0xff] {
         let mut scan = Scan::new(4);
-        (0..4).for_each(|slot| scan.take(0, slot, Some(&record_at(1, slot as u32))));
-        (0..4).for_each(|slot| scan.take(1, slot, Some(&[value; Journal::LEN])));
+        (0..4).for_each(|place| scan.take(0, place, Some(&record_at(1, place as u32))));
+        (0..4).for_each(|place| scan.take(1, place, Some(&[value; Journal::LEN])));
         let (log, newest) = scan.finish();
         assert!(newest.unwrap().lasting);
         assert_eq!(log.entry(&record(2)).unwrap().erase, Some(1));
@@ -215,7 +215,7 @@ fn foreign_places_numbers_at_the_end_and_no_records_are_borne() {
     let (log, newest) = scan.finish();
     assert!(newest.is_some());
     let entry = log.entry(&record(1)).unwrap();
-    assert_eq!((entry.erase, entry.slot), (Some(0), 0));
+    assert_eq!((entry.erase, entry.place), (Some(0), 0));
     assert_eq!(Journal::newest([&last, &entry.block]), Some(&entry.block));
 }
 
@@ -271,11 +271,11 @@ fn cut_again_and_again(seeds: std::ops::Range<u64>) -> (u64, u64) {
 fn what_lies_behind_a_page_is_passed_over() {
     let fill = |more: &[(usize, usize)]| {
         let mut scan = Scan::new(4);
-        for slot in 0..4 {
-            scan.take(0, slot, Some(&record_at(7, u32::try_from(slot).unwrap())));
+        for place in 0..4 {
+            scan.take(0, place, Some(&record_at(7, u32::try_from(place).unwrap())));
         }
-        for (page, slot) in more {
-            scan.take(*page, *slot, Some(&record_at(9, 4)));
+        for (page, place) in more {
+            scan.take(*page, *place, Some(&record_at(9, 4)));
         }
         scan.finish()
     };

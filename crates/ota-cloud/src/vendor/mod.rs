@@ -21,7 +21,7 @@ pub use modules::{NamedModule, built_in, module_info};
 pub use params::{Params, Psk};
 pub use product::{Properties, product_info, registration, registration_info, studio_settings};
 pub use tc3::{Claim, REPLAY, Request, SKEW, Unsigned};
-pub use upload::{Came, Slot, Subject, names_of_list};
+pub use upload::{Came, Subject, UploadPlace, names_of_list};
 pub use v1::OldClaim;
 pub use view::{
     Search, check_update, device_firmware, device_firmwares, device_info, device_status,

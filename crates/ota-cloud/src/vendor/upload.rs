@@ -60,7 +60,7 @@ impl Came {
 /// A stored upload place: JSON, whose later versions only add fields.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Slot {
+pub struct UploadPlace {
     /// The product.
     pub product: String,
     /// The purpose of the bytes.
@@ -76,7 +76,7 @@ pub struct Slot {
     token: String,
 }
 
-impl Slot {
+impl UploadPlace {
     /// The largest list in bytes.
     pub const MAX_LIST: u64 = 256 * 1_024;
     /// The most open places of a product without bytes.

@@ -4,7 +4,7 @@ use ota_cloud::batch::{Batch, BatchStatus, Line, Mode};
 use ota_cloud::device::{Context, DeviceInput};
 use ota_cloud::sign::UrlSigner;
 use ota_cloud::vendor::{
-    ApiError, Came, Code, Filter, Search, Slot, Subject, device_status, distribution,
+    ApiError, Came, Code, Filter, Search, Subject, UploadPlace, device_status, distribution,
     names_of_list, statistics, task, task_info,
 };
 use ota_cloud::{Catalog, CloudConfig, Device, Firmware, Module, Status, TaskOptions};
@@ -167,7 +167,7 @@ fn the_devices_of_a_batch_are_bounded_and_named_once() {
 #[test]
 fn a_place_takes_bytes_once_with_its_token_and_gives_what_was_meant() {
     let subject = Subject::Firmware { module: Module::default(), version: "1.0.0".into() };
-    let mut slot = Slot::open("P", subject.clone(), Some(9), "token", 1_000).unwrap();
+    let mut slot = UploadPlace::open("P", subject.clone(), Some(9), "token", 1_000).unwrap();
     assert_eq!((slot.id().as_str(), slot.most()), ("P/default/1.0.0", 9));
     assert!(slot.takes("token", 4_600));
     assert!(!slot.takes("token", 4_601) && !slot.takes("", 1_000) && !slot.takes("tokem", 1_000));
@@ -175,22 +175,22 @@ fn a_place_takes_bytes_once_with_its_token_and_gives_what_was_meant() {
     let md5 = "0123456789abcdef0123456789abcdef";
     slot.fill(Came::new(md5.into(), 9), 2_000);
     assert!(!slot.takes("token", 2_000), "once");
-    let read = Slot::from_bytes(&slot.to_bytes().unwrap()).unwrap();
+    let read = UploadPlace::from_bytes(&slot.to_bytes().unwrap()).unwrap();
     assert!(read.claim(Some(&md5.to_uppercase()), Some(9)).is_ok());
     assert_eq!(read.claim(Some(md5), Some(8)).unwrap_err().code, Code::FailedOperation);
     assert_eq!(
         read.claim(Some(&md5.replace('0', "1")), None).unwrap_err().code,
         Code::FailedOperation
     );
-    let code = |size| Slot::open("P", subject.clone(), size, "t", 0).map_err(|why| why.code);
+    let code = |size| UploadPlace::open("P", subject.clone(), size, "t", 0).map_err(|why| why.code);
     assert!(code(None).is_ok());
     for size in [0, Firmware::MAX_SIZE + 1] {
         assert_eq!(code(Some(size)).unwrap_err(), Code::InvalidParameterValue);
     }
     let bad = Subject::Firmware { module: Module::default(), version: "a/b".into() };
-    assert!(Slot::open("P", bad, None, "t", 0).is_err());
+    assert!(UploadPlace::open("P", bad, None, "t", 0).is_err());
     let list = Subject::List { name: "n".into() };
-    assert_eq!(Slot::open("P", list, None, "t", 0).unwrap().id(), "P/~/n");
+    assert_eq!(UploadPlace::open("P", list, None, "t", 0).unwrap().id(), "P/~/n");
 }
 
 #[test]

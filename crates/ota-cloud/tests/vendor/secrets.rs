@@ -7,7 +7,7 @@ use ota_cloud::api::{Key, KeyText, NewDevice, Role};
 use ota_cloud::endpoint::{Event, Login};
 use ota_cloud::login::{Known, Proof};
 use ota_cloud::sign::UrlSigner;
-use ota_cloud::vendor::{Action, Claim, OldClaim, Params, Request, Slot, Subject};
+use ota_cloud::vendor::{Action, Claim, OldClaim, Params, Request, Subject, UploadPlace};
 
 use super::{KEY, NOW, OLD, PLAIN, authorization};
 
@@ -80,7 +80,7 @@ fn keys_devices_and_logins_hide_what_they_show_for_themselves() {
     hides(&login, &[SECRET]);
     hides(&Event::Login(login), &[SECRET]);
     let subject = Subject::List { name: "n".into() };
-    hides(&Slot::open("P", subject, None, SECRET, 0).unwrap(), &[SECRET]);
+    hides(&UploadPlace::open("P", subject, None, SECRET, 0).unwrap(), &[SECRET]);
     let life = core::time::Duration::from_secs(1);
     let signer = UrlSigner::new("http://h", SECRET.as_bytes(), life);
     hides(&signer, &[SECRET]);

@@ -23,11 +23,11 @@ impl<F: NorFlash> FlashJournal<F> {
     ///
     /// # Errors
     /// [`FlashError::Region`] if half the region is not a multiple of the erase unit or holds less
-    /// than [`Log::MIN_SLOTS`] records, or if the read or the write unit does not divide a record.
+    /// than [`Log::MIN_PLACES`] records, or if the read or the write unit does not divide a record.
     pub fn new(flash: F) -> Result<Self, FlashError> {
         let page = flash.capacity() / 2;
         let fits = page.is_multiple_of(F::ERASE_SIZE)
-            && page / Journal::LEN >= Log::MIN_SLOTS
+            && page / Journal::LEN >= Log::MIN_PLACES
             && Journal::LEN.is_multiple_of(F::WRITE_SIZE)
             && Journal::LEN.is_multiple_of(F::READ_SIZE);
         if !fits {
@@ -41,12 +41,12 @@ impl<F: NorFlash> FlashJournal<F> {
     /// Reads the newest record, and appends it again unless it is durable in all copies. A failure
     /// of that is ignored: then no record can be written, and without records no update begins.
     pub async fn boot(&mut self) -> Option<[u8; Journal::LEN]> {
-        let slots = self.page / Journal::LEN;
-        let mut scan = Scan::new(slots);
+        let places = self.page / Journal::LEN;
+        let mut scan = Scan::new(places);
         for page in 0..2 {
-            for slot in 0..slots {
-                let block = self.read(page, slot).await;
-                scan.take(page, slot, block.as_ref());
+            for place in 0..places {
+                let block = self.read(page, place).await;
+                scan.take(page, place, block.as_ref());
             }
         }
         let (log, newest) = scan.finish();
@@ -60,8 +60,8 @@ impl<F: NorFlash> FlashJournal<F> {
 
     /// Returns the content of a place. An unreadable place counts as torn, but only after several
     /// reads: a torn record is outranked forever by the next one.
-    async fn read(&mut self, page: usize, slot: usize) -> Option<[u8; Journal::LEN]> {
-        let at = self.offset(page, slot);
+    async fn read(&mut self, page: usize, place: usize) -> Option<[u8; Journal::LEN]> {
+        let at = self.offset(page, place);
         let mut last = None;
         for _ in 0..Journal::READINGS {
             let mut block = [0; Journal::LEN];
@@ -81,13 +81,13 @@ impl<F: NorFlash> FlashJournal<F> {
     pub async fn persist(&mut self, record: &[u8; Journal::LEN]) -> Result<(), StorageError> {
         loop {
             let entry = self.log.entry(record).ok_or(StorageError::Failed)?;
-            let Entry { erase, page, slot, block, lasting } = entry;
+            let Entry { erase, page, place, block, lasting } = entry;
             if let Some(page) = erase {
                 let (from, to) = (self.offset(page, 0), self.offset(page + 1, 0));
                 self.flash.erase(from, to).await.map_err(failed)?;
             }
             self.log.advance();
-            let at = self.offset(page, slot);
+            let at = self.offset(page, place);
             self.flash.write(at, &block).await.map_err(failed)?;
             let mut read = [0; Journal::LEN];
             self.flash.read(at, &mut read).await.map_err(failed)?;
@@ -102,7 +102,7 @@ impl<F: NorFlash> FlashJournal<F> {
     }
 
     /// In bytes from the region's start. A flash region is shorter than 4 GiB.
-    fn offset(&self, page: usize, slot: usize) -> u32 {
-        (page * self.page + slot * Journal::LEN) as u32
+    fn offset(&self, page: usize, place: usize) -> u32 {
+        (page * self.page + place * Journal::LEN) as u32
     }
 }

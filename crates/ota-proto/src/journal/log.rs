@@ -24,7 +24,7 @@ const SURE: usize = 3;
 /// Collects what the places of both pages contain; [`Scan::finish`] evaluates it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scan {
-    slots: usize,
+    places: usize,
     pages: [Page; 2],
 }
 
@@ -41,7 +41,7 @@ struct Page {
 /// A valid record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Place {
-    slot: usize,
+    place: usize,
     number: u32,
     record: Record,
     /// Whether the previous place contains the same record.
@@ -61,10 +61,10 @@ pub struct Newest {
 /// The position of the next record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Log {
-    slots: usize,
+    places: usize,
     /// The next place: a page, 0 or 1, and an index, which may be beyond its last one.
     page: usize,
-    slot: usize,
+    place: usize,
     /// Its sequence number.
     number: u32,
     /// Records that were written to this page and read back.
@@ -79,7 +79,7 @@ pub struct Entry {
     /// The page to write to, 0 or 1.
     pub page: usize,
     /// The place in that page, in records from its start.
-    pub slot: usize,
+    pub place: usize,
     /// The record with the sequence number of the place.
     pub block: [u8; Journal::LEN],
     /// Whether this write makes the record lasting; otherwise append it again.
@@ -87,52 +87,53 @@ pub struct Entry {
 }
 
 impl Scan {
-    /// Two pages of this many records each, at least [`Log::MIN_SLOTS`].
+    /// Two pages of this many records each, at least [`Log::MIN_PLACES`].
     #[must_use]
-    pub fn new(slots: usize) -> Self {
-        Self { slots: slots.max(Log::MIN_SLOTS), pages: [Page::default(), Page::default()] }
+    pub fn new(places: usize) -> Self {
+        Self { places: places.max(Log::MIN_PLACES), pages: [Page::default(), Page::default()] }
     }
 
     /// Adds one place: page 0 or 1, its index, and its content; `None` if it cannot be read. Read a
     /// place again whose content is not [believed](Journal::is_believed). Add all places, those of
     /// a page in order. Blank means all ones or all zeros: some flash erases to zeros.
-    pub fn take(&mut self, page: usize, slot: usize, block: Option<&[u8; Journal::LEN]>) {
-        let Some(page) = self.pages.get_mut(page).filter(|_| slot < self.slots) else { return };
+    pub fn take(&mut self, page: usize, place: usize, block: Option<&[u8; Journal::LEN]>) {
+        let Some(page) = self.pages.get_mut(page).filter(|_| place < self.places) else { return };
         if block.is_some_and(is_blank) {
             return;
         }
-        page.used = page.used.max(slot.saturating_add(1));
+        page.used = page.used.max(place.saturating_add(1));
         let Some(Ok((number, record))) = block.map(Record::decode) else { return };
         page.valid = page.valid.saturating_add(1);
         if page.newest.as_ref().is_none_or(|newest| is_after(number, newest.number)) {
             let twin = page.newest.as_ref().is_some_and(|before| {
-                before.slot.checked_add(1) == Some(slot) && before.record == record
+                before.place.checked_add(1) == Some(place) && before.record == record
             });
-            page.newest = Some(Place { slot, number, record, twin });
+            page.newest = Some(Place { place, number, record, twin });
         }
     }
 
     /// Returns the position of the next record, and the newest record, if any.
     #[must_use]
     pub fn finish(self) -> (Log, Option<Newest>) {
-        let slots = self.slots;
+        let places = self.places;
         let [first, second] = &self.pages;
         let in_second = match (&first.newest, &second.newest) {
             (Some(first), Some(second)) => is_after(second.number, first.number),
             (_, second) => second.is_some(),
         };
         let (page, other) = if in_second { (second, first) } else { (first, second) };
-        let Some(newest) = &page.newest else { return (Log::new(slots, 0, 0), None) };
-        let begun = u32::try_from(newest.slot).map_or(0, |slot| newest.number.wrapping_sub(slot));
+        let Some(newest) = &page.newest else { return (Log::new(places, 0, 0), None) };
+        let begun =
+            u32::try_from(newest.place).map_or(0, |place| newest.number.wrapping_sub(place));
         // The page to erase, and the number of its first place.
         let anew = page.valid < SURE && other.newest.is_some();
-        let length = if anew { 0 } else { u32::try_from(slots).unwrap_or(u32::MAX) };
-        let log = Log::new(slots, usize::from(in_second == anew), begun.wrapping_add(length));
+        let length = if anew { 0 } else { u32::try_from(places).unwrap_or(u32::MAX) };
+        let log = Log::new(places, usize::from(in_second == anew), begun.wrapping_add(length));
         // A single record may be half written; the previous one is in the other page.
         let source = if page.valid == 1 { other.newest.as_ref() } else { None };
         let Place { number, record, .. } = source.unwrap_or(newest);
         // Only the twin can be half written.
-        let last = newest.slot.checked_add(1) == Some(page.used);
+        let last = newest.place.checked_add(1) == Some(page.used);
         let lasting = last && newest.twin && page.valid >= COPIES;
         (log, Some(Newest { block: record.encode(*number), lasting }))
     }
@@ -140,10 +141,10 @@ impl Scan {
 
 impl Log {
     /// The least number of records in a page: the copies at its start.
-    pub const MIN_SLOTS: usize = COPIES;
+    pub const MIN_PLACES: usize = COPIES;
 
-    fn new(slots: usize, page: usize, number: u32) -> Self {
-        Self { slots, page, slot: 0, number, written: 0 }
+    fn new(places: usize, page: usize, number: u32) -> Self {
+        Self { places, page, place: 0, number, written: 0 }
     }
 
     /// What to do for a record; the block's own number does not matter. `None` if the block is
@@ -154,16 +155,16 @@ impl Log {
     #[must_use]
     pub fn entry(&self, block: &[u8; Journal::LEN]) -> Option<Entry> {
         let (_, record) = Record::decode(block).ok()?;
-        let Self { page, slot, number, written, .. } = self.here();
-        let erase = (slot == 0).then_some(page);
+        let Self { page, place, number, written, .. } = self.here();
+        let erase = (place == 0).then_some(page);
         let lasting = written.saturating_add(1) >= COPIES;
-        Some(Entry { erase, page, slot, block: record.encode(number), lasting })
+        Some(Entry { erase, page, place, block: record.encode(number), lasting })
     }
 
     /// The place of [`Log::entry`] is used.
     pub fn advance(&mut self) {
         *self = self.here();
-        self.slot = self.slot.saturating_add(1);
+        self.place = self.place.saturating_add(1);
         self.number = self.number.wrapping_add(1);
     }
 
@@ -175,11 +176,11 @@ impl Log {
     /// After a page comes the other one; but the same again if it holds too few records to be used
     /// alone.
     fn here(&self) -> Self {
-        if self.slot < self.slots {
+        if self.place < self.places {
             return self.clone();
         }
         let other = usize::from(self.page == 0);
         let page = if self.written < COPIES { self.page } else { other };
-        Self::new(self.slots, page, self.number)
+        Self::new(self.places, page, self.number)
     }
 }

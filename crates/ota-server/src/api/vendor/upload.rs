@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ota_cloud::Listed;
 use ota_cloud::api::{NewFirmware, Query};
-use ota_cloud::vendor::{Came, Slot, Subject, names_of_list};
+use ota_cloud::vendor::{Came, Subject, UploadPlace, names_of_list};
 use ota_proto::Md5;
 use ota_store::{ImageName, Images};
 
@@ -38,7 +38,7 @@ pub(super) async fn open(asked: Asked, action: Action) -> Answer {
     };
     let token = hex::<32>()?;
     let now = asked.api.0.journal.clock.unix();
-    let slot = Slot::open(asked.grant.product(), subject, size, &token, now)?;
+    let slot = UploadPlace::open(asked.grant.product(), subject, size, &token, now)?;
     let id = slot.id();
     let url = format!("{}{PATH}{id}?token={token}", asked.base);
     let (who, api) = (asked.clone(), asked.api.clone());
@@ -50,12 +50,12 @@ pub(super) async fn open(asked: Asked, action: Action) -> Answer {
             let old = hub.cloud.store().read().item(Kind::UPLOAD, &id)?;
             if old.is_none() {
                 let (open, all) = places(hub.cloud.store().read(), who.grant.product())?;
-                Slot::room(open, all)?;
+                UploadPlace::room(open, all)?;
             }
             let mut rider = who.rider(now, &id);
             rider.items.push(row(&slot, old.as_ref().map_or(0, |item| item.rev))?);
             hub.cloud.put_rider(rider)?;
-            if let Some(slot) = old.and_then(|item| Slot::from_bytes(&item.body).ok()) {
+            if let Some(slot) = old.and_then(|item| UploadPlace::from_bytes(&item.body).ok()) {
                 forget(&hub.cloud, folder, slot.came.and_then(|came| came.image).as_deref());
             }
             Ok(())
@@ -70,11 +70,12 @@ pub(super) async fn open(asked: Asked, action: Action) -> Answer {
 /// The places of a product: those to which nothing was put yet, and all.
 fn places(read: &dyn Read, product: &str) -> Result<(usize, usize), StoreError> {
     let items = all(read, Kind::UPLOAD, &format!("{product}/"))?;
-    let is_open = |item: &&Item| Slot::from_bytes(&item.body).is_ok_and(|slot| slot.came.is_none());
+    let is_open =
+        |item: &&Item| UploadPlace::from_bytes(&item.body).is_ok_and(|slot| slot.came.is_none());
     Ok((items.iter().filter(is_open).count(), items.len()))
 }
 
-fn row(slot: &Slot, rev: u64) -> Result<Item, StoreError> {
+fn row(slot: &UploadPlace, rev: u64) -> Result<Item, StoreError> {
     let body = slot.to_bytes().map_err(|why| StoreError::Invalid { what: why.to_string() })?;
     let wake = Some(slot.until.saturating_mul(1_000_000));
     Ok(Item { rev, wake, ..Item::new(Kind::UPLOAD, slot.id(), body) })
@@ -96,7 +97,7 @@ fn used(cloud: &Cloud) -> Result<BTreeSet<String>, StoreError> {
     let firmware = cloud.listed()?.into_iter().filter_map(|listed| listed.image);
     let mut used: BTreeSet<String> = firmware.collect();
     for item in all(cloud.store().read(), Kind::UPLOAD, "")? {
-        let slot = Slot::from_bytes(&item.body).map_err(|why| corrupt(&why))?;
+        let slot = UploadPlace::from_bytes(&item.body).map_err(|why| corrupt(&why))?;
         used.extend(slot.came.and_then(|came| came.image));
     }
     Ok(used)
@@ -109,7 +110,7 @@ fn drop_due(cloud: &mut Cloud, folder: Option<&Images>, now: Instant) -> Result<
         let mut rider = Rider::default();
         rider.gone_items.push((Kind::UPLOAD, id, item.rev));
         cloud.put_rider(rider)?;
-        let slot = Slot::from_bytes(&item.body).ok();
+        let slot = UploadPlace::from_bytes(&item.body).ok();
         let image = slot.and_then(|slot| slot.came).and_then(|came| came.image);
         forget(cloud, folder, image.as_deref());
     }
@@ -152,7 +153,7 @@ pub(in crate::api) async fn put(
     } else {
         None
     };
-    let slot = item.and_then(|item| Slot::from_bytes(&item.body).ok());
+    let slot = item.and_then(|item| UploadPlace::from_bytes(&item.body).ok());
     let Some(slot) = slot.filter(|slot| slot.takes(&token, now)) else {
         return Err(closed());
     };
@@ -199,7 +200,7 @@ pub(in crate::api) async fn put(
 }
 
 async fn list(api: &Api, body: Body) -> Result<Came, Problem> {
-    let most = usize::try_from(Slot::MAX_LIST).unwrap_or(usize::MAX);
+    let most = usize::try_from(UploadPlace::MAX_LIST).unwrap_or(usize::MAX);
     let read = tokio::time::timeout(api.0.patience, axum::body::to_bytes(body, most)).await;
     let bytes = read.ok().and_then(Result::ok).ok_or_else(|| {
         let what = "the list was cut, or has more than 256 KiB";
@@ -223,7 +224,7 @@ fn fill(
     now: Instant,
 ) -> Result<(), crate::api::Failed> {
     let item = hub.cloud.store().read().item(Kind::UPLOAD, id)?.ok_or_else(closed)?;
-    let mut slot = Slot::from_bytes(&item.body).map_err(|why| corrupt(&why))?;
+    let mut slot = UploadPlace::from_bytes(&item.body).map_err(|why| corrupt(&why))?;
     let now = now.as_micros() / 1_000_000;
     if !slot.takes(token, now) {
         return Err(closed().into());
@@ -265,7 +266,7 @@ pub(super) async fn claim(asked: Asked, action: Action) -> Answer {
                 ApiError::new(Code::FailedOperation, what)
             };
             let item = hub.cloud.store().read().item(Kind::UPLOAD, &id)?.ok_or_else(nothing)?;
-            let slot = Slot::from_bytes(&item.body).map_err(|why| corrupt(&why))?;
+            let slot = UploadPlace::from_bytes(&item.body).map_err(|why| corrupt(&why))?;
             let came = slot.claim(Some(&md5), Some(size))?;
             let image = image_of(&api, &id, came)?;
             let mut listed: Listed = new.listed(image.md5.0, image.size, came.image.clone());
@@ -321,7 +322,7 @@ pub(super) async fn names_of(
                 return Err(unknown().into());
             }
             let item = read.item(Kind::UPLOAD, &id)?.ok_or_else(unknown)?;
-            let slot = Slot::from_bytes(&item.body).map_err(|why| corrupt(&why))?;
+            let slot = UploadPlace::from_bytes(&item.body).map_err(|why| corrupt(&why))?;
             Ok(slot.claim(md5.as_deref(), size)?.names.clone())
         })
         .await
