@@ -1,29 +1,30 @@
-//! Where receive buffers come from.
+//! Provides receive buffers.
 
 use core::fmt;
 
 use crate::client::LinkKind;
 
-/// Where an engine's receive buffers come from, and where they go.
+/// The source of an engine's receive buffers, to which it returns them.
 pub trait Buffers<B> {
-    /// For a link that is opened; `None`: it has no room until a write gives one back.
+    /// A buffer for an opened link; `None`: the link has no room until a write returns one.
     fn first(&mut self, kind: LinkKind) -> Option<B>;
 
-    /// For the firmware server's link while its buffer is being written; `None`: it has no room until then.
+    /// A buffer for the firmware server's link while its own is being written; `None`: the link has
+    /// no room until then.
     fn second(&mut self) -> Option<B>;
 
-    /// Takes back one that no link and no write has. `open`: a link of its kind is open.
+    /// Takes back a buffer that no link and no write uses. `open`: a link of its kind is open.
     fn keep(&mut self, kind: LinkKind, buf: B, open: bool);
 }
 
-/// One buffer for each kind of link, kept while no link of it is open and no write has it.
+/// One buffer per kind of link, kept while no link of it is open and no write uses it.
 pub struct Spare<B> {
     broker: Option<B>,
     store: Option<B>,
 }
 
 impl<B> Spare<B> {
-    /// These two.
+    /// Uses these two buffers.
     pub const fn new(broker: B, store: B) -> Self {
         Self { broker: Some(broker), store: Some(store) }
     }
@@ -47,7 +48,7 @@ impl<B> Buffers<B> for Spare<B> {
     }
 }
 
-/// Without the bytes.
+/// Hides the bytes.
 impl<B> fmt::Debug for Spare<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Spare({}, {})", self.broker.is_some(), self.store.is_some())

@@ -1,4 +1,4 @@
-//! A client with its receive buffers: all that an adapter does but sockets, a timer and storage.
+//! A client with its receive buffers: everything in an adapter except sockets, a timer and storage.
 //!
 //! The loop of an adapter, each turn:
 //! 1. [`Engine::poll`] until [`Step::Wait`], doing what each step says;
@@ -22,18 +22,18 @@ use crate::client::{
 };
 use crate::mqtt;
 
-/// A client and what it receives into: buffers `B`, which come from `P`. On a microcontroller a
-/// buffer is a `&mut [u8]`, and there is one for each kind of link.
+/// A client and its receive buffers `B`, which come from `P`. On a microcontroller a buffer is a
+/// `&mut [u8]`, one per kind of link.
 #[derive(Debug)]
 pub struct Engine<B, C = Client, P = Spare<B>> {
     client: C,
     inboxes: Inboxes<B>,
     buffers: P,
-    /// The broker's link is worth reading.
+    /// Whether to read from the broker's link.
     read_broker: bool,
 }
 
-/// To whom a link goes.
+/// The target of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Target {
@@ -45,32 +45,33 @@ pub struct Target {
     pub port: u16,
     /// With TLS, the certificate checked against `host`.
     pub tls: bool,
-    /// What a clock that is set says at least, in Unix seconds, by what any device's machine knows
-    /// of this peer: no certificate is judged by a clock that says less.
+    /// The earliest plausible time in Unix seconds, from what any device's machine knows of this
+    /// peer: a clock with an earlier time must not judge a certificate.
     pub least_time: u64,
 }
 
 impl Target {
-    /// The same peer, whichever link it is for: what was begun for one may go on for the other.
+    /// Whether it is the same peer, for any link: an attempt to connect may continue for another
+    /// link.
     #[must_use]
     pub fn is_same_peer(&self, other: &Self) -> bool {
         (&self.host, self.port, self.tls) == (&other.host, other.port, other.tls)
     }
 }
 
-/// What an adapter has to do.
+/// The next task of an adapter.
 #[derive(Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub enum Step<B> {
     /// Open this link; answer with [`Engine::handle_connected`] or
-    /// [`Engine::handle_connect_failed`]. The one before of its kind was closed.
+    /// [`Engine::handle_connect_failed`]. The previous link of its kind was closed.
     Connect(Target),
-    /// Close this link, or stop opening it. Nothing is answered.
+    /// Close this link, or stop opening it. Needs no answer.
     Close(Link),
-    /// Do this after all the device's work before it; answer with [`Engine::finish`].
+    /// Perform this after all earlier work of the device; answer with [`Engine::finish`].
     Work(DeviceIndex, OpId, Work<Piece<B>>),
-    /// Tell the application.
+    /// Pass this event to the application.
     Event(Event),
     /// Wait for a link, an operation, the application or the deadline, whichever comes first. At
     /// the deadline call [`Engine::handle_timeout`].
@@ -82,12 +83,12 @@ pub enum Step<B> {
 pub struct Piece<B> {
     /// The received bytes.
     pub buf: B,
-    /// Which of them.
+    /// The span of the bytes.
     pub span: Range<usize>,
 }
 
 impl<B: AsRef<[u8]>> Piece<B> {
-    /// What is to be written.
+    /// The bytes to write.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.buf.as_ref().get(self.span.clone()).unwrap_or_default()
@@ -99,13 +100,13 @@ impl<B: AsRef<[u8]>> Piece<B> {
 pub struct Ended<B> {
     /// The operation.
     pub op: OpId,
-    /// How it ended.
+    /// Its result.
     pub result: Done,
-    /// The buffer that a write has borrowed.
+    /// The buffer that a write borrowed.
     pub buf: Option<B>,
 }
 
-/// Why there is no engine, or not that device.
+/// Errors of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -114,23 +115,24 @@ pub enum EngineError {
     Session(mqtt::ConfigError),
     /// The caller's fault: the device cannot be added.
     Device(AddError),
-    /// The caller's fault: the broker wants TLS and the adapter has none.
+    /// The caller's fault: the broker requires TLS, but the adapter has none.
     NoTls,
     /// The caller's fault: a receive buffer is too short.
     Buffer {
-        /// Bytes that it must have at least.
+        /// The required number of bytes.
         needed: usize,
     },
-    /// The environment's fault: what is known at boot cannot be read. Try again.
+    /// The environment's fault: the state at boot cannot be read. Try again.
     Storage(StorageError),
 }
 
 impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
-    /// An engine without devices. `broker` holds at least the longest MQTT packet, `store` the
-    /// longest line of a response head that matters; firmware is written to the slot from `store`.
+    /// Makes an engine without devices. `broker` holds at least the longest MQTT packet, `store`
+    /// the longest line of a response head that matters; firmware is written to the slot from
+    /// `store`.
     ///
     /// # Errors
-    /// [`EngineError`], when nothing could ever work with the configuration or the buffers.
+    /// [`EngineError`] if the configuration or the buffers can never work.
     pub fn new(now: Instant, config: Config, broker: B, store: B) -> Result<Self, EngineError> {
         let needs = [(config.mqtt.limits.packet, &broker), (config.http.line, &store)];
         for (needed, buffer) in needs {
@@ -144,13 +146,13 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
 }
 
 impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, C, P> {
-    /// An engine of this client, which has no devices yet. Its buffers are as long as
-    /// [`Engine::new`] says.
+    /// Makes an engine of this client, which must have no devices yet. The buffers have the lengths
+    /// of [`Engine::new`].
     pub fn with(client: C, buffers: P) -> Self {
         Self { client, inboxes: Inboxes::default(), buffers, read_broker: false }
     }
 
-    /// Adds a device; the first is the one whose login the connection has.
+    /// Adds a device; the first one has the login of the connection.
     ///
     /// # Errors
     /// [`EngineError::Device`]; nothing changed.
@@ -170,16 +172,15 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
         &self.client
     }
 
-    /// The client, for commands. Links, operations and time are the engine's.
+    /// The client, for commands. Only the engine may use links, operations and time.
     pub fn client_mut(&mut self) -> &mut C {
         &mut self.client
     }
 
-    /// Gives a command to a device's machine.
+    /// Sends a command to a device's machine.
     ///
     /// # Errors
-    /// [`Misuse`] when the command does not fit the state or there is no such device; nothing
-    /// changed.
+    /// [`Misuse`], without effect, if the command does not fit the state or the device is unknown.
     pub fn command(
         &mut self,
         now: Instant,
@@ -191,8 +192,9 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
         client.updater_mut(device).ok_or(Misuse)?.command(now, command)
     }
 
-    /// What is to be done next.
-    // On a microcontroller the caller's frame would hold this one's, too, while it polls the rest.
+    /// Returns the next step.
+    // Not inlined: on a microcontroller the caller's frame would contain this one's too, while it
+    // polls the rest.
     #[inline(never)]
     pub fn poll(&mut self, now: Instant) -> Step<B> {
         loop {
@@ -235,19 +237,19 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
         }
     }
 
-    /// The deadline of the last [`Step::Wait`] has come.
+    /// Handles the deadline of the last [`Step::Wait`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.client.note(now, || Input::Timeout).handle_timeout(now);
     }
 
-    /// A link is open, after TLS.
+    /// Reports that a link is open, after TLS.
     pub fn handle_connected(&mut self, now: Instant, link: Link) {
         self.client.note(now, || Input::Connected { link }).handle_connected(now, link);
     }
 
-    /// The peer of a link has shown a certificate of its own that was accepted for the right host,
-    /// and is valid from this Unix second on: every machine keeps that with its next record, and
-    /// [`Target::least_time`] says it from then on, also after a reset.
+    /// Reports that the peer's own certificate was accepted for the right host, and is valid from
+    /// this Unix second on. Every machine keeps that with its next record, and
+    /// [`Target::least_time`] returns it from then on, also after a reset.
     pub fn handle_certificate(&mut self, now: Instant, link: Link, valid_from: u64) {
         let peer = link.kind.peer();
         for device in self.client.client().devices() {
@@ -259,36 +261,36 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
         }
     }
 
-    /// A link could not be opened.
+    /// Reports that a link could not be opened.
     pub fn handle_connect_failed(&mut self, now: Instant, link: Link, error: TransportError) {
         let client = self.client.note(now, || Input::ConnectFailed { link, error });
         client.handle_connect_failed(now, link, error);
     }
 
-    /// Bytes to be written to an open link, empty when there are none. They stay until
+    /// Returns the bytes to write to an open link, empty if there are none. They stay until
     /// [`Engine::handle_sent`].
     #[must_use]
     pub fn transmit(&self, link: Link) -> &[u8] {
         self.inboxes.transmit(self.client.client(), link)
     }
 
-    /// The link took so many bytes from the front of [`Engine::transmit`].
+    /// Reports that the link took this many bytes from the front of [`Engine::transmit`].
     pub fn handle_sent(&mut self, now: Instant, link: Link, count: usize) {
         self.client.note(now, || Input::Sent { link, count }).handle_sent(now, link, count);
     }
 
-    /// Where to receive into from an open link; empty when it is not to be read now.
+    /// Returns the room to receive into from an open link; empty if it must not be read now.
     pub fn room(&mut self, link: Link) -> &mut [u8] {
         self.inboxes.room(link, self.read_broker)
     }
 
-    /// So many bytes were received into [`Engine::room`].
+    /// Reports that this many bytes were received into [`Engine::room`].
     pub fn handle_received(&mut self, link: Link, count: usize) {
         self.inboxes.handle_received(link, count);
     }
 
-    /// A read from an open link into [`Engine::room`] has ended: so many bytes were received, none
-    /// at the end of the stream, or the link broke.
+    /// Reports the end of a read from an open link into [`Engine::room`]: the number of received
+    /// bytes, none at the end of the stream, or that the link broke.
     pub fn handle_read<E>(&mut self, link: Link, read: Result<usize, E>) {
         match read {
             Ok(0) => self.handle_closed(link, true),
@@ -302,7 +304,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
         self.inboxes.handle_closed(link, clean);
     }
 
-    /// An operation has ended.
+    /// Reports the end of an operation.
     pub fn finish(&mut self, now: Instant, device: DeviceIndex, ended: Ended<B>) {
         let Ended { op, result, buf } = ended;
         if let Some(buf) = buf {
@@ -318,14 +320,14 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
         }
     }
 
-    /// What [`Target::least_time`] says of a link of this kind.
+    /// The value of [`Target::least_time`] for a link of this kind.
     pub fn least_time(&self, kind: LinkKind) -> u64 {
         let client = self.client.client();
         let machines = client.devices().filter_map(|device| client.updater(device));
         machines.map(|updater| updater.least_time(kind.peer())).max().unwrap_or(BUILT)
     }
 
-    /// A new link. It has no room until a write of the one before has given the buffer back.
+    /// Makes a link. It has no room until a write of the previous one has returned the buffer.
     fn open(&mut self, link: Link) {
         let buf = self.buffers.first(link.kind).unwrap_or_default();
         let old = self.inboxes.of(link.kind).open(link, buf);
@@ -339,14 +341,14 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
     }
 }
 
-/// Without the bytes.
+/// Hides the bytes.
 impl<B> fmt::Debug for Piece<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Piece({:?})", self.span)
     }
 }
 
-/// Without the bytes.
+/// Hides the bytes.
 #[cfg(feature = "defmt")]
 impl<B> defmt::Format for Piece<B> {
     fn format(&self, f: defmt::Formatter<'_>) {

@@ -1,8 +1,7 @@
-//! What adapters share: the receive buffers of both links, and in which order what is in them is
-//! seen to.
+//! The shared part of adapters: the receive buffers of both links, and the order in which their
+//! content is handled.
 //!
-//! An adapter has sockets, a timer and storage. Whatever it would have to decide about received
-//! bytes is here.
+//! An adapter has sockets, a timer and storage. All decisions about received bytes are here.
 
 mod buffers;
 mod engine;
@@ -24,11 +23,11 @@ pub use engine::{Ended, Engine, EngineError, Piece, Step, Target};
 pub use inbox::Inbox;
 pub use reach::{Reach, is_public};
 
-/// What an application is told.
+/// Events for the application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Event {
-    /// Of an update, the connection, or what the application published and subscribed.
+    /// An event of an update, the connection, or the application's publications and subscriptions.
     Client(client::Event),
     /// A message on one of the application's own topics.
     Message {
@@ -36,12 +35,12 @@ pub enum Event {
         topic: String,
         /// Its payload.
         payload: Vec<u8>,
-        /// For [`Client::acknowledge`], when it was sent at QoS 1.
+        /// For [`Client::acknowledge`], if it was sent at QoS 1.
         ack: Option<AckId>,
     },
 }
 
-/// Without what a message says: it is the application's.
+/// Hides the content of a message, which belongs to the application.
 #[cfg(feature = "defmt")]
 impl defmt::Format for Event {
     fn format(&self, f: defmt::Formatter<'_>) {
@@ -58,12 +57,12 @@ impl defmt::Format for Event {
     }
 }
 
-/// A [`Client`], or one whose inputs are noted on their way in.
+/// A [`Client`], or one that records its inputs.
 pub trait Noted {
     /// The client.
     fn client(&self) -> &Client;
 
-    /// Notes an input, and returns the client, which is to be given that and nothing else.
+    /// Records an input, and returns the client, which must get exactly that input.
     fn note<'a>(&mut self, now: Instant, input: impl FnOnce() -> Input<'a>) -> &mut Client;
 }
 
@@ -77,7 +76,7 @@ impl Noted for Client {
     }
 }
 
-/// Who is told what came on its links: a client, noted or not.
+/// The receiver of received bytes: a client, with or without a recorder.
 pub trait Links {
     /// See [`Client::handle_received`].
     fn handle_received(&mut self, now: Instant, link: Link, rx: &[u8]) -> Received;
@@ -103,18 +102,19 @@ pub struct Inboxes<B> {
     store: Inbox<B>,
 }
 
-/// What was found in what had been received.
+/// The content of received bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub enum Look {
-    /// Nothing but what waits for more bytes, or for storage: wait.
+    /// Only content that waits for more bytes or for storage: wait.
     Nothing,
-    /// The client took something in: ask it again.
+    /// The client took something: poll it again.
     Again,
-    /// Tell the application; then ask the client again.
+    /// Pass this to the application; then poll the client again.
     Event(Event),
-    /// Write these bytes of [`Inboxes::store`]'s buffer to a device's slot: lend it, or swap it.
+    /// Write these bytes of [`Inboxes::store`]'s buffer to a device's slot: lend the buffer, or
+    /// swap it.
     Write {
         /// The device.
         device: DeviceIndex,
@@ -122,7 +122,7 @@ pub enum Look {
         op: OpId,
         /// Where in the slot, in bytes from its start.
         at: u64,
-        /// Which bytes of the buffer.
+        /// The span of the buffer.
         span: Range<usize>,
     },
 }
@@ -141,12 +141,12 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Inboxes<B> {
         }
     }
 
-    /// The inbox of a link, unless another link has taken its place.
+    /// The inbox of a link, unless another link has replaced it.
     pub fn of_link(&mut self, link: Link) -> Option<&mut Inbox<B>> {
         Some(self.of(link.kind)).filter(|inbox| inbox.link() == Some(link))
     }
 
-    /// Bytes to be written to an open link, empty when there are none. They stay until
+    /// Returns the bytes to write to an open link, empty if there are none. They stay until
     /// [`Client::handle_sent`].
     #[must_use]
     pub fn transmit<'c>(&self, client: &'c Client, link: Link) -> &'c [u8] {
@@ -154,8 +154,9 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Inboxes<B> {
         if inbox.is_closed() { &[] } else { client.transmit(link) }
     }
 
-    /// Where to receive into from an open link; empty when it is not to be read now. The store is
-    /// read ahead of the client, as far as the buffer goes; `read_broker` is the client's word.
+    /// Returns the room to receive into from an open link; empty if it must not be read now. The
+    /// firmware server's link is read ahead of the client, as far as the buffer allows;
+    /// `read_broker` comes from the client.
     pub fn room(&mut self, link: Link, read_broker: bool) -> &mut [u8] {
         let wanted = link.kind == LinkKind::Store || read_broker;
         match self.of_link(link) {
@@ -164,24 +165,24 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Inboxes<B> {
         }
     }
 
-    /// So many bytes were received into [`Inboxes::room`].
+    /// Reports that this many bytes were received into [`Inboxes::room`].
     pub fn handle_received(&mut self, link: Link, count: usize) {
         if let Some(inbox) = self.of_link(link) {
             inbox.received(count);
         }
     }
 
-    /// The peer closed an open link. `clean`: the stream ended as its protocol says; one that was
-    /// reset, or a TLS stream without `close_notify`, did not. The client is told when all that
-    /// was received before is seen to.
+    /// Reports that the peer closed an open link. `clean`: the stream ended as its protocol
+    /// requires, not by a reset or a TLS stream without `close_notify`. The client gets this once
+    /// all earlier bytes are handled.
     pub fn handle_closed(&mut self, link: Link, clean: bool) {
         if let Some(inbox) = self.of_link(link) {
             inbox.set_closed(clean);
         }
     }
 
-    /// The client has nothing to do: looks at what was received, the broker's first. `read_store`
-    /// is the client's word that it takes body.
+    /// Handles received bytes when the client is idle, the broker's first. `read_store`: the client
+    /// accepts body bytes.
     pub fn look(&mut self, client: &mut impl Links, now: Instant, read_store: bool) -> Look {
         for inbox in [&mut self.broker, &mut self.store] {
             let Some(link) = inbox.link() else { continue };
@@ -204,7 +205,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Inboxes<B> {
                 }
                 None => {}
             }
-            // Bytes that wait for storage come before the end of the firmware server's link.
+            // Bytes that wait for storage are handled before the end of the firmware server's link.
             let waits = link.kind == LinkKind::Store && !read_store && inbox.holds_any();
             let closed = if waits { None } else { inbox.take_closed() };
             if let Some(clean) = closed {

@@ -1,16 +1,16 @@
-//! Where a link may go.
+//! Restricts the addresses of links.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::client::LinkKind;
 
-/// Which of the addresses that a host's name stands for may be connected to. An offer names its
-/// store, and a redirect another: either may be a service of this machine or of its network, which
-/// nobody outside could reach.
+/// Decides which addresses of a host may be connected to. An offer names its firmware server, and a
+/// redirect another: either may be a service of this machine or of its network that is unreachable
+/// from outside.
 ///
-/// An adapter asks for each link, after the name was resolved, and connects to the addresses that
-/// are admitted and to no others; a redirect is a link of its own.
+/// An adapter calls this for each link after name resolution, and connects only to the admitted
+/// addresses; a redirect is a separate link.
 ///
 /// ```
 /// use ota_wire::adapter::Reach;
@@ -26,23 +26,22 @@ use crate::client::LinkKind;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     public_only: bool,
-    /// What the broker's name stood for last.
+    /// The last addresses of the broker's name.
     broker: Vec<IpAddr>,
 }
 
-/// Addresses of a broker that are remembered; one of more is the newest.
+/// The number of stored addresses of a broker; further ones replace the newest.
 const REMEMBERED: usize = 16;
 
 impl Reach {
-    /// With `public_only` a store's address must be a public one, or the broker's own. Without it
-    /// all are admitted.
+    /// With `public_only` a firmware server's address must be a public one, or the broker's own.
+    /// Otherwise all are admitted.
     #[must_use]
     pub const fn new(public_only: bool) -> Self {
         Self { public_only, broker: Vec::new() }
     }
 
-    /// Whether a link of this kind may go to this address. The broker's are admitted and
-    /// remembered.
+    /// Whether a link of this kind may use this address. The broker's are admitted and stored.
     pub fn admits(&mut self, kind: LinkKind, address: IpAddr) -> bool {
         if !self.public_only {
             return true;
@@ -58,9 +57,8 @@ impl Reach {
     }
 }
 
-/// Whether the address is one of the internet's: not of this machine, link, site or provider, no
-/// multicast and nothing that is reserved. An IPv6 address that stands for an IPv4 one is judged
-/// as that.
+/// Whether the address is on the internet: not of this machine, link, site or provider, not
+/// multicast and not reserved. An IPv6 address that contains an IPv4 one is treated like that one.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {

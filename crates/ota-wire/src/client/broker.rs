@@ -1,5 +1,5 @@
-//! The link to the broker: an MQTT session, and when to have the next one. It knows nothing of the
-//! other link, of devices or of the application.
+//! The link to the broker: an MQTT session, and the time of the next one. It does not know the
+//! other link, devices or the application.
 
 use alloc::string::String;
 use core::mem;
@@ -22,15 +22,15 @@ pub(crate) struct BrokerLink {
     tls: bool,
     connect: Micros,
     link: Option<Link>,
-    /// When the opening of the link must have succeeded.
+    /// The deadline for opening the link.
     opening: Option<Instant>,
-    /// The server took the login over this link.
+    /// Whether the server accepted the login on this link.
     accepted: bool,
     reconnect: Reconnect,
     closing: Option<Link>,
 }
 
-/// How a link ended, and when the next one comes.
+/// The end of a link, and the time of the next one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ending {
     pub(super) cause: Disconnect,
@@ -53,7 +53,7 @@ impl BrokerLink {
         })
     }
 
-    /// Whether a device's messages fit the session's bounds, both ways.
+    /// Checks that a device's messages fit the session's limits, in both directions.
     pub(super) fn check_room(&self, device: &ota_proto::Config) -> Result<(), AddError> {
         let mqtt::Limits { ota_tx, packet, .. } = self.session.limits();
         let report = longest_report(device);
@@ -70,7 +70,7 @@ impl BrokerLink {
         self.link == Some(link)
     }
 
-    /// The next link is due.
+    /// Whether the next link is due.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.link.is_none() && self.reconnect.next() <= now
     }
@@ -90,7 +90,7 @@ impl BrokerLink {
         }
     }
 
-    /// What was received; `None` when the session is over: [`Self::verdict`] says why.
+    /// Handles received bytes; `None` if the session is over: [`Self::verdict`] has the reason.
     pub(super) fn receive(&mut self, now: Instant, rx: &[u8]) -> Option<Received> {
         let received = self.session.handle_received(now, rx).ok()?;
         if received.found == Found::Accepted {
@@ -112,7 +112,7 @@ impl BrokerLink {
         self.session.publish(now, message, Owner::Application)
     }
 
-    /// Subscribes to a filter of the application's.
+    /// Subscribes to a filter of the application.
     pub(super) fn subscribe(
         &mut self,
         now: Instant,
@@ -125,14 +125,14 @@ impl BrokerLink {
         self.session.subscribe(now, Kind::Application, filter, qos)
     }
 
-    /// A deadline may have come. The session's end shows in [`Self::verdict`].
+    /// Handles passed time. The session's end is in [`Self::verdict`].
     pub(super) fn tick(&mut self, now: Instant) -> Option<Disconnect> {
         let _ = self.session.handle_timeout(now);
         let overdue = self.opening.is_some_and(|deadline| deadline <= now);
         overdue.then_some(Disconnect::Transport(TransportError::TimedOut))
     }
 
-    /// What the session says of its own end.
+    /// The session's reason for its end.
     pub(super) fn verdict(&self) -> Option<Disconnect> {
         match self.session.phase() {
             Phase::Ended(error) => Some(Disconnect::Session(error)),
@@ -141,10 +141,11 @@ impl BrokerLink {
         }
     }
 
-    /// The link is gone or goes; decides when the next one comes. `busy`: an update is open.
+    /// Reports that the link is closed or closing; decides when the next one comes. `busy`: an
+    /// update is open.
     pub(super) fn end(&mut self, now: Instant, cause: Disconnect, busy: bool) -> Option<Ending> {
         let link = self.link.take()?;
-        // What the session says itself comes before what became of its link afterwards.
+        // The session's own reason takes precedence over the later end of its link.
         let cause = match self.session.phase() {
             Phase::Ended(error) => Disconnect::Session(error),
             Phase::Closing => Disconnect::Planned,
@@ -156,14 +157,14 @@ impl BrokerLink {
         let how = match cause {
             Disconnect::Planned => Ended::Planned,
             Disconnect::Session(error) if error.is_login_refused() => Ended::LoginRefused,
-            // A clock may be set any moment, and no peer is bothered until then.
+            // A clock may be set at any time, and until then no peer gets any traffic.
             Disconnect::Transport(TransportError::Tls(TlsError::ClockNotSet)) => Ended::Failed,
-            // A certificate does not change in a second.
+            // A certificate does not change within a second.
             Disconnect::Transport(TransportError::Tls(_)) => Ended::LoginRefused,
             Disconnect::Session(mqtt::SessionError::TimedOut(mqtt::Timer::Blocked)) => {
                 Ended::Blocked
             }
-            // We ended it, whatever the cause: no sign of another client.
+            // We ended it, for whatever reason: this is no sign of another client.
             Disconnect::Session(_) => Ended::Failed,
             _ if was_up => Ended::Lost,
             _ => Ended::Failed,
@@ -172,7 +173,7 @@ impl BrokerLink {
         Some(Ending { cause, next: self.reconnect.handle_ended(now, how, busy) })
     }
 
-    /// The link that is to be closed.
+    /// The link to close.
     pub(super) fn poll_close(&mut self) -> Option<Link> {
         self.closing.take()
     }
@@ -199,17 +200,17 @@ pub(super) fn earlier(
     }
 }
 
-/// Bytes of the longest PUBLISH of a device's: its topic and payload; header, length, topic length
-/// and identifier.
+/// The longest PUBLISH of a device: its topic and payload; header, length, topic length and
+/// identifier.
 pub(super) fn longest_report(device: &ota_proto::Config) -> usize {
     let topic = device.identity.report_topic().len();
     topic.saturating_add(ota_proto::Config::buffer_len()).saturating_add(9)
 }
 
-/// Bytes of a short offer beside its topic: what a device that takes less would never hear.
+/// The length of a short offer without its topic: a device with a lower limit would never get one.
 const OFFER: usize = 512;
 
-/// The update's own topics are not the application's.
+/// The application must not use the update's own topics.
 fn is_ours(topic: &str) -> bool {
     topic == "$ota" || topic.starts_with("$ota/")
 }

@@ -1,5 +1,5 @@
-//! The devices of a client: the first one in place, so that a client of one device needs no heap
-//! for its machine.
+//! The devices of a client. The first one is stored inline, so that a client of one device needs no
+//! heap for its machine.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -25,7 +25,7 @@ struct Device {
     /// The subscription of its update topic.
     sub: SubId,
     up: bool,
-    /// It was told in this session that the server keeps a message for it.
+    /// Whether a retained message was reported in this session.
     retained: bool,
 }
 
@@ -41,8 +41,9 @@ impl Devices {
         index
     }
 
-    /// How the next device's topic is subscribed: a refusal ends the session only for the first.
-    /// A sub-device that its gateway has not brought online yet must not cost the others theirs.
+    /// How the next device's topic is subscribed: only a refusal for the first one ends the
+    /// session. A sub-device that its gateway has not brought online yet must not affect the
+    /// others.
     pub(super) fn next_kind(&self) -> Kind {
         if self.first.is_none() { Kind::Ota } else { Kind::SubDevice }
     }
@@ -61,12 +62,12 @@ impl Devices {
         self.iter_mut().nth(device.0).map(|device| &mut device.updater)
     }
 
-    /// The subscription is a device's.
+    /// Whether the subscription is a device's.
     pub(super) fn owns(&self, sub: SubId) -> bool {
         self.iter().any(|device| device.sub == sub)
     }
 
-    /// The subscription stands: its device is online. `false` when it is nobody's.
+    /// Reports an active subscription: its device is online. `false` if it is not a device's.
     pub(super) fn subscribed(&mut self, now: Instant, sub: SubId) -> bool {
         let Some(device) = self.iter_mut().find(|device| device.sub == sub) else { return false };
         device.up = true;
@@ -74,7 +75,7 @@ impl Devices {
         true
     }
 
-    /// All devices are offline.
+    /// Takes all devices offline.
     pub(super) fn offline(&mut self, now: Instant) {
         for device in self.iter_mut() {
             device.retained = false;
@@ -84,8 +85,8 @@ impl Devices {
         }
     }
 
-    /// Gives a message to the device whose topic it came on, or `None` for one that the server
-    /// had kept. `None` when it is nobody's, else what is to be told of it.
+    /// Passes a message to the device of its topic, or `None` for a retained one. Returns `None` if
+    /// it is not a device's, otherwise the event about it.
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
     pub(super) fn receive(
@@ -107,7 +108,7 @@ impl Devices {
         })
     }
 
-    /// A device's publication is complete.
+    /// Reports that a device's publication is complete.
     pub(super) fn published(&mut self, now: Instant, device: DeviceIndex, id: PubId) {
         if let Some(updater) = self.get_mut(device) {
             updater.handle_published(now, id);
@@ -126,8 +127,8 @@ impl Devices {
         self.iter().all(|device| device.updater.is_stopped())
     }
 
-    /// Every device that is online has heard from the cloud, or the cloud is `silent`, and nothing
-    /// is in progress that would hear more.
+    /// Whether every online device has its reply, or the cloud is `silent`, and nothing in progress
+    /// waits for more.
     pub(super) fn are_settled(&self, silent: bool) -> bool {
         self.first.as_ref().is_none_or(|device| device.up)
             && self.iter().filter(|device| device.up).all(|Device { updater, .. }| {
@@ -137,7 +138,7 @@ impl Devices {
             })
     }
 
-    /// An update is open or owed: the cloud's time-out runs.
+    /// Whether an update is open or owed: the cloud's time-out is running.
     pub(super) fn are_busy(&self) -> bool {
         self.iter().any(|Device { updater, .. }| {
             updater.state() != State::Idle || updater.owed().is_some()

@@ -1,4 +1,4 @@
-//! What goes into a client, as values.
+//! Inputs of a client, as values.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -12,8 +12,8 @@ use crate::mqtt::{AckId, Login, SubId};
 
 /// One call of a method of [`Client`] that may change it; [`Client::handle`] makes it.
 ///
-/// `B` is what is received and `P` what is published: the bytes themselves, or what a recording
-/// keeps of them.
+/// `B` holds received bytes and `P` published ones: the bytes themselves, or what a recording keeps
+/// of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -26,14 +26,14 @@ pub enum Input<'a, B = &'a [u8], P = B> {
     Sent {
         /// The link.
         link: Link,
-        /// Bytes that left.
+        /// The number of sent bytes.
         count: usize,
     },
     /// [`Client::handle_received`].
     Received {
         /// The link.
         link: Link,
-        /// What came.
+        /// The received bytes.
         bytes: B,
     },
     /// [`Client::handle_connected`].
@@ -45,21 +45,21 @@ pub enum Input<'a, B = &'a [u8], P = B> {
     ConnectFailed {
         /// The link.
         link: Link,
-        /// Why.
+        /// The reason.
         error: TransportError,
     },
     /// [`Client::handle_closed`].
     Closed {
         /// The link.
         link: Link,
-        /// As its protocol says.
+        /// Whether it was closed as its protocol requires.
         clean: bool,
     },
     /// An input of a device's machine.
     Device {
         /// The device.
         device: DeviceIndex,
-        /// What goes into its machine.
+        /// The input of its machine.
         input: DeviceInput,
     },
     /// [`Client::add_device`].
@@ -68,7 +68,7 @@ pub enum Input<'a, B = &'a [u8], P = B> {
     Publish {
         /// The topic.
         topic: &'a str,
-        /// What it says.
+        /// The payload.
         payload: P,
         /// The quality of service.
         qos: QoS,
@@ -92,25 +92,25 @@ pub enum Input<'a, B = &'a [u8], P = B> {
     PrepareStop,
 }
 
-/// A device that is added: its configuration, and what is known at boot.
+/// An added device: its configuration, and its state at boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Added<'a> {
     /// Its configuration.
     pub config: Cow<'a, ota_proto::Config>,
-    /// The version that runs.
+    /// The running version.
     pub running: &'a str,
     /// The state of its slot.
     pub slot: SlotState,
     /// The journal's newest record.
     pub journal: Option<&'a [u8]>,
-    /// The slot that an update is written to.
+    /// The slot for updates.
     pub storage: SlotInfo,
 }
 
 impl<'a, B, P> Input<'a, B, P> {
-    /// A device with this configuration, which boots so, is added.
+    /// Adds a device with this configuration and state at boot.
     #[must_use]
     pub fn add_device(config: &'a ota_proto::Config, boot: Boot<'a>) -> Self {
         let Boot { running, slot, journal, storage } = boot;
@@ -119,7 +119,8 @@ impl<'a, B, P> Input<'a, B, P> {
     }
 }
 
-/// One call of a method of [`Updater`](ota_proto::Updater): the end of an operation, a certificate, or a command.
+/// One call of a method of [`Updater`](ota_proto::Updater): the end of an operation, a
+/// certificate, or a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -132,23 +133,23 @@ pub enum DeviceInput {
     Command(Command),
 }
 
-/// What an input came to.
+/// The effect of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Effect<'a> {
-    /// What is to be done, or told.
+    /// An output.
     Output(Output<'a>),
-    /// What was found in received bytes.
+    /// The content of received bytes.
     Received(Received),
-    /// It was taken.
+    /// The input was accepted.
     Taken,
-    /// It was refused, without effect.
+    /// The input was refused, without effect.
     Refused,
 }
 
 impl Client {
-    /// Makes the call that an input stands for. Each has a method of its own, too, which says more
-    /// of what it came to: why a publication was refused, or under which name it was taken.
+    /// Makes the call of an input. The separate methods return more: why a publication was refused,
+    /// or its id.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) -> Effect<'_> {
         let taken = |taken| if taken { Effect::Taken } else { Effect::Refused };
         match input {

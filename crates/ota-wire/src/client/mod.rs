@@ -1,4 +1,4 @@
-//! Both wires and the updaters behind one surface: an adapter sees bytes, operations and events.
+//! MQTT, HTTP and the updaters behind one interface: an adapter sees bytes, operations and events.
 //!
 //! The loop of an adapter, each turn:
 //! 1. [`Client::poll`] until [`Output::Idle`];
@@ -49,10 +49,10 @@ pub struct Client {
 
 /// Devices and the application.
 impl Client {
-    /// A client without devices.
+    /// Makes a client without devices.
     ///
     /// # Errors
-    /// [`mqtt::ConfigError`] when no session or fetch can work with the configuration.
+    /// [`mqtt::ConfigError`] if no session or fetch can work with the configuration.
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
     pub fn new(now: Instant, config: Config) -> Result<Self, mqtt::ConfigError> {
@@ -66,9 +66,9 @@ impl Client {
         })
     }
 
-    /// Adds a device; the first is the one whose login the connection has. The others are its
+    /// Adds a device; the first one has the login of the connection. The others are its
     /// sub-devices, which the application brings online by its own messages: a subscription that is
-    /// refused before that is asked for again every minute.
+    /// refused before is requested again every minute.
     ///
     /// # Errors
     /// [`AddError`]; nothing changed.
@@ -100,15 +100,15 @@ impl Client {
         self.devices.get(device)
     }
 
-    /// A device's machine, for commands and for the completions of its storage operations.
-    /// Sessions, messages and fetches are the client's business.
+    /// A device's machine, for commands and for the completions of its storage operations. Only the
+    /// client may handle sessions, messages and fetches.
     pub fn updater_mut(&mut self, device: DeviceIndex) -> Option<&mut Updater> {
         self.devices.get_mut(device)
     }
 
     /// Publishes a message of the application. At QoS 1 it is kept across connections until it is
-    /// acknowledged ([`Event::Published`]), or until it was handed over in
-    /// [`mqtt::Limits::tries`] sessions without that ([`Event::GivenUp`]).
+    /// acknowledged ([`Event::Published`]), or until it was sent in [`mqtt::Limits::tries`]
+    /// sessions without an acknowledgement ([`Event::GivenUp`]).
     ///
     /// # Errors
     /// [`PublishError`]; nothing changed. `$ota/…` is the client's own.
@@ -122,7 +122,7 @@ impl Client {
         self.broker.publish(now, Outgoing { kind: Kind::Application, qos, topic, payload })
     }
 
-    /// Subscribes to a filter of the application's, in this session and in each later one.
+    /// Subscribes to a filter of the application, in this session and in each later one.
     ///
     /// # Errors
     /// [`SubscribeError`]; nothing changed. `$ota/…` is the client's own.
@@ -140,7 +140,8 @@ impl Client {
         !self.devices.owns(id) && self.broker.session.unsubscribe(now, id)
     }
 
-    /// The application has taken the message (O16); `false` when it is of an earlier connection.
+    /// Reports that the application has taken the message (O16); `false` if it is of an earlier
+    /// connection.
     pub fn acknowledge(&mut self, now: Instant, ack: AckId) -> bool {
         self.broker.session.acknowledge(now, ack)
     }
@@ -153,13 +154,13 @@ impl Client {
         self.broker.session.set_login(login)
     }
 
-    /// The program is about to end: what is stored of an image is made durable, and nothing more is
-    /// fetched. Go on until [`Client::is_stopped`], but for a second or two at most.
+    /// Prepares the program's end: makes the stored bytes of an image durable, and fetches nothing
+    /// more. Continue until [`Client::is_stopped`], but at most for a second or two.
     pub fn prepare_stop(&mut self, now: Instant) {
         self.devices.prepare_stop(now);
     }
 
-    /// After [`Client::prepare_stop`]: nothing is left that could be made durable now.
+    /// Whether, after [`Client::prepare_stop`], nothing is left that could be made durable now.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.devices.are_stopped()
@@ -173,7 +174,7 @@ impl Client {
 
 /// Links and time.
 impl Client {
-    /// A link is open, after TLS.
+    /// Reports that a link is open, after TLS.
     pub fn handle_connected(&mut self, now: Instant, link: Link) {
         if self.broker.is(link) {
             self.broker.opened(now);
@@ -182,7 +183,7 @@ impl Client {
         }
     }
 
-    /// A link could not be opened.
+    /// Reports that a link could not be opened.
     pub fn handle_connect_failed(&mut self, now: Instant, link: Link, error: TransportError) {
         if self.broker.is(link) {
             self.end_broker(now, Disconnect::Transport(error));
@@ -191,7 +192,7 @@ impl Client {
         }
     }
 
-    /// Bytes to be written to a link, empty when there are none. They stay until
+    /// Returns the bytes to write to a link, empty if there are none. They stay until
     /// [`Client::handle_sent`].
     #[must_use]
     pub fn transmit(&self, link: Link) -> &[u8] {
@@ -201,7 +202,7 @@ impl Client {
         self.store.transmit(link)
     }
 
-    /// The link took so many bytes from the front of [`Client::transmit`].
+    /// Reports that the link took this many bytes from the front of [`Client::transmit`].
     pub fn handle_sent(&mut self, now: Instant, link: Link, count: usize) {
         if self.broker.is(link) {
             self.broker.session.handle_sent(now, count);
@@ -210,10 +211,10 @@ impl Client {
         }
     }
 
-    /// Bytes came on a link: everything received and not yet consumed, in one piece. Call it
-    /// again with the rest until it neither consumes nor finds anything; then read more. What is
-    /// left is offered again after the next input of any kind, without waiting for more bytes:
-    /// it may be a whole message, or body, that there was no room for.
+    /// Handles received bytes of a link: everything received and not yet consumed, in one piece.
+    /// Call it again with the rest until it neither consumes nor finds anything; then read more.
+    /// Offer the rest again after the next input of any kind, without waiting for more bytes: it
+    /// may be a complete message, or body bytes, for which there was no room.
     pub fn handle_received(&mut self, now: Instant, link: Link, rx: &[u8]) -> Received {
         if self.broker.is(link) {
             return self.receive_from_broker(now, rx);
@@ -223,9 +224,9 @@ impl Client {
         store.unwrap_or(Received { consumed: rx.len(), found: None })
     }
 
-    /// The peer closed a link, and everything received before was offered until it was consumed:
-    /// what is not wanted yet waits, and the end with it. `clean`: the stream ended as its
-    /// protocol says; a TLS stream without `close_notify` did not.
+    /// Reports that the peer closed a link, and that everything received before was offered until
+    /// it was consumed: unwanted bytes wait, and the end with them. `clean`: the stream ended as
+    /// its protocol requires, not a TLS stream without `close_notify`.
     pub fn handle_closed(&mut self, now: Instant, link: Link, clean: bool) {
         if self.broker.is(link) {
             self.end_broker(now, Disconnect::Transport(TransportError::Closed));
@@ -234,7 +235,7 @@ impl Client {
         }
     }
 
-    /// The deadline of the last [`Output::Idle`] has come.
+    /// Handles the deadline of the last [`Output::Idle`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.devices.handle_timeout(now);
         if let Some(cause) = self.broker.tick(now) {
@@ -245,13 +246,13 @@ impl Client {
         }
     }
 
-    /// The store's link and the machine whose fetch it serves.
+    /// The firmware server's link, and the machine whose fetch it serves.
     fn with_store<R>(&mut self, act: impl FnOnce(&mut StoreLink, &mut Updater) -> R) -> Option<R> {
         let updater = self.devices.get_mut(self.store.device()?)?;
         Some(act(&mut self.store, updater))
     }
 
-    /// The broker's link is gone or goes: its devices are offline.
+    /// Reports that the broker's link is closed or closing: its devices are offline.
     #[inline(never)]
     fn end_broker(&mut self, now: Instant, cause: Disconnect) {
         let busy = self.devices.are_busy();
@@ -294,7 +295,7 @@ impl Client {
                         if let Some(event) = complaint {
                             self.complain(event);
                         }
-                        // The machine has taken it (O16).
+                        // The machine has handled it (O16).
                         ack.map(|ack| self.broker.session.acknowledge(now, ack));
                     }
                 }
@@ -304,8 +305,8 @@ impl Client {
         Received { consumed, found: application }
     }
 
-    /// Tells of a message of no use. A server can send many before the next output is asked for:
-    /// only the latest of each kind waits.
+    /// Reports an unusable message. A server can send many before the next output is polled: only
+    /// the latest of each kind waits.
     fn complain(&mut self, event: Event) {
         self.news.retain(|old| discriminant(old) != discriminant(&event));
         self.tell(event);

@@ -1,4 +1,4 @@
-//! What comes out of a client.
+//! Outputs of a client.
 
 use alloc::vec::Vec;
 
@@ -10,17 +10,17 @@ use super::broker::{earlier, longest_report};
 use super::{Client, DeviceIndex, Event, Link, LinkKind, Output, Owner, Timer};
 use crate::mqtt::{Kind, Outgoing};
 
-/// What a turn over the devices came to.
+/// The result of a turn over the devices.
 enum Turn {
     Done(Output<'static>),
-    /// Something changed inside: look again.
+    /// Something changed internally: check again.
     Again,
     /// The device is idle until then.
     Idle(Option<(Instant, Timer)>, bool),
 }
 
 impl Client {
-    /// What is to be done next. Call it after every input until it answers [`Output::Idle`].
+    /// Returns the next output. Call it after every input until it returns [`Output::Idle`].
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
     pub fn poll(&mut self, now: Instant) -> Output<'_> {
@@ -29,7 +29,7 @@ impl Client {
             if self.broker.session.is_held() && self.devices.are_settled(silent) {
                 self.broker.session.release(now);
             }
-            // The session may have ended by itself: its link follows.
+            // The session may have ended by itself: then its link ends too.
             if let Some(cause) = self.broker.verdict() {
                 self.end_broker(now, cause);
             }
@@ -39,7 +39,7 @@ impl Client {
             if !self.news.is_empty() {
                 return Output::Event(self.news.remove(0));
             }
-            // A client at rest keeps no memory for events.
+            // An idle client keeps no memory for events.
             self.news = Vec::new();
             if self.broker.is_due(now) {
                 let link = Link::next(&mut self.epoch, LinkKind::Broker);
@@ -57,7 +57,7 @@ impl Client {
         self.store.open(now).unwrap_or(NEVER)
     }
 
-    /// Completed publications go to their owners.
+    /// Completed publications are reported to their owners.
     fn poll_published(&mut self, now: Instant) -> Option<Turn> {
         let done = self.broker.session.poll_published()?;
         Some(match done.owner {
@@ -100,8 +100,8 @@ impl Client {
         match output {
             Device::Publish(Publish { id, topic, qos, payload }) => {
                 let message = Outgoing { kind: Kind::Ota, qos, topic, payload };
-                // The gate made room. Should it fail all the same, the machine's own timers see
-                // to it as to any lost message.
+                // The gate has ensured room. If this fails anyway, the machine's own timers handle
+                // it like any lost message.
                 let _ = self.broker.session.publish(now, message, Owner::Device(device, id));
                 Turn::Again
             }

@@ -1,4 +1,4 @@
-//! The link to the store: one fetch of one device. It knows nothing of the other link.
+//! The link to the firmware server: one fetch of one device. It does not know the other link.
 
 use alloc::string::String;
 
@@ -8,7 +8,7 @@ use ota_proto::{Instant, Micros, OpId, TransportError, Updater, Work};
 use super::{AddError, Config, DeviceIndex, Found, Link, Output, Received, Timer};
 use crate::http::{self, Closed, Fetch};
 
-/// The link to the store, when there is a fetch.
+/// The link to the firmware server, if there is a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct StoreLink {
@@ -34,14 +34,14 @@ struct Get {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 enum State {
-    /// To be opened.
+    /// It must be opened.
     Due,
-    /// Being opened, until then at most.
+    /// It is being opened, at most until then.
     Opening(Instant),
     Open,
 }
 
-/// Bytes of a request beside its URL, at most.
+/// The longest part of a request besides its URL, in bytes.
 const REQUEST: usize = 256;
 
 impl StoreLink {
@@ -69,12 +69,12 @@ impl StoreLink {
         self.get.as_ref().is_some_and(|get| get.state == State::Open)
     }
 
-    /// Whose fetch it is.
+    /// The owner of the fetch.
     pub(super) fn device(&self) -> Option<DeviceIndex> {
         self.get.as_ref().map(|get| get.device)
     }
 
-    /// A device asked for a fetch; `false` when no request can hold its URL.
+    /// Starts a device's fetch; `false` if no request can hold its URL.
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
     pub(super) fn begin(
@@ -96,14 +96,14 @@ impl StoreLink {
         true
     }
 
-    /// A device dropped its fetch.
+    /// Drops a device's fetch.
     pub(super) fn cancel(&mut self, device: DeviceIndex, op: OpId) {
         if self.get.as_ref().is_some_and(|get| (get.device, get.op) == (device, op)) {
             self.close();
         }
     }
 
-    /// The link is due.
+    /// Whether the link is due.
     pub(super) fn is_due(&self) -> bool {
         self.get.as_ref().is_some_and(|get| get.state == State::Due)
     }
@@ -131,7 +131,8 @@ impl StoreLink {
     }
 
     pub(super) fn sent(&mut self, count: usize) {
-        // More than was offered cannot leave; the excess is an adapter's slip without effect.
+        // More than was offered cannot have been sent; the excess is an adapter's mistake without
+        // effect.
         if let Some(get) = self.get.as_mut().filter(|get| get.state == State::Open) {
             let _ = get.fetch.handle_sent(count.min(get.fetch.transmit().len()));
         }
@@ -159,7 +160,7 @@ impl StoreLink {
         }
     }
 
-    /// Bytes came; the machine takes as much of a body as it has room for.
+    /// Handles received bytes; the machine takes as much of a body as it has room for.
     // Inlined it would widen its caller's frame, and cost flash.
     #[inline(never)]
     pub(super) fn receive(&mut self, now: Instant, rx: &[u8], updater: &mut Updater) -> Received {
@@ -177,7 +178,7 @@ impl StoreLink {
         match found {
             http::Found::Nothing => nothing(consumed),
             http::Found::Head(head) => {
-                // What a refused answer leads to comes with the next output.
+                // The next output handles a refused answer.
                 let _ = updater.handle_response(now, *op, &head);
                 nothing(consumed)
             }
@@ -203,19 +204,19 @@ impl StoreLink {
         }
     }
 
-    /// How many of these bytes are framing.
+    /// The number of framing bytes.
     #[cfg(feature = "record")]
     pub(crate) fn framing(&self, rx: &[u8]) -> http::Framed {
         let get = self.get.as_ref().filter(|get| get.state == State::Open);
         get.map_or_else(http::Framed::default, |get| get.fetch.framing(rx))
     }
 
-    /// The link that is to be closed.
+    /// The link to close.
     pub(super) fn poll_close(&mut self) -> Option<Link> {
         self.closing.take()
     }
 
-    /// When the link must be open.
+    /// The deadline for opening the link.
     pub(super) fn deadline(&self) -> Option<(Instant, Timer)> {
         match self.get.as_ref()?.state {
             State::Opening(deadline) => Some((deadline, Timer::Connect)),

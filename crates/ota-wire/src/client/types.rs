@@ -1,4 +1,4 @@
-//! What goes into a client and what comes out of it.
+//! Inputs and outputs of a client.
 
 use alloc::string::String;
 use core::fmt;
@@ -9,56 +9,55 @@ use ota_proto::{Instant, MessageError, Micros, OpId, Peer, TransportError, Work}
 use crate::http;
 use crate::mqtt::{self, AckId, PublishHandle, ReconnectConfig, SessionError, SubId};
 
-/// Which of a client's devices: 0 is the one whose login the connection has, the others are
-/// sub-devices behind it.
+/// The index of a client's device: 0 has the login of the connection, the others are its
+/// sub-devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DeviceIndex(pub(super) usize);
 
 impl DeviceIndex {
-    /// The device whose login the connection has.
+    /// The device with the login of the connection.
     pub const FIRST: Self = Self(0);
 
-    /// Its place in the order of [`super::Client::add_device`], from 0.
+    /// Its index in the order of [`super::Client::add_device`], from 0.
     #[must_use]
     pub const fn get(self) -> usize {
         self.0
     }
 }
 
-/// One connection of a client. It names an epoch, too: what arrives late from a closed one is
-/// ignored.
+/// One connection of a client. It includes an epoch: late inputs of a closed one are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Link {
-    /// What it is for. There is at most one open link of each kind.
+    /// Its kind. There is at most one open link of each kind.
     pub kind: LinkKind,
     pub(super) epoch: u32,
 }
 
 impl Link {
-    /// The next link, of an epoch of its own.
+    /// Makes the next link, with a new epoch.
     pub(super) fn next(epoch: &mut u32, kind: LinkKind) -> Self {
         *epoch = epoch.wrapping_add(1);
         Self { kind, epoch: *epoch }
     }
 }
 
-/// What a link is for.
+/// The kind of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum LinkKind {
     /// MQTT, to the broker.
     Broker,
-    /// HTTP, to the store that has the firmware.
+    /// HTTP, to the firmware server.
     Store,
 }
 
 impl LinkKind {
-    /// Who is at the other end, as the machines call it.
+    /// The peer, in the machines' terms.
     #[must_use]
     pub const fn peer(self) -> Peer {
         match self {
@@ -78,22 +77,22 @@ pub struct Config {
     pub host: String,
     /// The broker's port.
     pub port: u16,
-    /// The broker speaks TLS.
+    /// Whether the broker uses TLS.
     pub tls: bool,
-    /// The MQTT session: login, bounds, times.
+    /// The MQTT session: login, limits, times.
     pub mqtt: mqtt::Config,
     /// When to connect again.
     pub reconnect: ReconnectConfig,
     /// Limits on the framing of the firmware server.
     pub http: http::Limits,
-    /// Longest connecting: name, TCP and TLS. Default 10 s.
+    /// The longest time for connecting: name, TCP and TLS. Default 10 s.
     pub connect: Micros,
-    /// Seed of all chance: give each device its own.
+    /// The seed of all random numbers: use a different one for each device.
     pub seed: u64,
 }
 
 impl Config {
-    /// The defaults for this broker and login.
+    /// Makes the defaults for this broker and login.
     #[must_use]
     pub fn new(host: String, port: u16, tls: bool, login: mqtt::Login, seed: u64) -> Self {
         Self {
@@ -108,8 +107,8 @@ impl Config {
         }
     }
 
-    /// For a machine with memory to spare: packets of 16 KiB and [`http::Limits::large`]. What is
-    /// larger already stays.
+    /// Raises the limits for a machine with more memory: packets of 16 KiB and
+    /// [`http::Limits::large`]. Larger values stay.
     pub fn enlarge(&mut self) {
         let (packet, large) = (&mut self.mqtt.limits.packet, http::Limits::large());
         *packet = (*packet).max(16 * 1024);
@@ -117,9 +116,9 @@ impl Config {
         self.http.request = self.http.request.max(large.request);
     }
 
-    /// Checks what the MQTT session does not know of.
+    /// Checks the settings outside the MQTT session.
     pub(super) fn check(&self) -> Result<(), mqtt::ConfigError> {
-        // Without one of them a link that fails at once would be opened again at the same moment.
+        // Without one of them, a link that fails at once would be opened again at the same time.
         let ReconnectConfig { floor, base, cap, cap_open, .. } = self.reconnect;
         let between = floor.max(base.min(cap).min(cap_open));
         if [between, self.connect].iter().any(|time| time.is_zero()) {
@@ -131,8 +130,7 @@ impl Config {
         Ok(())
     }
 
-    /// Makes all times so many times shorter, for tests and demonstrations. The keep-alive is of
-    /// whole seconds.
+    /// Divides all times by this, for tests and demonstrations. The keep-alive has whole seconds.
     pub fn divide_times(&mut self, by: u32) {
         let (mqtt, reconnect) = (&mut self.mqtt.timing, &mut self.reconnect);
         let keep_alive = mqtt.keep_alive.as_secs().checked_div(by.into()).unwrap_or(0).max(1);
@@ -159,8 +157,8 @@ impl Config {
     }
 }
 
-/// The same for a device as [`Config::enlarge`]: payloads of 16 KiB and URLs of 4 KiB, also, with
-/// the feature `url-user`, such ones with a user and password.
+/// Does the same for a device as [`Config::enlarge`]: payloads of 16 KiB and URLs of 4 KiB, and
+/// with the feature `url-user` also URLs with a user and password.
 pub fn enlarge_device(config: &mut ota_proto::Config) {
     let limits = &mut config.limits;
     limits.payload = limits.payload.max(16 * 1024);
@@ -168,7 +166,7 @@ pub fn enlarge_device(config: &mut ota_proto::Config) {
     config.url_user |= cfg!(feature = "url-user");
 }
 
-/// What is to be done.
+/// An output of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 #[non_exhaustive]
@@ -185,38 +183,38 @@ pub enum Output<'a> {
         /// With TLS, the certificate checked against `host`.
         tls: bool,
     },
-    /// Close this link, or stop opening it. Nothing is answered.
+    /// Close this link, or stop opening it. Needs no answer.
     Close {
         /// The link.
         link: Link,
     },
-    /// Do this with a device's slot or journal; answer with
-    /// [`ota_proto::Updater::handle_done`] through [`super::Client::updater_mut`]. Writes come by
+    /// Perform this work of a device's slot or journal; answer with
+    /// [`ota_proto::Updater::handle_done`] through [`super::Client::updater_mut`]. Writes come as
     /// [`Found::Write`].
     Do {
         /// The device.
         device: DeviceIndex,
         /// The operation.
         op: OpId,
-        /// What to do.
+        /// The work.
         work: Work<Range<usize>>,
     },
-    /// Tell the application.
+    /// Pass this event to the application.
     Event(Event),
     /// Nothing to do before the deadline.
     Idle {
         /// When to call [`super::Client::handle_timeout`].
         deadline: Option<Instant>,
-        /// What the deadline is for.
+        /// The purpose of the deadline.
         timer: Option<Timer>,
-        /// The broker's link is worth reading.
+        /// Whether to read from the broker's link.
         read_broker: bool,
-        /// The store's link is worth reading.
+        /// Whether to read from the firmware server's link.
         read_store: bool,
     },
 }
 
-/// Without the bytes of a record.
+/// Hides the bytes of a record.
 #[cfg(feature = "defmt")]
 impl defmt::Format for Output<'_> {
     fn format(&self, f: defmt::Formatter<'_>) {
@@ -232,7 +230,7 @@ impl defmt::Format for Output<'_> {
     }
 }
 
-/// What a deadline is for.
+/// The purpose of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -247,40 +245,41 @@ pub enum Timer {
     Connect,
 }
 
-/// What the application is told.
+/// Events for the application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Event {
-    /// Of a device's update.
+    /// An event of a device's update.
     Device {
         /// The device.
         device: DeviceIndex,
         /// The event.
         event: ota_proto::Event,
     },
-    /// The broker took the login.
+    /// The broker accepted the login.
     Connected,
-    /// The broker's link is gone, or could not be opened.
+    /// The broker's link is closed, or could not be opened.
     Disconnected {
-        /// Why.
+        /// The reason.
         cause: Disconnect,
-        /// When the next one is opened.
+        /// When the next one opens.
         retry_at: Instant,
     },
-    /// The peer ended three sessions within a minute: another client uses the same login.
+    /// The peer ended three sessions within a minute: most likely another client uses the same
+    /// login.
     Kicked,
     /// The application left [`mqtt::Limits::inbound`] messages without
-    /// [`super::Client::acknowledge`] for [`mqtt::Timing::blocked`], and what is for the devices
-    /// stands behind them: in the next connection its subscriptions are left out until the devices
-    /// have heard from the cloud. [`Event::Subscribed`] tells when they are back.
+    /// [`super::Client::acknowledge`] for [`mqtt::Timing::blocked`], and messages for the devices
+    /// wait behind them. The next connection leaves its subscriptions out until the devices have
+    /// their replies. [`Event::Subscribed`] reports that they are back.
     LeftOut,
     /// A message on a device's topic is not a cloud message. It had no effect.
     BadMessage {
         /// The device.
         device: DeviceIndex,
-        /// What is wrong with it.
+        /// The fault.
         error: MessageError,
     },
     /// A message was longer than the limit and was skipped.
@@ -288,33 +287,33 @@ pub enum Event {
         /// Its length in bytes.
         len: usize,
     },
-    /// The server keeps a message on a device's topic and sends it to whoever subscribes. What
-    /// was said once is no offer and no answer: it had no effect. Reported once per session.
+    /// The server retains a message on a device's topic and sends it to each new subscriber. An old
+    /// message is neither an offer nor a reply: it had no effect. Reported once per session.
     Retained {
         /// The device.
         device: DeviceIndex,
     },
-    /// A message of the application is handed over (QoS 0) or acknowledged (QoS 1).
+    /// A message of the application was sent (QoS 0) or acknowledged (QoS 1).
     Published(PublishHandle),
-    /// A message of the application at QoS 1 is given up: it was handed over in
-    /// [`mqtt::Limits::tries`] sessions, and none lived to see its acknowledgement.
+    /// A message of the application at QoS 1 is given up: it was sent in [`mqtt::Limits::tries`]
+    /// sessions, none of which lasted until its acknowledgement.
     GivenUp(PublishHandle),
-    /// A subscription of the application stands.
+    /// A subscription of the application is active.
     Subscribed(SubId),
-    /// The broker refused a subscription of the application, or of a sub-device. It is asked for
-    /// again every minute ([`mqtt::Timing::resubscribe`]) and told once in a connection.
+    /// The broker refused a subscription of the application, or of a sub-device. It is requested
+    /// again every minute ([`mqtt::Timing::resubscribe`]) and reported once per connection.
     SubscribeRefused(SubId),
-    /// A subscription of the application is gone.
+    /// A subscription of the application is removed.
     Unsubscribed(SubId),
 }
 
-/// Why the broker's link is gone.
+/// Why the broker's link is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Disconnect {
-    /// It could not be opened, or it was cut.
+    /// It could not be opened, or it broke.
     Transport(TransportError),
     /// The session ended it.
     Session(SessionError),
@@ -332,19 +331,19 @@ impl fmt::Display for Disconnect {
     }
 }
 
-/// What one call of [`super::Client::handle_received`] did with the bytes.
+/// The result of one call of [`super::Client::handle_received`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub struct Received {
-    /// Bytes at the front of the buffer that are done with — but for those that a span in
-    /// `found` names, which must stay as they are until that is done.
+    /// Consumed bytes at the front of the buffer. Those in a span of `found` must stay in place
+    /// until that is handled.
     pub consumed: usize,
-    /// What the adapter has to see to. Spans count from the front of the buffer that was given.
+    /// The content for the adapter. Spans count from the front of the given buffer.
     pub found: Option<Found>,
 }
 
-/// What an adapter has to see to.
+/// Content for the adapter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Found {
@@ -356,7 +355,7 @@ pub enum Found {
         op: OpId,
         /// Where in the slot, in bytes from its start.
         at: u64,
-        /// What to write.
+        /// The span of the bytes.
         span: Range<usize>,
     },
     /// A message on one of the application's topics.
@@ -365,7 +364,7 @@ pub enum Found {
         topic: Range<usize>,
         /// Its payload.
         payload: Range<usize>,
-        /// To be given to [`super::Client::acknowledge`] when the application has taken it.
+        /// For [`super::Client::acknowledge`] once the application has taken it.
         ack: Option<AckId>,
     },
 }
@@ -375,16 +374,15 @@ pub enum Found {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum AddError {
-    /// Its configuration makes no sense.
+    /// Its configuration is invalid.
     Config(ota_proto::ConfigError),
     /// Its topic cannot be subscribed: too many devices, or the same one twice.
     Subscribe(mqtt::SubscribeError),
-    /// A bound of [`Config`] is too small for what this device says, hears or fetches: it would
-    /// never get through.
+    /// A limit of [`Config`] is too small for what this device sends, receives or fetches.
     Limit {
         /// The field.
         what: &'static str,
-        /// Its least value, in bytes.
+        /// The minimum value, in bytes.
         needed: usize,
     },
 }
@@ -403,7 +401,7 @@ impl fmt::Display for AddError {
 
 impl core::error::Error for AddError {}
 
-/// Whose publication it is.
+/// The owner of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Owner {

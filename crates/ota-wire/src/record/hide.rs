@@ -1,8 +1,7 @@
-//! Secrets are replaced by filler of the same length before anything is kept.
+//! Replaces secrets by filler of the same length before anything is stored.
 //!
-//! The machine asks of a URL's query, of its user and of its path one thing beside their lengths:
-//! whether they are those that it had before. So each different secret has a letter of its own, and
-//! its filler is that letter.
+//! Besides their lengths, the machine only compares a URL's query, user and path with earlier ones.
+//! So each different secret gets a letter, and its filler consists of that letter.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,13 +18,13 @@ const LETTERS: u8 = 26;
 /// Where a URL may begin.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Context {
-    /// In a text of JSON, with escapes; a query has a host before it.
+    /// In a JSON text, with escapes; a query has a host before it.
     Json,
     /// In a `Location`; a query may stand alone.
     Header,
 }
 
-/// What a secret is of a URL.
+/// The part of a URL that is secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     User,
@@ -33,19 +32,19 @@ enum Part {
     Query,
 }
 
-/// Where the parts of what may be a URL begin, and where an `@` ends what may be a secret.
+/// The positions of the parts of a possible URL, and of an `@` that may end a secret.
 #[derive(Clone, Copy, Default)]
 struct Places {
     host: Option<usize>,
     /// The last `@` before the path.
     user: Option<usize>,
     path: Option<usize>,
-    /// The last `@` in the path: a password may hold a slash that is not escaped.
+    /// The last `@` in the path: a password may contain an unescaped slash.
     late: Option<usize>,
     query: Option<usize>,
 }
 
-/// The secrets so far.
+/// The known secrets.
 #[derive(Clone, Default)]
 pub(super) struct Hider {
     /// Digests of the secrets, by their letters; never written anywhere.
@@ -55,7 +54,7 @@ pub(super) struct Hider {
 }
 
 impl Hider {
-    /// Of bytes that the client is about to be given: those that steer it, without secrets.
+    /// Returns the relevant bytes for the client, without secrets.
     pub(super) fn received(&mut self, client: &Client, link: Link, rx: &[u8]) -> &[u8] {
         let mut front = core::mem::take(&mut self.front);
         front.clear();
@@ -70,7 +69,7 @@ impl Hider {
             if framing.is_head {
                 let (mut passing, mut is_name) = (framing.is_passing, framing.is_name);
                 for line in front.split_mut(|byte| *byte == b'\n') {
-                    // What goes on with a line is as secret as the line.
+                    // A continuation of a line is as secret as the line.
                     if passing || matches!(line.first(), Some(b' ' | b'\t')) {
                         veil(line, is_name);
                     } else {
@@ -84,7 +83,7 @@ impl Hider {
         &self.front
     }
 
-    /// A JSON text: every query of a URL in it, whatever else is wrong with it.
+    /// Hides every query of a URL in a JSON text, whatever else is wrong with it.
     fn message(&mut self, payload: &mut [u8]) {
         let mut rest = payload;
         while !rest.is_empty() {
@@ -101,8 +100,8 @@ impl Hider {
         }
     }
 
-    /// A line of a head: a `Location` without its query, others that matter as they stand, and
-    /// the rest (cookies are among them) without values.
+    /// A line of a head: a `Location` without its query, other lines that matter unchanged, and the
+    /// rest (including cookies) without values.
     fn header(&mut self, line: &mut [u8]) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { return };
         let (name, value) = line.split_at_mut(colon);
@@ -114,7 +113,7 @@ impl Hider {
         }
     }
 
-    /// What may be a URL, as it stands in its context: the user in it, the query and the fragment.
+    /// Hides the user, the query and the fragment of a possible URL, in its context.
     fn url(&mut self, text: &mut [u8], context: Context) {
         let Places { host, user, path, late, query } = Places::of(text, context);
         if let (Some(host), Some(user)) = (host, user) {
@@ -129,8 +128,8 @@ impl Hider {
         self.hide(query.and_then(|query| text.get_mut(query..)), context, Part::Query);
     }
 
-    /// Filler for a secret. What steers lengths stays: where the password begins, what is escaped,
-    /// and how a path is divided.
+    /// Filler for a secret. Everything that affects lengths stays: the start of the password,
+    /// escapes, and the division of a path.
     fn hide(&mut self, secret: Option<&mut [u8]>, context: Context, part: Part) {
         let Some(secret) = secret else { return };
         let place = self.place(secret, context);
@@ -140,7 +139,7 @@ impl Hider {
             digits = if byte == b'%' { 2 } else { digit.saturating_sub(1) };
             match (byte, part) {
                 (_, Part::Query) => b'a'.saturating_add(place),
-                // An `@` in a user makes the URL none.
+                // An `@` in a user makes the URL invalid.
                 (b':' | b'%' | b'@', _) | (b'/' | b'.', Part::Path) => byte,
                 _ if digit == 0 => b'a'.saturating_add(place),
                 _ if !byte.is_ascii_hexdigit() => b'g'.saturating_add(place % 20),
@@ -150,7 +149,7 @@ impl Hider {
         });
     }
 
-    /// The place of a secret's letter: an old one when it was seen before.
+    /// The index of a secret's letter: the old one if it was seen before.
     fn place(&mut self, secret: &[u8], context: Context) -> u8 {
         let mut digester = Digester::new();
         units(secret, context).for_each(|byte| digester.update(&[byte]));
@@ -192,19 +191,19 @@ impl Places {
     }
 }
 
-/// What stands before a path with an `@` in it: a host, or a user and the beginning of a password.
-/// A host and its port stay: whoever reads it so connects there and says so in the open.
+/// The part before a path with an `@` in it: a host, or a user and the beginning of a password. A
+/// host and its port stay, because a reader of such a URL connects there visibly.
 fn hide_authority(text: &mut [u8], context: Context) {
     let shown: Vec<u8> = units(text, context).collect();
     let shown = core::str::from_utf8(&shown).unwrap_or_default();
     if Url::parse(&["http://", shown, "/"].concat()).is_err() {
-        // No host: no filler may make it one.
+        // Not a host: filler must not turn it into one.
         fill(text, context, |_| b'!');
     }
 }
 
-/// Filler for what is skipped: its first colon may yet be the end of a name, and what no name has
-/// its fault.
+/// Filler for skipped bytes: the first colon may still end a name, and an invalid byte of a name
+/// must stay invalid.
 fn veil(text: &mut [u8], is_name: bool) {
     let mut is_name = is_name;
     for byte in text {
@@ -225,8 +224,7 @@ fn filler(len: usize) -> String {
     core::iter::repeat_n('x', len).collect()
 }
 
-/// The length of what stands for one byte here, and that byte; an escape that stands for none is
-/// a 0.
+/// The length of one byte's representation here, and that byte; 0 for an invalid escape.
 fn unit(text: &[u8], at: usize, context: Context) -> Option<(usize, u8)> {
     let rest = text.get(at..)?;
     match (context, rest) {
@@ -244,7 +242,7 @@ fn unit(text: &[u8], at: usize, context: Context) -> Option<(usize, u8)> {
     }
 }
 
-/// The bytes that a text stands for.
+/// The bytes that a text represents.
 fn units(text: &[u8], context: Context) -> impl Iterator<Item = u8> {
     let mut at = 0_usize;
     core::iter::from_fn(move || {
@@ -254,9 +252,9 @@ fn units(text: &[u8], context: Context) -> impl Iterator<Item = u8> {
     })
 }
 
-/// Puts a letter in the place of each byte that a URL may have. What a URL may not have stays,
-/// and so does what ends a query: both change what the text means. What is outside ASCII becomes
-/// something as long that is outside ASCII.
+/// Replaces each byte that a URL may have by a letter. Invalid bytes stay, and so do bytes that end
+/// a query, because both change the meaning. Characters outside ASCII become others of the same
+/// length.
 fn fill(text: &mut [u8], context: Context, mut letter: impl FnMut(u8) -> u8) {
     let is_utf8 = core::str::from_utf8(text).is_ok();
     let mut at = 0;
@@ -284,7 +282,7 @@ fn fill(text: &mut [u8], context: Context, mut letter: impl FnMut(u8) -> u8) {
     }
 }
 
-/// A byte of UTF-8 that begins as many, or goes on.
+/// A first or later byte of UTF-8.
 const fn of_utf8(byte: u8) -> u8 {
     match byte {
         0xc0..=0xdf => 0xc3,
@@ -294,7 +292,7 @@ const fn of_utf8(byte: u8) -> u8 {
     }
 }
 
-/// The digits of a character outside ASCII: those of one that is as long in UTF-8.
+/// The digits of a character outside ASCII: replaced by one of the same length in UTF-8.
 fn hide_code(digits: &mut [u8]) {
     let text = core::str::from_utf8(digits).unwrap_or_default();
     digits.copy_from_slice(match u16::from_str_radix(text, 16) {

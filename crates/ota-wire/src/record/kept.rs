@@ -1,4 +1,4 @@
-//! What is kept of an input.
+//! The recorded form of an input.
 
 use alloc::vec::Vec;
 
@@ -7,32 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{Client, Effect, Input, Link};
 
-/// An input as it is kept: received bytes as far as they steer the machine, and of a publication its
-/// length.
+/// A recorded input: the relevant received bytes, and of a publication its length.
 pub type KeptInput<'a> = Input<'a, Kept<'a>, usize>;
 
-/// What is kept of received bytes.
+/// The recorded form of received bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept<'a> {
-    /// Those that steer the machine, secrets replaced.
+    /// The relevant bytes, with secrets replaced.
     pub front: &'a [u8],
-    /// How many more there were.
+    /// The number of further bytes.
     pub more: usize,
 }
 
 impl Kept<'_> {
-    /// How many bytes there were.
+    /// The number of bytes.
     #[must_use]
     pub const fn count(&self) -> usize {
         self.front.len().saturating_add(self.more)
     }
 }
 
-/// Most received or published bytes of one input.
+/// The most received or published bytes of one input.
 pub(super) const BYTES: usize = 1 << 20;
 
 impl<'a, B, P> Input<'a, B, P> {
-    /// The same input with other bytes.
+    /// Maps the bytes of the input.
     pub(super) fn map<C, Q>(
         self,
         bytes: impl FnOnce(Link, B) -> C,
@@ -64,12 +63,12 @@ impl<'a, B, P> Input<'a, B, P> {
 }
 
 impl<'a> KeptInput<'a> {
-    /// Whether its numbers ask for no more memory than there is.
+    /// Whether its numbers are plausible, so that they require no excessive memory.
     pub(super) fn is_bounded(&self) -> bool {
         self.bytes().count() <= BYTES
     }
 
-    /// Gives it to a client. `scratch` is where its bytes are put together.
+    /// Passes it to a client. `scratch` holds its bytes.
     pub(super) fn give<'c>(
         self,
         client: &'c mut Client,

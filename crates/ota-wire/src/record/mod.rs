@@ -1,9 +1,9 @@
-//! The flight recorder: what a [`Client`] was told, kept in a bounded ring, to be played again
+//! The flight recorder: keeps the inputs of a [`Client`] in a bounded ring, to replay them
 //! elsewhere.
 //!
-//! A client is a pure function of its inputs. [`Recorder`] is a client that notes each of them on
-//! the way in; [`Recorder::recording`] makes a file of the latest ones, and [`Recording`] plays
-//! them: the same states and outputs, one by one, on a desktop.
+//! A client is a pure function of its inputs. [`Recorder`] is a client that records each input;
+//! [`Recorder::recording`] makes a file of the latest ones, and [`Recording`] replays them: the
+//! same states and outputs, one by one, on a desktop.
 //!
 //! * **Bounded.** Inputs that fall out of the ring are not lost: a second client takes them in,
 //!   and the file begins with its state. It costs the ring, that client, and nothing when off.
@@ -59,9 +59,9 @@ pub use kept::{Kept, KeptInput};
 pub use replay::{Recording, RecordingError, Replay, Step};
 use tape::Tape;
 
-/// A client that notes its inputs, or does not: see the [module](self). All of them go in by
-/// [`Recorder::handle`]; the methods beside it return more than an [`Effect`] says. What only looks
-/// is reached through the [`Client`].
+/// A client that records its inputs, or not: see the [module](self). All of them go through
+/// [`Recorder::handle`]; the separate methods return more than an [`Effect`]. Read-only methods are
+/// those of the [`Client`].
 #[derive(Clone)]
 pub struct Recorder {
     client: Client,
@@ -75,7 +75,8 @@ struct Noting {
 }
 
 impl Recorder {
-    /// A client without devices that keeps its latest inputs in so many bytes; none when 0.
+    /// Makes a client without devices that records its latest inputs in this many bytes; 0 for
+    /// none.
     ///
     /// # Errors
     /// As [`Client::new`].
@@ -91,8 +92,8 @@ impl Recorder {
         Ok(Self { client: Client::new(now, config)?, tape })
     }
 
-    /// The file of what is kept. `None` when nothing is, and when it cannot be: more than
-    /// 1 MiB was received in one piece.
+    /// Returns the file of the recorded inputs. `None` if there are none, or if more than 1 MiB was
+    /// received in one piece.
     #[must_use]
     pub fn recording(&self) -> Option<alloc::vec::Vec<u8>> {
         self.tape.as_ref()?.tape.file()
@@ -116,7 +117,7 @@ impl Recorder {
     /// See [`Client::add_device`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of that method.
     pub fn add_device(
         &mut self,
         now: Instant,
@@ -129,7 +130,7 @@ impl Recorder {
     /// See [`Client::publish`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of that method.
     pub fn publish(
         &mut self,
         now: Instant,
@@ -143,7 +144,7 @@ impl Recorder {
     /// See [`Client::subscribe`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of that method.
     pub fn subscribe(
         &mut self,
         now: Instant,
@@ -156,7 +157,7 @@ impl Recorder {
     /// See [`Client::set_login`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of that method.
     pub fn set_login(&mut self, now: Instant, login: mqtt::Login) -> Result<(), mqtt::ConfigError> {
         self.note(now, || Input::SetLogin(login.clone())).set_login(login)
     }

@@ -1,4 +1,4 @@
-//! The file: written, read and played.
+//! Writes, reads and replays the file.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -26,21 +26,21 @@ const FORMAT: u16 = 2;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
-/// No clock comes that far, and behind it sums stand still: a wait would never end.
+/// No clock reaches that time, and beyond it sums saturate: a wait would never end.
 const LATEST: Instant = Instant::from_micros(u64::MAX >> 1);
 
-/// A client that has had all inputs before the first one that is kept.
+/// A client that has handled all inputs before the first recorded one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Base {
     pub(super) client: Client,
-    /// The moment of the latest input that it has had.
+    /// The time of its latest input.
     pub(super) at: Instant,
-    /// How many inputs it has had.
+    /// The number of its inputs.
     pub(super) dropped: u64,
 }
 
 impl Base {
-    /// Takes an input in.
+    /// Handles an input.
     pub(super) fn take(&mut self, entry: &[u8], scratch: &mut Vec<u8>) {
         if let Some((at, input)) = decode(self.at, entry) {
             self.at = at;
@@ -50,20 +50,20 @@ impl Base {
     }
 }
 
-/// An input behind the one at `last`: the time between them, which may be negative, and the call;
-/// its length before it. `None` when it holds something that cannot be written.
+/// Encodes an input after the one at `last`: the time between them, which may be negative, and the
+/// call, with a length prefix. `None` if it cannot be written.
 pub(super) fn encode(last: Instant, now: Instant, input: &KeptInput<'_>) -> Option<Vec<u8>> {
     let delta = now.as_micros().wrapping_sub(last.as_micros()) as i64;
     let body = postcard::to_allocvec(&(delta, input)).ok()?;
     postcard::to_allocvec(body.as_slice()).ok()
 }
 
-/// The entry without its length.
+/// Removes the length prefix.
 pub(super) fn body(entry: &[u8]) -> &[u8] {
     postcard::from_bytes(entry).unwrap_or_default()
 }
 
-/// Takes the oldest entry.
+/// Removes the oldest entry.
 pub(super) fn pop(ring: &mut VecDeque<u8>) -> Vec<u8> {
     let (mut len, mut shift) = (0_usize, 0_u32);
     while let Some(byte) = ring.pop_front() {
@@ -83,7 +83,7 @@ fn decode(last: Instant, entry: &[u8]) -> Option<(Instant, KeptInput<'_>)> {
 }
 
 impl Client {
-    /// Whether the state could have come about, as far as anything relies on it.
+    /// Whether the state is possible, as far as this code relies on it.
     fn is_sound(&self) -> bool {
         let mut devices = self.devices().filter_map(|device| self.updater(device));
         devices
@@ -92,7 +92,7 @@ impl Client {
     }
 }
 
-/// The file of this base and these entries.
+/// Makes the file of this base and these entries.
 pub(super) fn write(base: &Base, front: &[u8], back: &[u8]) -> Option<Vec<u8>> {
     let mut file = Vec::from(MAGIC);
     file.extend_from_slice(&FORMAT.to_le_bytes());
@@ -112,7 +112,7 @@ pub struct Recording<'a> {
 }
 
 impl<'a> Recording<'a> {
-    /// Reads a file that [`super::Recorder::recording`] gave.
+    /// Parses a file of [`super::Recorder::recording`].
     ///
     /// # Errors
     /// [`RecordingError`].
@@ -143,13 +143,13 @@ impl<'a> Recording<'a> {
         Ok(recording)
     }
 
-    /// How many inputs came before the first one that is kept.
+    /// The number of inputs before the first recorded one.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.base.dropped
     }
 
-    /// Plays it from the start.
+    /// Replays it from the start.
     #[must_use]
     pub fn replay(&self) -> Replay<'a> {
         let Base { client, at, .. } = self.base.clone();
@@ -157,7 +157,7 @@ impl<'a> Recording<'a> {
     }
 }
 
-/// A recording that is being played.
+/// A running replay.
 #[derive(Clone, Debug)]
 pub struct Replay<'a> {
     client: Client,
@@ -166,31 +166,31 @@ pub struct Replay<'a> {
     scratch: Vec<u8>,
 }
 
-/// One input and what it came to.
+/// One input and its effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step<'a> {
-    /// When.
+    /// Its time.
     pub at: Instant,
     /// The input.
     pub input: KeptInput<'a>,
-    /// What it came to.
+    /// Its effect.
     pub effect: Effect<'a>,
 }
 
 impl<'a> Replay<'a> {
-    /// The client as it stands: behind the last step.
+    /// The client after the last step.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The moment of the last step.
+    /// The time of the last step.
     #[must_use]
     pub fn at(&self) -> Instant {
         self.at
     }
 
-    /// Plays the next input; `None` at the end.
+    /// Replays the next input; `None` at the end.
     pub fn step(&mut self) -> Option<Step<'_>> {
         let (at, input) = self.next_input()?;
         let effect = input.clone().give(&mut self.client, at, &mut self.scratch);
@@ -205,12 +205,12 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Why a file cannot be played.
+/// Why a file cannot be replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RecordingError {
-    /// It is no recording.
+    /// It is not a recording.
     Foreign,
     /// It was made by another version, whose machine may decide otherwise: play it with that one.
     Version,
