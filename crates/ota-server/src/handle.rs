@@ -1,4 +1,4 @@
-//! The service from inside its program.
+//! The service as its own program uses it.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -19,23 +19,23 @@ use super::store::{Image, Source};
 use ota_cloud::login::Proof;
 use ota_cloud::{Device, EventKind, Firmware, Module, Rollout, TaskError, TaskId, TaskOptions};
 
-/// Commands and questions to a running service. Every one fails with [`HandleError::Stopped`]
-/// when the service has stopped, and with [`HandleError::Store`] when its store refuses; nothing
-/// is changed then.
+/// Commands and queries for a running service. Each fails with [`HandleError::Stopped`] if the
+/// service has stopped, and with [`HandleError::Store`] if its store refuses; in both cases nothing
+/// is changed.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) clock: Clock,
     pub(super) images: firmware::Images,
-    /// Where images are kept that outlive the service.
+    /// The folder of images that outlive the service.
     pub(super) folder: Option<Images>,
-    /// It changes when something was written to the journal of events.
+    /// Changes when an event was written to the journal.
     pub(super) news: watch::Receiver<()>,
     /// Weak, so that the log ends with the service.
     pub(super) log: broadcast::WeakSender<Entry>,
 }
 
-/// An image to be offered.
+/// An image to offer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NewFirmware {
@@ -45,12 +45,11 @@ pub struct NewFirmware {
     pub version: String,
     /// Its bytes.
     pub source: Source,
-    /// The URL of another web server that has the same bytes; this service then does not serve
-    /// them.
+    /// The URL of the same bytes on another web server. If set, this service does not serve them.
     pub url: Option<String>,
-    /// A text that is handed to the devices, at most 1,536 bytes.
+    /// A text for the devices, at most 1,536 bytes.
     pub user_defined: Option<String>,
-    /// The module that it is for, as [`Firmware::fw_type`].
+    /// The module, as in [`Firmware::fw_type`].
     pub fw_type: Option<String>,
 }
 
@@ -74,7 +73,7 @@ impl NewFirmware {
 }
 
 impl Handle {
-    /// Registers a device, or gives a known one another secret.
+    /// Registers a device, or replaces the secret of a known one.
     ///
     /// # Errors
     /// [`HandleError::ClientIdTaken`] or [`HandleError::Cloud`].
@@ -86,12 +85,12 @@ impl Handle {
         self.register(device, Proof::Secret(secret.expose().to_vec())).await
     }
 
-    /// Registers a device that shows this certificate, given in PEM, instead of a password: the
-    /// platform's certificate mode. The MQTT listener must ask for certificates
+    /// Registers a device that authenticates with this certificate, given in PEM, instead of a
+    /// password: the platform's certificate mode. The MQTT listener must ask for certificates
     /// ([`super::ServerTls::new`]).
     ///
     /// # Errors
-    /// [`HandleError::Certificate`], or as [`Handle::add_device`].
+    /// [`HandleError::Certificate`], or those of [`Handle::add_device`].
     #[cfg(feature = "tls")]
     pub async fn add_device_with_certificate(
         &self,
@@ -102,11 +101,11 @@ impl Handle {
         self.register(device, Proof::Certificate(leaf)).await
     }
 
-    /// Registers a device that can log in nowhere: for a cloud that joins a broker, which checks
-    /// its clients itself.
+    /// Registers a device that cannot log in here, for a cloud that joins a broker: the broker
+    /// authenticates its clients.
     ///
     /// # Errors
-    /// As [`Handle::add_device`].
+    /// Those of [`Handle::add_device`].
     pub async fn add_device_without_secret(&self, device: &Identity) -> Result<(), HandleError> {
         self.register(device, Proof::None).await
     }
@@ -128,7 +127,7 @@ impl Handle {
     }
 
     /// Reads and hashes an image, adds it to the catalogue and serves it. With a data folder its
-    /// bytes are kept there, and an image that is there already is no error.
+    /// bytes are copied there, and adding the same image again is no error.
     ///
     /// # Errors
     /// [`HandleError::Read`], [`HandleError::Image`], [`HandleError::PathTaken`] or
@@ -173,8 +172,8 @@ impl Handle {
         .await?
     }
 
-    /// Sets a product's standing rule: each of its devices that reports another version gets a
-    /// task, and so does each that is connected and has reported one. `None` ends it.
+    /// Sets the standing rule of a product: each of its devices that reports another version gets a
+    /// task. Connected devices that have reported get theirs at once. `None` ends the rule.
     ///
     /// # Errors
     /// [`HandleError::Task`].
@@ -195,8 +194,8 @@ impl Handle {
         .await?
     }
 
-    /// Forgets how many tasks the standing rules have made, so that devices which used up their
-    /// attempts are tried again: those that are connected soon.
+    /// Resets the attempts that standing rules count, so that devices without attempts left are
+    /// tried again. Connected devices follow soon.
     ///
     /// # Errors
     /// [`HandleError::Stopped`].
@@ -223,7 +222,7 @@ impl Handle {
         self.tell(device, input, begun).await
     }
 
-    /// Ends a device's unfinished task. The device is not told: the protocol has no such message.
+    /// Ends a device's open task. The device is not notified: the protocol has no message for it.
     ///
     /// # Errors
     /// [`HandleError::Task`].
@@ -231,7 +230,7 @@ impl Handle {
         self.tell(device, cycle::Input::Cancel(task), |_| Ok(())).await
     }
 
-    /// What the cloud knows of a device now.
+    /// The cloud's state of a device.
     ///
     /// # Errors
     /// [`HandleError::Stopped`].
@@ -240,8 +239,8 @@ impl Handle {
         Ok(self.ask(move |hub, _| hub.cloud.device(&device)).await??)
     }
 
-    /// What happened to a device, oldest first, with the moments in microseconds since 1970; at
-    /// most 1,000 events after the one with this number, each with its own.
+    /// The events of a device, oldest first: at most 1,000 after the event with this number. Each
+    /// has its number and its time in microseconds since 1970.
     ///
     /// # Errors
     /// [`HandleError::Stopped`].
@@ -254,8 +253,8 @@ impl Handle {
         Ok(self.ask(move |hub, _| hub.cloud.history(&device, after)).await??)
     }
 
-    /// Waits until a device is as wanted, and returns it. It is looked at whenever something is
-    /// logged. Cancel-safe.
+    /// Waits until `wanted` holds for a device, and returns its state. The state is checked after
+    /// each log entry. Cancel-safe.
     ///
     /// # Errors
     /// [`HandleError::Stopped`].
@@ -273,7 +272,7 @@ impl Handle {
         }
     }
 
-    /// The time of the log's entries, now.
+    /// The current time of the log's clock.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.clock.now()
@@ -286,7 +285,7 @@ impl Handle {
         Log(self.log.upgrade().map_or_else(ended, |log| log.subscribe()))
     }
 
-    /// Gives a device an input, and waits until what comes of it is durable.
+    /// Passes an input to a device, and waits until its result is durable.
     async fn tell<T: Send + 'static>(
         &self,
         device: &Identity,
@@ -300,7 +299,7 @@ impl Handle {
                 Ok(Err(refused)) => Err(HandleError::from(refused)),
                 Err(why) => Err(HandleError::Store(why)),
             };
-            // Nobody may be waiting any more.
+            // The caller may have stopped waiting.
             let _ = answer.send(came);
         });
         let input = Input::Device(device.clone(), input, call);
@@ -314,7 +313,7 @@ impl Handle {
     ) -> Result<T, HandleError> {
         let (answer, answered) = oneshot::channel();
         let command = Box::new(move |hub: &mut Hub, now| {
-            // Nobody may be waiting any more.
+            // The caller may have stopped waiting.
             let _ = answer.send(run(hub, now));
         });
         self.inputs.send(Input::Command(command)).await.map_err(|_| HandleError::Stopped)?;
@@ -327,11 +326,11 @@ struct Taken {
     image: Image,
     /// Its name in the folder.
     name: Option<String>,
-    /// Until its row is there.
+    /// Keeps the file from removal until its row is stored.
     claim: Option<Claim>,
 }
 
-/// Reads an image, and keeps it where there is a folder. Blocking.
+/// Reads an image, and copies it to the folder if there is one. Blocking.
 fn take(source: Source, folder: Option<&Images>) -> Result<Taken, HandleError> {
     let path = match &source {
         Source::File(path) => path.clone(),
@@ -361,5 +360,6 @@ fn take(source: Source, folder: Option<&Images>) -> Result<Taken, HandleError> {
     Ok(Taken { image, name: Some(stored.name.to_string()), claim })
 }
 
-/// Bounds of a folder of images on a desk as in a laboratory: what is kept of the disk is small.
+/// The bounds of the folder of images: 2 GiB per file, 64 GiB in all, and 64 MiB of the disk stay
+/// free.
 pub(super) const IMAGES: Limits = Limits { file: 2 << 30, all: 64 << 30, reserve: 64 << 20 };

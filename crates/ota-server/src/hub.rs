@@ -1,6 +1,6 @@
-//! The one thread that owns the cloud: connections and the handle send it inputs, it takes the
-//! turns of [`cycle`](crate::cycle) and hands out what they come to. It waits for its store, and
-//! never for a connection, so no client can hold up another.
+//! The thread that owns the cloud. Connections and the handle send it inputs; it takes the turns of
+//! [`cycle`](crate::cycle) and sends the results. It waits for its store but never for a
+//! connection, so that no client can delay another.
 
 #![allow(clippy::disallowed_types, reason = "sessions are looked up; nothing goes by their order")]
 
@@ -30,25 +30,25 @@ use ota_cloud::endpoint::{Event, Login, Refusal, matches};
 use ota_cloud::login::{self, Known};
 use ota_cloud::{CloudError, Firmware};
 
-/// A connection's number; never used twice.
+/// The number of a connection; never reused.
 pub(super) type ConnId = u64;
 
-/// The cloud over the store that was chosen.
+/// The cloud over the chosen store.
 pub(super) type Cloud = Engine<Box<dyn Store>>;
 
 /// A function to run on the hub between two turns, at a moment of the cloud's time.
 pub(super) type Command = Box<dyn FnOnce(&mut Hub, Instant) + Send>;
 
-/// What an input came to, for whoever waits for it.
+/// The callback for the result of an input.
 pub(super) type Call = Box<dyn FnOnce(&mut Cloud, Result<Result<(), Refused>, StoreError>) + Send>;
 
-/// What the hub is told.
+/// An input of the hub.
 pub(super) enum Input {
     Login {
         id: ConnId,
         peer: SocketAddr,
         login: Login,
-        /// What it showed in TLS, in DER.
+        /// The certificate that it presented in TLS, in DER.
         certificate: Option<Vec<u8>>,
         link: Link,
         answer: oneshot::Sender<Result<Identity, Refusal>>,
@@ -63,66 +63,66 @@ pub(super) enum Input {
         device: Option<Identity>,
         why: String,
     },
-    /// From the broker that the cloud is a client of, in this session.
+    /// An event of the broker that the cloud joined, in this session.
     Broker(u64, broker::Event),
     Device(Identity, cycle::Input, Call),
     Command(Command),
 }
 
-/// A place in a turn.
+/// A point of a turn, for tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Point {
-    /// What is in the turn is not durable yet.
+    /// The inputs are gathered; nothing is durable yet.
     Gathered,
-    /// It is durable, and nobody was told.
+    /// The turn is durable; nothing was sent.
     Committed,
-    /// It is acknowledged, and nothing was published.
+    /// The inputs are acknowledged; nothing was published.
     Acknowledged,
-    /// It is published, and that is not noted.
+    /// The messages are published; this is not recorded yet.
     Published,
 }
 
-/// Who waits for an input of a device.
+/// Who waits for the result of a device's input.
 enum Ticket {
     /// A connection, for the acknowledgement of a report.
     Report(ConnId, Option<u16>),
-    /// The broker's session, for the same.
+    /// The broker's session, for the acknowledgement of a report.
     Broker(u64, Option<u16>),
     /// A connection that has subscribed.
     Joined(ConnId),
-    /// Nobody: the device is gone.
+    /// Nobody: the device has disconnected.
     Left,
     /// Nobody.
     Nobody,
     Call(Call),
 }
 
-/// Where entries are written.
+/// The sender of log entries.
 #[derive(Clone, Debug)]
 pub(super) struct Journal {
     pub(super) clock: Clock,
     pub(super) entries: broadcast::Sender<Entry>,
-    /// Whether messages are written down, too.
+    /// Whether messages are logged, too.
     pub(super) messages: bool,
 }
 
 impl Journal {
-    /// Writes an entry; nobody may be reading.
+    /// Writes an entry, whether or not anybody reads.
     pub(super) fn write(&self, device: Option<&Identity>, what: What) {
         let entry = Entry { at: self.clock.now(), device: device.cloned(), what };
         let _ = self.entries.send(entry);
     }
 
-    /// Writes an answered request down: where nobody reads messages, only one that is this
-    /// server's fault, or that a fault kept back.
+    /// Logs an answered request. If messages are not logged, only a request that failed here or
+    /// whose answer a fault kept back.
     pub(super) fn request(&self, status: u16, what: What) {
         if self.messages || status == 0 || status >= 500 {
             self.write(None, what);
         }
     }
 
-    /// Writes a message down.
+    /// Logs a message.
     fn message(&self, device: &Identity, what: impl FnOnce() -> What) {
         if self.messages {
             self.write(Some(device), what());
@@ -130,8 +130,8 @@ impl Journal {
     }
 }
 
-/// What becomes of a report that came through the broker. The channel is unbounded, which is safe
-/// because a session takes a bounded number of unacknowledged reports.
+/// The result of a report that came through the broker. The channel is unbounded, which is safe
+/// because a session accepts a bounded number of unacknowledged reports.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict {
     /// Acknowledge this report.
@@ -140,7 +140,7 @@ pub(super) enum Verdict {
     NotKept,
 }
 
-/// The way to the broker that stands in the place of all sessions.
+/// The way to the broker, which replaces all sessions.
 #[derive(Debug)]
 pub(super) struct BrokerLink {
     pub(super) outbox: mpsc::Sender<Push>,
@@ -153,41 +153,43 @@ pub(super) struct Hub {
     pub(super) keys: Keys,
     pub(super) clock: Clock,
     pub(super) journal: Journal,
-    /// Whether devices that are not registered are taken.
+    /// Whether unregistered devices are accepted.
     pub(super) anonymous: bool,
     /// The least time between two logins of a device (docs/protocol.md, Connection).
     pub(super) connect_spacing: Option<Duration>,
     pub(super) broker: Option<BrokerLink>,
-    /// The images that are read from where they are for each request.
+    /// The images, which are read from their place for each request.
     pub(super) images: Shelf,
     pub(super) sessions: Sessions,
-    /// What the next turn takes.
+    /// The inputs of the next turn.
     pub(super) pending: Pending,
     pub(super) chores: Chores,
     pub(super) points: Option<fn(Point)>,
-    /// Since when the store refuses.
+    /// When the store began to refuse.
     pub(super) broken: Option<Instant>,
-    /// Whoever follows the events is told that there are some.
+    /// Notifies those who follow the events.
     pub(super) news: watch::Sender<()>,
-    /// The logins that were refused last.
+    /// The last refused logins.
     pub(super) refusals: Refusals,
 }
 
-/// What is done piece by piece, and what is known of it.
+/// Work that is done in steps, and its state.
 #[derive(Default)]
 pub(super) struct Chores {
-    /// A fleet of which each device is to be tried again.
+    /// The products whose devices get another attempt, with the position reached.
     walk: Vec<(String, Option<String>)>,
-    /// Answers that are kept for keys, as far as they were asked for: when they go, and their rows.
+    /// The cached index of the stored answers of each key, as far as it was read: when each
+    /// expires, and its row.
     pub(super) answers: BTreeMap<String, BTreeSet<(u64, String)>>,
-    /// A batch may need another step.
+    /// Whether a batch may need another step.
     pub(super) batches: bool,
     /// The last turn of a batch.
     turn: u64,
 }
 
 impl Chores {
-    /// The next turn of a batch: later than all before it, also than those of an earlier start.
+    /// The next turn of a batch. It is later than every turn before it, including those before a
+    /// restart.
     pub(super) fn turn(&mut self, now: Instant) -> u64 {
         self.turn = self.turn.saturating_add(1).max(now.as_micros() / 1_000);
         self.turn
@@ -198,10 +200,10 @@ impl Chores {
 pub(super) struct Sessions {
     by_id: HashMap<ConnId, Session>,
     by_device: HashMap<Identity, ConnId>,
-    /// Connections with an acknowledgement that waits for a message.
+    /// Connections with an acknowledgement that waits for a message to leave with.
     owed: Vec<ConnId>,
     last_login: BTreeMap<Identity, Instant>,
-    /// What waits for the broker: at most a reply and an offer for each device.
+    /// The messages that wait for the broker: at most a reply and an offer for each device.
     held: BTreeMap<(Identity, bool), Publish>,
 }
 
@@ -222,7 +224,7 @@ impl Pending {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) outbox: mpsc::Sender<Push>,
-    /// Nothing is ever sent: dropping it ends the connection, however full its queue is.
+    /// Nothing is ever sent on it. Dropping it ends the connection even if its queue is full.
     pub(super) _alive: oneshot::Sender<Infallible>,
 }
 
@@ -235,13 +237,13 @@ struct Session {
 }
 
 impl Session {
-    /// Whether it has asked for what the cloud publishes.
+    /// Whether it subscribed to the topic of the cloud's messages.
     fn listens(&self) -> bool {
         self.filters.contains(self.device.update_topic())
     }
 }
 
-/// How long a store that refuses is left alone.
+/// The pause before a store that refuses is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Hub {
@@ -274,7 +276,7 @@ impl Hub {
         let deadline = match (self.broken, busy) {
             (Some(since), _) => Some(since + RETRY),
             (None, true) => Some(self.clock.now()),
-            // A store that cannot be read is met in the turn.
+            // The turn handles a store that cannot be read.
             (None, false) => match self.cloud.deadline() {
                 Ok(deadline) => deadline.map(|at| self.clock.moment(at)),
                 Err(_) => Some(self.clock.now()),
@@ -291,7 +293,7 @@ impl Hub {
         }
     }
 
-    /// The moment in the cloud's time, whose zero is 1970.
+    /// The time of the cloud's clock, which starts at 1970.
     pub(super) fn now(&self) -> Instant {
         self.clock.unix_micros()
     }
@@ -305,7 +307,7 @@ impl Hub {
                     self.refusals.note(self.now(), &client_id, peer, why);
                     self.journal.write(None, What::LoginRefused { peer, client_id, why });
                 }
-                // A connection that is gone says so itself.
+                // A connection that is gone sends `Gone` itself.
                 let _ = answer.send(decided);
             }
             Input::Event { id, event } => self.handle_event(id, event),
@@ -318,7 +320,7 @@ impl Hub {
                 self.pending.push(device, input, Ticket::Call(call));
             }
             Input::Command(command) => {
-                // What came before it happens before it.
+                // Earlier inputs take effect first.
                 self.turn();
                 let now = self.now();
                 command(self, now);
@@ -340,10 +342,11 @@ impl Hub {
                 }
             },
             broker::Event::Oversized { topic } => (topic, CloudError::TooLarge),
-            // Joining is told by the connection; what a later `ota-cloud` adds is not known here.
+            // The connection reports that it joined. The wildcard is for events of a later
+            // `ota-cloud`.
             _ => return,
         };
-        // In its order among what is told of other messages.
+        // Keeps the order of the log.
         self.turn();
         self.journal.write(None, What::Refused { topic, error: refused });
     }
@@ -367,7 +370,7 @@ impl Hub {
         certificate: Option<&[u8]>,
         link: Link,
     ) -> Result<Identity, Refusal> {
-        // A store that cannot be read is no reason to say that a device is unknown.
+        // A read error of the store must not look like an unknown device.
         let found = self.keys.find(&self.cloud, login::client_id(login));
         let found = found.map_err(|why| {
             self.refuses(&why.to_string());
@@ -394,7 +397,7 @@ impl Hub {
             if last.get(&device).is_some_and(|last| now.since(*last) < spacing) {
                 return Err(Refusal::TooOften);
             }
-            // What has passed is forgotten, or names of any device's choice would pile up.
+            // Expired entries are removed: otherwise clients could fill the memory with names.
             last.retain(|_, last| now.since(*last) < spacing);
             last.insert(device.clone(), now);
         }
@@ -441,12 +444,12 @@ impl Hub {
                     self.pending.push(device, cycle::Input::Disconnected, Ticket::Left);
                 }
             }
-            // Logins come with an outbox; what a later `ota-cloud` adds is not known here.
+            // Logins come with an outbox. The wildcard is for events of a later `ota-cloud`.
             _ => {}
         }
     }
 
-    /// Forgets a connection, if it is known, which also ends it. A device has one at most.
+    /// Forgets a connection if it is known, which also ends it. A device has at most one.
     fn end_session(&mut self, id: ConnId) {
         let Some(session) = self.sessions.by_id.remove(&id) else { return };
         self.sessions.by_device.remove(&session.device);
@@ -455,7 +458,7 @@ impl Hub {
         }
     }
 
-    /// Takes a turn with what is pending.
+    /// Takes a turn with the pending inputs.
     fn turn(&mut self) {
         let Pending { inputs, tickets } = std::mem::take(&mut self.pending);
         self.pass(Point::Gathered, !inputs.is_empty());
@@ -466,7 +469,7 @@ impl Hub {
                 }
                 self.hand_out(inputs, tickets, outcome);
             }
-            // Something in it is what no store takes: it costs the others nothing.
+            // No store accepts one of the inputs: each is tried alone, so that the others are kept.
             Err(StoreError::Invalid { .. }) if inputs.len() > 1 => {
                 for (input, ticket) in inputs.into_iter().zip(tickets) {
                     match self.cloud.turn(self.now(), std::slice::from_ref(&input)) {
@@ -480,7 +483,7 @@ impl Hub {
         self.drain();
     }
 
-    /// What is durable may be told.
+    /// Sends the results of a durable turn.
     fn hand_out(
         &mut self,
         inputs: Vec<(Identity, cycle::Input)>,
@@ -499,7 +502,7 @@ impl Hub {
             self.settle(&device, ticket, answer);
         }
         if self.points.is_some() {
-            // A test ends the process between the two.
+            // Separates the two points for a test that ends the process between them.
             self.pay();
         }
         self.pass(Point::Acknowledged, outcome.written > 0);
@@ -516,7 +519,7 @@ impl Hub {
         self.pass(Point::Published, publishes);
     }
 
-    /// Acknowledges what no message took along.
+    /// Sends the acknowledgements that left with no message.
     fn pay(&mut self) {
         for id in std::mem::take(&mut self.sessions.owed) {
             let owed = self.sessions.by_id.get_mut(&id).and_then(|session| session.ack.take());
@@ -526,7 +529,7 @@ impl Hub {
         }
     }
 
-    /// Owes a connection an acknowledgement: it leaves with the answer, in one write.
+    /// Notes an acknowledgement for a connection. It leaves with the answer, in one write.
     fn owe(&mut self, id: ConnId, ack: u16) {
         let Some(session) = self.sessions.by_id.get_mut(&id) else { return };
         match session.ack.replace(ack) {
@@ -535,14 +538,14 @@ impl Hub {
         }
     }
 
-    /// A turn that has something to do passes a point.
+    /// Calls the test's function at this point, if the turn does something there.
     fn pass(&self, point: Point, does: bool) {
         if let Some(at) = self.points.filter(|_| does) {
             at(point);
         }
     }
 
-    /// Answers whoever waits for an input.
+    /// Sends the result of an input to whoever waits for it.
     fn settle(&mut self, device: &Identity, ticket: Ticket, answer: Result<(), Refused>) {
         let topic = match ticket {
             Ticket::Joined(_) => device.update_topic(),
@@ -561,7 +564,7 @@ impl Hub {
         }
         match ticket {
             Ticket::Call(call) => call(&mut self.cloud, Ok(answer)),
-            // A row that cannot be read keeps nothing: nothing is acknowledged.
+            // An unreadable row stores nothing, so nothing is acknowledged.
             Ticket::Report(id, _) | Ticket::Joined(id) if unreadable => self.end_session(id),
             Ticket::Broker(..) if unreadable => {}
             Ticket::Report(id, Some(ack)) => self.owe(id, ack),
@@ -570,7 +573,8 @@ impl Hub {
         }
     }
 
-    /// Nothing of a turn has happened: nothing is acknowledged, and whoever sent it sends it again.
+    /// Handles a turn that failed as a whole: nothing is acknowledged, so that the sender repeats
+    /// it.
     fn fail(
         &mut self,
         inputs: Vec<(Identity, cycle::Input)>,
@@ -583,7 +587,7 @@ impl Hub {
                 Ticket::Report(id, _) | Ticket::Joined(id) => self.end_session(id),
                 Ticket::Broker(session, _) => self.tell(session, Some(Verdict::NotKept)),
                 Ticket::Call(call) => call(&mut self.cloud, Err(why.clone())),
-                // Nobody says it again.
+                // Nobody repeats these, so they stay pending.
                 Ticket::Left | Ticket::Nobody if !matches!(why, StoreError::Invalid { .. }) => {
                     self.pending.push(device, input, ticket)
                 }
@@ -592,7 +596,7 @@ impl Hub {
         }
     }
 
-    /// The store refuses, which is told once.
+    /// Notes that the store refuses; logs it once.
     fn refuses(&mut self, why: &str) {
         let first = self.broken.is_none();
         self.broken = Some(self.clock.now());
@@ -601,27 +605,26 @@ impl Hub {
         }
     }
 
-    /// The store does what it is told.
+    /// Notes that the store works again.
     fn works(&mut self) {
         if self.broken.take().is_some() {
             self.journal.write(None, What::Store { why: None });
         }
     }
 
-    /// Whether it is time to ask a store that refuses again.
+    /// Whether a store that refuses may be tried again.
     fn is_time(&self) -> bool {
         self.broken.is_none_or(|since| self.clock.now() >= since + RETRY)
     }
 
-    /// A store that refuses, and was asked for nothing since, is left alone for as long again.
+    /// Postpones the next try of a store that refuses and had nothing to do since.
     fn rest(&mut self) {
         if self.broken.is_some() && self.is_time() {
             self.broken = Some(self.clock.now());
         }
     }
 
-    /// A step of a batch that a fault or a stop has cut off, or that is in progress: others have
-    /// their turn between two.
+    /// Takes one step of an unfinished batch; other inputs are handled between two steps.
     fn go_on(&mut self) {
         if !self.chores.batches || !self.is_time() {
             return;
@@ -637,7 +640,7 @@ impl Hub {
         }
     }
 
-    /// The next page of a fleet that is to be tried again.
+    /// Takes the next page of a fleet that gets another attempt.
     fn step(&mut self) {
         let Some((product, after)) = self.chores.walk.pop() else { return };
         match self.cloud.devices(&product, after.clone()) {
@@ -654,7 +657,7 @@ impl Hub {
         }
     }
 
-    /// Publishes what waits for the broker, as far as it takes it.
+    /// Publishes the messages that wait for the broker, as far as its queue has room.
     fn drain(&mut self) {
         while self.broker.as_ref().is_some_and(|broker| broker.outbox.capacity() > 0) {
             let Some((_, publish)) = self.sessions.held.pop_first() else { return };
@@ -662,7 +665,7 @@ impl Hub {
         }
     }
 
-    /// Publishes a message of the cloud's.
+    /// Publishes a message of the cloud.
     fn publish(&mut self, publish: Publish) {
         let Publish { device, payload, offer, firmware } = publish;
         if let Some(task) = offer
@@ -677,7 +680,7 @@ impl Hub {
         }
     }
 
-    /// Withdraws a firmware when its file has changed: what a device would get is not what the
+    /// Withdraws a firmware whose file has changed, because a device would get other bytes than the
     /// offer states.
     fn is_spoilt(&mut self, firmware: &Firmware) -> bool {
         if firmware.url.is_some() {
@@ -695,7 +698,7 @@ impl Hub {
         true
     }
 
-    /// Hands a message of the cloud's to a device's connection. Returns whether it took it.
+    /// Queues a message of the cloud for a device's connection. Returns whether the queue took it.
     fn send(&mut self, device: &Identity, payload: Bytes) -> bool {
         let message = self.journal.messages.then(|| Payload::new(&payload));
         let topic = || device.update_topic().to_owned();
@@ -726,8 +729,8 @@ impl Hub {
         sent
     }
 
-    /// Passes an application's message back to its device, where that has asked for the topic: no
-    /// other device may.
+    /// Passes an application's message back to its own device, if that subscribed to the topic.
+    /// Other devices never get it.
     fn echo(&mut self, id: ConnId, topic: &str, payload: &Bytes, qos: QoS) {
         let Some(session) = self.sessions.by_id.get(&id) else { return };
         if session.filters.iter().any(|filter| matches(filter, topic)) {
@@ -742,7 +745,7 @@ impl Hub {
         }
     }
 
-    /// Queues something for a connection, or gives it up when its queue is full.
+    /// Queues something for a connection, or closes the connection if its queue is full.
     fn push(&mut self, id: ConnId, push: Push) -> bool {
         let Some(session) = self.sessions.by_id.get(&id) else { return false };
         let queued = session.link.outbox.try_send(push).is_ok();
@@ -752,7 +755,7 @@ impl Hub {
         queued
     }
 
-    /// A rule was set: devices that are connected learn of it now.
+    /// Applies a new rule to the connected devices at once.
     pub(super) fn rule_set(&mut self, devices: Vec<Identity>, module: &ota_cloud::Module) {
         for device in devices {
             self.pending.push(device, cycle::Input::RuleSet(module.clone()), Ticket::Nobody);
@@ -760,13 +763,13 @@ impl Hub {
         self.turn();
     }
 
-    /// Every device is to be tried again, a page at a time.
+    /// Gives every device another attempt, a page at a time.
     pub(super) fn try_again(&mut self) {
         self.chores.walk =
             self.cloud.products().map(|product| (product.to_owned(), None)).collect();
     }
 
-    /// Ends the session of a device, if it has one.
+    /// Ends the session of a device, if there is one.
     pub(super) fn dismiss(&mut self, device: &Identity) {
         if let Some(id) = self.sessions.by_device.get(device).copied() {
             self.end_session(id);
@@ -774,7 +777,7 @@ impl Hub {
         }
     }
 
-    /// A device is known from now on.
+    /// Sends the results of a command that wrote on its own, such as a registration.
     pub(super) fn registered(&mut self, outcome: cycle::Outcome) {
         self.hand_out(Vec::new(), Vec::new(), outcome);
     }
@@ -784,10 +787,10 @@ fn received(topic: &str, payload: &[u8]) -> What {
     What::Received { topic: topic.to_owned(), payload: Payload::new(payload) }
 }
 
-/// Waits until the queue has room, or forever without one.
+/// Waits until the queue has room; forever if there is no queue.
 async fn room(queue: Option<&mpsc::Sender<Push>>) {
     match queue {
-        // A queue without its other end is as good as full: the service stops.
+        // A closed queue counts as full: the service stops.
         Some(queue) => drop(queue.reserve().await),
         None => std::future::pending().await,
     }

@@ -1,5 +1,4 @@
-//! The thin shell of a [`Session`]: a socket, a timer, two bounded queues, and another try after
-//! a pause.
+//! Runs a [`Session`] over a socket, a timer and two bounded queues. Reconnects after a pause.
 
 use std::time::Duration;
 
@@ -18,26 +17,26 @@ use crate::stream::{self, Stream, push_out};
 use crate::tls::ClientTls;
 use ota_cloud::broker::{Broker, Event, Lost, Session};
 
-/// How long the last bytes of a connection may take.
+/// The timeout for the last bytes of a connection.
 const LINGER: Duration = Duration::from_secs(1);
-/// The longest pause before another try.
+/// The longest pause before a reconnect.
 const LONGEST: Duration = Duration::from_secs(60);
-/// A connection that lasted this long was a good one.
+/// A connection that lasted this long resets the back-off.
 const GOOD: Duration = Duration::from_secs(60);
 const READ: usize = 4096;
 
-/// The broker, and whom to trust as it where TLS is asked for.
+/// The broker, and its trust anchors for TLS.
 #[derive(Clone, Debug)]
 pub(crate) struct Way {
     pub(crate) broker: Broker,
     pub(crate) tls: Option<ClientTls>,
 }
 
-/// What the hub hands to the broker's session.
+/// The hub's channels to the broker's session.
 #[derive(Debug)]
 pub(crate) struct FromHub {
     pub(crate) pushes: mpsc::Receiver<Push>,
-    /// With the number of the session that it is for.
+    /// Each with the number of its session.
     pub(crate) told: mpsc::UnboundedReceiver<(u64, Verdict)>,
 }
 
@@ -84,9 +83,9 @@ pub(crate) async fn run(
     }
 }
 
-/// From a half to all of the back-off: a pause of nothing would be no pause.
+/// Draws a pause between half and all of the back-off.
 fn pause(rng: &mut Rng, broker: &Broker, failures: u8, why: &Lost) -> Duration {
-    // Nothing changes soon where somebody must change something.
+    // Only a person can fix the cause of a refusal, so the pause is longer.
     let exponent = if why.is_refusal() { failures.saturating_add(2) } else { failures };
     let factor = 1_u32.checked_shl(u32::from(exponent)).unwrap_or(u32::MAX);
     let pause = broker.pause.saturating_mul(factor).min(LONGEST);
@@ -112,7 +111,7 @@ async fn connect(Way { broker, tls }: &Way) -> Result<Stream, Lost> {
 struct Shell<'a> {
     stream: Stream,
     session: Session,
-    /// Acknowledgements of an earlier session are not for this one.
+    /// Ignores acknowledgements of an earlier session.
     number: u64,
     clock: Clock,
     hub: &'a mpsc::Sender<Input>,
@@ -120,7 +119,7 @@ struct Shell<'a> {
 }
 
 impl Shell<'_> {
-    /// Runs until the connection is to be closed; says why.
+    /// Runs until the connection must close; returns the reason.
     async fn run(
         &mut self,
         broker: &Broker,
@@ -158,7 +157,7 @@ impl Shell<'_> {
                 Some(push) = from_hub.pushes.recv(),
                     if self.session.is_joined() && unsent.is_empty() =>
                 {
-                    // What was told before the push goes out before it.
+                    // Verdicts that came before the push leave before it.
                     while let Ok((number, told)) = from_hub.told.try_recv() {
                         self.tell(number, told);
                     }
@@ -175,7 +174,7 @@ impl Shell<'_> {
         }
     }
 
-    /// What the hub says of the reports of a session, this one or one before it.
+    /// Handles the hub's verdicts on reports, of this session or an earlier one.
     fn tell(&mut self, number: u64, told: Verdict) {
         if number == self.number {
             match told {
@@ -185,7 +184,7 @@ impl Shell<'_> {
         }
     }
 
-    /// Hands the events to the hub, each only when it has room.
+    /// Passes the events to the hub; waits for room before each.
     async fn forward(&mut self, broker: &Broker) -> Result<(), mpsc::error::SendError<()>> {
         loop {
             let permit = self.hub.reserve().await?;
@@ -198,14 +197,14 @@ impl Shell<'_> {
         }
     }
 
-    /// Writes what is left, as far as the broker takes it, and ends the stream.
+    /// Writes the remaining bytes, as far as the broker accepts them, and ends the stream.
     async fn finish(&mut self) {
         let unsent = self.session.unsent();
         let last = async {
             self.stream.write_all(unsent).await?;
             self.stream.shutdown().await
         };
-        // The connection is over either way.
+        // The connection is over in both cases.
         let _ = timeout(LINGER, last).await;
     }
 }

@@ -1,9 +1,9 @@
-//! The cloud on a desk: the MQTT endpoint and the firmware server over tokio sockets.
+//! The cloud as a service: the MQTT endpoint and the firmware server over tokio sockets.
 //!
-//! One thread takes the turns of [`cycle`] over a store; each connection is a task with bounded
-//! queues to and from it; both listeners are on addresses of the caller's choice. In place of the
-//! MQTT one the cloud can be a client of somebody else's broker: [`ota_cloud::broker`]. State is in
-//! memory, or with [`ServiceConfig::data`] in a folder that survives.
+//! One thread takes the turns of [`cycle`] over a store. Each connection is a task with bounded
+//! queues to and from that thread. Both listeners bind addresses that the caller chooses. Instead
+//! of listening for devices, the cloud can be a client of another broker: [`ota_cloud::broker`].
+//! State is in memory, or with [`ServiceConfig::data`] in a folder that survives a restart.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -90,83 +90,88 @@ pub use store::Source;
 pub use tls::BadTls;
 pub use tls::{ClientTls, ServerTls};
 
-/// How the service is set up.
+/// The configuration of the service.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
-    /// Where devices connect. Default `127.0.0.1:0`: the system chooses the port.
+    /// The address of the MQTT listener. Default `127.0.0.1:0`: the system chooses the port.
     pub mqtt_addr: SocketAddr,
     /// The broker to join as a client, instead of listening for devices. Default none.
     pub broker: Option<Broker>,
-    /// Whom to trust as the broker. Needed when its URL says `mqtts`. Default none.
+    /// The trust anchors for the broker. Required for an `mqtts` URL. Default none.
     pub broker_tls: Option<ClientTls>,
-    /// Where firmware is served. Default `127.0.0.1:0`.
+    /// The address of the firmware server. Default `127.0.0.1:0`.
     pub http_addr: SocketAddr,
-    /// What offers' URLs begin with (`https://host:port`, no slash at the end) instead of `http://`
-    /// (with TLS `https://`) and the bound address: for a proxy in front, an address of 0.0.0.0, or
-    /// the name that a certificate is for.
+    /// The prefix of the URLs in offers (`https://host:port`, no slash at the end). Default
+    /// `http://` (with TLS `https://`) and the bound address. Set it behind a proxy, with an
+    /// address of 0.0.0.0, or when the certificate is for a name.
     pub public_url: Option<String>,
-    /// With it both listeners speak TLS, and nothing else. Default none.
+    /// If set, both listeners accept only TLS. Default none.
     pub tls: Option<ServerTls>,
-    /// How long an offer's URL is good. Default 24 h, as the platform's.
+    /// How long the URL of an offer is valid. Default 24 h, as on the platform.
     pub url_life: Duration,
-    /// The key that signs URLs; random by default.
+    /// The key that signs URLs. Random by default.
     pub url_key: Option<Vec<u8>>,
-    /// Takes any device, with any password, besides the registered ones, which must still have
-    /// theirs. Its product id is the first 10 characters of its client id.
+    /// Accepts unregistered devices with any password. Registered devices must still prove their
+    /// own secret. The product id of an unregistered device is the first 10 characters of its
+    /// client id.
     pub anonymous: bool,
-    /// Refuses a login within this time of the device's last one. The platform takes 5 s
+    /// Refuses a login within this time of the device's last one. The platform uses 5 s
     /// (docs/protocol.md, Connection). Off by default.
     pub connect_spacing: Option<Duration>,
-    /// The most connections of each kind; more are closed at once. Default 1,024.
+    /// The most connections of each kind. A further one is closed at once. Default 1,024.
     pub max_connections: usize,
-    /// Bounds of each MQTT connection.
+    /// The bounds of each MQTT connection.
     pub limits: endpoint::Limits,
-    /// How long an HTTP client may take for its request, rest between two, or leave an answer
-    /// unread. Default 30 s.
+    /// How long an HTTP client may take to send a request, to start the next one, and to read an
+    /// answer. Default 30 s.
     pub http_patience: Duration,
-    /// The log entries that wait for the slowest reader, each with its message of at most
+    /// The most log entries that are queued for the slowest reader, each with a message of at most
     /// [`endpoint::Limits::payload`]. Default 1,024.
     pub log_entries: usize,
-    /// Whether the log has each message ([`What::Received`], [`What::Sent`]), each request to the
-    /// firmware server that was answered with less than 500, and each event that is no news: a version
-    /// report that says what the last one said, and progress between two statuses. A fleet that nobody watches costs less without. Default yes.
+    /// Whether the log has every message ([`What::Received`], [`What::Sent`]), every request to the
+    /// firmware server with a status below 500, and every event that changes nothing: a repeated
+    /// version report, and progress between two statuses. Turn it off to save work for a fleet that
+    /// nobody watches. Default yes.
     pub log_messages: bool,
-    /// The folder of the state, which is made where there is none, and which this process alone may
-    /// use. Without it the state is in memory.
+    /// The folder of the state. It is created if absent, and only one process may use it at a time.
+    /// Without it the state is in memory.
     pub data: Option<PathBuf>,
-    /// The events that are kept; the oldest go. Default 20,000 in memory, 1,000,000 in a folder.
+    /// The most events that are kept; the oldest are removed first. Default 20,000 in memory,
+    /// 1,000,000 in a folder.
     pub events: Option<u64>,
-    /// Called at each [`Point`] of each turn: a test ends the process there. Default none.
+    /// Called at each [`Point`] of each turn, so that a test can end the process there. Default
+    /// none.
     #[doc(hidden)]
     pub points: Option<fn(Point)>,
-    /// Where the API is served. Default none.
+    /// The configuration of the API. Default none: no API.
     pub api: Option<ApiConfig>,
-    /// What goes wrong on purpose. Default: nothing.
+    /// The faults to inject. Default none.
     pub faults: FaultPlan,
-    /// The cloud's own settings. `signer` and `unix_at_zero` are set by [`Service::start`].
+    /// The settings of the cloud engine. [`Service::start`] sets `signer` and `unix_at_zero`.
     pub cloud: CloudConfig,
 }
 
-/// Where the API is served, and how.
+/// The configuration of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ApiConfig {
-    /// The address. It speaks TLS when the other listeners do.
+    /// The address. The API uses TLS if the other listeners do.
     pub addr: SocketAddr,
-    /// Plain text is meant, also beyond loopback.
+    /// Permits plain text beyond loopback.
     pub plain: bool,
-    /// The file of the first key, which is for everything: it is read, or with rights 0600 made,
-    /// while there is no such key. Default `first-start` in the data folder.
+    /// The file of the first key, which has all rights. If no key exists at the start, the key in
+    /// this file is taken; without the file, one is created with mode 0600. Default `first-start`
+    /// in the data folder.
     pub key_file: Option<PathBuf>,
-    /// What the URLs of uploads begin with (`https://host:port`), instead of the host that a
-    /// request names: for a proxy in front. Default none.
+    /// The prefix of upload URLs (`https://host:port`), for a proxy in front. Default: the host of
+    /// the request.
     pub public_url: Option<String>,
-    /// The vendor's signatures of old, `HmacSHA1` and `HmacSHA256`, are taken, too. Default no.
+    /// Accepts the vendor's old signatures, `HmacSHA1` and `HmacSHA256`, too. Default no.
     pub old_signatures: bool,
 }
 
 impl ApiConfig {
-    /// At this address.
+    /// The defaults, with this address.
     #[must_use]
     pub const fn new(addr: SocketAddr) -> Self {
         Self { addr, plain: false, key_file: None, public_url: None, old_signatures: false }
@@ -208,19 +213,20 @@ impl Default for ServiceConfig {
 pub struct Service;
 
 impl Service {
-    /// Binds both addresses and starts. Must be called in a tokio runtime with IO and time.
+    /// Binds the addresses and starts. Call it in a tokio runtime with IO and time.
     ///
     /// # Errors
-    /// [`StartError`]: an address cannot be had, or the system provides no random numbers for the key.
+    /// [`StartError`], for example if an address cannot be bound or the system provides no random
+    /// numbers for the key.
     pub async fn start(config: ServiceConfig) -> Result<Running, StartError> {
         Ok(Self::prepare(config).await?.open())
     }
 
-    /// As [`Service::start`], but nobody is answered before [`Prepared::open`]: devices and
-    /// firmware can be added first, so that no device is told that it is unknown.
+    /// Does the same as [`Service::start`], but answers nobody before [`Prepared::open`]. Devices
+    /// and firmware can be added first, so that no device is refused as unknown.
     ///
     /// # Errors
-    /// As [`Service::start`].
+    /// Those of [`Service::start`].
     pub async fn prepare(config: ServiceConfig) -> Result<Prepared, StartError> {
         let (outbox, pushes) = mpsc::channel(mqtt::OUTBOX);
         let (told, telling) = mpsc::unbounded_channel();
@@ -238,7 +244,7 @@ impl Service {
         let joins = matches!(front, Front::Join { .. });
         let settings = CloudConfig {
             signer: signer.clone(),
-            // The engine's time has its zero at 1970.
+            // The engine's time starts at 1970.
             unix_at_zero: 0,
             presume_connected: config.cloud.presume_connected || joins,
             ..config.cloud
@@ -251,7 +257,7 @@ impl Service {
         let (plan, patience) = (config.faults, config.http_patience);
         let faults = Faults::new(&plan, journal.clone());
         let images = firmware::Images::new(plan, signer, clock, patience, shelf.clone());
-        // No device is connected yet: nothing of it is told.
+        // No device is connected yet, so there is nobody to notify.
         api::finish(&mut cloud, clock.unix_micros())?;
         if let Some(folder) = &state.images {
             api::sweep(&mut cloud, folder, clock.unix_micros())?;
@@ -293,7 +299,7 @@ impl Service {
     }
 }
 
-/// Where devices are met: behind a broker that is joined, or at a door of our own.
+/// Prepares the way to devices: a broker to join, or a listener.
 fn front(config: &ServiceConfig, from_hub: FromHub) -> Result<(Front, SocketAddr), StartError> {
     if let Some(broker) = &config.broker {
         let tls = config.broker_tls.clone().filter(|_| broker.is_secure());
@@ -309,7 +315,7 @@ fn front(config: &ServiceConfig, from_hub: FromHub) -> Result<(Front, SocketAddr
     Ok((Front::Listen { door, limits: config.limits }, addr))
 }
 
-/// Where images are served, and what their URLs begin with.
+/// Binds the firmware server. Returns its address and the prefix of its URLs, too.
 fn http_door(config: &ServiceConfig) -> Result<(Door, SocketAddr, String), StartError> {
     let Bound { listener, addr } = bind("HTTP", config.http_addr)?;
     let tls = config.tls.as_ref().map(ServerTls::http);
@@ -319,7 +325,7 @@ fn http_door(config: &ServiceConfig) -> Result<(Door, SocketAddr, String), Start
     Ok((door, addr, base.trim_end_matches('/').to_owned()))
 }
 
-/// Where the API is met.
+/// The bound listener of the API.
 struct ApiDoor {
     config: ApiConfig,
     door: Door,
@@ -328,7 +334,7 @@ struct ApiDoor {
     first_key: Option<PathBuf>,
 }
 
-/// What is told of it.
+/// What the caller learns of the API.
 #[derive(Debug)]
 struct Met {
     addr: SocketAddr,
@@ -348,7 +354,7 @@ impl ApiDoor {
     }
 }
 
-/// Binds the API's address and sees to it that somebody has a key.
+/// Binds the API's address and ensures that at least one key exists.
 fn api_door(
     config: &ServiceConfig,
     state: &mut State,
@@ -372,10 +378,11 @@ fn api_door(
 
 /// The most connections to the API.
 const API_CONNECTIONS: usize = 256;
-/// The most of them from one network. A proxy's are all of one, so it is most of them.
+/// The most connections from one network. High, because all connections through a proxy come from
+/// one.
 const API_OF_ONE: usize = 192;
 
-/// What is kept, and where.
+/// The store and its location.
 struct State {
     store: Box<dyn Store>,
     keys: Keys,
@@ -399,7 +406,7 @@ impl State {
     }
 }
 
-/// Serves what is kept from before.
+/// Serves the stored images again.
 fn serve_again(
     listed: Vec<Listed>,
     folder: &Images,
@@ -417,14 +424,14 @@ fn serve_again(
     Ok(())
 }
 
-/// Where reports come from.
+/// The way that reports come in.
 #[derive(Debug)]
 enum Front {
     Listen { door: Door, limits: endpoint::Limits },
     Join { way: Way, from_hub: FromHub, seed: u64 },
 }
 
-/// A service that answers nobody yet; see [`Service::prepare`].
+/// A service that does not answer yet; see [`Service::prepare`].
 #[derive(Debug)]
 pub struct Prepared {
     running: Running,
@@ -438,13 +445,13 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// A handle for commands, questions and the log.
+    /// A handle for commands, queries and the log.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.running.handle()
     }
 
-    /// Begins to answer, or joins the broker.
+    /// Starts to answer, or joins the broker.
     #[must_use]
     pub fn open(self) -> Running {
         let Self { mut running, front, http, firmware, api, faults, inputs, stop } = self;
@@ -475,7 +482,7 @@ impl Prepared {
     }
 }
 
-/// A service that runs. Dropping it stops it; [`Running::shutdown`] also waits for its end.
+/// A running service. Dropping it stops it; [`Running::shutdown`] also waits for its end.
 #[derive(Debug)]
 pub struct Running {
     mqtt_addr: SocketAddr,
@@ -488,54 +495,56 @@ pub struct Running {
 }
 
 impl Running {
-    /// The address where devices connect, with the port that was bound. With a broker there is
-    /// none: `0.0.0.0:0`.
+    /// The address of the MQTT listener, with the bound port. It is `0.0.0.0:0` if the cloud joined
+    /// a broker.
     #[must_use]
     pub fn mqtt_addr(&self) -> SocketAddr {
         self.mqtt_addr
     }
 
-    /// The address where firmware is served, with the port that was bound.
+    /// The address of the firmware server, with the bound port.
     #[must_use]
     pub fn http_addr(&self) -> SocketAddr {
         self.http_addr
     }
 
-    /// The address of the API, with the port that was bound; none without one.
+    /// The address of the API, with the bound port. `None` without an API.
     #[must_use]
     pub fn api_addr(&self) -> Option<SocketAddr> {
         self.met.as_ref().map(|met| met.addr)
     }
 
-    /// The file of the key that was made, or taken from it, because nobody had one.
+    /// The file of the first key, if no key existed at the start: the key was created in it or
+    /// taken from it.
     #[must_use]
     pub fn first_key(&self) -> Option<&Path> {
         self.met.as_ref()?.first_key.as_deref()
     }
 
-    /// The time since 1970 at the zero of the log's times, by the system's clock at the start.
+    /// The time since 1970 at the start of the log's clock, by the system's clock at the start.
     #[must_use]
     pub fn unix_at_zero(&self) -> Duration {
         self.unix_at_zero
     }
 
-    /// A handle for commands, questions and the log. Clones may outlive the service.
+    /// A handle for commands, queries and the log. Clones may outlive the service.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Stops: closes the listeners and every connection, and waits until all tasks have ended.
+    /// Stops the service: closes the listeners and every connection, and waits until all tasks have
+    /// ended.
     pub async fn shutdown(mut self) {
         drop(self.stop);
         while self.tasks.join_next().await.is_some() {}
     }
 }
 
-/// The address of what does not listen.
+/// The address of a listener that does not exist.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// The inputs that wait for the hub. Connections wait when it is full.
+/// The most inputs queued for the hub. Connections wait while the queue is full.
 const INPUTS: usize = 2_048;
 
 struct Bound {
@@ -555,8 +564,8 @@ fn bind(what: &'static str, addr: SocketAddr) -> Result<Bound, StartError> {
     listen().map_err(|source| StartError::Bind { what, addr, source })
 }
 
-/// The connections that wait to be accepted: when a cloud comes back, all of its devices do. The
-/// system may allow fewer.
+/// The most connections waiting to be accepted. It is high because all devices reconnect when a
+/// cloud comes back. The system may allow fewer.
 const BACKLOG: u32 = 4096;
 
 fn random<const N: usize>() -> Result<[u8; N], StartError> {

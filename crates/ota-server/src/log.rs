@@ -1,4 +1,4 @@
-//! What the service tells a person or a test: every message and every change.
+//! The log: every message and every change, for people and tests.
 
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
@@ -18,40 +18,40 @@ use ota_cloud::{CloudError, EventKind};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// When, on the service's clock: since its start.
+    /// The time on the service's clock, since its start.
     pub at: Instant,
-    /// Which device, where one is known.
+    /// The device, if one is known.
     pub device: Option<Identity>,
-    /// What.
+    /// What happened.
     pub what: What,
 }
 
-/// What an [`Entry`] says.
+/// What an [`Entry`] reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum What {
     /// A device logged in.
     LoggedIn {
-        /// From where.
+        /// The peer's address.
         peer: SocketAddr,
-        /// With MQTT 3.1 instead of 3.1.1.
+        /// Whether the client used MQTT 3.1 instead of 3.1.1.
         legacy: bool,
     },
     /// A login was refused.
     LoginRefused {
-        /// From where.
+        /// The peer's address.
         peer: SocketAddr,
-        /// The client id, cut to 64 characters. It is the client's choice: escape it for a screen.
+        /// The client id, cut to 64 characters. The client chose it: escape it before printing.
         client_id: String,
-        /// Why.
+        /// The reason.
         why: Refusal,
     },
-    /// A device's connection ended, also one that never logged in; or one to the firmware server
-    /// broke.
+    /// A device's connection ended, whether or not it had logged in; or a connection to the
+    /// firmware server broke.
     Closed {
-        /// From where.
+        /// The peer's address.
         peer: SocketAddr,
-        /// Why, in words.
+        /// The reason, in words.
         why: String,
     },
     /// A message from a device.
@@ -61,15 +61,15 @@ pub enum What {
         /// Its bytes.
         payload: Payload,
     },
-    /// A message that was handed to a device's connection, or to the broker's.
+    /// A message was queued for a device's connection, or for the broker's.
     Sent {
         /// Its topic.
         topic: String,
         /// Its bytes.
         payload: Payload,
     },
-    /// A message for a device that has not subscribed to its topic, or is not there: lost, as
-    /// everything at QoS 0.
+    /// A message for a device that is not subscribed to its topic or not connected. It is lost, as
+    /// QoS 0 permits.
     NotSent {
         /// Its topic.
         topic: String,
@@ -78,107 +78,107 @@ pub enum What {
     Refused {
         /// Its topic.
         topic: String,
-        /// What is wrong with it.
+        /// The error.
         error: CloudError,
     },
-    /// A device published to a topic that is not its own; the message was dropped.
+    /// A device published to a topic that is not its own. The message was dropped.
     Foreign {
         /// The topic.
         topic: String,
     },
     /// A device subscribed.
     Subscribed {
-        /// The filters that were granted.
+        /// The granted filters.
         granted: Vec<String>,
-        /// The filters that were not: not its own, at QoS 2, or too many.
+        /// The refused filters: not the device's own, at QoS 2, or too many.
         refused: Vec<String>,
     },
-    /// Something the cloud concluded.
+    /// The cloud recorded an event.
     Event(EventKind),
-    /// A fault struck.
+    /// A fault was injected.
     Fault {
-        /// Which.
+        /// The fault.
         fault: Fault,
     },
-    /// A connection was closed at once, since there are as many as allowed.
+    /// A connection was closed at once, because the most allowed are open.
     TurnedAway {
-        /// From where.
+        /// The peer's address.
         peer: SocketAddr,
-        /// How many are allowed.
+        /// The most that are allowed.
         most: usize,
     },
-    /// A firmware is offered no more.
+    /// A firmware is no longer offered.
     Withdrawn {
         /// Its product.
         product_id: String,
         /// Its version.
         version: String,
-        /// Why, in words.
+        /// The reason, in words.
         why: String,
     },
     /// A request to the firmware server was answered.
     Request {
-        /// From where.
+        /// The peer's address.
         peer: SocketAddr,
-        /// The method; it is the client's choice: escape it for a screen.
+        /// The method. The client chose it: escape it before printing.
         method: String,
         /// The path, without its query.
         path: String,
-        /// The status; 0 when a fault keeps the answer back.
+        /// The status; 0 if a fault kept the answer back.
         status: u16,
-        /// The bytes of the image that the answer promises.
+        /// The number of image bytes that the answer announces.
         range: Range<u64>,
-        /// What is wrong, in words; empty when the image is sent.
+        /// The error, in words; empty if the image is sent.
         why: String,
     },
     /// A call of the API was answered.
     Called {
-        /// From where.
+        /// The peer's address.
         peer: SocketAddr,
-        /// The id of its key; empty where none was good.
+        /// The id of its key; empty without a valid key.
         key: String,
-        /// The method; empty when it was none of the API's calls.
+        /// The method; empty if the request matched no call of the API.
         method: &'static str,
-        /// The path, with names in braces instead of the caller's.
+        /// The path of the call, with placeholders in braces instead of the caller's values.
         path: &'static str,
         /// The status.
         status: u16,
     },
-    /// The store refuses, or takes what it is given again. With a device: its row cannot be read.
+    /// The store refuses, or works again. With a device: the row of that device cannot be read.
     Store {
-        /// Why; `None` when it works again.
+        /// The reason; `None` when the store works again.
         why: Option<String>,
     },
-    /// The cloud is a client of its broker, and subscribed: reports come from now on.
+    /// The cloud joined its broker and subscribed: reports arrive from now on.
     BrokerJoined {
-        /// The broker's URL, without login.
+        /// The broker's URL, without user and password.
         broker: String,
     },
-    /// There is no connection to the broker.
+    /// The connection to the broker failed or ended.
     BrokerLost {
-        /// The broker's URL, without login.
+        /// The broker's URL, without user and password.
         broker: String,
-        /// Why.
+        /// The reason.
         why: Lost,
-        /// When it is tried again.
+        /// The time until the next try.
         retry: Duration,
     },
-    /// The reader was too slow and this many entries are gone.
+    /// The reader was too slow, and this many entries are lost.
     Lost(u64),
 }
 
-/// A message's bytes. `Debug` and `Display` hide the users, passwords and queries of URLs,
-/// which are credentials.
+/// The bytes of a message. `Debug` and `Display` hide the users, passwords and queries of URLs,
+/// because they are credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload(Bytes);
 
 impl Payload {
-    /// Copies, so that an entry does not keep a connection's whole buffer.
+    /// Copies the bytes, so that an entry does not keep a connection's whole buffer alive.
     pub(super) fn new(bytes: &[u8]) -> Self {
         Self(Bytes::copy_from_slice(bytes))
     }
 
-    /// The bytes as they were, signatures included. Do not print them but on a desk.
+    /// The original bytes, including signatures. Print them only for debugging.
     #[must_use]
     pub fn reveal(&self) -> &Bytes {
         &self.0
@@ -190,7 +190,7 @@ impl Payload {
         self.0.len()
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -198,7 +198,7 @@ impl Payload {
 }
 
 impl fmt::Display for Payload {
-    /// The text, with `…` instead of the user, password and query of every URL.
+    /// The text, with `…` for the user, password and query of every URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = String::from_utf8_lossy(&self.0);
         let mut rest: &str = &text;
@@ -213,7 +213,7 @@ impl fmt::Display for Payload {
     }
 }
 
-/// Where a URL ends that stands here. Not at a quote that is a part of it.
+/// Finds the end of the URL that starts here. A quote that is part of the URL does not end it.
 fn word_end(text: &str) -> usize {
     let mut escaped = false;
     let end = text.char_indices().find(|(_, letter)| {
@@ -241,13 +241,13 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// A stream of entries, from the moment it was asked for.
+/// A stream of log entries, starting when it was created.
 #[derive(Debug)]
 pub struct Log(pub(super) broadcast::Receiver<Entry>);
 
 impl Log {
-    /// The next entry; `None` when the service has stopped. A reader that falls behind by more
-    /// than the configured number finds [`What::Lost`] and goes on with what is left.
+    /// The next entry; `None` when the service has stopped. A reader that falls behind by more than
+    /// the configured number gets [`What::Lost`] and continues with the entries that are left.
     ///
     /// Cancel-safe.
     pub async fn next(&mut self) -> Option<Entry> {

@@ -1,5 +1,5 @@
-//! The thin shell of an [`endpoint::Connection`](ota_cloud::endpoint::Connection): a socket, a timer,
-//! and two bounded queues.
+//! Runs an [`endpoint::Connection`](ota_cloud::endpoint::Connection) over a socket, a timer and two
+//! bounded queues.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -22,19 +22,19 @@ use super::stream::{Peer, Stream};
 use ota_cloud::endpoint::{Connection, Event, Limits, Refusal};
 use ota_cloud::relay::Line;
 
-/// Something for a device.
+/// A message or an acknowledgement for a device.
 #[derive(Clone, Debug)]
 pub(super) enum Push {
-    /// A message on the device's update topic. The report with this id is durable: both leave
-    /// together.
+    /// A message on the device's update topic. If it has a report's id, that report is durable, and
+    /// its acknowledgement leaves with the message.
     Update { payload: Bytes, ack: Option<u16> },
     /// A message on another topic.
     Message(Box<Message>),
-    /// Its report with this id is durable.
+    /// The acknowledgement of the report with this id.
     Ack(u16),
 }
 
-/// A message of the cloud's.
+/// A message of the cloud.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
     pub(super) topic: String,
@@ -42,15 +42,15 @@ pub(super) struct Message {
     pub(super) qos: QoS,
 }
 
-/// What waits for one connection; a device that lets it pile up is disconnected. Acknowledgements
-/// are not more than the endpoint takes reports.
+/// The most queued messages of one connection; a device that exceeds it is disconnected. The
+/// endpoint bounds the reports, and thereby the acknowledgements.
 pub(super) const OUTBOX: usize = 96;
-/// How long the last bytes of a closed connection may take.
+/// The timeout for the last bytes of a closed connection.
 const LINGER: Duration = Duration::from_secs(1);
-/// A device's messages have some hundred bytes.
+/// The initial size of the buffer. A device's messages have a few hundred bytes.
 const READ: usize = 2048;
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) clock: Clock,
@@ -91,21 +91,21 @@ pub(super) async fn serve(client: Peer, peer: SocketAddr, id: ConnId, shared: Sh
     };
     shell.wire.finish().await;
     let device = shell.device.take();
-    // A stopped hub has forgotten the connection already.
+    // A hub that has stopped has no connections.
     let _ = shell.hub.send(Input::Gone { id, peer, device, why }).await;
 }
 
 struct Shell {
     wire: Wire,
-    /// Handed to the hub with the login.
+    /// Sent to the hub with the login.
     certificate: Option<Vec<u8>>,
     peer: SocketAddr,
     id: ConnId,
     hub: mpsc::Sender<Input>,
-    /// Handed to the hub with the login.
+    /// Sent to the hub with the login.
     link: Option<Link>,
     pushes: mpsc::Receiver<Push>,
-    /// Ends when the hub lets go of its end.
+    /// Ends when the hub drops its end.
     dismissed: oneshot::Receiver<Infallible>,
     decision: Option<oneshot::Receiver<Result<Identity, Refusal>>>,
     device: Option<Identity>,
@@ -113,10 +113,11 @@ struct Shell {
 }
 
 impl Shell {
-    /// Runs until the connection is to be closed; says why.
+    /// Runs until the connection must close; returns the reason.
     async fn run(&mut self) -> String {
         let clock = self.wire.clock;
-        // Set again only when something is due before it: with each packet the deadline moves on.
+        // The timer is set again only for an earlier deadline, because every packet moves the
+        // deadline on.
         let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
         let mut rings: Option<Instant> = None;
         loop {
@@ -161,7 +162,7 @@ impl Shell {
                 }
                 Some(push) = self.pushes.recv(), if logged_in && unsent <= self.half => {
                     self.take(push);
-                    // What waits leaves together.
+                    // Everything that is queued leaves in one write.
                     while self.wire.line.unsent().len() <= self.half {
                         let Ok(push) = self.pushes.try_recv() else { break };
                         self.take(push);
@@ -178,7 +179,7 @@ impl Shell {
 
     fn take(&mut self, push: Push) {
         let (now, endpoint) = (self.wire.clock.now(), &mut self.wire.line.endpoint);
-        // A message may be lost, as QoS 0 may be; the fault shows in the connection's own state.
+        // A message at QoS 0 may be lost; the state of the connection shows the error.
         match push {
             Push::Update { payload, ack } => {
                 if let Some(id) = ack {
@@ -197,7 +198,7 @@ impl Shell {
         }
     }
 
-    /// Hands the events to the hub, and waits while it has no room.
+    /// Passes the events to the hub, and waits while the hub has no room.
     async fn forward(&mut self) -> Result<(), mpsc::error::SendError<Input>> {
         while let Some(event) = self.wire.next_event() {
             let id = self.id;
@@ -219,13 +220,13 @@ impl Shell {
     }
 }
 
-/// The socket and the state of what is on it.
+/// The socket and the state of its streams.
 struct Wire {
     stream: Stream,
     line: Line,
-    /// For a line on which something may go wrong on purpose.
+    /// The line that faults apply to.
     faults: Option<Faults>,
-    /// A layer below may keep something.
+    /// Whether a layer below may hold bytes that need a flush.
     unflushed: bool,
     clock: Clock,
 }
@@ -239,8 +240,7 @@ impl Wire {
         }
     }
 
-    /// Moves what can be moved: what waits for the client goes out, what it sent comes in. Ready
-    /// when something has.
+    /// Writes what is queued and reads what arrived. Ready when at least one of them made progress.
     fn poll_move(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         let wrote = match self.poll_send(cx) {
             Poll::Ready(Ok(wrote)) => wrote,
@@ -267,7 +267,7 @@ impl Wire {
         if wrote { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Ready when all is written and pushed out; says whether anything was.
+    /// Ready when everything is written and flushed. Returns whether anything was.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<bool>> {
         let mut wrote = false;
         while !self.line.unsent().is_empty() {
@@ -280,7 +280,7 @@ impl Wire {
                     self.line.handle_sent(self.clock.now(), n);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                // The room that it made is news, too.
+                // The room that this made counts as progress, too.
                 Poll::Pending if wrote => return Poll::Ready(Ok(true)),
                 Poll::Pending => return Poll::Pending,
             }
@@ -306,19 +306,19 @@ impl Wire {
         }
     }
 
-    /// Writes what is left, as far as the client takes it, and ends the stream.
+    /// Writes the remaining bytes, as far as the client accepts them, and ends the stream.
     async fn finish(&mut self) {
         let unsent = self.line.unsent();
         let last = async {
             self.stream.write_all(unsent).await?;
             self.stream.shutdown().await
         };
-        // The connection is over either way.
+        // The connection is over in both cases.
         let _ = tokio::time::timeout(LINGER, last).await;
     }
 }
 
-/// The hub's decision; pending while none was asked for.
+/// The hub's decision on a login. Pending while no login was sent.
 async fn decide(
     decision: &mut Option<oneshot::Receiver<Result<Identity, Refusal>>>,
 ) -> Option<Result<Identity, Refusal>> {

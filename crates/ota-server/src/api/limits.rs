@@ -76,11 +76,11 @@ impl Places {
 
     pub(super) fn take(&self, owner: &str) -> Option<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let his = taken.get(owner).copied().unwrap_or(0);
-        if his >= self.of_one || his > 0 && taken.values().sum::<usize>() >= self.of_all {
+        let own = taken.get(owner).copied().unwrap_or(0);
+        if own >= self.of_one || own > 0 && taken.values().sum::<usize>() >= self.of_all {
             return None;
         }
-        taken.insert(owner.to_owned(), his.saturating_add(1));
+        taken.insert(owner.to_owned(), own.saturating_add(1));
         Some(Place(self.clone(), owner.to_owned()))
     }
 }
@@ -89,7 +89,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
         match taken.get_mut(&self.1) {
-            Some(his) if *his > 1 => *his = his.saturating_sub(1),
+            Some(own) if *own > 1 => *own = own.saturating_sub(1),
             _ => drop(taken.remove(&self.1)),
         }
     }

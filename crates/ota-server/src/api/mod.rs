@@ -1,9 +1,9 @@
-//! REST under `/api/v1`: a listener of its own. It decodes requests and writes answers; who may do
-//! what, and which error it is, [`ota_cloud::api`] decides.
+//! REST under `/api/v1`, on its own listener. This module decodes requests and writes answers;
+//! [`ota_cloud::api`] decides permissions and errors.
 //!
-//! A call that changes something is a command of the hub, between two turns: what came before it
-//! is durable, and it is answered once its own commit is. Lists and history are read beside the
-//! loop.
+//! A call that changes something is a command of the hub, between two turns: earlier inputs are
+//! durable, and the call is answered after its own commit. Lists and history are read outside the
+//! hub's loop.
 
 mod batches;
 mod devices;
@@ -58,29 +58,30 @@ pub(crate) use vendor::sweep;
 
 /// The largest JSON body in bytes.
 const MAX_JSON: usize = 64 * 1024;
-/// The largest list of devices in bytes, as CSV or in JSON.
+/// The largest list of devices in bytes, as CSV or JSON.
 const MAX_LIST: usize = 256 * 1024;
 /// The largest head of a request in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Images in memory that are no firmware yet.
+/// The most images in memory that are no firmware yet.
 const MOST_HELD: usize = 4;
 
-/// Uploads at once, of a product and of all beyond the first of each.
+/// The most concurrent uploads of a product, and in all. The first upload of a product is always
+/// admitted.
 const UPLOADS: usize = 4;
-/// Streams at once, of a key, and of all beyond the first of each.
+/// The most concurrent streams of a key, and in all. The first stream of a key is always admitted.
 const STREAMS: (usize, usize) = (8, 64);
-/// Walks at once of a key.
+/// The most concurrent walks of one key.
 const WALKS: usize = 8;
 
-/// What every request needs.
+/// The state that every request shares.
 #[derive(Clone)]
 pub(crate) struct Api(Arc<Inner>);
 
 struct Inner {
     handle: Handle,
     reader: Mutex<Box<dyn Read + Send>>,
-    /// The reader of what takes its time, and whose turn it is to read a piece with it.
+    /// The reader for long reads, and the semaphore that orders their steps.
     walker: Mutex<Box<dyn Read + Send>>,
     turn: Semaphore,
     walks: Places,
@@ -90,17 +91,17 @@ struct Inner {
     streams: Places,
     journal: Journal,
     patience: Duration,
-    /// The listener speaks TLS.
+    /// Whether the listener uses TLS.
     secure: bool,
-    /// What URLs of uploads begin with, instead of the host that a request names.
+    /// The prefix of upload URLs, instead of the host of the request.
     public_url: Option<String>,
-    /// The vendor's signatures of old are taken.
+    /// Whether the vendor's old signatures are accepted.
     old_signatures: bool,
-    /// Without a folder: bytes that came and are no firmware yet, by the names of their places.
+    /// Without a folder: uploaded bytes that are no firmware yet, by the name of their place.
     held: Mutex<BTreeMap<String, Image>>,
 }
 
-/// What is read beside the loop.
+/// The readers for calls outside the hub's loop.
 pub(crate) struct Readers {
     reader: Box<dyn Read + Send>,
     walker: Box<dyn Read + Send>,
@@ -114,7 +115,7 @@ impl Readers {
     }
 }
 
-/// What a handler has of a request.
+/// What a handler knows of a request.
 struct Asked {
     grant: Grant,
     call: Call,
@@ -122,7 +123,7 @@ struct Asked {
     is_csv: bool,
     headers: HeaderMap,
     body: Bytes,
-    /// It was given a name, under which its answer is kept.
+    /// Its idempotency key, under which its answer is stored.
     once: Option<Once>,
 }
 
@@ -151,7 +152,7 @@ pub(crate) async fn serve(stream: Stream, peer: SocketAddr, api: Api, stop: Canc
     }
 }
 
-/// Answers a request. It runs to its end even when its client goes away: an image that came whole
+/// Answers a request. It runs to its end even if the client disconnects, so that a complete upload
 /// gets its row.
 async fn answer(
     State(api): State<Api>,
@@ -184,7 +185,7 @@ async fn answer(
     reply.into_response()
 }
 
-/// What is logged of a request: nothing that a caller chose.
+/// The log entry of a request. It contains nothing that the caller chose.
 #[derive(Default)]
 struct Line {
     key: Option<String>,
@@ -227,7 +228,8 @@ impl Api {
         if held.len() <= MOST_HELD {
             return;
         }
-        // Of the product that has the most: what another has put is not lost by it.
+        // Removes one of the product that holds the most, so that the uploads of other products
+        // stay.
         let mut of: BTreeMap<&str, usize> = BTreeMap::new();
         for place in held.keys() {
             let count = of.entry(product_of(place)).or_default();
@@ -239,7 +241,7 @@ impl Api {
         gone.map(|gone| held.remove(&gone));
     }
 
-    /// Gives them out.
+    /// Takes the bytes of a place out.
     fn release(&self, place: &str) -> Option<Image> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner).remove(place)
     }
@@ -316,12 +318,12 @@ impl Api {
             Op::RemoveFirmware => firmware::remove(self, asked).await,
             Op::Image => firmware::download(self, asked).await,
             Op::Events => events::follow(self, asked).await,
-            // A call of a later ota-cloud.
+            // A call of a later `ota-cloud`.
             _ => Err(Problem::new(Code::UnknownPath, "there is nothing at this path")),
         }
     }
 
-    /// Who calls, by the key that is shown.
+    /// Authenticates the caller by the presented key.
     fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<Caller, Problem> {
         let now = self.0.journal.clock.now();
         let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -356,7 +358,7 @@ impl Api {
         }
     }
 
-    /// Reads beside the loop, on a thread that may wait.
+    /// Reads outside the hub's loop, on a thread that may block.
     async fn read<T: Send + 'static>(
         &self,
         run: impl FnOnce(&dyn Read) -> Result<T, StoreError> + Send + 'static,
@@ -376,8 +378,8 @@ impl Api {
         read.await.map_err(|_| stopped())?.map_err(|why| self.store(&why))
     }
 
-    /// Reads a piece of what is read piece by piece: not with the reader that every call needs, and
-    /// one after the other with all who do so.
+    /// Reads one step of a long read. It uses a reader of its own, so that other calls are not
+    /// delayed, and long reads take turns.
     async fn walk<T: Send + 'static>(
         &self,
         run: impl FnOnce(&dyn Read) -> Result<T, StoreError> + Send + 'static,
@@ -386,7 +388,7 @@ impl Api {
         self.read_by(|inner| &inner.walker, run).await
     }
 
-    /// A command of the hub's, answered when what it did is durable.
+    /// Runs a command on the hub. It is answered when its changes are durable.
     async fn ask<T: Send + 'static>(
         &self,
         run: impl FnOnce(&mut Hub, Instant) -> Result<T, Failed> + Send + 'static,
@@ -399,7 +401,7 @@ impl Api {
         }
     }
 
-    /// The cause is for the log, not for the caller.
+    /// Logs the cause, which the caller must not see.
     fn store(&self, why: &StoreError) -> Problem {
         self.0.journal.write(None, What::Store { why: Some(why.to_string()) });
         match why {
@@ -421,12 +423,12 @@ impl Api {
     }
 }
 
-/// The product of a place for bytes.
+/// The product of an upload place.
 fn product_of(place: &str) -> &str {
     place.split_once('/').map_or(place, |(product, _)| product)
 }
 
-/// Why a command was not carried out; nothing is changed.
+/// Why a command failed; it changed nothing.
 enum Failed {
     Refused(Problem),
     Store(StoreError),
@@ -468,7 +470,7 @@ fn stopped() -> Problem {
     Problem::new(Code::Unavailable, "the service stops")
 }
 
-/// A line of the audit: who did what to what.
+/// A line of the audit log.
 fn audit(now: Instant, asked: &Asked, of: &str) -> NewAudit {
     let operation = asked.call.operation();
     let body = json!({
