@@ -21,7 +21,7 @@ use crate::cycle::Rider;
 use crate::hub::Hub;
 use crate::store::{Image, Source};
 
-/// The largest image where images are in memory.
+/// The largest image, if images are in memory.
 const IN_MEMORY: u64 = 64 << 20;
 
 fn unknown() -> Problem {
@@ -103,24 +103,24 @@ pub(super) async fn remove(api: &Api, asked: Asked) -> Result<Reply, Problem> {
 pub(super) async fn download(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let headers = asked.headers.clone();
     let listed = api.ask(move |hub, _| found(hub, &asked)).await?;
-    let gone = || Problem::new(Code::UnknownFirmware, "its bytes are not here");
+    let gone = || Problem::new(Code::UnknownFirmware, "the bytes of this firmware are not here");
     let image = api.0.handle.images.get(&listed.firmware.path).ok_or_else(gone)?;
     Ok(Reply::whole(image::reply(&image, &headers).await.map_err(|_| gone())?))
 }
 
-/// A place for an upload.
+/// Takes one of the concurrent uploads.
 pub(super) fn place(api: &Api, product: &str) -> Result<Place, Problem> {
     let busy = || Problem::new(Code::TooMany, "four uploads are in progress: wait for one");
     api.0.uploads.take(product).ok_or_else(busy)
 }
 
-/// An image that came whole.
+/// A complete upload.
 pub(super) struct Came {
     pub(super) image: Image,
     pub(super) md5: [u8; 16],
     pub(super) size: u64,
     pub(super) name: Option<String>,
-    /// Until its row is there.
+    /// Keeps the file from removal until its row is stored.
     pub(super) claim: Option<Claim>,
 }
 
@@ -171,7 +171,7 @@ pub(super) fn enlist(hub: &mut Hub, listed: &Listed, rider: Rider) -> Result<Val
     Ok(json!(FirmwareView::new(listed)))
 }
 
-/// Takes a body in, hashed on the way. A cut one leaves nothing.
+/// Receives a body and hashes it. An incomplete body leaves nothing.
 pub(super) async fn receive(
     api: &Api,
     new: NewFirmware,
@@ -184,7 +184,7 @@ pub(super) async fn receive(
         Some(folder) => keep(&folder, &new, come, length),
         None => hold(&new, come),
     });
-    let cut = |what: &str| Problem::new(Code::Invalid, format!("{what}: nothing is kept"));
+    let cut = |what: &str| Problem::new(Code::Invalid, format!("{what}: nothing is stored"));
     let ended = loop {
         let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
         match tokio::time::timeout(api.0.patience, frame).await {
@@ -194,7 +194,7 @@ pub(super) async fn receive(
             Ok(Some(Ok(frame))) => {
                 let Ok(data) = frame.into_data() else { continue };
                 if pieces.send(Some(data)).await.is_err() {
-                    // It says itself why.
+                    // The receiving task returns the reason.
                     break Ok(());
                 }
             }
@@ -212,10 +212,10 @@ pub(super) async fn receive(
     })
 }
 
-/// The pieces of a body, and `None` behind the last.
+/// The pieces of a body; `None` marks the end.
 type Pieces = mpsc::Receiver<Option<Bytes>>;
 
-/// Keeps an image in the folder. Blocking.
+/// Stores an image in the folder. Blocking.
 fn keep(
     folder: &Images,
     new: &NewFirmware,
@@ -230,7 +230,7 @@ fn keep(
     new.check_size(size)?;
     let (md5, sha256) = upload.digests();
     new.check_digests(md5, sha256)?;
-    // Another firmware of the same bytes may be removed before this one has its row.
+    // Another firmware with the same bytes may be removed before this one has its row.
     let claim = Some(upload.claim());
     let stored = upload.finish().map_err(refused)?;
     let image = Image::kept(folder.path(stored.name), Md5(md5));

@@ -1,5 +1,5 @@
-//! The bytes of an image, whole or a range of them. Devices get theirs of
-//! [`firmware`](crate::firmware), where a URL is the key.
+//! Sends the bytes of an image, whole or a range of them. Devices use
+//! [`firmware`](crate::firmware), where the URL is the key.
 
 use std::io::{self, SeekFrom};
 use std::ops::Range;
@@ -14,13 +14,13 @@ use tokio_util::io::ReaderStream;
 
 use crate::store::{CHANGED, Image, Source};
 
-/// The bytes of a file that are in memory for a request.
+/// The bytes of a file that a request holds in memory.
 const CHUNK: usize = 128 * 1024;
 
 /// The answer to a request with these headers.
 ///
 /// # Errors
-/// The bytes are not there any more.
+/// The bytes no longer exist.
 pub(super) async fn reply(image: &Image, headers: &HeaderMap) -> io::Result<Response> {
     let (size, etag) = (image.size, format!("\"{}\"", image.md5));
     let mut range = 0..size;
@@ -46,7 +46,7 @@ pub(super) async fn reply(image: &Image, headers: &HeaderMap) -> io::Result<Resp
     Ok(reply)
 }
 
-/// The range asked for: none when there are several, or when `If-Range` names another image.
+/// The requested range. `None` for several ranges, or if `If-Range` names another image.
 fn asked(headers: &HeaderMap, etag: &str) -> Option<Span> {
     let get = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     if get(header::IF_RANGE).is_some_and(|other| other.trim() != etag)
@@ -57,8 +57,8 @@ fn asked(headers: &HeaderMap, etag: &str) -> Option<Span> {
     Span::parse(get(header::RANGE)?)
 }
 
-/// A body of exactly these bytes, never all of them in memory at once: a slice of the shared
-/// bytes, or a file read piece by piece.
+/// A body of exactly these bytes: a slice of the shared bytes, or a file that is read in pieces, so
+/// that it is never whole in memory.
 async fn body(image: &Image, range: &Range<u64>) -> io::Result<Body> {
     let path = match &image.source {
         Source::Memory(bytes) => return Ok(Body::from(slice(bytes, range))),
@@ -79,7 +79,7 @@ fn slice(bytes: &Bytes, range: &Range<u64>) -> Bytes {
 }
 
 fn put(reply: &mut Response, name: HeaderName, value: &str) {
-    // All values are made here of digits, hex and words.
+    // All values consist of digits, hex and words from here.
     if let Ok(value) = value.try_into() {
         reply.headers_mut().insert(name, value);
     }

@@ -174,9 +174,9 @@ async fn answer(
         };
         (reply, line)
     });
-    let (reply, line) = run.await.unwrap_or_else(|_| {
-        (Err(Problem::new(Code::Internal, "the service is at fault")), Line::default())
-    });
+    let (reply, line) = run
+        .await
+        .unwrap_or_else(|_| (Err(Problem::new(Code::Internal, "internal error")), Line::default()));
     let reply = reply.unwrap_or_else(|problem| Reply::problem(&problem));
     let (method, path) = line.call.unwrap_or(("", ""));
     let key = line.key.unwrap_or_default();
@@ -330,7 +330,7 @@ impl Api {
         let found = value.and_then(KeyText::of_header).and_then(|text| self.0.known.caller(&text));
         let Some(caller) = found else {
             self.budgets(|budgets| budgets.stranger(now, peer.ip()))?;
-            let what = "show a key: Authorization: Bearer ota1.…";
+            let what = "send a key: Authorization: Bearer ota1.…";
             return Err(Problem::new(Code::NoKey, what));
         };
         self.budgets(|budgets| budgets.key(now, caller.id()))?;
@@ -351,7 +351,7 @@ impl Api {
         match read.await {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(_)) => {
-                let what = format!("the body was cut, or has more than {most} bytes");
+                let what = format!("the body is incomplete or exceeds {most} bytes");
                 Err(Problem::new(Code::TooLarge, what))
             }
             Err(_) => Err(Problem::new(Code::Invalid, "the body did not come in time")),
@@ -406,13 +406,13 @@ impl Api {
         self.0.journal.write(None, What::Store { why: Some(why.to_string()) });
         match why {
             StoreError::Conflict(_) => {
-                Problem::new(Code::Conflict, "the same was changed at this moment: try again")
+                Problem::new(Code::Conflict, "it was changed at the same time: try again")
             }
             StoreError::Full { .. } => {
-                Problem::new(Code::Full, "the disk is full; nothing is changed")
+                Problem::new(Code::Full, "the disk is full; nothing was changed")
             }
             StoreError::Corrupt { .. } | StoreError::Invalid { .. } => {
-                Problem::new(Code::Internal, "the service is at fault; its log says why")
+                Problem::new(Code::Internal, "internal error; see the log of the service")
             }
             _ => Problem::new(Code::Unavailable, "the store does not answer; try again"),
         }

@@ -1,4 +1,4 @@
-//! Calls with an idempotency key: what is kept of one is in the commit of its change.
+//! Calls with an idempotency key. The record of a call is in the same commit as its change.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,10 @@ use crate::cycle::Rider;
 use crate::hub::Hub;
 use crate::keys::Keys;
 
-/// Old answers that go with each new one.
+/// The most expired answers that each new one removes.
 const OLD: usize = 50;
 
-/// The answer of the first time, if there was one.
+/// Returns the answer of the first call with this key, if there was one.
 pub(super) async fn before(api: &Api, asked: &Asked) -> Result<Option<Reply>, Problem> {
     let Some(once) = asked.once.clone() else { return Ok(None) };
     let (grant, op) = (asked.grant.clone(), asked.call.operation().op);
@@ -41,7 +41,7 @@ const fn is_of_task(op: Op) -> bool {
     matches!(op, Op::StartUpdate | Op::Cancel | Op::Retry | Op::Confirm | Op::Push)
 }
 
-/// A device's task, as calls that are about it answer.
+/// A device's task, as the calls about it return it.
 pub(super) fn task(hub: &mut Hub, device: &ota_proto::Identity) -> Result<Value, Failed> {
     Ok(seen(hub, device)?.get("task").cloned().unwrap_or_default())
 }
@@ -50,7 +50,7 @@ fn is_old(item: &Item, now: Instant) -> bool {
     item.wake.is_none_or(|wake| wake <= now.as_micros())
 }
 
-/// Keeps the call, and its answer where that is known before the commit, with what it changes.
+/// Stores the call in the commit of its change, and its answer if that is known before the commit.
 pub(super) fn mount(
     hub: &mut Hub,
     asked: &Asked,
@@ -72,7 +72,7 @@ pub(super) fn mount(
     }
     make_room(hub, asked.grant.caller().id(), once.id(), rider)?;
     let there = hub.cloud.store().read().item(Kind::IDEMPOTENCY, once.id())?;
-    // One that is not old came at the same moment: the commit refuses this one.
+    // An unexpired one was stored by a concurrent call: the commit refuses this one.
     item.rev = there.filter(|there| is_old(there, now)).map_or(0, |there| there.rev);
     let wake = item.wake.unwrap_or(0);
     rider.items.push(item);
@@ -88,8 +88,8 @@ pub(super) fn mount(
     Ok(())
 }
 
-/// A key has a number of answers: the oldest go. Which there are is kept in memory, the oldest
-/// first; one that is in no row, since its commit failed, is found out when its turn comes.
+/// Removes the oldest answers of a key that has too many. The index is in memory, the oldest first.
+/// An entry without a row, because its commit failed, is dropped when it becomes the oldest.
 fn make_room(hub: &mut Hub, key: &str, besides: &str, rider: &mut Rider) -> Result<(), Failed> {
     if !hub.chores.answers.contains_key(key) {
         let kept = stored(hub.cloud.store().read(), key)?;
@@ -119,7 +119,7 @@ fn make_room(hub: &mut Hub, key: &str, besides: &str, rider: &mut Rider) -> Resu
     Ok(())
 }
 
-/// The answers of a key that are in rows.
+/// The stored answers of a key.
 fn stored(read: &dyn Read, key: &str) -> Result<BTreeSet<(u64, String)>, StoreError> {
     let (prefix, mut after, mut kept) = (format!("{key}/"), None::<String>, BTreeSet::new());
     loop {
@@ -130,7 +130,8 @@ fn stored(read: &dyn Read, key: &str) -> Result<BTreeSet<(u64, String)>, StoreEr
     }
 }
 
-/// Keeps an answer that is known only after the commit. Without it the answer is made again.
+/// Stores an answer that is known only after the commit. If this fails, the answer is computed
+/// again.
 pub(super) fn after(hub: &mut Hub, asked: &Asked, answer: &Value) {
     let Some(once) = &asked.once else { return };
     if let Ok(sealed) = hub.keys.sealed_answer(once.id(), &to_json(answer)) {

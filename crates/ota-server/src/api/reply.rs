@@ -5,15 +5,15 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use ota_cloud::api::{Code, Problem, to_json};
 
-/// An answer before it is HTTP.
+/// An answer before its conversion to HTTP.
 pub(super) struct Reply {
     status: u16,
     kind: &'static str,
     body: Vec<u8>,
     code: Option<Code>,
-    /// It is the answer of the first time.
+    /// Whether it repeats the answer of the first call.
     again: bool,
-    /// In place of all of it.
+    /// A complete response that replaces the other fields.
     whole: Option<Box<Response>>,
 }
 
@@ -30,7 +30,7 @@ impl Reply {
         Self { status: 204, kind: "", body: Vec::new(), code: None, again: false, whole: None }
     }
 
-    /// The call was made before, and nothing happened now.
+    /// Marks a repeated call: nothing happened this time.
     pub(super) fn again(self) -> Self {
         Self { again: true, ..self }
     }
@@ -41,7 +41,7 @@ impl Reply {
         Self { status, kind: "application/problem+json", body, code, ..Self::empty() }
     }
 
-    /// One that is HTTP already.
+    /// An answer that is an HTTP response already.
     pub(super) fn whole(response: Response) -> Self {
         Self {
             status: response.status().as_u16(),
@@ -77,7 +77,7 @@ impl Reply {
             Some(Code::TooMany | Code::Unavailable) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("6"));
             }
-            // What is left of the body is not read.
+            // The rest of the body is not read.
             Some(Code::TooLarge) => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }

@@ -29,7 +29,7 @@ pub(super) async fn act(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     Ok(Reply::json(200, &task))
 }
 
-/// Rows that are looked at for one page: a filter that lets little through ends with `next`.
+/// The most rows read for one page. A filter that few rows match may end with `next` early.
 const MOST_PAGES: usize = 10;
 const PAGE: usize = 100;
 
@@ -42,7 +42,7 @@ pub(super) async fn list(api: &Api, asked: Asked) -> Result<Reply, Problem> {
         ..Filter::product(asked.grant.product())
     };
     let (mut tasks, mut pages) = (Vec::new(), 0_usize);
-    // A page at a time, in turn with others who look through many.
+    // One page at a time, in turn with other long reads.
     let next = loop {
         let query = Query { filter: devices.clone(), after, limit: PAGE };
         let page = api.walk(move |read| read.list(&query)).await?;
@@ -76,7 +76,7 @@ fn shown(device: &str, task: &Task) -> Value {
     shown
 }
 
-/// Gives a device an input, and shows its task.
+/// Passes an input to a device, and returns its task.
 fn tell(hub: &mut Hub, asked: &Asked, input: Input) -> Result<Value, Failed> {
     let (now, name) = (hub.now(), asked.call.name("name"));
     let device = asked.grant.device(name)?;

@@ -102,7 +102,7 @@ async fn first_time(asked: &Asked, claimed: &Claimed) -> Result<String, ApiError
             }
             let gone = rider.gone_items.iter().any(|(_, gone, _)| *gone == id);
             if !gone && hub.cloud.store().read().item(Kind::REPLAY, &id)?.is_some() {
-                let what = "this request was taken already: sign it again";
+                let what = "this request was already used: sign it again";
                 return Err(ApiError::new(Code::SignatureFailure, what).into());
             }
             let wake = Some(micros.saturating_add(REPLAY.saturating_mul(1_000_000)));
@@ -216,7 +216,7 @@ async fn body_of(api: &Api, body: Body) -> Result<Bytes, ApiError> {
     match read.await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(_)) => {
-            let what = "the body was cut, or has more than 256 KiB";
+            let what = "the body is incomplete or exceeds 256 KiB";
             Err(ApiError::new(Code::InvalidRequest, what))
         }
         Err(_) => Err(ApiError::new(Code::InvalidRequest, "the body did not come in time")),

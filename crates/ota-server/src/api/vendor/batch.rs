@@ -1,4 +1,4 @@
-//! Batches: begun, cancelled, and what is done to one device of them.
+//! Creates and cancels batches, and changes single devices of them.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) fn module(fw_type: Option<&str>) -> Result<Module, ApiError> {
     })
 }
 
-/// Begins a batch.
+/// Creates a batch.
 pub(super) async fn start(asked: Asked, action: Action) -> Answer {
     let Action::BatchUpdateFirmware {
         version,
@@ -90,9 +90,9 @@ pub(super) async fn start_one(asked: Asked, action: Action) -> Answer {
     Ok(Value::Null)
 }
 
-/// Makes a batch with its devices: first the row, then the tasks of some of them in each commit,
-/// with the row. What a fault or a kill leaves, the hub goes on with; the same call is the same
-/// batch.
+/// Creates a batch with its devices: first its row, then in each commit the tasks of some devices
+/// together with the row. The hub completes a batch that a fault or a stop interrupted. A repeated
+/// call returns the same batch.
 async fn make(asked: &Asked, mut batch: Batch) -> Result<u32, ApiError> {
     let seen = match same(asked, &batch).await? {
         Same::As(number) => {
@@ -110,7 +110,7 @@ async fn make(asked: &Asked, mut batch: Batch) -> Result<u32, ApiError> {
             let there = hub.cloud.store().read().item(Kind::CALL, &call)?;
             let rev = there.as_ref().map_or(0, |there| there.rev);
             if let Some(there) = there.filter(|there| there.rev != seen) {
-                // It came twice at this moment.
+                // The same call arrived twice at the same time.
                 return Ok(number_of(&there)?);
             }
             let mut rider = Rider::default();
@@ -129,7 +129,7 @@ async fn make(asked: &Asked, mut batch: Batch) -> Result<u32, ApiError> {
     Ok(number)
 }
 
-/// Waits until every device of a batch has its task, or every task of a cancelled one its end.
+/// Waits until every device of a batch has its task, or every task of a cancelled batch has ended.
 async fn whole(asked: &Asked, number: u32) -> Result<(), ApiError> {
     let id = Batch::id(asked.grant.product(), number);
     loop {
@@ -145,7 +145,7 @@ async fn whole(asked: &Asked, number: u32) -> Result<(), ApiError> {
     }
 }
 
-/// Calls whose time is over go, some with each new one.
+/// Removes some expired calls with each new one.
 fn forget_calls(
     hub: &mut Hub,
     now: Instant,
@@ -166,16 +166,16 @@ fn number_of(item: &Item) -> Result<u32, StoreError> {
     number.ok_or_else(|| corrupt(&"a call without the number of its batch"))
 }
 
-/// Whether a call has made a batch already.
+/// Whether a call has created a batch already.
 enum Same {
-    /// This one.
+    /// It created this batch.
     As(u32),
-    /// None that counts any more; its row has this revision, 0 where there is none.
+    /// It created none that still counts. Its row has this revision; 0 without a row.
     None(u64),
 }
 
-/// The batch that the same call of the same key has made a short while ago, unless that is over: a
-/// client that had no answer sends its call again.
+/// Finds the unfinished batch that the same call of the same key created recently: a client that
+/// got no answer repeats its call.
 async fn same(asked: &Asked, batch: &Batch) -> Result<Same, ApiError> {
     let call = batch.call(asked.caller.id(), asked.action);
     let call = call.map_err(|why| ApiError::from(&asked.api.store(&corrupt(&why))))?;
@@ -210,15 +210,15 @@ pub(super) fn find_of(
     Ok(batch)
 }
 
-/// Ends a batch, and the tasks of it that are open: first the row, so that no device of it begins
-/// any more; then some tasks at a time, as [`make`] does.
+/// Cancels a batch and its open tasks: first its row, so that no further device starts; then some
+/// tasks at a time, as [`make`] does.
 pub(super) async fn cancel(asked: Asked, task: u64) -> Answer {
     let product = asked.product();
     let (batch, _) = asked.read(move |read| Ok(find(read, &product, task)?)).await?;
     let number = batch.number;
     if batch.cancelled && !batch.ending {
         let rows = asked.begin_walk()?.open(&batch).await?;
-        // What is open all the same is ended by another call.
+        // Another call cancels tasks that are open in spite of that.
         if !rows {
             let what = "the task is cancelled already";
             return Err(ApiError::new(Code::FailedOperation, what));
@@ -238,7 +238,7 @@ pub(super) async fn cancel(asked: Asked, task: u64) -> Answer {
     Ok(Value::Null)
 }
 
-/// Cancels, or else retries, one device's task of a batch.
+/// Cancels or retries one device's task of a batch.
 pub(super) async fn act(
     asked: Asked,
     device: String,
@@ -271,7 +271,7 @@ pub(super) async fn act(
         .await
 }
 
-/// Gives a device an input.
+/// Passes an input to a device.
 fn one(
     hub: &mut Hub,
     now: Instant,
@@ -288,7 +288,7 @@ fn one(
     }
 }
 
-/// The user has agreed: push now.
+/// Starts the update now, because the user has agreed.
 pub(super) async fn publish(
     asked: Asked,
     device: Option<String>,

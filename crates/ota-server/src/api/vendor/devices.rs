@@ -11,7 +11,7 @@ use crate::cycle::Edit;
 
 /// The vendor's word for devices that never reported a version.
 const UNREPORTED: &str = "None-FirmwareVersion";
-/// The most devices that a page may begin after.
+/// The largest offset of a page.
 const FAR: u64 = 100_000;
 
 pub(super) async fn dispatch(asked: Asked, action: Action) -> Answer {
@@ -23,7 +23,7 @@ pub(super) async fn dispatch(asked: Asked, action: Action) -> Answer {
         Action::UpdateDevicesEnableState { devices, status, .. } => {
             enable(asked, devices, status == 1).await
         }
-        // An action of a later ota-cloud.
+        // An action of a later `ota-cloud`.
         _ => Err(ApiError::new(Code::InvalidAction, "there is no such action")),
     }
 }
@@ -78,7 +78,7 @@ async fn list(asked: Asked, action: Action) -> Answer {
     };
     let (offset, limit) = (offset.unwrap_or(0), limit.unwrap_or(20).min(MAX_ROWS));
     if state.is_some() || offset > FAR {
-        let what = "EnableState is not searched by, and Offset is at most 100,000";
+        let what = "EnableState is not supported here, and Offset is at most 100,000";
         return Err(ApiError::new(Code::UnsupportedOperation, what));
     }
     let module = batch::module(module.as_deref())?.as_str().to_owned();
@@ -102,7 +102,8 @@ async fn list(asked: Asked, action: Action) -> Answer {
     Ok(json!({ "TotalCount": total, "Total": total, "Devices": shown }))
 }
 
-/// Devices behind so many, and how many there are. A far page is read piece by piece.
+/// The devices after an offset, and their total number. A page with a large offset is read in
+/// steps.
 async fn found(
     asked: &Asked,
     filter: Filter,
@@ -153,7 +154,7 @@ async fn enable(asked: Asked, names: Vec<String>, enabled: bool) -> Answer {
         let what = "DeviceNames has 1 to 100 names";
         return Err(ApiError::new(Code::InvalidParameterValue, what));
     }
-    // One at a time: others have their turn between two commits.
+    // One at a time, so that other commands run between two commits.
     for device in &devices {
         let device = device.clone();
         let known = asked.ask(move |hub, _| Ok(hub.cloud.device(&device)?.is_some()));

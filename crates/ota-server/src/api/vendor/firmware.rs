@@ -11,7 +11,7 @@ pub(super) fn unknown() -> ApiError {
     ApiError::new(Code::FirmwareNotExist, "the product has no such firmware")
 }
 
-/// The firmware of a product, or with an empty prefix all of it.
+/// The firmware of a product, or all firmware for an empty prefix.
 pub(super) fn listed(read: &dyn Read, prefix: &str) -> Result<Vec<Listed>, StoreError> {
     let items = all(read, Kind::FIRMWARE, prefix)?;
     let read = |item: &Item| Listed::from_bytes(&item.body).map_err(|why| corrupt(&why));
@@ -21,7 +21,7 @@ pub(super) fn listed(read: &dyn Read, prefix: &str) -> Result<Vec<Listed>, Store
 /// One firmware of the request's product.
 fn found(hub: &Hub, asked: &Asked, module: &Module, version: &str) -> Result<Listed, Oops> {
     let product = asked.grant.product();
-    // Only of a version that the catalogue has: its name is that of a row.
+    // Only a version of the catalogue is the name of a row.
     if hub.cloud.catalog().get(product, module, version).is_none() {
         return Err(unknown().into());
     }

@@ -1,5 +1,5 @@
-//! The vendor's API at `/`: signed requests, each an action; the status is always 200. What a
-//! request means and how it is refused, [`ota_cloud::vendor`] decides.
+//! The vendor's API at `/`: signed requests, each with an action. The status is always 200.
+//! [`ota_cloud::vendor`] decodes requests and decides errors.
 
 mod auth;
 mod batch;
@@ -31,14 +31,14 @@ use crate::random;
 pub(crate) use upload::sweep;
 pub(super) use upload::{PATH, forget, put};
 
-/// The largest body in bytes: 2,000 devices of a batch have half of it.
+/// The largest body in bytes. A batch of 2,000 devices needs half of it.
 const MAX_BODY: usize = 256 * 1024;
 
-/// An answer, or why there is none.
+/// The result of an action.
 type Answer = Result<Value, ApiError>;
 
-/// Answers a request at `/`. It runs to its end even when its client goes away: a batch is made
-/// whole.
+/// Answers a request at `/`. It runs to its end even if the client disconnects, so that a batch is
+/// created completely.
 pub(super) async fn answer(api: Api, peer: SocketAddr, request: Request) -> Response {
     let id = request_id();
     let for_run = api.clone();
@@ -48,7 +48,7 @@ pub(super) async fn answer(api: Api, peer: SocketAddr, request: Request) -> Resp
         (answer, line)
     });
     let (answer, line) = run.await.unwrap_or_else(|_| {
-        (Err(ApiError::new(Code::InternalError, "the service is at fault")), Line::default())
+        (Err(ApiError::new(Code::InternalError, "internal error")), Line::default())
     });
     let (method, path) = line.call.unwrap_or(("", ""));
     let key = line.key.unwrap_or_default();
@@ -72,7 +72,7 @@ pub(super) async fn answer(api: Api, peer: SocketAddr, request: Request) -> Resp
     response
 }
 
-/// A name for a request, in the form that the vendor's have.
+/// A request id in the vendor's form.
 fn request_id() -> String {
     let bytes: [u8; 16] = random().unwrap_or_default();
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -80,15 +80,15 @@ fn request_id() -> String {
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }
 
-/// What a handler has of a request whose caller is known.
+/// What a handler knows of an authenticated request.
 #[derive(Clone)]
 struct Asked {
     api: Api,
     caller: Caller,
-    /// For the product of the request, where it names one.
+    /// The rights for the request's product, if it names one.
     grant: Grant,
     action: &'static str,
-    /// What URLs of uploads begin with.
+    /// The prefix of upload URLs.
     base: String,
 }
 
@@ -107,7 +107,7 @@ impl Asked {
         self.caller.sees(product)
     }
 
-    /// Reads beside the loop.
+    /// Reads outside the hub's loop.
     async fn read<T: Send + 'static>(
         &self,
         run: impl FnOnce(&dyn Read) -> Result<T, Oops> + Send + 'static,
@@ -120,18 +120,18 @@ impl Asked {
         read.await.map_err(|why| ApiError::from(&why))?
     }
 
-    /// Goes through batches of the product.
+    /// Starts a walk through the batches of the product.
     fn begin_walk(&self) -> Result<Walk, ApiError> {
         Ok(Walk::begin(&self.api, self.caller.id(), self.grant.product())?)
     }
 
-    /// A command of the hub's, answered when what it did is durable.
+    /// Runs a command on the hub. It is answered when its changes are durable.
     async fn ask<T: Send + 'static>(
         &self,
         run: impl FnOnce(&mut Hub, Instant) -> Result<T, Oops> + Send + 'static,
     ) -> Result<T, ApiError> {
         let asked = self.api.ask(move |hub, _| {
-            // Moments of the cloud have their zero at 1970.
+            // The cloud's time starts at 1970.
             let now = hub.now();
             match run(hub, now) {
                 Ok(done) => Ok(Ok(done)),
@@ -142,7 +142,7 @@ impl Asked {
         asked.await.map_err(|why| ApiError::from(&why))?
     }
 
-    /// A line of the audit.
+    /// A line of the audit log.
     fn audit(&self, now: Instant, of: &str) -> NewAudit {
         let body = json!({
             "key": self.caller.id(),
@@ -160,7 +160,7 @@ impl Asked {
     }
 }
 
-/// Why a command was not carried out; nothing is changed.
+/// Why a command failed; it changed nothing.
 enum Oops {
     Refused(ApiError),
     Store(StoreError),
@@ -197,7 +197,7 @@ impl From<crate::cycle::CommandError> for Oops {
     fn from(why: crate::cycle::CommandError) -> Self {
         use crate::cycle::{CommandError, Refused};
         match why {
-            // These have names of their own.
+            // The vendor has codes of its own for these.
             CommandError::Refused(Refused::Command(why)) => Self::Refused(why.into()),
             CommandError::Refused(Refused::Catalog(why)) => Self::Refused(why.into()),
             why => super::Failed::from(why).into(),
@@ -218,16 +218,16 @@ fn all(read: &dyn Read, kind: Kind, prefix: &str) -> Result<Vec<Item>, StoreErro
     }
 }
 
-/// A part of a list.
+/// A page of a list.
 fn page<T>(rows: impl IntoIterator<Item = T>, offset: u64, limit: u64) -> Vec<T> {
     let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     rows.into_iter().skip(number(offset)).take(number(limit.min(MAX_ROWS))).collect()
 }
 
-/// The most rows of an answer.
+/// The most rows in an answer.
 const MAX_ROWS: u64 = 250;
 
-/// Where a page by number begins.
+/// The offset of a numbered page.
 const fn offset(number: u64, size: u64) -> u64 {
     number.saturating_sub(1).saturating_mul(size)
 }

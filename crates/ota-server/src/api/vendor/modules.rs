@@ -1,5 +1,5 @@
-//! Modules: names that a product's firmware may be for. Reports and firmware may name others, too:
-//! a row only gives a name to people.
+//! Modules: the names of parts of a device that have their own firmware. Reports and firmware may
+//! use names without a row; a row only adds a description for people.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ fn of(read: &dyn Read, prefix: &str) -> Result<Vec<Value>, Oops> {
     items.iter().map(read).collect()
 }
 
-/// Those of one product: the built-in ones first.
+/// The modules of one product, the built-in ones first.
 fn of_one(read: &dyn Read, product: &str) -> Result<Vec<Value>, Oops> {
     let mut modules: Vec<Value> = built_in(product).iter().map(module_info).collect();
     modules.extend(of(read, &format!("{product}/"))?);

@@ -1,4 +1,4 @@
-//! Products, and how their devices may register themselves.
+//! Products and the settings of dynamic registration.
 
 use ota_cloud::api::{ChangeRegistration, Settings, Studio, product_id};
 use ota_cloud::vendor::{product_info, registration_info, studio_settings};
@@ -6,7 +6,7 @@ use ota_cloud::vendor::{product_info, registration_info, studio_settings};
 use super::*;
 use crate::api::products::{self, Used};
 
-/// How often an id is drawn that is not free.
+/// The most random ids tried to find a free one.
 const DRAWS: usize = 20;
 
 pub(super) async fn list(asked: Asked, offset: Option<u64>, limit: Option<u64>) -> Answer {
@@ -24,7 +24,7 @@ pub(super) async fn list(asked: Asked, offset: Option<u64>, limit: Option<u64>) 
         .await
 }
 
-/// In a list both consoles have a product's fields side by side.
+/// In a list, a product's fields appear both nested and flat, for both consoles.
 fn listed(shown: Vec<Value>) -> Vec<Value> {
     let flat = |product: Value| {
         let mut flat = product.get("Product").cloned().unwrap_or_default();
@@ -81,10 +81,10 @@ pub(super) async fn create(asked: Asked, action: Action) -> Answer {
 }
 
 fn exists() -> ApiError {
-    ApiError::new(Code::ProductAlreadyExist, "there is a product of this name, or id")
+    ApiError::new(Code::ProductAlreadyExist, "a product with this name or id exists")
 }
 
-/// A name is one product's alone, as in the vendor's cloud.
+/// Product names are unique, as in the vendor's cloud.
 fn is_new(hub: &Hub, name: &str) -> Result<(), Oops> {
     let read = hub.cloud.store().read();
     for item in all(read, Kind::PRODUCT, "")? {
@@ -95,7 +95,7 @@ fn is_new(hub: &Hub, name: &str) -> Result<(), Oops> {
     Ok(())
 }
 
-/// Makes it, with the id that the caller chose or with one that is drawn.
+/// Creates a product with the caller's id or a random one.
 fn made(
     hub: &mut Hub,
     chosen: Option<String>,
@@ -123,11 +123,11 @@ fn made(
             Err(why) => return Err(why.into()),
         }
     }
-    let what = "other products' ids begin any that was drawn: name one with ProductId";
+    let what = "no free product id was found: choose one with ProductId";
     Err(ApiError::new(Code::FailedOperation, what).into())
 }
 
-/// An id that begins another one's is as good as there.
+/// Treats an id that is a prefix of another one as existing.
 fn taken(why: crate::api::Failed) -> Oops {
     match why {
         crate::api::Failed::Refused(why) if why.code == ota_cloud::api::Code::Exists => {

@@ -1,4 +1,4 @@
-//! Bytes that come in by a URL: GetCOSURL, the PUT, UploadFirmware; and lists of devices.
+//! Uploads by URL: GetCOSURL, the PUT, UploadFirmware; and lists of devices.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::api::reply::Reply;
 use crate::hub::Cloud;
 use crate::store::Image;
 
-/// What every path of a PUT begins with.
+/// The prefix of the path of every PUT.
 pub(in crate::api) const PATH: &str = "/upload/";
 
 fn hex<const N: usize>() -> Result<String, ApiError> {
@@ -24,7 +24,7 @@ fn hex<const N: usize>() -> Result<String, ApiError> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Opens a place for bytes; one that the same firmware has already is closed.
+/// Opens an upload place. An earlier place for the same firmware is closed.
 pub(super) async fn open(asked: Asked, action: Action) -> Answer {
     let (subject, size, list) = match action {
         Action::GetCosUrl { version, size, module, .. } => {
@@ -67,7 +67,7 @@ pub(super) async fn open(asked: Asked, action: Action) -> Answer {
     })
 }
 
-/// The places of a product: those to which nothing was put yet, and all.
+/// The number of open places of a product, and of all its places.
 fn places(read: &dyn Read, product: &str) -> Result<(usize, usize), StoreError> {
     let items = all(read, Kind::UPLOAD, &format!("{product}/"))?;
     let is_open =
@@ -81,18 +81,18 @@ fn row(slot: &UploadPlace, rev: u64) -> Result<Item, StoreError> {
     Ok(Item { rev, wake, ..Item::new(Kind::UPLOAD, slot.id(), body) })
 }
 
-/// Removes an image that neither a firmware nor a place has.
+/// Removes an image that no firmware and no place uses.
 pub(in crate::api) fn forget(cloud: &Cloud, folder: Option<&Images>, image: Option<&str>) {
     let (Some(folder), Some(name)) = (folder, image) else { return };
     if let (Ok(used), Some(name)) = (used(cloud), ImageName::parse(name))
         && !used.contains(&name.to_string())
     {
-        // What cannot be removed costs room, and nothing else.
+        // A file that cannot be removed only costs room.
         let _ = folder.remove(name);
     }
 }
 
-/// The images of firmware and of places.
+/// The images that firmware and places use.
 fn used(cloud: &Cloud) -> Result<BTreeSet<String>, StoreError> {
     let firmware = cloud.listed()?.into_iter().filter_map(|listed| listed.image);
     let mut used: BTreeSet<String> = firmware.collect();
@@ -103,7 +103,7 @@ fn used(cloud: &Cloud) -> Result<BTreeSet<String>, StoreError> {
     Ok(used)
 }
 
-/// Removes places whose time is over, with what came to them.
+/// Removes expired places and their uploaded bytes.
 fn drop_due(cloud: &mut Cloud, folder: Option<&Images>, now: Instant) -> Result<(), StoreError> {
     for id in cloud.store_mut().due_items(Kind::UPLOAD, now.as_micros(), 100)? {
         let Some(item) = cloud.store().read().item(Kind::UPLOAD, &id)? else { continue };
@@ -117,8 +117,8 @@ fn drop_due(cloud: &mut Cloud, folder: Option<&Images>, now: Instant) -> Result<
     Ok(())
 }
 
-/// What a start removes: places whose time is over, and images of uploads that a stop has cut off
-/// from their rows.
+/// Cleans up at the start: removes expired places, and images of uploads that were interrupted
+/// before their row was stored.
 pub(crate) fn sweep(cloud: &mut Cloud, folder: &Images, now: Instant) -> Result<(), StoreError> {
     drop_due(cloud, Some(folder), now)?;
     let used = used(cloud)?;
@@ -135,7 +135,7 @@ fn closed() -> Problem {
     Problem::new(ota_cloud::api::Code::Forbidden, what)
 }
 
-/// Takes the bytes of a PUT. The URL is the key.
+/// Receives the bytes of a PUT. The URL is the key.
 pub(in crate::api) async fn put(
     api: Api,
     peer: SocketAddr,
@@ -146,7 +146,7 @@ pub(in crate::api) async fn put(
     let query = Query::read(head.uri.query().unwrap_or(""), &["token"])?;
     let (token, now) = (query.get("token").unwrap_or("").to_owned(), api.0.journal.clock.unix());
     let wanted = id.clone();
-    // Before anything is looked up: a stranger may send any path.
+    // Checked before any lookup, because a stranger may send any path.
     api.budgets(|budgets| budgets.stranger(api.0.journal.clock.now(), peer.ip()))?;
     let item = if (1..=200).contains(&id.len()) {
         api.read(move |read| read.item(Kind::UPLOAD, &wanted)).await?
@@ -161,7 +161,7 @@ pub(in crate::api) async fn put(
     let length = head.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let other = || {
-        let what = "these are not as many bytes as the URL was made for: nothing is kept";
+        let what = "the URL was made for another number of bytes: nothing is stored";
         Problem::new(ota_cloud::api::Code::Invalid, what)
     };
     if length.is_some_and(|length| length > slot.most() || slot.size.is_some_and(|s| s != length)) {
@@ -203,7 +203,7 @@ async fn list(api: &Api, body: Body) -> Result<Came, Problem> {
     let most = usize::try_from(UploadPlace::MAX_LIST).unwrap_or(usize::MAX);
     let read = tokio::time::timeout(api.0.patience, axum::body::to_bytes(body, most)).await;
     let bytes = read.ok().and_then(Result::ok).ok_or_else(|| {
-        let what = "the list was cut, or has more than 256 KiB";
+        let what = "the list is incomplete or exceeds 256 KiB";
         Problem::new(ota_cloud::api::Code::TooLarge, what)
     })?;
     let names = names_of_list(&bytes)
@@ -215,7 +215,7 @@ async fn list(api: &Api, body: Body) -> Result<Came, Problem> {
     Ok(came)
 }
 
-/// Notes that bytes came, once.
+/// Records the uploaded bytes, once.
 fn fill(
     hub: &mut Hub,
     id: &str,
@@ -235,7 +235,7 @@ fn fill(
     Ok(hub.cloud.put_rider(rider)?)
 }
 
-/// Makes a firmware of the bytes that came.
+/// Creates a firmware from the uploaded bytes.
 pub(super) async fn claim(asked: Asked, action: Action) -> Answer {
     let Action::UploadFirmware {
         version, md5, size, name, description, module, user_defined, ..
@@ -262,7 +262,7 @@ pub(super) async fn claim(asked: Asked, action: Action) -> Answer {
             }
             let id = format!("{product}/{module_of}/{version}");
             let nothing = || {
-                let what = "no bytes were put for this: GetCOSURL says where";
+                let what = "no bytes were uploaded for this: call GetCOSURL first";
                 ApiError::new(Code::FailedOperation, what)
             };
             let item = hub.cloud.store().read().item(Kind::UPLOAD, &id)?.ok_or_else(nothing)?;
@@ -288,10 +288,10 @@ pub(super) async fn claim(asked: Asked, action: Action) -> Answer {
         .await
 }
 
-/// The bytes that came, where they are.
+/// The uploaded bytes, in the folder or in memory.
 fn image_of(api: &Api, id: &str, came: &Came) -> Result<Image, Oops> {
     let gone = || {
-        let what = "the bytes that were put are gone: put them again";
+        let what = "the uploaded bytes are gone: upload them again";
         ApiError::new(Code::FailedOperation, what)
     };
     match (&came.image, &api.0.handle.folder) {
@@ -304,7 +304,7 @@ fn image_of(api: &Api, id: &str, came: &Came) -> Result<Image, Oops> {
     }
 }
 
-/// The names of a list that was put.
+/// The device names of an uploaded list.
 pub(super) async fn names_of(
     asked: &Asked,
     file: String,
@@ -315,7 +315,7 @@ pub(super) async fn names_of(
     asked
         .read(move |read| {
             let unknown = || {
-                let what = "FileName is one that CreateTaskFileUrl gave";
+                let what = "FileName must be one that CreateTaskFileUrl returned";
                 ApiError::new(Code::InvalidParameterValue, what)
             };
             if file.len() > 64 {

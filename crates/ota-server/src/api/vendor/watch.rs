@@ -1,4 +1,4 @@
-//! What is asked of batches and devices.
+//! Queries of batches and devices.
 
 use ota_cloud::Device;
 use ota_cloud::batch::{Batch, Line as Row};
@@ -8,13 +8,13 @@ use super::batch::{find_of, module};
 use super::*;
 use crate::api::batches::Walk;
 
-/// Whether a batch is of a version and a module.
+/// Whether a batch has this version and module.
 fn fits(batch: &Batch, version: Option<&str>, of: Option<&ota_cloud::Module>) -> bool {
     version.is_none_or(|version| batch.version == version)
         && of.is_none_or(|module| batch.options.module == *module)
 }
 
-/// The product has a firmware of this version, in any module.
+/// Checks that the product has a firmware of this version, in any module.
 async fn has(asked: &Asked, version: &str) -> Result<(), ApiError> {
     let (prefix, version) = (format!("{}/", asked.grant.product()), version.to_owned());
     asked
@@ -28,7 +28,7 @@ async fn has(asked: &Asked, version: &str) -> Result<(), ApiError> {
         .await
 }
 
-/// A part of what is found, and how much was.
+/// A page of the results, and their total number.
 struct Found {
     total: u64,
     from: u64,
@@ -41,7 +41,7 @@ impl Found {
         Self { total: 0, from, most: most.min(MAX_ROWS), shown: Vec::new() }
     }
 
-    /// Whether the next one is shown.
+    /// Whether the next result is on the page.
     fn is_shown(&self) -> bool {
         self.total >= self.from && self.total < self.from.saturating_add(self.most)
     }
@@ -125,7 +125,8 @@ pub(super) async fn devices(asked: Asked, action: Action) -> Answer {
     }
 }
 
-/// Those of one batch. Where nothing is said of their status, only what is shown is read.
+/// Adds the devices of one batch. Without a filter on the status, only the rows of the page are
+/// read.
 async fn devices_of(
     walk: &mut Walk,
     found: &mut Found,
@@ -165,7 +166,7 @@ pub(super) async fn statistics(asked: Asked, version: String) -> Answer {
     }
 }
 
-/// What is asked of one device.
+/// Answers a query about one device.
 pub(super) async fn one(
     asked: Asked,
     device: String,
