@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ota_cloud::batch::Batch;
-use ota_cloud::vendor::Slot;
+use ota_cloud::vendor::UploadPlace;
 use ota_server::ServiceConfig;
 use ota_store::{Commit, DataFolder, Kind, Sqlite, Store as _};
 use serde_json::{Value, json};
@@ -274,8 +274,8 @@ async fn a_product_has_a_hundred_open_places() {
     assert_eq!(site.put(last.as_str().unwrap(), b"d1\n").await, 200);
     site.act("GetCOSURL", other).await;
     // What came is kept for a day, and is not without end either.
-    let full = Slot::room(0, Slot::MOST).unwrap_err();
-    assert_eq!((full.code.as_str(), Slot::room(99, 499)), ("LimitExceeded", Ok(())));
+    let full = UploadPlace::room(0, UploadPlace::MOST).unwrap_err();
+    assert_eq!((full.code.as_str(), UploadPlace::room(99, 499)), ("LimitExceeded", Ok(())));
 }
 
 #[tokio::test]
