@@ -8,7 +8,7 @@ use ota_cloud::broker::Broker;
 use ota_host::{Clock, transport_error};
 use ota_proto::{Boot, Command, Event, Identity, Instant, SlotInfo, SlotState, TransportError};
 use ota_wire::Client;
-use ota_wire::client::{Config, DeviceIndex, Event as News, Link, Output};
+use ota_wire::client::{Config, DeviceIndex, Event as ClientEvent, Link, Output};
 use ota_wire::mqtt::Login;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -132,10 +132,10 @@ impl Device {
                     }
                 }
                 Output::Close { .. } => self.socket = None,
-                Output::Event(News::Disconnected { .. }) => {
+                Output::Event(ClientEvent::Disconnected { .. }) => {
                     counters.lost.fetch_add(1, Ordering::Relaxed);
                 }
-                Output::Event(News::Device { event: Event::VersionAccepted, .. }) => {
+                Output::Event(ClientEvent::Device { event: Event::VersionAccepted, .. }) => {
                     self.answered(phase, counters);
                 }
                 Output::Event(_) => {}
