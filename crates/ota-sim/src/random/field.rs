@@ -1,5 +1,5 @@
-//! Trouble that lasts: short lives, a store that is away, offers in turn, an installer that moves
-//! the image, a slot that is read wrongly.
+//! Long-lasting trouble: short lives, an absent firmware server, alternating offers, an installer
+//! that moves the image, a slot with read errors.
 
 use core::time::Duration;
 
@@ -13,25 +13,25 @@ use crate::{
 
 use super::{below, pick};
 
-/// Steps before it counts as endless.
+/// The most steps; more count as endless.
 const STEPS: u32 = 400_000;
 
-/// What a world was given, and what is left of it.
+/// The remaining trouble of a world.
 #[derive(Debug)]
 pub(super) struct Field {
     rng: Rng,
     first: bool,
-    /// Lives to come, and how many seconds each of them has at most.
+    /// The number of coming lives, and the most seconds of each.
     lives: (u32, u64),
-    /// Offers to come that take turns.
+    /// The number of coming alternating offers.
     turns: u32,
-    /// Power may go so often right behind the move of an image.
+    /// The most power cuts directly after an image is moved.
     cuts: u32,
 }
 
 impl Field {
-    /// Gives the world what it is to have. The chance is its own: the rest of the world stays as it
-    /// is.
+    /// Draws the trouble of the world with a generator of its own, so that the rest of the world
+    /// does not change.
     pub(super) fn draw(world: &mut World, seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0xf1e1d);
         let mut field = Self { first: rng.below(2) == 0, lives: (0, 0), turns: 0, cuts: 0, rng };
@@ -63,7 +63,7 @@ impl Field {
         self.first
     }
 
-    /// Runs until nothing of it is left, or all is over.
+    /// Runs until no trouble is left, or the run is over.
     pub(super) fn play(&mut self, world: &mut World) -> Result<(), String> {
         let mut until = self.life(world.now);
         let mut turn = below(&mut self.rng, 600);
@@ -110,7 +110,7 @@ impl Field {
     }
 }
 
-/// A download of minutes, and lives of less.
+/// A download that takes minutes, with lives that are shorter.
 fn short_lives(world: &mut World, rng: &mut Rng) -> (u32, u64) {
     let setup = &mut world.setup;
     setup.chunk = pick(rng, &[16, 60, 200]);
@@ -119,7 +119,7 @@ fn short_lives(world: &mut World, rng: &mut Rng) -> (u32, u64) {
     (pick(rng, &[3, 8, 24]), pick(rng, &[5, 20, 60]))
 }
 
-/// The power is cut, the program dies, or it is asked to stop.
+/// Cuts the power, kills the program, or asks it to stop.
 fn end_life(world: &mut World, rng: &mut Rng) {
     match rng.below(6) {
         0 => world.power_cut(Cut::Before),
@@ -131,7 +131,7 @@ fn end_life(world: &mut World, rng: &mut Rng) {
     }
 }
 
-/// Power goes within what is in progress.
+/// Cuts the power during work in progress.
 pub(super) fn tear(world: &mut World, rng: &mut Rng) {
     let length = world.storage.bytes_under_way();
     let tear = Tear { mode: pick(rng, &Mode::ALL), byte: below(rng, length) };
@@ -141,7 +141,7 @@ pub(super) fn tear(world: &mut World, rng: &mut Rng) {
     world.power_cut_at(tear);
 }
 
-/// The store is away from some moment on, for minutes, hours or a day.
+/// The firmware server is absent from some moment on, for minutes, hours or a day.
 fn away(world: &mut World, rng: &mut Rng) {
     let faults = [
         FetchFault::Status(503, None),
@@ -159,7 +159,7 @@ fn away(world: &mut World, rng: &mut Rng) {
     world.server.away = Some((fault, from..from + Duration::from_secs(length)));
 }
 
-/// So many turns, between two images.
+/// This many alternations between two images.
 fn turns(world: &mut World, rng: &mut Rng) -> u32 {
     if world.setup.images.len() < 2 {
         world.add_image(Image::new("2.0.0", 17_000, 9));
@@ -167,7 +167,7 @@ fn turns(world: &mut World, rng: &mut Rng) -> u32 {
     1 + u32::try_from(rng.below(4)).unwrap_or(0)
 }
 
-/// Bits that are read wrongly once, most often one of them, or words that cannot be read.
+/// One-time read errors, mostly of one bit, or unreadable words.
 pub(super) fn misreads(storage: &mut Storage, size: u64, rng: &mut Rng) {
     let misreads = &mut storage.misreads;
     if rng.below(3) > 0 {
@@ -180,7 +180,7 @@ pub(super) fn misreads(storage: &mut Storage, size: u64, rng: &mut Rng) {
     misreads.unreadable = Some(Unreadable { range, until_erased: rng.below(2) == 0 });
 }
 
-/// Readings of the journal that go wrong, at one start or at several. By a chance of its own.
+/// Read errors of the journal, at one start or at several. Drawn with a generator of its own.
 pub(super) fn journal_misreads(storage: &mut Storage, seed: u64) {
     let mut rng = Rng::new(seed ^ 0x10a4);
     if rng.below(4) == 0 {

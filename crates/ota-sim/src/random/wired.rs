@@ -11,8 +11,8 @@ use crate::{Cut, Install, Outcome, Said, Setup};
 
 use super::{any_app, below, field, millis, pick};
 
-/// The world of bytes of this seed at its end, and how it ended. Each life of the device's
-/// program is recorded in a ring of so many bytes, and no life is recorded when that is 0.
+/// Runs the world of this seed in bytes to its end, and returns both. Each life of the device's
+/// program is recorded in a ring of this many bytes; 0 records nothing.
 pub fn wired(seed: u64, ring: usize) -> (wire::World, Result<Outcome, String>) {
     let mut rng = Rng::new(seed);
     let mut setup = Setup::new(pick(&mut rng, &[1, 700, 3_000]), seed);
@@ -22,7 +22,7 @@ pub fn wired(seed: u64, ring: usize) -> (wire::World, Result<Outcome, String>) {
     setup.latency = millis(&mut rng, 200);
     setup.job = millis(&mut rng, 20);
     any_app(&mut setup, &mut rng);
-    // Nothing in this world asks the installer to run in place.
+    // This world has no installer that continues without a restart.
     if setup.app.install == Install::Running {
         setup.app.install = Install::NeedsRestart;
     }
@@ -39,7 +39,7 @@ pub fn wired(seed: u64, ring: usize) -> (wire::World, Result<Outcome, String>) {
         faults: FaultPlan::from_names(seed, names).unwrap_or_default(),
         breaks: any_breaks(&mut rng),
     };
-    // By a chance of its own: the rest of the world stays as it is.
+    // Drawn with a generator of its own, so that the rest of the world does not change.
     let mut whims = Rng::new(seed ^ 0xf1e1d);
     let lives =
         if whims.below(6) == 0 { short_lives(&mut setup, &mut wires, &mut whims) } else { (0, 0) };
@@ -80,7 +80,7 @@ fn any_breaks(rng: &mut Rng) -> Vec<(Stream, u64, Break)> {
         .collect()
 }
 
-/// A store that sends 16 bytes a second, and lives that are shorter than a download.
+/// A firmware server that sends 16 bytes per second, and lives that are shorter than a download.
 fn short_lives(setup: &mut Setup, wires: &mut Wires, rng: &mut Rng) -> (u32, u64) {
     setup.device.timing.floor_rate = 1;
     wires.faults.rules.push(Rule { times: u32::MAX, ..Rule::new(Fault::Trickle) });
@@ -107,7 +107,7 @@ fn live(world: &mut wire::World, (lives, most): (u32, u64), rng: &mut Rng) -> Re
 
 fn cuts(world: &mut wire::World, rng: &mut Rng) -> Result<(), String> {
     for _ in 0..rng.below(4) {
-        // Most of what matters happens soon after a login.
+        // Most interesting moments come soon after a login.
         let far = pick(rng, &[900, 900, 12_000]);
         let at = Instant::from_millis(world.now.as_millis().max(1_900) + rng.below(far));
         world.run_until(at)?;
@@ -116,8 +116,8 @@ fn cuts(world: &mut wire::World, rng: &mut Rng) -> Result<(), String> {
     Ok(())
 }
 
-/// The end must be one result, and it must be the truth. An honest store's image is not blamed for
-/// one bit that was read wrongly.
+/// The end must be one true result. A correct image must not be rejected because of one wrongly
+/// read bit.
 fn end(world: &mut wire::World, honest: bool) -> Result<Outcome, String> {
     let outcome = world.run()?;
     let done = matches!(world.results[..], [Said::Done(_)]);

@@ -1,4 +1,4 @@
-//! The alphabet: what may happen next, and what it does.
+//! The alphabet of the walk: the possible next steps and their effects.
 
 use ota_proto::{
     Command, Hold, InstallFault, Installed, Instant, StorageError, TlsError, TransportError, Verify,
@@ -8,99 +8,99 @@ use crate::setup::Setup;
 
 use super::env::{Down, Env, VERSIONS};
 
-/// What an answer's head says when it is not the right one.
+/// A wrong head of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Head {
-    /// This status, and nothing else.
+    /// Only this status.
     Status(u16),
-    /// The whole image, its length not declared.
+    /// The whole image without a declared length.
     Whole,
-    /// The right part of another object.
+    /// The requested part of another object.
     OtherEtag,
-    /// Another part than the one asked for.
+    /// Another part than the requested one.
     OtherPart,
-    /// Ask elsewhere.
+    /// A redirect.
     Redirect,
 }
 
-/// Power, and what is in progress when it goes.
+/// What a power cut does to work in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cut {
-    /// Nothing of it happened.
+    /// None of it takes effect.
     Before,
-    /// All of it happened, and nobody was told.
+    /// All of it takes effect, but the program does not learn of it.
     After,
-    /// The same, and an image that was activated does not start.
+    /// The same, and an activated image does not start.
     Unbootable,
 }
 
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Power is there: the device boots.
+    /// Power returns: the device boots.
     PowerOn,
-    /// The journal write ends well.
+    /// The journal write succeeds.
     Persisted,
-    /// The slot operation ends well.
+    /// The slot operation succeeds.
     Ended,
     /// The oldest message to the device arrives.
     Hear,
     /// The device's oldest message arrives.
     Tell,
-    /// The application does what it was asked first.
+    /// The application answers its oldest question.
     Answer,
-    /// The session comes up.
+    /// The session is established.
     Connect,
-    /// The client closes the session for an acknowledgement that does not come.
+    /// The client closes the session because an acknowledgement is missing.
     Reconnect,
-    /// The right head comes.
+    /// The correct head arrives.
     Head,
-    /// All of the body that is wanted comes.
+    /// The rest of the wanted body arrives.
     Body,
-    /// The body ends; a fault when that was not all.
+    /// The body ends; a fault if bytes are missing.
     BodyEnds,
-    /// Time passes up to the deadline: whatever else could happen is late.
+    /// The clock reaches the deadline before any other event.
     Timer,
-    /// The program ends, for nothing is left that an orderly stop must wait for.
+    /// The program ends, because an orderly stop has nothing left to wait for.
     Exit,
 
     /// Fault: the oldest message to the cloud (`true`) or to the device is lost.
     Lose(bool),
-    /// Fault: it comes twice.
+    /// Fault: it arrives twice.
     Double(bool),
-    /// Fault: it comes after the next one.
+    /// Fault: it arrives after the next one.
     Swap(bool),
-    /// Fault: the clock calls at once.
+    /// Fault: the timer fires at once.
     Early,
-    /// Fault: the clock calls 100 s late.
+    /// Fault: the timer fires 100 s late.
     Late,
-    /// Fault: 30 s pass, and nobody calls.
+    /// Fault: 30 s pass without a call.
     Stall,
-    /// Fault: the application says this now. A deferral counts from then.
+    /// Fault: the application sends this command now. A deferral counts from then.
     Command(Command),
-    /// Fault: the journal write fails; its record is on the medium (`true`) or not.
+    /// Fault: the journal write fails, with its record on the medium (`true`) or not.
     PersistFails(bool),
     /// Fault: the slot operation fails.
     JobFails(StorageError),
-    /// Fault: the digest is another one.
+    /// Fault: the digest is wrong.
     WrongDigest,
-    /// Fault: the end of the slot operation or journal write is told twice.
+    /// Fault: the end of the slot operation or journal write is reported twice.
     EndedTwice,
-    /// Fault: power goes.
+    /// Fault: the power is cut.
     Cut(Cut),
     /// Fault: the program is asked to stop in an orderly way.
     Stop,
     /// Fault: the session breaks.
     Drop,
-    /// Fault: a new session comes instead of the old one.
+    /// Fault: a new session replaces the old one.
     Renew,
-    /// Fault: another head comes.
+    /// Fault: a wrong head arrives.
     OtherHead(Head),
     /// Fault: the fetch fails.
     FetchFails(TransportError),
-    /// Fault: only three bytes come.
+    /// Fault: only three bytes arrive.
     Short,
-    /// Fault: a byte more than the image has comes.
+    /// Fault: one byte more than the image arrives.
     Overlong,
     /// Fault: the operator withdraws the task.
     Withdraw,
@@ -108,9 +108,9 @@ pub enum Action {
     OtherTask,
     /// Fault: the cloud offers its task unasked; with a fresh URL (`true`).
     Push(bool),
-    /// Fault: the cloud offers what runs.
+    /// Fault: the cloud offers the running version.
     PushRunning,
-    /// Fault: the cloud offers what nobody can take.
+    /// Fault: the cloud sends an invalid offer.
     PushBad,
     /// Fault: the cloud offers the task's image with another text.
     PushText,
@@ -119,12 +119,12 @@ pub enum Action {
 }
 
 impl Env {
-    /// What a calm world does next: all runs in which from here on nothing goes wrong are this one.
+    /// The next step of a calm world. All runs without a further fault are the same from here.
     pub(super) fn calm(&self) -> Option<Action> {
         self.free().first().copied()
     }
 
-    /// What may happen without anything being wrong, the calm step first. Time passes only when
+    /// The steps that are possible without a fault, the calm step first. Time passes only if
     /// nothing else can happen.
     pub(super) fn free(&self) -> Vec<Action> {
         if self.device.is_none() {
@@ -155,7 +155,7 @@ impl Env {
         free
     }
 
-    /// What an orderly stop waits for, and its end.
+    /// The steps that an orderly stop waits for, and its end.
     fn last_steps(&self) -> Vec<Action> {
         let stopped = self.device.as_ref().is_none_or(ota_proto::Updater::is_stopped);
         let ready = [
@@ -170,7 +170,7 @@ impl Env {
         all
     }
 
-    /// The server has bytes from here on.
+    /// Whether the server has bytes from here on.
     fn rest(&self, at: u64) -> bool {
         self.device
             .as_ref()
@@ -178,7 +178,7 @@ impl Env {
             .is_some_and(|(_, size)| at < size)
     }
 
-    /// Everything that may go wrong now.
+    /// All faults that are possible now.
     pub(super) fn faults(&self) -> Vec<Action> {
         if self.device.is_none() {
             return vec![Action::Withdraw];
@@ -254,7 +254,7 @@ impl Env {
         }
     }
 
-    /// The offer of the task, or of the task's first version when there is none.
+    /// The offer of the task, or of the task's first version if there is none.
     pub(super) fn offer(&self, fresh: bool) -> Down {
         Down::Offer(self.task.unwrap_or(VERSIONS[1]), fresh)
     }
@@ -278,7 +278,7 @@ const COMMANDS: [Command; 15] = [
     Command::ReportNow,
 ];
 
-/// The machine of the walk: tiny, and with little jitter.
+/// The updater of the walk: tiny, and with little jitter.
 pub(super) fn configure(setup: &mut Setup, hold: Hold, verify: Verify) {
     let device = &mut setup.device;
     (device.consent, device.approval, device.install) = (hold, hold, hold);
@@ -286,6 +286,6 @@ pub(super) fn configure(setup: &mut Setup, hold: Hold, verify: Verify) {
     // Pauses after network faults are random, so they are set to zero. Those after violations are
     // fixed.
     device.timing.retry_base = ota_proto::Micros::ZERO;
-    // So that an offer may grow stale within the moments that the key tells apart.
+    // Lets an offer become stale within the moments that the key distinguishes.
     device.timing.offer_life = ota_proto::Micros::from_secs(150);
 }

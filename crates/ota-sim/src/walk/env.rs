@@ -1,4 +1,4 @@
-//! One machine and the little around it: what is in progress, and who may answer.
+//! One updater and its surroundings: the work in progress, and who may answer.
 
 use std::fmt::Write as _;
 
@@ -16,23 +16,23 @@ use crate::world::{Job, Storage};
 
 use super::key;
 
-/// A message on its way to the device.
+/// A message to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Down {
     Ack(PubId),
     /// The answer to the report of this version.
     Reply(&'static str),
-    /// A version report is refused.
+    /// The refusal of a version report.
     Refused,
     /// The offer of this version, with one of two URLs.
     Offer(&'static str, bool),
-    /// An offer that nobody can take.
+    /// An invalid offer.
     NoDigest,
     /// The offer of this version with another text.
     OtherText(&'static str),
 }
 
-/// What the application was asked, and has not answered.
+/// An open question to the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
     Accept,
@@ -47,9 +47,9 @@ pub(super) enum Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Get {
     pub(super) op: OpId,
-    /// The next byte of the image that comes.
+    /// The next byte of the image.
     pub(super) at: u64,
-    /// The head was answered.
+    /// Whether the head arrived.
     pub(super) body: bool,
 }
 
@@ -63,20 +63,21 @@ pub(super) struct Env {
     pub(super) session: bool,
     pub(super) up: Vec<(PubId, QoS, Said)>,
     pub(super) down: Vec<Down>,
-    /// Lost with their acknowledgement: the client will close the session for them.
+    /// Whether messages were lost together with their acknowledgement: the client will close the
+    /// session.
     pub(super) lost: bool,
     pub(super) asked: Vec<Ask>,
-    /// An orderly stop was asked for.
+    /// Whether an orderly stop was requested.
     pub(super) stopping: bool,
     pub(super) get: Option<Get>,
     pub(super) deadline: Option<Instant>,
     pub(super) reading: bool,
-    /// The version of the cloud's task, while it is open.
+    /// The version of the cloud's task while it is open.
     pub(super) task: Option<&'static str>,
-    /// Only while a failure is replayed.
+    /// Used only while a failure is replayed.
     pub(super) trace: Option<Trace>,
     pub(super) rng: Rng,
-    /// Just handed to the connection, which asks for no acknowledgement.
+    /// The message just passed to the connection, without a request for an acknowledgement.
     handed: Option<PubId>,
 }
 
@@ -93,7 +94,7 @@ impl Env {
     pub(super) fn new(setup: &Setup) -> Self {
         let mut rng = Rng::new(setup.seed);
         Self {
-            // Late enough that moment zero is long ago.
+            // Late enough that time zero is long past.
             now: Instant::from_secs(1_000),
             device: None,
             storage: Storage::new(setup, &mut rng),
@@ -121,7 +122,7 @@ impl Env {
         }
     }
 
-    /// The key of what will happen from here. `text` is scratch.
+    /// The key of the future from here. `text` is scratch space.
     pub(super) fn key(&self, text: &mut String) -> u128 {
         text.clear();
         let Self { device, storage, watch, up, down, asked, get, deadline, task, .. } = self;
@@ -137,7 +138,7 @@ impl Env {
         key::key(text, self.now.as_micros())
     }
 
-    /// All is said and done.
+    /// Whether everything is done.
     pub(super) fn is_end(&self) -> bool {
         let Some(device) = &self.device else { return false };
         let quiet = self.up.is_empty() && self.down.is_empty() && self.asked.is_empty();
@@ -176,7 +177,7 @@ impl Env {
         self.reading = false;
     }
 
-    /// What was on its way is gone with the session.
+    /// Messages on their way are lost with the session.
     pub(super) fn hang_up(&mut self) {
         self.session = false;
         self.up.clear();
@@ -184,7 +185,7 @@ impl Env {
         self.lost = false;
     }
 
-    /// Takes all outputs. What they ask for is then in progress.
+    /// Takes all outputs and starts the work that they ask for.
     pub(super) fn drain(&mut self, setup: &Setup) {
         for _ in 0..100 {
             let Some(mut device) = self.device.take() else { return };
@@ -208,7 +209,7 @@ impl Env {
         self.watch.break_rule("outputs without end".into());
     }
 
-    /// Takes one output; whether it was the last.
+    /// Takes one output. Returns whether it was the last.
     fn take(&mut self, setup: &Setup, output: &Output<'_>) -> bool {
         match output {
             Output::Idle(Idle { deadline, timer, read_body }) => {

@@ -11,34 +11,35 @@ use crate::trace::{Heard, Said, What};
 use super::{Cut, Due, Step, World};
 
 impl World {
-    /// Power is gone and comes back after 100 ms.
+    /// Cuts the power; it returns after 100 ms.
     pub fn power_cut(&mut self, cut: Cut) {
         self.note(What::Off("power cut"));
         self.storage.cut(cut, &mut self.rng);
         self.restart();
     }
 
-    /// Power is gone at a byte of the latest slot operation or journal write in progress, and comes
-    /// back after 100 ms.
+    /// Cuts the power at a byte of the latest slot operation or journal write in progress; it
+    /// returns after 100 ms.
     pub fn power_cut_at(&mut self, tear: Tear) {
         self.note(What::Off("power cut"));
         self.storage.tear(tear, &mut self.rng);
         self.restart();
     }
 
-    /// Sets the seed of the world's further chance.
+    /// Sets the seed of the world's further random choices.
     pub fn reseed(&mut self, seed: u64) {
         self.rng = Rng::new(seed);
     }
 
-    /// The device's program dies and starts again after 100 ms; its medium does not notice.
+    /// Kills the device's program, which starts again after 100 ms. Its storage keeps its state.
     pub fn kill(&mut self) {
         self.note(What::Off("killed"));
         self.storage.abandon(&mut self.rng);
         self.end_program();
     }
 
-    /// The device's program is asked to end, has two seconds for what it must do before, and ends.
+    /// Asks the device's program to stop. It has two seconds for the work that must precede the
+    /// end.
     pub fn stop(&mut self) {
         self.note(What::Met(Kind::OrderlyStop));
         self.note(What::Command("stop"));
@@ -57,7 +58,7 @@ impl World {
         }
     }
 
-    /// The device resets itself.
+    /// Resets the device.
     fn reset(&mut self) {
         self.note(What::Off("reset"));
         self.storage.cut(Cut::After, &mut self.rng);
@@ -70,7 +71,7 @@ impl World {
         self.end_program();
     }
 
-    /// The link breaks; the client connects again.
+    /// Breaks the link; the client reconnects.
     pub fn drop_link(&mut self) {
         let again = self.link.connected.map_or(self.now, |at| at + self.setup.connect);
         let soon = self.now + core::time::Duration::from_millis(100);
@@ -83,7 +84,7 @@ impl World {
     }
 
     fn end_program(&mut self) {
-        // What the journal never learned of has not happened: the accepted attempt goes on.
+        // An end that the journal does not record has not happened: the accepted attempt continues.
         let known = self.storage.journal.record().is_some_and(|record| record.accepted.is_some());
         let ended = core::mem::take(&mut self.ended);
         self.accepted.extend(ended.into_iter().filter(|_| known));
@@ -116,7 +117,7 @@ impl World {
         self.note(What::Boot { running, slot, record });
     }
 
-    /// The client connects, or gives up waiting for an acknowledgement.
+    /// The client connects, or closes because an acknowledgement is missing.
     pub(super) fn wake_link(&mut self) {
         if self.link.connect_at.take_if(|at| *at <= self.now).is_some() {
             self.link.up = true;
@@ -209,7 +210,7 @@ impl World {
         }
     }
 
-    /// The application hears an event and answers later.
+    /// The application receives an event and answers later.
     pub(super) fn hear(&mut self, event: &Event) {
         self.watch_consent(event);
         let moves = self.setup.moves_image && self.setup.app.install != Install::NeedsRestart;
@@ -227,7 +228,7 @@ impl World {
         self.at(self.now + after, Due::Act(act));
     }
 
-    /// Rules 3 and 14: what is begun and what is installed is what was accepted, over restarts.
+    /// Checks rules 3 and 14: over restarts, only an accepted offer is begun and installed.
     fn watch_consent(&mut self, event: &Event) {
         match event {
             Event::Superseded | Event::Withdrawn | Event::Finished { .. } => self.end_consent(),
@@ -245,7 +246,7 @@ impl World {
         }
     }
 
-    /// Consent has ended, and until the journal says so only in this life of the program.
+    /// Ends the consent. Until the journal records it, only this life of the program knows.
     fn end_consent(&mut self) {
         self.ended.append(&mut self.accepted);
     }

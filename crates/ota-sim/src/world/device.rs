@@ -1,4 +1,4 @@
-//! What the device's program puts out, done at once or later.
+//! Carries out the outputs of the device's program, at once or later.
 
 use ota_proto::journal::{Phase, Record};
 use ota_proto::{
@@ -43,7 +43,7 @@ impl World {
                 let round = self.setup.latency + self.setup.latency;
                 let path = url.split_once('?').map_or(url.as_str(), |(path, _)| path);
                 let mut images = self.setup.images.iter();
-                // A redirect's target has what the task has.
+                // The target of a redirect serves the same image as the task's URL.
                 let found = images.find(|image| path.ends_with(image.version));
                 let image = found.map_or(&self.setup.image, |image| &image.bytes).clone();
                 if self.server.begin(op, image, from, self.now + round) {
@@ -194,7 +194,7 @@ impl World {
         self.jobs = number.saturating_add(1);
         let error = self.broken.remove(&number);
         let before = self.storage.journal.record().and_then(|record| record.accepted);
-        // A write that failed may be on the medium all the same.
+        // A failed write may still have reached the medium.
         if error.is_none() || self.rng.below(2) == 0 {
             self.storage.journal.write(&block);
         }
@@ -223,7 +223,7 @@ impl World {
         let Some(device) = &mut self.device else { return };
         match next {
             Next::Head(head) => {
-                // Whatever it is worth: the machine has decided.
+                // The result does not matter: the updater has decided already.
                 let _ = device.handle_response(now, op, &head.view());
             }
             Next::Body(bytes) => {

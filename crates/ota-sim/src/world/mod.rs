@@ -24,45 +24,45 @@ use crate::trace::{Trace, What};
 pub(crate) use self::storage::Job;
 pub use self::storage::{Misreads, Storage, Unreadable};
 
-/// How a power cut meets what is in progress and what is not synced.
+/// What a power cut does to work in progress and to unsynced data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cut {
-    /// Nothing of it happened.
+    /// None of it takes effect.
     Before,
-    /// A part of it, by chance.
+    /// A random part of it takes effect.
     Torn,
-    /// All of it, but nobody was told.
+    /// All of it takes effect, but the program does not learn of it.
     After,
 }
 
-/// What one step did.
+/// The result of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// The device put something out.
+    /// The device returned an output.
     Output,
-    /// Something came in, to the device or to the cloud.
+    /// The device or the cloud received an input.
     Input,
     /// The clock jumped.
     Jump,
-    /// Nothing will ever happen again.
+    /// Nothing can happen any more.
     Dead,
 }
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The cloud holds the device's task for claimed and proved.
+    /// The cloud considers the device's task claimed and proved.
     Proved,
-    /// The task is over in another way, and the device is idle.
+    /// The task ended in another way, and the device is idle.
     Ended,
 }
 
-/// What happens at a moment.
+/// A scheduled event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Due {
     /// A packet arrives.
     Arrive(u32, Packet),
-    /// A held packet has waited long enough.
+    /// A held packet is sent.
     Release(u32, crate::link::Direction),
     /// A slot operation ends.
     Job(OpId),
@@ -79,53 +79,54 @@ enum Due {
 /// One device, the cloud, and everything between them.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// What it is made of.
+    /// Its setup.
     pub setup: Setup,
     /// The virtual clock.
     pub now: Instant,
     /// The cloud.
     pub cloud: Cloud,
-    /// The device's program; none while power is off.
+    /// The device's program; `None` while power is off.
     pub device: Option<Updater>,
-    /// What survives it.
+    /// The storage, which outlives the program.
     pub storage: Storage,
     /// The firmware server.
     pub server: Server,
-    /// What happened.
+    /// The trace.
     pub trace: Trace,
-    /// The watch over it.
+    /// The invariants.
     pub invariants: Invariants,
-    /// Errors that the next slot operations and journal writes answer with, if any.
+    /// The errors of the next slot operations and journal writes.
     pub broken: BTreeMap<u64, ota_proto::StorageError>,
-    /// Slot operations and journal writes so far.
+    /// The number of slot operations and journal writes so far.
     pub jobs: u64,
     link: Link,
     queue: BTreeMap<(Instant, u64), (u32, Due)>,
     sequence: u64,
-    /// The number of the device's program; what belongs to another is dropped.
+    /// The number of the device's program; events for an earlier one are dropped.
     boot: u32,
     reading: bool,
     rng: Rng,
     standing: u32,
     /// The text of the offer that the application accepted, while that attempt lasts. After a
-    /// restart also the one before it, when the journal may not have learned of the newer.
+    /// restart also the previous text, if the journal may not have recorded the newer one.
     accepted: Vec<Option<String>>,
-    /// The same of what ended, until the journal says so: without that a restart brings it back.
+    /// The same for attempts that ended, until the journal records the end: a restart may bring
+    /// them back.
     ended: Vec<Option<String>>,
 }
 
-/// Steps without the clock moving before a run counts as a livelock.
+/// The most steps at one moment; more count as a livelock.
 const STANDING: u32 = 5_000;
-/// Steps before a run counts as endless.
+/// The most steps of a run; more count as endless.
 const STEPS: u32 = 400_000;
-/// How long a task may take: the lost push of an idle device is made good after a day.
+/// The longest time for a task: an idle device that lost its push asks again after a day.
 const TASK: Duration = Duration::from_secs(3 * 86_400);
 
 impl World {
-    /// A world at its beginning: the device is off, its task not yet begun.
+    /// A new world: the device is off, and its task has not begun.
     ///
     /// # Panics
-    /// When the setup makes no sense to the cloud.
+    /// If the cloud rejects the setup.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
         let signer = UrlSigner::new("https://cos.example", *b"key", UrlSigner::LIFE);
@@ -164,16 +165,17 @@ impl World {
         world
     }
 
-    /// What happens to the packet with this number; they count from 0, both ways together.
+    /// Sets the fault of the packet with this number. Packets count from 0, both directions
+    /// together.
     pub fn plan(&mut self, packet: u64, fault: MessageFault) {
         self.link.plan.insert(packet, fault);
     }
 
-    /// Cancels the task, of which the device hears nothing, and begins one to another of the
-    /// images. `false` when the cloud refuses: the device has reported that version.
+    /// Cancels the task, which the device does not learn, and begins one to another image. Returns
+    /// `false` if the cloud refuses because the device has reported that version.
     ///
     /// # Panics
-    /// When there is no such image.
+    /// If there is no such image.
     pub fn change_task(&mut self, version: &str) -> bool {
         if let Some(task) = self.record().task.as_ref().map(|task| task.id) {
             let over = self.cloud.cancel_task(self.now, task);
@@ -189,8 +191,8 @@ impl World {
         true
     }
 
-    /// As [`World::change_task`], between the first image and the second, if the device is where
-    /// the cloud's word is worth something: it runs its old version, and no other may come of itself.
+    /// Does the same as [`World::change_task`] between the first and the second image, but only if
+    /// the device runs its old version and no other can start by itself.
     pub fn turn_task(&mut self) -> bool {
         let next = if self.setup.to == "1.0.0" { "2.0.0" } else { "1.0.0" };
         let early = self.device.as_ref().is_some_and(|device| {
@@ -219,10 +221,10 @@ impl World {
         self.send(Packet::Message(payload.into_bytes()));
     }
 
-    /// Another image that may be offered.
+    /// Adds another image that may be offered.
     ///
     /// # Panics
-    /// When the cloud does not take it.
+    /// If the cloud rejects it.
     pub fn add_image(&mut self, image: Image) {
         let size = image.bytes.len() as u64;
         let product = self.setup.device.identity.product_id();
@@ -231,7 +233,7 @@ impl World {
         self.setup.images.push(image);
     }
 
-    /// Notes trouble of a kind.
+    /// Counts trouble of a kind.
     pub(crate) fn met(&mut self, kind: Kind) {
         self.note(What::Met(kind));
     }
@@ -250,13 +252,13 @@ impl World {
         self.link.packets
     }
 
-    /// A slot operation or a journal write is in progress.
+    /// Whether a slot operation or a journal write is in progress.
     #[must_use]
     pub fn is_storing(&self) -> bool {
         self.storage.job.is_some() || self.storage.persist.is_some()
     }
 
-    /// The latest slot operation or journal write in progress, after the number of boots before it.
+    /// The latest slot operation or journal write in progress, with the number of boots before it.
     #[must_use]
     pub fn storing(&self) -> Option<(u32, OpId)> {
         Some((self.boot, self.storage.latest()?))
@@ -271,7 +273,7 @@ impl World {
         self.cloud.device(&self.setup.device.identity).expect("registered")
     }
 
-    /// The task is over and the device idle: nothing is owed, on trial or in progress.
+    /// Whether the task is over and the device idle: nothing is owed, on trial or in progress.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         let device = self.device.as_ref()?;
@@ -286,7 +288,7 @@ impl World {
     /// Runs until the end.
     ///
     /// # Errors
-    /// The trace, when an invariant broke, or the run does not end.
+    /// The trace, if an invariant is violated or the run does not end.
     pub fn run(&mut self) -> Result<Outcome, String> {
         for _ in 0..STEPS {
             if let Some(outcome) = self.outcome() {
@@ -306,11 +308,10 @@ impl World {
         Err(format!("no end\n{}", self.trace))
     }
 
-    /// Runs until the end, which must be that the cloud holds the task for proved, and that the
-    /// new image's bytes run.
+    /// Runs until the end. The cloud must consider the task proved, and the new image must run.
     ///
     /// # Panics
-    /// With the seed and the trace, when it is another.
+    /// With the seed and the trace on any other end.
     pub fn must_prove(&mut self, what: &str) {
         let seed = self.setup.seed;
         match self.run() {
@@ -320,20 +321,20 @@ impl World {
         }
     }
 
-    /// Runs until the end, which must be the truth: proved, or told to the cloud as failed by
-    /// `fail` with the old image's bytes running.
+    /// Runs until the end. The cloud's record must be true: proved, or reported as failed by `fail`
+    /// while the old image runs.
     ///
     /// # Panics
-    /// With the seed and the trace, when it is another.
+    /// With the seed and the trace on any other end.
     pub fn must_end(&mut self, what: &str) -> Outcome {
         let seed = self.setup.seed;
         self.end().unwrap_or_else(|why| panic!("{what}, seed {seed}: {why}"))
     }
 
-    /// As [`World::must_end`].
+    /// Does the same as [`World::must_end`].
     ///
     /// # Errors
-    /// What is wrong, and the trace.
+    /// The violation, and the trace.
     pub fn end(&mut self) -> Result<Outcome, String> {
         let outcome = self.run()?;
         let task = self.record().task.as_ref();
@@ -360,7 +361,7 @@ impl World {
         Ok(outcome)
     }
 
-    /// Does one thing.
+    /// Does one step.
     pub fn step(&mut self) -> Step {
         self.standing = self.standing.saturating_add(1);
         if let Some(step) = self.step_device() {
@@ -378,7 +379,7 @@ impl World {
         }
     }
 
-    /// Jumps to the next moment at which something happens, or does what happens now.
+    /// Advances the clock to the next event, or handles a due event.
     fn advance(&mut self, cloud: Option<Instant>) -> Step {
         let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
         let device = self.idle_deadline();

@@ -1,4 +1,4 @@
-//! The device's storage: two slots, the journal, the boot loader, and what they are doing.
+//! The device's storage: two slots, the journal, the boot loader, and the work in progress.
 
 use core::ops::Range;
 
@@ -12,42 +12,42 @@ use crate::tear::{Mode, Tear};
 
 use super::Cut;
 
-/// What a slot is doing.
+/// The work in progress on a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Job {
     Flash(FlashOp),
     Sync,
-    /// Hash from the start to here.
+    /// The hash covers the bytes from the start to here.
     Digest(u64),
     Slot(SlotAction),
 }
 
-/// Words of a slot that cannot be read.
+/// Unreadable words of a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Unreadable {
-    /// Where.
+    /// Their place.
     pub range: Range<u64>,
-    /// An erase mends them.
+    /// Whether an erase repairs them.
     pub until_erased: bool,
 }
 
-/// What goes wrong when the slot is read, or the journal.
+/// The read errors of the slot and the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Misreads {
-    /// Readings that have a bit flipped, of those to come.
+    /// How many of the coming reads return a flipped bit.
     pub flips: u32,
-    /// One reading in so many is one of them.
+    /// One in this many reads is affected.
     pub one_in: u64,
-    /// Those that there were.
+    /// How many reads were affected.
     pub flipped: u32,
-    /// Words of the slot that updates are written to at first.
+    /// Unreadable words of the slot that is the first target of updates.
     pub unreadable: Option<Unreadable>,
-    /// Readings of the journal's places that go wrong, of those to come: a bit is flipped, or the
-    /// place cannot be read. In one start there are so few that no place is read wrongly each time.
+    /// How many of the coming reads of journal places fail: a bit is flipped, or the place cannot
+    /// be read. The number per start is so small that no place fails on every read.
     pub journal: usize,
 }
 
-/// What survives the device's program.
+/// The state that outlives the device's program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Storage {
     /// The two slots.
@@ -56,7 +56,7 @@ pub struct Storage {
     pub journal: JournalPlaces,
     /// The boot loader.
     pub loader: Loader,
-    /// What goes wrong when it is read.
+    /// The read errors.
     pub misreads: Misreads,
     pub(crate) job: Option<(OpId, Job)>,
     pub(crate) persist: Option<(OpId, Box<[u8; Journal::LEN]>)>,
@@ -76,14 +76,14 @@ impl Storage {
         }
     }
 
-    /// The slot that updates are written to.
+    /// The target slot of updates.
     #[must_use]
     pub fn target(&self) -> &Flash {
         let [first, second] = &self.flash;
         if self.loader.other() == 0 { first } else { second }
     }
 
-    /// The slot that runs.
+    /// The running slot.
     #[must_use]
     pub fn running(&self) -> &Flash {
         let [first, second] = &self.flash;
@@ -95,7 +95,7 @@ impl Storage {
         if self.loader.other() == 0 { first } else { second }
     }
 
-    /// The version that the journal says is being installed.
+    /// The version whose installation the journal records.
     #[must_use]
     pub fn installing(&self) -> String {
         let target = self.journal.record().and_then(|record| record.target);
@@ -107,7 +107,7 @@ impl Storage {
         self.loader.apply(action, &version);
     }
 
-    /// Does the job in progress. A digest has an answer.
+    /// Does the job in progress. A digest returns an answer.
     pub(crate) fn finish_job(&mut self, job: &Job, rng: &mut Rng) -> Result<Option<Md5>, String> {
         match job {
             Job::Flash(op) => {
@@ -149,7 +149,7 @@ impl Storage {
         }
     }
 
-    /// A start reads the journal, and makes lasting what it read. How many readings were wrong.
+    /// Reads the journal at the start and makes the record lasting. Returns how many reads failed.
     pub(crate) fn read_journal(&mut self, rng: &mut Rng) -> Result<usize, String> {
         let before = self.journal.record();
         let most = self.misreads.journal.min(Journal::READINGS.saturating_sub(1));
@@ -176,19 +176,19 @@ impl Storage {
         }
     }
 
-    /// A job that reads words which cannot be read.
+    /// Whether a job reads unreadable words.
     pub(crate) fn is_unreadable(&self, job: &Job) -> bool {
         let words = self.misreads.unreadable.as_ref().filter(|_| self.loader.other() == 1);
         let Job::Digest(end) = job else { return false };
         words.is_some_and(|words| words.range.start < *end)
     }
 
-    /// The image is gone from the slot that updates are written to.
+    /// Destroys the image in the target slot of updates, as a move does.
     pub(crate) fn move_away(&mut self, size: usize) {
         self.target_mut().fill(&vec![0xa5; size]);
     }
 
-    /// Power is gone in the middle of whatever is in progress.
+    /// Cuts the power in the middle of the work in progress.
     pub(crate) fn cut(&mut self, cut: Cut, rng: &mut Rng) {
         let half = match cut {
             Cut::Before => 0,
@@ -215,7 +215,8 @@ impl Storage {
         }
     }
 
-    /// How many bytes the latest operation in progress changes, by kind of medium for the journal.
+    /// The number of bytes that the latest operation in progress changes; for the journal by kind
+    /// of medium.
     #[must_use]
     pub fn bytes_under_way(&self) -> usize {
         if self.latest_is_journal() {
@@ -240,8 +241,8 @@ impl Storage {
         persist.is_some() && persist == self.latest()
     }
 
-    /// Power is gone at a byte of the latest operation in progress; what else is in progress and
-    /// what is not synced is done or not by chance.
+    /// Cuts the power at a byte of the latest operation in progress. Other work in progress and
+    /// unsynced data take effect or not at random.
     pub(crate) fn tear(&mut self, tear: Tear, rng: &mut Rng) {
         let chance = match rng.below(3) {
             0 => Mode::Before,
@@ -284,7 +285,7 @@ impl Storage {
         self.loader.reread(rng);
     }
 
-    /// The program ended in an orderly way: what may be in progress is a reading.
+    /// The program ended in an orderly way, so only a read may be in progress.
     pub(crate) fn end_program(&mut self) {
         self.job = None;
         for flash in &mut self.flash {
@@ -292,7 +293,8 @@ impl Storage {
         }
     }
 
-    /// The program is gone, the medium is not: what was handed to it is done, or not begun.
+    /// The program ended, but the storage continues: each operation passed to it is done completely
+    /// or not at all.
     pub(crate) fn abandon(&mut self, rng: &mut Rng) {
         let began = rng.below(2) == 0;
         if let Some((_, job)) = self.job.take() {
