@@ -1,10 +1,9 @@
 //! The device's side of a firmware update on Tencent Cloud IoT, as a pure state machine.
 //!
-//! A device reports the version it runs, receives an offer, downloads the image, verifies,
-//! installs and restarts, proves the new version and reports the result. Everything that can be
-//! *decided* about that is decided in [`Updater`], from inputs that carry their own time. No
-//! sockets, no clock, no threads, no `unsafe`: the caller moves bytes, sleeps until a deadline
-//! and writes flash.
+//! A device reports the version it runs, receives an offer, downloads the image, verifies it,
+//! installs it and restarts, tries the new version and reports the result. [`Updater`] makes every
+//! *decision* about that, from inputs that carry their own time. It has no sockets, no clock, no
+//! threads and no `unsafe`: the caller moves bytes, sleeps until a deadline and writes flash.
 //!
 //! ```rust,no_run
 //! # mod stack { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/stack.rs")); }
@@ -35,9 +34,9 @@
 //! # }
 //! ```
 //!
-//! `mqtt`, `http` and `flash` are yours. So is `wait`, until the first of a message, a piece of the
-//! image, the end of an operation and the deadline: it tells the machine by one of its `handle_`
-//! methods, with the time.
+//! You provide `mqtt`, `http` and `flash`, and also `wait`: it waits for a message, a piece of the
+//! image, the end of an operation or the deadline, whichever comes first, and passes it to one of
+//! the updater's `handle_` methods, with the time.
 //!
 //! # An update
 //!

@@ -1,8 +1,8 @@
-//! Who a device proves to be: the MQTT user name and password that follow from its secret, and the
-//! cloud's check of them (docs/protocol.md, Connection). The crate `ota-register` asks for a
+//! How a device authenticates: the MQTT user name and password derived from its secret, and the
+//! cloud's check of them (docs/protocol.md, Connection). The crate `ota-register` requests a
 //! device's secret.
 //!
-//! No secret is ever shown by `Debug`. Nothing here reads a clock or draws a random number.
+//! `Debug` never shows a secret. Nothing here reads a clock or draws random numbers.
 
 mod login;
 
@@ -20,15 +20,16 @@ use sha2::Sha256;
 pub use login::{BadLogin, Login, LoginError, Username, conn_id, verify};
 
 /// The application id in the vendor's documents and Java SDK (docs/protocol.md, Connection). The C
-/// and Python SDKs have another, `21010406`; both are in use.
+/// and Python SDKs use `21010406`; both work.
 pub const APP_ID: &str = "12010126";
 
-/// The block length of both hashes in bytes. A longer key would be hashed first; none is.
+/// The block length of both hashes in bytes. A longer key would have to be hashed first, so keys
+/// are at most this long.
 const BLOCK: usize = 64;
 
 /// A device's secret key, 1 to [`Secret::MAX`] raw bytes, held inline.
 ///
-/// `Debug` shows nothing of it, and comparing two takes the same time wherever they differ.
+/// `Debug` hides it, and comparison takes constant time.
 #[derive(Clone, Eq)]
 pub struct Secret {
     len: u8,
@@ -39,8 +40,8 @@ impl Secret {
     /// The longest secret in raw bytes: 64 characters of Base64.
     pub const MAX: usize = 48;
 
-    /// Takes the secret as the console shows it: Base64 with padding. White space around it is
-    /// dropped, so that a file with a line end will do.
+    /// Decodes the secret as the console shows it: Base64 with padding. Surrounding white space is
+    /// ignored, so the content of a file with a line end is accepted.
     ///
     /// # Errors
     /// [`BadSecret`] names the fault.
@@ -55,10 +56,10 @@ impl Secret {
         Self::from_bytes(bytes)
     }
 
-    /// Takes the raw bytes.
+    /// Copies the raw bytes.
     ///
     /// # Errors
-    /// [`BadSecret::Length`] when there are none or more than [`Secret::MAX`].
+    /// [`BadSecret::Length`] if there are none, or more than [`Secret::MAX`].
     pub fn from_bytes(secret: &[u8]) -> Result<Self, BadSecret> {
         let mut bytes = [0; Self::MAX];
         let place = bytes.get_mut(..secret.len()).ok_or(BadSecret::Length)?;
@@ -82,7 +83,7 @@ impl Secret {
     }
 }
 
-/// The same as [`Secret::from_base64`], for `text.parse()`.
+/// Does the same as [`Secret::from_base64`], for `text.parse()`.
 impl FromStr for Secret {
     type Err = BadSecret;
 
@@ -118,14 +119,14 @@ impl defmt::Format for Secret {
     }
 }
 
-/// How a login or a request is signed. Whoever signs must know each algorithm, so a match on it
-/// needs no wildcard.
+/// The signature algorithm of a login or a request. Every signer must implement each algorithm, so
+/// the enum is exhaustive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Algorithm {
-    /// HMAC with SHA-1, as the vendor's C and Python SDKs do.
+    /// HMAC with SHA-1, as in the vendor's C and Python SDKs.
     HmacSha1,
-    /// HMAC with SHA-256, as the vendor's documents and Java SDK do.
+    /// HMAC with SHA-256, as in the vendor's documents and Java SDK.
     #[default]
     HmacSha256,
 }
@@ -140,13 +141,13 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of a word on the wire.
+    /// The algorithm with this word on the wire.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::HmacSha1, Self::HmacSha256].into_iter().find(|algorithm| algorithm.word() == word)
     }
 
-    /// The code of a message under a key of at most [`BLOCK`] bytes.
+    /// The authentication code of a message with a key of at most [`BLOCK`] bytes.
     fn sign(self, key: &[u8], message: &[u8]) -> Tag {
         let mut tag = Tag { bytes: [0; 32], len: 0 };
         match self {
@@ -162,8 +163,7 @@ impl Algorithm {
         tag
     }
 
-    /// Whether `tag` is the code of the message, in a time that does not depend on where it
-    /// differs.
+    /// Whether `tag` is the authentication code of the message. Takes constant time.
     fn check(self, key: &[u8], message: &[u8], tag: &[u8]) -> bool {
         let key = block(key).into();
         match self {
@@ -176,7 +176,7 @@ impl Algorithm {
         }
     }
 
-    /// The length of a code in bytes.
+    /// The length of an authentication code in bytes.
     const fn tag_len(self) -> usize {
         match self {
             Self::HmacSha1 => 20,
@@ -185,14 +185,14 @@ impl Algorithm {
     }
 }
 
-/// The text is no secret. It is not repeated in the error.
+/// The text is not a valid secret. The error does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum BadSecret {
-    /// Not Base64, or without its padding.
+    /// It is not Base64, or its padding is missing.
     Base64,
-    /// Empty or too long.
+    /// It is empty or too long.
     Length,
 }
 
@@ -207,7 +207,7 @@ impl fmt::Display for BadSecret {
 
 impl core::error::Error for BadSecret {}
 
-/// A key filled up with zeros, as HMAC does with a short one.
+/// A key padded with zeros, as HMAC requires for a short key.
 fn block(key: &[u8]) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
     debug_assert!(key.len() <= BLOCK, "a longer key would be hashed first");
@@ -215,7 +215,7 @@ fn block(key: &[u8]) -> [u8; BLOCK] {
     block
 }
 
-/// A code of either length.
+/// An authentication code of either algorithm.
 struct Tag {
     bytes: [u8; 32],
     len: usize,
