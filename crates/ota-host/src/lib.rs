@@ -13,7 +13,8 @@
 //! * [`VersionFile`]: the running version in a text file.
 //! * [`Engine`]: client, storage and receive buffers behind one surface; [`Control`] is its side
 //!   towards the application.
-//! * [`Driver`]: the loop around an engine, on what a [`Runtime`] has: sockets, a timer, a pool.
+//! * [`Driver`]: one connection with its devices: the loop around an engine, on what a [`Runtime`]
+//!   has, sockets, a timer and a pool.
 //! * [`mod@updates`]: one device on one connection with one flat event, for the adapters' `Updates`.
 //! * [`Clock`]: the only place here that asks what time it is.
 //!

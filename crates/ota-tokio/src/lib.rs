@@ -73,7 +73,7 @@ ota_host::updates!(runtime::Runtime);
 /// # }
 /// ```
 pub mod driver {
-    pub use ota_host::{Control, EngineError as Error, Event, Options};
+    pub use ota_host::{EngineError as Error, Event, Options};
     pub use ota_wire::client::{Config, DeviceIndex};
 
     pub use crate::runtime::Runtime;

@@ -7,7 +7,7 @@ use core::fmt;
 use core::time::Duration;
 
 use ota_proto::credentials::Secret;
-use ota_proto::{Hold, Region, Rng};
+use ota_proto::{Downgrade, Hold, Order, Region, Rng};
 use ota_wire::client;
 use ota_wire::mqtt::{Expiry, Login};
 
@@ -115,8 +115,8 @@ impl<'d> Builder<'d> {
         self
     }
 
-    /// Asks whether to approve a verified image, for your own signature: `Event::Ready`. Default:
-    /// it is approved.
+    /// Asks whether to approve a verified image, for your own signature: `Event::Ready`. The storage
+    /// holds the image then, and `Updates::offer` has its size and digest. Default: it is approved.
     pub fn ask_to_approve(mut self) -> Self {
         self.settings.machine.approval = Hold::Ask;
         self
@@ -128,6 +128,13 @@ impl<'d> Builder<'d> {
         self
     }
 
+    /// Refuses a version that is not newer in this order than the running one. Default: older
+    /// versions are installed, too.
+    pub fn refuse_older(mut self, order: Order) -> Self {
+        self.settings.machine.downgrade = Downgrade::Refuse(order);
+        self
+    }
+
     /// The seed of all random numbers, which spreads the devices of a fleet in time. Default: made
     /// from the device's names and the current time.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -135,8 +142,8 @@ impl<'d> Builder<'d> {
         self
     }
 
-    /// Changes the other settings of the update: limits, times, downgrades. Set the seed and plain
-    /// `http` only with [`Builder::seed`] and [`Builder::allow_http`].
+    /// Changes the other settings of the update: limits and times. Set the seed and plain `http` only
+    /// with [`Builder::seed`] and [`Builder::allow_http`].
     pub fn machine(mut self, change: impl FnOnce(&mut ota_proto::Config)) -> Self {
         change(&mut self.settings.machine);
         self

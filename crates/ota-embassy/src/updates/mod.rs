@@ -21,12 +21,15 @@ pub use builder::Builder;
 pub use device::Device;
 pub(crate) use device::SignIn;
 pub use ota_proto::credentials::{BadSecret, Secret};
+// What events and commands hold, and what an own network, storage or switch is asked in.
 pub use ota_proto::{
-    Answer, BadName, InstallFault, Installed, Md5, Micros, Misuse, Offer, Outcome, QoS, Reason,
-    Region, State, StorageError, Version,
+    Answer, BadName, Digester, InstallFault, Installed, Journal, Md5, MessageError, Micros, Misuse,
+    Offer, Order, Outcome, QoS, Reason, Region, Rng, SlotAction, SlotInfo, SlotState, State,
+    StorageError, TlsError, TransportError, Version,
 };
-pub use ota_wire::client::Disconnect;
-pub use ota_wire::mqtt::{PublishError, PublishHandle, SubId, SubscribeError};
+pub use ota_wire::adapter::Target;
+pub use ota_wire::client::{Disconnect, LinkKind};
+pub use ota_wire::mqtt::{PublishError, PublishHandle, SessionError, SubId, SubscribeError};
 pub use ota_wire::updates::{Event, Message, NewImage, Status};
 
 /// The updates of one device, and its connection to the platform, which the application's own

@@ -1,6 +1,7 @@
 //! The loop of an adapter for std: what each of them would otherwise write again. An adapter
 //! brings a [`Runtime`], which has sockets, a timer and a blocking pool, and decides nothing.
 
+mod application;
 mod connect;
 mod lookup;
 mod open;
@@ -10,7 +11,6 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -21,7 +21,7 @@ use ota_proto::TransportError;
 use ota_wire::adapter::{self, Event, Target};
 use ota_wire::client::{Config, Link, LinkKind};
 
-use crate::engine::{Control, Engine, EngineError, Operation, Options, Step};
+use crate::engine::{Engine, EngineError, Operation, Options, Step};
 use crate::lanes::{Finished, Task};
 use crate::tls::Trust;
 
@@ -75,8 +75,8 @@ pub trait Runtime: Default + fmt::Debug + 'static {
 }
 
 /// One connection to the cloud, for one device and its sub-devices, on the runtime that polls it.
-/// What an application may do is in [`Control`], to which it dereferences: add devices, give
-/// commands, publish, subscribe.
+/// Between two calls of [`Driver::next`] an application may add devices, give commands, publish and
+/// subscribe.
 ///
 /// Nothing happens but in [`Driver::next`]: call it again and again, beside whatever else the
 /// application waits for. Dropping the driver closes the links; a storage job that runs then still
@@ -144,11 +144,11 @@ impl<R: Runtime> Driver<R> {
     /// The last checkpoint has two seconds, a broker that does not listen has one, and a disk that does not answer has ten: then
     /// its job is left to itself, and the folder is in use until that has ended.
     pub async fn stop(mut self) {
-        self.engine.prepare_stop();
+        self.engine.control.prepare_stop();
         let mut limit = R::sleep(LAST_NOTE);
         poll_fn(|cx| self.poll_last_note(cx, &mut limit)).await;
         if matches!(self.broker, Socket::Open(..)) {
-            self.engine.disconnect();
+            self.engine.control.disconnect();
             let mut limit = R::sleep(DISCONNECT);
             poll_fn(|cx| self.poll_good_bye(cx, &mut limit)).await;
         }
@@ -166,7 +166,7 @@ impl<R: Runtime> Driver<R> {
     /// Ready when nothing is left to be made durable, or it is no use to wait.
     fn poll_last_note(&mut self, cx: &mut Context<'_>, limit: &mut Later<()>) -> Poll<()> {
         loop {
-            if self.engine.is_stopped() {
+            if self.engine.control.is_stopped() {
                 return Poll::Ready(());
             }
             match self.poll_next(cx) {
@@ -186,20 +186,6 @@ impl<R: Runtime> Driver<R> {
                 Poll::Pending => return limit.as_mut().poll(cx),
             }
         }
-    }
-}
-
-impl<R: Runtime> Deref for Driver<R> {
-    type Target = Control;
-
-    fn deref(&self) -> &Control {
-        &self.engine
-    }
-}
-
-impl<R: Runtime> DerefMut for Driver<R> {
-    fn deref_mut(&mut self) -> &mut Control {
-        &mut self.engine
     }
 }
 

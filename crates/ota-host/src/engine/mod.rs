@@ -16,7 +16,6 @@ mod control;
 mod types;
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 
 use ota_proto::{Instant, TransportError};
 use ota_wire::adapter::{self, Event};
@@ -30,10 +29,10 @@ use buffers::Heap;
 pub use control::Control;
 pub use types::{EngineError, Operation, Options, SignIn, Step, transport_error};
 
-/// Everything of an adapter that is the same on every runtime. What an application may do is in
-/// [`Control`], to which it dereferences.
+/// Everything of an adapter that is the same on every runtime.
 pub struct Engine {
-    control: Control,
+    /// What an application may do between two turns.
+    pub control: Control,
     deadline: Option<Instant>,
     sign_in: Option<SignIn>,
 }
@@ -156,20 +155,6 @@ impl Engine {
         if let Some(sign_in) = self.sign_in.as_mut().filter(|_| why.is_login_refused()) {
             sign_in.expiry.refused();
         }
-    }
-}
-
-impl Deref for Engine {
-    type Target = Control;
-
-    fn deref(&self) -> &Control {
-        &self.control
-    }
-}
-
-impl DerefMut for Engine {
-    fn deref_mut(&mut self) -> &mut Control {
-        &mut self.control
     }
 }
 

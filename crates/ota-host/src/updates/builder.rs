@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ota_proto::Hold;
 use ota_proto::credentials::BadLogin;
-use ota_proto::{BadVersion, Region, Verify, Version};
+use ota_proto::{BadVersion, Downgrade, Hold, Order, Region, Verify, Version};
 use ota_wire::client;
 use ota_wire::mqtt::{Expiry, Login};
 
@@ -151,7 +150,7 @@ impl<U: Open> Builder<U> {
     }
 
     /// Asks whether a verified image is approved, for a signature of your own: `Event::Ready`.
-    /// Default: it is.
+    /// `Updates::image` is the image then. Default: it is approved.
     pub fn ask_to_approve(mut self) -> Self {
         self.machine.approval = Hold::Ask;
         self
@@ -160,6 +159,13 @@ impl<U: Open> Builder<U> {
     /// Asks when a verified image is to be installed: `Event::Ready`. Default: at once.
     pub fn ask_to_install(mut self) -> Self {
         self.machine.install = Hold::Ask;
+        self
+    }
+
+    /// Refuses a version that is not newer in this order than the one that runs. Default: whoever
+    /// offers an older version means it.
+    pub fn refuse_older(mut self, order: Order) -> Self {
+        self.machine.downgrade = Downgrade::Refuse(order);
         self
     }
 
@@ -196,7 +202,8 @@ impl<U: Open> Builder<U> {
         self
     }
 
-    /// Changes what else the update is decided by: limits, times, downgrades.
+    /// Changes what else the update is decided by: limits and times. A time is a `Duration`'s
+    /// `into()`.
     pub fn machine(mut self, change: impl FnOnce(&mut ota_proto::Config)) -> Self {
         change(&mut self.machine);
         self

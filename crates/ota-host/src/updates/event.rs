@@ -45,8 +45,8 @@ pub enum Event {
         /// What the server answered, if that explains it.
         answer: Option<Answer>,
     },
-    /// The image is verified. With `Builder::ask_to_approve` answer with `approve` or `veto`, with
-    /// `Builder::ask_to_install` answer with `install`.
+    /// The image is verified: `image` names it. With `Builder::ask_to_approve` answer with `approve`
+    /// or `veto`, with `Builder::ask_to_install` answer with `install`.
     Ready,
     /// Install this image now, then call `installed`. The update waits for it for ten minutes.
     Install(NewImage),

@@ -21,9 +21,8 @@ use ota_wire::adapter;
 use ota_wire::client::{self, DeviceIndex};
 use ota_wire::mqtt::AckId;
 
-use crate::accept::Image;
 use crate::driver::{Driver, Runtime};
-use crate::engine::{Control, EngineError};
+use crate::engine::EngineError;
 
 pub use builder::{Builder, OpenError};
 pub use device::Device;
@@ -39,11 +38,12 @@ pub use crate::switch::Switch;
 pub use crate::tls::{BadTls, Certificate, Renewal, Tls};
 pub use ota_proto::credentials::{BadSecret, Secret};
 pub use ota_proto::{
-    Answer, BadName, Command, Downgrade, InstallFault, Installed, Md5, Misuse, Offer, Order,
-    Outcome, QoS, Reason, Region, State, StorageError, Version,
+    Answer, BadName, Command, Downgrade, InstallFault, Installed, Md5, MessageError, Misuse, Offer,
+    Order, Outcome, QoS, Reason, Region, SlotAction, SlotState, State, StorageError, TlsError,
+    TransportError, Version,
 };
 pub use ota_wire::client::Disconnect;
-pub use ota_wire::mqtt::{PublishError, PublishHandle, SubId, SubscribeError};
+pub use ota_wire::mqtt::{PublishError, PublishHandle, SessionError, SubId, SubscribeError};
 
 /// What [`Builder::open`] returns: an adapter's `Updates`. [`crate::updates!`] implements it.
 pub trait Open: Sized {
@@ -187,13 +187,16 @@ impl<R: Runtime> OneDevice<R> {
     }
 
     /// What an application may do beside commands.
-    pub fn control(&mut self) -> &mut Control {
+    pub fn driver(&mut self) -> &mut Driver<R> {
         &mut self.driver
     }
 
-    /// Looks at once whether what is trusted in TLS has changed.
-    pub fn renew_trust(&mut self) {
-        self.driver.renew_trust();
+    /// The verified image, while it waits for approval or is installed.
+    #[must_use]
+    pub fn image(&self) -> Option<NewImage> {
+        let state = self.updater().map(Updater::state);
+        state.filter(|state| matches!(state, State::Ready | State::Installing))?;
+        self.new_image()
     }
 
     /// See [`Driver::stop`].
@@ -249,7 +252,11 @@ impl<R: Runtime> OneDevice<R> {
                 Event::Retrying { reason: cause, answer }
             }
             E::Ready => Event::Ready,
-            E::Install { size } => Event::Install(self.image(size)?),
+            E::Install { .. } => {
+                let image = self.new_image();
+                debug_assert!(image.is_some(), "an installation without an offer");
+                Event::Install(image?)
+            }
             E::StopInstall => Event::StopInstall,
             E::Restart => Event::Restart,
             E::Trial => Event::Trial,
@@ -266,13 +273,11 @@ impl<R: Runtime> OneDevice<R> {
         })
     }
 
-    /// The image to install. It is the offer's: an attempt that installs has one.
-    fn image(&self, size: u64) -> Option<NewImage> {
-        let image: Option<&Image> = self.driver.image(DeviceIndex::FIRST);
-        let found = image.cloned().zip(self.offer());
-        debug_assert!(found.is_some(), "an installation without an offer");
-        let (image, offer) = found?;
-        Some(NewImage { image, version: offer.version, size, md5: offer.md5 })
+    /// The image of the offer: an attempt that installs has one.
+    fn new_image(&self) -> Option<NewImage> {
+        let image = self.driver.image(DeviceIndex::FIRST)?.clone();
+        let offer = self.offer()?;
+        Some(NewImage { image, version: offer.version, size: offer.size, md5: offer.md5 })
     }
 }
 

@@ -13,9 +13,10 @@ macro_rules! updates {
         #[doc(inline)]
         pub use $crate::updates::{
             AbSlots, Answer, BadName, BadSecret, Builder, Device, Disconnect, Downgrade, Event,
-            HostError, InstallFault, Installed, Md5, Message, Misuse, NewImage, Offer, OpenError,
-            Order, Outcome, PublishError, PublishHandle, QoS, Reason, Region, Secret, SlotOptions,
-            State, Status, StorageError, SubId, SubscribeError, Switch, Version, boot_id,
+            HostError, InstallFault, Installed, Md5, Message, MessageError, Misuse, NewImage,
+            Offer, OpenError, Order, Outcome, PublishError, PublishHandle, QoS, Reason, Region,
+            Secret, SessionError, SlotAction, SlotOptions, SlotState, State, Status, StorageError,
+            SubId, SubscribeError, Switch, TlsError, TransportError, Version, boot_id,
         };
         #[cfg(feature = "tls")]
         #[doc(inline)]
@@ -132,7 +133,7 @@ macro_rules! updates {
                 self.0.command($crate::updates::Command::Cancel)
             }
 
-            /// Approves the verified image.
+            /// Approves the verified image, which [`Updates::image`] names.
             ///
             /// # Errors
             /// [`Misuse`] if none waits for approval.
@@ -218,10 +219,17 @@ macro_rules! updates {
                 self.0.offer()
             }
 
+            /// The verified image, from [`Event::Ready`] until the end of its installation: check a
+            /// signature of your own before you approve it.
+            #[must_use]
+            pub fn image(&self) -> Option<NewImage> {
+                self.0.image()
+            }
+
             /// The latest inputs, for `ota replay`. `None` without [`Builder::record`].
             #[must_use]
             pub fn recording(&mut self) -> Option<Vec<u8>> {
-                self.0.control().recording()
+                self.0.driver().recording()
             }
         }
 
@@ -238,7 +246,7 @@ macro_rules! updates {
                 payload: &[u8],
                 qos: QoS,
             ) -> Result<PublishHandle, PublishError> {
-                self.0.control().publish(topic, payload, qos)
+                self.0.driver().publish(topic, payload, qos)
             }
 
             /// Subscribes to topics, on this connection and each later one. Their messages come as
@@ -247,23 +255,23 @@ macro_rules! updates {
             /// # Errors
             /// [`SubscribeError`]: the filter is not one, or is subscribed already.
             pub fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<SubId, SubscribeError> {
-                self.0.control().subscribe(filter, qos)
+                self.0.driver().subscribe(filter, qos)
             }
 
             /// Ends a subscription; `false` if it has ended already.
             pub fn unsubscribe(&mut self, id: SubId) -> bool {
-                self.0.control().unsubscribe(id)
+                self.0.driver().unsubscribe(id)
             }
 
             /// Ends the connection. The next one follows by itself, with a new login.
             pub fn reconnect(&mut self) {
-                self.0.control().disconnect();
+                self.0.driver().disconnect();
             }
 
             /// Looks at once whether what is trusted in TLS has changed, and not before the next
             /// connection.
             pub fn renew_trust(&mut self) {
-                self.0.renew_trust();
+                self.0.driver().renew_trust();
             }
         }
     };

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::adapter::{
-    AbSlots, Builder, Device, Disconnect, Error, Event, InstallFault, Installed, OpenError, QoS,
-    Region, Secret, State, Updates, Version,
+    AbSlots, Builder, Device, Disconnect, Error, Event, InstallFault, Installed, OpenError, Order,
+    QoS, Region, Secret, State, Updates, Version,
 };
 use mqttbytes::v4::{ConnectReturnCode, Packet, PubAck};
 use ota_cloud::Rollout;
@@ -208,7 +208,11 @@ async fn whoever_asks_to_be_asked_decides_at_each_gate() {
     ota.defer(Duration::from_secs(3_600)).unwrap();
     assert_eq!((ota.status().state, ota.offer().unwrap().size), (State::Deferred, 50_000));
     ota.accept().unwrap();
+    assert!(ota.image().is_none(), "nothing is verified yet");
     until(&mut ota, |e| matches!(e, Event::Ready)).await;
+    let ready = ota.image().unwrap();
+    assert_eq!((ready.version().as_str(), ready.size()), ("1.0.0", 50_000));
+    assert_eq!(std::fs::read(ready.path()).unwrap(), image, "what a signature is checked of");
     ota.approve().unwrap();
     ota.install().unwrap();
     until(&mut ota, |e| matches!(e, Event::Install(_))).await;
@@ -221,6 +225,16 @@ async fn whoever_asks_to_be_asked_decides_at_each_gate() {
     assert!(ota.recording().is_some());
     until(&mut ota, |e| matches!(e, Event::Reported(_))).await;
     assert!(ota.report_now().is_ok());
+}
+
+#[tokio::test]
+async fn an_older_version_is_refused_where_the_builder_says_so() {
+    let cloud = cloud(&image(1_000)).await;
+    let temp = tempfile::tempdir().unwrap();
+    let builder = desk(cloud.mqtt_addr(), "2.0.0", temp.path()).refuse_older(Order::SemVer);
+    let mut ota = builder.open().await.unwrap();
+    let failed = until(&mut ota, |e| matches!(e, Event::Failed { .. })).await;
+    assert_eq!(failed.to_string(), "the update to version 1.0.0 failed: downgrade refused");
 }
 
 /// Runs the device until the broker's part is over.

@@ -1,0 +1,120 @@
+//! What an application may do with a driver between two calls of `next`.
+
+use ota_proto::{Command, Misuse, QoS, Updater};
+#[allow(unused_imports, reason = "for the documentation")]
+use ota_wire::client;
+use ota_wire::client::DeviceIndex;
+use ota_wire::mqtt::{AckId, Login, PublishError, PublishHandle, SubId, SubscribeError};
+
+use super::{Driver, Runtime};
+use crate::accept::Image;
+use crate::clock::Clock;
+use crate::engine::EngineError;
+use crate::storage::Storage;
+
+/// Devices.
+impl<R: Runtime> Driver<R> {
+    /// Adds a device that runs this version; the first is the one whose login the connection has.
+    /// Blocks: it reads the journal and asks the switch. Its limits are raised to
+    /// [`client::enlarge_device`].
+    ///
+    /// # Errors
+    /// [`EngineError::Device`]; nothing changed.
+    pub fn add_device(
+        &mut self,
+        config: ota_proto::Config,
+        running: &str,
+        storage: Storage,
+    ) -> Result<DeviceIndex, EngineError> {
+        self.engine.control.add_device(config, running, storage)
+    }
+
+    /// A device's machine: its state, progress and offer. `None` if there is no such device.
+    #[must_use]
+    pub fn updater(&self, device: DeviceIndex) -> Option<&Updater> {
+        self.engine.control.updater(device)
+    }
+
+    /// Gives a command to a device's machine:
+    /// `driver.command(device, Command::Accept)`. A moment to come is `driver.clock().now() +
+    /// duration`.
+    ///
+    /// # Errors
+    /// [`Misuse`] if the command does not fit the state or there is no such device; nothing
+    /// changed.
+    pub fn command(&mut self, device: DeviceIndex, command: Command) -> Result<(), Misuse> {
+        self.engine.control.command(device, command)
+    }
+
+    /// A device's verified image, for an installer.
+    #[must_use]
+    pub fn image(&self, device: DeviceIndex) -> Option<&Image> {
+        self.engine.control.image(device)
+    }
+}
+
+/// The application's own topics, on the same connection.
+impl<R: Runtime> Driver<R> {
+    /// Publishes a message. At QoS 1 it is kept until it is acknowledged, across connections;
+    /// [`client::Event::Published`] says so, and [`client::Event::GivenUp`] that it was sent too
+    /// often in vain.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing changed. `$ota/…` is the client's own.
+    pub fn publish(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+    ) -> Result<PublishHandle, PublishError> {
+        self.engine.control.publish(topic, payload, qos)
+    }
+
+    /// Subscribes to a filter, in this session and in each later one.
+    ///
+    /// # Errors
+    /// [`SubscribeError`]; nothing changed. `$ota/…` is the client's own.
+    pub fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<SubId, SubscribeError> {
+        self.engine.control.subscribe(filter, qos)
+    }
+
+    /// Ends a subscription; `false` if it has ended already.
+    pub fn unsubscribe(&mut self, id: SubId) -> bool {
+        self.engine.control.unsubscribe(id)
+    }
+
+    /// The application has taken a message; `false` if it is of an earlier connection.
+    pub fn acknowledge(&mut self, ack: AckId) -> bool {
+        self.engine.control.acknowledge(ack)
+    }
+}
+
+/// The connection.
+impl<R: Runtime> Driver<R> {
+    /// Replaces the login from the next connection on.
+    ///
+    /// # Errors
+    /// [`EngineError::Session`]; the old one stays.
+    pub fn set_login(&mut self, login: Login) -> Result<(), EngineError> {
+        self.engine.control.set_login(login)
+    }
+
+    /// Says good-bye to the broker, and reconnects after the least time between two connections.
+    /// [`client::Event::Disconnected`] says when it is done.
+    pub fn disconnect(&mut self) {
+        self.engine.control.disconnect();
+    }
+
+    /// The recording up to now, for a file; see [`ota_wire::record`]. `None` without
+    /// [`Options::record`](crate::Options::record).
+    #[must_use]
+    pub fn recording(&self) -> Option<Vec<u8>> {
+        self.engine.control.recording()
+    }
+
+    /// The clock of all moments here.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.engine.control.clock()
+    }
+}
