@@ -5,15 +5,14 @@
 //! with them. One of the two had to know all faults, which no HTTP library lets one make, and a
 //! device should be tried against the server that it will meet.
 
-use std::fs::File;
-use std::io::{self, IoSliceMut};
+mod file;
+
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
@@ -24,6 +23,8 @@ use super::stream::{Stream, push_out};
 use ota_cloud::fault::FaultPlan;
 use ota_cloud::origin::{self, Closing, Connection, Content, Origin, OriginConfig, Wanted};
 use ota_cloud::sign::UrlSigner;
+
+use file::{GONE, Near};
 
 /// The images and the plan.
 #[derive(Clone, Debug)]
@@ -86,66 +87,16 @@ impl Images {
             return Ok(part.to_vec());
         }
         if *near == Near::Yes {
-            match read_near(&image, &wanted)? {
+            match file::read_near(&image, &wanted)? {
                 Ok(bytes) => return Ok(bytes),
                 Err(from_now_on) => *near = from_now_on,
             }
         } else if *near == Near::Unknown {
             *near = Near::Yes;
         }
-        let read = tokio::task::spawn_blocking(move || read(&image, &wanted));
+        let read = tokio::task::spawn_blocking(move || file::read(&image, &wanted));
         read.await.map_err(|why| why.to_string())?
     }
-}
-
-/// Whether a connection's image is read on the runtime's thread.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Near {
-    /// Nothing was read yet, or the last part was not in memory.
-    Unknown,
-    /// Its file was read, so that opening it again takes no time.
-    Yes,
-    /// Its file system cannot tell what is in memory: it may be a network's.
-    Never,
-}
-
-const GONE: &str = "the firmware's file is gone";
-
-/// Opens an image whose file is still the one that was hashed. Blocking, but not for long.
-fn open(image: &Image) -> Result<File, String> {
-    let file = File::open(image.path().ok_or(GONE)?).map_err(|why| match why.kind() {
-        io::ErrorKind::NotFound => GONE.to_owned(),
-        _ => format!("the firmware's file cannot be opened: {why}"),
-    })?;
-    let now = file.metadata().map_err(|why| why.to_string())?;
-    if image.is_unchanged(&now) { Ok(file) } else { Err(CHANGED.to_owned()) }
-}
-
-/// Reads a part of an image. Blocking.
-fn read(image: &Image, wanted: &Wanted) -> Result<Vec<u8>, String> {
-    let mut bytes = vec![0; wanted.len];
-    open(image)?.read_exact_at(&mut bytes, wanted.at).map_err(|why| why.to_string())?;
-    Ok(bytes)
-}
-
-/// Reads a part of an image that the system has in memory, or says how to go on. Linux 5.9 and 5.10
-/// read nothing where they would have to wait.
-fn read_near(image: &Image, wanted: &Wanted) -> Result<Result<Vec<u8>, Near>, String> {
-    let file = open(image)?;
-    let mut bytes = vec![0; wanted.len];
-    let (mut rest, mut at) = (bytes.as_mut_slice(), wanted.at);
-    while !rest.is_empty() {
-        match preadv2(&file, &mut [IoSliceMut::new(rest)], at, ReadWriteFlags::NOWAIT) {
-            Ok(0) | Err(Errno::AGAIN) => return Ok(Err(Near::Unknown)),
-            Ok(n) => {
-                rest = rest.get_mut(n..).unwrap_or_default();
-                at = at.saturating_add(n as u64);
-            }
-            Err(Errno::INTR) => {}
-            Err(_) => return Ok(Err(Near::Never)),
-        }
-    }
-    Ok(Ok(bytes))
 }
 
 /// What all connections share.
@@ -164,7 +115,8 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) {
     let connection = Connection::new(firmware.clock.now());
-    let mut shell = Shell { stream, peer, firmware, connection, pending: Vec::new() };
+    let (near, pending) = (Near::Unknown, Vec::new());
+    let mut shell = Shell { stream, peer, firmware, connection, near, pending };
     tokio::select! {
         ended = shell.run() => if let Err(why) = ended {
             shell.firmware.journal.write(None, What::Closed { peer, why });
@@ -178,6 +130,7 @@ struct Shell {
     peer: SocketAddr,
     firmware: Firmware,
     connection: Connection,
+    near: Near,
     /// Received and not yet taken.
     pending: Vec<u8>,
 }
@@ -187,14 +140,18 @@ impl Shell {
     async fn run(&mut self) -> Result<(), String> {
         let mut buf = vec![0; 4_096];
         let mut unflushed = false;
-        let mut near = Near::Unknown;
         loop {
             let deadline = self.turn()?;
             if let Some(wanted) = self.connection.wants().cloned() {
-                let body = self.firmware.images.read(wanted, &mut near).await;
-                let body = body.as_deref().map_err(String::as_str);
-                let (now, mut origin) = (self.firmware.clock.now(), self.firmware.images.lock());
-                self.connection.handle_body(&mut origin, now, body);
+                self.bring(wanted).await?;
+                continue;
+            }
+            if self.connection.passing().is_some() && self.connection.unsent().is_empty() {
+                let clock = self.firmware.clock;
+                tokio::select! {
+                    passed = self.pass_on() => passed?,
+                    () = clock.sleep_until(deadline) => {}
+                }
                 continue;
             }
             let unsent = self.connection.unsent();
@@ -231,12 +188,91 @@ impl Shell {
         }
     }
 
+    /// Brings the connection what it wants of an image, or lets the system send that.
+    async fn bring(&mut self, wanted: Wanted) -> Result<(), String> {
+        if self.connection.has_begun() {
+            // A peer that reads as fast as an image is sent must not keep others waiting.
+            tokio::task::yield_now().await;
+        }
+        if self.pass(&wanted)? {
+            return Ok(());
+        }
+        let body = self.firmware.images.read(wanted, &mut self.near).await;
+        let body = body.as_deref().map_err(String::as_str);
+        let (now, mut origin) = (self.firmware.clock.now(), self.firmware.images.lock());
+        self.connection.handle_body(&mut origin, now, body);
+        Ok(())
+    }
+
+    /// Lets the system send what is wanted, as far as the socket takes it now, when the file is in
+    /// memory and nothing is between it and the socket. An error ends the connection.
+    fn pass(&mut self, wanted: &Wanted) -> Result<bool, String> {
+        let (clock, images) = (self.firmware.clock, &self.firmware.images);
+        let Some(socket) = self.stream.plain().filter(|_| self.near == Near::Yes) else {
+            return Ok(false);
+        };
+        let Some(image) = images.get(&wanted.place) else { return Ok(false) };
+        // What is wrong with a file is found and told where it is read.
+        let Some(file) = file::open_near(&image, wanted) else { return Ok(false) };
+        if !self.connection.pass_body(clock.now()) {
+            return Ok(false);
+        }
+        let head = self.connection.unsent();
+        let sent =
+            now_or_later(socket.try_io(Interest::WRITABLE, || file::send_head(socket, head)))
+                .map_err(unwritten)?;
+        let whole = sent == head.len();
+        self.connection.handle_sent(clock.now(), sent);
+        if whole {
+            let sent = socket.try_io(Interest::WRITABLE, || file::send(socket, &file, wanted));
+            self.passed(sent)?;
+        }
+        Ok(true)
+    }
+
+    /// Sends more of what the system sends, once the socket takes it. Cancel-safe. Meanwhile no
+    /// file is open: a slow peer has one descriptor as any other.
+    async fn pass_on(&mut self) -> Result<(), String> {
+        let (clock, images) = (self.firmware.clock, &self.firmware.images);
+        let (Some(socket), Some(part)) = (self.stream.plain(), self.connection.passing()) else {
+            return Ok(());
+        };
+        socket.writable().await.map_err(unwritten)?;
+        let file = images.get(&part.place).ok_or_else(|| GONE.to_owned());
+        match file.and_then(|image| file::open(&image)) {
+            Ok(file) => {
+                let sent = socket.try_io(Interest::WRITABLE, || file::send(socket, &file, part));
+                self.passed(sent)
+            }
+            Err(why) => {
+                self.connection.handle_passed(&mut images.lock(), clock.now(), Err(&why));
+                Ok(())
+            }
+        }
+    }
+
+    /// So much of what is passed was sent.
+    fn passed(&mut self, sent: io::Result<usize>) -> Result<(), String> {
+        let (now, images) = (self.firmware.clock.now(), &self.firmware.images);
+        let sent = match sent {
+            Err(why) if file::cannot_send(&why) => {
+                self.near = Near::Never;
+                self.connection.bring_body();
+                return Ok(());
+            }
+            Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => Err(CHANGED),
+            sent => Ok(now_or_later(sent).map_err(unwritten)?),
+        };
+        self.connection.handle_passed(&mut images.lock(), now, sent);
+        Ok(())
+    }
+
     /// Gives the connection what has come, takes what it tells, and says when it is due again.
     fn turn(&mut self) -> Result<Option<ota_proto::Instant>, String> {
         let now = self.firmware.clock.now();
         let mut origin = self.firmware.images.lock();
         let taken = self.connection.handle_received(now, &self.pending);
-        let unread = !self.connection.unsent().is_empty();
+        let unread = self.connection.is_unread();
         self.connection.handle_timeout(&origin, now);
         if unread && self.connection.closing() == Some(Closing::Reset) {
             self.stream.reset_at_end();
@@ -256,5 +292,17 @@ impl Shell {
             self.firmware.journal.request(status, request);
         }
         Ok(deadline)
+    }
+}
+
+fn unwritten(why: io::Error) -> String {
+    format!("cannot write: {why}")
+}
+
+/// What left; nothing where the socket takes nothing now.
+fn now_or_later(sent: io::Result<usize>) -> io::Result<usize> {
+    match sent {
+        Err(why) if why.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        other => other,
     }
 }

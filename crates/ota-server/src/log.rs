@@ -253,12 +253,23 @@ impl Log {
     pub async fn next(&mut self) -> Option<Entry> {
         match self.0.recv().await {
             Ok(entry) => Some(entry),
-            Err(broadcast::error::RecvError::Lagged(n)) => {
-                Some(Entry { at: Instant::ZERO, device: None, what: What::Lost(n) })
-            }
+            Err(broadcast::error::RecvError::Lagged(n)) => Some(lost(n)),
             Err(broadcast::error::RecvError::Closed) => None,
         }
     }
+
+    /// The next entry where there is one already.
+    pub fn try_next(&mut self) -> Option<Entry> {
+        match self.0.try_recv() {
+            Ok(entry) => Some(entry),
+            Err(broadcast::error::TryRecvError::Lagged(n)) => Some(lost(n)),
+            Err(_) => None,
+        }
+    }
+}
+
+fn lost(n: u64) -> Entry {
+    Entry { at: Instant::ZERO, device: None, what: What::Lost(n) }
 }
 
 #[cfg(test)]

@@ -12,11 +12,20 @@ pub(super) type Stream = Box<dyn Socket>;
 pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
     /// Makes the end of the connection a reset.
     fn reset_at_end(&self);
+
+    /// The socket, where its bytes are those of the connection: the system may send a file itself.
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
 }
 
 impl Socket for TcpStream {
     fn reset_at_end(&self) {
         let _ = self.set_zero_linger();
+    }
+
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
     }
 }
 

@@ -64,6 +64,17 @@ impl Printer {
 
     /// Writes an entry of the cloud's log, if it is new information.
     pub(crate) fn entry(&self, entry: &Entry) {
+        if let Some(line) = self.describe(entry) {
+            self.line(&line);
+        }
+    }
+
+    /// What [`Printer::entry`] would write, for several lines at once.
+    pub(crate) fn text(&self, entry: &Entry) -> Option<String> {
+        Some(self.lines.text(&self.describe(entry)?))
+    }
+
+    fn describe(&self, entry: &Entry) -> Option<Line> {
         let detail = matches!(
             entry.what,
             What::LoggedIn { .. }
@@ -77,14 +88,8 @@ impl Printer {
                 )
         );
         if detail && self.brief && !self.lines.is_json() {
-            return;
+            return None;
         }
-        if let Some(line) = self.describe(entry) {
-            self.line(&line);
-        }
-    }
-
-    fn describe(&self, entry: &Entry) -> Option<Line> {
         let name = entry.device.as_ref().map(|d| format!("{}/{}", d.product_id(), d.device_name()));
         let line = match &entry.what {
             What::Received { topic, payload } => {

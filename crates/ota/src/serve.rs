@@ -1,15 +1,18 @@
 //! `ota cloud serve`: runs the cloud.
 
+mod lines;
+
 use std::path::Path;
 
+use ota_cloud::Rollout;
 use ota_cloud::broker::Broker;
-use ota_cloud::{EventKind, Rollout, Status};
 use ota_proto::credentials::Secret;
 use ota_proto::{Identity, Instant};
 use ota_server::{
-    ApiConfig, BadTls, ClientTls, Entry, Handle, HandleError, NewFirmware, Running, ServerTls,
-    Service, ServiceConfig, What,
+    ApiConfig, BadTls, ClientTls, Handle, HandleError, NewFirmware, Running, ServerTls, Service,
+    ServiceConfig,
 };
+use tokio::time;
 
 use crate::args::Serve;
 use crate::failure::Failure;
@@ -17,6 +20,8 @@ use crate::faults;
 use crate::open_files;
 use crate::print::{Line, Printer, clean};
 use crate::stop;
+
+use lines::Lines;
 
 /// Runs until Ctrl-C.
 pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
@@ -77,17 +82,25 @@ async fn serve(args: &Serve, plan: Plan, connections: u32) -> Result<(), Failure
     let printer =
         Printer::new(args.json, args.show_secrets, false).with_unix(running.unix_at_zero());
     greet(&printer, &running, broker);
-    let show = |entry: &Entry| {
-        if !args.quiet || is_trouble(&entry.what) {
-            printer.entry(entry);
-        }
-    };
+    let mut lines = Lines::new(printer, args.quiet);
+    // When the next lines are taken: a wake-up and a write for each would cost more than what most
+    // of them tell of.
+    let mut due = time::Instant::now();
     loop {
+        let waits = due > time::Instant::now();
         tokio::select! {
-            entry = log.next() => match entry {
-                Some(entry) => show(&entry),
-                None => return Err(Failure::environment("the cloud stopped by itself")),
-            },
+            entry = log.next(), if !waits => {
+                let Some(entry) = entry else {
+                    return Err(Failure::environment("the cloud stopped by itself"));
+                };
+                lines.add(&entry);
+                let more = (0..Lines::MOST).map_while(|_| log.try_next());
+                if more.map(|entry| lines.add(&entry)).count() < Lines::MOST {
+                    due = time::Instant::now() + Lines::PAUSE;
+                }
+                lines.write();
+            }
+            () = time::sleep_until(due), if waits => {}
             _ = stop.next() => break,
             () = again.next() => {
                 running.handle().try_again().await.map_err(|why| Failure::failed(why.to_string()))?;
@@ -97,8 +110,9 @@ async fn serve(args: &Serve, plan: Plan, connections: u32) -> Result<(), Failure
     running.shutdown().await;
     // Events that were seen but not printed yet.
     while let Some(entry) = log.next().await {
-        show(&entry);
+        lines.add(&entry);
     }
+    lines.write();
     Ok(())
 }
 
@@ -132,26 +146,6 @@ fn api(args: &Serve) -> Option<ApiConfig> {
     api.public_url.clone_from(&args.api_public_url);
     api.old_signatures = args.api_old_signatures;
     Some(api)
-}
-
-/// Whether it is printed with --quiet.
-fn is_trouble(what: &What) -> bool {
-    match what {
-        What::BrokerLost { .. }
-        | What::Foreign { .. }
-        | What::LoginRefused { .. }
-        | What::Lost(_)
-        | What::Refused { .. }
-        | What::Store { .. }
-        | What::TurnedAway { .. }
-        | What::Withdrawn { .. } => true,
-        What::Event(EventKind::Status { to, .. }) => {
-            matches!(to, Status::Failed | Status::TimedOut)
-        }
-        What::Event(EventKind::NotOffered { why, .. }) => why.is_trouble(),
-        What::Request { status, .. } | What::Called { status, .. } => *status >= 500,
-        _ => false,
-    }
 }
 
 /// The parsed and checked devices, firmware and broker.

@@ -1,5 +1,7 @@
 //! One connection to the server.
 
+mod pass;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -36,6 +38,8 @@ pub struct Connection {
     served: VecDeque<Served>,
     /// Bytes that must be brought before it goes on.
     wants: Option<Wanted>,
+    /// Bytes that leave past this connection, after those of `out`.
+    passing: Option<Wanted>,
     /// Whether some of the response in progress was given out.
     begun: bool,
 }
@@ -88,6 +92,7 @@ impl Connection {
             closing: None,
             served: VecDeque::new(),
             wants: None,
+            passing: None,
             begun: false,
         }
     }
@@ -112,7 +117,7 @@ impl Connection {
     /// the deadline. The same bytes come again until [`Connection::handle_sent`].
     pub fn transmit(&mut self, origin: &mut Origin, now: Instant) -> &[u8] {
         self.now = self.now.max(now);
-        while self.sent >= self.out.len() && self.wants.is_none() {
+        while !self.is_unread() && self.wants.is_none() {
             if self.out.capacity() > Self::MAX_OUT {
                 // A connection at rest keeps no room for an image.
                 self.out = Vec::new();
@@ -137,7 +142,8 @@ impl Connection {
         self.unsent()
     }
 
-    /// What [`Connection::transmit`] gave last and has not left.
+    /// What [`Connection::transmit`] gave last and has not left. What is
+    /// [passed](Connection::passing) comes after it.
     #[must_use]
     pub fn unsent(&self) -> &[u8] {
         if self.wants.is_some() {
@@ -176,6 +182,7 @@ impl Connection {
         self.out.clear();
         self.sent = 0;
         self.pace = None;
+        self.passing = None;
         if self.begun {
             self.closing = Some(Closing::Reset);
             self.script.clear();
@@ -201,8 +208,9 @@ impl Connection {
     pub fn handle_timeout(&mut self, origin: &Origin, now: Instant) {
         self.now = self.now.max(now);
         if self.idle_deadline(origin).is_some_and(|deadline| deadline <= self.now) {
-            let how = if self.unsent().is_empty() { Closing::Close } else { Closing::Reset };
+            let how = if self.is_unread() { Closing::Reset } else { Closing::Close };
             self.closing = self.closing.or(Some(how));
+            self.passing = None;
             self.out.clear();
             self.sent = 0;
             self.script.clear();
@@ -212,9 +220,9 @@ impl Connection {
     /// When to call [`Connection::handle_timeout`] and [`Connection::transmit`] at the latest.
     #[must_use]
     pub fn deadline(&self, origin: &Origin) -> Option<Instant> {
-        if self.closing.is_some() && self.sent >= self.out.len() || self.wants.is_some() {
+        if self.closing.is_some() && !self.is_unread() || self.wants.is_some() {
             None
-        } else if self.script.is_empty() || self.sent < self.out.len() {
+        } else if self.script.is_empty() || self.is_unread() {
             self.idle_deadline(origin)
         } else {
             self.pace.is_some().then_some(self.next)
@@ -237,11 +245,23 @@ impl Connection {
         self.served.pop_front()
     }
 
+    /// Whether something was given out that the peer has not taken.
+    #[must_use]
+    pub const fn is_unread(&self) -> bool {
+        self.sent < self.out.len() || self.passing.is_some()
+    }
+
+    /// Whether some of the response under way was given out.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     fn idle_deadline(&self, origin: &Origin) -> Option<Instant> {
         if self.wants.is_some() {
             return None;
         }
-        if self.sent < self.out.len() {
+        if self.is_unread() {
             return origin.unread().map(|span| self.heard + span);
         }
         self.script.is_empty().then(|| self.heard + origin.idle())

@@ -133,3 +133,87 @@ fn an_answer_that_stays_unread_ends_the_connection() {
     connection.handle_timeout(&origin, at(7_000));
     assert_eq!((connection.closing(), connection.unsent()), (Some(Closing::Reset), &b""[..]));
 }
+
+#[test]
+fn bytes_may_leave_past_the_connection() {
+    let len = 200_000;
+    let mut origin = stored([], len);
+    let mut connection = asked(&mut origin, "bytes=10-");
+    assert!(connection.pass_body(at(1)));
+    assert!(connection.wants().is_none() && !connection.pass_body(at(1)));
+    assert_eq!(connection.next_served().unwrap().range, 10..len);
+    let head = connection.unsent().to_vec();
+    assert!(head.ends_with(b"\r\n\r\n"));
+    assert_eq!(connection.transmit(&mut origin, at(1)), head, "nothing comes before it left");
+    connection.handle_sent(at(2), head.len());
+    let most = Connection::MAX_WANTED;
+    let mut from = 10;
+    while from < len {
+        assert!(connection.unsent().is_empty() && connection.wants().is_none());
+        let part = connection.passing().unwrap();
+        assert_eq!((&*part.place, part.at), (PLACE, from));
+        assert!(part.len <= most);
+        assert_eq!(connection.deadline(&origin), Some(at(5_002)), "a peer must read it");
+        let n = part.len.min(40_000);
+        connection.handle_passed(&mut origin, at(2), Ok(n));
+        from += n as u64;
+        assert_eq!(connection.transmit(&mut origin, at(2)), b"");
+        if connection.wants().is_some() {
+            assert!(connection.has_begun() && connection.pass_body(at(2)));
+        }
+    }
+    assert_eq!((connection.passing(), connection.closing()), (None, None));
+    assert_eq!(origin.counters().body_bytes, len - 10);
+    // More than there is does no harm.
+    connection.handle_passed(&mut origin, at(2), Ok(1));
+    assert_eq!(origin.counters().body_bytes, len - 10);
+    let next = get("bytes=0-9");
+    assert_eq!(connection.handle_received(at(3), next.as_bytes()), next.len());
+    assert_eq!(connection.transmit(&mut origin, at(3)), b"");
+    assert_eq!(connection.wants().map(|part| (part.at, part.len)), Some((0, 10)));
+}
+
+#[test]
+fn what_cannot_be_passed_is_brought() {
+    for fault in [Fault::WrongDigest, Fault::ChangedObject, Fault::Slow] {
+        let mut origin = stored([Rule::new(fault)], LEN);
+        let mut connection = Connection::new(at(0));
+        let _ = connection.handle_received(at(0), get("").as_bytes());
+        while connection.wants().is_none() {
+            // A pace lets the head go first.
+            let n = connection.transmit(&mut origin, at(0)).len();
+            connection.handle_sent(at(0), n);
+        }
+        assert!(!connection.pass_body(at(1)), "{fault:?}");
+        assert!(connection.wants().is_some());
+    }
+    // The system has no way for such a file, and says so when the head has left.
+    let mut origin = stored([], LEN);
+    let mut connection = asked(&mut origin, "");
+    assert!(connection.pass_body(at(1)));
+    let n = connection.unsent().len();
+    connection.handle_sent(at(1), n);
+    connection.bring_body();
+    assert_eq!(connection.wants().map(|part| part.len), Some(image().len()));
+    connection.handle_body(&mut origin, at(2), Ok(&image()));
+    assert!(connection.transmit(&mut origin, at(2)) == image());
+}
+
+#[test]
+fn what_is_passed_and_cannot_go_on_ends_the_connection() {
+    let mut origin = stored([], LEN);
+    let mut connection = asked(&mut origin, "");
+    assert!(connection.pass_body(at(1)));
+    connection.handle_passed(&mut origin, at(1), Err("its file changed"));
+    assert_eq!((connection.passing(), connection.closing()), (None, Some(Closing::Reset)));
+    assert_eq!(connection.transmit(&mut origin, at(1)), b"");
+
+    let mut connection = asked(&mut origin, "");
+    assert!(connection.pass_body(at(1_000)));
+    let n = connection.unsent().len();
+    connection.handle_sent(at(1_000), n);
+    connection.handle_passed(&mut origin, at(2_000), Ok(1));
+    assert_eq!(connection.deadline(&origin), Some(at(7_000)));
+    connection.handle_timeout(&origin, at(7_000));
+    assert_eq!((connection.closing(), connection.passing()), (Some(Closing::Reset), None));
+}

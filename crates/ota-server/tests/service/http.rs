@@ -233,6 +233,66 @@ async fn an_image_in_a_file() {
     assert_eq!(get(&url, "").await.status, 500);
 }
 
+/// Reads one answer of a connection that stays, in small pieces.
+async fn one(stream: &mut TcpStream) -> Answer {
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; 10_007]);
+    let whole = |bytes: &[u8]| {
+        bytes.windows(4).any(|w| w == b"\r\n\r\n").then(|| Answer::parse(bytes)).filter(|answer| {
+            answer.header("Content-Length") == Some(answer.body.len().to_string().as_str())
+        })
+    };
+    loop {
+        if let Some(answer) = whole(&bytes) {
+            return answer;
+        }
+        let n = timeout(PATIENCE, stream.read(&mut piece)).await.unwrap().unwrap();
+        assert!(n > 0, "it ended within an answer");
+        bytes.extend_from_slice(&piece[..n]);
+    }
+}
+
+#[tokio::test]
+async fn ranges_of_a_file_on_one_connection_are_its_bytes_wherever_they_come_from() {
+    let site = Site::new().await;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let bytes: Vec<u8> = (0..300_001_u32).map(|i| (i % 241) as u8).collect();
+    file.write_all(&bytes).unwrap();
+    file.flush().unwrap();
+    let new = NewFirmware::file(PRODUCT, "2.0.0", file.path());
+    let path = site.running.handle().add_firmware(new).await.unwrap().path;
+    let target = Url::parse(&site.url(&path)).unwrap().target.to_owned();
+    let mut stream = TcpStream::connect(site.running.http_addr()).await.unwrap();
+    for (from, to) in [(0, 300_000), (5, 5), (65_530, 140_000), (0, 65_535), (299_999, 300_000)] {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\nRange: bytes={from}-{to}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = one(&mut stream).await;
+        assert_eq!(answer.status, 206);
+        assert!(answer.body == bytes[from..=to], "{from}-{to}");
+    }
+}
+
+/// A peer that reads slowly, while the file changes: it never gets bytes of another image as if
+/// they were of this one.
+#[tokio::test]
+async fn a_file_that_changes_while_it_is_sent_breaks_the_answer_off() {
+    let site = Site::new().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let size = 32 << 20;
+    file.as_file().set_len(size).unwrap();
+    let new = NewFirmware::file(PRODUCT, "2.0.0", file.path());
+    let path = site.running.handle().add_firmware(new).await.unwrap().path;
+    let target = Url::parse(&site.url(&path)).unwrap().target.to_owned();
+    let mut stream = TcpStream::connect(site.running.http_addr()).await.unwrap();
+    let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut begin = vec![0; 300_000];
+    timeout(PATIENCE, stream.read_exact(&mut begin)).await.unwrap().unwrap();
+    file.as_file().set_len(size - 1).unwrap();
+    let mut rest = Vec::new();
+    let ended = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+    assert!(ended.is_err() || (rest.len() as u64) < size - 300_000, "{}", rest.len());
+}
+
 /// What a device would get is not what the offer states.
 #[tokio::test]
 async fn an_image_that_changed_on_disk_is_offered_no_more() {
