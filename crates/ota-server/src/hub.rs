@@ -22,6 +22,7 @@ use super::cycle::{self, Engine, Publish, Refused};
 use super::keys::Keys;
 use super::log::{Entry, Payload, What};
 use super::mqtt::{Message, Push};
+use super::outbox;
 use super::refused::Refusals;
 use super::store::Shelf;
 use ota_cloud::broker;
@@ -223,7 +224,7 @@ impl Pending {
 /// The hub's end of a connection.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) outbox: mpsc::Sender<Push>,
+    pub(super) outbox: outbox::Sender<Push>,
     /// Nothing is ever sent on it. Dropping it ends the connection even if its queue is full.
     pub(super) _alive: oneshot::Sender<Infallible>,
 }
@@ -748,7 +749,7 @@ impl Hub {
     /// Queues something for a connection, or closes the connection if its queue is full.
     fn push(&mut self, id: ConnId, push: Push) -> bool {
         let Some(session) = self.sessions.by_id.get(&id) else { return false };
-        let queued = session.link.outbox.try_send(push).is_ok();
+        let queued = session.link.outbox.try_send(push);
         if !queued {
             self.end_session(id);
         }

@@ -48,6 +48,7 @@ mod keys;
 mod listen;
 mod log;
 mod mqtt;
+mod outbox;
 mod refused;
 mod store;
 mod stream;

@@ -53,7 +53,12 @@ pub(super) async fn run<F>(
                     let (tls, serve, journal) = (tls.clone(), serve.clone(), journal.clone());
                     let (id, stop) = (next, stop.clone());
                     tasks.spawn(async move {
-                        match greet(stream, tls, &stop).await {
+                        let greeted = match tls {
+                            None => Ok(plain(stream)),
+                            // Its state is as large as TLS, and not to stay a part of each task.
+                            Some(tls) => Box::pin(greet(stream, tls, &stop)).await,
+                        };
+                        match greeted {
                             Ok(client) => serve(client, peer, id).await,
                             Err(why) => journal.write(None, What::Closed { peer, why }),
                         }
@@ -96,14 +101,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Brings TLS up, where there is to be TLS.
-async fn greet(
-    socket: TcpStream,
-    tls: Option<Acceptor>,
-    stop: &CancellationToken,
-) -> Result<Peer, String> {
+fn plain(socket: TcpStream) -> Peer {
     stream::hurry(&socket);
-    let Some(tls) = tls else { return Ok(Peer::plain(socket)) };
+    Peer::plain(socket)
+}
+
+/// Brings TLS up.
+async fn greet(socket: TcpStream, tls: Acceptor, stop: &CancellationToken) -> Result<Peer, String> {
+    stream::hurry(&socket);
     tokio::select! {
         done = timeout(HANDSHAKE, tls.accept(socket)) => match done {
             Ok(Ok(peer)) => Ok(peer),

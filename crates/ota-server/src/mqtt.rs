@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::Clock;
 use super::faults::Faults;
 use super::hub::{ConnId, Input, Link};
+use super::outbox;
 use super::stream::{Peer, Stream};
 use ota_cloud::endpoint::{Connection, Event, Limits, Refusal};
 use ota_cloud::relay::Line;
@@ -63,7 +64,7 @@ pub(super) struct Shared {
 /// Serves one connection until it ends or the service stops.
 pub(super) async fn serve(client: Peer, peer: SocketAddr, id: ConnId, shared: Shared) {
     let Shared { clock, limits, hub, faults, stop } = shared;
-    let (outbox, pushes) = mpsc::channel(OUTBOX);
+    let (outbox, pushes) = outbox::outbox(OUTBOX);
     let (alive, dismissed) = oneshot::channel();
     let is_faulty = !faults.lock().is_idle();
     let mut shell = Shell {
@@ -104,7 +105,7 @@ struct Shell {
     hub: mpsc::Sender<Input>,
     /// Sent to the hub with the login.
     link: Option<Link>,
-    pushes: mpsc::Receiver<Push>,
+    pushes: outbox::Receiver<Push>,
     /// Ends when the hub drops its end.
     dismissed: oneshot::Receiver<Infallible>,
     decision: Option<oneshot::Receiver<Result<Identity, Refusal>>>,
@@ -164,7 +165,7 @@ impl Shell {
                     self.take(push);
                     // Everything that is queued leaves in one write.
                     while self.wire.line.unsent().len() <= self.half {
-                        let Ok(push) = self.pushes.try_recv() else { break };
+                        let Some(push) = self.pushes.try_recv() else { break };
                         self.take(push);
                     }
                 }

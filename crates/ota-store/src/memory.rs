@@ -1,5 +1,7 @@
 //! The store in memory, and the model for testing the others: plain maps.
 
+mod journal;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -16,6 +18,8 @@ use crate::store::{
     VersionFilter, compare_counts,
 };
 
+use journal::Journal;
+
 /// State in memory. Clones and readers share it.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
@@ -29,8 +33,7 @@ struct State {
     wakes: BTreeSet<(Micros, DeviceKey)>,
     items: BTreeMap<(Kind, String), Item>,
     item_wakes: BTreeSet<(Kind, Micros, String)>,
-    events: BTreeMap<u64, Event>,
-    last_event: u64,
+    events: Journal,
     counts: BTreeMap<String, i64>,
     secrets: BTreeMap<SecretId, Sealed>,
     audit: BTreeMap<u64, AuditLine>,
@@ -169,19 +172,12 @@ impl Read for Memory {
 
     fn events(&self, query: &EventQuery, limit: usize) -> Result<Vec<Event>, StoreError> {
         let state = self.state();
-        let of = |event: &&Event| {
-            query
-                .device
-                .as_ref()
-                .is_none_or(|key| event.what.product == key.product && event.what.name == key.name)
-        };
-        let after = (Bound::Excluded(query.after), Bound::Unbounded);
-        let found = state.events.range(after).map(|(_, event)| event).filter(of);
-        Ok(found.take(limit.min(MAX_EACH)).cloned().collect())
+        let found = state.events.after(query.after, query.device.as_ref());
+        Ok(found.take(limit.min(MAX_EACH)).collect())
     }
 
     fn last_event(&self) -> Result<u64, StoreError> {
-        Ok(self.state().last_event)
+        Ok(self.state().events.last())
     }
 
     fn counts(&self, prefix: &str) -> Result<BTreeMap<String, i64>, StoreError> {
@@ -279,18 +275,14 @@ impl Store for Memory {
         }
         state.counts.extend(counts);
         state.counts.retain(|_, count| *count != 0);
-        for what in &commit.events {
-            state.last_event = state.last_event.saturating_add(1);
-            let event = Event { seq: state.last_event, what: what.clone() };
-            state.events.insert(event.seq, event);
-        }
+        commit.events.iter().for_each(|what| state.events.push(what));
         if let Some(key) = &self.audit_key {
             for what in &commit.audit {
                 let line = audit::next(key, state.head(), what);
                 state.audit.insert(line.seq, line);
             }
         }
-        Ok(Committed { last_event: state.last_event, last_audit: state.head().0 })
+        Ok(Committed { last_event: state.events.last(), last_audit: state.head().0 })
     }
 
     fn due(&mut self, now: Micros, limit: usize) -> Result<Vec<DeviceKey>, StoreError> {
@@ -316,16 +308,7 @@ impl Store for Memory {
     }
 
     fn prune_events(&mut self, upto: u64, limit: usize) -> Result<u64, StoreError> {
-        let mut state = self.state_mut();
-        let mut gone = 0;
-        while gone < limit as u64
-            && let Some(oldest) = state.events.first_entry()
-            && *oldest.key() <= upto
-        {
-            oldest.remove();
-            gone = gone.saturating_add(1);
-        }
-        Ok(gone)
+        Ok(self.state_mut().events.prune(upto, limit as u64))
     }
 
     fn prune_audit(&mut self, upto: u64, limit: usize) -> Result<u64, StoreError> {

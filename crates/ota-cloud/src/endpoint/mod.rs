@@ -26,9 +26,6 @@ pub use topic::{is_filter, is_topic, matches};
 pub use types::{Close, Event, Limits, Login, NotSent, Refusal};
 use types::{keep_alive, one_and_a_half};
 
-/// The buffer that an idle connection keeps, in bytes.
-const SPARE: usize = 1024;
-
 /// One connection. Call [`Connection::handle_received`] with its bytes, drain
 /// [`Connection::poll_event`], write [`Connection::unsent`], and call
 /// [`Connection::handle_timeout`] at [`Connection::deadline`].
@@ -236,7 +233,8 @@ impl Connection {
     /// Reports that `n` bytes of [`Connection::unsent`] were written.
     pub fn handle_sent(&mut self, now: Instant, n: usize) {
         self.tx.advance(n.min(self.tx.len()));
-        if self.tx.is_empty() && self.tx.capacity() > SPARE {
+        // A connection at rest keeps no room: there are thousands of them.
+        if self.tx.is_empty() {
             self.tx = BytesMut::new();
         }
         self.tx_since = now;
@@ -257,7 +255,12 @@ impl Connection {
     fn next_packet(&mut self, now: Instant) -> Result<Option<(Packet, bool)>, Close> {
         // Checked first, so that the reason does not depend on how many bytes have arrived.
         self.check_start()?;
-        let Some(frame) = fence::frame(&self.rx, self.limits.packet())? else { return Ok(None) };
+        let Some(frame) = fence::frame(&self.rx, self.limits.packet())? else {
+            if self.rx.is_empty() {
+                self.rx = BytesMut::new();
+            }
+            return Ok(None);
+        };
         let mut packet = self.rx.split_to(frame.len);
         fence::check(&packet, frame)?;
         let mut legacy = false;
