@@ -143,12 +143,14 @@ pub(super) async fn add(api: &Api, asked: Asked, body: Body) -> Result<Reply, Pr
     let _place = place(api, asked.grant.product())?;
     let came = receive(api, new.clone(), body, length).await?;
     let (images, folder) = (api.0.handle.images.clone(), api.0.handle.folder.clone());
+    let for_ask = api.clone();
     let shown = api
         .ask(move |hub, now| {
             let name = came.name.clone();
             let mut listed = new.listed(came.md5, came.size, came.name);
             listed.made = hub.now().as_micros();
-            let added = enlist(hub, &listed, line(&asked, now));
+            let still = for_ask.is_still(&asked.grant, &asked.headers).map_err(Failed::from);
+            let added = still.and_then(|()| enlist(hub, &listed, line(&asked, now)));
             drop(came.claim);
             if added.is_err() {
                 forget(&hub.cloud, folder.as_ref(), name.as_deref());

@@ -277,6 +277,7 @@ impl Api {
         let is_long = is_csv || operation.op == Op::StartBatch;
         let body = self.body(is_long, body).await?;
         let once = named(&body)?;
+        self.is_still(&grant, &headers)?;
         let asked = Asked { grant, call, query, is_csv, headers, body, once };
         match once::before(self, &asked).await? {
             Some(answered) => Ok(answered),
@@ -335,6 +336,14 @@ impl Api {
         };
         self.budgets(|budgets| budgets.key(now, caller.id()))?;
         Ok(caller)
+    }
+
+    /// Whether the key is still there once the body of its call has come, which may take its time.
+    fn is_still(&self, grant: &Grant, headers: &HeaderMap) -> Result<(), Problem> {
+        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let found = value.and_then(KeyText::of_header).and_then(|text| self.0.known.caller(&text));
+        let is_same = found.is_some_and(|caller| caller.id() == grant.caller().id());
+        is_same.then_some(()).ok_or_else(|| Problem::new(Code::NoKey, "the key was removed"))
     }
 
     async fn is_known(&self, product: &str) -> Result<bool, Problem> {

@@ -267,11 +267,14 @@ async fn tasks_are_listed_by_how_they_stand_and_page_by_page() {
 
 /// The head of an upload whose bytes do not come, and who sends it.
 async fn begun(site: &Site, product: &str, version: u32) -> TcpStream {
+    begun_by(site, &site.key, product, version).await
+}
+
+async fn begun_by(site: &Site, key: &str, product: &str, version: u32) -> TcpStream {
     let mut stream = TcpStream::connect(site.running.api_addr().unwrap()).await.unwrap();
     let head = format!(
         "POST /api/v1/products/{product}/firmware/{version} HTTP/1.1\r\nHost: h\r\n\
-         Authorization: Bearer {}\r\nContent-Length: 8\r\nExpect: 100-continue\r\n\r\n",
-        site.key
+         Authorization: Bearer {key}\r\nContent-Length: 8\r\nExpect: 100-continue\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     // It is asked for the bytes once it has its place.
@@ -296,4 +299,22 @@ async fn a_products_uploads_never_keep_another_from_its_own() {
     // Beyond its first one it waits as others do.
     let second = upload(&site, "/products/B/firmware/3", b"firmware").await;
     assert_eq!(second.problem(429), "too-many");
+}
+
+#[tokio::test]
+async fn an_upload_whose_key_is_removed_meanwhile_leaves_nothing() {
+    let site = durable().await;
+    let key = site.key("publisher", "A").await;
+    let mut stream = begun_by(&site, &key, "A", 1).await;
+    let keys = site.get("/keys").await.expect(200);
+    let is_his = |one: &&Value| key.split('.').nth(1) == one["id"].as_str();
+    let his = keys["keys"].as_array().unwrap().iter().find(is_his).unwrap()["id"].clone();
+    let path = format!("/keys/{}", his.as_str().unwrap());
+    site.call("DELETE", &path, "").await.expect(204);
+    stream.write_all(b"firmware").await.unwrap();
+    let mut answer = vec![0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer, b"HTTP/1.1 401");
+    assert_eq!(site.get("/products/A/firmware/1").await.problem(404), "unknown-firmware");
+    assert_eq!(images(&site), 0);
 }
