@@ -129,7 +129,7 @@ HOSTILE = "x\x1b[31m/..\u202e\n"
 class Vendor(http.server.BaseHTTPRequestHandler):
     """A cloud of IoT Hub with 230 devices, which is busy, at fault, or goes away."""
 
-    calls, busy, gone_at, image = [], 1, None, os.urandom(50_000)
+    calls, busy, gone, wrong_at, image = [], 1, 0, None, os.urandom(50_000)
 
     def log_message(self, *_):
         pass
@@ -149,8 +149,11 @@ class Vendor(http.server.BaseHTTPRequestHandler):
         action = self.headers["X-TC-Action"]
         cls = type(self)
         cls.calls.append((time.monotonic(), action))
-        if cls.gone_at is not None and len(cls.calls) > cls.gone_at:
+        if cls.gone and len(cls.calls) > 4:
+            cls.gone -= 1
             return
+        if cls.wrong_at is not None and len(cls.calls) > cls.wrong_at:
+            return self.send(b"<html>", "text/html")
         if cls.busy:
             cls.busy -= 1
             answer = {"Error": {"Code": "RequestLimitExceeded", "Message": HOSTILE}}
@@ -194,11 +197,11 @@ def vendors(cloud):
     url = f"http://127.0.0.1:{server.server_port}"
     env = {"TENCENTCLOUD_SECRET_ID": "AKID0", "TENCENTCLOUD_SECRET_KEY": "SK0"}
     hub = ["--from-service", "hub"]
-    # The source goes away while it is read: nothing is sent.
-    Vendor.gone_at = 4
-    cloud.take(url, 8, *hub, env=env.items())
+    # The source is at fault while it is read: nothing is sent.
+    Vendor.wrong_at = 4
+    cloud.take(url, 5, *hub, env=env.items())
     assert len(cloud.call("GET", "/products")["products"]) == 2
-    Vendor.gone_at = None
+    Vendor.wrong_at = None
     # The import itself is killed while it sends, and begun again.
     for seconds in (1.0, 1.3):
         process = subprocess.Popen(
@@ -208,8 +211,11 @@ def vendors(cloud):
         time.sleep(seconds)
         process.kill()
         process.wait()
+    # It goes away, and comes back: the import goes on by itself.
     Vendor.calls.clear()
+    Vendor.gone = 2
     lines, ended = cloud.take(url, 7, *hub, env=env.items())
+    assert Vendor.gone == 0 and "does not answer" in ended.stderr, ended
     counts = lines[-1]["counts"]
     made = counts["made"] + counts["made_before"] + counts["there"]
     assert (made, counts["refused"]) == (229, 0), counts

@@ -20,6 +20,8 @@ const HEAD: &str = "name,secret,tags,disabled\n";
 const MAX_BODY: usize = 240 * 1024;
 /// How often in a row a cloud is waited for.
 const MAX_WAITS: u32 = 20;
+/// How often in a row a call that nobody answers is made again.
+const MAX_LOSSES: u32 = 4;
 /// What is waited where a cloud does not say how long, and the longest that is waited at once.
 const WAIT: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(300));
 
@@ -311,6 +313,7 @@ fn escaped(text: &str) -> String {
 #[derive(Clone, Debug, Default)]
 pub struct Patience {
     waits: u32,
+    losses: u32,
 }
 
 impl Patience {
@@ -327,8 +330,16 @@ impl Patience {
         (self.waits <= MAX_WAITS).then_some(wait)
     }
 
+    /// Nobody answered a call that may be made twice: how long to wait before it is. `None`: that
+    /// was too often in a row. A server that starts again is waited for, 15 s in all.
+    pub fn lost(&mut self) -> Option<Duration> {
+        let wait = Duration::from_secs(1_u64.checked_shl(self.losses)?);
+        self.losses = self.losses.saturating_add(1);
+        (self.losses <= MAX_LOSSES).then_some(wait)
+    }
+
     /// A call was answered.
     pub const fn answered(&mut self) {
-        self.waits = 0;
+        (self.waits, self.losses) = (0, 0);
     }
 }

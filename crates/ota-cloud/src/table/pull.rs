@@ -9,15 +9,23 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::read::{Row, Table};
-use crate::api::{NewDevice, NewProduct, ProductSecret, Registering, Registration, hex};
+use crate::api::{
+    NewDevice, NewFirmware, NewProduct, ProductSecret, Registering, Registration, hex,
+};
 use crate::module::{Module, is_word};
 
 /// Rows of a page: both consoles give so many.
 const PAGE: u64 = 100;
 /// The most devices of one import.
 const MAX_DEVICES: usize = 1_000_000;
-/// The most products, and the most firmware of one, and of pages of a list.
+/// The most pages of a list.
 const MAX_PAGES: u64 = 10_000;
+/// The most products, the most firmware, and the most that is told of what is left out.
+const MAX_THINGS: usize = 10_000;
+/// The most calls: one for each device and page, and as many again.
+const MAX_ASKS: u64 = 2_000_000;
+/// The longest text of what is left out, in characters.
+const MAX_TEXT: usize = 256;
 
 /// Which of the vendor's products is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +175,9 @@ pub struct Pull {
     seen: BTreeSet<(String, String)>,
     images: Vec<Image>,
     skipped: Vec<Skipped>,
+    /// What was left out and is not told one by one.
+    untold: u64,
+    asks: u64,
 }
 
 impl Pull {
@@ -181,6 +192,8 @@ impl Pull {
             seen: BTreeSet::new(),
             images: Vec::new(),
             skipped: Vec::new(),
+            untold: 0,
+            asks: 0,
         };
         if products.is_empty() {
             pull.steps.push_back(Step::Products { offset: 0 });
@@ -235,6 +248,10 @@ impl Pull {
     /// [`BadSource`] if it is not an answer to that call.
     pub fn answered(&mut self, answer: &Value) -> Result<usize, BadSource> {
         let Some(step) = self.steps.pop_front() else { return Ok(0) };
+        self.asks = self.asks.saturating_add(1);
+        if self.asks > MAX_ASKS {
+            return Err(BadSource("endless lists"));
+        }
         let before = self.rows.len();
         match step {
             Step::Products { offset } => self.list_of_products(offset, answer)?,
@@ -270,7 +287,15 @@ impl Pull {
     }
 
     fn skip(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.skipped.push(Skipped { what: what.into(), why: why.into() });
+        if self.skipped.len() >= MAX_THINGS {
+            self.untold = self.untold.saturating_add(1);
+            return;
+        }
+        let cut = |text: String| match text.char_indices().nth(MAX_TEXT) {
+            Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),
+            None => text,
+        };
+        self.skipped.push(Skipped { what: cut(what.into()), why: cut(why.into()) });
     }
 
     /// A product that is to be read; what is no id here is not.
@@ -280,6 +305,9 @@ impl Pull {
         }
         if self.products.contains_key(id) {
             return;
+        }
+        if self.products.len() >= MAX_THINGS {
+            return self.skip(id, "more than 10,000 products: import some at a time");
         }
         // A name that is invalid here is left out; the product is created without it.
         let body = json!({ "id": id, "name": name }).to_string();
@@ -379,6 +407,10 @@ impl Pull {
         for one in list {
             let version = one.get("Version").and_then(Value::as_str).unwrap_or("");
             match image(product, version, one) {
+                Some(_) if self.images.len() >= MAX_THINGS => {
+                    let why = "more than 10,000 firmware: import some products at a time";
+                    self.skip(format!("{product}/{version}"), why);
+                }
                 Some(image) => self.images.push(image),
                 None => {
                     self.skip(format!("{product}/{version}"), "it is not a valid firmware here")
@@ -407,7 +439,12 @@ impl Pull {
             }
         }
         let table = Table { digest: hex(&digest.finalize()), rows: self.rows };
-        (table, self.products, self.images, self.skipped)
+        let mut skipped = self.skipped;
+        if self.untold > 0 {
+            let what = format!("{} things more", self.untold);
+            skipped.push(Skipped { what, why: "they are not told one by one".to_owned() });
+        }
+        (table, self.products, self.images, skipped)
     }
 }
 
@@ -451,6 +488,11 @@ fn next(offset: u64, came: usize, answer: &Value) -> Option<u64> {
 fn image(product: &str, version: &str, one: &Value) -> Option<Image> {
     let text = |name| one.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
     let module = Module::new(Some(&text("FwType")))?;
+    let user_defined = Some(text("UserDefined")).filter(|text| !text.is_empty());
+    let (name, description) = (text("Name"), text("Description"));
+    // What a cloud would refuse is not even asked for.
+    let fw_type = Some(text("FwType"));
+    NewFirmware::new(product, version, fw_type, name, description, user_defined.clone()).ok()?;
     Some(Image {
         product: product.to_owned(),
         version: is_word(version, b"._-").then(|| version.to_owned())?,
@@ -458,6 +500,6 @@ fn image(product: &str, version: &str, one: &Value) -> Option<Image> {
         md5: Md5::from_hex(&text("Md5sum"))?,
         name: text("Name"),
         description: text("Description"),
-        user_defined: Some(text("UserDefined")).filter(|text| !text.is_empty()),
+        user_defined,
     })
 }

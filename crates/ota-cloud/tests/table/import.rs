@@ -171,3 +171,15 @@ fn a_cloud_that_asks_to_wait_is_waited_for_but_not_for_ever() {
     }
     assert_eq!(patience.after(429, "too-many", Some(1)), None);
 }
+
+#[test]
+fn a_server_that_is_gone_is_waited_for_but_not_for_ever() {
+    let mut patience = Patience::default();
+    for _ in 0..2 {
+        let waits: Vec<u64> =
+            core::iter::from_fn(|| patience.lost()).map(|wait| wait.as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8]);
+        assert_eq!(patience.lost(), None);
+        patience.answered();
+    }
+}

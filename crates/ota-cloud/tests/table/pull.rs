@@ -159,3 +159,54 @@ fn answers_that_are_none_are_told_and_end() {
     assert_eq!(asked.len(), 4);
     assert_eq!(pull.done().0.without_secret().unwrap().device.name, "d");
 }
+
+#[test]
+fn a_source_without_end_takes_no_more_memory_than_is_allowed() {
+    let long = "x".repeat(100_000);
+    let mut pull = Pull::new(Source::Hub, &[]);
+    let mut asked = 0_u64;
+    while let Some(ask) = pull.ask() {
+        let body: Value = serde_json::from_str(&ask.body).unwrap();
+        let from = body["Offset"].as_u64().or(body["PageNum"].as_u64()).unwrap_or(0);
+        let many = |make: &dyn Fn(u64) -> Value| {
+            let all: Vec<Value> = (from * 1_000..from * 1_000 + 1_000).map(make).collect();
+            all
+        };
+        let answer = match ask.action {
+            "DescribeProducts" => json!({ "TotalCount": 1u64 << 60,
+                "Products": many(&|n| json!({ "ProductId": format!("P{n}") })) }),
+            "DescribeProduct" => json!({ "ProductProperties": {} }),
+            "DescribeDevices" => json!({ "TotalCount": 1u64 << 60,
+                "Devices": [{ "DeviceName": long, "DevicePsk": "" }] }),
+            _ => json!({ "TotalCount": 1u64 << 60, "Firmwares": many(&|n| {
+                json!({ "Version": format!("1.{n}"), "Md5sum": "0".repeat(32) })
+            }) }),
+        };
+        pull.answered(&answer).unwrap();
+        asked += 1;
+        if asked == 12_000 {
+            break;
+        }
+    }
+    let (table, products, images, skipped) = pull.done();
+    assert!(table.rows().is_empty());
+    assert!(products.len() <= 10_000 && images.len() <= 10_000 && skipped.len() <= 10_001);
+    let longest = skipped.iter().map(|one| one.what.len().max(one.why.len())).max().unwrap();
+    assert!(longest <= 256 * 4, "{longest}");
+}
+
+#[test]
+fn firmware_that_a_cloud_refuses_is_left_out() {
+    let mut pull = Pull::new(Source::Hub, &["P".to_owned()]);
+    all(&mut pull, |ask, _| match ask.action {
+        "DescribeProduct" => json!({}),
+        "DescribeDevices" => json!({ "TotalCount": 0 }),
+        _ => json!({ "TotalCount": 3, "Firmwares": [
+            { "Version": "1", "Md5sum": "0".repeat(32), "Name": "n".repeat(200) },
+            { "Version": "2", "Md5sum": "0".repeat(32), "UserDefined": "u".repeat(2_000) },
+            { "Version": "3", "Md5sum": "0".repeat(32) },
+        ] }),
+    });
+    let (_, _, images, skipped) = pull.done();
+    assert_eq!((images[0].version.as_str(), images.len(), skipped.len()), ("3", 1, 2));
+}

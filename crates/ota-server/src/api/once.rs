@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use ota_cloud::api::{Once, Op, Problem, to_json};
+use ota_cloud::api::{NewProduct, Once, Op, Problem, to_json};
 use ota_proto::Instant;
 use ota_store::{Item, Kind, Read, StoreError};
 use serde_json::Value;
 
 use super::devices::seen;
+use super::products::settings;
 use super::reply::Reply;
 use super::{Api, Asked, Failed, corrupt};
 use crate::cycle::Rider;
@@ -21,10 +22,13 @@ const OLD: usize = 50;
 pub(super) async fn before(api: &Api, asked: &Asked) -> Result<Option<Reply>, Problem> {
     let Some(once) = asked.once.clone() else { return Ok(None) };
     let (grant, op) = (asked.grant.clone(), asked.call.operation().op);
-    let name = asked.call.name("name").to_owned();
+    let (name, product) = (asked.call.name("name").to_owned(), product_of(asked));
     let found = api.ask(move |hub, now| {
         let item = hub.cloud.store().read().item(Kind::IDEMPOTENCY, once.id())?;
         let Some(item) = item.filter(|item| !is_old(item, now)) else { return Ok(None) };
+        if is_of_before(hub, &once, &product, &item)? {
+            return Ok(None);
+        }
         let status = once.answered(&item.body).map_err(|why| corrupt(&why))??;
         let answer = match hub.keys.answer(hub.cloud.store(), once.id())? {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|why| corrupt(&why))?,
@@ -50,6 +54,26 @@ fn is_old(item: &Item, now: Instant) -> bool {
     item.wake.is_none_or(|wake| wake <= now.as_micros())
 }
 
+/// Returns the product of a call, also one that the call creates.
+fn product_of(asked: &Asked) -> String {
+    match asked.call.operation().op {
+        Op::AddProduct => NewProduct::read(&asked.body).map(|new| new.id).unwrap_or_default(),
+        _ => asked.grant.product().to_owned(),
+    }
+}
+
+/// Returns whether the stored call was for an earlier product of the same name that was removed
+/// since. Its effects were removed with the product, so the call is carried out again.
+fn is_of_before(hub: &Hub, once: &Once, product: &str, item: &Item) -> Result<bool, StoreError> {
+    if product.is_empty() || !matches!(once.answered(&item.body), Ok(Ok(_))) {
+        return Ok(false);
+    }
+    let read = hub.cloud.store().read();
+    let life = u64::try_from(Once::LIFE.as_micros()).unwrap_or(u64::MAX);
+    let kept = item.wake.unwrap_or(0).saturating_sub(life);
+    Ok(read.item(Kind::PRODUCT, product)?.is_none() || settings(read, product)?.made > kept)
+}
+
 /// Stores the call in the commit of its change, and its answer if that is known before the commit.
 pub(super) fn mount(
     hub: &mut Hub,
@@ -73,7 +97,11 @@ pub(super) fn mount(
     make_room(hub, asked.grant.caller().id(), once.id(), rider)?;
     let there = hub.cloud.store().read().item(Kind::IDEMPOTENCY, once.id())?;
     // An unexpired one was stored by a concurrent call: the commit refuses this one.
-    item.rev = there.filter(|there| is_old(there, now)).map_or(0, |there| there.rev);
+    if let Some(there) = there
+        && (is_old(&there, now) || is_of_before(hub, once, &product_of(asked), &there)?)
+    {
+        item.rev = there.rev;
+    }
     let wake = item.wake.unwrap_or(0);
     rider.items.push(item);
     hub.chores

@@ -166,3 +166,31 @@ async fn a_key_has_a_thousand_answers_and_the_oldest_goes() {
     assert!(!kept.contains(&format!("{id}/{:064}", 999)));
     assert!(kept.contains(&format!("{id}/{:064}", 998)), "the first answer is the oldest by then");
 }
+
+#[tokio::test]
+async fn what_was_done_to_a_product_that_is_gone_is_done_again() {
+    let site = Site::new().await;
+    let key = site.key.clone();
+    let product = r#"{"id":"A"}"#;
+    let device = r#"{"name":"d1"}"#;
+    let mut secrets = Vec::new();
+    for round in 0..3 {
+        let made = named(&site, &key, "p", "/products", product).await;
+        made.expect(201);
+        assert!(!made.head.contains("idempotent-replayed"), "{round}");
+        let made = named(&site, &key, "d", DEVICES, device).await;
+        secrets.push(made.expect(201)["secret"].clone());
+        for (name, path, body) in [("p", "/products", product), ("d", DEVICES, device)] {
+            let again = named(&site, &key, name, path, body).await;
+            assert!(again.head.contains("idempotent-replayed: true"), "{round} {path}");
+        }
+        site.get("/products/A/devices/d1").await.expect(200);
+        // A name is still of one call.
+        let other = named(&site, &key, "p", "/products", r#"{"id":"B"}"#).await;
+        assert_eq!(other.problem(422), "key-reused");
+        site.call("DELETE", "/products/A/devices/d1", "").await.expect(204);
+        site.call("DELETE", "/products/A", "").await.expect(204);
+    }
+    secrets.dedup();
+    assert_eq!(secrets.len(), 3, "each device has its own secret");
+}

@@ -222,7 +222,7 @@ async fn watch(client: &Client, path: &str, wait: Duration) -> Result<(), Failur
 }
 
 /// The cloud is unreachable, or asks to wait.
-fn may_pass(why: &Failure) -> bool {
+pub(super) fn may_pass(why: &Failure) -> bool {
     matches!(why.code, Code::NoConnection | Code::Environment)
 }
 

@@ -211,7 +211,8 @@ impl Drop for Secrets {
 }
 
 impl Client {
-    /// Makes a call, and repeats it while the cloud asks to wait.
+    /// Makes a call, and repeats it while the cloud asks to wait, or for a while if it answered before
+    /// and does not answer now. The call must be repeatable.
     pub(super) fn patiently(
         &self,
         progress: &Progress,
@@ -223,10 +224,14 @@ impl Client {
                 Err(refusal) => refusal,
                 answered => return answered,
             };
-            let wait = patience.after(refusal.status, &refusal.code, refusal.retry_after);
+            let is_lost = refusal.failure.code == Code::NoConnection;
+            let wait = match is_lost {
+                true if self.heard.get() => patience.lost(),
+                true => None,
+                false => patience.after(refusal.status, &refusal.code, refusal.retry_after),
+            };
             let Some(wait) = wait else { return Err(refusal) };
-            let (why, wait_s) = (clean(&refusal.failure.message), wait.as_secs());
-            progress.say(&format!("the cloud asks to wait ({why}): on again in {wait_s} s"));
+            progress.wait("the cloud", is_lost, &refusal.failure.message, wait);
             pause(wait)?;
         }
     }
@@ -239,11 +244,11 @@ impl Client {
         &self,
         method: &str,
         path: &str,
-        body: &str,
+        (body, once): (&str, Option<&str>),
         progress: &Progress,
     ) -> Result<Answer, Refusal> {
         self.patiently(progress, || {
-            self.ask(method, path, Sent::Bytes("application/json", body.as_bytes()), None)
+            self.ask(method, path, Sent::Bytes("application/json", body.as_bytes()), once)
         })
     }
 

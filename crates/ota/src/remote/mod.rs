@@ -12,6 +12,7 @@ mod pull;
 mod table;
 mod update;
 
+use std::cell::Cell;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
@@ -48,6 +49,8 @@ pub(crate) struct Client {
     base: String,
     key: String,
     json: bool,
+    /// It has answered.
+    heard: Cell<bool>,
 }
 
 /// A body to send.
@@ -106,7 +109,7 @@ impl Client {
         let base = url.trim_end_matches('/').to_owned();
         check_url("--url", &base, args.plain_text)?;
         let agent = agent(args.ca_file.as_deref())?;
-        Ok(Self { agent, base, key: key(args)?, json: args.json })
+        Ok(Self { agent, base, key: key(args)?, json: args.json, heard: Cell::new(false) })
     }
 
     fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -176,6 +179,7 @@ impl Client {
             }
         };
         let mut answer = sent.map_err(|why| lost(&why))?;
+        self.heard.set(true);
         if answer.status().is_success() {
             return Ok(answer);
         }

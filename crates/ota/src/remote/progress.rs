@@ -1,10 +1,11 @@
 //! Shows the progress of long work: a bar on a terminal, a line from time to time elsewhere.
 
 use std::io::{self, IsTerminal as _, Read};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::print::err;
+use crate::print::{clean, err};
 use crate::size::Bytes;
 
 /// Without a bar, prints a line per this many devices or bytes.
@@ -61,6 +62,13 @@ impl Progress {
             (false, Some(total)) => format!("{done} of {total} devices"),
             (false, None) => format!("{done} devices"),
         }
+    }
+
+    /// Prints why the work pauses.
+    pub(super) fn wait(&self, who: &str, is_lost: bool, why: &str, time: Duration) {
+        let asks = if is_lost { "does not answer" } else { "asks to wait" };
+        let (why, time) = (clean(why), time.as_secs());
+        self.say(&format!("{who} {asks} ({why}): on again in {time} s"));
     }
 
     /// Prints a line above the bar.

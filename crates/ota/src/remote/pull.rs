@@ -1,7 +1,9 @@
 //! `ota cloud import --from`: imports the data of the vendor's API into a cloud. Its calls only
 //! read, one after the other and below the vendor's rate limit.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::time::Duration;
 
@@ -14,13 +16,15 @@ use ureq::http::Uri;
 
 use super::import::{Secrets, bring, products};
 use super::progress::{Counted, Progress};
-use super::{Client, MAX_ANSWER, MAX_KEY, Refusal, Sent, agent, check_url, lost, part, pause};
+use super::{Client, MAX_KEY, Refusal, Sent, agent, check_url, lost, part, pause};
 use crate::args;
 use crate::failure::{Code, Failure};
 use crate::print::{clean, out, safe_json};
 
 /// The pause between two calls: the vendor allows 20 per second.
 const PACE: Duration = Duration::from_millis(75);
+/// The largest answer of the source in bytes: a page has a hundred rows.
+const MAX_PAGE: u64 = 4 << 20;
 /// The largest image in bytes.
 const MAX_IMAGE: u64 = 2_048 << 20;
 
@@ -33,6 +37,10 @@ struct Origin {
     region: String,
     id: String,
     key: String,
+    /// It has answered.
+    heard: Cell<bool>,
+    /// A URL of its images was tried for long enough: no other one is.
+    gone: Cell<bool>,
 }
 
 /// Why the source gives no answer: its code, empty without an answer, and the text.
@@ -150,7 +158,8 @@ fn make(
     for (id, product) in pulled {
         if !known.contains(id) {
             let body = json!({ "id": id, "name": product.name }).to_string();
-            match client.patient_call("POST", "/products", &body, progress) {
+            let once = once(&body);
+            match client.patient_call("POST", "/products", (&body, Some(&once)), progress) {
                 // The code `exists` is also returned for an id that begins another's.
                 Err(refusal) if refusal.code == "exists" => {
                     summary.leave(id.clone(), &refusal.failure.message);
@@ -163,6 +172,14 @@ fn make(
         registration(client, id, product, progress)?;
     }
     Ok(known)
+}
+
+/// The idempotency key of a product that is made: the same one is made once, also when its answer
+/// is lost.
+fn once(body: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(body.as_bytes());
+    format!("import-product-{:016x}", hasher.finish())
 }
 
 fn registration(
@@ -181,7 +198,7 @@ fn registration(
     if let (Value::Object(change), Some(secret)) = (&mut change, &product.secret) {
         change.insert("secret".into(), secret.expose().into());
     }
-    client.patient_call("PATCH", &path, &change.to_string(), progress)?;
+    client.patient_call("PATCH", &path, (&change.to_string(), None), progress)?;
     Ok(())
 }
 
@@ -221,7 +238,7 @@ fn firmware(
         summary.leave(what, "the source has no URL for it");
         return Ok(());
     };
-    let mut file = match origin.fetch(url) {
+    let mut file = match origin.fetch_patiently(url) {
         Ok(file) => file,
         Err(why) => {
             summary.leave(what, &why.message);
@@ -262,7 +279,17 @@ impl Origin {
         };
         let agent = agent(args.from_ca_file.as_deref())?;
         let region = args.region.clone();
-        Ok(Self { agent, url, host, source, region, id, key })
+        Ok(Self {
+            agent,
+            url,
+            host,
+            source,
+            region,
+            id,
+            key,
+            heard: Cell::new(false),
+            gone: Cell::new(false),
+        })
     }
 
     /// Calls the source, and repeats while it asks to wait or does not answer: read calls may be
@@ -275,15 +302,18 @@ impl Origin {
                 Err(refused) => refused,
                 answered => return answered,
             };
-            let status = match refused.code.as_str() {
-                "RequestLimitExceeded" => 429,
-                "InternalError" => 503,
-                code if code.starts_with("RequestLimitExceeded.") => 429,
-                _ => return Err(refused),
+            let is_lost = refused.failure.code == Code::NoConnection;
+            let wait = match refused.code.as_str() {
+                _ if is_lost && self.heard.get() => patience.lost(),
+                "RequestLimitExceeded" => patience.after(429, "", Some(2)),
+                "InternalError" => patience.after(503, "", Some(2)),
+                code if code.starts_with("RequestLimitExceeded.") => {
+                    patience.after(429, "", Some(2))
+                }
+                _ => None,
             };
-            let Some(wait) = patience.after(status, "", Some(2)) else { return Err(refused) };
-            let (why, wait_s) = (clean(&refused.failure.message), wait.as_secs());
-            progress.say(&format!("the source asks to wait ({why}): on again in {wait_s} s"));
+            let Some(wait) = wait else { return Err(refused) };
+            progress.wait("the source", is_lost, &refused.failure.message, wait);
             pause(wait).map_err(|failure| Refused { code: String::new(), failure })?;
         }
     }
@@ -305,7 +335,8 @@ impl Origin {
             .body(body);
         let request = request.map_err(|_| nobody(Failure::usage("--from cannot be used")))?;
         let mut answer = self.agent.run(request).map_err(|why| nobody(lost(&why)))?;
-        let read = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+        self.heard.set(true);
+        let read = answer.body_mut().with_config().limit(MAX_PAGE).read_to_vec();
         let read = read.map_err(|why| nobody(lost(&why)))?;
         response(&read).map_err(|(code, words)| {
             if code.is_empty() {
@@ -315,6 +346,21 @@ impl Origin {
             let message = clean(&format!("the source refuses {action}: {code}: {words}"));
             Refused { code, failure: Failure { code: Code::Misuse, message } }
         })
+    }
+
+    /// Downloads a URL, from the start again if the connection is lost.
+    fn fetch_patiently(&self, url: &str) -> Result<std::fs::File, Failure> {
+        let mut patience = Patience::default();
+        loop {
+            match self.fetch(url) {
+                Err(why) if why.code == Code::NoConnection && !self.gone.get() => {
+                    let wait = patience.lost();
+                    self.gone.set(wait.is_none());
+                    pause(wait.ok_or(why)?)?;
+                }
+                fetched => return fetched,
+            }
+        }
     }
 
     /// Downloads a URL into a file without a name.

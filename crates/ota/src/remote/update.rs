@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::batch::may_pass;
 use super::device::{path, task as words, time};
 use super::{Client, part, query, table};
 use crate::args::{TaskCommand, Update};
 use crate::failure::{Code, Failure};
-use crate::print::{clean, out};
+use crate::print::{clean, err, out};
 use crate::stop;
 
 /// The polling interval.
@@ -36,7 +37,18 @@ async fn watch(client: &Client, device: &str, id: &Value, wait: Duration) -> Res
     let end = Instant::now() + wait;
     let mut told = String::new();
     loop {
-        let shown = client.get(device)?;
+        let shown = match client.get(device) {
+            // It may be back before the time is over.
+            Err(why) if may_pass(&why) && Instant::now() < end => {
+                if told != why.message {
+                    err(&clean(&format!("ota: waiting for the cloud: {}", why.message)));
+                    told.clone_from(&why.message);
+                }
+                pause(&mut signals).await?;
+                continue;
+            }
+            shown => shown?,
+        };
         let task = &shown["task"];
         if task["id"] != *id {
             return Err(Failure::failed("another task has taken the place of this one"));
@@ -59,11 +71,15 @@ async fn watch(client: &Client, device: &str, id: &Value, wait: Duration) -> Res
             let message = format!("not proved in time: {told}");
             return Err(Failure { code: Code::NoOffer, message });
         }
-        tokio::select! {
-            () = sleep(PAUSE) => {}
-            why = signals.next() => {
-                return Err(Failure { message: "stopped waiting; the update continues".into(), ..why });
-            }
+        pause(&mut signals).await?;
+    }
+}
+
+async fn pause(signals: &mut stop::Signals) -> Result<(), Failure> {
+    tokio::select! {
+        () = sleep(PAUSE) => Ok(()),
+        why = signals.next() => {
+            Err(Failure { message: "stopped waiting; the update continues".into(), ..why })
         }
     }
 }
