@@ -114,7 +114,7 @@ fn who_asks_wrongly_is_told_by_the_exit_code() {
     let site = Site::new();
     let wrong = site.desk.write("wrong", format!("ota1.{}.{}", "0".repeat(16), "0".repeat(64)));
     let end = site.ask(&["product", "list", "--key-file", &wrong]).expect(7);
-    assert!(end.err[0].contains("show a key"), "{:?}", end.err);
+    assert!(end.err[0].contains("send a key"), "{:?}", end.err);
     let none = site.desk.write("none", "nothing");
     site.ask(&["product", "list", "--key-file", &none]).expect(2);
     site.ask(&["product", "list", "--url", "http://192.0.2.1:1"]).expect(2);
