@@ -99,7 +99,7 @@ impl<R: Runtime> Driver<R> {
         self.engine.control.set_login(login)
     }
 
-    /// Says good-bye to the broker, and reconnects after the least time between two connections.
+    /// Disconnects from the broker, and reconnects after the least time between two connections.
     /// [`client::Event::Disconnected`] says when it is done.
     pub fn disconnect(&mut self) {
         self.engine.control.disconnect();
