@@ -127,21 +127,31 @@ fn live(
                     }
                     wait = Duration::ZERO;
                 }
-                match mqtt.receive(wait)? {
-                    Some(Packet::Publish(message)) => {
-                        heard(&message, updater, start);
-                        mqtt.acknowledge(&message)?;
-                    }
-                    Some(Packet::PubAck(ack)) => {
-                        if let Some(at) = sent.iter().position(|(packet, _)| *packet == ack.pkid) {
-                            updater.handle_published(now(), sent.swap_remove(at).1);
-                        }
-                    }
-                    _ => {}
+                let acknowledged = listen(&mut mqtt, updater, wait, start)?;
+                if let Some(at) = sent.iter().position(|(of, _)| acknowledged == Some(*of)) {
+                    updater.handle_published(now(), sent.swap_remove(at).1);
                 }
             }
             _ => {}
         }
+    }
+}
+
+/// Waits for the broker's next packet; the number of the message that it acknowledges.
+fn listen(
+    mqtt: &mut Mqtt,
+    updater: &mut Updater,
+    wait: Duration,
+    start: time::Instant,
+) -> Result<Option<u16>, Box<dyn Error>> {
+    match mqtt.receive(wait)? {
+        Some(Packet::Publish(message)) => {
+            heard(&message, updater, start);
+            mqtt.acknowledge(&message)?;
+            Ok(None)
+        }
+        Some(Packet::PubAck(ack)) => Ok(Some(ack.pkid)),
+        _ => Ok(None),
     }
 }
 
