@@ -286,7 +286,7 @@ mod tests {
             (r#"{"command":"accept","version":"1.0.0","md5":"ab"}"#, "32 hex digits"),
             (
                 r#"{"command":"accept","version":"a b","md5":"abababababababababababababababab"}"#,
-                "no version",
+                "the version is invalid",
             ),
         ] {
             let why = Request::parse(line.as_bytes()).unwrap_err();

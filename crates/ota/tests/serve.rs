@@ -42,7 +42,7 @@ fn wrong_arguments_are_one_line_and_exit_with_2() {
         assert!(end.err[0].starts_with(&format!("ota: {words}")), "{words}: {}", end.err[0]);
     }
     for (url, words) in [
-        ("mqtt://u:secret@", "--broker: there is no host"),
+        ("mqtt://u:secret@", "--broker: the host is missing"),
         ("u:secret@h", "--broker: it begins with neither"),
         ("mqtt://u:secret@h:x", "--broker: the port"),
     ] {

@@ -310,7 +310,7 @@ fn a_bad_target_or_policy_is_named() {
         ("x", "product-id = \"x\"", "product-id: no such key; did you mean product_id?"),
         ("x", "Broker = \"x\"", "Broker: no such key; did you mean broker?"),
         ("x", "instal = [\"i\"]", "instal: no such key; did you mean install?"),
-        ("x", "colour = 1", "colour: no such key; there are allow_http"),
+        ("x", "colour = 1", "colour: no such key; the keys are allow_http"),
         ("x", "consent = \"yes\"", "consent: must be \"auto\", \"ask\" or"),
         ("x", "consent = []", "consent: must be a list of texts"),
         ("x", "window = \"2-4\"", "window: write it like \"02:00-04:00\""),
