@@ -247,7 +247,7 @@ impl Connection {
 
     /// Whether something was given out that the peer has not taken.
     #[must_use]
-    pub const fn is_unread(&self) -> bool {
+    pub fn is_unread(&self) -> bool {
         self.sent < self.out.len() || self.passing.is_some()
     }
 
