@@ -69,7 +69,7 @@ fn text_of(value: &Value, key: &str) -> Option<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
     fn what_is_json_and_what_it_says_is_as_serde_json_has_it(text in texts()) {

@@ -197,7 +197,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     /// Whatever a user's name and password are made of, in an offer or in a `Location`: neither is
     /// kept, and the replay takes the same way.
