@@ -68,6 +68,23 @@ pub fn number(digits: &[u8]) -> Option<u64> {
     number
 }
 
+/// Parses the value of `Retry-After` in seconds. `None` for a date, because there is no clock here.
+/// A number that is too large becomes the largest one: retrying at once would be the opposite of its
+/// meaning.
+///
+/// ```
+/// use ota_proto::seconds;
+///
+/// assert_eq!(seconds(b"120"), Some(120));
+/// assert_eq!(seconds(b"99999999999999999999"), Some(u32::MAX));
+/// assert_eq!((seconds(b""), seconds(b"Wed, 21 Oct 2026 07:28:00 GMT")), (None, None));
+/// ```
+#[must_use]
+pub fn seconds(value: &[u8]) -> Option<u32> {
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    is_number.then(|| number(value).and_then(|all| u32::try_from(all).ok()).unwrap_or(u32::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     extern crate alloc;

@@ -5,7 +5,7 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 use crate::code::Reason;
-use crate::decimal::{Decimal, number};
+use crate::decimal::{Decimal, number, seconds};
 use crate::journal::Journal;
 #[allow(unused_imports, reason = "for the documentation")]
 use crate::output::Event;
@@ -147,11 +147,10 @@ impl<'a> ResponseHead<'a> {
         } else if is(b"location") && matches!(self.status, 300..=399) {
             self.location = self.location.or_else(|| core::str::from_utf8(value).ok());
         } else if is(b"retry-after") {
-            self.retry_after = self.retry_after.max(seconds(value));
+            let seconds = seconds(value).map(|seconds| Duration::from_secs(seconds.into()));
+            self.retry_after = self.retry_after.max(seconds);
         } else if is(b"content-encoding") {
-            for label in value.split(|&byte| byte == b',') {
-                self.coding = self.coding.max(Coding::of_label(label.trim_ascii()));
-            }
+            self.coding = self.coding.max(Coding::of_value(value));
         } else if is(b"content-type") {
             self.media = Media::new(value);
         }
@@ -310,6 +309,16 @@ pub enum Coding {
 }
 
 impl Coding {
+    /// Parses a header's value, a list of labels; of several codings the one that changes the body
+    /// most counts.
+    #[must_use]
+    pub fn of_value(value: &[u8]) -> Option<Self> {
+        value
+            .split(|&byte| byte == b',')
+            .filter_map(|label| Self::of_label(label.trim_ascii()))
+            .max()
+    }
+
     /// Parses a label; `None` for `identity`, and without a label.
     #[must_use]
     pub fn of_label(label: &[u8]) -> Option<Self> {
@@ -368,14 +377,6 @@ impl ContentRange {
         }
         Some(Self { span: Some((first, last)), total })
     }
-}
-
-/// Parses `Retry-After` as a number; a date is ignored, because there is no clock here. A number
-/// that is too large becomes the largest one: retrying at once would be the opposite of its
-/// meaning.
-fn seconds(value: &[u8]) -> Option<Duration> {
-    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    is_number.then(|| Duration::from_secs(number(value).unwrap_or(u32::MAX.into())))
 }
 
 /// Splits the bytes at the first of these.

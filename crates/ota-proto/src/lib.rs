@@ -208,7 +208,7 @@ mod word;
 pub use chance::Rng;
 pub use code::{Reason, ResultCode};
 pub use config::{Config, ConfigError, Downgrade, Hold, Limits, Timing, Verify};
-pub use decimal::{Decimal, number};
+pub use decimal::{Decimal, number, seconds};
 pub use digest::{Digester, Md5};
 pub use error::{
     BufferTooSmall, FetchError, MessageError, Misuse, StorageError, TlsError, TransportError,

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use ota_proto::{Coding, ContentRange, Media, ResponseHead, number, same_word};
+use ota_proto::{Coding, ContentRange, Media, ResponseHead, number, same_word, seconds};
 
 use super::{HttpError, Limits};
 
@@ -257,11 +257,7 @@ impl Head {
     fn add(&mut self, place: usize, value: &[u8], limits: &Limits) -> Result<(), HttpError> {
         let kept = &mut self.kept;
         match place {
-            0 => {
-                for label in value.split(|&byte| byte == b',') {
-                    kept.coding = kept.coding.max(Coding::of_label(label.trim_ascii()));
-                }
-            }
+            0 => kept.coding = kept.coding.max(Coding::of_value(value)),
             // Proxies join repeated headers into a list of equal numbers (RFC 9110 §8.6).
             1 => {
                 for part in value.split(|&byte| byte == b',') {
@@ -275,7 +271,6 @@ impl Head {
             }
             3 => once(&mut kept.etag, Vec::from(value), HttpError::Repeated)?,
             4 => once(&mut kept.location, location(value, limits.line)?, HttpError::Repeated)?,
-            // A date is ignored: there is no clock here.
             5 => kept.retry_after = kept.retry_after.max(seconds(value)),
             // Two codings would mean a body that is chunked twice, which no server intends.
             6 => {
@@ -383,11 +378,4 @@ fn once<T: PartialEq>(slot: &mut Option<T>, value: T, error: HttpError) -> Resul
         None => *slot = Some(value),
     }
     Ok(())
-}
-
-/// Parses `Retry-After` as a number. A number that is too large becomes the largest one: retrying
-/// at once would be the opposite of its meaning.
-fn seconds(value: &[u8]) -> Option<u32> {
-    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    is_number.then(|| number(value).and_then(|all| u32::try_from(all).ok()).unwrap_or(u32::MAX))
 }

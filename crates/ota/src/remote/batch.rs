@@ -5,17 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, sleep};
 
 use super::device::time;
+use super::watch::Watch;
 use super::{Client, part, table};
 use crate::args::{BatchCommand, BatchStart};
-use crate::failure::{Code, Failure};
-use crate::print::{clean, err, out};
-use crate::stop;
+use crate::failure::Failure;
+use crate::print::{clean, out};
 
-/// The polling interval.
-const PAUSE: Duration = Duration::from_secs(1);
 /// The longest file of names in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -180,30 +177,13 @@ fn follow(client: &Client, path: &str, wait: Duration) -> Result<(), Failure> {
 }
 
 async fn watch(client: &Client, path: &str, wait: Duration) -> Result<(), Failure> {
-    let mut signals = stop::Signals::new()?;
-    let end = Instant::now() + wait;
-    let mut told = String::new();
+    let mut watch = Watch::new(client, path, wait, "the batch")?;
     loop {
-        let batch = match client.get(path) {
-            // It may be back in time.
-            Err(why) if may_pass(&why) && Instant::now() < end => {
-                if told != why.message {
-                    err(&clean(&format!("ota: waiting for the cloud: {}", why.message)));
-                    told.clone_from(&why.message);
-                }
-                pause(&mut signals).await?;
-                continue;
-            }
-            batch => batch?,
-        };
+        let batch = watch.get().await?;
         let (Some(all), true) = (batch["devices"].as_u64(), batch["counts"].is_object()) else {
             return Err(Failure::environment("the answer describes no batch"));
         };
-        let now = counts(&batch);
-        if now != told {
-            client.show(&batch, |_| out(&clean(&now)));
-            told.clone_from(&now);
-        }
+        watch.show(&batch, counts(&batch));
         let of = |status: &str| batch["counts"][status].as_u64().unwrap_or(0);
         if of("complete") + of("failed") + of("timed-out") >= all {
             let good = of("complete");
@@ -213,24 +193,6 @@ async fn watch(client: &Client, path: &str, wait: Duration) -> Result<(), Failur
                 Err(Failure::failed(format!("{good} of {all} devices were updated")))
             };
         }
-        if Instant::now() >= end {
-            let message = format!("not finished in time: {told}");
-            return Err(Failure { code: Code::NoOffer, message });
-        }
-        pause(&mut signals).await?;
-    }
-}
-
-/// The cloud is unreachable, or asks to wait.
-pub(super) fn may_pass(why: &Failure) -> bool {
-    matches!(why.code, Code::NoConnection | Code::Environment)
-}
-
-async fn pause(signals: &mut stop::Signals) -> Result<(), Failure> {
-    tokio::select! {
-        () = sleep(PAUSE) => Ok(()),
-        why = signals.next() => {
-            Err(Failure { message: "stopped waiting; the batch continues".into(), ..why })
-        }
+        watch.again("not finished in time").await?;
     }
 }

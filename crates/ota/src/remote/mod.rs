@@ -11,6 +11,7 @@ mod progress;
 mod pull;
 mod table;
 mod update;
+mod watch;
 
 use std::cell::Cell;
 use std::io::Read;

@@ -3,18 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
-use super::batch::may_pass;
 use super::device::{path, task as words, time};
+use super::watch::Watch;
 use super::{Client, part, query, table};
 use crate::args::{TaskCommand, Update};
 use crate::failure::{Code, Failure};
-use crate::print::{clean, err, out};
-use crate::stop;
-
-/// The polling interval.
-const PAUSE: Duration = Duration::from_secs(1);
+use crate::print::{clean, out};
 
 /// Updates a device, and waits for its proof if requested.
 pub(crate) fn run(args: &Update) -> Result<(), Failure> {
@@ -33,31 +28,14 @@ pub(crate) fn run(args: &Update) -> Result<(), Failure> {
 }
 
 async fn watch(client: &Client, device: &str, id: &Value, wait: Duration) -> Result<(), Failure> {
-    let mut signals = stop::Signals::new()?;
-    let end = Instant::now() + wait;
-    let mut told = String::new();
+    let mut watch = Watch::new(client, device, wait, "the update")?;
     loop {
-        let shown = match client.get(device) {
-            // It may be back before the time is over.
-            Err(why) if may_pass(&why) && Instant::now() < end => {
-                if told != why.message {
-                    err(&clean(&format!("ota: waiting for the cloud: {}", why.message)));
-                    told.clone_from(&why.message);
-                }
-                pause(&mut signals).await?;
-                continue;
-            }
-            shown => shown?,
-        };
+        let shown = watch.get().await?;
         let task = &shown["task"];
         if task["id"] != *id {
             return Err(Failure::failed("another task has taken the place of this one"));
         }
-        let now = words(task);
-        if now != told {
-            client.show(task, |_| out(&clean(&now)));
-            told = now;
-        }
+        watch.show(task, words(task));
         if !task["proved"].is_null() && task["status"] == "complete" {
             return Ok(());
         }
@@ -67,20 +45,7 @@ async fn watch(client: &Client, device: &str, id: &Value, wait: Duration) -> Res
             let how = task["how"].as_str().unwrap_or("ended");
             return Err(Failure::failed(format!("{how}: {}", why.unwrap_or("without a reason"))));
         }
-        if Instant::now() >= end {
-            let message = format!("not proved in time: {told}");
-            return Err(Failure { code: Code::NoOffer, message });
-        }
-        pause(&mut signals).await?;
-    }
-}
-
-async fn pause(signals: &mut stop::Signals) -> Result<(), Failure> {
-    tokio::select! {
-        () = sleep(PAUSE) => Ok(()),
-        why = signals.next() => {
-            Err(Failure { message: "stopped waiting; the update continues".into(), ..why })
-        }
+        watch.again("not proved in time").await?;
     }
 }
 
