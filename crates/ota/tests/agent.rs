@@ -94,6 +94,7 @@ fn a_version_that_names_itself_otherwise_after_the_restart_is_no_roll_back() {
 }
 
 #[test]
+#[ignore = "takes seconds of real time: the gate runs it in a step of its own"]
 fn an_installer_that_restarts_the_machine_is_waited_for_and_then_what_runs_is_judged() {
     let (desk, mut cloud, broker) = setup(&["late", "killed", "never"], image(3, 1000));
     let lines = |name: &str, script: &str| {
@@ -418,6 +419,7 @@ fn plain_http_must_be_asked_for() {
 }
 
 #[test]
+#[ignore = "takes seconds of real time: the gate runs it in a step of its own"]
 fn once_tells_no_connection_from_no_offer() {
     let (desk, _cloud, broker) = setup(&["dev001"], image(1, 1000));
     let alone = desk.plain_device("dev003", "127.0.0.1:9");
