@@ -35,50 +35,31 @@
 #[cfg(not(unix))]
 compile_error!("ota-host works on Unix systems only");
 
-mod ab;
-mod accept;
-mod clock;
-mod dir;
 mod driver;
-mod engine;
-mod error;
-mod journal;
-mod lanes;
-mod note;
-mod recordings;
-mod restart_mark;
-mod rights;
-mod slot;
-mod storage;
-mod switch;
-#[cfg(feature = "tls")]
-mod tls;
-#[cfg(not(feature = "tls"))]
-#[path = "no_tls.rs"]
-mod tls;
-pub mod updates;
-mod version_file;
-mod walk;
+mod files;
 
-pub use ab::{AbSlots, Running, Side};
-pub use accept::{Image, settle};
-pub use clock::Clock;
-pub use dir::DataDir;
-pub use driver::{Driver, Later, Runtime, Stream};
-pub use engine::{Control, Engine, EngineError, Operation, Options, SignIn, Step, transport_error};
-pub use error::{HostError, storage_error};
-pub use journal::JournalFile;
-pub use lanes::{Finished, Lanes, Task};
-pub use note::Note;
-pub use ota_wire::adapter::{Event, Piece};
-pub use recordings::Recordings;
-pub use restart_mark::{RestartMark, boot_id};
-pub use slot::{FileSlot, SlotOptions, free_room};
-pub use storage::{Ended, Job, Storage, Work};
-#[cfg(any(test, feature = "test-faults"))]
-pub use storage::{Fault, FaultHook};
-pub use switch::{MemorySwitch, NoSwitch, Switch};
+pub use driver::clock::Clock;
+pub use driver::engine::{Control, Engine, EngineError, Operation, Options, SignIn, Step};
+pub use driver::lanes::{Finished, Lanes, Task};
+pub use driver::run::Driver;
+pub use driver::runtime::Runtime;
+pub use driver::stream::{Later, Stream, transport_error};
 #[cfg(feature = "tls")]
-pub use tls::{BadTls, Certificate, Renewal, Tls};
-pub use version_file::{VersionFile, VersionRoom};
-pub use walk::check_exposure;
+pub use driver::tls::{BadTls, Certificate, Renewal, Tls};
+pub use driver::updates;
+pub use files::ab::{AbSlots, Running, Side};
+pub use files::accept::{Image, settle};
+pub use files::dir::DataDir;
+pub use files::error::{HostError, storage_error};
+pub use files::journal::JournalFile;
+pub use files::note::Note;
+pub use files::recordings::Recordings;
+pub use files::restart_mark::{RestartMark, boot_id};
+pub use files::slot::{FileSlot, SlotOptions, free_room};
+pub use files::storage::{Ended, Job, Storage, Work};
+#[cfg(any(test, feature = "test-faults"))]
+pub use files::storage::{Fault, FaultHook};
+pub use files::switch::{MemorySwitch, NoSwitch, Switch};
+pub use files::version_file::{VersionFile, VersionRoom};
+pub use files::walk::check_exposure;
+pub use ota_wire::adapter::{Event, Piece};

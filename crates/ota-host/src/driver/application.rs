@@ -6,11 +6,12 @@ use ota_wire::client;
 use ota_wire::client::DeviceIndex;
 use ota_wire::mqtt::{AckId, Login, PublishError, PublishHandle, SubId, SubscribeError};
 
-use super::{Driver, Runtime};
-use crate::accept::Image;
-use crate::clock::Clock;
-use crate::engine::EngineError;
-use crate::storage::Storage;
+use crate::driver::clock::Clock;
+use crate::driver::engine::EngineError;
+use crate::driver::run::Driver;
+use crate::driver::runtime::Runtime;
+use crate::files::accept::Image;
+use crate::files::storage::Storage;
 
 /// Devices.
 impl<R: Runtime> Driver<R> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ota_proto::TransportError;
 
-use crate::engine::transport_error;
+use crate::driver::stream::transport_error;
 
 /// How long to wait for an address before the next one is tried too.
 const HEAD_START: Duration = Duration::from_millis(250);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
 
-use super::Later;
+use crate::driver::stream::Later;
 
 /// The most concurrent lookups in this process: the system's resolver may hang, and cannot be
 /// stopped.

@@ -1,262 +1,36 @@
-//! The loop of an adapter for std: what each of them would otherwise write again. An adapter
-//! brings a [`Runtime`], which has sockets, a timer and a blocking pool, and decides nothing.
+//! One connection to the cloud: the client of `ota-wire` with sockets, TLS, a timer and the storage
+//! jobs of [`files`](crate::files).
+//!
+//! | module | what it does | uses |
+//! |---|---|---|
+//! | `clock` | asks for the time; nothing else here does | |
+//! | `stream` | what a socket is | |
+//! | `tls`, without the feature `no_tls` | trust, handshakes | `clock`, `stream` |
+//! | `lanes` | runs the journal's jobs beside the slot's | `files` |
+//! | `engine` | the client with its storage, without sockets | `lanes`, `tls` |
+//! | `runtime` | what an adapter brings | `engine`, `stream` |
+//! | `connect`, `lookup`, `open`, `socket` | a link from its host's name to its end | `runtime`, `tls` |
+//! | `run`, `application` | the loop; what an application may do beside it | all above |
+//! | `updates` | one device with one flat event | `run` |
+//!
+//! This module decides nothing: the core and the client do.
 
 mod application;
+pub(crate) mod clock;
 mod connect;
+pub(crate) mod engine;
+pub(crate) mod lanes;
 mod lookup;
+#[cfg(not(feature = "tls"))]
+mod no_tls;
 mod open;
+pub(crate) mod run;
+pub(crate) mod runtime;
 mod socket;
+pub(crate) mod stream;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+pub mod updates;
 
-use std::fmt;
-use std::future::poll_fn;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
-
-use futures_io::{AsyncRead, AsyncWrite};
-use ota_proto::TransportError;
-use ota_wire::adapter::{self, Event, Target};
-use ota_wire::client::{Config, Link, LinkKind};
-
-use crate::engine::{Engine, EngineError, Operation, Options, Step};
-use crate::lanes::{Finished, Task};
-use crate::tls::Trust;
-
-use open::open;
-use socket::{Opening, Socket};
-
-/// For the last checkpoint.
-const LAST_NOTE: Duration = Duration::from_secs(2);
-
-/// The longest wait for the broker to take DISCONNECT.
-const DISCONNECT: Duration = Duration::from_secs(1);
-
-/// For storage jobs to end.
-const LAST_JOBS: Duration = Duration::from_secs(10);
-
-/// Steps and waits of one turn; then other tasks have theirs.
-const TURN: usize = 64;
-
-/// A future of whatever kind. It ends by itself when it is dropped.
-pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// An open connection. Traits of `futures-io`; other ones are made to fit by the adapter.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-/// What the driver asks of an async runtime. What is in progress is kept here or by the driver,
-/// so that a dropped future of [`Driver::next`] takes nothing along.
-pub trait Runtime: Default + fmt::Debug + 'static {
-    /// A TCP connection that sends small pieces at once.
-    fn connect(address: SocketAddr) -> Later<io::Result<Box<dyn Stream>>>;
-
-    /// Ready after this time.
-    fn sleep(time: Duration) -> Later<()>;
-
-    /// Puts a job on the blocking pool.
-    fn spawn(&mut self, task: Task<Operation>);
-
-    /// A job that has run; `None` when there are none. One that was begun runs to its end even
-    /// when the runtime is dropped.
-    ///
-    /// # Errors
-    /// [`EngineError::Lost`] when the pool gave a job up.
-    fn poll_finished(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Finished<Operation>, EngineError>>>;
-
-    /// Ready when this moment has come. There is one timer: the moment of the last call counts.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()>;
-}
-
-/// One connection to the cloud, for one device and its sub-devices, on the runtime that polls it.
-/// Between two calls of [`Driver::next`] an application may add devices, give commands, publish and
-/// subscribe.
-///
-/// Nothing happens but in [`Driver::next`]: call it again and again, beside whatever else the
-/// application waits for. Dropping the driver closes the links; a storage job that runs then still
-/// ends.
-///
-/// Its time is that of [`crate::Clock`], which does not stand still when a runtime's is paused.
-pub struct Driver<R: Runtime> {
-    engine: Engine,
-    broker: Socket,
-    store: Socket,
-    trust: Trust,
-    reach: Reach,
-    runtime: R,
-}
-
-/// Where links may go. What is being opened asks, and remembers.
-type Reach = Arc<Mutex<adapter::Reach>>;
-
-impl<R: Runtime> Driver<R> {
-    /// A driver without devices.
-    ///
-    /// # Errors
-    /// [`EngineError`], when nothing could ever work with the configuration.
-    pub fn new(config: Config) -> Result<Self, EngineError> {
-        Self::with_options(config, Options::default())
-    }
-
-    /// As [`Driver::new`], with other options.
-    ///
-    /// # Errors
-    /// As [`Driver::new`].
-    pub fn with_options(config: Config, options: Options) -> Result<Self, EngineError> {
-        Ok(Self {
-            trust: Trust::of(&options),
-            reach: Arc::new(Mutex::new(adapter::Reach::new(options.public_store_only))),
-            engine: Engine::new(config, options)?,
-            broker: Socket::Closed,
-            store: Socket::Closed,
-            runtime: R::default(),
-        })
-    }
-
-    /// Looks at once whether what is trusted in TLS has changed, and not before the next
-    /// connection only: see [`Options`].
-    pub fn renew_trust(&mut self) {
-        self.trust.renew();
-    }
-
-    /// Runs until there is something to tell. Cancel-safe: a future that is dropped loses
-    /// nothing, the next one goes on.
-    ///
-    /// # Errors
-    /// [`EngineError::Lost`] when the runtime shuts down; the driver is then of no more use.
-    ///
-    /// # Panics
-    /// On tokio, outside of a runtime with IO and time.
-    pub async fn next(&mut self) -> Result<Event, EngineError> {
-        poll_fn(|cx| self.poll_next(cx)).await
-    }
-
-    /// Stops: makes the stored bytes of an image durable, disconnects from the broker, waits for the
-    /// running storage jobs, so that the data folder is free, and closes the links. An update in
-    /// progress resumes after the next start.
-    ///
-    /// The last checkpoint has two seconds, a broker that does not listen has one, and a disk that does not answer has ten: then
-    /// its job is left to itself, and the folder is in use until that has ended.
-    pub async fn stop(mut self) {
-        self.engine.control.prepare_stop();
-        let mut limit = R::sleep(LAST_NOTE);
-        poll_fn(|cx| self.poll_last_note(cx, &mut limit)).await;
-        if matches!(self.broker, Socket::Open(..)) {
-            self.engine.control.disconnect();
-            let mut limit = R::sleep(DISCONNECT);
-            poll_fn(|cx| self.poll_good_bye(cx, &mut limit)).await;
-        }
-        let mut limit = R::sleep(LAST_JOBS);
-        let jobs = |cx: &mut Context<'_>| loop {
-            match self.runtime.poll_finished(cx) {
-                Poll::Ready(Some(_)) => {}
-                Poll::Ready(None) => return Poll::Ready(()),
-                Poll::Pending => return limit.as_mut().poll(cx),
-            }
-        };
-        poll_fn(jobs).await;
-    }
-
-    /// Ready when nothing is left to be made durable, or it is no use to wait.
-    fn poll_last_note(&mut self, cx: &mut Context<'_>, limit: &mut Later<()>) -> Poll<()> {
-        loop {
-            if self.engine.control.is_stopped() {
-                return Poll::Ready(());
-            }
-            match self.poll_next(cx) {
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending => return limit.as_mut().poll(cx),
-            }
-        }
-    }
-
-    /// Ready when the broker's link is closed, or it is no use to wait.
-    fn poll_good_bye(&mut self, cx: &mut Context<'_>, limit: &mut Later<()>) -> Poll<()> {
-        loop {
-            match self.poll_next(cx) {
-                Poll::Ready(Ok(_)) if matches!(self.broker, Socket::Open(..)) => {}
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return limit.as_mut().poll(cx),
-            }
-        }
-    }
-}
-
-impl<R: Runtime> fmt::Debug for Driver<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver")
-            .field("engine", &self.engine)
-            .field("broker", &self.broker)
-            .field("store", &self.store)
-            .field("runtime", &self.runtime)
-            .finish()
-    }
-}
-
-impl<R: Runtime> Driver<R> {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, EngineError>> {
-        for _ in 0..TURN {
-            match self.engine.poll() {
-                Step::Connect(target) => {
-                    let link = target.link;
-                    match self.open(target) {
-                        Ok(opening) => *self.socket(link) = Socket::Opening(link, opening),
-                        Err(why) => self.engine.handle_connect_failed(link, why),
-                    }
-                }
-                Step::Close(link) => self.socket(link).close(cx),
-                Step::Run(task) => self.runtime.spawn(task),
-                Step::Event(event) => return Poll::Ready(Ok(event)),
-                Step::Wait(deadline) => {
-                    if !self.poll_waits(cx, deadline)? {
-                        return Poll::Pending;
-                    }
-                }
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Whether anything happened. If not, whatever can happen wakes the task.
-    fn poll_waits(
-        &mut self,
-        cx: &mut Context<'_>,
-        deadline: Option<Instant>,
-    ) -> Result<bool, EngineError> {
-        let mut happened = false;
-        if let Poll::Ready(Some(finished)) = self.runtime.poll_finished(cx) {
-            self.engine.handle_finished(finished?);
-            happened = true;
-        }
-        happened |= self.broker.poll(cx, &mut self.engine);
-        happened |= self.store.poll(cx, &mut self.engine);
-        let due = |at| self.runtime.poll_timer(cx, at).is_ready();
-        Ok(happened || deadline.is_some_and(due))
-    }
-
-    fn open(&mut self, target: Target) -> Result<Opening, TransportError> {
-        let Target { link: Link { kind, .. }, host, port, tls, least_time } = target;
-        let secure = if tls {
-            self.trust.renew();
-            Some(self.trust.secure(kind, &host, least_time).map_err(TransportError::Tls)?)
-        } else {
-            None
-        };
-        Ok(Box::pin(open::<R>(kind, Arc::clone(&self.reach), (host, port), secure)))
-    }
-
-    fn socket(&mut self, link: Link) -> &mut Socket {
-        match link.kind {
-            LinkKind::Broker => &mut self.broker,
-            LinkKind::Store => &mut self.store,
-        }
-    }
-}
+#[cfg(not(feature = "tls"))]
+use no_tls as tls;

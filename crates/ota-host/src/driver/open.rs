@@ -1,16 +1,20 @@
 //! Opens a link: name, TCP, TLS.
 
 use std::net::SocketAddr;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ota_proto::TransportError;
-
+use ota_wire::adapter;
 use ota_wire::client::LinkKind;
 
-use super::connect::first_to_connect;
-use super::lookup::lookup;
-use super::{Reach, Runtime, Stream};
-use crate::tls::Secure;
+use crate::driver::connect::first_to_connect;
+use crate::driver::lookup::lookup;
+use crate::driver::runtime::Runtime;
+use crate::driver::stream::Stream;
+use crate::driver::tls::Secure;
+
+/// Where links may go. What is being opened asks, and remembers.
+pub(super) type Reach = Arc<Mutex<adapter::Reach>>;
 
 /// Returns the stream, and the start of validity of the peer's certificate, if there is one.
 pub(super) async fn open<R: Runtime>(

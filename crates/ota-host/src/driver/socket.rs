@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use ota_proto::TransportError;
 use ota_wire::client::Link;
 
-use super::{Later, Stream};
-use crate::engine::Engine;
-use crate::tls;
+use crate::driver::engine::Engine;
+use crate::driver::stream::{Later, Stream};
+use crate::driver::tls;
 
 /// A connection that is being opened: name, TCP and TLS.
 pub(super) type Opening = Later<Result<(Box<dyn Stream>, Option<u64>), TransportError>>;

@@ -1,0 +1,195 @@
+//! The application's side of an engine.
+
+use ota_proto::{Boot, Command, Md5, Misuse, QoS, Updater};
+use ota_wire::adapter;
+use ota_wire::client::{self, DeviceIndex, Effect, Input};
+use ota_wire::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeError};
+use ota_wire::record::Recorder;
+
+use super::buffers::Heap;
+use super::types::{EngineError, Operation};
+use crate::driver::clock::Clock;
+use crate::driver::lanes::{Finished, Lanes, Task};
+use crate::files::accept::Image;
+use crate::files::storage::{Ended, Job, Storage};
+
+/// What an application may do at any time, between two calls of its adapter's `next`. Nothing
+/// here blocks, but for [`Control::add_device`].
+#[derive(Debug)]
+pub struct Control {
+    pub(super) clock: Clock,
+    pub(super) engine: adapter::Engine<Vec<u8>, Recorder, Heap>,
+    devices: Vec<Local>,
+}
+
+/// What this host has of a device.
+#[derive(Debug)]
+struct Local {
+    lanes: Lanes<Operation>,
+    image: Image,
+}
+
+impl Control {
+    /// Adds a device that runs this version; the first is the one whose login the connection has.
+    /// Blocks: it reads the journal and asks the switch. Its limits are raised to
+    /// [`client::enlarge_device`].
+    ///
+    /// # Errors
+    /// [`EngineError::Device`]; nothing changed.
+    pub fn add_device(
+        &mut self,
+        mut config: ota_proto::Config,
+        running: &str,
+        mut storage: Storage,
+    ) -> Result<DeviceIndex, EngineError> {
+        client::enlarge_device(&mut config);
+        let record = storage.record();
+        let boot = Boot {
+            running,
+            slot: storage.slot_state(),
+            journal: record.as_ref(),
+            storage: storage.info(),
+        };
+        let added = self.engine.client_mut().add_device(self.clock.now(), config, boot);
+        let device = added.map_err(EngineError::Device)?;
+        let image = storage.image();
+        self.devices.push(Local { image, lanes: Lanes::new(storage) });
+        Ok(device)
+    }
+
+    /// A device's machine: its state, progress and offer. `None` when there is no such device.
+    #[must_use]
+    pub fn updater(&self, device: DeviceIndex) -> Option<&Updater> {
+        self.engine.client().updater(device)
+    }
+
+    /// Gives a command to a device's machine:
+    /// `control.command(device, Command::Accept)`. A moment to come is `control.clock().now() +
+    /// duration`.
+    ///
+    /// # Errors
+    /// [`Misuse`] when the command does not fit the state or there is no such device; nothing
+    /// changed.
+    pub fn command(&mut self, device: DeviceIndex, command: Command) -> Result<(), Misuse> {
+        self.engine.command(self.clock.now(), device, command)
+    }
+
+    /// A device's verified image, for an installer.
+    #[must_use]
+    pub fn image(&self, device: DeviceIndex) -> Option<&Image> {
+        self.devices.get(device.get()).map(|local| &local.image)
+    }
+
+    /// The digest of the whole image on offer, when this work is the hash of its end.
+    pub(super) fn whole<B>(&self, device: DeviceIndex, work: &ota_proto::Work<B>) -> Option<Md5> {
+        let ota_proto::Work::Digest { range } = work else { return None };
+        let offer = self.updater(device)?.offer()?;
+        (offer.size == range.end).then_some(offer.md5)
+    }
+
+    /// Publishes a message of the application. At QoS 1 it is kept until it is acknowledged,
+    /// across connections; [`client::Event::Published`] says so, and
+    /// [`client::Event::GivenUp`] that it was handed over too often in vain.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing changed. `$ota/…` is the client's own.
+    pub fn publish(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+    ) -> Result<PublishHandle, PublishError> {
+        self.engine.client_mut().publish(self.clock.now(), topic, payload, qos)
+    }
+
+    /// Subscribes to a filter of the application's, in this session and in each later one.
+    ///
+    /// # Errors
+    /// [`SubscribeError`]; nothing changed. `$ota/…` is the client's own.
+    pub fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<SubId, SubscribeError> {
+        self.engine.client_mut().subscribe(self.clock.now(), filter, qos)
+    }
+
+    /// Removes a subscription of the application; `false` if this id is unknown.
+    pub fn unsubscribe(&mut self, id: SubId) -> bool {
+        self.tell(Input::Unsubscribe(id))
+    }
+
+    /// The application has taken a message; `false` when it is of an earlier connection.
+    pub fn acknowledge(&mut self, ack: AckId) -> bool {
+        self.tell(Input::Acknowledge(ack))
+    }
+
+    /// Replaces the login from the next connection on.
+    ///
+    /// # Errors
+    /// [`EngineError::Session`]; the old one stays.
+    pub fn set_login(&mut self, login: mqtt::Login) -> Result<(), EngineError> {
+        let now = self.clock.now();
+        self.engine.client_mut().set_login(now, login).map_err(EngineError::Session)
+    }
+
+    /// What is stored of an image is made durable, and nothing more is fetched.
+    pub(crate) fn prepare_stop(&mut self) {
+        self.tell(Input::PrepareStop);
+    }
+
+    /// That is so.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.engine.client().is_stopped()
+    }
+
+    /// Disconnects from the broker and reconnects after the minimum interval.
+    /// [`client::Event::Disconnected`] reports the end of the session.
+    pub fn disconnect(&mut self) {
+        self.tell(Input::Disconnect);
+    }
+
+    /// The recording up to now, for a file; see [`ota_wire::record`]. `None` without
+    /// [`super::Options::record`].
+    #[must_use]
+    pub fn recording(&self) -> Option<Vec<u8>> {
+        self.engine.client().recording()
+    }
+
+    /// The clock of all moments here.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+}
+
+impl Control {
+    pub(super) fn new(
+        config: client::Config,
+        record: usize,
+        buffers: Heap,
+    ) -> Result<Self, EngineError> {
+        let clock = Clock::start();
+        let client = Recorder::new(clock.now(), config, record).map_err(EngineError::Session)?;
+        let engine = adapter::Engine::with(client, buffers);
+        Ok(Self { clock, engine, devices: Vec::new() })
+    }
+
+    /// Whether the client has taken it.
+    fn tell(&mut self, input: Input<'_>) -> bool {
+        self.engine.client_mut().handle(self.clock.now(), input) == Effect::Taken
+    }
+
+    pub(super) fn push(&mut self, job: Job<Operation>) {
+        if let Some(local) = self.devices.get_mut(job.op.0.get()) {
+            local.lanes.push(job);
+        }
+    }
+
+    pub(super) fn start(&mut self) -> Option<Task<Operation>> {
+        self.devices.iter_mut().find_map(|local| local.lanes.start())
+    }
+
+    /// Takes a task back and tells its machine.
+    pub(super) fn finish(&mut self, finished: Finished<Operation>) {
+        let Some(local) = self.devices.get_mut(finished.op().0.get()) else { return };
+        let Ended { op: (device, op), result, buf } = local.lanes.finish(finished);
+        self.engine.finish(self.clock.now(), device, adapter::Ended { op, result, buf });
+    }
+}

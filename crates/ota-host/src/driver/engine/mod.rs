@@ -1,0 +1,166 @@
+//! The engine of `ota-wire` with storage and a clock: an adapter has sockets, a timer and a pool, and
+//! decides nothing.
+//!
+//! The loop of an adapter, each turn:
+//! 1. [`Engine::poll`] until [`Step::Wait`], doing what each step says;
+//! 2. wait for the first of: an opening link; an open link that takes [`Engine::transmit`], where
+//!    that is not empty; an open link that has bytes for [`Engine::receive_buffer`], where that
+//!    is not empty; a job; the deadline;
+//! 3. tell the engine.
+//!
+//! Nothing here blocks, awaits or spawns. An adapter that keeps its sockets, its jobs and its
+//! timer in fields loses nothing when its `next` is dropped: all else is here.
+
+mod buffers;
+mod control;
+mod types;
+
+use std::fmt;
+
+use ota_proto::{Instant, TransportError};
+use ota_wire::adapter::{self, Event};
+use ota_wire::client::{self, Disconnect, Link, LinkKind};
+
+use crate::driver::clock::Clock;
+use crate::driver::lanes::Finished;
+use crate::files::storage::Job;
+
+use buffers::Heap;
+pub use control::Control;
+pub use types::{EngineError, Operation, Options, SignIn, Step};
+
+/// Everything of an adapter that is the same on every runtime.
+pub struct Engine {
+    /// What an application may do between two turns.
+    pub control: Control,
+    deadline: Option<Instant>,
+    sign_in: Option<SignIn>,
+}
+
+impl Engine {
+    /// An engine without devices. A host has memory to spare: the limits are raised to
+    /// [`client::Config::enlarge`].
+    ///
+    /// # Errors
+    /// [`EngineError`], when nothing could ever work with the configuration.
+    pub fn new(mut config: client::Config, options: Options) -> Result<Self, EngineError> {
+        config.enlarge();
+        if config.tls && cfg!(not(feature = "tls")) {
+            return Err(EngineError::NoTls);
+        }
+        let store = options.store_buffer.max(config.http.line);
+        let buffers = Heap::new(config.mqtt.limits.packet, store);
+        let control = Control::new(config, options.record, buffers)?;
+        Ok(Self { control, deadline: None, sign_in: options.sign_in })
+    }
+
+    /// What is to be done next.
+    pub fn poll(&mut self) -> Step {
+        let now = self.control.clock.now();
+        if self.deadline.take().is_some_and(|at| at <= now) {
+            self.control.engine.handle_timeout(now);
+        }
+        loop {
+            if let Some(task) = self.control.start() {
+                return Step::Run(task);
+            }
+            match self.control.engine.poll(self.control.clock.now()) {
+                adapter::Step::Connect(target) => return Step::Connect(target),
+                adapter::Step::Close(link) => return Step::Close(link),
+                adapter::Step::Work(device, op, work) => {
+                    let whole = self.control.whole(device, &work);
+                    self.control.push(Job { op: (device, op), work, whole });
+                }
+                adapter::Step::Event(event) => {
+                    self.note_refusal(&event);
+                    return Step::Event(event);
+                }
+                adapter::Step::Wait(deadline) => {
+                    self.deadline = deadline;
+                    return Step::Wait(deadline.and_then(|at| self.control.clock.to_std(at)));
+                }
+            }
+        }
+    }
+
+    /// A link is open. `valid_from`: the peer's own certificate was accepted, and is valid from
+    /// this Unix second on.
+    pub fn handle_connected(&mut self, link: Link, valid_from: Option<u64>) {
+        let now = self.control.clock.now();
+        if let Some(from) = valid_from {
+            self.control.engine.handle_certificate(now, link, from);
+        }
+        if link.kind == LinkKind::Broker {
+            self.sign_in();
+        }
+        self.control.engine.handle_connected(now, link);
+    }
+
+    /// A link could not be opened, or the peer refuses us after all.
+    pub fn handle_connect_failed(&mut self, link: Link, error: TransportError) {
+        let now = self.control.clock.now();
+        self.control.engine.handle_connect_failed(now, link, error);
+    }
+
+    /// Bytes to be written to an open link, empty when there are none. They stay until
+    /// [`Engine::handle_sent`].
+    #[must_use]
+    pub fn transmit(&self, link: Link) -> &[u8] {
+        self.control.engine.transmit(link)
+    }
+
+    /// The link took so many bytes from the front of [`Engine::transmit`].
+    pub fn handle_sent(&mut self, link: Link, count: usize) {
+        let now = self.control.clock.now();
+        self.control.engine.handle_sent(now, link, count);
+    }
+
+    /// Where to receive into from an open link; empty when it is not to be read now.
+    pub fn receive_buffer(&mut self, link: Link) -> &mut [u8] {
+        self.control.engine.room(link)
+    }
+
+    /// So many bytes were received into [`Engine::receive_buffer`].
+    pub fn handle_received(&mut self, link: Link, count: usize) {
+        self.control.engine.handle_received(link, count);
+    }
+
+    /// The peer closed an open link. `clean`: the stream ended as its protocol says; one that
+    /// was reset, or a TLS stream without `close_notify`, did not. What was received before is
+    /// seen to first.
+    pub fn handle_closed(&mut self, link: Link, clean: bool) {
+        self.control.engine.handle_closed(link, clean);
+    }
+
+    /// A job has run.
+    pub fn handle_finished(&mut self, finished: Finished<Operation>) {
+        self.control.finish(finished);
+    }
+
+    /// A login of its own for the connection that is made now.
+    fn sign_in(&mut self) {
+        let Some(sign_in) = &mut self.sign_in else { return };
+        let least = self.control.engine.least_time(LinkKind::Broker);
+        let unix = Clock::unix_time().filter(|unix| *unix >= least);
+        // One that no session can work with is the caller's fault, and the one before stays.
+        let _ = self.control.set_login((sign_in.make)(sign_in.expiry.next(unix)));
+    }
+
+    fn note_refusal(&mut self, event: &Event) {
+        let Event::Client(client::Event::Disconnected { cause: Disconnect::Session(why), .. }) =
+            event
+        else {
+            return;
+        };
+        if let Some(sign_in) = self.sign_in.as_mut().filter(|_| why.is_login_refused()) {
+            sign_in.expiry.refused();
+        }
+    }
+}
+
+/// Without received bytes.
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("control", &self.control).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,30 @@
+//! Everything that is stored on a Unix file system, such that a power cut at any moment loses
+//! nothing that was answered.
+//!
+//! | module | what it keeps |
+//! |---|---|
+//! | `dir` | the data folder: private and locked |
+//! | `slot`, `journal` | the image of a download; the journal record |
+//! | `storage` | both and the switch, as jobs |
+//! | `accept` | the verified image, and how it becomes the accepted one |
+//! | `switch`, `ab`, `restart_mark` | what starts next: two slots and a link, or a note |
+//! | `version_file`, `note`, `recordings` | the running version; texts; recordings |
+//! | `walk`, `rights` | safe paths; owners and rights |
+//!
+//! Every call here blocks. This module has no clock, no socket and no runtime, and uses nothing of
+//! [`driver`](crate::driver), which runs its jobs.
+
+pub(crate) mod ab;
+pub(crate) mod accept;
+pub(crate) mod dir;
+pub(crate) mod error;
+pub(crate) mod journal;
+pub(crate) mod note;
+pub(crate) mod recordings;
+pub(crate) mod restart_mark;
+pub(crate) mod rights;
+pub(crate) mod slot;
+pub(crate) mod storage;
+pub(crate) mod switch;
+pub(crate) mod version_file;
+pub(crate) mod walk;
