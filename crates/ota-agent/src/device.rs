@@ -92,7 +92,7 @@ impl Setup {
             client::Config::new(host, account.port, account.secure, login.clone(), seed);
         config.reconnect.cap = self.longest_pause.map_or(config.reconnect.cap, Into::into);
         config.divide_times(self.hurry);
-        config.reconnect.floor = self.spacing.into();
+        config.reconnect.min_interval = self.spacing.into();
         config.reconnect.spread = self.spread.into();
         // Without a minimum interval a back-off is still needed, or failures would cause a busy
         // loop.

@@ -89,7 +89,7 @@ impl<'s, R: CryptoRngCore, C: Fn() -> Option<u64>> EmbeddedTls<'s, R, C> {
     /// TLS over these sockets. `authority` is the CA certificate in DER. `rng` must be a good
     /// random source (a hardware generator, or one seeded by it): all secrecy depends on it.
     /// `clock` returns the seconds since 1970, or `None` while it is not set. Then, and if it shows
-    /// an earlier time than the journal (`Updater::least_time`), nothing is connected.
+    /// an earlier time than the journal (`Updater::earliest_time`), nothing is connected.
     ///
     /// # Errors
     /// [`TlsError::NotAuthority`] if this is not a CA certificate; [`TlsError::Version1`] and
@@ -118,7 +118,7 @@ impl<'n, 's: 'n, R: CryptoRngCore, C: Fn() -> Option<u64>> Network for &'n Embed
             let plain = (&self.tcp).open(target).await?;
             return Ok(TlsStream(Kind::Plain(plain)));
         }
-        let now = (self.clock)().filter(|now| *now >= target.least_time);
+        let now = (self.clock)().filter(|now| *now >= target.earliest_time);
         let now = now.ok_or(TransportError::Tls(TlsError::ClockNotSet))?;
         let [broker, store] = &self.records;
         let records = if target.link.kind == LinkKind::Broker { broker } else { store };

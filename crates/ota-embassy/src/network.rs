@@ -27,7 +27,7 @@ pub trait Network: Copy {
     const TLS: bool;
 
     /// Opens a connection. With `tls` the peer's certificate is checked against `host`, and a clock
-    /// before `least_time` is rejected. There is one connection of a kind at a time. It needs no
+    /// before `earliest_time` is rejected. There is one connection of a kind at a time. It needs no
     /// time-out: the client drops the future at its deadline.
     ///
     /// # Errors
@@ -36,7 +36,7 @@ pub trait Network: Copy {
 
     /// Returns the start of validity, in Unix seconds, of the peer's own certificate, which was
     /// accepted for the right host; `None` without TLS, or if the TLS does not report it (a
-    /// modem's). The journal keeps it and passes it back as `least_time`.
+    /// modem's). The journal keeps it and passes it back as `earliest_time`.
     fn valid_from(self, _: &Self::Stream) -> Option<u64> {
         None
     }

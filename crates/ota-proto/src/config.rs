@@ -193,15 +193,15 @@ pub struct Timing {
     /// connection is given up, because other devices may wait for it. 60 s.
     pub unread: Micros,
     /// Window of the minimum rate. 60 s.
-    pub floor_window: Micros,
+    pub rate_window: Micros,
     /// Minimum rate over the window, in bytes per second. 256.
-    pub floor_rate: u32,
+    pub min_rate: u32,
     /// First pause after a failed fetch; doubles. 1 s.
     pub retry_base: Micros,
     /// Longest pause after a failed fetch. 5 min.
     pub retry_cap: Micros,
     /// Pause after a protocol violation: TLS, a redirect or a contradiction. 30 s.
-    pub lie: Micros,
+    pub violation: Micros,
     /// An attempt ends after this time without 4 KiB of progress. It is counted while the cloud can
     /// get the result and the server is the one that is waited for. 30 min.
     pub patience: Micros,
@@ -250,10 +250,10 @@ impl Timing {
             &mut self.response,
             &mut self.idle,
             &mut self.unread,
-            &mut self.floor_window,
+            &mut self.rate_window,
             &mut self.retry_base,
             &mut self.retry_cap,
-            &mut self.lie,
+            &mut self.violation,
             &mut self.patience,
             &mut self.portal,
             &mut self.checkpoint,
@@ -291,9 +291,9 @@ impl Timing {
             &self.response,
             &self.idle,
             &self.unread,
-            &self.floor_window,
+            &self.rate_window,
             &self.retry_cap,
-            &self.lie,
+            &self.violation,
             &self.patience,
             &self.portal,
             &self.retry_after_cap,
@@ -338,11 +338,11 @@ const TIMING: Timing = {
         response: secs(20),
         idle: secs(15),
         unread: secs(60),
-        floor_window: secs(60),
-        floor_rate: 256,
+        rate_window: secs(60),
+        min_rate: 256,
         retry_base: secs(1),
         retry_cap: secs(300),
-        lie: secs(30),
+        violation: secs(30),
         patience: secs(1_800),
         portal: secs(600),
         retry_after_cap: secs(3_600),

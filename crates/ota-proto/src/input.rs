@@ -260,7 +260,7 @@ impl Answer {
 
 impl Answer {
     /// The parts of its text, without `core::fmt`.
-    pub(crate) fn tell(&self, put: &mut dyn FnMut(&str)) {
+    pub(crate) fn each_part(&self, put: &mut dyn FnMut(&str)) {
         put(Decimal::new(self.status().into()).as_str());
         if let Some(length) = self.length() {
             put(", ");
@@ -280,7 +280,7 @@ impl Answer {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut done = Ok(());
-        self.tell(&mut |part| done = done.and_then(|()| f.write_str(part)));
+        self.each_part(&mut |part| done = done.and_then(|()| f.write_str(part)));
         done
     }
 }

@@ -184,7 +184,6 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
-mod chance;
 mod code;
 mod config;
 #[cfg(feature = "credentials")]
@@ -199,13 +198,13 @@ pub mod message;
 mod order;
 mod output;
 mod region;
+mod rng;
 mod time;
 mod updater;
 pub mod url;
 mod version;
 mod word;
 
-pub use chance::Rng;
 pub use code::{Reason, ResultCode};
 pub use config::{Config, ConfigError, Downgrade, Hold, Limits, Timing, Verify};
 pub use decimal::{Decimal, number, seconds};
@@ -225,6 +224,7 @@ pub use output::{
     Timer, Work,
 };
 pub use region::Region;
+pub use rng::Rng;
 pub use time::{BUILT, Instant, Micros};
 pub use updater::{Gate, Updater};
 pub use version::{BadVersion, Version};

@@ -150,7 +150,7 @@ impl<'a> Url<'a> {
             [user.unwrap_or_default(), self.host, directory.unwrap_or_default(), path, query];
         let rest = parts.iter().fold(ORIGIN, |sum, part| sum.saturating_add(part.len()));
         let mut out = String::with_capacity(rest.min(max));
-        self.tell_origin(user, &mut |part| out.push_str(part));
+        self.each_origin_part(user, &mut |part| out.push_str(part));
         let origin = out.len();
         if let Some(directory) = directory {
             push_path(&mut out, origin, directory, false);
@@ -191,14 +191,14 @@ impl fmt::Display for Url<'_> {
     /// query is a credential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut done = Ok(());
-        self.tell_origin(None, &mut |part| done = done.and_then(|()| f.write_str(part)));
+        self.each_origin_part(None, &mut |part| done = done.and_then(|()| f.write_str(part)));
         done
     }
 }
 
 impl Url<'_> {
     /// The parts scheme, user, host and port: `core::fmt` would cost 2 KiB of flash.
-    fn tell_origin(&self, user: Option<&str>, put: &mut dyn FnMut(&str)) {
+    fn each_origin_part(&self, user: Option<&str>, put: &mut dyn FnMut(&str)) {
         put(if self.tls { "https://" } else { "http://" });
         if let Some(user) = user {
             put(user);

@@ -13,7 +13,7 @@ fn setup(seed: u64) -> Setup {
     setup.chunk = 15;
     setup.pace = Duration::from_secs(1);
     // The line is as much slower as the image is smaller.
-    setup.device.timing.floor_rate = 1;
+    setup.device.timing.min_rate = 1;
     setup
 }
 

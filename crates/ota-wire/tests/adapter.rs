@@ -85,10 +85,10 @@ impl Bench {
     }
 
     /// What the next link of this kind is told of the clock; it is not opened.
-    fn least_time(&mut self, kind: LinkKind) -> u64 {
+    fn earliest_time(&mut self, kind: LinkKind) -> u64 {
         for _ in 0..1_000 {
             match self.next() {
-                Some(Step::Connect(to)) if to.link.kind == kind => return to.least_time,
+                Some(Step::Connect(to)) if to.link.kind == kind => return to.earliest_time,
                 Some(_) => {}
                 None => self.wait(),
             }
@@ -190,14 +190,14 @@ fn what_a_peers_certificate_says_of_the_time_is_said_at_its_next_links() {
     let (mut bench, store) = Bench::fetching();
     bench.engine.handle_certificate(bench.now, store, BUILT + 9);
     bench.engine.handle_closed(store, false);
-    assert_eq!(bench.least_time(LinkKind::Store), BUILT + 9);
+    assert_eq!(bench.earliest_time(LinkKind::Store), BUILT + 9);
     let (mut bench, store) = Bench::fetching();
     let broker = bench.broker.unwrap();
     bench.engine.handle_certificate(bench.now, broker, BUILT + 7);
     bench.engine.handle_closed(store, false);
-    assert_eq!(bench.least_time(LinkKind::Store), BUILT, "each peer has its own");
+    assert_eq!(bench.earliest_time(LinkKind::Store), BUILT, "each peer has its own");
     bench.engine.handle_closed(broker, true);
-    assert_eq!(bench.least_time(LinkKind::Broker), BUILT + 7);
+    assert_eq!(bench.earliest_time(LinkKind::Broker), BUILT + 7);
 }
 
 #[test]

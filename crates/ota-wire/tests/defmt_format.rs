@@ -162,6 +162,7 @@ fn no_step_and_no_output_shows_an_image_or_a_record() {
     let piece = Piece { buf, span: 0..buf.len() };
     hides_as_debug(&piece, &[]);
     hides_as_debug(&Work::Write { at: 0, bytes: piece }, &[]);
-    let target = Target { link, host: "broker.example".into(), port: 1, tls: false, least_time: 0 };
+    let target =
+        Target { link, host: "broker.example".into(), port: 1, tls: false, earliest_time: 0 };
     hides(&Step::<&[u8]>::Connect(target), &["broker.example"]);
 }

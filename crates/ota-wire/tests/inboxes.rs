@@ -174,12 +174,12 @@ fn nothing_is_sent_to_a_peer_that_has_closed() {
 #[test]
 fn a_peer_is_its_name_its_port_and_whether_tls_is_spoken() {
     let (broker, store) = links();
-    let peer = |link, host: &str, port, tls, least_time| Target {
+    let peer = |link, host: &str, port, tls, earliest_time| Target {
         link,
         host: host.into(),
         port,
         tls,
-        least_time,
+        earliest_time,
     };
     let one = peer(broker, "a.example", 443, true, 7);
     assert!(one.is_same_peer(&peer(store, "a.example", 443, true, 9)));

@@ -84,7 +84,7 @@ impl SignIn for Logins<'_> {
         }
         let device = client.updater(DeviceIndex::FIRST);
         let login =
-            device.and_then(|device| self.login(&device.config().identity, target.least_time));
+            device.and_then(|device| self.login(&device.config().identity, target.earliest_time));
         let taken = login.and_then(|login| client.set_login(login).ok());
         // The application id and the names are valid, and no login is longer than a report.
         debug_assert!(taken.is_some(), "a login that no session can work with");
@@ -108,8 +108,8 @@ impl SignIn for Logins<'_> {
 
 impl Logins<'_> {
     /// A clock with an earlier time than the journal's is not set.
-    fn login(&mut self, identity: &Identity, least_time: u64) -> Option<mqtt::Login> {
-        let unix = (self.unix_time)().filter(|unix| *unix >= least_time);
+    fn login(&mut self, identity: &Identity, earliest_time: u64) -> Option<mqtt::Login> {
+        let unix = (self.unix_time)().filter(|unix| *unix >= earliest_time);
         let (expiry, conn_id) = (self.expiry.next(unix), conn_id(self.rng.next_u64()));
         let login =
             Login::new(identity, &self.secret, Algorithm::HmacSha256, APP_ID, &conn_id, expiry);

@@ -196,10 +196,10 @@ impl<R: Runtime> Driver<R> {
     }
 
     fn open(&mut self, target: Target) -> Result<Opening, TransportError> {
-        let Target { link: Link { kind, .. }, host, port, tls, least_time } = target;
+        let Target { link: Link { kind, .. }, host, port, tls, earliest_time } = target;
         let secure = if tls {
             self.trust.renew();
-            Some(self.trust.secure(kind, &host, least_time).map_err(TransportError::Tls)?)
+            Some(self.trust.secure(kind, &host, earliest_time).map_err(TransportError::Tls)?)
         } else {
             None
         };

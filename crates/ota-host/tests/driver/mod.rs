@@ -73,7 +73,7 @@ fn wire_config(broker: SocketAddr) -> Config {
     let login = mqtt::Login::new(login.client_id, login.username, login.password);
     let mut config = Config::new(broker.ip().to_string(), broker.port(), false, login, 1);
     config.reconnect.spread = ota_proto::Micros::ZERO;
-    config.reconnect.floor = ota_proto::Micros::from_millis(1);
+    config.reconnect.min_interval = ota_proto::Micros::from_millis(1);
     config.reconnect.base = ota_proto::Micros::from_millis(10);
     config
 }

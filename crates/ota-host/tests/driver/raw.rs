@@ -79,7 +79,7 @@ async fn update(image: &[u8], answers: Vec<(Vec<u8>, End)>) -> (Vec<String>, Vec
     let cloud = cloud(image, Some(url)).await;
     let mut config = device_config();
     config.timing.retry_cap = ota_proto::Micros::from_millis(1);
-    config.timing.lie = ota_proto::Micros::from_millis(1);
+    config.timing.violation = ota_proto::Micros::from_millis(1);
     let mut rig = Rig::with(wire_config(cloud.mqtt_addr()), config);
     rig.prove(&cloud, image).await;
     let causes = rig.events.iter().filter_map(|event| match event {

@@ -61,7 +61,7 @@ async fn store_refused(store: &Front, options: Options) -> Reason {
 async fn update_refused(store: &Front, mut config: ota_proto::Config, options: Options) -> Reason {
     let cloud = cloud(&image(1000), Some(format!("https://{}", store.addr))).await;
     config.timing.retry_cap = ota_proto::Micros::from_millis(1);
-    config.timing.lie = ota_proto::Micros::from_millis(1);
+    config.timing.violation = ota_proto::Micros::from_millis(1);
     let mut rig = Rig::with_options(wire_config(cloud.mqtt_addr()), config, options);
     rig.until(&[], |e| is_update(e, |e| matches!(e, Update::Finished { .. }))).await;
     let Some(Event::Client(Client::Device { event, .. })) = rig.events.pop() else { panic!() };
@@ -223,7 +223,7 @@ async fn the_floor_of_the_clock_is_from_when_the_brokers_own_certificate_is_vali
     let ca = Party::authority("ours");
     let cloud = cloud(&image(1000), None).await;
     let up = |e: &Event| *e == Event::Client(Client::Connected);
-    let least = |rig: &Rig, peer| rig.driver.updater(super::FIRST).unwrap().least_time(peer);
+    let least = |rig: &Rig, peer| rig.driver.updater(super::FIRST).unwrap().earliest_time(peer);
     let mut plain = Rig::new(cloud.mqtt_addr());
     plain.until(&[], up).await;
     assert_eq!(least(&plain, Peer::Broker), BUILT);

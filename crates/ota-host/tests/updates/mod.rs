@@ -61,7 +61,7 @@ fn desk(broker: SocketAddr, version: &str, dir: &Path) -> Builder<Updates> {
         .seed(1)
         .client(|client| {
             client.reconnect.spread = Micros::ZERO;
-            client.reconnect.floor = Micros::from_millis(1);
+            client.reconnect.min_interval = Micros::from_millis(1);
             client.reconnect.base = Micros::from_millis(10);
             client.reconnect.cap = Micros::from_millis(50);
         })

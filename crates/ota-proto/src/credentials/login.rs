@@ -5,8 +5,8 @@ use alloc::string::String;
 use core::fmt;
 
 use super::{APP_ID, Algorithm, Hex, Secret};
-use crate::chance::Rng;
 use crate::identity::Identity;
+use crate::rng::Rng;
 
 /// How long a login of [`Identity::login`] is valid: a day in seconds.
 const VALID: u64 = 86_400;

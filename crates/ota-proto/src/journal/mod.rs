@@ -121,25 +121,25 @@ pub struct Owed {
 impl fmt::Display for Owed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut done = Ok(());
-        self.tell(&mut |part| done = done.and_then(|()| f.write_str(part)));
+        self.each_part(&mut |part| done = done.and_then(|()| f.write_str(part)));
         done
     }
 }
 
 impl Owed {
     /// Its text, without `core::fmt`.
-    pub(crate) fn words(&self) -> String {
-        let mut words = String::new();
-        self.tell(&mut |part| words.push_str(part));
-        words
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        self.each_part(&mut |part| text.push_str(part));
+        text
     }
 
-    fn tell(&self, put: &mut dyn FnMut(&str)) {
+    fn each_part(&self, put: &mut dyn FnMut(&str)) {
         if let Outcome::Failed(reason) = self.result {
             put(reason.text());
             if let Some(answer) = &self.answer {
                 put(": ");
-                answer.tell(put);
+                answer.each_part(put);
             }
         }
     }

@@ -75,12 +75,12 @@ pub(super) struct Source {
 
 impl Source {
     /// Both say the same to the application; where the image is does not matter.
-    pub(super) fn says(&self, other: &Self) -> bool {
+    pub(super) fn has_same_texts(&self, other: &Self) -> bool {
         self.user_defined == other.user_defined && self.fw_type == other.fw_type
     }
 
     /// What is said to the application, as a digest that nobody can forge by chance or by will.
-    pub(super) fn texts(&self) -> Md5 {
+    pub(super) fn texts_digest(&self) -> Md5 {
         let mut digest = Digester::new();
         for text in [&self.user_defined, &self.fw_type] {
             let text = text.as_deref();
@@ -175,7 +175,7 @@ pub(super) struct Patience {
     /// The pauses that the server has asked for in all.
     pub(super) asked: Micros,
     /// `spent` when something else was answered over plain http for the first time.
-    pub(super) odd: Option<Micros>,
+    pub(super) first_violation: Option<Micros>,
 }
 
 impl Patience {
@@ -217,7 +217,7 @@ impl Patience {
 
     fn begin_again(&mut self, now: Instant) {
         self.spent = Micros::ZERO;
-        self.odd = None;
+        self.first_violation = None;
         self.since = self.since.map(|since| since.max(now));
     }
 }
@@ -276,7 +276,7 @@ impl Attempt {
     }
 
     /// By how much the first checkpoint of this start comes sooner.
-    pub(super) fn hurry(&self) -> u32 {
+    pub(super) fn checkpoint_divisor(&self) -> u32 {
         match self.short {
             0 => 1,
             1 => 2,

@@ -1,12 +1,12 @@
 //! Where the machine begins: evidence beats the journal (docs/rules.md).
 
-use crate::chance::Rng;
 use crate::code::Reason;
 use crate::config::{Config, ConfigError};
 use crate::digest::Md5;
 use crate::input::{Boot, SlotState};
 use crate::journal::{Outcome, Owed, Phase, Record, Target};
 use crate::output::Event;
+use crate::rng::Rng;
 use crate::time::Instant;
 use crate::version::Version;
 
@@ -87,13 +87,13 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
         job_faults: 0,
         cancel: None,
         events: Events::default(),
-        asked: None,
+        last_report: None,
         superseded: None,
         failed: None,
         budget,
         stopping: false,
         recall: None,
-        proved: false,
+        version_answered: false,
         gate: Gate::OPEN,
     };
     machine.ledger.wanted.device = device;

@@ -22,7 +22,6 @@ mod stage;
 mod storage;
 mod tick;
 
-use crate::chance::Rng;
 use crate::config::{Config, ConfigError};
 use crate::error::{FetchError, MessageError, TransportError};
 use crate::input::{Answer, Boot, Peer, ResponseHead, SlotInfo, SlotState};
@@ -31,6 +30,7 @@ use crate::message::CloudMessage;
 #[allow(unused_imports)] // for the documentation
 use crate::output;
 use crate::output::{Body, Done, Offer, OpId, PubId, State};
+use crate::rng::Rng;
 use crate::time::{BUILT, Instant};
 use crate::version::Version;
 
@@ -77,7 +77,7 @@ pub struct Updater {
     cancel: Option<OpId>,
     events: Events,
     /// When the version was last reported.
-    asked: Option<Instant>,
+    last_report: Option<Instant>,
     /// When an offer last took the place of another.
     superseded: Option<Instant>,
     /// When to report because an offer came too soon after that.
@@ -87,7 +87,7 @@ pub struct Updater {
     /// A leaky bucket of attempts: the moment at which it is empty, and all may begin at once.
     budget: Instant,
     /// The cloud has answered the report of what runs now, since boot.
-    proved: bool,
+    version_answered: bool,
     gate: Gate,
     /// The program is about to end.
     stopping: bool,
@@ -251,7 +251,7 @@ impl Updater {
         // The journal is not waited for in every stage: when one is left for another that does,
         // its limit may be past already.
         if self.is_stuck() {
-            self.give_storage_up();
+            self.give_up_storage();
             self.advance();
         }
     }
@@ -352,7 +352,7 @@ impl Updater {
     /// judged by it: [`BUILT`], or what [`Updater::handle_certificate`] was told. A clock that says
     /// less is not set. A step back above it never matters.
     #[must_use]
-    pub fn least_time(&self, peer: Peer) -> u64 {
+    pub fn earliest_time(&self, peer: Peer) -> u64 {
         let [broker, store] = self.ledger.wanted.valid_from;
         BUILT.max(u64::from(if peer == Peer::Broker { broker } else { store }))
     }

@@ -91,7 +91,7 @@ impl Updater {
         attempt.resume();
         let found = core::mem::take(&mut attempt.found) && attempt.stored < attempt.image.size;
         let (from, synced) = (attempt.stored, attempt.synced.min(attempt.stored));
-        let claimed = if synced < attempt.image.size { self.floor(synced) } else { synced };
+        let claimed = if synced < attempt.image.size { self.round_down(synced) } else { synced };
         let Some(attempt) = &self.update else { return };
         // Of an attempt that was asked about again some bytes may not be on the medium yet (O1).
         let target = attempt.target(claimed);
@@ -106,7 +106,7 @@ impl Updater {
             target: Some(target),
             from: Some(self.running),
             owed: None,
-            accepted: (self.cfg.consent == Hold::Ask).then(|| attempt.source.texts()),
+            accepted: (self.cfg.consent == Hold::Ask).then(|| attempt.source.texts_digest()),
             ..known
         };
         if let (Some(attempt), true) = (&mut self.update, found) {
@@ -120,7 +120,7 @@ impl Updater {
         let next = self.next_idle_report();
         if let Session::Up(up) = &mut self.session {
             // What comes before the report has left answers nothing (O8).
-            self.proved |= !matches!(up.report, Report::Due(_));
+            self.version_answered |= !matches!(up.report, Report::Due(_));
             up.answered(next);
         }
     }
@@ -138,8 +138,8 @@ impl Updater {
 
     fn on_offer_of_running(&mut self) {
         if let Session::Up(up) = &mut self.session {
-            if !up.told_running {
-                up.told_running = true;
+            if !up.reported_running {
+                up.reported_running = true;
                 up.report = Report::Due(self.now);
             }
         }
@@ -169,7 +169,7 @@ impl Updater {
             }
             _ => self.cfg.consent == Hold::Ask,
         };
-        if looks && !attempt.source.says(&source) {
+        if looks && !attempt.source.has_same_texts(&source) {
             return self.reopen(source);
         }
         let same_url = attempt.source.url == source.url;
@@ -188,7 +188,7 @@ impl Updater {
 
     /// This very attempt was accepted before the device booted, with these very texts.
     fn is_accepted(&self) -> bool {
-        let texts = self.update.as_ref().map(|attempt| attempt.source.texts());
+        let texts = self.update.as_ref().map(|attempt| attempt.source.texts_digest());
         texts.is_some() && self.ledger.wanted.accepted == texts
     }
 
@@ -249,15 +249,15 @@ impl Updater {
     fn judge_offer(&self, image: &Image, offer: &OfferMessage<'_>) -> Verdict {
         // A report of ours drew it: it is no operator's act.
         let elicited =
-            self.asked.is_some_and(|asked| self.now.past(asked) <= self.cfg.timing.elicited);
+            self.last_report.is_some_and(|asked| self.now.past(asked) <= self.cfg.timing.elicited);
         let usable = self.check_offer(offer);
         let banned = elicited && self.is_banned(image);
         let refused = usable.is_err() || banned;
-        let told = elicited && self.was_refused(image) || refused && self.refuses_no_more(image);
+        let silent = elicited && self.was_refused(image) || refused && self.refuses_no_more(image);
         let failed = self.failed.filter(|_| elicited);
         let free_at = failed.and_then(|failed| failed.free_at(image)).max(self.budget_at());
         let early = free_at.filter(|at| *at > self.now);
-        match (told, usable, early, banned) {
+        match (silent, usable, early, banned) {
             // A session hears each refusal once, and so many at most.
             (true, _, _, _) => Verdict::Silent,
             // Nothing but another offer mends that.
@@ -346,13 +346,13 @@ impl Updater {
 
     /// Where a journalled download goes on: the block at the end may be torn.
     pub(super) fn resume_point(&self, target: &Target) -> u64 {
-        if target.offset >= target.size { target.size } else { self.floor(target.offset) }
+        if target.offset >= target.size { target.size } else { self.round_down(target.offset) }
     }
 
     /// Rounds down to an erase unit.
     // Its copies would cost flash.
     #[inline(never)]
-    pub(super) fn floor(&self, offset: u64) -> u64 {
+    pub(super) fn round_down(&self, offset: u64) -> u64 {
         let rest = offset.checked_rem(u64::from(self.storage.erase)).unwrap_or(0);
         offset.saturating_sub(rest)
     }

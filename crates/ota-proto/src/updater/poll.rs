@@ -37,10 +37,10 @@ impl Updater {
         if self.ledger.due(now) {
             return Ok(self.persist());
         }
-        if let Some((version, told)) = self.next_message(now) {
-            let length = told.message(&version).encode(buf)?;
+        if let Some((version, due)) = self.next_message(now) {
+            let length = due.message(&version).encode(buf)?;
             self.enter(now);
-            let (id, qos) = self.publish(told);
+            let (id, qos) = self.publish(due);
             self.advance();
             debug_assert!(length <= buf.len(), "what does not fit is an error");
             let payload = buf.get(..length).unwrap_or_default();
@@ -88,35 +88,35 @@ impl Updater {
             return Some((self.running, Due::Version));
         }
         if self.progress_at().is_some_and(|at| at <= now) {
-            let say = self.progress_report()?;
+            let report = self.progress_report()?;
             let version = self.update.as_ref()?.image.version;
-            return Some((version, Due::Progress(say)));
+            return Some((version, Due::Progress(report)));
         }
         None
     }
 
     /// Notes that a message was handed out.
-    fn publish(&mut self, told: Due) -> (PubId, QoS) {
+    fn publish(&mut self, due: Due) -> (PubId, QoS) {
         let now = self.now;
         let id = self.next_pub();
         let mut qos = QoS::AtLeastOnce;
-        match told {
+        match due {
             Due::Result(_) => {
                 let deadline = now + self.cfg.timing.puback;
                 self.owing.published(id, deadline);
             }
             Due::Version => {
-                self.asked = Some(now);
+                self.last_report = Some(now);
                 if let Session::Up(up) = &mut self.session {
                     up.reported(now, id, &self.cfg.timing, &mut self.rng);
                 }
             }
-            Due::Progress(say) => {
-                if matches!(say, ProgressReport::Downloading(_)) {
+            Due::Progress(report) => {
+                if matches!(report, ProgressReport::Downloading(_)) {
                     qos = QoS::AtMostOnce;
                 }
                 if let Some(attempt) = &mut self.update {
-                    attempt.progress.mark_sent(now, say, id);
+                    attempt.progress.mark_sent(now, report, id);
                 }
             }
         }
@@ -191,7 +191,7 @@ impl Due {
             state,
             percent,
             result_code: owed.map_or(0, |owed| i64::from(owed.result.code())),
-            result_msg: owed.map_or(Cow::Borrowed(""), |owed| Cow::Owned(owed.words())),
+            result_msg: owed.map_or(Cow::Borrowed(""), |owed| Cow::Owned(owed.text())),
         };
         DeviceMessage::ReportProgress { version, progress, fw_type: None }
     }

@@ -26,7 +26,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// When `want` is due: after `pause` when it has changed, after `repeat` in any case. A percent
-    /// never falls: the caller passes it through [`Progress::floor`].
+    /// never falls: the caller passes it through [`Progress::monotonic`].
     pub(super) fn due(&self, want: ProgressReport, pause: Micros, repeat: Micros) -> Instant {
         let Some((last, at)) = self.last else { return Instant::ZERO };
         if self.stale {
@@ -46,7 +46,7 @@ impl Progress {
     }
 
     /// What may be said: never less than was said before.
-    pub(super) fn floor(&self, want: ProgressReport) -> ProgressReport {
+    pub(super) fn monotonic(&self, want: ProgressReport) -> ProgressReport {
         match (self.last, want) {
             (Some((ProgressReport::Downloading(old), _)), ProgressReport::Downloading(new)) => {
                 ProgressReport::Downloading(new.max(old))
@@ -56,8 +56,8 @@ impl Progress {
     }
 
     /// It was handed out.
-    pub(super) fn mark_sent(&mut self, now: Instant, say: ProgressReport, id: PubId) {
-        self.last = Some((say, now));
+    pub(super) fn mark_sent(&mut self, now: Instant, report: ProgressReport, id: PubId) {
+        self.last = Some((report, now));
         self.flight = Some(id);
         self.stale = false;
     }
@@ -73,13 +73,13 @@ impl Progress {
         self.flight = None;
     }
 
-    /// `say` was handed out in this session.
-    pub(super) fn is_sent(&self, say: ProgressReport) -> bool {
-        !self.stale && self.last.is_some_and(|(last, _)| last == say)
+    /// `report` was handed out in this session.
+    pub(super) fn is_sent(&self, report: ProgressReport) -> bool {
+        !self.stale && self.last.is_some_and(|(last, _)| last == report)
     }
 
-    /// `say` was handed out in this session and is acknowledged.
-    pub(super) fn is_acknowledged(&self, say: ProgressReport) -> bool {
-        self.is_sent(say) && self.flight.is_none()
+    /// `report` was handed out in this session and is acknowledged.
+    pub(super) fn is_acknowledged(&self, report: ProgressReport) -> bool {
+        self.is_sent(report) && self.flight.is_none()
     }
 }

@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use crate::chance::Rng;
 use crate::config::Timing;
 use crate::output::{PubId, Timer};
+use crate::rng::Rng;
 use crate::time::Instant;
 
 use super::attempt::Image;
@@ -27,7 +27,7 @@ pub(super) struct Up {
     /// Reports in a row that went unanswered.
     pub(super) unanswered: u8,
     /// The version was reported because the running version was offered.
-    pub(super) told_running: bool,
+    pub(super) reported_running: bool,
     /// The images whose offers were refused without an attempt: each is told once, and there are
     /// no more than a session answers.
     pub(super) refused: Vec<Image>,
@@ -51,7 +51,7 @@ impl Session {
         Self::Up(Up {
             report: Report::Due(now),
             unanswered: 0,
-            told_running: false,
+            reported_running: false,
             refused: Vec::new(),
         })
     }

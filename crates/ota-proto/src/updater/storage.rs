@@ -55,7 +55,7 @@ impl Updater {
     }
 
     /// Slot or journal never answer: what is under way is nobody's from now on.
-    pub(super) fn give_storage_up(&mut self) {
+    pub(super) fn give_up_storage(&mut self) {
         match self.update.as_mut().map(|attempt| &mut attempt.stage) {
             Some(Stage::Restarting(_))
                 if matches!(
@@ -115,7 +115,7 @@ impl Updater {
     /// The next multiple of the erase unit above `offset`, at most the slot's end.
     pub(super) fn erase_end(&self, offset: u64) -> u64 {
         let unit = u64::from(self.storage.erase);
-        self.floor(offset).saturating_add(unit).min(self.storage.capacity)
+        self.round_down(offset).saturating_add(unit).min(self.storage.capacity)
     }
 
     fn take_job(&mut self, op: OpId) -> Option<Task> {
@@ -139,7 +139,7 @@ impl Updater {
             Task::Sync { upto } => {
                 attempt.synced = upto;
                 attempt.checkpoint_at = self.now;
-                let offset = if upto >= attempt.image.size { upto } else { self.floor(upto) };
+                let offset = if upto >= attempt.image.size { upto } else { self.round_down(upto) };
                 self.checkpoint(offset);
             }
             Task::Digest { .. } | Task::Slot(_) => {}
@@ -162,21 +162,21 @@ impl Updater {
         if !ready {
             return None;
         }
-        let wait = self.cfg.timing.checkpoint.part(attempt.hurry());
+        let wait = self.cfg.timing.checkpoint.part(attempt.checkpoint_divisor());
         Some(attempt.checkpoint_at + wait)
     }
 
     /// Bytes in whole erase units that no checkpoint claims.
     pub(super) fn gained(&self, attempt: &Attempt) -> u64 {
         let claimed = self.ledger.wanted.target.map_or(0, |target| target.offset);
-        self.floor(attempt.stored).saturating_sub(claimed)
+        self.round_down(attempt.stored).saturating_sub(claimed)
     }
 
     /// A checkpoint that is due is not durable yet: a reset now costs its bytes, and must not cost
     /// more. A journal that fails does not hold up the download.
     pub(super) fn outruns_journal(&self, attempt: &Attempt) -> bool {
         let durable = self.ledger.durable().target.map_or(0, |target| target.offset);
-        let gained = self.floor(attempt.stored).saturating_sub(durable);
+        let gained = self.round_down(attempt.stored).saturating_sub(durable);
         gained >= self.checkpoint_interval(attempt) && !self.is_journal_failing()
     }
 
@@ -185,8 +185,8 @@ impl Updater {
     fn checkpoint_interval(&self, attempt: &Attempt) -> u64 {
         let unit = u64::from(self.storage.erase);
         let cap = self.cfg.timing.checkpoint_cap.max(unit);
-        let hurry = u64::from(attempt.hurry());
-        attempt.image.size.div_ceil(hurry.saturating_mul(32)).clamp(unit, cap)
+        let checkpoint_divisor = u64::from(attempt.checkpoint_divisor());
+        attempt.image.size.div_ceil(checkpoint_divisor.saturating_mul(32)).clamp(unit, cap)
     }
 
     /// The last write of the journal failed, or is not answered for so long that a link is given up

@@ -37,7 +37,7 @@ impl Updater {
             return self.fail(self.waited_for());
         }
         if self.is_stuck() {
-            return self.give_storage_up();
+            return self.give_up_storage();
         }
         self.tick_silence();
         self.tick_stage();
@@ -80,12 +80,12 @@ impl Updater {
         if !self.session.is_up() || self.owing != Owing::None || !self.gate.publish {
             return None;
         }
-        let say = self.progress_report()?;
+        let report = self.progress_report()?;
         let attempt = self.update.as_ref()?;
         let timing = &self.cfg.timing;
         let waits = attempt.is_waiting() || matches!(attempt.stage, Stage::Recall(_));
         let repeat = if waits { timing.repeat_waiting } else { timing.repeat };
-        Some(attempt.progress.due(say, timing.progress, repeat))
+        Some(attempt.progress.due(report, timing.progress, repeat))
     }
 
     /// When the attempt has waited long enough for its server.

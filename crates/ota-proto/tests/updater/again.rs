@@ -115,7 +115,7 @@ fn rule_14_the_pause_after_a_failed_attempt_doubles_and_an_operators_push_does_n
 
 #[test]
 fn rule_9_the_end_of_patience_tells_of_the_network_whatever_else_was_answered() {
-    for lie in [TransportError::Malformed, TransportError::Tls(TlsError::Handshake)] {
+    for violation in [TransportError::Malformed, TransportError::Tls(TlsError::Handshake)] {
         let mut bench = Bench::fetching(config());
         bench.good_head(1_100);
         bench.body(1_200, 8_192);
@@ -123,7 +123,7 @@ fn rule_9_the_end_of_patience_tells_of_the_network_whatever_else_was_answered() 
         let mut lines = Vec::new();
         for n in 0..50 {
             let Some(ms) = bench.next_fetch_lines(&mut lines) else { break };
-            bench.fetch_failed(ms, if n < 2 { lie } else { TransportError::TimedOut });
+            bench.fetch_failed(ms, if n < 2 { violation } else { TransportError::TimedOut });
         }
         assert!(lines.iter().any(|line| line.starts_with("fail -1")), "{lines:?}");
         assert!(bench.journal().target.is_some_and(|target| target.offset > 0), "{lines:?}");

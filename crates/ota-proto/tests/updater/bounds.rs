@@ -211,11 +211,11 @@ fn rule_16_of_two_deadlines_at_one_moment_the_first_in_order_is_named() {
 #[test]
 fn the_floor_of_the_clock_is_what_certificates_say_and_each_peer_has_its_own() {
     let mut bench = Bench::online(config());
-    assert_eq!(bench.machine.least_time(Peer::Broker), BUILT);
+    assert_eq!(bench.machine.earliest_time(Peer::Broker), BUILT);
     bench.machine.handle_certificate(Peer::Broker, 1_800_000_000);
     bench.machine.handle_certificate(Peer::Broker, 1_790_000_000);
-    assert_eq!(bench.machine.least_time(Peer::Broker), 1_800_000_000, "it never falls");
-    assert_eq!(bench.machine.least_time(Peer::Store), BUILT, "the other peer has its own");
+    assert_eq!(bench.machine.earliest_time(Peer::Broker), 1_800_000_000, "it never falls");
+    assert_eq!(bench.machine.earliest_time(Peer::Store), BUILT, "the other peer has its own");
     assert_eq!(bench.out(500), NONE, "it is not worth a write of its own");
     bench.offer(1_000, "1.0.0");
     bench.auto(1_000);
@@ -224,7 +224,7 @@ fn the_floor_of_the_clock_is_what_certificates_say_and_each_peer_has_its_own() {
     let boot = |block: &[u8; 192]| {
         let slot = SlotState::Confirmed;
         let boot = Boot { running: "0.1.0", slot, journal: Some(block), storage: STORAGE };
-        Updater::new(at(0), config(), boot).unwrap().least_time(Peer::Broker)
+        Updater::new(at(0), config(), boot).unwrap().earliest_time(Peer::Broker)
     };
     assert_eq!(boot(&record.encode(1)), 1_800_000_000, "over a reset");
     // What a build before wrote there was a time of day, and perhaps a wrong one.
@@ -330,10 +330,10 @@ fn times_and_limits_are_by_default_those_that_are_documented() {
         (t.response, 20),
         (t.idle, 15),
         (t.unread, 60),
-        (t.floor_window, 60),
+        (t.rate_window, 60),
         (t.retry_base, 1),
         (t.retry_cap, 300),
-        (t.lie, 30),
+        (t.violation, 30),
         (t.patience, 1_800),
         (t.portal, 600),
         (t.retry_after_cap, 3_600),
@@ -346,7 +346,7 @@ fn times_and_limits_are_by_default_those_that_are_documented() {
     ] {
         assert_eq!(time, Micros::from_secs(secs));
     }
-    assert_eq!((t.floor_rate, t.checkpoint_cap), (256, 33_554_432));
+    assert_eq!((t.min_rate, t.checkpoint_cap), (256, 33_554_432));
     let limits = Limits::default();
     assert_eq!((limits.payload, limits.url, limits.user_defined), (4_096, 1_024, 1_536));
     for (payload, url, sound) in [(256, 32, true), (255, 32, false), (256, 31, false)] {
@@ -364,8 +364,8 @@ fn a_demonstration_makes_every_time_of_the_device_shorter() {
         [
             [t.reply, t.puback, t.report_cap, t.idle_report, t.elicited, t.withdrawn],
             [t.fresh_offer, t.same_url, t.supersede, t.progress, t.repeat, t.response],
-            [t.idle, t.floor_window, t.retry_base, t.retry_cap, t.checkpoint, t.burning],
-            [t.install, t.ask_again, t.trial, t.journal_retry, t.repeat_waiting, t.lie],
+            [t.idle, t.rate_window, t.retry_base, t.retry_cap, t.checkpoint, t.burning],
+            [t.install, t.ask_again, t.trial, t.journal_retry, t.repeat_waiting, t.violation],
             [t.patience, t.portal, t.attempt, Micros::ZERO, Micros::ZERO, Micros::ZERO],
         ]
         .concat()
@@ -376,7 +376,7 @@ fn a_demonstration_makes_every_time_of_the_device_shorter() {
         assert_eq!(short.times(10), *normal);
     }
     let cloud = |timing: &Timing| {
-        (timing.offer_life, timing.retry_after_cap, timing.floor_rate, timing.checkpoint_cap)
+        (timing.offer_life, timing.retry_after_cap, timing.min_rate, timing.checkpoint_cap)
     };
     assert_eq!(cloud(&short), cloud(&normal));
     short.divide(0);

@@ -632,7 +632,7 @@ fn rule_16_no_fetch_begins_at_the_moment_at_which_the_slot_is_given_up() {
 #[test]
 fn rule_9_a_fault_that_progress_has_forgiven_is_not_told_at_the_end() {
     let mut config = config();
-    config.timing.floor_rate = 0;
+    config.timing.min_rate = 0;
     let mut bench = Bench::fetching(config);
     bench.status(1_100, 503).unwrap_err();
     let mut ms = bench.next_fetch().unwrap();
@@ -717,7 +717,7 @@ fn rule_9_three_times_the_image_is_not_too_much() {
 fn rule_9_the_least_rate_itself_is_not_too_slow() {
     for (bytes, slow) in [(600, false), (599, true)] {
         let mut config = config();
-        config.timing.floor_rate = 10;
+        config.timing.min_rate = 10;
         let mut bench = Bench::fetching(config);
         bench.good_head(1_100);
         for (ms, upto) in [(10_000, 100), (20_000, 200), (34_000, 300), (48_000, bytes)] {

@@ -18,7 +18,7 @@ fn start(starts: u8) -> Bench {
     // A line as slow as it likes.
     let mut cfg = config();
     cfg.timing.idle = ota_proto::Micros::from_secs(300);
-    cfg.timing.floor_rate = 0;
+    cfg.timing.min_rate = 0;
     let mut bench = Bench::boot_on(SMALL, cfg.clone(), "0.1.0", SlotState::Confirmed, None);
     bench.machine.handle_session(at(0), true);
     bench.auto(0);

@@ -115,7 +115,7 @@ fn short_lives(world: &mut World, rng: &mut Rng) -> (u32, u64) {
     let setup = &mut world.setup;
     setup.chunk = pick(rng, &[16, 60, 200]);
     setup.pace = Duration::from_millis(200 + rng.below(800));
-    setup.device.timing.floor_rate = 1;
+    setup.device.timing.min_rate = 1;
     (pick(rng, &[3, 8, 24]), pick(rng, &[5, 20, 60]))
 }
 

@@ -82,7 +82,7 @@ fn any_breaks(rng: &mut Rng) -> Vec<(Stream, u64, Break)> {
 
 /// A firmware server that sends 16 bytes per second, and lives that are shorter than a download.
 fn short_lives(setup: &mut Setup, wires: &mut Wires, rng: &mut Rng) -> (u32, u64) {
-    setup.device.timing.floor_rate = 1;
+    setup.device.timing.min_rate = 1;
     wires.faults.rules.push(Rule { times: u32::MAX, ..Rule::new(Fault::Trickle) });
     (pick(rng, &[3, 8, 16]), pick(rng, &[8, 20, 60]))
 }

@@ -47,7 +47,7 @@ pub struct Target {
     pub tls: bool,
     /// The earliest plausible time in Unix seconds, from what any device's machine knows of this
     /// peer: a clock with an earlier time must not judge a certificate.
-    pub least_time: u64,
+    pub earliest_time: u64,
 }
 
 impl Target {
@@ -201,8 +201,8 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
             let (device, op, work) = match self.client.note(now, || Input::Poll).poll(now) {
                 Output::Connect { link, host, port, tls } => {
                     let host = host.to_owned();
-                    let least_time = self.least_time(link.kind);
-                    let target = Target { link, host, port, tls, least_time };
+                    let earliest_time = self.earliest_time(link.kind);
+                    let target = Target { link, host, port, tls, earliest_time };
                     self.open(link);
                     return Step::Connect(target);
                 }
@@ -249,7 +249,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
 
     /// Reports that the peer's own certificate was accepted for the right host, and is valid from
     /// this Unix second on. Every machine keeps that with its next record, and
-    /// [`Target::least_time`] returns it from then on, also after a reset.
+    /// [`Target::earliest_time`] returns it from then on, also after a reset.
     pub fn handle_certificate(&mut self, now: Instant, link: Link, valid_from: u64) {
         let peer = link.kind.peer();
         for device in self.client.client().devices() {
@@ -320,11 +320,11 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
         }
     }
 
-    /// The value of [`Target::least_time`] for a link of this kind.
-    pub fn least_time(&self, kind: LinkKind) -> u64 {
+    /// The value of [`Target::earliest_time`] for a link of this kind.
+    pub fn earliest_time(&self, kind: LinkKind) -> u64 {
         let client = self.client.client();
         let machines = client.devices().filter_map(|device| client.updater(device));
-        machines.map(|updater| updater.least_time(kind.peer())).max().unwrap_or(BUILT)
+        machines.map(|updater| updater.earliest_time(kind.peer())).max().unwrap_or(BUILT)
     }
 
     /// Makes a link. It has no room until a write of the previous one has returned the buffer.

@@ -43,7 +43,7 @@ pub struct Client {
     devices: Devices,
     pub(crate) broker: BrokerLink,
     pub(crate) store: StoreLink,
-    news: Vec<Event>,
+    events: Vec<Event>,
     epoch: u32,
 }
 
@@ -61,7 +61,7 @@ impl Client {
             devices: Devices::default(),
             store: StoreLink::new(&config),
             broker: BrokerLink::new(now, config)?,
-            news: Vec::new(),
+            events: Vec::new(),
             epoch: 0,
         })
     }
@@ -258,12 +258,12 @@ impl Client {
         let busy = self.devices.are_busy();
         let Some(Ending { cause, next }) = self.broker.end(now, cause, busy) else { return };
         self.devices.offline(now);
-        self.tell(Event::Disconnected { cause, retry_at: next.at });
+        self.push_event(Event::Disconnected { cause, retry_at: next.at });
         if next.kicked {
-            self.tell(Event::Kicked);
+            self.push_event(Event::Kicked);
         }
         if let Disconnect::Session(mqtt::SessionError::TimedOut(mqtt::Timer::Blocked)) = cause {
-            self.tell(Event::LeftOut);
+            self.push_event(Event::LeftOut);
         }
     }
 
@@ -276,24 +276,24 @@ impl Client {
         };
         let mut application = None;
         match found {
-            mqtt::Found::Accepted => self.tell(Event::Connected),
+            mqtt::Found::Accepted => self.push_event(Event::Connected),
             mqtt::Found::Subscribed(sub) => {
                 let ours = self.devices.subscribed(now, sub);
                 if !ours {
-                    self.tell(Event::Subscribed(sub));
+                    self.push_event(Event::Subscribed(sub));
                 }
             }
-            mqtt::Found::Refused(sub) => self.tell(Event::SubscribeRefused(sub)),
-            mqtt::Found::Unsubscribed(sub) => self.tell(Event::Unsubscribed(sub)),
-            mqtt::Found::TooLong { len, .. } => self.complain(Event::TooLong { len }),
+            mqtt::Found::Refused(sub) => self.push_event(Event::SubscribeRefused(sub)),
+            mqtt::Found::Unsubscribed(sub) => self.push_event(Event::Unsubscribed(sub)),
+            mqtt::Found::TooLong { len, .. } => self.push_latest(Event::TooLong { len }),
             mqtt::Found::Message { topic, payload, ack, retain } => {
                 let text = mqtt::text(rx, &topic);
                 let message = rx.get(payload.clone()).filter(|_| !retain);
                 match self.devices.receive(now, text, message) {
                     None => application = Some(Found::Message { topic, payload, ack }),
-                    Some(complaint) => {
-                        if let Some(event) = complaint {
-                            self.complain(event);
+                    Some(problem) => {
+                        if let Some(event) = problem {
+                            self.push_latest(event);
                         }
                         // The machine has handled it (O16).
                         ack.map(|ack| self.broker.session.acknowledge(now, ack));
@@ -307,14 +307,14 @@ impl Client {
 
     /// Reports an unusable message. A server can send many before the next output is polled: only
     /// the latest of each kind waits.
-    fn complain(&mut self, event: Event) {
-        self.news.retain(|old| discriminant(old) != discriminant(&event));
-        self.tell(event);
+    fn push_latest(&mut self, event: Event) {
+        self.events.retain(|old| discriminant(old) != discriminant(&event));
+        self.push_event(event);
     }
 
     // Its copies would cost flash.
     #[inline(never)]
-    fn tell(&mut self, event: Event) {
-        self.news.push(event);
+    fn push_event(&mut self, event: Event) {
+        self.events.push(event);
     }
 }

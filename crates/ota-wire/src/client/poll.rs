@@ -36,11 +36,11 @@ impl Client {
             if let Some(link) = self.broker.poll_close().or_else(|| self.store.poll_close()) {
                 return Output::Close { link };
             }
-            if !self.news.is_empty() {
-                return Output::Event(self.news.remove(0));
+            if !self.events.is_empty() {
+                return Output::Event(self.events.remove(0));
             }
             // An idle client keeps no memory for events.
-            self.news = Vec::new();
+            self.events = Vec::new();
             if self.broker.is_due(now) {
                 let link = Link::next(&mut self.epoch, LinkKind::Broker);
                 return self.broker.open(now, link);

@@ -119,8 +119,8 @@ impl Config {
     /// Checks the settings outside the MQTT session.
     pub(super) fn check(&self) -> Result<(), mqtt::ConfigError> {
         // Without one of them, a link that fails at once would be opened again at the same time.
-        let ReconnectConfig { floor, base, cap, cap_open, .. } = self.reconnect;
-        let between = floor.max(base.min(cap).min(cap_open));
+        let ReconnectConfig { min_interval, base, cap, cap_open, .. } = self.reconnect;
+        let between = min_interval.max(base.min(cap).min(cap_open));
         if [between, self.connect].iter().any(|time| time.is_zero()) {
             return Err(mqtt::ConfigError::Time);
         }
@@ -143,7 +143,7 @@ impl Config {
             &mut mqtt.write,
             &mut mqtt.blocked,
             &mut mqtt.resubscribe,
-            &mut reconnect.floor,
+            &mut reconnect.min_interval,
             &mut reconnect.base,
             &mut reconnect.cap,
             &mut reconnect.cap_open,

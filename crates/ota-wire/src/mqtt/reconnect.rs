@@ -9,7 +9,7 @@ use ota_proto::{Instant, Micros, Rng};
 pub struct ReconnectConfig {
     /// Minimum interval between two CONNECTs: the platform's limit (docs/protocol.md, Connection).
     /// Default 5 s.
-    pub floor: Micros,
+    pub min_interval: Micros,
     /// Range of the jitter after the first failure; it doubles with each further one. Default 5 s.
     pub base: Micros,
     /// Longest wait. Default 5 min.
@@ -28,7 +28,7 @@ pub struct ReconnectConfig {
 impl Default for ReconnectConfig {
     fn default() -> Self {
         Self {
-            floor: Micros::from_secs(5),
+            min_interval: Micros::from_secs(5),
             base: Micros::from_secs(5),
             cap: Micros::from_secs(300),
             cap_open: Micros::from_secs(30),
@@ -116,7 +116,7 @@ impl Reconnect {
     /// it at both: the minimum interval counts from the later one.
     pub fn handle_connect(&mut self, now: Instant) {
         self.last = self.last.max(Some(now));
-        self.next = self.next.max(now + self.config.floor);
+        self.next = self.next.max(now + self.config.min_interval);
     }
 
     /// Reports that the server accepted the login.
@@ -146,12 +146,12 @@ impl Reconnect {
         if how != Ended::Planned {
             self.failures = self.failures.saturating_add(1);
         }
-        let floor = self.last.map_or(now, |last| now.max(last + config.floor));
+        let earliest = self.last.map_or(now, |last| now.max(last + config.min_interval));
         let latest = match how {
-            Ended::LoginRefused => floor.max(now + config.cap),
-            _ => floor.max(now + cap),
+            Ended::LoginRefused => earliest.max(now + config.cap),
+            _ => earliest.max(now + cap),
         };
-        self.next = (floor + wait).min(latest);
+        self.next = (earliest + wait).min(latest);
         Attempt { at: self.next, kicked: how == Ended::Lost && self.count_loss(now) }
     }
 

@@ -168,9 +168,9 @@ fn no_wait_of_a_client_is_zero() {
         |c, wait| c.mqtt.timing.write = wait,
         |c, wait| c.mqtt.timing.blocked = wait,
         |c, wait| c.mqtt.timing.resubscribe = wait,
-        |c, wait| (c.reconnect.floor, c.reconnect.base) = (wait, Micros::ZERO),
-        |c, wait| (c.reconnect.floor, c.reconnect.cap) = (Micros::ZERO, wait),
-        |c, wait| (c.reconnect.floor, c.reconnect.cap_open) = (Micros::ZERO, wait),
+        |c, wait| (c.reconnect.min_interval, c.reconnect.base) = (wait, Micros::ZERO),
+        |c, wait| (c.reconnect.min_interval, c.reconnect.cap) = (Micros::ZERO, wait),
+        |c, wait| (c.reconnect.min_interval, c.reconnect.cap_open) = (Micros::ZERO, wait),
         |c, wait| c.connect = wait,
     ];
     for (n, set) in waits.iter().enumerate() {

@@ -279,7 +279,7 @@ fn a_good_bye_is_planned_even_when_the_broker_closes_first() {
         let outs = desk.poll(at(20));
         assert_eq!(outs[0], Out::Close(link));
         assert_eq!(lost(&desk), (Disconnect::Planned, at(20)));
-        // Nothing holds the next one back: the floor has passed.
+        // Nothing holds the next one back: the minimum interval has passed.
         assert!(matches!(outs[1], Out::Connect(..)), "{outs:?}");
     }
 }

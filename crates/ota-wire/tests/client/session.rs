@@ -320,7 +320,7 @@ fn a_demonstration_makes_every_time_shorter() {
         let Config { connect, .. } = config;
         [
             [mqtt.keep_alive, mqtt.connack, mqtt.suback, mqtt.puback, mqtt.pingresp],
-            [mqtt.write, mqtt.blocked, reconnect.floor, reconnect.base, reconnect.cap],
+            [mqtt.write, mqtt.blocked, reconnect.min_interval, reconnect.base, reconnect.cap],
             [
                 reconnect.cap_open,
                 reconnect.stable,

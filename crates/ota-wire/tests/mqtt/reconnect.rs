@@ -41,7 +41,7 @@ fn connects_are_5_s_apart_and_waits_grow_to_the_cap() {
                 let start = reconnect.next();
                 let end = start + Duration::from_millis(10);
                 let next = attempt(&mut reconnect, Duration::from_millis(10), Ended::Failed, open);
-                assert!(next.at >= start + Duration::from_secs(5), "floor");
+                assert!(next.at >= start + Duration::from_secs(5), "minimum interval");
                 assert!(next.at.since(end) <= Duration::from_secs(cap), "cap");
                 assert_eq!(next.at, reconnect.next());
                 let range = 5_u64.saturating_mul(1 << round);
@@ -130,7 +130,8 @@ fn the_same_seed_gives_the_same_waits() {
 fn extreme_numbers_saturate() {
     let most = Duration::MAX;
     let long = Micros::from(most);
-    let config = ReconnectConfig { floor: long, base: long, cap: long, ..Default::default() };
+    let config =
+        ReconnectConfig { min_interval: long, base: long, cap: long, ..Default::default() };
     let mut reconnect = Reconnect::new(config, 1, ms(1));
     for _ in 0..40 {
         attempt(&mut reconnect, most, Ended::Failed, false);

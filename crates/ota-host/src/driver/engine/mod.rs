@@ -140,7 +140,7 @@ impl Engine {
     /// A login of its own for the connection that is made now.
     fn sign_in(&mut self) {
         let Some(sign_in) = &mut self.sign_in else { return };
-        let least = self.control.engine.least_time(LinkKind::Broker);
+        let least = self.control.engine.earliest_time(LinkKind::Broker);
         let unix = Clock::unix_time().filter(|unix| *unix >= least);
         // One that no session can work with is the caller's fault, and the one before stays.
         let _ = self.control.set_login((sign_in.make)(sign_in.expiry.next(unix)));

@@ -124,7 +124,7 @@ impl<U: Open> Builder<U> {
     /// the platform wants it.
     pub fn connect_spacing(mut self, time: Duration) -> Self {
         let reconnect = &mut self.client.reconnect;
-        (reconnect.floor, reconnect.spread) = (time.into(), time.into());
+        (reconnect.min_interval, reconnect.spread) = (time.into(), time.into());
         // Without a spacing there is still a back-off, or failures would make a hot loop.
         let base = time.max(Duration::from_millis(200)).into();
         reconnect.base = reconnect.base.min(base);

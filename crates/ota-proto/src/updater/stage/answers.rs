@@ -208,7 +208,7 @@ impl Updater {
         let (begun, length) = (stream.begun, attempt.stored.saturating_sub(stream.skip));
         attempt.faults.received = attempt.faults.received.saturating_sub(length);
         if begun < attempt.stored {
-            self.back_to(self.floor(begun));
+            self.back_to(self.round_down(begun));
         }
     }
 
@@ -279,7 +279,7 @@ impl Updater {
             declared,
             begun: attempt.stored,
             idle: self.now + timing.idle,
-            window: self.now + timing.floor_window,
+            window: self.now + timing.rate_window,
             bytes: 0,
             paused: None,
             end: None,

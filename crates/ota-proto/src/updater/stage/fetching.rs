@@ -172,14 +172,13 @@ impl Updater {
             Stage::Fetching(Net::Body(stream))
                 if stream.paused.is_none() && stream.end.is_none() =>
             {
-                let least =
-                    u64::from(timing.floor_rate).saturating_mul(timing.floor_window.as_secs());
+                let least = u64::from(timing.min_rate).saturating_mul(timing.rate_window.as_secs());
                 let slow = stream.window <= now && stream.bytes < least;
                 if slow || stream.idle <= now {
                     self.cancel = Some(stream.op);
                     stream.end = Some(End::Failed(Reason::Network));
                 } else if stream.window <= now {
-                    stream.window = now + timing.floor_window;
+                    stream.window = now + timing.rate_window;
                     stream.bytes = 0;
                 }
             }

@@ -45,9 +45,9 @@ impl Updater {
         let counted = self.ledger.durable().phase == Phase::Installing && self.ledger.settled();
         let Some(attempt) = &mut self.update else { return };
         let Stage::Installing(Installing { since, started }) = &mut attempt.stage else { return };
-        let told = attempt.progress.is_sent(ProgressReport::Burning)
+        let sent = attempt.progress.is_sent(ProgressReport::Burning)
             || self.now >= *since + timing.burning;
-        if started.is_some() || !counted || !told || self.job.is_some() {
+        if started.is_some() || !counted || !sent || self.job.is_some() {
             return;
         }
         *started = Some(Started { limit: self.now + timing.install, late: false });
@@ -74,7 +74,7 @@ impl Updater {
             Installed::Running => {
                 let target = attempt.target(attempt.image.size);
                 self.running = target.version;
-                self.proved = false;
+                self.version_answered = false;
                 self.finish(target, Outcome::Done);
                 // Unlike a confirmed slot, what was installed in place may be lost with the
                 // power: the result is marked when it is about to leave, and not before.

@@ -84,12 +84,12 @@ impl Updater {
         self.state() == state
     }
 
-    /// What the open attempt has to say to the cloud, if anything.
+    /// What the open attempt has to report to the cloud, if anything.
     pub(super) fn progress_report(&self) -> Option<ProgressReport> {
         let attempt = self.update.as_ref()?;
-        let say = match &attempt.stage {
+        let report = match &attempt.stage {
             Stage::Offered(_) | Stage::Deferred(_) => return None,
-            Stage::Recall(recall) if !recall.is_told() => return None,
+            Stage::Recall(recall) if !recall.is_reported() => return None,
             Stage::Fetching(_) | Stage::Backoff(_) | Stage::Recall(_) | Stage::Verifying => {
                 ProgressReport::Downloading(attempt.percent())
             }
@@ -100,7 +100,7 @@ impl Updater {
                 ProgressReport::Burning
             }
         };
-        Some(attempt.progress.floor(say))
+        Some(attempt.progress.monotonic(report))
     }
 
     /// When time does something to the stage.
@@ -108,7 +108,7 @@ impl Updater {
         let timing = &self.cfg.timing;
         // When `burning` counts as told: over when `advance` has seen it pass, and not when a poll
         // merely came late.
-        let told_by = |since: Instant| {
+        let reported_by = |since: Instant| {
             Some((since + timing.burning, Timer::Burning)).filter(|(at, _)| *at > self.advanced)
         };
         match &self.update.as_ref()?.stage {
@@ -118,7 +118,7 @@ impl Updater {
             Stage::Backoff(Backoff { until, .. }) => Some((*until, Timer::Retry)),
             Stage::Recall(Recall { until, .. }) => until.map(|until| (until, Timer::Offer)),
             Stage::Verifying => None,
-            Stage::Ready(ready) if ready.is_released() => told_by(ready.since),
+            Stage::Ready(ready) if ready.is_released() => reported_by(ready.since),
             Stage::Ready(Ready { ask, .. }) => Some((*ask, Timer::Application)),
             Stage::Installing(Installing { started: Some(started), .. }) => {
                 Some((started.limit, Timer::Limit))
@@ -127,7 +127,7 @@ impl Updater {
                 Some((*ask, Timer::Application))
             }
             Stage::Installing(Installing { since, .. })
-            | Stage::Restarting(Restarting { since, .. }) => told_by(*since),
+            | Stage::Restarting(Restarting { since, .. }) => reported_by(*since),
             Stage::Trial(trial) => trial.deadline(),
         }
     }

@@ -61,8 +61,8 @@ impl Updater {
         let Stage::Ready(Ready { approved: true, go: true, since, .. }) = attempt.stage else {
             return;
         };
-        let told = attempt.progress.is_sent(ProgressReport::Downloading(100));
-        if self.owing != Owing::None || !(told || self.now >= since + patience) {
+        let sent = attempt.progress.is_sent(ProgressReport::Downloading(100));
+        if self.owing != Owing::None || !(sent || self.now >= since + patience) {
             return;
         }
         attempt.stage = Stage::Installing(Installing { since: self.now, started: None });

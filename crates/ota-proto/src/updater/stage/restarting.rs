@@ -65,9 +65,9 @@ impl Updater {
         else {
             return;
         };
-        let told = attempt.progress.is_acknowledged(ProgressReport::Burning)
+        let acknowledged = attempt.progress.is_acknowledged(ProgressReport::Burning)
             || self.now >= *since + timing.burning;
-        if told {
+        if acknowledged {
             *ask = Some(self.now + timing.ask_again);
             self.events.push(Event::Restart);
         }

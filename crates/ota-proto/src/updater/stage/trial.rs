@@ -89,7 +89,7 @@ impl Updater {
         match trial {
             Trial { back: Some(false), .. } => Some(SlotAction::RollBack),
             Trial { back: None, confirmed: true, .. } => {
-                let heard = self.proved || !self.cfg.confirm_needs_reply;
+                let heard = self.version_answered || !self.cfg.confirm_needs_reply;
                 heard.then_some(SlotAction::Confirm)
             }
             _ => None,
@@ -98,7 +98,7 @@ impl Updater {
 
     /// The cloud has not answered the version that runs, and must before it stays.
     fn waits_for_word(&self) -> bool {
-        self.cfg.confirm_needs_reply && !self.proved
+        self.cfg.confirm_needs_reply && !self.version_answered
     }
 
     /// The application's word that the image works.

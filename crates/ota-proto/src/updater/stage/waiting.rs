@@ -1,10 +1,10 @@
 //! The server is waited for: a pause after a fault, or a fresh offer (rules 3, 8 and 9 of
 //! docs/rules.md).
 
-use crate::chance::Rng;
 use crate::code::Reason;
 use crate::config::Timing;
 use crate::output::{Event, State};
+use crate::rng::Rng;
 use crate::time::{Instant, Micros};
 use crate::updater::Updater;
 use crate::updater::attempt::Attempt;
@@ -112,7 +112,7 @@ impl Recall {
     }
 
     /// The cloud hears of the attempt meanwhile: not of one that is not accepted yet.
-    pub(super) fn is_told(&self) -> bool {
+    pub(super) fn is_reported(&self) -> bool {
         !matches!(self.why, Why::Boot | Why::Deferral)
     }
 }
@@ -169,11 +169,12 @@ impl Updater {
         attempt.silence = Silence::default();
         let spent = attempt.patience.spent(now);
         let plain = attempt.source.is_plain();
-        // What contradicts over plain http is told as what it most likely is.
-        let told = if plain && cause.is_contradiction() { Reason::SomethingElse } else { cause };
+        // What contradicts over plain http is reported as what it most likely is.
+        let reported =
+            if plain && cause.is_contradiction() { Reason::SomethingElse } else { cause };
         let exponent = attempt.faults.streak;
-        let alone = exponent == 0 || attempt.faults.cause == Some(told);
-        attempt.faults.cause = alone.then_some(told);
+        let alone = exponent == 0 || attempt.faults.cause == Some(reported);
+        attempt.faults.cause = alone.then_some(reported);
         attempt.faults.streak = exponent.saturating_add(1);
         let mut most = Rng::backoff_most(timing.retry_base, exponent, timing.retry_cap);
         let mut pause = self.rng.up_to(most);
@@ -183,10 +184,10 @@ impl Updater {
         }
         if cause.is_violation() && plain {
             // A captive portal answers until somebody has logged in.
-            let odd = *attempt.patience.odd.get_or_insert(spent);
-            let left = odd.plus(timing.portal).less(spent);
+            let first = *attempt.patience.first_violation.get_or_insert(spent);
+            let left = first.plus(timing.portal).less(spent);
             if up && left.is_zero() {
-                return self.fail(told);
+                return self.fail(reported);
             }
             // The last try is at the limit.
             (pause, most) = if up { (pause.min(left), most.min(left)) } else { (pause, most) };
@@ -197,7 +198,7 @@ impl Updater {
                 return self.fail(cause);
             }
             // Who violates the protocol does not stop within a second.
-            (pause, most) = (timing.lie, timing.lie);
+            (pause, most) = (timing.violation, timing.violation);
         }
         let after = after.unwrap_or_default().min(timing.retry_after_cap);
         let free = after.min(timing.retry_after_cap.less(attempt.patience.asked));
@@ -208,7 +209,7 @@ impl Updater {
             ask: most.max(after) >= timing.same_url,
         });
         self.events.push(Event::Retry { cause });
-        self.wait_aloud();
+        self.report_while_waiting();
     }
 
     /// Why patience is over: the cause of all faults since the last progress, if they have but one.
@@ -221,8 +222,8 @@ impl Updater {
 
     /// While the server is waited for, the version is reported more often: the reply says whether
     /// the task is still open, and brings its URL.
-    fn wait_aloud(&mut self) {
-        let soon = self.asked.map_or(self.now, |asked| asked + self.cfg.timing.report_cap);
+    fn report_while_waiting(&mut self) {
+        let soon = self.last_report.map_or(self.now, |asked| asked + self.cfg.timing.report_cap);
         if let Session::Up(up) = &mut self.session {
             if let Report::Answered(at) = &mut up.report {
                 *at = soon.min(*at);

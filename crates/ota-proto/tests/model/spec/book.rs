@@ -44,7 +44,7 @@ pub(crate) enum Fact {
     /// A fetch failed: while the cloud could be told; by a violation; why, as the cloud would hear it.
     Fault {
         told: bool,
-        lie: bool,
+        violation: bool,
         cause: (Why, &'static str),
     },
     /// Another 4 KiB beyond all before.

@@ -335,11 +335,11 @@ impl Spec {
     }
 
     /// A fetch failed: a pause, or the end.
-    fn fault(&mut self, (why, kind): (Why, &'static str), lie: bool, after: u64) {
+    fn fault(&mut self, (why, kind): (Why, &'static str), violation: bool, after: u64) {
         let (now, up) = (self.now, self.up);
         let Some(attempt) = &mut self.open else { return };
-        let plain = lie && attempt.url.starts_with("http:");
-        let lie = lie && !plain;
+        let plain = violation && attempt.url.starts_with("http:");
+        let violation = violation && !plain;
         attempt.wait.stop(now);
         (attempt.replies, attempt.again) = (0, false);
         let Wait { spent, asked, .. } = attempt.wait;
@@ -355,21 +355,26 @@ impl Spec {
         let since = self.book.since(|fact| matches!(fact, Fact::Began | Fact::Gain));
         let count = |like: fn(&Fact) -> bool| since.iter().filter(|(_, fact)| like(fact)).count();
         let before = u32::try_from(count(|fact| matches!(fact, Fact::Fault { .. }))).unwrap();
-        let violations = count(|fact| matches!(fact, Fact::Fault { told: true, lie: true, .. }));
+        let violations =
+            count(|fact| matches!(fact, Fact::Fault { told: true, violation: true, .. }));
         // Over plain http most violations are reported alike.
         let alike = plain && !matches!(kind, "tls" | "redirect");
-        self.fact(Fact::Fault { told: up, lie, cause: (why, if alike { "else" } else { kind }) });
-        if lie && up && violations >= 2 {
+        self.fact(Fact::Fault {
+            told: up,
+            violation,
+            cause: (why, if alike { "else" } else { kind }),
+        });
+        if violation && up && violations >= 2 {
             return self.fail(why);
         }
         if up && left.is_none() {
             return self.fail(Why::Other);
         }
-        let mut most = if lie { 30 * S } else { (1_u64 << before.min(10)).min(300) * S };
+        let mut most = if violation { 30 * S } else { (1_u64 << before.min(10)).min(300) * S };
         if let (true, Some(left)) = (up, left) {
             most = most.min(left);
         }
-        let least = if lie { 30 * S } else { 0 };
+        let least = if violation { 30 * S } else { 0 };
         let (first, last) = (least.max(after * S), most.max(after * S));
         if let Some(attempt) = &mut self.open {
             attempt.wait.asked += free;
