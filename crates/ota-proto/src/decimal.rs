@@ -40,7 +40,7 @@ impl Decimal {
 
     /// The digits as text.
     #[must_use]
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub fn as_str(&self) -> &str {
         let digits = self.digits.get(self.at..).unwrap_or_default();

@@ -33,7 +33,7 @@ impl Rng {
     }
 
     /// A number below `bound`; 0 when `bound` is 0.
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub fn below(&mut self, bound: u64) -> u64 {
         let product = u128::from(self.next_u64()).wrapping_mul(u128::from(bound));

@@ -99,7 +99,7 @@ impl Instant {
 
     /// The same as [`Instant::since`], in microseconds.
     #[must_use]
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub const fn past(self, earlier: Self) -> Micros {
         Micros(self.0.get().saturating_sub(earlier.0.get()))
@@ -231,7 +231,7 @@ impl Micros {
 
     /// This time multiplied by `factor`.
     #[must_use]
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub const fn times(self, factor: u32) -> Self {
         Self(self.0.saturating_mul(factor as u64))

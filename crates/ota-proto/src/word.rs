@@ -9,7 +9,7 @@
 /// assert!(!same_word(b"gzip", b"zip"));
 /// ```
 #[must_use]
-// Its copies would cost flash.
+// Not inlined: each copy costs flash.
 #[inline(never)]
 pub fn same_word(one: &[u8], other: &[u8]) -> bool {
     one.eq_ignore_ascii_case(other)

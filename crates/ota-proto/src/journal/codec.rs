@@ -147,7 +147,7 @@ struct Writer {
 
 impl Writer {
     /// Drops bytes beyond the end; the layout leaves room for all fields.
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     fn put(&mut self, bytes: &[u8]) {
         let places = self.block.iter_mut().skip(self.at);

@@ -47,7 +47,7 @@ impl<'a> CloudMessage<'a> {
     ///
     /// # Errors
     /// [`Malformed`] names the fault. Never panics, whatever the bytes.
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub fn decode(payload: &'a [u8]) -> Result<Self, Malformed> {
         let mut raw = RawCloud::default();

@@ -99,7 +99,7 @@ impl Cursor<'_> {
         self.raw("}");
     }
 
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     fn raw(&mut self, text: &str) {
         let places = self.buf.iter_mut().skip(self.at);

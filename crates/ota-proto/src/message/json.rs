@@ -301,7 +301,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     fn white(&mut self) {
         self.pass(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));

@@ -1,4 +1,4 @@
-//! What follows from the state by itself, after every input.
+//! Steps that need no input: they follow from the state, after every input.
 
 use crate::input::SlotState;
 
@@ -7,7 +7,7 @@ use super::result::Owing;
 use super::storage::Task;
 
 impl Updater {
-    /// Moves every machine as far as it can go without a further input.
+    /// Moves every machine as far as it gets without another input.
     pub(super) fn advance(&mut self) {
         self.advanced = self.now;
         self.advance_result();
@@ -16,11 +16,11 @@ impl Updater {
         self.run_patience();
     }
 
-    /// Drops the attempt with what it has under way.
+    /// Drops the attempt, its fetch, its slot operation and its pending events.
     pub(super) fn drop_attempt(&mut self) {
         self.cancel_fetch();
         self.update = None;
-        // Another attempt is accepted anew.
+        // The application must accept the next attempt separately.
         self.ledger.wanted.accepted = None;
         self.orphan_job();
         self.events.drop_attempt();
@@ -33,8 +33,8 @@ impl Updater {
         }
     }
 
-    /// An image on trial, or about to start, that no attempt speaks of: the other slot is a way
-    /// back, or what the next reset starts, and nothing may be written there.
+    /// Opens an attempt for an image on trial, or armed, that no attempt knows. The other slot
+    /// holds the way back or the image that the next reset starts, so nothing may be written there.
     fn adopt_foreign(&mut self) {
         let foreign = matches!(self.slot, SlotState::Trial | SlotState::Armed);
         if foreign && self.update.is_none() && self.owing == Owing::None {

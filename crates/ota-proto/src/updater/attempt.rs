@@ -1,5 +1,5 @@
-//! The update machine's state: one attempt, from the offer to the trial. What is particular to where
-//! it stands is in [`super::stage`].
+//! The state of one attempt, from the offer to the trial. [`super::stage`] has the state that
+//! belongs to a single stage.
 
 use alloc::string::String;
 
@@ -16,7 +16,7 @@ use crate::word::same_word;
 use super::progress::Progress;
 use super::stage::{Net, Silence, Stage};
 
-/// What makes two offers the same.
+/// The identity of an image: two offers with equal values offer the same image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Image {
@@ -26,29 +26,29 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// The journal speaks of this image.
+    /// Whether the journal's target is this image.
     pub(super) fn is(&self, target: &Target) -> bool {
         self.version == target.version && self.md5 == target.md5 && self.size == target.size
     }
 
-    /// The image that the journal speaks of.
+    /// The image of the journal's target.
     pub(super) fn of(target: &Target) -> Self {
         Self { version: target.version, md5: target.md5, size: target.size }
     }
 }
 
-/// An image whose attempts failed, and not by its own fault.
+/// An image whose attempts failed for a reason outside the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Failed {
     image: Image,
-    /// When an offer that a report of ours drew may begin the next one.
+    /// When the next attempt may begin, if our own report drew the offer.
     until: Instant,
     pause: Micros,
 }
 
 impl Failed {
-    /// One more failed attempt: the pause doubles while it is the same image.
+    /// Counts another failed attempt. The pause doubles while the image is the same.
     pub(super) fn after(before: Option<Self>, image: Image, now: Instant, timing: &Timing) -> Self {
         let same = before.filter(|failed| failed.image == image);
         let pause = same.map_or(timing.after_failure, |failed| failed.pause.times(2));
@@ -56,17 +56,17 @@ impl Failed {
         Self { image, until: now + pause, pause }
     }
 
-    /// When the next attempt of this image may begin, if it is the one that failed.
+    /// When the next attempt of this image may begin; `None` if another image failed.
     pub(super) fn free_at(&self, image: &Image) -> Option<Instant> {
         (self.image == *image).then_some(self.until)
     }
 }
 
-/// Where an image is, and what the application may see of its offer.
+/// Where to fetch an image, and the texts of its offer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Source {
-    /// Empty while only the journal speaks of the attempt.
+    /// Empty while only the journal knows the attempt.
     pub(super) url: SecretUrl,
     pub(super) user_defined: Option<String>,
     pub(super) fw_type: Option<String>,
@@ -74,12 +74,12 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Both say the same to the application; where the image is does not matter.
+    /// Whether both show the application the same texts. The URL does not matter.
     pub(super) fn has_same_texts(&self, other: &Self) -> bool {
         self.user_defined == other.user_defined && self.fw_type == other.fw_type
     }
 
-    /// What is said to the application, as a digest that nobody can forge by chance or by will.
+    /// The digest of the texts, for the journal: consent holds only for the same texts.
     pub(super) fn texts_digest(&self) -> Md5 {
         let mut digest = Digester::new();
         for text in [&self.user_defined, &self.fw_type] {
@@ -90,7 +90,7 @@ impl Source {
         digest.finish()
     }
 
-    /// The offer's URL is plain http.
+    /// Whether the offer's URL is plain http.
     pub(super) fn is_plain(&self) -> bool {
         self.url.0.as_bytes().get(..5).is_some_and(|scheme| same_word(scheme, b"http:"))
     }
@@ -107,89 +107,88 @@ pub(super) struct Attempt {
     pub(super) stored: u64,
     /// End of the erased area; the next erase begins here.
     pub(super) erased: u64,
-    /// Bytes surely on the medium.
+    /// Durable bytes.
     pub(super) synced: u64,
-    /// Bytes in the running hash (trailing verification).
+    /// Bytes already hashed (trailing verification).
     pub(super) hashed: u64,
-    /// These bytes were hashed a second time.
+    /// Whether the image was hashed a second time.
     pub(super) rehashed: bool,
-    /// The highest `stored` since the last restart from zero: what counts as progress.
+    /// The highest `stored` since the last restart from zero. Progress is measured by it.
     pub(super) high: u64,
-    /// Hash of the ETag of what is stored, 0 for none.
+    /// Hash of the stored bytes' ETag, 0 for none.
     pub(super) etag: u32,
-    /// What the server called the body with which the image began.
+    /// The content coding of the body that brought the image's first byte.
     pub(super) coding: Option<Coding>,
-    /// What the server answered last.
+    /// The server's latest answer.
     pub(super) answer: Option<Answer>,
-    /// When the last checkpoint was taken, or the first byte after a start.
+    /// The time of the last checkpoint, or of the first byte after a start.
     pub(super) checkpoint_at: Instant,
-    /// How many starts before this one brought no checkpoint, until one is taken.
+    /// The number of earlier starts without a checkpoint; 0 once this start has one.
     pub(super) short: u8,
-    /// Only the journal knows of it: this start of the device is not counted yet.
+    /// Found in the journal at boot; this start of the device is not counted yet.
     pub(super) found: bool,
     pub(super) faults: Faults,
     pub(super) patience: Patience,
-    /// Replies that came without the offer while one is waited for.
+    /// Replies without the awaited offer.
     pub(super) silence: Silence,
     pub(super) progress: Progress,
 }
 
-/// What went wrong so far, against the bounds of rules 8 and 9 (docs/rules.md).
+/// Counts of faults, which rules 8 and 9 of docs/rules.md limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Faults {
     /// Failed fetches without 4 KiB of progress: the back-off's exponent.
     pub(super) streak: u8,
-    /// What all of them are, as the cloud would be told; none when they differ.
+    /// The common reason of these failures, as reported to the cloud; `None` if they differ.
     pub(super) cause: Option<Reason>,
-    /// Protocol violations among them (TLS, redirects, contradictions), counted only while the cloud
-    /// can be told.
+    /// Protocol violations among them (TLS, redirects, contradictions), counted only in a session.
     pub(super) violations: u8,
-    /// Asks for a fresh offer since the last new byte: for a URL that is refused, and for one
-    /// without an object.
+    /// Requests for a fresh offer since the last new byte, after a refused URL (`rounds`) and after
+    /// a missing object (`gone`).
     pub(super) rounds: u8,
     pub(super) gone: u8,
-    /// How long the last body was that told no length over plain http and ended early.
+    /// The length of the last body over plain http that declared no length and ended early.
     pub(super) short: Option<u64>,
-    /// Restarts from zero for an answer that did not fit.
+    /// Restarts from zero after an answer that did not fit the stored bytes.
     pub(super) restarts: u8,
-    /// The one clean download that a wrong digest is granted has begun.
+    /// A wrong digest allows one clean download, and it has begun.
     pub(super) digest: bool,
-    /// Body bytes taken in all.
+    /// All body bytes taken.
     pub(super) received: u64,
 }
 
-/// What counts as progress, in bytes: a power of two.
+/// The number of new bytes that count as progress: a power of two.
 pub(super) const PROGRESS: u64 = 4_096;
 
 /// Time without progress (rule 9 of docs/rules.md).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Patience {
-    /// Where the progress that is waited for begins.
+    /// The offset from which new bytes count towards the next progress.
     base: u64,
-    /// The time that has run, and since when it runs on: a moment to come while the server has
-    /// asked for a pause.
+    /// The time without progress up to `since`. The clock runs from `since` on, which lies in the
+    /// future while the server has asked for a pause.
     spent: Micros,
     since: Option<Instant>,
-    /// The pauses that the server has asked for in all.
+    /// The sum of the pauses that the server asked for.
     pub(super) asked: Micros,
-    /// `spent` when something else was answered over plain http for the first time.
+    /// The value of `spent` at the first violation over plain http.
     pub(super) first_violation: Option<Micros>,
 }
 
 impl Patience {
-    /// Time that has run by now.
+    /// The time without progress until now.
     pub(super) fn spent(&self, now: Instant) -> Micros {
         self.spent.plus(self.since.map_or(Micros::ZERO, |since| now.past(since)))
     }
 
-    /// When it is over, if it runs.
+    /// When the limit is reached; `None` while the clock stands.
     pub(super) fn over_at(&self, limit: Micros) -> Option<Instant> {
         self.since.map(|since| since + limit.less(self.spent))
     }
 
-    /// It runs from this moment on, or not at all.
+    /// Runs the clock from this time on, or stops it.
     pub(super) fn run(&mut self, now: Instant, from: Option<Instant>) {
         if self.since.is_some() != from.is_some() {
             self.spent = self.spent(now);
@@ -197,8 +196,8 @@ impl Patience {
         }
     }
 
-    /// Bytes were stored; whether that is progress. Where it is noted does not depend on the
-    /// pieces that the bytes came in.
+    /// Notes stored bytes; returns whether they are progress. The result does not depend on how the
+    /// bytes were split into pieces.
     pub(super) fn progress(&mut self, now: Instant, high: u64) -> bool {
         let gained = high.saturating_sub(self.base);
         if gained < PROGRESS {
@@ -209,7 +208,7 @@ impl Patience {
         true
     }
 
-    /// The image begins anew: what was progress does not count.
+    /// The download restarts from zero: earlier progress does not count.
     pub(super) fn restart(&mut self, now: Instant) {
         self.base = 0;
         self.begin_again(now);
@@ -223,7 +222,7 @@ impl Patience {
 }
 
 impl Attempt {
-    /// A new attempt that holds `kept` bytes already.
+    /// A new attempt that already has `kept` bytes.
     pub(super) fn new(image: Image, source: Source, stage: Stage, kept: u64, etag: u32) -> Self {
         let at = source.offered_at;
         Self {
@@ -249,9 +248,8 @@ impl Attempt {
         }
     }
 
-    /// Percent of the download, 0 to 99 until the digest holds; 99 again while a wrong one has it
-    /// fetched once more. Not inlined: a processor without a 64-bit division carries it out of
-    /// line anyway.
+    /// Percent of the download, 0 to 99. It stays 99 while the image is fetched again after a wrong
+    /// digest. Not inlined, because a processor without a 64-bit division calls a function anyway.
     #[inline(never)]
     pub(super) fn percent(&self) -> u8 {
         if self.faults.digest {
@@ -260,14 +258,14 @@ impl Attempt {
         let size = self.image.size;
         let percent = match self.stored.checked_mul(100) {
             Some(scaled) => scaled.checked_div(size),
-            // An image of 2^57 bytes or more: its hundredth is exact enough.
+            // An image of 2^57 bytes or more: dividing by a hundredth of its size is exact enough.
             None => self.stored.checked_div(size / 100),
         };
         u8::try_from(percent.unwrap_or(0)).unwrap_or(99).min(99)
     }
 
-    /// The journal's words for it, with this many bytes surely there.
-    // Its copies would cost flash.
+    /// The journal's target for it, with this many durable bytes.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub(super) fn target(&self, offset: u64) -> Target {
         let Image { version, md5, size } = self.image;
@@ -275,7 +273,8 @@ impl Attempt {
         Target { version, md5, size, offset, etag }
     }
 
-    /// By how much the first checkpoint of this start comes sooner.
+    /// Divides the time to the first checkpoint of this start: a device that resets often must take
+    /// one before the next reset.
     pub(super) fn checkpoint_divisor(&self) -> u32 {
         match self.short {
             0 => 1,
@@ -285,12 +284,12 @@ impl Attempt {
         }
     }
 
-    /// Fetch from what is stored on, or verify when nothing is missing.
-    // Its copies would cost flash.
+    /// Fetches the missing bytes, or verifies if there are none.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub(super) fn resume(&mut self) {
         self.stage = if self.stored >= self.image.size {
-            // What was hashed before a pause proves nothing now.
+            // Bytes hashed before a pause may have changed since.
             self.hashed = 0;
             self.rehashed = false;
             Stage::Verifying

@@ -1,4 +1,4 @@
-//! Where the machine begins: evidence beats the journal (docs/rules.md).
+//! The state at boot. The slot and the running version count more than the journal (docs/rules.md).
 
 use crate::code::Reason;
 use crate::config::{Config, ConfigError};
@@ -18,24 +18,24 @@ use super::session::Session;
 use super::stage::{Recall, Restarting, Stage, Trial, Why};
 use super::{Gate, Updater};
 
-/// How often the installation of one image may be cut short.
+/// How often a reset may interrupt the installation of one image.
 const TRIES: u8 = 3;
 
-/// How often a slot is told to forget a roll-back, until the next boot.
+/// How often the slot is asked to clear the mark of a roll-back in one boot.
 const MARKS: u8 = 3;
 
-/// What a journal, a slot and a running version add up to.
+/// What journal, slot and running version mean together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finding {
     /// Nothing is open.
     Nothing,
-    /// The slot may hold a part of this image, or all of it: wait for its offer.
+    /// The slot may hold a part of this image or all of it: wait for its offer.
     Part(Target),
-    /// The image that we installed runs on trial.
+    /// The image that this device installed runs on trial.
     Trial(Target),
-    /// The image that we installed starts with the next reset.
+    /// The image that this device installed starts with the next reset.
     Armed(Target),
-    /// The image on trial must go, for this reason.
+    /// The image on trial must be rolled back, for this reason.
     Back(Target, Reason),
     /// This result is owed.
     Result(Target, Outcome),
@@ -43,7 +43,7 @@ enum Finding {
     Owed,
 }
 
-// Inlined it would widen its caller's frame, and cost flash.
+// Not inlined: that would widen the caller's stack frame and cost flash.
 #[inline(never)]
 pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater, ConfigError> {
     let running = Version::new(boot.running).map_err(|_| ConfigError::Version)?;
@@ -59,7 +59,8 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
     let mut found = boot.journal.and_then(|block| Record::decode(block).ok());
     let device = hash(cfg.identity.report_topic().as_bytes());
     if let Some((_, record)) = &mut found {
-        // Another device's record, of a copied image, is none; ours are written behind it.
+        // The record of another device, from a copied file system, does not count. Ours continue
+        // its sequence numbers.
         if ![0, device].contains(&record.device) {
             *record = Record::default();
         }
@@ -103,27 +104,27 @@ pub(super) fn start(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Updater
     Ok(machine)
 }
 
-/// What runs, beside what the journal speaks of.
+/// The running version, compared with the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Runs {
     /// The version that was offered.
     New,
-    /// The one from before, as far as the journal knows it.
+    /// The version before the attempt, as far as the journal knows.
     Old,
-    /// What was installed names itself otherwise.
+    /// A third version.
     Neither,
 }
 
-/// The table "What is found at boot" of docs/rules.md, from the top: the first row that holds.
-// Inlined it would widen its caller's frame, and cost flash.
+/// The table "What is found at boot" of docs/rules.md: the first row that matches counts.
+// Not inlined: that would widen the caller's stack frame and cost flash.
 #[inline(never)]
 fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
     use Phase::{Fetching, Installing, Switching};
     use Runs::{Neither, New, Old};
     use SlotState::{Armed, Confirmed, RolledBack, Trial, Unknown};
-    // What is on trial or about to start without a word in the journal is adopted later.
+    // `adopt_foreign` handles a trial or an armed slot without a record.
     let Some(target) = record.target else { return Finding::Nothing };
-    // The reason of a roll-back, or the result that is owed.
+    // The reason of a roll-back, or the owed result.
     let reason = match record.owed {
         Some(Owed { result: Outcome::Failed(reason), .. }) => Some(reason),
         _ => None,
@@ -140,23 +141,23 @@ fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
         (Fetching, Trial | Armed, _, _) => Finding::Nothing,
         (Fetching, Confirmed | Unknown | RolledBack, _, _) => Finding::Part(target),
         (_, Trial, Old | Neither, _) => Finding::Back(target, Reason::WrongVersion),
-        // Everything is done but the restart.
+        // Only the restart is missing.
         (_, Armed, Old | Neither, _) => Finding::Armed(target),
-        // It runs, and the next reset may take it back: a loader that reads its own progress as
-        // none calls a trial armed.
+        // It runs, and the next reset may roll it back. A boot loader that loses its own progress
+        // reports a trial as armed.
         (_, Trial | Armed, New, None) => Finding::Trial(target),
-        // A roll-back that was cut after its reason was journalled goes on.
+        // A roll-back continues that was interrupted after its reason was recorded.
         (_, Trial | Armed, New, Some(why)) => Finding::Back(target, why),
         (_, RolledBack, _, Some(why)) => fail(why),
         (_, RolledBack, Old | Neither, None) => fail(Reason::BootFailed),
-        // It runs, and nobody can take it back. A boot loader may come to its mark of a roll-back
-        // without having swapped: what runs is evidence.
+        // It runs, and no reset can roll it back. A boot loader may set its mark of a roll-back
+        // without having swapped, so the running version decides.
         (_, Confirmed | Unknown | RolledBack, New, _) => Finding::Result(target, Outcome::Done),
-        // The old one was brought back and confirmed as if nothing had been.
+        // The boot loader restored the old image and reports it as confirmed.
         (_, Confirmed | Unknown, Old | Neither, Some(why)) => fail(why),
         (_, Confirmed | Unknown, Neither, None) => fail(Reason::WrongVersion),
         (Switching, Unknown, Old, None) => fail(Reason::NotDurable),
-        // The installation or the switch was cut: it is done again, but not for ever.
+        // A reset interrupted the installation or the switch. It is repeated, but not forever.
         (Installing | Switching, Confirmed | Unknown, Old, None) if record.tries >= TRIES => {
             fail(Reason::InstallCut)
         }
@@ -164,9 +165,9 @@ fn weigh(record: &Record, slot: SlotState, running: Version) -> Finding {
     }
 }
 
-/// What the journal means beside this slot. After a switch that seemed not to have happened the
-/// whole image is fetched again, which costs nothing; the boot loader may still read its half
-/// written mark as written and switch then.
+/// The journal's phase, corrected by the slot. If the switch seems not to have happened, the whole
+/// image is fetched again. The boot loader may still read its half-written mark as written, and
+/// then switches later.
 fn phase_of(record: &Record, target: &Target, slot: SlotState, old_runs: bool) -> Phase {
     let again = record.phase == Phase::Fetching
         && record.tries > 0
@@ -179,7 +180,7 @@ fn phase_of(record: &Record, target: &Target, slot: SlotState, old_runs: bool) -
 
 fn weigh_owed(record: &Record, target: Target, old_runs: bool) -> Finding {
     match record.owed {
-        // `done` never left, and it is not true any more.
+        // `done` was never sent and is no longer true.
         Some(Owed { result: Outcome::Done, sent: false, .. }) if old_runs => {
             Finding::Result(target, Outcome::Failed(Reason::NotDurable))
         }
@@ -210,8 +211,8 @@ impl Updater {
         }
     }
 
-    /// The running image is on trial, or another one is about to start, and it was not us who
-    /// installed it.
+    /// Opens an attempt for an image that another program installed: it is on trial, or starts with
+    /// the next reset.
     pub(super) fn open_foreign(&mut self) {
         let target =
             Target { version: self.running, md5: Md5([0; 16]), size: 1, offset: 0, etag: 0 };
@@ -229,7 +230,7 @@ impl Updater {
     fn open_trial(&mut self, target: Target, ours: bool) {
         let timing = &self.cfg.timing;
         if ours && self.ledger.wanted.phase == Phase::Fetching {
-            // From here on it may hold the reason of a roll-back.
+            // From now on the record may hold the reason of a roll-back.
             self.ledger.wanted.phase = Phase::Switching;
         }
         let trial = Trial {

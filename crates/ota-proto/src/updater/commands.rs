@@ -1,4 +1,4 @@
-//! What the application wants.
+//! Commands of the application.
 
 use crate::code::Reason;
 use crate::error::Misuse;
@@ -10,11 +10,11 @@ use super::Updater;
 use super::stage::{Deferred, Ready, Stage};
 
 impl Updater {
-    /// Takes a command of the application.
+    /// Handles a command of the application.
     ///
     /// # Errors
-    /// [`Misuse`] when the machine does not wait for it; nothing changed.
-    // Inlined it would widen its caller's frame, and cost flash.
+    /// [`Misuse`] if the machine does not wait for it; nothing changed.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub fn command(&mut self, now: Instant, command: Command) -> Result<(), Misuse> {
         let before = self.now;
@@ -27,7 +27,7 @@ impl Updater {
         Ok(())
     }
 
-    /// `None`, and nothing changed, outside of the command's state.
+    /// Returns `None`, without effect, if the command does not fit the state.
     fn obey(&mut self, command: Command) -> Option<()> {
         let now = self.now;
         match (command, self.update.as_mut().map(|attempt| &mut attempt.stage)) {

@@ -1,29 +1,29 @@
-//! Events on their way to the application.
+//! Events that wait for the application.
 
 use alloc::vec::Vec;
 use core::mem::discriminant;
 
 use crate::output::Event;
 
-/// Events that were not polled yet: at most one of each kind, the newest, so that an application
-/// that does not listen costs a bounded amount of memory.
+/// Events that were not polled yet: the newest of each kind, so that an application that does not
+/// poll costs a bounded amount of memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Events(Vec<Event>);
 
 impl Events {
-    /// Adds an event; an older one of the same kind makes way.
+    /// Adds an event and removes an older one of the same kind.
     pub(super) fn push(&mut self, event: Event) {
         self.drop_kind(&event);
         self.0.push(event);
     }
 
-    /// Forgets an event that is no longer true.
+    /// Removes an event that is no longer true.
     pub(super) fn drop_kind(&mut self, like: &Event) {
         self.0.retain(|event| discriminant(event) != discriminant(like));
     }
 
-    /// Forgets what is told of an attempt under way.
+    /// Removes the events of an attempt in progress.
     pub(super) fn drop_attempt(&mut self) {
         self.0.retain(|event| {
             !matches!(

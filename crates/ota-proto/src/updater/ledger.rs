@@ -1,36 +1,37 @@
-//! The journal's side of the machine: what is durable, and what should be.
+//! The journal of the machine: the durable record, and the wanted one.
 //!
-//! Nothing waits for "its" write. Every step asks whether the *durable* record already says what
-//! the step needs; the ledger writes the wanted record, one at a time, until the two agree.
+//! No step waits for a write of its own. Each step checks whether the *durable* record already
+//! contains what it needs. The ledger writes the wanted record, one write at a time, until both are
+//! equal.
 
 use crate::error::StorageError;
 use crate::journal::{Journal, Record};
 use crate::output::OpId;
 use crate::time::Instant;
 
-/// What is durable, what should be, and the write under way.
+/// The durable record, the wanted one, and the write in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Ledger {
-    /// The last record whose write was acknowledged.
+    /// The last record that was written successfully.
     durable: Record,
     /// The record that the state asks for.
     pub(super) wanted: Record,
     sequence: u32,
     flight: Option<(OpId, Record)>,
-    /// The record of a failed write, until one succeeds: it may be on the medium all the same.
+    /// The record of a failed write, until a write succeeds: it may be on the medium anyway.
     doubt: Option<Record>,
-    /// Another record than that one failed, too: nobody knows which of them is on the medium.
+    /// Writes of different records failed: any of them may be on the medium.
     doubts: bool,
-    /// When the write under way, with all that failed before it, has taken long enough.
+    /// The limit of the write in progress, together with the failed writes before it.
     limit: Option<Instant>,
-    /// After a failed write: the number of failures in a row and when to try again.
+    /// After a failed write: the number of failures in a row, and the time of the next try.
     failed: Option<(u8, Instant)>,
     #[cfg_attr(feature = "snapshot", serde(with = "block"))]
     block: [u8; Journal::LEN],
 }
 
-/// Serde knows no arrays of this length.
+/// Serde does not support arrays of this length.
 #[cfg(feature = "snapshot")]
 mod block {
     use alloc::vec::Vec;
@@ -55,7 +56,7 @@ mod block {
 }
 
 impl Ledger {
-    /// A ledger that found this record, or none, at boot.
+    /// A ledger with the record that was found at boot, if any.
     pub(super) fn new(found: Option<(u32, Record)>) -> Self {
         let (sequence, durable) = found.unwrap_or_default();
         Self {
@@ -71,21 +72,21 @@ impl Ledger {
         }
     }
 
-    /// What is surely on the medium.
+    /// The record that is certainly on the medium.
     pub(super) fn durable(&self) -> &Record {
         &self.durable
     }
 
-    /// This is so of every record that a reset may find: the durable one, the one on its way, and
-    /// one whose write failed. Of several that failed it is never sure.
+    /// Whether every record that a reset may find fits: the durable one, the one being written, and
+    /// one whose write failed. `false` if several failed.
     pub(super) fn is_sure(&self, fits: impl Fn(&Record) -> bool) -> bool {
         let flight = self.flight.as_ref().map(|(_, record)| record);
         let all = [Some(&self.durable), flight, self.doubt.as_ref()];
         !self.doubts && all.into_iter().flatten().all(fits)
     }
 
-    /// The medium holds exactly what is wanted, and nothing else is on its way.
-    // Its copies would cost flash.
+    /// Whether the medium holds the wanted record and no write is in progress.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub(super) fn settled(&self) -> bool {
         self.flight.is_none() && self.agrees()
@@ -95,29 +96,29 @@ impl Ledger {
         self.doubt.is_none() && same(&self.durable, &self.wanted)
     }
 
-    /// A write is due now.
+    /// Whether a write is due.
     pub(super) fn due(&self, now: Instant) -> bool {
         self.flight.is_none() && !self.agrees() && self.failed.is_none_or(|(_, at)| at <= now)
     }
 
-    /// When a failed write is due again.
+    /// When to repeat a failed write.
     pub(super) fn retry_at(&self) -> Option<Instant> {
         let (_, at) = self.failed?;
-        // Records are compared last: they are long.
+        // The comparison of records comes last, because they are long.
         (self.flight.is_none() && !self.agrees()).then_some(at)
     }
 
-    /// The last write failed.
+    /// Whether the last write failed.
     pub(super) fn is_failing(&self) -> bool {
         self.failed.is_some()
     }
 
-    /// When somebody who waits for a record to be durable has waited long enough.
+    /// The limit for waiting until a record is durable.
     pub(super) fn limit(&self) -> Option<Instant> {
         self.limit
     }
 
-    /// Begins the write of the wanted record, which is to succeed, now or repeated, by this moment.
+    /// Begins to write the wanted record, which must succeed by this limit, at once or repeated.
     pub(super) fn issue(&mut self, op: OpId, limit: Instant) {
         self.limit.get_or_insert(limit);
         self.sequence = self.sequence.wrapping_add(1);
@@ -125,20 +126,20 @@ impl Ledger {
         self.flight = Some((op, self.wanted));
     }
 
-    /// The block under way.
+    /// The block being written.
     pub(super) fn block(&self) -> &[u8; Journal::LEN] {
         &self.block
     }
 
-    /// This write is under way.
+    /// Whether this write is in progress.
     pub(super) fn is_writing(&self, op: OpId) -> bool {
         self.flight.as_ref().is_some_and(|(flight, _)| *flight == op)
     }
 
-    /// The write ended; `None` if it is not the one under way. A failure comes with the number of
-    /// failures in a row; what failed may still be on the medium, so the same place is written
-    /// again.
-    // Inlined it would widen its caller's frame, and cost flash.
+    /// Ends a write; `None` if it is not the one in progress. A failure comes with the number of
+    /// failures in a row. The failed record may be on the medium anyway, so the next write goes to
+    /// the same place.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub(super) fn complete(
         &mut self,
@@ -166,7 +167,7 @@ impl Ledger {
         }
     }
 
-    /// Sets when a failed write is due again.
+    /// Sets the time at which a failed write is repeated.
     pub(super) fn retry(&mut self, at: Instant) {
         if let Some((_, when)) = &mut self.failed {
             *when = at;
@@ -174,7 +175,8 @@ impl Ledger {
     }
 }
 
-/// Equal but for the time, which rides along and is never worth a write.
+/// Whether two records are equal, except for the certificates' times: these are written with the
+/// next record and never alone.
 fn same(a: &Record, b: &Record) -> bool {
     a.phase == b.phase
         && a.tries == b.tries

@@ -1,11 +1,11 @@
-//! The machine: sessions, the update and its result, side by side.
+//! The machine: session, attempt and result, side by side.
 //!
 //! * [`session`]: Down, Up (settling, reporting, online);
-//! * [`attempt`]: what is common to the stages of an update; [`stage`]: a file for each of them;
-//!   [`offer`] and [`commands`] begin it, [`storage`] has what slot and journal answer;
-//! * [`result`]: None, Saving, Owed, InFlight, Clearing; [`ledger`] makes it durable;
-//! * [`tick`] is what time does, [`advance`] what follows by itself, [`poll`] what comes out,
-//!   [`boot`] where it begins.
+//! * [`attempt`]: the state that all stages share; [`stage`]: a file for each stage; [`offer`] and
+//!   [`commands`] begin an attempt, [`storage`] handles the answers of slot and journal;
+//! * [`result`]: None, Saving, Owed, InFlight, Clearing; [`ledger`] makes results durable;
+//! * [`tick`] handles passed time, [`advance`] takes the steps that need no input, [`poll`] derives
+//!   the outputs, [`boot`] the first state.
 
 mod advance;
 mod attempt;
@@ -44,10 +44,10 @@ use storage::{Job, Task};
 
 /// One device's side of its updates: `(state, input, now) → (state, outputs)`.
 ///
-/// Feed it what happens through the `handle_` methods, tell it what the application wants through
-/// [`Updater::command`], and after each call take outputs from [`Updater::poll`] until
-/// [`output::Output::Idle`]. Every input is legal in every state; a completion for an operation
-/// that is not current is ignored. It never panics, whatever the inputs.
+/// Pass what happens to the `handle_` methods and the application's commands to
+/// [`Updater::command`]. After each call, take outputs from [`Updater::poll`] until
+/// [`output::Output::Idle`]. Every input is legal in every state; the completion of an operation
+/// that is not current is ignored. No input makes it panic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub struct Updater {
@@ -55,11 +55,11 @@ pub struct Updater {
     storage: SlotInfo,
     running: Version,
     slot: SlotState,
-    /// The slot still says that a roll-back happened: so often it may be told to forget it, and
-    /// when next.
+    /// The slot still has the mark of a roll-back: how often it may be asked to clear it, and when
+    /// next.
     mark: Option<(u8, Instant)>,
     now: Instant,
-    /// When what follows from the state and the time was last drawn: see [`advance`].
+    /// The time of the last [`advance`].
     advanced: Instant,
     rng: Rng,
     last_op: u32,
@@ -68,72 +68,73 @@ pub struct Updater {
     update: Option<Attempt>,
     owing: Owing,
     ledger: Ledger,
-    /// The one slot operation under way: there are never two.
+    /// The slot operation in progress: there is at most one.
     job: Option<Job>,
-    /// The next try of a slot operation that failed and must not be given up, and how often it
-    /// failed in a row.
+    /// When to repeat a failed slot operation that must not be given up, and the number of failures
+    /// in a row.
     job_retry: Option<Instant>,
     job_faults: u8,
     cancel: Option<OpId>,
     events: Events,
-    /// When the version was last reported.
+    /// The time of the last version report.
     last_report: Option<Instant>,
-    /// When an offer last took the place of another.
+    /// The time at which an offer last replaced another.
     superseded: Option<Instant>,
-    /// When to report because an offer came too soon after that.
+    /// When to report the version, because another offer came too soon after that.
     recall: Option<Instant>,
-    /// The last attempt that failed, and not by its image.
+    /// The last attempt that failed for a reason outside its image.
     failed: Option<Failed>,
-    /// A leaky bucket of attempts: the moment at which it is empty, and all may begin at once.
+    /// A leaky bucket of attempts: the time at which it is empty.
     budget: Instant,
-    /// The cloud has answered the report of what runs now, since boot.
+    /// Since boot, the cloud has answered a report of the running version.
     version_answered: bool,
     gate: Gate,
     /// The program is about to end.
     stopping: bool,
 }
 
-/// What the caller has room for now. A closed gate holds outputs back without losing anything.
+/// The outputs that the caller can take now. A closed gate delays outputs and loses none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Gate {
-    /// A [`output::Output::Publish`] may come.
+    /// Whether [`output::Output::Publish`] may come.
     pub publish: bool,
-    /// A [`output::Output::Fetch`] may come: several devices may have to share one connection.
+    /// Whether [`output::Output::Fetch`] may come: devices may share one connection.
     pub fetch: bool,
 }
 
 impl Gate {
-    /// Everything may come: how a machine begins.
+    /// All outputs may come: the initial value.
     pub const OPEN: Self = Self { publish: true, fetch: true };
 }
 
 /// Inputs.
 impl Updater {
-    /// The machine of a device that has just booted (docs/rules.md).
+    /// Makes the machine of a device that has just booted (docs/rules.md).
     ///
     /// # Errors
-    /// [`ConfigError`] when the running version is none, the slot has no size, a time is zero, or
-    /// no offer could get through the limits.
+    /// [`ConfigError`] if the running version is invalid, the slot has no size, a time is zero, or
+    /// no offer fits the limits.
     pub fn new(now: Instant, cfg: Config, boot: Boot<'_>) -> Result<Self, ConfigError> {
         boot::start(now, cfg, boot)
     }
 
-    /// A session is up (connected and subscribed) or down. Every call with `true` is a new one.
+    /// Reports that the session is up (connected and subscribed) or down. Each call with `true` is
+    /// a new session.
     pub fn handle_session(&mut self, now: Instant, up: bool) {
         self.enter(now);
         self.owing.session_changed();
         if let Some(attempt) = &mut self.update {
             attempt.progress.new_session();
-            // A new session asks anew.
+            // A new session asks again.
             attempt.silence.again = false;
             if !up {
                 attempt.silence.replies = 0;
             }
             if let Stage::Recall(recall) = &mut attempt.stage {
                 recall.session_changed(self.now, up, &self.cfg.timing);
-                // Who cannot be asked is not waited for, not even until the next tick.
+                // Without a session no fresh offer can come, so the wait ends before the next tick.
                 if !up && recall.why == Why::Paused {
                     attempt.resume();
                 }
@@ -143,11 +144,11 @@ impl Updater {
         self.advance();
     }
 
-    /// A message came on a topic that the session subscribed.
+    /// Handles a message on a subscribed topic.
     ///
     /// # Errors
     /// [`MessageError`] if it is not a cloud message for this device; it had no effect.
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub fn handle_message(
         &mut self,
@@ -173,7 +174,7 @@ impl Updater {
         Ok(())
     }
 
-    /// A publication was handed over (QoS 0) or acknowledged (QoS 1).
+    /// Reports that a publication was sent (QoS 0) or acknowledged (QoS 1).
     pub fn handle_published(&mut self, now: Instant, id: PubId) {
         self.enter(now);
         if self.owing.is_in_flight(id) {
@@ -185,10 +186,11 @@ impl Updater {
         self.advance();
     }
 
-    /// The head of an answer came.
+    /// Handles the head of an answer.
     ///
     /// # Errors
-    /// [`FetchError`]: stale, or of no use; the machine has decided what follows.
+    /// [`FetchError`] if the fetch is stale or the answer unusable. The machine has already decided
+    /// what follows.
     pub fn handle_response(
         &mut self,
         now: Instant,
@@ -201,10 +203,11 @@ impl Updater {
         result
     }
 
-    /// A piece of body came. See [`Body`] for what to do.
+    /// Handles a piece of body; [`Body`] says how to continue.
     ///
     /// # Errors
-    /// [`FetchError`]: stale, or of no use; the machine has decided what follows.
+    /// [`FetchError`] if the fetch is stale or the answer unusable. The machine has already decided
+    /// what follows.
     pub fn handle_body<'d>(
         &mut self,
         now: Instant,
@@ -217,22 +220,22 @@ impl Updater {
         result
     }
 
-    /// The body ended as the answer's framing says.
+    /// Reports the end of the body, as its framing requires.
     pub fn handle_body_end(&mut self, now: Instant, op: OpId) {
         self.enter(now);
         self.on_body_end(op);
         self.advance();
     }
 
-    /// The fetch failed, before or after the head.
+    /// Reports that the fetch failed, before or after its head.
     pub fn handle_fetch_failed(&mut self, now: Instant, op: OpId, error: TransportError) {
         self.enter(now);
         self.on_fetch_failed(op, error);
         self.advance();
     }
 
-    /// A [`output::Work`] ended. The digest is taken for [`output::Work::Digest`] only, which fails
-    /// without one.
+    /// Reports the end of a [`output::Work`]. Only [`output::Work::Digest`] has a digest, and
+    /// without one it fails.
     pub fn handle_done(&mut self, now: Instant, op: OpId, result: Done) {
         self.enter(now);
         if self.ledger.is_writing(op) {
@@ -243,37 +246,36 @@ impl Updater {
         self.advance();
     }
 
-    /// The deadline of the last [`output::Output::Idle`] has come.
+    /// Handles the deadline of the last [`output::Output::Idle`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.enter(now);
         self.tick();
         self.advance();
-        // The journal is not waited for in every stage: when one is left for another that does,
-        // its limit may be past already.
+        // Not every stage waits for the journal. When the next one does, the journal's limit may
+        // already be past.
         if self.is_stuck() {
             self.give_up_storage();
             self.advance();
         }
     }
 
-    /// The program is about to end: nothing more is fetched, and what is stored is made durable.
-    /// Go on until [`Updater::is_stopped`], but for a second or two at most: what is lost otherwise
-    /// is only fetched again.
+    /// Prepares the end of the program: stored bytes are made durable, and nothing more is fetched.
+    /// Continue until [`Updater::is_stopped`], at most for a second or two. Bytes that are lost are
+    /// fetched again.
     pub fn prepare_stop(&mut self, now: Instant) {
         self.enter(now);
         self.stopping = true;
         self.advance();
     }
 
-    /// What the caller has room for from now on.
+    /// Sets the outputs that the caller can take from now on.
     pub fn set_gate(&mut self, gate: Gate) {
         self.gate = gate;
     }
 
-    /// This peer has shown a certificate that is valid from this Unix second on, and its chain was
-    /// accepted for the right host: a right clock says no less. Kept in the journal with the next
-    /// record, as a floor for a clock that is lost. Only of the peer's own certificate: an
-    /// authority's says less.
+    /// Reports that this peer's certificate is valid from this Unix second on and was accepted for
+    /// the right host: no right clock shows an earlier time. The next journal record keeps it, for
+    /// a device that loses its clock. Use only the peer's own certificate: a CA's is older.
     pub fn handle_certificate(&mut self, peer: Peer, valid_from: u64) {
         let from = u32::try_from(valid_from).unwrap_or(u32::MAX);
         let [broker, store] = &mut self.ledger.wanted.valid_from;
@@ -284,7 +286,7 @@ impl Updater {
 
 /// Views.
 impl Updater {
-    /// The open offer, as the application sees it; `None` while only the journal knows of it.
+    /// The open offer; `None` while only the journal knows it.
     #[must_use]
     pub fn offer(&self) -> Option<Offer<'_>> {
         let attempt = self.update.as_ref()?;
@@ -301,21 +303,21 @@ impl Updater {
         })
     }
 
-    /// Where the update stands.
+    /// The state of the update.
     #[must_use]
     pub fn state(&self) -> State {
         self.update.as_ref().map_or(State::Idle, |attempt| attempt.stage.state())
     }
 
-    /// When what the attempt waits for comes, or is tried again, for a person: the end of a
-    /// deferral, the next try of a download, the limit of an installation. `None` without an
-    /// attempt, or when no time is known.
+    /// When the wait of the attempt ends, to show to a person: the end of a deferral, the next try
+    /// of a download, the limit of an installation. `None` without an attempt, or if no time is
+    /// known.
     #[must_use]
     pub fn waits_until(&self) -> Option<Instant> {
         self.stage_deadline().map(|(at, _)| at)
     }
 
-    /// After [`Updater::prepare_stop`]: nothing is left that could be made durable now.
+    /// Whether, after [`Updater::prepare_stop`], nothing is left to make durable.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         let idle = self.job.as_ref().is_none_or(|job| matches!(job.task, Task::Digest { .. }));
@@ -323,41 +325,41 @@ impl Updater {
         idle && stored && self.ledger.settled()
     }
 
-    /// What the server answered last in the open attempt. At an [`output::Event::Retry`] it belongs
-    /// to the cause when that [is explained](crate::Reason::is_explained) by an answer.
+    /// The server's latest answer in the open attempt. At an [`output::Event::Retry`] it belongs to
+    /// the cause, if that [is explained](crate::Reason::is_explained) by an answer.
     #[must_use]
     pub fn answer(&self) -> Option<Answer> {
         self.update.as_ref()?.answer
     }
 
-    /// Bytes stored and bytes in all of the open attempt.
+    /// The stored bytes and the size of the open attempt's image.
     #[must_use]
     pub fn progress(&self) -> Option<(u64, u64)> {
         self.update.as_ref().map(|attempt| (attempt.stored, attempt.image.size))
     }
 
-    /// The version that runs.
+    /// The running version.
     #[must_use]
     pub fn running(&self) -> Version {
         self.running
     }
 
-    /// What the machine was configured with.
+    /// The configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.cfg
     }
 
-    /// What a right clock says at least, in Unix seconds, before a certificate of this peer is
-    /// judged by it: [`BUILT`], or what [`Updater::handle_certificate`] was told. A clock that says
-    /// less is not set. A step back above it never matters.
+    /// The earliest plausible time in Unix seconds for judging a certificate of this peer:
+    /// [`BUILT`], or the time given to [`Updater::handle_certificate`]. A clock with an earlier
+    /// time is not set. A clock that steps back but stays above it does no harm.
     #[must_use]
     pub fn earliest_time(&self, peer: Peer) -> u64 {
         let [broker, store] = self.ledger.wanted.valid_from;
         BUILT.max(u64::from(if peer == Peer::Broker { broker } else { store }))
     }
 
-    /// The result that the cloud must still hear.
+    /// The result that the cloud must still get.
     #[must_use]
     pub fn owed(&self) -> Option<Outcome> {
         if matches!(self.owing, Owing::None | Owing::Clearing) {
@@ -366,7 +368,8 @@ impl Updater {
         self.ledger.wanted.owed.map(|owed| owed.result)
     }
 
-    /// A version report was answered in this session and no result is owed: all is told.
+    /// Whether the cloud has everything: a version report was answered in this session, and no
+    /// result is owed.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let answered =
@@ -376,8 +379,8 @@ impl Updater {
 }
 
 impl Updater {
-    /// Takes the input's moment; a clock that ran backwards stands still.
-    // Its copies would cost flash.
+    /// Advances the machine's time to the input's; it never runs backwards.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     fn enter(&mut self, now: Instant) {
         self.now = self.now.max(now);

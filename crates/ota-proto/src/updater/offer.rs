@@ -1,4 +1,4 @@
-//! What the cloud says: replies and offers, and what is made of them.
+//! The cloud's messages: replies and offers, and the decision about each offer.
 
 use alloc::string::{String, ToString};
 use core::cmp::Ordering;
@@ -20,31 +20,32 @@ use super::session::{Report, Session};
 use super::stage::{Backoff, Offered, Silence, Stage, Why};
 use super::storage::{Job, Task};
 
-/// How often an image may fail by its own fault before it is banned.
+/// The number of strikes that ban an image.
 const STRIKES: u8 = 3;
-/// How many refusals of offers one session hears: each costs journal writes.
+/// The most refusals sent in one session, because each costs journal writes.
 const REFUSALS: usize = 8;
 
-/// What becomes of an offer that is not the one under way.
+/// The decision about an offer other than the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// Nothing is said of it any more.
+    /// Ignore it.
     Silent,
-    /// A `fail` is owed for it.
+    /// Refuse it: a `fail` is owed.
     Refuse(Reason),
-    /// The version is reported at this moment, which draws it again.
+    /// Report the version at this time, so that the cloud repeats the offer.
     HoldBack(Instant),
-    /// A `fail` is owed, and the application hears why.
+    /// Refuse it, with an event for the application.
     Ban,
-    /// An attempt begins.
+    /// Begin an attempt.
     Take,
 }
 
 impl Updater {
-    /// `report_version_rsp` came.
+    /// Handles `report_version_rsp`.
     pub(super) fn on_reply(&mut self, code: i64, version: Option<&str>) {
         if version.is_some_and(|version| !version.is_empty() && version != self.running.as_str()) {
-            // The late answer to a report from before a restart says nothing of what runs now.
+            // A late reply to a report from before a restart says nothing about the running
+            // version.
             return;
         }
         if code == 0 {
@@ -60,10 +61,10 @@ impl Updater {
         }
     }
 
-    /// `update_firmware` came.
+    /// Handles `update_firmware`.
     pub(super) fn on_offer(&mut self, offer: &OfferMessage<'_>) {
         let Ok(version) = Version::new(&offer.version) else { return };
-        // An offer that comes before or instead of the reply is the reply.
+        // An offer before or instead of the reply counts as the reply.
         self.on_answer();
         if self.owing != Owing::None {
             return;
@@ -84,7 +85,7 @@ impl Updater {
         }
     }
 
-    /// Begins or goes on with the open attempt: the journal first, then the network.
+    /// Starts or continues the open attempt: the journal first, then the network.
     pub(super) fn start_attempt(&mut self) {
         let Some(attempt) = &mut self.update else { return };
         attempt.checkpoint_at = self.now;
@@ -93,7 +94,7 @@ impl Updater {
         let (from, synced) = (attempt.stored, attempt.synced.min(attempt.stored));
         let claimed = if synced < attempt.image.size { self.round_down(synced) } else { synced };
         let Some(attempt) = &self.update else { return };
-        // Of an attempt that was asked about again some bytes may not be on the medium yet (O1).
+        // If the application was asked again, some stored bytes may not be durable yet (O1).
         let target = attempt.target(claimed);
         let known = self.ledger.wanted;
         let same = known.target.is_some_and(|old| attempt.image.is(&old));
@@ -101,7 +102,7 @@ impl Updater {
         self.ledger.wanted = Record {
             phase: Phase::Fetching,
             tries: if same { known.tries } else { 0 },
-            // Until a checkpoint shows that this one was long enough.
+            // Counted until a checkpoint shows that this start lasted long enough.
             starts: starts.saturating_add(u8::from(found)).min(Record::STARTS),
             target: Some(target),
             from: Some(self.running),
@@ -115,11 +116,11 @@ impl Updater {
         self.events.push(Event::Started { from });
     }
 
-    /// The cloud has the running version.
+    /// Notes that the cloud has the running version.
     fn on_answer(&mut self) {
         let next = self.next_idle_report();
         if let Session::Up(up) = &mut self.session {
-            // What comes before the report has left answers nothing (O8).
+            // A message that arrives before the report was sent does not answer it (O8).
             self.version_answered |= !matches!(up.report, Report::Due(_));
             up.answered(next);
         }
@@ -145,7 +146,7 @@ impl Updater {
         }
     }
 
-    /// The offer under way came again: idempotent, but a fresh URL is welcome.
+    /// The current offer came again. Only a fresh URL has an effect.
     fn on_same_offer(&mut self, offer: &OfferMessage<'_>) {
         let usable = self.check_offer(offer);
         let source = self.source_of(offer);
@@ -156,7 +157,7 @@ impl Updater {
             _ => None,
         };
         if let Err(reason) = usable {
-            // A refresh that is of no use does not harm what goes on.
+            // An unusable fresh offer does not affect the running download.
             if recalled.is_some_and(|why| why != Why::Paused) {
                 self.fail(reason);
             }
@@ -186,14 +187,14 @@ impl Updater {
         }
     }
 
-    /// This very attempt was accepted before the device booted, with these very texts.
+    /// Whether the application accepted this attempt, with the same texts, before the device
+    /// booted.
     fn is_accepted(&self) -> bool {
         let texts = self.update.as_ref().map(|attempt| attempt.source.texts_digest());
         texts.is_some() && self.ledger.wanted.accepted == texts
     }
 
-    /// The image is the same, and what the application was asked about is not: it is asked again.
-    /// The bytes stay.
+    /// The image is the same but its texts changed: asks the application again and keeps the bytes.
     fn reopen(&mut self, source: Source) {
         if !self.may_supersede() {
             return;
@@ -213,18 +214,19 @@ impl Updater {
         self.ask_or_start();
     }
 
-    /// An offer that is not the one under way.
-    // Inlined it would widen its caller's frame, and cost flash.
+    /// Handles an offer other than the current one.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     fn on_new_offer(&mut self, image: Image, offer: &OfferMessage<'_>) {
         let verdict = self.judge_offer(&image, offer);
         if verdict != Verdict::Take {
-            // What cannot be taken replaces nothing: a report draws it again when that is over.
+            // This stage cannot be replaced. A version report makes the cloud repeat the offer
+            // afterwards.
             match self.update.as_ref().map(|attempt| &attempt.stage) {
                 None => {}
                 Some(Stage::Recall(_)) => {
                     self.recall = Some(self.now + self.cfg.timing.supersede);
-                    // It is not the offer that is waited for.
+                    // It is not the awaited offer.
                     return self.count_reply();
                 }
                 Some(_) => return,
@@ -245,9 +247,9 @@ impl Updater {
         }
     }
 
-    /// What rules 3 and 14 of docs/rules.md make of such an offer: the first row that holds.
+    /// Rules 3 and 14 of docs/rules.md for such an offer: the first row that matches counts.
     fn judge_offer(&self, image: &Image, offer: &OfferMessage<'_>) -> Verdict {
-        // A report of ours drew it: it is no operator's act.
+        // Our own report made the cloud send it, not an operator.
         let elicited =
             self.last_report.is_some_and(|asked| self.now.past(asked) <= self.cfg.timing.elicited);
         let usable = self.check_offer(offer);
@@ -258,19 +260,19 @@ impl Updater {
         let free_at = failed.and_then(|failed| failed.free_at(image)).max(self.budget_at());
         let early = free_at.filter(|at| *at > self.now);
         match (silent, usable, early, banned) {
-            // A session hears each refusal once, and so many at most.
+            // A session gets each refusal once, and only a limited number.
             (true, _, _, _) => Verdict::Silent,
-            // Nothing but another offer mends that.
+            // Only a different offer helps.
             (_, Err(reason), _, _) => Verdict::Refuse(reason),
-            // Each attempt costs journal and slot, and what failed may fail at once again.
+            // Each attempt wears journal and slot, and one that failed may fail again at once.
             (_, _, Some(until), _) => Verdict::HoldBack(until),
-            // The image itself failed too often.
+            // The image has too many strikes.
             (_, _, _, true) => Verdict::Ban,
             (false, Ok(()), None, false) => Verdict::Take,
         }
     }
 
-    /// Begins the attempt at this offer, if the one under way makes way.
+    /// Begins an attempt for this offer, if the current attempt can be replaced.
     fn take_offer(&mut self, image: Image, offer: &OfferMessage<'_>) {
         if !self.make_way() {
             return;
@@ -283,21 +285,21 @@ impl Updater {
         self.ask_or_start();
     }
 
-    /// So many attempts count by now.
+    /// The number of attempts that count now.
     pub(super) fn attempts(&self) -> u8 {
         let each = self.cfg.timing.attempt.as_micros().max(1);
         let left = self.budget.past(self.now).as_micros().div_ceil(each);
         u8::try_from(left).unwrap_or(Record::ATTEMPTS).min(Record::ATTEMPTS)
     }
 
-    /// When one more attempt may begin.
+    /// When the next attempt may begin; `None` if it may now.
     pub(super) fn budget_at(&self) -> Option<Instant> {
         let most = self.cfg.timing.attempt.times(u32::from(Record::ATTEMPTS).saturating_sub(1));
         let left = self.budget.past(self.now);
         (left >= most).then(|| self.now + left.less(most))
     }
 
-    /// Consent, or the word to ask for it.
+    /// Starts the attempt, or asks the application for its consent.
     fn ask_or_start(&mut self) {
         if self.cfg.consent == Hold::Auto {
             return self.start_attempt();
@@ -308,7 +310,8 @@ impl Updater {
         }
     }
 
-    /// Frees the machine for a different offer; `false` when the last change is too fresh.
+    /// Ends the current attempt for a different offer; `false` if the last replacement is too
+    /// recent.
     fn make_way(&mut self) -> bool {
         let Some(attempt) = &self.update else { return true };
         let only_journalled =
@@ -320,11 +323,12 @@ impl Updater {
         free
     }
 
-    /// Notes that another offer counts from now on; `false` when the last change is too fresh.
+    /// Notes that another offer replaces the current one; `false` if the last replacement is too
+    /// recent.
     fn may_supersede(&mut self) -> bool {
         let free_at = self.superseded.map(|at| at + self.cfg.timing.supersede);
         if let Some(at) = free_at.filter(|at| *at > self.now) {
-            // The report that follows draws whatever the cloud then offers.
+            // The later report makes the cloud send its current offer.
             self.recall = Some(at);
             return false;
         }
@@ -333,7 +337,7 @@ impl Updater {
         true
     }
 
-    /// Bytes of this image that are surely in the slot, on an erase boundary, and their ETag.
+    /// The durable bytes of this image, up to an erase boundary, and their ETag.
     fn kept(&self, image: &Image) -> (u64, u32) {
         let wanted = &self.ledger.wanted;
         match &wanted.target {
@@ -344,25 +348,25 @@ impl Updater {
         }
     }
 
-    /// Where a journalled download goes on: the block at the end may be torn.
+    /// Where a recorded download continues: the last erase unit may be torn.
     pub(super) fn resume_point(&self, target: &Target) -> u64 {
         if target.offset >= target.size { target.size } else { self.round_down(target.offset) }
     }
 
     /// Rounds down to an erase unit.
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub(super) fn round_down(&self, offset: u64) -> u64 {
         let rest = offset.checked_rem(u64::from(self.storage.erase)).unwrap_or(0);
         offset.saturating_sub(rest)
     }
 
-    /// Owes a `fail` for an offer that is not worth an attempt: once per session, so that a cloud
-    /// that offers it again and again is not answered again and again.
+    /// Owes a `fail` for an offer without an attempt. Each is sent once per session, so that a
+    /// cloud that repeats the offer does not get endless answers.
     pub(super) fn refuse_image(&mut self, image: Image, reason: Reason) {
         if let Session::Up(up) = &mut self.session {
             if !up.refused.contains(&image) {
-                // Only the application refuses more: its oldest word is forgotten first.
+                // Only the application can exceed the limit. Its oldest refusal is forgotten.
                 if up.refused.len() >= REFUSALS {
                     up.refused.remove(0);
                 }
@@ -374,12 +378,13 @@ impl Updater {
         self.finish(target, Outcome::Failed(reason));
     }
 
-    /// This offer was refused in this session.
+    /// Whether this offer was refused in this session.
     fn was_refused(&self, image: &Image) -> bool {
         matches!(&self.session, Session::Up(up) if up.refused.contains(image))
     }
 
-    /// No refusal of this offer would be answered: it was, or so many others were.
+    /// Whether no refusal may be sent for this offer: it was refused already, or the session's
+    /// limit is reached.
     fn refuses_no_more(&self, image: &Image) -> bool {
         let many = matches!(&self.session, Session::Up(up) if up.refused.len() >= REFUSALS);
         many || self.was_refused(image)
@@ -401,7 +406,7 @@ impl Updater {
         }
     }
 
-    /// Whether the offer can be taken at all.
+    /// Checks whether the offer is usable.
     fn check_offer(&self, offer: &OfferMessage<'_>) -> Result<(), Reason> {
         let limits = &self.cfg.limits;
         if offer.md5sum.is_none() {

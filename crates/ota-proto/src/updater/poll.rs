@@ -1,4 +1,4 @@
-//! What comes out: derived from the state, the result first, then the session, then the update.
+//! Outputs, derived from the state: the result's first, then the session's, then the attempt's.
 
 use alloc::borrow::Cow;
 
@@ -17,13 +17,13 @@ use super::stage::{Restarting, Stage};
 use super::storage::Task;
 
 impl Updater {
-    /// What is to be done next. Call it after every input until it answers [`Output::Idle`].
-    /// `buf` holds a message's payload while the output lives; [`crate::Config::buffer_len`]
-    /// bytes always suffice.
+    /// Returns the next output. Call it after every input until it returns [`Output::Idle`]. `buf`
+    /// holds a message's payload while the output lives; [`crate::Config::buffer_len`] bytes are
+    /// always enough.
     ///
     /// # Errors
     /// [`BufferTooSmall`]: the state is unchanged.
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub fn poll<'b>(
         &'b mut self,
@@ -61,7 +61,7 @@ impl Updater {
         Ok(Output::Idle(Idle { deadline, timer, read_body: self.is_reading() }))
     }
 
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     fn persist(&mut self) -> Output<'static> {
         let op = self.next_op();
@@ -70,8 +70,8 @@ impl Updater {
         Output::Do(op, Work::Persist(*self.ledger.block()))
     }
 
-    /// The message that is due, result first, then version, then progress (O12).
-    // Inlined it would widen its caller's frame, and cost flash.
+    /// The due message: result, then version, then progress (O12).
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     fn next_message(&self, now: Instant) -> Option<(Version, Due)> {
         if !self.gate.publish {
@@ -95,7 +95,7 @@ impl Updater {
         None
     }
 
-    /// Notes that a message was handed out.
+    /// Notes that a message was returned to the caller.
     fn publish(&mut self, due: Due) -> (PubId, QoS) {
         let now = self.now;
         let id = self.next_pub();
@@ -123,8 +123,8 @@ impl Updater {
         (id, qos)
     }
 
-    /// The slot operation that is due: one at a time, and none of a new attempt before the last
-    /// one of the old has ended (O3).
+    /// The due slot operation: one at a time, and none of a new attempt before the last one of the
+    /// old attempt has ended (O3).
     fn next_task(&self) -> Option<Task> {
         if self.job.is_some() {
             return None;
@@ -133,7 +133,7 @@ impl Updater {
     }
 
     fn next_slot_action(&self) -> Option<SlotAction> {
-        // What the update needs goes before the mark of one that is over.
+        // The current attempt's action comes before clearing the mark of an earlier one.
         let action = self.next_switch().or_else(|| {
             let (_, at) = self.mark?;
             let armed = self.update.as_ref().is_some_and(|attempt| {
@@ -145,11 +145,11 @@ impl Updater {
         self.ledger.settled().then_some(action)
     }
 
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     fn begin_task(&mut self, task: Task) -> Output<'static> {
         let op = self.begin_job(task);
-        // What is under way stops the reading: the network's deadlines stand still.
+        // The operation stops reading, so the network's deadlines must pause.
         self.advance();
         let (stored, hashed, size) = self
             .update
@@ -159,14 +159,14 @@ impl Updater {
             Task::Erase { end } => Work::Erase { range: stored..end, size },
             Task::Digest { upto } => Work::Digest { range: hashed..upto },
             Task::Slot(action) => Work::Slot(action),
-            // A write never begins here: it comes with a piece of body.
+            // A write never starts here: it comes with a piece of body.
             Task::Sync { .. } | Task::Write { .. } => Work::Sync,
         };
         Output::Do(op, work)
     }
 }
 
-/// What a message tells.
+/// A due message.
 #[derive(Clone, Copy, Debug)]
 enum Due {
     Result(Owed),
@@ -175,7 +175,7 @@ enum Due {
 }
 
 impl Due {
-    /// The message about this version.
+    /// Makes the message, about this version.
     fn message(self, version: &Version) -> DeviceMessage<'_> {
         let version = Cow::Borrowed(version.as_str());
         let (state, percent, owed) = match self {

@@ -1,9 +1,9 @@
-//! When a progress report is due.
+//! The time of progress reports.
 
 use crate::output::PubId;
 use crate::time::{Instant, Micros};
 
-/// What a progress report says.
+/// The content of a progress report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum ProgressReport {
@@ -13,20 +13,20 @@ pub(super) enum ProgressReport {
     Burning,
 }
 
-/// What was said last, and when: reports coalesce, the newest wins.
+/// The last report and its time. Reports coalesce: the newest counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Progress {
     last: Option<(ProgressReport, Instant)>,
-    /// Handed out and not yet handed over or acknowledged.
+    /// Returned to the caller, and not yet sent or acknowledged.
     flight: Option<PubId>,
-    /// The session that heard the last one is gone.
+    /// The session of the last report has ended.
     stale: bool,
 }
 
 impl Progress {
-    /// When `want` is due: after `pause` when it has changed, after `repeat` in any case. A percent
-    /// never falls: the caller passes it through [`Progress::monotonic`].
+    /// When `want` is due: after `pause` if it differs from the last report, otherwise after
+    /// `repeat`. The caller has passed `want` through [`Progress::monotonic`].
     pub(super) fn due(&self, want: ProgressReport, pause: Micros, repeat: Micros) -> Instant {
         let Some((last, at)) = self.last else { return Instant::ZERO };
         if self.stale {
@@ -45,7 +45,7 @@ impl Progress {
         }
     }
 
-    /// What may be said: never less than was said before.
+    /// The report to send: a percent never falls below the last one.
     pub(super) fn monotonic(&self, want: ProgressReport) -> ProgressReport {
         match (self.last, want) {
             (Some((ProgressReport::Downloading(old), _)), ProgressReport::Downloading(new)) => {
@@ -55,30 +55,30 @@ impl Progress {
         }
     }
 
-    /// It was handed out.
+    /// Notes that a report was returned to the caller.
     pub(super) fn mark_sent(&mut self, now: Instant, report: ProgressReport, id: PubId) {
         self.last = Some((report, now));
         self.flight = Some(id);
         self.stale = false;
     }
 
-    /// It was handed over or acknowledged.
+    /// Notes that a report was sent or acknowledged.
     pub(super) fn published(&mut self, id: PubId) {
         self.flight.take_if(|flight| *flight == id);
     }
 
-    /// A new session: the old one may have lost it.
+    /// Starts a new session: the old one may have lost the last report.
     pub(super) fn new_session(&mut self) {
         self.stale = true;
         self.flight = None;
     }
 
-    /// `report` was handed out in this session.
+    /// Whether this session got `report`.
     pub(super) fn is_sent(&self, report: ProgressReport) -> bool {
         !self.stale && self.last.is_some_and(|(last, _)| last == report)
     }
 
-    /// `report` was handed out in this session and is acknowledged.
+    /// Whether this session got `report` and it is acknowledged.
     pub(super) fn is_acknowledged(&self, report: ProgressReport) -> bool {
         self.is_sent(report) && self.flight.is_none()
     }

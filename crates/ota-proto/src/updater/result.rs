@@ -1,4 +1,4 @@
-//! The result machine: one result per attempt, owed until this session's acknowledgement.
+//! The result machine: one result per attempt, owed until an acknowledgement in this session.
 
 use crate::code::{Reason, ResultCode};
 use crate::journal::{Guard, Outcome, Owed, Phase, Record, Target};
@@ -9,7 +9,7 @@ use crate::version::Version;
 use super::Updater;
 use super::attempt::Failed;
 
-/// Where the result stands. What it is stands in the ledger's wanted record.
+/// The state of the result. The result itself is in the ledger's wanted record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Owing {
@@ -17,28 +17,29 @@ pub(super) enum Owing {
     None,
     /// Being written to the journal.
     Saving,
-    /// Durable; waits for a session, and for the mark that it may have left.
+    /// Durable; waits for a session, and for the mark that it may have been sent.
     Owed,
-    /// Published in this session, and again at each deadline. Nothing else is published meanwhile.
+    /// Published in this session, and again at each deadline. Nothing else is published until its
+    /// PUBACK.
     InFlight { first: PubId, last: PubId, deadline: Instant },
-    /// Acknowledged; being struck from the journal.
+    /// Acknowledged; being removed from the journal.
     Clearing,
 }
 
 impl Owing {
-    /// Acknowledgements of an old session are worth nothing.
+    /// Acknowledgements of an old session do not count.
     pub(super) fn session_changed(&mut self) {
         if matches!(self, Self::InFlight { .. }) {
             *self = Self::Owed;
         }
     }
 
-    /// This copy was acknowledged: any will do, however late.
+    /// Whether this is one of the published copies: the acknowledgement of any copy counts.
     pub(super) fn is_in_flight(&self, id: PubId) -> bool {
         matches!(self, Self::InFlight { first, last, .. } if (*first..=*last).contains(&id))
     }
 
-    /// One more copy is published.
+    /// Notes another published copy.
     pub(super) fn published(&mut self, id: PubId, deadline: Instant) {
         let first = match self {
             Self::InFlight { first, .. } => *first,
@@ -49,7 +50,7 @@ impl Owing {
 }
 
 impl Updater {
-    /// Ends the attempt: the update machine is free, the result machine owes.
+    /// Ends the attempt with a result that the cloud must get.
     pub(super) fn finish(&mut self, target: Target, outcome: Outcome) {
         let answer = match outcome {
             Outcome::Failed(reason) if reason.is_explained() => {
@@ -77,7 +78,7 @@ impl Updater {
     /// Ends the open attempt with a failure.
     pub(super) fn fail(&mut self, reason: Reason) {
         let Some(attempt) = &self.update else { return };
-        // Only what a checkpoint says is kept: the rest may be a hole after a cut.
+        // Keeps the bytes of the last checkpoint: the others may be missing after a power cut.
         let kept = match &self.ledger.wanted.target {
             Some(target) if attempt.image.is(target) => target.offset,
             _ => 0,
@@ -90,7 +91,7 @@ impl Updater {
         self.finish(target, Outcome::Failed(reason));
     }
 
-    /// The cloud has it.
+    /// Handles the acknowledgement of the result.
     pub(super) fn acknowledge_result(&mut self) {
         let wanted = &mut self.ledger.wanted;
         let Some(owed) = wanted.owed.take() else { return };
@@ -108,13 +109,14 @@ impl Updater {
         self.events.push(Event::Reported { outcome: owed.result });
     }
 
-    /// Moves the result machine as far as the durable record allows.
+    /// Advances the result machine as far as the durable record allows.
     pub(super) fn advance_result(&mut self) {
         match self.owing {
             Owing::Saving if self.ledger.settled() => self.owing = Owing::Owed,
             Owing::Clearing if self.ledger.settled() => {
                 self.owing = Owing::None;
-                // What came while the result was owed was dropped: this report draws it again.
+                // Offers were dropped while the result was owed: this report makes the cloud repeat
+                // them.
                 self.session.report_now(self.now);
             }
             _ => {}
@@ -123,13 +125,13 @@ impl Updater {
             && self.session.is_up()
             && mark_sent(&mut self.ledger.wanted.owed)
         {
-            // The mark goes to the journal before the first copy leaves.
+            // The journal gets the mark before the first copy is sent.
             self.owing = Owing::Saving;
         }
     }
 
-    /// The result is durable and marked, and a session is there to hear it: once, and again when
-    /// the acknowledgement is late. At least once is what the cloud is owed.
+    /// Whether to publish the result: it is durable and marked, a session is up, and it was not
+    /// sent in it yet or its acknowledgement is late.
     pub(super) fn is_result_due(&self, now: Instant) -> bool {
         let due = match self.owing {
             Owing::InFlight { deadline, .. } => deadline <= now,
@@ -138,14 +140,14 @@ impl Updater {
         due && self.session.is_up()
     }
 
-    /// The version and the result that are owed.
+    /// The owed version and result.
     pub(super) fn owed_report(&self) -> Option<(Version, Owed)> {
         let wanted = &self.ledger.wanted;
         Some((wanted.target?.version, wanted.owed?))
     }
 }
 
-/// Marks the result as possibly handed over; whether the mark is new.
+/// Marks the result as possibly sent; returns whether the mark is new.
 fn mark_sent(owed: &mut Option<Owed>) -> bool {
     match owed {
         Some(owed) if !owed.sent => {
@@ -156,8 +158,8 @@ fn mark_sent(owed: &mut Option<Owed>) -> bool {
     }
 }
 
-/// The guard after this outcome: only faults of the image count against it, and a success of
-/// that image clears it.
+/// The guard after this outcome: only faults of the image count against it, and its success clears
+/// them.
 fn guard_after(guard: Option<Guard>, target: &Target, outcome: Outcome) -> Option<Guard> {
     let version = hash(target.version.as_str().as_bytes());
     let known = guard.filter(|guard| guard.md5 == target.md5 && guard.version == version);
@@ -172,7 +174,7 @@ fn guard_after(guard: Option<Guard>, target: &Target, outcome: Outcome) -> Optio
     }
 }
 
-/// Faults of the image, not of the network, the server or the application's wishes.
+/// Whether the image is at fault, not the network, the server or the application.
 fn is_image_fault(reason: Reason) -> bool {
     reason.code() == ResultCode::Digest
         || matches!(
@@ -187,8 +189,8 @@ fn is_image_fault(reason: Reason) -> bool {
         )
 }
 
-/// FNV-1a, never 0: to tell strings apart in the journal, not to protect anything.
-// Its copies would cost flash.
+/// FNV-1a, never 0. It distinguishes strings in the journal and protects nothing.
+// Not inlined: each copy costs flash.
 #[inline(never)]
 pub(super) fn hash(bytes: &[u8]) -> u32 {
     let fold = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);

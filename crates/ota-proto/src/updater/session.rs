@@ -9,8 +9,8 @@ use crate::time::Instant;
 
 use super::attempt::Image;
 
-/// Down, or up since the last `handle_session(true)`. What "settling" means — a result is owed —
-/// is the result machine's to say.
+/// Down, or up since the last `handle_session(true)`. The result machine decides whether the
+/// session is settling, because a result is owed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Session {
@@ -24,12 +24,12 @@ pub(super) enum Session {
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Up {
     pub(super) report: Report,
-    /// Reports in a row that went unanswered.
+    /// The number of unanswered reports in a row.
     pub(super) unanswered: u8,
-    /// The version was reported because the running version was offered.
+    /// Whether the version was reported because the running version was offered.
     pub(super) reported_running: bool,
-    /// The images whose offers were refused without an attempt: each is told once, and there are
-    /// no more than a session answers.
+    /// The images whose offers were refused without an attempt. Each refusal is sent once, and
+    /// their number is limited.
     pub(super) refused: Vec<Image>,
 }
 
@@ -37,11 +37,11 @@ pub(super) struct Up {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Report {
-    /// To be sent at this moment, or as soon as no result is owed.
+    /// To be sent at this time, or as soon as no result is owed.
     Due(Instant),
     /// Sent; waits for the reply.
     InFlight { id: PubId, deadline: Instant },
-    /// Answered; the next one is due at this moment.
+    /// Answered; the next one is due at this time.
     Answered(Instant),
 }
 
@@ -61,7 +61,7 @@ impl Session {
     }
 
     /// Asks for a version report as soon as possible.
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub(super) fn report_now(&mut self, now: Instant) {
         if let Self::Up(up) = self {
@@ -74,7 +74,7 @@ impl Session {
         matches!(self, Self::Up(Up { report: Report::Due(at), .. }) if *at <= now)
     }
 
-    /// When the report machine wants to be woken, and for what.
+    /// The next deadline of the report, and its purpose.
     pub(super) fn deadline(&self) -> Option<(Instant, Timer)> {
         match self {
             Self::Down => None,
@@ -87,10 +87,10 @@ impl Session {
 }
 
 impl Up {
-    /// The report was handed out.
+    /// Notes that the report was returned to the caller.
     pub(super) fn reported(&mut self, now: Instant, id: PubId, timing: &Timing, rng: &mut Rng) {
-        // The first wait is exact; later ones grow with jitter, so that a cloud that comes back
-        // is not met by every device at once.
+        // The first wait is exact. Later ones grow with jitter, so that a cloud that restarts does
+        // not get the reports of all devices at once.
         let deadline = match self.unanswered {
             0 => now + timing.reply,
             n => now + timing.reply + rng.backoff(timing.reply, n, timing.report_cap),
@@ -98,16 +98,16 @@ impl Up {
         self.report = Report::InFlight { id, deadline };
     }
 
-    /// The cloud answered, by a reply or an offer.
+    /// Notes the cloud's answer, a reply or an offer.
     pub(super) fn answered(&mut self, next: Instant) {
         self.unanswered = 0;
-        // A report that is due again already was asked for after the one that this answers.
+        // A report that is already due again was requested after the answered one.
         if !matches!(self.report, Report::Due(_)) {
             self.report = Report::Answered(next);
         }
     }
 
-    /// The clock passed a deadline.
+    /// Handles a passed deadline.
     pub(super) fn tick(&mut self, now: Instant) {
         match self.report {
             Report::InFlight { deadline, .. } if deadline <= now => {

@@ -1,4 +1,4 @@
-//! The slot's and the journal's answers.
+//! Operations of slot and journal, and their answers.
 
 use crate::code::Reason;
 use crate::config::Timing;
@@ -12,19 +12,19 @@ use super::Updater;
 use super::attempt::Attempt;
 use super::stage::Stage;
 
-/// The one slot operation under way.
+/// The slot operation in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Job {
     pub(super) op: OpId,
     pub(super) task: Task,
-    /// When whoever waits for it has waited long enough.
+    /// The limit for waiting for it.
     pub(super) limit: Instant,
-    /// The attempt that asked for it is gone: its end only frees the slot (O3).
+    /// Its attempt has ended: its completion only frees the slot (O3).
     pub(super) orphan: bool,
 }
 
-/// The [`crate::Work`] of the slot that is under way, as the state that its success brings.
+/// The slot's [`crate::Work`] in progress, as the state that follows from its success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Task {
@@ -35,8 +35,8 @@ pub(super) enum Task {
     Slot(SlotAction),
 }
 
-/// So many bytes of an image add a second to what its slot may take, for whatever is done to all
-/// of them at once.
+/// This many bytes of an image extend the slot's time limit by a second, for operations on the
+/// whole image.
 const SECOND: u64 = 65_536;
 
 impl Updater {
@@ -54,7 +54,7 @@ impl Updater {
         self.stuck_at().is_some_and(|at| at <= self.now)
     }
 
-    /// Slot or journal never answer: what is under way is nobody's from now on.
+    /// Gives up waiting for a slot or journal that does not answer.
     pub(super) fn give_up_storage(&mut self) {
         match self.update.as_mut().map(|attempt| &mut attempt.stage) {
             Some(Stage::Restarting(_))
@@ -70,7 +70,7 @@ impl Updater {
         }
     }
 
-    /// An operation of the slot ended.
+    /// Handles the end of a slot operation.
     pub(super) fn on_done(&mut self, op: OpId, result: Done) {
         let Some(task) = self.take_job(op) else { return };
         self.resume_deadlines();
@@ -78,13 +78,13 @@ impl Updater {
             (Task::Slot(action), result) => self.on_slot(action, result.map(|_| ())),
             (_, Err(error)) => self.fail(reason_of(error)),
             (Task::Digest { upto }, Ok(Some(digest))) => self.on_digest(upto, digest),
-            // Asked for again it would be answered alike, without an end.
+            // Repeating it would get the same answer, forever.
             (Task::Digest { .. }, Ok(None)) => self.fail(Reason::Storage),
             (task, Ok(_)) => self.on_task(task),
         }
     }
 
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub(super) fn on_persisted(&mut self, op: OpId, result: Result<(), StorageError>) {
         let Some(written) = self.ledger.complete(op, result) else { return };
@@ -97,9 +97,9 @@ impl Updater {
         self.events.push(Event::StorageTrouble(error));
     }
 
-    /// Bytes may be erased and written: every record that a reset may find speaks of this image and
-    /// claims none of the bytes that will go, no result is owed, and the other slot is not needed
-    /// to roll back to (O1, O2, O13, O15).
+    /// Whether the slot may be erased and written: every record that a reset may find names this
+    /// image and claims none of the bytes to be erased, no result is owed, and no roll-back needs
+    /// the slot (O1, O2, O13, O15).
     pub(super) fn may_write(&self, attempt: &Attempt) -> bool {
         let fits = |record: &Record| {
             record.phase == Phase::Fetching
@@ -146,15 +146,15 @@ impl Updater {
         }
     }
 
-    /// Enough new bytes, or old enough ones, wait to be made durable; or an erase unit does, and
-    /// nothing comes for a while (rule 11).
+    /// Whether a checkpoint is due: enough bytes wait for it, or some wait long enough, or an erase
+    /// unit waits and the server sends nothing (rule 11).
     pub(super) fn is_checkpoint_due(&self, attempt: &Attempt) -> bool {
         let waits = self.stopping || !matches!(attempt.stage, Stage::Fetching(_));
         let least = if waits { 1 } else { self.checkpoint_interval(attempt) };
         self.gained(attempt) >= least || self.checkpoint_at().is_some_and(|at| at <= self.now)
     }
 
-    /// When bytes that wait for a checkpoint are to be made durable.
+    /// When the waiting bytes need a checkpoint.
     pub(super) fn checkpoint_at(&self) -> Option<Instant> {
         let attempt = self.update.as_ref()?;
         let fetching = matches!(attempt.stage, Stage::Fetching(_) | Stage::Backoff(_));
@@ -166,21 +166,22 @@ impl Updater {
         Some(attempt.checkpoint_at + wait)
     }
 
-    /// Bytes in whole erase units that no checkpoint claims.
+    /// The bytes of whole erase units since the last checkpoint.
     pub(super) fn gained(&self, attempt: &Attempt) -> u64 {
         let claimed = self.ledger.wanted.target.map_or(0, |target| target.offset);
         self.round_down(attempt.stored).saturating_sub(claimed)
     }
 
-    /// A checkpoint that is due is not durable yet: a reset now costs its bytes, and must not cost
-    /// more. A journal that fails does not hold up the download.
+    /// Whether the download must wait for the journal: a due checkpoint is not durable yet, so a
+    /// reset would lose its bytes, and must not lose more. A failing journal does not stop the
+    /// download.
     pub(super) fn outruns_journal(&self, attempt: &Attempt) -> bool {
         let durable = self.ledger.durable().target.map_or(0, |target| target.offset);
         let gained = self.round_down(attempt.stored).saturating_sub(durable);
         gained >= self.checkpoint_interval(attempt) && !self.is_journal_failing()
     }
 
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     fn checkpoint_interval(&self, attempt: &Attempt) -> u64 {
         let unit = u64::from(self.storage.erase);
@@ -189,20 +190,20 @@ impl Updater {
         attempt.image.size.div_ceil(checkpoint_divisor.saturating_mul(32)).clamp(unit, cap)
     }
 
-    /// The last write of the journal failed, or is not answered for so long that a link is given up
-    /// for it.
+    /// Whether the journal's last write failed, or has no answer for so long that a link would be
+    /// given up.
     pub(super) fn is_journal_failing(&self) -> bool {
         let Timing { patience, unread, .. } = self.cfg.timing;
         let since = self.now + patience.less(unread);
         self.ledger.is_failing() || self.ledger.limit().is_some_and(|limit| limit <= since)
     }
 
-    /// The journal may claim this much: it is on the medium (O1).
+    /// Records a checkpoint: these bytes are durable (O1).
     fn checkpoint(&mut self, offset: u64) {
         let Some(attempt) = &mut self.update else { return };
         let wanted = &mut self.ledger.wanted;
         if wanted.phase == Phase::Fetching {
-            // One that came sooner leaves the count as this start found it.
+            // An earlier checkpoint keeps the count of this start.
             wanted.starts = core::mem::take(&mut attempt.short);
             wanted.target = Some(attempt.target(offset));
         }

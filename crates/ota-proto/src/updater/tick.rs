@@ -1,4 +1,4 @@
-//! What time does, and when it wants to be asked.
+//! The effect of passed time, and the next deadline.
 
 use crate::output::Timer;
 use crate::time::Instant;
@@ -8,11 +8,11 @@ use super::result::Owing;
 use super::session::Session;
 use super::stage::Stage;
 
-/// The earliest deadline so far; of two at one moment the first that was named.
+/// The earliest deadline so far; of two at the same time, the first one.
 struct First(Option<(Instant, Timer)>);
 
 impl First {
-    // Its copies would cost flash, and so would an array of all.
+    // Not inlined: each copy costs flash, and so would an array of all deadlines.
     #[inline(never)]
     fn of(&mut self, at: Option<Instant>, timer: Timer) {
         let Some(at) = at else { return };
@@ -23,7 +23,7 @@ impl First {
 }
 
 impl Updater {
-    /// Everything whose time has come.
+    /// Handles everything that is due.
     pub(super) fn tick(&mut self) {
         let now = self.now;
         self.job_retry.take_if(|at| *at <= now);
@@ -43,17 +43,18 @@ impl Updater {
         self.tick_stage();
     }
 
-    /// The earliest deadline that an input other than time cannot be waited for.
-    // Inlined it would widen its caller's frame, and cost flash.
+    /// The earliest deadline.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub(super) fn deadline(&self) -> Option<(Instant, Timer)> {
         let owed = match self.owing {
-            // What is due waits for the gate.
+            // A due copy waits for the gate.
             Owing::InFlight { deadline, .. } if deadline > self.now => Some(deadline),
             _ => None,
         };
         let report = self.session.deadline().filter(|(at, _)| {
-            // What is due and held back by the gate is the gate's business, not the clock's.
+            // A due report that the gate holds back needs no deadline: opening the gate is an
+            // input.
             self.owing == Owing::None && (self.gate.publish || *at > self.now)
         });
         let busy = self.job.is_some() || self.owing == Owing::Saving;
@@ -88,7 +89,7 @@ impl Updater {
         Some(attempt.progress.due(report, timing.progress, repeat))
     }
 
-    /// When the attempt has waited long enough for its server.
+    /// When the patience with the server ends.
     fn patience_at(&self) -> Option<Instant> {
         self.update.as_ref()?.patience.over_at(self.cfg.timing.patience)
     }

@@ -188,7 +188,7 @@ impl BrokerLink {
 }
 
 /// The earlier of two deadlines.
-// Its copies would cost flash.
+// Not inlined: each copy costs flash.
 #[inline(never)]
 pub(super) fn earlier(
     one: Option<(Instant, Timer)>,

@@ -56,7 +56,7 @@ impl Devices {
         self.iter().nth(device.0).map(|device| &device.updater)
     }
 
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub(super) fn get_mut(&mut self, device: DeviceIndex) -> Option<&mut Updater> {
         self.iter_mut().nth(device.0).map(|device| &mut device.updater)
@@ -87,7 +87,7 @@ impl Devices {
 
     /// Passes a message to the device of its topic, or `None` for a retained one. Returns `None` if
     /// it is not a device's, otherwise the event about it.
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub(super) fn receive(
         &mut self,

@@ -53,7 +53,7 @@ impl Client {
     ///
     /// # Errors
     /// [`mqtt::ConfigError`] if no session or fetch can work with the configuration.
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub fn new(now: Instant, config: Config) -> Result<Self, mqtt::ConfigError> {
         config.check()?;
@@ -72,7 +72,7 @@ impl Client {
     ///
     /// # Errors
     /// [`AddError`]; nothing changed.
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub fn add_device(
         &mut self,
@@ -267,7 +267,7 @@ impl Client {
         }
     }
 
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     fn receive_from_broker(&mut self, now: Instant, rx: &[u8]) -> Received {
         let Some(mqtt::Received { consumed, found }) = self.broker.receive(now, rx) else {
@@ -312,7 +312,7 @@ impl Client {
         self.push_event(event);
     }
 
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     fn push_event(&mut self, event: Event) {
         self.events.push(event);

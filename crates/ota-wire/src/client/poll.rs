@@ -21,7 +21,7 @@ enum Turn {
 
 impl Client {
     /// Returns the next output. Call it after every input until it returns [`Output::Idle`].
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub fn poll(&mut self, now: Instant) -> Output<'_> {
         loop {
@@ -88,7 +88,7 @@ impl Client {
         Turn::Idle(earliest, read_store)
     }
 
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     fn poll_device(&mut self, now: Instant, device: DeviceIndex) -> Turn {
         let mut payload = [0; DeviceConfig::buffer_len()];

@@ -75,7 +75,7 @@ impl StoreLink {
     }
 
     /// Starts a device's fetch; `false` if no request can hold its URL.
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub(super) fn begin(
         &mut self,
@@ -161,7 +161,7 @@ impl StoreLink {
     }
 
     /// Handles received bytes; the machine takes as much of a body as it has room for.
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub(super) fn receive(&mut self, now: Instant, rx: &[u8], updater: &mut Updater) -> Received {
         let nothing = |consumed| Received { consumed, found: None };

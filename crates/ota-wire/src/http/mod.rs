@@ -238,7 +238,7 @@ impl Fetch {
     /// # Errors
     /// [`HttpError`], always the peer's fault. The state is unchanged and the connection is
     /// unusable.
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub fn handle_received(&mut self, rx: &[u8]) -> Result<Received<'_>, HttpError> {
         match &self.phase {
@@ -308,7 +308,7 @@ impl Fetch {
         }
     }
 
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     fn receive_head(&mut self, rx: &[u8], mut head: Head) -> Result<Received<'_>, HttpError> {
         let mut consumed = 0_usize;
@@ -339,7 +339,7 @@ impl Fetch {
     }
 
     /// Frees the values of the head once they were returned.
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     fn forget_head(&mut self) {
         self.kept = Kept::default();

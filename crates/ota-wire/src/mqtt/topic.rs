@@ -9,7 +9,7 @@ pub fn topic_is_valid(topic: &str) -> bool {
 /// Whether `filter` may be subscribed to: 1 to 65,535 bytes without NUL, each wildcard alone in
 /// its level, `#` only in the last one.
 #[must_use]
-// Inlined it would widen its caller's frame, and cost flash.
+// Not inlined: that would widen the caller's stack frame and cost flash.
 #[inline(never)]
 pub fn filter_is_valid(filter: &str) -> bool {
     // By bytes: searching for characters costs flash.

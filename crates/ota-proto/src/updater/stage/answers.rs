@@ -1,5 +1,5 @@
-//! The server's answers while bytes are on their way: heads, bodies and their ends (rules 8 and 9
-//! of docs/rules.md).
+//! The server's answers during a download: heads, bodies and their ends (rules 8 and 9 of
+//! docs/rules.md).
 
 use crate::code::Reason;
 use crate::error::{FetchError, TransportError};
@@ -14,13 +14,14 @@ use super::fetching::{End, Net, Stream};
 use super::judge::{Asked, Verdict, etag_of, judge};
 use super::{Stage, Why};
 
-/// Restarts from zero for answers that do not fit: then the digest is to decide.
+/// The most restarts from zero after answers that do not fit the stored bytes. Then any answer is
+/// taken, and the digest decides.
 const RESTARTS: u8 = 2;
-/// Body bytes in all, as a multiple of the image's size; once more for a wrong digest.
+/// The most body bytes, as a multiple of the image's size. A wrong digest allows one more.
 const RECEIVED: u64 = 3;
 
 impl Updater {
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub(in crate::updater) fn on_response(
         &mut self,
@@ -78,7 +79,7 @@ impl Updater {
         Err(FetchError::Refused)
     }
 
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub(in crate::updater) fn on_body<'d>(
         &mut self,
@@ -99,7 +100,8 @@ impl Updater {
         let offered = u64::try_from(data.len()).unwrap_or(u64::MAX);
         let missing = attempt.image.size.saturating_sub(attempt.stored);
         if stream.skip == 0 && missing == 0 {
-            // More than the image has. What came before it was taken, in whatever pieces it came.
+            // The body is longer than the image. The bytes before were taken, however they were
+            // split.
             if !stream.declared && attempt.source.is_plain() {
                 self.drop_answer();
             }
@@ -114,7 +116,7 @@ impl Updater {
         attempt.faults.received = attempt.faults.received.saturating_add(taken);
         let times = RECEIVED.saturating_add(u64::from(attempt.faults.digest));
         if attempt.faults.received > attempt.image.size.saturating_mul(times) {
-            // The server is honest: its line breaks more often than the image is worth.
+            // The server does nothing wrong, but its connection breaks too often.
             self.fail(Reason::Broken);
             return Err(FetchError::Refused);
         }
@@ -138,8 +140,8 @@ impl Updater {
         self.end_stream(op, End::Failed(error.into()));
     }
 
-    /// The answer is over from the network's side. A write may still be under way: what it means
-    /// is decided when that ends.
+    /// Notes the end of the answer. A write may still be in progress; [`Self::settle_stream`]
+    /// judges the end after it.
     fn end_stream(&mut self, op: OpId, end: End) {
         let Some(attempt) = &mut self.update else { return };
         match &mut attempt.stage {
@@ -159,7 +161,7 @@ impl Updater {
         }
     }
 
-    /// Judges a stream that has ended, once nothing is being written.
+    /// Judges a body that has ended, once no write is in progress.
     pub(super) fn settle_stream(&mut self) {
         let Some(attempt) = &mut self.update else { return };
         let Stage::Fetching(Net::Body(stream)) = &attempt.stage else { return };
@@ -182,9 +184,10 @@ impl Updater {
         }
     }
 
-    /// A body ended as its framing says, before the image does. Over plain http, and without a
-    /// length in its head, it may be a page of a captive portal, or the image with its length taken
-    /// away by a proxy and its line broken. A page is as long each time, a line breaks elsewhere.
+    /// Handles a body that ended as its framing requires, but before the image did. Over plain http
+    /// and without a declared length it may be a captive portal's page, or the image over a broken
+    /// connection whose proxy removed the length. A page has the same length each time, a
+    /// connection breaks at different bytes.
     fn end_short(&mut self) {
         let Some(attempt) = &mut self.update else { return };
         let Stage::Fetching(Net::Body(stream)) = &attempt.stage else { return };
@@ -200,8 +203,7 @@ impl Updater {
         self.fetch_fault(Reason::Contradiction, None);
     }
 
-    /// Gives up what the answer under way brought, from the image's first byte on: it is not of the
-    /// image, and does not count as such.
+    /// Drops the bytes of the current answer, which are not the image's, and does not count them.
     fn drop_answer(&mut self) {
         let Some(attempt) = &mut self.update else { return };
         let Stage::Fetching(Net::Body(stream)) = &attempt.stage else { return };
@@ -212,7 +214,7 @@ impl Updater {
         }
     }
 
-    /// Bytes were stored: what counts as progress forgives what went wrong before.
+    /// Notes stored bytes. Progress resets the counts of faults.
     pub(in crate::updater) fn note_progress(&mut self) {
         let Some(attempt) = &mut self.update else { return };
         if attempt.stored > attempt.high {
@@ -224,7 +226,7 @@ impl Updater {
         }
     }
 
-    /// The clock of patience runs while the cloud can be told and the server is waited for.
+    /// Runs the clock of patience while a session is up and the attempt waits for the server.
     pub(in crate::updater) fn run_patience(&mut self) {
         let (now, up) = (self.now, self.session.is_up());
         if let Some(attempt) = &mut self.update {
@@ -233,7 +235,7 @@ impl Updater {
         }
     }
 
-    /// Begins the image anew.
+    /// Restarts the download from zero.
     pub(super) fn restart(&mut self) {
         let Some(attempt) = &mut self.update else { return };
         attempt.high = 0;
@@ -241,7 +243,7 @@ impl Updater {
         self.back_to(0);
     }
 
-    /// Gives up what is stored from this boundary of an erase unit on.
+    /// Drops the stored bytes from this erase boundary on.
     fn back_to(&mut self, kept: u64) {
         let Some(attempt) = &mut self.update else { return };
         attempt.stored = kept;
@@ -250,15 +252,15 @@ impl Updater {
         attempt.hashed = 0;
         attempt.rehashed = false;
         attempt.checkpoint_at = self.now;
-        // What is under way speaks of bytes that are about to go.
+        // The operation in progress concerns bytes that are being dropped.
         self.orphan_job();
         let claimed = self.ledger.wanted.target.map_or(0, |target| target.offset);
         let Some(attempt) = &self.update else { return };
-        // The journal must not claim bytes that are about to go (O2).
+        // The journal must not claim bytes that will be erased (O2).
         self.ledger.wanted.target = Some(attempt.target(claimed.min(kept)));
     }
 
-    /// Drops the fetch under way, if there is one.
+    /// Cancels the current fetch, if any.
     pub(in crate::updater) fn cancel_fetch(&mut self) {
         if let Some(op) = self.update.as_ref().and_then(Attempt::fetch_op) {
             self.cancel = Some(op);
@@ -286,7 +288,7 @@ impl Updater {
         }));
     }
 
-    /// Ends the fetch under way for another one.
+    /// Replaces the current fetch by another one.
     fn end_fetch(&mut self, next: Net) {
         self.cancel_fetch();
         if let Some(attempt) = &mut self.update {
@@ -294,7 +296,7 @@ impl Updater {
         }
     }
 
-    /// The network has ended the fetch by itself: nothing to cancel.
+    /// Ends a fetch that the network has ended: there is nothing to cancel.
     fn forget_fetch(&mut self) {
         if let Some(attempt) = &mut self.update {
             attempt.stage = Stage::Fetching(Net::Due { hop: None, hops: 0 });

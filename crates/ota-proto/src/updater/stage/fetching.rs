@@ -1,5 +1,5 @@
-//! Bytes are on their way: the connection's side, its deadlines, and what the slot has to do
-//! meanwhile. The server's answers are in [`super::answers`].
+//! The download: the state of its connection, its deadlines, and the slot's work.
+//! [`super::answers`] handles the server's answers.
 
 use crate::code::Reason;
 use crate::config::{Timing, Verify};
@@ -13,60 +13,60 @@ use crate::url::SecretUrl;
 
 use super::{Stage, Why};
 
-/// The connection's side of a fetch.
+/// The state of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::updater) enum Net {
-    /// A fetch is due, of this redirect target or of the offer's URL.
+    /// A fetch is due: of this redirect target, or of the offer's URL.
     Due { hop: Option<SecretUrl>, hops: u8 },
     /// Waits for the head.
     Asked { op: OpId, from: u64, deadline: Instant, url: Option<SecretUrl>, hops: u8 },
-    /// The body comes in.
+    /// The body is being received.
     Body(Stream),
 }
 
-/// A body on its way.
+/// A body that is being received.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::updater) struct Stream {
     pub(in crate::updater) op: OpId,
-    /// Bytes to pass over: a whole image in answer to a range request.
+    /// Bytes to skip, because the server sends the whole image in answer to a range request.
     pub(in crate::updater) skip: u64,
-    /// The answer declared its length, and it is the right one.
+    /// Whether the answer declared its length, and the right one.
     pub(in crate::updater) declared: bool,
-    /// What was stored before it.
+    /// The bytes stored before it.
     pub(in crate::updater) begun: u64,
-    /// When the next byte must have come.
+    /// When the next byte is overdue.
     pub(in crate::updater) idle: Instant,
-    /// When the least rate is judged, and the bytes since.
+    /// The end of the window of the minimum rate.
     pub(in crate::updater) window: Instant,
     pub(in crate::updater) bytes: u64,
-    /// Since when *we* do not read: deadlines stand still.
+    /// Since when *we* do not read: the deadlines are paused.
     pub(in crate::updater) paused: Option<Instant>,
-    /// The network's side is over; a write may still be under way.
+    /// The body has ended; a write may still be in progress.
     pub(in crate::updater) end: Option<End>,
 }
 
 impl Stream {
-    /// While we do not read: until when the link is kept.
+    /// How long the link is kept while we do not read.
     pub(super) fn unread_until(&self, timing: &Timing) -> Option<Instant> {
         let since = self.paused.filter(|_| self.end.is_none())?;
         Some(since + timing.unread)
     }
 }
 
-/// How the network's side of a body ended.
+/// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::updater) enum End {
-    /// As the framing says.
+    /// As its framing requires.
     Clean,
     /// Early.
     Failed(Reason),
 }
 
 impl Net {
-    /// When the server has taken too long, or we have.
+    /// When the server is too late, or we have not read for too long.
     pub(super) fn deadline(&self, timing: &Timing) -> Option<Instant> {
         match self {
             Self::Asked { deadline, .. } => Some(*deadline),
@@ -80,7 +80,7 @@ impl Net {
 }
 
 impl Attempt {
-    /// The fetch under way, if there is one.
+    /// The current fetch, if any.
     pub(in crate::updater) fn fetch_op(&self) -> Option<OpId> {
         match &self.stage {
             Stage::Fetching(Net::Asked { op, .. }) => Some(*op),
@@ -91,7 +91,7 @@ impl Attempt {
 }
 
 impl Updater {
-    /// Body bytes are wanted now: the network is to be read.
+    /// Whether body bytes can be taken now.
     pub(in crate::updater) fn is_reading(&self) -> bool {
         let Some(attempt) = &self.update else { return false };
         match &attempt.stage {
@@ -109,21 +109,21 @@ impl Updater {
         }
     }
 
-    /// A fetch is due. While the journal fails it must be sure that its body could be stored: a link
-    /// that nobody reads keeps other devices from theirs.
+    /// Whether a fetch is due. If the journal fails, the slot must be writable already: a link that
+    /// nobody reads would block other devices.
     pub(in crate::updater) fn is_fetch_due(&self) -> bool {
         let due = self.update.as_ref().is_some_and(|attempt| {
             matches!(attempt.stage, Stage::Fetching(Net::Due { .. }))
                 && (!self.is_journal_failing() || self.may_write(attempt))
                 && self.stuck_at().is_none_or(|at| at > self.now)
         });
-        // What an answer before brought is counted first.
+        // The bytes of an earlier answer are counted first.
         let writing =
             matches!(&self.job, Some(Job { task: Task::Write { .. }, orphan: false, .. }));
         due && !self.stopping && self.gate.fetch && self.owing == Owing::None && !writing
     }
 
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub(in crate::updater) fn begin_fetch(&mut self) -> Output<'_> {
         debug_assert!(self.is_fetch_due(), "it is asked for only then");
@@ -145,7 +145,7 @@ impl Updater {
         Output::Fetch(Fetch { op, url: &url.0, from, fresh })
     }
 
-    /// An offer that lived too long is refreshed before its URL is used.
+    /// Requests a fresh offer if the current one is too old to use its URL.
     pub(super) fn refresh_stale_offer(&mut self) {
         let Some(attempt) = &self.update else { return };
         let due = matches!(&attempt.stage, Stage::Fetching(Net::Due { hops: 0, .. }));
@@ -186,7 +186,7 @@ impl Updater {
         }
     }
 
-    /// Deadlines of the network stand still while we are the ones who do not read.
+    /// Pauses the network's deadlines while we do not read.
     pub(super) fn pause_deadlines(&mut self) {
         if self.is_reading() {
             return self.resume_deadlines();
@@ -197,7 +197,8 @@ impl Updater {
         stream.paused.get_or_insert(now);
     }
 
-    /// We read, or slot or journal have answered: those who are slow are not stuck.
+    /// Resumes the deadlines when we read again, and restarts their pause when slot or journal have
+    /// answered: a slow one is not stuck.
     pub(in crate::updater) fn resume_deadlines(&mut self) {
         let now = self.now;
         let Some(attempt) = &mut self.update else { return };
@@ -209,8 +210,8 @@ impl Updater {
         }
     }
 
-    /// The slot's next work while an image comes in, or during a pause: what is stored is made
-    /// durable, hashed if that is to follow, and the next erase unit is made ready.
+    /// The slot's next work during a download or a pause: sync stored bytes, hash them with
+    /// trailing verification, and erase the next unit.
     pub(super) fn next_of_download(&self, attempt: &Attempt) -> Option<Task> {
         if self.is_checkpoint_due(attempt) {
             return Some(Task::Sync { upto: attempt.stored });

@@ -1,4 +1,4 @@
-//! The application installs: counted in the journal first, and up to a limit.
+//! The installation: counted in the journal first, with a time limit.
 
 use crate::code::Reason;
 use crate::input::{InstallFault, Installed};
@@ -10,23 +10,23 @@ use crate::updater::progress::ProgressReport;
 
 use super::{Restarting, Stage};
 
-/// The application installs, or is about to.
+/// The application installs, or will be asked to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::updater) struct Installing {
-    /// Since when `burning` is to be told.
+    /// Since when `burning` is due.
     pub(super) since: Instant,
     /// The application was asked to install.
     pub(super) started: Option<Started>,
 }
 
-/// An installation under way.
+/// An installation in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Started {
-    /// When it is stopped, or asked to stop again.
+    /// When the application is asked to stop it, again if necessary.
     pub(super) limit: Instant,
-    /// It was asked to stop.
+    /// Whether it was asked to stop.
     late: bool,
 }
 
@@ -39,7 +39,7 @@ impl Installing {
 }
 
 impl Updater {
-    /// The installation is counted durably and `burning` is handed over: install (O5).
+    /// Asks to install, once the installation is counted durably and `burning` was sent (O5).
     pub(super) fn ask_install(&mut self) {
         let timing = &self.cfg.timing;
         let counted = self.ledger.durable().phase == Phase::Installing && self.ledger.settled();
@@ -54,7 +54,7 @@ impl Updater {
         self.events.push(Event::Install { size: attempt.image.size });
     }
 
-    /// The application's answer.
+    /// Handles the installer's result.
     pub(in crate::updater) fn on_installed(&mut self, what: Installed) -> Option<()> {
         let since = self.now;
         let attempt = self.update.as_mut()?;
@@ -76,8 +76,8 @@ impl Updater {
                 self.running = target.version;
                 self.version_answered = false;
                 self.finish(target, Outcome::Done);
-                // Unlike a confirmed slot, what was installed in place may be lost with the
-                // power: the result is marked when it is about to leave, and not before.
+                // Unlike a confirmed slot, an installation in place may be lost in a power cut. So
+                // the result is marked as sent only shortly before it is sent.
                 if let Some(owed) = &mut self.ledger.wanted.owed {
                     owed.sent = false;
                 }

@@ -1,4 +1,4 @@
-//! What an HTTP answer is worth, decided without touching the state (rule 8 of docs/rules.md).
+//! Judges HTTP answers without changing the state (rule 8 of docs/rules.md).
 
 use alloc::string::String;
 
@@ -11,50 +11,51 @@ use crate::updater::result::hash;
 /// Most redirects in a row.
 const HOPS: u8 = 5;
 
-/// What was asked for.
+/// The request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
-    /// The first byte asked for.
+    /// The first requested byte.
     pub(super) from: u64,
     /// The size of the image.
     pub(super) size: u64,
-    /// Hash of the ETag of what is stored, 0 for none.
+    /// Hash of the stored bytes' ETag, 0 for none.
     pub(super) etag: u32,
-    /// What does not fit has been begun anew often enough: the digest is to decide.
+    /// The download restarted often enough: take the answer and let the digest decide.
     pub(super) firm: bool,
-    /// The offer's URL is plain http.
+    /// Whether the offer's URL is plain http.
     pub(super) plain: bool,
     /// The URL of the offer.
     pub(super) offer: &'a str,
-    /// The URL that was asked.
+    /// The requested URL.
     pub(super) url: &'a str,
-    /// Redirects followed to get there.
+    /// The number of redirects before it.
     pub(super) hops: u8,
 }
 
-/// What to do with an answer.
+/// The decision about an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Take the body, after passing over `skip` bytes.
+    /// Take the body, without its first `skip` bytes.
     Take { skip: u64, declared: bool },
-    /// What is stored cannot be gone on with: begin at zero, with this very body if it is whole.
+    /// Restart from zero, because the body does not continue the stored bytes. `Some`: with this
+    /// body, which is whole.
     Restart { body: Option<bool> },
-    /// Ask there instead.
+    /// Follow the redirect to this URL.
     Redirect(String),
-    /// The URL is refused: a fresh one is needed.
+    /// The URL is refused: request a fresh one.
     Refused,
-    /// The object is not there.
+    /// The object is missing.
     Missing,
-    /// The object was there, and is gone for good.
+    /// The object was deleted.
     Gone,
-    /// The server asks for patience.
+    /// The server asks to try again later.
     Later(Reason, Option<Micros>),
-    /// The answer is of no use.
+    /// The answer is unusable.
     Fault(Reason),
 }
 
 /// Judges an answer.
-// Inlined it would widen its caller's frame, and cost flash.
+// Not inlined: that would widen the caller's stack frame and cost flash.
 #[inline(never)]
 pub(super) fn judge(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
     match head.status {
@@ -62,14 +63,15 @@ pub(super) fn judge(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) ->
         200 => judge_whole(asked, head),
         206 => judge_part(asked, head),
         301 | 302 | 303 | 307 | 308 => judge_redirect(cfg, asked, head),
-        // A redirect's target that refuses says nothing of the offer's URL: ask that one again.
+        // The refusal of a redirect's target does not concern the offer's URL, which is tried
+        // again.
         401 | 403 if asked.hops > 0 => Verdict::Fault(Reason::Unauthorized),
         404 | 410 if asked.hops > 0 => Verdict::Fault(Reason::NotFound),
         401 | 403 => Verdict::Refused,
         404 => Verdict::Missing,
         410 => Verdict::Gone,
         416 => judge_unsatisfiable(asked, head),
-        // "Network Authentication Required": a captive portal that says so.
+        // "Network Authentication Required": a captive portal.
         511 if asked.plain => Verdict::Fault(Reason::OddStatus),
         408 | 429 => Verdict::Later(Reason::TryLater, later(head)),
         500..=599 => Verdict::Later(Reason::ServerError, later(head)),
@@ -81,8 +83,8 @@ fn later(head: &ResponseHead<'_>) -> Option<Micros> {
     head.retry_after.map(Micros::from)
 }
 
-/// The body is called compressed, and nothing says that it has the image's length all the same, as
-/// that of a file which is sent as it is stored has.
+/// Whether the body is compressed: it is labelled so, and no header gives it the image's length.
+/// Servers also label files that they send as stored.
 fn is_compressed(asked: &Asked<'_>, head: &ResponseHead<'_>) -> bool {
     let total = head.content_range.and_then(|range| range.total);
     let size = Some(asked.size);
@@ -97,8 +99,8 @@ fn judge_whole(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
     if asked.from == 0 {
         return Verdict::Take { skip: 0, declared };
     }
-    // Over plain http an answer without a length may be a captive portal's page: nothing that is
-    // stored is given up for it.
+    // Over plain http an answer without a length may be a captive portal's page, so the stored
+    // bytes are kept.
     let same = if declared { etag_of(head) == asked.etag } else { asked.plain };
     if asked.firm || same {
         return Verdict::Take { skip: asked.from, declared };
@@ -130,9 +132,9 @@ fn judge_part(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
 
 fn judge_unsatisfiable(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
     match head.content_range.and_then(|range| range.total) {
-        // Another object than the offered one.
+        // This is not the offered object.
         Some(total) if total != asked.size => Verdict::Fault(Reason::OtherLength),
-        // The right object, and yet this part cannot be had: only the whole may help.
+        // The right object, but the part is not available: try the whole.
         _ if asked.from > 0 && !asked.firm => Verdict::Restart { body: None },
         _ => Verdict::Fault(Reason::OtherRange),
     }
@@ -162,8 +164,8 @@ fn judge_redirect(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> V
     }
 }
 
-/// Hash of the ETag, 0 for none. A weak one is as good as a strong one: the digest decides.
-// Its copies would cost flash.
+/// Hash of the ETag, 0 for none. Weak ones count, too, because the digest decides.
+// Not inlined: each copy costs flash.
 #[inline(never)]
 pub(super) fn etag_of(head: &ResponseHead<'_>) -> u32 {
     head.etag.map_or(0, |etag| hash(etag.strip_prefix(b"W/").unwrap_or(etag)))

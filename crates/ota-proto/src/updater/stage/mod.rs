@@ -1,8 +1,8 @@
 //! The stages of an attempt: the states of docs/architecture.md.
 //!
-//! What is particular to a stage is in its file: its data, what it reports, its deadline, what time
-//! does to it, its next work and its answers. Here each of these questions is asked of the stage
-//! that the attempt is in, one row a stage.
+//! Each stage has a file with its data, its progress report, its deadline, the effect of time, its
+//! next work and the answers to it. This module asks the current stage each of these questions, one
+//! row per stage.
 
 mod answers;
 mod fetching;
@@ -30,15 +30,15 @@ pub(super) use restarting::Restarting;
 pub(super) use trial::Trial;
 pub(super) use waiting::{Backoff, Recall, Silence, Why};
 
-/// Where the attempt stands.
+/// The stage of the attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Stage {
     /// Waits for the application's accept.
     Offered(Offered),
-    /// Put off by the application.
+    /// Deferred by the application.
     Deferred(Deferred),
-    /// Bytes are on their way.
+    /// The image is being downloaded.
     Fetching(Net),
     /// A pause after a failure, or after a URL that was offered again.
     Backoff(Backoff),
@@ -46,18 +46,18 @@ pub(super) enum Stage {
     Recall(Recall),
     /// Sync, then hash.
     Verifying,
-    /// Verified; waits for the gates.
+    /// Verified; waits for the application.
     Ready(Ready),
-    /// The application installs, or is about to.
+    /// The application installs, or will be asked to.
     Installing(Installing),
-    /// The slot is switched, then a restart is asked for.
+    /// The slot is switched, then the application restarts.
     Restarting(Restarting),
-    /// The new image runs.
+    /// The new image runs on trial.
     Trial(Trial),
 }
 
 impl Stage {
-    /// What the application is shown.
+    /// The state that the application sees.
     pub(super) fn state(&self) -> State {
         match self {
             Self::Offered(_) => State::Offered,
@@ -72,19 +72,19 @@ impl Stage {
         }
     }
 
-    /// The installer may have begun: no way back but a result.
+    /// Whether the installer may have begun: from then on the attempt ends only with a result.
     pub(super) fn is_past_return(&self) -> bool {
         matches!(self, Self::Installing(_) | Self::Restarting(_) | Self::Trial(_))
     }
 }
 
 impl Updater {
-    /// For assertions: the attempt is in this stage.
+    /// Whether the attempt is in this stage, for assertions.
     fn is_in(&self, state: State) -> bool {
         self.state() == state
     }
 
-    /// What the open attempt has to report to the cloud, if anything.
+    /// The progress report of the open attempt, if it has one.
     pub(super) fn progress_report(&self) -> Option<ProgressReport> {
         let attempt = self.update.as_ref()?;
         let report = match &attempt.stage {
@@ -103,11 +103,11 @@ impl Updater {
         Some(attempt.progress.monotonic(report))
     }
 
-    /// When time does something to the stage.
+    /// The stage's deadline.
     pub(super) fn stage_deadline(&self) -> Option<(Instant, Timer)> {
         let timing = &self.cfg.timing;
-        // When `burning` counts as told: over when `advance` has seen it pass, and not when a poll
-        // merely came late.
+        // When the wait for sending or acknowledging `burning` ends. It has ended once `advance`
+        // has seen that time, not when a poll comes late.
         let reported_by = |since: Instant| {
             Some((since + timing.burning, Timer::Burning)).filter(|(at, _)| *at > self.advanced)
         };
@@ -132,7 +132,7 @@ impl Updater {
         }
     }
 
-    /// What time does to the stage.
+    /// The effect of passed time on the stage.
     pub(super) fn tick_stage(&mut self) {
         let now = self.now;
         let again = now + self.cfg.timing.ask_again;
@@ -159,7 +159,7 @@ impl Updater {
         }
     }
 
-    /// What follows from the stage by itself, after every input.
+    /// The stage's steps that need no input, taken after every input.
     pub(super) fn advance_stage(&mut self) {
         self.refresh_stale_offer();
         self.settle_stream();
@@ -169,8 +169,8 @@ impl Updater {
         self.pause_deadlines();
     }
 
-    /// The stage's next work in the slot, but for switching it.
-    // Inlined it would widen its caller's frame, and cost flash.
+    /// The stage's next work in the slot, except switching it.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub(super) fn next_storage(&self) -> Option<Task> {
         let attempt = self.update.as_ref()?;
@@ -185,7 +185,7 @@ impl Updater {
         }
     }
 
-    /// The stage's next word to the slot.
+    /// The stage's next switch of the slot.
     pub(super) fn next_switch(&self) -> Option<SlotAction> {
         let attempt = self.update.as_ref().filter(|_| self.job_retry.is_none())?;
         match &attempt.stage {
@@ -196,7 +196,7 @@ impl Updater {
         }
     }
 
-    /// When the stage has waited long enough for its slot, or for the journal.
+    /// When the stage gives up waiting for slot or journal.
     pub(super) fn stuck_at(&self) -> Option<Instant> {
         let attempt = self.update.as_ref()?;
         let (slot, journal) = match &attempt.stage {
@@ -206,9 +206,9 @@ impl Updater {
             Stage::Verifying => (true, false),
             Stage::Installing(Installing { started: None, .. })
             | Stage::Restarting(Restarting { active: false, .. }) => (true, true),
-            // The reason first (O11).
+            // The reason must be in the journal first (O11).
             Stage::Trial(Trial { back: Some(false), .. }) => (self.ledger.settled(), true),
-            // The application is waited for, or the cloud.
+            // These wait for the application or the cloud.
             Stage::Offered(_) | Stage::Deferred(_) | Stage::Recall(_) | Stage::Ready(_) => {
                 return None;
             }

@@ -1,4 +1,4 @@
-//! The application is asked whether it takes the offer, or has put it off.
+//! The application must accept the offer, or has deferred it.
 
 use crate::output::Event;
 use crate::time::Instant;
@@ -21,7 +21,7 @@ impl Offered {
     }
 }
 
-/// Put off by the application: at the end the cloud is asked for the offer, and then the
+/// Deferred by the application. At the end the device requests the offer again, and then asks the
 /// application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]

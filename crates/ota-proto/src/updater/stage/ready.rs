@@ -1,4 +1,4 @@
-//! The image is good: the application's words are waited for, and then the cloud.
+//! The image is verified. The attempt waits for the application, then for a last progress report.
 
 use crate::config::{Hold, Timing};
 use crate::journal::{Phase, Record};
@@ -10,22 +10,22 @@ use crate::updater::result::Owing;
 
 use super::{Installing, Stage};
 
-/// Verified; waits for the gates.
+/// The state of a verified image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::updater) struct Ready {
-    /// The image may be installed.
+    /// Whether the application approved the image.
     pub(in crate::updater) approved: bool,
-    /// Now is the time to.
+    /// Whether the application wants it installed now.
     pub(in crate::updater) go: bool,
-    /// When the last of both was said.
+    /// The time of the later of both.
     pub(in crate::updater) since: Instant,
     /// When the event is raised again.
     pub(in crate::updater) ask: Instant,
 }
 
 impl Ready {
-    /// Nobody but the cloud is waited for.
+    /// Whether the application has approved and released it.
     pub(super) fn is_released(&self) -> bool {
         self.approved && self.go
     }
@@ -40,7 +40,7 @@ impl Ready {
 }
 
 impl Updater {
-    /// The digest is right.
+    /// Enters the stage: the digest is right.
     pub(super) fn enter_ready(&mut self) {
         let Timing { ask_again, .. } = self.cfg.timing;
         debug_assert!(self.update.is_some(), "its digest is right");
@@ -54,7 +54,8 @@ impl Updater {
         self.events.push(Event::Ready);
     }
 
-    /// Approved and let go, and the cloud has heard "100": the installation is journalled.
+    /// Leaves the stage once the image is approved and released, and "100" was sent: the
+    /// installation is recorded in the journal.
     pub(super) fn leave_ready(&mut self) {
         let patience = self.cfg.timing.burning;
         let Some(attempt) = &mut self.update else { return };

@@ -1,4 +1,4 @@
-//! The slot is switched, and the application is asked to restart.
+//! The slot is switched, then the application is asked to restart.
 
 use crate::code::Reason;
 use crate::error::StorageError;
@@ -11,17 +11,17 @@ use crate::updater::progress::ProgressReport;
 
 use super::Stage;
 
-/// The slot is switched, then a restart is asked for.
+/// The state of a switch and restart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::updater) struct Restarting {
-    /// Since when `burning` is to be acknowledged.
+    /// Since when `burning` waits for its acknowledgement.
     pub(in crate::updater) since: Instant,
-    /// The slot is switched, durably.
+    /// Whether the slot is switched durably.
     pub(in crate::updater) active: bool,
-    /// The application was asked to restart, and will be again at this moment.
+    /// When the application is asked again to restart; `None` before the first time.
     pub(in crate::updater) ask: Option<Instant>,
-    /// It was not somebody else who armed the slot.
+    /// Whether this device armed the slot, and not another program.
     pub(in crate::updater) ours: bool,
 }
 
@@ -34,7 +34,7 @@ impl Restarting {
 }
 
 impl Updater {
-    /// The journal says from what to what: switch (O6).
+    /// Switches once the journal names both versions (O6).
     pub(super) fn next_of_restarting(&self, restarting: &Restarting) -> Option<SlotAction> {
         let journalled = self.ledger.durable().phase == Phase::Switching;
         (!restarting.active && journalled).then_some(SlotAction::Activate)
@@ -48,15 +48,16 @@ impl Updater {
         }
     }
 
-    /// The slot is switched, or never answers: what a restart decides by the evidence is left to
-    /// the restart.
+    /// The slot is switched, or does not answer. In both cases the restart continues, and the boot
+    /// table decides afterwards.
     pub(in crate::updater) fn activated(&mut self) {
         if let Some(Attempt { stage: Stage::Restarting(restarting), .. }) = &mut self.update {
             restarting.active = true;
         }
     }
 
-    /// The slot is switched and `burning` acknowledged, or time is up: restart (O7).
+    /// Asks for the restart once the slot is switched and `burning` acknowledged, or its time over
+    /// (O7).
     pub(super) fn ask_restart(&mut self) {
         let timing = &self.cfg.timing;
         let Some(attempt) = &mut self.update else { return };
@@ -65,9 +66,9 @@ impl Updater {
         else {
             return;
         };
-        let acknowledged = attempt.progress.is_acknowledged(ProgressReport::Burning)
+        let may_restart = attempt.progress.is_acknowledged(ProgressReport::Burning)
             || self.now >= *since + timing.burning;
-        if acknowledged {
+        if may_restart {
             *ask = Some(self.now + timing.ask_again);
             self.events.push(Event::Restart);
         }

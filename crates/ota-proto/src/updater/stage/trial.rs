@@ -1,4 +1,4 @@
-//! The new image runs: it is confirmed, or rolled back.
+//! The new image runs, until it is confirmed or rolled back.
 
 use crate::code::Reason;
 use crate::error::StorageError;
@@ -10,27 +10,28 @@ use crate::updater::Updater;
 
 use super::Stage;
 
-/// How often a roll-back is asked for again before the restart is.
+/// How often a failed roll-back is repeated before the restart.
 const ROLL_BACKS: u8 = 3;
 
-/// A new image that runs.
+/// The state of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::updater) struct Trial {
-    /// When it is rolled back; none for an image that we did not install.
+    /// When it is rolled back; `None` for an image that another program installed.
     pub(in crate::updater) limit: Option<Instant>,
-    /// When the event is raised again, or a failed slot operation is tried again.
+    /// When the event is raised again.
     pub(in crate::updater) ask: Instant,
-    /// The application confirmed.
+    /// Whether the application confirmed it.
     pub(in crate::updater) confirmed: bool,
-    /// This machine cannot tell whether the image works: told since the application was asked last.
+    /// The fault of a [`crate::Command::Unable`] since the application was last asked: this machine
+    /// cannot find out whether the image works.
     pub(in crate::updater) unable: Option<InstallFault>,
-    /// The roll-back began; the slot was told.
+    /// The roll-back has begun; `true` once the slot was told.
     pub(in crate::updater) back: Option<bool>,
 }
 
 impl Trial {
-    /// We installed it, and owe its result.
+    /// Whether this device installed it and owes its result.
     pub(super) fn is_ours(&self) -> bool {
         self.limit.is_some()
     }
@@ -49,7 +50,7 @@ impl Trial {
 }
 
 impl Updater {
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub(in crate::updater) fn trial(&mut self) -> Option<&mut Trial> {
         match &mut self.update.as_mut()?.stage {
@@ -67,7 +68,7 @@ impl Updater {
                 let why = match trial.confirmed {
                     false => trial.unable.map_or(Reason::NotConfirmed, Reason::from),
                     true if waits => Reason::NoAnswer,
-                    // The application's word is there: it is the slot that does not take it.
+                    // The application has confirmed it, but the slot fails.
                     true => Reason::Storage,
                 };
                 self.begin_roll_back(why);
@@ -84,7 +85,7 @@ impl Updater {
         }
     }
 
-    /// The next word to the slot.
+    /// The next switch of the slot.
     pub(super) fn next_of_trial(&self, trial: &Trial) -> Option<SlotAction> {
         match trial {
             Trial { back: Some(false), .. } => Some(SlotAction::RollBack),
@@ -96,26 +97,26 @@ impl Updater {
         }
     }
 
-    /// The cloud has not answered the version that runs, and must before it stays.
+    /// Whether the cloud must still answer the report of the running version.
     fn waits_for_word(&self) -> bool {
         self.cfg.confirm_needs_reply && !self.version_answered
     }
 
-    /// The application's word that the image works.
+    /// Handles the application's confirmation.
     pub(in crate::updater) fn confirm(&mut self) {
         let waits = self.waits_for_word();
         let limit = self.now + self.cfg.timing.patience;
         debug_assert!(self.is_in(State::Trial), "the word is taken in no other stage");
         let Some(trial) = self.trial() else { return };
         if waits && !trial.confirmed {
-            // From here on only the cloud is waited for, which is no fault of the image.
+            // From now on only the cloud's answer is missing, which is not the image's fault.
             trial.limit = trial.limit.map(|_| limit);
         }
         trial.confirmed = true;
         self.events.drop_kind(&Event::Trial);
     }
 
-    /// The new image goes: first the reason (O11), then the slot, then the restart.
+    /// Begins the roll-back: first the reason (O11), then the slot, then the restart.
     pub(in crate::updater) fn begin_roll_back(&mut self, reason: Reason) {
         self.job_faults = 0;
         let Some(trial) = self.trial() else { return };
@@ -153,8 +154,8 @@ impl Updater {
         self.rolled_back();
     }
 
-    /// The slot was told that the new image goes, or cannot be told: the reset brings the old one
-    /// back either way, for nothing was confirmed.
+    /// The slot was told to roll back, or cannot be told. The reset restores the old image in both
+    /// cases, because the new one was not confirmed.
     pub(in crate::updater) fn rolled_back(&mut self) {
         let ask = self.now + self.cfg.timing.ask_again;
         self.job_faults = 0;
@@ -165,7 +166,7 @@ impl Updater {
         }
     }
 
-    /// The word to the slot failed: it is said again.
+    /// Repeats a failed switch of the slot later.
     fn retry_slot(&mut self) {
         self.job_faults = self.job_faults.saturating_add(1);
         self.job_retry = Some(self.now + self.cfg.timing.ask_again);

@@ -1,5 +1,4 @@
-//! The server is waited for: a pause after a fault, or a fresh offer (rules 3, 8 and 9 of
-//! docs/rules.md).
+//! A pause after a fault, or the wait for a fresh offer (rules 3, 8 and 9 of docs/rules.md).
 
 use crate::code::Reason;
 use crate::config::Timing;
@@ -12,14 +11,14 @@ use crate::updater::session::{Report, Session};
 
 use super::{Net, Stage};
 
-/// Protocol violations without progress, while the cloud can be told: TLS, redirects,
+/// The most protocol violations without progress, counted in a session: TLS, redirects,
 /// contradictions.
 const VIOLATIONS: u8 = 3;
-/// Asks for a fresh URL without a new byte, for one that is refused.
+/// The most requests for a fresh URL without a new byte, after a refused one.
 const ROUNDS: u8 = 3;
 /// The same for a missing object: a fresh URL at once, and one a minute later.
 const GONE_ROUNDS: u8 = 2;
-/// The shortest pause but the first.
+/// The shortest pause, except the first.
 const LEAST_PAUSE: Micros = Micros::from_millis(1);
 
 /// A pause after a failure, or after a URL that was offered again.
@@ -27,9 +26,9 @@ const LEAST_PAUSE: Micros = Micros::from_millis(1);
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::updater) struct Backoff {
     pub(in crate::updater) until: Instant,
-    /// Up to here the server has asked for it.
+    /// The end of the pause that the server asked for.
     pub(in crate::updater) free: Instant,
-    /// A fresh URL is asked for at its end.
+    /// Whether to request a fresh URL at its end.
     pub(in crate::updater) ask: bool,
 }
 
@@ -47,34 +46,34 @@ pub(in crate::updater) struct Recall {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::updater) enum Why {
-    /// The URL was answered by 401 or 403.
+    /// The server answered 401 or 403.
     Refused,
-    /// The URL was answered by 404.
+    /// The server answered 404.
     Gone,
-    /// A long pause is over: the task may be, too, and its URL.
+    /// After a long pause the task may have ended, or its URL may have expired.
     Paused,
     /// The offer is too old to use.
     Stale,
     /// The deferral is over; the application is asked again.
     Deferral,
-    /// The device has booted and holds a part.
+    /// The device has booted with a part of the image.
     Boot,
 }
 
-/// Replies to version reports that came without the offer that is waited for.
+/// Replies to version reports without the awaited offer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::updater) struct Silence {
-    /// How many, at most two, and when the last one that counts came.
+    /// Their number, at most two, and the time of the last one that counts.
     pub(in crate::updater) replies: u8,
     pub(in crate::updater) reply_at: Instant,
-    /// The second report was asked for.
+    /// Whether the second report was requested.
     pub(in crate::updater) again: bool,
 }
 
 impl Silence {
-    /// When a second report is due, or when the silence after it ends: an awaited offer that two
-    /// replies did not bring is withdrawn.
+    /// When the second report is due, or when the silence after it ends. After two replies without
+    /// it the offer counts as withdrawn.
     pub(super) fn over_at(&self, timing: &Timing) -> Option<Instant> {
         let waiting = (self.replies == 1 && !self.again) || self.replies >= 2;
         waiting.then(|| self.reply_at + timing.withdrawn)
@@ -82,28 +81,28 @@ impl Silence {
 }
 
 impl Recall {
-    /// A reply came without the offer: who waits for so long only waits on for the reply to the
-    /// second report, and for the silence behind that.
+    /// A reply came without the offer. A wait after a long pause is extended for the second
+    /// report's reply and the silence after it.
     pub(in crate::updater) fn replied(&mut self, now: Instant, timing: &Timing) {
         if let (Why::Paused, Some(until)) = (self.why, &mut self.until) {
             *until = (*until).max(now + timing.withdrawn + timing.reply);
         }
     }
 
-    /// A wait that begins now.
+    /// Begins a wait.
     pub(in crate::updater) fn new(why: Why, now: Instant, up: bool, timing: &Timing) -> Self {
         let mut recall = Self { why, until: None };
         recall.session_changed(now, up, timing);
         recall
     }
 
-    /// The wait runs only while the cloud can be asked; a new session asks anew.
-    // Its copies would cost flash.
+    /// Runs the time limit only in a session; a new session starts it again.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub(in crate::updater) fn session_changed(&mut self, now: Instant, up: bool, timing: &Timing) {
         let timed = match self.why {
             Why::Refused | Why::Gone => up,
-            // Who cannot be asked is not waited for.
+            // Without a session no fresh offer can come, so this wait ends at once.
             Why::Paused => true,
             Why::Stale | Why::Deferral | Why::Boot => false,
         };
@@ -111,14 +110,14 @@ impl Recall {
         self.until = timed.then(|| now + wait);
     }
 
-    /// The cloud hears of the attempt meanwhile: not of one that is not accepted yet.
+    /// Whether progress is reported during the wait: not for an attempt that is not accepted yet.
     pub(super) fn is_reported(&self) -> bool {
         !matches!(self.why, Why::Boot | Why::Deferral)
     }
 }
 
 impl Attempt {
-    /// The server's answers are waited for, now or after a pause.
+    /// Whether the attempt waits for the server, now or after a pause.
     pub(in crate::updater) fn is_waiting(&self) -> bool {
         match self.stage {
             Stage::Fetching(_) => self.faults.streak > 0,
@@ -127,13 +126,13 @@ impl Attempt {
         }
     }
 
-    /// Since when the attempt lacks progress that only the server can bring, if it does now.
+    /// Since when only the server can bring progress; `None` if something else is missing.
     pub(in crate::updater) fn waits_from(&self, now: Instant) -> Option<Instant> {
         match &self.stage {
             Stage::Fetching(Net::Asked { .. }) | Stage::Recall(Recall { why: Why::Paused, .. }) => {
                 Some(now)
             }
-            // What is passed over is no progress, and yet the server does what it can.
+            // Skipped bytes are not progress, but the server does its part.
             Stage::Fetching(Net::Body(stream))
                 if stream.paused.is_none() && stream.end.is_none() && stream.skip == 0 =>
             {
@@ -146,12 +145,12 @@ impl Attempt {
 }
 
 impl Updater {
-    /// The pause is over.
+    /// Handles the end of a pause.
     pub(super) fn end_backoff(&mut self) {
         debug_assert!(self.is_in(State::Waiting), "the stage's own time");
         let Some(attempt) = &mut self.update else { return };
         let Stage::Backoff(Backoff { ask, .. }) = attempt.stage else { return };
-        // Who heard a reply without an offer asks again before he fetches on.
+        // After a reply without an offer the device asks again before it continues.
         if self.session.is_up() && (ask || attempt.silence.replies > 0) {
             self.ask_for_url(Why::Paused);
         } else {
@@ -159,7 +158,7 @@ impl Updater {
         }
     }
 
-    /// The fetch under way is over without success: pause, or give up.
+    /// Ends a failed fetch: pauses, or gives up.
     pub(in crate::updater) fn fetch_fault(&mut self, cause: Reason, after: Option<Micros>) {
         self.cancel_fetch();
         let (now, up) = (self.now, self.session.is_up());
@@ -169,7 +168,7 @@ impl Updater {
         attempt.silence = Silence::default();
         let spent = attempt.patience.spent(now);
         let plain = attempt.source.is_plain();
-        // What contradicts over plain http is reported as what it most likely is.
+        // Over plain http a contradiction most likely comes from a captive portal or a proxy.
         let reported =
             if plain && cause.is_contradiction() { Reason::SomethingElse } else { cause };
         let exponent = attempt.faults.streak;
@@ -179,25 +178,25 @@ impl Updater {
         let mut most = Rng::backoff_most(timing.retry_base, exponent, timing.retry_cap);
         let mut pause = self.rng.up_to(most);
         if exponent > 0 {
-            // Whatever the base is: not again at the same moment, for ever.
+            // A pause of zero could repeat forever at the same time.
             (pause, most) = (pause.max(LEAST_PAUSE), most.max(LEAST_PAUSE));
         }
         if cause.is_violation() && plain {
-            // A captive portal answers until somebody has logged in.
+            // A captive portal answers until a person has logged in.
             let first = *attempt.patience.first_violation.get_or_insert(spent);
             let left = first.plus(timing.portal).less(spent);
             if up && left.is_zero() {
                 return self.fail(reported);
             }
-            // The last try is at the limit.
+            // The last try comes at the limit.
             (pause, most) = if up { (pause.min(left), most.min(left)) } else { (pause, most) };
         } else if cause.is_violation() {
             attempt.faults.violations = attempt.faults.violations.saturating_add(u8::from(up));
-            // What is compressed once is compressed always.
+            // A server that compresses the body will do it again.
             if attempt.faults.violations >= VIOLATIONS || cause == Reason::Encoded {
                 return self.fail(cause);
             }
-            // Who violates the protocol does not stop within a second.
+            // A server that violates the protocol does not stop within a second.
             (pause, most) = (timing.violation, timing.violation);
         }
         let after = after.unwrap_or_default().min(timing.retry_after_cap);
@@ -212,7 +211,8 @@ impl Updater {
         self.report_while_waiting();
     }
 
-    /// Why patience is over: the cause of all faults since the last progress, if they have but one.
+    /// The reason when patience ends: the common cause of all faults since the last progress, or
+    /// the network.
     pub(in crate::updater) fn waited_for(&self) -> Reason {
         let faults = self.update.as_ref().map(|attempt| &attempt.faults);
         faults
@@ -220,8 +220,8 @@ impl Updater {
             .unwrap_or(Reason::Network)
     }
 
-    /// While the server is waited for, the version is reported more often: the reply says whether
-    /// the task is still open, and brings its URL.
+    /// Reports the version more often while the attempt waits for the server: the cloud then
+    /// repeats the offer with a fresh URL, or shows that the task is over.
     fn report_while_waiting(&mut self) {
         let soon = self.last_report.map_or(self.now, |asked| asked + self.cfg.timing.report_cap);
         if let Session::Up(up) = &mut self.session {
@@ -232,13 +232,13 @@ impl Updater {
         }
     }
 
-    /// Asks the cloud for a fresh URL, or gives up after too many rounds.
+    /// Requests a fresh URL, or gives up after too many requests.
     pub(in crate::updater) fn ask_for_url(&mut self, why: Why) {
         self.cancel_fetch();
         let (now, timing) = (self.now, &self.cfg.timing);
         let Some(attempt) = &mut self.update else { return };
         if let Why::Refused | Why::Gone = why {
-            // Each has tries of its own.
+            // Refused and missing URLs have separate limits.
             let (count, most, reason) = match why {
                 Why::Gone => (&mut attempt.faults.gone, GONE_ROUNDS, Reason::NotFound),
                 _ => (&mut attempt.faults.rounds, ROUNDS, Reason::Unauthorized),
@@ -251,7 +251,7 @@ impl Updater {
             attempt.silence = Silence::default();
             self.events.push(Event::Retry { cause: reason });
             if why == Why::Gone && before > 0 {
-                // The fresh URL is no better: perhaps the store is not filled yet.
+                // The object is missing there, too: perhaps it is not uploaded yet.
                 let until = now + timing.same_url;
                 attempt.stage = Stage::Backoff(Backoff { until, free: now, ask: true });
                 return;
@@ -265,7 +265,7 @@ impl Updater {
         self.session.report_now(now);
     }
 
-    /// A reply without an offer: one more sign that the task is withdrawn.
+    /// Counts a reply without an offer: a sign that the task is withdrawn.
     pub(in crate::updater) fn count_reply(&mut self) {
         let (now, timing) = (self.now, &self.cfg.timing);
         let Some(Attempt { stage, silence, .. }) = &mut self.update else { return };
@@ -284,14 +284,14 @@ impl Updater {
         }
     }
 
-    /// When an offer that is waited for is asked for again, or taken as withdrawn.
+    /// When the awaited offer is requested again, or counts as withdrawn.
     pub(in crate::updater) fn silence_at(&self) -> Option<Instant> {
         let attempt = self.update.as_ref()?;
         let waits = matches!(attempt.stage, Stage::Backoff(_) | Stage::Recall(_));
         attempt.silence.over_at(&self.cfg.timing).filter(|_| waits)
     }
 
-    /// Replies without the offer that is waited for: the second report, or the end.
+    /// Handles replies without the awaited offer: sends the second report, or ends the attempt.
     pub(in crate::updater) fn tick_silence(&mut self) {
         let now = self.now;
         if self.silence_at().is_none_or(|at| at > now) {
@@ -299,7 +299,7 @@ impl Updater {
         }
         let Some(attempt) = &mut self.update else { return };
         if attempt.silence.replies >= 2 {
-            // The bytes stay, for an offer to come.
+            // The bytes stay for a later offer.
             self.drop_attempt();
             self.events.push(Event::Withdrawn);
             return;

@@ -112,7 +112,7 @@ impl<O: Copy> Session<O> {
     }
 
     /// The transport took `n` more bytes from the front of [`Self::transmit`].
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub fn handle_sent(&mut self, now: Instant, n: usize) {
         let now = self.clock(now);
@@ -203,7 +203,7 @@ impl<O: Copy> Session<O> {
     ///
     /// # Errors
     /// [`PublishError`]; nothing changed.
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub fn publish(
         &mut self,
@@ -255,7 +255,7 @@ impl<O: Copy> Session<O> {
     ///
     /// # Errors
     /// [`SubscribeError`]; nothing changed.
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     pub fn subscribe(
         &mut self,

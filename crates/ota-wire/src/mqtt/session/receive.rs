@@ -37,7 +37,7 @@ impl<O: Copy> Session<O> {
         }
     }
 
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     fn receive(&mut self, now: Instant, rx: &[u8]) -> Result<Received, SessionError> {
         match self.skip {
@@ -168,7 +168,7 @@ impl<O: Copy> Session<O> {
 
     /// Handles the start of a packet over the limit. If its topic and identifier fit the limit, it
     /// waits for them, so that the caller learns the topic.
-    // Inlined it would widen its caller's frame, and cost flash.
+    // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     fn start_skip(
         &mut self,

@@ -164,7 +164,7 @@ pub(super) struct Skip {
 
 impl<O: Copy> Session<O> {
     /// Time does not run backwards.
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub(super) fn clock(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
@@ -206,7 +206,7 @@ impl<O: Copy> Session<O> {
     }
 
     /// The limit to which packets of this kind may fill the buffer.
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub(super) fn tx_limit(&self, kind: Kind) -> usize {
         let limits = &self.config.limits;
@@ -232,7 +232,7 @@ impl<O: Copy> Session<O> {
 
     /// Whether no further message of QoS 1 can be taken: each needs room for its PUBACK. One that
     /// is being skipped has had room since it began.
-    // Its copies would cost flash.
+    // Not inlined: each copy costs flash.
     #[inline(never)]
     pub(super) fn inbound_full(&self) -> bool {
         let left = self.config.limits.inbound.saturating_sub(self.inbound.len());

@@ -13,7 +13,7 @@ use crate::mqtt::packet::Request;
 struct First(Option<Deadline>);
 
 impl First {
-    // Its copies would cost flash, and so would a chain of iterators.
+    // Not inlined: each copy costs flash, and so would a chain of iterators.
     #[inline(never)]
     fn after(&mut self, start: Option<Instant>, wait: Micros, timer: Timer) {
         let Some(start) = start else { return };
