@@ -8,7 +8,7 @@ use ota_proto::{Answer, Downgrade, Event, Hold, Identity, Instant, Outcome, Rng,
 use ota_tokio::driver::{DeviceIndex, Driver, Options};
 use ota_tokio::{Renewal, Tls};
 use ota_wire::client;
-use ota_wire::mqtt::{Expiry, Login};
+use ota_wire::mqtt::{ConnectLogin, Expiry};
 
 use crate::failure::Failure;
 use crate::print::Line;
@@ -89,7 +89,7 @@ impl Setup {
         let login = login.map_err(|why| Failure::usage(format!("app_id: {why}")))?;
         let (host, seed) = (account.host.clone(), self.seed);
         let mut config =
-            client::Config::new(host, account.port, account.secure, login.clone(), seed);
+            client::ClientConfig::new(host, account.port, account.secure, login.clone(), seed);
         config.reconnect.cap = self.longest_pause.map_or(config.reconnect.cap, Into::into);
         config.divide_times(self.hurry);
         config.reconnect.min_interval = self.spacing.into();
@@ -130,7 +130,7 @@ impl Setup {
 
 impl Setup {
     /// Makes a login for each connection, valid for a limited time.
-    fn sign_in(&self, first: &Login) -> SignIn {
+    fn sign_in(&self, first: &ConnectLogin) -> SignIn {
         let (account, seed, first) = (self.account.clone(), self.seed, first.clone());
         SignIn::new(Expiry::new(self.login_valid), move |expiry| {
             if expiry == Expiry::FAR {
@@ -145,7 +145,7 @@ impl Setup {
 }
 
 impl Account {
-    fn login(&self, seed: u64, expiry: u64) -> Result<Login, credentials::BadLogin> {
+    fn login(&self, seed: u64, expiry: u64) -> Result<ConnectLogin, credentials::BadLogin> {
         let conn_id = credentials::conn_id(Rng::new(seed).next_u64());
         let (identity, app_id) = (&self.identity, self.app_id.as_str());
         let login = match &self.secret {
@@ -155,41 +155,41 @@ impl Account {
             }
             None => credentials::Login::certified(identity, app_id, &conn_id, expiry),
         }?;
-        let mut made = Login::new(login.client_id, login.username, login.password);
+        let mut made = ConnectLogin::new(login.client_id, login.username, login.password);
         made.password = made.password.filter(|_| self.secret.is_some());
         Ok(made)
     }
 }
 
 /// Formats an event of the device as a line. `None` for events that only a program handles.
-pub fn line(at: Instant, event: &client::Event) -> Option<Line> {
+pub fn line(at: Instant, event: &client::ClientEvent) -> Option<Line> {
     Some(match event {
-        client::Event::Device { event, .. } => return device_line(at, event),
-        client::Event::Connected => Line::new(at, "connected", "* connected"),
-        client::Event::Disconnected { cause, .. } => {
+        client::ClientEvent::Device { event, .. } => return device_line(at, event),
+        client::ClientEvent::Connected => Line::new(at, "connected", "* connected"),
+        client::ClientEvent::Disconnected { cause, .. } => {
             Line::new(at, "disconnected", format!("* disconnected: {cause}"))
                 .with("cause", cause.to_string())
         }
-        client::Event::Kicked => Line::new(
+        client::ClientEvent::Kicked => Line::new(
             at,
             "kicked",
             "* connections are lost repeatedly: another client may be using this login",
         ),
-        client::Event::Retained { .. } => Line::new(
+        client::ClientEvent::Retained { .. } => Line::new(
             at,
             "retained",
             "* ignored a retained message of the broker: it is not an offer",
         ),
-        client::Event::LeftOut => Line::new(
+        client::ClientEvent::LeftOut => Line::new(
             at,
             "left-out",
             "* messages were not taken: their subscriptions pause until the device has its reply",
         ),
-        client::Event::BadMessage { error, .. } => {
+        client::ClientEvent::BadMessage { error, .. } => {
             Line::new(at, "bad-message", format!("* ignored an invalid message: {error}"))
                 .with("error", error.to_string())
         }
-        client::Event::TooLong { len } => {
+        client::ClientEvent::TooLong { len } => {
             Line::new(at, "too-long", format!("* skipped a message of {len} bytes"))
                 .with("bytes", *len)
         }

@@ -160,8 +160,8 @@ impl<'a> Device<'a> {
             let end = tokio::select! {
                 event = self.driver.next() => {
                     match event.map_err(|why| Failure::environment(why.to_string()))? {
-                        ota_tokio::driver::Event::Client(event) => self.take(&event).await,
-                        ota_tokio::driver::Event::Message { ack, .. } => {
+                        ota_tokio::driver::DriverEvent::Client(event) => self.take(&event).await,
+                        ota_tokio::driver::DriverEvent::Message { ack, .. } => {
                             // These are the agent's own; unanswered ones would block all others.
                             ack.map(|ack| self.driver.acknowledge(ack));
                             None
@@ -211,8 +211,8 @@ impl<'a> Device<'a> {
     }
 
     /// Handles an event; returns the end of this run if one follows.
-    async fn take(&mut self, event: &client::Event) -> Option<Result<End, Failure>> {
-        let client::Event::Device { event: told, .. } = event else {
+    async fn take(&mut self, event: &client::ClientEvent) -> Option<Result<End, Failure>> {
+        let client::ClientEvent::Device { event: told, .. } = event else {
             self.tell(event);
             self.note_link(event);
             return None;
@@ -307,7 +307,7 @@ impl<'a> Device<'a> {
         None
     }
 
-    fn tell(&self, event: &client::Event) {
+    fn tell(&self, event: &client::ClientEvent) {
         if let Some(line) = device::line(self.clock.now(), event) {
             self.printer.line(&line);
         }
@@ -352,13 +352,13 @@ impl<'a> Device<'a> {
         self.print(&Line::new(self.clock.now(), "removed", text).with("bytes", bytes));
     }
 
-    fn note_link(&mut self, event: &client::Event) {
+    fn note_link(&mut self, event: &client::ClientEvent) {
         match event {
-            client::Event::Connected => {
+            client::ClientEvent::Connected => {
                 self.connected = Some(self.clock.now());
                 self.online = true;
             }
-            client::Event::Disconnected { cause, retry_at } => {
+            client::ClientEvent::Disconnected { cause, retry_at } => {
                 self.online = false;
                 self.retry_at = Some(*retry_at);
                 if *cause == client::Disconnect::Planned {

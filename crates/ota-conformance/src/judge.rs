@@ -1,7 +1,7 @@
 //! Checks outcomes against the table and the rules.
 
 use ota_proto::message::{DeviceMessage, Progress, ProgressState};
-use ota_wire::client::Event;
+use ota_wire::client::ClientEvent;
 
 use crate::table::{End, Notice, Row, row};
 use crate::{Outcome, Report, Scenario};
@@ -39,17 +39,17 @@ pub fn judge(scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
 }
 
 impl Notice {
-    fn of(event: &Event) -> Option<Self> {
+    fn of(event: &ClientEvent) -> Option<Self> {
         Some(match event {
-            Event::Device { event, .. } => match event {
+            ClientEvent::Device { event, .. } => match event {
                 ota_proto::Event::Withdrawn => Self::Withdrawn,
                 ota_proto::Event::Superseded => Self::Superseded,
                 ota_proto::Event::VersionRefused { .. } => Self::VersionRefused,
                 _ => return None,
             },
-            Event::BadMessage { .. } => Self::BadMessage,
-            Event::TooLong { .. } => Self::TooLong,
-            Event::Kicked => Self::Kicked,
+            ClientEvent::BadMessage { .. } => Self::BadMessage,
+            ClientEvent::TooLong { .. } => Self::TooLong,
+            ClientEvent::Kicked => Self::Kicked,
             _ => return None,
         })
     }

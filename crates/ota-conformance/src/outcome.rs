@@ -4,7 +4,7 @@ use core::ops::Range;
 use core::time::Duration;
 
 use ota_cloud::fault::Fault;
-use ota_wire::client::Event;
+use ota_wire::client::ClientEvent;
 
 /// The outcome of a scenario.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Outcome {
     /// All faults that happened, in order.
     pub struck: Vec<Fault>,
     /// All events of the application.
-    pub events: Vec<Event>,
+    pub events: Vec<ClientEvent>,
     /// Accepted logins.
     pub sessions: u64,
     /// Restarts of the device; each costs a session.

@@ -114,14 +114,14 @@ impl Scenario {
     /// # Panics
     /// Never: the login is a good one.
     #[must_use]
-    pub fn client_config(&self, host: &str, port: u16) -> client::Config {
+    pub fn client_config(&self, host: &str, port: u16) -> client::ClientConfig {
         // 2100-01-01.
         let expiry = 4_102_444_800;
         let (identity, secret) = (self.identity(), self.secret());
         let login = Login::new(&identity, &secret, Algorithm::HmacSha256, APP_ID, "AbC12", expiry)
             .expect("a good login");
-        let login = mqtt::Login::new(login.client_id, login.username, login.password);
-        let mut config = client::Config::new(host.into(), port, false, login, self.seed);
+        let login = mqtt::ConnectLogin::new(login.client_id, login.username, login.password);
+        let mut config = client::ClientConfig::new(host.into(), port, false, login, self.seed);
         // The delay of the next login after a refused one.
         config.reconnect.cap = ota_proto::Micros::from_secs(60);
         config.divide_times(self.scale);

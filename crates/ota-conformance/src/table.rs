@@ -24,11 +24,11 @@ pub enum Notice {
     Superseded,
     /// [`ota_proto::Event::VersionRefused`].
     VersionRefused,
-    /// [`ota_wire::client::Event::BadMessage`].
+    /// [`ota_wire::client::ClientEvent::BadMessage`].
     BadMessage,
-    /// [`ota_wire::client::Event::TooLong`].
+    /// [`ota_wire::client::ClientEvent::TooLong`].
     TooLong,
-    /// [`ota_wire::client::Event::Kicked`].
+    /// [`ota_wire::client::ClientEvent::Kicked`].
     Kicked,
 }
 

@@ -21,8 +21,8 @@ use crate::time::now;
 use crate::updates::SignIn;
 
 pub use crate::time::{to_core, to_ticks};
-pub use ota_wire::adapter::{EngineError as Error, Event};
-pub use ota_wire::client::{Config, DeviceIndex};
+pub use ota_wire::adapter::{DriverEvent, EngineError as Error};
+pub use ota_wire::client::{ClientConfig, DeviceIndex};
 
 /// The most steps and waits per turn; then other tasks run.
 const TURN: usize = 16;
@@ -33,9 +33,9 @@ const LAST_NOTE: Duration = Duration::from_secs(2);
 /// Receive buffers, in the caller's memory.
 #[derive(Debug)]
 pub struct Buffers<'d> {
-    /// At least the longest MQTT packet, `Config::mqtt.limits.packet`.
+    /// At least the longest MQTT packet, `ClientConfig::mqtt.limits.packet`.
     pub broker: &'d mut [u8],
-    /// At least the longest line of a response head that matters, `Config::http.line`. Firmware is
+    /// At least the longest line of a response head that matters, `ClientConfig::http.line`. Firmware is
     /// written to the slot from here: its length is the longest write.
     pub store: &'d mut [u8],
 }
@@ -61,7 +61,7 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
     ///
     /// # Errors
     /// [`Error`] if the configuration or the buffers can never work.
-    pub fn new(network: N, config: Config, buffers: Buffers<'d>) -> Result<Self, Error> {
+    pub fn new(network: N, config: ClientConfig, buffers: Buffers<'d>) -> Result<Self, Error> {
         if config.tls && !N::TLS {
             return Err(Error::NoTls);
         }
@@ -89,7 +89,7 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
 
     /// Runs until there is an event. Cancel-safe: dropping the future loses nothing, and the next
     /// one continues.
-    pub async fn next(&mut self) -> Event {
+    pub async fn next(&mut self) -> DriverEvent {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
@@ -138,7 +138,7 @@ impl<'d, N: Network + 'd> Driver<'d, N> {
         (self.engine.client_mut(), now())
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<DriverEvent> {
         let network = self.network;
         for _ in 0..TURN {
             match self.engine.poll(now()) {

@@ -6,7 +6,7 @@ mod world;
 use ota_cloud::fault::Fault;
 use ota_conformance::{Outcome, Report, Request, Scenario, World, suite};
 use ota_proto::{Event as Update, Instant};
-use ota_wire::client::Event;
+use ota_wire::client::ClientEvent;
 use world::chip::{ACTIVE, DFU, Geometry};
 use world::link::Weather;
 use world::seal::{Authority, Tls, params};
@@ -43,8 +43,9 @@ impl World for Embassy {
         let mut outcome = Outcome::default();
         loop {
             let end = world.boot_until_rest(limit, |desk, events| {
-                let withdrawn =
-                    |event: &Event| matches!(event, Event::Device { event: Update::Withdrawn, .. });
+                let withdrawn = |event: &ClientEvent| {
+                    matches!(event, ClientEvent::Device { event: Update::Withdrawn, .. })
+                };
                 desk.is_over() || events.iter().any(withdrawn)
             });
             outcome.ended = end == End::Over;

@@ -2,12 +2,12 @@
 //! hides, is tested where the types are.
 
 use defmt::Format;
-use ota_embassy::driver::{self, Config, DeviceIndex};
+use ota_embassy::driver::{self, ClientConfig, DeviceIndex};
 use ota_embassy::{Device, Error, Event, FlashError, Found, NoSwitch, Status};
 
 #[test]
 fn every_type_that_is_logged_has_a_format() {
     fn all<T: Format>() {}
-    all::<(Config, Device, DeviceIndex, Error, Event, FlashError, Found, NoSwitch, Status)>();
-    all::<(driver::Event, Result<DeviceIndex, Error>)>();
+    all::<(ClientConfig, Device, DeviceIndex, Error, Event, FlashError, Found, NoSwitch, Status)>();
+    all::<(driver::DriverEvent, Result<DeviceIndex, Error>)>();
 }

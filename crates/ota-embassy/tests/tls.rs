@@ -7,7 +7,7 @@ use ota_cloud::fault::FaultPlan;
 use ota_embassy::Tcp;
 use ota_embassy_tls::EmbeddedTls;
 use ota_proto::{Rng, TlsError, TransportError};
-use ota_wire::client::{Disconnect, Event};
+use ota_wire::client::{ClientEvent, Disconnect};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use world::hostile::Trick;
 use world::link::Weather;
@@ -26,7 +26,7 @@ fn refusal(tls: Tls, host: &str) -> Disconnect {
     assert_eq!(end, End::Over);
     assert_eq!(world.device.desk.borrow().sessions, 0, "no login was sent");
     let events = world.device.events.borrow();
-    let [Event::Disconnected { cause, .. }] = &events[..] else { panic!("{events:?}") };
+    let [ClientEvent::Disconnected { cause, .. }] = &events[..] else { panic!("{events:?}") };
     *cause
 }
 
@@ -180,7 +180,7 @@ fn the_clocks_floor_outlives_a_reset() {
         assert_eq!(end, End::Over);
         let events = world.device.events.borrow();
         let cause = Disconnect::Transport(TransportError::Tls(why));
-        let refused = |event: &Event| matches!(event, Event::Disconnected { cause: was, .. } if *was == cause);
+        let refused = |event: &ClientEvent| matches!(event, ClientEvent::Disconnected { cause: was, .. } if *was == cause);
         assert!(events.iter().any(refused), "{why:?}: {events:?}");
     }
 }

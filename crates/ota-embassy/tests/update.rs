@@ -5,7 +5,7 @@ mod world;
 
 use ota_cloud::fault::FaultPlan;
 use ota_proto::{Instant, TransportError};
-use ota_wire::client::{Disconnect, Event};
+use ota_wire::client::{ClientEvent, Disconnect};
 use world::chip::{DFU, JOURNAL};
 use world::link::Weather;
 use world::seal::{Authority, Tls, params};
@@ -98,7 +98,7 @@ fn a_dead_name_server_costs_one_try() {
     world.update();
     assert_eq!(world.device.running(), TO);
     let events = world.device.events.borrow();
-    let lost = |event: &&Event| matches!(event, Event::Disconnected { .. });
+    let lost = |event: &&ClientEvent| matches!(event, ClientEvent::Disconnected { .. });
     assert!(events.iter().filter(lost).count() <= 2, "one a boot: {events:?}");
 }
 
@@ -122,7 +122,7 @@ fn a_name_that_does_not_exist_is_told() {
     assert_eq!(end, End::Over);
     let events = world.device.events.borrow();
     let cause = Disconnect::Transport(TransportError::Resolve);
-    let [Event::Disconnected { cause: why, .. }] = &events[..] else { panic!("{events:?}") };
+    let [ClientEvent::Disconnected { cause: why, .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!(*why, cause);
 }
 

@@ -1,7 +1,7 @@
 //! An HTTP answer, whole and in pieces.
 
 use ota_proto::url::Url;
-use ota_wire::http::{Closed, Fetch, Found, HttpError, Limits};
+use ota_wire::http::{Closed, Fetch, FetchFound, FetchLimits, HttpError};
 
 /// An answer, whole: however it is cut into pieces and however little is taken at a time, the
 /// same head, body and end come of it; nothing points outside the buffer, and an error changes
@@ -44,7 +44,7 @@ fn run(
     mut take: impl FnMut() -> usize,
 ) -> Transcript {
     let url = Url { tls: false, host: "h", port: 80, target: "/" };
-    let mut fetch = Fetch::new(&url, 0, Limits::default()).expect("a plain URL");
+    let mut fetch = Fetch::new(&url, 0, FetchLimits::default()).expect("a plain URL");
     let (mut head, mut body) = (None, Vec::new());
     let (mut from, mut to) = (0, 0);
     let mut idle = 0;
@@ -61,11 +61,11 @@ fn run(
         assert!(received.consumed <= rx.len());
         from += received.consumed;
         match received.found {
-            Found::Head(found) => {
+            FetchFound::Head(found) => {
                 assert!(head.is_none() && body.is_empty(), "a second head");
                 head = Some(format!("{found:?}"));
             }
-            Found::Body(span) => {
+            FetchFound::Body(span) => {
                 assert!(head.is_some() && span.start == received.consumed && !span.is_empty());
                 // Nothing may be taken for a while, but not forever.
                 idle += 1;
@@ -74,9 +74,11 @@ fn run(
                 body.extend_from_slice(&rx[span][..count]);
                 from += count;
             }
-            Found::End => break Outcome::End { left: data.len() - from },
-            Found::Nothing if to == data.len() => break Outcome::Closed(fetch.handle_closed()),
-            Found::Nothing => to = to.saturating_add(piece()).min(data.len()),
+            FetchFound::End => break Outcome::End { left: data.len() - from },
+            FetchFound::Nothing if to == data.len() => {
+                break Outcome::Closed(fetch.handle_closed());
+            }
+            FetchFound::Nothing => to = to.saturating_add(piece()).min(data.len()),
         }
     };
     Transcript { head, body, outcome }

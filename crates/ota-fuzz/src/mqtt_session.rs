@@ -6,7 +6,8 @@ use bytes::BytesMut;
 use mqttbytes::v4;
 use ota_proto::{Instant, QoS};
 use ota_wire::mqtt::{
-    AckId, Config, Found, Kind, Login, Outgoing, Phase, Received, Session, SubId,
+    AckId, ConnectLogin, Outgoing, Purpose, Session, SessionConfig, SessionFound, SessionPhase,
+    SessionReceived, SubId,
 };
 
 /// Bytes that may wait to be sent, and the longest packet taken.
@@ -45,8 +46,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let login = Login::new("client".into(), "user".into(), "password".into());
-        let mut config = Config::new(login);
+        let login = ConnectLogin::new("client".into(), "user".into(), "password".into());
+        let mut config = SessionConfig::new(login);
         config.limits.tx = TX;
         config.limits.ota_tx = 128;
         config.limits.packet = PACKET;
@@ -93,12 +94,12 @@ impl World {
                 *input = rest;
                 self.receive(bytes, op >> 4);
             }
-            6 => self.publish(Kind::Ota, QoS::AtLeastOnce, size),
-            7 => self.publish(Kind::Ota, QoS::AtMostOnce, size),
-            8 => self.publish(Kind::Application, QoS::AtLeastOnce, size),
-            9 => self.publish(Kind::Application, QoS::AtMostOnce, size),
+            6 => self.publish(Purpose::Ota, QoS::AtLeastOnce, size),
+            7 => self.publish(Purpose::Ota, QoS::AtMostOnce, size),
+            8 => self.publish(Purpose::Application, QoS::AtLeastOnce, size),
+            9 => self.publish(Purpose::Application, QoS::AtMostOnce, size),
             10 => {
-                let kind = if n & 1 == 0 { Kind::Ota } else { Kind::Application };
+                let kind = if n & 1 == 0 { Purpose::Ota } else { Purpose::Application };
                 let filter = ["a", "b/+", "c/#", "$ota/update/+/+", "e"][size % 5];
                 self.subs.extend(self.session.subscribe(now, kind, filter, QoS::AtLeastOnce));
             }
@@ -185,13 +186,13 @@ impl World {
         self.acks.extend(found.into_iter().filter_map(|(_, ack)| ack));
     }
 
-    fn publish(&mut self, kind: Kind, qos: QoS, size: usize) {
+    fn publish(&mut self, kind: Purpose, qos: QoS, size: usize) {
         let payload = vec![b'x'; size];
         let message = Outgoing { kind, qos, topic: "t", payload: &payload };
         let before = self.session.clone();
         let room = self.session.room(kind);
         match self.session.publish(self.now, message, 0) {
-            Ok(_) => assert!(kind == Kind::Application || room >= size + 5),
+            Ok(_) => assert!(kind == Purpose::Application || room >= size + 5),
             Err(_) => assert_eq!(self.session, before, "an error changed the state"),
         }
     }
@@ -203,7 +204,9 @@ impl World {
         assert_eq!(result.is_err(), self.session.phase() != before);
         match self.session.deadline() {
             Some(deadline) => assert!(deadline.at > self.now, "{deadline:?} at {}", self.now),
-            None => assert!(matches!(self.session.phase(), Phase::Down | Phase::Ended(_))),
+            None => {
+                assert!(matches!(self.session.phase(), SessionPhase::Down | SessionPhase::Ended(_)))
+            }
         }
     }
 }
@@ -214,7 +217,7 @@ trait IsEnded {
 
 impl IsEnded for Session<u8> {
     fn is_ended(&self) -> bool {
-        matches!(self.phase(), Phase::Ended(_))
+        matches!(self.phase(), SessionPhase::Ended(_))
     }
 }
 
@@ -226,27 +229,27 @@ fn drain(
 ) -> Vec<(String, Option<AckId>)> {
     let mut all = Vec::new();
     while !rx.is_empty() {
-        let Ok(Received { consumed, found }) = session.handle_received(now, rx) else {
+        let Ok(SessionReceived { consumed, found }) = session.handle_received(now, rx) else {
             rx.clear();
             break;
         };
         let shown = match &found {
-            Found::Message { topic, payload, ack, retain } => {
+            SessionFound::Message { topic, payload, ack, retain } => {
                 let text = format!("{:?} {:?} {retain}", &rx[topic.clone()], &rx[payload.clone()]);
                 Some((text, *ack))
             }
-            Found::TooLong { topic, len } => {
+            SessionFound::TooLong { topic, len } => {
                 Some((format!("{:?} {len}", &rx[topic.clone()]), None))
             }
-            Found::Nothing | Found::Incomplete { .. } | Found::Blocked => None,
+            SessionFound::Nothing | SessionFound::Incomplete { .. } | SessionFound::Blocked => None,
             other => Some((format!("{other:?}"), None)),
         };
         let stop = match found {
-            Found::Incomplete { needed } => {
+            SessionFound::Incomplete { needed } => {
                 assert!(needed > rx.len() && needed <= PACKET, "{needed} of {}", rx.len());
                 true
             }
-            Found::Blocked => {
+            SessionFound::Blocked => {
                 assert!(!session.wants_read());
                 true
             }

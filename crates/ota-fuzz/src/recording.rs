@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use ota_proto::{Boot, Config, Identity, Instant, SlotInfo, SlotState};
 use ota_wire::client;
-use ota_wire::mqtt::Login;
+use ota_wire::mqtt::ConnectLogin;
 use ota_wire::record::{Recorder, Recording};
 
 /// A file as it stands; a file whose outer doors (magic, format, version, checksum) are opened; and
@@ -39,8 +39,8 @@ fn play(file: &[u8]) {
 fn sound() -> &'static [u8] {
     static STATE: OnceLock<Vec<u8>> = OnceLock::new();
     STATE.get_or_init(|| {
-        let login = Login::new("PD".into(), "PD;1;x;2".into(), "secret".into());
-        let config = client::Config::new("broker.example".into(), 1883, false, login, 7);
+        let login = ConnectLogin::new("PD".into(), "PD;1;x;2".into(), "secret".into());
+        let config = client::ClientConfig::new("broker.example".into(), 1883, false, login, 7);
         // No input fits into the ring: the state takes all in.
         let mut recorder = Recorder::new(Instant::ZERO, config, 1).unwrap();
         let mut config = Config::new(Identity::new("P", "D").unwrap(), 7);

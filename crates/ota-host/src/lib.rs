@@ -62,4 +62,4 @@ pub use files::storage::{Fault, FaultHook};
 pub use files::switch::{MemorySwitch, NoSwitch, Switch};
 pub use files::version_file::{VersionFile, VersionRoom};
 pub use files::walk::check_exposure;
-pub use ota_wire::adapter::{Event, Piece};
+pub use ota_wire::adapter::{DriverEvent, Piece};

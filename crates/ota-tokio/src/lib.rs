@@ -48,12 +48,12 @@ ota_host::updates!(runtime::Runtime);
 ///
 /// ```no_run
 /// use ota_host::{DataDir, FileSlot, Image, JournalFile, NoSwitch, SlotOptions, Storage};
-/// use ota_proto::{Command, Event as Update, Identity, Installed};
-/// use ota_tokio::driver::{Config, Driver, Event};
+/// use ota_proto::{Command, DriverEvent as Update, Identity, Installed};
+/// use ota_tokio::driver::{ClientConfig, Driver, DriverEvent};
 /// use ota_wire::{client, mqtt};
 ///
-/// # async fn run(login: mqtt::Login, seed: u64) -> Result<(), Box<dyn std::error::Error>> {
-/// let mut driver = Driver::new(Config::new("127.0.0.1".into(), 1883, false, login, seed))?;
+/// # async fn run(login: mqtt::ConnectLogin, seed: u64) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut driver = Driver::new(ClientConfig::new("127.0.0.1".into(), 1883, false, login, seed))?;
 ///
 /// let dir = DataDir::open("data")?;
 /// let slot = FileSlot::open(&dir, SlotOptions::default())?;
@@ -63,7 +63,7 @@ ota_host::updates!(runtime::Runtime);
 ///
 /// loop {
 ///     match driver.next().await? {
-///         Event::Client(client::Event::Device { device, event: Update::Install { .. } }) => {
+///         DriverEvent::Client(client::ClientEvent::Device { device, event: Update::Install { .. } }) => {
 ///             println!("installing {:?}", driver.image(device).map(Image::path));
 ///             driver.command(device, Command::Installed(Installed::Running))?;
 ///         }
@@ -73,8 +73,8 @@ ota_host::updates!(runtime::Runtime);
 /// # }
 /// ```
 pub mod driver {
-    pub use ota_host::{EngineError as Error, Event, Options};
-    pub use ota_wire::client::{Config, DeviceIndex};
+    pub use ota_host::{DriverEvent, EngineError as Error, Options};
+    pub use ota_wire::client::{ClientConfig, DeviceIndex};
 
     pub use crate::runtime::Runtime;
 

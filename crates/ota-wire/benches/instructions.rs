@@ -15,7 +15,7 @@ use ota_proto::{
 };
 use ota_wire::Client;
 use ota_wire::client::{self, Found, Link, LinkKind};
-use ota_wire::http::{self, Fetch, Limits};
+use ota_wire::http::{self, Fetch, FetchLimits};
 
 #[path = "../tests/client/common.rs"]
 #[allow(dead_code, reason = "the desk of the tests, of which only a part is needed")]
@@ -145,12 +145,12 @@ fn mqtt_in() -> Step {
 
 fn http_head() -> Step {
     let url = Url { tls: false, host: "store.example", port: 80, target: "/fw.bin?sign=secret" };
-    let fresh = Fetch::new(&url, 40, Limits::default()).unwrap();
+    let fresh = Fetch::new(&url, 40, FetchLimits::default()).unwrap();
     let mut all: Vec<_> = (0..ROUNDS).map(|_| fresh.clone()).collect();
     Box::new(move || {
         let mut fetch = all.pop().unwrap();
         let received = fetch.handle_received(HEAD).unwrap();
-        assert!(matches!(received.found, http::Found::Head(_)));
+        assert!(matches!(received.found, http::FetchFound::Head(_)));
     })
 }
 

@@ -18,12 +18,12 @@
 //!
 //! ```
 //! use ota_proto::{Boot, Identity, Instant, SlotInfo, SlotState};
-//! use ota_wire::client::{Client, Config, LinkKind, Output};
-//! use ota_wire::mqtt::Login;
+//! use ota_wire::client::{Client, ClientConfig, LinkKind, Output};
+//! use ota_wire::mqtt::ConnectLogin;
 //!
 //! let now = Instant::from_secs(5);
-//! let login = Login::new("P1dev001".into(), "user".into(), "password".into());
-//! let mut client = Client::new(Instant::ZERO, Config::new("broker".into(), 1883, false, login, 7))?;
+//! let login = ConnectLogin::new("P1dev001".into(), "user".into(), "password".into());
+//! let mut client = Client::new(Instant::ZERO, ClientConfig::new("broker".into(), 1883, false, login, 7))?;
 //! let storage = SlotInfo { capacity: 1 << 20, erase: 4096, write: 1 };
 //! let boot = Boot { running: "1.0.0", slot: SlotState::Confirmed, journal: None, storage };
 //! let device = ota_proto::Config::new(Identity::new("P1", "dev001")?, 7);
@@ -69,7 +69,7 @@
 //! | growth with the image, allocations for a piece of body | none |
 //! | receive buffers | the caller's: a line of a response head, 1 KiB, for the firmware server; a packet, 4 KiB, for the broker |
 //!
-//! A host can use more memory: with [`client::Config::enlarge`] and the limits of a device that
+//! A host can use more memory: with [`client::ClientConfig::enlarge`] and the limits of a device that
 //! [`client::enlarge_device`] sets, packets and lines have 16 KiB, URLs 4 KiB, and the peak is at
 //! most 64 KiB. `tests/client_heap.rs` checks both.
 //!

@@ -2,7 +2,7 @@
 //! client and the machine tell, with a sentence for each.
 //!
 //! An adapter for one device translates with [`Event::of`]; what has several devices tells
-//! [`adapter::Event`], which names them.
+//! [`adapter::DriverEvent`], which names them.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -230,19 +230,19 @@ impl<I> Event<I> {
     /// The event of an adapter with one device, whose machine this is. `image` makes what an
     /// installer is given. `None` for what only a later version of the core tells.
     pub fn of(
-        event: adapter::Event,
+        event: adapter::DriverEvent,
         updater: &Updater,
         now: Instant,
         image: impl FnOnce(NewImage) -> I,
     ) -> Option<Self> {
         match event {
-            adapter::Event::Message { topic, payload, .. } => {
+            adapter::DriverEvent::Message { topic, payload, .. } => {
                 Some(Self::Message(Message { topic, payload }))
             }
-            adapter::Event::Client(client::Event::Device { event, .. }) => {
+            adapter::DriverEvent::Client(client::ClientEvent::Device { event, .. }) => {
                 Self::of_update(event, updater, now, image)
             }
-            adapter::Event::Client(event) => Self::of_client(event, now),
+            adapter::DriverEvent::Client(event) => Self::of_client(event, now),
         }
     }
 
@@ -289,8 +289,8 @@ impl<I> Event<I> {
     }
 
     /// What a client says beside the updates of its devices.
-    fn of_client(event: client::Event, now: Instant) -> Option<Self> {
-        use client::Event as E;
+    fn of_client(event: client::ClientEvent, now: Instant) -> Option<Self> {
+        use client::ClientEvent as E;
         Some(match event {
             // It is told by its machine.
             E::Device { .. } => return None,

@@ -6,16 +6,16 @@ use core::time::Duration;
 use ota_proto::{
     BUILT, Boot, Digester, Identity, Instant, OpId, SlotInfo, SlotState, TransportError, Work,
 };
-use ota_wire::adapter::{Ended, Engine, EngineError, Event, Piece, Step, Target};
-use ota_wire::client::{self, Config, DeviceIndex, Disconnect, Link, LinkKind};
-use ota_wire::mqtt::Login;
+use ota_wire::adapter::{DriverEvent, Ended, Engine, EngineError, Piece, Step, Target};
+use ota_wire::client::{self, ClientConfig, DeviceIndex, Disconnect, Link, LinkKind};
+use ota_wire::mqtt::ConnectLogin;
 
 const IMAGE: &[u8; 16] = b"the new firmware";
 const DEVICE: DeviceIndex = DeviceIndex::FIRST;
 
-fn config() -> Config {
-    let login = Login::new("id".into(), "user".into(), "secret".into());
-    Config::new("broker.example".into(), 1_883, false, login, 7)
+fn config() -> ClientConfig {
+    let login = ConnectLogin::new("id".into(), "user".into(), "secret".into());
+    ClientConfig::new("broker.example".into(), 1_883, false, login, 7)
 }
 
 struct Bench {
@@ -229,7 +229,10 @@ fn a_link_that_cannot_be_opened_is_told_and_tried_again() {
                 failed += 1;
                 bench.engine.handle_connect_failed(bench.now, to.link, TransportError::Refused);
             }
-            Some(Step::Event(Event::Client(client::Event::Disconnected { cause, .. }))) => {
+            Some(Step::Event(DriverEvent::Client(client::ClientEvent::Disconnected {
+                cause,
+                ..
+            }))) => {
                 assert_eq!(cause, Disconnect::Transport(TransportError::Refused));
                 told += 1;
             }

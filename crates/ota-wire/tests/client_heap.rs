@@ -10,8 +10,10 @@ use ota_proto::{
     QoS, SlotAction, SlotInfo, SlotState, State, Updater, Work,
 };
 use ota_wire::Client;
-use ota_wire::client::{Config, DeviceIndex, Event, Found, Link, LinkKind, Output, enlarge_device};
-use ota_wire::mqtt::Login;
+use ota_wire::client::{
+    ClientConfig, ClientEvent, DeviceIndex, Found, Link, LinkKind, Output, enlarge_device,
+};
+use ota_wire::mqtt::ConnectLogin;
 
 const DEVICE: DeviceIndex = DeviceIndex::FIRST;
 const SIZE: usize = 256 * 1_024;
@@ -90,7 +92,7 @@ impl Bench {
                 Todo::Nothing
             }
             Output::Do { op, work, .. } => Todo::Work(op, work),
-            Output::Event(Event::Device { event, .. }) => {
+            Output::Event(ClientEvent::Device { event, .. }) => {
                 self.install |= matches!(event, Device::Install { .. });
                 self.restart |= event == Device::Restart;
                 Todo::Nothing
@@ -145,9 +147,9 @@ enum Size {
 fn client(size: Size, boot: Boot<'_>) -> Client {
     let user = "TESTPROD01dev001;21010406;AbC12;4102444800";
     let password = "a10a9f37a362b7680a5d1f8d3fc21d73c6d439b94eef199b033f94dffe8d5265;hmacsha256";
-    let login = Login::new("TESTPROD01dev001".into(), user.into(), password.into());
+    let login = ConnectLogin::new("TESTPROD01dev001".into(), user.into(), password.into());
     let host = "TESTPROD01.iotcloud.tencentdevices.com".into();
-    let mut config = Config::new(host, 8_883, true, login, 7);
+    let mut config = ClientConfig::new(host, 8_883, true, login, 7);
     config.reconnect.spread = ota_proto::Micros::ZERO;
     let identity = Identity::new("TESTPROD01", "dev001").unwrap();
     let mut device = ota_proto::Config::new(identity, 7);
@@ -331,7 +333,7 @@ fn an_update_stays_within_its_bounds() {
     let mut client = None;
     let run = update(Size::Micro, &mut client, false);
     println!("size_of Updater {}, Client {}", size_of::<Updater>(), size_of::<Client>());
-    println!("size_of client Event {}", size_of::<Event>());
+    println!("size_of client Event {}", size_of::<ClientEvent>());
     println!("heap after boot: {} bytes", run.boot.bytes_current);
     println!("heap at peak: {} bytes", run.all.bytes_max);
     println!("heap at rest after an update: {} bytes", run.all.bytes_current);

@@ -6,10 +6,10 @@ use std::fmt::Debug;
 
 use defmt::Format;
 use ota_proto::{Instant, Journal, OpId, QoS, Reason, Work};
-use ota_wire::adapter::{EngineError, Event, Look, Piece, Step, Target};
+use ota_wire::adapter::{DriverEvent, EngineError, Look, Piece, Step, Target};
 use ota_wire::client::{
-    AddError, Client, Config, DeviceIndex, Disconnect, Found, Link, LinkKind, Output, Received,
-    Timer,
+    AddError, Client, ClientConfig, DeviceIndex, Disconnect, Found, Link, LinkKind, Output,
+    Received, Timer,
 };
 use ota_wire::record::RecordingError;
 use ota_wire::{client, http, mqtt};
@@ -70,26 +70,34 @@ fn hides_as_debug(value: &(impl Format + Debug), shown: &[&str]) {
     assert!(!text.contains(HIDDEN), "{text}");
 }
 
-fn login() -> mqtt::Login {
-    mqtt::Login::new("P1dev001".into(), "user;1".into(), HIDDEN.into())
+fn login() -> mqtt::ConnectLogin {
+    mqtt::ConnectLogin::new("P1dev001".into(), "user;1".into(), HIDDEN.into())
 }
 
 #[test]
 fn every_type_that_is_logged_has_a_format() {
     fn all<T: Format>() {}
     fn each() {
-        all::<(AddError, Config, DeviceIndex, Disconnect, client::Event, Found)>();
+        all::<(AddError, ClientConfig, DeviceIndex, Disconnect, client::ClientEvent, Found)>();
         all::<(Link, LinkKind, Output<'_>, Received, Timer)>();
-        all::<(EngineError, Event, Look)>();
+        all::<(EngineError, DriverEvent, Look)>();
         // A buffer needs none: nothing of it is shown.
         all::<(Step<NoFormat>, Target, Work<NoFormat>)>();
-        all::<(mqtt::AckId, mqtt::Attempt, mqtt::Config, mqtt::ConfigError, mqtt::Deadline)>();
-        all::<(mqtt::Ended, mqtt::Found, mqtt::Kind, mqtt::Limits, mqtt::Login)>();
-        all::<(mqtt::Outgoing<'_>, mqtt::Phase, mqtt::PublishError, mqtt::PublishHandle)>();
-        all::<(mqtt::Published<u8>, mqtt::Received, mqtt::ReconnectConfig, mqtt::Secret)>();
-        all::<(mqtt::SessionError, mqtt::SubId, mqtt::SubscribeError, mqtt::Timer)>();
-        all::<(mqtt::Timing, mqtt::packet::ConnectCode, mqtt::packet::EncodeError)>();
-        all::<(mqtt::packet::PacketError, http::Closed, http::HttpError, http::Limits)>();
+        all::<(mqtt::AckId, mqtt::Attempt, mqtt::SessionConfig, mqtt::ConfigError, mqtt::Deadline)>(
+        );
+        all::<(
+            mqtt::Ended,
+            mqtt::SessionFound,
+            mqtt::Purpose,
+            mqtt::SessionLimits,
+            mqtt::ConnectLogin,
+        )>();
+        all::<(mqtt::Outgoing<'_>, mqtt::SessionPhase, mqtt::PublishError, mqtt::PublishHandle)>();
+        all::<(mqtt::Published<u8>, mqtt::SessionReceived, mqtt::ReconnectConfig, mqtt::Password)>(
+        );
+        all::<(mqtt::SessionError, mqtt::SubId, mqtt::SubscribeError, mqtt::SessionTimer)>();
+        all::<(mqtt::SessionTiming, mqtt::packet::ConnectCode, mqtt::packet::EncodeError)>();
+        all::<(mqtt::packet::PacketError, http::Closed, http::HttpError, http::FetchLimits)>();
         all::<(http::RequestError, RecordingError)>();
     }
     each();
@@ -101,35 +109,38 @@ struct NoFormat;
 fn events_and_errors_say_what_they_are() {
     let retry = |cause| {
         let event = ota_proto::Event::Retry { cause };
-        said(&Event::Client(client::Event::Device { device: DeviceIndex::FIRST, event }))
+        said(&DriverEvent::Client(client::ClientEvent::Device {
+            device: DeviceIndex::FIRST,
+            event,
+        }))
     };
     assert_ne!(retry(Reason::Network), retry(Reason::NotFound));
     let refused = |code| {
         let cause = Disconnect::Session(mqtt::SessionError::Refused(code));
-        said(&client::Event::Disconnected { cause, retry_at: Instant::ZERO })
+        said(&client::ClientEvent::Disconnected { cause, retry_at: Instant::ZERO })
     };
     let credentials = refused(mqtt::packet::ConnectCode::Credentials);
     assert_ne!(credentials, refused(mqtt::packet::ConnectCode::Unavailable));
     assert_ne!(said(&http::HttpError::Header), said(&http::HttpError::Length));
     assert!(said(&EngineError::Buffer { needed: 123 }).ends_with(&123_u32.to_le_bytes()));
-    assert!(!said(&client::Event::Kicked).is_empty());
+    assert!(!said(&client::ClientEvent::Kicked).is_empty());
 }
 
 #[test]
 fn no_login_shows_its_password() {
     hides_as_debug(&login(), &["P1dev001", "user;1"]);
-    hides_as_debug(&mqtt::Config::new(login()), &["P1dev001", "user;1"]);
-    let config = Config::new("broker.example".into(), 8883, true, login(), 7);
+    hides_as_debug(&mqtt::SessionConfig::new(login()), &["P1dev001", "user;1"]);
+    let config = ClientConfig::new("broker.example".into(), 8883, true, login(), 7);
     hides_as_debug(&config, &["P1dev001", "broker.example"]);
-    hides_as_debug(&mqtt::Secret(HIDDEN.into()), &[]);
+    hides_as_debug(&mqtt::Password(HIDDEN.into()), &[]);
 }
 
 #[test]
 fn no_message_of_the_application_shows_its_payload() {
     let (topic, payload) = ("plant/1", HIDDEN.as_bytes());
-    let (kind, qos) = (mqtt::Kind::Application, QoS::AtLeastOnce);
+    let (kind, qos) = (mqtt::Purpose::Application, QoS::AtLeastOnce);
     hides(&mqtt::Outgoing { kind, qos, topic, payload }, &[topic]);
-    let event = Event::Message { topic: topic.into(), payload: payload.into(), ack: None };
+    let event = DriverEvent::Message { topic: topic.into(), payload: payload.into(), ack: None };
     hides(&event, &[topic]);
     hides(&Step::<NoFormat>::Event(event), &[topic]);
 }
@@ -150,9 +161,11 @@ fn no_step_and_no_output_shows_an_image_or_a_record() {
     let sync = said(&Work::<Piece<&[u8]>>::Sync);
     assert!(!sync.is_empty() && said(&Work::<Piece<&[u8]>>::Persist(record)) != sync);
 
-    let mut client =
-        Client::new(Instant::ZERO, Config::new("broker.example".into(), 1, false, login(), 7))
-            .unwrap();
+    let mut client = Client::new(
+        Instant::ZERO,
+        ClientConfig::new("broker.example".into(), 1, false, login(), 7),
+    )
+    .unwrap();
     let Output::Idle { deadline: Some(at), .. } = client.poll(Instant::ZERO) else {
         panic!("the first connection is spread")
     };

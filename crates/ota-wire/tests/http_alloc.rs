@@ -3,7 +3,7 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use ota_proto::url::Url;
-use ota_wire::http::{Fetch, Found, Limits};
+use ota_wire::http::{Fetch, FetchFound, FetchLimits};
 
 const URL: Url<'_> =
     Url { tls: true, host: "store.example", port: 443, target: "/fw.bin?sign=secret" };
@@ -15,13 +15,13 @@ fn receive(fetch: &mut Fetch, mut rx: &[u8]) -> usize {
         let received = fetch.handle_received(rx).unwrap();
         let mut used = received.consumed;
         match received.found {
-            Found::Head(head) => assert_eq!(head.status, 200),
-            Found::Body(span) => {
+            FetchFound::Head(head) => assert_eq!(head.status, 200),
+            FetchFound::Body(span) => {
                 fetch.handle_body_taken(span.len()).unwrap();
                 used += span.len();
                 body += span.len();
             }
-            Found::Nothing | Found::End => return body,
+            FetchFound::Nothing | FetchFound::End => return body,
         }
         rx = &rx[used..];
     }
@@ -36,7 +36,7 @@ fn an_answer_costs_no_allocation() {
     chunked.extend_from_slice(b"0\r\nT: v\r\n\r\n");
     let sized = [&b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"[..], &[7; 5000]].concat();
     for answer in [chunked, sized] {
-        let mut fetch = Fetch::new(&URL, 0, Limits::default()).unwrap();
+        let mut fetch = Fetch::new(&URL, 0, FetchLimits::default()).unwrap();
         let mut body = 0;
         let info = measure(|| body = receive(&mut fetch, &answer));
         assert_eq!(body, 5000);
@@ -50,7 +50,7 @@ fn a_fetch_holds_its_request_and_gives_it_back() {
     let mut kept = None;
     let info = measure(|| {
         let url = Url { target: &target, ..URL };
-        kept = Some(Fetch::new(&url, 1 << 40, Limits::default()).unwrap());
+        kept = Some(Fetch::new(&url, 1 << 40, FetchLimits::default()).unwrap());
     });
     assert!(info.bytes_max <= 2_048, "{info:?}");
     let mut fetch = kept.unwrap();

@@ -7,15 +7,15 @@ use std::collections::VecDeque;
 use ota_proto::Instant;
 use ota_wire::Client;
 use ota_wire::adapter::{Inboxes, Links, Look, Target};
-use ota_wire::client::{Config, Link, LinkKind, Output, Received};
-use ota_wire::mqtt::Login;
+use ota_wire::client::{ClientConfig, Link, LinkKind, Output, Received};
+use ota_wire::mqtt::ConnectLogin;
 
 const NOW: Instant = Instant::ZERO;
 
 /// A client that has opened a link to its broker, and that link.
 fn client() -> (Client, Link) {
-    let login = Login::new("id".into(), "user".into(), "secret".into());
-    let config = Config::new("broker.example".into(), 1_883, false, login, 7);
+    let login = ConnectLogin::new("id".into(), "user".into(), "secret".into());
+    let config = ClientConfig::new("broker.example".into(), 1_883, false, login, 7);
     let mut client = Client::new(NOW, config).unwrap();
     for at in (0..100).map(|n| Instant::from_secs(n / 10)) {
         client.handle_timeout(at);

@@ -3,7 +3,7 @@
 
 use allocation_counter::measure;
 use ota_proto::{Instant, QoS};
-use ota_wire::mqtt::{Config, Found, Kind, Login, Outgoing, Session};
+use ota_wire::mqtt::{ConnectLogin, Outgoing, Purpose, Session, SessionConfig, SessionFound};
 
 const CONNACK: &[u8] = b"\x20\x02\0\0";
 
@@ -13,13 +13,13 @@ fn flush(session: &mut Session<u32>) {
 
 fn new() -> Session<u32> {
     // As long as the platform's names get.
-    let login = Login::new("x".repeat(58), "x".repeat(90), "x".repeat(75));
-    Session::new(Config::new(login)).unwrap()
+    let login = ConnectLogin::new("x".repeat(58), "x".repeat(90), "x".repeat(75));
+    Session::new(SessionConfig::new(login)).unwrap()
 }
 
 fn start(session: &mut Session<u32>) {
     session
-        .subscribe(Instant::ZERO, Kind::Ota, "$ota/update/PRODUCTID1/device", QoS::AtLeastOnce)
+        .subscribe(Instant::ZERO, Purpose::Ota, "$ota/update/PRODUCTID1/device", QoS::AtLeastOnce)
         .unwrap();
     session.handle_connected(Instant::ZERO);
     flush(session);
@@ -31,7 +31,7 @@ fn start(session: &mut Session<u32>) {
 /// A report, its completion, and an offer.
 fn exchange(session: &mut Session<u32>, offer: &[u8]) {
     let message = Outgoing {
-        kind: Kind::Ota,
+        kind: Purpose::Ota,
         qos: QoS::AtLeastOnce,
         topic: "$ota/report/PRODUCTID1/device",
         payload: &[b'x'; 150],
@@ -43,7 +43,7 @@ fn exchange(session: &mut Session<u32>, offer: &[u8]) {
     let _ = session.handle_received(Instant::ZERO, &[0x40, 2, id[0], id[1]]).unwrap();
     assert!(session.poll_published().is_some());
     let received = session.handle_received(Instant::ZERO, offer).unwrap();
-    assert!(matches!(received.found, Found::Message { .. }));
+    assert!(matches!(received.found, SessionFound::Message { .. }));
 }
 
 #[test]

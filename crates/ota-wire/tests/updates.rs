@@ -10,9 +10,9 @@ use ota_proto::{
     SlotInfo, SlotState, State, StorageError, TransportError, Updater, Version,
 };
 use ota_wire::adapter;
-use ota_wire::client::{self, Client, Config, DeviceIndex, Disconnect};
+use ota_wire::client::{self, Client, ClientConfig, DeviceIndex, Disconnect};
 use ota_wire::mqtt::packet::ConnectCode;
-use ota_wire::mqtt::{Login, SessionError};
+use ota_wire::mqtt::{ConnectLogin, SessionError};
 use ota_wire::updates::{Event, Message, NewImage, Status};
 
 const NOW: Instant = Instant::from_micros(5_000_000);
@@ -38,8 +38,8 @@ fn offered() -> Updater {
 
 /// A client whose broker accepted the login.
 fn connected() -> Client {
-    let login = Login::new("id".into(), "user".into(), "secret".into());
-    let config = Config::new("broker.example".into(), 1_883, false, login, 7);
+    let login = ConnectLogin::new("id".into(), "user".into(), "secret".into());
+    let config = ClientConfig::new("broker.example".into(), 1_883, false, login, 7);
     let mut client = Client::new(NOW, config).unwrap();
     let (now, link) = (0..100)
         .find_map(|second| {
@@ -58,12 +58,12 @@ fn connected() -> Client {
     client
 }
 
-fn event(event: client::Event) -> Event {
-    Event::of(adapter::Event::Client(event), &offered(), NOW, |image| image).unwrap()
+fn event(event: client::ClientEvent) -> Event {
+    Event::of(adapter::DriverEvent::Client(event), &offered(), NOW, |image| image).unwrap()
 }
 
 fn update(core: CoreEvent) -> Event {
-    event(client::Event::Device { device: DEVICE, event: core })
+    event(client::ClientEvent::Device { device: DEVICE, event: core })
 }
 
 fn version() -> Version {
@@ -147,8 +147,8 @@ fn a_version_that_did_not_last_is_told_apart_from_one_that_never_ran() {
 #[test]
 fn an_event_of_an_offer_needs_one() {
     let told = |told| {
-        let event = client::Event::Device { device: DEVICE, event: told };
-        Event::of(adapter::Event::Client(event), &updater(), NOW, |image| image)
+        let event = client::ClientEvent::Device { device: DEVICE, event: told };
+        Event::of(adapter::DriverEvent::Client(event), &updater(), NOW, |image| image)
     };
     assert_eq!(told(CoreEvent::Offered), None);
     assert_eq!(told(CoreEvent::Ready), Some(Event::Ready));
@@ -172,27 +172,36 @@ fn each_event_of_the_connection_says_itself() {
     let id = client.subscribe(NOW, "own/filter", QoS::AtMostOnce).unwrap();
     let wrong = MessageError::TooLong;
     let cases = [
-        (client::Event::Connected, "connected to the broker".to_owned()),
+        (client::ClientEvent::Connected, "connected to the broker".to_owned()),
         (
-            client::Event::Kicked,
+            client::ClientEvent::Kicked,
             "the broker keeps ending the connection: does another program use the same login?"
                 .into(),
         ),
-        (client::Event::LeftOut, "messages were not taken: subscriptions are suspended".into()),
         (
-            client::Event::BadMessage { device: DEVICE, error: wrong },
+            client::ClientEvent::LeftOut,
+            "messages were not taken: subscriptions are suspended".into(),
+        ),
+        (
+            client::ClientEvent::BadMessage { device: DEVICE, error: wrong },
             format!("a message of the cloud was ignored: {wrong}"),
         ),
-        (client::Event::TooLong { len: 99 }, "a message of 99 bytes is too long: skipped".into()),
         (
-            client::Event::Retained { device: DEVICE },
+            client::ClientEvent::TooLong { len: 99 },
+            "a message of 99 bytes is too long: skipped".into(),
+        ),
+        (
+            client::ClientEvent::Retained { device: DEVICE },
             "the broker repeats an old message; it was ignored".into(),
         ),
-        (client::Event::Published(handle), "a message was sent".into()),
-        (client::Event::GivenUp(handle), "a message was given up: the broker never took it".into()),
-        (client::Event::Subscribed(id), "a subscription was accepted".into()),
-        (client::Event::SubscribeRefused(id), "the broker refused a subscription".into()),
-        (client::Event::Unsubscribed(id), "a subscription has ended".into()),
+        (client::ClientEvent::Published(handle), "a message was sent".into()),
+        (
+            client::ClientEvent::GivenUp(handle),
+            "a message was given up: the broker never took it".into(),
+        ),
+        (client::ClientEvent::Subscribed(id), "a subscription was accepted".into()),
+        (client::ClientEvent::SubscribeRefused(id), "the broker refused a subscription".into()),
+        (client::ClientEvent::Unsubscribed(id), "a subscription has ended".into()),
     ];
     let mut seen = BTreeMap::new();
     for (told, words) in cases {
@@ -206,7 +215,7 @@ fn each_event_of_the_connection_says_itself() {
 fn a_lost_connection_says_why_what_to_do_and_when_the_next_one_is() {
     let words = |cause, seconds: u64, millis: u32| {
         let retry_at = NOW + Duration::new(seconds, millis * 1_000_000);
-        event(client::Event::Disconnected { cause, retry_at }).to_string()
+        event(client::ClientEvent::Disconnected { cause, retry_at }).to_string()
     };
     let name = words(Disconnect::Transport(TransportError::Resolve), 9, 900);
     assert!(name.contains("(check the product id, the region and the name server)"), "{name:?}");
@@ -232,7 +241,7 @@ fn a_wait_is_told_as_a_time_from_now() {
 
 #[test]
 fn what_a_message_says_is_shown_nowhere() {
-    let told = adapter::Event::Message {
+    let told = adapter::DriverEvent::Message {
         topic: "own/topic".into(),
         payload: b"a secret".to_vec(),
         ack: None,

@@ -10,7 +10,7 @@ use ota_wire::client::{AddError, Disconnect};
 use ota_wire::http::{HttpError, RequestError};
 use ota_wire::mqtt::packet::{ConnectCode, EncodeError, PacketError, PacketId, Publish, Request};
 use ota_wire::mqtt::{
-    ConfigError, Kind, Outgoing, PublishError, SessionError, SubscribeError, Timer,
+    ConfigError, Outgoing, PublishError, Purpose, SessionError, SessionTimer, SubscribeError,
 };
 use ota_wire::record::RecordingError;
 
@@ -59,13 +59,13 @@ fn a_session_ends_with_the_cause_in_words() {
     assert!(refused.iter().all(|text| text.starts_with("refused")), "{refused:?}");
     all(&[SessionError::TooLong, SessionError::Unexpected, SessionError::IdInUse]);
     all(&[
-        SessionError::TimedOut(Timer::ConnAck),
-        SessionError::TimedOut(Timer::SubAck),
-        SessionError::TimedOut(Timer::PubAck),
-        SessionError::TimedOut(Timer::PingResp),
-        SessionError::TimedOut(Timer::Write),
-        SessionError::TimedOut(Timer::Blocked),
-        SessionError::TimedOut(Timer::KeepAlive),
+        SessionError::TimedOut(SessionTimer::ConnAck),
+        SessionError::TimedOut(SessionTimer::SubAck),
+        SessionError::TimedOut(SessionTimer::PubAck),
+        SessionError::TimedOut(SessionTimer::PingResp),
+        SessionError::TimedOut(SessionTimer::Write),
+        SessionError::TimedOut(SessionTimer::Blocked),
+        SessionError::TimedOut(SessionTimer::KeepAlive),
     ]);
 }
 
@@ -142,7 +142,7 @@ fn an_answer_of_no_use_says_what_is_wrong_with_it() {
 fn rule_15_debug_of_a_message_shows_its_length_only() {
     let secret = "https://cos.example/a?sign=SECRET";
     let outgoing = Outgoing {
-        kind: Kind::Application,
+        kind: Purpose::Application,
         qos: QoS::AtLeastOnce,
         topic: "home/door",
         payload: secret.as_bytes(),

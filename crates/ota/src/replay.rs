@@ -7,7 +7,7 @@ use ota_proto::{Instant, OpId, Outcome, State, Work};
 use ota_tokio::driver::DeviceIndex;
 use ota_wire::Client;
 use ota_wire::client::{
-    DeviceInput, Effect, Event, Found, Input, Link, LinkKind, Output, Received,
+    ClientEvent, DeviceInput, Effect, Found, Input, Link, LinkKind, Output, Received,
 };
 use ota_wire::record::{KeptInput, Recording, Step};
 
@@ -176,10 +176,10 @@ fn show(printer: &Printer, step: &Step<'_>, names: &Names, all: bool) {
     }
 }
 
-fn told(at: Instant, event: &Event) -> Line {
+fn told(at: Instant, event: &ClientEvent) -> Line {
     device::line(at, event).unwrap_or_else(|| {
         let text = match event {
-            Event::Device { event, .. } => format!("{event:?}"),
+            ClientEvent::Device { event, .. } => format!("{event:?}"),
             event => format!("{event:?}"),
         };
         Line::new(at, "told", format!("* {}", clean(&text))).with("text", text)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ota_host::{Clock, Job, Piece, Storage};
 use ota_proto::url::Url;
 use ota_proto::{OpId, TransportError, Updater};
-use ota_wire::http::{Closed, Fetch, Found, Limits};
+use ota_wire::http::{Closed, Fetch, FetchFound, FetchLimits};
 
 /// Received bytes that can move to another thread.
 pub fn piece(bytes: &[u8]) -> Piece<Vec<u8>> {
@@ -30,7 +30,7 @@ impl Download {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).ok()?;
         // The machine itself gives up on a server that says nothing.
         stream.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
-        let mut fetch = Fetch::with_user(&url, None, from, Limits::default(), fresh).ok()?;
+        let mut fetch = Fetch::with_user(&url, None, from, FetchLimits::default(), fresh).ok()?;
         let all = fetch.transmit().len();
         stream.write_all(fetch.transmit()).ok()?;
         fetch.handle_sent(all).ok()?;
@@ -57,15 +57,15 @@ impl Download {
             };
             let mut consumed = received.consumed;
             match received.found {
-                Found::Nothing => {
+                FetchFound::Nothing => {
                     self.rx.drain(..consumed);
                     break;
                 }
-                Found::Head(head) => {
+                FetchFound::Head(head) => {
                     // What a refused answer leads to comes with the next output.
                     let _ = machine.handle_response(clock.now(), self.op, &head);
                 }
-                Found::Body(span) => {
+                FetchFound::Body(span) => {
                     let Ok(body) =
                         machine.handle_body(clock.now(), self.op, &self.rx[span.clone()])
                     else {
@@ -82,7 +82,7 @@ impl Download {
                     }
                     consumed += body.consumed;
                 }
-                Found::End => {
+                FetchFound::End => {
                     machine.handle_body_end(clock.now(), self.op);
                     return false;
                 }

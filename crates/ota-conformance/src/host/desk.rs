@@ -8,7 +8,7 @@ use std::time::Duration;
 use ota_cloud::TaskOptions;
 use ota_proto::{Event as Update, Instant};
 use ota_server::{Entry, NewFirmware, Running, Service, ServiceConfig, What};
-use ota_wire::client::Event;
+use ota_wire::client::ClientEvent;
 use tokio::sync::Notify;
 
 use super::GLANCE;
@@ -60,9 +60,10 @@ impl Desk {
     }
 
     /// The task is over, or the device considers it withdrawn.
-    pub(super) fn is_over(&self, events: &[Event]) -> bool {
-        let withdrawn =
-            |event: &Event| matches!(event, Event::Device { event: Update::Withdrawn, .. });
+    pub(super) fn is_over(&self, events: &[ClientEvent]) -> bool {
+        let withdrawn = |event: &ClientEvent| {
+            matches!(event, ClientEvent::Device { event: Update::Withdrawn, .. })
+        };
         *lock(&self.seen.finished) || events.iter().any(withdrawn)
     }
 

@@ -6,11 +6,11 @@ mod desk;
 use std::time::Duration;
 
 use ota_host::{
-    Clock, DataDir, Driver, Event, FileSlot, JournalFile, MemorySwitch, Runtime, SlotOptions,
+    Clock, DataDir, Driver, DriverEvent, FileSlot, JournalFile, MemorySwitch, Runtime, SlotOptions,
     Storage,
 };
 use ota_proto::{Command, Event as Update, Installed, State};
-use ota_wire::client::{DeviceIndex, Event as Client};
+use ota_wire::client::{ClientEvent as Client, DeviceIndex};
 
 use crate::{Outcome, Scenario};
 use desk::Desk;
@@ -34,7 +34,7 @@ pub async fn run<R: Runtime + Default>(scenario: &Scenario) -> Outcome {
             event = life.driver.next() => Some(event.expect("the runtime goes on")),
             () = desk.changed() => None,
         };
-        if let Some(Event::Client(event)) = event {
+        if let Some(DriverEvent::Client(event)) = event {
             let restart = life.take(&event);
             outcome.events.push(event);
             if restart {

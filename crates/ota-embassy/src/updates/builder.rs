@@ -9,7 +9,7 @@ use core::time::Duration;
 use ota_proto::credentials::Secret;
 use ota_proto::{Downgrade, Hold, Order, Region, Rng};
 use ota_wire::client;
-use ota_wire::mqtt::{Expiry, Login};
+use ota_wire::mqtt::{ConnectLogin, Expiry};
 
 use super::device::{Logins, UnixTime};
 use super::{Device, Updates};
@@ -37,7 +37,7 @@ struct Settings<'d> {
     login_valid: Duration,
     unix_time: UnixTime<'d>,
     machine: ota_proto::Config,
-    client: client::Config,
+    client: client::ClientConfig,
 }
 
 impl<'d> Builder<'d> {
@@ -45,7 +45,7 @@ impl<'d> Builder<'d> {
     pub fn new(device: Device, running: &'d str) -> Self {
         let Device { identity, secret } = device;
         // Host, port, seed and login are set at the start.
-        let login = Login { client_id: "none".into(), user_name: None, password: None };
+        let login = ConnectLogin { client_id: "none".into(), user_name: None, password: None };
         let settings = Settings {
             secret,
             region: Region::default(),
@@ -56,7 +56,7 @@ impl<'d> Builder<'d> {
             login_valid: Duration::from_secs(86_400),
             unix_time: &|| None,
             machine: ota_proto::Config::new(identity, 0),
-            client: client::Config::new(String::new(), 0, true, login, 0),
+            client: client::ClientConfig::new(String::new(), 0, true, login, 0),
         };
         Self { running, settings: Box::new(settings) }
     }
@@ -151,7 +151,7 @@ impl<'d> Builder<'d> {
 
     /// Changes the other settings of the connection: limits, times, the interval between
     /// connections. [`Builder::start`] sets its host, port, login and seed.
-    pub fn client(mut self, change: impl FnOnce(&mut client::Config)) -> Self {
+    pub fn client(mut self, change: impl FnOnce(&mut client::ClientConfig)) -> Self {
         change(&mut self.settings.client);
         self
     }

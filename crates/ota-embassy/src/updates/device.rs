@@ -5,7 +5,7 @@ use core::fmt;
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
 use ota_proto::{BadName, Identity, Rng};
 use ota_wire::Client;
-use ota_wire::adapter::{Event, Target};
+use ota_wire::adapter::{DriverEvent, Target};
 use ota_wire::client::{self, DeviceIndex, Disconnect, LinkKind};
 use ota_wire::mqtt::{self, Expiry};
 
@@ -66,7 +66,7 @@ pub(crate) trait SignIn {
     fn connecting(&mut self, client: &mut Client, target: &Target);
 
     /// Called with each event for the application.
-    fn told(&mut self, client: &mut Client, event: &Event);
+    fn told(&mut self, client: &mut Client, event: &DriverEvent);
 }
 
 /// Logins with a device's secret.
@@ -90,16 +90,20 @@ impl SignIn for Logins<'_> {
         debug_assert!(taken.is_some(), "a login that no session can work with");
     }
 
-    fn told(&mut self, client: &mut Client, event: &Event) {
+    fn told(&mut self, client: &mut Client, event: &DriverEvent) {
         match event {
             // The next connection gets a new login, so this one need not stay in memory.
-            Event::Client(client::Event::Connected) => {
-                let none =
-                    mqtt::Login { client_id: "none".into(), user_name: None, password: None };
+            DriverEvent::Client(client::ClientEvent::Connected) => {
+                let none = mqtt::ConnectLogin {
+                    client_id: "none".into(),
+                    user_name: None,
+                    password: None,
+                };
                 let _ = client.set_login(none);
             }
-            Event::Client(client::Event::Disconnected {
-                cause: Disconnect::Session(why), ..
+            DriverEvent::Client(client::ClientEvent::Disconnected {
+                cause: Disconnect::Session(why),
+                ..
             }) if why.is_login_refused() => self.expiry.refused(),
             _ => {}
         }
@@ -108,12 +112,12 @@ impl SignIn for Logins<'_> {
 
 impl Logins<'_> {
     /// A clock with an earlier time than the journal's is not set.
-    fn login(&mut self, identity: &Identity, earliest_time: u64) -> Option<mqtt::Login> {
+    fn login(&mut self, identity: &Identity, earliest_time: u64) -> Option<mqtt::ConnectLogin> {
         let unix = (self.unix_time)().filter(|unix| *unix >= earliest_time);
         let (expiry, conn_id) = (self.expiry.next(unix), conn_id(self.rng.next_u64()));
         let login =
             Login::new(identity, &self.secret, Algorithm::HmacSha256, APP_ID, &conn_id, expiry);
         let Login { client_id, username, password, .. } = login.ok()?;
-        Some(mqtt::Login::new(client_id, username, password))
+        Some(mqtt::ConnectLogin::new(client_id, username, password))
     }
 }

@@ -86,7 +86,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         }
         loop {
             let event = self.driver.next().await;
-            if let adapter::Event::Message { ack, .. } = &event {
+            if let adapter::DriverEvent::Message { ack, .. } = &event {
                 self.taken = *ack;
             }
             if let Some(event) = Event::of(event, self.updater(), now(), |image| image) {

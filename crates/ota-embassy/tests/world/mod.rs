@@ -22,7 +22,7 @@ use embassy_boot::{BootLoader, BootLoaderConfig};
 use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_time::{Duration, with_timeout};
 use ota_cloud::fault::FaultPlan;
-use ota_embassy::driver::{Config, Driver, Event};
+use ota_embassy::driver::{ClientConfig, Driver, DriverEvent};
 use ota_embassy::{
     BootSwitch, Buffers, Event as Flat, FlashJournal, FlashSlot, FlashStorage, Network, Tcp,
     Updates,
@@ -30,7 +30,7 @@ use ota_embassy::{
 use ota_embassy_tls::EmbeddedTls;
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
 use ota_proto::{Command, Event as Update, Identity, Installed, Rng, State, Updater};
-use ota_wire::client::Event as ClientEvent;
+use ota_wire::client::ClientEvent;
 
 use chip::{Chip, Geometry};
 use clock::{Run, Task};
@@ -132,7 +132,7 @@ pub struct Setup {
     /// The image that is offered.
     pub new: Vec<u8>,
     pub machine: ota_proto::Config,
-    pub config: Config,
+    pub config: ClientConfig,
     pub tls: Option<Tls>,
 }
 
@@ -140,7 +140,7 @@ pub struct Setup {
 pub struct Device {
     pub chip: Chip,
     pub desk: RefCell<Desk>,
-    pub config: Config,
+    pub config: ClientConfig,
     pub machine: ota_proto::Config,
     pub app: App,
     pub events: RefCell<Vec<ClientEvent>>,
@@ -225,8 +225,9 @@ impl World {
         let (method, expiry) = (Algorithm::HmacSha256, 4_102_444_800);
         let login = Login::new(&machine.identity, &secret, method, APP_ID, "AbC12", expiry);
         let login = login.unwrap();
-        let login = ota_wire::mqtt::Login::new(login.client_id, login.username, login.password);
-        let config = Config::new("10.0.0.1".into(), 1_883, tls.is_some(), login, seed);
+        let login =
+            ota_wire::mqtt::ConnectLogin::new(login.client_id, login.username, login.password);
+        let config = ClientConfig::new("10.0.0.1".into(), 1_883, tls.is_some(), login, seed);
         let (versions, new) = ([FROM, TO], image(geometry.image, seed + 1));
         Self::with(Setup { geometry, weather, faults, seed, versions, new, machine, config, tls })
     }
@@ -475,7 +476,7 @@ impl Device {
                     event
                 }
             };
-            let Event::Client(event) = event else { continue };
+            let DriverEvent::Client(event) = event else { continue };
             self.events.borrow_mut().push(event.clone());
             let ClientEvent::Device { event, .. } = event else { continue };
             match event {

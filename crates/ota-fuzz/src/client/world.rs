@@ -8,8 +8,8 @@ use ota_proto::{
     StorageError, TransportError, Work,
 };
 use ota_wire::Client;
-use ota_wire::client::{Config, DeviceIndex, Event, Found, Link, LinkKind, Output};
-use ota_wire::mqtt::{AckId, Login, SubId};
+use ota_wire::client::{ClientConfig, ClientEvent, DeviceIndex, Found, Link, LinkKind, Output};
+use ota_wire::mqtt::{AckId, ConnectLogin, SubId};
 
 use super::peers::{Broker, Store};
 use crate::input::Input;
@@ -47,8 +47,8 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let now = Instant::ZERO;
-        let login = Login::new("PD".into(), "user".into(), "password".into());
-        let config = Config::new("broker.example".into(), 1883, false, login, 7);
+        let login = ConnectLogin::new("PD".into(), "user".into(), "password".into());
+        let config = ClientConfig::new("broker.example".into(), 1883, false, login, 7);
         let mut client = Client::new(now, config).unwrap();
         for (product, name) in [("P", "D"), ("Q", "E")] {
             let mut config = ota_proto::Config::new(Identity::new(product, name).unwrap(), 7);
@@ -115,7 +115,9 @@ impl World {
                 // It may be closed already from the other side.
                 Output::Close { link } => self.forget(link),
                 Output::Do { device, op, work } => self.begin(device, op, work),
-                Output::Event(Event::Disconnected { retry_at, .. }) => assert!(retry_at >= now),
+                Output::Event(ClientEvent::Disconnected { retry_at, .. }) => {
+                    assert!(retry_at >= now)
+                }
                 Output::Event(_) => {}
                 Output::Idle { deadline, timer, read_store, .. } => {
                     assert_eq!(deadline.is_some(), timer.is_some());

@@ -4,7 +4,7 @@ use ota_proto::{Command, Misuse, QoS, Updater};
 #[allow(unused_imports, reason = "for the documentation")]
 use ota_wire::client;
 use ota_wire::client::DeviceIndex;
-use ota_wire::mqtt::{AckId, Login, PublishError, PublishHandle, SubId, SubscribeError};
+use ota_wire::mqtt::{AckId, ConnectLogin, PublishError, PublishHandle, SubId, SubscribeError};
 
 use crate::driver::clock::Clock;
 use crate::driver::engine::EngineError;
@@ -57,7 +57,7 @@ impl<R: Runtime> Driver<R> {
 /// The application's own topics, on the same connection.
 impl<R: Runtime> Driver<R> {
     /// Publishes a message. At QoS 1 it is kept until it is acknowledged, across connections;
-    /// [`client::Event::Published`] says so, and [`client::Event::GivenUp`] that it was sent too
+    /// [`client::ClientEvent::Published`] says so, and [`client::ClientEvent::GivenUp`] that it was sent too
     /// often in vain.
     ///
     /// # Errors
@@ -96,12 +96,12 @@ impl<R: Runtime> Driver<R> {
     ///
     /// # Errors
     /// [`EngineError::Session`]; the old one stays.
-    pub fn set_login(&mut self, login: Login) -> Result<(), EngineError> {
+    pub fn set_login(&mut self, login: ConnectLogin) -> Result<(), EngineError> {
         self.engine.control.set_login(login)
     }
 
     /// Disconnects from the broker, and reconnects after the least time between two connections.
-    /// [`client::Event::Disconnected`] says when it is done.
+    /// [`client::ClientEvent::Disconnected`] says when it is done.
     pub fn disconnect(&mut self) {
         self.engine.control.disconnect();
     }

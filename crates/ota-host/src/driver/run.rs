@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use ota_proto::TransportError;
-use ota_wire::adapter::{self, Event, Target};
-use ota_wire::client::{Config, Link, LinkKind};
+use ota_wire::adapter::{self, DriverEvent, Target};
+use ota_wire::client::{ClientConfig, Link, LinkKind};
 
 use crate::driver::engine::{Engine, EngineError, Options, Step};
 use crate::driver::open::{Reach, open};
@@ -53,7 +53,7 @@ impl<R: Runtime> Driver<R> {
     ///
     /// # Errors
     /// [`EngineError`], when nothing could ever work with the configuration.
-    pub fn new(config: Config) -> Result<Self, EngineError> {
+    pub fn new(config: ClientConfig) -> Result<Self, EngineError> {
         Self::with_options(config, Options::default())
     }
 
@@ -61,7 +61,7 @@ impl<R: Runtime> Driver<R> {
     ///
     /// # Errors
     /// As [`Driver::new`].
-    pub fn with_options(config: Config, options: Options) -> Result<Self, EngineError> {
+    pub fn with_options(config: ClientConfig, options: Options) -> Result<Self, EngineError> {
         Ok(Self {
             trust: options.trust(),
             reach: Arc::new(Mutex::new(adapter::Reach::new(options.public_store_only))),
@@ -86,7 +86,7 @@ impl<R: Runtime> Driver<R> {
     ///
     /// # Panics
     /// On tokio, outside of a runtime with IO and time.
-    pub async fn next(&mut self) -> Result<Event, EngineError> {
+    pub async fn next(&mut self) -> Result<DriverEvent, EngineError> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
@@ -154,7 +154,7 @@ impl<R: Runtime> fmt::Debug for Driver<R> {
 }
 
 impl<R: Runtime> Driver<R> {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, EngineError>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<DriverEvent, EngineError>> {
         for _ in 0..TURN {
             match self.engine.poll() {
                 Step::Connect(target) => {

@@ -1,10 +1,10 @@
 //! The application's own messages.
 
-use crate::adapter::{Event, Options};
+use crate::adapter::{DriverEvent, Options};
 use bytes::{BufMut as _, BytesMut};
 use mqttbytes::v4::{Packet, PubAck};
 use ota_proto::QoS;
-use ota_wire::client::Event as Client;
+use ota_wire::client::ClientEvent as Client;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -40,13 +40,15 @@ async fn a_message_is_acknowledged_when_the_application_has_taken_it() {
         broker
     })
     .await;
-    rig.until(&[], |e| matches!(e, Event::Message { ack: None, .. })).await;
+    rig.until(&[], |e| matches!(e, DriverEvent::Message { ack: None, .. })).await;
     let messages: Vec<_> =
-        rig.events.iter().filter(|e| matches!(e, Event::Message { .. })).cloned().collect();
+        rig.events.iter().filter(|e| matches!(e, DriverEvent::Message { .. })).cloned().collect();
     let [first, second] = &messages[..] else { panic!("{messages:?}") };
-    let Event::Message { topic, payload, ack: Some(ack) } = first else { panic!("{first:?}") };
+    let DriverEvent::Message { topic, payload, ack: Some(ack) } = first else {
+        panic!("{first:?}")
+    };
     assert_eq!((topic.as_str(), payload.as_slice()), ("room/1", &b"on"[..]));
-    let empty = Event::Message { topic: "room/2".into(), payload: Vec::new(), ack: None };
+    let empty = DriverEvent::Message { topic: "room/2".into(), payload: Vec::new(), ack: None };
     assert_eq!(*second, empty);
 
     // The version report has come by now, a PUBACK has not.
@@ -74,12 +76,12 @@ async fn messages_that_come_all_at_once_arrive_one_by_one() {
         let len = if number % 20 == 19 { 20_000 } else { 900 + usize::from(number) };
         broker.publish("all", 0, &vec![number; len]).await;
     }
-    rig.until(&[], |e| matches!(e, Event::Message { payload, .. } if payload[0] == 98)).await;
+    rig.until(&[], |e| matches!(e, DriverEvent::Message { payload, .. } if payload[0] == 98)).await;
     let numbers: Vec<u8> = rig
         .events
         .iter()
         .filter_map(|event| match event {
-            Event::Message { payload, .. } => {
+            DriverEvent::Message { payload, .. } => {
                 assert!(payload.iter().all(|byte| *byte == payload[0]));
                 assert_eq!(payload.len(), 900 + usize::from(payload[0]));
                 Some(payload[0])
@@ -88,7 +90,8 @@ async fn messages_that_come_all_at_once_arrive_one_by_one() {
         })
         .collect();
     assert_eq!(numbers, (0..99).filter(|number| number % 20 != 19).collect::<Vec<_>>());
-    let skipped = |e: &Event| matches!(e, Event::Client(Client::TooLong { len: 20_009 }));
+    let skipped =
+        |e: &DriverEvent| matches!(e, DriverEvent::Client(Client::TooLong { len: 20_009 }));
     assert_eq!(rig.count(skipped), 4);
 }
 
@@ -131,7 +134,7 @@ async fn a_peer_that_reads_late_gets_everything_in_order() {
     })
     .await;
     assert_eq!(received, sent);
-    assert_eq!(rig.count(|e| matches!(e, Event::Client(Client::Disconnected { .. }))), 0);
+    assert_eq!(rig.count(|e| matches!(e, DriverEvent::Client(Client::Disconnected { .. }))), 0);
 }
 
 #[tokio::test]
@@ -144,7 +147,7 @@ async fn the_application_publishes_during_a_download() {
     let topic = format!("{}/dev001/data", super::PRODUCT);
     let handle = rig.driver.publish(&topic, b"21.5", QoS::AtLeastOnce).unwrap();
     rig.prove(&cloud, &image).await;
-    assert_eq!(rig.count(|e| *e == Event::Client(Client::Published(handle))), 1);
+    assert_eq!(rig.count(|e| *e == DriverEvent::Client(Client::Published(handle))), 1);
     assert!(rig.driver.publish("$ota/report/x/y", b"", QoS::AtMostOnce).is_err());
 }
 

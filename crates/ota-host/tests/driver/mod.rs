@@ -19,13 +19,13 @@ mod whole;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::adapter::{Config, DeviceIndex, Driver, Event, Options};
+use crate::adapter::{ClientConfig, DeviceIndex, Driver, DriverEvent, Options};
 use ota_cloud::{Device, Rollout};
 use ota_host::{DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage};
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret};
 use ota_proto::{Command, Event as Update, Identity, Installed, Rng};
 use ota_server::{NewFirmware, Running, Service, ServiceConfig};
-use ota_wire::client::Event as Client;
+use ota_wire::client::ClientEvent as Client;
 use ota_wire::mqtt;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -68,10 +68,10 @@ fn login(device: &Identity) -> Login {
 }
 
 /// A configuration without the platform's spacing of connects.
-fn wire_config(broker: SocketAddr) -> Config {
+fn wire_config(broker: SocketAddr) -> ClientConfig {
     let login = login(&identity());
-    let login = mqtt::Login::new(login.client_id, login.username, login.password);
-    let mut config = Config::new(broker.ip().to_string(), broker.port(), false, login, 1);
+    let login = mqtt::ConnectLogin::new(login.client_id, login.username, login.password);
+    let mut config = ClientConfig::new(broker.ip().to_string(), broker.port(), false, login, 1);
     config.reconnect.spread = ota_proto::Micros::ZERO;
     config.reconnect.min_interval = ota_proto::Micros::from_millis(1);
     config.reconnect.base = ota_proto::Micros::from_millis(10);
@@ -89,7 +89,7 @@ fn device_config() -> ota_proto::Config {
 struct Rig {
     driver: Driver,
     temp: TempDir,
-    events: Vec<Event>,
+    events: Vec<DriverEvent>,
 }
 
 impl Rig {
@@ -97,11 +97,11 @@ impl Rig {
         Self::with(wire_config(broker), device_config())
     }
 
-    fn with(wire: Config, device: ota_proto::Config) -> Self {
+    fn with(wire: ClientConfig, device: ota_proto::Config) -> Self {
         Self::with_options(wire, device, Options::default())
     }
 
-    fn with_options(wire: Config, device: ota_proto::Config, options: Options) -> Self {
+    fn with_options(wire: ClientConfig, device: ota_proto::Config, options: Options) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let mut driver = Driver::with_options(wire, options).unwrap();
         let added = driver.add_device(device, "0.1.0", storage(&temp)).unwrap();
@@ -110,8 +110,10 @@ impl Rig {
     }
 
     /// Does what an application must.
-    fn take(&mut self, event: Event, image: &[u8]) {
-        if let Event::Client(Client::Device { device, event: Update::Install { size } }) = &event {
+    fn take(&mut self, event: DriverEvent, image: &[u8]) {
+        if let DriverEvent::Client(Client::Device { device, event: Update::Install { size } }) =
+            &event
+        {
             let path = self.driver.image(*device).unwrap().path();
             assert!(path.starts_with(self.temp.path()));
             let stored = std::fs::read(path).unwrap();
@@ -148,7 +150,7 @@ impl Rig {
     }
 
     /// Runs until an event is as wanted.
-    async fn until(&mut self, image: &[u8], wanted: impl Fn(&Event) -> bool) {
+    async fn until(&mut self, image: &[u8], wanted: impl Fn(&DriverEvent) -> bool) {
         let run = async {
             loop {
                 let event = self.driver.next().await.unwrap();
@@ -164,7 +166,7 @@ impl Rig {
         }
     }
 
-    fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+    fn count(&self, wanted: impl Fn(&DriverEvent) -> bool) -> usize {
         self.events.iter().filter(|event| wanted(event)).count()
     }
 }
@@ -195,6 +197,6 @@ async fn best_of_some<T, F: Future<Output = T>>(
     run().await
 }
 
-fn is_update(event: &Event, wanted: impl Fn(&Update) -> bool) -> bool {
-    matches!(event, Event::Client(Client::Device { event, .. }) if wanted(event))
+fn is_update(event: &DriverEvent, wanted: impl Fn(&Update) -> bool) -> bool {
+    matches!(event, DriverEvent::Client(Client::Device { event, .. }) if wanted(event))
 }

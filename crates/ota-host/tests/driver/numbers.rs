@@ -14,13 +14,13 @@ use ota_cloud::Rollout;
 use ota_host::Work;
 use ota_proto::{Event as Update, QoS, State};
 use ota_server::NewFirmware;
-use ota_wire::client::Event as Client;
+use ota_wire::client::ClientEvent as Client;
 
 use super::{
     FIRST, PATIENCE, PRODUCT, Rig, best_of_some, cloud, device_config, image, is_update,
     storage_with, wire_config,
 };
-use crate::adapter::{Driver, Event};
+use crate::adapter::{Driver, DriverEvent};
 
 /// How long messages of the application were on their way, in order.
 #[derive(Debug)]
@@ -86,11 +86,11 @@ async fn messages_during_erases() -> Waits {
     driver.subscribe(&topic, QoS::AtMostOnce).unwrap();
     let mut rig = Rig { driver, temp, events: Vec::new() };
     rig.until(&image, |e| is_update(e, |e| matches!(e, Update::Started { .. }))).await;
-    assert_eq!(rig.count(|e| matches!(e, Event::Client(Client::Subscribed(_)))), 1);
+    assert_eq!(rig.count(|e| matches!(e, DriverEvent::Client(Client::Subscribed(_)))), 1);
     let began = Instant::now();
     let (mut out, inbound) = (Vec::new(), RefCell::new(Vec::new()));
-    let hear = |event: &Event| {
-        if let Event::Message { payload, .. } = event {
+    let hear = |event: &DriverEvent| {
+        if let DriverEvent::Message { payload, .. } = event {
             let sent = u64::from_be_bytes(payload[..].try_into().unwrap());
             inbound.borrow_mut().push(began.elapsed() - Duration::from_micros(sent));
             counts.inbound.fetch_add(1, Ordering::SeqCst);
@@ -100,9 +100,9 @@ async fn messages_during_erases() -> Waits {
         let sent = Instant::now();
         let now = u64::try_from(began.elapsed().as_micros()).unwrap().to_be_bytes();
         let handle = rig.driver.publish(&topic, &now, QoS::AtLeastOnce).unwrap();
-        let published = |e: &Event| {
+        let published = |e: &DriverEvent| {
             hear(e);
-            *e == Event::Client(Client::Published(handle))
+            *e == DriverEvent::Client(Client::Published(handle))
         };
         rig.until(&image, published).await;
         out.push(sent.elapsed());
@@ -181,7 +181,7 @@ async fn a_hundred_updates() {
             let _ = rig.driver.command(FIRST, ota_proto::Command::ReportNow);
         }
         rig.until(&image, |e| is_update(e, |e| matches!(e, Update::Reported { .. }))).await;
-        let accepted = |e: &Event| is_update(e, |e| matches!(e, Update::VersionAccepted));
+        let accepted = |e: &DriverEvent| is_update(e, |e| matches!(e, Update::VersionAccepted));
         rig.until(&image, accepted).await;
         assert_eq!(rig.driver.updater(FIRST).unwrap().running().as_str(), version);
         rig.events.clear();
@@ -257,7 +257,7 @@ async fn an_idle_driver_wakes_for_its_pings_and_for_nothing_else() {
     let count = wakes(&mut rig, Duration::from_secs(4), |_| false);
     let periods = usize::try_from(began.elapsed().as_secs()).unwrap();
     // A machine that stands still for half a period loses the connection.
-    let lost = rig.count(|e| matches!(e, Event::Client(Client::Disconnected { .. })));
+    let lost = rig.count(|e| matches!(e, DriverEvent::Client(Client::Disconnected { .. })));
     println!("{count} wake-ups in {periods} keep-alive periods; {lost} connections lost");
     // A ping is due after each period: the deadline, the answer, and it may come in two pieces.
     // A new connection takes its packets, one by one.

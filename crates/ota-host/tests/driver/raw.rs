@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::adapter::Event;
+use crate::adapter::DriverEvent;
 use mqttbytes::v4::{Packet, PubAck};
 use ota_proto::{Command, Digester, Event as Update, Identity, Installed, Reason};
-use ota_wire::client::Event as Client;
+use ota_wire::client::ClientEvent as Client;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -83,7 +83,7 @@ async fn update(image: &[u8], answers: Vec<(Vec<u8>, End)>) -> (Vec<String>, Vec
     let mut rig = Rig::with(wire_config(cloud.mqtt_addr()), config);
     rig.prove(&cloud, image).await;
     let causes = rig.events.iter().filter_map(|event| match event {
-        Event::Client(Client::Device { event: Update::Retry { cause }, .. }) => Some(*cause),
+        DriverEvent::Client(Client::Device { event: Update::Retry { cause }, .. }) => Some(*cause),
         _ => None,
     });
     let requests = requests.lock().unwrap().clone();
@@ -228,7 +228,7 @@ async fn a_sub_device_is_updated_over_the_gateways_connection() {
         broker
     })
     .await;
-    let install = |e: &Event| is_update(e, |e| matches!(e, Update::Install { .. }));
+    let install = |e: &DriverEvent| is_update(e, |e| matches!(e, Update::Install { .. }));
     let reported = async {
         let mut reported = Vec::new();
         // Acknowledges everything until the result has come.
@@ -261,7 +261,6 @@ async fn a_sub_device_is_updated_over_the_gateways_connection() {
     let topics = |topic: &str| reported.iter().filter(|(t, _)| t == topic).count();
     assert_eq!(topics(identity().report_topic()), 1, "its version: {reported:?}");
     assert_eq!(topics(sub.report_topic()), reported.len() - 1);
-    let of_sub =
-        |e: &Event| matches!(e, Event::Client(Client::Device { device, .. }) if *device != index);
+    let of_sub = |e: &DriverEvent| matches!(e, DriverEvent::Client(Client::Device { device, .. }) if *device != index);
     assert_eq!(rig.count(of_sub), 0, "{:?}", rig.events);
 }

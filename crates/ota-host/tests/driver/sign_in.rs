@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use ota_host::{Clock, SignIn};
 use ota_proto::credentials::{APP_ID, Algorithm, Login};
-use ota_wire::client::{Disconnect, Event as Client};
+use ota_wire::client::{ClientEvent as Client, Disconnect};
 use ota_wire::mqtt::{self, Expiry};
 
 use super::{Rig, cloud, device_config, identity, image, secret, wire_config};
-use crate::adapter::{Event, Options};
+use crate::adapter::{DriverEvent, Options};
 
 /// Found in the field: a login that is seen once held until 2038; and one that lapses keeps a
 /// device out whose clock is behind. Here that is by two days, and the cloud is strict.
@@ -24,7 +24,7 @@ async fn a_login_lapses_in_a_day_and_a_device_whose_clock_is_behind_gets_in() {
             let login =
                 Login::new(&identity(), &secret(), Algorithm::HmacSha256, APP_ID, "AbC12", expiry);
             let login = login.unwrap();
-            mqtt::Login::new(login.client_id, login.username, login.password)
+            mqtt::ConnectLogin::new(login.client_id, login.username, login.password)
         })
     };
     let mut options = Options::default();
@@ -32,13 +32,13 @@ async fn a_login_lapses_in_a_day_and_a_device_whose_clock_is_behind_gets_in() {
     let mut config = wire_config(cloud.mqtt_addr());
     config.reconnect.cap = ota_proto::Micros::from_millis(50);
     let mut rig = Rig::with_options(config, device_config(), options);
-    let refused = |event: &Event| {
-        matches!(event, Event::Client(Client::Disconnected { cause: Disconnect::Session(why), .. })
+    let refused = |event: &DriverEvent| {
+        matches!(event, DriverEvent::Client(Client::Disconnected { cause: Disconnect::Session(why), .. })
             if why.is_login_refused())
     };
     let now = Clock::unix_time().unwrap();
     rig.until(&[], refused).await;
-    rig.until(&[], |event| *event == Event::Client(Client::Connected)).await;
+    rig.until(&[], |event| *event == DriverEvent::Client(Client::Connected)).await;
     // The next one lapses again: what never does is sent once, and not longer.
     rig.driver.disconnect();
     rig.until(&[], refused).await;

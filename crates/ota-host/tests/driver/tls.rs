@@ -7,7 +7,7 @@ use std::time::Duration;
 use ota_host::{BadTls, Certificate, Clock, Job, Tls, Work};
 use ota_proto::journal::Record;
 use ota_proto::{BUILT, Event as Update, Outcome, Peer, Reason, TlsError, TransportError};
-use ota_wire::client::{Disconnect, Event as Client};
+use ota_wire::client::{ClientEvent as Client, Disconnect};
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, date_time_ymd};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -19,7 +19,7 @@ use super::proxy::Proxy;
 use super::raw::{End, answer, store};
 use super::{Rig, cloud, device_config, image, is_update, wire_config};
 use crate::adapter::Driver;
-use crate::adapter::{Config, Event, Options};
+use crate::adapter::{ClientConfig, DriverEvent, Options};
 
 /// What a device has that trusts these, and may have a certificate.
 fn trust(authorities: &str, own: Option<&Party>) -> Options {
@@ -32,7 +32,7 @@ fn trust(authorities: &str, own: Option<&Party>) -> Options {
     options
 }
 
-fn secure(broker: SocketAddr) -> Config {
+fn secure(broker: SocketAddr) -> ClientConfig {
     let mut config = wire_config(broker);
     config.tls = true;
     config
@@ -41,9 +41,10 @@ fn secure(broker: SocketAddr) -> Config {
 /// Why a broker is not talked to, and how long until the next try.
 async fn broker_refused(broker: &Front, options: Options) -> (TransportError, Duration) {
     let mut rig = Rig::with_options(secure(broker.addr), device_config(), options);
-    let gone = |e: &Event| matches!(e, Event::Client(Client::Disconnected { .. }));
+    let gone = |e: &DriverEvent| matches!(e, DriverEvent::Client(Client::Disconnected { .. }));
     rig.until(&[], gone).await;
-    let Some(Event::Client(Client::Disconnected { cause, retry_at })) = rig.events.pop() else {
+    let Some(DriverEvent::Client(Client::Disconnected { cause, retry_at })) = rig.events.pop()
+    else {
         panic!("{:?}", rig.events)
     };
     let Disconnect::Transport(why) = cause else { panic!("{cause:?}") };
@@ -64,7 +65,9 @@ async fn update_refused(store: &Front, mut config: ota_proto::Config, options: O
     config.timing.violation = ota_proto::Micros::from_millis(1);
     let mut rig = Rig::with_options(wire_config(cloud.mqtt_addr()), config, options);
     rig.until(&[], |e| is_update(e, |e| matches!(e, Update::Finished { .. }))).await;
-    let Some(Event::Client(Client::Device { event, .. })) = rig.events.pop() else { panic!() };
+    let Some(DriverEvent::Client(Client::Device { event, .. })) = rig.events.pop() else {
+        panic!()
+    };
     let Update::Finished { outcome: Outcome::Failed(reason), .. } = event else { panic!() };
     reason
 }
@@ -161,7 +164,7 @@ async fn a_broker_that_wants_a_certificate_gets_one_or_says_no() {
         }
         let options = trust(&ca.pem, Some(&device));
         let mut rig = Rig::with_options(secure(front.addr), device_config(), options);
-        rig.until(&[], |e| *e == Event::Client(Client::Connected)).await;
+        rig.until(&[], |e| *e == DriverEvent::Client(Client::Connected)).await;
     }
 }
 
@@ -208,9 +211,9 @@ async fn a_clock_before_what_a_certificate_said_is_named_and_nobody_is_called() 
     let mut driver = Driver::with_options(secure(front.addr), trust(&ca.pem, None)).unwrap();
     driver.add_device(device_config(), "0.1.0", storage).unwrap();
     let mut rig = Rig { driver, temp, events: Vec::new() };
-    let not_set = |e: &Event| {
+    let not_set = |e: &DriverEvent| {
         let why = Disconnect::Transport(TransportError::Tls(TlsError::ClockNotSet));
-        matches!(e, Event::Client(Client::Disconnected { cause, .. }) if *cause == why)
+        matches!(e, DriverEvent::Client(Client::Disconnected { cause, .. }) if *cause == why)
     };
     rig.until(&[], not_set).await;
     assert_eq!(front.opened(), 0);
@@ -222,7 +225,7 @@ async fn a_clock_before_what_a_certificate_said_is_named_and_nobody_is_called() 
 async fn the_floor_of_the_clock_is_from_when_the_brokers_own_certificate_is_valid() {
     let ca = Party::authority("ours");
     let cloud = cloud(&image(1000), None).await;
-    let up = |e: &Event| *e == Event::Client(Client::Connected);
+    let up = |e: &DriverEvent| *e == DriverEvent::Client(Client::Connected);
     let least = |rig: &Rig, peer| rig.driver.updater(super::FIRST).unwrap().earliest_time(peer);
     let mut plain = Rig::new(cloud.mqtt_addr());
     plain.until(&[], up).await;

@@ -6,22 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use crate::adapter::{Driver, Event};
+use crate::adapter::{Driver, DriverEvent};
 use ota_host::Clock;
 use ota_proto::{Event as Update, Reason, Rng, State, TransportError};
-use ota_wire::client::{Disconnect, Event as Client};
+use ota_wire::client::{ClientEvent as Client, Disconnect};
 use tokio::net::TcpSocket;
 use tokio::sync::Notify;
 
 use super::proxy::{Plan, Proxy, Then};
 use super::{FIRST, Rig, cloud, device_config, image, is_update, wire_config};
 
-fn disconnected(event: &Event, why: TransportError) -> bool {
-    matches!(event, Event::Client(Client::Disconnected { cause: Disconnect::Transport(error), .. })
+fn disconnected(event: &DriverEvent, why: TransportError) -> bool {
+    matches!(event, DriverEvent::Client(Client::Disconnected { cause: Disconnect::Transport(error), .. })
         if *error == why)
 }
 
-fn started(event: &Event, least: u64) -> bool {
+fn started(event: &DriverEvent, least: u64) -> bool {
     is_update(event, |e| matches!(e, Update::Started { from } if *from >= least))
 }
 
@@ -82,7 +82,7 @@ async fn a_download_goes_on_without_the_broker() {
     rig.until(&image, |e| disconnected(e, TransportError::Closed)).await;
     half.notify_one();
     rig.until(&image, |e| is_update(e, |e| *e == Update::Ready)).await;
-    assert_eq!(rig.count(|e| *e == Event::Client(Client::Connected)), 1);
+    assert_eq!(rig.count(|e| *e == DriverEvent::Client(Client::Connected)), 1);
     back.notify_one();
     let record = rig.prove(&cloud, &image).await;
     assert_eq!(record.counters.sessions, 2);
@@ -208,7 +208,7 @@ async fn a_stopped_driver_frees_its_folder_and_the_next_one_resumes() {
 }
 
 /// One poll of a future that is then dropped.
-async fn poll_once(rig: &mut Rig) -> Option<Event> {
+async fn poll_once(rig: &mut Rig) -> Option<DriverEvent> {
     let event = tokio::select! {
         biased;
         event = rig.driver.next() => Some(event.unwrap()),

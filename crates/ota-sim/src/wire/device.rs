@@ -3,9 +3,9 @@
 use ota_proto::journal::Record;
 use ota_proto::{Boot, Command, Event, Instant, OpId, SlotInfo, StorageError, Work};
 use ota_wire::client::{
-    Config, DeviceIndex, DeviceInput, Event as ClientEvent, Found, Input, LinkKind, Output,
+    ClientConfig, ClientEvent, DeviceIndex, DeviceInput, Found, Input, LinkKind, Output,
 };
-use ota_wire::mqtt::Login;
+use ota_wire::mqtt::ConnectLogin;
 use ota_wire::record::Recorder;
 
 use crate::app::{Act, Verdict};
@@ -193,8 +193,8 @@ impl World {
         let id = format!("{}{}", identity.product_id(), identity.device_name());
         let user = format!("{id};21010406;AbC12;4102444800");
         let seed = self.setup.seed.wrapping_add(u64::from(self.boot));
-        let login = Login::new(id, user, "not checked here".into());
-        let config = Config::new("broker.example".into(), 8_883, true, login, seed);
+        let login = ConnectLogin::new(id, user, "not checked here".into());
+        let config = ClientConfig::new("broker.example".into(), 8_883, true, login, seed);
         let running = self.storage.loader.running().to_owned();
         let slot = self.storage.loader.state();
         let storage = SlotInfo { capacity: self.setup.capacity, erase: self.setup.erase, write: 1 };

@@ -16,9 +16,9 @@ use ota_proto::{
     BUILT, Boot, Command, Done, Instant, Misuse, OpId, StorageError, TransportError, Work,
 };
 
-use super::{Buffers, Event, Inboxes, Look, Noted, Spare};
+use super::{Buffers, DriverEvent, Inboxes, Look, Noted, Spare};
 use crate::client::{
-    AddError, Client, Config, DeviceIndex, DeviceInput, Input, Link, LinkKind, Output,
+    AddError, Client, ClientConfig, DeviceIndex, DeviceInput, Input, Link, LinkKind, Output,
 };
 use crate::mqtt;
 
@@ -72,7 +72,7 @@ pub enum Step<B> {
     /// Perform this after all earlier work of the device; answer with [`Engine::finish`].
     Work(DeviceIndex, OpId, Work<Piece<B>>),
     /// Pass this event to the application.
-    Event(Event),
+    Event(DriverEvent),
     /// Wait for a link, an operation, the application or the deadline, whichever comes first. At
     /// the deadline call [`Engine::handle_timeout`].
     Wait(Option<Instant>),
@@ -133,7 +133,12 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Engine<B> {
     ///
     /// # Errors
     /// [`EngineError`] if the configuration or the buffers can never work.
-    pub fn new(now: Instant, config: Config, broker: B, store: B) -> Result<Self, EngineError> {
+    pub fn new(
+        now: Instant,
+        config: ClientConfig,
+        broker: B,
+        store: B,
+    ) -> Result<Self, EngineError> {
         let needs = [(config.mqtt.limits.packet, &broker), (config.http.line, &store)];
         for (needed, buffer) in needs {
             if buffer.as_ref().len() < needed {
@@ -211,7 +216,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
                     self.keep(link.kind, old, false);
                     return Step::Close(link);
                 }
-                Output::Event(event) => return Step::Event(Event::Client(event)),
+                Output::Event(event) => return Step::Event(DriverEvent::Client(event)),
                 Output::Idle { deadline, read_broker, read_store, .. } => {
                     self.read_broker = read_broker;
                     match self.inboxes.look(&mut self.client, now, read_store) {

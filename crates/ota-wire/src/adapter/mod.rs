@@ -26,9 +26,9 @@ pub use reach::{Reach, is_public};
 /// Events for the application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Event {
+pub enum DriverEvent {
     /// An event of an update, the connection, or the application's publications and subscriptions.
-    Client(client::Event),
+    Client(client::ClientEvent),
     /// A message on one of the application's own topics.
     Message {
         /// Its topic.
@@ -42,7 +42,7 @@ pub enum Event {
 
 /// Hides the content of a message, which belongs to the application.
 #[cfg(feature = "defmt")]
-impl defmt::Format for Event {
+impl defmt::Format for DriverEvent {
     fn format(&self, f: defmt::Formatter<'_>) {
         match self {
             Self::Client(event) => defmt::write!(f, "Client({})", event),
@@ -112,7 +112,7 @@ pub enum Look {
     /// The client took something: poll it again.
     Again,
     /// Pass this to the application; then poll the client again.
-    Event(Event),
+    Event(DriverEvent),
     /// Write these bytes of [`Inboxes::store`]'s buffer to a device's slot: lend the buffer, or
     /// swap it.
     Write {
@@ -192,7 +192,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>> Inboxes<B> {
                     let topic = mqtt::text(inbox.unread(), &topic).to_owned();
                     let payload = inbox.unread().get(payload).unwrap_or_default().to_vec();
                     inbox.consume(received.consumed);
-                    return Look::Event(Event::Message { topic, payload, ack });
+                    return Look::Event(DriverEvent::Message { topic, payload, ack });
                 }
                 Some(Found::Write { device, op, at, span }) => {
                     let span = inbox.span(&span);

@@ -6,10 +6,10 @@ use core::mem;
 
 use ota_proto::{Instant, Micros, QoS, TlsError, TransportError};
 
-use super::{AddError, Config, Disconnect, Link, Output, Owner, Timer};
+use super::{AddError, ClientConfig, Disconnect, Link, Output, Owner, Timer};
 use crate::mqtt::{
-    self, Ended, Found, Kind, Outgoing, Phase, PublishError, PublishHandle, Received, Reconnect,
-    Session, SubId, SubscribeError,
+    self, Ended, Outgoing, PublishError, PublishHandle, Purpose, Reconnect, Session, SessionFound,
+    SessionPhase, SessionReceived, SubId, SubscribeError,
 };
 
 /// The link to the broker.
@@ -38,7 +38,7 @@ pub(super) struct Ending {
 }
 
 impl BrokerLink {
-    pub(super) fn new(now: Instant, config: Config) -> Result<Self, mqtt::ConfigError> {
+    pub(super) fn new(now: Instant, config: ClientConfig) -> Result<Self, mqtt::ConfigError> {
         Ok(Self {
             session: Session::new(config.mqtt)?,
             host: config.host,
@@ -55,7 +55,7 @@ impl BrokerLink {
 
     /// Checks that a device's messages fit the session's limits, in both directions.
     pub(super) fn check_room(&self, device: &ota_proto::Config) -> Result<(), AddError> {
-        let mqtt::Limits { ota_tx, packet, .. } = self.session.limits();
+        let mqtt::SessionLimits { ota_tx, packet, .. } = self.session.limits();
         let report = longest_report(device);
         let offer = device.identity.update_topic().len().saturating_add(OFFER);
         for (what, has, needed) in [("ota_tx", ota_tx, report), ("packet", packet, offer)] {
@@ -91,9 +91,9 @@ impl BrokerLink {
     }
 
     /// Handles received bytes; `None` if the session is over: [`Self::verdict`] has the reason.
-    pub(super) fn receive(&mut self, now: Instant, rx: &[u8]) -> Option<Received> {
+    pub(super) fn receive(&mut self, now: Instant, rx: &[u8]) -> Option<SessionReceived> {
         let received = self.session.handle_received(now, rx).ok()?;
-        if received.found == Found::Accepted {
+        if received.found == SessionFound::Accepted {
             self.accepted = true;
             self.reconnect.handle_up(now);
         }
@@ -122,7 +122,7 @@ impl BrokerLink {
         if is_ours(filter) {
             return Err(SubscribeError::BadFilter);
         }
-        self.session.subscribe(now, Kind::Application, filter, qos)
+        self.session.subscribe(now, Purpose::Application, filter, qos)
     }
 
     /// Handles passed time. The session's end is in [`Self::verdict`].
@@ -135,8 +135,10 @@ impl BrokerLink {
     /// The session's reason for its end.
     pub(super) fn verdict(&self) -> Option<Disconnect> {
         match self.session.phase() {
-            Phase::Ended(error) => Some(Disconnect::Session(error)),
-            Phase::Closing if self.session.transmit().is_empty() => Some(Disconnect::Planned),
+            SessionPhase::Ended(error) => Some(Disconnect::Session(error)),
+            SessionPhase::Closing if self.session.transmit().is_empty() => {
+                Some(Disconnect::Planned)
+            }
             _ => None,
         }
     }
@@ -147,8 +149,8 @@ impl BrokerLink {
         let link = self.link.take()?;
         // The session's own reason takes precedence over the later end of its link.
         let cause = match self.session.phase() {
-            Phase::Ended(error) => Disconnect::Session(error),
-            Phase::Closing => Disconnect::Planned,
+            SessionPhase::Ended(error) => Disconnect::Session(error),
+            SessionPhase::Closing => Disconnect::Planned,
             _ => cause,
         };
         let was_up = mem::take(&mut self.accepted);
@@ -161,7 +163,7 @@ impl BrokerLink {
             Disconnect::Transport(TransportError::Tls(TlsError::ClockNotSet)) => Ended::Failed,
             // A certificate does not change within a second.
             Disconnect::Transport(TransportError::Tls(_)) => Ended::LoginRefused,
-            Disconnect::Session(mqtt::SessionError::TimedOut(mqtt::Timer::Blocked)) => {
+            Disconnect::Session(mqtt::SessionError::TimedOut(mqtt::SessionTimer::Blocked)) => {
                 Ended::Blocked
             }
             // We ended it, for whatever reason: this is no sign of another client.

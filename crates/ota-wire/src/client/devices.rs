@@ -6,8 +6,8 @@ use core::mem;
 
 use ota_proto::{Instant, PubId, State, Updater};
 
-use super::{DeviceIndex, Event};
-use crate::mqtt::{Kind, SubId};
+use super::{ClientEvent, DeviceIndex};
+use crate::mqtt::{Purpose, SubId};
 
 /// All devices, in the order they were added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -44,8 +44,8 @@ impl Devices {
     /// How the next device's topic is subscribed: only a refusal for the first one ends the
     /// session. A sub-device that its gateway has not brought online yet must not affect the
     /// others.
-    pub(super) fn next_kind(&self) -> Kind {
-        if self.first.is_none() { Kind::Ota } else { Kind::SubDevice }
+    pub(super) fn next_kind(&self) -> Purpose {
+        if self.first.is_none() { Purpose::Ota } else { Purpose::SubDevice }
     }
 
     pub(super) fn indices(&self) -> impl Iterator<Item = DeviceIndex> + use<> {
@@ -94,17 +94,17 @@ impl Devices {
         now: Instant,
         topic: &str,
         payload: Option<&[u8]>,
-    ) -> Option<Option<Event>> {
+    ) -> Option<Option<ClientEvent>> {
         let is_its = |device: &Device| device.updater.config().identity.update_topic() == topic;
         let index = DeviceIndex(self.iter().position(is_its)?);
         let device = self.iter_mut().nth(index.0)?;
         Some(match payload {
             Some(payload) => {
                 let result = device.updater.handle_message(now, topic, payload);
-                result.err().map(|error| Event::BadMessage { device: index, error })
+                result.err().map(|error| ClientEvent::BadMessage { device: index, error })
             }
             None if mem::replace(&mut device.retained, true) => None,
-            None => Some(Event::Retained { device: index }),
+            None => Some(ClientEvent::Retained { device: index }),
         })
     }
 

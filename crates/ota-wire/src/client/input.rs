@@ -8,7 +8,7 @@ use ota_proto::{
 };
 
 use super::{Client, DeviceIndex, Link, Output, Received};
-use crate::mqtt::{AckId, Login, SubId};
+use crate::mqtt::{AckId, ConnectLogin, SubId};
 
 /// One call of a method of [`Client`] that may change it; [`Client::handle`] makes it.
 ///
@@ -85,7 +85,7 @@ pub enum Input<'a, B = &'a [u8], P = B> {
     /// [`Client::acknowledge`].
     Acknowledge(AckId),
     /// [`Client::set_login`].
-    SetLogin(Login),
+    SetLogin(ConnectLogin),
     /// [`Client::disconnect`].
     Disconnect,
     /// [`Client::prepare_stop`].

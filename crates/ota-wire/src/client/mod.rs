@@ -23,7 +23,7 @@ use core::mem::discriminant;
 use ota_proto::{Boot, Instant, QoS, TransportError, Updater};
 
 use crate::mqtt::{
-    self, AckId, Kind, Outgoing, PublishError, PublishHandle, SubId, SubscribeError,
+    self, AckId, Outgoing, PublishError, PublishHandle, Purpose, SubId, SubscribeError,
 };
 
 use broker::{BrokerLink, Ending};
@@ -32,8 +32,8 @@ pub use input::{Added, DeviceInput, Effect, Input};
 use store::StoreLink;
 use types::Owner;
 pub use types::{
-    AddError, Config, DeviceIndex, Disconnect, Event, Found, Link, LinkKind, Output, Received,
-    Timer, enlarge_device,
+    AddError, ClientConfig, ClientEvent, DeviceIndex, Disconnect, Found, Link, LinkKind, Output,
+    Received, Timer, enlarge_device,
 };
 
 /// One connection to the cloud for one device and its sub-devices, and one fetch at a time.
@@ -43,7 +43,7 @@ pub struct Client {
     devices: Devices,
     pub(crate) broker: BrokerLink,
     pub(crate) store: StoreLink,
-    events: Vec<Event>,
+    events: Vec<ClientEvent>,
     epoch: u32,
 }
 
@@ -55,7 +55,7 @@ impl Client {
     /// [`mqtt::ConfigError`] if no session or fetch can work with the configuration.
     // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
-    pub fn new(now: Instant, config: Config) -> Result<Self, mqtt::ConfigError> {
+    pub fn new(now: Instant, config: ClientConfig) -> Result<Self, mqtt::ConfigError> {
         config.check()?;
         Ok(Self {
             devices: Devices::default(),
@@ -107,8 +107,8 @@ impl Client {
     }
 
     /// Publishes a message of the application. At QoS 1 it is kept across connections until it is
-    /// acknowledged ([`Event::Published`]), or until it was sent in [`mqtt::Limits::tries`]
-    /// sessions without an acknowledgement ([`Event::GivenUp`]).
+    /// acknowledged ([`ClientEvent::Published`]), or until it was sent in [`mqtt::SessionLimits::tries`]
+    /// sessions without an acknowledgement ([`ClientEvent::GivenUp`]).
     ///
     /// # Errors
     /// [`PublishError`]; nothing changed. `$ota/…` is the client's own.
@@ -119,7 +119,7 @@ impl Client {
         payload: &[u8],
         qos: QoS,
     ) -> Result<PublishHandle, PublishError> {
-        self.broker.publish(now, Outgoing { kind: Kind::Application, qos, topic, payload })
+        self.broker.publish(now, Outgoing { kind: Purpose::Application, qos, topic, payload })
     }
 
     /// Subscribes to a filter of the application, in this session and in each later one.
@@ -150,7 +150,7 @@ impl Client {
     ///
     /// # Errors
     /// [`mqtt::ConfigError`]; the old one stays.
-    pub fn set_login(&mut self, login: mqtt::Login) -> Result<(), mqtt::ConfigError> {
+    pub fn set_login(&mut self, login: mqtt::ConnectLogin) -> Result<(), mqtt::ConfigError> {
         self.broker.session.set_login(login)
     }
 
@@ -258,35 +258,41 @@ impl Client {
         let busy = self.devices.are_busy();
         let Some(Ending { cause, next }) = self.broker.end(now, cause, busy) else { return };
         self.devices.offline(now);
-        self.push_event(Event::Disconnected { cause, retry_at: next.at });
+        self.push_event(ClientEvent::Disconnected { cause, retry_at: next.at });
         if next.kicked {
-            self.push_event(Event::Kicked);
+            self.push_event(ClientEvent::Kicked);
         }
-        if let Disconnect::Session(mqtt::SessionError::TimedOut(mqtt::Timer::Blocked)) = cause {
-            self.push_event(Event::LeftOut);
+        if let Disconnect::Session(mqtt::SessionError::TimedOut(mqtt::SessionTimer::Blocked)) =
+            cause
+        {
+            self.push_event(ClientEvent::LeftOut);
         }
     }
 
     // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
     fn receive_from_broker(&mut self, now: Instant, rx: &[u8]) -> Received {
-        let Some(mqtt::Received { consumed, found }) = self.broker.receive(now, rx) else {
+        let Some(mqtt::SessionReceived { consumed, found }) = self.broker.receive(now, rx) else {
             // The session is over; the next output closes the link.
             return Received { consumed: rx.len(), found: None };
         };
         let mut application = None;
         match found {
-            mqtt::Found::Accepted => self.push_event(Event::Connected),
-            mqtt::Found::Subscribed(sub) => {
+            mqtt::SessionFound::Accepted => self.push_event(ClientEvent::Connected),
+            mqtt::SessionFound::Subscribed(sub) => {
                 let ours = self.devices.subscribed(now, sub);
                 if !ours {
-                    self.push_event(Event::Subscribed(sub));
+                    self.push_event(ClientEvent::Subscribed(sub));
                 }
             }
-            mqtt::Found::Refused(sub) => self.push_event(Event::SubscribeRefused(sub)),
-            mqtt::Found::Unsubscribed(sub) => self.push_event(Event::Unsubscribed(sub)),
-            mqtt::Found::TooLong { len, .. } => self.push_latest(Event::TooLong { len }),
-            mqtt::Found::Message { topic, payload, ack, retain } => {
+            mqtt::SessionFound::Refused(sub) => self.push_event(ClientEvent::SubscribeRefused(sub)),
+            mqtt::SessionFound::Unsubscribed(sub) => {
+                self.push_event(ClientEvent::Unsubscribed(sub))
+            }
+            mqtt::SessionFound::TooLong { len, .. } => {
+                self.push_latest(ClientEvent::TooLong { len })
+            }
+            mqtt::SessionFound::Message { topic, payload, ack, retain } => {
                 let text = mqtt::text(rx, &topic);
                 let message = rx.get(payload.clone()).filter(|_| !retain);
                 match self.devices.receive(now, text, message) {
@@ -307,14 +313,14 @@ impl Client {
 
     /// Reports an unusable message. A server can send many before the next output is polled: only
     /// the latest of each kind waits.
-    fn push_latest(&mut self, event: Event) {
+    fn push_latest(&mut self, event: ClientEvent) {
         self.events.retain(|old| discriminant(old) != discriminant(&event));
         self.push_event(event);
     }
 
     // Not inlined: each copy costs flash.
     #[inline(never)]
-    fn push_event(&mut self, event: Event) {
+    fn push_event(&mut self, event: ClientEvent) {
         self.events.push(event);
     }
 }

@@ -7,8 +7,8 @@ use ota_proto::{
 };
 
 use super::broker::{earlier, longest_report};
-use super::{Client, DeviceIndex, Event, Link, LinkKind, Output, Owner, Timer};
-use crate::mqtt::{Kind, Outgoing};
+use super::{Client, ClientEvent, DeviceIndex, Link, LinkKind, Output, Owner, Timer};
+use crate::mqtt::{Outgoing, Purpose};
 
 /// The result of a turn over the devices.
 enum Turn {
@@ -62,9 +62,9 @@ impl Client {
         let done = self.broker.session.poll_published()?;
         Some(match done.owner {
             Owner::Application => Turn::Done(Output::Event(if done.given_up {
-                Event::GivenUp(done.handle)
+                ClientEvent::GivenUp(done.handle)
             } else {
-                Event::Published(done.handle)
+                ClientEvent::Published(done.handle)
             })),
             Owner::Device(device, id) => {
                 self.devices.published(now, device, id);
@@ -92,14 +92,14 @@ impl Client {
     #[inline(never)]
     fn poll_device(&mut self, now: Instant, device: DeviceIndex) -> Turn {
         let mut payload = [0; DeviceConfig::buffer_len()];
-        let room = self.broker.session.room(Kind::Ota);
+        let room = self.broker.session.room(Purpose::Ota);
         let Some(updater) = self.devices.get_mut(device) else { return Turn::Idle(None, false) };
         let longest = longest_report(updater.config());
         updater.set_gate(Gate { publish: room >= longest, fetch: self.store.is_free() });
         let Ok(output) = updater.poll(now, &mut payload) else { return Turn::Again };
         match output {
             Device::Publish(Publish { id, topic, qos, payload }) => {
-                let message = Outgoing { kind: Kind::Ota, qos, topic, payload };
+                let message = Outgoing { kind: Purpose::Ota, qos, topic, payload };
                 // The gate has ensured room. If this fails anyway, the machine's own timers handle
                 // it like any lost message.
                 let _ = self.broker.session.publish(now, message, Owner::Device(device, id));
@@ -124,7 +124,9 @@ impl Client {
                 let work = work.map(|bytes| 0..bytes.len());
                 Turn::Done(Output::Do { device, op, work })
             }
-            Device::Event(event) => Turn::Done(Output::Event(Event::Device { device, event })),
+            Device::Event(event) => {
+                Turn::Done(Output::Event(ClientEvent::Device { device, event }))
+            }
             _ => Turn::Again,
         }
     }

@@ -5,14 +5,14 @@ use alloc::string::String;
 use ota_proto::url::Url;
 use ota_proto::{Instant, Micros, OpId, TransportError, Updater, Work};
 
-use super::{AddError, Config, DeviceIndex, Found, Link, Output, Received, Timer};
+use super::{AddError, ClientConfig, DeviceIndex, Found, Link, Output, Received, Timer};
 use crate::http::{self, Closed, Fetch};
 
 /// The link to the firmware server, if there is a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct StoreLink {
-    limits: http::Limits,
+    limits: http::FetchLimits,
     connect: Micros,
     get: Option<Get>,
     closing: Option<Link>,
@@ -45,7 +45,7 @@ enum State {
 const REQUEST: usize = 256;
 
 impl StoreLink {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &ClientConfig) -> Self {
         Self { limits: config.http, connect: config.connect, get: None, closing: None }
     }
 
@@ -168,7 +168,7 @@ impl StoreLink {
         let Some(Get { device, op, fetch, state: State::Open, .. }) = &mut self.get else {
             return nothing(rx.len());
         };
-        let http::Received { consumed, found } = match fetch.handle_received(rx) {
+        let http::FetchReceived { consumed, found } = match fetch.handle_received(rx) {
             Ok(received) => received,
             Err(error) => {
                 self.fail(now, error.into(), updater);
@@ -176,17 +176,17 @@ impl StoreLink {
             }
         };
         match found {
-            http::Found::Nothing => nothing(consumed),
-            http::Found::Head(head) => {
+            http::FetchFound::Nothing => nothing(consumed),
+            http::FetchFound::Head(head) => {
                 // The next output handles a refused answer.
                 let _ = updater.handle_response(now, *op, &head);
                 nothing(consumed)
             }
-            http::Found::End => {
+            http::FetchFound::End => {
                 self.complete(now, updater);
                 nothing(consumed)
             }
-            http::Found::Body(span) => {
+            http::FetchFound::Body(span) => {
                 let piece = rx.get(span.clone()).unwrap_or_default();
                 let Ok(body) = updater.handle_body(now, *op, piece) else {
                     return nothing(rx.len());

@@ -67,12 +67,12 @@ impl LinkKind {
     }
 }
 
-/// The configuration of a client. [`Config::new`] has the defaults.
+/// The configuration of a client. [`ClientConfig::new`] has the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub struct Config {
+pub struct ClientConfig {
     /// The broker's host name or address.
     pub host: String,
     /// The broker's port.
@@ -80,37 +80,37 @@ pub struct Config {
     /// Whether the broker uses TLS.
     pub tls: bool,
     /// The MQTT session: login, limits, times.
-    pub mqtt: mqtt::Config,
+    pub mqtt: mqtt::SessionConfig,
     /// When to connect again.
     pub reconnect: ReconnectConfig,
     /// Limits on the framing of the firmware server.
-    pub http: http::Limits,
+    pub http: http::FetchLimits,
     /// The longest time for connecting: name, TCP and TLS. Default 10 s.
     pub connect: Micros,
     /// The seed of all random numbers: use a different one for each device.
     pub seed: u64,
 }
 
-impl Config {
+impl ClientConfig {
     /// Makes the defaults for this broker and login.
     #[must_use]
-    pub fn new(host: String, port: u16, tls: bool, login: mqtt::Login, seed: u64) -> Self {
+    pub fn new(host: String, port: u16, tls: bool, login: mqtt::ConnectLogin, seed: u64) -> Self {
         Self {
             host,
             port,
             tls,
-            mqtt: mqtt::Config::new(login),
+            mqtt: mqtt::SessionConfig::new(login),
             reconnect: ReconnectConfig::default(),
-            http: http::Limits::default(),
+            http: http::FetchLimits::default(),
             connect: Micros::from_secs(10),
             seed,
         }
     }
 
     /// Raises the limits for a machine with more memory: packets of 16 KiB and
-    /// [`http::Limits::large`]. Larger values stay.
+    /// [`http::FetchLimits::large`]. Larger values stay.
     pub fn enlarge(&mut self) {
-        let (packet, large) = (&mut self.mqtt.limits.packet, http::Limits::large());
+        let (packet, large) = (&mut self.mqtt.limits.packet, http::FetchLimits::large());
         *packet = (*packet).max(16 * 1024);
         self.http.line = self.http.line.max(large.line);
         self.http.request = self.http.request.max(large.request);
@@ -157,7 +157,7 @@ impl Config {
     }
 }
 
-/// Does the same for a device as [`Config::enlarge`]: payloads of 16 KiB and URLs of 4 KiB, and
+/// Does the same for a device as [`ClientConfig::enlarge`]: payloads of 16 KiB and URLs of 4 KiB, and
 /// with the feature `url-user` also URLs with a user and password.
 pub fn enlarge_device(config: &mut ota_proto::Config) {
     let limits = &mut config.limits;
@@ -200,7 +200,7 @@ pub enum Output<'a> {
         work: Work<Range<usize>>,
     },
     /// Pass this event to the application.
-    Event(Event),
+    Event(ClientEvent),
     /// Nothing to do before the deadline.
     Idle {
         /// When to call [`super::Client::handle_timeout`].
@@ -238,7 +238,7 @@ pub enum Timer {
     /// A device's update.
     Device(DeviceIndex, ota_proto::Timer),
     /// The MQTT session.
-    Mqtt(mqtt::Timer),
+    Mqtt(mqtt::SessionTimer),
     /// The next connection to the broker.
     Reconnect,
     /// A connection that is being opened.
@@ -250,7 +250,7 @@ pub enum Timer {
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum Event {
+pub enum ClientEvent {
     /// An event of a device's update.
     Device {
         /// The device.
@@ -270,10 +270,10 @@ pub enum Event {
     /// The peer ended three sessions within a minute: most likely another client uses the same
     /// login.
     Kicked,
-    /// The application left [`mqtt::Limits::inbound`] messages without
-    /// [`super::Client::acknowledge`] for [`mqtt::Timing::blocked`], and messages for the devices
+    /// The application left [`mqtt::SessionLimits::inbound`] messages without
+    /// [`super::Client::acknowledge`] for [`mqtt::SessionTiming::blocked`], and messages for the devices
     /// wait behind them. The next connection leaves its subscriptions out until the devices have
-    /// their replies. [`Event::Subscribed`] reports that they are back.
+    /// their replies. [`ClientEvent::Subscribed`] reports that they are back.
     LeftOut,
     /// A message on a device's topic is not a cloud message. It had no effect.
     BadMessage {
@@ -295,13 +295,13 @@ pub enum Event {
     },
     /// A message of the application was sent (QoS 0) or acknowledged (QoS 1).
     Published(PublishHandle),
-    /// A message of the application at QoS 1 is given up: it was sent in [`mqtt::Limits::tries`]
+    /// A message of the application at QoS 1 is given up: it was sent in [`mqtt::SessionLimits::tries`]
     /// sessions, none of which lasted until its acknowledgement.
     GivenUp(PublishHandle),
     /// A subscription of the application is active.
     Subscribed(SubId),
     /// The broker refused a subscription of the application, or of a sub-device. It is requested
-    /// again every minute ([`mqtt::Timing::resubscribe`]) and reported once per connection.
+    /// again every minute ([`mqtt::SessionTiming::resubscribe`]) and reported once per connection.
     SubscribeRefused(SubId),
     /// A subscription of the application is removed.
     Unsubscribed(SubId),
@@ -378,7 +378,7 @@ pub enum AddError {
     Config(ota_proto::ConfigError),
     /// Its topic cannot be subscribed: too many devices, or the same one twice.
     Subscribe(mqtt::SubscribeError),
-    /// A limit of [`Config`] is too small for what this device sends, receives or fetches.
+    /// A limit of [`ClientConfig`] is too small for what this device sends, receives or fetches.
     Limit {
         /// The field.
         what: &'static str,

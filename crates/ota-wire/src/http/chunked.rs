@@ -1,6 +1,6 @@
 //! Decodes chunked framing one byte at a time, without storing any (RFC 9112 §7.1).
 
-use super::{HttpError, Limits};
+use super::{FetchLimits, HttpError};
 
 /// The longest chunk size in hexadecimal digits: 64 bits.
 const DIGITS: u8 = 16;
@@ -56,7 +56,7 @@ pub(super) enum Step {
 }
 
 impl Chunked {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &FetchLimits) -> Self {
         Self {
             at: At::Size { size: 0, digits: 0 },
             extensions: limits.extensions,

@@ -89,7 +89,7 @@ pub enum RequestError {
     Target,
     /// The URL has a user name, but the crate is built without `url-user`.
     User,
-    /// The request would be longer than [`super::Limits::request`] bytes.
+    /// The request would be longer than [`super::FetchLimits::request`] bytes.
     TooLong,
 }
 

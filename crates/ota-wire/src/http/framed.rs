@@ -1,6 +1,6 @@
 //! Tells a recorder which bytes of an answer it must keep.
 
-use super::{Fetch, Found, Phase};
+use super::{Fetch, FetchFound, Phase};
 
 /// How a [`Fetch`] uses received bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Fetch {
         let is_name = matches!(&self.phase, Phase::Head(head) if head.is_name());
         let len = match self.clone().handle_received(rx) {
             // An incomplete head may still be an error and is read again.
-            Ok(received) if is_head && received.found == Found::Nothing => rx.len(),
+            Ok(received) if is_head && received.found == FetchFound::Nothing => rx.len(),
             Ok(received) => received.consumed,
             Err(_) => self.first_bad(rx),
         };

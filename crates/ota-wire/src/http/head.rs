@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use ota_proto::{Coding, ContentRange, Media, ResponseHead, number, same_word, seconds};
 
-use super::{HttpError, Limits};
+use super::{FetchLimits, HttpError};
 
 /// The headers that matter; [`Head::add`] identifies them by their index.
 pub(crate) const KNOWN: [&str; 8] = [
@@ -122,7 +122,7 @@ impl Head {
     pub(super) fn advance(
         &mut self,
         rx: &[u8],
-        limits: &Limits,
+        limits: &FetchLimits,
     ) -> Result<(usize, Option<Framing>), HttpError> {
         let most = limits.head.saturating_sub(self.len);
         let window = rx.get(..most).unwrap_or(rx);
@@ -177,7 +177,7 @@ impl Head {
     }
 
     /// Reads the empty line, a line that matters, or the beginning of another one.
-    fn line(&mut self, rest: &[u8], limits: &Limits) -> Result<Step, HttpError> {
+    fn line(&mut self, rest: &[u8], limits: &FetchLimits) -> Result<Step, HttpError> {
         match rest {
             [] | [b'\r'] => return Ok(Step::More),
             [b'\n', ..] => return Ok(Step::End(1)),
@@ -254,7 +254,7 @@ impl Head {
         matters.then_some(place)
     }
 
-    fn add(&mut self, place: usize, value: &[u8], limits: &Limits) -> Result<(), HttpError> {
+    fn add(&mut self, place: usize, value: &[u8], limits: &FetchLimits) -> Result<(), HttpError> {
         let kept = &mut self.kept;
         match place {
             0 => kept.coding = kept.coding.max(Coding::of_value(value)),

@@ -11,10 +11,10 @@
 //!
 //! ```
 //! use ota_proto::url::Url;
-//! use ota_wire::http::{Fetch, Found, Limits};
+//! use ota_wire::http::{Fetch, FetchFound, FetchLimits};
 //!
 //! let url = Url { tls: false, host: "store.example", port: 80, target: "/fw?sign=x" };
-//! let mut fetch = Fetch::new(&url, 4, Limits::default())?;
+//! let mut fetch = Fetch::new(&url, 4, FetchLimits::default())?;
 //! assert!(fetch.transmit().starts_with(b"GET /fw?sign=x HTTP/1.1\r\nHost: store.example\r\n"));
 //! let all = fetch.transmit().len();
 //! fetch.handle_sent(all)?;
@@ -26,10 +26,10 @@
 //!     let received = fetch.handle_received(rx)?;
 //!     let rest = &rx[received.consumed..];
 //!     match received.found {
-//!         Found::Nothing => break, // read more
-//!         Found::Head(head) => assert_eq!(head.status, 206),
-//!         Found::Body(span) => body.extend_from_slice(&rx[span]),
-//!         Found::End => break,
+//!         FetchFound::Nothing => break, // read more
+//!         FetchFound::Head(head) => assert_eq!(head.status, 206),
+//!         FetchFound::Body(span) => body.extend_from_slice(&rx[span]),
+//!         FetchFound::End => break,
 //!     }
 //!     let taken = body.len();
 //!     if taken > 0 {
@@ -69,7 +69,7 @@ pub(crate) use self::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Limits {
+pub struct FetchLimits {
     /// Bytes of one response head, including its last empty line. Default 65,536.
     pub head: usize,
     /// Bytes of one line of a head that matters (`Location`, `ETag`, framing headers), including
@@ -86,7 +86,7 @@ pub struct Limits {
     pub trailers: u32,
 }
 
-impl Default for Limits {
+impl Default for FetchLimits {
     fn default() -> Self {
         Self {
             head: 64 * 1024,
@@ -99,7 +99,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl FetchLimits {
     /// Limits for a machine with more memory: lines of 16 KiB, and requests of 8 KiB, which hold a
     /// URL of 4 KiB. The others keep their defaults.
     #[must_use]
@@ -109,18 +109,18 @@ impl Limits {
 }
 
 /// One GET: sends its request and parses the framing of its answer. It allocates the request, at
-/// most [`Limits::request`] bytes, and frees it once it is sent; then `ETag` and `Location` of the
-/// answer, at most [`Limits::line`] bytes each, and frees them with the first call after the head.
+/// most [`FetchLimits::request`] bytes, and frees it once it is sent; then `ETag` and `Location` of the
+/// answer, at most [`FetchLimits::line`] bytes each, and frees them with the first call after the head.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Fetch {
     request: Vec<u8>,
     sent: usize,
-    limits: Limits,
+    limits: FetchLimits,
     phase: Phase,
     /// The values of the last head.
     kept: Kept,
-    /// Bytes of body in the last [`Found::Body`] that were not taken yet; never more than the phase
+    /// Bytes of body in the last [`FetchFound::Body`] that were not taken yet; never more than the phase
     /// has left, so 0 outside a body.
     offered: usize,
 }
@@ -128,17 +128,17 @@ pub struct Fetch {
 /// What was found in the received bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use]
-pub struct Received<'a> {
+pub struct FetchReceived<'a> {
     /// Bytes of framing at the front of the buffer that are consumed. The caller drops them,
     /// whatever was found. A piece of body begins right after them and is *not* counted.
     pub consumed: usize,
     /// What follows them.
-    pub found: Found<'a>,
+    pub found: FetchFound<'a>,
 }
 
 /// See [`Fetch::handle_received`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Found<'a> {
+pub enum FetchFound<'a> {
     /// Nothing yet: more bytes are needed.
     Nothing,
     /// The head of the answer. It is reported once, before any body, and is part of the consumed
@@ -183,7 +183,7 @@ impl Fetch {
     /// # Errors
     /// [`RequestError`] if the URL cannot be used in a request. It is never escaped or repaired:
     /// the query is a signature.
-    pub fn new(url: &Url<'_>, from: u64, limits: Limits) -> Result<Self, RequestError> {
+    pub fn new(url: &Url<'_>, from: u64, limits: FetchLimits) -> Result<Self, RequestError> {
         Self::with_user(url, None, from, limits, false)
     }
 
@@ -197,7 +197,7 @@ impl Fetch {
         url: &Url<'_>,
         user: Option<&str>,
         from: u64,
-        limits: Limits,
+        limits: FetchLimits,
         fresh: bool,
     ) -> Result<Self, RequestError> {
         let request = request::encode(url, user, from, fresh, limits.request)?;
@@ -230,8 +230,8 @@ impl Fetch {
     }
 
     /// Parses received bytes: everything that was received and not yet consumed or taken, in one
-    /// piece. Call it again with the rest after each answer until [`Found::Nothing`] or
-    /// [`Found::End`]; it may find the end in an empty buffer.
+    /// piece. Call it again with the rest after each answer until [`FetchFound::Nothing`] or
+    /// [`FetchFound::End`]; it may find the end in an empty buffer.
     ///
     /// An answer before the request is sent in full is legal.
     ///
@@ -240,7 +240,7 @@ impl Fetch {
     /// unusable.
     // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
-    pub fn handle_received(&mut self, rx: &[u8]) -> Result<Received<'_>, HttpError> {
+    pub fn handle_received(&mut self, rx: &[u8]) -> Result<FetchReceived<'_>, HttpError> {
         match &self.phase {
             Phase::Head(head) => {
                 let head = head.clone();
@@ -261,19 +261,19 @@ impl Fetch {
                 self.phase = Phase::Chunked(chunked);
                 self.forget_head();
                 match step {
-                    Step::More => Ok(Received { consumed, found: Found::Nothing }),
+                    Step::More => Ok(FetchReceived { consumed, found: FetchFound::Nothing }),
                     Step::Data(left) => Ok(self.offer(rx, consumed, Some(left))),
                     Step::End => {
                         self.phase = Phase::Done;
-                        Ok(Received { consumed, found: Found::End })
+                        Ok(FetchReceived { consumed, found: FetchFound::End })
                     }
                 }
             }
-            Phase::Done => Ok(Received { consumed: 0, found: Found::End }),
+            Phase::Done => Ok(FetchReceived { consumed: 0, found: FetchFound::End }),
         }
     }
 
-    /// Reports that this many bytes from the front of the last [`Found::Body`] were taken. 0 is
+    /// Reports that this many bytes from the front of the last [`FetchFound::Body`] were taken. 0 is
     /// legal, and several calls may report parts.
     ///
     /// # Errors
@@ -310,7 +310,7 @@ impl Fetch {
 
     // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
-    fn receive_head(&mut self, rx: &[u8], mut head: Head) -> Result<Received<'_>, HttpError> {
+    fn receive_head(&mut self, rx: &[u8], mut head: Head) -> Result<FetchReceived<'_>, HttpError> {
         let mut consumed = 0_usize;
         loop {
             let rest = rx.get(consumed..).unwrap_or_default();
@@ -318,7 +318,7 @@ impl Fetch {
             consumed = consumed.saturating_add(used);
             let Some(framing) = framing else {
                 self.phase = Phase::Head(head);
-                return Ok(Received { consumed, found: Found::Nothing });
+                return Ok(FetchReceived { consumed, found: FetchFound::Nothing });
             };
             self.phase = match framing {
                 Framing::Interim if head.informational >= self.limits.informational => {
@@ -334,7 +334,7 @@ impl Fetch {
                 Framing::Close => Phase::Close,
             };
             self.kept = head.kept;
-            return Ok(Received { consumed, found: Found::Head(self.kept.head()) });
+            return Ok(FetchReceived { consumed, found: FetchFound::Head(self.kept.head()) });
         }
     }
 
@@ -346,15 +346,15 @@ impl Fetch {
     }
 
     /// Offers the bytes after `start`, at most `left` of them.
-    fn offer(&mut self, rx: &[u8], start: usize, left: Option<u64>) -> Received<'static> {
+    fn offer(&mut self, rx: &[u8], start: usize, left: Option<u64>) -> FetchReceived<'static> {
         let have = rx.len().saturating_sub(start);
         let left = left.map_or(have, |left| usize::try_from(left).unwrap_or(usize::MAX));
         self.offered = have.min(left);
         if self.offered == 0 {
-            return Received { consumed: start, found: Found::Nothing };
+            return FetchReceived { consumed: start, found: FetchFound::Nothing };
         }
         let span = start..start.saturating_add(self.offered);
-        Received { consumed: start, found: Found::Body(span) }
+        FetchReceived { consumed: start, found: FetchFound::Body(span) }
     }
 }
 

@@ -7,30 +7,31 @@ use ota_proto::Micros;
 
 use super::packet::{Connect, Request};
 
-/// The configuration of a [`super::Session`]. [`Config::new`] has the defaults.
+/// The configuration of a [`super::Session`]. [`SessionConfig::new`] has the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub struct Config {
+pub struct SessionConfig {
     /// The login.
-    pub login: Login,
+    pub login: ConnectLogin,
     /// Memory limits.
-    pub limits: Limits,
+    pub limits: SessionLimits,
     /// Time-outs and intervals.
-    pub timing: Timing,
+    pub timing: SessionTiming,
 }
 
-impl Config {
+impl SessionConfig {
     /// Returns the defaults for this login.
     #[must_use]
-    pub fn new(login: Login) -> Self {
-        Self { login, limits: Limits::default(), timing: Timing::default() }
+    pub fn new(login: ConnectLogin) -> Self {
+        Self { login, limits: SessionLimits::default(), timing: SessionTiming::default() }
     }
 
     /// Rejects values that would make a session impossible.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let Limits { packet, tx, ota_tx, window, ota_window, tries, inbound, .. } = self.limits;
+        let SessionLimits { packet, tx, ota_tx, window, ota_window, tries, inbound, .. } =
+            self.limits;
         let control = self.limits.control();
         if packet < 128 || tx <= control.saturating_add(ota_tx) {
             return Err(ConfigError::Bytes);
@@ -38,8 +39,8 @@ impl Config {
         if window <= ota_window || ota_window == 0 || inbound == 0 || tries == 0 {
             return Err(ConfigError::Window);
         }
-        let Timing { keep_alive, connack, suback, puback, .. } = self.timing;
-        let Timing { pingresp, write, blocked, resubscribe, .. } = self.timing;
+        let SessionTiming { keep_alive, connack, suback, puback, .. } = self.timing;
+        let SessionTiming { pingresp, write, blocked, resubscribe, .. } = self.timing;
         let whole = Micros::from_secs(keep_alive.as_secs());
         if keep_alive.is_zero() || keep_alive != whole || self.timing.keep_alive_secs().is_none() {
             return Err(ConfigError::KeepAlive);
@@ -56,20 +57,20 @@ impl Config {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Login {
+pub struct ConnectLogin {
     /// Client identifier, 1 to 65,535 bytes.
     pub client_id: String,
     /// User name, at most 65,535 bytes.
     pub user_name: Option<String>,
     /// Password, at most 65,535 bytes; it needs a user name.
-    pub password: Option<Secret>,
+    pub password: Option<Password>,
 }
 
-impl Login {
+impl ConnectLogin {
     /// Makes a login with user name and password.
     #[must_use]
     pub fn new(client_id: String, user_name: String, password: String) -> Self {
-        Self { client_id, user_name: Some(user_name), password: Some(Secret(password)) }
+        Self { client_id, user_name: Some(user_name), password: Some(Password(password)) }
     }
 
     pub(super) fn check(&self, tx: usize, keep_alive: Micros) -> Result<(), ConfigError> {
@@ -95,18 +96,18 @@ impl Login {
 /// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-pub struct Secret(pub String);
+pub struct Password(pub String);
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+        f.write_str("Password(…)")
     }
 }
 
 #[cfg(feature = "defmt")]
-impl defmt::Format for Secret {
+impl defmt::Format for Password {
     fn format(&self, f: defmt::Formatter<'_>) {
-        defmt::write!(f, "Secret(..)");
+        defmt::write!(f, "Password(..)");
     }
 }
 
@@ -114,7 +115,7 @@ impl defmt::Format for Secret {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Limits {
+pub struct SessionLimits {
     /// Longest accepted packet in bytes, with its header; longer messages are skipped. The caller's
     /// receive buffer must hold as much. At least 128. Default 4,096.
     pub packet: usize,
@@ -138,7 +139,7 @@ pub struct Limits {
     pub subscriptions: usize,
 }
 
-impl Default for Limits {
+impl Default for SessionLimits {
     fn default() -> Self {
         Self {
             packet: 4_096,
@@ -154,7 +155,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl SessionLimits {
     /// Bytes of `tx` kept free for PUBACKs (4 each), PINGREQ and DISCONNECT (2 each).
     pub(super) const fn control(&self) -> usize {
         self.inbound.saturating_mul(4).saturating_add(4)
@@ -165,7 +166,7 @@ impl Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Timing {
+pub struct SessionTiming {
     /// Longest silence before a PINGREQ; whole seconds, 1 to 65,535 (the platform takes up to
     /// 900: docs/protocol.md, Connection). Default 60 s.
     pub keep_alive: Micros,
@@ -179,7 +180,7 @@ pub struct Timing {
     pub pingresp: Micros,
     /// How long the transport may accept no byte although some wait. Default 10 s.
     pub write: Micros,
-    /// How long the application may leave [`Limits::inbound`] messages unacknowledged, which stops
+    /// How long the application may leave [`SessionLimits::inbound`] messages unacknowledged, which stops
     /// all reading. Default 60 s.
     pub blocked: Micros,
     /// From a refused subscription that does not end the session to the next SUBSCRIBE. Default 60
@@ -187,7 +188,7 @@ pub struct Timing {
     pub resubscribe: Micros,
 }
 
-impl Default for Timing {
+impl Default for SessionTiming {
     fn default() -> Self {
         let ten = Micros::from_secs(10);
         Self {
@@ -203,7 +204,7 @@ impl Default for Timing {
     }
 }
 
-impl Timing {
+impl SessionTiming {
     fn keep_alive_secs(&self) -> Option<u16> {
         u16::try_from(self.keep_alive.as_secs()).ok()
     }
@@ -214,7 +215,7 @@ impl Timing {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The login is empty, too long for [`Limits::tx`], or has a password without a user name.
+    /// The login is empty, too long for [`SessionLimits::tx`], or has a password without a user name.
     Login,
     /// `packet` is below 128 bytes, `tx` leaves nothing besides its reserved part, or a limit on
     /// the firmware server's answers is 0.

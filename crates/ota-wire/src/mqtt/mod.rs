@@ -8,10 +8,10 @@
 //!
 //! ```
 //! use ota_proto::{Instant, QoS};
-//! use ota_wire::mqtt::{Config, Found, Kind, Login, Session};
+//! use ota_wire::mqtt::{SessionConfig, SessionFound, Purpose, ConnectLogin, Session};
 //!
-//! let login = Login::new("client".into(), "user".into(), "password".into());
-//! let mut session = Session::<()>::new(Config::new(login))?;
+//! let login = ConnectLogin::new("client".into(), "user".into(), "password".into());
+//! let mut session = Session::<()>::new(SessionConfig::new(login))?;
 //! let now = Instant::ZERO;
 //! session.handle_connected(now);
 //! let connect = session.transmit().len();
@@ -19,8 +19,8 @@
 //! session.handle_sent(now, connect);
 //!
 //! let received = session.handle_received(now, &[0x20, 2, 0, 0])?; // CONNACK
-//! assert_eq!((received.consumed, received.found), (4, Found::Accepted));
-//! session.subscribe(now, Kind::Application, "plant/+", QoS::AtLeastOnce)?;
+//! assert_eq!((received.consumed, received.found), (4, SessionFound::Accepted));
+//! session.subscribe(now, Purpose::Application, "plant/+", QoS::AtLeastOnce)?;
 //! assert_eq!(session.transmit()[0], 0x82); // SUBSCRIBE
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -32,11 +32,14 @@ mod reconnect;
 mod session;
 mod topic;
 
-pub use config::{Config, ConfigError, Limits, Login, Secret, Timing};
+pub use config::{
+    ConfigError, ConnectLogin, Password, SessionConfig, SessionLimits, SessionTiming,
+};
 pub use expiry::Expiry;
 pub use reconnect::{Attempt, Ended, Reconnect, ReconnectConfig};
 pub use session::{
-    AckId, Deadline, Found, Kind, Outgoing, Phase, PublishError, PublishHandle, Published,
-    Received, Session, SessionError, SubId, SubscribeError, Timer, text,
+    AckId, Deadline, Outgoing, PublishError, PublishHandle, Published, Purpose, Session,
+    SessionError, SessionFound, SessionPhase, SessionReceived, SessionTimer, SubId, SubscribeError,
+    text,
 };
 pub use topic::{filter_is_valid, topic_is_valid};

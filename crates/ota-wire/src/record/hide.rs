@@ -11,7 +11,7 @@ use ota_proto::{Digester, Md5};
 
 use crate::client::{Client, Link};
 use crate::http::{KNOWN, is_text, is_token};
-use crate::mqtt::{Login, Secret};
+use crate::mqtt::{ConnectLogin, Password};
 
 const LETTERS: u8 = 26;
 
@@ -215,9 +215,9 @@ fn veil(text: &mut [u8], is_name: bool) {
 }
 
 /// The login with filler for its password.
-pub(super) fn login(login: &Login) -> Login {
-    let password = login.password.as_ref().map(|password| Secret(filler(password.0.len())));
-    Login { password, ..login.clone() }
+pub(super) fn login(login: &ConnectLogin) -> ConnectLogin {
+    let password = login.password.as_ref().map(|password| Password(filler(password.0.len())));
+    ConnectLogin { password, ..login.clone() }
 }
 
 fn filler(len: usize) -> String {

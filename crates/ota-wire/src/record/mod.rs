@@ -15,14 +15,14 @@
 //!   the machine asks, and nothing more.
 //!
 //! ```
-//! # use ota_wire::client::Config;
-//! # use ota_wire::mqtt::Login;
+//! # use ota_wire::client::ClientConfig;
+//! # use ota_wire::mqtt::ConnectLogin;
 //! use ota_proto::Instant;
 //! use ota_wire::client::{Input, Output};
 //! use ota_wire::record::{Recorder, Recording};
 //!
-//! # let login = Login::new("PD".into(), "PD;1;x;2".into(), "secret".into());
-//! # let config = Config::new("broker.example".into(), 1883, false, login, 7);
+//! # let login = ConnectLogin::new("PD".into(), "PD;1;x;2".into(), "secret".into());
+//! # let config = ClientConfig::new("broker.example".into(), 1883, false, login, 7);
 //! let mut recorder = Recorder::new(Instant::ZERO, config, 64 * 1024)?;
 //! let Output::Idle { deadline: Some(at), .. } = recorder.poll(Instant::ZERO) else { return Ok(()) };
 //! recorder.handle(at, Input::Timeout);
@@ -51,7 +51,9 @@ use core::ops::Deref;
 use ota_proto::{Boot, Instant, QoS};
 
 use crate::adapter::Noted;
-use crate::client::{AddError, Client, Config, DeviceIndex, Effect, Input, Link, Output, Received};
+use crate::client::{
+    AddError, Client, ClientConfig, DeviceIndex, Effect, Input, Link, Output, Received,
+};
 use crate::mqtt::{self, PublishError, PublishHandle, SubId, SubscribeError};
 
 use hide::Hider;
@@ -80,7 +82,11 @@ impl Recorder {
     ///
     /// # Errors
     /// As [`Client::new`].
-    pub fn new(now: Instant, config: Config, bytes: usize) -> Result<Self, mqtt::ConfigError> {
+    pub fn new(
+        now: Instant,
+        config: ClientConfig,
+        bytes: usize,
+    ) -> Result<Self, mqtt::ConfigError> {
         let tape = if bytes > 0 {
             let mut config = config.clone();
             config.mqtt.login = hide::login(&config.mqtt.login);
@@ -158,7 +164,11 @@ impl Recorder {
     ///
     /// # Errors
     /// Those of that method.
-    pub fn set_login(&mut self, now: Instant, login: mqtt::Login) -> Result<(), mqtt::ConfigError> {
+    pub fn set_login(
+        &mut self,
+        now: Instant,
+        login: mqtt::ConnectLogin,
+    ) -> Result<(), mqtt::ConfigError> {
         self.note(now, || Input::SetLogin(login.clone())).set_login(login)
     }
 }

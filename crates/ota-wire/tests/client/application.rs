@@ -2,7 +2,7 @@
 
 use ota_proto::Command;
 use ota_proto::QoS::{AtLeastOnce, AtMostOnce};
-use ota_wire::client::{Event, Found, LinkKind};
+use ota_wire::client::{ClientEvent, Found, LinkKind};
 use ota_wire::mqtt::{PublishError, SubscribeError};
 
 use crate::common::*;
@@ -18,7 +18,7 @@ fn subscribed() -> (Desk, ota_wire::client::Link, ota_wire::mqtt::SubId) {
     assert_eq!(desk.sent(at(1), link), b"\x82\x0d\x00\x03\x00\x08P/D/data\x01");
     desk.feed(at(1), link, b"\x90\x03\x00\x03\x01");
     desk.poll(at(1));
-    assert_eq!(desk.events.pop(), Some(Event::Subscribed(sub)));
+    assert_eq!(desk.events.pop(), Some(ClientEvent::Subscribed(sub)));
     (desk, link, sub)
 }
 
@@ -29,10 +29,10 @@ fn publishes_at_both_levels() {
     let second = desk.client.publish(at(2), "P/D/event", b"two", AtLeastOnce).unwrap();
     let bytes = b"\x30\x0e\x00\x09P/D/eventone\x32\x10\x00\x09P/D/event\x00\x04two";
     assert_eq!(desk.sent(at(2), link), bytes);
-    assert_eq!(desk.events.pop(), Some(Event::Published(first)));
+    assert_eq!(desk.events.pop(), Some(ClientEvent::Published(first)));
     desk.feed(at(2), link, b"\x40\x02\x00\x04");
     desk.poll(at(2));
-    assert_eq!(desk.events.pop(), Some(Event::Published(second)));
+    assert_eq!(desk.events.pop(), Some(ClientEvent::Published(second)));
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_message_of_qos_1_survives_its_connection() {
     assert!(sent.ends_with(b"\x3a\x06\x00\x01t\x00\x04m"), "{}", sent.escape_ascii());
     desk.feed(next, link, b"\x40\x02\x00\x04");
     desk.poll(next);
-    assert!(desk.events.contains(&Event::Published(handle)));
+    assert!(desk.events.contains(&ClientEvent::Published(handle)));
 }
 
 #[test]
@@ -149,12 +149,12 @@ fn a_refused_or_dropped_subscription_is_told() {
     desk.sent(at(2), link);
     desk.feed(at(2), link, b"\x90\x03\x00\x04\x80");
     desk.poll(at(2));
-    assert_eq!(desk.events.pop(), Some(Event::SubscribeRefused(other)));
+    assert_eq!(desk.events.pop(), Some(ClientEvent::SubscribeRefused(other)));
     assert!(desk.client.unsubscribe(at(2), sub));
     assert_eq!(desk.sent(at(2), link), b"\xa2\x0c\x00\x05\x00\x08P/D/data");
     desk.feed(at(2), link, b"\xb0\x02\x00\x05");
     desk.poll(at(2));
-    assert_eq!(desk.events.pop(), Some(Event::Unsubscribed(sub)));
+    assert_eq!(desk.events.pop(), Some(ClientEvent::Unsubscribed(sub)));
     assert!(!desk.client.unsubscribe(at(2), sub));
 }
 

@@ -5,9 +5,9 @@ use std::ops::Range;
 use ota_proto::{Boot, Digester, Identity, Instant, Md5, OpId, SlotInfo, SlotState, Work};
 use ota_wire::Client;
 use ota_wire::client::{
-    Config, DeviceIndex, Event, Found, Link, LinkKind, Output, Received, Timer,
+    ClientConfig, ClientEvent, DeviceIndex, Found, Link, LinkKind, Output, Received, Timer,
 };
-use ota_wire::mqtt::Login;
+use ota_wire::mqtt::ConnectLogin;
 use ota_wire::record::Recorder;
 
 pub(crate) const CONNACK: &[u8] = b"\x20\x02\x00\x00";
@@ -24,9 +24,9 @@ pub(crate) fn at(secs: u64) -> Instant {
     Instant::from_secs(secs)
 }
 
-pub(crate) fn config() -> Config {
-    let login = Login::new("PD".into(), "PD;1;x;2".into(), "secret".into());
-    let mut config = Config::new("broker.example".into(), 1883, false, login, 7);
+pub(crate) fn config() -> ClientConfig {
+    let login = ConnectLogin::new("PD".into(), "PD;1;x;2".into(), "secret".into());
+    let mut config = ClientConfig::new("broker.example".into(), 1883, false, login, 7);
     config.reconnect.spread = ota_proto::Micros::ZERO;
     config
 }
@@ -54,7 +54,7 @@ pub(crate) enum Out {
     Connect(Link, String, u16, bool),
     Close(Link),
     Do(DeviceIndex, OpId, Work<Range<usize>>),
-    Event(Event),
+    Event(ClientEvent),
 }
 
 /// The last words of a poll.
@@ -71,7 +71,7 @@ pub(crate) struct Desk {
     pub(crate) flash: Vec<u8>,
     pub(crate) idle: Idle,
     /// Every event so far.
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Vec<ClientEvent>,
 }
 
 impl Desk {
@@ -79,7 +79,7 @@ impl Desk {
         Self::with(config(), &[device("P", "D")])
     }
 
-    pub(crate) fn with(config: Config, devices: &[ota_proto::Config]) -> Self {
+    pub(crate) fn with(config: ClientConfig, devices: &[ota_proto::Config]) -> Self {
         let mut client = Client::new(at(0), config).unwrap();
         for device in devices {
             client.add_device(at(0), device.clone(), boot()).unwrap();

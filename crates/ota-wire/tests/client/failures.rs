@@ -1,8 +1,8 @@
 //! Links that cannot be opened, and a login that changes.
 
 use ota_proto::{Event as Device, Reason, State, TlsError, TransportError};
-use ota_wire::client::{Disconnect, Event, Link, LinkKind, Timer};
-use ota_wire::mqtt::{ConfigError, Login};
+use ota_wire::client::{ClientEvent, Disconnect, Link, LinkKind, Timer};
+use ota_wire::mqtt::{ConfigError, ConnectLogin};
 
 use crate::common::*;
 
@@ -30,7 +30,7 @@ fn rule_5_a_store_that_cannot_be_reached_is_tried_again_and_is_the_networks_faul
         desk.client.handle_connect_failed(at(2), store, error);
         desk.poll(at(2));
         let event = Device::Retry { cause };
-        assert_eq!(desk.events, [Event::Device { device: FIRST, event }], "{error:?}");
+        assert_eq!(desk.events, [ClientEvent::Device { device: FIRST, event }], "{error:?}");
         assert_eq!(desk.client.updater(FIRST).unwrap().state(), State::Waiting);
         assert!(desk.idle.deadline.unwrap() <= at(3), "a pause of a second at most");
         assert_eq!(desk.client.transmit(link), b"", "nothing is told of it");
@@ -75,7 +75,7 @@ fn rule_10_a_broker_that_cannot_be_reached_is_tried_again_later() {
     desk.poll(at(1));
     let cause = Disconnect::Transport(TransportError::Refused);
     assert!(
-        matches!(desk.events[..], [Event::Disconnected { cause: told, .. }] if told == cause),
+        matches!(desk.events[..], [ClientEvent::Disconnected { cause: told, .. }] if told == cause),
         "{:?}",
         desk.events
     );
@@ -93,8 +93,8 @@ fn a_new_login_is_used_from_the_next_connection_on() {
     let mut desk = Desk::new();
     let link = desk.up(at(0));
     desk.sent(at(0), link);
-    let login = |user: &str, word: &str| Login::new("PD".into(), user.into(), word.into());
-    let empty = Login::new(String::new(), String::new(), String::new());
+    let login = |user: &str, word: &str| ConnectLogin::new("PD".into(), user.into(), word.into());
+    let empty = ConnectLogin::new(String::new(), String::new(), String::new());
     assert_eq!(desk.client.set_login(empty), Err(ConfigError::Login));
     desk.client.set_login(login("later", "other")).unwrap();
     assert_eq!(desk.client.transmit(link), b"", "this connection has its login");
@@ -130,7 +130,8 @@ fn a_broker_that_refuses_the_subscription_is_no_other_client_with_our_login() {
         desk.feed(now, link, &[0x90, 3, subscribe[2], subscribe[3], 0x80]);
         desk.work(now);
     }
-    let ended = desk.events.iter().filter(|event| matches!(event, Event::Disconnected { .. }));
+    let ended =
+        desk.events.iter().filter(|event| matches!(event, ClientEvent::Disconnected { .. }));
     assert_eq!(ended.count(), 3);
-    assert!(!desk.events.contains(&Event::Kicked), "{:?}", desk.events);
+    assert!(!desk.events.contains(&ClientEvent::Kicked), "{:?}", desk.events);
 }

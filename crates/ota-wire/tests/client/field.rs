@@ -6,8 +6,8 @@ use std::time::Duration;
 use ota_proto::QoS::{AtLeastOnce, AtMostOnce};
 use ota_proto::{Event as Device, Instant, Micros, State};
 use ota_wire::Client;
-use ota_wire::client::{AddError, Disconnect, Event, Found, Link, LinkKind};
-use ota_wire::mqtt::{ConfigError, SessionError, Timer};
+use ota_wire::client::{AddError, ClientEvent, Disconnect, Found, Link, LinkKind};
+use ota_wire::mqtt::{ConfigError, SessionError, SessionTimer};
 
 use crate::common::*;
 
@@ -52,8 +52,8 @@ fn a_message_that_is_given_up_is_not_told_as_published() {
         now = due;
     }
     let handle = handle.unwrap();
-    assert!(desk.events.contains(&Event::GivenUp(handle)), "{:?}", desk.events);
-    assert!(!desk.events.contains(&Event::Published(handle)));
+    assert!(desk.events.contains(&ClientEvent::GivenUp(handle)), "{:?}", desk.events);
+    assert!(!desk.events.contains(&ClientEvent::Published(handle)));
 }
 
 /// Three sessions within a minute that `end` ends.
@@ -72,7 +72,8 @@ fn three_ends(end: impl Fn(&mut Desk, Instant, Link)) -> Desk {
         now = due + Duration::from_secs(1);
     }
     assert!(now < at(60), "{now}");
-    let ended = desk.events.iter().filter(|event| matches!(event, Event::Disconnected { .. }));
+    let ended =
+        desk.events.iter().filter(|event| matches!(event, ClientEvent::Disconnected { .. }));
     assert_eq!(ended.count(), 3);
     desk
 }
@@ -80,11 +81,10 @@ fn three_ends(end: impl Fn(&mut Desk, Instant, Link)) -> Desk {
 #[test]
 fn acknowledgements_that_we_miss_three_times_are_not_a_kick() {
     let desk = three_ends(|desk, now, _| desk.client.handle_timeout(now + Duration::from_secs(1)));
-    let late = Disconnect::Session(SessionError::TimedOut(Timer::PubAck));
-    let is_late =
-        |event: &&Event| matches!(event, Event::Disconnected { cause, .. } if *cause == late);
+    let late = Disconnect::Session(SessionError::TimedOut(SessionTimer::PubAck));
+    let is_late = |event: &&ClientEvent| matches!(event, ClientEvent::Disconnected { cause, .. } if *cause == late);
     assert_eq!(desk.events.iter().filter(is_late).count(), 3);
-    assert!(!desk.events.contains(&Event::Kicked), "{:?}", desk.events);
+    assert!(!desk.events.contains(&ClientEvent::Kicked), "{:?}", desk.events);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn no_end_of_our_own_is_a_kick() {
         let desk = three_ends(|desk, now, link| {
             desk.feed(now, link, bytes);
         });
-        assert!(!desk.events.contains(&Event::Kicked), "{:?}", desk.events);
+        assert!(!desk.events.contains(&ClientEvent::Kicked), "{:?}", desk.events);
     }
 }
 
@@ -108,7 +108,7 @@ fn retained(topic: &str, payload: &str) -> Vec<u8> {
 fn what_the_server_kept_is_no_offer_and_is_told_once_a_session() {
     let mut desk = Desk::new();
     let told = |desk: &Desk| {
-        let event = Event::Retained { device: FIRST };
+        let event = ClientEvent::Retained { device: FIRST };
         desk.events.iter().filter(|other| **other == event).count()
     };
     let mut link = desk.up(at(0));
@@ -131,7 +131,7 @@ fn what_the_server_kept_is_no_offer_and_is_told_once_a_session() {
     }
     assert!(!desk.events.iter().any(|event| matches!(
         event,
-        Event::Device { event: Device::Started { .. } | Device::Offered, .. }
+        ClientEvent::Device { event: Device::Started { .. } | Device::Offered, .. }
     )));
 }
 
@@ -159,7 +159,7 @@ fn what_the_server_kept_for_the_application_reaches_it() {
 
 #[test]
 fn no_wait_of_a_client_is_zero() {
-    type Set = fn(&mut ota_wire::client::Config, Micros);
+    type Set = fn(&mut ota_wire::client::ClientConfig, Micros);
     let waits: [Set; 11] = [
         |c, wait| c.mqtt.timing.connack = wait,
         |c, wait| c.mqtt.timing.suback = wait,
@@ -204,7 +204,7 @@ fn no_wait_of_a_device_that_follows_itself_is_zero() {
 
 #[test]
 fn limits_that_a_device_s_messages_never_fit_are_refused() {
-    let added = |change: fn(&mut ota_wire::mqtt::Limits)| {
+    let added = |change: fn(&mut ota_wire::mqtt::SessionLimits)| {
         let mut config = config();
         change(&mut config.mqtt.limits);
         let mut client = Client::new(at(0), config).unwrap();
@@ -269,10 +269,10 @@ fn after_an_application_that_stalled_the_device_is_served_first() {
     let (mut desk, _) = stalled();
     desk.client.handle_timeout(at(59));
     desk.poll(at(59));
-    assert!(!desk.events.contains(&Event::LeftOut));
+    assert!(!desk.events.contains(&ClientEvent::LeftOut));
     desk.client.handle_timeout(at(60));
     desk.poll(at(60));
-    assert!(desk.events.contains(&Event::LeftOut), "{:?}", desk.events);
+    assert!(desk.events.contains(&ClientEvent::LeftOut), "{:?}", desk.events);
     let (now, link) = next_link(&mut desk, at(60));
     let subscribe = login(&mut desk, now, link);
     assert_eq!(subscribe.len(), SUBSCRIBE.len(), "the device's alone: {subscribe:?}");

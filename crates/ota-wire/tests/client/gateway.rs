@@ -1,7 +1,7 @@
 //! One connection for a gateway and its sub-device; one fetch at a time.
 
 use ota_proto::{Event as Device, Outcome, Reason, State, StorageError, Work};
-use ota_wire::client::{AddError, DeviceIndex, Event, Found, Link, LinkKind, Received};
+use ota_wire::client::{AddError, ClientEvent, DeviceIndex, Found, Link, LinkKind, Received};
 use ota_wire::mqtt::SubscribeError;
 
 use crate::common::*;
@@ -49,7 +49,7 @@ fn a_refused_sub_device_does_not_cost_the_gateway_its_session() {
     desk.feed(at(1), link, b"\x90\x03\x00\x02\x80");
     desk.feed(at(1), link, b"\x90\x03\x00\x01\x01");
     assert_eq!(desk.sent(at(1), link), publish1("$ota/report/P/D", 3, REPORT_010));
-    assert!(desk.events.iter().any(|event| matches!(event, Event::SubscribeRefused(_))));
+    assert!(desk.events.iter().any(|event| matches!(event, ClientEvent::SubscribeRefused(_))));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_sub_device_that_comes_online_later_gets_its_subscription_within_a_minute() 
     };
     assert!(asked(61, 4, 0x80).is_empty());
     assert_eq!(asked(121, 5, 1), publish1("$ota/report/Q/E", 6, REPORT_010));
-    let told = desk.events.iter().filter(|event| matches!(event, Event::SubscribeRefused(_)));
+    let told = desk.events.iter().filter(|event| matches!(event, ClientEvent::SubscribeRefused(_)));
     assert_eq!(told.count(), 1);
 }
 
@@ -86,7 +86,7 @@ fn a_message_reaches_the_device_of_its_topic() {
     assert!(first == second.updater(FIRST));
     desk.work(at(1));
     let index = desk.events.iter().rev().find_map(|event| match event {
-        Event::Device { device, event: Device::Started { .. } } => Some(device.get()),
+        ClientEvent::Device { device, event: Device::Started { .. } } => Some(device.get()),
         _ => None,
     });
     assert_eq!(index, Some(1));
@@ -219,8 +219,10 @@ fn store_works(desk: &mut Desk, now: ota_proto::Instant, out: &Out, fate: impl F
 }
 
 fn results(desk: &Desk, device: DeviceIndex) -> Vec<Outcome> {
-    let told = |event: &Event| match event {
-        Event::Device { device: of, event: Device::Reported { outcome } } if *of == device => {
+    let told = |event: &ClientEvent| match event {
+        ClientEvent::Device { device: of, event: Device::Reported { outcome } }
+            if *of == device =>
+        {
             Some(*outcome)
         }
         _ => None,

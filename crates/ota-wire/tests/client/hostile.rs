@@ -1,6 +1,6 @@
 //! Brokers and stores that do what they must not.
 
-use ota_wire::client::{Disconnect, Event, LinkKind};
+use ota_wire::client::{ClientEvent, Disconnect, LinkKind};
 use ota_wire::mqtt::SessionError;
 
 use crate::common::*;
@@ -26,7 +26,7 @@ fn garbage_from_the_broker_closes_the_link() {
             assert_eq!(desk.feed(at(1), link, garbage), []);
             assert_eq!(desk.poll(at(1)), [Out::Close(link)], "{}", garbage.escape_ascii());
             let session = desk.events.iter().any(|event| {
-                matches!(event, Event::Disconnected { cause: Disconnect::Session(_), .. })
+                matches!(event, ClientEvent::Disconnected { cause: Disconnect::Session(_), .. })
             });
             assert!(session, "{:?}", desk.events);
         }
@@ -51,12 +51,12 @@ fn a_huge_message_is_skipped() {
         buffer.drain(..received.consumed);
     }
     desk.poll(at(1));
-    assert_eq!(desk.events.pop(), Some(Event::TooLong { len: huge.len() }));
+    assert_eq!(desk.events.pop(), Some(ClientEvent::TooLong { len: huge.len() }));
     // What follows is read as ever.
     desk.feed(at(1), link, &publish("$ota/update/P/D", REPLY));
     assert_eq!(desk.poll(at(1)), []);
     assert!(desk.client.updater(FIRST).unwrap().config().allow_http);
-    assert!(matches!(desk.events.last(), Some(Event::Device { .. })));
+    assert!(matches!(desk.events.last(), Some(ClientEvent::Device { .. })));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn bad_messages_are_told_and_change_nothing() {
         desk.poll(at(1));
         let event = desk.events.pop();
         assert!(
-            matches!(event, Some(Event::BadMessage { device, .. }) if device == FIRST),
+            matches!(event, Some(ClientEvent::BadMessage { device, .. }) if device == FIRST),
             "{bad} {event:?}"
         );
     }
@@ -86,7 +86,7 @@ fn a_flood_of_bad_messages_between_two_polls_costs_bounded_memory() {
         desk.feed(at(1), link, &publish("$ota/update/P/D", "?"));
     }
     desk.poll(at(1));
-    let told = desk.events.iter().filter(|e| matches!(e, Event::BadMessage { .. })).count();
+    let told = desk.events.iter().filter(|e| matches!(e, ClientEvent::BadMessage { .. })).count();
     assert!((1..=16).contains(&told), "{told}");
 }
 
@@ -102,7 +102,10 @@ fn a_refused_subscription_of_the_update_ends_the_session() {
     assert_eq!(desk.poll(at(0)), [Out::Close(link)]);
     assert!(desk.events.iter().any(|event| matches!(
         event,
-        Event::Disconnected { cause: Disconnect::Session(SessionError::SubscribeRefused(_)), .. }
+        ClientEvent::Disconnected {
+            cause: Disconnect::Session(SessionError::SubscribeRefused(_)),
+            ..
+        }
     )));
 }
 

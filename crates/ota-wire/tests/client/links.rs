@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use ota_proto::{Command, Instant, Reason, State, TlsError, TransportError};
-use ota_wire::client::{Disconnect, Event, LinkKind, Timer};
+use ota_wire::client::{ClientEvent, Disconnect, LinkKind, Timer};
 use ota_wire::mqtt::SessionError;
 use ota_wire::mqtt::packet::ConnectCode;
 
@@ -13,7 +13,7 @@ use crate::session::downloading;
 /// The last reason for the loss of the broker, and when it is tried again.
 fn lost(desk: &Desk) -> (Disconnect, Instant) {
     let last = desk.events.iter().rev().find_map(|event| match event {
-        Event::Disconnected { cause, retry_at } => Some((*cause, *retry_at)),
+        ClientEvent::Disconnected { cause, retry_at } => Some((*cause, *retry_at)),
         _ => None,
     });
     last.unwrap()
@@ -217,7 +217,7 @@ fn three_kicks_in_a_minute_are_told_once() {
         desk.poll(now);
         now = desk.idle.deadline.unwrap();
     }
-    let kicked = |desk: &Desk| desk.events.iter().filter(|e| **e == Event::Kicked).count();
+    let kicked = |desk: &Desk| desk.events.iter().filter(|e| **e == ClientEvent::Kicked).count();
     assert!(now < at(60), "{now}");
     assert_eq!(kicked(&desk), 1);
 }
@@ -236,7 +236,7 @@ fn a_link_that_ends_before_the_login_was_taken_is_not_a_kick() {
             now = desk.idle.deadline.unwrap();
         }
         assert!(now < at(60), "{now}");
-        assert!(!desk.events.contains(&Event::Kicked), "{:?}", desk.events);
+        assert!(!desk.events.contains(&ClientEvent::Kicked), "{:?}", desk.events);
     }
 }
 
@@ -261,7 +261,7 @@ fn a_broker_that_never_answers_is_not_a_kick() {
         assert!(matches!(lost(&desk).0, Disconnect::Session(SessionError::TimedOut(_))));
         now = desk.idle.deadline.unwrap();
     }
-    assert!(!desk.events.contains(&Event::Kicked));
+    assert!(!desk.events.contains(&ClientEvent::Kicked));
 }
 
 #[test]
@@ -398,7 +398,7 @@ fn a_body_that_ends_with_its_link_is_cut_off_when_the_link_is() {
         desk.client.handle_closed(at(2), store, clean);
         desk.work(at(2));
         match desk.events.pop() {
-            Some(Event::Device { event: ota_proto::Event::Retry { cause }, .. }) => cause,
+            Some(ClientEvent::Device { event: ota_proto::Event::Retry { cause }, .. }) => cause,
             other => panic!("{other:?}"),
         }
     };

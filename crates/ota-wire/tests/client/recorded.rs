@@ -3,7 +3,7 @@
 use ota_proto::{Command, Downgrade, Installed, Order, QoS, State, Work};
 use ota_wire::adapter::Links;
 use ota_wire::client::{DeviceInput, Effect, Found, Input as Call, Output};
-use ota_wire::mqtt::Login;
+use ota_wire::mqtt::ConnectLogin;
 use ota_wire::record::{Recorder, Recording, RecordingError};
 use proptest::prelude::*;
 
@@ -119,7 +119,7 @@ fn every_call_comes_again_taken_or_refused() {
     let found = recorder.handle_received(now, broker, &publish1("data", 9, "HUSH")).found;
     let Some(Found::Message { ack: Some(ack), .. }) = found else { panic!("{found:?}") };
     let before = replayed::effects(&recorder).len();
-    let login = |id: &str| Login::new(id.into(), "PD;1;x;2".into(), "HUSH".into());
+    let login = |id: &str| ConnectLogin::new(id.into(), "PD;1;x;2".into(), "HUSH".into());
     let filter = recorder.subscribe(now, "data", QoS::AtLeastOnce).unwrap();
     let mut taken = vec![
         true,

@@ -3,8 +3,8 @@
 use ota_proto::{
     Command, Event as Device, Installed, Journal, Micros, SlotAction, SlotState, State, Work,
 };
-use ota_wire::client::{Config, Disconnect, Event, Found, Link, LinkKind, Timer};
-use ota_wire::mqtt::{Login, SessionError};
+use ota_wire::client::{ClientConfig, ClientEvent, Disconnect, Found, Link, LinkKind, Timer};
+use ota_wire::mqtt::{ConnectLogin, SessionError};
 
 use crate::common::*;
 
@@ -48,7 +48,7 @@ fn log_in(desk: &mut Desk) -> Link {
 fn report_and_reply(desk: &mut Desk, link: Link) {
     assert_eq!(desk.feed(at(2), link, CONNACK), []);
     assert_eq!(desk.sent(at(2), link), SUBSCRIBE);
-    assert_eq!(desk.events, [Event::Connected]);
+    assert_eq!(desk.events, [ClientEvent::Connected]);
     desk.feed(at(3), link, SUBACK);
     assert_eq!(desk.sent(at(3), link), report(2, REPORT_010));
     assert_eq!(desk.sent(at(3), link), b"");
@@ -57,7 +57,10 @@ fn report_and_reply(desk: &mut Desk, link: Link) {
     desk.feed(at(4), link, &publish("$ota/update/P/D", REPLY));
     desk.poll(at(4));
     assert_eq!(desk.events.len(), 2);
-    assert_eq!(desk.events[1], Event::Device { device: FIRST, event: Device::VersionAccepted });
+    assert_eq!(
+        desk.events[1],
+        ClientEvent::Device { device: FIRST, event: Device::VersionAccepted }
+    );
 }
 
 fn download(desk: &mut Desk, link: Link) {
@@ -96,7 +99,7 @@ fn install(desk: &mut Desk, link: Link) -> [u8; Journal::LEN] {
         report(3, &progress("burning", None)),
     ];
     assert_eq!(desk.sent(at(9), link), said.concat());
-    let install = Event::Device { device: FIRST, event: Device::Install { size: 16 } };
+    let install = ClientEvent::Device { device: FIRST, event: Device::Install { size: 16 } };
     assert!(desk.events.contains(&install));
 
     let updater = desk.client.updater_mut(FIRST).unwrap();
@@ -111,7 +114,7 @@ fn install(desk: &mut Desk, link: Link) -> [u8; Journal::LEN] {
         panic!("{outs:?}")
     };
     desk.client.updater_mut(FIRST).unwrap().handle_done(at(10), op, Ok(None));
-    let restart = Event::Device { device: FIRST, event: Device::Restart };
+    let restart = ClientEvent::Device { device: FIRST, event: Device::Restart };
     desk.work(at(10));
     assert!(!desk.events.contains(&restart), "burning is not acknowledged");
     desk.feed(at(11), link, b"\x40\x02\x00\x03");
@@ -158,8 +161,8 @@ fn a_download_goes_on_without_the_broker() {
     assert!(desk.feed_body(at(8), store, IMAGE).contains(&Out::Close(store)));
     assert_eq!(&desk.flash[..16], IMAGE);
     // The next session comes after the minimum interval, within the cap of an open update.
-    let Some(Event::Disconnected { retry_at, .. }) =
-        desk.events.iter().find(|event| matches!(event, Event::Disconnected { .. }))
+    let Some(ClientEvent::Disconnected { retry_at, .. }) =
+        desk.events.iter().find(|event| matches!(event, ClientEvent::Disconnected { .. }))
     else {
         panic!("{:?}", desk.events)
     };
@@ -268,10 +271,10 @@ fn a_missing_puback_closes_the_session() {
     assert_eq!(desk.sent(at(0), link), report(2, REPORT_010));
     desk.client.handle_timeout(at(10));
     assert_eq!(desk.work(at(10)), [Out::Close(link)]);
-    let puback = ota_wire::mqtt::Timer::PubAck;
+    let puback = ota_wire::mqtt::SessionTimer::PubAck;
     assert!(desk.events.iter().any(|event| matches!(
         event,
-        Event::Disconnected { cause: Disconnect::Session(SessionError::TimedOut(timer)), .. }
+        ClientEvent::Disconnected { cause: Disconnect::Session(SessionError::TimedOut(timer)), .. }
             if *timer == puback
     )));
 }
@@ -315,9 +318,9 @@ fn while_the_slot_is_busy_the_store_is_not_read() {
 
 #[test]
 fn a_demonstration_makes_every_time_shorter() {
-    fn times(config: &Config) -> [Micros; 15] {
+    fn times(config: &ClientConfig) -> [Micros; 15] {
         let (mqtt, reconnect) = (&config.mqtt.timing, &config.reconnect);
-        let Config { connect, .. } = config;
+        let ClientConfig { connect, .. } = config;
         [
             [mqtt.keep_alive, mqtt.connack, mqtt.suback, mqtt.puback, mqtt.pingresp],
             [mqtt.write, mqtt.blocked, reconnect.min_interval, reconnect.base, reconnect.cap],
@@ -333,8 +336,8 @@ fn a_demonstration_makes_every_time_shorter() {
         .try_into()
         .unwrap()
     }
-    let login = Login::new("PD".into(), "PD;1;x;2".into(), "secret".into());
-    let normal = Config::new("broker.example".into(), 1883, false, login, 7);
+    let login = ConnectLogin::new("PD".into(), "PD;1;x;2".into(), "secret".into());
+    let normal = ClientConfig::new("broker.example".into(), 1883, false, login, 7);
     let mut short = normal.clone();
     short.divide_times(10);
     for (normal, short) in times(&normal).iter().zip(times(&short)) {

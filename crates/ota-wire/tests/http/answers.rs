@@ -1,7 +1,7 @@
 //! Answers of real servers: what is read from each.
 
 use ota_proto::{Coding, ContentRange};
-use ota_wire::http::{Closed, Fetch, Found, HttpError, Limits};
+use ota_wire::http::{Closed, Fetch, FetchFound, FetchLimits, HttpError};
 
 use crate::driver::{Head, Outcome, Transcript, fixture, url, whole};
 
@@ -230,8 +230,8 @@ fn a_large_limit_takes_lines_of_16_kib() {
     let head = format!(
         "HTTP/1.1 302 Found\r\nContent-Security-Policy: {policy}\r\nLocation: {location}\r\n\r\n"
     );
-    let mut fetch = Fetch::new(&url("/"), 0, Limits::large()).unwrap();
-    let Found::Head(found) = fetch.handle_received(head.as_bytes()).unwrap().found else {
+    let mut fetch = Fetch::new(&url("/"), 0, FetchLimits::large()).unwrap();
+    let FetchFound::Head(found) = fetch.handle_received(head.as_bytes()).unwrap().found else {
         panic!("no head")
     };
     assert_eq!(found.location, Some(&*location));
@@ -255,7 +255,7 @@ fn a_location_is_taken_as_browsers_take_it() {
     }
     assert_eq!(at(b"/a\tb"), Err(Outcome::Failed(HttpError::Location)));
     // As long as it may be when it is written out.
-    let line = Limits::default().line;
+    let line = FetchLimits::default().line;
     let (escaped, plain) = ((line - 1) / 3, (line - 1) % 3);
     let long = [&b"/"[..], &b"x".repeat(plain), &b"\xe9".repeat(escaped)].concat();
     assert_eq!(at(&long).map(|location| location.len()), Ok(line));
@@ -297,7 +297,7 @@ fn the_largest_numbers_are_taken() {
 /// The type of what comes is only told on: however long it is, it refuses no answer.
 #[test]
 fn a_type_that_is_too_long_is_passed_over() {
-    let long = "x".repeat(Limits::default().line + 1);
+    let long = "x".repeat(FetchLimits::default().line + 1);
     let head = head_of(&format!("Content-Type: {long}\r\nContent-Length: 3"));
     assert_eq!((head.status, head.length), (200, Some(3)));
 }

@@ -1,7 +1,7 @@
 //! Our reader of heads against httparse, on random heads. The differences are written down here.
 
 use httparse::{EMPTY_HEADER, Error, ParserConfig, Response, Status};
-use ota_wire::http::{Fetch, Found, HttpError, Limits};
+use ota_wire::http::{Fetch, FetchFound, FetchLimits, HttpError};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -47,20 +47,20 @@ fn same(rx: &[u8]) {
     if matches!(theirs, Theirs::Head { status: 100..=199, .. }) {
         return;
     }
-    let mut fetch = Fetch::new(&url("/"), 0, Limits::default()).unwrap();
+    let mut fetch = Fetch::new(&url("/"), 0, FetchLimits::default()).unwrap();
     let ours = fetch.handle_received(rx);
     match (theirs, ours) {
         // Half a line that matters is not judged before the rest is there.
         (Theirs::Bad, Err(_)) => {}
         (Theirs::Bad, Ok(received)) => {
-            assert_eq!(received.found, Found::Nothing, "they refuse it");
+            assert_eq!(received.found, FetchFound::Nothing, "they refuse it");
             assert!(!rx.ends_with(b"\n\r\n"), "it has an end");
         }
         // We judge values that they do not look at.
-        (Theirs::Partial, Ok(received)) => assert_eq!(received.found, Found::Nothing),
+        (Theirs::Partial, Ok(received)) => assert_eq!(received.found, FetchFound::Nothing),
         (Theirs::Partial | Theirs::Head { .. }, Err(error)) => check_error(rx, error),
         (Theirs::Head { len, status, fields }, Ok(received)) => {
-            let Found::Head(head) = received.found else { panic!("no head") };
+            let FetchFound::Head(head) = received.found else { panic!("no head") };
             assert_eq!((head.status, received.consumed), (status, len));
             let of = |name: &str| fields.iter().find(|(other, _)| other == name);
             let etag = of("etag").map(|(_, value)| value.trim_ascii());

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use ota_proto::url::Url;
 use ota_proto::{Coding, ContentRange, ResponseHead};
-use ota_wire::http::{Closed, Fetch, Found, HttpError, Limits};
+use ota_wire::http::{Closed, Fetch, FetchFound, FetchLimits, HttpError};
 
 pub(crate) fn url(target: &str) -> Url<'_> {
     Url { tls: false, host: "store.example", port: 80, target }
 }
 
 pub(crate) fn fetch() -> Fetch {
-    Fetch::new(&url("/fw.bin?sign=secret"), 0, Limits::default()).unwrap()
+    Fetch::new(&url("/fw.bin?sign=secret"), 0, FetchLimits::default()).unwrap()
 }
 
 pub(crate) fn fixture(name: &str) -> Vec<u8> {
@@ -102,11 +102,11 @@ pub(crate) fn run(
         assert!(received.consumed <= rx.len());
         from += received.consumed;
         match received.found {
-            Found::Head(head) => {
+            FetchFound::Head(head) => {
                 assert!(result.head.is_none() && result.body.is_empty(), "a second head");
                 result.head = Some(Head::of(&head));
             }
-            Found::Body(span) => {
+            FetchFound::Body(span) => {
                 assert!(result.head.is_some(), "body before a head");
                 assert!(span.start == received.consumed && !span.is_empty());
                 let count = take(span.len()).min(span.len());
@@ -115,17 +115,17 @@ pub(crate) fn run(
                 result.body.extend_from_slice(&rx[span][..count]);
                 from += count;
             }
-            Found::End => {
+            FetchFound::End => {
                 assert!(result.head.is_some(), "an end before a head");
                 assert_eq!(fetch.handle_closed(), Closed::Complete);
                 result.outcome = Outcome::End(input.len() - from);
                 return result;
             }
-            Found::Nothing if to == input.len() => {
+            FetchFound::Nothing if to == input.len() => {
                 result.outcome = Outcome::Closed(fetch.handle_closed());
                 return result;
             }
-            Found::Nothing => to = (to + piece().max(1)).min(input.len()),
+            FetchFound::Nothing => to = (to + piece().max(1)).min(input.len()),
         }
     }
 }

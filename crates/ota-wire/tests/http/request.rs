@@ -2,11 +2,11 @@
 
 use ota_proto::Misuse;
 use ota_proto::url::Url;
-use ota_wire::http::{Fetch, Limits, RequestError};
+use ota_wire::http::{Fetch, FetchLimits, RequestError};
 use proptest::prelude::*;
 
 fn text(url: &Url<'_>, from: u64) -> Result<String, RequestError> {
-    let fetch = Fetch::new(url, from, Limits::default())?;
+    let fetch = Fetch::new(url, from, FetchLimits::default())?;
     Ok(String::from_utf8(fetch.transmit().to_vec()).unwrap())
 }
 
@@ -51,7 +51,7 @@ fn rule_12_a_clean_download_asks_past_all_caches() {
     let url = Url { tls: false, host: "h", port: 80, target: "/fw" };
     for from in [0, 7] {
         let ask = |fresh| {
-            let fetch = Fetch::with_user(&url, None, from, Limits::default(), fresh).unwrap();
+            let fetch = Fetch::with_user(&url, None, from, FetchLimits::default(), fresh).unwrap();
             String::from_utf8(fetch.transmit().to_vec()).unwrap()
         };
         let line = "\r\nCache-Control: no-cache\r\n";
@@ -119,7 +119,7 @@ fn a_request_is_bounded() {
 
 #[test]
 fn a_request_goes_out_in_parts() {
-    let mut fetch = Fetch::new(&COS, 9, Limits::default()).unwrap();
+    let mut fetch = Fetch::new(&COS, 9, FetchLimits::default()).unwrap();
     let want = fetch.transmit().to_vec();
     let mut sent = Vec::new();
     while !fetch.transmit().is_empty() {
@@ -134,7 +134,7 @@ fn a_request_goes_out_in_parts() {
 
 #[test]
 fn more_sent_than_there_is_changes_nothing() {
-    let mut fetch = Fetch::new(&COS, 9, Limits::default()).unwrap();
+    let mut fetch = Fetch::new(&COS, 9, FetchLimits::default()).unwrap();
     let before = fetch.clone();
     assert_eq!(fetch.handle_sent(usize::MAX), Err(Misuse));
     assert_eq!(fetch, before);
@@ -142,7 +142,7 @@ fn more_sent_than_there_is_changes_nothing() {
 
 #[test]
 fn debug_hides_the_query() {
-    let mut fetch = Fetch::new(&COS, 9, Limits::default()).unwrap();
+    let mut fetch = Fetch::new(&COS, 9, FetchLimits::default()).unwrap();
     fetch.handle_sent(3).unwrap();
     let shown = format!("{fetch:?} {fetch:#?}");
     assert!(!shown.contains("sign") && !shown.contains("[71, 69"), "{shown}");
@@ -158,7 +158,7 @@ proptest! {
         from in any::<u64>(),
     ) {
         if let Ok(url) = Url::parse(&text) {
-            prop_assert!(Fetch::new(&url, from, Limits::default()).is_ok(), "{}", text);
+            prop_assert!(Fetch::new(&url, from, FetchLimits::default()).is_ok(), "{}", text);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! stays within its bounds.
 
 use ota_proto::{Instant, QoS};
-use ota_wire::mqtt::{AckId, Found, Kind, Phase, Session, text};
+use ota_wire::mqtt::{AckId, Purpose, Session, SessionFound, SessionPhase, text};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -10,13 +10,13 @@ use crate::common::*;
 use crate::packets::packets;
 
 /// What the application sees of a received packet.
-fn told(found: Found, buffer: &[u8]) -> Option<String> {
+fn told(found: SessionFound, buffer: &[u8]) -> Option<String> {
     match found {
-        Found::Nothing | Found::Incomplete { .. } => None,
-        Found::Message { topic, payload, ack, retain } => {
+        SessionFound::Nothing | SessionFound::Incomplete { .. } => None,
+        SessionFound::Message { topic, payload, ack, retain } => {
             Some(format!("{} {:?} {ack:?} {retain}", text(buffer, &topic), &buffer[payload]))
         }
-        Found::TooLong { topic, len } => Some(format!("{} {len}", text(buffer, &topic))),
+        SessionFound::TooLong { topic, len } => Some(format!("{} {len}", text(buffer, &topic))),
         other => Some(format!("{other:?}")),
     }
 }
@@ -26,7 +26,7 @@ fn run(stream: &[u8], cuts: &[usize]) -> (Vec<String>, Session<u32>) {
     let mut config = config();
     config.limits.packet = 128;
     let mut session = session(config);
-    session.subscribe(at(0), Kind::Application, "a", QoS::AtLeastOnce).unwrap();
+    session.subscribe(at(0), Purpose::Application, "a", QoS::AtLeastOnce).unwrap();
     session.handle_connected(at(0));
     flush(&mut session, at(0));
     let (mut events, mut buffer, mut rest) = (Vec::new(), Vec::new(), stream);
@@ -37,8 +37,11 @@ fn run(stream: &[u8], cuts: &[usize]) -> (Vec<String>, Session<u32>) {
         loop {
             match session.handle_received(at(1), &buffer) {
                 Ok(received) => {
-                    let stop = matches!(received.found, Found::Incomplete { .. } | Found::Blocked);
-                    let ended = received.found == Found::Nothing && received.consumed == 0;
+                    let stop = matches!(
+                        received.found,
+                        SessionFound::Incomplete { .. } | SessionFound::Blocked
+                    );
+                    let ended = received.found == SessionFound::Nothing && received.consumed == 0;
                     events.extend(told(received.found, &buffer));
                     buffer.drain(..received.consumed);
                     flush(&mut session, at(1));
@@ -113,15 +116,15 @@ proptest! {
                 5 => {
                     let found = try_feed(&mut session, now, all[n % all.len()].0);
                     acks.extend(found.into_iter().flatten().filter_map(|found| match found {
-                        Found::Message { ack, .. } => ack,
+                        SessionFound::Message { ack, .. } => ack,
                         _ => None,
                     }));
                 }
                 6 => { let _ = session.publish(now, ota(&vec![0; n * 8]), 0); }
                 7 => { let _ = session.publish(now, app(&vec![0; n * 4]), 0); }
-                8 => { let _ = session.publish(now, message(Kind::Ota, QoS::AtMostOnce, &[0]), 0); }
+                8 => { let _ = session.publish(now, message(Purpose::Ota, QoS::AtMostOnce, &[0]), 0); }
                 9 => { if let Some(ack) = acks.pop() { session.acknowledge(now, ack); } }
-                10 => subs.extend(session.subscribe(now, Kind::Application, &format!("{}", n % 20), QoS::AtMostOnce)),
+                10 => subs.extend(session.subscribe(now, Purpose::Application, &format!("{}", n % 20), QoS::AtMostOnce)),
                 11 => { if let Some(sub) = subs.pop() { session.unsubscribe(now, sub); } }
                 12 => session.disconnect(now),
                 _ => { let _ = session.poll_published(); }
@@ -131,7 +134,7 @@ proptest! {
             prop_assert!(session.transmit().len() <= 4_096);
             match session.deadline() {
                 Some(deadline) => prop_assert!(deadline.at > now, "{deadline:?} at {now}"),
-                None => prop_assert!(matches!(session.phase(), Phase::Down | Phase::Ended(_))),
+                None => prop_assert!(matches!(session.phase(), SessionPhase::Down | SessionPhase::Ended(_))),
             }
             prop_assert_eq!(result.is_err(), session.phase() != before);
         }

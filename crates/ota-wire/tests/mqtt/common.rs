@@ -1,7 +1,9 @@
 //! A session with literal bytes around it.
 
 use ota_proto::{Instant, QoS};
-use ota_wire::mqtt::{Config, Found, Kind, Login, Outgoing, Session, SessionError};
+use ota_wire::mqtt::{
+    ConnectLogin, Outgoing, Purpose, Session, SessionConfig, SessionError, SessionFound,
+};
 
 pub(crate) const CONNACK: &[u8] = b"\x20\x02\x00\x00";
 pub(crate) const UPDATE: &str = "$ota/update/P/D";
@@ -15,16 +17,16 @@ pub(crate) fn ms(millis: u64) -> Instant {
     Instant::from_millis(millis)
 }
 
-pub(crate) fn config() -> Config {
-    Config::new(Login::new("PD".into(), "PD;1;x;2".into(), "secret".into()))
+pub(crate) fn config() -> SessionConfig {
+    SessionConfig::new(ConnectLogin::new("PD".into(), "PD;1;x;2".into(), "secret".into()))
 }
 
-pub(crate) fn session(config: Config) -> Session<u32> {
+pub(crate) fn session(config: SessionConfig) -> Session<u32> {
     Session::new(config).unwrap()
 }
 
 /// A connected session without subscriptions, whose CONNECT has left and was accepted at `now`.
-pub(crate) fn up_with(config: Config, now: Instant) -> Session<u32> {
+pub(crate) fn up_with(config: SessionConfig, now: Instant) -> Session<u32> {
     let mut session = session(config);
     connect(&mut session, now);
     session
@@ -37,7 +39,7 @@ pub(crate) fn up(now: Instant) -> Session<u32> {
 pub(crate) fn connect(session: &mut Session<u32>, now: Instant) {
     session.handle_connected(now);
     assert_eq!(flush(session, now)[0], 0x10);
-    assert_eq!(feed(session, now, CONNACK), [Found::Accepted]);
+    assert_eq!(feed(session, now, CONNACK), [SessionFound::Accepted]);
 }
 
 /// Hands everything over and returns it.
@@ -48,7 +50,7 @@ pub(crate) fn flush(session: &mut Session<u32>, now: Instant) -> Vec<u8> {
 }
 
 /// Feeds whole packets and returns what was in them.
-pub(crate) fn feed(session: &mut Session<u32>, now: Instant, rx: &[u8]) -> Vec<Found> {
+pub(crate) fn feed(session: &mut Session<u32>, now: Instant, rx: &[u8]) -> Vec<SessionFound> {
     try_feed(session, now, rx).unwrap()
 }
 
@@ -56,13 +58,14 @@ pub(crate) fn try_feed(
     session: &mut Session<u32>,
     now: Instant,
     mut rx: &[u8],
-) -> Result<Vec<Found>, SessionError> {
+) -> Result<Vec<SessionFound>, SessionError> {
     let mut all = Vec::new();
     while !rx.is_empty() {
         let received = session.handle_received(now, rx)?;
         rx = &rx[received.consumed..];
-        let stop = matches!(received.found, Found::Blocked | Found::Incomplete { .. });
-        if received.found != Found::Nothing {
+        let stop =
+            matches!(received.found, SessionFound::Blocked | SessionFound::Incomplete { .. });
+        if received.found != SessionFound::Nothing {
             all.push(received.found);
         }
         if stop {
@@ -72,16 +75,16 @@ pub(crate) fn try_feed(
     Ok(all)
 }
 
-pub(crate) fn message(kind: Kind, qos: QoS, payload: &[u8]) -> Outgoing<'_> {
+pub(crate) fn message(kind: Purpose, qos: QoS, payload: &[u8]) -> Outgoing<'_> {
     Outgoing { kind, qos, topic: REPORT, payload }
 }
 
 pub(crate) fn ota(payload: &[u8]) -> Outgoing<'_> {
-    message(Kind::Ota, QoS::AtLeastOnce, payload)
+    message(Purpose::Ota, QoS::AtLeastOnce, payload)
 }
 
 pub(crate) fn app(payload: &[u8]) -> Outgoing<'_> {
-    message(Kind::Application, QoS::AtLeastOnce, payload)
+    message(Purpose::Application, QoS::AtLeastOnce, payload)
 }
 
 /// The owners of what completed.

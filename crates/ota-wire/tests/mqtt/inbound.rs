@@ -2,7 +2,9 @@
 
 use ota_proto::QoS;
 use ota_wire::mqtt::packet::PacketError;
-use ota_wire::mqtt::{AckId, Found, Phase, Session, SessionError, Timer, text};
+use ota_wire::mqtt::{
+    AckId, Session, SessionError, SessionFound, SessionPhase, SessionTimer, text,
+};
 
 use crate::common::*;
 
@@ -11,9 +13,9 @@ fn qos1(id: u8, text: &[u8]) -> Vec<u8> {
     [&[0x32, len, 0, 1, b'a', 0, id][..], text].concat()
 }
 
-fn ack_of(found: &[Found]) -> AckId {
+fn ack_of(found: &[SessionFound]) -> AckId {
     match found {
-        [Found::Message { ack: Some(ack), .. }] => *ack,
+        [SessionFound::Message { ack: Some(ack), .. }] => *ack,
         other => panic!("{other:?}"),
     }
 }
@@ -42,7 +44,7 @@ fn spans_point_into_the_callers_buffer() {
     let rx = b"\x31\x15\0\x0f$ota/update/P/D{..}\xd0\0";
     let received = session.handle_received(at(0), rx).unwrap();
     assert_eq!(received.consumed, 23);
-    let Found::Message { topic, payload, ack: None, retain: true } = received.found else {
+    let SessionFound::Message { topic, payload, ack: None, retain: true } = received.found else {
         panic!("{:?}", received.found);
     };
     assert_eq!((text(rx, &topic), &rx[payload]), (UPDATE, &b"{..}"[..]));
@@ -50,7 +52,8 @@ fn spans_point_into_the_callers_buffer() {
 
     let rx = qos1(9, b"pay");
     let received = session.handle_received(at(0), &rx).unwrap();
-    let Found::Message { topic, payload, ack: Some(_), retain: false } = received.found else {
+    let SessionFound::Message { topic, payload, ack: Some(_), retain: false } = received.found
+    else {
         panic!("{:?}", received.found);
     };
     assert_eq!((text(&rx, &topic), &rx[payload]), ("a", &b"pay"[..]));
@@ -99,12 +102,12 @@ fn too_many_unacknowledged_messages_stop_the_reading() {
     let acks: Vec<_> = (1..=8).map(|n| ack_of(&feed(&mut session, at(0), &qos1(n, b"")))).collect();
     assert!(!session.wants_read());
     let next = qos1(9, b"");
-    assert_eq!(feed(&mut session, at(0), &next), [Found::Blocked]);
+    assert_eq!(feed(&mut session, at(0), &next), [SessionFound::Blocked]);
     // What is not of QoS 1 still passes.
     assert_eq!(feed(&mut session, at(0), b"\x30\x03\0\x01a").len(), 1);
     // A PUBACK that has not left holds its place: memory does not grow with a slow transport.
     assert!(session.acknowledge(at(0), acks[0]));
-    assert_eq!(feed(&mut session, at(0), &next), [Found::Blocked]);
+    assert_eq!(feed(&mut session, at(0), &next), [SessionFound::Blocked]);
     flush(&mut session, at(0));
     assert!(session.wants_read());
     ack_of(&feed(&mut session, at(0), &next));
@@ -121,12 +124,12 @@ fn answers_are_not_late_while_nothing_is_read() {
         acks.push(ack_of(&feed(&mut session, at(5), &qos1(n, b""))));
     }
     // PUBACK would be due at 10 s; blocked from 5 s on.
-    assert_eq!(session.deadline().unwrap().timer, Timer::KeepAlive);
+    assert_eq!(session.deadline().unwrap().timer, SessionTimer::KeepAlive);
     session.handle_timeout(at(40)).unwrap();
     session.acknowledge(at(40), acks[0]);
     flush(&mut session, at(40));
     let deadline = session.deadline().unwrap();
-    assert_eq!((deadline.at, deadline.timer), (at(45), Timer::PubAck));
+    assert_eq!((deadline.at, deadline.timer), (at(45), SessionTimer::PubAck));
 }
 
 #[test]
@@ -180,7 +183,7 @@ fn an_application_that_takes_nothing_ends_the_session() {
     // The server must not drop us meanwhile.
     assert_eq!(session.handle_timeout(at(60)), Ok(()));
     assert_eq!(flush(&mut session, at(60)), b"\xc0\0");
-    let error = SessionError::TimedOut(Timer::Blocked);
+    let error = SessionError::TimedOut(SessionTimer::Blocked);
     assert_eq!(session.handle_timeout(at(90)), Err(error));
 }
 
@@ -190,7 +193,7 @@ fn a_message_over_the_limit_is_skipped_and_acknowledged() {
         let mut session = up(at(0));
         let packet = long(0x32, UPDATE, Some(0x0102), 10_000);
         let founds = in_pieces(&mut session, &packet, piece);
-        let [Found::TooLong { topic, len }] = &founds[..] else { panic!("{founds:?}") };
+        let [SessionFound::TooLong { topic, len }] = &founds[..] else { panic!("{founds:?}") };
         assert_eq!((text(&packet, topic), *len), (UPDATE, packet.len()));
         assert_eq!(flush(&mut session, at(0)), b"\x40\x02\x01\x02");
         assert_eq!(in_pieces(&mut session, &qos1(1, b""), piece).len(), 1, "in step again");
@@ -208,7 +211,7 @@ fn a_message_over_the_limit_may_be_cut_anywhere() {
                 try_feed(&mut session, at(0), &packet[used..]).unwrap()
             }]
             .concat();
-            let told = founds.iter().filter(|found| matches!(found, Found::TooLong { .. }));
+            let told = founds.iter().filter(|found| matches!(found, SessionFound::TooLong { .. }));
             assert_eq!(told.count(), 1, "cut at {cut}");
             assert_eq!(feed(&mut session, at(0), b"\x30\x03\0\x01a").len(), 1, "cut at {cut}");
         }
@@ -227,7 +230,7 @@ fn even_a_topic_over_the_limit_is_skipped_and_acknowledged() {
         let mut session = up(at(0));
         let packet = long(0x32, &"t".repeat(9_000), Some(0x0102), 3);
         let founds = in_pieces(&mut session, &packet, piece);
-        assert_eq!(founds, [Found::TooLong { topic: 0..0, len: packet.len() }]);
+        assert_eq!(founds, [SessionFound::TooLong { topic: 0..0, len: packet.len() }]);
         assert_eq!(flush(&mut session, at(0)), b"\x40\x02\x01\x02");
     }
 }
@@ -237,9 +240,9 @@ fn a_message_of_exactly_the_limit_is_taken() {
     let mut session = up(at(0));
     let packet = long(0x30, "a", None, 4_096 - 6);
     assert_eq!(packet.len(), 4_096);
-    assert!(matches!(in_pieces(&mut session, &packet, 100)[..], [Found::Message { .. }]));
+    assert!(matches!(in_pieces(&mut session, &packet, 100)[..], [SessionFound::Message { .. }]));
     let packet = long(0x30, "a", None, 4_096 - 5);
-    assert!(matches!(in_pieces(&mut session, &packet, 100)[..], [Found::TooLong { .. }]));
+    assert!(matches!(in_pieces(&mut session, &packet, 100)[..], [SessionFound::TooLong { .. }]));
     assert!(session.transmit().is_empty(), "QoS 0 is not acknowledged");
 }
 
@@ -281,17 +284,17 @@ fn a_long_message_needs_a_place_for_its_puback() {
         last = Some(ack_of(&feed(&mut session, at(0), &qos1(n, b""))));
     }
     let packet = long(0x32, "a", Some(99), 9_000);
-    assert_eq!(feed(&mut session, at(0), &packet), [Found::Blocked]);
+    assert_eq!(feed(&mut session, at(0), &packet), [SessionFound::Blocked]);
     session.acknowledge(at(0), last.unwrap());
     flush(&mut session, at(0));
     let half = session.handle_received(at(0), &packet[..4_000]).unwrap();
-    assert!(matches!(half.found, Found::TooLong { .. }));
+    assert!(matches!(half.found, SessionFound::TooLong { .. }));
     assert_eq!(half.consumed, 4_000);
     // Its place is taken before its PUBACK is there, and reading must go on to its end.
     assert!(session.wants_read());
     assert_eq!(feed(&mut session, at(0), &packet[4_000..]), []);
     assert_eq!(flush(&mut session, at(0)), b"\x40\x02\0\x63");
-    assert_eq!(session.phase(), Phase::Up);
+    assert_eq!(session.phase(), SessionPhase::Up);
 }
 
 #[test]
@@ -302,7 +305,7 @@ fn incomplete_says_how_much_is_needed() {
     let mut steps = 0;
     loop {
         let received = session.handle_received(at(0), &packet[..have]).unwrap();
-        let Found::Incomplete { needed } = received.found else { break };
+        let SessionFound::Incomplete { needed } = received.found else { break };
         assert!(needed > have && needed <= 4_096 && received.consumed == 0);
         have = needed;
         steps += 1;
@@ -319,12 +322,12 @@ fn unacknowledged_messages_do_not_outlive_the_connection() {
     session.handle_closed(at(1));
     connect(&mut session, at(6));
     assert!(session.wants_read());
-    session.publish(at(6), message(ota_wire::mqtt::Kind::Ota, QoS::AtMostOnce, b""), 0).unwrap();
+    session.publish(at(6), message(ota_wire::mqtt::Purpose::Ota, QoS::AtMostOnce, b""), 0).unwrap();
 }
 
 /// Feeds `packet` in pieces, keeping what is not consumed, as an adapter would. Spans are then of
 /// the buffer at that time; the tests look at packets that begin at its start.
-fn in_pieces(session: &mut Session<u32>, packet: &[u8], piece: usize) -> Vec<Found> {
+fn in_pieces(session: &mut Session<u32>, packet: &[u8], piece: usize) -> Vec<SessionFound> {
     let (mut buffer, mut founds) = (Vec::new(), Vec::new());
     for piece in packet.chunks(piece) {
         buffer.extend_from_slice(piece);
@@ -333,8 +336,8 @@ fn in_pieces(session: &mut Session<u32>, packet: &[u8], piece: usize) -> Vec<Fou
             let received = session.handle_received(at(0), &buffer).unwrap();
             buffer.drain(..received.consumed);
             match received.found {
-                Found::Incomplete { .. } => break,
-                Found::Nothing => {}
+                SessionFound::Incomplete { .. } => break,
+                SessionFound::Nothing => {}
                 found => founds.push(found),
             }
         }

@@ -5,7 +5,8 @@ use core::time::Duration;
 use ota_proto::QoS;
 use ota_wire::mqtt::packet::{EncodeError, Publish, Request};
 use ota_wire::mqtt::{
-    Config, ConfigError, Expiry, Kind, Login, Outgoing, PublishError, Session, SubscribeError,
+    ConfigError, ConnectLogin, Expiry, Outgoing, PublishError, Purpose, Session, SessionConfig,
+    SubscribeError,
 };
 
 use crate::common::*;
@@ -25,12 +26,12 @@ fn the_longest_message_is_as_long_as_what_it_waits_in() {
         config.limits.kept = kept;
         config
     };
-    let cases: [(Config, Kind, QoS, usize); 5] = [
-        (config(), Kind::Ota, QoS::AtLeastOnce, ALL - QOS1),
-        (config(), Kind::SubDevice, QoS::AtMostOnce, ALL - QOS0),
-        (config(), Kind::Application, QoS::AtMostOnce, OURS - QOS0),
-        (config(), Kind::Application, QoS::AtLeastOnce, OURS - QOS1),
-        (kept(1_000), Kind::Application, QoS::AtLeastOnce, 1_000 - QOS1),
+    let cases: [(SessionConfig, Purpose, QoS, usize); 5] = [
+        (config(), Purpose::Ota, QoS::AtLeastOnce, ALL - QOS1),
+        (config(), Purpose::SubDevice, QoS::AtMostOnce, ALL - QOS0),
+        (config(), Purpose::Application, QoS::AtMostOnce, OURS - QOS0),
+        (config(), Purpose::Application, QoS::AtLeastOnce, OURS - QOS1),
+        (kept(1_000), Purpose::Application, QoS::AtLeastOnce, 1_000 - QOS1),
     ];
     for (config, kind, qos, longest) in cases {
         let payload = vec![b'x'; longest + 1];
@@ -47,11 +48,11 @@ fn the_longest_message_is_as_long_as_what_it_waits_in() {
 
 #[test]
 fn what_fills_the_room_to_its_last_byte_is_taken() {
-    for kind in [Kind::Ota, Kind::Application] {
+    for kind in [Purpose::Ota, Purpose::Application] {
         let mut session = up(at(0));
         session.publish(at(0), message(kind, QoS::AtMostOnce, &[b'x'; 1_000]), 0).unwrap();
         let room = session.room(kind);
-        assert_eq!(room, if kind == Kind::Ota { ALL } else { OURS } - 1_000 - QOS0);
+        assert_eq!(room, if kind == Purpose::Ota { ALL } else { OURS } - 1_000 - QOS0);
         let rest = vec![b'x'; room - QOS0 + 1];
         let over = session.publish(at(0), message(kind, QoS::AtMostOnce, &rest), 1);
         assert_eq!(over, Err(PublishError::BufferFull));
@@ -74,7 +75,7 @@ fn messages_are_kept_up_to_the_last_byte_of_their_room() {
 #[test]
 fn a_filter_may_be_as_long_as_the_buffer() {
     // Header, identifier, length and QoS.
-    for (kind, longest) in [(Kind::Ota, ALL - 8), (Kind::Application, OURS - 8)] {
+    for (kind, longest) in [(Purpose::Ota, ALL - 8), (Purpose::Application, OURS - 8)] {
         let mut session = session(config());
         let filter = "f".repeat(longest + 1);
         let long = session.subscribe(at(0), kind, &filter, QoS::AtMostOnce);
@@ -95,7 +96,7 @@ fn the_longest_packet_there_is_has_a_length_and_a_longer_one_has_none() {
 #[test]
 fn configurations_are_taken_at_their_edges() {
     let secs = |secs: u64| at(secs).since(at(0)).into();
-    let taken = |change: &dyn Fn(&mut Config)| {
+    let taken = |change: &dyn Fn(&mut SessionConfig)| {
         let mut config = config();
         change(&mut config);
         assert!(Session::<u32>::new(config.clone()).is_ok(), "{config:?}");
@@ -110,16 +111,16 @@ fn configurations_are_taken_at_their_edges() {
     taken(&|c| c.login.password = None);
     // CONNECT's header and fixed part, and three lengths.
     let longest = 4_096 - 3 - 10 - 2 - "PD".len() - 2 - "PD;1;x;2".len() - 2;
-    let login = |len| Login::new("PD".into(), "PD;1;x;2".into(), "s".repeat(len));
+    let login = |len| ConnectLogin::new("PD".into(), "PD;1;x;2".into(), "s".repeat(len));
     taken(&|c| c.login = login(longest));
     let mut long = config();
     long.login = login(longest + 1);
     assert_eq!(Session::<u32>::new(long), Err(ConfigError::Login));
     for change in [
-        |c: &mut Config| c.limits.tries = 0,
-        |c: &mut Config| (c.limits.ota_window, c.limits.window) = (0, 8),
-        |c: &mut Config| (c.limits.ota_window, c.limits.window) = (8, 8),
-        |c: &mut Config| (c.limits.ota_window, c.limits.window) = (9, 8),
+        |c: &mut SessionConfig| c.limits.tries = 0,
+        |c: &mut SessionConfig| (c.limits.ota_window, c.limits.window) = (0, 8),
+        |c: &mut SessionConfig| (c.limits.ota_window, c.limits.window) = (8, 8),
+        |c: &mut SessionConfig| (c.limits.ota_window, c.limits.window) = (9, 8),
     ] {
         let mut config = config();
         change(&mut config);

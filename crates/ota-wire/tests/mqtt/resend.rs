@@ -1,15 +1,15 @@
 //! Publications: windows, partial sends, and what survives a connection.
 
 use ota_proto::QoS;
-use ota_wire::mqtt::{Kind, PublishError, SessionError, Timer};
+use ota_wire::mqtt::{PublishError, Purpose, SessionError, SessionTimer};
 
 use crate::common::*;
 
 #[test]
 fn at_qos_0_the_last_byte_completes_it() {
     let mut session = up(at(0));
-    session.publish(at(0), message(Kind::Ota, QoS::AtMostOnce, b"one"), 1).unwrap();
-    session.publish(at(0), message(Kind::Application, QoS::AtMostOnce, b"two"), 2).unwrap();
+    session.publish(at(0), message(Purpose::Ota, QoS::AtMostOnce, b"one"), 1).unwrap();
+    session.publish(at(0), message(Purpose::Application, QoS::AtMostOnce, b"two"), 2).unwrap();
     let len = session.transmit().len() / 2;
     for byte in 1..=2 * len {
         session.handle_sent(at(0), 1);
@@ -55,7 +55,7 @@ fn telling_of_more_bytes_than_there_are_is_harmless() {
     session.handle_sent(at(0), usize::MAX);
     assert!(session.transmit().is_empty());
     session.handle_sent(at(0), 5);
-    assert_eq!(session.deadline().unwrap().timer, Timer::PubAck);
+    assert_eq!(session.deadline().unwrap().timer, SessionTimer::PubAck);
 }
 
 #[test]
@@ -65,9 +65,9 @@ fn the_window_is_bounded_and_keeps_places_for_the_update() {
         session.publish(at(0), app(b"a"), owner).unwrap();
     }
     assert_eq!(session.publish(at(0), app(b"a"), 6), Err(PublishError::WindowFull));
-    assert_eq!(session.room(Kind::Application), 0);
+    assert_eq!(session.room(Purpose::Application), 0);
     for owner in 6..8 {
-        assert!(session.room(Kind::Ota) > 0);
+        assert!(session.room(Purpose::Ota) > 0);
         session.publish(at(0), ota(b"o"), owner).unwrap();
     }
     assert_eq!(session.publish(at(0), ota(b"o"), 8), Err(PublishError::WindowFull));
@@ -83,10 +83,10 @@ fn the_window_is_bounded_and_keeps_places_for_the_update() {
 fn the_buffer_is_bounded_and_keeps_room_for_the_update() {
     let mut session = up(at(0));
     let big = vec![b'x'; 2_900];
-    session.publish(at(0), message(Kind::Application, QoS::AtMostOnce, &big), 0).unwrap();
-    let more = message(Kind::Application, QoS::AtMostOnce, &[b'x'; 200]);
+    session.publish(at(0), message(Purpose::Application, QoS::AtMostOnce, &big), 0).unwrap();
+    let more = message(Purpose::Application, QoS::AtMostOnce, &[b'x'; 200]);
     assert_eq!(session.publish(at(0), more, 1), Err(PublishError::BufferFull));
-    assert!(session.room(Kind::Ota) > 1_000);
+    assert!(session.room(Purpose::Ota) > 1_000);
     session.publish(at(0), ota(&[b'x'; 1_000]), 2).unwrap();
     assert_eq!(session.publish(at(0), ota(&[b'x'; 200]), 3), Err(PublishError::BufferFull));
     assert!(session.transmit().len() <= 4_096);
@@ -113,7 +113,7 @@ fn a_lost_puback_ends_the_session() {
     let rest = session.transmit().len();
     session.handle_sent(at(4), rest);
     assert_eq!(session.handle_timeout(ms(13_999)), Ok(()));
-    let error = SessionError::TimedOut(Timer::PubAck);
+    let error = SessionError::TimedOut(SessionTimer::PubAck);
     assert_eq!(session.handle_timeout(at(14)), Err(error));
     session.handle_closed(at(14));
     // The updater decides again: nothing of it is left.
@@ -129,7 +129,7 @@ fn the_application_s_messages_are_sent_again_in_order() {
         session.publish(at(0), app(text), owner).unwrap();
     }
     session.publish(at(0), ota(b"o"), 5).unwrap();
-    session.publish(at(0), message(Kind::Application, QoS::AtMostOnce, b"q"), 6).unwrap();
+    session.publish(at(0), message(Purpose::Application, QoS::AtMostOnce, b"q"), 6).unwrap();
     // Three left whole, the fourth in part; the second was acknowledged.
     session.handle_sent(at(0), 3 * 22 + 5);
     feed(&mut session, at(0), b"\x40\x02\0\x02");
@@ -176,7 +176,7 @@ fn a_message_that_kills_every_session_is_given_up() {
 #[test]
 fn identifiers_go_round_and_leave_out_what_is_in_flight() {
     let mut session = up(at(0));
-    session.subscribe(at(0), Kind::Application, "a", QoS::AtMostOnce).unwrap();
+    session.subscribe(at(0), Purpose::Application, "a", QoS::AtMostOnce).unwrap();
     session.publish(at(0), app(b"long"), 0).unwrap();
     flush(&mut session, at(0));
     for round in 3..=65_540_u32 {
@@ -195,7 +195,7 @@ fn resends_wait_for_room_behind_subscriptions() {
     let mut config = config();
     config.limits.kept = 4_096;
     let mut session = up_with(config, at(0));
-    session.subscribe(at(0), Kind::Ota, UPDATE, QoS::AtLeastOnce).unwrap();
+    session.subscribe(at(0), Purpose::Ota, UPDATE, QoS::AtLeastOnce).unwrap();
     session.publish(at(0), app(&[b'x'; 2_000]), 0).unwrap();
     flush(&mut session, at(0));
     session.publish(at(0), app(&[b'y'; 2_000]), 1).unwrap();

@@ -239,7 +239,7 @@ impl Life {
                 biased;
                 Some(entry) = log.next() => printer.entry(&entry),
                 event = self.driver.next() => {
-                    let ota_tokio::driver::Event::Client(event) = event.map_err(unexpected)? else { continue };
+                    let ota_tokio::driver::DriverEvent::Client(event) = event.map_err(unexpected)? else { continue };
                     // Earlier lines of the cloud come first.
                     pass(printer, log, std::future::ready(())).await;
                     self.print(&event, printer, size);
@@ -252,12 +252,12 @@ impl Life {
         }
     }
 
-    fn print(&self, event: &client::Event, printer: &mut Printer, size: u64) {
+    fn print(&self, event: &client::ClientEvent, printer: &mut Printer, size: u64) {
         match event {
-            client::Event::Device { event: Event::Progress { percent }, .. } => {
+            client::ClientEvent::Device { event: Event::Progress { percent }, .. } => {
                 return printer.progress(size, *percent);
             }
-            client::Event::Device { event: Event::Ready, .. } => printer.end_progress(),
+            client::ClientEvent::Device { event: Event::Ready, .. } => printer.end_progress(),
             _ => {}
         }
         if let Some(line) = device::line(self.clock.now(), event) {
@@ -266,10 +266,10 @@ impl Life {
     }
 
     /// Handles an event; returns the end of the run if it is one.
-    fn take(&mut self, event: &client::Event) -> Result<Option<Ending>, Failure> {
+    fn take(&mut self, event: &client::ClientEvent) -> Result<Option<Ending>, Failure> {
         let event = match event {
-            client::Event::Device { event, .. } => event,
-            client::Event::Connected => {
+            client::ClientEvent::Device { event, .. } => event,
+            client::ClientEvent::Connected => {
                 self.connected = self.clock.now();
                 return Ok(None);
             }

@@ -8,8 +8,8 @@ use ota_cloud::broker::Broker;
 use ota_host::{Clock, transport_error};
 use ota_proto::{Boot, Command, Event, Identity, Instant, SlotInfo, SlotState, TransportError};
 use ota_wire::Client;
-use ota_wire::client::{Config, DeviceIndex, Event as ClientEvent, Link, Output};
-use ota_wire::mqtt::Login;
+use ota_wire::client::{ClientConfig, ClientEvent, DeviceIndex, Link, Output};
+use ota_wire::mqtt::ConnectLogin;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -47,9 +47,10 @@ impl Device {
         let identity = Identity::new(PRODUCT, &name).map_err(|why| wrong(why.to_string()))?;
         let id = format!("{PRODUCT}{name}");
         let user = format!("{id};12010126;AbC12;4102444800");
-        let login = Login::new(id, user, "not checked".into());
+        let login = ConnectLogin::new(id, user, "not checked".into());
         let seed = u64::from(number);
-        let mut config = Config::new(broker.host().to_owned(), broker.port(), false, login, seed);
+        let mut config =
+            ClientConfig::new(broker.host().to_owned(), broker.port(), false, login, seed);
         config.reconnect.spread = spread.into();
         let now = clock.now();
         let mut client = Client::new(now, config).map_err(|why| wrong(why.to_string()))?;

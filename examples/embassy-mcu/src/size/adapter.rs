@@ -10,9 +10,9 @@ use embassy_mcu::layout;
 use embassy_net::Stack;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
-use ota_embassy::driver::{Config, Driver};
+use ota_embassy::driver::{ClientConfig, Driver};
 use ota_embassy::{BootSwitch, Buffers, FlashJournal, FlashSlot, FlashStorage, Network, Tcp};
-use ota_wire::mqtt::Login;
+use ota_wire::mqtt::ConnectLogin;
 use static_cell::StaticCell;
 
 use crate::any::{boot, command, look, number, text};
@@ -26,8 +26,8 @@ pub fn sockets(stack: Stack<'static>) -> Tcp<'static> {
 
 /// Updates for ever. To be called once.
 pub async fn update<N: Network + 'static>(network: N) {
-    let login = Login::new(text().to_string(), text().to_string(), text().to_string());
-    let config = Config::new(text().to_string(), number() as u16, N::TLS, login, number());
+    let login = ConnectLogin::new(text().to_string(), text().to_string(), text().to_string());
+    let config = ClientConfig::new(text().to_string(), number() as u16, N::TLS, login, number());
     static RECEIVED: StaticCell<[[u8; 4096]; 2]> = StaticCell::new();
     let [broker, store] = RECEIVED.init_with(|| [[0; 4096]; 2]);
     let Ok(mut driver) = Driver::new(network, config, Buffers { broker, store }) else { return };

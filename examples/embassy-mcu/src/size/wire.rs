@@ -11,8 +11,8 @@ use any::{boot, bytes, command, look, number, text};
 use complete::complete;
 use embassy_mcu::program::halt;
 use ota_proto::{Instant, OpId, TransportError};
-use ota_wire::client::{Client, Config, Found, Link, Output};
-use ota_wire::mqtt::Login;
+use ota_wire::client::{Client, ClientConfig, Found, Link, Output};
+use ota_wire::mqtt::ConnectLogin;
 
 mod any;
 mod complete;
@@ -22,8 +22,8 @@ embassy_mcu::size_program!();
 #[cortex_m_rt::entry]
 fn main() -> ! {
     HEAP.start(&MEMORY);
-    let login = Login::new(text().to_string(), text().to_string(), text().to_string());
-    let config = Config::new(text().to_string(), number() as u16, false, login, number());
+    let login = ConnectLogin::new(text().to_string(), text().to_string(), text().to_string());
+    let config = ClientConfig::new(text().to_string(), number() as u16, false, login, number());
     let Ok(mut client) = Client::new(Instant::ZERO, config) else { halt() };
     let added = boot(|config, boot| client.add_device(Instant::ZERO, config, boot));
     let Ok(device) = added else { halt() };

@@ -88,8 +88,8 @@ impl Control {
     }
 
     /// Publishes a message of the application. At QoS 1 it is kept until it is acknowledged,
-    /// across connections; [`client::Event::Published`] says so, and
-    /// [`client::Event::GivenUp`] that it was handed over too often in vain.
+    /// across connections; [`client::ClientEvent::Published`] says so, and
+    /// [`client::ClientEvent::GivenUp`] that it was handed over too often in vain.
     ///
     /// # Errors
     /// [`PublishError`]; nothing changed. `$ota/…` is the client's own.
@@ -124,7 +124,7 @@ impl Control {
     ///
     /// # Errors
     /// [`EngineError::Session`]; the old one stays.
-    pub fn set_login(&mut self, login: mqtt::Login) -> Result<(), EngineError> {
+    pub fn set_login(&mut self, login: mqtt::ConnectLogin) -> Result<(), EngineError> {
         let now = self.clock.now();
         self.engine.client_mut().set_login(now, login).map_err(EngineError::Session)
     }
@@ -140,7 +140,7 @@ impl Control {
     }
 
     /// Disconnects from the broker and reconnects after the minimum interval.
-    /// [`client::Event::Disconnected`] reports the end of the session.
+    /// [`client::ClientEvent::Disconnected`] reports the end of the session.
     pub fn disconnect(&mut self) {
         self.tell(Input::Disconnect);
     }
@@ -161,7 +161,7 @@ impl Control {
 
 impl Control {
     pub(super) fn new(
-        config: client::Config,
+        config: client::ClientConfig,
         record: usize,
         buffers: Heap,
     ) -> Result<Self, EngineError> {

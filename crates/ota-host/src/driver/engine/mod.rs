@@ -18,7 +18,7 @@ mod types;
 use std::fmt;
 
 use ota_proto::{Instant, TransportError};
-use ota_wire::adapter::{self, Event};
+use ota_wire::adapter::{self, DriverEvent};
 use ota_wire::client::{self, Disconnect, Link, LinkKind};
 
 use crate::driver::clock::Clock;
@@ -39,11 +39,11 @@ pub struct Engine {
 
 impl Engine {
     /// An engine without devices. A host has memory to spare: the limits are raised to
-    /// [`client::Config::enlarge`].
+    /// [`client::ClientConfig::enlarge`].
     ///
     /// # Errors
     /// [`EngineError`], when nothing could ever work with the configuration.
-    pub fn new(mut config: client::Config, options: Options) -> Result<Self, EngineError> {
+    pub fn new(mut config: client::ClientConfig, options: Options) -> Result<Self, EngineError> {
         config.enlarge();
         if config.tls && cfg!(not(feature = "tls")) {
             return Err(EngineError::NoTls);
@@ -146,9 +146,11 @@ impl Engine {
         let _ = self.control.set_login((sign_in.make)(sign_in.expiry.next(unix)));
     }
 
-    fn note_refusal(&mut self, event: &Event) {
-        let Event::Client(client::Event::Disconnected { cause: Disconnect::Session(why), .. }) =
-            event
+    fn note_refusal(&mut self, event: &DriverEvent) {
+        let DriverEvent::Client(client::ClientEvent::Disconnected {
+            cause: Disconnect::Session(why),
+            ..
+        }) = event
         else {
             return;
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time;
 
 use ota_proto::OpId;
-use ota_wire::adapter::{Event, Target};
+use ota_wire::adapter::{DriverEvent, Target};
 use ota_wire::client::{AddError, DeviceIndex, Link};
 use ota_wire::mqtt::{self, Expiry};
 
@@ -49,7 +49,7 @@ pub struct Options {
 /// Makes a login for each connection, with its own expiry.
 #[derive(Clone)]
 pub struct SignIn {
-    pub(super) make: Arc<dyn Fn(u64) -> mqtt::Login + Send + Sync>,
+    pub(super) make: Arc<dyn Fn(u64) -> mqtt::ConnectLogin + Send + Sync>,
     pub(super) expiry: Expiry,
 }
 
@@ -57,7 +57,10 @@ impl SignIn {
     /// Calls `make` with an expiry in Unix seconds, which `expiry` decides. It is [`Expiry::FAR`]
     /// while the clock is not set, and once after a refused login; `make` may report that.
     #[must_use]
-    pub fn new(expiry: Expiry, make: impl Fn(u64) -> mqtt::Login + Send + Sync + 'static) -> Self {
+    pub fn new(
+        expiry: Expiry,
+        make: impl Fn(u64) -> mqtt::ConnectLogin + Send + Sync + 'static,
+    ) -> Self {
         Self { make: Arc::new(make), expiry }
     }
 }
@@ -106,7 +109,7 @@ pub enum Step {
     /// Run this on the blocking pool; answer with [`super::Engine::handle_finished`].
     Run(Task<Operation>),
     /// Pass this event to the application.
-    Event(Event),
+    Event(DriverEvent),
     /// Wait for a link, a job, the application or this moment, whichever comes first; at that
     /// moment call [`super::Engine::poll`].
     Wait(Option<time::Instant>),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ota_proto::credentials::BadLogin;
 use ota_proto::{BadVersion, Downgrade, Hold, Order, Region, Verify, Version};
 use ota_wire::client;
-use ota_wire::mqtt::{Expiry, Login};
+use ota_wire::mqtt::{ConnectLogin, Expiry};
 
 use super::{Device, OneDevice, Open};
 use crate::driver::engine::{EngineError, Options, SignIn};
@@ -40,7 +40,7 @@ pub struct Builder<U> {
     slot: SlotOptions,
     switch: Box<dyn Switch + Send>,
     machine: ota_proto::Config,
-    client: client::Config,
+    client: client::ClientConfig,
     options: Options,
     opens: PhantomData<fn() -> U>,
 }
@@ -50,7 +50,7 @@ impl<U: Open> Builder<U> {
     pub fn new(device: Device, version: &str, dir: impl Into<PathBuf>) -> Self {
         let machine = ota_proto::Config::new(device.identity().clone(), 0);
         // Host, port and seed follow in `open`, and each connection makes its own login.
-        let login = Login::new(String::new(), String::new(), String::new());
+        let login = ConnectLogin::new(String::new(), String::new(), String::new());
         Self {
             device,
             version: version.to_owned(),
@@ -63,7 +63,7 @@ impl<U: Open> Builder<U> {
             slot: SlotOptions::default(),
             switch: Box::new(NoSwitch),
             machine,
-            client: client::Config::new(String::new(), 0, true, login, 0),
+            client: client::ClientConfig::new(String::new(), 0, true, login, 0),
             options: Options::default(),
             opens: PhantomData,
         }
@@ -211,7 +211,7 @@ impl<U: Open> Builder<U> {
 
     /// Changes what else the connection is decided by: limits, times, the spacing of connections.
     /// Its host, port, login and seed are set by [`Builder::open`].
-    pub fn client(mut self, change: impl FnOnce(&mut client::Config)) -> Self {
+    pub fn client(mut self, change: impl FnOnce(&mut client::ClientConfig)) -> Self {
         change(&mut self.client);
         self
     }
@@ -253,7 +253,7 @@ fn sign_in(device: Device, valid: Duration, seed: u64, lasting: &Arc<AtomicBool>
     SignIn::new(Expiry::new(valid), move |expiry| {
         lasting.store(expiry == Expiry::FAR, Ordering::Relaxed);
         // What could be made once, in `open`, can be made again.
-        let none = || Login::new(String::new(), String::new(), String::new());
+        let none = || ConnectLogin::new(String::new(), String::new(), String::new());
         device.login(seed, expiry).unwrap_or_else(|why| {
             debug_assert!(false, "{why}");
             none()

@@ -56,16 +56,16 @@ impl Device {
     }
 
     /// A login that is valid until `expiry`, in Unix seconds.
-    pub(super) fn login(&self, seed: u64, expiry: u64) -> Result<mqtt::Login, BadLogin> {
+    pub(super) fn login(&self, seed: u64, expiry: u64) -> Result<mqtt::ConnectLogin, BadLogin> {
         let conn_id = conn_id(Rng::new(seed).next_u64());
         let (me, app_id) = (&self.identity, self.app_id.as_str());
         let Some(secret) = &self.secret else {
             let login = Login::certified(me, app_id, &conn_id, expiry)?;
             let (client_id, user_name) = (login.client_id, Some(login.username));
-            return Ok(mqtt::Login { client_id, user_name, password: None });
+            return Ok(mqtt::ConnectLogin { client_id, user_name, password: None });
         };
         let login = Login::new(me, secret, Algorithm::HmacSha256, app_id, &conn_id, expiry)?;
-        Ok(mqtt::Login::new(login.client_id, login.username, login.password))
+        Ok(mqtt::ConnectLogin::new(login.client_id, login.username, login.password))
     }
 }
 

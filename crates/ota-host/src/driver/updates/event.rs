@@ -170,23 +170,27 @@ impl fmt::Debug for Message {
 
 impl Event {
     /// What a client says beside the updates of its devices.
-    pub(super) fn of_client(event: client::Event, broker: &str, now: Instant) -> Option<Self> {
+    pub(super) fn of_client(
+        event: client::ClientEvent,
+        broker: &str,
+        now: Instant,
+    ) -> Option<Self> {
         Some(match event {
-            client::Event::Connected => Self::Connected,
-            client::Event::Disconnected { cause, retry_at } => {
+            client::ClientEvent::Connected => Self::Connected,
+            client::ClientEvent::Disconnected { cause, retry_at } => {
                 let retry_in = retry_at.since(now);
                 Self::Disconnected { broker: broker.to_owned(), cause, retry_in }
             }
-            client::Event::Kicked => Self::Kicked,
-            client::Event::LeftOut => Self::Suspended,
-            client::Event::BadMessage { error, .. } => Self::BadMessage(error),
-            client::Event::TooLong { len } => Self::TooLong { len },
-            client::Event::Retained { .. } => Self::Retained,
-            client::Event::Published(handle) => Self::Published(handle),
-            client::Event::GivenUp(handle) => Self::GivenUp(handle),
-            client::Event::Subscribed(id) => Self::Subscribed(id),
-            client::Event::SubscribeRefused(id) => Self::SubscribeRefused(id),
-            client::Event::Unsubscribed(id) => Self::Unsubscribed(id),
+            client::ClientEvent::Kicked => Self::Kicked,
+            client::ClientEvent::LeftOut => Self::Suspended,
+            client::ClientEvent::BadMessage { error, .. } => Self::BadMessage(error),
+            client::ClientEvent::TooLong { len } => Self::TooLong { len },
+            client::ClientEvent::Retained { .. } => Self::Retained,
+            client::ClientEvent::Published(handle) => Self::Published(handle),
+            client::ClientEvent::GivenUp(handle) => Self::GivenUp(handle),
+            client::ClientEvent::Subscribed(id) => Self::Subscribed(id),
+            client::ClientEvent::SubscribeRefused(id) => Self::SubscribeRefused(id),
+            client::ClientEvent::Unsubscribed(id) => Self::Unsubscribed(id),
             _ => return None,
         })
     }
@@ -356,7 +360,7 @@ fn advice(cause: Disconnect) -> &'static str {
 #[cfg(test)]
 mod tests {
     use ota_proto::{Media, Micros};
-    use ota_wire::mqtt::Timer;
+    use ota_wire::mqtt::SessionTimer;
 
     use super::*;
 
@@ -432,7 +436,7 @@ mod tests {
         for (event, text) in [
             (Event::Connected, "connected to the broker"),
             (
-                gone(Disconnect::Session(SessionError::TimedOut(Timer::PingResp)), 4_950),
+                gone(Disconnect::Session(SessionError::TimedOut(SessionTimer::PingResp)), 4_950),
                 "no connection to broker:8883: no PINGRESP in time; the next try is in 4.9 s",
             ),
             (
@@ -471,7 +475,7 @@ mod tests {
     fn a_connection_that_is_lost_says_when_the_next_one_is_tried() {
         let now = Instant::from_micros(5_000_000);
         let retry_at = now + Micros::from_secs(3);
-        let lost = client::Event::Disconnected { cause: Disconnect::Planned, retry_at };
+        let lost = client::ClientEvent::Disconnected { cause: Disconnect::Planned, retry_at };
         let event = Event::of_client(lost, "host:1", now).unwrap();
         assert_eq!(
             event.to_string(),

@@ -215,10 +215,10 @@ impl<R: Runtime> OneDevice<R> {
     }
 
     /// The driver's event as the application's; `None` for what only a later version knows.
-    fn flat(&mut self, event: adapter::Event) -> Option<Event> {
+    fn flat(&mut self, event: adapter::DriverEvent) -> Option<Event> {
         let event = match event {
-            adapter::Event::Client(event) => event,
-            adapter::Event::Message { topic, payload, ack } => {
+            adapter::DriverEvent::Client(event) => event,
+            adapter::DriverEvent::Message { topic, payload, ack } => {
                 self.taken = ack;
                 return Some(Event::Message(Message { topic, payload }));
             }
@@ -226,11 +226,11 @@ impl<R: Runtime> OneDevice<R> {
         };
         let now = self.driver.clock().now();
         match event {
-            client::Event::Device { event, .. } => self.of_update(event, now),
+            client::ClientEvent::Device { event, .. } => self.of_update(event, now),
             event => {
                 match event {
-                    client::Event::Connected => self.connected = true,
-                    client::Event::Disconnected { .. } => self.connected = false,
+                    client::ClientEvent::Connected => self.connected = true,
+                    client::ClientEvent::Disconnected { .. } => self.connected = false,
                     _ => {}
                 }
                 Event::of_client(event, &self.broker, now)

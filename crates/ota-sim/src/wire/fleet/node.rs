@@ -6,8 +6,8 @@ use ota_proto::{
     Boot, Command, Digester, Event, Installed, Instant, OpId, SlotAction, SlotInfo, Updater,
 };
 use ota_wire::Client;
-use ota_wire::client::{Config, DeviceIndex, Event as ClientEvent};
-use ota_wire::mqtt::Login;
+use ota_wire::client::{ClientConfig, ClientEvent, DeviceIndex};
+use ota_wire::mqtt::ConnectLogin;
 
 use crate::flash::FlashOp;
 use crate::journal::JournalPlaces;
@@ -220,8 +220,8 @@ impl Node {
         let identity = identity(self.index);
         let id = format!("{}{}", identity.product_id(), identity.device_name());
         let user = format!("{id};21010406;AbC12;4102444800");
-        let login = Login::new(id, user, "not checked here".into());
-        let mut config = Config::new("broker.example".into(), 8_883, true, login, seed);
+        let login = ConnectLogin::new(id, user, "not checked here".into());
+        let mut config = ClientConfig::new("broker.example".into(), 8_883, true, login, seed);
         config.mqtt.timing.keep_alive = KEEP_ALIVE.into();
         let storage = SlotInfo { capacity: CAPACITY, erase: ERASE, write: 1 };
         let running = self.loader.running().to_owned();

@@ -14,14 +14,14 @@ use core::ops::Range;
 
 use ota_proto::{Instant, QoS};
 
-use super::config::{Config, ConfigError, Login};
+use super::config::{ConfigError, ConnectLogin, SessionConfig};
 use super::packet::{PacketId, Publish, Request};
 use super::topic::{filter_is_valid, topic_is_valid};
 use state::{Flight, Inbound, Ping, Progress, Skip, Sub, SubState};
 use tx::{Hidden, Tx, What};
 pub use types::{
-    AckId, Deadline, Found, Kind, Outgoing, Phase, PublishError, PublishHandle, Published,
-    Received, SessionError, SubId, SubscribeError, Timer,
+    AckId, Deadline, Outgoing, PublishError, PublishHandle, Published, Purpose, SessionError,
+    SessionFound, SessionPhase, SessionReceived, SessionTimer, SubId, SubscribeError,
 };
 
 /// One device's MQTT connection, and the state that survives it: the subscriptions, and the
@@ -34,17 +34,17 @@ pub use types::{
 /// bytes to [`handle_received`](Self::handle_received) until it needs more; call
 /// [`poll_published`](Self::poll_published); sleep until [`deadline`](Self::deadline) and call
 /// [`handle_timeout`](Self::handle_timeout). Report written bytes before bytes that were read after
-/// them. If one of these returns an error, or [`phase`](Self::phase) is [`Phase::Ended`], close the
+/// them. If one of these returns an error, or [`phase`](Self::phase) is [`SessionPhase::Ended`], close the
 /// connection and call [`handle_closed`](Self::handle_closed).
 ///
-/// Every input is legal in every state. Memory is bounded by [`super::Limits`].
+/// Every input is legal in every state. Memory is bounded by [`super::SessionLimits`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Session<O> {
-    config: Config,
+    config: SessionConfig,
     /// The latest known time: time does not run backwards.
     now: Instant,
-    phase: Phase,
+    phase: SessionPhase,
     /// When the current phase began.
     since: Instant,
     last_sent: Instant,
@@ -67,12 +67,12 @@ impl<O: Copy> Session<O> {
     ///
     /// # Errors
     /// [`ConfigError`].
-    pub fn new(config: Config) -> Result<Self, ConfigError> {
+    pub fn new(config: SessionConfig) -> Result<Self, ConfigError> {
         config.check()?;
         Ok(Self {
             config,
             now: Instant::ZERO,
-            phase: Phase::Down,
+            phase: SessionPhase::Down,
             since: Instant::ZERO,
             last_sent: Instant::ZERO,
             last_received: Instant::ZERO,
@@ -93,7 +93,7 @@ impl<O: Copy> Session<O> {
     ///
     /// # Errors
     /// [`ConfigError::Login`]; the old one stays.
-    pub fn set_login(&mut self, login: Login) -> Result<(), ConfigError> {
+    pub fn set_login(&mut self, login: ConnectLogin) -> Result<(), ConfigError> {
         login.check(self.config.limits.tx, self.config.timing.keep_alive)?;
         self.config.login = login;
         Ok(())
@@ -103,9 +103,9 @@ impl<O: Copy> Session<O> {
     pub fn handle_connected(&mut self, now: Instant) {
         self.handle_closed(now);
         let now = self.clock(now);
-        self.enter(Phase::Connecting);
+        self.enter(SessionPhase::Connecting);
         (self.last_sent, self.last_received) = (now, now);
-        let Config { login, limits, timing } = &self.config;
+        let SessionConfig { login, limits, timing } = &self.config;
         let connect = Request::Connect(login.connect(timing.keep_alive));
         let done = self.tx.push(now, &connect, What::Connect, limits.tx);
         debug_assert!(done, "checked with the configuration");
@@ -131,7 +131,7 @@ impl<O: Copy> Session<O> {
     /// messages of QoS 1, and completions not polled yet.
     pub fn handle_closed(&mut self, now: Instant) {
         self.clock(now);
-        self.enter(Phase::Down);
+        self.enter(SessionPhase::Down);
         self.tx = Tx::default();
         self.skip = None;
         self.ping = Ping::None;
@@ -147,7 +147,7 @@ impl<O: Copy> Session<O> {
     }
 
     /// Returns the bytes for the transport, empty if there are none. They stay until
-    /// [`Self::handle_sent`]; never more than [`super::Limits::tx`].
+    /// [`Self::handle_sent`]; never more than [`super::SessionLimits::tx`].
     #[must_use]
     pub fn transmit(&self) -> &[u8] {
         self.tx.bytes()
@@ -155,25 +155,25 @@ impl<O: Copy> Session<O> {
 
     /// Returns the limits.
     #[must_use]
-    pub const fn limits(&self) -> super::Limits {
+    pub const fn limits(&self) -> super::SessionLimits {
         self.config.limits
     }
 
     /// Returns the state of the session.
     #[must_use]
-    pub const fn phase(&self) -> Phase {
+    pub const fn phase(&self) -> SessionPhase {
         self.phase
     }
 
     /// Whether to read from the transport. `false` without a connection, and while the
-    /// application has [`super::Limits::inbound`] messages to acknowledge.
+    /// application has [`super::SessionLimits::inbound`] messages to acknowledge.
     #[must_use]
     pub fn wants_read(&self) -> bool {
         self.is_live() && !self.inbound_full()
     }
 
     /// Takes a completed publication; `None` if there is none. Until then it counts towards
-    /// [`super::Limits::window`].
+    /// [`super::SessionLimits::window`].
     #[must_use]
     pub fn poll_published(&mut self) -> Option<Published<O>> {
         let at = self.flights.iter().position(Flight::is_over)?;
@@ -189,17 +189,17 @@ impl<O: Copy> Session<O> {
     /// 0 if none does. A packet is its topic, its payload, and at most 9 bytes.
     ///
     /// [`Self::publish`] accepts messages that fit, except the application's messages of QoS 1,
-    /// which wait outside the buffer, within [`super::Limits::kept`].
+    /// which wait outside the buffer, within [`super::SessionLimits::kept`].
     #[must_use]
-    pub fn room(&self, kind: Kind) -> usize {
-        if self.phase != Phase::Up || self.flights.len() >= self.window(kind) {
+    pub fn room(&self, kind: Purpose) -> usize {
+        if self.phase != SessionPhase::Up || self.flights.len() >= self.window(kind) {
             return 0;
         }
         self.tx_limit(kind).saturating_sub(self.tx.bytes().len())
     }
 
     /// Publishes a message. [`Self::poll_published`] returns its completion, unless the connection
-    /// ends before (but see [`Kind::Application`]).
+    /// ends before (but see [`Purpose::Application`]).
     ///
     /// # Errors
     /// [`PublishError`]; nothing changed.
@@ -260,7 +260,7 @@ impl<O: Copy> Session<O> {
     pub fn subscribe(
         &mut self,
         now: Instant,
-        kind: Kind,
+        kind: Purpose,
         filter: &str,
         qos: QoS,
     ) -> Result<SubId, SubscribeError> {
@@ -288,7 +288,7 @@ impl<O: Copy> Session<O> {
     }
 
     /// Removes a subscription. Returns `false`, without effect, if this id is unknown.
-    /// [`Found::Unsubscribed`] follows when the server had it, and nothing otherwise.
+    /// [`SessionFound::Unsubscribed`] follows when the server had it, and nothing otherwise.
     pub fn unsubscribe(&mut self, now: Instant, id: SubId) -> bool {
         let now = self.clock(now);
         let Some(at) = self.subs.iter().position(|sub| sub.id == id && !sub.leaving) else {
@@ -303,8 +303,8 @@ impl<O: Copy> Session<O> {
     }
 
     /// Leaves the application's subscriptions out after a session that ended because the
-    /// application did not take its messages ([`Timer::Blocked`]); otherwise messages for a device
-    /// would wait behind them again, forever. They stay out for at least [`super::Timing::blocked`]
+    /// application did not take its messages ([`SessionTimer::Blocked`]); otherwise messages for a device
+    /// would wait behind them again, forever. They stay out for at least [`super::SessionTiming::blocked`]
     /// from CONNACK, and until [`Self::release`].
     #[must_use]
     pub const fn is_held(&self) -> bool {
@@ -316,28 +316,28 @@ impl<O: Copy> Session<O> {
     #[must_use]
     pub fn is_held_long(&self, now: Instant) -> bool {
         let long = self.config.timing.blocked.times(5);
-        self.held && self.phase == Phase::Up && self.since + long <= now
+        self.held && self.phase == SessionPhase::Up && self.since + long <= now
     }
 
     /// The devices have their replies: the application's subscriptions return. Has no effect before
     /// their minimum time.
     pub fn release(&mut self, now: Instant) {
         let now = self.clock(now);
-        if self.held && self.phase == Phase::Up && self.held_until() <= now {
+        if self.held && self.phase == SessionPhase::Up && self.held_until() <= now {
             self.held = false;
             self.pump(now);
         }
     }
 
     /// Queues DISCONNECT after all waiting packets, and nothing after it. The phase becomes
-    /// [`Phase::Closing`]. Has no effect without an open session.
+    /// [`SessionPhase::Closing`]. Has no effect without an open session.
     pub fn disconnect(&mut self, now: Instant) {
         let now = self.clock(now);
-        if self.phase == Phase::Up {
+        if self.phase == SessionPhase::Up {
             let limit = self.config.limits.tx;
             let done = self.tx.push(now, &Request::Disconnect, What::Disconnect, limit);
             debug_assert!(done, "there is a reserve for it");
-            self.enter(Phase::Closing);
+            self.enter(SessionPhase::Closing);
             self.blocked = None;
         }
     }
@@ -356,7 +356,7 @@ impl<O: Copy> Session<O> {
         if len > limit || (is_kept(message) && len > self.config.limits.kept) {
             return Err(PublishError::TooLong);
         }
-        if self.phase != Phase::Up {
+        if self.phase != SessionPhase::Up {
             return Err(PublishError::NotUp);
         }
         if self.flights.len() >= self.window(message.kind) {
@@ -374,7 +374,7 @@ impl<O: Copy> Session<O> {
 
 /// Whether the session keeps a copy until PUBACK, across connections.
 fn is_kept(message: &Outgoing<'_>) -> bool {
-    message.kind == Kind::Application && message.qos == QoS::AtLeastOnce
+    message.kind == Purpose::Application && message.qos == QoS::AtLeastOnce
 }
 
 /// The text in a span of `rx`, which [`Session::handle_received`] reported as a topic. Empty if the

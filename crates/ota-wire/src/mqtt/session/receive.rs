@@ -6,23 +6,27 @@ use ota_proto::Instant;
 
 use super::Session;
 use super::state::{Ask, Inbound, Ping, Progress, Skip, Sub, SubState};
-use super::types::{AckId, Found, Kind, Phase, Received, SessionError};
+use super::types::{AckId, Purpose, SessionError, SessionFound, SessionPhase, SessionReceived};
 use crate::mqtt::packet::{ConnectCode, Head, Packet, PacketError, PacketId, decode, head};
 use crate::mqtt::topic::topic_is_valid;
 
 impl<O: Copy> Session<O> {
     /// Handles received bytes: `rx` is everything received and not yet consumed, oldest first. One
-    /// call takes at most one packet; call it again until [`Found::Incomplete`] or
-    /// [`Found::Blocked`].
+    /// call takes at most one packet; call it again until [`SessionFound::Incomplete`] or
+    /// [`SessionFound::Blocked`].
     ///
     /// Without an open session it consumes and ignores all bytes.
     ///
     /// # Errors
     /// [`SessionError`]: the session is over.
-    pub fn handle_received(&mut self, now: Instant, rx: &[u8]) -> Result<Received, SessionError> {
+    pub fn handle_received(
+        &mut self,
+        now: Instant,
+        rx: &[u8],
+    ) -> Result<SessionReceived, SessionError> {
         let now = self.clock(now);
         if !self.is_live() {
-            return Ok(Received { consumed: rx.len(), found: Found::Nothing });
+            return Ok(SessionReceived { consumed: rx.len(), found: SessionFound::Nothing });
         }
         match self.receive(now, rx) {
             Ok(received) => {
@@ -39,24 +43,24 @@ impl<O: Copy> Session<O> {
 
     // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
-    fn receive(&mut self, now: Instant, rx: &[u8]) -> Result<Received, SessionError> {
+    fn receive(&mut self, now: Instant, rx: &[u8]) -> Result<SessionReceived, SessionError> {
         match self.skip {
             Some(_) if rx.is_empty() => return Ok(incomplete(1)),
             Some(skip) => return self.skip_on(now, skip, rx),
             None => {}
         }
         // A TLS record: an alert, which a TLS port sends in answer to a CONNECT, or a handshake.
-        if self.phase == Phase::Connecting && matches!(rx, [0x15 | 0x16, 3, ..]) {
+        if self.phase == SessionPhase::Connecting && matches!(rx, [0x15 | 0x16, 3, ..]) {
             return Err(SessionError::SpeaksTls);
         }
         let Some(head) = head(rx).map_err(SessionError::Packet)? else {
             return Ok(incomplete(rx.len().saturating_add(1).max(2)));
         };
-        if self.phase == Phase::Connecting && head.first != 0x20 {
+        if self.phase == SessionPhase::Connecting && head.first != 0x20 {
             return Err(SessionError::Unexpected);
         }
         if head.is_at_least_once() && self.inbound_full() {
-            return Ok(Received { consumed: 0, found: Found::Blocked });
+            return Ok(SessionReceived { consumed: 0, found: SessionFound::Blocked });
         }
         if head.total() > self.config.limits.packet {
             return self.start_skip(now, head, rx);
@@ -65,17 +69,17 @@ impl<O: Copy> Session<O> {
             return Ok(incomplete(head.total()));
         };
         let found = self.take(packet, consumed)?;
-        Ok(Received { consumed, found })
+        Ok(SessionReceived { consumed, found })
     }
 
-    fn take(&mut self, packet: Packet<'_>, consumed: usize) -> Result<Found, SessionError> {
+    fn take(&mut self, packet: Packet<'_>, consumed: usize) -> Result<SessionFound, SessionError> {
         match packet {
             Packet::ConnAck { code, .. } => self.take_connack(code),
             Packet::Publish(publish) => {
                 let ack = match publish.id {
                     Some(id) => match self.take_id(id, publish.dup)? {
                         Some(ack) => Some(ack),
-                        None => return Ok(Found::Nothing),
+                        None => return Ok(SessionFound::Nothing),
                     },
                     None => None,
                 };
@@ -83,7 +87,7 @@ impl<O: Copy> Session<O> {
                 let id_len = if ack.is_some() { 2 } else { 0 };
                 let end = payload.start.saturating_sub(id_len);
                 let topic = end.saturating_sub(publish.topic.len())..end;
-                Ok(Found::Message { topic, payload, ack, retain: publish.retain })
+                Ok(SessionFound::Message { topic, payload, ack, retain: publish.retain })
             }
             Packet::PubAck(id) => self.take_puback(id),
             Packet::SubAck { id, codes } => self.take_suback(id, Some(codes)),
@@ -92,24 +96,24 @@ impl<O: Copy> Session<O> {
                 if let Ping::Awaited(_) = self.ping {
                     self.ping = Ping::None;
                 }
-                Ok(Found::Nothing)
+                Ok(SessionFound::Nothing)
             }
         }
     }
 
-    fn take_connack(&mut self, code: ConnectCode) -> Result<Found, SessionError> {
+    fn take_connack(&mut self, code: ConnectCode) -> Result<SessionFound, SessionError> {
         // The server cannot answer a CONNECT that was not sent yet.
-        if self.phase != Phase::Connecting || !self.tx.bytes().is_empty() {
+        if self.phase != SessionPhase::Connecting || !self.tx.bytes().is_empty() {
             return Err(SessionError::Unexpected);
         }
         if code != ConnectCode::Accepted {
             return Err(SessionError::Refused(code));
         }
-        self.enter(Phase::Up);
-        Ok(Found::Accepted)
+        self.enter(SessionPhase::Up);
+        Ok(SessionFound::Accepted)
     }
 
-    fn take_puback(&mut self, id: PacketId) -> Result<Found, SessionError> {
+    fn take_puback(&mut self, id: PacketId) -> Result<SessionFound, SessionError> {
         // A second acknowledgement of the same identifier is harmless: nothing is in flight under
         // it.
         if let Some(flight) = self.flights.iter_mut().find(|flight| flight.id == Some(id)) {
@@ -119,15 +123,19 @@ impl<O: Copy> Session<O> {
                 Progress::Queued | Progress::Buffered => return Err(SessionError::Unexpected),
             }
         }
-        Ok(Found::Nothing)
+        Ok(SessionFound::Nothing)
     }
 
     /// SUBACK with its codes, or UNSUBACK.
-    fn take_suback(&mut self, id: PacketId, codes: Option<&[u8]>) -> Result<Found, SessionError> {
+    fn take_suback(
+        &mut self,
+        id: PacketId,
+        codes: Option<&[u8]>,
+    ) -> Result<SessionFound, SessionError> {
         let Some(at) = self.subs.iter().position(|sub| sub.packet_id() == Some(id)) else {
-            return Ok(Found::Nothing);
+            return Ok(SessionFound::Nothing);
         };
-        let Some(sub) = self.subs.get_mut(at) else { return Ok(Found::Nothing) };
+        let Some(sub) = self.subs.get_mut(at) else { return Ok(SessionFound::Nothing) };
         let SubState::Asked { ask, handed: Some(_), .. } = sub.state else {
             return Err(SessionError::Unexpected);
         };
@@ -135,21 +143,23 @@ impl<O: Copy> Session<O> {
         match (ask, codes) {
             (Ask::Subscribe, Some([code])) if *code < 0x80 => {
                 sub.state = SubState::Active;
-                Ok(if leaving { Found::Nothing } else { Found::Subscribed(id) })
+                Ok(if leaving { SessionFound::Nothing } else { SessionFound::Subscribed(id) })
             }
             (Ask::Subscribe, Some([_])) => {
                 sub.state = SubState::Refused(self.now);
                 let told = mem::replace(&mut sub.refused, true);
                 self.subs.retain(|sub| !sub.is_gone());
                 match (leaving || told, kind) {
-                    (true, _) => Ok(Found::Nothing),
-                    (false, Kind::Ota) => Err(SessionError::SubscribeRefused(id)),
-                    (false, Kind::SubDevice | Kind::Application) => Ok(Found::Refused(id)),
+                    (true, _) => Ok(SessionFound::Nothing),
+                    (false, Purpose::Ota) => Err(SessionError::SubscribeRefused(id)),
+                    (false, Purpose::SubDevice | Purpose::Application) => {
+                        Ok(SessionFound::Refused(id))
+                    }
                 }
             }
             (Ask::Unsubscribe, None) => {
                 self.subs.remove(at);
-                Ok(Found::Unsubscribed(id))
+                Ok(SessionFound::Unsubscribed(id))
             }
             _ => Err(SessionError::Unexpected),
         }
@@ -175,7 +185,7 @@ impl<O: Copy> Session<O> {
         now: Instant,
         head: Head,
         rx: &[u8],
-    ) -> Result<Received, SessionError> {
+    ) -> Result<SessionReceived, SessionError> {
         if !head.is_publish() {
             return Err(SessionError::TooLong);
         }
@@ -201,7 +211,7 @@ impl<O: Copy> Session<O> {
         };
         if front > self.config.limits.packet {
             self.skip = Some(skip);
-            return Ok(Received { consumed: topic_at, found: Found::Nothing });
+            return Ok(SessionReceived { consumed: topic_at, found: SessionFound::Nothing });
         }
         let Some(topic) = rx.get(topic_at..topic_end).filter(|_| rx.len() >= front) else {
             return Ok(incomplete(front));
@@ -212,9 +222,9 @@ impl<O: Copy> Session<O> {
         (skip.topic, skip.tell) = (0, None);
         let rest = rx.get(topic_end..).unwrap_or_default();
         let received = self.skip_on(now, skip, rest)?;
-        Ok(Received {
+        Ok(SessionReceived {
             consumed: topic_end.saturating_add(received.consumed),
-            found: Found::TooLong { topic: topic_at..topic_end, len: head.total() },
+            found: SessionFound::TooLong { topic: topic_at..topic_end, len: head.total() },
         })
     }
 
@@ -224,7 +234,7 @@ impl<O: Copy> Session<O> {
         now: Instant,
         mut skip: Skip,
         rx: &[u8],
-    ) -> Result<Received, SessionError> {
+    ) -> Result<SessionReceived, SessionError> {
         let is_front = |skip: &Skip| skip.topic > 0 || skip.id_left > 0;
         let was_front = is_front(&skip);
         let topic = skip.topic.min(rx.len());
@@ -239,7 +249,7 @@ impl<O: Copy> Session<O> {
         skip.payload = skip.payload.saturating_sub(payload);
         let consumed = rx.len().saturating_sub(rest.len()).saturating_add(payload);
 
-        let mut found = Found::Nothing;
+        let mut found = SessionFound::Nothing;
         let is_pending =
             self.inbound.iter().any(|inbound| Some(inbound.id) == PacketId::new(skip.id));
         if was_front && !is_front(&skip) {
@@ -252,7 +262,7 @@ impl<O: Copy> Session<O> {
                 return Err(SessionError::IdInUse);
             }
             if let Some(len) = skip.tell.take() {
-                found = Found::TooLong { topic: 0..0, len };
+                found = SessionFound::TooLong { topic: 0..0, len };
             }
         }
         let done = !is_front(&skip) && skip.payload == 0;
@@ -260,10 +270,10 @@ impl<O: Copy> Session<O> {
         if let (true, false, Some(id)) = (done, is_pending, PacketId::new(skip.id)) {
             self.push_puback(now, id);
         }
-        Ok(Received { consumed, found })
+        Ok(SessionReceived { consumed, found })
     }
 }
 
-const fn incomplete(needed: usize) -> Received {
-    Received { consumed: 0, found: Found::Incomplete { needed } }
+const fn incomplete(needed: usize) -> SessionReceived {
+    SessionReceived { consumed: 0, found: SessionFound::Incomplete { needed } }
 }

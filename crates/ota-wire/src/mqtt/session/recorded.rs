@@ -2,7 +2,7 @@
 
 use super::state::Ping;
 use super::tx::What;
-use super::{Phase, Session};
+use super::{Session, SessionPhase};
 use crate::mqtt::packet::{Head, decode, head, short};
 
 /// How a session uses the next bytes.
@@ -53,8 +53,8 @@ impl<O: Copy> Session<O> {
             && self.tx.is_whole()
             && inbound <= limits.inbound
             && pings <= usize::from(self.ping == Ping::Buffered)
-            && byes <= usize::from(self.phase == Phase::Closing)
-            && (self.phase == Phase::Connecting
+            && byes <= usize::from(self.phase == SessionPhase::Closing)
+            && (self.phase == SessionPhase::Connecting
                 || rest <= limits.tx.saturating_sub(limits.control()))
     }
 }

@@ -5,7 +5,9 @@ use alloc::string::String;
 use ota_proto::{Instant, QoS};
 
 use super::tx::{Hidden, What};
-use super::types::{AckId, Kind, Phase, PublishHandle, SessionError, SubId, Timer};
+use super::types::{
+    AckId, PublishHandle, Purpose, SessionError, SessionPhase, SessionTimer, SubId,
+};
 use super::{Session, Tx};
 use crate::mqtt::packet::{PacketId, Request};
 
@@ -80,7 +82,7 @@ impl<O> Flight<O> {
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Sub {
     pub(super) id: SubId,
-    pub(super) kind: Kind,
+    pub(super) kind: Purpose,
     pub(super) filter: String,
     pub(super) qos: QoS,
     /// Whether it is given up.
@@ -158,7 +160,7 @@ pub(super) struct Skip {
     pub(super) at_least_once: bool,
     /// The DUP flag is set.
     pub(super) dup: bool,
-    /// [`super::Found::TooLong`] must still be reported, with this length.
+    /// [`super::SessionFound::TooLong`] must still be reported, with this length.
     pub(super) tell: Option<usize>,
 }
 
@@ -171,15 +173,15 @@ impl<O: Copy> Session<O> {
         self.now
     }
 
-    pub(super) fn enter(&mut self, phase: Phase) {
+    pub(super) fn enter(&mut self, phase: SessionPhase) {
         self.phase = phase;
         self.since = self.now;
     }
 
     /// Ends the session: nothing more is sent, read or awaited.
     pub(super) fn end(&mut self, why: SessionError) -> SessionError {
-        self.enter(Phase::Ended(why));
-        self.held |= why == SessionError::TimedOut(Timer::Blocked);
+        self.enter(SessionPhase::Ended(why));
+        self.held |= why == SessionError::TimedOut(SessionTimer::Blocked);
         self.tx = Tx::default();
         self.skip = None;
         self.ping = Ping::None;
@@ -208,26 +210,26 @@ impl<O: Copy> Session<O> {
     /// The limit to which packets of this kind may fill the buffer.
     // Not inlined: each copy costs flash.
     #[inline(never)]
-    pub(super) fn tx_limit(&self, kind: Kind) -> usize {
+    pub(super) fn tx_limit(&self, kind: Purpose) -> usize {
         let limits = &self.config.limits;
         let all = limits.tx.saturating_sub(limits.control());
         match kind {
-            Kind::Ota | Kind::SubDevice => all,
-            Kind::Application => all.saturating_sub(limits.ota_tx),
+            Purpose::Ota | Purpose::SubDevice => all,
+            Purpose::Application => all.saturating_sub(limits.ota_tx),
         }
     }
 
     /// The limit on publications in flight for one more of this kind.
-    pub(super) fn window(&self, kind: Kind) -> usize {
+    pub(super) fn window(&self, kind: Purpose) -> usize {
         let limits = &self.config.limits;
         match kind {
-            Kind::Ota | Kind::SubDevice => limits.window,
-            Kind::Application => limits.window.saturating_sub(limits.ota_window),
+            Purpose::Ota | Purpose::SubDevice => limits.window,
+            Purpose::Application => limits.window.saturating_sub(limits.ota_window),
         }
     }
 
     pub(super) const fn is_live(&self) -> bool {
-        matches!(self.phase, Phase::Connecting | Phase::Up)
+        matches!(self.phase, SessionPhase::Connecting | SessionPhase::Up)
     }
 
     /// Whether no further message of QoS 1 can be taken: each needs room for its PUBACK. One that
@@ -273,7 +275,7 @@ impl<O: Copy> Session<O> {
     /// Moves due packets that fit into the buffer: subscriptions first, then the application's kept
     /// messages in order.
     pub(super) fn pump(&mut self, now: Instant) {
-        if self.phase != Phase::Up {
+        if self.phase != SessionPhase::Up {
             return;
         }
         for index in 0..self.subs.len() {
@@ -284,7 +286,7 @@ impl<O: Copy> Session<O> {
         if !self.flights.iter().any(|flight| flight.progress == Progress::Queued) {
             return;
         }
-        let limit = self.tx_limit(Kind::Application);
+        let limit = self.tx_limit(Purpose::Application);
         for flight in &mut self.flights {
             let (Progress::Queued, Some(copy)) = (flight.progress, &mut flight.copy) else {
                 continue;
@@ -302,7 +304,7 @@ impl<O: Copy> Session<O> {
     /// Sends one due SUBSCRIBE or UNSUBSCRIBE; `false` if there is no room.
     fn pump_sub(&mut self, now: Instant, index: usize) -> bool {
         let ask = match self.subs.get(index) {
-            Some(Sub { state: SubState::Idle, kind: Kind::Application, .. }) if self.held => {
+            Some(Sub { state: SubState::Idle, kind: Purpose::Application, .. }) if self.held => {
                 return true;
             }
             Some(Sub { state: SubState::Idle, .. }) => Ask::Subscribe,
@@ -310,7 +312,7 @@ impl<O: Copy> Session<O> {
             _ => return true,
         };
         let Some(id) = self.free_packet_id() else { return false };
-        let kind = self.subs.get(index).map_or(Kind::Application, |sub| sub.kind);
+        let kind = self.subs.get(index).map_or(Purpose::Application, |sub| sub.kind);
         let limit = self.tx_limit(kind);
         let Some(sub) = self.subs.get_mut(index) else { return true };
         let filter = sub.filter.as_str();

@@ -5,7 +5,7 @@ use ota_proto::{Instant, Micros};
 use super::Session;
 use super::state::{Ping, Progress, SubState};
 use super::tx::What;
-use super::types::{Deadline, Phase, SessionError, Timer};
+use super::types::{Deadline, SessionError, SessionPhase, SessionTimer};
 use crate::mqtt::packet::Request;
 
 /// The earliest deadline so far.
@@ -15,7 +15,7 @@ struct First(Option<Deadline>);
 impl First {
     // Not inlined: each copy costs flash, and so would a chain of iterators.
     #[inline(never)]
-    fn after(&mut self, start: Option<Instant>, wait: Micros, timer: Timer) {
+    fn after(&mut self, start: Option<Instant>, wait: Micros, timer: SessionTimer) {
         let Some(start) = start else { return };
         let next = Deadline { at: start + wait, timer };
         if self.0.is_none_or(|first| next < first) {
@@ -35,47 +35,47 @@ impl<O: Copy> Session<O> {
         let timing = &self.config.timing;
         let mut first = First::default();
         match self.phase {
-            Phase::Down | Phase::Ended(_) => return None,
+            SessionPhase::Down | SessionPhase::Ended(_) => return None,
             // With an empty buffer there is nothing to wait for: the caller closes now.
-            Phase::Closing => {
+            SessionPhase::Closing => {
                 let since = self.tx.since().unwrap_or(self.since);
-                first.after(Some(since), timing.write, Timer::Write);
+                first.after(Some(since), timing.write, SessionTimer::Write);
                 return first.0;
             }
-            Phase::Connecting | Phase::Up => {
-                first.after(self.tx.since(), timing.write, Timer::Write);
+            SessionPhase::Connecting | SessionPhase::Up => {
+                first.after(self.tx.since(), timing.write, SessionTimer::Write);
             }
         }
-        if self.phase == Phase::Connecting {
-            first.after(Some(self.since), timing.connack, Timer::ConnAck);
+        if self.phase == SessionPhase::Connecting {
+            first.after(Some(self.since), timing.connack, SessionTimer::ConnAck);
             return first.0;
         }
-        first.after(self.quiet_since(), timing.keep_alive, Timer::KeepAlive);
+        first.after(self.quiet_since(), timing.keep_alive, SessionTimer::KeepAlive);
         if self.blocked.is_some() {
-            first.after(self.blocked, timing.blocked, Timer::Blocked);
+            first.after(self.blocked, timing.blocked, SessionTimer::Blocked);
             return first.0;
         }
         for flight in &self.flights {
             if let Progress::Handed(at) = flight.progress {
-                first.after(Some(at), timing.puback, Timer::PubAck);
+                first.after(Some(at), timing.puback, SessionTimer::PubAck);
             }
         }
         for sub in &self.subs {
             match sub.state {
                 SubState::Asked { handed, .. } => {
-                    first.after(handed, timing.suback, Timer::SubAck);
+                    first.after(handed, timing.suback, SessionTimer::SubAck);
                 }
                 SubState::Refused(at) => {
-                    first.after(Some(at), timing.resubscribe, Timer::Subscribe);
+                    first.after(Some(at), timing.resubscribe, SessionTimer::Subscribe);
                 }
                 SubState::Idle | SubState::Active => {}
             }
         }
         if self.held && self.held_until() > self.now {
-            first.after(Some(self.since), timing.blocked, Timer::Subscribe);
+            first.after(Some(self.since), timing.blocked, SessionTimer::Subscribe);
         }
         if let Ping::Awaited(at) = self.ping {
-            first.after(Some(at), timing.pingresp, Timer::PingResp);
+            first.after(Some(at), timing.pingresp, SessionTimer::PingResp);
         }
         first.0
     }
@@ -91,8 +91,8 @@ impl<O: Copy> Session<O> {
                 break;
             }
             match timer {
-                Timer::KeepAlive => {}
-                Timer::Subscribe => {
+                SessionTimer::KeepAlive => {}
+                SessionTimer::Subscribe => {
                     self.ask_again(now);
                     continue;
                 }
@@ -125,7 +125,7 @@ impl<O: Copy> Session<O> {
 
     /// Suspends the time-outs of answers when nothing more can be taken, and resumes them.
     pub(super) fn watch_blocking(&mut self, now: Instant) {
-        if self.phase == Phase::Up && self.inbound_full() {
+        if self.phase == SessionPhase::Up && self.inbound_full() {
             self.blocked.get_or_insert(now);
             return;
         }

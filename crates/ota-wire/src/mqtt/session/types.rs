@@ -30,11 +30,11 @@ pub struct AckId(pub(super) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Kind {
+pub enum Purpose {
     /// For the update. It may use the whole buffer and window. Nothing is kept across connections,
     /// because the updater decides again; a refused subscription ends the session.
     Ota,
-    /// Like [`Kind::Ota`], for a sub-device: a refused subscription is reported once per connection
+    /// Like [`Purpose::Ota`], for a sub-device: a refused subscription is reported once per connection
     /// and requested again.
     SubDevice,
     /// For the application. At QoS 1 it is kept across connections until it is acknowledged or
@@ -47,7 +47,7 @@ pub enum Kind {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Outgoing<'a> {
     /// Its purpose.
-    pub kind: Kind,
+    pub kind: Purpose,
     /// Its delivery guarantee.
     pub qos: QoS,
     /// Its topic: 1 to 65,535 bytes without NUL and wildcards.
@@ -90,7 +90,7 @@ pub struct Published<O> {
     pub handle: PublishHandle,
     /// The purpose that it was given.
     pub owner: O,
-    /// It was sent in [`crate::mqtt::Limits::tries`] sessions, none of which lasted until its
+    /// It was sent in [`crate::mqtt::SessionLimits::tries`] sessions, none of which lasted until its
     /// PUBACK. Only the application's messages end like this.
     pub given_up: bool,
 }
@@ -99,28 +99,28 @@ pub struct Published<O> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
-pub struct Received {
+pub struct SessionReceived {
     /// Bytes at the front of the caller's buffer that are consumed. Spans in `found` count from the
     /// front as it was before these are dropped.
     pub consumed: usize,
     /// The content of the consumed bytes.
-    pub found: Found,
+    pub found: SessionFound,
 }
 
 /// A received event. Spans are ranges of the caller's buffer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum Found {
+pub enum SessionFound {
     /// Nothing to report; there may be more after the consumed bytes.
     Nothing,
     /// The buffer holds only part of a packet: read until it holds `needed` bytes or more (at most
-    /// [`crate::mqtt::Limits::packet`]) and call again.
+    /// [`crate::mqtt::SessionLimits::packet`]) and call again.
     Incomplete {
         /// The number of bytes that the next call needs.
         needed: usize,
     },
-    /// A message of QoS 1 is next, and [`crate::mqtt::Limits::inbound`] are unacknowledged.
+    /// A message of QoS 1 is next, and [`crate::mqtt::SessionLimits::inbound`] are unacknowledged.
     /// Acknowledge one, then call again with the same bytes.
     Blocked,
     /// CONNACK: the server accepted the login. Publishing is now possible.
@@ -143,7 +143,7 @@ pub enum Found {
         /// The retain flag: the server had stored the message.
         retain: bool,
     },
-    /// A message longer than [`crate::mqtt::Limits::packet`]. It is skipped, and acknowledged so
+    /// A message longer than [`crate::mqtt::SessionLimits::packet`]. It is skipped, and acknowledged so
     /// that the server does not send it forever.
     TooLong {
         /// Its topic; empty if the topic alone is too long.
@@ -160,7 +160,7 @@ pub struct Deadline {
     /// When to call [`super::Session::handle_timeout`].
     pub at: Instant,
     /// What is due then.
-    pub timer: Timer,
+    pub timer: SessionTimer,
 }
 
 /// The purpose of a deadline.
@@ -168,7 +168,7 @@ pub struct Deadline {
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum Timer {
+pub enum SessionTimer {
     /// CONNACK is overdue.
     ConnAck,
     /// SUBACK or UNSUBACK is overdue.
@@ -191,7 +191,7 @@ pub enum Timer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Phase {
+pub enum SessionPhase {
     /// There is no connection.
     Down,
     /// CONNECT was queued; its answer is awaited.
@@ -225,8 +225,8 @@ pub enum SessionError {
     Refused(ConnectCode),
     /// The server refused a subscription of the update.
     SubscribeRefused(SubId),
-    /// A time-out: the network's fault, or the application's for [`Timer::Blocked`].
-    TimedOut(Timer),
+    /// A time-out: the network's fault, or the application's for [`SessionTimer::Blocked`].
+    TimedOut(SessionTimer),
 }
 
 impl SessionError {
@@ -252,14 +252,14 @@ impl fmt::Display for SessionError {
             Self::Refused(ConnectCode::Credentials) => "refused: bad user name or password",
             Self::Refused(ConnectCode::NotAuthorized) => "refused: not authorised",
             Self::SubscribeRefused(_) => "a subscription was refused",
-            Self::TimedOut(Timer::ConnAck) => "no CONNACK in time",
-            Self::TimedOut(Timer::SubAck) => "no SUBACK in time",
-            Self::TimedOut(Timer::PubAck) => "no PUBACK in time",
-            Self::TimedOut(Timer::PingResp) => "no PINGRESP in time",
-            Self::TimedOut(Timer::Write) => "the connection takes no bytes",
-            Self::TimedOut(Timer::Blocked) => "the application does not take its messages",
-            Self::TimedOut(Timer::KeepAlive) => "keep-alive",
-            Self::TimedOut(Timer::Subscribe) => "subscription",
+            Self::TimedOut(SessionTimer::ConnAck) => "no CONNACK in time",
+            Self::TimedOut(SessionTimer::SubAck) => "no SUBACK in time",
+            Self::TimedOut(SessionTimer::PubAck) => "no PUBACK in time",
+            Self::TimedOut(SessionTimer::PingResp) => "no PINGRESP in time",
+            Self::TimedOut(SessionTimer::Write) => "the connection takes no bytes",
+            Self::TimedOut(SessionTimer::Blocked) => "the application does not take its messages",
+            Self::TimedOut(SessionTimer::KeepAlive) => "keep-alive",
+            Self::TimedOut(SessionTimer::Subscribe) => "subscription",
         };
         f.write_str(text)
     }
@@ -276,7 +276,7 @@ pub enum PublishError {
     BadTopic,
     /// The caller's fault: it never fits the limits.
     TooLong,
-    /// There is no accepted login now. Try again after [`Found::Accepted`].
+    /// There is no accepted login now. Try again after [`SessionFound::Accepted`].
     NotUp,
     /// Too many publications are incomplete. Try again after one completes.
     WindowFull,
@@ -307,7 +307,7 @@ pub enum SubscribeError {
     BadFilter,
     /// Longer than the limits allow.
     TooLong,
-    /// There are already [`crate::mqtt::Limits::subscriptions`].
+    /// There are already [`crate::mqtt::SessionLimits::subscriptions`].
     Full,
     /// The same filter is already subscribed, or its UNSUBACK is awaited.
     Duplicate,
