@@ -73,7 +73,7 @@ use firmware::Firmware;
 use hub::{BrokerLink, Hub, Journal};
 use join::{FromHub, Way};
 use keys::Keys;
-use listen::Door;
+use listen::{Door, Share};
 use ota_cloud::broker::Broker;
 use ota_cloud::endpoint;
 use ota_cloud::fault::FaultPlan;
@@ -121,6 +121,9 @@ pub struct ServiceConfig {
     pub connect_spacing: Option<Duration>,
     /// The most connections of each kind. A further one is closed at once. Default 1,024.
     pub max_connections: usize,
+    /// The most connections of each kind from one address, for IPv6 from its /64. Default: three
+    /// quarters of `max_connections`, and all of them from this machine, where a proxy may be.
+    pub connections_of_one: Option<usize>,
     /// The bounds of each MQTT connection.
     pub limits: endpoint::Limits,
     /// How long an HTTP client may take to send a request, to start the next one, and to read an
@@ -195,6 +198,7 @@ impl Default for ServiceConfig {
             anonymous: false,
             connect_spacing: None,
             max_connections: 1024,
+            connections_of_one: None,
             limits: endpoint::Limits::default(),
             http_patience: Duration::from_secs(30),
             log_entries: 1024,
@@ -312,7 +316,7 @@ fn front(config: &ServiceConfig, from_hub: FromHub) -> Result<(Front, SocketAddr
     }
     let Bound { listener, addr } = bind("MQTT", config.mqtt_addr)?;
     let tls = config.tls.as_ref().map(ServerTls::mqtt);
-    let door = Door { listener, tls, most: config.max_connections, of_one: config.max_connections };
+    let door = device_door(config, listener, tls);
     Ok((Front::Listen { door, limits: config.limits }, addr))
 }
 
@@ -322,8 +326,14 @@ fn http_door(config: &ServiceConfig) -> Result<(Door, SocketAddr, String), Start
     let tls = config.tls.as_ref().map(ServerTls::http);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let base = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{addr}"));
-    let door = Door { listener, tls, most: config.max_connections, of_one: config.max_connections };
+    let door = device_door(config, listener, tls);
     Ok((door, addr, base.trim_end_matches('/').to_owned()))
+}
+
+/// A listener for devices.
+fn device_door(config: &ServiceConfig, listener: TcpListener, tls: Option<tls::Acceptor>) -> Door {
+    let most = config.max_connections;
+    Door { listener, tls, most, share: Share::or_default(config.connections_of_one, most) }
 }
 
 /// The bound listener of the API.
@@ -372,7 +382,7 @@ fn api_door(
     let file = api.key_file.clone().or(file);
     let first_key =
         api::first_key(&mut state.store, &state.keys, file, made).map_err(StartError::ApiKey)?;
-    let door = Door { listener, tls, most: API_CONNECTIONS, of_one: API_OF_ONE };
+    let door = Door { listener, tls, most: API_CONNECTIONS, share: Share::equal(API_OF_ONE) };
     let readers = api::Readers::new(&state.store, &state.keys)?;
     Ok(Some(ApiDoor { config: api.clone(), door, addr, readers, first_key }))
 }

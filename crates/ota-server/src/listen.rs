@@ -24,7 +24,33 @@ pub(super) struct Door {
     /// The most connections at a time.
     pub(super) most: usize,
     /// The most of them from one network: others must still get in.
-    pub(super) of_one: usize,
+    pub(super) share: Share,
+}
+
+/// The most connections from one network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    /// From another machine.
+    of_one: usize,
+    /// From this one, where a proxy may bring everybody's.
+    of_here: usize,
+}
+
+impl Share {
+    /// The same for all.
+    pub(super) const fn equal(of_one: usize) -> Self {
+        Self { of_one, of_here: of_one }
+    }
+
+    /// The asked one, or else three quarters of `most`, which does not concern this machine.
+    pub(super) fn or_default(asked: Option<usize>, most: usize) -> Self {
+        let rest = most.checked_div(4).unwrap_or(0);
+        asked.map_or(Self { of_one: most.saturating_sub(rest), of_here: most }, Self::equal)
+    }
+
+    fn of(self, peer: IpAddr) -> usize {
+        if peer.to_canonical().is_loopback() { self.of_here } else { self.of_one }
+    }
 }
 
 /// Runs `serve` for each connection; more than the most at a time are closed at once, since a
@@ -37,7 +63,7 @@ pub(super) async fn run<F>(
 ) where
     F: Future<Output = ()> + Send,
 {
-    let Door { listener, tls, most, of_one } = door;
+    let Door { listener, tls, most, share } = door;
     let mut tasks = JoinSet::new();
     let mut open: BTreeMap<IpAddr, usize> = BTreeMap::new();
     let mut next: ConnId = 0;
@@ -45,7 +71,7 @@ pub(super) async fn run<F>(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer))
-                    if tasks.len() < most && held(&open, peer.ip()) < of_one =>
+                    if tasks.len() < most && held(&open, peer.ip()) < share.of(peer.ip()) =>
                 {
                     next = next.wrapping_add(1);
                     let from = network(peer.ip());
@@ -66,7 +92,7 @@ pub(super) async fn run<F>(
                     });
                 }
                 Ok((_, peer)) => {
-                    let most = if tasks.len() < most { of_one } else { most };
+                    let most = if tasks.len() < most { share.of(peer.ip()) } else { most };
                     journal.write(None, What::TurnedAway { peer, most });
                 }
                 // No descriptors, most likely: accept would fail again at once.
@@ -116,5 +142,22 @@ async fn greet(socket: TcpStream, tls: Acceptor, stop: &CancellationToken) -> Re
             Err(_) => Err("no TLS in time".to_owned()),
         },
         () = stop.cancelled() => Err("the service stops".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Share;
+
+    #[test]
+    fn one_network_has_three_quarters_and_this_machine_all() {
+        let share = Share::or_default(None, 1_024);
+        let of = |share: Share, peer: &str| share.of(peer.parse().unwrap());
+        assert_eq!((of(share, "192.0.2.1"), of(share, "2001:db8::1")), (768, 768));
+        assert_eq!((of(share, "127.0.0.1"), of(share, "::1")), (1_024, 1_024));
+        assert_eq!(of(share, "::ffff:127.0.0.2"), 1_024);
+        assert_eq!(of(Share::or_default(None, 1), "192.0.2.1"), 1);
+        let asked = Share::or_default(Some(9), 1_024);
+        assert_eq!((of(asked, "192.0.2.1"), of(asked, "127.0.0.1")), (9, 9));
     }
 }

@@ -340,6 +340,11 @@ pub(crate) struct Serve {
     /// files that this process may open.
     #[arg(long, value_name = "N")]
     pub(crate) max_connections: Option<u32>,
+    /// The most connections from one address, for IPv6 from its /64, to each port for devices.
+    /// Default: three quarters of --max-connections, and no limit for this machine. Raise it if many
+    /// devices share an address.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) connections_per_address: Option<u32>,
     /// Prints only errors: tasks that fail or time out, devices without an offer that need a person,
     /// refused logins and messages, answers of 500 and above.
     #[arg(long)]

@@ -60,6 +60,7 @@ async fn serve(args: &Serve, plan: Plan, connections: u32) -> Result<(), Failure
         data: args.data.clone(),
         faults: faults::plan(args.seed, &args.faults)?,
         max_connections: usize::try_from(connections).unwrap_or(usize::MAX),
+        connections_of_one: args.connections_per_address.and_then(|n| usize::try_from(n).ok()),
         // A burst of thousands of devices at once drops no line.
         log_entries: 16_384,
         log_messages: !args.quiet,

@@ -1,5 +1,6 @@
 //! Clients that mean no good, and the end of the service.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ota_cloud::TaskOptions;
@@ -7,7 +8,7 @@ use ota_cloud::endpoint::Limits;
 use ota_cloud::sign::UrlSigner;
 use ota_server::{HandleError, NewFirmware, Service, ServiceConfig, StartError, What};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::{Client, PATIENCE, PRODUCT, device, http, login, start, start_with};
@@ -109,6 +110,28 @@ async fn connections_are_bounded() {
     }
     first.send(b"\xc0\0").await;
     assert!(first.next().await.is_some());
+}
+
+/// A connection from this address of the loopback network.
+async fn from(address: &str, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_address_leaves_connections_to_others() {
+    let config = ServiceConfig { connections_of_one: Some(2), ..Default::default() };
+    let running = start_with(config).await;
+    for to in [running.mqtt_addr(), running.http_addr()] {
+        let _held = [from("127.0.0.2", to).await, from("127.0.0.2", to).await];
+        let mut late = from("127.0.0.2", to).await;
+        let end = timeout(PATIENCE, late.read(&mut [0])).await.unwrap();
+        assert_eq!(end.unwrap_or(0), 0);
+    }
+    Client::device(&running, "dev001").await;
+    let url = format!("http://{}/nothing", running.http_addr());
+    assert_eq!(http::get(&url, "").await.status, 403);
 }
 
 #[tokio::test]
