@@ -1,6 +1,7 @@
 //! Firmware.
 
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::http::header;
@@ -23,6 +24,9 @@ use crate::store::{Image, Source};
 
 /// The largest image, if images are in memory.
 const IN_MEMORY: u64 = 64 << 20;
+/// The least rate of an upload in bytes per second. Whoever sends a byte now and then would hold
+/// one of the few places for uploads.
+const LEAST: u64 = 4 * 1_024;
 
 fn unknown() -> Problem {
     Problem::new(Code::UnknownFirmware, "the product has no such firmware")
@@ -186,15 +190,20 @@ pub(super) async fn receive(
         Some(folder) => keep(&folder, &new, come, length),
         None => hold(&new, come),
     });
+    let (began, mut size) = (Instant::now(), 0_u64);
     let cut = |what: &str| Problem::new(Code::Invalid, format!("{what}: nothing is stored"));
     let ended = loop {
         let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
-        match tokio::time::timeout(api.0.patience, frame).await {
+        let rest = api.0.patience.saturating_add(Duration::from_secs(size / LEAST));
+        let rest = rest.saturating_sub(began.elapsed());
+        match tokio::time::timeout(api.0.patience.min(rest), frame).await {
+            Err(_) if rest < api.0.patience => break Err(cut("the upload is too slow")),
             Err(_) => break Err(cut("no byte came for too long")),
             Ok(Some(Err(_))) => break Err(cut("the upload was cut")),
             Ok(None) => break Ok(()),
             Ok(Some(Ok(frame))) => {
                 let Ok(data) = frame.into_data() else { continue };
+                size = size.saturating_add(data.len() as u64);
                 if pieces.send(Some(data)).await.is_err() {
                     // The receiving task returns the reason.
                     break Ok(());

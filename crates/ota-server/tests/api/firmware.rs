@@ -1,6 +1,9 @@
 //! Firmware and updates through the API.
 
+use std::time::Duration;
+
 use mqttbytes::v4::Packet;
+use ota_server::ServiceConfig;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -119,6 +122,37 @@ async fn an_upload_that_is_cut_leaves_nothing_and_can_be_made_again() {
     let names = std::fs::read_dir(site.path("data/images")).unwrap();
     let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, [added["sha256"].as_str().unwrap()]);
+}
+
+#[tokio::test]
+async fn an_upload_that_drips_ends_and_gives_its_place_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, http_patience) = (Some(folder.path().join("data")), Duration::from_millis(200));
+    let config = ServiceConfig { data, http_patience, ..ServiceConfig::default() };
+    let site = Site::with(config, folder).await;
+    site.product("A", &[]).await;
+    let head = format!(
+        "POST /api/v1{ONE} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: 100000\r\n\r\n",
+        site.key
+    );
+    let mut stream = TcpStream::connect(site.running.api_addr().unwrap()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut reader, mut writer) = stream.split();
+    let drip = async {
+        while writer.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(http_patience / 8).await;
+        }
+        std::future::pending().await
+    };
+    let mut answer = vec![0; 4_096];
+    let n = tokio::select! {
+        () = drip => 0,
+        n = timeout(PATIENCE, reader.read(&mut answer)) => n.unwrap().unwrap(),
+    };
+    let answer = String::from_utf8_lossy(&answer[..n]).into_owned();
+    assert!(answer.contains("HTTP/1.1 400") && answer.contains("too slow"), "{answer}");
+    assert_eq!(images(&site), 0);
 }
 
 #[tokio::test]
