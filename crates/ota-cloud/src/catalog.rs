@@ -160,6 +160,9 @@ pub struct Product {
     /// Its standing rules, at most one per module.
     #[serde(default)]
     pub rules: Vec<Rollout>,
+    /// The last event before it was made. Earlier ones are of a removed product with its id.
+    #[serde(default)]
+    pub events_after: u64,
 }
 
 impl Product {
@@ -265,11 +268,11 @@ impl Catalog {
         self.entry(product_id, module, version).is_some_and(|entry| entry.draft)
     }
 
-    /// A product's standing rules in their stored form.
+    /// A product's standing rules.
     #[must_use]
-    pub fn product(&self, product_id: &str) -> Product {
+    pub fn rules(&self, product_id: &str) -> Vec<Rollout> {
         let shelves = self.products.get(product_id).into_iter().flat_map(BTreeMap::values);
-        Product { rules: shelves.filter_map(|shelf| shelf.rule.clone()).collect() }
+        shelves.filter_map(|shelf| shelf.rule.clone()).collect()
     }
 
     /// All images, by product, module and version.

@@ -215,7 +215,9 @@ pub(super) async fn history(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let events = api
         .read(move |read| {
             let there = read.device(&key)?.is_some();
-            let events = read.events(&EventQuery { after, device: Some(key) }, limit)?;
+            let first = super::products::events_after(read, &key.product)?;
+            let query = EventQuery { after: after.max(first), device: Some(key) };
+            let events = read.events(&query, limit)?;
             // A removed device still has its history.
             Ok((there || !events.is_empty() || after > 0).then_some(events))
         })

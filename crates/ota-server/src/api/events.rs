@@ -1,6 +1,7 @@
 //! Events as a stream. A client is a cursor into the journal: unread events stay there and not in
 //! memory, however slow the client is.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::reply::Reply;
-use super::{Api, Asked};
+use super::{Api, Asked, products};
 
 /// Events per read.
 const MOST: usize = 500;
@@ -114,9 +115,16 @@ impl Feed {
             let events = read.events(&query, MOST)?;
             // Read after them: the stored events of one device do not show what was pruned.
             let oldest = if whole { None } else { read.events(&EventQuery::default(), 1)?.pop() };
-            Ok((last, events, oldest.map(|event| event.seq)))
+            let mut begins = BTreeMap::new();
+            for Event { what, .. } in &events {
+                if !begins.contains_key(&what.product) {
+                    let after = products::events_after(read, &what.product)?;
+                    begins.insert(what.product.clone(), after);
+                }
+            }
+            Ok((last, events, oldest.map(|event| event.seq), begins))
         });
-        let (last, events, oldest) = read.await.ok()?;
+        let (last, events, oldest, begins) = read.await.ok()?;
         let mut piece = Vec::new();
         let (end, first) = (last.saturating_add(1), events.first().map(|event| event.seq));
         // Numbers have no gaps: missing ones were pruned.
@@ -131,7 +139,8 @@ impl Feed {
         }
         for Event { seq, what } in &events {
             self.at = *seq;
-            if self.filter.lets(&caller, &what.product, &what.name) {
+            let is_its = begins.get(&what.product).is_none_or(|after| seq > after);
+            if is_its && self.filter.lets(&caller, &what.product, &what.name) {
                 let of = (what.product.as_str(), what.name.as_str());
                 piece.extend(
                     FeedItem::Event(EventView::new(*seq, what.at, of, &what.body)).to_bytes(),

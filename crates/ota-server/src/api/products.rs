@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ota_cloud::Product;
 use ota_cloud::api::{
     ChangeRegistration, Code, Grant, Key, NewProduct, Problem, ProductSecret, ProductView,
     RegistrationView, Right, Settings,
@@ -72,6 +73,13 @@ pub(super) fn settings(read: &dyn Read, id: &str) -> Result<Settings, StoreError
     let item = read.item(Kind::SETTINGS, id)?;
     let read = |item: Item| Settings::from_bytes(&item.body).map_err(|why| corrupt(&why));
     Ok(item.map(read).transpose()?.unwrap_or_default())
+}
+
+/// The last event before a product was made. Earlier ones are of a removed product with its id, and
+/// shown to nobody.
+pub(super) fn events_after(read: &dyn Read, id: &str) -> Result<u64, StoreError> {
+    let Some(item) = read.item(Kind::PRODUCT, id)? else { return Ok(0) };
+    Ok(Product::from_bytes(&item.body).map_err(|why| corrupt(&why))?.events_after)
 }
 
 fn row(read: &dyn Read, id: &str, settings: &Settings) -> Result<Item, StoreError> {
@@ -232,7 +240,7 @@ fn used(hub: &Hub, id: &str) -> Result<Option<Used>, StoreError> {
             return Ok(Some(Used::ByOther(what)));
         }
     }
-    if !hub.cloud.catalog().product(id).rules.is_empty() {
+    if !hub.cloud.catalog().rules(id).is_empty() {
         return Ok(Some(Used::ByOther("the product has a standing rule")));
     }
     let of_key =

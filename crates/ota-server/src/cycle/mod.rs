@@ -309,6 +309,7 @@ impl<S: Store> Engine<S> {
         identity: &Identity,
         after: u64,
     ) -> Result<Vec<(u64, Instant, EventKind)>, StoreError> {
+        let after = after.max(self.shelf.events_after(identity.product_id()));
         let query = EventQuery { after, device: Some(work::key(identity)) };
         let events = self.store.read().events(&query, HISTORY)?.into_iter();
         let read = |event: ota_store::Event| {

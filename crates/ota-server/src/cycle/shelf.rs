@@ -1,6 +1,6 @@
 //! Products, firmware and rules, changed between two turns: each change is first written to a row.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use ota_cloud::device::BadState;
@@ -31,8 +31,8 @@ const OPEN: [Status; 7] = [
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     pub(super) catalog: Catalog,
-    /// All products with a row.
-    products: BTreeSet<String>,
+    /// All products with a row, each with the last event before it was made.
+    products: BTreeMap<String, u64>,
 }
 
 impl Shelf {
@@ -48,30 +48,35 @@ impl Shelf {
             for rule in product.rules {
                 shelf.catalog.set_rule(&item.id, rule).map_err(|why| corrupt(&why))?;
             }
-            shelf.products.insert(item.id);
+            shelf.products.insert(item.id, product.events_after);
         }
         Ok(shelf)
     }
 
     fn knows(&self, product_id: &str) -> bool {
-        self.products.contains(product_id)
+        self.products.contains_key(product_id)
     }
 
     /// Whether this id is a prefix of another product's, or the reverse.
     fn is_ambiguous(&self, product_id: &str) -> bool {
         let after = (Bound::Excluded(product_id), Bound::Unbounded);
         let next = self.products.range::<str, _>(after).next();
-        let begins = next.is_some_and(|next| next.starts_with(product_id));
+        let begins = next.is_some_and(|(next, _)| next.starts_with(product_id));
         let parts = (1..product_id.len()).filter_map(|end| product_id.get(..end));
-        begins || parts.into_iter().any(|part| self.products.contains(part))
+        begins || parts.into_iter().any(|part| self.products.contains_key(part))
     }
 
     fn forget(&mut self, product_id: &str) {
         self.products.remove(product_id);
     }
 
-    fn learn(&mut self, product_id: &str) {
-        self.products.insert(product_id.to_owned());
+    fn learn(&mut self, product_id: &str, events_after: u64) {
+        self.products.insert(product_id.to_owned(), events_after);
+    }
+
+    /// The last event before a product was made.
+    pub(super) fn events_after(&self, product_id: &str) -> u64 {
+        self.products.get(product_id).copied().unwrap_or(0)
     }
 }
 
@@ -96,7 +101,7 @@ impl<S: Store> Engine<S> {
 
     /// The products that a command has created devices, firmware or rules for.
     pub fn products(&self) -> impl Iterator<Item = &str> {
-        self.shelf.products.iter().map(String::as_str)
+        self.shelf.products.keys().map(String::as_str)
     }
 
     /// The stored firmware.
@@ -270,9 +275,10 @@ impl<S: Store> Engine<S> {
             Some(rule) => next.set_rule(product_id, rule).map_err(Refused::Command)?,
             None => next.end_rules(product_id),
         }
-        let body = next.product(product_id).to_bytes().map_err(invalid)?;
-        self.put(Kind::PRODUCT, product_id.to_owned(), body)?;
-        self.shelf.products.insert(product_id.to_owned());
+        let events_after = self.begins_after(product_id)?;
+        let product = Product { rules: next.rules(product_id), events_after };
+        self.put(Kind::PRODUCT, product_id.to_owned(), product.to_bytes().map_err(invalid)?)?;
+        self.shelf.learn(product_id, events_after);
         self.shelf.catalog = next;
         let online = self.online.iter().filter(|device| device.product_id() == product_id);
         Ok(online.cloned().collect())
@@ -320,12 +326,25 @@ impl<S: Store> Engine<S> {
         if self.shelf.is_ambiguous(product_id) {
             return Err(Refused::Ambiguous.into());
         }
-        let body = Product::default().to_bytes().map_err(invalid)?;
+        let events_after = self.begins_after(product_id)?;
+        let product = Product { events_after, ..Product::default() };
+        let body = product.to_bytes().map_err(invalid)?;
         let rev = self.store.read().item(Kind::PRODUCT, product_id)?.map_or(0, |item| item.rev);
         rider.items.push(Item { rev, ..Item::new(Kind::PRODUCT, product_id.to_owned(), body) });
         self.put_rider(rider)?;
-        self.shelf.learn(product_id);
+        self.shelf.learn(product_id, events_after);
         Ok(true)
+    }
+
+    /// The last event that is not a product's own. If it has devices already, which were accepted
+    /// at first sight, all are.
+    fn begins_after(&self, product_id: &str) -> Result<u64, StoreError> {
+        let read = self.store.read();
+        match self.shelf.products.get(product_id) {
+            Some(after) => Ok(*after),
+            None if read.count_devices(&Filter::product(product_id), 1)? > 0 => Ok(0),
+            None => read.last_event(),
+        }
     }
 
     /// Removes a product's row. The caller must remove everything else of it before.

@@ -10,7 +10,7 @@ use ota_server::ServiceConfig;
 use crate::{PATIENCE, Site};
 
 /// A stream that is read message by message.
-struct Feed {
+pub(crate) struct Feed {
     stream: TcpStream,
     text: String,
 }
@@ -19,7 +19,7 @@ struct Feed {
 type Message = (String, u64, Value);
 
 impl Feed {
-    async fn open(site: &Site, key: &str, query: &str, headers: &str) -> Self {
+    pub(crate) async fn open(site: &Site, key: &str, query: &str, headers: &str) -> Self {
         let mut stream = TcpStream::connect(site.running.api_addr().unwrap()).await.unwrap();
         let head = format!(
             "GET /api/v1/events{query} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\n\
@@ -52,7 +52,7 @@ impl Feed {
         }
     }
 
-    async fn next(&mut self) -> Option<Message> {
+    pub(crate) async fn next(&mut self) -> Option<Message> {
         loop {
             // Lines of chunks are between the messages.
             let text = self.until("\n\n").await?;

@@ -194,6 +194,35 @@ async fn a_product_that_is_used_stays_and_one_that_is_made_again_begins_anew() {
     assert_eq!(modules["Modules"].as_array().unwrap().len(), 2);
 }
 
+#[tokio::test]
+async fn a_product_that_is_made_again_shows_nothing_of_the_devices_before_it() {
+    let site = durable().await;
+    site.product("A", &["d1", "d2"]).await;
+    let history = |of: &str| format!("/products/A/devices/{of}/history");
+    for name in ["d1", "d2"] {
+        site.call("DELETE", &format!("/products/A/devices/{name}"), "").await.expect(204);
+    }
+    // While the product is there, a removed device has its history.
+    let old = site.get(&history("d1")).await.expect(200);
+    assert_eq!(old["events"].as_array().unwrap().len(), 2);
+    site.call("DELETE", "/products/A", "").await.expect(204);
+    site.product("A", &["d1"]).await;
+
+    let site = Site::durable(site.end().await).await;
+    let key = site.key("viewer", "A").await;
+    let new = site.call_as(&key, "GET", &history("d1"), "").await.expect(200);
+    let new = new["events"].as_array().unwrap().clone();
+    assert_eq!(new.len(), 1, "{new:?}");
+    assert!(new[0]["seq"].as_u64() > old["events"][1]["seq"].as_u64(), "{new:?}");
+    let gone = site.call_as(&key, "GET", &history("d2"), "").await;
+    assert_eq!(gone.problem(404), "unknown-device");
+    for key in [&key, &site.key] {
+        let mut feed = crate::events::Feed::open(&site, key, "?product=A&after=0", "").await;
+        let (_, first, _) = feed.next().await.unwrap();
+        assert_eq!(Some(first), new[0]["seq"].as_u64());
+    }
+}
+
 /// A call that was let in before its product was removed, and whose body comes after it.
 #[tokio::test]
 async fn what_comes_for_a_removed_product_is_taken_by_nobody() {
