@@ -66,7 +66,11 @@ impl Sqlite {
         tune(&connection, WRITER_CACHE)?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(refused)?;
         migrate::run(&mut connection, found, schema)?;
-        sync_parent(&path).map_err(|why| StoreError::io("sync", &path, &why))?;
+        // Not at each start, of which it was a quarter: SQLite syncs the folder with the first bytes
+        // of a log, so before the first commit is acknowledged.
+        if found < schema {
+            sync_parent(&path).map_err(|why| StoreError::io("sync", &path, &why))?;
+        }
         let reader = read::Reader::new(connection);
         let mut store = Self {
             reader,
