@@ -232,7 +232,8 @@ pub(super) struct Link {
 struct Session {
     device: Identity,
     link: Link,
-    filters: BTreeSet<String>,
+    /// Few, so a list.
+    filters: Vec<String>,
     /// An acknowledgement that leaves with the next message, or at the end of the turn.
     ack: Option<u16>,
 }
@@ -240,7 +241,7 @@ struct Session {
 impl Session {
     /// Whether it subscribed to the topic of the cloud's messages.
     fn listens(&self) -> bool {
-        self.filters.contains(self.device.update_topic())
+        self.filters.iter().any(|filter| filter == self.device.update_topic())
     }
 }
 
@@ -406,7 +407,7 @@ impl Hub {
             self.end_session(old);
         }
         self.sessions.by_device.insert(device.clone(), id);
-        let (filters, ack) = (BTreeSet::new(), None);
+        let (filters, ack) = (Vec::new(), None);
         let session = Session { device: device.clone(), link, filters, ack };
         self.sessions.by_id.insert(id, session);
         self.journal.write(Some(&device), What::LoggedIn { peer, legacy: login.legacy });
@@ -431,7 +432,12 @@ impl Hub {
             }
             Event::Subscribed { granted, refused } => {
                 let was = session.listens();
-                session.filters.extend(granted.iter().cloned());
+                for filter in &granted {
+                    if !session.filters.contains(filter) {
+                        session.filters.reserve_exact(1);
+                        session.filters.push(filter.clone());
+                    }
+                }
                 let is = session.listens();
                 self.journal.write(Some(&device), What::Subscribed { granted, refused });
                 if is && !was {

@@ -1,6 +1,7 @@
 //! The store in memory, and the model for testing the others: plain maps.
 
 mod journal;
+mod row;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -19,6 +20,7 @@ use crate::store::{
 };
 
 use journal::Journal;
+use row::Stored;
 
 /// State in memory. Clones and readers share it.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +31,7 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct State {
-    devices: BTreeMap<DeviceKey, DeviceRow>,
+    devices: BTreeMap<DeviceKey, Stored>,
     wakes: BTreeSet<(Micros, DeviceKey)>,
     items: BTreeMap<(Kind, String), Item>,
     item_wakes: BTreeSet<(Kind, Micros, String)>,
@@ -78,13 +80,12 @@ impl State {
 
     fn put_device(&mut self, row: &DeviceRow) {
         self.remove_device(&row.key);
-        let row = DeviceRow { rev: row.rev.saturating_add(1), ..row.clone() };
         self.wakes.extend(row.wake.map(|wake| (wake, row.key.clone())));
-        self.devices.insert(row.key.clone(), row);
+        self.devices.insert(row.key.clone(), Stored::new(row));
     }
 
     fn remove_device(&mut self, key: &DeviceKey) {
-        if let Some(DeviceRow { wake: Some(wake), .. }) = self.devices.remove(key) {
+        if let Some(Stored { wake: Some(wake), .. }) = self.devices.remove(key) {
             self.wakes.remove(&(wake, key.clone()));
         }
     }
@@ -110,37 +111,36 @@ impl State {
         &'a self,
         filter: &'a Filter,
         after: &str,
-    ) -> impl Iterator<Item = &'a DeviceRow> {
+    ) -> impl Iterator<Item = (&'a DeviceKey, &'a Stored)> {
         let from = DeviceKey::new(filter.product.as_str(), after);
         self.devices
             .range((Bound::Excluded(from), Bound::Unbounded))
-            .map(|(_, row)| row)
-            .take_while(|row| row.key.product == filter.product)
-            .filter(|row| matches(filter, row))
+            .take_while(|(key, _)| key.product == filter.product)
+            .filter(|(key, row)| matches(filter, key, row))
     }
 }
 
-fn matches(filter: &Filter, row: &DeviceRow) -> bool {
+fn matches(filter: &Filter, key: &DeviceKey, row: &Stored) -> bool {
     let version = match &filter.version {
         None => true,
-        Some(VersionFilter::Unreported) => row.versions.is_empty(),
-        Some(VersionFilter::Is { module, version }) => row.versions.get(module) == Some(version),
+        Some(VersionFilter::Unreported) => row.is_silent(),
+        Some(VersionFilter::Is { module, version }) => row.version(module) == Some(version),
     };
-    let tag = filter.tag.as_ref().is_none_or(|(tag, value)| row.tags.get(tag) == Some(value));
+    let tag = filter.tag.as_ref().is_none_or(|(tag, value)| row.tag(tag) == Some(value));
     let task = filter.task.is_none_or(|task| row.task == task);
-    version && tag && task && row.key.name.starts_with(&filter.prefix)
+    version && tag && task && key.name.starts_with(&filter.prefix)
 }
 
 impl Read for Memory {
     fn device(&self, key: &DeviceKey) -> Result<Option<DeviceRow>, StoreError> {
-        Ok(self.state().devices.get(key).cloned())
+        Ok(self.state().devices.get(key).map(|row| row.row(key)))
     }
 
     fn list(&self, query: &Query) -> Result<Page, StoreError> {
         let limit = query.limit.clamp(1, MAX_PAGE);
         let state = self.state();
         let mut found = state.matching(&query.filter, query.after.as_deref().unwrap_or(""));
-        let rows: Vec<_> = found.by_ref().take(limit).cloned().collect();
+        let rows: Vec<_> = found.by_ref().take(limit).map(|(key, row)| row.row(key)).collect();
         let more = found.next().is_some();
         let next = rows.last().filter(|_| more).map(|row| row.key.name.clone());
         Ok(Page { rows, next })
@@ -192,8 +192,8 @@ impl Read for Memory {
         counting: &mut Counting<'_>,
     ) -> Result<Vec<CountFault>, StoreError> {
         let mut counted = BTreeMap::new();
-        for row in self.state().devices.values() {
-            counting(row, &mut |name, number| {
+        for (key, row) in &self.state().devices {
+            counting(&row.row(key), &mut |name, number| {
                 let count = counted.entry(name.to_owned()).or_insert(0_i64);
                 *count = count.saturating_add(number);
             });
@@ -243,7 +243,7 @@ impl Store for Memory {
     fn load(&mut self, keys: &[DeviceKey]) -> Result<Vec<Option<DeviceRow>>, StoreError> {
         crate::commit::check_load(keys)?;
         let state = self.state();
-        Ok(keys.iter().map(|key| state.devices.get(key).cloned()).collect())
+        Ok(keys.iter().map(|key| state.devices.get(key).map(|row| row.row(key))).collect())
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {

@@ -10,7 +10,7 @@ mod fence;
 mod topic;
 mod types;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -40,7 +40,8 @@ pub struct Connection {
     /// The time of the last complete packet, or of the connection's start.
     heard: Instant,
     keep_alive: Duration,
-    filters: BTreeMap<String, QoS>,
+    /// Few, so a list: a map keeps room for eleven, in each of thousands of connections.
+    filters: Vec<(String, QoS)>,
     in_flight: BTreeSet<u16>,
     acks: Acks,
     last_id: u16,
@@ -92,7 +93,7 @@ impl Connection {
             tx_since: now,
             heard: now,
             keep_alive: Duration::ZERO,
-            filters: BTreeMap::new(),
+            filters: Vec::new(),
             in_flight: BTreeSet::new(),
             acks: Acks::default(),
             last_id: 0,
@@ -371,14 +372,20 @@ impl Connection {
             if !is_filter(&filter.path) {
                 return Err(Close::Malformed("filter"));
             }
-            let room = self.filters.len() < self.limits.subscriptions
-                || self.filters.contains_key(&filter.path);
+            let place = self.filters.iter().position(|(known, _)| *known == filter.path);
+            let room = place.is_some() || self.filters.len() < self.limits.subscriptions;
             let ok = room
                 && filter.qos != QoS::ExactlyOnce
                 && topic::may_subscribe(device, &filter.path);
             if ok {
                 codes.push(SubscribeReasonCode::Success(filter.qos));
-                self.filters.insert(filter.path.clone(), filter.qos);
+                match place.and_then(|place| self.filters.get_mut(place)) {
+                    Some(known) => known.1 = filter.qos,
+                    None => {
+                        self.filters.reserve_exact(1);
+                        self.filters.push((filter.path.clone(), filter.qos));
+                    }
+                }
                 granted.push(filter.path);
             } else {
                 codes.push(SubscribeReasonCode::Failure);
@@ -394,9 +401,7 @@ impl Connection {
         unsubscribe: Unsubscribe,
         now: Instant,
     ) -> Result<Event, Close> {
-        for filter in &unsubscribe.topics {
-            self.filters.remove(filter);
-        }
+        self.filters.retain(|(filter, _)| !unsubscribe.topics.contains(filter));
         self.write(now, |tx| UnsubAck::new(unsubscribe.pkid).write(tx));
         Ok(Event::Unsubscribed { filters: unsubscribe.topics })
     }
