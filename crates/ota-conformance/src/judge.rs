@@ -160,7 +160,7 @@ fn story(row: &Row, scenario: &Scenario, reports: &[Report]) -> Vec<String> {
     wrong
 }
 
-/// The text, or the text with the server's answer.
+/// Whether the text matches, with or without the server's answer.
 fn says(said: &str, words: &str) -> bool {
     said.strip_prefix(words).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
 }

@@ -181,7 +181,7 @@ fn broker() -> Vec<Row> {
         done(Fault::LostOffer),
         // Rules 1 and 6: a missing PUBACK closes the session, and the result comes again.
         done(Fault::LostAck).sessions(2..=2).copies(2..=2),
-        // Rule 3: idempotent; the running version is never downloaded.
+        // Rule 3: a repeated offer has no effect, and the running version is never downloaded.
         done(Fault::DuplicateOffer),
         done(Fault::ReplayedOffer),
         // Rule 3: no report for the old one.
@@ -203,7 +203,8 @@ fn broker() -> Vec<Row> {
         done(Fault::BrokerGarbage).sessions(2..=2),
         // Rule 1: PUBACK and PINGRESP have deadlines.
         done(Fault::HalfOpen).sessions(2..=2),
-        // Rule 10: slow and loud; the broker takes the first login, too, and is not heard.
+        // Rule 10: the next login waits longest. The broker accepts the first login, but its answer
+        // is lost.
         done(Fault::RefuseLogin).sessions(2..=2),
         // Rule 10: three kicks in a minute raise an event.
         done(Fault::Kick).sessions(4..=4).told(Notice::Kicked),

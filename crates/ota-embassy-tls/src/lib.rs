@@ -28,9 +28,9 @@
 //! # }
 //! ```
 //!
-//! What the certificates say of the time is kept in the journal: a clock that lost it over a reset is
-//! not believed. The authenticity of firmware must not rest on TLS: check a signature before you
-//! approve an image.
+//! The journal keeps the certificates' start of validity: a clock that shows an earlier time after
+//! a reset is rejected. The authenticity of firmware must not depend on TLS: check a signature
+//! before you approve an image.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! Firmware updates on embassy, for devices of Tencent Cloud IoT: [`Updates`] joins the OTA core to
-//! embassy-net sockets, embassy-time and NOR flash, and decides nothing.
+//! Firmware updates on embassy, for devices of Tencent Cloud IoT. [`Updates`] connects the OTA core
+//! to embassy-net sockets, embassy-time and NOR flash. The core makes all decisions.
 //!
 //! ```no_run
 //! use ota_embassy::{Device, Event, FlashStorage, Installed, Tcp, Updates};
@@ -34,21 +34,20 @@
 //! # }
 //! ```
 //!
-//! `Install` is the application's last chance to wait; the boot loader swaps the images at the reset.
-//! After it the new version runs on [`Trial`](Event::Trial). [`Updates::confirm`] is the
-//! application's word; the slot is confirmed when the cloud has answered the new version's report,
-//! too ([`Event::Done`]). Any reset before that returns to the old version.
+//! At `Install` the application can still delay the update; the boot loader swaps the images at the
+//! reset. Then the new version runs on [`Trial`](Event::Trial). After [`Updates::confirm`] the slot
+//! is confirmed once the cloud has also answered the new version's report ([`Event::Done`]). Any
+//! reset before that returns to the old version.
 //!
-//! The login is made at each connection. A board that knows the time of day gives it to
-//! [`Builder::clock`], and each login is valid for a day; a board without a clock makes logins that
-//! do not expire. The broker's name follows from the product and the [`Region`];
-//! [`Updates::builder`] is for all that differs from the defaults. Sub-devices, several devices and
-//! an own login need the [`driver`](mod@driver), one level down.
+//! Each connection gets a new login. With [`Builder::clock`] a login is valid for a day; without a
+//! clock it does not expire. The broker's name follows from the product and the [`Region`]. Use
+//! [`Updates::builder`] to change defaults. For sub-devices, several devices or your own login use
+//! the [`driver`](mod@driver), one level down.
 //!
 //! # Memory
 //!
-//! Bytes over a whole update, measured by `tests/memory.rs` on a 64-bit host; pointers of half the
-//! size make a board's a little less. None of it grows with the image.
+//! Bytes used during a whole update, measured by `tests/memory.rs` on a 64-bit host; a 32-bit board
+//! needs a little less. None of it grows with the image.
 //!
 //! | what | default | small profile |
 //! |---|---:|---:|
@@ -59,31 +58,30 @@
 //! | heap at its peak, driver and storage included | 8,145 | 8,145 |
 //! | **all** | **21,593** | **19,545** |
 //!
-//! The heap is that of an offer with a URL of 100 bytes: a longer one, and the offer's own text,
-//! are kept as well, up to `Limits::url` and `Limits::user_defined` of the device's configuration.
-//! The small profile is in `docs/microcontroller.md`. The application's stack needs
-//! `StackResources` for two sockets more, and for one more where names are resolved.
+//! The heap is that of an offer with a URL of 100 bytes. A longer URL and the offer's text need
+//! more, up to `Limits::url` and `Limits::user_defined` of the device's configuration. The small
+//! profile is in `docs/microcontroller.md`. The application's network stack needs `StackResources`
+//! for two more sockets, and a third to resolve names.
 //!
 //! # TLS
 //!
-//! [`Tcp`] has none: it talks to the broker on port 1883, and fetches firmware over plain `http`
-//! only. Whoever is on the way reads and changes everything.
-//! The crate `ota-embassy-tls` puts TLS 1.3 over it, for servers of one private authority.
+//! [`Tcp`] has no TLS: it connects to the broker on port 1883, and fetches firmware over plain
+//! `http`. Anyone on the network path can read and change everything. The crate `ota-embassy-tls`
+//! adds TLS 1.3, for servers of one private CA.
 //!
-//! An own [`Network`] opens streams of another kind: a modem's TLS, or another library around a
-//! [`TcpStream`]. The authenticity of firmware must not rest on TLS: check a signature before you
+//! Your own [`Network`] can open other streams: with a modem's TLS, or another library around a
+//! [`TcpStream`]. The authenticity of firmware must not depend on TLS: check a signature before you
 //! approve an image.
 //!
 //! # Features
 //!
 //! * `boot`: `BootSwitch`, embassy-boot as the boot loader.
 //! * `defmt`: `defmt::Format` for events and errors, those of `ota-proto` and `ota-wire` included.
-//!   Nothing is logged by this crate.
-//! * `flash-erase-zero`: embassy-boot's feature of that name, for flash that erases to zeros; the
-//!   loader needs it, too.
-//! * `ed25519-dalek`, `ed25519-salty`: `SignedSwitch`, which activates nothing but what is signed,
-//!   with embassy-boot's check; one of the two backends. The first is the faster, the second the
-//!   smaller one.
+//!   This crate logs nothing itself.
+//! * `flash-erase-zero`: embassy-boot's feature of that name, for flash that erases to zeros. The
+//!   boot loader needs it, too.
+//! * `ed25519-dalek`, `ed25519-salty`: `SignedSwitch`, which activates only signed images, with
+//!   embassy-boot's check. Choose one of the two backends: the first is faster, the second smaller.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -126,8 +126,8 @@ reasons! {
     Tls = 10, Failed, "tls failed";
     /// Too many redirects, or one from https to http.
     Redirect = 11, Failed, "redirect refused";
-    /// The body ended elsewhere than the image and had no length. Other contradictions have their
-    /// own reasons below.
+    /// The body had no length and did not end with the image. Other contradictions have their own
+    /// reasons below.
     Contradiction = 12, Failed, "server contradicts the offer";
     /// The slot has no room.
     NoSpace = 13, Failed, "no space";
@@ -137,11 +137,11 @@ reasons! {
     Install = 15, Failed, "install failed";
     /// The installer exceeded its limit and was stopped.
     InstallTimeout = 16, Failed, "install timed out";
-    /// The installation was cut short by resets too often.
+    /// Resets interrupted the installation too often.
     InstallCut = 17, Failed, "install interrupted too often";
     /// The slot could not be switched.
     Activate = 18, Failed, "slot switch failed";
-    /// The application did not accept the image: signature, anti-rollback.
+    /// The application refused the verified image: signature, anti-rollback.
     Vetoed = 19, Failed, "image refused by application";
     /// The application refused the offer.
     Refused = 20, Failed, "offer refused";
@@ -159,7 +159,7 @@ reasons! {
     Downgrade = 26, Failed, "downgrade refused";
     /// This image failed too often on this device.
     Banned = 27, Failed, "image failed here before";
-    /// The switch to the new image did not last.
+    /// After the switch the old image runs again.
     NotDurable = 28, Failed, "rolled back: old version runs";
     /// The text of the offer is longer than the device can hold.
     UserDefined = 30, Failed, "user_defined too long";
@@ -188,11 +188,11 @@ reasons! {
     NoSecondSpace = 45, Failed, "no space for a second image";
     /// [`StorageError::ReadOnly`](crate::StorageError::ReadOnly).
     ReadOnly = 46, Failed, "storage may not be written";
-    /// Over plain http the server answers with something other than the image: a captive portal, a
-    /// proxy, another server.
+    /// Over plain http something other than the image was answered: by a captive portal, a proxy or
+    /// another server.
     SomethingElse = 50, Failed, "server answers with something else";
-    /// The application has confirmed the new image, but the cloud did not answer: not the image's
-    /// fault.
+    /// The application confirmed the new image, but the cloud did not answer. The image gets no
+    /// strike.
     NoAnswer = 51, Failed, "rolled back: no answer from the cloud";
     /// [`TlsError::Version1`].
     TlsVersion1 = 60, Failed, "tls: certificate is x509 version 1";
@@ -204,8 +204,8 @@ reasons! {
     NotTls = 63, Failed, "tls: the server speaks no tls there";
     /// The body is compressed and does not have the offered length.
     Encoded = 80, Failed, "server sends it compressed";
-    /// Like [`Reason::Digest`], of a body that the server labels with this coding, like the next
-    /// ones.
+    /// Like [`Reason::Digest`], for a body that the server labels as `gzip`. The next ones are for
+    /// other labels.
     DigestGzip = 81, Digest, "md5 does not match, sent as gzip";
     /// `deflate`.
     DigestDeflate = 82, Digest, "md5 does not match, sent as deflate";
@@ -244,7 +244,7 @@ reasons! {
     OtherRange = 98, Failed, "server sends another range than asked for";
     /// A status that a download cannot have.
     OddStatus = 99, Failed, "server answers with an unusable status";
-    /// More bytes came than the image has.
+    /// The body is longer than the image.
     TooLong = 100, Failed, "server sends more than the image";
 }
 
@@ -287,7 +287,7 @@ impl Reason {
         )
     }
 
-    /// Whether the server's answer is reported with it.
+    /// Whether reports of this reason include the server's answer.
     #[must_use]
     pub const fn is_explained(self) -> bool {
         use Reason as R;

@@ -131,7 +131,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether an offer fits the limits: a payload of at least 256 bytes and a URL of at least 32.
+    /// Whether a short offer fits the limits: payloads of 256 bytes and URLs of 32.
     #[must_use]
     pub const fn is_sound(&self) -> bool {
         self.payload >= 256 && self.url >= 32
@@ -159,21 +159,21 @@ pub struct Timing {
     pub report_cap: Micros,
     /// Interval of an idle device's version reports, ± 10 %. 24 h.
     pub idle_report: Micros,
-    /// A version report draws an offer within this time; a later offer counts as an operator's act.
-    /// 30 s.
+    /// An offer within this time after a version report counts as its result; a later one as an
+    /// operator's act. 30 s.
     pub elicited: Micros,
-    /// Two replies with this distance and without the awaited offer withdraw it. 10 s.
+    /// The awaited offer counts as withdrawn after two replies without it, this long apart. 10 s.
     pub withdrawn: Micros,
     /// Longest wait for a fresh offer after a refused URL. 30 s.
     pub fresh_offer: Micros,
-    /// Wait before a refused URL is tried again. After a pause that may be as long, the device
-    /// first reports its version, which draws a fresh URL. 60 s.
+    /// Wait before a refused URL is tried again. After a pause of this length or more, the device
+    /// first reports its version to get a fresh URL. 60 s.
     pub same_url: Micros,
-    /// Earliest time until a failed image is attempted again when the device's own report draws its
+    /// Shortest time until a failed image is attempted again, if the device's own report led to its
     /// offer; doubles up to `retry_after_cap`. 60 s.
     pub after_failure: Micros,
-    /// For all images together, eight attempts may begin at once without a success, and then one
-    /// more in each of these intervals. 10 min.
+    /// Without a success, eight attempts may begin at once, for all images together, and then one
+    /// in each interval of this length. 10 min.
     pub attempt: Micros,
     /// An offer older than this is refreshed before use. 23 h.
     pub offer_life: Micros,
@@ -189,8 +189,8 @@ pub struct Timing {
     pub response: Micros,
     /// Longest wait for the next byte of a body. 15 s.
     pub idle: Micros,
-    /// Longest time that a body is not read because slot or journal do not answer; then its
-    /// connection is given up, because other devices may wait for it. 60 s.
+    /// Longest time without reading a body because slot or journal do not answer. Then its
+    /// connection is closed, because other devices may wait for it. 60 s.
     pub unread: Micros,
     /// Window of the minimum rate. 60 s.
     pub rate_window: Micros,
@@ -202,18 +202,17 @@ pub struct Timing {
     pub retry_cap: Micros,
     /// Pause after a protocol violation: TLS, a redirect or a contradiction. 30 s.
     pub violation: Micros,
-    /// An attempt ends after this time without 4 KiB of progress. It is counted while the cloud can
-    /// get the result and the server is the one that is waited for. 30 min.
+    /// An attempt ends after this time without 4 KiB of progress. The time counts in a session,
+    /// while the attempt waits for the server. 30 min.
     pub patience: Micros,
-    /// The part of it that answers with other content may take over plain http: a captive portal.
-    /// 10 min.
+    /// How long other answers over plain http are tolerated, from a captive portal. 10 min.
     pub portal: Micros,
-    /// Longest `Retry-After` that is followed; up to this total they do not count as lack of
-    /// progress. 1 h.
+    /// Longest `Retry-After` that is followed. Up to this total, such pauses do not count as time
+    /// without progress. 1 h.
     pub retry_after_cap: Micros,
     /// Longest time until new bytes are made durable. 60 s.
     pub checkpoint: Micros,
-    /// Most bytes between two checkpoints, but never less than the erase unit. 32 MiB.
+    /// Most bytes between two checkpoints, at least one erase unit. 32 MiB.
     pub checkpoint_cap: u64,
     /// Wait for the PUBACK of `burning` before the restart, and for a session before the
     /// installation. 5 s.
@@ -267,9 +266,9 @@ impl Timing {
         }
     }
 
-    /// Whether a machine can work with it: every time except [`Timing::retry_base`] and
-    /// [`Timing::burning`] is at least a microsecond. Otherwise something would be due again at
-    /// once, forever, or over before it began.
+    /// Whether every time except [`Timing::retry_base`] and [`Timing::burning`] is at least a
+    /// microsecond. With a time of zero something would be due again at once, forever, or end
+    /// before it began.
     #[must_use]
     pub const fn is_sound(&self) -> bool {
         let times = [
@@ -382,7 +381,7 @@ impl fmt::Display for ConfigError {
         f.write_str(match self {
             Self::Version => "the running version is not 1 to 32 printable ASCII characters",
             Self::Storage => "the slot's erase unit and capacity must not be zero",
-            Self::Timing => "no time may be zero but `retry_base` and `burning`",
+            Self::Timing => "only `retry_base` and `burning` may be zero",
             Self::Limits => "the limits leave no room for an offer: 256 bytes, 32 for its URL",
         })
     }

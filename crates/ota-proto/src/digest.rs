@@ -39,8 +39,8 @@ impl defmt::Format for Md5 {
     }
 }
 
-/// The hash as a job of the caller's: on a pool thread, a hash unit, or in small steps on a
-/// microcontroller. Feeding 4 KiB takes about 6 µs on a desktop core.
+/// A running hash. The caller computes it where it likes: on a pool thread, or in small steps on a
+/// microcontroller. Hashing 4 KiB takes about 6 µs on a desktop core.
 ///
 /// ```
 /// use ota_proto::Digester;

@@ -116,29 +116,28 @@ impl From<std::io::Error> for StorageError {
 pub enum TlsError {
     /// The certificate is for another host name.
     WrongHost,
-    /// No path to a trusted root.
+    /// It has no path to a trusted root.
     Untrusted,
-    /// Expired.
+    /// It has expired.
     Expired,
-    /// Not yet valid: the certificate is new, or our clock is behind.
+    /// It is not yet valid: it is new, or our clock is behind.
     NotYetValid,
-    /// Issued with a certificate that is no authority's.
+    /// Its issuer is not a CA.
     NotAuthority,
-    /// Not a server's certificate: one for another purpose, or unreadable.
+    /// It is not a server certificate: it is for another purpose, or unreadable.
     Unfit,
-    /// A certificate of X.509 version 1, which cannot say what it is for.
+    /// It has X.509 version 1, which cannot state its purpose.
     Version1,
-    /// An authority's own certificate in the place of a server's, as plain `openssl req -x509` makes
-    /// one.
+    /// It is a CA certificate and not a server certificate, as plain `openssl req -x509` makes it.
     Authority,
-    /// A key or a signature of a kind that is not supported, or no kind in common.
+    /// The kind of a key or signature is not supported, or both sides have no kind in common.
     Algorithm,
     /// The server does not speak TLS on this port.
     NotTls,
-    /// Our clock is before the last known time, or before this program was built: certificates
-    /// cannot be judged.
+    /// Our clock shows a time before the last known one, or before this program was built, so
+    /// certificates cannot be judged.
     ClockNotSet,
-    /// The server refused our certificate, or wants one.
+    /// The server refused our certificate, or requires one.
     ClientRefused,
     /// Any other handshake failure.
     Handshake,
@@ -153,14 +152,14 @@ impl fmt::Display for TlsError {
             Self::Untrusted => "certificate is not from a trusted authority",
             Self::Expired => "certificate is expired",
             Self::NotYetValid => "certificate is not yet valid; is the clock right?",
-            Self::NotAuthority => "certificate was issued by one that is no authority",
-            Self::Unfit => "certificate is not one of a server",
-            Self::Version1 => "certificate is of X.509 version 1",
-            Self::Authority => "certificate is an authority's own and not a server's",
-            Self::Algorithm => "a key or signature of a kind that is not supported",
+            Self::NotAuthority => "certificate was not issued by a CA",
+            Self::Unfit => "certificate is not a server certificate",
+            Self::Version1 => "certificate has X.509 version 1",
+            Self::Authority => "certificate is a CA certificate, not a server certificate",
+            Self::Algorithm => "kind of key or signature is not supported",
             Self::NotTls => "the server does not speak TLS on this port",
             Self::ClockNotSet => "the clock is not set, so certificates cannot be judged",
-            Self::ClientRefused => "the server refused the client certificate, or wants one",
+            Self::ClientRefused => "the server refused the client certificate, or requires one",
             Self::Handshake => "handshake failed",
             Self::Unavailable => "not built in",
         })
@@ -206,9 +205,9 @@ impl fmt::Display for TransportError {
             Self::Closed => f.write_str("connection closed early"),
             Self::Tls(why) => write!(f, "TLS: {why}"),
             Self::NotHttp => f.write_str("not an HTTP answer"),
-            Self::HeadTooLong => f.write_str("head of the HTTP answer too long"),
-            Self::Malformed => f.write_str("not a usable HTTP answer"),
-            Self::BadUrl => f.write_str("no URL that can be requested"),
+            Self::HeadTooLong => f.write_str("the head of the HTTP answer is too long"),
+            Self::Malformed => f.write_str("malformed HTTP answer"),
+            Self::BadUrl => f.write_str("the URL cannot be used in a request"),
             Self::NotPublic => f.write_str("the host has no public address"),
         }
     }
@@ -232,7 +231,7 @@ impl From<std::io::Error> for TransportError {
     }
 }
 
-/// Informational errors of a completion of a fetch: the machine has already decided.
+/// Why an input of a fetch had no use. For information only: the machine has already decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

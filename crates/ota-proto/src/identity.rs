@@ -143,6 +143,7 @@ impl Identity {
     fn names(&self) -> (&str, &str) {
         let names = self.report.get(REPORT.len()..).unwrap_or("");
         let (product, rest) = names.split_at_checked(self.product_len).unwrap_or((names, ""));
+        debug_assert!(rest.starts_with('/'), "a topic has a product and a name");
         (product, rest.get(1..).unwrap_or(""))
     }
 }

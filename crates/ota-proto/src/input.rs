@@ -107,7 +107,7 @@ pub struct ResponseHead<'a> {
     pub location: Option<&'a str>,
     /// `Retry-After` if it is in seconds.
     pub retry_after: Option<Duration>,
-    /// `Content-Encoding` other than `identity`.
+    /// `Content-Encoding`, unless it is `identity`.
     pub coding: Option<Coding>,
     /// `Content-Type`, for reports.
     pub media: Media,
@@ -216,7 +216,7 @@ impl Answer {
         Some(Self { status, length: told.unwrap_or(NO_LENGTH), media })
     }
 
-    /// Makes it from a head.
+    /// Makes an answer from a head.
     pub(crate) fn of(head: &ResponseHead<'_>) -> Option<Self> {
         let compressed = head.coding.is_some_and(Coding::is_real);
         Self::new(head.status, head.content_length, head.media, compressed)
@@ -394,9 +394,9 @@ fn split(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 pub enum Command {
     /// Accept the offer ([`Event::Offered`]), or end its deferral early.
     Accept,
-    /// Defer the offer or the verified image until then. At that time the device reports its
-    /// version, and the cloud's next offer counts. The same offer before that is ignored, a
-    /// different one ends the deferral.
+    /// Defer the offer or the verified image until this time. Then the device reports its version,
+    /// and the cloud's next offer counts. Until then the same offer is ignored, and a different one
+    /// ends the deferral.
     Defer(Instant),
     /// Refuse the offer: the cloud gets −5.
     Refuse,

@@ -14,14 +14,12 @@ use crate::version::Version;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Order {
-    /// Semantic Versioning 2.0.0: `MAJOR.MINOR.PATCH`, then `-` and a pre-release, then `+` and
-    /// what tells builds apart. All three numbers are needed, and no number has a leading zero. A
-    /// pre-release is older than its release: `1.0.0-rc.2 < 1.0.0-rc.10 < 1.0.0`. Builds of one
-    /// version are equal.
+    /// Semantic Versioning 2.0.0: `MAJOR.MINOR.PATCH`, then `-` and a pre-release, then `+` and a
+    /// build. All three numbers are needed, and no number has a leading zero. A pre-release is
+    /// older than its release: `1.0.0-rc.2 < 1.0.0-rc.10 < 1.0.0`. Builds of one version are equal.
     SemVer,
-    /// Numbers between dots, any count of them, from left to right: `1.9 < 1.10`. Leading zeros
-    /// mean nothing, and a number that is missing at the end is 0: `1.2`, `1.2.0` and `01.2` are
-    /// equal.
+    /// Any count of numbers between dots, compared from left to right: `1.9 < 1.10`. Leading zeros
+    /// are ignored, and missing numbers at the end are 0: `1.2`, `1.2.0` and `01.2` are equal.
     Numeric,
     /// These exact versions, the oldest first.
     Listed(Vec<Version>),

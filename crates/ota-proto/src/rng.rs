@@ -17,7 +17,7 @@ use crate::time::Micros;
 pub struct Rng(u64);
 
 impl Rng {
-    /// The same seed gives the same numbers, on every machine.
+    /// Makes a generator. The same seed gives the same numbers on every machine.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)

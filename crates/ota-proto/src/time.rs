@@ -8,8 +8,8 @@ use core::time::Duration;
 /// 2026-01-01 in Unix seconds: this code is not older.
 const RELEASED: u64 = 1_767_225_600;
 
-/// The time of the build in Unix seconds, from `SOURCE_DATE_EPOCH`, or the release: a right clock
-/// never shows an earlier time.
+/// The time of the build in Unix seconds, from `SOURCE_DATE_EPOCH`, but at least that of the
+/// release: a right clock never shows an earlier time.
 pub const BUILT: u64 = built(option_env!("SOURCE_DATE_EPOCH"));
 
 /// The later of the release and the build's setting.
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(alloc::format!("{}", Instant::from_millis(12_345)), "12.345");
     }
 
-    /// Only a build could tell another one from outside.
+    /// Only another build would show this from outside.
     #[test]
     fn a_build_is_as_old_as_it_was_told_and_no_older_than_the_release() {
         for (epoch, second) in [

@@ -85,7 +85,7 @@ impl<'a> Url<'a> {
         };
         let (host, port) = split_authority(authority)?;
         let port = if port.is_empty() { default_port(tls) } else { parse_port(port)? };
-        // In a user name it would be escaped: the intended host is ambiguous.
+        // In a user name `@` would be escaped. Without that the intended host is ambiguous.
         if user.is_some_and(|user| once(user, b'@').is_some()) {
             return Err(BadUrl::Host);
         }
@@ -233,9 +233,9 @@ impl fmt::Display for BadUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Scheme => "neither http nor https",
-            Self::Host => "no usable host",
-            Self::Port => "no usable port",
-            Self::Bytes => "bytes that no URL has",
+            Self::Host => "the host is missing or invalid",
+            Self::Port => "the port is invalid",
+            Self::Bytes => "a byte is invalid in a URL",
             Self::TooLong => "too long",
         })
     }
@@ -380,6 +380,7 @@ pub fn is_v6(host: &str) -> bool {
         return groups(host, true) == Some(8);
     };
     let (front, behind) = host.split_at_checked(at).unwrap_or_default();
+    debug_assert!(behind.starts_with(b"::"), "it was found there");
     let back = behind.get(2..).unwrap_or_default();
     // The gap replaces at least one group, and an IPv4 address is only allowed at the end.
     match (groups(front, false), groups(back, true)) {

@@ -48,6 +48,7 @@ impl Version {
     #[must_use]
     pub fn as_str(&self) -> &str {
         let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or(&[]);
+        debug_assert!(!bytes.is_empty() && bytes.is_ascii(), "`new` has checked the text");
         str::from_utf8(bytes).unwrap_or("")
     }
 }

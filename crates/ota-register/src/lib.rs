@@ -1,11 +1,11 @@
-//! Dynamic registration on Tencent Cloud IoT: a device that knows only the secret of its product
-//! asks for its own.
+//! Dynamic registration on Tencent Cloud IoT: a device that has only the secret of its product
+//! requests its own.
 //!
-//! The exchange is one HTTP POST to the region's gateway: [`Request`] has the path, headers and
-//! body, and [`Reply::decode`] reads the answer. There are two forms; the old one is for products
-//! whose gateway does not have the new one.
+//! Registration is one HTTP POST to the region's gateway: [`Request`] makes the path, headers and
+//! body, and [`Reply::decode`] parses the answer. The old form is for products whose gateway does
+//! not support the new one.
 //!
-//! Nothing here reads a clock, draws a random number or does IO, and `Debug` shows no secret.
+//! This crate reads no clock, draws no random numbers and does no IO. `Debug` hides secrets.
 //!
 //! # Features
 //!
@@ -34,13 +34,14 @@ use serde::Deserialize;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
-/// The block length of both hashes in bytes. A longer key would be hashed first; none is.
+/// The block length of both hashes in bytes. A longer key would have to be hashed first, so keys
+/// are at most this long.
 const BLOCK: usize = 64;
 
-/// The longest answer that is read, in bytes. One with a certificate and a key has about 5 KiB.
+/// The longest accepted answer in bytes. One with a certificate and a key has about 5 KiB.
 pub const MAX_REPLY: usize = 16 * 1024;
 
-/// The secret that all devices of a product share. `Debug` shows nothing of it.
+/// The secret that all devices of a product share. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ProductSecret(String);
 
@@ -49,7 +50,7 @@ impl ProductSecret {
     /// decoded.
     ///
     /// # Errors
-    /// [`BadSecret::Length`] when it is shorter or longer or has other characters.
+    /// [`BadSecret::Length`] if it is shorter or longer, or has other characters.
     pub fn new(text: &str) -> Result<Self, BadSecret> {
         let text = text.trim_ascii();
         let ok = (16..=BLOCK).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
@@ -61,7 +62,7 @@ impl ProductSecret {
         self.0.as_bytes().first_chunk().copied().unwrap_or_default()
     }
 
-    /// The code of a message under this secret.
+    /// The authentication code of a message with this secret.
     fn sign(&self, algorithm: Algorithm, message: &str) -> Vec<u8> {
         let mut key = [0; BLOCK];
         key.iter_mut().zip(self.0.bytes()).for_each(|(place, byte)| *place = byte);
@@ -90,7 +91,7 @@ impl defmt::Format for ProductSecret {
     }
 }
 
-/// A request for a device's secret. What stands in it is no secret itself.
+/// A request for a device's secret. Its fields are not secret.
 ///
 /// ```
 /// use ota_proto::Identity;
@@ -116,7 +117,7 @@ pub struct Request<'a> {
     pub identity: &'a Identity,
     /// The gateway's host name, as in the `Host` header.
     pub host: &'a str,
-    /// How the request is signed.
+    /// The signature algorithm.
     pub algorithm: Algorithm,
     /// Unix seconds; 0 without a clock.
     pub timestamp: u64,
@@ -141,7 +142,7 @@ impl Request<'_> {
         format!(r#"{{"ProductId":"{product}","DeviceName":"{device}"}}"#)
     }
 
-    /// The headers that sign the body, beside `Host`, `Content-Type` and `Content-Length`.
+    /// The headers that sign the body. `Host`, `Content-Type` and `Content-Length` are also needed.
     #[must_use]
     pub fn headers(&self, secret: &ProductSecret) -> [(&'static str, String); 4] {
         [
@@ -166,7 +167,7 @@ impl Request<'_> {
         format!("POST\n{host}\n{path}\n\n{word}\n{}\n{}\n{hash:x}", self.timestamp, self.nonce)
     }
 
-    /// The signature: the Base64 of the raw code.
+    /// The signature: the authentication code in Base64.
     #[must_use]
     pub fn signature(&self, secret: &ProductSecret) -> String {
         Base64::encode_string(&secret.sign(self.algorithm, &self.string_to_sign()))
@@ -187,7 +188,7 @@ impl Request<'_> {
         Base64::encode_string(format!("{:x}", HexDisplay(&tag)).as_bytes())
     }
 
-    /// The body of the old form, which carries its signature.
+    /// The body of the old form, with its signature.
     #[must_use]
     pub fn old_body(&self, secret: &ProductSecret) -> String {
         format!(
@@ -204,7 +205,7 @@ impl Request<'_> {
     }
 }
 
-/// What the platform hands out. `Debug` shows no key.
+/// The platform's answer. `Debug` hides keys.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reply {
@@ -220,7 +221,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// Reads the body of the answer in either form.
+    /// Parses the body of the answer, in either form.
     ///
     /// # Errors
     /// [`RegistrationError`] names the fault. Never panics, whatever the bytes.
@@ -240,10 +241,10 @@ impl Reply {
     }
 
     /// Decrypts the payload: Base64 of AES-128-CBC with zero padding. `len` is the length of the
-    /// plain text in bytes; without one the zeros at the end are dropped.
+    /// plain text in bytes; without it, zeros at the end are removed.
     ///
     /// # Errors
-    /// [`RegistrationError`], by what is wrong; a wrong product secret is `Undecryptable`.
+    /// [`RegistrationError`] names the fault; a wrong product secret is `Undecryptable`.
     pub fn decrypt(
         payload: &str,
         len: Option<usize>,
@@ -299,14 +300,14 @@ impl defmt::Format for Reply {
     }
 }
 
-/// Why there is no secret.
+/// Why registration failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RegistrationError {
     /// The answer is longer than [`MAX_REPLY`].
     TooLong,
-    /// The answer has not the documented shape.
+    /// The answer does not have the documented form.
     Malformed,
     /// The platform refused, with this code of the old form.
     Refused(i64),
@@ -323,7 +324,7 @@ impl fmt::Display for RegistrationError {
             Self::Malformed => f.write_str("the answer does not have the documented form"),
             Self::Refused(code) => write!(f, "registration refused with code {code}"),
             Self::Undecryptable => f.write_str("the answer does not decrypt: wrong product secret"),
-            Self::Secret(why) => write!(f, "the answer has no usable secret: {why}"),
+            Self::Secret(why) => write!(f, "the secret in the answer is invalid: {why}"),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What an application with one device is told: one flat [`Event`] for what the adapter, the
-//! client and the machine tell, with a sentence for each.
+//! The events of an application with one device: one flat [`Event`] for the adapter, the client and
+//! the machine, with a sentence for each.
 //!
-//! An adapter for one device translates with [`Event::of`]; what has several devices tells
-//! [`adapter::DriverEvent`], which names them.
+//! An adapter for one device translates with [`Event::of`]. One with several devices passes on
+//! [`adapter::DriverEvent`], which names the device.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,17 +19,17 @@ use crate::client::{self, Disconnect};
 use crate::mqtt::packet::ConnectCode;
 use crate::mqtt::{PublishHandle, SessionError, SubId};
 
-/// What happened. `Display` says it in a sentence, for a log; `Debug` shows no secret and no
-/// payload. `I` is what an adapter gives to an installer.
+/// An event. `Display` is a sentence for a log; `Debug` hides secrets and payloads. `I` is the
+/// image that an adapter passes to the installer.
 ///
-/// An application must react to [`Event::Install`] and [`Event::Restart`], to [`Event::Trial`] if
-/// its boot loader tries new versions, and to what it asked to be asked: [`Event::Offered`] and
-/// [`Event::Ready`]. The rest is for its log.
+/// An application must handle [`Event::Install`] and [`Event::Restart`], [`Event::Trial`] if its
+/// boot loader has trials, and [`Event::Offered`] and [`Event::Ready`] if it has configured them.
+/// It may log the others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Event<I = NewImage> {
-    /// The cloud offers a version. Only if the application asked to be asked: answer with
+    /// The cloud offers a version, and the application has configured to be asked: answer with
     /// `accept`, `defer` or `refuse`.
     Offered {
         /// The version.
@@ -37,125 +37,125 @@ pub enum Event<I = NewImage> {
         /// Its size in bytes.
         size: u64,
     },
-    /// The download starts, or resumes at this byte.
+    /// The download starts, or resumes.
     Downloading {
-        /// How many bytes are stored already.
+        /// Bytes already stored.
         from: u64,
     },
-    /// So much of the image is stored.
+    /// The stored part of the image.
     Progress {
         /// Percent, 0 to 99.
         percent: u8,
     },
-    /// The download failed for now and is tried again.
+    /// The download failed and will be repeated.
     Retrying {
-        /// Why.
+        /// The reason.
         reason: Reason,
-        /// What the server answered, if that explains it.
+        /// The server's answer, if it explains the reason.
         answer: Option<Answer>,
     },
-    /// The image is verified. If the application asked to be asked, answer with `approve` or
-    /// `veto`, and with `install`.
+    /// The image is verified. If the application has configured to be asked, answer with `approve`
+    /// or `veto`, and with `install`.
     Ready,
     /// Install this image now, then call `installed`.
     Install(I),
     /// The installation takes too long: stop it, then call `installed` with a failure.
     StopInstall,
-    /// Restart now: the boot loader, or whoever starts the program, starts the new version, or after a
-    /// roll-back the old one. Raised again if nothing happens.
+    /// Restart now. The boot loader, or the program's supervisor, then starts the new version, or
+    /// after a roll-back the old one. Raised again if nothing happens.
     Restart,
     /// This program is the new version, on trial. Test it, then call `confirm` or `roll_back`.
     Trial,
-    /// The update succeeded: this version runs, and stays.
+    /// The update succeeded: this version is running and confirmed.
     Done {
         /// The version.
         version: Version,
     },
-    /// The update failed. The old version runs.
+    /// The update failed. The old version is running.
     Failed {
-        /// The version that was offered.
+        /// The offered version.
         version: Version,
-        /// Why.
+        /// The reason.
         reason: Reason,
-        /// What the server answered, if that explains it.
+        /// The server's answer, if it explains the reason.
         answer: Option<Answer>,
     },
-    /// The new version was started and did not last. The old version runs.
+    /// The new version was rolled back. The old version is running.
     RolledBack {
-        /// The version that was offered.
+        /// The offered version.
         version: Version,
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
     /// The cloud has the result of the update.
     Reported(Outcome),
-    /// The cloud has the version that runs.
+    /// The cloud has the running version.
     VersionReported,
-    /// The cloud refused the version that runs. It is reported again later.
+    /// The cloud refused the version report. It is repeated later.
     VersionRefused {
         /// The cloud's code, not 0.
         code: i64,
     },
     /// The cloud offers another version instead of this one.
     Superseded,
-    /// The cloud no longer offers the version. What is stored of it is kept.
+    /// The cloud no longer offers the version. The stored bytes are kept.
     Withdrawn,
     /// The offer was refused: this image failed here too often.
     Banned,
     /// Too many updates failed. The next one starts after this time.
     HeldBack {
-        /// How long.
+        /// The time until then.
         wait: Duration,
     },
-    /// The journal or the slot cannot be written. It is tried again.
+    /// The journal or the slot cannot be written. The device tries again.
     StorageTrouble(StorageError),
 
     /// The broker accepted the login.
     Connected,
-    /// There is no connection to the broker, or no longer.
+    /// The connection to the broker could not be opened, or has ended.
     Disconnected {
-        /// Why.
+        /// The reason.
         cause: Disconnect,
-        /// The next connection is tried after this time.
+        /// The time until the next try.
         retry_in: Duration,
     },
-    /// The broker ended three connections within a minute: another program uses the same login.
+    /// The broker ended three connections within a minute: most likely another program uses the
+    /// same login.
     Kicked,
-    /// A message of the cloud could not be read. It had no effect.
+    /// A message from the cloud is invalid. It had no effect.
     BadMessage(MessageError),
-    /// The broker repeats an old message for this device. It had no effect.
+    /// The broker retains an old message for this device. It had no effect.
     Retained,
 
-    /// A message on one of the application's own topics. The broker is told that it was taken when
-    /// `next` is called again.
+    /// A message on one of the application's own topics. The next call of `next` acknowledges it.
     Message(Message),
     /// A message that was longer than the limit was skipped.
     TooLong {
         /// Its length in bytes.
         len: usize,
     },
-    /// A message of the application was sent (QoS 0), or the broker has it (QoS 1).
+    /// A message of the application was sent (QoS 0) or acknowledged (QoS 1).
     Published(PublishHandle),
     /// A message of the application at QoS 1 was given up: it was sent in five connections, and
-    /// none lasted until the broker's answer.
+    /// none lasted until its acknowledgement.
     GivenUp(PublishHandle),
     /// The broker accepted a subscription.
     Subscribed(SubId),
-    /// The broker refused a subscription. It is asked again every minute.
+    /// The broker refused a subscription. It is requested again every minute.
     SubscribeRefused(SubId),
     /// A subscription has ended.
     Unsubscribed(SubId),
-    /// The application did not take its messages for too long: its subscriptions are suspended
-    /// until the device has heard from the cloud.
+    /// The application did not acknowledge its messages for too long: its subscriptions are
+    /// suspended until the device has its replies from the cloud.
     Suspended,
 }
 
-/// A verified image: it is complete, and its digest is that of the offer.
+/// A verified image: it is complete, and its digest matches the offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct NewImage {
-    /// The version that was offered.
+    /// The offered version.
     pub version: Version,
     /// Its size in bytes.
     pub size: u64,
@@ -179,14 +179,14 @@ pub struct Message {
     pub payload: Vec<u8>,
 }
 
-/// Without the payload.
+/// Hides the payload.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Message({:?}, {} bytes)", self.topic, self.payload.len())
     }
 }
 
-/// Without the payload.
+/// Hides the payload.
 #[cfg(feature = "defmt")]
 impl defmt::Format for Message {
     fn format(&self, f: defmt::Formatter<'_>) {
@@ -195,25 +195,25 @@ impl defmt::Format for Message {
     }
 }
 
-/// Where the update of a device stands.
+/// The state of a device's update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Status {
-    /// The version that runs.
+    /// The running version.
     pub running: Version,
-    /// What the update is doing.
+    /// The state of its update.
     pub state: State,
-    /// The version on offer, if there is one.
+    /// The offered version, if any.
     pub offered: Option<Version>,
-    /// How many bytes of how many are stored, during an update.
+    /// Stored bytes and size of the image, during an update.
     pub stored: Option<(u64, u64)>,
-    /// The result of an update that the cloud does not know yet.
+    /// The result that the cloud must still get.
     pub owed: Option<Outcome>,
 }
 
 impl Status {
-    /// What a machine says of itself.
+    /// Returns the state of a machine.
     #[must_use]
     pub fn of(updater: &Updater) -> Self {
         Self {
@@ -227,8 +227,8 @@ impl Status {
 }
 
 impl<I> Event<I> {
-    /// The event of an adapter with one device, whose machine this is. `image` makes what an
-    /// installer is given. `None` for what only a later version of the core tells.
+    /// Translates an event of an adapter with one device, whose machine this is. `image` makes the
+    /// installer's image. `None` for events that only a later version of the core has.
     pub fn of(
         event: adapter::DriverEvent,
         updater: &Updater,
@@ -267,7 +267,7 @@ impl<I> Event<I> {
             E::Ready => Self::Ready,
             E::Install { size } => {
                 let offer = updater.offer();
-                // An attempt that installs is that of an offer.
+                // An attempt that installs has an offer.
                 debug_assert!(offer.is_some(), "an installation without an offer");
                 let offer = offer?;
                 Self::Install(image(NewImage { version: offer.version, size, md5: offer.md5 }))
@@ -288,11 +288,11 @@ impl<I> Event<I> {
         })
     }
 
-    /// What a client says beside the updates of its devices.
+    /// Translates an event of the client, other than those of its devices' updates.
     fn of_client(event: client::ClientEvent, now: Instant) -> Option<Self> {
         use client::ClientEvent as E;
         Some(match event {
-            // It is told by its machine.
+            // `of_update` translates it.
             E::Device { .. } => return None,
             E::Connected => Self::Connected,
             E::Disconnected { cause, retry_at } => {
@@ -311,7 +311,7 @@ impl<I> Event<I> {
         })
     }
 
-    /// How an update ended.
+    /// The event for the end of an update.
     fn of_end(version: Version, outcome: Outcome, answer: Option<Answer>) -> Self {
         use Reason as R;
         match outcome {
@@ -338,7 +338,7 @@ impl<I: fmt::Display> fmt::Display for Event<I> {
             Self::Downloading { from } => write!(f, "the download resumes at byte {from}"),
             Self::Progress { percent } => write!(f, "{percent} % of the image is stored"),
             Self::Retrying { reason, answer } => {
-                write!(f, "the download failed for now: {reason}{}", Said(answer))
+                write!(f, "the download failed for now: {reason}{}", AnswerSuffix(answer))
             }
             Self::Ready => f.write_str("the image is verified"),
             Self::Install(image) => write!(f, "to be installed: {image}"),
@@ -347,7 +347,11 @@ impl<I: fmt::Display> fmt::Display for Event<I> {
             Self::Trial => f.write_str("the new version runs on trial"),
             Self::Done { version } => write!(f, "the update to version {version} succeeded"),
             Self::Failed { version, reason, answer } => {
-                write!(f, "the update to version {version} failed: {reason}{}", Said(answer))
+                write!(
+                    f,
+                    "the update to version {version} failed: {reason}{}",
+                    AnswerSuffix(answer)
+                )
             }
             Self::RolledBack { version, reason } => {
                 write!(f, "version {version} did not last: {reason}")
@@ -384,7 +388,9 @@ impl<I> Event<I> {
             Self::Kicked => {
                 "the broker keeps ending the connection: does another program use the same login?"
             }
-            Self::BadMessage(why) => return write!(f, "a message of the cloud was ignored: {why}"),
+            Self::BadMessage(why) => {
+                return write!(f, "a message of the cloud was ignored: {why}");
+            }
             Self::Retained => "the broker repeats an old message; it was ignored",
             Self::Message(Message { topic, payload }) => {
                 return write!(f, "a message of {} bytes arrived on {topic}", payload.len());
@@ -398,22 +404,22 @@ impl<I> Event<I> {
             Self::SubscribeRefused(_) => "the broker refused a subscription",
             Self::Unsubscribed(_) => "a subscription has ended",
             Self::Suspended => "messages were not taken: subscriptions are suspended",
-            // `Display` says the rest.
+            // `Display` handles the others.
             _ => "",
         })
     }
 }
 
-/// What the server said, behind what is wrong with it.
-struct Said<'a>(&'a Option<Answer>);
+/// The server's answer, as a suffix of a reason.
+struct AnswerSuffix<'a>(&'a Option<Answer>);
 
-impl fmt::Display for Said<'_> {
+impl fmt::Display for AnswerSuffix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_ref().map_or(Ok(()), |answer| write!(f, ": {answer}"))
     }
 }
 
-/// A time in the largest unit that a person would use.
+/// A duration for people: seconds, or minutes from ten on.
 struct Span(Duration);
 
 impl fmt::Display for Span {
@@ -426,7 +432,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// What a person can do about a broker that is not reached.
+/// Advice for a person if the broker cannot be reached.
 const fn advice(cause: Disconnect) -> &'static str {
     use ConnectCode::{Credentials, Identifier, NotAuthorized};
     match cause {

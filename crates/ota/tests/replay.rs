@@ -103,7 +103,7 @@ fn what_is_no_recording_is_one_line() {
     let desk = Desk::new();
     let other = desk.write("other", "a text");
     let end = replay(&other, &[]).expect(2);
-    assert_eq!(end.err, [format!("ota: {other}: no recording")]);
+    assert_eq!(end.err, [format!("ota: {other}: not a recording")]);
     let end = replay("/nowhere", &[]).expect(5);
     assert!(end.err[0].starts_with("ota: cannot read /nowhere: "), "{:?}", end.err);
 }

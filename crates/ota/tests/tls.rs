@@ -195,13 +195,13 @@ fn a_certificate_that_is_unfit_is_told_with_how_to_make_one() {
                  -subj /CN=127.0.0.1";
     let ed448 = plain.replace("rsa:2048", "ed448");
     for (script, words) in [
-        (vec![plain], "an authority's own and not a server's (openssl req -x509 makes one"),
+        (vec![plain], "a CA certificate, not a server certificate (openssl req -x509 makes one"),
         (
             vec![
                 "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=127.0.0.1",
                 "x509 -req -in server.csr -signkey server.key -days 30 -out server.pem",
             ],
-            "is of X.509 version 1 (make one of version 3",
+            "has X.509 version 1 (make one of version 3",
         ),
         (vec![&ed448], "(use a key of ECDSA P-256 or P-384, Ed25519, or RSA"),
     ] {

@@ -26,7 +26,7 @@ pub(crate) fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// What comes from a registry and is compiled, programs of the build among it, each counted once.
+/// Counts the packages from a registry that are compiled, build dependencies included, each once.
 fn others(root: &Path, package: &Package) -> Result<usize, String> {
     let mut command = cargo();
     command.args(["tree", "--package", &package.name, "--edges=normal,build", "--prefix=none"]);
@@ -34,7 +34,7 @@ fn others(root: &Path, package: &Package) -> Result<usize, String> {
     Ok(registry(&tree))
 }
 
-/// Members stand there with their folder, and what was shown before with a star.
+/// In the tree a member has its folder, and a package that was shown before has a star.
 fn registry(tree: &str) -> usize {
     let names = tree.lines().map(|line| line.trim_end_matches(" (*)"));
     names.filter(|name| !name.is_empty() && !name.contains('/')).collect::<BTreeSet<_>>().len()

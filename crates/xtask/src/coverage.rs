@@ -14,12 +14,12 @@ use crate::metadata::Metadata;
 
 /// The crates that are measured.
 const CRATES: [&str; 2] = ["ota-proto", "ota-wire"];
-/// Their least covered lines, in hundredths of a percent.
+/// The minimum of covered lines, in hundredths of a percent.
 const LEAST: usize = 9_500;
-/// The loop that the adapters share: it runs in their suites, not in those of its crate.
+/// The loop that the adapters share. Their test suites run it, not those of its own crate.
 const APART: &str = "crates/ota-wire/src/adapter/";
 
-/// Prints the figures; fails when one is too low. `all` also names each line that is not covered.
+/// Prints the figures; fails if one is too low. `all` also lists each line that is not covered.
 pub(crate) fn run(all: bool) -> Result<(), String> {
     let root = Metadata::load_members()?.root().to_owned();
     let tools = tools()?;
@@ -61,7 +61,7 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     crate::faults("covered too little", &low)
 }
 
-/// Builds the tests with counters and runs them; the binaries.
+/// Builds the tests with counters and runs them; returns the binaries.
 fn test(target: &Path, raw: &Path) -> Result<Vec<String>, String> {
     let mut tests = crate::cargo();
     tests.args(["test", "--locked", "--lib", "--tests", "--message-format=json"]);
@@ -77,7 +77,7 @@ fn test(target: &Path, raw: &Path) -> Result<Vec<String>, String> {
     Ok(binaries.filter_map(|message| Some(message["executable"].as_str()?.to_owned())).collect())
 }
 
-/// Where the readers of the counts are.
+/// The folder of llvm-profdata and llvm-cov.
 fn tools() -> Result<PathBuf, String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = output(Command::new(&rustc).arg("-vV"))?;

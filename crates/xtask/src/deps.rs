@@ -1,4 +1,4 @@
-//! Who may depend on whom, and what third parties may come in.
+//! Which crates may depend on which, and which third parties are allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,17 +7,17 @@ use serde::Deserialize;
 
 use crate::metadata::{Dependency, Metadata, Package};
 
-/// One row of the dependency rule (docs/architecture.md). Dev-dependencies are free, but for
-/// adapters, which never see each other.
+/// One row of the dependency rule (docs/architecture.md). Dev-dependencies are free, except that
+/// adapters never depend on each other.
 struct Rule {
     name: &'static str,
-    /// Crates of this workspace it may name.
+    /// Crates of this workspace that it may use.
     own: &'static [&'static str],
-    /// Third parties it may always have; `None` is any.
+    /// Third parties that it may always use; `None` is any.
     always: Option<&'static [&'static str]>,
-    /// Third parties it may have behind a feature; `None` is any.
+    /// Third parties that it may use behind a feature; `None` is any.
     behind: Option<&'static [&'static str]>,
-    /// Crates its default build must not contain, however far down.
+    /// Crates that its default build must not contain, directly or indirectly.
     never: &'static [&'static str],
     no_std: bool,
 }
@@ -88,7 +88,7 @@ const RULES: [Rule; 17] = [
     },
     Rule { always: Some(STORE), never: RUNTIMES, ..rule("ota-store", &[]) },
     Rule {
-        // Its broker stands on a codec that is not the device's: mqttbytes, and no runtime.
+        // Its broker uses mqttbytes, which is not the device's codec, and no runtime.
         never: &["async-io", "axum", "embassy-executor", "smol", "tokio"],
         ..rule("ota-sim", &["ota-cloud", "ota-proto", "ota-wire"])
     },
@@ -133,7 +133,7 @@ pub(crate) fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// The direct dependencies of every member against its row.
+/// Checks the direct dependencies of every member against its row.
 fn own(metadata: &Metadata) -> Vec<String> {
     let members: BTreeSet<&str> = metadata.members().map(|member| member.name.as_str()).collect();
     metadata
@@ -208,7 +208,8 @@ fn reached(rule: &Rule, tree: &str) -> Vec<String> {
         .collect()
 }
 
-/// The part of deny.toml we check ourselves: building cargo-deny takes longer than the gate.
+/// The part of deny.toml that is checked here, because building cargo-deny takes longer than the
+/// gate.
 #[derive(Deserialize)]
 struct Deny {
     licenses: Licenses,
@@ -266,7 +267,7 @@ fn licensed(allow: &[String], licence: Option<&str>) -> bool {
     }
 }
 
-/// Nothing a member's users must build may need a newer Rust than the member says.
+/// No dependency of a member may need a newer Rust than the member states.
 fn rust_versions(metadata: &Metadata) -> Vec<String> {
     let packages: BTreeMap<&str, &Package> =
         metadata.packages.iter().map(|package| (package.id.as_str(), package)).collect();

@@ -46,7 +46,7 @@ pub(crate) fn run() -> Result<(), String> {
         let manifest = dir.join("Cargo.toml");
         execute(cargo().args(["fmt", "--check", "--manifest-path"]).arg(&manifest))?;
         // The fuzz targets build only with their own flags. A board's firmware builds only for its
-        // board, and can be checked without a build.
+        // board, but can be checked without a build.
         if !dir.ends_with("fuzz") {
             for features in ["--no-default-features", "--all-features"] {
                 let clippy = ["clippy", "--quiet", "--all-targets", features, "--manifest-path"];

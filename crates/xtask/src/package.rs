@@ -9,7 +9,7 @@ use crate::{cargo, execute};
 
 /// Files of every published package.
 const FILES: [&str; 4] = ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
-/// Keywords and categories the registry takes.
+/// The most keywords and categories that the registry accepts.
 const MOST: usize = 5;
 
 /// Checks all published packages, then packages and builds them.
@@ -30,8 +30,8 @@ pub(crate) fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// Cargo unpacks the packages into its home as if they came from an unnamed registry, and does not
-/// check for an older one of the same version.
+/// Removes unpacked packages: Cargo keeps them in its home as if they came from a registry, and
+/// would use an older one of the same version.
 fn forget(published: &[&Package]) {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
@@ -55,7 +55,7 @@ fn check(package: &Package) -> Vec<String> {
     };
     want(
         description.as_ref().is_some_and(|text| text.len() >= 40),
-        "no description worth the name",
+        "the description is missing or too short",
     );
     want((1..=MOST).contains(&keywords.len()), "1 to 5 keywords");
     want((1..=MOST).contains(&categories.len()), "1 to 5 categories");

@@ -13,7 +13,7 @@ pub struct Download {
 }
 
 impl Download {
-    /// Asks for the URL from this byte on. What an answer means, redirects too, is the machine's.
+    /// Requests the URL from this byte on. The machine interprets the answer, redirects included.
     pub fn open(url: &str, from: u64, fresh: bool) -> io::Result<Self> {
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -41,12 +41,12 @@ impl Download {
         self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
     }
 
-    /// The bytes that are read and not taken yet, or the next ones; empty at the end.
+    /// Returns the bytes that were read but not taken, or the next ones; empty at the end.
     pub fn piece(&mut self) -> io::Result<&[u8]> {
         self.body.fill_buf()
     }
 
-    /// So many bytes of the piece are taken. The rest is offered again.
+    /// Takes this many bytes of the piece. The rest is offered again.
     pub fn take(&mut self, count: usize) {
         self.body.consume(count);
     }

@@ -19,7 +19,7 @@ pub struct Flash {
 impl Flash {
     /// The longest image in bytes.
     pub const CAPACITY: u64 = 1 << 30;
-    /// The unit of erasing in bytes. A download goes on at multiples of it.
+    /// The erase unit in bytes. A download resumes at multiples of it.
     pub const ERASE: u32 = 64 * 1_024;
 
     pub fn open(folder: &str) -> io::Result<Self> {
@@ -49,13 +49,13 @@ impl Flash {
     pub fn record(&self) -> Option<[u8; LEN]> {
         let mut places = [[0; LEN]; 2];
         for (n, place) in places.iter_mut().enumerate() {
-            // A place that was never written stays empty, and is no record.
+            // A place that was never written stays empty and is not a record.
             let _ = self.journal.read_exact_at(place, (n * LEN) as u64);
         }
         Journal::newest(&places).copied()
     }
 
-    /// Does what the machine asks of the slot and the journal.
+    /// Performs the machine's work on slot and journal.
     pub fn run(&mut self, work: Work<&[u8]>) -> Done {
         match work {
             Work::Write { at, bytes } => self.image.write_all_at(bytes, at)?,
@@ -69,7 +69,7 @@ impl Flash {
                 self.digester.update(&bytes);
                 return Ok(Some(self.digester.clone().finish()));
             }
-            // To the place that the record names: a cut may cost that place, never both.
+            // The record determines its place: a power cut can damage that place, but never both.
             Work::Persist(record) => {
                 let at = Journal::place(&record) * LEN;
                 self.journal.write_all_at(&record, at as u64)?;

@@ -1,5 +1,5 @@
-//! An update on a stack of one's own: blocking sockets, mqttbytes, ureq and two files. Of this
-//! project there is only `ota-proto`. `docs/custom-stack.md` is the guide to it.
+//! An update on your own stack: blocking sockets, mqttbytes, ureq and two files. Of this project it
+//! uses only `ota-proto`. `docs/custom-stack.md` is the guide.
 //!
 //! ```text
 //! bash examples/run custom-stack
@@ -28,11 +28,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: custom-stack HOST PORT PRODUCT DEVICE, and DEVICE_SECRET set".into());
     };
 
-    // Who the device is, and how it proves it.
+    // The device's identity, and its secret.
     let identity = Identity::new(product, name)?;
     let secret = std::env::var("DEVICE_SECRET")?.parse()?;
 
-    // What it knows at boot: which version runs, what the journal says, where an image goes.
+    // The state at boot: the running version, the journal, and the slot.
     let mut flash = Flash::open(&format!("{name}-data"))?;
     let (running, record) = (flash.running(), flash.record());
     let slot = Boot::new(&running, Flash::CAPACITY, Flash::ERASE);
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             Err(why) => println!("no connection: {why}"),
         }
-        // The platform takes one connection in five seconds.
+        // The platform accepts one connection in five seconds.
         std::thread::sleep(Duration::from_secs(5));
     }
 }
@@ -68,7 +68,7 @@ fn unix_time() -> Result<u64, time::SystemTimeError> {
     Ok(SystemTime::UNIX_EPOCH.elapsed()?.as_secs())
 }
 
-/// One session: what the machine asks for until it is idle, then whatever comes first.
+/// One session: handles the machine's outputs until it is idle, then waits for the first input.
 fn live(
     updater: &mut Updater,
     mut mqtt: Mqtt,
@@ -92,7 +92,7 @@ fn live(
                 match Download::open(fetch.url, fetch.from, fetch.fresh) {
                     Ok(opened) => {
                         let head = ResponseHead::new(opened.status, opened.headers());
-                        // What a refused answer leads to comes with the next output.
+                        // If the machine refuses the answer, its next output says what follows.
                         let _ = updater.handle_response(now(), op, &head);
                         download = Some((op, opened));
                     }
@@ -110,12 +110,13 @@ fn live(
             }
             Output::Idle(idle) => {
                 let mut wait = idle.deadline.map_or(Duration::MAX, |at| at.since(now()));
-                // A piece of the image if one is wanted, and whatever the broker has meanwhile.
+                // Passes on a piece of the image if the machine accepts one, and the broker's
+                // packets.
                 if let Some((op, body)) = download.as_mut().filter(|_| idle.read_body) {
                     match body.piece() {
                         Ok([]) => updater.handle_body_end(now(), *op),
                         Ok(piece) => {
-                            // Nothing is taken of a download that is refused, and it is cancelled.
+                            // The machine takes nothing of a refused download, and cancels it.
                             let taken = updater.handle_body(now(), *op, piece).unwrap_or_default();
                             let count = taken.consumed;
                             if let Some((op, work)) = taken.work {
@@ -137,7 +138,7 @@ fn live(
     }
 }
 
-/// Waits for the broker's next packet; the number of the message that it acknowledges.
+/// Waits for the broker's next packet; returns the number of the message that it acknowledges.
 fn listen(
     mqtt: &mut Mqtt,
     updater: &mut Updater,
@@ -164,7 +165,7 @@ fn told(
 ) -> Result<(), Box<dyn Error>> {
     println!("* {event:?}");
     if let Event::Install { .. } = event {
-        // The image is whole and its digest is right: a real device installs it here.
+        // The image is complete and its digest is right: a real device installs it here.
         let offer = updater.offer().ok_or("an installation without an offer")?;
         flash.set_running(offer.version.as_str())?;
         updater.command(start.elapsed().into(), Installed::Running.into())?;
@@ -172,10 +173,10 @@ fn told(
     Ok(())
 }
 
-/// Gives a message of the broker's to the machine.
+/// Passes a message of the broker to the machine.
 fn heard(message: &Publish, updater: &mut Updater, start: time::Instant) {
     println!("← {} bytes on {}", message.payload.len(), message.topic);
-    // What the broker kept is an old offer, and may be of somebody else.
+    // A retained message is old, and may come from somebody else.
     if message.retain {
         println!("a retained message is no offer");
     } else if let Err(why) =

@@ -50,7 +50,7 @@ impl Mqtt {
         }
     }
 
-    /// Publishes at this level, and names the packet: what the broker acknowledges, or 0.
+    /// Publishes at this level; returns the packet's number, which the broker acknowledges, or 0.
     pub fn publish(&mut self, topic: &str, level: u8, payload: &[u8]) -> io::Result<u16> {
         let level = qos(level).map_err(|why| io::Error::other(format!("{why:?}")))?;
         let mut publish = Publish::new(topic, level, payload);
@@ -63,7 +63,7 @@ impl Mqtt {
         Ok(publish.pkid)
     }
 
-    /// Tells the broker that its message is taken.
+    /// Acknowledges a message of the broker.
     pub fn acknowledge(&mut self, message: &Publish) -> io::Result<()> {
         match message.qos {
             QoS::AtMostOnce => Ok(()),
@@ -96,7 +96,7 @@ impl Mqtt {
         }
     }
 
-    /// Sends the packet that is written here.
+    /// Sends the packet that this closure writes.
     fn send(
         &mut self,
         write: impl FnOnce(&mut BytesMut) -> Result<usize, Error>,

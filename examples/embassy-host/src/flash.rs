@@ -13,7 +13,7 @@ use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 pub const PAGE: usize = 4_096;
 /// The image that runs.
 pub const ACTIVE: Range<usize> = 0..64 * PAGE;
-/// The slot: a page longer, as embassy-boot wants it.
+/// The slot: a page longer, as embassy-boot requires.
 pub const DFU: Range<usize> = 64 * PAGE..129 * PAGE;
 pub const STATE: Range<usize> = 129 * PAGE..131 * PAGE;
 pub const JOURNAL: Range<usize> = 131 * PAGE..133 * PAGE;
@@ -35,7 +35,7 @@ impl NorFlashError for Failed {
     }
 }
 
-/// The chip; a new one holds this image to run, and is blank otherwise.
+/// Opens the chip. A new one contains this image in its active part and is otherwise blank.
 pub fn open(path: &str, image: &[u8]) -> io::Result<impl Fn(Range<usize>) -> Region + use<>> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     if file.metadata()?.len() != SIZE as u64 {
@@ -58,7 +58,7 @@ impl Region {
         self.file.borrow().read_exact_at(bytes, at).map_err(|_| Failed)
     }
 
-    /// As flash does: it can only clear bits, and what it has written lasts.
+    /// Like flash, a write only clears bits and is durable.
     fn write_now(&self, at: u32, bytes: &[u8]) -> Result<(), Failed> {
         let mut cells = vec![0; bytes.len()];
         self.read_now(at, &mut cells)?;
@@ -102,7 +102,7 @@ impl NorFlash for Region {
     }
 }
 
-/// What the boot loader sees.
+/// The interface for the boot loader.
 mod blocking {
     use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
 

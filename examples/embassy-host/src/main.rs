@@ -57,7 +57,7 @@ async fn run(spawner: Spawner) -> Result<i32, Failure> {
     let version = boot(&chip)?;
     println!("running {version}");
 
-    // A seed that differs from boot to boot, for TCP's numbers; a board has a generator.
+    // A seed for TCP that differs at each boot; a board uses its generator.
     let seed = u64::from(std::process::id());
     let config = embassy_net::Config::ipv4_static(StaticConfigV4 {
         address: Ipv4Cidr::new(Ipv4Address::new(10, 0, 0, 2), 24),
@@ -69,7 +69,7 @@ async fn run(spawner: Spawner) -> Result<i32, Failure> {
     let (stack, runner) = embassy_net::new(TunTapDevice::new(tap)?, config, resources, seed);
     spawner.spawn(network(runner)?);
 
-    // All memory of the update but the heap.
+    // All memory of the update, except the heap.
     let (mut sockets, mut packet, mut body) = ([[0; 2_048]; 4], [0; 4_096], [0; 4_096]);
     let [a, b, c, d] = &mut sockets;
     let tcp = Tcp::new(stack, (a, b), (c, d));
@@ -88,7 +88,7 @@ async fn run(spawner: Spawner) -> Result<i32, Failure> {
         }
         match event {
             Event::Install(_) => ota.installed(Installed::NeedsRestart)?,
-            // Here a real program tests itself.
+            // A real program tests itself here.
             Event::Trial => ota.confirm()?,
             Event::Restart => return Ok(RESTART),
             Event::Reported(_) => return Ok(0),
@@ -97,7 +97,7 @@ async fn run(spawner: Spawner) -> Result<i32, Failure> {
     }
 }
 
-/// What a boot loader does before the program runs; then the version of the image that is active.
+/// Does the boot loader's work, then returns the version of the active image.
 fn boot(chip: &impl Fn(core::ops::Range<usize>) -> flash::Region) -> Result<String, Failure> {
     let (active, dfu, state) = (chip(ACTIVE), chip(DFU), chip(STATE));
     let mut loader = BootLoader::new(BootLoaderConfig { active, dfu, state });

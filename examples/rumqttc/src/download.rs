@@ -18,17 +18,17 @@ pub struct Download {
     op: OpId,
     stream: TcpStream,
     fetch: Fetch,
-    /// What was received and is not yet done with.
+    /// Received bytes that are not consumed yet.
     rx: Vec<u8>,
 }
 
 impl Download {
-    /// Asks for the URL from this byte on.
+    /// Requests the URL from this byte on.
     pub fn open(op: OpId, url: &str, from: u64, fresh: bool) -> Option<Self> {
         let url = Url::parse(url).ok().filter(|url| !url.tls)?;
         let address = (url.host, url.port).to_socket_addrs().ok()?.next()?;
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).ok()?;
-        // The machine itself gives up on a server that says nothing.
+        // The machine has the deadline for a silent server.
         stream.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
         let mut fetch = Fetch::with_user(&url, None, from, FetchLimits::default(), fresh).ok()?;
         let all = fetch.transmit().len();
@@ -62,7 +62,7 @@ impl Download {
                     break;
                 }
                 FetchFound::Head(head) => {
-                    // What a refused answer leads to comes with the next output.
+                    // If the machine refuses the answer, its next output says what follows.
                     let _ = machine.handle_response(clock.now(), self.op, &head);
                 }
                 FetchFound::Body(span) => {
@@ -90,7 +90,7 @@ impl Download {
             self.rx.drain(..consumed);
         }
         match closed {
-            // What the machine does not take yet comes before the end.
+            // Bytes that the machine has not taken yet come before the end.
             _ if !self.rx.is_empty() => true,
             false => true,
             true if self.fetch.handle_closed() == Closed::Complete => {

@@ -1,8 +1,8 @@
-//! An update over the MQTT connection that an application has already, here one of rumqttc. What
-//! else it publishes and subscribes goes its own way: see `Sent`.
+//! An update over an application's existing MQTT connection, here of rumqttc. The application can
+//! publish and subscribe on it, too: see `Sent`.
 //!
-//! From this project come `ota-proto`, which decides, the file slot and the journal of `ota-host`,
-//! and the framing of HTTP of `ota-wire`.
+//! Of this project it uses `ota-proto`, which makes the decisions, the file slot and the journal of
+//! `ota-host`, and the HTTP framing of `ota-wire`.
 //!
 //! ```text
 //! bash examples/run rumqttc
@@ -26,9 +26,9 @@ use rumqttc::{Client, Event as Mqtt, Incoming, MqttOptions, Outgoing, QoS, RecvT
 
 use download::Download;
 
-/// What the machine published: waiting to leave, in order, and waiting for its acknowledgement.
-/// rumqttc names a packet only when it leaves. An application that publishes, too, puts an entry
-/// of its own into the same queue.
+/// The machine's publications, in order: those to be sent, and those that wait for their
+/// acknowledgement. rumqttc numbers a packet only when it sends it, so an application that
+/// publishes must add its own entries to the same queue.
 #[derive(Default)]
 struct Sent {
     queued: VecDeque<(PubId, Level)>,
@@ -84,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 println!("the connection is gone: {why}");
                 machine.handle_session(clock.now(), false);
                 sent = Sent::default();
-                // The platform takes one connection in five seconds.
+                // The platform accepts one connection in five seconds.
                 sleep(Duration::from_secs(5));
             }
             Err(RecvTimeoutError::Disconnected) => return Err("rumqttc has ended".into()),
@@ -93,7 +93,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Tells the machine what happened on the connection.
+/// Passes an event of the connection to the machine.
 fn heard(
     machine: &mut Updater,
     client: &Client,
@@ -109,7 +109,7 @@ fn heard(
         Mqtt::Incoming(Incoming::SubAck(_)) => machine.handle_session(now, true),
         Mqtt::Incoming(Incoming::Publish(message)) => {
             println!("← {} bytes", message.payload.len());
-            // What the broker kept is an old offer, and may be of somebody else.
+            // A retained message is old, and may come from somebody else.
             if message.retain {
                 println!("a retained message is no offer");
             } else if let Err(why) = machine.handle_message(now, &message.topic, &message.payload) {
@@ -133,7 +133,8 @@ fn heard(
     Ok(())
 }
 
-/// Does what the machine asks for until it is idle; for how long, and whether it wants body then.
+/// Handles the machine's outputs until it is idle; returns how long, and whether it accepts body
+/// bytes.
 fn turn(
     machine: &mut Updater,
     client: &Client,
@@ -171,7 +172,8 @@ fn turn(
             Output::Event(event) => {
                 println!("* {event:?}");
                 if let Event::Install { .. } = event {
-                    // The image is whole and its digest is right: a real device installs it here.
+                    // The image is complete and its digest is right: a real device installs it
+                    // here.
                     println!("installing {}", storage.image().path().display());
                     machine.command(now, Installed::Running.into())?;
                 }
@@ -189,7 +191,7 @@ fn turn(
             },
             _ => continue,
         };
-        // An image with the digest of the offer is given to the installer.
+        // The installer gets an image with the digest of the offer.
         let whole = match &work {
             Work::Digest { range } => machine.offer().filter(|offer| offer.size == range.end),
             _ => None,

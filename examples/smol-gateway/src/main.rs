@@ -60,7 +60,7 @@ fn main() -> Result<(), Failure> {
 async fn live(mut ota: Updates, running: &Path, topic: &str) -> Result<(), Failure> {
     let mut reading = Timer::interval(Duration::from_secs(10));
     loop {
-        // A future of `next` that loses this race has lost nothing else.
+        // `next` is cancel-safe: dropping its future loses nothing.
         let event = async { ota.next().await.map(Next::Event) };
         let tick = async {
             let _ = smol::stream::StreamExt::next(&mut reading).await;
@@ -83,7 +83,7 @@ async fn live(mut ota: Updates, running: &Path, topic: &str) -> Result<(), Failu
     }
 }
 
-/// In one step: whenever this is killed, the file has the old version or the new one.
+/// Replaces the file in one step: after a kill it has the old version or the new one.
 fn write(running: &Path, version: &str) -> io::Result<()> {
     let next = running.with_extension("next");
     fs::write(&next, format!("{version}\n"))?;

@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut clock = tokio::time::interval(Duration::from_secs(10));
     loop {
         tokio::select! {
-            // A future of `next` that loses this race has lost nothing else.
+            // `next` is cancel-safe: dropping its future loses nothing.
             event = ota.next() => match event? {
                 Event::Install(image) => {
                     // A real gateway installs here. The image is complete and verified.

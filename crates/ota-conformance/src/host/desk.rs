@@ -41,7 +41,7 @@ impl Desk {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let running = cloud(&scenario).await;
-                // Whoever waits for it is there.
+                // The other side waits for it.
                 let _ = ready.send(running.mqtt_addr());
                 theirs.watch(&scenario, running).await;
             });
@@ -54,7 +54,7 @@ impl Desk {
         self.broker
     }
 
-    /// Waits until there may be news.
+    /// Waits until the state may have changed.
     pub(super) async fn changed(&self) {
         self.seen.changed.notified().await;
     }

@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 
 use super::*;
 
-/// An authority's certificate, and one that it has issued.
+/// A CA certificate, and one that the CA has issued.
 fn certificates() -> [Vec<u8>; 2] {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -91,7 +91,7 @@ fn an_empty_list_is_refused() {
     });
 }
 
-/// What the peer chose of what it was offered, in the words that rustls has for it.
+/// A peer's choice that was not offered has the same error as in rustls.
 #[test]
 fn a_choice_that_was_not_offered_is_told_apart_from_a_broken_handshake() {
     with(|verifier, _| {

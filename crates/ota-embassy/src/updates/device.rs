@@ -57,7 +57,7 @@ impl defmt::Format for Device {
     }
 }
 
-/// The time of day in Unix seconds; `None` while it is not known.
+/// The current Unix time in seconds; `None` while it is unknown.
 pub(super) type UnixTime<'d> = &'d dyn Fn() -> Option<u64>;
 
 /// Makes a login for each connection.

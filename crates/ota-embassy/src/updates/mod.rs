@@ -21,7 +21,7 @@ pub use builder::Builder;
 pub use device::Device;
 pub(crate) use device::SignIn;
 pub use ota_proto::credentials::{BadSecret, Secret};
-// What events and commands hold, and what an own network, storage or switch is asked in.
+// Types of events and commands, and those that your own network, storage or switch needs.
 pub use ota_proto::{
     Answer, BadName, Digester, InstallFault, Installed, Journal, Md5, MessageError, Micros, Misuse,
     Offer, Order, Outcome, QoS, Reason, Region, Rng, SlotAction, SlotInfo, SlotState, State,
@@ -60,10 +60,10 @@ impl Updates<'static, &'static Tcp<'static>> {
 impl<'d, N: Network + 'd> Updates<'d, N> {
     /// Starts a device that runs the version `running`, with the defaults of [`Updates::builder`]:
     /// it connects to the platform's broker in China and downloads by itself, with TLS if the
-    /// network has it. It reads what is known at boot; it connects when [`Updates::next`] is called.
+    /// network has it. This reads the state at boot; [`Updates::next`] connects.
     ///
     /// # Errors
-    /// [`Error`]: the flash cannot be read, a buffer is too short, or the version is not one.
+    /// [`Error`]: the flash cannot be read, a buffer is too short, or the version is invalid.
     pub fn new(
         network: N,
         device: Device,
@@ -74,11 +74,10 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         Builder::new(device, running).start(network, storage, buffers)
     }
 
-    /// Waits for the next event. Cancel-safe: a future that is dropped loses nothing, so it can
-    /// stand in a `select`. An erase or a write that is in progress goes on with the next call.
+    /// Waits for the next event. Cancel-safe: dropping the future loses nothing, so it can be used
+    /// in a `select`. An erase or write in progress continues with the next call.
     ///
-    /// The broker is told that the application has taken an [`Event::Message`] when this is called
-    /// again.
+    /// The next call acknowledges an [`Event::Message`].
     pub async fn next(&mut self) -> Event {
         if let Some(ack) = self.taken.take() {
             let (client, now) = self.driver.client();
@@ -225,7 +224,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     }
 }
 
-/// What is known.
+/// Queries.
 impl<'d, N: Network + 'd> Updates<'d, N> {
     /// The state of the update.
     #[must_use]
@@ -233,7 +232,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         Status::of(self.updater())
     }
 
-    /// The version that runs.
+    /// The running version.
     #[must_use]
     pub fn running(&self) -> Version {
         self.updater().running()
@@ -253,8 +252,9 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
 
 /// The application's own topics, on the same connection.
 impl<'d, N: Network + 'd> Updates<'d, N> {
-    /// Publishes a message. With [`QoS::AtLeastOnce`] it is kept until the broker has it, across
-    /// connections, but not across a reset. [`Event::Published`] and [`Event::GivenUp`] name it.
+    /// Publishes a message. With [`QoS::AtLeastOnce`] it is kept until the broker acknowledges it,
+    /// across connections, but not across a reset. [`Event::Published`] and [`Event::GivenUp`] name
+    /// it.
     ///
     /// # Errors
     /// [`PublishError`]: there is no connection, or too much waits; try again later.
@@ -272,7 +272,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// [`Event::Message`].
     ///
     /// # Errors
-    /// [`SubscribeError`]: the filter is not one, or is subscribed already.
+    /// [`SubscribeError`]: the filter is invalid, or already subscribed.
     pub fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<SubId, SubscribeError> {
         let (client, now) = self.driver.client();
         client.subscribe(now, filter, qos)

@@ -46,10 +46,10 @@ pub struct Login {
 impl Login {
     /// Signs in as `identity`.
     ///
-    /// `app_id` is [`super::APP_ID`] or another one, `conn_id` five letters or digits
-    /// ([`conn_id`] makes them from a random number), `expiry` the Unix time in seconds at which
-    /// the login lapses. A device without a clock says a moment that no clock reaches,
-    /// as the vendor's SDKs do.
+    /// `app_id` is [`super::APP_ID`] or another one, `conn_id` five letters or digits ([`conn_id`]
+    /// makes them from a random number), `expiry` the Unix time in seconds at which the login
+    /// expires. A device without a clock uses a time that no clock reaches, as the vendor's SDKs
+    /// do.
     ///
     /// # Errors
     /// [`BadLogin`] names the fault.
@@ -101,10 +101,10 @@ impl Login {
 impl Identity {
     /// The MQTT login of one connection: make one for each. It is valid for a day.
     ///
-    /// `unix_time` is the time of day in Unix seconds; without it, as on a device whose clock is
-    /// not set, the login does not expire. `random` tells this connection from others in the
-    /// cloud's logs. [`Login::new`] has another algorithm, application id and expiry, and
-    /// [`Login::certified`] is for a device that signs in by its TLS certificate.
+    /// `unix_time` is the current Unix time in seconds; without it, for example if the clock is not
+    /// set, the login does not expire. `random` identifies this connection in the cloud's logs. Use
+    /// [`Login::new`] for another algorithm, application id or expiry, and [`Login::certified`] for
+    /// a device with a TLS certificate.
     ///
     /// ```
     /// use ota_proto::Identity;
@@ -154,7 +154,7 @@ pub fn conn_id(random: u64) -> String {
     (0..5).map(digit).collect()
 }
 
-/// A user name, taken apart. Nothing in it is trusted before [`verify`].
+/// A parsed user name. Do not trust its content before [`verify`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Username<'a> {
@@ -164,13 +164,13 @@ pub struct Username<'a> {
     pub app_id: &'a str,
     /// Random letters and digits of this connection.
     pub conn_id: &'a str,
-    /// When the login lapses, in Unix seconds by the protocol. The vendor's Python SDK sends
+    /// When the login expires, in Unix seconds by the protocol. The vendor's Python SDK sends
     /// milliseconds, its C SDK a number far in the future.
     pub expiry: u64,
 }
 
 impl<'a> Username<'a> {
-    /// Takes a user name apart: four parts, none empty, the last one a number below 2⁶⁴.
+    /// Parses a user name: four parts, none empty, the last one a number below 2⁶⁴.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.split(';');
@@ -186,10 +186,10 @@ impl<'a> Username<'a> {
 }
 
 /// The cloud's check of a login: whether the device with this client id and secret made it, and
-/// whether it still holds at `unix_now` in seconds.
+/// whether it is still valid at `unix_now` in seconds.
 ///
-/// The password is compared in constant time. An expiry in the past is reported only of a login
-/// whose signature is right.
+/// The password is compared in constant time. [`LoginError::Expired`] is reported only if the
+/// signature is right.
 ///
 /// # Errors
 /// [`LoginError`] names the fault.
@@ -229,7 +229,7 @@ pub enum LoginError {
     Algorithm,
     /// The password is not the signature of the user name.
     Password,
-    /// The login has lapsed.
+    /// The login has expired.
     Expired,
 }
 
@@ -240,14 +240,14 @@ impl fmt::Display for LoginError {
             Self::ClientId => "user name and client id differ",
             Self::Algorithm => "unknown signature algorithm",
             Self::Password => "wrong password",
-            Self::Expired => "the login has lapsed",
+            Self::Expired => "the login has expired",
         })
     }
 }
 
 impl core::error::Error for LoginError {}
 
-/// What a login cannot be made of: the caller's fault.
+/// Why a login cannot be made: the caller's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

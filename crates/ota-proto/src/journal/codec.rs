@@ -1,9 +1,9 @@
 //! The binary format of the record.
 //!
-//! All numbers are little-endian, absent parts are zero, and so is the rest up to the checksum.
-//! Format 1 is read, too: it has neither the digest of the texts nor the device's name, and instead
-//! of the certificates a time of day, which is ignored: it may have been a wrong one. An answer is
-//! in no record that a trial writes: a build before that knows none can read those.
+//! All numbers are little-endian. Absent parts are zero, and so is the rest up to the checksum.
+//! Format 1 is still read: it has no digest of the texts and no device name, and a time of day
+//! instead of the certificates' times. That time is ignored, because it may be wrong. A record
+//! during a trial never has an answer, so that the earlier build can read it after a roll-back.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -11,17 +11,17 @@
 //! | 1 | format |
 //! | 1 | phase (3 bits), attempts (4 bits from the fourth) |
 //! | 1 | tries (6 bits), starts (2 bits) |
-//! | 1 | which parts there are |
+//! | 1 | flags of the present parts |
 //! | 4 | sequence |
-//! | 8 | from when certificates of broker and store are valid |
+//! | 8 | start of validity of the certificates of broker and firmware server |
 //! | 69 | target: version (length, 32 bytes), digest, size, offset, hash of the ETag |
 //! | 33 | from: version |
 //! | 1 | owed: reason, 0 for done |
 //! | 21 | guard: digest, hash of the version, count |
 //! | 16 | accepted: digest of the texts |
 //! | 4 | hash of the device's name |
-//! | 24 | what the server answered: status (its highest bit: compressed), length, type |
-//! | 4 | CRC-32 of all before |
+//! | 24 | the server's answer: status (its highest bit: compressed), length, type |
+//! | 4 | CRC-32 of everything before |
 
 use core::str;
 
@@ -39,7 +39,7 @@ const FORMAT: u8 = 2;
 const OLD_FORMAT: u8 = 1;
 const SEQUENCE_AT: usize = 8;
 const SUM_AT: usize = Journal::LEN - 4;
-/// Bit by bit: a table would take 1 KiB of flash, and few bytes are checked.
+/// Computed bit by bit: a table would take 1 KiB of flash, and few bytes are checked.
 const SUM: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 
 const HAS_TARGET: u8 = 1;
@@ -150,6 +150,7 @@ impl Writer {
     // Not inlined: each copy costs flash.
     #[inline(never)]
     fn put(&mut self, bytes: &[u8]) {
+        debug_assert!(self.at.saturating_add(bytes.len()) <= Journal::LEN, "the layout has room");
         let places = self.block.iter_mut().skip(self.at);
         places.zip(bytes).for_each(|(place, byte)| *place = *byte);
         self.at = self.at.saturating_add(bytes.len());
@@ -158,6 +159,7 @@ impl Writer {
     fn version(&mut self, version: Option<Version>) {
         let text = version.as_ref().map_or("", Version::as_str);
         let end = self.at.saturating_add(1).saturating_add(Version::MAX);
+        debug_assert!(text.len() <= Version::MAX, "no version is longer");
         self.put(&[u8::try_from(text.len()).unwrap_or(0)]);
         self.put(text.as_bytes());
         self.at = end;

@@ -1,18 +1,18 @@
 //! The journal on NOR flash: records appended in two pages.
 //!
-//! A place is never programmed twice between two erases, also not when a cut has left nothing to
-//! be seen there: flash with an error-correcting code forbids it. So the first record of a boot
-//! goes to the start of a page that was erased in the same boot, and each place that is tried,
-//! whatever becomes of it, is followed by the next one.
+//! A place is never programmed twice between two erases, even if it looks blank after a power cut:
+//! flash with an error-correcting code forbids it. So the first record of a boot goes to the start
+//! of a page that was erased in the same boot, and every write, successful or not, is followed by
+//! one to the next place.
 //!
-//! What a cut has met may read as written, as torn or as blank, and differently each time. So a
-//! page begins with four records, and the last of them is lasting with the fourth. A page with
-//! fewer than three valid ones cannot be told from one whose first write was cut: the other page
-//! still holds all that was acted on, and this one is begun again. From three on two are surely
-//! there, and it is the other page that may be erased.
+//! A place whose write was interrupted may read as written, torn or blank, and differently each
+//! time. So a page begins with four copies of a record, and the record is lasting after the fourth.
+//! A page with fewer than three valid copies may be one whose first write was interrupted: the
+//! other page still holds the record that was acted on, and this page is started again. With three
+//! valid copies, two are certainly there, and the other page may be erased.
 //!
-//! A number belongs to each place, so what is written later outranks all that was tried before,
-//! however that reads.
+//! Each place has its own sequence number, so a later record outranks every earlier try, whatever
+//! that reads as.
 
 use super::{Journal, Record, is_after, is_blank};
 

@@ -127,7 +127,7 @@ impl fmt::Display for Owed {
 }
 
 impl Owed {
-    /// Its text, without `core::fmt`.
+    /// The text, without `core::fmt`.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         self.each_part(&mut |part| text.push_str(part));
@@ -198,10 +198,10 @@ pub enum JournalError {
 impl fmt::Display for JournalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Magic => "no journal record",
-            Self::Format => "a journal record of another release",
-            Self::Checksum => "a torn or damaged journal record",
-            Self::Field => "a journal record that makes no sense",
+            Self::Magic => "not a journal record",
+            Self::Format => "the journal record has an unknown format",
+            Self::Checksum => "the journal record is torn or damaged",
+            Self::Field => "the journal record is inconsistent",
         })
     }
 }

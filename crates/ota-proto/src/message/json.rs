@@ -288,6 +288,7 @@ impl<'a> Reader<'a> {
     }
 
     fn literal(&mut self, word: &str) -> bool {
+        debug_assert!(self.at <= self.text.len(), "only bytes that are there are passed over");
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
         let is_here = rest.starts_with(word.as_bytes());
         self.at = self.at.saturating_add(if is_here { word.len() } else { 0 });

@@ -3,7 +3,7 @@
 //! Liberal in, strict out: decoding accepts numbers or numeric strings, unknown keys, any order and
 //! any JSON escape; encoding writes exactly the documented forms (docs/protocol.md).
 //!
-//! What a device says, as bytes:
+//! A device's message as bytes:
 //!
 //! ```
 //! use ota_proto::message::DeviceMessage;
@@ -15,7 +15,7 @@
 //! # Ok::<(), ota_proto::BufferTooSmall>(())
 //! ```
 //!
-//! What the cloud says, understood however it is written:
+//! A cloud message, in any valid form:
 //!
 //! ```
 //! use ota_proto::message::CloudMessage;

@@ -63,7 +63,9 @@ impl Updater {
 
     /// Handles `update_firmware`.
     pub(super) fn on_offer(&mut self, offer: &OfferMessage<'_>) {
-        let Ok(version) = Version::new(&offer.version) else { return };
+        let version = Version::new(&offer.version);
+        debug_assert!(version.is_ok(), "a decoded offer has a valid version");
+        let Ok(version) = version else { return };
         // An offer before or instead of the reply counts as the reply.
         self.on_answer();
         if self.owing != Owing::None {
@@ -93,6 +95,7 @@ impl Updater {
         let found = core::mem::take(&mut attempt.found) && attempt.stored < attempt.image.size;
         let (from, synced) = (attempt.stored, attempt.synced.min(attempt.stored));
         let claimed = if synced < attempt.image.size { self.round_down(synced) } else { synced };
+        debug_assert!(self.update.is_some(), "nothing above ends the attempt");
         let Some(attempt) = &self.update else { return };
         // If the application was asked again, some stored bytes may not be durable yet (O1).
         let target = attempt.target(claimed);

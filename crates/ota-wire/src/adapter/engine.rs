@@ -368,7 +368,7 @@ impl fmt::Display for EngineError {
             Self::Device(why) => why.fmt(f),
             Self::NoTls => f.write_str("there is no TLS: use a plain broker, or wrap the network"),
             Self::Buffer { needed } => write!(f, "a buffer needs {needed} bytes"),
-            Self::Storage(why) => write!(f, "what is known at boot cannot be read: {why}"),
+            Self::Storage(why) => write!(f, "the state at boot cannot be read: {why}"),
         }
     }
 }

@@ -50,7 +50,7 @@ impl fmt::Display for HttpError {
             Self::Header => "malformed header",
             Self::HeadTooLong => "head too long",
             Self::Informational => "too many interim answers",
-            Self::Upgraded => "unasked switch of protocols",
+            Self::Upgraded => "the server switched protocols without a request",
             Self::Length => "unusable Content-Length",
             Self::Ambiguous => "Content-Length together with Transfer-Encoding",
             Self::TransferCoding => "unusable Transfer-Encoding",
@@ -96,8 +96,8 @@ pub enum RequestError {
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Host => "no usable host",
-            Self::Target => "no usable path or query",
+            Self::Host => "the host is missing or invalid",
+            Self::Target => "the path or query is invalid",
             Self::User => "user names in URLs are not built in",
             Self::TooLong => "URL too long for a request",
         })

@@ -35,6 +35,7 @@ impl Fetch {
         let (mut good, mut bad) = (0, rx.len());
         while good < bad {
             let middle = good.midpoint(bad);
+            debug_assert!(middle <= rx.len(), "the middle is before the end");
             let front = rx.get(..middle).unwrap_or_default();
             match self.clone().handle_received(front) {
                 Ok(_) => good = middle.saturating_add(1),

@@ -22,7 +22,7 @@ pub(crate) const KNOWN: [&str; 8] = [
     "content-type",
 ];
 
-/// The index of the header that is only reported: no value of it makes an answer invalid.
+/// The index of the header that is only reported: its value never makes an answer invalid.
 const MEDIA: usize = 7;
 
 /// The length of the longest name in bytes.
@@ -128,6 +128,7 @@ impl Head {
         let window = rx.get(..most).unwrap_or(rx);
         let mut used = 0_usize;
         loop {
+            debug_assert!(used <= window.len(), "a step uses what it was given");
             let rest = window.get(used..).unwrap_or_default();
             let step = match self.at {
                 At::Start => self.start(rest)?,
@@ -206,6 +207,7 @@ impl Head {
                 true => Err(HttpError::HeadTooLong),
             };
         };
+        debug_assert!(len < end, "the colon is on this line");
         let value = line.get(len.saturating_add(1)..end).unwrap_or_default();
         let value = value.strip_suffix(b"\r").unwrap_or(value);
         if !value.iter().all(|&byte| is_text(byte)) {
@@ -367,6 +369,7 @@ fn location(value: &[u8], most: usize) -> Result<String, HttpError> {
 /// A hexadecimal digit.
 fn hex(digit: u8) -> &'static str {
     let at = usize::from(digit);
+    debug_assert!(at < 16, "a digit has four bits");
     "0123456789ABCDEF".get(at..=at).unwrap_or_default()
 }
 

@@ -313,6 +313,7 @@ impl Fetch {
     fn receive_head(&mut self, rx: &[u8], mut head: Head) -> Result<FetchReceived<'_>, HttpError> {
         let mut consumed = 0_usize;
         loop {
+            debug_assert!(consumed <= rx.len(), "a head consumes what it was given");
             let rest = rx.get(consumed..).unwrap_or_default();
             let (used, framing) = head.advance(rest, &self.limits)?;
             consumed = consumed.saturating_add(used);

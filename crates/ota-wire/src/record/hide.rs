@@ -1,7 +1,7 @@
 //! Replaces secrets by filler of the same length before anything is stored.
 //!
-//! Besides their lengths, the machine only compares a URL's query, user and path with earlier ones.
-//! So each different secret gets a letter, and its filler consists of that letter.
+//! Apart from lengths, the machine only compares a URL's query, user and path with earlier ones. So
+//! each different secret gets its own letter, and its filler consists of that letter.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -164,6 +164,7 @@ impl Hider {
             self.next = self.next.wrapping_add(1) % LETTERS;
             place
         });
+        debug_assert!(place < usize::from(LETTERS), "letters are used again");
         u8::try_from(place).unwrap_or_default()
     }
 }
@@ -259,6 +260,7 @@ fn fill(text: &mut [u8], context: Context, mut letter: impl FnMut(u8) -> u8) {
     let is_utf8 = core::str::from_utf8(text).is_ok();
     let mut at = 0;
     while let Some((len, byte)) = unit(text, at, context) {
+        debug_assert!(at.saturating_add(len) <= text.len(), "`unit` has read these bytes");
         let place = text.get_mut(at..at.saturating_add(len)).unwrap_or_default();
         match place {
             [raw] if !raw.is_ascii() => {

@@ -5,14 +5,15 @@
 //! [`Recorder::recording`] makes a file of the latest ones, and [`Recording`] replays them: the
 //! same states and outputs, one by one, on a desktop.
 //!
-//! * **Bounded.** Inputs that fall out of the ring are not lost: a second client takes them in,
-//!   and the file begins with its state. It costs the ring, that client, and nothing when off.
-//! * **Small.** The bytes of an image do not steer the machine; their number does. So does an
-//!   application's payload. Only framing and the cloud's messages are kept.
-//! * **Without secrets.** The password, the query of each URL, what applications say, and headers
-//!   that nobody reads are replaced by filler of the same length before they are kept; the second
-//!   client never sees anything else. The filler of a query says whether it is an old one, which
-//!   the machine asks, and nothing more.
+//! * **Bounded.** Inputs that drop out of the ring are not lost: a second client handles them, and
+//!   the file begins with its state. A recorder costs the ring and that client, and nothing when it
+//!   is off.
+//! * **Small.** Only framing and the cloud's messages are kept. Of an image and of an application's
+//!   payload only the number of bytes affects the machine.
+//! * **Without secrets.** The password, the query of each URL, application messages and unused
+//!   headers are replaced by filler of the same length before they are kept; the second client gets
+//!   only the filler. A query's filler shows only whether the query occurred before, because the
+//!   machine compares queries.
 //!
 //! ```
 //! # use ota_wire::client::ClientConfig;
@@ -61,9 +62,9 @@ pub use kept::{Kept, KeptInput};
 pub use replay::{Recording, RecordingError, Replay, Step};
 use tape::Tape;
 
-/// A client that records its inputs, or not: see the [module](self). All of them go through
-/// [`Recorder::handle`]; the separate methods return more than an [`Effect`]. Read-only methods are
-/// those of the [`Client`].
+/// A client that can record its inputs: see the [module](self). All inputs go through
+/// [`Recorder::handle`]; the separate methods return more than an [`Effect`]. For read-only methods
+/// use the [`Client`].
 #[derive(Clone)]
 pub struct Recorder {
     client: Client,

@@ -221,8 +221,8 @@ pub enum RecordingError {
 impl fmt::Display for RecordingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Foreign => "no recording",
-            Self::Version => "made by another version: play it with the one that made it",
+            Self::Foreign => "not a recording",
+            Self::Version => "made by another version: replay it with that version",
             Self::Damaged => "damaged: it was cut or changed since it was made",
         })
     }

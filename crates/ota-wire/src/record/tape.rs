@@ -10,16 +10,16 @@ use super::kept::KeptInput;
 use super::replay::{self, Base};
 use crate::client::Client;
 
-/// The latest inputs, and a client that has had all earlier ones.
+/// The latest inputs, and a client that has handled all earlier ones.
 #[derive(Clone)]
 pub(super) struct Tape {
     base: Base,
-    /// The moment of the latest input.
+    /// The time of the latest input.
     last: Instant,
-    /// The inputs: each with its length before it.
+    /// The inputs, each with its length before it.
     ring: VecDeque<u8>,
     limit: usize,
-    /// An input could not be written: the recording is of no use.
+    /// Whether an input could not be encoded, so that the recording is useless.
     lost: bool,
     scratch: Vec<u8>,
 }
@@ -36,7 +36,7 @@ impl Tape {
         }
     }
 
-    /// Notes an input. The oldest ones make room: the base takes them in.
+    /// Records an input. The base handles the oldest ones to make room.
     pub(super) fn push(&mut self, now: Instant, input: &KeptInput<'_>) {
         let Some(entry) = replay::encode(self.last, now, input).filter(|_| input.is_bounded())
         else {
@@ -54,11 +54,11 @@ impl Tape {
         } else {
             self.ring.extend(entry);
         }
-        // A client that got a large buffer once does not keep it.
+        // A large buffer is not kept.
         self.scratch = Vec::new();
     }
 
-    /// The file; `None` when something could not be written.
+    /// The file; `None` if an input could not be encoded.
     pub(super) fn file(&self) -> Option<Vec<u8>> {
         if self.lost {
             return None;
@@ -68,7 +68,7 @@ impl Tape {
     }
 }
 
-/// Without what is kept.
+/// Hides the inputs.
 impl fmt::Debug for Tape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tape").field("bytes", &self.ring.len()).finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! The board, in QEMU. Ending the emulator is ending the power.
+//! The board in QEMU. Ending the emulator cuts the power.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use super::lines::{From, Lines};
 
 const QEMU: &str = "qemu-system-arm";
 
-/// A board without power: what the emulator is told of it.
+/// A board without power: the emulator's settings.
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     arguments: Vec<String>,
@@ -47,18 +47,18 @@ impl Machine {
     }
 }
 
-/// A board with power. Dropping it takes the power away.
+/// A board with power. Dropping it cuts the power.
 pub(super) struct Board {
     emulator: Child,
     monitor: PathBuf,
 }
 
 impl Board {
-    /// Gives power. What the console says goes to `lines`.
+    /// Switches the board on. Its console goes to `lines`.
     pub(super) fn start(machine: &Machine, lines: &Lines, life: u32) -> Result<Self, String> {
         let monitor = machine.place.with_extension("monitor");
         let _ = std::fs::remove_file(&monitor);
-        // It is not a fault that a packet finds no board: it may just have lost its power.
+        // A packet without a board is not a fault: the board may be off.
         let notes = machine.place.with_extension("qemu.log");
         let notes =
             File::create(&notes).map_err(|error| format!("{}: {error}", notes.display()))?;

@@ -21,7 +21,7 @@ const HOST: &str = "10.0.2.2";
 /// Seconds since 1970 on a board's clock when it starts, within any certificate's time here.
 const TODAY: u64 = 1_780_000_000;
 
-/// What is served.
+/// The offered image.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
     pub(super) version: String,
@@ -33,7 +33,7 @@ pub(super) struct Cloud {
     process: Child,
 }
 
-/// Where a cloud listens; it can be started there again.
+/// The ports of a cloud, which a second start uses again.
 #[derive(Clone, Debug)]
 pub(super) struct Ports {
     mqtt: u16,
@@ -41,7 +41,7 @@ pub(super) struct Ports {
     tls: Option<Certificate>,
 }
 
-/// What a cloud with TLS shows, and what a board must know to believe it.
+/// The certificate of a cloud with TLS, and the CA certificate for the board.
 #[derive(Clone, Debug)]
 struct Certificate {
     chain: PathBuf,
@@ -50,7 +50,7 @@ struct Certificate {
 }
 
 impl Certificate {
-    /// A new one of a new authority, in this folder.
+    /// Makes a new certificate of a new CA, in this folder.
     fn make(dir: &Path) -> Result<Self, String> {
         let fail = |error: rcgen::Error| format!("no certificate: {error}");
         let mut params = CertificateParams::default();
@@ -87,7 +87,7 @@ impl Ports {
         Ok(Self { mqtt: mqtt.port(), http: http.port(), tls })
     }
 
-    /// What the factory writes into a board that is to find this cloud.
+    /// The factory data of a board that connects to this cloud.
     pub(super) fn factory(&self, device: &str) -> String {
         format!(
             "product={PRODUCT}\ndevice={device}\nsecret={SECRET}\nhost={HOST}\nport={}\nconnect_spacing=0\n{}",
@@ -97,7 +97,7 @@ impl Ports {
     }
 }
 
-/// The program `ota`: what `OTA` names, or built now.
+/// The program `ota`: the path in the variable `OTA`, or built now.
 pub(super) fn program(root: &Path) -> Result<PathBuf, String> {
     if let Some(built) = std::env::var_os("OTA") {
         return Ok(built.into());
@@ -110,7 +110,7 @@ pub(super) fn program(root: &Path) -> Result<PathBuf, String> {
 }
 
 impl Cloud {
-    /// Starts; what it says goes to `lines`.
+    /// Starts it. Its output goes to `lines`.
     pub(super) fn start(
         program: &Path,
         ports: &Ports,

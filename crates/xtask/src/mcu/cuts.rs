@@ -1,8 +1,8 @@
-//! Power cuts at random moments: whatever happens, the board comes back on a good image, goes on
-//! and ends on 2.0.0, with one result for each attempt.
+//! Power cuts at random times. After each the board must start a valid image, continue, and end on
+//! 2.0.0, with one result per attempt.
 //!
-//! An image that loses its power on trial is taken back by the loader: that attempt ends with
-//! `fail -5`, and the cloud makes another. All other cuts are not to be seen in the results.
+//! The boot loader rolls back an image that loses its power on trial: that attempt ends with `fail
+//! -5`, and the cloud makes another. Other cuts do not appear in the results.
 
 use super::lines::From;
 use super::runs::{Images, PATIENCE};
@@ -10,16 +10,16 @@ use super::story::Story;
 use super::tools::Programs;
 use super::world::World;
 
-/// Boards at most: each is updated once.
+/// The most boards: each is updated once.
 const BOARDS: usize = 100;
 
 /// Microseconds of an erase: a swap lasts about a second, a download half of one.
 const ERASE: u32 = 5_000;
 
-/// What the board says when an attempt has ended.
+/// The board's lines at the end of an attempt.
 const ENDS: [&str; 3] = ["firmware: Done", "firmware: Failed", "firmware: RolledBack"];
 
-/// Where in an update the power goes.
+/// The phase of an update in which the power is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Download,
@@ -33,7 +33,7 @@ impl Phase {
     /// an attempt, and the cloud makes three.
     const MOST: [u32; 4] = [1, 2, 2, 1];
 
-    /// Seconds from its beginning within which the power goes.
+    /// Seconds from its beginning within which the power is cut.
     fn seconds(self) -> f64 {
         match self {
             Self::Download => 0.5,
@@ -42,7 +42,7 @@ impl Phase {
         }
     }
 
-    /// Operations of the flash in it, about.
+    /// About how many flash operations it has.
     fn operations(self) -> u64 {
         match self {
             Self::Download => 200,
@@ -52,7 +52,7 @@ impl Phase {
     }
 }
 
-/// What the lines say of where the board is, over all its lives.
+/// The state of the board over all its lives, read from its lines.
 #[derive(Default)]
 struct Watch {
     /// Activated, and not swapped yet.
@@ -68,7 +68,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Takes a line in; the phase that begins with it.
+    /// Reads a line; returns the phase that begins with it.
     fn hear(&mut self, from: From, line: &str) -> Option<Phase> {
         let begins = match (from, line) {
             (From::Cloud, line) if line.contains("\"request\"") => Some(Phase::Download),
@@ -82,7 +82,7 @@ impl Watch {
             (From::Board, "loader: swapped" | "loader: taken back") => {
                 (self.swap_due, self.on_trial) = (false, true);
             }
-            // However it came about: the trial is over.
+            // In any case the trial is over.
             (From::Board, "firmware: 1.0.0") => {
                 self.taken_back += usize::from(self.on_trial);
                 self.on_trial = false;
@@ -104,7 +104,7 @@ impl Watch {
     }
 }
 
-/// What the cuts came to.
+/// The counts of all cuts.
 #[derive(Default)]
 struct Tally {
     cuts: [u32; 4],
@@ -170,7 +170,7 @@ fn board(
             })?;
         }
         world.power_off();
-        // It may have come later than was meant.
+        // The cut may have come in a later phase than intended.
         tally.cuts[watch.phase.unwrap_or(phase) as usize] += 1;
         tally.torn += u32::from(torn);
         world.power_on()?;
@@ -202,7 +202,7 @@ fn reach(world: &mut World, watch: &mut Watch, left: &[u32; 4]) -> Result<Option
     }
 }
 
-/// Lets the power go in the middle of an operation; `false` when there were not so many.
+/// Cuts the power in the middle of an operation; `false` if there were too few operations.
 fn tear(
     world: &mut World,
     watch: &mut Watch,

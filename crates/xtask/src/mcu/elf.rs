@@ -1,4 +1,4 @@
-//! What a linked program's file says goes into memory.
+//! The bytes that a linked program puts into memory.
 
 /// The bytes from the lowest load address to the highest, gaps erased, of a 32-bit little-endian
 /// ELF file; and that lowest address.
@@ -29,7 +29,7 @@ pub(super) fn image(file: &[u8]) -> Result<(u32, Vec<u8>), String> {
     Ok((start, image))
 }
 
-/// Where a section is in memory, and its length in bytes.
+/// A section's address in memory, and its length in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Section {
     pub(super) address: u32,

@@ -1,4 +1,4 @@
-//! The flash's file: the host makes it, the board writes it, and it outlives the board's power.
+//! The file of the flash: the host makes it, the board writes it, and it survives power cuts.
 //!
 //! The same numbers are in `examples/embassy-mcu/src/layout.rs` and `bench.rs`.
 
@@ -25,7 +25,7 @@ const BUSY: usize = 4;
 const ERASES: usize = 16;
 const BLOCKS: usize = DFU.end / ERASE;
 
-/// The page of the small board's flash that is the factory's: `src/lm3s.rs`.
+/// The page with the small board's factory data: `src/lm3s.rs`.
 pub(super) const SMALL_PAGE: u32 = 0x3_fc00;
 const SMALL_PAGE_LENGTH: usize = 1_024;
 
@@ -51,7 +51,7 @@ pub(super) struct Wear {
 }
 
 impl Flash {
-    /// As it leaves the factory, with this firmware in the active partition.
+    /// Makes the flash of a new board, with this firmware in the active partition.
     pub(super) fn new(path: PathBuf, factory: &str, firmware: &[u8]) -> Result<Self, String> {
         if firmware.len() > ACTIVE.len() || factory.len() > ERASE {
             return Err(format!("{} bytes of firmware do not fit", firmware.len()));
@@ -68,7 +68,7 @@ impl Flash {
         &self.0
     }
 
-    /// Where a firmware must be linked to.
+    /// The address to which a firmware must be linked.
     pub(super) fn firmware_address() -> u32 {
         BASE + ACTIVE.start as u32
     }
@@ -87,7 +87,7 @@ impl Flash {
         bytes[at..at + 4].try_into().map_or(0, u32::from_le_bytes)
     }
 
-    /// Lets the power go in the middle of the operation with this number from now; 0 is never.
+    /// Cuts the power in the middle of the operation with this number from now; 0 is never.
     pub(super) fn cut_after(&self, operations: u32, seed: u32) -> Result<(), String> {
         self.set(SEED, seed)?;
         self.set(CUT, operations)
@@ -106,7 +106,7 @@ impl Flash {
         written.map_err(|error| format!("{}: {error}", self.0.display()))
     }
 
-    /// How often the firmware and the loader erased the slot, the journal and the loader's state.
+    /// The erases of slot, journal and boot loader state, by the firmware and by the boot loader.
     pub(super) fn wear(&self) -> Result<[[Wear; 3]; 2], String> {
         let bytes = self.bytes()?;
         Ok([0, 1].map(|program| {

@@ -1,5 +1,5 @@
-//! What the crates take of a microcontroller: flash as differences of linked programs, memory and
-//! wear as an update in the emulator shows them. Kept in `docs/footprint.md`.
+//! Measures the crates on a microcontroller: flash as differences of linked programs, memory and
+//! wear during an update in the emulator. The page is `docs/footprint.md`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,9 +24,9 @@ const KEPT: Kept = Kept {
 
 type Rows = Vec<(String, u64)>;
 
-/// Measures everything; holds it against the page, or writes it there.
+/// Measures everything; compares it with the page, or writes it there.
 pub(super) fn run(programs: &Programs, write: bool) -> Result<(), String> {
-    // Sizes of two compilers cannot be compared: the table is that of Debian's.
+    // Sizes of different compilers cannot be compared: the table uses Debian's.
     let pinned = |profile| Ok::<_, String>(programs.with(Compiler::debian()?, profile));
     let mut rows = flash(&pinned(Profile::Default)?)?;
     let [default, small, tls] = [Profile::Default, Profile::Small, Profile::Tls].map(pinned);
@@ -36,7 +36,7 @@ pub(super) fn run(programs: &Programs, write: bool) -> Result<(), String> {
     KEPT.run(programs.root(), &made_with, &rows, write)
 }
 
-/// Flash: each program less the one below it, and whose code it is.
+/// Flash: each program minus the one below it, and the share of each crate.
 fn flash(programs: &Programs) -> Result<Rows, String> {
     let mut sizes = BTreeMap::new();
     let mut shares = BTreeMap::new();
@@ -79,7 +79,7 @@ const JOURNAL: &[&str] = &["ota-proto/journal"];
 const MD5: &[&str] = &["md-5", "digest", "block-buffer", "crypto-common", "hybrid-array"];
 const RUST: &[&str] = &["core", "alloc", "compiler-builtins"];
 
-/// Bytes of code in these crates, folders and files.
+/// Sums the code of these crates, folders and files.
 fn share(code: &BTreeMap<String, u64>, parts: &[&str]) -> u64 {
     let of = |place: &str, part: &str| {
         place.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -88,8 +88,8 @@ fn share(code: &BTreeMap<String, u64>, parts: &[&str]) -> u64 {
     counted.map(|(_, bytes)| bytes).sum()
 }
 
-/// Bytes of code of each file, as [`place`] has it: every instruction is the innermost one's that it
-/// was inlined from, Rust's own left aside when another is around it.
+/// Bytes of code per file, named by [`place`]: an instruction counts for the innermost function
+/// that it was inlined from, but for Rust's own only without another around it.
 fn code(program: &Path, text: &elf::Section) -> Result<BTreeMap<String, u64>, String> {
     const TOOL: &str = "arm-none-eabi-addr2line";
     let mut child = Command::new(TOOL)
@@ -116,7 +116,7 @@ fn code(program: &Path, text: &elf::Section) -> Result<BTreeMap<String, u64>, St
     Ok(bytes)
 }
 
-/// The crate that a source file belongs to, and the file in it.
+/// The crate of a source file, and the file in it.
 fn place(path: &str) -> String {
     let (path, _) = path.rsplit_once(':').unwrap_or((path, ""));
     let (dir, file) = path.rsplit_once("/src/").unwrap_or((path, ""));
@@ -127,7 +127,7 @@ fn place(path: &str) -> String {
     format!("{}/{file}", name.map_or(dir, |(name, _)| name))
 }
 
-/// Memory and wear of an update, and what is other in the small profile and with TLS.
+/// Memory and wear of an update, and the differences in the small profile and with TLS.
 fn memory(programs: &Programs, small_programs: &Programs, tls: &Programs) -> Result<Rows, String> {
     let (said, [slot, journal, _]) = update(programs)?;
     let (small, _) = update(small_programs)?;
@@ -154,14 +154,14 @@ fn all(said: &BTreeMap<String, u64>) -> u64 {
     parts.map(|name| said.get(*name).copied().unwrap_or(0)).sum()
 }
 
-/// What the firmware says of its memory in an update, the most of each, and its erases.
+/// The maximum of each memory figure that the firmware prints during an update, and its erases.
 fn update(programs: &Programs) -> Result<(BTreeMap<String, u64>, [flash::Wear; 3]), String> {
     let images = Images::build(programs)?;
     let mut world = World::new(programs, &images.new, 1, false)?;
     world.new_board(0, &images.old)?;
     world.power_on()?;
     let mut most: BTreeMap<String, u64> = BTreeMap::new();
-    // What the old firmware says when it restarts is said of the download.
+    // The figures of the old firmware at its restart belong to the download.
     for said in ["firmware: Restart", "firmware: Reported"] {
         world.wait_for(said, PATIENCE, |_, from, line| {
             if from == From::Board {
@@ -175,7 +175,7 @@ fn update(programs: &Programs) -> Result<(BTreeMap<String, u64>, [flash::Wear; 3
     Ok((most, firmware))
 }
 
-/// Takes a line of the firmware's in, when it is about memory: the most of each.
+/// Reads a firmware line with memory figures, and keeps the maximum of each.
 pub(super) fn said_of_memory(line: &str, most: &mut BTreeMap<String, u64>) {
     let words: Vec<&str> = line.strip_prefix("memory: ").unwrap_or_default().split(' ').collect();
     for pair in words.chunks_exact(2) {
@@ -184,7 +184,7 @@ pub(super) fn said_of_memory(line: &str, most: &mut BTreeMap<String, u64>) {
     }
 }
 
-/// Words of the firmware's line, and what they mean.
+/// The words in the firmware's line, and their names in the table.
 const NAMES: [(&str, &str); 7] = [
     ("updater", "`Updater`, in `Client`"),
     ("client", "`Client`, in the heap"),

@@ -1,4 +1,4 @@
-//! The lines that several processes write, in one queue.
+//! The output lines of several processes, in one queue.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,12 +12,12 @@ pub(super) enum From {
     Cloud,
 }
 
-/// A line, or the end of what there is from there.
+/// A line, or the end of the stream.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) from: From,
-    /// Which process of that kind, counted by the caller: a late line of one that was ended is
-    /// not taken for its successor's.
+    /// The number of the process, counted by the caller: a late line of an ended process does not
+    /// count for the next one.
     pub(super) life: u32,
     pub(super) text: Option<String>,
 }
@@ -53,7 +53,7 @@ impl Lines {
     }
 }
 
-/// The time by which other processes are waited for.
+/// The real time, to wait for other processes.
 #[allow(clippy::disallowed_methods, reason = "other processes are waited for in real time")]
 pub(super) fn now() -> Instant {
     Instant::now()
@@ -63,7 +63,7 @@ pub(super) fn after(seconds: f64) -> Instant {
     now() + Duration::from_secs_f64(seconds)
 }
 
-/// A number that is another one each time.
+/// A different number each time.
 #[allow(clippy::disallowed_methods, reason = "a seed is chosen once, and printed")]
 pub(super) fn any_number() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

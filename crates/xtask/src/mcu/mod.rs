@@ -30,7 +30,7 @@ usage: cargo xtask mcu [build] [update] [rollback] [faults] [cuts] [small] [foot
 without a word: update and rollback
 OTA=PROGRAM is the program `ota` to serve with; without it, it is built";
 
-/// Runs what the words say, in their order.
+/// Runs the named steps in order.
 pub(crate) fn run(words: &[&str]) -> Result<(), String> {
     let words = Words::parse(words)?;
     let root = Metadata::load_members()?.workspace_root;
@@ -81,7 +81,7 @@ impl Words {
     }
 }
 
-/// Where everything of this goes.
+/// The folder for all output.
 fn place(root: &Path) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     target.unwrap_or_else(|| root.join("target")).join("mcu")

@@ -1,4 +1,4 @@
-//! The stories that are run: an update, roll-backs, faults of the network and of the image.
+//! The runs: an update, roll-backs, faults of the network and of the image.
 
 use std::fs;
 
@@ -8,12 +8,12 @@ use super::story::{Outcome, Story};
 use super::tools::{Image, Programs, SelfTest};
 use super::world::World;
 
-/// Seconds until the end of any story.
+/// The time limit of a run in seconds.
 pub(super) const PATIENCE: f64 = 60.0;
 /// Microseconds of an erase that make a download last longer than a second.
 const SLOW: u32 = 90_000;
 
-/// What runs on the board before the update, and what is offered.
+/// The image that runs before the update, and the offered one.
 pub(super) struct Images {
     pub(super) old: Image,
     pub(super) new: Image,
@@ -49,7 +49,7 @@ pub(super) fn update(programs: &Programs) -> Result<(), String> {
     Ok(())
 }
 
-/// Two versions that must not stay: one is never confirmed, one does not even start.
+/// Rolls back two versions: one is never confirmed, one does not start.
 pub(super) fn rollback(programs: &Programs) -> Result<(), String> {
     let old = programs.firmware("1.0.0", SelfTest::Passes)?;
     for (test, words) in
@@ -99,7 +99,7 @@ fn wrong_digest(programs: &Programs, images: &Images) -> Result<(), String> {
     Ok(())
 }
 
-/// A cloud that has read the image once, for its digest; then a bit of it changes, as on a bad disk.
+/// A cloud whose image changes by one bit after its digest was computed, as on a bad disk.
 pub(super) fn with_wrong_digest(programs: &Programs, image: &Image) -> Result<World, String> {
     let changing = programs.image("changing", &image.version, image.bytes.clone())?;
     let when = fs::metadata(&changing.path).and_then(|file| file.modified());
@@ -125,7 +125,7 @@ fn downloading(programs: &Programs, images: &Images) -> Result<World, String> {
     Ok(world)
 }
 
-/// The cable is out for some seconds in the middle of the download; then the update goes on.
+/// The cable is unplugged for some seconds during the download; then the update continues.
 fn link_down(programs: &Programs, images: &Images) -> Result<(), String> {
     let mut world = downloading(programs, images)?;
     world.set_link(false)?;
@@ -140,7 +140,7 @@ fn link_down(programs: &Programs, images: &Images) -> Result<(), String> {
     Ok(())
 }
 
-/// The cloud ends in the middle of the download and starts again, knowing nothing.
+/// The cloud ends during the download and starts again without its state.
 fn cloud_restarted(programs: &Programs, images: &Images) -> Result<(), String> {
     let mut world = downloading(programs, images)?;
     world.stop_cloud();
@@ -155,7 +155,7 @@ fn cloud_restarted(programs: &Programs, images: &Images) -> Result<(), String> {
     Ok(())
 }
 
-/// Waits until the new version has reported itself and its result, and then itself again.
+/// Waits until the new version has reported its version, its result, and its version again.
 pub(super) fn settled(world: &mut World, version: &str) -> Result<(), String> {
     let wanted = version.to_owned();
     let is_settled = move |story: &Story| {
@@ -165,7 +165,7 @@ pub(super) fn settled(world: &mut World, version: &str) -> Result<(), String> {
     world.wait_for("done, and the version after it", PATIENCE, |story, _, _| is_settled(story))
 }
 
-/// Waits until a failure was reported, and the old version after it.
+/// Waits until a failure was reported, and then the old version.
 pub(super) fn failed(world: &mut World, code: &str) -> Result<(), String> {
     let failed = |result: &Outcome| result.state == "fail";
     world.wait_for("fail, and the version after it", PATIENCE, |story, _, _| {
@@ -178,7 +178,7 @@ pub(super) fn failed(world: &mut World, code: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// One result, `done`, and the new image where the loader starts from.
+/// Checks for one result, `done`, and the new image in the active partition.
 pub(super) fn check_done(world: &World, new: &Image) -> Result<(), String> {
     let results = &world.story.results;
     let right = results.len() == 1
@@ -192,7 +192,7 @@ pub(super) fn check_done(world: &World, new: &Image) -> Result<(), String> {
     Ok(())
 }
 
-/// The old image is where the loader starts from, and said so last.
+/// Checks that the old image is in the active partition and reported its version last.
 fn check_kept(world: &World, old: &Image) -> Result<(), String> {
     if world.story.versions.last() != Some(&old.version) || !world.flash()?.runs(&old.bytes)? {
         return Err(world.failure("the old version does not run any more"));

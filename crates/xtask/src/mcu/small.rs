@@ -1,4 +1,4 @@
-//! The small board, `lm3s6965evb`: as far as a verified digest, and not there when it is wrong.
+//! The small board, `lm3s6965evb`: it downloads and verifies an image, and rejects a wrong one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,10 +14,10 @@ use super::world::World;
 /// Bytes of its flash and of its memory.
 const FLASH: u64 = 256 << 10;
 const MEMORY: u64 = 64 << 10;
-/// Bytes of the image, with a begun write unit at its end.
+/// Bytes of the image. The last write unit is incomplete.
 const IMAGE: u32 = 10_001;
 
-/// Downloads an image and verifies it; then one that is not what was announced.
+/// Downloads and verifies an image, then one with a wrong bit.
 pub(super) fn run(programs: &Programs) -> Result<(), String> {
     let programs = programs.with(Compiler::find()?, Profile::Small);
     let Figures { flash, fixed, stack } = Figures::measure(&programs, true)?;
@@ -42,10 +42,10 @@ fn image(programs: &Programs) -> Result<Image, String> {
     programs.image("small-2.0.0", "2.0.0", bytes)
 }
 
-/// What the program takes, in bytes.
+/// The bytes that the program needs.
 pub(super) struct Figures {
     flash: u64,
-    /// Memory beside the stack, heap included.
+    /// Memory without the stack, heap included.
     fixed: u64,
     /// The deepest stack of a whole download.
     stack: u64,

@@ -1,4 +1,4 @@
-//! What the cloud heard of a device, from the lines of `ota cloud serve --json`.
+//! A device's messages, from the lines of `ota cloud serve --json`.
 
 use serde_json::Value;
 
@@ -12,12 +12,12 @@ pub(super) struct Outcome {
     pub(super) text: String,
 }
 
-/// What the cloud heard of one device.
+/// The messages of one device.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Story {
-    /// Versions reported, each once for each time in a row.
+    /// Reported versions, without repetitions in a row.
     pub(super) versions: Vec<String>,
-    /// Results; copies of one that nothing came after are left out.
+    /// Results, without repetitions in a row.
     pub(super) results: Vec<Outcome>,
     /// The version was reported after the last result.
     pub(super) settled: bool,
@@ -30,7 +30,7 @@ pub(super) struct Story {
 }
 
 impl Story {
-    /// Takes a line of the cloud's in.
+    /// Reads a line of the cloud.
     pub(super) fn hear(&mut self, line: &str, device: &str) {
         let Ok(line) = serde_json::from_str::<Value>(line) else { return };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

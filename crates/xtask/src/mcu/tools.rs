@@ -1,4 +1,4 @@
-//! The compiler for the board, and what it makes.
+//! The compiler for the board, and its products.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,11 +14,11 @@ use super::flash::Flash;
 use crate::{cargo, execute};
 
 const TARGET: &str = "thumbv7m-none-eabi";
-/// What Debian needs installed to build for the board.
+/// The Debian packages that build for the board.
 const PACKAGES: &str = "rustc-web cargo-web rust-web-src gcc-arm-none-eabi qemu-system-arm";
 const DEBIAN_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/core/src/lib.rs";
 const DEBIAN_LINKER: &str = "arm-none-eabi-ld";
-/// The key that signs the example's images. Anybody can read it here: choose your own.
+/// The key that signs the example's images. It is public: choose your own.
 const KEY: &[u8; 32] = b"the example's key is no secret!!";
 
 /// A compiler that can build for the board.
@@ -42,7 +42,7 @@ impl Compiler {
         Self::debian()
     }
 
-    /// Debian's, which is the one that the size table is measured with.
+    /// Debian's, with which the size table is measured.
     pub(super) fn debian() -> Result<Self, String> {
         let here = ["/usr/bin/rustc", "/usr/bin/cargo", DEBIAN_SOURCE];
         if here.iter().all(|path| Path::new(path).is_file()) && on_path(DEBIAN_LINKER) {
@@ -54,7 +54,7 @@ impl Compiler {
         ))
     }
 
-    /// The name and version, as it says them.
+    /// Its name and version.
     pub(super) fn version(self) -> Result<String, String> {
         let rustc = if self == Self::Debian { "/usr/bin/rustc" } else { "rustc" };
         let output = Command::new(rustc).arg("--version").output();
@@ -95,7 +95,7 @@ pub(super) enum SelfTest {
     Passes,
     /// It is never confirmed.
     Fails,
-    /// It does not get that far.
+    /// It panics before.
     Panics,
 }
 
@@ -109,12 +109,12 @@ impl SelfTest {
     }
 }
 
-/// What a firmware has.
+/// The profile of a firmware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Profile {
     Default,
     Small,
-    /// TLS; the cloud speaks it, too.
+    /// TLS, for the cloud too.
     Tls,
 }
 
@@ -126,7 +126,7 @@ pub(super) struct Image {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Builds what runs on the board.
+/// Builds the programs for the board.
 pub(super) struct Programs {
     root: PathBuf,
     out: PathBuf,
@@ -154,13 +154,13 @@ impl Programs {
         Ok(programs)
     }
 
-    /// The same with another compiler, and firmware in this profile.
+    /// The same with this compiler and profile.
     pub(super) fn with(&self, compiler: Compiler, profile: Profile) -> Self {
         let (root, out, loader) = (self.root.clone(), self.out.clone(), self.loader.clone());
         Self { root, out, compiler, profile, loader, firmwares: RefCell::default() }
     }
 
-    /// Builds one of the example's programs; the ELF file.
+    /// Builds one of the example's programs; returns its ELF file.
     pub(super) fn program(
         &self,
         name: &str,
@@ -213,7 +213,7 @@ impl Programs {
         self.image(&name, version, bytes)
     }
 
-    /// An image made by other means.
+    /// Makes an image of these bytes.
     pub(super) fn image(&self, name: &str, version: &str, bytes: Vec<u8>) -> Result<Image, String> {
         let path = self.out.join("images").join(name);
         fs::write(&path, &bytes).map_err(|error| format!("{}: {error}", path.display()))?;

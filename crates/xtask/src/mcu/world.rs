@@ -1,4 +1,4 @@
-//! A board and its cloud, and what is waited for.
+//! A board and its cloud, with a log to wait for.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::lines::{From, Lines, after, now};
 use super::story::Story;
 use super::tools::{Image, Profile, Programs};
 
-/// Lines shown when something did not come.
+/// The number of log lines in an error.
 const SHOWN: usize = 60;
 
 /// One cloud, and one board at a time.
@@ -21,7 +21,7 @@ pub(super) struct World {
     loader: PathBuf,
     lines: Lines,
     began: Instant,
-    /// Whether every line is printed as it comes.
+    /// Whether every line is printed at once.
     loud: bool,
     log: Vec<String>,
     ports: Ports,
@@ -46,7 +46,7 @@ impl World {
         devices: usize,
         loud: bool,
     ) -> Result<Self, String> {
-        // Two runs at the same time have two boards.
+        // Two concurrent runs have two boards.
         let dir = programs.out().join(format!("run-{}", std::process::id()));
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         let ports = Ports::choose(programs.profile() == Profile::Tls, &dir)?;
@@ -88,7 +88,7 @@ impl World {
         self.cloud = None;
     }
 
-    /// A board from the factory with this firmware, as this device; without power yet.
+    /// Makes a new board with this firmware, for this device, without power.
     pub(super) fn new_board(&mut self, device: usize, firmware: &Image) -> Result<(), String> {
         let factory = self.factory(device);
         let flash = Flash::new(self.dir.join("flash"), &factory, &firmware.bytes)?;
@@ -97,7 +97,7 @@ impl World {
         Ok(())
     }
 
-    /// The small board with this program, as this device; without power yet.
+    /// Makes the small board with this program, for this device, without power.
     pub(super) fn new_small_board(&mut self, device: usize, program: &Path) -> Result<(), String> {
         let page = flash::small_page(self.dir.join("page"), &self.factory(device))?;
         self.machine = Some(Machine::lm3s6965evb(program, &page, flash::SMALL_PAGE));
@@ -105,7 +105,7 @@ impl World {
         Ok(())
     }
 
-    /// What the factory writes into a new board, which is this device.
+    /// The factory data of a new board, for this device.
     fn factory(&mut self, device: usize) -> String {
         self.board = None;
         self.device.clone_from(&self.devices[device]);
@@ -117,7 +117,7 @@ impl World {
         self.flash.as_ref().ok_or_else(|| "there is no board".to_owned())
     }
 
-    /// Gives the board power.
+    /// Switches the board on.
     pub(super) fn power_on(&mut self) -> Result<(), String> {
         self.board = None;
         self.lives[0] += 1;
@@ -126,7 +126,7 @@ impl World {
         Ok(())
     }
 
-    /// Takes it away, between any two instructions.
+    /// Switches the board off, between any two instructions.
     pub(super) fn power_off(&mut self) {
         self.board = None;
         self.note("(the power is taken away)");
@@ -145,8 +145,7 @@ impl World {
         self.log.push(line);
     }
 
-    /// Takes lines in until one satisfies, or until the time is over, which is an error with the
-    /// last lines.
+    /// Reads lines until one matches. After the time limit it returns an error with the last lines.
     pub(super) fn wait_for(
         &mut self,
         what: &str,
@@ -162,7 +161,7 @@ impl World {
         Ok(())
     }
 
-    /// Takes lines in for this long.
+    /// Reads lines for this long.
     pub(super) fn let_go_on(
         &mut self,
         seconds: f64,
@@ -177,7 +176,7 @@ impl World {
         Ok(())
     }
 
-    /// Takes one line in; whether it satisfies, `None` when none came.
+    /// Reads one line; returns whether it matches, `None` if there is none.
     fn take(
         &mut self,
         until: Instant,

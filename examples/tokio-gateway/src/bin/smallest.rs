@@ -34,8 +34,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Puts the image in the place of this program, in one step and on the disk: what runs is never half
-/// a program.
+/// Replaces this program by the image, durably and in one step, so that it is never incomplete.
 async fn install(image: PathBuf) -> std::io::Result<()> {
     let program = env::current_exe()?;
     let next = program.with_extension("next");

@@ -4,7 +4,7 @@
 use crate::code::Reason;
 use crate::error::{FetchError, TransportError};
 use crate::input::{Answer, ResponseHead};
-use crate::output::{Body, OpId, Work};
+use crate::output::{Body, OpId, State, Work};
 use crate::updater::Updater;
 use crate::updater::attempt::{Attempt, PROGRESS};
 use crate::updater::storage::Task;
@@ -189,6 +189,7 @@ impl Updater {
     /// connection whose proxy removed the length. A page has the same length each time, a
     /// connection breaks at different bytes.
     fn end_short(&mut self) {
+        debug_assert!(self.is_in(State::Fetching), "only a body ends short");
         let Some(attempt) = &mut self.update else { return };
         let Stage::Fetching(Net::Body(stream)) = &attempt.stage else { return };
         if stream.declared || !attempt.source.is_plain() {
@@ -205,6 +206,7 @@ impl Updater {
 
     /// Drops the bytes of the current answer, which are not the image's, and does not count them.
     fn drop_answer(&mut self) {
+        debug_assert!(self.is_in(State::Fetching), "only a body is dropped");
         let Some(attempt) = &mut self.update else { return };
         let Stage::Fetching(Net::Body(stream)) = &attempt.stage else { return };
         let (begun, length) = (stream.begun, attempt.stored.saturating_sub(stream.skip));
@@ -237,6 +239,7 @@ impl Updater {
 
     /// Restarts the download from zero.
     pub(super) fn restart(&mut self) {
+        debug_assert!(self.update.is_some(), "only a download restarts");
         let Some(attempt) = &mut self.update else { return };
         attempt.high = 0;
         attempt.patience.restart(self.now);
@@ -255,6 +258,7 @@ impl Updater {
         // The operation in progress concerns bytes that are being dropped.
         self.orphan_job();
         let claimed = self.ledger.wanted.target.map_or(0, |target| target.offset);
+        debug_assert!(self.update.is_some(), "an orphaned job does not end the attempt");
         let Some(attempt) = &self.update else { return };
         // The journal must not claim bytes that will be erased (O2).
         self.ledger.wanted.target = Some(attempt.target(claimed.min(kept)));

@@ -119,6 +119,7 @@ impl Updater {
     /// Begins the roll-back: first the reason (O11), then the slot, then the restart.
     pub(in crate::updater) fn begin_roll_back(&mut self, reason: Reason) {
         self.job_faults = 0;
+        debug_assert!(self.is_in(State::Trial), "only a trial is rolled back");
         let Some(trial) = self.trial() else { return };
         trial.back = Some(false);
         if trial.limit.is_some() {

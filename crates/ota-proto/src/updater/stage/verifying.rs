@@ -33,6 +33,7 @@ impl Updater {
         }
         // A body of undeclared length may still be open; the rest of it is not needed.
         self.cancel_fetch();
+        debug_assert!(self.update.is_some(), "a cancelled fetch does not end the attempt");
         let Some(attempt) = &mut self.update else { return };
         if digest == attempt.image.md5 {
             return self.enter_ready();

@@ -160,6 +160,7 @@ impl Updater {
 
     /// Ends a failed fetch: pauses, or gives up.
     pub(in crate::updater) fn fetch_fault(&mut self, cause: Reason, after: Option<Micros>) {
+        debug_assert!(self.is_in(State::Fetching), "only a fetch fails");
         self.cancel_fetch();
         let (now, up) = (self.now, self.session.is_up());
         let timing = &self.cfg.timing;
@@ -234,6 +235,7 @@ impl Updater {
 
     /// Requests a fresh URL, or gives up after too many requests.
     pub(in crate::updater) fn ask_for_url(&mut self, why: Why) {
+        debug_assert!(self.update.is_some(), "only an attempt needs a URL");
         self.cancel_fetch();
         let (now, timing) = (self.now, &self.cfg.timing);
         let Some(attempt) = &mut self.update else { return };

@@ -120,6 +120,7 @@ struct Writer<'b>(&'b mut [u8]);
 impl Writer<'_> {
     fn bytes(&mut self, bytes: &[u8]) {
         let space = core::mem::take(&mut self.0);
+        debug_assert!(space.len() >= bytes.len(), "the slice has the length of the packet");
         if let Some((here, rest)) = space.split_at_mut_checked(bytes.len()) {
             here.copy_from_slice(bytes);
             self.0 = rest;
@@ -135,6 +136,7 @@ impl Writer<'_> {
     }
 
     fn string(&mut self, bytes: &[u8]) {
+        debug_assert!(u16::try_from(bytes.len()).is_ok(), "`string_len` has checked it");
         self.short(u16::try_from(bytes.len()).unwrap_or(u16::MAX));
         self.bytes(bytes);
     }

@@ -132,10 +132,10 @@ impl<O: Copy> Session<O> {
         id: PacketId,
         codes: Option<&[u8]>,
     ) -> Result<SessionFound, SessionError> {
-        let Some(at) = self.subs.iter().position(|sub| sub.packet_id() == Some(id)) else {
+        let mut subs = self.subs.iter_mut().enumerate();
+        let Some((at, sub)) = subs.find(|(_, sub)| sub.packet_id() == Some(id)) else {
             return Ok(SessionFound::Nothing);
         };
-        let Some(sub) = self.subs.get_mut(at) else { return Ok(SessionFound::Nothing) };
         let SubState::Asked { ask, handed: Some(_), .. } = sub.state else {
             return Err(SessionError::Unexpected);
         };
@@ -220,6 +220,7 @@ impl<O: Copy> Session<O> {
             return Err(SessionError::Packet(PacketError::Topic));
         }
         (skip.topic, skip.tell) = (0, None);
+        debug_assert!(topic_end <= rx.len(), "the topic was read");
         let rest = rx.get(topic_end..).unwrap_or_default();
         let received = self.skip_on(now, skip, rest)?;
         Ok(SessionReceived {

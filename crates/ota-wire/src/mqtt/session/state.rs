@@ -314,6 +314,7 @@ impl<O: Copy> Session<O> {
         let Some(id) = self.free_packet_id() else { return false };
         let kind = self.subs.get(index).map_or(Purpose::Application, |sub| sub.kind);
         let limit = self.tx_limit(kind);
+        debug_assert!(index < self.subs.len(), "its state was read");
         let Some(sub) = self.subs.get_mut(index) else { return true };
         let filter = sub.filter.as_str();
         let request = match ask {
