@@ -102,7 +102,7 @@ fn a_dead_name_server_costs_one_try() {
     assert!(events.iter().filter(lost).count() <= 2, "one a boot: {events:?}");
 }
 
-/// One bit that was read wrongly is no fault of the image.
+/// One bit that was read wrongly is not the image's fault.
 #[test]
 fn a_bit_that_is_read_wrongly_once_while_hashing_ends_no_update() {
     let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 8);

@@ -152,8 +152,8 @@ fn a_wrong_secret_is_told_with_what_to_check() {
     assert!(event.to_string().contains("the device name and the secret"), "{event}");
 }
 
-/// A login by a clock that is two days late has lapsed for the cloud; the next one is valid for
-/// ever. What is before this code was built is no time at all.
+/// A login by a clock that is two days late has lapsed for the cloud; the next one is valid
+/// forever. What is before this code was built is no time at all.
 #[test]
 fn a_clock_that_is_wrong_costs_one_login() {
     const LATE: fn() -> Option<u64> = || Some(UNIX - 2 * 86_400);

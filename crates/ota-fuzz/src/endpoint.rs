@@ -40,7 +40,7 @@ pub fn endpoint(data: &[u8]) {
     }
 }
 
-/// What came of a client's bytes.
+/// The result of a client's bytes.
 #[derive(Debug, PartialEq)]
 struct Transcript {
     events: Vec<Event>,

@@ -34,7 +34,7 @@ impl<'a> Input<'a> {
         (len > 0).then(|| byte % len)
     }
 
-    /// Up to so many bytes as they stand.
+    /// Up to this many bytes as they stand.
     pub(crate) fn bytes(&mut self, most: usize) -> &'a [u8] {
         let (front, rest) = self.0.split_at(most.min(self.0.len()));
         self.0 = rest;

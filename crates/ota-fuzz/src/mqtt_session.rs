@@ -172,7 +172,7 @@ impl World {
         let expected = drain(&mut whole, self.now, &mut uncut);
         let mut found = Vec::new();
         let pieces = bytes.chunks(usize::from(cut).max(1));
-        // What waits may be ready by itself: an acknowledgement makes way.
+        // A waiting packet may become ready by itself: an acknowledgement frees room.
         for piece in [&[][..]].into_iter().chain(pieces) {
             self.rx.extend_from_slice(piece);
             found.extend(drain(&mut self.session, self.now, &mut self.rx));

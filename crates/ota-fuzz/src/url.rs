@@ -2,8 +2,8 @@
 
 use ota_proto::url::Url;
 
-/// A URL, a line end, and a `Location` that answers it: what comes of it is a URL within the
-/// limit, and joining it once more changes nothing.
+/// A URL, a line end, and a `Location` that answers it: the result is a URL within the limit, and
+/// joining it once more changes nothing.
 ///
 /// # Panics
 /// When it is not so.

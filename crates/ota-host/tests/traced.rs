@@ -117,7 +117,7 @@ fn accepts_an_image() {
     image.accept(&version_file(&folder), &room, &version("2.0.0")).unwrap();
 }
 
-/// What is there when nothing is under way.
+/// What is there when nothing is in progress.
 fn names(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder.join("data")).unwrap();
     let mut names: Vec<String> =

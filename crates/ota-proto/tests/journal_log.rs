@@ -219,9 +219,9 @@ fn foreign_places_numbers_at_the_end_and_no_records_are_borne() {
     assert_eq!(Journal::newest([&last, &entry.block]), Some(&entry.block));
 }
 
-/// Boots, appends and cuts by chance, the next boot's settling included. No place is programmed
-/// twice, and a record that was durable, or that a boot read and made lasting, is never read as
-/// an older one again.
+/// Boots, appends and cuts at random, the next boot's settling included. No place is programmed
+/// twice, and a record that was durable, or that a boot read and made lasting, is never read as an
+/// older one again.
 #[test]
 fn no_cut_takes_back_what_was_acted_on() {
     // Side by side, for it is long.

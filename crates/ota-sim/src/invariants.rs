@@ -3,8 +3,8 @@
 //! The ordering table of docs/architecture.md, seen from outside (O16 is the client's):
 //!
 //! * **O1** a record claims only bytes that are synced and right, on an erase boundary;
-//! * **O2** every record that may be on the medium claims nothing of what an erase or a write
-//!   touches, and speaks of the image that is being written;
+//! * **O2** every record that may be on the medium claims none of the bytes that an erase or a
+//!   write touches, and names the image that is being written;
 //! * **O3** at most one slot operation is in progress;
 //! * **O4** the whole image is hashed only when all of it is synced;
 //! * **O5** `Install` only when the digest was right, the journal says `Installing` with one more

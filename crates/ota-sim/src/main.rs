@@ -25,7 +25,7 @@ Faulty worlds drawn from a seed. --seed prints the trace of one, the same on eve
 of bytes in place of the world of messages. fleet updates so many devices at once: 1,000,
 10,000 and 100,000 when nothing is said.";
 
-/// What is wanted.
+/// The requested run.
 enum Wanted {
     Seed(u64),
     Seeds(Range<u64>),
@@ -72,7 +72,7 @@ fn fleet_args(args: &[&str]) -> Option<Wanted> {
     Some(Wanted::Fleet(sizes, seed))
 }
 
-/// A number, perhaps grouped: `100_000`.
+/// Parses a number, with or without groups: `100_000`.
 fn number(text: &str) -> Option<u64> {
     text.replace('_', "").parse().ok()
 }
@@ -81,16 +81,16 @@ fn one(seed: u64, level: Level) -> ExitCode {
     let run = random::run(seed, level);
     let (text, code) = match &run.result {
         Ok(outcome) => (format!("{}seed {seed}: {outcome:?}\n", run.trace), ExitCode::SUCCESS),
-        // The trace comes with what is wrong.
+        // The trace follows the violation.
         Err(why) => (format!("{why}\nseed {seed} broke the rule above\n"), ExitCode::FAILURE),
     };
-    // Who reads may have seen enough.
+    // The reader may have closed the pipe.
     let _ = std::io::stdout().write_all(text.as_bytes());
     code
 }
 
 fn many(seeds: Range<u64>, level: Level) -> ExitCode {
-    // Panics are caught and told by seed.
+    // Panics are caught and reported by seed.
     std::panic::set_hook(Box::new(|_| {}));
     let began = Instant::now();
     let (next, proved) = (AtomicU64::new(seeds.start), AtomicU64::new(0));
@@ -137,7 +137,7 @@ fn many(seeds: Range<u64>, level: Level) -> ExitCode {
             "{kind:?}: in {worlds} worlds {happened} times, and {provoked} times what follows"
         );
     }
-    // In so many worlds each kind of trouble comes, and does something.
+    // In this many worlds each kind of trouble must occur and have its consequence.
     let acted = |kind| met.get(kind).is_some_and(|(_, met): &(u64, Met)| met.provoked > 0);
     let missing = Kind::of(level).iter().find(|kind| !acted(kind)).filter(|_| count >= 2_000);
     if let Some(kind) = missing {
@@ -153,7 +153,7 @@ fn many(seeds: Range<u64>, level: Level) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// How many worlds met each kind of trouble, and what came of it.
+/// How many worlds met each kind of trouble, and how many had its consequence.
 fn add(all: &mut BTreeMap<Kind, (u64, Met)>, run: &BTreeMap<Kind, Met>) {
     for (kind, met) in run {
         let (worlds, sum) = all.entry(*kind).or_default();
@@ -173,7 +173,7 @@ fn fleets(sizes: &[u32], seed: u64) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// One fleet, from power-on to the last update. What an earlier one took is counted with it.
+/// One fleet, from power-on to the last update. The figures include earlier fleets of this process.
 fn fleet(devices: u32, seed: u64) -> Result<(), String> {
     let before = memory("VmRSS");
     let (began, ticks) = (Instant::now(), ticks());
@@ -182,7 +182,7 @@ fn fleet(devices: u32, seed: u64) -> Result<(), String> {
     let (idle, online) = (memory("VmRSS"), began.elapsed().as_secs_f64());
     let report = fleet.roll_out()?;
     let seconds = began.elapsed().as_secs_f64();
-    // On a shared machine the core's own time says more.
+    // On a shared machine the core's own time is more meaningful.
     let core = self::ticks().zip(ticks).map(|(now, then)| now.saturating_sub(then) as f64 / 100.0);
     let each = |now: Option<u64>| match (now, before) {
         (Some(now), Some(before)) => (now.saturating_sub(before) / u64::from(devices)).to_string(),
@@ -205,17 +205,17 @@ fn fleet(devices: u32, seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// A number of `/proc/self/status` in bytes; none where there is no such file.
+/// A number of `/proc/self/status` in bytes; `None` without such a file.
 fn memory(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
 }
 
-/// The time that this process has had of a core, in hundredths of a second.
+/// The core time of this process in hundredths of a second.
 fn ticks() -> Option<u64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name may hold anything; user and system time are the 12th and 13th behind it.
+    // The name may contain anything; user and system time are the 12th and 13th fields after it.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;

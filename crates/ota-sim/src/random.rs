@@ -1,8 +1,9 @@
 //! Faulty worlds drawn from a seed: everything that may go wrong, together.
 //!
-//! [`run`] is one of them from beginning to end. The seed decides the device's times and
-//! policies, the faults of its storage, link, store and application, power cuts, deaths of its
-//! program, and an operator who changes his mind. The same seed gives the same trace everywhere.
+//! [`run`] runs one of them from beginning to end. The seed determines the device's times and
+//! policies, the faults of its storage, link, firmware server and application, power cuts, crashes
+//! of its program, and an operator who changes the task. The same seed gives the same trace
+//! everywhere.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,7 +21,7 @@ use crate::{
     Cut, FetchFault, Image, Install, MessageFault, Outcome, Setup, Step, Trace, Verdict, World,
 };
 
-/// Which world.
+/// The level of a world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Level {
     /// [`World`]: messages and operations, each step watched by the invariants.
@@ -33,9 +34,9 @@ pub enum Level {
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// How it ended, or what is wrong, with the trace behind it.
+    /// Its end, or the violation followed by the trace.
     pub result: Result<Outcome, String>,
-    /// What happened. Empty after a panic.
+    /// The trace; empty after a panic.
     pub trace: Trace,
 }
 
@@ -115,7 +116,7 @@ fn any_world(seed: u64, rng: &mut Rng) -> World {
     }
     setup.device.confirm_needs_reply = rng.below(4) > 0;
     any_app(&mut setup, rng);
-    // By a chance of its own: the world's stays as it is.
+    // Drawn with a generator of its own, so that the rest of the world does not change.
     let mut whims = Rng::new(seed ^ 0x7e87);
     if whims.below(3) == 0 {
         let seconds = pick(&mut whims, &[1, 40, 7_200]);
@@ -150,7 +151,7 @@ fn any_app(setup: &mut Setup, rng: &mut Rng) {
     app.trial_time = millis(rng, 20_000);
 }
 
-/// What is decided before the world begins: the server's, the link's and the storage's faults.
+/// The faults that are drawn before the world begins: of the server, the link and the storage.
 fn any_faults(world: &mut World, rng: &mut Rng) {
     let menu = server_faults();
     for _ in 0..rng.below(4) {
@@ -172,7 +173,7 @@ fn any_faults(world: &mut World, rng: &mut Rng) {
     }
 }
 
-/// What happens on the way: power cuts, deaths, broken links, another task.
+/// The events of the run: power cuts, crashes, broken links, another task.
 fn trouble(world: &mut World, rng: &mut Rng) -> Result<(), String> {
     let mut texts = Rng::new(world.setup.seed ^ 0x7e88);
     let mut left = rng.below(6);
@@ -191,7 +192,7 @@ fn trouble(world: &mut World, rng: &mut Rng) -> Result<(), String> {
                 3 => world.stop(),
                 4 => world.power_cut(Cut::Before),
                 5 => world.power_cut(Cut::After),
-                // Not back again: to the version that it runs, the cloud's word is worth nothing.
+                // Not back to the version that it runs, whose reports cannot prove a task.
                 6 if can_change(world) => {
                     world.change_task("2.0.0");
                 }

@@ -4,7 +4,7 @@ use ota_sim::{Cut, FetchFault, Install, Outcome, Setup, Step, Verdict, World};
 
 const CUTS: [Cut; 3] = [Cut::Before, Cut::Torn, Cut::After];
 
-/// Runs a copy from every step that leaves a slot operation or a journal write under way.
+/// Runs a copy from every step that leaves a slot operation or a journal write in progress.
 fn fork_while_storing(mut world: World, mut act: impl FnMut(World, &str)) -> u32 {
     let mut forks = 0;
     let mut step = 0;

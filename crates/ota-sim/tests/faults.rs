@@ -27,7 +27,7 @@ fn every_server_fault_for_ever_ends() {
         let part = Some(FetchFault::Closes(9_000));
         world.server.plan =
             std::iter::once(part).chain(std::iter::repeat_n(Some(fault.clone()), 200)).collect();
-        world.must_end(&format!("{fault:?} for ever"));
+        world.must_end(&format!("{fault:?} forever"));
         assert!(world.server.fetches < 60, "{fault:?}: {} fetches", world.server.fetches);
         // The current report is repeated every 20 s, and little else is said.
         let most = 60 + world.now.as_millis() / 20_000;

@@ -70,7 +70,7 @@ fn failing_images_in_turn_end_with_eight_results_in_ten_minutes() {
         let first = all.first().copied().expect("a result");
         let early = all.iter().filter(|at| at.since(first) < Duration::from_secs(600)).count();
         assert!(early <= 8 && all.len() <= 20, "{all:?}");
-        assert!(all.len() >= 12, "held back for ever: {all:?}");
+        assert!(all.len() >= 12, "held back forever: {all:?}");
     }
 }
 
@@ -103,8 +103,8 @@ fn another_text_at_any_moment_and_a_cut_behind_it() {
     }
 }
 
-/// The installer moves the image away and power goes before it says that it has: the journal
-/// speaks of an image that is not there.
+/// The installer moves the image away and power goes before it says that it has: the journal names
+/// an image that is not there.
 #[test]
 fn an_installer_that_moves_the_image_and_a_cut_end_with_a_clean_download() {
     for seed in 0..8 {

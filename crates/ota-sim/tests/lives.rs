@@ -24,7 +24,7 @@ fn live(setup: Setup, seconds: u64, end: impl Fn(&mut World)) -> (u64, u64, Outc
     let mut lives = 1;
     let mut until = Instant::from_secs(seconds);
     while world.outcome().is_none() {
-        assert!(lives < 400, "for ever, at {:?}", world.device.as_ref().map(|d| d.progress()));
+        assert!(lives < 400, "forever, at {:?}", world.device.as_ref().map(|d| d.progress()));
         assert_ne!(world.step(), Step::Dead);
         assert!(world.invariants.broken().is_empty(), "{:?}", world.invariants.broken());
         // An image that is whole has the rest of the day.

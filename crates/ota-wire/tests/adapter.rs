@@ -84,7 +84,7 @@ impl Bench {
         panic!("no link to the {kind:?}");
     }
 
-    /// What the next link of this kind is told of the clock; it is not opened.
+    /// The earliest time of the next link of this kind, which is not opened.
     fn earliest_time(&mut self, kind: LinkKind) -> u64 {
         for _ in 0..1_000 {
             match self.next() {

@@ -35,7 +35,7 @@ fn links() -> (Link, Link) {
     (broker, store)
 }
 
-/// Takes so many bytes at each look, and keeps what it was told.
+/// Takes this many bytes at each look, and keeps what it was told.
 #[derive(Debug, Default)]
 struct Taker {
     takes: VecDeque<usize>,

@@ -312,7 +312,7 @@ fn a_verify_command_sees_the_image_and_its_no_is_final() {
             "verify = [\"sh\", \"-c\", \"echo bad signature; exit 1\"]",
             "image refused by application",
         ),
-        // Known before the download, and no fault of the image.
+        // Known before the download, and not the image's fault.
         ("broken", "verify = [\"/nowhere/v\"]", "this machine could not install it"),
     ] {
         let config = desk.device_with(name, &broker, line);

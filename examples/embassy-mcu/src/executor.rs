@@ -15,7 +15,7 @@ extern "Rust" fn __pender(_context: *mut ()) {
     DUE.store(true, Ordering::Release);
 }
 
-/// Runs tasks for ever; `start` spawns the first. To be called once.
+/// Runs tasks forever; `start` spawns the first. To be called once.
 pub fn run(start: impl FnOnce(Spawner)) -> ! {
     static EXECUTOR: StaticCell<raw::Executor> = StaticCell::new();
     let executor = EXECUTOR.init_with(|| raw::Executor::new(ptr::null_mut()));

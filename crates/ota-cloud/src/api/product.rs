@@ -305,7 +305,7 @@ impl ChangeRegistration {
         self.secret.as_deref().map(ProductSecret::parse).transpose()
     }
 
-    /// What comes of it.
+    /// Its result.
     ///
     /// # Errors
     /// [`Code::Invalid`](super::Code::Invalid): devices would be added without a limit.

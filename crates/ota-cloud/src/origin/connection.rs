@@ -25,7 +25,7 @@ pub struct Connection {
     /// What is being sent; `sent` of it has been.
     out: Vec<u8>,
     sent: usize,
-    /// At most so many bytes in so long.
+    /// At most this many bytes in so long.
     pace: Option<(usize, Duration)>,
     /// When the pace allows the next bytes.
     next: Instant,
@@ -239,7 +239,7 @@ impl Connection {
     /// asked for; the oldest go first.
     pub fn next_served(&mut self) -> Option<Served> {
         if self.wants.is_some() && !self.begun && self.served.len() <= 1 {
-            // What comes of it is not known yet.
+            // Its result is not known yet.
             return None;
         }
         self.served.pop_front()
@@ -251,7 +251,7 @@ impl Connection {
         self.sent < self.out.len() || self.passing.is_some()
     }
 
-    /// Whether some of the response under way was given out.
+    /// Whether some of the response in progress was given out.
     #[must_use]
     pub const fn has_begun(&self) -> bool {
         self.begun

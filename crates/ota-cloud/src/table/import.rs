@@ -318,7 +318,8 @@ pub struct Patience {
 
 impl Patience {
     /// A call was refused, with a status, a code, and the seconds of `Retry-After`: how long to
-    /// wait before the same call is made again. `None`: it is of no use, or was too often.
+    /// wait before the same call is made again. `None`: repeating it is useless, or was done too
+    /// often.
     pub fn after(&mut self, status: u16, code: &str, seconds: Option<u64>) -> Option<Duration> {
         let wait = match status {
             429 | 503 => seconds.map_or(WAIT.0, Duration::from_secs),

@@ -20,7 +20,7 @@ const PAGE: u64 = 100;
 const MAX_DEVICES: usize = 1_000_000;
 /// The most pages of a list.
 const MAX_PAGES: u64 = 10_000;
-/// The most products, the most firmware, and the most that is told of what is left out.
+/// The most products, the most firmware, and the most omitted ones that are named.
 const MAX_THINGS: usize = 10_000;
 /// The most calls: one for each device and page, and as many again.
 const MAX_ASKS: u64 = 2_000_000;

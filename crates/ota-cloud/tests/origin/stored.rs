@@ -55,7 +55,7 @@ fn the_head_and_the_first_bytes_leave_together() {
     let mut connection = asked(&mut origin, "bytes=10-19");
     let wanted = connection.wants().unwrap();
     assert_eq!((&*wanted.place, wanted.at, wanted.len), (PLACE, 10, 10));
-    assert_eq!(connection.next_served(), None, "what comes of it is not known");
+    assert_eq!(connection.next_served(), None, "its result is not known");
     assert_eq!(connection.deadline(&origin), None);
     connection.handle_body(&mut origin, at(1), Ok(&image()[10..20]));
     let answer = Answer::of(connection.transmit(&mut origin, at(1)), None);

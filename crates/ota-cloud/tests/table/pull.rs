@@ -146,7 +146,7 @@ fn answers_that_are_none_are_told_and_end() {
         pull.answered(&json!({})).unwrap();
         assert!(pull.answered(&bad).is_err(), "{bad}");
     }
-    // One that says there is more than there is, or says it for ever, ends.
+    // One that says there is more than there is, or says it forever, ends.
     let mut pull = Pull::new(Source::Hub, &["P".to_owned()]);
     let asked = all(&mut pull, |ask, body| match ask.action {
         "DescribeDevices" if body["Offset"] == 0 => {

@@ -276,7 +276,7 @@ impl Line {
     }
 }
 
-/// Serves for ever.
+/// Serves forever.
 pub async fn serve(stack: Stack<'static>, desk: &std::cell::RefCell<Desk>) {
     stack.wait_config_up().await;
     let ports = [Port::Mqtt, Port::Http].into_iter().flat_map(|port| [port; 4]);

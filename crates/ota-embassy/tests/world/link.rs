@@ -1,4 +1,4 @@
-//! An Ethernet cable in memory that loses, doubles and delays frames by chance.
+//! An Ethernet cable in memory that loses, doubles and delays frames at random.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,9 +17,9 @@ pub struct Weather {
     pub lost: u64,
     /// So many come twice.
     pub doubled: u64,
-    /// Each is under way at least this long, in microseconds.
+    /// Each takes at least this long, in microseconds.
     pub latency: u64,
-    /// And by chance up to so much longer: frames overtake each other.
+    /// And at random up to so much longer: frames overtake each other.
     pub jitter: u64,
 }
 
@@ -69,7 +69,7 @@ impl Port {
         self.cable.borrow_mut().silent = true;
     }
 
-    /// What is under way to this side is gone: it was switched off.
+    /// Drops the frames to this side: it was switched off.
     pub fn clear(&self) {
         let mut cable = self.cable.borrow_mut();
         cable.sides[self.side] = Queue::default();

@@ -70,7 +70,7 @@ pub enum App {
     Silent,
 }
 
-/// The application ends the program as soon as so many bytes are stored.
+/// The application ends the program as soon as this many bytes are stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Leave {
     pub at: u64,
@@ -349,8 +349,8 @@ impl World {
     }
 
     /// The device ended on the new version and the cloud heard one result. A cut while the new
-    /// version runs on trial makes embassy-boot swap back, as any reset does then: the cloud is
-    /// told of the failure, and an operator tries again. Returns whether it was so.
+    /// version runs on trial makes embassy-boot swap back, as any reset does then: the cloud gets
+    /// the failure, and an operator tries again. Returns whether that happened.
     pub fn ends_well(mut self, what: &str) -> bool {
         let failed = self.device.running() == FROM;
         if failed {

@@ -99,7 +99,7 @@ fn publish(topic: &str, payload: &str, id: u16) -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// The broker has something to say of its own accord.
+/// The broker has something to say by itself.
 pub(super) fn say(world: &mut World, input: &mut Input<'_>) {
     let topic = input.pick(&["$ota/update/P/D", "$ota/update/Q/E", "P/D/data"]);
     let id = u16::from(input.byte() % 4);

@@ -88,7 +88,7 @@ impl World {
             self.client.handle_timeout(self.now);
             self.drain();
         }
-        let deadline = self.deadline.expect("it waits for ever");
+        let deadline = self.deadline.expect("it waits forever");
         assert!(deadline > self.now, "a stale deadline: {deadline} at {}", self.now);
         for wire in self.wires.iter().flatten() {
             let waiting = self.client.transmit(wire.link).len();
@@ -179,7 +179,7 @@ impl World {
         self.client.handle_closed(now, link, clean);
     }
 
-    /// The link takes up to so many bytes, and the peer answers them.
+    /// The link takes up to this many bytes, and the peer answers them.
     pub(super) fn send(&mut self, kind: LinkKind, most: usize) {
         let Some(link) = self.wire(kind).map(|wire| wire.link) else { return };
         let bytes = self.client.transmit(link);
@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    /// Up to so many bytes of the peer arrive.
+    /// Up to this many bytes of the peer arrive.
     pub(super) fn deliver(&mut self, kind: LinkKind, most: usize) {
         let Some(wire) = self.wire(kind) else { return };
         let n = most.min(wire.coming.len());

@@ -168,7 +168,7 @@ impl World {
         self.machine.handle_done(self.now, op, result.map(|()| digest));
     }
 
-    /// An answer to an operation that is not under way: no effect but that of time.
+    /// An answer to an operation that is not in progress: no effect but that of time.
     pub(super) fn stale_completion(&mut self, input: &mut Input<'_>) {
         let Some(place) = input.place(self.old_ops.len()) else { return };
         let op = self.old_ops[place];
@@ -241,7 +241,7 @@ impl World {
         self.boot(&running, slot);
     }
 
-    /// The version that the journal speaks of.
+    /// The version in the journal.
     pub(super) fn target(&self) -> Option<String> {
         let newest = Journal::newest(self.places.iter().flatten())?;
         Some(Record::decode(newest).unwrap().1.target?.version.as_str().into())

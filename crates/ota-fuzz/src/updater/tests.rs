@@ -51,7 +51,7 @@ fn rolling_back() -> World {
     world
 }
 
-/// What is under way on the links is answered.
+/// What is in progress on the links is answered.
 fn answer(world: &mut World, size: u64) {
     if !world.pubs.is_empty() {
         world.published(Some(0));

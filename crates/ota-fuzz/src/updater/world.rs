@@ -17,7 +17,7 @@ use crate::input::Input;
 
 pub(super) type Block = [u8; Journal::LEN];
 
-/// A slot operation under way.
+/// A slot operation in progress.
 #[derive(Clone, Debug)]
 pub(super) enum Job {
     Erase(Range<u64>),
@@ -27,7 +27,7 @@ pub(super) enum Job {
     Slot(SlotAction),
 }
 
-/// The fetch under way.
+/// The fetch in progress.
 #[derive(Clone, Debug)]
 pub(super) struct Fetch {
     pub(super) op: OpId,
@@ -147,7 +147,7 @@ impl World {
             );
         }
         let waits = self.up && self.open && self.job.is_none() && self.persist.is_none();
-        assert!(!waits || self.idle.deadline.is_some(), "it waits for ever");
+        assert!(!waits || self.idle.deadline.is_some(), "it waits forever");
         if matches!(self.machine.state(), State::Idle | State::Offered | State::Deferred) {
             self.told.forget_progress();
         }

@@ -51,14 +51,14 @@ async fn broker_refused(broker: &Front, options: Options) -> (TransportError, Du
     (why, retry_at.since(rig.driver.clock().now()))
 }
 
-/// What the cloud is told of an update whose store is not talked to.
+/// The result of an update whose firmware server is not contacted.
 async fn store_refused(store: &Front, options: Options) -> Reason {
     let mut config = device_config();
     config.allow_http = false;
     update_refused(store, config, options).await
 }
 
-/// What the cloud is told of an update that this device does not get from this store.
+/// The result of an update that this device does not get from this firmware server.
 async fn update_refused(store: &Front, mut config: ota_proto::Config, options: Options) -> Reason {
     let cloud = cloud(&image(1000), Some(format!("https://{}", store.addr))).await;
     config.timing.retry_cap = ota_proto::Micros::from_millis(1);

@@ -72,7 +72,7 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         let bytes = self.bytes.get(..usize::from(self.len));
-        debug_assert!(bytes.is_some(), "a secret has at most so many bytes");
+        debug_assert!(bytes.is_some(), "a secret has at most this many bytes");
         bytes.unwrap_or(&[])
     }
 

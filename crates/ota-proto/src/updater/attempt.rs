@@ -167,7 +167,7 @@ pub(super) const PROGRESS: u64 = 4_096;
 pub(super) struct Patience {
     /// The offset from which new bytes count towards the next progress.
     base: u64,
-    /// The time without progress up to `since`. The clock runs from `since` on, which lies in the
+    /// The time without progress up to `since`. The clock runs from `since` on, which is in the
     /// future while the server has asked for a pause.
     spent: Micros,
     since: Option<Instant>,

@@ -20,7 +20,7 @@ pub(crate) enum Op {
     /// The oldest publication that was not acknowledged, all, or any of before.
     Ack(u8),
     Head(Answer),
-    /// So many bytes of what is left of the body.
+    /// This many bytes of what is left of the body.
     Body(u16),
     /// More bytes than the image has.
     TooMuch,
@@ -69,7 +69,7 @@ pub(crate) enum Ends {
 /// The program dies, or the power goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cut {
-    /// The journal write under way or in doubt is on the medium; so is the switch under way.
+    /// The journal write in progress or in doubt is on the medium; so is the switch in progress.
     pub(crate) landed: bool,
     /// The process only: no reset.
     pub(crate) process: bool,

@@ -158,7 +158,7 @@ impl World {
         true
     }
 
-    /// The head of an answer to the fetch under way.
+    /// The head of an answer to the fetch in progress.
     pub(crate) fn answer(&mut self, answer: Answer) {
         let Some(op) = self.fetch.filter(|_| self.spec.is_asked()) else { return };
         let (stored, size) = self.machine.progress().expect("an attempt");
@@ -174,7 +174,7 @@ impl World {
         self.drain();
     }
 
-    /// So many bytes of the body.
+    /// This many bytes of the body.
     pub(crate) fn body(&mut self, bytes: u64) {
         let Some(op) = self.fetch.filter(|_| !self.spec.is_asked()) else { return };
         let expected = self.spec.bytes(bytes);

@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) up: bool,
     pub(crate) reading: bool,
     deadline: Option<u64>,
-    /// What the server has still to send of the body under way.
+    /// What the server has still to send of the body in progress.
     pub(crate) left: u64,
     /// The sizes of the pieces that bodies come in, less one.
     pub(crate) pieces: Vec<u16>,
@@ -324,7 +324,7 @@ impl World {
         self.drain();
     }
 
-    /// Time passes, each deadline served. A pause that ends by chance is slept through.
+    /// Time passes, each deadline served. A pause that ends at random is slept through.
     pub(crate) fn sleep(&mut self, micros: u64) {
         let wanted = self.now + micros;
         for _ in 0..3_000 {

@@ -184,8 +184,8 @@ fn rule_6_any_copy_of_this_sessions_is_acknowledged_however_late() {
     assert!(bench.machine.owed().is_none());
 }
 
-/// Two images that fail, offered in turn, each as soon as the other's result is heard: by the
-/// cloud of its own accord, or in answer to the report that follows.
+/// Two images that fail, offered in turn, each as soon as the other's result is heard: by the cloud
+/// by itself, or in answer to the report that follows.
 #[test]
 fn rule_14_two_failing_images_in_turn_end_with_eight_results_in_ten_minutes() {
     for drawn in [false, true] {
@@ -251,7 +251,7 @@ fn rule_14_what_is_held_back_is_asked_for_when_its_time_has_come() {
     assert_eq!(bench.auto(640_000), ["report 0.1.0"]);
     bench.offer(640_000, "2.0.0");
     assert!(bench.auto(640_000).contains(&"fetch 0".into()));
-    // Forgiven, or proved: all begins anew.
+    // Forgiven, or proved: all counts start again.
     let mut bench = Bench::online(config());
     spend(&mut bench, 40_000);
     bench.machine.command(at(50_000), Command::Forgive).unwrap();

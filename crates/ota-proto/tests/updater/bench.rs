@@ -127,7 +127,7 @@ impl Bench {
         bench
     }
 
-    /// All outputs at this moment, as lines; storage is left under way.
+    /// All outputs at this moment, as lines; storage is left in progress.
     pub(crate) fn out(&mut self, ms: u64) -> Vec<String> {
         let mut lines = Vec::new();
         for _ in 0..200 {
@@ -210,7 +210,7 @@ impl Bench {
         })
     }
 
-    /// Takes the operation of this kind that is under way.
+    /// Takes the operation of this kind that is in progress.
     pub(crate) fn take(&mut self, kind: Kind) -> OpId {
         let place = self.open.iter().position(|(open, _)| *open == kind);
         let place = place.unwrap_or_else(|| panic!("no {kind:?} in {:?}", self.open));

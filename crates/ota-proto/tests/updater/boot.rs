@@ -570,7 +570,7 @@ fn rule_13_the_restart_that_ends_a_trial_is_asked_for_once_a_minute() {
     assert!(!bench.auto(200_000).contains(&"event Restart".into()));
 }
 
-/// Who cannot be asked is not waited for: no clock runs against an offer without a session.
+/// Without a session no fresh offer can come, so no clock runs.
 #[test]
 fn boot_with_a_part_and_one_empty_reply_counts_nothing_without_a_session() {
     let (mut bench, _) = says("0.1.0", SlotState::Confirmed, Some(&record(Phase::Fetching, 8_192)));

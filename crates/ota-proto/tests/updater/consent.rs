@@ -79,7 +79,7 @@ fn rule_14_a_restart_begins_nothing_that_was_not_accepted() {
     assert_eq!(next.machine.state(), State::Offered);
     next.machine.command(at(200), Command::Accept).unwrap();
     assert!(has(&next.auto(200), "fetch 8192"), "the bytes were kept");
-    // What was accepted and is under way goes on by itself.
+    // What was accepted and is in progress goes on by itself.
     let (_, lines) = restarted(&half(asking(), &offer), asking(), &offer);
     assert!(has(&lines, "fetch 8192"), "{lines:?}");
     // A record of an older build does not know: asked.
@@ -255,7 +255,7 @@ fn rule_3_another_text_for_an_image_that_waits_is_looked_at_whichever_word_it_wa
     }
 }
 
-/// A write under way ends before the fetch that follows: none of its bytes comes twice.
+/// A write in progress ends before the fetch that follows: none of its bytes comes twice.
 #[test]
 fn rule_3_a_write_under_way_is_counted_before_the_next_fetch() {
     let mut bench = half(asking(), &offer_with("text"));
@@ -538,7 +538,7 @@ fn rule_13_a_roll_back_that_cannot_be_told_ends_with_the_restart() {
             ms = bench.idle.0.expect("a deadline").as_millis();
             bench.machine.handle_timeout(at(ms));
         }
-        assert!(ms < 600_000, "for ever");
+        assert!(ms < 600_000, "forever");
     }
     assert_eq!(tries, 4);
     assert_eq!(bench.journal().owed.unwrap().result, Outcome::Failed(Reason::RolledBack));

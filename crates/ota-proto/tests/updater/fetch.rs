@@ -390,7 +390,7 @@ fn rule_8_retry_after_counts_up_to_an_hour() {
         bench.head(1_000, &head).unwrap_err();
         let lines = bench.until(1_000 + expected * 1_000);
         assert!(!lines.iter().any(|line| line.contains("fetch")), "{lines:?}");
-        // A fresh URL is asked for first, and not waited for for ever.
+        // A fresh URL is asked for first, and not waited for forever.
         assert!(lines.contains(&format!("{} report 0.1.0", 1_000 + expected * 1_000)), "{lines:?}");
         let lines = bench.until(31_000 + expected * 1_000);
         assert_eq!(lines.last().unwrap(), &format!("{} fetch 0", 31_000 + expected * 1_000));
@@ -554,7 +554,7 @@ fn rule_15_bytes_and_ends_of_a_fetch_that_is_over_are_nothing() {
     bench.machine.handle_body_end(at(ms), old);
     assert!(bench.auto(ms).is_empty());
     assert_eq!(bench.machine.progress(), Some((4_096, SIZE)));
-    // After its own end it brings nothing more, while a write of its bytes is under way.
+    // After its own end it brings nothing more, while a write of its bytes is in progress.
     assert!(bench.piece(ms, 8_192));
     let op = bench.fetch_op();
     bench.machine.handle_body_end(at(ms), op);
@@ -640,7 +640,7 @@ fn rule_9_a_fault_that_progress_has_forgiven_is_not_told_at_the_end() {
     bench.body(ms, 4_096);
     let mut lines = Vec::new();
     while bench.machine.state() == State::Fetching {
-        assert!(ms < 2_000_000, "for ever");
+        assert!(ms < 2_000_000, "forever");
         ms += 10_000;
         lines.extend(bench.until(ms));
         if bench.machine.state() == State::Fetching {
@@ -681,7 +681,7 @@ fn rule_9_three_times_the_image_is_not_too_much() {
     for (extra, taken) in [(0, true), (1, false)] {
         let mut bench = Bench::fetching(config());
         bench.good_head(1_100);
-        // Twice another object begins anew.
+        // Another object restarts the download, twice.
         for (tag, upto) in [(&b"2"[..], SIZE - 1), (b"3", SIZE - 1)] {
             let ms = bench.next_fetch().unwrap_or(1_100);
             bench.body(ms, upto);

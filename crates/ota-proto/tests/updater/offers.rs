@@ -515,8 +515,8 @@ fn rule_14_the_word_to_install_is_given_once() {
     assert!(bench.machine.command(at(2_100), Command::Install).is_err(), "it was said before");
 }
 
-/// A refresh after a deferral that is of no use ends the attempt; what is stored is still of the
-/// image before, and nobody may take it for bytes of this one.
+/// An unusable fresh offer after a deferral ends the attempt; what is stored is still of the image
+/// before, and nobody may take it for bytes of this one.
 #[test]
 fn rule_14_an_image_that_fails_before_its_first_byte_claims_none_of_another() {
     let mut bench = offered_another_than_is_stored();

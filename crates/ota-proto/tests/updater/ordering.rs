@@ -147,7 +147,7 @@ fn o2_no_erase_after_two_failed_writes_of_different_records() {
     assert!(bench.out(now).contains(&"erase 0..4096".into()));
 }
 
-/// A checkpoint's sync under way, then a restart from zero: the sync's end claims nothing.
+/// A checkpoint's sync in progress, then a restart from zero: the sync's end claims nothing.
 #[test]
 fn o1_o2_a_sync_from_before_a_restart_claims_nothing() {
     let mut bench = Bench::fetching(config());
@@ -189,7 +189,7 @@ fn o3_a_superseding_offer_waits_for_the_old_operation() {
     );
     bench.done(1_200, Kind::Persist);
     bench.good_head(1_300);
-    assert_eq!(bench.out(1_300), [] as [&str; 0], "the old erase is under way");
+    assert_eq!(bench.out(1_300), [] as [&str; 0], "the old erase is in progress");
     bench.done(1_400, Kind::Erase);
     assert_eq!(bench.out(1_400), ["erase 0..4096"]);
 }

@@ -285,7 +285,7 @@ fn answered(bench: &mut Bench, answer: impl Fn(&mut Bench, u64)) -> Vec<(u64, St
     lines
 }
 
-/// A page of so many bytes that tells no length, as chunked ones do.
+/// A page of this many bytes that tells no length, as chunked ones do.
 fn page(bench: &mut Bench, ms: u64, length: u64) {
     let head = ResponseHead { status: 200, media: Media::new(b"text/html"), ..Default::default() };
     if bench.head(ms, &head).is_err() {
@@ -428,7 +428,7 @@ fn rule_8_a_page_without_a_length_over_plain_http_brings_nothing_and_costs_nothi
 }
 
 /// A proxy takes the length away, and the line breaks cleanly: that is no page, for it breaks
-/// elsewhere each time. Its bytes are gone on with.
+/// elsewhere each time. The download continues behind its bytes.
 #[test]
 fn rule_8_a_file_whose_length_was_taken_away_is_gone_on_with_when_its_line_breaks() {
     let mut bench = plain();

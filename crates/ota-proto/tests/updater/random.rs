@@ -26,7 +26,7 @@ fn input() -> impl Strategy<Value = Input> {
         .prop_map(|(kind, choice, step, drain)| Input { kind, choice, step, drain })
 }
 
-/// What was asked for and may be answered: all of it, for ever.
+/// What was asked for and may be answered: all of it, forever.
 #[derive(Default)]
 struct Asked {
     fetches: Vec<OpId>,

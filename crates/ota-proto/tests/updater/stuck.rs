@@ -99,7 +99,7 @@ fn rule_16_a_journal_that_never_answers_ends_the_attempt_after_half_an_hour() {
         bench.out(1_000);
         let (mut ms, mut fetches) = (1_000, 0);
         while bench.machine.state() != State::Idle {
-            assert!(ms <= 1_801_000, "for ever");
+            assert!(ms <= 1_801_000, "forever");
             if fails && bench.open.iter().any(|(kind, _)| *kind == Kind::Persist) {
                 bench.error(ms, Kind::Persist, StorageError::Failed);
             }

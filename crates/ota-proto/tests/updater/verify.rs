@@ -120,8 +120,8 @@ fn rule_12_a_mismatch_is_minus_four_even_when_restarts_are_spent() {
     assert!(lines.contains(&"fail -4 md5 does not match".into()), "{lines:?}");
 }
 
-/// Found by the walk: the hash that trails the writer was done before the body's end, and the
-/// fetch was left open for ever.
+/// Found by the walk: the hash that trails the writer was done before the body's end, and the fetch
+/// was left open forever.
 #[test]
 fn a_body_of_undeclared_length_is_dropped_when_the_trailing_digest_is_right() {
     let mut trailing = config();

@@ -36,7 +36,7 @@ async fn distribution(site: &Site, task: u32) -> Value {
     site.act("DescribeFirmwareTaskDistribution", of).await["StatusInfos"].clone()
 }
 
-/// Until it is so, and not for ever. A key of its own asks, whose budget may be used up.
+/// Until it is so, and not forever. A key of its own asks, whose budget may be used up.
 async fn until(site: &Site, task: u32, wanted: Value) {
     let viewer = site.key("viewer", "A").await;
     let of = json!({ "ProductId": "A", "FirmwareVersion": "1.0.0", "TaskId": task });

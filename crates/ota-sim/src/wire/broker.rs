@@ -1,4 +1,4 @@
-//! The platform's broker for one connection, over a codec that is not the device's own.
+//! The platform's broker for one connection, with another codec than the device's.
 //!
 //! It is strict where the platform is (docs/protocol.md, Connection): clean sessions, no wills, QoS
 //! 0 and 1, one filter a SUBSCRIBE, 5 s between two CONNECTs, one and a half times the keep-alive.
@@ -29,14 +29,14 @@ pub struct Broker {
     last_id: u16,
     unacknowledged: usize,
     closed: bool,
-    /// How many of 1,000 packets are lost, and by what chance.
+    /// How many of 1,000 packets are lost, and the generator that selects them.
     loss: Option<(u16, Rng)>,
     lost: u64,
 }
 
-/// What a packet leads to.
+/// The effect of a packet.
 pub enum Said {
-    /// The login was taken.
+    /// The login was accepted.
     Login,
     /// The update topic is subscribed.
     Subscribed,
@@ -65,7 +65,7 @@ impl Broker {
         }
     }
 
-    /// One that loses so many of 1,000 packets after CONNECT, either way.
+    /// A connection that loses this many of 1,000 packets after CONNECT, in either direction.
     #[must_use]
     pub fn lossy(now: Instant, rng: Rng, loss: u16) -> Self {
         Self { loss: Some((loss, rng)), ..Self::new(now) }
@@ -84,10 +84,10 @@ impl Broker {
         lost
     }
 
-    /// Takes bytes and does what the packets in them ask.
+    /// Handles received bytes and the packets in them.
     ///
     /// # Errors
-    /// What the device must never do.
+    /// A violation by the device.
     pub fn receive(
         &mut self,
         now: Instant,
@@ -183,7 +183,7 @@ impl Broker {
         })
     }
 
-    /// Sends a message of the cloud's, when the device has subscribed.
+    /// Sends a message of the cloud, if the device has subscribed.
     pub fn publish(&mut self, topic: &str, payload: Vec<u8>, qos1: bool) {
         if !self.subscribed || self.closed {
             return;
@@ -204,7 +204,7 @@ impl Broker {
         &self.tx
     }
 
-    /// So many of them were sent.
+    /// Reports that this many of them were sent.
     pub fn sent(&mut self, count: usize) {
         drop(self.tx.split_to(count.min(self.tx.len())));
         if self.tx.is_empty() {
@@ -212,19 +212,19 @@ impl Broker {
         }
     }
 
-    /// It closes as soon as all is sent.
+    /// Whether it closes once everything is sent.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed && self.tx.is_empty()
     }
 
-    /// The device was given up; nothing more is expected of it.
+    /// Forgets the device: nothing more is expected of it.
     pub fn forget(&mut self) {
         self.heard = Instant::MAX;
         self.subscribed = false;
     }
 
-    /// When it gives the device up.
+    /// When the broker closes a silent connection.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.heard + self.keep_alive

@@ -1,4 +1,4 @@
-//! The device's program: what the client puts out, and the application beside it.
+//! The device's program: the outputs of the client, and the application.
 
 use ota_proto::journal::Record;
 use ota_proto::{Boot, Command, Event, Instant, OpId, SlotInfo, StorageError, Work};
@@ -18,13 +18,13 @@ use super::{Due, World};
 
 const DEVICE: DeviceIndex = DeviceIndex::FIRST;
 
-/// What the client said when it was last asked to the end.
+/// The client's last idle output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Idle {
     pub(super) deadline: Option<Instant>,
     pub(super) read_broker: bool,
     pub(super) read_store: bool,
-    /// A timeout was told, and no input since: the next deadline must be later.
+    /// Whether a time-out was handled without an input since: the next deadline must be later.
     pub(super) woken: bool,
 }
 
@@ -40,7 +40,7 @@ pub(super) enum Out {
 }
 
 impl World {
-    /// Takes one output; `false` when the device is idle or off.
+    /// Handles one output; `false` if the device is idle or off.
     pub(super) fn step_device(&mut self) -> bool {
         let Some(client) = &mut self.client else { return false };
         let output = client.poll(self.now);
@@ -87,7 +87,7 @@ impl World {
         self.idle.woken = true;
     }
 
-    /// Something came in: what was not wanted may be wanted now.
+    /// Something arrived: the client may take bytes now that it refused before.
     pub(super) fn touched(&mut self) {
         self.idle.woken = false;
         if let Some(wire) = &mut self.broker {
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// Gives bytes to the client as an adapter does.
+    /// Passes bytes to the client like an adapter.
     pub(super) fn feed(&mut self, kind: LinkKind, bytes: &[u8]) {
         let (link, mut rx) = match (kind, &mut self.broker, &mut self.store) {
             (LinkKind::Broker, Some(wire), _) => (wire.link, core::mem::take(&mut wire.rx)),
@@ -181,7 +181,7 @@ impl World {
         }
     }
 
-    /// The clock of the day is asked when a connection stands.
+    /// Passes the certificate's time to the client when a connection is open.
     pub(super) fn tell_time(&mut self) {
         let Some(unix) = self.setup.clock(self.now) else { return };
         self.tell(DeviceInput::Certificate(ota_proto::Peer::Broker, unix));
@@ -220,7 +220,7 @@ impl World {
         self.note(What::Boot { running, slot, record });
     }
 
-    /// Power is gone and comes back after 100 ms.
+    /// Cuts the power, which returns after 100 ms.
     pub fn power_cut(&mut self, cut: Cut) {
         self.note(What::Off("power cut"));
         self.storage.cut(cut, &mut self.rng);
@@ -232,10 +232,10 @@ impl World {
         self.at(self.now + core::time::Duration::from_millis(100), Due::PowerOn);
     }
 
-    /// The program is asked to end, and has two seconds for what it must do before.
+    /// Asks the program to stop. It has two seconds for the work before its end.
     ///
     /// # Errors
-    /// The trace, when something broke.
+    /// The trace, if there was a violation.
     pub fn stop(&mut self) -> Result<(), String> {
         self.met(Kind::OrderlyStop);
         if let Some(client) = &mut self.client {
@@ -256,13 +256,13 @@ impl World {
         self.client.as_ref().is_none_or(|client| client.is_stopped())
     }
 
-    /// The program is gone; what its recorder kept is not.
+    /// Ends the program and keeps its recording.
     pub(crate) fn end_life(&mut self) {
         self.lives.end(self.client.take());
     }
 
-    /// The application hears an event and answers later. It is never asked for consent here: that
-    /// is the message-level world's.
+    /// The application gets an event and answers later. Only the world of messages asks it for
+    /// consent.
     fn hear(&mut self, event: &Event) {
         let asked = matches!(event, Event::Offered | Event::Ready);
         if let Some((after, act)) = self.setup.app.answer(event).filter(|_| !asked) {
@@ -285,7 +285,7 @@ impl World {
             | Act::ApproveAndInstall
             | Act::Reset => return,
         };
-        // One that does not fit any more has no effect.
+        // A command that no longer fits has no effect.
         self.tell(DeviceInput::Command(command));
     }
 }

@@ -1,26 +1,26 @@
-//! What is kept of the device's program, life by life.
+//! The recorded lives of the device's program.
 
 use core::fmt::Debug;
 
 use ota_wire::record::Recorder;
 
-/// One life of the device's program, from its boot until its power went or the world ended.
+/// One life of the device's program, from its boot to the power cut or the end of the world.
 #[derive(Clone, Debug)]
 pub struct Life {
-    /// The client as it stood last, with its recording.
+    /// The client's last state, with its recording.
     pub client: Recorder,
-    /// What it put out and found, one by one, as `Debug` shows it.
+    /// Its outputs and received content, one by one, as `Debug` text.
     pub answers: Vec<String>,
 }
 
 /// The recorded lives.
 #[derive(Clone, Debug, Default)]
 pub struct Lives {
-    /// Bytes of the recorder of each later life; nothing is kept when 0.
+    /// Bytes of the recorder of each later life; 0 records nothing.
     pub ring: usize,
-    /// Those that are over.
+    /// The ended lives.
     pub over: Vec<Life>,
-    /// What the one in progress has said so far.
+    /// The outputs of the current life so far.
     answers: Vec<String>,
 }
 

@@ -1,9 +1,9 @@
-//! The world at the level of bytes: the real client on both of its wires, which may record.
+//! The world at the level of bytes: the real client on both connections, which may record.
 //!
-//! What [`crate::World`] does with messages and operations happens here over connections: a
-//! strict model of the broker on a codec of its own, the firmware server of
-//! [`ota_cloud::origin`], partial sends, deliveries cut at any byte, resets and half-open
-//! connections. Flash, journal, boot loader and application are the same.
+//! Instead of the messages and operations of [`crate::World`] there are connections here: a strict
+//! model of the broker with its own codec, the firmware server of [`ota_cloud::origin`], partial
+//! sends, deliveries split at any byte, resets and half-open connections. Flash, journal, boot
+//! loader and application are the same.
 
 mod broker;
 mod device;
@@ -36,16 +36,16 @@ pub use life::{Life, Lives};
 use network::Wire;
 pub use pipe::Chunks;
 
-/// One of the four streams of bytes. Its bytes count over all connections.
+/// One of the four streams of bytes, over all connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stream {
     /// Device to broker.
     ToBroker,
     /// Broker to device.
     FromBroker,
-    /// Device to store.
+    /// Device to firmware server.
     ToStore,
-    /// Store to device.
+    /// Firmware server to device.
     FromStore,
 }
 
@@ -54,31 +54,31 @@ impl Stream {
     pub const ALL: [Self; 4] = [Self::ToBroker, Self::FromBroker, Self::ToStore, Self::FromStore];
 }
 
-/// How a connection ends without either side's will.
+/// How a connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Break {
-    /// Both sides are told at once.
+    /// Both sides learn it at once.
     Reset,
-    /// Nobody is told; whatever is sent is lost.
+    /// Neither side learns it; all sent bytes are lost.
     HalfOpen,
 }
 
-/// What the wires are like.
+/// The properties of the connections.
 #[derive(Clone, Debug)]
 pub struct Wires {
-    /// How what the device sends is taken: bytes for each `handle_sent`.
+    /// How many of the device's bytes each `handle_sent` reports.
     pub sends: Chunks,
     /// How bytes arrive from the broker.
     pub broker: Chunks,
-    /// How bytes arrive from the store.
+    /// How bytes arrive from the firmware server.
     pub store: Chunks,
     /// Bytes in progress in one direction of a connection.
     pub window: usize,
     /// Whether the cloud's messages are sent at QoS 1.
     pub qos1: bool,
-    /// What the store does wrong.
+    /// The faults of the firmware server.
     pub faults: FaultPlan,
-    /// The connection breaks when so many bytes of a stream have arrived; each once.
+    /// The connection breaks when this many bytes of a stream have arrived; each once.
     pub breaks: Vec<(Stream, u64, Break)>,
 }
 
@@ -96,7 +96,7 @@ impl Default for Wires {
     }
 }
 
-/// What happens at a moment.
+/// A scheduled event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Due {
     Job(OpId),
@@ -106,34 +106,34 @@ enum Due {
     Task,
 }
 
-/// One device on two wires, the cloud, the store.
+/// One device with two connections, the cloud, and the firmware server.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// What it is made of.
+    /// Its setup.
     pub setup: Setup,
-    /// What the wires are like.
+    /// The properties of the connections.
     pub wires: Wires,
     /// The virtual clock.
     pub now: Instant,
     /// The cloud.
     pub cloud: Cloud,
-    /// The store.
+    /// The firmware server.
     pub origin: Origin,
-    /// The device's program; none while it is off.
+    /// The device's program; `None` while it is off.
     pub client: Option<Recorder>,
-    /// What was recorded of the program.
+    /// The recordings of the program.
     pub lives: Lives,
-    /// What survives it.
+    /// The storage, which outlives the program.
     pub storage: Storage,
-    /// What happened.
+    /// The trace.
     pub trace: Trace,
     /// Bytes that have arrived, by stream.
     pub passed: BTreeMap<Stream, u64>,
     /// Bytes that the device has sent, by stream.
     sent: BTreeMap<Stream, u64>,
-    /// Results that the cloud was told, equal ones in a row counted once.
+    /// Results that the cloud got, equal ones in a row counted once.
     pub results: Vec<Said>,
-    /// While the store is away nothing can connect to it.
+    /// While the firmware server is away nothing can connect to it.
     pub away: Option<Range<Instant>>,
     broken: Vec<String>,
     broker: Option<Wire<Broker>>,
@@ -147,19 +147,19 @@ pub struct World {
     standing: u32,
 }
 
-/// Steps without the clock moving before a run counts as a livelock.
+/// The most steps at one time; more count as a livelock.
 const STANDING: u32 = 20_000;
-/// Steps before a run counts as endless.
+/// The most steps of a run; more count as endless.
 const STEPS: u32 = 1_000_000;
-/// How long a task may take.
+/// The longest time for a task.
 const TASK: Duration = Duration::from_secs(3 * 86_400);
 const UNIX: u64 = 1_700_000_000;
 
 impl World {
-    /// A world at its beginning: the device is off, its task not yet begun.
+    /// A new world: the device is off, and its task has not begun.
     ///
     /// # Panics
-    /// When the setup makes no sense to the cloud.
+    /// If the cloud rejects the setup.
     #[must_use]
     pub fn new(setup: Setup, wires: Wires) -> Self {
         let signer = UrlSigner::new("https://cos.example", *b"key", UrlSigner::LIFE);
@@ -212,7 +212,7 @@ impl World {
         self.cloud.device(&self.setup.device.identity).expect("registered")
     }
 
-    /// The task is over and the device idle: nothing is owed, on trial or in progress.
+    /// Whether the task is over and the device idle: nothing is owed, on trial or in progress.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         let device = self.client.as_ref()?.updater(DeviceIndex::FIRST)?;
@@ -228,7 +228,7 @@ impl World {
     /// Runs until the end.
     ///
     /// # Errors
-    /// The trace, when something broke, or the run does not end.
+    /// The trace, if there was a violation or the run does not end.
     pub fn run(&mut self) -> Result<Outcome, String> {
         for _ in 0..STEPS {
             if let Some(broken) = self.broken.first() {
@@ -248,10 +248,10 @@ impl World {
         Err(format!("no end\n{}", self.trace))
     }
 
-    /// Runs up to this moment, whatever happens.
+    /// Runs up to this time.
     ///
     /// # Errors
-    /// The trace, when something broke.
+    /// The trace, if there was a violation.
     pub fn run_until(&mut self, at: Instant) -> Result<(), String> {
         while self.now < at {
             let going = self.step() && self.standing <= STANDING;
@@ -262,11 +262,11 @@ impl World {
         Ok(())
     }
 
-    /// Runs until the end, which must be that the cloud holds the task for proved, that the new
-    /// image's bytes run, and that one result was told.
+    /// Runs until the end. The cloud must consider the task proved, the new image's bytes must run,
+    /// and there must be one result.
     ///
     /// # Panics
-    /// With the seed and the trace, when it is another.
+    /// With the seed and the trace on any other end.
     pub fn must_prove(&mut self, what: &str) {
         let seed = self.setup.seed;
         match self.run() {
@@ -288,7 +288,7 @@ impl World {
         Ok(outcome)
     }
 
-    /// Does one thing; `false` when nothing will ever happen again.
+    /// Does one step; `false` if nothing can happen any more.
     fn step(&mut self) -> bool {
         self.standing = self.standing.saturating_add(1);
         if self.step_device() || self.step_network() {
@@ -310,7 +310,7 @@ impl World {
         }
     }
 
-    /// Jumps to the next moment at which something happens, or does what happens now.
+    /// Jumps to the next event, or handles a due one.
     fn advance(&mut self, cloud: Option<Instant>) -> bool {
         let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
         let device = self.idle.deadline.filter(|_| self.client.is_some());
@@ -358,7 +358,7 @@ impl World {
         }
     }
 
-    /// What a device has said reached the cloud.
+    /// A message of the device reached the cloud.
     fn told(&mut self, payload: &[u8]) {
         let topic = self.setup.device.identity.report_topic().to_owned();
         if let Err(error) = self.cloud.handle_message(self.now, &topic, payload) {
@@ -395,7 +395,7 @@ impl World {
         self.passed.get(&stream).copied().unwrap_or(0)
     }
 
-    /// Bytes of this stream that may come before it breaks, and how the rest falls into pieces.
+    /// The next number of bytes of this stream, before it breaks and by its division into pieces.
     fn piece(&mut self, stream: Stream, chunks: Chunks, there: usize) -> usize {
         let passed = self.passed_of(stream);
         let size = chunks.next(there, passed, &mut self.rng);

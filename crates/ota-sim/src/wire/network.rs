@@ -10,20 +10,20 @@ use super::broker::{Broker, Said as Asked};
 use super::pipe::{End, Pipe};
 use super::{Break, Stream, World};
 
-/// Bytes of a receive buffer of the device: what its limits ask for.
+/// Bytes of a receive buffer of the device, as its limits require.
 pub(super) const RX: usize = 4_096;
 
-/// One connection, both ends of it.
+/// One connection with both ends.
 #[derive(Clone, Debug)]
 pub(super) struct Wire<P> {
     pub(super) link: Link,
-    /// When it is open; `None` when it is.
+    /// When it will be open; `None` once it is.
     pub(super) opening: Option<Instant>,
     pub(super) up: Pipe,
     pub(super) down: Pipe,
     /// Received by the device, not yet consumed.
     pub(super) rx: Vec<u8>,
-    /// What is in `rx` was offered since the last input and not wanted.
+    /// Whether the bytes in `rx` were offered since the last input and not taken.
     pub(super) offered: bool,
     pub(super) frozen: bool,
     pub(super) peer: P,
@@ -43,7 +43,7 @@ impl<P> Wire<P> {
         }
     }
 
-    /// Opens it when it is time.
+    /// Opens it if it is due.
     pub(super) fn open_at(&mut self, now: Instant) -> Option<Link> {
         self.opening.take_if(|at| *at <= now).map(|_| self.link)
     }
@@ -82,7 +82,7 @@ impl World {
         }
     }
 
-    /// The device closes a connection: the far end knows at once.
+    /// The device closes a connection; the other end learns it at once.
     pub(super) fn close(&mut self, link: Link) {
         self.fault(format!("close {:?}", link.kind));
         match link.kind {
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    /// The device's program is gone with its connections.
+    /// Drops the connections with the device's program.
     pub(super) fn drop_wires(&mut self) {
         if self.broker.take().is_some() {
             self.offline();
@@ -108,7 +108,7 @@ impl World {
         self.cloud.handle_disconnected(self.now, &identity);
     }
 
-    /// When something happens on the wires that time alone brings.
+    /// The next event on the connections that only time brings.
     pub(super) fn next_on_wires(&self) -> Option<Instant> {
         let broker = self.broker.as_ref();
         let store = self.store.as_ref();
@@ -124,7 +124,7 @@ impl World {
         if self.is_peer_due() {
             return Some(self.now);
         }
-        // What is due and not wanted waits for an input, not for the clock.
+        // Due bytes that the client does not take wait for an input, not for the clock.
         all.into_iter().flatten().filter(|at| *at > self.now).min()
     }
 
@@ -138,7 +138,7 @@ impl World {
         broker || store.is_some_and(|at| at <= self.now)
     }
 
-    /// The far ends' deadlines.
+    /// Handles the deadlines of the other ends.
     pub(super) fn wake_peers(&mut self) {
         if self.broker.as_ref().is_some_and(|wire| wire.peer.deadline() <= self.now) {
             self.fault("the broker gives the device up");
@@ -149,7 +149,7 @@ impl World {
         }
     }
 
-    /// Moves bytes; `false` when nothing can move now.
+    /// Moves bytes; `false` if none can move now.
     pub(super) fn step_network(&mut self) -> bool {
         self.open_due()
             || self.send_from_device()
@@ -252,7 +252,8 @@ impl World {
             return true;
         }
         let Some(closing) = wire.peer.closing() else { return false };
-        // A reset comes behind what has left before it, so that a body breaks where it should.
+        // A reset arrives after the bytes sent before it, so that a body breaks at the intended
+        // byte.
         wire.down.close(now, latency, End { clean: closing == Closing::Close });
         true
     }
@@ -318,7 +319,7 @@ impl World {
         true
     }
 
-    /// Gives the device the next piece, or what is left of the last ones.
+    /// Passes the next piece to the device, or the rest of the last ones.
     fn deliver_to_device(&mut self, kind: LinkKind) -> bool {
         let (stream, chunks, reading) = match kind {
             LinkKind::Broker => (Stream::FromBroker, self.wires.broker, self.idle.read_broker),
@@ -359,7 +360,7 @@ impl World {
         }
     }
 
-    /// The device learns that a connection has ended.
+    /// Tells the device that a connection has ended.
     fn end(&mut self, kind: LinkKind, end: End) {
         let link = match kind {
             LinkKind::Broker => self.broker.take().map(|wire| wire.link),
@@ -390,7 +391,7 @@ impl World {
         }
     }
 
-    /// The broker's connection is gone: each side knows, unless nothing gets through any more.
+    /// Breaks the broker's connection. Both sides learn it, unless it is half-open.
     fn break_broker(&mut self) {
         if self.broker.as_ref().is_some_and(|wire| wire.frozen) {
             self.offline();

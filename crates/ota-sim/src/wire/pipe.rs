@@ -6,21 +6,21 @@ use core::time::Duration;
 
 use ota_proto::{Instant, Rng};
 
-/// Into what pieces a stream falls.
+/// How a stream is split into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Chunks {
-    /// As much as there is.
+    /// All available bytes.
     Whole,
-    /// So many bytes at a time.
+    /// This many bytes at a time.
     Of(usize),
-    /// As much as there is, but never across this byte of the stream.
+    /// All available bytes, but never across this byte of the stream.
     Split(u64),
-    /// From 1 byte up to this many, by chance.
+    /// From 1 byte up to this many, at random.
     Random(usize),
 }
 
 impl Chunks {
-    /// How many of `there` bytes come at once, when `passed` came before them.
+    /// How many of `there` bytes come at once, after `passed` earlier ones.
     pub(super) fn next(self, there: usize, passed: u64, rng: &mut Rng) -> usize {
         match self {
             Self::Whole => there,
@@ -54,7 +54,7 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// Bytes that fit in.
+    /// The number of bytes that fit in.
     pub(super) fn room(&self, window: usize) -> usize {
         window.saturating_sub(self.under_way)
     }
@@ -65,17 +65,17 @@ impl Pipe {
         self.segments.push_back((now + latency, bytes.to_vec()));
     }
 
-    /// The sender has nothing more to say.
+    /// Closes the sender's end.
     pub(super) fn close(&mut self, now: Instant, latency: Duration, end: End) {
         self.end.get_or_insert((now + latency, end));
     }
 
-    /// The sender has closed.
+    /// Whether the sender has closed.
     pub(super) fn is_closed(&self) -> bool {
         self.end.is_some()
     }
 
-    /// When there is something to take.
+    /// When the next bytes arrive.
     pub(super) fn next(&self) -> Option<Instant> {
         let end = self.end.as_ref().map(|(at, _)| *at);
         self.segments.front().map(|(at, _)| *at).or(end)
@@ -87,7 +87,7 @@ impl Pipe {
         there.map(|(_, bytes)| bytes.len()).sum::<usize>().saturating_sub(self.used)
     }
 
-    /// The end has arrived, and nothing is before it.
+    /// The end, if it has arrived and no bytes are before it.
     pub(super) fn ended(&self, now: Instant) -> Option<End> {
         let (at, end) = self.end?;
         (self.segments.is_empty() && at <= now).then_some(end)

@@ -33,7 +33,7 @@ fn rule_5_a_store_that_cannot_be_reached_is_tried_again_and_is_the_networks_faul
         assert_eq!(desk.events, [ClientEvent::Device { device: FIRST, event }], "{error:?}");
         assert_eq!(desk.client.updater(FIRST).unwrap().state(), State::Waiting);
         assert!(desk.idle.deadline.unwrap() <= at(3), "a pause of a second at most");
-        assert_eq!(desk.client.transmit(link), b"", "nothing is told of it");
+        assert_eq!(desk.client.transmit(link), b"", "nothing is reported");
     }
 }
 

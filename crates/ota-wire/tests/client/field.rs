@@ -330,7 +330,7 @@ fn a_cloud_that_is_silent_keeps_the_application_s_filters_out_for_five_minutes_a
         if sent.windows(8).any(|part| part == b"P/D/data") {
             break;
         }
-        assert!(now < began + Duration::from_secs(900), "for ever");
+        assert!(now < began + Duration::from_secs(900), "forever");
         desk.feed(now, link, &acknowledged(&sent));
         desk.work(now);
         if sent.is_empty() {

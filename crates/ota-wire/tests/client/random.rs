@@ -113,7 +113,7 @@ fn client(bytes: usize) -> Recorder {
 }
 
 impl Play {
-    /// With a recording of so many bytes.
+    /// With a recording of this many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
         let mut desk = Desk::new();
         let foreign = desk.up(at(0));

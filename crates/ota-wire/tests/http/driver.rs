@@ -1,4 +1,4 @@
-//! Runs a whole answer through a [`Fetch`], cut into pieces, and writes down what came of it.
+//! Runs a whole answer through a [`Fetch`], split into pieces, and records the results.
 
 use std::path::PathBuf;
 
@@ -65,7 +65,7 @@ impl Head {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// `End` was found, with so many bytes of input behind it.
+    /// `End` was found, with this many bytes of input behind it.
     End(usize),
     Failed(HttpError),
     Closed(Closed),

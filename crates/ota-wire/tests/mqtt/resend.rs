@@ -148,7 +148,7 @@ fn the_application_s_messages_are_sent_again_in_order() {
     assert_eq!(published(&mut session), [1, 3, 4, 7]);
 }
 
-/// A server may answer a forbidden topic by closing: the update must not suffer for ever.
+/// A server may answer a forbidden topic by closing: the update must not suffer forever.
 #[test]
 fn a_message_that_kills_every_session_is_given_up() {
     let mut session = up(at(0));

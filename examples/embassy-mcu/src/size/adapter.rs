@@ -24,7 +24,7 @@ pub fn sockets(stack: Stack<'static>) -> Tcp<'static> {
     Tcp::new(stack, (a, b), (c, d))
 }
 
-/// Updates for ever. To be called once.
+/// Updates forever. To be called once.
 pub async fn update<N: Network + 'static>(network: N) {
     let login = ConnectLogin::new(text().to_string(), text().to_string(), text().to_string());
     let config = ClientConfig::new(text().to_string(), number() as u16, N::TLS, login, number());

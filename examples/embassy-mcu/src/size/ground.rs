@@ -7,7 +7,7 @@ use embassy_mcu::{clock, executor};
 use embassy_net::{Config, Runner, Stack, StackResources};
 use static_cell::StaticCell;
 
-/// Runs a program's work beside its network, for ever. To be called once.
+/// Runs a program's work beside its network, forever. To be called once.
 pub fn run<S>(work: fn(Stack<'static>) -> Result<SpawnToken<S>, SpawnError>) -> ! {
     crate::HEAP.start(&crate::MEMORY);
     let Some(core) = cortex_m::Peripherals::take() else { halt() };

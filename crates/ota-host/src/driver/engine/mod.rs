@@ -109,7 +109,7 @@ impl Engine {
         self.control.engine.transmit(link)
     }
 
-    /// The link took so many bytes from the front of [`Engine::transmit`].
+    /// The link took this many bytes from the front of [`Engine::transmit`].
     pub fn handle_sent(&mut self, link: Link, count: usize) {
         let now = self.control.clock.now();
         self.control.engine.handle_sent(now, link, count);
@@ -120,7 +120,7 @@ impl Engine {
         self.control.engine.room(link)
     }
 
-    /// So many bytes were received into [`Engine::receive_buffer`].
+    /// This many bytes were received into [`Engine::receive_buffer`].
     pub fn handle_received(&mut self, link: Link, count: usize) {
         self.control.engine.handle_received(link, count);
     }

@@ -196,7 +196,7 @@ impl<U: Open> Builder<U> {
         self
     }
 
-    /// Keeps so many bytes of the latest inputs for `recording`. Default 0: nothing is recorded.
+    /// Keeps this many bytes of the latest inputs for `recording`. Default 0: nothing is recorded.
     pub fn record(mut self, bytes: usize) -> Self {
         self.options.record = bytes;
         self

@@ -55,7 +55,7 @@ pub(crate) enum Fact {
     Round {
         gone: bool,
     },
-    /// The image was begun anew; for a wrong digest.
+    /// The download restarted from zero; `true`: for a wrong digest.
     Anew {
         digest: bool,
     },
@@ -63,7 +63,7 @@ pub(crate) enum Fact {
     Mismatch,
     /// Body bytes were taken.
     Took(u64),
-    /// So many of them were of no image.
+    /// This many of them did not belong to an image.
     Dropped(u64),
 }
 

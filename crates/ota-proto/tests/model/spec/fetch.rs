@@ -45,7 +45,7 @@ pub(crate) enum Answer {
 /// What becomes of bytes that are offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bytes {
-    /// No body is under way.
+    /// No body is in progress.
     Stale,
     /// The device does not read.
     NotNow,
@@ -116,7 +116,7 @@ impl Spec {
         matches!(&self.open, Some(Attempt { step: Step::Asked { .. }, .. }))
     }
 
-    /// Whether a fetch is under way, or will be after a pause.
+    /// Whether a fetch is in progress, or will be after a pause.
     pub(crate) fn is_fetching(&self) -> bool {
         let step = self.open.as_ref().map(|attempt| &attempt.step);
         matches!(step, Some(Step::Asked { .. } | Step::Body(_) | Step::Pause { .. }))
@@ -183,7 +183,7 @@ impl Spec {
         });
     }
 
-    /// What becomes of so many bytes that are offered now.
+    /// What becomes of this many bytes that are offered now.
     pub(crate) fn bytes(&self, offered: u64) -> Bytes {
         let Some(Attempt { step: Step::Body(body), stored, image, .. }) = &self.open else {
             return Bytes::Stale;
@@ -260,7 +260,7 @@ impl Spec {
         }
     }
 
-    /// The body under way told no length, over plain http.
+    /// The body in progress told no length, over plain http.
     fn is_doubtful(&self) -> bool {
         self.open.as_ref().is_some_and(|attempt| {
             attempt.url.starts_with("http:")

@@ -94,7 +94,7 @@ pub(crate) struct Note {
     pub(crate) sent: bool,
     /// Version and digest that failed here, and how often.
     pub(crate) guard: Option<(&'static str, u8, u8)>,
-    /// The text with which the attempt under way was accepted.
+    /// The text with which the attempt in progress was accepted.
     pub(crate) accepted: Option<usize>,
 }
 
@@ -134,7 +134,7 @@ pub(crate) struct Spec {
     write_again: u64,
     /// How often in a row the slot could not be told to confirm or to roll back.
     cannot: u8,
-    /// The slot's job under way, whether the attempt still wants it, and until when it waits.
+    /// The slot's job in progress, whether the attempt still wants it, and until when it waits.
     job: Option<(Job, bool, u64)>,
     superseded: Option<u64>,
     /// When the attempts from before the boot count no more.
@@ -229,7 +229,7 @@ impl Spec {
     }
 
     pub(crate) fn persisted(&mut self, ok: bool) {
-        let note = self.writing.take().expect("a write under way");
+        let note = self.writing.take().expect("a write in progress");
         if ok {
             self.body_moves();
             (self.durable, self.doubt, self.doubts) = (note, None, false);

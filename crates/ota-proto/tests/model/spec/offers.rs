@@ -63,7 +63,7 @@ impl Spec {
             _ => None,
         };
         if !usable {
-            // Of no use to what goes on; the end of what waits for it.
+            // Without effect on a download; the end of an attempt that waits for it.
             if awaited.is_some() {
                 self.fail(Why::Other);
             }
@@ -352,7 +352,7 @@ impl Spec {
             Step::Url { why, until } => {
                 *until = (up && matches!(why, Url::Refused | Url::Gone)).then_some(now + 30 * S);
             }
-            // Who cannot be asked is not waited for.
+            // Without a session no fresh offer can come.
             Step::Pause { over, held, .. } => {
                 *held = 0;
                 *over = over.map(|_| now + if up { 30 * S } else { 0 });

@@ -100,7 +100,7 @@ impl Spec {
             match fact {
                 Fact::Said { line: Line::Version, .. } => {
                     unanswered += u32::from(waiting.is_some() && waited);
-                    // The first wait is exact; the next ones grow by chance.
+                    // The first wait is exact; the next ones grow at random.
                     let most = if unanswered == 0 { 0 } else { (10 << unanswered.min(9)).min(300) };
                     due = Due::Between(at + 10 * S, at + (10 + most) * S);
                     (waiting, said) = (Some(*at), Some(*at));

@@ -56,8 +56,7 @@ impl Spec {
         slot.into_iter().chain(self.write_limit.filter(|_| journal)).min()
     }
 
-    /// All that a reset may find in the journal speaks of this image, and claims no more of it than
-    /// there is.
+    /// Every record that a reset may find names this image, and claims no more of it than there is.
     pub(super) fn may_write(&self, attempt: &Attempt) -> bool {
         let fits = |note: &Note| {
             note.phase == Phase::Part

@@ -280,7 +280,7 @@ impl Spec {
         self.orphan();
     }
 
-    /// What the slot is doing is of no use any more (O3).
+    /// The slot's operation is not needed any more (O3).
     pub(super) fn orphan(&mut self) {
         if let Some((_, wanted, _)) = &mut self.job {
             *wanted = false;
@@ -378,7 +378,7 @@ impl Spec {
         }
     }
 
-    /// When the step surely ends, or is told of again, by time alone.
+    /// When the step certainly ends, or is reported again, by time alone.
     pub(super) fn step_latest(&self) -> Option<u64> {
         let attempt = self.open.as_ref()?;
         let later = |at: u64| (at > self.now).then_some(at);

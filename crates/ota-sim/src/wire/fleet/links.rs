@@ -14,7 +14,7 @@ use crate::wire::pipe::{End, Pipe};
 
 use super::{Hub, identity};
 
-/// From one end of a connection to the other.
+/// The latency of a connection.
 const LATENCY: Duration = Duration::from_millis(20);
 /// Bytes in progress in one direction.
 const WINDOW: usize = 16 * 1_024;
@@ -74,7 +74,7 @@ impl Links {
         }
     }
 
-    /// Something came in: what was not wanted may be wanted now.
+    /// Something arrived: the client may take bytes now that it refused before.
     pub(super) fn touched(&mut self) {
         if let Some(wire) = &mut self.broker {
             wire.offered = false;
@@ -92,7 +92,7 @@ impl Links {
             broker.map(|wire| wire.peer.deadline()),
             store.and_then(|wire| wire.next(idle.read_store)),
         ];
-        // What is due and not wanted waits for an input, not for the clock.
+        // Due bytes that the client does not take wait for an input, not for the clock.
         all.into_iter().flatten().filter(|at| *at > now).min()
     }
 
@@ -192,7 +192,7 @@ impl Links {
         any
     }
 
-    /// Gives the client what has arrived: whether it took anything, and what is to be written.
+    /// Passes received bytes to the client; returns whether it took any, and the bytes to write.
     pub(super) fn read(
         &mut self,
         now: Instant,
@@ -225,7 +225,7 @@ impl Links {
     }
 }
 
-/// What came of giving bytes to a client.
+/// The result of passing bytes to a client.
 #[derive(Default)]
 struct Fed {
     any: bool,

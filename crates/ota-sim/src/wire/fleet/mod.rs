@@ -1,10 +1,10 @@
-//! A fleet: many real clients, one cloud, one store, one clock, one core.
+//! A fleet: many real clients, one cloud, one firmware server, one clock, one core.
 //!
-//! Each device is on real bytes: MQTT against a broker on another codec, HTTP against
-//! [`ota_cloud::origin`]. Nobody is polled: a heap holds the moment at which each device, its
-//! connections or its operations next have something to do, and an idle device costs a ping in
-//! five minutes. The operator keeps a bounded number of tasks open and begins the next when one is
-//! over; a task that failed or timed out is tried again.
+//! Each device exchanges real bytes: MQTT with a broker of another codec, HTTP with
+//! [`ota_cloud::origin`]. No device is polled: a heap holds the next event of each device, its
+//! connections and its operations, and an idle device costs one ping in five minutes. The operator
+//! keeps a limited number of tasks open and starts the next when one ends; a task that failed or
+//! timed out is tried again.
 
 mod links;
 mod node;
@@ -25,19 +25,19 @@ use ota_proto::{Identity, Instant, Rng};
 use crate::setup::Image;
 use node::Node;
 
-/// What a fleet is made of.
+/// The setup of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FleetSetup {
-    /// How many devices.
+    /// The number of devices.
     pub devices: u32,
     /// The image's bytes.
     pub image: usize,
     /// Tasks that may be open at once.
     pub in_flight: u32,
-    /// How many of 1,000 MQTT packets, either way, never arrive, and how many of 1,000
-    /// connections to the store break within the body.
+    /// How many of 1,000 MQTT packets, in either direction, are lost, and how many of 1,000
+    /// connections to the firmware server break within the body.
     pub loss: u16,
-    /// Seed of all chance.
+    /// The seed of all random numbers.
     pub seed: u64,
 }
 
@@ -49,10 +49,10 @@ impl FleetSetup {
     }
 }
 
-/// What happened to a fleet. The same setup gives the same numbers everywhere.
+/// The results of a fleet. The same setup gives the same numbers everywhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FleetReport {
-    /// Devices that run the new image's very bytes and whose task the cloud holds for proved.
+    /// Devices that run the new image's bytes and whose task the cloud considers proved.
     pub updated: u32,
     /// The most tasks that were open at once.
     pub most_in_flight: u32,
@@ -62,11 +62,11 @@ pub struct FleetReport {
     pub lost: u64,
     /// Connections to the broker after a device's first.
     pub reconnects: u64,
-    /// Connections to the store that broke.
+    /// Connections to the firmware server that broke.
     pub broken_fetches: u64,
     /// Messages from devices.
     pub messages: u64,
-    /// Bytes of image that the store handed out.
+    /// Image bytes that the firmware server sent.
     pub body_bytes: u64,
     /// Turns of devices: how often one had something to do.
     pub turns: u64,
@@ -74,7 +74,7 @@ pub struct FleetReport {
     pub took: Duration,
 }
 
-/// What the devices share.
+/// The shared part of all devices.
 #[derive(Debug)]
 struct Hub {
     setup: FleetSetup,
@@ -92,7 +92,7 @@ pub struct Fleet {
     now: Instant,
     hub: Hub,
     nodes: Vec<Node>,
-    /// When each device is next to be looked at. One entry a device, and some that are stale.
+    /// The next event of each device: one entry per device, and some stale ones.
     queue: BinaryHeap<Reverse<(Instant, u32)>>,
     /// The next device without a task.
     next: u32,
@@ -108,11 +108,12 @@ const UNIX: u64 = 1_700_000_000;
 const POWER_ON: Duration = Duration::from_secs(60);
 /// When the first batch begins: all devices are idle by then.
 const BEGIN: Instant = Instant::from_secs(120);
-/// A device that is silent for so long has its task tried again: the platform's shortest.
+/// The task of a device that is silent for this long is tried again: the platform's shortest
+/// time-out.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Fleet {
-    /// The fleet, switched off.
+    /// Makes the fleet, switched off.
     ///
     /// # Panics
     /// Never: the cloud has room for the devices of the setup.
@@ -146,7 +147,7 @@ impl Fleet {
     /// Switches all devices on and waits until they are idle.
     ///
     /// # Errors
-    /// What broke.
+    /// The violation.
     pub fn power_on(&mut self) -> Result<(), String> {
         while self.now < BEGIN {
             self.step(BEGIN)?;
@@ -157,7 +158,7 @@ impl Fleet {
     /// Updates all of them.
     ///
     /// # Errors
-    /// What broke.
+    /// The violation.
     pub fn roll_out(&mut self) -> Result<FleetReport, String> {
         while self.over < self.hub.setup.devices {
             while self.open < self.hub.setup.in_flight && self.next < self.hub.setup.devices {
@@ -189,7 +190,7 @@ impl Fleet {
         self.serve_cloud()
     }
 
-    /// Goes to the next moment, not beyond `limit`, and does what is due then.
+    /// Advances to the next event, at most to `limit`, and handles it.
     fn step(&mut self, limit: Instant) -> Result<(), String> {
         let CloudOutput::Idle { deadline } = self.hub.cloud.poll_output(self.now) else {
             return Err("the cloud is not idle".into());
@@ -213,11 +214,11 @@ impl Fleet {
         self.hub.broken.take().map_or(Ok(()), Err)
     }
 
-    /// A device's turn, and when the next one is.
+    /// Does a device's turn, and schedules the next one.
     fn turn(&mut self, at: Instant, index: u32) {
         let Some(node) = self.nodes.get_mut(index as usize) else { return };
         if at != node.queued {
-            // A newer entry took its place.
+            // A newer entry replaced it.
             return;
         }
         if node.due <= self.now {
@@ -230,7 +231,7 @@ impl Fleet {
         }
     }
 
-    /// Takes what the cloud has to say.
+    /// Handles the cloud's outputs.
     fn serve_cloud(&mut self) -> Result<(), String> {
         loop {
             match self.hub.cloud.poll_output(self.now) {
@@ -255,7 +256,7 @@ impl Fleet {
         }
     }
 
-    /// Something changed in a device's task.
+    /// Handles a change of a device's task.
     fn judge(&mut self, who: &Identity) -> Result<(), String> {
         let Some(record) = self.hub.cloud.device(who) else { return Ok(()) };
         let Some(node) = index(who).and_then(|index| self.nodes.get_mut(index as usize)) else {
@@ -273,7 +274,7 @@ impl Fleet {
         let Some(task) = record.task.as_ref().filter(|task| task.finished.is_some()) else {
             return Ok(());
         };
-        // `done` came, and the version report will.
+        // `done` came; the version report follows.
         if task.status == Status::Complete {
             return Ok(());
         }
@@ -287,7 +288,8 @@ impl Fleet {
     }
 }
 
-/// Claimed and proved, or a retry found that the device was there already.
+/// Whether the task is claimed and proved, or a retry found that the device already runs the
+/// version.
 fn is_updated(record: &DeviceRecord) -> bool {
     let there = record.task.as_ref().is_some_and(|task| {
         matches!(task.finished, Some((_, Finish::AlreadyThere))) && task.proved.is_some()

@@ -23,14 +23,14 @@ const ERASE: u32 = 4_096;
 /// No write crosses an erase unit: the next one is not erased yet.
 const BLANK: [u8; ERASE as usize] = [0xff; ERASE as usize];
 const CAPACITY: u64 = 128 * 1_024;
-/// From one ping of an idle device to the next; the platform takes up to 900 s.
+/// The interval between pings of an idle device; the platform accepts up to 900 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(300);
-/// How long an operation of the medium takes.
+/// The duration of an operation of the medium.
 const JOB: Duration = Duration::from_millis(2);
-/// What a device does in one turn before it counts as stuck.
+/// The most steps of a device in one turn; more count as stuck.
 const STUCK: u32 = 10_000;
 
-/// What an application does.
+/// The actions of an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
     PowerOn,
@@ -46,11 +46,11 @@ type Writing = (Instant, OpId, Box<[u8; ota_proto::Journal::LEN]>);
 #[derive(Debug)]
 pub(super) struct Node {
     index: u32,
-    /// When it next has something to do.
+    /// The time of its next event.
     pub(super) due: Instant,
     /// Its earliest entry in the queue.
     pub(super) queued: Instant,
-    /// Its task is claimed and proved.
+    /// Whether its task is claimed and proved.
     pub(super) over: bool,
     boots: u32,
     client: Option<Box<Client>>,
@@ -58,7 +58,7 @@ pub(super) struct Node {
     idle: Idle,
     journal: JournalPlaces,
     loader: Loader,
-    /// The slot that is not running; without bytes while nothing is stored.
+    /// The slot for updates; empty while nothing is stored.
     slot: Vec<u8>,
     job: Option<Box<(Instant, OpId, Job)>>,
     persist: Option<Writing>,
@@ -85,7 +85,7 @@ impl Node {
         }
     }
 
-    /// The version that runs.
+    /// The running version.
     pub(super) fn runs(&self) -> &str {
         self.loader.running()
     }
@@ -95,7 +95,7 @@ impl Node {
         self.links.publish(topic, payload);
     }
 
-    /// Does all there is to do now; returns when there is more.
+    /// Does everything that is due; returns the time of the next event.
     pub(super) fn turn(&mut self, now: Instant, hub: &mut Hub) -> Instant {
         let mut woken = false;
         for _ in 0..STUCK {
@@ -140,7 +140,7 @@ impl Node {
         [job, persist, act, idle, links].into_iter().flatten().min().unwrap_or(Instant::MAX)
     }
 
-    /// Takes all outputs; `false` when there was none.
+    /// Handles all outputs; `false` if there were none.
     fn poll(&mut self, now: Instant, hub: &mut Hub) -> bool {
         let mut any = false;
         loop {
@@ -166,7 +166,7 @@ impl Node {
         }
     }
 
-    /// Gives the client what has arrived.
+    /// Passes received bytes to the client.
     fn read(&mut self, now: Instant, hub: &mut Hub) -> bool {
         let Some(client) = &mut self.client else { return false };
         let (any, write) = self.links.read(now, client, &self.idle, self.index, hub);
@@ -195,7 +195,7 @@ impl Node {
         self.links.touched();
         match act {
             Act::PowerOn => self.power_on(now, hub),
-            // One that does not fit any more has no effect.
+            // A command that no longer fits has no effect.
             Act::Installed => {
                 let _ = self
                     .updater()
@@ -295,7 +295,7 @@ impl Node {
                 }
                 self.loader.apply(*action, &version);
                 if *action == SlotAction::Confirm {
-                    // Looked at when it was activated: a thousand devices need not keep it.
+                    // Checked when it was activated. A thousand devices need not keep it.
                     self.slot = Vec::new();
                 }
             }
