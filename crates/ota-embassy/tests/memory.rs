@@ -74,7 +74,8 @@ fn updates_take_no_more_than_a_driver_and_its_login() {
     let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 1);
     world.device.config.http.line = 1_024;
     let (secret, unix_time, told) = ("MDEyMzQ1Njc4OWFiY2RlZg==", || None, std::rc::Rc::default());
-    let app = FlatApp { secret, unix_time, act, told };
+    let keep_alive = std::time::Duration::from_secs(60);
+    let app = FlatApp { secret, unix_time, keep_alive, act, told };
     app.told.borrow_mut().reserve(64);
     world.device.flat = Some(app);
     // What the test itself takes from the heap.

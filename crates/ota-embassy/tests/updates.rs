@@ -32,8 +32,13 @@ type Seen = Rc<RefCell<Vec<Event>>>;
 fn world(act: fn(&mut Ota, &Event)) -> (World, Seen) {
     let mut world = World::new(Weather::FAIR, FaultPlan::new(0), 1);
     let told = Seen::default();
-    let unix_time = || None;
-    world.device.flat = Some(FlatApp { secret: SECRET, unix_time, act, told: Rc::clone(&told) });
+    world.device.flat = Some(FlatApp {
+        secret: SECRET,
+        unix_time: || None,
+        keep_alive: Duration::from_secs(60),
+        act,
+        told: Rc::clone(&told),
+    });
     (world, told)
 }
 
@@ -85,6 +90,18 @@ fn a_whole_update_is_told_in_flat_events() {
     let version_reported = |event: &Event| *event == Event::VersionReported;
     assert_eq!(boot_until(&mut world, &told, version_reported), End::Over);
     assert_eq!(world.device.desk.borrow().requests.len(), 1);
+}
+
+#[test]
+fn the_keep_alive_of_the_builder_is_that_of_connect() {
+    let (mut world, told) = world(act);
+    for seconds in [60, 240] {
+        world.device.flat.as_mut().unwrap().keep_alive = Duration::from_secs(seconds);
+        let connected = |event: &Event| *event == Event::Connected;
+        assert_eq!(boot_until(&mut world, &told, connected), End::Over);
+        let sent = world.device.desk.borrow().keep_alive;
+        assert_eq!(sent.map(u64::from), Some(seconds));
+    }
 }
 
 /// The word of the application is not enough: a version that cannot reach the cloud could not be

@@ -109,6 +109,17 @@ impl<'d> Builder<'d> {
         self
     }
 
+    /// The longest silence before the device pings the broker: whole seconds, at most 900 for the
+    /// platform's broker. Default: 60 s. A longer one costs less power and traffic; a dead
+    /// connection is then noticed later.
+    ///
+    /// [`Builder::start`] refuses a value that CONNECT cannot carry: 0, a part of a second, or more
+    /// than 65,535 s.
+    pub fn keep_alive(mut self, time: Duration) -> Self {
+        self.settings.client.mqtt.timing.keep_alive = time.into();
+        self
+    }
+
     /// Asks before a download: `Event::Offered`. Default: it starts by itself.
     pub fn ask_to_download(mut self) -> Self {
         self.settings.machine.consent = Hold::Ask;

@@ -19,6 +19,8 @@ use super::seal::{Seal, Tls};
 pub const UNIX: u64 = 1_780_000_000;
 const BROKER: u16 = 1_883;
 const STORE: u16 = 8_080;
+/// The protocol and its level; then come a byte of flags and the keep-alive.
+const CONNECT: [u8; 7] = *b"\0\x04MQTT\x04";
 const DISCONNECT: [u8; 2] = [0xe0, 0];
 /// The identifier of a letter, which the cloud itself never has.
 pub const OWN: [u8; 2] = [0x77, 0x77];
@@ -34,6 +36,8 @@ pub struct Desk {
     pub requests: Vec<(u16, core::ops::Range<u64>)>,
     pub struck: Vec<Fault>,
     pub sessions: u64,
+    /// That of the last CONNECT, in seconds.
+    pub keep_alive: Option<u16>,
     /// How often the device sent DISCONNECT to the broker.
     pub good_byes: u64,
     /// A packet that the broker sends next, of QoS 1 and with [`OWN`] as its identifier.
@@ -79,6 +83,7 @@ impl Desk {
             requests: Vec::new(),
             struck: Vec::new(),
             sessions: 0,
+            keep_alive: None,
             good_byes: 0,
             letter: None,
             letters_taken: 0,
@@ -206,6 +211,10 @@ impl Line {
             },
             Poll::Ready(Err(_)) => self.socket.abort(),
             Poll::Pending => {}
+        }
+        let connect = self.held.windows(CONNECT.len() + 3).find(|all| all.starts_with(&CONNECT));
+        if let (Port::Mqtt, Some([.., high, low])) = (self.port, connect) {
+            desk.keep_alive = Some(u16::from_be_bytes([*high, *low]));
         }
         if self.port == Port::Mqtt && self.held.ends_with(&DISCONNECT) {
             desk.good_byes += 1;

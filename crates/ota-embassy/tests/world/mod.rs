@@ -92,6 +92,7 @@ pub struct FlatApp {
     /// In Base64.
     pub secret: &'static str,
     pub unix_time: fn() -> Option<u64>,
+    pub keep_alive: core::time::Duration,
     /// What it does about an event.
     pub act: fn(&mut Ota, &Flat),
     /// What it was told.
@@ -515,6 +516,7 @@ impl Device {
         let ota = Updates::builder(me.unwrap(), running)
             .broker("10.0.0.1", 1_883)
             .clock(Box::leak(Box::new(app.unix_time)))
+            .keep_alive(app.keep_alive)
             .seed(self.boots)
             .start(tcp, storage, Buffers { broker, store });
         let Ok(mut ota) = ota.await else { return assert!(self.chip.is_dead()) };

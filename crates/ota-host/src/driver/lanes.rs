@@ -135,3 +135,69 @@ impl<H, T> Lane<H, T> {
         Some((half, job))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use ota_proto::journal::Record;
+    use ota_wire::adapter::Piece;
+
+    use super::*;
+    use crate::{DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions};
+
+    #[test]
+    fn a_record_is_written_while_a_write_is_held_up() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(temp.path()).unwrap();
+        let slot = FileSlot::open(&dir, SlotOptions::default()).unwrap();
+        let mut storage = Storage::new(slot, JournalFile::open(&dir).unwrap(), Box::new(NoSwitch));
+        let (release, held) = mpsc::channel::<()>();
+        let mut lanes = Lanes::new({
+            // The slot's half alone has this hook: the journal's does not wait for its lock.
+            storage.slot.inject(Box::new(move |_| {
+                held.recv().ok();
+                None
+            }));
+            storage
+        });
+        let (report, finished) = mpsc::channel();
+        let write = |at, data: &[u8]| Work::Write {
+            at,
+            bytes: Piece { buf: data.to_vec(), span: 0..data.len() },
+        };
+        let persist = |sequence| Work::Persist(Record::default().encode(sequence));
+        for work in [write(0, b"one"), write(3, b"two"), persist(1), persist(2)] {
+            let op = if matches!(work, Work::Persist(_)) { 10 } else { 20 };
+            lanes.push(Job::new(op, work));
+        }
+        let start = |lanes: &mut Lanes<u32>| {
+            let mut started = 0;
+            while let Some(task) = lanes.start() {
+                let report = report.clone();
+                thread::spawn(move || report.send(task.run()));
+                started += 1;
+            }
+            started
+        };
+        assert_eq!(start(&mut lanes), 2, "one of each lane");
+        for left in [1, 0] {
+            let done = lanes.finish(finished.recv().unwrap());
+            assert_eq!((done.op, done.result), (10, Ok(None)));
+            assert_eq!(start(&mut lanes), left);
+        }
+        drop(release);
+        for left in [1, 0] {
+            let done = lanes.finish(finished.recv().unwrap());
+            assert_eq!((done.op, done.result), (20, Ok(None)));
+            assert_eq!(start(&mut lanes), left);
+        }
+        assert_eq!(fs::read(temp.path().join("slot.part")).unwrap(), b"onetwo");
+        drop((lanes, dir));
+        let dir = DataDir::open(temp.path()).unwrap();
+        let journal = JournalFile::open(&dir).unwrap();
+        assert_eq!(journal.load(), Some(Record::default().encode(2)));
+    }
+}

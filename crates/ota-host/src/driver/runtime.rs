@@ -8,12 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::driver::engine::{EngineError, Operation};
 use crate::driver::lanes::{Finished, Task};
-#[allow(unused_imports, reason = "for the documentation")]
-use crate::driver::run::Driver;
 use crate::driver::stream::{Later, Stream};
 
 /// What the driver asks of an async runtime. What is in progress is kept here or by the driver,
-/// so that a dropped future of [`Driver::next`] takes nothing along.
+/// so that a dropped future of [`Driver::next`](crate::Driver::next) takes nothing along.
 pub trait Runtime: Default + fmt::Debug + 'static {
     /// A TCP connection that sends small pieces at once.
     fn connect(address: SocketAddr) -> Later<io::Result<Box<dyn Stream>>>;

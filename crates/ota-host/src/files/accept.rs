@@ -14,15 +14,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ota_proto::Version;
-use rustix::fs::{self, AtFlags};
+use rustix::fs::{self, AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use crate::files::dir::DataDir;
 use crate::files::error::HostError;
-use crate::files::slot::{IMAGE, NEW, is_replaceable};
 use crate::files::version_file::{VersionFile, VersionRoom};
 use crate::files::walk::identity;
 
+/// The image that was verified, or accepted.
+pub(crate) const IMAGE: &str = "slot.img";
+/// The verified image while an accepted one keeps its name.
+pub(crate) const NEW: &str = "slot.new";
 /// The second name of the accepted image until the next one's version is written.
 const OLD: &str = "slot.old";
 /// The note: the version that is about to be accepted.
@@ -323,6 +326,11 @@ fn forget(dir: &DataDir) -> io::Result<()> {
 /// Removes the previous image, unless it is the only one.
 fn remove_old(dir: &DataDir) -> io::Result<()> {
     if dir.stat(IMAGE)?.is_some() { dir.remove(OLD) } else { Ok(()) }
+}
+
+/// Whether a new image may take this name: a folder there belongs to somebody else.
+pub(crate) fn is_replaceable(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) != FileType::Directory
 }
 
 /// Gives a file a second name, if the file system has hard links.

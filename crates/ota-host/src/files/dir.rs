@@ -3,20 +3,18 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::files::error::HostError;
+use crate::files::names::{PRIVATE, clear};
 use crate::files::rights::Rights;
 use crate::files::walk::{self, identity};
-
-/// The mode of every created file: access for the owner only.
-pub(crate) const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+use crate::files::whole::{Spare, put};
 
 /// A folder that only this process uses, until the last clone and every open file in it are
 /// dropped. The lock also ends with the process.
@@ -174,159 +172,6 @@ impl DataDir {
     }
 }
 
-/// Reserved room for one more record file, so that a disk that fills up later cannot prevent the
-/// record. Clones share the room.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Spare(Arc<Mutex<Option<File>>>);
-
-impl Spare {
-    /// Reserves the room, as a file of this name.
-    pub(crate) fn take(&self, dir: &File, temp: &Path) -> io::Result<()> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.as_ref().is_some_and(|file| stands_at(file, dir, temp)) {
-            return Ok(());
-        }
-        *kept = None;
-        let file = fresh(dir, temp)?;
-        let filled = file.write_all_at(&[0; BLOCK], 0).and_then(|()| file.sync_all());
-        if filled.is_err() {
-            let _ = clear(dir, temp);
-        }
-        filled?;
-        *kept = Some(file);
-        Ok(())
-    }
-
-    /// Returns the reserved room, or a new file of this name, for this many bytes. Its content is
-    /// meaningless.
-    pub(crate) fn open(&self, dir: &File, temp: &Path, length: usize) -> io::Result<File> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match kept.filter(|file| length <= BLOCK && stands_at(file, dir, temp)) {
-            Some(file) => Ok(file),
-            None => fresh(dir, temp),
-        }
-    }
-}
-
-/// A block of every common file system, and longer than any record.
-const BLOCK: usize = 4096;
-
-fn stands_at(file: &File, dir: &File, name: &Path) -> bool {
-    let there = fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
-    let ours = fs::fstat(file);
-    there.is_ok_and(|there| ours.is_ok_and(|ours| identity(&there) == identity(&ours)))
-}
-
-/// Creates a file and replaces any of that name.
-fn fresh(dir: &File, name: &Path) -> io::Result<File> {
-    clear(dir, name)?;
-    create(dir, name)
-}
-
-/// Creates a file if nothing has this name, not even a dangling link.
-fn create(dir: &File, name: &Path) -> io::Result<File> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(File::from(fs::openat(dir, name, flags, PRIVATE)?))
-}
-
-/// Replaces the file's content with these bytes.
-pub(crate) fn fill(file: &File, bytes: &[u8]) -> io::Result<()> {
-    file.write_all_at(bytes, 0)?;
-    file.set_len(bytes.len() as u64)
-}
-
-/// Writes `temp` and renames it to `name`, each step durable before the next.
-pub(crate) fn put(
-    file: &File,
-    dir: &File,
-    name: &Path,
-    temp: &Path,
-    bytes: &[u8],
-    rights: Rights,
-) -> io::Result<()> {
-    let mut written = Written::new(file, dir, temp, bytes, rights)?;
-    written.rename(name)?;
-    written.sync()
-}
-
-/// A complete, durable file under a temporary name. Only its own name is missing. If it is dropped
-/// before it gets that name, it is removed.
-#[derive(Debug)]
-pub(crate) struct Written<D: AsFd> {
-    dir: D,
-    temp: PathBuf,
-    named: bool,
-}
-
-impl<D: AsFd> Written<D> {
-    /// Writes it: every step that can fail, except the rename.
-    pub(crate) fn new(
-        file: &File,
-        dir: D,
-        temp: &Path,
-        bytes: &[u8],
-        rights: Rights,
-    ) -> io::Result<Self> {
-        let written = Self { dir, temp: temp.to_owned(), named: false };
-        fill(file, bytes)?;
-        rights.give(file)?;
-        file.sync_all()?;
-        Ok(written)
-    }
-
-    /// Gives it this name, which is not durable yet.
-    pub(crate) fn rename(&mut self, name: &Path) -> io::Result<()> {
-        fs::renameat(&self.dir, &self.temp, &self.dir, name)?;
-        self.named = true;
-        Ok(())
-    }
-
-    /// Makes the name durable.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        Ok(retry_on_intr(|| fs::fsync(&self.dir))?)
-    }
-}
-
-impl<D: AsFd> Drop for Written<D> {
-    fn drop(&mut self) {
-        if !self.named {
-            let _ = fs::unlinkat(&self.dir, &self.temp, AtFlags::empty());
-        }
-    }
-}
-
-/// A file without a name, which disappears when it is closed. If the system does not support that,
-/// it has this name for a moment.
-pub(crate) fn nameless(dir: &File, name: &Path) -> io::Result<File> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        match fs::openat(dir, ".", flags, PRIVATE) {
-            Ok(file) => return Ok(File::from(file)),
-            // The file system or an old kernel does not support it, or a policy forbids unnamed
-            // files.
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::ACCESS) => {}
-            Err(why) => return Err(why.into()),
-        }
-    }
-    let file = fresh(dir, name)?;
-    clear(dir, name)?;
-    Ok(file)
-}
-
-/// Removes a file if it exists.
-pub(crate) fn clear(dir: &File, name: &Path) -> io::Result<()> {
-    match fs::unlinkat(dir, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(why) => Err(why.into()),
-    }
-}
-
-/// Whether the open file was removed: data that is written to it is lost.
-pub(crate) fn is_unlinked(file: &File) -> io::Result<bool> {
-    Ok(fs::fstat(file)?.st_nlink == 0)
-}
-
 fn open_private(
     dir: &File,
     path: &Path,
@@ -387,6 +232,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::files::names::create;
+    use crate::files::whole::fill;
 
     fn data() -> (tempfile::TempDir, DataDir) {
         let temp = tempfile::tempdir().unwrap();

@@ -9,9 +9,7 @@ use std::time::Duration;
 use ota_proto::StorageError;
 use rustix::io::Errno;
 
-use crate::files::ab::lock::{self, NoLock, Unshared, Waited};
-use crate::files::rights::Kept;
-use crate::files::walk::Foreign;
+use crate::files::cause::{Foreign, Kept, LOCK, NoLock, Unshared, Waited};
 
 /// Why the data folder, a file in it or the version file cannot be used. Each error names its path.
 #[derive(Debug)]
@@ -124,13 +122,13 @@ impl HostError {
             return Self::ForeignLink { path, link: link.clone(), user: *user };
         }
         if let Some(&Waited(time)) = inner.and_then(|why| why.downcast_ref()) {
-            return Self::Waited { lock: lock::path(&path), time };
+            return Self::Waited { lock: path.join(LOCK), time };
         }
         if let Some(&Unshared { user, group }) = inner.and_then(|why| why.downcast_ref()) {
-            return Self::Unshared { lock: lock::path(&path), user, group };
+            return Self::Unshared { lock: path.join(LOCK), user, group };
         }
         if inner.is_some_and(|why| why.is::<NoLock>()) {
-            return Self::NoLock { path: lock::path(&path) };
+            return Self::NoLock { path: path.join(LOCK) };
         }
         Self::Io { action, path, source }
     }

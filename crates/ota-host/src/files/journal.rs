@@ -9,8 +9,9 @@ use ota_proto::{Journal, StorageError};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::files::dir::{DataDir, is_unlinked};
+use crate::files::dir::DataDir;
 use crate::files::error::{HostError, storage_error};
+use crate::files::names::is_unlinked;
 use crate::files::slot::drop_cache;
 
 const NAME: &str = "journal";

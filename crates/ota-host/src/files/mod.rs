@@ -9,16 +9,19 @@
 //! | `accept` | the verified image, and how it becomes the accepted one |
 //! | `switch`, `ab`, `restart_mark` | what starts next: two slots and a link, or a note |
 //! | `version_file`, `note`, `recordings` | the running version; texts; recordings |
-//! | `walk`, `rights` | safe paths; owners and rights |
+//! | `walk`, `names`, `rights`, `whole` | safe paths; private files; owners and rights; files that are replaced whole |
+//! | `error`, `cause` | what can go wrong, with a path and without |
 //!
 //! Every call here blocks. This module has no clock, no socket and no runtime, and uses nothing of
 //! [`driver`](crate::driver), which runs its jobs.
 
 pub(crate) mod ab;
 pub(crate) mod accept;
+pub(crate) mod cause;
 pub(crate) mod dir;
 pub(crate) mod error;
 pub(crate) mod journal;
+pub(crate) mod names;
 pub(crate) mod note;
 pub(crate) mod recordings;
 pub(crate) mod restart_mark;
@@ -28,3 +31,4 @@ pub(crate) mod storage;
 pub(crate) mod switch;
 pub(crate) mod version_file;
 pub(crate) mod walk;
+pub(crate) mod whole;

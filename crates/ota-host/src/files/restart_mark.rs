@@ -6,9 +6,10 @@ use rustix::fs::OFlags;
 
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
 
-use crate::files::dir::{DataDir, Spare};
+use crate::files::dir::DataDir;
 use crate::files::error::{HostError, storage_error};
 use crate::files::switch::Switch;
+use crate::files::whole::Spare;
 
 const NAME: &str = "restart";
 const TEMP: &str = "restart.new";

@@ -1,6 +1,5 @@
 //! Owner and rights of files.
 
-use std::fmt;
 use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
@@ -8,7 +7,8 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::files::dir::nameless;
+use crate::files::cause::Kept;
+use crate::files::names::nameless;
 
 /// The owner and rights that a file copies from the one it replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,21 +73,6 @@ impl Rights {
 fn is_refusal(why: &io::Error) -> bool {
     matches!(Errno::from_io_error(why), Some(Errno::PERM | Errno::INVAL))
 }
-
-/// A file could not be given to this user and group. Carried in an [`io::Error`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Kept {
-    pub(crate) user: u32,
-    pub(crate) group: u32,
-}
-
-impl fmt::Display for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it cannot be given to user {} and group {}", self.user, self.group)
-    }
-}
-
-impl std::error::Error for Kept {}
 
 #[cfg(test)]
 mod tests {

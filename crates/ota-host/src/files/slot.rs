@@ -11,17 +11,14 @@ use ota_proto::{Digester, SlotInfo, StorageError};
 use rustix::fs::{self, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::files::accept::{self, Image};
-use crate::files::dir::{DataDir, is_unlinked};
+use crate::files::accept::{self, IMAGE, Image, NEW, is_replaceable};
+use crate::files::dir::DataDir;
 use crate::files::error::{HostError, storage_error};
+use crate::files::names::is_unlinked;
 use crate::files::walk::identity;
 
 /// The name during the download, which no command gets.
 const PART: &str = "slot.part";
-/// The image that was verified, or accepted.
-pub(crate) const IMAGE: &str = "slot.img";
-/// The verified image while an accepted one keeps its name.
-pub(crate) const NEW: &str = "slot.new";
 
 /// The read size for a digest in bytes.
 const CHUNK: usize = 128 * 1024;
@@ -415,11 +412,6 @@ fn free(blocks: u64, available: u64, unit: u64) -> Option<u64> {
 /// The largest image on a file system of this many bytes; 0 bytes means unknown.
 fn largest(bytes: u64, keep_free: u64) -> Option<u64> {
     if bytes == 0 { Some(u64::MAX) } else { bytes.checked_sub(keep_free).filter(|most| *most > 0) }
-}
-
-/// Whether a new image may take this name: a folder there belongs to somebody else.
-pub(crate) fn is_replaceable(stat: &Stat) -> bool {
-    fs::FileType::from_raw_mode(stat.st_mode) != fs::FileType::Directory
 }
 
 /// Bytes that removing this name frees: none if the file has another name. Whether a process holds

@@ -157,6 +157,12 @@ impl fmt::Debug for SlotHalf {
 }
 
 impl SlotHalf {
+    /// Calls this before every job of the slot.
+    #[cfg(test)]
+    pub(crate) fn inject(&mut self, hook: FaultHook) {
+        self.faults = Faults(Some(Arc::new(Mutex::new(hook))));
+    }
+
     pub(crate) fn run<T>(&mut self, job: Job<T>) -> Ended<T> {
         let Job { op, work, whole } = job;
         let Self { slot, switch, digest, faults } = self;

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use ota_proto::Version;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 
-use crate::files::dir::{Spare, Written};
 use crate::files::error::HostError;
 use crate::files::rights::Rights;
 use crate::files::walk::{Place, folder_in, place};
+use crate::files::whole::{Spare, Written};
 
 /// Longer than any version with its line end; a longer file is invalid.
 const MOST: u64 = 256;

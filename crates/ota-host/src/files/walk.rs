@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,6 +13,7 @@ use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use crate::files::cause::Foreign;
 use crate::files::error::HostError;
 
 /// The most links on one path, like the kernel's limit.
@@ -226,21 +226,6 @@ fn names(path: &Path) -> VecDeque<OsString> {
         })
         .collect()
 }
-
-/// A link on the path belongs to another user. Carried in an [`io::Error`].
-#[derive(Clone, Debug)]
-pub(crate) struct Foreign {
-    pub(crate) link: PathBuf,
-    pub(crate) user: u32,
-}
-
-impl fmt::Display for Foreign {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the link {} belongs to user {}", self.link.display(), self.user)
-    }
-}
-
-impl std::error::Error for Foreign {}
 
 /// Makes the names in a folder durable. A folder that may be written but not read cannot be synced
 /// itself; then the new file is, with its whole file system.

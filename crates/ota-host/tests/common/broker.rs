@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use mqttbytes::QoS as Level;
 use mqttbytes::v4::{
-    ConnAck, ConnectReturnCode, Packet, Publish, SubAck, SubscribeReasonCode, read,
+    ConnAck, Connect, ConnectReturnCode, Packet, Publish, SubAck, SubscribeReasonCode, read,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +28,12 @@ impl Broker {
 
     /// Takes a connection and answers its login, whose user name it returns.
     pub(crate) async fn answer(listener: &TcpListener, code: ConnectReturnCode) -> (Self, String) {
+        let (broker, connect) = Self::greet(listener, code).await;
+        (broker, connect.login.unwrap().username)
+    }
+
+    /// Takes a connection and answers its CONNECT.
+    pub(crate) async fn greet(listener: &TcpListener, code: ConnectReturnCode) -> (Self, Connect) {
         let (stream, _) = listener.accept().await.unwrap();
         let mut broker = Self { stream, rx: BytesMut::new() };
         let Packet::Connect(connect) = broker.next().await else { panic!("no CONNECT") };
@@ -35,7 +41,7 @@ impl Broker {
         let mut tx = BytesMut::new();
         ConnAck::new(code, false).write(&mut tx).unwrap();
         broker.send(&tx).await;
-        (broker, connect.login.unwrap().username)
+        (broker, connect)
     }
 
     pub(crate) async fn next(&mut self) -> Packet {

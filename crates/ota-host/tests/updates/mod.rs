@@ -300,6 +300,30 @@ async fn each_connection_has_a_login_of_its_own_and_a_refused_one_says_what_to_d
 }
 
 #[tokio::test]
+async fn the_keep_alive_of_the_builder_is_that_of_connect() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    for (set, sent) in [(None, 60), (Some(240), 240)] {
+        let temp = tempfile::tempdir().unwrap();
+        let builder = desk(addr, "0.1.0", temp.path());
+        let builder = match set {
+            None => builder,
+            Some(seconds) => builder.keep_alive(Duration::from_secs(seconds)),
+        };
+        let mut ota = builder.open().await.unwrap();
+        let greeted = Broker::greet(&listener, ConnectReturnCode::Success);
+        let ((_broker, connect), _) = beside(&mut ota, greeted).await;
+        assert_eq!(connect.keep_alive, sent);
+    }
+    for millis in [0, 1_500, 65_536_000] {
+        let temp = tempfile::tempdir().unwrap();
+        let builder = desk(addr, "0.1.0", temp.path());
+        let why = builder.keep_alive(Duration::from_millis(millis)).open().await.unwrap_err();
+        assert!(matches!(why, OpenError::Settings(_)), "{millis}: {why}");
+    }
+}
+
+#[tokio::test]
 async fn the_applications_topics_share_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let temp = tempfile::tempdir().unwrap();

@@ -14,9 +14,12 @@ use ota_proto::{BadVersion, Downgrade, Hold, Order, Region, Verify, Version};
 use ota_wire::client;
 use ota_wire::mqtt::{ConnectLogin, Expiry};
 
-use super::{Device, OneDevice, Open};
+use super::device::Device;
+use super::one_device::{OneDevice, Open};
 use crate::driver::engine::{EngineError, Options, SignIn};
 use crate::driver::run::Driver;
+#[cfg(feature = "tls")]
+use crate::driver::tls::{BadTls, Renewal, Tls};
 use crate::files::dir::DataDir;
 use crate::files::error::HostError;
 use crate::files::journal::JournalFile;
@@ -92,16 +95,16 @@ impl<U: Open> Builder<U> {
     /// for firmware servers.
     ///
     /// # Errors
-    /// [`BadTls`](crate::BadTls) if the text has no usable certificate.
+    /// [`BadTls`] if the text has no usable certificate.
     #[cfg(feature = "tls")]
-    pub fn ca_pem(self, pem: &[u8]) -> Result<Self, crate::BadTls> {
-        Ok(self.tls(crate::Tls::new(Some(pem), None)?))
+    pub fn ca_pem(self, pem: &[u8]) -> Result<Self, BadTls> {
+        Ok(self.tls(Tls::new(Some(pem), None)?))
     }
 
     /// Who is trusted in TLS, and the certificate of a device that signs in with one. Default: the
     /// public CAs, which do not include the CA of the platform's own brokers.
     #[cfg(feature = "tls")]
-    pub fn tls(mut self, tls: crate::Tls) -> Self {
+    pub fn tls(mut self, tls: Tls) -> Self {
         self.options.tls = Some(tls);
         self
     }
@@ -109,7 +112,7 @@ impl<U: Open> Builder<U> {
     /// Asked before each connection whether what is trusted has changed, so that certificates can
     /// be replaced while the program runs.
     #[cfg(feature = "tls")]
-    pub fn renewal(mut self, renewal: crate::Renewal) -> Self {
+    pub fn renewal(mut self, renewal: Renewal) -> Self {
         self.options.renewal = Some(renewal);
         self
     }
@@ -117,6 +120,17 @@ impl<U: Open> Builder<U> {
     /// How long a login is valid after its connection. Default: a day.
     pub fn login_valid(mut self, time: Duration) -> Self {
         self.login_valid = time;
+        self
+    }
+
+    /// The longest silence before the device pings the broker: whole seconds, at most 900 for the
+    /// platform's broker. Default: 60 s. A longer one costs less power and traffic; a dead
+    /// connection is then noticed later.
+    ///
+    /// [`Builder::open`] refuses a value that CONNECT cannot carry: 0, a part of a second, or more
+    /// than 65,535 s.
+    pub fn keep_alive(mut self, time: Duration) -> Self {
+        self.client.mqtt.timing.keep_alive = time.into();
         self
     }
 

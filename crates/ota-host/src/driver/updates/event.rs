@@ -9,7 +9,7 @@ use ota_wire::client::{self, Disconnect};
 use ota_wire::mqtt::packet::ConnectCode;
 use ota_wire::mqtt::{PublishHandle, SessionError, SubId};
 
-use super::NewImage;
+use super::image::NewImage;
 
 /// What happened. `Display` says it in a sentence, for a log; `Debug` shows no secret and no
 /// payload.

@@ -6,7 +6,8 @@ use std::io::{self, Read as _};
 
 use rustix::fs::{self, Mode, OFlags};
 
-use crate::files::dir::{Spare, clear, fill};
+use crate::files::names::clear;
+use crate::files::whole::{Spare, fill};
 
 /// Names are of files right in the folder.
 pub(super) trait Files: fmt::Debug + Send + Sync {

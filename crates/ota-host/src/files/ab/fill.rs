@@ -12,16 +12,16 @@ use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::{AbSlots, Side, lock};
-use crate::files::dir::PRIVATE;
+use super::{AbSlots, Side, VERSION, lock};
+use crate::files::cause::LOCK;
 use crate::files::error::HostError;
+use crate::files::names::PRIVATE;
 use crate::files::rights::Rights;
 use crate::files::walk::{flush, folder_in, identity, remove};
 
 const IMAGE: &str = "image";
 /// A temporary name with the number of this process.
 const PROBE: &str = ".try";
-pub(super) const VERSION: &str = "version";
 
 /// Bytes per copy step, between two checks of the stop flag.
 const CHUNK: usize = 128 * 1024;
@@ -139,7 +139,7 @@ impl AbSlots {
         let spare = self.running()?.side.other();
         let slot = self.path.join(spare.name());
         lock::check(&self.dir, self.patience).map_err(|why| match why.raw_os_error() {
-            Some(_) => HostError::io("open", &lock::path(&self.path), why),
+            Some(_) => HostError::io("open", &self.path.join(LOCK), why),
             None => HostError::io("switch", &self.path, why),
         })?;
         let probe = format!("{PROBE}.{}", std::process::id());

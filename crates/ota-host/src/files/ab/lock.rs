@@ -3,11 +3,9 @@
 //! The lock is a separate file: every user who may read the folder can open it, and could then lock
 //! it for any time.
 
-use std::fmt;
 use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -16,10 +14,9 @@ use rustix::fs::{self, Access, AtFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use crate::files::dir::{PRIVATE, clear};
+use crate::files::cause::{LOCK, NoLock, Unshared, Waited};
+use crate::files::names::{PRIVATE, clear};
 use crate::files::walk::identity;
-
-const NAME: &str = "switch.lock";
 
 /// The wait for another process: a change takes a few syncs of the disk.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -60,7 +57,7 @@ pub(super) fn reserve(dir: &File, patience: Duration) -> io::Result<()> {
 
 /// Checks whether it could be taken. Creates no file.
 pub(super) fn check(dir: &File, patience: Duration) -> io::Result<()> {
-    match fs::statat(dir, NAME, AtFlags::SYMLINK_NOFOLLOW) {
+    match fs::statat(dir, LOCK, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => take(dir, patience).map(drop),
         Err(Errno::NOENT) => make(dir, false).map(drop),
         Err(why) => Err(why.into()),
@@ -90,7 +87,7 @@ fn try_take(dir: &File) -> io::Result<Option<File>> {
     let Some(lock) = open(dir)? else { return Ok(None) };
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
     // A lock file that was removed meanwhile excludes nobody.
-    match fs::statat(dir, NAME, AtFlags::SYMLINK_NOFOLLOW) {
+    match fs::statat(dir, LOCK, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(there) if identity(&there) == identity(&fs::fstat(&lock)?) => Ok(Some(lock)),
         Ok(_) | Err(Errno::NOENT) => Err(Errno::AGAIN.into()),
         Err(why) => Err(why.into()),
@@ -105,7 +102,7 @@ fn may_pass(why: &io::Error) -> bool {
 
 /// Opens the file, or creates it. `None` if we can change nothing in the folder.
 fn open(dir: &File) -> io::Result<Option<File>> {
-    match fs::openat(dir, NAME, FLAGS, Mode::empty()) {
+    match fs::openat(dir, LOCK, FLAGS, Mode::empty()) {
         Ok(file) => known(dir, File::from(file)).map(Some),
         Err(Errno::NOENT) => match make(dir, true)? {
             Made::Nothing => Ok(None),
@@ -147,10 +144,10 @@ fn make(dir: &File, named: bool) -> io::Result<Made> {
         if !named {
             return Ok(());
         }
-        match fs::linkat(dir, own.as_str(), dir, NAME, AtFlags::empty()) {
+        match fs::linkat(dir, own.as_str(), dir, LOCK, AtFlags::empty()) {
             // A file system without hard links has no rights either.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                let made = fs::openat(dir, NAME, flags, PRIVATE)?;
+                let made = fs::openat(dir, LOCK, flags, PRIVATE)?;
                 give(&File::from(made), &folder)
             }
             done => Ok(done?),
@@ -167,7 +164,7 @@ fn make(dir: &File, named: bool) -> io::Result<Made> {
 }
 
 fn again(dir: &File) -> io::Result<Made> {
-    match fs::openat(dir, NAME, FLAGS, Mode::empty()) {
+    match fs::openat(dir, LOCK, FLAGS, Mode::empty()) {
         Ok(file) => known(dir, File::from(file)).map(Made::Lock),
         Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => Err(foreign()),
         // Removed again.
@@ -180,7 +177,7 @@ fn again(dir: &File) -> io::Result<Made> {
 fn own_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{NAME}.{}.{count}", std::process::id())
+    format!("{LOCK}.{}.{count}", std::process::id())
 }
 
 /// Allows only users who may change the slots: the folder's owner, as whom the image's service may
@@ -226,50 +223,6 @@ fn mode(folder: &Metadata) -> u32 {
     write | write << 1
 }
 
-/// Another process holds the lock. Carried in an [`io::Error`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Waited(pub(crate) Duration);
-
-impl fmt::Display for Waited {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "waited {:?} for another process", self.0)
-    }
-}
-
-impl std::error::Error for Waited {}
-
-/// The lock cannot be given to the users who may change the slots. Carried in an [`io::Error`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Unshared {
-    pub(crate) user: u32,
-    pub(crate) group: u32,
-}
-
-impl fmt::Display for Unshared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the lock cannot be given to user {} and group {}", self.user, self.group)
-    }
-}
-
-impl std::error::Error for Unshared {}
-
-/// Any user could hold the file in the lock's place. Carried in an [`io::Error`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NoLock;
-
-impl fmt::Display for NoLock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("another file has the lock's name")
-    }
-}
-
-impl std::error::Error for NoLock {}
-
 fn foreign() -> io::Error {
     io::Error::other(NoLock)
-}
-
-/// Its path in this folder.
-pub(crate) fn path(folder: &Path) -> PathBuf {
-    folder.join(NAME)
 }

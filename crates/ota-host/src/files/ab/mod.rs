@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use ota_proto::{SlotAction, SlotState, StorageError, Version};
 
-use crate::files::dir::Spare;
 use crate::files::error::HostError;
 use crate::files::switch::Switch;
+use crate::files::whole::Spare;
 use crate::files::{version_file, walk};
 use files::{Files, Folder};
 pub use state::Side;
@@ -23,6 +23,8 @@ use state::{Mark, State};
 
 const LINK: &str = "current";
 const LINK_NEW: &str = "current.new";
+/// The file with a slot's version.
+const VERSION: &str = "version";
 const STATE: &str = "state";
 const STATE_NEW: &str = "state.new";
 
@@ -198,9 +200,9 @@ impl AbSlots {
     }
 
     fn version_of(&self, side: Side) -> Result<Version, HostError> {
-        let path = self.path.join(side.name()).join(fill::VERSION);
+        let path = self.path.join(side.name()).join(VERSION);
         let slot = self.side(side).map_err(|why| HostError::io("read", &path, why))?;
-        version_file::read(&slot, fill::VERSION.as_ref(), &path)
+        version_file::read(&slot, VERSION.as_ref(), &path)
     }
 
     /// The folder of a slot.

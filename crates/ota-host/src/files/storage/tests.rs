@@ -1,13 +1,11 @@
-//! Jobs that fail, and jobs that run on other threads.
+//! Jobs that fail.
 
 use std::fs;
-use std::sync::mpsc;
-use std::thread;
 
 use ota_proto::journal::Record;
 
 use super::*;
-use crate::{DataDir, Lanes, NoSwitch, SlotOptions};
+use crate::{DataDir, NoSwitch, SlotOptions};
 
 fn storage(switch: Box<dyn Switch + Send>) -> (tempfile::TempDir, Storage) {
     let temp = tempfile::tempdir().unwrap();
@@ -194,51 +192,6 @@ fn an_activation_fails_only_when_the_next_start_is_the_old_images() {
         let done = storage.run(job(1, Work::Slot(action)));
         assert_eq!(done.result, answer.map(|()| None), "{action:?} after {failures} failures");
     }
-}
-
-#[test]
-fn a_record_is_written_while_a_write_is_held_up() {
-    let (temp, mut storage) = storage(Box::new(NoSwitch));
-    let (release, held) = mpsc::channel::<()>();
-    let mut lanes = Lanes::new({
-        // The slot's half alone has this hook: the journal's does not wait for its lock.
-        storage.slot.faults = Faults(Some(Arc::new(Mutex::new(Box::new(move |_: &Work| {
-            held.recv().ok();
-            None
-        })))));
-        storage
-    });
-    let (report, finished) = mpsc::channel();
-    for work in [write(0, b"one"), write(3, b"two"), persist(1), persist(2)] {
-        let op = if matches!(work, Work::Persist(_)) { 10 } else { 20 };
-        lanes.push(job(op, work));
-    }
-    let start = |lanes: &mut Lanes<u32>| {
-        let mut started = 0;
-        while let Some(task) = lanes.start() {
-            let report = report.clone();
-            thread::spawn(move || report.send(task.run()));
-            started += 1;
-        }
-        started
-    };
-    assert_eq!(start(&mut lanes), 2, "one of each lane");
-    for left in [1, 0] {
-        let done = lanes.finish(finished.recv().unwrap());
-        assert_eq!((done.op, done.result), (10, Ok(None)));
-        assert_eq!(start(&mut lanes), left);
-    }
-    drop(release);
-    for left in [1, 0] {
-        let done = lanes.finish(finished.recv().unwrap());
-        assert_eq!((done.op, done.result), (20, Ok(None)));
-        assert_eq!(start(&mut lanes), left);
-    }
-    assert_eq!(fs::read(temp.path().join("slot.part")).unwrap(), b"onetwo");
-    drop(lanes);
-    let dir = DataDir::open(temp.path()).unwrap();
-    let journal = JournalFile::open(&dir).unwrap();
-    assert_eq!(journal.load(), Some(Record::default().encode(2)));
 }
 
 #[test]
