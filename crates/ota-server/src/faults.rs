@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ota_proto::Instant;
 
-use super::hub::Journal;
-use super::log::What;
+use super::log::{Journal, What};
 use ota_cloud::endpoint::Event;
 use ota_cloud::fault::FaultPlan;
 use ota_cloud::relay::{Line, Relay};

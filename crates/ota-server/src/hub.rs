@@ -14,15 +14,15 @@ use bytes::Bytes;
 use mqttbytes::QoS;
 use ota_proto::{Identity, Instant};
 use ota_store::{Store, StoreError};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::cycle::{self, Engine, Publish, Refused};
 use super::keys::Keys;
-use super::log::{Entry, Payload, What};
-use super::mqtt::{Message, Push};
+use super::log::{Journal, Payload, What};
 use super::outbox;
+use super::push::{Message, Push};
 use super::refused::Refusals;
 use super::store::Shelf;
 use ota_cloud::broker;
@@ -97,38 +97,6 @@ enum Ticket {
     /// Nobody.
     Nobody,
     Call(Call),
-}
-
-/// The sender of log entries.
-#[derive(Clone, Debug)]
-pub(super) struct Journal {
-    pub(super) clock: Clock,
-    pub(super) entries: broadcast::Sender<Entry>,
-    /// Whether messages are logged, too.
-    pub(super) messages: bool,
-}
-
-impl Journal {
-    /// Writes an entry, whether or not anybody reads.
-    pub(super) fn write(&self, device: Option<&Identity>, what: What) {
-        let entry = Entry { at: self.clock.now(), device: device.cloned(), what };
-        let _ = self.entries.send(entry);
-    }
-
-    /// Logs an answered request. If messages are not logged, only a request that failed here or
-    /// whose answer a fault kept back.
-    pub(super) fn request(&self, status: u16, what: What) {
-        if self.messages || status == 0 || status >= 500 {
-            self.write(None, what);
-        }
-    }
-
-    /// Logs a message.
-    fn message(&self, device: &Identity, what: impl FnOnce() -> What) {
-        if self.messages {
-            self.write(Some(device), what());
-        }
-    }
 }
 
 /// The result of a report that came through the broker. The channel is unbounded, which is safe

@@ -10,9 +10,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::hub::{Input, Journal, Verdict};
-use crate::log::What;
-use crate::mqtt::{Message, Push};
+use crate::hub::{Input, Verdict};
+use crate::log::{Journal, What};
+use crate::push::{Message, Push};
 use crate::stream::{self, Stream, push_out};
 use crate::tls::ClientTls;
 use ota_cloud::broker::{Broker, Event, Lost, Session};

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::hub::{ConnId, Journal};
-use super::log::What;
+use super::hub::ConnId;
+use super::log::{Journal, What};
 use super::stream::{self, Peer};
 use super::tls::Acceptor;
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use ota_proto::{Identity, Instant};
 use tokio::sync::broadcast;
 
+use super::clock::Clock;
 use ota_cloud::broker::Lost;
 use ota_cloud::endpoint::Refusal;
 use ota_cloud::fault::Fault;
@@ -24,6 +25,38 @@ pub struct Entry {
     pub device: Option<Identity>,
     /// What happened.
     pub what: What,
+}
+
+/// The sender of log entries.
+#[derive(Clone, Debug)]
+pub(super) struct Journal {
+    pub(super) clock: Clock,
+    pub(super) entries: broadcast::Sender<Entry>,
+    /// Whether messages are logged, too.
+    pub(super) messages: bool,
+}
+
+impl Journal {
+    /// Writes an entry, whether or not anybody reads.
+    pub(super) fn write(&self, device: Option<&Identity>, what: What) {
+        let entry = Entry { at: self.clock.now(), device: device.cloned(), what };
+        let _ = self.entries.send(entry);
+    }
+
+    /// Logs an answered request. If messages are not logged, only a request that failed here or
+    /// whose answer a fault kept back.
+    pub(super) fn request(&self, status: u16, what: What) {
+        if self.messages || status == 0 || status >= 500 {
+            self.write(None, what);
+        }
+    }
+
+    /// Logs a message.
+    pub(super) fn message(&self, device: &Identity, what: impl FnOnce() -> What) {
+        if self.messages {
+            self.write(Some(device), what());
+        }
+    }
 }
 
 /// What an [`Entry`] reports.

@@ -8,7 +8,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use mqttbytes::QoS;
 use ota_proto::{Identity, Instant};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
@@ -19,29 +18,10 @@ use super::clock::Clock;
 use super::faults::Faults;
 use super::hub::{ConnId, Input, Link};
 use super::outbox;
+use super::push::{Message, Push};
 use super::stream::{Peer, Stream};
 use ota_cloud::endpoint::{Connection, Event, Limits, Refusal};
 use ota_cloud::relay::Line;
-
-/// A message or an acknowledgement for a device.
-#[derive(Clone, Debug)]
-pub(super) enum Push {
-    /// A message on the device's update topic. If it has a report's id, that report is durable, and
-    /// its acknowledgement leaves with the message.
-    Update { payload: Bytes, ack: Option<u16> },
-    /// A message on another topic.
-    Message(Box<Message>),
-    /// The acknowledgement of the report with this id.
-    Ack(u16),
-}
-
-/// A message of the cloud.
-#[derive(Clone, Debug)]
-pub(super) struct Message {
-    pub(super) topic: String,
-    pub(super) payload: Bytes,
-    pub(super) qos: QoS,
-}
 
 /// The most queued messages of one connection; a device that exceeds it is disconnected. The
 /// endpoint bounds the reports, and thereby the acknowledgements.

@@ -42,8 +42,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ApiConfig;
 use crate::handle::Handle;
-use crate::hub::{Hub, Journal};
+use crate::hub::Hub;
 use crate::keys::Keys;
+use crate::log::Journal;
 use crate::log::What;
 use crate::store::Image;
 use crate::stream::Stream;
